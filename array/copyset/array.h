@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The array's model: LUNs, hosts, mappings and copy sets, over one store (later several). The SCSI layer and
+ * the control layer both stand on it and never on each other.
+ *
+ * Rules:
+ * - Reactor thread only. Nothing blocks, except array_open.
+ * - What changes the catalogue is durable before its call is done.
+ * - Pointers to LUNs, hosts and sets are borrowed and valid until the current callback returns, unless held
+ *   by lun_hold(). A LUN that was deleted stays a valid pointer for who holds it, with lun->gone set.
+ * - int results: 0 or a negative errno; `fault` (may be NULL) gets a sentence for the administrator.
+ */
+#ifndef UMBRA_ARRAY_H
+#define UMBRA_ARRAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "array/store/store.h"
+#include "array/util/fault.h"
+#include "array/util/list.h"
+#include "proto/umbra_proto.h"
+
+#define ARRAY_NAME_MAX_BYTES   64 /* names of LUNs, hosts, sets: [A-Za-z0-9._-] and not starting with '-' */
+#define ARRAY_HOST_IQNS_MAX    16
+#define ARRAY_CHAP_MAX_BYTES   255
+#define ARRAY_LUN_NUMBER_MAX   16383
+#define ARRAY_LUN_MIN_BYTES    (1u << 20)
+#define ARRAY_LUN_MAX_BYTES    (UINT64_C(256) << 40)
+
+struct array;
+struct host;
+struct copyset;
+struct array_nexus;
+struct reactor;
+
+struct array_options {
+	struct reactor *reactor;
+	struct store *store;          /* open; stays the caller's */
+	const char *name;             /* shown to hosts and administrators */
+	uint32_t lease_ms;            /* of an unkept set, 0: 600000 */
+	uint32_t host_gone_ms;        /* after its last session an unkept set of a host is aborted, 0: 120000 */
+	uint32_t commit_budget_ms;    /* longest deadline of a commit, 0: 5000 */
+	uint32_t number_rest_ms;      /* a LUN number rests after an unmap, 0: 600000 */
+	uint32_t luns_max, hosts_max, sets_max, set_luns_max; /* 0: 16384, 4096, 4096, 64 */
+};
+
+/* Reads the catalogue; blocks. -EUCLEAN: a record is damaged or contradicts another. */
+int array_open(const struct array_options *options, struct array **out, struct fault *fault);
+/* Aborts nothing, deletes nothing: sets and LUNs are as durable as they were. No I/O, no nexus left. */
+void array_close(struct array *a);
+
+const uint8_t *array_id(const struct array *a); /* 16 bytes, persistent */
+const char *array_name(const struct array *a);
+const struct array_options *array_settings(const struct array *a); /* with the defaults filled in */
+
+/* An asynchronous change. Memory of the caller's until `done`, which may come from inside the call. */
+struct array_call {
+	void (*done)(struct array_call *call);
+	struct fault fault; /* fault.err 0: it is done and durable */
+	/* results, as the call says */
+	struct lun *lun;
+	struct host *host;
+	uint32_t number;
+	uint64_t window_ns, durable_ns;
+};
+
+/* ---- LUNs ----------------------------------------------------------------------------------------- */
+
+enum lun_kind { LUN_ORDINARY = UP_LUN_ORDINARY, LUN_SHADOW = UP_LUN_SHADOW };
+
+struct lun {
+	struct array *array;
+	uint8_t id[UP_ID_BYTES]; /* all identity follows from it: proto/identity.h */
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+	enum lun_kind kind;
+	uint64_t size_bytes;
+	uint64_t created_unix_ms;
+	/* of a shadow LUN; else zero */
+	uint8_t origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
+	struct store_disk *disk;
+	bool gone;         /* deleted: every I/O answers -ENODEV */
+	uint32_t mappings; /* how many hosts see it */
+	/* of the SCSI layer: per-LUN state (reservations), created on first use; freed by lun_scsi_free */
+	void *scsi;
+	void (*scsi_free)(void *scsi);
+	/* private to copyset/ */
+	uint32_t holds;
+	uint32_t gate_closed; /* > 0: writes queue */
+	uint64_t inflight;
+	struct list gate_queue, links_mappings;
+	struct list_node link;
+	void *priv;
+};
+
+void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call); /* lun */
+void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call); /* growing only */
+void lun_rename(struct lun *lun, const char *name, struct array_call *call);
+/* Refused (-EBUSY) while mapped or a member of an unkept set. Ordinary and shadow LUNs alike. */
+void lun_delete(struct lun *lun, struct array_call *call);
+struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
+struct lun *lun_find_name(struct array *a, const char *name);
+struct lun *lun_next(struct array *a, const struct lun *after); /* NULL: the first; by creation */
+void lun_hold(struct lun *lun);
+void lun_release(struct lun *lun);
+
+/* I/O through the gate. The whole data of a write is in hand when it is submitted. */
+struct lun_io {
+	struct store_io io; /* io.op … io.iov set by the caller; io.done is the LUN layer's */
+	struct lun *lun;
+	void (*done)(struct lun_io *io, int err);
+	/* Asked when a write that had queued at a closed gate goes on, NULL: always; a non-zero result ends
+	 * the I/O with it (reservation, mapping or size changed meanwhile). */
+	int (*recheck)(struct lun_io *io);
+	struct list_node gate_link; /* private */
+};
+/* Range outside the LUN: -ERANGE. Reads and flushes pass a closed gate. */
+void lun_submit(struct lun_io *io);
+/* True: it was queued at the gate and has been taken out; its done is not called any more. False: it runs
+ * and its done will come. */
+bool lun_io_withdraw(struct lun_io *io);
+
+/* ---- hosts ---------------------------------------------------------------------------------------- */
+
+enum host_import {
+	HOST_IMPORT_OWN = 1,   /* shadow LUNs whose original is mapped to this host */
+	HOST_IMPORT_NAMED = 2, /* those, and those of originals mapped to hosts that name this one */
+	HOST_IMPORT_ANY = 3,
+};
+
+struct host_record {
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+	unsigned iqn_count;
+	char iqns[ARRAY_HOST_IQNS_MAX][UP_NAME_MAX_BYTES + 1]; /* iSCSI initiator names, lower case */
+	char chap_user[ARRAY_CHAP_MAX_BYTES + 1];              /* empty: the initiator name */
+	char chap_secret[ARRAY_CHAP_MAX_BYTES + 1];            /* empty: no CHAP asked of this host */
+	bool control_lu;                                       /* LUN 0 is the control LU */
+	bool control_without_chap; /* may change things over the control channel without CHAP */
+	enum host_import import;
+	unsigned import_host_count;
+	char import_hosts[ARRAY_HOST_IQNS_MAX][ARRAY_NAME_MAX_BYTES + 1]; /* with NAMED: whose copies */
+};
+
+void host_add(struct array *a, const struct host_record *record, struct array_call *call); /* host */
+/* Replaces the record; sessions that it no longer allows are closed. */
+void host_update(struct host *h, const struct host_record *record, struct array_call *call);
+void host_delete(struct host *h, struct array_call *call); /* -EBUSY while it has mappings */
+struct host *host_find(struct array *a, const char *name);
+struct host *host_find_iqn(struct array *a, const char *iqn); /* case-insensitive */
+struct host *host_next(struct array *a, const struct host *after);
+const struct host_record *host_record(const struct host *h);
+unsigned host_sessions(const struct host *h);
+/* May this host import (map) that shadow LUN? 0, -EPERM. */
+int host_may_import(const struct host *h, const struct lun *shadow, struct fault *fault);
+
+/* ---- mappings ------------------------------------------------------------------------------------- */
+
+/* number 0: the lowest free one that does not rest. `asker` (may be NULL) gets no unit attention.
+ * call->number is the result. Mapping what is mapped already succeeds with its number. */
+void map_add(struct host *h, struct lun *lun, uint32_t number, struct array_nexus *asker, struct array_call *call);
+/* Done when no I/O of the host on the LUN is under way any more. Not mapped: succeeds. */
+void map_remove(struct host *h, struct lun *lun, struct array_nexus *asker, struct array_call *call);
+void map_remove_all(struct lun *lun, struct array_nexus *asker, struct array_call *call);
+uint32_t map_number(const struct host *h, const struct lun *lun); /* 0: not mapped */
+struct lun *map_lun(const struct host *h, uint32_t number);       /* hot path; NULL */
+/* Ascending numbers: the next mapping after `number`, 0: the first. Returns its number, 0: no more. */
+uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun);
+
+/* ---- nexuses: sessions, as the model sees them ------------------------------------------------------ */
+
+struct array_nexus_ops {
+	void (*mappings_changed)(struct array_nexus *n); /* 3F/0E; already put off during a commit */
+	void (*lun_resized)(struct array_nexus *n, struct lun *lun, uint32_t number); /* 2A/09, likewise */
+	/* The mapping number → lun is going; I/O of this nexus on it is to end. */
+	void (*lun_unmapped)(struct array_nexus *n, struct lun *lun, uint32_t number);
+	void (*host_revoked)(struct array_nexus *n); /* close the session */
+};
+
+/* Embedded in the SCSI layer's nexus. */
+struct array_nexus {
+	const struct array_nexus_ops *ops;
+	struct host *host;                        /* borrowed; set by attach */
+	char initiator[UP_NAME_MAX_BYTES + 1];    /* as logged in */
+	bool authenticated;                       /* by CHAP */
+	struct list_node link_host, link_pending; /* private */
+	bool pending_mappings;                    /* private */
+};
+/* initiator, authenticated and ops set. -EACCES: no host has this initiator name. */
+int array_nexus_attach(struct array *a, struct array_nexus *n);
+void array_nexus_detach(struct array *a, struct array_nexus *n);
+
+/* ---- copy sets ------------------------------------------------------------------------------------ */
+
+/* owner: the initiator name for whom the set is, or "" for the administrator. All calls below check it:
+ * a set of another owner is -ENOENT (copyset_find with owner NULL sees all).
+ * Errors: -EEXIST set id in use (by another owner, or committed), -ENOENT, -EBADFD wrong state,
+ * -ENOTSUP copy kind, -EMLINK too many, -EXDEV LUN in another store, -ETIME deadline, -EBUSY, -ENOSPC. */
+int copyset_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault);
+/* Adding a LUN again gives the same shadow. *shadow_id: the future LUN's id, unique, reserved. */
+int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct lun *original,
+	enum up_copy_kind kind, uint8_t shadow_id[UP_ID_BYTES], struct fault *fault);
+int copyset_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault);
+/* The cut. call->window_ns, durable_ns. -ETIME: past the deadline, nothing is kept (the state is aborted). */
+void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, uint32_t deadline_ms,
+	struct array_call *call);
+void copyset_keep(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
+/* Undoes all but a kept set (-EBADFD). Unknown set: -ENOENT (the control layer decides what that means). */
+void copyset_abort(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
+/* The administrator's: deletes every shadow LUN of a kept set (those mapped: -EBUSY, nothing is deleted). */
+void copyset_delete(struct array *a, const uint8_t set_id[UP_ID_BYTES], struct array_call *call);
+/* Renews the lease of an unkept set. */
+void copyset_touch(struct copyset *s);
+
+struct copyset_member {
+	uint8_t original_id[UP_ID_BYTES], shadow_id[UP_ID_BYTES];
+	enum up_copy_kind kind;
+	uint64_t size_bytes;
+};
+
+struct copyset_view {
+	uint8_t id[UP_ID_BYTES];
+	char name[ARRAY_NAME_MAX_BYTES + 1]; /* empty, or what the administrator calls it */
+	char owner[UP_NAME_MAX_BYTES + 1];
+	enum up_set_state state;
+	uint32_t lease_left_ms; /* 0 when kept */
+	uint64_t cut_unix_ms, window_ns, durable_ns;
+	unsigned member_count;
+	const struct copyset_member *members; /* borrowed */
+};
+struct copyset *copyset_find(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner);
+struct copyset *copyset_find_name(struct array *a, const char *name);
+struct copyset *copyset_next(struct array *a, const struct copyset *after);
+void copyset_view(const struct copyset *s, struct copyset_view *out);
+int copyset_set_name(struct copyset *s, const char *name, struct fault *fault); /* before the commit */
+
+/* ---- events --------------------------------------------------------------------------------------- */
+
+enum event_level { EVENT_INFO = 1, EVENT_WARNING = 2, EVENT_ERROR = 3 };
+
+struct event {
+	uint64_t serial; /* 1, 2, 3 … since the array was opened */
+	uint64_t unix_ms;
+	enum event_level level;
+	char area[16]; /* "lun", "host", "set", "session", "store" */
+	char text[232];
+};
+
+void array_event(struct array *a, enum event_level level, const char *area, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+/* Keeps the last 1,024. The oldest kept event with a serial > after, or NULL. */
+const struct event *array_event_after(const struct array *a, uint64_t after);
+/* Called on every new event; one listener for each list node. */
+struct event_listener {
+	void (*event)(struct event_listener *l, const struct event *e);
+	struct list_node link;
+};
+void array_event_listen(struct array *a, struct event_listener *l);
+void array_event_unlisten(struct event_listener *l);
+
+#endif

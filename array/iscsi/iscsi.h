@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The iSCSI target (RFC 7143): portals, connections, login with CHAP, PDUs with digests, data transfer,
+ * task management. ERL 0, one connection a session, several sessions a host.
+ */
+#ifndef UMBRA_ISCSI_H
+#define UMBRA_ISCSI_H
+
+#include "array/scsi/scsi.h"
+
+struct reactor;
+struct iscsi_server;
+
+struct iscsi_portal {
+	char address[64]; /* "127.0.0.1", "::", … */
+	uint16_t port;    /* 0: any free one; the real one is told by iscsi_server_port */
+};
+
+/* Every bound of the transport; 0: the default in brackets. */
+struct iscsi_options {
+	struct reactor *reactor;
+	struct array *array;
+	struct scsi_target *scsi;
+	const char *target_name;
+	const struct iscsi_portal *portals;
+	unsigned portal_count;
+	unsigned connections_max;        /* [256] */
+	unsigned connections_per_source; /* before login is complete [32] */
+	unsigned tasks_max;              /* outstanding commands a session [128] */
+	uint64_t buffer_bytes_max;       /* data buffers of all sessions [256 MiB] */
+	uint32_t login_timeout_ms;       /* [15000] */
+	uint32_t nop_interval_ms;        /* of silence before a NOP-In ping [15000] */
+	uint32_t nop_timeout_ms;         /* [30000] */
+	uint32_t max_recv_segment_bytes; /* what we declare [262144] */
+	uint32_t max_burst_bytes;        /* [1048576] */
+	uint32_t first_burst_bytes;      /* [262144] */
+	bool discovery_needs_chap;
+};
+/* Binds and listens. -EADDRINUSE, -EADDRNOTAVAIL … with a text. */
+int iscsi_server_create(const struct iscsi_options *options, struct iscsi_server **out, struct fault *fault);
+uint16_t iscsi_server_port(const struct iscsi_server *s, unsigned portal);
+/* Accepts no more, asks initiators to log out, ends all connections; then `done`. */
+void iscsi_server_stop(struct iscsi_server *s, void (*done)(void *arg), void *arg);
+void iscsi_server_destroy(struct iscsi_server *s); /* after done */
+
+struct iscsi_session_view {
+	char initiator[UP_NAME_MAX_BYTES + 1];
+	char peer[80]; /* "address:port" */
+	bool authenticated, header_digest, data_digest;
+	uint64_t commands, bytes_in, bytes_out;
+	uint64_t since_unix_ms;
+};
+/* Sessions that are logged in; index 0 … until false. */
+bool iscsi_session_view(const struct iscsi_server *s, unsigned index, struct iscsi_session_view *out);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The SCSI layer as a transport (iSCSI) sees it: nexuses, tasks, task management. It knows nothing of the
+ * transport's PDUs; the transport knows nothing of commands.
+ *
+ * A task's life: the transport fills `lun`, `cdb`, `attribute`, `tag`, `expected_*` and calls
+ * scsi_task_parse(). It then owns the question of buffers: when `direction` is out it collects data_len bytes
+ * into `data` (for reads it provides room for data_len bytes), 4 KiB-aligned if it can; then it calls
+ * scsi_task_execute(). `done` comes once, perhaps from inside execute. Then status, sense, data_len (bytes
+ * in `data` to send, for reads) are set. The transport frees or re-uses the task afterwards.
+ */
+#ifndef UMBRA_SCSI_H
+#define UMBRA_SCSI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "array/copyset/array.h"
+
+#define SCSI_CDB_MAX_BYTES   32
+#define SCSI_SENSE_MAX_BYTES 64
+/* The most data one command moves (VPD B0h MAXIMUM TRANSFER LENGTH says so). */
+#define SCSI_TRANSFER_MAX_BYTES (4u << 20)
+
+#define SCSI_STATUS_GOOD                 0x00
+#define SCSI_STATUS_CHECK_CONDITION      0x02
+#define SCSI_STATUS_CONDITION_MET        0x04
+#define SCSI_STATUS_BUSY                 0x08
+#define SCSI_STATUS_RESERVATION_CONFLICT 0x18
+#define SCSI_STATUS_TASK_SET_FULL        0x28
+#define SCSI_STATUS_TASK_ABORTED         0x40
+
+struct scsi_target; /* one a daemon: array, in-band hook, identity of the target */
+struct scsi_nexus;  /* I_T nexus */
+struct scsi_task;
+
+/* The control channel's end behind SECURITY PROTOCOL IN/OUT; given by the daemon, may be NULL. */
+struct scsi_inband {
+	void *ctx;
+	/* A message has arrived. lun: the LUN it was addressed to, NULL for the control LU. Copies what it
+	 * needs. 0; -EMSGSIZE, -ENOBUFS (no mailbox), -EBUSY. */
+	int (*out)(void *ctx, struct array_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data,
+		size_t len);
+	/* Fetches the reply into buf, waiting for it while the request runs. `done` comes once (perhaps from
+	 * inside) with the bytes written (truncated at cap) or a negative errno (-ENOENT: no request in this
+	 * mailbox). Returns a token for `cancel`, NULL when done has been called. */
+	void *(*in)(void *ctx, struct array_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
+		void (*done)(void *arg, long result), void *arg);
+	/* The waiting `in` is given up: done is not called any more. The request runs on. */
+	void (*cancel)(void *ctx, void *token);
+};
+
+struct scsi_target_options {
+	struct array *array;
+	const char *target_name; /* iSCSI name of the target */
+	const struct scsi_inband *inband;
+};
+int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out);
+void scsi_target_destroy(struct scsi_target *t); /* no nexus left */
+
+struct scsi_nexus_ops {
+	void (*close)(void *transport); /* the host's rights are gone: end the session */
+};
+struct scsi_nexus_options {
+	const char *initiator_name;
+	uint8_t isid[6];
+	uint16_t portal_group_tag;
+	bool authenticated;
+	const struct scsi_nexus_ops *ops;
+	void *transport;
+};
+/* -EACCES: the initiator is no host's. -ENOMEM. */
+int scsi_nexus_create(struct scsi_target *t, const struct scsi_nexus_options *options, struct scsi_nexus **out);
+/* The I_T nexus is lost: queued tasks end; tasks that run keep the nexus until their done. */
+void scsi_nexus_destroy(struct scsi_nexus *n);
+struct array_nexus *scsi_nexus_array(struct scsi_nexus *n);
+
+enum scsi_direction { SCSI_NONE, SCSI_TO_INITIATOR, SCSI_FROM_INITIATOR };
+enum scsi_attribute { SCSI_UNTAGGED, SCSI_SIMPLE, SCSI_ORDERED, SCSI_HEAD_OF_QUEUE, SCSI_ACA };
+
+struct scsi_task {
+	/* of the transport, before parse */
+	struct scsi_nexus *nexus;
+	uint8_t lun[8];
+	uint8_t cdb[SCSI_CDB_MAX_BYTES];
+	unsigned cdb_len;
+	enum scsi_attribute attribute;
+	uint64_t tag;
+	void (*done)(struct scsi_task *task);
+	/* out of parse */
+	enum scsi_direction direction;
+	uint32_t data_len; /* bytes to collect, or room to provide; after done: bytes to send */
+	/* of the transport, before execute */
+	uint8_t *data;
+	uint32_t data_in_hand; /* from the initiator: bytes collected (< data_len: the initiator sent less) */
+	/* after done */
+	uint8_t status;
+	bool aborted; /* no response is to be sent (RFC 7143 11.5.1) */
+	uint8_t sense[SCSI_SENSE_MAX_BYTES];
+	unsigned sense_len;
+	/* private to scsi/ */
+	struct list_node link;
+	const struct scsi_command *command;
+	struct lun *lun_held;
+	uint32_t lun_number;
+	struct lun_io io;
+	struct iovec iov[2];
+	void *waiting;
+	uint64_t lba, blocks, progress;
+	unsigned state;
+	uint32_t flags;
+};
+
+/* Reads the CDB: direction and length. False: the task is over already (status and sense are set, `done` is
+ * NOT called): any data that the initiator sends is to be discarded. Touches no LUN data. */
+bool scsi_task_parse(struct scsi_task *task);
+void scsi_task_execute(struct scsi_task *task);
+/* Before execute, when the transport gives a parsed task up. */
+void scsi_task_discard(struct scsi_task *task);
+
+enum scsi_tmf {
+	SCSI_ABORT_TASK = 1,
+	SCSI_ABORT_TASK_SET = 2,
+	SCSI_CLEAR_ACA = 3,
+	SCSI_CLEAR_TASK_SET = 4,
+	SCSI_LUN_RESET = 5,
+	SCSI_TARGET_WARM_RESET = 6,
+	SCSI_TARGET_COLD_RESET = 7,
+};
+enum scsi_tmf_result { SCSI_TMF_COMPLETE, SCSI_TMF_NO_TASK, SCSI_TMF_NO_LUN, SCSI_TMF_UNSUPPORTED, SCSI_TMF_REJECTED };
+
+struct scsi_tmf_call {
+	enum scsi_tmf function;
+	uint8_t lun[8];
+	uint64_t tag; /* ABORT_TASK: the task's */
+	void (*done)(struct scsi_tmf_call *call, enum scsi_tmf_result result); /* all affected tasks are over */
+	struct scsi_nexus *nexus;
+	struct list_node link; /* private */
+	uint64_t waiting;      /* private */
+};
+/* Tasks that were parsed and not yet executed are the transport's to drop (it knows them). */
+void scsi_tmf(struct scsi_tmf_call *call);
+
+#endif

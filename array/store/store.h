@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a store is: it holds disks (a LUN's data), makes cuts through several disks at one instant, and keeps
+ * the array's catalogue (LUNs, hosts, mappings, copy sets) in the same durable transactions. It knows
+ * nothing of SCSI. Two stores: `pool` (embedded) and `rbd` (Ceph).
+ *
+ * Rules:
+ * - All calls come from the reactor's thread and none blocks, except where noted (open, iterate).
+ * - Errors are negative errno: -EIO (media), -ENOSPC, -EROFS (the store went read-only after a failed
+ *   flush), -EILSEQ (miscompare), -ECANCELED, -ENOMEM, -ESHUTDOWN.
+ * - `done` may be called from inside the call that started the operation.
+ *
+ * Durability (DESIGN section 6): a WRITE that is done is visible to every later read, not yet durable. A
+ * FLUSH that is done makes every write that was done before the flush was submitted durable. A WRITE with
+ * STORE_IO_FUA is done when it is durable. A transaction that is done is durable, whole or not at all.
+ */
+#ifndef UMBRA_STORE_H
+#define UMBRA_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+#include "array/util/fault.h"
+#include "array/util/list.h"
+
+#define STORE_BLOCK_BYTES   512  /* logical block: offsets and lengths are multiples of it */
+#define STORE_PHYSICAL_BYTES 4096
+#define STORE_IO_MAX_BYTES  (8u << 20)
+#define STORE_ALIGN_BYTES   4096 /* best alignment of buffers; others work and are slower */
+
+struct reactor;
+struct store;
+struct store_disk;
+struct store_txn;
+
+enum store_io_op {
+	STORE_READ,
+	STORE_WRITE,
+	STORE_COMPARE_WRITE, /* iov holds len bytes to compare, then len bytes to write; atomic */
+	STORE_UNMAP,         /* the range reads as zeros afterwards and its space may return; any length */
+	STORE_FLUSH,
+};
+
+#define STORE_IO_FUA 1u
+
+/* One I/O. Memory of the caller's, untouched by it until `done`. */
+struct store_io {
+	enum store_io_op op;
+	unsigned flags;
+	uint64_t offset; /* bytes */
+	uint64_t len;    /* bytes; READ, WRITE ≤ STORE_IO_MAX_BYTES */
+	const struct iovec *iov;
+	unsigned iov_count;
+	uint64_t miscompare_offset; /* out, with -EILSEQ: byte offset within the range */
+	void (*done)(struct store_io *io, int err);
+	/* of the store while the I/O is under way */
+	struct store_disk *disk;
+	struct list_node link;
+	_Alignas(16) unsigned char scratch[320];
+};
+
+/* ---- catalogue ------------------------------------------------------------------------------------ */
+
+enum store_table {
+	STORE_TABLE_META = 1, /* array id, name, settings */
+	STORE_TABLE_LUN = 2,
+	STORE_TABLE_HOST = 3,
+	STORE_TABLE_MAP = 4,
+	STORE_TABLE_SET = 5,
+	STORE_TABLE_RESERVATION = 6,
+	STORE_TABLE_COUNT
+};
+#define STORE_KEY_MAX_BYTES   255
+#define STORE_VALUE_MAX_BYTES 65536
+
+/* One cut through disks of one store. */
+struct store_cut {
+	struct store_disk **disks; /* distinct; valid until cut_drop or the end of cut_commit */
+	unsigned count;
+	void *priv; /* the store's */
+};
+
+struct store_stats {
+	uint64_t capacity_bytes, used_bytes; /* used: chunks in use, all disks */
+	uint64_t reclaim_pending_bytes;      /* of deleted disks, not yet reclaimed */
+	bool read_only;                      /* latched after a failed flush */
+	char read_only_reason[128];
+};
+
+struct store_ops {
+	const char *name; /* "pool", "rbd" */
+
+	/* Ends background work and makes everything durable, then calls done and frees the store. Every disk
+	 * is closed by it. No I/O may be under way. */
+	void (*close)(struct store *s, void (*done)(void *arg, int err), void *arg);
+	void (*stats)(struct store *s, struct store_stats *out);
+
+	/* ---- disks. A disk's id is persistent, unique in the store, never reused, never 0. */
+	int (*disk_open)(struct store *s, uint64_t disk_id, struct store_disk **out); /* at start; -ENOENT */
+	uint64_t (*disk_id)(const struct store_disk *d);
+	uint64_t (*disk_size)(const struct store_disk *d); /* bytes */
+	uint64_t (*disk_used)(const struct store_disk *d); /* bytes that this disk alone holds; an estimate */
+	void (*submit)(struct store_io *io); /* io->disk set; op, offset, len within the size (asserted) */
+
+	/* ---- transactions: puts, deletes, new and deleted disks; durable as one. */
+	struct store_txn *(*txn_begin)(struct store *s); /* NULL: no memory */
+	/* These three return 0, -ENOMEM, -EMSGSIZE or -ENOSPC; after an error only txn_drop is allowed. */
+	int (*txn_put)(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
+		const void *value, size_t value_len);
+	int (*txn_del)(struct store_txn *t, enum store_table table, const void *key, size_t key_len);
+	/* A new empty disk. It may be used when the transaction is done; txn_drop or a failure frees it. */
+	int (*txn_disk_create)(struct store_txn *t, uint64_t size_bytes, struct store_disk **out);
+	/* A new disk whose content is that of cut->disks[index] at the cut. The transaction must then be given
+	 * to cut_commit of the same cut. Size: that of the original at the cut. */
+	int (*txn_disk_fork)(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out);
+	/* The disk goes away with the transaction; no I/O may be under way or come any more. Space returns
+	 * in the background, over restarts too. */
+	int (*txn_disk_delete)(struct store_txn *t, struct store_disk *d);
+	/* Growing only; takes effect when done. */
+	int (*txn_disk_resize)(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
+	void (*txn_commit)(struct store_txn *t, void (*done)(void *arg, int err), void *arg); /* frees t */
+	void (*txn_drop)(struct store_txn *t);
+	/* Calls `each` for every record; may block (at start only). A non-zero result ends it and is returned. */
+	int (*iterate)(struct store *s, enum store_table table,
+		int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
+		void *arg);
+
+	/* ---- cuts. The caller holds the gates of all the disks closed from before `cut` until cut_done has
+	 * been called: no WRITE, UNMAP or COMPARE_WRITE is submitted to them meanwhile. Those submitted
+	 * before and not yet done may fall on either side, wholly; every one that was done is in the cut.
+	 * cut_done may come from inside the call (pool: always). One cut at a time in a store. */
+	void (*cut)(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg);
+	/* With open gates: waits for the writes of the frozen generations, makes data, map and the
+	 * transaction (with its forks) durable together. Ends the cut, frees the transaction. */
+	void (*cut_commit)(struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
+	/* Nothing of the cut is kept. */
+	void (*cut_drop)(struct store_cut *cut);
+};
+
+/* The head of every store's own struct. */
+struct store {
+	const struct store_ops *ops;
+	struct reactor *reactor;
+};
+
+/* The head of every store's own disk. */
+struct store_disk {
+	struct store *store;
+};
+
+/* ---- the pool (store/pool/) ---- */
+
+struct pool_options {
+	const char *path;           /* directory */
+	const char *data_device;    /* NULL, or a block device or file for the data instead of data.N */
+	uint64_t map_memory_bytes;  /* bound of the map cache, 0: default */
+	uint64_t log_bytes;         /* create only, 0: default */
+	uint64_t capacity_bytes;    /* create only: 0: what the file system has */
+	bool read_only;             /* open for check and dump */
+};
+
+/* Makes an empty pool with a new random pool id. Blocks. -EEXIST when there is one, -ENOENT, -EACCES … */
+int pool_create(const struct pool_options *options, struct fault *fault);
+/* Replays the log, takes the pool's lock. Blocks. -EBUSY: in use; -EUCLEAN: damaged; -ENOTSUP: newer format;
+ * -ENOENT: no pool there; each with a text that says what to do. */
+int pool_open(const struct pool_options *options, struct reactor *reactor, struct store **out,
+	struct fault *fault);
+/* Verifies a pool that nobody has open: prints findings by `report` (one line each), repairs when asked.
+ * Returns the number of findings left, or a negative errno. Blocks. */
+int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
+	void *arg, struct fault *fault);
+
+#endif

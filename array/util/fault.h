@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Why something failed: a negative errno for programs and one sentence for the administrator that says what
+ * to do about it. Functions that take a `struct fault *` accept NULL.
+ */
+#ifndef UMBRA_UTIL_FAULT_H
+#define UMBRA_UTIL_FAULT_H
+
+struct fault {
+	int err;        /* negative errno, 0: nothing failed */
+	char text[252]; /* one sentence, no newline */
+};
+
+/* Fills *f (when not NULL) and returns err, so that `return fault_set(f, -ENOENT, "…")` works. */
+int fault_set(struct fault *f, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif
