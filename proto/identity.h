@@ -16,8 +16,8 @@
 #include <stdint.h>
 #include "umbra_proto.h"
 
-#define UP_DESIGNATORS           3
-#define UP_DESIGNATOR_MAX_BYTES  40
+#define UP_DESIGNATORS          3
+#define UP_DESIGNATOR_MAX_BYTES 40
 
 struct up_designator {
 	uint8_t code_set; /* 1 binary, 2 ASCII, 3 UTF-8 */

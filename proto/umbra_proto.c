@@ -7,7 +7,14 @@
 
 #include <string.h>
 
-enum field_type { FIELD_NONE, FIELD_U32, FIELD_U64, FIELD_ID, FIELD_STRING, FIELD_LUN };
+enum field_type {
+	FIELD_NONE,
+	FIELD_U32,
+	FIELD_U64,
+	FIELD_ID,
+	FIELD_STRING,
+	FIELD_LUN
+};
 
 struct field {
 	enum field_type type;
@@ -16,10 +23,10 @@ struct field {
 	const char *name;
 };
 
-#define U32(tag, member)        [tag] = {FIELD_U32, offsetof(struct up_msg, member), 0, #member}
-#define U64(tag, member)        [tag] = {FIELD_U64, offsetof(struct up_msg, member), 0, #member}
-#define ID(tag, member)         [tag] = {FIELD_ID, offsetof(struct up_msg, member), 0, #member}
-#define STRING(tag, member, n)  [tag] = {FIELD_STRING, offsetof(struct up_msg, member), n, #member}
+#define U32(tag, member)       [tag] = {FIELD_U32, offsetof(struct up_msg, member), 0, #member}
+#define U64(tag, member)       [tag] = {FIELD_U64, offsetof(struct up_msg, member), 0, #member}
+#define ID(tag, member)        [tag] = {FIELD_ID, offsetof(struct up_msg, member), 0, #member}
+#define STRING(tag, member, n) [tag] = {FIELD_STRING, offsetof(struct up_msg, member), n, #member}
 
 static const struct field fields[UP_TAG_COUNT] = {
 	STRING(UP_TAG_TEXT, text, UP_TEXT_MAX_BYTES),
@@ -101,8 +108,12 @@ static const char *const status_names[UP_STATUS_COUNT] = {
 };
 
 static const char *const set_state_names[] = {
-	[UP_SET_PREPARING] = "preparing",   [UP_SET_ARMED] = "armed", [UP_SET_COMMITTING] = "committing",
-	[UP_SET_COMMITTED] = "committed",   [UP_SET_KEPT] = "kept",   [UP_SET_ABORTED] = "aborted",
+	[UP_SET_PREPARING] = "preparing",
+	[UP_SET_ARMED] = "armed",
+	[UP_SET_COMMITTING] = "committing",
+	[UP_SET_COMMITTED] = "committed",
+	[UP_SET_KEPT] = "kept",
+	[UP_SET_ABORTED] = "aborted",
 };
 
 static void put16(uint8_t *p, uint16_t v)

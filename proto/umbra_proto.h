@@ -77,13 +77,13 @@ enum up_status {
 	UP_DENIED = 7,            /* the host's record does not allow it */
 	UP_NOT_AUTHENTICATED = 8, /* needs a session with CHAP */
 	UP_NO_SPACE = 9,
-	UP_LIMIT = 10,        /* a configured or built-in bound is reached */
-	UP_DEADLINE = 11,     /* the commit was not durable in time; nothing is kept */
-	UP_BUSY = 12,         /* another commit runs, or no mailbox is free; try again */
-	UP_IO_ERROR = 13,     /* the store failed */
-	UP_OTHER_STORE = 14,  /* the LUN lies in another store than the set */
-	UP_NOT_MAPPED = 15,   /* the LUN is not mapped to the asking host */
-	UP_ID_CONFLICT = 16,  /* request id re-used with other content; set id exists for another host */
+	UP_LIMIT = 10,       /* a configured or built-in bound is reached */
+	UP_DEADLINE = 11,    /* the commit was not durable in time; nothing is kept */
+	UP_BUSY = 12,        /* another commit runs, or no mailbox is free; try again */
+	UP_IO_ERROR = 13,    /* the store failed */
+	UP_OTHER_STORE = 14, /* the LUN lies in another store than the set */
+	UP_NOT_MAPPED = 15,  /* the LUN is not mapped to the asking host */
+	UP_ID_CONFLICT = 16, /* request id re-used with other content; set id exists for another host */
 	UP_INTERNAL = 17,
 	UP_STATUS_COUNT
 };
@@ -109,7 +109,10 @@ enum up_set_state {
 	UP_SET_ABORTED = 6,
 };
 
-enum up_scope { UP_SCOPE_ME = 1, UP_SCOPE_ALL = 2 };
+enum up_scope {
+	UP_SCOPE_ME = 1,
+	UP_SCOPE_ALL = 2
+};
 
 /* Capabilities of IDENTIFY. */
 #define UP_CAP_DIFFERENTIAL (UINT64_C(1) << 0)
@@ -119,29 +122,29 @@ enum up_scope { UP_SCOPE_ME = 1, UP_SCOPE_ALL = 2 };
 
 /* Field tags. A tag's type never changes; see the table in umbra_proto.c. */
 enum up_tag {
-	UP_TAG_TEXT = 1,           /* UTF-8, why a request failed and what to do */
-	UP_TAG_ARRAY_ID = 2,       /* 16 bytes */
-	UP_TAG_ARRAY_NAME = 3,     /* UTF-8 */
-	UP_TAG_INITIATOR_NAME = 4, /* the asking host's, as authenticated */
-	UP_TAG_CAPABILITIES = 5,   /* u64 */
-	UP_TAG_AUTHENTICATED = 6,  /* u32, 1: the session did CHAP */
-	UP_TAG_MAX_SET_LUNS = 7,   /* u32 */
-	UP_TAG_LEASE_MS = 8,       /* u32: of an unkept set; in SET_STATE what is left */
-	UP_TAG_SET_ID = 9,         /* 16 bytes, the host's choice (VSS: the snapshot set id) */
-	UP_TAG_LUN_ID = 10,        /* 16 bytes */
-	UP_TAG_TARGET_ID = 11,     /* 16 bytes */
-	UP_TAG_COPY_KIND = 12,     /* u32, enum up_copy_kind */
-	UP_TAG_STATE = 13,         /* u32, enum up_set_state */
-	UP_TAG_DEADLINE_MS = 14,   /* u32, from the arrival of the request */
-	UP_TAG_WINDOW_NS = 15,     /* u64: how long the gates were closed */
-	UP_TAG_DURABLE_NS = 16,    /* u64: from the cut to its durability */
-	UP_TAG_CURSOR = 17,        /* u32, paging; 0: from the start, or no more */
-	UP_TAG_LUN_NUMBER = 18,    /* u32 */
-	UP_TAG_SCOPE = 19,         /* u32, enum up_scope */
-	UP_TAG_FLAGS = 20,         /* u32, operation-specific */
-	UP_TAG_PERCENT = 21,       /* u32 */
-	UP_TAG_LUN_ENTRY = 22,     /* struct up_lun, may repeat */
-	UP_TAG_MAX_REQUEST = 23,   /* u32 bytes */
+	UP_TAG_TEXT = 1,              /* UTF-8, why a request failed and what to do */
+	UP_TAG_ARRAY_ID = 2,          /* 16 bytes */
+	UP_TAG_ARRAY_NAME = 3,        /* UTF-8 */
+	UP_TAG_INITIATOR_NAME = 4,    /* the asking host's, as authenticated */
+	UP_TAG_CAPABILITIES = 5,      /* u64 */
+	UP_TAG_AUTHENTICATED = 6,     /* u32, 1: the session did CHAP */
+	UP_TAG_MAX_SET_LUNS = 7,      /* u32 */
+	UP_TAG_LEASE_MS = 8,          /* u32: of an unkept set; in SET_STATE what is left */
+	UP_TAG_SET_ID = 9,            /* 16 bytes, the host's choice (VSS: the snapshot set id) */
+	UP_TAG_LUN_ID = 10,           /* 16 bytes */
+	UP_TAG_TARGET_ID = 11,        /* 16 bytes */
+	UP_TAG_COPY_KIND = 12,        /* u32, enum up_copy_kind */
+	UP_TAG_STATE = 13,            /* u32, enum up_set_state */
+	UP_TAG_DEADLINE_MS = 14,      /* u32, from the arrival of the request */
+	UP_TAG_WINDOW_NS = 15,        /* u64: how long the gates were closed */
+	UP_TAG_DURABLE_NS = 16,       /* u64: from the cut to its durability */
+	UP_TAG_CURSOR = 17,           /* u32, paging; 0: from the start, or no more */
+	UP_TAG_LUN_NUMBER = 18,       /* u32 */
+	UP_TAG_SCOPE = 19,            /* u32, enum up_scope */
+	UP_TAG_FLAGS = 20,            /* u32, operation-specific */
+	UP_TAG_PERCENT = 21,          /* u32 */
+	UP_TAG_LUN_ENTRY = 22,        /* struct up_lun, may repeat */
+	UP_TAG_MAX_REQUEST = 23,      /* u32 bytes */
 	UP_TAG_COMMIT_BUDGET_MS = 24, /* u32: the array's own longest deadline */
 	UP_TAG_COUNT
 };
@@ -164,7 +167,7 @@ struct up_lun {
 /* A decoded message: every field that any operation knows, with a bit in `has` for each present. */
 struct up_msg {
 	uint8_t version_major, version_minor;
-	uint16_t op;         /* enum up_op */
+	uint16_t op; /* enum up_op */
 	bool is_reply;
 	uint32_t status;     /* enum up_status; replies only */
 	uint64_t request_id; /* chosen by the host, repeated in the reply */
@@ -183,8 +186,8 @@ struct up_msg {
 	uint32_t lun_count;
 	struct up_lun luns[UP_PAGE_MAX_LUNS];
 };
-#define UP_HAS(tag)          (UINT64_C(1) << (tag))
-#define up_has(msg, tag)     (((msg)->has & UP_HAS(tag)) != 0)
+#define UP_HAS(tag)      (UINT64_C(1) << (tag))
+#define up_has(msg, tag) (((msg)->has & UP_HAS(tag)) != 0)
 
 /* Zeroes *m and makes it a request of this version. */
 void up_request_init(struct up_msg *m, enum up_op op, uint64_t request_id);

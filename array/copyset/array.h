@@ -21,12 +21,12 @@
 #include "array/util/list.h"
 #include "proto/umbra_proto.h"
 
-#define ARRAY_NAME_MAX_BYTES   64 /* names of LUNs, hosts, sets: [A-Za-z0-9._-] and not starting with '-' */
-#define ARRAY_HOST_IQNS_MAX    16
-#define ARRAY_CHAP_MAX_BYTES   255
-#define ARRAY_LUN_NUMBER_MAX   16383
-#define ARRAY_LUN_MIN_BYTES    (1u << 20)
-#define ARRAY_LUN_MAX_BYTES    (UINT64_C(256) << 40)
+#define ARRAY_NAME_MAX_BYTES 64 /* names of LUNs, hosts, sets: [A-Za-z0-9._-] and not starting with '-' */
+#define ARRAY_HOST_IQNS_MAX  16
+#define ARRAY_CHAP_MAX_BYTES 255
+#define ARRAY_LUN_NUMBER_MAX 16383
+#define ARRAY_LUN_MIN_BYTES  (1u << 20)
+#define ARRAY_LUN_MAX_BYTES  (UINT64_C(256) << 40)
 
 struct array;
 struct host;
@@ -36,12 +36,12 @@ struct reactor;
 
 struct array_options {
 	struct reactor *reactor;
-	struct store *store;          /* open; stays the caller's */
-	const char *name;             /* shown to hosts and administrators */
-	uint32_t lease_ms;            /* of an unkept set, 0: 600000 */
-	uint32_t host_gone_ms;        /* after its last session an unkept set of a host is aborted, 0: 120000 */
-	uint32_t commit_budget_ms;    /* longest deadline of a commit, 0: 5000 */
-	uint32_t number_rest_ms;      /* a LUN number rests after an unmap, 0: 600000 */
+	struct store *store;       /* open; stays the caller's */
+	const char *name;          /* shown to hosts and administrators */
+	uint32_t lease_ms;         /* of an unkept set, 0: 600000 */
+	uint32_t host_gone_ms;     /* after its last session an unkept set of a host is aborted, 0: 120000 */
+	uint32_t commit_budget_ms; /* longest deadline of a commit, 0: 5000 */
+	uint32_t number_rest_ms;   /* a LUN number rests after an unmap, 0: 600000 */
 	uint32_t luns_max, hosts_max, sets_max, set_luns_max; /* 0: 16384, 4096, 4096, 64 */
 };
 
@@ -67,7 +67,10 @@ struct array_call {
 
 /* ---- LUNs ----------------------------------------------------------------------------------------- */
 
-enum lun_kind { LUN_ORDINARY = UP_LUN_ORDINARY, LUN_SHADOW = UP_LUN_SHADOW };
+enum lun_kind {
+	LUN_ORDINARY = UP_LUN_ORDINARY,
+	LUN_SHADOW = UP_LUN_SHADOW
+};
 
 struct lun {
 	struct array *array;
@@ -157,7 +160,8 @@ int host_may_import(const struct host *h, const struct lun *shadow, struct fault
 
 /* number 0: the lowest free one that does not rest. `asker` (may be NULL) gets no unit attention.
  * call->number is the result. Mapping what is mapped already succeeds with its number. */
-void map_add(struct host *h, struct lun *lun, uint32_t number, struct array_nexus *asker, struct array_call *call);
+void map_add(
+	struct host *h, struct lun *lun, uint32_t number, struct array_nexus *asker, struct array_call *call);
 /* Done when no I/O of the host on the LUN is under way any more. Not mapped: succeeds. */
 void map_remove(struct host *h, struct lun *lun, struct array_nexus *asker, struct array_call *call);
 void map_remove_all(struct lun *lun, struct array_nexus *asker, struct array_call *call);
@@ -201,11 +205,13 @@ int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *
 	enum up_copy_kind kind, uint8_t shadow_id[UP_ID_BYTES], struct fault *fault);
 int copyset_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault);
 /* The cut. call->window_ns, durable_ns. -ETIME: past the deadline, nothing is kept (the state is aborted). */
-void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, uint32_t deadline_ms,
-	struct array_call *call);
-void copyset_keep(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
+void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,
+	uint32_t deadline_ms, struct array_call *call);
+void copyset_keep(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
 /* Undoes all but a kept set (-EBADFD). Unknown set: -ENOENT (the control layer decides what that means). */
-void copyset_abort(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
+void copyset_abort(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
 /* The administrator's: deletes every shadow LUN of a kept set (those mapped: -EBUSY, nothing is deleted). */
 void copyset_delete(struct array *a, const uint8_t set_id[UP_ID_BYTES], struct array_call *call);
 /* Renews the lease of an unkept set. */
@@ -235,7 +241,11 @@ int copyset_set_name(struct copyset *s, const char *name, struct fault *fault); 
 
 /* ---- events --------------------------------------------------------------------------------------- */
 
-enum event_level { EVENT_INFO = 1, EVENT_WARNING = 2, EVENT_ERROR = 3 };
+enum event_level {
+	EVENT_INFO = 1,
+	EVENT_WARNING = 2,
+	EVENT_ERROR = 3
+};
 
 struct event {
 	uint64_t serial; /* 1, 2, 3 … since the array was opened */

@@ -70,13 +70,24 @@ struct scsi_nexus_options {
 	void *transport;
 };
 /* -EACCES: the initiator is no host's. -ENOMEM. */
-int scsi_nexus_create(struct scsi_target *t, const struct scsi_nexus_options *options, struct scsi_nexus **out);
+int scsi_nexus_create(
+	struct scsi_target *t, const struct scsi_nexus_options *options, struct scsi_nexus **out);
 /* The I_T nexus is lost: queued tasks end; tasks that run keep the nexus until their done. */
 void scsi_nexus_destroy(struct scsi_nexus *n);
 struct array_nexus *scsi_nexus_array(struct scsi_nexus *n);
 
-enum scsi_direction { SCSI_NONE, SCSI_TO_INITIATOR, SCSI_FROM_INITIATOR };
-enum scsi_attribute { SCSI_UNTAGGED, SCSI_SIMPLE, SCSI_ORDERED, SCSI_HEAD_OF_QUEUE, SCSI_ACA };
+enum scsi_direction {
+	SCSI_NONE,
+	SCSI_TO_INITIATOR,
+	SCSI_FROM_INITIATOR
+};
+enum scsi_attribute {
+	SCSI_UNTAGGED,
+	SCSI_SIMPLE,
+	SCSI_ORDERED,
+	SCSI_HEAD_OF_QUEUE,
+	SCSI_ACA
+};
 
 struct scsi_task {
 	/* of the transport, before parse */
@@ -127,13 +138,20 @@ enum scsi_tmf {
 	SCSI_TARGET_WARM_RESET = 6,
 	SCSI_TARGET_COLD_RESET = 7,
 };
-enum scsi_tmf_result { SCSI_TMF_COMPLETE, SCSI_TMF_NO_TASK, SCSI_TMF_NO_LUN, SCSI_TMF_UNSUPPORTED, SCSI_TMF_REJECTED };
+enum scsi_tmf_result {
+	SCSI_TMF_COMPLETE,
+	SCSI_TMF_NO_TASK,
+	SCSI_TMF_NO_LUN,
+	SCSI_TMF_UNSUPPORTED,
+	SCSI_TMF_REJECTED
+};
 
 struct scsi_tmf_call {
 	enum scsi_tmf function;
 	uint8_t lun[8];
 	uint64_t tag; /* ABORT_TASK: the task's */
-	void (*done)(struct scsi_tmf_call *call, enum scsi_tmf_result result); /* all affected tasks are over */
+	void (*done)(
+		struct scsi_tmf_call *call, enum scsi_tmf_result result); /* all affected tasks are over */
 	struct scsi_nexus *nexus;
 	struct list_node link; /* private */
 	uint64_t waiting;      /* private */

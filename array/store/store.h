@@ -24,10 +24,10 @@
 #include "array/util/fault.h"
 #include "array/util/list.h"
 
-#define STORE_BLOCK_BYTES   512  /* logical block: offsets and lengths are multiples of it */
+#define STORE_BLOCK_BYTES    512 /* logical block: offsets and lengths are multiples of it */
 #define STORE_PHYSICAL_BYTES 4096
-#define STORE_IO_MAX_BYTES  (8u << 20)
-#define STORE_ALIGN_BYTES   4096 /* best alignment of buffers; others work and are slower */
+#define STORE_IO_MAX_BYTES   (8u << 20)
+#define STORE_ALIGN_BYTES    4096 /* best alignment of buffers; others work and are slower */
 
 struct reactor;
 struct store;
@@ -111,9 +111,10 @@ struct store_ops {
 	int (*txn_del)(struct store_txn *t, enum store_table table, const void *key, size_t key_len);
 	/* A new empty disk. It may be used when the transaction is done; txn_drop or a failure frees it. */
 	int (*txn_disk_create)(struct store_txn *t, uint64_t size_bytes, struct store_disk **out);
-	/* A new disk whose content is that of cut->disks[index] at the cut. The transaction must then be given
-	 * to cut_commit of the same cut. Size: that of the original at the cut. */
-	int (*txn_disk_fork)(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out);
+	/* A new disk whose content is that of cut->disks[index] at the cut. The transaction must then be
+	 * given to cut_commit of the same cut. Size: that of the original at the cut. */
+	int (*txn_disk_fork)(
+		struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out);
 	/* The disk goes away with the transaction; no I/O may be under way or come any more. Space returns
 	 * in the background, over restarts too. */
 	int (*txn_disk_delete)(struct store_txn *t, struct store_disk *d);
@@ -121,7 +122,8 @@ struct store_ops {
 	int (*txn_disk_resize)(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
 	void (*txn_commit)(struct store_txn *t, void (*done)(void *arg, int err), void *arg); /* frees t */
 	void (*txn_drop)(struct store_txn *t);
-	/* Calls `each` for every record; may block (at start only). A non-zero result ends it and is returned. */
+	/* Calls `each` for every record; may block (at start only). A non-zero result ends it and is
+	 * returned. */
 	int (*iterate)(struct store *s, enum store_table table,
 		int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
 		void *arg);
@@ -133,7 +135,8 @@ struct store_ops {
 	void (*cut)(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg);
 	/* With open gates: waits for the writes of the frozen generations, makes data, map and the
 	 * transaction (with its forks) durable together. Ends the cut, frees the transaction. */
-	void (*cut_commit)(struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
+	void (*cut_commit)(
+		struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 	/* Nothing of the cut is kept. */
 	void (*cut_drop)(struct store_cut *cut);
 };
@@ -152,20 +155,20 @@ struct store_disk {
 /* ---- the pool (store/pool/) ---- */
 
 struct pool_options {
-	const char *path;           /* directory */
-	const char *data_device;    /* NULL, or a block device or file for the data instead of data.N */
-	uint64_t map_memory_bytes;  /* bound of the map cache, 0: default */
-	uint64_t log_bytes;         /* create only, 0: default */
-	uint64_t capacity_bytes;    /* create only: 0: what the file system has */
-	bool read_only;             /* open for check and dump */
+	const char *path;          /* directory */
+	const char *data_device;   /* NULL, or a block device or file for the data instead of data.N */
+	uint64_t map_memory_bytes; /* bound of the map cache, 0: default */
+	uint64_t log_bytes;        /* create only, 0: default */
+	uint64_t capacity_bytes;   /* create only: 0: what the file system has */
+	bool read_only;            /* open for check and dump */
 };
 
 /* Makes an empty pool with a new random pool id. Blocks. -EEXIST when there is one, -ENOENT, -EACCES … */
 int pool_create(const struct pool_options *options, struct fault *fault);
 /* Replays the log, takes the pool's lock. Blocks. -EBUSY: in use; -EUCLEAN: damaged; -ENOTSUP: newer format;
  * -ENOENT: no pool there; each with a text that says what to do. */
-int pool_open(const struct pool_options *options, struct reactor *reactor, struct store **out,
-	struct fault *fault);
+int pool_open(
+	const struct pool_options *options, struct reactor *reactor, struct store **out, struct fault *fault);
 /* Verifies a pool that nobody has open: prints findings by `report` (one line each), repairs when asked.
  * Returns the number of findings left, or a negative errno. Blocks. */
 int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),

@@ -101,7 +101,8 @@ static void wrong_field_lengths_are_refused(void **state)
 	(void)state;
 	static const struct {
 		unsigned tag, good;
-	} rows[] = {{UP_TAG_SET_ID, 16}, {UP_TAG_DEADLINE_MS, 4}, {UP_TAG_CAPABILITIES, 8}, {UP_TAG_LUN_ENTRY, 96}};
+	} rows[] = {{UP_TAG_SET_ID, 16}, {UP_TAG_DEADLINE_MS, 4}, {UP_TAG_CAPABILITIES, 8},
+		{UP_TAG_LUN_ENTRY, 96}};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		size_t used = raw(wire, rows[i].tag, rows[i].good, rows[i].good);
 		assert_int_equal(up_decode(&out, wire, used), UP_OK);

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+# The commands of the README. Meson does the building; this file only names what people type.
+#   make            build both machines; the programs end up in build/bin/
+#   make demo       the main job, end to end; report in build/demo/
+#   make check      every test
+#   make bench      side-by-side benchmarks
+#   make soak       long campaigns, SOAK_SECONDS each (default 600)
+#   make install    install the Linux programs (DESTDIR, PREFIX)
+SHELL := /bin/sh
+PREFIX ?= /usr/local
+SOAK_SECONDS ?= 600
+
+.PHONY: all bootstrap linux windows demo check bench soak install format clean
+
+all: linux windows
+
+bootstrap:
+	@[ -n "$(SKIP_BOOTSTRAP)" ] || scripts/bootstrap
+
+linux: bootstrap
+	@scripts/build linux
+
+windows: bootstrap
+	@scripts/build windows
+
+demo: all
+	@lab/demo/demo
+
+check: bootstrap
+	@scripts/check
+
+bench: linux
+	@bench/run
+
+soak: bootstrap
+	@scripts/soak $(SOAK_SECONDS)
+
+install: linux
+	@meson install -C build/linux --no-rebuild --destdir "$(DESTDIR)"
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	@rm -rf build
