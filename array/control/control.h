@@ -21,7 +21,9 @@ struct inband_options {
 	unsigned mailboxes_max;           /* all initiators together, 0: 4096 */
 };
 int inband_create(const struct inband_options *options, struct inband **out);
-void inband_destroy(struct inband *b);
+/* `done` (perhaps from inside) when no request runs any more. No nexus is left that could send another. */
+void inband_stop(struct inband *b, void (*done)(void *arg), void *arg);
+void inband_destroy(struct inband *b); /* after done */
 
 /* The functions for struct scsi_inband (array/scsi/scsi.h), with ctx = the struct inband. control/ does not
  * include scsi/: main.c wires them. */
@@ -34,14 +36,40 @@ void inband_cancel(void *ctx, void *token);
 /* ---- management socket ---- */
 struct management;
 
+/* What the transport shows of itself; main.c wires it, for control/ does not include iscsi/. */
+struct management_session {
+	char initiator[UP_NAME_MAX_BYTES + 1];
+	char peer[80]; /* "address:port" */
+	bool authenticated, header_digest, data_digest;
+	uint64_t commands, bytes_in, bytes_out;
+	uint64_t since_unix_ms;
+};
+struct management_portal {
+	char address[64];
+	uint16_t port;
+};
+struct management_transport {
+	void *ctx;
+	const char *target_name;
+	bool (*session)(
+		void *ctx, unsigned index, struct management_session *out); /* index 0 … until false */
+	bool (*portal)(void *ctx, unsigned index, struct management_portal *out);
+};
+
 struct management_options {
 	struct array *array;
 	struct reactor *reactor;
 	const char *socket_path;
-	unsigned connections_max; /* 0: 32 */
+	const char *pool_path;                        /* shown in the status; may be NULL */
+	const char *group;                            /* NULL: root and the daemon's own user only */
+	unsigned connections_max;                     /* 0: 32 */
+	const struct management_transport *transport; /* may be NULL; outlives the management */
 };
 /* -EADDRINUSE: another daemon answers there; a socket that nobody serves is replaced. */
 int management_create(const struct management_options *options, struct management **out, struct fault *fault);
-void management_destroy(struct management *m);
+/* Accepts no more, ends the connections, removes the socket; `done` (perhaps from inside) when no call runs.
+ */
+void management_stop(struct management *m, void (*done)(void *arg), void *arg);
+void management_destroy(struct management *m); /* after done */
 
 #endif

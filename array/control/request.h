@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One in-band request, decoded, and what it does to the array (requests.c). It knows nothing of mailboxes;
+ * the mailboxes (inband.c) know nothing of operations.
+ */
+#ifndef UMBRA_CONTROL_REQUEST_H
+#define UMBRA_CONTROL_REQUEST_H
+
+#include "array/copyset/array.h"
+
+struct request {
+	/* of the caller, before request_run */
+	struct array *array;
+	struct array_nexus *nexus; /* borrowed for the duration of request_run only */
+	struct lun *addressed;     /* likewise; NULL: through the control LU */
+	struct up_msg msg;
+	void (*done)(struct request *r); /* once, perhaps from inside request_run; reply is complete */
+	/* out */
+	struct up_msg reply;
+	/* private to requests.c */
+	char initiator[UP_NAME_MAX_BYTES + 1]; /* lower case */
+	struct array_call call;
+	struct lun *lun; /* held while a call runs */
+};
+
+void request_run(struct request *r);
+
+/* Makes r->reply a refusal; the text always says what to do. */
+void request_refuse(struct request *r, enum up_status status, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* iSCSI names compare without case: the one form for mailbox keys and owners of sets. */
+void request_normalise(const char *name, char out[UP_NAME_MAX_BYTES + 1]);
+
+#endif

@@ -1,0 +1,746 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What each in-band request does, and who may ask it.
+ *
+ * Invariants:
+ * - Every request ends in exactly one reply; one that is no UP_OK has a text that says what to do.
+ * - A host acts on LUNs mapped to it, on shadow LUNs it may import or whose set is its own, and on its own
+ *   sets; never on an ordinary LUN's mapping or life.
+ * - The nexus and the host are used while request_run is on the stack only: the session may be gone when an
+ *   asynchronous call ends. A LUN that is needed longer is held.
+ */
+#include "array/control/request.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "array/control/status.h"
+#include "proto/identity.h"
+
+void request_normalise(const char *name, char out[UP_NAME_MAX_BYTES + 1])
+{
+	size_t i = 0;
+
+	for (; name[i] && i < UP_NAME_MAX_BYTES; i++)
+		out[i] = (char)tolower((unsigned char)name[i]);
+	out[i] = '\0';
+}
+
+/* ---- replies -------------------------------------------------------------------------------------- */
+
+static void reply_text(struct up_msg *reply, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len > UP_TEXT_MAX_BYTES)
+		len = UP_TEXT_MAX_BYTES;
+	memcpy(reply->text, text, len);
+	reply->text[len] = '\0';
+	reply->has |= UP_HAS(UP_TAG_TEXT);
+}
+
+void request_refuse(struct request *r, enum up_status status, const char *format, ...)
+{
+	char text[UP_TEXT_MAX_BYTES + 1];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	up_reply_init(&r->reply, &r->msg, status);
+	reply_text(&r->reply, text[0] ? text : control_remedy(status));
+}
+
+static void finish(struct request *r)
+{
+	if (r->lun) {
+		lun_release(r->lun);
+		r->lun = NULL;
+	}
+	r->done(r);
+}
+
+#define REFUSE(r, status, ...)                                                                               \
+	do {                                                                                                 \
+		request_refuse(r, status, __VA_ARGS__);                                                      \
+		finish(r);                                                                                   \
+	} while (0)
+
+static void refuse_fault(struct request *r, int err, const struct fault *fault)
+{
+	REFUSE(r, control_status(err), "%s", fault && fault->err ? fault->text : "");
+}
+
+static struct up_msg *accept(struct request *r)
+{
+	up_reply_init(&r->reply, &r->msg, UP_OK);
+	return &r->reply;
+}
+
+static void put_set_id(struct up_msg *reply, const uint8_t id[UP_ID_BYTES])
+{
+	memcpy(reply->set_id, id, UP_ID_BYTES);
+	reply->has |= UP_HAS(UP_TAG_SET_ID);
+}
+
+static void put_state(struct up_msg *reply, enum up_set_state state)
+{
+	reply->state = (uint32_t)state;
+	reply->has |= UP_HAS(UP_TAG_STATE);
+}
+
+/* The set's state, lease and times as they are now; a set that is gone is aborted. */
+static void put_set(struct request *r, struct up_msg *reply)
+{
+	struct copyset *set = copyset_find(r->array, r->msg.set_id, r->initiator);
+	struct copyset_view view;
+
+	put_set_id(reply, r->msg.set_id);
+	if (!set) {
+		put_state(reply, UP_SET_ABORTED);
+		return;
+	}
+	copyset_view(set, &view);
+	put_state(reply, view.state);
+	reply->lease_ms = view.lease_left_ms;
+	reply->has |= UP_HAS(UP_TAG_LEASE_MS);
+	if (view.state == UP_SET_COMMITTED || view.state == UP_SET_KEPT) {
+		reply->window_ns = view.window_ns;
+		reply->durable_ns = view.durable_ns;
+		reply->has |= UP_HAS(UP_TAG_WINDOW_NS) | UP_HAS(UP_TAG_DURABLE_NS);
+	}
+}
+
+static bool put_entry(struct up_msg *reply, const struct up_lun *entry)
+{
+	if (reply->lun_count == UP_PAGE_MAX_LUNS)
+		return false;
+	reply->luns[reply->lun_count++] = *entry;
+	reply->has |= UP_HAS(UP_TAG_LUN_ENTRY);
+	return true;
+}
+
+static void put_cursor(struct up_msg *reply, uint32_t cursor)
+{
+	reply->cursor = cursor;
+	reply->has |= UP_HAS(UP_TAG_CURSOR);
+}
+
+/* ---- describing LUNs ------------------------------------------------------------------------------ */
+
+static enum up_copy_kind copy_kind_of(struct array *a, const struct lun *shadow)
+{
+	struct copyset *set = copyset_find(a, shadow->set_id, NULL);
+	struct copyset_view view;
+
+	if (!set)
+		return UP_COPY_DIFFERENTIAL;
+	copyset_view(set, &view);
+	for (unsigned i = 0; i < view.member_count; i++)
+		if (!memcmp(view.members[i].shadow_id, shadow->id, UP_ID_BYTES))
+			return view.members[i].kind;
+	return UP_COPY_DIFFERENTIAL;
+}
+
+static void describe(const struct lun *lun, uint32_t number, struct up_lun *out)
+{
+	memset(out, 0, sizeof(*out));
+	memcpy(out->id, lun->id, UP_ID_BYTES);
+	memcpy(out->origin_id, lun->origin_id, UP_ID_BYTES);
+	memcpy(out->set_id, lun->set_id, UP_ID_BYTES);
+	out->size_bytes = lun->size_bytes;
+	out->block_bytes = STORE_BLOCK_BYTES;
+	out->kind = (uint32_t)lun->kind;
+	out->number = number;
+	if (lun->kind == LUN_SHADOW)
+		out->copy_kind = (uint32_t)copy_kind_of(lun->array, lun);
+}
+
+static void describe_member(
+	const struct copyset_view *view, const struct copyset_member *member, struct up_lun *out)
+{
+	memset(out, 0, sizeof(*out));
+	memcpy(out->id, member->shadow_id, UP_ID_BYTES);
+	memcpy(out->origin_id, member->original_id, UP_ID_BYTES);
+	memcpy(out->set_id, view->id, UP_ID_BYTES);
+	out->size_bytes = member->size_bytes;
+	out->block_bytes = STORE_BLOCK_BYTES;
+	out->kind = UP_LUN_FUTURE_SHADOW;
+	out->copy_kind = (uint32_t)member->kind;
+}
+
+/* Is id the reserved identity of a shadow LUN in a set of this initiator's that is not cut yet? */
+static bool find_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_lun *out)
+{
+	struct copyset_view view;
+
+	for (struct copyset *s = copyset_next(r->array, NULL); s; s = copyset_next(r->array, s)) {
+		copyset_view(s, &view);
+		if (view.state > UP_SET_COMMITTING || strcmp(view.owner, r->initiator) != 0)
+			continue;
+		for (unsigned i = 0; i < view.member_count; i++) {
+			if (memcmp(view.members[i].shadow_id, id, UP_ID_BYTES) != 0)
+				continue;
+			describe_member(&view, &view.members[i], out);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool owns(struct request *r, const struct lun *shadow)
+{
+	return copyset_find(r->array, shadow->set_id, r->initiator) != NULL;
+}
+
+/* May the asking host manage (map, delete) that shadow LUN? */
+static int may_manage(struct request *r, const struct lun *shadow, struct fault *fault)
+{
+	return owns(r, shadow) ? 0 : host_may_import(r->nexus->host, shadow, fault);
+}
+
+static struct host *host_of(const struct request *r)
+{
+	return r->nexus->host;
+}
+
+/* ---- identify, describe, list --------------------------------------------------------------------- */
+
+static void run_identify(struct request *r)
+{
+	const struct array_options *settings = array_settings(r->array);
+	struct up_msg *reply = accept(r);
+
+	memcpy(reply->array_id, array_id(r->array), UP_ID_BYTES);
+	snprintf(reply->array_name, sizeof(reply->array_name), "%s", array_name(r->array));
+	snprintf(reply->initiator_name, sizeof(reply->initiator_name), "%s", r->initiator);
+	reply->capabilities = UP_CAP_DIFFERENTIAL;
+	reply->authenticated = r->nexus->authenticated;
+	reply->max_set_luns = settings->set_luns_max;
+	reply->lease_ms = settings->lease_ms;
+	reply->max_request = UP_REQUEST_MAX_BYTES;
+	reply->commit_budget_ms = settings->commit_budget_ms;
+	reply->has = UP_HAS(UP_TAG_ARRAY_ID) | UP_HAS(UP_TAG_ARRAY_NAME) | UP_HAS(UP_TAG_INITIATOR_NAME) |
+		     UP_HAS(UP_TAG_CAPABILITIES) | UP_HAS(UP_TAG_AUTHENTICATED) |
+		     UP_HAS(UP_TAG_MAX_SET_LUNS) | UP_HAS(UP_TAG_LEASE_MS) | UP_HAS(UP_TAG_MAX_REQUEST) |
+		     UP_HAS(UP_TAG_COMMIT_BUDGET_MS);
+	finish(r);
+}
+
+static void describe_reply(struct request *r, const struct up_lun *entry)
+{
+	struct up_msg *reply = accept(r);
+
+	put_entry(reply, entry);
+	finish(r);
+}
+
+static void run_describe(struct request *r)
+{
+	struct lun *lun = r->addressed;
+	struct fault fault = {0};
+	struct up_lun entry;
+
+	if (up_has(&r->msg, UP_TAG_LUN_ID))
+		lun = lun_find(r->array, r->msg.lun_id);
+	else if (!lun) {
+		REFUSE(r, UP_BAD_MESSAGE, "describe-lun through the control LU needs the field lun_id.");
+		return;
+	}
+	if (!lun) {
+		if (find_future(r, r->msg.lun_id, &entry))
+			describe_reply(r, &entry);
+		else
+			REFUSE(r, UP_NOT_FOUND,
+				"The array has no LUN of this id: it was deleted, or lies on "
+				"another array.");
+		return;
+	}
+	uint32_t number = map_number(host_of(r), lun);
+	if (!number && lun->kind != LUN_SHADOW) {
+		REFUSE(r, UP_NOT_MAPPED,
+			"The LUN is not mapped to this host: umbractl map LUN HOST does it.");
+		return;
+	}
+	int err = number ? 0 : may_manage(r, lun, &fault);
+	if (err) {
+		refuse_fault(r, err, &fault);
+		return;
+	}
+	describe(lun, number, &entry);
+	describe_reply(r, &entry);
+}
+
+/* The cursor counts the array's LUNs in order of creation. */
+static void run_list(struct request *r)
+{
+	struct up_msg *reply = accept(r);
+	uint32_t from = up_has(&r->msg, UP_TAG_CURSOR) ? r->msg.cursor : 0, at = 0, next = 0;
+
+	for (struct lun *lun = lun_next(r->array, NULL); lun; lun = lun_next(r->array, lun), at++) {
+		struct up_lun entry;
+		if (at < from)
+			continue;
+		uint32_t number = map_number(host_of(r), lun);
+		if (!number && (lun->kind != LUN_SHADOW || may_manage(r, lun, NULL)))
+			continue;
+		describe(lun, number, &entry);
+		if (!put_entry(reply, &entry)) {
+			next = at;
+			break;
+		}
+	}
+	put_cursor(reply, next);
+	finish(r);
+}
+
+/* ---- copy sets ------------------------------------------------------------------------------------ */
+
+static void set_reply(struct request *r, int err, const struct fault *fault)
+{
+	if (err) {
+		refuse_fault(r, err, fault);
+		return;
+	}
+	put_set(r, accept(r));
+	finish(r);
+}
+
+static void run_begin(struct request *r)
+{
+	struct fault fault = {0};
+
+	set_reply(r, copyset_begin(r->array, r->msg.set_id, r->initiator, &fault), &fault);
+}
+
+static void add_reply(struct request *r, const uint8_t shadow_id[UP_ID_BYTES])
+{
+	struct up_msg *reply = accept(r);
+	struct up_lun entry;
+
+	put_set(r, reply);
+	memcpy(reply->lun_id, shadow_id, UP_ID_BYTES);
+	reply->has |= UP_HAS(UP_TAG_LUN_ID);
+	if (find_future(r, shadow_id, &entry))
+		put_entry(reply, &entry);
+	finish(r);
+}
+
+static void run_add(struct request *r)
+{
+	enum up_copy_kind kind =
+		up_has(&r->msg, UP_TAG_COPY_KIND) ? (enum up_copy_kind)r->msg.copy_kind : UP_COPY_DEFAULT;
+	struct lun *lun = lun_find(r->array, r->msg.lun_id);
+	struct fault fault = {0};
+	uint8_t shadow_id[UP_ID_BYTES];
+
+	if (kind == UP_COPY_PLEX) {
+		REFUSE(r, UP_UNSUPPORTED, "This array makes no plex copies yet: ask for a differential one.");
+	} else if (kind != UP_COPY_DEFAULT && kind != UP_COPY_DIFFERENTIAL) {
+		REFUSE(r, UP_UNSUPPORTED, "copy_kind %u is unknown: use 0 (default) or 1 (differential).",
+			(unsigned)kind);
+	} else if (!lun) {
+		REFUSE(r, UP_NOT_FOUND,
+			"The array has no LUN of this id: it was deleted, or lies on another "
+			"array.");
+	} else if (!map_number(host_of(r), lun)) {
+		REFUSE(r, UP_NOT_MAPPED,
+			"LUN %s is not mapped to this host: only LUNs that it sees can enter its "
+			"sets.",
+			lun->name);
+	} else {
+		int err = copyset_add(
+			r->array, r->msg.set_id, r->initiator, lun, UP_COPY_DIFFERENTIAL, shadow_id, &fault);
+		if (err)
+			refuse_fault(r, err, &fault);
+		else
+			add_reply(r, shadow_id);
+	}
+}
+
+static struct copyset *own_set(struct request *r)
+{
+	struct copyset *set = copyset_find(r->array, r->msg.set_id, r->initiator);
+
+	if (!set)
+		REFUSE(r, UP_NOT_FOUND,
+			"This host has no copy set of this id: it was never begun, or its lease has ended "
+			"and it "
+			"was aborted. Begin a new set.");
+	return set;
+}
+
+static void run_state(struct request *r)
+{
+	struct copyset *set = own_set(r);
+
+	if (!set)
+		return;
+	copyset_touch(set);
+	set_reply(r, 0, NULL);
+}
+
+static void run_arm(struct request *r)
+{
+	struct fault fault = {0};
+
+	set_reply(r, copyset_arm(r->array, r->msg.set_id, r->initiator, &fault), &fault);
+}
+
+static void set_call_done(struct array_call *call)
+{
+	struct request *r = container_of(call, struct request, call);
+
+	set_reply(r, call->fault.err, &call->fault);
+}
+
+static void commit_done(struct array_call *call)
+{
+	struct request *r = container_of(call, struct request, call);
+
+	if (call->fault.err) {
+		request_refuse(r, control_status(call->fault.err), "%s", call->fault.text);
+		if (call->fault.err != -ENOENT)
+			put_set(r, &r->reply);
+		finish(r);
+		return;
+	}
+	struct up_msg *reply = accept(r);
+	put_set(r, reply);
+	reply->window_ns = call->window_ns;
+	reply->durable_ns = call->durable_ns;
+	reply->has |= UP_HAS(UP_TAG_WINDOW_NS) | UP_HAS(UP_TAG_DURABLE_NS);
+	finish(r);
+}
+
+static void run_commit(struct request *r)
+{
+	uint32_t budget_ms = array_settings(r->array)->commit_budget_ms, deadline_ms = r->msg.deadline_ms;
+
+	if (!deadline_ms || deadline_ms > budget_ms)
+		deadline_ms = budget_ms;
+	r->call.done = commit_done;
+	copyset_commit(r->array, r->msg.set_id, r->initiator, deadline_ms, &r->call);
+}
+
+static void run_keep(struct request *r)
+{
+	r->call.done = set_call_done;
+	copyset_keep(r->array, r->msg.set_id, r->initiator, &r->call);
+}
+
+static void abort_done(struct array_call *call)
+{
+	struct request *r = container_of(call, struct request, call);
+
+	if (call->fault.err && call->fault.err != -ENOENT) {
+		refuse_fault(r, call->fault.err, &call->fault);
+		return;
+	}
+	struct up_msg *reply = accept(r);
+	put_set_id(reply, r->msg.set_id);
+	put_state(reply, UP_SET_ABORTED);
+	finish(r);
+}
+
+static void run_abort(struct request *r)
+{
+	r->call.done = abort_done;
+	copyset_abort(r->array, r->msg.set_id, r->initiator, &r->call);
+}
+
+/* The cursor is an index into the set's members; shadow LUNs deleted since are left out. */
+static void run_set_luns(struct request *r)
+{
+	struct copyset *set = own_set(r);
+	struct copyset_view view;
+	uint32_t at = up_has(&r->msg, UP_TAG_CURSOR) ? r->msg.cursor : 0, next = 0;
+
+	if (!set)
+		return;
+	copyset_view(set, &view);
+	struct up_msg *reply = accept(r);
+	put_set(r, reply);
+	for (; at < view.member_count; at++) {
+		struct lun *shadow = lun_find(r->array, view.members[at].shadow_id);
+		struct up_lun entry;
+		if (shadow)
+			describe(shadow, map_number(host_of(r), shadow), &entry);
+		else if (view.state <= UP_SET_COMMITTING)
+			describe_member(&view, &view.members[at], &entry);
+		else
+			continue;
+		if (!put_entry(reply, &entry)) {
+			next = at;
+			break;
+		}
+	}
+	put_cursor(reply, next);
+	finish(r);
+}
+
+/* ---- mapping and deletion of shadow LUNs ------------------------------------------------------------ */
+
+static bool require_shadow(struct request *r, const struct lun *lun, const char *what)
+{
+	if (lun->kind == LUN_SHADOW)
+		return true;
+	REFUSE(r, UP_DENIED, "%s is an ordinary LUN: only the array's administrator may %s it (umbractl).",
+		lun->name, what);
+	return false;
+}
+
+static void map_done(struct array_call *call)
+{
+	struct request *r = container_of(call, struct request, call);
+	struct up_lun entry;
+
+	if (call->fault.err) {
+		refuse_fault(r, call->fault.err, &call->fault);
+		return;
+	}
+	struct up_msg *reply = accept(r);
+	reply->lun_number = call->number;
+	reply->has |= UP_HAS(UP_TAG_LUN_NUMBER);
+	describe(r->lun, call->number, &entry);
+	put_entry(reply, &entry);
+	finish(r);
+}
+
+static void hold(struct request *r, struct lun *lun)
+{
+	lun_hold(lun);
+	r->lun = lun;
+}
+
+static void run_map(struct request *r)
+{
+	struct lun *lun = lun_find(r->array, r->msg.lun_id);
+	struct fault fault = {0};
+	struct up_lun entry;
+
+	if (!lun && find_future(r, r->msg.lun_id, &entry)) {
+		REFUSE(r, UP_BAD_STATE, "This shadow LUN does not exist before its set is committed.");
+		return;
+	}
+	if (!lun) {
+		REFUSE(r, UP_NOT_FOUND,
+			"The array has no shadow LUN of this id: it was deleted, its set was "
+			"aborted, or it lies on another array.");
+		return;
+	}
+	if (!require_shadow(r, lun, "map"))
+		return;
+	int err = host_may_import(host_of(r), lun, &fault);
+	if (err) {
+		refuse_fault(r, err, &fault);
+		return;
+	}
+	hold(r, lun);
+	r->call.done = map_done;
+	map_add(host_of(r), lun, 0, r->nexus, &r->call);
+}
+
+static void plain_done(struct array_call *call)
+{
+	struct request *r = container_of(call, struct request, call);
+
+	if (call->fault.err) {
+		refuse_fault(r, call->fault.err, &call->fault);
+		return;
+	}
+	accept(r);
+	finish(r);
+}
+
+/* The scope asked for; 0 when it was refused. */
+static enum up_scope scope_of(struct request *r)
+{
+	uint32_t scope = up_has(&r->msg, UP_TAG_SCOPE) ? r->msg.scope : UP_SCOPE_ME;
+
+	if (scope == UP_SCOPE_ME || scope == UP_SCOPE_ALL)
+		return (enum up_scope)scope;
+	REFUSE(r, UP_BAD_MESSAGE, "scope %u is unknown: use 1 (this host) or 2 (all hosts).",
+		(unsigned)scope);
+	return (enum up_scope)0;
+}
+
+static void run_unmap(struct request *r)
+{
+	struct lun *lun = lun_find(r->array, r->msg.lun_id);
+	enum up_scope scope = scope_of(r);
+	struct fault fault = {0};
+
+	if (!scope)
+		return;
+	if (!lun) { /* gone: it is mapped nowhere */
+		accept(r);
+		finish(r);
+		return;
+	}
+	if (!require_shadow(r, lun, "unmap"))
+		return;
+	bool mapped = map_number(host_of(r), lun) != 0;
+	int err = scope == UP_SCOPE_ME && mapped ? 0 : may_manage(r, lun, &fault);
+	if (err) {
+		refuse_fault(r, err, &fault);
+		return;
+	}
+	hold(r, lun);
+	r->call.done = plain_done;
+	if (scope == UP_SCOPE_ME)
+		map_remove(host_of(r), lun, r->nexus, &r->call);
+	else
+		map_remove_all(lun, r->nexus, &r->call);
+}
+
+static void delete_done(struct array_call *call)
+{
+	if (call->fault.err == -ENOENT || call->fault.err == -ENODEV)
+		call->fault.err = 0; /* somebody was faster: gone is what was asked for */
+	plain_done(call);
+}
+
+static void delete_unmapped(struct array_call *call)
+{
+	struct request *r = container_of(call, struct request, call);
+
+	if (call->fault.err) {
+		refuse_fault(r, call->fault.err, &call->fault);
+		return;
+	}
+	memset(call, 0, sizeof(*call));
+	call->done = delete_done;
+	if (r->lun->gone)
+		delete_done(call);
+	else
+		lun_delete(r->lun, call);
+}
+
+/* Unmaps first where that is allowed, then deletes. */
+static void start_delete(struct request *r, struct lun *lun, enum up_scope scope)
+{
+	uint32_t here = map_number(host_of(r), lun) != 0;
+
+	if (lun->mappings > here && scope != UP_SCOPE_ALL) {
+		REFUSE(r, UP_BUSY,
+			"%s is mapped to another host as well: unmap it there, or ask with scope 2 (all "
+			"hosts).",
+			lun->name);
+		return;
+	}
+	hold(r, lun);
+	r->call.done = delete_unmapped;
+	if (scope == UP_SCOPE_ALL)
+		map_remove_all(lun, r->nexus, &r->call);
+	else
+		map_remove(host_of(r), lun, r->nexus, &r->call);
+}
+
+/* A LUN of an unkept set goes with its set, not alone: known before anything is unmapped. */
+static bool set_is_kept(struct request *r, const struct lun *shadow)
+{
+	struct copyset *set = copyset_find(r->array, shadow->set_id, NULL);
+	struct copyset_view view;
+
+	if (!set)
+		return true;
+	copyset_view(set, &view);
+	return view.state == UP_SET_KEPT;
+}
+
+static void run_delete(struct request *r)
+{
+	struct lun *lun = lun_find(r->array, r->msg.lun_id);
+	enum up_scope scope = scope_of(r);
+	struct fault fault = {0};
+	struct up_lun entry;
+
+	if (!scope)
+		return;
+	if (!lun && find_future(r, r->msg.lun_id, &entry)) {
+		REFUSE(r, UP_BAD_STATE, "This shadow LUN does not exist yet: abort its set instead.");
+		return;
+	}
+	if (!lun) {
+		accept(r);
+		finish(r);
+		return;
+	}
+	if (!require_shadow(r, lun, "delete"))
+		return;
+	int err = may_manage(r, lun, &fault);
+	if (err) {
+		refuse_fault(r, err, &fault);
+		return;
+	}
+	if (!set_is_kept(r, lun)) {
+		REFUSE(r, UP_BUSY, "%s belongs to a copy set that is not kept yet: keep the set or abort it.",
+			lun->name);
+		return;
+	}
+	start_delete(r, lun, scope);
+}
+
+static void run_unsupported(struct request *r)
+{
+	REFUSE(r, UP_UNSUPPORTED, "This array does not offer %s yet: its capabilities (identify) say so.",
+		up_op_name(r->msg.op));
+}
+
+/* ---- dispatch ------------------------------------------------------------------------------------- */
+
+static void (*const handlers[UP_OP_COUNT])(struct request *r) = {
+	[UP_OP_IDENTIFY] = run_identify,
+	[UP_OP_DESCRIBE_LUN] = run_describe,
+	[UP_OP_SET_BEGIN] = run_begin,
+	[UP_OP_SET_ADD] = run_add,
+	[UP_OP_SET_STATE] = run_state,
+	[UP_OP_SET_ARM] = run_arm,
+	[UP_OP_SET_COMMIT] = run_commit,
+	[UP_OP_SET_KEEP] = run_keep,
+	[UP_OP_SET_ABORT] = run_abort,
+	[UP_OP_SET_LUNS] = run_set_luns,
+	[UP_OP_MAP] = run_map,
+	[UP_OP_UNMAP] = run_unmap,
+	[UP_OP_DELETE] = run_delete,
+	[UP_OP_BREAK] = run_unsupported,
+	[UP_OP_RESYNC_START] = run_unsupported,
+	[UP_OP_RESYNC_STATE] = run_unsupported,
+	[UP_OP_RESYNC_CANCEL] = run_unsupported,
+	[UP_OP_LIST] = run_list,
+};
+
+static bool may_change(const struct request *r)
+{
+	return r->nexus->authenticated || host_record(r->nexus->host)->control_without_chap;
+}
+
+void request_run(struct request *r)
+{
+	const char *missing = NULL;
+	enum up_status status = up_request_check(&r->msg, &missing);
+
+	assert(r->array && r->nexus && r->nexus->host && r->done);
+	request_normalise(r->nexus->initiator, r->initiator);
+	if (r->msg.is_reply)
+		REFUSE(r, UP_BAD_MESSAGE,
+			"This is a reply (flag 1 of the header): requests have the flag clear.");
+	else if (status == UP_UNSUPPORTED || !handlers[r->msg.op])
+		REFUSE(r, UP_UNSUPPORTED,
+			"Operation %u is unknown to this array: update it, or use an older provider.",
+			(unsigned)r->msg.op);
+	else if (status)
+		REFUSE(r, status, "%s needs the field %s.", up_op_name(r->msg.op), missing ? missing : "?");
+	else if (up_op_changes(r->msg.op) && !may_change(r))
+		REFUSE(r, UP_NOT_AUTHENTICATED,
+			"%s needs a session with CHAP: give host %s a secret (umbractl host set "
+			"--chap-file), or set "
+			"--control-without-chap.",
+			up_op_name(r->msg.op), host_record(r->nexus->host)->name);
+	else
+		handlers[r->msg.op](r);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See status.h. */
+#include "array/control/status.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+static const struct {
+	int err;
+	enum up_status status;
+} rows[] = {
+	{0, UP_OK},
+	{ENOENT, UP_NOT_FOUND},
+	{ENODEV, UP_NOT_FOUND},
+	{EEXIST, UP_ID_CONFLICT},
+	{EBADFD, UP_BAD_STATE},
+	{EINVAL, UP_BAD_MESSAGE},
+	{ENAMETOOLONG, UP_BAD_MESSAGE},
+	{ERANGE, UP_BAD_MESSAGE},
+	{ENOTSUP, UP_UNSUPPORTED},
+	{EPERM, UP_DENIED},
+	{EACCES, UP_DENIED},
+	{ENOSPC, UP_NO_SPACE},
+	{EMLINK, UP_LIMIT},
+	{ENOBUFS, UP_LIMIT},
+	{ENFILE, UP_LIMIT},
+	{ETIME, UP_DEADLINE},
+	{ETIMEDOUT, UP_DEADLINE},
+	{EBUSY, UP_BUSY},
+	{EAGAIN, UP_BUSY},
+	{EIO, UP_IO_ERROR},
+	{EROFS, UP_IO_ERROR},
+	{EUCLEAN, UP_IO_ERROR},
+	{ESHUTDOWN, UP_IO_ERROR},
+	{EXDEV, UP_OTHER_STORE},
+	{ENOMEM, UP_LIMIT},
+};
+
+static const char *const remedies[UP_STATUS_COUNT] = {
+	[UP_OK] = "",
+	[UP_PENDING] = "The request still runs: fetch its reply again.",
+	[UP_BAD_MESSAGE] = "The message is malformed: compare it with docs/protocol.md.",
+	[UP_BAD_VERSION] = "Use the protocol version that this reply carries.",
+	[UP_UNSUPPORTED] = "This array does not offer it: see the capabilities in the reply to identify.",
+	[UP_NOT_FOUND] = "There is no such thing, or it is another host's.",
+	[UP_BAD_STATE] =
+		"The set is not in a state that allows this: ask for its state, or abort it and begin anew.",
+	[UP_DENIED] = "The host's record on the array does not allow it: see umbractl host show.",
+	[UP_NOT_AUTHENTICATED] =
+		"Log in with CHAP, or let the administrator set control-without-chap for the host.",
+	[UP_NO_SPACE] = "The pool is full: delete shadow LUNs or enlarge it.",
+	[UP_LIMIT] = "A limit of the array is reached: see umbractl status.",
+	[UP_DEADLINE] = "The set was not durable in time and nothing of it is kept: begin a new set.",
+	[UP_BUSY] = "Something else is under way: try again in a moment.",
+	[UP_IO_ERROR] = "The array's storage failed: see umbractl status and the array's log.",
+	[UP_OTHER_STORE] = "All LUNs of a set lie in one store: make a set for each store.",
+	[UP_NOT_MAPPED] = "The LUN is not mapped to this host: see umbractl map.",
+	[UP_ID_CONFLICT] = "The id is in use: choose a new random one.",
+	[UP_INTERNAL] = "The array met an unexpected error: see its log.",
+};
+
+enum up_status control_status(int err)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].err == -err)
+			return rows[i].status;
+	return UP_INTERNAL;
+}
+
+const char *control_remedy(enum up_status status)
+{
+	return (unsigned)status < UP_STATUS_COUNT ? remedies[status] : remedies[UP_INTERNAL];
+}
