@@ -1,0 +1,958 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store in memory: see memstore.h.
+ *
+ * A disk is a hash table of 4 KiB slots. A slot has two pages, each counted: `now` (what reads see) and
+ * `safe` (what a power loss leaves); they differ exactly when the slot is in the disk's dirty list. A cut is
+ * a table of counted pages. Every operation under way is a struct mem_op in one queue, in order of
+ * submission.
+ */
+#include "tests/support/memstore_internal.h"
+
+/* Counts a fallible call; the error it is to end with, or 0. */
+static int mem_call(struct memstore *m, bool changes)
+{
+	m->calls++;
+	if (m->dead)
+		return -ESHUTDOWN;
+	if (m->latched && changes)
+		return -EROFS;
+	if (m->fail_at != m->calls)
+		return 0;
+	m->fail_hit = true;
+	if (m->fail_latch)
+		m->latched = true;
+	return m->fail_err;
+}
+/* ---- the catalogue ---- */
+
+static int key_compare(const struct mem_record *r, const void *key, size_t key_len)
+{
+	size_t common = r->key_len < key_len ? r->key_len : key_len;
+	int c = memcmp(r->key, key, common);
+
+	return c ? c : (r->key_len > key_len) - (r->key_len < key_len);
+}
+
+static unsigned record_place(
+	struct memstore *m, enum store_table table, const void *key, size_t key_len, bool *found)
+{
+	unsigned i = 0;
+
+	*found = false;
+	for (; i < m->tables[table].count; i++) {
+		int c = key_compare(&m->tables[table].records[i], key, key_len);
+
+		if (c >= 0) {
+			*found = c == 0;
+			break;
+		}
+	}
+	return i;
+}
+
+void memstore_record_delete(struct memstore *m, enum store_table table, const void *key, size_t key_len)
+{
+	bool found;
+	unsigned i = record_place(m, table, key, key_len, &found);
+	struct mem_record *r = m->tables[table].records;
+
+	if (!found)
+		return;
+	free(r[i].key);
+	free(r[i].value);
+	memmove(r + i, r + i + 1, (m->tables[table].count - i - 1) * sizeof(*r));
+	m->tables[table].count--;
+}
+
+static void *copy_of(const void *p, size_t len)
+{
+	void *c = mem_must(malloc(len ? len : 1));
+
+	if (len)
+		memcpy(c, p, len);
+	return c;
+}
+
+void memstore_record_put(struct memstore *m, enum store_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len)
+{
+	bool found;
+	unsigned i = record_place(m, table, key, key_len, &found);
+	unsigned count = m->tables[table].count;
+	struct mem_record *r = m->tables[table].records;
+
+	if (found) {
+		free(r[i].value);
+		r[i].value = copy_of(value, value_len);
+		r[i].value_len = value_len;
+		return;
+	}
+	r = m->tables[table].records = mem_must(realloc(r, (count + 1) * sizeof(*r)));
+	memmove(r + i + 1, r + i, (count - i) * sizeof(*r));
+	r[i].key = copy_of(key, key_len);
+	r[i].key_len = key_len;
+	r[i].value = copy_of(value, value_len);
+	r[i].value_len = value_len;
+	m->tables[table].count++;
+}
+
+/* ---- transactions ---- */
+
+static struct mem_step *txn_step(struct store_txn *t, enum step_op op)
+{
+	struct mem_step *s = mem_must(calloc(1, sizeof(*s)));
+
+	s->op = op;
+	*t->last = s;
+	t->last = &s->next;
+	return s;
+}
+
+static int txn_call(struct store_txn *t)
+{
+	int err = mem_call(t->m, true);
+
+	assert(!t->failed);
+	if (err)
+		t->failed = true;
+	return err;
+}
+
+static struct store_txn *mem_txn_begin(struct store *s)
+{
+	struct memstore *m = mem_of(s);
+
+	if (mem_call(m, true))
+		return NULL;
+	struct store_txn *t = mem_must(calloc(1, sizeof(*t)));
+	t->m = m;
+	t->last = &t->first;
+	return t;
+}
+
+static int mem_txn_put(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len)
+{
+	int err = txn_call(t);
+
+	if (err)
+		return err;
+	assert(key_len > 0 && table > 0 && table < STORE_TABLE_COUNT);
+	if (key_len > STORE_KEY_MAX_BYTES || value_len > STORE_VALUE_MAX_BYTES) {
+		t->failed = true;
+		return -EMSGSIZE;
+	}
+	struct mem_step *s = txn_step(t, STEP_PUT);
+	s->table = table;
+	s->key = copy_of(key, key_len);
+	s->key_len = key_len;
+	s->value = copy_of(value, value_len);
+	s->value_len = value_len;
+	return 0;
+}
+
+static int mem_txn_del(struct store_txn *t, enum store_table table, const void *key, size_t key_len)
+{
+	int err = txn_call(t);
+
+	if (err)
+		return err;
+	struct mem_step *s = txn_step(t, STEP_DEL);
+	s->table = table;
+	s->key = copy_of(key, key_len);
+	s->key_len = key_len;
+	return 0;
+}
+
+static int mem_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct store_disk **out)
+{
+	int err = txn_call(t);
+
+	if (err)
+		return err;
+	assert(size_bytes % STORE_BLOCK_BYTES == 0);
+	struct mem_step *s = txn_step(t, STEP_CREATE);
+	s->disk = mem_disk_new(t->m, size_bytes);
+	*out = &s->disk->head;
+	return 0;
+}
+
+static int mem_txn_disk_fork(
+	struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out)
+{
+	struct mem_cut *c = cut->priv;
+	int err = txn_call(t);
+
+	if (err)
+		return err;
+	assert(c && c->done && !c->ended && index < cut->count && (!t->cut || t->cut == c));
+	t->cut = c;
+	struct mem_frozen *f = &c->frozen[index];
+	struct mem_step *s = txn_step(t, STEP_CREATE);
+	s->disk = mem_disk_new(t->m, f->size_bytes);
+	for (unsigned i = 0; i < f->count; i++) {
+		struct mem_slot *slot = mem_slot_find(s->disk, f->indexes[i], true);
+
+		slot->now = mem_page_get(f->pages[i]);
+		slot->safe = mem_page_get(f->pages[i]);
+	}
+	*out = &s->disk->head;
+	return 0;
+}
+
+static int mem_txn_disk_delete(struct store_txn *t, struct store_disk *d)
+{
+	int err = txn_call(t);
+
+	if (err)
+		return err;
+	assert(disk_of(d)->usable && disk_of(d)->inflight == 0);
+	txn_step(t, STEP_DELETE)->disk = disk_of(d);
+	return 0;
+}
+
+static int mem_txn_disk_resize(struct store_txn *t, struct store_disk *d, uint64_t size_bytes)
+{
+	int err = txn_call(t);
+
+	if (err)
+		return err;
+	assert(size_bytes >= disk_of(d)->size_bytes && size_bytes % STORE_BLOCK_BYTES == 0);
+	struct mem_step *s = txn_step(t, STEP_RESIZE);
+	s->disk = disk_of(d);
+	s->size_bytes = size_bytes;
+	return 0;
+}
+
+static void txn_free(struct store_txn *t, bool keep_disks)
+{
+	while (t->first) {
+		struct mem_step *s = t->first;
+
+		t->first = s->next;
+		if (s->op == STEP_CREATE && !keep_disks)
+			mem_disk_free(t->m, s->disk);
+		free(s->key);
+		free(s->value);
+		free(s);
+	}
+	free(t);
+}
+
+static void mem_txn_drop(struct store_txn *t)
+{
+	txn_free(t, false);
+}
+
+/* Makes it durable and, unless the power is gone, visible. */
+static void txn_apply(struct store_txn *t)
+{
+	struct memstore *m = t->m;
+
+	for (struct mem_step *s = t->first; s; s = s->next) {
+		switch (s->op) {
+		case STEP_PUT:
+			memstore_record_put(m, s->table, s->key, s->key_len, s->value, s->value_len);
+			break;
+		case STEP_DEL:
+			memstore_record_delete(m, s->table, s->key, s->key_len);
+			break;
+		case STEP_CREATE:
+			s->disk->durable = true;
+			s->disk->usable = !m->dead;
+			break;
+		case STEP_DELETE:
+			s->disk->durable = false;
+			if (!m->dead)
+				mem_disk_free(m, s->disk);
+			break;
+		case STEP_RESIZE:
+			s->disk->size_bytes = s->size_bytes;
+			break;
+		}
+	}
+}
+
+/* ---- cuts ---- */
+
+static void frozen_take(struct mem_frozen *f)
+{
+	struct mem_disk *d = f->disk;
+
+	f->taken = true;
+	f->size_bytes = d->size_bytes;
+	f->indexes = mem_must(calloc(d->slot_count + 1, sizeof(*f->indexes)));
+	f->pages = mem_must(calloc(d->slot_count + 1, sizeof(struct mem_page *)));
+	for (unsigned i = 0; i < SLOTS; i++)
+		for (struct mem_slot *s = d->slots[i]; s; s = s->next)
+			if (s->now) {
+				f->indexes[f->count] = s->index;
+				f->pages[f->count++] = mem_page_get(s->now);
+			}
+}
+
+static void cut_end(struct mem_cut *c)
+{
+	struct memstore *m = c->m;
+
+	for (unsigned i = 0; i < c->cut->count; i++) {
+		for (unsigned j = 0; j < c->frozen[i].count; j++)
+			mem_page_put(m, c->frozen[i].pages[j]);
+		free(c->frozen[i].indexes);
+		free(c->frozen[i].pages);
+	}
+	assert(m->cut == c);
+	m->cut = NULL;
+	c->cut->priv = NULL;
+	free(c->frozen);
+	free(c);
+}
+
+/* ---- operations under way ---- */
+
+static void op_effect(struct memstore *m, struct mem_op *op)
+{
+	if (op->early)
+		return;
+	op->early = true;
+	if (!op->err && op->io && op->kind != MEMSTORE_FLUSH)
+		op->err = mem_data_apply(m, op->disk, op->io);
+}
+
+static void op_flush_end(struct memstore *m, struct mem_op *op)
+{
+	for (unsigned i = 0; i < op->flush_count; i++) {
+		if (!op->err)
+			mem_slot_safe(m, op->disk, op->flush_slots[i], op->flush_pages[i], op->flush_serial);
+		mem_page_put(m, op->flush_pages[i]);
+	}
+	free(op->flush_slots);
+	free(op->flush_pages);
+}
+
+static void op_io_end(struct memstore *m, struct mem_op *op)
+{
+	struct store_io *io = op->io;
+
+	op_effect(m, op);
+	if (op->kind == MEMSTORE_FLUSH)
+		op_flush_end(m, op);
+	else if (!op->err && (io->flags & STORE_IO_FUA))
+		mem_data_safe(m, op->disk, io->offset, io->offset + io->len);
+	op->disk->inflight--;
+	int err = op->err;
+	free(op);
+	io->done(io, err);
+}
+
+static void op_txn_end(struct memstore *m, struct mem_op *op)
+{
+	struct mem_cut *c = op->cut;
+
+	if (op->err == 0)
+		txn_apply(op->txn);
+	if (c)
+		cut_end(c);
+	op->done(op->arg, op->err);
+	if (op->err && op->err != -EROFS && m->latched && !m->dead) {
+		op->unsure = true;
+		list_push_back(&m->ops, &op->link);
+		return;
+	}
+	txn_free(op->txn, op->err == 0 || m->dead);
+	free(op);
+}
+
+static void op_cut_end(struct mem_op *op)
+{
+	struct mem_cut *c = op->cut;
+
+	for (unsigned i = 0; i < c->cut->count; i++) {
+		if (!op->err && !c->frozen[i].taken)
+			frozen_take(&c->frozen[i]);
+		c->frozen[i].disk->in_cut = false;
+	}
+	c->done = true;
+	void (*done)(void *, int) = op->done;
+	void *arg = op->arg;
+	int err = op->err;
+	free(op);
+	if (err)
+		cut_end(c);
+	done(arg, err);
+}
+
+static void op_end(struct memstore *m, struct mem_op *op)
+{
+	list_remove(&op->link);
+	switch (op->kind) {
+	case MEMSTORE_TXN:
+	case MEMSTORE_CUT_COMMIT:
+		op_txn_end(m, op);
+		break;
+	case MEMSTORE_CUT:
+		op_cut_end(op);
+		break;
+	default:
+		op_io_end(m, op);
+		break;
+	}
+}
+
+static void mem_timer_set(struct memstore *m)
+{
+	uint64_t now = reactor_now_ns(m->head.reactor), first = UINT64_MAX;
+
+	list_for_each(n, &m->ops)
+	{
+		struct mem_op *op = container_of(n, struct mem_op, link);
+
+		if (op->when == MEMSTORE_TIMED && !op->unsure && op->due_ns < first)
+			first = op->due_ns;
+	}
+	if (first != UINT64_MAX)
+		reactor_timer_arm(
+			m->head.reactor, &m->timer, first > now ? (first - now + 999999) / 1000000 : 0);
+}
+
+static struct mem_op *op_due(struct memstore *m, enum memstore_when when, uint64_t now)
+{
+	list_for_each(n, &m->ops)
+	{
+		struct mem_op *op = container_of(n, struct mem_op, link);
+
+		if (op->when == when && !op->unsure && (when != MEMSTORE_TIMED || op->due_ns <= now))
+			return op;
+	}
+	return NULL;
+}
+
+static void mem_timer_fire(struct reactor_timer *t)
+{
+	struct memstore *m = container_of(t, struct memstore, timer);
+	struct mem_op *op;
+
+	while ((op = op_due(m, MEMSTORE_TIMED, reactor_now_ns(m->head.reactor))))
+		op_end(m, op);
+	mem_timer_set(m);
+}
+
+static void mem_deferred_call(struct reactor_deferred *d)
+{
+	struct memstore *m = container_of(d, struct memstore, deferred);
+	unsigned count = 0;
+
+	list_for_each(n, &m->ops) count += container_of(n, struct mem_op, link)->when == MEMSTORE_DEFERRED;
+	while (count-- > 0) {
+		struct mem_op *op = op_due(m, MEMSTORE_DEFERRED, 0);
+
+		if (op)
+			op_end(m, op);
+	}
+	if (op_due(m, MEMSTORE_DEFERRED, 0))
+		reactor_defer(m->head.reactor, &m->deferred);
+}
+
+static struct mem_op *op_new(enum memstore_kind kind, int err)
+{
+	struct mem_op *op = mem_must(calloc(1, sizeof(*op)));
+
+	op->kind = kind;
+	op->err = err;
+	return op;
+}
+
+static bool toss(struct memstore *m)
+{
+	return m->random && (mem_random(&m->random) >> 20 & 1);
+}
+
+static void op_start(struct memstore *m, struct mem_op *op)
+{
+	op->when = m->dead ? MEMSTORE_INLINE : m->timing[op->kind].when;
+	list_push_back(&m->ops, &op->link);
+	if (op->kind == MEMSTORE_WRITE && toss(m))
+		op_effect(m, op);
+	switch (op->when) {
+	case MEMSTORE_INLINE:
+		op_end(m, op);
+		break;
+	case MEMSTORE_DEFERRED:
+		reactor_defer(m->head.reactor, &m->deferred);
+		break;
+	case MEMSTORE_TIMED:
+		op->due_ns =
+			reactor_now_ns(m->head.reactor) + UINT64_C(1000000) * m->timing[op->kind].delay_ms;
+		mem_timer_set(m);
+		break;
+	case MEMSTORE_MANUAL:
+		break;
+	}
+}
+
+/* ---- the vtable's calls ---- */
+
+static void flush_begin(struct memstore *m, struct mem_op *op)
+{
+	unsigned i = 0;
+
+	op->flush_serial = ++m->serial;
+	list_for_each(n, &op->disk->dirty) op->flush_count++;
+	op->flush_slots = mem_must(calloc(op->flush_count + 1, sizeof(struct mem_slot *)));
+	op->flush_pages = mem_must(calloc(op->flush_count + 1, sizeof(struct mem_page *)));
+	list_for_each(n, &op->disk->dirty)
+	{
+		struct mem_slot *s = container_of(n, struct mem_slot, dirty);
+
+		op->flush_slots[i] = s;
+		op->flush_pages[i++] = mem_page_get(s->now);
+	}
+}
+
+static void mem_submit(struct store_io *io)
+{
+	struct mem_disk *d = disk_of(io->disk);
+	struct memstore *m = mem_of(d->head.store);
+	bool writes = io->op != STORE_READ && io->op != STORE_FLUSH;
+	struct mem_op *op = op_new(writes                  ? MEMSTORE_WRITE
+				   : io->op == STORE_FLUSH ? MEMSTORE_FLUSH
+							   : MEMSTORE_READ,
+		mem_call(m, writes));
+
+	assert(m->open && (d->usable || m->dead));
+	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
+	assert(io->offset <= d->size_bytes && io->len <= d->size_bytes - io->offset);
+	assert(io->op == STORE_UNMAP || io->len <= STORE_IO_MAX_BYTES);
+	if (writes && d->in_cut)
+		m->cut->spoiled = true;
+	op->io = io;
+	op->disk = d;
+	d->inflight++;
+	if (op->kind == MEMSTORE_FLUSH && !op->err)
+		flush_begin(m, op);
+	op_start(m, op);
+}
+
+static void txn_start(struct store_txn *t, struct mem_cut *cut, void (*done)(void *arg, int err), void *arg)
+{
+	struct memstore *m = t->m;
+	struct mem_op *op = op_new(cut ? MEMSTORE_CUT_COMMIT : MEMSTORE_TXN, mem_call(m, true));
+
+	assert(!t->failed && t->cut == cut);
+	op->txn = t;
+	op->cut = cut;
+	op->done = done;
+	op->arg = arg;
+	op_start(m, op);
+}
+
+static void mem_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg)
+{
+	txn_start(t, NULL, done, arg);
+}
+
+static void mem_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
+{
+	struct memstore *m = mem_of(s);
+	struct mem_op *op = op_new(MEMSTORE_CUT, mem_call(m, true));
+	struct mem_cut *c = mem_must(calloc(1, sizeof(*c)));
+
+	assert(!m->cut && cut->count > 0);
+	m->cut = cut->priv = c;
+	c->m = m;
+	c->cut = cut;
+	c->frozen = mem_must(calloc(cut->count, sizeof(*c->frozen)));
+	for (unsigned i = 0; i < cut->count; i++) {
+		c->frozen[i].disk = disk_of(cut->disks[i]);
+		assert((c->frozen[i].disk->usable || m->dead) && !c->frozen[i].disk->in_cut);
+		c->frozen[i].disk->in_cut = true;
+		if (!op->err && toss(m))
+			frozen_take(&c->frozen[i]);
+	}
+	op->cut = c;
+	op->done = cut_done;
+	op->arg = arg;
+	op_start(m, op);
+}
+
+static void mem_cut_commit(
+	struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg)
+{
+	struct mem_cut *c = cut->priv;
+
+	assert(c && c->done && !c->ended && !c->spoiled && t->cut == c);
+	c->ended = true;
+	txn_start(t, c, done, arg);
+}
+
+static void mem_cut_drop(struct store_cut *cut)
+{
+	struct mem_cut *c = cut->priv;
+
+	assert(c && c->done && !c->ended);
+	cut_end(c);
+}
+
+static int mem_disk_open(struct store *s, uint64_t disk_id, struct store_disk **out)
+{
+	struct memstore *m = mem_of(s);
+	int err = mem_call(m, false);
+
+	if (err)
+		return err;
+	list_for_each(n, &m->disks)
+	{
+		struct mem_disk *d = container_of(n, struct mem_disk, link);
+
+		if (d->id == disk_id && d->durable) {
+			d->usable = true;
+			*out = &d->head;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static uint64_t mem_disk_id(const struct store_disk *d)
+{
+	return container_of(d, const struct mem_disk, head)->id;
+}
+
+static uint64_t mem_disk_size(const struct store_disk *d)
+{
+	return container_of(d, const struct mem_disk, head)->size_bytes;
+}
+
+static uint64_t mem_disk_used(const struct store_disk *d)
+{
+	const struct mem_disk *md = container_of(d, const struct mem_disk, head);
+	uint64_t used = 0;
+
+	for (unsigned i = 0; i < SLOTS; i++)
+		for (struct mem_slot *s = md->slots[i]; s; s = s->next)
+			used += s->now ? PAGE_BYTES : 0;
+	return used;
+}
+
+static int mem_iterate(struct store *s, enum store_table table,
+	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
+	void *arg)
+{
+	struct memstore *m = mem_of(s);
+	int err = mem_call(m, false);
+
+	for (unsigned i = 0; !err && i < m->tables[table].count; i++) {
+		struct mem_record *r = &m->tables[table].records[i];
+
+		err = each(arg, r->key, r->key_len, r->value, r->value_len);
+	}
+	return err;
+}
+
+static void mem_stats(struct store *s, struct store_stats *out)
+{
+	struct memstore *m = mem_of(s);
+
+	memset(out, 0, sizeof(*out));
+	out->capacity_bytes = m->capacity_bytes ? m->capacity_bytes : UINT64_C(1) << 50;
+	out->used_bytes = m->page_count * PAGE_BYTES;
+	out->read_only = m->latched;
+	if (m->latched)
+		memcpy(out->read_only_reason, "a test made a call fail", 24);
+}
+
+static void mem_stop(struct memstore *m)
+{
+	if (m->head.reactor)
+		reactor_timer_disarm(m->head.reactor, &m->timer);
+	m->open = false;
+}
+
+static void mem_close(struct store *s, void (*done)(void *arg, int err), void *arg)
+{
+	struct memstore *m = mem_of(s);
+
+	memstore_complete_all(m);
+	list_for_each(n, &m->disks)
+	{
+		struct mem_disk *d = container_of(n, struct mem_disk, link);
+
+		assert(d->inflight == 0);
+		if (!m->latched && !m->dead)
+			mem_data_safe(m, d, 0, UINT64_MAX);
+	}
+	mem_stop(m);
+	done(arg, m->latched ? -EROFS : 0);
+}
+
+static const struct store_ops mem_ops = {
+	.name = "memory",
+	.close = mem_close,
+	.stats = mem_stats,
+	.disk_open = mem_disk_open,
+	.disk_id = mem_disk_id,
+	.disk_size = mem_disk_size,
+	.disk_used = mem_disk_used,
+	.submit = mem_submit,
+	.txn_begin = mem_txn_begin,
+	.txn_put = mem_txn_put,
+	.txn_del = mem_txn_del,
+	.txn_disk_create = mem_txn_disk_create,
+	.txn_disk_fork = mem_txn_disk_fork,
+	.txn_disk_delete = mem_txn_disk_delete,
+	.txn_disk_resize = mem_txn_disk_resize,
+	.txn_commit = mem_txn_commit,
+	.txn_drop = mem_txn_drop,
+	.iterate = mem_iterate,
+	.cut = mem_cut,
+	.cut_commit = mem_cut_commit,
+	.cut_drop = mem_cut_drop,
+};
+
+/* ---- the test's side ---- */
+
+struct memstore *memstore_create(uint64_t capacity_bytes)
+{
+	struct memstore *m = mem_must(calloc(1, sizeof(*m)));
+
+	m->head.ops = &mem_ops;
+	m->capacity_bytes = capacity_bytes;
+	list_init(&m->disks);
+	list_init(&m->ops);
+	m->timer.fire = mem_timer_fire;
+	m->deferred.call = mem_deferred_call;
+	return m;
+}
+
+/* Failed transactions whose outcome a crash decides: now it did not come. */
+static void unsure_free(struct memstore *m)
+{
+	list_for_each_safe(n, &m->ops)
+	{
+		struct mem_op *op = container_of(n, struct mem_op, link);
+
+		assert(op->unsure);
+		list_remove(n);
+		txn_free(op->txn, true);
+		free(op);
+	}
+}
+
+void memstore_destroy(struct memstore *m)
+{
+	if (m->open)
+		mem_stop(m);
+	unsure_free(m);
+	list_for_each_safe(n, &m->disks) mem_disk_free(m, container_of(n, struct mem_disk, link));
+	for (int t = 0; t < STORE_TABLE_COUNT; t++) {
+		for (unsigned i = 0; i < m->tables[t].count; i++) {
+			free(m->tables[t].records[i].key);
+			free(m->tables[t].records[i].value);
+		}
+		free(m->tables[t].records);
+	}
+	assert(m->page_count == 0);
+	free(m);
+}
+
+/* Brings every disk back to what is safe. */
+struct store *memstore_open(struct memstore *m, struct reactor *reactor)
+{
+	assert(!m->open);
+	unsure_free(m);
+	list_for_each_safe(n, &m->disks)
+	{
+		struct mem_disk *d = container_of(n, struct mem_disk, link);
+
+		d->usable = d->in_cut = false;
+		if (!d->durable) {
+			mem_disk_free(m, d);
+			continue;
+		}
+		list_for_each_safe(sn, &d->dirty)
+		{
+			struct mem_slot *s = container_of(sn, struct mem_slot, dirty);
+
+			mem_page_put(m, s->now);
+			s->now = mem_page_get(s->safe);
+			mem_slot_dirty(d, s);
+		}
+	}
+	m->head.reactor = reactor;
+	m->open = true;
+	m->dead = m->latched = false;
+	m->fail_at = 0;
+	return &m->head;
+}
+
+void memstore_timing(struct memstore *m, enum memstore_kind kind, enum memstore_when when, uint32_t delay_ms)
+{
+	for (int k = 0; k < MEMSTORE_KINDS; k++)
+		if (kind == MEMSTORE_KINDS || (int)kind == k) {
+			m->timing[k].when = when;
+			m->timing[k].delay_ms = delay_ms;
+		}
+}
+
+void memstore_scatter(struct memstore *m, uint64_t seed)
+{
+	m->random = seed;
+}
+
+unsigned memstore_pending(const struct memstore *m)
+{
+	return memstore_pending_kind(m, MEMSTORE_KINDS);
+}
+
+unsigned memstore_pending_kind(const struct memstore *m, enum memstore_kind kind)
+{
+	unsigned count = 0;
+
+	list_for_each(n, &m->ops)
+	{
+		const struct mem_op *op = container_of(n, struct mem_op, link);
+
+		count += !op->unsure && (kind == MEMSTORE_KINDS || op->kind == kind);
+	}
+	return count;
+}
+
+static bool is_txn(enum memstore_kind kind)
+{
+	return kind == MEMSTORE_TXN || kind == MEMSTORE_CUT_COMMIT;
+}
+
+/* The index'th pending operation of the kinds; of transactions always the earliest. */
+static struct mem_op *op_pending(struct memstore *m, enum memstore_kind kind, unsigned index)
+{
+	struct mem_op *first_txn = NULL;
+
+	list_for_each(n, &m->ops)
+	{
+		struct mem_op *op = container_of(n, struct mem_op, link);
+
+		if (op->unsure)
+			continue;
+		if (is_txn(op->kind) && !first_txn)
+			first_txn = op;
+		if (kind != MEMSTORE_KINDS && op->kind != kind)
+			continue;
+		if (index-- == 0)
+			return is_txn(op->kind) ? first_txn : op;
+	}
+	return NULL;
+}
+
+void memstore_complete(struct memstore *m, unsigned index)
+{
+	op_end(m, mem_must(op_pending(m, MEMSTORE_KINDS, index)));
+}
+
+bool memstore_complete_kind(struct memstore *m, enum memstore_kind kind)
+{
+	struct mem_op *op = op_pending(m, kind, 0);
+
+	if (op)
+		op_end(m, op);
+	return op != NULL;
+}
+
+void memstore_complete_all(struct memstore *m)
+{
+	struct mem_op *op;
+
+	while ((op = op_pending(m, MEMSTORE_KINDS, 0)))
+		op_end(m, op);
+}
+
+void memstore_fail(struct memstore *m, unsigned nth, int err, bool latch)
+{
+	m->fail_at = nth ? m->calls + nth : 0;
+	m->fail_err = err;
+	m->fail_latch = latch;
+	m->fail_hit = false;
+}
+
+uint64_t memstore_calls(const struct memstore *m)
+{
+	return m->calls;
+}
+
+bool memstore_failed(const struct memstore *m)
+{
+	return m->fail_hit;
+}
+
+void memstore_crash(struct memstore *m, uint64_t seed)
+{
+	bool surviving = true;
+	struct mem_op *op;
+
+	assert(m->open && !m->dead);
+	m->dead = true;
+	list_for_each_safe(n, &m->ops)
+	{
+		op = container_of(n, struct mem_op, link);
+		if (!is_txn(op->kind))
+			continue;
+		if (!seed || (mem_random(&seed) >> 20 & 1))
+			surviving = false;
+		if (surviving && (!op->err || op->unsure))
+			txn_apply(op->txn);
+	}
+	while ((op = op_pending(m, MEMSTORE_KINDS, 0))) {
+		op->err = -ESHUTDOWN;
+		op_end(m, op);
+	}
+	list_for_each(n, &m->disks)
+	{
+		struct mem_disk *d = container_of(n, struct mem_disk, link);
+
+		list_for_each_safe(sn, &d->dirty)
+		{
+			struct mem_slot *s = container_of(sn, struct mem_slot, dirty);
+
+			if (seed && (mem_random(&seed) >> 20 & 1))
+				mem_slot_safe(m, d, s, s->now, ++m->serial);
+		}
+	}
+	mem_stop(m);
+}
+
+unsigned memstore_disks(const struct memstore *m)
+{
+	unsigned count = 0;
+
+	list_for_each(n, &m->disks) count += container_of(n, struct mem_disk, link)->durable;
+	return count;
+}
+
+unsigned memstore_records(const struct memstore *m, enum store_table table)
+{
+	return m->tables[table].count;
+}
+
+bool memstore_record(struct memstore *m, enum store_table table, unsigned index, const void **key,
+	size_t *key_len, uint8_t **value, size_t *value_len)
+{
+	if (index >= m->tables[table].count)
+		return false;
+	struct mem_record *r = &m->tables[table].records[index];
+	*key = r->key;
+	*key_len = r->key_len;
+	*value = r->value;
+	*value_len = r->value_len;
+	return true;
+}
+
+void memstore_peek(struct store_disk *d, uint64_t offset, void *buf, uint64_t len)
+{
+	uint8_t *out = buf;
+
+	for (uint64_t i = 0; i < len; i++) {
+		struct mem_slot *s = mem_slot_find(disk_of(d), (offset + i) / PAGE_BYTES, false);
+
+		out[i] = s && s->now ? s->now->bytes[(offset + i) % PAGE_BYTES] : 0;
+	}
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the store in memory share: see memstore.h. memstore_disk.c has the pages and the data. */
+#ifndef UMBRA_TEST_MEMSTORE_INTERNAL_H
+#define UMBRA_TEST_MEMSTORE_INTERNAL_H
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/reactor/reactor.h"
+#include "tests/support/memstore.h"
+
+#define PAGE_BYTES 4096u
+#define SLOTS      1024u
+
+struct mem_page {
+	unsigned refs;
+	uint8_t bytes[PAGE_BYTES];
+};
+
+struct mem_slot {
+	uint64_t index;
+	struct mem_page *now, *safe; /* NULL: zeros */
+	uint64_t safe_serial;        /* of the flush that made `safe` */
+	struct mem_slot *next;
+	struct list_node dirty;
+};
+
+struct mem_disk {
+	struct store_disk head;
+	uint64_t id, size_bytes;
+	bool durable; /* it is there after a power loss */
+	bool usable;  /* its transaction is done */
+	unsigned inflight;
+	bool in_cut; /* between cut and cut_done: no writes */
+	struct mem_slot *slots[SLOTS];
+	unsigned slot_count;
+	struct list dirty;
+	struct list_node link;
+};
+
+struct mem_frozen {
+	struct mem_disk *disk;
+	uint64_t size_bytes;
+	bool taken;
+	unsigned count;
+	uint64_t *indexes;
+	struct mem_page **pages;
+};
+
+struct mem_cut {
+	struct memstore *m;
+	struct store_cut *cut;
+	struct mem_frozen *frozen;
+	bool done, ended;
+	bool spoiled; /* written to before cut_done: only cut_drop is left */
+};
+
+enum step_op {
+	STEP_PUT,
+	STEP_DEL,
+	STEP_CREATE,
+	STEP_DELETE,
+	STEP_RESIZE
+};
+
+struct mem_step {
+	enum step_op op;
+	enum store_table table;
+	void *key, *value;
+	size_t key_len, value_len;
+	struct mem_disk *disk;
+	uint64_t size_bytes;
+	struct mem_step *next;
+};
+
+struct store_txn {
+	struct memstore *m;
+	struct mem_step *first, **last;
+	struct mem_cut *cut; /* of its forks */
+	bool failed;
+};
+
+struct mem_op {
+	enum memstore_kind kind;
+	struct list_node link;
+	uint64_t due_ns;
+	enum memstore_when when;
+	int err;
+	bool early;  /* has taken effect already */
+	bool unsure; /* a failed transaction: its done was called, a crash decides */
+	struct store_io *io;
+	struct mem_disk *disk;
+	struct store_txn *txn;
+	struct mem_cut *cut;
+	void (*done)(void *arg, int err);
+	void *arg;
+	struct mem_slot **flush_slots;
+	struct mem_page **flush_pages;
+	unsigned flush_count;
+	uint64_t flush_serial;
+};
+
+struct mem_record {
+	void *key;
+	uint8_t *value;
+	size_t key_len, value_len;
+};
+
+struct memstore {
+	struct store head;
+	bool open, dead, latched;
+	uint64_t capacity_bytes, page_count, next_id, random, serial;
+	struct list disks, ops;
+	struct {
+		struct mem_record *records; /* sorted by key */
+		unsigned count;
+	} tables[STORE_TABLE_COUNT];
+	struct {
+		enum memstore_when when;
+		uint32_t delay_ms;
+	} timing[MEMSTORE_KINDS];
+	struct mem_cut *cut; /* one at a time */
+	uint64_t calls, fail_at;
+	int fail_err;
+	bool fail_latch, fail_hit;
+	struct reactor_timer timer;
+	struct reactor_deferred deferred;
+};
+static inline void *mem_must(void *p)
+{
+	assert(p);
+	return p;
+}
+
+static inline struct memstore *mem_of(struct store *s)
+{
+	return container_of(s, struct memstore, head);
+}
+
+static inline struct mem_disk *disk_of(struct store_disk *d)
+{
+	return container_of(d, struct mem_disk, head);
+}
+
+static inline uint64_t mem_random(uint64_t *state)
+{
+	uint64_t x = *state;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return *state = x;
+}
+
+struct mem_page *mem_page_get(struct mem_page *p);
+void mem_page_put(struct memstore *m, struct mem_page *p);
+struct mem_slot *mem_slot_find(struct mem_disk *d, uint64_t index, bool make);
+void mem_slot_dirty(struct mem_disk *d, struct mem_slot *s);
+void mem_slot_safe(
+	struct memstore *m, struct mem_disk *d, struct mem_slot *s, struct mem_page *page, uint64_t serial);
+struct mem_disk *mem_disk_new(struct memstore *m, uint64_t size_bytes);
+void mem_disk_free(struct memstore *m, struct mem_disk *d);
+/* Makes the dirty slots that touch from … to safe as they are now. */
+void mem_data_safe(struct memstore *m, struct mem_disk *d, uint64_t from, uint64_t to);
+/* The I/O takes effect. */
+int mem_data_apply(struct memstore *m, struct mem_disk *d, struct store_io *io);
+
+#endif
