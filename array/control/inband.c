@@ -206,14 +206,16 @@ static bool mailbox_idle(const struct mailbox *m)
 {
 	if (m->current && !exchange_idle(m->current))
 		return false;
-	list_for_each(node,
-		&m->exchanges) if (!exchange_idle(container_of(node, struct exchange, link))) return false;
+	list_for_each (node, &m->exchanges)
+		if (!exchange_idle(container_of(node, struct exchange, link)))
+			return false;
 	return true;
 }
 
 static void mailbox_free(struct inband *b, struct mailbox *m)
 {
-	list_for_each_safe(node, &m->exchanges) mailbox_forget(m, container_of(node, struct exchange, link));
+	list_for_each_safe (node, &m->exchanges)
+		mailbox_forget(m, container_of(node, struct exchange, link));
 	mailbox_set_current(m, NULL);
 	list_remove(&m->link);
 	b->mailbox_count--;
@@ -222,8 +224,7 @@ static void mailbox_free(struct inband *b, struct mailbox *m)
 
 static struct mailbox *mailbox_find(struct inband *b, const char *initiator, uint16_t slot)
 {
-	list_for_each(node, &b->mailboxes)
-	{
+	list_for_each (node, &b->mailboxes) {
 		struct mailbox *m = container_of(node, struct mailbox, link);
 		if (m->slot != slot || strcmp(m->initiator, initiator) != 0)
 			continue;
@@ -240,8 +241,7 @@ static bool make_room(struct inband *b, const char *initiator)
 	struct mailbox *own = NULL, *any = NULL;
 	unsigned owned = 0;
 
-	list_for_each(node, &b->mailboxes)
-	{
+	list_for_each (node, &b->mailboxes) {
 		struct mailbox *m = container_of(node, struct mailbox, link);
 		bool mine = strcmp(m->initiator, initiator) == 0, idle = mailbox_idle(m);
 		owned += mine;
@@ -284,14 +284,12 @@ static struct mailbox *mailbox_get(struct inband *b, const char *initiator, uint
 
 static struct exchange *mailbox_recall(struct mailbox *m, uint64_t request_id, uint64_t now_ns)
 {
-	list_for_each_safe(node, &m->exchanges)
-	{
+	list_for_each_safe (node, &m->exchanges) {
 		struct exchange *e = container_of(node, struct exchange, link);
 		if (exchange_idle(e) && now_ns - e->ended_ns > REMEMBER_NS)
 			mailbox_forget(m, e);
 	}
-	list_for_each(node, &m->exchanges)
-	{
+	list_for_each (node, &m->exchanges) {
 		struct exchange *e = container_of(node, struct exchange, link);
 		if (e->request_id == request_id)
 			return e;
@@ -487,6 +485,7 @@ void inband_stop(struct inband *b, void (*done)(void *arg), void *arg)
 void inband_destroy(struct inband *b)
 {
 	assert(!b->running);
-	list_for_each_safe(node, &b->mailboxes) mailbox_free(b, container_of(node, struct mailbox, link));
+	list_for_each_safe (node, &b->mailboxes)
+		mailbox_free(b, container_of(node, struct mailbox, link));
 	free(b);
 }

@@ -404,8 +404,7 @@ static void mem_timer_set(struct memstore *m)
 {
 	uint64_t now = reactor_now_ns(m->head.reactor), first = UINT64_MAX;
 
-	list_for_each(n, &m->ops)
-	{
+	list_for_each (n, &m->ops) {
 		struct mem_op *op = container_of(n, struct mem_op, link);
 
 		if (op->when == MEMSTORE_TIMED && !op->unsure && op->due_ns < first)
@@ -418,8 +417,7 @@ static void mem_timer_set(struct memstore *m)
 
 static struct mem_op *op_due(struct memstore *m, enum memstore_when when, uint64_t now)
 {
-	list_for_each(n, &m->ops)
-	{
+	list_for_each (n, &m->ops) {
 		struct mem_op *op = container_of(n, struct mem_op, link);
 
 		if (op->when == when && !op->unsure && (when != MEMSTORE_TIMED || op->due_ns <= now))
@@ -443,7 +441,8 @@ static void mem_deferred_call(struct reactor_deferred *d)
 	struct memstore *m = container_of(d, struct memstore, deferred);
 	unsigned count = 0;
 
-	list_for_each(n, &m->ops) count += container_of(n, struct mem_op, link)->when == MEMSTORE_DEFERRED;
+	list_for_each (n, &m->ops)
+		count += container_of(n, struct mem_op, link)->when == MEMSTORE_DEFERRED;
 	while (count-- > 0) {
 		struct mem_op *op = op_due(m, MEMSTORE_DEFERRED, 0);
 
@@ -498,11 +497,11 @@ static void flush_begin(struct memstore *m, struct mem_op *op)
 	unsigned i = 0;
 
 	op->flush_serial = ++m->serial;
-	list_for_each(n, &op->disk->dirty) op->flush_count++;
+	list_for_each (n, &op->disk->dirty)
+		op->flush_count++;
 	op->flush_slots = mem_must(calloc(op->flush_count + 1, sizeof(struct mem_slot *)));
 	op->flush_pages = mem_must(calloc(op->flush_count + 1, sizeof(struct mem_page *)));
-	list_for_each(n, &op->disk->dirty)
-	{
+	list_for_each (n, &op->disk->dirty) {
 		struct mem_slot *s = container_of(n, struct mem_slot, dirty);
 
 		op->flush_slots[i] = s;
@@ -601,8 +600,7 @@ static int mem_disk_open(struct store *s, uint64_t disk_id, struct store_disk **
 
 	if (err)
 		return err;
-	list_for_each(n, &m->disks)
-	{
+	list_for_each (n, &m->disks) {
 		struct mem_disk *d = container_of(n, struct mem_disk, link);
 
 		if (d->id == disk_id && d->durable) {
@@ -674,8 +672,7 @@ static void mem_close(struct store *s, void (*done)(void *arg, int err), void *a
 	struct memstore *m = mem_of(s);
 
 	memstore_complete_all(m);
-	list_for_each(n, &m->disks)
-	{
+	list_for_each (n, &m->disks) {
 		struct mem_disk *d = container_of(n, struct mem_disk, link);
 
 		assert(d->inflight == 0);
@@ -728,8 +725,7 @@ struct memstore *memstore_create(uint64_t capacity_bytes)
 /* Failed transactions whose outcome a crash decides: now it did not come. */
 static void unsure_free(struct memstore *m)
 {
-	list_for_each_safe(n, &m->ops)
-	{
+	list_for_each_safe (n, &m->ops) {
 		struct mem_op *op = container_of(n, struct mem_op, link);
 
 		assert(op->unsure);
@@ -744,7 +740,8 @@ void memstore_destroy(struct memstore *m)
 	if (m->open)
 		mem_stop(m);
 	unsure_free(m);
-	list_for_each_safe(n, &m->disks) mem_disk_free(m, container_of(n, struct mem_disk, link));
+	list_for_each_safe (n, &m->disks)
+		mem_disk_free(m, container_of(n, struct mem_disk, link));
 	for (int t = 0; t < STORE_TABLE_COUNT; t++) {
 		for (unsigned i = 0; i < m->tables[t].count; i++) {
 			free(m->tables[t].records[i].key);
@@ -761,8 +758,7 @@ struct store *memstore_open(struct memstore *m, struct reactor *reactor)
 {
 	assert(!m->open);
 	unsure_free(m);
-	list_for_each_safe(n, &m->disks)
-	{
+	list_for_each_safe (n, &m->disks) {
 		struct mem_disk *d = container_of(n, struct mem_disk, link);
 
 		d->usable = d->in_cut = false;
@@ -770,8 +766,7 @@ struct store *memstore_open(struct memstore *m, struct reactor *reactor)
 			mem_disk_free(m, d);
 			continue;
 		}
-		list_for_each_safe(sn, &d->dirty)
-		{
+		list_for_each_safe (sn, &d->dirty) {
 			struct mem_slot *s = container_of(sn, struct mem_slot, dirty);
 
 			mem_page_put(m, s->now);
@@ -809,8 +804,7 @@ unsigned memstore_pending_kind(const struct memstore *m, enum memstore_kind kind
 {
 	unsigned count = 0;
 
-	list_for_each(n, &m->ops)
-	{
+	list_for_each (n, &m->ops) {
 		const struct mem_op *op = container_of(n, struct mem_op, link);
 
 		count += !op->unsure && (kind == MEMSTORE_KINDS || op->kind == kind);
@@ -828,8 +822,7 @@ static struct mem_op *op_pending(struct memstore *m, enum memstore_kind kind, un
 {
 	struct mem_op *first_txn = NULL;
 
-	list_for_each(n, &m->ops)
-	{
+	list_for_each (n, &m->ops) {
 		struct mem_op *op = container_of(n, struct mem_op, link);
 
 		if (op->unsure)
@@ -891,8 +884,7 @@ void memstore_crash(struct memstore *m, uint64_t seed)
 
 	assert(m->open && !m->dead);
 	m->dead = true;
-	list_for_each_safe(n, &m->ops)
-	{
+	list_for_each_safe (n, &m->ops) {
 		op = container_of(n, struct mem_op, link);
 		if (!is_txn(op->kind))
 			continue;
@@ -905,12 +897,10 @@ void memstore_crash(struct memstore *m, uint64_t seed)
 		op->err = -ESHUTDOWN;
 		op_end(m, op);
 	}
-	list_for_each(n, &m->disks)
-	{
+	list_for_each (n, &m->disks) {
 		struct mem_disk *d = container_of(n, struct mem_disk, link);
 
-		list_for_each_safe(sn, &d->dirty)
-		{
+		list_for_each_safe (sn, &d->dirty) {
 			struct mem_slot *s = container_of(sn, struct mem_slot, dirty);
 
 			if (seed && (mem_random(&seed) >> 20 & 1))
@@ -924,7 +914,8 @@ unsigned memstore_disks(const struct memstore *m)
 {
 	unsigned count = 0;
 
-	list_for_each(n, &m->disks) count += container_of(n, struct mem_disk, link)->durable;
+	list_for_each (n, &m->disks)
+		count += container_of(n, struct mem_disk, link)->durable;
 	return count;
 }
 

@@ -210,8 +210,7 @@ static void data_unmap(struct memstore *m, struct mem_disk *d, const struct stor
 
 void mem_data_safe(struct memstore *m, struct mem_disk *d, uint64_t from, uint64_t to)
 {
-	list_for_each_safe(n, &d->dirty)
-	{
+	list_for_each_safe (n, &d->dirty) {
 		struct mem_slot *s = container_of(n, struct mem_slot, dirty);
 
 		if (s->index * PAGE_BYTES < to && (s->index + 1) * PAGE_BYTES > from)
