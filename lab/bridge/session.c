@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See session.h. All commands, sent or not, are in one list; it is short (the bridge bounds its connections).
+ */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <iscsi/iscsi.h>
+#include <iscsi/scsi-lowlevel.h>
+#include "lab/bridge/session.h"
+
+enum {
+	MAX_COMMANDS = 1024,
+	MAX_FAULTS = 16,
+	CLASS_TRIES = 8,
+	LOGIN_TIMEOUT_MS = 10000,
+	RETRY_FIRST_MS = 100,
+	RETRY_MAX_MS = 1000,
+	NOPS_UNANSWERED = 3,
+};
+
+struct session {
+	struct session_options opt;
+	struct iscsi_context *iscsi; /* NULL: down */
+	bool up;                     /* logged in */
+	bool drop_wanted;            /* destroy the context at the next chance */
+	uint64_t down_since_ms;      /* valid while not up */
+	uint64_t login_started_ms, retry_at_ms;
+	uint32_t retry_ms;
+	uint64_t nop_at_ms;
+	uint64_t now_ms; /* of the current session_service call */
+	struct list cmds;
+	unsigned int cmd_count;
+	struct labw_fault faults[MAX_FAULTS];
+	unsigned int fault_count;
+	struct labw_status counters;
+	void (*on_up)(void *arg);
+	void *on_up_arg;
+};
+
+static struct session_cmd *cmd_of(struct list_node *n)
+{
+	return container_of(n, struct session_cmd, node);
+}
+
+uint64_t session_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* --- the life of a command --------------------------------------------------------------------------------
+ */
+
+static void cmd_free(struct session_cmd *c)
+{
+	list_remove(&c->node);
+	c->session->cmd_count--;
+	if (c->task)
+		scsi_free_scsi_task(c->task);
+	free(c->body);
+	free(c);
+}
+
+/* Tells the owner. A command that libiscsi still has stays behind, abandoned, until libiscsi gives it back.
+ */
+static void cmd_finish(struct session_cmd *c, uint32_t result)
+{
+	bool in_flight = c->state == CMD_SENT;
+
+	c->result = result;
+	if (result == LABW_TIMEOUT)
+		c->session->counters.timeouts++;
+	if (result == LABW_LOST)
+		c->session->counters.lost++;
+	if (c->done)
+		c->done(c);
+	c->done = NULL;
+	if (in_flight)
+		c->state = CMD_ABANDONED;
+	else
+		cmd_free(c);
+}
+
+static void cmd_wait_again(struct session_cmd *c)
+{
+	if (c->task) {
+		scsi_free_scsi_task(c->task);
+		c->task = NULL;
+	}
+	c->state = CMD_WAITING;
+	c->hold_until_ms = 0;
+	c->sense_bytes = c->data_bytes = c->residual_bytes = 0;
+}
+
+static bool is_unit_attention(const struct session_cmd *c)
+{
+	return c->scsi_status == SCSI_STATUS_CHECK_CONDITION && c->sense_bytes > 2 &&
+	       ((c->sense[0] & 0x7E) == 0x70 ? c->sense[2] : c->sense[1] & 0x0F) % 16 == 6;
+}
+
+static void note_attention(struct session_cmd *c)
+{
+	bool fixed = (c->sense[0] & 0x7E) == 0x70;
+	uint8_t asc = fixed ? (c->sense_bytes > 13 ? c->sense[12] : 0) : c->sense[2];
+	uint8_t ascq =
+		fixed ? (c->sense_bytes > 13 ? c->sense[13] : 0) : (c->sense_bytes > 3 ? c->sense[3] : 0);
+
+	if (asc == 0x3F && ascq == 0x0E)
+		c->session->counters.rescan_wanted++;
+}
+
+static void take_outcome(struct session_cmd *c, int status)
+{
+	struct scsi_task *task = c->task;
+
+	c->scsi_status = (uint8_t)status;
+	if (status == SCSI_STATUS_CHECK_CONDITION) {
+		if (task->datain.size >= 2) {
+			size_t len = (size_t)task->datain.data[0] << 8 | task->datain.data[1];
+
+			if (len > (size_t)task->datain.size - 2)
+				len = (size_t)task->datain.size - 2;
+			if (len > sizeof(c->sense))
+				len = sizeof(c->sense);
+			memcpy(c->sense, task->datain.data + 2, len);
+			c->sense_bytes = (uint32_t)len;
+		}
+	} else if (c->req.direction == LABW_IN && task->datain.data) {
+		c->data = task->datain.data;
+		c->data_bytes = (uint32_t)task->datain.size;
+		if (c->data_bytes > c->req.data_bytes)
+			c->data_bytes = c->req.data_bytes;
+	}
+	if (task->residual_status == SCSI_RESIDUAL_UNDERFLOW)
+		c->residual_bytes = (uint32_t)task->residual;
+}
+
+/* The target has answered (or libiscsi has given the command back: status ≥ SCSI_STATUS_CANCELLED). */
+static void on_command(struct iscsi_context *iscsi, int status, void *data, void *arg)
+{
+	struct session_cmd *c = arg;
+	struct session *s = c->session;
+
+	(void)iscsi;
+	(void)data;
+	if (c->state == CMD_ABANDONED) {
+		cmd_free(c);
+		return;
+	}
+	assert(c->state == CMD_SENT);
+	c->state = CMD_WAITING; /* not libiscsi's any more */
+	if (status < 0 || status > 0xFF) {
+		s->drop_wanted = true;
+		if (c->req.flags & LABW_F_CLASS && c->tries_left) {
+			c->tries_left--;
+			cmd_wait_again(c);
+		} else {
+			cmd_finish(c, LABW_LOST);
+		}
+		return;
+	}
+	take_outcome(c, status);
+	if (is_unit_attention(c)) {
+		note_attention(c);
+		if (c->req.flags & LABW_F_CLASS && c->tries_left) {
+			c->tries_left--;
+			cmd_wait_again(c);
+			return;
+		}
+	}
+	switch (c->fault) {
+	case LABW_FAULT_SILENT:
+		c->state = CMD_SILENT;
+		break;
+	case LABW_FAULT_DELAY_REPLY:
+		c->state = CMD_REPLY_HELD;
+		c->hold_until_ms = s->now_ms + c->reply_delay_ms;
+		break;
+	case LABW_FAULT_DROP_AFTER:
+		s->drop_wanted = true;
+		cmd_finish(c, LABW_LOST);
+		break;
+	default:
+		cmd_finish(c, LABW_OK);
+	}
+}
+
+static void on_reset(struct iscsi_context *iscsi, int status, void *data, void *arg)
+{
+	struct session_cmd *c = arg;
+
+	(void)iscsi;
+	if (c->state == CMD_ABANDONED) {
+		cmd_free(c);
+		return;
+	}
+	c->state = CMD_WAITING;
+	/* data: the task management response, 0 = function complete (RFC 7143 11.6.1) */
+	if (status == SCSI_STATUS_GOOD && data && *(uint32_t *)data == 0)
+		cmd_finish(c, LABW_OK);
+	else
+		cmd_finish(c, LABW_LOST);
+}
+
+static int send_reset(struct session *s, struct session_cmd *c)
+{
+	return iscsi_task_mgmt_lun_reset_async(s->iscsi, c->req.lun, on_reset, c);
+}
+
+static int send_exec(struct session *s, struct session_cmd *c)
+{
+	static const int directions[] = {
+		[LABW_NONE] = SCSI_XFER_NONE, [LABW_OUT] = SCSI_XFER_WRITE, [LABW_IN] = SCSI_XFER_READ};
+	struct iscsi_data out = {.size = c->req.data_bytes, .data = (unsigned char *)(uintptr_t)c->req.data};
+
+	c->task = scsi_create_task(
+		c->req.cdb_bytes, c->req.cdb, directions[c->req.direction], (int)c->req.data_bytes);
+	if (!c->task)
+		return -ENOMEM;
+	return iscsi_scsi_command_async(
+		s->iscsi, c->req.lun, c->task, on_command, c->req.direction == LABW_OUT ? &out : NULL, c);
+}
+
+static void cmd_send(struct session *s, struct session_cmd *c)
+{
+	int err;
+
+	if (c->fault == LABW_FAULT_DROP_BEFORE) {
+		s->drop_wanted = true;
+		cmd_finish(c, LABW_LOST);
+		return;
+	}
+	c->state = CMD_SENT;
+	s->counters.commands++;
+	err = c->req.verb == LABW_RESET ? send_reset(s, c) : send_exec(s, c);
+	if (err) {
+		c->state = CMD_WAITING;
+		s->drop_wanted = true;
+		cmd_finish(c, LABW_LOST);
+	}
+}
+
+/* The task management answer does not matter; the aborted task itself stays with libiscsi until then or
+ * later. */
+static void on_abort(struct iscsi_context *iscsi, int status, void *data, void *arg)
+{
+	struct session *s = arg;
+
+	(void)data;
+	if (iscsi != s->iscsi || status != SCSI_STATUS_GOOD)
+		return;
+	list_for_each_safe(n, &s->cmds)
+	{
+		struct session_cmd *c = cmd_of(n);
+
+		if (c->state == CMD_ABANDONED && c->task)
+			(void)iscsi_scsi_cancel_task(iscsi, c->task); /* on_command frees it */
+	}
+}
+
+static void abandon_late(struct session *s, struct session_cmd *c)
+{
+	if (c->state == CMD_SENT && c->task && s->up && !s->drop_wanted)
+		(void)iscsi_task_mgmt_abort_task_async(s->iscsi, c->task, on_abort, s);
+	cmd_finish(c, LABW_TIMEOUT);
+}
+
+/* Sends what may go, and ends what has waited too long. */
+static void pump(struct session *s)
+{
+	list_for_each_safe(n, &s->cmds)
+	{
+		struct session_cmd *c = cmd_of(n);
+
+		if (c->state == CMD_ABANDONED)
+			continue;
+		if (c->deadline_ms && s->now_ms >= c->deadline_ms)
+			abandon_late(s, c);
+		else if (c->state == CMD_REPLY_HELD && s->now_ms >= c->hold_until_ms)
+			cmd_finish(c, LABW_OK);
+		else if (c->state != CMD_WAITING)
+			continue;
+		else if (s->up && !s->drop_wanted && s->now_ms >= c->hold_until_ms)
+			cmd_send(s, c);
+		else if (!s->up && s->now_ms >= s->down_since_ms + s->opt.link_down_ms)
+			cmd_finish(c, LABW_NOT_CONNECTED);
+	}
+}
+
+static void match_fault(struct session *s, struct session_cmd *c)
+{
+	for (unsigned int i = 0; i < s->fault_count; i++) {
+		struct labw_fault *f = &s->faults[i];
+
+		if (f->opcode != LABW_ANY_OPCODE && f->opcode != c->req.cdb[0])
+			continue;
+		if (f->lun != LABW_ANY_LUN && f->lun != c->req.lun)
+			continue;
+		c->fault = f->kind;
+		if (f->kind == LABW_FAULT_DELAY)
+			c->hold_until_ms = s->now_ms + f->value_ms;
+		if (f->kind == LABW_FAULT_DELAY_REPLY)
+			c->reply_delay_ms = f->value_ms;
+		if (f->count && --f->count == 0) {
+			memmove(f, f + 1, (s->fault_count - i - 1) * sizeof(*f));
+			s->fault_count--;
+		}
+		return;
+	}
+}
+
+struct session_cmd *session_submit(struct session *s, const struct labw_request *req, uint8_t *body,
+	void (*done)(struct session_cmd *cmd), void *owner, uint64_t now_ms)
+{
+	struct session_cmd *c = s->cmd_count < MAX_COMMANDS ? calloc(1, sizeof(*c)) : NULL;
+
+	if (!c) {
+		free(body);
+		return NULL;
+	}
+	s->now_ms = now_ms;
+	c->session = s;
+	c->req = *req;
+	c->body = body;
+	c->done = done;
+	c->owner = owner;
+	c->state = CMD_WAITING;
+	c->tries_left = CLASS_TRIES;
+	c->deadline_ms = req->timeout_ms ? now_ms + req->timeout_ms : 0;
+	list_push_back(&s->cmds, &c->node);
+	s->cmd_count++;
+	if (req->verb == LABW_EXEC)
+		match_fault(s, c);
+	return c;
+}
+
+/* --- the life of the session ------------------------------------------------------------------------------
+ */
+
+static void session_down(struct session *s)
+{
+	struct iscsi_context *iscsi = s->iscsi;
+
+	s->iscsi = NULL;
+	s->drop_wanted = false;
+	if (s->up) {
+		s->up = false;
+		s->down_since_ms = s->now_ms;
+		s->retry_ms = RETRY_FIRST_MS;
+		s->retry_at_ms = s->now_ms + s->retry_ms;
+		fprintf(stderr, "session lost: %s\n", iscsi ? iscsi_get_error(iscsi) : "");
+	}
+	if (iscsi)
+		iscsi_destroy_context(iscsi); /* gives every command back: on_command, cancelled */
+	s->drop_wanted = false;
+	s->counters.connected = 0;
+}
+
+static void login_failed(struct session *s)
+{
+	fprintf(stderr, "login failed: %s\n", s->iscsi ? iscsi_get_error(s->iscsi) : "no memory");
+	session_down(s);
+	s->retry_ms = s->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : s->retry_ms * 2;
+	if (s->retry_at_ms < s->now_ms + s->retry_ms)
+		s->retry_at_ms = s->now_ms + s->retry_ms;
+}
+
+static void on_login(struct iscsi_context *iscsi, int status, void *data, void *arg)
+{
+	struct session *s = arg;
+
+	(void)data;
+	if (iscsi != s->iscsi)
+		return; /* being destroyed */
+	if (status != SCSI_STATUS_GOOD) {
+		s->drop_wanted = true;
+		return;
+	}
+	s->up = true;
+	s->retry_ms = RETRY_FIRST_MS;
+	s->nop_at_ms = s->now_ms + s->opt.nop_ms;
+	s->counters.connected = 1;
+	s->counters.sessions++;
+	fprintf(stderr, "session up: %s at %s as %s\n", s->opt.target, s->opt.portal, s->opt.initiator);
+	if (s->on_up)
+		s->on_up(s->on_up_arg);
+}
+
+/* The same 24 bits for the same name: a new session of this host replaces its old one (RFC 7143 6.3.5). */
+static uint32_t isid_of(const char *name)
+{
+	uint32_t h = 2166136261u;
+
+	for (; *name; name++)
+		h = (h ^ (uint8_t)*name) * 16777619u;
+	return h & 0xFFFFFFu;
+}
+
+static void session_login(struct session *s)
+{
+	struct iscsi_context *iscsi = iscsi_create_context(s->opt.initiator);
+
+	s->iscsi = iscsi;
+	s->login_started_ms = s->now_ms;
+	if (!iscsi) {
+		login_failed(s);
+		return;
+	}
+	iscsi_set_noautoreconnect(iscsi, 1);
+	iscsi_set_isid_random(iscsi, isid_of(s->opt.initiator), 0);
+	if (iscsi_set_targetname(iscsi, s->opt.target) != 0 ||
+		iscsi_set_session_type(iscsi, ISCSI_SESSION_NORMAL) != 0 ||
+		iscsi_set_header_digest(iscsi, ISCSI_HEADER_DIGEST_NONE_CRC32C) != 0 ||
+		(s->opt.chap_user &&
+			iscsi_set_initiator_username_pwd(iscsi, s->opt.chap_user, s->opt.chap_secret) != 0) ||
+		iscsi_full_connect_async(iscsi, s->opt.portal, -1, on_login, s) != 0)
+		login_failed(s);
+}
+
+static void on_nop(struct iscsi_context *iscsi, int status, void *data, void *arg)
+{
+	struct session *s = arg;
+
+	(void)data;
+	if (iscsi == s->iscsi && status != SCSI_STATUS_GOOD)
+		s->drop_wanted = true;
+}
+
+static void keep_alive(struct session *s)
+{
+	if (!s->opt.nop_ms || s->now_ms < s->nop_at_ms)
+		return;
+	s->nop_at_ms = s->now_ms + s->opt.nop_ms;
+	if (iscsi_get_nops_in_flight(s->iscsi) >= NOPS_UNANSWERED ||
+		iscsi_nop_out_async(s->iscsi, on_nop, NULL, 0, s) != 0)
+		s->drop_wanted = true;
+}
+
+/* libiscsi says nothing when the peer closes and reconnecting is off. */
+static bool peer_closed(int fd, short revents)
+{
+	char byte;
+	ssize_t n;
+
+	if (revents & (POLLHUP | POLLERR | POLLNVAL))
+		return true;
+	if (!(revents & POLLIN))
+		return false;
+	n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+static void service_context(struct session *s, short revents)
+{
+	if (s->up && peer_closed(iscsi_get_fd(s->iscsi), revents))
+		s->drop_wanted = true;
+	else if (iscsi_service(s->iscsi, revents) < 0)
+		s->drop_wanted = true;
+	if (!s->up && s->now_ms >= s->login_started_ms + LOGIN_TIMEOUT_MS)
+		s->drop_wanted = true;
+	if (s->up && !s->drop_wanted)
+		keep_alive(s);
+}
+
+static void drop_if_wanted(struct session *s)
+{
+	if (!s->drop_wanted)
+		return;
+	if (s->up || !s->iscsi)
+		session_down(s);
+	else
+		login_failed(s);
+}
+
+void session_service(struct session *s, short revents, uint64_t now_ms)
+{
+	s->now_ms = now_ms;
+	drop_if_wanted(s);
+	if (s->iscsi)
+		service_context(s, revents);
+	drop_if_wanted(s);
+	if (!s->iscsi && now_ms >= s->retry_at_ms)
+		session_login(s);
+	pump(s);
+	/* What was just queued goes out now rather than after another poll. */
+	if (s->up && !s->drop_wanted && iscsi_which_events(s->iscsi) & POLLOUT &&
+		iscsi_service(s->iscsi, POLLOUT) < 0)
+		s->drop_wanted = true;
+}
+
+int session_fd(const struct session *s)
+{
+	return s->iscsi ? iscsi_get_fd(s->iscsi) : -1;
+}
+
+short session_events(const struct session *s)
+{
+	return s->iscsi ? (short)iscsi_which_events(s->iscsi) : 0;
+}
+
+int session_wait_ms(const struct session *s, uint64_t now_ms)
+{
+	uint64_t until = now_ms + 100;
+
+	if (s->drop_wanted)
+		return 0;
+	list_for_each(n, &s->cmds)
+	{
+		const struct session_cmd *c = cmd_of(n);
+
+		if (c->state == CMD_ABANDONED)
+			continue;
+		if (c->deadline_ms && c->deadline_ms < until)
+			until = c->deadline_ms;
+		if ((c->state == CMD_REPLY_HELD || (c->state == CMD_WAITING && c->hold_until_ms > now_ms)) &&
+			c->hold_until_ms < until)
+			until = c->hold_until_ms;
+		if (c->state == CMD_WAITING && s->up && c->hold_until_ms <= now_ms)
+			return 0;
+	}
+	if (!s->iscsi && s->retry_at_ms < until)
+		until = s->retry_at_ms;
+	return until > now_ms ? (int)(until - now_ms) : 0;
+}
+
+void session_fault(struct session *s, const struct labw_fault *fault, uint64_t now_ms)
+{
+	s->now_ms = now_ms;
+	switch (fault->kind) {
+	case LABW_FAULT_CLEAR:
+		s->fault_count = 0;
+		break;
+	case LABW_FAULT_DROP_NOW:
+	case LABW_FAULT_DOWN_NOW:
+		s->drop_wanted = true;
+		drop_if_wanted(s);
+		if (fault->kind == LABW_FAULT_DOWN_NOW)
+			s->retry_at_ms = now_ms + fault->value_ms;
+		break;
+	default:
+		if (s->fault_count < MAX_FAULTS)
+			s->faults[s->fault_count++] = *fault;
+	}
+}
+
+struct labw_status *session_counters(struct session *s)
+{
+	return &s->counters;
+}
+
+void session_on_up(struct session *s, void (*fn)(void *arg), void *arg)
+{
+	s->on_up = fn;
+	s->on_up_arg = arg;
+}
+
+struct session *session_create(const struct session_options *opt, uint64_t now_ms)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->opt = *opt;
+	list_init(&s->cmds);
+	s->down_since_ms = s->now_ms = s->retry_at_ms = now_ms;
+	s->retry_ms = RETRY_FIRST_MS;
+	return s;
+}
+
+static void on_logout(struct iscsi_context *iscsi, int status, void *data, void *arg)
+{
+	(void)iscsi;
+	(void)status;
+	(void)data;
+	*(bool *)arg = true;
+}
+
+/* A short, blocking good-bye, so that the target need not find out by itself. */
+static void say_goodbye(struct session *s)
+{
+	bool gone = false;
+	uint64_t end_ms = session_now_ms() + 500;
+
+	if (!s->up || iscsi_logout_async(s->iscsi, on_logout, &gone) != 0)
+		return;
+	while (!gone && session_now_ms() < end_ms) {
+		struct pollfd p = {
+			.fd = iscsi_get_fd(s->iscsi), .events = (short)iscsi_which_events(s->iscsi)};
+
+		if (poll(&p, 1, 50) < 0 || iscsi_service(s->iscsi, p.revents) < 0)
+			break;
+	}
+}
+
+void session_destroy(struct session *s)
+{
+	list_for_each(n, &s->cmds) cmd_of(n)->done = NULL;
+	say_goodbye(s);
+	s->opt.link_down_ms = 0;
+	session_down(s);
+	list_for_each_safe(n, &s->cmds) cmd_free(cmd_of(n));
+	free(s);
+}
