@@ -256,8 +256,7 @@ static void on_abort(struct iscsi_context *iscsi, int status, void *data, void *
 	(void)data;
 	if (iscsi != s->iscsi || status != SCSI_STATUS_GOOD)
 		return;
-	list_for_each_safe(n, &s->cmds)
-	{
+	list_for_each_safe (n, &s->cmds) {
 		struct session_cmd *c = cmd_of(n);
 
 		if (c->state == CMD_ABANDONED && c->task)
@@ -275,8 +274,7 @@ static void abandon_late(struct session *s, struct session_cmd *c)
 /* Sends what may go, and ends what has waited too long. */
 static void pump(struct session *s)
 {
-	list_for_each_safe(n, &s->cmds)
-	{
+	list_for_each_safe (n, &s->cmds) {
 		struct session_cmd *c = cmd_of(n);
 
 		if (c->state == CMD_ABANDONED)
@@ -511,8 +509,7 @@ int session_wait_ms(const struct session *s, uint64_t now_ms)
 
 	if (s->drop_wanted)
 		return 0;
-	list_for_each(n, &s->cmds)
-	{
+	list_for_each (n, &s->cmds) {
 		const struct session_cmd *c = cmd_of(n);
 
 		if (c->state == CMD_ABANDONED)
@@ -601,10 +598,12 @@ static void say_goodbye(struct session *s)
 
 void session_destroy(struct session *s)
 {
-	list_for_each(n, &s->cmds) cmd_of(n)->done = NULL;
+	list_for_each (n, &s->cmds)
+		cmd_of(n)->done = NULL;
 	say_goodbye(s);
 	s->opt.link_down_ms = 0;
 	session_down(s);
-	list_for_each_safe(n, &s->cmds) cmd_free(cmd_of(n));
+	list_for_each_safe (n, &s->cmds)
+		cmd_free(cmd_of(n));
 	free(s);
 }
