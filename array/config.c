@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads the configuration. One table has every key with its type and bounds; what is not in it is refused
+ * with the line's number, for a misspelt key that is silently ignored is a limit that does not hold.
+ */
+#include "array/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/util/units.h"
+
+enum key_type {
+	KEY_TEXT,
+	KEY_NAME,
+	KEY_PATH,
+	KEY_IQN,
+	KEY_COUNT,
+	KEY_BYTES,
+	KEY_MS,
+	KEY_YES,
+	KEY_PORTALS
+};
+
+struct key {
+	const char *section, *name;
+	enum key_type type;
+	size_t offset;
+	uint64_t min, max;
+};
+
+#define AT(member) offsetof(struct config, member)
+static const struct key keys[] = {
+	{"array", "name", KEY_NAME, AT(array_name), 0, 0},
+	{"array", "luns_max", KEY_COUNT, AT(luns_max), 1, 16384},
+	{"array", "hosts_max", KEY_COUNT, AT(hosts_max), 1, 4096},
+	{"pool", "path", KEY_PATH, AT(pool_path), 0, 0},
+	{"pool", "data_device", KEY_PATH, AT(pool_data_device), 0, 0},
+	{"pool", "map_memory", KEY_BYTES, AT(pool_map_memory_bytes), 1 << 20, UINT64_C(1) << 40},
+	{"iscsi", "portals", KEY_PORTALS, 0, 0, 0},
+	{"iscsi", "target_name", KEY_IQN, AT(target_name), 0, 0},
+	{"iscsi", "connections_max", KEY_COUNT, AT(connections_max), 1, 65536},
+	{"iscsi", "connections_per_source", KEY_COUNT, AT(connections_per_source), 1, 65536},
+	{"iscsi", "tasks_max", KEY_COUNT, AT(tasks_max), 1, 1024},
+	{"iscsi", "buffer_memory", KEY_BYTES, AT(buffer_bytes_max), 16 << 20, UINT64_C(1) << 40},
+	{"iscsi", "login_timeout", KEY_MS, AT(login_timeout_ms), 100, 600000},
+	{"iscsi", "nop_interval", KEY_MS, AT(nop_interval_ms), 100, 3600000},
+	{"iscsi", "nop_timeout", KEY_MS, AT(nop_timeout_ms), 100, 3600000},
+	{"iscsi", "max_recv_segment", KEY_BYTES, AT(max_recv_segment_bytes), 512, (1 << 24) - 1},
+	{"iscsi", "max_burst", KEY_BYTES, AT(max_burst_bytes), 512, (1 << 24) - 1},
+	{"iscsi", "first_burst", KEY_BYTES, AT(first_burst_bytes), 512, (1 << 24) - 1},
+	{"iscsi", "discovery_needs_chap", KEY_YES, AT(discovery_needs_chap), 0, 0},
+	{"copysets", "lease", KEY_MS, AT(lease_ms), 100, 86400000},
+	{"copysets", "host_gone", KEY_MS, AT(host_gone_ms), 100, 86400000},
+	{"copysets", "commit_budget", KEY_MS, AT(commit_budget_ms), 10, 60000},
+	{"copysets", "number_rest", KEY_MS, AT(number_rest_ms), 1, 86400000},
+	{"copysets", "sets_max", KEY_COUNT, AT(sets_max), 1, 4096},
+	{"copysets", "set_luns_max", KEY_COUNT, AT(set_luns_max), 1, 64},
+	{"management", "socket", KEY_PATH, AT(socket_path), 0, 0},
+	{"management", "group", KEY_TEXT, AT(management_group), 0, 0},
+	{"management", "connections_max", KEY_COUNT, AT(management_connections_max), 1, 1024},
+};
+#undef AT
+#define KEY_TOTAL (sizeof(keys) / sizeof(keys[0]))
+
+struct reading {
+	const char *path;
+	FILE *file;
+	int line;
+	struct config *config;
+	bool seen[KEY_TOTAL];
+	struct fault *fault;
+	int err; /* of the first error; later lines are not looked at */
+};
+
+#define FAIL(r, ...) ((r)->err = fault_set_line((r), __VA_ARGS__))
+static int fault_set_line(struct reading *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static int fault_set_line(struct reading *r, const char *format, ...)
+{
+	char text[200];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return fault_set(r->fault, -EINVAL, "%s:%d: %s", r->path, r->line, text);
+}
+
+/* inih's reader: counts the lines, refuses those that do not fit (inih would cut them silently). */
+static char *read_line(char *buffer, int size, void *stream)
+{
+	struct reading *r = stream;
+
+	if (r->err || !fgets(buffer, size, r->file))
+		return NULL;
+	r->line++;
+	if (!strchr(buffer, '\n') && !feof(r->file)) {
+		FAIL(r, "the line is longer than %d characters: shorten it (portals may be given on several lines).",
+			size - 2);
+		return NULL;
+	}
+	return buffer;
+}
+
+static int store_text(struct reading *r, const struct key *k, const char *value)
+{
+	char *at = (char *)r->config + k->offset;
+	size_t max = k->type == KEY_IQN ? UP_NAME_MAX_BYTES : CONFIG_TEXT_MAX_BYTES;
+
+	if (!*value || strlen(value) > max)
+		return FAIL(r, "%s must have 1 to %zu characters.", k->name, max);
+	if (k->type == KEY_PATH && *value != '/')
+		return FAIL(r, "%s must be an absolute path (begin with /).", k->name);
+	if (k->type == KEY_NAME)
+		for (const char *c = value; *c; c++)
+			if (c - value >= ARRAY_NAME_MAX_BYTES ||
+				(!isalnum((unsigned char)*c) && !strchr("._-", *c)))
+				return FAIL(r, "%s must have at most %d letters, digits, '.', '_' or '-'.",
+					k->name, ARRAY_NAME_MAX_BYTES);
+	if (k->type == KEY_IQN) {
+		if (strncmp(value, "iqn.", 4) && strncmp(value, "eui.", 4) && strncmp(value, "naa.", 4))
+			return FAIL(r, "%s must be an iSCSI name, as in iqn.2026-01.com.example:array1.",
+				k->name);
+		for (const char *c = value; *c; c++)
+			if (!islower((unsigned char)*c) && !isdigit((unsigned char)*c) && !strchr(".:-", *c))
+				return FAIL(r,
+					"%s may have lower-case letters, digits, '.', ':' and '-' only.",
+					k->name);
+	}
+	memcpy(at, value, strlen(value) + 1);
+	return 0;
+}
+
+static int store_count(struct reading *r, const struct key *k, const char *value)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long long number = strtoull(value, &end, 10);
+	if (!isdigit((unsigned char)*value) || *end || errno || number < k->min || number > k->max)
+		return FAIL(
+			r, "%s must be a number from %" PRIu64 " to %" PRIu64 ".", k->name, k->min, k->max);
+	*(uint32_t *)(void *)((char *)r->config + k->offset) = (uint32_t)number;
+	return 0;
+}
+
+static int store_bytes(struct reading *r, const struct key *k, const char *value)
+{
+	char low[UNITS_TEXT_BYTES], high[UNITS_TEXT_BYTES];
+	uint64_t bytes;
+
+	units_format_bytes(k->min, low);
+	units_format_bytes(k->max, high);
+	if (units_parse_bytes(value, &bytes) || bytes < k->min || bytes > k->max)
+		return FAIL(r, "%s must be a size from %s to %s, as in 256M.", k->name, low, high);
+	*(uint64_t *)(void *)((char *)r->config + k->offset) = bytes;
+	return 0;
+}
+
+static int store_ms(struct reading *r, const struct key *k, const char *value)
+{
+	uint32_t ms;
+
+	if (units_parse_ms(value, &ms) || ms < k->min || ms > k->max)
+		return FAIL(r,
+			"%s must be a time with its unit from %" PRIu64 "ms to %" PRIu64
+			"ms, as in 10s or 5m.",
+			k->name, k->min, k->max);
+	*(uint32_t *)(void *)((char *)r->config + k->offset) = ms;
+	return 0;
+}
+
+static int store_yes(struct reading *r, const struct key *k, const char *value)
+{
+	bool yes = !strcmp(value, "yes") || !strcmp(value, "true") || !strcmp(value, "on");
+
+	if (!yes && strcmp(value, "no") && strcmp(value, "false") && strcmp(value, "off"))
+		return FAIL(r, "%s must be yes or no.", k->name);
+	*(bool *)((char *)r->config + k->offset) = yes;
+	return 0;
+}
+
+/* "address:port", "[v6 address]:port" or an address alone (port 3260). */
+static int store_portal(struct reading *r, const char *text, size_t len)
+{
+	struct iscsi_portal *portal = &r->config->portals[r->config->portal_count];
+	const char *end = text + len, *address = text, *port = NULL;
+	size_t address_len = len;
+	unsigned long number = 3260;
+
+	if (r->config->portal_count == CONFIG_PORTALS_MAX)
+		return FAIL(r, "more than %d portals.", CONFIG_PORTALS_MAX);
+	if (*text == '[') {
+		const char *close = memchr(text, ']', len);
+		if (!close)
+			return FAIL(r, "portals: '[' without ']' in %.*s.", (int)len, text);
+		address = text + 1;
+		address_len = (size_t)(close - address);
+		port = close + 1 < end && close[1] == ':' ? close + 2 : NULL;
+		if (!port && close + 1 != end)
+			return FAIL(
+				r, "portals: %.*s is no address and port, as in [::]:3260.", (int)len, text);
+	} else {
+		const char *colon = memchr(text, ':', len);
+		if (colon && !memchr(colon + 1, ':', (size_t)(end - colon - 1))) {
+			address_len = (size_t)(colon - text);
+			port = colon + 1;
+		}
+	}
+	if (port) {
+		char *stop;
+		errno = 0;
+		number = strtoul(port, &stop, 10);
+		if (!isdigit((unsigned char)*port) || stop != end || number > 65535)
+			return FAIL(
+				r, "portals: the port in %.*s is no number from 0 to 65535.", (int)len, text);
+	}
+	if (!address_len || address_len >= sizeof(portal->address))
+		return FAIL(r, "portals: %.*s has no address.", (int)len, text);
+	memcpy(portal->address, address, address_len);
+	portal->address[address_len] = '\0';
+	portal->port = (uint16_t)number;
+	r->config->portal_count++;
+	return 0;
+}
+
+static int store_portals(struct reading *r, const char *value)
+{
+	while (*value) {
+		size_t len = strcspn(value, ", \t");
+		if (len && store_portal(r, value, len))
+			return r->err;
+		value += len;
+		value += strspn(value, ", \t");
+	}
+	return 0;
+}
+
+static int store_value(struct reading *r, const struct key *k, const char *value)
+{
+	switch (k->type) {
+	case KEY_TEXT:
+	case KEY_NAME:
+	case KEY_PATH:
+	case KEY_IQN:
+		return store_text(r, k, value);
+	case KEY_COUNT:
+		return store_count(r, k, value);
+	case KEY_BYTES:
+		return store_bytes(r, k, value);
+	case KEY_MS:
+		return store_ms(r, k, value);
+	case KEY_YES:
+		return store_yes(r, k, value);
+	case KEY_PORTALS:
+		return store_portals(r, value);
+	}
+	return -EINVAL;
+}
+
+/* inih's handler: non-zero goes on. */
+static int take(void *user, const char *section, const char *name, const char *value)
+{
+	struct reading *r = user;
+	bool section_known = false;
+
+	for (size_t i = 0; i < KEY_TOTAL; i++) {
+		const struct key *k = &keys[i];
+		if (strcmp(section, k->section) != 0)
+			continue;
+		section_known = true;
+		if (strcmp(name, k->name) != 0)
+			continue;
+		if (r->seen[i] && k->type != KEY_PORTALS)
+			FAIL(r, "%s is given twice in [%s]: remove one.", name, section);
+		else
+			store_value(r, k, value);
+		r->seen[i] = true;
+		return !r->err;
+	}
+	if (!*section)
+		FAIL(r, "%s stands before any section: put it below [array], [pool], [iscsi] …", name);
+	else if (!section_known)
+		FAIL(r, "unknown section [%s]: the sections are array, pool, iscsi, copysets, management.",
+			section);
+	else
+		FAIL(r, "unknown key %s in [%s]: see umbrad.conf(5) for those there are.", name, section);
+	return 0;
+}
+
+static int fill_in(struct reading *r)
+{
+	struct config *c = r->config;
+
+	if (!c->pool_path[0])
+		return fault_set(r->fault, -EINVAL,
+			"%s: [pool] has no path: add path = DIRECTORY (made by umbractl "
+			"pool create DIRECTORY).",
+			r->path);
+	if (!c->array_name[0])
+		snprintf(c->array_name, sizeof(c->array_name), "umbra");
+	if (!c->socket_path[0])
+		snprintf(c->socket_path, sizeof(c->socket_path), "%s", CONFIG_SOCKET_DEFAULT);
+	if (!c->target_name[0]) {
+		int used = snprintf(c->target_name, sizeof(c->target_name), "iqn.2026-01.dev.umbra:");
+		for (const char *n = c->array_name; *n; n++)
+			c->target_name[used++] = *n == '_' ? '-' : (char)tolower((unsigned char)*n);
+		c->target_name[used] = '\0';
+	}
+	if (!c->portal_count) {
+		snprintf(c->portals[0].address, sizeof(c->portals[0].address), "0.0.0.0");
+		c->portals[0].port = 3260;
+		c->portal_count = 1;
+	}
+	return 0;
+}
+
+int config_load(const char *path, struct config *out, struct fault *fault)
+{
+	struct reading r = {.path = path, .config = out, .fault = fault};
+
+	memset(out, 0, sizeof(*out));
+	r.file = fopen(path, "re");
+	if (!r.file) {
+		int err = -errno;
+		return fault_set(fault, err, "%s: %s: give the configuration with --config FILE.", path,
+			strerror(-err));
+	}
+	int bad_line = ini_parse_stream(read_line, &r, take, &r);
+	fclose(r.file);
+	if (r.err)
+		return r.err;
+	if (bad_line) {
+		r.line = bad_line;
+		return FAIL(&r, "neither [section] nor key = value nor comment.");
+	}
+	return fill_in(&r);
+}

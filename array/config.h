@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* umbrad's configuration file: INI, every key known and checked. umbrad.conf(5) describes the keys. */
+#ifndef UMBRA_CONFIG_H
+#define UMBRA_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "array/util/fault.h"
+#include "array/iscsi/iscsi.h"
+
+#define CONFIG_PATH_DEFAULT   "/etc/umbra/umbrad.conf"
+#define CONFIG_SOCKET_DEFAULT "/run/umbra/umbrad.sock"
+#define CONFIG_TEXT_MAX_BYTES 255
+#define CONFIG_PORTALS_MAX    16
+
+/* Numbers: 0 means the default of the part that they are for. */
+struct config {
+	char array_name[CONFIG_TEXT_MAX_BYTES + 1];
+	uint32_t luns_max, hosts_max;
+
+	char pool_path[CONFIG_TEXT_MAX_BYTES + 1];
+	char pool_data_device[CONFIG_TEXT_MAX_BYTES + 1];
+	uint64_t pool_map_memory_bytes;
+
+	struct iscsi_portal portals[CONFIG_PORTALS_MAX];
+	unsigned portal_count;
+	char target_name[UP_NAME_MAX_BYTES + 1];
+	uint32_t connections_max, connections_per_source, tasks_max;
+	uint64_t buffer_bytes_max;
+	uint32_t login_timeout_ms, nop_interval_ms, nop_timeout_ms;
+	uint64_t max_recv_segment_bytes, max_burst_bytes, first_burst_bytes;
+	bool discovery_needs_chap;
+
+	uint32_t lease_ms, host_gone_ms, commit_budget_ms, number_rest_ms, sets_max, set_luns_max;
+
+	char socket_path[CONFIG_TEXT_MAX_BYTES + 1];
+	char management_group[CONFIG_TEXT_MAX_BYTES + 1];
+	uint32_t management_connections_max;
+};
+
+/* Reads the file and fills in what it leaves open. A negative errno with a text that begins with
+ * FILE:LINE: where there is a line. */
+int config_load(const char *path, struct config *out, struct fault *fault);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the management methods share: parameters, names, paging, the JSON of LUNs. See management.h. */
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include "array/control/management.h"
+#include "proto/identity.h"
+
+bool mgmt_unpack(struct mgmt_call *c, const char *format, ...)
+{
+	json_error_t where;
+	va_list args;
+
+	va_start(args, format);
+	int err = json_vunpack_ex(c->params, &where, JSON_STRICT, format, args);
+	va_end(args);
+	if (err)
+		mgmt_bad_params(c, "%s", where.text);
+	return !err;
+}
+
+static bool take_page(struct mgmt_call *c, json_int_t from, json_int_t count, size_t *offset, size_t *limit)
+{
+	if (from < 0 || from > UINT32_MAX || count < 1) {
+		mgmt_bad_params(c, "offset must be 0 or more, limit 1 or more");
+		return false;
+	}
+	*offset = (size_t)from;
+	*limit = count > MGMT_PAGE_MAX ? MGMT_PAGE_MAX : (size_t)count;
+	return true;
+}
+
+bool mgmt_page(struct mgmt_call *c, size_t *offset, size_t *limit)
+{
+	json_int_t from = 0, count = MGMT_PAGE_MAX;
+
+	return mgmt_unpack(c, "{s?I, s?I}", "offset", &from, "limit", &count) &&
+	       take_page(c, from, count, offset, limit);
+}
+
+json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool more)
+{
+	return json_pack(
+		"{s:o, s:o}", name, entries, "next", more ? json_integer((json_int_t)next) : json_null());
+}
+
+struct lun *mgmt_find_lun(struct mgmt_call *c, const char *name)
+{
+	uint8_t id[UP_ID_BYTES];
+	struct lun *lun = lun_find_name(c->array, name);
+
+	if (!lun && up_id_parse(name, id))
+		lun = lun_find(c->array, id);
+	if (!lun)
+		mgmt_fail(c, -ENOENT, "There is no LUN %.80s.", name);
+	return lun;
+}
+
+struct lun *mgmt_find_shadow(struct mgmt_call *c, const char *name)
+{
+	struct lun *lun = mgmt_find_lun(c, name);
+
+	if (lun && lun->kind != LUN_SHADOW) {
+		mgmt_fail(c, -EINVAL, "%s is an ordinary LUN, no shadow LUN.", lun->name);
+		return NULL;
+	}
+	return lun;
+}
+
+struct host *mgmt_find_host(struct mgmt_call *c, const char *name)
+{
+	struct host *host = host_find(c->array, name);
+
+	if (!host)
+		host = host_find_iqn(c->array, name);
+	if (!host)
+		mgmt_fail(c, -ENOENT, "There is no host %.80s.", name);
+	return host;
+}
+
+struct copyset *mgmt_find_set(struct mgmt_call *c, const char *name)
+{
+	uint8_t id[UP_ID_BYTES];
+	struct copyset *set = copyset_find_name(c->array, name);
+
+	if (!set && up_id_parse(name, id))
+		set = copyset_find(c->array, id, NULL);
+	if (!set)
+		mgmt_fail(c, -ENOENT, "There is no copy set %.80s.", name);
+	return set;
+}
+
+json_t *mgmt_id(const uint8_t id[UP_ID_BYTES])
+{
+	static const uint8_t none[UP_ID_BYTES];
+	char text[UP_SERIAL_BYTES + 1];
+
+	if (!memcmp(id, none, UP_ID_BYTES))
+		return json_null();
+	up_id_format(id, text);
+	return json_string(text);
+}
+
+json_t *mgmt_time(uint64_t unix_ms)
+{
+	return unix_ms ? json_integer((json_int_t)unix_ms) : json_null();
+}
+
+/* The hosts that see the LUN: [{"host", "number"}]. */
+static json_t *mappings_json(struct lun *lun)
+{
+	json_t *list = json_array();
+
+	for (struct host *h = host_next(lun->array, NULL); h; h = host_next(lun->array, h)) {
+		uint32_t number = map_number(h, lun);
+		if (number)
+			json_array_append_new(list,
+				json_pack("{s:s, s:i}", "host", host_record(h)->name, "number", (int)number));
+	}
+	return list;
+}
+
+json_t *mgmt_lun_json(struct lun *lun, bool detail)
+{
+	const struct store_ops *ops = lun->disk->store->ops;
+	json_t *out = json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:i, s:o}", "name", lun->name, "id",
+		mgmt_id(lun->id), "kind", lun->kind == LUN_SHADOW ? "shadow" : "ordinary", "size_bytes",
+		(json_int_t)lun->size_bytes, "block_bytes", (json_int_t)STORE_BLOCK_BYTES, "used_bytes",
+		(json_int_t)ops->disk_used(lun->disk), "mappings", (int)lun->mappings, "created_unix_ms",
+		mgmt_time(lun->created_unix_ms));
+
+	if (out && lun->kind == LUN_SHADOW) {
+		struct lun *origin = lun_find(lun->array, lun->origin_id);
+		json_object_set_new(out, "origin_id", mgmt_id(lun->origin_id));
+		json_object_set_new(out, "origin", origin ? json_string(origin->name) : json_null());
+		json_object_set_new(out, "set_id", mgmt_id(lun->set_id));
+	}
+	if (out && detail) {
+		struct up_designator designators[UP_DESIGNATORS];
+		up_id_designators(lun->id, designators);
+		json_object_set_new(out, "vendor", json_string(UP_VENDOR));
+		json_object_set_new(out, "product", json_string(UP_PRODUCT));
+		json_object_set_new(out, "serial", mgmt_id(lun->id));
+		json_object_set_new(out, "naa", json_string((const char *)designators[2].bytes));
+		json_object_set_new(out, "mapped_to", mappings_json(lun));
+	}
+	return out;
+}

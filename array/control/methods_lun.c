@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Management methods for LUNs and mappings. */
+#include <errno.h>
+#include <string.h>
+#include "array/control/management.h"
+
+static struct mgmt_call *of_call(struct array_call *call)
+{
+	return container_of(call, struct mgmt_call, call);
+}
+
+/* Ends with {}. */
+static void plain_done(struct array_call *call)
+{
+	struct mgmt_call *c = of_call(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, json_object());
+}
+
+/* ---- LUNs ----------------------------------------------------------------------------------------- */
+
+static void create_done(struct array_call *call)
+{
+	struct mgmt_call *c = of_call(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, mgmt_lun_json(call->lun, true));
+}
+
+static void lun_create_method(struct mgmt_call *c)
+{
+	const char *name;
+	json_int_t size;
+
+	if (!mgmt_unpack(c, "{s:s, s:I}", "name", &name, "size_bytes", &size))
+		return;
+	if (size <= 0) {
+		mgmt_bad_params(c, "size_bytes must be more than 0");
+		return;
+	}
+	c->call.done = create_done;
+	lun_create(c->array, name, (uint64_t)size, &c->call);
+}
+
+/* LUNs of a kind (0: all) from offset on, at most limit. */
+static void list_luns(struct mgmt_call *c, unsigned kind)
+{
+	size_t offset, limit, at = 0;
+	bool more = false;
+
+	if (!mgmt_page(c, &offset, &limit))
+		return;
+	json_t *list = json_array();
+	for (struct lun *lun = lun_next(c->array, NULL); lun; lun = lun_next(c->array, lun)) {
+		if (kind && (unsigned)lun->kind != kind)
+			continue;
+		if (at >= offset + limit) {
+			more = true;
+			break;
+		}
+		if (at++ >= offset)
+			json_array_append_new(list, mgmt_lun_json(lun, false));
+	}
+	mgmt_result(c, mgmt_page_result("luns", list, at, more));
+}
+
+static void lun_list_method(struct mgmt_call *c)
+{
+	list_luns(c, LUN_ORDINARY);
+}
+
+static void shadow_list_method(struct mgmt_call *c)
+{
+	list_luns(c, LUN_SHADOW);
+}
+
+static void lun_show_method(struct mgmt_call *c)
+{
+	const char *name;
+	struct lun *lun = mgmt_unpack(c, "{s:s}", "lun", &name) ? mgmt_find_lun(c, name) : NULL;
+
+	if (lun)
+		mgmt_result(c, mgmt_lun_json(lun, true));
+}
+
+static void held_done(struct array_call *call)
+{
+	struct mgmt_call *c = of_call(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, mgmt_lun_json(c->lun, true));
+}
+
+static void hold(struct mgmt_call *c, struct lun *lun)
+{
+	lun_hold(lun);
+	c->lun = lun;
+}
+
+static void lun_resize_method(struct mgmt_call *c)
+{
+	const char *name;
+	json_int_t size;
+
+	if (!mgmt_unpack(c, "{s:s, s:I}", "lun", &name, "size_bytes", &size))
+		return;
+	struct lun *lun = mgmt_find_lun(c, name);
+	if (!lun)
+		return;
+	if (size <= 0 || (uint64_t)size < lun->size_bytes) {
+		mgmt_fail(c, -EINVAL,
+			"LUN %s has %llu bytes; a LUN only grows: create a smaller one and copy.", lun->name,
+			(unsigned long long)lun->size_bytes);
+		return;
+	}
+	hold(c, lun);
+	c->call.done = held_done;
+	lun_resize(lun, (uint64_t)size, &c->call);
+}
+
+static void lun_rename_method(struct mgmt_call *c)
+{
+	const char *name, *new_name;
+
+	if (!mgmt_unpack(c, "{s:s, s:s}", "lun", &name, "name", &new_name))
+		return;
+	struct lun *lun = mgmt_find_lun(c, name);
+	if (!lun)
+		return;
+	hold(c, lun);
+	c->call.done = held_done;
+	lun_rename(lun, new_name, &c->call);
+}
+
+static void start_delete(struct mgmt_call *c, struct lun *lun)
+{
+	if (!lun)
+		return;
+	hold(c, lun);
+	c->call.done = plain_done;
+	lun_delete(lun, &c->call);
+}
+
+static void lun_delete_method(struct mgmt_call *c)
+{
+	const char *name;
+	struct lun *lun = mgmt_unpack(c, "{s:s}", "lun", &name) ? mgmt_find_lun(c, name) : NULL;
+
+	if (lun && lun->kind != LUN_ORDINARY) {
+		mgmt_fail(c, -EINVAL, "%s is a shadow LUN: umbractl shadow delete.", lun->name);
+		return;
+	}
+	start_delete(c, lun);
+}
+
+static void shadow_delete_method(struct mgmt_call *c)
+{
+	const char *name;
+
+	if (mgmt_unpack(c, "{s:s}", "lun", &name))
+		start_delete(c, mgmt_find_shadow(c, name));
+}
+
+static void shadow_show_method(struct mgmt_call *c)
+{
+	const char *name;
+	struct lun *lun = mgmt_unpack(c, "{s:s}", "lun", &name) ? mgmt_find_shadow(c, name) : NULL;
+
+	if (lun)
+		mgmt_result(c, mgmt_lun_json(lun, true));
+}
+
+static void unsupported_method(struct mgmt_call *c)
+{
+	mgmt_fail(c, -ENOTSUP, "Break, resync and undelete of shadow LUNs are not offered by this version.");
+}
+
+/* ---- mappings ------------------------------------------------------------------------------------- */
+
+static void map_done(struct array_call *call)
+{
+	struct mgmt_call *c = of_call(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, json_pack("{s:s, s:i}", "lun", c->lun->name, "number", (int)call->number));
+}
+
+static void start_map(struct mgmt_call *c, struct lun *lun, const char *host_name, json_int_t number)
+{
+	struct host *host = lun ? mgmt_find_host(c, host_name) : NULL;
+
+	if (!host)
+		return;
+	if (number < 0 || number > ARRAY_LUN_NUMBER_MAX) {
+		mgmt_bad_params(
+			c, "number must be from 1 to %d (or 0: the array chooses)", ARRAY_LUN_NUMBER_MAX);
+		return;
+	}
+	hold(c, lun);
+	c->call.done = map_done;
+	map_add(host, lun, (uint32_t)number, NULL, &c->call);
+}
+
+static void map_add_method(struct mgmt_call *c)
+{
+	const char *name, *host;
+	json_int_t number = 0;
+
+	if (mgmt_unpack(c, "{s:s, s:s, s?I}", "lun", &name, "host", &host, "number", &number))
+		start_map(c, mgmt_find_lun(c, name), host, number);
+}
+
+static void shadow_map_method(struct mgmt_call *c)
+{
+	const char *name, *host;
+	json_int_t number = 0;
+
+	if (mgmt_unpack(c, "{s:s, s:s, s?I}", "lun", &name, "host", &host, "number", &number))
+		start_map(c, mgmt_find_shadow(c, name), host, number);
+}
+
+/* host NULL: from all. */
+static void start_unmap(struct mgmt_call *c, struct lun *lun, const char *host_name)
+{
+	struct host *host = lun && host_name ? mgmt_find_host(c, host_name) : NULL;
+
+	if (!lun || (host_name && !host))
+		return;
+	hold(c, lun);
+	c->call.done = plain_done;
+	if (host)
+		map_remove(host, lun, NULL, &c->call);
+	else
+		map_remove_all(lun, NULL, &c->call);
+}
+
+static void map_remove_method(struct mgmt_call *c)
+{
+	const char *name, *host;
+
+	if (mgmt_unpack(c, "{s:s, s:s}", "lun", &name, "host", &host))
+		start_unmap(c, mgmt_find_lun(c, name), host);
+}
+
+static void shadow_unmap_method(struct mgmt_call *c)
+{
+	const char *name, *host = NULL;
+
+	if (mgmt_unpack(c, "{s:s, s?s}", "lun", &name, "host", &host))
+		start_unmap(c, mgmt_find_shadow(c, name), host);
+}
+
+static json_t *mapping_json(const struct host *h, const struct lun *lun, uint32_t number)
+{
+	return json_pack("{s:s, s:s, s:o, s:i}", "host", host_record(h)->name, "lun", lun->name, "lun_id",
+		mgmt_id(lun->id), "number", (int)number);
+}
+
+static void map_list_method(struct mgmt_call *c)
+{
+	size_t offset, limit, at = 0;
+	bool more = false;
+
+	if (!mgmt_page(c, &offset, &limit))
+		return;
+	json_t *list = json_array();
+	for (struct host *h = host_next(c->array, NULL); h && !more; h = host_next(c->array, h)) {
+		struct lun *lun = NULL;
+		for (uint32_t n = map_next(h, 0, &lun); n; n = map_next(h, n, &lun)) {
+			if (at >= offset + limit) {
+				more = true;
+				break;
+			}
+			if (at++ >= offset)
+				json_array_append_new(list, mapping_json(h, lun, n));
+		}
+	}
+	mgmt_result(c, mgmt_page_result("mappings", list, at, more));
+}
+
+const struct mgmt_method mgmt_lun_methods[] = {
+	{"lun.create", lun_create_method},
+	{"lun.list", lun_list_method},
+	{"lun.show", lun_show_method},
+	{"lun.resize", lun_resize_method},
+	{"lun.rename", lun_rename_method},
+	{"lun.delete", lun_delete_method},
+	{"map.add", map_add_method},
+	{"map.remove", map_remove_method},
+	{"map.list", map_list_method},
+	{"shadow.list", shadow_list_method},
+	{"shadow.show", shadow_show_method},
+	{"shadow.map", shadow_map_method},
+	{"shadow.unmap", shadow_unmap_method},
+	{"shadow.delete", shadow_delete_method},
+	{"shadow.break", unsupported_method},
+	{"shadow.resync", unsupported_method},
+	{"shadow.undelete", unsupported_method},
+	{NULL, NULL},
+};

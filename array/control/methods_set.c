@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Management methods for copy sets. The administrator's sets have the owner "": crash-consistent ones,
+ * without VSS, made in one call: begin, add, arm, commit, keep.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include "array/control/management.h"
+#include "proto/identity.h"
+
+static struct mgmt_call *of_call(struct array_call *call)
+{
+	return container_of(call, struct mgmt_call, call);
+}
+
+static json_t *member_json(struct array *a, const struct copyset_view *view, const struct copyset_member *m)
+{
+	struct lun *original = lun_find(a, m->original_id), *shadow = lun_find(a, m->shadow_id);
+	const char *state = shadow ? "present" : view->state <= UP_SET_COMMITTING ? "future" : "deleted";
+
+	return json_pack("{s:o, s:s?, s:o, s:s?, s:s, s:s, s:I}", "lun_id", mgmt_id(m->original_id), "lun",
+		original ? original->name : NULL, "shadow_id", mgmt_id(m->shadow_id), "shadow",
+		shadow ? shadow->name : NULL, "shadow_state", state, "copy",
+		m->kind == UP_COPY_PLEX ? "plex" : "differential", "size_bytes", (json_int_t)m->size_bytes);
+}
+
+static json_t *set_json(struct array *a, const struct copyset *s, bool detail)
+{
+	struct copyset_view view;
+
+	copyset_view(s, &view);
+	json_t *out = json_pack("{s:o, s:s, s:o, s:s, s:I, s:o, s:I, s:I, s:i}", "id", mgmt_id(view.id),
+		"name", view.name, "owner", mgmt_text(view.owner), "state", up_set_state_name(view.state),
+		"lease_left_ms", (json_int_t)view.lease_left_ms, "cut_unix_ms", mgmt_time(view.cut_unix_ms),
+		"window_ns", (json_int_t)view.window_ns, "durable_ns", (json_int_t)view.durable_ns, "luns",
+		(int)view.member_count);
+	if (!out || !detail)
+		return out;
+	json_t *members = json_array();
+	for (unsigned i = 0; i < view.member_count; i++)
+		json_array_append_new(members, member_json(a, &view, &view.members[i]));
+	json_object_set_new(out, "members", members);
+	return out;
+}
+
+/* ---- create --------------------------------------------------------------------------------------- */
+
+static void aborted(struct array_call *call)
+{
+	struct mgmt_call *c = of_call(call);
+
+	mgmt_fault(c, c->first_fault.err, &c->first_fault);
+}
+
+/* Undoes the set, then ends the call with what went wrong first. */
+static void give_up(struct mgmt_call *c, int err, const struct fault *fault)
+{
+	c->first_fault = *fault;
+	c->first_fault.err = err;
+	memset(&c->call, 0, sizeof(c->call));
+	c->call.done = aborted;
+	copyset_abort(c->array, c->set_id, "", &c->call);
+}
+
+static void set_result(struct mgmt_call *c)
+{
+	struct copyset *s = copyset_find(c->array, c->set_id, NULL);
+
+	mgmt_result(c, s ? set_json(c->array, s, true) : json_object());
+}
+
+static void kept(struct array_call *call)
+{
+	struct mgmt_call *c = of_call(call);
+
+	if (call->fault.err)
+		give_up(c, call->fault.err, &(struct fault){.err = call->fault.err});
+	else
+		set_result(c);
+}
+
+static void committed(struct array_call *call)
+{
+	struct mgmt_call *c = of_call(call);
+
+	if (call->fault.err) {
+		struct fault fault = call->fault;
+		give_up(c, fault.err, &fault);
+		return;
+	}
+	if (!c->keep) {
+		set_result(c);
+		return;
+	}
+	memset(call, 0, sizeof(*call));
+	call->done = kept;
+	copyset_keep(c->array, c->set_id, "", call);
+}
+
+static int add_luns(struct mgmt_call *c, json_t *luns, struct fault *fault)
+{
+	for (size_t i = 0; i < json_array_size(luns); i++) {
+		const char *name = json_string_value(json_array_get(luns, i));
+		uint8_t id[UP_ID_BYTES];
+		struct lun *lun = lun_find_name(c->array, name);
+		if (!lun && up_id_parse(name, id))
+			lun = lun_find(c->array, id);
+		if (!lun)
+			return fault_set(fault, -ENOENT, "There is no LUN %.80s.", name);
+		int err = copyset_add(c->array, c->set_id, "", lun, UP_COPY_DIFFERENTIAL, id, fault);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Before the set begins: what can be known to be wrong. */
+static bool check_create(struct mgmt_call *c, const char *name, json_t *luns)
+{
+	if (!json_is_array(luns) || !json_array_size(luns)) {
+		mgmt_bad_params(c, "luns must be a list of at least one LUN");
+		return false;
+	}
+	for (size_t i = 0; i < json_array_size(luns); i++) {
+		if (!json_is_string(json_array_get(luns, i))) {
+			mgmt_bad_params(c, "luns must hold names or ids");
+			return false;
+		}
+	}
+	if (name && copyset_find_name(c->array, name)) {
+		mgmt_fail(c, -EEXIST, "There is a copy set %.80s already.", name);
+		return false;
+	}
+	return true;
+}
+
+static void set_create_method(struct mgmt_call *c)
+{
+	const char *name = NULL;
+	json_t *luns;
+	int keep = 1;
+	struct fault fault = {0};
+
+	if (!mgmt_unpack(c, "{s?s, s:o, s?b}", "name", &name, "luns", &luns, "keep", &keep) ||
+		!check_create(c, name, luns))
+		return;
+	c->keep = keep;
+	if (getrandom(c->set_id, UP_ID_BYTES, 0) != UP_ID_BYTES) {
+		mgmt_fail(c, -EIO, "The kernel gives no random numbers.");
+		return;
+	}
+	int err = copyset_begin(c->array, c->set_id, "", &fault);
+	if (err) {
+		mgmt_fault(c, err, &fault);
+		return;
+	}
+	if (name)
+		err = copyset_set_name(copyset_find(c->array, c->set_id, ""), name, &fault);
+	if (!err)
+		err = add_luns(c, luns, &fault);
+	if (!err)
+		err = copyset_arm(c->array, c->set_id, "", &fault);
+	if (err) {
+		give_up(c, err, &fault);
+		return;
+	}
+	c->call.done = committed;
+	copyset_commit(c->array, c->set_id, "", array_settings(c->array)->commit_budget_ms, &c->call);
+}
+
+/* ---- the others ------------------------------------------------------------------------------------ */
+
+static void set_list_method(struct mgmt_call *c)
+{
+	size_t offset, limit, at = 0;
+	bool more = false;
+
+	if (!mgmt_page(c, &offset, &limit))
+		return;
+	json_t *list = json_array();
+	for (struct copyset *s = copyset_next(c->array, NULL); s; s = copyset_next(c->array, s)) {
+		if (at >= offset + limit) {
+			more = true;
+			break;
+		}
+		if (at++ >= offset)
+			json_array_append_new(list, set_json(c->array, s, false));
+	}
+	mgmt_result(c, mgmt_page_result("sets", list, at, more));
+}
+
+static struct copyset *named_set(struct mgmt_call *c)
+{
+	const char *name;
+
+	return mgmt_unpack(c, "{s:s}", "set", &name) ? mgmt_find_set(c, name) : NULL;
+}
+
+static void set_show_method(struct mgmt_call *c)
+{
+	struct copyset *s = named_set(c);
+
+	if (s)
+		mgmt_result(c, set_json(c->array, s, true));
+}
+
+static void plain_done(struct array_call *call)
+{
+	struct mgmt_call *c = of_call(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, json_object());
+}
+
+static void set_delete_method(struct mgmt_call *c)
+{
+	struct copyset *s = named_set(c);
+	struct copyset_view view;
+
+	if (!s)
+		return;
+	copyset_view(s, &view);
+	memcpy(c->set_id, view.id, UP_ID_BYTES);
+	if (view.state != UP_SET_KEPT) {
+		mgmt_fail(c, -EBADFD, "The set is %s, not kept: umbractl set abort undoes it.",
+			up_set_state_name(view.state));
+		return;
+	}
+	c->call.done = plain_done;
+	copyset_delete(c->array, c->set_id, &c->call);
+}
+
+/* The administrator may undo and keep anybody's set: in its owner's name. */
+static void set_abort_method(struct mgmt_call *c)
+{
+	struct copyset *s = named_set(c);
+	struct copyset_view view;
+
+	if (!s)
+		return;
+	copyset_view(s, &view);
+	memcpy(c->set_id, view.id, UP_ID_BYTES);
+	c->call.done = plain_done;
+	copyset_abort(c->array, c->set_id, view.owner, &c->call);
+}
+
+static void set_keep_method(struct mgmt_call *c)
+{
+	struct copyset *s = named_set(c);
+	struct copyset_view view;
+
+	if (!s)
+		return;
+	copyset_view(s, &view);
+	memcpy(c->set_id, view.id, UP_ID_BYTES);
+	c->call.done = plain_done;
+	copyset_keep(c->array, c->set_id, view.owner, &c->call);
+}
+
+const struct mgmt_method mgmt_set_methods[] = {
+	{"set.create", set_create_method},
+	{"set.list", set_list_method},
+	{"set.show", set_show_method},
+	{"set.delete", set_delete_method},
+	{"set.abort", set_abort_method},
+	{"set.keep", set_keep_method},
+	{NULL, NULL},
+};

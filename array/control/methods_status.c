@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Management methods that show: the array, its pool, sessions, events, counters. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include "array/control/management.h"
+
+static json_t *pool_json(struct mgmt_call *c)
+{
+	struct store *store = array_settings(c->array)->store;
+	struct store_stats stats = {0};
+
+	store->ops->stats(store, &stats);
+	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:b, s:o}", "store", store->ops->name, "path",
+		mgmt_options(c->m)->pool_path, "capacity_bytes", (json_int_t)stats.capacity_bytes,
+		"used_bytes", (json_int_t)stats.used_bytes, "reclaim_pending_bytes",
+		(json_int_t)stats.reclaim_pending_bytes, "read_only", stats.read_only, "read_only_reason",
+		mgmt_text(stats.read_only_reason));
+}
+
+static json_t *session_json(struct mgmt_call *c, const struct management_session *s)
+{
+	const struct host *h = host_find_iqn(c->array, s->initiator);
+
+	return json_pack("{s:o, s:s?, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:o}", "initiator",
+		mgmt_text(s->initiator), "host", h ? host_record(h)->name : NULL, "peer", s->peer,
+		"authenticated", s->authenticated, "header_digest", s->header_digest, "data_digest",
+		s->data_digest, "commands", (json_int_t)s->commands, "bytes_in", (json_int_t)s->bytes_in,
+		"bytes_out", (json_int_t)s->bytes_out, "since_unix_ms", mgmt_time(s->since_unix_ms));
+}
+
+static json_t *sessions_json(struct mgmt_call *c)
+{
+	const struct management_transport *t = mgmt_options(c->m)->transport;
+	struct management_session session;
+	json_t *list = json_array();
+
+	for (unsigned i = 0; t && i < MGMT_PAGE_MAX && t->session(t->ctx, i, &session); i++)
+		json_array_append_new(list, session_json(c, &session));
+	return list;
+}
+
+static json_t *portals_json(struct mgmt_call *c)
+{
+	const struct management_transport *t = mgmt_options(c->m)->transport;
+	struct management_portal portal;
+	json_t *list = json_array();
+
+	for (unsigned i = 0; t && t->portal(t->ctx, i, &portal); i++)
+		json_array_append_new(
+			list, json_pack("{s:s, s:i}", "address", portal.address, "port", (int)portal.port));
+	return list;
+}
+
+static json_t *limits_json(struct mgmt_call *c)
+{
+	const struct array_options *s = array_settings(c->array);
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "luns_max", (json_int_t)s->luns_max,
+		"hosts_max", (json_int_t)s->hosts_max, "sets_max", (json_int_t)s->sets_max, "set_luns_max",
+		(json_int_t)s->set_luns_max, "lease_ms", (json_int_t)s->lease_ms, "host_gone_ms",
+		(json_int_t)s->host_gone_ms, "commit_budget_ms", (json_int_t)s->commit_budget_ms,
+		"number_rest_ms", (json_int_t)s->number_rest_ms);
+}
+
+static json_t *counts_json(struct mgmt_call *c)
+{
+	json_int_t luns = 0, shadows = 0, hosts = 0, sets = 0, unkept = 0;
+	struct copyset_view view;
+
+	for (struct lun *l = lun_next(c->array, NULL); l; l = lun_next(c->array, l)) {
+		if (l->kind == LUN_SHADOW)
+			shadows++;
+		else
+			luns++;
+	}
+	for (struct host *h = host_next(c->array, NULL); h; h = host_next(c->array, h))
+		hosts++;
+	for (struct copyset *s = copyset_next(c->array, NULL); s; s = copyset_next(c->array, s)) {
+		copyset_view(s, &view);
+		sets++;
+		unkept += view.state != UP_SET_KEPT;
+	}
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "luns", luns, "shadows", shadows, "hosts", hosts,
+		"sets", sets, "sets_unkept", unkept);
+}
+
+static void status_method(struct mgmt_call *c)
+{
+	const struct management_transport *t = mgmt_options(c->m)->transport;
+
+	if (!mgmt_unpack(c, "{}"))
+		return;
+	json_t *array = json_pack("{s:o, s:s, s:s, s:i, s:I, s:s?, s:o}", "id", mgmt_id(array_id(c->array)),
+		"name", array_name(c->array), "version", UMBRA_VERSION, "pid", (int)getpid(),
+		"started_unix_ms", (json_int_t)mgmt_started_unix_ms(c->m), "target_name",
+		t ? t->target_name : NULL, "portals", portals_json(c));
+	mgmt_result(c, json_pack("{s:o, s:o, s:o, s:o, s:o}", "array", array, "pool", pool_json(c), "counts",
+			       counts_json(c), "limits", limits_json(c), "sessions", sessions_json(c)));
+}
+
+static void pool_status_method(struct mgmt_call *c)
+{
+	if (mgmt_unpack(c, "{}"))
+		mgmt_result(c, pool_json(c));
+}
+
+static void session_list_method(struct mgmt_call *c)
+{
+	if (mgmt_unpack(c, "{}"))
+		mgmt_result(c, json_pack("{s:o}", "sessions", sessions_json(c)));
+}
+
+/* Counters since the start; who wants rates asks twice. */
+static void stats_method(struct mgmt_call *c)
+{
+	if (mgmt_unpack(c, "{}"))
+		mgmt_result(c, json_pack("{s:I, s:o, s:o}", "unix_ms", (json_int_t)mgmt_unix_ms(), "pool",
+				       pool_json(c), "sessions", sessions_json(c)));
+}
+
+static void events_list_method(struct mgmt_call *c)
+{
+	json_int_t after = 0, limit = MGMT_PAGE_MAX;
+
+	if (!mgmt_unpack(c, "{s?I, s?I}", "after", &after, "limit", &limit))
+		return;
+	if (after < 0 || limit < 1) {
+		mgmt_bad_params(c, "after must be 0 or more, limit 1 or more");
+		return;
+	}
+	json_t *list = json_array();
+	uint64_t last = (uint64_t)after;
+	const struct event *e = array_event_after(c->array, last);
+	for (; e && json_array_size(list) < (size_t)limit && json_array_size(list) < MGMT_PAGE_MAX;
+		e = array_event_after(c->array, last)) {
+		json_array_append_new(list, mgmt_event_json(e));
+		last = e->serial;
+	}
+	mgmt_result(
+		c, json_pack("{s:o, s:I, s:b}", "events", list, "last", (json_int_t)last, "more", e != NULL));
+}
+
+static void events_follow_method(struct mgmt_call *c)
+{
+	json_int_t after = 0;
+
+	if (!mgmt_unpack(c, "{s?I}", "after", &after))
+		return;
+	if (after < 0)
+		mgmt_bad_params(c, "after must be 0 or more");
+	else
+		mgmt_follow(c, (uint64_t)after);
+}
+
+const struct mgmt_method mgmt_status_methods[] = {
+	{"status", status_method},
+	{"pool.status", pool_status_method},
+	{"session.list", session_list_method},
+	{"stats", stats_method},
+	{"events.list", events_list_method},
+	{"events.follow", events_follow_method},
+	{NULL, NULL},
+};

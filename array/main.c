@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * umbrad: wires the parts together and ends them in order.
+ *
+ * Start: configuration, pool, array, SCSI target, in-band channel, iSCSI server, management socket; only then
+ * is it ready (systemd is told, the port file is written). Any failure names its remedy and ends the program:
+ * exit code 2 for a wrong command line or configuration, 1 for all else.
+ *
+ * The end (SIGTERM, SIGINT): the same order backwards, on the reactor, each step begun when the one before is
+ * over. A second signal ends the program at once: nothing acknowledged is lost by that, as with any crash.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+#include "array/config.h"
+#include "array/control/control.h"
+#include "array/iscsi/iscsi.h"
+#include "array/reactor/reactor.h"
+#include "array/scsi/scsi.h"
+#include "array/store/store.h"
+
+struct daemon {
+	struct config config;
+	const char *port_file;
+	struct reactor *reactor;
+	struct store *store;
+	struct array *array;
+	struct inband *inband;
+	struct scsi_inband inband_hook;
+	struct scsi_target *scsi;
+	struct iscsi_server *iscsi;
+	struct management_transport transport;
+	struct management *management;
+	struct event_listener log;
+	bool listening;
+	/* the end */
+	pthread_t signals;
+	bool signals_started;
+	struct reactor_message stop_message;
+	struct reactor_deferred next_step;
+	unsigned step;
+	int exit_code;
+};
+
+/* ---- the log -------------------------------------------------------------------------------------- */
+
+/* journald reads the level from the prefix; a terminal does not need it. */
+static void log_line(int level, const char *area, const char *text)
+{
+	if (getenv("JOURNAL_STREAM"))
+		fprintf(stderr, "<%d>%s: %s\n", level, area, text);
+	else
+		fprintf(stderr, "umbrad: %s: %s\n", area, text);
+}
+
+static void log_event(struct event_listener *l, const struct event *e)
+{
+	static const int levels[] = {[EVENT_INFO] = 6, [EVENT_WARNING] = 4, [EVENT_ERROR] = 3};
+
+	(void)l;
+	log_line(levels[e->level], e->area, e->text);
+}
+
+static int fail(struct daemon *d, const char *area, const struct fault *fault, int err)
+{
+	log_line(3, area, fault->err ? fault->text : strerror(-err));
+	sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault->err ? fault->text : strerror(-err), -err);
+	d->exit_code = 1;
+	return err;
+}
+
+/* ---- what the management shows of the transport ------------------------------------------------------ */
+
+static bool transport_session(void *ctx, unsigned index, struct management_session *out)
+{
+	struct daemon *d = ctx;
+	struct iscsi_session_view view;
+
+	if (!d->iscsi || !iscsi_session_view(d->iscsi, index, &view))
+		return false;
+	memset(out, 0, sizeof(*out));
+	snprintf(out->initiator, sizeof(out->initiator), "%s", view.initiator);
+	snprintf(out->peer, sizeof(out->peer), "%s", view.peer);
+	out->authenticated = view.authenticated;
+	out->header_digest = view.header_digest;
+	out->data_digest = view.data_digest;
+	out->commands = view.commands;
+	out->bytes_in = view.bytes_in;
+	out->bytes_out = view.bytes_out;
+	out->since_unix_ms = view.since_unix_ms;
+	return true;
+}
+
+static bool transport_portal(void *ctx, unsigned index, struct management_portal *out)
+{
+	struct daemon *d = ctx;
+
+	if (!d->iscsi || index >= d->config.portal_count)
+		return false;
+	snprintf(out->address, sizeof(out->address), "%s", d->config.portals[index].address);
+	out->port = iscsi_server_port(d->iscsi, index);
+	return true;
+}
+
+/* Whole or not at all: who waits for the file never reads half of it. One port a line, in portal order. */
+static int write_port_file(struct daemon *d)
+{
+	char temporary[4096];
+
+	if (!d->port_file)
+		return 0;
+	snprintf(temporary, sizeof(temporary), "%s.new", d->port_file);
+	FILE *file = fopen(temporary, "we");
+	if (!file)
+		return -errno;
+	for (unsigned i = 0; i < d->config.portal_count; i++)
+		fprintf(file, "%u\n", iscsi_server_port(d->iscsi, i));
+	if (fclose(file) || rename(temporary, d->port_file))
+		return -errno;
+	return 0;
+}
+
+/* ---- start ---------------------------------------------------------------------------------------- */
+
+static int open_array(struct daemon *d, struct fault *fault)
+{
+	const struct config *c = &d->config;
+	struct pool_options pool = {
+		.path = c->pool_path,
+		.data_device = c->pool_data_device[0] ? c->pool_data_device : NULL,
+		.map_memory_bytes = c->pool_map_memory_bytes,
+	};
+	int err = reactor_create(&d->reactor, NULL);
+
+	if (err)
+		return fault_set(fault, err,
+			"io_uring is not available (%s): it needs Linux 5.10 or later, and a "
+			"container must allow it.",
+			strerror(-err));
+	err = pool_open(&pool, d->reactor, &d->store, fault);
+	if (err)
+		return err;
+	struct array_options options = {
+		.reactor = d->reactor,
+		.store = d->store,
+		.name = c->array_name,
+		.lease_ms = c->lease_ms,
+		.host_gone_ms = c->host_gone_ms,
+		.commit_budget_ms = c->commit_budget_ms,
+		.number_rest_ms = c->number_rest_ms,
+		.luns_max = c->luns_max,
+		.hosts_max = c->hosts_max,
+		.sets_max = c->sets_max,
+		.set_luns_max = c->set_luns_max,
+	};
+	err = array_open(&options, &d->array, fault);
+	if (err)
+		return err;
+	d->log.event = log_event;
+	array_event_listen(d->array, &d->log);
+	d->listening = true;
+	return 0;
+}
+
+static int open_doors(struct daemon *d, struct fault *fault)
+{
+	const struct config *c = &d->config;
+	struct inband_options inband = {.array = d->array, .reactor = d->reactor};
+	int err = inband_create(&inband, &d->inband);
+
+	if (err)
+		return err;
+	d->inband_hook = (struct scsi_inband){
+		.ctx = d->inband, .out = inband_out, .in = inband_in, .cancel = inband_cancel};
+	struct scsi_target_options scsi = {
+		.array = d->array, .target_name = c->target_name, .inband = &d->inband_hook};
+	err = scsi_target_create(&scsi, &d->scsi);
+	if (err)
+		return err;
+	struct iscsi_options iscsi = {
+		.reactor = d->reactor,
+		.array = d->array,
+		.scsi = d->scsi,
+		.target_name = c->target_name,
+		.portals = c->portals,
+		.portal_count = c->portal_count,
+		.connections_max = c->connections_max,
+		.connections_per_source = c->connections_per_source,
+		.tasks_max = c->tasks_max,
+		.buffer_bytes_max = c->buffer_bytes_max,
+		.login_timeout_ms = c->login_timeout_ms,
+		.nop_interval_ms = c->nop_interval_ms,
+		.nop_timeout_ms = c->nop_timeout_ms,
+		.max_recv_segment_bytes = (uint32_t)c->max_recv_segment_bytes,
+		.max_burst_bytes = (uint32_t)c->max_burst_bytes,
+		.first_burst_bytes = (uint32_t)c->first_burst_bytes,
+		.discovery_needs_chap = c->discovery_needs_chap,
+	};
+	err = iscsi_server_create(&iscsi, &d->iscsi, fault);
+	if (err)
+		return err;
+	d->transport = (struct management_transport){.ctx = d,
+		.target_name = c->target_name,
+		.session = transport_session,
+		.portal = transport_portal};
+	struct management_options management = {
+		.array = d->array,
+		.reactor = d->reactor,
+		.socket_path = c->socket_path,
+		.pool_path = c->pool_path,
+		.group = c->management_group[0] ? c->management_group : NULL,
+		.connections_max = c->management_connections_max,
+		.transport = &d->transport,
+	};
+	return management_create(&management, &d->management, fault);
+}
+
+static void tell_ready(struct daemon *d)
+{
+	char text[400];
+
+	snprintf(text, sizeof(text), "array %s serves %s on port %u", array_name(d->array),
+		d->config.target_name, iscsi_server_port(d->iscsi, 0));
+	log_line(6, "array", text);
+	sd_notifyf(0, "READY=1\nSTATUS=%s", text);
+}
+
+/* ---- the end -------------------------------------------------------------------------------------- */
+
+static void step_done(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->step++;
+	reactor_defer(d->reactor, &d->next_step);
+}
+
+static void store_closed(void *arg, int err)
+{
+	struct daemon *d = arg;
+
+	d->store = NULL;
+	if (err) {
+		struct fault fault = {0};
+		fault_set(&fault, err,
+			"The pool could not be closed cleanly (%s): look at its disk, then run umbractl "
+			"pool check.",
+			strerror(-err));
+		fail(d, "pool", &fault, err);
+	}
+	step_done(d);
+}
+
+/* What nobody uses any more. */
+static void free_parts(struct daemon *d)
+{
+	if (d->management)
+		management_destroy(d->management);
+	if (d->iscsi)
+		iscsi_server_destroy(d->iscsi);
+	if (d->scsi)
+		scsi_target_destroy(d->scsi);
+	if (d->inband)
+		inband_destroy(d->inband);
+	if (d->listening)
+		array_event_unlisten(&d->log);
+	if (d->array)
+		array_close(d->array);
+	d->management = NULL;
+	d->iscsi = NULL;
+	d->scsi = NULL;
+	d->inband = NULL;
+	d->listening = false;
+	d->array = NULL;
+}
+
+static void next_step(struct reactor_deferred *deferred)
+{
+	struct daemon *d = container_of(deferred, struct daemon, next_step);
+
+	switch (d->step) {
+	case 0:
+		if (d->management)
+			management_stop(d->management, step_done, d);
+		else
+			step_done(d);
+		return;
+	case 1:
+		if (d->iscsi)
+			iscsi_server_stop(d->iscsi, step_done, d);
+		else
+			step_done(d);
+		return;
+	case 2:
+		if (d->inband)
+			inband_stop(d->inband, step_done, d);
+		else
+			step_done(d);
+		return;
+	case 3:
+		free_parts(d);
+		if (d->store)
+			d->store->ops->close(d->store, store_closed, d);
+		else
+			step_done(d);
+		return;
+	default:
+		reactor_stop(d->reactor);
+	}
+}
+
+static void begin_stop(struct reactor_message *message)
+{
+	struct daemon *d = container_of(message, struct daemon, stop_message);
+
+	sd_notify(0, "STOPPING=1");
+	log_line(6, "array", "stopping");
+	d->next_step.call = next_step;
+	reactor_defer(d->reactor, &d->next_step);
+}
+
+static void signals_of_the_end(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+}
+
+static void *wait_for_signals(void *arg)
+{
+	struct daemon *d = arg;
+	sigset_t set;
+	int number;
+
+	signals_of_the_end(&set);
+	if (sigwait(&set, &number) == 0)
+		reactor_post(d->reactor, &d->stop_message);
+	if (sigwait(&set, &number) == 0)
+		_exit(1);
+	return NULL;
+}
+
+static int start_signals(struct daemon *d)
+{
+	d->stop_message.call = begin_stop;
+	int err = pthread_create(&d->signals, NULL, wait_for_signals, d);
+	d->signals_started = !err;
+	return -err;
+}
+
+/* The store only closes on a running reactor: also after a start that failed half-way. */
+static int run_to_the_end(struct daemon *d)
+{
+	int err = reactor_run(d->reactor);
+
+	if (err)
+		fprintf(stderr, "umbrad: the reactor failed: %s\n", strerror(-err));
+	if (d->signals_started) {
+		pthread_cancel(d->signals);
+		pthread_join(d->signals, NULL);
+	}
+	if (d->port_file)
+		unlink(d->port_file);
+	reactor_destroy(d->reactor);
+	return err ? 1 : d->exit_code;
+}
+
+static int serve(struct daemon *d)
+{
+	struct fault fault = {0};
+	sigset_t set;
+
+	signals_of_the_end(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread exists */
+	signal(SIGPIPE, SIG_IGN);
+	int err = open_array(d, &fault);
+	if (err)
+		fail(d, "pool", &fault, err);
+	else if ((err = open_doors(d, &fault)) || (err = start_signals(d)) || (err = write_port_file(d)))
+		fail(d, "start", &fault, err);
+	if (!d->reactor)
+		return d->exit_code;
+	if (err)
+		begin_stop(&d->stop_message);
+	else
+		tell_ready(d);
+	return run_to_the_end(d);
+}
+
+/* ---- the command line ------------------------------------------------------------------------------ */
+
+static const char help[] =
+	"usage: umbrad [--config FILE] [--check-config] [--foreground] [--port-file FILE]\n"
+	"\n"
+	"Serves the LUNs of a pool over iSCSI, with atomic snapshot sets for Umbra's VSS provider.\n"
+	"\n"
+	"  --config FILE     the configuration (default " CONFIG_PATH_DEFAULT ")\n"
+	"  --check-config    say whether the configuration is right, and end\n"
+	"  --foreground      stay in the foreground and log to standard error (umbrad always does)\n"
+	"  --port-file FILE  when ready, write the portals' ports there, one a line\n"
+	"  --version         print the version\n"
+	"  --help            print this\n"
+	"\n"
+	"Exit codes: 0 ended by a signal, 1 failed, 2 wrong command line or configuration. See umbrad(8).\n";
+
+int main(int argc, char **argv)
+{
+	static struct daemon d;
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check-config", no_argument, NULL, 'k'},
+		{"foreground", no_argument, NULL, 'f'},
+		{"port-file", required_argument, NULL, 'p'},
+		{"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *config_path = CONFIG_PATH_DEFAULT;
+	struct fault fault = {0};
+	bool check_only = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			config_path = optarg;
+			break;
+		case 'k':
+			check_only = true;
+			break;
+		case 'f':
+			break;
+		case 'p':
+			d.port_file = optarg;
+			break;
+		case 'v':
+			puts("umbrad " UMBRA_VERSION);
+			return 0;
+		case 'h':
+			fputs(help, stdout);
+			return 0;
+		default:
+			fputs("umbrad: see umbrad --help\n", stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "umbrad: unexpected argument %s: see umbrad --help\n", argv[optind]);
+		return 2;
+	}
+	if (config_load(config_path, &d.config, &fault)) {
+		fprintf(stderr, "umbrad: %s\n", fault.text);
+		return 2;
+	}
+	if (check_only) {
+		printf("%s: ok\n", config_path);
+		return 0;
+	}
+	return serve(&d);
+}
