@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool's entry points over the store in memory: linked with umbrad's main.c they make an array that
+ * forgets everything when it ends. For tests that are not about storage, and as the null store of benchmarks.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include "array/store/store.h"
+#include "tests/support/memstore.h"
+
+int pool_create(const struct pool_options *options, struct fault *fault)
+{
+	(void)options;
+	(void)fault;
+	return 0;
+}
+
+int pool_open(
+	const struct pool_options *options, struct reactor *reactor, struct store **out, struct fault *fault)
+{
+	static struct memstore *memory;
+
+	(void)options;
+	if (!memory)
+		memory = memstore_create(0);
+	if (!memory)
+		return fault_set(fault, -ENOMEM, "No memory for the store: stop other programs.");
+	*out = memstore_open(memory, reactor);
+	return 0;
+}
+
+int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
+	void *arg, struct fault *fault)
+{
+	(void)options;
+	(void)repair;
+	(void)report;
+	(void)arg;
+	return fault_set(fault, -ENOTSUP, "A store in memory has nothing to check.");
+}
