@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * umbractl's inside. One table (verbs.c) has every command with its operands, options and texts; parsing,
+ * --help and the manual page all come from it, so they cannot disagree.
+ *
+ * A command's function returns the exit code: CTL_OK, CTL_FAILED (it has said why) or CTL_USAGE.
+ */
+#ifndef UMBRA_CTL_H
+#define UMBRA_CTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	CTL_OK = 0,
+	CTL_FAILED = 1,
+	CTL_USAGE = 2
+};
+
+#define CTL_OPERANDS_MAX 80
+#define CTL_OPTIONS_MAX  40
+
+struct option_row {
+	const char *name;     /* without the dashes; NULL ends the list */
+	const char *argument; /* NULL: a flag */
+	const char *text;
+};
+
+struct invocation;
+
+struct verb {
+	const char *noun;
+	const char *name;     /* NULL: the noun is the whole command */
+	const char *operands; /* as the usage shows them */
+	int operands_min, operands_max;
+	const struct option_row *options; /* NULL: none */
+	const char *text;                 /* a sentence or several */
+	int (*run)(struct invocation *in);
+};
+
+struct given_option {
+	const struct option_row *row;
+	const char *value; /* NULL for a flag */
+};
+
+struct invocation {
+	const struct verb *verb;
+	const char *socket_path;
+	bool json;
+	int operand_count;
+	const char *operands[CTL_OPERANDS_MAX];
+	int option_count;
+	struct given_option options[CTL_OPTIONS_MAX];
+};
+
+extern const struct verb ctl_verbs[]; /* ended by noun NULL */
+
+/* The n-th value of an option (0: the first), NULL: not given. A flag's value is "". */
+const char *ctl_option(const struct invocation *in, const char *name, int n);
+bool ctl_flag(const struct invocation *in, const char *name);
+/* Prints the text with "umbractl: " before and where to read on, returns CTL_USAGE. */
+int ctl_usage(const struct invocation *in, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Prints reason and remedy (as JSON too, when asked), returns CTL_FAILED. */
+int ctl_fail(const struct invocation *in, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* A size option. False: wrong, said; *usage is the exit code. */
+bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes);
+bool ctl_number(
+	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number);
+
+void ctl_print_help(const struct verb *v);
+void ctl_print_overview(void);
+void ctl_print_manual(void);
+
+/* ---- client.c: the daemon --------------------------------------------------------------------------- */
+
+struct client;
+struct client *client_open(const struct invocation *in); /* NULL: said why */
+void client_close(struct client *c);
+/* params: moved, may be NULL. The result (owned by the caller) or NULL: said why. */
+json_t *client_call(struct client *c, const char *method, json_t *params);
+/* The params of the next notification (owned by the caller), NULL: the daemon has gone. */
+json_t *client_next_event(struct client *c);
+/* Opens, calls, closes. */
+json_t *ctl_call(const struct invocation *in, const char *method, json_t *params);
+/* All pages of a list: an array (owned), NULL: said why. */
+json_t *ctl_list(const struct invocation *in, const char *method, const char *member);
+
+/* ---- output.c --------------------------------------------------------------------------------------- */
+
+struct table;
+struct table *table_new(
+	const char *const *headings); /* ended by NULL; a heading that begins with '>' is right-aligned */
+void table_cell(struct table *t, const char *text); /* row by row */
+void table_print(struct table *t);                  /* and frees it */
+
+/* Members of an object as text; never NULL. Valid until the next call but seven. */
+const char *text_of(const json_t *object, const char *member);
+const char *size_of(const json_t *object, const char *member);
+const char *count_of(const json_t *object, const char *member);
+const char *yes_of(const json_t *object, const char *member);
+const char *time_of(const json_t *object, const char *member); /* local time of a *_unix_ms, "-" for null */
+const char *nanoseconds_of(const json_t *object, const char *member);
+
+/* Prints the JSON (frees it); CTL_OK. */
+int print_json(json_t *value);
+/* With --json the JSON; else the format, as printf. Frees value. NULL value: CTL_FAILED. */
+int print_result(const struct invocation *in, json_t *value, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- the commands ----------------------------------------------------------------------------------- */
+
+int verb_pool_create(struct invocation *in);
+int verb_pool_check(struct invocation *in);
+int verb_pool_status(struct invocation *in);
+int verb_lun_create(struct invocation *in);
+int verb_lun_list(struct invocation *in);
+int verb_lun_show(struct invocation *in);
+int verb_lun_resize(struct invocation *in);
+int verb_lun_rename(struct invocation *in);
+int verb_lun_delete(struct invocation *in);
+int verb_map(struct invocation *in);
+int verb_map_list(struct invocation *in);
+int verb_unmap(struct invocation *in);
+int verb_shadow_list(struct invocation *in);
+int verb_shadow_map(struct invocation *in);
+int verb_shadow_unmap(struct invocation *in);
+int verb_shadow_delete(struct invocation *in);
+int verb_shadow_unsupported(struct invocation *in);
+int verb_host_add(struct invocation *in);
+int verb_host_set(struct invocation *in);
+int verb_host_list(struct invocation *in);
+int verb_host_show(struct invocation *in);
+int verb_host_delete(struct invocation *in);
+int verb_set_create(struct invocation *in);
+int verb_set_list(struct invocation *in);
+int verb_set_show(struct invocation *in);
+int verb_set_delete(struct invocation *in);
+int verb_set_abort(struct invocation *in);
+int verb_status(struct invocation *in);
+int verb_session_list(struct invocation *in);
+int verb_events(struct invocation *in);
+int verb_top(struct invocation *in);
+
+#endif

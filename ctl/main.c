@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* umbractl: finds the command, parses its operands and options by the table, runs it. */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/util/units.h"
+#include "ctl/ctl.h"
+
+#define SOCKET_DEFAULT "/run/umbra/umbrad.sock"
+
+static const struct option_row global_options[] = {
+	{"socket", "PATH", "umbrad's management socket (default " SOCKET_DEFAULT ", or $UMBRA_SOCKET)"},
+	{"json", NULL, "print JSON"},
+	{"help", NULL, "print this command's help"},
+	{NULL, NULL, NULL},
+};
+
+/* ---- options -------------------------------------------------------------------------------------- */
+
+const char *ctl_option(const struct invocation *in, const char *name, int n)
+{
+	for (int i = 0; i < in->option_count; i++)
+		if (!strcmp(in->options[i].row->name, name) && n-- == 0)
+			return in->options[i].value ? in->options[i].value : "";
+	return NULL;
+}
+
+bool ctl_flag(const struct invocation *in, const char *name)
+{
+	return ctl_option(in, name, 0) != NULL;
+}
+
+static const char *command_name(const struct verb *v)
+{
+	static char name[64];
+
+	snprintf(name, sizeof(name), "%s%s%s", v->noun, v->name ? " " : "", v->name ? v->name : "");
+	return name;
+}
+
+int ctl_usage(const struct invocation *in, const char *format, ...)
+{
+	va_list args;
+
+	fputs("umbractl: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, "\nSee umbractl %s%s--help.\n", in && in->verb ? command_name(in->verb) : "",
+		in && in->verb ? " " : "");
+	return CTL_USAGE;
+}
+
+int ctl_fail(const struct invocation *in, int err, const char *format, ...)
+{
+	char text[600];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fprintf(stderr, "umbractl: %s\n", text);
+	if (in->json) {
+		json_t *name = err ? json_string(strerrorname_np(-err)) : json_null();
+		print_json(json_pack("{s:{s:s, s:{s:i, s:o}}}", "error", "message", text, "data", "errno",
+			-err, "name", name));
+	}
+	return CTL_FAILED;
+}
+
+bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes)
+{
+	const char *text = ctl_option(in, name, 0);
+
+	if (!text) {
+		if (required)
+			ctl_usage(in, "--%s is needed, as in --%s 500G.", name, name);
+		return !required;
+	}
+	if (!units_parse_bytes(text, bytes) && *bytes > 0)
+		return true;
+	ctl_usage(in, "--%s %s is no size: write it as in 500G, 1.5T or 1048576.", name, text);
+	return false;
+}
+
+bool ctl_number(
+	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number)
+{
+	const char *text = ctl_option(in, name, 0);
+	char *end;
+
+	if (!text)
+		return true;
+	errno = 0;
+	long long value = strtoll(text, &end, 10);
+	if (isdigit((unsigned char)*text) && !*end && !errno && value >= min && value <= max) {
+		*number = value;
+		return true;
+	}
+	ctl_usage(in, "--%s %s is no number from %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT ".", name,
+		text, min, max);
+	return false;
+}
+
+static const struct option_row *find_option(const struct option_row *rows, const char *name, size_t len)
+{
+	for (; rows && rows->name; rows++)
+		if (strlen(rows->name) == len && !memcmp(rows->name, name, len))
+			return rows;
+	return NULL;
+}
+
+/* One option at argv[*at]; advances *at over its value. */
+static int take_option(struct invocation *in, char **argv, int argc, int *at)
+{
+	const char *name = argv[*at] + 2, *equals = strchr(name, '=');
+	size_t len = equals ? (size_t)(equals - name) : strlen(name);
+	const struct option_row *row = find_option(global_options, name, len);
+	const char *value = equals ? equals + 1 : NULL;
+
+	if (!row && in->verb)
+		row = find_option(in->verb->options, name, len);
+	if (!row)
+		return ctl_usage(in, "unknown option --%.*s.", (int)len, name);
+	if (row->argument && !value) {
+		if (*at + 1 >= argc)
+			return ctl_usage(in, "--%s needs a value (%s).", row->name, row->argument);
+		value = argv[++*at];
+	}
+	if (!row->argument && value)
+		return ctl_usage(in, "--%s takes no value.", row->name);
+	if (in->option_count == CTL_OPTIONS_MAX)
+		return ctl_usage(in, "more than %d options.", CTL_OPTIONS_MAX);
+	in->options[in->option_count++] = (struct given_option){row, value};
+	return CTL_OK;
+}
+
+/* ---- the command ---------------------------------------------------------------------------------- */
+
+static bool noun_exists(const char *noun)
+{
+	for (const struct verb *v = ctl_verbs; v->noun; v++)
+		if (!strcmp(v->noun, noun))
+			return true;
+	return false;
+}
+
+static const struct verb *find_verb(const char *noun, const char *name)
+{
+	for (const struct verb *v = ctl_verbs; v->noun; v++)
+		if (!strcmp(v->noun, noun) && (!v->name || (name && !strcmp(v->name, name))))
+			return v;
+	return NULL;
+}
+
+static void print_noun_help(const char *noun)
+{
+	for (const struct verb *v = ctl_verbs; v->noun; v++)
+		if (!strcmp(v->noun, noun))
+			printf("  umbractl %s %s\n      %s\n", command_name(v), v->operands, v->text);
+}
+
+/* The words of the command line that are the command: the operands that follow stay in *first. */
+static int find_command(struct invocation *in, int *first)
+{
+	const char *noun = in->operand_count > 0 ? in->operands[0] : NULL;
+	const char *name = in->operand_count > 1 ? in->operands[1] : NULL;
+
+	if (!noun)
+		return CTL_USAGE;
+	in->verb = find_verb(noun, name);
+	*first = in->verb && in->verb->name ? 2 : 1;
+	return in->verb ? CTL_OK : CTL_USAGE;
+}
+
+static bool asks_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return true;
+	return false;
+}
+
+/* The first two words that are no options: enough to find the command before its options are known. The
+ * options that take a value and may come before are the global ones. */
+static void find_words(struct invocation *in, int argc, char **argv)
+{
+	for (int i = 1; i < argc && in->operand_count < 2; i++) {
+		if (!strcmp(argv[i], "--socket"))
+			i++;
+		else if (strncmp(argv[i], "--", 2) != 0)
+			in->operands[in->operand_count++] = argv[i];
+	}
+}
+
+static int parse(struct invocation *in, int argc, char **argv, int first)
+{
+	bool options_end = false;
+	int skip = first;
+
+	in->operand_count = 0;
+	for (int i = 1; i < argc; i++) {
+		if (!options_end && !strcmp(argv[i], "--")) {
+			options_end = true;
+		} else if (!options_end && !strncmp(argv[i], "--", 2)) {
+			int bad = take_option(in, argv, argc, &i);
+			if (bad)
+				return bad;
+		} else if (skip > 0) {
+			skip--;
+		} else if (in->operand_count == CTL_OPERANDS_MAX) {
+			return ctl_usage(in, "more than %d operands.", CTL_OPERANDS_MAX);
+		} else {
+			in->operands[in->operand_count++] = argv[i];
+		}
+	}
+	if (in->operand_count < in->verb->operands_min)
+		return ctl_usage(in, "%s needs %s.", command_name(in->verb), in->verb->operands);
+	if (in->operand_count > in->verb->operands_max)
+		return ctl_usage(in, "unexpected %s.", in->operands[in->verb->operands_max]);
+	return CTL_OK;
+}
+
+static int no_command(const struct invocation *in, bool help)
+{
+	const char *noun = in->operand_count ? in->operands[0] : NULL;
+
+	if (help && !noun) {
+		ctl_print_overview();
+		return CTL_OK;
+	}
+	if (help && noun_exists(noun)) {
+		print_noun_help(noun);
+		return CTL_OK;
+	}
+	if (!noun)
+		return ctl_usage(NULL, "a command is needed.");
+	if (!noun_exists(noun))
+		return ctl_usage(NULL, "there is no command %s.", noun);
+	if (in->operand_count < 2)
+		fprintf(stderr, "umbractl: %s needs one of:\n", noun);
+	else
+		fprintf(stderr, "umbractl: there is no command %s %s; there is:\n", noun, in->operands[1]);
+	for (const struct verb *v = ctl_verbs; v->noun; v++)
+		if (!strcmp(v->noun, noun))
+			fprintf(stderr, "  umbractl %s %s\n", command_name(v), v->operands);
+	return CTL_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	struct invocation in = {0};
+	int first;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		puts("umbractl " UMBRA_VERSION);
+		return CTL_OK;
+	}
+	if (argc == 2 && !strcmp(argv[1], "--manual")) {
+		ctl_print_manual();
+		return CTL_OK;
+	}
+	find_words(&in, argc, argv);
+	if (find_command(&in, &first))
+		return no_command(&in, asks_help(argc, argv));
+	if (asks_help(argc, argv)) {
+		ctl_print_help(in.verb);
+		return CTL_OK;
+	}
+	int bad = parse(&in, argc, argv, first);
+	if (bad)
+		return bad;
+	const char *environment = getenv("UMBRA_SOCKET");
+	in.socket_path = ctl_option(&in, "socket", 0);
+	if (!in.socket_path)
+		in.socket_path = environment && *environment ? environment : SOCKET_DEFAULT;
+	in.json = ctl_flag(&in, "json");
+	int code = in.verb->run(&in);
+	if (fflush(stdout) || ferror(stdout))
+		code = code ? code : CTL_FAILED;
+	return code;
+}

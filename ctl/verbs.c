@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every command. See ctl.h. */
+#include "ctl/ctl.h"
+
+static const struct option_row pool_create_options[] = {
+	{"data-device", "DEVICE",
+		"put the data on this block device (or file) instead of files beside the metadata"},
+	{"capacity", "SIZE", "use at most this much for data (default: what the file system has)"},
+	{"log", "SIZE", "size of the intent log (default: the pool's own choice)"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row pool_check_options[] = {
+	{"repair", NULL, "mend what can be mended"},
+	{"data-device", "DEVICE", "the pool's data device, if it has one"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row size_options[] = {
+	{"size", "SIZE", "as in 500G (powers of 1024)"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row number_options[] = {
+	{"number", "N", "this LUN number, 1 to 16383 (default: the lowest that is free)"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row host_add_options[] = {
+	{"iqn", "NAME", "iSCSI initiator name; may be given up to 16 times"},
+	{"chap-file", "FILE",
+		"file with the CHAP secret, 12 to 16 characters for Windows; - is standard input"},
+	{"chap-user", "NAME", "CHAP name (default: the initiator name)"},
+	{"control-lu", NULL, "show the control LU as LUN 0, for a host that has no LUN yet"},
+	{"control-without-chap", NULL,
+		"let the host take shadow copies without CHAP: whoever claims its name can"},
+	{"import", "WHOSE", "which shadow LUNs it may import: own (default), any, or named:HOST[,HOST…]"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row host_set_options[] = {
+	{"name", "NAME", "a new name"},
+	{"iqn", "NAME", "initiator names, instead of those it has; may be given up to 16 times"},
+	{"chap-file", "FILE", "file with a new CHAP secret; - is standard input"},
+	{"no-chap", NULL, "ask no CHAP of this host any more"},
+	{"chap-user", "NAME", "CHAP name"},
+	{"control-lu", NULL, "show the control LU as LUN 0 (from the next login on)"},
+	{"no-control-lu", NULL, "do not show it"},
+	{"control-without-chap", NULL, "let the host take shadow copies without CHAP"},
+	{"no-control-without-chap", NULL, "do not"},
+	{"import", "WHOSE", "own, any, or named:HOST[,HOST…]"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row set_create_options[] = {
+	{"no-keep", NULL, "leave the set unkept: the array undoes it when its lease ends"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row events_options[] = {
+	{"follow", NULL, "go on printing events as they come"},
+	{"after", "SERIAL", "only events after this one"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row top_options[] = {
+	{"interval", "TIME", "between two pictures, as in 2s (default 1s)"},
+	{"count", "N", "end after N pictures"},
+	{NULL, NULL, NULL},
+};
+
+const struct verb ctl_verbs[] = {
+	{"pool", "create", "PATH", 1, 1, pool_create_options,
+		"Makes an empty pool in the directory PATH (made when it is not there). umbrad is not needed.",
+		verb_pool_create},
+	{"pool", "check", "PATH", 1, 1, pool_check_options,
+		"Verifies the pool in PATH and prints what is wrong with it; umbrad must not have it open. Ends 1 when "
+		"findings are left.",
+		verb_pool_check},
+	{"pool", "status", "", 0, 0, NULL, "Shows the pool's capacity and use.", verb_pool_status},
+	{"lun", "create", "NAME", 1, 1, size_options,
+		"Makes a LUN. It is thin: space is used as it is written.", verb_lun_create},
+	{"lun", "list", "", 0, 0, NULL, "Lists the ordinary LUNs.", verb_lun_list},
+	{"lun", "show", "LUN", 1, 1, NULL, "Shows a LUN, by name or id: identity, use, who sees it.",
+		verb_lun_show},
+	{"lun", "resize", "LUN", 1, 1, size_options, "Makes a LUN larger; hosts are told.", verb_lun_resize},
+	{"lun", "rename", "LUN NAME", 2, 2, NULL, "Gives a LUN another name; hosts see its id, which stays.",
+		verb_lun_rename},
+	{"lun", "delete", "LUN", 1, 1, NULL, "Deletes a LUN and its data. It must not be mapped.",
+		verb_lun_delete},
+	{"host", "add", "NAME", 1, 1, host_add_options, "Makes a host known by its iSCSI initiator names.",
+		verb_host_add},
+	{"host", "set", "HOST", 1, 1, host_set_options, "Changes a host's record; what is not given stays.",
+		verb_host_set},
+	{"host", "list", "", 0, 0, NULL, "Lists the hosts.", verb_host_list},
+	{"host", "show", "HOST", 1, 1, NULL, "Shows a host, its rights and the LUNs it sees.",
+		verb_host_show},
+	{"host", "delete", "HOST", 1, 1, NULL,
+		"Forgets a host; its sessions end. It must have no LUN mapped.", verb_host_delete},
+	{"map", NULL, "LUN HOST", 2, 2, number_options, "Lets a host see a LUN.", verb_map},
+	{"unmap", NULL, "LUN HOST", 2, 2, NULL, "Takes a LUN away from a host.", verb_unmap},
+	{"mappings", NULL, "", 0, 0, NULL, "Lists which host sees which LUN under which number.",
+		verb_map_list},
+	{"set", "create", "NAME LUN…", 2, 65, set_create_options,
+		"Takes copies of LUNs at one instant (crash-consistent, without VSS).", verb_set_create},
+	{"set", "list", "", 0, 0, NULL, "Lists the copy sets.", verb_set_list},
+	{"set", "show", "SET", 1, 1, NULL, "Shows a copy set, by name or id, and its shadow LUNs.",
+		verb_set_show},
+	{"set", "delete", "SET", 1, 1, NULL,
+		"Deletes a kept set and its shadow LUNs. None of them may be mapped.", verb_set_delete},
+	{"set", "abort", "SET", 1, 1, NULL, "Undoes a set that is not kept yet, whoever began it.",
+		verb_set_abort},
+	{"shadow", "list", "", 0, 0, NULL, "Lists the shadow LUNs.", verb_shadow_list},
+	{"shadow", "map", "SHADOW HOST", 2, 2, number_options, "Lets a host see a shadow LUN.",
+		verb_shadow_map},
+	{"shadow", "unmap", "SHADOW [HOST]", 1, 2, NULL, "Takes a shadow LUN away from a host, or from all.",
+		verb_shadow_unmap},
+	{"shadow", "delete", "SHADOW", 1, 1, NULL, "Deletes a shadow LUN. It must not be mapped.",
+		verb_shadow_delete},
+	{"shadow", "break", "SHADOW", 1, 1, NULL,
+		"Not offered by this version: makes a shadow LUN an ordinary one.", verb_shadow_unsupported},
+	{"shadow", "resync", "SHADOW LUN", 2, 2, NULL,
+		"Not offered by this version: makes a LUN hold a shadow LUN's data again.",
+		verb_shadow_unsupported},
+	{"shadow", "undelete", "SHADOW", 1, 1, NULL,
+		"Not offered by this version: takes a shadow LUN out of the recycle bin.",
+		verb_shadow_unsupported},
+	{"status", NULL, "", 0, 0, NULL, "Shows the array: portals, pool, counts, limits, sessions.",
+		verb_status},
+	{"sessions", NULL, "", 0, 0, NULL, "Lists the iSCSI sessions.", verb_session_list},
+	{"events", NULL, "", 0, 0, events_options, "Prints the array's latest events, oldest first.",
+		verb_events},
+	{"top", NULL, "", 0, 0, top_options,
+		"Shows commands and bytes a second, by session, until interrupted.", verb_top},
+	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
+};

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* umbractl host. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ctl/ctl.h"
+
+#define SECRET_MAX_BYTES 255
+
+static json_t *host_params(const struct invocation *in)
+{
+	return json_pack("{s:s}", "host", in->operands[0]);
+}
+
+/* The first line of the file into secret. */
+static int read_secret(const struct invocation *in, const char *path, char secret[SECRET_MAX_BYTES + 2])
+{
+	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+
+	if (!file)
+		return ctl_fail(in, -errno,
+			"%s: %s: --chap-file names a file with the secret in its first line.", path,
+			strerror(errno));
+	char *line = fgets(secret, SECRET_MAX_BYTES + 2, file);
+	if (file != stdin)
+		fclose(file);
+	if (!line)
+		return ctl_fail(in, -ENODATA, "%s is empty: put the secret in its first line.", path);
+	secret[strcspn(secret, "\r\n")] = '\0';
+	if (!*secret || strlen(secret) > SECRET_MAX_BYTES)
+		return ctl_fail(in, -EINVAL, "The secret in %s has no or more than %d characters.", path,
+			SECRET_MAX_BYTES);
+	return CTL_OK;
+}
+
+/* "own", "any" or "named:a,b". */
+static int add_import(const struct invocation *in, json_t *params)
+{
+	const char *import = ctl_option(in, "import", 0);
+
+	if (!import)
+		return CTL_OK;
+	if (!strcmp(import, "own") || !strcmp(import, "any")) {
+		json_object_set_new(params, "import", json_string(import));
+		return CTL_OK;
+	}
+	if (strncmp(import, "named:", 6) != 0 || !import[6])
+		return ctl_usage(in, "--import %s: it is own, any, or named:HOST[,HOST…].", import);
+	json_t *hosts = json_array();
+	for (const char *at = import + 6; *at; at += *at == ',') {
+		size_t len = strcspn(at, ",");
+		if (len)
+			json_array_append_new(hosts, json_stringn(at, len));
+		at += len;
+	}
+	json_object_set_new(params, "import", json_string("named"));
+	json_object_set_new(params, "import_hosts", hosts);
+	return CTL_OK;
+}
+
+static void add_flag(const struct invocation *in, json_t *params, const char *option, const char *no_option,
+	const char *member)
+{
+	if (ctl_flag(in, option))
+		json_object_set_new(params, member, json_true());
+	else if (ctl_flag(in, no_option))
+		json_object_set_new(params, member, json_false());
+}
+
+static int add_options(const struct invocation *in, json_t *params)
+{
+	const char *path = ctl_option(in, "chap-file", 0), *user = ctl_option(in, "chap-user", 0), *iqn;
+	char secret[SECRET_MAX_BYTES + 2];
+
+	if (ctl_flag(in, "iqn")) {
+		json_t *iqns = json_array();
+		for (int i = 0; (iqn = ctl_option(in, "iqn", i)); i++)
+			json_array_append_new(iqns, json_string(iqn));
+		json_object_set_new(params, "iqns", iqns);
+	}
+	if (path && ctl_flag(in, "no-chap"))
+		return ctl_usage(in, "--chap-file and --no-chap contradict each other.");
+	if (path) {
+		int failed = read_secret(in, path, secret);
+		if (!failed)
+			json_object_set_new(params, "chap_secret", json_string(secret));
+		explicit_bzero(secret, sizeof(secret));
+		if (failed)
+			return failed;
+		if (!json_object_get(params, "chap_secret"))
+			return ctl_fail(
+				in, -EINVAL, "The secret in %s is not UTF-8 text: choose another.", path);
+	}
+	if (ctl_flag(in, "no-chap"))
+		json_object_set_new(params, "chap_secret", json_string(""));
+	if (user)
+		json_object_set_new(params, "chap_user", json_string(user));
+	add_flag(in, params, "control-lu", "no-control-lu", "control_lu");
+	add_flag(in, params, "control-without-chap", "no-control-without-chap", "control_without_chap");
+	return add_import(in, params);
+}
+
+int verb_host_add(struct invocation *in)
+{
+	json_t *params = json_pack("{s:s}", "name", in->operands[0]);
+	int failed =
+		ctl_flag(in, "iqn")
+			? add_options(in, params)
+			: ctl_usage(in, "--iqn is needed: the initiator's name, as its settings show it.");
+
+	if (failed) {
+		json_decref(params);
+		return failed;
+	}
+	json_t *host = ctl_call(in, "host.add", params);
+	return print_result(in, host, "Host %s added%s\n", text_of(host, "name"),
+		json_is_true(json_object_get(host, "chap"))
+			? ""
+			: "; it has no CHAP secret: whoever claims its name sees its LUNs");
+}
+
+int verb_host_set(struct invocation *in)
+{
+	json_t *params = host_params(in);
+	const char *name = ctl_option(in, "name", 0);
+	int failed = add_options(in, params);
+
+	if (!failed && name)
+		json_object_set_new(params, "name", json_string(name));
+	if (!failed && json_object_size(params) == 1)
+		failed = ctl_usage(in, "nothing to change is given.");
+	if (failed) {
+		json_decref(params);
+		return failed;
+	}
+	return print_result(in, ctl_call(in, "host.set", params), "Host %s changed\n", in->operands[0]);
+}
+
+/* The strings of a list with commas between. */
+static const char *joined(const json_t *list, char *out, size_t size)
+{
+	json_t *item;
+	size_t i, used = 0;
+
+	out[0] = '\0';
+	json_array_foreach(list, i, item)
+	{
+		int more = snprintf(out + used, size - used, "%s%s", i ? "," : "", json_string_value(item));
+		if (more < 0 || (size_t)more >= size - used)
+			break;
+		used += (size_t)more;
+	}
+	return *out ? out : "-";
+}
+
+static const char *import_of(const json_t *host, char *out, size_t size)
+{
+	char names[1024];
+
+	if (strcmp(text_of(host, "import"), "named") != 0)
+		snprintf(out, size, "%s", text_of(host, "import"));
+	else
+		snprintf(out, size, "named:%s",
+			joined(json_object_get(host, "import_hosts"), names, sizeof(names)));
+	return out;
+}
+
+int verb_host_list(struct invocation *in)
+{
+	static const char *const headings[] = {
+		"NAME", ">SESSIONS", "CHAP", "CONTROL-LU", "IMPORT", "INITIATORS", NULL};
+	json_t *hosts = ctl_list(in, "host.list", "hosts"), *host;
+	char text[5000];
+	size_t i;
+
+	if (!hosts)
+		return CTL_FAILED;
+	if (in->json)
+		return print_json(json_pack("{s:o}", "hosts", hosts));
+	struct table *t = table_new(headings);
+	json_array_foreach(hosts, i, host)
+	{
+		table_cell(t, text_of(host, "name"));
+		table_cell(t, count_of(host, "sessions"));
+		table_cell(t, yes_of(host, "chap"));
+		table_cell(t, yes_of(host, "control_lu"));
+		table_cell(t, import_of(host, text, sizeof(text)));
+		table_cell(t, joined(json_object_get(host, "iqns"), text, sizeof(text)));
+	}
+	table_print(t);
+	json_decref(hosts);
+	return CTL_OK;
+}
+
+int verb_host_show(struct invocation *in)
+{
+	json_t *host = ctl_call(in, "host.show", host_params(in)), *item;
+	char import[1200];
+	size_t i;
+
+	if (host && !in->json) {
+		printf("name                  %s\n", text_of(host, "name"));
+		json_array_foreach(json_object_get(host, "iqns"), i, item)
+			printf("initiator             %s\n", json_string_value(item));
+		printf("CHAP                  %s\nCHAP user             %s\ncontrol LU            %s\n"
+		       "control without CHAP  %s\nmay import            %s\nsessions              %s\n",
+			yes_of(host, "chap"), text_of(host, "chap_user"), yes_of(host, "control_lu"),
+			yes_of(host, "control_without_chap"), import_of(host, import, sizeof(import)),
+			count_of(host, "sessions"));
+		json_array_foreach(json_object_get(host, "mappings"), i, item)
+			printf("LUN %-5s             %s\n", count_of(item, "number"), text_of(item, "lun"));
+	}
+	return print_result(in, host, "%s", "");
+}
+
+int verb_host_delete(struct invocation *in)
+{
+	return print_result(
+		in, ctl_call(in, "host.delete", host_params(in)), "Host %s deleted\n", in->operands[0]);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* umbractl pool: create and check work on the pool itself, status asks umbrad. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "array/store/store.h"
+#include "ctl/ctl.h"
+
+int verb_pool_create(struct invocation *in)
+{
+	struct pool_options options = {
+		.path = in->operands[0], .data_device = ctl_option(in, "data-device", 0)};
+	struct fault fault = {0};
+
+	if (!ctl_size(in, "capacity", false, &options.capacity_bytes) ||
+		!ctl_size(in, "log", false, &options.log_bytes))
+		return CTL_USAGE;
+	if (mkdir(options.path, 0700) && errno != EEXIST)
+		return ctl_fail(in, -errno, "%s cannot be made (%s): make its parent directory, or be root.",
+			options.path, strerror(errno));
+	int err = pool_create(&options, &fault);
+	if (err)
+		return ctl_fail(in, err, "%s", fault.err ? fault.text : strerror(-err));
+	return print_result(in, json_pack("{s:s}", "path", options.path),
+		"Pool made in %s. Name it in umbrad.conf: [pool] path = %s\n", options.path, options.path);
+}
+
+struct check {
+	const struct invocation *in;
+	json_t *lines;
+};
+
+static void report(void *arg, const char *line)
+{
+	struct check *check = arg;
+
+	if (check->in->json)
+		json_array_append_new(check->lines, json_string(line));
+	else
+		puts(line);
+}
+
+int verb_pool_check(struct invocation *in)
+{
+	struct pool_options options = {.path = in->operands[0],
+		.data_device = ctl_option(in, "data-device", 0),
+		.read_only = !ctl_flag(in, "repair")};
+	struct check check = {.in = in, .lines = json_array()};
+	struct fault fault = {0};
+	int findings = pool_check(&options, ctl_flag(in, "repair"), report, &check, &fault);
+
+	if (findings < 0) {
+		json_decref(check.lines);
+		return ctl_fail(in, findings, "%s", fault.err ? fault.text : strerror(-findings));
+	}
+	print_result(in,
+		json_pack(
+			"{s:s, s:i, s:o}", "path", options.path, "findings", findings, "lines", check.lines),
+		findings ? "%s: %d findings%s\n" : "%s: no findings\n", options.path, findings,
+		options.read_only ? "; --repair mends what can be mended" : " left");
+	return findings ? CTL_FAILED : CTL_OK;
+}
+
+int verb_pool_status(struct invocation *in)
+{
+	json_t *pool = ctl_call(in, "pool.status", NULL);
+	bool read_only = json_is_true(json_object_get(pool, "read_only"));
+
+	return print_result(in, pool,
+		"path       %s\ncapacity   %s\nused       %s\nreclaiming %s\nstate      %s%s\n",
+		text_of(pool, "path"), size_of(pool, "capacity_bytes"), size_of(pool, "used_bytes"),
+		size_of(pool, "reclaim_pending_bytes"), read_only ? "read-only: " : "read-write",
+		read_only ? text_of(pool, "read_only_reason") : "");
+}
