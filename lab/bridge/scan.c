@@ -78,13 +78,27 @@ static void on_capacity16(struct session_cmd *cmd)
 	issue(scan, current(scan)->lun, cdb, sizeof(cdb), 8, on_capacity10);
 }
 
-static void on_ready(struct session_cmd *cmd)
+static void on_identity(struct session_cmd *cmd)
 {
 	static const uint8_t cdb[16] = {0x9E, 0x10, [13] = 32};
 	struct scan *scan = cmd->owner;
+	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+
+	if (cmd->result == LABW_OK && cmd->scsi_status == 0) {
+		for (uint32_t i = 0; i < cmd->data_bytes; i++)
+			hash = (hash ^ cmd->data[i]) * 1099511628211u;
+	}
+	current(scan)->identity = hash;
+	issue(scan, current(scan)->lun, cdb, sizeof(cdb), 32, on_capacity16);
+}
+
+static void on_ready(struct session_cmd *cmd)
+{
+	static const uint8_t cdb[6] = {0x12, 0x01, 0x83, [4] = 0xFF};
+	struct scan *scan = cmd->owner;
 
 	if (current(scan)->inquiry[0] == 0) {
-		issue(scan, current(scan)->lun, cdb, sizeof(cdb), 32, on_capacity16);
+		issue(scan, current(scan)->lun, cdb, sizeof(cdb), 255, on_identity);
 		return;
 	}
 	scan->next++;

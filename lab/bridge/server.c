@@ -118,6 +118,8 @@ static void on_scan_finished(void *arg)
 {
 	struct server *srv = arg;
 
+	if (!srv->scan.again)
+		session_settled(srv->session);
 	for (unsigned int i = 0; i < srv->conn_count; i++) {
 		struct conn *c = srv->conns[i];
 

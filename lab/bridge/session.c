@@ -28,6 +28,7 @@ struct session {
 	struct iscsi_context *iscsi; /* NULL: down */
 	bool up;                     /* logged in */
 	bool drop_wanted;            /* destroy the context at the next chance */
+	bool settling;               /* logged in, pending attentions not yet used up: raw commands wait */
 	uint64_t down_since_ms;      /* valid while not up */
 	uint64_t login_started_ms, retry_at_ms;
 	uint32_t retry_ms;
@@ -271,6 +272,13 @@ static void abandon_late(struct session *s, struct session_cmd *c)
 	cmd_finish(c, LABW_TIMEOUT);
 }
 
+static bool may_send(const struct session *s, const struct session_cmd *c, uint64_t now_ms)
+{
+	if (!s->up || s->drop_wanted || now_ms < c->hold_until_ms)
+		return false;
+	return !s->settling || c->req.flags & LABW_F_CLASS;
+}
+
 /* Sends what may go, and ends what has waited too long. */
 static void pump(struct session *s)
 {
@@ -285,7 +293,7 @@ static void pump(struct session *s)
 			cmd_finish(c, LABW_OK);
 		else if (c->state != CMD_WAITING)
 			continue;
-		else if (s->up && !s->drop_wanted && s->now_ms >= c->hold_until_ms)
+		else if (may_send(s, c, s->now_ms))
 			cmd_send(s, c);
 		else if (!s->up && s->now_ms >= s->down_since_ms + s->opt.link_down_ms)
 			cmd_finish(c, LABW_NOT_CONNECTED);
@@ -382,6 +390,7 @@ static void on_login(struct iscsi_context *iscsi, int status, void *data, void *
 		return;
 	}
 	s->up = true;
+	s->settling = s->on_up != NULL;
 	s->retry_ms = RETRY_FIRST_MS;
 	s->nop_at_ms = s->now_ms + s->opt.nop_ms;
 	s->counters.connected = 1;
@@ -519,7 +528,7 @@ int session_wait_ms(const struct session *s, uint64_t now_ms)
 		if ((c->state == CMD_REPLY_HELD || (c->state == CMD_WAITING && c->hold_until_ms > now_ms)) &&
 			c->hold_until_ms < until)
 			until = c->hold_until_ms;
-		if (c->state == CMD_WAITING && s->up && c->hold_until_ms <= now_ms)
+		if (c->state == CMD_WAITING && may_send(s, c, now_ms))
 			return 0;
 	}
 	if (!s->iscsi && s->retry_at_ms < until)
@@ -550,6 +559,11 @@ void session_fault(struct session *s, const struct labw_fault *fault, uint64_t n
 struct labw_status *session_counters(struct session *s)
 {
 	return &s->counters;
+}
+
+void session_settled(struct session *s)
+{
+	s->settling = false;
 }
 
 void session_on_up(struct session *s, void (*fn)(void *arg), void *arg)

@@ -73,8 +73,10 @@ short session_events(const struct session *s);
 int session_wait_ms(const struct session *s, uint64_t now_ms);
 void session_service(struct session *s, short revents, uint64_t now_ms);
 
-/* Called whenever a login has succeeded. */
+/* Called whenever a login has succeeded. From then until session_settled() only class commands go out: fn uses up the
+ * attentions that are pending. */
 void session_on_up(struct session *s, void (*fn)(void *arg), void *arg);
+void session_settled(struct session *s);
 
 /* Moves *req and body (owned from now on). NULL when out of memory or bounds; body is freed then too. */
 struct session_cmd *session_submit(struct session *s, const struct labw_request *req, uint8_t *body,

@@ -7,8 +7,8 @@
  *   request EXEC                  lun 2, direction 1, cdb_bytes 1, timeout_ms 4, data_bytes 4, cdb 16, data
  *   request FAULT                 kind 1, reserved 1, opcode 2, lun 2, count 2, value_ms 4
  *   reply, all                    result 4; with an error nothing more
- *   reply LIST, RESCAN            count 4, then 112 bytes each: lun 2, inquiry_bytes 2, block_bytes 4,
- *                                 blocks 8, inquiry 96
+ *   reply LIST, RESCAN            count 4, then 120 bytes each: lun 2, inquiry_bytes 2, block_bytes 4,
+ *                                 blocks 8, identity 8, inquiry 96
  *   reply EXEC                    scsi_status 1, reserved 3, residual 4, sense_bytes 4, data_bytes 4, sense,
  * data reply STATUS                  six counters of 4
  */
@@ -261,7 +261,8 @@ void labw_lun_put(const struct labw_lun *lun, uint8_t entry[LABW_LUN_BYTES])
 	put_be16(entry + 2, lun->inquiry_bytes);
 	put_be32(entry + 4, lun->block_bytes);
 	put_be64(entry + 8, lun->blocks);
-	memcpy(entry + 16, lun->inquiry, LABW_INQUIRY_BYTES);
+	put_be64(entry + 16, lun->identity);
+	memcpy(entry + 24, lun->inquiry, LABW_INQUIRY_BYTES);
 }
 
 bool labw_lun_get(struct labw_lun *lun, const uint8_t entry[LABW_LUN_BYTES])
@@ -270,7 +271,8 @@ bool labw_lun_get(struct labw_lun *lun, const uint8_t entry[LABW_LUN_BYTES])
 	lun->inquiry_bytes = get_be16(entry + 2);
 	lun->block_bytes = get_be32(entry + 4);
 	lun->blocks = get_be64(entry + 8);
-	memcpy(lun->inquiry, entry + 16, LABW_INQUIRY_BYTES);
+	lun->identity = get_be64(entry + 16);
+	memcpy(lun->inquiry, entry + 24, LABW_INQUIRY_BYTES);
 	return lun->lun < LABW_MAX_LUNS && lun->inquiry_bytes >= 36 &&
 	       lun->inquiry_bytes <= LABW_INQUIRY_BYTES;
 }

@@ -26,7 +26,7 @@
 #define LABW_SENSE_MAX_BYTES 252u
 #define LABW_INQUIRY_BYTES   96u
 #define LABW_MAX_LUNS        256u
-#define LABW_LUN_BYTES       (16u + LABW_INQUIRY_BYTES)
+#define LABW_LUN_BYTES       (24u + LABW_INQUIRY_BYTES)
 #define LABW_BODY_MAX_BYTES  (LABW_DATA_MAX_BYTES + LABW_HEAD_MAX_BYTES)
 
 enum labw_verb {
@@ -104,6 +104,7 @@ struct labw_lun {
 	uint16_t inquiry_bytes; /* 36 … LABW_INQUIRY_BYTES */
 	uint32_t block_bytes;   /* 0: not a block device, or not ready */
 	uint64_t blocks;
+	uint64_t identity;      /* a hash of VPD page 83h: another LUN under the same number is seen */
 	uint8_t inquiry[LABW_INQUIRY_BYTES];
 };
 

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See disks.h. The table is guarded by port_lock(). */
+#include <string.h>
+#include "lab/scsiport/disks.h"
+
+DRIVER_OBJECT *port_driver;
+
+static struct disk disks[DISKS_MAX];
+static struct labw_lun all_luns[LABW_MAX_LUNS];
+static uint32_t all_lun_count;
+
+void port_name(UNICODE_STRING *name, WCHAR *buf, const char *prefix, unsigned int number, const char *suffix)
+{
+	WCHAR digits[10], *p = buf;
+	int n = 0;
+
+	while (*prefix)
+		*p++ = (WCHAR)*prefix++;
+	do {
+		digits[n++] = (WCHAR)(L'0' + number % 10);
+		number /= 10;
+	} while (number);
+	while (n)
+		*p++ = digits[--n];
+	while (*suffix)
+		*p++ = (WCHAR)*suffix++;
+	*p = 0;
+	name->Buffer = buf;
+	name->Length = (USHORT)((char *)p - (char *)buf);
+	name->MaximumLength = (USHORT)(name->Length + sizeof(WCHAR));
+}
+
+static bool device_make(unsigned int slot)
+{
+	struct device_extension *ext;
+	UNICODE_STRING name;
+	WCHAR buf[48];
+
+	if (disks[slot].device)
+		return true;
+	port_name(&name, buf, "\\Device\\UmbraLabDisk", slot + DISKS_FIRST, "");
+	if (!NT_SUCCESS(IoCreateDevice(
+		    port_driver, sizeof(*ext), &name, FILE_DEVICE_DISK, 0, FALSE, &disks[slot].device))) {
+		disks[slot].device = NULL;
+		return false;
+	}
+	ext = disks[slot].device->DeviceExtension;
+	ext->slot = slot;
+	disks[slot].number = slot + DISKS_FIRST;
+	disks[slot].device->Flags |= DO_BUFFERED_IO;
+	disks[slot].device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
+	return true;
+}
+
+static void link_names(
+	unsigned int slot, UNICODE_STRING *link, WCHAR *link_buf, UNICODE_STRING *target, WCHAR *target_buf)
+{
+	port_name(link, link_buf, "\\DosDevices\\PhysicalDrive", slot + DISKS_FIRST, "");
+	port_name(target, target_buf, "\\Device\\UmbraLabDisk", slot + DISKS_FIRST, "");
+}
+
+static void disk_remove(unsigned int slot)
+{
+	UNICODE_STRING link, target;
+	WCHAR link_buf[48], target_buf[48];
+
+	link_names(slot, &link, link_buf, &target, target_buf);
+	IoDeleteSymbolicLink(&link);
+	disks[slot].present = false;
+	disks[slot].generation++;
+}
+
+/* In the lowest slot that has no disk and whose name nobody else has taken. */
+static void disk_add(const struct labw_lun *lun)
+{
+	UNICODE_STRING link, target;
+	WCHAR link_buf[48], target_buf[48];
+
+	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
+		if (disks[slot].present || !device_make(slot))
+			continue;
+		link_names(slot, &link, link_buf, &target, target_buf);
+		if (!NT_SUCCESS(IoCreateSymbolicLink(&link, &target)))
+			continue;
+		disks[slot].lun = *lun;
+		disks[slot].present = true;
+		disks[slot].generation++;
+		return;
+	}
+}
+
+static bool same_lun(const struct labw_lun *a, const struct labw_lun *b)
+{
+	return a->lun == b->lun && a->identity == b->identity;
+}
+
+static bool is_disk(const struct labw_lun *lun)
+{
+	return (lun->inquiry[0] & 0xFF) == 0 && lun->block_bytes != 0;
+}
+
+static struct disk *find_disk(const struct labw_lun *lun)
+{
+	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
+		if (disks[slot].present && same_lun(&disks[slot].lun, lun))
+			return &disks[slot];
+	}
+	return NULL;
+}
+
+static void table_fit(void)
+{
+	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
+		bool there = false;
+
+		for (uint32_t i = 0; i < all_lun_count && disks[slot].present && !there; i++)
+			there = is_disk(&all_luns[i]) && same_lun(&all_luns[i], &disks[slot].lun);
+		if (disks[slot].present && !there)
+			disk_remove(slot);
+	}
+	for (uint32_t i = 0; i < all_lun_count; i++) {
+		struct disk *disk = find_disk(&all_luns[i]);
+
+		if (disk)
+			disk->lun = all_luns[i]; /* its size may be new */
+		else if (is_disk(&all_luns[i]))
+			disk_add(&all_luns[i]);
+	}
+}
+
+NTSTATUS disks_refresh(struct port_worker *worker, uint8_t verb)
+{
+	struct labw_request req = {.verb = verb};
+	struct labw_reply rep;
+	uint32_t result = port_exchange(worker, &req, &rep);
+
+	if (result != LABW_OK)
+		return STATUS_DEVICE_NOT_CONNECTED;
+	port_lock();
+	all_lun_count = 0;
+	for (uint32_t i = 0; i < rep.lun_count; i++) {
+		if (labw_lun_get(&all_luns[all_lun_count], rep.lun_entries + i * LABW_LUN_BYTES))
+			all_lun_count++;
+	}
+	table_fit();
+	port_unlock();
+	return STATUS_SUCCESS;
+}
+
+uint32_t disks_open(unsigned int slot)
+{
+	uint32_t generation;
+
+	port_lock();
+	generation = slot < DISKS_MAX && disks[slot].present ? disks[slot].generation : 0;
+	port_unlock();
+	return generation;
+}
+
+bool disks_get(unsigned int slot, uint32_t generation, struct disk *out)
+{
+	bool there;
+
+	port_lock();
+	there = slot < DISKS_MAX && disks[slot].present && disks[slot].generation == generation;
+	if (there)
+		*out = disks[slot];
+	port_unlock();
+	return there;
+}
+
+bool disks_claimed(unsigned int lun)
+{
+	bool claimed = false;
+
+	port_lock();
+	for (unsigned int slot = 0; slot < DISKS_MAX && !claimed; slot++)
+		claimed = disks[slot].present && disks[slot].lun.lun == lun;
+	port_unlock();
+	return claimed;
+}
+
+uint32_t disks_all_luns(struct labw_lun *out, uint32_t max)
+{
+	uint32_t count;
+
+	port_lock();
+	count = all_lun_count < max ? all_lun_count : max;
+	memcpy(out, all_luns, count * sizeof(*out));
+	port_unlock();
+	return count;
+}
+
+void disks_destroy(void)
+{
+	port_lock();
+	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
+		if (disks[slot].present)
+			disk_remove(slot);
+		if (disks[slot].device)
+			IoDeleteDevice(disks[slot].device);
+		disks[slot].device = NULL;
+	}
+	port_unlock();
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of disks: which LUN is \\.\PhysicalDriveN now.
+ *
+ * A slot's device object is made once and never deleted; only its symbolic link comes and goes. A handle
+ * remembers the slot's generation from when it was opened, and is dead once that has passed, so it can never
+ * reach another LUN.
+ */
+#ifndef UMBRA_LAB_DISKS_H
+#define UMBRA_LAB_DISKS_H
+
+#include <ntddk.h>
+#include "lab/scsiport/port.h"
+
+#define DISKS_MAX   LABW_MAX_LUNS
+#define DISKS_FIRST 1 /* \\.\PhysicalDrive0 is the system disk on Windows */
+
+struct disk {
+	bool present;
+	uint32_t generation; /* odd while present */
+	unsigned int number; /* N of PhysicalDriveN */
+	struct labw_lun lun;
+	DEVICE_OBJECT *device; /* NULL: never used */
+};
+
+/* A device object's extension: which slot; ADAPTER for \\.\Scsi0:. */
+struct device_extension {
+	unsigned int slot;
+};
+#define SLOT_ADAPTER 0xFFFFu
+
+/* Asks the bridge (verb LABW_LIST or LABW_RESCAN) and makes the table fit. */
+NTSTATUS disks_refresh(struct port_worker *worker, uint8_t verb);
+
+/* The generation to remember, 0 when the slot has no disk. */
+uint32_t disks_open(unsigned int slot);
+
+/* A copy of the slot, if `generation` is still its. */
+bool disks_get(unsigned int slot, uint32_t generation, struct disk *out);
+
+/* Has a disk claimed this LUN? */
+bool disks_claimed(unsigned int lun);
+
+/* Every LUN of the last scan, disks and others: copies at most `max`, returns the count. */
+uint32_t disks_all_luns(struct labw_lun *out, uint32_t max);
+
+/* Removes every link and device object. */
+void disks_destroy(void);
+
+/* For disks.c, given by driver.c: the driver's object. */
+extern DRIVER_OBJECT *port_driver;
+
+/* Text with a number in it as a kernel string; buf holds at least strlen(prefix) + 12 characters. */
+void port_name(UNICODE_STRING *name, WCHAR *buf, const char *prefix, unsigned int number, const char *suffix);
+
+#endif

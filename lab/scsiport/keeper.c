@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * umbra-lab-keeper.exe: makes a prefix a lab host, then stays: Wine ends services and drivers with the last
+ * program.
+ *
+ *   umbra-lab-keeper.exe READY PORT DRIVER [PROXYSTUB [COORDINATOR]]
+ *
+ * Installs and starts the driver (the bridge listens at PORT), waits until it has scanned, registers the
+ * proxy-stub and the coordinator, writes "ok" or what failed into the file READY, and sleeps.
+ */
+#include <windows.h>
+#include <winioctl.h>
+#include <ntddscsi.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <wchar.h>
+
+#define SERVICE     L"UmbraLabScsi"
+#define PARAMETERS  L"SYSTEM\\CurrentControlSet\\Services\\" SERVICE L"\\Parameters"
+#define LAB_KEY     L"Software\\Umbra\\Lab"
+#define COORDINATOR L"Software\\Classes\\CLSID\\{E579AB5F-1CC4-44B4-BED9-DE0991FF0623}"
+
+enum {
+	SCAN_TRIES = 150,
+	SCAN_PAUSE_MS = 100
+};
+
+static const wchar_t *ready_path;
+
+static void report(const char *text)
+{
+	wchar_t tmp[MAX_PATH];
+	FILE *f;
+
+	_snwprintf(tmp, MAX_PATH, L"%ls.new", ready_path);
+	tmp[MAX_PATH - 1] = 0;
+	f = _wfopen(tmp, L"w");
+	if (!f)
+		return;
+	fprintf(f, "%s\n", text);
+	fclose(f);
+	MoveFileExW(tmp, ready_path, MOVEFILE_REPLACE_EXISTING);
+}
+
+static int fail(const char *what, DWORD code)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "%s failed: error %lu", what, code);
+	report(text);
+	return 1;
+}
+
+static DWORD set_value(
+	const wchar_t *key_path, const wchar_t *name, DWORD type, const void *data, DWORD bytes)
+{
+	HKEY key;
+	DWORD err = RegCreateKeyExW(HKEY_LOCAL_MACHINE, key_path, 0, NULL, 0, KEY_WRITE, NULL, &key, NULL);
+
+	if (err)
+		return err;
+	err = RegSetValueExW(key, name, 0, type, data, bytes);
+	RegCloseKey(key);
+	return err;
+}
+
+static DWORD start_driver(const wchar_t *driver)
+{
+	wchar_t path[MAX_PATH];
+	SC_HANDLE manager, service;
+	DWORD err = 0;
+
+	if (!GetSystemDirectoryW(path, MAX_PATH - 40))
+		return GetLastError();
+	wcsncat(path, L"\\drivers\\umbra-lab-scsi.sys", MAX_PATH - wcslen(path) - 1);
+	DeleteFileW(path);
+	if (!CopyFileW(driver, path, FALSE))
+		return GetLastError();
+	manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_ALL_ACCESS);
+	if (!manager)
+		return GetLastError();
+	service = OpenServiceW(manager, SERVICE, SERVICE_ALL_ACCESS);
+	if (!service)
+		service = CreateServiceW(manager, SERVICE, SERVICE, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER,
+			SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, path, NULL, NULL, NULL, NULL, NULL);
+	if (!service || (!StartServiceW(service, 0, NULL) && GetLastError() != ERROR_SERVICE_ALREADY_RUNNING))
+		err = GetLastError();
+	if (service)
+		CloseServiceHandle(service);
+	CloseServiceHandle(manager);
+	return err;
+}
+
+/* The first login may take a while; the driver reports NOT_CONNECTED until the bridge has scanned. */
+static DWORD first_scan(void)
+{
+	DWORD err = 0, bytes;
+
+	for (int i = 0; i < SCAN_TRIES; i++) {
+		HANDLE port = CreateFileW(L"\\\\.\\Scsi0:", GENERIC_READ | GENERIC_WRITE,
+			FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_EXISTING, 0, NULL);
+
+		if (port != INVALID_HANDLE_VALUE) {
+			err = DeviceIoControl(port, IOCTL_SCSI_RESCAN_BUS, NULL, 0, NULL, 0, &bytes, NULL)
+				      ? 0
+				      : GetLastError();
+			CloseHandle(port);
+			if (!err)
+				return 0;
+		} else {
+			err = GetLastError();
+		}
+		Sleep(SCAN_PAUSE_MS);
+	}
+	return err;
+}
+
+static DWORD register_proxy_stub(const wchar_t *dll)
+{
+	HMODULE module = LoadLibraryW(dll);
+	HRESULT(WINAPI * entry)(void);
+
+	if (!module)
+		return GetLastError();
+	entry = (HRESULT(WINAPI *)(void))(void *)GetProcAddress(module, "DllRegisterServer");
+	return entry ? (DWORD)entry() : ERROR_PROC_NOT_FOUND;
+}
+
+static DWORD register_coordinator(const wchar_t *exe)
+{
+	return set_value(COORDINATOR L"\\LocalServer32", NULL, REG_SZ, exe,
+		(DWORD)((wcslen(exe) + 1) * sizeof(wchar_t)));
+}
+
+static int prepare_com(int argc, wchar_t **argv)
+{
+	for (int i = 0; i < argc; i += 2) {
+		DWORD err, hold_port;
+
+		if (i + 1 >= argc)
+			return fail("reading the options", ERROR_INVALID_PARAMETER);
+		if (wcscmp(argv[i], L"--proxy-stub") == 0) {
+			err = register_proxy_stub(argv[i + 1]);
+			if (err)
+				return fail("registering the proxy-stub", err);
+		} else if (wcscmp(argv[i], L"--coordinator") == 0) {
+			err = register_coordinator(argv[i + 1]);
+			if (err)
+				return fail("registering the coordinator", err);
+		} else if (wcscmp(argv[i], L"--hold-port") == 0) {
+			hold_port = wcstoul(argv[i + 1], NULL, 10);
+			err = set_value(LAB_KEY, L"HoldPort", REG_DWORD, &hold_port, sizeof(hold_port));
+			if (err)
+				return fail("writing the coordinator's settings", err);
+		} else {
+			return fail("reading the options", ERROR_INVALID_PARAMETER);
+		}
+	}
+	return 0;
+}
+
+int wmain(int argc, wchar_t **argv); /* the entry point: no header declares it */
+
+int wmain(int argc, wchar_t **argv)
+{
+	DWORD port, err;
+
+	if (argc < 4) {
+		fprintf(stderr, "usage: umbra-lab-keeper.exe READY PORT DRIVER [options]\n");
+		return 2;
+	}
+	ready_path = argv[1];
+	port = wcstoul(argv[2], NULL, 10);
+	err = set_value(PARAMETERS, L"BridgePort", REG_DWORD, &port, sizeof(port));
+	if (err)
+		return fail("writing the driver's parameters", err);
+	err = start_driver(argv[3]);
+	if (err)
+		return fail("starting the SCSI port driver", err);
+	err = first_scan();
+	if (err)
+		return fail("the first scan of the SCSI port (is the target reachable?)", err);
+	if (prepare_com(argc - 4, argv + 4) != 0)
+		return 1;
+	report("ok");
+	Sleep(INFINITE);
+	return 0;
+}
