@@ -73,8 +73,8 @@ short session_events(const struct session *s);
 int session_wait_ms(const struct session *s, uint64_t now_ms);
 void session_service(struct session *s, short revents, uint64_t now_ms);
 
-/* Called whenever a login has succeeded. From then until session_settled() only class commands go out: fn uses up the
- * attentions that are pending. */
+/* Called whenever a login has succeeded. From then until session_settled() only class commands go out: fn
+ * uses up the attentions that are pending. */
 void session_on_up(struct session *s, void (*fn)(void *arg), void *arg);
 void session_settled(struct session *s);
 

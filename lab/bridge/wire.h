@@ -104,7 +104,7 @@ struct labw_lun {
 	uint16_t inquiry_bytes; /* 36 … LABW_INQUIRY_BYTES */
 	uint32_t block_bytes;   /* 0: not a block device, or not ready */
 	uint64_t blocks;
-	uint64_t identity;      /* a hash of VPD page 83h: another LUN under the same number is seen */
+	uint64_t identity; /* a hash of VPD page 83h: another LUN under the same number is seen */
 	uint8_t inquiry[LABW_INQUIRY_BYTES];
 };
 
