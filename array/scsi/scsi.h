@@ -72,7 +72,9 @@ struct scsi_nexus_options {
 /* -EACCES: the initiator is no host's. -ENOMEM. */
 int scsi_nexus_create(
 	struct scsi_target *t, const struct scsi_nexus_options *options, struct scsi_nexus **out);
-/* The I_T nexus is lost: queued tasks end; tasks that run keep the nexus until their done. */
+/* The I_T nexus is lost. All its tasks are aborted: those that wait end at once (`done` comes from inside),
+ * those that run keep the nexus until their `done`; none may be answered. Parsed tasks that the transport
+ * still has it gives up by scsi_task_discard, before or after. A TMF under way still gets its `done`. */
 void scsi_nexus_destroy(struct scsi_nexus *n);
 struct array_nexus *scsi_nexus_array(struct scsi_nexus *n);
 
@@ -110,7 +112,7 @@ struct scsi_task {
 	uint8_t sense[SCSI_SENSE_MAX_BYTES];
 	unsigned sense_len;
 	/* private to scsi/ */
-	struct list_node link;
+	struct list_node link, order_link;
 	const struct scsi_command *command;
 	struct lun *lun_held;
 	uint32_t lun_number;

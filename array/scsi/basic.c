@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands that move no data of the medium: TEST UNIT READY, REQUEST SENSE, START STOP UNIT, PREVENT ALLOW.
+ */
+#include "array/scsi/internal.h"
+
+void scsi_test_unit_ready(struct scsi_task *task)
+{
+	scsi_task_finish(task);
+}
+
+/* SPC-4 6.39: the sense is the command's data, its status GOOD. A pending attention is told and done with. */
+void scsi_request_sense(struct scsi_task *task)
+{
+	struct scsi_sense sense = {.key = SENSE_NO_SENSE};
+	struct scsi_reply r = scsi_reply_begin(task);
+	uint8_t buf[SCSI_SENSE_MAX_BYTES];
+
+	if (task->flags & TASK_ABSENT_LU)
+		sense = (struct scsi_sense){.key = SENSE_ILLEGAL_REQUEST, .asc = ASC_NO_LUN};
+	else
+		scsi_attention_take(task->nexus, task->lun_number, &sense);
+	scsi_reply_put(&r, buf, scsi_sense_build(&sense, task->cdb[1] & 0x01, buf));
+	scsi_reply_end(task, &r);
+}
+
+/* SBC-3 5.25. There are no power conditions to go to and no medium to eject. */
+bool scsi_start_stop_parse(struct scsi_task *task)
+{
+	if (task->cdb[4] & 0xF0)
+		return scsi_fail_cdb_bit(task, 4, 7);
+	if (task->cdb[4] & 0x02)
+		return scsi_fail_cdb_bit(task, 4, 1);
+	return true;
+}
+
+/* A shared disk does not stop for one of its hosts; stopping still makes everything durable. */
+void scsi_start_stop(struct scsi_task *task)
+{
+	bool begin = task->cdb[4] & 0x01, no_flush = task->cdb[4] & 0x04;
+
+	if (begin || no_flush)
+		scsi_task_finish(task);
+	else
+		scsi_task_io(task, STORE_FLUSH, 0, 0, 0);
+}
+
+void scsi_prevent_allow(struct scsi_task *task)
+{
+	scsi_task_finish(task);
+}

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the SCSI layer share: a table of contents with one banner for each file.
+ *
+ * Everything belongs to the reactor's thread. A task is in its nexus's list from a successful parse until
+ * finish or discard, and holds its LUN and its nexus for that time. A command's `execute` ends in exactly
+ * one scsi_task_finish(), perhaps from inside.
+ */
+#ifndef UMBRA_SCSI_INTERNAL_H
+#define UMBRA_SCSI_INTERNAL_H
+
+#include "array/scsi/scsi.h"
+#include "array/util/bytes.h"
+#include "proto/identity.h"
+
+#define SCSI_BLOCK_BYTES           STORE_BLOCK_BYTES
+#define SCSI_NO_LUN                UINT32_MAX
+#define SCSI_PARAMETERS_MAX        65536u /* bytes of a parameter list */
+#define SCSI_STEPPED_MAX           64u    /* commands of several I/Os at one time */
+#define SCSI_STEP_BYTES            (256u << 10)
+#define SCSI_UNMAP_DESCRIPTORS_MAX 256u
+#define SCSI_UNMAP_BLOCKS_MAX      (UINT32_C(1) << 23) /* 4 GiB */
+#define SCSI_WRITE_SAME_BLOCKS_MAX (UINT32_C(1) << 22) /* 2 GiB */
+#define SCSI_VERIFY_BLOCKS_MAX     (UINT32_C(1) << 18) /* 128 MiB, without data */
+#define SCSI_UNMAP_GRANULARITY     128u                /* blocks: the pool's chunk */
+#define SCSI_THRESHOLD_EXPONENT    11u                 /* space is counted in 2^11 blocks = 1 MiB */
+
+/* ---- command_table.c: one row a command drives everything -------------------------------------------- */
+
+enum scsi_lba_layout {
+	LBA_NONE,
+	LBA_6,     /* 21 bits at 1, length 8 bits at 4 (0: 256) */
+	LBA_10,    /* 32 bits at 2, length 16 bits at 7 */
+	LBA_12,    /* 32 bits at 2, length 32 bits at 6 */
+	LBA_16,    /* 64 bits at 2, length 32 bits at 10 */
+	LBA_16_L8, /* 64 bits at 2, length 8 bits at 13 */
+	LBA_16_L0, /* 64 bits at 2, no length */
+};
+
+/* SPC-4 5.13.1: with which persistent reservations of others does it conflict? */
+enum scsi_conflict {
+	CONFLICT_NEVER,
+	CONFLICT_READ,  /* with Exclusive Access types */
+	CONFLICT_WRITE, /* with Write Exclusive types too */
+};
+
+#define CMD_DATA       0x0001u /* for mapped LUNs */
+#define CMD_CONTROL    0x0002u /* for the control LU */
+#define CMD_ABSENT     0x0004u /* for LUN 0 when it is absent */
+#define CMD_UNMAPPED   0x0008u /* even for a LUN that is not there (INQUIRY, REQUEST SENSE) */
+#define CMD_QUIET      0x0010u /* unit attentions are not reported */
+#define CMD_LEGACY_OK  0x0020u /* another's RESERVE(6) does not hinder it */
+#define CMD_RANGE      0x0040u /* lba and blocks lie within the LUN */
+#define CMD_WRITES     0x0080u /* changes the medium: software write protection applies */
+#define CMD_BLOCKS     0x0100u /* data length: blocks, at most SCSI_TRANSFER_MAX_BYTES */
+#define CMD_SA         0x0200u /* has a service action in byte 1 */
+#define CMD_INBAND     0x0400u /* with protocol F0h: neither attentions nor reservations nor ordering */
+#define CMD_PARAMETERS 0x0800u /* from the initiator: all of data_len must be in hand */
+#define CMD_VENDOR     0x1000u /* not in a standard */
+#define CMD_ALL        (CMD_DATA | CMD_CONTROL | CMD_ABSENT)
+
+struct scsi_command {
+	uint8_t opcode, service_action;
+	uint8_t cdb_len;
+	enum scsi_direction direction;
+	unsigned flags;
+	enum scsi_conflict conflict;
+	enum scsi_lba_layout layout;
+	/* Where the CDB says the data length in bytes; length_bytes 0: nowhere */
+	uint8_t length_at, length_bytes;
+	uint32_t reply_max; /* to the initiator: most bytes we ever answer */
+	uint8_t usage[16];  /* bits of the CDB that we evaluate */
+	/* Command-specific part of parse, may be NULL; false: failed (sense set). */
+	bool (*parse)(struct scsi_task *task);
+	void (*execute)(struct scsi_task *task);
+};
+
+/* NULL: unknown opcode or service action; *opcode_known tells which. */
+const struct scsi_command *scsi_command_find(const uint8_t *cdb, bool *opcode_known);
+extern const struct scsi_command scsi_commands[];
+extern const unsigned scsi_command_count;
+void scsi_command_table_init(void); /* idempotent */
+/* Any bit set that the row does not know: fails with the field's place. */
+bool scsi_command_check_usage(struct scsi_task *task);
+
+/* ---- sense.c ------------------------------------------------------------------------------------------ */
+
+enum scsi_sense_key {
+	SENSE_NO_SENSE = 0x0,
+	SENSE_NOT_READY = 0x2,
+	SENSE_MEDIUM_ERROR = 0x3,
+	SENSE_HARDWARE_ERROR = 0x4,
+	SENSE_ILLEGAL_REQUEST = 0x5,
+	SENSE_UNIT_ATTENTION = 0x6,
+	SENSE_DATA_PROTECT = 0x7,
+	SENSE_ABORTED_COMMAND = 0xB,
+	SENSE_MISCOMPARE = 0xE,
+};
+
+/* asc << 8 | ascq */
+#define ASC_NONE                     0x0000
+#define ASC_NOT_READY                0x0400
+#define ASC_WRITE_ERROR              0x0C00
+#define ASC_READ_ERROR               0x1100
+#define ASC_PARAMETER_LIST_LENGTH    0x1A00
+#define ASC_MISCOMPARE               0x1D00
+#define ASC_INVALID_OPCODE           0x2000
+#define ASC_LBA_RANGE                0x2100
+#define ASC_INVALID_FIELD_CDB        0x2400
+#define ASC_NO_LUN                   0x2500
+#define ASC_INVALID_FIELD_PARAMETERS 0x2600
+#define ASC_INVALID_RELEASE          0x2604
+#define ASC_WRITE_PROTECTED          0x2700
+#define ASC_SOFTWARE_WRITE_PROTECTED 0x2702
+#define ASC_SPACE_ALLOCATION_FAILED  0x2707
+#define ASC_COMMAND_SEQUENCE         0x2C00
+#define ASC_SAVING_NOT_SUPPORTED     0x3900
+#define ASC_INTERNAL_FAILURE         0x4400
+#define ASC_REGISTRATION_RESOURCES   0x5504
+
+struct scsi_sense {
+	enum scsi_sense_key key;
+	uint16_t asc;
+	bool has_information, has_field, field_in_cdb, has_bit;
+	uint64_t information;
+	uint16_t field_byte;
+	uint8_t field_bit;
+};
+/* Returns the length written to out: 18 in fixed form; 8 and its descriptors else. */
+unsigned scsi_sense_build(const struct scsi_sense *s, bool descriptor, uint8_t out[SCSI_SENSE_MAX_BYTES]);
+
+/* These set CHECK CONDITION with sense; always false, for `return scsi_fail(…)` in a parse. */
+bool scsi_fail(struct scsi_task *task, enum scsi_sense_key key, uint16_t asc);
+bool scsi_fail_sense(struct scsi_task *task, const struct scsi_sense *s);
+bool scsi_fail_cdb(struct scsi_task *task, unsigned byte); /* INVALID FIELD IN CDB */
+bool scsi_fail_cdb_bit(struct scsi_task *task, unsigned byte, unsigned bit);
+bool scsi_fail_parameter(struct scsi_task *task, unsigned byte); /* … IN PARAMETER LIST */
+bool scsi_conflict(struct scsi_task *task);                      /* RESERVATION CONFLICT */
+/* The one table from the store's errno to status and sense; err 0: GOOD. */
+void scsi_set_errno(struct scsi_task *task, int err);
+
+/* ---- attention.c: unit attentions, a bit each, reported lowest bit first ------------------------------ */
+
+enum scsi_attention {
+	ATTENTION_POWER_ON,                /* 29/00 */
+	ATTENTION_TARGET_RESET,            /* 29/02 */
+	ATTENTION_LUN_RESET,               /* 29/03 */
+	ATTENTION_COMMANDS_CLEARED,        /* 2F/00 */
+	ATTENTION_REPORTED_LUNS,           /* 3F/0E: of the nexus, not of a LUN */
+	ATTENTION_CAPACITY,                /* 2A/09 */
+	ATTENTION_MODE_PARAMETERS,         /* 2A/01 */
+	ATTENTION_RESERVATIONS_PREEMPTED,  /* 2A/03 */
+	ATTENTION_RESERVATIONS_RELEASED,   /* 2A/04 */
+	ATTENTION_REGISTRATIONS_PREEMPTED, /* 2A/05 */
+	ATTENTION_SOFT_THRESHOLD,          /* 38/07 */
+	ATTENTION_COUNT
+};
+void scsi_attention_set(struct scsi_nexus *n, uint32_t number, enum scsi_attention what);
+/* On the LUN for every nexus that sees it but `except` (may be NULL). */
+void scsi_attention_others(
+	struct scsi_target *t, struct lun *lun, const struct scsi_nexus *except, enum scsi_attention what);
+void scsi_attention_forget(struct scsi_nexus *n, uint32_t number);
+bool scsi_attention_pending(const struct scsi_nexus *n, uint32_t number);
+/* Takes the first one out. False: there is none. */
+bool scsi_attention_take(struct scsi_nexus *n, uint32_t number, struct scsi_sense *out);
+
+/* ---- nexus.c: target, nexuses, the array's calls to them ---------------------------------------------- */
+
+struct scsi_target {
+	struct array *array;
+	char name[UP_NAME_MAX_BYTES + 1];
+	struct scsi_inband inband;
+	bool has_inband;
+	struct list nexuses;
+	struct list tmfs; /* calls that wait for tasks */
+	unsigned stepped; /* commands of several I/Os under way */
+};
+
+struct scsi_nexus {
+	struct array_nexus array;
+	struct scsi_target *target;
+	const struct scsi_nexus_ops *ops;
+	void *transport;
+	uint8_t isid[6];
+	uint16_t portal_group_tag;
+	bool control_lu; /* LUN 0, as it was at login */
+	bool lost;       /* destroyed by the transport */
+	uint32_t refs;   /* the transport, tasks, TMFs */
+	struct list tasks;
+	struct list_node link;
+	uint16_t attention_nexus; /* bits for whichever LUN is asked first */
+	uint16_t attention[ARRAY_LUN_NUMBER_MAX + 1];
+};
+void scsi_nexus_get(struct scsi_nexus *n);
+void scsi_nexus_put(struct scsi_nexus *n);
+
+/* ---- lun.c: what a LUN knows of SCSI ------------------------------------------------------------------- */
+
+struct scsi_mode {
+	bool wce, swp, d_sense;
+};
+
+struct scsi_registrant {
+	struct list_node link;
+	char initiator[UP_NAME_MAX_BYTES + 1];
+	uint8_t isid[6];
+	uint16_t port; /* relative target port: the portal group tag */
+	uint64_t key;
+};
+
+struct scsi_lun {
+	struct scsi_mode mode;
+	/* order of tasks (task.c) */
+	uint32_t running;
+	bool ordered_running, pumping;
+	struct list blocked;
+	/* reserve.c */
+	const struct scsi_nexus *legacy_holder; /* RESERVE(6) */
+	struct list registrants;
+	unsigned registrant_count;
+	uint32_t pr_generation;
+	uint8_t pr_type;                   /* 0: no reservation */
+	struct scsi_registrant *pr_holder; /* NULL with the all-registrants types */
+};
+/* Created on first use; NULL: no memory. */
+struct scsi_lun *scsi_lun_get(struct lun *lun);
+static inline struct scsi_lun *scsi_lun_of(const struct scsi_task *task)
+{
+	return task->lun_held ? task->lun_held->scsi : NULL;
+}
+/* The LUN number in an 8-byte LUN field (SAM-5 4.7), SCSI_NO_LUN when it cannot be one. */
+uint32_t scsi_lun_decode(const uint8_t lun[8]);
+void scsi_lun_encode(uint32_t number, uint8_t lun[8]);
+static inline uint64_t scsi_lun_blocks(const struct lun *lun)
+{
+	return lun->size_bytes / SCSI_BLOCK_BYTES;
+}
+
+/* ---- task.c ---------------------------------------------------------------------------------------------
+ */
+
+#define TASK_CONTROL_LU  0x0001u
+#define TASK_ABSENT_LU   0x0002u
+#define TASK_EXECUTING   0x0004u
+#define TASK_IO          0x0008u /* task->io is with the LUN layer */
+#define TASK_ABORTED     0x0010u
+#define TASK_ABORT_TRIED 0x0020u
+#define TASK_INBAND_WAIT 0x0040u /* task->waiting is the token */
+#define TASK_STEPPED     0x0080u /* task->waiting is a struct scsi_steps */
+#define TASK_ORDERED     0x0100u /* counts as the ordered one that runs */
+#define TASK_COUNTED     0x0200u /* counts in scsi_lun.running */
+#define TASK_INBAND      0x0400u /* a control request: no attentions, reservations, order */
+#define TASK_CONFLICT    0x0800u /* a recheck met a reservation */
+#define TASK_UNMAPPED    0x1000u /* ends because its LUN was unmapped */
+#define TASK_PROTECTED   0x2000u /* a recheck met software write protection */
+#define TASK_WAITS       0x4000u /* waits for aborted tasks itself (PREEMPT AND ABORT) */
+
+/* Status is set (GOOD when nothing was); takes the task out and calls done. */
+void scsi_task_finish(struct scsi_task *task);
+/* One I/O of the whole command; its end finishes the task. op, iov and data set up by these. */
+void scsi_task_io(struct scsi_task *task, enum store_io_op op, uint64_t offset, uint64_t len, unsigned flags);
+/* Submits task->io with `done` as the end; for steps.c. */
+void scsi_task_submit(struct scsi_task *task, void (*done)(struct lun_io *io, int err));
+/* What a failed I/O's errno means for this task (recheck results included). */
+void scsi_task_set_io_error(struct scsi_task *task, int err);
+/* The task is to end: true when it has (done was called). */
+bool scsi_task_abort(struct scsi_task *task);
+/* Aborts all of the nexus's tasks for which `match` says so; those that run end later. With `unmapped` they
+ * are answered (no such LUN), else dropped. */
+void scsi_nexus_abort_tasks(struct scsi_nexus *n,
+	bool (*match)(const struct scsi_task *task, const void *arg), const void *arg, bool unmapped);
+
+/* A reply that is built front to back; what does not fit is counted and dropped. */
+struct scsi_reply {
+	uint8_t *buf;
+	size_t cap, len;
+};
+struct scsi_reply scsi_reply_begin(struct scsi_task *task);
+void scsi_reply_put(struct scsi_reply *r, const void *bytes, size_t len);
+void scsi_reply_zero(struct scsi_reply *r, size_t len);
+void scsi_reply_u8(struct scsi_reply *r, uint8_t v);
+void scsi_reply_be16(struct scsi_reply *r, uint16_t v);
+void scsi_reply_be32(struct scsi_reply *r, uint32_t v);
+void scsi_reply_be64(struct scsi_reply *r, uint64_t v);
+/* Overwrites bytes put before, as far as they fit. */
+void scsi_reply_patch(struct scsi_reply *r, size_t at, uint32_t value, unsigned bytes);
+void scsi_reply_end(struct scsi_task *task, const struct scsi_reply *r); /* finishes the task */
+
+/* ---- steps.c: commands of several I/Os, one after the other ------------------------------------------- */
+
+struct scsi_steps {
+	/* Prepares the next I/O by scsi_steps_io: > 0; no more: 0; a negative errno; when it has set status
+	 * and sense itself: STEPS_FAILED. */
+	int (*next)(struct scsi_task *task, struct scsi_steps *s);
+	bool inside, ended_inside; /* of a submit that may end before it returns */
+	int err;
+	uint64_t at, end; /* blocks */
+	uint32_t index;   /* of a descriptor, or a phase */
+	uint32_t len;     /* bytes of the I/O before */
+	uint64_t gone;    /* bytes dealt with so far */
+	uint8_t *buf;     /* SCSI_STEP_BYTES, NULL: none asked for */
+};
+#define STEPS_FAILED (-100000)
+/* NULL: the task is finished with BUSY (too many at one time, no memory). */
+struct scsi_steps *scsi_steps_begin(
+	struct scsi_task *task, bool with_buffer, int (*next)(struct scsi_task *task, struct scsi_steps *s));
+void scsi_steps_run(struct scsi_task *task); /* in the end the task is finished */
+void scsi_steps_free(struct scsi_task *task);
+/* For next(): returns 1. */
+int scsi_steps_io(struct scsi_task *task, enum store_io_op op, uint64_t lba, uint8_t *data, uint64_t len,
+	unsigned flags);
+
+/* ---- commands -------------------------------------------------------------------------------------------
+ */
+
+/* basic.c */
+void scsi_test_unit_ready(struct scsi_task *task);
+void scsi_request_sense(struct scsi_task *task);
+bool scsi_start_stop_parse(struct scsi_task *task);
+void scsi_start_stop(struct scsi_task *task);
+void scsi_prevent_allow(struct scsi_task *task);
+/* inquiry.c */
+bool scsi_inquiry_parse(struct scsi_task *task);
+void scsi_inquiry(struct scsi_task *task);
+/* report.c */
+bool scsi_report_luns_parse(struct scsi_task *task);
+void scsi_report_luns(struct scsi_task *task);
+void scsi_report_target_port_groups(struct scsi_task *task);
+void scsi_report_opcodes(struct scsi_task *task);
+void scsi_report_tmfs(struct scsi_task *task);
+/* capacity.c */
+void scsi_read_capacity10(struct scsi_task *task);
+void scsi_read_capacity16(struct scsi_task *task);
+void scsi_log_sense(struct scsi_task *task);
+/* mode.c */
+void scsi_mode_sense(struct scsi_task *task);
+void scsi_mode_select(struct scsi_task *task);
+struct scsi_mode scsi_mode_default(void);
+/* block.c */
+void scsi_read(struct scsi_task *task);
+void scsi_write(struct scsi_task *task);
+void scsi_synchronize(struct scsi_task *task);
+bool scsi_compare_write_parse(struct scsi_task *task);
+void scsi_compare_write(struct scsi_task *task);
+/* verify.c */
+bool scsi_verify_parse(struct scsi_task *task);
+void scsi_verify(struct scsi_task *task);
+bool scsi_write_verify_parse(struct scsi_task *task);
+void scsi_write_verify(struct scsi_task *task);
+/* thin.c */
+void scsi_unmap(struct scsi_task *task);
+bool scsi_write_same_parse(struct scsi_task *task);
+void scsi_write_same(struct scsi_task *task);
+void scsi_get_lba_status(struct scsi_task *task);
+/* security.c */
+bool scsi_security_parse(struct scsi_task *task);
+void scsi_security_in(struct scsi_task *task);
+void scsi_security_out(struct scsi_task *task);
+
+/* ---- reserve.c, reserve_out.c, reserve_in.c --------------------------------------------------------------
+ */
+
+#define PR_WRITE_EXCLUSIVE     1
+#define PR_EXCLUSIVE_ACCESS    3
+#define PR_WRITE_EXCLUSIVE_RO  5
+#define PR_EXCLUSIVE_ACCESS_RO 6
+#define PR_WRITE_EXCLUSIVE_AR  7
+#define PR_EXCLUSIVE_ACCESS_AR 8
+#define PR_REGISTRANTS_MAX     512u
+
+/* Would the task meet a reservation of another nexus? */
+bool scsi_reserve_conflicts(const struct scsi_task *task);
+static inline bool scsi_reserve_all_registrants(uint8_t type)
+{
+	return type == PR_WRITE_EXCLUSIVE_AR || type == PR_EXCLUSIVE_ACCESS_AR;
+}
+static inline bool scsi_reserve_registrants_only(uint8_t type)
+{
+	return type == PR_WRITE_EXCLUSIVE_RO || type == PR_EXCLUSIVE_ACCESS_RO;
+}
+struct scsi_registrant *scsi_reserve_find(const struct scsi_lun *s, const struct scsi_nexus *n);
+bool scsi_reserve_holds(const struct scsi_lun *s, const struct scsi_registrant *r);
+/* The living nexus of a registrant, or NULL. */
+struct scsi_nexus *scsi_reserve_nexus(struct scsi_target *t, const struct scsi_registrant *r);
+void scsi_reserve_nexus_lost(struct scsi_nexus *n);
+void scsi_reserve_lun_reset(struct scsi_lun *s);
+void scsi_legacy_reserve(struct scsi_task *task);
+void scsi_legacy_release(struct scsi_task *task);
+void scsi_pr_out(struct scsi_task *task);
+void scsi_pr_in_keys(struct scsi_task *task);
+void scsi_pr_in_reservation(struct scsi_task *task);
+void scsi_pr_in_capabilities(struct scsi_task *task);
+void scsi_pr_in_full_status(struct scsi_task *task);
+
+/* ---- tmf.c ------------------------------------------------------------------------------------------------
+ */
+
+void scsi_tmf_check(struct scsi_target *t); /* a task is over: does a call wait for it no more? */
+/* call->nexus and done set: done comes when every aborted task is over, perhaps from inside. */
+void scsi_tmf_wait(struct scsi_tmf_call *call);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target and its nexuses: who is connected, and what the array's model tells them.
+ *
+ * A nexus lives until its transport has destroyed it and its last task and TMF are over.
+ */
+#include "array/scsi/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <assert.h>
+
+int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out)
+{
+	struct scsi_target *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	if (strlen(options->target_name) >= sizeof(t->name)) {
+		free(t);
+		return -ENAMETOOLONG;
+	}
+	scsi_command_table_init();
+	t->array = options->array;
+	memcpy(t->name, options->target_name, strlen(options->target_name) + 1);
+	if (options->inband) {
+		t->inband = *options->inband;
+		t->has_inband = true;
+	}
+	list_init(&t->nexuses);
+	list_init(&t->tmfs);
+	*out = t;
+	return 0;
+}
+
+void scsi_target_destroy(struct scsi_target *t)
+{
+	if (!t)
+		return;
+	assert(list_empty(&t->nexuses) && list_empty(&t->tmfs));
+	free(t);
+}
+
+/* ---- what the array tells --------------------------------------------------------------------------------
+ */
+
+static struct scsi_nexus *nexus_of(struct array_nexus *n)
+{
+	return container_of(n, struct scsi_nexus, array);
+}
+
+static void mappings_changed(struct array_nexus *an)
+{
+	scsi_attention_set(nexus_of(an), 0, ATTENTION_REPORTED_LUNS);
+}
+
+static void lun_resized(struct array_nexus *an, struct lun *lun, uint32_t number)
+{
+	(void)lun;
+	scsi_attention_set(nexus_of(an), number, ATTENTION_CAPACITY);
+}
+
+static bool task_is_on_lun(const struct scsi_task *task, const void *lun)
+{
+	return task->lun_held == lun;
+}
+
+static void lun_unmapped(struct array_nexus *an, struct lun *lun, uint32_t number)
+{
+	struct scsi_nexus *n = nexus_of(an);
+	struct scsi_lun *s = lun->scsi;
+
+	scsi_attention_forget(n, number);
+	if (s && s->legacy_holder == n)
+		s->legacy_holder = NULL;
+	/* The initiator did not ask for their end: they are answered. */
+	scsi_nexus_abort_tasks(n, task_is_on_lun, lun, true);
+}
+
+static void host_revoked(struct array_nexus *an)
+{
+	struct scsi_nexus *n = nexus_of(an);
+
+	if (n->ops && n->ops->close && !n->lost)
+		n->ops->close(n->transport);
+}
+
+static const struct array_nexus_ops array_ops = {
+	.mappings_changed = mappings_changed,
+	.lun_resized = lun_resized,
+	.lun_unmapped = lun_unmapped,
+	.host_revoked = host_revoked,
+};
+
+/* ---- life ------------------------------------------------------------------------------------------------
+ */
+
+int scsi_nexus_create(
+	struct scsi_target *t, const struct scsi_nexus_options *options, struct scsi_nexus **out)
+{
+	size_t name_len = strlen(options->initiator_name);
+	struct scsi_nexus *n;
+
+	if (name_len > UP_NAME_MAX_BYTES)
+		return -EACCES;
+	n = calloc(1, sizeof(*n));
+	if (!n)
+		return -ENOMEM;
+	memcpy(n->array.initiator, options->initiator_name, name_len + 1);
+	n->array.authenticated = options->authenticated;
+	n->array.ops = &array_ops;
+	int err = array_nexus_attach(t->array, &n->array);
+	if (err) {
+		free(n);
+		return err;
+	}
+	n->target = t;
+	n->ops = options->ops;
+	n->transport = options->transport;
+	memcpy(n->isid, options->isid, sizeof(n->isid));
+	n->portal_group_tag = options->portal_group_tag;
+	n->control_lu = host_record(n->array.host)->control_lu;
+	n->refs = 1;
+	list_init(&n->tasks);
+	list_push_back(&t->nexuses, &n->link);
+	for (uint32_t i = 0; i <= ARRAY_LUN_NUMBER_MAX; i++)
+		n->attention[i] = 1u << ATTENTION_POWER_ON;
+	*out = n;
+	return 0;
+}
+
+static bool every_task(const struct scsi_task *task, const void *arg)
+{
+	(void)task;
+	(void)arg;
+	return true;
+}
+
+void scsi_nexus_destroy(struct scsi_nexus *n)
+{
+	n->lost = true;
+	scsi_nexus_abort_tasks(n, every_task, NULL, false);
+	scsi_reserve_nexus_lost(n);
+	scsi_nexus_put(n);
+}
+
+struct array_nexus *scsi_nexus_array(struct scsi_nexus *n)
+{
+	return &n->array;
+}
+
+void scsi_nexus_get(struct scsi_nexus *n)
+{
+	n->refs++;
+}
+
+void scsi_nexus_put(struct scsi_nexus *n)
+{
+	assert(n->refs > 0);
+	if (--n->refs > 0)
+		return;
+	list_remove(&n->link);
+	array_nexus_detach(n->target->array, &n->array);
+	free(n);
+}

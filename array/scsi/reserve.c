@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reservations: who conflicts with whom (SPC-4 5.13), and the legacy RESERVE/RELEASE(6) (SPC-2 5.5).
+ *
+ * A registrant is an I_T nexus by name (initiator name, ISID, target port), so a registration outlives its
+ * session. A legacy reservation belongs to the living nexus and ends with it. The two kinds exclude each
+ * other.
+ */
+#include "array/scsi/internal.h"
+
+#include <string.h>
+
+#define OP_START_STOP    0x1B
+#define OP_PREVENT_ALLOW 0x1E
+
+static bool registrant_is(const struct scsi_registrant *r, const struct scsi_nexus *n)
+{
+	return r->port == n->portal_group_tag && memcmp(r->isid, n->isid, sizeof(r->isid)) == 0 &&
+	       strcmp(r->initiator, n->array.initiator) == 0;
+}
+
+struct scsi_registrant *scsi_reserve_find(const struct scsi_lun *s, const struct scsi_nexus *n)
+{
+	list_for_each (node, &s->registrants) {
+		struct scsi_registrant *r = container_of(node, struct scsi_registrant, link);
+
+		if (registrant_is(r, n))
+			return r;
+	}
+	return NULL;
+}
+
+struct scsi_nexus *scsi_reserve_nexus(struct scsi_target *t, const struct scsi_registrant *r)
+{
+	list_for_each (node, &t->nexuses) {
+		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+
+		if (!n->lost && registrant_is(r, n))
+			return n;
+	}
+	return NULL;
+}
+
+bool scsi_reserve_holds(const struct scsi_lun *s, const struct scsi_registrant *r)
+{
+	if (!s->pr_type || !r)
+		return false;
+	return scsi_reserve_all_registrants(s->pr_type) || s->pr_holder == r;
+}
+
+/* The row's class, but for forms of a command that SPC-4 and SBC-3 always allow. */
+static enum scsi_conflict conflict_class(const struct scsi_task *task)
+{
+	if (task->cdb[0] == OP_START_STOP && (task->cdb[4] & 0xF1) == 0x01)
+		return CONFLICT_NEVER;
+	if (task->cdb[0] == OP_PREVENT_ALLOW && (task->cdb[4] & 0x03) == 0)
+		return CONFLICT_NEVER;
+	return task->command->conflict;
+}
+
+static bool legacy_allows(const struct scsi_task *task)
+{
+	return (task->command->flags & CMD_LEGACY_OK) ||
+	       (task->cdb[0] == OP_PREVENT_ALLOW && (task->cdb[4] & 0x03) == 0);
+}
+
+bool scsi_reserve_conflicts(const struct scsi_task *task)
+{
+	const struct scsi_lun *s = scsi_lun_of(task);
+	enum scsi_conflict class;
+	struct scsi_registrant *r;
+
+	if (!s || (task->flags & TASK_INBAND))
+		return false;
+	if (s->legacy_holder && s->legacy_holder != task->nexus)
+		return !legacy_allows(task);
+	if (!s->pr_type)
+		return false;
+	class = conflict_class(task);
+	if (class == CONFLICT_NEVER)
+		return false;
+	r = scsi_reserve_find(s, task->nexus);
+	if (r && (scsi_reserve_registrants_only(s->pr_type) || scsi_reserve_holds(s, r)))
+		return false;
+	switch (s->pr_type) {
+	case PR_WRITE_EXCLUSIVE:
+	case PR_WRITE_EXCLUSIVE_RO:
+	case PR_WRITE_EXCLUSIVE_AR:
+		return class == CONFLICT_WRITE;
+	default:
+		return true;
+	}
+}
+
+void scsi_reserve_nexus_lost(struct scsi_nexus *n)
+{
+	uint32_t number = 0;
+	struct lun *lun;
+
+	while ((number = map_next(n->array.host, number, &lun)) != 0) {
+		struct scsi_lun *s = lun->scsi;
+
+		if (s && s->legacy_holder == n)
+			s->legacy_holder = NULL;
+	}
+}
+
+void scsi_reserve_lun_reset(struct scsi_lun *s)
+{
+	s->legacy_holder = NULL; /* persistent ones persist */
+}
+
+/* ---- RESERVE(6), RELEASE(6)
+ * --------------------------------------------------------------------------------- */
+
+void scsi_legacy_reserve(struct scsi_task *task)
+{
+	struct scsi_lun *s = scsi_lun_of(task);
+
+	if (s->registrant_count > 0)
+		scsi_conflict(task);
+	else
+		s->legacy_holder = task->nexus;
+	scsi_task_finish(task);
+}
+
+void scsi_legacy_release(struct scsi_task *task)
+{
+	struct scsi_lun *s = scsi_lun_of(task);
+
+	if (s->registrant_count > 0)
+		scsi_conflict(task);
+	else if (s->legacy_holder == task->nexus)
+		s->legacy_holder = NULL;
+	scsi_task_finish(task);
+}

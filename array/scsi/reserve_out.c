@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PERSISTENT RESERVE OUT (SPC-4 6.16, 5.13): REGISTER, REGISTER AND IGNORE EXISTING KEY, RESERVE, RELEASE,
+ * CLEAR, PREEMPT, PREEMPT AND ABORT, with all six types. Registrations live in memory: APTPL, SPEC_I_PT and
+ * ALL_TG_PT are refused as REPORT CAPABILITIES says.
+ *
+ * Invariants: pr_type is 0 or valid; pr_holder is one of the registrants, or NULL exactly when there is no
+ * reservation or it is of an all-registrants type; a reservation never outlives its last registrant.
+ */
+#include "array/scsi/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum pr_action {
+	REGISTER,
+	RESERVE,
+	RELEASE,
+	CLEAR,
+	PREEMPT,
+	PREEMPT_AND_ABORT,
+	REGISTER_AND_IGNORE
+};
+
+#define LIST_BYTES 24
+#define SPEC_I_PT  0x08
+#define ALL_TG_PT  0x04
+#define APTPL      0x01
+
+struct request {
+	enum pr_action action;
+	uint8_t scope, type;
+	uint64_t key, action_key;
+	struct scsi_registrant *self; /* NULL: not registered */
+	/* Held: their tasks are to be aborted, once all else is done (a task's end may start others). */
+	unsigned preempted_count;
+	struct scsi_nexus *preempted[PR_REGISTRANTS_MAX];
+};
+
+static bool type_valid(uint8_t type)
+{
+	return type == PR_WRITE_EXCLUSIVE || type == PR_EXCLUSIVE_ACCESS ||
+	       (type >= PR_WRITE_EXCLUSIVE_RO && type <= PR_EXCLUSIVE_ACCESS_AR);
+}
+
+/* To the registrant's nexus, if it lives. */
+static void tell(struct scsi_task *task, const struct scsi_registrant *r, enum scsi_attention what)
+{
+	struct scsi_nexus *n = scsi_reserve_nexus(task->nexus->target, r);
+	uint32_t number = n ? map_number(n->array.host, task->lun_held) : 0;
+
+	if (number != 0 && n != task->nexus)
+		scsi_attention_set(n, number, what);
+}
+
+static void tell_others(struct scsi_task *task, const struct scsi_lun *s, enum scsi_attention what)
+{
+	list_for_each (node, &s->registrants)
+		tell(task, container_of(node, struct scsi_registrant, link), what);
+}
+
+static void end_reservation(struct scsi_lun *s)
+{
+	s->pr_type = 0;
+	s->pr_holder = NULL;
+}
+
+static void drop(struct scsi_lun *s, struct scsi_registrant *r)
+{
+	list_remove(&r->link);
+	s->registrant_count--;
+	if (s->pr_holder == r || s->registrant_count == 0)
+		end_reservation(s);
+	free(r);
+}
+
+static void reserve_for(struct scsi_lun *s, struct scsi_registrant *r, uint8_t type)
+{
+	s->pr_type = type;
+	s->pr_holder = scsi_reserve_all_registrants(type) ? NULL : r;
+}
+
+/* ---- REGISTER
+ * ----------------------------------------------------------------------------------------------- */
+
+static bool add_registrant(struct scsi_task *task, struct scsi_lun *s, uint64_t key)
+{
+	const struct scsi_nexus *n = task->nexus;
+	struct scsi_registrant *r = s->registrant_count < PR_REGISTRANTS_MAX ? calloc(1, sizeof(*r)) : NULL;
+
+	if (!r)
+		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_REGISTRATION_RESOURCES);
+	memcpy(r->initiator, n->array.initiator, sizeof(r->initiator));
+	memcpy(r->isid, n->isid, sizeof(r->isid));
+	r->port = n->portal_group_tag;
+	r->key = key;
+	list_push_back(&s->registrants, &r->link);
+	s->registrant_count++;
+	return true;
+}
+
+/* SPC-4 5.13.11.2: with a registrants-only reservation the others learn that it is gone. */
+static void unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r)
+{
+	bool tells = s->pr_holder == r && scsi_reserve_registrants_only(s->pr_type);
+
+	drop(s, r);
+	if (tells)
+		tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
+}
+
+static bool do_register(struct scsi_task *task, struct scsi_lun *s, const struct request *q)
+{
+	if (q->action == REGISTER && q->key != (q->self ? q->self->key : 0))
+		return scsi_conflict(task);
+	if (q->self && q->action_key == 0)
+		unregister(task, s, q->self);
+	else if (q->self)
+		q->self->key = q->action_key;
+	else if (q->action_key != 0 && !add_registrant(task, s, q->action_key))
+		return false;
+	s->pr_generation++;
+	return true;
+}
+
+/* ---- RESERVE, RELEASE, CLEAR
+ * ---------------------------------------------------------------------------------- */
+
+static bool do_reserve(struct scsi_task *task, struct scsi_lun *s, const struct request *q)
+{
+	if (!s->pr_type)
+		reserve_for(s, q->self, q->type);
+	else if (!scsi_reserve_holds(s, q->self) || s->pr_type != q->type)
+		return scsi_conflict(task);
+	return true;
+}
+
+static bool do_release(struct scsi_task *task, struct scsi_lun *s, const struct request *q)
+{
+	uint8_t type = s->pr_type;
+
+	if (!scsi_reserve_holds(s, q->self))
+		return true;
+	if (type != q->type || q->scope != 0)
+		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_RELEASE);
+	end_reservation(s);
+	if (scsi_reserve_registrants_only(type) || scsi_reserve_all_registrants(type))
+		tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
+	return true;
+}
+
+static void do_clear(struct scsi_task *task, struct scsi_lun *s)
+{
+	tell_others(task, s, ATTENTION_RESERVATIONS_PREEMPTED);
+	list_for_each_safe (node, &s->registrants)
+		drop(s, container_of(node, struct scsi_registrant, link));
+	end_reservation(s);
+	s->pr_generation++;
+}
+
+/* ---- PREEMPT
+ * ---------------------------------------------------------------------------------------------------- */
+
+static bool task_is_on_lun(const struct scsi_task *task, const void *lun)
+{
+	return task->lun_held == lun;
+}
+
+/* Removes the registrants with the key (any_key: all) but the asker; notes whose tasks are to be aborted. */
+static void remove_registrants(struct scsi_task *task, struct scsi_lun *s, struct request *q, bool any_key)
+{
+	list_for_each_safe (node, &s->registrants) {
+		struct scsi_registrant *r = container_of(node, struct scsi_registrant, link);
+		struct scsi_nexus *n;
+
+		if (r == q->self || (!any_key && r->key != q->action_key))
+			continue;
+		tell(task, r, ATTENTION_REGISTRATIONS_PREEMPTED);
+		n = scsi_reserve_nexus(task->nexus->target, r);
+		if (n && q->action == PREEMPT_AND_ABORT) {
+			scsi_nexus_get(n);
+			q->preempted[q->preempted_count++] = n;
+		}
+		drop(s, r);
+	}
+}
+
+static bool key_known(const struct scsi_lun *s, uint64_t key)
+{
+	list_for_each (node, &s->registrants)
+		if (container_of(node, struct scsi_registrant, link)->key == key)
+			return true;
+	return false;
+}
+
+static bool do_preempt(struct scsi_task *task, struct scsi_lun *s, struct request *q)
+{
+	bool all = scsi_reserve_all_registrants(s->pr_type);
+	uint8_t before = s->pr_type;
+
+	if (q->action_key == 0 && !all)
+		return scsi_fail_parameter(task, 8);
+	if (q->action_key != 0 && !key_known(s, q->action_key))
+		return scsi_conflict(task);
+	if (all && q->action_key == 0) {
+		remove_registrants(task, s, q, true);
+		reserve_for(s, q->self, q->type);
+	} else if (s->pr_holder && s->pr_holder->key == q->action_key) {
+		remove_registrants(task, s, q, false);
+		reserve_for(s, q->self, q->type);
+		if (before != q->type)
+			tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
+	} else {
+		remove_registrants(task, s, q, false);
+	}
+	s->pr_generation++;
+	return true;
+}
+
+/* PREEMPT AND ABORT answers when the aborted tasks cannot change the medium any more. */
+struct abort_wait {
+	struct scsi_tmf_call call;
+	struct scsi_task *task;
+};
+
+static void aborted_are_over(struct scsi_tmf_call *call, enum scsi_tmf_result result)
+{
+	struct abort_wait *w = container_of(call, struct abort_wait, call);
+	struct scsi_task *task = w->task;
+
+	(void)result;
+	free(w);
+	scsi_task_finish(task);
+}
+
+static void finish_after_aborted(struct scsi_task *task, struct request *q)
+{
+	struct abort_wait *w = calloc(1, sizeof(*w));
+
+	for (unsigned i = 0; i < q->preempted_count; i++) {
+		scsi_nexus_abort_tasks(q->preempted[i], task_is_on_lun, task->lun_held, false);
+		scsi_nexus_put(q->preempted[i]);
+	}
+	if (!w) {
+		scsi_set_errno(task, -ENOMEM);
+		scsi_task_finish(task);
+		return;
+	}
+	w->task = task;
+	w->call.nexus = task->nexus;
+	w->call.done = aborted_are_over;
+	task->flags |= TASK_WAITS;
+	scsi_tmf_wait(&w->call);
+}
+
+/* ---- the command
+ * -------------------------------------------------------------------------------------------------- */
+
+static bool check_list(struct scsi_task *task)
+{
+	const uint8_t *p = task->data;
+
+	if (task->data_len != LIST_BYTES)
+		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
+	if (p[20] & (SPEC_I_PT | ALL_TG_PT | APTPL))
+		return scsi_fail_parameter(task, 20);
+	return true;
+}
+
+static bool check_type(struct scsi_task *task, const struct request *q)
+{
+	if (q->action != RESERVE && q->action != PREEMPT && q->action != PREEMPT_AND_ABORT)
+		return true;
+	if (q->scope != 0)
+		return scsi_fail_cdb_bit(task, 2, 7);
+	return type_valid(q->type) || scsi_fail_cdb_bit(task, 2, 3);
+}
+
+static bool perform(struct scsi_task *task, struct scsi_lun *s, struct request *q)
+{
+	if (q->action == REGISTER || q->action == REGISTER_AND_IGNORE)
+		return do_register(task, s, q);
+	if (!q->self || q->self->key != q->key)
+		return scsi_conflict(task);
+	switch (q->action) {
+	case RESERVE:
+		return do_reserve(task, s, q);
+	case RELEASE:
+		return do_release(task, s, q);
+	case CLEAR:
+		do_clear(task, s);
+		return true;
+	default:
+		return do_preempt(task, s, q);
+	}
+}
+
+void scsi_pr_out(struct scsi_task *task)
+{
+	struct scsi_lun *s = scsi_lun_of(task);
+	struct request q = {
+		.action = task->cdb[1] & 0x1F, .scope = task->cdb[2] >> 4, .type = task->cdb[2] & 0x0F};
+	bool good;
+
+	if (check_list(task)) {
+		q.key = get_be64(task->data);
+		q.action_key = get_be64(task->data + 8);
+		q.self = scsi_reserve_find(s, task->nexus);
+		good = check_type(task, &q) && perform(task, s, &q);
+		if (good && q.action == PREEMPT_AND_ABORT) {
+			finish_after_aborted(task, &q);
+			return;
+		}
+	}
+	scsi_task_finish(task);
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Task management (SAM-5 7, RFC 7143 11.5). A function is complete when the tasks it affects are over: those
+ * that wait end at once, those whose I/O runs are waited for.
+ *
+ * TAS is 0: aborted tasks get no answer; the nexuses that lost tasks or met a reset learn of it by a unit
+ * attention. A target reset reaches the LUNs that the asking host sees, and no others.
+ */
+#include "array/scsi/internal.h"
+
+struct reach {
+	const struct lun *lun; /* NULL: the control LU */
+	bool by_tag;
+	uint64_t tag;
+	uint32_t number;
+};
+
+static bool reaches(const struct scsi_task *task, const void *arg)
+{
+	const struct reach *r = arg;
+
+	if (r->by_tag)
+		return task->tag == r->tag && (task->lun_number == r->number);
+	if (r->lun)
+		return task->lun_held == r->lun;
+	return !task->lun_held;
+}
+
+/* ---- waiting
+ * -------------------------------------------------------------------------------------------------- */
+
+static bool still_running(struct scsi_target *t)
+{
+	list_for_each (node, &t->nexuses) {
+		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+
+		list_for_each (at, &n->tasks) {
+			struct scsi_task *task = container_of(at, struct scsi_task, link);
+
+			if ((task->flags & (TASK_ABORTED | TASK_EXECUTING | TASK_WAITS)) ==
+				(TASK_ABORTED | TASK_EXECUTING))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Aborted tasks end soon (their I/O is under way), so calls wait until none is left at all. */
+void scsi_tmf_check(struct scsi_target *t)
+{
+	struct list_node *node;
+
+	if (list_empty(&t->tmfs) || still_running(t))
+		return;
+	while ((node = list_pop(&t->tmfs))) {
+		struct scsi_tmf_call *call = container_of(node, struct scsi_tmf_call, link);
+		struct scsi_nexus *n = call->nexus;
+
+		call->done(call, SCSI_TMF_COMPLETE);
+		scsi_nexus_put(n);
+		if (list_empty(&t->tmfs) || still_running(t))
+			return;
+	}
+}
+
+void scsi_tmf_wait(struct scsi_tmf_call *call)
+{
+	struct scsi_target *t = call->nexus->target;
+
+	scsi_nexus_get(call->nexus);
+	list_push_back(&t->tmfs, &call->link);
+	scsi_tmf_check(t);
+}
+
+/* ---- functions
+ * -------------------------------------------------------------------------------------------------- */
+
+static void abort_task(struct scsi_tmf_call *call, uint32_t number)
+{
+	struct reach r = {.by_tag = true, .tag = call->tag, .number = number};
+	bool found = false;
+
+	list_for_each (node, &call->nexus->tasks)
+		found |= reaches(container_of(node, struct scsi_task, link), &r);
+	if (!found) {
+		call->done(call, SCSI_TMF_NO_TASK);
+		return;
+	}
+	scsi_nexus_abort_tasks(call->nexus, reaches, &r, false);
+	scsi_tmf_wait(call);
+}
+
+static bool has_task(const struct scsi_nexus *n, const struct reach *r)
+{
+	list_for_each (node, &n->tasks)
+		if (reaches(container_of(node, struct scsi_task, link), r))
+			return true;
+	return false;
+}
+
+/* On one LUN, for every nexus; others that lose a task are told when `tell` says so. The list of nexuses may
+ * shrink meanwhile: each is held while it is looked at. */
+static void abort_on_lun(struct scsi_nexus *asker, struct lun *lun, bool tell)
+{
+	struct reach r = {.lun = lun};
+	struct list_node *node = asker->target->nexuses.head.next;
+
+	while (node != &asker->target->nexuses.head) {
+		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+		uint32_t number = n->lost ? 0 : map_number(n->array.host, lun);
+
+		scsi_nexus_get(n);
+		if (tell && n != asker && number != 0 && has_task(n, &r))
+			scsi_attention_set(n, number, ATTENTION_COMMANDS_CLEARED);
+		scsi_nexus_abort_tasks(n, reaches, &r, false);
+		node = n->link.next;
+		scsi_nexus_put(n);
+	}
+}
+
+static void reset_lun(struct scsi_nexus *asker, struct lun *lun, enum scsi_attention what)
+{
+	struct scsi_lun *s = lun->scsi;
+
+	abort_on_lun(asker, lun, false);
+	if (s) {
+		scsi_reserve_lun_reset(s);
+		s->mode = scsi_mode_default();
+	}
+	/* SAM-5 6.3.3: every nexus, the asking one too. */
+	scsi_attention_others(asker->target, lun, NULL, what);
+}
+
+static void reset_control_lu(struct scsi_nexus *n, enum scsi_attention what)
+{
+	struct reach r = {.lun = NULL};
+
+	scsi_nexus_abort_tasks(n, reaches, &r, false);
+	scsi_attention_set(n, 0, what);
+}
+
+static void reset_target(struct scsi_tmf_call *call)
+{
+	struct scsi_nexus *n = call->nexus;
+	uint32_t number = 0;
+	struct lun *lun;
+
+	while ((number = map_next(n->array.host, number, &lun)) != 0)
+		reset_lun(n, lun, ATTENTION_TARGET_RESET);
+	reset_control_lu(n, ATTENTION_TARGET_RESET);
+	scsi_tmf_wait(call);
+}
+
+static void on_lun(struct scsi_tmf_call *call, uint32_t number)
+{
+	struct scsi_nexus *n = call->nexus;
+	struct lun *lun = NULL;
+	struct reach r;
+
+	if (number != 0 && number <= ARRAY_LUN_NUMBER_MAX)
+		lun = map_lun(n->array.host, number);
+	if (!lun && (number != 0 || !n->control_lu)) {
+		call->done(call, SCSI_TMF_NO_LUN);
+		return;
+	}
+	r = (struct reach){.lun = lun};
+	if (call->function == SCSI_ABORT_TASK_SET || !lun) {
+		if (call->function == SCSI_LUN_RESET)
+			reset_control_lu(n, ATTENTION_LUN_RESET);
+		else
+			scsi_nexus_abort_tasks(n, reaches, &r, false);
+	} else if (call->function == SCSI_CLEAR_TASK_SET) {
+		abort_on_lun(n, lun, true);
+	} else {
+		reset_lun(n, lun, ATTENTION_LUN_RESET);
+	}
+	scsi_tmf_wait(call);
+}
+
+void scsi_tmf(struct scsi_tmf_call *call)
+{
+	uint32_t number = scsi_lun_decode(call->lun);
+
+	call->link = (struct list_node){NULL, NULL};
+	switch (call->function) {
+	case SCSI_ABORT_TASK:
+		abort_task(call, number);
+		break;
+	case SCSI_ABORT_TASK_SET:
+	case SCSI_CLEAR_TASK_SET:
+	case SCSI_LUN_RESET:
+		on_lun(call, number);
+		break;
+	case SCSI_TARGET_WARM_RESET:
+	case SCSI_TARGET_COLD_RESET:
+		reset_target(call);
+		break;
+	case SCSI_CLEAR_ACA:
+	default:
+		call->done(call, SCSI_TMF_UNSUPPORTED);
+		break;
+	}
+}

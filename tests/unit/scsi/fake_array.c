@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See fake_array.h. */
+#include "tests/unit/scsi/fake_array.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct array {
+	struct array_options options;
+	uint8_t id[16];
+};
+
+struct host {
+	struct host_record record;
+	struct lun *map[ARRAY_LUN_NUMBER_MAX + 1];
+};
+
+struct fake_lun fake_luns[FAKE_LUNS];
+struct store_stats fake_stats;
+int fake_error;
+bool fake_hold_io;
+unsigned fake_held, fake_gate_queued, fake_holds, fake_nexuses;
+
+static struct array array;
+static struct host hosts[FAKE_HOSTS];
+static struct list held_io, gate_io;
+static bool gate_closed;
+
+static void stats(struct store *s, struct store_stats *out)
+{
+	(void)s;
+	*out = fake_stats;
+}
+
+static uint64_t disk_used(const struct store_disk *d)
+{
+	(void)d;
+	return 256u << 20;
+}
+
+static const struct store_ops store_ops = {.name = "fake", .stats = stats, .disk_used = disk_used};
+static struct store store = {.ops = &store_ops};
+
+struct array *fake_start(void)
+{
+	memset(hosts, 0, sizeof(hosts));
+	for (unsigned i = 0; i < FAKE_HOSTS; i++) {
+		snprintf(hosts[i].record.name, sizeof(hosts[i].record.name), "%c", 'a' + (int)i);
+		snprintf(hosts[i].record.iqns[0], sizeof(hosts[i].record.iqns[0]), "iqn.test:%c",
+			'a' + (int)i);
+		hosts[i].record.iqn_count = 1;
+	}
+	hosts[2].record.control_lu = true;
+	for (unsigned i = 0; i < FAKE_LUNS; i++) {
+		struct fake_lun *f = &fake_luns[i];
+
+		memset(&f->lun, 0, sizeof(f->lun));
+		memset(f->lun.id, (int)(0x10 + i), sizeof(f->lun.id));
+		f->lun.size_bytes = FAKE_LUN_BYTES;
+		f->flushes = f->writes = f->fua_writes = f->unmaps = 0;
+		for (unsigned b = 0; b < FAKE_LUN_BYTES; b++)
+			f->data[b] = (uint8_t)(b * 7 + (b >> 9) + i);
+		hosts[0].map[i + 1] = hosts[1].map[i + 1] = &f->lun;
+	}
+	list_init(&held_io);
+	list_init(&gate_io);
+	gate_closed = fake_hold_io = false;
+	fake_error = 0;
+	fake_held = fake_gate_queued = fake_holds = fake_nexuses = 0;
+	fake_stats =
+		(struct store_stats){.capacity_bytes = UINT64_C(10) << 30, .used_bytes = UINT64_C(4) << 30};
+	memset(array.id, 0xA5, sizeof(array.id));
+	array.options.store = &store;
+	return &array;
+}
+
+void fake_stop(void)
+{
+	for (unsigned i = 0; i < FAKE_LUNS; i++)
+		if (fake_luns[i].lun.scsi) {
+			fake_luns[i].lun.scsi_free(fake_luns[i].lun.scsi);
+			fake_luns[i].lun.scsi = NULL;
+		}
+}
+
+struct host *fake_host(unsigned i)
+{
+	return &hosts[i];
+}
+
+void fake_map(struct host *h, uint32_t number, struct lun *lun)
+{
+	h->map[number] = lun;
+}
+
+/* ---- array.h ----------------------------------------------------------------------------------------------
+ */
+
+const uint8_t *array_id(const struct array *a)
+{
+	return a->id;
+}
+
+const struct array_options *array_settings(const struct array *a)
+{
+	return &a->options;
+}
+
+const struct host_record *host_record(const struct host *h)
+{
+	return &h->record;
+}
+
+int array_nexus_attach(struct array *a, struct array_nexus *n)
+{
+	(void)a;
+	for (unsigned i = 0; i < FAKE_HOSTS; i++)
+		if (strcmp(hosts[i].record.iqns[0], n->initiator) == 0) {
+			n->host = &hosts[i];
+			fake_nexuses++;
+			return 0;
+		}
+	return -EACCES;
+}
+
+void array_nexus_detach(struct array *a, struct array_nexus *n)
+{
+	(void)a;
+	n->host = NULL;
+	fake_nexuses--;
+}
+
+struct lun *map_lun(const struct host *h, uint32_t number)
+{
+	return h->map[number];
+}
+
+uint32_t map_number(const struct host *h, const struct lun *lun)
+{
+	for (uint32_t i = 1; i <= ARRAY_LUN_NUMBER_MAX; i++)
+		if (h->map[i] == lun)
+			return i;
+	return 0;
+}
+
+uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
+{
+	for (uint32_t i = number + 1; i <= ARRAY_LUN_NUMBER_MAX; i++)
+		if (h->map[i]) {
+			*lun = h->map[i];
+			return i;
+		}
+	return 0;
+}
+
+void lun_hold(struct lun *lun)
+{
+	lun->holds++;
+	fake_holds++;
+}
+
+void lun_release(struct lun *lun)
+{
+	assert(lun->holds > 0);
+	lun->holds--;
+	fake_holds--;
+}
+
+/* ---- I/O --------------------------------------------------------------------------------------------------
+ */
+
+static int compare_write(struct fake_lun *f, struct store_io *io)
+{
+	const uint8_t *data = io->iov[0].iov_base;
+
+	assert(io->iov_count == 1 && io->iov[0].iov_len == 2 * io->len);
+	for (uint64_t i = 0; i < io->len; i++)
+		if (f->data[io->offset + i] != data[i]) {
+			io->miscompare_offset = i;
+			return -EILSEQ;
+		}
+	memcpy(f->data + io->offset, data + io->len, io->len);
+	return 0;
+}
+
+static int perform(struct lun_io *l)
+{
+	struct fake_lun *f = container_of(l->lun, struct fake_lun, lun);
+	struct store_io *io = &l->io;
+
+	if (fake_error)
+		return fake_error;
+	if (io->offset + io->len > l->lun->size_bytes)
+		return -ERANGE;
+	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
+	switch (io->op) {
+	case STORE_READ:
+		assert(io->len <= STORE_IO_MAX_BYTES && io->iov_count == 1 && io->iov[0].iov_len == io->len);
+		memcpy(io->iov[0].iov_base, f->data + io->offset, io->len);
+		return 0;
+	case STORE_WRITE:
+		assert(io->len <= STORE_IO_MAX_BYTES && io->iov_count == 1 && io->iov[0].iov_len == io->len);
+		memcpy(f->data + io->offset, io->iov[0].iov_base, io->len);
+		f->writes++;
+		f->fua_writes += (io->flags & STORE_IO_FUA) != 0;
+		return 0;
+	case STORE_COMPARE_WRITE:
+		return compare_write(f, io);
+	case STORE_UNMAP:
+		memset(f->data + io->offset, 0, io->len);
+		f->unmaps++;
+		return 0;
+	case STORE_FLUSH:
+		f->flushes++;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static void admit(struct lun_io *l)
+{
+	if (fake_hold_io) {
+		list_push_back(&held_io, &l->gate_link);
+		fake_held++;
+		return;
+	}
+	l->done(l, perform(l));
+}
+
+void lun_submit(struct lun_io *io)
+{
+	bool passes = io->io.op == STORE_READ || io->io.op == STORE_FLUSH;
+
+	io->gate_link = (struct list_node){NULL, NULL};
+	if (gate_closed && !passes) {
+		list_push_back(&gate_io, &io->gate_link);
+		fake_gate_queued++;
+		return;
+	}
+	admit(io);
+}
+
+bool lun_io_withdraw(struct lun_io *io)
+{
+	list_for_each (node, &gate_io) {
+		if (node == &io->gate_link) {
+			list_remove(node);
+			fake_gate_queued--;
+			return true;
+		}
+	}
+	return false;
+}
+
+void fake_complete(void)
+{
+	struct list_node *node;
+
+	while ((node = list_pop(&held_io))) {
+		struct lun_io *l = container_of(node, struct lun_io, gate_link);
+
+		fake_held--;
+		l->done(l, perform(l));
+	}
+}
+
+void fake_gate(bool closed)
+{
+	struct list_node *node;
+
+	gate_closed = closed;
+	while (!closed && (node = list_pop(&gate_io))) {
+		struct lun_io *l = container_of(node, struct lun_io, gate_link);
+		int err = l->recheck ? l->recheck(l) : 0;
+
+		fake_gate_queued--;
+		if (err)
+			l->done(l, err);
+		else
+			admit(l);
+	}
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The array's model as the SCSI layer's tests want it: LUNs in memory, a gate that a test closes, I/O that a
+ * test may hold back or let fail. Plays the functions of array/copyset/array.h that array/scsi calls, so what
+ * is tested is linked without the real model.
+ */
+#ifndef UMBRA_TEST_FAKE_ARRAY_H
+#define UMBRA_TEST_FAKE_ARRAY_H
+
+#include "array/scsi/scsi.h"
+
+#define FAKE_LUNS      4
+#define FAKE_HOSTS     3
+#define FAKE_LUN_BYTES (1u << 20)
+
+struct fake_lun {
+	struct lun lun;
+	uint8_t data[FAKE_LUN_BYTES];
+	unsigned flushes, writes, fua_writes, unmaps;
+};
+
+extern struct fake_lun fake_luns[FAKE_LUNS];
+extern struct store_stats fake_stats;
+extern int fake_error;     /* the next I/Os end with it */
+extern bool fake_hold_io;  /* I/O stays under way until fake_complete() */
+extern unsigned fake_held; /* how many do */
+extern unsigned fake_gate_queued;
+extern unsigned fake_holds; /* lun_hold() without lun_release() */
+extern unsigned fake_nexuses;
+
+/* Fresh: hosts "iqn.test:a", ":b", ":c" (the last with a control LU); LUN i at number i + 1 for a and b, none
+ * for c. The LUNs hold a pattern. */
+struct array *fake_start(void);
+void fake_stop(void);
+struct host *fake_host(unsigned i);
+void fake_map(struct host *h, uint32_t number, struct lun *lun); /* lun NULL: unmaps, without telling */
+void fake_complete(void);                                        /* all I/O held back */
+void fake_gate(bool closed);                                     /* opening lets the queued writes go on */
+
+#endif
