@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PDUs of the full feature phase: the order of CmdSN, NOP, logout, rejects; the rest goes to its own file.
+ *
+ * A request without the I bit counts when its CmdSN is the expected one. Outside the window it is thrown away
+ * in silence (RFC 7143 4.2.2.1). Inside, but ahead: with one connection a request in between is lost, and
+ * ERL 0 cannot get it back, so the connection ends and the initiator begins anew.
+ */
+#include "array/iscsi/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+void iscsi_reject(struct iscsi_conn *c, enum iscsi_reject reason, const uint8_t *bhs)
+{
+	struct iscsi_small *s =
+		iscsi_small_new(c, ISCSI_REJECT, ISCSI_FINAL, ISCSI_TAG_RESERVED, ISCSI_BHS_BYTES);
+
+	if (!s)
+		return;
+	s->bhs[2] = (uint8_t)reason;
+	memcpy(s->text, bhs, ISCSI_BHS_BYTES);
+	iscsi_small_send(c, s);
+}
+
+void iscsi_protocol_error(struct iscsi_conn *c, const uint8_t *bhs, const char *why)
+{
+	struct iscsi_small *s;
+
+	iscsi_server_event(c->server, EVENT_WARNING,
+		"%s (%s) broke the protocol: %s; the connection is closed",
+		c->initiator[0] ? c->initiator : "an initiator", c->peer_text, why);
+	if (c->login) { /* no Reject before the full feature phase */
+		iscsi_conn_kill(c, NULL);
+		return;
+	}
+	s = iscsi_small_new(c, ISCSI_REJECT, ISCSI_FINAL, ISCSI_TAG_RESERVED, ISCSI_BHS_BYTES);
+	if (!s)
+		return;
+	s->bhs[2] = ISCSI_REJECT_PROTOCOL;
+	memcpy(s->text, bhs, ISCSI_BHS_BYTES);
+	iscsi_small_send_last(c, s);
+}
+
+/* ---- order ------------------------------------------------------------------------------------------ */
+
+/* False: the connection has been ended. */
+static bool check_cmdsn(struct iscsi_conn *c)
+{
+	const uint8_t *bhs = c->rx.header;
+	uint32_t cmdsn = get_be32(bhs + ISCSI_AT_CMDSN);
+
+	if (iscsi_immediate(bhs) || cmdsn == c->expcmdsn)
+		return true;
+	if (iscsi_sn_lt(cmdsn, c->expcmdsn) || iscsi_sn_lt(c->maxcmdsn, cmdsn)) {
+		c->rx.ignored = true;
+		return true;
+	}
+	iscsi_protocol_error(c, bhs, "a CmdSN was left out");
+	return false;
+}
+
+/* The data goes to a buffer of its own; without one it is thrown away and the PDU is rejected. */
+static void sink_buffer(struct iscsi_conn *c)
+{
+	struct iscsi_receive *rx = &c->rx;
+
+	if (rx->data_len == 0)
+		return;
+	rx->buffer = iscsi_buffer_get(&c->server->buffers, rx->data_len, true);
+	if (!rx->buffer) {
+		rx->reject = ISCSI_REJECT_IMMEDIATE; /* "too many": try again */
+		return;
+	}
+	rx->sink = rx->buffer;
+	rx->sink_len = rx->data_len;
+}
+
+static bool begin_request(struct iscsi_conn *c)
+{
+	if (!check_cmdsn(c))
+		return false;
+	if (!c->rx.ignored)
+		sink_buffer(c);
+	return true;
+}
+
+bool iscsi_pdu_begin(struct iscsi_conn *c)
+{
+	enum iscsi_opcode opcode = iscsi_opcode(c->rx.header);
+
+	if (c->login) {
+		if (opcode != ISCSI_LOGIN) {
+			iscsi_protocol_error(c, c->rx.header, "another PDU before the login");
+			return false;
+		}
+		sink_buffer(c);
+		return true;
+	}
+	switch (opcode) {
+	case ISCSI_SCSI_COMMAND:
+		if (c->discovery)
+			break;
+		if (!check_cmdsn(c))
+			return false;
+		return c->rx.ignored || iscsi_command_begin(c);
+	case ISCSI_DATA_OUT:
+		return iscsi_data_out_begin(c);
+	case ISCSI_TASK_MANAGEMENT:
+		if (c->discovery)
+			break;
+		return begin_request(c);
+	case ISCSI_NOP_OUT:
+	case ISCSI_TEXT:
+	case ISCSI_LOGOUT:
+		return begin_request(c);
+	case ISCSI_SNACK:
+		c->rx.reject = ISCSI_REJECT_SNACK; /* ERL 0 keeps nothing to send again */
+		return true;
+	case ISCSI_LOGIN:
+		c->rx.reject = ISCSI_REJECT_PROTOCOL;
+		return true;
+	default:
+		c->rx.reject = ISCSI_REJECT_UNSUPPORTED;
+		return true;
+	}
+	c->rx.reject = ISCSI_REJECT_PROTOCOL; /* discovery sessions have no tasks */
+	return true;
+}
+
+/* ---- single PDUs ------------------------------------------------------------------------------------ */
+
+static void nop_out(struct iscsi_conn *c)
+{
+	struct iscsi_receive *rx = &c->rx;
+	uint32_t itt = get_be32(rx->header + ISCSI_AT_ITT), len = rx->data_len;
+	struct iscsi_small *s;
+
+	if (itt == ISCSI_TAG_RESERVED) /* the answer to a ping of ours */
+		return;
+	s = iscsi_small_new(c, ISCSI_NOP_IN, ISCSI_FINAL, itt, 0);
+	if (!s)
+		return;
+	memcpy(s->bhs + ISCSI_AT_LUN, rx->header + ISCSI_AT_LUN, 8);
+	put_be32(s->bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
+	if (len) {
+		s->data = rx->buffer;
+		s->buffer_len = len;
+		s->data_len = len < c->params.max_send_segment ? len : c->params.max_send_segment;
+		rx->buffer = NULL;
+	}
+	iscsi_small_send(c, s);
+}
+
+void iscsi_ping(struct iscsi_conn *c)
+{
+	struct iscsi_small *s = iscsi_small_new(c, ISCSI_NOP_IN, ISCSI_FINAL, ISCSI_TAG_RESERVED, 0);
+
+	if (!s)
+		return;
+	if (++c->next_ttt == ISCSI_TAG_RESERVED)
+		c->next_ttt = 0;
+	put_be32(s->bhs + ISCSI_AT_TTT, c->next_ttt);
+	s->keeps_statsn = true;
+	iscsi_small_send(c, s);
+}
+
+#define ASYNC_EVENT_LOGOUT 1
+
+void iscsi_ask_logout(struct iscsi_conn *c, uint16_t seconds)
+{
+	struct iscsi_small *s = iscsi_small_new(c, ISCSI_ASYNC, ISCSI_FINAL, ISCSI_TAG_RESERVED, 0);
+
+	if (!s)
+		return;
+	s->bhs[ISCSI_AT_ASYNC_EVENT] = ASYNC_EVENT_LOGOUT;
+	put_be16(s->bhs + ISCSI_AT_ASYNC_PARAMETER3, seconds);
+	iscsi_small_send(c, s);
+}
+
+enum {
+	LOGOUT_SESSION,
+	LOGOUT_CONNECTION,
+	LOGOUT_RECOVERY,
+};
+
+enum {
+	LOGOUT_CLOSED,
+	LOGOUT_NO_CID,
+	LOGOUT_NO_RECOVERY,
+};
+
+static struct iscsi_small *logout_response(struct iscsi_conn *c, const uint8_t *bhs, uint8_t response)
+{
+	struct iscsi_small *s =
+		iscsi_small_new(c, ISCSI_LOGOUT_RESPONSE, ISCSI_FINAL, get_be32(bhs + ISCSI_AT_ITT), 0);
+
+	if (!s)
+		return NULL;
+	s->bhs[2] = response;
+	put_be16(s->bhs + ISCSI_AT_TIME2WAIT, (uint16_t)c->params.time2wait);
+	return s;
+}
+
+static void logout(struct iscsi_conn *c, const uint8_t *bhs)
+{
+	uint8_t reason = bhs[1] & 0x7f;
+	struct iscsi_small *s = NULL;
+
+	if (reason > LOGOUT_RECOVERY) {
+		iscsi_reject(c, ISCSI_REJECT_INVALID_FIELD, bhs);
+		return;
+	}
+	if (reason == LOGOUT_RECOVERY)
+		s = logout_response(c, bhs, LOGOUT_NO_RECOVERY);
+	else if (reason == LOGOUT_CONNECTION && get_be16(bhs + ISCSI_AT_CID) != c->cid)
+		s = logout_response(c, bhs, LOGOUT_NO_CID);
+	if (s) {
+		iscsi_small_send(c, s);
+		return;
+	}
+	if (reason == LOGOUT_RECOVERY || !iscsi_conn_open(c))
+		return;
+	/* Answered when the session's tasks are over. */
+	memcpy(c->logout_bhs, bhs, ISCSI_BHS_BYTES);
+	c->state = ISCSI_CONN_LOGOUT;
+	iscsi_conn_deadline(c, c->server->options.login_timeout_ms);
+	iscsi_conn_check_end(c);
+}
+
+void iscsi_logout_answer(struct iscsi_conn *c)
+{
+	struct iscsi_small *s = logout_response(c, c->logout_bhs, LOGOUT_CLOSED);
+
+	if (s)
+		iscsi_small_send_last(c, s);
+}
+
+/* ---- the end of a PDU ------------------------------------------------------------------------------- */
+
+void iscsi_pdu_end(struct iscsi_conn *c)
+{
+	struct iscsi_receive *rx = &c->rx;
+	const uint8_t *bhs = rx->header;
+
+	if (rx->ignored)
+		return;
+	if (c->login) {
+		if (rx->reject)
+			iscsi_conn_kill(c, "no buffer for a login");
+		else
+			iscsi_login_pdu(c, bhs, (const char *)rx->buffer, rx->data_len);
+		return;
+	}
+	if (rx->reject) {
+		iscsi_reject(c, (enum iscsi_reject)rx->reject, bhs);
+		return;
+	}
+	if (iscsi_opcode(bhs) == ISCSI_DATA_OUT) {
+		iscsi_data_out_end(c, false);
+		return;
+	}
+	if (!iscsi_immediate(bhs))
+		c->expcmdsn++;
+	switch (iscsi_opcode(bhs)) {
+	case ISCSI_SCSI_COMMAND:
+		iscsi_command_end(c);
+		break;
+	case ISCSI_NOP_OUT:
+		nop_out(c);
+		break;
+	case ISCSI_TASK_MANAGEMENT:
+		iscsi_management(c, bhs);
+		break;
+	case ISCSI_TEXT:
+		iscsi_text_request(c, bhs, (const char *)rx->buffer, rx->data_len);
+		break;
+	default:
+		assert(iscsi_opcode(bhs) == ISCSI_LOGOUT); /* by iscsi_pdu_begin */
+		logout(c, bhs);
+	}
+}
+
+/* A request that is lost this way leaves a gap in CmdSN; a Data-Out fails its task (RFC 7143 7.8). */
+void iscsi_pdu_spoilt(struct iscsi_conn *c)
+{
+	struct iscsi_receive *rx = &c->rx;
+
+	if (rx->ignored)
+		return;
+	iscsi_reject(c, ISCSI_REJECT_DATA_DIGEST, rx->header);
+	if (!iscsi_conn_open(c))
+		return;
+	if (iscsi_opcode(rx->header) == ISCSI_DATA_OUT)
+		iscsi_data_out_end(c, true);
+	else if (rx->task)
+		iscsi_task_drop(rx->task);
+}

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Portals, accepting, limits on connections, stopping. The server is done stopping when no listener waits in
+ * accept and no connection is left.
+ */
+#include "array/iscsi/internal.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ACCEPT_RETRY_MS  100
+#define EVENTS_WINDOW_NS UINT64_C(10000000000)
+#define EVENTS_IN_WINDOW 64
+#define BACKLOG          128
+
+/* ---- addresses --------------------------------------------------------------------------------------- */
+
+void iscsi_address_text(const struct sockaddr_storage *address, char *out, size_t cap, bool with_port)
+{
+	char text[INET6_ADDRSTRLEN] = "?";
+	const char *format = "%s";
+
+	if (address->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+
+		inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text));
+		format = "[%s]";
+	} else if (address->ss_family == AF_INET) {
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text,
+			sizeof(text));
+	}
+	if (with_port)
+		snprintf(out, cap, address->ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", text,
+			iscsi_address_port(address));
+	else if (format[0] == '[')
+		snprintf(out, cap, "[%s]", text);
+	else
+		snprintf(out, cap, "%s", text);
+}
+
+uint16_t iscsi_address_port(const struct sockaddr_storage *address)
+{
+	if (address->ss_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
+	if (address->ss_family == AF_INET)
+		return ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
+	return 0;
+}
+
+static int parse_address(const struct iscsi_portal *p, struct sockaddr_storage *out, socklen_t *len)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)out;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)out;
+
+	memset(out, 0, sizeof(*out));
+	if (inet_pton(AF_INET, p->address, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(p->port);
+		*len = sizeof(*v4);
+		return 0;
+	}
+	if (inet_pton(AF_INET6, p->address, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(p->port);
+		*len = sizeof(*v6);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static bool same_source(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET6)
+		return memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
+			       &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr, 16) == 0;
+	return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
+	       ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------ */
+
+void iscsi_server_event(struct iscsi_server *s, enum event_level level, const char *format, ...)
+{
+	uint64_t now = reactor_now_ns(s->reactor);
+	char text[400];
+	va_list args;
+
+	if (now - s->events_window_ns > EVENTS_WINDOW_NS) {
+		s->events_window_ns = now;
+		s->events_in_window = 0;
+	}
+	if (++s->events_in_window > EVENTS_IN_WINDOW)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (s->events_in_window == EVENTS_IN_WINDOW)
+		array_event(
+			s->options.array, level, "session", "%s (many such events: some are left out)", text);
+	else
+		array_event(s->options.array, level, "session", "%s", text);
+}
+
+/* ---- accepting --------------------------------------------------------------------------------------- */
+
+static void accept_more(struct iscsi_listener *l)
+{
+	reactor_accept(l->server->reactor, &l->op, l->fd);
+}
+
+static void accept_retry(struct reactor_timer *t)
+{
+	struct iscsi_listener *l = container_of(t, struct iscsi_listener, retry);
+
+	if (!l->server->stopping)
+		accept_more(l);
+}
+
+static unsigned strangers_from(struct iscsi_server *s, const struct sockaddr_storage *peer)
+{
+	unsigned count = 0;
+
+	list_for_each (n, &s->conns) {
+		struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
+
+		count += !c->logged_in && same_source(&c->peer, peer);
+	}
+	return count;
+}
+
+/* NULL: welcome */
+static const char *refusal(struct iscsi_server *s, const struct sockaddr_storage *peer)
+{
+	if (s->conn_count >= s->options.connections_max)
+		return "too many connections";
+	if (strangers_from(s, peer) >= s->options.connections_per_source)
+		return "too many connections of this address that have not logged in";
+	return NULL;
+}
+
+static void take_connection(struct iscsi_listener *l, int fd)
+{
+	struct iscsi_server *s = l->server;
+	struct sockaddr_storage peer = {0}, local = {0};
+	socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
+	const char *no;
+	char text[80];
+	int on = 1;
+
+	if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) != 0 ||
+		getsockname(fd, (struct sockaddr *)&local, &local_len) != 0) {
+		close(fd); /* gone already */
+		return;
+	}
+	no = refusal(s, &peer);
+	if (no) {
+		iscsi_address_text(&peer, text, sizeof(text), true);
+		iscsi_server_event(s, EVENT_WARNING, "connection from %s refused: %s", text, no);
+		close(fd);
+		return;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	if (!iscsi_conn_create(s, fd, l->index, &peer, &local))
+		iscsi_server_event(s, EVENT_ERROR, "connection refused: out of memory");
+}
+
+static void accepted(struct reactor_op *op, int result)
+{
+	struct iscsi_listener *l = container_of(op, struct iscsi_listener, op);
+
+	if (l->server->stopping) {
+		if (result >= 0)
+			close(result);
+		reactor_defer(l->server->reactor, &l->server->stop_check);
+		return;
+	}
+	if (result >= 0) {
+		take_connection(l, result);
+	} else if (result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM) {
+		iscsi_server_event(
+			l->server, EVENT_ERROR, "cannot accept connections: %s", strerror(-result));
+		reactor_timer_arm(l->server->reactor, &l->retry, ACCEPT_RETRY_MS);
+		return;
+	}
+	accept_more(l);
+}
+
+static int listen_on(struct iscsi_listener *l, struct fault *fault)
+{
+	struct sockaddr_storage *address = &l->address;
+	socklen_t len;
+	int on = 1, err;
+
+	l->fd = -1;
+	if (parse_address(&l->portal, address, &len) != 0)
+		return fault_set(fault, -EINVAL, "portal \"%s\" is neither an IPv4 nor an IPv6 address",
+			l->portal.address);
+	l->fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (l->fd < 0)
+		return fault_set(
+			fault, -errno, "no socket for portal %s: %s", l->portal.address, strerror(errno));
+	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (address->ss_family == AF_INET6)
+		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	if (bind(l->fd, (struct sockaddr *)address, len) != 0 || listen(l->fd, BACKLOG) != 0 ||
+		getsockname(l->fd, (struct sockaddr *)address, &(socklen_t){sizeof(*address)}) != 0) {
+		err = -errno;
+		close(l->fd);
+		l->fd = -1;
+		return fault_set(fault, err, "portal %s, port %u cannot be opened: %s", l->portal.address,
+			l->portal.port, strerror(-err));
+	}
+	return 0;
+}
+
+/* ---- create ------------------------------------------------------------------------------------------ */
+
+#define DEFAULT(field, value)                                                                                \
+	do {                                                                                                 \
+		if (o->field == 0)                                                                           \
+			o->field = (value);                                                                  \
+	} while (0)
+
+static void fill_defaults(struct iscsi_options *o)
+{
+	DEFAULT(connections_max, 256);
+	DEFAULT(connections_per_source, 32);
+	DEFAULT(tasks_max, 128);
+	DEFAULT(buffer_bytes_max, UINT64_C(256) << 20);
+	DEFAULT(login_timeout_ms, 15000);
+	DEFAULT(nop_interval_ms, 15000);
+	DEFAULT(nop_timeout_ms, 30000);
+	DEFAULT(max_recv_segment_bytes, 262144);
+	DEFAULT(max_burst_bytes, 1048576);
+	DEFAULT(first_burst_bytes, 262144);
+}
+
+static void stop_step(struct reactor_deferred *d);
+static void stop_timer_fired(struct reactor_timer *t);
+
+void iscsi_server_init(struct iscsi_server *s, const struct iscsi_options *options)
+{
+	memset(s, 0, sizeof(*s));
+	s->options = *options;
+	s->reactor = options->reactor;
+	fill_defaults(&s->options);
+	snprintf(s->target_name, sizeof(s->target_name), "%s", options->target_name);
+	s->options.target_name = s->target_name;
+	s->options.portals = NULL;
+	s->stop_check.call = stop_step;
+	s->stop_timer.fire = stop_timer_fired;
+	list_init(&s->conns);
+	list_init(&s->free_tasks);
+	iscsi_buffers_init(&s->buffers, s->options.buffer_bytes_max);
+}
+
+static int check_options(const struct iscsi_options *o, struct fault *fault)
+{
+	if (!o->target_name || !o->target_name[0] || strlen(o->target_name) > ISCSI_NAME_MAX_BYTES)
+		return fault_set(fault, -EINVAL, "the target's name is empty or too long");
+	if (o->portal_count == 0 || o->portal_count > ISCSI_PORTALS_MAX)
+		return fault_set(fault, -EINVAL, "from 1 to %u portals are possible", ISCSI_PORTALS_MAX);
+	if ((o->max_recv_segment_bytes && o->max_recv_segment_bytes < 8192) ||
+		o->max_recv_segment_bytes > SCSI_TRANSFER_MAX_BYTES)
+		return fault_set(fault, -EINVAL, "the receive segment is from 8192 to %u bytes",
+			SCSI_TRANSFER_MAX_BYTES);
+	if ((o->max_burst_bytes && o->max_burst_bytes < 8192) ||
+		o->max_burst_bytes > SCSI_TRANSFER_MAX_BYTES ||
+		(o->first_burst_bytes && o->first_burst_bytes < 512) ||
+		o->first_burst_bytes > SCSI_TRANSFER_MAX_BYTES)
+		return fault_set(fault, -EINVAL, "bursts are from 8192 to %u bytes", SCSI_TRANSFER_MAX_BYTES);
+	return 0;
+}
+
+int iscsi_server_create(const struct iscsi_options *options, struct iscsi_server **out, struct fault *fault)
+{
+	struct iscsi_server *s;
+	int err = check_options(options, fault);
+
+	if (err)
+		return err;
+	s = malloc(sizeof(*s));
+	if (!s)
+		return fault_set(fault, -ENOMEM, "out of memory");
+	iscsi_server_init(s, options);
+	for (unsigned i = 0; i < options->portal_count; i++) {
+		struct iscsi_listener *l = &s->listeners[i];
+
+		l->server = s;
+		l->index = i;
+		l->portal = options->portals[i];
+		l->op.done = accepted;
+		l->retry.fire = accept_retry;
+		err = listen_on(l, fault);
+		if (err) {
+			while (i-- > 0)
+				close(s->listeners[i].fd);
+			free(s);
+			return err;
+		}
+	}
+	s->listener_count = options->portal_count;
+	for (unsigned i = 0; i < s->listener_count; i++)
+		accept_more(&s->listeners[i]);
+	*out = s;
+	return 0;
+}
+
+uint16_t iscsi_server_port(const struct iscsi_server *s, unsigned portal)
+{
+	return portal < s->listener_count ? iscsi_address_port(&s->listeners[portal].address) : 0;
+}
+
+/* ---- stop -------------------------------------------------------------------------------------------- */
+
+static void stop_step(struct reactor_deferred *d)
+{
+	struct iscsi_server *s = container_of(d, struct iscsi_server, stop_check);
+
+	if (s->stopped || s->conn_count > 0)
+		return;
+	for (unsigned i = 0; i < s->listener_count; i++)
+		if (s->listeners[i].op.busy)
+			return;
+	s->stopped = true;
+	reactor_timer_disarm(s->reactor, &s->stop_timer);
+	for (unsigned i = 0; i < s->listener_count; i++)
+		close(s->listeners[i].fd);
+	s->stop_done(s->stop_arg);
+}
+
+static void stop_timer_fired(struct reactor_timer *t)
+{
+	struct iscsi_server *s = container_of(t, struct iscsi_server, stop_timer);
+
+	list_for_each (n, &s->conns)
+		iscsi_conn_kill(container_of(n, struct iscsi_conn, link), NULL);
+}
+
+void iscsi_server_conn_gone(struct iscsi_server *s)
+{
+	list_for_each_safe (n, &s->conns) {
+		struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
+
+		if (c->state == ISCSI_CONN_REINSTATING)
+			iscsi_reinstate(c);
+	}
+	if (s->stopping)
+		reactor_defer(s->reactor, &s->stop_check);
+}
+
+void iscsi_server_stop(struct iscsi_server *s, void (*done)(void *arg), void *arg)
+{
+	assert(!s->stopping);
+	s->stopping = true;
+	s->stop_done = done;
+	s->stop_arg = arg;
+	for (unsigned i = 0; i < s->listener_count; i++) {
+		reactor_timer_disarm(s->reactor, &s->listeners[i].retry);
+		if (s->listeners[i].op.busy)
+			reactor_cancel(s->reactor, &s->listeners[i].op);
+	}
+	list_for_each (n, &s->conns) {
+		struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
+
+		if (c->state == ISCSI_CONN_FULL && !c->discovery)
+			iscsi_ask_logout(c, ISCSI_STOP_GRACE_MS / 1000);
+		else
+			iscsi_conn_kill(c, NULL);
+	}
+	reactor_timer_arm(s->reactor, &s->stop_timer, ISCSI_STOP_GRACE_MS);
+	reactor_defer(s->reactor, &s->stop_check);
+}
+
+void iscsi_server_destroy(struct iscsi_server *s)
+{
+	struct list_node *n;
+
+	if (!s)
+		return;
+	assert(s->conn_count == 0);
+	while ((n = list_pop(&s->free_tasks)))
+		free(container_of(n, struct iscsi_task, link));
+	iscsi_buffers_free(&s->buffers);
+	free(s);
+}

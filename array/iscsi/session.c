@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From login to session. The state machine (login.c) says what to answer; this file knows the array's hosts,
+ * the SCSI nexus and the other sessions.
+ *
+ * A login with the name and ISID of a session that lives replaces it (RFC 7143 6.3.5). Its answer waits until
+ * nothing of the old session runs any more: a write of the old one must never land on top of the new one's.
+ */
+#include "array/iscsi/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <openssl/rand.h>
+
+static void account(void *ctx, const char *initiator, struct iscsi_account *out)
+{
+	struct iscsi_server *s = ctx;
+	struct host *host = host_find_iqn(s->options.array, initiator);
+	const struct host_record *record;
+
+	if (!host)
+		return;
+	record = host_record(host);
+	out->known = true;
+	snprintf(out->user, sizeof(out->user), "%s", record->chap_user);
+	snprintf(out->secret, sizeof(out->secret), "%s", record->chap_secret);
+}
+
+static int random_bytes(void *ctx, uint8_t *bytes, size_t len)
+{
+	(void)ctx;
+	return RAND_bytes(bytes, (int)len) == 1 ? 0 : -EIO;
+}
+
+static const struct iscsi_login_ops login_ops = {.account = account, .random = random_bytes};
+
+int iscsi_login_begin(struct iscsi_conn *c)
+{
+	const struct iscsi_options *o = &c->server->options;
+	struct iscsi_login_options options = {
+		.ops = &login_ops,
+		.ctx = c->server,
+		.target_name = c->server->target_name,
+		.portal_group_tag = ISCSI_PORTAL_GROUP_TAG,
+		.discovery_needs_chap = o->discovery_needs_chap,
+		.wishes =
+			{
+				.max_recv_segment = o->max_recv_segment_bytes,
+				.max_burst = o->max_burst_bytes,
+				.first_burst = o->first_burst_bytes,
+				.max_outstanding_r2t = ISCSI_R2T_MAX,
+			},
+	};
+
+	c->login = malloc(sizeof(*c->login));
+	if (!c->login)
+		return -ENOMEM;
+	iscsi_login_init(c->login, &options);
+	return 0;
+}
+
+void iscsi_login_release(struct iscsi_conn *c)
+{
+	if (c->login)
+		iscsi_login_wipe(c->login);
+	free(c->login);
+	c->login = NULL;
+}
+
+/* ---- answers ---------------------------------------------------------------------------------------- */
+
+static void set_status(struct iscsi_small *s, enum iscsi_login_status status)
+{
+	put_be16(s->bhs + ISCSI_AT_STATUS_CLASS, (uint16_t)status);
+}
+
+static struct iscsi_small *response_pdu(
+	struct iscsi_conn *c, const uint8_t *bhs, const struct iscsi_login_response *r)
+{
+	struct iscsi_small *s = iscsi_small_new(
+		c, ISCSI_LOGIN_RESPONSE, r->flags, get_be32(bhs + ISCSI_AT_ITT), (uint32_t)r->text.len);
+
+	if (!s)
+		return NULL;
+	s->plain = true;
+	memcpy(s->bhs + ISCSI_AT_ISID, bhs + ISCSI_AT_ISID, 8); /* and TSIH */
+	set_status(s, r->status);
+	memcpy(s->text, r->buf, r->text.len);
+	return s;
+}
+
+static const char *who(const struct iscsi_conn *c)
+{
+	return c->initiator[0] ? c->initiator : "an initiator";
+}
+
+/* s: the last response, made a refusal. */
+static void refuse(
+	struct iscsi_conn *c, struct iscsi_small *s, enum iscsi_login_status status, const char *reason)
+{
+	iscsi_server_event(c->server, EVENT_WARNING, "%s (%s) may not log in: %s (status %04x)", who(c),
+		c->peer_text, reason, (unsigned)status);
+	s->bhs[1] &= 0x0c;
+	s->data_len = 0;
+	set_status(s, status);
+	iscsi_small_send_last(c, s);
+}
+
+/* ---- sessions --------------------------------------------------------------------------------------- */
+
+static bool same_session(const struct iscsi_conn *a, const struct iscsi_conn *b)
+{
+	return !a->discovery && !b->discovery && memcmp(a->isid, b->isid, sizeof(a->isid)) == 0 &&
+	       strcmp(a->initiator, b->initiator) == 0;
+}
+
+/* Another connection with the name and ISID of c's, logged in or about to be, however near its end. */
+static struct iscsi_conn *find_twin(struct iscsi_conn *c)
+{
+	list_for_each (n, &c->server->conns) {
+		struct iscsi_conn *other = container_of(n, struct iscsi_conn, link);
+
+		if (other != c && (other->logged_in || other->state == ISCSI_CONN_REINSTATING) &&
+			same_session(c, other))
+			return other;
+	}
+	return NULL;
+}
+
+static uint16_t new_tsih(struct iscsi_server *s)
+{
+	for (;;) {
+		bool used = false;
+
+		if (++s->last_tsih == 0)
+			continue;
+		list_for_each (n, &s->conns)
+			used |= container_of(n, struct iscsi_conn, link)->tsih == s->last_tsih;
+		if (!used)
+			return s->last_tsih;
+	}
+}
+
+static void close_by_scsi(void *transport)
+{
+	iscsi_conn_kill(transport, "the host may not use the array any more");
+}
+
+static int create_nexus(struct iscsi_conn *c)
+{
+	static const struct scsi_nexus_ops ops = {.close = close_by_scsi};
+	struct scsi_nexus_options options = {
+		.initiator_name = c->initiator,
+		.portal_group_tag = ISCSI_PORTAL_GROUP_TAG,
+		.authenticated = c->authenticated,
+		.ops = &ops,
+		.transport = c,
+	};
+
+	memcpy(options.isid, c->isid, sizeof(options.isid));
+	return scsi_nexus_create(c->server->options.scsi, &options, &c->nexus);
+}
+
+static uint64_t unix_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* The last response goes out; what comes after it is the full feature phase. */
+static void enter_full_phase(struct iscsi_conn *c, struct iscsi_small *s)
+{
+	c->params = c->login->negotiation.params;
+	c->header_digest = c->params.header_digest;
+	c->data_digest = c->params.data_digest;
+	c->tsih = new_tsih(c->server);
+	put_be16(s->bhs + ISCSI_AT_TSIH, c->tsih);
+	c->since_unix_ms = unix_ms();
+	c->heard_ns = reactor_now_ns(c->server->reactor);
+	c->deadline_ns = 0;
+	c->logged_in = true;
+	c->state = ISCSI_CONN_FULL;
+	iscsi_login_release(c);
+	iscsi_small_send(c, s);
+	iscsi_conn_timer_update(c);
+	if (!c->discovery)
+		array_event(c->server->options.array, EVENT_INFO, "session", "%s logged in from %s%s",
+			c->initiator, c->peer_text, c->authenticated ? ", authenticated" : "");
+	iscsi_receive_more(c);
+}
+
+static void establish(struct iscsi_conn *c, struct iscsi_small *s)
+{
+	int err;
+
+	if (c->discovery) {
+		enter_full_phase(c, s);
+		return;
+	}
+	err = create_nexus(c);
+	if (err == -EACCES)
+		refuse(c, s, ISCSI_LOGIN_FORBIDDEN, "no host has this initiator name");
+	else if (err)
+		refuse(c, s, ISCSI_LOGIN_NO_RESOURCES, "out of memory");
+	else
+		enter_full_phase(c, s);
+}
+
+void iscsi_reinstate(struct iscsi_conn *c)
+{
+	struct iscsi_conn *twin = find_twin(c);
+	struct iscsi_small *s = c->last_response;
+
+	if (twin) {
+		iscsi_conn_kill(twin, "the initiator began the session anew");
+		return; /* its end calls again */
+	}
+	c->last_response = NULL;
+	c->state = ISCSI_CONN_LOGIN;
+	establish(c, s);
+}
+
+static void login_done(struct iscsi_conn *c, struct iscsi_small *s)
+{
+	const struct iscsi_login *l = c->login;
+
+	c->discovery = l->discovery;
+	c->authenticated = l->authenticated;
+	c->cid = l->cid;
+	if (c->server->stopping) {
+		refuse(c, s, ISCSI_LOGIN_UNAVAILABLE, "the array is being shut down");
+		return;
+	}
+	if (l->tsih != 0) { /* one connection a session */
+		struct iscsi_conn *twin = find_twin(c);
+
+		if (twin && twin->tsih == l->tsih)
+			refuse(c, s, ISCSI_LOGIN_TOO_MANY_CONNECTIONS, "a session has one connection here");
+		else
+			refuse(c, s, ISCSI_LOGIN_NO_SESSION, "there is no such session");
+		return;
+	}
+	c->state = ISCSI_CONN_REINSTATING;
+	c->last_response = s;
+	iscsi_reinstate(c);
+}
+
+void iscsi_login_pdu(struct iscsi_conn *c, const uint8_t *bhs, const char *data, uint32_t len)
+{
+	struct iscsi_login *l = c->login;
+	struct iscsi_login_response *r = malloc(sizeof(*r));
+	enum iscsi_login_result result;
+	struct iscsi_small *s;
+
+	if (!r) {
+		iscsi_conn_kill(c, "no memory for a login");
+		return;
+	}
+	result = iscsi_login_step(l, bhs, data, len, r);
+	c->expcmdsn = l->cmdsn;
+	memcpy(c->isid, l->isid, sizeof(c->isid));
+	snprintf(c->initiator, sizeof(c->initiator), "%s", l->initiator);
+	s = response_pdu(c, bhs, r);
+	if (s && result == ISCSI_LOGIN_FAILED)
+		refuse(c, s, r->status, r->reason);
+	else if (s && result == ISCSI_LOGIN_MORE)
+		iscsi_small_send(c, s);
+	else if (s)
+		login_done(c, s);
+	free(r);
+}
+
+bool iscsi_session_view(const struct iscsi_server *s, unsigned index, struct iscsi_session_view *out)
+{
+	list_for_each (n, &s->conns) {
+		struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
+
+		if (!c->logged_in || c->discovery || c->state == ISCSI_CONN_DEAD || index-- > 0)
+			continue;
+		memset(out, 0, sizeof(*out));
+		snprintf(out->initiator, sizeof(out->initiator), "%s", c->initiator);
+		snprintf(out->peer, sizeof(out->peer), "%s", c->peer_text);
+		out->authenticated = c->authenticated;
+		out->header_digest = c->header_digest;
+		out->data_digest = c->data_digest;
+		out->commands = c->commands;
+		out->bytes_in = c->bytes_in;
+		out->bytes_out = c->bytes_out;
+		out->since_unix_ms = c->since_unix_ms;
+		return true;
+	}
+	return false;
+}

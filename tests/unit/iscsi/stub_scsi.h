@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A SCSI layer and an array small enough for the transport's tests: hosts from a table, one disk in memory as
+ * LUN 1 of every host, events in a list, tasks that can be made to hang until they are released or aborted.
+ */
+#ifndef UMBRA_TEST_STUB_SCSI_H
+#define UMBRA_TEST_STUB_SCSI_H
+
+#include "array/scsi/scsi.h"
+
+#define STUB_DISK_BYTES  (8u << 20)
+#define STUB_OPCODE_HANG 0xc0 /* no data; ends when released or aborted */
+#define STUB_HANG_WRITES 1u   /* stub.flags: WRITEs end when released */
+#define STUB_EVENTS_MAX  64
+#define STUB_HOSTS_MAX   4
+
+struct stub {
+	uint8_t disk[STUB_DISK_BYTES];
+	unsigned flags;
+	unsigned nexuses, running, parsed_unfinished, discarded, executed, aborted, tmfs;
+	struct list hanging;
+	struct host_record hosts[STUB_HOSTS_MAX];
+	unsigned host_count;
+	char events[STUB_EVENTS_MAX][300];
+	unsigned event_count;
+};
+extern struct stub stub;
+
+/* Empty again: no host, no event. */
+void stub_reset(void);
+void stub_add_host(const char *iqn, const char *user, const char *secret);
+/* Ends all hanging tasks with GOOD. */
+void stub_release_all(void);
+bool stub_saw_event(const char *part);
+
+#endif
