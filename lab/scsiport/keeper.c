@@ -128,8 +128,13 @@ static DWORD register_proxy_stub(const wchar_t *dll)
 
 static DWORD register_coordinator(const wchar_t *exe)
 {
-	return set_value(COORDINATOR L"\\LocalServer32", NULL, REG_SZ, exe,
-		(DWORD)((wcslen(exe) + 1) * sizeof(wchar_t)));
+	wchar_t quoted[MAX_PATH + 4];
+	int len = _snwprintf(quoted, MAX_PATH + 4, L"\"%ls\"", exe);
+
+	if (len < 0 || len >= MAX_PATH + 4)
+		return ERROR_FILENAME_EXCED_RANGE;
+	return set_value(COORDINATOR L"\\LocalServer32", NULL, REG_SZ, quoted,
+		(DWORD)((size_t)(len + 1) * sizeof(wchar_t)));
 }
 
 static int prepare_com(int argc, wchar_t **argv)

@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lab host: a Wine prefix, a bridge and a keeper in one directory STATE/NAME. What lab/lab and the tests call.
+
+Everything that a host starts is known by its process id and start time, so that down() ends exactly that; the prefix's
+own processes end with its wineserver. Nothing outside STATE and the cache of prepared prefixes is written.
+"""
+import configparser
+import fcntl
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
+NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
+SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'hold_port')
+
+
+class LabError(Exception):
+    """What went wrong and what to do, for the user."""
+
+
+def find_program(name, directory=None):
+    """The newest of that name in the given directory, or in build/."""
+    places = [directory] if directory else [os.environ['UMBRA_LAB_BIN']] if os.environ.get('UMBRA_LAB_BIN') else None
+    if places:
+        found = [p for p in (os.path.join(places[0], name),) if os.path.isfile(p)]
+    else:
+        found = [p for pattern in ('bin', 'linux/**', 'windows/**')
+                 for p in glob.glob(os.path.join(ROOT, 'build', pattern, name), recursive=True) if os.path.isfile(p)]
+    return max(found, key=os.path.getmtime) if found else None
+
+
+def need_program(name, directory=None):
+    path = find_program(name, directory)
+    if not path:
+        raise LabError(f'{name} is not built: run make in {ROOT} (or give --bin DIR)')
+    return path
+
+
+def windows_path(path):
+    return 'Z:' + os.path.abspath(path).replace('/', '\\')
+
+
+def wine_program():
+    for path in ('/usr/lib/wine/wine64', shutil.which('wine64'), shutil.which('wine')):
+        if path and os.path.exists(path):
+            return path
+    raise LabError('Wine is not installed: apt-get install wine wine64')
+
+
+def wine_environment(prefix):
+    env = {k: v for k, v in os.environ.items() if k not in ('DISPLAY', 'WAYLAND_DISPLAY', 'WINEDEBUG')}
+    env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml=',
+               WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all'))
+    return env
+
+
+def start_time(pid):
+    """The kernel's start time of a process: tells it from a later one with the same id. None: no such process."""
+    try:
+        with open(f'/proc/{pid}/stat') as stat:
+            fields = stat.read().rpartition(')')[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == 'Z' else int(fields[19])
+
+
+def wait_until(condition, seconds, pause=0.02):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def tail(path, lines=6):
+    try:
+        with open(path, errors='replace') as source:
+            return ''.join(source.readlines()[-lines:]).strip()
+    except OSError:
+        return ''
+
+
+class Process:
+    """A started program, remembered in a file: "PID STARTTIME"."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def start(self, arguments, log, env=None):
+        with open(log, 'ab') as sink:
+            child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=env,
+                                     start_new_session=True, cwd='/')
+        with open(self.path, 'w') as out:
+            out.write(f'{child.pid} {start_time(child.pid)}\n')
+        return child
+
+    def pid(self):
+        """Its process id while it runs, else None."""
+        try:
+            with open(self.path) as source:
+                pid, started = source.read().split()
+        except (OSError, ValueError):
+            return None
+        return int(pid) if str(start_time(pid)) == started else None
+
+    def stop(self, seconds=3):
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            pid = self.pid()
+            if pid is None:
+                break
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:
+                break
+            wait_until(lambda: reaped(pid) or self.pid() is None, seconds)
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+
+
+def reaped(pid):
+    """True when it was a child of ours and is gone now."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False
+
+
+# --- prefixes ---------------------------------------------------------------------------------------------------
+
+def prefix_processes(prefix):
+    """Process ids whose environment names this prefix."""
+    wanted = b'WINEPREFIX=' + os.fsencode(prefix)
+    found = []
+    for entry in os.listdir('/proc'):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            with open(f'/proc/{entry}/environ', 'rb') as source:
+                if wanted in source.read().split(b'\0'):
+                    found.append(int(entry))
+        except OSError:
+            pass
+    return [p for p in found if start_time(p) is not None]
+
+
+def end_prefix(prefix):
+    """Ends every process of the prefix; True when none is left."""
+    env = wine_environment(prefix)
+    for _ in range(2):
+        subprocess.run(['wineserver', '-k'], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        if wait_until(lambda: not prefix_processes(prefix), 5):
+            return True
+    for pid in prefix_processes(prefix):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    return wait_until(lambda: not prefix_processes(prefix), 5)
+
+
+def cache_directory():
+    return os.environ.get('UMBRA_LAB_CACHE') or os.path.join(ROOT, 'build', 'lab', 'cache')
+
+
+def prepare_prefix():
+    """The path of a prefix that is ready to be copied; makes it on the first use (about 15 s)."""
+    wine = wine_program()
+    version = subprocess.run([wine, '--version'], capture_output=True, text=True).stdout.split()[0]
+    directory = cache_directory()
+    ready = os.path.join(directory, f'prefix-{version}-{PREFIX_FORMAT}')
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, 'lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.isdir(ready):
+            return ready
+        making = ready + '.new'
+        shutil.rmtree(making, ignore_errors=True)
+        env = dict(wine_environment(making), WINEDEBUG='-all')
+        for arguments in (['wineboot', '-i'], ['winecfg', '-v', 'win2008r2']):
+            done = subprocess.run([wine] + arguments, env=env, stdin=subprocess.DEVNULL, capture_output=True)
+            if done.returncode != 0:
+                raise LabError(f'wine {" ".join(arguments)} failed: {done.stderr.decode(errors="replace")[-300:]}')
+        subprocess.run(['wineserver', '-w'], env=env, stdin=subprocess.DEVNULL)
+        if not os.path.exists(os.path.join(making, 'system.reg')):
+            raise LabError('wineboot made no registry; is the disk full?')
+        os.rename(making, ready)
+    return ready
+
+
+def copy_prefix(source, target):
+    """Wine's own files (0.7 GB) are linked, for nobody writes into them; the rest is copied."""
+    making = target + '.new'
+    shutil.rmtree(making, ignore_errors=True)
+
+    def place(src, dst, **_):
+        if '/drive_c/windows/' in src:
+            try:
+                os.link(src, dst)
+                return
+            except OSError:
+                pass
+        shutil.copy2(src, dst, follow_symlinks=False)
+
+    shutil.copytree(source, making, symlinks=True, copy_function=place)
+    os.rename(making, target)
+
+
+# --- hosts ------------------------------------------------------------------------------------------------------
+
+class State:
+    """A directory with hosts in it, and their settings in lab.conf."""
+
+    def __init__(self, path, bin_directory=None):
+        self.path = os.path.abspath(path)
+        self.bin = bin_directory
+        self.conf = os.path.join(self.path, 'lab.conf')
+
+    def host(self, name):
+        if not NAME.match(name):
+            raise LabError(f'{name!r} is no name for a host: letters, digits, - and _')
+        return Host(self, name)
+
+    def names(self):
+        parser = self._read()
+        return sorted(s[5:] for s in parser.sections() if s.startswith('host '))
+
+    def _read(self):
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read(self.conf)
+        except configparser.Error as error:
+            raise LabError(f'{self.conf}: {error}') from None
+        for section in parser.sections():
+            unknown = [k for k in parser[section] if k not in SETTINGS]
+            if unknown or not (section == 'lab' or section.startswith('host ')):
+                raise LabError(f'{self.conf}: unknown {"key " + unknown[0] if unknown else "section " + section}')
+        return parser
+
+    def settings(self, name):
+        """[lab] holds for all hosts, [host NAME] for one; the initiator's name has a default."""
+        parser = self._read()
+        found = {'initiator': f'iqn.1991-05.com.microsoft:lab-{name.lower()}'}
+        for section in ('lab', f'host {name}'):
+            if parser.has_section(section):
+                found.update(parser[section])
+        return found
+
+    def configure(self, name, values):
+        """Writes the settings that are not None into [host NAME]."""
+        os.makedirs(self.path, exist_ok=True)
+        with open(os.path.join(self.path, 'lock'), 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            parser = self._read()
+            section = f'host {name}'
+            if not parser.has_section(section):
+                parser.add_section(section)
+            for key, value in values.items():
+                if value is not None:
+                    parser[section][key] = str(value)
+            with open(self.conf + '.new', 'w') as out:
+                parser.write(out)
+            os.rename(self.conf + '.new', self.conf)
+
+
+class Host:
+    def __init__(self, state, name):
+        self.state, self.name = state, name
+        self.path = os.path.join(state.path, name)
+        self.prefix = os.path.join(self.path, 'prefix')
+        self.bridge = Process(os.path.join(self.path, 'bridge.pid'))
+        self.keeper = Process(os.path.join(self.path, 'keeper.pid'))
+        self.port_file = os.path.join(self.path, 'bridge.port')
+
+    def _file(self, name):
+        return os.path.join(self.path, name)
+
+    def is_up(self):
+        return self.keeper.pid() is not None
+
+    def up(self):
+        """Brings the host up; one that is up stays so (a bridge that ended is started again)."""
+        settings = self.state.settings(self.name)
+        for key in ('portal', 'target'):
+            if not settings.get(key):
+                raise LabError(f'host {self.name} has no {key}: give --{key} or write it into {self.state.conf}')
+        os.makedirs(self.path, exist_ok=True)
+        if not os.path.isdir(self.prefix):
+            copy_prefix(prepare_prefix(), self.prefix)
+        try:
+            if self.bridge.pid() is None:
+                self.start_bridge()
+            if not self.is_up():
+                self._start_keeper(settings)
+        except LabError:
+            self.down()
+            raise
+
+    def start_bridge(self):
+        """Also after it was killed: it takes the port that the driver knows."""
+        settings = self.state.settings(self.name)
+        arguments = [need_program('umbra-lab-bridge', self.state.bin), '--port-file', self.port_file]
+        for key in ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms'):
+            if settings.get(key):
+                arguments += ['--' + key.replace('_', '-'), settings[key]]
+        try:
+            with open(self._file('bridge.last-port')) as source:
+                arguments += ['--port', source.read().strip()]
+        except OSError:
+            pass
+        if os.path.exists(self.port_file):
+            os.unlink(self.port_file)
+        log = self._file('bridge.log')
+        child = self.bridge.start(arguments, log)
+        if not wait_until(lambda: os.path.exists(self.port_file) or child.poll() is not None, 10) or \
+                child.poll() is not None:
+            self.bridge.stop()
+            raise LabError(f'the bridge did not start: {tail(log)}')
+        shutil.copyfile(self.port_file, self._file('bridge.last-port'))
+
+    def _start_keeper(self, settings):
+        end_prefix(self.prefix)  # what an earlier host may have left
+        ready, log = self._file('ready'), self._file('keeper.log')
+        if os.path.exists(ready):
+            os.unlink(ready)
+        with open(self.port_file) as source:
+            port = source.read().strip()
+        keeper = need_program('umbra-lab-keeper.exe', self.state.bin)
+        driver = need_program('umbra-lab-scsi.sys', self.state.bin)
+        arguments = [wine_program(), keeper, windows_path(ready), port, windows_path(driver)]
+        for option, name in (('--proxy-stub', 'vss_ps.dll'), ('--coordinator', 'umbra-lab-vss.exe')):
+            path = find_program(name, self.state.bin)
+            if path:
+                arguments += [option, windows_path(path)]
+        arguments += ['--hold-port', settings.get('hold_port') or '0']
+        child = self.keeper.start(arguments, log, wine_environment(self.prefix))
+        came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None, 60)
+        said = tail(ready, 1)
+        if said != 'ok':
+            why = said or ('it ended' if came else 'it gave no answer in 60 s')
+            raise LabError(f'host {self.name} did not come up: {why}. Bridge: {tail(self._file("bridge.log"), 2)}')
+
+    def down(self):
+        """Ends everything; True when nothing is left."""
+        clean = True
+        if os.path.isdir(self.prefix):
+            clean = end_prefix(self.prefix)
+        self.keeper.stop()
+        self.bridge.stop()
+        for name in ('ready', 'bridge.port'):
+            if os.path.exists(self._file(name)):
+                os.unlink(self._file(name))
+        return clean
+
+    def command(self, program, *arguments):
+        """The command line and environment of a Windows program in this host."""
+        if not self.is_up():
+            raise LabError(f'host {self.name} is not up: lab/lab --state {self.state.path} up --host {self.name}')
+        return [wine_program(), os.path.abspath(program), *arguments], wine_environment(self.prefix)
+
+    def run(self, program, *arguments, **options):
+        """subprocess.run of a Windows program; options as there."""
+        if not os.path.isfile(program):
+            raise LabError(f'there is no program {program}')
+        command, env = self.command(program, *arguments)
+        return subprocess.run(command, env=env, **options)
+
+    def control(self, *words):
+        """Speaks to the bridge: status, list, rescan, fault …. Returns its output."""
+        done = subprocess.run([need_program('umbra-lab-bridge', self.state.bin), '--control', self.port_file, *words],
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            raise LabError((done.stderr or done.stdout).strip())
+        return done.stdout
+
+    def status(self):
+        """What lab status tells."""
+        status = {'host': self.name, 'up': self.is_up(), 'bridge': self.bridge.pid() is not None, 'connected': False,
+                  'luns': 0, 'initiator': self.state.settings(self.name).get('initiator')}
+        if status['bridge']:
+            try:
+                status['connected'] = 'connected 1' in self.control('status')
+                status['luns'] = len(self.control('list').splitlines()) if status['connected'] else 0
+            except LabError:
+                status['bridge'] = False
+        return status
+
+
+# --- the requester ----------------------------------------------------------------------------------------------
+
+PATH_OPTIONS = ('--transportable', '--document')
+
+
+def requester_arguments(words):
+    """The requester's own words, with paths of this machine turned into Windows ones."""
+    out = []
+    for i, word in enumerate(words):
+        option, equals, value = word.partition('=')
+        is_path = i > 0 and (words[i - 1] in PATH_OPTIONS or (words[0] == 'import' and not word.startswith('-') and
+                                                             not words[i - 1].startswith('--provider')))
+        if option in PATH_OPTIONS and equals:
+            out += [option, windows_path(value)]
+        else:
+            out.append(windows_path(word) if is_path else word)
+    return out
+
+
+def provider_of_class(host, clsid):
+    """The provider id under which a CLSID is registered."""
+    requester = need_program('umbra-lab-requester.exe', host.state.bin)
+    done = host.run(requester, 'providers', '--json', capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    try:
+        providers = json.loads(done.stdout)
+    except ValueError:
+        raise LabError(f'the coordinator gave no list of providers: {(done.stderr or done.stdout).strip()}') from None
+    bare = clsid.strip('{}').lower()
+    for provider in providers.get('providers', []):
+        if str(provider.get('clsid', '')).strip('{}').lower() == bare:
+            return provider['id']
+    raise LabError(f'no provider is registered with the class {clsid}: run its installer by lab/lab run')
