@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Discovery of arrays and requests to them. See array_client.h. */
+#include "provider/array_client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <windows.h>
+#include <objbase.h>
+#include "proto/identity.h"
+
+#define DEVICES_MAX         288
+#define SLOTS               32
+#define REDISCOVER_AFTER_MS 2000
+#define TRIES_PER_PATH      2
+
+struct array_client {
+	struct transport *transport;
+	SRWLOCK lock;      /* guards arrays, count, discovered_ms; never held during I/O */
+	SRWLOCK discovery; /* held during a discovery; taken before `lock` */
+	unsigned count;
+	struct array_info *arrays; /* ARRAYS_MAX */
+	uint64_t discovered_ms;
+	volatile LONG64 next_request_id;
+	volatile LONG next_slot;
+	uint16_t first_slot; /* random: another process of this host uses others */
+};
+
+/* One request's memory: too large for a stack. */
+struct request_room {
+	struct exchange x;
+	struct array_info info;
+};
+
+struct array_client *array_client_create(struct transport *t)
+{
+	struct array_client *c = calloc(1, sizeof(*c));
+	GUID random;
+
+	if (!c)
+		return NULL;
+	c->arrays = calloc(ARRAYS_MAX, sizeof(*c->arrays));
+	if (!c->arrays || FAILED(CoCreateGuid(&random))) {
+		array_client_destroy(c);
+		return NULL;
+	}
+	c->transport = t;
+	InitializeSRWLock(&c->lock);
+	InitializeSRWLock(&c->discovery);
+	memcpy((void *)&c->next_request_id, &random, sizeof(c->next_request_id));
+	memcpy(&c->first_slot, random.Data4 + 2, sizeof(c->first_slot));
+	return c;
+}
+
+void array_client_destroy(struct array_client *c)
+{
+	if (!c)
+		return;
+	free(c->arrays);
+	free(c);
+}
+
+uint64_t array_client_new_request_id(struct array_client *c)
+{
+	return (uint64_t)InterlockedIncrement64(&c->next_request_id);
+}
+
+uint16_t array_client_new_slot(struct array_client *c)
+{
+	return (uint16_t)(c->first_slot + (ULONG)InterlockedIncrement(&c->next_slot) % SLOTS);
+}
+
+/* ---- discovery ------------------------------------------------------------------------------------ */
+
+/* Exchanges one request over an open channel, without retries. 0: the status is UP_OK. */
+static int ask(struct array_client *c, struct channel *ch, struct exchange *x, enum up_op op)
+{
+	struct up_msg *request = &x->reply; /* free until the answer is there */
+
+	up_request_init(request, op, array_client_new_request_id(c));
+	int err = exchange_prepare(x, request, array_client_new_slot(c));
+	if (err == 0)
+		err = channel_exchange(ch, x, GetTickCount64() + REQUEST_LIMIT_MS);
+	if (err == 0 && x->reply.status != UP_OK)
+		err = -EPROTO;
+	return err;
+}
+
+static unsigned rank(const struct channel_path *p)
+{
+	static const uint8_t zero[UP_ID_BYTES];
+
+	if (p->is_shadow)
+		return 2;
+	return memcmp(p->lun_id, zero, UP_ID_BYTES) == 0 ? 1 : 0;
+}
+
+/* Inserts by rank; the worst falls out when the table is full. */
+static void add_path(struct array_info *a, const struct channel_path *p)
+{
+	unsigned at = a->path_count;
+
+	while (at > 0 && rank(&a->paths[at - 1]) > rank(p))
+		at--;
+	if (at == ARRAY_PATHS_MAX)
+		return;
+	unsigned moved = a->path_count - at;
+	if (a->path_count == ARRAY_PATHS_MAX)
+		moved--;
+	else
+		a->path_count++;
+	memmove(&a->paths[at + 1], &a->paths[at], moved * sizeof(*p));
+	a->paths[at] = *p;
+}
+
+static struct array_info *array_slot(
+	struct array_info *arrays, unsigned *count, const struct up_msg *identity)
+{
+	for (unsigned i = 0; i < *count; i++)
+		if (memcmp(arrays[i].id, identity->array_id, UP_ID_BYTES) == 0)
+			return &arrays[i];
+	if (*count == ARRAYS_MAX)
+		return NULL;
+	struct array_info *a = &arrays[(*count)++];
+	memset(a, 0, sizeof(*a));
+	memcpy(a->id, identity->array_id, UP_ID_BYTES);
+	snprintf(a->name, sizeof(a->name), "%s", identity->array_name);
+	snprintf(a->initiator, sizeof(a->initiator), "%s", identity->initiator_name);
+	a->capabilities = identity->capabilities;
+	a->max_set_luns = identity->max_set_luns;
+	a->commit_budget_ms = identity->commit_budget_ms;
+	a->authenticated = identity->authenticated != 0;
+	if (!a->name[0])
+		up_id_format(a->id, a->name);
+	return a;
+}
+
+/* Asks one device which array it belongs to and what it is. */
+static void visit(struct array_client *c, const struct transport_device *device, struct exchange *x,
+	struct array_info *arrays, unsigned *count)
+{
+	struct channel_path p = {.device = *device};
+	struct channel ch;
+
+	if (channel_open(c->transport, &p, &ch) < 0)
+		return;
+	struct array_info *a = NULL;
+	if (channel_inquire(&ch, &p.device.device_type, p.serial) == 0 &&
+		ask(c, &ch, x, UP_OP_IDENTIFY) == 0 && up_has(&x->reply, UP_TAG_ARRAY_ID))
+		a = array_slot(arrays, count, &x->reply);
+	if (a && p.device.device_type == 0 && ask(c, &ch, x, UP_OP_DESCRIBE_LUN) == 0 &&
+		x->reply.lun_count > 0) {
+		memcpy(p.lun_id, x->reply.luns[0].id, UP_ID_BYTES);
+		p.is_shadow = x->reply.luns[0].kind != UP_LUN_ORDINARY;
+	}
+	channel_close(&ch);
+	if (a)
+		add_path(a, &p);
+}
+
+/* not_before_ms: nothing is done when a discovery has ended since. */
+static unsigned discover_since(struct array_client *c, uint64_t not_before_ms)
+{
+	unsigned count = 0;
+
+	AcquireSRWLockExclusive(&c->discovery);
+	AcquireSRWLockShared(&c->lock);
+	bool fresh = c->discovered_ms && c->discovered_ms >= not_before_ms;
+	count = c->count;
+	ReleaseSRWLockShared(&c->lock);
+	if (fresh)
+		goto out;
+
+	count = 0;
+	struct transport_device *devices = calloc(DEVICES_MAX, sizeof(*devices));
+	struct array_info *arrays = calloc(ARRAYS_MAX, sizeof(*arrays));
+	struct exchange *x = calloc(1, sizeof(*x));
+	if (devices && arrays && x) {
+		unsigned found = c->transport->ops->enumerate(c->transport, devices, DEVICES_MAX);
+		for (unsigned i = 0; i < found; i++)
+			visit(c, &devices[i], x, arrays, &count);
+		AcquireSRWLockExclusive(&c->lock);
+		struct array_info *old = c->arrays;
+		c->arrays = arrays;
+		c->count = count;
+		c->discovered_ms = GetTickCount64();
+		ReleaseSRWLockExclusive(&c->lock);
+		arrays = old;
+	}
+	free(x);
+	free(arrays);
+	free(devices);
+out:
+	ReleaseSRWLockExclusive(&c->discovery);
+	return count;
+}
+
+unsigned array_client_discover(struct array_client *c)
+{
+	return discover_since(c, UINT64_MAX);
+}
+
+int array_client_info(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], struct array_info *out)
+{
+	int err = -ENOENT;
+
+	AcquireSRWLockShared(&c->lock);
+	for (unsigned i = 0; i < c->count; i++) {
+		if (memcmp(c->arrays[i].id, array_id, UP_ID_BYTES) == 0) {
+			*out = c->arrays[i];
+			err = 0;
+		}
+	}
+	ReleaseSRWLockShared(&c->lock);
+	return err;
+}
+
+unsigned array_client_ids(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_BYTES])
+{
+	AcquireSRWLockShared(&c->lock);
+	unsigned count = c->count;
+	for (unsigned i = 0; i < count; i++)
+		memcpy(ids[i], c->arrays[i].id, UP_ID_BYTES);
+	ReleaseSRWLockShared(&c->lock);
+	return count;
+}
+
+/* ---- requests ------------------------------------------------------------------------------------- */
+
+static int try_path(
+	struct array_client *c, const struct channel_path *p, struct exchange *x, uint64_t deadline_ms)
+{
+	struct channel ch;
+	int err = channel_open(c->transport, p, &ch);
+
+	for (unsigned n = 0; err == 0 && n < TRIES_PER_PATH; n++) {
+		err = channel_exchange(&ch, x, deadline_ms);
+		if (err == 0) {
+			channel_close(&ch);
+			return 0;
+		}
+		if (err == -EBADMSG) /* somebody else uses this mailbox */
+			x->slot = array_client_new_slot(c);
+		if (err == -EBADMSG || err == -EIO)
+			err = 0; /* once more */
+	}
+	channel_close(&ch);
+	return err ? err : -EIO;
+}
+
+/* All ways to the array, those through `not_through` last. */
+static int try_paths(struct array_client *c, const struct array_info *info, const uint8_t *not_through,
+	struct exchange *x, uint64_t deadline_ms)
+{
+	int err = -EHOSTUNREACH;
+
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < info->path_count; i++) {
+			const struct channel_path *p = &info->paths[i];
+			bool last = not_through && memcmp(p->lun_id, not_through, UP_ID_BYTES) == 0;
+			if (last != (round == 1))
+				continue;
+			if (GetTickCount64() >= deadline_ms)
+				return -ETIMEDOUT;
+			err = try_path(c, p, x, deadline_ms);
+			if (err == 0 || err == -ENOMEM)
+				return err;
+		}
+	}
+	return err == -ETIMEDOUT ? err : -EHOSTUNREACH;
+}
+
+static void tell(
+	struct array_trouble *t, int err, const struct up_msg *reply, enum up_op op, const char *array)
+{
+	if (!t)
+		return;
+	memset(t, 0, sizeof(*t));
+	t->op = (uint16_t)op;
+	snprintf(t->array, sizeof(t->array), "%s", array);
+	if (err == -EPROTO) {
+		t->status = reply->status;
+		snprintf(t->text, sizeof(t->text), "%s", reply->text);
+	} else {
+		t->err = err;
+	}
+}
+
+int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BYTES],
+	const uint8_t *not_through, struct up_msg *request, struct up_msg *reply,
+	struct array_trouble *trouble)
+{
+	char id_text[UP_SERIAL_BYTES + 1];
+	struct request_room *room = malloc(sizeof(*room));
+
+	up_id_format(array_id, id_text);
+	if (!room) {
+		tell(trouble, -ENOMEM, NULL, (enum up_op)request->op, id_text);
+		return -ENOMEM;
+	}
+	request->request_id = array_client_new_request_id(c);
+	room->info.name[0] = '\0';
+	uint64_t now = GetTickCount64(), deadline_ms = now + REQUEST_LIMIT_MS;
+	int err = exchange_prepare(&room->x, request, array_client_new_slot(c));
+	if (err == 0) {
+		err = array_client_info(c, array_id, &room->info);
+		if (err == 0)
+			err = try_paths(c, &room->info, not_through, &room->x, deadline_ms);
+		if (err < 0 && err != -ENOMEM && err != -ETIMEDOUT) {
+			discover_since(c, now + 1);
+			err = array_client_info(c, array_id, &room->info);
+			if (err == 0)
+				err = try_paths(c, &room->info, not_through, &room->x, deadline_ms);
+		}
+		if (err == -ENOENT)
+			err = -EHOSTUNREACH;
+	}
+	if (err == 0) {
+		*reply = room->x.reply;
+		if (reply->status != UP_OK)
+			err = -EPROTO;
+	}
+	tell(trouble, err, reply, (enum up_op)request->op, room->info.name[0] ? room->info.name : id_text);
+	free(room);
+	return err;
+}
+
+static bool is_unknown_here(uint32_t status)
+{
+	return status == UP_NOT_FOUND || status == UP_NOT_MAPPED;
+}
+
+/* One round over the arrays known now. */
+static int find_lun_once(struct array_client *c, const uint8_t lun_id[UP_ID_BYTES], struct up_lun *lun,
+	uint8_t array_id[UP_ID_BYTES], struct array_trouble *trouble)
+{
+	uint8_t ids[ARRAYS_MAX][UP_ID_BYTES];
+	unsigned count = array_client_ids(c, ids);
+	struct up_msg *m = calloc(2, sizeof(*m));
+	struct array_trouble here;
+	int result = -ENOENT;
+
+	if (!m)
+		return -ENOMEM;
+	for (unsigned i = 0; i < count; i++) {
+		up_request_init(&m[0], UP_OP_DESCRIBE_LUN, 0);
+		memcpy(m[0].lun_id, lun_id, UP_ID_BYTES);
+		m[0].has = UP_HAS(UP_TAG_LUN_ID);
+		int err = array_client_request(c, ids[i], NULL, &m[0], &m[1], &here);
+		if (err == 0 && m[1].lun_count == 1) {
+			*lun = m[1].luns[0];
+			memcpy(array_id, ids[i], UP_ID_BYTES);
+			result = 0;
+			break;
+		}
+		if (err == -EPROTO && is_unknown_here(here.status))
+			continue;
+		if (result == -ENOENT) {
+			result = err ? err : -EIO;
+			if (trouble)
+				*trouble = here;
+		}
+	}
+	free(m);
+	return result;
+}
+
+int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYTES], struct up_lun *lun,
+	uint8_t array_id[UP_ID_BYTES], struct array_trouble *trouble)
+{
+	uint64_t now = GetTickCount64();
+
+	tell(trouble, -EHOSTUNREACH, NULL, UP_OP_DESCRIBE_LUN, "");
+	int err = find_lun_once(c, lun_id, lun, array_id, trouble);
+	if (err != 0 && err != -ENOMEM) {
+		unsigned count = discover_since(c, now > REDISCOVER_AFTER_MS ? now - REDISCOVER_AFTER_MS : 0);
+		err = count ? find_lun_once(c, lun_id, lun, array_id, trouble) : -EHOSTUNREACH;
+	}
+	return err;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The arrays that this host sees, the ways to each, and requests to them.
+ *
+ * Invariants:
+ * - What is known of arrays is a cache: every opened device is checked to be the one meant, and when no known
+ *   way works, or nobody knows a LUN, the host's devices are looked through again.
+ * - No lock is held during I/O, except that one discovery runs at a time.
+ * - No device stays open between requests.
+ */
+#ifndef UMBRA_PROVIDER_ARRAY_CLIENT_H
+#define UMBRA_PROVIDER_ARRAY_CLIENT_H
+
+#include "provider/channel.h"
+
+#define ARRAYS_MAX       8
+#define ARRAY_PATHS_MAX  16
+#define REQUEST_LIMIT_MS 30000
+
+struct array_info {
+	uint8_t id[UP_ID_BYTES];
+	char name[UP_NAME_MAX_BYTES + 1];
+	char initiator[UP_NAME_MAX_BYTES + 1]; /* what the array calls this host */
+	uint64_t capabilities;
+	uint32_t max_set_luns, commit_budget_ms; /* 0: not told */
+	bool authenticated;
+	unsigned path_count;
+	struct channel_path paths[ARRAY_PATHS_MAX]; /* the best first: originals, control LU, shadow LUNs */
+};
+
+/* Why a request failed, for the event log. */
+struct array_trouble {
+	int err;         /* negative errno: the array could not be asked; 0: it refused */
+	uint32_t status; /* enum up_status, when it answered */
+	uint16_t op;     /* enum up_op */
+	char array[UP_NAME_MAX_BYTES + 1];
+	char text[UP_TEXT_MAX_BYTES + 1]; /* the array's own words, or empty */
+};
+
+struct array_client;
+
+/* The transport is borrowed. NULL: out of memory. */
+struct array_client *array_client_create(struct transport *t);
+void array_client_destroy(struct array_client *c);
+
+/* Looks through the host's devices. Returns the number of arrays found. */
+unsigned array_client_discover(struct array_client *c);
+/* Copies what is known. -ENOENT. */
+int array_client_info(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], struct array_info *out);
+unsigned array_client_ids(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_BYTES]);
+
+uint64_t array_client_new_request_id(struct array_client *c);
+uint16_t array_client_new_slot(struct array_client *c);
+
+/* Asks one array over any way to it. not_through (may be NULL): a LUN that may vanish by the request, used
+ * only when there is no other way. request->request_id is set here. trouble may be NULL.
+ * 0: *reply has the status UP_OK. -EPROTO: the array refused, *reply and *trouble tell. Else it could not be
+ * asked: -EHOSTUNREACH, -ENOMEM, -ETIMEDOUT. */
+int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BYTES],
+	const uint8_t *not_through, struct up_msg *request, struct up_msg *reply,
+	struct array_trouble *trouble);
+
+/* Which array knows this LUN? 0, *lun and array_id are filled in; -ENOENT: every array answered and none
+ * does; else the first failure (trouble tells). */
+int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYTES], struct up_lun *lun,
+	uint8_t array_id[UP_ID_BYTES], struct array_trouble *trouble);
+
+#endif

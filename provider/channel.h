@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One open way to an array: a device handle that was checked to be the logical unit it is believed to be, and
+ * the exchange of control messages over it by SECURITY PROTOCOL OUT and IN.
+ *
+ * Invariants:
+ * - A channel serves one thread at a time; exchanging allocates nothing.
+ * - A request keeps its id over every repetition, on whatever channel: the array does the work once.
+ * - Results are 0 or a negative errno, as in transport.h, and -EBADMSG: the answer is not one to our request.
+ */
+#ifndef UMBRA_PROVIDER_CHANNEL_H
+#define UMBRA_PROVIDER_CHANNEL_H
+
+#include "proto/umbra_proto.h"
+#include "provider/transport.h"
+
+/* Of a logical unit of ours. */
+struct channel_path {
+	struct transport_device device;
+	char serial[TRANSPORT_SERIAL_MAX_BYTES + 1]; /* VPD 80h; empty: not checked on opening */
+	uint8_t lun_id[UP_ID_BYTES];                 /* zero: the control LU */
+	bool is_shadow;
+};
+
+struct channel {
+	struct transport *transport;
+	struct transport_handle *handle; /* owned */
+	bool vendor_opcodes;             /* the standard ones are filtered on the way */
+};
+
+/* Opens and checks that VPD page 80h still is path->serial: drive numbers move. -ENODEV when it is not. */
+int channel_open(struct transport *t, const struct channel_path *path, struct channel *out);
+void channel_close(struct channel *ch);
+
+/* INQUIRY data for discovery. serial gets the unit serial number without padding. */
+int channel_inquire(struct channel *ch, uint8_t *device_type, char serial[TRANSPORT_SERIAL_MAX_BYTES + 1]);
+
+/* A message ready to be sent and room for its answer; all preallocated. */
+struct exchange {
+	uint16_t slot;       /* mailbox */
+	uint64_t request_id; /* as in `out` */
+	uint16_t op;
+	size_t out_len_bytes;
+	uint8_t out[UP_REQUEST_MAX_BYTES];
+	uint8_t in[UP_REPLY_MAX_BYTES];
+	struct up_msg reply;
+};
+
+/* Encodes the request. -EINVAL: it does not fit. */
+int exchange_prepare(struct exchange *x, const struct up_msg *request, uint16_t slot);
+
+/* Sends x->out and waits for the answer, at most until deadline_ms on GetTickCount64's clock.
+ * 0: x->reply holds the answer, whatever its status. */
+int channel_exchange(struct channel *ch, struct exchange *x, uint64_t deadline_ms);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* umbra-vss.exe: the command line. Exit codes: 0 done, 1 failed (with a reason), 2 wrong usage. */
+#include <stdbool.h>
+#include <stdio.h>
+#include <wchar.h>
+#include <windows.h>
+#include "provider/service.h"
+#include "provider/setup.h"
+#include "provider/status.h"
+
+static const char usage[] =
+	"Usage: umbra-vss COMMAND\n"
+	"\n"
+	"The VSS hardware provider for Umbra arrays.\n"
+	"\n"
+	"  install     register the provider with Windows and with VSS (safe to repeat)\n"
+	"  uninstall   undo that; shadow copies on the arrays stay (safe to repeat)\n"
+	"  upgrade     replace an older version's registration by this program's\n"
+	"  status      what is installed and which arrays are reached\n"
+	"  run         serve: what the service manager starts; in a console until Ctrl+C\n"
+	"  --version   print the version\n"
+	"  --help      print this\n"
+	"\n"
+	"install, uninstall and upgrade need an elevated prompt.\n";
+
+static const struct {
+	const WCHAR *name;
+	int (*run)(void);
+} commands[] = {
+	{L"install", setup_install},
+	{L"uninstall", setup_uninstall},
+	{L"upgrade", setup_install},
+	{L"status", status_show},
+	{L"run", service_run},
+};
+
+int wmain(int argc, WCHAR **argv); /* what -municode starts */
+
+int wmain(int argc, WCHAR **argv)
+{
+	/* Nothing is ever loaded from the program's folder or the current one. */
+	SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
+	(void)HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
+	if (argc == 2 &&
+		(!wcscmp(argv[1], L"--help") || !wcscmp(argv[1], L"-h") || !wcscmp(argv[1], L"/?"))) {
+		fputs(usage, stdout);
+		return 0;
+	}
+	if (argc == 2 && !wcscmp(argv[1], L"--version")) {
+		puts("umbra-vss " UMBRA_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; argc == 2 && i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!wcscmp(argv[1], commands[i].name))
+			return commands[i].run();
+	fputs(usage, stderr);
+	return 2;
+}

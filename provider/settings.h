@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The provider's few settings, from HKLM\SOFTWARE\Umbra\Provider. Absent or silly values give the default. */
+#ifndef UMBRA_PROVIDER_SETTINGS_H
+#define UMBRA_PROVIDER_SETTINGS_H
+
+#include <stdint.h>
+#include <windows.h>
+
+/* CommitBudgetMs, 100–9000, default 8000. */
+uint32_t settings_commit_budget_ms(void);
+/* TraceFile; empty: none. */
+void settings_trace_file(WCHAR out[MAX_PATH]);
+
+#endif

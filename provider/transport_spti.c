@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SCSI pass-through: IOCTL_SCSI_PASS_THROUGH in its buffered form, to \\.\PhysicalDriveN (LUNs that a class
+ * driver has claimed) and to \\.\ScsiN: with path, target and LUN (the control LU).
+ *
+ * Only devices whose vendor string is ours ever get a command from here; the vendor of a disk is asked of
+ * Windows (IOCTL_STORAGE_QUERY_PROPERTY), so that foreign disks see no traffic at all.
+ */
+#include "provider/transport.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <windows.h>
+#include <winioctl.h>
+#include <ntddscsi.h>
+#include "proto/umbra_proto.h"
+
+#define DRIVES_MAX      256
+#define PORTS_MAX       32
+#define PROBE_TIMEOUT_S 5
+#define PROBE_TARGETS   8
+#define INQUIRY_CAP     65536
+#define CONTROLLER_TYPE 0x0C
+#define VENDOR_BYTES    8
+
+struct spti_request {
+	SCSI_PASS_THROUGH spt;
+	ULONG align;
+	UCHAR sense[TRANSPORT_SENSE_MAX_BYTES];
+	UCHAR data[TRANSPORT_DATA_MAX_BYTES];
+};
+
+struct transport_handle {
+	HANDLE file;
+	struct transport_device device;
+	struct spti_request request; /* page-locked when the working set allows it */
+};
+
+static int errno_of(DWORD error)
+{
+	switch (error) {
+	case ERROR_FILE_NOT_FOUND:
+	case ERROR_PATH_NOT_FOUND:
+	case ERROR_DEVICE_NOT_CONNECTED:
+	case ERROR_DEV_NOT_EXIST:
+	case ERROR_NOT_READY:
+		return -ENODEV;
+	case ERROR_ACCESS_DENIED:
+	case ERROR_SHARING_VIOLATION:
+		return -EACCES;
+	case ERROR_NOT_ENOUGH_MEMORY:
+	case ERROR_OUTOFMEMORY:
+	case ERROR_NO_SYSTEM_RESOURCES:
+		return -ENOMEM;
+	case ERROR_SEM_TIMEOUT:
+	case ERROR_TIMEOUT:
+	case WAIT_TIMEOUT:
+		return -ETIMEDOUT;
+	case ERROR_INVALID_FUNCTION:
+	case ERROR_NOT_SUPPORTED:
+		return -EOPNOTSUPP;
+	default:
+		return -EIO;
+	}
+}
+
+static HANDLE open_device(const char *name)
+{
+	return CreateFileA(name, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
+		OPEN_EXISTING, 0, NULL);
+}
+
+static int spti_open(
+	struct transport *t, const struct transport_device *device, struct transport_handle **out)
+{
+	(void)t;
+	*out = NULL;
+	struct transport_handle *h = calloc(1, sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	h->file = open_device(device->name);
+	if (h->file == INVALID_HANDLE_VALUE) {
+		int err = errno_of(GetLastError());
+		free(h);
+		return err;
+	}
+	h->device = *device;
+	/* Best effort: without it the commit window might have to wait for the paging file. */
+	(void)VirtualLock(&h->request, sizeof(h->request));
+	*out = h;
+	return 0;
+}
+
+static void spti_close(struct transport_handle *h)
+{
+	if (!h)
+		return;
+	CloseHandle(h->file);
+	(void)VirtualUnlock(&h->request, sizeof(h->request));
+	free(h);
+}
+
+static int spti_command(struct transport_handle *h, struct transport_command *c)
+{
+	struct spti_request *r = &h->request;
+	DWORD returned = 0;
+
+	if (c->len_bytes > TRANSPORT_DATA_MAX_BYTES || c->cdb_len_bytes > sizeof(c->cdb))
+		return -EINVAL;
+	memset(&r->spt, 0, sizeof(r->spt));
+	memset(r->sense, 0, sizeof(r->sense));
+	r->spt.Length = sizeof(r->spt);
+	r->spt.PathId = h->device.path;
+	r->spt.TargetId = h->device.target;
+	r->spt.Lun = h->device.lun;
+	r->spt.CdbLength = c->cdb_len_bytes;
+	r->spt.SenseInfoLength = sizeof(r->sense);
+	r->spt.SenseInfoOffset = offsetof(struct spti_request, sense);
+	r->spt.DataIn = c->direction == TRANSPORT_IN    ? SCSI_IOCTL_DATA_IN
+			: c->direction == TRANSPORT_OUT ? SCSI_IOCTL_DATA_OUT
+							: SCSI_IOCTL_DATA_UNSPECIFIED;
+	r->spt.DataTransferLength = c->len_bytes;
+	r->spt.DataBufferOffset = offsetof(struct spti_request, data);
+	r->spt.TimeOutValue = c->timeout_s;
+	memcpy(r->spt.Cdb, c->cdb, c->cdb_len_bytes);
+	if (c->direction == TRANSPORT_OUT)
+		memcpy(r->data, c->data, c->len_bytes);
+	DWORD size = (DWORD)(offsetof(struct spti_request, data) + c->len_bytes);
+	if (!DeviceIoControl(h->file, IOCTL_SCSI_PASS_THROUGH, r, size, r, size, &returned, NULL))
+		return errno_of(GetLastError());
+	c->status = r->spt.ScsiStatus;
+	memcpy(c->sense, r->sense, sizeof(c->sense));
+	if (r->spt.DataTransferLength < c->len_bytes)
+		c->len_bytes = r->spt.DataTransferLength;
+	if (c->direction == TRANSPORT_IN)
+		memcpy(c->data, r->data, c->len_bytes);
+	return 0;
+}
+
+/* Windows' own answer to "who made this disk?". False: not ours, or it cannot be asked. */
+static bool drive_is_ours(HANDLE file)
+{
+	STORAGE_PROPERTY_QUERY query = {
+		.PropertyId = StorageDeviceProperty, .QueryType = PropertyStandardQuery};
+	union {
+		STORAGE_DEVICE_DESCRIPTOR d;
+		char bytes[1024];
+	} u;
+	DWORD returned = 0;
+
+	memset(&u, 0, sizeof(u));
+	if (!DeviceIoControl(file, IOCTL_STORAGE_QUERY_PROPERTY, &query, sizeof(query), &u, sizeof(u) - 1,
+		    &returned, NULL))
+		return false;
+	DWORD at = u.d.VendorIdOffset;
+	if (!at || at > returned || at + VENDOR_BYTES > sizeof(u) - 1)
+		return false;
+	return memcmp(u.bytes + at, UP_VENDOR, VENDOR_BYTES) == 0;
+}
+
+static unsigned find_drives(struct transport_device *out, unsigned cap)
+{
+	unsigned found = 0;
+
+	for (unsigned n = 0; n < DRIVES_MAX && found < cap; n++) {
+		struct transport_device d = {.is_port = false};
+		snprintf(d.name, sizeof(d.name), "\\\\.\\PhysicalDrive%u", n);
+		HANDLE file = open_device(d.name);
+		if (file == INVALID_HANDLE_VALUE)
+			continue;
+		if (drive_is_ours(file))
+			out[found++] = d;
+		CloseHandle(file);
+	}
+	return found;
+}
+
+static bool is_our_controller(const uint8_t *inquiry, size_t len)
+{
+	return len >= 16 && inquiry[0] == CONTROLLER_TYPE &&
+	       memcmp(inquiry + 8, UP_VENDOR, VENDOR_BYTES) == 0;
+}
+
+static void add_port_unit(const char *port, uint8_t path, uint8_t target, uint8_t lun,
+	struct transport_device *out, unsigned *found)
+{
+	struct transport_device *d = &out[(*found)++];
+
+	memset(d, 0, sizeof(*d));
+	snprintf(d->name, sizeof(d->name), "%s", port);
+	d->path = path;
+	d->target = target;
+	d->lun = lun;
+	d->is_port = true;
+	d->device_type = CONTROLLER_TYPE;
+}
+
+/* What the port driver knows of its units. False: it does not tell. */
+static bool units_by_port(
+	HANDLE file, const char *port, struct transport_device *out, unsigned cap, unsigned *found)
+{
+	uint8_t *buf = calloc(1, INQUIRY_CAP);
+	DWORD returned = 0;
+
+	if (!buf)
+		return true;
+	if (!DeviceIoControl(file, IOCTL_SCSI_GET_INQUIRY_DATA, NULL, 0, buf, INQUIRY_CAP, &returned, NULL) ||
+		returned < offsetof(SCSI_ADAPTER_BUS_INFO, BusData)) {
+		free(buf);
+		return false;
+	}
+	const SCSI_ADAPTER_BUS_INFO *info = (const SCSI_ADAPTER_BUS_INFO *)buf;
+	for (unsigned b = 0; b < info->NumberOfBuses; b++) {
+		if (offsetof(SCSI_ADAPTER_BUS_INFO, BusData) + (b + 1) * sizeof(SCSI_BUS_DATA) > returned)
+			break;
+		ULONG at = info->BusData[b].InquiryDataOffset;
+		for (unsigned guard = 0; at && guard < 4096 && *found < cap; guard++) {
+			if (at > returned || returned - at < offsetof(SCSI_INQUIRY_DATA, InquiryData))
+				break;
+			const SCSI_INQUIRY_DATA *unit = (const SCSI_INQUIRY_DATA *)(buf + at);
+			size_t room = returned - at - offsetof(SCSI_INQUIRY_DATA, InquiryData);
+			size_t len = unit->InquiryDataLength < room ? unit->InquiryDataLength : room;
+			if (!unit->DeviceClaimed && is_our_controller(unit->InquiryData, len))
+				add_port_unit(port, unit->PathId, unit->TargetId, unit->Lun, out, found);
+			at = unit->NextInquiryDataOffset;
+		}
+	}
+	free(buf);
+	return true;
+}
+
+/* For ports that keep no inquiry data: ask LUN 0 of the first targets. */
+static void units_by_probe(const char *port, struct transport_device *out, unsigned cap, unsigned *found)
+{
+	for (unsigned target = 0; target < PROBE_TARGETS && *found < cap; target++) {
+		struct transport_device d = {.target = (uint8_t)target, .is_port = true};
+		struct transport_handle *h;
+		uint8_t inquiry[36] = {0};
+		struct transport_command c = {.cdb = {0x12, 0, 0, 0, sizeof(inquiry)},
+			.cdb_len_bytes = 6,
+			.direction = TRANSPORT_IN,
+			.data = inquiry,
+			.len_bytes = sizeof(inquiry),
+			.timeout_s = PROBE_TIMEOUT_S};
+		snprintf(d.name, sizeof(d.name), "%s", port);
+		if (spti_open(NULL, &d, &h) < 0)
+			return;
+		if (spti_command(h, &c) == 0 && c.status == 0 && is_our_controller(inquiry, c.len_bytes))
+			add_port_unit(port, 0, (uint8_t)target, 0, out, found);
+		spti_close(h);
+	}
+}
+
+static unsigned find_controllers(struct transport_device *out, unsigned cap)
+{
+	unsigned found = 0;
+
+	for (unsigned n = 0; n < PORTS_MAX && found < cap; n++) {
+		char port[TRANSPORT_NAME_MAX_BYTES];
+		snprintf(port, sizeof(port), "\\\\.\\Scsi%u:", n);
+		HANDLE file = open_device(port);
+		if (file == INVALID_HANDLE_VALUE)
+			continue;
+		bool told = units_by_port(file, port, out, cap, &found);
+		CloseHandle(file);
+		if (!told)
+			units_by_probe(port, out, cap, &found);
+	}
+	return found;
+}
+
+static unsigned spti_enumerate(struct transport *t, struct transport_device *out, unsigned cap)
+{
+	(void)t;
+	unsigned found = find_drives(out, cap);
+
+	return found + find_controllers(out + found, cap - found);
+}
+
+static const struct transport_ops spti_ops = {
+	.enumerate = spti_enumerate,
+	.open = spti_open,
+	.command = spti_command,
+	.close = spti_close,
+};
+
+struct transport *transport_spti(void)
+{
+	static struct transport spti = {&spti_ops};
+
+	return &spti;
+}

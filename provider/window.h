@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The commit window: one thread an array, each with its devices open and its messages built, all waiting for
+ * one event. CommitSnapshots sets it and waits.
+ *
+ * Invariants:
+ * - Between window_open() and window_commit()'s return nothing here takes heap, registry, event log or file
+ *   work (the pass-through itself excepted).
+ * - The provider's own clock decides: what is not there within the budget is a failure, and then every array
+ * is told to give the set up, even by a thread that was stuck and comes back later.
+ * - The memory belongs to the set and to the threads together: a stuck thread outlives its set.
+ */
+#ifndef UMBRA_PROVIDER_WINDOW_H
+#define UMBRA_PROVIDER_WINDOW_H
+
+#include "provider/array_client.h"
+
+struct window;
+
+/* How one array's commit ended. */
+struct window_result {
+	bool answered; /* within the budget */
+	struct array_trouble trouble;
+	bool ok;
+	uint64_t window_ns, durable_ns; /* as the array measured them */
+};
+
+/* Opens devices, builds messages, starts the threads. array_deadline_ms goes to the arrays. 0, -ENOMEM,
+ * -EHOSTUNREACH (*failed is the index of the array). */
+int window_open(struct array_client *client, struct transport *transport, const uint8_t set_id[UP_ID_BYTES],
+	const struct array_info *arrays, unsigned count, uint32_t array_deadline_ms, struct window **out,
+	unsigned *failed);
+
+/* Commits on all arrays. True: every one committed within budget_ms. *elapsed_us on our own clock. */
+bool window_commit(struct window *w, uint32_t budget_ms, uint64_t *elapsed_us);
+/* After window_commit. */
+void window_result(const struct window *w, unsigned index, struct window_result *out);
+
+/* Gives the reference up; threads that were never told to commit just end. */
+void window_close(struct window *w);
+
+#endif
