@@ -90,10 +90,10 @@ struct lun {
 	/* private to copyset/ */
 	uint32_t holds;
 	uint32_t gate_closed; /* > 0: writes queue */
-	uint64_t inflight;
+	unsigned epoch;       /* 0, 1: which inflight counter new I/O takes */
+	uint64_t inflight[2]; /* I/O between lun_submit and the return of its done */
 	struct list gate_queue, links_mappings;
 	struct list_node link;
-	void *priv;
 };
 
 void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call); /* lun */
@@ -116,6 +116,7 @@ struct lun_io {
 	 * the I/O with it (reservation, mapping or size changed meanwhile). */
 	int (*recheck)(struct lun_io *io);
 	struct list_node gate_link; /* private */
+	unsigned epoch;             /* private */
 };
 /* Range outside the LUN: -ERANGE. Reads and flushes pass a closed gate. */
 void lun_submit(struct lun_io *io);
@@ -127,7 +128,7 @@ bool lun_io_withdraw(struct lun_io *io);
 
 enum host_import {
 	HOST_IMPORT_OWN = 1,   /* shadow LUNs whose original is mapped to this host */
-	HOST_IMPORT_NAMED = 2, /* those, and those of originals mapped to hosts that name this one */
+	HOST_IMPORT_NAMED = 2, /* those, and those of originals mapped to one of import_hosts */
 	HOST_IMPORT_ANY = 3,
 };
 

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Copy sets: their structs, their names and the calls that need no I/O (begin, add, arm), keep and abort.
+ * What may follow on what says copyset_state.c alone.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "array/copyset/copyset.h"
+#include "proto/identity.h"
+
+/* ---- structs ---- */
+
+void copyset_free(struct copyset *s)
+{
+	struct list_node *n;
+
+	lease_stop(s);
+	while ((n = list_pop(&s->undo_waiters)))
+		free(container_of(n, struct copyset_waiter, link));
+	for (unsigned i = 0; i < s->member_count; i++)
+		if (s->sides[i].shadow && !s->shadows_linked)
+			lun_free(lun_box(s->sides[i].shadow));
+	free(s->members);
+	free(s->sides);
+	free(s);
+}
+
+static void copyset_bury(struct grave *g)
+{
+	copyset_free(container_of(g, struct copyset, grave));
+}
+
+struct copyset *copyset_new(
+	struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner, unsigned members)
+{
+	struct copyset *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->array = a;
+	memcpy(s->id, id, UP_ID_BYTES);
+	snprintf(s->owner, sizeof(s->owner), "%s", owner);
+	s->state = UP_SET_PREPARING;
+	s->holds = 1;
+	s->shadows_linked = true;
+	s->grave.bury = copyset_bury;
+	list_init(&s->undo_waiters);
+	lease_init(s);
+	s->members = calloc(members, sizeof(*s->members));
+	s->sides = calloc(members, sizeof(*s->sides));
+	if (!s->members || !s->sides) {
+		copyset_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void copyset_hold(struct copyset *s)
+{
+	s->holds++;
+}
+
+void copyset_release(struct copyset *s)
+{
+	assert(s->holds > 0);
+	if (--s->holds == 0)
+		grave_add(s->array, &s->grave);
+}
+
+void copyset_link(struct copyset *s)
+{
+	list_push_back(&s->array->sets, &s->link);
+	index_add(&s->array->sets_by_id, &s->by_id, hash_id(s->id));
+	s->array->set_count++;
+}
+
+void copyset_forget(struct copyset *s)
+{
+	struct array *a = s->array;
+
+	assert(!s->forgotten && !s->undo_due && !s->commit);
+	lease_stop(s);
+	list_remove(&s->link);
+	index_remove(&a->sets_by_id, &s->by_id);
+	if (s->state == UP_SET_ABORTED)
+		a->aborted_count--;
+	else
+		a->set_count--;
+	s->forgotten = true;
+	copyset_release(s);
+}
+
+void copysets_close(struct array *a)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&a->sets)))
+		copyset_free(container_of(n, struct copyset, link));
+}
+
+/* The oldest aborted sets beyond the bound are not remembered any more. */
+static void aborted_trim(struct array *a)
+{
+	list_for_each_safe (n, &a->sets) {
+		struct copyset *s = container_of(n, struct copyset, link);
+
+		if (a->aborted_count <= COPYSET_ABORTED_KEPT)
+			return;
+		if (s->state == UP_SET_ABORTED && !s->undo_due)
+			copyset_forget(s);
+	}
+}
+
+void copyset_let_go(struct copyset *s)
+{
+	for (unsigned i = 0; i < s->member_count; i++) {
+		struct copyset_side *side = &s->sides[i];
+
+		if (side->original) {
+			lun_box(side->original)->unkept--;
+			lun_release(side->original);
+			side->original = NULL;
+		}
+		if (side->reserved) {
+			ident_remove(s->array, &side->ident);
+			side->reserved = false;
+			s->array->reserved_count--;
+		}
+	}
+}
+
+static void shadows_unkept(struct copyset *s, int step)
+{
+	for (unsigned i = 0; i < s->member_count; i++)
+		if (s->sides[i].shadow)
+			lun_box(s->sides[i].shadow)->unkept += (unsigned)step;
+}
+
+/* A committed set found at the start protects its originals again. */
+static void originals_find(struct copyset *s)
+{
+	for (unsigned i = 0; i < s->member_count; i++) {
+		struct copyset_side *side = &s->sides[i];
+
+		if (side->original)
+			continue;
+		side->original = lun_find(s->array, s->members[i].original_id);
+		if (!side->original)
+			continue;
+		lun_hold(side->original);
+		lun_box(side->original)->unkept++;
+	}
+}
+
+void copyset_enter(struct copyset *s, enum up_set_state next)
+{
+	struct array *a = s->array;
+	enum up_set_state before = s->state;
+	bool quiet = next == UP_SET_ARMED || next == UP_SET_COMMITTING;
+
+	s->state = next;
+	if (next == UP_SET_COMMITTED && before != next) {
+		shadows_unkept(s, 1);
+		originals_find(s);
+	}
+	if (before == UP_SET_COMMITTED && next == UP_SET_KEPT)
+		shadows_unkept(s, -1);
+	if (next == UP_SET_KEPT || (next == UP_SET_ABORTED && !s->undo_due))
+		copyset_let_go(s);
+	if (next == UP_SET_ABORTED && before != UP_SET_ABORTED) {
+		a->set_count--;
+		a->aborted_count++;
+		aborted_trim(a);
+	}
+	lease_follow(s);
+	if (quiet && !s->quiet) {
+		s->quiet = true;
+		quiet_enter(a);
+	} else if (!quiet && s->quiet) {
+		s->quiet = false;
+		quiet_leave(a);
+	}
+}
+
+void copyset_record_of(const struct copyset *s, struct set_record *out)
+{
+	memset(out, 0, sizeof(*out));
+	memcpy(out->id, s->id, UP_ID_BYTES);
+	out->state = s->state;
+	memcpy(out->name, s->name, sizeof(out->name));
+	memcpy(out->owner, s->owner, sizeof(out->owner));
+	out->cut_unix_ms = s->cut_unix_ms;
+	out->window_ns = s->window_ns;
+	out->durable_ns = s->durable_ns;
+	out->member_count = s->member_count;
+	out->members = s->members;
+}
+
+const char *copyset_label(const struct copyset *s, char out[ARRAY_NAME_MAX_BYTES + 1])
+{
+	char hex[UP_SERIAL_BYTES + 1];
+
+	up_id_format(s->id, hex);
+	snprintf(out, ARRAY_NAME_MAX_BYTES + 1, "%s", s->name[0] ? s->name : hex);
+	return out;
+}
+
+/* ---- finding ---- */
+
+static struct copyset *find_any(struct array *a, const uint8_t id[UP_ID_BYTES])
+{
+	struct index_node *n = index_first(&a->sets_by_id, hash_id(id));
+
+	for (; n; n = index_again(n)) {
+		struct copyset *s = container_of(n, struct copyset, by_id);
+
+		if (memcmp(s->id, id, UP_ID_BYTES) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+struct copyset *copyset_find(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner)
+{
+	struct copyset *s = find_any(a, set_id);
+
+	return s && (!owner || strcasecmp(s->owner, owner) == 0) ? s : NULL;
+}
+
+struct copyset *copyset_find_name(struct array *a, const char *name)
+{
+	list_for_each (n, &a->sets) {
+		struct copyset *s = container_of(n, struct copyset, link);
+
+		if (s->state != UP_SET_ABORTED && s->name[0] && strcmp(s->name, name) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+struct copyset *copyset_next(struct array *a, const struct copyset *after)
+{
+	struct list_node *n = after ? after->link.next : a->sets.head.next;
+
+	return n && n != &a->sets.head ? container_of(n, struct copyset, link) : NULL;
+}
+
+void copyset_view(const struct copyset *s, struct copyset_view *out)
+{
+	uint64_t now = reactor_now_ns(s->array->options.reactor);
+
+	memset(out, 0, sizeof(*out));
+	memcpy(out->id, s->id, UP_ID_BYTES);
+	memcpy(out->name, s->name, sizeof(out->name));
+	memcpy(out->owner, s->owner, sizeof(out->owner));
+	out->state = s->state;
+	if (copyset_state_unkept(s->state) && s->lease_until_ns > now)
+		out->lease_left_ms = (uint32_t)((s->lease_until_ns - now) / 1000000);
+	out->cut_unix_ms = s->cut_unix_ms;
+	out->window_ns = s->window_ns;
+	out->durable_ns = s->durable_ns;
+	out->member_count = s->member_count;
+	out->members = s->members;
+}
+
+bool copyset_unkept_shadow(const struct lun *lun)
+{
+	struct copyset *s = lun->kind == LUN_SHADOW ? find_any(lun->array, lun->set_id) : NULL;
+
+	return s && s->state != UP_SET_KEPT;
+}
+
+/* The set for a call of this owner in a state that allows the event; NULL and *err. */
+static struct copyset *find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner,
+	enum copyset_event event, enum up_set_state *next, int *err, struct fault *fault)
+{
+	struct copyset *s = copyset_find(a, id, owner);
+	char label[ARRAY_NAME_MAX_BYTES + 1];
+
+	if (!s) {
+		*err = fault_set(fault, -ENOENT,
+			"there is no such copy set; it may have been aborted when its lease "
+			"ended: begin a new one");
+		return NULL;
+	}
+	*err = copyset_state_next(s->state, event, next);
+	if (!*err)
+		return s;
+	fault_set(fault, *err, "copy set %s is %s: this is not possible any more; begin a new set",
+		copyset_label(s, label), up_set_state_name(s->state));
+	return NULL;
+}
+
+/* ---- begin, add, arm ---- */
+
+int copyset_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault)
+{
+	struct copyset *s = find_any(a, set_id);
+	enum up_set_state next;
+
+	if (id_zero(set_id) || strlen(owner) > UP_NAME_MAX_BYTES)
+		return fault_set(fault, -EINVAL, "a copy set needs an id that is not zero");
+	if (s && strcasecmp(s->owner, owner) != 0)
+		return fault_set(fault, -EEXIST, "the set id is in use by another host; choose another");
+	if (s) {
+		int err;
+
+		if (!find_for(a, set_id, owner, COPYSET_BEGIN, &next, &err, fault))
+			return err;
+		lease_renew(s);
+		return 0;
+	}
+	if (a->set_count >= a->options.sets_max)
+		return fault_set(fault, -EMLINK,
+			"the array has its %u copy sets; delete one or raise sets_max", a->options.sets_max);
+	s = copyset_new(a, set_id, owner, a->options.set_luns_max);
+	if (!s)
+		return fault_set(fault, -ENOMEM, "out of memory");
+	copyset_link(s);
+	lease_follow(s);
+	return 0;
+}
+
+int copyset_set_name(struct copyset *s, const char *name, struct fault *fault)
+{
+	struct copyset *other;
+
+	if (!name_valid(name, fault))
+		return -EINVAL;
+	if (s->state != UP_SET_PREPARING && s->state != UP_SET_ARMED)
+		return fault_set(fault, -EBADFD, "the set is %s; it gets its name before the commit",
+			up_set_state_name(s->state));
+	other = copyset_find_name(s->array, name);
+	if (other && other != s)
+		return fault_set(fault, -EEXIST, "there is a copy set %s already; choose another name", name);
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	return 0;
+}
+
+static int add_check(
+	struct array *a, struct copyset *s, struct lun *original, enum up_copy_kind kind, struct fault *fault)
+{
+	if (kind == UP_COPY_PLEX)
+		return fault_set(fault, -ENOTSUP, "this array makes differential copies only");
+	if (kind != UP_COPY_DEFAULT && kind != UP_COPY_DIFFERENTIAL)
+		return fault_set(fault, -EINVAL, "unknown kind of copy");
+	if (original->array != a || original->disk->store != a->options.store)
+		return fault_set(fault, -EXDEV, "LUN %s lies in another store than the set", original->name);
+	if (original->gone)
+		return fault_set(fault, -ENODEV, "LUN %s is being deleted", original->name);
+	if (copyset_unkept_shadow(original))
+		return fault_set(
+			fault, -EBUSY, "LUN %s belongs to a copy set that is not kept yet", original->name);
+	if (s->member_count >= a->options.set_luns_max)
+		return fault_set(fault, -EMLINK, "a copy set has at most %u LUNs", a->options.set_luns_max);
+	if (a->lun_count + a->reserved_count >= a->options.luns_max)
+		return fault_set(fault, -EMLINK,
+			"the array has its %u LUNs; delete shadow copies or raise luns_max",
+			a->options.luns_max);
+	return 0;
+}
+
+int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct lun *original,
+	enum up_copy_kind kind, uint8_t shadow_id[UP_ID_BYTES], struct fault *fault)
+{
+	enum up_set_state next;
+	int err;
+	struct copyset *s = find_for(a, set_id, owner, COPYSET_ADD, &next, &err, fault);
+
+	if (!s)
+		return err;
+	for (unsigned i = 0; i < s->member_count; i++)
+		if (s->sides[i].original == original) {
+			memcpy(shadow_id, s->members[i].shadow_id, UP_ID_BYTES);
+			lease_renew(s);
+			return 0;
+		}
+	err = add_check(a, s, original, kind, fault);
+	if (err)
+		return err;
+	struct copyset_member *m = &s->members[s->member_count];
+	struct copyset_side *side = &s->sides[s->member_count];
+	err = id_new(a, m->shadow_id);
+	if (err)
+		return fault_set(fault, err, "no random numbers");
+	memcpy(m->original_id, original->id, UP_ID_BYTES);
+	m->kind = UP_COPY_DIFFERENTIAL;
+	m->size_bytes = original->size_bytes;
+	side->original = original;
+	lun_hold(original);
+	lun_box(original)->unkept++;
+	ident_add(a, &side->ident, m->shadow_id);
+	side->reserved = true;
+	a->reserved_count++;
+	s->member_count++;
+	memcpy(shadow_id, m->shadow_id, UP_ID_BYTES);
+	lease_renew(s);
+	return 0;
+}
+
+int copyset_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault)
+{
+	enum up_set_state next;
+	int err;
+	struct copyset *s = find_for(a, set_id, owner, COPYSET_ARM, &next, &err, fault);
+
+	if (!s)
+		return err;
+	if (s->member_count == 0)
+		return fault_set(fault, -EINVAL, "the copy set has no LUN; add one first");
+	copyset_enter(s, next);
+	return 0;
+}
+
+/* ---- keep ---- */
+
+struct keep {
+	struct change c;
+	struct copyset *s; /* held */
+};
+
+static int keep_check(struct change *c)
+{
+	struct copyset *s = container_of(c, struct keep, c)->s;
+	enum up_set_state next;
+	int err;
+
+	if (s->forgotten)
+		return fault_set(&c->fault, -ENOENT, "the copy set is gone");
+	if (s->state == UP_SET_KEPT)
+		return 1;
+	return find_for(c->array, s->id, NULL, COPYSET_KEEP, &next, &err, &c->fault) ? 0 : err;
+}
+
+static int keep_build(struct change *c, struct store_txn *t)
+{
+	struct set_record r;
+
+	copyset_record_of(container_of(c, struct keep, c)->s, &r);
+	r.state = UP_SET_KEPT;
+	return record_put_set(c->array, t, &r);
+}
+
+static void keep_end(struct change *c, int err)
+{
+	struct copyset *s = container_of(c, struct keep, c)->s;
+	char label[ARRAY_NAME_MAX_BYTES + 1];
+
+	if (err || s->state == UP_SET_KEPT)
+		return;
+	copyset_enter(s, UP_SET_KEPT);
+	array_event(c->array, EVENT_INFO, "set", "copy set %s kept, %u LUN(s)", copyset_label(s, label),
+		s->member_count);
+}
+
+static void keep_clear(struct change *c)
+{
+	if (c->array)
+		copyset_release(container_of(c, struct keep, c)->s);
+}
+
+void copyset_keep(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = keep_check, .build = keep_build, .end = keep_end, .clear = keep_clear};
+	enum up_set_state next;
+	struct fault fault;
+	int err;
+	struct copyset *s = find_for(a, set_id, owner, COPYSET_KEEP, &next, &err, &fault);
+	struct keep *op;
+
+	if (!s) {
+		call_end(call, err, &fault);
+		return;
+	}
+	lease_renew(s);
+	op = change_new(a, sizeof(*op), &ops, call);
+	if (!op)
+		return;
+	op->s = s;
+	copyset_hold(s);
+	change_submit(&op->c);
+}
+
+/* ---- abort ---- */
+
+void copyset_abort(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call)
+{
+	enum up_set_state next;
+	struct fault fault;
+	int err;
+	struct copyset *s = find_for(a, set_id, owner, COPYSET_ABORT, &next, &err, &fault);
+	char label[ARRAY_NAME_MAX_BYTES + 1];
+
+	if (!s) {
+		call_end(call, err, &fault);
+		return;
+	}
+	if (s->state == UP_SET_COMMITTED) {
+		undo_start(s, call);
+		return;
+	}
+	if (s->state != UP_SET_ABORTED)
+		array_event(a, EVENT_INFO, "set", "copy set %s aborted", copyset_label(s, label));
+	if (s->state == UP_SET_COMMITTING) {
+		fault_set(&fault, -ECANCELED, "the copy set was aborted");
+		commit_give_up(s, -ECANCELED, &fault);
+	} else if (s->state != UP_SET_ABORTED) {
+		copyset_enter(s, next);
+	}
+	if (s->undo_due)
+		undo_wait(s, call);
+	else
+		call_end(call, 0, NULL);
+}
+
+/* ---- the end of single shadow LUNs ---- */
+
+int copyset_put_without(struct array *a, struct store_txn *t, const struct lun *lun)
+{
+	struct copyset *s = find_any(a, lun->set_id);
+	struct set_record r;
+	int err;
+
+	if (!s)
+		return 0;
+	if (s->member_count == 1)
+		return record_del_set(a, t, s->id);
+	copyset_record_of(s, &r);
+	r.member_count = 0;
+	r.members = calloc(s->member_count, sizeof(*r.members));
+	if (!r.members)
+		return -ENOMEM;
+	for (unsigned i = 0; i < s->member_count; i++)
+		if (s->sides[i].shadow != lun)
+			r.members[r.member_count++] = s->members[i];
+	err = record_put_set(a, t, &r);
+	free(r.members);
+	return err;
+}
+
+void copyset_forget_shadow(struct array *a, const struct lun *lun)
+{
+	struct copyset *s = find_any(a, lun->set_id);
+	char label[ARRAY_NAME_MAX_BYTES + 1];
+	unsigned i = 0;
+
+	if (!s)
+		return;
+	while (i < s->member_count && s->sides[i].shadow != lun)
+		i++;
+	assert(i < s->member_count && !s->sides[i].reserved && !s->sides[i].original);
+	memmove(&s->members[i], &s->members[i + 1], (s->member_count - i - 1) * sizeof(*s->members));
+	memmove(&s->sides[i], &s->sides[i + 1], (s->member_count - i - 1) * sizeof(*s->sides));
+	if (--s->member_count > 0)
+		return;
+	array_event(
+		a, EVENT_INFO, "set", "copy set %s ended with its last shadow LUN", copyset_label(s, label));
+	copyset_forget(s);
+}

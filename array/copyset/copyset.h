@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The inside of copy sets: copyset.c (their records and calls), commit.c (the cut), lease.c (what ends a set
+ * that nobody keeps), undo.c (what removes a committed one again).
+ *
+ * Invariants:
+ * - A set is in the catalogue exactly from its durable commit until its last shadow LUN is durably deleted.
+ * - While a set is unkept its originals cannot be deleted, and its shadow LUNs cannot be mapped or deleted
+ * one by one (lun_box.unkept counts).
+ * - Before the commit is durable the ids of the shadow LUNs are reserved (array.idents,
+ * array.reserved_count).
+ * - `undo_due`: the transaction of an aborted set became durable, or may still; the set is remembered until
+ * that is undone.
+ */
+#ifndef UMBRA_COPYSET_COPYSET_H
+#define UMBRA_COPYSET_COPYSET_H
+
+#include "array/copyset/internal.h"
+
+#define COPYSET_ABORTED_KEPT 256u  /* aborted sets remembered */
+#define COPYSET_COMMITS_MAX  64u   /* commits that wait for another; beyond: -EBUSY */
+#define COPYSET_RETRY_MS     2000u /* after an undo that the store refused */
+
+/* The private side of copyset.members[i]. */
+struct copyset_side {
+	struct lun *original; /* unkept: held; else NULL */
+	struct lun
+		*shadow; /* NULL before the commit is durable; in the model as long as set->shadows_linked */
+	struct ident ident; /* the reserved id, as long as `reserved` */
+	bool reserved;
+};
+
+struct copyset {
+	struct array *array;
+	uint8_t id[UP_ID_BYTES];
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+	char owner[UP_NAME_MAX_BYTES + 1];
+	enum up_set_state state;
+	uint64_t cut_unix_ms, window_ns, durable_ns;
+	unsigned member_count;
+	struct copyset_member *members; /* room for set_luns_max, never moved */
+	struct copyset_side *sides;
+	bool quiet;            /* counted in array->quiet */
+	struct commit *commit; /* under way or waiting */
+	bool shadows_linked;
+	bool undo_due;
+	struct list undo_waiters;         /* struct copyset_waiter: aborts that wait for the undo */
+	struct reactor_timer lease_timer; /* aborted: when it is forgotten, or the undo is tried again */
+	struct reactor_timer gone_timer;
+	uint64_t lease_until_ns;
+	unsigned holds; /* the model's, its commit's, its changes' */
+	bool forgotten;
+	struct index_node by_id;
+	struct list_node link;
+	struct grave grave;
+};
+
+struct copyset_waiter {
+	struct list_node link;
+	struct array_call *call;
+};
+
+/* ---- copyset.c ---- */
+
+/* Room for `members`; state PREPARING, linked nowhere. NULL: no memory. */
+struct copyset *copyset_new(
+	struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner, unsigned members);
+void copyset_link(struct copyset *s);
+void copyset_forget(struct copyset *s); /* out of the index; gives the model's hold back */
+void copyset_hold(struct copyset *s);
+void copyset_release(struct copyset *s);
+/* The originals may be deleted again; reserved ids are free again. */
+void copyset_let_go(struct copyset *s);
+void copyset_free(struct copyset *s);
+/* Changes the state and all that hangs on it: quiet, originals' and ids' reservations, timers. */
+void copyset_enter(struct copyset *s, enum up_set_state next);
+void copyset_record_of(const struct copyset *s, struct set_record *out); /* members borrowed */
+/* Is it a shadow LUN of a set that is not kept yet? */
+bool copyset_unkept_shadow(const struct lun *lun);
+/* For the deletion of one shadow LUN of a kept set: its set's record without it; its set without it. */
+int copyset_put_without(struct array *a, struct store_txn *t, const struct lun *lun);
+void copyset_forget_shadow(struct array *a, const struct lun *lun);
+/* "set NAME" or the id, for messages. */
+const char *copyset_label(const struct copyset *s, char out[ARRAY_NAME_MAX_BYTES + 1]);
+
+/* ---- commit.c ---- */
+
+/* The set was aborted: what is under way is not kept. The commit's call ends with err now. True: the store
+ * may still make it durable; commit_settled will tell. */
+bool commit_give_up(struct copyset *s, int err, const struct fault *why);
+void commits_close(struct array *a);
+
+/* ---- undo.c ---- */
+
+/* Removes a committed set (state COMMITTED, or ABORTED with undo_due). call may be NULL. */
+void undo_start(struct copyset *s, struct array_call *call);
+/* The commit of an aborted set has ended; durable: its shadow LUNs are in s->sides. */
+void undo_settled(struct copyset *s, bool durable);
+void undo_wait(struct copyset *s, struct array_call *call);
+/* Ends waiting aborts. */
+void undo_tell(struct copyset *s, int err, const struct fault *fault);
+
+/* ---- lease.c ---- */
+
+void lease_init(struct copyset *s);
+void lease_renew(struct copyset *s);
+/* As the state has changed: arms or disarms. */
+void lease_follow(struct copyset *s);
+void lease_stop(struct copyset *s);
+void lease_host_came(struct array *a, const char *initiator);
+void lease_host_went(struct array *a, const char *initiator);
+
+/* ---- lun.c ---- */
+
+/* May the LUN be deleted? 0, -ENODEV, -EBUSY. */
+int lun_delete_check(const struct lun *lun, struct fault *fault);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gate: the way of every I/O from the SCSI layer to the store, and what holds a LUN's writes during a
+ * cut.
+ *
+ * Invariants:
+ * - Gate closed: WRITE, UNMAP and COMPARE_WRITE queue; READ and FLUSH pass. When it opens, what queued goes
+ * on in order of arrival, each asked again by recheck, before anything that comes later.
+ * - An I/O counts in inflight[epoch] from lun_submit until its done has returned, in the queue too. A drain
+ *   turns the epoch and waits for the old counter; no two drains run at once, so the other counter is zero
+ *   whenever the epoch turns.
+ */
+#include <assert.h>
+#include <errno.h>
+#include "array/copyset/internal.h"
+
+void gate_init(struct lun_box *b)
+{
+	list_init(&b->lun.gate_queue);
+	list_init(&b->drains);
+	list_init(&b->drains_next);
+}
+
+/* Turns the epoch for those who wait in drains_next, as long as there is nothing to wait for. */
+static void drain_turn(struct lun_box *b)
+{
+	struct lun *lun = &b->lun;
+
+	lun_hold(lun);
+	while (!b->draining && !list_empty(&b->drains_next)) {
+		struct list_node *n;
+
+		assert(list_empty(&b->drains) && lun->inflight[lun->epoch ^ 1] == 0);
+		while ((n = list_pop(&b->drains_next)))
+			list_push_back(&b->drains, n);
+		lun->epoch ^= 1;
+		b->draining = true;
+		if (lun->inflight[lun->epoch ^ 1] > 0)
+			break;
+		/* Whoever is called may drain again: that waits for the next turn. */
+		while ((n = list_pop(&b->drains))) {
+			struct drain *d = container_of(n, struct drain, link);
+
+			d->idle(d);
+		}
+		b->draining = false;
+	}
+	lun_release(lun);
+}
+
+static void inflight_down(struct lun *lun, unsigned epoch)
+{
+	struct lun_box *b = lun_box(lun);
+	struct list_node *n;
+
+	assert(lun->inflight[epoch] > 0);
+	if (--lun->inflight[epoch] > 0 || !b->draining || epoch == lun->epoch)
+		return;
+	lun_hold(lun);
+	while ((n = list_pop(&b->drains))) {
+		struct drain *d = container_of(n, struct drain, link);
+
+		d->idle(d);
+	}
+	b->draining = false;
+	drain_turn(b);
+	lun_release(lun);
+}
+
+void gate_drain(struct lun *lun, struct drain *d)
+{
+	struct lun_box *b = lun_box(lun);
+
+	list_push_back(&b->drains_next, &d->link);
+	drain_turn(b);
+}
+
+static void io_end(struct lun_io *io, int err)
+{
+	struct lun *lun = io->lun;
+	unsigned epoch = io->epoch;
+
+	io->done(io, err); /* its memory may be gone */
+	inflight_down(lun, epoch);
+}
+
+static void io_store_done(struct store_io *sio, int err)
+{
+	io_end(container_of(sio, struct lun_io, io), err);
+}
+
+static void io_go(struct lun_io *io)
+{
+	io->io.disk = io->lun->disk;
+	io->io.done = io_store_done;
+	io->lun->disk->store->ops->submit(&io->io);
+}
+
+static bool io_changes(const struct lun_io *io)
+{
+	return io->io.op != STORE_READ && io->io.op != STORE_FLUSH;
+}
+
+static bool io_in_range(const struct lun_io *io)
+{
+	uint64_t size = io->lun->size_bytes;
+
+	return io->io.offset <= size && io->io.len <= size - io->io.offset;
+}
+
+void lun_submit(struct lun_io *io)
+{
+	struct lun *lun = io->lun;
+
+	io->gate_link.next = io->gate_link.prev = NULL;
+	io->epoch = lun->epoch;
+	lun->inflight[io->epoch]++;
+	if (lun->gone)
+		io_end(io, -ENODEV);
+	else if (!io_in_range(io))
+		io_end(io, -ERANGE);
+	else if (lun->gate_closed > 0 && io_changes(io))
+		list_push_back(&lun->gate_queue, &io->gate_link);
+	else
+		io_go(io);
+}
+
+bool lun_io_withdraw(struct lun_io *io)
+{
+	if (!list_linked(&io->gate_link))
+		return false;
+	list_remove(&io->gate_link);
+	inflight_down(io->lun, io->epoch);
+	return true;
+}
+
+void gate_close(struct lun *lun)
+{
+	lun->gate_closed++;
+}
+
+static void io_admit(struct lun_io *io)
+{
+	int err = io->recheck ? io->recheck(io) : 0;
+
+	if (!err && io->lun->gone)
+		err = -ENODEV;
+	if (!err && !io_in_range(io))
+		err = -ERANGE;
+	if (err)
+		io_end(io, err);
+	else
+		io_go(io);
+}
+
+/* The gate counts as closed until the queue is empty, so that what comes meanwhile goes behind it. */
+void gate_open(struct lun *lun)
+{
+	struct list_node *n;
+
+	assert(lun->gate_closed > 0);
+	if (lun->gate_closed > 1) {
+		lun->gate_closed--;
+		return;
+	}
+	lun_hold(lun);
+	while ((n = list_pop(&lun->gate_queue)))
+		io_admit(container_of(n, struct lun_io, gate_link));
+	lun->gate_closed--;
+	lun_release(lun);
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The inside of the array's model: what the files of copyset/ share, under a banner per file.
+ *
+ * Invariants:
+ * - The catalogue changes one change at a time (change.c): a change checks, writes its transaction, and only
+ *   when that is durable alters the model. So a check holds until its change is done, and memory never runs
+ *   ahead of the catalogue. The commit of a copy set (commit.c) is the one other writer; it touches only what
+ * a set reserves (its shadow LUNs' ids) and its own set record.
+ * - LUNs, hosts and sets that went away are freed by a timer in a later turn (grave), never under a caller.
+ * - Whoever was asked to wait (change, drain) can be orphaned by array_close: then `array` is NULL and its
+ *   callback frees it and does nothing else.
+ */
+#ifndef UMBRA_COPYSET_INTERNAL_H
+#define UMBRA_COPYSET_INTERNAL_H
+
+#include "array/copyset/array.h"
+#include "array/copyset/copyset_state.h"
+#include "array/reactor/reactor.h"
+
+#define ARRAY_EVENTS_KEPT    1024u
+#define ARRAY_CHANGES_MAX    4096u   /* waiting changes; beyond: -EBUSY */
+#define ARRAY_MAPPINGS_MAX   131072u /* over all hosts */
+#define ARRAY_QUIET_MAX_MS   60000u  /* no attention is put off for longer */
+#define ARRAY_SHADOW_PREFIX  "shadow-"
+#define MAPPING_PAGE_NUMBERS 256u
+#define MAPPING_PAGES        ((ARRAY_LUN_NUMBER_MAX + 1) / MAPPING_PAGE_NUMBERS)
+
+/* ---- index.c: a hash table of nodes embedded in what it finds -------------------------------------- */
+
+struct index_node {
+	struct index_node *next;
+	uint64_t hash;
+};
+
+struct index {
+	struct index_node **buckets;
+	uint64_t mask;
+};
+
+int index_init(struct index *x, unsigned entries); /* sized for so many; -ENOMEM */
+void index_free(struct index *x);
+void index_add(struct index *x, struct index_node *n, uint64_t hash);
+void index_remove(struct index *x, struct index_node *n);
+/* The first node with this hash, the next one with the same; the caller compares keys. */
+struct index_node *index_first(const struct index *x, uint64_t hash);
+struct index_node *index_again(const struct index_node *n);
+uint64_t hash_id(const uint8_t id[UP_ID_BYTES]);
+uint64_t hash_text(const char *text);
+
+/* ---- array.c --------------------------------------------------------------------------------------- */
+
+struct change;
+struct commit;
+
+struct grave {
+	struct list_node link;
+	void (*bury)(struct grave *g);
+};
+
+struct array {
+	struct array_options options;
+	char name[UP_NAME_MAX_BYTES + 1];
+	uint8_t id[UP_ID_BYTES];
+	uint64_t created_unix_ms;
+	bool meta_durable; /* id is in the catalogue; else the next transaction puts it there */
+
+	struct list luns; /* by creation */
+	unsigned lun_count, reserved_count;
+	uint64_t lun_serial;
+	struct index luns_by_id, luns_by_name, idents; /* idents: NAA of LUNs and of reserved ids */
+
+	struct list hosts;
+	unsigned host_count;
+	struct index hosts_by_name, hosts_by_iqn;
+	unsigned mapping_count;
+
+	struct list nexuses_pending; /* to be told of changed mappings */
+	struct list luns_resized;    /* hosts to be told of */
+	unsigned quiet;              /* sets armed or committing: attentions wait */
+	struct reactor_timer quiet_timer;
+
+	struct list sets; /* by beginning, remembered aborted ones included */
+	unsigned set_count, aborted_count;
+	struct index sets_by_id;
+	struct list commits; /* the first one runs, the others wait */
+	unsigned commit_count;
+
+	struct list changes;
+	unsigned change_count;
+	struct change *change_now;
+	bool changes_running;
+
+	struct list graves;
+	struct reactor_timer grave_timer;
+
+	struct event events[ARRAY_EVENTS_KEPT]; /* serial s lies at (s - 1) % KEPT */
+	uint64_t event_serial;
+	struct list event_listeners;
+
+	uint8_t scratch[STORE_VALUE_MAX_BYTES]; /* a record being packed */
+};
+
+/* One of a LUN's or a reserved shadow LUN's, by up_id_naa. */
+struct ident {
+	struct index_node node;
+	const uint8_t *id;
+};
+
+uint64_t wall_unix_ms(void);
+uint64_t clock_ns(void); /* CLOCK_MONOTONIC, now */
+bool name_valid(const char *name, struct fault *fault);
+bool id_zero(const uint8_t id[UP_ID_BYTES]);
+/* A random id whose NAA nobody has. 0 or a negative errno. */
+int id_new(struct array *a, uint8_t id[UP_ID_BYTES]);
+void ident_add(struct array *a, struct ident *i, const uint8_t *id); /* id: borrowed */
+void ident_remove(struct array *a, struct ident *i);
+bool ident_taken(const struct array *a, const uint8_t id[UP_ID_BYTES]);
+void grave_add(struct array *a, struct grave *g);
+/* A sentence for a store's error; returns err. */
+int fault_store(struct fault *f, int err, const char *what);
+/* Ends a call that did not come to a change. */
+void call_end(struct array_call *call, int err, const struct fault *fault);
+void call_refuse(struct array_call *call, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- change.c: one change of the catalogue at a time ------------------------------------------------ */
+
+struct drain {
+	struct list_node link;
+	void (*idle)(struct drain *d);
+};
+
+struct change_ops {
+	/* Checks and marks. 0: go on; 1: there is nothing to change, success; negative: refused, with
+	 * c->fault. */
+	int (*check)(struct change *c);
+	/* The index'th LUN whose I/O must have ended before the transaction, NULL: no more. May be NULL. */
+	struct lun *(*drain)(struct change *c, unsigned index);
+	int (*build)(struct change *c, struct store_txn *t);
+	/* 0: it is durable (or there was nothing to do); alters the model. Negative: undoes the marks. */
+	void (*end)(struct change *c, int err);
+	/* Frees what the change owns besides itself. May be NULL. */
+	void (*clear)(struct change *c);
+};
+
+/* The head of every kind's own struct, allocated by change_new. */
+struct change {
+	const struct change_ops *ops;
+	struct array *array;
+	struct array_call *call; /* may be NULL; end() may take it over by setting NULL */
+	struct fault fault;
+	struct list_node link;
+	struct drain drain;
+	unsigned drained;
+};
+
+/* Zeroed memory of `size` bytes, or NULL after having ended the call with -ENOMEM / -EBUSY. */
+void *change_new(struct array *a, size_t size, const struct change_ops *ops, struct array_call *call);
+void change_submit(struct change *c); /* moved */
+void changes_close(struct array *a);
+/* Also in the commit's transaction. */
+int meta_put(struct array *a, struct store_txn *t);
+
+/* ---- record.c: catalogue records -------------------------------------------------------------------- */
+
+/* What a record says; of the catalogue's side only. */
+struct lun_record {
+	uint8_t id[UP_ID_BYTES], origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
+	enum lun_kind kind;
+	uint64_t serial, size_bytes, created_unix_ms, disk_id;
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+};
+
+struct map_record {
+	char host[ARRAY_NAME_MAX_BYTES + 1];
+	uint8_t lun_id[UP_ID_BYTES];
+	uint32_t number;
+};
+
+struct set_record {
+	uint8_t id[UP_ID_BYTES];
+	enum up_set_state state; /* COMMITTED or KEPT */
+	char name[ARRAY_NAME_MAX_BYTES + 1], owner[UP_NAME_MAX_BYTES + 1];
+	uint64_t cut_unix_ms, window_ns, durable_ns;
+	unsigned member_count;
+	struct copyset_member *members; /* unpacked: allocated, the caller's */
+};
+
+struct meta_record {
+	uint8_t id[UP_ID_BYTES];
+	uint64_t created_unix_ms;
+};
+
+#define RECORD_MEMBERS_MAX 1024u
+
+int record_put_meta(struct array *a, struct store_txn *t, const struct meta_record *r);
+int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record *r);
+int record_put_host(struct array *a, struct store_txn *t, const struct host_record *r);
+int record_put_map(struct array *a, struct store_txn *t, const struct map_record *r);
+int record_put_set(struct array *a, struct store_txn *t, const struct set_record *r);
+int record_del_lun(
+	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]); /* and its reservations */
+int record_del_host(struct array *a, struct store_txn *t, const char *name);
+int record_del_map(struct array *a, struct store_txn *t, const char *host, const uint8_t lun_id[UP_ID_BYTES]);
+int record_del_set(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]);
+/* 0, -EUCLEAN (checksum, length, a value out of its range), -ENOTSUP (newer), -ENOMEM (sets). */
+int record_get_meta(const void *key, size_t key_len, const void *value, size_t len, struct meta_record *out);
+int record_get_lun(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out);
+int record_get_host(const void *key, size_t key_len, const void *value, size_t len, struct host_record *out);
+int record_get_map(const void *key, size_t key_len, const void *value, size_t len, struct map_record *out);
+int record_get_set(const void *key, size_t key_len, const void *value, size_t len, struct set_record *out);
+
+/* ---- catalogue.c: reads it all at the start ---------------------------------------------------------- */
+
+int catalogue_load(struct array *a, struct fault *fault);
+
+/* ---- lun.c -------------------------------------------------------------------------------------------- */
+
+struct lun_box {
+	struct lun lun;
+	struct index_node by_id, by_name;
+	struct ident ident;
+	uint64_t serial;
+	unsigned unkept;                 /* unkept sets that have it, as original or as copy */
+	struct list_node link_resized;   /* array->luns_resized */
+	struct list drains, drains_next; /* waiters for the old epoch; for the epoch after that */
+	bool draining;
+	struct grave grave;
+};
+
+struct lun_box *lun_box(const struct lun *lun);
+/* A LUN from its record; not linked anywhere yet. NULL: no memory. */
+struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct store_disk *disk);
+void lun_link(struct lun_box *b);
+/* Takes it out of every index and gives the model's hold back. */
+void lun_unlink(struct lun_box *b);
+void lun_free(struct lun_box *b);
+void lun_record_of(const struct lun *lun, struct lun_record *out);
+
+/* ---- gate.c ------------------------------------------------------------------------------------------- */
+
+void gate_init(struct lun_box *b);
+void gate_close(struct lun *lun);
+void gate_open(struct lun *lun); /* admits what queued, in order, before it returns */
+/* Calls back when every I/O submitted before has ended; from inside when there is none. */
+void gate_drain(struct lun *lun, struct drain *d);
+
+/* ---- host.c ------------------------------------------------------------------------------------------- */
+
+struct mapping {
+	struct host *host;
+	struct lun *lun;
+	uint32_t number;
+	struct list_node link_lun;
+};
+
+struct mapping_page {
+	unsigned used; /* mappings in it */
+	struct {
+		struct mapping *mapping;
+		uint64_t rest_until_ns; /* 0: does not rest */
+	} at[MAPPING_PAGE_NUMBERS];
+};
+
+struct host_iqn {
+	struct index_node node;
+	struct host *host;
+	const char *iqn;
+};
+
+struct host {
+	struct array *array;
+	struct host_record record;
+	struct index_node by_name;
+	struct host_iqn iqns[ARRAY_HOST_IQNS_MAX];
+	struct list nexuses;
+	unsigned sessions;
+	struct mapping_page *pages[MAPPING_PAGES];
+	unsigned mappings;
+	unsigned holds; /* the model's, one for each nexus, changes under way */
+	bool gone;
+	struct list_node link;
+	struct grave grave;
+};
+
+struct host *host_new(struct array *a, const struct host_record *record); /* not linked; NULL: no memory */
+void host_link(struct host *h);
+void host_hold(struct host *h);
+void host_release(struct host *h);
+void host_free(struct host *h);
+/* Lower-cases names, checks everything that does not depend on other hosts. */
+int host_record_check(struct host_record *record, struct fault *fault);
+
+/* ---- mapping.c ---------------------------------------------------------------------------------------- */
+
+/* Both need the page: mapping_page_make. */
+void mapping_link(struct mapping *m);
+void mapping_unlink(struct mapping *m, uint64_t rest_until_ns); /* frees it */
+int mapping_page_make(struct host *h, uint32_t number);         /* -ENOMEM */
+struct mapping *mapping_find(const struct host *h, const struct lun *lun);
+void mappings_free(struct host *h);
+
+/* ---- nexus.c ------------------------------------------------------------------------------------------ */
+
+void nexus_tell_mappings(struct host *h, const struct array_nexus *asker); /* now or after the quiet */
+void nexus_tell_resized(struct lun *lun);
+void nexus_tell_unmapped(struct host *h, struct lun *lun, uint32_t number); /* at once */
+void nexus_revoke(struct host *h, bool all); /* those that the record no longer allows */
+/* A set becomes armed; its commit has ended. Attentions wait in between. */
+void quiet_enter(struct array *a);
+void quiet_leave(struct array *a);
+void nexus_deliver(struct array *a); /* all that waits, now */
+void quiet_timer_fire(struct reactor_timer *t);
+/* How many sessions has this initiator name? */
+unsigned nexus_count(struct array *a, const char *initiator);
+
+/* ---- copyset.c ---------------------------------------------------------------------------------------- */
+
+void copysets_close(struct array *a);
+
+#endif

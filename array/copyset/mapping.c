@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Mappings: which host sees which LUN under which number. The way from (host, number) to the LUN is two array
+ * look-ups. A number that was given up rests, so that a host that has not rescanned yet never takes one LUN
+ * for another; the rest is in memory only and does not outlast the array (a restart drops all sessions, and
+ * the hosts rescan). A number that the administrator names is taken although it rests.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/copyset/copyset.h"
+#include "array/copyset/internal.h"
+
+static struct mapping_page *page_of(const struct host *h, uint32_t number)
+{
+	assert(number <= ARRAY_LUN_NUMBER_MAX);
+	return h->pages[number / MAPPING_PAGE_NUMBERS];
+}
+
+int mapping_page_make(struct host *h, uint32_t number)
+{
+	struct mapping_page **p = &h->pages[number / MAPPING_PAGE_NUMBERS];
+
+	if (!*p)
+		*p = calloc(1, sizeof(**p));
+	return *p ? 0 : -ENOMEM;
+}
+
+void mapping_link(struct mapping *m)
+{
+	struct mapping_page *page = page_of(m->host, m->number);
+
+	assert(page && !page->at[m->number % MAPPING_PAGE_NUMBERS].mapping);
+	page->at[m->number % MAPPING_PAGE_NUMBERS].mapping = m;
+	page->at[m->number % MAPPING_PAGE_NUMBERS].rest_until_ns = 0;
+	page->used++;
+	list_push_back(&m->lun->links_mappings, &m->link_lun);
+	m->lun->mappings++;
+	m->host->mappings++;
+	m->host->array->mapping_count++;
+}
+
+void mapping_unlink(struct mapping *m, uint64_t rest_until_ns)
+{
+	struct mapping_page *page = page_of(m->host, m->number);
+
+	page->at[m->number % MAPPING_PAGE_NUMBERS].mapping = NULL;
+	page->at[m->number % MAPPING_PAGE_NUMBERS].rest_until_ns = rest_until_ns;
+	page->used--;
+	list_remove(&m->link_lun);
+	m->lun->mappings--;
+	m->host->mappings--;
+	m->host->array->mapping_count--;
+	free(m);
+}
+
+void mappings_free(struct host *h)
+{
+	for (unsigned i = 0; i < MAPPING_PAGES; i++) {
+		for (unsigned j = 0; h->pages[i] && h->pages[i]->used > 0 && j < MAPPING_PAGE_NUMBERS; j++)
+			if (h->pages[i]->at[j].mapping)
+				mapping_unlink(h->pages[i]->at[j].mapping, 0);
+		free(h->pages[i]);
+		h->pages[i] = NULL;
+	}
+}
+
+/* A LUN has few hosts, a host has many LUNs. */
+struct mapping *mapping_find(const struct host *h, const struct lun *lun)
+{
+	list_for_each (n, &lun->links_mappings) {
+		struct mapping *m = container_of(n, struct mapping, link_lun);
+
+		if (m->host == h)
+			return m;
+	}
+	return NULL;
+}
+
+uint32_t map_number(const struct host *h, const struct lun *lun)
+{
+	const struct mapping *m = mapping_find(h, lun);
+
+	return m ? m->number : 0;
+}
+
+struct lun *map_lun(const struct host *h, uint32_t number)
+{
+	const struct mapping_page *page;
+	const struct mapping *m;
+
+	if (number > ARRAY_LUN_NUMBER_MAX)
+		return NULL;
+	page = h->pages[number / MAPPING_PAGE_NUMBERS];
+	m = page ? page->at[number % MAPPING_PAGE_NUMBERS].mapping : NULL;
+	return m ? m->lun : NULL;
+}
+
+uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
+{
+	for (uint32_t i = number + 1; i != 0 && i <= ARRAY_LUN_NUMBER_MAX; i++) {
+		const struct mapping_page *page = page_of(h, i);
+
+		if (!page || page->used == 0) {
+			i |= MAPPING_PAGE_NUMBERS - 1;
+			continue;
+		}
+		if (page->at[i % MAPPING_PAGE_NUMBERS].mapping) {
+			if (lun)
+				*lun = page->at[i % MAPPING_PAGE_NUMBERS].mapping->lun;
+			return i;
+		}
+	}
+	return 0;
+}
+
+/* The lowest number that is free and does not rest; 0: none. */
+static uint32_t number_free(const struct host *h)
+{
+	uint64_t now = reactor_now_ns(h->array->options.reactor);
+
+	for (uint32_t i = 1; i <= ARRAY_LUN_NUMBER_MAX; i++) {
+		const struct mapping_page *page = page_of(h, i);
+		unsigned at = i % MAPPING_PAGE_NUMBERS;
+
+		if (!page || (!page->at[at].mapping && page->at[at].rest_until_ns <= now))
+			return i;
+	}
+	return 0;
+}
+
+/* ---- map ---- */
+
+struct map_change {
+	struct change c;
+	struct host *host; /* held; remove_all: NULL */
+	struct lun *lun;   /* held */
+	uint32_t number;
+	const struct array_nexus *asker; /* compared only, never followed */
+	struct mapping *mapping;         /* add: the new one */
+};
+
+static void map_clear(struct change *c)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+
+	free(op->mapping);
+	if (!c->array)
+		return;
+	lun_release(op->lun);
+	if (op->host)
+		host_release(op->host);
+}
+
+static int number_choose(struct map_change *op, struct fault *fault)
+{
+	if (!op->number)
+		op->number = number_free(op->host);
+	if (!op->number)
+		return fault_set(fault, -EMLINK, "host %s has no LUN number left", op->host->record.name);
+	if (op->number > ARRAY_LUN_NUMBER_MAX)
+		return fault_set(fault, -EINVAL, "LUN numbers go from 1 to %d", ARRAY_LUN_NUMBER_MAX);
+	if (map_lun(op->host, op->number))
+		return fault_set(fault, -EEXIST, "host %s has another LUN with number %u",
+			op->host->record.name, op->number);
+	return mapping_page_make(op->host, op->number);
+}
+
+static int add_check(struct change *c)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+	uint32_t have = map_number(op->host, op->lun);
+	int err;
+
+	if (op->lun->gone || op->host->gone)
+		return fault_set(&c->fault, -ENODEV, "the LUN or the host is being deleted");
+	if (have && op->number && op->number != have)
+		return fault_set(&c->fault, -EEXIST, "LUN %s is mapped to host %s with number %u already",
+			op->lun->name, op->host->record.name, have);
+	if (have) {
+		op->number = have;
+		return 1;
+	}
+	if (copyset_unkept_shadow(op->lun))
+		return fault_set(&c->fault, -EBUSY, "LUN %s belongs to a copy set that is not kept yet",
+			op->lun->name);
+	if (c->array->mapping_count >= ARRAY_MAPPINGS_MAX)
+		return fault_set(&c->fault, -EMLINK, "the array has its %u mappings", ARRAY_MAPPINGS_MAX);
+	err = number_choose(op, &c->fault);
+	if (err)
+		return err;
+	op->mapping = calloc(1, sizeof(*op->mapping));
+	return op->mapping ? 0 : -ENOMEM;
+}
+
+static int add_build(struct change *c, struct store_txn *t)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+	struct map_record r = {.number = op->number};
+
+	memcpy(r.host, op->host->record.name, sizeof(r.host));
+	memcpy(r.lun_id, op->lun->id, UP_ID_BYTES);
+	return record_put_map(c->array, t, &r);
+}
+
+static void add_end(struct change *c, int err)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+
+	if (err)
+		return;
+	c->call->number = op->number;
+	c->call->lun = op->lun;
+	c->call->host = op->host;
+	if (!op->mapping)
+		return;
+	op->mapping->host = op->host;
+	op->mapping->lun = op->lun;
+	op->mapping->number = op->number;
+	mapping_link(op->mapping);
+	op->mapping = NULL;
+	array_event(c->array, EVENT_INFO, "host", "LUN %s mapped to host %s with number %u", op->lun->name,
+		op->host->record.name, op->number);
+	nexus_tell_mappings(op->host, op->asker);
+}
+
+void map_add(
+	struct host *h, struct lun *lun, uint32_t number, struct array_nexus *asker, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = add_check, .build = add_build, .end = add_end, .clear = map_clear};
+	struct map_change *op = change_new(h->array, sizeof(*op), &ops, call);
+
+	if (!op)
+		return;
+	op->host = h;
+	host_hold(h);
+	op->lun = lun;
+	lun_hold(lun);
+	op->number = number;
+	op->asker = asker;
+	change_submit(&op->c);
+}
+
+/* ---- unmap ---- */
+
+/* The call waits, outside the row of changes, for the I/O that had been submitted before. */
+struct unmap_wait {
+	struct drain drain;
+	struct array_call *call;
+};
+
+static void unmap_idle(struct drain *d)
+{
+	struct unmap_wait *w = container_of(d, struct unmap_wait, drain);
+	struct array_call *call = w->call;
+
+	free(w);
+	call_end(call, 0, NULL);
+}
+
+struct unmap_change {
+	struct map_change m;
+	struct unmap_wait *wait;
+};
+
+static int remove_check(struct change *c)
+{
+	struct unmap_change *op = container_of(c, struct unmap_change, m.c);
+
+	if (op->m.host ? !mapping_find(op->m.host, op->m.lun) : op->m.lun->mappings == 0)
+		return 1;
+	op->wait = calloc(1, sizeof(*op->wait));
+	return op->wait ? 0 : -ENOMEM;
+}
+
+static int remove_build(struct change *c, struct store_txn *t)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+	int err = 0;
+
+	list_for_each (n, &op->lun->links_mappings) {
+		struct mapping *m = container_of(n, struct mapping, link_lun);
+
+		if (!err && (!op->host || m->host == op->host))
+			err = record_del_map(c->array, t, m->host->record.name, op->lun->id);
+	}
+	return err;
+}
+
+static void mapping_remove(struct mapping *m, const struct array_nexus *asker)
+{
+	struct array *a = m->host->array;
+	struct host *h = m->host;
+	struct lun *lun = m->lun;
+	uint32_t number = m->number;
+
+	mapping_unlink(m, reactor_now_ns(a->options.reactor) + UINT64_C(1000000) * a->options.number_rest_ms);
+	array_event(a, EVENT_INFO, "host", "LUN %s unmapped from host %s, was number %u", lun->name,
+		h->record.name, number);
+	nexus_tell_unmapped(h, lun, number);
+	nexus_tell_mappings(h, asker);
+}
+
+static void remove_end(struct change *c, int err)
+{
+	struct unmap_change *op = container_of(c, struct unmap_change, m.c);
+	struct lun *lun = op->m.lun;
+
+	if (err || !op->wait)
+		return;
+	list_for_each_safe (n, &lun->links_mappings) {
+		struct mapping *m = container_of(n, struct mapping, link_lun);
+
+		if (!op->m.host || m->host == op->m.host)
+			mapping_remove(m, op->m.asker);
+	}
+	op->wait->call = c->call;
+	op->wait->drain.idle = unmap_idle;
+	c->call = NULL;
+	gate_drain(lun, &op->wait->drain);
+	op->wait = NULL;
+}
+
+static void remove_clear(struct change *c)
+{
+	free(container_of(c, struct unmap_change, m.c)->wait);
+	map_clear(c);
+}
+
+static void remove_start(
+	struct array *a, struct host *h, struct lun *lun, struct array_nexus *asker, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = remove_check, .build = remove_build, .end = remove_end, .clear = remove_clear};
+	struct unmap_change *op = change_new(a, sizeof(*op), &ops, call);
+
+	if (!op)
+		return;
+	op->m.host = h;
+	if (h)
+		host_hold(h);
+	op->m.lun = lun;
+	lun_hold(lun);
+	op->m.asker = asker;
+	change_submit(&op->m.c);
+}
+
+void map_remove(struct host *h, struct lun *lun, struct array_nexus *asker, struct array_call *call)
+{
+	remove_start(h->array, h, lun, asker, call);
+}
+
+void map_remove_all(struct lun *lun, struct array_nexus *asker, struct array_call *call)
+{
+	remove_start(lun->array, NULL, lun, asker, call);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Nexuses: what the sessions must be told. Attentions (3F/0E, 2A/09) wait while a set is armed or committing,
+ * because a host that meets one may stop its I/O for seconds; never longer than ARRAY_QUIET_MAX_MS.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+#include "array/copyset/copyset.h"
+#include "array/copyset/internal.h"
+
+unsigned nexus_count(struct array *a, const char *initiator)
+{
+	struct host *h = host_find_iqn(a, initiator);
+	unsigned count = 0;
+
+	if (!h)
+		return 0;
+	list_for_each (n, &h->nexuses)
+		count +=
+			strcasecmp(container_of(n, struct array_nexus, link_host)->initiator, initiator) == 0;
+	return count;
+}
+
+static bool nexus_allowed(const struct host *h, const struct array_nexus *n)
+{
+	if (h->gone || host_find_iqn(h->array, n->initiator) != h)
+		return false;
+	return n->authenticated || h->record.chap_secret[0] == 0;
+}
+
+int array_nexus_attach(struct array *a, struct array_nexus *n)
+{
+	struct host *h = host_find_iqn(a, n->initiator);
+
+	if (!h || !nexus_allowed(h, n))
+		return -EACCES;
+	n->host = h;
+	host_hold(h);
+	h->sessions++;
+	n->pending_mappings = false;
+	n->link_pending.next = n->link_pending.prev = NULL;
+	list_push_back(&h->nexuses, &n->link_host);
+	array_event(a, EVENT_INFO, "session", "%s of host %s connected", n->initiator, h->record.name);
+	lease_host_came(a, n->initiator);
+	return 0;
+}
+
+void array_nexus_detach(struct array *a, struct array_nexus *n)
+{
+	struct host *h = n->host;
+
+	if (!h)
+		return;
+	list_remove(&n->link_host);
+	list_remove(&n->link_pending);
+	n->host = NULL;
+	h->sessions--;
+	array_event(a, EVENT_INFO, "session", "%s of host %s disconnected", n->initiator, h->record.name);
+	host_release(h);
+	lease_host_went(a, n->initiator);
+}
+
+static void quiet_put_off(struct array *a)
+{
+	/* The first that waits sets the limit for all. */
+	if (a->quiet_timer.heap_index == 0)
+		reactor_timer_arm(a->options.reactor, &a->quiet_timer, ARRAY_QUIET_MAX_MS);
+}
+
+void nexus_tell_mappings(struct host *h, const struct array_nexus *asker)
+{
+	struct array *a = h->array;
+
+	list_for_each (node, &h->nexuses) {
+		struct array_nexus *n = container_of(node, struct array_nexus, link_host);
+
+		if (n == asker || n->pending_mappings)
+			continue;
+		n->pending_mappings = true;
+		list_push_back(&a->nexuses_pending, &n->link_pending);
+		quiet_put_off(a);
+	}
+	if (a->quiet == 0)
+		nexus_deliver(a);
+}
+
+void nexus_tell_resized(struct lun *lun)
+{
+	struct array *a = lun->array;
+	struct lun_box *b = lun_box(lun);
+
+	if (!list_linked(&b->link_resized)) {
+		list_push_back(&a->luns_resized, &b->link_resized);
+		quiet_put_off(a);
+	}
+	if (a->quiet == 0)
+		nexus_deliver(a);
+}
+
+static void deliver_resized(struct lun *lun)
+{
+	list_for_each (n, &lun->links_mappings) {
+		struct mapping *m = container_of(n, struct mapping, link_lun);
+
+		list_for_each_safe (node, &m->host->nexuses) {
+			struct array_nexus *nexus = container_of(node, struct array_nexus, link_host);
+
+			nexus->ops->lun_resized(nexus, lun, m->number);
+		}
+	}
+}
+
+void nexus_deliver(struct array *a)
+{
+	struct list_node *n;
+
+	reactor_timer_disarm(a->options.reactor, &a->quiet_timer);
+	while ((n = list_pop(&a->nexuses_pending))) {
+		struct array_nexus *nexus = container_of(n, struct array_nexus, link_pending);
+
+		nexus->pending_mappings = false;
+		nexus->ops->mappings_changed(nexus);
+	}
+	while ((n = list_pop(&a->luns_resized)))
+		deliver_resized(&container_of(n, struct lun_box, link_resized)->lun);
+}
+
+void nexus_tell_unmapped(struct host *h, struct lun *lun, uint32_t number)
+{
+	list_for_each_safe (node, &h->nexuses) {
+		struct array_nexus *n = container_of(node, struct array_nexus, link_host);
+
+		n->ops->lun_unmapped(n, lun, number);
+	}
+}
+
+void nexus_revoke(struct host *h, bool all)
+{
+	host_hold(h);
+	list_for_each_safe (node, &h->nexuses) {
+		struct array_nexus *n = container_of(node, struct array_nexus, link_host);
+
+		if (all || !nexus_allowed(h, n))
+			n->ops->host_revoked(n);
+	}
+	host_release(h);
+}
+
+void quiet_enter(struct array *a)
+{
+	a->quiet++;
+}
+
+void quiet_leave(struct array *a)
+{
+	assert(a->quiet > 0);
+	if (--a->quiet == 0)
+		nexus_deliver(a);
+}
+
+void quiet_timer_fire(struct reactor_timer *t)
+{
+	nexus_deliver(container_of(t, struct array, quiet_timer));
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Removing whole sets: the undo of a committed one that nobody keeps, of one whose commit became durable
+ * after the set had been aborted, and the administrator's deletion of a kept one. One transaction deletes
+ * every shadow LUN and the set's record.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/copyset/copyset.h"
+
+struct removal {
+	struct change c;
+	struct copyset *s;        /* held */
+	enum copyset_event event; /* COPYSET_ABORT, COPYSET_DELETE */
+	bool marked;              /* the shadow LUNs' gone is this change's */
+};
+
+static struct removal *removal_of(struct change *c)
+{
+	return container_of(c, struct removal, c);
+}
+
+static void shadows_mark(struct removal *op, bool gone)
+{
+	op->marked = gone;
+	for (unsigned i = 0; i < op->s->member_count; i++)
+		op->s->sides[i].shadow->gone = gone;
+}
+
+static int delete_check(struct removal *op)
+{
+	struct copyset *s = op->s;
+	enum up_set_state next;
+	char label[ARRAY_NAME_MAX_BYTES + 1];
+	int err;
+
+	if (s->forgotten)
+		return fault_set(&op->c.fault, -ENOENT, "the copy set is gone");
+	err = copyset_state_next(s->state, op->event, &next);
+	if (err)
+		return fault_set(&op->c.fault, err, "copy set %s is %s; %s", copyset_label(s, label),
+			up_set_state_name(s->state),
+			op->event == COPYSET_DELETE ? "abort it instead" : "delete it instead");
+	for (unsigned i = 0; !err && i < s->member_count && op->event == COPYSET_DELETE; i++)
+		err = lun_delete_check(s->sides[i].shadow, &op->c.fault);
+	return err;
+}
+
+static int removal_check(struct change *c)
+{
+	struct removal *op = removal_of(c);
+	struct copyset *s = op->s;
+	int err;
+
+	if (op->event == COPYSET_ABORT && s->state == UP_SET_ABORTED && !s->undo_due)
+		return 1;
+	err = delete_check(op);
+	if (err)
+		return err;
+	shadows_mark(op, true);
+	return 0;
+}
+
+static struct lun *removal_drain(struct change *c, unsigned index)
+{
+	struct copyset *s = removal_of(c)->s;
+
+	return index < s->member_count ? s->sides[index].shadow : NULL;
+}
+
+static int removal_build(struct change *c, struct store_txn *t)
+{
+	const struct store_ops *ops = c->array->options.store->ops;
+	struct copyset *s = removal_of(c)->s;
+	int err = record_del_set(c->array, t, s->id);
+
+	for (unsigned i = 0; !err && i < s->member_count; i++) {
+		err = record_del_lun(c->array, t, s->members[i].shadow_id);
+		if (!err)
+			err = ops->txn_disk_delete(t, s->sides[i].shadow->disk);
+	}
+	return err;
+}
+
+/* Takes the shadow LUNs out of the model, or frees those that never came into it. */
+static void shadows_drop(struct copyset *s)
+{
+	for (unsigned i = 0; i < s->member_count; i++) {
+		struct lun_box *b = lun_box(s->sides[i].shadow);
+
+		s->sides[i].shadow = NULL;
+		if (s->shadows_linked)
+			lun_unlink(b);
+		else
+			lun_free(b);
+	}
+}
+
+static void removal_failed(struct removal *op, int err)
+{
+	struct copyset *s = op->s;
+
+	if (op->marked)
+		shadows_mark(op, false);
+	if (op->event == COPYSET_DELETE || s->forgotten)
+		return;
+	undo_tell(s, err, &op->c.fault);
+	if (s->state == UP_SET_COMMITTED || s->undo_due) {
+		array_event(s->array, EVENT_ERROR, "set", "an aborted copy set could not be removed yet: %s",
+			op->c.fault.text);
+		reactor_timer_arm(s->array->options.reactor, &s->lease_timer, COPYSET_RETRY_MS);
+	}
+}
+
+static void removal_end(struct change *c, int err)
+{
+	struct removal *op = removal_of(c);
+	struct copyset *s = op->s;
+	char label[ARRAY_NAME_MAX_BYTES + 1];
+
+	if (err) {
+		removal_failed(op, err);
+		return;
+	}
+	if (!op->marked)
+		return;
+	shadows_drop(s);
+	if (op->event == COPYSET_DELETE) {
+		array_event(c->array, EVENT_INFO, "set", "copy set %s deleted", copyset_label(s, label));
+		copyset_forget(s);
+		return;
+	}
+	array_event(c->array, EVENT_INFO, "set", "copy set %s undone", copyset_label(s, label));
+	s->undo_due = false;
+	if (s->state == UP_SET_ABORTED)
+		copyset_let_go(s);
+	copyset_enter(s, UP_SET_ABORTED);
+	undo_tell(s, 0, NULL);
+}
+
+static void removal_clear(struct change *c)
+{
+	if (c->array)
+		copyset_release(removal_of(c)->s);
+}
+
+static void removal_start(struct copyset *s, enum copyset_event event, struct array_call *call)
+{
+	static const struct change_ops ops = {.check = removal_check,
+		.drain = removal_drain,
+		.build = removal_build,
+		.end = removal_end,
+		.clear = removal_clear};
+	struct removal *op = change_new(s->array, sizeof(*op), &ops, call);
+
+	if (!op) {
+		if (event == COPYSET_ABORT)
+			reactor_timer_arm(s->array->options.reactor, &s->lease_timer, COPYSET_RETRY_MS);
+		return;
+	}
+	op->s = s;
+	op->event = event;
+	copyset_hold(s);
+	change_submit(&op->c);
+}
+
+void undo_start(struct copyset *s, struct array_call *call)
+{
+	removal_start(s, COPYSET_ABORT, call);
+}
+
+void undo_tell(struct copyset *s, int err, const struct fault *fault)
+{
+	struct list waiters;
+	struct list_node *n;
+
+	list_init(&waiters);
+	while ((n = list_pop(&s->undo_waiters)))
+		list_push_back(&waiters, n);
+	while ((n = list_pop(&waiters))) {
+		struct copyset_waiter *w = container_of(n, struct copyset_waiter, link);
+		struct array_call *call = w->call;
+
+		free(w);
+		call_end(call, err, fault);
+	}
+}
+
+void undo_wait(struct copyset *s, struct array_call *call)
+{
+	struct copyset_waiter *w = call ? malloc(sizeof(*w)) : NULL;
+
+	if (!w) {
+		call_refuse(call, -ENOMEM, "out of memory");
+		return;
+	}
+	w->call = call;
+	list_push_back(&s->undo_waiters, &w->link);
+	/* Durable already and refused by the store before: try now, not at the next retry. */
+	if (!s->commit)
+		undo_start(s, NULL);
+}
+
+void undo_settled(struct copyset *s, bool durable)
+{
+	if (durable) {
+		undo_start(s, NULL);
+		return;
+	}
+	s->undo_due = false;
+	copyset_let_go(s);
+	lease_follow(s);
+	undo_tell(s, 0, NULL);
+}
+
+void copyset_delete(struct array *a, const uint8_t set_id[UP_ID_BYTES], struct array_call *call)
+{
+	struct copyset *s = copyset_find(a, set_id, NULL);
+
+	if (!s)
+		call_refuse(call, -ENOENT, "there is no such copy set");
+	else
+		removal_start(s, COPYSET_DELETE, call);
+}

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See harness.h. */
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/unit/copyset/harness.h"
+
+#ifdef HARNESS_POOL
+#include <ftw.h>
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static void platform_setup(struct harness *h)
+{
+	struct pool_options o = {.capacity_bytes = 256 * MIB, .log_bytes = 4 * MIB};
+	const char *tmp = getenv("TMPDIR");
+	struct fault fault;
+
+	assert_int_equal(reactor_create(&h->reactor, NULL), 0);
+	snprintf(h->path, sizeof(h->path), "%.40s/umbra-copyset-XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(h->path));
+	o.path = h->path;
+	assert_int_equal(pool_create(&o, &fault), 0);
+}
+
+static void platform_teardown(struct harness *h)
+{
+	reactor_destroy(h->reactor);
+	nftw(h->path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct store *platform_open(struct harness *h)
+{
+	struct pool_options o = {.path = h->path};
+	struct store *s;
+	struct fault fault;
+
+	assert_int_equal(pool_open(&o, h->reactor, &s, &fault), 0);
+	return s;
+}
+
+void harness_advance(struct harness *h, unsigned ms)
+{
+	uint64_t until;
+
+	reactor_turn(h->reactor, 0);
+	until = reactor_now_ns(h->reactor) + UINT64_C(1000000) * ms;
+	while (reactor_now_ns(h->reactor) < until)
+		reactor_turn(h->reactor, 1);
+}
+#else
+static void platform_setup(struct harness *h)
+{
+	h->reactor = simreactor_create();
+	h->memory = memstore_create(0);
+}
+
+static void platform_teardown(struct harness *h)
+{
+	memstore_destroy(h->memory);
+	simreactor_destroy(h->reactor);
+}
+
+static struct store *platform_open(struct harness *h)
+{
+	return memstore_open(h->memory, h->reactor);
+}
+
+void harness_advance(struct harness *h, unsigned ms)
+{
+	simreactor_advance(h->reactor, ms);
+}
+#endif
+
+int harness_setup(void **state)
+{
+	struct harness *h = calloc(1, sizeof(*h));
+
+	assert_non_null(h);
+	platform_setup(h);
+	harness_open(h);
+	*state = h;
+	return 0;
+}
+
+int harness_try_open(struct harness *h, struct fault *fault)
+{
+	h->store = platform_open(h);
+	h->options.reactor = h->reactor;
+	h->options.store = h->store;
+	h->options.name = "test";
+	return array_open(&h->options, &h->array, fault);
+}
+
+void harness_open(struct harness *h)
+{
+	struct fault fault;
+
+	if (harness_try_open(h, &fault))
+		fail_msg("%s", fault.text);
+}
+
+static void store_closed(void *arg, int err)
+{
+	(void)err;
+	*(bool *)arg = true;
+}
+
+void harness_close(struct harness *h)
+{
+	bool closed = false;
+
+	if (h->array)
+		array_close(h->array);
+	h->array = NULL;
+	h->store->ops->close(h->store, store_closed, &closed);
+	for (int i = 0; !closed && i < 10000; i++)
+		harness_advance(h, 1);
+	assert_true(closed);
+}
+
+void harness_reopen(struct harness *h)
+{
+	harness_close(h);
+	harness_open(h);
+}
+
+int harness_teardown(void **state)
+{
+	struct harness *h = *state;
+
+	harness_close(h);
+	platform_teardown(h);
+	free(h);
+	return 0;
+}
+
+/* ---- calls ---- */
+
+static void waiter_done(struct array_call *call)
+{
+	container_of(call, struct waiter, call)->done++;
+}
+
+struct array_call *waiter_init(struct waiter *w)
+{
+	memset(w, 0, sizeof(*w));
+	w->call.done = waiter_done;
+	return &w->call;
+}
+
+int waiter_wait(struct harness *h, struct waiter *w)
+{
+	for (int i = 0; !w->done && i < 10000; i++)
+		harness_advance(h, 1);
+	assert_int_equal(w->done, 1);
+	if (w->call.fault.err)
+		assert_true(w->call.fault.text[0]);
+	return w->call.fault.err;
+}
+
+struct lun *make_lun(struct harness *h, const char *name, uint64_t size_bytes)
+{
+	struct waiter w;
+
+	lun_create(h->array, name, size_bytes, waiter_init(&w));
+	if (waiter_wait(h, &w))
+		fail_msg("%s", w.call.fault.text);
+	return w.call.lun;
+}
+
+struct host *make_host(struct harness *h, const char *name, const char *iqn)
+{
+	struct host_record *r = calloc(1, sizeof(*r));
+	struct waiter w;
+
+	assert_non_null(r);
+	snprintf(r->name, sizeof(r->name), "%s", name);
+	snprintf(r->iqns[0], sizeof(r->iqns[0]), "%s", iqn);
+	r->iqn_count = 1;
+	r->import = HOST_IMPORT_OWN;
+	host_add(h->array, r, waiter_init(&w));
+	free(r);
+	if (waiter_wait(h, &w))
+		fail_msg("%s", w.call.fault.text);
+	return w.call.host;
+}
+
+int do_map(struct harness *h, struct host *host, struct lun *lun, uint32_t number)
+{
+	struct waiter w;
+	int err;
+
+	map_add(host, lun, number, NULL, waiter_init(&w));
+	err = waiter_wait(h, &w);
+	return err ? err : (int)w.call.number;
+}
+
+int do_unmap(struct harness *h, struct host *host, struct lun *lun)
+{
+	struct waiter w;
+
+	map_remove(host, lun, NULL, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
+int do_delete(struct harness *h, struct lun *lun)
+{
+	struct waiter w;
+
+	lun_delete(lun, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
+int do_commit(struct harness *h, const uint8_t *set, const char *owner, uint32_t deadline_ms)
+{
+	struct waiter w;
+
+	copyset_commit(h->array, set, owner, deadline_ms, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
+int do_keep(struct harness *h, const uint8_t *set, const char *owner)
+{
+	struct waiter w;
+
+	copyset_keep(h->array, set, owner, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
+int do_abort(struct harness *h, const uint8_t *set, const char *owner)
+{
+	struct waiter w;
+
+	copyset_abort(h->array, set, owner, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
+int do_set_delete(struct harness *h, const uint8_t *set)
+{
+	struct waiter w;
+
+	copyset_delete(h->array, set, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
+struct io_wait {
+	struct lun_io io;
+	struct iovec iov;
+	unsigned done;
+	int err;
+	_Alignas(4096) uint8_t data[4096];
+};
+
+static void io_done(struct lun_io *io, int err)
+{
+	struct io_wait *w = container_of(io, struct io_wait, io);
+
+	w->done++;
+	w->err = err;
+}
+
+static int do_io(struct harness *h, struct lun *lun, enum store_io_op op, uint64_t block, uint8_t *byte)
+{
+	struct io_wait *w = aligned_alloc(4096, sizeof(*w));
+	int err;
+
+	assert_non_null(w);
+	memset(w, 0, sizeof(*w));
+	memset(w->data, *byte, 512);
+	w->iov.iov_base = w->data;
+	w->iov.iov_len = 512;
+	w->io.io.op = op;
+	w->io.io.offset = block * 512;
+	w->io.io.len = op == STORE_FLUSH ? 0 : 512;
+	w->io.io.iov = &w->iov;
+	w->io.io.iov_count = 1;
+	w->io.lun = lun;
+	w->io.done = io_done;
+	lun_submit(&w->io);
+	for (int i = 0; !w->done && i < 10000; i++)
+		harness_advance(h, 1);
+	assert_int_equal(w->done, 1);
+	err = w->err;
+	for (int i = 1; !err && op == STORE_READ && i < 512; i++)
+		assert_int_equal(w->data[i], w->data[0]);
+	*byte = w->data[0];
+	free(w);
+	return err;
+}
+
+int do_write(struct harness *h, struct lun *lun, uint64_t block, uint8_t byte)
+{
+	return do_io(h, lun, STORE_WRITE, block, &byte);
+}
+
+int do_read(struct harness *h, struct lun *lun, uint64_t block)
+{
+	uint8_t byte = 0xEE;
+	int err = do_io(h, lun, STORE_READ, block, &byte);
+
+	return err ? err : byte;
+}
+
+int do_flush(struct harness *h, struct lun *lun)
+{
+	uint8_t byte = 0;
+
+	return do_io(h, lun, STORE_FLUSH, 0, &byte);
+}
+
+/* ---- sets ---- */
+
+const uint8_t *set_id(unsigned n)
+{
+	static uint8_t ids[1024][UP_ID_BYTES];
+	uint8_t *id = ids[n % 1024];
+
+	memset(id, 0x5E, UP_ID_BYTES);
+	id[14] = (uint8_t)(n >> 8);
+	id[15] = (uint8_t)n;
+	return id;
+}
+
+void make_armed(struct harness *h, const uint8_t *set, const char *owner, struct lun **luns, unsigned count,
+	uint8_t (*shadows)[UP_ID_BYTES])
+{
+	struct fault fault;
+	uint8_t unused[UP_ID_BYTES];
+
+	assert_int_equal(copyset_begin(h->array, set, owner, &fault), 0);
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(copyset_add(h->array, set, owner, luns[i], UP_COPY_DIFFERENTIAL,
+					 shadows ? shadows[i] : unused, &fault),
+			0);
+	assert_int_equal(copyset_arm(h->array, set, owner, &fault), 0);
+}
+
+enum up_set_state set_state(struct harness *h, const uint8_t *set)
+{
+	struct copyset *s = copyset_find(h->array, set, NULL);
+	struct copyset_view v;
+
+	if (!s)
+		return 0;
+	copyset_view(s, &v);
+	return v.state;
+}
+
+/* ---- nexuses ---- */
+
+static void count_mappings(struct array_nexus *n)
+{
+	container_of(n, struct watcher, nexus)->mappings_changed++;
+}
+
+static void count_resized(struct array_nexus *n, struct lun *lun, uint32_t number)
+{
+	assert_ptr_equal(map_lun(n->host, number), lun);
+	container_of(n, struct watcher, nexus)->resized++;
+}
+
+static void count_unmapped(struct array_nexus *n, struct lun *lun, uint32_t number)
+{
+	assert_non_null(lun);
+	assert_true(number > 0);
+	container_of(n, struct watcher, nexus)->unmapped++;
+}
+
+static void count_revoked(struct array_nexus *n)
+{
+	container_of(n, struct watcher, nexus)->revoked++;
+}
+
+int watcher_attach(struct harness *h, struct watcher *w, const char *iqn, bool authenticated)
+{
+	static const struct array_nexus_ops ops = {.mappings_changed = count_mappings,
+		.lun_resized = count_resized,
+		.lun_unmapped = count_unmapped,
+		.host_revoked = count_revoked};
+
+	memset(w, 0, sizeof(*w));
+	w->nexus.ops = &ops;
+	snprintf(w->nexus.initiator, sizeof(w->nexus.initiator), "%s", iqn);
+	w->nexus.authenticated = authenticated;
+	return array_nexus_attach(h->array, &w->nexus);
+}
+
+void watcher_detach(struct harness *h, struct watcher *w)
+{
+	array_nexus_detach(h->array, &w->nexus);
+}
+
+/* ---- chance ---- */
+
+uint64_t test_seed(void)
+{
+	const char *given = getenv("UMBRA_TEST_SEED");
+	struct timespec t;
+	uint64_t seed;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	seed = given ? strtoull(given, NULL, 0) : (uint64_t)t.tv_nsec ^ ((uint64_t)t.tv_sec << 20);
+	print_message("UMBRA_TEST_SEED=%llu\n", (unsigned long long)seed);
+	return seed ? seed : 1;
+}
+
+uint64_t test_random(uint64_t *state)
+{
+	uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+	return z ^ (z >> 31);
+}
