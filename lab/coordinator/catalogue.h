@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A shadow copy set as the coordinator remembers it, and as the document of a transportable set carries it to
+ * another host (the lab's counterpart of the Backup Components Document): JSON either way.
+ *
+ * Invariants: a set has at least one volume, a volume at least one LUN; each LUN appears once, whatever the
+ * number of volumes on it; a file of the catalogue appears whole or not at all (written beside, then
+ * renamed).
+ */
+#ifndef LAB_CATALOGUE_H
+#define LAB_CATALOGUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <windows.h>
+#include <vdslun.h>
+
+#define SET_MAX_VOLUMES    64 /* VSS: at most 64 volumes in a set */
+#define SET_MAX_LUNS       256
+#define SET_MAX_MEMBERS    512
+#define DOCUMENT_MAX_BYTES (8u << 20)
+
+struct set_lun {
+	VDS_LUN_INFORMATION original, shadow; /* owned */
+	int drive, lun;                       /* of the original where the set was made */
+	uint64_t size_bytes;
+};
+
+struct set_volume {
+	GUID snapshot_id;
+	size_t first, count; /* in members[] */
+};
+
+struct shadow_set {
+	GUID id, provider_id;
+	LONG context;
+	bool transportable, imported;
+	char created[32]; /* ISO 8601, UTC */
+	char machine[64]; /* where it was made */
+	size_t volume_count, lun_count, member_count;
+	struct set_volume volumes[SET_MAX_VOLUMES];
+	struct set_lun luns[SET_MAX_LUNS];
+	size_t members[SET_MAX_MEMBERS]; /* indices into luns */
+};
+
+struct shadow_set *set_new(void); /* zeroed; NULL: no memory */
+void set_free(struct shadow_set *s);
+
+/* The document, CoTaskMem, or NULL without memory. */
+char *set_to_document(const struct shadow_set *s);
+/* NULL when it is not a document of this version, with *why set to a constant text. */
+struct shadow_set *set_from_document(const char *text, size_t len, const char **why);
+
+bool catalogue_has(const GUID *id);
+bool catalogue_store(const struct shadow_set *s);
+struct shadow_set *catalogue_load(const GUID *id); /* NULL: not there, or damaged */
+bool catalogue_remove(const GUID *id);
+/* The ids there are, at most cap; the number. */
+size_t catalogue_list(GUID *ids, size_t cap);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The coordinator's side of the write hold: a line protocol over TCP to the hold broker (lab/hold) on the
+ * Linux side, which the lab's writers are connected to. See lab/README.md for the protocol.
+ *
+ * Invariants: no broker configured (HoldPort 0 or absent): holds succeed and hold nobody; a broker configured
+ * but gone: the hold fails, never silently. The connection lives from hold_begin to hold_end.
+ */
+#ifndef LAB_HOLD_CLIENT_H
+#define LAB_HOLD_CLIENT_H
+
+#include <stdint.h>
+#include <windows.h>
+
+struct hold {
+	uintptr_t socket; /* 0: none */
+	int writers;      /* that stand still */
+};
+
+/* All writers stand still when it returns S_OK; the broker lets them go on after limit_ms whatever happens.
+ * VSS_E_FLUSH_WRITES_TIMEOUT: the broker is gone or a writer did not stop in time; nobody is held then. */
+HRESULT hold_begin(struct hold *h, DWORD limit_ms);
+
+/* Lets them go on. VSS_E_HOLD_WRITES_TIMEOUT when the limit had passed before (what was copied meanwhile is
+ * worthless). Idempotent; S_OK when nothing was held. */
+HRESULT hold_end(struct hold *h);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * umbra-lab-vss.exe: plays the VSS service under Wine. A COM local server for CLSID_VSSCoordinator.
+ *
+ *   umbra-lab-vss register     write LocalServer32 for this file
+ *   umbra-lab-vss unregister   take it away again
+ *   umbra-lab-vss -Embedding   serve (COM starts it so)
+ *
+ * Invariant: the process ends only when no object and no lock has existed for IdleMs (default: three minutes,
+ * as VSS) and every loaded provider has agreed to OnUnload.
+ */
+#define INITGUID
+#include <windows.h>
+#include <initguid.h>
+#include <objbase.h>
+#include <vss.h>
+#include <vsadmin.h>
+#include <vsprov.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <wchar.h>
+#include "lab/coordinator/admin.h"
+#include "lab/coordinator/provider_host.h"
+#include "lab/coordinator/settings.h"
+
+#define COORDINATOR_CLSID L"{E579AB5F-1CC4-44B4-BED9-DE0991FF0623}"
+#define CLSID_KEY         L"Software\\Classes\\CLSID\\" COORDINATOR_CLSID
+
+static LONG users;         /* objects and locks */
+static HANDLE became_idle; /* auto-reset: users went to 0 */
+static CRITICAL_SECTION request_lock;
+
+void server_hold(void)
+{
+	InterlockedIncrement(&users);
+}
+
+void server_release(void)
+{
+	if (InterlockedDecrement(&users) == 0)
+		SetEvent(became_idle);
+}
+
+bool request_enter(void)
+{
+	return TryEnterCriticalSection(&request_lock);
+}
+
+void request_leave(void)
+{
+	LeaveCriticalSection(&request_lock);
+}
+
+/* --- the class object: one, static --- */
+
+static HRESULT STDMETHODCALLTYPE factory_QueryInterface(IClassFactory *iface, REFIID iid, void **out)
+{
+	if (!out)
+		return E_POINTER;
+	*out = IsEqualIID(iid, &IID_IUnknown) || IsEqualIID(iid, &IID_IClassFactory) ? iface : NULL;
+	return *out ? S_OK : E_NOINTERFACE;
+}
+
+static ULONG STDMETHODCALLTYPE factory_AddRef(IClassFactory *iface)
+{
+	(void)iface;
+	return 2;
+}
+
+static ULONG STDMETHODCALLTYPE factory_Release(IClassFactory *iface)
+{
+	(void)iface;
+	return 1;
+}
+
+static HRESULT STDMETHODCALLTYPE factory_CreateInstance(
+	IClassFactory *iface, IUnknown *outer, REFIID iid, void **out)
+{
+	(void)iface;
+	if (!out)
+		return E_POINTER;
+	*out = NULL;
+	return outer ? CLASS_E_NOAGGREGATION : coordinator_create(iid, out);
+}
+
+static HRESULT STDMETHODCALLTYPE factory_LockServer(IClassFactory *iface, WINBOOL lock)
+{
+	(void)iface;
+	if (lock)
+		server_hold();
+	else
+		server_release();
+	return S_OK;
+}
+
+static const IClassFactoryVtbl factory_vtbl = {
+	factory_QueryInterface, factory_AddRef, factory_Release, factory_CreateInstance, factory_LockServer};
+static IClassFactory factory = {(IClassFactoryVtbl *)(uintptr_t)&factory_vtbl};
+
+/* Returns when the server is to end: idle long enough, and no provider wants to stay. */
+static void serve_until_idle(void)
+{
+	DWORD idle_ms = settings_dword(L"IdleMs", 180000);
+	for (;;) {
+		DWORD rc = WaitForSingleObject(became_idle, idle_ms);
+		if (rc == WAIT_OBJECT_0 || users > 0)
+			continue;
+		CoSuspendClassObjects();
+		if (users == 0 && request_enter()) {
+			bool all = providers_unload_all(false, NULL);
+			request_leave();
+			if (all)
+				return;
+		}
+		CoResumeClassObjects();
+	}
+}
+
+static int serve(void)
+{
+	DWORD cookie;
+	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
+	if (FAILED(hr))
+		return 1;
+	became_idle = CreateEventW(NULL, FALSE, FALSE, NULL);
+	InitializeCriticalSection(&request_lock);
+	hr = CoRegisterClassObject(&CLSID_VSSCoordinator, (IUnknown *)&factory, CLSCTX_LOCAL_SERVER,
+		REGCLS_MULTIPLEUSE | REGCLS_SUSPENDED, &cookie);
+	if (SUCCEEDED(hr))
+		hr = CoResumeClassObjects();
+	if (FAILED(hr)) {
+		fwprintf(stderr, L"umbra-lab-vss: the class object cannot be registered (0x%08x)\n",
+			(unsigned)hr);
+		return 1;
+	}
+	serve_until_idle();
+	CoRevokeClassObject(cookie);
+	CoUninitialize();
+	return 0;
+}
+
+static LSTATUS write_default(const wchar_t *path, const wchar_t *text)
+{
+	return RegSetKeyValueW(
+		HKEY_LOCAL_MACHINE, path, NULL, REG_SZ, text, (DWORD)((wcslen(text) + 1) * sizeof *text));
+}
+
+static int register_server(void)
+{
+	wchar_t file[MAX_PATH], quoted[MAX_PATH + 4];
+	DWORD len = GetModuleFileNameW(NULL, file, MAX_PATH);
+	if (len == 0 || len >= MAX_PATH)
+		return 1;
+	_snwprintf(quoted, MAX_PATH + 4, L"\"%ls\"", file);
+	LSTATUS rc = write_default(CLSID_KEY, L"VSSCoordinator Class (lab)");
+	if (rc == ERROR_SUCCESS)
+		rc = write_default(CLSID_KEY L"\\LocalServer32", quoted);
+	if (rc != ERROR_SUCCESS)
+		fwprintf(stderr, L"umbra-lab-vss: the registry cannot be written (%ld)\n", rc);
+	return rc == ERROR_SUCCESS ? 0 : 1;
+}
+
+static int unregister_server(void)
+{
+	LSTATUS rc = RegDeleteTreeW(HKEY_LOCAL_MACHINE, CLSID_KEY);
+	return rc == ERROR_SUCCESS || rc == ERROR_FILE_NOT_FOUND ? 0 : 1;
+}
+
+int wmain(int argc, wchar_t **argv);
+
+int wmain(int argc, wchar_t **argv)
+{
+	const wchar_t *verb = argc == 2 ? argv[1] : L"";
+	if (_wcsicmp(verb, L"-Embedding") == 0 || _wcsicmp(verb, L"/Embedding") == 0)
+		return serve();
+	if (wcscmp(verb, L"register") == 0)
+		return register_server();
+	if (wcscmp(verb, L"unregister") == 0)
+		return unregister_server();
+	fputws(L"usage: umbra-lab-vss register | unregister\n"
+	       L"The lab's VSS service: COM starts it when a requester or a provider's set-up asks for it.\n",
+		argc == 2 && wcscmp(verb, L"--help") == 0 ? stdout : stderr);
+	return argc == 2 && wcscmp(verb, L"--help") == 0 ? 0 : 2;
+}

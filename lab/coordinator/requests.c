@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See requests.h. */
+#include "lab/coordinator/requests.h"
+
+#include <stdlib.h>
+#include <vss.h>
+#include <vsserror.h>
+#include "lab/coordinator/admin.h"
+#include "lab/coordinator/provider_host.h"
+#include "lab/coordinator/record.h"
+#include "lab/coordinator/sequence.h"
+
+/* S_OK: the request may run, request_leave is due. S_FALSE: the record says why it may not. */
+static HRESULT begin(struct record *r, LAB_RESULT **result)
+{
+	if (!result)
+		return E_POINTER;
+	*result = NULL;
+	if (!record_begin(r))
+		return E_OUTOFMEMORY;
+	if (request_enter())
+		return S_OK;
+	record_fail(
+		r, VSS_E_SNAPSHOT_SET_IN_PROGRESS, L"another request is being worked on: try again later");
+	return S_FALSE;
+}
+
+static HRESULT finish(struct record *r, LAB_RESULT **result)
+{
+	request_leave();
+	return record_finish(r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_Scan(ILabRequester *iface, LAB_RESULT **result)
+{
+	struct record r;
+	HRESULT hr = begin(&r, result);
+	(void)iface;
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	sequence_scan(&r);
+	return finish(&r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_Create(ILabRequester *iface, LAB_CREATE *request, LAB_RESULT **result)
+{
+	struct record r;
+	(void)iface;
+	if (!request || (request->count && !request->luns))
+		return E_INVALIDARG;
+	HRESULT hr = begin(&r, result);
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	sequence_create(&r, request);
+	return finish(&r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_Import(
+	ILabRequester *iface, WCHAR *document, LONG flags, LAB_RESULT **result)
+{
+	struct record r;
+	(void)iface;
+	if (!document)
+		return E_INVALIDARG;
+	HRESULT hr = begin(&r, result);
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	int bytes = WideCharToMultiByte(CP_UTF8, 0, document, -1, NULL, 0, NULL, NULL);
+	char *text = bytes > 0 ? malloc((size_t)bytes) : NULL;
+	if (text) {
+		WideCharToMultiByte(CP_UTF8, 0, document, -1, text, bytes, NULL, NULL);
+		sequence_import(&r, text, (size_t)bytes - 1, flags);
+	} else {
+		record_fail(&r, E_OUTOFMEMORY, L"out of memory");
+	}
+	free(text);
+	return finish(&r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_List(ILabRequester *iface, LAB_RESULT **result)
+{
+	struct record r;
+	HRESULT hr = begin(&r, result);
+	(void)iface;
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	sequence_list(&r);
+	return finish(&r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_Delete(ILabRequester *iface, GUID set_id, LONG flags, LAB_RESULT **result)
+{
+	struct record r;
+	HRESULT hr = begin(&r, result);
+	(void)iface;
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	sequence_delete(&r, &set_id, flags);
+	return finish(&r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_Unload(ILabRequester *iface, WINBOOL force, LAB_RESULT **result)
+{
+	struct record r;
+	HRESULT hr = begin(&r, result);
+	(void)iface;
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	if (!providers_unload_all(force, &r))
+		record_fail(&r, S_FALSE, L"a provider is busy and stays loaded");
+	return finish(&r, result);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ILabRequester's methods: a record around each request of sequence.h, one request at a time. */
+#ifndef LAB_REQUESTS_H
+#define LAB_REQUESTS_H
+
+#include <windows.h>
+#include "lab_requester.h"
+
+HRESULT STDMETHODCALLTYPE requester_Scan(ILabRequester *iface, LAB_RESULT **result);
+HRESULT STDMETHODCALLTYPE requester_Create(ILabRequester *iface, LAB_CREATE *request, LAB_RESULT **result);
+HRESULT STDMETHODCALLTYPE requester_Import(
+	ILabRequester *iface, WCHAR *document, LONG flags, LAB_RESULT **result);
+HRESULT STDMETHODCALLTYPE requester_List(ILabRequester *iface, LAB_RESULT **result);
+HRESULT STDMETHODCALLTYPE requester_Delete(
+	ILabRequester *iface, GUID set_id, LONG flags, LAB_RESULT **result);
+HRESULT STDMETHODCALLTYPE requester_Unload(ILabRequester *iface, WINBOOL force, LAB_RESULT **result);
+
+#endif

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Creation of a shadow copy set: what AddToSnapshotSet and DoSnapshotSet make VSS do. sequence.h has the
+ * invariants; create_set at the end reads as the sequence does.
+ */
+#include "lab/coordinator/sequence_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <vsserror.h>
+#include "lab/coordinator/hold_client.h"
+
+struct creation {
+	struct record *r;
+	const LAB_CREATE *request;
+	struct port_scan *scan;
+	struct shadow_set *set;
+	struct provider *p;
+	const struct port_disk *disks[SET_MAX_LUNS]; /* of set->luns, borrowed from scan */
+	struct gpt_state before[SET_MAX_LUNS];       /* the originals' flags before ours */
+	bool flagged[SET_MAX_LUNS];
+	struct hold hold;
+	bool doing; /* EndPrepareSnapshots was called: a failure is followed by AbortSnapshots */
+};
+
+/* The arrays that the LUN methods take, for one volume. Copies: a provider may rebuild what is [in, out]. */
+struct volume_args {
+	LONG count;
+	VSS_PWSZ *names;            /* entries borrowed */
+	VDS_LUN_INFORMATION *infos; /* owned */
+	struct lun_info_shelf shelf;
+};
+
+static bool volume_args(const struct creation *c, size_t v, struct volume_args *a)
+{
+	const struct set_volume *volume = &c->set->volumes[v];
+	memset(a, 0, sizeof *a);
+	a->names = calloc(volume->count, sizeof *a->names);
+	a->infos = lun_info_alloc_array(volume->count);
+	if (!a->names || !a->infos)
+		return false;
+	for (size_t k = 0; k < volume->count; k++) {
+		const struct port_disk *d = c->disks[c->set->members[volume->first + k]];
+		a->names[k] = (VSS_PWSZ)d->device;
+		a->count = (LONG)k + 1;
+		if (!lun_info_copy(&a->infos[k], &d->info))
+			return false;
+	}
+	lun_info_shelve(&a->shelf, a->infos, volume->count);
+	return true;
+}
+
+static void volume_args_free(struct volume_args *a)
+{
+	if (a->infos)
+		lun_info_reclaim(&a->shelf, a->infos);
+	lun_info_free_array(a->infos, (size_t)a->count);
+	free(a->names);
+}
+
+static LONG context_of(const struct creation *c)
+{
+	return c->request->context;
+}
+
+/* Names of the devices of a volume for a call's summary. */
+static void devices_text(const struct volume_args *a, wchar_t *out, size_t chars)
+{
+	size_t len = 0;
+	out[0] = 0;
+	for (LONG i = 0; i < a->count; i++) {
+		int n = _snwprintf(out + len, chars - len, L"%ls%ls", i ? L" " : L"", a->names[i] + 4);
+		if (n < 0)
+			break;
+		len += (size_t)n;
+	}
+	out[chars - 1] = 0;
+}
+
+/* --- what is to be copied --- */
+
+static HRESULT find_lun_slot(struct creation *c, const struct port_disk *d, size_t *slot)
+{
+	struct shadow_set *s = c->set;
+	for (*slot = 0; *slot < s->lun_count; (*slot)++)
+		if (c->disks[*slot] == d)
+			return S_OK;
+	if (s->lun_count == SET_MAX_LUNS)
+		return VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED;
+	struct set_lun *l = &s->luns[s->lun_count];
+	c->disks[s->lun_count++] = d;
+	l->drive = d->drive;
+	l->lun = d->bytes.lun;
+	l->size_bytes = d->blocks * d->block_bytes;
+	return lun_info_copy(&l->original, &d->info) ? S_OK : E_OUTOFMEMORY;
+}
+
+/* The request's LUNs into the set's volumes. */
+static HRESULT resolve_volumes(struct creation *c)
+{
+	struct shadow_set *s = c->set;
+	LONG volume = -1;
+	for (ULONG i = 0; i < c->request->count; i++) {
+		const LAB_VOLUME_LUN *want = &c->request->luns[i];
+		const struct port_disk *d = want->by_drive ? port_find_drive(c->scan, want->number)
+							   : port_find_lun(c->scan, want->number);
+		size_t slot;
+		if (!d)
+			return record_fail(c->r, VSS_E_OBJECT_NOT_FOUND,
+				L"no disk with %ls %ld on this host's SCSI port; scan shows what there is",
+				want->by_drive ? L"drive number" : L"LUN number", want->number);
+		if (want->volume != volume) {
+			if (s->volume_count == SET_MAX_VOLUMES)
+				return record_fail(c->r, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED,
+					L"a shadow copy set holds at most %d volumes", SET_MAX_VOLUMES);
+			volume = want->volume;
+			s->volumes[s->volume_count].first = s->member_count;
+			CoCreateGuid(&s->volumes[s->volume_count++].snapshot_id);
+		}
+		HRESULT hr = s->member_count == SET_MAX_MEMBERS ? VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED
+								: find_lun_slot(c, d, &slot);
+		if (FAILED(hr))
+			return record_fail(c->r, hr, L"too many LUNs in one set");
+		s->members[s->member_count++] = slot;
+		s->volumes[s->volume_count - 1].count++;
+	}
+	return s->volume_count ? S_OK : record_fail(c->r, E_INVALIDARG, L"no LUN is named");
+}
+
+/* --- AddToSnapshotSet --- */
+
+/* FALSE, too, when the call failed; *hr then says how. */
+static BOOL ask_supported(struct creation *c, struct provider *p, size_t v, HRESULT *hr)
+{
+	struct volume_args a;
+	BOOL supported = FALSE;
+	wchar_t devices[512];
+	*hr = E_OUTOFMEMORY;
+	if (volume_args(c, v, &a)) {
+		devices_text(&a, devices, 512);
+		ULONG call = record_call_begin(c->r, L"AreLunsSupported", L"volume %u, context 0x%x: %ls",
+			(unsigned)v, (unsigned)context_of(c), devices);
+		*hr = IVssHardwareSnapshotProvider_AreLunsSupported(
+			p->hw, a.count, context_of(c), a.names, a.infos, &supported);
+		provider_check(p, record_call_end(c->r, call, *hr));
+	}
+	volume_args_free(&a);
+	return SUCCEEDED(*hr) && supported;
+}
+
+/* The first volume chooses the provider, the others must be able to go with it. */
+static HRESULT choose_provider(struct creation *c)
+{
+	static const GUID any;
+	struct provider_entry entries[PROVIDERS_MAX];
+	ULONG count = providers_list(entries), tried = 0;
+	HRESULT hr = S_OK;
+	for (ULONG i = 0; i < count && !c->p; i++) {
+		if (entries[i].type != VSS_PROV_HARDWARE)
+			continue;
+		if (!IsEqualGUID(&c->request->provider_id, &any) &&
+			!IsEqualGUID(&c->request->provider_id, &entries[i].id))
+			continue;
+		tried++;
+		struct provider *p = provider_load(&entries[i], c->r);
+		if (!p)
+			return c->r->result->hr;
+		if (ask_supported(c, p, 0, &hr))
+			c->p = p;
+	}
+	if (c->p) {
+		c->set->provider_id = c->p->entry.id;
+		return S_OK;
+	}
+	if (tried == 0)
+		return record_fail(
+			c->r, VSS_E_PROVIDER_NOT_REGISTERED, L"no such hardware provider is registered");
+	if (FAILED(hr))
+		return record_fail(c->r, provider_visible_error(hr, false),
+			L"AreLunsSupported failed with 0x%08x", (unsigned)hr);
+	return record_fail(
+		c->r, VSS_E_VOLUME_NOT_SUPPORTED, L"no provider supports volume 0 in this context");
+}
+
+static HRESULT begin_prepare(struct creation *c, size_t v)
+{
+	struct volume_args a;
+	HRESULT hr = E_OUTOFMEMORY;
+	if (volume_args(c, v, &a)) {
+		ULONG call = record_call_begin(c->r, L"BeginPrepareSnapshot",
+			L"volume %u, context 0x%x, %ld LUNs", (unsigned)v, (unsigned)context_of(c), a.count);
+		hr = IVssHardwareSnapshotProvider_BeginPrepareSnapshot(c->p->hw, c->set->id,
+			c->set->volumes[v].snapshot_id, context_of(c), a.count, a.names, a.infos);
+		provider_check(c->p, record_call_end(c->r, call, hr));
+	}
+	volume_args_free(&a);
+	if (hr == S_OK)
+		return S_OK;
+	return record_fail(c->r, provider_visible_error(hr, true),
+		L"BeginPrepareSnapshot of volume %u failed with 0x%08x", (unsigned)v, (unsigned)hr);
+}
+
+static HRESULT add_volumes(struct creation *c)
+{
+	ULONG phase = record_phase_begin(c->r, L"AddToSnapshotSet");
+	HRESULT hr = choose_provider(c);
+	for (size_t v = 0; v < c->set->volume_count && hr == S_OK; v++) {
+		HRESULT asked = S_OK;
+		if (v > 0 && !ask_supported(c, c->p, v, &asked))
+			hr = record_fail(c->r,
+				FAILED(asked) ? provider_visible_error(asked, false)
+					      : VSS_E_VOLUME_NOT_SUPPORTED,
+				L"the provider does not support volume %u in this context", (unsigned)v);
+		else
+			hr = begin_prepare(c, v);
+	}
+	return record_phase_end(c->r, phase, hr);
+}
+
+/* --- DoSnapshotSet --- */
+
+typedef HRESULT(STDMETHODCALLTYPE *set_method)(IVssProviderCreateSnapshotSet *, VSS_ID);
+
+/* One of the methods that take the set's id, as a phase of its own. */
+static HRESULT step(struct creation *c, const wchar_t *name, set_method method)
+{
+	ULONG phase = record_phase_begin(c->r, name);
+	ULONG call = record_call_begin(c->r, name, L"%hs", "set");
+	HRESULT hr = method(c->p->set, c->set->id);
+	provider_check(c->p, record_call_end(c->r, call, hr));
+	HRESULT seen = provider_visible_error(hr, false);
+	if (hr != S_OK)
+		record_fail(c->r, seen, L"%ls failed with 0x%08x", name, (unsigned)hr);
+	return record_phase_end(c->r, phase, seen);
+}
+
+static HRESULT set_flags(struct creation *c)
+{
+	HRESULT hr = S_OK;
+	ULONG phase = record_phase_begin(c->r, L"SetFlags");
+	for (size_t i = 0; i < c->set->lun_count && hr == S_OK; i++) {
+		c->flagged[i] = true; /* also when it fails in the middle */
+		hr = port_set_shadow_bits(c->disks[i], &c->before[i]);
+		if (FAILED(hr))
+			record_fail(c->r, VSS_E_UNEXPECTED,
+				L"the shadow copy flags cannot be written to %ls (0x%08x)",
+				c->disks[i]->device, (unsigned)hr);
+	}
+	return record_phase_end(c->r, phase, hr);
+}
+
+/* Whatever happened: the originals get their own flags back. */
+static HRESULT clear_flags(struct creation *c)
+{
+	HRESULT result = S_OK;
+	ULONG phase = record_phase_begin(c->r, L"ClearFlags");
+	for (size_t i = 0; i < c->set->lun_count; i++) {
+		if (!c->flagged[i])
+			continue;
+		HRESULT hr = port_restore_bits(c->disks[i], &c->before[i]);
+		c->flagged[i] = FAILED(hr);
+		if (FAILED(hr))
+			result = record_fail(c->r, VSS_E_UNEXPECTED,
+				L"the shadow copy flags cannot be cleared on %ls (0x%08x): it stays hidden "
+				L"and read-only",
+				c->disks[i]->device, (unsigned)hr);
+	}
+	return record_phase_end(c->r, phase, result);
+}
+
+static HRESULT flush_and_hold(struct creation *c)
+{
+	ULONG phase = record_phase_begin(c->r, L"FlushAndHold");
+	HRESULT hr = hold_begin(&c->hold, HOLD_LIMIT_MS);
+	if (FAILED(hr))
+		record_fail(c->r, hr,
+			L"the writers could not be held: is the hold broker running, do all writers answer?");
+	c->r->result->writers = c->hold.writers;
+	for (size_t i = 0; i < c->set->lun_count && hr == S_OK; i++) {
+		hr = port_flush(c->disks[i]);
+		if (FAILED(hr))
+			hr = record_fail(c->r, VSS_E_FLUSH_WRITES_TIMEOUT, L"%ls cannot be flushed",
+				c->disks[i]->device);
+	}
+	return record_phase_end(c->r, phase, hr);
+}
+
+static HRESULT release(struct creation *c)
+{
+	ULONG phase = record_phase_begin(c->r, L"ReleaseWrites");
+	HRESULT hr = hold_end(&c->hold);
+	if (FAILED(hr))
+		record_fail(c->r, hr,
+			L"the write hold had been cancelled after %d s, before the commit was over",
+			HOLD_LIMIT_MS / 1000);
+	return record_phase_end(c->r, phase, hr);
+}
+
+/* From the writers' standing still to their going on. */
+static HRESULT commit(struct creation *c)
+{
+	LAB_RESULT *res = c->r->result;
+	HRESULT hr = flush_and_hold(c);
+	int64_t held = record_now_us(c->r);
+	if (hr == S_OK) {
+		hr = step(c, L"CommitSnapshots", c->p->set->lpVtbl->CommitSnapshots);
+		res->commit_us = record_now_us(c->r) - held;
+		if (hr == S_OK && res->commit_us > HOLD_LIMIT_MS * 1000LL)
+			hr = record_fail(c->r, VSS_E_HOLD_WRITES_TIMEOUT,
+				L"CommitSnapshots took %lld ms, the limit is %d",
+				(long long)res->commit_us / 1000, HOLD_LIMIT_MS);
+		if (hr == S_OK && c->request->hold_ms > 0)
+			Sleep((DWORD)c->request->hold_ms);
+	}
+	res->hold_us = record_now_us(c->r) - held;
+	HRESULT released = release(c);
+	return hr == S_OK ? released : hr;
+}
+
+static HRESULT post_commit(struct creation *c)
+{
+	ULONG phase = record_phase_begin(c->r, L"PostCommitSnapshots");
+	LONG count = (LONG)c->set->volume_count;
+	ULONG call = record_call_begin(c->r, L"PostCommitSnapshots", L"set, %ld", count);
+	HRESULT hr = IVssProviderCreateSnapshotSet_PostCommitSnapshots(c->p->set, c->set->id, count);
+	provider_check(c->p, record_call_end(c->r, call, hr));
+	HRESULT seen = provider_visible_error(hr, false);
+	if (hr != S_OK)
+		record_fail(c->r, seen, L"PostCommitSnapshots failed with 0x%08x", (unsigned)hr);
+	return record_phase_end(c->r, phase, seen);
+}
+
+/* --- GetTargetLuns --- */
+
+/* Takes one destination over; NULL, or what is wrong with it. */
+static const char *take_target(struct creation *c, size_t slot, VDS_LUN_INFORMATION *target)
+{
+	struct set_lun *l = &c->set->luns[slot];
+	const char *unfit = lun_info_unfit(target);
+	if (unfit)
+		return unfit;
+	if (!lun_info_difference(target, &l->original))
+		return "it has the identity of the original";
+	if (l->shadow.m_deviceIdDescriptor.m_cIdentifiers)
+		return lun_info_difference(target, &l->shadow)
+			       ? "two volumes on one LUN got different shadow LUNs"
+			       : NULL;
+	l->shadow = *target;
+	memset(target, 0, sizeof *target);
+	return NULL;
+}
+
+static HRESULT volume_targets(struct creation *c, size_t v)
+{
+	struct volume_args a;
+	HRESULT hr = E_OUTOFMEMORY;
+	const char *wrong = NULL;
+	VDS_LUN_INFORMATION *targets = lun_info_alloc_array(c->set->volumes[v].count);
+	if (targets && volume_args(c, v, &a)) {
+		ULONG call = record_call_begin(
+			c->r, L"GetTargetLuns", L"volume %u, %ld LUNs", (unsigned)v, a.count);
+		hr = IVssHardwareSnapshotProvider_GetTargetLuns(c->p->hw, a.count, a.names, a.infos, targets);
+		provider_check(c->p, record_call_end(c->r, call, hr));
+		for (LONG i = 0; i < a.count && hr == S_OK && !wrong; i++)
+			wrong = take_target(
+				c, c->set->members[c->set->volumes[v].first + (size_t)i], &targets[i]);
+		volume_args_free(&a);
+	}
+	lun_info_free_array(targets, c->set->volumes[v].count);
+	if (wrong)
+		return record_fail(c->r, VSS_E_UNEXPECTED_PROVIDER_ERROR, L"GetTargetLuns of volume %u: %hs",
+			(unsigned)v, wrong);
+	if (hr != S_OK)
+		return record_fail(c->r, provider_visible_error(hr, false),
+			L"GetTargetLuns of volume %u failed with 0x%08x", (unsigned)v, (unsigned)hr);
+	return S_OK;
+}
+
+static HRESULT get_target_luns(struct creation *c)
+{
+	ULONG phase = record_phase_begin(c->r, L"GetTargetLuns");
+	HRESULT hr = S_OK;
+	for (size_t v = 0; v < c->set->volume_count && hr == S_OK; v++)
+		hr = volume_targets(c, v);
+	return record_phase_end(c->r, phase, hr);
+}
+
+/* --- the whole --- */
+
+static HRESULT do_snapshot_set(struct creation *c)
+{
+	const IVssProviderCreateSnapshotSetVtbl *m = c->p->set->lpVtbl;
+	bool late = (c->request->flags & LAB_TARGETS_AFTER_FINAL) != 0;
+	HRESULT hr;
+	c->doing = true;
+	if ((hr = step(c, L"EndPrepareSnapshots", m->EndPrepareSnapshots)) != S_OK ||
+		(hr = set_flags(c)) != S_OK ||
+		(hr = step(c, L"PreCommitSnapshots", m->PreCommitSnapshots)) != S_OK ||
+		(hr = commit(c)) != S_OK || (hr = post_commit(c)) != S_OK ||
+		(!late && (hr = get_target_luns(c)) != S_OK) ||
+		(hr = step(c, L"PreFinalCommitSnapshots", m->PreFinalCommitSnapshots)) != S_OK ||
+		(hr = step(c, L"PostFinalCommitSnapshots", m->PostFinalCommitSnapshots)) != S_OK ||
+		(hr = clear_flags(c)) != S_OK || (late && (hr = get_target_luns(c)) != S_OK))
+		return hr;
+	c->doing = false;
+	return S_OK;
+}
+
+/* After a failure: what VSS does to leave nothing behind. */
+static void undo(struct creation *c)
+{
+	if (c->p && c->doing) {
+		ULONG phase = record_phase_begin(c->r, L"AbortSnapshots");
+		ULONG call = record_call_begin(c->r, L"AbortSnapshots", L"set");
+		HRESULT hr = IVssProviderCreateSnapshotSet_AbortSnapshots(c->p->set, c->set->id);
+		record_phase_end(c->r, phase, record_call_end(c->r, call, hr));
+	}
+	bool any = false;
+	for (size_t i = 0; i < c->set->lun_count; i++)
+		any = any || c->flagged[i];
+	if (any)
+		clear_flags(c);
+}
+
+static HRESULT check_request(struct creation *c)
+{
+	LONG context = c->request->context;
+	if ((context & VSS_VOLSNAP_ATTR_CLIENT_ACCESSIBLE) && !(c->request->flags & LAB_ANY_CONTEXT))
+		return record_fail(c->r, VSS_E_UNSUPPORTED_CONTEXT,
+			L"client-accessible shadow copies are the system provider's");
+	if (c->request->count > SET_MAX_MEMBERS)
+		return record_fail(
+			c->r, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED, L"too many LUNs in one set");
+	ULONG phase = record_phase_begin(c->r, L"Scan");
+	c->scan = port_scan();
+	HRESULT hr = c->scan ? resolve_volumes(c) : record_fail(c->r, E_OUTOFMEMORY, L"out of memory");
+	return record_phase_end(c->r, phase, hr);
+}
+
+static void describe_set(struct creation *c)
+{
+	SYSTEMTIME t;
+	DWORD chars = sizeof c->set->machine;
+	GetSystemTime(&t);
+	snprintf(c->set->created, sizeof c->set->created, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.wYear,
+		t.wMonth, t.wDay, t.wHour, t.wMinute, t.wSecond, t.wMilliseconds);
+	if (!GetComputerNameA(c->set->machine, &chars))
+		c->set->machine[0] = 0;
+	c->set->context = c->request->context;
+	c->set->transportable = (c->request->context & VSS_VOLSNAP_ATTR_TRANSPORTABLE) != 0;
+	CoCreateGuid(&c->set->id);
+	c->r->result->set_id = c->set->id;
+	c->r->result->context = c->set->context;
+	c->r->result->transportable = c->set->transportable;
+}
+
+/* The originals as they are afterwards: their table is looked at again. */
+static void report_originals(struct creation *c)
+{
+	for (size_t i = 0; i < c->set->lun_count; i++) {
+		struct port_disk *d = (struct port_disk *)c->disks[i];
+		LONG volume = -1;
+		for (size_t v = 0; v < c->set->volume_count && volume < 0; v++)
+			for (size_t k = 0; k < c->set->volumes[v].count; k++)
+				if (c->set->members[c->set->volumes[v].first + k] == i)
+					volume = (LONG)v;
+		port_look(d);
+		report_lun(c->r, L"original", &c->set->luns[i].original, d, volume, &c->set->luns[i].shadow);
+	}
+}
+
+static void hand_over(struct creation *c)
+{
+	bool import = !c->set->transportable && !(c->request->flags & LAB_NO_IMPORT);
+	char *document = set_to_document(c->set);
+	c->r->result->document = document ? record_utf8(document, -1) : NULL;
+	CoTaskMemFree(document);
+	report_originals(c);
+	if (import) {
+		import_luns(c->r, c->p, c->set);
+		return;
+	}
+	for (size_t i = 0; i < c->set->lun_count; i++)
+		report_lun(c->r, L"shadow", &c->set->luns[i].shadow, NULL, -1, &c->set->luns[i].original);
+}
+
+void sequence_create(struct record *r, const LAB_CREATE *request)
+{
+	struct creation *c = calloc(1, sizeof *c);
+	struct shadow_set *s = set_new();
+	if (!c || !s) {
+		record_fail(r, E_OUTOFMEMORY, L"out of memory");
+		free(c);
+		set_free(s);
+		return;
+	}
+	c->r = r;
+	c->request = request;
+	c->set = s;
+	describe_set(c);
+	if (check_request(c) == S_OK) {
+		if (add_volumes(c) == S_OK && do_snapshot_set(c) == S_OK)
+			hand_over(c);
+		else
+			undo(c);
+	}
+	if (request->flags & LAB_UNLOAD_AFTER)
+		providers_unload_all(false, r);
+	port_scan_free(c->scan);
+	free(c);
+	set_free(s);
+}

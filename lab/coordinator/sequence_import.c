@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Import: the shadow LUNs are unmasked (LocateLuns), the port is rescanned, every disk that arrives goes
+ * through FillInLunInfo, foreign ones too, and is compared with what GetTargetLuns had promised.
+ *
+ * Invariant: nothing is recorded in the catalogue unless at least one LUN was found, so that a failed import
+ * can be tried again.
+ */
+#include "lab/coordinator/sequence_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <vsserror.h>
+#include "lab/coordinator/settings.h"
+
+#define RESCAN_PAUSE_MS 200
+
+struct matching {
+	struct port_scan *before;             /* what was visible before LocateLuns */
+	struct port_disk found[SET_MAX_LUNS]; /* info member unused */
+	bool have[SET_MAX_LUNS];
+	size_t matched;
+	char seen[PORT_MAX_DISKS][80]; /* arrived and asked about */
+	size_t seen_count;
+};
+
+static void key_of(const struct port_disk *d, char *out, size_t cap)
+{
+	const char *serial = d->info.m_szSerialNumber ? d->info.m_szSerialNumber : "";
+	snprintf(out, cap, "%u:%u:%u:%u %.60s", d->bytes.port, d->bytes.path, d->bytes.target, d->bytes.lun,
+		serial);
+}
+
+static bool was_there(const struct matching *m, const char *key)
+{
+	char other[80];
+	for (size_t i = 0; m->before && i < m->before->count; i++) {
+		key_of(&m->before->disks[i], other, sizeof other);
+		if (strcmp(other, key) == 0)
+			return true;
+	}
+	for (size_t i = 0; i < m->seen_count; i++)
+		if (strcmp(m->seen[i], key) == 0)
+			return true;
+	return false;
+}
+
+static bool is_wanted(const struct shadow_set *s, const struct matching *m, const struct port_disk *d)
+{
+	for (size_t i = 0; i < s->lun_count; i++)
+		if (!m->have[i] && d->info.m_szSerialNumber && s->luns[i].shadow.m_szSerialNumber &&
+			strcmp(d->info.m_szSerialNumber, s->luns[i].shadow.m_szSerialNumber) == 0)
+			return true;
+	return false;
+}
+
+/* One arrived disk: asked about, compared with every LUN that is still missing. */
+static void arrived(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m,
+	const struct port_disk *d)
+{
+	VDS_LUN_INFORMATION info = {0};
+	BOOL supported = FALSE;
+	const char *difference = NULL;
+	fill_in_lun_info(r, p, d, &info, &supported);
+	for (size_t i = 0; supported && i < s->lun_count; i++) {
+		if (m->have[i])
+			continue;
+		const char *found = lun_info_difference(&info, &s->luns[i].shadow);
+		if (!found) {
+			m->found[i] = *d;
+			m->have[i] = true;
+			m->matched++;
+			difference = NULL;
+			break;
+		}
+		if (info.m_szSerialNumber && s->luns[i].shadow.m_szSerialNumber &&
+			strcmp(info.m_szSerialNumber, s->luns[i].shadow.m_szSerialNumber) == 0)
+			difference = found;
+	}
+	if (difference) {
+		ULONG call = record_call_begin(
+			r, L"(match)", L"%ls differs from GetTargetLuns in %hs", d->device, difference);
+		record_call_end(r, call, VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED);
+	}
+	lun_info_free(&info);
+}
+
+static void look_for_arrivals(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m)
+{
+	struct port_scan *now = port_scan();
+	for (size_t i = 0; now && i < now->count; i++) {
+		char key[80];
+		const struct port_disk *d = &now->disks[i];
+		key_of(d, key, sizeof key);
+		if (was_there(m, key) || m->seen_count == PORT_MAX_DISKS)
+			continue;
+		memcpy(m->seen[m->seen_count++], key, sizeof key);
+		arrived(r, p, s, m, d);
+	}
+	port_scan_free(now);
+}
+
+/* A LUN that an earlier, failed import has left visible counts as arriving now. */
+static void forget_wanted(struct shadow_set *s, struct matching *m)
+{
+	for (size_t i = 0; m->before && i < m->before->count;) {
+		struct port_disk *d = &m->before->disks[i];
+		if (!is_wanted(s, m, d)) {
+			i++;
+			continue;
+		}
+		lun_info_free(&d->info);
+		*d = m->before->disks[--m->before->count];
+		memset(&m->before->disks[m->before->count].info, 0, sizeof d->info);
+	}
+}
+
+static HRESULT locate(struct record *r, struct provider *p, struct shadow_set *s)
+{
+	ULONG phase = record_phase_begin(r, L"LocateLuns");
+	HRESULT hr = S_OK;
+	for (size_t v = 0; v < s->volume_count && hr == S_OK; v++) {
+		const struct set_volume *volume = &s->volumes[v];
+		VDS_LUN_INFORMATION *luns = lun_info_alloc_array(volume->count);
+		bool good = luns != NULL;
+		for (size_t k = 0; good && k < volume->count; k++)
+			good = lun_info_copy(&luns[k], &s->luns[s->members[volume->first + k]].shadow);
+		if (good) {
+			ULONG call = record_call_begin(r, L"LocateLuns", L"volume %u, %u LUNs", (unsigned)v,
+				(unsigned)volume->count);
+			hr = IVssHardwareSnapshotProvider_LocateLuns(p->hw, (LONG)volume->count, luns);
+			provider_check(p, record_call_end(r, call, hr));
+		}
+		lun_info_free_array(luns, volume->count);
+		if (!good)
+			hr = E_OUTOFMEMORY;
+	}
+	HRESULT seen = provider_visible_error(hr, false);
+	if (hr != S_OK)
+		record_fail(r, seen, L"LocateLuns failed with 0x%08x: the shadow LUNs were not made visible",
+			(unsigned)hr);
+	return record_phase_end(r, phase, seen);
+}
+
+static HRESULT match(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m)
+{
+	DWORD limit_ms = settings_dword(L"ImportWaitMs", 30000);
+	ULONGLONG until = GetTickCount64() + limit_ms;
+	ULONG phase = record_phase_begin(r, L"Arrival");
+	for (;;) {
+		port_rescan();
+		look_for_arrivals(r, p, s, m);
+		if (m->matched == s->lun_count || GetTickCount64() >= until)
+			break;
+		Sleep(RESCAN_PAUSE_MS);
+	}
+	HRESULT hr = m->matched == s->lun_count ? S_OK
+		     : m->matched               ? VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED
+						: VSS_E_NO_SNAPSHOTS_IMPORTED;
+	if (hr != S_OK)
+		record_fail(r, hr,
+			L"%u of %u shadow LUNs arrived within %lu ms and matched what GetTargetLuns said",
+			(unsigned)m->matched, (unsigned)s->lun_count, (unsigned long)limit_ms);
+	return record_phase_end(r, phase, hr);
+}
+
+HRESULT import_luns(struct record *r, struct provider *p, struct shadow_set *s)
+{
+	struct matching *m = calloc(1, sizeof *m);
+	if (!m)
+		return record_fail(r, E_OUTOFMEMORY, L"out of memory");
+	m->before = port_scan();
+	if (m->before)
+		forget_wanted(s, m);
+	HRESULT hr = locate(r, p, s);
+	if (hr == S_OK)
+		hr = match(r, p, s, m);
+	for (size_t i = 0; i < s->lun_count; i++)
+		report_lun(r, L"shadow", &s->luns[i].shadow, m->have[i] ? &m->found[i] : NULL, -1,
+			&s->luns[i].original);
+	if (m->matched > 0) {
+		s->imported = true;
+		if (!catalogue_store(s))
+			hr = record_fail(r, VSS_E_UNEXPECTED, L"the set cannot be written to the catalogue");
+	}
+	port_scan_free(m->before);
+	free(m);
+	return hr;
+}
+
+void sequence_import(struct record *r, const char *document, size_t len, LONG flags)
+{
+	const char *why = NULL;
+	struct shadow_set *s = set_from_document(document, len, &why);
+	if (!s) {
+		record_fail(r, VSS_E_INVALID_XML_DOCUMENT, L"the document cannot be used: %hs",
+			why ? why : "no memory");
+		return;
+	}
+	r->result->set_id = s->id;
+	r->result->context = s->context;
+	r->result->transportable = s->transportable;
+	if (catalogue_has(&s->id)) {
+		record_fail(r, VSS_E_OBJECT_ALREADY_EXISTS,
+			L"this host has imported the set already: a set is imported once");
+	} else {
+		struct provider *p = load_provider(r, &s->provider_id);
+		if (p)
+			import_luns(r, p, s);
+	}
+	if (flags & LAB_UNLOAD_AFTER)
+		providers_unload_all(false, r);
+	set_free(s);
+}
