@@ -210,14 +210,17 @@ json_t *ctl_call(const struct invocation *in, const char *method, json_t *params
 	return result;
 }
 
-json_t *ctl_list(const struct invocation *in, const char *method, const char *member)
+json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag)
 {
 	struct client *c = client_open(in);
 	json_t *all = c ? json_array() : NULL;
 	json_int_t offset = 0;
 
 	while (all) {
-		json_t *page = client_call(c, method, json_pack("{s:I}", "offset", offset));
+		json_t *params = json_pack("{s:I}", "offset", offset);
+		if (flag)
+			json_object_set_new(params, flag, json_true());
+		json_t *page = client_call(c, method, params);
 		if (!page) {
 			json_decref(all);
 			all = NULL;

@@ -50,6 +50,10 @@ static const struct option_row set_create_options[] = {
 	{"no-keep", NULL, "leave the set unkept: the array undoes it when its lease ends"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row set_list_options[] = {
+	{"all", NULL, "show aborted sets too, as long as the array remembers them"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row events_options[] = {
 	{"follow", NULL, "go on printing events as they come"},
 	{"after", "SERIAL", "only events after this one"},
@@ -95,7 +99,7 @@ const struct verb ctl_verbs[] = {
 		verb_map_list},
 	{"set", "create", "NAME LUN…", 2, 65, set_create_options,
 		"Takes copies of LUNs at one instant (crash-consistent, without VSS).", verb_set_create},
-	{"set", "list", "", 0, 0, NULL, "Lists the copy sets.", verb_set_list},
+	{"set", "list", "", 0, 0, set_list_options, "Lists the copy sets.", verb_set_list},
 	{"set", "show", "SET", 1, 1, NULL, "Shows a copy set, by name or id, and its shadow LUNs.",
 		verb_set_show},
 	{"set", "delete", "SET", 1, 1, NULL,

@@ -170,7 +170,7 @@ int verb_host_list(struct invocation *in)
 {
 	static const char *const headings[] = {
 		"NAME", ">SESSIONS", "CHAP", "CONTROL-LU", "IMPORT", "INITIATORS", NULL};
-	json_t *hosts = ctl_list(in, "host.list", "hosts"), *host;
+	json_t *hosts = ctl_list(in, "host.list", "hosts", NULL), *host;
 	char text[5000];
 	size_t i;
 

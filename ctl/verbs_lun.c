@@ -24,7 +24,7 @@ int verb_lun_create(struct invocation *in)
 int verb_lun_list(struct invocation *in)
 {
 	static const char *const headings[] = {"NAME", ">SIZE", ">USED", ">HOSTS", "CREATED", "ID", NULL};
-	json_t *luns = ctl_list(in, "lun.list", "luns"), *lun;
+	json_t *luns = ctl_list(in, "lun.list", "luns", NULL), *lun;
 	size_t i;
 
 	if (!luns)
@@ -133,7 +133,7 @@ int verb_unmap(struct invocation *in)
 int verb_map_list(struct invocation *in)
 {
 	static const char *const headings[] = {"HOST", ">NUMBER", "LUN", "ID", NULL};
-	json_t *mappings = ctl_list(in, "map.list", "mappings"), *mapping;
+	json_t *mappings = ctl_list(in, "map.list", "mappings", NULL), *mapping;
 	size_t i;
 
 	if (!mappings)
@@ -159,7 +159,7 @@ int verb_shadow_list(struct invocation *in)
 {
 	static const char *const headings[] = {
 		"NAME", "ORIGINAL", ">SIZE", ">USED", ">HOSTS", "CREATED", "ID", NULL};
-	json_t *luns = ctl_list(in, "shadow.list", "luns"), *lun;
+	json_t *luns = ctl_list(in, "shadow.list", "luns", NULL), *lun;
 	size_t i;
 
 	if (!luns)

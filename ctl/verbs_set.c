@@ -48,7 +48,7 @@ int verb_set_list(struct invocation *in)
 {
 	static const char *const headings[] = {
 		"NAME", "STATE", ">LUNS", "CUT", ">WINDOW", "OWNER", "ID", NULL};
-	json_t *sets = ctl_list(in, "set.list", "sets"), *set;
+	json_t *sets = ctl_list(in, "set.list", "sets", ctl_flag(in, "all") ? "all" : NULL), *set;
 	size_t i;
 
 	if (!sets)

@@ -63,6 +63,8 @@ void mgmt_bad_params(struct mgmt_call *c, const char *format, ...) __attribute__
 bool mgmt_unpack(struct mgmt_call *c, const char *format, ...);
 /* "offset" and "limit" of a list. False: ended. */
 bool mgmt_page(struct mgmt_call *c, size_t *offset, size_t *limit);
+/* The same, of values already unpacked. */
+bool mgmt_page_of(struct mgmt_call *c, json_int_t from, json_int_t count, size_t *offset, size_t *limit);
 /* {"NAME": entries, "next": the next offset or null}; entries is moved. */
 json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool more);
 

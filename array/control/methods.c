@@ -19,7 +19,7 @@ bool mgmt_unpack(struct mgmt_call *c, const char *format, ...)
 	return !err;
 }
 
-static bool take_page(struct mgmt_call *c, json_int_t from, json_int_t count, size_t *offset, size_t *limit)
+bool mgmt_page_of(struct mgmt_call *c, json_int_t from, json_int_t count, size_t *offset, size_t *limit)
 {
 	if (from < 0 || from > UINT32_MAX || count < 1) {
 		mgmt_bad_params(c, "offset must be 0 or more, limit 1 or more");
@@ -35,7 +35,7 @@ bool mgmt_page(struct mgmt_call *c, size_t *offset, size_t *limit)
 	json_int_t from = 0, count = MGMT_PAGE_MAX;
 
 	return mgmt_unpack(c, "{s?I, s?I}", "offset", &from, "limit", &count) &&
-	       take_page(c, from, count, offset, limit);
+	       mgmt_page_of(c, from, count, offset, limit);
 }
 
 json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool more)
@@ -122,11 +122,11 @@ static json_t *mappings_json(struct lun *lun)
 
 json_t *mgmt_lun_json(struct lun *lun, bool detail)
 {
-	const struct store_ops *ops = lun->disk->store->ops;
+	uint64_t used_bytes = lun->gone ? 0 : lun->disk->store->ops->disk_used(lun->disk);
 	json_t *out = json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:i, s:o}", "name", lun->name, "id",
 		mgmt_id(lun->id), "kind", lun->kind == LUN_SHADOW ? "shadow" : "ordinary", "size_bytes",
 		(json_int_t)lun->size_bytes, "block_bytes", (json_int_t)STORE_BLOCK_BYTES, "used_bytes",
-		(json_int_t)ops->disk_used(lun->disk), "mappings", (int)lun->mappings, "created_unix_ms",
+		(json_int_t)used_bytes, "mappings", (int)lun->mappings, "created_unix_ms",
 		mgmt_time(lun->created_unix_ms));
 
 	if (out && lun->kind == LUN_SHADOW) {

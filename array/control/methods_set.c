@@ -171,15 +171,23 @@ static void set_create_method(struct mgmt_call *c)
 
 /* ---- the others ------------------------------------------------------------------------------------ */
 
+/* Aborted sets are remembered for a while, so that their hosts can ask; "all" shows them too. */
 static void set_list_method(struct mgmt_call *c)
 {
+	json_int_t from = 0, count = MGMT_PAGE_MAX;
 	size_t offset, limit, at = 0;
 	bool more = false;
+	int all = 0;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_unpack(c, "{s?I, s?I, s?b}", "offset", &from, "limit", &count, "all", &all) ||
+		!mgmt_page_of(c, from, count, &offset, &limit))
 		return;
 	json_t *list = json_array();
 	for (struct copyset *s = copyset_next(c->array, NULL); s; s = copyset_next(c->array, s)) {
+		struct copyset_view view;
+		copyset_view(s, &view);
+		if (view.state == UP_SET_ABORTED && !all)
+			continue;
 		if (at >= offset + limit) {
 			more = true;
 			break;

@@ -78,8 +78,8 @@ static json_t *counts_json(struct mgmt_call *c)
 		hosts++;
 	for (struct copyset *s = copyset_next(c->array, NULL); s; s = copyset_next(c->array, s)) {
 		copyset_view(s, &view);
-		sets++;
-		unkept += view.state != UP_SET_KEPT;
+		sets += view.state != UP_SET_ABORTED;
+		unkept += view.state != UP_SET_KEPT && view.state != UP_SET_ABORTED;
 	}
 	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "luns", luns, "shadows", shadows, "hosts", hosts,
 		"sets", sets, "sets_unkept", unkept);

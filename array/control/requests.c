@@ -455,9 +455,9 @@ static void run_abort(struct request *r)
 /* The cursor is an index into the set's members; shadow LUNs deleted since are left out. */
 static void run_set_luns(struct request *r)
 {
+	uint32_t at = up_has(&r->msg, UP_TAG_CURSOR) ? r->msg.cursor : 0, next = 0;
 	struct copyset *set = own_set(r);
 	struct copyset_view view;
-	uint32_t at = up_has(&r->msg, UP_TAG_CURSOR) ? r->msg.cursor : 0, next = 0;
 
 	if (!set)
 		return;

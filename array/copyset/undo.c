@@ -91,10 +91,12 @@ static void shadows_drop(struct copyset *s)
 		struct lun_box *b = lun_box(s->sides[i].shadow);
 
 		s->sides[i].shadow = NULL;
-		if (s->shadows_linked)
+		if (s->shadows_linked) {
 			lun_unlink(b);
-		else
-			lun_free(b);
+		} else {
+			b->lun.gone = true;
+			lun_release(&b->lun); /* who drains it may hold it still */
+		}
 	}
 }
 

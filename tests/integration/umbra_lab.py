@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An array for tests: a pool in a temporary directory, umbrad on 127.0.0.1 and a free port, umbractl.
+
+    with Array() as array:                      # made, started, ready
+        array.ctl('lun', 'create', 'a', '--size', '64M')
+        array.add_host('h1', 'iqn.2026-01.test:h1', secret='0123456789ab')
+        array.ctl('map', 'a', 'h1')
+        url = array.url('h1', 1)                # iscsi://user%secret@127.0.0.1:PORT/TARGET/1
+        array.kill9(); array.restart()
+
+The programs: $UMBRAD and $UMBRACTL, else build/bin/, else build/linux/. Everything is stopped by its pid and the
+directory removed at the end; when the test failed, umbrad's log is printed first.
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+READY_TIMEOUT_S = 60 * float(os.environ.get('UMBRA_TEST_PATIENCE', '1'))
+
+
+def program(name, variable):
+    """The path of a program of ours."""
+    given = os.environ.get(variable)
+    if given:
+        return os.path.abspath(given)
+    for folder in ('build/bin', 'build/linux/array', 'build/linux/ctl'):
+        path = os.path.join(ROOT, folder, name)
+        if os.path.exists(path):
+            return path
+    raise FileNotFoundError(f'{name}: build first (make linux), or set ${variable}')
+
+
+def umbrad_path():
+    return program('umbrad', 'UMBRAD')
+
+
+def umbractl_path():
+    return program('umbractl', 'UMBRACTL')
+
+
+class CtlError(Exception):
+    """umbractl ended with another exit code than wanted."""
+
+    def __init__(self, arguments, done):
+        super().__init__(f"umbractl {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        self.code = done.returncode
+        self.stdout, self.stderr = done.stdout, done.stderr
+
+
+class Array:
+    """config: {section: {key: value}} over the defaults. pool: an existing pool's path (not removed)."""
+
+    def __init__(self, config=None, pool=None, start=True, name='lab', umbrad=None, pool_options=()):
+        self.umbrad = umbrad or umbrad_path()
+        self.dir = tempfile.mkdtemp(prefix='umbra-')
+        self.pool = pool or os.path.join(self.dir, 'pool')
+        self.socket = os.path.join(self.dir, 'umbrad.sock')
+        self.config_path = os.path.join(self.dir, 'umbrad.conf')
+        self.port_file = os.path.join(self.dir, 'port')
+        self.log_path = os.path.join(self.dir, 'log')
+        self.target = f'iqn.2026-01.dev.umbra:{name}'
+        self.process = None
+        self.ports = []
+        self.hosts = {}  # name: (iqn, secret or None)
+        self.config = {
+            'array': {'name': name},
+            'pool': {'path': self.pool},
+            'iscsi': {'portals': '127.0.0.1:0', 'target_name': self.target},
+            'copysets': {},
+            'management': {'socket': self.socket},
+        }
+        for section, keys in (config or {}).items():
+            self.config.setdefault(section, {}).update(keys)
+        self.write_config()
+        try:
+            if not pool:
+                run_ctl('pool', 'create', self.pool, *pool_options)
+            if start:
+                self.start()
+        except BaseException:
+            self.remove()
+            raise
+
+    def write_config(self):
+        with open(self.config_path, 'w') as file:
+            for section, keys in self.config.items():
+                file.write(f'[{section}]\n')
+                for key, value in keys.items():
+                    file.write(f'{key} = {value}\n')
+
+    # ---- the daemon
+
+    def start(self):
+        """Starts umbrad and waits until it is ready."""
+        assert self.process is None
+        if os.path.exists(self.port_file):
+            os.unlink(self.port_file)
+        with open(self.log_path, 'a') as log:
+            self.process = subprocess.Popen(
+                [self.umbrad, '--config', self.config_path, '--port-file', self.port_file],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end = time.monotonic() + READY_TIMEOUT_S
+        while not os.path.exists(self.port_file):
+            code = self.process.poll()
+            if code is not None:
+                self.process = None
+                raise RuntimeError(f'umbrad ended with {code} at its start:\n{self.log()}')
+            if time.monotonic() > end:
+                self.kill9()
+                raise RuntimeError(f'umbrad was not ready in {READY_TIMEOUT_S:.0f} s:\n{self.log()}')
+            time.sleep(0.01)
+        with open(self.port_file) as file:
+            self.ports = [int(line) for line in file]
+
+    @property
+    def port(self):
+        return self.ports[0]
+
+    @property
+    def pid(self):
+        return self.process.pid if self.process else None
+
+    def stop(self, timeout_s=60):
+        """An orderly end; returns the exit code."""
+        if not self.process:
+            return None
+        process, self.process = self.process, None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f'umbrad did not end in {timeout_s} s:\n{self.log()}') from None
+
+    def kill9(self):
+        if self.process:
+            process, self.process = self.process, None
+            process.kill()
+            process.wait()
+
+    def restart(self):
+        """Stops it if it runs, starts it again (the port may be another one)."""
+        self.stop()
+        self.start()
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def log(self):
+        try:
+            with open(self.log_path, errors='replace') as file:
+                return file.read()
+        except OSError:
+            return ''
+
+    # ---- umbractl
+
+    def ctl(self, *arguments, check=True, want=0):
+        """Runs umbractl with --json: the parsed answer. check=False: the CompletedProcess, whatever it is."""
+        done = run_ctl(*arguments, '--json', socket=self.socket, check=False)
+        if not check:
+            return done
+        if done.returncode != want:
+            raise CtlError(arguments, done)
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def text(self, *arguments, want=0):
+        """Runs umbractl without --json: what it prints."""
+        done = run_ctl(*arguments, socket=self.socket, check=False)
+        if done.returncode != want:
+            raise CtlError(arguments, done)
+        return done.stdout
+
+    def add_host(self, name, iqn, *options, secret=None):
+        arguments = ['host', 'add', name, '--iqn', iqn, *options]
+        if secret:
+            path = os.path.join(self.dir, f'secret-{name}')
+            with open(path, 'w') as file:
+                file.write(secret + '\n')
+            arguments += ['--chap-file', path]
+        self.hosts[name] = (iqn, secret)
+        return self.ctl(*arguments)
+
+    def portal(self):
+        return f'127.0.0.1:{self.port}'
+
+    def url(self, host, number, initiator_in_url=False):
+        """libiscsi's and qemu's URL of a LUN. The initiator name is an option of the tool (-i, LIBISCSI's environment,
+        qemu's -iscsi initiator-name), not of the URL."""
+        iqn, secret = self.hosts[host]
+        user = f'{iqn}%{secret}@' if secret else ''
+        return f'iscsi://{user}127.0.0.1:{self.port}/{self.target}/{number}'
+
+    # ---- the end
+
+    def remove(self):
+        if self.process:
+            self.kill9()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind:
+            sys.stderr.write(f'--- umbrad\'s log\n{self.log()}---\n')
+        try:
+            if kind is None and self.process:
+                code = self.process.poll()
+                if code is not None:
+                    raise RuntimeError(f'umbrad had ended with {code}:\n{self.log()}')
+                code = self.stop()
+                if code != 0:
+                    raise RuntimeError(f'umbrad ended with {code}:\n{self.log()}')
+        finally:
+            self.remove()
+
+
+def run_ctl(*arguments, socket=None, check=True, stdin=None):
+    """umbractl as a CompletedProcess; check: raises CtlError unless it ends 0."""
+    command = [umbractl_path(), *arguments]
+    if socket:
+        command += ['--socket', socket]
+    done = subprocess.run(command, stdin=stdin or subprocess.DEVNULL, capture_output=True, text=True,
+                          errors='replace', timeout=300)
+    if check and done.returncode != 0:
+        raise CtlError(arguments, done)
+    return done

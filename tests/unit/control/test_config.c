@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration: what is right is taken, what is wrong is refused with its line; sizes and times. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <errno.h>
+#include <cmocka.h>
+#include "array/config.h"
+#include "array/util/units.h"
+
+static struct config config;
+static struct fault fault;
+static char path[64];
+
+static int load(const char *text)
+{
+	snprintf(path, sizeof(path), "/tmp/umbra-config-XXXXXX");
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	memset(&fault, 0, sizeof(fault));
+	int err = config_load(path, &config, &fault);
+	unlink(path);
+	return err;
+}
+
+static void a_full_file_is_taken(void **state)
+{
+	(void)state;
+	assert_int_equal(load("# comment\n"
+			      "[array]\nname = Prod_1\nluns_max = 100\n"
+			      "[pool]\npath = /srv/umbra\nmap_memory = 256M\n"
+			      "[iscsi]\nportals = 127.0.0.1:0, [::1]:3261\nportals = 10.0.0.1\n"
+			      "login_timeout = 5s\ndiscovery_needs_chap = yes\nmax_burst = 512KiB\n"
+			      "[copysets]\nlease = 10m\ncommit_budget = 2500ms\nset_luns_max = 8\n"
+			      "[management]\nsocket = /tmp/x.sock\ngroup = wheel\n"),
+		0);
+	assert_string_equal(config.array_name, "Prod_1");
+	assert_string_equal(config.target_name, "iqn.2026-01.dev.umbra:prod-1");
+	assert_int_equal(config.luns_max, 100);
+	assert_string_equal(config.pool_path, "/srv/umbra");
+	assert_int_equal(config.pool_map_memory_bytes, 256 << 20);
+	assert_int_equal(config.portal_count, 3);
+	assert_string_equal(config.portals[0].address, "127.0.0.1");
+	assert_int_equal(config.portals[0].port, 0);
+	assert_string_equal(config.portals[1].address, "::1");
+	assert_int_equal(config.portals[1].port, 3261);
+	assert_string_equal(config.portals[2].address, "10.0.0.1");
+	assert_int_equal(config.portals[2].port, 3260);
+	assert_int_equal(config.login_timeout_ms, 5000);
+	assert_true(config.discovery_needs_chap);
+	assert_int_equal(config.max_burst_bytes, 512 << 10);
+	assert_int_equal(config.lease_ms, 600000);
+	assert_int_equal(config.commit_budget_ms, 2500);
+	assert_int_equal(config.set_luns_max, 8);
+	assert_string_equal(config.socket_path, "/tmp/x.sock");
+}
+
+static void what_is_left_out_has_defaults(void **state)
+{
+	(void)state;
+	assert_int_equal(load("[pool]\npath = /srv/umbra\n"), 0);
+	assert_string_equal(config.array_name, "umbra");
+	assert_string_equal(config.target_name, "iqn.2026-01.dev.umbra:umbra");
+	assert_string_equal(config.socket_path, CONFIG_SOCKET_DEFAULT);
+	assert_int_equal(config.portal_count, 1);
+	assert_int_equal(config.portals[0].port, 3260);
+	assert_int_equal(config.lease_ms, 0);
+}
+
+static void what_is_wrong_is_refused_with_its_line(void **state)
+{
+	static const struct {
+		const char *text;
+		int line;
+		const char *says;
+	} rows[] = {
+		{"[pool]\npath = /a\n[iscsi]\nportal = 1.2.3.4\n", 4, "unknown key portal in [iscsi]"},
+		{"[pool]\npath = /a\n[icsi]\nportals = 1.2.3.4\n", 4, "unknown section [icsi]"},
+		{"path = /a\n", 1, "before any section"},
+		{"[pool]\npath = relative\n", 2, "absolute path"},
+		{"[pool]\npath =\n", 2, "path must have"},
+		{"[pool]\npath = /a\npath = /b\n", 3, "twice"},
+		{"[pool]\npath = /a\n\n[copysets]\nlease = 600\n", 5, "time with its unit"},
+		{"[copysets]\nlease = 1ms\n", 2, "lease must be"},
+		{"[copysets]\nset_luns_max = 65\n", 2, "from 1 to 64"},
+		{"[copysets]\nset_luns_max = -1\n", 2, "must be a number"},
+		{"[copysets]\nset_luns_max = 5x\n", 2, "must be a number"},
+		{"[pool]\nmap_memory = 1\n", 2, "must be a size"},
+		{"[pool]\nmap_memory = lots\n", 2, "must be a size"},
+		{"[iscsi]\ndiscovery_needs_chap = maybe\n", 2, "yes or no"},
+		{"[iscsi]\nportals = 1.2.3.4:99999\n", 2, "no number from 0 to 65535"},
+		{"[iscsi]\nportals = 1.2.3.4:x\n", 2, "no number from 0 to 65535"},
+		{"[iscsi]\nportals = [::1\n", 2, "without ']'"},
+		{"[iscsi]\nportals = [::1]x\n", 2, "no address and port"},
+		{"[iscsi]\nportals = :3260\n", 2, "has no address"},
+		{"[iscsi]\ntarget_name = umbra\n", 2, "iSCSI name"},
+		{"[iscsi]\ntarget_name = iqn.2026-01.Example\n", 2, "lower-case"},
+		{"[array]\nname = two words\n", 2, "letters, digits"},
+		{"[pool]\npath = /a\nnonsense\n", 3, "neither [section]"},
+	};
+	char want[80];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(load(rows[i].text), -EINVAL);
+		snprintf(want, sizeof(want), "%s:%d: ", path, rows[i].line);
+		if (strncmp(fault.text, want, strlen(want)) != 0 || !strstr(fault.text, rows[i].says))
+			fail_msg("row %zu: %s", i, fault.text);
+	}
+}
+
+static void a_missing_path_or_file_is_told(void **state)
+{
+	(void)state;
+	assert_int_equal(load("[array]\nname = a\n"), -EINVAL);
+	assert_non_null(strstr(fault.text, "umbractl pool create"));
+	assert_int_equal(config_load("/nonexistent/umbrad.conf", &config, &fault), -ENOENT);
+	assert_non_null(strstr(fault.text, "--config"));
+}
+
+static void a_line_too_long_is_refused(void **state)
+{
+	char text[1200];
+
+	(void)state;
+	memset(text, 'a', sizeof(text));
+	memcpy(text, "[pool]\npath = /", 15);
+	text[sizeof(text) - 1] = '\0';
+	assert_int_equal(load(text), -EINVAL);
+	assert_non_null(strstr(fault.text, ":2: "));
+}
+
+static void sizes_are_parsed(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} good[] = {{"0", 0}, {"512", 512}, {"1K", 1024}, {"1k", 1024}, {"64KiB", 65536}, {"3MB", 3 << 20},
+		{"500G", UINT64_C(500) << 30}, {"1.5T", UINT64_C(1536) << 30}, {"0.5K", 512},
+		{"2P", UINT64_C(2) << 50}, {"10 M", 10 << 20}, {"7B", 7}};
+	static const char *const bad[] = {
+		"", "G", "-1", "1.5", "1.", "1X", "1KK", "1Ki B", "0x10", "1.1234567G", " 1", "1e3"};
+	uint64_t bytes;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(units_parse_bytes(good[i].text, &bytes), 0);
+		assert_int_equal(bytes, good[i].bytes);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_not_equal(units_parse_bytes(bad[i], &bytes), 0);
+	assert_int_equal(units_parse_bytes("8192P", &bytes), -ERANGE);
+	assert_int_equal(units_parse_bytes("99999999999999999999", &bytes), -ERANGE);
+}
+
+static void times_are_parsed(void **state)
+{
+	uint32_t ms;
+
+	(void)state;
+	assert_int_equal(units_parse_ms("250ms", &ms), 0);
+	assert_int_equal(ms, 250);
+	assert_int_equal(units_parse_ms("5 s", &ms), 0);
+	assert_int_equal(ms, 5000);
+	assert_int_equal(units_parse_ms("2min", &ms), 0);
+	assert_int_equal(ms, 120000);
+	assert_int_equal(units_parse_ms("1h", &ms), 0);
+	assert_int_equal(ms, 3600000);
+	assert_int_equal(units_parse_ms("5", &ms), -EINVAL);
+	assert_int_equal(units_parse_ms("s", &ms), -EINVAL);
+	assert_int_equal(units_parse_ms("5d", &ms), -EINVAL);
+	assert_int_equal(units_parse_ms("5000000h", &ms), -ERANGE);
+}
+
+static void sizes_are_shown(void **state)
+{
+	char text[UNITS_TEXT_BYTES];
+
+	(void)state;
+	units_format_bytes(0, text);
+	assert_string_equal(text, "0 B");
+	units_format_bytes(1023, text);
+	assert_string_equal(text, "1023 B");
+	units_format_bytes(65536, text);
+	assert_string_equal(text, "64 KiB");
+	units_format_bytes(UINT64_C(1536) << 30, text);
+	assert_string_equal(text, "1.5 TiB");
+	units_format_bytes(UINT64_MAX, text);
+	assert_string_equal(text, "16384.0 PiB");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_full_file_is_taken),
+		cmocka_unit_test(what_is_left_out_has_defaults),
+		cmocka_unit_test(what_is_wrong_is_refused_with_its_line),
+		cmocka_unit_test(a_missing_path_or_file_is_told),
+		cmocka_unit_test(a_line_too_long_is_refused),
+		cmocka_unit_test(sizes_are_parsed),
+		cmocka_unit_test(times_are_parsed),
+		cmocka_unit_test(sizes_are_shown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every in-band request over the real model: what it answers, who may ask it, what can be asked again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+#include "proto/identity.h"
+#include "tests/unit/control/rig.h"
+
+static struct rig rig;
+static struct up_msg ask, reply;
+static struct lun *data, *log_lun, *foreign;
+static const uint8_t set_one[UP_ID_BYTES] = {1, 2, 3}, set_two[UP_ID_BYTES] = {4, 5, 6},
+		     nothing[UP_ID_BYTES] = {9, 9};
+
+#define H1 (&rig.nexus[0])
+#define H2 (&rig.nexus[1])
+#define H3 (&rig.nexus[2])
+#define H4 (&rig.nexus[3])
+
+static int open_rig(void **state)
+{
+	(void)state;
+	rig_open(&rig, NULL, NULL);
+	data = rig_lun(&rig, "data", 64 << 20);
+	log_lun = rig_lun(&rig, "log", 32 << 20);
+	foreign = rig_lun(&rig, "foreign", 16 << 20);
+	rig_map(&rig, 0, data);
+	rig_map(&rig, 0, log_lun);
+	rig_map(&rig, 1, foreign);
+	return 0;
+}
+
+static int close_rig(void **state)
+{
+	(void)state;
+	rig_close(&rig);
+	return 0;
+}
+
+static enum up_status on_set(struct array_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES])
+{
+	rig_request(&rig, &ask, op);
+	rig_set_id(&ask, id);
+	if (op == UP_OP_SET_COMMIT) {
+		ask.deadline_ms = 5000;
+		ask.has |= UP_HAS(UP_TAG_DEADLINE_MS);
+	}
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+static enum up_status on_lun(
+	struct array_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES], uint32_t scope)
+{
+	rig_request(&rig, &ask, op);
+	rig_lun_id(&ask, id);
+	if (scope) {
+		ask.scope = scope;
+		ask.has |= UP_HAS(UP_TAG_SCOPE);
+	}
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+static enum up_status add(
+	struct array_nexus *n, const uint8_t set[UP_ID_BYTES], const struct lun *lun, int kind)
+{
+	rig_request(&rig, &ask, UP_OP_SET_ADD);
+	rig_set_id(&ask, set);
+	rig_lun_id(&ask, lun->id);
+	if (kind >= 0) {
+		ask.copy_kind = (uint32_t)kind;
+		ask.has |= UP_HAS(UP_TAG_COPY_KIND);
+	}
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+/* A kept set of H1's with data in it; the shadow's id. */
+static void make_kept(const uint8_t set[UP_ID_BYTES], uint8_t shadow[UP_ID_BYTES])
+{
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set), UP_OK);
+	assert_int_equal(add(H1, set, data, -1), UP_OK);
+	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_KEEP, set), UP_OK);
+}
+
+static void identify_tells_who_is_who(void **state)
+{
+	(void)state;
+	rig_request(&rig, &ask, UP_OP_IDENTIFY);
+	assert_int_equal(rig_ask(&rig, &rig.second, &ask, &reply), UP_OK);
+	assert_memory_equal(reply.array_id, array_id(rig.array), UP_ID_BYTES);
+	assert_string_equal(reply.array_name, "rig");
+	assert_string_equal(reply.initiator_name, "iqn.2026-01.test:h1");
+	assert_int_equal(reply.authenticated, 1);
+	assert_int_equal(reply.capabilities, UP_CAP_DIFFERENTIAL);
+	assert_int_equal(reply.max_set_luns, 64);
+	assert_int_equal(reply.lease_ms, 600000);
+	assert_int_equal(reply.commit_budget_ms, 5000);
+	assert_int_equal(reply.max_request, UP_REQUEST_MAX_BYTES);
+	assert_int_equal(rig_ask(&rig, H3, &ask, &reply), UP_OK);
+	assert_int_equal(reply.authenticated, 0);
+}
+
+static void describe_shows_what_the_host_may_see(void **state)
+{
+	(void)state;
+	assert_int_equal(on_lun(H1, UP_OP_DESCRIBE_LUN, data->id, 0), UP_OK);
+	assert_int_equal(reply.lun_count, 1);
+	assert_memory_equal(reply.luns[0].id, data->id, UP_ID_BYTES);
+	assert_int_equal(reply.luns[0].size_bytes, 64 << 20);
+	assert_int_equal(reply.luns[0].block_bytes, 512);
+	assert_int_equal(reply.luns[0].kind, UP_LUN_ORDINARY);
+	assert_int_equal(reply.luns[0].number, 1);
+	assert_int_equal(on_lun(H1, UP_OP_DESCRIBE_LUN, foreign->id, 0), UP_NOT_MAPPED);
+	assert_int_equal(on_lun(H1, UP_OP_DESCRIBE_LUN, nothing, 0), UP_NOT_FOUND);
+	/* through a LUN, and through none */
+	rig_request(&rig, &ask, UP_OP_DESCRIBE_LUN);
+	assert_int_equal(rig_post(&rig, H1, log_lun, 1, &ask), 0);
+	assert_true(rig_fetch(&rig, H1, 1, &reply));
+	assert_memory_equal(reply.luns[0].id, log_lun->id, UP_ID_BYTES);
+	rig_request(&rig, &ask, UP_OP_DESCRIBE_LUN);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_BAD_MESSAGE);
+}
+
+static void a_set_goes_its_way(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES], second[UP_ID_BYTES];
+
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_PREPARING);
+	assert_true(reply.lease_ms > 500000);
+	assert_int_equal(add(H1, set_one, data, UP_COPY_DEFAULT), UP_OK);
+	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
+	assert_int_equal(reply.lun_count, 1);
+	assert_memory_equal(reply.luns[0].id, shadow, UP_ID_BYTES);
+	assert_memory_equal(reply.luns[0].origin_id, data->id, UP_ID_BYTES);
+	assert_memory_equal(reply.luns[0].set_id, set_one, UP_ID_BYTES);
+	assert_int_equal(reply.luns[0].kind, UP_LUN_FUTURE_SHADOW);
+	assert_int_equal(reply.luns[0].size_bytes, 64 << 20);
+	/* two volumes on one disk: one shadow */
+	assert_int_equal(add(H1, set_one, data, UP_COPY_DIFFERENTIAL), UP_OK);
+	assert_memory_equal(reply.lun_id, shadow, UP_ID_BYTES);
+	assert_int_equal(add(H1, set_one, log_lun, -1), UP_OK);
+	memcpy(second, reply.lun_id, UP_ID_BYTES);
+	assert_memory_not_equal(second, shadow, UP_ID_BYTES);
+
+	assert_int_equal(on_lun(H1, UP_OP_DESCRIBE_LUN, second, 0), UP_OK);
+	assert_int_equal(reply.luns[0].kind, UP_LUN_FUTURE_SHADOW);
+	assert_int_equal(on_lun(H2, UP_OP_DESCRIBE_LUN, second, 0), UP_NOT_FOUND);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, second, 0), UP_BAD_STATE);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, second, 0), UP_BAD_STATE);
+
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_ARMED);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	assert_int_equal(add(H1, set_one, log_lun, -1), UP_BAD_STATE);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_COMMITTED);
+	assert_true(up_has(&reply, UP_TAG_WINDOW_NS) && up_has(&reply, UP_TAG_DURABLE_NS));
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_BAD_STATE);
+
+	assert_int_equal(on_set(H1, UP_OP_SET_LUNS, set_one), UP_OK);
+	assert_int_equal(reply.lun_count, 2);
+	assert_int_equal(reply.cursor, 0);
+	assert_int_equal(reply.luns[0].kind, UP_LUN_SHADOW);
+	assert_memory_equal(reply.luns[1].id, second, UP_ID_BYTES);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, 0), UP_BUSY); /* not kept yet */
+	assert_int_equal(on_set(H1, UP_OP_SET_KEEP, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_KEPT);
+	assert_int_equal(reply.lease_ms, 0);
+	assert_int_equal(on_set(H1, UP_OP_SET_KEEP, set_one), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, set_one), UP_BAD_STATE);
+	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_KEPT);
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_ID_CONFLICT);
+}
+
+static void sets_belong_to_their_initiator(void **state)
+{
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(on_set(H2, UP_OP_SET_BEGIN, set_one), UP_ID_CONFLICT);
+	assert_int_equal(on_set(H2, UP_OP_SET_STATE, set_one), UP_NOT_FOUND);
+	assert_int_equal(add(H2, set_one, foreign, -1), UP_NOT_FOUND);
+	assert_int_equal(on_set(H2, UP_OP_SET_ARM, set_one), UP_NOT_FOUND);
+	assert_int_equal(on_set(H2, UP_OP_SET_COMMIT, set_one), UP_NOT_FOUND);
+	assert_int_equal(on_set(H2, UP_OP_SET_KEEP, set_one), UP_NOT_FOUND);
+	assert_int_equal(on_set(H2, UP_OP_SET_LUNS, set_one), UP_NOT_FOUND);
+	/* abort of what is another's is "unknown": ok, and nothing is undone */
+	assert_int_equal(on_set(H2, UP_OP_SET_ABORT, set_one), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_PREPARING);
+	/* the same host over its other path */
+	assert_int_equal(on_set(&rig.second, UP_OP_SET_STATE, set_one), UP_OK);
+	/* a LUN that belongs to another host */
+	assert_int_equal(add(H1, set_one, foreign, -1), UP_NOT_MAPPED);
+	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_ABORTED);
+	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, set_one), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, nothing), UP_OK);
+}
+
+static void unknown_sets_and_luns_are_not_found(void **state)
+{
+	static const enum up_op ops[] = {
+		UP_OP_SET_STATE, UP_OP_SET_ARM, UP_OP_SET_COMMIT, UP_OP_SET_KEEP, UP_OP_SET_LUNS};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		assert_int_equal(on_set(H1, ops[i], nothing), UP_NOT_FOUND);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, nothing, 0), UP_NOT_FOUND);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, nothing, 0), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_UNMAP, nothing, UP_SCOPE_ME), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	struct lun unknown = {0};
+	unknown.id[0] = 77;
+	assert_int_equal(add(H1, set_one, &unknown, -1), UP_NOT_FOUND);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_BAD_STATE); /* not armed */
+}
+
+static void changes_need_chap(void **state)
+{
+	static const enum up_op changing[] = {UP_OP_SET_BEGIN, UP_OP_SET_ADD, UP_OP_SET_ARM, UP_OP_SET_COMMIT,
+		UP_OP_SET_KEEP, UP_OP_SET_ABORT, UP_OP_MAP, UP_OP_UNMAP, UP_OP_DELETE, UP_OP_BREAK,
+		UP_OP_RESYNC_START, UP_OP_RESYNC_CANCEL};
+	static const enum up_op looking[] = {UP_OP_IDENTIFY, UP_OP_DESCRIBE_LUN, UP_OP_SET_STATE,
+		UP_OP_SET_LUNS, UP_OP_LIST, UP_OP_RESYNC_STATE};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(changing) / sizeof(changing[0]); i++) {
+		rig_request(&rig, &ask, changing[i]);
+		ask.has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_LUN_ID) | UP_HAS(UP_TAG_DEADLINE_MS) |
+			  UP_HAS(UP_TAG_SCOPE) | UP_HAS(UP_TAG_TARGET_ID);
+		ask.scope = UP_SCOPE_ME;
+		assert_int_equal(rig_ask(&rig, H3, &ask, &reply), UP_NOT_AUTHENTICATED);
+		rig_request(&rig, &ask, changing[i]);
+		ask.has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_LUN_ID) | UP_HAS(UP_TAG_DEADLINE_MS) |
+			  UP_HAS(UP_TAG_SCOPE) | UP_HAS(UP_TAG_TARGET_ID);
+		ask.scope = UP_SCOPE_ME;
+		assert_int_not_equal(rig_ask(&rig, H4, &ask, &reply), UP_NOT_AUTHENTICATED);
+	}
+	for (size_t i = 0; i < sizeof(looking) / sizeof(looking[0]); i++) {
+		rig_request(&rig, &ask, looking[i]);
+		ask.has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_LUN_ID) | UP_HAS(UP_TAG_TARGET_ID);
+		assert_int_not_equal(rig_ask(&rig, H3, &ask, &reply), UP_NOT_AUTHENTICATED);
+	}
+}
+
+static void what_is_not_offered_says_so(void **state)
+{
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(add(H1, set_one, data, UP_COPY_PLEX), UP_UNSUPPORTED);
+	assert_int_equal(add(H1, set_one, data, 3), UP_UNSUPPORTED);
+	assert_int_equal(on_lun(H1, UP_OP_BREAK, data->id, 0), UP_UNSUPPORTED);
+	for (enum up_op op = UP_OP_RESYNC_START; op <= UP_OP_RESYNC_CANCEL; op++) {
+		rig_request(&rig, &ask, op);
+		rig_lun_id(&ask, data->id);
+		ask.has |= UP_HAS(UP_TAG_TARGET_ID);
+		assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_UNSUPPORTED);
+	}
+	rig_request(&rig, &ask, UP_OP_COUNT);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_UNSUPPORTED);
+	rig_request(&rig, &ask, (enum up_op)0);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_UNSUPPORTED);
+	rig_request(&rig, &ask, UP_OP_SET_ADD);
+	rig_set_id(&ask, set_one);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_BAD_MESSAGE);
+	assert_non_null(strstr(reply.text, "lun_id"));
+	assert_int_equal(on_lun(H1, UP_OP_UNMAP, data->id, 3), UP_BAD_MESSAGE);
+}
+
+static void shadows_are_mapped_and_deleted_by_right(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	(void)state;
+	make_kept(set_one, shadow);
+	assert_int_equal(on_lun(H2, UP_OP_MAP, shadow, 0), UP_DENIED);
+	assert_int_equal(on_lun(H2, UP_OP_DELETE, shadow, 0), UP_DENIED);
+	assert_int_equal(on_lun(H2, UP_OP_UNMAP, shadow, UP_SCOPE_ALL), UP_DENIED);
+	assert_int_equal(on_lun(H2, UP_OP_DESCRIBE_LUN, shadow, 0), UP_DENIED);
+	assert_int_equal(on_lun(H4, UP_OP_DESCRIBE_LUN, shadow, 0), UP_OK);
+	assert_int_equal(reply.luns[0].number, 0);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(reply.lun_number, 3);
+	assert_int_equal(reply.luns[0].number, 3);
+	assert_int_equal(reply.luns[0].copy_kind, UP_COPY_DIFFERENTIAL);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(reply.lun_number, 3);
+	assert_int_equal(on_lun(H4, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, 0), UP_BUSY);
+	assert_int_equal(map_number(rig.hosts[0], lun_find(rig.array, shadow)), 3); /* not unmapped by it */
+	assert_int_equal(on_lun(H1, UP_OP_UNMAP, shadow, UP_SCOPE_ME), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_UNMAP, shadow, UP_SCOPE_ME), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_OK);
+	assert_null(lun_find(rig.array, shadow));
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, 0), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_NOT_FOUND);
+	/* a set of which all is deleted still shows an empty list, or is gone */
+	enum up_status status = on_set(H1, UP_OP_SET_LUNS, set_one);
+	assert_true(status == UP_NOT_FOUND || (status == UP_OK && reply.lun_count == 0));
+}
+
+static void a_mapped_shadow_is_unmapped_by_its_deletion(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	(void)state;
+	make_kept(set_two, shadow);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ME), UP_OK);
+	assert_null(lun_find(rig.array, shadow));
+	assert_null(map_lun(rig.hosts[0], 3));
+}
+
+static void ordinary_luns_are_out_of_reach(void **state)
+{
+	(void)state;
+	assert_int_equal(on_lun(H1, UP_OP_MAP, foreign->id, 0), UP_DENIED);
+	assert_int_equal(on_lun(H4, UP_OP_MAP, foreign->id, 0), UP_DENIED);
+	assert_int_equal(on_lun(H1, UP_OP_UNMAP, data->id, UP_SCOPE_ME), UP_DENIED);
+	assert_int_equal(on_lun(H1, UP_OP_UNMAP, data->id, UP_SCOPE_ALL), UP_DENIED);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, data->id, UP_SCOPE_ALL), UP_DENIED);
+	assert_ptr_equal(lun_find(rig.array, data->id), data);
+	assert_int_equal(map_number(rig.hosts[0], data), 1);
+}
+
+static void lists_are_paged(void **state)
+{
+	char name[32];
+	unsigned seen = 0, pages = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 150; i++) {
+		snprintf(name, sizeof(name), "many-%u", i);
+		struct lun *lun = rig_lun(&rig, name, 1 << 20);
+		if (i % 2)
+			rig_map(&rig, 2, lun);
+	}
+	for (uint32_t cursor = 0, first = 1; cursor || first; first = 0) {
+		rig_request(&rig, &ask, UP_OP_LIST);
+		ask.cursor = cursor;
+		ask.has |= UP_HAS(UP_TAG_CURSOR);
+		assert_int_equal(rig_ask(&rig, H3, &ask, &reply), UP_OK);
+		for (uint32_t i = 0; i < reply.lun_count; i++)
+			assert_true(reply.luns[i].number > 0);
+		seen += reply.lun_count;
+		cursor = reply.cursor;
+		assert_true(++pages < 10);
+	}
+	assert_int_equal(seen, 75);
+	assert_int_equal(pages, 2);
+	rig_request(&rig, &ask, UP_OP_LIST);
+	ask.cursor = UINT32_MAX;
+	ask.has |= UP_HAS(UP_TAG_CURSOR);
+	assert_int_equal(rig_ask(&rig, H3, &ask, &reply), UP_OK);
+	assert_int_equal(reply.lun_count, 0);
+	assert_int_equal(reply.cursor, 0);
+}
+
+static void a_set_of_64_fits_one_page(void **state)
+{
+	char name[32];
+
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	for (unsigned i = 0; i < 65; i++) {
+		snprintf(name, sizeof(name), "member-%u", i);
+		struct lun *lun = rig_lun(&rig, name, 1 << 20);
+		rig_map(&rig, 0, lun);
+		assert_int_equal(add(H1, set_one, lun, -1), i < 64 ? UP_OK : UP_LIMIT);
+	}
+	assert_int_equal(on_set(H1, UP_OP_SET_LUNS, set_one), UP_OK);
+	assert_int_equal(reply.lun_count, 64);
+	assert_int_equal(reply.cursor, 0);
+	assert_int_equal(reply.luns[63].kind, UP_LUN_FUTURE_SHADOW);
+}
+
+static void a_commit_past_its_deadline_keeps_nothing(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
+	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	memstore_timing(rig.memory, MEMSTORE_CUT_COMMIT, MEMSTORE_TIMED, 300);
+	rig_request(&rig, &ask, UP_OP_SET_COMMIT);
+	rig_set_id(&ask, set_one);
+	ask.deadline_ms = 20;
+	ask.has |= UP_HAS(UP_TAG_DEADLINE_MS);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_DEADLINE);
+	assert_int_equal(reply.state, UP_SET_ABORTED);
+	memstore_timing(rig.memory, MEMSTORE_CUT_COMMIT, MEMSTORE_INLINE, 0);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_BAD_STATE);
+	assert_int_equal(on_set(H1, UP_OP_SET_KEEP, set_one), UP_BAD_STATE);
+	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, set_one), UP_OK);
+	assert_null(lun_find(rig.array, shadow));
+	for (struct lun *l = lun_next(rig.array, NULL); l; l = lun_next(rig.array, l))
+		assert_int_equal(l->kind, LUN_ORDINARY);
+}
+
+static void a_store_that_fails_is_told(void **state)
+{
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	memstore_fail(rig.memory, 1, -ENOSPC, false);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_NO_SPACE);
+	assert_true(memstore_failed(rig.memory));
+	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_ABORTED);
+}
+
+#define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, open_rig, close_rig)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_RIG(identify_tells_who_is_who),
+		WITH_RIG(describe_shows_what_the_host_may_see),
+		WITH_RIG(a_set_goes_its_way),
+		WITH_RIG(sets_belong_to_their_initiator),
+		WITH_RIG(unknown_sets_and_luns_are_not_found),
+		WITH_RIG(changes_need_chap),
+		WITH_RIG(what_is_not_offered_says_so),
+		WITH_RIG(shadows_are_mapped_and_deleted_by_right),
+		WITH_RIG(a_mapped_shadow_is_unmapped_by_its_deletion),
+		WITH_RIG(ordinary_luns_are_out_of_reach),
+		WITH_RIG(lists_are_paged),
+		WITH_RIG(a_set_of_64_fits_one_page),
+		WITH_RIG(a_commit_past_its_deadline_keeps_nothing),
+		WITH_RIG(a_store_that_fails_is_told),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
