@@ -98,6 +98,7 @@ class Process:
         with open(log, 'ab') as sink:
             child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=env,
                                      start_new_session=True, cwd='/')
+        CHILDREN[child.pid] = child
         with open(self.path, 'w') as out:
             out.write(f'{child.pid} {start_time(child.pid)}\n')
         return child
@@ -121,16 +122,21 @@ class Process:
             except ProcessLookupError:
                 break
             wait_until(lambda: reaped(pid) or self.pid() is None, seconds)
+        for pid in list(CHILDREN):
+            reaped(pid)
         if os.path.exists(self.path):
             os.unlink(self.path)
 
 
+CHILDREN = {}  # process id: Popen, of what this very process started
+
+
 def reaped(pid):
     """True when it was a child of ours and is gone now."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
+    if pid not in CHILDREN or CHILDREN[pid].poll() is None:
         return False
+    del CHILDREN[pid]
+    return True
 
 
 # --- prefixes ---------------------------------------------------------------------------------------------------

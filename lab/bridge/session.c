@@ -100,6 +100,20 @@ static void cmd_wait_again(struct session_cmd *c)
 	c->sense_bytes = c->data_bytes = c->residual_bytes = 0;
 }
 
+/* The session goes, and this command, which libiscsi does not have, with it: told, or sent again by the next
+ * one. */
+static void cmd_lose(struct session_cmd *c)
+{
+	c->session->drop_wanted = true;
+	c->fault = LABW_FAULT_CLEAR;
+	if (c->req.flags & LABW_F_CLASS && c->tries_left) {
+		c->tries_left--;
+		cmd_wait_again(c);
+	} else {
+		cmd_finish(c, LABW_LOST);
+	}
+}
+
 static bool is_unit_attention(const struct session_cmd *c)
 {
 	return c->scsi_status == SCSI_STATUS_CHECK_CONDITION && c->sense_bytes > 2 &&
@@ -158,13 +172,7 @@ static void on_command(struct iscsi_context *iscsi, int status, void *data, void
 	assert(c->state == CMD_SENT);
 	c->state = CMD_WAITING; /* not libiscsi's any more */
 	if (status < 0 || status > 0xFF) {
-		s->drop_wanted = true;
-		if (c->req.flags & LABW_F_CLASS && c->tries_left) {
-			c->tries_left--;
-			cmd_wait_again(c);
-		} else {
-			cmd_finish(c, LABW_LOST);
-		}
+		cmd_lose(c);
 		return;
 	}
 	take_outcome(c, status);
@@ -185,8 +193,7 @@ static void on_command(struct iscsi_context *iscsi, int status, void *data, void
 		c->hold_until_ms = s->now_ms + c->reply_delay_ms;
 		break;
 	case LABW_FAULT_DROP_AFTER:
-		s->drop_wanted = true;
-		cmd_finish(c, LABW_LOST);
+		cmd_lose(c);
 		break;
 	default:
 		cmd_finish(c, LABW_OK);
@@ -234,8 +241,7 @@ static void cmd_send(struct session *s, struct session_cmd *c)
 	int err;
 
 	if (c->fault == LABW_FAULT_DROP_BEFORE) {
-		s->drop_wanted = true;
-		cmd_finish(c, LABW_LOST);
+		cmd_lose(c);
 		return;
 	}
 	c->state = CMD_SENT;
@@ -243,8 +249,7 @@ static void cmd_send(struct session *s, struct session_cmd *c)
 	err = c->req.verb == LABW_RESET ? send_reset(s, c) : send_exec(s, c);
 	if (err) {
 		c->state = CMD_WAITING;
-		s->drop_wanted = true;
-		cmd_finish(c, LABW_LOST);
+		cmd_lose(c);
 	}
 }
 
