@@ -205,7 +205,7 @@ struct iscsi_conn {
 	struct reactor_timer timer;
 	struct reactor_deferred end; /* conn_advance_end */
 	bool close_asked;            /* by the SCSI layer */
-	uint64_t heard_ns;           /* the last PDU */
+	uint64_t heard_ns;           /* anything from the peer */
 	bool pinged;
 	uint64_t pinged_ns;
 	uint64_t deadline_ns; /* of the login, of ENDING, of waiting for a logout; 0: none */

@@ -73,7 +73,7 @@ static int check_header(struct iscsi_login *l, const uint8_t *bhs, struct iscsi_
 
 /* ---- who -------------------------------------------------------------------------------------------- */
 
-/* Names are compared without case: kept in lower case. Control characters and blanks are in no name. */
+/* Names are compared without case: kept in lower case. Printable ASCII only. */
 static bool take_name(char out[ISCSI_NAME_MAX_BYTES + 1], const char *value)
 {
 	size_t len = strlen(value);
@@ -83,7 +83,7 @@ static bool take_name(char out[ISCSI_NAME_MAX_BYTES + 1], const char *value)
 	for (size_t i = 0; i <= len; i++) {
 		char c = value[i];
 
-		if (i < len && ((unsigned char)c <= ' ' || c == 0x7f))
+		if (i < len && (c <= ' ' || c > '~'))
 			return false;
 		out[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 	}

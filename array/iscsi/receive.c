@@ -9,7 +9,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void received(struct reactor_op *op, int result);
@@ -55,8 +54,6 @@ static bool header_phase(struct iscsi_conn *c)
 		iscsi_protocol_error(c, rx->header, "a data segment is longer than was negotiated");
 		return false;
 	}
-	c->heard_ns = reactor_now_ns(c->server->reactor);
-	c->pinged = false;
 	if (!iscsi_pdu_begin(c))
 		return false;
 	rx->phase = ISCSI_RECEIVE_DATA;
@@ -203,11 +200,12 @@ static void received(struct reactor_op *op, int result)
 		return;
 	}
 	if (iscsi_conn_open(c)) {
-		if (c->rx.direct) {
+		c->heard_ns = reactor_now_ns(c->server->reactor);
+		c->pinged = false;
+		if (c->rx.direct)
 			take_data(c, NULL, (uint32_t)result);
-		} else {
+		else
 			c->rx.end += (uint32_t)result;
-		}
 		parse(c);
 	}
 	iscsi_receive_more(c);

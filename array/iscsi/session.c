@@ -263,6 +263,7 @@ void iscsi_login_pdu(struct iscsi_conn *c, const uint8_t *bhs, const char *data,
 	}
 	result = iscsi_login_step(l, bhs, data, len, r);
 	c->expcmdsn = l->cmdsn;
+	c->maxcmdsn = l->cmdsn - 1; /* the window opens with the first answer */
 	memcpy(c->isid, l->isid, sizeof(c->isid));
 	snprintf(c->initiator, sizeof(c->initiator), "%s", l->initiator);
 	s = response_pdu(c, bhs, r);
