@@ -51,12 +51,14 @@ static bool check_cmdsn(struct iscsi_conn *c)
 	const uint8_t *bhs = c->rx.header;
 	uint32_t cmdsn = get_be32(bhs + ISCSI_AT_CMDSN);
 
-	if (iscsi_immediate(bhs) || cmdsn == c->expcmdsn)
+	if (iscsi_immediate(bhs))
 		return true;
 	if (iscsi_sn_lt(cmdsn, c->expcmdsn) || iscsi_sn_lt(c->maxcmdsn, cmdsn)) {
 		c->rx.ignored = true;
 		return true;
 	}
+	if (cmdsn == c->expcmdsn)
+		return true;
 	iscsi_protocol_error(c, bhs, "a CmdSN was left out");
 	return false;
 }
