@@ -348,10 +348,11 @@ static int add_check(
 		return fault_set(fault, -ENOTSUP, "this array makes differential copies only");
 	if (kind != UP_COPY_DEFAULT && kind != UP_COPY_DIFFERENTIAL)
 		return fault_set(fault, -EINVAL, "unknown kind of copy");
-	if (original->array != a || original->disk->store != a->options.store)
-		return fault_set(fault, -EXDEV, "LUN %s lies in another store than the set", original->name);
+	/* A LUN that is gone has no disk any more. */
 	if (original->gone)
 		return fault_set(fault, -ENODEV, "LUN %s is being deleted", original->name);
+	if (original->array != a || original->disk->store != a->options.store)
+		return fault_set(fault, -EXDEV, "LUN %s lies in another store than the set", original->name);
 	if (copyset_unkept_shadow(original))
 		return fault_set(
 			fault, -EBUSY, "LUN %s belongs to a copy set that is not kept yet", original->name);

@@ -99,6 +99,7 @@ void lun_unlink(struct lun_box *b)
 	ident_remove(a, &b->ident);
 	a->lun_count--;
 	b->lun.gone = true;
+	b->lun.disk = NULL;
 	lun_release(&b->lun);
 }
 

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state machine of a copy set: every state with every event, against a list of what is allowed. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "array/copyset/copyset_state.h"
+
+static const struct {
+	enum up_set_state from;
+	enum copyset_event event;
+	enum up_set_state to;
+} allowed[] = {
+	{UP_SET_PREPARING, COPYSET_BEGIN, UP_SET_PREPARING},
+	{UP_SET_PREPARING, COPYSET_ADD, UP_SET_PREPARING},
+	{UP_SET_PREPARING, COPYSET_ARM, UP_SET_ARMED},
+	{UP_SET_PREPARING, COPYSET_ABORT, UP_SET_ABORTED},
+	{UP_SET_PREPARING, COPYSET_EXPIRE, UP_SET_ABORTED},
+	{UP_SET_ARMED, COPYSET_ARM, UP_SET_ARMED},
+	{UP_SET_ARMED, COPYSET_COMMIT, UP_SET_COMMITTING},
+	{UP_SET_ARMED, COPYSET_ABORT, UP_SET_ABORTED},
+	{UP_SET_ARMED, COPYSET_EXPIRE, UP_SET_ABORTED},
+	{UP_SET_COMMITTING, COPYSET_DURABLE, UP_SET_COMMITTED},
+	{UP_SET_COMMITTING, COPYSET_FAILED, UP_SET_ABORTED},
+	{UP_SET_COMMITTING, COPYSET_ABORT, UP_SET_ABORTED},
+	{UP_SET_COMMITTED, COPYSET_KEEP, UP_SET_KEPT},
+	{UP_SET_COMMITTED, COPYSET_ABORT, UP_SET_ABORTED},
+	{UP_SET_COMMITTED, COPYSET_EXPIRE, UP_SET_ABORTED},
+	{UP_SET_KEPT, COPYSET_KEEP, UP_SET_KEPT},
+	{UP_SET_KEPT, COPYSET_DELETE, UP_SET_ABORTED},
+	{UP_SET_ABORTED, COPYSET_FAILED, UP_SET_ABORTED},
+	{UP_SET_ABORTED, COPYSET_ABORT, UP_SET_ABORTED},
+	{UP_SET_ABORTED, COPYSET_EXPIRE, UP_SET_ABORTED},
+};
+
+/* What is refused otherwise than by -EBADFD. */
+static const struct {
+	enum up_set_state from;
+	enum copyset_event event;
+	int err;
+} special[] = {
+	{UP_SET_COMMITTING, COPYSET_BEGIN, -EEXIST},
+	{UP_SET_COMMITTED, COPYSET_BEGIN, -EEXIST},
+	{UP_SET_KEPT, COPYSET_BEGIN, -EEXIST},
+	{UP_SET_COMMITTING, COPYSET_EXPIRE, -EBUSY},
+	{UP_SET_ABORTED, COPYSET_DURABLE, -ECANCELED},
+};
+
+static int expected(enum up_set_state from, enum copyset_event event, enum up_set_state *to)
+{
+	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
+		if (allowed[i].from == from && allowed[i].event == event) {
+			*to = allowed[i].to;
+			return 0;
+		}
+	for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++)
+		if (special[i].from == from && special[i].event == event)
+			return special[i].err;
+	return -EBADFD;
+}
+
+static void every_state_with_every_event(void **state)
+{
+	(void)state;
+	for (int from = UP_SET_PREPARING; from <= UP_SET_ABORTED; from++)
+		for (int event = 0; event < COPYSET_EVENTS; event++) {
+			enum up_set_state want = 0, got = 0;
+			int err = expected((enum up_set_state)from, (enum copyset_event)event, &want);
+
+			assert_int_equal(
+				copyset_state_next((enum up_set_state)from, (enum copyset_event)event, &got),
+				err);
+			assert_int_equal(got, want); /* untouched by a refusal */
+		}
+}
+
+static void no_way_back(void **state)
+{
+	(void)state;
+	for (int from = UP_SET_PREPARING; from <= UP_SET_ABORTED; from++)
+		for (int event = 0; event < COPYSET_EVENTS; event++) {
+			enum up_set_state got = 0;
+
+			if (!copyset_state_next((enum up_set_state)from, (enum copyset_event)event, &got))
+				assert_true((int)got >= from);
+		}
+}
+
+/* A kept set ends by deletion only. */
+static void kept_is_not_aborted(void **state)
+{
+	(void)state;
+	for (int event = 0; event < COPYSET_EVENTS; event++) {
+		enum up_set_state got = 0;
+
+		if (!copyset_state_next(UP_SET_KEPT, (enum copyset_event)event, &got))
+			assert_true(got == UP_SET_KEPT || event == COPYSET_DELETE);
+	}
+}
+
+static void unkept_states(void **state)
+{
+	(void)state;
+	assert_true(copyset_state_unkept(UP_SET_PREPARING));
+	assert_true(copyset_state_unkept(UP_SET_ARMED));
+	assert_true(copyset_state_unkept(UP_SET_COMMITTING));
+	assert_true(copyset_state_unkept(UP_SET_COMMITTED));
+	assert_false(copyset_state_unkept(UP_SET_KEPT));
+	assert_false(copyset_state_unkept(UP_SET_ABORTED));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_state_with_every_event),
+		cmocka_unit_test(no_way_back),
+		cmocka_unit_test(kept_is_not_aborted),
+		cmocka_unit_test(unkept_states),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
