@@ -100,7 +100,7 @@ void exchange_sense(struct exchange *x)
 	}
 }
 
-static void task_done(struct scsi_task *task)
+void exchange_done(struct scsi_task *task)
 {
 	struct exchange *x = container_of(task, struct exchange, task);
 
@@ -128,7 +128,7 @@ void client_begin_attribute(struct client *c, struct exchange *x, unsigned lun, 
 	x->task.cdb_len = 16; /* as iSCSI: always 16 bytes */
 	x->task.attribute = attribute;
 	x->task.tag = tag;
-	x->task.done = task_done;
+	x->task.done = exchange_done;
 	x->parsed = scsi_task_parse(&x->task);
 	if (!x->parsed) {
 		assert_int_not_equal(x->task.status, SCSI_STATUS_GOOD);

@@ -63,6 +63,8 @@ uint8_t client_run(
 	} while (0)
 #define expect_conflict(status) assert_int_equal(status, SCSI_STATUS_RESERVATION_CONFLICT)
 
+/* A task's `done` inside an exchange. */
+void exchange_done(struct scsi_task *task);
 /* Sense key and ASC in either form. */
 void exchange_sense(struct exchange *x);
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NUMBERS 512 /* LUN numbers a host can have here */
+
 struct array {
 	struct array_options options;
 	uint8_t id[16];
@@ -15,7 +17,7 @@ struct array {
 
 struct host {
 	struct host_record record;
-	struct lun *map[ARRAY_LUN_NUMBER_MAX + 1];
+	struct lun *map[NUMBERS];
 };
 
 struct fake_lun fake_luns[FAKE_LUNS];
@@ -61,8 +63,10 @@ struct array *fake_start(void)
 		memset(f->lun.id, (int)(0x10 + i), sizeof(f->lun.id));
 		f->lun.size_bytes = FAKE_LUN_BYTES;
 		f->flushes = f->writes = f->fua_writes = f->unmaps = 0;
-		for (unsigned b = 0; b < FAKE_LUN_BYTES; b++)
-			f->data[b] = (uint8_t)(b * 7 + (b >> 9) + i);
+		if (!f->clean)
+			for (unsigned b = 0; b < FAKE_LUN_BYTES; b++)
+				f->data[b] = (uint8_t)(b * 7 + (b >> 9) + i);
+		f->clean = true;
 		hosts[0].map[i + 1] = hosts[1].map[i + 1] = &f->lun;
 	}
 	list_init(&held_io);
@@ -135,12 +139,12 @@ void array_nexus_detach(struct array *a, struct array_nexus *n)
 
 struct lun *map_lun(const struct host *h, uint32_t number)
 {
-	return h->map[number];
+	return number < NUMBERS ? h->map[number] : NULL;
 }
 
 uint32_t map_number(const struct host *h, const struct lun *lun)
 {
-	for (uint32_t i = 1; i <= ARRAY_LUN_NUMBER_MAX; i++)
+	for (uint32_t i = 1; i < NUMBERS; i++)
 		if (h->map[i] == lun)
 			return i;
 	return 0;
@@ -148,7 +152,7 @@ uint32_t map_number(const struct host *h, const struct lun *lun)
 
 uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
 {
-	for (uint32_t i = number + 1; i <= ARRAY_LUN_NUMBER_MAX; i++)
+	for (uint32_t i = number + 1; i < NUMBERS; i++)
 		if (h->map[i]) {
 			*lun = h->map[i];
 			return i;
@@ -196,6 +200,7 @@ static int perform(struct lun_io *l)
 	if (io->offset + io->len > l->lun->size_bytes)
 		return -ERANGE;
 	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
+	f->clean &= io->op == STORE_READ || io->op == STORE_FLUSH;
 	switch (io->op) {
 	case STORE_READ:
 		assert(io->len <= STORE_IO_MAX_BYTES && io->iov_count == 1 && io->iov[0].iov_len == io->len);

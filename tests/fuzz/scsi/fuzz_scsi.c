@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Any CDBs with any data, from three nexuses, to LUNs in memory, mixed with task management, closed gates,
+ * held I/O and mapping changes. The input is a script: see step(). Nothing may be read or written out of
+ * bounds (each buffer is exactly as long as was asked for), every task ends once, and in the end nothing is
+ * held.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/unit/scsi/fake_array.h"
+
+#define NEXUSES   3
+#define TASKS_MAX 64
+#define CALLS_MAX 16
+
+struct entry {
+	struct scsi_task task;
+	uint8_t *data;
+	bool used, begun, done;
+};
+
+static struct scsi_target *target;
+static struct scsi_nexus *nexuses[NEXUSES];
+static struct entry entries[TASKS_MAX];
+static struct scsi_tmf_call calls[CALLS_MAX];
+static bool call_used[CALLS_MAX];
+static struct {
+	uint8_t message[64];
+	uint8_t *buf;
+	size_t cap;
+	void (*done)(void *arg, long result);
+	void *arg;
+} box;
+
+struct input {
+	const uint8_t *at, *end;
+};
+
+static uint8_t take(struct input *in)
+{
+	return in->at < in->end ? *in->at++ : 0;
+}
+
+static int box_out(
+	void *ctx, struct array_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
+{
+	(void)ctx;
+	(void)nexus;
+	(void)lun;
+	memcpy(box.message, data, len < sizeof(box.message) ? len : sizeof(box.message));
+	return slot & 1 ? -ENOBUFS : 0;
+}
+
+static void *box_in(void *ctx, struct array_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
+	void (*done)(void *arg, long result), void *arg)
+{
+	(void)ctx;
+	(void)nexus;
+	if ((slot & 1) || box.done) {
+		memset(buf, 1, cap);
+		done(arg, (slot & 2) ? -ENOENT : (long)cap);
+		return NULL;
+	}
+	box.buf = buf;
+	box.cap = cap;
+	box.done = done;
+	box.arg = arg;
+	return &box;
+}
+
+static void box_cancel(void *ctx, void *token)
+{
+	(void)ctx;
+	assert(token == &box && box.done);
+	box.done = NULL;
+}
+
+static void box_end(void)
+{
+	void (*done)(void *arg, long result) = box.done;
+
+	if (!done)
+		return;
+	box.done = NULL;
+	memset(box.buf, 2, box.cap);
+	done(box.arg, (long)box.cap);
+}
+
+static void task_done(struct scsi_task *task)
+{
+	struct entry *e = container_of(task, struct entry, task);
+
+	assert(e->used && e->begun && !e->done);
+	e->done = true;
+	assert(task->sense_len <= SCSI_SENSE_MAX_BYTES);
+	assert(task->status != SCSI_STATUS_CHECK_CONDITION || task->sense_len >= 8);
+	free(e->data);
+	memset(e, 0xDD, sizeof(*e));
+	e->used = false;
+}
+
+static void call_done(struct scsi_tmf_call *call, enum scsi_tmf_result result)
+{
+	(void)result;
+	assert(call_used[call - calls]);
+	call_used[call - calls] = false;
+}
+
+static void command(struct input *in)
+{
+	uint8_t flags = take(in), lun = take(in), len;
+	struct entry *e = NULL;
+
+	for (unsigned i = 0; i < TASKS_MAX && !e; i++)
+		if (!entries[i].used)
+			e = &entries[i];
+	if (!e || !nexuses[flags % NEXUSES])
+		return;
+	memset(e, 0xDD, sizeof(*e));
+	e->used = true;
+	e->begun = e->done = false;
+	e->task.nexus = nexuses[flags % NEXUSES];
+	memset(e->task.lun, 0, sizeof(e->task.lun));
+	e->task.lun[0] = lun & 0xC0;
+	e->task.lun[1] = lun & 7;
+	memset(e->task.cdb, 0, sizeof(e->task.cdb));
+	len = take(in) % 17;
+	for (unsigned i = 0; i < len; i++)
+		e->task.cdb[i] = take(in);
+	e->task.cdb_len = flags & 0x80 ? (len ? len : 1) : 16;
+	e->task.attribute = (flags >> 4 & 7) % 5;
+	e->task.tag = lun >> 4 & 3;
+	e->task.done = task_done;
+	if (!scsi_task_parse(&e->task)) {
+		assert(e->task.status != SCSI_STATUS_GOOD && !e->task.data_len);
+		e->used = false;
+		return;
+	}
+	assert(e->task.data_len <= SCSI_TRANSFER_MAX_BYTES);
+	assert((e->task.direction == SCSI_NONE) == (e->task.data_len == 0));
+	e->data = malloc(e->task.data_len ? e->task.data_len : 1);
+	assert(e->data);
+	e->task.data = e->data;
+	if (e->task.direction == SCSI_FROM_INITIATOR) {
+		uint8_t sent = take(in);
+
+		memset(e->data, take(in), e->task.data_len);
+		for (unsigned i = 0; i < sent && i < e->task.data_len; i++)
+			e->data[i] = take(in);
+		e->task.data_in_hand = flags & 0x08 ? sent : e->task.data_len;
+	}
+	if ((flags & 0x0C) == 0x0C) { /* stays with the transport for now */
+		return;
+	}
+	e->begun = true;
+	scsi_task_execute(&e->task);
+}
+
+static void end_parsed(bool execute)
+{
+	for (unsigned i = 0; i < TASKS_MAX; i++) {
+		struct entry *e = &entries[i];
+
+		if (!e->used || e->begun)
+			continue;
+		e->begun = true;
+		if (execute) {
+			scsi_task_execute(&e->task);
+		} else {
+			scsi_task_discard(&e->task);
+			free(e->data);
+			e->used = false;
+		}
+	}
+}
+
+static void manage(struct input *in)
+{
+	uint8_t what = take(in), lun = take(in);
+	struct scsi_nexus *n = nexuses[(what >> 4) % NEXUSES];
+
+	if (!n)
+		return;
+	for (unsigned i = 0; i < CALLS_MAX; i++) {
+		if (call_used[i])
+			continue;
+		call_used[i] = true;
+		calls[i] = (struct scsi_tmf_call){.function = (enum scsi_tmf)(what & 7),
+			.lun = {lun & 0xC0, lun & 7},
+			.tag = lun >> 4 & 3,
+			.done = call_done,
+			.nexus = n};
+		scsi_tmf(&calls[i]);
+		return;
+	}
+}
+
+static void login(unsigned i)
+{
+	static const char *const names[NEXUSES] = {"iqn.test:a", "iqn.test:b", "iqn.test:c"};
+	struct scsi_nexus_options o = {.initiator_name = names[i], .portal_group_tag = 1};
+
+	o.isid[0] = (uint8_t)i;
+	assert(scsi_nexus_create(target, &o, &nexuses[i]) == 0);
+}
+
+static void model_call(uint8_t what)
+{
+	unsigned i = what % NEXUSES, number = 1 + (what >> 4) % FAKE_LUNS;
+	struct array_nexus *n = nexuses[i] ? scsi_nexus_array(nexuses[i]) : NULL;
+	struct lun *lun = map_lun(fake_host(i), number);
+
+	if (!n)
+		return;
+	if (what & 4) {
+		n->ops->mappings_changed(n);
+	} else if ((what & 8) && lun) {
+		fake_map(fake_host(i), number, NULL);
+		n->ops->lun_unmapped(n, lun, number);
+	} else if (what & 8) {
+		fake_map(fake_host(i), number, &fake_luns[number - 1].lun);
+	} else if (lun) {
+		n->ops->lun_resized(n, lun, number);
+	}
+}
+
+static void step(struct input *in)
+{
+	uint8_t op = take(in);
+
+	switch (op & 0x0F) {
+	case 0:
+		manage(in);
+		break;
+	case 1:
+		fake_gate(true);
+		break;
+	case 2:
+		fake_gate(false);
+		break;
+	case 3:
+		fake_hold_io = true;
+		break;
+	case 4:
+		fake_hold_io = false;
+		fake_complete();
+		break;
+	case 5:
+		fake_error = op & 0x10 ? -(int)(op >> 4) : 0;
+		break;
+	case 6:
+		model_call(take(in));
+		break;
+	case 7:
+		end_parsed(op & 0x10);
+		break;
+	case 8:
+		box_end();
+		break;
+	case 9:
+		end_parsed(false);
+		if (nexuses[op >> 4 & 1]) {
+			scsi_nexus_destroy(nexuses[op >> 4 & 1]);
+			nexuses[op >> 4 & 1] = NULL;
+		} else {
+			login(op >> 4 & 1);
+		}
+		break;
+	default:
+		command(in);
+		break;
+	}
+}
+
+static void finish(void)
+{
+	fake_hold_io = false;
+	fake_gate(false);
+	box_end();
+	end_parsed(false);
+	for (unsigned i = 0; i < NEXUSES; i++)
+		if (nexuses[i])
+			scsi_nexus_destroy(nexuses[i]);
+	memset(nexuses, 0, sizeof(nexuses));
+	fake_complete();
+	box_end();
+	for (unsigned i = 0; i < TASKS_MAX; i++)
+		assert(!entries[i].used);
+	for (unsigned i = 0; i < CALLS_MAX; i++)
+		assert(!call_used[i]);
+	assert(fake_holds == 0 && fake_nexuses == 0);
+	scsi_target_destroy(target);
+	fake_stop();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct scsi_inband inband = {.out = box_out, .in = box_in, .cancel = box_cancel};
+	struct scsi_target_options options = {
+		.array = fake_start(), .target_name = "iqn.test:target", .inband = &inband};
+	struct input in = {data, data + size};
+
+	for (unsigned i = 0; i < TASKS_MAX; i++)
+		entries[i].used = false;
+	assert(scsi_target_create(&options, &target) == 0);
+	for (unsigned i = 0; i < NEXUSES; i++)
+		login(i);
+	for (unsigned i = 0; i < 128 && in.at < in.end; i++)
+		step(&in);
+	finish();
+	return 0;
+}

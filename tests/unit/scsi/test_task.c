@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tasks in time: closed gates, order, task management, lost nexuses, LUNs that go away. */
+#include "tests/unit/scsi/client.h"
+
+#include <string.h>
+#include "array/scsi/internal.h"
+
+static uint8_t buf[64 * 512];
+static struct exchange x[8];
+
+struct tmf {
+	struct scsi_tmf_call call;
+	bool done;
+	enum scsi_tmf_result result;
+};
+
+static int teardown(void **state)
+{
+	int err = client_teardown(state);
+
+	for (size_t i = 0; i < sizeof(x) / sizeof(x[0]); i++)
+		exchange_free(&x[i]);
+	return err;
+}
+
+static void tmf_done(struct scsi_tmf_call *call, enum scsi_tmf_result result)
+{
+	struct tmf *t = container_of(call, struct tmf, call);
+
+	assert_false(t->done);
+	t->done = true;
+	t->result = result;
+}
+
+static void tmf(struct tmf *t, struct client *c, enum scsi_tmf function, uint8_t lun, uint64_t tag)
+{
+	memset(t, 0, sizeof(*t));
+	t->call.function = function;
+	t->call.nexus = c->nexus;
+	t->call.lun[1] = lun;
+	t->call.tag = tag;
+	t->call.done = tmf_done;
+	scsi_tmf(&t->call);
+}
+
+static void write_begin(struct client *c, struct exchange *e, unsigned lun, uint64_t tag)
+{
+	client_begin_attribute(c, e, lun, CDB(0x2A, 0, 0, 0, 0, 8, 0, 0, 2, 0), buf, 1024, SCSI_SIMPLE, tag);
+}
+
+static void read_begin(struct client *c, struct exchange *e, unsigned lun, enum scsi_attribute attribute)
+{
+	client_begin_attribute(c, e, lun, CDB(0x28, 0, 0, 0, 0, 8, 0, 0, 2, 0), NO_DATA, attribute, 0);
+}
+
+static uint8_t tur(struct client *c, unsigned lun)
+{
+	return client_run(c, lun, CDB(0x00), NO_DATA);
+}
+
+/* ---- the gate
+ * ----------------------------------------------------------------------------------------------- */
+
+static void writes_wait_at_the_gate_and_reads_pass(void **state)
+{
+	(void)state;
+	memset(buf, 0xAB, sizeof(buf));
+	fake_gate(true);
+	write_begin(&test_a, &x[0], 1, 1);
+	client_begin(&test_a, &x[1], 1, CDB(0x93, 1, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 8, 0, 0), NO_DATA);
+	assert_int_equal(fake_gate_queued, 2);
+	expect_good(run(a, 1, CDB(0x28, 0, 0, 0, 0, 8, 0, 0, 1, 0), NO_DATA));
+	assert_memory_not_equal(test_last.data, buf, 512);
+	expect_good(run(a, 1, CDB(0x35), NO_DATA));
+	fake_gate(false);
+	assert_true(x[0].done && x[1].done);
+	expect_good(x[0].task.status);
+	expect_good(x[1].task.status);
+	expect_good(run(a, 1, CDB(0x28, 0, 0, 0, 0, 8, 0, 0, 1, 0), NO_DATA));
+	assert_memory_equal(test_last.data, buf, 512);
+}
+
+static void queued_writes_are_checked_again(void **state)
+{
+	uint8_t list[24] = {0};
+
+	(void)state;
+	memset(buf, 0xAC, sizeof(buf));
+	fake_gate(true);
+	write_begin(&test_a, &x[0], 1, 1);
+	write_begin(&test_a, &x[1], 2, 2);
+	write_begin(&test_a, &x[2], 3, 3);
+	/* meanwhile: b reserves the first, the second is unmapped, the third shrinks */
+	list[15] = 1;
+	expect_good(run(b, 1, CDB(0x5F, 0, 0, 0, 0, 0, 0, 0, 24, 0), list, 24));
+	list[7] = 1;
+	expect_good(run(b, 1, CDB(0x5F, 1, 0x01, 0, 0, 0, 0, 0, 24, 0), list, 24));
+	fake_map(fake_host(0), 2, NULL);
+	fake_luns[2].lun.size_bytes = 4096;
+	fake_gate(false);
+	assert_true(x[0].done && x[1].done && x[2].done);
+	expect_conflict(x[0].task.status);
+	assert_int_equal(x[0].task.sense_len, 0);
+	assert_int_equal(x[1].asc, 0x2500);
+	assert_int_equal(x[2].asc, 0x2100);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(fake_luns[i].writes, 0);
+}
+
+/* Between parse and execute, while the transport collects data, the world may change. */
+static void parsed_tasks_are_checked_again(void **state)
+{
+	struct exchange *e = &x[0];
+
+	(void)state;
+	e->done = false;
+	e->task = (struct scsi_task){.nexus = test_a.nexus,
+		.lun = {0, 1},
+		.cdb = {0x2A, 0, 0, 0, 0, 0, 0, 0, 1},
+		.cdb_len = 16,
+		.done = exchange_done};
+	assert_true(scsi_task_parse(&e->task));
+	assert_int_equal(e->task.direction, SCSI_FROM_INITIATOR);
+	assert_int_equal(e->task.data_len, 512);
+	assert_int_equal(fake_luns[0].lun.holds, 1);
+	expect_good(run(b, 1, CDB(0x16), NO_DATA));
+	e->task.data = buf;
+	e->task.data_in_hand = 512;
+	scsi_task_execute(&e->task);
+	assert_true(e->done);
+	expect_conflict(e->task.status);
+	assert_int_equal(fake_luns[0].writes, 0);
+	expect_good(run(b, 1, CDB(0x17), NO_DATA));
+	/* given up by the transport; aborted by another's reset before its data came */
+	assert_true(scsi_task_parse(&e->task));
+	scsi_task_discard(&e->task);
+	assert_int_equal(fake_luns[0].lun.holds, 0);
+	struct tmf t;
+	assert_true(scsi_task_parse(&e->task));
+	tmf(&t, &test_b, SCSI_LUN_RESET, 1, 0);
+	assert_true(t.done);
+	e->done = false;
+	e->task.data = buf;
+	e->task.data_in_hand = 512;
+	scsi_task_execute(&e->task);
+	assert_true(e->done && e->task.aborted);
+	assert_int_equal(fake_luns[0].writes, 0);
+}
+
+/* ---- aborts
+ * --------------------------------------------------------------------------------------------------- */
+
+static void abort_task(void **state)
+{
+	struct tmf t;
+
+	(void)state;
+	/* at the gate: ends at once */
+	fake_gate(true);
+	write_begin(&test_a, &x[0], 1, 77);
+	write_begin(&test_a, &x[1], 1, 78);
+	tmf(&t, &test_a, SCSI_ABORT_TASK, 1, 77);
+	assert_true(t.done);
+	assert_int_equal(t.result, SCSI_TMF_COMPLETE);
+	assert_true(x[0].done && x[0].task.aborted);
+	assert_false(x[1].done);
+	tmf(&t, &test_a, SCSI_ABORT_TASK, 1, 77);
+	assert_int_equal(t.result, SCSI_TMF_NO_TASK);
+	tmf(&t, &test_a, SCSI_ABORT_TASK, 2, 78); /* of another LUN */
+	assert_int_equal(t.result, SCSI_TMF_NO_TASK);
+	tmf(&t, &test_b, SCSI_ABORT_TASK, 1, 78); /* of another nexus */
+	assert_int_equal(t.result, SCSI_TMF_NO_TASK);
+	fake_gate(false);
+	assert_true(x[1].done && !x[1].task.aborted);
+	assert_int_equal(fake_luns[0].writes, 1);
+	/* under way: the function waits for it */
+	fake_hold_io = true;
+	write_begin(&test_a, &x[2], 1, 79);
+	tmf(&t, &test_a, SCSI_ABORT_TASK, 1, 79);
+	assert_false(t.done || x[2].done);
+	fake_complete();
+	assert_true(t.done && x[2].done && x[2].task.aborted);
+	assert_int_equal(t.result, SCSI_TMF_COMPLETE);
+	expect_good(tur(&test_a, 1));
+}
+
+static void abort_and_clear_task_set(void **state)
+{
+	struct tmf t;
+
+	(void)state;
+	fake_gate(true);
+	write_begin(&test_a, &x[0], 1, 1);
+	write_begin(&test_a, &x[1], 2, 2);
+	write_begin(&test_b, &x[2], 1, 1);
+	tmf(&t, &test_a, SCSI_ABORT_TASK_SET, 1, 0);
+	assert_true(t.done && x[0].done && x[0].task.aborted);
+	assert_false(x[1].done || x[2].done);
+	/* CLEAR TASK SET takes the other nexus's task, which is told so */
+	tmf(&t, &test_a, SCSI_CLEAR_TASK_SET, 1, 0);
+	assert_true(t.done && x[2].done && x[2].task.aborted);
+	expect_good(tur(&test_a, 1));
+	expect_good(tur(&test_a2, 1)); /* had no task */
+	expect_sense(tur(&test_b, 1), 6, 0x2F00);
+	expect_good(tur(&test_b, 2));
+	tmf(&t, &test_a, SCSI_CLEAR_TASK_SET, 9, 0);
+	assert_int_equal(t.result, SCSI_TMF_NO_LUN);
+	tmf(&t, &test_a, SCSI_CLEAR_ACA, 1, 0);
+	assert_int_equal(t.result, SCSI_TMF_UNSUPPORTED);
+	fake_gate(false);
+	assert_int_equal(fake_luns[0].writes, 0);
+	assert_int_equal(fake_luns[1].writes, 1);
+}
+
+static void lun_reset(void **state)
+{
+	static const uint8_t no_wce[24] = {0, 0, 0, 0, 0x08, 0x12};
+	struct tmf t;
+
+	(void)state;
+	expect_good(run(a, 1, CDB(0x15, 0x10, 0, 0, 24, 0), no_wce, 24));
+	client_clear_attentions(&test_a2);
+	client_clear_attentions(&test_b);
+	expect_good(run(a, 1, CDB(0x16), NO_DATA)); /* RESERVE(6) */
+	expect_conflict(tur(&test_b, 1));
+	fake_hold_io = true;
+	write_begin(&test_a, &x[0], 1, 1);
+	read_begin(&test_a, &x[1], 2, SCSI_SIMPLE);
+	tmf(&t, &test_b, SCSI_LUN_RESET, 1, 0);
+	assert_false(t.done);
+	fake_complete();
+	assert_true(t.done && x[0].done && x[0].task.aborted);
+	assert_true(x[1].done && !x[1].task.aborted);
+	expect_sense(tur(&test_a, 1), 6, 0x2903);
+	expect_sense(tur(&test_a2, 1), 6, 0x2903);
+	expect_sense(tur(&test_b, 1), 6, 0x2903);
+	expect_good(tur(&test_a, 2));
+	expect_good(tur(&test_b, 1)); /* the reservation is gone, and the mode is the default one */
+	expect_good(run(b, 1, CDB(0x1A, 8, 0x08, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.data[4 + 2], 0x04);
+	tmf(&t, &test_a, SCSI_LUN_RESET, 0, 0); /* LUN 0 is absent for a */
+	assert_int_equal(t.result, SCSI_TMF_NO_LUN);
+	tmf(&t, &test_c, SCSI_LUN_RESET, 0, 0);
+	assert_int_equal(t.result, SCSI_TMF_COMPLETE);
+	expect_sense(tur(&test_c, 0), 6, 0x2903);
+}
+
+static void target_reset_reaches_what_the_host_sees(void **state)
+{
+	struct tmf t;
+
+	(void)state;
+	fake_map(fake_host(0), 4, NULL); /* b alone sees LUN 4 */
+	fake_gate(true);
+	write_begin(&test_b, &x[0], 1, 1);
+	write_begin(&test_b, &x[1], 4, 2);
+	tmf(&t, &test_a, SCSI_TARGET_WARM_RESET, 0, 0);
+	assert_true(t.done && x[0].done && x[0].task.aborted);
+	assert_false(x[1].done);
+	for (unsigned lun = 1; lun <= 3; lun++) {
+		expect_sense(tur(&test_a, lun), 6, 0x2902);
+		expect_sense(tur(&test_b, lun), 6, 0x2902);
+	}
+	expect_good(tur(&test_b, 4));
+	fake_gate(false);
+	assert_true(x[1].done && !x[1].task.aborted);
+}
+
+static void lost_nexus_ends_its_tasks(void **state)
+{
+	struct tmf t;
+
+	(void)state;
+	fake_gate(true);
+	write_begin(&test_a, &x[0], 1, 1);
+	fake_hold_io = true;
+	read_begin(&test_a, &x[1], 1, SCSI_SIMPLE);
+	tmf(&t, &test_a, SCSI_ABORT_TASK, 1, 0);
+	assert_int_equal(t.done, false);
+	scsi_nexus_destroy(test_a.nexus);
+	test_a.nexus = NULL;
+	assert_true(x[0].done && x[0].task.aborted);
+	assert_false(x[1].done);
+	assert_int_equal(fake_nexuses, 4); /* kept by the read */
+	fake_complete();
+	assert_true(x[1].done && x[1].task.aborted && t.done);
+	assert_int_equal(fake_nexuses, 3);
+	fake_hold_io = false;
+	fake_gate(false);
+	assert_int_equal(fake_luns[0].writes, 0);
+}
+
+static void unmapping_answers_what_waits(void **state)
+{
+	struct array_nexus *model = scsi_nexus_array(test_a.nexus);
+
+	(void)state;
+	fake_gate(true);
+	write_begin(&test_a, &x[0], 2, 1);
+	write_begin(&test_b, &x[1], 2, 1);
+	fake_map(fake_host(0), 2, NULL);
+	model->ops->lun_unmapped(model, &fake_luns[1].lun, 2);
+	assert_true(x[0].done && !x[0].task.aborted);
+	assert_int_equal(x[0].asc, 0x2500);
+	assert_false(x[1].done);
+	fake_gate(false);
+	expect_good(x[1].task.status);
+	assert_int_equal(fake_luns[1].writes, 1);
+}
+
+static void steps_end_when_aborted(void **state)
+{
+	struct tmf t;
+
+	(void)state;
+	fake_hold_io = true;
+	client_begin_attribute(&test_a, &x[0], 1, CDB(0x41, 0, 0, 0, 0, 0, 0, 8, 0, 0), memset(buf, 1, 512),
+		512, SCSI_SIMPLE, 5);
+	tmf(&t, &test_a, SCSI_ABORT_TASK, 1, 5);
+	assert_int_equal(fake_held, 1);
+	fake_complete();
+	assert_true(t.done && x[0].done && x[0].task.aborted);
+	assert_int_equal(fake_held, 0);
+	assert_int_equal(fake_luns[0].writes, 1); /* of four */
+}
+
+/* ---- order
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void ordered_waits_and_is_waited_for(void **state)
+{
+	(void)state;
+	fake_hold_io = true;
+	read_begin(&test_a, &x[0], 1, SCSI_SIMPLE);
+	read_begin(&test_a, &x[1], 1, SCSI_ORDERED);
+	read_begin(&test_b, &x[2], 1, SCSI_SIMPLE);
+	read_begin(&test_a, &x[3], 1, SCSI_HEAD_OF_QUEUE);
+	read_begin(&test_a, &x[4], 2, SCSI_SIMPLE); /* another LUN */
+	assert_int_equal(fake_held, 3);             /* 0, 3, 4 */
+	fake_hold_io = true;
+	fake_complete(); /* those, and what they let go on */
+	assert_true(x[0].done && x[3].done && x[4].done && x[1].done && x[2].done);
+	for (unsigned i = 0; i < 5; i++)
+		expect_good(x[i].task.status);
+	fake_hold_io = false;
+	/* alone, an ordered task starts at once */
+	read_begin(&test_a, &x[0], 1, SCSI_ORDERED);
+	assert_true(x[0].done);
+}
+
+static void blocked_tasks_can_be_aborted(void **state)
+{
+	struct tmf t;
+
+	(void)state;
+	fake_hold_io = true;
+	read_begin(&test_a, &x[0], 1, SCSI_SIMPLE);
+	client_begin_attribute(&test_a, &x[1], 1, CDB(0x35), NO_DATA, SCSI_ORDERED, 42);
+	read_begin(&test_a, &x[2], 1, SCSI_SIMPLE);
+	assert_int_equal(fake_held, 1);
+	tmf(&t, &test_a, SCSI_ABORT_TASK, 1, 42);
+	assert_true(t.done && x[1].done && x[1].task.aborted);
+	assert_int_equal(fake_held, 2); /* the one behind goes on */
+	fake_complete();
+	assert_true(x[0].done && x[2].done);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, client_setup, teardown)
+	const struct CMUnitTest tests[] = {T(writes_wait_at_the_gate_and_reads_pass),
+		T(queued_writes_are_checked_again), T(parsed_tasks_are_checked_again), T(abort_task),
+		T(abort_and_clear_task_set), T(lun_reset), T(target_reset_reaches_what_the_host_sees),
+		T(lost_nexus_ends_its_tasks), T(unmapping_answers_what_waits), T(steps_end_when_aborted),
+		T(ordered_waits_and_is_waited_for), T(blocked_tasks_can_be_aborted)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
