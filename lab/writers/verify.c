@@ -34,11 +34,12 @@ static bool parse_expect(const struct writer_options *o, struct expectation *e)
 static uint8_t *read_area(const struct writer_options *o, int side)
 {
 	struct lun l = {0};
-	size_t bytes = (size_t) o->streams * o->slots * RECORD_BYTES;
+	size_t bytes = (size_t)o->streams * o->slots * RECORD_BYTES;
 	uint8_t *blocks = malloc(bytes);
 	if (!blocks)
 		fprintf(stderr, "umbra-lab-writer: out of memory\n");
-	if (!blocks || !lun_open(&l, o->url[side], o->initiator) || !lun_read(&l, o->offset_bytes, blocks, bytes)) {
+	if (!blocks || !lun_open(&l, o->url[side], o->initiator) ||
+		!lun_read(&l, o->offset_bytes, blocks, bytes)) {
 		free(blocks);
 		blocks = NULL;
 	}
