@@ -374,7 +374,10 @@ int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYT
 	tell(trouble, -EHOSTUNREACH, NULL, UP_OP_DESCRIBE_LUN, "");
 	int err = find_lun_once(c, lun_id, lun, array_id, trouble);
 	if (err != 0 && err != -ENOMEM) {
-		unsigned count = discover_since(c, now > REDISCOVER_AFTER_MS ? now - REDISCOVER_AFTER_MS : 0);
+		/* A LUN that nobody knows is often asked for, and devices were just looked through. */
+		uint8_t ids[ARRAYS_MAX][UP_ID_BYTES];
+		bool patient = err == -ENOENT && array_client_ids(c, ids) > 0 && now > REDISCOVER_AFTER_MS;
+		unsigned count = discover_since(c, patient ? now - REDISCOVER_AFTER_MS : now + 1);
 		err = count ? find_lun_once(c, lun_id, lun, array_id, trouble) : -EHOSTUNREACH;
 	}
 	return err;

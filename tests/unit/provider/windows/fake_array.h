@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Arrays that live in this process behind struct transport: INQUIRY, VPD 80h and the control protocol, with
+ * faults on demand. What they hold can be looked at directly.
+ */
+#ifndef UMBRA_TESTS_PROVIDER_FAKE_ARRAY_H
+#define UMBRA_TESTS_PROVIDER_FAKE_ARRAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <windows.h>
+#include "proto/umbra_proto.h"
+#include "provider/transport.h"
+
+#define FAKE_ARRAYS  2
+#define FAKE_LUNS    128
+#define FAKE_SETS    32
+#define FAKE_DEVICES 64
+
+struct fake_lun {
+	bool there;
+	struct up_lun lun; /* number != 0: mapped to this host */
+};
+
+struct fake_set {
+	bool there;
+	uint8_t id[UP_ID_BYTES];
+	enum up_set_state state;
+};
+
+struct fake_array {
+	uint8_t id[UP_ID_BYTES];
+	struct fake_lun luns[FAKE_LUNS];
+	struct fake_set sets[FAKE_SETS];
+	uint32_t next_number, next_shadow;
+	unsigned executed[UP_OP_COUNT];
+	/* faults */
+	bool offline;
+	enum up_status refuse[UP_OP_COUNT]; /* instead of doing it */
+	unsigned refuse_count[UP_OP_COUNT]; /* how often; 0: always */
+	DWORD delay_ms[UP_OP_COUNT];        /* IN waits so long; the work is done at its end */
+	unsigned lose_replies;              /* so many INs fail */
+	bool old_opcodes_filtered;          /* A2h and B5h are invalid */
+};
+
+struct fake_device {
+	unsigned array;
+	uint8_t lun_id[UP_ID_BYTES]; /* zero: the control LU */
+	bool broken;                 /* the path is dead */
+};
+
+extern struct fake_array fakes[FAKE_ARRAYS];
+extern struct fake_device fake_devices[FAKE_DEVICES];
+extern unsigned fake_device_count;
+
+/* Forgets everything. */
+void fake_reset(void);
+/* A mapped ordinary LUN, visible as a drive; its id is made of array and n. */
+void fake_add_lun(unsigned array, unsigned n, uint8_t id[UP_ID_BYTES]);
+void fake_add_control_lu(unsigned array);
+/* As Windows does after a while: drives appear and vanish with the mappings. */
+void fake_rescan(void);
+struct transport *fake_transport(void);
+
+struct fake_lun *fake_find(const uint8_t id[UP_ID_BYTES]);
+struct fake_set *fake_find_set(unsigned array, const uint8_t id[UP_ID_BYTES]);
+/* Shadow LUNs on all arrays. */
+unsigned fake_shadows(void);
+/* Sets that are neither kept nor aborted. */
+unsigned fake_open_sets(void);
+/* Devices that are open at this moment. */
+LONG fake_open_handles(void);
+
+#endif

@@ -1,0 +1,840 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The provider object through its interfaces, against arrays in this process. */
+#include <string.h>
+#include <windows.h>
+#include <ole2.h>
+#include <vss.h>
+#include <vsprov.h>
+#include "check.h"
+#include "events.h"
+#include "fake_array.h"
+#include "provider/copyset.h"
+#include "provider/eventlog.h"
+#include "provider/ids.h"
+#include "provider/lun_identity.h"
+#include "provider/provider.h"
+
+static struct provider_context context;
+static IVssHardwareSnapshotProviderEx *hw;
+static IVssProviderCreateSnapshotSet *set;
+static IVssProviderNotifications *notify;
+static uint32_t budget = PROVIDER_BUDGET_MS;
+
+static const VSS_ID set_id = {0x11111111, 0x2222, 0x3333, {1, 2, 3, 4, 5, 6, 7, 8}};
+static const VSS_ID other_set_id = {0x99999999, 0x2222, 0x3333, {1, 2, 3, 4, 5, 6, 7, 8}};
+static const VSS_ID volume_id = {1, 0, 0, {0}};
+static const VSS_ID second_volume_id = {2, 0, 0, {0}};
+static uint8_t set_bytes[16];
+
+/* ---- events ---- */
+
+static struct event_note last_event;
+static volatile LONG events, frozen;
+
+static void sink(const struct event_note *note)
+{
+	CHECK(!frozen); /* no event while volumes may be frozen */
+	CHECK(strcmp(note->call, "-") && (strcmp(note->lun, "-") || strcmp(note->array, "-")));
+	last_event = *note;
+	InterlockedIncrement(&events);
+}
+
+static uint32_t budget_ms(void)
+{
+	return budget;
+}
+
+/* ---- set up ---- */
+
+static void start(void)
+{
+	fake_reset();
+	budget = PROVIDER_BUDGET_MS;
+	frozen = 0;
+	events = 0;
+	memset(&last_event, 0, sizeof(last_event));
+	context = (struct provider_context){.transport = fake_transport(), .budget_ms = budget_ms};
+	context.client = array_client_create(context.transport);
+	CHECK(context.client);
+	CHECK_HR(provider_create(&context, &IID_IVssHardwareSnapshotProviderEx, (void **)&hw), S_OK);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_QueryInterface(
+			 hw, &IID_IVssProviderCreateSnapshotSet, (void **)&set),
+		S_OK);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_QueryInterface(
+			 hw, &IID_IVssProviderNotifications, (void **)&notify),
+		S_OK);
+	provider_guid_bytes(&set_id, set_bytes);
+}
+
+static void finish(void)
+{
+	IVssProviderNotifications_Release(notify);
+	IVssProviderCreateSnapshotSet_Release(set);
+	CHECK(IVssHardwareSnapshotProviderEx_Release(hw) == 0);
+	for (int i = 0; i < 500 && fake_open_handles(); i++)
+		Sleep(10); /* threads of a window end by themselves */
+	CHECK(fake_open_handles() == 0);
+	eventlog_drain();
+	array_client_destroy(context.client);
+}
+
+/* As VSS builds it from INQUIRY data. */
+static void describe(VDS_LUN_INFORMATION *lun, const uint8_t id[UP_ID_BYTES])
+{
+	memset(lun, 0, sizeof(*lun));
+	lun->m_BusType = VDSBusTypeiScsi;
+	CHECK(lun_identity_rebuild(lun, id));
+}
+
+static HRESULT begin(
+	const VSS_ID *s, const VSS_ID *volume, LONG flags, const uint8_t (*ids)[UP_ID_BYTES], LONG count)
+{
+	VDS_LUN_INFORMATION luns[8];
+
+	for (LONG i = 0; i < count; i++)
+		describe(&luns[i], ids[i]);
+	HRESULT hr = IVssHardwareSnapshotProviderEx_BeginPrepareSnapshot(
+		hw, *s, *volume, flags, count, NULL, luns);
+	for (LONG i = 0; i < count; i++)
+		lun_identity_clear(&luns[i]);
+	return hr;
+}
+
+static HRESULT end_prepare(const VSS_ID *s)
+{
+	return IVssProviderCreateSnapshotSet_EndPrepareSnapshots(set, *s);
+}
+
+static HRESULT pre_commit(const VSS_ID *s)
+{
+	HRESULT hr = IVssProviderCreateSnapshotSet_PreCommitSnapshots(set, *s);
+
+	frozen = hr == S_OK;
+	return hr;
+}
+
+static HRESULT commit(const VSS_ID *s)
+{
+	return IVssProviderCreateSnapshotSet_CommitSnapshots(set, *s);
+}
+
+static HRESULT post_commit(const VSS_ID *s)
+{
+	frozen = 0;
+	return IVssProviderCreateSnapshotSet_PostCommitSnapshots(set, *s, 1);
+}
+
+static HRESULT abort_set(const VSS_ID *s)
+{
+	frozen = 0;
+	return IVssProviderCreateSnapshotSet_AbortSnapshots(set, *s);
+}
+
+static void committed(const uint8_t (*ids)[UP_ID_BYTES], LONG count)
+{
+	CHECK_HR(begin(&set_id, &volume_id, 0, ids, count), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK_HR(post_commit(&set_id), S_OK);
+}
+
+static HRESULT targets(const uint8_t (*ids)[UP_ID_BYTES], LONG count, VDS_LUN_INFORMATION *out)
+{
+	VDS_LUN_INFORMATION sources[8];
+
+	for (LONG i = 0; i < count; i++)
+		describe(&sources[i], ids[i]);
+	HRESULT hr = IVssHardwareSnapshotProviderEx_GetTargetLuns(hw, count, NULL, sources, out);
+	for (LONG i = 0; i < count; i++)
+		lun_identity_clear(&sources[i]);
+	return hr;
+}
+
+/* Waits until the event is there: the queue has its own thread. */
+static void expect_event(DWORD id)
+{
+	eventlog_drain();
+	for (int i = 0; i < 100 && !events; i++)
+		Sleep(10);
+	if (last_event.id != id)
+		printf("event 0x%lx: %s %s %s %s\n", last_event.id, last_event.call, last_event.lun,
+			last_event.array, last_event.detail);
+	CHECK(last_event.id == id);
+	CHECK(strlen(last_event.detail) > 1 || id == UMBRA_EVENT_LUN_UNKNOWN || id == UMBRA_EVENT_ORDINARY);
+	events = 0;
+}
+
+/* ---- tests ---- */
+
+static void interfaces(void)
+{
+	static const IID *const iids[] = {&IID_IUnknown, &IID_IVssHardwareSnapshotProvider,
+		&IID_IVssHardwareSnapshotProviderEx, &IID_IVssProviderCreateSnapshotSet,
+		&IID_IVssProviderNotifications};
+	IUnknown *from[3], *one, *unknown;
+
+	start();
+	from[0] = (IUnknown *)hw;
+	from[1] = (IUnknown *)set;
+	from[2] = (IUnknown *)notify;
+	CHECK_HR(IUnknown_QueryInterface(from[0], &IID_IUnknown, (void **)&unknown), S_OK);
+	for (int f = 0; f < 3; f++) {
+		for (int i = 0; i < 5; i++) {
+			CHECK_HR(IUnknown_QueryInterface(from[f], iids[i], (void **)&one), S_OK);
+			if (i == 0)
+				CHECK(one == unknown); /* COM's identity rule */
+			IUnknown_Release(one);
+		}
+		one = unknown;
+		CHECK_HR(IUnknown_QueryInterface(from[f], &IID_IVssSoftwareSnapshotProvider, (void **)&one),
+			E_NOINTERFACE);
+		CHECK(!one);
+		CHECK_HR(IUnknown_QueryInterface(from[f], &IID_IUnknown, NULL), E_INVALIDARG);
+	}
+	IUnknown_Release(unknown);
+	CHECK_HR(IVssProviderNotifications_OnLoad(notify, NULL), S_OK);
+	CHECK_HR(IVssProviderNotifications_OnUnload(notify, FALSE), S_OK);
+	finish();
+}
+
+static void null_pointers_are_invalid_arguments(void)
+{
+	VDS_LUN_INFORMATION lun;
+	WINBOOL yes = TRUE;
+	ULONGLONG mask = 1;
+	IVssAsync *async = (IVssAsync *)hw;
+	uint8_t id[UP_ID_BYTES];
+
+	start();
+	fake_add_lun(0, 1, id);
+	describe(&lun, id);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_AreLunsSupported(hw, 1, 0, NULL, NULL, &yes), E_INVALIDARG);
+	CHECK(!yes);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_AreLunsSupported(hw, 1, 0, NULL, &lun, NULL), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_AreLunsSupported(hw, 0, 0, NULL, &lun, &yes), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_AreLunsSupported(hw, -1, 0, NULL, &lun, &yes), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_AreLunsSupported(hw, 0x7FFFFFFF, 0, NULL, &lun, &yes),
+		E_INVALIDARG);
+	yes = TRUE;
+	CHECK_HR(IVssHardwareSnapshotProviderEx_FillInLunInfo(hw, NULL, NULL, &yes), E_INVALIDARG);
+	CHECK(!yes);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_FillInLunInfo(hw, NULL, &lun, NULL), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_BeginPrepareSnapshot(hw, set_id, volume_id, 0, 1, NULL, NULL),
+		E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_BeginPrepareSnapshot(hw, set_id, volume_id, 0, 0, NULL, &lun),
+		E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_BeginPrepareSnapshot(
+			 hw, GUID_NULL, volume_id, 0, 1, NULL, &lun),
+		E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_GetTargetLuns(hw, 1, NULL, NULL, &lun), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_GetTargetLuns(hw, 1, NULL, &lun, NULL), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, NULL), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 0, &lun), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, NULL), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(hw, NULL, &lun, 1, 0x800), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(hw, &lun, &lun, 0, 0x800), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_GetProviderCapabilities(hw, NULL), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_GetProviderCapabilities(hw, &mask), E_NOTIMPL);
+	CHECK(mask == 0);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_ResyncLuns(hw, &lun, &lun, 1, NULL), E_INVALIDARG);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_ResyncLuns(hw, &lun, &lun, 1, &async), E_NOTIMPL);
+	CHECK(!async);
+	lun_identity_clear(&lun);
+	finish();
+}
+
+static bool supported(const uint8_t (*ids)[UP_ID_BYTES], LONG count, LONG flags, bool foreign_too)
+{
+	VDS_LUN_INFORMATION luns[8];
+	WINBOOL yes = 7;
+
+	for (LONG i = 0; i < count; i++)
+		describe(&luns[i], ids[i]);
+	if (foreign_too)
+		luns[count - 1].m_szVendorId[0] = 'X';
+	CHECK_HR(IVssHardwareSnapshotProviderEx_AreLunsSupported(hw, count, flags, NULL, luns, &yes), S_OK);
+	for (LONG i = 0; i < count; i++)
+		lun_identity_clear(&luns[i]);
+	CHECK(yes == TRUE || yes == FALSE);
+	return yes;
+}
+
+static void support_is_all_or_nothing(void)
+{
+	uint8_t ids[3][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(1, 2, ids[1]);
+	CHECK(supported(luns, 2, 0, false));
+	CHECK(supported(luns, 2, VSS_VOLSNAP_ATTR_TRANSPORTABLE, false));
+	CHECK(supported(luns, 2, VSS_VOLSNAP_ATTR_DIFFERENTIAL | VSS_VOLSNAP_ATTR_TRANSPORTABLE, false));
+	CHECK(!supported(luns, 2, VSS_VOLSNAP_ATTR_PLEX, false));
+	CHECK(!supported(luns, 2, VSS_CTX_CLIENT_ACCESSIBLE, false));
+	CHECK(!supported(luns, 2, 0, true));
+	memset(ids[2], 0x77, UP_ID_BYTES); /* ours by its looks, but no array knows it */
+	CHECK(!supported(luns, 3, 0, false));
+	fakes[1].offline = true;
+	CHECK(!supported(luns, 2, 0, false));
+	CHECK(supported(luns, 1, 0, false));
+	CHECK(events == 0);
+	finish();
+}
+
+/* GetTargetLuns right after PostCommit, a transportable set without import, two LUNs. */
+static void whole_life(void)
+{
+	uint8_t ids[2][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+	VDS_LUN_INFORMATION out[2], seen;
+	uint8_t shadow[2][UP_ID_BYTES];
+	WINBOOL ours;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(0, 2, ids[1]);
+	memset(out, 0, sizeof(out));
+	committed(luns, 2);
+	CHECK(fake_find_set(0, set_bytes)->state == UP_SET_COMMITTED);
+	CHECK_HR(targets(luns, 1, out), S_OK);
+	CHECK(fake_find_set(0, set_bytes)->state == UP_SET_COMMITTED); /* not the last yet */
+	CHECK_HR(targets(luns, 2, out), S_OK);                         /* frees what is there */
+	CHECK(fake_find_set(0, set_bytes)->state == UP_SET_KEPT);
+	CHECK(lun_identity_recognise(&out[0], shadow[0]) && lun_identity_recognise(&out[1], shadow[1]));
+	CHECK(memcmp(shadow[0], ids[0], 16) && memcmp(shadow[0], shadow[1], 16));
+	CHECK(!memcmp(fake_find(shadow[0])->lun.origin_id, ids[0], 16));
+	CHECK(!memcmp(fake_find(shadow[1])->lun.origin_id, ids[1], 16));
+	CHECK(out[0].m_BusType == VDSBusTypeiScsi && out[0].m_cInterconnects == 0);
+	CHECK_HR(IVssProviderCreateSnapshotSet_PreFinalCommitSnapshots(set, set_id), S_OK);
+	CHECK_HR(IVssProviderCreateSnapshotSet_PostFinalCommitSnapshots(set, set_id), S_OK);
+	CHECK_HR(IVssProviderNotifications_OnUnload(notify, FALSE), S_OK);
+
+	CHECK(fake_find(shadow[0])->lun.number == 0);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 2, out), S_OK);
+	CHECK(fake_find(shadow[0])->lun.number && fake_find(shadow[1])->lun.number);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 2, out), S_OK);
+	fake_rescan();
+	describe(&seen, shadow[0]);
+	seen.m_bCommandQueueing = 0;
+	CHECK_HR(IVssHardwareSnapshotProviderEx_FillInLunInfo(hw, NULL, &seen, &ours), S_OK);
+	CHECK(ours && lun_identity_equal(&seen, &out[0]));
+
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
+			 hw, out, out, 2, VSS_ONLUNSTATECHANGE_NOTIFY_READ_WRITE),
+		S_OK);
+	CHECK(fake_find(shadow[1])->lun.number);
+	for (int i = 0; i < 2; i++)
+		CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
+				 hw, out, out, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS),
+			S_OK);
+	CHECK(!fake_find(shadow[1])->lun.number);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, out), S_OK);
+	fake_rescan();
+	for (int i = 0; i < 2; i++) {
+		CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &out[0]), S_OK);
+		CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &out[1]), S_OK);
+	}
+	CHECK(fake_shadows() == 0);
+	CHECK(events == 0);
+	lun_identity_clear(&seen);
+	lun_identity_clear(&out[0]);
+	lun_identity_clear(&out[1]);
+	finish();
+}
+
+static void targets_after_the_final_commit(void)
+{
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+	VDS_LUN_INFORMATION out;
+	uint8_t unknown[1][UP_ID_BYTES] = {{5}};
+
+	start();
+	memset(&out, 0, sizeof(out));
+	fake_add_lun(0, 1, ids[0]);
+	CHECK_HR(targets(luns, 1, &out), VSS_E_OBJECT_NOT_FOUND); /* no set */
+	committed(luns, 1);
+	CHECK_HR(IVssProviderCreateSnapshotSet_PreFinalCommitSnapshots(set, set_id), S_OK);
+	CHECK_HR(IVssProviderCreateSnapshotSet_PostFinalCommitSnapshots(set, set_id), S_OK);
+	CHECK_HR(IVssProviderNotifications_OnUnload(notify, FALSE), S_FALSE);
+	CHECK_HR(targets((const uint8_t(*)[UP_ID_BYTES])unknown, 1, &out), VSS_E_OBJECT_NOT_FOUND);
+	CHECK(!out.m_szVendorId);
+	CHECK_HR(targets(luns, 1, &out), S_OK);
+	CHECK(fake_find_set(0, set_bytes)->state == UP_SET_KEPT);
+	lun_identity_clear(&out);
+	finish();
+}
+
+static void calls_out_of_order_and_unknown_sets(void)
+{
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	CHECK_HR(end_prepare(&set_id), VSS_E_OBJECT_NOT_FOUND);
+	CHECK_HR(commit(&set_id), VSS_E_OBJECT_NOT_FOUND);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	CHECK_HR(commit(&set_id), VSS_E_BAD_STATE);
+	CHECK_HR(end_prepare(&other_set_id), VSS_E_OBJECT_NOT_FOUND);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(begin(&set_id, &second_volume_id, 0, luns, 1), VSS_E_BAD_STATE);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), VSS_E_BAD_STATE); /* a second commit */
+	CHECK_HR(IVssProviderCreateSnapshotSet_PostCommitSnapshots(set, set_id, 0), E_INVALIDARG);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	CHECK_HR(IVssProviderCreateSnapshotSet_PostFinalCommitSnapshots(set, set_id), VSS_E_BAD_STATE);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
+	finish();
+}
+
+static void volumes_on_one_lun_share_a_copy(void)
+{
+	uint8_t ids[2][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(0, 2, ids[1]);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	CHECK_HR(begin(&set_id, &second_volume_id, 0, luns, 2), S_OK);
+	CHECK(fake_shadows() == 2);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	CHECK(fake_shadows() == 0);
+	finish();
+}
+
+static void unsupported_contexts_and_foreign_luns(void)
+{
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+	VDS_LUN_INFORMATION lun;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	CHECK_HR(begin(&set_id, &volume_id, VSS_VOLSNAP_ATTR_PLEX, luns, 1), VSS_E_UNSUPPORTED_CONTEXT);
+	CHECK_HR(begin(&set_id, &volume_id, VSS_CTX_CLIENT_ACCESSIBLE, luns, 1), VSS_E_UNSUPPORTED_CONTEXT);
+	describe(&lun, ids[0]);
+	lun.m_szVendorId[0] = 'X';
+	CHECK_HR(IVssHardwareSnapshotProviderEx_BeginPrepareSnapshot(hw, set_id, volume_id, 0, 1, NULL, &lun),
+		VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, &lun), VSS_E_OBJECT_NOT_FOUND);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &lun), VSS_E_OBJECT_NOT_FOUND);
+	lun_identity_clear(&lun);
+	CHECK(fake_shadows() == 0);
+	finish();
+}
+
+/* Every answer of the array at every step has a result that VSS allows, an event, and leaves nothing. */
+static void refusals_have_the_right_code_and_an_event(void)
+{
+	static const struct {
+		enum up_status status;
+		HRESULT hr;
+		DWORD event;
+	} rows[] = {
+		{UP_BAD_MESSAGE, VSS_E_PROVIDER_VETO, UMBRA_EVENT_VERSION},
+		{UP_UNSUPPORTED, VSS_E_PROVIDER_VETO, UMBRA_EVENT_VERSION},
+		{UP_BAD_STATE, VSS_E_PROVIDER_VETO, UMBRA_EVENT_SET_LOST},
+		{UP_DENIED, VSS_E_PROVIDER_VETO, UMBRA_EVENT_DENIED},
+		{UP_NOT_AUTHENTICATED, VSS_E_PROVIDER_VETO, UMBRA_EVENT_NOT_AUTHENTICATED},
+		{UP_NO_SPACE, VSS_E_INSUFFICIENT_STORAGE, UMBRA_EVENT_NO_SPACE},
+		{UP_LIMIT, VSS_E_MAXIMUM_NUMBER_OF_SNAPSHOTS_REACHED, UMBRA_EVENT_LIMIT},
+		{UP_DEADLINE, VSS_E_PROVIDER_VETO, UMBRA_EVENT_DEADLINE},
+		{UP_IO_ERROR, VSS_E_PROVIDER_VETO, UMBRA_EVENT_STORE_ERROR},
+		{UP_OTHER_STORE, VSS_E_PROVIDER_VETO, UMBRA_EVENT_OTHER_STORE},
+		{UP_ID_CONFLICT, VSS_E_PROVIDER_VETO, UMBRA_EVENT_REFUSED},
+		{UP_INTERNAL, VSS_E_PROVIDER_VETO, UMBRA_EVENT_REFUSED},
+		{(enum up_status)4711, VSS_E_PROVIDER_VETO, UMBRA_EVENT_VERSION},
+	};
+	static const enum up_op ops[] = {UP_OP_SET_BEGIN, UP_OP_SET_ADD, UP_OP_SET_ARM, UP_OP_SET_COMMIT,
+		UP_OP_SET_STATE, UP_OP_SET_KEEP};
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+		for (size_t o = 0; o < sizeof(ops) / sizeof(ops[0]); o++) {
+			VDS_LUN_INFORMATION out;
+			memset(&out, 0, sizeof(out));
+			fakes[0].refuse[ops[o]] = rows[r].status;
+			HRESULT hr = begin(&set_id, &volume_id, 0, luns, 1);
+			CHECK((hr != S_OK) == (o < 2));
+			if (hr == S_OK)
+				hr = end_prepare(&set_id);
+			if (hr == S_OK)
+				hr = pre_commit(&set_id);
+			if (hr == S_OK)
+				hr = commit(&set_id);
+			if (hr == S_OK)
+				hr = post_commit(&set_id);
+			if (hr == S_OK)
+				hr = targets(luns, 1, &out);
+			if (ops[o] == UP_OP_SET_COMMIT)
+				CHECK_HR(hr, VSS_E_PROVIDER_VETO);
+			else
+				CHECK_HR(hr, rows[r].hr);
+			CHECK(!out.m_szVendorId);
+			fakes[0].refuse[ops[o]] = UP_OK;
+			CHECK_HR(abort_set(&set_id), S_OK);
+			expect_event(rows[r].event);
+			CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
+		}
+	}
+	finish();
+}
+
+static void busy_arrays_are_asked_again(void)
+{
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	fakes[0].refuse[UP_OP_SET_ARM] = fakes[0].refuse[UP_OP_SET_COMMIT] = UP_BUSY;
+	fakes[0].refuse_count[UP_OP_SET_ARM] = fakes[0].refuse_count[UP_OP_SET_COMMIT] = 3;
+	committed(luns, 1);
+	CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 4);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	finish();
+}
+
+static void one_array_fails_both_are_undone(void)
+{
+	uint8_t ids[2][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(1, 1, ids[1]);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 2), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	fakes[1].refuse[UP_OP_SET_COMMIT] = UP_DEADLINE;
+	CHECK_HR(commit(&set_id), VSS_E_PROVIDER_VETO);
+	for (int i = 0; i < 200 && fake_open_sets(); i++)
+		Sleep(10); /* the window's own threads undo it, without any further call */
+	CHECK(fake_open_sets() == 0 && fake_shadows() == 0);
+	CHECK(events == 0);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	expect_event(UMBRA_EVENT_DEADLINE);
+	CHECK(!strcmp(last_event.array, "fake-b") && !strcmp(last_event.call, "CommitSnapshots"));
+	fakes[1].refuse[UP_OP_SET_COMMIT] = UP_OK;
+	committed(luns, 2); /* the next set works at once */
+	CHECK_HR(abort_set(&set_id), S_OK);
+	CHECK(fake_shadows() == 0);
+	finish();
+}
+
+/* Two arrays commit at the same time: together they take as long as one. */
+static void arrays_commit_in_parallel(void)
+{
+	uint8_t ids[2][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(1, 1, ids[1]);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 2), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	fakes[0].delay_ms[UP_OP_SET_COMMIT] = fakes[1].delay_ms[UP_OP_SET_COMMIT] = 500;
+	ULONGLONG before = GetTickCount64();
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK(GetTickCount64() - before < 950);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	finish();
+}
+
+/* The array answers after our budget: a veto in time, and the copy that it made after all is undone. */
+static void past_the_budget_is_a_veto(void)
+{
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	budget = 300;
+	fake_add_lun(0, 1, ids[0]);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	fakes[0].delay_ms[UP_OP_SET_COMMIT] = 900;
+	ULONGLONG before = GetTickCount64();
+	CHECK_HR(commit(&set_id), VSS_E_PROVIDER_VETO);
+	CHECK(GetTickCount64() - before < 700);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	expect_event(UMBRA_EVENT_WINDOW);
+	budget = PROVIDER_BUDGET_MS;
+	fakes[0].delay_ms[UP_OP_SET_COMMIT] = 0;
+	CHECK_HR(begin(&other_set_id, &volume_id, 0, luns, 1), S_OK); /* works at once */
+	CHECK_HR(end_prepare(&other_set_id), S_OK);
+	Sleep(1200);
+	CHECK(fake_find_set(0, set_bytes)->state == UP_SET_ABORTED);
+	CHECK_HR(abort_set(&other_set_id), S_OK);
+	CHECK(fake_shadows() == 0);
+	finish();
+}
+
+static void lost_replies_and_paths(void)
+{
+	uint8_t ids[3][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(0, 2, ids[1]);
+	fake_add_lun(0, 3, ids[2]);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 2), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	fakes[0].lose_replies = 1;
+	fake_devices[0].broken = true;
+	CHECK_HR(commit(&set_id), S_OK); /* over another path, and the work done once */
+	CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	CHECK_HR(abort_set(&set_id), S_OK);
+
+	for (unsigned i = 0; i < fake_device_count; i++)
+		fake_devices[i].broken = true;
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), VSS_E_PROVIDER_VETO);
+	expect_event(UMBRA_EVENT_UNREACHABLE);
+	for (unsigned i = 0; i < fake_device_count; i++)
+		fake_devices[i].broken = false;
+	fakes[0].old_opcodes_filtered = true;
+	committed(luns, 1);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	CHECK(fake_shadows() == 0);
+	finish();
+}
+
+/* Drive numbers move: what was asked through drive 0 must not reach another array's LUN. */
+static void drives_that_change_places(void)
+{
+	uint8_t ids[2][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(1, 1, ids[1]);
+	CHECK(supported(luns, 2, 0, false));
+	struct fake_device first = fake_devices[0];
+	fake_devices[0] = fake_devices[1];
+	fake_devices[1] = first;
+	committed(luns, 1);
+	CHECK(fakes[0].executed[UP_OP_SET_BEGIN] == 1 && fakes[1].executed[UP_OP_SET_BEGIN] == 0);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	finish();
+}
+
+/* Begin, end, pre … up to `steps` calls of a set. */
+static void advance(const uint8_t (*luns)[UP_ID_BYTES], unsigned steps)
+{
+	if (steps > 0)
+		CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	if (steps > 1)
+		CHECK_HR(end_prepare(&set_id), S_OK);
+	if (steps > 2)
+		CHECK_HR(pre_commit(&set_id), S_OK);
+	if (steps > 3)
+		CHECK_HR(commit(&set_id), S_OK);
+	if (steps > 4)
+		CHECK_HR(post_commit(&set_id), S_OK);
+	if (steps > 5)
+		CHECK_HR(IVssProviderCreateSnapshotSet_PreFinalCommitSnapshots(set, set_id), S_OK);
+	if (steps > 6)
+		CHECK_HR(IVssProviderCreateSnapshotSet_PostFinalCommitSnapshots(set, set_id), S_OK);
+}
+
+static void every_way_to_end_in_every_state(void)
+{
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	for (unsigned way = 0; way < 4; way++) {
+		for (unsigned steps = 0; steps < 8; steps++) {
+			start();
+			fake_add_lun(0, 1, ids[0]);
+			advance(luns, steps);
+			frozen = 0;
+			if (way == 0) {
+				CHECK_HR(abort_set(&set_id), S_OK);
+			} else if (way == 1) { /* a new set: the old one is dropped */
+				CHECK_HR(begin(&other_set_id, &volume_id, 0, luns, 1), S_OK);
+				CHECK(fake_shadows() == 1);
+				CHECK_HR(abort_set(&other_set_id), S_OK);
+			} else if (way == 2) {
+				CHECK_HR(IVssProviderNotifications_OnUnload(notify, FALSE),
+					steps ? S_FALSE : S_OK);
+				CHECK_HR(IVssProviderNotifications_OnUnload(notify, TRUE), S_OK);
+			}
+			if (way < 3)
+				CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
+			finish(); /* way 3: the last Release */
+			CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
+		}
+	}
+}
+
+static DWORD WINAPI abort_soon(void *unused)
+{
+	(void)unused;
+	Sleep(150);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	return 0;
+}
+
+/* Another thread aborts while a call waits for the array: the call ends, nothing is left. */
+static void aborts_overtake_calls(void)
+{
+	static const enum up_op slow[] = {UP_OP_SET_ADD, UP_OP_SET_ARM, UP_OP_SET_COMMIT};
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+
+	for (unsigned i = 0; i < 3; i++) {
+		start();
+		fake_add_lun(0, 1, ids[0]);
+		advance(luns, i == 2 ? 3 : i);
+		frozen = 0;
+		fakes[0].delay_ms[slow[i]] = 400;
+		HANDLE thread = CreateThread(NULL, 0, abort_soon, NULL, 0, NULL);
+		HRESULT hr = i == 0   ? begin(&set_id, &volume_id, 0, luns, 1)
+			     : i == 1 ? end_prepare(&set_id)
+				      : commit(&set_id);
+		CHECK_HR(hr, VSS_E_BAD_STATE);
+		WaitForSingleObject(thread, INFINITE);
+		CloseHandle(thread);
+		CHECK_HR(end_prepare(&set_id), VSS_E_OBJECT_NOT_FOUND);
+		finish();
+		CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
+	}
+}
+
+/* One of two arrays cannot keep: what the other kept goes too, for nobody has the identities. */
+static void keeping_is_all_or_nothing(void)
+{
+	uint8_t ids[2][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+	VDS_LUN_INFORMATION out[2];
+
+	start();
+	memset(out, 0, sizeof(out));
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(1, 1, ids[1]);
+	committed(luns, 2);
+	fakes[1].refuse[UP_OP_SET_KEEP] = UP_IO_ERROR;
+	CHECK_HR(targets(luns, 2, out), VSS_E_PROVIDER_VETO);
+	CHECK(!out[0].m_szVendorId && !out[1].m_szVendorId);
+	expect_event(UMBRA_EVENT_STORE_ERROR);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	CHECK(fake_shadows() == 0);
+	finish();
+}
+
+static void an_abort_after_keeping_deletes_nothing(void)
+{
+	uint8_t ids[1][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+	VDS_LUN_INFORMATION out;
+
+	start();
+	memset(&out, 0, sizeof(out));
+	fake_add_lun(0, 1, ids[0]);
+	committed(luns, 1);
+	CHECK_HR(targets(luns, 1, &out), S_OK);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	expect_event(UMBRA_EVENT_KEPT_LEFT);
+	CHECK(fake_shadows() == 1);
+	lun_identity_clear(&out);
+	finish();
+	CHECK(fake_shadows() == 1);
+}
+
+static void deleting_and_locating(void)
+{
+	uint8_t ids[1][UP_ID_BYTES], gone[UP_ID_BYTES] = {0xEE};
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+	VDS_LUN_INFORMATION lun[2];
+
+	start();
+	fake_add_lun(0, 1, ids[0]);
+	describe(&lun[0], ids[0]);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &lun[0]), VSS_E_PROVIDER_VETO);
+	expect_event(UMBRA_EVENT_ORDINARY);
+	CHECK(fake_find(ids[0]));
+	describe(&lun[1], gone);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &lun[1]), S_OK);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, &lun[1]), VSS_E_OBJECT_NOT_FOUND);
+	expect_event(UMBRA_EVENT_LUN_UNKNOWN);
+	fakes[0].offline = true;
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &lun[1]), VSS_E_PROVIDER_VETO);
+	expect_event(UMBRA_EVENT_UNREACHABLE);
+	fakes[0].offline = false;
+	lun_identity_clear(&lun[0]);
+	lun_identity_clear(&lun[1]);
+
+	/* a shadow LUN with no other way to its array than itself */
+	committed(luns, 1);
+	memset(lun, 0, sizeof(lun));
+	CHECK_HR(targets(luns, 1, &lun[0]), S_OK);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, lun), S_OK);
+	fake_find(ids[0])->lun.number = 0;
+	fake_add_control_lu(0);
+	fake_rescan();
+	array_client_discover(context.client);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, lun), S_OK);
+	CHECK(fake_shadows() == 0);
+	lun_identity_clear(&lun[0]);
+	CHECK_HR(IVssProviderNotifications_OnUnload(notify, TRUE), S_OK); /* the set id is free again */
+
+	fakes[0].refuse[UP_OP_MAP] = UP_DENIED;
+	fake_find(ids[0])->lun.number = 9;
+	fake_rescan();
+	committed(luns, 1);
+	memset(lun, 0, sizeof(lun));
+	CHECK_HR(targets(luns, 1, &lun[0]), S_OK);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, lun), VSS_E_PROVIDER_VETO);
+	expect_event(UMBRA_EVENT_DENIED);
+	lun_identity_clear(&lun[0]);
+	finish();
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		TEST(interfaces),
+		TEST(null_pointers_are_invalid_arguments),
+		TEST(support_is_all_or_nothing),
+		TEST(whole_life),
+		TEST(targets_after_the_final_commit),
+		TEST(calls_out_of_order_and_unknown_sets),
+		TEST(volumes_on_one_lun_share_a_copy),
+		TEST(unsupported_contexts_and_foreign_luns),
+		TEST(refusals_have_the_right_code_and_an_event),
+		TEST(busy_arrays_are_asked_again),
+		TEST(one_array_fails_both_are_undone),
+		TEST(arrays_commit_in_parallel),
+		TEST(past_the_budget_is_a_veto),
+		TEST(lost_replies_and_paths),
+		TEST(drives_that_change_places),
+		TEST(every_way_to_end_in_every_state),
+		TEST(aborts_overtake_calls),
+		TEST(keeping_is_all_or_nothing),
+		TEST(an_abort_after_keeping_deletes_nothing),
+		TEST(deleting_and_locating),
+	};
+
+	CHECK_HR(CoInitializeEx(NULL, COINIT_MULTITHREADED), S_OK);
+	CHECK(eventlog_start(NULL));
+	eventlog_set_sink(sink);
+	CoAddRefServerProcess(); /* the process does not end with the last object */
+	int result = run_tests(tests, sizeof(tests) / sizeof(tests[0]));
+	eventlog_stop();
+	return result;
+}
