@@ -7,12 +7,15 @@ own processes end with its wineserver. Nothing outside STATE and the cache of pr
 import configparser
 import fcntl
 import glob
+import io
 import json
 import os
 import re
+import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -220,6 +223,30 @@ def copy_prefix(source, target):
     os.rename(making, target)
 
 
+def relay(child, sinks, timeout=None):
+    """Copies a child's pipes until it has ended and they are empty, or closed."""
+    end = None if timeout is None else time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        for stream in sinks:
+            selector.register(stream, selectors.EVENT_READ)
+        while True:
+            ended = child.poll() is not None
+            ready = selector.select(0 if ended else 0.02) if selector.get_map() else []
+            for key, _ in ready:
+                data = os.read(key.fd, 65536)
+                if data:
+                    sinks[key.fileobj].write(data)
+                    sinks[key.fileobj].flush()
+                else:
+                    selector.unregister(key.fileobj)
+            if ended and not ready:
+                return
+            if not ready and not selector.get_map():
+                time.sleep(0.01)
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(child.args, timeout)
+
+
 # --- hosts ------------------------------------------------------------------------------------------------------
 
 class State:
@@ -372,12 +399,28 @@ class Host:
             raise LabError(f'host {self.name} is not up: lab/lab --state {self.state.path} up --host {self.name}')
         return [wine_program(), os.path.abspath(program), *arguments], wine_environment(self.prefix)
 
-    def run(self, program, *arguments, **options):
-        """subprocess.run of a Windows program; options as there."""
+    def run(self, program, *arguments, capture=False, timeout=None, stdin=subprocess.DEVNULL):
+        """Runs a Windows program to its end: a CompletedProcess, with the output as text when it is captured.
+
+        The output goes through pipes that are read until the program ends, not until they close: what it leaves
+        running (COM starts the coordinator as its child) holds them open.
+        """
         if not os.path.isfile(program):
             raise LabError(f'there is no program {program}')
         command, env = self.command(program, *arguments)
-        return subprocess.run(command, env=env, **options)
+        child = subprocess.Popen(command, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        sinks = {child.stdout: io.BytesIO() if capture else sys.stdout.buffer,
+                 child.stderr: io.BytesIO() if capture else sys.stderr.buffer}
+        try:
+            relay(child, sinks, timeout)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        texts = [sinks[s].getvalue().decode(errors='replace') if capture else None for s in (child.stdout, child.stderr)]
+        child.stdout.close()
+        child.stderr.close()
+        return subprocess.CompletedProcess(command, child.returncode, *texts)
 
     def control(self, *words):
         """Speaks to the bridge: status, list, rescan, fault …. Returns its output."""
@@ -422,7 +465,7 @@ def requester_arguments(words):
 def provider_of_class(host, clsid):
     """The provider id under which a CLSID is registered."""
     requester = need_program('umbra-lab-requester.exe', host.state.bin)
-    done = host.run(requester, 'providers', '--json', capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = host.run(requester, 'providers', '--json', capture=True)
     try:
         providers = json.loads(done.stdout)
     except ValueError:

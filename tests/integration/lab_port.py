@@ -51,8 +51,7 @@ class LabTest(unittest.TestCase):
     def probe(self, *arguments, host='A', expect=0, timeout=90):
         """Runs the probe; its lines."""
         program = labhost.need_program('umbra-lab-probe.exe')
-        done = self.host(host).run(program, *arguments, capture_output=True, text=True, timeout=timeout,
-                                   stdin=subprocess.DEVNULL)
+        done = self.host(host).run(program, *arguments, capture=True, timeout=timeout)
         self.assertEqual(done.returncode, expect, f'{arguments}: {done.stdout[-300:]} {done.stderr[-300:]}')
         return done.stdout.splitlines()
 
