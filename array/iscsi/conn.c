@@ -134,9 +134,6 @@ static void free_conn(struct iscsi_conn *c)
 	s->conn_count--;
 	if (c->fd >= 0)
 		close(c->fd);
-	if (c->logged_in && !c->discovery)
-		array_event(s->options.array, EVENT_INFO, "session", "session of %s (%s) ended", c->initiator,
-			c->peer_text);
 	free(c);
 	iscsi_server_conn_gone(s);
 }

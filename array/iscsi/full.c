@@ -93,10 +93,6 @@ bool iscsi_pdu_begin(struct iscsi_conn *c)
 	enum iscsi_opcode opcode = iscsi_opcode(c->rx.header);
 
 	if (c->login) {
-		if (opcode != ISCSI_LOGIN) {
-			iscsi_protocol_error(c, c->rx.header, "another PDU before the login");
-			return false;
-		}
 		sink_buffer(c);
 		return true;
 	}

@@ -28,6 +28,10 @@ static bool header_phase(struct iscsi_conn *c)
 
 	if (have < ISCSI_BHS_BYTES)
 		return false;
+	if (c->login && (iscsi_opcode(at) != ISCSI_LOGIN || iscsi_ahs_len(at) > 0)) {
+		iscsi_conn_kill(c, "something else came before the login");
+		return false;
+	}
 	len = ISCSI_BHS_BYTES + iscsi_ahs_len(at);
 	if (have < len + (c->header_digest ? ISCSI_DIGEST_BYTES : 0))
 		return false;

@@ -231,6 +231,15 @@ static int listen_on(struct iscsi_listener *l, struct fault *fault)
 			o->field = (value);                                                                  \
 	} while (0)
 
+/* No command moves more than SCSI_TRANSFER_MAX_BYTES: more in one PDU or burst gains nothing. */
+static void clamp(uint32_t *bytes)
+{
+	if (*bytes < 512)
+		*bytes = 512;
+	if (*bytes > SCSI_TRANSFER_MAX_BYTES)
+		*bytes = SCSI_TRANSFER_MAX_BYTES;
+}
+
 static void fill_defaults(struct iscsi_options *o)
 {
 	DEFAULT(connections_max, 256);
@@ -243,6 +252,9 @@ static void fill_defaults(struct iscsi_options *o)
 	DEFAULT(max_recv_segment_bytes, 262144);
 	DEFAULT(max_burst_bytes, 1048576);
 	DEFAULT(first_burst_bytes, 262144);
+	clamp(&o->max_recv_segment_bytes);
+	clamp(&o->max_burst_bytes);
+	clamp(&o->first_burst_bytes);
 }
 
 static void stop_step(struct reactor_deferred *d);
@@ -270,15 +282,6 @@ static int check_options(const struct iscsi_options *o, struct fault *fault)
 		return fault_set(fault, -EINVAL, "the target's name is empty or too long");
 	if (o->portal_count == 0 || o->portal_count > ISCSI_PORTALS_MAX)
 		return fault_set(fault, -EINVAL, "from 1 to %u portals are possible", ISCSI_PORTALS_MAX);
-	if ((o->max_recv_segment_bytes && o->max_recv_segment_bytes < 8192) ||
-		o->max_recv_segment_bytes > SCSI_TRANSFER_MAX_BYTES)
-		return fault_set(fault, -EINVAL, "the receive segment is from 8192 to %u bytes",
-			SCSI_TRANSFER_MAX_BYTES);
-	if ((o->max_burst_bytes && o->max_burst_bytes < 8192) ||
-		o->max_burst_bytes > SCSI_TRANSFER_MAX_BYTES ||
-		(o->first_burst_bytes && o->first_burst_bytes < 512) ||
-		o->first_burst_bytes > SCSI_TRANSFER_MAX_BYTES)
-		return fault_set(fault, -EINVAL, "bursts are from 8192 to %u bytes", SCSI_TRANSFER_MAX_BYTES);
 	return 0;
 }
 

@@ -1,0 +1,849 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One small test for each way in which a peer may misbehave. Afterwards the server must still serve others,
+ * and nothing of the peer may be left (harness_stop checks).
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/socket.h>
+#include <cmocka.h>
+#include "tests/unit/iscsi/harness.h"
+
+#define WHO_A       "InitiatorName=" HOST_A "\nTargetName=" TARGET "\nSessionType=Normal\n"
+#define OPERATIONAL (1 << 2)
+#define TO_FULL     (ISCSI_FINAL | 1 << 2 | 3)
+
+static uint8_t data[1 << 20];
+
+static int start(void **state)
+{
+	(void)state;
+	memset(data, 0x5a, sizeof(data));
+	harness_start(NULL);
+	return 0;
+}
+
+static int start_impatient(void **state)
+{
+	struct iscsi_options options = {
+		.login_timeout_ms = 200, .nop_interval_ms = 100, .nop_timeout_ms = 200};
+
+	(void)state;
+	harness_start(&options);
+	return 0;
+}
+
+static int start_narrow(void **state)
+{
+	struct iscsi_options options = {.connections_max = 3, .connections_per_source = 2};
+
+	(void)state;
+	harness_start(&options);
+	return 0;
+}
+
+static int start_poor(void **state)
+{
+	struct iscsi_options options = {.buffer_bytes_max = 1 << 20, .max_recv_segment_bytes = 65536};
+
+	(void)state;
+	harness_start(&options);
+	return 0;
+}
+
+static int stop(void **state)
+{
+	struct raw *r = raw_session(""); /* others are still served */
+
+	(void)state;
+	raw_test_unit_ready(r);
+	raw_close(r);
+	harness_stop();
+	return 0;
+}
+
+static void expect_reject(struct raw *r, enum iscsi_reject reason, const uint8_t *bhs)
+{
+	raw_expect(r, ISCSI_REJECT);
+	assert_int_equal(r->bhs[2], reason);
+	assert_int_equal(get_be32(r->bhs + ISCSI_AT_ITT), ISCSI_TAG_RESERVED);
+	assert_int_equal(r->data_len, ISCSI_BHS_BYTES);
+	assert_memory_equal(r->data, bhs, ISCSI_BHS_BYTES);
+}
+
+static void expect_sense(struct raw *r, uint8_t key, uint16_t asc)
+{
+	raw_expect(r, ISCSI_SCSI_RESPONSE);
+	assert_int_equal(r->bhs[3], SCSI_STATUS_CHECK_CONDITION);
+	assert_int_equal(r->data[2 + 2], key);
+	assert_int_equal(get_be16(r->data + 2 + 12), asc);
+}
+
+/* ---- before the login is complete ------------------------------------------------------------------------
+ */
+
+static void never_says_anything(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	assert_false(raw_receive(r));
+	assert_true(stub_saw_event("took too long"));
+	raw_close(r);
+}
+
+static void never_finishes_login(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	raw_login_request(r, OPERATIONAL, WHO_A);
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0);
+	raw_expect_end(r);
+	raw_close(r);
+}
+
+static void login_drips_for_ever(void **state)
+{
+	struct raw *r = raw_connect();
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	iscsi_pdu_init(bhs, ISCSI_LOGIN, TO_FULL, 1);
+	for (unsigned i = 0; i < 40; i++) { /* the deadline is for the whole */
+		raw_bytes(r, bhs, 1);
+		usleep(10000);
+	}
+	raw_expect_end(r);
+	raw_close(r);
+}
+
+static void hangs_up_in_mid_header(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	raw_bytes(r, data, 20);
+	raw_close(r);
+}
+
+static void another_pdu_before_login(void **state)
+{
+	struct raw *r = raw_connect();
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_read10(r, bhs, 0, 1);
+	raw_send(r, bhs, NULL, 0);
+	assert_false(raw_receive(r));
+	assert_int_equal(stub.executed, 0);
+	raw_close(r);
+}
+
+static void noise_instead_of_login(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	raw_bytes(r, "GET / HTTP/1.1\r\nHost: example.org\r\nUser-Agent: somebody who is lost\r\n\r\n", 72);
+	assert_false(raw_receive(r));
+	raw_close(r);
+}
+
+static void login_segment_too_long(void **state)
+{
+	struct raw *r = raw_connect();
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	iscsi_pdu_init(bhs, ISCSI_LOGIN, TO_FULL, 1);
+	bhs[0] |= ISCSI_IMMEDIATE;
+	raw_send(r, bhs, data, ISCSI_LOGIN_TEXT_BYTES + 1);
+	raw_expect_end(r);
+	raw_close(r);
+}
+
+static void login_text_is_garbage(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	raw_login_request(r, TO_FULL, "\x80\x81\xff no key at all");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0x0200);
+	assert_false(raw_receive(r));
+	raw_close(r);
+}
+
+static void login_text_without_end(void **state)
+{
+	struct raw *r = raw_connect();
+	char text[8001];
+
+	(void)state;
+	memset(text, 'a', sizeof(text) - 1);
+	text[8000] = '\0';
+	for (unsigned i = 0; i < 2; i++) {
+		raw_login_request(r, OPERATIONAL | ISCSI_CONTINUE, text);
+		raw_expect(r, ISCSI_LOGIN_RESPONSE);
+		assert_int_equal(raw_login_status(r), 0);
+	}
+	raw_login_request(r, OPERATIONAL | ISCSI_CONTINUE, text);
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0x0200);
+	raw_expect_end(r);
+	raw_close(r);
+}
+
+static void unknown_initiator(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	raw_login_request(r, TO_FULL, "InitiatorName=iqn.x:stranger\nTargetName=" TARGET "\n");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0x0202);
+	assert_false(raw_receive(r));
+	assert_true(stub_saw_event("iqn.x:stranger"));
+	assert_true(stub_saw_event("no host has this initiator name"));
+	raw_close(r);
+}
+
+static void another_target(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	raw_login_request(r, TO_FULL, "InitiatorName=" HOST_A "\nTargetName=iqn.x:elsewhere\n");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0x0203);
+	raw_close(r);
+}
+
+static void wrong_secret(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	raw_login_request(r, 0, "InitiatorName=" HOST_C "\nTargetName=" TARGET "\nAuthMethod=CHAP\n");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	raw_login_request(r, 0, "CHAP_A=5\n");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0);
+	raw_login_request(r, ISCSI_FINAL | 1, "CHAP_N=user\nCHAP_R=0x00112233445566778899aabbccddeeff\n");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0x0201);
+	assert_false(raw_receive(r));
+	assert_true(stub_saw_event("wrong CHAP secret"));
+	raw_close(r);
+}
+
+static void skips_chap(void **state)
+{
+	struct raw *r = raw_connect();
+
+	(void)state;
+	raw_login_request(r, TO_FULL, "InitiatorName=" HOST_C "\nTargetName=" TARGET "\n");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0x0201);
+	assert_int_equal(stub.nexuses, 0);
+	raw_close(r);
+}
+
+static void too_many_connections(void **state)
+{
+	struct raw *half[2], *full, *r;
+
+	(void)state;
+	half[0] = raw_connect();
+	half[1] = raw_connect();
+	raw_login_request(half[0], OPERATIONAL, WHO_A);
+	raw_expect(half[0], ISCSI_LOGIN_RESPONSE);
+	r = raw_connect(); /* a third that has not logged in, of one address */
+	assert_false(raw_receive(r));
+	raw_close(r);
+	raw_login_request(half[0], TO_FULL, "");
+	raw_expect(half[0], ISCSI_LOGIN_RESPONSE);
+	full = raw_connect();
+	raw_login_request(full, OPERATIONAL, WHO_A);
+	raw_expect(full, ISCSI_LOGIN_RESPONSE);
+	r = raw_connect(); /* a fourth of all */
+	assert_false(raw_receive(r));
+	raw_close(r);
+	assert_true(stub_saw_event("too many connections"));
+	raw_close(half[0]);
+	raw_close(half[1]);
+	raw_close(full);
+	usleep(50000);
+}
+
+/* ---- in the full feature phase ---------------------------------------------------------------------------
+ */
+
+static void hangs_up_in_mid_data(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_write10(r, bhs, true, 0, 512);
+	put_be24(bhs + 5, 65536);
+	raw_bytes(r, bhs, sizeof(bhs));
+	raw_bytes(r, data, 30000); /* into the task's own buffer */
+	usleep(20000);
+	raw_close(r);
+}
+
+static bool idle(void)
+{
+	return stub.nexuses == 0 && stub.running == 0 && stub.parsed_unfinished == 0;
+}
+
+static void hangs_up_with_tasks_running(void **state)
+{
+	struct raw *r = raw_session("ImmediateData=No\n");
+	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
+		raw_send(r, bhs, NULL, 0);
+		raw_write10(r, bhs, true, 0, 8);
+		raw_send(r, bhs, NULL, 0);
+	}
+	raw_expect(r, ISCSI_R2T);
+	raw_close(r);
+	harness_wait(idle);
+}
+
+static void segment_too_long(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_write10(r, bhs, true, 0, 1024);
+	raw_send(r, bhs, data, 262145);
+	raw_expect(r, ISCSI_REJECT);
+	assert_int_equal(r->bhs[2], ISCSI_REJECT_PROTOCOL);
+	raw_close(r);
+}
+
+static void longest_header_extension(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_read10(r, bhs, 0, 1);
+	bhs[4] = 255; /* of zeros: nonsense */
+	raw_bytes(r, bhs, sizeof(bhs));
+	memset(data, 0, ISCSI_AHS_MAX_BYTES);
+	raw_bytes(r, data, ISCSI_AHS_MAX_BYTES);
+	raw_expect(r, ISCSI_SCSI_RESPONSE + 0x04); /* extensions of type 0 are passed over: Data-In */
+	bhs[4] = 1;
+	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn);
+	put_be32(bhs + ISCSI_AT_ITT, ++r->itt);
+	raw_bytes(r, bhs, sizeof(bhs));
+	raw_bytes(r, "\xff\xff\x01\x00", 4); /* longer than the header says */
+	expect_reject(r, ISCSI_REJECT_INVALID_FIELD, bhs);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+static void wrong_header_digest(void **state)
+{
+	struct raw *r = raw_session("HeaderDigest=CRC32C\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_test_unit_ready(r);
+	raw_read10(r, bhs, 0, 1);
+	raw_bytes(r, bhs, sizeof(bhs));
+	raw_bytes(r, "\0\0\0\0", 4);
+	assert_false(raw_receive(r));
+	assert_true(stub_saw_event("header digest"));
+	raw_close(r);
+}
+
+static void wrong_data_digest_of_a_command(void **state)
+{
+	struct raw *r = raw_session("DataDigest=CRC32C\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_write10(r, bhs, true, 0, 8);
+	put_be24(bhs + 5, 4096);
+	raw_bytes(r, bhs, sizeof(bhs));
+	raw_bytes(r, data, 4096);
+	raw_bytes(r, "\0\0\0\0", 4);
+	expect_reject(r, ISCSI_REJECT_DATA_DIGEST, bhs);
+	assert_int_equal(stub.executed, 0);
+	raw_send(r, bhs, data, 4096); /* its CmdSN is still the expected one */
+	raw_expect(r, ISCSI_SCSI_RESPONSE);
+	assert_int_equal(r->bhs[3], 0);
+	raw_close(r);
+}
+
+static void wrong_data_digest_of_data_out(void **state)
+{
+	struct raw *r = raw_session(
+		"DataDigest=CRC32C\nImmediateData=No\nMaxBurstLength=4096\nMaxOutstandingR2T=2\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+	uint32_t ttt[2];
+
+	(void)state;
+	raw_write10(r, bhs, true, 0, 32); /* 4 bursts, 2 asked for */
+	raw_send(r, bhs, NULL, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		raw_expect(r, ISCSI_R2T);
+		ttt[i] = get_be32(r->bhs + ISCSI_AT_TTT);
+	}
+	iscsi_pdu_init(bhs, ISCSI_DATA_OUT, ISCSI_FINAL, r->itt);
+	put_be32(bhs + ISCSI_AT_TTT, ttt[0]);
+	put_be24(bhs + 5, 4096);
+	raw_bytes(r, bhs, sizeof(bhs));
+	raw_bytes(r, data, 4096);
+	raw_bytes(r, "\0\0\0\0", 4);
+	expect_reject(r, ISCSI_REJECT_DATA_DIGEST, bhs);
+	raw_data_out(r, true, r->itt, ttt[1], 0, 4096, data, 4096); /* what was asked for comes first */
+	expect_sense(r, 0x0b, 0x4705);
+	assert_int_equal(stub.executed, 0);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+static void cmdsn_too_low(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_test_unit_ready(r);
+	raw_write10(r, bhs, true, 0, 8);
+	put_be32(bhs + ISCSI_AT_CMDSN, --r->cmdsn - 1);
+	raw_send(r, bhs, data, 4096); /* ignored, data and all */
+	raw_test_unit_ready(r);
+	assert_int_equal(stub.executed, 2);
+	raw_close(r);
+}
+
+static void cmdsn_too_high(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_read10(r, bhs, 0, 1);
+	put_be32(bhs + ISCSI_AT_CMDSN, --r->cmdsn + 1000);
+	raw_send(r, bhs, NULL, 0);
+	raw_test_unit_ready(r);
+	assert_int_equal(stub.executed, 1);
+	raw_close(r);
+}
+
+static void cmdsn_left_out(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	r->cmdsn++;
+	raw_read10(r, bhs, 0, 1);
+	raw_send(r, bhs, NULL, 0);
+	expect_reject(r, ISCSI_REJECT_PROTOCOL, bhs);
+	assert_false(raw_receive(r));
+	assert_true(stub_saw_event("CmdSN was left out"));
+	raw_close(r);
+}
+
+static void unknown_opcode(void **state)
+{
+	static const struct {
+		uint8_t opcode, reason;
+	} cases[] = {{0x3c, ISCSI_REJECT_UNSUPPORTED}, {0x07, ISCSI_REJECT_UNSUPPORTED},
+		{0x21, ISCSI_REJECT_UNSUPPORTED}, {ISCSI_SNACK, ISCSI_REJECT_SNACK},
+		{ISCSI_LOGIN, ISCSI_REJECT_PROTOCOL}};
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		iscsi_pdu_init(bhs, (enum iscsi_opcode)cases[i].opcode, ISCSI_FINAL, 5);
+		raw_send(r, bhs, data, 1000);
+		expect_reject(r, (enum iscsi_reject)cases[i].reason, bhs);
+	}
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+static void data_out_for_no_task(void **state)
+{
+	struct raw *r = raw_session("");
+
+	(void)state;
+	raw_data_out(r, true, 0x1234, 1, 0, 0, data, 100000);
+	raw_data_out(r, true, 0x1234, ISCSI_TAG_RESERVED, 0, 0, data, 5);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+static void same_tag_twice(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
+
+	(void)state;
+	raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
+	raw_send(r, bhs, NULL, 0);
+	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn);
+	raw_send(r, bhs, NULL, 0);
+	expect_reject(r, ISCSI_REJECT_TASK_IN_PROGRESS, bhs);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+static void reserved_tag_and_attribute(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {0};
+
+	(void)state;
+	raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
+	put_be32(bhs + ISCSI_AT_ITT, ISCSI_TAG_RESERVED);
+	raw_send(r, bhs, NULL, 0);
+	expect_reject(r, ISCSI_REJECT_INVALID_FIELD, bhs);
+	put_be32(bhs + ISCSI_AT_ITT, 9);
+	bhs[1] = ISCSI_FINAL | 7;
+	raw_send(r, bhs, NULL, 0);
+	expect_reject(r, ISCSI_REJECT_INVALID_FIELD, bhs);
+	bhs[1] = SCSI_SIMPLE; /* neither final nor a write */
+	raw_send(r, bhs, NULL, 0);
+	expect_reject(r, ISCSI_REJECT_INVALID_FIELD, bhs);
+	r->cmdsn--;
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+static void immediate_data_not_negotiated(void **state)
+{
+	struct raw *r = raw_session("ImmediateData=No\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_write10(r, bhs, true, 0, 8);
+	raw_send(r, bhs, data, 4096);
+	expect_sense(r, 0x0b, 0x0c0c);
+	raw_test_unit_ready(r);
+	assert_int_equal(stub.executed, 1);
+	raw_close(r);
+}
+
+static void more_than_the_first_burst(void **state)
+{
+	struct raw *r = raw_session("InitialR2T=No\nFirstBurstLength=8192\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_write10(r, bhs, true, 0, 64);
+	raw_send(r, bhs, data, 8196); /* immediate */
+	expect_sense(r, 0x0b, 0x0c0c);
+	raw_write10(r, bhs, false, 0, 64);
+	raw_send(r, bhs, data, 4096);
+	raw_data_out(r, true, r->itt, ISCSI_TAG_RESERVED, 0, 4096, data, 4100); /* unsolicited */
+	raw_expect(r, ISCSI_REJECT);
+	raw_expect_end(r);
+	raw_close(r);
+}
+
+static void unsolicited_not_negotiated(void **state)
+{
+	struct raw *r = raw_session("InitialR2T=Yes\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_write10(r, bhs, false, 0, 16);
+	raw_send(r, bhs, data, 4096);
+	raw_data_out(r, true, r->itt, ISCSI_TAG_RESERVED, 0, 4096, data, 4096);
+	expect_sense(r, 0x0b, 0x0c0c);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+/* A write whose R2T is out. */
+static struct raw *with_r2t(uint32_t *ttt)
+{
+	struct raw *r = raw_session("ImmediateData=No\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	raw_write10(r, bhs, true, 0, 16);
+	raw_send(r, bhs, NULL, 0);
+	raw_expect(r, ISCSI_R2T);
+	*ttt = get_be32(r->bhs + ISCSI_AT_TTT);
+	return r;
+}
+
+static void r2t_violated(void **state)
+{
+	static const struct {
+		uint32_t ttt_off, datasn, offset, len;
+		bool final;
+	} cases[] = {
+		{1, 0, 0, 8192, true},          /* another tag */
+		{0, 1, 0, 8192, true},          /* DataSN */
+		{0, 0, 512, 7680, true},        /* not where it should begin */
+		{0, 0, 0, 8196, true},          /* too much */
+		{0, 0, 0, 4096, true},          /* too little */
+		{0, 0, 0, 8192, false},         /* no end */
+		{0, 0, 0xfffffff0, 8192, true}, /* far off */
+		{0xffffffff, 0, 0, 8192, true}, /* unsolicited */
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint32_t ttt;
+		struct raw *r = with_r2t(&ttt);
+
+		ttt = cases[i].ttt_off == 0xffffffff ? ISCSI_TAG_RESERVED : ttt + cases[i].ttt_off;
+		raw_data_out(
+			r, cases[i].final, r->itt, ttt, cases[i].datasn, cases[i].offset, data, cases[i].len);
+		raw_expect(r, ISCSI_REJECT);
+		assert_int_equal(r->bhs[2], ISCSI_REJECT_PROTOCOL);
+		raw_expect_end(r);
+		raw_close(r);
+	}
+	assert_int_equal(stub.executed, 0);
+}
+
+static void data_out_for_a_running_task(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
+
+	(void)state;
+	raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
+	raw_send(r, bhs, NULL, 0);
+	raw_data_out(r, true, r->itt, ISCSI_TAG_RESERVED, 0, 0, data, 512);
+	raw_expect(r, ISCSI_REJECT);
+	raw_expect_end(r);
+	raw_close(r);
+	harness_wait(idle);
+}
+
+static void too_many_immediate_commands(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
+
+	(void)state;
+	for (unsigned i = 0; i < 9; i++) {
+		raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
+		bhs[0] |= ISCSI_IMMEDIATE;
+		put_be32(bhs + ISCSI_AT_CMDSN, --r->cmdsn);
+		raw_send(r, bhs, NULL, 0);
+	}
+	expect_reject(r, ISCSI_REJECT_IMMEDIATE, bhs);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+/* Never reads what comes back: the server must stop taking pings in, so that at last nothing more can be
+ * sent. */
+static void pings_without_reading(void **state)
+{
+	static uint8_t ping[ISCSI_BHS_BYTES + 262144];
+	struct raw *r = raw_session("MaxRecvDataSegmentLength=262144\n");
+	size_t at = 0, total = 0;
+	unsigned stuck = 0;
+
+	(void)state;
+	iscsi_pdu_init(ping, ISCSI_NOP_OUT, ISCSI_FINAL, 5);
+	ping[0] |= ISCSI_IMMEDIATE;
+	put_be32(ping + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
+	put_be24(ping + 5, 262144);
+	while (stuck < 25 && total < (200u << 20)) {
+		ssize_t n = send(r->fd, ping + at, sizeof(ping) - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n > 0) {
+			at = (at + (size_t)n) % sizeof(ping);
+			total += (size_t)n;
+			stuck = 0;
+		} else {
+			assert_int_equal(errno, EAGAIN);
+			stuck++;
+			usleep(20000);
+		}
+	}
+	assert_true(total < (200u << 20));
+	raw_close(r);
+}
+
+static void buffers_run_out(void **state)
+{
+	struct raw *r = raw_session("ImmediateData=No\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+	unsigned full = 0, asked = 0, answered = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) { /* 20 * 64 KiB of writes; 896 KiB are theirs */
+		raw_write10(r, bhs, true, 0, 128);
+		raw_send(r, bhs, NULL, 0);
+	}
+	while (asked + answered < 20) {
+		assert_true(raw_receive(r));
+		if (iscsi_opcode(r->bhs) == ISCSI_R2T) {
+			asked++;
+		} else {
+			answered++;
+			full += r->bhs[3] == SCSI_STATUS_TASK_SET_FULL;
+		}
+	}
+	assert_int_equal(asked, 14);
+	assert_int_equal(full, 6);
+	raw_read10(r, bhs, 0, 128); /* reads still have room */
+	raw_send(r, bhs, NULL, 0);
+	raw_expect(r, ISCSI_DATA_IN);
+	raw_close(r);
+	harness_wait(idle);
+}
+
+static void does_not_answer_pings(void **state)
+{
+	struct raw *r = raw_session("");
+
+	(void)state;
+	raw_expect(r, ISCSI_NOP_IN);
+	assert_int_equal(get_be32(r->bhs + ISCSI_AT_ITT), ISCSI_TAG_RESERVED);
+	assert_int_not_equal(get_be32(r->bhs + ISCSI_AT_TTT), ISCSI_TAG_RESERVED);
+	assert_false(raw_receive(r));
+	assert_true(stub_saw_event("does not answer"));
+	raw_close(r);
+}
+
+static void answers_pings(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++) {
+		raw_expect(r, ISCSI_NOP_IN);
+		iscsi_pdu_init(bhs, ISCSI_NOP_OUT, ISCSI_FINAL, ISCSI_TAG_RESERVED);
+		bhs[0] |= ISCSI_IMMEDIATE;
+		memcpy(bhs + ISCSI_AT_TTT, r->bhs + ISCSI_AT_TTT, 4);
+		put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn);
+		raw_send(r, bhs, NULL, 0);
+	}
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+static void text_garbage(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	iscsi_pdu_init(bhs, ISCSI_TEXT, ISCSI_FINAL, 5);
+	bhs[0] |= ISCSI_IMMEDIATE;
+	put_be32(bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
+	raw_send(r, bhs, data, 100);
+	expect_reject(r, ISCSI_REJECT_NEGOTIATION, bhs);
+	raw_send(r, bhs, data, ISCSI_LOGIN_TEXT_BYTES * 4); /* too long */
+	expect_reject(r, ISCSI_REJECT_NEGOTIATION, bhs);
+	put_be32(bhs + ISCSI_AT_TTT, 77); /* continues nothing */
+	raw_send(r, bhs, "A=b", 4);
+	expect_reject(r, ISCSI_REJECT_INVALID_FIELD, bhs);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+static void discovery_session_with_commands(void **state)
+{
+	struct raw *r = raw_connect();
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	raw_login_request(r, TO_FULL, "InitiatorName=" HOST_A "\nSessionType=Discovery\n");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	raw_read10(r, bhs, 0, 1);
+	raw_send(r, bhs, NULL, 0);
+	expect_reject(r, ISCSI_REJECT_PROTOCOL, bhs);
+	iscsi_pdu_init(bhs, ISCSI_TASK_MANAGEMENT, ISCSI_FINAL | SCSI_LUN_RESET, 7);
+	raw_send(r, bhs, NULL, 0);
+	expect_reject(r, ISCSI_REJECT_PROTOCOL, bhs);
+	assert_int_equal(stub.executed + stub.tmfs, 0);
+	raw_close(r);
+}
+
+static void unknown_logout_reason(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	iscsi_pdu_init(bhs, ISCSI_LOGOUT, ISCSI_FINAL | 9, 7);
+	bhs[0] |= ISCSI_IMMEDIATE;
+	raw_send(r, bhs, NULL, 0);
+	expect_reject(r, ISCSI_REJECT_INVALID_FIELD, bhs);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
+#define T(name)         cmocka_unit_test_setup_teardown(name, start, stop)
+#define T_WITH(name, s) cmocka_unit_test_setup_teardown(name, s, stop)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T_WITH(never_says_anything, start_impatient),
+		T_WITH(never_finishes_login, start_impatient),
+		T_WITH(login_drips_for_ever, start_impatient),
+		T(hangs_up_in_mid_header),
+		T(another_pdu_before_login),
+		T(noise_instead_of_login),
+		T(login_segment_too_long),
+		T(login_text_is_garbage),
+		T(login_text_without_end),
+		T(unknown_initiator),
+		T(another_target),
+		T(wrong_secret),
+		T(skips_chap),
+		T_WITH(too_many_connections, start_narrow),
+		T(hangs_up_in_mid_data),
+		T(hangs_up_with_tasks_running),
+		T(segment_too_long),
+		T(longest_header_extension),
+		T(wrong_header_digest),
+		T(wrong_data_digest_of_a_command),
+		T(wrong_data_digest_of_data_out),
+		T(cmdsn_too_low),
+		T(cmdsn_too_high),
+		T(cmdsn_left_out),
+		T(unknown_opcode),
+		T(data_out_for_no_task),
+		T(same_tag_twice),
+		T(reserved_tag_and_attribute),
+		T(immediate_data_not_negotiated),
+		T(more_than_the_first_burst),
+		T(unsolicited_not_negotiated),
+		T(r2t_violated),
+		T(data_out_for_a_running_task),
+		T(too_many_immediate_commands),
+		T(pings_without_reading),
+		T_WITH(buffers_run_out, start_poor),
+		T_WITH(does_not_answer_pings, start_impatient),
+		T_WITH(answers_pings, start_impatient),
+		T(text_garbage),
+		T(discovery_session_with_commands),
+		T(unknown_logout_reason),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
