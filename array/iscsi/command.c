@@ -301,6 +301,7 @@ bool iscsi_command_begin(struct iscsi_conn *c)
 	t->read = bhs[1] & ISCSI_COMMAND_READ;
 	t->write = bhs[1] & ISCSI_COMMAND_WRITE;
 	t->edtl = get_be32(bhs + ISCSI_AT_EXPECTED_LEN);
+	t->scsi.offered_len = t->write ? t->edtl : 0;
 	memcpy(t->scsi.lun, bhs + ISCSI_AT_LUN, sizeof(t->scsi.lun));
 	t->scsi.attribute = (enum scsi_attribute)(bhs[1] & ISCSI_ATTRIBUTE_MASK);
 	t->scsi.cdb_len = iscsi_pdu_cdb(bhs, t->scsi.cdb, sizeof(t->scsi.cdb));

@@ -19,8 +19,8 @@
 #define SCSI_STEPPED_MAX           64u    /* commands of several I/Os at one time */
 #define SCSI_STEP_BYTES            (256u << 10)
 #define SCSI_UNMAP_DESCRIPTORS_MAX 256u
-#define SCSI_UNMAP_BLOCKS_MAX      (UINT32_C(1) << 23) /* 4 GiB */
-#define SCSI_WRITE_SAME_BLOCKS_MAX (UINT32_C(1) << 22) /* 2 GiB */
+#define SCSI_UNMAP_BLOCKS_MAX      (UINT32_C(1) << 20) /* 512 MiB */
+#define SCSI_WRITE_SAME_BLOCKS_MAX (UINT32_C(1) << 15) /* 16 MiB */
 #define SCSI_VERIFY_BLOCKS_MAX     (UINT32_C(1) << 18) /* 128 MiB, without data */
 #define SCSI_UNMAP_GRANULARITY     128u                /* blocks: the pool's chunk */
 #define SCSI_THRESHOLD_EXPONENT    11u                 /* space is counted in 2^11 blocks = 1 MiB */
@@ -57,6 +57,7 @@ enum scsi_conflict {
 #define CMD_INBAND     0x0400u /* with protocol F0h: neither attentions nor reservations nor ordering */
 #define CMD_PARAMETERS 0x0800u /* from the initiator: all of data_len must be in hand */
 #define CMD_VENDOR     0x1000u /* not in a standard */
+#define CMD_EXACT      0x2000u /* an offer of more or less data than the CDB says is refused */
 #define CMD_ALL        (CMD_DATA | CMD_CONTROL | CMD_ABSENT)
 
 struct scsi_command {

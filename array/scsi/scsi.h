@@ -99,6 +99,7 @@ struct scsi_task {
 	unsigned cdb_len;
 	enum scsi_attribute attribute;
 	uint64_t tag;
+	uint32_t offered_len; /* bytes that the initiator means to send, 0: none, or not known */
 	void (*done)(struct scsi_task *task);
 	/* out of parse */
 	enum scsi_direction direction;

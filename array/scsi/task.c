@@ -144,6 +144,13 @@ static bool check_range(struct scsi_task *task)
 	return true;
 }
 
+static unsigned length_field(const struct scsi_command *row)
+{
+	if (row->layout == LBA_16_L8)
+		return 13;
+	return row->cdb_len == 6 ? 4 : row->cdb_len == 10 ? 7 : row->cdb_len - 6u;
+}
+
 static bool check_lengths(struct scsi_task *task)
 {
 	const struct scsi_command *row = task->command;
@@ -187,7 +194,12 @@ static bool parse(struct scsi_task *task)
 		return scsi_conflict(task);
 	if (!check_lengths(task))
 		return false;
-	return !task->command->parse || task->command->parse(task);
+	if (task->command->parse && !task->command->parse(task))
+		return false;
+	/* Its length is what the data means (a block to repeat, blocks to compare): never guessed. */
+	if ((task->command->flags & CMD_EXACT) && task->offered_len && task->offered_len != task->data_len)
+		return scsi_fail_cdb(task, length_field(task->command));
+	return true;
 }
 
 bool scsi_task_parse(struct scsi_task *task)

@@ -104,7 +104,7 @@ static int write_verify_next(struct scsi_task *task, struct scsi_steps *s)
 {
 	if (s->index++ == 0) {
 		int more = scsi_steps_io(task, STORE_WRITE, task->lba, task->data,
-			task->blocks * SCSI_BLOCK_BYTES, STORE_IO_FUA);
+			(s->end - s->at) * SCSI_BLOCK_BYTES, STORE_IO_FUA);
 
 		s->len = 0; /* nothing to compare yet */
 		return more;
@@ -112,16 +112,12 @@ static int write_verify_next(struct scsi_task *task, struct scsi_steps *s)
 	return verify_next(task, s);
 }
 
-static void run(struct scsi_task *task, int (*next)(struct scsi_task *task, struct scsi_steps *s))
+static void run(
+	struct scsi_task *task, uint64_t blocks, int (*next)(struct scsi_task *task, struct scsi_steps *s))
 {
 	struct scsi_steps *s;
 
-	if (task->data_in_hand < task->data_len) {
-		scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
-		scsi_task_finish(task);
-		return;
-	}
-	if (task->blocks == 0) {
+	if (blocks == 0) {
 		scsi_task_finish(task);
 		return;
 	}
@@ -129,16 +125,22 @@ static void run(struct scsi_task *task, int (*next)(struct scsi_task *task, stru
 	if (!s)
 		return;
 	s->at = task->lba;
-	s->end = task->lba + task->blocks;
+	s->end = task->lba + blocks;
 	scsi_steps_run(task);
 }
 
 void scsi_verify(struct scsi_task *task)
 {
-	run(task, verify_next);
+	if (task->data_in_hand < task->data_len) {
+		scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
+		scsi_task_finish(task);
+		return;
+	}
+	run(task, task->blocks, verify_next);
 }
 
+/* As with WRITE, the whole blocks that came. */
 void scsi_write_verify(struct scsi_task *task)
 {
-	run(task, write_verify_next);
+	run(task, task->data_in_hand / SCSI_BLOCK_BYTES, write_verify_next);
 }

@@ -128,6 +128,7 @@ void client_begin_attribute(struct client *c, struct exchange *x, unsigned lun, 
 	x->task.cdb_len = 16; /* as iSCSI: always 16 bytes */
 	x->task.attribute = attribute;
 	x->task.tag = tag;
+	x->task.offered_len = (uint32_t)send_len;
 	x->task.done = exchange_done;
 	x->parsed = scsi_task_parse(&x->task);
 	if (!x->parsed) {

@@ -116,11 +116,11 @@ static void vpd_block_pages(void **state)
 	assert_memory_equal(d, "\0\xB0\0\x3C\x01\xFF\0\x08", 8);
 	assert_int_equal(get_be32(d + 8), 8192);
 	assert_int_equal(get_be32(d + 12), 2048);
-	assert_int_equal(get_be32(d + 20), 1u << 23);
+	assert_int_equal(get_be32(d + 20), 1u << 20);
 	assert_int_equal(get_be32(d + 24), 256);
 	assert_int_equal(get_be32(d + 28), 128);
 	assert_int_equal(get_be32(d + 32), 0x80000000);
-	assert_int_equal(get_be64(d + 36), 1u << 22);
+	assert_int_equal(get_be64(d + 36), 1u << 15);
 
 	expect_good(run(a, 1, CDB(0x12, 1, 0xB1, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 64);

@@ -70,7 +70,11 @@ static void write_and_verify(void **state)
 	assert_int_equal(fake_luns[0].fua_writes, 3);
 	expect_sense(run(a, 1, CDB(0x2E, 4, 0, 0, 0, 9, 0, 0, 3, 0), buf, 3 * BLOCK), 5, 0x2400);
 	expect_sense(run(a, 1, CDB(0x2E, 6, 0, 0, 0, 9, 0, 0, 3, 0), buf, 3 * BLOCK), 5, 0x2400);
-	expect_sense(run(a, 1, CDB(0x2E, 0, 0, 0, 0, 9, 0, 0, 3, 0), buf, 2 * BLOCK), 5, 0x1A00);
+	/* less came than announced: the whole blocks of it, as with WRITE */
+	memset(buf, 0x5D, sizeof(buf));
+	expect_good(run(a, 1, CDB(0x2E, 2, 0, 0, 0, 9, 0, 0, 3, 0), buf, 2 * BLOCK + 9));
+	assert_memory_equal(disk + 9 * BLOCK, buf, 2 * BLOCK);
+	assert_int_equal(disk[11 * BLOCK], 0x5C);
 }
 
 /* ---- thin
@@ -125,7 +129,7 @@ static void unmap_does_all_or_nothing(void **state)
 	put_be16(list + 2, 16 * 257);
 	expect_sense(unmap(list, 8 + 16 * 257), 5, 0x2600);
 	fake_luns[0].lun.size_bytes = UINT64_C(1) << 40;
-	len = unmap_list(list, 2, (uint64_t[]){0, 0}, (uint32_t[]){1u << 23, 1});
+	len = unmap_list(list, 2, (uint64_t[]){0, 0}, (uint32_t[]){1u << 20, 1});
 	expect_sense(unmap(list, len), 5, 0x2600);
 	/* fewer bytes came than announced */
 	expect_sense(run(a, 1, CDB(0x42, 0, 0, 0, 0, 0, 0, 0, 40, 0), list, 24), 5, 0x1A00);
@@ -164,10 +168,12 @@ static void write_same(void **state)
 	expect_sense(run(a, 1, CDB(0x41, 0, 0, 0, 0, 7, 0, 0, 0, 0), buf, BLOCK), 5, 0x2400);
 	expect_sense(run(a, 1, CDB(0x41, 1, 0, 0, 0, 7, 0, 0, 1, 0), buf, BLOCK), 5, 0x2400);
 	expect_sense(run(a, 1, CDB(0x41, 0x18, 0, 0, 0, 7, 0, 0, 1, 0), buf, BLOCK), 5, 0x2400);
-	expect_sense(run(a, 1, CDB(0x41, 0, 0, 0, 0, 7, 0, 0, 1, 0), buf, BLOCK - 1), 5, 0x1A00);
+	expect_sense(run(a, 1, CDB(0x41, 0, 0, 0, 0, 7, 0, 0, 1, 0), buf, BLOCK - 1), 5, 0x2400);
+	expect_sense(run(a, 1, CDB(0x41, 0, 0, 0, 0, 7, 0, 0, 1, 0), buf, 2 * BLOCK), 5, 0x2400);
+	expect_sense(run(a, 1, CDB(0x41, 0, 0, 0, 0, 7, 0, 0, 1, 0), NO_DATA), 5, 0x1A00);
 	fake_luns[0].lun.size_bytes = UINT64_C(1) << 40;
 	expect_sense(
-		run(a, 1, CDB(0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 1, 0, 0), NO_DATA), 5, 0x2400);
+		run(a, 1, CDB(0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 1, 0, 0), NO_DATA), 5, 0x2400);
 }
 
 static void compare_and_write(void **state)
@@ -188,7 +194,11 @@ static void compare_and_write(void **state)
 	information_is(700);
 	expect_good(run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0), NO_DATA));
 	expect_sense(
-		run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0), buf, 3 * BLOCK), 5, 0x1A00);
+		run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0), buf, 3 * BLOCK), 5, 0x2400);
+	assert_int_equal(get_be16(test_last.task.sense + 16), 13);
+	expect_sense(run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0), buf, 512 * BLOCK), 5,
+		0x2400);
+	expect_sense(run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0), NO_DATA), 5, 0x1A00);
 	expect_sense(
 		run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 2, 0, 0), buf, 4 * BLOCK), 5, 0x2100);
 }
