@@ -34,7 +34,6 @@ static const struct option_row host_add_options[] = {
 	{NULL, NULL, NULL},
 };
 static const struct option_row host_set_options[] = {
-	{"name", "NAME", "a new name"},
 	{"iqn", "NAME", "initiator names, instead of those it has; may be given up to 16 times"},
 	{"chap-file", "FILE", "file with a new CHAP secret; - is standard input"},
 	{"no-chap", NULL, "ask no CHAP of this host any more"},

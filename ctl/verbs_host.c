@@ -123,11 +123,8 @@ int verb_host_add(struct invocation *in)
 int verb_host_set(struct invocation *in)
 {
 	json_t *params = host_params(in);
-	const char *name = ctl_option(in, "name", 0);
 	int failed = add_options(in, params);
 
-	if (!failed && name)
-		json_object_set_new(params, "name", json_string(name));
 	if (!failed && json_object_size(params) == 1)
 		failed = ctl_usage(in, "nothing to change is given.");
 	if (failed) {

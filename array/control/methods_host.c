@@ -120,7 +120,7 @@ static bool check_iqns(struct mgmt_call *c, struct host_record *r)
 	return true;
 }
 
-/* name_key: "name" or "host". What is not given stays as it is in *r. */
+/* host_name NULL: of a new host. Else *host_name becomes the known host's, and what is not given stays. */
 static bool take_record(struct mgmt_call *c, struct host_record *r, const char **host_name)
 {
 	const char *name = NULL, *user = NULL, *secret = NULL, *import = NULL;
@@ -128,10 +128,10 @@ static bool take_record(struct mgmt_call *c, struct host_record *r, const char *
 	int control_lu = r->control_lu, without_chap = r->control_without_chap;
 
 	if (host_name) {
-		if (!mgmt_unpack(c, "{s:s, s?s, s?o, s?s, s?s, s?b, s?b, s?s, s?o}", "host", host_name,
-			    "name", &name, "iqns", &iqns, "chap_user", &user, "chap_secret", &secret,
-			    "control_lu", &control_lu, "control_without_chap", &without_chap, "import",
-			    &import, "import_hosts", &import_hosts))
+		if (!mgmt_unpack(c, "{s:s, s?o, s?s, s?s, s?b, s?b, s?s, s?o}", "host", host_name, "iqns",
+			    &iqns, "chap_user", &user, "chap_secret", &secret, "control_lu", &control_lu,
+			    "control_without_chap", &without_chap, "import", &import, "import_hosts",
+			    &import_hosts))
 			return false;
 		const struct host *h = mgmt_find_host(c, *host_name);
 		if (!h)

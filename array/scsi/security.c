@@ -13,6 +13,8 @@
 #define PROTOCOL_INFORMATION 0x00
 #define INFO_PROTOCOLS       0x0000
 #define INFO_CERTIFICATE     0x0001
+/* A message that is too long gets a reply that says so; only far beyond is the command refused. */
+#define OUT_MAX_BYTES (4u * UP_REQUEST_MAX_BYTES)
 
 static bool is_vendor(const struct scsi_task *task)
 {
@@ -33,7 +35,7 @@ bool scsi_security_parse(struct scsi_task *task)
 	}
 	if (protocol != UP_SECURITY_PROTOCOL || !task->nexus->target->has_inband)
 		return scsi_fail_cdb(task, 1);
-	if (out && get_be32(task->cdb + 6) > UP_REQUEST_MAX_BYTES)
+	if (out && get_be32(task->cdb + 6) > OUT_MAX_BYTES)
 		return scsi_fail_cdb(task, 6);
 	return true;
 }

@@ -142,7 +142,7 @@ static void what_is_refused(void **state)
 	}
 	expect_sense(put(&test_a, 1, 0xB5, 0x00, 0, 0), 5, 0x2400);
 	expect_sense(get(&test_a, 1, 0xC2, 0x00, 0, 512), 5, 0x2400);
-	expect_sense(put(&test_a, 1, 0xB5, 0xF0, 0, UP_REQUEST_MAX_BYTES + 1), 5, 0x2400);
+	expect_sense(put(&test_a, 1, 0xB5, 0xF0, 0, 4 * UP_REQUEST_MAX_BYTES + 1), 5, 0x2400);
 	expect_sense(get(&test_a, 1, 0xA2, 0x00, 2, 512), 5, 0x2400);
 	assert_int_equal(box.outs + box.ins, 0);
 	/* announced more than came */

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The control channel through a real iSCSI session: a set's whole life, bad input, paths, rights."""
+import os
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from umbra_initiator import Channel, LoginError, OPS, Reply, ScsiError, Session, message  # noqa: E402
+from umbra_lab import Array  # noqa: E402
+
+SET = bytes(range(16))
+OTHER = bytes(range(16, 32))
+UNKNOWN = b'\xEE' * 16
+
+
+def shadows(array):
+    return array.ctl('shadow', 'list')['shadows']
+
+
+def life_of_a_set(array, session):
+    channel = Channel(session)
+    who = channel.ask('identify', 'ok')
+    assert who.initiator_name == session.iqn and who.authenticated == 1 and who.capabilities == 1
+    assert who.array_name == 'lab' and who.commit_budget_ms == 5000 and who.max_set_luns == 64
+    assert who.array_id.hex() == array.ctl('status')['array']['id']
+
+    addressed = channel.ask('describe-lun', 'ok').luns[0]
+    assert addressed.id.hex() == session.serial(1) == array.ctl('lun', 'show', 'data')['id']
+    assert addressed.size == session.blocks(1) * 512 and addressed.number == 1 and addressed.kind == 1
+
+    log_id = bytes.fromhex(session.serial(2))
+    session.write(1, 0, b'A' * 4096)
+    session.write(2, 8, b'B' * 512)
+    ids = channel.make_set(SET, [addressed.id, log_id], keep=False)
+    session.write(1, 0, b'C' * 4096)
+    assert channel.ask('set-state', 'ok', set_id=SET).state_name == 'committed'
+    entries = channel.ask('set-luns', 'ok', set_id=SET).luns
+    assert [e.id for e in entries] == ids and all(e.kind == 2 and e.set_id == SET for e in entries)
+    assert channel.ask('set-keep', 'ok', set_id=SET).state_name == 'kept'
+
+    # no shadow is visible before it is mapped; then it holds what was there at the cut
+    assert session.report_luns() == [1, 2]
+    mapped = channel.ask('map', 'ok', lun_id=ids[0])
+    assert mapped.lun_number == 3 and session.report_luns() == [1, 2, 3]
+    assert session.serial(3) == ids[0].hex()
+    assert session.read(3, 0, 8) == b'A' * 4096 and session.read(1, 0, 8) == b'C' * 4096
+    session.write(3, 0, b'D' * 512)  # read/write at array level
+    assert session.read(3, 0, 1) == b'D' * 512 and session.read(1, 0, 1) == b'C' * 512
+    assert channel.ask('map', 'ok', lun_id=ids[0]).lun_number == 3
+
+    channel.ask('unmap', 'ok', lun_id=ids[0], scope=1)
+    assert session.report_luns() == [1, 2]
+    channel.ask('map', 'ok', lun_id=ids[1])
+    for shadow in ids:
+        channel.ask('delete', 'ok', lun_id=shadow)
+        channel.ask('delete', 'ok', lun_id=shadow)
+    assert shadows(array) == [] and session.report_luns() == [1, 2]
+
+
+def bad_input(array, session):
+    channel = Channel(session)
+    data_id = bytes.fromhex(session.serial(1))
+    for op in ('set-state', 'set-arm', 'set-keep', 'set-luns'):
+        channel.ask(op, 'not found', set_id=UNKNOWN)
+    channel.ask('set-commit', 'not found', set_id=UNKNOWN, deadline_ms=1000)
+    channel.ask('set-abort', 'ok', set_id=UNKNOWN)
+    foreign = bytes.fromhex(array.ctl('lun', 'show', 'foreign')['id'])
+    channel.ask('set-begin', 'ok', set_id=OTHER)
+    channel.ask('set-add', 'LUN not mapped', set_id=OTHER, lun_id=foreign)
+    channel.ask('describe-lun', 'LUN not mapped', lun_id=foreign)
+    channel.ask('map', 'denied', lun_id=foreign)
+    channel.ask('delete', 'denied', lun_id=data_id, scope=2)
+    channel.ask('unmap', 'denied', lun_id=data_id, scope=1)
+    channel.ask('set-add', 'not supported', set_id=OTHER, lun_id=data_id, copy_kind=2)
+    channel.ask('set-commit', 'wrong state', set_id=OTHER, deadline_ms=1000)
+    channel.ask('set-add', 'ok', set_id=OTHER, lun_id=data_id)
+    channel.ask('set-arm', 'ok', set_id=OTHER)
+    channel.ask('set-commit', 'ok', set_id=OTHER, deadline_ms=0)
+    channel.ask('set-commit', 'wrong state', set_id=OTHER, deadline_ms=1000)  # a second commit
+    channel.ask('set-abort', 'ok', set_id=OTHER)
+    assert shadows(array) == []
+    for op in ('break', 'resync-start', 'resync-state', 'resync-cancel', 77):
+        fields = {'target_id': UNKNOWN} if op != 'break' else {}
+        channel.ask(op, 'not supported', lun_id=data_id, **fields)
+
+    # malformed: always a reply
+    good = message('set-begin', 4711, set_id=SET)
+    for cut in range(1, len(good)):
+        assert channel.exchange(good[:cut]).status == 'bad message', cut
+    assert channel.exchange(b'X' + good[1:]).status == 'bad message'
+    wrong_version = channel.exchange(message('identify', 4712, major=2))
+    assert wrong_version.status == 'version not spoken' and wrong_version.major == 1
+    assert channel.exchange(message('set-begin', 4713)).status == 'bad message'
+    long = bytearray(message('identify', 4714) + bytes.fromhex('70000000') * 8192)
+    long[8:12] = struct.pack('>I', len(long))
+    assert channel.exchange(bytes(long)).status == 'bad message'  # 32 KiB
+    assert channel.exchange(good + bytes(480)).status == 'ok'  # a transfer longer than the message
+    channel.ask('set-abort', 'ok', set_id=SET)
+    assert array.ctl('set', 'list')['sets'] == []
+
+
+def sending_again(array, session):
+    """The same request over another session is the same request."""
+    set_id = os.urandom(16)
+    with Session(array, 'h1') as path:
+        first, second = Channel(session, lun=1, slot=9), Channel(path, lun=2, slot=9)
+        raw = message('set-begin', 99, set_id=set_id)
+        reply = first.exchange(raw)
+        assert second.exchange(raw).raw == reply.raw
+        assert Reply(second.fetch()).raw == reply.raw
+        assert second.exchange(message('set-abort', 99, set_id=set_id)).status == 'id in use'
+        first.ask('set-add', 'ok', set_id=set_id, lun_id=bytes.fromhex(session.serial(1)))
+        second.ask('set-arm', 'ok', set_id=set_id)
+        commit = message('set-commit', 100, set_id=set_id, deadline_ms=5000)
+        first.post(commit)  # posted here, fetched there, sent again
+        reply = Reply(second.fetch())
+        assert reply.status == 'ok' and reply.state_name == 'committed'
+        assert second.exchange(commit).raw == reply.raw
+        assert first.exchange(commit).raw == reply.raw
+        second.ask('set-abort', 'ok', set_id=set_id)
+    empty = Channel(session, slot=1234)
+    try:
+        empty.fetch()
+        raise AssertionError('an empty mailbox had a reply')
+    except ScsiError as error:
+        assert error.status == 2 and error.sense[0] == 5
+    # the vendor opcodes carry the same
+    assert Channel(session, slot=8, vendor=True).ask('identify').status == 'ok'
+
+
+def rights(array, session):
+    set_id = os.urandom(16)
+    channel = Channel(session)
+    shadow, = channel.make_set(set_id, [bytes.fromhex(session.serial(1))])
+    with Session(array, 'h2') as other, Session(array, 'h3') as plain, Session(array, 'backup') as backup:
+        them = Channel(other)
+        them.ask('map', 'denied', lun_id=shadow)
+        them.ask('delete', 'denied', lun_id=shadow)
+        them.ask('set-state', 'not found', set_id=set_id)
+        them.ask('set-begin', 'id in use', set_id=set_id)
+        # no CHAP: looks, changes nothing
+        Channel(plain).ask('identify', 'ok')
+        Channel(plain).ask('set-begin', 'not authenticated', set_id=UNKNOWN)
+        # a backup host that has no LUN: through the control LU
+        assert backup.report_luns() == [0]
+        door = Channel(backup, lun=0)
+        door.ask('describe-lun', 'bad message')
+        assert door.ask('map', 'ok', lun_id=shadow).lun_number == 1
+        assert backup.serial(1) == shadow.hex()
+        channel.ask('delete', 'busy', lun_id=shadow)
+        door.ask('delete', 'ok', lun_id=shadow)
+    channel.ask('map', 'not found', lun_id=shadow)
+    try:
+        Session(array, 'h1', secret='a wrong secret')
+        raise AssertionError('a wrong secret let us in')
+    except LoginError:
+        pass
+    try:
+        Session(array, iqn='iqn.2026-01.test:nobody')
+        raise AssertionError('an unknown initiator was let in')
+    except LoginError:
+        pass
+
+
+def wait_for(what, condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def nothing_is_left_behind(array):
+    """A host that goes in the middle of a set; a lease that ends."""
+    set_id = os.urandom(16)
+    session = Session(array, 'h1')
+    channel = Channel(session)
+    channel.make_set(set_id[::-1], [bytes.fromhex(session.serial(1))], keep=False)
+    session.close(logout=False)
+    assert len(shadows(array)) == 1
+    wait_for('the host is gone, its set is not', lambda: not array.ctl('set', 'list')['sets'])
+    assert shadows(array) == []
+    with Session(array, 'h1') as again:
+        Channel(again).make_set(set_id, [bytes.fromhex(again.serial(1))], keep=False)
+        end = time.monotonic() + 4  # the lease is 2 s: polls renew it
+        while time.monotonic() < end:
+            assert Channel(again).ask('set-state', 'ok', set_id=set_id).state_name == 'committed'
+            time.sleep(0.2)
+        wait_for('the lease has ended, the set has not', lambda: not array.ctl('set', 'list')['sets'])
+        assert shadows(array) == []
+        Channel(again).ask('set-keep', 'wrong state', set_id=set_id)
+
+
+def main():
+    memory = '--memory' in sys.argv
+    config = {'copysets': {'lease': '2s', 'host_gone': '1s', 'number_rest': '1ms'}}
+    with Array(config) as array:
+        for name, size in (('data', '64M'), ('log', '32M'), ('foreign', '16M')):
+            array.ctl('lun', 'create', name, '--size', size)
+        array.add_host('h1', 'iqn.2026-01.test:h1', secret='secret-of-h1-')
+        array.add_host('h2', 'iqn.2026-01.test:h2', secret='secret-of-h2-')
+        array.add_host('h3', 'iqn.2026-01.test:h3')
+        array.add_host('backup', 'iqn.2026-01.test:backup', '--control-lu', '--import', 'any',
+                       secret='secret-of-backup')
+        array.ctl('map', 'data', 'h1')
+        array.ctl('map', 'log', 'h1')
+        array.ctl('map', 'foreign', 'h2')
+        array.ctl('map', 'foreign', 'h3')
+        with Session(array, 'h1') as session:
+            for step in (life_of_a_set, bad_input, sending_again, rights):
+                step(array, session)
+                print('ok', step.__name__)
+        nothing_is_left_behind(array)
+        print('ok', nothing_is_left_behind.__name__)
+        if not memory:
+            array.kill9()
+            array.restart()
+            assert shadows(array) == [] and len(array.ctl('lun', 'list')['luns']) == 3
+            print('ok restart')
+    assert len(OPS) == 18
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON-RPC on the management socket: its frame and errors, every method, the socket itself. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "tests/unit/control/rig.h"
+
+static struct rig rig;
+
+static int open_rig(void **state)
+{
+	(void)state;
+	rig_open(&rig, NULL, NULL);
+	return 0;
+}
+
+static int close_rig(void **state)
+{
+	(void)state;
+	rig_close(&rig);
+	return 0;
+}
+
+/* The answer to one line (owned), NULL: none. */
+static json_t *line(const char *text, size_t len)
+{
+	char *answer = management_answer(rig.management, text, len);
+	json_t *json = answer ? json_loads(answer, 0, NULL) : NULL;
+
+	assert_true(!answer || json);
+	if (json)
+		assert_string_equal(json_string_value(json_object_get(json, "jsonrpc")), "2.0");
+	free(answer);
+	return json;
+}
+
+static int error_code(json_t *answer)
+{
+	return (int)json_integer_value(json_object_get(json_object_get(answer, "error"), "code"));
+}
+
+/* Asserts an error of the code, with a message and a hint. */
+static void refused(const char *text, int code)
+{
+	json_t *answer = line(text, strlen(text));
+
+	assert_non_null(answer);
+	json_t *error = json_object_get(answer, "error");
+	if (error_code(answer) != code)
+		fail_msg("%s: %s", text, json_dumps(answer, 0));
+	assert_true(strlen(json_string_value(json_object_get(error, "message"))) > 3);
+	assert_true(strlen(json_string_value(json_object_get(json_object_get(error, "data"), "hint"))) > 3);
+	json_decref(answer);
+}
+
+/* The result (owned) of a method; params in JSON with ' for ". */
+static json_t *ask(const char *method, const char *params)
+{
+	char text[2048];
+
+	snprintf(text, sizeof(text), "{'jsonrpc':'2.0','id':7,'method':'%s','params':%s}", method, params);
+	for (char *c = text; *c; c++)
+		if (*c == '\'')
+			*c = '"';
+	json_t *answer = line(text, strlen(text));
+	assert_non_null(answer);
+	assert_int_equal(json_integer_value(json_object_get(answer, "id")), 7);
+	json_t *result = json_incref(json_object_get(answer, "result"));
+	if (!result)
+		fail_msg("%s: %s", text, json_dumps(json_object_get(answer, "error"), 0));
+	json_decref(answer);
+	return result;
+}
+
+static void does(const char *method, const char *params)
+{
+	json_decref(ask(method, params));
+}
+
+/* Asserts that it fails with the errno, and says why. */
+static void fails(const char *method, const char *params, int err)
+{
+	char text[2048];
+
+	snprintf(text, sizeof(text), "{'jsonrpc':'2.0','id':'x','method':'%s','params':%s}", method, params);
+	for (char *c = text; *c; c++)
+		if (*c == '\'')
+			*c = '"';
+	json_t *answer = line(text, strlen(text));
+	assert_non_null(answer);
+	json_t *error = json_object_get(answer, "error"), *data = json_object_get(error, "data");
+	if (error_code(answer) != MGMT_FAILED || json_integer_value(json_object_get(data, "errno")) != err)
+		fail_msg("%s: %s", text, json_dumps(answer, 0));
+	assert_true(strlen(json_string_value(json_object_get(error, "message"))) > 5);
+	json_decref(answer);
+}
+
+static void the_frame_is_checked(void **state)
+{
+	(void)state;
+	refused("{", MGMT_PARSE_ERROR);
+	refused("{\"jsonrpc\":\"2.0\",\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}", MGMT_PARSE_ERROR);
+	refused("\"\xff\"", MGMT_PARSE_ERROR);
+	refused("17", MGMT_INVALID_REQUEST);
+	refused("[]", MGMT_INVALID_REQUEST);
+	refused("[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}]", MGMT_INVALID_REQUEST);
+	refused("{}", MGMT_INVALID_REQUEST);
+	refused("{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"status\"}", MGMT_INVALID_REQUEST);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1}", MGMT_INVALID_REQUEST);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":5}", MGMT_INVALID_REQUEST);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"status\"}", MGMT_INVALID_REQUEST);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\",\"params\":[1]}", MGMT_INVALID_REQUEST);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"nonsense\"}", MGMT_NO_METHOD);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\",\"params\":{\"x\":1}}", MGMT_BAD_PARAMS);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lun.create\"}", MGMT_BAD_PARAMS);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lun.create\",\"params\":{\"name\":5,\"size_bytes\":1}}",
+		MGMT_BAD_PARAMS);
+}
+
+static void a_notification_is_done_and_not_answered(void **state)
+{
+	static const char text[] =
+		"{\"jsonrpc\":\"2.0\",\"method\":\"lun.create\",\"params\":{\"name\":\"quiet\",\"size_bytes\":1048576}}";
+
+	(void)state;
+	assert_null(line(text, strlen(text)));
+	assert_non_null(lun_find_name(rig.array, "quiet"));
+	static const char unknown[] = "{\"jsonrpc\":\"2.0\",\"method\":\"nonsense\"}";
+	assert_null(line(unknown, strlen(unknown)));
+}
+
+static void luns_live(void **state)
+{
+	(void)state;
+	json_t *lun = ask("lun.create", "{'name':'a','size_bytes':67108864}");
+	assert_int_equal(json_integer_value(json_object_get(lun, "size_bytes")), 64 << 20);
+	assert_int_equal(strlen(json_string_value(json_object_get(lun, "id"))), 32);
+	assert_string_equal(json_string_value(json_object_get(lun, "vendor")), "UMBRADEV");
+	json_decref(lun);
+	fails("lun.create", "{'name':'a','size_bytes':67108864}", EEXIST);
+	fails("lun.create", "{'name':'two words','size_bytes':67108864}", EINVAL);
+	fails("lun.create", "{'name':'small','size_bytes':1}", EINVAL);
+	does("lun.resize", "{'lun':'a','size_bytes':134217728}");
+	fails("lun.resize", "{'lun':'a','size_bytes':1048576}", EINVAL);
+	does("lun.rename", "{'lun':'a','name':'b'}");
+	fails("lun.show", "{'lun':'a'}", ENOENT);
+	does("map.add", "{'lun':'b','host':'h1'}");
+	does("map.add", "{'lun':'b','host':'iqn.2026-01.test:H2','number':9}");
+	fails("map.add", "{'lun':'b','host':'nobody'}", ENOENT);
+	fails("lun.delete", "{'lun':'b'}", EBUSY);
+	fails("host.delete", "{'host':'h1'}", EBUSY);
+	lun = ask("lun.show", "{'lun':'b'}");
+	assert_int_equal(json_array_size(json_object_get(lun, "mapped_to")), 2);
+	json_decref(lun);
+	json_t *list = ask("map.list", "{}");
+	assert_int_equal(json_array_size(json_object_get(list, "mappings")), 2);
+	json_decref(list);
+	does("map.remove", "{'lun':'b','host':'h1'}");
+	does("map.remove", "{'lun':'b','host':'h2'}");
+	does("lun.delete", "{'lun':'b'}");
+	assert_null(lun_find_name(rig.array, "b"));
+}
+
+static void lists_are_paged(void **state)
+{
+	char params[80];
+
+	(void)state;
+	for (unsigned i = 0; i < 25; i++) {
+		snprintf(params, sizeof(params), "{'name':'lun-%u','size_bytes':1048576}", i);
+		does("lun.create", params);
+	}
+	json_t *page = ask("lun.list", "{'limit':10}");
+	assert_int_equal(json_array_size(json_object_get(page, "luns")), 10);
+	assert_int_equal(json_integer_value(json_object_get(page, "next")), 10);
+	json_decref(page);
+	page = ask("lun.list", "{'offset':20,'limit':10}");
+	assert_int_equal(json_array_size(json_object_get(page, "luns")), 5);
+	assert_true(json_is_null(json_object_get(page, "next")));
+	json_decref(page);
+	page = ask("host.list", "{'limit':2}");
+	assert_int_equal(json_integer_value(json_object_get(page, "next")), 2);
+	json_decref(page);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lun.list\",\"params\":{\"limit\":0}}",
+		MGMT_BAD_PARAMS);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lun.list\",\"params\":{\"offset\":-1}}",
+		MGMT_BAD_PARAMS);
+}
+
+static void secrets_never_come_out(void **state)
+{
+	static const char *const asks[] = {"host.list", "status"};
+
+	(void)state;
+	json_t *host =
+		ask("host.add", "{'name':'db1','iqns':['IQN.1991-05.com.microsoft:DB1'],'chap_secret':"
+				"'correct horse','chap_user':'db1','import':'named','import_hosts':['h1']}");
+	char *text = json_dumps(host, 0);
+	assert_null(strstr(text, "correct horse"));
+	free(text);
+	assert_true(json_is_true(json_object_get(host, "chap")));
+	assert_string_equal(json_string_value(json_array_get(json_object_get(host, "iqns"), 0)),
+		"iqn.1991-05.com.microsoft:db1");
+	json_decref(host);
+	assert_string_equal(host_record(host_find(rig.array, "db1"))->chap_secret, "correct horse");
+	for (size_t i = 0; i < 2; i++) {
+		json_t *answer = ask(asks[i], "{}");
+		text = json_dumps(answer, 0);
+		assert_null(strstr(text, "correct horse"));
+		assert_null(strstr(text, "secret-of-host"));
+		free(text);
+		json_decref(answer);
+	}
+	for (const struct event *e = array_event_after(rig.array, 0); e;
+		e = array_event_after(rig.array, e->serial))
+		assert_null(strstr(e->text, "correct horse"));
+}
+
+static void hosts_are_changed_part_by_part(void **state)
+{
+	(void)state;
+	does("host.add", "{'name':'db1','iqns':['iqn.x:1'],'chap_secret':'correct horse','control_lu':true}");
+	does("host.set", "{'host':'db1','import':'any'}");
+	const struct host_record *r = host_record(host_find(rig.array, "db1"));
+	assert_int_equal(r->import, HOST_IMPORT_ANY);
+	assert_true(r->control_lu);
+	assert_string_equal(r->chap_secret, "correct horse");
+	does("host.set", "{'host':'db1','control_lu':false,'control_without_chap':true,'chap_secret':''}");
+	r = host_record(host_find(rig.array, "db1"));
+	assert_false(r->control_lu);
+	assert_true(r->control_without_chap);
+	assert_string_equal(r->chap_secret, "");
+	assert_int_equal(r->import, HOST_IMPORT_ANY);
+	does("host.set", "{'host':'db1','iqns':['iqn.x:2','iqn.x:3']}");
+	assert_non_null(host_find_iqn(rig.array, "iqn.x:3"));
+	assert_null(host_find_iqn(rig.array, "iqn.x:1"));
+	fails("host.add", "{'name':'db1','iqns':['iqn.x:9']}", EEXIST);
+	fails("host.add", "{'name':'db3','iqns':['iqn.x:2']}", EEXIST);
+	fails("host.add", "{'name':'db3','iqns':['windows']}", EINVAL);
+	fails("host.add", "{'name':'db3','iqns':['iqn.x:9'],'chap_secret':'short'}", EINVAL);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"host.add\",\"params\":{\"name\":\"n\",\"iqns\":[\"iqn.x:9\"],"
+		"\"import\":\"all\"}}",
+		MGMT_BAD_PARAMS);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"host.add\",\"params\":{\"name\":\"n\",\"iqns\":[5]}}",
+		MGMT_BAD_PARAMS);
+	does("host.delete", "{'host':'db1'}");
+	fails("host.show", "{'host':'db1'}", ENOENT);
+}
+
+static void sets_are_made_in_one_call(void **state)
+{
+	(void)state;
+	does("lun.create", "{'name':'a','size_bytes':1048576}");
+	does("lun.create", "{'name':'b','size_bytes':1048576}");
+	json_t *set = ask("set.create", "{'name':'nightly','luns':['a','b']}");
+	assert_string_equal(json_string_value(json_object_get(set, "state")), "kept");
+	json_t *members = json_object_get(set, "members");
+	assert_int_equal(json_array_size(members), 2);
+	const char *shadow = json_string_value(json_object_get(json_array_get(members, 0), "shadow"));
+	char params[200];
+	snprintf(params, sizeof(params), "{'lun':'%s','host':'h1'}", shadow);
+	does("shadow.map", params);
+	fails("set.delete", "{'set':'nightly'}", EBUSY);
+	does("shadow.unmap", params);
+	snprintf(params, sizeof(params), "{'lun':'%s'}", shadow);
+	fails("lun.delete", params, EINVAL);
+	does("shadow.delete", params);
+	fails("shadow.delete", params, ENOENT);
+	fails("shadow.delete", "{'lun':'a'}", EINVAL);
+	fails("shadow.break", params, ENOTSUP);
+	json_decref(set);
+	set = ask("set.show", "{'set':'nightly'}");
+	assert_int_equal(json_array_size(json_object_get(set, "members")), 1);
+	json_decref(set);
+	fails("set.abort", "{'set':'nightly'}", EBADFD);
+	fails("set.create", "{'name':'nightly','luns':['a']}", EEXIST);
+	does("set.delete", "{'set':'nightly'}");
+	json_t *list = ask("shadow.list", "{}");
+	assert_int_equal(json_array_size(json_object_get(list, "luns")), 0);
+	json_decref(list);
+}
+
+static void a_set_that_fails_leaves_nothing(void **state)
+{
+	(void)state;
+	does("lun.create", "{'name':'a','size_bytes':1048576}");
+	fails("set.create", "{'luns':['a','nobody']}", ENOENT);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"set.create\",\"params\":{\"luns\":[]}}",
+		MGMT_BAD_PARAMS);
+	memstore_fail(rig.memory, 1, -ENOSPC, false);
+	fails("set.create", "{'name':'full','luns':['a']}", ENOSPC);
+	json_t *list = ask("set.list", "{}");
+	assert_int_equal(json_array_size(json_object_get(list, "sets")), 0);
+	json_decref(list);
+	json_t *set = ask("set.create", "{'luns':['a'],'keep':false}");
+	assert_string_equal(json_string_value(json_object_get(set, "state")), "committed");
+	char params[80];
+	snprintf(params, sizeof(params), "{'set':'%s'}", json_string_value(json_object_get(set, "id")));
+	json_decref(set);
+	fails("set.delete", params, EBADFD);
+	does("set.abort", params);
+	list = ask("shadow.list", "{}");
+	assert_int_equal(json_array_size(json_object_get(list, "luns")), 0);
+	json_decref(list);
+}
+
+static void the_status_is_whole(void **state)
+{
+	(void)state;
+	json_t *status = ask("status", "{}");
+	json_t *counts = json_object_get(status, "counts");
+	assert_int_equal(json_integer_value(json_object_get(counts, "hosts")), RIG_HOSTS);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(status, "limits"), "set_luns_max")), 64);
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(status, "array"), "name")), "rig");
+	assert_true(json_is_array(json_object_get(status, "sessions")));
+	json_decref(status);
+	does("pool.status", "{}");
+	does("stats", "{}");
+	does("session.list", "{}");
+	json_t *events = ask("events.list", "{'limit':2}");
+	assert_int_equal(json_array_size(json_object_get(events, "events")), 2);
+	assert_true(json_is_true(json_object_get(events, "more")));
+	json_decref(events);
+	does("events.follow", "{'after':1000}");
+}
+
+/* ---- the socket ----------------------------------------------------------------------------------- */
+
+static char socket_path[100];
+
+static struct management *serve(void)
+{
+	struct management *m;
+	struct fault fault = {0};
+	struct management_options options = {
+		.array = rig.array, .reactor = rig.reactor, .socket_path = socket_path, .connections_max = 2};
+
+	snprintf(socket_path, sizeof(socket_path), "/tmp/umbra-test-%d/sock", (int)getpid());
+	if (management_create(&options, &m, &fault))
+		fail_msg("%s", fault.text);
+	return m;
+}
+
+static void flag_up(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static void unserve(struct management *m)
+{
+	bool stopped = false;
+
+	management_stop(m, flag_up, &stopped);
+	rig_until(&rig, &stopped);
+	management_destroy(m);
+	assert_int_not_equal(access(socket_path, F_OK), 0);
+	*strrchr(socket_path, '/') = '\0';
+	rmdir(socket_path);
+}
+
+static int dial(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	memcpy(address.sun_path, socket_path, strlen(socket_path) + 1);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* Turns until the peer sent a line (into text), or ended (false). */
+static bool hear(int fd, char *text, size_t size)
+{
+	size_t used = 0;
+
+	for (unsigned i = 0; i < 5000; i++) {
+		ssize_t got = recv(fd, text + used, 1, 0);
+		if (got == 0)
+			return false;
+		if (got < 0) {
+			reactor_turn(rig.reactor, 1);
+			continue;
+		}
+		if (text[used] == '\n') {
+			text[used] = '\0';
+			return true;
+		}
+		used += used < size - 2;
+	}
+	fail_msg("no answer");
+	return false;
+}
+
+static void say(int fd, const char *text, size_t len)
+{
+	while (len) {
+		ssize_t sent = send(fd, text, len, MSG_NOSIGNAL);
+		if (sent <= 0) {
+			reactor_turn(rig.reactor, 1);
+			if (errno != EAGAIN)
+				return;
+			continue;
+		}
+		text += sent;
+		len -= (size_t)sent;
+	}
+}
+
+#define STATUS "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pool.status\"}\n"
+
+static void the_socket_serves(void **state)
+{
+	struct management *m = serve(), *other;
+	char text[4096];
+	struct stat st;
+	struct fault fault = {0};
+
+	(void)state;
+	assert_int_equal(stat(socket_path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	int fd = dial();
+	say(fd, "\n  \r\n" STATUS STATUS "{bad\n", 3 + 4 + 2 * strlen(STATUS) + 3);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(hear(fd, text, sizeof(text)));
+		assert_non_null(strstr(text, "capacity_bytes"));
+	}
+	assert_true(hear(fd, text, sizeof(text)));
+	assert_non_null(strstr(text, "-32700"));
+	/* in pieces */
+	for (const char *c = STATUS; *c; c++) {
+		say(fd, c, 1);
+		reactor_turn(rig.reactor, 0);
+	}
+	assert_true(hear(fd, text, sizeof(text)));
+	/* a second daemon must not take the socket */
+	struct management_options options = {
+		.array = rig.array, .reactor = rig.reactor, .socket_path = socket_path};
+	assert_int_equal(management_create(&options, &other, &fault), -EADDRINUSE);
+	assert_non_null(strstr(fault.text, "Another umbrad"));
+	/* too many (its look at the socket was a connection, too) */
+	rig_turn(&rig, 20);
+	int second = dial(), third = dial();
+	assert_true(hear(third, text, sizeof(text)));
+	assert_non_null(strstr(text, "-32001"));
+	assert_false(hear(third, text, sizeof(text)));
+	close(third);
+	close(second);
+	close(fd);
+	unserve(m);
+}
+
+static void too_long_a_line_ends_the_connection(void **state)
+{
+	static char big[MGMT_MESSAGE_MAX_BYTES + 100];
+	struct management *m = serve();
+	char text[4096];
+
+	(void)state;
+	int fd = dial();
+	memset(big, 'x', sizeof(big));
+	say(fd, big, sizeof(big));
+	assert_true(hear(fd, text, sizeof(text)));
+	assert_non_null(strstr(text, "65536"));
+	assert_false(hear(fd, text, sizeof(text)));
+	close(fd);
+	unserve(m);
+}
+
+static void followers_get_events_and_slow_ones_are_cut(void **state)
+{
+	struct management *m = serve();
+	char text[4096];
+
+	(void)state;
+	int fd = dial(), slow = dial();
+	static const char follow[] =
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"events.follow\",\"params\":{\"after\":2}}\n";
+	say(fd, follow, strlen(follow));
+	assert_true(hear(fd, text, sizeof(text)));
+	assert_non_null(strstr(text, "following"));
+	assert_true(hear(fd, text, sizeof(text)));
+	assert_non_null(strstr(text, "\"serial\":3"));
+	array_event(rig.array, EVENT_WARNING, "lun", "odd \xff bytes");
+	unsigned heard = 0;
+	do
+		assert_true(hear(fd, text, sizeof(text)) && ++heard < 50);
+	while (!strstr(text, "odd ? bytes"));
+	say(slow, follow, strlen(follow));
+	rig_turn(&rig, 20);
+	for (unsigned i = 0; i < 60000; i++)
+		array_event(rig.array, EVENT_INFO, "lun", "%0200u", i);
+	rig_turn(&rig, 20);
+	close(fd);
+	/* both were cut off: the daemon holds no more than its bound, and there is room again */
+	int again = dial();
+	say(again, STATUS, strlen(STATUS));
+	rig_turn(&rig, 20);
+	assert_true(hear(again, text, sizeof(text)));
+	assert_non_null(strstr(text, "capacity_bytes"));
+	close(slow);
+	close(again);
+	unserve(m);
+}
+
+static void a_peer_may_go_in_the_middle_of_a_call(void **state)
+{
+	struct management *m = serve();
+
+	(void)state;
+	memstore_timing(rig.memory, MEMSTORE_TXN, MEMSTORE_TIMED, 30);
+	int fd = dial();
+	static const char create[] =
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lun.create\",\"params\":{\"name\":\"x\",\"size_bytes\":1048576}}\n";
+	say(fd, create, strlen(create));
+	rig_turn(&rig, 10);
+	close(fd);
+	rig_turn(&rig, 10);
+	unserve(m);
+	assert_non_null(lun_find_name(rig.array, "x"));
+}
+
+#define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, open_rig, close_rig)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_RIG(the_frame_is_checked),
+		WITH_RIG(a_notification_is_done_and_not_answered),
+		WITH_RIG(luns_live),
+		WITH_RIG(lists_are_paged),
+		WITH_RIG(secrets_never_come_out),
+		WITH_RIG(hosts_are_changed_part_by_part),
+		WITH_RIG(sets_are_made_in_one_call),
+		WITH_RIG(a_set_that_fails_leaves_nothing),
+		WITH_RIG(the_status_is_whole),
+		WITH_RIG(the_socket_serves),
+		WITH_RIG(too_long_a_line_ends_the_connection),
+		WITH_RIG(followers_get_events_and_slow_ones_are_cut),
+		WITH_RIG(a_peer_may_go_in_the_middle_of_a_call),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
