@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
+#include "proto/identity.h"
 #include "tests/unit/copyset/harness.h"
 
 #ifdef HARNESS_POOL
@@ -395,6 +396,94 @@ int watcher_attach(struct harness *h, struct watcher *w, const char *iqn, bool a
 void watcher_detach(struct harness *h, struct watcher *w)
 {
 	array_nexus_detach(h->array, &w->nexus);
+}
+
+/* ---- the whole model ---- */
+
+static void dump_luns(struct harness *h, FILE *f)
+{
+	char id[UP_SERIAL_BYTES + 1], origin[UP_SERIAL_BYTES + 1], set[UP_SERIAL_BYTES + 1];
+
+	for (struct lun *l = lun_next(h->array, NULL); l; l = lun_next(h->array, l)) {
+		up_id_format(l->id, id);
+		up_id_format(l->origin_id, origin);
+		up_id_format(l->set_id, set);
+		fprintf(f, "lun %s %s %llu %d %s %s %llu\n", id, l->name, (unsigned long long)l->size_bytes,
+			l->kind, origin, set, (unsigned long long)l->created_unix_ms);
+	}
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(
+		host_record(*(struct host *const *)a)->name, host_record(*(struct host *const *)b)->name);
+}
+
+static void dump_hosts(struct harness *h, FILE *f)
+{
+	struct host *hosts[64];
+	unsigned count = 0;
+
+	for (struct host *host = host_next(h->array, NULL); host; host = host_next(h->array, host)) {
+		assert_true(count < 64);
+		hosts[count++] = host;
+	}
+	qsort(hosts, count, sizeof(struct host *), by_name);
+	for (unsigned i = 0; i < count; i++) {
+		struct lun *l;
+
+		fprintf(f, "host %s %s\n", host_record(hosts[i])->name, host_record(hosts[i])->iqns[0]);
+		for (uint32_t n = map_next(hosts[i], 0, &l); n; n = map_next(hosts[i], n, &l))
+			fprintf(f, "map %u %s\n", n, l->name);
+	}
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void dump_sets(struct harness *h, FILE *f)
+{
+	static char lines[256][64 * 34 + 120];
+	unsigned count = 0;
+
+	for (struct copyset *s = copyset_next(h->array, NULL); s; s = copyset_next(h->array, s)) {
+		char id[UP_SERIAL_BYTES + 1];
+		struct copyset_view v;
+		int len;
+
+		copyset_view(s, &v);
+		if (v.state != UP_SET_COMMITTED && v.state != UP_SET_KEPT)
+			continue;
+		assert_true(count < 256);
+		up_id_format(v.id, id);
+		len = snprintf(
+			lines[count], sizeof(lines[0]), "set %s %s %s %d", id, v.name, v.owner, v.state);
+		for (unsigned i = 0; i < v.member_count; i++) {
+			assert_non_null(lun_find(h->array, v.members[i].shadow_id));
+			up_id_format(v.members[i].shadow_id, id);
+			len += snprintf(lines[count] + len, sizeof(lines[0]) - (size_t)len, " %s", id);
+		}
+		count++;
+	}
+	qsort(lines, count, sizeof(lines[0]), by_text);
+	for (unsigned i = 0; i < count; i++)
+		fprintf(f, "%s\n", lines[i]);
+}
+
+char *harness_dump(struct harness *h)
+{
+	char *text;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	dump_luns(h, f);
+	dump_hosts(h, f);
+	dump_sets(h, f);
+	fclose(f);
+	return text;
 }
 
 /* ---- chance ---- */

@@ -82,6 +82,9 @@ struct watcher {
 int watcher_attach(struct harness *h, struct watcher *w, const char *iqn, bool authenticated);
 void watcher_detach(struct harness *h, struct watcher *w);
 
+/* The durable model as text: LUNs, hosts, mappings, committed and kept sets. Allocated. */
+char *harness_dump(struct harness *h);
+
 uint64_t test_seed(void); /* UMBRA_TEST_SEED or a random one, printed */
 uint64_t test_random(uint64_t *state);
 
