@@ -90,36 +90,52 @@ static bool take_name(char out[ISCSI_NAME_MAX_BYTES + 1], const char *value)
 	return true;
 }
 
-/* Keys that say who wants what; only in the first request. 0, -EACCES, -ENOENT: another key. */
+/* A name given again (libiscsi does so in the second stage) must be the same. */
+static int take_name_key(char name[ISCSI_NAME_MAX_BYTES + 1], bool *seen, const char *value)
+{
+	char again[ISCSI_NAME_MAX_BYTES + 1];
+
+	if (!take_name(*seen ? again : name, value))
+		return -EINVAL;
+	if (*seen && strcmp(name, again) != 0)
+		return -EEXIST;
+	*seen = true;
+	return 0;
+}
+
+static int take_session_type(struct iscsi_login *l, const char *value, struct iscsi_login_response *r)
+{
+	bool discovery = strcmp(value, "Discovery") == 0;
+
+	if (!discovery && strcmp(value, "Normal") != 0)
+		return fail(r, ISCSI_LOGIN_SESSION_TYPE, "unknown SessionType");
+	if ((l->identified || l->saw_session_type) && l->discovery != discovery)
+		return fail(r, ISCSI_LOGIN_INITIATOR_ERROR, "SessionType changed");
+	l->saw_session_type = true;
+	l->discovery = discovery;
+	return 0;
+}
+
+/* Keys that say who wants what: all in the first request. 0, -EACCES, -ENOENT: another key. */
 static int take_identity(
 	struct iscsi_login *l, const char *key, const char *value, struct iscsi_login_response *r)
 {
-	bool *seen;
-
-	if (strcmp(key, "InitiatorName") == 0)
-		seen = &l->saw_initiator;
-	else if (strcmp(key, "TargetName") == 0)
-		seen = &l->saw_target;
-	else if (strcmp(key, "SessionType") == 0)
-		seen = &l->saw_session_type;
-	else
-		return -ENOENT;
-	if (*seen)
-		return fail(r, ISCSI_LOGIN_INITIATOR_ERROR, "InitiatorName, TargetName or SessionType twice");
-	if (l->identified)
-		return fail(
-			r, ISCSI_LOGIN_INITIATOR_ERROR, "InitiatorName, TargetName or SessionType came late");
-	*seen = true;
-	if (seen == &l->saw_initiator && !take_name(l->initiator, value))
-		return fail(r, ISCSI_LOGIN_INITIATOR_ERROR, "InitiatorName is not a name");
-	if (seen == &l->saw_target && !take_name(l->target_asked, value))
-		return fail(r, ISCSI_LOGIN_NOT_FOUND, "TargetName is not a name");
-	if (seen == &l->saw_session_type) {
-		l->discovery = strcmp(value, "Discovery") == 0;
-		if (!l->discovery && strcmp(value, "Normal") != 0)
-			return fail(r, ISCSI_LOGIN_SESSION_TYPE, "unknown SessionType");
+	if (strcmp(key, "InitiatorName") == 0) {
+		if (take_name_key(l->initiator, &l->saw_initiator, value) != 0)
+			return fail(
+				r, ISCSI_LOGIN_INITIATOR_ERROR, "InitiatorName is not a name, or changed");
+		return 0;
 	}
-	return 0;
+	if (strcmp(key, "TargetName") == 0) {
+		if (l->identified && !l->saw_target)
+			return fail(r, ISCSI_LOGIN_INITIATOR_ERROR, "TargetName came late");
+		if (take_name_key(l->target_asked, &l->saw_target, value) != 0)
+			return fail(r, ISCSI_LOGIN_NOT_FOUND, "TargetName is not a name, or changed");
+		return 0;
+	}
+	if (strcmp(key, "SessionType") == 0)
+		return take_session_type(l, value, r);
+	return -ENOENT;
 }
 
 static bool chap_needed(const struct iscsi_login *l)

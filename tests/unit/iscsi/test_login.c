@@ -169,7 +169,7 @@ static void refusals(void **state)
 		{OPERATIONAL | TO_FULL, "InitiatorName=a b\n", ISCSI_LOGIN_INITIATOR_ERROR},
 		{OPERATIONAL | TO_FULL, "InitiatorName=\x01\n", ISCSI_LOGIN_INITIATOR_ERROR},
 		{OPERATIONAL | TO_FULL, "InitiatorName=\n", ISCSI_LOGIN_INITIATOR_ERROR},
-		{OPERATIONAL | TO_FULL, "InitiatorName=a\nInitiatorName=a\n", ISCSI_LOGIN_INITIATOR_ERROR},
+		{OPERATIONAL | TO_FULL, "InitiatorName=a\nInitiatorName=b\n", ISCSI_LOGIN_INITIATOR_ERROR},
 		{OPERATIONAL | TO_FULL, "no equals sign\n", ISCSI_LOGIN_INITIATOR_ERROR},
 		{OPERATIONAL | TO_FULL, "InitiatorName=" OPEN_NAME, ISCSI_LOGIN_INITIATOR_ERROR},
 		{OPERATIONAL | TO_FULL, WHO(OPEN_NAME) "MaxBurstLength=512\nMaxBurstLength=512\n",
@@ -218,8 +218,19 @@ static void header_rules(void **state)
 	setup(NULL);
 	assert_int_equal(step(OPERATIONAL, WHO(OPEN_NAME)), ISCSI_LOGIN_MORE);
 	expect_failure(SECURITY | TO_FULL, "", ISCSI_LOGIN_INITIATOR_ERROR);
-	setup(NULL); /* who it is comes first */
+	setup(NULL); /* who it is may be said again, but not changed */
 	assert_int_equal(step(OPERATIONAL, WHO(OPEN_NAME)), ISCSI_LOGIN_MORE);
+	assert_int_equal(step(OPERATIONAL, WHO(OPEN_NAME)), ISCSI_LOGIN_MORE);
+	expect_failure(OPERATIONAL | TO_FULL, "InitiatorName=" CHAP_NAME "\n", ISCSI_LOGIN_INITIATOR_ERROR);
+	setup(NULL);
+	assert_int_equal(step(OPERATIONAL, WHO(OPEN_NAME)), ISCSI_LOGIN_MORE);
+	expect_failure(OPERATIONAL | TO_FULL, "TargetName=iqn.other\n", ISCSI_LOGIN_NOT_FOUND);
+	setup(NULL);
+	assert_int_equal(step(OPERATIONAL, WHO(OPEN_NAME)), ISCSI_LOGIN_MORE);
+	expect_failure(OPERATIONAL | TO_FULL, "SessionType=Discovery\n", ISCSI_LOGIN_INITIATOR_ERROR);
+	setup(NULL); /* a discovery session does not become one with a target */
+	assert_int_equal(
+		step(OPERATIONAL, "InitiatorName=" OPEN_NAME "\nSessionType=Discovery\n"), ISCSI_LOGIN_MORE);
 	expect_failure(OPERATIONAL | TO_FULL, "TargetName=" TARGET_NAME "\n", ISCSI_LOGIN_INITIATOR_ERROR);
 }
 
