@@ -48,3 +48,15 @@ void scsi_prevent_allow(struct scsi_task *task)
 {
 	scsi_task_finish(task);
 }
+
+/* SBC-3 5.17, 5.18: there are no defects to list, in whichever format was asked for. */
+void scsi_read_defects(struct scsi_task *task)
+{
+	bool ten = task->command->cdb_len == 10;
+	struct scsi_reply r = scsi_reply_begin(task);
+
+	scsi_reply_u8(&r, 0);
+	scsi_reply_u8(&r, task->cdb[ten ? 2 : 1] & 0x1F);
+	scsi_reply_zero(&r, ten ? 2 : 6);
+	scsi_reply_end(task, &r);
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * READ, WRITE, SYNCHRONIZE CACHE, COMPARE AND WRITE (SBC-3 5). One I/O each.
+ * READ, WRITE, SYNCHRONIZE CACHE, PRE-FETCH, COMPARE AND WRITE (SBC-3 5). At most one I/O each.
  *
  * The cache is volatile and honest: with WCE a WRITE is durable after FUA or SYNCHRONIZE CACHE; without,
  * every WRITE is. DPO is a hint and ignored. FUA on READ needs nothing: a read sees the newest data. A write
@@ -42,6 +42,12 @@ void scsi_write(struct scsi_task *task)
 void scsi_synchronize(struct scsi_task *task)
 {
 	scsi_task_io(task, STORE_FLUSH, 0, 0, 0);
+}
+
+/* A hint that is ignored: GOOD says that not all of it is in the cache. */
+void scsi_prefetch(struct scsi_task *task)
+{
+	scsi_task_finish(task);
 }
 
 bool scsi_compare_write_parse(struct scsi_task *task)

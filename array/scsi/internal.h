@@ -294,6 +294,8 @@ struct scsi_steps {
 	 * and sense itself: STEPS_FAILED. */
 	int (*next)(struct scsi_task *task, struct scsi_steps *s);
 	bool inside, ended_inside; /* of a submit that may end before it returns */
+	bool compares;             /* a miscompare is for next() to deal with */
+	bool miscompared;          /* the step before */
 	int err;
 	uint64_t at, end; /* blocks */
 	uint32_t index;   /* of a descriptor, or a phase */
@@ -320,6 +322,7 @@ void scsi_request_sense(struct scsi_task *task);
 bool scsi_start_stop_parse(struct scsi_task *task);
 void scsi_start_stop(struct scsi_task *task);
 void scsi_prevent_allow(struct scsi_task *task);
+void scsi_read_defects(struct scsi_task *task);
 /* inquiry.c */
 bool scsi_inquiry_parse(struct scsi_task *task);
 void scsi_inquiry(struct scsi_task *task);
@@ -341,8 +344,11 @@ struct scsi_mode scsi_mode_default(void);
 void scsi_read(struct scsi_task *task);
 void scsi_write(struct scsi_task *task);
 void scsi_synchronize(struct scsi_task *task);
+void scsi_prefetch(struct scsi_task *task);
 bool scsi_compare_write_parse(struct scsi_task *task);
 void scsi_compare_write(struct scsi_task *task);
+/* orwrite.c */
+void scsi_orwrite(struct scsi_task *task);
 /* verify.c */
 bool scsi_verify_parse(struct scsi_task *task);
 void scsi_verify(struct scsi_task *task);

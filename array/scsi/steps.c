@@ -70,7 +70,8 @@ static void step_done(struct lun_io *io, int err)
 	struct scsi_steps *s = task->waiting;
 
 	task->flags &= ~TASK_IO;
-	s->err = err;
+	s->miscompared = s->compares && err == -EILSEQ;
+	s->err = s->miscompared ? 0 : err;
 	if (s->inside)
 		s->ended_inside = true;
 	else

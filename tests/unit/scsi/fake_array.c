@@ -260,16 +260,18 @@ bool lun_io_withdraw(struct lun_io *io)
 	return false;
 }
 
+void fake_complete_one(void)
+{
+	struct lun_io *l = container_of(list_pop(&held_io), struct lun_io, gate_link);
+
+	fake_held--;
+	l->done(l, perform(l));
+}
+
 void fake_complete(void)
 {
-	struct list_node *node;
-
-	while ((node = list_pop(&held_io))) {
-		struct lun_io *l = container_of(node, struct lun_io, gate_link);
-
-		fake_held--;
-		l->done(l, perform(l));
-	}
+	while (!list_empty(&held_io))
+		fake_complete_one();
 }
 
 void fake_gate(bool closed)

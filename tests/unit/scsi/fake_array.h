@@ -35,6 +35,7 @@ struct array *fake_start(void);
 void fake_stop(void);
 struct host *fake_host(unsigned i);
 void fake_map(struct host *h, uint32_t number, struct lun *lun); /* lun NULL: unmaps, without telling */
+void fake_complete_one(void);                                    /* the oldest held back */
 void fake_complete(void);                                        /* all I/O held back */
 void fake_gate(bool closed);                                     /* opening lets the queued writes go on */
 

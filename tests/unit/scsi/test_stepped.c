@@ -203,6 +203,61 @@ static void compare_and_write(void **state)
 		run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 2, 0, 0), buf, 4 * BLOCK), 5, 0x2100);
 }
 
+static void orwrite(void **state)
+{
+	static uint8_t before[FAKE_LUN_BYTES];
+
+	(void)state;
+	memcpy(before, disk, sizeof(before));
+	for (unsigned i = 0; i < 300 * BLOCK; i++)
+		buf[i] = (uint8_t)(i * 31);
+	expect_good(run(a, 1, CDB(0x8B, 0, 0, 0, 0, 0, 0, 0, 0, 11, 0, 0, 300 >> 8, 300 & 0xFF, 0, 0), buf,
+		300 * BLOCK));
+	for (unsigned i = 0; i < 300 * BLOCK; i++)
+		before[11 * BLOCK + i] |= buf[i];
+	assert_memory_equal(disk, before, sizeof(before));
+	expect_good(run(a, 1, CDB(0x8B), NO_DATA));
+	expect_sense(
+		run(a, 1, CDB(0x8B, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 1, 0, 0), buf, BLOCK), 5, 0x2100);
+}
+
+/* Another write between its read and its write is not undone. */
+static void orwrite_loses_nothing(void **state)
+{
+	static struct exchange x;
+
+	(void)state;
+	memset(buf, 0x01, BLOCK);
+	fake_luns[0].clean = false;
+	memset(disk, 0, 2 * BLOCK);
+	fake_hold_io = true;
+	client_begin(&test_a, &x, 1, CDB(0x8B, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0), buf, BLOCK);
+	assert_int_equal(fake_held, 1);
+	fake_complete_one(); /* has read zeros */
+	memset(disk, 0x80, BLOCK);
+	fake_complete();
+	assert_true(x.done);
+	expect_good(x.task.status);
+	assert_int_equal(disk[0], 0x81);
+	assert_int_equal(disk[BLOCK - 1], 0x81);
+	assert_int_equal(disk[BLOCK], 0);
+	exchange_free(&x);
+}
+
+static void hints_and_defects(void **state)
+{
+	(void)state;
+	expect_good(run(a, 1, CDB(0x34, 0, 0, 0, 0, 1, 0, 0, 8, 0), NO_DATA));
+	expect_good(run(a, 1, CDB(0x90, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0), NO_DATA));
+	expect_sense(run(a, 1, CDB(0x34, 0, 0, 0, 8, 1, 0, 0, 8, 0), NO_DATA), 5, 0x2100);
+	expect_good(run(a, 1, CDB(0x37, 0, 0x1D, 0, 0, 0, 0, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.len, 4);
+	assert_memory_equal(test_last.data, "\0\x1D\0\0", 4);
+	expect_good(run(a, 1, CDB(0xB7, 0x1D, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0), NO_DATA));
+	assert_int_equal(test_last.len, 8);
+	assert_memory_equal(test_last.data, "\0\x1D\0\0\0\0\0\0", 8);
+}
+
 static void lba_status(void **state)
 {
 	(void)state;
@@ -367,8 +422,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(verify), T(write_and_verify), T(unmap_does_all_or_nothing),
-		T(write_same), T(compare_and_write), T(lba_status), T(mode_sense), T(mode_select_write_cache),
-		T(mode_select_control), T(mode_select_refuses), T(stepped_commands_are_bounded)};
+		T(write_same), T(compare_and_write), T(lba_status), T(orwrite), T(orwrite_loses_nothing),
+		T(hints_and_defects), T(mode_sense), T(mode_select_write_cache), T(mode_select_control),
+		T(mode_select_refuses), T(stepped_commands_are_bounded)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -337,9 +337,16 @@ static void ordered_waits_and_is_waited_for(void **state)
 	read_begin(&test_a, &x[3], 1, SCSI_HEAD_OF_QUEUE);
 	read_begin(&test_a, &x[4], 2, SCSI_SIMPLE); /* another LUN */
 	assert_int_equal(fake_held, 3);             /* 0, 3, 4 */
-	fake_hold_io = true;
-	fake_complete(); /* those, and what they let go on */
-	assert_true(x[0].done && x[3].done && x[4].done && x[1].done && x[2].done);
+	fake_complete_one();
+	assert_true(x[0].done && !x[1].done && fake_held == 2); /* 3 runs still on the LUN */
+	fake_complete_one();
+	assert_true(x[3].done && fake_held == 2); /* now the ordered one, alone */
+	fake_complete_one();
+	assert_true(x[4].done && !x[1].done && !x[2].done && fake_held == 1);
+	fake_complete_one();
+	assert_true(x[1].done && !x[2].done && fake_held == 1);
+	fake_complete();
+	assert_true(x[2].done);
 	for (unsigned i = 0; i < 5; i++)
 		expect_good(x[i].task.status);
 	fake_hold_io = false;
