@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* umbra-lab-selftest.exe register | client | register-provider | unregister-provider | keep; COM starts it
+ * with -Embedding. */
+#define INITGUID
+#include <windows.h>
+#include <initguid.h>
+#include <objbase.h>
+#include <vss.h>
+#include <vsadmin.h>
+#include <vsprov.h>
+#include <stdio.h>
+#include <wchar.h>
+#include "lab/selftest/selftest.h"
+
+#define CLSID_KEY L"Software\\Classes\\CLSID\\{7B0F8B6E-3C0A-4F0B-9B55-5E1F7E5C1A01}\\LocalServer32"
+
+const GUID selftest_clsid = {0x7b0f8b6e, 0x3c0a, 0x4f0b, {0x9b, 0x55, 0x5e, 0x1f, 0x7e, 0x5c, 0x1a, 0x01}};
+const GUID selftest_provider_id = {
+	0x7b0f8b6e, 0x3c0a, 0x4f0b, {0x9b, 0x55, 0x5e, 0x1f, 0x7e, 0x5c, 0x1a, 0x02}};
+
+static int register_server(void)
+{
+	wchar_t file[MAX_PATH];
+	DWORD len = GetModuleFileNameW(NULL, file, MAX_PATH);
+	if (len == 0 || len >= MAX_PATH)
+		return 1;
+	return RegSetKeyValueW(HKEY_LOCAL_MACHINE, CLSID_KEY, NULL, REG_SZ, file, (len + 1) * sizeof *file) !=
+	       ERROR_SUCCESS;
+}
+
+static int with_admin(BOOL on)
+{
+	IVssAdmin *admin = NULL;
+	wchar_t name[] = L"Selftest", version[] = L"1.2";
+	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
+	if (SUCCEEDED(hr))
+		hr = CoCreateInstance(
+			&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)&admin);
+	if (SUCCEEDED(hr)) {
+		hr = on ? IVssAdmin_RegisterProvider(admin, selftest_provider_id, selftest_clsid, name,
+				  VSS_PROV_HARDWARE, version, selftest_clsid)
+			: IVssAdmin_UnregisterProvider(admin, selftest_provider_id);
+		IVssAdmin_Release(admin);
+	}
+	CoUninitialize();
+	printf("0x%08x\n", (unsigned)hr);
+	return FAILED(hr);
+}
+
+int wmain(int argc, wchar_t **argv);
+
+int wmain(int argc, wchar_t **argv)
+{
+	const wchar_t *verb = argc == 2 ? argv[1] : L"";
+	if (_wcsicmp(verb, L"-Embedding") == 0 || _wcsicmp(verb, L"/Embedding") == 0)
+		return selftest_serve();
+	if (wcscmp(verb, L"client") == 0)
+		return selftest_client();
+	if (wcscmp(verb, L"register") == 0)
+		return register_server();
+	if (wcscmp(verb, L"register-provider") == 0)
+		return with_admin(TRUE);
+	if (wcscmp(verb, L"unregister-provider") == 0)
+		return with_admin(FALSE);
+	if (wcscmp(verb, L"keep") == 0) {
+		Sleep(INFINITE);
+		return 0;
+	}
+	fputws(L"usage: umbra-lab-selftest register | client | register-provider | unregister-provider | keep\n",
+		stderr);
+	return 2;
+}
