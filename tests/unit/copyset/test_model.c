@@ -274,7 +274,7 @@ static void the_rest_of_a_number_ends(void **state)
 	struct host *a;
 
 	harness_close(h);
-	h->options.number_rest_ms = 50;
+	h->options.number_rest_ms = TICKS(50);
 	harness_open(h);
 	l = make_lun(h, "l", MIB);
 	m = make_lun(h, "m", MIB);
@@ -282,7 +282,7 @@ static void the_rest_of_a_number_ends(void **state)
 	assert_int_equal(do_map(h, a, l, 0), 1);
 	assert_int_equal(do_unmap(h, a, l), 0);
 	assert_int_equal(do_map(h, a, m, 0), 2);
-	harness_advance(h, 60);
+	harness_advance(h, TICKS(60));
 	assert_int_equal(do_map(h, a, l, 0), 1);
 }
 

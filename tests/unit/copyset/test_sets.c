@@ -279,7 +279,7 @@ static void lease_ends_unkept_sets(void **state)
 	uint8_t id[1][UP_ID_BYTES];
 	struct fault f;
 
-	reopen_with(h, 200, 0);
+	reopen_with(h, TICKS(200), 0);
 	l = make_lun(h, "l", MIB);
 	assert_int_equal(copyset_begin(h->array, set_id(1), IQN_A, &f), 0);
 	make_armed(h, set_id(2), IQN_A, &l, 1, NULL);
@@ -289,7 +289,7 @@ static void lease_ends_unkept_sets(void **state)
 	assert_int_equal(do_commit(h, set_id(4), IQN_A, 0), 0);
 	assert_int_equal(do_keep(h, set_id(4), IQN_A), 0);
 	for (int i = 0; i < 4; i++) {
-		harness_advance(h, 100);
+		harness_advance(h, TICKS(100));
 		copyset_touch(copyset_find(h->array, set_id(2), IQN_A));
 	}
 	assert_int_not_equal(set_state(h, set_id(1)), UP_SET_PREPARING);
@@ -297,7 +297,7 @@ static void lease_ends_unkept_sets(void **state)
 	assert_int_not_equal(set_state(h, set_id(3)), UP_SET_COMMITTED);
 	assert_null(lun_find(h->array, id[0]));
 	assert_int_equal(set_state(h, set_id(4)), UP_SET_KEPT);
-	harness_advance(h, 1000);
+	harness_advance(h, TICKS(1000));
 	assert_int_equal(set_state(h, set_id(1)), 0); /* forgotten */
 	assert_int_equal(set_state(h, set_id(4)), UP_SET_KEPT);
 	harness_reopen(h);
@@ -311,17 +311,17 @@ static void a_committed_set_gets_a_fresh_lease_at_the_start(void **state)
 	struct lun *l;
 	uint8_t id[1][UP_ID_BYTES];
 
-	reopen_with(h, 300, 0);
+	reopen_with(h, TICKS(300), 0);
 	l = make_lun(h, "l", MIB);
 	make_armed(h, set_id(1), "", &l, 1, id);
 	assert_int_equal(do_commit(h, set_id(1), "", 0), 0);
-	harness_advance(h, 200);
+	harness_advance(h, TICKS(200));
 	harness_reopen(h);
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_COMMITTED);
 	assert_int_equal(do_delete(h, lun_find_name(h->array, "l")), -EBUSY);
-	harness_advance(h, 200);
+	harness_advance(h, TICKS(200));
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_COMMITTED);
-	harness_advance(h, 200);
+	harness_advance(h, TICKS(200));
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_ABORTED);
 	assert_null(lun_find(h->array, id[0]));
 	assert_int_equal(do_delete(h, lun_find_name(h->array, "l")), 0);
@@ -349,7 +349,7 @@ static void a_host_that_went_loses_its_unkept_sets(void **state)
 	struct watcher one, two;
 	struct lun *l;
 
-	reopen_with(h, 0, 200);
+	reopen_with(h, 0, TICKS(200));
 	l = make_lun(h, "l", MIB);
 	make_host(h, "a", IQN_A);
 	assert_int_equal(watcher_attach(h, &one, IQN_A, true), 0);
@@ -357,16 +357,16 @@ static void a_host_that_went_loses_its_unkept_sets(void **state)
 	make_armed(h, set_id(1), IQN_A, &l, 1, NULL);
 	make_armed(h, set_id(2), "", &l, 1, NULL);
 	watcher_detach(h, &one);
-	harness_advance(h, 300);
+	harness_advance(h, TICKS(300));
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_ARMED); /* one session is left */
 	watcher_detach(h, &two);
-	harness_advance(h, 100);
+	harness_advance(h, TICKS(100));
 	assert_int_equal(watcher_attach(h, &one, IQN_A, true), 0); /* it came back */
-	harness_advance(h, 300);
+	harness_advance(h, TICKS(300));
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_ARMED);
 	assert_int_equal(do_commit(h, set_id(1), IQN_A, 0), 0);
 	watcher_detach(h, &one);
-	harness_advance(h, 300);
+	harness_advance(h, TICKS(300));
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_ABORTED);
 	assert_int_equal(set_state(h, set_id(2)), UP_SET_ARMED);
 	assert_int_equal(do_delete(h, l), -EBUSY);
@@ -379,7 +379,7 @@ static void a_host_that_does_not_come_back_after_a_restart(void **state)
 	struct harness *h = *state;
 	struct lun *l;
 
-	reopen_with(h, 0, 200);
+	reopen_with(h, 0, TICKS(200));
 	l = make_lun(h, "l", MIB);
 	make_host(h, "a", IQN_A);
 	make_armed(h, set_id(1), IQN_A, &l, 1, NULL);
@@ -387,7 +387,7 @@ static void a_host_that_does_not_come_back_after_a_restart(void **state)
 	make_armed(h, set_id(2), "", &l, 1, NULL);
 	assert_int_equal(do_commit(h, set_id(2), "", 0), 0);
 	harness_reopen(h);
-	harness_advance(h, 400);
+	harness_advance(h, TICKS(400));
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_ABORTED);
 	assert_int_equal(set_state(h, set_id(2)), UP_SET_COMMITTED);
 }
