@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Branches and disks in memory: all of them, found by id. A branch's viewers are its children (at their
+ * parent generation), the cuts that are not ended (at their frozen generation) and its head, if it has one.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct list *bucket(struct list *hash, uint64_t id)
+{
+	return &hash[id % POOL_HASH_BUCKETS];
+}
+
+struct pool_branch *pool_branch_find(struct pool *p, uint64_t id)
+{
+	list_for_each (n, bucket(p->branch_hash, id)) {
+		struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+		if (b->id == id)
+			return b;
+	}
+	return NULL;
+}
+
+struct pool_branch *pool_branch_new(struct pool *p, uint64_t id)
+{
+	struct pool_branch *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->id = id;
+	b->gen = 1;
+	list_init(&b->cuts);
+	list_init(&b->writes);
+	list_push_back(bucket(p->branch_hash, id), &b->hash_link);
+	return b;
+}
+
+void pool_branch_free(struct pool *p, struct pool_branch *b)
+{
+	assert(b->child_count == 0 && !b->parent && list_empty(&b->cuts) && list_empty(&b->writes));
+	pool_map_free(p, b);
+	list_remove(&b->hash_link);
+	list_remove(&b->dirty_link);
+	free(b->children);
+	free(b->top);
+	free(b);
+}
+
+/* The first child with parent_gen >= gen. */
+static unsigned child_lower(const struct pool_branch *b, uint32_t gen)
+{
+	unsigned lo = 0, hi = b->child_count;
+
+	while (lo < hi) {
+		unsigned mid = lo + (hi - lo) / 2;
+
+		if (b->children[mid]->parent_gen < gen)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+void pool_branch_frozen_update(struct pool_branch *b)
+{
+	uint32_t max = b->child_count ? b->children[b->child_count - 1]->parent_gen : 0;
+
+	list_for_each (n, &b->cuts) {
+		uint32_t gen = container_of(n, struct pool_cut_member, branch_link)->gen;
+
+		if (gen > max)
+			max = gen;
+	}
+	b->frozen_max = max;
+}
+
+void pool_branch_attach(struct pool_branch *parent, struct pool_branch *child)
+{
+	unsigned at = child_lower(parent, child->parent_gen + 1);
+
+	assert(!child->parent && child->parent_gen > 0);
+	if (parent->child_count == parent->child_room) {
+		parent->child_room = parent->child_room ? 2 * parent->child_room : 4;
+		parent->children =
+			pool_xrealloc(parent->children, parent->child_room * sizeof(struct pool_branch *));
+	}
+	memmove(parent->children + at + 1, parent->children + at,
+		(parent->child_count - at) * sizeof(struct pool_branch *));
+	parent->children[at] = child;
+	parent->child_count++;
+	child->parent = parent;
+	pool_branch_frozen_update(parent);
+}
+
+void pool_branch_detach(struct pool_branch *child)
+{
+	struct pool_branch *parent = child->parent;
+	unsigned at;
+
+	if (!parent)
+		return;
+	at = child_lower(parent, child->parent_gen);
+	while (at < parent->child_count && parent->children[at] != child)
+		at++;
+	assert(at < parent->child_count);
+	memmove(parent->children + at, parent->children + at + 1,
+		(parent->child_count - at - 1) * sizeof(struct pool_branch *));
+	parent->child_count--;
+	child->parent = NULL;
+	pool_branch_frozen_update(parent);
+}
+
+void pool_branch_record_dirty(struct pool *p, struct pool_branch *b)
+{
+	assert(!b->dead);
+	if (b->record_dirty)
+		return;
+	b->record_dirty = true;
+	list_push_back(&p->dirty_branches, &b->dirty_link);
+}
+
+bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi)
+{
+	unsigned at;
+
+	if (lo > b->frozen_max)
+		return false;
+	at = child_lower(b, lo);
+	if (at < b->child_count && b->children[at]->parent_gen < hi)
+		return true;
+	list_for_each (n, &b->cuts) {
+		uint32_t gen = container_of(n, struct pool_cut_member, branch_link)->gen;
+
+		if (gen >= lo && gen < hi)
+			return true;
+	}
+	return false;
+}
+
+bool pool_branch_viewer_from(const struct pool_branch *b, uint32_t lo)
+{
+	return b->disk || b->frozen_max >= lo;
+}
+
+struct pool_disk *pool_disk_find(struct pool *p, uint64_t id)
+{
+	list_for_each (n, bucket(p->disk_hash, id)) {
+		struct pool_disk *d = container_of(n, struct pool_disk, hash_link);
+
+		if (d->id == id)
+			return d;
+	}
+	return NULL;
+}
+
+struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch *b, uint64_t size_bytes)
+{
+	struct pool_disk *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->base.store = &p->base;
+	d->id = id;
+	d->size_bytes = size_bytes;
+	d->branch = b;
+	b->disk = d;
+	list_push_back(bucket(p->disk_hash, id), &d->hash_link);
+	return d;
+}
+
+void pool_disk_free(struct pool_disk *d)
+{
+	if (d->branch)
+		d->branch->disk = NULL;
+	list_remove(&d->hash_link);
+	free(d);
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The commit cycle: what makes flushes and transactions durable, one group at a time.
+ *
+ *   close the epoch: copy the masks of all dirty entries, freed chunks and waiting transactions into a frame
+ *   → fdatasync the data files written since the last one → write the frame to the log (it is opened so that
+ *   a finished write is durable) → those who waited are done.
+ *
+ * What completes after the epoch closed belongs to the next cycle: so a record never speaks of a block whose
+ * data was not durable before the record was written. A cycle with nothing for the log ends after the sync.
+ * The first failure latches the pool read-only.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FLUSH_LATER_MS 1000u
+
+static void cycle_start(struct pool *p);
+
+/* ---- asking for one -------------------------------------------------------------------------------- */
+
+static void cycle_called(struct pool_call *call)
+{
+	cycle_start(container_of(call, struct pool, cycle_call));
+}
+
+void pool_cycle_request(struct pool *p)
+{
+	p->cycle_wanted = true;
+	if (p->cycle_running || p->cycle_no_room)
+		return;
+	p->cycle_call.call = cycle_called;
+	p->host->ops->call(p->host, &p->cycle_call);
+}
+
+static void flush_timer_fired(struct pool_timer *timer)
+{
+	struct pool *p = container_of(timer, struct pool, flush_timer);
+
+	p->flush_timer_armed = false;
+	p->grow_err = 0;
+	pool_alloc_wake(p, 0);
+	pool_cycle_request(p);
+	pool_reclaim_kick(p);
+}
+
+void pool_cycle_later(struct pool *p)
+{
+	if (p->dirty_count >= p->dirty_max / 2 && !p->cycle_running)
+		pool_cycle_request(p);
+	if (p->flush_timer_armed || p->latched)
+		return;
+	p->flush_timer_armed = true;
+	p->flush_timer.fire = flush_timer_fired;
+	p->host->ops->timer_arm(p->host, &p->flush_timer, FLUSH_LATER_MS);
+}
+
+void pool_flush_wait(struct store_io *io)
+{
+	struct pool_io *pio = pool_io_of(io);
+	struct pool *p = pio->pool;
+
+	if (p->latched) {
+		io->done(io, -EROFS);
+		return;
+	}
+	list_push_back(&p->flushes, &io->link);
+	pool_cycle_request(p);
+}
+
+/* ---- the frame ------------------------------------------------------------------------------------- */
+
+static uint64_t payload_max(const struct pool *p)
+{
+	return (p->super.log_bytes - POOL_LOG_START) / 4;
+}
+
+/* An upper bound of what map, frees, branches and to-dos need. */
+static uint64_t state_estimate(const struct pool *p)
+{
+	uint64_t n = POOL_RECORD_MAX_FIXED;
+
+	n += p->dirty_count * 40 + p->free_new.count * 24;
+	list_for_each (b, &p->dirty_branches) {
+		(void)b;
+		n += 48;
+	}
+	list_for_each (t, &p->todos)
+		n += container_of(t, struct pool_todo, link)->sequence ? 0 : 24;
+	return n;
+}
+
+static uint64_t log_room(const struct pool *p, uint64_t frame_bytes, uint64_t *skip)
+{
+	uint64_t size = p->super.log_bytes - POOL_LOG_START;
+
+	*skip = p->log_offset + frame_bytes > p->super.log_bytes ? p->super.log_bytes - p->log_offset : 0;
+	return size - p->log_used;
+}
+
+static int compare_phys(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void put_frees(struct pool *p)
+{
+	struct pool_free_list *l = &p->cycle_frees;
+	size_t i = 0;
+
+	pool_free_list_move(l, &p->free_new);
+	if (l->count)
+		qsort(l->phys, l->count, sizeof(l->phys[0]), compare_phys);
+	while (i < l->count) {
+		struct pool_record r = {.type = POOL_RECORD_FREE, .run = {.phys = l->phys[i], .count = 1}};
+
+		while (i + r.run.count < l->count && l->phys[i + r.run.count] == r.run.phys + r.run.count)
+			r.run.count++;
+		pool_buffer_record(&p->cycle_buf, &r);
+		i += r.run.count;
+	}
+}
+
+static void put_branches(struct pool *p)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&p->dirty_branches))) {
+		struct pool_branch *b = container_of(n, struct pool_branch, dirty_link);
+		struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
+
+		b->record_dirty = false;
+		r.branch.id = b->id;
+		r.branch.value = (struct pool_branch_value){.gen = b->gen,
+			.parent = b->parent ? b->parent->id : 0,
+			.parent_gen = b->parent_gen,
+			.chunks = b->chunks};
+		pool_buffer_record(&p->cycle_buf, &r);
+	}
+}
+
+static void put_map(struct pool *p)
+{
+	size_t count = p->dirty_count;
+
+	for (size_t i = 0; i < count; i++)
+		pool_branch_record_dirty(p, p->dirty[i].branch); /* its generation and its count go along */
+	put_branches(p);
+	for (size_t i = 0; i < count; i++) {
+		struct pool_record r;
+
+		pool_map_collect(p, &p->dirty[i], p->sequence + 1, &r);
+		pool_buffer_record(&p->cycle_buf, &r);
+	}
+	assert(p->dirty_count == count);
+	p->dirty_count = 0;
+}
+
+static void put_todos(struct pool *p)
+{
+	list_for_each (n, &p->todos) {
+		struct pool_todo *t = container_of(n, struct pool_todo, link);
+		struct pool_record r = {
+			.type = POOL_RECORD_TODO_PUT, .todo = {.branch = t->branch, .gen = t->gen}};
+
+		if (t->sequence)
+			continue;
+		t->sequence = p->sequence + 1;
+		pool_buffer_record(&p->cycle_buf, &r);
+	}
+}
+
+/* Transactions in their order, as many as fit (one always does: pool_txn_commit saw to it). */
+static void put_txns(struct pool *p, uint64_t left)
+{
+	bool ids = false;
+
+	while (!list_empty(&p->txns)) {
+		struct pool_txn *t = container_of(p->txns.head.next, struct pool_txn, link);
+
+		if (t->records.len > left)
+			break;
+		left -= t->records.len;
+		list_remove(&t->link);
+		list_push_back(&p->cycle_txns, &t->link);
+		pool_buffer_bytes(&p->cycle_buf, t->records.data, t->records.len);
+		p->cycle_buf.records += t->records.records;
+		ids = ids || t->change_count;
+	}
+	if (ids) {
+		struct pool_record r = {.type = POOL_RECORD_IDS,
+			.ids = {.next_branch = p->next_branch, .next_disk = p->next_disk}};
+
+		pool_buffer_record(&p->cycle_buf, &r);
+	}
+}
+
+static void close_epoch(struct pool *p, uint64_t txn_left)
+{
+	static const uint8_t head[POOL_FRAME_HEAD_SIZE];
+	struct list_node *n;
+
+	assert(p->cycle_buf.data == NULL);
+	pool_buffer_bytes(&p->cycle_buf, head, sizeof(head));
+	while ((n = list_pop(&p->flushes)))
+		list_push_back(&p->cycle_flushes, n);
+	put_map(p);
+	put_frees(p);
+	put_txns(p, txn_left);
+	put_todos(p);
+}
+
+/* ---- the cycle ------------------------------------------------------------------------------------- */
+
+static void cycle_fail(struct pool *p, int err)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&p->cycle_txns)) || (n = list_pop(&p->txns)))
+		pool_txn_failed(container_of(n, struct pool_txn, link), err);
+	while ((n = list_pop(&p->cycle_flushes)) || (n = list_pop(&p->flushes))) {
+		struct store_io *io = container_of(n, struct store_io, link);
+
+		io->done(io, err);
+	}
+	pool_alloc_wake(p, -EROFS);
+}
+
+static void cycle_end(struct pool *p)
+{
+	struct list_node *n;
+
+	p->cycle_running = false;
+	while ((n = list_pop(&p->cycle_txns)))
+		pool_txn_applied(container_of(n, struct pool_txn, link));
+	while ((n = list_pop(&p->cycle_flushes))) {
+		struct store_io *io = container_of(n, struct store_io, link);
+
+		io->done(io, 0);
+	}
+	if (p->cycle_frees.count)
+		pool_free_durable(p, &p->cycle_frees);
+	pool_alloc_wake(p, 0);
+	if (p->cycle_wanted || !list_empty(&p->txns) || !list_empty(&p->flushes))
+		pool_cycle_request(p);
+	pool_reclaim_kick(p);
+	pool_close_step(p);
+}
+
+static void cycle_failed(struct pool *p, int err, const char *what)
+{
+	pool_latch(p, err, what);
+	free(p->cycle_buf.data);
+	memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
+	p->cycle_running = false;
+	cycle_fail(p, -EIO);
+	pool_close_step(p);
+}
+
+static void log_written(struct pool_op *op, int err)
+{
+	struct pool *p = container_of(op, struct pool, log_op);
+	struct pool_backlog *b;
+
+	if (err) {
+		cycle_failed(p, err, "writing its log");
+		return;
+	}
+	p->sequence = p->cycle_frame.sequence;
+	p->log_offset = p->cycle_frame.offset + pool_frame_bytes(p->cycle_frame.payload_bytes);
+	p->log_used += p->cycle_log_bytes;
+	b = pool_xrealloc(NULL, sizeof(*b));
+	memset(b, 0, sizeof(*b));
+	b->buf = p->cycle_buf.data;
+	b->frame = p->cycle_frame;
+	b->log_bytes = p->cycle_log_bytes;
+	memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
+	pool_checkpoint_feed(p, b);
+	cycle_end(p);
+}
+
+static void write_frame(struct pool *p)
+{
+	uint64_t bytes = pool_frame_bytes(p->cycle_buf.len - POOL_FRAME_HEAD_SIZE), skip;
+	static const uint8_t zeros[POOL_LOG_ALIGN];
+
+	log_room(p, bytes, &skip);
+	p->cycle_frame = (struct pool_frame){.incarnation = p->state.incarnation,
+		.sequence = p->sequence + 1,
+		.offset = p->log_offset + bytes > p->super.log_bytes ? POOL_LOG_START : p->log_offset,
+		.payload_bytes = (uint32_t)(p->cycle_buf.len - POOL_FRAME_HEAD_SIZE),
+		.records = p->cycle_buf.records};
+	p->cycle_log_bytes = bytes + skip;
+	assert(p->log_used + p->cycle_log_bytes <= p->super.log_bytes - POOL_LOG_START);
+	pool_buffer_bytes(&p->cycle_buf, zeros, bytes - p->cycle_buf.len);
+	pool_frame_seal(p->cycle_buf.data, p->super.id, &p->cycle_frame);
+	memset(&p->log_op, 0, sizeof(p->log_op));
+	p->log_iov.iov_base = p->cycle_buf.data;
+	p->log_iov.iov_len = bytes;
+	p->log_op.done = log_written;
+	p->log_op.kind = POOL_OP_WRITE;
+	p->log_op.file = p->log_file;
+	p->log_op.iov = &p->log_iov;
+	p->log_op.iov_count = 1;
+	p->log_op.offset = p->cycle_frame.offset;
+	p->log_op.len = bytes;
+	p->host->ops->submit(p->host, &p->log_op);
+}
+
+static void data_synced(struct pool *p)
+{
+	if (p->cycle_err) {
+		cycle_failed(p, p->cycle_err, "flushing its data");
+	} else if (p->cycle_buf.len == POOL_FRAME_HEAD_SIZE) {
+		free(p->cycle_buf.data);
+		memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
+		cycle_end(p);
+	} else if (p->latched) {
+		cycle_failed(p, p->latched, "");
+	} else {
+		write_frame(p);
+	}
+}
+
+static void sync_done(struct pool_op *op, int err)
+{
+	struct pool *p = container_of(op, struct pool_data, sync)->pool;
+
+	if (err && !p->cycle_err)
+		p->cycle_err = err;
+	if (--p->cycle_syncs == 0)
+		data_synced(p);
+}
+
+static void sync_data(struct pool *p)
+{
+	p->cycle_err = 0;
+	p->cycle_syncs = 1;
+	for (unsigned i = 0; i < p->data_count; i++) {
+		struct pool_data *d = &p->data[i];
+
+		if (!d->dirty)
+			continue;
+		d->dirty = false;
+		memset(&d->sync, 0, sizeof(d->sync));
+		d->sync.done = sync_done;
+		d->sync.kind = POOL_OP_SYNC;
+		d->sync.file = d->file;
+		d->pool = p;
+		p->cycle_syncs++;
+		p->host->ops->submit(p->host, &d->sync);
+	}
+	if (--p->cycle_syncs == 0)
+		data_synced(p);
+}
+
+/* Anything to do? */
+bool pool_cycle_needed(const struct pool *p)
+{
+	if (!list_empty(&p->flushes) || !list_empty(&p->txns) || p->dirty_count || p->free_new.count ||
+		!list_empty(&p->dirty_branches))
+		return true;
+	list_for_each (n, &p->todos) {
+		if (!container_of(n, struct pool_todo, link)->sequence)
+			return true;
+	}
+	return false;
+}
+
+static void cycle_start(struct pool *p)
+{
+	uint64_t state, txns = 0, payload, skip, room, bytes;
+
+	if (p->cycle_running || !p->cycle_wanted)
+		return;
+	p->cycle_wanted = false;
+	if (p->latched) {
+		cycle_fail(p, -EROFS);
+		return;
+	}
+	if (!pool_cycle_needed(p)) {
+		pool_alloc_wake(p, 0);
+		pool_close_step(p);
+		return;
+	}
+	state = state_estimate(p);
+	list_for_each (n, &p->txns)
+		txns += container_of(n, struct pool_txn, link)->records.len;
+	payload = state + txns;
+	if (payload > payload_max(p))
+		payload = state > payload_max(p) ? state : payload_max(p);
+	if (payload < state + POOL_RECORD_MAX_FIXED)
+		payload = state + POOL_RECORD_MAX_FIXED;
+	bytes = pool_frame_bytes(payload);
+	room = log_room(p, bytes, &skip);
+	if (bytes + skip > room) {
+		p->cycle_no_room = true;
+		p->cycle_wanted = true;
+		pool_checkpoint_request(p);
+		return;
+	}
+	p->cycle_running = true;
+	close_epoch(p, payload - state);
+	sync_data(p);
+}
+
+void pool_cycle_room(struct pool *p)
+{
+	if (!p->cycle_no_room)
+		return;
+	p->cycle_no_room = false;
+	pool_cycle_request(p);
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The log: a file of fixed size, written round and round in frames of 4 KiB multiples. A frame never wraps:
+ * one that does not fit at the end goes to the start. There is one frame under way at a time, and a frame is
+ * believed only with the pool's id, the current incarnation, the next sequence number and the right CRC; so
+ * what follows the last whole frame is, at most, one torn frame, which nobody was told of.
+ */
+#include "array/store/pool/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int pool_payload_check(const uint8_t *data, size_t len, uint32_t records)
+{
+	struct pool_record r;
+	size_t at = 0;
+	uint32_t n = 0;
+
+	while (at < len) {
+		int64_t size = pool_record_decode(data + at, len - at, &r);
+
+		if (size < 0)
+			return (int)size;
+		at += (size_t)size;
+		n++;
+	}
+	return n == records ? 0 : -EBADMSG;
+}
+
+/* The frame with `sequence` at `offset`. 1: *buf (malloc'ed) holds it; 0: none; or a negative errno. */
+static int read_frame(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	const struct pool_state *state, uint64_t offset, uint8_t **buf, struct pool_frame *frame)
+{
+	uint8_t *b;
+	uint64_t bytes;
+	int err;
+
+	*buf = NULL;
+	if (offset < POOL_LOG_START || offset % POOL_LOG_ALIGN || offset + POOL_LOG_ALIGN > super->log_bytes)
+		return 0;
+	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, POOL_LOG_ALIGN))
+		return -ENOMEM;
+	err = host->ops->file_pread(log, b, POOL_LOG_ALIGN, offset);
+	if (!err)
+		err = pool_frame_head(b, super->id, super->log_bytes - offset, frame);
+	free(b);
+	if (err == -EBADMSG)
+		return 0;
+	if (err)
+		return err;
+	if (frame->incarnation != state->incarnation || frame->sequence != state->applied_sequence + 1 ||
+		frame->offset != offset)
+		return 0;
+	bytes = pool_frame_bytes(frame->payload_bytes);
+	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, bytes))
+		return -ENOMEM;
+	err = host->ops->file_pread(log, b, bytes, offset);
+	if (!err)
+		err = pool_frame_check(b, super->id, frame);
+	if (!err) {
+		*buf = b;
+		return 1;
+	}
+	free(b);
+	return err == -EBADMSG ? 0 : err;
+}
+
+static void keep(struct pool_replay *r, uint8_t *buf, const struct pool_frame *frame)
+{
+	if (r->count == r->room) {
+		r->room = r->room ? 2 * r->room : 64;
+		r->payloads = pool_xrealloc(r->payloads, r->room * sizeof(r->payloads[0]));
+		r->buffers = pool_xrealloc(r->buffers, r->room * sizeof(r->buffers[0]));
+	}
+	r->buffers[r->count] = buf;
+	r->payloads[r->count++] = (struct pool_payload){buf + POOL_FRAME_HEAD_SIZE, frame->payload_bytes};
+	r->state.applied_sequence = frame->sequence;
+	r->state.log_offset = frame->offset + pool_frame_bytes(frame->payload_bytes);
+}
+
+int pool_log_read(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	const struct pool_state *state, struct pool_replay *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->state = *state;
+	for (;;) {
+		struct pool_frame frame;
+		uint8_t *buf;
+		int rc = read_frame(host, log, super, &out->state, out->state.log_offset, &buf, &frame);
+
+		if (rc == 0 && out->state.log_offset != POOL_LOG_START)
+			rc = read_frame(host, log, super, &out->state, POOL_LOG_START, &buf, &frame);
+		if (rc <= 0)
+			return rc;
+		/* A whole frame of this pool whose records are out of shape was written so: not a torn one.
+		 */
+		if (pool_payload_check(buf + POOL_FRAME_HEAD_SIZE, frame.payload_bytes, frame.records)) {
+			free(buf);
+			return -EUCLEAN;
+		}
+		keep(out, buf, &frame);
+	}
+}
+
+void pool_replay_free(struct pool_replay *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		free(r->buffers[i]);
+	free(r->buffers);
+	free(r->payloads);
+	memset(r, 0, sizeof(*r));
+}
+
+int pool_log_create(struct pool_host *host, const struct pool_super *super)
+{
+	const size_t step = 1u << 20;
+	struct pool_file *f;
+	uint8_t *buf;
+	int err = host->ops->file_open(host, "log", POOL_FILE_CREATE, &f);
+
+	if (err)
+		return err;
+	if (posix_memalign((void **)&buf, POOL_LOG_ALIGN, step)) {
+		host->ops->file_close(f);
+		return -ENOMEM;
+	}
+	/* Really written, so that a frame later costs neither an allocation nor a journal entry. */
+	memset(buf, 0, step);
+	for (uint64_t at = 0; at < super->log_bytes && !err; at += step) {
+		uint64_t left = super->log_bytes - at;
+
+		err = host->ops->file_pwrite(f, buf, left < step ? (size_t)left : step, at);
+	}
+	pool_log_label_encode(buf, super->id, super->log_bytes);
+	if (!err)
+		err = host->ops->file_pwrite(f, buf, POOL_LOG_START, 0);
+	if (!err)
+		err = host->ops->file_sync(f);
+	free(buf);
+	host->ops->file_close(f);
+	return err;
+}

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The block map in memory: a radix tree per branch (array of mids, mid of 512 leaves, leaf of 512 chunks),
+ * loaded leaf by leaf from LMDB by a worker.
+ *
+ * Invariants: a leaf in memory that is not loading is complete and is the truth. A leaf goes only when no
+ * entry of it is dirty, nobody holds a pin, and LMDB has its last frame. An entry's address is valid until
+ * the next change of its chunk; nothing keeps one across a wait.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct leaf_load {
+	struct pool_job job;
+	struct pool *pool;
+	struct pool_leaf *leaf;
+	uint64_t branch;
+	struct pool_meta_entry *entries;
+	size_t count;
+	int err;
+};
+
+/* ---- slots ----------------------------------------------------------------------------------------- */
+
+static bool slot_is_chain(uint64_t slot)
+{
+	return slot != 0 && (slot & 1) == 0;
+}
+
+static struct pool_chain *slot_chain(uint64_t slot)
+{
+	return (struct pool_chain *)(uintptr_t)slot;
+}
+
+static size_t chain_size(uint32_t room)
+{
+	return sizeof(struct pool_chain) + room * sizeof(struct pool_entry);
+}
+
+static void account(struct pool *p, struct pool_leaf *leaf, int64_t bytes)
+{
+	leaf->chain_bytes = (uint64_t)((int64_t)leaf->chain_bytes + bytes);
+	p->map_bytes = (uint64_t)((int64_t)p->map_bytes + bytes);
+}
+
+static uint64_t *slot_of(struct pool_leaf *leaf, uint64_t chunk)
+{
+	assert(chunk / POOL_LEAF_CHUNKS == leaf->index);
+	return &leaf->slot[chunk % POOL_LEAF_CHUNKS];
+}
+
+static bool slot_set_chain(struct pool *p, struct pool_leaf *leaf, uint64_t *slot, uint32_t room)
+{
+	struct pool_chain *old = slot_is_chain(*slot) ? slot_chain(*slot) : NULL;
+	struct pool_chain *c = realloc(old, chain_size(room));
+
+	if (!c)
+		return false;
+	account(p, leaf, (int64_t)chain_size(room) - (old ? (int64_t)chain_size(old ? c->room : 0) : 0));
+	if (!old) {
+		c->count = 0;
+		if (*slot) {
+			c->e[0] = (struct pool_entry){.gen = (uint32_t)(*slot >> 1) & ((1u << 28) - 1),
+				.valid = POOL_ALL_BLOCKS,
+				.phys = *slot >> 29};
+			c->count = 1;
+		}
+	}
+	c->room = room;
+	*slot = (uint64_t)(uintptr_t)c;
+	return true;
+}
+
+static void slot_free(struct pool *p, struct pool_leaf *leaf, uint64_t *slot)
+{
+	if (slot_is_chain(*slot)) {
+		account(p, leaf, -(int64_t)chain_size(slot_chain(*slot)->room));
+		free(slot_chain(*slot));
+	}
+	*slot = 0;
+}
+
+/* A chain of one clean whole entry becomes 8 bytes. */
+static void slot_compact(struct pool *p, struct pool_leaf *leaf, uint64_t *slot)
+{
+	const struct pool_entry *e;
+	uint64_t packed;
+
+	if (!slot_is_chain(*slot) || slot_chain(*slot)->count != 1)
+		return;
+	e = &slot_chain(*slot)->e[0];
+	if (e->dirty || e->valid != POOL_ALL_BLOCKS || e->gen >= 1u << 28)
+		return;
+	packed = (uint64_t)e->phys << 29 | (uint64_t)e->gen << 1 | 1;
+	slot_free(p, leaf, slot);
+	*slot = packed;
+}
+
+unsigned pool_map_entries(
+	const struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry **out, struct pool_entry *room)
+{
+	uint64_t slot = leaf->slot[chunk % POOL_LEAF_CHUNKS];
+
+	if (slot == 0)
+		return 0;
+	if (slot_is_chain(slot)) {
+		*out = slot_chain(slot)->e;
+		return slot_chain(slot)->count;
+	}
+	*room = (struct pool_entry){.gen = (uint32_t)(slot >> 1) & ((1u << 28) - 1),
+		.valid = POOL_ALL_BLOCKS,
+		.phys = slot >> 29};
+	*out = room;
+	return 1;
+}
+
+/* The first entry with generation <= gen. */
+static uint32_t chain_find(const struct pool_entry *e, uint32_t count, uint32_t gen)
+{
+	uint32_t lo = 0, hi = count;
+
+	if (count && e[0].gen <= gen)
+		return 0;
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (e[mid].gen > gen)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+struct pool_entry *pool_map_edit(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
+{
+	uint64_t *slot = slot_of(leaf, chunk);
+	struct pool_chain *c;
+	uint32_t at;
+
+	if (*slot == 0)
+		return NULL;
+	if (!slot_is_chain(*slot) && !slot_set_chain(p, leaf, slot, 1))
+		return NULL;
+	c = slot_chain(*slot);
+	at = chain_find(c->e, c->count, gen);
+	return at < c->count && c->e[at].gen == gen ? &c->e[at] : NULL;
+}
+
+int pool_map_insert(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry *entry)
+{
+	uint64_t *slot = slot_of(leaf, chunk);
+	uint32_t count = *slot == 0 ? 0 : slot_is_chain(*slot) ? slot_chain(*slot)->count : 1;
+	struct pool_chain *c;
+	uint32_t at;
+
+	if (!slot_is_chain(*slot) || slot_chain(*slot)->room == count) {
+		if (!slot_set_chain(p, leaf, slot, count < 2 ? count + 1 : count + count / 2))
+			return -ENOMEM;
+	}
+	c = slot_chain(*slot);
+	at = chain_find(c->e, c->count, entry->gen);
+	assert(at == c->count || c->e[at].gen != entry->gen);
+	memmove(c->e + at + 1, c->e + at, (c->count - at) * sizeof(c->e[0]));
+	c->e[at] = *entry;
+	c->e[at].dirty = 0;
+	c->count++;
+	return 0;
+}
+
+static void dirty_add(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
+{
+	if (p->dirty_count == p->dirty_room) {
+		p->dirty_room = p->dirty_room ? 2 * p->dirty_room : 1024;
+		p->dirty = pool_xrealloc(p->dirty, p->dirty_room * sizeof(p->dirty[0]));
+	}
+	p->dirty[p->dirty_count++] = (struct pool_dirty){.branch = leaf->branch, .chunk = chunk, .gen = gen};
+	leaf->dirty++;
+	pool_cycle_later(p);
+}
+
+void pool_map_mark_dirty(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, struct pool_entry *e)
+{
+	if (e->dirty)
+		return;
+	e->dirty = 1;
+	dirty_add(p, leaf, chunk, e->gen);
+}
+
+void pool_map_remove(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
+{
+	uint64_t *slot = slot_of(leaf, chunk);
+	struct pool_chain *c;
+	uint32_t at;
+	bool was_dirty;
+
+	if (!slot_is_chain(*slot)) {
+		assert(*slot && ((uint32_t)(*slot >> 1) & ((1u << 28) - 1)) == gen);
+		*slot = 0;
+		dirty_add(p, leaf, chunk, gen);
+		return;
+	}
+	c = slot_chain(*slot);
+	at = chain_find(c->e, c->count, gen);
+	assert(at < c->count && c->e[at].gen == gen);
+	was_dirty = c->e[at].dirty;
+	memmove(c->e + at, c->e + at + 1, (c->count - at - 1) * sizeof(c->e[0]));
+	if (--c->count == 0)
+		slot_free(p, leaf, slot);
+	if (!was_dirty)
+		dirty_add(p, leaf, chunk, gen);
+}
+
+void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t sequence, struct pool_record *out)
+{
+	struct pool_leaf *leaf = pool_map_peek(d->branch, d->chunk);
+	struct pool_chain *c;
+	uint64_t *slot;
+	uint32_t at;
+
+	assert(leaf && leaf->dirty > 0);
+	leaf->dirty--;
+	leaf->pin_sequence = sequence;
+	memset(out, 0, sizeof(*out));
+	out->type = POOL_RECORD_MAP_DEL;
+	out->map.key = (struct pool_map_key){.branch = d->branch->id, .chunk = d->chunk, .gen = d->gen};
+	slot = slot_of(leaf, d->chunk);
+	if (*slot == 0)
+		return;
+	if (!slot_is_chain(*slot)) {
+		/* Marked twice (removed and made again) and packed by the first mark: say it again. */
+		if (((uint32_t)(*slot >> 1) & ((1u << 28) - 1)) == d->gen) {
+			out->type = POOL_RECORD_MAP_PUT;
+			out->map.value.phys = *slot >> 29;
+			out->map.value.valid = POOL_ALL_BLOCKS;
+		}
+		return;
+	}
+	c = slot_chain(*slot);
+	at = chain_find(c->e, c->count, d->gen);
+	if (at == c->count || c->e[at].gen != d->gen)
+		return;
+	out->type = POOL_RECORD_MAP_PUT;
+	out->map.value.valid = c->e[at].valid;
+	out->map.value.zero = c->e[at].zero;
+	out->map.value.phys = c->e[at].valid ? c->e[at].phys : 0;
+	if (!c->e[at].valid && !c->e[at].zero)
+		out->type = POOL_RECORD_MAP_DEL; /* nothing written in it yet */
+	c->e[at].dirty = 0;
+	slot_compact(p, leaf, slot);
+}
+
+/* ---- the tree -------------------------------------------------------------------------------------- */
+
+static struct pool_leaf *tree_get(const struct pool_branch *b, uint64_t index)
+{
+	uint64_t top = index / POOL_MID_LEAVES;
+
+	if (top >= b->top_count || !b->top[top])
+		return NULL;
+	return b->top[top]->leaf[index % POOL_MID_LEAVES];
+}
+
+static int tree_put(struct pool_branch *b, struct pool_leaf *leaf)
+{
+	uint64_t top = leaf->index / POOL_MID_LEAVES;
+
+	if (top >= b->top_count) {
+		uint64_t count = top + 1;
+		struct pool_mid **t = realloc(b->top, count * sizeof(t[0]));
+
+		if (!t)
+			return -ENOMEM;
+		memset(t + b->top_count, 0, (count - b->top_count) * sizeof(t[0]));
+		b->top = t;
+		b->top_count = count;
+	}
+	if (!b->top[top] && !(b->top[top] = calloc(1, sizeof(struct pool_mid))))
+		return -ENOMEM;
+	b->top[top]->leaf[leaf->index % POOL_MID_LEAVES] = leaf;
+	b->top[top]->used++;
+	return 0;
+}
+
+static void leaf_free(struct pool *p, struct pool_leaf *leaf)
+{
+	struct pool_branch *b = leaf->branch;
+	uint64_t top = leaf->index / POOL_MID_LEAVES;
+
+	assert(list_empty(&leaf->waiters));
+	for (unsigned i = 0; i < POOL_LEAF_CHUNKS; i++)
+		slot_free(p, leaf, &leaf->slot[i]);
+	b->top[top]->leaf[leaf->index % POOL_MID_LEAVES] = NULL;
+	if (--b->top[top]->used == 0) {
+		free(b->top[top]);
+		b->top[top] = NULL;
+	}
+	list_remove(&leaf->lru);
+	p->map_bytes -= sizeof(*leaf);
+	free(leaf);
+}
+
+static struct pool_leaf *leaf_new(struct pool *p, struct pool_branch *b, uint64_t index)
+{
+	struct pool_leaf *leaf = calloc(1, sizeof(*leaf));
+
+	if (!leaf)
+		return NULL;
+	leaf->branch = b;
+	leaf->index = index;
+	list_init(&leaf->waiters);
+	if (tree_put(b, leaf)) {
+		free(leaf);
+		return NULL;
+	}
+	list_push_back(&p->lru, &leaf->lru);
+	p->map_bytes += sizeof(*leaf);
+	return leaf;
+}
+
+struct pool_leaf *pool_map_peek(const struct pool_branch *b, uint64_t chunk)
+{
+	struct pool_leaf *leaf = tree_get(b, chunk / POOL_LEAF_CHUNKS);
+
+	return leaf && !leaf->loading ? leaf : NULL;
+}
+
+void pool_map_touch(struct pool *p, struct pool_leaf *leaf)
+{
+	if (p->lru.head.prev == &leaf->lru)
+		return;
+	list_remove(&leaf->lru);
+	list_push_back(&p->lru, &leaf->lru);
+}
+
+void pool_leaf_pin(struct pool_leaf *leaf)
+{
+	leaf->pins++;
+}
+
+void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf)
+{
+	(void)p;
+	assert(leaf->pins > 0);
+	leaf->pins--;
+}
+
+/* ---- loading --------------------------------------------------------------------------------------- */
+
+static void load_work(struct pool_job *job)
+{
+	struct leaf_load *l = container_of(job, struct leaf_load, job);
+
+	l->err = pool_meta_load(&l->pool->meta, l->branch, l->leaf->index * POOL_LEAF_CHUNKS,
+		POOL_LEAF_CHUNKS, &l->entries, &l->count);
+}
+
+static int load_install(struct pool *p, struct pool_leaf *leaf, const struct pool_meta_entry *e, size_t count)
+{
+	size_t i = 0;
+
+	while (i < count) {
+		uint64_t *slot = slot_of(leaf, e[i].key.chunk);
+		size_t n = 1;
+
+		while (i + n < count && e[i + n].key.chunk == e[i].key.chunk)
+			n++;
+		if (!slot_set_chain(p, leaf, slot, (uint32_t)n))
+			return -ENOMEM;
+		for (size_t k = 0; k < n; k++)
+			slot_chain(*slot)->e[k] = (struct pool_entry){.gen = e[i + k].key.gen,
+				.valid = e[i + k].value.valid,
+				.zero = e[i + k].value.zero,
+				.phys = e[i + k].value.phys};
+		slot_chain(*slot)->count = (uint32_t)n;
+		slot_compact(p, leaf, slot);
+		i += n;
+	}
+	return 0;
+}
+
+static void load_done(struct pool_job *job)
+{
+	struct leaf_load *l = container_of(job, struct leaf_load, job);
+	struct pool *p = l->pool;
+	struct pool_leaf *leaf = l->leaf;
+	struct list waiters;
+	struct list_node *n;
+	int err = l->err;
+
+	if (!err)
+		err = load_install(p, leaf, l->entries, l->count);
+	free(l->entries);
+	free(l);
+	p->map_loads--;
+	leaf->loading = false;
+	list_init(&waiters);
+	while ((n = list_pop(&leaf->waiters)))
+		list_push_back(&waiters, n);
+	if (err)
+		leaf_free(p, leaf);
+	else
+		pool_leaf_pin(leaf);
+	pool_wake_all(&waiters, err);
+	if (!err) {
+		pool_leaf_unpin(p, leaf);
+		pool_map_trim(p);
+	}
+	pool_close_step(p);
+}
+
+static int load_start(struct pool *p, struct pool_branch *b, uint64_t index, struct pool_waiter *w)
+{
+	struct leaf_load *l = calloc(1, sizeof(*l));
+	struct pool_leaf *leaf = l ? leaf_new(p, b, index) : NULL;
+
+	if (!leaf) {
+		free(l);
+		return -ENOMEM;
+	}
+	leaf->loading = true;
+	list_push_back(&leaf->waiters, &w->link);
+	l->pool = p;
+	l->leaf = leaf;
+	l->branch = b->id;
+	l->job.work = load_work;
+	l->job.done = load_done;
+	p->map_loads++;
+	p->host->ops->work(p->host, &l->job, POOL_QUEUE_WORKERS);
+	return -EAGAIN;
+}
+
+int pool_map_leaf(struct pool_branch *b, struct pool *p, uint64_t chunk, bool make, struct pool_waiter *w,
+	struct pool_leaf **out)
+{
+	uint64_t index = chunk / POOL_LEAF_CHUNKS;
+	struct pool_leaf *leaf = tree_get(b, index);
+
+	*out = leaf;
+	if (leaf && !leaf->loading) {
+		pool_map_touch(p, leaf);
+		return 0;
+	}
+	if (leaf) {
+		*out = NULL;
+		if (w)
+			list_push_back(&leaf->waiters, &w->link);
+		return -EAGAIN;
+	}
+	if (!b->fresh)
+		return w ? load_start(p, b, index, w) : -EAGAIN;
+	if (!make)
+		return 0;
+	*out = leaf_new(p, b, index);
+	return *out ? 0 : -ENOMEM;
+}
+
+static bool leaf_may_go(const struct pool *p, const struct pool_leaf *leaf)
+{
+	return !leaf->loading && leaf->dirty == 0 && leaf->pins == 0 && leaf->pin_sequence <= p->applied;
+}
+
+void pool_map_trim(struct pool *p)
+{
+	unsigned tries = 64;
+
+	while (p->map_bytes > p->map_bytes_max && tries-- && !list_empty(&p->lru)) {
+		struct pool_leaf *leaf = container_of(p->lru.head.next, struct pool_leaf, lru);
+
+		if (leaf_may_go(p, leaf)) {
+			leaf->branch->fresh = false;
+			leaf_free(p, leaf);
+		} else {
+			pool_map_touch(p, leaf);
+		}
+	}
+}
+
+void pool_map_free(struct pool *p, struct pool_branch *b)
+{
+	for (uint64_t t = 0; t < b->top_count; t++) {
+		for (unsigned i = 0; b->top[t] && i < POOL_MID_LEAVES; i++) {
+			struct pool_leaf *leaf = b->top[t]->leaf[i];
+
+			if (leaf) {
+				assert(!leaf->loading && leaf->pins == 0);
+				leaf_free(p, leaf);
+			}
+		}
+	}
+}
+
+/* ---- reading --------------------------------------------------------------------------------------- */
+
+/* What this branch's entries have of *need; takes it off. */
+static void resolve_leaf(
+	const struct pool_leaf *leaf, uint64_t chunk, uint32_t gen, uint16_t *need, struct pool_places *out)
+{
+	const struct pool_entry *e = NULL;
+	struct pool_entry room;
+	unsigned count = pool_map_entries(leaf, chunk, &e, &room);
+
+	for (unsigned i = count ? chain_find(e, count, gen) : 0; i < count && *need; i++) {
+		uint16_t take = e[i].valid & *need;
+
+		if (!((e[i].valid | e[i].zero) & *need))
+			continue;
+		out->entries++;
+		for (uint16_t m = take; m; m &= (uint16_t)(m - 1))
+			out->phys[__builtin_ctz(m)] = e[i].phys;
+		*need &= (uint16_t) ~(e[i].valid | e[i].zero);
+	}
+}
+
+int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
+	struct pool_waiter *w, struct pool_places *out)
+{
+	uint16_t need = mask;
+
+	memset(out, 0, sizeof(*out));
+	while (b && need) {
+		struct pool_leaf *leaf;
+		int err = pool_map_leaf(b, p, chunk, false, w, &leaf);
+
+		if (err)
+			return err;
+		if (leaf)
+			resolve_leaf(leaf, chunk, gen, &need, out);
+		gen = b->parent_gen;
+		b = b->parent;
+	}
+	return 0;
+}

@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool's inside: the state that its files share, and their functions under a banner per file.
+ *
+ * Invariants (docs/pool-format.md has the argument):
+ * - All of it belongs to the reactor's thread, except what runs in a pool_job's `work`, which touches the
+ *   job's own memory and LMDB only.
+ * - The map in memory is the truth; the log holds what of it is durable, LMDB is the log's checkpoint. A leaf
+ *   leaves memory only when LMDB has all of it.
+ * - A record describes only blocks whose data was durable before it was written.
+ * - A chunk number that was freed is handed out again only after the free is in the log, all I/O that began
+ *   before has ended, and its discard has ended.
+ * - Within one chunk, writes take effect in the order of their generations (the lock's queue is first in,
+ *   first out, and every I/O queues at all its chunks when it is submitted).
+ */
+#ifndef UMBRA_POOL_POOL_H
+#define UMBRA_POOL_POOL_H
+
+#include <lmdb.h>
+#include "array/store/pool/format.h"
+#include "array/store/pool/host.h"
+#include "array/store/store.h"
+
+#define POOL_LEAF_CHUNKS  512u
+#define POOL_MID_LEAVES   512u
+#define POOL_SEGMENTS_MAX 1024u
+#define POOL_GEN_HEAD     UINT32_MAX /* a reader that sees the newest */
+#define POOL_IOV_MAX      20u
+#define POOL_HASH_BUCKETS 4096u
+#define POOL_ANCESTOR_MAX 4u /* entries that one chunk may be spread over before it is copied up */
+
+struct pool;
+struct pool_sub;
+struct pool_leaf;
+
+/* ---- map -------------------------------------------------------------------------------------------- */
+
+/* One entry of the map: where the blocks are that (branch, chunk, gen) wrote. */
+struct pool_entry {
+	uint32_t gen;
+	uint16_t valid, zero;
+	uint64_t phys : 62; /* 0: none */
+	uint64_t dirty : 1; /* waits for the next frame */
+};
+
+/* The entries of one chunk, newest first. */
+struct pool_chain {
+	uint32_t count, room;
+	struct pool_entry e[];
+};
+
+struct pool_waiter {
+	struct list_node link;
+	void (*wake)(struct pool_waiter *w, int err);
+};
+
+/* 512 chunks. A slot is 0 (nothing), a chain's address, or, with bit 0 set, one clean entry that holds all 16
+ * blocks: phys << 29 | gen << 1 | 1. */
+struct pool_leaf {
+	struct pool_branch *branch;
+	uint64_t index; /* first chunk / POOL_LEAF_CHUNKS */
+	bool loading;
+	uint32_t dirty;        /* entries that wait for a frame */
+	uint32_t pins;         /* users that hold the leaf across a wait */
+	uint64_t pin_sequence; /* must be in LMDB before the leaf may go */
+	struct list_node lru;
+	struct list waiters;
+	uint64_t chain_bytes;
+	uint64_t slot[POOL_LEAF_CHUNKS];
+};
+
+struct pool_mid {
+	unsigned used;
+	struct pool_leaf *leaf[POOL_MID_LEAVES];
+};
+
+/* A line of generations. It lives while it is a disk's head or has a child. */
+struct pool_branch {
+	uint64_t id;
+	uint32_t gen; /* the one that writes go to */
+	uint32_t parent_gen;
+	uint64_t parent_id; /* while the pool is being opened */
+	struct pool_branch *parent;
+	struct pool_disk *disk;        /* NULL: headless */
+	struct pool_branch **children; /* ascending parent_gen */
+	unsigned child_count, child_room;
+	struct list cuts;    /* struct pool_cut_member.branch_link: frozen, not yet ended */
+	uint32_t frozen_max; /* the newest generation that a child or a cut sees; 0: none */
+	uint64_t chunks;     /* physical chunks its entries hold */
+	bool record_dirty;   /* a BRANCH_PUT goes into the next frame */
+	bool fresh;          /* LMDB has no entry of it: a missing leaf is an empty one */
+	bool dead;           /* its BRANCH_DEL waits for a frame */
+	struct list_node hash_link, dirty_link;
+	struct list writes; /* struct pool_io.link, ascending gen: writes under way */
+	struct pool_mid **top;
+	uint64_t top_count;
+};
+
+struct pool_disk {
+	struct store_disk base;
+	uint64_t id;
+	uint64_t size_bytes;
+	struct pool_branch *branch;
+	bool pending; /* its transaction is not done */
+	struct list_node hash_link;
+};
+
+struct pool_dirty {
+	struct pool_branch *branch;
+	uint64_t chunk;
+	uint32_t gen;
+};
+
+/* ---- locks ------------------------------------------------------------------------------------------ */
+
+struct pool_lock_wait {
+	struct list_node link;
+	struct pool_lock *lock;
+	bool exclusive; /* how it is held */
+	/* May it be held shared, and is everything prepared for it, without waiting? NULL: never. */
+	bool (*try_shared)(struct pool_lock_wait *w);
+	void (*granted)(struct pool_lock_wait *w);
+};
+
+struct pool_lock {
+	struct list_node hash_link;
+	uint64_t branch, chunk;
+	unsigned shared;
+	bool exclusive, pumping;
+	struct list queue;
+};
+
+/* ---- I/O -------------------------------------------------------------------------------------------- */
+
+/* What the pool keeps in store_io.scratch. */
+struct pool_io {
+	struct pool *pool;
+	struct pool_branch *branch;
+	struct list_node link; /* pool_branch.writes, later pool.flushes */
+	uint32_t gen;
+	unsigned subs;  /* not yet ended, and 1 for the one who starts them */
+	unsigned ready; /* COMPARE AND WRITE: subs that have read */
+	int err;
+	uint64_t cursor; /* UNMAP: where the next step begins, bytes */
+	bool in_step;
+	struct list sub_list; /* COMPARE AND WRITE */
+	struct pool_waiter waiter;
+	uint64_t flush_ticket;
+};
+
+enum pool_sub_kind {
+	POOL_SUB_READ,
+	POOL_SUB_WRITE,
+	POOL_SUB_COMPARE,
+	POOL_SUB_ZERO, /* part of a block becomes zeros */
+	POOL_SUB_UNMAP,
+};
+
+/* The part of an I/O that lies in one chunk. */
+struct pool_sub {
+	struct pool *pool;
+	struct store_io *io;
+	enum pool_sub_kind kind;
+	uint64_t chunk;
+	uint32_t offset, len; /* within the chunk */
+	uint64_t io_offset;   /* of its first byte in the I/O's data */
+	struct pool_lock_wait wait;
+	struct pool_waiter waiter;
+	struct list_node link;  /* pool_io.sub_list, free list */
+	struct pool_leaf *leaf; /* pinned */
+	uint8_t *bounce;        /* POOL_CHUNK_BYTES, holds the blocks from bounce_first on */
+	unsigned bounce_first, bounce_count;
+	uint16_t mask; /* blocks that will be valid */
+	uint64_t phys;
+	uint32_t entry_gen;
+	unsigned pieces; /* transfers under way */
+	int err;
+	void (*next)(struct pool_sub *sub); /* when the transfers have ended */
+	bool copy_up, resolved, held, was_read;
+	unsigned epoch;
+};
+
+/* One transfer of a sub. */
+struct pool_piece {
+	struct pool_op op;
+	struct pool_sub *sub;
+	struct list_node link;
+	struct iovec iov[POOL_IOV_MAX];
+};
+
+/* Where the blocks of a chunk are; 0: zeros. */
+struct pool_places {
+	uint64_t phys[POOL_BLOCKS];
+	unsigned entries; /* looked at until all blocks were found */
+};
+
+/* ---- freed chunks ----------------------------------------------------------------------------------- */
+
+struct pool_free_list {
+	uint64_t *phys;
+	size_t count, room;
+};
+
+/* ---- transactions, cuts ----------------------------------------------------------------------------- */
+
+enum pool_disk_change_kind {
+	POOL_DISK_CREATE,
+	POOL_DISK_FORK,
+	POOL_DISK_DELETE,
+	POOL_DISK_RESIZE,
+};
+
+struct pool_disk_change {
+	enum pool_disk_change_kind kind;
+	struct pool_disk *disk;
+	struct pool_branch *from; /* a fork's parent */
+	uint64_t size_bytes;
+};
+
+struct pool_buffer {
+	uint8_t *data;
+	size_t len, room;
+	uint32_t records;
+};
+
+struct pool_txn {
+	struct pool *pool;
+	struct list_node link;
+	struct pool_buffer records;
+	struct pool_disk_change *changes;
+	unsigned change_count, change_room;
+	struct pool_cut *cut; /* its forks' */
+	void (*done)(void *arg, int err);
+	void *arg;
+};
+
+struct pool_cut_member {
+	struct pool_cut *cut;
+	struct pool_disk *disk;
+	struct pool_branch *branch;
+	struct list_node branch_link;
+	uint32_t gen; /* frozen */
+	uint64_t size_bytes;
+	bool draining; /* writes of frozen generations under way */
+};
+
+struct pool_cut {
+	struct pool *pool;
+	struct store_cut *owner;
+	struct pool_txn *txn;
+	unsigned draining;
+	void (*done)(void *arg, int err);
+	void *arg;
+	unsigned count;
+	struct pool_cut_member members[];
+};
+
+/* ---- LMDB ------------------------------------------------------------------------------------------- */
+
+struct pool_meta {
+	struct pool_host *host;
+	MDB_env *env;
+	MDB_dbi table[POOL_TABLES];
+	uint8_t id[POOL_ID_BYTES];
+	uint64_t capacity_chunks;
+};
+
+/* Entries of one leaf as LMDB has them: ascending chunk, descending gen. */
+struct pool_meta_entry {
+	struct pool_map_key key;
+	struct pool_map_value value;
+};
+
+/* ---- the commit cycle ------------------------------------------------------------------------------- */
+
+struct pool_data {
+	struct pool *pool;
+	struct pool_file *file;
+	bool dirty; /* written since the last sync began */
+	struct pool_op sync;
+};
+
+/* A durable frame on its way into LMDB. */
+struct pool_backlog {
+	struct list_node link;
+	uint8_t *buf;
+	struct pool_frame frame;
+	uint64_t log_bytes; /* of the log, what it skipped at the end included */
+};
+
+struct pool_todo {
+	struct list_node link;
+	uint64_t branch;
+	uint32_t gen;
+	uint64_t sequence; /* its frame; 0: not yet in one */
+};
+
+struct pool {
+	struct store base;
+	struct pool_host *host;
+	struct pool_super super;
+	struct pool_state state; /* as of the open; the live values are below */
+	struct pool_meta meta;
+	bool closing, opened;
+
+	/* read-only latch */
+	int latched;
+	char latch_reason[128];
+
+	/* disks and branches */
+	struct list branch_hash[POOL_HASH_BUCKETS], disk_hash[POOL_HASH_BUCKETS];
+	struct list dirty_branches;
+	uint64_t next_branch, next_disk;
+
+	/* map */
+	struct pool_dirty *dirty;
+	size_t dirty_count, dirty_room, dirty_max;
+	struct list lru;
+	uint64_t map_bytes, map_bytes_max;
+	unsigned map_loads;
+
+	/* locks */
+	struct list lock_hash[POOL_HASH_BUCKETS];
+	struct list lock_free;
+
+	/* free objects */
+	struct list sub_free, piece_free;
+	void **bounce_free;
+	unsigned bounce_count;
+
+	/* data files and allocator */
+	struct pool_data *data;
+	unsigned data_count;
+	uint64_t grown_chunks; /* chunk numbers below it have room in a data file */
+	uint64_t **groups;     /* bitmaps, a set bit: in use or not yet usable; NULL: all free */
+	uint16_t *group_free;
+	uint64_t group_count;
+	uint64_t used_chunks, cursor;
+	struct list alloc_waiters;
+	bool growing;
+	int grow_err;
+	struct pool_job grow_job;
+	uint64_t grow_to;
+	int grow_result;
+	struct pool_data grow_data;
+	unsigned grow_segment;
+
+	/* freed chunks: new → in a frame → grace period → discard → free */
+	struct pool_free_list free_new, free_logged, free_grace, free_discard;
+	unsigned io_epoch;
+	uint64_t io_inflight[2];
+	bool grace_running, discard_running;
+	struct pool_job discard_job;
+
+	/* the commit cycle */
+	struct list flushes, txns;             /* wait for the next cycle */
+	struct list cycle_flushes, cycle_txns; /* in the running one */
+	bool cycle_running, cycle_wanted, cycle_no_room;
+	unsigned cycle_syncs;
+	int cycle_err;
+	struct pool_free_list cycle_frees;
+	uint64_t cycle_log_bytes;
+	struct pool_buffer cycle_buf;
+	struct pool_frame cycle_frame;
+	struct pool_op log_op;
+	struct iovec log_iov;
+	struct pool_call cycle_call;
+	struct pool_timer flush_timer;
+	bool flush_timer_armed;
+
+	/* log */
+	struct pool_file *log_file;
+	uint64_t sequence;   /* of the last durable frame */
+	uint64_t log_offset; /* where the next frame goes */
+	uint64_t log_tail;   /* first byte that LMDB does not have yet */
+	uint64_t log_used;   /* bytes from tail to offset, wraps included */
+
+	/* checkpoint */
+	struct list backlog, checkpointing;
+	uint64_t backlog_bytes;
+	uint64_t applied; /* sequence that LMDB has */
+	bool checkpoint_running, checkpoint_wanted;
+	struct pool_job checkpoint_job;
+	struct pool_state checkpoint_state;
+	uint64_t checkpoint_bytes;
+	int checkpoint_err;
+	struct pool_timer checkpoint_timer;
+	bool checkpoint_timer_armed;
+	struct list applied_waiters, applied_running;
+
+	/* reclaim */
+	struct list todos;
+	struct pool_reclaim *reclaim;
+	uint64_t reclaim_pending_chunks;
+
+	/* close */
+	void (*close_done)(void *arg, int err);
+	void *close_arg;
+	struct pool_call close_call;
+	bool close_asked;
+
+	/* counters, for tests and measurements */
+	uint64_t data_writes, data_reads, data_write_bytes, copied_blocks;
+};
+
+static inline struct pool *pool_of(struct store *s)
+{
+	return container_of(s, struct pool, base);
+}
+
+static inline struct pool_disk *pool_disk_of(const struct store_disk *d)
+{
+	return container_of(d, struct pool_disk, base);
+}
+
+static inline struct pool_io *pool_io_of(struct store_io *io)
+{
+	return (struct pool_io *)(void *)io->scratch;
+}
+
+static inline bool pool_io_writes(const struct store_io *io)
+{
+	return io->op == STORE_WRITE || io->op == STORE_COMPARE_WRITE || io->op == STORE_UNMAP;
+}
+
+/* ---- pool.c: small shared things -------------------------------------------------------------------- */
+
+extern const struct store_ops pool_ops;
+/* The first failure of a flush, the log or LMDB: nothing is written any more. */
+void pool_latch(struct pool *p, int err, const char *what);
+/* Allocation of small bookkeeping: the program ends when there is no memory (the pool is crash-safe). */
+void *pool_xrealloc(void *old, size_t bytes);
+void pool_free_list_add(struct pool_free_list *l, uint64_t phys);
+void pool_free_list_move(struct pool_free_list *to, struct pool_free_list *from);
+uint8_t *pool_bounce_get(struct pool *p); /* POOL_CHUNK_BYTES, or NULL */
+void pool_bounce_put(struct pool *p, uint8_t *buf);
+void pool_buffer_record(struct pool_buffer *b, const struct pool_record *record);
+void pool_buffer_bytes(struct pool_buffer *b, const void *data, size_t len);
+void pool_wake_all(struct list *waiters, int err);
+void pool_close_step(struct pool *p); /* something ended: may the pool close now? */
+
+/* ---- branch.c --------------------------------------------------------------------------------------- */
+
+struct pool_branch *pool_branch_find(struct pool *p, uint64_t id);
+struct pool_branch *pool_branch_new(struct pool *p, uint64_t id); /* NULL: no memory */
+void pool_branch_free(struct pool *p, struct pool_branch *b);     /* no child, not a child, no leaf dirty */
+void pool_branch_attach(struct pool_branch *parent, struct pool_branch *child);
+void pool_branch_detach(struct pool_branch *child);
+void pool_branch_frozen_update(struct pool_branch *b);
+void pool_branch_record_dirty(struct pool *p, struct pool_branch *b);
+/* Does a child or a cut see a generation in [lo, hi)? */
+bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi);
+/* Does anything, the head included, see entries of generation ≥ lo? */
+bool pool_branch_viewer_from(const struct pool_branch *b, uint32_t lo);
+struct pool_disk *pool_disk_find(struct pool *p, uint64_t id);
+struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch *b, uint64_t size_bytes);
+void pool_disk_free(struct pool_disk *d);
+
+/* ---- map.c ------------------------------------------------------------------------------------------ */
+
+/* The leaf of a chunk. 0: *out is it, or NULL when it is known to be empty (never NULL with `make`).
+ * -EAGAIN: it is being loaded and `w` will be woken. -ENOMEM. */
+int pool_map_leaf(struct pool_branch *b, struct pool *p, uint64_t chunk, bool make, struct pool_waiter *w,
+	struct pool_leaf **out);
+/* The leaf if it is in memory and loaded. */
+struct pool_leaf *pool_map_peek(const struct pool_branch *b, uint64_t chunk);
+/* Entries of a chunk, newest first; a compact one is put into *room. */
+unsigned pool_map_entries(
+	const struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry **out, struct pool_entry *room);
+/* The entry to change, or NULL (also: no memory to unpack it). Valid until the next change of the chunk. */
+struct pool_entry *pool_map_edit(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen);
+int pool_map_insert(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry *entry);
+void pool_map_remove(
+	struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen); /* marks it dirty */
+void pool_map_mark_dirty(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, struct pool_entry *e);
+/* For the frame: the record of a dirty key; clears the mark. */
+void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t sequence, struct pool_record *out);
+/* Where the blocks in `mask` of the chunk are as generation `gen` sees them. 0, -EAGAIN (w waits; with w NULL
+ * nothing is loaded), -ENOMEM. */
+int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
+	struct pool_waiter *w, struct pool_places *out);
+void pool_map_free(struct pool *p, struct pool_branch *b); /* all leaves; none may be dirty */
+void pool_map_trim(struct pool *p);                        /* evicts down to the bound */
+void pool_map_touch(struct pool *p, struct pool_leaf *leaf);
+void pool_leaf_pin(struct pool_leaf *leaf);
+void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf);
+
+/* ---- lock.c ----------------------------------------------------------------------------------------- */
+
+/* Queues w at the chunk's lock. Does not grant: pool_lock_pump does. */
+void pool_lock_enqueue(struct pool *p, uint64_t branch, uint64_t chunk, struct pool_lock_wait *w);
+void pool_lock_pump(struct pool *p, uint64_t branch, uint64_t chunk); /* no such lock: nothing to do */
+void pool_lock_release(struct pool *p, struct pool_lock_wait *w);
+
+/* ---- alloc.c ---------------------------------------------------------------------------------------- */
+
+int pool_alloc_load(struct pool *p);
+void pool_alloc_destroy(struct pool *p);
+/* 0; -EAGAIN: some may come, wait in alloc_waiters; -ENOSPC. */
+int pool_alloc(struct pool *p, uint64_t *phys);
+void pool_alloc_wait(struct pool *p, struct pool_waiter *w);
+void pool_alloc_wake(struct pool *p, int err);
+/* The map dropped it: it goes the long way of a freed chunk. */
+void pool_free_chunk(struct pool *p, struct pool_branch *b, uint64_t phys);
+void pool_free_durable(struct pool *p, struct pool_free_list *frees);
+unsigned pool_epoch_enter(struct pool *p);
+void pool_epoch_leave(struct pool *p, unsigned epoch);
+struct pool_data *pool_data_of(struct pool *p, uint64_t phys, uint64_t *offset);
+int pool_data_open(struct pool *p, const char *device);
+void pool_data_close(struct pool *p);
+
+/* ---- io.c, unmap.c ---------------------------------------------------------------------------------- */
+
+void pool_submit(struct store_io *io);
+void pool_io_begin_write(struct store_io *io); /* takes its generation */
+void pool_io_end_write(struct store_io *io);
+void pool_io_put(struct store_io *io, int err); /* one sub less */
+struct pool_sub *pool_sub_new(
+	struct store_io *io, enum pool_sub_kind kind, uint64_t offset, uint64_t len, uint64_t io_offset);
+void pool_sub_prepare(struct pool_sub *sub); /* its callbacks */
+void pool_sub_end(struct pool_sub *sub, int err);
+void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t phys, uint32_t offset,
+	uint32_t len, uint8_t *buf);
+bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen);
+void pool_unmap_start(struct store_io *io);
+void pool_unmap_run(struct pool_sub *sub);
+size_t pool_iov_copy_out(const struct store_io *io, uint64_t from, uint8_t *to, size_t len);
+size_t pool_iov_copy_in(const struct store_io *io, uint64_t to, const uint8_t *from, size_t len);
+
+/* ---- commit.c --------------------------------------------------------------------------------------- */
+
+void pool_cycle_request(struct pool *p);
+/* Something became dirty: a flush will come by itself within a second. */
+void pool_cycle_later(struct pool *p);
+void pool_flush_wait(struct store_io *io);
+bool pool_cycle_needed(const struct pool *p);
+void pool_cycle_room(struct pool *p); /* the log has room again */
+
+/* ---- checkpoint.c ----------------------------------------------------------------------------------- */
+
+void pool_checkpoint_feed(struct pool *p, struct pool_backlog *b);
+void pool_checkpoint_request(struct pool *p);
+/* Wakes w when LMDB has all frames up to the last durable one. */
+void pool_applied_wait(struct pool *p, struct pool_waiter *w);
+
+/* ---- txn.c, cut.c ----------------------------------------------------------------------------------- */
+
+struct store_txn *pool_txn_begin(struct store *s);
+int pool_txn_put(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len);
+int pool_txn_del(struct store_txn *t, enum store_table table, const void *key, size_t key_len);
+int pool_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct store_disk **out);
+int pool_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out);
+int pool_txn_disk_delete(struct store_txn *t, struct store_disk *d);
+int pool_txn_disk_resize(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
+void pool_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg);
+void pool_txn_drop(struct store_txn *t);
+void pool_txn_applied(struct pool_txn *t); /* durable: the changes in memory; frees it; calls done */
+void pool_txn_failed(struct pool_txn *t, int err);
+void pool_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg);
+void pool_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
+void pool_cut_drop(struct store_cut *cut);
+void pool_cut_drained(struct pool_branch *b); /* a write of b ended */
+void pool_cut_end(struct pool_cut *cut);
+
+/* ---- meta.c ----------------------------------------------------------------------------------------- */
+
+int pool_meta_create(struct pool_host *host, const struct pool_super *super);
+int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct pool_super *super,
+	bool read_only, struct fault *fault);
+void pool_meta_close(struct pool_meta *m);
+int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out);
+int pool_meta_state(struct pool_meta *m, MDB_txn *txn, struct pool_state *out);
+/* Applies payloads of frames, oldest first, and the state. Blocks. */
+struct pool_payload {
+	const uint8_t *data;
+	size_t len;
+};
+int pool_meta_apply(struct pool_meta *m, MDB_txn *txn, const struct pool_payload *payloads, size_t count,
+	struct pool_state *state);
+/* Entries of `count` chunks from `chunk` on; *out is malloc'ed. Blocks. -EUCLEAN: a CRC is wrong. */
+int pool_meta_load(struct pool_meta *m, uint64_t branch, uint64_t chunk, uint64_t count,
+	struct pool_meta_entry **out, size_t *out_count);
+/* Up to `max` entries of a branch from (chunk, gen) on in key order; *out is malloc'ed. Blocks. */
+int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, size_t max,
+	struct pool_meta_entry **out, size_t *out_count);
+/* Up to `max` keys of the index (branch, gen, chunk) from `from` on, gen ≤ last_gen. Blocks. */
+int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
+	struct pool_map_key *out, size_t *out_count);
+/* Calls each for every record of a table within txn; the value without its CRC. -EUCLEAN: a CRC is wrong. */
+int pool_meta_each(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
+	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
+		bool intact),
+	void *arg);
+int pool_meta_put(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len /* without CRC */);
+int pool_errno(int lmdb); /* LMDB's result as a negative errno */
+
+/* ---- log.c ------------------------------------------------------------------------------------------ */
+
+/* Reads the frames that LMDB does not have yet. Calls each with the payload (valid during the call only
+ * when it returns; kept when `keep` is set: malloc'ed buffers are handed over). Blocks. */
+struct pool_replay {
+	struct pool_payload *payloads;
+	uint8_t **buffers;
+	size_t count, room;
+	struct pool_state state; /* after it */
+};
+int pool_log_read(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	const struct pool_state *state, struct pool_replay *out);
+void pool_replay_free(struct pool_replay *r);
+/* Every record of the payload is in shape. */
+int pool_payload_check(const uint8_t *data, size_t len, uint32_t records);
+int pool_log_create(struct pool_host *host, const struct pool_super *super);
+
+/* ---- reclaim.c -------------------------------------------------------------------------------------- */
+
+void pool_reclaim_kick(struct pool *p);
+void pool_reclaim_stop(struct pool *p);
+bool pool_reclaim_busy(const struct pool *p);
+void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen);
+struct pool_reclaim *pool_reclaim_new(struct pool *p);
+void pool_reclaim_free(struct pool_reclaim *r);
+
+/* ---- open.c ----------------------------------------------------------------------------------------- */
+
+int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
+	struct fault *fault);
+int pool_open_on(struct pool_host *host, const struct pool_options *options, struct reactor *reactor,
+	struct store **out, struct fault *fault);
+int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
+	void (*report)(void *arg, const char *line), void *arg, struct fault *fault);
+int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault);
+/* Frees everything; nothing may be under way. */
+void pool_destroy(struct pool *p);
+
+#endif

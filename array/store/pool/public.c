@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What array/store/store.h exports of the pool: create, open and check on the real machine. */
+#include "array/store/pool/pool.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+/* What stays free for metadata, beside the log. */
+#define META_RESERVE_BYTES (UINT64_C(64) << 20)
+
+int pool_create(const struct pool_options *options, struct fault *fault)
+{
+	uint64_t capacity = options->capacity_bytes, log_bytes = options->log_bytes;
+	struct pool_host *host;
+	struct statvfs fs;
+	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+
+	if (err)
+		return err;
+	if (!capacity && !options->data_device) {
+		uint64_t reserve;
+
+		if (statvfs(options->path, &fs)) {
+			host->ops->free(host);
+			return fault_set(fault, -errno, "the free space of %s cannot be found: %s",
+				options->path, strerror(errno));
+		}
+		capacity = (uint64_t)fs.f_bavail * fs.f_frsize;
+		/* The map of a full pool takes about 0.2 % of its data. */
+		reserve = META_RESERVE_BYTES + (log_bytes ? log_bytes : UINT64_C(64) << 20) + capacity / 256;
+		capacity = capacity > reserve ? capacity - reserve : 0;
+	}
+	err = pool_create_on(host, options, capacity, fault);
+	host->ops->free(host);
+	return err;
+}
+
+/* The path's own errors in the words of a pool that is looked for. */
+int pool_open(
+	const struct pool_options *options, struct reactor *reactor, struct store **out, struct fault *fault)
+{
+	struct pool_host *host;
+	int err = pool_host_posix(options->path, reactor, true, false, &host, fault);
+
+	return err ? err : pool_open_on(host, options, reactor, out, fault);
+}
+
+int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
+	void *arg, struct fault *fault)
+{
+	struct pool_host *host;
+	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+
+	if (err)
+		return err;
+	err = pool_check_on(host, options, repair, report, arg, fault);
+	host->ops->free(host);
+	return err;
+}

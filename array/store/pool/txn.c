@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Transactions: the records are encoded as they are asked for and go into one frame, so they are durable
+ * together or not at all. What changes in memory (new, deleted, larger disks) changes when the frame is
+ * durable.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A transaction must fit into a frame beside the map records that may be waiting. */
+static uint64_t txn_max(const struct pool *p)
+{
+	return (p->super.log_bytes - POOL_LOG_START) / 8;
+}
+
+static struct pool_txn *txn_of(struct store_txn *t)
+{
+	return (struct pool_txn *)(void *)t;
+}
+
+struct store_txn *pool_txn_begin(struct store *s)
+{
+	struct pool_txn *t = calloc(1, sizeof(*t));
+
+	if (t)
+		t->pool = pool_of(s);
+	return (struct store_txn *)(void *)t;
+}
+
+static int add(struct pool_txn *t, const struct pool_record *r)
+{
+	if (t->records.len + pool_record_size(r) > txn_max(t->pool))
+		return -EMSGSIZE;
+	pool_buffer_record(&t->records, r);
+	return 0;
+}
+
+static int catalogue(struct store_txn *t, enum pool_record_type type, enum store_table table, const void *key,
+	size_t key_len, const void *value, size_t value_len)
+{
+	struct pool_record r = {.type = type};
+
+	assert(table > 0 && table < STORE_TABLE_COUNT);
+	if (key_len > STORE_KEY_MAX_BYTES || value_len > STORE_VALUE_MAX_BYTES)
+		return -EMSGSIZE;
+	r.catalogue.table = (uint8_t)table;
+	r.catalogue.key = key;
+	r.catalogue.key_len = (uint16_t)key_len;
+	r.catalogue.value = value;
+	r.catalogue.value_len = (uint32_t)value_len;
+	return add(txn_of(t), &r);
+}
+
+int pool_txn_put(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len)
+{
+	return catalogue(t, POOL_RECORD_CATALOGUE_PUT, table, key, key_len, value, value_len);
+}
+
+int pool_txn_del(struct store_txn *t, enum store_table table, const void *key, size_t key_len)
+{
+	return catalogue(t, POOL_RECORD_CATALOGUE_DEL, table, key, key_len, NULL, 0);
+}
+
+static struct pool_disk_change *add_change(struct pool_txn *t)
+{
+	if (t->change_count == t->change_room) {
+		unsigned room = t->change_room ? 2 * t->change_room : 4;
+		struct pool_disk_change *c = realloc(t->changes, room * sizeof(*c));
+
+		if (!c)
+			return NULL;
+		t->changes = c;
+		t->change_room = room;
+	}
+	return &t->changes[t->change_count];
+}
+
+static int put_disk(struct pool_txn *t, uint64_t id, uint64_t branch, uint64_t size_bytes)
+{
+	struct pool_record r = {.type = POOL_RECORD_DISK_PUT};
+
+	r.disk.id = id;
+	r.disk.value = (struct pool_disk_value){.branch = branch, .size_bytes = size_bytes};
+	return add(t, &r);
+}
+
+static int new_disk(struct pool_txn *t, enum pool_disk_change_kind kind, uint64_t size_bytes,
+	const struct pool_cut_member *from, struct store_disk **out)
+{
+	struct pool *p = t->pool;
+	struct pool_disk_change *change = add_change(t);
+	struct pool_branch *b = change ? pool_branch_new(p, p->next_branch) : NULL;
+	struct pool_disk *d = b ? pool_disk_new(p, p->next_disk, b, size_bytes) : NULL;
+	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
+	int err;
+
+	if (!d) {
+		if (b)
+			pool_branch_free(p, b);
+		return -ENOMEM;
+	}
+	p->next_branch++;
+	p->next_disk++;
+	b->fresh = true;
+	d->pending = true;
+	*change = (struct pool_disk_change){
+		.kind = kind, .disk = d, .size_bytes = size_bytes, .from = from ? from->branch : NULL};
+	t->change_count++;
+	if (from) {
+		b->gen = from->gen + 1; /* above all that it may inherit when it is spliced */
+		b->parent_gen = from->gen;
+	}
+	r.branch.id = b->id;
+	r.branch.value = (struct pool_branch_value){
+		.gen = b->gen, .parent = from ? from->branch->id : 0, .parent_gen = b->parent_gen};
+	err = add(t, &r);
+	if (!err)
+		err = put_disk(t, d->id, b->id, size_bytes);
+	*out = &d->base;
+	return err;
+}
+
+int pool_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct store_disk **out)
+{
+	return new_disk(txn_of(t), POOL_DISK_CREATE, size_bytes, NULL, out);
+}
+
+int pool_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out)
+{
+	struct pool_txn *txn = txn_of(t);
+	struct pool_cut *c = cut->priv;
+
+	assert(c && index < c->count && (!txn->cut || txn->cut == c));
+	txn->cut = c;
+	return new_disk(txn, POOL_DISK_FORK, c->members[index].size_bytes, &c->members[index], out);
+}
+
+int pool_txn_disk_delete(struct store_txn *t, struct store_disk *disk)
+{
+	struct pool_txn *txn = txn_of(t);
+	struct pool_disk_change *change = add_change(txn);
+	struct pool_disk *d = pool_disk_of(disk);
+	struct pool_record r = {.type = POOL_RECORD_DISK_DEL};
+
+	if (!change)
+		return -ENOMEM;
+	*change = (struct pool_disk_change){.kind = POOL_DISK_DELETE, .disk = d};
+	txn->change_count++;
+	r.disk.id = d->id;
+	return add(txn, &r);
+}
+
+int pool_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t size_bytes)
+{
+	struct pool_txn *txn = txn_of(t);
+	struct pool_disk_change *change = add_change(txn);
+	struct pool_disk *d = pool_disk_of(disk);
+
+	if (!change)
+		return -ENOMEM;
+	assert(size_bytes >= d->size_bytes);
+	*change = (struct pool_disk_change){.kind = POOL_DISK_RESIZE, .disk = d, .size_bytes = size_bytes};
+	txn->change_count++;
+	return put_disk(txn, d->id, d->branch->id, size_bytes);
+}
+
+static void txn_free(struct pool_txn *t)
+{
+	free(t->records.data);
+	free(t->changes);
+	free(t);
+}
+
+/* New disks go, the others stay. */
+static void undo(struct pool_txn *t)
+{
+	for (unsigned i = 0; i < t->change_count; i++) {
+		struct pool_disk_change *c = &t->changes[i];
+
+		if (c->kind == POOL_DISK_CREATE || c->kind == POOL_DISK_FORK) {
+			struct pool_branch *b = c->disk->branch;
+
+			pool_disk_free(c->disk);
+			pool_branch_free(t->pool, b);
+		}
+	}
+}
+
+void pool_txn_drop(struct store_txn *t)
+{
+	undo(txn_of(t));
+	txn_free(txn_of(t));
+}
+
+void pool_txn_commit(struct store_txn *store_txn, void (*done)(void *arg, int err), void *arg)
+{
+	struct pool_txn *t = txn_of(store_txn);
+	struct pool *p = t->pool;
+
+	t->done = done;
+	t->arg = arg;
+	if (p->latched) {
+		pool_txn_failed(t, -EROFS);
+		return;
+	}
+	list_push_back(&p->txns, &t->link);
+	pool_cycle_request(p);
+}
+
+void pool_txn_failed(struct pool_txn *t, int err)
+{
+	void (*done)(void *arg, int err) = t->done;
+	void *arg = t->arg;
+	struct pool_cut *cut = t->cut;
+
+	undo(t);
+	txn_free(t);
+	if (cut)
+		pool_cut_end(cut);
+	done(arg, err);
+}
+
+static void apply_delete(struct pool *p, struct pool_disk *d)
+{
+	struct pool_branch *b = d->branch;
+
+	pool_disk_free(d);
+	p->reclaim_pending_chunks += b->child_count ? 0 : b->chunks;
+	/* The head saw the newest generations: what no child sees can go. */
+	if (b->child_count)
+		pool_todo_add(p, b->id, b->gen);
+	pool_reclaim_kick(p);
+}
+
+void pool_txn_applied(struct pool_txn *t)
+{
+	struct pool *p = t->pool;
+	void (*done)(void *arg, int err) = t->done;
+	void *arg = t->arg;
+
+	for (unsigned i = 0; i < t->change_count; i++) {
+		struct pool_disk_change *c = &t->changes[i];
+
+		switch (c->kind) {
+		case POOL_DISK_FORK:
+			pool_branch_attach(c->from, c->disk->branch);
+			c->disk->pending = false;
+			break;
+		case POOL_DISK_CREATE:
+			c->disk->pending = false;
+			break;
+		case POOL_DISK_DELETE:
+			apply_delete(p, c->disk);
+			break;
+		case POOL_DISK_RESIZE:
+			c->disk->size_bytes = c->size_bytes;
+			break;
+		}
+	}
+	if (t->cut)
+		pool_cut_end(t->cut);
+	txn_free(t);
+	done(arg, 0);
+}

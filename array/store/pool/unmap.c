@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * UNMAP: whole blocks lose their data (their chunk, when nothing is left in it) and are marked as known zeros
+ * where older data would show through; parts of blocks are written as zeros. A range is done in steps of
+ * UNMAP_STEP_CHUNKS; within a step it falls on one side of a cut, a longer one may be cut between steps.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define UNMAP_STEP_CHUNKS 256u
+
+static void unmap_granted(struct pool_lock_wait *w)
+{
+	pool_unmap_run(container_of(w, struct pool_sub, wait));
+}
+
+/* The owned entry loses the blocks in `mask`, of which `below` show older data. */
+static int unmap_owned(
+	struct pool_sub *sub, struct pool_leaf *leaf, uint32_t gen, uint16_t mask, uint16_t below)
+{
+	struct pool *p = sub->pool;
+	struct pool_branch *b = pool_io_of(sub->io)->branch;
+	struct pool_entry *e = pool_map_edit(p, leaf, sub->chunk, gen);
+	uint16_t valid, zero;
+
+	if (!e)
+		return -ENOMEM;
+	valid = e->valid & (uint16_t)~mask;
+	zero = (uint16_t)((e->zero & ~mask) | (mask & below));
+	if (valid == e->valid && zero == e->zero)
+		return 0;
+	if (!valid && e->phys) {
+		pool_free_chunk(p, b, e->phys);
+		e->phys = 0;
+	}
+	e->valid = valid;
+	e->zero = zero;
+	if (!valid && !zero)
+		pool_map_remove(p, leaf, sub->chunk, gen);
+	else
+		pool_map_mark_dirty(p, leaf, sub->chunk, e);
+	return 0;
+}
+
+static int unmap_apply(struct pool_sub *sub)
+{
+	struct pool *p = sub->pool;
+	struct pool_io *pio = pool_io_of(sub->io);
+	unsigned first = sub->offset >> POOL_BLOCK_SHIFT, count = sub->len >> POOL_BLOCK_SHIFT;
+	uint16_t mask = (uint16_t)(((1u << count) - 1) << first), below = 0;
+	const struct pool_entry *e = NULL;
+	struct pool_entry room;
+	struct pool_places places;
+	struct pool_leaf *leaf;
+	bool owned = false;
+	uint32_t gen = pio->gen;
+	int err = pool_map_leaf(pio->branch, p, sub->chunk, false, &sub->waiter, &leaf);
+
+	if (err)
+		return err;
+	if (leaf && pool_map_entries(leaf, sub->chunk, &e, &room)) {
+		assert(e[0].gen <= pio->gen);
+		owned = pool_entry_owned(pio->branch, e[0].gen, pio->gen);
+		if (owned)
+			gen = e[0].gen;
+	}
+	if (!owned && !e && !pio->branch->parent)
+		return 0;
+	err = pool_map_resolve(
+		p, pio->branch, owned ? gen - 1 : gen, sub->chunk, mask, &sub->waiter, &places);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < POOL_BLOCKS; i++)
+		below |= (uint16_t)((places.phys[i] != 0) << i);
+	if (!owned && !below)
+		return 0;
+	if (p->dirty_count >= p->dirty_max) {
+		pool_alloc_wait(p, &sub->waiter);
+		return -EAGAIN;
+	}
+	/* Loading the ancestors' leaves may have let this one go. */
+	err = pool_map_leaf(pio->branch, p, sub->chunk, true, &sub->waiter, &leaf);
+	if (err)
+		return err;
+	if (owned)
+		return unmap_owned(sub, leaf, gen, mask, below);
+	room = (struct pool_entry){.gen = gen, .zero = below};
+	err = pool_map_insert(p, leaf, sub->chunk, &room);
+	if (!err)
+		pool_map_mark_dirty(p, leaf, sub->chunk, pool_map_edit(p, leaf, sub->chunk, gen));
+	return err;
+}
+
+void pool_unmap_run(struct pool_sub *sub)
+{
+	int err = unmap_apply(sub);
+
+	if (err != -EAGAIN)
+		pool_sub_end(sub, err);
+}
+
+/* One step from the cursor on: its subs queue at their chunks together. */
+void pool_unmap_start(struct store_io *io)
+{
+	struct pool_io *pio = pool_io_of(io);
+	struct pool *p = pio->pool;
+	uint64_t branch = pio->branch->id, first = pio->cursor >> POOL_CHUNK_SHIFT, chunk;
+	uint64_t end = io->offset + io->len, stop = (first + UNMAP_STEP_CHUNKS) << POOL_CHUNK_SHIFT;
+	int err = 0;
+
+	if (p->latched) {
+		io->done(io, -EROFS);
+		return;
+	}
+	if (stop > end)
+		stop = end;
+	pool_io_begin_write(io);
+	pio->subs = 1;
+	while (pio->cursor < stop) {
+		uint64_t at = pio->cursor, to = (at | (POOL_CHUNK_BYTES - 1)) + 1;
+		struct pool_sub *sub;
+		bool whole = true;
+
+		if (to > stop)
+			to = stop;
+		if (at % POOL_BLOCK_BYTES) { /* up to the next block */
+			uint64_t next = (at | (POOL_BLOCK_BYTES - 1)) + 1;
+
+			to = next < to ? next : to;
+			whole = false;
+		} else if (to % POOL_BLOCK_BYTES) {
+			uint64_t last = to & ~(uint64_t)(POOL_BLOCK_BYTES - 1);
+
+			if (last > at)
+				to = last;
+			else
+				whole = false;
+		}
+		sub = pool_sub_new(io, whole ? POOL_SUB_UNMAP : POOL_SUB_ZERO, at, to - at, 0);
+		if (!sub) {
+			err = -ENOMEM;
+			break;
+		}
+		pool_sub_prepare(sub);
+		if (whole)
+			sub->wait.granted = unmap_granted;
+		pool_lock_enqueue(p, branch, sub->chunk, &sub->wait);
+		pio->cursor = to;
+	}
+	chunk = stop ? (stop - 1) >> POOL_CHUNK_SHIFT : 0;
+	for (uint64_t c = first; c <= chunk; c++)
+		pool_lock_pump(p, branch, c);
+	pool_io_put(io, err);
+}

@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See sim.h. */
+#include "tests/unit/store/sim.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECTOR 512u
+
+/* A write that no sync has covered yet, in order. data NULL: a discard. */
+struct sim_write {
+	struct list_node link;
+	uint64_t offset, len;
+	uint8_t *data;
+};
+
+struct sim_disk_file {
+	struct list_node link;
+	char name[32];
+	uint8_t *now, *durable; /* of room bytes */
+	uint64_t room, size, durable_size;
+	struct list unsynced;
+	uint64_t unsynced_count, unsynced_base; /* number of the first one */
+};
+
+struct sim_open_file {
+	struct pool_file base;
+	struct sim *sim;
+	struct sim_disk_file *file;
+	bool dsync;
+};
+
+struct sim_host {
+	struct pool_host base;
+	struct sim *sim;
+};
+
+uint64_t sim_random(struct sim *s)
+{
+	uint64_t z = (s->rng += UINT64_C(0x9e3779b97f4a7c15));
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+uint64_t sim_below(struct sim *s, uint64_t n)
+{
+	return sim_random(s) % n;
+}
+
+/* ---- files ----------------------------------------------------------------------------------------- */
+
+static struct sim_disk_file *find_file(struct sim *s, const char *name)
+{
+	list_for_each (n, &s->files) {
+		struct sim_disk_file *f = container_of(n, struct sim_disk_file, link);
+
+		if (strcmp(f->name, name) == 0)
+			return f;
+	}
+	return NULL;
+}
+
+const uint8_t *sim_file(struct sim *s, const char *name, uint64_t *size)
+{
+	struct sim_disk_file *f = find_file(s, name);
+
+	if (!f)
+		return NULL;
+	*size = f->size;
+	return f->now;
+}
+
+static void make_room(struct sim_disk_file *f, uint64_t bytes)
+{
+	uint64_t room = f->room ? f->room : 65536;
+
+	while (room < bytes)
+		room *= 2;
+	if (room == f->room)
+		return;
+	f->now = realloc(f->now, room);
+	f->durable = realloc(f->durable, room);
+	assert(f->now && f->durable);
+	memset(f->now + f->room, 0, room - f->room);
+	memset(f->durable + f->room, 0, room - f->room);
+	f->room = room;
+}
+
+static void put(uint8_t *image, const struct sim_write *w, uint64_t from, uint64_t len)
+{
+	if (w->data)
+		memcpy(image + w->offset + from, w->data + from, len);
+	else
+		memset(image + w->offset + from, 0, len);
+}
+
+static void drop_first(struct sim_disk_file *f)
+{
+	struct sim_write *w = container_of(list_pop(&f->unsynced), struct sim_write, link);
+
+	free(w->data);
+	free(w);
+	f->unsynced_count--;
+	f->unsynced_base++;
+}
+
+static void sync_up_to(struct sim_disk_file *f, uint64_t number, uint64_t size)
+{
+	while (f->unsynced_count && f->unsynced_base < number) {
+		struct sim_write *w = container_of(f->unsynced.head.next, struct sim_write, link);
+
+		put(f->durable, w, 0, w->len);
+		drop_first(f);
+	}
+	if (size > f->durable_size)
+		f->durable_size = size;
+}
+
+/* data NULL: zeros (a discard) */
+static void file_write(
+	struct sim_open_file *o, const struct iovec *iov, unsigned count, uint64_t offset, uint64_t len)
+{
+	struct sim_disk_file *f = o->file;
+	struct sim_write *w = calloc(1, sizeof(*w));
+	uint64_t at = 0;
+
+	assert(w);
+	make_room(f, offset + len);
+	w->offset = offset;
+	w->len = len;
+	if (iov) {
+		w->data = malloc(len);
+		assert(w->data);
+		for (unsigned i = 0; i < count && at < len; i++) {
+			uint64_t part = iov[i].iov_len < len - at ? iov[i].iov_len : len - at;
+
+			memcpy(w->data + at, iov[i].iov_base, part);
+			at += part;
+		}
+		assert(at == len);
+		if (offset + len > f->size)
+			f->size = offset + len;
+	}
+	put(f->now, w, 0, len);
+	list_push_back(&f->unsynced, &w->link);
+	f->unsynced_count++;
+	if (o->dsync)
+		sync_up_to(f, f->unsynced_base + f->unsynced_count, f->size);
+}
+
+static struct sim *sim_of(struct pool_host *h)
+{
+	return ((struct sim_host *)(void *)h)->sim;
+}
+
+static struct sim_open_file *open_of(struct pool_file *f)
+{
+	return (struct sim_open_file *)(void *)f;
+}
+
+/* A step that changes something: may fail, may be the last. */
+static int step(struct sim *s)
+{
+	if (s->power_off)
+		return -EIO;
+	s->steps++;
+	if (s->off_at && s->steps >= s->off_at) {
+		sim_power_off(s);
+		return -EIO;
+	}
+	if (s->fail_at && (s->steps == s->fail_at || (s->fail_forever && s->steps > s->fail_at)))
+		return -EIO;
+	return 0;
+}
+
+static int sim_file_open(struct pool_host *h, const char *name, unsigned flags, struct pool_file **out)
+{
+	struct sim *s = sim_of(h);
+	struct sim_disk_file *f = find_file(s, name);
+	struct sim_open_file *o;
+
+	if (s->power_off)
+		return -EIO;
+	if (flags & POOL_FILE_CREATE) {
+		if (f)
+			return -EEXIST;
+		f = calloc(1, sizeof(*f));
+		assert(f);
+		snprintf(f->name, sizeof(f->name), "%s", name);
+		list_init(&f->unsynced);
+		make_room(f, 1);
+		list_push_back(&s->files, &f->link);
+	}
+	if (!f)
+		return -ENOENT;
+	o = calloc(1, sizeof(*o));
+	assert(o);
+	o->base.host = h;
+	o->base.memory_align = s->direct && (flags & POOL_FILE_DIRECT) ? 512 : 1;
+	o->base.offset_align = s->direct && (flags & POOL_FILE_DIRECT) ? 4096 : 1;
+	o->sim = s;
+	o->file = f;
+	o->dsync = (flags & POOL_FILE_DSYNC) != 0;
+	*out = &o->base;
+	return 0;
+}
+
+static void sim_file_close(struct pool_file *f)
+{
+	free(f);
+}
+
+static int sim_file_size(struct pool_file *f, uint64_t *out)
+{
+	*out = open_of(f)->file->size;
+	return 0;
+}
+
+static int sim_file_pread(struct pool_file *f, void *buf, size_t len, uint64_t offset)
+{
+	struct sim_disk_file *d = open_of(f)->file;
+
+	if (open_of(f)->sim->power_off)
+		return -EIO;
+	if (offset + len > d->size)
+		return -EBADMSG;
+	memcpy(buf, d->now + offset, len);
+	return 0;
+}
+
+static int sim_file_pwrite(struct pool_file *f, const void *buf, size_t len, uint64_t offset)
+{
+	struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
+	int err = step(open_of(f)->sim);
+
+	if (!err)
+		file_write(open_of(f), &iov, 1, offset, len);
+	return err;
+}
+
+static int sim_file_sync(struct pool_file *f)
+{
+	struct sim_disk_file *d = open_of(f)->file;
+	int err = step(open_of(f)->sim);
+
+	if (!err)
+		sync_up_to(d, d->unsynced_base + d->unsynced_count, d->size);
+	return err;
+}
+
+static int sim_file_allocate(struct pool_file *f, uint64_t offset, uint64_t len)
+{
+	struct sim_open_file *o = open_of(f);
+	uint64_t total = 0;
+	int err = step(o->sim);
+
+	if (err)
+		return err;
+	list_for_each (n, &o->sim->files)
+		total += container_of(n, struct sim_disk_file, link)->size;
+	if (o->sim->fs_bytes && total + (offset + len - o->file->size) > o->sim->fs_bytes)
+		return -ENOSPC;
+	make_room(o->file, offset + len);
+	if (offset + len > o->file->size)
+		o->file->size = offset + len;
+	return 0;
+}
+
+static int sim_file_discard(struct pool_file *f, uint64_t offset, uint64_t len)
+{
+	int err = step(open_of(f)->sim);
+
+	if (err)
+		return err;
+	open_of(f)->sim->discards++;
+	file_write(open_of(f), NULL, 0, offset, len);
+	return 0;
+}
+
+static const char *sim_meta_path(struct pool_host *h)
+{
+	return sim_of(h)->meta;
+}
+
+static int sim_meta_commit(struct pool_host *h, MDB_txn *txn)
+{
+	struct sim *s = sim_of(h);
+	bool before = sim_below(s, 2);
+	int err = step(s);
+
+	/* A power loss at this step: the commit had ended, or it had not begun. */
+	if (err && !(s->off_at && s->steps == s->off_at && !before)) {
+		mdb_txn_abort(txn);
+		return err;
+	}
+	if (mdb_txn_commit(txn))
+		abort();
+	return err;
+}
+
+/* ---- transfers ------------------------------------------------------------------------------------- */
+
+static void sim_submit(struct pool_host *h, struct pool_op *op)
+{
+	struct sim_open_file *o = open_of(op->file);
+
+	if (op->kind != POOL_OP_SYNC) {
+		uint64_t bytes = 0;
+
+		for (unsigned i = 0; i < op->iov_count; i++) {
+			bytes += op->iov[i].iov_len;
+			assert((uintptr_t)op->iov[i].iov_base % o->base.memory_align == 0);
+		}
+		assert(bytes == op->len && op->len > 0);
+		assert(op->offset % o->base.offset_align == 0 && op->len % o->base.offset_align == 0);
+	} else {
+		op->offset = o->file->unsynced_base + o->file->unsynced_count; /* what it covers */
+		op->len = o->file->size;
+	}
+	memset(&op->link, 0, sizeof(op->link));
+	list_push_back(&sim_of(h)->ops, &op->link);
+}
+
+static void op_read(struct pool_op *op)
+{
+	struct sim_disk_file *f = open_of(op->file)->file;
+	uint64_t at = op->offset;
+
+	for (unsigned i = 0; i < op->iov_count; i++) {
+		assert(at + op->iov[i].iov_len <= f->size);
+		memcpy(op->iov[i].iov_base, f->now + at, op->iov[i].iov_len);
+		at += op->iov[i].iov_len;
+	}
+}
+
+static void op_run(struct sim *s, struct pool_op *op)
+{
+	struct sim_open_file *o = open_of(op->file);
+	int err = s->power_off ? -EIO : 0;
+
+	if (!err && op->kind == POOL_OP_READ) {
+		s->reads++;
+		err = s->fail_read_at == s->reads ? -EIO : 0;
+	} else if (!err) {
+		list_push_front(&s->ops, &op->link); /* under way, should the power go now */
+		err = step(s);
+		list_remove(&op->link);
+	}
+	if (!err && op->kind == POOL_OP_READ) {
+		op_read(op);
+	} else if (!err && op->kind == POOL_OP_WRITE) {
+		assert(op->offset + op->len <= o->file->size);
+		file_write(o, op->iov, op->iov_count, op->offset, op->len);
+	} else if (!err) {
+		sync_up_to(o->file, op->offset, op->len);
+	}
+	op->done(op, err);
+}
+
+/* ---- jobs, calls, timers --------------------------------------------------------------------------- */
+
+static void sim_work(struct pool_host *h, struct pool_job *job, enum pool_queue queue)
+{
+	memset(&job->link, 0, sizeof(job->link));
+	job->queue = queue;
+	list_push_back(&sim_of(h)->jobs, &job->link);
+}
+
+static void sim_call(struct pool_host *h, struct pool_call *call)
+{
+	if (!list_linked(&call->link))
+		list_push_back(&sim_of(h)->calls, &call->link);
+}
+
+static void sim_timer_arm(struct pool_host *h, struct pool_timer *timer, uint64_t delay_ms)
+{
+	struct sim *s = sim_of(h);
+
+	list_remove(&timer->link);
+	timer->at = s->now_ms + delay_ms;
+	list_push_back(&s->timers, &timer->link);
+}
+
+static void sim_timer_disarm(struct pool_host *h, struct pool_timer *timer)
+{
+	(void)h;
+	list_remove(&timer->link);
+}
+
+static void sim_host_free(struct pool_host *h)
+{
+	free(h);
+}
+
+static const struct pool_host_ops sim_ops = {
+	.file_open = sim_file_open,
+	.file_close = sim_file_close,
+	.file_size = sim_file_size,
+	.file_pread = sim_file_pread,
+	.file_pwrite = sim_file_pwrite,
+	.file_sync = sim_file_sync,
+	.file_allocate = sim_file_allocate,
+	.file_discard = sim_file_discard,
+	.meta_path = sim_meta_path,
+	.meta_commit = sim_meta_commit,
+	.submit = sim_submit,
+	.work = sim_work,
+	.call = sim_call,
+	.timer_arm = sim_timer_arm,
+	.timer_disarm = sim_timer_disarm,
+	.free = sim_host_free,
+};
+
+struct pool_host *sim_host(struct sim *s)
+{
+	struct sim_host *h = calloc(1, sizeof(*h));
+
+	assert(h);
+	h->base.ops = &sim_ops;
+	h->sim = s;
+	return &h->base;
+}
+
+static unsigned list_length(const struct list *l)
+{
+	unsigned n = 0;
+
+	list_for_each (i, l) {
+		(void)i;
+		n++;
+	}
+	return n;
+}
+
+static struct list_node *take(struct list *l, unsigned index)
+{
+	struct list_node *n = l->head.next;
+
+	while (index--)
+		n = n->next;
+	list_remove(n);
+	return n;
+}
+
+/* Jobs of the checkpoint queue keep their order; there is one at a time anyway. */
+static bool step_timer(struct sim *s)
+{
+	struct pool_timer *first = NULL;
+
+	list_for_each (n, &s->timers) {
+		struct pool_timer *t = container_of(n, struct pool_timer, link);
+
+		if (!first || t->at < first->at)
+			first = t;
+	}
+	if (!first)
+		return false;
+	if (first->at > s->now_ms)
+		s->now_ms = first->at;
+	list_remove(&first->link);
+	first->fire(first);
+	return true;
+}
+
+bool sim_step(struct sim *s, bool timers)
+{
+	unsigned ops = list_length(&s->ops), jobs = list_length(&s->jobs);
+	unsigned done = list_length(&s->jobs_done), calls = list_length(&s->calls);
+	uint64_t pick;
+
+	s->events++;
+	if (ops + jobs + done + calls == 0)
+		return timers && step_timer(s);
+	if (timers && sim_below(s, 200) == 0 && step_timer(s))
+		return true;
+	if (calls && sim_below(s, 4)) {
+		struct pool_call *c = container_of(take(&s->calls, 0), struct pool_call, link);
+
+		c->call(c);
+		return true;
+	}
+	pick = sim_below(s, ops + jobs + done + calls);
+	if (pick < ops) {
+		op_run(s, container_of(take(&s->ops, (unsigned)pick), struct pool_op, link));
+	} else if (pick < ops + jobs) {
+		struct pool_job *j =
+			container_of(take(&s->jobs, (unsigned)(pick - ops)), struct pool_job, link);
+
+		j->work(j);
+		list_push_back(&s->jobs_done, &j->link);
+	} else if (pick < ops + jobs + done) {
+		struct pool_job *j = container_of(
+			take(&s->jobs_done, (unsigned)(pick - ops - jobs)), struct pool_job, link);
+
+		j->done(j);
+	} else {
+		struct pool_call *c = container_of(take(&s->calls, 0), struct pool_call, link);
+
+		c->call(c);
+	}
+	return true;
+}
+
+/* ---- power ----------------------------------------------------------------------------------------- */
+
+/* Every sector of the write reached the disk, or did not. */
+static void tear(struct sim *s, struct sim_disk_file *f, const struct sim_write *w)
+{
+	uint64_t all = sim_below(s, 3); /* often nothing or all of it */
+
+	for (uint64_t at = 0; at < w->len; at += SECTOR) {
+		uint64_t part = w->len - at < SECTOR ? w->len - at : SECTOR;
+
+		if (all == 0 || (all == 1 && sim_below(s, 2)))
+			put(f->durable, w, at, part);
+	}
+}
+
+void sim_power_off(struct sim *s)
+{
+	if (s->power_off)
+		return;
+	s->power_off = true;
+	list_for_each (n, &s->files) {
+		struct sim_disk_file *f = container_of(n, struct sim_disk_file, link);
+
+		list_for_each (k, &f->unsynced)
+			tear(s, f, container_of(k, struct sim_write, link));
+		while (f->unsynced_count)
+			drop_first(f);
+		/* A size may have become durable with other metadata. */
+		if (sim_below(s, 2))
+			f->durable_size = f->size;
+	}
+	list_for_each (n, &s->ops) {
+		struct pool_op *op = container_of(n, struct pool_op, link);
+		struct sim_disk_file *f = open_of(op->file)->file;
+		struct sim_write w = {.offset = op->offset, .len = op->len};
+		uint64_t at = 0;
+
+		if (op->kind != POOL_OP_WRITE)
+			continue;
+		w.data = malloc(op->len);
+		assert(w.data);
+		for (unsigned i = 0; i < op->iov_count; i++) {
+			memcpy(w.data + at, op->iov[i].iov_base, op->iov[i].iov_len);
+			at += op->iov[i].iov_len;
+		}
+		tear(s, f, &w);
+		free(w.data);
+	}
+	list_for_each (n, &s->files) {
+		struct sim_disk_file *f = container_of(n, struct sim_disk_file, link);
+
+		f->size = f->durable_size;
+		memset(f->durable + f->size, 0, f->room - f->size);
+		memcpy(f->now, f->durable, f->room);
+	}
+}
+
+void sim_power_on(struct sim *s)
+{
+	assert(list_empty(&s->ops) && list_empty(&s->jobs) && list_empty(&s->jobs_done));
+	assert(list_empty(&s->calls) && list_empty(&s->timers));
+	s->power_off = false;
+	s->steps = s->off_at = s->fail_at = s->reads = s->fail_read_at = 0;
+	s->fail_forever = false;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+void sim_init(struct sim *s, uint64_t seed)
+{
+	memset(s, 0, sizeof(*s));
+	s->rng = seed;
+	list_init(&s->files);
+	list_init(&s->ops);
+	list_init(&s->jobs);
+	list_init(&s->jobs_done);
+	list_init(&s->calls);
+	list_init(&s->timers);
+	snprintf(s->dir, sizeof(s->dir), "%s/umbra-sim-XXXXXX",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	if (!mkdtemp(s->dir))
+		abort();
+	snprintf(s->meta, sizeof(s->meta), "%s/meta", s->dir);
+}
+
+void sim_destroy(struct sim *s)
+{
+	static const char *const names[] = {"data.mdb", "lock.mdb"};
+	struct list_node *n;
+	char path[128];
+
+	while ((n = list_pop(&s->files))) {
+		struct sim_disk_file *f = container_of(n, struct sim_disk_file, link);
+
+		while (f->unsynced_count)
+			drop_first(f);
+		free(f->now);
+		free(f->durable);
+		free(f);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s", s->meta, names[i]);
+		unlink(path);
+	}
+	rmdir(s->meta);
+	rmdir(s->dir);
+}
+
+void sim_create(struct sim *s, uint64_t capacity_bytes, uint64_t log_bytes)
+{
+	struct pool_options options = {.path = "sim", .log_bytes = log_bytes};
+	struct pool_host *h = sim_host(s);
+	struct fault fault = {0};
+	int err = pool_create_on(h, &options, capacity_bytes, &fault);
+
+	if (err) {
+		fprintf(stderr, "sim_create: %s\n", fault.text);
+		abort();
+	}
+	h->ops->free(h);
+}

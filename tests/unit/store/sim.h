@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine for the pool in memory: files with a volatile cache, one seeded order of events, injected errors,
+ * power loss. LMDB is the real one, in a temporary directory; its commits pass through here (a commit is
+ * atomic, so it happened before the power loss or it did not).
+ *
+ * What survives a power loss: what was synced, and of everything else any mixture in sectors of 512 bytes.
+ */
+#ifndef UMBRA_TESTS_STORE_SIM_H
+#define UMBRA_TESTS_STORE_SIM_H
+
+#include "array/store/pool/pool.h"
+
+struct sim {
+	uint64_t rng;
+	struct list files;
+	char dir[64];  /* of the test */
+	char meta[80]; /* LMDB's */
+	/* the running machine */
+	struct list ops, jobs, jobs_done, calls, timers;
+	uint64_t now_ms;
+	bool power_off;
+	/* counters of steps that change something durable; power goes off, or an error comes, at one of them
+	 */
+	uint64_t steps, off_at, fail_at; /* 0: never */
+	bool fail_forever;               /* every step from fail_at on */
+	bool fail_reads;
+	uint64_t reads, fail_read_at;
+	bool direct;       /* files demand alignment like O_DIRECT */
+	uint64_t fs_bytes; /* room of the "file system", 0: any */
+	uint64_t events;
+	unsigned discards;
+};
+
+void sim_init(struct sim *s, uint64_t seed);
+void sim_destroy(struct sim *s);
+uint64_t sim_random(struct sim *s);
+uint64_t sim_below(struct sim *s, uint64_t n);
+/* A new host on the same files (the pool frees it). */
+struct pool_host *sim_host(struct sim *s);
+/* One event. False: nothing is left to happen (timers count only when `timers`). */
+bool sim_step(struct sim *s, bool timers);
+/* The files as the power loss leaves them; sim_step then only fails what is under way. Done by itself when
+ * off_at is reached. */
+void sim_power_off(struct sim *s);
+/* Ready for the next start: counters and faults are cleared. */
+void sim_power_on(struct sim *s);
+/* Content of a file as written last, for assertions; NULL: no such file. */
+const uint8_t *sim_file(struct sim *s, const char *name, uint64_t *size);
+/* A pool with the given room; asserts. */
+void sim_create(struct sim *s, uint64_t capacity_bytes, uint64_t log_bytes);
+
+#endif

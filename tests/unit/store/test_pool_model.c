@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool against a trivial model: random reads, writes, UNMAPs, COMPARE AND WRITEs, flushes, cuts, forks,
+ * deletions and reopenings, many at a time, in an order of events that the seed decides.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "tests/unit/store/world.h"
+
+static unsigned pick_disks(struct world *w, struct model **out, unsigned max)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < WORLD_DISKS && n < max; i++) {
+		struct model *m = &w->disk[i];
+
+		if (m->disk_id && !m->maybe && !m->held && sim_below(&w->sim, 3) == 0)
+			out[n++] = m;
+	}
+	return n;
+}
+
+static unsigned live(struct world *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < WORLD_DISKS; i++)
+		n += w->disk[i].disk_id != 0;
+	return n;
+}
+
+static void round_of(struct world *w, unsigned ops, bool deletes)
+{
+	bool cutting = false;
+
+	for (unsigned i = 0; i < ops; i++) {
+		struct model *set[3];
+		uint64_t kind = sim_below(&w->sim, 200);
+
+		if (kind == 0 && live(w) < WORLD_DISKS - 2)
+			world_create_disk(w, 128 * (1 + sim_below(&w->sim, 12)) - sim_below(&w->sim, 2) * 3);
+		if (kind == 1 && deletes && live(w) > 4) {
+			unsigned n = pick_disks(w, set, 1);
+
+			if (n) {
+				world_drain(w);
+				world_delete_disk(w, set[0]);
+			}
+		}
+		if (kind < 8 && kind > 1 && !cutting && live(w) < WORLD_DISKS - 3) {
+			unsigned n = pick_disks(w, set, 3);
+
+			/* One cut at a time: begun and left to end among the I/O that follows. */
+			if (n) {
+				world_drain(w);
+				for (unsigned k = 0; k < 6; k++)
+					world_random_op(w);
+				world_cut_start(w, set, n, sim_below(&w->sim, 5) == 0);
+			}
+		}
+		world_random_op(w);
+		for (uint64_t k = sim_below(&w->sim, 6); k > 0; k--)
+			sim_step(&w->sim, true);
+		while (w->inflight > 24)
+			sim_step(&w->sim, true);
+	}
+	world_drain(w);
+}
+
+static void model_run(uint64_t seed, bool direct, uint64_t map_memory, bool deletes)
+{
+	struct world w;
+
+	world_init(&w, seed, UINT64_C(48) << 20, 1 << 20);
+	w.sim.direct = direct;
+	w.map_memory = map_memory;
+	assert_int_equal(world_open(&w), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_non_null(world_create_disk(&w, 128 * 10));
+	for (unsigned i = 0; i < 6; i++) {
+		round_of(&w, 400, deletes);
+		world_verify(&w, false);
+		if (sim_below(&w.sim, 2)) {
+			assert_int_equal(world_close(&w), 0);
+			sim_power_on(&w.sim);
+			assert_int_equal(world_check(&w, false), 0);
+			assert_int_equal(world_open(&w), 0);
+			world_verify(&w, false);
+		}
+	}
+	assert_int_equal(w.eio + w.erofs, 0);
+	assert_int_equal(world_close(&w), 0);
+	assert_int_equal(world_check(&w, false), 0);
+	world_destroy(&w);
+}
+
+static void test_model(void **state)
+{
+	uint64_t seed = test_seed();
+	unsigned runs =
+		getenv("UMBRA_TEST_RUNS") ? (unsigned)strtoul(getenv("UMBRA_TEST_RUNS"), NULL, 10) : 12;
+
+	(void)state;
+	for (unsigned i = 0; i < runs; i++) {
+		if (getenv("UMBRA_TEST_VERBOSE"))
+			printf("run %u: UMBRA_TEST_SEED=%llu\n", i, (unsigned long long)(seed + i));
+		model_run(seed + i, i % 2, 0, true);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_model)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

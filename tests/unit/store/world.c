@@ -1,0 +1,902 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See world.h. */
+#include "tests/unit/store/world.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct world_io {
+	struct store_io io;
+	struct world *w;
+	struct model *m;
+	uint64_t sector, count, tag;
+	uint8_t *buf;
+	uint64_t *before; /* READ: what the sectors held when it began */
+	struct iovec iov[4];
+	uint64_t flush_from; /* completions when the flush was submitted */
+	bool expect_miscompare, waited, done;
+	int err;
+};
+
+/* One set: a cut, forks, a record in the catalogue. */
+struct world_cut {
+	struct world *w;
+	struct store_cut cut;
+	struct store_disk *disks[WORLD_DISKS], *forks[WORLD_DISKS];
+	struct model *from[WORLD_DISKS], *to[WORLD_DISKS];
+	unsigned count;
+	uint64_t set;
+	bool done;
+	int err;
+};
+
+uint64_t test_seed(void)
+{
+	const char *env = getenv("UMBRA_TEST_SEED");
+	uint64_t seed = env ? strtoull(env, NULL, 0) : (uint64_t)time(NULL) * 1000003;
+
+	printf("seed: UMBRA_TEST_SEED=%llu\n", (unsigned long long)seed);
+	fflush(stdout);
+	return seed;
+}
+
+struct pool *world_pool(struct world *w)
+{
+	return pool_of(w->store);
+}
+
+/* UMBRA_TEST_VERBOSE: what happens, for a seed that fails. */
+#define trace(format, ...)                                                                                   \
+	do {                                                                                                 \
+		if (getenv("UMBRA_TEST_VERBOSE"))                                                            \
+			fprintf(stderr, format "\n", __VA_ARGS__);                                           \
+	} while (0)
+
+/* ---- sectors --------------------------------------------------------------------------------------- */
+
+static void sector_push(struct sector *s, uint64_t value, uint64_t completed)
+{
+	if (s->count == s->room) {
+		s->room = s->room ? 2 * s->room : 2;
+		s->tags = realloc(s->tags, s->room * sizeof(s->tags[0]));
+		assert(s->tags);
+	}
+	s->tags[s->count++] = (struct tag){value, completed};
+}
+
+static void sector_set(struct sector *s, uint64_t value)
+{
+	s->count = 0;
+	sector_push(s, value, 1);
+	s->busy = false;
+}
+
+/* The last complete one. */
+static uint64_t sector_now(const struct sector *s)
+{
+	for (unsigned i = s->count; i-- > 0;) {
+		if (s->tags[i].completed)
+			return s->tags[i].value;
+	}
+	abort();
+}
+
+static void sector_flushed(struct sector *s, uint64_t upto)
+{
+	unsigned keep = 0;
+
+	for (unsigned i = 0; i < s->count; i++) {
+		if (s->tags[i].completed && s->tags[i].completed <= upto)
+			keep = i;
+	}
+	memmove(s->tags, s->tags + keep, (s->count - keep) * sizeof(s->tags[0]));
+	s->count -= keep;
+}
+
+static bool sector_allows(const struct sector *s, uint64_t value)
+{
+	for (unsigned i = 0; i < s->count; i++) {
+		if (s->tags[i].value == value)
+			return true;
+	}
+	return false;
+}
+
+static struct model *model_slot(struct world *w)
+{
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		if (!w->disk[i].disk_id && !w->disk[i].maybe)
+			return &w->disk[i];
+	}
+	return NULL;
+}
+
+static void model_free(struct model *m)
+{
+	for (uint64_t i = 0; i < m->sectors; i++)
+		free(m->s[i].tags);
+	free(m->s);
+	memset(m, 0, sizeof(*m));
+}
+
+static void model_init(struct model *m, uint64_t sectors)
+{
+	memset(m, 0, sizeof(*m));
+	m->sectors = sectors;
+	m->s = calloc(sectors, sizeof(m->s[0]));
+	assert(m->s);
+	for (uint64_t i = 0; i < sectors; i++)
+		sector_set(&m->s[i], 0);
+}
+
+/* ---- I/O ------------------------------------------------------------------------------------------- */
+
+static void fill(uint8_t *buf, uint64_t count, uint64_t tag)
+{
+	for (uint64_t i = 0; i < count * SECTOR / 8; i++)
+		memcpy(buf + i * 8, &tag, 8);
+}
+
+static uint64_t tag_of(const uint8_t *sector)
+{
+	uint64_t tag, other;
+
+	memcpy(&tag, sector, 8);
+	for (unsigned i = 8; i < SECTOR; i += 8) {
+		memcpy(&other, sector + i, 8);
+		assert(other == tag && "a sector is torn");
+	}
+	return tag;
+}
+
+static void check_read(struct world_io *x)
+{
+	for (uint64_t i = 0; i < x->count; i++) {
+		const struct sector *s = &x->m->s[x->sector + i];
+		uint64_t have = tag_of(x->buf + i * SECTOR);
+
+		/* What was there when the read began, or what was written since. */
+		if (have == sector_now(s) || have == x->before[i] || x->before[i] == UINT64_MAX)
+			continue;
+		if (sector_allows(s, have) &&
+			(s->tags[s->count - 1].completed == 0 || sector_now(s) != x->before[i]))
+			continue;
+		fprintf(stderr, "disk %llu sector %llu: read %llu, expected %llu\n",
+			(unsigned long long)x->m->disk_id, (unsigned long long)(x->sector + i),
+			(unsigned long long)have, (unsigned long long)sector_now(s));
+		abort();
+	}
+}
+
+static void finish(struct world_io *x, int err)
+{
+	x->m->inflight--;
+	x->w->inflight--;
+	x->err = err;
+	x->done = true;
+	free(x->buf);
+	free(x->before);
+	x->buf = NULL;
+	if (!x->waited)
+		free(x);
+}
+
+static void count_error(struct world *w, int err)
+{
+	w->enospc += err == -ENOSPC;
+	w->eio += err == -EIO;
+	w->erofs += err == -EROFS;
+	if (err != -ENOSPC && err != -EIO && err != -EROFS)
+		fprintf(stderr, "unexpected error %d\n", err);
+	assert(err == -ENOSPC || err == -EIO || err == -EROFS);
+}
+
+static void io_done(struct store_io *io, int err)
+{
+	struct world_io *x = container_of(io, struct world_io, io);
+	struct world *w = x->w;
+
+	if (io->op != STORE_READ)
+		trace("done disk %llu op %d tag %llu: %d", (unsigned long long)x->m->disk_id, (int)io->op,
+			(unsigned long long)x->tag, err);
+	if (err == -EILSEQ) {
+		assert(x->expect_miscompare);
+		for (uint64_t i = 0; i < x->count; i++) {
+			struct sector *s = &x->m->s[x->sector + i];
+
+			s->count--; /* it never was */
+			s->busy = false;
+		}
+		finish(x, err);
+		return;
+	}
+	if (err)
+		count_error(w, err);
+	assert(err || !x->expect_miscompare);
+	switch (io->op) {
+	case STORE_READ:
+		if (!err && !w->sim.power_off)
+			check_read(x);
+		break;
+	case STORE_FLUSH:
+		for (uint64_t i = 0; !err && i < x->m->sectors; i++)
+			sector_flushed(&x->m->s[i], x->flush_from);
+		break;
+	default:
+		w->completions++;
+		for (uint64_t i = 0; i < x->count; i++) {
+			struct sector *s = &x->m->s[x->sector + i];
+
+			s->busy = false;
+			/* After an error the old or the new may be there: the reader may see either. */
+			if (!err)
+				s->tags[s->count - 1].completed = w->completions;
+			if (!err && (io->flags & STORE_IO_FUA))
+				sector_flushed(s, w->completions);
+		}
+		break;
+	}
+	finish(x, err);
+}
+
+static struct world_io *io_new(
+	struct world *w, struct model *m, enum store_io_op op, uint64_t sector, uint64_t count)
+{
+	struct world_io *x = calloc(1, sizeof(*x));
+
+	assert(x);
+	x->w = w;
+	x->m = m;
+	x->sector = sector;
+	x->count = count;
+	x->io.op = op;
+	x->io.disk = m->disk;
+	x->io.offset = sector * SECTOR;
+	x->io.len = count * SECTOR;
+	x->io.done = io_done;
+	x->io.iov = x->iov;
+	m->inflight++;
+	w->inflight++;
+	return x;
+}
+
+/* The buffers in up to three pieces, sometimes at odd addresses. */
+static void make_iov(struct world_io *x, uint64_t bytes)
+{
+	struct sim *s = &x->w->sim;
+	size_t shift = sim_below(s, 3) == 0 ? 4 : 0;
+	void *raw;
+
+	if (posix_memalign(&raw, 4096, bytes + 4096))
+		abort();
+	if (shift) { /* keep the address to free: the data lies behind it */
+		x->buf = raw;
+		x->iov[0].iov_base = x->buf;
+	}
+	x->buf = raw;
+	x->iov[0].iov_base = raw;
+	x->iov[0].iov_len = bytes;
+	x->io.iov_count = 1;
+	if (sim_below(s, 3) == 0 && bytes > SECTOR) {
+		size_t first = (1 + sim_below(s, bytes / SECTOR - 1)) * SECTOR - (shift ? 4 : 0);
+
+		x->iov[0].iov_len = first;
+		x->iov[1].iov_base = (uint8_t *)raw + first;
+		x->iov[1].iov_len = bytes - first;
+		x->io.iov_count = 2;
+	}
+}
+
+static bool range_free(const struct model *m, uint64_t sector, uint64_t count)
+{
+	for (uint64_t i = sector; i < sector + count; i++) {
+		if (m->s[i].busy)
+			return false;
+	}
+	return true;
+}
+
+/* A length that is often a block, sometimes odd, now and then long. */
+static void random_range(struct world *w, const struct model *m, uint64_t *sector, uint64_t *count)
+{
+	uint64_t kind = sim_below(&w->sim, 10);
+
+	if (kind < 5) {
+		*count = 8 * (1 + sim_below(&w->sim, 4));
+		*sector = sim_below(&w->sim, m->sectors / 8) * 8;
+	} else if (kind < 8) {
+		*count = 1 + sim_below(&w->sim, 20);
+		*sector = sim_below(&w->sim, m->sectors);
+	} else {
+		*count = 1 + sim_below(&w->sim, 400);
+		*sector = sim_below(&w->sim, m->sectors);
+	}
+	if (*sector + *count > m->sectors)
+		*count = m->sectors - *sector;
+}
+
+static struct world_io *start_change(struct world *w, struct model *m, enum store_io_op op, uint64_t sector,
+	uint64_t count, unsigned flags, bool miscompare, bool waited)
+{
+	struct world_io *x = io_new(w, m, op, sector, count);
+	uint64_t bytes = count * SECTOR * (op == STORE_COMPARE_WRITE ? 2 : 1);
+
+	x->waited = waited;
+	x->tag = op == STORE_UNMAP ? 0 : ++w->next_tag;
+	x->io.flags = flags;
+	if (op != STORE_UNMAP) {
+		make_iov(x, bytes);
+		fill(x->buf + bytes - count * SECTOR, count, x->tag);
+	}
+	if (op == STORE_COMPARE_WRITE) {
+		for (uint64_t i = 0; i < count; i++)
+			fill(x->buf + i * SECTOR, 1, sector_now(&m->s[sector + i]));
+		if (miscompare)
+			x->buf[sim_below(&w->sim, count * SECTOR)] ^= 1;
+		x->expect_miscompare = miscompare;
+	}
+	for (uint64_t i = 0; i < count; i++) {
+		sector_push(&m->s[sector + i], x->tag, 0);
+		m->s[sector + i].busy = true;
+	}
+	trace("disk %llu op %d tag %llu sectors %llu + %llu", (unsigned long long)m->disk_id, (int)op,
+		(unsigned long long)x->tag, (unsigned long long)sector, (unsigned long long)count);
+	m->disk->store->ops->submit(&x->io);
+	return x;
+}
+
+static void start_read(struct world *w, struct model *m, uint64_t sector, uint64_t count)
+{
+	struct world_io *x = io_new(w, m, STORE_READ, sector, count);
+
+	make_iov(x, count * SECTOR);
+	memset(x->buf, 0xee, count * SECTOR);
+	x->before = calloc(count, sizeof(x->before[0]));
+	assert(x->before);
+	for (uint64_t i = 0; i < count; i++)
+		x->before[i] = m->s[sector + i].tags[m->s[sector + i].count - 1].completed
+				       ? sector_now(&m->s[sector + i])
+				       : UINT64_MAX; /* one of several */
+	m->disk->store->ops->submit(&x->io);
+}
+
+static struct world_io *start_flush(struct world *w, struct model *m, bool waited)
+{
+	struct world_io *x = io_new(w, m, STORE_FLUSH, 0, 0);
+
+	x->waited = waited;
+	x->flush_from = w->completions;
+	m->disk->store->ops->submit(&x->io);
+	return x;
+}
+
+static bool clean_for_compare(const struct model *m, uint64_t sector, uint64_t count)
+{
+	for (uint64_t i = sector; i < sector + count; i++) {
+		if (!m->s[i].tags[m->s[i].count - 1].completed) /* a failed write: either may be there */
+			return false;
+	}
+	return true;
+}
+
+bool world_random_op(struct world *w)
+{
+	struct model *m = &w->disk[sim_below(&w->sim, WORLD_DISKS)];
+	uint64_t kind = sim_below(&w->sim, 100), sector, count;
+
+	if (!m->disk_id || m->maybe)
+		return false;
+	random_range(w, m, &sector, &count);
+	if (kind < 25) {
+		start_read(w, m, sector, count);
+		return true;
+	}
+	if (kind < 35) {
+		start_flush(w, m, false);
+		return true;
+	}
+	if (m->held || !range_free(m, sector, count))
+		return false;
+	if (kind < 80) {
+		start_change(w, m, STORE_WRITE, sector, count, sim_below(&w->sim, 8) ? 0 : STORE_IO_FUA,
+			false, false);
+	} else if (kind < 90) {
+		start_change(w, m, STORE_UNMAP, sector, count, 0, false, false);
+	} else {
+		count = count > 64 ? 64 : count;
+		if (!clean_for_compare(m, sector, count))
+			return false;
+		start_change(w, m, STORE_COMPARE_WRITE, sector, count, 0, sim_below(&w->sim, 3) == 0, false);
+	}
+	return true;
+}
+
+static int wait_io(struct world *w, struct world_io *x)
+{
+	int err;
+
+	while (!x->done) {
+		bool went = sim_step(&w->sim, true);
+
+		assert(went && "an I/O never ends");
+	}
+	err = x->err;
+	free(x);
+	return err;
+}
+
+int world_write(struct world *w, struct model *m, uint64_t sector, uint64_t count, unsigned flags)
+{
+	return wait_io(w, start_change(w, m, STORE_WRITE, sector, count, flags, false, true));
+}
+
+int world_unmap(struct world *w, struct model *m, uint64_t sector, uint64_t count)
+{
+	return wait_io(w, start_change(w, m, STORE_UNMAP, sector, count, 0, false, true));
+}
+
+int world_flush(struct world *w, struct model *m)
+{
+	return wait_io(w, start_flush(w, m, true));
+}
+
+void world_drain(struct world *w)
+{
+	unsigned idle = 0;
+
+	while (w->inflight) {
+		if (!sim_step(&w->sim, true))
+			assert(++idle < 10 && "an I/O never ends");
+	}
+}
+
+void world_idle(struct world *w)
+{
+	for (unsigned i = 0; i < 200000 && sim_step(&w->sim, true); i++)
+		;
+}
+
+/* ---- disks and sets -------------------------------------------------------------------------------- */
+
+struct txn_wait {
+	bool done;
+	int err;
+};
+
+static void txn_done(void *arg, int err)
+{
+	struct txn_wait *t = arg;
+
+	t->done = true;
+	t->err = err;
+}
+
+static int wait_txn(struct world *w, struct txn_wait *t)
+{
+	while (!t->done) {
+		bool went = sim_step(&w->sim, true);
+
+		assert(went && "a transaction never ends");
+	}
+	return t->err;
+}
+
+/* The catalogue names every disk: "disk-ID" → size in sectors. */
+static void put_name(struct world *w, struct store_txn *t, uint64_t id, uint64_t sectors)
+{
+	char key[32];
+	int n = snprintf(key, sizeof(key), "disk-%llu", (unsigned long long)id);
+	int err = w->store->ops->txn_put(t, STORE_TABLE_LUN, key, (size_t)n, &sectors, sizeof(sectors));
+
+	assert(!err);
+}
+
+static void del_name(struct world *w, struct store_txn *t, uint64_t id)
+{
+	char key[32];
+	int n = snprintf(key, sizeof(key), "disk-%llu", (unsigned long long)id);
+	int err = w->store->ops->txn_del(t, STORE_TABLE_LUN, key, (size_t)n);
+
+	assert(!err);
+}
+
+struct model *world_create_disk(struct world *w, uint64_t sectors)
+{
+	const struct store_ops *ops = w->store->ops;
+	struct model *m = model_slot(w);
+	struct txn_wait wait = {0};
+	struct store_disk *disk;
+	struct store_txn *t;
+	uint64_t id;
+	int err;
+
+	if (!m)
+		return NULL;
+	model_init(m, sectors);
+	m->maybe = true;
+	t = ops->txn_begin(w->store);
+	err = ops->txn_disk_create(t, sectors * SECTOR, &disk);
+	assert(!err);
+	id = m->disk_id = ops->disk_id(disk);
+	put_name(w, t, id, sectors);
+	ops->txn_commit(t, txn_done, &wait);
+	err = wait_txn(w, &wait);
+	if (err) {
+		/* Whether it is there is found at the next open. */
+		if (!w->sim.power_off)
+			model_free(m);
+		return NULL;
+	}
+	m->maybe = false;
+	m->disk = disk;
+	return m;
+}
+
+int world_delete_disk(struct world *w, struct model *m)
+{
+	const struct store_ops *ops = w->store->ops;
+	struct txn_wait wait = {0};
+	struct store_txn *t;
+	int err;
+
+	m->held = true;
+	while (m->inflight) {
+		bool went = sim_step(&w->sim, true);
+
+		assert(went);
+	}
+	m->maybe = true;
+	t = ops->txn_begin(w->store);
+	err = ops->txn_disk_delete(t, m->disk);
+	assert(!err);
+	del_name(w, t, m->disk_id);
+	ops->txn_commit(t, txn_done, &wait);
+	err = wait_txn(w, &wait);
+	if (!err)
+		model_free(m);
+	else if (!w->sim.power_off)
+		m->maybe = m->held = false;
+	return err;
+}
+
+static void copy_models(struct world_cut *c)
+{
+	for (unsigned i = 0; i < c->count; i++) {
+		struct model *from = c->from[i], *to = c->to[i];
+
+		model_init(to, from->sectors);
+		to->maybe = true;
+		for (uint64_t k = 0; k < from->sectors; k++) {
+			const struct sector *s = &from->s[k];
+
+			sector_set(&to->s[k], sector_now(s));
+			/* A write under way falls on either side. */
+			if (!s->tags[s->count - 1].completed) {
+				for (unsigned t = s->count; t-- > 0 && !s->tags[t].completed;)
+					sector_push(&to->s[k], s->tags[t].value, 0);
+			}
+		}
+	}
+}
+
+static void cut_taken(void *arg, int err)
+{
+	struct world_cut *c = arg;
+
+	if (err && !c->w->sim.power_off)
+		assert(err == -EROFS);
+	c->err = err;
+	for (unsigned i = 0; i < c->count; i++)
+		trace("set %llu: cut of disk %llu", (unsigned long long)c->set,
+			(unsigned long long)c->from[i]->disk_id);
+	if (!err)
+		copy_models(c);
+}
+
+static void cut_committed(void *arg, int err)
+{
+	struct world_cut *c = arg;
+	struct world *w = c->w;
+
+	c->done = true;
+	c->err = err;
+	w->inflight--;
+	for (unsigned i = 0; i < c->count; i++)
+		trace("set %llu: disk %llu committed: %d", (unsigned long long)c->set,
+			(unsigned long long)c->to[i]->disk_id, err);
+	for (unsigned i = 0; i < c->count; i++) {
+		struct model *m = c->to[i];
+
+		if (!err) {
+			m->disk = c->forks[i];
+			m->maybe = false;
+		} else if (!w->sim.power_off) {
+			model_free(m);
+		}
+	}
+	if (!err) { /* durable, the cut's content included; the originals' content as of the cut, too */
+		w->acked_sets++;
+	}
+	free(c);
+}
+
+struct world_cut *world_cut_start(struct world *w, struct model *const *set, unsigned count, bool drop)
+{
+	const struct store_ops *ops = w->store->ops;
+	struct world_cut *c = calloc(1, sizeof(*c));
+	struct store_txn *t;
+	uint64_t ids[WORLD_DISKS];
+	char key[32];
+	int n, err;
+
+	assert(c);
+	c->w = w;
+	c->count = count;
+	c->set = ++w->next_set;
+	for (unsigned i = 0; i < count; i++) {
+		c->from[i] = set[i];
+		c->disks[i] = set[i]->disk;
+		c->to[i] = model_slot(w);
+		if (!c->to[i]) { /* no slot left: give back the ones taken */
+			while (i--)
+				c->to[i]->maybe = false;
+			free(c);
+			return NULL;
+		}
+		c->to[i]->maybe = true;
+	}
+	c->cut.disks = c->disks;
+	c->cut.count = count;
+	ops->cut(w->store, &c->cut, cut_taken, c);
+	if (c->err || drop) {
+		if (!c->err)
+			ops->cut_drop(&c->cut);
+		for (unsigned i = 0; i < count; i++) {
+			if (c->err)
+				c->to[i]->maybe = false;
+			else
+				model_free(c->to[i]);
+		}
+		free(c);
+		return NULL;
+	}
+	t = ops->txn_begin(w->store);
+	for (unsigned i = 0; i < count; i++) {
+		err = ops->txn_disk_fork(t, &c->cut, i, &c->forks[i]);
+		assert(!err);
+		ids[i] = c->to[i]->disk_id = ops->disk_id(c->forks[i]);
+		c->to[i]->parent = c->from[i]->disk_id;
+		put_name(w, t, ids[i], c->to[i]->sectors);
+	}
+	n = snprintf(key, sizeof(key), "set-%llu", (unsigned long long)c->set);
+	err = ops->txn_put(t, STORE_TABLE_SET, key, (size_t)n, ids, count * sizeof(ids[0]));
+	assert(!err);
+	w->inflight++;
+	ops->cut_commit(&c->cut, t, cut_committed, c);
+	return c;
+}
+
+int world_cut(struct world *w, struct model *const *set, unsigned count)
+{
+	uint64_t before = w->acked_sets;
+
+	if (!world_cut_start(w, set, count, false))
+		return -EAGAIN;
+	world_drain(w);
+	return w->acked_sets > before ? 0 : -EIO;
+}
+
+/* ---- open, close, verify --------------------------------------------------------------------------- */
+
+void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes)
+{
+	memset(w, 0, sizeof(*w));
+	sim_init(&w->sim, seed);
+	sim_create(&w->sim, capacity_bytes, log_bytes);
+	w->max_sectors = 16 * 128;
+}
+
+void world_destroy(struct world *w)
+{
+	assert(!w->store);
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		if (w->disk[i].s)
+			model_free(&w->disk[i]);
+	}
+	sim_destroy(&w->sim);
+}
+
+struct found {
+	struct world *w;
+	bool seen[WORLD_DISKS];
+	uint64_t set_ids[256];
+	unsigned set_count;
+};
+
+static int each_name(void *arg, const void *key, size_t key_len, const void *value, size_t value_len)
+{
+	struct found *f = arg;
+	uint64_t id, sectors;
+	char text[32];
+
+	assert(key_len < sizeof(text) && value_len == 8);
+	memcpy(text, key, key_len);
+	text[key_len] = 0;
+	id = strtoull(text + 5, NULL, 10);
+	memcpy(&sectors, value, 8);
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		struct model *m = &f->w->disk[i];
+
+		if (m->disk_id != id)
+			continue;
+		assert(m->sectors == sectors);
+		f->seen[i] = true;
+		return 0;
+	}
+	fprintf(stderr, "disk %llu is not known\n", (unsigned long long)id);
+	abort();
+}
+
+static int each_set(void *arg, const void *key, size_t key_len, const void *value, size_t value_len)
+{
+	struct found *f = arg;
+
+	(void)key;
+	(void)key_len;
+	/* The set's disks were made in the same transaction: all, or (deleted since) some, never one unknown.
+	 */
+	for (size_t i = 0; i < value_len / 8 && f->set_count < 256; i++)
+		memcpy(&f->set_ids[f->set_count++], (const uint8_t *)value + 8 * i, 8);
+	return 0;
+}
+
+int world_open(struct world *w)
+{
+	struct pool_options options = {.path = "sim", .map_memory_bytes = w->map_memory};
+	struct found f = {.w = w};
+	struct fault fault = {0};
+	int err = pool_open_on(sim_host(&w->sim), &options, NULL, &w->store, &fault);
+
+	if (err) {
+		if (!w->sim.power_off && !w->sim.fail_at)
+			fprintf(stderr, "open: %d %s\n", err, fault.text);
+		w->store = NULL;
+		return err;
+	}
+	err = w->store->ops->iterate(w->store, STORE_TABLE_LUN, each_name, &f);
+	assert(!err);
+	err = w->store->ops->iterate(w->store, STORE_TABLE_SET, each_set, &f);
+	assert(!err);
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		struct model *m = &w->disk[i];
+		struct store_disk *disk;
+		bool in_set = false;
+
+		if (!m->disk_id)
+			continue;
+		err = w->store->ops->disk_open(w->store, m->disk_id, &disk);
+		assert((err == 0) == f.seen[i] && "half a transaction");
+		for (unsigned k = 0; k < f.set_count; k++)
+			in_set = in_set || f.set_ids[k] == m->disk_id;
+		assert(!(f.seen[i] && m->parent && !in_set) && "half a set");
+		assert((f.seen[i] || m->maybe) && "a disk is lost");
+		if (!f.seen[i]) {
+			model_free(m);
+			continue;
+		}
+		m->disk = disk;
+		m->maybe = m->held = false;
+		assert(w->store->ops->disk_size(disk) == m->sectors * SECTOR);
+	}
+	return 0;
+}
+
+int world_close(struct world *w)
+{
+	struct txn_wait wait = {0};
+
+	world_drain(w);
+	w->store->ops->close(w->store, txn_done, &wait);
+	w->store = NULL;
+	return wait_txn(w, &wait);
+}
+
+static void verify_sector(struct model *m, uint64_t i, uint64_t have, bool crashed)
+{
+	struct sector *s = &m->s[i];
+	bool open = !s->tags[s->count - 1].completed;
+
+	if (crashed || open ? !sector_allows(s, have) : have != sector_now(s)) {
+		fprintf(stderr, "disk %llu sector %llu holds %llu; allowed:", (unsigned long long)m->disk_id,
+			(unsigned long long)i, (unsigned long long)have);
+		for (unsigned k = 0; k < s->count; k++)
+			fprintf(stderr, " %llu%s", (unsigned long long)s->tags[k].value,
+				s->tags[k].completed ? "" : "?");
+		fprintf(stderr, "\n");
+		abort();
+	}
+	if (crashed)
+		sector_set(s, have);
+	else if (open)
+		s->tags[s->count - 1].completed = 0;
+}
+
+static void verify_disk(struct world *w, struct model *m, bool crashed)
+{
+	uint64_t step = 256;
+
+	for (uint64_t at = 0; at < m->sectors; at += step) {
+		uint64_t n = m->sectors - at < step ? m->sectors - at : step;
+		struct world_io *x = io_new(w, m, STORE_READ, at, n);
+		uint8_t *data;
+
+		x->waited = true;
+		make_iov(x, n * SECTOR);
+		data = malloc(n * SECTOR);
+		assert(data);
+		memset(x->buf, 0xee, n * SECTOR);
+		/* io_done compares with the model as of now; after a crash several values may do. */
+		x->io.done = io_done;
+		x->count = 0;
+		free(data);
+		x->iov[0].iov_len = n * SECTOR;
+		x->io.iov_count = 1;
+		data = x->buf;
+		x->buf = NULL; /* kept */
+		m->disk->store->ops->submit(&x->io);
+		if (wait_io(w, x)) {
+			fprintf(stderr, "a read failed\n");
+			abort();
+		}
+		for (uint64_t i = 0; i < n; i++)
+			verify_sector(m, at + i, tag_of(data + i * SECTOR), crashed);
+		free(data);
+	}
+}
+
+void world_verify(struct world *w, bool crashed)
+{
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		if (w->disk[i].disk_id && !w->disk[i].maybe)
+			verify_disk(w, &w->disk[i], crashed);
+	}
+}
+
+void world_crash(struct world *w)
+{
+	int err;
+
+	sim_power_off(&w->sim);
+	world_drain(w);
+	if (w->store)
+		world_close(w);
+	sim_power_on(&w->sim);
+	err = world_open(w);
+	assert(!err);
+	world_verify(w, true);
+}
+
+static void report_line(void *arg, const char *line)
+{
+	(void)arg;
+	fprintf(stderr, "check: %s\n", line);
+}
+
+unsigned world_check(struct world *w, bool repair)
+{
+	struct pool_options options = {.path = "sim"};
+	struct pool_host *h = sim_host(&w->sim);
+	struct fault fault = {0};
+	int rc = pool_check_on(h, &options, repair, report_line, NULL, &fault);
+
+	h->ops->free(h);
+	if (rc < 0) {
+		fprintf(stderr, "check: %s\n", fault.text);
+		abort();
+	}
+	return (unsigned)rc;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pool on the simulated machine beside a trivial model of it: per disk and sector the values that may be
+ * there. Every sector holds one 64-bit tag 64 times; tag 0 is zeros.
+ *
+ * The model of a sector is a list of tags, oldest first: [0] is durable (or older than everything that may
+ * be lost); the others were written later. A reader must see the last one that is complete; after a power
+ * loss any of the list may be there. A flush that ends takes off what it made durable.
+ */
+#ifndef UMBRA_TESTS_STORE_WORLD_H
+#define UMBRA_TESTS_STORE_WORLD_H
+
+#include "tests/unit/store/sim.h"
+
+#define WORLD_DISKS 12u
+#define SECTOR      512u
+
+struct tag {
+	uint64_t value;
+	uint64_t completed; /* number of its completion; 0: under way */
+};
+
+struct sector {
+	struct tag *tags;
+	unsigned count, room;
+	bool busy; /* an I/O is under way on it */
+};
+
+struct model {
+	uint64_t disk_id; /* 0: slot free */
+	struct store_disk *disk;
+	uint64_t sectors;
+	struct sector *s;
+	unsigned inflight;
+	bool held;  /* gate closed: nothing new is submitted */
+	bool maybe; /* created or deleted in a transaction that is under way */
+	uint64_t parent;
+};
+
+struct world {
+	struct sim sim;
+	struct store *store;
+	struct model disk[WORLD_DISKS];
+	uint64_t next_tag, completions;
+	uint64_t max_sectors;
+	unsigned inflight;
+	bool write_errors_expected, flush_failed;
+	uint64_t acked_sets; /* ids < are known */
+	uint64_t map_memory;
+	uint64_t next_set;
+	unsigned enospc, eio, erofs;
+};
+
+void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
+void world_destroy(struct world *w); /* the pool is closed */
+int world_open(struct world *w);     /* also finds the model's disks again */
+int world_close(struct world *w);
+/* Runs events until nothing of ours is under way. */
+void world_drain(struct world *w);
+void world_idle(struct world *w); /* until nothing happens any more, timers included (at most some hundred) */
+
+/* One random operation is started; false: none could be. */
+bool world_random_op(struct world *w);
+struct model *world_create_disk(struct world *w, uint64_t sectors); /* waits; NULL: failed */
+int world_delete_disk(struct world *w, struct model *m);            /* waits */
+int world_write(
+	struct world *w, struct model *m, uint64_t sector, uint64_t count, unsigned flags); /* waits */
+int world_unmap(struct world *w, struct model *m, uint64_t sector, uint64_t count);         /* waits */
+int world_flush(struct world *w, struct model *m);
+/* Cut through the disks in `set` and forks of them, with a catalogue record. Starts only. */
+struct world_cut *world_cut_start(struct world *w, struct model *const *set, unsigned count, bool drop);
+int world_cut(struct world *w, struct model *const *set, unsigned count); /* and waits */
+/* Reads everything and compares; asserts. `crashed`: any value of the list will do, and becomes the only one.
+ */
+void world_verify(struct world *w, bool crashed);
+void world_crash(
+	struct world *w); /* power loss now (or already), drains, reopens, verifies against the model */
+unsigned world_check(struct world *w, bool repair); /* pool_check on the closed pool: findings */
+uint64_t test_seed(void);
+struct pool *world_pool(struct world *w);
+
+#endif
