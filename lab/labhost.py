@@ -19,6 +19,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ADAPTERS_MAX = 4
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
 SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'hold_port')
@@ -264,7 +265,15 @@ class State:
 
     def names(self):
         parser = self._read()
-        return sorted(s[5:] for s in parser.sections() if s.startswith('host '))
+        return sorted(s[5:] for s in parser.sections() if s.startswith('host ') and ' ' not in s[5:])
+
+    def adapters(self, name):
+        """The numbers of the host's SCSI ports: 0 and what follows it in lab.conf as [host NAME adapter N]."""
+        parser = self._read()
+        numbers = [0]
+        while parser.has_section(f'host {name} adapter {len(numbers)}'):
+            numbers.append(len(numbers))
+        return numbers
 
     def _read(self):
         parser = configparser.ConfigParser(interpolation=None)
@@ -278,22 +287,25 @@ class State:
                 raise LabError(f'{self.conf}: unknown {"key " + unknown[0] if unknown else "section " + section}')
         return parser
 
-    def settings(self, name):
+    def settings(self, name, adapter=0):
         """[lab] holds for all hosts, [host NAME] for one; the initiator's name has a default."""
         parser = self._read()
         found = {'initiator': f'iqn.1991-05.com.microsoft:lab-{name.lower()}'}
-        for section in ('lab', f'host {name}'):
+        for section in ('lab', f'host {name}', f'host {name} adapter {adapter}'):
             if parser.has_section(section):
                 found.update(parser[section])
         return found
 
-    def configure(self, name, values):
-        """Writes the settings that are not None into [host NAME]."""
+    def configure(self, name, values, adapter=0):
+        """Writes the settings that are not None into [host NAME], or [host NAME adapter N]."""
+        if adapter > len(self.adapters(name)) or adapter >= ADAPTERS_MAX:
+            raise LabError(f'adapters follow each other from 0 to {ADAPTERS_MAX - 1}: host {name} has none before '
+                           f'{adapter}')
         os.makedirs(self.path, exist_ok=True)
         with open(os.path.join(self.path, 'lock'), 'w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             parser = self._read()
-            section = f'host {name}'
+            section = f'host {name} adapter {adapter}' if adapter else f'host {name}'
             if not parser.has_section(section):
                 parser.add_section(section)
             for key, value in values.items():
@@ -304,14 +316,65 @@ class State:
             os.rename(self.conf + '.new', self.conf)
 
 
+class Bridge:
+    """One adapter's bridge: a session with one target."""
+
+    def __init__(self, host, adapter):
+        self.host, self.adapter = host, adapter
+        base = os.path.join(host.path, f'bridge{adapter}')
+        self.process = Process(base + '.pid')
+        self.port_file, self.last_port_file, self.log = base + '.port', base + '.last-port', base + '.log'
+
+    def pid(self):
+        return self.process.pid()
+
+    def start(self):
+        """Also after it was killed: it takes the port that the driver knows."""
+        state = self.host.state
+        settings = state.settings(self.host.name, self.adapter)
+        for key in ('portal', 'target'):
+            if not settings.get(key):
+                raise LabError(f'host {self.host.name} has no {key}: give --{key} or write it into {state.conf}')
+        arguments = [need_program('umbra-lab-bridge', state.bin), '--port-file', self.port_file]
+        for key in ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms'):
+            if settings.get(key):
+                arguments += ['--' + key.replace('_', '-'), settings[key]]
+        if os.path.exists(self.last_port_file):
+            arguments += ['--port', tail(self.last_port_file, 1)]
+        if os.path.exists(self.port_file):
+            os.unlink(self.port_file)
+        child = self.process.start(arguments, self.log)
+        if not wait_until(lambda: os.path.exists(self.port_file) or child.poll() is not None, 10) or \
+                child.poll() is not None:
+            self.process.stop()
+            raise LabError(f'the bridge did not start: {tail(self.log)}')
+        shutil.copyfile(self.port_file, self.last_port_file)
+
+    def stop(self):
+        self.process.stop()
+        if os.path.exists(self.port_file):
+            os.unlink(self.port_file)
+
+    def control(self, *words):
+        """Speaks to the bridge: status, list, rescan, fault …. Returns its output."""
+        done = subprocess.run([need_program('umbra-lab-bridge', self.host.state.bin), '--control', self.port_file,
+                               *words], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            raise LabError((done.stderr or done.stdout).strip())
+        return done.stdout
+
+    def counters(self):
+        return {key: int(value) for key, value in (line.split() for line in self.control('status').splitlines())}
+
+
 class Host:
     def __init__(self, state, name):
         self.state, self.name = state, name
         self.path = os.path.join(state.path, name)
         self.prefix = os.path.join(self.path, 'prefix')
-        self.bridge = Process(os.path.join(self.path, 'bridge.pid'))
         self.keeper = Process(os.path.join(self.path, 'keeper.pid'))
-        self.port_file = os.path.join(self.path, 'bridge.port')
+        self.bridges = [Bridge(self, adapter) for adapter in state.adapters(name)]
+        self.bridge = self.bridges[0]
 
     def _file(self, name):
         return os.path.join(self.path, name)
@@ -321,65 +384,39 @@ class Host:
 
     def up(self):
         """Brings the host up; one that is up stays so (a bridge that ended is started again)."""
-        settings = self.state.settings(self.name)
-        for key in ('portal', 'target'):
-            if not settings.get(key):
-                raise LabError(f'host {self.name} has no {key}: give --{key} or write it into {self.state.conf}')
         os.makedirs(self.path, exist_ok=True)
         if not os.path.isdir(self.prefix):
             copy_prefix(prepare_prefix(), self.prefix)
         try:
-            if self.bridge.pid() is None:
-                self.start_bridge()
+            for bridge in self.bridges:
+                if bridge.pid() is None:
+                    bridge.start()
             if not self.is_up():
-                self._start_keeper(settings)
+                self._start_keeper()
         except LabError:
             self.down()
             raise
 
-    def start_bridge(self):
-        """Also after it was killed: it takes the port that the driver knows."""
-        settings = self.state.settings(self.name)
-        arguments = [need_program('umbra-lab-bridge', self.state.bin), '--port-file', self.port_file]
-        for key in ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms'):
-            if settings.get(key):
-                arguments += ['--' + key.replace('_', '-'), settings[key]]
-        try:
-            with open(self._file('bridge.last-port')) as source:
-                arguments += ['--port', source.read().strip()]
-        except OSError:
-            pass
-        if os.path.exists(self.port_file):
-            os.unlink(self.port_file)
-        log = self._file('bridge.log')
-        child = self.bridge.start(arguments, log)
-        if not wait_until(lambda: os.path.exists(self.port_file) or child.poll() is not None, 10) or \
-                child.poll() is not None:
-            self.bridge.stop()
-            raise LabError(f'the bridge did not start: {tail(log)}')
-        shutil.copyfile(self.port_file, self._file('bridge.last-port'))
-
-    def _start_keeper(self, settings):
+    def _start_keeper(self):
         end_prefix(self.prefix)  # what an earlier host may have left
         ready, log = self._file('ready'), self._file('keeper.log')
         if os.path.exists(ready):
             os.unlink(ready)
-        with open(self.port_file) as source:
-            port = source.read().strip()
+        ports = ','.join(tail(bridge.port_file, 1) for bridge in self.bridges)
         keeper = need_program('umbra-lab-keeper.exe', self.state.bin)
         driver = need_program('umbra-lab-scsi.sys', self.state.bin)
-        arguments = [wine_program(), keeper, windows_path(ready), port, windows_path(driver)]
+        arguments = [wine_program(), keeper, windows_path(ready), ports, windows_path(driver)]
         for option, name in (('--proxy-stub', 'vss_ps.dll'), ('--coordinator', 'umbra-lab-vss.exe')):
             path = find_program(name, self.state.bin)
             if path:
                 arguments += [option, windows_path(path)]
-        arguments += ['--hold-port', settings.get('hold_port') or '0']
+        arguments += ['--hold-port', self.state.settings(self.name).get('hold_port') or '0']
         child = self.keeper.start(arguments, log, wine_environment(self.prefix))
         came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None, 60)
         said = tail(ready, 1)
         if said != 'ok':
             why = said or ('it ended' if came else 'it gave no answer in 60 s')
-            raise LabError(f'host {self.name} did not come up: {why}. Bridge: {tail(self._file("bridge.log"), 2)}')
+            raise LabError(f'host {self.name} did not come up: {why}. Bridge: {tail(self.bridge.log, 2)}')
 
     def down(self):
         """Ends everything; True when nothing is left."""
@@ -387,10 +424,10 @@ class Host:
         if os.path.isdir(self.prefix):
             clean = end_prefix(self.prefix)
         self.keeper.stop()
-        self.bridge.stop()
-        for name in ('ready', 'bridge.port'):
-            if os.path.exists(self._file(name)):
-                os.unlink(self._file(name))
+        for bridge in self.bridges:
+            bridge.stop()
+        if os.path.exists(self._file('ready')):
+            os.unlink(self._file('ready'))
         return clean
 
     def command(self, program, *arguments):
@@ -422,24 +459,18 @@ class Host:
         child.stderr.close()
         return subprocess.CompletedProcess(command, child.returncode, *texts)
 
-    def control(self, *words):
-        """Speaks to the bridge: status, list, rescan, fault …. Returns its output."""
-        done = subprocess.run([need_program('umbra-lab-bridge', self.state.bin), '--control', self.port_file, *words],
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode != 0:
-            raise LabError((done.stderr or done.stdout).strip())
-        return done.stdout
-
     def status(self):
         """What lab status tells."""
-        status = {'host': self.name, 'up': self.is_up(), 'bridge': self.bridge.pid() is not None, 'connected': False,
-                  'luns': 0, 'initiator': self.state.settings(self.name).get('initiator')}
-        if status['bridge']:
+        status = {'host': self.name, 'up': self.is_up(), 'adapters': []}
+        for bridge in self.bridges:
+            row = {'adapter': bridge.adapter, 'bridge': bridge.pid() is not None, 'connected': False, 'luns': 0,
+                   'initiator': self.state.settings(self.name, bridge.adapter).get('initiator')}
             try:
-                status['connected'] = 'connected 1' in self.control('status')
-                status['luns'] = len(self.control('list').splitlines()) if status['connected'] else 0
+                row['connected'] = row['bridge'] and bridge.counters()['connected'] == 1
+                row['luns'] = len(bridge.control('list').splitlines()) if row['connected'] else 0
             except LabError:
-                status['bridge'] = False
+                row['bridge'] = False
+            status['adapters'].append(row)
         return status
 
 

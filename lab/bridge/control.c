@@ -51,6 +51,8 @@ static bool parse_fault(int argc, char **argv, struct labw_fault *fault)
 			fault->lun = (uint16_t)v;
 		else if (strcmp(argv[i], "--count") == 0 && number(argv[i + 1], 10, 0xFFFF, &v))
 			fault->count = (uint16_t)v;
+		else if (strcmp(argv[i], "--skip") == 0 && number(argv[i + 1], 10, 0xFFFF, &v))
+			fault->skip = (uint16_t)v;
 		else if (strcmp(argv[i], "--ms") == 0 && number(argv[i + 1], 10, 3600000, &v))
 			fault->value_ms = (uint32_t)v;
 		else
@@ -139,8 +141,9 @@ static void print_luns(const struct labw_reply *rep)
 
 static void print_status(const struct labw_status *st)
 {
-	printf("connected %u\nsessions %u\nrescan-wanted %u\ncommands %u\ntimeouts %u\nlost %u\n",
-		st->connected, st->sessions, st->rescan_wanted, st->commands, st->timeouts, st->lost);
+	printf("connected %u\nsessions %u\nrescan-wanted %u\ncommands %u\ntimeouts %u\nlost %u\nfaults %u\n",
+		st->connected, st->sessions, st->rescan_wanted, st->commands, st->timeouts, st->lost,
+		st->faults);
 }
 
 int control_main(int argc, char **argv)

@@ -28,9 +28,10 @@ static const char USAGE[] =
 	"  --nop-ms N               keepalive interval, 0: none (default 5000)\n"
 	"\n"
 	"Commands for a running bridge (PORTFILE is its port file):\n"
-	"  status | list | rescan | fault KIND [--op HEX] [--lun N] [--count N] [--ms N]\n"
+	"  status | list | rescan | fault KIND [--op HEX] [--lun N] [--count N] [--skip N] [--ms N]\n"
 	"  KIND: delay, delay-reply, silent, drop-before, drop-after, drop-now, down-now, clear\n"
-	"  --op: only this operation code; --count: how many commands (default 1, 0: until clear)\n";
+	"  --op: only this operation code; --count: how many commands (default 1, 0: until clear); --skip: after\n"
+	"  so many that match\n";
 
 struct options {
 	struct session_options session;

@@ -314,6 +314,11 @@ static void match_fault(struct session *s, struct session_cmd *c)
 			continue;
 		if (f->lun != LABW_ANY_LUN && f->lun != c->req.lun)
 			continue;
+		if (f->skip) {
+			f->skip--;
+			continue;
+		}
+		s->counters.faults++;
 		c->fault = f->kind;
 		if (f->kind == LABW_FAULT_DELAY)
 			c->hold_until_ms = s->now_ms + f->value_ms;

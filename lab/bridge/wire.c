@@ -5,12 +5,11 @@
  *   request LIST, RESCAN, STATUS  nothing
  *   request RESET                 lun 2, reserved 2, timeout_ms 4
  *   request EXEC                  lun 2, direction 1, cdb_bytes 1, timeout_ms 4, data_bytes 4, cdb 16, data
- *   request FAULT                 kind 1, reserved 1, opcode 2, lun 2, count 2, value_ms 4
- *   reply, all                    result 4; with an error nothing more
- *   reply LIST, RESCAN            count 4, then 120 bytes each: lun 2, inquiry_bytes 2, block_bytes 4,
- *                                 blocks 8, identity 8, inquiry 96
- *   reply EXEC                    scsi_status 1, reserved 3, residual 4, sense_bytes 4, data_bytes 4, sense,
- * data reply STATUS                  six counters of 4
+ *   request FAULT                 kind 1, reserved 1, opcode 2, lun 2, count 2, skip 2, reserved 2, value_ms
+ * 4 reply, all                    result 4; with an error nothing more reply LIST, RESCAN            count 4,
+ * then 120 bytes each: lun 2, inquiry_bytes 2, block_bytes 4, blocks 8, identity 8, inquiry 96 reply EXEC
+ * scsi_status 1, reserved 3, residual 4, sense_bytes 4, data_bytes 4, sense, data reply STATUS seven counters
+ * of 4
  */
 #include <string.h>
 #include "array/util/bytes.h"
@@ -20,11 +19,11 @@ enum {
 	COMMON_BYTES = 8,
 	RESET_BYTES = COMMON_BYTES + 8,
 	EXEC_BYTES = COMMON_BYTES + 28,
-	FAULT_BYTES = COMMON_BYTES + 12,
+	FAULT_BYTES = COMMON_BYTES + 16,
 	REPLY_BYTES = COMMON_BYTES + 4,
 	REPLY_EXEC_BYTES = REPLY_BYTES + 16,
 	REPLY_LIST_BYTES = REPLY_BYTES + 4,
-	REPLY_STATUS_BYTES = REPLY_BYTES + 24,
+	REPLY_STATUS_BYTES = REPLY_BYTES + 28,
 };
 
 size_t labw_body_bytes(const uint8_t length_word[LABW_LENGTH_BYTES])
@@ -103,7 +102,9 @@ size_t labw_request_head(const struct labw_request *req, uint8_t head[LABW_HEAD_
 		put_be16(p + 2, req->fault.opcode);
 		put_be16(p + 4, req->fault.lun);
 		put_be16(p + 6, req->fault.count);
-		put_be32(p + 8, req->fault.value_ms);
+		put_be16(p + 8, req->fault.skip);
+		put_be16(p + 10, 0);
+		put_be32(p + 12, req->fault.value_ms);
 		body = FAULT_BYTES;
 		break;
 	default:
@@ -156,7 +157,8 @@ bool labw_request_decode(struct labw_request *req, const uint8_t *body, size_t l
 		req->fault.opcode = get_be16(p + 2);
 		req->fault.lun = get_be16(p + 4);
 		req->fault.count = get_be16(p + 6);
-		req->fault.value_ms = get_be32(p + 8);
+		req->fault.skip = get_be16(p + 8);
+		req->fault.value_ms = get_be32(p + 12);
 		return fault_valid(&req->fault);
 	default:
 		return len_bytes == COMMON_BYTES;
@@ -193,6 +195,7 @@ size_t labw_reply_head(const struct labw_reply *rep, uint8_t head[LABW_HEAD_MAX_
 		put_be32(p + 12, rep->status.commands);
 		put_be32(p + 16, rep->status.timeouts);
 		put_be32(p + 20, rep->status.lost);
+		put_be32(p + 24, rep->status.faults);
 		body = REPLY_STATUS_BYTES;
 	}
 	put_common(head, body + data, rep->verb, rep->flags, rep->tag);
@@ -249,6 +252,7 @@ bool labw_reply_decode(struct labw_reply *rep, const uint8_t *body, size_t len_b
 		rep->status.commands = get_be32(p + 12);
 		rep->status.timeouts = get_be32(p + 16);
 		rep->status.lost = get_be32(p + 20);
+		rep->status.faults = get_be32(p + 24);
 		return true;
 	default:
 		return len_bytes == REPLY_BYTES;

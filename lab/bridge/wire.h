@@ -78,6 +78,7 @@ struct labw_fault {
 	uint16_t opcode; /* LABW_ANY_OPCODE: any */
 	uint16_t lun;    /* LABW_ANY_LUN: any */
 	uint16_t count;  /* how many commands it hits, 0: until cleared */
+	uint16_t skip;   /* so many matching commands pass first */
 	uint32_t value_ms;
 };
 
@@ -115,6 +116,7 @@ struct labw_status {
 	uint32_t commands;
 	uint32_t timeouts;
 	uint32_t lost;
+	uint32_t faults; /* commands that a fault hit */
 };
 
 struct labw_reply {

@@ -6,8 +6,11 @@
 DRIVER_OBJECT *port_driver;
 
 static struct disk disks[DISKS_MAX];
-static struct labw_lun all_luns[LABW_MAX_LUNS];
-static uint32_t all_lun_count;
+/* What an adapter's last scan found. */
+static struct found {
+	struct labw_lun luns[LABW_MAX_LUNS];
+	uint32_t count;
+} found[PORT_ADAPTERS_MAX];
 
 void port_name(UNICODE_STRING *name, WCHAR *buf, const char *prefix, unsigned int number, const char *suffix)
 {
@@ -71,7 +74,7 @@ static void disk_remove(unsigned int slot)
 }
 
 /* In the lowest slot that has no disk and whose name nobody else has taken. */
-static void disk_add(const struct labw_lun *lun)
+static void disk_add(unsigned int adapter, const struct labw_lun *lun)
 {
 	UNICODE_STRING link, target;
 	WCHAR link_buf[48], target_buf[48];
@@ -83,6 +86,7 @@ static void disk_add(const struct labw_lun *lun)
 		if (!NT_SUCCESS(IoCreateSymbolicLink(&link, &target)))
 			continue;
 		disks[slot].lun = *lun;
+		disks[slot].adapter = adapter;
 		disks[slot].present = true;
 		disks[slot].generation++;
 		return;
@@ -99,50 +103,56 @@ static bool is_disk(const struct labw_lun *lun)
 	return (lun->inquiry[0] & 0xFF) == 0 && lun->block_bytes != 0;
 }
 
-static struct disk *find_disk(const struct labw_lun *lun)
+static struct disk *find_disk(unsigned int adapter, const struct labw_lun *lun)
 {
 	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
-		if (disks[slot].present && same_lun(&disks[slot].lun, lun))
+		if (disks[slot].present && disks[slot].adapter == adapter && same_lun(&disks[slot].lun, lun))
 			return &disks[slot];
 	}
 	return NULL;
 }
 
-static void table_fit(void)
+static bool still_there(const struct disk *disk, const struct found *now)
+{
+	for (uint32_t i = 0; i < now->count; i++) {
+		if (is_disk(&now->luns[i]) && same_lun(&now->luns[i], &disk->lun))
+			return true;
+	}
+	return false;
+}
+
+static void table_fit(unsigned int adapter, const struct found *now)
 {
 	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
-		bool there = false;
-
-		for (uint32_t i = 0; i < all_lun_count && disks[slot].present && !there; i++)
-			there = is_disk(&all_luns[i]) && same_lun(&all_luns[i], &disks[slot].lun);
-		if (disks[slot].present && !there)
+		if (disks[slot].present && disks[slot].adapter == adapter && !still_there(&disks[slot], now))
 			disk_remove(slot);
 	}
-	for (uint32_t i = 0; i < all_lun_count; i++) {
-		struct disk *disk = find_disk(&all_luns[i]);
+	for (uint32_t i = 0; i < now->count; i++) {
+		struct disk *disk = find_disk(adapter, &now->luns[i]);
 
 		if (disk)
-			disk->lun = all_luns[i]; /* its size may be new */
-		else if (is_disk(&all_luns[i]))
-			disk_add(&all_luns[i]);
+			disk->lun = now->luns[i]; /* its size may be new */
+		else if (is_disk(&now->luns[i]))
+			disk_add(adapter, &now->luns[i]);
 	}
 }
 
-NTSTATUS disks_refresh(struct port_worker *worker, uint8_t verb)
+NTSTATUS disks_refresh(struct port_worker *worker, unsigned int adapter, uint8_t verb)
 {
 	struct labw_request req = {.verb = verb};
+	struct found *now = &found[adapter];
 	struct labw_reply rep;
-	uint32_t result = port_exchange(worker, &req, &rep);
+	uint32_t result = port_exchange(worker, adapter, &req, &rep);
 
 	if (result != LABW_OK)
 		return STATUS_DEVICE_NOT_CONNECTED;
 	port_lock();
-	all_lun_count = 0;
+	now->count = 0;
 	for (uint32_t i = 0; i < rep.lun_count; i++) {
-		if (labw_lun_get(&all_luns[all_lun_count], rep.lun_entries + i * LABW_LUN_BYTES))
-			all_lun_count++;
+		if (labw_lun_get(&now->luns[now->count], rep.lun_entries + i * LABW_LUN_BYTES))
+			now->count++;
 	}
-	table_fit();
+	table_fit(adapter, now);
 	port_unlock();
 	return STATUS_SUCCESS;
 }
@@ -169,24 +179,24 @@ bool disks_get(unsigned int slot, uint32_t generation, struct disk *out)
 	return there;
 }
 
-bool disks_claimed(unsigned int lun)
+bool disks_claimed(unsigned int adapter, unsigned int lun)
 {
 	bool claimed = false;
 
 	port_lock();
 	for (unsigned int slot = 0; slot < DISKS_MAX && !claimed; slot++)
-		claimed = disks[slot].present && disks[slot].lun.lun == lun;
+		claimed = disks[slot].present && disks[slot].adapter == adapter && disks[slot].lun.lun == lun;
 	port_unlock();
 	return claimed;
 }
 
-uint32_t disks_all_luns(struct labw_lun *out, uint32_t max)
+uint32_t disks_all_luns(unsigned int adapter, struct labw_lun *out, uint32_t max)
 {
 	uint32_t count;
 
 	port_lock();
-	count = all_lun_count < max ? all_lun_count : max;
-	memcpy(out, all_luns, count * sizeof(*out));
+	count = found[adapter].count < max ? found[adapter].count : max;
+	memcpy(out, found[adapter].luns, count * sizeof(*out));
 	port_unlock();
 	return count;
 }

@@ -19,18 +19,19 @@ struct disk {
 	bool present;
 	uint32_t generation; /* odd while present */
 	unsigned int number; /* N of PhysicalDriveN */
+	unsigned int adapter;
 	struct labw_lun lun;
 	DEVICE_OBJECT *device; /* NULL: never used */
 };
 
-/* A device object's extension: which slot; ADAPTER for \\.\Scsi0:. */
+/* A device object's extension: which slot of the table, or SLOT_ADAPTER and which adapter. */
 struct device_extension {
-	unsigned int slot;
+	unsigned int slot, adapter;
 };
 #define SLOT_ADAPTER 0xFFFFu
 
-/* Asks the bridge (verb LABW_LIST or LABW_RESCAN) and makes the table fit. */
-NTSTATUS disks_refresh(struct port_worker *worker, uint8_t verb);
+/* Asks the adapter's bridge (verb LABW_LIST or LABW_RESCAN) and makes the table fit. */
+NTSTATUS disks_refresh(struct port_worker *worker, unsigned int adapter, uint8_t verb);
 
 /* The generation to remember, 0 when the slot has no disk. */
 uint32_t disks_open(unsigned int slot);
@@ -39,10 +40,10 @@ uint32_t disks_open(unsigned int slot);
 bool disks_get(unsigned int slot, uint32_t generation, struct disk *out);
 
 /* Has a disk claimed this LUN? */
-bool disks_claimed(unsigned int lun);
+bool disks_claimed(unsigned int adapter, unsigned int lun);
 
-/* Every LUN of the last scan, disks and others: copies at most `max`, returns the count. */
-uint32_t disks_all_luns(struct labw_lun *out, uint32_t max);
+/* Every LUN of the adapter's last scan, disks and others: copies at most `max`, returns the count. */
+uint32_t disks_all_luns(unsigned int adapter, struct labw_lun *out, uint32_t max);
 
 /* Removes every link and device object. */
 void disks_destroy(void);

@@ -10,11 +10,11 @@
 
 NTSTATUS WINAPI DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path);
 
-static DEVICE_OBJECT *adapter;
+static DEVICE_OBJECT *adapters[PORT_ADAPTERS_MAX];
 
-static unsigned int slot_of(DEVICE_OBJECT *device)
+static const struct device_extension *extension(DEVICE_OBJECT *device)
 {
-	return ((struct device_extension *)device->DeviceExtension)->slot;
+	return device->DeviceExtension;
 }
 
 static NTSTATUS complete(IRP *irp, NTSTATUS status)
@@ -28,7 +28,7 @@ static NTSTATUS complete(IRP *irp, NTSTATUS status)
 static NTSTATUS WINAPI on_create(DEVICE_OBJECT *device, IRP *irp)
 {
 	FILE_OBJECT *file = IoGetCurrentIrpStackLocation(irp)->FileObject;
-	unsigned int slot = slot_of(device);
+	unsigned int slot = extension(device)->slot;
 	uint32_t generation = slot == SLOT_ADAPTER ? 1 : disks_open(slot);
 
 	if (!generation)
@@ -60,52 +60,57 @@ static void work(struct port_worker *worker, void *item)
 {
 	IRP *irp = item;
 	IO_STACK_LOCATION *stack = IoGetCurrentIrpStackLocation(irp);
-	unsigned int slot = slot_of(stack->DeviceObject);
 	uint32_t generation = stack->FileObject ? (uint32_t)(ULONG_PTR)stack->FileObject->FsContext : 0;
 
 	irp->IoStatus.Information = 0;
-	irp->IoStatus.Status = ioctl_run(worker, irp, stack, slot, generation);
+	irp->IoStatus.Status = ioctl_run(worker, irp, stack, extension(stack->DeviceObject), generation);
 	IoCompleteRequest(irp, IO_NO_INCREMENT);
 }
 
-static void WINAPI on_unload(DRIVER_OBJECT *driver)
+static void delete_adapters(void)
 {
 	UNICODE_STRING link;
 	WCHAR buf[32];
 
+	for (unsigned int i = 0; i < PORT_ADAPTERS_MAX && adapters[i]; i++) {
+		port_name(&link, buf, "\\DosDevices\\Scsi", i, ":");
+		IoDeleteSymbolicLink(&link);
+		IoDeleteDevice(adapters[i]);
+		adapters[i] = NULL;
+	}
+}
+
+static void WINAPI on_unload(DRIVER_OBJECT *driver)
+{
 	(void)driver;
 	port_pool_stop();
 	disks_destroy();
-	port_name(&link, buf, "\\DosDevices\\Scsi", 0, ":");
-	IoDeleteSymbolicLink(&link);
-	IoDeleteDevice(adapter);
+	delete_adapters();
 }
 
-static NTSTATUS make_adapter(DRIVER_OBJECT *driver)
+static NTSTATUS make_adapter(DRIVER_OBJECT *driver, unsigned int i)
 {
 	struct device_extension *ext;
 	UNICODE_STRING name, link;
 	WCHAR name_buf[32], link_buf[32];
 	NTSTATUS status;
 
-	port_name(&name, name_buf, "\\Device\\ScsiPort", 0, "");
-	port_name(&link, link_buf, "\\DosDevices\\Scsi", 0, ":");
-	status = IoCreateDevice(driver, sizeof(*ext), &name, FILE_DEVICE_CONTROLLER, 0, FALSE, &adapter);
+	port_name(&name, name_buf, "\\Device\\ScsiPort", i, "");
+	port_name(&link, link_buf, "\\DosDevices\\Scsi", i, ":");
+	status = IoCreateDevice(driver, sizeof(*ext), &name, FILE_DEVICE_CONTROLLER, 0, FALSE, &adapters[i]);
 	if (!NT_SUCCESS(status))
 		return status;
-	ext = adapter->DeviceExtension;
+	ext = adapters[i]->DeviceExtension;
 	ext->slot = SLOT_ADAPTER;
+	ext->adapter = i;
 	status = IoCreateSymbolicLink(&link, &name);
-	if (!NT_SUCCESS(status))
-		IoDeleteDevice(adapter);
-	else
-		adapter->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
+	adapters[i]->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
 	return status;
 }
 
 NTSTATUS WINAPI DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
 {
-	NTSTATUS status;
+	NTSTATUS status = STATUS_SUCCESS;
 
 	/* Wine's loader calls the entry point as if it were a DllMain, too: the second argument is then the
 	 * reason. */
@@ -122,8 +127,11 @@ NTSTATUS WINAPI DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
 	driver->MajorFunction[IRP_MJ_FLUSH_BUFFERS] = on_request;
 	driver->MajorFunction[IRP_MJ_DEVICE_CONTROL] = on_request;
 	driver->DriverUnload = on_unload;
-	status = make_adapter(driver);
-	if (!NT_SUCCESS(status))
+	for (unsigned int i = 0; i < port_adapters() && NT_SUCCESS(status); i++)
+		status = make_adapter(driver, i);
+	if (!NT_SUCCESS(status)) {
+		delete_adapters();
 		port_pool_stop();
+	}
 	return status;
 }

@@ -12,7 +12,7 @@ static NTSTATUS adapter_ioctl(struct port_call *call, ULONG code)
 	case IOCTL_SCSI_PASS_THROUGH:
 		return pass_through(call);
 	case IOCTL_SCSI_RESCAN_BUS:
-		return disks_refresh(call->worker, LABW_RESCAN);
+		return disks_refresh(call->worker, call->adapter, LABW_RESCAN);
 	case IOCTL_SCSI_GET_INQUIRY_DATA:
 		return query_inquiry_data(call);
 	case IOCTL_SCSI_GET_CAPABILITIES:
@@ -59,15 +59,19 @@ static NTSTATUS device_control(struct port_call *call, IO_STACK_LOCATION *stack)
 	return call->is_adapter ? adapter_ioctl(call, code) : disk_ioctl(call, code);
 }
 
-NTSTATUS ioctl_run(struct port_worker *worker, IRP *irp, IO_STACK_LOCATION *stack, unsigned int slot,
-	uint32_t generation)
+NTSTATUS ioctl_run(struct port_worker *worker, IRP *irp, IO_STACK_LOCATION *stack,
+	const struct device_extension *ext, uint32_t generation)
 {
-	struct port_call call = {.worker = worker, .is_adapter = slot == SLOT_ADAPTER};
+	struct port_call call = {
+		.worker = worker, .is_adapter = ext->slot == SLOT_ADAPTER, .adapter = ext->adapter};
 	NTSTATUS status;
 
 	call.buf = irp->AssociatedIrp.SystemBuffer;
-	if (!call.is_adapter && !disks_get(slot, generation, &call.disk))
-		return STATUS_NO_SUCH_DEVICE;
+	if (!call.is_adapter) {
+		if (!disks_get(ext->slot, generation, &call.disk))
+			return STATUS_NO_SUCH_DEVICE;
+		call.adapter = call.disk.adapter;
+	}
 	switch (stack->MajorFunction) {
 	case IRP_MJ_DEVICE_CONTROL:
 		status = device_control(&call, stack);

@@ -12,21 +12,23 @@ struct port_call {
 	uint8_t *buf;
 	uint32_t in_bytes, out_bytes;
 	bool is_adapter;
-	struct disk disk;    /* when not the adapter */
-	uint32_t done_bytes; /* out: how much of buf goes back */
+	unsigned int adapter; /* this one, or the disk's */
+	struct disk disk;     /* when not the adapter */
+	uint32_t done_bytes;  /* out: how much of buf goes back */
 };
 
 /* Serves the request; the caller completes it with the status. irp->IoStatus.Information is set. */
-NTSTATUS ioctl_run(struct port_worker *worker, IRP *irp, IO_STACK_LOCATION *stack, unsigned int slot,
-	uint32_t generation);
+NTSTATUS ioctl_run(struct port_worker *worker, IRP *irp, IO_STACK_LOCATION *stack,
+	const struct device_extension *ext, uint32_t generation);
 
 /* passthrough.c */
 NTSTATUS pass_through(struct port_call *call);
 NTSTATUS disk_transfer(struct port_call *call, bool write, uint64_t offset_bytes, uint32_t bytes);
 NTSTATUS disk_flush(struct port_call *call);
-/* One command as a class driver sends it; *rep borrows from the worker. False unless it ended GOOD. */
-bool class_command(struct port_worker *worker, unsigned int lun, const uint8_t *cdb, unsigned int cdb_bytes,
-	uint32_t in_bytes, struct labw_reply *rep);
+/* One command to the disk as a class driver sends it; *rep borrows from the worker. False unless it ended
+ * GOOD. */
+bool class_command(struct port_call *call, const uint8_t *cdb, unsigned int cdb_bytes, uint32_t in_bytes,
+	struct labw_reply *rep);
 
 /* query.c */
 NTSTATUS query_property(struct port_call *call);

@@ -3,10 +3,10 @@
  * umbra-lab-keeper.exe: makes a prefix a lab host, then stays: Wine ends services and drivers with the last
  * program.
  *
- *   umbra-lab-keeper.exe READY PORT DRIVER [PROXYSTUB [COORDINATOR]]
+ *   umbra-lab-keeper.exe READY PORT[,PORT...] DRIVER [PROXYSTUB [COORDINATOR]]
  *
- * Installs and starts the driver (the bridge listens at PORT), waits until it has scanned, registers the
- * proxy-stub and the coordinator, writes "ok" or what failed into the file READY, and sleeps.
+ * Installs and starts the driver (an adapter for each bridge's port), waits until it has scanned, registers
+ * the proxy-stub and the coordinator, writes "ok" or what failed into the file READY, and sleeps.
  */
 #include <windows.h>
 #include <winioctl.h>
@@ -92,12 +92,15 @@ static DWORD start_driver(const wchar_t *driver)
 }
 
 /* The first login may take a while; the driver reports NOT_CONNECTED until the bridge has scanned. */
-static DWORD first_scan(void)
+static DWORD first_scan(unsigned int adapter)
 {
+	wchar_t name[32];
 	DWORD err = 0, bytes;
 
+	_snwprintf(name, 32, L"\\\\.\\Scsi%u:", adapter);
+
 	for (int i = 0; i < SCAN_TRIES; i++) {
-		HANDLE port = CreateFileW(L"\\\\.\\Scsi0:", GENERIC_READ | GENERIC_WRITE,
+		HANDLE port = CreateFileW(name, GENERIC_READ | GENERIC_WRITE,
 			FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_EXISTING, 0, NULL);
 
 		if (port != INVALID_HANDLE_VALUE) {
@@ -164,25 +167,47 @@ static int prepare_com(int argc, wchar_t **argv)
 	return 0;
 }
 
+/* BridgePort0, BridgePort1, … and no more than there are now. */
+static DWORD set_ports(const wchar_t *list, unsigned int *count)
+{
+	wchar_t name[] = L"BridgePort0";
+	DWORD err = 0;
+
+	*count = 0;
+	RegDeleteTreeW(HKEY_LOCAL_MACHINE, PARAMETERS);
+	while (*list && *count < 4 && !err) {
+		wchar_t *end;
+		DWORD port = wcstoul(list, &end, 10);
+
+		name[10] = (wchar_t)(L'0' + (*count)++);
+		err = set_value(PARAMETERS, name, REG_DWORD, &port, sizeof(port));
+		list = *end == L',' ? end + 1 : end;
+		if (*end && *end != L',')
+			err = ERROR_INVALID_PARAMETER;
+	}
+	return *count ? err : ERROR_INVALID_PARAMETER;
+}
+
 int wmain(int argc, wchar_t **argv); /* the entry point: no header declares it */
 
 int wmain(int argc, wchar_t **argv)
 {
-	DWORD port, err;
+	unsigned int adapters;
+	DWORD err;
 
 	if (argc < 4) {
 		fprintf(stderr, "usage: umbra-lab-keeper.exe READY PORT DRIVER [options]\n");
 		return 2;
 	}
 	ready_path = argv[1];
-	port = wcstoul(argv[2], NULL, 10);
-	err = set_value(PARAMETERS, L"BridgePort", REG_DWORD, &port, sizeof(port));
+	err = set_ports(argv[2], &adapters);
 	if (err)
 		return fail("writing the driver's parameters", err);
 	err = start_driver(argv[3]);
 	if (err)
 		return fail("starting the SCSI port driver", err);
-	err = first_scan();
+	for (unsigned int i = 0; i < adapters && !err; i++)
+		err = first_scan(i);
 	if (err)
 		return fail("the first scan of the SCSI port (is the target reachable?)", err);
 	if (prepare_com(argc - 4, argv + 4) != 0)

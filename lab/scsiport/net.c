@@ -16,7 +16,7 @@ enum {
 
 struct port_worker {
 	HANDLE thread;
-	SOCKET sock;
+	SOCKET socks[PORT_ADAPTERS_MAX]; /* one for each adapter's bridge */
 	uint8_t *body;
 	size_t cap_bytes;
 	uint32_t tag;
@@ -55,23 +55,35 @@ void port_unlock(void)
 /* --- the connection ---------------------------------------------------------------------------------------
  */
 
-/* The bridge's port, from the service's own key (written by umbra-lab-keeper.exe): read at every connect, for
- * a bridge that was started again may have another. */
-static DWORD bridge_port(void)
+/* The port of an adapter's bridge, from the service's own key (written by umbra-lab-keeper.exe): read at
+ * every connect, for a bridge that was started again may have another. 0: there is none. */
+static DWORD bridge_port(unsigned int adapter)
 {
+	char name[] = "BridgePort0";
 	DWORD port = 0, size = sizeof(port);
 
+	name[sizeof(name) - 2] = (char)('0' + adapter);
 	if (RegGetValueA(HKEY_LOCAL_MACHINE, "SYSTEM\\CurrentControlSet\\Services\\UmbraLabScsi\\Parameters",
-		    "BridgePort", RRF_RT_REG_DWORD, NULL, &port, &size) != ERROR_SUCCESS)
+		    name, RRF_RT_REG_DWORD, NULL, &port, &size) != ERROR_SUCCESS ||
+		port > 65535)
 		return 0;
 	return port;
 }
 
-static void disconnect(struct port_worker *w)
+unsigned int port_adapters(void)
 {
-	if (w->sock != INVALID_SOCKET)
-		closesocket(w->sock);
-	w->sock = INVALID_SOCKET;
+	unsigned int count = 0;
+
+	while (count < PORT_ADAPTERS_MAX && bridge_port(count))
+		count++;
+	return count;
+}
+
+static void disconnect(struct port_worker *w, unsigned int adapter)
+{
+	if (w->socks[adapter] != INVALID_SOCKET)
+		closesocket(w->socks[adapter]);
+	w->socks[adapter] = INVALID_SOCKET;
 }
 
 static bool wait_socket(SOCKET sock, bool for_write, ULONGLONG until_ms)
@@ -91,40 +103,39 @@ static bool wait_socket(SOCKET sock, bool for_write, ULONGLONG until_ms)
 }
 
 /* Sockets are non-blocking all their life: every wait has an end. */
-static bool connect_bridge(struct port_worker *w)
+static bool connect_bridge(struct port_worker *w, unsigned int adapter)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET};
-	DWORD port = bridge_port();
+	DWORD port = bridge_port(adapter);
+	SOCKET sock = port ? socket(AF_INET, SOCK_STREAM, IPPROTO_TCP) : INVALID_SOCKET;
 	u_long on = 1;
 	BOOL no_delay = TRUE;
 
-	if (port == 0 || port > 65535)
+	if (sock == INVALID_SOCKET)
 		return false;
-	w->sock = socket(AF_INET, SOCK_STREAM, IPPROTO_TCP);
-	if (w->sock == INVALID_SOCKET)
-		return false;
+	w->socks[adapter] = sock;
 	addr.sin_port = htons((u_short)port);
 	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	ioctlsocket(w->sock, FIONBIO, &on);
-	setsockopt(w->sock, IPPROTO_TCP, TCP_NODELAY, (const char *)&no_delay, sizeof(no_delay));
-	if (connect(w->sock, (struct sockaddr *)&addr, sizeof(addr)) == 0 ||
+	ioctlsocket(sock, FIONBIO, &on);
+	setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, (const char *)&no_delay, sizeof(no_delay));
+	if (connect(sock, (struct sockaddr *)&addr, sizeof(addr)) == 0 ||
 		(WSAGetLastError() == WSAEWOULDBLOCK &&
-			wait_socket(w->sock, true, GetTickCount64() + CONNECT_MS)))
+			wait_socket(sock, true, GetTickCount64() + CONNECT_MS)))
 		return true;
-	disconnect(w);
+	disconnect(w, adapter);
 	return false;
 }
 
 /* Nothing may come between two requests: what is readable now is the end of the connection. */
-static bool still_connected(struct port_worker *w)
+static bool still_connected(struct port_worker *w, unsigned int adapter)
 {
 	char byte;
 
-	if (w->sock == INVALID_SOCKET)
+	if (w->socks[adapter] == INVALID_SOCKET)
 		return false;
-	if (recv(w->sock, &byte, 1, MSG_PEEK) < 0 && WSAGetLastError() == WSAEWOULDBLOCK)
+	if (recv(w->socks[adapter], &byte, 1, MSG_PEEK) < 0 && WSAGetLastError() == WSAEWOULDBLOCK)
 		return true;
-	disconnect(w);
+	disconnect(w, adapter);
 	return false;
 }
 
@@ -174,32 +185,35 @@ static bool reserve(struct port_worker *w, size_t bytes)
 	return true;
 }
 
-static bool exchange(struct port_worker *w, struct labw_request *req, struct labw_reply *rep)
+static bool exchange(
+	struct port_worker *w, unsigned int adapter, struct labw_request *req, struct labw_reply *rep)
 {
 	uint8_t head[LABW_HEAD_MAX_BYTES];
 	ULONGLONG until = GetTickCount64() + (req->timeout_ms ? req->timeout_ms + GRACE_MS : PLAIN_MS);
 	size_t len, data = req->verb == LABW_EXEC && req->direction == LABW_OUT ? req->data_bytes : 0;
+	SOCKET sock;
 
 	req->tag = ++w->tag;
 	len = labw_request_head(req, head);
-	if (!len || (!still_connected(w) && !connect_bridge(w)))
+	if (!len || (!still_connected(w, adapter) && !connect_bridge(w, adapter)))
 		return false;
-	if (!send_all(w->sock, head, len, until) || (data && !send_all(w->sock, req->data, data, until)))
-		return false;
-	if (!receive_all(w->sock, head, LABW_LENGTH_BYTES, until))
+	sock = w->socks[adapter];
+	if (!send_all(sock, head, len, until) || (data && !send_all(sock, req->data, data, until)) ||
+		!receive_all(sock, head, LABW_LENGTH_BYTES, until))
 		return false;
 	len = labw_body_bytes(head);
-	return len && reserve(w, len) && receive_all(w->sock, w->body, len, until) &&
+	return len && reserve(w, len) && receive_all(sock, w->body, len, until) &&
 	       labw_reply_decode(rep, w->body, len) && rep->tag == req->tag && rep->verb == req->verb;
 }
 
-uint32_t port_exchange(struct port_worker *w, const struct labw_request *req, struct labw_reply *rep)
+uint32_t port_exchange(
+	struct port_worker *w, unsigned int adapter, const struct labw_request *req, struct labw_reply *rep)
 {
 	struct labw_request copy = *req;
 
-	if (exchange(w, &copy, rep))
+	if (exchange(w, adapter, &copy, rep))
 		return rep->result;
-	disconnect(w);
+	disconnect(w, adapter);
 	memset(rep, 0, sizeof(*rep));
 	rep->result = LABW_NOT_CONNECTED;
 	return rep->result;
@@ -231,7 +245,8 @@ static DWORD WINAPI worker_main(void *arg)
 		EnterCriticalSection(&queue_lock);
 	}
 	LeaveCriticalSection(&queue_lock);
-	disconnect(w);
+	for (unsigned int i = 0; i < PORT_ADAPTERS_MAX; i++)
+		disconnect(w, i);
 	port_free(w->body);
 	w->body = NULL;
 	w->cap_bytes = 0;
@@ -248,7 +263,8 @@ bool port_pool_queue(void *item)
 		if (queue_count >= idle_count && worker_count < MAX_WORKERS) {
 			struct port_worker *w = &workers[worker_count];
 
-			w->sock = INVALID_SOCKET;
+			for (unsigned int i = 0; i < PORT_ADAPTERS_MAX; i++)
+				w->socks[i] = INVALID_SOCKET;
 			w->thread = CreateThread(NULL, 0, worker_main, w, 0, NULL);
 			if (w->thread)
 				worker_count++;

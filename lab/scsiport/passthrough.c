@@ -66,7 +66,7 @@ static NTSTATUS pick_lun(const struct port_call *call, const SCSI_PASS_THROUGH *
 	if (spt->PathId != 0 || spt->TargetId != 0)
 		return STATUS_NO_SUCH_DEVICE;
 	*lun = spt->Lun;
-	if (spt->Cdb[0] != 0x12 && spt->Cdb[0] != 0xA0 && disks_claimed(spt->Lun))
+	if (spt->Cdb[0] != 0x12 && spt->Cdb[0] != 0xA0 && disks_claimed(call->adapter, spt->Lun))
 		return STATUS_ACCESS_DENIED;
 	return STATUS_SUCCESS;
 }
@@ -120,19 +120,19 @@ NTSTATUS pass_through(struct port_call *call)
 		req.direction = spt->DataIn == SCSI_IOCTL_DATA_IN ? LABW_IN : LABW_OUT;
 	if (req.direction == LABW_OUT)
 		req.data = call->buf + spt->DataBufferOffset;
-	status = status_of(port_exchange(call->worker, &req, &rep));
+	status = status_of(port_exchange(call->worker, call->adapter, &req, &rep));
 	if (NT_SUCCESS(status))
 		put_outcome(call, spt, &rep);
 	return status;
 }
 
-bool class_command(struct port_worker *worker, unsigned int lun, const uint8_t *cdb, unsigned int cdb_bytes,
-	uint32_t in_bytes, struct labw_reply *rep)
+bool class_command(struct port_call *call, const uint8_t *cdb, unsigned int cdb_bytes, uint32_t in_bytes,
+	struct labw_reply *rep)
 {
 	struct labw_request req = {
 		.verb = LABW_EXEC,
 		.flags = LABW_F_CLASS,
-		.lun = (uint16_t)lun,
+		.lun = call->disk.lun.lun,
 		.timeout_ms = DEFAULT_TIMEOUT_MS,
 		.direction = in_bytes ? LABW_IN : LABW_NONE,
 		.cdb_bytes = (uint8_t)cdb_bytes,
@@ -140,7 +140,7 @@ bool class_command(struct port_worker *worker, unsigned int lun, const uint8_t *
 	};
 
 	memcpy(req.cdb, cdb, cdb_bytes);
-	return port_exchange(worker, &req, rep) == LABW_OK && rep->scsi_status == 0;
+	return port_exchange(call->worker, call->adapter, &req, rep) == LABW_OK && rep->scsi_status == 0;
 }
 
 /* READ 16 or WRITE 16 of whole blocks. */
@@ -164,7 +164,7 @@ static NTSTATUS transfer_chunk(
 	req.cdb[0] = write ? 0x8A : 0x88;
 	put_be64(req.cdb + 2, lba);
 	put_be32(req.cdb + 10, blocks);
-	status = status_of(port_exchange(call->worker, &req, &rep));
+	status = status_of(port_exchange(call->worker, call->adapter, &req, &rep));
 	if (!NT_SUCCESS(status))
 		return status;
 	if (rep.scsi_status != 0 || (!write && rep.data_bytes != bytes))
@@ -205,8 +205,7 @@ NTSTATUS disk_flush(struct port_call *call)
 
 	if (call->is_adapter)
 		return STATUS_INVALID_DEVICE_REQUEST;
-	return class_command(call->worker, call->disk.lun.lun, synchronize_cache, sizeof(synchronize_cache),
-		       0, &rep)
+	return class_command(call, synchronize_cache, sizeof(synchronize_cache), 0, &rep)
 		       ? STATUS_SUCCESS
 		       : STATUS_IO_DEVICE_ERROR;
 }

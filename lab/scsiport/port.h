@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include "lab/bridge/wire.h"
 
+#define PORT_ADAPTERS_MAX 4u /* \\.\Scsi0: to Scsi3:, one for each bridge */
+
 struct port_worker; /* one thread of the pool */
 
 /* --- net.c ------------------------------------------------------------------------------------------------
@@ -26,10 +28,14 @@ void port_pool_stop(void);
 /* False when the queue is full. */
 bool port_pool_queue(void *item);
 
-/* One request, one reply; *rep borrows from the worker until its next exchange. Returns rep's result, or
- * LABW_NOT_CONNECTED when the bridge does not answer in time. Never waits longer than req->timeout_ms and a
- * bit. */
-uint32_t port_exchange(struct port_worker *worker, const struct labw_request *req, struct labw_reply *rep);
+/* How many bridges umbra-lab-keeper.exe named. */
+unsigned int port_adapters(void);
+
+/* One request to an adapter's bridge, one reply; *rep borrows from the worker until its next exchange.
+ * Returns rep's result, or LABW_NOT_CONNECTED when the bridge does not answer in time. Never waits longer
+ * than req->timeout_ms and a bit. */
+uint32_t port_exchange(struct port_worker *worker, unsigned int adapter, const struct labw_request *req,
+	struct labw_reply *rep);
 
 void *port_alloc(size_t bytes); /* zeroed; NULL when out of memory */
 void port_free(void *p);

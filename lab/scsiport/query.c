@@ -47,8 +47,8 @@ static uint32_t vpd_page(struct port_call *call, uint8_t page, const uint8_t **b
 	struct labw_reply rep;
 	uint32_t len;
 
-	if (!class_command(call->worker, call->disk.lun.lun, cdb, sizeof(cdb), VPD_BYTES, &rep) ||
-		rep.data_bytes < 4 || rep.data[1] != page)
+	if (!class_command(call, cdb, sizeof(cdb), VPD_BYTES, &rep) || rep.data_bytes < 4 ||
+		rep.data[1] != page)
 		return 0;
 	len = get_be16(rep.data + 2);
 	*body = rep.data + 4;
@@ -154,7 +154,7 @@ NTSTATUS query_inquiry_data(struct port_call *call)
 	const uint32_t entry = (FIELD_OFFSET(SCSI_INQUIRY_DATA, InquiryData) + 36u + 3u) & ~3u;
 	SCSI_ADAPTER_BUS_INFO *info = (SCSI_ADAPTER_BUS_INFO *)(void *)call->buf;
 	struct labw_lun *luns = port_alloc(sizeof(*luns) * LABW_MAX_LUNS);
-	uint32_t count = luns ? disks_all_luns(luns, LABW_MAX_LUNS) : 0;
+	uint32_t count = luns ? disks_all_luns(call->adapter, luns, LABW_MAX_LUNS) : 0;
 	NTSTATUS status = STATUS_SUCCESS;
 
 	if (!luns || call->out_bytes < first + count * entry) {
@@ -171,7 +171,7 @@ NTSTATUS query_inquiry_data(struct port_call *call)
 		SCSI_INQUIRY_DATA *d = (SCSI_INQUIRY_DATA *)(void *)(call->buf + first + i * entry);
 
 		d->Lun = (UCHAR)luns[i].lun;
-		d->DeviceClaimed = disks_claimed(luns[i].lun);
+		d->DeviceClaimed = disks_claimed(call->adapter, luns[i].lun);
 		d->InquiryDataLength = 36;
 		d->NextInquiryDataOffset = i + 1 < count ? first + (i + 1) * entry : 0;
 		memcpy(d->InquiryData, luns[i].inquiry, 36);
@@ -195,7 +195,8 @@ NTSTATUS query_capabilities(struct port_call *call)
 
 NTSTATUS query_address(struct port_call *call)
 {
-	SCSI_ADDRESS a = {.Length = sizeof(a), .Lun = (UCHAR)call->disk.lun.lun};
+	SCSI_ADDRESS a = {
+		.Length = sizeof(a), .PortNumber = (UCHAR)call->adapter, .Lun = (UCHAR)call->disk.lun.lun};
 
 	return give_whole(call, &a, sizeof(a));
 }

@@ -124,30 +124,30 @@ class Port(LabTest):
         self.assertIn('0001000000000000', report)
 
     def test_pass_through_goes_in_parallel(self):
-        self.host().control('fault', 'delay', '--op', '12', '--count', '32', '--ms', '1000')
+        self.host().bridge.control('fault', 'delay', '--op', '12', '--count', '32', '--ms', '1000')
         lines = self.probe('parallel', 'PhysicalDrive1', '32', '1')
         self.assertEqual(lines[0], 'failures 0')
         self.assertLess(int(lines[1].split()[1]), 4000)
         self.assertEqual(self.probe('parallel', 'PhysicalDrive2', '64', '20')[0], 'failures 0')
 
     def test_a_time_out_is_kept(self):
-        self.host().control('fault', 'silent', '--op', '12')
+        self.host().bridge.control('fault', 'silent', '--op', '12')
         start = time.monotonic()
         self.assertEqual(self.error('cdb', 'PhysicalDrive1', '120000006000', '--in', '96', '--timeout', '1'), TIMEOUT)
         self.assertLess(time.monotonic() - start, 4)
         self.probe('cdb', 'PhysicalDrive1', '120000006000', '--in', '96')
 
     def test_a_lost_session_is_told_once_and_mended(self):
-        self.host().control('fault', 'drop-after', '--op', '12')
+        self.host().bridge.control('fault', 'drop-after', '--op', '12')
         self.assertEqual(self.error('cdb', 'PhysicalDrive1', '120000006000', '--in', '96'), IO_DEVICE)
         # The reset attention of the new session was used up before: the next command is good.
         self.assertEqual(self.probe('cdb', 'PhysicalDrive1', '000000000000'), ['status 00'])
         # A class driver's read is repeated and never notices.
-        self.host().control('fault', 'drop-before', '--op', '88')
+        self.host().bridge.control('fault', 'drop-before', '--op', '88')
         self.probe('read', 'PhysicalDrive1', '0', '4096', labhost.windows_path(os.path.join(self.directory, 'x.bin')))
 
     def test_a_session_that_stays_away_is_no_device(self):
-        self.host().control('fault', 'down-now', '--ms', '7000')
+        self.host().bridge.control('fault', 'down-now', '--ms', '7000')
         start = time.monotonic()
         self.assertEqual(self.error('cdb', 'PhysicalDrive1', '000000000000'), NOT_CONNECTED)
         self.assertGreater(time.monotonic() - start, 3)

@@ -68,6 +68,7 @@ static void requests_round_trip(void **state)
 					.opcode = (uint16_t)(next_random() % (LABW_ANY_OPCODE + 1)),
 					.lun = (uint16_t)next_random(),
 					.count = (uint16_t)next_random(),
+					.skip = (uint16_t)next_random(),
 					.value_ms = (uint32_t)next_random()};
 		}
 		len = whole_request(&in);
