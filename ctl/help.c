@@ -74,7 +74,7 @@ static void roff(const char *text)
 		else if (*text == '-')
 			fputs("\\-", stdout);
 		else if (!strncmp(text, "…", strlen("…"))) {
-			fputs("\\(ell.", stdout);
+			fputs("...", stdout);
 			text += strlen("…") - 1;
 		} else {
 			putchar(*text);
@@ -102,7 +102,7 @@ void ctl_print_manual(void)
 	     ".\\\" Made by umbractl --manual from its table of commands; do not edit.\n"
 	     ".TH UMBRACTL 1 \"\" \"Umbra " UMBRA_VERSION "\" \"Umbra\"\n"
 	     ".SH NAME\numbractl \\- manage an Umbra array\n"
-	     ".SH SYNOPSIS\n.B umbractl\n.I COMMAND\n\\(ell. [\\fB\\-\\-socket\\fR \\fIPATH\\fR] [\\fB\\-\\-json\\fR]\n"
+	     ".SH SYNOPSIS\n.B umbractl\n.I COMMAND\n\\&... [\\fB\\-\\-socket\\fR \\fIPATH\\fR] [\\fB\\-\\-json\\fR]\n"
 	     ".SH DESCRIPTION\n"
 	     "Everything an administrator does with an array: pool, LUNs, hosts, mappings, copy sets, shadow LUNs.\n"
 	     "All but \\fBpool create\\fR and \\fBpool check\\fR ask the running \\fBumbrad\\fR(8) over its management\n"
