@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 #include "array/config.h"
 #include "array/control/control.h"
@@ -25,6 +26,9 @@
 #include "array/reactor/reactor.h"
 #include "array/scsi/scsi.h"
 #include "array/store/store.h"
+
+#define ADDRESS_PAUSE_MS 50
+#define ADDRESS_TRIES    60
 
 struct daemon {
 	struct config config;
@@ -169,6 +173,21 @@ static int open_array(struct daemon *d, struct fault *fault)
 	return 0;
 }
 
+/* A killed daemon's ring, and with it its listening sockets, goes a moment after its process: so an address
+ * in use is tried again for a while. */
+static int open_iscsi(struct daemon *d, const struct iscsi_options *options, struct fault *fault)
+{
+	static const struct timespec pause = {.tv_nsec = ADDRESS_PAUSE_MS * 1000000l};
+	int err = iscsi_server_create(options, &d->iscsi, fault);
+
+	for (unsigned i = 0; err == -EADDRINUSE && i < ADDRESS_TRIES; i++) {
+		nanosleep(&pause, NULL);
+		memset(fault, 0, sizeof(*fault));
+		err = iscsi_server_create(options, &d->iscsi, fault);
+	}
+	return err;
+}
+
 static int open_doors(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
@@ -203,7 +222,7 @@ static int open_doors(struct daemon *d, struct fault *fault)
 		.first_burst_bytes = (uint32_t)c->first_burst_bytes,
 		.discovery_needs_chap = c->discovery_needs_chap,
 	};
-	err = iscsi_server_create(&iscsi, &d->iscsi, fault);
+	err = open_iscsi(d, &iscsi, fault);
 	if (err)
 		return err;
 	d->transport = (struct management_transport){.ctx = d,

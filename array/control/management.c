@@ -635,6 +635,22 @@ static int find_group(struct management *m, struct fault *fault)
 	return 0;
 }
 
+/* Does somebody answer at the other end? That a connection is made proves nothing: the kernel takes down the
+ * ring of a killed daemon, and with it the listening socket, a moment after the process has gone. */
+static bool is_served(int fd)
+{
+	static const char question[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"pool.status\"}\n";
+	struct timeval patience = {.tv_sec = 2};
+	struct ucred peer = {0};
+	socklen_t len = sizeof(peer);
+	char answer;
+
+	if (!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && peer.pid == getpid())
+		return true; /* ourselves: who asks cannot answer */
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return send(fd, question, sizeof(question) - 1, MSG_NOSIGNAL) > 0 && recv(fd, &answer, 1, 0) > 0;
+}
+
 /* Removes a socket that nobody serves any more. */
 static int clear_path(const struct sockaddr_un *address, struct fault *fault)
 {
@@ -649,7 +665,7 @@ static int clear_path(const struct sockaddr_un *address, struct fault *fault)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	int served = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+	bool served = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 && is_served(fd);
 	close(fd);
 	if (served)
 		return fault_set(fault, -EADDRINUSE,
