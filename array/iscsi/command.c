@@ -115,6 +115,7 @@ void iscsi_task_drop(struct iscsi_task *t)
 
 #define SENSE_ABORTED_COMMAND 0x0b
 #define ASC_UNEXPECTED_DATA   0x0c0c /* write error, unexpected unsolicited data */
+#define ASC_WRONG_AMOUNT      0x0c0d /* write error, not enough unsolicited data */
 #define ASC_CRC_ERROR         0x4705 /* protocol service CRC error */
 
 static void fail(struct iscsi_task *t, uint16_t asc_ascq)
@@ -340,47 +341,74 @@ void iscsi_command_end(struct iscsi_conn *c)
 
 /* ---- Data-Out ---------------------------------------------------------------------------------------- */
 
-/* NULL: as it should be; else what is wrong. */
-static const char *data_out_fault(const struct iscsi_task *t, const uint8_t *bhs, uint32_t len)
+/* The R2T that a Data-Out answers, as an index from the oldest; -1: none. */
+static int find_r2t(const struct iscsi_task *t, uint32_t ttt)
 {
-	uint32_t ttt = get_be32(bhs + ISCSI_AT_TTT), offset = get_be32(bhs + ISCSI_AT_OFFSET), end;
+	for (unsigned i = 0; i < t->r2t_count; i++)
+		if (t->r2ts[(t->r2t_first + i) % ISCSI_R2T_MAX].ttt == ttt)
+			return (int)i;
+	return -1;
+}
 
-	if (t->state == ISCSI_TASK_UNSOLICITED && ttt == ISCSI_TAG_RESERVED)
-		end = min_u32(t->edtl, t->conn->params.first_burst);
-	else if (t->state == ISCSI_TASK_SOLICITED && t->r2t_count > 0 && ttt == t->r2ts[t->r2t_first].ttt)
-		end = t->r2ts[t->r2t_first].end;
-	else
-		return "a Data-Out that nobody asked for";
-	if (get_be32(bhs + ISCSI_AT_DATASN) != t->data_out_sn)
-		return "a DataSN was left out";
-	if (offset != t->got)
-		return "a Data-Out is out of order";
-	if (len > end - t->got || t->got > end)
-		return "more data than was asked for";
-	if (t->state == ISCSI_TASK_SOLICITED && !(bhs[1] & ISCSI_FINAL) != (t->got + len < end))
-		return "a burst ends with too little data, or not where it should";
-	return NULL;
+/* Did anybody ask for it, or may it come unasked? */
+static bool data_out_welcome(const struct iscsi_task *t, uint32_t ttt)
+{
+	if (t->state == ISCSI_TASK_UNSOLICITED)
+		return ttt == ISCSI_TAG_RESERVED;
+	return t->state == ISCSI_TASK_SOLICITED && find_r2t(t, ttt) >= 0;
+}
+
+/* What the burst's rules say against this PDU, as a code for the sense data; 0: nothing. */
+static uint16_t data_out_fault(const struct iscsi_task *t, const uint8_t *bhs, uint32_t len)
+{
+	bool solicited = t->state == ISCSI_TASK_SOLICITED, final = bhs[1] & ISCSI_FINAL;
+	uint32_t end = solicited ? t->r2ts[t->r2t_first].end : min_u32(t->edtl, t->conn->params.first_burst);
+
+	if (solicited && find_r2t(t, get_be32(bhs + ISCSI_AT_TTT)) != 0)
+		return ASC_CRC_ERROR; /* an older burst is not complete */
+	if (get_be32(bhs + ISCSI_AT_DATASN) != t->data_out_sn || get_be32(bhs + ISCSI_AT_OFFSET) != t->got)
+		return ASC_CRC_ERROR; /* something was lost */
+	if (t->got > end || len > end - t->got)
+		return solicited ? ASC_WRONG_AMOUNT : ASC_UNEXPECTED_DATA;
+	if (solicited && final != (t->got + len == end))
+		return ASC_WRONG_AMOUNT;
+	return 0;
 }
 
 bool iscsi_data_out_begin(struct iscsi_conn *c)
 {
 	struct iscsi_receive *rx = &c->rx;
 	struct iscsi_task *t = iscsi_task_find(c, get_be32(rx->header + ISCSI_AT_ITT));
-	const char *fault;
+	uint16_t fault;
 
 	if (!t) /* of an aborted task: what was under way is thrown away */
 		return true;
-	fault = data_out_fault(t, rx->header, rx->data_len);
-	if (fault) {
-		iscsi_protocol_error(c, rx->header, fault);
+	if (!data_out_welcome(t, get_be32(rx->header + ISCSI_AT_TTT))) {
+		iscsi_protocol_error(c, rx->header, "a Data-Out that nobody asked for");
 		return false;
 	}
 	rx->task = t;
+	fault = t->over ? 0 : data_out_fault(t, rx->header, rx->data_len);
+	if (fault)
+		fail(t, fault);
 	if (!t->over && t->got < t->wanted) {
 		rx->sink = t->scsi.data + t->got;
 		rx->sink_len = min_u32(rx->data_len, t->wanted - t->got);
 	}
 	return true;
+}
+
+/* The burst is complete. One of a task that is over may end out of order. */
+static void end_burst(struct iscsi_task *t, uint32_t ttt)
+{
+	unsigned at = (unsigned)find_r2t(t, ttt);
+
+	for (; at > 0; at--)
+		t->r2ts[(t->r2t_first + at) % ISCSI_R2T_MAX] =
+			t->r2ts[(t->r2t_first + at - 1) % ISCSI_R2T_MAX];
+	t->r2t_first = (t->r2t_first + 1) % ISCSI_R2T_MAX;
+	t->r2t_count--;
+	t->data_out_sn = 0;
 }
 
 void iscsi_data_out_end(struct iscsi_conn *c, bool spoilt)
@@ -395,11 +423,8 @@ void iscsi_data_out_end(struct iscsi_conn *c, bool spoilt)
 	t->data_out_sn++;
 	if (!(c->rx.header[1] & ISCSI_FINAL))
 		return;
-	if (t->state == ISCSI_TASK_SOLICITED) {
-		t->r2t_first = (t->r2t_first + 1) % ISCSI_R2T_MAX;
-		t->r2t_count--;
-		t->data_out_sn = 0;
-	}
+	if (t->state == ISCSI_TASK_SOLICITED)
+		end_burst(t, get_be32(c->rx.header + ISCSI_AT_TTT));
 	advance(t);
 }
 

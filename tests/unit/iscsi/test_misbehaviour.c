@@ -557,8 +557,8 @@ static void more_than_the_first_burst(void **state)
 	raw_write10(r, bhs, false, 0, 64);
 	raw_send(r, bhs, data, 4096);
 	raw_data_out(r, true, r->itt, ISCSI_TAG_RESERVED, 0, 4096, data, 4100); /* unsolicited */
-	raw_expect(r, ISCSI_REJECT);
-	raw_expect_end(r);
+	expect_sense(r, 0x0b, 0x0c0c);
+	raw_test_unit_ready(r);
 	raw_close(r);
 }
 
@@ -589,20 +589,36 @@ static struct raw *with_r2t(uint32_t *ttt)
 	return r;
 }
 
+static void data_that_nobody_asked_for(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t ttt;
+		struct raw *r = with_r2t(&ttt);
+
+		raw_data_out(r, true, r->itt, i ? ISCSI_TAG_RESERVED : ttt + 1, 0, 0, data, 8192);
+		raw_expect(r, ISCSI_REJECT);
+		assert_int_equal(r->bhs[2], ISCSI_REJECT_PROTOCOL);
+		raw_expect_end(r);
+		raw_close(r);
+	}
+	assert_int_equal(stub.executed, 0);
+}
+
 static void r2t_violated(void **state)
 {
 	static const struct {
-		uint32_t ttt_off, datasn, offset, len;
+		uint32_t datasn, offset, len;
 		bool final;
+		uint16_t sense;
 	} cases[] = {
-		{1, 0, 0, 8192, true},          /* another tag */
-		{0, 1, 0, 8192, true},          /* DataSN */
-		{0, 0, 512, 7680, true},        /* not where it should begin */
-		{0, 0, 0, 8196, true},          /* too much */
-		{0, 0, 0, 4096, true},          /* too little */
-		{0, 0, 0, 8192, false},         /* no end */
-		{0, 0, 0xfffffff0, 8192, true}, /* far off */
-		{0xffffffff, 0, 0, 8192, true}, /* unsolicited */
+		{1, 0, 8192, true, 0x4705},          /* DataSN */
+		{0xffffffff, 0, 8192, true, 0x4705}, /* likewise */
+		{0, 512, 7680, true, 0x4705},        /* not where it should begin */
+		{0, 0xfffffff0, 8192, true, 0x4705}, /* far off */
+		{0, 0, 8196, true, 0x0c0d},          /* too much */
+		{0, 0, 4096, true, 0x0c0d},          /* too little */
+		{0, 0, 8192, false, 0x0c0d},         /* no end */
 	};
 
 	(void)state;
@@ -610,15 +626,37 @@ static void r2t_violated(void **state)
 		uint32_t ttt;
 		struct raw *r = with_r2t(&ttt);
 
-		ttt = cases[i].ttt_off == 0xffffffff ? ISCSI_TAG_RESERVED : ttt + cases[i].ttt_off;
 		raw_data_out(
 			r, cases[i].final, r->itt, ttt, cases[i].datasn, cases[i].offset, data, cases[i].len);
-		raw_expect(r, ISCSI_REJECT);
-		assert_int_equal(r->bhs[2], ISCSI_REJECT_PROTOCOL);
-		raw_expect_end(r);
+		if (!cases[i].final) /* its end, out of all bounds */
+			raw_data_out(r, true, r->itt, ttt, 7, 1 << 30, data, 100000);
+		expect_sense(r, 0x0b, cases[i].sense);
+		raw_test_unit_ready(r);
 		raw_close(r);
 	}
-	assert_int_equal(stub.executed, 0);
+	assert_int_equal(stub.executed, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void bursts_out_of_order(void **state)
+{
+	struct raw *r = raw_session("ImmediateData=No\nMaxBurstLength=4096\nMaxOutstandingR2T=3\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+	uint32_t ttt[3];
+
+	(void)state;
+	raw_write10(r, bhs, true, 0, 32);
+	raw_send(r, bhs, NULL, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		raw_expect(r, ISCSI_R2T);
+		ttt[i] = get_be32(r->bhs + ISCSI_AT_TTT);
+	}
+	raw_data_out(r, true, r->itt, ttt[1], 0, 4096, data, 4096);
+	raw_data_out(r, true, r->itt, ttt[2], 0, 8192, data, 4096);
+	raw_data_out(r, true, r->itt, ttt[0], 0, 0, data, 4096);
+	expect_sense(r, 0x0b, 0x4705);
+	raw_test_unit_ready(r);
+	assert_int_equal(stub.executed, 1);
+	raw_close(r);
 }
 
 static void data_out_for_a_running_task(void **state)
@@ -833,7 +871,9 @@ int main(void)
 		T(immediate_data_not_negotiated),
 		T(more_than_the_first_burst),
 		T(unsolicited_not_negotiated),
+		T(data_that_nobody_asked_for),
 		T(r2t_violated),
+		T(bursts_out_of_order),
 		T(data_out_for_a_running_task),
 		T(too_many_immediate_commands),
 		T(pings_without_reading),
