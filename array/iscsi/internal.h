@@ -150,6 +150,7 @@ enum iscsi_receive_phase {
 struct iscsi_receive {
 	struct reactor_op op;
 	bool direct; /* op goes to sink */
+	bool parsing;
 	uint8_t *buf;
 	uint32_t start, end;
 	enum iscsi_receive_phase phase;

@@ -132,6 +132,7 @@ static void parse(struct iscsi_conn *c)
 {
 	bool more = true;
 
+	c->rx.parsing = true;
 	while (more && iscsi_conn_open(c)) {
 		switch (c->rx.phase) {
 		case ISCSI_RECEIVE_HEADER:
@@ -145,6 +146,7 @@ static void parse(struct iscsi_conn *c)
 			break;
 		}
 	}
+	c->rx.parsing = false;
 }
 
 /* The rest of the data segment may go straight to its place. */
@@ -159,7 +161,7 @@ void iscsi_receive_more(struct iscsi_conn *c)
 	struct iscsi_receive *rx = &c->rx;
 	struct reactor *r = c->server->reactor;
 
-	if (rx->op.busy)
+	if (rx->op.busy || rx->parsing) /* who parses calls again */
 		return;
 	if (iscsi_conn_open(c) && rx->start < rx->end)
 		parse(c); /* what was left when we paused */
