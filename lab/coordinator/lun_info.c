@@ -299,7 +299,7 @@ void lun_info_identifiers_text(const VDS_LUN_INFORMATION *info, char *out, size_
 	}
 }
 
-static bool under_wine(void)
+bool under_wine(void)
 {
 	return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != NULL;
 }

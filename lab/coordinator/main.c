@@ -29,6 +29,7 @@
 static LONG users;         /* objects and locks */
 static HANDLE became_idle; /* auto-reset: users went to 0 */
 static CRITICAL_SECTION request_lock;
+static DWORD class_cookie;
 
 void server_hold(void)
 {
@@ -97,6 +98,34 @@ static const IClassFactoryVtbl factory_vtbl = {
 	factory_QueryInterface, factory_AddRef, factory_Release, factory_CreateInstance, factory_LockServer};
 static IClassFactory factory = {(IClassFactoryVtbl *)(uintptr_t)&factory_vtbl};
 
+static HRESULT publish_class(void)
+{
+	HRESULT hr = CoRegisterClassObject(&CLSID_VSSCoordinator, (IUnknown *)&factory, CLSCTX_LOCAL_SERVER,
+		REGCLS_MULTIPLEUSE | REGCLS_SUSPENDED, &class_cookie);
+	return SUCCEEDED(hr) ? CoResumeClassObjects() : hr;
+}
+
+void server_forget_dead_classes(void)
+{
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+	SC_HANDLE rpcss =
+		manager ? OpenServiceW(manager, L"RpcSs", SERVICE_STOP | SERVICE_QUERY_STATUS) : NULL;
+	SERVICE_STATUS status;
+	CoRevokeClassObject(class_cookie);
+	if (rpcss && ControlService(rpcss, SERVICE_CONTROL_STOP, &status)) {
+		for (int i = 0; i < 100 && status.dwCurrentState != SERVICE_STOPPED; i++) {
+			Sleep(20);
+			if (!QueryServiceStatus(rpcss, &status))
+				break;
+		}
+	}
+	if (rpcss)
+		CloseServiceHandle(rpcss);
+	if (manager)
+		CloseServiceHandle(manager);
+	publish_class(); /* starts the service again */
+}
+
 /* Returns when the server is to end: idle long enough, and no provider wants to stay. */
 static void serve_until_idle(void)
 {
@@ -118,23 +147,19 @@ static void serve_until_idle(void)
 
 static int serve(void)
 {
-	DWORD cookie;
 	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
 	if (FAILED(hr))
 		return 1;
 	became_idle = CreateEventW(NULL, FALSE, FALSE, NULL);
 	InitializeCriticalSection(&request_lock);
-	hr = CoRegisterClassObject(&CLSID_VSSCoordinator, (IUnknown *)&factory, CLSCTX_LOCAL_SERVER,
-		REGCLS_MULTIPLEUSE | REGCLS_SUSPENDED, &cookie);
-	if (SUCCEEDED(hr))
-		hr = CoResumeClassObjects();
+	hr = publish_class();
 	if (FAILED(hr)) {
 		fwprintf(stderr, L"umbra-lab-vss: the class object cannot be registered (0x%08x)\n",
 			(unsigned)hr);
 		return 1;
 	}
 	serve_until_idle();
-	CoRevokeClassObject(cookie);
+	CoRevokeClassObject(class_cookie);
 	CoUninitialize();
 	return 0;
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <wchar.h>
 #include <vsserror.h>
+#include "lab/coordinator/admin.h"
+#include "lab/coordinator/lun_info.h"
 #include "lab/coordinator/settings.h"
 
 static struct provider loaded[PROVIDERS_MAX];
@@ -158,10 +160,17 @@ static HRESULT activate(struct provider *p, struct record *r)
 {
 	wchar_t text[40];
 	StringFromGUID2(&p->entry.clsid, text, 40);
-	ULONG call = record_call_begin(r, L"CoCreateInstance", L"%ls, IVssHardwareSnapshotProvider", text);
-	HRESULT hr = record_call_end(r, call,
-		CoCreateInstance(&p->entry.clsid, NULL, CLSCTX_LOCAL_SERVER,
-			&IID_IVssHardwareSnapshotProvider, (void **)&p->hw));
+	HRESULT hr = S_OK;
+	for (int attempt = 0; attempt < 2; attempt++) {
+		ULONG call =
+			record_call_begin(r, L"CoCreateInstance", L"%ls, IVssHardwareSnapshotProvider", text);
+		hr = record_call_end(r, call,
+			CoCreateInstance(&p->entry.clsid, NULL, CLSCTX_LOCAL_SERVER,
+				&IID_IVssHardwareSnapshotProvider, (void **)&p->hw));
+		if (hr != HRESULT_FROM_WIN32(RPC_S_SERVER_UNAVAILABLE) || attempt > 0 || !under_wine())
+			break;
+		server_forget_dead_classes();
+	}
 	if (FAILED(hr))
 		return record_fail(r, VSS_E_UNEXPECTED_PROVIDER_ERROR,
 			L"the provider \"%ls\" cannot be activated (0x%08x): is its service installed and "
@@ -181,7 +190,7 @@ static HRESULT activate(struct provider *p, struct record *r)
 		p->notify = NULL;
 	if (!p->notify)
 		return S_OK;
-	call = record_call_begin(r, L"OnLoad", L"callback NULL");
+	ULONG call = record_call_begin(r, L"OnLoad", L"callback NULL");
 	hr = record_call_end(r, call, IVssProviderNotifications_OnLoad(p->notify, NULL));
 	if (FAILED(hr))
 		record_fail(r, VSS_E_UNEXPECTED_PROVIDER_ERROR, L"OnLoad of \"%ls\" failed with 0x%08x",

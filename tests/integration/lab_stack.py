@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole stack for lab tests: an array, hosts under Wine, the hold broker, writers.
+
+    with Stack(luns={'a': '64M', 'b': '64M'}, hosts='AB') as s:   # LUNs 1, 2, … mapped to host A; B has none
+        s.install_provider('A')
+        code, res = s.ask('create', '--lun', '1')                 # the requester's exit code and JSON
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)),
+                os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'lab')]
+import labhost  # noqa: E402
+from umbra_lab import Array  # noqa: E402
+
+SECRET = '0123456789abcdef'
+METHODS = ('EndPrepareSnapshots', 'PreCommitSnapshots', 'CommitSnapshots', 'PostCommitSnapshots', 'GetTargetLuns',
+           'PreFinalCommitSnapshots', 'PostFinalCommitSnapshots')
+
+
+def iqn(host):
+    return f'iqn.1991-05.com.microsoft:lab-{host.lower()}'
+
+
+class Stack:
+    def __init__(self, luns, hosts='A', config=None, hold=False):
+        self.directory = tempfile.mkdtemp(prefix='umbra-stack-')
+        self.luns, self.host_names = dict(luns), list(hosts)
+        self.config, self.want_hold = config, hold
+        self.array = self.state = self.broker = None
+        self.writers = []
+        self.checks = self.failed = 0
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def _start(self):
+        self.array = Array(config=self.config)
+        with open(self.path('secret'), 'w') as out:
+            out.write(SECRET + '\n')
+        for name, size in self.luns.items():
+            self.array.ctl('lun', 'create', name, '--size', size)
+        for host in self.host_names:
+            self.array.add_host(host, iqn(host), secret=SECRET)
+        self.array.add_host('writer', iqn('writer'), secret=SECRET)
+        for name in self.luns:
+            self.array.ctl('map', name, self.host_names[0])
+            self.array.ctl('map', name, 'writer')
+        if self.want_hold:
+            self.start_broker()
+        self.state = labhost.State(self.path('state'))
+        for host in self.host_names:
+            self.state.configure(host, {
+                'portal': self.array.portal(), 'target': self.array.target, 'chap_user': iqn(host),
+                'chap_secret_file': self.path('secret'), 'hold_port': self.hold_port if self.broker else 0})
+            self.state.host(host).up()
+
+    def __exit__(self, kind, value, trace):
+        for process in self.writers + ([self.broker] if self.broker else []):
+            if process.poll() is None:
+                process.terminate()
+                process.wait(10)
+        clean = True
+        if self.state:
+            clean = all([self.state.host(name).down() for name in self.host_names])
+        if self.array:
+            self.array.__exit__(kind, value, trace)
+        labhost.shutil.rmtree(self.directory, ignore_errors=True)
+        if not clean and kind is None:
+            raise RuntimeError('processes of a lab host were left')
+
+    # ---- checks
+
+    def check(self, good, what, detail=None):
+        self.checks += 1
+        if not good:
+            self.failed += 1
+        print(('ok   ' if good else 'FAIL ') + what + ('' if good or detail is None else f': {detail}'), flush=True)
+        return good
+
+    def done(self):
+        print(f'{self.checks} checks, {self.failed} failed')
+        return 1 if self.failed or not self.checks else 0
+
+    # ---- hosts
+
+    def run(self, program, *words, host='A', timeout=180):
+        return self.state.host(host).run(labhost.need_program(program), *words, capture=True, timeout=timeout)
+
+    def ask(self, *words, host='A', timeout=180):
+        """The requester: its exit code and what its JSON says."""
+        done = self.run('umbra-lab-requester.exe', *words, '--json', host=host, timeout=timeout)
+        try:
+            return done.returncode, json.loads(done.stdout)
+        except ValueError:
+            return done.returncode, {'hresult_name': None, 'message': done.stderr, 'calls': [], 'phases': [], 'luns': []}
+
+    def install_provider(self, host='A'):
+        done = self.run('umbra-vss.exe', 'install', host=host)
+        if done.returncode != 0:
+            raise RuntimeError(f'umbra-vss install: {done.stdout}{done.stderr}')
+
+    def install_selftest(self, host='A'):
+        """The lab's own provider, whose answers tell() decides."""
+        for verb in ('register', 'register-provider'):
+            if self.run('umbra-lab-selftest.exe', verb, host=host).returncode != 0:
+                raise RuntimeError(f'umbra-lab-selftest {verb} failed')
+
+    def reg(self, *words, host='A'):
+        env = labhost.wine_environment(self.state.host(host).prefix)
+        return subprocess.run([labhost.wine_program(), 'reg', *words], env=env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+
+    def setting(self, name, value, host='A'):
+        self.reg('add', r'HKLM\Software\Umbra\Lab', '/v', name, '/t', 'REG_DWORD', '/d', str(value), '/f', host=host)
+
+    def tell(self, host='A', **answers):
+        """What the selftest provider is to do from now on, and nothing else: CommitSnapshots=0x80004005, …Ms=500."""
+        key = r'HKLM\Software\Umbra\Lab\Selftest'
+        self.reg('delete', key, '/f', host=host)
+        for name, value in answers.items():
+            self.reg('add', key, '/v', name, '/t', 'REG_DWORD', '/d', str(value), '/f', host=host)
+
+    # ---- the array
+
+    def shadows(self):
+        return self.array.ctl('shadow', 'list')['shadows']
+
+    def sets(self):
+        return self.array.ctl('set', 'list')['sets']
+
+    def url(self, number, host='writer'):
+        return f'iscsi://{iqn(host)}%{SECRET}@{self.array.portal()}/{self.array.target}/{number}'
+
+    def qemu_img(self, number, host='A'):
+        """qemu-img's words for a LUN."""
+        return ['--object', f'secret,id=s,data={SECRET}', '--image-opts'], (
+            f'driver=iscsi,transport=tcp,portal={self.array.portal()},target={self.array.target},lun={number},'
+            f'user={iqn(host)},password-secret=s,initiator-name={iqn(host)}')
+
+    def make_gpt(self, number, size_bytes):
+        """A GPT with one data partition on a LUN."""
+        image = self.path('gpt.img')
+        with open(image, 'wb') as out:
+            out.truncate(size_bytes)
+        subprocess.run(['sgdisk', '-n', '1:2048:0', '-t', '1:0700', image], check=True, stdout=subprocess.DEVNULL)
+        options, target = self.qemu_img(number)
+        subprocess.run(['qemu-img', 'convert', '-n', '-f', 'raw', *options[:2], image, '--target-image-opts', target],
+                       check=True, stdout=subprocess.DEVNULL)
+        os.unlink(image)
+
+    # ---- broker and writers
+
+    def start_broker(self, port=0):
+        if os.path.exists(self.path('hold.port')):
+            os.unlink(self.path('hold.port'))
+        self.broker = subprocess.Popen([labhost.need_program('umbra-lab-hold'), '--port', str(port),
+                                        '--port-file', self.path('hold.port')])
+        if not labhost.wait_until(lambda: os.path.exists(self.path('hold.port')), 10):
+            raise RuntimeError('the hold broker did not start')
+        with open(self.path('hold.port')) as source:
+            self.hold_port = int(source.read())
+
+    def writer_words(self, a, b, host='writer'):
+        return ['--a', self.url(a, host), '--b', self.url(b, host), '--initiator', iqn(host), '--offset',
+                str(8 << 20), '--streams', '4', '--slots', '32']
+
+    def start_writer(self, a, b, hold=True, name='writer'):
+        ready = self.path(f'{name}.ready')
+        words = [labhost.need_program('umbra-lab-writer'), 'run', *self.writer_words(a, b), '--ready', ready,
+                 '--ledger', self.path(f'{name}.ledger'), '--pause-us', '2000', '--name', name]
+        words += ['--hold', str(self.hold_port)] if hold else ['--no-hold']
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        self.writers.append(process)
+        if not labhost.wait_until(lambda: os.path.exists(ready) or process.poll() is not None, 20) or \
+                process.poll() is not None:
+            raise RuntimeError('the writer did not start')
+        return process
+
+    def stop_writer(self, process):
+        process.terminate()
+        code = process.wait(20)
+        self.writers.remove(process)
+        return code
+
+    def ledger(self, name='writer'):
+        with open(self.path(f'{name}.ledger')) as source:
+            return [json.loads(line) for line in source]
+
+    def verify(self, a, b, expect=None, host='A'):
+        """Do two LUNs show one instant? Through a host's own sessions. The exit code and the verdict."""
+        words = [labhost.need_program('umbra-lab-writer'), 'verify', *self.writer_words(a, b, host), '--json']
+        done = subprocess.run(words + (['--expect', expect] if expect else []), capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+
+def by_role(result, role):
+    return [one for one in result['luns'] if one['role'] == role]
+
+
+def called(result):
+    return [one['method'] for one in result['calls']]
