@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input for the administrator's side: each gets its exit code and a message that says what to do, and nothing is
+lost by it. (Bad input in the band: ctl_inband.py; wrong logins: there and in the iSCSI tests.)"""
+import os
+import re
+import socket
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from umbra_lab import Array, run_ctl, umbrad_path  # noqa: E402
+
+
+def umbrad(*arguments):
+    return subprocess.run([umbrad_path(), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=60)
+
+
+def expect(done, code, *words):
+    said = done.stdout + done.stderr
+    assert done.returncode == code, f'{done.args}: {done.returncode}, not {code}: {said}'
+    for word in words:
+        assert re.search(word, said), f'{done.args}: nothing of "{word}" in: {said}'
+    assert len(said) > 10
+
+
+def command_lines():
+    expect(umbrad('--help'), 0, 'usage')
+    expect(umbrad('--version'), 0, r'umbrad \d')
+    expect(umbrad('--nonsense'), 2, '--help')
+    expect(umbrad('stray'), 2, 'stray')
+    expect(umbrad('--config', '/nonexistent/umbrad.conf'), 2, '/nonexistent/umbrad.conf', '--config')
+    for arguments in (['nonsense'], [], ['lun'], ['lun', 'nonsense'], ['lun', 'create'], ['lun', 'create', 'a'],
+                      ['lun', 'create', 'a', '--size', 'big'], ['lun', 'create', 'a', '--size'],
+                      ['lun', 'create', 'a', 'b', '--size', '1G'], ['lun', 'list', '--nonsense'],
+                      ['lun', 'list', '--json=yes'], ['map', 'a'], ['map', 'a', 'b', '--number', '0'],
+                      ['map', 'a', 'b', '--number', '16384'], ['host', 'add', 'h'],
+                      ['host', 'add', 'h', '--iqn', 'iqn.x:y', '--import', 'some'], ['host', 'set', 'h'],
+                      ['host', 'set', 'h', '--no-chap', '--chap-file', 'x'], ['set', 'create', 'only-a-name'],
+                      ['events', '--after', '-3'], ['top', '--interval', '5'], ['pool', 'create'],
+                      ['pool', 'create', '/x', '--capacity', 'all']):
+        expect(run_ctl(*arguments, check=False), 2, '--help|there is|needs one of')
+    expect(run_ctl('status', socket='/nonexistent/sock', check=False), 1, '/nonexistent/sock', 'is umbrad running')
+    done = run_ctl('status', '--json', socket='/nonexistent/sock', check=False)
+    expect(done, 1, '"ENOENT"')
+
+
+def configurations():
+    with Array(start=False) as array:
+        ok = umbrad('--config', array.config_path, '--check-config')
+        expect(ok, 0, 'ok')
+        with open(array.config_path) as file:
+            good = file.read()
+        for text, words in (
+                ('[copysets]\nleese = 5m\n', ['unknown key leese', r'umbrad\.conf\(5\)']),
+                ('[copyset]\nlease = 5m\n', ['unknown section']),
+                ('[copysets]\nlease = 5\n', ['unit', '5m']),
+                ('[iscsi]\nportals = 127.0.0.1:port\n', ['port'])):
+            with open(array.config_path, 'w') as file:
+                file.write(good + text)
+            line = (good + text).count('\n')
+            for arguments in (['--check-config'], []):
+                expect(umbrad('--config', array.config_path, *arguments), 2,
+                       re.escape(f'{array.config_path}:{line}: '), *words)
+        array.config['iscsi']['portals'] = '192.0.2.99:3260'
+        array.write_config()
+        expect(umbrad('--config', array.config_path), 1, r'192\.0\.2\.99')
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc
+
+
+def rewrite(path, change):
+    with open(path, 'rb') as file:
+        data = bytearray(file.read())
+    change(data)
+    with open(path, 'wb') as file:
+        file.write(data)
+
+
+def pools():
+    missing = Array(start=False)
+    os.rename(missing.pool, missing.pool + '.away')
+    expect(umbrad('--config', missing.config_path), 1, 'check the path')
+    expect(run_ctl('pool', 'check', missing.pool, check=False), 1, 'check the path')
+    os.mkdir(missing.pool)
+    expect(umbrad('--config', missing.config_path), 1, 'umbractl pool create')
+    missing.remove()
+
+    with Array() as array:
+        array.ctl('lun', 'create', 'kept', '--size', '8M')
+        # in use: by a second umbrad, by a check; the first serves on
+        other = os.path.join(array.dir, 'other.conf')
+        with open(array.config_path) as file:
+            text = file.read().replace(array.socket, array.socket + '2')
+        with open(other, 'w') as file:
+            file.write(text)
+        expect(umbrad('--config', other), 1, 'in use')
+        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'in use')
+        expect(run_ctl('pool', 'create', array.pool, check=False), 1, 'in use|holds a pool')
+        # the management socket is another's
+        second = Array(start=False)
+        second.config['management']['socket'] = array.socket
+        second.write_config()
+        expect(umbrad('--config', second.config_path), 1, 'Another umbrad answers')
+        second.remove()
+        assert array.ctl('lun', 'list')['luns'][0]['name'] == 'kept'
+        array.stop()
+        expect(run_ctl('pool', 'create', array.pool, check=False), 1, 'holds a pool already')
+
+        # a newer version
+        superblock = os.path.join(array.pool, 'pool')
+        with open(superblock, 'rb') as file:
+            good = file.read()
+
+        def newer(data):
+            data[8:12] = struct.pack('>I', 999)
+            data[-4:] = struct.pack('>I', crc32c(data[:-4]))
+        rewrite(superblock, newer)
+        expect(umbrad('--config', array.config_path), 1, 'format 999', 'install a newer Umbra')
+
+        # damaged
+        def flip(data):
+            data[100] ^= 1
+        rewrite(superblock, lambda data: data.__setitem__(slice(None), good))
+        rewrite(superblock, flip)
+        expect(umbrad('--config', array.config_path), 1, 'damaged', 'backup')
+        rewrite(superblock, lambda data: data.__setitem__(slice(None), good))
+        meta = os.path.join(array.pool, 'meta')
+        os.rename(meta, meta + '.away')
+        os.mkdir(meta)
+        expect(umbrad('--config', array.config_path), 1, 'pool')
+        os.rmdir(meta) if not os.listdir(meta) else subprocess.run(['rm', '-r', meta], check=True)
+        os.rename(meta + '.away', meta)
+        # nothing was lost by all that
+        array.start()
+        assert array.ctl('lun', 'list')['luns'][0]['name'] == 'kept'
+
+
+def refused(array, code_name, *arguments, words=()):
+    done = array.ctl(*arguments, check=False)
+    assert done.returncode == 1, f'{arguments}: {done.returncode} {done.stdout}{done.stderr}'
+    assert f'"name": "{code_name}"' in done.stdout, f'{arguments}: {done.stdout}'
+    assert done.stderr.startswith('umbractl: ') and len(done.stderr) > 30, done.stderr
+    for word in words:
+        assert word in done.stderr, f'{arguments}: nothing of {word} in {done.stderr}'
+
+
+def verbs():
+    with Array({'array': {'luns_max': 3}}) as array:
+        refused(array, 'ENOENT', 'lun', 'show', 'nobody', words=['nobody'])
+        refused(array, 'ENOENT', 'set', 'show', 'nobody')
+        refused(array, 'ENOENT', 'host', 'show', 'nobody')
+        refused(array, 'EINVAL', 'lun', 'create', 'bad name', '--size', '8M')
+        refused(array, 'EINVAL', 'lun', 'create', 'tiny', '--size', '512')
+        array.ctl('lun', 'create', 'a', '--size', '8M')
+        refused(array, 'EEXIST', 'lun', 'create', 'a', '--size', '8M')
+        refused(array, 'EINVAL', 'lun', 'resize', 'a', '--size', '4M', words=['only grows'])
+        array.add_host('h', 'iqn.x:h')
+        refused(array, 'EEXIST', 'host', 'add', 'h', '--iqn', 'iqn.x:other')
+        refused(array, 'EEXIST', 'host', 'add', 'g', '--iqn', 'IQN.x:H')
+        refused(array, 'EINVAL', 'host', 'add', 'g', '--iqn', 'windows')
+        secret = os.path.join(array.dir, 'secret')
+        refused(array, 'ENOENT', 'host', 'add', 'g', '--iqn', 'iqn.x:g', '--chap-file', secret)
+        with open(secret, 'w') as file:
+            file.write('too short\n')
+        refused(array, 'EINVAL', 'host', 'add', 'g', '--iqn', 'iqn.x:g', '--chap-file', secret, words=['12'])
+        array.ctl('map', 'a', 'h')
+        refused(array, 'EBUSY', 'lun', 'delete', 'a')
+        refused(array, 'EBUSY', 'host', 'delete', 'h')
+        array.ctl('set', 'create', 's', 'a')
+        refused(array, 'EEXIST', 'set', 'create', 's', 'a')
+        refused(array, 'ENOENT', 'set', 'create', 't', 'a', 'nobody')
+        refused(array, 'EBADFD', 'set', 'abort', 's')
+        shadow = array.ctl('shadow', 'list')['shadows'][0]['name']
+        refused(array, 'EINVAL', 'lun', 'delete', shadow, words=['shadow'])
+        refused(array, 'EINVAL', 'shadow', 'delete', 'a', words=['ordinary'])
+        for verb in (['break', shadow], ['resync', shadow, 'a'], ['undelete', shadow]):
+            refused(array, 'EOPNOTSUPP', 'shadow', *verb)
+        array.ctl('shadow', 'map', shadow, 'h')
+        refused(array, 'EBUSY', 'set', 'delete', 's')
+        refused(array, 'EBUSY', 'shadow', 'delete', shadow)
+        array.ctl('lun', 'create', 'b', '--size', '8M')
+        refused(array, 'EMLINK', 'lun', 'create', 'c', '--size', '8M')
+        refused(array, 'EMLINK', 'set', 'create', 'u', 'a', 'b')
+        assert [s['name'] for s in array.ctl('set', 'list')['sets']] == ['s']
+
+        # a client that talks nonsense, one that goes at once: the next is served
+        for junk in (b'', b'\n', b'{"jsonrpc":', b'\x00\xff' * 50000, b'x' * 200000):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(array.socket)
+                try:
+                    client.sendall(junk)
+                except OSError:
+                    pass
+        assert array.ctl('status')['counts']['luns'] == 2
+
+
+def main():
+    for step in (command_lines, configurations, pools, verbs):
+        step()
+        print('ok', step.__name__)
+
+
+if __name__ == '__main__':
+    main()
