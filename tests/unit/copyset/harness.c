@@ -132,6 +132,20 @@ void harness_reopen(struct harness *h)
 	harness_open(h);
 }
 
+#ifdef HARNESS_POOL
+void harness_begin(struct harness *h)
+{
+	assert_int_equal(reactor_create(&h->reactor, NULL), 0);
+	harness_open(h);
+}
+
+void harness_end(struct harness *h)
+{
+	harness_close(h);
+	reactor_destroy(h->reactor);
+}
+#endif
+
 int harness_teardown(void **state)
 {
 	struct harness *h = *state;

@@ -48,6 +48,11 @@ void harness_open(struct harness *h);
 int harness_try_open(struct harness *h, struct fault *fault); /* the store too */
 void harness_close(struct harness *h);                        /* orderly, both */
 void harness_reopen(struct harness *h);
+#ifdef HARNESS_POOL
+/* Open and close with a reactor of their own: before and after a fork. */
+void harness_begin(struct harness *h);
+void harness_end(struct harness *h);
+#endif
 /* Lets so much time pass. */
 void harness_advance(struct harness *h, unsigned ms);
 

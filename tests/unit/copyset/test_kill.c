@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Copy sets over the pool, and kill -9 at any moment: a child writes in chains and makes, keeps, aborts and
+ * deletes sets as fast as it can; it notes in shared memory what it asked for and what it was answered. After
+ * the kill the parent opens the pool: every set is there whole or not at all, and as the answers said; the
+ * copies are in order.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/unit/copyset/chains.h"
+
+#define ROUNDS     12
+#define NOTES_MAX  64
+#define KEPT_A_RUN 6 /* sets that a child leaves alive */
+
+struct note {
+	uint8_t id[UP_ID_BYTES], ids[CHAIN_LUNS][UP_ID_BYTES];
+	bool commit_asked, committed, keep_asked, kept, abort_asked, aborted, delete_asked, deleted;
+	struct chain_count before[CHAINS], after[CHAINS];
+};
+
+struct shared {
+	struct chain_count counts[CHAINS];
+	unsigned note_count, sets;
+	struct note notes[NOTES_MAX];
+};
+
+static const char *const names[CHAIN_LUNS] = {"a", "b", "c"};
+
+static void find_luns(struct harness *h, struct lun **luns)
+{
+	for (unsigned i = 0; i < CHAIN_LUNS; i++)
+		luns[i] = lun_find_name(h->array, names[i]);
+}
+
+/* ---- the child ---- */
+
+static void one_set(struct harness *h, struct chain_run *r, struct shared *m, struct note *n)
+{
+	memcpy(n->id, set_id(m->sets++), UP_ID_BYTES);
+	make_armed(h, n->id, "", r->luns, CHAIN_LUNS, n->ids);
+	memcpy(n->before, m->counts, sizeof(n->before));
+	n->commit_asked = true;
+	if (do_commit(h, n->id, "", 0))
+		_exit(3);
+	memcpy(n->after, m->counts, sizeof(n->after));
+	n->committed = true;
+	if (test_random(&r->random) % 4 == 0) {
+		n->abort_asked = true;
+		n->aborted = do_abort(h, n->id, "") == 0;
+		return;
+	}
+	n->keep_asked = true;
+	n->kept = do_keep(h, n->id, "") == 0;
+	if (test_random(&r->random) % 3 == 0) {
+		n->delete_asked = true;
+		n->deleted = do_set_delete(h, n->id) == 0;
+	}
+}
+
+static void child(struct harness *h, struct shared *m, uint64_t seed)
+{
+	struct chain_run r = {.h = h, .counts = m->counts, .random = seed};
+	unsigned alive = 0;
+
+	harness_begin(h);
+	find_luns(h, r.luns);
+	chains_settle(&r);
+	chains_start(&r);
+	while (alive < KEPT_A_RUN && m->note_count < NOTES_MAX) {
+		struct note *n = &m->notes[m->note_count++];
+
+		memset(n, 0, sizeof(*n));
+		one_set(h, &r, m, n);
+		alive += n->kept && !n->deleted;
+	}
+	for (;;)
+		harness_advance(h, 1);
+}
+
+/* ---- the parent ---- */
+
+static void check_note(struct harness *h, const struct shared *m, const struct note *n)
+{
+	const struct chain_count *high = n->committed ? n->after : m->counts;
+	enum up_set_state now = set_state(h, n->id);
+	uint32_t seen[CHAINS][CHAIN_LUNS];
+
+	assert_true(now == 0 || now == UP_SET_COMMITTED || now == UP_SET_KEPT);
+	if (!n->commit_asked || n->aborted || n->deleted)
+		assert_int_equal(now, 0);
+	if (n->committed && !n->abort_asked && !n->delete_asked)
+		assert_true(now != 0);
+	if (n->kept && !n->delete_asked)
+		assert_int_equal(now, UP_SET_KEPT);
+	if (now == UP_SET_KEPT)
+		assert_true(n->keep_asked);
+	for (unsigned i = 0; i < CHAIN_LUNS; i++)
+		assert_int_equal(lun_find(h->array, n->ids[i]) != NULL, now != 0);
+	if (now)
+		chains_check(h, (uint8_t(*)[UP_ID_BYTES])(uintptr_t)n->ids, n->before, high, seen);
+}
+
+static void end_note(struct harness *h, const struct note *n)
+{
+	if (set_state(h, n->id) == UP_SET_KEPT)
+		assert_int_equal(do_set_delete(h, n->id), 0);
+	else if (set_state(h, n->id))
+		assert_int_equal(do_abort(h, n->id, ""), 0);
+}
+
+static unsigned check_round(struct harness *h, struct shared *m)
+{
+	unsigned luns = 0, committed = 0;
+
+	harness_begin(h);
+	for (unsigned i = 0; i < m->note_count; i++) {
+		check_note(h, m, &m->notes[i]);
+		committed += m->notes[i].committed;
+	}
+	for (unsigned i = 0; i < m->note_count; i++)
+		end_note(h, &m->notes[i]);
+	for (struct lun *l = lun_next(h->array, NULL); l; l = lun_next(h->array, l))
+		luns++;
+	assert_int_equal(luns, CHAIN_LUNS);
+	harness_end(h);
+	m->note_count = 0;
+	return committed;
+}
+
+static void sets_survive_kills_whole(void **state)
+{
+	struct harness *h = *state;
+	struct shared *m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t random = test_seed();
+	unsigned committed = 0;
+
+	assert_ptr_not_equal(m, MAP_FAILED);
+	for (unsigned i = 0; i < CHAIN_LUNS; i++)
+		make_lun(h, names[i], MIB);
+	harness_end(h);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint64_t seed = test_random(&random), ms = 20 + test_random(&random) % 250;
+		struct timespec nap = {.tv_nsec = (long)ms * 1000000};
+		int status;
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			child(h, m, seed);
+			_exit(4);
+		}
+		nanosleep(&nap, NULL);
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status)); /* it had not failed itself */
+		committed += check_round(h, m);
+	}
+	print_message("%u sets were committed\n", committed);
+	assert_true(committed > ROUNDS);
+	munmap(m, sizeof(*m));
+	harness_begin(h);
+}
+
+#define t(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {t(sets_survive_kills_whole)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
