@@ -38,6 +38,8 @@ const struct scsi_command scsi_commands[] = {
 		.usage = {0xFF, 0x08, 0xFF, 0xFF, 0xFF}, .execute = scsi_mode_sense},
 	{0x1B, 0, 6, SCSI_NONE, CMD_DATA, CONFLICT_WRITE, .usage = {0xFF, 0x01, 0, 0x0F, 0xF7},
 		.parse = scsi_start_stop_parse, .execute = scsi_start_stop},
+	{0x1D, 0, 6, SCSI_NONE, CMD_DATA | CMD_CONTROL, CONFLICT_WRITE, .usage = {0xFF, 0x04},
+		.execute = scsi_send_diagnostic},
 	{0x1E, 0, 6, SCSI_NONE, CMD_DATA, CONFLICT_WRITE, .usage = {0xFF, 0, 0, 0, 0x03},
 		.execute = scsi_prevent_allow},
 	{0x25, 0, 10, SCSI_TO_INITIATOR, CMD_DATA, CONFLICT_NEVER, .reply_max = 8, .usage = {0xFF},

@@ -322,6 +322,7 @@ void scsi_request_sense(struct scsi_task *task);
 bool scsi_start_stop_parse(struct scsi_task *task);
 void scsi_start_stop(struct scsi_task *task);
 void scsi_prevent_allow(struct scsi_task *task);
+void scsi_send_diagnostic(struct scsi_task *task);
 void scsi_read_defects(struct scsi_task *task);
 /* inquiry.c */
 bool scsi_inquiry_parse(struct scsi_task *task);

@@ -250,6 +250,8 @@ static void hints_and_defects(void **state)
 	expect_good(run(a, 1, CDB(0x34, 0, 0, 0, 0, 1, 0, 0, 8, 0), NO_DATA));
 	expect_good(run(a, 1, CDB(0x90, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0), NO_DATA));
 	expect_sense(run(a, 1, CDB(0x34, 0, 0, 0, 8, 1, 0, 0, 8, 0), NO_DATA), 5, 0x2100);
+	expect_good(run(a, 1, CDB(0x1D, 4), NO_DATA));
+	expect_sense(run(a, 1, CDB(0x1D, 0x24), NO_DATA), 5, 0x2400);
 	expect_good(run(a, 1, CDB(0x37, 0, 0x1D, 0, 0, 0, 0, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 4);
 	assert_memory_equal(test_last.data, "\0\x1D\0\0", 4);
