@@ -1,15 +1,411 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Verifying a pool. */
+/*
+ * Verifying a pool that nobody has open: the log is applied inside an LMDB transaction, everything is
+ * compared with everything in it (map, index, bitmaps, branches, disks, catalogue, to-dos, file sizes), and
+ * the transaction is committed only to repair. What a repair mends: bitmaps and the index, which follow from
+ * the map. What it does not touch: values whose CRC is wrong; those need a backup.
+ */
 #include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/util/bytes.h"
+
+#define LINES_MAX 50u
+
+struct check_branch {
+	uint64_t id;
+	struct pool_branch_value value;
+	uint64_t disk;
+};
+
+struct check {
+	struct pool_host *host;
+	struct pool_super super;
+	struct pool_meta meta;
+	struct pool_state state;
+	MDB_txn *txn;
+	bool repair;
+	void (*report)(void *arg, const char *line);
+	void *arg;
+	unsigned findings, repaired;
+	struct check_branch *branches;
+	size_t branch_count, branch_room;
+	uint8_t *seen; /* a bit for each chunk that an entry holds */
+	uint64_t grown_chunks;
+};
+
+static void finding(struct check *c, bool repaired, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void finding(struct check *c, bool repaired, const char *format, ...)
+{
+	char line[256];
+	size_t len;
+	va_list args;
+
+	if (repaired)
+		c->repaired++;
+	else
+		c->findings++;
+	if (c->findings + c->repaired > LINES_MAX || !c->report)
+		return;
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	len = strlen(line);
+	if (repaired)
+		snprintf(line + len, sizeof(line) - len, " (repaired)");
+	c->report(c->arg, line);
+	if (c->findings + c->repaired == LINES_MAX)
+		c->report(c->arg, "there is more; only the first findings are shown");
+}
+
+/* ---- branches and disks ---------------------------------------------------------------------------- */
+
+static struct check_branch *find_branch(struct check *c, uint64_t id)
+{
+	size_t lo = 0, hi = c->branch_count; /* LMDB gives them in order */
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (c->branches[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < c->branch_count && c->branches[lo].id == id ? &c->branches[lo] : NULL;
+}
+
+static int each_branch(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	struct check *c = arg;
+
+	if (!intact || key_len != 8 || value_len != POOL_BRANCH_VALUE_BYTES - 4) {
+		finding(c, false, "a branch record is damaged");
+		return 0;
+	}
+	if (c->branch_count == c->branch_room) {
+		c->branch_room = c->branch_room ? 2 * c->branch_room : 64;
+		c->branches = pool_xrealloc(c->branches, c->branch_room * sizeof(c->branches[0]));
+	}
+	c->branches[c->branch_count].id = get_be64(key);
+	c->branches[c->branch_count].disk = 0;
+	pool_branch_value_decode(value, &c->branches[c->branch_count++].value);
+	return 0;
+}
+
+static int each_disk(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	struct check *c = arg;
+	struct pool_disk_value v;
+	struct check_branch *b;
+
+	if (!intact || key_len != 8 || value_len != POOL_DISK_VALUE_BYTES - 4) {
+		finding(c, false, "a disk record is damaged");
+		return 0;
+	}
+	pool_disk_value_decode(value, &v);
+	b = find_branch(c, v.branch);
+	if (!b)
+		finding(c, false, "disk %llu lies on branch %llu, which is missing",
+			(unsigned long long)get_be64(key), (unsigned long long)v.branch);
+	else if (b->disk)
+		finding(c, false, "disks %llu and %llu lie on the same branch", (unsigned long long)b->disk,
+			(unsigned long long)get_be64(key));
+	else
+		b->disk = get_be64(key);
+	return 0;
+}
+
+static void check_branches(struct check *c)
+{
+	for (size_t i = 0; i < c->branch_count; i++) {
+		const struct check_branch *b = &c->branches[i];
+		const struct check_branch *parent;
+
+		if (b->id >= c->state.next_branch)
+			finding(c, false, "branch %llu is beyond the next id", (unsigned long long)b->id);
+		if (!b->value.parent)
+			continue;
+		parent = find_branch(c, b->value.parent);
+		if (!parent)
+			finding(c, false, "the parent of branch %llu is missing", (unsigned long long)b->id);
+		else if (parent->id >= b->id || b->value.parent_gen == 0 ||
+			 b->value.parent_gen >= parent->value.gen || b->value.gen <= b->value.parent_gen)
+			finding(c, false, "branch %llu and its parent do not fit together",
+				(unsigned long long)b->id);
+	}
+}
+
+/* ---- map and index --------------------------------------------------------------------------------- */
+
+static int has_key(struct check *c, enum pool_table table, const void *key, size_t len)
+{
+	MDB_val k = {.mv_size = len, .mv_data = (void *)key}, v;
+	int rc = mdb_get(c->txn, c->meta.table[table], &k, &v);
+
+	return rc == 0 ? 1 : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+static void check_place(struct check *c, const struct pool_map_key *key, uint64_t phys)
+{
+	if (phys >= c->super.capacity_chunks || phys >= c->grown_chunks) {
+		finding(c, false, "branch %llu chunk %llu: chunk %llu lies beyond the data",
+			(unsigned long long)key->branch, (unsigned long long)key->chunk,
+			(unsigned long long)phys);
+		return;
+	}
+	if (c->seen[phys / 8] >> (phys % 8) & 1)
+		finding(c, false, "branch %llu chunk %llu: chunk %llu is used twice",
+			(unsigned long long)key->branch, (unsigned long long)key->chunk,
+			(unsigned long long)phys);
+	c->seen[phys / 8] |= (uint8_t)(1u << (phys % 8));
+}
+
+static int each_entry(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	struct check *c = arg;
+	struct pool_map_key k;
+	struct pool_map_value v;
+	const struct check_branch *b;
+	uint8_t index[POOL_GEN_KEY_BYTES];
+	int rc;
+
+	if (!intact || key_len != POOL_MAP_KEY_BYTES || value_len != POOL_MAP_VALUE_BYTES - 4) {
+		finding(c, false, "a map entry is damaged");
+		return 0;
+	}
+	pool_map_key_decode(key, &k);
+	pool_map_value_decode(value, &v);
+	b = find_branch(c, k.branch);
+	if (!b)
+		finding(c, false, "branch %llu chunk %llu: the branch is missing",
+			(unsigned long long)k.branch, (unsigned long long)k.chunk);
+	else if (k.gen == 0 || k.gen > b->value.gen)
+		finding(c, false, "branch %llu chunk %llu: generation %u is from the future",
+			(unsigned long long)k.branch, (unsigned long long)k.chunk, k.gen);
+	if ((v.valid & v.zero) || (!v.valid && !v.zero) || (v.valid && !v.phys) || (!v.valid && v.phys))
+		finding(c, false, "branch %llu chunk %llu: the entry contradicts itself",
+			(unsigned long long)k.branch, (unsigned long long)k.chunk);
+	if (v.phys)
+		check_place(c, &k, v.phys);
+	pool_gen_key_encode(index, &k);
+	rc = has_key(c, POOL_TABLE_GEN, index, sizeof(index));
+	if (rc < 0)
+		return rc;
+	if (rc == 0) {
+		if (c->repair)
+			rc = pool_meta_put(&c->meta, c->txn, POOL_TABLE_GEN, index, sizeof(index), NULL, 0);
+		finding(c, c->repair, "branch %llu chunk %llu: missing in the index of generations",
+			(unsigned long long)k.branch, (unsigned long long)k.chunk);
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static int check_index(struct check *c)
+{
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(c->txn, c->meta.table[POOL_TABLE_GEN], &cursor), has = 0;
+
+	if (rc)
+		return pool_errno(rc);
+	while (has >= 0 && !(rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
+		uint8_t map_key[POOL_MAP_KEY_BYTES];
+		struct pool_map_key key = {0};
+
+		has = 0;
+		if (k.mv_size == POOL_GEN_KEY_BYTES) {
+			pool_gen_key_decode(k.mv_data, &key);
+			pool_map_key_encode(map_key, &key);
+			has = has_key(c, POOL_TABLE_MAP, map_key, sizeof(map_key));
+		}
+		if (has == 0) {
+			if (c->repair && mdb_cursor_del(cursor, 0))
+				has = -EIO;
+			finding(c, c->repair, "branch %llu chunk %llu: in the index of generations only",
+				(unsigned long long)key.branch, (unsigned long long)key.chunk);
+		}
+	}
+	mdb_cursor_close(cursor);
+	if (has < 0)
+		return has;
+	return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+/* ---- allocator ------------------------------------------------------------------------------------- */
+
+static int check_group(struct check *c, uint64_t group)
+{
+	uint8_t key[8], want[POOL_GROUP_BYTES] = {0}, have[POOL_GROUP_BYTES] = {0};
+	uint64_t first = group * POOL_GROUP_CHUNKS;
+	MDB_val k = {.mv_size = 8, .mv_data = key}, v;
+	unsigned leaked = 0, missing = 0;
+	int rc;
+
+	put_be64(key, group);
+	rc = mdb_get(c->txn, c->meta.table[POOL_TABLE_SPACE], &k, &v);
+	if (rc && rc != MDB_NOTFOUND)
+		return pool_errno(rc);
+	if (!rc) {
+		if (v.mv_size != POOL_SPACE_VALUE_BYTES ||
+			!pool_value_ok(c->super.id, POOL_TABLE_SPACE, key, 8, v.mv_data, v.mv_size))
+			finding(c, c->repair, "the bitmap of chunks %llu is damaged",
+				(unsigned long long)first);
+		else
+			memcpy(have, v.mv_data, POOL_GROUP_BYTES);
+	}
+	for (unsigned i = 0; i < POOL_GROUP_CHUNKS && first + i < c->super.capacity_chunks; i++) {
+		bool used = c->seen[(first + i) / 8] >> ((first + i) % 8) & 1;
+		bool marked = have[i / 8] >> (i % 8) & 1;
+
+		want[i / 8] |= (uint8_t)(used << (i % 8));
+		leaked += marked && !used;
+		missing += used && !marked;
+	}
+	if (leaked)
+		finding(c, c->repair, "%u chunks from %llu on are marked as used, but nothing uses them",
+			leaked, (unsigned long long)first);
+	if (missing)
+		finding(c, c->repair, "%u chunks from %llu on are in use, but marked as free", missing,
+			(unsigned long long)first);
+	if (c->repair && memcmp(want, have, sizeof(want)))
+		return pool_meta_put(&c->meta, c->txn, POOL_TABLE_SPACE, key, 8, want, POOL_GROUP_BYTES);
+	return 0;
+}
+
+/* ---- the rest -------------------------------------------------------------------------------------- */
+
+static int each_other(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	struct check *c = arg;
+
+	(void)key;
+	(void)value;
+	(void)value_len;
+	if (!intact || key_len == 0)
+		finding(c, false, "a record of the catalogue or of the to-do list is damaged");
+	return 0;
+}
+
+static int find_grown(struct check *c, const struct pool_options *options)
+{
+	for (unsigned i = 0; i < POOL_SEGMENTS_MAX; i++) {
+		struct pool_file *f;
+		char name[32];
+		uint64_t size = 0;
+		int err;
+
+		snprintf(name, sizeof(name), "data.%u", i);
+		err = c->host->ops->file_open(
+			c->host, c->super.data_device ? options->data_device : name, POOL_FILE_READONLY, &f);
+		if (err == -ENOENT && i > 0)
+			return 0;
+		if (err)
+			return err;
+		err = c->host->ops->file_size(f, &size);
+		c->host->ops->file_close(f);
+		if (err)
+			return err;
+		c->grown_chunks = (uint64_t)i * POOL_SEGMENT_CHUNKS + (size >> POOL_CHUNK_SHIFT);
+		if (c->super.data_device || size >> POOL_CHUNK_SHIFT < POOL_SEGMENT_CHUNKS)
+			return 0;
+	}
+	return 0;
+}
+
+static int check_all(struct check *c)
+{
+	uint64_t groups = (c->super.capacity_chunks + POOL_GROUP_CHUNKS - 1) / POOL_GROUP_CHUNKS;
+	int err;
+
+	c->seen = calloc(groups, POOL_GROUP_BYTES);
+	if (!c->seen)
+		return -ENOMEM;
+	err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_BRANCH, each_branch, c);
+	if (!err)
+		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_DISK, each_disk, c);
+	if (!err)
+		check_branches(c);
+	if (!err)
+		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_MAP, each_entry, c);
+	if (!err)
+		err = check_index(c);
+	for (uint64_t g = 0; g < groups && !err; g++)
+		err = check_group(c, g);
+	if (!err)
+		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_CATALOGUE, each_other, c);
+	if (!err)
+		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_TODO, each_other, c);
+	return err;
+}
+
+static int replay_and_check(struct check *c, struct fault *fault)
+{
+	struct pool_replay r = {0};
+	struct pool_file *log;
+	int err = c->host->ops->file_open(c->host, "log", POOL_FILE_READONLY, &log);
+
+	if (err)
+		return fault_set(fault, -EUCLEAN,
+			"the pool's file `log` is missing: restore it from a backup of this pool");
+	err = pool_meta_begin(&c->meta, false, &c->txn);
+	if (!err)
+		err = pool_meta_state(&c->meta, c->txn, &c->state);
+	if (!err)
+		err = pool_log_read(c->host, log, &c->super, &c->state, &r);
+	if (!err) {
+		r.state.incarnation++;
+		r.state.log_offset = POOL_LOG_START;
+		err = pool_meta_apply(&c->meta, c->txn, r.payloads, r.count, &r.state);
+		c->state = r.state;
+	}
+	pool_replay_free(&r);
+	c->host->ops->file_close(log);
+	if (!err)
+		err = check_all(c);
+	if (!err && c->repaired) {
+		err = c->host->ops->meta_commit(c->host, c->txn);
+		c->txn = NULL;
+	}
+	if (c->txn)
+		mdb_txn_abort(c->txn);
+	free(c->seen);
+	free(c->branches);
+	if (err == -EUCLEAN || err == -EBADMSG)
+		return fault_set(fault, -EUCLEAN,
+			"the pool's log or metadata is damaged beyond repair: restore a backup of this pool");
+	return err ? fault_set(fault, err, "the pool cannot be checked: %s", strerror(-err)) : 0;
+}
 
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
 	void (*report)(void *arg, const char *line), void *arg, struct fault *fault)
 {
-	(void)host;
-	(void)options;
-	(void)repair;
-	(void)report;
-	(void)arg;
-	(void)fault;
-	return 0;
+	struct check c = {.host = host, .repair = repair, .report = report, .arg = arg};
+	int err = pool_read_super(host, &c.super, fault);
+
+	if (err)
+		return err;
+	if (c.super.data_device && !options->data_device)
+		return fault_set(fault, -ENXIO,
+			"the pool keeps its data on a device: name it with data_device in the configuration");
+	err = find_grown(&c, options);
+	if (err)
+		return fault_set(fault, err, "the pool's data cannot be opened: %s", strerror(-err));
+	err = pool_meta_open(&c.meta, host, &c.super, false, fault);
+	if (err)
+		return err;
+	err = replay_and_check(&c, fault);
+	pool_meta_close(&c.meta);
+	return err ? err : (int)c.findings;
 }

@@ -149,8 +149,10 @@ static void put_map(struct pool *p)
 {
 	size_t count = p->dirty_count;
 
-	for (size_t i = 0; i < count; i++)
-		pool_branch_record_dirty(p, p->dirty[i].branch); /* its generation and its count go along */
+	for (size_t i = 0; i < count; i++) { /* its generation and its count go along */
+		if (!p->dirty[i].branch->dead)
+			pool_branch_record_dirty(p, p->dirty[i].branch);
+	}
 	put_branches(p);
 	for (size_t i = 0; i < count; i++) {
 		struct pool_record r;

@@ -229,7 +229,8 @@ struct pool_txn {
 	struct pool_buffer records;
 	struct pool_disk_change *changes;
 	unsigned change_count, change_room;
-	struct pool_cut *cut; /* its forks' */
+	struct pool_free_list frees; /* whose FREE records are among the records */
+	struct pool_cut *cut;        /* its forks' */
 	void (*done)(void *arg, int err);
 	void *arg;
 };
@@ -613,9 +614,36 @@ void pool_replay_free(struct pool_replay *r);
 int pool_payload_check(const uint8_t *data, size_t len, uint32_t records);
 int pool_log_create(struct pool_host *host, const struct pool_super *super);
 
+/* ---- merge.c ---------------------------------------------------------------------------------------- */
+
+/* Background work on one chunk of a branch; memory of the caller's. */
+struct pool_merge {
+	struct pool *pool;
+	struct pool_branch *branch;
+	uint64_t chunk;
+	void (*done)(struct pool_merge *m, int err);
+	/* its own */
+	struct pool_lock_wait wait;
+	struct pool_waiter waiter;
+	struct pool_leaf *leaf; /* pinned */
+	uint8_t *bounce;
+	uint32_t newer_gen, older_gen;
+	uint16_t valid, zero, left;
+	uint64_t from_phys, to_phys;
+	unsigned block, run;
+	void (*copy_done)(struct pool_op *op, int err);
+	struct pool_op op;
+	struct iovec iov;
+};
+
+/* Merges what can be merged of a chunk's entries. `done` may come from inside. */
+void pool_merge_chunk(struct pool_merge *m, struct pool *p, struct pool_branch *b, uint64_t chunk,
+	void (*done)(struct pool_merge *m, int err));
+
 /* ---- reclaim.c -------------------------------------------------------------------------------------- */
 
-void pool_reclaim_kick(struct pool *p);
+void pool_reclaim_kick(struct pool *p); /* goes on with what is known to be to do */
+void pool_reclaim_scan(struct pool *p); /* a branch may have become free */
 void pool_reclaim_stop(struct pool *p);
 bool pool_reclaim_busy(const struct pool *p);
 void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 /* What stays free for metadata, beside the log. */
@@ -14,8 +15,12 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 	uint64_t capacity = options->capacity_bytes, log_bytes = options->log_bytes;
 	struct pool_host *host;
 	struct statvfs fs;
-	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+	int err;
 
+	if (mkdir(options->path, 0700) && errno != EEXIST)
+		return fault_set(
+			fault, -errno, "the directory %s cannot be made: %s", options->path, strerror(errno));
+	err = pool_host_posix(options->path, NULL, true, false, &host, fault);
 	if (err)
 		return err;
 	if (!capacity && !options->data_device) {
@@ -36,7 +41,6 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 	return err;
 }
 
-/* The path's own errors in the words of a pool that is looked for. */
 int pool_open(
 	const struct pool_options *options, struct reactor *reactor, struct store **out, struct fault *fault)
 {

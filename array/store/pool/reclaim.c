@@ -1,51 +1,635 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Deletion and reclaim in the background. */
+/*
+ * Deletion and reclaim in the background: one task at a time, in small steps, each durable by itself, so that
+ * a restart goes on with what is left.
+ *
+ * - A to-do (branch, gen) says that the viewer of that generation is gone. Only chunks that were written
+ * again between it and the next viewer can have something to give back: the index of generations lists them.
+ * - A branch without disk and child is dropped: its entries go, then the branch, and its parent gets a to-do.
+ * - A branch without disk and with one child is spliced: its entries move into the child (whose generations
+ *   begin above them), then the child takes its place. Readers find the same blocks before, between, after.
+ *
+ * A task begins when LMDB has every frame up to now (the lists come from LMDB). To-dos and the absence of a
+ * disk are durable, so nothing has to be remembered across a restart.
+ */
 #include "array/store/pool/pool.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define BATCH 256u
+
+enum task {
+	TASK_NONE,
+	TASK_TODO,
+	TASK_DROP,
+	TASK_SPLICE,
+};
 
 struct pool_reclaim {
 	struct pool *pool;
+	enum task task;
+	bool running, stopping, scan_wanted;
+	struct pool_branch *branch, *child;
+	struct pool_todo *todo;
+	struct pool_call call;
+	struct pool_waiter waiter;
+	struct pool_job job;
+	/* the batch; written by the job */
+	struct pool_map_key from;
+	uint32_t last_gen;
+	struct pool_map_key keys[BATCH];
+	struct pool_meta_entry *entries;
+	size_t count, at;
+	int job_err;
+	/* the chunk at hand */
+	struct pool_merge merge;
+	bool in_loop, went_on;
+	struct pool_lock_wait lock;
+	struct pool_waiter leaf_waiter;
+	uint64_t chunk;
 };
+
+static void batch_start(struct pool_reclaim *r);
+static void batch_run(struct pool_reclaim *r);
+static void splice_run(struct pool_reclaim *r);
 
 struct pool_reclaim *pool_reclaim_new(struct pool *p)
 {
 	struct pool_reclaim *r = calloc(1, sizeof(*r));
 
-	if (r)
+	if (r) {
 		r->pool = p;
+		r->scan_wanted = true;
+	}
 	return r;
 }
 
 void pool_reclaim_free(struct pool_reclaim *r)
 {
+	if (r)
+		free(r->entries);
 	free(r);
-}
-
-void pool_reclaim_kick(struct pool *p)
-{
-	(void)p;
-}
-
-void pool_reclaim_stop(struct pool *p)
-{
-	(void)p;
 }
 
 bool pool_reclaim_busy(const struct pool *p)
 {
-	(void)p;
-	return false;
+	return p->reclaim->running;
+}
+
+void pool_reclaim_stop(struct pool *p)
+{
+	p->reclaim->stopping = true;
+}
+
+static struct pool_todo *todo_get(struct pool *p, uint64_t branch, uint32_t gen)
+{
+	struct pool_todo *t;
+
+	list_for_each (n, &p->todos) {
+		t = container_of(n, struct pool_todo, link);
+		if (t->branch == branch && t->gen == gen && t != p->reclaim->todo)
+			return t;
+	}
+	t = pool_xrealloc(NULL, sizeof(*t));
+	memset(t, 0, sizeof(*t));
+	t->branch = branch;
+	t->gen = gen;
+	list_push_back(&p->todos, &t->link);
+	return t;
 }
 
 void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen)
 {
-	struct pool_todo *t = calloc(1, sizeof(*t));
-
-	if (!t)
-		return; /* some space comes back later, by a check */
-	t->branch = branch;
-	t->gen = gen;
-	list_push_back(&p->todos, &t->link);
+	todo_get(p, branch, gen);
 	pool_cycle_later(p);
+}
+
+static void task_end(struct pool_reclaim *r, bool more)
+{
+	struct pool *p = r->pool;
+
+	free(r->entries);
+	r->entries = NULL;
+	r->task = TASK_NONE;
+	r->todo = NULL;
+	r->branch = r->child = NULL;
+	r->running = false;
+	r->scan_wanted = r->scan_wanted || more;
+	if (more)
+		pool_reclaim_kick(p);
+	pool_close_step(p);
+}
+
+static bool must_stop(const struct pool_reclaim *r)
+{
+	return r->stopping || r->pool->latched;
+}
+
+/* ---- records of its own ---------------------------------------------------------------------------- */
+
+static void put_todo_del(struct pool_txn *t, uint64_t branch, uint32_t gen)
+{
+	struct pool_record rec = {.type = POOL_RECORD_TODO_DEL, .todo = {.branch = branch, .gen = gen}};
+
+	pool_buffer_record(&t->records, &rec);
+}
+
+static struct pool_txn *own_txn(struct pool *p)
+{
+	struct pool_txn *t = pool_xrealloc(NULL, sizeof(*t));
+
+	memset(t, 0, sizeof(*t));
+	t->pool = p;
+	return t;
+}
+
+static void own_commit(struct pool_txn *t, void (*done)(void *arg, int err), struct pool_reclaim *r)
+{
+	pool_txn_commit((struct store_txn *)(void *)t, done, r);
+}
+
+/* ---- to-dos ---------------------------------------------------------------------------------------- */
+
+static void todo_removed(void *arg, int err)
+{
+	struct pool_reclaim *r = arg;
+
+	if (!err) {
+		list_remove(&r->todo->link);
+		free(r->todo);
+	}
+	task_end(r, true);
+}
+
+static void todo_finish(struct pool_reclaim *r)
+{
+	struct pool_txn *t = own_txn(r->pool);
+
+	put_todo_del(t, r->todo->branch, r->todo->gen);
+	own_commit(t, todo_removed, r);
+}
+
+/* The next viewer above gen; UINT32_MAX: the head, or none. */
+static uint32_t next_viewer(const struct pool_branch *b, uint32_t gen)
+{
+	uint32_t best = UINT32_MAX;
+
+	for (unsigned i = 0; i < b->child_count; i++) {
+		if (b->children[i]->parent_gen > gen && b->children[i]->parent_gen < best)
+			best = b->children[i]->parent_gen;
+	}
+	list_for_each (n, &b->cuts) {
+		uint32_t g = container_of(n, struct pool_cut_member, branch_link)->gen;
+
+		if (g > gen && g < best)
+			best = g;
+	}
+	return best;
+}
+
+static void todo_begin(struct pool_reclaim *r)
+{
+	struct pool_branch *b = pool_branch_find(r->pool, r->todo->branch);
+	uint32_t gen = r->todo->gen;
+
+	r->branch = b;
+	if (!b || b->dead || pool_branch_viewer_in(b, gen, gen + 1)) {
+		todo_finish(r);
+		return;
+	}
+	r->last_gen = next_viewer(b, gen);
+	r->from = (struct pool_map_key){.branch = b->id, .gen = gen + 1};
+	if (r->last_gen == UINT32_MAX && !b->disk)
+		r->from.gen = b->frozen_max + 1; /* no head: all that no child sees */
+	batch_start(r);
+}
+
+static void merge_done(struct pool_merge *m, int err)
+{
+	struct pool_reclaim *r = container_of(m, struct pool_reclaim, merge);
+
+	(void)err; /* what cannot be read or written stays as it is */
+	r->at++;
+	r->went_on = true;
+	if (!r->in_loop)
+		batch_run(r);
+}
+
+/* ---- drop ------------------------------------------------------------------------------------------ */
+
+static void drop_removed(void *arg, int err)
+{
+	struct pool_reclaim *r = arg;
+	struct pool *p = r->pool;
+	struct pool_branch *b = r->branch, *parent = b->parent;
+	uint32_t gen = b->parent_gen;
+
+	if (err) {
+		task_end(r, false);
+		return;
+	}
+	list_for_each_safe (n, &p->todos) {
+		struct pool_todo *t = container_of(n, struct pool_todo, link);
+
+		if (t->branch == b->id) {
+			list_remove(n);
+			free(t);
+		}
+	}
+	pool_branch_detach(b);
+	pool_branch_free(p, b);
+	if (parent) /* this frame had its record */
+		todo_get(p, parent->id, gen)->sequence = p->sequence;
+	task_end(r, true);
+}
+
+static void drop_finish(struct pool_reclaim *r)
+{
+	struct pool *p = r->pool;
+	struct pool_branch *b = r->branch;
+	struct pool_txn *t = own_txn(p);
+	struct pool_record rec = {.type = POOL_RECORD_BRANCH_DEL, .branch = {.id = b->id}};
+
+	list_remove(&b->dirty_link);
+	b->record_dirty = false;
+	b->dead = true;
+	pool_buffer_record(&t->records, &rec);
+	list_for_each (n, &p->todos) {
+		const struct pool_todo *todo = container_of(n, struct pool_todo, link);
+
+		if (todo->branch == b->id)
+			put_todo_del(t, todo->branch, todo->gen);
+	}
+	if (b->parent) {
+		rec = (struct pool_record){.type = POOL_RECORD_TODO_PUT,
+			.todo = {.branch = b->parent->id, .gen = b->parent_gen}};
+		pool_buffer_record(&t->records, &rec);
+	}
+	own_commit(t, drop_removed, r);
+}
+
+static void drop_batch_done(void *arg, int err)
+{
+	struct pool_reclaim *r = arg;
+
+	if (err || must_stop(r))
+		task_end(r, false);
+	else
+		batch_start(r);
+}
+
+/* The entries go and their chunks with them, in one frame. */
+static void drop_batch(struct pool_reclaim *r)
+{
+	struct pool *p = r->pool;
+	struct pool_txn *t = own_txn(p);
+
+	for (size_t i = 0; i < r->count; i++) {
+		const struct pool_meta_entry *e = &r->entries[i];
+		struct pool_record rec = {.type = POOL_RECORD_MAP_DEL, .map = {.key = e->key}};
+
+		pool_buffer_record(&t->records, &rec);
+		if (!e->value.phys)
+			continue;
+		rec = (struct pool_record){
+			.type = POOL_RECORD_FREE, .run = {.phys = e->value.phys, .count = 1}};
+		pool_buffer_record(&t->records, &rec);
+		pool_free_list_add(&t->frees, e->value.phys);
+		if (r->branch->chunks)
+			r->branch->chunks--;
+		if (p->reclaim_pending_chunks)
+			p->reclaim_pending_chunks--;
+	}
+	own_commit(t, drop_batch_done, r);
+}
+
+/* ---- splice ---------------------------------------------------------------------------------------- */
+
+static void splice_removed(void *arg, int err)
+{
+	struct pool_reclaim *r = arg;
+	struct pool_branch *b = r->branch, *c = r->child, *parent = b->parent;
+
+	if (err) {
+		task_end(r, false);
+		return;
+	}
+	pool_branch_detach(c);
+	pool_branch_detach(b);
+	c->parent_gen = b->parent_gen;
+	if (parent)
+		pool_branch_attach(parent, c);
+	pool_branch_free(r->pool, b);
+	task_end(r, true);
+}
+
+static void splice_finish(struct pool_reclaim *r)
+{
+	struct pool_branch *b = r->branch, *c = r->child;
+	struct pool_txn *t = own_txn(r->pool);
+	struct pool_record rec = {.type = POOL_RECORD_BRANCH_PUT};
+
+	list_remove(&b->dirty_link);
+	b->record_dirty = false;
+	b->dead = true;
+	rec.branch.id = c->id;
+	rec.branch.value = (struct pool_branch_value){.gen = c->gen,
+		.parent = b->parent ? b->parent->id : 0,
+		.parent_gen = b->parent_gen,
+		.chunks = c->chunks};
+	pool_buffer_record(&t->records, &rec);
+	rec = (struct pool_record){.type = POOL_RECORD_BRANCH_DEL, .branch = {.id = b->id}};
+	pool_buffer_record(&t->records, &rec);
+	own_commit(t, splice_removed, r);
+}
+
+/* All entries of one chunk, at once. */
+static int splice_chunk(struct pool_reclaim *r)
+{
+	struct pool *p = r->pool;
+	struct pool_leaf *from, *to;
+	int err = pool_map_leaf(r->child, p, r->chunk, true, &r->leaf_waiter, &to);
+
+	if (err)
+		return err;
+	pool_leaf_pin(to);
+	err = pool_map_leaf(r->branch, p, r->chunk, false, &r->leaf_waiter, &from);
+	while (!err && from) {
+		const struct pool_entry *e = NULL;
+		struct pool_entry room, copy;
+
+		if (!pool_map_entries(from, r->chunk, &e, &room))
+			break;
+		copy = e[0];
+		if (!copy.valid && copy.phys) { /* of a write that failed */
+			pool_free_chunk(p, r->branch, copy.phys);
+			copy.phys = 0;
+		}
+		if (copy.valid || copy.zero) {
+			err = pool_map_insert(p, to, r->chunk, &copy);
+			if (err)
+				break;
+			pool_map_mark_dirty(p, to, r->chunk, pool_map_edit(p, to, r->chunk, copy.gen));
+			if (copy.phys) {
+				r->branch->chunks--;
+				r->child->chunks++;
+			}
+		}
+		pool_map_remove(p, from, r->chunk, copy.gen);
+	}
+	pool_leaf_unpin(p, to);
+	return err;
+}
+
+static void splice_locked(struct pool_reclaim *r)
+{
+	int err = splice_chunk(r);
+
+	if (err == -EAGAIN)
+		return;
+	pool_lock_release(r->pool, &r->lock);
+	if (err) {
+		r->job_err = err;
+		r->at = r->count;
+	}
+	while (r->at < r->count && r->entries[r->at].key.chunk == r->chunk)
+		r->at++;
+	r->went_on = true;
+	if (!r->in_loop)
+		batch_run(r);
+}
+
+static void splice_granted(struct pool_lock_wait *w)
+{
+	splice_locked(container_of(w, struct pool_reclaim, lock));
+}
+
+static void splice_woken(struct pool_waiter *w, int err)
+{
+	struct pool_reclaim *r = container_of(w, struct pool_reclaim, leaf_waiter);
+
+	if (err) {
+		pool_lock_release(r->pool, &r->lock);
+		r->job_err = err;
+		r->at = r->count;
+		if (!r->in_loop)
+			batch_run(r);
+		return;
+	}
+	splice_locked(r);
+}
+
+static void splice_run(struct pool_reclaim *r)
+{
+	memset(&r->lock, 0, sizeof(r->lock));
+	r->chunk = r->entries[r->at].key.chunk;
+	r->lock.granted = splice_granted;
+	r->leaf_waiter.wake = splice_woken;
+	pool_lock_enqueue(r->pool, r->child->id, r->chunk, &r->lock);
+	pool_lock_pump(r->pool, r->child->id, r->chunk);
+}
+
+/* ---- batches --------------------------------------------------------------------------------------- */
+
+static void batch_work(struct pool_job *job)
+{
+	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
+
+	r->count = 0;
+	if (r->task == TASK_TODO)
+		r->job_err =
+			pool_meta_scan_gens(&r->pool->meta, &r->from, r->last_gen, BATCH, r->keys, &r->count);
+	else
+		r->job_err = pool_meta_scan_branch(&r->pool->meta, &r->from, BATCH, &r->entries, &r->count);
+}
+
+static void batch_loaded(struct pool_job *job)
+{
+	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
+
+	r->at = 0;
+	if (r->job_err || must_stop(r)) {
+		task_end(r, false);
+	} else if (r->count == 0) {
+		if (r->task == TASK_TODO)
+			todo_finish(r);
+		else if (r->task == TASK_DROP)
+			drop_finish(r);
+		else
+			splice_finish(r);
+	} else if (r->task == TASK_TODO) {
+		r->from = r->keys[r->count - 1];
+		r->from.chunk++;
+		batch_run(r);
+	} else {
+		r->from = r->entries[r->count - 1].key;
+		if (r->from.gen == 0) {
+			r->from.chunk++;
+			r->from.gen = UINT32_MAX;
+		} else {
+			r->from.gen--; /* keys run from the newest generation down */
+		}
+		if (r->task == TASK_DROP)
+			drop_batch(r);
+		else
+			batch_run(r);
+	}
+}
+
+static void batch_start(struct pool_reclaim *r)
+{
+	free(r->entries);
+	r->entries = NULL;
+	r->job.work = batch_work;
+	r->job.done = batch_loaded;
+	r->pool->host->ops->work(r->pool->host, &r->job, POOL_QUEUE_WORKERS);
+}
+
+static void batch_flushed(void *arg, int err)
+{
+	struct pool_reclaim *r = arg;
+
+	if (err || must_stop(r))
+		task_end(r, false);
+	else
+		batch_run(r);
+}
+
+/* The chunks of the batch, one after another; a frame in between when much is dirty. */
+static void batch_run(struct pool_reclaim *r)
+{
+	struct pool *p = r->pool;
+
+	while (r->at < r->count && !must_stop(r)) {
+		if (p->dirty_count >= p->dirty_max / 2) {
+			own_commit(own_txn(p), batch_flushed, r);
+			return;
+		}
+		r->in_loop = true;
+		r->went_on = false;
+		if (r->task == TASK_TODO)
+			pool_merge_chunk(&r->merge, p, r->branch, r->keys[r->at].chunk, merge_done);
+		else
+			splice_run(r);
+		r->in_loop = false;
+		if (!r->went_on)
+			return; /* it comes back by itself */
+	}
+	if (must_stop(r) || r->job_err)
+		task_end(r, false);
+	else
+		batch_start(r);
+}
+
+/* ---- choosing -------------------------------------------------------------------------------------- */
+
+static bool has_todo(const struct pool *p, const struct pool_branch *b)
+{
+	list_for_each (n, &p->todos) {
+		if (container_of(n, struct pool_todo, link)->branch == b->id)
+			return true;
+	}
+	return false;
+}
+
+static bool choose(struct pool_reclaim *r)
+{
+	struct pool *p = r->pool;
+	struct pool_branch *splice = NULL;
+
+	list_for_each (n, &p->todos) {
+		struct pool_todo *t = container_of(n, struct pool_todo, link);
+
+		if (t->sequence && t->sequence <= p->sequence) {
+			r->task = TASK_TODO;
+			r->todo = t;
+			return true;
+		}
+	}
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_for_each (n, &p->branch_hash[i]) {
+			struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+			if (b->disk || b->dead || !list_empty(&b->cuts))
+				continue;
+			if (b->child_count == 0) {
+				r->task = TASK_DROP;
+				r->branch = b;
+				return true;
+			}
+			if (b->child_count == 1 && !splice && !has_todo(p, b))
+				splice = b;
+		}
+	}
+	if (!splice)
+		return false;
+	r->task = TASK_SPLICE;
+	r->branch = splice;
+	r->child = splice->children[0];
+	return true;
+}
+
+static void settled(struct pool_waiter *w, int err)
+{
+	struct pool_reclaim *r = container_of(w, struct pool_reclaim, waiter);
+
+	if (err || must_stop(r)) {
+		task_end(r, false);
+		return;
+	}
+	if (r->task == TASK_TODO) {
+		todo_begin(r);
+		return;
+	}
+	r->from = (struct pool_map_key){.branch = r->branch->id, .gen = UINT32_MAX};
+	if (r->task == TASK_DROP)
+		pool_map_free(r->pool, r->branch); /* nobody looks at it any more */
+	batch_start(r);
+}
+
+static void flushed(void *arg, int err)
+{
+	struct pool_reclaim *r = arg;
+
+	if (err || must_stop(r)) {
+		task_end(r, false);
+		return;
+	}
+	r->waiter.wake = settled;
+	pool_applied_wait(r->pool, &r->waiter);
+}
+
+static void called(struct pool_call *call)
+{
+	struct pool_reclaim *r = container_of(call, struct pool_reclaim, call);
+
+	if (r->running || must_stop(r) || r->pool->closing)
+		return;
+	if (!r->scan_wanted && list_empty(&r->pool->todos))
+		return;
+	r->scan_wanted = false;
+	if (!choose(r))
+		return;
+	r->running = true;
+	own_commit(own_txn(r->pool), flushed, r);
+}
+
+void pool_reclaim_kick(struct pool *p)
+{
+	struct pool_reclaim *r = p->reclaim;
+
+	if (r->running || r->stopping || p->latched || p->closing ||
+		(!r->scan_wanted && list_empty(&p->todos)))
+		return;
+	r->call.call = called;
+	p->host->ops->call(p->host, &r->call);
+}
+
+void pool_reclaim_scan(struct pool *p)
+{
+	p->reclaim->scan_wanted = true;
+	pool_reclaim_kick(p);
 }

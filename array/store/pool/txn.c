@@ -171,6 +171,7 @@ int pool_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t 
 
 static void txn_free(struct pool_txn *t)
 {
+	free(t->frees.phys);
 	free(t->records.data);
 	free(t->changes);
 	free(t);
@@ -234,7 +235,7 @@ static void apply_delete(struct pool *p, struct pool_disk *d)
 	/* The head saw the newest generations: what no child sees can go. */
 	if (b->child_count)
 		pool_todo_add(p, b->id, b->gen);
-	pool_reclaim_kick(p);
+	pool_reclaim_scan(p);
 }
 
 void pool_txn_applied(struct pool_txn *t)
@@ -264,6 +265,8 @@ void pool_txn_applied(struct pool_txn *t)
 	}
 	if (t->cut)
 		pool_cut_end(t->cut);
+	if (t->frees.count)
+		pool_free_durable(p, &t->frees);
 	txn_free(t);
 	done(arg, 0);
 }

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Merging the entries of one chunk of a branch, under the chunk's exclusive lock, until every entry is seen
+ * by somebody directly:
+ *
+ * - an entry that no viewer sees goes, and its chunk with it;
+ * - an older entry that is only seen through a newer one gives that one the blocks it lacks (known zeros and
+ * a whole chunk move without copying; else the few blocks are copied) and goes.
+ *
+ * Blocks are copied to where the newer entry has none, so nobody reads them before the map says so; the
+ * record that says so follows the data's flush like any other.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+static void merge_run(struct pool_merge *m);
+
+static void merge_end(struct pool_merge *m, int err)
+{
+	struct pool *p = m->pool;
+
+	if (m->bounce)
+		pool_bounce_put(p, m->bounce);
+	m->bounce = NULL;
+	if (m->leaf)
+		pool_leaf_unpin(p, m->leaf);
+	m->leaf = NULL;
+	pool_lock_release(p, &m->wait);
+	m->done(m, err);
+}
+
+static void entry_drop(struct pool_merge *m, const struct pool_entry *e)
+{
+	uint64_t phys = e->phys;
+
+	pool_map_remove(m->pool, m->leaf, m->chunk, e->gen);
+	if (phys)
+		pool_free_chunk(m->pool, m->branch, phys);
+}
+
+/* The older entry has given what was needed. */
+static void give(struct pool_merge *m, uint32_t older_gen, uint16_t valid, uint16_t zero, bool with_chunk)
+{
+	struct pool *p = m->pool;
+	struct pool_entry *older = pool_map_edit(p, m->leaf, m->chunk, older_gen);
+	struct pool_entry *newer = pool_map_edit(p, m->leaf, m->chunk, m->newer_gen);
+
+	assert(older && newer && !(newer->valid & valid));
+	if (with_chunk) {
+		assert(!newer->phys);
+		newer->phys = older->phys;
+		older->phys = 0;
+	}
+	if (valid || zero) {
+		newer->valid |= valid;
+		newer->zero |= zero;
+		pool_map_mark_dirty(p, m->leaf, m->chunk, newer);
+	}
+	entry_drop(m, older);
+}
+
+/* ---- copying --------------------------------------------------------------------------------------- */
+
+static void copy_next(struct pool_merge *m);
+
+static void copy_start(struct pool_merge *m, enum pool_op_kind kind, uint64_t phys)
+{
+	uint64_t base;
+	struct pool_data *data = pool_data_of(m->pool, phys, &base);
+
+	memset(&m->op, 0, sizeof(m->op));
+	m->iov.iov_base = m->bounce;
+	m->iov.iov_len = (size_t)m->run << POOL_BLOCK_SHIFT;
+	m->op.done = m->copy_done;
+	m->op.kind = kind;
+	m->op.file = data->file;
+	m->op.iov = &m->iov;
+	m->op.iov_count = 1;
+	m->op.offset = base + ((uint64_t)m->block << POOL_BLOCK_SHIFT);
+	m->op.len = m->iov.iov_len;
+	m->pool->host->ops->submit(m->pool->host, &m->op);
+}
+
+static void copy_written(struct pool_op *op, int err)
+{
+	struct pool_merge *m = container_of(op, struct pool_merge, op);
+	uint64_t unused;
+
+	if (err) {
+		merge_end(m, err);
+		return;
+	}
+	pool_data_of(m->pool, m->to_phys, &unused)->dirty = true;
+	m->pool->copied_blocks += m->run;
+	m->left &= (uint16_t) ~(((1u << m->run) - 1) << m->block);
+	copy_next(m);
+}
+
+static void copy_read(struct pool_op *op, int err)
+{
+	struct pool_merge *m = container_of(op, struct pool_merge, op);
+
+	if (err) {
+		merge_end(m, err);
+		return;
+	}
+	m->copy_done = copy_written;
+	copy_start(m, POOL_OP_WRITE, m->to_phys);
+}
+
+static void copy_next(struct pool_merge *m)
+{
+	if (!m->left) {
+		give(m, m->older_gen, m->valid, m->zero, false);
+		merge_run(m);
+		return;
+	}
+	m->block = (unsigned)__builtin_ctz(m->left);
+	m->run = 1;
+	while (m->block + m->run < POOL_BLOCKS && (m->left >> (m->block + m->run) & 1))
+		m->run++;
+	m->copy_done = copy_read;
+	copy_start(m, POOL_OP_READ, m->from_phys);
+}
+
+/* ---- what to do ------------------------------------------------------------------------------------ */
+
+/* True: the merge waits for a copy or has ended. */
+static bool merge_pair(struct pool_merge *m, struct pool_entry newer, struct pool_entry older)
+{
+	uint16_t need = (uint16_t)((older.valid | older.zero) & ~(newer.valid | newer.zero));
+
+	m->newer_gen = newer.gen;
+	m->older_gen = older.gen;
+	m->valid = older.valid & need;
+	m->zero = older.zero & need;
+	if (!m->valid || !newer.phys) {
+		give(m, older.gen, m->valid, m->zero, m->valid != 0);
+		return false;
+	}
+	if (!m->bounce && !(m->bounce = pool_bounce_get(m->pool))) {
+		merge_end(m, -ENOMEM);
+		return true;
+	}
+	m->from_phys = older.phys;
+	m->to_phys = newer.phys;
+	m->left = m->valid;
+	copy_next(m);
+	return true;
+}
+
+/* One change. 0: nothing is left to do; 1: something was done; 2: waits or has ended. */
+static int merge_step(struct pool_merge *m)
+{
+	struct pool_branch *b = m->branch;
+	const struct pool_entry *e = NULL;
+	struct pool_entry room, *bottom;
+	unsigned n = pool_map_entries(m->leaf, m->chunk, &e, &room);
+
+	if (n == 0)
+		return 0;
+	for (unsigned i = 0; i < n; i++) {
+		room = e[i];
+		if (!room.valid && !room.zero) { /* of a write that failed */
+			entry_drop(m, &room);
+			return 1;
+		}
+	}
+	room = e[0];
+	if (!pool_branch_viewer_from(b, room.gen)) {
+		entry_drop(m, &room);
+		return 1;
+	}
+	for (unsigned i = 0; i + 1 < n; i++) {
+		if (!pool_branch_viewer_in(b, e[i + 1].gen, e[i].gen))
+			return merge_pair(m, e[i], e[i + 1]) ? 2 : 1;
+	}
+	if (!b->parent && e[n - 1].zero) { /* nothing older to hide */
+		room = e[n - 1];
+		bottom = pool_map_edit(m->pool, m->leaf, m->chunk, room.gen);
+		assert(bottom);
+		bottom->zero = 0;
+		if (bottom->valid)
+			pool_map_mark_dirty(m->pool, m->leaf, m->chunk, bottom);
+		else
+			entry_drop(m, bottom);
+		return 1;
+	}
+	return 0;
+}
+
+static void merge_run(struct pool_merge *m)
+{
+	int more;
+
+	if (!m->leaf) {
+		struct pool_leaf *leaf;
+		int err = pool_map_leaf(m->branch, m->pool, m->chunk, false, &m->waiter, &leaf);
+
+		if (err == -EAGAIN)
+			return;
+		if (err || !leaf) {
+			merge_end(m, err);
+			return;
+		}
+		m->leaf = leaf;
+		pool_leaf_pin(leaf);
+	}
+	do
+		more = merge_step(m);
+	while (more == 1);
+	if (more == 0)
+		merge_end(m, 0);
+}
+
+static void merge_woken(struct pool_waiter *w, int err)
+{
+	struct pool_merge *m = container_of(w, struct pool_merge, waiter);
+
+	if (err)
+		merge_end(m, err);
+	else
+		merge_run(m);
+}
+
+static void merge_granted(struct pool_lock_wait *w)
+{
+	merge_run(container_of(w, struct pool_merge, wait));
+}
+
+void pool_merge_chunk(struct pool_merge *m, struct pool *p, struct pool_branch *b, uint64_t chunk,
+	void (*done)(struct pool_merge *m, int err))
+{
+	memset(m, 0, sizeof(*m));
+	m->pool = p;
+	m->branch = b;
+	m->chunk = chunk;
+	m->done = done;
+	m->waiter.wake = merge_woken;
+	m->wait.granted = merge_granted;
+	pool_lock_enqueue(p, b->id, chunk, &m->wait);
+	pool_lock_pump(p, b->id, chunk);
+}

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool on the real machine: a directory, the reactor, LMDB and O_DIRECT. Its errors at create and open,
+ * and a process that is killed (SIGKILL) in the middle of writes, flushes, sets and deletions, again and
+ * again: afterwards everything flushed is there, every acknowledged set holds exactly its cut, and a check
+ * finds nothing.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "array/store/pool/pool.h"
+
+#define BLOCKS 1024u /* of 4 KiB, a disk */
+#define DISKS  2u
+#define BLOCK  4096u
+
+static char dir[64];
+
+/* What the child tells its parent. A block holds one tag; tags of a block only grow. */
+struct shared {
+	volatile uint64_t disk_id[DISKS];
+	volatile uint64_t attempted[DISKS][BLOCKS], flushed[DISKS][BLOCKS];
+	volatile uint64_t next_tag;
+	volatile uint64_t fork_id[DISKS]; /* of the last acknowledged set; 0: none */
+	volatile uint64_t forked[DISKS][BLOCKS];
+	volatile uint64_t trying[DISKS];
+	volatile uint64_t sets, flushes;
+	uint64_t seed;
+};
+
+static struct pool_options options(void)
+{
+	return (struct pool_options){
+		.path = dir, .capacity_bytes = UINT64_C(96) << 20, .log_bytes = 2u << 20};
+}
+
+static void make_dir(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/umbra-pool-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+}
+
+static void remove_dir(void)
+{
+	static const char *const names[] = {
+		"pool", "log", "lock", "data.0", "meta/data.mdb", "meta/lock.mdb"};
+	char path[128];
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		unlink(path);
+	}
+	snprintf(path, sizeof(path), "%s/meta", dir);
+	rmdir(path);
+	rmdir(dir);
+}
+
+/* ---- one thing at a time --------------------------------------------------------------------------- */
+
+struct wait {
+	bool done;
+	int err;
+};
+
+struct wait_io {
+	struct store_io io;
+	struct wait wait;
+	struct iovec iov;
+};
+
+static void done(void *arg, int err)
+{
+	struct wait *w = arg;
+
+	w->done = true;
+	w->err = err;
+}
+
+static void io_done(struct store_io *io, int err)
+{
+	done(&((struct wait_io *)(void *)io)->wait, err);
+}
+
+static void turn_until(struct reactor *r, const struct wait *w)
+{
+	while (!w->done)
+		assert_true(reactor_turn(r, 1000) >= 0);
+}
+
+static int run_io(
+	struct reactor *r, struct store_disk *d, enum store_io_op op, uint64_t offset, void *buf, size_t len)
+{
+	struct wait_io x = {.io = {.op = op, .disk = d, .offset = offset, .len = len, .done = io_done}};
+
+	x.iov = (struct iovec){buf, len};
+	x.io.iov = &x.iov;
+	x.io.iov_count = 1;
+	d->store->ops->submit(&x.io);
+	turn_until(r, &x.wait);
+	return x.wait.err;
+}
+
+static int commit(struct reactor *r, struct store *s, struct store_txn *t)
+{
+	struct wait w = {0};
+
+	s->ops->txn_commit(t, done, &w);
+	turn_until(r, &w);
+	return w.err;
+}
+
+static int close_store(struct reactor *r, struct store *s)
+{
+	struct wait w = {0};
+
+	s->ops->close(s, done, &w);
+	turn_until(r, &w);
+	return w.err;
+}
+
+static struct reactor *new_reactor(void)
+{
+	struct reactor_options o = {.ring_entries = 64, .workers = 2};
+	struct reactor *r;
+
+	assert_int_equal(reactor_create(&r, &o), 0);
+	return r;
+}
+
+/* ---- errors ---------------------------------------------------------------------------------------- */
+
+static void expect_open(int err, const char *word)
+{
+	struct pool_options o = options();
+	struct reactor *r = new_reactor();
+	struct fault fault = {0};
+	struct store *s = NULL;
+
+	assert_int_equal(pool_open(&o, r, &s, &fault), err);
+	assert_int_equal(fault.err, err);
+	if (!strstr(fault.text, word)) {
+		print_error("%s\n", fault.text);
+		fail();
+	}
+	reactor_destroy(r);
+}
+
+static void poke(const char *name, off_t offset, const char *bytes, size_t len)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, bytes, len, offset), (ssize_t)len);
+	close(fd);
+}
+
+static void make_newer(void)
+{
+	struct pool_super super;
+	uint8_t buf[POOL_SUPER_BYTES];
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/pool", dir);
+	fd = open(path, O_RDWR);
+	assert_int_equal(pread(fd, buf, sizeof(buf), 0), (ssize_t)sizeof(buf));
+	assert_int_equal(pool_super_decode(buf, &super), 0);
+	super.version = POOL_VERSION + 1;
+	pool_super_encode(buf, &super);
+	assert_int_equal(pwrite(fd, buf, sizeof(buf), 0), (ssize_t)sizeof(buf));
+	close(fd);
+}
+
+static void test_open_errors(void **state)
+{
+	struct pool_options o;
+	struct reactor *r = new_reactor();
+	struct fault fault = {0};
+	struct store *s;
+
+	(void)state;
+	snprintf(dir, sizeof(dir), "/tmp/umbra-pool-none-%d", (int)getpid());
+	expect_open(-ENOENT, "check the path");
+	make_dir();
+	o = options();
+	expect_open(-ENOENT, "no pool there");
+	assert_int_equal(pool_create(&o, &fault), 0);
+	assert_int_equal(pool_create(&o, &fault), -EEXIST);
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	expect_open(-EBUSY, "in use");
+	assert_int_equal(pool_create(&o, &fault), -EBUSY);
+	assert_int_equal(close_store(r, s), 0);
+	make_newer();
+	expect_open(-ENOTSUP, "newer");
+	poke("pool", 20, "x", 1);
+	expect_open(-EUCLEAN, "damaged");
+	remove_dir();
+	reactor_destroy(r);
+}
+
+static void test_damaged_log_and_meta(void **state)
+{
+	struct pool_options o;
+	struct fault fault = {0};
+	char path[128], zeros[8192] = {0};
+
+	(void)state;
+	make_dir();
+	o = options();
+	assert_int_equal(pool_create(&o, &fault), 0);
+	poke("log", 8, "x", 1);
+	expect_open(-EUCLEAN, "log");
+	remove_dir();
+	make_dir();
+	assert_int_equal(pool_create(&o, &fault), 0);
+	poke("meta/data.mdb", 0, zeros, sizeof(zeros));
+	expect_open(-EUCLEAN, "meta");
+	snprintf(path, sizeof(path), "%s/meta/data.mdb", dir);
+	unlink(path);
+	expect_open(-EUCLEAN, "meta");
+	remove_dir();
+}
+
+/* ---- read and write, O_DIRECT and odd sizes -------------------------------------------------------- */
+
+static void test_reopen(void **state)
+{
+	struct pool_options o;
+	struct reactor *r = new_reactor();
+	struct fault fault = {0};
+	struct store_disk *d;
+	struct store_txn *t;
+	struct store *s;
+	uint64_t id;
+	uint8_t *buf;
+
+	(void)state;
+	make_dir();
+	o = options();
+	assert_int_equal(pool_create(&o, &fault), 0);
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	t = s->ops->txn_begin(s);
+	assert_int_equal(s->ops->txn_disk_create(t, BLOCKS * BLOCK, &d), 0);
+	assert_int_equal(commit(r, s, t), 0);
+	id = s->ops->disk_id(d);
+	assert_int_equal(posix_memalign((void **)&buf, 4096, 1 << 20), 0);
+	for (unsigned i = 0; i < 1 << 20; i++)
+		buf[i] = (uint8_t)(i * 7 + i / 512);
+	assert_int_equal(run_io(r, d, STORE_WRITE, 512, buf + 512, 700 * 512), 0);
+	assert_int_equal(run_io(r, d, STORE_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(close_store(r, s), 0);
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	assert_int_equal(s->ops->disk_open(s, id, &d), 0);
+	memset(buf, 0, 1 << 20);
+	assert_int_equal(run_io(r, d, STORE_READ, 0, buf, 702 * 512), 0);
+	for (unsigned i = 0; i < 702 * 512; i++)
+		assert_int_equal(buf[i], i < 512 || i >= 701 * 512 ? 0 : (uint8_t)(i * 7 + i / 512));
+	assert_int_equal(close_store(r, s), 0);
+	free(buf);
+	reactor_destroy(r);
+	remove_dir();
+}
+
+/* ---- SIGKILL --------------------------------------------------------------------------------------- */
+
+static uint64_t random_next(uint64_t *x)
+{
+	*x ^= *x << 13;
+	*x ^= *x >> 7;
+	*x ^= *x << 17;
+	return *x;
+}
+
+static void child_set(struct shared *sh, struct reactor *r, struct store *s, struct store_disk **disks,
+	struct store_disk **forks)
+{
+	struct store_cut cut = {.disks = disks, .count = DISKS};
+	struct wait taken = {0}, w = {0};
+	struct store_txn *t;
+
+	if (forks[0]) {
+		t = s->ops->txn_begin(s);
+		for (unsigned i = 0; i < DISKS; i++) {
+			sh->fork_id[i] = 0;
+			if (s->ops->txn_disk_delete(t, forks[i]))
+				_exit(3);
+		}
+		if (commit(r, s, t))
+			_exit(4);
+	}
+	s->ops->cut(s, &cut, done, &taken);
+	if (taken.err)
+		_exit(5);
+	t = s->ops->txn_begin(s);
+	for (unsigned i = 0; i < DISKS; i++) {
+		if (s->ops->txn_disk_fork(t, &cut, i, &forks[i]))
+			_exit(6);
+		for (unsigned b = 0; b < BLOCKS; b++)
+			sh->forked[i][b] = sh->attempted[i][b];
+	}
+	s->ops->cut_commit(&cut, t, done, &w);
+	turn_until(r, &w);
+	if (w.err)
+		_exit(7);
+	for (unsigned i = DISKS; i-- > 0;) /* [0] says that all are there */
+		sh->fork_id[i] = s->ops->disk_id(forks[i]);
+	sh->sets++;
+}
+
+/* Writes for ever; every write is done before the next begins, so `attempted` is what a cut holds. */
+static void child_run(struct shared *sh)
+{
+	struct pool_options o = options();
+	struct reactor *r = new_reactor();
+	struct store_disk *disks[DISKS], *forks[DISKS] = {NULL};
+	uint64_t x = sh->seed | 1;
+	struct fault fault;
+	struct store *s;
+	uint8_t *buf;
+
+	if (pool_open(&o, r, &s, &fault) || posix_memalign((void **)&buf, BLOCK, BLOCK))
+		_exit(1);
+	for (unsigned i = 0; i < DISKS; i++) {
+		if (s->ops->disk_open(s, sh->disk_id[i], &disks[i]))
+			_exit(2);
+		if (sh->fork_id[0] && s->ops->disk_open(s, sh->fork_id[i], &forks[i]))
+			_exit(2);
+	}
+	for (;;) {
+		unsigned d = random_next(&x) % DISKS, b = random_next(&x) % BLOCKS;
+		uint64_t tag = ++sh->next_tag, kind = random_next(&x) % 64;
+
+		for (unsigned i = 0; i < BLOCK; i += 8)
+			memcpy(buf + i, &tag, 8);
+		sh->attempted[d][b] = tag;
+		if (run_io(r, disks[d], STORE_WRITE, (uint64_t)b * BLOCK, buf, BLOCK))
+			_exit(8);
+		if (kind < 6) {
+			if (run_io(r, disks[0], STORE_FLUSH, 0, NULL, 0))
+				_exit(9);
+			for (unsigned i = 0; i < DISKS; i++) {
+				for (unsigned k = 0; k < BLOCKS; k++)
+					sh->flushed[i][k] = sh->attempted[i][k];
+			}
+			sh->flushes++;
+		} else if (kind == 6) {
+			child_set(sh, r, s, disks, forks);
+		}
+	}
+}
+
+static uint64_t read_tag(struct reactor *r, struct store_disk *d, unsigned block, uint8_t *buf)
+{
+	uint64_t tag, other;
+
+	assert_int_equal(run_io(r, d, STORE_READ, (uint64_t)block * BLOCK, buf, BLOCK), 0);
+	memcpy(&tag, buf, 8);
+	for (unsigned i = 8; i < BLOCK; i += 8) {
+		memcpy(&other, buf + i, 8);
+		assert_int_equal(tag, other);
+	}
+	return tag;
+}
+
+static void verify(struct shared *sh, struct reactor *r, struct store *s)
+{
+	struct store_disk *d;
+	uint8_t *buf;
+
+	assert_int_equal(posix_memalign((void **)&buf, BLOCK, BLOCK), 0);
+	for (unsigned i = 0; i < DISKS; i++) {
+		assert_int_equal(s->ops->disk_open(s, sh->disk_id[i], &d), 0);
+		for (unsigned b = 0; b < BLOCKS; b++) {
+			uint64_t tag = read_tag(r, d, b, buf);
+
+			assert_true(tag >= sh->flushed[i][b] && tag <= sh->attempted[i][b]);
+			sh->attempted[i][b] = sh->flushed[i][b] = tag;
+		}
+		if (!sh->fork_id[0])
+			continue;
+		assert_int_equal(s->ops->disk_open(s, sh->fork_id[i], &d), 0);
+		for (unsigned b = 0; b < BLOCKS; b++)
+			assert_int_equal(read_tag(r, d, b, buf), sh->forked[i][b]);
+	}
+	free(buf);
+}
+
+static void report_line(void *arg, const char *line)
+{
+	(void)arg;
+	print_error("check: %s\n", line);
+}
+
+static void test_kill(void **state)
+{
+	unsigned rounds =
+		getenv("UMBRA_TEST_RUNS") ? (unsigned)strtoul(getenv("UMBRA_TEST_RUNS"), NULL, 10) : 10;
+	struct shared *sh =
+		mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct pool_options o;
+	struct reactor *r = new_reactor();
+	struct fault fault = {0};
+	struct store_disk *d;
+	struct store_txn *t;
+	struct store *s;
+
+	(void)state;
+	assert_true(sh != MAP_FAILED);
+	make_dir();
+	o = options();
+	assert_int_equal(pool_create(&o, &fault), 0);
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	t = s->ops->txn_begin(s);
+	for (unsigned i = 0; i < DISKS; i++) {
+		assert_int_equal(s->ops->txn_disk_create(t, BLOCKS * BLOCK, &d), 0);
+		sh->disk_id[i] = s->ops->disk_id(d);
+	}
+	assert_int_equal(commit(r, s, t), 0);
+	assert_int_equal(close_store(r, s), 0);
+	reactor_destroy(r);
+	for (unsigned i = 0; i < rounds; i++) {
+		struct timespec pause = {0, 40000000 + (long)(i * 7919 % 200) * 1000000};
+		int status;
+		pid_t pid;
+
+		sh->seed = (uint64_t)time(NULL) * 977 + i;
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0)
+			child_run(sh);
+		nanosleep(&pause, NULL);
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (!WIFSIGNALED(status))
+			fail_msg("the child ended by itself: %d", WEXITSTATUS(status));
+		assert_int_equal(pool_check(&o, false, report_line, NULL, &fault), 0);
+		r = new_reactor();
+		if (pool_open(&o, r, &s, &fault))
+			fail_msg("%s", fault.text);
+		verify(sh, r, s);
+		assert_int_equal(close_store(r, s), 0);
+		reactor_destroy(r);
+	}
+	assert_true(sh->flushes > 0 && sh->sets > 0);
+	print_message("killed %u times: %llu flushes, %llu sets\n", rounds, (unsigned long long)sh->flushes,
+		(unsigned long long)sh->sets);
+	munmap(sh, sizeof(*sh));
+	remove_dir();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_open_errors),
+		cmocka_unit_test(test_damaged_log_and_meta),
+		cmocka_unit_test(test_reopen),
+		cmocka_unit_test(test_kill),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
