@@ -179,6 +179,43 @@ class Initiators(unittest.TestCase):
         run('iscsi-inq', '-i', PLAIN, self.url('plain', 1))
 
 
+class Rights(unittest.TestCase):
+    """What an administrator changes takes effect on sessions that are open."""
+
+    def load(self, array, secret=None):
+        url = f'iscsi://{CHAP}%{secret}@127.0.0.1:{array.port}/{array.target}/1' if secret else array.url('chap', 1)
+        process = subprocess.Popen([RANDOM, url, CHAP, '--ops', '100000000'], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 20
+        while not array.ctl('status')['sessions']:
+            self.assertLess(time.monotonic(), end)
+            self.assertIsNone(process.poll())
+            time.sleep(0.02)
+        return process
+
+    def test_rights_that_change(self):
+        with Array(**memory_only()) as array:
+            array.ctl('lun', 'create', 'data', '--size', '16M')
+            array.add_host('chap', CHAP, secret=SECRET)
+            array.ctl('map', 'data', 'chap')
+            first = self.load(array)
+            path = os.path.join(array.dir, 'new-secret')
+            with open(path, 'w') as file:
+                file.write(WRONG)
+            array.ctl('host', 'set', 'chap', '--chap-file', path)
+            self.assertIn('Authentication failure', run('iscsi-inq', '-i', CHAP, array.url('chap', 1), want=1))
+            array.ctl('host', 'set', 'chap', '--iqn', PLAIN)  # CHAP's name is nobody's now
+            self.assertNotEqual(first.wait(20), 0)
+            array.ctl('host', 'set', 'chap', '--iqn', CHAP)
+            second = self.load(array, WRONG)
+            array.ctl('unmap', 'data', 'chap')
+            self.assertNotEqual(second.wait(20), 0)
+            array.ctl('host', 'delete', 'chap')
+            url = f'iscsi://127.0.0.1:{array.port}/{array.target}/1'
+            self.assertIn('Authorization failure', run('iscsi-inq', '-i', CHAP, url, want=1))
+            self.assertEqual(array.stop(), 0)
+
+
 class Stopping(unittest.TestCase):
     def test_stops_with_io_under_way(self):
         with Array(**memory_only()) as array:

@@ -216,6 +216,52 @@ static void bursts_end_with_f(void **state)
 	raw_close(r);
 }
 
+/* More than one send holds, to a peer that takes its time. */
+static void large_reads_to_a_slow_reader(void **state)
+{
+	struct raw *r =
+		raw_session("MaxRecvDataSegmentLength=131072\nHeaderDigest=CRC32C\nDataDigest=CRC32C\n");
+	uint8_t bhs[ISCSI_BHS_BYTES], *back = malloc(4 << 20);
+	uint8_t cdb[16] = {0x88};
+
+	(void)state;
+	for (unsigned i = 0; i < STUB_DISK_BYTES; i++)
+		stub.disk[i] = (uint8_t)(i * 13 + (i >> 12));
+	put_be32(cdb + 10, (4 << 20) / 512);
+	for (unsigned i = 0; i < 8; i++) { /* 32 MiB */
+		put_be64(cdb + 2, i * 1024);
+		raw_command(r, bhs, ISCSI_FINAL | ISCSI_COMMAND_READ, 4 << 20, cdb, sizeof(cdb));
+		raw_send(r, bhs, NULL, 0);
+	}
+	usleep(100000);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(collect(r, back, 131072), 4 << 20);
+		assert_memory_equal(back, stub.disk + i * 1024 * 512, 4 << 20);
+	}
+	raw_test_unit_ready(r);
+	free(back);
+	raw_close(r);
+}
+
+static void the_largest_write(void **state)
+{
+	struct raw *r = raw_session(
+		"ImmediateData=Yes\nMaxOutstandingR2T=2\nMaxBurstLength=1048576\nDataDigest=CRC32C\n");
+	uint8_t bhs[ISCSI_BHS_BYTES], *data = malloc(4 << 20), cdb[16] = {0x8a};
+
+	(void)state;
+	for (unsigned i = 0; i < 4 << 20; i++)
+		data[i] = (uint8_t)(i * 11 + (i >> 10));
+	put_be32(cdb + 10, (4 << 20) / 512);
+	raw_command(r, bhs, ISCSI_FINAL | ISCSI_COMMAND_WRITE, 4 << 20, cdb, sizeof(cdb));
+	raw_send(r, bhs, data, 1000);
+	assert_int_equal(feed(r, data, 262144), 4);
+	assert_int_equal(r->bhs[3], 0);
+	assert_memory_equal(stub.disk, data, 4 << 20);
+	free(data);
+	raw_close(r);
+}
+
 /* ---- residuals -------------------------------------------------------------------------------------------
  */
 
@@ -764,6 +810,8 @@ int main(void)
 		T(data_unsolicited),
 		T(several_r2ts_at_once),
 		T(bursts_end_with_f),
+		T(large_reads_to_a_slow_reader),
+		T(the_largest_write),
 		T(residuals),
 		T(failed_command),
 		T(failed_command_with_unsolicited_data),
