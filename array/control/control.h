@@ -18,7 +18,7 @@ struct inband_options {
 	struct array *array;
 	struct reactor *reactor;
 	unsigned mailboxes_per_initiator; /* 0: 64 */
-	unsigned mailboxes_max;           /* all initiators together, 0: 4096 */
+	unsigned mailboxes_max;           /* all initiators together, 0: 1024 */
 };
 int inband_create(const struct inband_options *options, struct inband **out);
 /* `done` (perhaps from inside) when no request runs any more. No nexus is left that could send another. */

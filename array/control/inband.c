@@ -83,7 +83,7 @@ int inband_create(const struct inband_options *options, struct inband **out)
 	b->array = options->array;
 	b->reactor = options->reactor;
 	b->per_initiator = options->mailboxes_per_initiator ? options->mailboxes_per_initiator : 64;
-	b->max = options->mailboxes_max ? options->mailboxes_max : 4096;
+	b->max = options->mailboxes_max ? options->mailboxes_max : 1024;
 	list_init(&b->mailboxes);
 	*out = b;
 	return 0;

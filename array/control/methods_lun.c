@@ -194,6 +194,18 @@ static void map_done(struct array_call *call)
 		mgmt_result(c, json_pack("{s:s, s:i}", "lun", c->lun->name, "number", (int)call->number));
 }
 
+/* Mapped copies could not be undone with their set. */
+static bool is_kept(const struct lun *lun)
+{
+	struct copyset *set = lun->kind == LUN_SHADOW ? copyset_find(lun->array, lun->set_id, NULL) : NULL;
+	struct copyset_view view;
+
+	if (!set)
+		return true;
+	copyset_view(set, &view);
+	return view.state == UP_SET_KEPT;
+}
+
 static void start_map(struct mgmt_call *c, struct lun *lun, const char *host_name, json_int_t number)
 {
 	struct host *host = lun ? mgmt_find_host(c, host_name) : NULL;
@@ -203,6 +215,11 @@ static void start_map(struct mgmt_call *c, struct lun *lun, const char *host_nam
 	if (number < 0 || number > ARRAY_LUN_NUMBER_MAX) {
 		mgmt_bad_params(
 			c, "number must be from 1 to %d (or 0: the array chooses)", ARRAY_LUN_NUMBER_MAX);
+		return;
+	}
+	if (!is_kept(lun)) {
+		mgmt_fail(c, -EBADFD, "%s belongs to a copy set that is not kept yet: map it afterwards.",
+			lun->name);
 		return;
 	}
 	hold(c, lun);

@@ -493,6 +493,19 @@ static bool require_shadow(struct request *r, const struct lun *lun, const char 
 	return false;
 }
 
+/* A LUN of an unkept set is nobody's yet: it is not mapped (an abort could not undo it) and goes with its
+ * set, not alone. */
+static bool set_is_kept(struct request *r, const struct lun *shadow)
+{
+	struct copyset *set = copyset_find(r->array, shadow->set_id, NULL);
+	struct copyset_view view;
+
+	if (!set)
+		return true;
+	copyset_view(set, &view);
+	return view.state == UP_SET_KEPT;
+}
+
 static void map_done(struct array_call *call)
 {
 	struct request *r = container_of(call, struct request, call);
@@ -537,6 +550,11 @@ static void run_map(struct request *r)
 	int err = host_may_import(host_of(r), lun, &fault);
 	if (err) {
 		refuse_fault(r, err, &fault);
+		return;
+	}
+	if (!set_is_kept(r, lun)) {
+		REFUSE(r, UP_BAD_STATE,
+			"%s belongs to a copy set that is not kept yet: keep the set, then map.", lun->name);
 		return;
 	}
 	hold(r, lun);
@@ -638,18 +656,6 @@ static void start_delete(struct request *r, struct lun *lun, enum up_scope scope
 		map_remove_all(lun, r->nexus, &r->call);
 	else
 		map_remove(host_of(r), lun, r->nexus, &r->call);
-}
-
-/* A LUN of an unkept set goes with its set, not alone: known before anything is unmapped. */
-static bool set_is_kept(struct request *r, const struct lun *shadow)
-{
-	struct copyset *set = copyset_find(r->array, shadow->set_id, NULL);
-	struct copyset_view view;
-
-	if (!set)
-		return true;
-	copyset_view(set, &view);
-	return view.state == UP_SET_KEPT;
 }
 
 static void run_delete(struct request *r)

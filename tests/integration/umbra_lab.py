@@ -191,9 +191,8 @@ class Array:
     def portal(self):
         return f'127.0.0.1:{self.port}'
 
-    def url(self, host, number, initiator_in_url=False):
-        """libiscsi's and qemu's URL of a LUN. The initiator name is an option of the tool (-i, LIBISCSI's environment,
-        qemu's -iscsi initiator-name), not of the URL."""
+    def url(self, host, number):
+        """libiscsi's and qemu's URL of a LUN. The initiator name is not in it, but an option of the tool."""
         iqn, secret = self.hosts[host]
         user = f'{iqn}%{secret}@' if secret else ''
         return f'iscsi://{user}127.0.0.1:{self.port}/{self.target}/{number}'

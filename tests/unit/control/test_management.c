@@ -308,6 +308,13 @@ static void a_set_that_fails_leaves_nothing(void **state)
 	snprintf(params, sizeof(params), "{'set':'%s'}", json_string_value(json_object_get(set, "id")));
 	json_decref(set);
 	fails("set.delete", params, EBADFD);
+	json_t *shadows = ask("shadow.list", "{}");
+	char map[200];
+	snprintf(map, sizeof(map), "{'host':'h1','lun':'%s'}",
+		json_string_value(
+			json_object_get(json_array_get(json_object_get(shadows, "luns"), 0), "name")));
+	json_decref(shadows);
+	fails("shadow.map", map, EBADFD);
 	does("set.abort", params);
 	list = ask("shadow.list", "{}");
 	assert_int_equal(json_array_size(json_object_get(list, "luns")), 0);

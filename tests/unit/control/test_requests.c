@@ -321,6 +321,23 @@ static void a_mapped_shadow_is_unmapped_by_its_deletion(void **state)
 	assert_null(map_lun(rig.hosts[0], 3));
 }
 
+static void what_is_not_kept_is_not_mapped(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
+	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_BAD_STATE);
+	assert_int_equal(on_lun(H4, UP_OP_MAP, shadow, 0), UP_BAD_STATE);
+	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, set_one), UP_OK);
+	assert_null(lun_find(rig.array, shadow));
+	assert_null(map_lun(rig.hosts[0], 3));
+}
+
 static void ordinary_luns_are_out_of_reach(void **state)
 {
 	(void)state;
@@ -436,6 +453,7 @@ int main(void)
 		WITH_RIG(what_is_not_offered_says_so),
 		WITH_RIG(shadows_are_mapped_and_deleted_by_right),
 		WITH_RIG(a_mapped_shadow_is_unmapped_by_its_deletion),
+		WITH_RIG(what_is_not_kept_is_not_mapped),
 		WITH_RIG(ordinary_luns_are_out_of_reach),
 		WITH_RIG(lists_are_paged),
 		WITH_RIG(a_set_of_64_fits_one_page),
