@@ -1,0 +1,350 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""umbra-vss.exe in the lab: installed, activated as a service by the coordinator, against umbrad over real sessions.
+
+provider_lab.py [SCENARIO …]: all of them, or those named. What each must leave behind is counted on the array.
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import umbra_lab  # noqa: E402
+
+ROOT = umbra_lab.ROOT
+sys.path.insert(0, os.path.join(ROOT, 'lab'))
+import labhost  # noqa: E402
+
+LEASE_MS = 1500
+VETO = 0x80042306
+PROVIDER_KEY = r'HKLM\SOFTWARE\Umbra\Provider'
+
+
+class Failed(Exception):
+    pass
+
+
+def check(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+class Lab:
+    """An array with four LUNs for host A, and the lab's hosts."""
+
+    def __init__(self, hosts='A'):
+        self.dir = tempfile.mkdtemp(prefix='umbra-provider-lab-')
+        self.array = umbra_lab.Array(config={'copysets': {'lease': f'{LEASE_MS}ms'}}, name='provider')
+        self.hosts = hosts
+        self.provider = labhost.need_program('umbra-vss.exe')
+        for n in range(1, 5):
+            self.array.ctl('lun', 'create', f'lun{n}', '--size', '64M')
+        for host in hosts:
+            self.bring_up(host)
+
+    def bring_up(self, host):
+        iqn, secret = f'iqn.1991-05.com.microsoft:lab-{host.lower()}', f'0123456789abc{host}'
+        options = [] if host == 'A' else ['--control-lu', '--import', 'any']
+        self.array.add_host(host, iqn, *options, secret=secret)
+        if host == 'A':
+            for n in range(1, 5):
+                self.array.ctl('map', f'lun{n}', host)
+        secret_file = os.path.join(self.dir, f'secret-{host}')
+        with open(secret_file, 'w') as out:
+            out.write(secret + '\n')
+        self.lab('up', '--host', host, '--portal', self.array.portal(), '--target', self.array.target, '--initiator', iqn,
+                 '--chap-user', iqn, '--chap-secret-file', secret_file, '--link-down-ms', '1000')
+        self.set_value(host, 'TraceFile', 'REG_SZ', labhost.windows_path(self.trace(host)))
+        self.run(host, 'install')
+
+    def restart_host(self, host):
+        """Wine's COM never forgets a server that was killed: only a host that starts afresh activates it again."""
+        self.lab('down', '--host', host)
+        self.lab('up', '--host', host)
+
+    def remove(self):
+        self.lab('down', want=None)
+        self.array.remove()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def trace(self, host):
+        return os.path.join(self.dir, f'trace-{host}')
+
+    # Output goes to a file: servers that COM starts inherit a pipe, and its end would never come.
+    def command(self, *arguments):
+        path = os.path.join(self.dir, f'output-{threading.get_ident()}')
+        with open(path, 'w') as out:
+            code = subprocess.run([os.path.join(ROOT, 'lab/lab'), '--state', os.path.join(self.dir, 'lab'), *arguments],
+                                  stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=120).returncode
+        with open(path, errors='replace') as text:
+            return code, text.read()
+
+    def lab(self, *arguments, want=0):
+        code, text = self.command(*arguments)
+        check(want is None or code == want, f"lab {' '.join(arguments)}: exit code {code}\n{text}")
+        return text
+
+    def run(self, host, *arguments, want=0):
+        return self.lab('run', '--host', host, self.provider, *arguments, want=want)
+
+    def set_value(self, host, name, kind, value):
+        regedit = os.path.join(labhost.State(os.path.join(self.dir, 'lab')).host(host).prefix,
+                               'drive_c/windows/system32/reg.exe')
+        self.lab('run', '--host', host, regedit, 'add', PROVIDER_KEY, '/v', name, '/t', kind, '/d', str(value), '/f')
+
+    def vss(self, host, *arguments, want=0):
+        code, text = self.command('vss', '--host', host, *arguments, '--json')
+        start = text.find('{')
+        check(start >= 0, f"vss {' '.join(arguments)}: no JSON\n{text}")
+        answer = json.loads(text[start:])
+        check(want is None or code == want,
+              f"vss {' '.join(arguments)}: exit code {code}: {answer.get('hresult_name')} {answer.get('message')}\n{text}")
+        return answer
+
+    # ---- what is left on the array
+
+    def sets(self):
+        return self.array.ctl('set', 'list')['sets']
+
+    def shadows(self):
+        return self.array.ctl('shadow', 'list')['shadows']
+
+    def expect_nothing_left(self, why, within_s=LEASE_MS / 1000 + 3):
+        end = time.monotonic() + within_s
+        while self.sets() or self.shadows():
+            check(time.monotonic() < end, f'{why}: left behind: {self.sets()} {self.shadows()}')
+            time.sleep(0.1)
+
+    # ---- faults
+
+    def fault(self, *arguments):
+        labhost.State(os.path.join(self.dir, 'lab')).host('A').bridges[0].control('fault', *arguments)
+
+    def provider_pids(self, host):
+        prefix = labhost.State(os.path.join(self.dir, 'lab')).host(host).prefix
+        found = []
+        for pid in labhost.prefix_processes(prefix):
+            try:
+                with open(f'/proc/{pid}/cmdline', 'rb') as source:
+                    words = source.read().split(b'\0')
+            except OSError:
+                continue
+            if any(b'umbra-vss.exe' in w for w in words) and b'run' in words and not any(b'lab' == w for w in words):
+                found.append(pid)
+        return found
+
+    def kill_provider(self, host):
+        pids = self.provider_pids(host)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+    def wait_for_event(self, host, number):
+        """The event is in the trace (written after the volumes are released)."""
+        for _ in range(100):
+            with open(self.trace(host), errors='replace') as source:
+                lines = [line for line in source if f' event {number} ' in line]
+            if lines:
+                return lines[-1]
+            time.sleep(0.1)
+        raise Failed(f'no event {number} in the trace')
+
+
+def set_text(answer):
+    return answer['set']
+
+
+def scenario_life(lab):
+    """Create, import on the same host, delete; GetTargetLuns at both points; nothing left."""
+    for arguments in (['--lun', '1,2', '--lun', '2,3'], ['--lun', '4', '--targets-after', 'final']):
+        answer = lab.vss('A', 'create', *arguments)
+        shadows = [lun for lun in answer['luns'] if lun['role'] == 'shadow']
+        wanted = 3 if '1,2' in arguments else 1
+        check(len(shadows) == wanted, f'{len(shadows)} shadow LUNs instead of {wanted}')
+        check(len(lab.shadows()) == wanted, 'the array holds another number')
+        check(all(s['state'] == 'kept' for s in lab.sets()), f'not kept: {lab.sets()}')
+        check(all(lun['drive'] >= 0 for lun in shadows), 'a shadow LUN did not arrive')
+        check(all(int(c['hresult'], 16) == 0 for c in answer['calls']), f"a call failed: {answer['calls']}")
+        lab.vss('A', 'delete', set_text(answer))
+        lab.expect_nothing_left('after delete', 0)
+
+
+def scenario_transport(lab):
+    """A transportable set is imported on another host, which knows nothing of its creation, and deleted there."""
+    document = os.path.join(lab.dir, 'set.xml')
+    answer = lab.vss('A', 'create', '--lun', '1', '--lun', '3', '--transportable', document)
+    check(len(lab.shadows()) == 2, 'two shadow LUNs')
+    lab.kill_provider('A')  # nothing that is needed lives in its memory
+    imported = lab.vss('B', 'import', document)
+    check(all(lun['drive'] >= 0 for lun in imported['luns'] if lun['role'] == 'shadow'), 'not all arrived')
+    lab.vss('B', 'import', document, want=1)
+    lab.vss('B', 'delete', set_text(answer))
+    lab.restart_host('A')
+    lab.expect_nothing_left('after delete on the other host', 0)
+
+
+def scenario_setup(lab):
+    """Every command twice; status says what is wrong; wrong usage is 2."""
+    lab.run('A', 'install')
+    check('registered, version' in lab.run('A', 'status'), 'status')
+    lab.run('A', 'upgrade')
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+    lab.run('A', 'uninstall')
+    lab.run('A', 'uninstall')
+    check('not installed' in lab.run('A', 'status', want=1), 'status after uninstall')
+    lab.vss('A', 'create', '--lun', '1', want=1)
+    lab.expect_nothing_left('without a provider', 0)
+    lab.run('A', want=2)
+    lab.run('A', 'no-such-command', want=2)
+    check('Usage' in lab.run('A', '--help'), 'help')
+    lab.run('A', 'install')
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+
+
+def scenario_refused(lab):
+    """Copies that cannot be made are not promised, and nothing is left."""
+    for context in ('plex', 'plex,differential'):
+        answer = lab.vss('A', 'create', '--lun', '1', '--context', context, want=1)
+        check(int(answer['hresult'], 16) != 0x8004230F, f'an undocumented code reached the requester: {answer}')
+        lab.expect_nothing_left(context, 0)
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1', '--context', 'differential')))
+
+
+def scenario_unmapped(lab):
+    """A LUN that is not this host's any more is not supported, and asking for it harms nothing."""
+    lab.array.ctl('unmap', 'lun4', 'A')
+    answer = lab.vss('A', 'create', '--lun', '1', '--lun', '4', want=1)
+    check(int(answer['hresult'], 16) != 0x8004230F, f'an undocumented code reached the requester: {answer}')
+    lab.expect_nothing_left('a foreign LUN in the set')
+    lab.array.ctl('map', 'lun4', 'A')
+
+
+def in_background(function, *arguments, **options):
+    result = {}
+
+    def work():
+        try:
+            result['answer'] = function(*arguments, **options)
+        except Exception as error:  # reported by who joins
+            result['error'] = error
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, result
+
+
+def joined(thread, result, timeout_s=120):
+    thread.join(timeout_s)
+    check(not thread.is_alive(), 'the requester did not come back')
+    if 'error' in result:
+        raise result['error']
+    return result['answer']
+
+
+def scenario_slow_commit(lab):
+    """The array answers the commit too late: a veto within the budget, an event, the set undone, the next one works."""
+    budget_ms = 150
+    lab.set_value('A', 'CommitBudgetMs', 'REG_DWORD', budget_ms)
+    lab.fault('delay', '--op', 'b5', '--count', '0', '--ms', str(budget_ms + 250))
+    answer = lab.vss('A', 'create', '--lun', '1,2', want=1)
+    commits = [c for c in answer['calls'] if c['method'] == 'CommitSnapshots']
+    check(len(commits) == 1 and int(commits[0]['hresult'], 16) == VETO, f'CommitSnapshots: {answer}')
+    check(commits[0]['ms'] < budget_ms + 230, f"CommitSnapshots took {commits[0]['ms']} ms")
+    event = lab.wait_for_event('A', 8)
+    check('call=CommitSnapshots' in event and 'array=provider' in event, event)
+    lab.fault('clear')
+    lab.set_value('A', 'CommitBudgetMs', 'REG_DWORD', 8000)
+    answer = lab.vss('A', 'create', '--lun', '1,2')
+    lab.vss('A', 'delete', set_text(answer))
+    lab.expect_nothing_left('after a late commit')
+
+
+def scenario_array_away(lab):
+    """The session is lost and stays away: vetoes with events, no crash, and all is well when it is back."""
+    lab.fault('down-now', '--ms', '4000')
+    lab.vss('A', 'create', '--lun', '1', want=1)
+    time.sleep(4)
+    answer = lab.vss('A', 'create', '--lun', '1')
+    lab.vss('A', 'delete', set_text(answer))
+    lab.expect_nothing_left('after the session was away')
+
+
+def scenario_lost_answers(lab):
+    """The session drops after a control command went out, at each of them in turn: the work is done once."""
+    for skip_ms in range(0, 1500, 300):
+        lab.fault('delay', '--op', 'b5', '--count', '0', '--ms', '100')
+        thread, result = in_background(lab.vss, 'A', 'create', '--lun', '1,2', '--no-import', want=None)
+        time.sleep(0.4 + skip_ms / 1000)
+        lab.fault('drop-now')
+        lab.fault('clear')
+        answer = joined(thread, result)
+        sets = lab.sets()
+        if int(answer['hresult'], 16) == 0:
+            check(len(sets) == 1 and sets[0]['state'] == 'kept' and len(lab.shadows()) == 2, f'{sets}')
+            lab.array.ctl('set', 'delete', sets[0]['id'])
+        lab.expect_nothing_left(f'drop after {skip_ms} ms')
+
+
+def scenario_killed_provider(lab):
+    """The provider is killed at every step of a creation: the array cleans up after the lease, the next set works."""
+    delay_ms, steps, died = 150, 0, set()
+    for step in range(0, 24, 2):
+        lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '3')))  # it runs, and works
+        lab.fault('delay', '--op', 'b5', '--count', '0', '--ms', str(delay_ms))
+        thread, result = in_background(lab.vss, 'A', 'create', '--lun', '1,2', '--no-import', want=None)
+        time.sleep(0.3 + step * (delay_ms + 20) / 1000)
+        state = {s['state'] for s in lab.sets()} or {'none'}
+        killed = lab.kill_provider('A') if thread.is_alive() else 0
+        lab.fault('clear')
+        answer = joined(thread, result)
+        time.sleep(2 * delay_ms / 1000)  # what the dead one had sent still arrives
+        kept = [s['id'] for s in lab.sets() if s['state'] == 'kept']
+        for one in kept:  # VSS has, or would have got, the identities: no lease ends that
+            lab.array.ctl('set', 'delete', one)
+        lab.expect_nothing_left(f'killed at step {step} ({state})')
+        if not killed:
+            break
+        steps += 1
+        died |= state
+        check(int(answer['hresult'], 16) != 0 or kept, f'success without a provider: {answer}')
+        lab.restart_host('A')
+    check(steps >= 4, f'the provider was killed at only {steps} steps')
+    print(f'   killed at {steps} steps; sets were {", ".join(sorted(died))}')
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1,2')))
+    lab.expect_nothing_left('after all', 0)
+
+
+SCENARIOS = {name[len('scenario_'):]: function for name, function in list(globals().items())
+             if name.startswith('scenario_')}
+
+
+def main(names):
+    unknown = [n for n in names if n not in SCENARIOS]
+    if unknown:
+        print(f"no scenario {unknown[0]}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
+        return 2
+    lab = Lab('AB')
+    try:
+        for name in names or SCENARIOS:
+            start = time.monotonic()
+            SCENARIOS[name](lab)
+            print(f'{name}: passed in {time.monotonic() - start:.1f} s', flush=True)
+    except Exception:
+        for host in lab.hosts:
+            if os.path.exists(lab.trace(host)):
+                with open(lab.trace(host), errors='replace') as trace:
+                    print(f'---- trace of {host}\n' + ''.join(trace.readlines()[-40:]))
+        print('---- umbrad\n' + '\n'.join(lab.array.log().splitlines()[-40:]), flush=True)
+        raise
+    finally:
+        lab.remove()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
