@@ -22,7 +22,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ADAPTERS_MAX = 4
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
-SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'hold_port')
+SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'hold_port',
+            'idle_ms', 'import_wait_ms')
+COORDINATOR_SETTINGS = {'hold_port': 'HoldPort', 'idle_ms': 'IdleMs', 'import_wait_ms': 'ImportWaitMs'}
 
 
 class LabError(Exception):
@@ -410,7 +412,10 @@ class Host:
             path = find_program(name, self.state.bin)
             if path:
                 arguments += [option, windows_path(path)]
-        arguments += ['--hold-port', self.state.settings(self.name).get('hold_port') or '0']
+        settings = self.state.settings(self.name)
+        for key, name in COORDINATOR_SETTINGS.items():
+            if settings.get(key):
+                arguments += ['--setting', f'{name}={settings[key]}']
         child = self.keeper.start(arguments, log, wine_environment(self.prefix))
         came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None, 60)
         said = tail(ready, 1)

@@ -198,11 +198,22 @@ static HRESULT activate(struct provider *p, struct record *r)
 	return hr;
 }
 
+/* Is its process still there? A call without effect tells; IUnknown's own are answered on this side by Wine.
+ */
+static bool is_alive(struct provider *p)
+{
+	ULONGLONG mask;
+	if (p->ex)
+		provider_check(p, IVssHardwareSnapshotProviderEx_GetProviderCapabilities(p->ex, &mask));
+	return p->loaded;
+}
+
 struct provider *provider_load(const struct provider_entry *entry, struct record *r)
 {
 	struct provider *p = provider_loaded(&entry->id);
-	if (p)
+	if (p && is_alive(p))
 		return p;
+	p = NULL;
 	for (int i = 0; i < PROVIDERS_MAX && !p; i++)
 		if (!loaded[i].loaded)
 			p = &loaded[i];

@@ -16,11 +16,12 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1000px;
   margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2.2rem 0 .3rem }
+h3 { font-size: .95rem; margin: 1rem 0 .2rem; font-weight: 600 }
 p.lead { color: var(--soft); margin: .2rem 0 1rem }
 .figures { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0 }
 .figure { background: var(--band); border: 1px solid var(--line); border-radius: 6px; padding: .5rem .9rem }
 .figure b { display: block; font-size: 1.25rem } .figure span { color: var(--soft); font-size: .85rem }
-svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--ink) }
+h1 + p { margin-bottom: 1.2rem } svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--ink) }
 svg .soft { fill: var(--soft) } svg .grid { stroke: var(--line) }
 table { border-collapse: collapse; width: 100%; font-size: .88rem } td, th { padding: .2rem .5rem; text-align: left;
   border-bottom: 1px solid var(--line) } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
@@ -44,9 +45,10 @@ def nice_step(span):
     return step
 
 
-def timeline(one):
-    """The SVG of one set: a row for each phase, in order, on a common scale in milliseconds."""
-    phases = one['phases']
+def timeline(phases):
+    """The SVG of some phases: a row for each, in order, on a common scale in milliseconds from the first."""
+    zero = phases[0]['start_ms'] if phases else 0.0
+    phases = [dict(p, start_ms=p['start_ms'] - zero) for p in phases]
     end = max([p['start_ms'] + p['ms'] for p in phases] + [1])
     scale = (WIDTH - LEFT - 70) / end
     height = ROW * len(phases) + 34
@@ -71,6 +73,14 @@ def timeline(one):
     return ''.join(out)
 
 
+def around_the_hold(phases):
+    """From PreCommitSnapshots to PostCommitSnapshots: what applications wait for."""
+    names = [p['name'] for p in phases]
+    if 'PreCommitSnapshots' not in names or 'PostCommitSnapshots' not in names:
+        return []
+    return phases[names.index('PreCommitSnapshots'):names.index('PostCommitSnapshots') + 1]
+
+
 def figure(value, what):
     return f'<div class="figure"><b>{value}</b><span>{html.escape(what)}</span></div>'
 
@@ -84,10 +94,12 @@ def section(one):
     verdict = '<span class="ok">verified</span>' if one['verified'] else '<span class="bad">not verified</span>'
     return (f'<h2>{html.escape(one.get("title") or title)}</h2><p class="lead"><code>{html.escape(one["id"])}</code>, '
             f'{len(one["luns"])} LUNs</p><div class="figures">'
-            + figure(f'{one["commit_window_ms"]:.3f} ms', 'commit window: gates closed on the array')
+            + figure(f'{one["commit_window_ms"] * 1000:.1f} µs', 'commit window: gates closed on the array')
             + figure(f'{commit:.2f} ms', 'CommitSnapshots as the coordinator saw it')
             + figure(f'{one["hold_ms"]:.1f} ms', 'write hold: writers stood still')
-            + figure(verdict, 'contents as of the instant') + '</div>' + timeline(one)
+            + figure(verdict, 'contents as of the instant') + '</div>'
+            + '<h3>From PreCommit to PostCommit</h3>' + timeline(around_the_hold(one['phases']))
+            + '<h3>The whole set</h3>' + timeline(one['phases'])
             + '<details><summary>as a table</summary><table><tr><th>phase</th><th class="n">start ms</th>'
               f'<th class="n">ms</th><th>HRESULT</th></tr>{rows}</table></details>')
 

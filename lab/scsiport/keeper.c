@@ -140,29 +140,42 @@ static DWORD register_coordinator(const wchar_t *exe)
 		(DWORD)((size_t)(len + 1) * sizeof(wchar_t)));
 }
 
+/* "HoldPort=4000": a number among the coordinator's settings. */
+static DWORD write_setting(const wchar_t *text)
+{
+	wchar_t name[40];
+	const wchar_t *equals = wcschr(text, L'=');
+	DWORD value;
+
+	if (!equals || equals == text || equals - text >= 40)
+		return ERROR_INVALID_PARAMETER;
+	wcsncpy(name, text, (size_t)(equals - text));
+	name[equals - text] = 0;
+	value = wcstoul(equals + 1, NULL, 10);
+	return set_value(LAB_KEY, name, REG_DWORD, &value, sizeof(value));
+}
+
 static int prepare_com(int argc, wchar_t **argv)
 {
-	for (int i = 0; i < argc; i += 2) {
-		DWORD err, hold_port;
+	static const struct {
+		const wchar_t *name;
+		DWORD (*apply)(const wchar_t *value);
+		const char *what;
+	} options[] = {{L"--proxy-stub", register_proxy_stub, "registering the proxy-stub"},
+		{L"--coordinator", register_coordinator, "registering the coordinator"},
+		{L"--setting", write_setting, "writing the coordinator's settings"}};
 
-		if (i + 1 >= argc)
-			return fail("reading the options", ERROR_INVALID_PARAMETER);
-		if (wcscmp(argv[i], L"--proxy-stub") == 0) {
-			err = register_proxy_stub(argv[i + 1]);
-			if (err)
-				return fail("registering the proxy-stub", err);
-		} else if (wcscmp(argv[i], L"--coordinator") == 0) {
-			err = register_coordinator(argv[i + 1]);
-			if (err)
-				return fail("registering the coordinator", err);
-		} else if (wcscmp(argv[i], L"--hold-port") == 0) {
-			hold_port = wcstoul(argv[i + 1], NULL, 10);
-			err = set_value(LAB_KEY, L"HoldPort", REG_DWORD, &hold_port, sizeof(hold_port));
-			if (err)
-				return fail("writing the coordinator's settings", err);
-		} else {
-			return fail("reading the options", ERROR_INVALID_PARAMETER);
-		}
+	for (int i = 0; i < argc; i += 2) {
+		DWORD err = ERROR_INVALID_PARAMETER;
+		size_t k = 0;
+
+		while (k < sizeof(options) / sizeof(options[0]) && wcscmp(argv[i], options[k].name) != 0)
+			k++;
+		if (k == sizeof(options) / sizeof(options[0]) || i + 1 >= argc)
+			return fail("reading the options", err);
+		err = options[k].apply(argv[i + 1]);
+		if (err)
+			return fail(options[k].what, err);
 	}
 	return 0;
 }

@@ -27,10 +27,10 @@ def iqn(host):
 
 
 class Stack:
-    def __init__(self, luns, hosts='A', config=None, hold=False):
+    def __init__(self, luns, hosts='A', config=None, hold=False, host_options=None):
         self.directory = tempfile.mkdtemp(prefix='umbra-stack-')
         self.luns, self.host_names = dict(luns), list(hosts)
-        self.config, self.want_hold = config, hold
+        self.config, self.want_hold, self.host_options = config, hold, host_options or {}
         self.array = self.state = self.broker = None
         self.writers = []
         self.checks = self.failed = 0
@@ -53,7 +53,7 @@ class Stack:
         for name, size in self.luns.items():
             self.array.ctl('lun', 'create', name, '--size', size)
         for host in self.host_names:
-            self.array.add_host(host, iqn(host), secret=SECRET)
+            self.array.add_host(host, iqn(host), *self.host_options.get(host, ()), secret=SECRET)
         self.array.add_host('writer', iqn('writer'), secret=SECRET)
         for name in self.luns:
             self.array.ctl('map', name, self.host_names[0])

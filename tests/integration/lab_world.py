@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything at once for the lab's scenarios: an array (umbrad and a pool), the hold broker, two hosts under Wine with
+the provider installed, and the Linux side's own look at the LUNs.
+
+    with World() as world:
+        world.add_luns(3)                                   # LUNs l1 … l3 with numbers 1 … on host A
+        done = world.vss('A', 'create', '--lun', '1,2')     # the requester's JSON
+        world.write('A', 1, 0, b'...'); world.read('A', 4, 0, 1)
+        world.shadows(), world.sets()                       # what the array has
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, '..', '..', 'lab')]
+import labhost  # noqa: E402
+from lab_tgt import free_port  # noqa: E402
+from umbra_initiator import Session  # noqa: E402
+from umbra_lab import Array  # noqa: E402
+
+SECRET = '0123456789abcdef'
+MIB = 1 << 20
+BLOCK = 512
+
+
+class World:
+    def __init__(self, copysets=None, hosts=('A', 'B'), up=True):
+        self.array = self.hold = None
+        self.hosts = hosts
+        self.directory = tempfile.mkdtemp(prefix='umbra-lab-')
+        self.state = labhost.State(os.path.join(self.directory, 'lab'))
+        try:
+            settings = {'lease': '5s', 'host_gone': '60s', 'number_rest': '1ms'}
+            settings.update(copysets or {})
+            # A port of its own: the array keeps it when it is started again.
+            self.array = Array(config={'copysets': settings, 'iscsi': {'portals': f'127.0.0.1:{free_port()}'}})
+            self._start_hold()
+            for name in hosts:
+                # B is a backup host: it begins without a LUN and may import what others made.
+                options = () if name == 'A' else ('--control-lu', '--import', 'any')
+                self.add_host(name, options)
+                if up:
+                    self.up(name)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_hold(self):
+        port_file = os.path.join(self.directory, 'hold.port')
+        self.hold = subprocess.Popen([labhost.need_program('umbra-lab-hold'), '--port-file', port_file],
+                                     stdin=subprocess.DEVNULL)
+        if not labhost.wait_until(lambda: os.path.exists(port_file), 10):
+            raise RuntimeError('the hold broker did not start')
+        with open(port_file) as source:
+            self.hold_port = int(source.read())
+
+    def add_host(self, name, options=()):
+        iqn = f'iqn.1991-05.com.microsoft:lab-{name.lower()}'
+        self.array.add_host(name, iqn, *options, secret=SECRET)
+        secret_file = os.path.join(self.directory, f'secret-{name}')
+        with open(secret_file, 'w') as out:
+            out.write(SECRET + '\n')
+        self.state.configure(name, {'portal': self.array.portal(), 'target': self.array.target, 'initiator': iqn,
+                                    'chap_user': iqn, 'chap_secret_file': secret_file, 'link_down_ms': 6000,
+                                    'hold_port': self.hold_port, 'import_wait_ms': 4000})
+
+    def up(self, name):
+        """The host with the provider installed."""
+        self.state.host(name).up()
+        done = self.run(name, 'umbra-vss.exe', 'install')
+        if done.returncode != 0:
+            raise RuntimeError(f'the provider cannot be installed: {done.stdout}{done.stderr}')
+
+    # ---- Windows programs
+
+    def run(self, name, program, *arguments, timeout=120):
+        return self.state.host(name).run(labhost.need_program(program), *arguments, capture=True, timeout=timeout)
+
+    def vss(self, name, *words, want=0, timeout=120):
+        """The requester's verb; its JSON as a dict. want: the exit code, None: any."""
+        words = labhost.requester_arguments([str(w) for w in words])
+        done = self.run(name, 'umbra-lab-requester.exe', *words, '--json', timeout=timeout)
+        if want is not None and done.returncode != want:
+            raise AssertionError(f'{words}: exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-1000:]}')
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            if want is None:
+                return {'hresult': None, 'message': done.stdout + done.stderr, 'calls': [], 'luns': [], 'sets': []}
+            raise AssertionError(f'{words}: no JSON: {done.stdout[-2000:]}{done.stderr[-1000:]}') from None
+
+    def start_vss(self, name, *words):
+        """The same, not waited for: a Popen whose output goes to a file; see finish_vss."""
+        words = labhost.requester_arguments([str(w) for w in words])
+        command, env = self.state.host(name).command(labhost.need_program('umbra-lab-requester.exe'), *words, '--json')
+        output = tempfile.TemporaryFile()
+        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        child.output_file = output
+        return child
+
+    @staticmethod
+    def finish_vss(child, timeout=90):
+        """Its exit code and its JSON (or None)."""
+        child.wait(timeout)
+        child.output_file.seek(0)
+        text = child.output_file.read().decode(errors='replace')
+        child.output_file.close()
+        start = text.find('{')
+        try:
+            return child.returncode, json.loads(text[start:text.rfind('}') + 1]) if start >= 0 else None
+        except ValueError:
+            return child.returncode, None
+
+    def processes(self, name, program):
+        """Linux process ids of a Windows program in a host."""
+        found = []
+        for pid in labhost.prefix_processes(self.state.host(name).prefix):
+            try:
+                with open(f'/proc/{pid}/cmdline', 'rb') as source:
+                    if program.encode() in source.read().split(b'\0')[0]:
+                        found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    def kill_program(self, name, program):
+        """kill -9; the number of processes that were there."""
+        pids = self.processes(name, program)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        labhost.wait_until(lambda: not self.processes(name, program), 5)
+        return len(pids)
+
+    # ---- the array
+
+    def add_luns(self, count, size='8M', host='A', prefix='l'):
+        """prefix1 … prefixN, mapped to the host. Their numbers."""
+        numbers = []
+        for i in range(1, count + 1):
+            self.array.ctl('lun', 'create', f'{prefix}{i}', '--size', size)
+            mapped = self.array.ctl('map', f'{prefix}{i}', host)
+            numbers.append(mapped['number'])
+        for name in self.hosts:
+            if self.state.host(name).is_up():
+                self.rescan(name)
+        return numbers
+
+    def rescan(self, name):
+        done = self.run(name, 'umbra-lab-probe.exe', 'rescan')
+        if done.returncode != 0:
+            raise RuntimeError(f'rescan: {done.stdout}{done.stderr}')
+
+    def shadows(self):
+        return self.array.ctl('shadow', 'list')['shadows']
+
+    def sets(self):
+        return self.array.ctl('set', 'list')['sets']
+
+    def nothing_left(self, seconds=0):
+        """Neither shadow LUNs nor sets on the array, at once or after a while (a lease)."""
+        return labhost.wait_until(lambda: not self.shadows() and not self.sets(), seconds, 0.1)
+
+    def session(self, host):
+        return Session(self.array, host)
+
+    def write(self, host, number, lba, data):
+        session = self.session(host)
+        try:
+            session.write(number, lba, data)
+        finally:
+            session.close()
+
+    def read(self, host, number, lba, blocks):
+        session = self.session(host)
+        try:
+            return session.read(number, lba, blocks)
+        finally:
+            session.close()
+
+    # ---- the end
+
+    def close(self):
+        clean = all([self.state.host(name).down() for name in self.hosts if name in self.state.names()])
+        if self.hold:
+            self.hold.terminate()
+            self.hold.wait()
+        if self.array:
+            self.array.remove()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        return clean
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind:
+            sys.stderr.write(f"--- umbrad's log\n{self.array.log()[-4000:]}---\n")
+        if not self.close() and not kind:
+            raise RuntimeError('processes were left')
+
+
+def lun_of(done, role, index=0):
+    """The index-th entry with that role of a requester's answer."""
+    return [lun for lun in done['luns'] if lun['role'] == role][index]
+
+
+def wait_for_fault(bridge, before, seconds=20):
+    """True when a fault of the bridge has hit since its counters were `before`."""
+    return labhost.wait_until(lambda: bridge.counters()['faults'] > before['faults'], seconds)
+
+
+def monotonic_ms():
+    return time.monotonic() * 1000
