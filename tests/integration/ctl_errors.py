@@ -204,8 +204,39 @@ def verbs():
         assert array.ctl('status')['counts']['luns'] == 2
 
 
+def ask_as(array, uid, gid):
+    """What a user of that uid and gid is answered at the management socket."""
+    code = (f"import os, socket\nos.setgroups([]); os.setgid({gid}); os.setuid({uid})\ns = socket.socket(socket.AF_UNIX)\n"
+            f"s.connect({array.socket!r})\n"
+            "s.sendall(b'{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pool.status\"}\\n')\nprint(s.makefile().readline())")
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+
+
+def users():
+    """Who may manage the array: needs root, who can play the others."""
+    if os.geteuid() != 0:
+        return
+    nobody = 65534
+    with Array(start=False) as array:
+        array.config['management']['group'] = 'no-such-group'
+        array.write_config()
+        expect(umbrad('--config', array.config_path), 1, 'no-such-group', 'groupadd')
+        array.config['management']['group'] = 'nogroup'
+        array.write_config()
+        array.start()
+        os.chmod(array.dir, 0o755)
+        assert os.stat(array.socket).st_mode & 0o777 == 0o660
+        assert 'capacity_bytes' in ask_as(array, nobody, nobody).stdout
+        assert 'PermissionError' in ask_as(array, nobody, 12345).stderr
+        # the kernel's word counts, not the file's mode
+        os.chmod(array.socket, 0o666)
+        assert '-32001' in ask_as(array, nobody, 12345).stdout
+        assert 'capacity_bytes' in ask_as(array, nobody, nobody).stdout
+        os.chmod(array.socket, 0o660)
+
+
 def main():
-    for step in (command_lines, configurations, pools, verbs):
+    for step in (command_lines, configurations, pools, users, verbs):
         step()
         print('ok', step.__name__)
 

@@ -190,6 +190,14 @@ def nothing_is_left_behind(array):
         wait_for('the lease has ended, the set has not', lambda: not array.ctl('set', 'list')['sets'])
         assert shadows(array) == []
         Channel(again).ask('set-keep', 'wrong state', set_id=set_id)
+        # a commit after the lease has ended
+        late = os.urandom(16)
+        Channel(again).ask('set-begin', 'ok', set_id=late)
+        Channel(again).ask('set-add', 'ok', set_id=late, lun_id=bytes.fromhex(again.serial(1)))
+        Channel(again).ask('set-arm', 'ok', set_id=late)
+        wait_for('the lease has ended, the set has not', lambda: not array.ctl('set', 'list')['sets'])
+        Channel(again).ask('set-commit', 'wrong state', set_id=late, deadline_ms=5000)
+        assert shadows(array) == []
 
 
 def main():
