@@ -207,6 +207,26 @@ def scenario_setup(lab):
     lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
 
 
+def scenario_msi(lab):
+    """The package installs, installs again, and takes everything away."""
+    package = labhost.windows_path(labhost.need_program('umbra-vss.msi'))
+    prefix = labhost.State(os.path.join(lab.dir, 'lab')).host('A').prefix
+    msiexec = os.path.join(prefix, 'drive_c/windows/system32/msiexec.exe')
+    place = os.path.join(prefix, 'drive_c/Program Files/Umbra')
+    lab.run('A', 'uninstall')
+    for _ in range(2):
+        lab.lab('run', '--host', 'A', msiexec, '/i', package, '/qn')
+        check(os.path.exists(os.path.join(place, 'umbra-vss.exe')), 'no program was placed')
+        lab.run('A', 'status')
+        lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+    check(lab.provider_pids('A'), 'the service does not run')
+    lab.lab('run', '--host', 'A', msiexec, '/x', package, '/qn')
+    check(not os.path.exists(place), 'the program is there still')
+    check('not installed' in lab.run('A', 'status', want=1), 'status after removal')
+    lab.run('A', 'install')
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+
+
 def scenario_refused(lab):
     """Copies that cannot be made are not promised, and nothing is left."""
     for context in ('plex', 'plex,differential'):
