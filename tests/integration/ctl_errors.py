@@ -126,6 +126,7 @@ def pools():
             data[-4:] = struct.pack('>I', crc32c(data[:-4]))
         rewrite(superblock, newer)
         expect(umbrad('--config', array.config_path), 1, 'format 999', 'install a newer Umbra')
+        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'format 999')
 
         # damaged
         def flip(data):
@@ -133,6 +134,7 @@ def pools():
         rewrite(superblock, lambda data: data.__setitem__(slice(None), good))
         rewrite(superblock, flip)
         expect(umbrad('--config', array.config_path), 1, 'damaged', 'backup')
+        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'damaged')
         rewrite(superblock, lambda data: data.__setitem__(slice(None), good))
         meta = os.path.join(array.pool, 'meta')
         os.rename(meta, meta + '.away')
@@ -206,9 +208,17 @@ def verbs():
 
 def ask_as(array, uid, gid):
     """What a user of that uid and gid is answered at the management socket."""
-    code = (f"import os, socket\nos.setgroups([]); os.setgid({gid}); os.setuid({uid})\ns = socket.socket(socket.AF_UNIX)\n"
-            f"s.connect({array.socket!r})\n"
-            "s.sendall(b'{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pool.status\"}\\n')\nprint(s.makefile().readline())")
+    code = f"""
+import os, socket
+os.setgroups([]); os.setgid({gid}); os.setuid({uid})
+s = socket.socket(socket.AF_UNIX)
+s.connect({array.socket!r})
+try:
+    s.sendall(b'{{"jsonrpc":"2.0","id":1,"method":"pool.status"}}\\n')
+except BrokenPipeError:
+    pass  # refused already; the reason is there to be read
+print(s.makefile().readline())
+"""
     return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
 
 
