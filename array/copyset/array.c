@@ -44,6 +44,21 @@ bool name_valid(const char *name, struct fault *fault)
 	return ok;
 }
 
+bool name_allowed(const char *name, struct fault *fault)
+{
+	uint8_t id[UP_ID_BYTES];
+
+	if (!name_valid(name, fault))
+		return false;
+	if (up_id_parse(name, id)) {
+		fault_set(fault, -EINVAL,
+			"\"%.64s\" looks like an id and could be taken for another's; choose another name",
+			name);
+		return false;
+	}
+	return true;
+}
+
 bool id_zero(const uint8_t id[UP_ID_BYTES])
 {
 	static const uint8_t zero[UP_ID_BYTES];

@@ -329,7 +329,7 @@ int copyset_set_name(struct copyset *s, const char *name, struct fault *fault)
 {
 	struct copyset *other;
 
-	if (!name_valid(name, fault))
+	if (!name_allowed(name, fault))
 		return -EINVAL;
 	if (s->state != UP_SET_PREPARING && s->state != UP_SET_ARMED)
 		return fault_set(fault, -EBADFD, "the set is %s; it gets its name before the commit",

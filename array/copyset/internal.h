@@ -110,6 +110,8 @@ struct ident {
 uint64_t wall_unix_ms(void);
 uint64_t clock_ns(void); /* CLOCK_MONOTONIC, now */
 bool name_valid(const char *name, struct fault *fault);
+/* For what is named now: no name that reads as an id, for commands take both. */
+bool name_allowed(const char *name, struct fault *fault);
 bool id_zero(const uint8_t id[UP_ID_BYTES]);
 /* A random id whose NAA nobody has. 0 or a negative errno. */
 int id_new(struct array *a, uint8_t id[UP_ID_BYTES]);

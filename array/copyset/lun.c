@@ -161,7 +161,7 @@ struct lun_create {
 
 static int lun_name_free(struct array *a, const char *name, struct fault *fault)
 {
-	if (!name_valid(name, fault))
+	if (!name_allowed(name, fault))
 		return -EINVAL;
 	if (strncmp(name, ARRAY_SHADOW_PREFIX, strlen(ARRAY_SHADOW_PREFIX)) == 0)
 		return fault_set(fault, -EINVAL,
@@ -235,7 +235,7 @@ void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct a
 	struct lun_create *op;
 	struct fault fault;
 
-	if (!name_valid(name, &fault)) {
+	if (!name_allowed(name, &fault)) {
 		call_end(call, -EINVAL, &fault);
 		return;
 	}
@@ -368,7 +368,7 @@ void lun_rename(struct lun *lun, const char *name, struct array_call *call)
 	struct lun_alter *op;
 	struct fault fault;
 
-	if (!name_valid(name, &fault)) {
+	if (!name_allowed(name, &fault)) {
 		call_end(call, -EINVAL, &fault);
 		return;
 	}

@@ -57,6 +57,9 @@ static void bad_luns_are_refused(void **state)
 	assert_int_equal(try_lun(h, "-x", MIB), -EINVAL);
 	assert_int_equal(try_lun(h, "a b", MIB), -EINVAL);
 	assert_int_equal(try_lun(h, "shadow-1", MIB), -EINVAL);
+	/* what reads as an id could be taken for another LUN's */
+	assert_int_equal(try_lun(h, "0123456789abcdef0123456789abcdef", MIB), -EINVAL);
+	assert_int_equal(try_lun(h, "01234567-89AB-cdef-0123-456789abcdef", MIB), -EINVAL);
 	assert_int_equal(try_lun(h, "a", MIB - 512), -EINVAL);
 	assert_int_equal(try_lun(h, "a", MIB + 1), -EINVAL);
 	assert_int_equal(try_lun(h, "a", ARRAY_LUN_MAX_BYTES + 512), -EINVAL);
