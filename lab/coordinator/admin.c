@@ -187,6 +187,14 @@ static bool bad_text(const WCHAR *text)
 	return !text || !*text || wcslen(text) >= PROVIDER_TEXT_MAX;
 }
 
+/* A client Windows takes no hardware provider; `winecfg -v win2008r2` makes a prefix a server. */
+static bool is_server(void)
+{
+	OSVERSIONINFOEXW wanted = {.dwOSVersionInfoSize = sizeof wanted, .wProductType = VER_NT_WORKSTATION};
+	return !VerifyVersionInfoW(
+		&wanted, VER_PRODUCT_TYPE, VerSetConditionMask(0, VER_PRODUCT_TYPE, VER_EQUAL));
+}
+
 static HRESULT STDMETHODCALLTYPE admin_RegisterProvider(IVssAdmin *iface, VSS_ID id, CLSID clsid,
 	VSS_PWSZ name, VSS_PROVIDER_TYPE type, VSS_PWSZ version, VSS_ID version_id)
 {
@@ -195,6 +203,8 @@ static HRESULT STDMETHODCALLTYPE admin_RegisterProvider(IVssAdmin *iface, VSS_ID
 	(void)iface;
 	if (bad_text(name) || bad_text(version) || IsEqualGUID(&id, &none) || IsEqualGUID(&clsid, &none) ||
 		type < VSS_PROV_SYSTEM || type > VSS_PROV_FILESHARE)
+		return E_INVALIDARG;
+	if (type == VSS_PROV_HARDWARE && !is_server())
 		return E_INVALIDARG;
 	wcscpy_s(e.name, PROVIDER_TEXT_MAX, name);
 	wcscpy_s(e.version, PROVIDER_TEXT_MAX, version);
