@@ -214,6 +214,7 @@ struct pool_disk_change {
 	enum pool_disk_change_kind kind;
 	struct pool_disk *disk;
 	struct pool_branch *from; /* a fork's parent */
+	uint32_t gen;             /* of a deleted disk's to-do */
 	uint64_t size_bytes;
 };
 
@@ -647,6 +648,7 @@ void pool_reclaim_scan(struct pool *p); /* a branch may have become free */
 void pool_reclaim_stop(struct pool *p);
 bool pool_reclaim_busy(const struct pool *p);
 void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen);
+void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen); /* the last frame had its record */
 struct pool_reclaim *pool_reclaim_new(struct pool *p);
 void pool_reclaim_free(struct pool_reclaim *r);
 

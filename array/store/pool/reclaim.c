@@ -107,6 +107,11 @@ void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen)
 	pool_cycle_later(p);
 }
 
+void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen)
+{
+	todo_get(p, branch, gen)->sequence = p->sequence;
+}
+
 static void task_end(struct pool_reclaim *r, bool more)
 {
 	struct pool *p = r->pool;
@@ -196,8 +201,8 @@ static void todo_begin(struct pool_reclaim *r)
 	uint32_t gen = r->todo->gen;
 
 	r->branch = b;
-	if (!b || b->dead || pool_branch_viewer_in(b, gen, gen + 1)) {
-		todo_finish(r);
+	if (!b || b->dead || pool_branch_viewer_in(b, gen, gen + 1) || !pool_branch_viewer_from(b, 1)) {
+		todo_finish(r); /* nothing to do, or all of the branch goes anyway */
 		return;
 	}
 	r->last_gen = next_viewer(b, gen);
@@ -242,7 +247,7 @@ static void drop_removed(void *arg, int err)
 	pool_branch_detach(b);
 	pool_branch_free(p, b);
 	if (parent) /* this frame had its record */
-		todo_get(p, parent->id, gen)->sequence = p->sequence;
+		pool_todo_logged(p, parent->id, gen);
 	task_end(r, true);
 }
 
@@ -364,10 +369,13 @@ static int splice_chunk(struct pool_reclaim *r)
 		if (!pool_map_entries(from, r->chunk, &e, &room))
 			break;
 		copy = e[0];
-		if (!copy.valid && copy.phys) { /* of a write that failed */
+		/* Of a write that failed, or newer than all that the child sees. */
+		if (copy.phys && (!copy.valid || copy.gen > r->child->parent_gen)) {
 			pool_free_chunk(p, r->branch, copy.phys);
-			copy.phys = 0;
+			copy = (struct pool_entry){.gen = copy.gen};
 		}
+		if (copy.gen > r->child->parent_gen)
+			copy.zero = 0;
 		if (copy.valid || copy.zero) {
 			err = pool_map_insert(p, to, r->chunk, &copy);
 			if (err)

@@ -145,14 +145,17 @@ int pool_txn_disk_delete(struct store_txn *t, struct store_disk *disk)
 	struct pool_txn *txn = txn_of(t);
 	struct pool_disk_change *change = add_change(txn);
 	struct pool_disk *d = pool_disk_of(disk);
-	struct pool_record r = {.type = POOL_RECORD_DISK_DEL};
+	struct pool_record r = {.type = POOL_RECORD_DISK_DEL}, todo = {.type = POOL_RECORD_TODO_PUT};
 
 	if (!change)
 		return -ENOMEM;
-	*change = (struct pool_disk_change){.kind = POOL_DISK_DELETE, .disk = d};
+	*change = (struct pool_disk_change){.kind = POOL_DISK_DELETE, .disk = d, .gen = d->branch->gen};
 	txn->change_count++;
 	r.disk.id = d->id;
-	return add(txn, &r);
+	/* With it, what remains to be done: what only this head saw of a branch that lives on. */
+	todo.todo.branch = d->branch->id;
+	todo.todo.gen = d->branch->gen;
+	return add(txn, &r) ? -EMSGSIZE : add(txn, &todo);
 }
 
 int pool_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t size_bytes)
@@ -226,15 +229,13 @@ void pool_txn_failed(struct pool_txn *t, int err)
 	done(arg, err);
 }
 
-static void apply_delete(struct pool *p, struct pool_disk *d)
+static void apply_delete(struct pool *p, const struct pool_disk_change *c)
 {
-	struct pool_branch *b = d->branch;
+	struct pool_branch *b = c->disk->branch;
 
-	pool_disk_free(d);
+	pool_disk_free(c->disk);
 	p->reclaim_pending_chunks += b->child_count ? 0 : b->chunks;
-	/* The head saw the newest generations: what no child sees can go. */
-	if (b->child_count)
-		pool_todo_add(p, b->id, b->gen);
+	pool_todo_logged(p, b->id, c->gen);
 	pool_reclaim_scan(p);
 }
 
@@ -256,7 +257,7 @@ void pool_txn_applied(struct pool_txn *t)
 			c->disk->pending = false;
 			break;
 		case POOL_DISK_DELETE:
-			apply_delete(p, c->disk);
+			apply_delete(p, c);
 			break;
 		case POOL_DISK_RESIZE:
 			c->disk->size_bytes = c->size_bytes;

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Power loss after N steps, N = 1, 2, 3 …, over a workload with several disks, cuts, forks, deletions and
+ * reopenings: whatever N is, after the next start every flushed block is there, every other one is old or
+ * new sector by sector, every acknowledged set holds exactly its cut, no transaction is there by half, and a
+ * check finds nothing. Then the same with a failing write, sync or commit in place of the power loss.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "tests/unit/store/world.h"
+
+static struct model *any_disk(struct world *w)
+{
+	unsigned start = (unsigned)sim_below(&w->sim, WORLD_DISKS);
+
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		struct model *m = &w->disk[(start + i) % WORLD_DISKS];
+
+		if (m->disk_id && !m->maybe && !m->held)
+			return m;
+	}
+	return NULL;
+}
+
+static unsigned live(struct world *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < WORLD_DISKS; i++)
+		n += w->disk[i].disk_id || w->disk[i].maybe;
+	return n;
+}
+
+static bool dead(struct world *w)
+{
+	struct store_stats stats;
+
+	if (w->sim.power_off)
+		return true;
+	w->store->ops->stats(w->store, &stats);
+	return stats.read_only;
+}
+
+/* Everything at once, until the power goes (or the pool has gone read-only). */
+static void workload(struct world *w, unsigned ops)
+{
+	for (unsigned i = 0; i < ops && !dead(w); i++) {
+		uint64_t kind = sim_below(&w->sim, 60);
+
+		if (kind == 0 && live(w) < WORLD_DISKS - 3) {
+			world_create_disk(w, 128 * (1 + sim_below(&w->sim, 5)));
+		} else if (kind == 1 && live(w) > 4) {
+			struct model *m = any_disk(w);
+
+			world_drain(w);
+			if (m && m->disk_id && !m->maybe && !dead(w))
+				world_delete_disk(w, m);
+		} else if (kind < 5 && live(w) < WORLD_DISKS - 2) {
+			struct model *set[2] = {any_disk(w), any_disk(w)};
+
+			world_drain(w);
+			if (!set[0] || dead(w))
+				continue;
+			for (unsigned k = 0; k < 4; k++)
+				world_random_op(w);
+			world_cut_start(
+				w, set, set[0] == set[1] || !set[1] ? 1 : 2, sim_below(&w->sim, 6) == 0);
+		} else {
+			world_random_op(w);
+		}
+		for (uint64_t k = sim_below(&w->sim, 5); k > 0; k--)
+			sim_step(&w->sim, true);
+		while (w->inflight > 12)
+			sim_step(&w->sim, true);
+	}
+}
+
+static void start(struct world *w, uint64_t seed)
+{
+	world_init(w, seed, UINT64_C(24) << 20, 1 << 20);
+	w->sim.direct = seed & 1;
+	assert_int_equal(world_open(w), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_non_null(world_create_disk(w, 128 * 4));
+	workload(w, 60);
+	world_drain(w);
+}
+
+static void end(struct world *w)
+{
+	assert_int_equal(world_close(w), 0);
+	assert_int_equal(world_check(w, false), 0);
+	world_destroy(w);
+}
+
+/* After the power loss: start, verify, work a little, and all must be well. */
+static void after_crash(struct world *w)
+{
+	world_drain(w);
+	sim_power_off(&w->sim);
+	if (w->store)
+		world_close(w);
+	sim_power_on(&w->sim);
+	assert_int_equal(world_check(w, false), 0);
+	assert_int_equal(world_open(w), 0);
+	world_verify(w, true);
+}
+
+static unsigned runs_of(unsigned normal)
+{
+	const char *env = getenv("UMBRA_TEST_RUNS");
+
+	return env ? (unsigned)strtoul(env, NULL, 10) : normal;
+}
+
+static void say(unsigned n, uint64_t seed)
+{
+	if (getenv("UMBRA_TEST_VERBOSE"))
+		printf("step %u: seed %llu\n", n, (unsigned long long)seed);
+}
+
+/* The power goes at step n of the workload; two crashes a run, the second in what the first left. */
+static void test_power_loss(void **state)
+{
+	uint64_t seed = test_seed();
+	unsigned runs = runs_of(100);
+
+	(void)state;
+	for (unsigned n = 1; n <= runs; n++) {
+		struct world w;
+
+		say(n, seed + n / 40);
+		start(&w, seed + n / 40); /* the same start for some steps in a row */
+		w.sim.steps = 0;
+		w.sim.off_at = n;
+		workload(&w, 400);
+		after_crash(&w);
+		w.sim.off_at = 1 + sim_below(&w.sim, 60);
+		workload(&w, 200);
+		after_crash(&w);
+		workload(&w, 40);
+		world_drain(&w);
+		world_verify(&w, false);
+		end(&w);
+	}
+}
+
+/* The power goes while the pool is being opened (the replay) and while it closes. */
+static void test_power_loss_at_open(void **state)
+{
+	uint64_t seed = test_seed();
+	unsigned runs = runs_of(20);
+
+	(void)state;
+	for (unsigned n = 1; n <= runs; n++) {
+		struct world w;
+
+		say(n, seed + n);
+		start(&w, seed + n);
+		workload(&w, 100);
+		sim_power_off(&w.sim);
+		world_drain(&w);
+		world_close(&w);
+		for (unsigned k = 1; k < 3; k++) {
+			sim_power_on(&w.sim);
+			w.sim.off_at = 1;
+			assert_int_not_equal(world_open(&w), 0);
+		}
+		sim_power_on(&w.sim);
+		assert_int_equal(world_open(&w), 0);
+		world_verify(&w, true);
+		workload(&w, 50);
+		world_drain(&w);
+		w.sim.off_at = w.sim.steps + 1 + sim_below(&w.sim, 4);
+		world_close(&w);
+		after_crash(&w);
+		end(&w);
+	}
+}
+
+/* A write, a sync or a commit fails once, or from then on: nothing is acknowledged that is not so, readers go
+ * on, and after a restart the pool is as after a power loss. */
+static void test_failures(void **state)
+{
+	uint64_t seed = test_seed();
+	unsigned runs = runs_of(80);
+	unsigned latched = 0;
+
+	(void)state;
+	for (unsigned n = 1; n <= runs; n++) {
+		struct world w;
+
+		say(n, seed + n / 30);
+		start(&w, seed + n / 30);
+		w.sim.steps = 0;
+		w.sim.fail_at = n;
+		w.sim.fail_forever = n % 3 == 0;
+		workload(&w, 300);
+		world_drain(&w);
+		if (dead(&w)) {
+			struct store_stats stats;
+
+			latched++;
+			w.store->ops->stats(w.store, &stats);
+			assert_true(stats.read_only && stats.read_only_reason[0]);
+			for (unsigned i = 0; i < 20; i++)
+				world_random_op(&w);
+			world_drain(&w);
+			world_verify(&w, false); /* readers go on */
+		}
+		after_crash(&w);
+		workload(&w, 40);
+		world_drain(&w);
+		world_verify(&w, false);
+		end(&w);
+	}
+	assert_true(latched > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_power_loss),
+		cmocka_unit_test(test_power_loss_at_open),
+		cmocka_unit_test(test_failures),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
