@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The write hold broker, spoken to as coordinator and writers do, and as no one should."""
+"""lab_hold.py BROKER: the write hold broker, spoken to as coordinator and writers do, and as no one should."""
 import os
 import socket
 import subprocess
@@ -146,8 +146,7 @@ def many(port):
         one.close()
 
 
-def main():
-    program = labhost.need_program('umbra-lab-hold')
+def main(program):
     for words in (['--port', 'x'], ['--port', '70000'], ['what'], ['--bogus']):
         assert subprocess.run([program, *words], stderr=subprocess.DEVNULL).returncode == 2, words
     with tempfile.TemporaryDirectory() as directory:
@@ -169,4 +168,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""lab_writer.py WRITER BROKER: the ordered writer against umbrad: what it writes verifies, what breaks the order does not,
+held it stands still, and it says so when array or broker go away."""
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from umbra_lab import Array  # noqa: E402
+
+INITIATOR, SECRET = 'iqn.2026-01.test:writer', '0123456789abcdef'
+
+
+def wait_for(path, process, seconds=20):
+    end = time.monotonic() + seconds
+    while not os.path.exists(path):
+        assert process.poll() is None and time.monotonic() < end, path
+        time.sleep(0.02)
+
+
+class Bench:
+    def __init__(self, array, writer, broker):
+        self.array, self.writer, self.broker_program = array, writer, broker
+
+    def words(self, a, b):
+        return ['--a', self.array.url('w', a), '--b', self.array.url('w', b), '--initiator', INITIATOR, '--streams', '3',
+                '--slots', '16', '--offset', '1048576']
+
+    def file(self, name):
+        return os.path.join(self.array.dir, name)
+
+    def start_broker(self):
+        if os.path.exists(self.file('port')):
+            os.unlink(self.file('port'))
+        broker = subprocess.Popen([self.broker_program, '--port-file', self.file('port')])
+        wait_for(self.file('port'), broker)
+        with open(self.file('port')) as source:
+            return broker, int(source.read())
+
+    def start(self, *more):
+        if os.path.exists(self.file('ready')):
+            os.unlink(self.file('ready'))
+        process = subprocess.Popen([self.writer, 'run', *self.words(1, 2), '--ready', self.file('ready'), *more],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for(self.file('ready'), process)
+        return process
+
+    def verify(self, a=1, b=2, *more):
+        done = subprocess.run([self.writer, 'verify', *self.words(a, b), '--json', *more], capture_output=True,
+                              text=True, timeout=60)
+        return done.returncode, done.stdout
+
+
+def ended(process, code):
+    process.terminate()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code, (process.returncode, out, err)
+    return json.loads(out)
+
+
+def written_and_verified(bench):
+    assert bench.verify()[0] == 1  # nothing there yet
+    process = bench.start('--pause-us', '500')
+    time.sleep(1)
+    tally = ended(process, 0)
+    assert tally['writes'] > 100 and not tally['failed'], tally
+    code, out = bench.verify()
+    streams = json.loads(out)['streams']
+    assert code == 0 and all(s['a'] - s['b'] in (0, 1) and s['a'] > 16 for s in streams), out
+    ran = sum(s['a'] + s['b'] for s in streams)
+    assert ran == tally['writes'], (ran, tally)
+    assert bench.verify(2, 1)[0] == 1 and bench.verify(1, 1)[0] == 1 and bench.verify(1, 3)[0] == 1
+    expect = ','.join(f"{s['a']}:{s['b']}" for s in streams)
+    assert bench.verify(1, 2, '--expect', expect)[0] == 0
+    assert bench.verify(1, 2, '--expect', expect.replace(':', ':1', 1))[0] == 1
+    assert bench.verify(1, 2, '--expect', '1:1')[0] == 2
+
+
+def held(bench):
+    broker, port = bench.start_broker()
+    process = bench.start('--hold', str(port), '--ledger', bench.file('ledger'), '--pause-us', '200')
+    with socket.create_connection(('127.0.0.1', port)) as coordinator:
+        lines = coordinator.makefile('r')
+        coordinator.sendall(b'COORDINATOR\n')
+        for turn in range(5):
+            time.sleep(0.1)
+            coordinator.sendall(b'HOLD 5000\n')
+            assert lines.readline() == 'HELD 1\n'
+            with open(bench.file('ledger')) as source:
+                entries = [json.loads(line) for line in source]
+            assert len(entries) == turn + 1
+            for _ in range(2):
+                assert bench.verify(1, 2, '--expect', entries[-1]['expect'])[0] == 0
+            coordinator.sendall(b'RELEASE\n')
+            assert lines.readline().startswith('RELEASED ')
+        assert len({entry['expect'] for entry in entries}) == 5  # it went on in between
+        lines.close()
+    assert ended(process, 0)['holds'] == 5
+    assert bench.verify()[0] == 0
+    process = bench.start('--hold', str(port))
+    broker.kill()
+    broker.wait()
+    assert ended(process, 1)['failed']  # a writer that cannot be held must not go on as if it could
+    assert subprocess.run([bench.writer, 'run', *bench.words(1, 2), '--hold', str(port)],
+                          capture_output=True, timeout=60).returncode == 1
+
+
+def refused(bench):
+    for words in ([], ['bogus'], ['run'], ['verify', '--a', 'x'], ['run', *bench.words(1, 2), '--offset', '5'],
+                  ['run', *bench.words(1, 2), '--slots', '0'], ['run', *bench.words(1, 2), '--streams', '65'],
+                  ['run', *bench.words(1, 2), '--hold', '70000'], ['run', *bench.words(1, 2), 'more']):
+        assert subprocess.run([bench.writer, *words], capture_output=True, timeout=60).returncode == 2, words
+    for words in (['run', *bench.words(1, 9)], ['run', '--a', 'iscsi://127.0.0.1:1/x/1', '--b', 'iscsi://127.0.0.1:1/x/2'],
+                  ['run', '--a', 'nonsense', '--b', 'nonsense'], ['run', *bench.words(1, 2), '--offset', str(1 << 40)]):
+        done = subprocess.run([bench.writer, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and done.stderr, words
+
+
+def main(writer, broker):
+    with Array() as array:
+        for name in 'abc':
+            array.ctl('lun', 'create', name, '--size', '16M')
+        array.add_host('w', INITIATOR, secret=SECRET)
+        for name in 'abc':
+            array.ctl('map', name, 'w')
+        bench = Bench(array, os.path.abspath(writer), os.path.abspath(broker))
+        for part in (written_and_verified, held, refused):
+            part(bench)
+            print(f'ok   {part.__name__}', flush=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
