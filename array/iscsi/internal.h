@@ -219,6 +219,7 @@ struct iscsi_conn {
 	char initiator[ISCSI_NAME_MAX_BYTES + 1];
 	uint8_t isid[6];
 	uint16_t tsih, cid;
+	uint64_t login_serial; /* of two logins for one session the later wins */
 	bool discovery, authenticated, logged_in;
 	bool header_digest, data_digest;
 	struct iscsi_params params;
@@ -340,6 +341,7 @@ struct iscsi_server {
 	struct list free_tasks;
 	unsigned free_task_count;
 	uint16_t last_tsih;
+	uint64_t last_login;
 	bool stopping, stopped;
 	struct reactor_timer stop_timer;
 	struct reactor_deferred stop_check;

@@ -117,17 +117,41 @@ static bool same_session(const struct iscsi_conn *a, const struct iscsi_conn *b)
 	       strcmp(a->initiator, b->initiator) == 0;
 }
 
-/* Another connection with the name and ISID of c's, logged in or about to be, however near its end. */
+/* Is `other` a session with the name and ISID of c's, however near its end, or a login for one that came
+ * before c's? */
+static bool is_twin(const struct iscsi_conn *c, const struct iscsi_conn *other)
+{
+	if (other == c || !same_session(c, other))
+		return false;
+	return other->logged_in ||
+	       (other->state == ISCSI_CONN_REINSTATING && other->login_serial < c->login_serial);
+}
+
 static struct iscsi_conn *find_twin(struct iscsi_conn *c)
 {
 	list_for_each (n, &c->server->conns) {
 		struct iscsi_conn *other = container_of(n, struct iscsi_conn, link);
 
-		if (other != c && (other->logged_in || other->state == ISCSI_CONN_REINSTATING) &&
-			same_session(c, other))
+		if (is_twin(c, other))
 			return other;
 	}
 	return NULL;
+}
+
+/* True: there are any. */
+static bool kill_twins(struct iscsi_conn *c)
+{
+	bool any = false;
+
+	list_for_each (n, &c->server->conns) {
+		struct iscsi_conn *other = container_of(n, struct iscsi_conn, link);
+
+		if (!is_twin(c, other))
+			continue;
+		iscsi_conn_kill(other, "the initiator began the session anew");
+		any = true;
+	}
+	return any;
 }
 
 static uint16_t new_tsih(struct iscsi_server *s)
@@ -213,13 +237,10 @@ static void establish(struct iscsi_conn *c, struct iscsi_small *s)
 
 void iscsi_reinstate(struct iscsi_conn *c)
 {
-	struct iscsi_conn *twin = find_twin(c);
 	struct iscsi_small *s = c->last_response;
 
-	if (twin) {
-		iscsi_conn_kill(twin, "the initiator began the session anew");
-		return; /* its end calls again */
-	}
+	if (kill_twins(c))
+		return; /* their end calls again */
 	c->last_response = NULL;
 	c->state = ISCSI_CONN_LOGIN;
 	establish(c, s);
@@ -246,6 +267,7 @@ static void login_done(struct iscsi_conn *c, struct iscsi_small *s)
 		return;
 	}
 	c->state = ISCSI_CONN_REINSTATING;
+	c->login_serial = ++c->server->last_login;
 	c->last_response = s;
 	iscsi_reinstate(c);
 }

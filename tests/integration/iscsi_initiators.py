@@ -29,7 +29,8 @@ class Initiators(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         v6 = ',[::1]:0' if has_ipv6() else ''
-        cls.array = Array(config={'iscsi': {'portals': '127.0.0.1:0, 127.0.0.1:0' + v6.replace(',', ', ')}},
+        cls.array = Array(config={'iscsi': {'portals': '127.0.0.1:0, 127.0.0.1:0' + v6.replace(',', ', '),
+                                            'nop_interval': '100ms', 'nop_timeout': '5s'}},  # pings all the time
                           **memory_only())
         cls.array.ctl('lun', 'create', 'data', '--size', '64M')
         cls.array.ctl('lun', 'create', 'other', '--size', '16M')
@@ -214,6 +215,24 @@ class Rights(unittest.TestCase):
             url = f'iscsi://127.0.0.1:{array.port}/{array.target}/1'
             self.assertIn('Authorization failure', run('iscsi-inq', '-i', CHAP, url, want=1))
             self.assertEqual(array.stop(), 0)
+
+
+class Portals(unittest.TestCase):
+    def test_wildcards_are_told_by_the_address_that_was_reached(self):
+        portals = '0.0.0.0:0, [::]:0' if has_ipv6() else '0.0.0.0:0'
+        with Array(config={'iscsi': {'portals': portals}}, **memory_only()) as array:
+            array.add_host('plain', PLAIN)
+            for address, port in zip(('127.0.0.1', '[::1]'), array.ports):
+                out = run('iscsi-ls', '-i', PLAIN, f'iscsi://{address}:{port}')
+                self.assertEqual(out.split(), [f'Target:{array.target}', f'Portal:{address}:{port},1'])
+
+    def test_a_port_in_use(self):
+        with socket.socket() as other:
+            other.bind(('127.0.0.1', 0))
+            other.listen()
+            port = other.getsockname()[1]
+            with self.assertRaisesRegex(RuntimeError, f'portal 127.0.0.1, port {port} cannot be opened: Address.*in use'):
+                Array(config={'iscsi': {'portals': f'127.0.0.1:{port}'}}, **memory_only())
 
 
 class Stopping(unittest.TestCase):

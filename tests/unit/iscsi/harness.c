@@ -41,6 +41,7 @@ void harness_start(const struct iscsi_options *options)
 	struct iscsi_options o = options ? *options : (struct iscsi_options){0};
 	struct fault fault = {0};
 
+	alarm(60); /* a test that hangs fails */
 	memset(&h, 0, sizeof(h));
 	stub_reset();
 	stub_add_host(HOST_A, "", "");

@@ -126,7 +126,8 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 {
 	stub.nexuses--;
 	n->running++;
-	abort_hanging(n, NULL, NULL);
+	if (!(stub.flags & STUB_STUBBORN))
+		abort_hanging(n, NULL, NULL);
 	n->running--;
 	n->gone = true;
 	nexus_unref(n);

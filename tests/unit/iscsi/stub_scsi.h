@@ -11,6 +11,7 @@
 #define STUB_DISK_BYTES  (8u << 20)
 #define STUB_OPCODE_HANG 0xc0 /* no data; ends when released or aborted */
 #define STUB_HANG_WRITES 1u   /* stub.flags: WRITEs end when released */
+#define STUB_STUBBORN    2u   /* hanging tasks do not end with their nexus */
 #define STUB_EVENTS_MAX  64
 #define STUB_HOSTS_MAX   4
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/socket.h>
 #include <cmocka.h>
 #include "tests/unit/iscsi/harness.h"
 
@@ -733,6 +734,75 @@ static void the_same_session_again(void **state)
 	raw_close(b);
 }
 
+static void be_stubborn(void *arg)
+{
+	(void)arg;
+	stub.flags = STUB_HANG_WRITES | STUB_STUBBORN;
+}
+
+static void release(void *arg)
+{
+	(void)arg;
+	stub_release_all();
+}
+
+static bool old_session_is_dying(void)
+{
+	return stub.nexuses == 0 && stub.running == 1;
+}
+
+/* A write of the old session that cannot be called back: the new one must not begin before it is over. */
+static void a_new_session_waits_for_the_old_ones_writes(void **state)
+{
+	struct raw *a = raw_session(""), *b = raw_connect(), *other;
+	uint8_t bhs[ISCSI_BHS_BYTES], peek;
+
+	(void)state;
+	harness_call(be_stubborn, NULL);
+	raw_write10(a, bhs, true, 0, 8);
+	raw_send(a, bhs, pattern, 4096);
+	raw_test_unit_ready(a);
+	raw_login_request(b, ISCSI_FINAL | 1 << 2 | 3, "InitiatorName=" HOST_A "\nTargetName=" TARGET "\n");
+	harness_wait(old_session_is_dying);
+	usleep(50000);
+	assert_true(recv(b->fd, &peek, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN);
+	other = raw_connect(); /* a third of the same name and ISID: the second makes way */
+	raw_login_request(
+		other, ISCSI_FINAL | 1 << 2 | 3, "InitiatorName=" HOST_A "\nTargetName=" TARGET "\n");
+	raw_expect_end(b);
+	assert_true(recv(other->fd, &peek, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN);
+	harness_call(release, NULL);
+	raw_expect(other, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(other), 0);
+	assert_memory_equal(stub.disk, pattern, 4096);
+	raw_test_unit_ready(other);
+	raw_close(a);
+	raw_close(b);
+	raw_close(other);
+}
+
+static void logout_waits_for_writes(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES], peek;
+
+	(void)state;
+	harness_call(be_stubborn, NULL);
+	raw_write10(r, bhs, true, 0, 8);
+	raw_send(r, bhs, pattern, 4096);
+	iscsi_pdu_init(bhs, ISCSI_LOGOUT, ISCSI_FINAL, 99);
+	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn);
+	raw_send(r, bhs, NULL, 0);
+	harness_wait(old_session_is_dying);
+	usleep(50000);
+	assert_true(recv(r->fd, &peek, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN);
+	harness_call(release, NULL);
+	raw_expect(r, ISCSI_SCSI_RESPONSE);
+	raw_expect(r, ISCSI_LOGOUT_RESPONSE);
+	assert_false(raw_receive(r));
+	raw_close(r);
+}
+
 static struct raw *session_with_isid(uint8_t isid, uint16_t tsih, unsigned status)
 {
 	struct raw *r = raw_connect();
@@ -830,6 +900,8 @@ int main(void)
 		T(logouts),
 		T(logout_with_running_tasks),
 		T(the_same_session_again),
+		T(a_new_session_waits_for_the_old_ones_writes),
+		T(logout_waits_for_writes),
 		T(several_sessions),
 		T(stopping_with_sessions),
 	};
