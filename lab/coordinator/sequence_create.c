@@ -269,20 +269,24 @@ static HRESULT clear_flags(struct creation *c)
 	return record_phase_end(c->r, phase, result);
 }
 
+/* As VSS: first everything is flushed, then the writers stand still. */
 static HRESULT flush_and_hold(struct creation *c)
 {
 	ULONG phase = record_phase_begin(c->r, L"FlushAndHold");
-	HRESULT hr = hold_begin(&c->hold, HOLD_LIMIT_MS);
-	if (FAILED(hr))
-		record_fail(c->r, hr,
-			L"the writers could not be held: is the hold broker running, do all writers answer?");
-	c->r->result->writers = c->hold.writers;
+	HRESULT hr = S_OK;
 	for (size_t i = 0; i < c->set->lun_count && hr == S_OK; i++) {
 		hr = port_flush(c->disks[i]);
 		if (FAILED(hr))
 			hr = record_fail(c->r, VSS_E_FLUSH_WRITES_TIMEOUT, L"%ls cannot be flushed",
 				c->disks[i]->device);
 	}
+	if (hr == S_OK) {
+		hr = hold_begin(&c->hold, HOLD_LIMIT_MS);
+		if (FAILED(hr))
+			record_fail(c->r, hr,
+				L"the writers could not be held: is the hold broker running, do all writers answer?");
+	}
+	c->r->result->writers = c->hold.writers;
 	return record_phase_end(c->r, phase, hr);
 }
 
