@@ -39,6 +39,46 @@ static void sink(const struct event_note *note)
 	InterlockedIncrement(&events);
 }
 
+/* The linker leads every call of the provider to these (see meson.build). */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *block, size_t size);
+void __real_free(void *block);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *block, size_t size);
+void __wrap_free(void *block);
+
+static volatile LONG heap_calls;
+static DWORD main_thread;
+
+void *__wrap_malloc(size_t size)
+{
+	InterlockedIncrement(&heap_calls);
+	CHECK(!frozen);
+	return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	InterlockedIncrement(&heap_calls);
+	CHECK(!frozen);
+	return __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *block, size_t size)
+{
+	CHECK(!frozen);
+	return __real_realloc(block, size);
+}
+
+/* A thread of an earlier set, whose commit had hung, may give its memory back at any time. */
+void __wrap_free(void *block)
+{
+	CHECK(!frozen || GetCurrentThreadId() != main_thread);
+	__real_free(block);
+}
+
 static uint32_t budget_ms(void)
 {
 	return budget;
@@ -338,6 +378,7 @@ static void whole_life(void)
 	}
 	CHECK(fake_shadows() == 0);
 	CHECK(events == 0);
+	CHECK(heap_calls > 10); /* they are being watched */
 	lun_identity_clear(&seen);
 	lun_identity_clear(&out[0]);
 	lun_identity_clear(&out[1]);
@@ -831,6 +872,7 @@ int main(void)
 	};
 
 	CHECK_HR(CoInitializeEx(NULL, COINIT_MULTITHREADED), S_OK);
+	main_thread = GetCurrentThreadId();
 	CHECK(eventlog_start(NULL));
 	eventlog_set_sink(sink);
 	CoAddRefServerProcess(); /* the process does not end with the last object */
