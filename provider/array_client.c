@@ -12,7 +12,7 @@
 
 #define DEVICES_MAX         288
 #define SLOTS               32
-#define REDISCOVER_AFTER_MS 2000
+#define REDISCOVER_AFTER_MS 250
 #define TRIES_PER_PATH      2
 
 struct array_client {

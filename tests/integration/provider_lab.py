@@ -339,6 +339,91 @@ def scenario_killed_provider(lab):
     lab.expect_nothing_left('after all', 0)
 
 
+def wait_armed(array, within_s=30):
+    end = time.monotonic() + within_s
+    while not any(s['state'] == 'armed' for s in array.ctl('set', 'list')['sets']):
+        check(time.monotonic() < end, 'the set was never armed')
+
+
+def slow_reads(bridge):
+    """Between EndPrepareSnapshots and the window VSS reads and marks the originals: that now takes a while."""
+    for op in ('28', '88'):
+        bridge.control('fault', 'delay', '--op', op, '--count', '0', '--ms', '400')
+
+
+def host_with_two_adapters(lab, name, arrays):
+    """A host with a session to each of the arrays (twice the same: two paths). It sees one LUN of each."""
+    iqn, secret = f'iqn.1991-05.com.microsoft:lab-{name.lower()}', f'0123456789abc{name}'
+    secret_file = os.path.join(lab.dir, f'secret-{name}')
+    with open(secret_file, 'w') as out:
+        out.write(secret + '\n')
+    state = labhost.State(os.path.join(lab.dir, 'lab'))
+    for array in {id(a): a for a in arrays}.values():
+        array.add_host(name, iqn, secret=secret)
+        array.ctl('lun', 'create', f'of-{name}', '--size', '64M')
+        array.ctl('map', f'of-{name}', name)
+    for adapter, array in enumerate(arrays):
+        state.configure(name, {'portal': array.portal(), 'target': array.target, 'initiator': iqn, 'chap_user': iqn,
+                               'chap_secret_file': secret_file, 'link_down_ms': 1000}, adapter)
+    lab.lab('up', '--host', name)
+    lab.hosts += name
+    lab.set_value(name, 'TraceFile', 'REG_SZ', labhost.windows_path(lab.trace(name)))
+    lab.run(name, 'install')
+    return state.host(name)
+
+
+def scenario_two_arrays(lab):
+    """One volume over two arrays: both commit in one window, or neither has anything."""
+    with umbra_lab.Array(config={'copysets': {'lease': f'{LEASE_MS}ms'}}, name='second') as second:
+        host = host_with_two_adapters(lab, 'C', [lab.array, second])
+
+        def nothing_on_second():
+            return not second.ctl('set', 'list')['sets'] and not second.ctl('shadow', 'list')['shadows']
+        answer = lab.vss('C', 'create', '--lun', 'd1,d2')
+        for array in (lab.array, second):
+            check([s['state'] for s in array.ctl('set', 'list')['sets']] == ['kept'], 'not kept on both')
+        lab.vss('C', 'delete', set_text(answer))
+        lab.expect_nothing_left('after delete', 0)
+        check(nothing_on_second(), 'left on the second array')
+
+        slow_reads(host.bridges[1])
+        thread, result = in_background(lab.vss, 'C', 'create', '--lun', 'd1,d2', want=1)
+        wait_armed(second)
+        host.bridges[1].control('fault', 'clear')
+        host.bridges[1].control('fault', 'drop-before', '--op', 'b5', '--count', '0')  # each control message
+        answer = joined(thread, result)
+        commits = [c for c in answer['calls'] if c['method'] == 'CommitSnapshots']
+        check(commits and int(commits[0]['hresult'], 16) == VETO, f'CommitSnapshots: {answer}')
+        lab.expect_nothing_left('one of two arrays was lost in the window')
+        host.bridges[1].control('fault', 'clear')
+        end = time.monotonic() + 5
+        while not nothing_on_second():
+            check(time.monotonic() < end, f"left: {second.ctl('set', 'list')} {second.ctl('shadow', 'list')}")
+        check('array=second' in lab.wait_for_event('C', 1), 'the event names another array')
+        lab.vss('C', 'delete', set_text(lab.vss('C', 'create', '--lun', 'd1,d2')))
+        lab.lab('down', '--host', 'C')
+        lab.hosts = lab.hosts.replace('C', '')
+
+
+def scenario_two_paths(lab):
+    """A path is lost while the commit is under way on it: the other one carries it, once, within the window."""
+    host = host_with_two_adapters(lab, 'D', [lab.array, lab.array])
+    slow_reads(host.bridges[1])
+    thread, result = in_background(lab.vss, 'D', 'create', '--lun', 'd2', '--no-import')
+    wait_armed(lab.array)
+    host.bridges[0].control('fault', 'drop-before', '--op', 'b5', '--count', '0')
+    host.bridges[1].control('fault', 'clear')
+    answer = joined(thread, result)
+    commits = [c for c in answer['calls'] if c['method'] == 'CommitSnapshots']
+    check(commits[0]['ms'] < 5000, f'CommitSnapshots took {commits[0]["ms"]} ms')
+    sets = lab.sets()
+    check([s['state'] for s in sets] == ['kept'] and len(lab.shadows()) == 1, f'{sets}')
+    print(f'   CommitSnapshots with the path lost: {commits[0]["ms"]:.0f} ms')
+    lab.array.ctl('set', 'delete', sets[0]['id'])
+    lab.lab('down', '--host', 'D')
+    lab.hosts = lab.hosts.replace('D', '')
+
+
 SCENARIOS = {name[len('scenario_'):]: function for name, function in list(globals().items())
              if name.startswith('scenario_')}
 
