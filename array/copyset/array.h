@@ -21,12 +21,13 @@
 #include "array/util/list.h"
 #include "proto/umbra_proto.h"
 
-#define ARRAY_NAME_MAX_BYTES 64 /* names of LUNs, hosts, sets: [A-Za-z0-9._-] and not starting with '-' */
-#define ARRAY_HOST_IQNS_MAX  16
-#define ARRAY_CHAP_MAX_BYTES 255
-#define ARRAY_LUN_NUMBER_MAX 16383
-#define ARRAY_LUN_MIN_BYTES  (1u << 20)
-#define ARRAY_LUN_MAX_BYTES  (UINT64_C(256) << 40)
+#define ARRAY_NAME_MAX_BYTES         64 /* names of LUNs, hosts, sets: [A-Za-z0-9._-] and not starting with '-' */
+#define ARRAY_HOST_IQNS_MAX          16
+#define ARRAY_CHAP_MAX_BYTES         255
+#define ARRAY_LUN_NUMBER_MAX         16383
+#define ARRAY_LUN_MIN_BYTES          (1u << 20)
+#define ARRAY_RESERVATIONS_MAX_BYTES 61440u /* of one LUN, that are kept */
+#define ARRAY_LUN_MAX_BYTES          (UINT64_C(256) << 40)
 
 struct array;
 struct host;
@@ -87,6 +88,9 @@ struct lun {
 	/* of the SCSI layer: per-LUN state (reservations), created on first use; freed by lun_scsi_free */
 	void *scsi;
 	void (*scsi_free)(void *scsi);
+	/* what lun_keep_reservations() kept at last, durable; NULL: nothing. Changes only in its `done`. */
+	uint8_t *reservations;
+	uint32_t reservations_len;
 	/* private to copyset/ */
 	uint32_t holds;
 	uint32_t gate_closed; /* > 0: writes queue */
@@ -101,6 +105,9 @@ void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call); 
 void lun_rename(struct lun *lun, const char *name, struct array_call *call);
 /* Refused (-EBUSY) while mapped or a member of an unkept set. Ordinary and shadow LUNs alike. */
 void lun_delete(struct lun *lun, struct array_call *call);
+/* Keeps bytes of the SCSI layer's (copied before this returns) over restarts, instead of those before;
+ * len 0: none. The LUN's deletion forgets them. -EMSGSIZE: too many. */
+void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struct array_call *call);
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
 struct lun *lun_find_name(struct array *a, const char *name);
 struct lun *lun_next(struct array *a, const struct lun *after); /* NULL: the first; by creation */

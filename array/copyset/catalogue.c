@@ -153,6 +153,28 @@ static int load_map(void *arg, const void *key, size_t key_len, const void *valu
 	return 0;
 }
 
+static int load_reservations(void *arg, const void *key, size_t key_len, const void *value, size_t len)
+{
+	struct loader *l = arg;
+	uint8_t id[UP_ID_BYTES];
+	const uint8_t *bytes;
+	size_t bytes_len;
+	struct lun *lun;
+	int err = record_get_reservations(key, key_len, value, len, id, &bytes, &bytes_len);
+
+	if (err)
+		return bad(l, "reservation", key, key_len, err, "its content does not check");
+	lun = lun_find(l->a, id);
+	if (!lun)
+		return bad(l, "reservation", key, key_len, -EUCLEAN, "its LUN is not there");
+	lun->reservations = malloc(bytes_len);
+	if (!lun->reservations)
+		return bad(l, "reservation", key, key_len, -ENOMEM, "");
+	memcpy(lun->reservations, bytes, bytes_len);
+	lun->reservations_len = (uint32_t)bytes_len;
+	return 0;
+}
+
 /* The set's shadow LUN as the set has it, or NULL. */
 static struct lun *member_shadow(struct array *a, const struct copyset *s, const struct copyset_member *m)
 {
@@ -238,7 +260,8 @@ int catalogue_load(struct array *a, struct fault *fault)
 		enum store_table table;
 		int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len);
 	} tables[] = {{STORE_TABLE_META, load_meta}, {STORE_TABLE_LUN, load_lun},
-		{STORE_TABLE_HOST, load_host}, {STORE_TABLE_MAP, load_map}, {STORE_TABLE_SET, load_set}};
+		{STORE_TABLE_HOST, load_host}, {STORE_TABLE_MAP, load_map}, {STORE_TABLE_SET, load_set},
+		{STORE_TABLE_RESERVATION, load_reservations}};
 	struct store *store = a->options.store;
 	struct loader l = {.a = a, .fault = fault};
 	struct fault none;

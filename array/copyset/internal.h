@@ -201,6 +201,9 @@ int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record
 int record_put_host(struct array *a, struct store_txn *t, const struct host_record *r);
 int record_put_map(struct array *a, struct store_txn *t, const struct map_record *r);
 int record_put_set(struct array *a, struct store_txn *t, const struct set_record *r);
+/* len 0: deletes it */
+int record_put_reservations(
+	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES], const void *bytes, size_t len);
 int record_del_lun(
 	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]); /* and its reservations */
 int record_del_host(struct array *a, struct store_txn *t, const char *name);
@@ -211,6 +214,9 @@ int record_get_meta(const void *key, size_t key_len, const void *value, size_t l
 int record_get_lun(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out);
 int record_get_host(const void *key, size_t key_len, const void *value, size_t len, struct host_record *out);
 int record_get_map(const void *key, size_t key_len, const void *value, size_t len, struct map_record *out);
+/* *bytes: borrowed, within value */
+int record_get_reservations(const void *key, size_t key_len, const void *value, size_t len,
+	uint8_t id[UP_ID_BYTES], const uint8_t **bytes, size_t *bytes_len);
 int record_get_set(const void *key, size_t key_len, const void *value, size_t len, struct set_record *out);
 
 /* ---- catalogue.c: reads it all at the start ---------------------------------------------------------- */

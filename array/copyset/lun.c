@@ -21,6 +21,7 @@ void lun_free(struct lun_box *b)
 {
 	if (b->lun.scsi && b->lun.scsi_free)
 		b->lun.scsi_free(b->lun.scsi);
+	free(b->lun.reservations);
 	free(b);
 }
 

@@ -10,6 +10,7 @@
  *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8, host
  *names MAP:     key host, NUL, LUN id;    number u32 SET:     key id;                   state u8, name,
  *owner, cut, window, durable (u64 each), members u16, of each: original 16, shadow 16, kind u8, size u64
+ *	RESERVATION: key LUN id;           bytes of the SCSI layer's (scsi/reserve_keep.c)
  *
  * A record that does not check is -EUCLEAN; one with a higher version -ENOTSUP. Reading never trusts a
  *length.
@@ -187,6 +188,17 @@ static int record_del(
 	struct array *a, struct store_txn *t, enum store_table table, const void *key, size_t len)
 {
 	return a->options.store->ops->txn_del(t, table, key, len);
+}
+
+int record_put_reservations(
+	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES], const void *bytes, size_t len)
+{
+	struct packer k = pack_begin(a);
+
+	if (len == 0)
+		return record_del(a, t, STORE_TABLE_RESERVATION, id, UP_ID_BYTES);
+	pack_bytes(&k, bytes, len);
+	return pack_put(a, t, STORE_TABLE_RESERVATION, id, UP_ID_BYTES, &k);
 }
 
 int record_del_lun(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES])
@@ -379,6 +391,21 @@ int record_get_host(const void *key, size_t key_len, const void *value, size_t l
 		unpack_text(&u, out->import_hosts[i], sizeof(out->import_hosts[i]));
 	err = unpack_end(&u);
 	return err || host_record_check(out, NULL) ? -EUCLEAN : 0;
+}
+
+int record_get_reservations(const void *key, size_t key_len, const void *value, size_t len,
+	uint8_t id[UP_ID_BYTES], const uint8_t **bytes, size_t *bytes_len)
+{
+	struct unpacker u;
+	int err = unpack_begin(STORE_TABLE_RESERVATION, key, key_len, value, len, &u);
+
+	if (err)
+		return err;
+	if (!unpack_id_key(key, key_len, id) || u.left == 0 || u.left > ARRAY_RESERVATIONS_MAX_BYTES)
+		return -EUCLEAN;
+	*bytes = u.p;
+	*bytes_len = u.left;
+	return 0;
 }
 
 int record_get_map(const void *key, size_t key_len, const void *value, size_t len, struct map_record *out)

@@ -91,6 +91,7 @@ const struct scsi_command scsi_commands[] = {
 	PR_OUT(4),
 	PR_OUT(5),
 	PR_OUT(6),
+	PR_OUT(7),
 	{0x88, 0, 16, SCSI_TO_INITIATOR, CMD_DATA | CMD_RANGE | CMD_BLOCKS, CONFLICT_READ, LBA_16,
 		.usage = {0xFF, 0x18, FF8, FF4}, .execute = scsi_read},
 	{0x89, 0, 16, SCSI_FROM_INITIATOR, CMD_DATA | CMD_RANGE | CMD_EXACT | CMD_WRITES | CMD_PARAMETERS,

@@ -23,7 +23,8 @@
 #define SCSI_WRITE_SAME_BLOCKS_MAX (UINT32_C(1) << 15) /* 16 MiB */
 #define SCSI_VERIFY_BLOCKS_MAX     (UINT32_C(1) << 18) /* 128 MiB, without data */
 #define SCSI_UNMAP_GRANULARITY     128u                /* blocks: the pool's chunk */
-#define SCSI_THRESHOLD_EXPONENT    11u                 /* space is counted in 2^11 blocks = 1 MiB */
+#define SCSI_PORTS_MAX             64u
+#define SCSI_THRESHOLD_EXPONENT    11u /* space is counted in 2^11 blocks = 1 MiB */
 
 /* ---- command_table.c: one row a command drives everything -------------------------------------------- */
 
@@ -175,6 +176,8 @@ struct scsi_target {
 	struct list nexuses;
 	struct list tmfs; /* calls that wait for tasks */
 	unsigned stepped; /* commands of several I/Os under way */
+	unsigned port_count;
+	uint16_t ports[SCSI_PORTS_MAX]; /* portal group tags, ascending: the relative target ports */
 };
 
 struct scsi_nexus {
@@ -192,6 +195,7 @@ struct scsi_nexus {
 	uint16_t attention_nexus; /* bits for whichever LUN is asked first */
 	uint16_t attention[ARRAY_LUN_NUMBER_MAX + 1];
 };
+bool scsi_target_has_port(const struct scsi_target *t, uint16_t tag);
 void scsi_nexus_get(struct scsi_nexus *n);
 void scsi_nexus_put(struct scsi_nexus *n);
 
@@ -201,11 +205,16 @@ struct scsi_mode {
 	bool wce, swp, d_sense;
 };
 
-struct scsi_registrant {
-	struct list_node link;
+/* An I_T nexus by name: it may live or not. */
+struct scsi_nexus_name {
 	char initiator[UP_NAME_MAX_BYTES + 1];
 	uint8_t isid[6];
 	uint16_t port; /* relative target port: the portal group tag */
+};
+
+struct scsi_registrant {
+	struct list_node link;
+	struct scsi_nexus_name name;
 	uint64_t key;
 };
 
@@ -219,11 +228,13 @@ struct scsi_lun {
 	const struct scsi_nexus *legacy_holder; /* RESERVE(6) */
 	struct list registrants;
 	unsigned registrant_count;
+	bool pr_kept;        /* APTPL: what follows, but for the generation, outlives a restart */
+	unsigned pr_keeping; /* becoming durable just now */
 	uint32_t pr_generation;
 	uint8_t pr_type;                   /* 0: no reservation */
 	struct scsi_registrant *pr_holder; /* NULL with the all-registrants types */
 };
-/* Created on first use; NULL: no memory. */
+/* Created on first use, with the registrations that were kept; NULL: no memory, or they do not read. */
 struct scsi_lun *scsi_lun_get(struct lun *lun);
 static inline struct scsi_lun *scsi_lun_of(const struct scsi_task *task)
 {
@@ -365,8 +376,7 @@ bool scsi_security_parse(struct scsi_task *task);
 void scsi_security_in(struct scsi_task *task);
 void scsi_security_out(struct scsi_task *task);
 
-/* ---- reserve.c, reserve_out.c, reserve_in.c --------------------------------------------------------------
- */
+/* ---- reserve.c, reserve_*.c -------------------------------------------------------------------------- */
 
 #define PR_WRITE_EXCLUSIVE     1
 #define PR_EXCLUSIVE_ACCESS    3
@@ -386,6 +396,8 @@ static inline bool scsi_reserve_registrants_only(uint8_t type)
 {
 	return type == PR_WRITE_EXCLUSIVE_RO || type == PR_EXCLUSIVE_ACCESS_RO;
 }
+void scsi_reserve_name(const struct scsi_nexus *n, struct scsi_nexus_name *out);
+struct scsi_registrant *scsi_reserve_find_name(const struct scsi_lun *s, const struct scsi_nexus_name *name);
 struct scsi_registrant *scsi_reserve_find(const struct scsi_lun *s, const struct scsi_nexus *n);
 bool scsi_reserve_holds(const struct scsi_lun *s, const struct scsi_registrant *r);
 /* The living nexus of a registrant, or NULL. */
@@ -394,7 +406,51 @@ void scsi_reserve_nexus_lost(struct scsi_nexus *n);
 void scsi_reserve_lun_reset(struct scsi_lun *s);
 void scsi_legacy_reserve(struct scsi_task *task);
 void scsi_legacy_release(struct scsi_task *task);
+
+/* reserve_keep.c */
+void scsi_reserve_pack_size_add(size_t *bytes, const struct scsi_nexus_name *name);
+size_t scsi_reserve_pack_size(const struct scsi_lun *s);
+/* False: it does not read, or no memory. s: fresh; with false partly filled. */
+bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *bytes, size_t len);
+/* Ends a good PERSISTENT RESERVE OUT: when what has to outlive a restart is durable. */
+void scsi_reserve_finish_kept(struct scsi_task *task);
+
+/* reserve_out.c, reserve_register.c, reserve_move.c: PERSISTENT RESERVE OUT */
+enum scsi_pr_action {
+	PR_REGISTER,
+	PR_RESERVE,
+	PR_RELEASE,
+	PR_CLEAR,
+	PR_PREEMPT,
+	PR_PREEMPT_AND_ABORT,
+	PR_REGISTER_AND_IGNORE,
+	PR_REGISTER_AND_MOVE
+};
+#define PR_LIST_BYTES 24u
+#define PR_SPEC_I_PT  0x08 /* byte 20 */
+#define PR_ALL_TG_PT  0x04
+#define PR_APTPL      0x01
+
+struct scsi_pr_request {
+	enum scsi_pr_action action;
+	uint8_t scope, type;
+	uint64_t key, action_key;
+	struct scsi_registrant *self; /* NULL: not registered */
+	/* Held: their tasks are to be aborted, once all else is done (a task's end may start others). */
+	unsigned preempted_count;
+	struct scsi_nexus *preempted[PR_REGISTRANTS_MAX];
+};
 void scsi_pr_out(struct scsi_task *task);
+bool scsi_pr_register(struct scsi_task *task, struct scsi_lun *s, const struct scsi_pr_request *q);
+bool scsi_pr_move(struct scsi_task *task, struct scsi_lun *s, const struct scsi_pr_request *q);
+/* Removes a registrant; a registrants-only reservation of its ends and the others learn of it. */
+void scsi_pr_unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r);
+/* NULL: no memory, or too many; then the task has failed. Not linked yet. */
+struct scsi_registrant *scsi_pr_registrant_new(
+	struct scsi_task *task, const struct scsi_nexus_name *name, uint64_t key);
+/* Reads one TransportID (SPC-4 7.6.4.6) of at most *len bytes and steps over it. False: not iSCSI's, or
+ * malformed. */
+bool scsi_pr_transport_id(const uint8_t **at, size_t *len, struct scsi_nexus_name *out, bool *has_isid);
 void scsi_pr_in_keys(struct scsi_task *task);
 void scsi_pr_in_reservation(struct scsi_task *task);
 void scsi_pr_in_capabilities(struct scsi_task *task);

@@ -25,6 +25,10 @@ struct scsi_lun *scsi_lun_get(struct lun *lun)
 	s->mode = scsi_mode_default();
 	list_init(&s->blocked);
 	list_init(&s->registrants);
+	if (lun->reservations && !scsi_reserve_unpack(s, lun->reservations, lun->reservations_len)) {
+		lun_state_free(s);
+		return NULL;
+	}
 	lun->scsi = s;
 	lun->scsi_free = lun_state_free;
 	return s;

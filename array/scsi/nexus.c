@@ -11,6 +11,27 @@
 #include <string.h>
 #include <assert.h>
 
+static void port_add(struct scsi_target *t, uint16_t tag)
+{
+	unsigned at = 0;
+
+	while (at < t->port_count && t->ports[at] < tag)
+		at++;
+	if ((at < t->port_count && t->ports[at] == tag) || t->port_count == SCSI_PORTS_MAX)
+		return;
+	memmove(t->ports + at + 1, t->ports + at, (t->port_count - at) * sizeof(t->ports[0]));
+	t->ports[at] = tag;
+	t->port_count++;
+}
+
+bool scsi_target_has_port(const struct scsi_target *t, uint16_t tag)
+{
+	for (unsigned i = 0; i < t->port_count; i++)
+		if (t->ports[i] == tag)
+			return true;
+	return false;
+}
+
 int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out)
 {
 	struct scsi_target *t = calloc(1, sizeof(*t));
@@ -28,6 +49,8 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 		t->inband = *options->inband;
 		t->has_inband = true;
 	}
+	for (unsigned i = 0; i < options->port_count; i++)
+		port_add(t, options->ports[i]);
 	list_init(&t->nexuses);
 	list_init(&t->tmfs);
 	*out = t;
@@ -120,6 +143,7 @@ int scsi_nexus_create(
 	n->transport = options->transport;
 	memcpy(n->isid, options->isid, sizeof(n->isid));
 	n->portal_group_tag = options->portal_group_tag;
+	port_add(t, n->portal_group_tag);
 	n->control_lu = host_record(n->array.host)->control_lu;
 	n->refs = 1;
 	list_init(&n->tasks);

@@ -48,36 +48,12 @@ void scsi_report_luns(struct scsi_task *task)
 /* ---- REPORT TARGET PORT GROUPS
  * ------------------------------------------------------------------------------------ */
 
-#define PORTS_MAX 64
-
-/* The portal groups that are in use now, ascending and distinct; at least the asker's. */
-static unsigned ports_in_use(const struct scsi_target *t, uint16_t ports[PORTS_MAX])
-{
-	unsigned count = 0;
-
-	list_for_each (node, &t->nexuses) {
-		uint16_t tag = container_of(node, struct scsi_nexus, link)->portal_group_tag;
-		unsigned at = 0;
-
-		while (at < count && ports[at] < tag)
-			at++;
-		if ((at < count && ports[at] == tag) || count == PORTS_MAX)
-			continue;
-		for (unsigned i = count; i > at; i--)
-			ports[i] = ports[i - 1];
-		ports[at] = tag;
-		count++;
-	}
-	return count;
-}
-
 /* One group, active/optimized: every portal reaches every LUN equally. */
 void scsi_report_target_port_groups(struct scsi_task *task)
 {
 	unsigned format = task->cdb[1] >> 5;
 	struct scsi_reply r = scsi_reply_begin(task);
-	uint16_t ports[PORTS_MAX];
-	unsigned count = ports_in_use(task->nexus->target, ports);
+	const struct scsi_target *t = task->nexus->target;
 
 	if (format > 1) {
 		scsi_fail_cdb_bit(task, 1, 7);
@@ -95,9 +71,9 @@ void scsi_report_target_port_groups(struct scsi_task *task)
 	scsi_reply_u8(&r, 0);
 	scsi_reply_u8(&r, 0x02); /* status: by implicit behaviour */
 	scsi_reply_u8(&r, 0);
-	scsi_reply_u8(&r, (uint8_t)count);
-	for (unsigned i = 0; i < count; i++)
-		scsi_reply_be32(&r, ports[i]);
+	scsi_reply_u8(&r, (uint8_t)t->port_count);
+	for (unsigned i = 0; i < t->port_count; i++)
+		scsi_reply_be32(&r, t->ports[i]);
 	scsi_reply_patch(&r, 0, (uint32_t)(r.len - 4), 4);
 	scsi_reply_end(task, &r);
 }

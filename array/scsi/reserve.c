@@ -9,33 +9,53 @@
 #include "array/scsi/internal.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define OP_START_STOP    0x1B
 #define OP_PREVENT_ALLOW 0x1E
 
-static bool registrant_is(const struct scsi_registrant *r, const struct scsi_nexus *n)
+static bool name_is(const struct scsi_nexus_name *a, const struct scsi_nexus_name *b)
 {
-	return r->port == n->portal_group_tag && memcmp(r->isid, n->isid, sizeof(r->isid)) == 0 &&
-	       strcmp(r->initiator, n->array.initiator) == 0;
+	return a->port == b->port && memcmp(a->isid, b->isid, sizeof(a->isid)) == 0 &&
+	       strcasecmp(a->initiator, b->initiator) == 0;
 }
 
-struct scsi_registrant *scsi_reserve_find(const struct scsi_lun *s, const struct scsi_nexus *n)
+void scsi_reserve_name(const struct scsi_nexus *n, struct scsi_nexus_name *out)
+{
+	memcpy(out->initiator, n->array.initiator, sizeof(out->initiator));
+	memcpy(out->isid, n->isid, sizeof(out->isid));
+	out->port = n->portal_group_tag;
+}
+
+struct scsi_registrant *scsi_reserve_find_name(const struct scsi_lun *s, const struct scsi_nexus_name *name)
 {
 	list_for_each (node, &s->registrants) {
 		struct scsi_registrant *r = container_of(node, struct scsi_registrant, link);
 
-		if (registrant_is(r, n))
+		if (name_is(&r->name, name))
 			return r;
 	}
 	return NULL;
+}
+
+struct scsi_registrant *scsi_reserve_find(const struct scsi_lun *s, const struct scsi_nexus *n)
+{
+	struct scsi_nexus_name name;
+
+	if (s->registrant_count == 0)
+		return NULL;
+	scsi_reserve_name(n, &name);
+	return scsi_reserve_find_name(s, &name);
 }
 
 struct scsi_nexus *scsi_reserve_nexus(struct scsi_target *t, const struct scsi_registrant *r)
 {
 	list_for_each (node, &t->nexuses) {
 		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+		struct scsi_nexus_name name;
 
-		if (!n->lost && registrant_is(r, n))
+		scsi_reserve_name(n, &name);
+		if (!n->lost && name_is(&r->name, &name))
 			return n;
 	}
 	return NULL;

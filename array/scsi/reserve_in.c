@@ -38,9 +38,9 @@ void scsi_pr_in_capabilities(struct scsi_task *task)
 	struct scsi_reply r = scsi_reply_begin(task);
 
 	scsi_reply_be16(&r, 8);
-	scsi_reply_u8(&r, 0);        /* no CRH, SIP_C, ATP_C, PTPL_C */
-	scsi_reply_u8(&r, 0x80);     /* TMV */
-	scsi_reply_be16(&r, 0xEA01); /* all six types */
+	scsi_reply_u8(&r, 0x0D);                              /* SIP_C, ATP_C, PTPL_C; no CRH */
+	scsi_reply_u8(&r, 0x80 | scsi_lun_of(task)->pr_kept); /* TMV, PTPL_A */
+	scsi_reply_be16(&r, 0xEA01);                          /* all six types */
 	scsi_reply_be16(&r, 0);
 	scsi_reply_end(task, &r);
 }
@@ -48,9 +48,10 @@ void scsi_pr_in_capabilities(struct scsi_task *task)
 /* SPC-4 7.6.4.6: an iSCSI initiator port */
 static void transport_id(const struct scsi_registrant *reg, struct scsi_reply *r)
 {
+	const uint8_t *isid = reg->name.isid;
 	char name[UP_NAME_MAX_BYTES + 32];
-	int len = snprintf(name, sizeof(name), "%s,i,0x%02x%02x%02x%02x%02x%02x", reg->initiator,
-		reg->isid[0], reg->isid[1], reg->isid[2], reg->isid[3], reg->isid[4], reg->isid[5]);
+	int len = snprintf(name, sizeof(name), "%s,i,0x%02x%02x%02x%02x%02x%02x", reg->name.initiator,
+		isid[0], isid[1], isid[2], isid[3], isid[4], isid[5]);
 	size_t padded = ((size_t)len + 1 + 3) & ~(size_t)3;
 
 	if (padded < 20)
@@ -79,7 +80,7 @@ void scsi_pr_in_full_status(struct scsi_task *task)
 		scsi_reply_u8(&r, holds ? 0x01 : 0); /* R_HOLDER */
 		scsi_reply_u8(&r, holds ? s->pr_type : 0);
 		scsi_reply_zero(&r, 4);
-		scsi_reply_be16(&r, reg->port);
+		scsi_reply_be16(&r, reg->name.port);
 		length_at = r.len;
 		scsi_reply_be32(&r, 0);
 		transport_id(reg, &r);

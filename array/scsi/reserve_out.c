@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PERSISTENT RESERVE OUT (SPC-4 6.16, 5.13): REGISTER, REGISTER AND IGNORE EXISTING KEY, RESERVE, RELEASE,
- * CLEAR, PREEMPT, PREEMPT AND ABORT, with all six types. Registrations live in memory: APTPL, SPEC_I_PT and
- * ALL_TG_PT are refused as REPORT CAPABILITIES says.
+ * PERSISTENT RESERVE OUT (SPC-4 6.16, 5.13): RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT AND ABORT, with all
+ * six types, and the frame of all service actions. A change takes effect in memory, then (APTPL) becomes
+ * durable, and only then the command ends: what was answered outlives a crash.
  *
  * Invariants: pr_type is 0 or valid; pr_holder is one of the registrants, or NULL exactly when there is no
  * reservation or it is of an all-registrants type; a reservation never outlives its last registrant.
@@ -12,31 +12,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum pr_action {
-	REGISTER,
-	RESERVE,
-	RELEASE,
-	CLEAR,
-	PREEMPT,
-	PREEMPT_AND_ABORT,
-	REGISTER_AND_IGNORE
-};
-
-#define LIST_BYTES 24
-#define SPEC_I_PT  0x08
-#define ALL_TG_PT  0x04
-#define APTPL      0x01
-
-struct request {
-	enum pr_action action;
-	uint8_t scope, type;
-	uint64_t key, action_key;
-	struct scsi_registrant *self; /* NULL: not registered */
-	/* Held: their tasks are to be aborted, once all else is done (a task's end may start others). */
-	unsigned preempted_count;
-	struct scsi_nexus *preempted[PR_REGISTRANTS_MAX];
-};
 
 static bool type_valid(uint8_t type)
 {
@@ -81,27 +56,8 @@ static void reserve_for(struct scsi_lun *s, struct scsi_registrant *r, uint8_t t
 	s->pr_holder = scsi_reserve_all_registrants(type) ? NULL : r;
 }
 
-/* ---- REGISTER
- * ----------------------------------------------------------------------------------------------- */
-
-static bool add_registrant(struct scsi_task *task, struct scsi_lun *s, uint64_t key)
-{
-	const struct scsi_nexus *n = task->nexus;
-	struct scsi_registrant *r = s->registrant_count < PR_REGISTRANTS_MAX ? calloc(1, sizeof(*r)) : NULL;
-
-	if (!r)
-		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_REGISTRATION_RESOURCES);
-	memcpy(r->initiator, n->array.initiator, sizeof(r->initiator));
-	memcpy(r->isid, n->isid, sizeof(r->isid));
-	r->port = n->portal_group_tag;
-	r->key = key;
-	list_push_back(&s->registrants, &r->link);
-	s->registrant_count++;
-	return true;
-}
-
 /* SPC-4 5.13.11.2: with a registrants-only reservation the others learn that it is gone. */
-static void unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r)
+void scsi_pr_unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r)
 {
 	bool tells = s->pr_holder == r && scsi_reserve_registrants_only(s->pr_type);
 
@@ -110,24 +66,10 @@ static void unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_r
 		tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
 }
 
-static bool do_register(struct scsi_task *task, struct scsi_lun *s, const struct request *q)
-{
-	if (q->action == REGISTER && q->key != (q->self ? q->self->key : 0))
-		return scsi_conflict(task);
-	if (q->self && q->action_key == 0)
-		unregister(task, s, q->self);
-	else if (q->self)
-		q->self->key = q->action_key;
-	else if (q->action_key != 0 && !add_registrant(task, s, q->action_key))
-		return false;
-	s->pr_generation++;
-	return true;
-}
-
 /* ---- RESERVE, RELEASE, CLEAR
  * ---------------------------------------------------------------------------------- */
 
-static bool do_reserve(struct scsi_task *task, struct scsi_lun *s, const struct request *q)
+static bool do_reserve(struct scsi_task *task, struct scsi_lun *s, const struct scsi_pr_request *q)
 {
 	if (!s->pr_type)
 		reserve_for(s, q->self, q->type);
@@ -136,7 +78,7 @@ static bool do_reserve(struct scsi_task *task, struct scsi_lun *s, const struct 
 	return true;
 }
 
-static bool do_release(struct scsi_task *task, struct scsi_lun *s, const struct request *q)
+static bool do_release(struct scsi_task *task, struct scsi_lun *s, const struct scsi_pr_request *q)
 {
 	uint8_t type = s->pr_type;
 
@@ -168,7 +110,8 @@ static bool task_is_on_lun(const struct scsi_task *task, const void *lun)
 }
 
 /* Removes the registrants with the key (any_key: all) but the asker; notes whose tasks are to be aborted. */
-static void remove_registrants(struct scsi_task *task, struct scsi_lun *s, struct request *q, bool any_key)
+static void remove_registrants(
+	struct scsi_task *task, struct scsi_lun *s, struct scsi_pr_request *q, bool any_key)
 {
 	list_for_each_safe (node, &s->registrants) {
 		struct scsi_registrant *r = container_of(node, struct scsi_registrant, link);
@@ -178,7 +121,7 @@ static void remove_registrants(struct scsi_task *task, struct scsi_lun *s, struc
 			continue;
 		tell(task, r, ATTENTION_REGISTRATIONS_PREEMPTED);
 		n = scsi_reserve_nexus(task->nexus->target, r);
-		if (n && q->action == PREEMPT_AND_ABORT) {
+		if (n && q->action == PR_PREEMPT_AND_ABORT) {
 			scsi_nexus_get(n);
 			q->preempted[q->preempted_count++] = n;
 		}
@@ -194,7 +137,7 @@ static bool key_known(const struct scsi_lun *s, uint64_t key)
 	return false;
 }
 
-static bool do_preempt(struct scsi_task *task, struct scsi_lun *s, struct request *q)
+static bool do_preempt(struct scsi_task *task, struct scsi_lun *s, struct scsi_pr_request *q)
 {
 	bool all = scsi_reserve_all_registrants(s->pr_type);
 	uint8_t before = s->pr_type;
@@ -231,10 +174,10 @@ static void aborted_are_over(struct scsi_tmf_call *call, enum scsi_tmf_result re
 
 	(void)result;
 	free(w);
-	scsi_task_finish(task);
+	scsi_reserve_finish_kept(task);
 }
 
-static void finish_after_aborted(struct scsi_task *task, struct request *q)
+static void finish_after_aborted(struct scsi_task *task, struct scsi_pr_request *q)
 {
 	struct abort_wait *w = calloc(1, sizeof(*w));
 
@@ -257,38 +200,48 @@ static void finish_after_aborted(struct scsi_task *task, struct request *q)
 /* ---- the command
  * -------------------------------------------------------------------------------------------------- */
 
-static bool check_list(struct scsi_task *task)
+static bool check_list(struct scsi_task *task, const struct scsi_pr_request *q)
 {
 	const uint8_t *p = task->data;
 
-	if (task->data_len != LIST_BYTES)
+	if (task->data_len < PR_LIST_BYTES)
 		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
-	if (p[20] & (SPEC_I_PT | ALL_TG_PT | APTPL))
+	if (q->action == PR_REGISTER_AND_MOVE)
+		return true; /* another list */
+	if ((p[20] & PR_SPEC_I_PT) && q->action != PR_REGISTER)
 		return scsi_fail_parameter(task, 20);
+	if ((p[20] & PR_ALL_TG_PT) && q->action != PR_REGISTER && q->action != PR_REGISTER_AND_IGNORE)
+		return scsi_fail_parameter(task, 20);
+	if ((p[20] & PR_SPEC_I_PT) && task->data_len < PR_LIST_BYTES + 4)
+		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
+	if (!(p[20] & PR_SPEC_I_PT) && task->data_len != PR_LIST_BYTES)
+		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
 	return true;
 }
 
-static bool check_type(struct scsi_task *task, const struct request *q)
+static bool check_type(struct scsi_task *task, const struct scsi_pr_request *q)
 {
-	if (q->action != RESERVE && q->action != PREEMPT && q->action != PREEMPT_AND_ABORT)
+	if (q->action != PR_RESERVE && q->action != PR_PREEMPT && q->action != PR_PREEMPT_AND_ABORT)
 		return true;
 	if (q->scope != 0)
 		return scsi_fail_cdb_bit(task, 2, 7);
 	return type_valid(q->type) || scsi_fail_cdb_bit(task, 2, 3);
 }
 
-static bool perform(struct scsi_task *task, struct scsi_lun *s, struct request *q)
+static bool perform(struct scsi_task *task, struct scsi_lun *s, struct scsi_pr_request *q)
 {
-	if (q->action == REGISTER || q->action == REGISTER_AND_IGNORE)
-		return do_register(task, s, q);
+	if (q->action == PR_REGISTER || q->action == PR_REGISTER_AND_IGNORE)
+		return scsi_pr_register(task, s, q);
 	if (!q->self || q->self->key != q->key)
 		return scsi_conflict(task);
 	switch (q->action) {
-	case RESERVE:
+	case PR_RESERVE:
 		return do_reserve(task, s, q);
-	case RELEASE:
+	case PR_RELEASE:
 		return do_release(task, s, q);
-	case CLEAR:
+	case PR_REGISTER_AND_MOVE:
+		return scsi_pr_move(task, s, q);
+	case PR_CLEAR:
 		do_clear(task, s);
 		return true;
 	default:
@@ -299,19 +252,20 @@ static bool perform(struct scsi_task *task, struct scsi_lun *s, struct request *
 void scsi_pr_out(struct scsi_task *task)
 {
 	struct scsi_lun *s = scsi_lun_of(task);
-	struct request q = {
+	struct scsi_pr_request q = {
 		.action = task->cdb[1] & 0x1F, .scope = task->cdb[2] >> 4, .type = task->cdb[2] & 0x0F};
-	bool good;
+	bool good = false;
 
-	if (check_list(task)) {
+	if (check_list(task, &q)) {
 		q.key = get_be64(task->data);
 		q.action_key = get_be64(task->data + 8);
 		q.self = scsi_reserve_find(s, task->nexus);
 		good = check_type(task, &q) && perform(task, s, &q);
-		if (good && q.action == PREEMPT_AND_ABORT) {
-			finish_after_aborted(task, &q);
-			return;
-		}
 	}
-	scsi_task_finish(task);
+	if (good && q.action == PR_PREEMPT_AND_ABORT)
+		finish_after_aborted(task, &q);
+	else if (good)
+		scsi_reserve_finish_kept(task);
+	else
+		scsi_task_finish(task);
 }

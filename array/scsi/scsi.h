@@ -54,6 +54,8 @@ struct scsi_target_options {
 	struct array *array;
 	const char *target_name; /* iSCSI name of the target */
 	const struct scsi_inband *inband;
+	const uint16_t *ports; /* portal group tags; those of nexuses are added as they come */
+	unsigned port_count;
 };
 int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out);
 void scsi_target_destroy(struct scsi_target *t); /* no nexus left */

@@ -44,6 +44,7 @@ for _name, _result, _arguments in (
         ('iscsi_set_session_type', ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
         ('iscsi_set_header_digest', ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
         ('iscsi_set_initiator_username_pwd', ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]),
+        ('iscsi_set_isid_random', ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]),
         ('iscsi_set_noautoreconnect', None, [ctypes.c_void_p, ctypes.c_int]),
         ('iscsi_set_timeout', ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
         ('iscsi_connect_sync', ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p]),
@@ -71,9 +72,10 @@ class ScsiError(Exception):
 
 
 class Session:
-    """One normal session. host: the name of one that array.add_host made; iqn, secret, user override."""
+    """One normal session. host: the name of one that array.add_host made; iqn, secret, user override.
+    isid: a number: the same one makes the same initiator port again."""
 
-    def __init__(self, array, host=None, iqn=None, secret=None, user=None, timeout_s=30, digest=False):
+    def __init__(self, array, host=None, iqn=None, secret=None, user=None, timeout_s=30, digest=False, isid=None):
         name, password = array.hosts.get(host, (None, None))
         self.iqn = iqn or name
         self.secret = secret or password
@@ -81,6 +83,8 @@ class Session:
         _lib.iscsi_set_targetname(self.context, array.target.encode())
         _lib.iscsi_set_session_type(self.context, 2)
         _lib.iscsi_set_header_digest(self.context, 2 if digest else 0)
+        if isid is not None:
+            _lib.iscsi_set_isid_random(self.context, isid, 0)
         _lib.iscsi_set_noautoreconnect(self.context, 1)
         _lib.iscsi_set_timeout(self.context, timeout_s)
         if self.secret:
@@ -119,6 +123,8 @@ class Session:
         count = found.datain.size if found.datain.data else 0
         result = ctypes.string_at(found.datain.data, count) if count else b''
         _lib.scsi_free_scsi_task(done)
+        if status > 0xFF:  # libiscsi's own: cancelled, or no answer in time
+            raise ConnectionError(f'no answer ({status:#x}): {self.error()}')
         return status, sense, result
 
     def good(self, what, lun, cdb, out=None, length_in=0):

@@ -9,6 +9,14 @@
 
 #define IQN_A "iqn.1991-05.com.microsoft:a"
 
+static int keep(struct harness *h, struct lun *lun, const void *bytes, size_t len)
+{
+	struct waiter w;
+
+	lun_keep_reservations(lun, bytes, len, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
 /* One record of each kind, two sets. */
 static void populate(struct harness *h)
 {
@@ -16,6 +24,7 @@ static void populate(struct harness *h)
 	struct host *a = make_host(h, "host-a", IQN_A);
 
 	assert_int_equal(do_map(h, a, l[0], 0), 1);
+	assert_int_equal(keep(h, l[0], "reservations", 12), 0);
 	make_armed(h, set_id(1), IQN_A, l, 2, NULL);
 	assert_int_equal(copyset_set_name(copyset_find(h->array, set_id(1), NULL), "kept-one", NULL), 0);
 	assert_int_equal(do_commit(h, set_id(1), IQN_A, 0), 0);
@@ -82,6 +91,38 @@ static void all_comes_back(void **state)
 	assert_int_equal(map_number(host_find(h->array, "host-a"), lun_find_name(h->array, "a")), 1);
 }
 
+/* The last bytes that were kept come back; none when none were; gone with the LUN. */
+static void reservations_are_kept(void **state)
+{
+	static uint8_t most[ARRAY_RESERVATIONS_MAX_BYTES + 1];
+	struct harness *h = *state;
+	struct lun *l = make_lun(h, "a", MIB);
+	struct waiter first, second;
+
+	lun_keep_reservations(l, "one", 3, waiter_init(&first));
+	lun_keep_reservations(l, "second", 6, waiter_init(&second));
+	assert_int_equal(waiter_wait(h, &first), 0);
+	assert_int_equal(waiter_wait(h, &second), 0);
+	harness_reopen(h);
+	l = lun_find_name(h->array, "a");
+	assert_int_equal(l->reservations_len, 6);
+	assert_memory_equal(l->reservations, "second", 6);
+	assert_int_equal(keep(h, l, most, sizeof(most)), -EMSGSIZE);
+	assert_int_equal(keep(h, l, most, sizeof(most) - 1), 0);
+	harness_reopen(h);
+	l = lun_find_name(h->array, "a");
+	assert_int_equal(l->reservations_len, sizeof(most) - 1);
+	assert_int_equal(keep(h, l, NULL, 0), 0);
+	assert_int_equal(keep(h, l, NULL, 0), 0);
+	assert_int_equal(memstore_records(h->memory, STORE_TABLE_RESERVATION), 0);
+	harness_reopen(h);
+	l = lun_find_name(h->array, "a");
+	assert_null(l->reservations);
+	assert_int_equal(keep(h, l, "again", 5), 0);
+	assert_int_equal(do_delete(h, l), 0);
+	assert_int_equal(memstore_records(h->memory, STORE_TABLE_RESERVATION), 0);
+}
+
 static void any_damaged_byte_is_found(void **state)
 {
 	struct harness *h = *state;
@@ -91,7 +132,7 @@ static void any_damaged_byte_is_found(void **state)
 
 	populate(h);
 	harness_close(h);
-	for (int t = STORE_TABLE_META; t <= STORE_TABLE_SET; t++) {
+	for (int t = STORE_TABLE_META; t <= STORE_TABLE_RESERVATION; t++) {
 		assert_true(memstore_records(h->memory, t) > 0);
 		for (unsigned i = 0; memstore_record(h->memory, t, i, &key, &key_len, &value, &len); i++)
 			for (size_t at = 0; at < len; at++) {
@@ -113,7 +154,7 @@ static void any_truncation_is_found(void **state)
 
 	populate(h);
 	harness_close(h);
-	for (int t = STORE_TABLE_META; t <= STORE_TABLE_SET; t++) {
+	for (int t = STORE_TABLE_META; t <= STORE_TABLE_RESERVATION; t++) {
 		uint8_t k[STORE_KEY_MAX_BYTES];
 
 		assert_true(memstore_record(h->memory, t, 0, &key, &key_len, &value, &len));
@@ -140,12 +181,12 @@ static void a_record_that_contradicts_is_found(void **state)
 
 	populate(h);
 	harness_close(h);
-	for (int t = STORE_TABLE_META; t <= STORE_TABLE_SET; t++)
+	for (int t = STORE_TABLE_META; t <= STORE_TABLE_RESERVATION; t++)
 		for (unsigned i = 0; memstore_record(h->memory, t, i, &key, &key_len, &value, &len); i++) {
 			memcpy(copy, value, len);
 			memcpy(k, key, key_len);
 			memstore_record_delete(h->memory, t, k, key_len);
-			if (t != STORE_TABLE_MAP) {
+			if (t != STORE_TABLE_MAP && t != STORE_TABLE_RESERVATION) {
 				/* A plain LUN without mappings may be missing: nothing points to it. */
 				int err = open_error(h);
 
@@ -176,7 +217,7 @@ static void random_records_are_refused(void **state)
 	for (unsigned i = 0; i < 3000; i++) {
 		uint8_t k[64], v[300];
 		size_t key_len = 1 + test_random(&seed) % sizeof(k), len = test_random(&seed) % sizeof(v);
-		enum store_table t = STORE_TABLE_META + test_random(&seed) % 5;
+		enum store_table t = STORE_TABLE_META + test_random(&seed) % 6;
 
 		for (size_t j = 0; j < sizeof(k); j++)
 			k[j] = (uint8_t)test_random(&seed);
@@ -244,6 +285,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		t(all_comes_back),
+		t(reservations_are_kept),
 		t(any_damaged_byte_is_found),
 		t(any_truncation_is_found),
 		t(a_record_that_contradicts_is_found),

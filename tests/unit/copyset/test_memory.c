@@ -64,6 +64,8 @@ static void scenario(struct harness *h)
 		do_map(h, a, l[0], 0);
 		host_update(a, host_record(a), waiter_init(&w));
 		waiter_wait(h, &w);
+		lun_keep_reservations(l[0], "kept", 4, waiter_init(&w));
+		waiter_wait(h, &w);
 	}
 	for (unsigned n = 1; n <= 4; n++) {
 		bool added = copyset_begin(h->array, set_id(n), "", NULL) == 0;

@@ -50,6 +50,12 @@ int client_setup_inband(void **state, const struct scsi_inband *inband)
 	(void)state;
 	if (scsi_target_create(&options, &test_target) != 0)
 		return -1;
+	client_login_all();
+	return 0;
+}
+
+void client_login_all(void)
+{
 	client_login(&test_a, "iqn.test:a", 1, 1);
 	client_login(&test_a2, "iqn.test:a", 2, 1);
 	client_login(&test_b, "iqn.test:b", 1, 2);
@@ -58,7 +64,6 @@ int client_setup_inband(void **state, const struct scsi_inband *inband)
 	client_clear_attentions(&test_a2);
 	client_clear_attentions(&test_b);
 	client_clear_attentions(&test_c);
-	return 0;
 }
 
 int client_setup(void **state)
@@ -66,16 +71,21 @@ int client_setup(void **state)
 	return client_setup_inband(state, NULL);
 }
 
-int client_teardown(void **state)
+void client_teardown_sessions(void)
 {
 	struct client *all[] = {&test_a, &test_a2, &test_b, &test_c};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (all[i]->nexus) {
 			scsi_nexus_destroy(all[i]->nexus);
 			all[i]->nexus = NULL;
 		}
+}
+
+int client_teardown(void **state)
+{
+	(void)state;
+	client_teardown_sessions();
 	exchange_free(&test_last);
 	assert_int_equal(fake_holds, 0);
 	assert_int_equal(fake_nexuses, 0);

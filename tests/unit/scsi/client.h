@@ -36,6 +36,8 @@ int client_setup(void **state);
 int client_setup_inband(void **state, const struct scsi_inband *inband);
 int client_teardown(void **state);
 
+void client_login_all(void); /* the four sessions, without attentions */
+void client_teardown_sessions(void);
 void client_login(struct client *c, const char *iqn, uint8_t isid_tail, uint16_t tag);
 void client_clear_attentions(struct client *c);
 

@@ -26,6 +26,18 @@ int fake_error;
 bool fake_hold_io;
 unsigned fake_held, fake_gate_queued, fake_holds, fake_nexuses;
 
+bool fake_hold_keeps;
+unsigned fake_keeps;
+
+#define KEEPS_MAX 1024
+
+static struct keep {
+	struct lun *lun;
+	uint8_t *bytes;
+	size_t len;
+	struct array_call *call;
+} keeps[KEEPS_MAX];
+static unsigned keeps_waiting;
 static struct array array;
 static struct host hosts[FAKE_HOSTS];
 static struct list held_io, gate_io;
@@ -71,7 +83,8 @@ struct array *fake_start(void)
 	}
 	list_init(&held_io);
 	list_init(&gate_io);
-	gate_closed = fake_hold_io = false;
+	gate_closed = fake_hold_io = fake_hold_keeps = false;
+	fake_keeps = 0;
 	fake_error = 0;
 	fake_held = fake_gate_queued = fake_holds = fake_nexuses = 0;
 	fake_stats =
@@ -82,6 +95,15 @@ struct array *fake_start(void)
 }
 
 void fake_stop(void)
+{
+	fake_restart();
+	for (unsigned i = 0; i < FAKE_LUNS; i++) {
+		free(fake_luns[i].lun.reservations);
+		fake_luns[i].lun.reservations = NULL;
+	}
+}
+
+void fake_restart(void)
 {
 	for (unsigned i = 0; i < FAKE_LUNS; i++)
 		if (fake_luns[i].lun.scsi) {
@@ -258,6 +280,47 @@ bool lun_io_withdraw(struct lun_io *io)
 		}
 	}
 	return false;
+}
+
+static void keep_end(struct keep *k)
+{
+	int err = fake_error;
+
+	if (err) {
+		free(k->bytes);
+	} else {
+		free(k->lun->reservations);
+		k->lun->reservations = k->bytes;
+		k->lun->reservations_len = (uint32_t)k->len;
+	}
+	k->call->fault.err = err;
+	k->call->done(k->call);
+}
+
+void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struct array_call *call)
+{
+	struct keep k = {.lun = lun, .len = len, .call = call, .bytes = len ? malloc(len) : NULL};
+
+	assert(len <= ARRAY_RESERVATIONS_MAX_BYTES);
+	if (len)
+		memcpy(k.bytes, bytes, len);
+	fake_keeps++;
+	if (fake_hold_keeps && keeps_waiting < KEEPS_MAX)
+		keeps[keeps_waiting++] = k;
+	else
+		keep_end(&k);
+}
+
+/* The waiting ones, in order; what their ends begin is next time's. */
+void fake_kept(void)
+{
+	static struct keep now[KEEPS_MAX];
+	unsigned count = keeps_waiting;
+
+	memcpy(now, keeps, sizeof(now));
+	keeps_waiting = 0;
+	for (unsigned i = 0; i < count; i++)
+		keep_end(&now[i]);
 }
 
 void fake_complete_one(void)

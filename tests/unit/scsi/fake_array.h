@@ -28,6 +28,8 @@ extern unsigned fake_held; /* how many do */
 extern unsigned fake_gate_queued;
 extern unsigned fake_holds; /* lun_hold() without lun_release() */
 extern unsigned fake_nexuses;
+extern bool fake_hold_keeps; /* lun_keep_reservations() waits for fake_kept() */
+extern unsigned fake_keeps;  /* how often it was called */
 
 /* Fresh: hosts "iqn.test:a", ":b", ":c" (the last with a control LU); LUN i at number i + 1 for a and b, none
  * for c. The LUNs hold a pattern. */
@@ -37,6 +39,8 @@ struct host *fake_host(unsigned i);
 void fake_map(struct host *h, uint32_t number, struct lun *lun); /* lun NULL: unmaps, without telling */
 void fake_complete_one(void);                                    /* the oldest held back */
 void fake_complete(void);                                        /* all I/O held back */
-void fake_gate(bool closed);                                     /* opening lets the queued writes go on */
+void fake_kept(void);
+void fake_restart(void);     /* the LUNs forget what is not durable; no task or nexus may know of them */
+void fake_gate(bool closed); /* opening lets the queued writes go on */
 
 #endif

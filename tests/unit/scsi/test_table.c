@@ -40,7 +40,7 @@ static void unknown_opcodes_and_actions(void **state)
 	}
 	expect_sense(run(a, 1, CDB(0x9E, 0x1F), NO_DATA), 5, 0x2400);
 	expect_sense(run(a, 1, CDB(0xA3, 0x01), NO_DATA), 5, 0x2400);
-	expect_sense(run(a, 1, CDB(0x5F, 0x07), NO_DATA), 5, 0x2400);
+	expect_sense(run(a, 1, CDB(0x5F, 0x08), NO_DATA), 5, 0x2400);
 	expect_sense(run(a, 1, CDB(0x5E, 0x04), NO_DATA), 5, 0x2400);
 }
 
