@@ -125,7 +125,7 @@ static int read_secret(const char *path, char *buf, size_t cap)
 	}
 	line = fgets(buf, (int)cap, f);
 	fclose(f);
-	if (!line || buf[strcspn(buf, "\r\n")] == '\0' || strcspn(buf, "\r\n") == 0) {
+	if (!line || strcspn(buf, "\r\n") == 0 || strlen(buf) == cap - 1) {
 		fprintf(stderr, "umbra-lab-bridge: %s: the first line must be the CHAP secret\n", path);
 		return 1;
 	}
