@@ -437,7 +437,7 @@ static int ask_lun(struct provider *p, const uint8_t array_id[UP_ID_BYTES], enum
 	up_request_init(&m[0], op, 0);
 	memcpy(m[0].lun_id, id, UP_ID_BYTES);
 	m[0].has = UP_HAS(UP_TAG_LUN_ID);
-	if (op == UP_OP_UNMAP) {
+	if (op == UP_OP_UNMAP || op == UP_OP_DELETE) {
 		m[0].scope = UP_SCOPE_ME;
 		m[0].has |= UP_HAS(UP_TAG_SCOPE);
 	}
@@ -536,8 +536,7 @@ static HRESULT WINAPI hw_OnLunEmpty(
 		result_event(UMBRA_EVENT_ORDINARY, call, id, NULL, NULL);
 		return answer(call, CS_VETO);
 	}
-	if (ask_lun(p, array_id, UP_OP_UNMAP, id, &trouble) < 0 ||
-		ask_lun(p, array_id, UP_OP_DELETE, id, &trouble) < 0)
+	if (ask_lun(p, array_id, UP_OP_DELETE, id, &trouble) < 0) /* the array unmaps it from us first */
 		return answer(call, result_note(&trouble, call, id));
 	return answer(call, CS_OK);
 }

@@ -128,6 +128,15 @@ static int ask(struct snapshot_set *s, const uint8_t array_id[UP_ID_BYTES], enum
 	return err;
 }
 
+/* For events about a set as a whole: one of its LUNs on that array; NULL: none. */
+static const uint8_t *a_lun_on(const struct snapshot_set *s, unsigned array)
+{
+	for (unsigned i = 0; i < s->pair_count; i++)
+		if (s->pairs[i].array == array)
+			return s->pairs[i].original;
+	return NULL;
+}
+
 /* What a failed ask() means for the method. */
 static enum cs_result failure(
 	struct snapshot_set *s, struct talk *talk, const char *call, const uint8_t *lun_id)
@@ -303,17 +312,17 @@ static void drop_unwanted_arrays(struct snapshot_set *s, struct talk *talk)
 }
 
 /* Arm, then poll until the array says that it is. */
-static enum cs_result arm_one(
-	struct snapshot_set *s, const struct set_array *a, struct talk *talk, const char *call)
+static enum cs_result arm_one(struct snapshot_set *s, unsigned array, struct talk *talk, const char *call)
 {
+	const uint8_t *array_id = s->arrays[array].id, *lun = a_lun_on(s, array);
 	uint64_t end_ms = GetTickCount64() + ARM_LIMIT_MS;
 	enum up_op op = UP_OP_SET_ARM;
 
 	while (!s->cancelled) {
-		int err = ask(s, a->id, op, talk, NULL, UP_COPY_DEFAULT);
+		int err = ask(s, array_id, op, talk, NULL, UP_COPY_DEFAULT);
 		bool busy = err == -EPROTO && talk->reply.status == UP_BUSY;
 		if (err < 0 && !busy)
-			return failure(s, talk, call, NULL);
+			return failure(s, talk, call, lun);
 		if (err == 0 && (op == UP_OP_SET_ARM ? !up_has(&talk->reply, UP_TAG_STATE) ||
 							       talk->reply.state == UP_SET_ARMED
 						     : talk->reply.state == UP_SET_ARMED))
@@ -323,7 +332,7 @@ static enum cs_result arm_one(
 		if (GetTickCount64() >= end_ms) {
 			talk->trouble.err = 0;
 			talk->trouble.status = UP_BUSY;
-			return result_note(&talk->trouble, call, NULL);
+			return result_note(&talk->trouble, call, lun);
 		}
 		Sleep(ARM_POLL_MS);
 	}
@@ -343,7 +352,7 @@ enum cs_result set_arm(struct snapshot_set *s)
 	else
 		drop_unwanted_arrays(s, talk);
 	for (unsigned i = 0; i < s->array_count && result == CS_OK; i++)
-		result = arm_one(s, &s->arrays[i], talk, call);
+		result = arm_one(s, i, talk, call);
 	free(talk);
 	return result;
 }
@@ -387,7 +396,7 @@ enum cs_result set_ready(struct snapshot_set *s, uint32_t budget_ms)
 		return CS_OK;
 	struct array_trouble trouble = {.err = err == -ENOENT ? -EHOSTUNREACH : err, .op = UP_OP_SET_COMMIT};
 	memcpy(trouble.array, s->arrays[failed].name, sizeof(trouble.array));
-	return result_note(&trouble, call, NULL);
+	return result_note(&trouble, call, a_lun_on(s, failed));
 }
 
 /* What went wrong in the window, into the queue of events. */
@@ -402,17 +411,17 @@ static enum cs_result explain_commit(struct snapshot_set *s)
 		if (r->ok)
 			continue;
 		if (r->answered) {
-			result = result_note(&r->trouble, call, NULL);
+			result = result_note(&r->trouble, call, a_lun_on(s, i));
 		} else {
 			snprintf(detail, sizeof(detail), "No answer within %lu ms.",
 				(unsigned long)s->budget_ms);
-			result_event(UMBRA_EVENT_WINDOW, call, NULL, s->arrays[i].name, detail);
+			result_event(UMBRA_EVENT_WINDOW, call, a_lun_on(s, i), s->arrays[i].name, detail);
 		}
 	}
 	if (result == CS_OK) {
 		snprintf(detail, sizeof(detail), "It took %lu ms of the %lu ms allowed.",
 			(unsigned long)(s->commit_us / 1000), (unsigned long)s->budget_ms);
-		result_event(UMBRA_EVENT_WINDOW, call, NULL, s->arrays[0].name, detail);
+		result_event(UMBRA_EVENT_WINDOW, call, a_lun_on(s, 0), s->arrays[0].name, detail);
 	}
 	return CS_VETO;
 }
@@ -452,9 +461,9 @@ enum cs_result set_check(struct snapshot_set *s)
 		return out_of_memory(call);
 	for (unsigned i = 0; i < s->array_count && result == CS_OK; i++) {
 		if (ask(s, s->arrays[i].id, UP_OP_SET_STATE, talk, NULL, UP_COPY_DEFAULT) < 0) {
-			result = result_note(&talk->trouble, call, NULL);
+			result = result_note(&talk->trouble, call, a_lun_on(s, i));
 		} else if (talk->reply.state != UP_SET_COMMITTED) {
-			result_event(UMBRA_EVENT_SET_LOST, call, NULL, s->arrays[i].name,
+			result_event(UMBRA_EVENT_SET_LOST, call, a_lun_on(s, i), s->arrays[i].name,
 				up_set_state_name(talk->reply.state));
 			result = CS_VETO;
 		}
@@ -479,7 +488,7 @@ static enum cs_result keep_all(struct snapshot_set *s, struct talk *talk)
 		if (s->arrays[i].kept)
 			continue;
 		if (ask(s, s->arrays[i].id, UP_OP_SET_KEEP, talk, NULL, UP_COPY_DEFAULT) < 0)
-			return result_note(&talk->trouble, call, NULL);
+			return result_note(&talk->trouble, call, a_lun_on(s, i));
 		s->arrays[i].kept = true;
 	}
 	/* Copies of LUNs whose volume did not come into the set after all: nobody knows them. */

@@ -66,10 +66,10 @@ static int errno_of(DWORD error)
 	}
 }
 
-static HANDLE open_device(const char *name)
+/* access 0: to ask Windows about a device, without touching it. */
+static HANDLE open_device(const char *name, DWORD access)
 {
-	return CreateFileA(name, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
-		OPEN_EXISTING, 0, NULL);
+	return CreateFileA(name, access, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_EXISTING, 0, NULL);
 }
 
 static int spti_open(
@@ -80,7 +80,7 @@ static int spti_open(
 	struct transport_handle *h = calloc(1, sizeof(*h));
 	if (!h)
 		return -ENOMEM;
-	h->file = open_device(device->name);
+	h->file = open_device(device->name, GENERIC_READ | GENERIC_WRITE);
 	if (h->file == INVALID_HANDLE_VALUE) {
 		int err = errno_of(GetLastError());
 		free(h);
@@ -167,7 +167,7 @@ static unsigned find_drives(struct transport_device *out, unsigned cap)
 	for (unsigned n = 0; n < DRIVES_MAX && found < cap; n++) {
 		struct transport_device d = {.is_port = false};
 		snprintf(d.name, sizeof(d.name), "\\\\.\\PhysicalDrive%u", n);
-		HANDLE file = open_device(d.name);
+		HANDLE file = open_device(d.name, 0);
 		if (file == INVALID_HANDLE_VALUE)
 			continue;
 		if (drive_is_ours(file))
@@ -260,7 +260,7 @@ static unsigned find_controllers(struct transport_device *out, unsigned cap)
 	for (unsigned n = 0; n < PORTS_MAX && found < cap; n++) {
 		char port[TRANSPORT_NAME_MAX_BYTES];
 		snprintf(port, sizeof(port), "\\\\.\\Scsi%u:", n);
-		HANDLE file = open_device(port);
+		HANDLE file = open_device(port, 0);
 		if (file == INVALID_HANDLE_VALUE)
 			continue;
 		bool told = units_by_port(file, port, out, cap, &found);

@@ -289,9 +289,7 @@ static enum up_status do_shadow(struct fake_array *a, const struct up_msg *reque
 		l->lun.number = 0;
 		break;
 	case UP_OP_DELETE:
-		if (l->lun.number)
-			return UP_BUSY;
-		l->there = false;
+		l->there = false; /* unmapped with it */
 		break;
 	}
 	return UP_OK;

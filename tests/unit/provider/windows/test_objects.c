@@ -34,7 +34,11 @@ static volatile LONG events, frozen;
 static void sink(const struct event_note *note)
 {
 	CHECK(!frozen); /* no event while volumes may be frozen */
-	CHECK(strcmp(note->call, "-") && (strcmp(note->lun, "-") || strcmp(note->array, "-")));
+	CHECK(strcmp(note->call, "-"));
+	if (note->id >> 30 == 3) /* an error: it comes with a veto, and says whose */
+		CHECK(strcmp(note->lun, "-") &&
+			(strcmp(note->array, "-") || note->id == UMBRA_EVENT_LUN_UNKNOWN ||
+				note->id == UMBRA_EVENT_ORDINARY || note->id == UMBRA_EVENT_UNREACHABLE));
 	last_event = *note;
 	InterlockedIncrement(&events);
 }
@@ -531,6 +535,34 @@ static void refusals_have_the_right_code_and_an_event(void)
 	finish();
 }
 
+/* A volume fails and VSS goes on without it: what it brought along is nobody's, and goes. */
+static void a_volume_that_fails_leaves_nothing(void)
+{
+	uint8_t ids[3][UP_ID_BYTES];
+	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+	VDS_LUN_INFORMATION out;
+
+	start();
+	memset(&out, 0, sizeof(out));
+	fake_add_lun(0, 1, ids[0]);
+	fake_add_lun(0, 2, ids[1]);
+	fake_add_lun(1, 1, ids[2]);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	fakes[1].refuse[UP_OP_SET_ADD] = UP_NO_SPACE;
+	CHECK_HR(begin(&set_id, &second_volume_id, 0, luns + 1, 2), VSS_E_INSUFFICIENT_STORAGE);
+	CHECK(fake_shadows() == 2); /* of the first volume, and of the failed one's LUN on the first array */
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK(fake_find_set(1, set_bytes)->state == UP_SET_ABORTED);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	CHECK_HR(targets(luns + 1, 1, &out), VSS_E_OBJECT_NOT_FOUND);
+	CHECK_HR(targets(luns, 1, &out), S_OK);
+	CHECK(fake_find_set(0, set_bytes)->state == UP_SET_KEPT && fake_shadows() == 1);
+	lun_identity_clear(&out);
+	finish();
+}
+
 static void busy_arrays_are_asked_again(void)
 {
 	uint8_t ids[1][UP_ID_BYTES];
@@ -858,6 +890,7 @@ int main(void)
 		TEST(volumes_on_one_lun_share_a_copy),
 		TEST(unsupported_contexts_and_foreign_luns),
 		TEST(refusals_have_the_right_code_and_an_event),
+		TEST(a_volume_that_fails_leaves_nothing),
 		TEST(busy_arrays_are_asked_again),
 		TEST(one_array_fails_both_are_undone),
 		TEST(arrays_commit_in_parallel),
