@@ -615,8 +615,7 @@ static const IVssHardwareSnapshotProviderExVtbl hw_vtbl = {
 	hw_OnReuseLuns,
 };
 
-/* ---- IVssProviderCreateSnapshotSet ----------------------------------------------------------------------
- */
+/* ---- IVssProviderCreateSnapshotSet --------------------------------------------------------------------- */
 
 static HRESULT WINAPI set_QueryInterface(IVssProviderCreateSnapshotSet *iface, REFIID iid, void **out)
 {
@@ -725,8 +724,7 @@ static const IVssProviderCreateSnapshotSetVtbl set_vtbl = {
 	set_AbortSnapshots,
 };
 
-/* ---- IVssProviderNotifications ---------------------------------------------------------------------------
- */
+/* ---- IVssProviderNotifications ------------------------------------------------------------------------- */
 
 static HRESULT WINAPI notify_QueryInterface(IVssProviderNotifications *iface, REFIID iid, void **out)
 {
@@ -766,8 +764,7 @@ static const IVssProviderNotificationsVtbl notify_vtbl = {
 	notify_OnUnload,
 };
 
-/* ---- life ------------------------------------------------------------------------------------------------
- */
+/* ---- life ---------------------------------------------------------------------------------------------- */
 
 HRESULT provider_create(const struct provider_context *context, REFIID iid, void **out)
 {

@@ -25,8 +25,7 @@ void scsi_read_capacity16(struct scsi_task *task)
 	scsi_reply_end(task, &r);
 }
 
-/* ---- LOG SENSE
- * ------------------------------------------------------------------------------------------------ */
+/* ---- LOG SENSE ----------------------------------------------------------------------------------------- */
 
 #define LOG_PAGES        0x00
 #define LOG_PROVISIONING 0x0C

@@ -29,8 +29,7 @@ static const uint8_t *identity(const struct scsi_task *task)
 	return task->lun_held ? task->lun_held->id : array_id(task->nexus->target->array);
 }
 
-/* ---- pages: each puts its body, without the 4-byte header
- * --------------------------------------------------- */
+/* ---- pages: each puts its body, without the 4-byte header ---------------------------------------------- */
 
 static void page_serial(const struct scsi_task *task, struct scsi_reply *r)
 {
@@ -138,8 +137,7 @@ static void page_list(const struct scsi_task *task, struct scsi_reply *r)
 			scsi_reply_u8(r, pages[i].code);
 }
 
-/* ---- the command
- * -------------------------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------------------- */
 
 bool scsi_inquiry_parse(struct scsi_task *task)
 {

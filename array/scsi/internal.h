@@ -248,8 +248,7 @@ static inline uint64_t scsi_lun_blocks(const struct lun *lun)
 	return lun->size_bytes / SCSI_BLOCK_BYTES;
 }
 
-/* ---- task.c ---------------------------------------------------------------------------------------------
- */
+/* ---- task.c -------------------------------------------------------------------------------------------- */
 
 #define TASK_CONTROL_LU  0x0001u
 #define TASK_ABSENT_LU   0x0002u
@@ -324,8 +323,7 @@ void scsi_steps_free(struct scsi_task *task);
 int scsi_steps_io(struct scsi_task *task, enum store_io_op op, uint64_t lba, uint8_t *data, uint64_t len,
 	unsigned flags);
 
-/* ---- commands -------------------------------------------------------------------------------------------
- */
+/* ---- commands ------------------------------------------------------------------------------------------ */
 
 /* basic.c */
 void scsi_test_unit_ready(struct scsi_task *task);
@@ -456,8 +454,7 @@ void scsi_pr_in_reservation(struct scsi_task *task);
 void scsi_pr_in_capabilities(struct scsi_task *task);
 void scsi_pr_in_full_status(struct scsi_task *task);
 
-/* ---- tmf.c ------------------------------------------------------------------------------------------------
- */
+/* ---- tmf.c --------------------------------------------------------------------------------------------- */
 
 void scsi_tmf_check(struct scsi_target *t); /* a task is over: does a call wait for it no more? */
 /* call->nexus and done set: done comes when every aborted task is over, perhaps from inside. */

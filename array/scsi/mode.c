@@ -32,8 +32,7 @@ struct scsi_mode scsi_mode_default(void)
 	return (struct scsi_mode){.wce = true};
 }
 
-/* ---- pages: the values, and which bits of them may be changed
- * ------------------------------------------------ */
+/* ---- pages: the values, and which bits of them may be changed ------------------------------------------ */
 
 static void recovery(const struct scsi_mode *m, uint8_t *p)
 {
@@ -84,8 +83,7 @@ static void page_build(const struct mode_page *page, const struct scsi_mode *mod
 	out[1] = (uint8_t)(page->len - 2);
 }
 
-/* ---- MODE SENSE
- * ----------------------------------------------------------------------------------------------- */
+/* ---- MODE SENSE ---------------------------------------------------------------------------------------- */
 
 static void block_descriptor(const struct scsi_task *task, struct scsi_reply *r, bool is_long)
 {
@@ -177,8 +175,7 @@ void scsi_mode_sense(struct scsi_task *task)
 	scsi_reply_end(task, &r);
 }
 
-/* ---- MODE SELECT
- * ---------------------------------------------------------------------------------------------- */
+/* ---- MODE SELECT --------------------------------------------------------------------------------------- */
 
 static bool list_too_short(struct scsi_task *task)
 {

@@ -65,8 +65,7 @@ void scsi_target_destroy(struct scsi_target *t)
 	free(t);
 }
 
-/* ---- what the array tells --------------------------------------------------------------------------------
- */
+/* ---- what the array tells ------------------------------------------------------------------------------ */
 
 static struct scsi_nexus *nexus_of(struct array_nexus *n)
 {
@@ -116,8 +115,7 @@ static const struct array_nexus_ops array_ops = {
 	.host_revoked = host_revoked,
 };
 
-/* ---- life ------------------------------------------------------------------------------------------------
- */
+/* ---- life ---------------------------------------------------------------------------------------------- */
 
 int scsi_nexus_create(
 	struct scsi_target *t, const struct scsi_nexus_options *options, struct scsi_nexus **out)

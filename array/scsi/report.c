@@ -3,8 +3,7 @@
  */
 #include "array/scsi/internal.h"
 
-/* ---- REPORT LUNS
- * ------------------------------------------------------------------------------------------------ */
+/* ---- REPORT LUNS --------------------------------------------------------------------------------------- */
 
 #define SELECT_ALL_BUT_WELL_KNOWN 0x00
 #define SELECT_WELL_KNOWN         0x01
@@ -45,8 +44,7 @@ void scsi_report_luns(struct scsi_task *task)
 	scsi_reply_end(task, &r);
 }
 
-/* ---- REPORT TARGET PORT GROUPS
- * ------------------------------------------------------------------------------------ */
+/* ---- REPORT TARGET PORT GROUPS ------------------------------------------------------------------------- */
 
 /* One group, active/optimized: every portal reaches every LUN equally. */
 void scsi_report_target_port_groups(struct scsi_task *task)
@@ -78,8 +76,7 @@ void scsi_report_target_port_groups(struct scsi_task *task)
 	scsi_reply_end(task, &r);
 }
 
-/* ---- REPORT SUPPORTED OPERATION CODES
- * ------------------------------------------------------------------------------ */
+/* ---- REPORT SUPPORTED OPERATION CODES ------------------------------------------------------------------ */
 
 /* Command timeouts descriptor (SPC-4 6.35.4): none is suggested. */
 static void timeouts(struct scsi_reply *r)

@@ -130,8 +130,7 @@ void scsi_reserve_lun_reset(struct scsi_lun *s)
 	s->legacy_holder = NULL; /* persistent ones persist */
 }
 
-/* ---- RESERVE(6), RELEASE(6)
- * --------------------------------------------------------------------------------- */
+/* ---- RESERVE(6), RELEASE(6) ---------------------------------------------------------------------------- */
 
 void scsi_legacy_reserve(struct scsi_task *task)
 {

@@ -66,8 +66,7 @@ void scsi_pr_unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_
 		tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
 }
 
-/* ---- RESERVE, RELEASE, CLEAR
- * ---------------------------------------------------------------------------------- */
+/* ---- RESERVE, RELEASE, CLEAR --------------------------------------------------------------------------- */
 
 static bool do_reserve(struct scsi_task *task, struct scsi_lun *s, const struct scsi_pr_request *q)
 {
@@ -101,8 +100,7 @@ static void do_clear(struct scsi_task *task, struct scsi_lun *s)
 	s->pr_generation++;
 }
 
-/* ---- PREEMPT
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- PREEMPT ------------------------------------------------------------------------------------------- */
 
 static bool task_is_on_lun(const struct scsi_task *task, const void *lun)
 {
@@ -197,8 +195,7 @@ static void finish_after_aborted(struct scsi_task *task, struct scsi_pr_request 
 	scsi_tmf_wait(&w->call);
 }
 
-/* ---- the command
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the command --------------------------------------------------------------------------------------- */
 
 static bool check_list(struct scsi_task *task, const struct scsi_pr_request *q)
 {

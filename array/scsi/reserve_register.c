@@ -95,8 +95,7 @@ static bool fresh_add_ports(
 	return true;
 }
 
-/* ---- TransportIDs -----------------------------------------------------------------------------------------
- */
+/* ---- TransportIDs -------------------------------------------------------------------------------------- */
 
 static int hex_digit(uint8_t c)
 {
@@ -194,8 +193,7 @@ static bool fresh_add_listed(struct scsi_task *task, struct fresh *f, bool all_p
 	return good;
 }
 
-/* ---- the actions ------------------------------------------------------------------------------------------
- */
+/* ---- the actions --------------------------------------------------------------------------------------- */
 
 /* A registered nexus: its key changes, or it goes; through all ports if that is asked. */
 static void change_own(

@@ -15,8 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* ---- parse -----------------------------------------------------------------------------------------------
- */
+/* ---- parse --------------------------------------------------------------------------------------------- */
 
 static void task_reset(struct scsi_task *task)
 {
@@ -221,8 +220,7 @@ bool scsi_task_parse(struct scsi_task *task)
 	return true;
 }
 
-/* ---- execute, in order ------------------------------------------------------------------------------------
- */
+/* ---- execute, in order --------------------------------------------------------------------------------- */
 
 static bool must_wait(const struct scsi_lun *s, const struct scsi_task *task)
 {
@@ -315,8 +313,7 @@ void scsi_task_execute(struct scsi_task *task)
 		start(task);
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------
- */
+/* ---- the end ------------------------------------------------------------------------------------------- */
 
 static void release(struct scsi_task *task)
 {
@@ -373,8 +370,7 @@ void scsi_task_discard(struct scsi_task *task)
 	scsi_nexus_put(n);
 }
 
-/* ---- I/O
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- I/O ----------------------------------------------------------------------------------------------- */
 
 static int io_recheck(struct lun_io *io)
 {
@@ -433,8 +429,7 @@ void scsi_task_io(struct scsi_task *task, enum store_io_op op, uint64_t offset, 
 	scsi_task_submit(task, io_done);
 }
 
-/* ---- abort
- * -------------------------------------------------------------------------------------------------- */
+/* ---- abort --------------------------------------------------------------------------------------------- */
 
 bool scsi_task_abort(struct scsi_task *task)
 {
@@ -497,8 +492,7 @@ void scsi_nexus_abort_tasks(struct scsi_nexus *n,
 	scsi_nexus_put(n);
 }
 
-/* ---- replies
- * ------------------------------------------------------------------------------------------------ */
+/* ---- replies ------------------------------------------------------------------------------------------- */
 
 struct scsi_reply scsi_reply_begin(struct scsi_task *task)
 {

@@ -12,8 +12,7 @@ static unsigned durable(const struct scsi_task *task)
 	return scsi_lun_of(task)->mode.wce ? 0 : STORE_IO_FUA;
 }
 
-/* ---- UNMAP
- * -------------------------------------------------------------------------------------------------- */
+/* ---- UNMAP --------------------------------------------------------------------------------------------- */
 
 #define UNMAP_HEADER_BYTES     8
 #define UNMAP_DESCRIPTOR_BYTES 16
@@ -88,8 +87,7 @@ void scsi_unmap(struct scsi_task *task)
 	scsi_steps_run(task);
 }
 
-/* ---- WRITE SAME
- * --------------------------------------------------------------------------------------------- */
+/* ---- WRITE SAME ---------------------------------------------------------------------------------------- */
 
 static bool no_data(const struct scsi_task *task)
 {
@@ -154,8 +152,7 @@ void scsi_write_same(struct scsi_task *task)
 	scsi_steps_run(task);
 }
 
-/* ---- GET LBA STATUS
- * ----------------------------------------------------------------------------------------- */
+/* ---- GET LBA STATUS ------------------------------------------------------------------------------------ */
 
 /* The store does not tell yet what is mapped: everything from the LBA on counts as mapped or unknown. */
 void scsi_get_lba_status(struct scsi_task *task)

@@ -26,8 +26,7 @@ static bool reaches(const struct scsi_task *task, const void *arg)
 	return !task->lun_held;
 }
 
-/* ---- waiting
- * -------------------------------------------------------------------------------------------------- */
+/* ---- waiting ------------------------------------------------------------------------------------------- */
 
 static bool still_running(struct scsi_target *t)
 {
@@ -72,8 +71,7 @@ void scsi_tmf_wait(struct scsi_tmf_call *call)
 	scsi_tmf_check(t);
 }
 
-/* ---- functions
- * -------------------------------------------------------------------------------------------------- */
+/* ---- functions ----------------------------------------------------------------------------------------- */
 
 static void abort_task(struct scsi_tmf_call *call, uint32_t number)
 {

@@ -84,8 +84,7 @@ static void expect_sense(struct raw *r, uint8_t key, uint16_t asc)
 	assert_int_equal(get_be16(r->data + 2 + 12), asc);
 }
 
-/* ---- before the login is complete ------------------------------------------------------------------------
- */
+/* ---- before the login is complete ---------------------------------------------------------------------- */
 
 static void never_says_anything(void **state)
 {
@@ -283,8 +282,7 @@ static void too_many_connections(void **state)
 	usleep(50000);
 }
 
-/* ---- in the full feature phase ---------------------------------------------------------------------------
- */
+/* ---- in the full feature phase ------------------------------------------------------------------------- */
 
 static void hangs_up_in_mid_data(void **state)
 {

@@ -98,8 +98,7 @@ static uint32_t collect(struct raw *r, uint8_t *to, uint32_t segment_max)
 	}
 }
 
-/* ---- data ------------------------------------------------------------------------------------------------
- */
+/* ---- data ---------------------------------------------------------------------------------------------- */
 
 static void write_then_read(struct raw *r, bool immediate, uint32_t segment, uint32_t segment_in)
 {
@@ -263,8 +262,7 @@ static void the_largest_write(void **state)
 	raw_close(r);
 }
 
-/* ---- residuals -------------------------------------------------------------------------------------------
- */
+/* ---- residuals ----------------------------------------------------------------------------------------- */
 
 static void residuals(void **state)
 {
@@ -342,8 +340,7 @@ static void failed_command_with_unsolicited_data(void **state)
 	raw_close(r);
 }
 
-/* ---- order and window
- * --------------------------------------------------------------------------------------- */
+/* ---- order and window ---------------------------------------------------------------------------------- */
 
 /* What was sent before has been taken in. */
 static void echo(struct raw *r)
@@ -424,8 +421,7 @@ static void cmdsn_wraps(void **state)
 	raw_close(r);
 }
 
-/* ---- task management
- * ------------------------------------------------------------------------------------------ */
+/* ---- task management ----------------------------------------------------------------------------------- */
 
 static void manage(
 	struct raw *r, uint8_t function, uint32_t ref_itt, uint32_t ref_cmdsn, unsigned lun, uint8_t expect)
@@ -530,8 +526,7 @@ static void cold_reset_ends_all_sessions(void **state)
 	raw_close(b);
 }
 
-/* ---- NOP, text, logout
- * ------------------------------------------------------------------------------------------- */
+/* ---- NOP, text, logout --------------------------------------------------------------------------------- */
 
 static void nop_echoes(void **state)
 {
@@ -685,8 +680,7 @@ static void logout_with_running_tasks(void **state)
 	raw_close(r);
 }
 
-/* ---- sessions
- * ------------------------------------------------------------------------------------------------- */
+/* ---- sessions ------------------------------------------------------------------------------------------ */
 
 static void count_sessions(void *arg)
 {

@@ -58,8 +58,7 @@ static uint8_t tur(struct client *c, unsigned lun)
 	return client_run(c, lun, CDB(0x00), NO_DATA);
 }
 
-/* ---- the gate
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the gate ------------------------------------------------------------------------------------------ */
 
 static void writes_wait_at_the_gate_and_reads_pass(void **state)
 {
@@ -147,8 +146,7 @@ static void parsed_tasks_are_checked_again(void **state)
 	assert_int_equal(fake_luns[0].writes, 0);
 }
 
-/* ---- aborts
- * --------------------------------------------------------------------------------------------------- */
+/* ---- aborts -------------------------------------------------------------------------------------------- */
 
 static void abort_task(void **state)
 {
@@ -324,8 +322,7 @@ static void steps_end_when_aborted(void **state)
 	assert_int_equal(fake_luns[0].writes, 1); /* of four */
 }
 
-/* ---- order
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- order --------------------------------------------------------------------------------------------- */
 
 static void ordered_waits_and_is_waited_for(void **state)
 {
