@@ -6,11 +6,11 @@
  *
  * Invariants:
  * - Gates are closed only between commit_start and cut_done (or the deadline, or an abort: then the cut will
- *be dropped). The array's timer opens them, whatever the requester does.
+ *   be dropped). The array's timer opens them, whatever the requester does.
  * - A commit that was given up has answered its call; it stays at the head of the row until the store has let
- *go of its cut. If it became durable all the same, the set is undone (undo.c).
+ *   go of its cut. If it became durable all the same, the set is undone (undo.c).
  * - Everything that needs memory and is not the store's is allocated before the gates close, or after they
- *open.
+ *   open.
  */
 #include <assert.h>
 #include <errno.h>

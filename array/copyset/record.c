@@ -7,13 +7,15 @@
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
  *	                                   set id 16, name
  *	HOST:    key name;                 flags u8 (1 control LU, 2 control without CHAP), import u8,
- *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8, host
- *names MAP:     key host, NUL, LUN id;    number u32 SET:     key id;                   state u8, name,
- *owner, cut, window, durable (u64 each), members u16, of each: original 16, shadow 16, kind u8, size u64
+ *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8,
+ *	                                   host names
+ *	MAP:     key host, NUL, LUN id;    number u32
+ *	SET:     key id;                   state u8, name, owner, cut, window, durable (u64 each), members u16,
+ *	                                   of each: original 16, shadow 16, kind u8, size u64
  *	RESERVATION: key LUN id;           bytes of the SCSI layer's (scsi/reserve_keep.c)
  *
  * A record that does not check is -EUCLEAN; one with a higher version -ENOTSUP. Reading never trusts a
- *length.
+ * length.
  */
 #include <assert.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A store in memory for tests: the whole contract of array/store/store.h with sparse disks, cuts,
- *transactions and the catalogue, and in addition what a test needs to be unkind: completions that come late
- *or in another order, calls that fail, and a crash that loses what was not durable.
+ * transactions and the catalogue, and in addition what a test needs to be unkind: completions that come late
+ * or in another order, calls that fail, and a crash that loses what was not durable.
  *
  * The medium (struct memstore) outlives the open store:
  *
