@@ -252,6 +252,20 @@ static int no_command(const struct invocation *in, bool help)
 	return CTL_USAGE;
 }
 
+/* What goes to umbrad goes as JSON, and so is UTF-8. Paths of pools stay here and may be anything. */
+static int check_text(const struct invocation *in, int argc, char **argv)
+{
+	if (!strcmp(in->verb->noun, "pool"))
+		return CTL_OK;
+	for (int i = 1; i < argc; i++) {
+		json_t *text = json_string(argv[i]);
+		if (!text)
+			return ctl_usage(in, "argument %d of the command line is not UTF-8.", i);
+		json_decref(text);
+	}
+	return CTL_OK;
+}
+
 int main(int argc, char **argv)
 {
 	struct invocation in = {0};
@@ -273,7 +287,9 @@ int main(int argc, char **argv)
 		ctl_print_help(in.verb);
 		return CTL_OK;
 	}
-	int bad = parse(&in, argc, argv, first);
+	int bad = check_text(&in, argc, argv);
+	if (!bad)
+		bad = parse(&in, argc, argv, first);
 	if (bad)
 		return bad;
 	const char *environment = getenv("UMBRA_SOCKET");

@@ -23,14 +23,21 @@ static int read_secret(const struct invocation *in, const char *path, char secre
 			"%s: %s: --chap-file names a file with the secret in its first line.", path,
 			strerror(errno));
 	char *line = fgets(secret, SECRET_MAX_BYTES + 2, file);
+	int err = ferror(file) ? errno : 0; /* a directory opens, too */
 	if (file != stdin)
 		fclose(file);
+	if (err)
+		return ctl_fail(in, -err,
+			"%s: %s: --chap-file names a file with the secret in its first line.", path,
+			strerror(err));
 	if (!line)
 		return ctl_fail(in, -ENODATA, "%s is empty: put the secret in its first line.", path);
 	secret[strcspn(secret, "\r\n")] = '\0';
 	if (!*secret || strlen(secret) > SECRET_MAX_BYTES)
-		return ctl_fail(in, -EINVAL, "The secret in %s has no or more than %d characters.", path,
-			SECRET_MAX_BYTES);
+		return ctl_fail(in, -EINVAL,
+			"The first line of %s has no or more than %d characters: write the secret there, 12 to "
+			"16 characters for Windows.",
+			path, SECRET_MAX_BYTES);
 	return CTL_OK;
 }
 

@@ -14,6 +14,8 @@
 #include <errno.h>
 #include "array/copyset/internal.h"
 
+#define TROUBLE_PAUSE_NS (UINT64_C(60) * 1000000000)
+
 void gate_init(struct lun_box *b)
 {
 	list_init(&b->lun.gate_queue);
@@ -84,9 +86,38 @@ static void io_end(struct lun_io *io, int err)
 	inflight_down(lun, epoch);
 }
 
+/* The initiator gets its sense, the administrator an event: at most one of a kind in a while. */
+static void tell_trouble(const struct lun *lun, int err)
+{
+	static const struct {
+		int err;
+		enum event_level level;
+		const char *what;
+	} rows[] = {
+		{-ENOSPC, EVENT_WARNING, "the pool is full: delete copy sets or LUNs, or give it room"},
+		{-EROFS, EVENT_ERROR,
+			"the pool is read-only since a flush to its disk failed: look at the disk, then restart umbrad"},
+		{-EIO, EVENT_ERROR,
+			"the pool's disk reports errors: look at it and the kernel's log, then run umbractl pool check"},
+	};
+	struct array *a = lun->array;
+	uint64_t now = clock_ns();
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (rows[i].err != err || (a->trouble_ns[i] && now - a->trouble_ns[i] < TROUBLE_PAUSE_NS))
+			continue;
+		a->trouble_ns[i] = now;
+		array_event(a, rows[i].level, "pool", "I/O of LUN %s failed, %s", lun->name, rows[i].what);
+	}
+}
+
 static void io_store_done(struct store_io *sio, int err)
 {
-	io_end(container_of(sio, struct lun_io, io), err);
+	struct lun_io *io = container_of(sio, struct lun_io, io);
+
+	if (err)
+		tell_trouble(io->lun, err);
+	io_end(io, err);
 }
 
 static void io_go(struct lun_io *io)

@@ -97,6 +97,7 @@ struct array {
 	struct event events[ARRAY_EVENTS_KEPT]; /* serial s lies at (s - 1) % KEPT */
 	uint64_t event_serial;
 	struct list event_listeners;
+	uint64_t trouble_ns[3]; /* when the store's last trouble of each kind was told (gate.c); 0: never */
 
 	uint8_t scratch[STORE_VALUE_MAX_BYTES]; /* a record being packed */
 };
