@@ -42,6 +42,10 @@ struct pool_branch *pool_branch_new(struct pool *p, uint64_t id)
 void pool_branch_free(struct pool *p, struct pool_branch *b)
 {
 	assert(b->child_count == 0 && !b->parent && list_empty(&b->cuts) && list_empty(&b->writes));
+	if (b->loads) { /* a reader who came through it waits for a leaf */
+		b->gone = true;
+		return;
+	}
 	pool_map_free(p, b);
 	list_remove(&b->hash_link);
 	list_remove(&b->dirty_link);

@@ -388,6 +388,7 @@ static void load_done(struct pool_job *job)
 	struct leaf_load *l = container_of(job, struct leaf_load, job);
 	struct pool *p = l->pool;
 	struct pool_leaf *leaf = l->leaf;
+	struct pool_branch *b = leaf->branch;
 	struct list waiters;
 	struct list_node *n;
 	int err = l->err;
@@ -397,6 +398,7 @@ static void load_done(struct pool_job *job)
 	free(l->entries);
 	free(l);
 	p->map_loads--;
+	b->loads--;
 	leaf->loading = false;
 	list_init(&waiters);
 	while ((n = list_pop(&leaf->waiters)))
@@ -410,6 +412,8 @@ static void load_done(struct pool_job *job)
 		pool_leaf_unpin(p, leaf);
 		pool_map_trim(p);
 	}
+	if (b->gone)
+		pool_branch_free(p, b);
 	pool_close_step(p);
 }
 
@@ -430,6 +434,7 @@ static int load_start(struct pool *p, struct pool_branch *b, uint64_t index, str
 	l->job.work = load_work;
 	l->job.done = load_done;
 	p->map_loads++;
+	b->loads++;
 	p->host->ops->work(p->host, &l->job, POOL_QUEUE_WORKERS);
 	return -EAGAIN;
 }

@@ -316,37 +316,32 @@ static void drop_batch(struct pool_reclaim *r)
 static void splice_removed(void *arg, int err)
 {
 	struct pool_reclaim *r = arg;
-	struct pool_branch *b = r->branch, *c = r->child, *parent = b->parent;
 
 	if (err) {
 		task_end(r, false);
 		return;
 	}
+	pool_branch_free(r->pool, r->branch);
+	task_end(r, true);
+}
+
+/* Nothing is left in b: the child takes its place at once. The next frame has the child's record, as it is by
+ * then (it may be cut before), and this one or a later one the end of b; in between b is an empty branch. */
+static void splice_finish(struct pool_reclaim *r)
+{
+	struct pool_branch *b = r->branch, *c = r->child, *parent = b->parent;
+	struct pool_txn *t = own_txn(r->pool);
+	struct pool_record rec = {.type = POOL_RECORD_BRANCH_DEL, .branch = {.id = b->id}};
+
+	list_remove(&b->dirty_link);
+	b->record_dirty = false;
+	b->dead = true;
 	pool_branch_detach(c);
 	pool_branch_detach(b);
 	c->parent_gen = b->parent_gen;
 	if (parent)
 		pool_branch_attach(parent, c);
-	pool_branch_free(r->pool, b);
-	task_end(r, true);
-}
-
-static void splice_finish(struct pool_reclaim *r)
-{
-	struct pool_branch *b = r->branch, *c = r->child;
-	struct pool_txn *t = own_txn(r->pool);
-	struct pool_record rec = {.type = POOL_RECORD_BRANCH_PUT};
-
-	list_remove(&b->dirty_link);
-	b->record_dirty = false;
-	b->dead = true;
-	rec.branch.id = c->id;
-	rec.branch.value = (struct pool_branch_value){.gen = c->gen,
-		.parent = b->parent ? b->parent->id : 0,
-		.parent_gen = b->parent_gen,
-		.chunks = c->chunks};
-	pool_buffer_record(&t->records, &rec);
-	rec = (struct pool_record){.type = POOL_RECORD_BRANCH_DEL, .branch = {.id = b->id}};
+	pool_branch_record_dirty(r->pool, c);
 	pool_buffer_record(&t->records, &rec);
 	own_commit(t, splice_removed, r);
 }
