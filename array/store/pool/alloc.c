@@ -237,7 +237,8 @@ int pool_alloc(struct pool *p, uint64_t *phys)
 	if (p->latched)
 		return -EROFS;
 	if (frees_under_way(p)) {
-		pool_cycle_request(p);
+		if (p->free_new.count)
+			pool_cycle_request(p);
 		return -EAGAIN;
 	}
 	return -ENOSPC;
@@ -245,7 +246,7 @@ int pool_alloc(struct pool *p, uint64_t *phys)
 
 void pool_alloc_wait(struct pool *p, struct pool_waiter *w)
 {
-	if (p->dirty_count >= p->dirty_max)
+	if (p->dirty_count && p->dirty_count + p->dirty_pending >= p->dirty_max)
 		pool_cycle_request(p);
 	list_push_back(&p->alloc_waiters, &w->link);
 }

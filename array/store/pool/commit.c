@@ -84,7 +84,7 @@ static uint64_t state_estimate(const struct pool *p)
 {
 	uint64_t n = POOL_RECORD_MAX_FIXED;
 
-	n += p->dirty_count * 40 + p->free_new.count * 24;
+	n += p->dirty_count * (40 + 48) + p->free_new.count * 24; /* each may be of a branch of its own */
 	list_for_each (b, &p->dirty_branches) {
 		(void)b;
 		n += 48;

@@ -126,6 +126,11 @@ void pool_sub_end(struct pool_sub *sub, int err)
 		pool_epoch_leave(p, sub->epoch);
 	if (sub->leaf)
 		pool_leaf_unpin(p, sub->leaf);
+	if (sub->counted) {
+		p->dirty_pending--;
+		if (!list_empty(&p->alloc_waiters))
+			pool_cycle_request(p); /* they may have waited for this one */
+	}
 	if (sub->bounce)
 		pool_bounce_put(p, sub->bounce);
 	list_remove(&sub->link);
@@ -223,6 +228,16 @@ static void hold_epoch(struct pool_sub *sub)
 		return;
 	sub->epoch = pool_epoch_enter(sub->pool);
 	sub->held = true;
+}
+
+/* What was to be read is in the bounce buffer. A sub that waits for a chunk must not be one of those that the
+ * freed chunks wait for. */
+static void leave_epoch(struct pool_sub *sub)
+{
+	if (!sub->held)
+		return;
+	sub->held = false;
+	pool_epoch_leave(sub->pool, sub->epoch);
 }
 
 /* Reads the blocks in `mask` to where they belong in the bounce buffer; zeros where there is no data. */
@@ -361,6 +376,23 @@ static int copy_up_needed(struct pool_sub *sub, struct pool_waiter *w)
 	return places.entries > POOL_ANCESTOR_MAX;
 }
 
+/* A chunk for a write that has none yet, and room in the next frame for what it makes dirty. `e`: the entry
+ * that it owns, or NULL. */
+static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool may_wait, uint64_t *phys)
+{
+	struct pool *p = sub->pool;
+	bool adds = !e || (!e->dirty && e->valid != POOL_ALL_BLOCKS);
+	int err = 0;
+
+	if (adds && p->dirty_count + p->dirty_pending >= p->dirty_max)
+		err = -EAGAIN;
+	else if (*phys == 0)
+		err = pool_alloc(p, phys);
+	if (err == -EAGAIN && may_wait)
+		pool_alloc_wait(p, &sub->waiter);
+	return err;
+}
+
 /* Finds or makes the entry that the write goes to. 0, -EAGAIN (waits when `may_wait`), or an error. */
 static int target_prepare(struct pool_sub *sub, bool may_wait)
 {
@@ -370,6 +402,7 @@ static int target_prepare(struct pool_sub *sub, bool may_wait)
 	struct pool_entry room, *edit;
 	struct pool_leaf *leaf;
 	unsigned count;
+	bool owned, is_new;
 	uint64_t phys;
 	int err = pool_map_leaf(pio->branch, p, sub->chunk, true, may_wait ? &sub->waiter : NULL, &leaf);
 
@@ -377,7 +410,8 @@ static int target_prepare(struct pool_sub *sub, bool may_wait)
 		return err;
 	count = pool_map_entries(leaf, sub->chunk, &e, &room);
 	assert(count == 0 || e[0].gen <= pio->gen);
-	if (count && pool_entry_owned(pio->branch, e[0].gen, pio->gen)) {
+	owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->gen);
+	if (owned) {
 		sub->entry_gen = e[0].gen;
 		phys = e[0].phys;
 	} else {
@@ -386,14 +420,12 @@ static int target_prepare(struct pool_sub *sub, bool may_wait)
 		if (!may_wait && (count || pio->branch->parent) && !sub->copy_up && copy_up_needed(sub, NULL))
 			return -EAGAIN;
 	}
-	if (phys == 0) {
-		err = p->dirty_count >= p->dirty_max ? -EAGAIN : pool_alloc(p, &phys);
-		if (err) {
-			if (err == -EAGAIN && may_wait)
-				pool_alloc_wait(p, &sub->waiter);
-			return err;
-		}
-		if (count && sub->entry_gen == e[0].gen) {
+	is_new = phys == 0;
+	err = target_room(sub, owned ? &e[0] : NULL, may_wait, &phys);
+	if (err)
+		return err;
+	if (is_new) {
+		if (owned) {
 			edit = pool_map_edit(p, leaf, sub->chunk, sub->entry_gen);
 			edit->phys = phys;
 		} else {
@@ -409,6 +441,8 @@ static int target_prepare(struct pool_sub *sub, bool may_wait)
 	sub->phys = phys;
 	sub->leaf = leaf;
 	pool_leaf_pin(leaf);
+	sub->counted = true;
+	p->dirty_pending++;
 	return 0;
 }
 
@@ -666,8 +700,10 @@ static void write_exclusive(struct pool_sub *sub)
 		}
 	}
 	err = target_prepare(sub, true);
-	if (err == -EAGAIN)
+	if (err == -EAGAIN) {
+		leave_epoch(sub);
 		return;
+	}
 	if (err)
 		pool_sub_end(sub, err);
 	else

@@ -179,6 +179,7 @@ struct pool_sub {
 	int err;
 	void (*next)(struct pool_sub *sub); /* when the transfers have ended */
 	bool copy_up, resolved, held, was_read;
+	bool counted; /* in pool.dirty_pending */
 	unsigned epoch;
 };
 
@@ -319,6 +320,7 @@ struct pool {
 	/* map */
 	struct pool_dirty *dirty;
 	size_t dirty_count, dirty_room, dirty_max;
+	size_t dirty_pending; /* writes under way that may make an entry dirty */
 	struct list lru;
 	uint64_t map_bytes, map_bytes_max;
 	unsigned map_loads;
