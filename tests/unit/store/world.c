@@ -349,7 +349,7 @@ static struct world_io *start_change(struct world *w, struct model *m, enum stor
 	return x;
 }
 
-static void start_read(struct world *w, struct model *m, uint64_t sector, uint64_t count)
+void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_t count)
 {
 	struct world_io *x = io_new(w, m, STORE_READ, sector, count);
 
@@ -392,7 +392,7 @@ bool world_random_op(struct world *w)
 		return false;
 	random_range(w, m, &sector, &count);
 	if (kind < 25) {
-		start_read(w, m, sector, count);
+		world_start_read(w, m, sector, count);
 		return true;
 	}
 	if (kind < 35) {

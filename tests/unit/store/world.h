@@ -66,6 +66,7 @@ int world_delete_disk(struct world *w, struct model *m);            /* waits */
 int world_write(
 	struct world *w, struct model *m, uint64_t sector, uint64_t count, unsigned flags); /* waits */
 int world_unmap(struct world *w, struct model *m, uint64_t sector, uint64_t count);         /* waits */
+void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_t count);
 int world_flush(struct world *w, struct model *m);
 /* Cut through the disks in `set` and forks of them, with a catalogue record. Starts only. */
 struct world_cut *world_cut_start(struct world *w, struct model *const *set, unsigned count, bool drop);

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Interleavings of the pool that chance hardly finds, each brought about on purpose: background work that
+ * ends between two steps of a cut or of a read, a pool without a free chunk, a log without room.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/unit/store/world.h"
+
+#define CHUNK_SECTORS 128u
+
+static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
+{
+	world_init(w, seed, capacity_bytes, 1 << 20);
+	assert_int_equal(world_open(w), 0);
+}
+
+static void close_world(struct world *w)
+{
+	if (w->store)
+		assert_int_equal(world_close(w), 0);
+	assert_int_equal(world_check(w, false), 0);
+	world_destroy(w);
+}
+
+static struct model *fork_of(struct world *w, const struct model *from)
+{
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		if (w->disk[i].disk_id && w->disk[i].parent == from->disk_id)
+			return &w->disk[i];
+	}
+	return NULL;
+}
+
+static struct pool_branch *branch_of(const struct model *m)
+{
+	return pool_disk_of(m->disk)->branch;
+}
+
+/* ---- splice ---------------------------------------------------------------------------------------- */
+
+/* An original of `sectors` with some data, its fork, and the original deleted. */
+static struct model *orphan(struct world *w, uint64_t sectors)
+{
+	struct model *a = world_create_disk(w, sectors), *f;
+
+	assert_int_equal(world_write(w, a, 0, 256, 0), 0);
+	assert_int_equal(world_cut(w, &a, 1), 0);
+	f = fork_of(w, a);
+	assert_non_null(f);
+	assert_int_equal(world_write(w, f, 0, 64, 0), 0);
+	assert_int_equal(world_delete_disk(w, a), 0);
+	return f;
+}
+
+/* Up to where the frame that ends the splice is asked for. */
+static void until_spliced(struct world *w, uint64_t parent)
+{
+	struct pool_branch *b = pool_branch_find(world_pool(w), parent);
+
+	while (b && !b->dead) {
+		assert_true(sim_step(&w->sim, true));
+		b = pool_branch_find(world_pool(w), parent);
+	}
+	assert_non_null(b);
+}
+
+/* The child is cut while the record that gives it its new parent waits: that record must not bring back the
+ * generation from before the cut, in which writes would go into the copy. */
+static void test_cut_during_splice(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		struct world w;
+		struct model *f, *g;
+
+		open_world(&w, seed + i, UINT64_C(8) << 20);
+		f = orphan(&w, 512);
+		until_spliced(&w, branch_of(f)->parent->id);
+		assert_int_equal(world_cut(&w, &f, 1), 0);
+		g = fork_of(&w, f);
+		assert_non_null(g);
+		world_crash(&w);
+		assert_int_equal(world_write(&w, f, 0, 64, 0), 0);
+		assert_int_equal(world_flush(&w, f), 0);
+		world_verify(&w, false); /* g, too */
+		world_idle(&w);
+		world_verify(&w, false);
+		close_world(&w);
+	}
+}
+
+/* A read through the branch that is spliced waits for a leaf of it. */
+static void test_read_during_splice(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		struct world w;
+		struct model *f;
+
+		/* Two leaves of which the second has nothing in it; reopened: both must be loaded. */
+		open_world(&w, seed + i, UINT64_C(8) << 20);
+		f = orphan(&w, (POOL_LEAF_CHUNKS + 4) * CHUNK_SECTORS);
+		assert_true(pool_branch_find(world_pool(&w), branch_of(f)->parent->id) != NULL);
+		world_crash(&w);
+		if (branch_of(f)->parent) {
+			until_spliced(&w, branch_of(f)->parent->id);
+			world_start_read(&w, f, POOL_LEAF_CHUNKS * CHUNK_SECTORS, 64);
+		}
+		world_drain(&w);
+		world_idle(&w);
+		world_verify(&w, false);
+		close_world(&w);
+	}
+}
+
+/* ---- a full pool ----------------------------------------------------------------------------------- */
+
+/* A partial write has read its block and waits for a chunk; the chunks that will be free wait for all I/O
+ * that began before: not for this one. */
+static void test_partial_write_waits_for_frees(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		struct world w;
+		struct model *a, *b;
+		uint64_t chunk = 0;
+
+		open_world(&w, seed + i, UINT64_C(1) << 20);
+		a = world_create_disk(&w, 4 * CHUNK_SECTORS);
+		b = world_create_disk(&w, 32 * CHUNK_SECTORS);
+		assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
+		assert_int_equal(world_cut(&w, &a, 1), 0);
+		while (world_write(&w, b, chunk * CHUNK_SECTORS, CHUNK_SECTORS, 0) == 0)
+			chunk++;
+		assert_int_equal(chunk, 12);
+		assert_int_equal(world_unmap(&w, b, 0, 4 * CHUNK_SECTORS), 0);
+		assert_int_equal(world_write(&w, a, 3, 1, 0), 0);
+		world_verify(&w, false);
+		close_world(&w);
+	}
+}
+
+/* ---- a log without room ---------------------------------------------------------------------------- */
+
+#define MANY 240u
+
+struct many_io {
+	struct store_io io;
+	struct iovec iov;
+	bool done;
+	int err;
+};
+
+static void many_done(struct store_io *io, int err)
+{
+	struct many_io *x = container_of(io, struct many_io, io);
+
+	x->done = true;
+	x->err = err;
+}
+
+static void done(void *arg, int err)
+{
+	*(int *)arg = err ? err : 1;
+}
+
+static void submit(struct many_io *x, struct store_disk *d, enum store_io_op op, uint64_t offset, void *buf)
+{
+	memset(x, 0, sizeof(*x));
+	x->iov = (struct iovec){buf, POOL_BLOCK_BYTES};
+	x->io = (struct store_io){.op = op,
+		.disk = d,
+		.offset = offset,
+		.len = op == STORE_FLUSH ? 0 : POOL_BLOCK_BYTES,
+		.iov = &x->iov,
+		.iov_count = 1,
+		.done = many_done};
+	d->store->ops->submit(&x->io);
+}
+
+/* Jobs that the simulator does not see. */
+static void jobs_hold(struct world *w, struct list *held)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&w->sim.jobs)))
+		list_push_back(held, n);
+}
+
+static void jobs_release(struct world *w, struct list *held)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(held)))
+		list_push_back(&w->sim.jobs, n);
+}
+
+/* Steps without any job until nothing else happens. */
+static void step_without_jobs(struct world *w, struct list *held)
+{
+	do
+		jobs_hold(w, held);
+	while (sim_step(&w->sim, false) || !list_empty(&w->sim.jobs));
+}
+
+/* Frames that describe many branches fill the log to its end while the checkpoint stands still. */
+static void test_full_log_of_many_branches(void **state)
+{
+	static uint8_t data[POOL_BLOCK_BYTES];
+	struct store_disk *disk[MANY];
+	struct many_io io[MANY], flush;
+	struct store_txn *t;
+	struct list held;
+	struct world w;
+	int end = 0;
+
+	(void)state;
+	list_init(&held);
+	open_world(&w, test_seed(), UINT64_C(72) << 20);
+	t = w.store->ops->txn_begin(w.store);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(w.store->ops->txn_disk_create(t, 1 << 20, &disk[i]), 0);
+	w.store->ops->txn_commit(t, done, &end);
+	world_idle(&w);
+	assert_int_equal(end, 1);
+	for (unsigned round = 0;; round++) {
+		for (unsigned i = 0; i < MANY; i++)
+			submit(&io[i], disk[i], STORE_WRITE, round * POOL_BLOCK_BYTES, data);
+		step_without_jobs(&w, &held);
+		for (unsigned i = 0; i < MANY; i++)
+			assert_true(io[i].done && !io[i].err);
+		submit(&flush, disk[0], STORE_FLUSH, 0, NULL);
+		step_without_jobs(&w, &held);
+		if (!flush.done)
+			break;
+		assert_int_equal(flush.err, 0);
+		assert_true(round < 64);
+	}
+	jobs_release(&w, &held);
+	while (!flush.done)
+		assert_true(sim_step(&w.sim, true));
+	assert_int_equal(flush.err, 0);
+	close_world(&w);
+}
+
+/* What waits for a frame is bounded, new blocks of old chunks included. */
+static void test_dirty_is_bounded(void **state)
+{
+	enum {
+		COUNT = 1500
+	};
+	static uint8_t data[POOL_BLOCK_BYTES];
+	static struct many_io io[COUNT];
+	struct store_disk *disk;
+	struct store_txn *t;
+	struct list held;
+	struct world w;
+	int end = 0;
+
+	(void)state;
+	list_init(&held);
+	open_world(&w, test_seed(), UINT64_C(128) << 20);
+	t = w.store->ops->txn_begin(w.store);
+	assert_int_equal(w.store->ops->txn_disk_create(t, (uint64_t)COUNT << POOL_CHUNK_SHIFT, &disk), 0);
+	w.store->ops->txn_commit(t, done, &end);
+	world_idle(&w);
+	assert_int_equal(end, 1);
+	for (unsigned i = 0; i < COUNT; i++) {
+		submit(&io[i], disk, STORE_WRITE, (uint64_t)i << POOL_CHUNK_SHIFT, data);
+		world_idle(&w);
+		assert_true(io[i].done && !io[i].err);
+	}
+	/* The log's file does not answer: no frame ends. */
+	world_pool(&w)->cycle_no_room = true;
+	for (unsigned i = 0; i < COUNT; i++)
+		submit(&io[i], disk, STORE_WRITE, ((uint64_t)i << POOL_CHUNK_SHIFT) + POOL_BLOCK_BYTES, data);
+	step_without_jobs(&w, &held);
+	assert_true(world_pool(&w)->dirty_count > 0);
+	assert_true(world_pool(&w)->dirty_count <= world_pool(&w)->dirty_max);
+	jobs_release(&w, &held);
+	pool_cycle_room(world_pool(&w));
+	world_idle(&w);
+	for (unsigned i = 0; i < COUNT; i++)
+		assert_true(io[i].done && !io[i].err);
+	close_world(&w);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cut_during_splice),
+		cmocka_unit_test(test_read_during_splice),
+		cmocka_unit_test(test_partial_write_waits_for_frees),
+		cmocka_unit_test(test_full_log_of_many_branches),
+		cmocka_unit_test(test_dirty_is_bounded),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
