@@ -201,6 +201,9 @@ struct array_nexus {
 int array_nexus_attach(struct array *a, struct array_nexus *n);
 void array_nexus_detach(struct array *a, struct array_nexus *n);
 
+/* A set is armed or commits: what would disturb hosts (unit attentions) is to wait. */
+bool array_is_quiet(const struct array *a);
+
 /* ---- copy sets ------------------------------------------------------------------------------------ */
 
 /* owner: the initiator name for whom the set is, or "" for the administrator. All calls below check it:

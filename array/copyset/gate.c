@@ -129,7 +129,7 @@ static void io_go(struct lun_io *io)
 
 static bool io_changes(const struct lun_io *io)
 {
-	return io->io.op != STORE_READ && io->io.op != STORE_FLUSH;
+	return store_op_changes(io->io.op);
 }
 
 static bool io_in_range(const struct lun_io *io)

@@ -148,6 +148,11 @@ void nexus_revoke(struct host *h, bool all)
 	host_release(h);
 }
 
+bool array_is_quiet(const struct array *a)
+{
+	return a->quiet > 0;
+}
+
 void quiet_enter(struct array *a)
 {
 	a->quiet++;

@@ -116,7 +116,7 @@ const struct scsi_command scsi_commands[] = {
 	{0x9E, 0x10, 16, SCSI_TO_INITIATOR, CMD_DATA | CMD_SA, CONFLICT_NEVER, ALLOC(10, 4), .reply_max = 32,
 		.usage = {0xFF, 0x1F, 0, 0, 0, 0, 0, 0, 0, 0, FF4}, .execute = scsi_read_capacity16},
 	{0x9E, 0x12, 16, SCSI_TO_INITIATOR, CMD_DATA | CMD_SA, CONFLICT_READ, LBA_16_L0, ALLOC(10, 4),
-		.reply_max = 24, .usage = {0xFF, 0x1F, FF8, FF4}, .execute = scsi_get_lba_status},
+		.reply_max = 8 + 16 * 256, .usage = {0xFF, 0x1F, FF8, FF4}, .execute = scsi_get_lba_status},
 	{0xA0, 0, 12, SCSI_TO_INITIATOR, CMD_ALL | CMD_QUIET | CMD_LEGACY_OK, CONFLICT_NEVER, ALLOC(6, 4),
 		.reply_max = 8 + 8 * (ARRAY_LUN_NUMBER_MAX + 1), .usage = {0xFF, 0, 0xFF, 0, 0, 0, FF4},
 		.parse = scsi_report_luns_parse, .execute = scsi_report_luns},

@@ -176,6 +176,9 @@ struct scsi_target {
 	struct list nexuses;
 	struct list tmfs; /* calls that wait for tasks */
 	unsigned stepped; /* commands of several I/Os under way */
+	unsigned threshold_percent;
+	bool threshold_told;      /* 38/07 has been raised; again once there was room */
+	uint64_t written_unasked; /* bytes, roughly, since the store was asked how full it is */
 	unsigned port_count;
 	uint16_t ports[SCSI_PORTS_MAX]; /* portal group tags, ascending: the relative target ports */
 };
@@ -312,6 +315,10 @@ struct scsi_steps {
 	uint32_t len;     /* bytes of the I/O before */
 	uint64_t gone;    /* bytes dealt with so far */
 	uint8_t *buf;     /* SCSI_STEP_BYTES, NULL: none asked for */
+	/* GET LBA STATUS: the run of blocks that the last descriptor tells */
+	uint64_t run_at;
+	uint32_t run_blocks;
+	bool run_mapped;
 };
 #define STEPS_FAILED (-100000)
 /* NULL: the task is finished with BUSY (too many at one time, no memory). */
@@ -364,6 +371,11 @@ bool scsi_verify_parse(struct scsi_task *task);
 void scsi_verify(struct scsi_task *task);
 bool scsi_write_verify_parse(struct scsi_task *task);
 void scsi_write_verify(struct scsi_task *task);
+/* threshold.c */
+#define SCSI_THRESHOLD_PERCENT 70u
+/* Something of about so many bytes was written: warns the hosts when the store has become too full. */
+void scsi_threshold_written(struct scsi_target *t, uint64_t bytes);
+uint64_t scsi_threshold_bytes(const struct scsi_target *t); /* available, at or below which it is so */
 /* thin.c */
 void scsi_unmap(struct scsi_task *task);
 bool scsi_write_same_parse(struct scsi_task *task);

@@ -13,6 +13,10 @@
 #define PAGE_CONTROL    0x0A
 #define PAGE_EXCEPTIONS 0x1C
 #define PAGE_ALL        0x3F
+#define SUBPAGE_NONE    0x00
+#define SUBPAGE_LBP     0x02 /* of 1Ch: logical block provisioning */
+#define SUBPAGE_ALL     0xFF
+#define LBP_BYTES       24
 #define PAGE_MAX_BYTES  20
 #define DEVICE_WP       0x80
 #define DEVICE_DPOFUA   0x10
@@ -127,19 +131,38 @@ static void header(
 	}
 }
 
+/* SBC-3 6.5.7: one soft threshold, on what is available; it cannot be changed from here. */
+static void put_provisioning(const struct scsi_task *task, struct scsi_reply *r, bool changeable)
+{
+	uint64_t sets =
+		scsi_threshold_bytes(task->nexus->target) / SCSI_BLOCK_BYTES >> SCSI_THRESHOLD_EXPONENT;
+	uint8_t page[LBP_BYTES] = {0x40 | PAGE_EXCEPTIONS, SUBPAGE_LBP, 0, LBP_BYTES - 4};
+
+	if (!changeable) {
+		page[16] = 0x81; /* enabled, soft, armed decreasing */
+		page[17] = 0x01; /* available LBA mapping resource */
+		put_be32(page + 20, sets > UINT32_MAX ? UINT32_MAX : (uint32_t)sets);
+	}
+	scsi_reply_put(r, page, sizeof(page));
+}
+
 static unsigned put_pages(const struct scsi_task *task, struct scsi_reply *r)
 {
-	uint8_t wanted = task->cdb[2] & 0x3F, page[PAGE_MAX_BYTES];
+	uint8_t wanted = task->cdb[2] & 0x3F, subpage = task->cdb[3], page[PAGE_MAX_BYTES];
 	enum page_control pc = task->cdb[2] >> 6;
 	const struct scsi_mode fresh = scsi_mode_default();
 	const struct scsi_mode *mode = pc == PC_DEFAULT ? &fresh : &scsi_lun_of(task)->mode;
 	unsigned count = 0;
 
 	for (size_t i = 0; i < PAGES; i++) {
-		if (wanted != PAGE_ALL && wanted != pages[i].code)
+		if ((wanted != PAGE_ALL && wanted != pages[i].code) || subpage == SUBPAGE_LBP)
 			continue;
 		page_build(&pages[i], mode, pc == PC_CHANGEABLE, page);
 		scsi_reply_put(r, page, pages[i].len);
+		count++;
+	}
+	if (subpage != SUBPAGE_NONE && (wanted == PAGE_ALL || wanted == PAGE_EXCEPTIONS)) {
+		put_provisioning(task, r, pc == PC_CHANGEABLE);
 		count++;
 	}
 	return count;
@@ -157,8 +180,8 @@ void scsi_mode_sense(struct scsi_task *task)
 		scsi_task_finish(task);
 		return;
 	}
-	/* Subpages: none, so only 00h, or FFh (all) which is the same. */
-	if (subpage != 0 && subpage != 0xFF) {
+	if (subpage != SUBPAGE_NONE && subpage != SUBPAGE_ALL &&
+		!(subpage == SUBPAGE_LBP && (task->cdb[2] & 0x3F) == PAGE_EXCEPTIONS)) {
 		scsi_fail_cdb(task, 3);
 		scsi_task_finish(task);
 		return;

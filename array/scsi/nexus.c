@@ -49,6 +49,8 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 		t->inband = *options->inband;
 		t->has_inband = true;
 	}
+	t->threshold_percent =
+		options->threshold_percent ? options->threshold_percent : SCSI_THRESHOLD_PERCENT;
 	for (unsigned i = 0; i < options->port_count; i++)
 		port_add(t, options->ports[i]);
 	list_init(&t->nexuses);

@@ -56,6 +56,7 @@ struct scsi_target_options {
 	const struct scsi_inband *inband;
 	const uint16_t *ports; /* portal group tags; those of nexuses are added as they come */
 	unsigned port_count;
+	unsigned threshold_percent; /* of the store in use: hosts are warned (38/07); 0: 70 */
 };
 int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out);
 void scsi_target_destroy(struct scsi_target *t); /* no nexus left */

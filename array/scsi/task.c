@@ -345,6 +345,8 @@ void scsi_task_finish(struct scsi_task *task)
 	}
 	if (task->direction != SCSI_FROM_INITIATOR && task->status != SCSI_STATUS_GOOD)
 		task->data_len = 0;
+	if ((task->command->flags & CMD_WRITES) && task->status == SCSI_STATUS_GOOD)
+		scsi_threshold_written(n->target, (uint64_t)task->blocks * SCSI_BLOCK_BYTES);
 	task->lun_held = NULL;
 	task->done(task);
 	/* The task is the transport's again: not to be touched. */

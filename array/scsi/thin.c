@@ -154,23 +154,87 @@ void scsi_write_same(struct scsi_task *task)
 
 /* ---- GET LBA STATUS ------------------------------------------------------------------------------------ */
 
-/* The store does not tell yet what is mapped: everything from the LBA on counts as mapped or unknown. */
+#define STATUS_HEADER_BYTES     8u
+#define STATUS_DESCRIPTOR_BYTES 16u
+#define STATUS_QUESTIONS_MAX    64u /* to the store; an answer may be shorter than the LUN */
+#define STATUS_DEALLOCATED      1u
+
+static uint32_t status_room(const struct scsi_task *task)
+{
+	if (task->data_len < STATUS_HEADER_BYTES + STATUS_DESCRIPTOR_BYTES)
+		return 1;
+	return (task->data_len - STATUS_HEADER_BYTES) / STATUS_DESCRIPTOR_BYTES;
+}
+
+static void put_bounded(struct scsi_task *task, uint32_t at, const uint8_t *bytes, uint32_t len)
+{
+	if (at < task->data_len)
+		memcpy(task->data + at, bytes, len < task->data_len - at ? len : task->data_len - at);
+}
+
+/* The run that has just grown or begun, in its place. */
+static void put_run(struct scsi_task *task, const struct scsi_steps *s)
+{
+	uint8_t d[STATUS_DESCRIPTOR_BYTES] = {0};
+
+	put_be64(d, s->run_at);
+	put_be32(d + 8, s->run_blocks);
+	d[12] = s->run_mapped ? 0 : STATUS_DEALLOCATED;
+	put_bounded(task, STATUS_HEADER_BYTES + (s->index - 1) * STATUS_DESCRIPTOR_BYTES, d, sizeof(d));
+}
+
+/* Takes the store's answer. False: there is no room for another descriptor. */
+static bool take_answer(struct scsi_task *task, struct scsi_steps *s)
+{
+	const struct store_io *io = &task->io.io;
+	uint64_t blocks = io->run_bytes / SCSI_BLOCK_BYTES;
+
+	if (blocks > UINT32_MAX)
+		blocks = UINT32_MAX;
+	if (s->index > 0 && s->run_mapped == io->mapped && blocks <= UINT32_MAX - s->run_blocks) {
+		s->run_blocks += (uint32_t)blocks;
+	} else {
+		if (s->index == status_room(task))
+			return false;
+		s->index++;
+		s->run_at = s->at;
+		s->run_blocks = (uint32_t)blocks;
+		s->run_mapped = io->mapped;
+	}
+	put_run(task, s);
+	s->at += blocks;
+	return true;
+}
+
+static int status_next(struct scsi_task *task, struct scsi_steps *s)
+{
+	uint8_t header[STATUS_HEADER_BYTES] = {0};
+	uint32_t len;
+
+	if ((s->gone == 0 || take_answer(task, s)) && s->at < s->end && s->gone++ < STATUS_QUESTIONS_MAX)
+		return scsi_steps_io(task, STORE_MAPPED, s->at, NULL, (s->end - s->at) * SCSI_BLOCK_BYTES, 0);
+	len = STATUS_HEADER_BYTES + s->index * STATUS_DESCRIPTOR_BYTES;
+	put_be32(header, len - 4);
+	put_bounded(task, 0, header, sizeof(header));
+	if (len < task->data_len)
+		task->data_len = len;
+	return 0;
+}
+
 void scsi_get_lba_status(struct scsi_task *task)
 {
 	uint64_t capacity = scsi_lun_blocks(task->lun_held);
-	struct scsi_reply r = scsi_reply_begin(task);
+	struct scsi_steps *s;
 
 	if (task->lba >= capacity) {
 		scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_LBA_RANGE);
 		scsi_task_finish(task);
 		return;
 	}
-	uint64_t blocks = capacity - task->lba;
-	scsi_reply_be32(&r, 20);
-	scsi_reply_be32(&r, 0);
-	scsi_reply_be64(&r, task->lba);
-	scsi_reply_be32(&r, blocks > UINT32_MAX ? UINT32_MAX : (uint32_t)blocks);
-	scsi_reply_u8(&r, 0); /* mapped or unknown */
-	scsi_reply_zero(&r, 3);
-	scsi_reply_end(task, &r);
+	s = scsi_steps_begin(task, false, status_next);
+	if (!s)
+		return;
+	s->at = task->lba;
+	s->end = capacity;
+	scsi_steps_run(task);
 }

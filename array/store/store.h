@@ -40,7 +40,13 @@ enum store_io_op {
 	STORE_COMPARE_WRITE, /* iov holds len bytes to compare, then len bytes to write; atomic */
 	STORE_UNMAP,         /* the range reads as zeros afterwards and its space may return; any length */
 	STORE_FLUSH,
+	STORE_MAPPED, /* asks what is mapped: `mapped`, `run_bytes`; moves no data, any length */
 };
+
+static inline bool store_op_changes(enum store_io_op op)
+{
+	return op == STORE_WRITE || op == STORE_COMPARE_WRITE || op == STORE_UNMAP;
+}
 
 #define STORE_IO_FUA 1u
 
@@ -53,6 +59,10 @@ struct store_io {
 	const struct iovec *iov;
 	unsigned iov_count;
 	uint64_t miscompare_offset; /* out, with -EILSEQ: byte offset within the range */
+	/* Out of MAPPED: whether the block at `offset` holds data of its own (one that does not reads as zeros)
+	 * and how far that goes; 0 < run_bytes <= len, perhaps less than there is. True at some instant. */
+	bool mapped;
+	uint64_t run_bytes;
 	void (*done)(struct store_io *io, int err);
 	/* of the store while the I/O is under way */
 	struct store_disk *disk;

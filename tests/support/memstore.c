@@ -513,7 +513,7 @@ static void mem_submit(struct store_io *io)
 {
 	struct mem_disk *d = disk_of(io->disk);
 	struct memstore *m = mem_of(d->head.store);
-	bool writes = io->op != STORE_READ && io->op != STORE_FLUSH;
+	bool writes = store_op_changes(io->op);
 	struct mem_op *op = op_new(writes                  ? MEMSTORE_WRITE
 				   : io->op == STORE_FLUSH ? MEMSTORE_FLUSH
 							   : MEMSTORE_READ,
@@ -522,7 +522,7 @@ static void mem_submit(struct store_io *io)
 	assert(m->open && (d->usable || m->dead));
 	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
 	assert(io->offset <= d->size_bytes && io->len <= d->size_bytes - io->offset);
-	assert(io->op == STORE_UNMAP || io->len <= STORE_IO_MAX_BYTES);
+	assert(io->op == STORE_UNMAP || io->op == STORE_MAPPED || io->len <= STORE_IO_MAX_BYTES);
 	if (writes && d->in_cut)
 		m->cut->spoiled = true;
 	op->io = io;

@@ -208,6 +208,23 @@ static void data_unmap(struct memstore *m, struct mem_disk *d, const struct stor
 			slot_unmap(m, d, s, io->offset, io->offset + io->len);
 }
 
+static bool page_mapped(struct mem_disk *d, uint64_t at)
+{
+	struct mem_slot *s = mem_slot_find(d, at / PAGE_BYTES, false);
+
+	return s && s->now;
+}
+
+static void data_mapped(struct mem_disk *d, struct store_io *io)
+{
+	uint64_t at = io->offset, end = io->offset + io->len;
+
+	io->mapped = page_mapped(d, at);
+	while (at < end && page_mapped(d, at) == io->mapped)
+		at = (at / PAGE_BYTES + 1) * PAGE_BYTES;
+	io->run_bytes = (at < end ? at : end) - io->offset;
+}
+
 void mem_data_safe(struct memstore *m, struct mem_disk *d, uint64_t from, uint64_t to)
 {
 	list_for_each_safe (n, &d->dirty) {
@@ -238,6 +255,9 @@ int mem_data_apply(struct memstore *m, struct mem_disk *d, struct store_io *io)
 		data_unmap(m, d, io);
 		break;
 	case STORE_FLUSH:
+		break;
+	case STORE_MAPPED:
+		data_mapped(d, io);
 		break;
 	}
 	return err;

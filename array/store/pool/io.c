@@ -860,7 +860,7 @@ void pool_submit(struct store_io *io)
 	}
 	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
 	assert(io->len <= d->size_bytes && io->offset <= d->size_bytes - io->len);
-	assert(io->op == STORE_UNMAP || io->len <= STORE_IO_MAX_BYTES);
+	assert(io->op == STORE_UNMAP || io->op == STORE_MAPPED || io->len <= STORE_IO_MAX_BYTES);
 	if (pool_io_writes(io) && p->latched) {
 		io->done(io, -EROFS);
 		return;
@@ -872,6 +872,10 @@ void pool_submit(struct store_io *io)
 	if (io->op == STORE_UNMAP) {
 		pio->cursor = io->offset;
 		pool_unmap_start(io);
+		return;
+	}
+	if (io->op == STORE_MAPPED) {
+		pool_mapped_start(io);
 		return;
 	}
 	if (pool_io_writes(io))

@@ -426,7 +426,7 @@ static inline struct pool_io *pool_io_of(struct store_io *io)
 
 static inline bool pool_io_writes(const struct store_io *io)
 {
-	return io->op == STORE_WRITE || io->op == STORE_COMPARE_WRITE || io->op == STORE_UNMAP;
+	return store_op_changes(io->op);
 }
 
 /* ---- pool.c: small shared things -------------------------------------------------------------------- */
@@ -490,6 +490,10 @@ void pool_map_trim(struct pool *p);                        /* evicts down to the
 void pool_map_touch(struct pool *p, struct pool_leaf *leaf);
 void pool_leaf_pin(struct pool_leaf *leaf);
 void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf);
+
+/* ---- mapped.c --------------------------------------------------------------------------------------- */
+
+void pool_mapped_start(struct store_io *io); /* STORE_MAPPED, len > 0 */
 
 /* ---- lock.c ----------------------------------------------------------------------------------------- */
 

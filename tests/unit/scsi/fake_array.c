@@ -26,7 +26,7 @@ int fake_error;
 bool fake_hold_io;
 unsigned fake_held, fake_gate_queued, fake_holds, fake_nexuses;
 
-bool fake_hold_keeps;
+bool fake_hold_keeps, fake_quiet;
 unsigned fake_keeps;
 
 #define KEEPS_MAX 1024
@@ -83,7 +83,7 @@ struct array *fake_start(void)
 	}
 	list_init(&held_io);
 	list_init(&gate_io);
-	gate_closed = fake_hold_io = fake_hold_keeps = false;
+	gate_closed = fake_hold_io = fake_hold_keeps = fake_quiet = false;
 	fake_keeps = 0;
 	fake_error = 0;
 	fake_held = fake_gate_queued = fake_holds = fake_nexuses = 0;
@@ -132,6 +132,12 @@ const uint8_t *array_id(const struct array *a)
 const struct array_options *array_settings(const struct array *a)
 {
 	return &a->options;
+}
+
+bool array_is_quiet(const struct array *a)
+{
+	(void)a;
+	return fake_quiet;
 }
 
 const struct host_record *host_record(const struct host *h)
@@ -210,6 +216,24 @@ static int compare_write(struct fake_lun *f, struct store_io *io)
 	return 0;
 }
 
+static bool block_mapped(const struct fake_lun *f, uint64_t at)
+{
+	static const uint8_t zeros[STORE_PHYSICAL_BYTES];
+
+	return memcmp(f->data + at / sizeof(zeros) * sizeof(zeros), zeros, sizeof(zeros)) != 0;
+}
+
+/* At most 64 KiB at once, so that whoever asks has to go on asking. */
+static void mapped(struct fake_lun *f, struct store_io *io)
+{
+	uint64_t at = io->offset, end = io->offset + io->len;
+
+	io->mapped = block_mapped(f, at);
+	while (at < end && at - io->offset < 65536 && block_mapped(f, at) == io->mapped)
+		at = (at / STORE_PHYSICAL_BYTES + 1) * STORE_PHYSICAL_BYTES;
+	io->run_bytes = (at < end ? at : end) - io->offset;
+}
+
 static int perform(struct lun_io *l)
 {
 	struct fake_lun *f = container_of(l->lun, struct fake_lun, lun);
@@ -240,6 +264,9 @@ static int perform(struct lun_io *l)
 		return 0;
 	case STORE_FLUSH:
 		f->flushes++;
+		return 0;
+	case STORE_MAPPED:
+		mapped(f, io);
 		return 0;
 	}
 	return -EINVAL;

@@ -29,6 +29,7 @@ extern unsigned fake_gate_queued;
 extern unsigned fake_holds; /* lun_hold() without lun_release() */
 extern unsigned fake_nexuses;
 extern bool fake_hold_keeps; /* lun_keep_reservations() waits for fake_kept() */
+extern bool fake_quiet;      /* a copy set is armed */
 extern unsigned fake_keeps;  /* how often it was called */
 
 /* Fresh: hosts "iqn.test:a", ":b", ":c" (the last with a control LU); LUN i at number i + 1 for a and b, none

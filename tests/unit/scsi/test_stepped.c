@@ -298,7 +298,7 @@ static void mode_sense(void **state)
 	assert_memory_equal(test_last.data + 24, "\x01\x0A", 2);
 	assert_memory_equal(test_last.data + 24 + 44, "\x1C\x0A", 2);
 	expect_good(run(a, 1, CDB(0x1A, 8, 0x3F, 0xFF, 255, 0), NO_DATA));
-	assert_int_equal(test_last.len, 4 + 56);
+	assert_int_equal(test_last.len, 4 + 56 + 24);
 	expect_sense(run(a, 1, CDB(0x1A, 0, 0xC8, 0, 255, 0), NO_DATA), 5, 0x3900); /* saved */
 	expect_sense(run(a, 1, CDB(0x1A, 0, 0x05, 0, 255, 0), NO_DATA), 5, 0x2400);
 	expect_sense(run(a, 1, CDB(0x1A, 0, 0x0A, 1, 255, 0), NO_DATA), 5, 0x2400);

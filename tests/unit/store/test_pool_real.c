@@ -277,6 +277,104 @@ static void test_reopen(void **state)
 	remove_dir();
 }
 
+/* ---- what is mapped ---- */
+
+struct run {
+	uint64_t at, bytes;
+	bool mapped;
+};
+
+/* Asks from `at` on, one question after the other: the runs that follow. */
+static void expect_runs(
+	struct reactor *r, struct store_disk *d, uint64_t at, uint64_t end, const struct run *runs)
+{
+	while (at < end) {
+		struct wait_io x = {.io = {.op = STORE_MAPPED,
+					    .disk = d,
+					    .offset = at,
+					    .len = end - at,
+					    .done = io_done}};
+		uint64_t stop;
+
+		d->store->ops->submit(&x.io);
+		turn_until(r, &x.wait);
+		assert_int_equal(x.wait.err, 0);
+		assert_true(x.io.run_bytes > 0 && x.io.run_bytes <= end - at);
+		while (at >= runs->at + runs->bytes)
+			runs++;
+		stop = runs->at + runs->bytes < end ? runs->at + runs->bytes : end;
+		assert_int_equal(x.io.mapped, runs->mapped);
+		assert_true(at + x.io.run_bytes <= stop); /* less: it goes on */
+		assert_true(at + x.io.run_bytes == stop || x.io.run_bytes >= 64 << 20);
+		at += x.io.run_bytes;
+	}
+}
+
+#define KIB(n) (UINT64_C(1024) * (n))
+
+static void test_mapped(void **state)
+{
+	static const struct run empty[] = {{0, UINT64_MAX, false}};
+	static const struct run runs[] = {{0, KIB(60), false}, {KIB(60), KIB(72), true},
+		{KIB(132), KIB(892), false}, {KIB(1024), KIB(4), true}, {KIB(1028), UINT64_MAX / 2, false}};
+	static const struct run in_fork[] = {{0, KIB(60), false}, {KIB(60), KIB(72), true},
+		{KIB(132), KIB(892), false}, {KIB(1024), KIB(8), true}, {KIB(1032), UINT64_MAX / 2, false}};
+	uint64_t size = UINT64_C(1) << 30, id, fork_id;
+	struct pool_options o;
+	struct reactor *r = new_reactor();
+	struct fault fault = {0};
+	struct store_disk *d, *fork;
+	struct store_txn *t;
+	struct store *s;
+	static uint8_t buf[KIB(64)];
+
+	(void)state;
+	make_dir();
+	o = options();
+	assert_int_equal(pool_create(&o, &fault), 0);
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	t = s->ops->txn_begin(s);
+	assert_int_equal(s->ops->txn_disk_create(t, size, &d), 0);
+	assert_int_equal(commit(r, s, t), 0);
+	id = s->ops->disk_id(d);
+	expect_runs(r, d, 0, size, empty);
+	memset(buf, 0x5A, sizeof(buf));
+	assert_int_equal(run_io(r, d, STORE_WRITE, KIB(64) - 512, buf, 512), 0);
+	assert_int_equal(run_io(r, d, STORE_WRITE, KIB(64), buf, KIB(64)), 0);
+	assert_int_equal(run_io(r, d, STORE_WRITE, KIB(128), buf, KIB(8)), 0);
+	assert_int_equal(run_io(r, d, STORE_WRITE, KIB(1024), buf, KIB(4)), 0);
+	assert_int_equal(run_io(r, d, STORE_UNMAP, KIB(132), NULL, KIB(4)), 0);
+	expect_runs(r, d, 0, size, runs);
+	expect_runs(r, d, KIB(70) + 512, size, runs);
+	/* a fork sees its ancestor's blocks as mapped, and what it has written itself */
+	struct store_cut cut = {.disks = &d, .count = 1};
+	struct wait taken = {0}, w = {0};
+	s->ops->cut(s, &cut, done, &taken);
+	turn_until(r, &taken);
+	t = s->ops->txn_begin(s);
+	assert_int_equal(s->ops->txn_disk_fork(t, &cut, 0, &fork), 0);
+	s->ops->cut_commit(&cut, t, done, &w);
+	turn_until(r, &w);
+	assert_int_equal(w.err, 0);
+	fork_id = s->ops->disk_id(fork);
+	assert_int_equal(run_io(r, fork, STORE_WRITE, KIB(1028), buf, KIB(4)), 0);
+	expect_runs(r, fork, 0, size, in_fork);
+	expect_runs(r, d, 0, size, runs);
+	assert_int_equal(close_store(r, s), 0);
+	/* with a map that is not in memory */
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	assert_int_equal(s->ops->disk_open(s, id, &d), 0);
+	assert_int_equal(s->ops->disk_open(s, fork_id, &fork), 0);
+	expect_runs(r, fork, 0, size, in_fork);
+	expect_runs(r, d, 0, size, runs);
+	assert_int_equal(run_io(r, d, STORE_UNMAP, 0, NULL, size), 0);
+	expect_runs(r, d, 0, size, empty);
+	expect_runs(r, fork, 0, size, in_fork);
+	assert_int_equal(close_store(r, s), 0);
+	reactor_destroy(r);
+	remove_dir();
+}
+
 /* ---- SIGKILL --------------------------------------------------------------------------------------- */
 
 static uint64_t random_next(uint64_t *x)
@@ -470,6 +568,7 @@ int main(void)
 		cmocka_unit_test(test_open_errors),
 		cmocka_unit_test(test_damaged_log_and_meta),
 		cmocka_unit_test(test_reopen),
+		cmocka_unit_test(test_mapped),
 		cmocka_unit_test(test_kill),
 	};
 

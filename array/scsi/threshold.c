@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The soft threshold of thin provisioning (SBC-3 4.7.3.8): when the store is fuller than a share of it, every
+ * host learns 38/07 on each of its LUNs, once, and again only after there was room. The store is asked every
+ * so many bytes written, not on a timer: what is not written to does not fill.
+ *
+ * While a copy set is about to commit no attention may disturb; the question is then put off.
+ */
+#include "array/scsi/internal.h"
+
+#define ASK_BYTES     (UINT64_C(16) << 20)
+#define WRITE_BYTES   (UINT64_C(64) << 10) /* what a small write may take: a chunk */
+#define REARM_PERCENT 5u
+
+uint64_t scsi_threshold_bytes(const struct scsi_target *t)
+{
+	struct store *store = array_settings(t->array)->store;
+	struct store_stats stats = {0};
+
+	store->ops->stats(store, &stats);
+	return stats.capacity_bytes / 100 * (100 - t->threshold_percent);
+}
+
+static void tell_all(struct scsi_target *t)
+{
+	list_for_each (node, &t->nexuses) {
+		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+		uint32_t number = 0;
+		struct lun *lun;
+
+		while (!n->lost && (number = map_next(n->array.host, number, &lun)) != 0)
+			scsi_attention_set(n, number, ATTENTION_SOFT_THRESHOLD);
+	}
+}
+
+static void ask(struct scsi_target *t)
+{
+	struct store *store = array_settings(t->array)->store;
+	struct store_stats stats = {0};
+	uint64_t percent;
+
+	store->ops->stats(store, &stats);
+	percent = stats.capacity_bytes >= 100 ? stats.used_bytes / (stats.capacity_bytes / 100) : 0;
+	if (percent >= t->threshold_percent && !t->threshold_told) {
+		t->threshold_told = true;
+		tell_all(t);
+	} else if (percent + REARM_PERCENT < t->threshold_percent) {
+		t->threshold_told = false;
+	}
+}
+
+void scsi_threshold_written(struct scsi_target *t, uint64_t bytes)
+{
+	t->written_unasked += bytes > WRITE_BYTES ? bytes : WRITE_BYTES;
+	if (t->written_unasked < ASK_BYTES || array_is_quiet(t->array))
+		return;
+	t->written_unasked = 0;
+	ask(t);
+}
