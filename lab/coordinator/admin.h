@@ -19,8 +19,7 @@ HRESULT coordinator_create(REFIID iid, void **out);
 void server_hold(void);
 void server_release(void);
 
-/* Wine's RPC service never forgets the class objects of a process that was killed: activation finds the dead
- * one for ever. This restarts that service and registers the coordinator's own class anew. */
+/* wine_rpc.h's remedy, and the coordinator's own class registered anew. */
 void server_forget_dead_classes(void);
 
 /* One request at a time; false: another one runs. */

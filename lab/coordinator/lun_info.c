@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <objbase.h>
+#include "lab/coordinator/wine_rpc.h"
 
 static void *task_copy(const void *from, size_t count)
 {
@@ -297,11 +298,6 @@ void lun_info_identifiers_text(const VDS_LUN_INFORMATION *info, char *out, size_
 		for (ULONG k = 0; k < one->m_cbIdentifier; k++, len += 2)
 			snprintf(out + len, cap - len, "%02x", one->m_rgbIdentifier[k]);
 	}
-}
-
-bool under_wine(void)
-{
-	return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != NULL;
 }
 
 void lun_info_shelve(struct lun_info_shelf *shelf, const VDS_LUN_INFORMATION *infos, size_t count)

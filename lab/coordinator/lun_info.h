@@ -51,8 +51,6 @@ void lun_info_identifiers_text(const VDS_LUN_INFORMATION *info, char *out, size_
  * comes back anew and drop what went in; Windows' free it themselves, and there lun_info_reclaim does
  * nothing.
  */
-bool under_wine(void);
-
 struct lun_info_shelf {
 	VDS_LUN_INFORMATION *before; /* shallow, owned; NULL: nothing is reclaimed */
 	size_t count;

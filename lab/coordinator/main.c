@@ -22,6 +22,7 @@
 #include "lab/coordinator/admin.h"
 #include "lab/coordinator/provider_host.h"
 #include "lab/coordinator/settings.h"
+#include "lab/coordinator/wine_rpc.h"
 
 #define COORDINATOR_CLSID L"{E579AB5F-1CC4-44B4-BED9-DE0991FF0623}"
 #define CLSID_KEY         L"Software\\Classes\\CLSID\\" COORDINATOR_CLSID
@@ -105,25 +106,16 @@ static HRESULT publish_class(void)
 	return SUCCEEDED(hr) ? CoResumeClassObjects() : hr;
 }
 
+static bool is_loaded(const GUID *provider_id)
+{
+	return provider_loaded(provider_id) != NULL;
+}
+
 void server_forget_dead_classes(void)
 {
-	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
-	SC_HANDLE rpcss =
-		manager ? OpenServiceW(manager, L"RpcSs", SERVICE_STOP | SERVICE_QUERY_STATUS) : NULL;
-	SERVICE_STATUS status;
 	CoRevokeClassObject(class_cookie);
-	if (rpcss && ControlService(rpcss, SERVICE_CONTROL_STOP, &status)) {
-		for (int i = 0; i < 100 && status.dwCurrentState != SERVICE_STOPPED; i++) {
-			Sleep(20);
-			if (!QueryServiceStatus(rpcss, &status))
-				break;
-		}
-	}
-	if (rpcss)
-		CloseServiceHandle(rpcss);
-	if (manager)
-		CloseServiceHandle(manager);
-	publish_class(); /* starts the service again */
+	wine_forget_dead_classes(is_loaded);
+	publish_class();
 }
 
 /* Returns when the server is to end: idle long enough, and no provider wants to stay. */

@@ -7,8 +7,8 @@
 #include <wchar.h>
 #include <vsserror.h>
 #include "lab/coordinator/admin.h"
-#include "lab/coordinator/lun_info.h"
 #include "lab/coordinator/settings.h"
+#include "lab/coordinator/wine_rpc.h"
 
 static struct provider loaded[PROVIDERS_MAX];
 
@@ -167,7 +167,7 @@ static HRESULT activate(struct provider *p, struct record *r)
 		hr = record_call_end(r, call,
 			CoCreateInstance(&p->entry.clsid, NULL, CLSCTX_LOCAL_SERVER,
 				&IID_IVssHardwareSnapshotProvider, (void **)&p->hw));
-		if (hr != HRESULT_FROM_WIN32(RPC_S_SERVER_UNAVAILABLE) || attempt > 0 || !under_wine())
+		if (!wine_found_dead_class(hr) || attempt > 0)
 			break;
 		server_forget_dead_classes();
 	}

@@ -6,6 +6,7 @@
 #include <vss.h>
 #include <vsserror.h>
 #include "lab/coordinator/admin.h"
+#include "lab/coordinator/pending.h"
 #include "lab/coordinator/provider_host.h"
 #include "lab/coordinator/record.h"
 #include "lab/coordinator/sequence.h"
@@ -18,8 +19,10 @@ static HRESULT begin(struct record *r, LAB_RESULT **result)
 	*result = NULL;
 	if (!record_begin(r))
 		return E_OUTOFMEMORY;
-	if (request_enter())
+	if (request_enter()) {
+		pending_mend(r);
 		return S_OK;
+	}
 	record_fail(
 		r, VSS_E_SNAPSHOT_SET_IN_PROGRESS, L"another request is being worked on: try again later");
 	return S_FALSE;

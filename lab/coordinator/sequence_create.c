@@ -10,6 +10,7 @@
 #include <string.h>
 #include <vsserror.h>
 #include "lab/coordinator/hold_client.h"
+#include "lab/coordinator/pending.h"
 
 struct creation {
 	struct record *r;
@@ -239,6 +240,8 @@ static HRESULT set_flags(struct creation *c)
 {
 	HRESULT hr = S_OK;
 	ULONG phase = record_phase_begin(c->r, L"SetFlags");
+	if (!pending_note(c->disks, c->set->lun_count))
+		hr = record_fail(c->r, VSS_E_UNEXPECTED, L"the lab's state folder cannot be written");
 	for (size_t i = 0; i < c->set->lun_count && hr == S_OK; i++) {
 		c->flagged[i] = true; /* also when it fails in the middle */
 		hr = port_set_shadow_bits(c->disks[i], &c->before[i]);

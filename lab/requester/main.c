@@ -17,6 +17,7 @@
 #include <string.h>
 #include <wchar.h>
 #include "lab_requester.h"
+#include "lab/coordinator/wine_rpc.h"
 #include "lab/requester/output.h"
 
 #define MAX_VOLUME_LUNS    512
@@ -379,9 +380,14 @@ int wmain(int argc, wchar_t **argv)
 	IVssAdmin *admin = NULL;
 	ILabRequester *lab = NULL;
 	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
-	if (SUCCEEDED(hr))
+	for (int attempt = 0; attempt < 2 && SUCCEEDED(hr) && !admin; attempt++) {
 		hr = CoCreateInstance(
 			&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)&admin);
+		if (attempt == 0 && wine_found_dead_class(hr)) {
+			wine_forget_dead_classes(NULL);
+			hr = S_OK;
+		}
+	}
 	if (SUCCEEDED(hr))
 		hr = IVssAdmin_QueryInterface(admin, &IID_ILabRequester, (void **)&lab);
 	if (FAILED(hr))

@@ -74,7 +74,8 @@ static void put_hr(struct json_out *j, HRESULT hr)
 /* Who works in a phase: the provider, the write hold, or what the VSS service itself does. */
 static const char *kind_of(const wchar_t *name)
 {
-	static const wchar_t *const service[] = {L"Scan", L"SetFlags", L"ClearFlags", L"Arrival", L"Rescan"};
+	static const wchar_t *const service[] = {
+		L"Scan", L"SetFlags", L"ClearFlags", L"Arrival", L"Rescan", L"MendFlags"};
 	if (wcscmp(name, L"FlushAndHold") == 0 || wcscmp(name, L"ReleaseWrites") == 0)
 		return "hold";
 	for (size_t i = 0; i < sizeof service / sizeof service[0]; i++)

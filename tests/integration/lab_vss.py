@@ -149,47 +149,69 @@ def hold_failures(s):
             'the original has no flags left')
 
 
-def provider_processes(s):
-    """Linux process ids of umbra-vss.exe in host A's prefix."""
+def processes(s, name):
+    """Linux process ids of a program in host A's prefix."""
     found = []
     for pid in labhost.prefix_processes(s.state.host('A').prefix):
         try:
             with open(f'/proc/{pid}/cmdline') as source:
-                if 'umbra-vss' in source.read():
+                if name in source.read().split('\0')[0]:
                     found.append(pid)
         except OSError:
             pass
     return found
 
 
+def kill_after_commit(s, name):
+    """A set whose program `name` is killed while the writers are held after the commit. The requester's exit code."""
+    command, env = s.state.host('A').command(labhost.need_program('umbra-lab-requester.exe'), 'create', '--lun', '1',
+                                             '--hold-ms', '1500', '--json')
+    with open(s.path('killed.json'), 'w') as out:
+        child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        committed = labhost.wait_until(lambda: any(one['state'] == 'committed' for one in s.sets()), 20)
+        victims = processes(s, name)
+        for pid in victims:
+            os.kill(pid, 9)
+        code = child.wait(60)
+    s.check(committed and victims and code == 1, f'{name} killed after the commit: the set fails',
+            (committed, victims, code))
+    s.check(labhost.wait_until(lambda: s.shadows() == [] and s.sets() == [], 30),
+            'the array itself undoes the set when its lease ends', s.sets())
+
+
 def provider_killed(s):
     """kill -9 between sets and in the middle of one (while the writers are held after the commit)."""
     code, res = s.ask('create', '--lun', '1', '--no-import', '--document', s.path('kept.json'))
     s.check(code == 0, 'a set', res['message'])
-    for pid in provider_processes(s):
+    for pid in processes(s, 'umbra-vss'):
         os.kill(pid, 9)
     code, got = s.ask('import', s.path('kept.json'))
     s.check(code == 0, 'a kept set is imported by the provider that starts anew', (got['message'], got['calls']))
     s.check(s.ask('delete', res.get('set', '{}'))[0] == 0, 'and deleted')
-    command, env = s.state.host('A').command(labhost.need_program('umbra-lab-requester.exe'), 'create', '--lun', '1',
-                                             '--hold-ms', '1500', '--json')
-    with open(s.path('killed.json'), 'w+') as out:
-        child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        committed = labhost.wait_until(lambda: any(one['state'] == 'committed' for one in s.sets()), 20)
-        victims = provider_processes(s)
-        for pid in victims:
-            os.kill(pid, 9)
-        code = child.wait(60)
-    s.check(committed and victims and code == 1, 'killed after the commit, the set fails', (committed, victims, code))
-    s.check(labhost.wait_until(lambda: s.shadows() == [] and s.sets() == [], 30),
-            'the array itself undoes the set when its lease ends', s.sets())
+    kill_after_commit(s, 'umbra-vss')
     code, res = s.ask('create', '--lun', '1')
     s.check(code == 0, 'the next set goes well', res['message'])
     s.ask('delete', res.get('set', '{}'))
     nothing_left(s, 'after kills')
 
 
-PARTS = (same_host, order_by_the_array_alone, transportable, volumes_and_luns, refused, hold_failures, provider_killed)
+def coordinator_killed(s):
+    """kill -9 of the VSS service's player: writers go on, the array cleans up, the flags go at the next request."""
+    writer = s.start_writer(1, 2, name='killed')
+    kill_after_commit(s, 'umbra-lab-vss')
+    before = len(s.ledger('killed'))
+    code, res = s.ask('create', '--lun', '1')
+    s.check(code == 0, 'the next set goes well', res['message'])
+    s.check([p['hresult'] for p in res['phases'] if p['name'] == 'MendFlags'] == ['0x00000000'],
+            'the flags that were left are cleared first')
+    s.check(by_role(res, 'original')[0]['table'] == 'gpt', 'the original has no flags left')
+    s.check(len(s.ledger('killed')) == before + 1 and s.stop_writer(writer) == 0, 'the writer had gone on')
+    s.ask('delete', res.get('set', '{}'))
+    nothing_left(s, 'after the coordinator was killed')
+
+
+PARTS = (same_host, order_by_the_array_alone, transportable, volumes_and_luns, refused, hold_failures, provider_killed,
+         coordinator_killed)
 
 
 def main(names):

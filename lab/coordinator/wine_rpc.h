@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What Wine's RPC service does not do: it never forgets the class objects of a process that was killed, so
+ * that activation finds the dead one for ever. The remedy restarts it; servers that run lose their
+ * registration by that, so the services of registered providers are stopped too (as when VSS's last reference
+ * goes).
+ */
+#ifndef LAB_WINE_RPC_H
+#define LAB_WINE_RPC_H
+
+#include <stdbool.h>
+#include <windows.h>
+
+bool under_wine(void);
+
+/* Is hr what activation says when it found a dead process's class object? */
+bool wine_found_dead_class(HRESULT hr);
+
+/* Stops RpcSs (the next activation starts it), then the services of registered providers but those for which
+ * in_use says true (NULL: none is in use). */
+void wine_forget_dead_classes(bool (*in_use)(const GUID *provider_id));
+
+#endif
