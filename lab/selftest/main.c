@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* umbra-lab-selftest.exe register | client | register-provider | unregister-provider | keep; COM starts it
- * with -Embedding. */
+/* umbra-lab-selftest.exe register | client | register-provider | unregister-provider | keep | hostile {CLSID}; COM
+ * starts it with -Embedding. */
 #define INITGUID
 #include <windows.h>
 #include <initguid.h>
@@ -56,6 +56,8 @@ int wmain(int argc, wchar_t **argv)
 		return selftest_serve();
 	if (wcscmp(verb, L"client") == 0)
 		return selftest_client();
+	if (argc == 3 && wcscmp(argv[1], L"hostile") == 0)
+		return selftest_hostile(argv[2]);
 	if (wcscmp(verb, L"register") == 0)
 		return register_server();
 	if (wcscmp(verb, L"register-provider") == 0)
@@ -66,7 +68,8 @@ int wmain(int argc, wchar_t **argv)
 		Sleep(INFINITE);
 		return 0;
 	}
-	fputws(L"usage: umbra-lab-selftest register | client | register-provider | unregister-provider | keep\n",
+	fputws(L"usage: umbra-lab-selftest register | client | register-provider | unregister-provider | keep\n"
+	       L"       umbra-lab-selftest hostile {CLSID}    (calls any provider as nobody should)\n",
 		stderr);
 	return 2;
 }

@@ -43,5 +43,7 @@ bool pattern_is_heap(const VDS_LUN_INFORMATION *info);
 
 int selftest_serve(void);
 int selftest_client(void);
+/* hostile.c: a hostile caller of the provider of that class, {…}; 0 when every answer was allowed. */
+int selftest_hostile(const wchar_t *class_text);
 
 #endif
