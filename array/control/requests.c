@@ -506,6 +506,12 @@ static bool set_is_kept(struct request *r, const struct lun *shadow)
 	return view.state == UP_SET_KEPT;
 }
 
+/* Copies that the administrator took: hosts may read them, only umbractl deletes them. */
+static bool is_administrators(struct request *r, const struct lun *shadow)
+{
+	return copyset_find(r->array, shadow->set_id, "") != NULL;
+}
+
 static void map_done(struct array_call *call)
 {
 	struct request *r = container_of(call, struct request, call);
@@ -681,6 +687,13 @@ static void run_delete(struct request *r)
 	int err = may_manage(r, lun, &fault);
 	if (err) {
 		refuse_fault(r, err, &fault);
+		return;
+	}
+	if (is_administrators(r, lun)) {
+		REFUSE(r, UP_DENIED,
+			"%s belongs to a copy set of the administrator's, which no host can delete: umbractl set delete "
+			"or umbractl shadow delete does it.",
+			lun->name);
 		return;
 	}
 	if (!set_is_kept(r, lun)) {
