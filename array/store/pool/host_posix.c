@@ -19,6 +19,9 @@
 #include <unistd.h>
 #include "array/store/pool/pool.h"
 
+#define HOLD_TRIES    200u
+#define HOLD_PAUSE_US 50000u
+
 struct posix_host {
 	struct pool_host base;
 	struct reactor *reactor;
@@ -68,6 +71,25 @@ static void find_alignment(struct posix_file *f, bool direct)
 #endif
 }
 
+/*
+ * A killed process is gone, and the lock on `lock` with it, while what its ring had given to the disk may still
+ * be under way: it would land on chunks that were handed out anew, or on the log's new frames. Such a transfer
+ * holds the open file, and so this lock on it. Blocks.
+ */
+static int hold_file(int fd)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	for (unsigned i = 0; fcntl(fd, F_OFD_SETLK, &lock); i++) {
+		if (errno != EAGAIN && errno != EACCES)
+			return errno == ENOLCK || errno == EOPNOTSUPP || errno == EINVAL ? 0 : -errno;
+		if (i == HOLD_TRIES)
+			return -EBUSY;
+		usleep(HOLD_PAUSE_US);
+	}
+	return 0;
+}
+
 static int posix_file_open(struct pool_host *h, const char *name, unsigned flags, struct pool_file **out)
 {
 	struct posix_host *host = host_of(h);
@@ -75,6 +97,7 @@ static int posix_file_open(struct pool_host *h, const char *name, unsigned flags
 	int how = O_CLOEXEC | (flags & POOL_FILE_READONLY || host->read_only ? O_RDONLY : O_RDWR);
 	bool direct = flags & POOL_FILE_DIRECT;
 	struct stat st;
+	int err;
 
 	if (!f)
 		return -ENOMEM;
@@ -88,9 +111,10 @@ static int posix_file_open(struct pool_host *h, const char *name, unsigned flags
 		direct = false;
 		f->fd = openat(host->dir_fd, name, how & ~O_EXCL, 0600);
 	}
-	if (f->fd < 0 || fstat(f->fd, &st)) {
-		int err = -errno;
-
+	err = f->fd < 0 || fstat(f->fd, &st) ? -errno : 0;
+	if (!err && flags & (POOL_FILE_DIRECT | POOL_FILE_DSYNC) && (how & O_ACCMODE) == O_RDWR)
+		err = hold_file(f->fd);
+	if (err) {
 		if (f->fd >= 0)
 			close(f->fd);
 		free(f);

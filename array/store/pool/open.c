@@ -355,6 +355,12 @@ static void start_values(struct pool *p)
 		p->dirty_max = DIRTY_MAX;
 }
 
+static int still_busy(struct fault *fault)
+{
+	return fault_set(fault, -EBUSY,
+		"a process that was killed still has writes of this pool under way: try again when its disk has answered");
+}
+
 static int open_parts(struct pool *p, const struct pool_options *options, struct fault *fault)
 {
 	int err;
@@ -372,6 +378,8 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	err = p->host->ops->file_open(p->host, "log", POOL_FILE_DSYNC, &p->log_file);
 	if (!err)
 		err = check_log_label(p);
+	if (err == -EBUSY)
+		return still_busy(fault);
 	if (err)
 		return fault_set(fault, err == -ENOENT || err == -EBADMSG ? -EUCLEAN : err,
 			"the pool's file `log` is missing or damaged: restore it from a backup of this pool");
@@ -382,6 +390,8 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	if (err)
 		return err;
 	err = pool_data_open(p, p->super.data_device ? options->data_device : NULL);
+	if (err == -EBUSY)
+		return still_busy(fault);
 	if (err)
 		return fault_set(fault, err == -ENOENT ? -EUCLEAN : err,
 			"the pool's data (%s) cannot be opened: %s",

@@ -214,6 +214,48 @@ static void test_open_errors(void **state)
 	reactor_destroy(r);
 }
 
+/* What a killed process's ring still writes keeps its file open: the next start waits for it. */
+static void test_open_waits_for_writes(void **state)
+{
+	static const char *const names[] = {"data.0", "log"};
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct pool_options o;
+	struct reactor *r = new_reactor();
+	struct fault fault = {0};
+
+	(void)state;
+	make_dir();
+	o = options();
+	assert_int_equal(pool_create(&o, &fault), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct timespec from, to;
+		struct store *s;
+		char path[128];
+		pid_t child;
+		int fd, status;
+
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+		child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			usleep(300000);
+			_exit(0);
+		}
+		close(fd); /* the child has it, too */
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		assert_true((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 >= 200);
+		assert_int_equal(close_store(r, s), 0);
+		assert_int_equal(waitpid(child, &status, 0), child);
+	}
+	remove_dir();
+	reactor_destroy(r);
+}
+
 static void test_damaged_log_and_meta(void **state)
 {
 	struct pool_options o;
@@ -566,6 +608,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open_errors),
+		cmocka_unit_test(test_open_waits_for_writes),
 		cmocka_unit_test(test_damaged_log_and_meta),
 		cmocka_unit_test(test_reopen),
 		cmocka_unit_test(test_mapped),
