@@ -33,6 +33,7 @@ struct check {
 	void (*report)(void *arg, const char *line);
 	void *arg;
 	unsigned findings, repaired;
+	bool damaged_entry; /* a chunk that seems free may be its */
 	struct check_branch *branches;
 	size_t branch_count, branch_room;
 	uint8_t *seen; /* a bit for each chunk that an entry holds */
@@ -182,6 +183,7 @@ static int each_entry(
 
 	if (!intact || key_len != POOL_MAP_KEY_BYTES || value_len != POOL_MAP_VALUE_BYTES - 4) {
 		finding(c, false, "a map entry is damaged");
+		c->damaged_entry = true;
 		return 0;
 	}
 	pool_map_key_decode(key, &k);
@@ -268,6 +270,7 @@ static int check_group(struct check *c, uint64_t group)
 		bool used = c->seen[(first + i) / 8] >> ((first + i) % 8) & 1;
 		bool marked = have[i / 8] >> (i % 8) & 1;
 
+		used = used || (marked && c->damaged_entry);
 		want[i / 8] |= (uint8_t)(used << (i % 8));
 		leaked += marked && !used;
 		missing += used && !marked;

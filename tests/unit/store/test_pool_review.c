@@ -297,6 +297,52 @@ static void test_dirty_is_bounded(void **state)
 	close_world(&w);
 }
 
+/* ---- repair ---------------------------------------------------------------------------------------- */
+
+/* Nobody knows which chunk a damaged entry holds: a repair gives none back. */
+static void test_repair_with_damaged_entry(void **state)
+{
+	static uint8_t junk[POOL_MAP_VALUE_BYTES];
+	uint8_t key[8] = {0}, before[POOL_SPACE_VALUE_BYTES];
+	MDB_val k, v, space = {.mv_size = 8, .mv_data = key};
+	MDB_dbi map, table;
+	MDB_txn *txn;
+	MDB_env *env;
+	MDB_cursor *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w, test_seed(), UINT64_C(8) << 20);
+	assert_int_equal(world_write(&w, world_create_disk(&w, 1024), 0, 1024, 0), 0);
+	assert_int_equal(world_close(&w), 0);
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_set_maxdbs(env, POOL_TABLES), 0);
+	assert_int_equal(mdb_env_open(env, w.sim.meta, 0, 0600), 0);
+	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	assert_int_equal(mdb_dbi_open(txn, "map", 0, &map), 0);
+	assert_int_equal(mdb_dbi_open(txn, "space", 0, &table), 0);
+	assert_int_equal(mdb_get(txn, table, &space, &v), 0);
+	memcpy(before, v.mv_data, sizeof(before));
+	assert_int_equal(mdb_cursor_open(txn, map, &c), 0);
+	assert_int_equal(mdb_cursor_get(c, &k, &v, MDB_FIRST), 0);
+	v = (MDB_val){.mv_size = sizeof(junk), .mv_data = junk};
+	assert_int_equal(mdb_cursor_put(c, &k, &v, MDB_CURRENT), 0);
+	mdb_cursor_close(c);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+	assert_int_equal(world_check(&w, true), 1);
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_set_maxdbs(env, POOL_TABLES), 0);
+	assert_int_equal(mdb_env_open(env, w.sim.meta, 0, 0600), 0);
+	assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
+	assert_int_equal(mdb_dbi_open(txn, "space", 0, &table), 0);
+	assert_int_equal(mdb_get(txn, table, &space, &v), 0);
+	assert_memory_equal(v.mv_data, before, sizeof(before));
+	mdb_txn_abort(txn);
+	mdb_env_close(env);
+	world_destroy(&w);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,6 +351,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_partial_write_waits_for_frees),
 		cmocka_unit_test(test_full_log_of_many_branches),
 		cmocka_unit_test(test_dirty_is_bounded),
+		cmocka_unit_test(test_repair_with_damaged_entry),
 	};
 
 	if (argc > 1)
