@@ -179,6 +179,9 @@ static void encode_lun(uint8_t *p, const struct up_lun *lun)
 	put32(p + 60, lun->kind);
 	put32(p + 64, lun->number);
 	put32(p + 68, lun->copy_kind);
+	put32(p + 72, lun->set_state);
+	put32(p + 76, lun->mapped_hosts);
+	put64(p + 80, lun->created_unix_ms);
 }
 
 static void decode_lun(struct up_lun *lun, const uint8_t *p)
@@ -191,6 +194,9 @@ static void decode_lun(struct up_lun *lun, const uint8_t *p)
 	lun->kind = get32(p + 60);
 	lun->number = get32(p + 64);
 	lun->copy_kind = get32(p + 68);
+	lun->set_state = get32(p + 72);
+	lun->mapped_hosts = get32(p + 76);
+	lun->created_unix_ms = get64(p + 80);
 }
 
 static size_t padded(size_t len_bytes)

@@ -151,7 +151,7 @@ enum up_tag {
 
 /* One LUN as the control channel describes it. All identity follows from id, see identity.h.
  * Wire layout (96 bytes): id 16, origin 16, set 16, size 8, block 4, kind 4, number 4, copy_kind 4,
- * reserved 24 (zero). */
+ * set_state 4, mapped_hosts 4, created 8, reserved 8 (zero). */
 struct up_lun {
 	uint8_t id[UP_ID_BYTES];
 	uint8_t origin_id[UP_ID_BYTES]; /* of a shadow LUN: its original; else zero */
@@ -161,6 +161,10 @@ struct up_lun {
 	uint32_t kind;      /* enum up_lun_kind */
 	uint32_t number;    /* LUN number for the asking host, 0: not mapped to it */
 	uint32_t copy_kind; /* enum up_copy_kind */
+	/* of a shadow LUN; else, and from arrays that do not tell, zero */
+	uint32_t set_state;       /* enum up_set_state of its copy set */
+	uint32_t mapped_hosts;    /* how many hosts see it, the asking one included */
+	uint64_t created_unix_ms; /* of the shadow LUN */
 };
 #define UP_LUN_WIRE_BYTES 96
 

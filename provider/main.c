@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <wchar.h>
 #include <windows.h>
+#include "provider/orphans.h"
 #include "provider/service.h"
 #include "provider/setup.h"
 #include "provider/status.h"
 
 static const char usage[] =
-	"Usage: umbra-vss COMMAND\n"
+	"Usage: umbra-vss COMMAND [OPTION ...]\n"
 	"\n"
 	"The VSS hardware provider for Umbra arrays.\n"
 	"\n"
@@ -17,11 +18,14 @@ static const char usage[] =
 	"  uninstall   undo that; shadow copies on the arrays stay (safe to repeat)\n"
 	"  upgrade     replace an older version's registration by this program's\n"
 	"  status      what is installed and which arrays are reached\n"
+	"  orphans     list shadow LUNs on the arrays that no host sees; [--json]\n"
+	"              --delete ID ...  delete those named, and nothing else\n"
 	"  run         serve: what the service manager starts; in a console until Ctrl+C\n"
 	"  --version   print the version\n"
 	"  --help      print this\n"
 	"\n"
-	"install, uninstall and upgrade need an elevated prompt.\n";
+	"All but run, --version and --help need an elevated prompt.\n"
+	"Exit code: 0 all is well, 1 something is wrong or was found, 2 wrong usage.\n";
 
 static const struct {
 	const WCHAR *name;
@@ -32,6 +36,14 @@ static const struct {
 	{L"upgrade", setup_install},
 	{L"status", status_show},
 	{L"run", service_run},
+};
+
+/* Commands with words of their own. */
+static const struct {
+	const WCHAR *name;
+	int (*run)(int count, WCHAR **words);
+} worded[] = {
+	{L"orphans", orphans_run},
 };
 
 int wmain(int argc, WCHAR **argv); /* what -municode starts */
@@ -53,6 +65,9 @@ int wmain(int argc, WCHAR **argv)
 	for (size_t i = 0; argc == 2 && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!wcscmp(argv[1], commands[i].name))
 			return commands[i].run();
+	for (size_t i = 0; argc >= 2 && i < sizeof(worded) / sizeof(worded[0]); i++)
+		if (!wcscmp(argv[1], worded[i].name))
+			return worded[i].run(argc - 2, argv + 2);
 	fputs(usage, stderr);
 	return 2;
 }

@@ -131,18 +131,23 @@ static void put_cursor(struct up_msg *reply, uint32_t cursor)
 
 /* ---- describing LUNs ------------------------------------------------------------------------------ */
 
-static enum up_copy_kind copy_kind_of(struct array *a, const struct lun *shadow)
+/* What its copy set says of a shadow LUN; one whose set is forgotten is kept. */
+static void describe_shadow(const struct lun *shadow, struct up_lun *out)
 {
-	struct copyset *set = copyset_find(a, shadow->set_id, NULL);
+	struct copyset *set = copyset_find(shadow->array, shadow->set_id, NULL);
 	struct copyset_view view;
 
+	out->copy_kind = UP_COPY_DIFFERENTIAL;
+	out->set_state = UP_SET_KEPT;
+	out->mapped_hosts = shadow->mappings;
+	out->created_unix_ms = shadow->created_unix_ms;
 	if (!set)
-		return UP_COPY_DIFFERENTIAL;
+		return;
 	copyset_view(set, &view);
+	out->set_state = (uint32_t)view.state;
 	for (unsigned i = 0; i < view.member_count; i++)
 		if (!memcmp(view.members[i].shadow_id, shadow->id, UP_ID_BYTES))
-			return view.members[i].kind;
-	return UP_COPY_DIFFERENTIAL;
+			out->copy_kind = (uint32_t)view.members[i].kind;
 }
 
 static void describe(const struct lun *lun, uint32_t number, struct up_lun *out)
@@ -156,7 +161,7 @@ static void describe(const struct lun *lun, uint32_t number, struct up_lun *out)
 	out->kind = (uint32_t)lun->kind;
 	out->number = number;
 	if (lun->kind == LUN_SHADOW)
-		out->copy_kind = (uint32_t)copy_kind_of(lun->array, lun);
+		describe_shadow(lun, out);
 }
 
 static void describe_member(

@@ -34,6 +34,8 @@ def life_of_a_set(array, session):
     session.write(1, 0, b'A' * 4096)
     session.write(2, 8, b'B' * 512)
     ids = channel.make_set(SET, [addressed.id, log_id], keep=False)
+    for one in channel.ask('set-luns', 'ok', set_id=SET).luns:
+        assert one.set_state == 4 and one.mapped_hosts == 0 and one.created_unix_ms > 1700000000000, vars(one)
     session.write(1, 0, b'C' * 4096)
     assert channel.ask('set-state', 'ok', set_id=SET).state_name == 'committed'
     entries = channel.ask('set-luns', 'ok', set_id=SET).luns

@@ -188,7 +188,9 @@ class LunEntry:
     def __init__(self, raw):
         self.id, self.origin, self.set_id = raw[0:16], raw[16:32], raw[32:48]
         self.size, self.block, self.kind, self.number, self.copy_kind = struct.unpack('>QIIII', raw[48:72])
-        assert raw[72:96] == bytes(24)
+        self.set_state, self.mapped_hosts, self.created_unix_ms = struct.unpack('>IIQ', raw[72:88])
+        assert raw[88:96] == bytes(8)
+        assert (self.kind == 2) == (self.set_state != 0) == (self.created_unix_ms != 0)
 
 
 class Reply:

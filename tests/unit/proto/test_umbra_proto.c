@@ -54,6 +54,9 @@ static void fill(struct up_msg *m)
 		l->kind = UP_LUN_SHADOW;
 		l->number = i;
 		l->copy_kind = UP_COPY_DIFFERENTIAL;
+		l->set_state = UP_SET_KEPT;
+		l->mapped_hosts = 3;
+		l->created_unix_ms = UINT64_C(1764000000000) + i;
 	}
 }
 

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* "umbra-vss orphans": shadow LUNs that nobody sees, and their deletion by explicit choice. */
+#ifndef UMBRA_PROVIDER_ORPHANS_H
+#define UMBRA_PROVIDER_ORPHANS_H
+
+#include <wchar.h>
+
+/* The words after "orphans". Exit code: 0 none is there (or all named ones are gone), 1 some are, or it
+ * failed, 2 wrong usage. */
+int orphans_run(int count, wchar_t **words);
+
+#endif

@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The administrator's commands of umbra-vss.exe in the lab: orphans and check.
+
+provider_commands.py [SCENARIO …]: all of them, or those named.
+"""
+import json
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import provider_lab  # noqa: E402
+from provider_lab import LEASE_MS, check, in_background, joined, set_text, slow_reads, wait_armed  # noqa: E402
+import labhost  # noqa: E402
+
+KEEP_DELAY_MS = 1000
+
+
+def command(lab, host, *words, want):
+    """A command with --json: what it printed."""
+    text = lab.run(host, *words, '--json', want=want)
+    start = text.find('{')
+    check(start >= 0, f'{words}: no JSON\n{text}')
+    return json.loads(text[start:])
+
+
+def orphans_of(answer):
+    return [o for array in answer['arrays'] for o in array['orphans']]
+
+
+def wait_in_trace(lab, host, words, within_s=20):
+    end = time.monotonic() + within_s
+    while True:
+        with open(lab.trace(host), errors='replace') as trace:
+            if words in trace.read():
+                return
+        check(time.monotonic() < end, f'not in the trace: {words}')
+        time.sleep(0.02)
+
+
+def killed_before_keep(lab):
+    """The provider dies while its keep request is on the way: the array keeps a set that VSS does not know."""
+    open(lab.trace('A'), 'w').close()
+    bridge = labhost.State(os.path.join(lab.dir, 'lab')).host('A').bridges[0]
+    slow_reads(bridge)
+    thread, result = in_background(lab.vss, 'A', 'create', '--lun', '1,2', want=None)
+    wait_armed(lab.array)
+    lab.fault('clear')
+    lab.fault('delay', '--op', 'b5', '--count', '0', '--ms', str(KEEP_DELAY_MS))
+    wait_in_trace(lab, 'A', 'PostCommitSnapshots: ')
+    time.sleep(KEEP_DELAY_MS / 2000)
+    states = [s['state'] for s in lab.sets()]
+    check(states == ['committed'], f'the set is not committed and unkept: {states}')
+    check(lab.kill_provider('A') == 1, 'no provider was killed')
+    answer = joined(thread, result)
+    check(int(answer['hresult'], 16) != 0, f'success without a provider: {answer}')
+    lab.fault('clear')
+    end = time.monotonic() + 10
+    while [s['state'] for s in lab.sets()] != ['kept']:
+        check(time.monotonic() < end, f'the keep request did not arrive: {lab.sets()}')
+        time.sleep(0.05)
+    check(not lab.vss('A', 'list')['sets'], 'VSS knows the set')
+    lab.restart_host('A')
+
+
+def scenario_orphans(lab):
+    """A set that the array keeps and VSS does not know: listed, deleted by name only, gone."""
+    check(not orphans_of(command(lab, 'A', 'orphans', want=0)), 'orphans on a fresh array')
+    killed_before_keep(lab)
+    time.sleep(LEASE_MS / 1000 + 0.5)
+    left = {s['id']: s for s in lab.shadows()}
+    check(len(left) == 2, f'the array touched a kept set: {lab.shadows()}')
+
+    found = orphans_of(command(lab, 'A', 'orphans', want=1))
+    check({o['id'] for o in found} == set(left), f'{found} instead of {left}')
+    originals = {lun['id'] for lun in lab.array.ctl('lun', 'list')['luns']}
+    now_ms = time.time() * 1000
+    for one in found:
+        check(one['origin'] in originals and 'PhysicalDrive' in (one['origin_device'] or ''), f'{one}')
+        check(one['set_state'] == 'kept' and one['size_bytes'] == 64 << 20, f'{one}')
+        check(now_ms - 60000 < one['created_unix_ms'] <= now_ms, f'{one}')
+        check(one['set'].strip('{}').replace('-', '').lower() == lab.sets()[0]['id'].replace('-', '').lower(),
+              f"{one} is of {lab.sets()}")
+    text = lab.run('A', 'orphans', want=1)
+    check(all(i in text for i in left) and '--delete' in text, text)
+    check({o['id'] for o in orphans_of(command(lab, 'B', 'orphans', want=1))} == set(left), 'host B may import all')
+    check(len(lab.shadows()) == 2, 'looking has deleted something')
+
+    first, second = sorted(left)
+    answer = command(lab, 'A', 'orphans', '--delete', first, want=0)
+    check([d['gone'] for d in answer['deleted']] == [True] and answer['deleted'][0]['message'] == 'deleted', f'{answer}')
+    check([o['id'] for o in orphans_of(answer)] == [second] == [s['id'] for s in lab.shadows()], 'another one went')
+    check('deleted' in lab.run('A', 'orphans', '--delete', second.upper(), first), 'twice is no failure')
+    lab.expect_nothing_left('after orphans --delete', 0)
+    check('no orphans' in lab.run('A', 'orphans'), 'not clean')
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1,2')))
+    lab.expect_nothing_left('after the next set', 0)
+
+
+def scenario_orphans_spared(lab):
+    """What is no orphan is neither listed nor deleted, whoever names it."""
+    answer = lab.vss('A', 'create', '--lun', '1')
+    shadow = lab.shadows()[0]['id']
+    check(not orphans_of(command(lab, 'A', 'orphans', want=0)), 'an imported copy is listed')
+    check(not orphans_of(command(lab, 'B', 'orphans', want=0)), 'a copy that another host sees is listed')
+    told = command(lab, 'A', 'orphans', '--delete', shadow, want=1)['deleted'][0]
+    check(not told['gone'] and 'this host' in told['message'], f'{told}')
+    told = command(lab, 'B', 'orphans', '--delete', shadow, want=1)['deleted'][0]
+    check(not told['gone'] and 'another host' in told['message'], f'{told}')
+    original = lab.array.ctl('lun', 'show', 'lun1')['id']
+    check(not command(lab, 'A', 'orphans', '--delete', original, want=1)['deleted'][0]['gone'], 'an original')
+    check([s['id'] for s in lab.shadows()] == [shadow], 'it was deleted')
+    lab.vss('A', 'delete', set_text(answer))
+
+    document = os.path.join(lab.dir, 'waiting.xml')
+    lab.vss('A', 'create', '--lun', '1', '--transportable', document)
+    check(len(orphans_of(command(lab, 'A', 'orphans', want=1))) == 1, 'a copy that waits for its import')
+    check('transportable' in lab.run('A', 'orphans', want=1), 'nothing warns of transportable copies')
+    imported = lab.vss('B', 'import', document)
+    check(not orphans_of(command(lab, 'A', 'orphans', want=0)), 'it is imported')
+    lab.vss('B', 'delete', set_text(imported))
+    for words in (['--delete'], ['--delete', 'x'], ['--delete', '0' * 31], ['--force'], [original]):
+        lab.run('A', 'orphans', *words, want=2)
+    lab.fault('down-now', '--ms', '3000')
+    check('no array is reached' in lab.run('A', 'orphans', want=1), 'without an array')
+    time.sleep(3)
+    lab.expect_nothing_left('at the end', 5)
+
+
+SCENARIOS = {name[len('scenario_'):]: function for name, function in list(globals().items())
+             if name.startswith('scenario_')}
+
+if __name__ == '__main__':
+    sys.exit(provider_lab.main(sys.argv[1:], SCENARIOS))

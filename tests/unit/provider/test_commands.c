@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pure parts of "umbra-vss orphans": words, rules, what is printed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "provider/orphan_rules.h"
+#include "provider/output.h"
+
+#define ID_A L"00112233445566778899aabbccddeeff"
+#define ID_B L"{00112233-4455-6677-8899-AABBCCDDEE00}"
+
+static struct orphan_words words;
+
+#define PARSE(...)                                                                                           \
+	orphan_parse((int)(sizeof((wchar_t *[]){__VA_ARGS__}) / sizeof(wchar_t *)),                          \
+		(wchar_t *[]){__VA_ARGS__}, &words)
+
+static void words_that_are_understood(void **state)
+{
+	(void)state;
+	assert_true(orphan_parse(0, NULL, &words));
+	assert_true(!words.json && words.delete_count == 0);
+	assert_true(PARSE(L"--json"));
+	assert_true(words.json && words.delete_count == 0);
+	assert_true(PARSE(L"--delete", ID_A, ID_B, L"--json"));
+	assert_true(words.json && words.delete_count == 2);
+	assert_int_equal(words.ids[0][15], 0xff);
+	assert_int_equal(words.ids[1][15], 0);
+	assert_true(PARSE(L"--json", L"--delete", ID_A, L"--delete", ID_A));
+	assert_int_equal(words.delete_count, 1);
+}
+
+static void words_that_are_wrong(void **state)
+{
+	(void)state;
+	assert_false(PARSE(L"--delete"));
+	assert_false(PARSE(ID_A));
+	assert_false(PARSE(ID_A, L"--delete"));
+	assert_false(PARSE(L"--delete", L"--json"));
+	assert_false(PARSE(L"--delete", ID_A, L"--force"));
+	assert_false(PARSE(L"--delete", L""));
+	assert_false(PARSE(L"--delete", L"00112233445566778899aabbccddeef"));
+	assert_false(PARSE(L"--delete", L"00112233445566778899aabbccddeeff0"));
+	assert_false(PARSE(L"--delete", L"0011223344556677889\x0161"
+					L"abbccddeeff"));
+	assert_false(PARSE(L"--delete", L"{{{{{{{{00112233445566778899aabbccddeeff}}}}}}}}"));
+}
+
+static void too_many_ids(void **state)
+{
+	static wchar_t texts[ORPHANS_DELETE_MAX + 1][33];
+	static wchar_t *all[ORPHANS_DELETE_MAX + 2] = {L"--delete"};
+
+	(void)state;
+	for (int i = 0; i <= ORPHANS_DELETE_MAX; i++) {
+		swprintf(texts[i], 33, L"%032x", i);
+		all[i + 1] = texts[i];
+	}
+	assert_true(orphan_parse(ORPHANS_DELETE_MAX + 1, all, &words));
+	assert_int_equal(words.delete_count, ORPHANS_DELETE_MAX);
+	assert_false(orphan_parse(ORPHANS_DELETE_MAX + 2, all, &words));
+}
+
+/* Every combination: an orphan is a shadow LUN of a kept set that no host sees. */
+static void rules(void **state)
+{
+	(void)state;
+	for (uint32_t kind = 0; kind <= 4; kind++)
+		for (uint32_t number = 0; number <= 1; number++)
+			for (uint32_t hosts = 0; hosts <= 2; hosts++)
+				for (uint32_t set = 0; set <= UP_SET_ABORTED; set++) {
+					struct up_lun lun = {.kind = kind,
+						.number = number,
+						.mapped_hosts = hosts,
+						.set_state = set};
+					enum orphan_verdict v = orphan_judge(&lun);
+					bool want = kind == UP_LUN_SHADOW && !number && !hosts &&
+						    (set == 0 || set == UP_SET_KEPT);
+					assert_int_equal(v == ORPHAN_YES, want);
+					assert_true(strlen(orphan_why(v)) > 10);
+				}
+	struct up_lun there = {.kind = UP_LUN_SHADOW, .mapped_hosts = 1, .set_state = UP_SET_KEPT};
+	assert_int_equal(orphan_judge(&there), ORPHAN_MAPPED_THERE);
+	there.number = 7;
+	assert_int_equal(orphan_judge(&there), ORPHAN_MAPPED_HERE);
+	struct up_lun young = {.kind = UP_LUN_SHADOW, .set_state = UP_SET_COMMITTED};
+	assert_int_equal(orphan_judge(&young), ORPHAN_NOT_KEPT);
+}
+
+static void json_strings(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} cases[] = {{NULL, "null"}, {"", "\"\""}, {"a\"b\\c", "\"a\\\"b\\\\c\""},
+		{"\n\x01\x7f", "\"\\u000a\\u0001\\u007f\""}, {"Grün", "\"Grün\""}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char got[64] = "";
+		FILE *out = fmemopen(got, sizeof(got), "w");
+		output_json_string(out, cases[i].in);
+		fclose(out);
+		assert_string_equal(got, cases[i].out);
+	}
+}
+
+static void set_ids(void **state)
+{
+	uint8_t id[UP_ID_BYTES] = {
+		0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff};
+	char text[OUTPUT_SET_ID_CHARS];
+
+	(void)state;
+	output_set_id(id, text);
+	assert_string_equal(text, "{00112233-4455-6677-8899-AABBCCDDEEFF}");
+}
+
+/* Against the C library, over the centuries. */
+static void times(void **state)
+{
+	char text[OUTPUT_TIME_CHARS], want[OUTPUT_TIME_CHARS];
+
+	(void)state;
+	output_time(0, text);
+	assert_string_equal(text, "-");
+	output_time(UINT64_MAX, text);
+	assert_string_equal(text, "-");
+	for (uint64_t s = 1; s < UINT64_C(253402300800); s += 86400 * 13 + 4321) {
+		time_t t = (time_t)s;
+		struct tm tm;
+		gmtime_r(&t, &tm);
+		strftime(want, sizeof(want), "%Y-%m-%d %H:%M:%S UTC", &tm);
+		output_time(s * 1000 + 999, text);
+		assert_string_equal(text, want);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(words_that_are_understood),
+		cmocka_unit_test(words_that_are_wrong),
+		cmocka_unit_test(too_many_ids),
+		cmocka_unit_test(rules),
+		cmocka_unit_test(json_strings),
+		cmocka_unit_test(set_ids),
+		cmocka_unit_test(times),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
