@@ -8,6 +8,7 @@
 #   make install    install the Linux programs (DESTDIR, PREFIX)
 SHELL := /bin/sh
 PREFIX ?= /usr/local
+export PREFIX
 SOAK_SECONDS ?= 600
 
 .PHONY: all bootstrap linux windows demo check bench soak install format clean

@@ -4,6 +4,7 @@
 lost by it. (Bad input in the band: ctl_inband.py; wrong logins: there and in the iSCSI tests.)"""
 import os
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -142,6 +143,14 @@ def pools():
         expect(umbrad('--config', array.config_path), 1, 'pool')
         os.rmdir(meta) if not os.listdir(meta) else subprocess.run(['rm', '-r', meta], check=True)
         os.rename(meta + '.away', meta)
+        # metadata and log that were cut short: said by both, by no signal
+        for name in ('meta/data.mdb', 'log'):
+            path = os.path.join(array.pool, name)
+            shutil.copy(path, array.dir)
+            os.truncate(path, os.path.getsize(path) // 2 // 4096 * 4096)
+            expect(umbrad('--config', array.config_path), 1, 'pool', 'backup')
+            expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'pool', 'backup')
+            shutil.copy(os.path.join(array.dir, os.path.basename(path)), path)
         # nothing was lost by all that
         array.start()
         assert array.ctl('lun', 'list')['luns'][0]['name'] == 'kept'

@@ -362,6 +362,12 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	if (err)
 		return fault_set(fault, -EUCLEAN,
 			"the pool's file `log` is missing: restore it from a backup of this pool");
+	err = pool_check_log_file(c->host, log, &c->super);
+	if (err) {
+		c->host->ops->file_close(log);
+		return fault_set(fault, err == -EBADMSG ? -EUCLEAN : err,
+			"the pool's file `log` is damaged or was cut short: restore it from a backup of this pool");
+	}
 	err = pool_meta_begin(&c->meta, false, &c->txn);
 	if (!err)
 		err = pool_meta_state(&c->meta, c->txn, &c->state);

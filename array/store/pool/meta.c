@@ -8,9 +8,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "array/util/bytes.h"
 
 static const char *const table_names[POOL_TABLES] = {
@@ -59,12 +61,43 @@ static size_t map_size(const struct pool_super *super)
 	return (size_t)(bytes + 4095) / 4096 * 4096;
 }
 
+/*
+ * LMDB reads through a mapping: a file that is shorter than its pages say, or a disk that cannot read one, comes as
+ * SIGBUS, in the middle of anything. What is durable stays so; nothing can go on. Only async-signal-safe calls.
+ */
+static void mapping_failed(int number, siginfo_t *info, void *context)
+{
+	static const char text[] =
+		"pool: the pool's metadata cannot be read: meta/data.mdb is shorter than it should be, or its disk "
+		"fails. Look at the disk and the kernel's log; else restore the directory `meta` from a backup of "
+		"this pool\n";
+
+	(void)context;
+	if (info->si_code != BUS_ADRERR) {
+		signal(number, SIG_DFL);
+		raise(number);
+		return;
+	}
+	ssize_t written = write(STDERR_FILENO, text, sizeof(text) - 1);
+	(void)written;
+	_exit(1);
+}
+
+static void watch_mapping(void)
+{
+	struct sigaction action = {.sa_sigaction = mapping_failed, .sa_flags = SA_SIGINFO};
+
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGBUS, &action, NULL);
+}
+
 static int env_open(struct pool_meta *m, const char *path, const struct pool_super *super, unsigned flags)
 {
 	int rc = mdb_env_create(&m->env);
 
 	if (rc)
 		return pool_errno(rc);
+	watch_mapping();
 	rc = mdb_env_set_mapsize(m->env, map_size(super));
 	if (!rc)
 		rc = mdb_env_set_maxdbs(m->env, POOL_TABLES);

@@ -187,21 +187,21 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	return p;
 }
 
-static int check_log_label(struct pool *p)
+int pool_check_log_file(struct pool_host *host, struct pool_file *log, const struct pool_super *super)
 {
 	uint64_t size;
 	uint8_t *buf;
-	int err = p->host->ops->file_size(p->log_file, &size);
+	int err = host->ops->file_size(log, &size);
 
 	if (err)
 		return err;
-	if (size < p->super.log_bytes)
+	if (size < super->log_bytes)
 		return -EBADMSG;
 	if (posix_memalign((void **)&buf, POOL_LOG_ALIGN, POOL_LOG_START))
 		return -ENOMEM;
-	err = p->host->ops->file_pread(p->log_file, buf, POOL_LOG_START, 0);
+	err = host->ops->file_pread(log, buf, POOL_LOG_START, 0);
 	if (!err)
-		err = pool_log_label_check(buf, p->super.id);
+		err = pool_log_label_check(buf, super->id);
 	free(buf);
 	return err;
 }
@@ -377,7 +377,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 			"the pool keeps its data on a device: name it with data_device in the configuration");
 	err = p->host->ops->file_open(p->host, "log", POOL_FILE_DSYNC, &p->log_file);
 	if (!err)
-		err = check_log_label(p);
+		err = pool_check_log_file(p->host, p->log_file, &p->super);
 	if (err == -EBUSY)
 		return still_busy(fault);
 	if (err)
