@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A shared disk under a failover cluster of three nodes, as Windows' cluster disk driver drives it: every node registers
-a key of its own (REGISTER AND IGNORE EXISTING KEY, APTPL), the owner reserves with type 5 (write exclusive, registrants
-only), a challenger preempts the owner's key, the owner releases. Microsoft asks the storage for "SCSI-3 persistent
-reservations (PR)" and validates these steps on each shared disk ("Validate SCSI-3 Persistent Reservation",
-https://learn.microsoft.com/troubleshoot/windows-server/high-availability/scsi-3-persistent-reservation-test-fails).
+"""A shared disk under a failover cluster of three nodes: every node registers a key of its own (REGISTER AND IGNORE
+EXISTING KEY, here with APTPL), the owner reserves with type 5 (write exclusive, registrants only), a challenger
+preempts the owner's key, the owner releases. Those are the steps that Windows validates on each shared disk before it
+forms a cluster ("Validate SCSI-3 Persistent Reservation", Microsoft's AskCore blog of 2009-04-15), and the service
+actions and types that its class driver passes on (IOCTL_STORAGE_PERSISTENT_RESERVE_OUT, learn.microsoft.com).
 
 The array is killed (SIGKILL) and started again between the steps and in the middle of them: what was answered is there
 afterwards, what was not answered is there wholly or not at all.
@@ -177,8 +177,8 @@ def sequence(cluster, crashes):
 
 
 def killed_in_the_middle(cluster, seed):
-    """Ownership goes round by preempting while the array is killed at a random instant. Afterwards: the owner is who was
-    answered last, or who asked last; and who was preempted by an answered command is fenced off."""
+    """Ownership goes round by preempting while the array is killed at a random instant. Afterwards: the owner is who
+    was answered last, or who asked last; and who is not registered is fenced off."""
     dice = random.Random(seed)
     form(cluster)
     cluster.disconnect()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from umbra_initiator import Session  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 LIMIT_S = 60 * float(os.environ.get('UMBRA_TEST_PATIENCE', '1'))
@@ -21,7 +22,6 @@ SKIPPED = {
     r'SCSI\.ReceiveCopyResults\..*': 'EXTENDED COPY is not offered',
     r'SCSI\.PreventAllow\..*': 'the medium is not removable',
     r'SCSI\.StartStopUnit\.Simple': 'the medium is not removable',
-    r'SCSI\.ReadOnly\..*': 'the LUN is not write-protected',
     r'SCSI\.Sanitize\..*': 'SANITIZE is not offered; the tests want to be asked for besides',
     r'SCSI\.WriteAtomic16\..*': 'WRITE ATOMIC is not offered',
     r'SCSI\.WriteSame1[06]\.ZeroBlocks': 'WSNZ is set: a number of blocks must be given',
@@ -42,7 +42,28 @@ def all_tests():
     return sorted(names, key=lambda name: ('.MultipathIO.' not in name, name))
 
 
-def run(name, url):
+def protector(array):
+    """What sets a LUN's software write protection (SWP, the control mode page) and takes it off."""
+    def protect(on):
+        with Session(array, 'one') as session:
+            page = session.good('MODE SENSE', 1, bytes([0x1A, 8, 0x0A, 0, 255, 0]), length_in=255)[4:16]
+            page = page[:4] + bytes([page[4] & ~0x08 | (0x08 if on else 0)]) + page[5:]
+            session.good('MODE SELECT', 1, bytes([0x15, 0x10, 0, 0, 16, 0]), out=bytes(4) + page)
+    return protect
+
+
+def run(name, url, protect):
+    """(verdict, output); protect(True) makes the LUN read-only, for the one test that wants it so."""
+    if '.ReadOnly.' not in name:
+        return run_tool(name, url)
+    protect(True)
+    try:
+        return run_tool(name, url)
+    finally:
+        protect(False)
+
+
+def run_tool(name, url):
     # A second session to the same LUN is what the multipath tests want; the others do without.
     urls = [url, url] if '.MultipathIO.' in name else [url]
     try:
@@ -78,7 +99,7 @@ def main():
             array.ctl('map', 'disk', host)
         url = array.url('one', 1)
         for name in tests:
-            verdict, output = run(name, url)
+            verdict, output = run(name, url, protector(array))
             counts[verdict] += 1
             want, reason = expected(name)
             if verdict != want:

@@ -99,8 +99,8 @@ class Windows(unittest.TestCase):
         self.assertEqual(self.session.report_luns(), [1])
         inquiry = self.session.inquiry(0, length=36)
         self.assertEqual(inquiry[0], 0x7F)
-        # The first 36 bytes become the hardware id; the drivers trim trailing spaces, ours has none to trim ([duid]: the
-        # device descriptor comes from this non-VPD data).
+        # The first 36 bytes become the hardware id; the drivers trim trailing spaces, ours has none to trim ([duid]:
+        # the device descriptor comes from this non-VPD data).
         inquiry = self.session.inquiry(1, length=36)
         self.assertEqual(inquiry[0], 0)                   # connected, direct access: disk.sys
         self.assertGreaterEqual(inquiry[2], 5)            # SPC-3 or later: VPD pages are asked for
@@ -158,8 +158,8 @@ class Windows(unittest.TestCase):
         self.assertEqual(struct.unpack('>II', data), (last, 512))
 
     def test_05_write_cache(self):
-        # [disk] DiskGetCacheInformation, DiskSetCacheInformation: page 08h, WCE is bit 2 of byte 2. With WCE the drivers
-        # flush with SYNCHRONIZE CACHE and write through with FUA: DPOFUA is bit 4 of the device-specific byte.
+        # [disk] DiskGetCacheInformation, DiskSetCacheInformation: page 08h, WCE is bit 2 of byte 2. With WCE the
+        # drivers flush with SYNCHRONIZE CACHE and write through with FUA: DPOFUA is bit 4 of the device-specific byte.
         device, page = self.disk.mode_page(0x08)
         self.assertEqual((page[0] & 0x3F, page[1]), (0x08, 0x12))
         self.assertTrue(page[2] & 0x04)

@@ -228,6 +228,39 @@ static void model_call(uint8_t what)
 	}
 }
 
+/* As if they had been kept before the start. */
+static void kept_before(struct input *in)
+{
+	struct lun *lun = &fake_luns[take(in) % FAKE_LUNS].lun;
+	uint8_t len = take(in);
+
+	if (lun->scsi || lun->reservations || len == 0)
+		return;
+	lun->reservations = malloc(len);
+	assert(lun->reservations);
+	lun->reservations_len = len;
+	for (unsigned i = 0; i < len; i++)
+		lun->reservations[i] = take(in);
+}
+
+static void reservations(struct input *in, unsigned what)
+{
+	switch (what) {
+	case 0:
+		fake_hold_keeps = !fake_hold_keeps;
+		break;
+	case 1:
+		fake_kept();
+		break;
+	case 2:
+		fake_quiet = !fake_quiet;
+		break;
+	default:
+		kept_before(in);
+		break;
+	}
+}
+
 static void step(struct input *in)
 {
 	uint8_t op = take(in);
@@ -270,6 +303,9 @@ static void step(struct input *in)
 			login(op >> 4 & 1);
 		}
 		break;
+	case 10:
+		reservations(in, op >> 4 & 3);
+		break;
 	default:
 		command(in);
 		break;
@@ -278,7 +314,7 @@ static void step(struct input *in)
 
 static void finish(void)
 {
-	fake_hold_io = false;
+	fake_hold_io = fake_hold_keeps = false;
 	fake_gate(false);
 	box_end();
 	end_parsed(false);
@@ -287,6 +323,7 @@ static void finish(void)
 			scsi_nexus_destroy(nexuses[i]);
 	memset(nexuses, 0, sizeof(nexuses));
 	fake_complete();
+	fake_kept();
 	box_end();
 	for (unsigned i = 0; i < TASKS_MAX; i++)
 		assert(!entries[i].used);

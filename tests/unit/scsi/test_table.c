@@ -131,6 +131,8 @@ static void one_operation_code(void **state)
 
 static void other_reports(void **state)
 {
+	struct client gone;
+
 	(void)state;
 	expect_good(run(a, 1, CDB(0xA3, 0x0D, 0, 0, 0, 0, 0, 0, 0, 16), NO_DATA));
 	assert_int_equal(test_last.len, 4);
@@ -139,12 +141,18 @@ static void other_reports(void **state)
 	assert_int_equal(test_last.len, 16);
 	assert_memory_equal(test_last.data, "\xDA\0\0\x0C", 4);
 	expect_sense(run(a, 1, CDB(0xA3, 0x0D, 0, 0, 0, 0, 0, 0, 0, 3), NO_DATA), 5, 0x2400);
-	/* one group, the two portals that are in use */
+	/* one group, both portals */
 	expect_good(run(a, 1, CDB(0xA3, 0x0A, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA));
 	assert_int_equal(test_last.len, 20);
 	assert_memory_equal(test_last.data, "\0\0\0\x10\0\x01\0\x01\0\x02\0\x02\0\0\0\x01\0\0\0\x02", 20);
-	expect_good(run(a, 1, CDB(0xA3, 0x2A, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA));
+	/* a portal stays listed when its last session has gone */
+	client_login(&gone, "iqn.test:b", 9, 9);
+	scsi_nexus_destroy(gone.nexus);
+	expect_good(run(a, 1, CDB(0xA3, 0x0A, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA));
 	assert_int_equal(test_last.len, 24);
+	assert_memory_equal(test_last.data + 11, "\x03\0\0\0\x01\0\0\0\x02\0\0\0\x09", 13);
+	expect_good(run(a, 1, CDB(0xA3, 0x2A, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA));
+	assert_int_equal(test_last.len, 28);
 	assert_int_equal(test_last.data[4], 0x10);
 	expect_sense(run(a, 1, CDB(0xA3, 0x4A, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA), 5, 0x2400);
 }
