@@ -241,7 +241,7 @@ int pool_alloc(struct pool *p, uint64_t *phys)
 			pool_cycle_request(p);
 		return -EAGAIN;
 	}
-	return -ENOSPC;
+	return pool_reclaim_may_free(p) ? -EAGAIN : -ENOSPC;
 }
 
 void pool_alloc_wait(struct pool *p, struct pool_waiter *w)

@@ -141,8 +141,10 @@ static void check_branches(struct check *c)
 			finding(c, false, "the parent of branch %llu is missing", (unsigned long long)b->id);
 		else if (parent->id >= b->id || b->value.parent_gen == 0 ||
 			 b->value.parent_gen >= parent->value.gen || b->value.gen <= b->value.parent_gen)
-			finding(c, false, "branch %llu and its parent do not fit together",
-				(unsigned long long)b->id);
+			finding(c, false,
+				"branch %llu (generation %u, from %u of branch %llu at %u) does not fit its parent",
+				(unsigned long long)b->id, b->value.gen, b->value.parent_gen,
+				(unsigned long long)parent->id, parent->value.gen);
 	}
 }
 

@@ -319,6 +319,7 @@ static struct pool_leaf *leaf_new(struct pool *p, struct pool_branch *b, uint64_
 	}
 	list_push_back(&p->lru, &leaf->lru);
 	p->map_bytes += sizeof(*leaf);
+	leaf->touched = p->map_load_count;
 	return leaf;
 }
 
@@ -331,6 +332,7 @@ struct pool_leaf *pool_map_peek(const struct pool_branch *b, uint64_t chunk)
 
 void pool_map_touch(struct pool *p, struct pool_leaf *leaf)
 {
+	leaf->touched = p->map_load_count;
 	if (p->lru.head.prev == &leaf->lru)
 		return;
 	list_remove(&leaf->lru);
@@ -398,8 +400,10 @@ static void load_done(struct pool_job *job)
 	free(l->entries);
 	free(l);
 	p->map_loads--;
+	p->map_load_count++;
 	b->loads--;
 	leaf->loading = false;
+	leaf->touched = p->map_load_count;
 	list_init(&waiters);
 	while ((n = list_pop(&leaf->waiters)))
 		list_push_back(&waiters, n);
@@ -466,7 +470,9 @@ int pool_map_leaf(struct pool_branch *b, struct pool *p, uint64_t chunk, bool ma
 
 static bool leaf_may_go(const struct pool *p, const struct pool_leaf *leaf)
 {
-	return !leaf->loading && leaf->dirty == 0 && leaf->pins == 0 && leaf->pin_sequence <= p->applied;
+	/* One that was looked at lately stays: who waits for a second leaf must find the first one again. */
+	return !leaf->loading && leaf->dirty == 0 && leaf->pins == 0 && leaf->pin_sequence <= p->applied &&
+	       leaf->touched + p->map_loads_kept < p->map_load_count;
 }
 
 void pool_map_trim(struct pool *p)
@@ -480,7 +486,8 @@ void pool_map_trim(struct pool *p)
 			leaf->branch->fresh = false;
 			leaf_free(p, leaf);
 		} else {
-			pool_map_touch(p, leaf);
+			list_remove(&leaf->lru);
+			list_push_back(&p->lru, &leaf->lru);
 		}
 	}
 }

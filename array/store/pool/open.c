@@ -19,6 +19,7 @@
 #define DEFAULT_LOG_BYTES (UINT64_C(64) << 20)
 #define DEFAULT_MAP_BYTES (UINT64_C(256) << 20)
 #define DIRTY_MAX         65536u
+#define MAP_LOADS_KEPT    1024u
 
 /* ---- create ---------------------------------------------------------------------------------------- */
 
@@ -176,6 +177,7 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	p->map_bytes_max = options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES;
+	p->map_loads_kept = MAP_LOADS_KEPT;
 	p->bounce_free = calloc(64, sizeof(p->bounce_free[0]));
 	p->reclaim = pool_reclaim_new(p);
 	if (!p->bounce_free || !p->reclaim) {
@@ -313,8 +315,6 @@ static int attach_branches(struct pool *p)
 
 			if (b->parent && b->parent->id >= b->id)
 				return -EUCLEAN;
-			if (!b->disk && b->child_count == 0)
-				p->reclaim_pending_chunks += b->chunks;
 		}
 	}
 	return 0;

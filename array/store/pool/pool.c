@@ -117,10 +117,26 @@ void pool_wake_all(struct list *waiters, int err)
 
 /* ---- small operations ------------------------------------------------------------------------------ */
 
+/* Of deleted disks whose branch nobody else needs. */
+static uint64_t droppable_chunks(const struct pool *p)
+{
+	uint64_t chunks = 0;
+
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_for_each (n, &p->branch_hash[i]) {
+			const struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+			if (!b->disk && b->child_count == 0)
+				chunks += b->chunks;
+		}
+	}
+	return chunks;
+}
+
 static void pool_stats(struct store *s, struct store_stats *out)
 {
 	const struct pool *p = pool_of(s);
-	uint64_t pending = p->reclaim_pending_chunks + p->free_new.count + p->cycle_frees.count +
+	uint64_t pending = droppable_chunks(p) + p->free_new.count + p->cycle_frees.count +
 			   p->free_logged.count + p->free_grace.count + p->free_discard.count;
 
 	memset(out, 0, sizeof(*out));

@@ -65,6 +65,7 @@ struct pool_leaf {
 	uint64_t pin_sequence; /* must be in LMDB before the leaf may go */
 	struct list_node lru;
 	struct list waiters;
+	uint64_t touched; /* pool.map_load_count at its last use */
 	uint64_t chain_bytes;
 	uint64_t slot[POOL_LEAF_CHUNKS];
 };
@@ -323,6 +324,7 @@ struct pool {
 	size_t dirty_pending; /* writes under way that may make an entry dirty */
 	struct list lru;
 	uint64_t map_bytes, map_bytes_max;
+	uint64_t map_load_count, map_loads_kept; /* a leaf stays for so many loads after its last use */
 	unsigned map_loads;
 
 	/* locks */
@@ -397,7 +399,6 @@ struct pool {
 	/* reclaim */
 	struct list todos;
 	struct pool_reclaim *reclaim;
-	uint64_t reclaim_pending_chunks;
 
 	/* close */
 	void (*close_done)(void *arg, int err);
@@ -655,6 +656,8 @@ void pool_reclaim_kick(struct pool *p); /* goes on with what is known to be to d
 void pool_reclaim_scan(struct pool *p); /* a branch may have become free */
 void pool_reclaim_stop(struct pool *p);
 bool pool_reclaim_busy(const struct pool *p);
+/* Will chunks come back, without waiting for anybody who waits for chunks? Then alloc_waiters are woken. */
+bool pool_reclaim_may_free(struct pool *p);
 void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen);
 void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen); /* the last frame had its record */
 struct pool_reclaim *pool_reclaim_new(struct pool *p);

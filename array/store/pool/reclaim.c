@@ -125,6 +125,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 	r->scan_wanted = r->scan_wanted || more;
 	if (more)
 		pool_reclaim_kick(p);
+	pool_alloc_wake(p, 0);
 	pool_close_step(p);
 }
 
@@ -305,8 +306,6 @@ static void drop_batch(struct pool_reclaim *r)
 		pool_free_list_add(&t->frees, e->value.phys);
 		if (r->branch->chunks)
 			r->branch->chunks--;
-		if (p->reclaim_pending_chunks)
-			p->reclaim_pending_chunks--;
 	}
 	own_commit(t, drop_batch_done, r);
 }
@@ -501,6 +500,30 @@ static void batch_flushed(void *arg, int err)
 		batch_run(r);
 }
 
+static bool lock_blocked(const struct pool_reclaim *r)
+{
+	return (r->task == TASK_TODO && list_linked(&r->merge.wait.link)) ||
+	       (r->task == TASK_SPLICE && list_linked(&r->lock.link));
+}
+
+bool pool_reclaim_may_free(struct pool *p)
+{
+	const struct pool_reclaim *r = p->reclaim;
+
+	if (must_stop(r) || p->closing)
+		return false;
+	if (r->running)
+		return !lock_blocked(r);
+	list_for_each (n, &p->todos) {
+		if (!container_of(n, struct pool_todo, link)->sequence) {
+			pool_cycle_request(p); /* whose end kicks us */
+			return true;
+		}
+	}
+	pool_reclaim_kick(p);
+	return r->scan_wanted || !list_empty(&p->todos);
+}
+
 /* The chunks of the batch, one after another; a frame in between when much is dirty. */
 static void batch_run(struct pool_reclaim *r)
 {
@@ -518,8 +541,11 @@ static void batch_run(struct pool_reclaim *r)
 		else
 			splice_run(r);
 		r->in_loop = false;
-		if (!r->went_on)
-			return; /* it comes back by itself */
+		if (!r->went_on) { /* it comes back by itself */
+			if (lock_blocked(r))
+				pool_alloc_wake(p, 0); /* the lock's holder may be waiting for room */
+			return;
+		}
 	}
 	if (must_stop(r) || r->job_err)
 		task_end(r, false);
@@ -614,8 +640,10 @@ static void called(struct pool_call *call)
 	if (!r->scan_wanted && list_empty(&r->pool->todos))
 		return;
 	r->scan_wanted = false;
-	if (!choose(r))
+	if (!choose(r)) {
+		pool_alloc_wake(r->pool, 0);
 		return;
+	}
 	r->running = true;
 	own_commit(own_txn(r->pool), flushed, r);
 }

@@ -234,7 +234,6 @@ static void apply_delete(struct pool *p, const struct pool_disk_change *c)
 	struct pool_branch *b = c->disk->branch;
 
 	pool_disk_free(c->disk);
-	p->reclaim_pending_chunks += b->child_count ? 0 : b->chunks;
 	pool_todo_logged(p, b->id, c->gen);
 	pool_reclaim_scan(p);
 }

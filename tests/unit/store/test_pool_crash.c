@@ -85,6 +85,7 @@ static void start(struct world *w, uint64_t seed)
 {
 	world_init(w, seed, UINT64_C(24) << 20, 1 << 20);
 	w->sim.direct = seed & 1;
+	w->map_memory = seed % 3 == 0;
 	assert_int_equal(world_open(w), 0);
 	for (unsigned i = 0; i < 3; i++)
 		assert_non_null(world_create_disk(w, 128 * 4));
@@ -122,14 +123,14 @@ static unsigned runs_of(unsigned normal)
 static void say(unsigned n, uint64_t seed)
 {
 	if (getenv("UMBRA_TEST_VERBOSE"))
-		printf("step %u: seed %llu\n", n, (unsigned long long)seed);
+		fprintf(stderr, "step %u: seed %llu\n", n, (unsigned long long)seed);
 }
 
 /* The power goes at step n of the workload; two crashes a run, the second in what the first left. */
 static void test_power_loss(void **state)
 {
 	uint64_t seed = test_seed();
-	unsigned runs = runs_of(100);
+	unsigned runs = runs_of(60);
 
 	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
@@ -155,7 +156,7 @@ static void test_power_loss(void **state)
 static void test_power_loss_at_open(void **state)
 {
 	uint64_t seed = test_seed();
-	unsigned runs = runs_of(20);
+	unsigned runs = runs_of(12);
 
 	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
@@ -189,7 +190,7 @@ static void test_power_loss_at_open(void **state)
 static void test_failures(void **state)
 {
 	uint64_t seed = test_seed();
-	unsigned runs = runs_of(80);
+	unsigned runs = runs_of(48);
 	unsigned latched = 0;
 
 	(void)state;

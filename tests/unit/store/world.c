@@ -767,6 +767,8 @@ int world_open(struct world *w)
 		w->store = NULL;
 		return err;
 	}
+	if (w->map_memory) /* leaves come and go all the time */
+		world_pool(w)->map_loads_kept = 8;
 	err = w->store->ops->iterate(w->store, STORE_TABLE_LUN, each_name, &f);
 	assert(!err);
 	err = w->store->ops->iterate(w->store, STORE_TABLE_SET, each_set, &f);
