@@ -50,6 +50,9 @@ int fault_store(struct fault *f, int err, const char *what)
 		return fault_set(f, err, "%s: out of memory", what);
 	case -ESHUTDOWN:
 		return fault_set(f, err, "%s: the store is shutting down", what);
+	case -EUCLEAN:
+		return fault_set(f, err,
+			"%s: its records are damaged; run umbractl pool check, or restore a backup", what);
 	default:
 		return fault_set(f, err, "%s: the store failed: %s", what, strerror(-err));
 	}

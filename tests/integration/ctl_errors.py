@@ -143,6 +143,11 @@ def pools():
         expect(umbrad('--config', array.config_path), 1, 'pool')
         os.rmdir(meta) if not os.listdir(meta) else subprocess.run(['rm', '-r', meta], check=True)
         os.rename(meta + '.away', meta)
+        data = os.path.join(array.pool, 'data.0')
+        os.rename(data, data + '.away')
+        expect(umbrad('--config', array.config_path), 1, 'data', 'backup')
+        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'data', 'backup')
+        os.rename(data + '.away', data)
         # metadata and log that were cut short: said by both, by no signal
         for name in ('meta/data.mdb', 'log'):
             path = os.path.join(array.pool, name)

@@ -412,7 +412,9 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 			"the pool keeps its data on a device: name it with data_device in the configuration");
 	err = find_grown(&c, options);
 	if (err)
-		return fault_set(fault, err, "the pool's data cannot be opened: %s", strerror(-err));
+		return fault_set(fault, err,
+			"the pool's data cannot be opened: %s; put it back, or restore it from a backup of this pool",
+			strerror(-err));
 	err = pool_meta_open(&c.meta, host, &c.super, false, fault);
 	if (err)
 		return err;

@@ -394,7 +394,8 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 		return still_busy(fault);
 	if (err)
 		return fault_set(fault, err == -ENOENT ? -EUCLEAN : err,
-			"the pool's data (%s) cannot be opened: %s",
+			"the pool's data (%s) cannot be opened: %s; put it back, or restore it from a backup of this "
+			"pool",
 			options->data_device ? options->data_device : "data.0", strerror(-err));
 	start_values(p);
 	err = load_tables(p);
