@@ -166,7 +166,8 @@ int host_may_import(const struct host *h, const struct lun *shadow, struct fault
 
 /* ---- mappings ------------------------------------------------------------------------------------- */
 
-/* number 0: the lowest free one that does not rest. `asker` (may be NULL) gets no unit attention.
+/* number 0: the lowest free one that does not rest (below 255 as long as one there has rested for a tenth
+ * of the time). `asker` (may be NULL) gets no unit attention.
  * call->number is the result. Mapping what is mapped already succeeds with its number. */
 void map_add(
 	struct host *h, struct lun *lun, uint32_t number, struct array_nexus *asker, struct array_call *call);

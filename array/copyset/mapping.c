@@ -115,12 +115,13 @@ uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
 	return 0;
 }
 
-/* The lowest number that is free and does not rest; 0: none. */
-static uint32_t number_free(const struct host *h)
-{
-	uint64_t now = reactor_now_ns(h->array->options.reactor);
+/* Windows sees LUN numbers up to 254 of a target. */
+#define NUMBER_COMMON_MAX 254
 
-	for (uint32_t i = 1; i <= ARRAY_LUN_NUMBER_MAX; i++) {
+/* The lowest number from..to that is free and does not rest; 0: none. */
+static uint32_t number_rested(const struct host *h, uint32_t from, uint32_t to, uint64_t now)
+{
+	for (uint32_t i = from; i <= to; i++) {
 		const struct mapping_page *page = page_of(h, i);
 		unsigned at = i % MAPPING_PAGE_NUMBERS;
 
@@ -128,6 +129,39 @@ static uint32_t number_free(const struct host *h)
 			return i;
 	}
 	return 0;
+}
+
+/* The one of 1..to that has rested longest, if for a tenth of the rest at least; 0: none. */
+static uint32_t number_longest_rested(const struct host *h, uint32_t to, uint64_t now)
+{
+	uint64_t best_until = now + h->array->options.number_rest_ms * UINT64_C(900000) + 1;
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i <= to; i++) {
+		const struct mapping_page *page = page_of(h, i);
+		unsigned at = i % MAPPING_PAGE_NUMBERS;
+
+		if (page && !page->at[at].mapping && page->at[at].rest_until_ns < best_until) {
+			best_until = page->at[at].rest_until_ns;
+			best = i;
+		}
+	}
+	return best;
+}
+
+/* A number for a LUN that names none. Many sets one after another would drive the numbers beyond what Windows
+ * sees; before that, a number is taken again that has rested for a tenth of its time: a minute by default, twice
+ * as long as Windows shows a ghost. 0: there is none. */
+static uint32_t number_free(const struct host *h)
+{
+	uint64_t now = reactor_now_ns(h->array->options.reactor);
+	uint32_t number = number_rested(h, 1, NUMBER_COMMON_MAX, now);
+
+	if (!number)
+		number = number_longest_rested(h, NUMBER_COMMON_MAX, now);
+	if (!number)
+		number = number_rested(h, NUMBER_COMMON_MAX + 1, ARRAY_LUN_NUMBER_MAX, now);
+	return number;
 }
 
 /* ---- map ---- */

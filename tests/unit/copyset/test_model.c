@@ -289,6 +289,30 @@ static void the_rest_of_a_number_ends(void **state)
 	assert_int_equal(do_map(h, a, l, 0), 1);
 }
 
+/* Hosts like Windows see numbers up to 254: rather than go beyond, one that has rested for a tenth is taken. */
+static void numbers_are_taken_again_before_they_grow_too_high(void **state)
+{
+	struct harness *h = *state;
+	struct lun *l, *m;
+	struct host *a;
+
+	harness_close(h);
+	h->options.number_rest_ms = TICKS(20000);
+	harness_open(h);
+	l = make_lun(h, "l", MIB);
+	m = make_lun(h, "m", MIB);
+	a = make_host(h, "a", IQN_A);
+	for (int i = 1; i <= 254; i++) {
+		assert_int_equal(do_map(h, a, l, 0), i);
+		assert_int_equal(do_unmap(h, a, l), 0);
+	}
+	assert_int_equal(do_map(h, a, l, 0), 255); /* none has rested long enough */
+	harness_advance(h, TICKS(2100));
+	assert_int_equal(do_map(h, a, m, 0), 1); /* the one that has rested longest */
+	assert_int_equal(do_unmap(h, a, m), 0);
+	assert_int_equal(do_map(h, a, m, 0), 2);
+}
+
 static void nexuses_hear_of_changes_except_the_asker(void **state)
 {
 	struct harness *h = *state;
@@ -419,6 +443,7 @@ int main(void)
 		t(update_closes_sessions_that_are_not_allowed_any_more),
 		t(numbers_start_at_one_and_rest),
 		t(the_rest_of_a_number_ends),
+		t(numbers_are_taken_again_before_they_grow_too_high),
 		t(nexuses_hear_of_changes_except_the_asker),
 		t(strangers_have_no_nexus),
 		t(a_host_with_mappings_is_not_deleted),
