@@ -507,7 +507,7 @@ def provider_of_class(host, clsid):
     except ValueError:
         raise LabError(f'the coordinator gave no list of providers: {(done.stderr or done.stdout).strip()}') from None
     bare = clsid.strip('{}').lower()
-    for provider in providers.get('providers', []):
+    for provider in providers:
         if str(provider.get('clsid', '')).strip('{}').lower() == bare:
             return provider['id']
     raise LabError(f'no provider is registered with the class {clsid}: run its installer by lab/lab run')

@@ -3,6 +3,7 @@
 """From the COM call to the array and back: the life of shadow copy sets with umbrad, the provider and the lab.
 
 One world for all scenarios; each brings LUNs of its own and leaves nothing behind."""
+import json
 import os
 import re
 import signal
@@ -430,6 +431,43 @@ class Registration(Scenario):
         done = world.vss('A', 'create', '--lun', 1)
         world.vss('A', 'unload', '--force')
         self.delete('A', done)
+
+
+class CommandLine(Scenario):
+    """lab/lab vss, as a user types it: paths of this machine, exit codes, another provider by its class."""
+
+    def lab(self, *words, want=0):
+        done = subprocess.run([os.path.join(labhost.ROOT, 'lab', 'lab'), '--state', world.state.path, 'vss', *words],
+                              cwd=world.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, want, f'{words}: {done.stdout}{done.stderr}')
+        return done.stdout + done.stderr
+
+    def test_create_list_import_delete(self):
+        self.lab('create', '--lun', '1', '--lun', '2,3', '--transportable', 'here.json', '--hold-ms', '20')
+        self.assertTrue(os.path.exists(os.path.join(world.directory, 'here.json')))
+        said = self.lab('--host', 'B', 'import', 'here.json', '--json')
+        set_id = json.loads(said)['set']
+        self.assertIn(set_id, self.lab('--host', 'B', 'list'))
+        self.lab('--host', 'B', 'delete', set_id)
+        self.assertTrue(world.nothing_left(10))
+        self.lab('--host', 'B', 'delete', set_id, want=1)
+
+    def test_a_provider_by_its_class(self):
+        said = world.run('A', 'umbra-lab-requester.exe', 'providers').stdout
+        clsid = re.search(r'class (\{[-0-9A-F]+\})', said)[1]
+        done = json.loads(self.lab('--provider-clsid', clsid, 'create', '--lun', '1', '--json'))
+        self.lab('delete', done['set'])
+        self.assertTrue(world.nothing_left(10))
+        said = self.lab('--provider-clsid', '{00000000-0000-0000-0000-000000000001}', 'create', '--lun', '1', want=1)
+        self.assertIn('no provider is registered', said)
+
+    def test_wrong_usage(self):
+        self.lab(want=2)
+        self.lab('create', want=2)
+        self.lab('create', '--lun', 'x', want=2)
+        self.lab('create', '--lun', '99', want=1)
+        self.lab('import', 'no-such-file.json', want=1)
+        self.assertIn('usage', self.lab('--help-requester'))
 
 
 if __name__ == '__main__':
