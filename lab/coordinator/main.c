@@ -118,20 +118,25 @@ void server_forget_dead_classes(void)
 	publish_class();
 }
 
-/* Returns when the server is to end: idle long enough, and no provider wants to stay. */
+/* Returns when the server is to end: idle long enough. A provider that is busy then (with a set that was begun and
+ * dropped) is given one more such time, then unloaded by force, as when the VSS service ends. */
 static void serve_until_idle(void)
 {
 	DWORD idle_ms = settings_dword(L"IdleMs", 180000);
+	bool force = false;
 	for (;;) {
 		DWORD rc = WaitForSingleObject(became_idle, idle_ms);
-		if (rc == WAIT_OBJECT_0 || users > 0)
+		if (rc == WAIT_OBJECT_0 || users > 0) {
+			force = false;
 			continue;
+		}
 		CoSuspendClassObjects();
 		if (users == 0 && request_enter()) {
-			bool all = providers_unload_all(false, NULL);
+			bool all = providers_unload_all(force, NULL);
 			request_leave();
 			if (all)
 				return;
+			force = true;
 		}
 		CoResumeClassObjects();
 	}
