@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <wchar.h>
 #include <windows.h>
+#include "provider/check.h"
 #include "provider/orphans.h"
 #include "provider/service.h"
 #include "provider/setup.h"
@@ -18,6 +19,7 @@ static const char usage[] =
 	"  uninstall   undo that; shadow copies on the arrays stay (safe to repeat)\n"
 	"  upgrade     replace an older version's registration by this program's\n"
 	"  status      what is installed and which arrays are reached\n"
+	"  check       look at all that a shadow copy needs, and say how to mend it; [--json]\n"
 	"  orphans     list shadow LUNs on the arrays that no host sees; [--json]\n"
 	"              --delete ID ...  delete those named, and nothing else\n"
 	"  run         serve: what the service manager starts; in a console until Ctrl+C\n"
@@ -43,6 +45,7 @@ static const struct {
 	const WCHAR *name;
 	int (*run)(int count, WCHAR **words);
 } worded[] = {
+	{L"check", check_run},
 	{L"orphans", orphans_run},
 };
 

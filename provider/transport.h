@@ -66,4 +66,7 @@ struct transport {
 /* Pass-through. One for the process; nothing to free. */
 struct transport *transport_spti(void);
 
+/* Does this open drive (HANDLE) come from one of our arrays? Windows is asked, not the disk. */
+bool transport_spti_is_ours(void *file);
+
 #endif

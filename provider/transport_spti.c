@@ -140,7 +140,7 @@ static int spti_command(struct transport_handle *h, struct transport_command *c)
 }
 
 /* Windows' own answer to "who made this disk?". False: not ours, or it cannot be asked. */
-static bool drive_is_ours(HANDLE file)
+bool transport_spti_is_ours(void *file)
 {
 	STORAGE_PROPERTY_QUERY query = {
 		.PropertyId = StorageDeviceProperty, .QueryType = PropertyStandardQuery};
@@ -170,7 +170,7 @@ static unsigned find_drives(struct transport_device *out, unsigned cap)
 		HANDLE file = open_device(d.name, 0);
 		if (file == INVALID_HANDLE_VALUE)
 			continue;
-		if (drive_is_ours(file))
+		if (transport_spti_is_ours(file))
 			out[found++] = d;
 		CloseHandle(file);
 	}

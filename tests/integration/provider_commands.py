@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import provider_lab  # noqa: E402
-from provider_lab import LEASE_MS, check, in_background, joined, set_text, slow_reads, wait_armed  # noqa: E402
+from provider_lab import LEASE_MS, check, host_with_two_adapters, in_background, joined, set_text, slow_reads, wait_armed  # noqa: E402
 import labhost  # noqa: E402
 
 KEEP_DELAY_MS = 1000
@@ -126,6 +126,77 @@ def scenario_orphans_spared(lab):
     check('no array is reached' in lab.run('A', 'orphans', want=1), 'without an array')
     time.sleep(3)
     lab.expect_nothing_left('at the end', 5)
+
+
+def reg(lab, host, *words):
+    prefix = labhost.State(os.path.join(lab.dir, 'lab')).host(host).prefix
+    lab.lab('run', '--host', host, os.path.join(prefix, 'drive_c/windows/system32/reg.exe'), *words)
+
+
+def by_level(answer, level):
+    return {f['area']: f for f in answer['findings'] if f['level'] == level}
+
+
+def scenario_check(lab):
+    """A sound host: everything is looked at and well. Then each thing is broken, found, and mended as it says."""
+    answer = command(lab, 'A', 'check', want=0)
+    check(answer['well'] and answer['lost'] == 0, f'{answer}')
+    wanted = {'program', 'Windows', 'rights', 'service', 'COM class', 'COM rights', 'start', 'event source', 'VSS', 'array',
+              'array CHAP', 'array offers', 'page 83'}
+    check(wanted <= set(by_level(answer, 'ok')), f"missing: {wanted - set(by_level(answer, 'ok'))}")
+    check(set(by_level(answer, 'skipped')) == {'SAN policy'}, f'{answer}')
+    text = lab.run('A', 'check')
+    check('All is well.' in text and text.count('\n') >= len(answer['findings']), text)
+    check(by_level(command(lab, 'B', 'check', want=0), 'note').get('array LUNs'), 'host B has no LUN of its own')
+    for words in (['x'], ['--json', '--json']):
+        lab.run('A', 'check', *words, want=2)
+
+    key = r'HKLM\SYSTEM\CurrentControlSet\Services\partmgr\Parameters'
+    for policy, level in ((2, 'note'), (1, 'ok'), (3, 'note'), (9, 'skipped')):
+        reg(lab, 'A', 'add', key, '/v', 'SanPolicy', '/t', 'REG_DWORD', '/d', str(policy), '/f')
+        check('SAN policy' in by_level(command(lab, 'A', 'check', want=0), level), f'policy {policy} is no {level}')
+    reg(lab, 'A', 'delete', key, '/v', 'SanPolicy', '/f')
+
+    app = r'HKLM\SOFTWARE\Classes\AppID\{F6DF2B1B-5A2C-407E-BB2D-A5097EB76D43}'
+    reg(lab, 'A', 'add', app, '/v', 'AccessPermission', '/t', 'REG_BINARY', '/d', '0100', '/f')
+    wrong = by_level(command(lab, 'A', 'check', want=1), 'wrong')
+    check(set(wrong) == {'COM rights'} and 'upgrade' in wrong['COM rights']['remedy'], f'{wrong}')
+    lab.run('A', 'upgrade')
+    reg(lab, 'A', 'delete', app, '/v', 'LocalService', '/f')
+    check('COM class' in by_level(command(lab, 'A', 'check', want=1), 'wrong'), 'AppID without the service')
+    lab.run('A', 'install')
+    command(lab, 'A', 'check', want=0)
+
+    lab.run('A', 'uninstall')
+    wrong = by_level(command(lab, 'A', 'check', want=1), 'wrong')
+    check({'service', 'COM class', 'COM rights', 'start', 'event source', 'VSS'} == set(wrong), f'{wrong}')
+    check(all(one['remedy'] for one in wrong.values()), 'no word of how to mend it')
+    lab.run('A', 'install')
+    lab.fault('down-now', '--ms', '3000')
+    wrong = by_level(command(lab, 'A', 'check', want=1), 'wrong')
+    check('array' in wrong and set(wrong) <= {'array', 'page 83'}, f'without an array: {wrong}')
+    time.sleep(3)
+    command(lab, 'A', 'check', want=0)
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+    lab.expect_nothing_left('at the end', 0)
+
+
+def scenario_check_paths(lab):
+    """One LUN seen twice, as two disks: VSS could not tell them apart. And a session without CHAP."""
+    host_with_two_adapters(lab, 'D', [lab.array, lab.array])
+    wrong = by_level(command(lab, 'D', 'check', want=1), 'wrong')
+    check(set(wrong) == {'page 83'} and 'MPIO' in wrong['page 83']['remedy'], f'{wrong}')
+    lab.lab('down', '--host', 'D')
+    lab.hosts = lab.hosts.replace('D', '')
+    iqn = 'iqn.1991-05.com.microsoft:lab-e'
+    lab.array.add_host('E', iqn)
+    lab.array.ctl('lun', 'create', 'of-E', '--size', '64M')
+    lab.array.ctl('map', 'of-E', 'E')
+    lab.lab('up', '--host', 'E', '--portal', lab.array.portal(), '--target', lab.array.target, '--initiator', iqn)
+    lab.run('E', 'install')
+    wrong = by_level(command(lab, 'E', 'check', want=1), 'wrong')
+    check(set(wrong) == {'array CHAP'} and 'chap-file' in wrong['array CHAP']['remedy'], f'{wrong}')
+    lab.lab('down', '--host', 'E')
 
 
 SCENARIOS = {name[len('scenario_'):]: function for name, function in list(globals().items())

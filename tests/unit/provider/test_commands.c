@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pure parts of "umbra-vss orphans": words, rules, what is printed. */
+/* The pure parts of "umbra-vss orphans" and "umbra-vss check": words, rules, page 83, what is printed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "provider/finding.h"
 #include "provider/orphan_rules.h"
 #include "provider/output.h"
+#include "provider/page83.h"
 
 #define ID_A L"00112233445566778899aabbccddeeff"
 #define ID_B L"{00112233-4455-6677-8899-AABBCCDDEE00}"
@@ -141,6 +143,125 @@ static void times(void **state)
 	}
 }
 
+/* ---- check ---------------------------------------------------------------------------------------- */
+
+static void what_is_wrong_decides(void **state)
+{
+	static struct findings f;
+	static char got[4096];
+
+	(void)state;
+	memset(&f, 0, sizeof(f));
+	finding_add(&f, FINDING_OK, "a", NULL, "fine %d", 1);
+	finding_add(&f, FINDING_NOTE, "b", "think", "so so");
+	finding_add(&f, FINDING_SKIPPED, "c", NULL, "not here");
+	assert_true(findings_all_well(&f));
+	finding_add(&f, FINDING_WRONG, "d", "do \"x\"", "broken");
+	assert_false(findings_all_well(&f));
+	FILE *out = fmemopen(got, sizeof(got), "w");
+	findings_print(&f, out);
+	fclose(out);
+	assert_non_null(strstr(got, "wrong    d             broken - do \"x\"\n1 to mend.\n"));
+	out = fmemopen(got, sizeof(got), "w");
+	findings_print_json(&f, "1.2", out);
+	fclose(out);
+	assert_non_null(strstr(got, "{\"version\": \"1.2\", \"well\": false, "));
+	assert_non_null(strstr(got, "\"text\": \"broken\", \"remedy\": \"do \\\"x\\\"\"}"));
+}
+
+static void findings_that_have_no_room_are_not_well(void **state)
+{
+	static struct findings f;
+
+	(void)state;
+	memset(&f, 0, sizeof(f));
+	for (int i = 0; i < FINDINGS_MAX; i++)
+		finding_add(&f, FINDING_OK, "a", NULL, "%0500d", i);
+	assert_true(findings_all_well(&f));
+	finding_add(&f, FINDING_OK, "a", NULL, "one more");
+	assert_false(findings_all_well(&f));
+}
+
+/* A STORAGE_DEVICE_ID_DESCRIPTOR with these identifiers. */
+struct made {
+	uint8_t type, association, value, len;
+};
+
+static size_t make(uint8_t *buf, const struct made *ids, uint32_t count)
+{
+	size_t at = 12;
+
+	memset(buf, 0, 1024);
+	buf[8] = (uint8_t)count;
+	for (uint32_t i = 0; i < count; i++) {
+		uint8_t *p = buf + at;
+		size_t step = (16u + ids[i].len + 3u) & ~3u;
+		p[4] = ids[i].type;
+		p[8] = ids[i].len;
+		p[10] = (uint8_t)step;
+		p[12] = ids[i].association;
+		memset(p + 16, ids[i].value, ids[i].len);
+		at += step;
+	}
+	return at;
+}
+
+static struct page83_disk disk_of(const struct made *ids, uint32_t count)
+{
+	uint8_t buf[1024];
+	struct page83_disk disk;
+
+	assert_true(page83_parse(buf, make(buf, ids, count), &disk));
+	return disk;
+}
+
+static void disks_that_vss_can_tell_apart(void **state)
+{
+	const struct made a[] = {{1, 0, 'x', 20}, {3, 0, 1, 8}, {4, 1, 1, 4}},
+			  b[] = {{1, 0, 'x', 20}, {3, 0, 2, 8}}, longer[] = {{3, 0, 1, 16}},
+			  part[] = {{1, 0, 'x', 20}}, useless[] = {{5, 0, 1, 4}, {3, 1, 1, 8}};
+	struct page83_disk da = disk_of(a, 3), db = disk_of(b, 2), dl = disk_of(longer, 1),
+			   dp = disk_of(part, 1), du = disk_of(useless, 2), none = {.id_count = 0};
+
+	(void)state;
+	assert_int_equal(da.id_count, 2); /* the target port's is not the disk's */
+	assert_int_equal(du.id_count, 0);
+	assert_true(page83_confused(&da, &da));
+	assert_false(page83_confused(&da, &db));
+	assert_false(page83_confused(&da, &dl));
+	assert_true(page83_confused(&da, &dp)); /* dp has nothing of its own */
+	assert_true(page83_confused(&dp, &da));
+	assert_false(page83_confused(&du, &du));
+	assert_false(page83_confused(&none, &da));
+}
+
+/* Cut anywhere, bent anywhere: it reads nothing outside (the sanitizers watch) and keeps its bounds. */
+static void malformed_descriptors(void **state)
+{
+	const struct made ids[] = {{1, 0, 'x', 40}, {3, 0, 1, 8}, {8, 0, 'n', 24}, {2, 0, 3, 8}};
+	uint8_t whole[1024];
+	size_t len = make(whole, ids, 4);
+	struct page83_disk disk;
+
+	(void)state;
+	for (size_t cut = 0; cut < len; cut++) {
+		uint8_t *exact = malloc(cut ? cut : 1);
+		memcpy(exact, whole, cut);
+		bool good = page83_parse(exact, cut, &disk);
+		assert_true(disk.id_count <= 4 && (!good || cut > len - 4));
+		free(exact);
+	}
+	for (size_t at = 0; at < len; at++)
+		for (unsigned value = 0; value < 256; value += 5) {
+			uint8_t *exact = malloc(len);
+			memcpy(exact, whole, len);
+			exact[at] = (uint8_t)value;
+			(void)page83_parse(exact, len, &disk);
+			assert_true(disk.id_count <= PAGE83_IDS_MAX);
+			free(exact);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -151,6 +272,10 @@ int main(void)
 		cmocka_unit_test(json_strings),
 		cmocka_unit_test(set_ids),
 		cmocka_unit_test(times),
+		cmocka_unit_test(what_is_wrong_decides),
+		cmocka_unit_test(findings_that_have_no_room_are_not_well),
+		cmocka_unit_test(disks_that_vss_can_tell_apart),
+		cmocka_unit_test(malformed_descriptors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command, and the part of the preflight that concerns arrays and disks. See check.h. */
+#include "provider/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <windows.h>
+#include <winioctl.h>
+#include <ole2.h>
+#include "proto/identity.h"
+#include "provider/array_client.h"
+#include "provider/com_security.h"
+#include "provider/page83.h"
+#include "provider/setup.h"
+
+#define DISKS_MAX      256
+#define DESCRIPTOR_CAP 4096
+
+/* ---- arrays --------------------------------------------------------------------------------------- */
+
+static void check_array(struct findings *f, const struct array_info *a)
+{
+	char id[UP_SERIAL_BYTES + 1];
+
+	up_id_format(a->id, id);
+	finding_add(f, FINDING_OK, "array", NULL, "%s (%s) answers over %u device%s; this host is %s there",
+		a->name, id, a->path_count, a->path_count == 1 ? "" : "s", a->initiator);
+	if (a->authenticated)
+		finding_add(f, FINDING_OK, "array CHAP", NULL, "%s: the session is authenticated", a->name);
+	else
+		finding_add(f, FINDING_WRONG, "array CHAP",
+			"give the host a secret on the array (umbractl host set --chap-file) and connect the target "
+			"again with CHAP; the array refuses shadow copies otherwise, unless its record of this host "
+			"says --control-without-chap",
+			"%s: the session is not authenticated by CHAP", a->name);
+	if (a->capabilities & UP_CAP_DIFFERENTIAL)
+		finding_add(f, FINDING_OK, "array offers", NULL,
+			"%s: differential%s%s%s copies, %u LUNs a set, commit within %u ms", a->name,
+			a->capabilities & UP_CAP_PLEX ? ", plex" : "",
+			a->capabilities & UP_CAP_BREAK ? ", break" : "",
+			a->capabilities & UP_CAP_RESYNC ? ", resync" : "", a->max_set_luns,
+			a->commit_budget_ms);
+	else
+		finding_add(f, FINDING_WRONG, "array offers", "update the array's umbrad",
+			"%s: no differential shadow copies", a->name);
+	unsigned originals = 0;
+	for (unsigned i = 0; i < a->path_count; i++)
+		originals += a->paths[i].device.device_type == 0 && !a->paths[i].is_shadow;
+	if (!originals)
+		finding_add(f, FINDING_NOTE, "array LUNs",
+			"for shadow copies of this host's own volumes, map a LUN to it (umbractl map LUN HOST)",
+			"%s: no LUN but shadow copies or the control LU: this host can only import", a->name);
+}
+
+static void check_reach(struct findings *f)
+{
+	static struct array_info info;
+	uint8_t ids[ARRAYS_MAX][UP_ID_BYTES];
+	struct array_client *client = array_client_create(transport_spti());
+
+	if (!client) {
+		finding_add(f, FINDING_WRONG, "array", "free memory and try again", "out of memory");
+		return;
+	}
+	array_client_discover(client);
+	unsigned count = array_client_ids(client, ids);
+	for (unsigned i = 0; i < count; i++)
+		if (array_client_info(client, ids[i], &info) == 0)
+			check_array(f, &info);
+	array_client_destroy(client);
+	if (!count)
+		finding_add(f, FINDING_WRONG, "array",
+			"connect the array's iSCSI target and map a LUN to this host (or give its record a control "
+			"LU), then rescan the disks",
+			"none is reached");
+}
+
+/* ---- page 83 -------------------------------------------------------------------------------------- */
+
+struct disk {
+	unsigned number;
+	bool ours;
+	struct page83_disk page;
+};
+
+/* False: there is no such disk, or it has no page 83. */
+static bool read_disk(unsigned number, uint8_t *buf, struct disk *out)
+{
+	STORAGE_PROPERTY_QUERY query = {
+		.PropertyId = StorageDeviceIdProperty, .QueryType = PropertyStandardQuery};
+	char name[TRANSPORT_NAME_MAX_BYTES];
+	DWORD returned = 0;
+
+	memset(out, 0, sizeof(*out));
+	out->number = number;
+	snprintf(name, sizeof(name), "\\\\.\\PhysicalDrive%u", number);
+	HANDLE file = CreateFileA(name, 0, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_EXISTING, 0, NULL);
+	if (file == INVALID_HANDLE_VALUE)
+		return false;
+	out->ours = transport_spti_is_ours(file);
+	memset(buf, 0, DESCRIPTOR_CAP);
+	bool told = DeviceIoControl(file, IOCTL_STORAGE_QUERY_PROPERTY, &query, sizeof(query), buf,
+		DESCRIPTOR_CAP, &returned, NULL);
+	CloseHandle(file);
+	if (told)
+		(void)page83_parse(buf, returned, &out->page);
+	return out->ours || out->page.id_count;
+}
+
+static unsigned compare_disks(struct findings *f, const struct disk *disks, unsigned count)
+{
+	unsigned wrong = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (disks[i].ours && !disks[i].page.id_count) {
+			finding_add(f, FINDING_WRONG, "page 83",
+				"connect the iSCSI session again if it is lost; else look for a filter driver that hides them",
+				"PhysicalDrive%u, a LUN of an array, tells no identifiers", disks[i].number);
+			wrong++;
+		}
+		for (unsigned n = i + 1; n < count; n++) {
+			if (!page83_confused(&disks[i].page, &disks[n].page))
+				continue;
+			bool paths = disks[i].ours && disks[n].ours;
+			finding_add(f, FINDING_WRONG, "page 83",
+				paths ? "it is one LUN on two paths: install and claim it with MPIO (mpclaim), "
+					"or disconnect one of the sessions"
+				      : "use MPIO when this is one disk on two paths; else ask the maker of the "
+					"disks for unique identifiers",
+				"PhysicalDrive%u and PhysicalDrive%u have the same identifiers",
+				disks[i].number, disks[n].number);
+			wrong++;
+		}
+	}
+	return wrong;
+}
+
+static void check_page83(struct findings *f)
+{
+	struct disk *disks = calloc(DISKS_MAX, sizeof(*disks));
+	uint8_t *buf = malloc(DESCRIPTOR_CAP);
+	unsigned count = 0;
+
+	if (disks && buf) {
+		for (unsigned n = 0; n < DISKS_MAX; n++)
+			if (read_disk(n, buf, &disks[count]))
+				count++;
+		if (!compare_disks(f, disks, count))
+			finding_add(f, FINDING_OK, "page 83", NULL, "unique over %u disk%s", count,
+				count == 1 ? "" : "s");
+	} else {
+		finding_add(f, FINDING_WRONG, "page 83", "free memory and try again", "out of memory");
+	}
+	free(buf);
+	free(disks);
+}
+
+void check_arrays(struct findings *f)
+{
+	check_reach(f);
+	check_page83(f);
+}
+
+/* ---- the command ---------------------------------------------------------------------------------- */
+
+int check_run(int count, wchar_t **words)
+{
+	static struct findings f;
+	bool json = count == 1 && !wcscmp(words[0], L"--json");
+
+	if (count && !json) {
+		fputs("Usage: umbra-vss check [--json]\n", stderr);
+		return 2;
+	}
+	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED | COINIT_DISABLE_OLE1DDE);
+	if (SUCCEEDED(hr))
+		hr = com_security_client();
+	if (SUCCEEDED(hr))
+		check_system(&f);
+	else
+		finding_add(&f, FINDING_WRONG, "COM", setup_explain(hr), "error 0x%08lx", (unsigned long)hr);
+	check_arrays(&f);
+	if (json)
+		findings_print_json(&f, UMBRA_VERSION, stdout);
+	else
+		findings_print(&f, stdout);
+	CoUninitialize();
+	return findings_all_well(&f) ? 0 : 1;
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The part of the preflight that concerns Windows: see check.h. */
+#include "provider/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <windows.h>
+#include <ole2.h>
+#include "provider/com_security.h"
+#include "provider/ids.h"
+#include "provider/setup.h"
+
+#define INSTALL     "run \"umbra-vss install\""
+#define PATH_CHARS  1024
+#define KEY_PARTMGR L"SYSTEM\\CurrentControlSet\\Services\\partmgr\\Parameters"
+
+static void to_utf8(const WCHAR *text, char *out, int cap_bytes)
+{
+	if (!WideCharToMultiByte(CP_UTF8, 0, text, -1, out, cap_bytes, NULL, NULL))
+		snprintf(out, (size_t)cap_bytes, "?");
+}
+
+/* ---- Windows and rights --------------------------------------------------------------------------- */
+
+static void check_windows(struct findings *f)
+{
+	OSVERSIONINFOEXW want = {.dwOSVersionInfoSize = sizeof(want), .wProductType = VER_NT_WORKSTATION};
+	DWORDLONG mask = VerSetConditionMask(0, VER_PRODUCT_TYPE, VER_EQUAL);
+
+	finding_add(f, FINDING_OK, "program", NULL, "umbra-vss " UMBRA_VERSION);
+	if (VerifyVersionInfoW(&want, VER_PRODUCT_TYPE, mask))
+		finding_add(f, FINDING_WRONG, "Windows", "use Windows Server",
+			"this is a client Windows, whose VSS takes no hardware providers");
+	else
+		finding_add(f, FINDING_OK, "Windows", NULL, "a server");
+}
+
+static void check_rights(struct findings *f)
+{
+	SID_IDENTIFIER_AUTHORITY nt = {SECURITY_NT_AUTHORITY};
+	PSID admins = NULL;
+	BOOL member = FALSE;
+
+	if (AllocateAndInitializeSid(&nt, 2, SECURITY_BUILTIN_DOMAIN_RID, DOMAIN_ALIAS_RID_ADMINS, 0, 0, 0, 0,
+		    0, 0, &admins)) {
+		if (!CheckTokenMembership(NULL, admins, &member))
+			member = FALSE;
+		FreeSid(admins);
+	}
+	if (member)
+		finding_add(f, FINDING_OK, "rights", NULL, "an administrator, elevated");
+	else
+		finding_add(f, FINDING_WRONG, "rights", "start the command from an elevated prompt",
+			"not an administrator: arrays and VSS cannot be asked");
+}
+
+/* ---- service -------------------------------------------------------------------------------------- */
+
+struct service_facts {
+	bool there;
+	DWORD type, start;
+	WCHAR command[PATH_CHARS], account[128];
+};
+
+static void read_config(SC_HANDLE service, struct service_facts *s)
+{
+	static union {
+		QUERY_SERVICE_CONFIGW c;
+		char bytes[8192];
+	} u;
+	DWORD needed;
+
+	if (!QueryServiceConfigW(service, &u.c, sizeof(u), &needed))
+		return;
+	s->type = u.c.dwServiceType;
+	s->start = u.c.dwStartType;
+	_snwprintf(s->command, PATH_CHARS - 1, L"%ls", u.c.lpBinaryPathName ? u.c.lpBinaryPathName : L"");
+	_snwprintf(s->account, 127, L"%ls", u.c.lpServiceStartName ? u.c.lpServiceStartName : L"");
+}
+
+static struct service_facts *read_service(const WCHAR *name)
+{
+	static struct service_facts s;
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+	SC_HANDLE service = manager ? OpenServiceW(manager, name, SERVICE_QUERY_CONFIG) : NULL;
+
+	memset(&s, 0, sizeof(s));
+	s.there = service != NULL;
+	if (service) {
+		read_config(service, &s);
+		CloseServiceHandle(service);
+	}
+	if (manager)
+		CloseServiceHandle(manager);
+	return &s;
+}
+
+/* The program in a service's command line ("…" run). */
+static void program_of(const WCHAR *command, WCHAR out[PATH_CHARS])
+{
+	const WCHAR *from = command[0] == L'"' ? command + 1 : command;
+	const WCHAR *end = wcschr(from, command[0] == L'"' ? L'"' : L' ');
+	size_t len = end ? (size_t)(end - from) : wcslen(from);
+
+	memcpy(out, from, len * sizeof(WCHAR));
+	out[len] = L'\0';
+}
+
+static void check_program(struct findings *f, const WCHAR *command)
+{
+	static WCHAR program[PATH_CHARS], own[PATH_CHARS];
+	char text[FINDING_TEXT_MAX_BYTES];
+
+	program_of(command, program);
+	to_utf8(program, text, sizeof(text));
+	if (GetFileAttributesW(program) == INVALID_FILE_ATTRIBUTES)
+		finding_add(f, FINDING_WRONG, "service", "install the program again, then " INSTALL,
+			"its program is gone: %.250s", text);
+	else if (GetModuleFileNameW(NULL, own, PATH_CHARS) && _wcsicmp(own, program) != 0)
+		finding_add(f, FINDING_NOTE, "service",
+			"run \"umbra-vss upgrade\" with the one that is meant",
+			"it runs another copy of the program: %.250s", text);
+}
+
+static void check_service(struct findings *f)
+{
+	const struct service_facts *s = read_service(UMBRA_SERVICE_NAME);
+
+	if (!s->there) {
+		finding_add(f, FINDING_WRONG, "service", INSTALL, "not installed");
+		return;
+	}
+	check_program(f, s->command);
+	if (s->start == SERVICE_DISABLED)
+		finding_add(
+			f, FINDING_WRONG, "service", "run \"sc config umbra-vss start= demand\"", "disabled");
+	else if (!(s->type & SERVICE_WIN32_OWN_PROCESS))
+		finding_add(f, FINDING_WRONG, "service", "run \"umbra-vss upgrade\"",
+			"not configured as a process of its own");
+	else if (_wcsicmp(s->account, L"LocalSystem") != 0)
+		finding_add(f, FINDING_WRONG, "service", "run \"sc config umbra-vss obj= LocalSystem\"",
+			"does not run as LocalSystem: it cannot reach the disks");
+	else
+		finding_add(f, FINDING_OK, "service", NULL, "installed, started on demand, as LocalSystem");
+}
+
+/* As VSS does it. */
+static void check_start(struct findings *f)
+{
+	IUnknown *unknown = NULL;
+	HRESULT hr = CoCreateInstance(
+		&CLSID_UmbraProvider, NULL, CLSCTX_LOCAL_SERVER, &IID_IUnknown, (void **)&unknown);
+
+	if (SUCCEEDED(hr)) {
+		IUnknown_Release(unknown);
+		finding_add(
+			f, FINDING_OK, "start", NULL, "COM starts the service and makes the provider object");
+	} else {
+		finding_add(f, FINDING_WRONG, "start",
+			"mend what is wrong with service and COM; else see the System event log for the service "
+			"umbra-vss",
+			"COM cannot start the provider: error 0x%08lx", (unsigned long)hr);
+	}
+}
+
+/* ---- registry ------------------------------------------------------------------------------------- */
+
+static bool value_is(const WCHAR *key, const WCHAR *name, const WCHAR *want)
+{
+	WCHAR got[128];
+	DWORD size = sizeof(got);
+
+	return RegGetValueW(HKEY_LOCAL_MACHINE, key, name, RRF_RT_REG_SZ, NULL, got, &size) ==
+		       ERROR_SUCCESS &&
+	       _wcsicmp(got, want) == 0;
+}
+
+static bool permission_is_ours(const WCHAR *name)
+{
+	static BYTE got[4096];
+	DWORD size = sizeof(got), own_size = 0;
+
+	if (RegGetValueW(HKEY_LOCAL_MACHINE, UMBRA_KEY_APPID, name, RRF_RT_REG_BINARY, NULL, got, &size) !=
+		ERROR_SUCCESS)
+		return false;
+	SECURITY_DESCRIPTOR *own = com_security_descriptor(&own_size);
+	bool same = own && own_size == size && !memcmp(own, got, size);
+	LocalFree(own);
+	return same;
+}
+
+static void check_com(struct findings *f)
+{
+	const char *upgrade = "run \"umbra-vss upgrade\"";
+
+	if (!value_is(UMBRA_KEY_CLSID, L"AppID", UMBRA_APPID_TEXT))
+		finding_add(f, FINDING_WRONG, "COM class", INSTALL, "not registered");
+	else if (!value_is(UMBRA_KEY_APPID, L"LocalService", UMBRA_SERVICE_NAME))
+		finding_add(f, FINDING_WRONG, "COM class", INSTALL, "its AppID does not name the service");
+	else
+		finding_add(f, FINDING_OK, "COM class", NULL, "registered, served by the service");
+	static const WCHAR *const names[] = {L"LaunchPermission", L"AccessPermission"};
+	for (unsigned i = 0; i < 2; i++) {
+		if (permission_is_ours(names[i]))
+			finding_add(f, FINDING_OK, "COM rights", NULL,
+				"%ls: LocalSystem and administrators only", names[i]);
+		else
+			finding_add(f, FINDING_WRONG, "COM rights", upgrade,
+				"%ls of the AppID is not what was installed (%ls)", names[i], UMBRA_COM_SDDL);
+	}
+}
+
+static void check_events(struct findings *f)
+{
+	WCHAR file[PATH_CHARS];
+	DWORD size = sizeof(file);
+
+	if (RegGetValueW(HKEY_LOCAL_MACHINE, UMBRA_KEY_EVENTS, L"EventMessageFile", RRF_RT_REG_SZ, NULL, file,
+		    &size) == ERROR_SUCCESS &&
+		GetFileAttributesW(file) != INVALID_FILE_ATTRIBUTES)
+		finding_add(f, FINDING_OK, "event source", NULL, "%ls", UMBRA_EVENT_SOURCE);
+	else
+		finding_add(f, FINDING_WRONG, "event source", INSTALL,
+			"not registered, or its file is gone: events would show no text");
+}
+
+/* ---- VSS ------------------------------------------------------------------------------------------ */
+
+static bool registered_as_this(const VSS_PROVIDER_PROP *p)
+{
+	return IsEqualGUID(&p->m_ProviderVersionId, &UMBRA_PROVIDER_VERSION_ID) &&
+	       IsEqualGUID(&p->m_ClassId, &CLSID_UmbraProvider) && p->m_eProviderType == VSS_PROV_HARDWARE;
+}
+
+static void check_vss(struct findings *f)
+{
+	const struct service_facts *s = read_service(L"VSS");
+	VSS_PROVIDER_PROP props;
+	char version[64] = "?";
+
+	if (s->there && s->start == SERVICE_DISABLED)
+		finding_add(
+			f, FINDING_WRONG, "VSS service", "run \"sc config vss start= demand\"", "disabled");
+	HRESULT hr = setup_query_registration(&props);
+	if (FAILED(hr)) {
+		finding_add(f, FINDING_WRONG, "VSS", setup_explain(hr), "cannot be asked: error 0x%08lx",
+			(unsigned long)hr);
+		return;
+	}
+	if (hr == S_FALSE) {
+		finding_add(f, FINDING_WRONG, "VSS", INSTALL, "the provider is not registered");
+		return;
+	}
+	if (props.m_pwszProviderVersion)
+		to_utf8(props.m_pwszProviderVersion, version, sizeof(version));
+	if (registered_as_this(&props))
+		finding_add(
+			f, FINDING_OK, "VSS", NULL, "registered as a hardware provider, version %s", version);
+	else
+		finding_add(f, FINDING_WRONG, "VSS", "run \"umbra-vss upgrade\"",
+			"version %s is registered, not this program (" UMBRA_VERSION ")", version);
+	setup_free_registration(&props);
+}
+
+/* ---- SAN policy ----------------------------------------------------------------------------------- */
+
+static void check_san_policy(struct findings *f)
+{
+	static const char *const names[] = {
+		"unknown", "OnlineAll", "OfflineShared", "OfflineAll", "OfflineInternal"};
+	DWORD policy = 0, size = sizeof(policy);
+
+	if (RegGetValueW(HKEY_LOCAL_MACHINE, KEY_PARTMGR, L"SanPolicy", RRF_RT_REG_DWORD, NULL, &policy,
+		    &size) != ERROR_SUCCESS ||
+		policy == 0 || policy > 4)
+		finding_add(f, FINDING_SKIPPED, "SAN policy", NULL,
+			"this Windows does not tell it (diskpart, \"san\" shows it where it exists)");
+	else if (policy == 1 || policy == 4)
+		finding_add(f, FINDING_OK, "SAN policy", NULL,
+			"%s: disks of arrays come online when they arrive", names[policy]);
+	else
+		finding_add(f, FINDING_NOTE, "SAN policy",
+			"right for a node of a cluster; on a server by itself, where an imported or broken-off "
+			"shadow copy stays offline: diskpart, \"san policy=OnlineAll\"",
+			"%s: disks of arrays stay offline and read-only when they arrive", names[policy]);
+}
+
+void check_system(struct findings *f)
+{
+	check_windows(f);
+	check_rights(f);
+	check_service(f);
+	check_com(f);
+	check_start(f);
+	check_events(f);
+	check_vss(f);
+	check_san_policy(f);
+}
