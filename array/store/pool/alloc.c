@@ -68,7 +68,7 @@ static int load_group(
 
 		if (!(value[i / 8] >> (i % 8) & 1) || phys == 0)
 			continue;
-		if (phys >= p->super.capacity_chunks)
+		if (phys >= p->grown_chunks) /* its data file has lost its end */
 			return -EUCLEAN;
 		if (!bit_set(p, phys))
 			return -ENOMEM;

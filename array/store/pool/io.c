@@ -61,9 +61,10 @@ size_t pool_iov_copy_in(const struct store_io *io, uint64_t to, const uint8_t *f
 	return iov_copy(io, to, (uint8_t *)from, len, false);
 }
 
-/* The slice [at, at + len) of the I/O's buffers as at most POOL_IOV_MAX pieces aligned to `align`. 0: no. */
-static unsigned iov_slice(
-	const struct store_io *io, uint64_t at, size_t len, uint32_t align, struct iovec *out)
+/* The slice [at, at + len) of the I/O's buffers as at most POOL_IOV_MAX pieces whose addresses are aligned to
+ * `align`, their lengths to `len_align` (what O_DIRECT asks). 0: no. */
+static unsigned iov_slice(const struct store_io *io, uint64_t at, size_t len, uint32_t align,
+	uint32_t len_align, struct iovec *out)
 {
 	unsigned n = 0;
 
@@ -81,7 +82,7 @@ static unsigned iov_slice(
 			return 0;
 		out[n].iov_base = (uint8_t *)io->iov[i].iov_base + at;
 		out[n].iov_len = part;
-		if ((uintptr_t)out[n].iov_base % align || part % align)
+		if ((uintptr_t)out[n].iov_base % align || part % len_align)
 			return 0;
 		n++;
 		len -= part;
@@ -190,7 +191,7 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 		piece->op.iov_count = 1;
 	} else {
 		piece->op.iov_count =
-			iov_slice(sub->io, sub->io_offset + (offset - sub->offset), len, 1, piece->iov);
+			iov_slice(sub->io, sub->io_offset + (offset - sub->offset), len, 1, 1, piece->iov);
 		assert(piece->op.iov_count > 0);
 	}
 	if (kind == POOL_OP_WRITE) {
@@ -300,7 +301,7 @@ static bool direct_possible(struct pool_sub *sub)
 
 	if (f->offset_align > 1 && !whole_blocks(sub))
 		return false;
-	return iov_slice(sub->io, sub->io_offset, sub->len, f->memory_align, iov) > 0;
+	return iov_slice(sub->io, sub->io_offset, sub->len, f->memory_align, f->offset_align, iov) > 0;
 }
 
 static bool all_zero(const struct pool_places *places, unsigned first, unsigned end)

@@ -51,10 +51,11 @@ int pool_errno(int lmdb)
 
 /* ---- open and close -------------------------------------------------------------------------------- */
 
-/* The address space set aside: far more than the map of a full pool takes. */
+/* The address space set aside (nothing else): far more than the map of a full pool takes, with room for known
+ * zeros, which take no chunk and so are not bounded by the capacity. */
 static size_t map_size(const struct pool_super *super)
 {
-	uint64_t bytes = super->capacity_chunks * 512 + (UINT64_C(1) << 30);
+	uint64_t bytes = super->capacity_chunks * 512 + (UINT64_C(1) << (sizeof(void *) == 8 ? 36 : 30));
 
 	if (sizeof(void *) == 8 && bytes > (UINT64_C(1) << 42))
 		bytes = UINT64_C(1) << 42;

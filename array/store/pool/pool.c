@@ -227,6 +227,11 @@ static void close_called(struct pool_call *call)
 	void *arg = p->close_arg;
 	int err = p->latched ? -EIO : 0;
 
+	if (!p->close_ready) { /* a call that was asked for after this one must not find the pool gone */
+		p->close_ready = true;
+		p->host->ops->call(p->host, call);
+		return;
+	}
 	pool_destroy(p);
 	done(arg, err);
 }

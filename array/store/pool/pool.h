@@ -404,7 +404,7 @@ struct pool {
 	void (*close_done)(void *arg, int err);
 	void *close_arg;
 	struct pool_call close_call;
-	bool close_asked;
+	bool close_asked, close_ready;
 
 	/* counters, for tests and measurements */
 	uint64_t data_writes, data_reads, data_write_bytes, copied_blocks;

@@ -318,6 +318,8 @@ static void sim_submit(struct pool_host *h, struct pool_op *op)
 		for (unsigned i = 0; i < op->iov_count; i++) {
 			bytes += op->iov[i].iov_len;
 			assert((uintptr_t)op->iov[i].iov_base % o->base.memory_align == 0);
+			assert(op->iov[i].iov_len % o->base.offset_align ==
+				0); /* disks of 4 KiB blocks ask it */
 		}
 		assert(bytes == op->len && op->len > 0);
 		assert(op->offset % o->base.offset_align == 0 && op->len % o->base.offset_align == 0);
