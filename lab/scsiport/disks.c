@@ -137,24 +137,32 @@ static void table_fit(unsigned int adapter, const struct found *now)
 	}
 }
 
-NTSTATUS disks_refresh(struct port_worker *worker, unsigned int adapter, uint8_t verb)
+static void take_scan(unsigned int adapter, const struct labw_reply *rep)
 {
-	struct labw_request req = {.verb = verb};
 	struct found *now = &found[adapter];
-	struct labw_reply rep;
-	uint32_t result = port_exchange(worker, adapter, &req, &rep);
 
-	if (result != LABW_OK)
-		return STATUS_DEVICE_NOT_CONNECTED;
 	port_lock();
 	now->count = 0;
-	for (uint32_t i = 0; i < rep.lun_count; i++) {
-		if (labw_lun_get(&now->luns[now->count], rep.lun_entries + i * LABW_LUN_BYTES))
+	for (uint32_t i = 0; i < rep->lun_count; i++) {
+		if (labw_lun_get(&now->luns[now->count], rep->lun_entries + i * LABW_LUN_BYTES))
 			now->count++;
 	}
 	table_fit(adapter, now);
 	port_unlock();
-	return STATUS_SUCCESS;
+}
+
+NTSTATUS disks_refresh(struct port_worker *worker, unsigned int adapter, uint8_t verb)
+{
+	struct labw_request req = {.verb = verb};
+	struct labw_reply rep;
+	uint32_t result;
+
+	port_scan_lock();
+	result = port_exchange(worker, adapter, &req, &rep);
+	if (result == LABW_OK)
+		take_scan(adapter, &rep);
+	port_scan_unlock();
+	return result == LABW_OK ? STATUS_SUCCESS : STATUS_DEVICE_NOT_CONNECTED;
 }
 
 uint32_t disks_open(unsigned int slot)

@@ -23,7 +23,7 @@ struct port_worker {
 };
 
 /* queue_lock guards everything here but the workers' own fields. */
-static CRITICAL_SECTION queue_lock, disks_lock;
+static CRITICAL_SECTION queue_lock, disks_lock, scan_lock;
 static CONDITION_VARIABLE queue_filled;
 static void *queue[MAX_QUEUED];
 static unsigned int queue_head, queue_count, worker_count, idle_count;
@@ -50,6 +50,16 @@ void port_lock(void)
 void port_unlock(void)
 {
 	LeaveCriticalSection(&disks_lock);
+}
+
+void port_scan_lock(void)
+{
+	EnterCriticalSection(&scan_lock);
+}
+
+void port_scan_unlock(void)
+{
+	LeaveCriticalSection(&scan_lock);
 }
 
 /* --- the connection ---------------------------------------------------------------------------------------
@@ -285,6 +295,7 @@ bool port_pool_start(void (*work)(struct port_worker *worker, void *item))
 
 	InitializeCriticalSection(&queue_lock);
 	InitializeCriticalSection(&disks_lock);
+	InitializeCriticalSection(&scan_lock);
 	InitializeConditionVariable(&queue_filled);
 	queue_head = queue_count = worker_count = idle_count = 0;
 	stopping = false;

@@ -44,4 +44,9 @@ void port_free(void *p);
 void port_lock(void);
 void port_unlock(void);
 
+/* One scan at a time, so that an older one never overwrites a newer; held over its exchange. Taken before
+ * port_lock. */
+void port_scan_lock(void);
+void port_scan_unlock(void);
+
 #endif

@@ -339,6 +339,97 @@ static int cmd_keep(int argc, char **argv)
 	return 0;
 }
 
+static uint64_t next_random(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+/* A pass-through that is mostly right, with some fields that are not. */
+static void spoil(SCSI_PASS_THROUGH *spt, uint64_t *seed)
+{
+	*spt = (SCSI_PASS_THROUGH){.Length = sizeof(*spt),
+		.CdbLength = 6,
+		.SenseInfoLength = 18,
+		.DataIn = SCSI_IOCTL_DATA_IN,
+		.DataTransferLength = 96,
+		.TimeOutValue = 5,
+		.DataBufferOffset = 128,
+		.SenseInfoOffset = sizeof(*spt),
+		.Cdb = {0x12, 0, 0, 0, 96, 0}};
+	for (unsigned int n = next_random(seed) % 4; n; n--) {
+		uint64_t v = next_random(seed) >> (next_random(seed) % 64);
+
+		switch (next_random(seed) % 9) {
+		case 0:
+			spt->Length = (USHORT)v;
+			break;
+		case 1:
+			spt->CdbLength = (UCHAR)v;
+			break;
+		case 2:
+			spt->SenseInfoLength = (UCHAR)v;
+			break;
+		case 3:
+			spt->DataIn = (UCHAR)(v % 4);
+			break;
+		case 4:
+			spt->DataTransferLength = (ULONG)v;
+			break;
+		case 5:
+			spt->DataBufferOffset = v;
+			break;
+		case 6:
+			spt->SenseInfoOffset = (ULONG)v;
+			break;
+		case 7:
+			spt->Lun = (UCHAR)v;
+			break;
+		default:
+			spt->PathId = (UCHAR)v;
+		}
+	}
+}
+
+/* DEVICE SEED COUNT: requests with wrong lengths, offsets and buffers; the driver refuses or serves each. */
+static int cmd_fuzz(int argc, char **argv)
+{
+	static const DWORD codes[] = {IOCTL_SCSI_PASS_THROUGH, IOCTL_SCSI_PASS_THROUGH,
+		IOCTL_SCSI_PASS_THROUGH, IOCTL_SCSI_GET_ADDRESS, IOCTL_STORAGE_QUERY_PROPERTY,
+		IOCTL_SCSI_GET_INQUIRY_DATA, IOCTL_SCSI_GET_CAPABILITIES, IOCTL_DISK_GET_LENGTH_INFO,
+		IOCTL_DISK_GET_DRIVE_GEOMETRY, 0x4D000};
+	static uint8_t buf[4096];
+	uint64_t seed = argc == 3 ? strtoull(argv[1], NULL, 10) : 0;
+	unsigned long served = 0, refused_count = 0;
+	HANDLE dev;
+
+	if (!seed)
+		return 2;
+	dev = open_device(argv[0]);
+	if (dev == INVALID_HANDLE_VALUE)
+		return refused("opening");
+	for (unsigned long left = strtoul(argv[2], NULL, 10); left; left--) {
+		DWORD code = codes[next_random(&seed) % (sizeof(codes) / sizeof(codes[0]))], got = 0;
+		bool small = next_random(&seed) % 4 == 0;
+		DWORD in = small ? (DWORD)(next_random(&seed) % 200) : 1024;
+		DWORD out = small ? (DWORD)(next_random(&seed) % 200) : 1024;
+
+		memset(buf, 0, sizeof(buf));
+		if (code == IOCTL_SCSI_PASS_THROUGH)
+			spoil((SCSI_PASS_THROUGH *)(void *)buf, &seed);
+		if (DeviceIoControl(dev, code, buf, in, buf, out, &got, NULL) && got <= out)
+			served++;
+		else if (got > out)
+			return refused("more came back than there is room for");
+		else
+			refused_count++;
+	}
+	printf("served %lu refused %lu\n", served, refused_count);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -346,7 +437,7 @@ int main(int argc, char **argv)
 		int (*run)(int argc, char **argv);
 	} commands[] = {{"list", cmd_list}, {"rescan", cmd_rescan}, {"inquiry-data", cmd_inquiry_data},
 		{"cdb", cmd_cdb}, {"read", cmd_read}, {"write", cmd_write}, {"parallel", cmd_parallel},
-		{"keep", cmd_keep}};
+		{"keep", cmd_keep}, {"fuzz", cmd_fuzz}};
 	int rc = 2;
 
 	for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -359,7 +450,7 @@ int main(int argc, char **argv)
 			"       umbra-lab-probe.exe cdb DEVICE CDB [--in BYTES | --out HEX] [--lun N] "
 			"[--timeout S]\n"
 			"       umbra-lab-probe.exe read DEVICE OFFSET BYTES FILE | write DEVICE OFFSET FILE\n"
-			"       umbra-lab-probe.exe parallel DEVICE THREADS COUNT | keep DEVICE\n"
+			"       umbra-lab-probe.exe parallel DEVICE THREADS COUNT | keep DEVICE | fuzz DEVICE SEED COUNT\n"
 			"DEVICE: PhysicalDrive1, Scsi0: ...\n");
 	return rc;
 }

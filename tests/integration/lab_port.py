@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -192,6 +194,39 @@ class Port(LabTest):
 
     def test_bad_pass_through_is_refused(self):
         self.assertEqual(self.error('cdb', 'PhysicalDrive9', '000000000000'), 2)
+        seed = os.environ.get('UMBRA_TEST_SEED') or str(time.time_ns())
+        for device in ('PhysicalDrive2', 'Scsi0:'):
+            said = self.probe('fuzz', device, seed, '3000')[0].split()
+            self.assertGreater(min(int(said[1]), int(said[3])), 100, f'seed {seed}: {said}')
+            self.assertEqual(self.probe('cdb', 'PhysicalDrive2', '000000000000'), ['status 00'], f'seed {seed}')
+
+    def test_nonsense_on_the_bridges_port(self):
+        with open(self.host().bridge.port_file) as source:
+            port = int(source.read())
+
+        def connect():
+            sock = socket.create_connection(('127.0.0.1', port), 5)
+            sock.settimeout(5)
+            return sock
+
+        for frame in (b'\xff\xff\xff\xff', b'\0\0\0\0', b'\0\0\0\x08' + b'\xee' * 8, b'GET / HTTP/1.0\r\n\r\n',
+                      struct.pack('>IBBHI', 8, 1, 99, 0, 1),
+                      struct.pack('>IBBHIHBBII16s', 36, 1, 3, 0, 1, 1, 1, 10, 1000, 0xffffffff, b'\x2a')):
+            with connect() as sock:
+                sock.sendall(frame)
+                try:
+                    self.assertEqual(sock.recv(1), b'', frame)
+                except ConnectionResetError:
+                    pass
+        halves = [connect() for _ in range(300)]  # more than the bridge takes; each with half a frame
+        for sock in halves:
+            try:
+                sock.sendall(b'\0\0')
+            except OSError:
+                pass
+        for sock in halves:
+            sock.close()
+        self.assertEqual(self.probe('cdb', 'PhysicalDrive1', '000000000000'), ['status 00'])
 
 
 def ask(keeper):
