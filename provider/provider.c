@@ -10,6 +10,7 @@
 #include "provider/provider.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <vss.h>
@@ -541,15 +542,57 @@ static HRESULT WINAPI hw_OnLunEmpty(
 	return answer(call, CS_OK);
 }
 
+/* "Not supported, reserved for future use", says the documentation of this method and of OnReuseLuns; Microsoft's sample
+ * answers the same. So VSS learns what is possible from AreLunsSupported, whose answer depends on the array. */
 static HRESULT WINAPI hw_GetProviderCapabilities(IVssHardwareSnapshotProviderEx *iface, ULONGLONG *mask)
 {
 	(void)iface;
 	if (!mask)
 		return E_INVALIDARG;
 	*mask = 0;
-	return E_NOTIMPL; /* reserved */
+	eventlog_trace("GetProviderCapabilities: reserved");
+	return E_NOTIMPL;
 }
 
+/* Masks one LUN from this host. CS_OK also when it is masked or gone already. */
+static enum cs_result mask(struct provider *p, const char *call, const uint8_t id[UP_ID_BYTES])
+{
+	struct array_trouble trouble;
+	uint8_t array_id[UP_ID_BYTES];
+	struct up_lun lun;
+	int err = array_client_find_lun(p->context->client, id, &lun, array_id, &trouble);
+
+	if (err == -ENOENT) /* gone: nobody sees it */
+		return CS_OK;
+	if (err == 0 && !lun.number)
+		return CS_OK;
+	if (err < 0 || ask_lun(p, array_id, UP_OP_UNMAP, id, &trouble) < 0)
+		return result_note(&trouble, call, id);
+	return CS_OK;
+}
+
+/* For the Application log: once a call, however many LUNs it is about. */
+static void record_state_change(const char *call, const uint8_t *first, DWORD count, DWORD flags)
+{
+	const DWORD known = VSS_ONLUNSTATECHANGE_NOTIFY_READ_WRITE |
+			    VSS_ONLUNSTATECHANGE_NOTIFY_LUN_PRE_RECOVERY |
+			    VSS_ONLUNSTATECHANGE_NOTIFY_LUN_POST_RECOVERY | VSS_ONLUNSTATECHANGE_DO_MASK_LUNS;
+	char detail[300];
+
+	snprintf(detail, sizeof(detail), "%lu LUNs (flags 0x%lx):%s%s%s%s%s.", (unsigned long)count,
+		(unsigned long)flags,
+		flags & VSS_ONLUNSTATECHANGE_NOTIFY_READ_WRITE ? " they become read-write for good;" : "",
+		flags & VSS_ONLUNSTATECHANGE_NOTIFY_LUN_PRE_RECOVERY ? " writers are about to recover them;"
+								     : "",
+		flags & VSS_ONLUNSTATECHANGE_NOTIFY_LUN_POST_RECOVERY ? " writers have recovered them;" : "",
+		flags & VSS_ONLUNSTATECHANGE_DO_MASK_LUNS ? " they are masked from this host, not deleted;"
+							  : "",
+		flags & ~known || !flags ? " nothing else that is known to this version;" : "");
+	result_event(UMBRA_EVENT_STATE_CHANGE, call, first, NULL, detail);
+}
+
+/* The shadow LUNs are read/write on the array throughout, so the notifications ask for no work: they are
+ * recorded. Masking goes on past a LUN that fails; VSS may call again. */
 static HRESULT WINAPI hw_OnLunStateChange(IVssHardwareSnapshotProviderEx *iface, VDS_LUN_INFORMATION *shadows,
 	VDS_LUN_INFORMATION *originals, DWORD count, DWORD flags)
 {
@@ -560,20 +603,16 @@ static HRESULT WINAPI hw_OnLunStateChange(IVssHardwareSnapshotProviderEx *iface,
 	(void)originals;
 	if (!shadows || !count || count > SET_LUNS_MAX)
 		return answer(call, CS_INVALID_ARGUMENT);
-	uint8_t(*ids)[UP_ID_BYTES] = recognise_all(shadows, count, CS_NOT_FOUND, &result);
+	uint8_t(*ids)[UP_ID_BYTES] = recognise_all(shadows, count, CS_INVALID_ARGUMENT, &result);
 	if (!ids)
 		return answer(call, result);
-	eventlog_trace("%s: flags 0x%lx, %lu LUNs", call, (unsigned long)flags, (unsigned long)count);
-	for (DWORD i = 0; i < count && result == CS_OK && (flags & VSS_ONLUNSTATECHANGE_DO_MASK_LUNS); i++) {
-		struct array_trouble trouble;
-		uint8_t array_id[UP_ID_BYTES];
-		struct up_lun lun;
-		int err = array_client_find_lun(p->context->client, ids[i], &lun, array_id, &trouble);
-		if (err == -ENOENT)
-			continue; /* gone: nobody sees it */
-		if (err < 0 || (lun.number && ask_lun(p, array_id, UP_OP_UNMAP, ids[i], &trouble) < 0))
-			result = result_note(&trouble, call, ids[i]);
+	for (DWORD i = 0; i < count && (flags & VSS_ONLUNSTATECHANGE_DO_MASK_LUNS); i++) {
+		enum cs_result one = mask(p, call, ids[i]);
+		if (result == CS_OK && one != CS_OK) /* the method has no other codes; the event is queued */
+			result = one == CS_OUT_OF_MEMORY ? one : CS_VETO;
 	}
+	if (result == CS_OK)
+		record_state_change(call, ids[0], count, flags);
 	free(ids);
 	return answer(call, result);
 }
@@ -596,7 +635,8 @@ static HRESULT WINAPI hw_OnReuseLuns(IVssHardwareSnapshotProviderEx *iface, VDS_
 	(void)shadows;
 	(void)originals;
 	(void)count;
-	return E_NOTIMPL; /* reserved */
+	eventlog_trace("OnReuseLuns: reserved");
+	return E_NOTIMPL; /* as GetProviderCapabilities */
 }
 
 static const IVssHardwareSnapshotProviderExVtbl hw_vtbl = {

@@ -278,9 +278,13 @@ static void null_pointers_are_invalid_arguments(void)
 	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, NULL), E_INVALIDARG);
 	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(hw, NULL, &lun, 1, 0x800), E_INVALIDARG);
 	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(hw, &lun, &lun, 0, 0x800), E_INVALIDARG);
+	lun_identity_clear(&lun); /* no LUN of ours */
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(hw, &lun, &lun, 1, 0x800), E_INVALIDARG);
 	CHECK_HR(IVssHardwareSnapshotProviderEx_GetProviderCapabilities(hw, NULL), E_INVALIDARG);
 	CHECK_HR(IVssHardwareSnapshotProviderEx_GetProviderCapabilities(hw, &mask), E_NOTIMPL);
 	CHECK(mask == 0);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnReuseLuns(hw, &lun, &lun, 1), E_NOTIMPL);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnReuseLuns(hw, NULL, NULL, 0), E_NOTIMPL);
 	CHECK_HR(IVssHardwareSnapshotProviderEx_ResyncLuns(hw, &lun, &lun, 1, NULL), E_INVALIDARG);
 	CHECK_HR(IVssHardwareSnapshotProviderEx_ResyncLuns(hw, &lun, &lun, 1, &async), E_NOTIMPL);
 	CHECK(!async);
@@ -369,11 +373,39 @@ static void whole_life(void)
 			 hw, out, out, 2, VSS_ONLUNSTATECHANGE_NOTIFY_READ_WRITE),
 		S_OK);
 	CHECK(fake_find(shadow[1])->lun.number);
+	CHECK(fakes[0].executed[UP_OP_UNMAP] == 0);
+	eventlog_drain();
+	CHECK(events == 1 && last_event.id == UMBRA_EVENT_STATE_CHANGE);
+	CHECK(strstr(last_event.detail, "2 LUNs") && strstr(last_event.detail, "read-write"));
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
+			 hw, out, NULL, 1, VSS_ONLUNSTATECHANGE_NOTIFY_LUN_PRE_RECOVERY),
+		S_OK);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
+			 hw, out, NULL, 1, VSS_ONLUNSTATECHANGE_NOTIFY_LUN_POST_RECOVERY),
+		S_OK);
+	eventlog_drain();
+	CHECK(events == 3 && strstr(last_event.detail, "have recovered"));
+	fakes[0].refuse[UP_OP_UNMAP] = UP_DENIED; /* the first LUN; the second is masked all the same */
+	fakes[0].refuse_count[UP_OP_UNMAP] = 1;
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
+			 hw, out, out, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS),
+		VSS_E_PROVIDER_VETO);
+	eventlog_drain();
+	CHECK(events == 4 && last_event.id == UMBRA_EVENT_DENIED);
+	CHECK(fake_find(shadow[0])->lun.number && !fake_find(shadow[1])->lun.number);
+	fakes[0].refuse[UP_OP_UNMAP] = UP_OK;
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 2, out), S_OK);
+	fake_rescan();
+	unsigned asked = fakes[0].executed[UP_OP_UNMAP];
 	for (int i = 0; i < 2; i++)
 		CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
 				 hw, out, out, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS),
 			S_OK);
-	CHECK(!fake_find(shadow[1])->lun.number);
+	CHECK(!fake_find(shadow[0])->lun.number && !fake_find(shadow[1])->lun.number);
+	CHECK(fakes[0].executed[UP_OP_UNMAP] == asked + 2 &&
+		fakes[0].executed[UP_OP_DELETE] == 0); /* once each */
+	eventlog_drain();
+	CHECK(events == 6 && strstr(last_event.detail, "masked"));
 	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, out), S_OK);
 	fake_rescan();
 	for (int i = 0; i < 2; i++) {
@@ -381,7 +413,11 @@ static void whole_life(void)
 		CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &out[1]), S_OK);
 	}
 	CHECK(fake_shadows() == 0);
-	CHECK(events == 0);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
+			 hw, out, NULL, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS),
+		S_OK); /* gone: nobody sees them */
+	eventlog_drain();
+	CHECK(events == 7);
 	CHECK(heap_calls > 10); /* they are being watched */
 	lun_identity_clear(&seen);
 	lun_identity_clear(&out[0]);
