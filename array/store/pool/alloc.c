@@ -15,7 +15,10 @@
 #include <string.h>
 #include "array/util/bytes.h"
 
-#define GROW_STEP_CHUNKS 1024u /* 64 MiB */
+/* The data files grow by an eighth of what there is, and by less when the place is nearly full. */
+#define GROW_MIN_CHUNKS  16u
+#define GROW_STEP_CHUNKS 1024u  /* 64 MiB */
+#define GROW_MAX_CHUNKS  16384u /* 1 GiB */
 
 /* ---- bitmaps --------------------------------------------------------------------------------------- */
 
@@ -146,13 +149,31 @@ static void grow_done(struct pool_job *job)
 		p->data[p->data_count++].file = p->grow_data.file;
 	}
 	p->grow_data.file = NULL;
-	p->grow_err = p->grow_result;
-	if (!p->grow_result)
+	if (!p->grow_result) {
 		p->grown_chunks = p->grow_to;
-	else
+		p->grow_step = 0;
+	} else if (p->grow_result == -ENOSPC && p->grow_to - p->grown_chunks > GROW_MIN_CHUNKS) {
+		p->grow_step = (p->grow_to - p->grown_chunks) / 4; /* there may be room for less */
+		if (p->grow_step < GROW_MIN_CHUNKS)
+			p->grow_step = GROW_MIN_CHUNKS;
+	} else {
+		p->grow_err = p->grow_result;
+		p->grow_step = 0;
 		pool_cycle_later(p); /* tries again in a while */
+	}
 	pool_alloc_wake(p, 0);
 	pool_close_step(p);
+}
+
+static uint64_t grow_step(const struct pool *p)
+{
+	uint64_t step = p->grown_chunks / 8;
+
+	if (p->grow_step)
+		return p->grow_step;
+	if (step < GROW_STEP_CHUNKS)
+		return GROW_STEP_CHUNKS;
+	return step < GROW_MAX_CHUNKS ? step : GROW_MAX_CHUNKS;
 }
 
 static void grow_start(struct pool *p)
@@ -166,7 +187,7 @@ static void grow_start(struct pool *p)
 	if (p->grow_segment >= POOL_SEGMENTS_MAX)
 		return;
 	segment_end = ((uint64_t)p->grow_segment + 1) * POOL_SEGMENT_CHUNKS;
-	p->grow_to = p->grown_chunks + GROW_STEP_CHUNKS;
+	p->grow_to = p->grown_chunks + grow_step(p);
 	if (p->grow_to > p->super.capacity_chunks)
 		p->grow_to = p->super.capacity_chunks;
 	if (p->grow_to > segment_end)
@@ -222,7 +243,7 @@ int pool_alloc(struct pool *p, uint64_t *phys)
 {
 	uint64_t room = p->grown_chunks - p->used_chunks;
 
-	if (room < GROW_STEP_CHUNKS / 2)
+	if (room < grow_step(p) / 2)
 		grow_start(p);
 	if (room) {
 		*phys = find_free(p);
@@ -232,6 +253,7 @@ int pool_alloc(struct pool *p, uint64_t *phys)
 		p->cursor = *phys + 1;
 		return 0;
 	}
+	grow_start(p);
 	if (p->growing)
 		return -EAGAIN;
 	if (p->latched)

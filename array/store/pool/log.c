@@ -125,6 +125,7 @@ int pool_log_create(struct pool_host *host, const struct pool_super *super)
 		host->ops->file_close(f);
 		return -ENOMEM;
 	}
+	err = host->ops->file_allocate(f, 0, super->log_bytes); /* no room: known at once */
 	/* Really written, so that a frame later costs neither an allocation nor a journal entry. */
 	memset(buf, 0, step);
 	for (uint64_t at = 0; at < super->log_bytes && !err; at += step) {

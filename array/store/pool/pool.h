@@ -348,7 +348,7 @@ struct pool {
 	bool growing;
 	int grow_err;
 	struct pool_job grow_job;
-	uint64_t grow_to;
+	uint64_t grow_to, grow_step; /* grow_step: after one that found no room; 0: as usual */
 	int grow_result;
 	struct pool_data grow_data;
 	unsigned grow_segment;

@@ -3,12 +3,48 @@
 #include "array/store/pool/pool.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 /* What stays free for metadata, beside the log. */
 #define META_RESERVE_BYTES (UINT64_C(64) << 20)
+
+static const char *const parts[] = {"pool", "log", "data.0", "meta/data.mdb", "meta/lock.mdb"};
+
+static void part_path(char *out, size_t size, const char *dir, const char *part)
+{
+	snprintf(out, size, "%s/%s", dir, part);
+}
+
+/* Is there something of a pool, though no whole one? */
+static bool has_parts(const char *dir)
+{
+	char path[4096];
+	struct stat st;
+
+	for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		part_path(path, sizeof(path), dir, parts[i]);
+		if (!stat(path, &st))
+			return i > 0; /* a whole one gets its own answer */
+	}
+	return false;
+}
+
+/* Of a creation that failed; there was nothing before it. */
+static void remove_parts(const char *dir)
+{
+	char path[4096];
+
+	for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		part_path(path, sizeof(path), dir, parts[i]);
+		unlink(path);
+	}
+	part_path(path, sizeof(path), dir, "meta");
+	rmdir(path);
+}
 
 int pool_create(const struct pool_options *options, struct fault *fault)
 {
@@ -23,6 +59,13 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 	err = pool_host_posix(options->path, NULL, true, false, &host, fault);
 	if (err)
 		return err;
+	if (has_parts(options->path)) {
+		host->ops->free(host);
+		return fault_set(fault, -EEXIST,
+			"%s holds parts of a pool, but not the file `pool`: remove them if a creation was "
+			"interrupted, else restore that file from a backup",
+			options->path);
+	}
 	if (!capacity && !options->data_device) {
 		uint64_t reserve;
 
@@ -37,6 +80,8 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 		capacity = capacity > reserve ? capacity - reserve : 0;
 	}
 	err = pool_create_on(host, options, capacity, fault);
+	if (err && err != -EEXIST)
+		remove_parts(options->path);
 	host->ops->free(host);
 	return err;
 }

@@ -170,6 +170,14 @@ static void poke(const char *name, off_t offset, const char *bytes, size_t len)
 	close(fd);
 }
 
+static void poke_away(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	assert_int_equal(unlink(path), 0);
+}
+
 static void make_newer(void)
 {
 	struct pool_super super;
@@ -206,6 +214,17 @@ static void test_open_errors(void **state)
 	expect_open(-EBUSY, "in use");
 	assert_int_equal(pool_create(&o, &fault), -EBUSY);
 	assert_int_equal(close_store(r, s), 0);
+	poke_away("pool");
+	expect_open(-ENOENT, "no pool there");
+	assert_int_equal(pool_create(&o, &fault), -EEXIST);
+	assert_non_null(strstr(fault.text, "parts of a pool"));
+	remove_dir();
+	make_dir();
+	o = options();
+	o.log_bytes = UINT64_C(1) << 60; /* no file system has it: a failed creation leaves nothing */
+	assert_int_not_equal(pool_create(&o, &fault), 0);
+	o = options();
+	assert_int_equal(pool_create(&o, &fault), 0);
 	make_newer();
 	expect_open(-ENOTSUP, "newer");
 	poke("pool", 20, "x", 1);
