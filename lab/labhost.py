@@ -6,7 +6,6 @@ own processes end with its wineserver. Nothing outside STATE and the cache of pr
 """
 import configparser
 import fcntl
-import glob
 import io
 import json
 import os
@@ -31,14 +30,24 @@ class LabError(Exception):
     """What went wrong and what to do, for the user."""
 
 
+BUILT = ('bin', 'linux/array', 'linux/ctl', 'linux/lab', 'linux/tests', 'windows/provider', 'windows/lab',
+         'windows/packaging')
+
+
+def walk_build(top):
+    """os.walk below build/ that stays out of links and of Wine's prefixes, whose dosdevices lead everywhere."""
+    for folder, folders, names in os.walk(os.path.join(ROOT, 'build', top), followlinks=False):
+        folders[:] = [f for f in folders if f not in ('prefix', 'dosdevices', 'out')]
+        yield folder, folders, names
+
+
 def find_program(name, directory=None):
     """The newest of that name in the given directory, or in build/."""
     places = [directory] if directory else [os.environ['UMBRA_LAB_BIN']] if os.environ.get('UMBRA_LAB_BIN') else None
     if places:
         found = [p for p in (os.path.join(places[0], name),) if os.path.isfile(p)]
     else:
-        found = [p for pattern in ('bin', 'linux/**', 'windows/**')
-                 for p in glob.glob(os.path.join(ROOT, 'build', pattern, name), recursive=True) if os.path.isfile(p)]
+        found = [os.path.join(folder, name) for top in BUILT for folder, _, names in walk_build(top) if name in names]
     return max(found, key=os.path.getmtime) if found else None
 
 

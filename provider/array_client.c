@@ -13,6 +13,8 @@
 #define DEVICES_MAX         288
 #define SLOTS               32
 #define REDISCOVER_AFTER_MS 250
+#define IDENTIFY_TIMEOUT_S  5  /* discovery asks every LUN: a silent array must not hold it up for long */
+#define REQUEST_TIMEOUT_S   10 /* outside the commit window an array answers in milliseconds */
 #define TRIES_PER_PATH      2
 
 struct array_client {
@@ -80,8 +82,9 @@ static int ask(struct array_client *c, struct channel *ch, struct exchange *x, e
 
 	up_request_init(request, op, array_client_new_request_id(c));
 	int err = exchange_prepare(x, request, array_client_new_slot(c));
+	ch->timeout_s = IDENTIFY_TIMEOUT_S;
 	if (err == 0)
-		err = channel_exchange(ch, x, GetTickCount64() + REQUEST_LIMIT_MS);
+		err = channel_exchange(ch, x, GetTickCount64() + IDENTIFY_TIMEOUT_S * 1000);
 	if (err == 0 && x->reply.status != UP_OK)
 		err = -EPROTO;
 	return err;
@@ -234,6 +237,7 @@ static int try_path(
 	struct channel ch;
 	int err = channel_open(c->transport, p, &ch);
 
+	ch.timeout_s = REQUEST_TIMEOUT_S;
 	for (unsigned n = 0; err == 0 && n < TRIES_PER_PATH; n++) {
 		err = channel_exchange(&ch, x, deadline_ms);
 		if (err == 0) {

@@ -15,7 +15,7 @@
 
 #define ARRAYS_MAX       8
 #define ARRAY_PATHS_MAX  16
-#define REQUEST_LIMIT_MS 65000 /* two paths that answer nothing for 30 s each */
+#define REQUEST_LIMIT_MS 21000 /* two paths that answer nothing for REQUEST_TIMEOUT_S each */
 
 struct array_info {
 	uint8_t id[UP_ID_BYTES];

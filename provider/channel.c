@@ -147,7 +147,8 @@ int exchange_prepare(struct exchange *x, const struct up_msg *request, uint16_t 
 }
 
 /* SPC-4 6.30, 6.31: byte 1 the protocol, 2–3 the mailbox, 6–9 the length. */
-static void security_cdb(struct transport_command *c, uint8_t opcode, uint16_t slot, uint32_t len)
+static void security_cdb(
+	struct transport_command *c, uint8_t opcode, uint16_t slot, uint32_t len, uint32_t timeout_s)
 {
 	memset(c->cdb, 0, sizeof(c->cdb));
 	c->cdb[0] = opcode;
@@ -160,7 +161,7 @@ static void security_cdb(struct transport_command *c, uint8_t opcode, uint16_t s
 	c->cdb[9] = (uint8_t)len;
 	c->cdb_len_bytes = 12;
 	c->len_bytes = len;
-	c->timeout_s = COMMAND_TIMEOUT_S;
+	c->timeout_s = timeout_s ? timeout_s : COMMAND_TIMEOUT_S;
 }
 
 static int post(struct channel *ch, struct exchange *x, uint64_t deadline_ms)
@@ -168,7 +169,7 @@ static int post(struct channel *ch, struct exchange *x, uint64_t deadline_ms)
 	struct transport_command c = {.direction = TRANSPORT_OUT, .data = x->out};
 
 	security_cdb(&c, ch->vendor_opcodes ? UP_OPCODE_VENDOR_OUT : UP_OPCODE_OUT, x->slot,
-		(uint32_t)x->out_len_bytes);
+		(uint32_t)x->out_len_bytes, ch->timeout_s);
 	int err = carry_out(ch, &c, deadline_ms);
 	if (err != -EOPNOTSUPP || ch->vendor_opcodes)
 		return err;
@@ -180,7 +181,8 @@ static int fetch(struct channel *ch, struct exchange *x, uint64_t deadline_ms)
 {
 	struct transport_command c = {.direction = TRANSPORT_IN, .data = x->in};
 
-	security_cdb(&c, ch->vendor_opcodes ? UP_OPCODE_VENDOR_IN : UP_OPCODE_IN, x->slot, sizeof(x->in));
+	security_cdb(&c, ch->vendor_opcodes ? UP_OPCODE_VENDOR_IN : UP_OPCODE_IN, x->slot, sizeof(x->in),
+		ch->timeout_s);
 	int err = carry_out(ch, &c, deadline_ms);
 	if (err < 0)
 		return err;

@@ -26,6 +26,7 @@ struct channel {
 	struct transport *transport;
 	struct transport_handle *handle; /* owned */
 	bool vendor_opcodes;             /* the standard ones are filtered on the way */
+	uint32_t timeout_s;              /* SCSI time-out of a command; 0: 30 s, as in the commit window */
 };
 
 /* Opens and checks that VPD page 80h still is path->serial: drive numbers move. -ENODEV when it is not. */
