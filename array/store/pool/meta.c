@@ -8,6 +8,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
+#include <linux/falloc.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +28,8 @@ static const char *const table_names[POOL_TABLES] = {
 	[POOL_TABLE_SPACE] = "space",
 	[POOL_TABLE_TODO] = "todo",
 };
+
+#define RESERVE_BYTES (16 << 20)
 
 static const char state_key[] = "state";
 
@@ -127,6 +132,22 @@ static int open_tables(struct pool_meta *m, bool create)
 	return pool_errno(mdb_txn_commit(txn));
 }
 
+/* Room for LMDB to go on in when the file system below is full. */
+static void reserve_room(const char *path)
+{
+	char file[4200];
+	int fd;
+
+	snprintf(file, sizeof(file), "%s/data.mdb", path);
+	fd = open(file, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	/* Not every file system can; then it is as it is. */
+	int rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, RESERVE_BYTES);
+	(void)rc;
+	close(fd);
+}
+
 int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 {
 	struct pool_meta m = {.host = host, .capacity_chunks = super->capacity_chunks};
@@ -153,6 +174,8 @@ int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 			err = pool_errno(mdb_txn_commit(txn));
 	}
 	mdb_env_close(m.env);
+	if (!err)
+		reserve_room(path);
 	return err;
 }
 

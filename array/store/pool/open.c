@@ -43,6 +43,45 @@ static int write_super(struct pool_host *host, const struct pool_super *super)
 	return err;
 }
 
+/* The device's chunk 0, which is never handed out, says whose data it holds. */
+static int label_device(struct pool_host *host, const char *device, const struct pool_super *super)
+{
+	struct pool_file *f;
+	uint8_t *buf;
+	int err;
+
+	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
+		return -ENOMEM;
+	pool_super_encode(buf, super);
+	err = host->ops->file_open(host, device, 0, &f);
+	if (!err) {
+		err = host->ops->file_pwrite(f, buf, POOL_SUPER_BYTES, 0);
+		if (!err)
+			err = host->ops->file_sync(f);
+		host->ops->file_close(f);
+	}
+	free(buf);
+	return err;
+}
+
+static int check_device(struct pool *p, const char *device, struct fault *fault)
+{
+	struct pool_super found;
+	uint8_t *buf;
+	int err;
+
+	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
+		return -ENOMEM;
+	err = p->host->ops->file_pread(p->data[0].file, buf, POOL_SUPER_BYTES, 0);
+	if (!err)
+		err = pool_super_decode(buf, &found);
+	free(buf);
+	if (!err && memcmp(found.id, p->super.id, POOL_ID_BYTES) == 0)
+		return 0;
+	return fault_set(fault, -EUCLEAN,
+		"%s does not hold the data of this pool: name the device that it was made with", device);
+}
+
 static int create_data(struct pool_host *host, const struct pool_options *options, struct pool_super *super,
 	struct fault *fault)
 {
@@ -76,7 +115,10 @@ static int create_data(struct pool_host *host, const struct pool_options *option
 	if (super->capacity_chunks < 16)
 		return fault_set(
 			fault, -ENOSPC, "the data device %s is smaller than 1 MiB", options->data_device);
-	return 0;
+	err = label_device(host, options->data_device, super);
+	return err ? fault_set(fault, err, "the data device %s cannot be written: %s", options->data_device,
+			     strerror(-err))
+		   : 0;
 }
 
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
@@ -397,6 +439,8 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 			"the pool's data (%s) cannot be opened: %s; put it back, or restore it from a backup of this "
 			"pool",
 			options->data_device ? options->data_device : "data.0", strerror(-err));
+	if (p->super.data_device && (err = check_device(p, options->data_device, fault)))
+		return err;
 	start_values(p);
 	err = load_tables(p);
 	if (err)

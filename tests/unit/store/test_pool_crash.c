@@ -224,12 +224,39 @@ static void test_failures(void **state)
 	assert_true(latched > 0);
 }
 
+/* A read of the medium fails: that I/O ends with an error, nothing else does. */
+static void test_read_failures(void **state)
+{
+	uint64_t seed = test_seed();
+	unsigned runs = runs_of(30), errors = 0;
+
+	(void)state;
+	for (unsigned n = 1; n <= runs; n++) {
+		struct world w;
+
+		say(n, seed + n);
+		start(&w, seed + n);
+		w.sim.reads = 0;
+		w.sim.fail_read_at = n;
+		workload(&w, 200);
+		world_drain(&w);
+		assert_false(dead(&w));
+		errors += w.eio;
+		w.sim.fail_read_at = 0;
+		world_verify(&w, false);
+		after_crash(&w);
+		end(&w);
+	}
+	assert_true(errors > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_power_loss),
 		cmocka_unit_test(test_power_loss_at_open),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_read_failures),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -436,6 +436,61 @@ static void test_mapped(void **state)
 	remove_dir();
 }
 
+/* Data beside the directory, on a device (here a file). */
+static void test_data_device(void **state)
+{
+	char device[96], other[96];
+	struct pool_options o;
+	struct reactor *r = new_reactor();
+	struct fault fault = {0};
+	struct store_disk *d;
+	struct store_txn *t;
+	struct store *s;
+	uint64_t id;
+	uint8_t *buf;
+	int fd;
+
+	(void)state;
+	make_dir();
+	snprintf(device, sizeof(device), "%s.device", dir);
+	snprintf(other, sizeof(other), "%s.other", dir);
+	for (unsigned i = 0; i < 2; i++) {
+		fd = open(i ? other : device, O_RDWR | O_CREAT, 0600);
+		assert_true(fd >= 0 && ftruncate(fd, 16 << 20) == 0);
+		close(fd);
+	}
+	o = options();
+	o.capacity_bytes = 0;
+	o.data_device = device;
+	assert_int_equal(pool_create(&o, &fault), 0);
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	t = s->ops->txn_begin(s);
+	assert_int_equal(s->ops->txn_disk_create(t, BLOCKS * BLOCK, &d), 0);
+	assert_int_equal(commit(r, s, t), 0);
+	id = s->ops->disk_id(d);
+	assert_int_equal(posix_memalign((void **)&buf, BLOCK, BLOCK), 0);
+	memset(buf, 0x5a, BLOCK);
+	assert_int_equal(run_io(r, d, STORE_WRITE, 9 * BLOCK, buf, BLOCK), 0);
+	assert_int_equal(close_store(r, s), 0);
+	expect_open(-ENXIO, "data_device");
+	o.data_device = other;
+	assert_int_equal(pool_open(&o, r, &s, &fault), -EUCLEAN);
+	assert_non_null(strstr(fault.text, "does not hold the data"));
+	o.data_device = device;
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	assert_int_equal(s->ops->disk_open(s, id, &d), 0);
+	memset(buf, 0, BLOCK);
+	assert_int_equal(run_io(r, d, STORE_READ, 9 * BLOCK, buf, BLOCK), 0);
+	assert_int_equal(buf[17], 0x5a);
+	assert_int_equal(close_store(r, s), 0);
+	assert_int_equal(pool_check(&o, false, NULL, NULL, &fault), 0);
+	free(buf);
+	reactor_destroy(r);
+	unlink(device);
+	unlink(other);
+	remove_dir();
+}
+
 /* ---- SIGKILL --------------------------------------------------------------------------------------- */
 
 static uint64_t random_next(uint64_t *x)
@@ -631,6 +686,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_log_and_meta),
 		cmocka_unit_test(test_reopen),
 		cmocka_unit_test(test_mapped),
+		cmocka_unit_test(test_data_device),
 		cmocka_unit_test(test_kill),
 	};
 
