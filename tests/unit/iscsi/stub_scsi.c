@@ -222,7 +222,8 @@ static void answer(struct scsi_task *t, const uint8_t *data, uint32_t len)
 {
 	if (len > t->data_len)
 		len = t->data_len;
-	memcpy(t->data, data, len);
+	if (len > 0)
+		memcpy(t->data, data, len);
 	t->data_len = len;
 }
 
