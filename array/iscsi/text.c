@@ -10,7 +10,7 @@
 void iscsi_text_begin(struct iscsi_text_in *in, char *buf, size_t len)
 {
 	in->at = buf;
-	in->end = buf + len;
+	in->end = len ? buf + len : buf; /* no text: buf may be NULL */
 }
 
 static bool key_name_ok(const char *key, size_t len)

@@ -255,11 +255,23 @@ static void only_the_segment_length_changes_later(void **state)
 	assert_int_equal(iscsi_renegotiate(&n.params, "Unknown", "1", &out), -ENOENT);
 }
 
+/* A Text request without data has no buffer. */
+static void a_text_without_a_buffer_has_no_key(void **state)
+{
+	struct iscsi_text_in in;
+	const char *key, *value;
+
+	(void)state;
+	iscsi_text_begin(&in, NULL, 0);
+	assert_int_equal(iscsi_text_next(&in, &key, &value), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pairs),
 		cmocka_unit_test(malformed_pairs),
+		cmocka_unit_test(a_text_without_a_buffer_has_no_key),
 		cmocka_unit_test(writing_stops_at_the_end),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(binary_values),
