@@ -53,6 +53,8 @@ static const struct field fields[UP_TAG_COUNT] = {
 	[UP_TAG_LUN_ENTRY] = {FIELD_LUN, 0, 0, "lun_entry"},
 	U32(UP_TAG_MAX_REQUEST, max_request),
 	U32(UP_TAG_COMMIT_BUDGET_MS, commit_budget_ms),
+	U32(UP_TAG_JOB, job),
+	U32(UP_TAG_JOB_STATE, job_state),
 };
 
 struct op_row {
@@ -79,9 +81,10 @@ static const struct op_row ops[UP_OP_COUNT] = {
 	[UP_OP_DELETE] = {"delete", LUN, true},
 	[UP_OP_BREAK] = {"break", LUN, true},
 	[UP_OP_RESYNC_START] = {"resync-start", LUN | UP_HAS(UP_TAG_TARGET_ID), true},
-	[UP_OP_RESYNC_STATE] = {"resync-state", LUN | UP_HAS(UP_TAG_TARGET_ID), false},
-	[UP_OP_RESYNC_CANCEL] = {"resync-cancel", LUN | UP_HAS(UP_TAG_TARGET_ID), true},
+	[UP_OP_RESYNC_STATE] = {"resync-state", UP_HAS(UP_TAG_JOB), false},
+	[UP_OP_RESYNC_CANCEL] = {"resync-cancel", UP_HAS(UP_TAG_JOB), true},
 	[UP_OP_LIST] = {"list", 0, false},
+	[UP_OP_NOTIFY] = {"notify", LUN | UP_HAS(UP_TAG_FLAGS), true},
 };
 #undef SET
 #undef LUN
@@ -182,6 +185,8 @@ static void encode_lun(uint8_t *p, const struct up_lun *lun)
 	put32(p + 72, lun->set_state);
 	put32(p + 76, lun->mapped_hosts);
 	put64(p + 80, lun->created_unix_ms);
+	put32(p + 88, lun->notified);
+	put32(p + 92, lun->full_percent);
 }
 
 static void decode_lun(struct up_lun *lun, const uint8_t *p)
@@ -197,6 +202,8 @@ static void decode_lun(struct up_lun *lun, const uint8_t *p)
 	lun->set_state = get32(p + 72);
 	lun->mapped_hosts = get32(p + 76);
 	lun->created_unix_ms = get64(p + 80);
+	lun->notified = get32(p + 88);
+	lun->full_percent = get32(p + 92);
 }
 
 static size_t padded(size_t len_bytes)

@@ -44,24 +44,25 @@
 #define UP_SERIAL_BYTES 32 /* lower-case hex of the 128-bit id */
 
 enum up_op {
-	UP_OP_IDENTIFY = 1,      /* who is the array, who am I, what may I */
-	UP_OP_DESCRIBE_LUN = 2,  /* identity, size, kind of one LUN (by LUN_ID, or the LUN asked through) */
-	UP_OP_SET_BEGIN = 3,     /* start a copy set: SET_ID */
-	UP_OP_SET_ADD = 4,       /* SET_ID, LUN_ID (original), COPY_KIND -> the shadow LUN's identity */
-	UP_OP_SET_STATE = 5,     /* SET_ID -> STATE …; renews the lease */
-	UP_OP_SET_ARM = 6,       /* SET_ID: everything that the commit needs is made ready */
-	UP_OP_SET_COMMIT = 7,    /* SET_ID, DEADLINE_MS: the cut; replies when durable */
-	UP_OP_SET_KEEP = 8,      /* SET_ID: the host has taken the identities over */
-	UP_OP_SET_ABORT = 9,     /* SET_ID: undo, whatever the state before kept; idempotent */
-	UP_OP_SET_LUNS = 10,     /* SET_ID, CURSOR -> LUN entries, CURSOR (0: last page) */
-	UP_OP_MAP = 11,          /* LUN_ID of a shadow LUN: map to the asking host -> LUN_NUMBER */
-	UP_OP_UNMAP = 12,        /* LUN_ID, SCOPE */
-	UP_OP_DELETE = 13,       /* LUN_ID of a shadow LUN; one already gone succeeds */
-	UP_OP_BREAK = 14,        /* LUN_ID: becomes an ordinary LUN */
-	UP_OP_RESYNC_START = 15, /* LUN_ID (shadow), TARGET_ID */
-	UP_OP_RESYNC_STATE = 16,
-	UP_OP_RESYNC_CANCEL = 17,
-	UP_OP_LIST = 18, /* diagnosis: LUNs that the asking host may see or import, CURSOR */
+	UP_OP_IDENTIFY = 1,       /* who is the array, who am I, what may I */
+	UP_OP_DESCRIBE_LUN = 2,   /* identity, size, kind of one LUN (by LUN_ID, or the LUN asked through) */
+	UP_OP_SET_BEGIN = 3,      /* start a copy set: SET_ID */
+	UP_OP_SET_ADD = 4,        /* SET_ID, LUN_ID (original), COPY_KIND -> the shadow LUN's identity */
+	UP_OP_SET_STATE = 5,      /* SET_ID -> STATE …; renews the lease */
+	UP_OP_SET_ARM = 6,        /* SET_ID: everything that the commit needs is made ready */
+	UP_OP_SET_COMMIT = 7,     /* SET_ID, DEADLINE_MS: the cut; replies when durable */
+	UP_OP_SET_KEEP = 8,       /* SET_ID: the host has taken the identities over */
+	UP_OP_SET_ABORT = 9,      /* SET_ID: undo, whatever the state before kept; idempotent */
+	UP_OP_SET_LUNS = 10,      /* SET_ID, CURSOR -> LUN entries, CURSOR (0: last page) */
+	UP_OP_MAP = 11,           /* LUN_ID of a shadow LUN: map to the asking host -> LUN_NUMBER */
+	UP_OP_UNMAP = 12,         /* LUN_ID, SCOPE */
+	UP_OP_DELETE = 13,        /* LUN_ID of a shadow LUN; one already gone succeeds */
+	UP_OP_BREAK = 14,         /* LUN_ID: becomes an ordinary LUN; FLAGS: UP_BREAK_… */
+	UP_OP_RESYNC_START = 15,  /* LUN_ID (shadow), TARGET_ID -> JOB; the same pair running: the same job */
+	UP_OP_RESYNC_STATE = 16,  /* JOB -> JOB_STATE, PERCENT, TEXT when it failed */
+	UP_OP_RESYNC_CANCEL = 17, /* JOB */
+	UP_OP_LIST = 18,          /* diagnosis: LUNs that the asking host may see or import, CURSOR */
+	UP_OP_NOTIFY = 19, /* LUN_ID of a shadow LUN, FLAGS: UP_NOTIFY_…; the array keeps a record of it */
 	UP_OP_COUNT
 };
 
@@ -114,6 +115,21 @@ enum up_scope {
 	UP_SCOPE_ALL = 2
 };
 
+/* Of RESYNC_STATE. */
+enum up_job_state {
+	UP_JOB_RUNNING = 1,
+	UP_JOB_DONE = 2,
+	UP_JOB_CANCELLED = 3,
+	UP_JOB_FAILED = 4,
+};
+
+/* FLAGS of BREAK. */
+#define UP_BREAK_MASK 1u /* unmap it from the asking host first */
+/* FLAGS of NOTIFY: what IVssHardwareSnapshotProviderEx::OnLunStateChange told, with VSS's values. */
+#define UP_NOTIFY_READ_WRITE    0x100u
+#define UP_NOTIFY_PRE_RECOVERY  0x200u
+#define UP_NOTIFY_POST_RECOVERY 0x400u
+
 /* Capabilities of IDENTIFY. */
 #define UP_CAP_DIFFERENTIAL (UINT64_C(1) << 0)
 #define UP_CAP_PLEX         (UINT64_C(1) << 1)
@@ -146,12 +162,14 @@ enum up_tag {
 	UP_TAG_LUN_ENTRY = 22,        /* struct up_lun, may repeat */
 	UP_TAG_MAX_REQUEST = 23,      /* u32 bytes */
 	UP_TAG_COMMIT_BUDGET_MS = 24, /* u32: the array's own longest deadline */
+	UP_TAG_JOB = 25,              /* u32 */
+	UP_TAG_JOB_STATE = 26,        /* u32, enum up_job_state */
 	UP_TAG_COUNT
 };
 
 /* One LUN as the control channel describes it. All identity follows from id, see identity.h.
  * Wire layout (96 bytes): id 16, origin 16, set 16, size 8, block 4, kind 4, number 4, copy_kind 4,
- * set_state 4, mapped_hosts 4, created 8, reserved 8 (zero). */
+ * set_state 4, mapped_hosts 4, created 8, notified 4, full_percent 4. */
 struct up_lun {
 	uint8_t id[UP_ID_BYTES];
 	uint8_t origin_id[UP_ID_BYTES]; /* of a shadow LUN: its original; else zero */
@@ -165,6 +183,8 @@ struct up_lun {
 	uint32_t set_state;       /* enum up_set_state of its copy set */
 	uint32_t mapped_hosts;    /* how many hosts see it, the asking one included */
 	uint64_t created_unix_ms; /* of the shadow LUN */
+	uint32_t notified;        /* of a shadow LUN: UP_NOTIFY_… that its hosts told, or'ed */
+	uint32_t full_percent;    /* of a plex copy: how far it is independent of its original, 100: wholly */
 };
 #define UP_LUN_WIRE_BYTES 96
 
@@ -183,7 +203,7 @@ struct up_msg {
 	uint8_t target_id[UP_ID_BYTES];
 	uint64_t capabilities, window_ns, durable_ns;
 	uint32_t authenticated, max_set_luns, lease_ms, copy_kind, state, deadline_ms, cursor, lun_number;
-	uint32_t scope, flags, percent, max_request, commit_budget_ms;
+	uint32_t scope, flags, percent, max_request, commit_budget_ms, job, job_state;
 	char text[UP_TEXT_MAX_BYTES + 1];           /* NUL-terminated */
 	char array_name[UP_NAME_MAX_BYTES + 1];     /* NUL-terminated */
 	char initiator_name[UP_NAME_MAX_BYTES + 1]; /* NUL-terminated */

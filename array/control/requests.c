@@ -735,6 +735,7 @@ static void (*const handlers[UP_OP_COUNT])(struct request *r) = {
 	[UP_OP_RESYNC_START] = run_unsupported,
 	[UP_OP_RESYNC_STATE] = run_unsupported,
 	[UP_OP_RESYNC_CANCEL] = run_unsupported,
+	[UP_OP_NOTIFY] = run_unsupported,
 	[UP_OP_LIST] = run_list,
 };
 

@@ -43,6 +43,10 @@ struct array_options {
 	uint32_t host_gone_ms;     /* after its last session an unkept set of a host is aborted, 0: 120000 */
 	uint32_t commit_budget_ms; /* longest deadline of a commit, 0: 5000 */
 	uint32_t number_rest_ms;   /* a LUN number rests after an unmap, 0: 600000 */
+	enum up_copy_kind copy_kind;  /* what DEFAULT becomes; 0: differential */
+	uint64_t hydrate_bytes_per_s; /* of each plex copy, 0: as fast as it goes */
+	unsigned hydrations_max;      /* at a time, the others wait; 0: 2 */
+	uint32_t recycle_s;           /* deleted shadow LUNs stay in the recycle bin so long; 0: not at all */
 	uint32_t luns_max, hosts_max, sets_max, set_luns_max; /* 0: 16384, 4096, 4096, 64 */
 };
 
@@ -62,7 +66,8 @@ struct array_call {
 	/* results, as the call says */
 	struct lun *lun;
 	struct host *host;
-	uint32_t number;
+	struct lun_image *image;
+	uint32_t number, job;
 	uint64_t window_ns, durable_ns;
 };
 
@@ -82,8 +87,18 @@ struct lun {
 	uint64_t created_unix_ms;
 	/* of a shadow LUN; else zero */
 	uint8_t origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
+	enum up_copy_kind copy_kind; /* of a shadow LUN */
+	/* A plex copy is made independent of its original in the background; over restarts. */
+	enum lun_hydration {
+		HYDRATION_NONE, /* not a plex copy */
+		HYDRATION_RUNS,
+		HYDRATION_WAITS, /* stopped by an error (an event said which); it is tried again */
+		HYDRATION_FULL,  /* shares nothing with the original */
+	} hydration;
+	uint64_t hydrated_bytes; /* of size_bytes, while it runs */
 	struct store_disk *disk;
 	bool gone;         /* deleted: every I/O answers -ENODEV */
+	bool resyncing;    /* a resync replaces its data: every I/O answers -EBUSY for that time */
 	uint32_t mappings; /* how many hosts see it */
 	/* of the SCSI layer: per-LUN state (reservations), created on first use; freed by lun_scsi_free */
 	void *scsi;
@@ -103,16 +118,71 @@ struct lun {
 void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call); /* lun */
 void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call); /* growing only */
 void lun_rename(struct lun *lun, const char *name, struct array_call *call);
-/* Refused (-EBUSY) while mapped or a member of an unkept set. Ordinary and shadow LUNs alike. */
+/* Refused (-EBUSY) while mapped or a member of an unkept set. Ordinary and shadow LUNs alike. With a recycle
+ * bin a shadow LUN goes there: nobody finds it any more but recycled_next, its space returns later. */
 void lun_delete(struct lun *lun, struct array_call *call);
 /* Keeps bytes of the SCSI layer's (copied before this returns) over restarts, instead of those before;
  * len 0: none. The LUN's deletion forgets them. -EMSGSIZE: too many. */
 void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struct array_call *call);
+/* The recycle bin. */
+struct recycled_view {
+	uint8_t id[UP_ID_BYTES], origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+	uint64_t size_bytes, deleted_unix_ms, purge_unix_ms;
+};
+bool recycled_next(
+	struct array *a, const uint8_t after[UP_ID_BYTES], struct recycled_view *out);      /* NULL: first */
+void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call); /* lun */
+void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call); /* for good, now */
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
 struct lun *lun_find_name(struct array *a, const char *name);
 struct lun *lun_next(struct array *a, const struct lun *after); /* NULL: the first; by creation */
 void lun_hold(struct lun *lun);
 void lun_release(struct lun *lun);
+
+/* A shadow LUN of a kept set becomes an ordinary one: same id, same data, same mappings; its set forgets it
+ * (and goes with its last one). An ordinary one: succeeds, for a repeated request is no error. */
+void lun_break(struct lun *lun, struct array_call *call);
+
+/* Resync: `target`, an ordinary LUN, takes the data and the size of `shadow`, a shadow LUN of a kept set,
+ * which survives with all other copies. A job: call->job is its number as soon as the call is done; the job
+ * goes on whatever becomes of the asker. -EINVAL: not such LUNs, or the target is smaller; -EBUSY: another
+ * resync of the target, or it is a member of an unkept set. Hosts that see the target learn that its
+ * medium changed (28/00), and of a new size (2A/09). */
+enum resync_state {
+	RESYNC_RUNS = 1,
+	RESYNC_DONE = 2,
+	RESYNC_CANCELLED = 3,
+	RESYNC_FAILED = 4
+};
+struct resync_view {
+	uint32_t job;
+	uint8_t shadow_id[UP_ID_BYTES], target_id[UP_ID_BYTES];
+	char owner[UP_NAME_MAX_BYTES + 1];
+	enum resync_state state;
+	unsigned percent;
+	struct fault fault; /* of a failed one */
+};
+/* owner as with copy sets; jobs that ended are remembered (the last 256, in memory). */
+void resync_start(
+	struct array *a, const char *owner, struct lun *shadow, struct lun *target, struct array_call *call);
+int resync_view(struct array *a, const char *owner, uint32_t job, struct resync_view *out); /* -ENOENT */
+/* Asks it to end; what was done already stays done (then its state is DONE). -ENOENT. */
+int resync_cancel(struct array *a, const char *owner, uint32_t job, struct fault *fault);
+uint32_t resync_next(struct array *a, uint32_t after); /* the next job number, 0: no more */
+
+/* A LUN's data as of one instant, for offloaded copies: hidden, read only, gone with a restart. Taking one is a
+ * cut like a copy set's and waits for its turn behind one. call->image. */
+struct lun_image {
+	struct array *array;
+	struct store_disk *disk; /* source of a STORE_CLONE through lun_submit */
+	uint64_t size_bytes;
+	struct list_node link; /* private */
+	unsigned users;        /* private */
+};
+void lun_image_take(struct lun *lun, struct array_call *call); /* call->image, one hold for the caller */
+void lun_image_hold(struct lun_image *i);
+void lun_image_release(struct lun_image *i); /* deleted in the background with the last one */
 
 /* I/O through the gate. The whole data of a write is in hand when it is submitted. */
 struct lun_io {
@@ -183,7 +253,8 @@ uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun);
 
 struct array_nexus_ops {
 	void (*mappings_changed)(struct array_nexus *n); /* 3F/0E; already put off during a commit */
-	void (*lun_resized)(struct array_nexus *n, struct lun *lun, uint32_t number); /* 2A/09, likewise */
+	void (*lun_resized)(struct array_nexus *n, struct lun *lun, uint32_t number);  /* 2A/09, likewise */
+	void (*lun_replaced)(struct array_nexus *n, struct lun *lun, uint32_t number); /* 28/00: resync */
 	/* The mapping number → lun is going; I/O of this nexus on it is to end. */
 	void (*lun_unmapped)(struct array_nexus *n, struct lun *lun, uint32_t number);
 	void (*host_revoked)(struct array_nexus *n); /* close the session */

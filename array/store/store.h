@@ -41,11 +41,14 @@ enum store_io_op {
 	STORE_UNMAP,         /* the range reads as zeros afterwards and its space may return; any length */
 	STORE_FLUSH,
 	STORE_MAPPED, /* asks what is mapped: `mapped`, `run_bytes`; moves no data, any length */
+	/* The range becomes that of `source` at `source_offset`, any length; whole chunks by sharing the map,
+	 * the rest by copying. Nobody may change the source's range meanwhile. Only if ops->clones. */
+	STORE_CLONE,
 };
 
 static inline bool store_op_changes(enum store_io_op op)
 {
-	return op == STORE_WRITE || op == STORE_COMPARE_WRITE || op == STORE_UNMAP;
+	return op == STORE_WRITE || op == STORE_COMPARE_WRITE || op == STORE_UNMAP || op == STORE_CLONE;
 }
 
 #define STORE_IO_FUA 1u
@@ -63,6 +66,9 @@ struct store_io {
 	 * and how far that goes; 0 < run_bytes <= len, perhaps less than there is. True at some instant. */
 	bool mapped;
 	uint64_t run_bytes;
+	/* of CLONE: a disk of the same store; out: how much of the range was shared, not copied */
+	struct store_disk *source;
+	uint64_t source_offset, shared_bytes;
 	void (*done)(struct store_io *io, int err);
 	/* of the store while the I/O is under way */
 	struct store_disk *disk;
@@ -88,6 +94,18 @@ enum store_table {
 struct store_cut {
 	struct store_disk **disks; /* distinct; valid until cut_drop or the end of cut_commit */
 	unsigned count;
+	void *priv; /* the store's */
+};
+
+/* Makes a disk independent of all others in the background. Memory of the caller's until `done`. */
+struct store_hydration {
+	struct store_disk *disk;
+	uint64_t bytes_per_s; /* how much is copied at most; 0: as fast as it goes. May change meanwhile */
+	/* out, growing: how much of the disk has been looked at and copied if need be, out of its size */
+	uint64_t passed_bytes, total_bytes;
+	/* 0: the disk shares nothing with another one, durably; -ECANCELED; else why it stopped. What was
+	 * copied is kept: another hydration of the disk goes on from there. */
+	void (*done)(struct store_hydration *h, int err);
 	void *priv; /* the store's */
 };
 
@@ -130,6 +148,11 @@ struct store_ops {
 	int (*txn_disk_delete)(struct store_txn *t, struct store_disk *d);
 	/* Growing only; takes effect when done. */
 	int (*txn_disk_resize)(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
+	/* The disk takes the content and the size of cut->disks[index] at the cut; what it held goes away as
+	 * if deleted. The transaction must then be given to cut_commit of the same cut. The disk is not in
+	 * the cut; no I/O on it may be under way or come until the transaction is done. */
+	int (*txn_disk_repoint)(
+		struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk);
 	void (*txn_commit)(struct store_txn *t, void (*done)(void *arg, int err), void *arg); /* frees t */
 	void (*txn_drop)(struct store_txn *t);
 	/* Calls `each` for every record; may block (at start only). A non-zero result ends it and is
@@ -151,6 +174,12 @@ struct store_ops {
 		struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 	/* Nothing of the cut is kept. */
 	void (*cut_drop)(struct store_cut *cut);
+
+	/* ---- independence. I/O goes on as ever. A disk has one hydration at a time, and none when it is
+	 * deleted or repointed, or when the store is closed. */
+	void (*hydrate)(struct store_hydration *h);        /* done may come from inside */
+	void (*hydrate_cancel)(struct store_hydration *h); /* done comes soon, perhaps with 0 */
+	bool clones;                                       /* STORE_CLONE is offered */
 };
 
 /* The head of every store's own struct. */

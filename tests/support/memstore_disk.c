@@ -259,6 +259,8 @@ int mem_data_apply(struct memstore *m, struct mem_disk *d, struct store_io *io)
 	case STORE_MAPPED:
 		data_mapped(d, io);
 		break;
+	case STORE_CLONE:
+		return -EOPNOTSUPP;
 	}
 	return err;
 }

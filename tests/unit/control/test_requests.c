@@ -229,7 +229,7 @@ static void changes_need_chap(void **state)
 {
 	static const enum up_op changing[] = {UP_OP_SET_BEGIN, UP_OP_SET_ADD, UP_OP_SET_ARM, UP_OP_SET_COMMIT,
 		UP_OP_SET_KEEP, UP_OP_SET_ABORT, UP_OP_MAP, UP_OP_UNMAP, UP_OP_DELETE, UP_OP_BREAK,
-		UP_OP_RESYNC_START, UP_OP_RESYNC_CANCEL};
+		UP_OP_RESYNC_START, UP_OP_RESYNC_CANCEL, UP_OP_NOTIFY};
 	static const enum up_op looking[] = {UP_OP_IDENTIFY, UP_OP_DESCRIBE_LUN, UP_OP_SET_STATE,
 		UP_OP_SET_LUNS, UP_OP_LIST, UP_OP_RESYNC_STATE};
 
@@ -237,12 +237,14 @@ static void changes_need_chap(void **state)
 	for (size_t i = 0; i < sizeof(changing) / sizeof(changing[0]); i++) {
 		rig_request(&rig, &ask, changing[i]);
 		ask.has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_LUN_ID) | UP_HAS(UP_TAG_DEADLINE_MS) |
-			  UP_HAS(UP_TAG_SCOPE) | UP_HAS(UP_TAG_TARGET_ID);
+			  UP_HAS(UP_TAG_SCOPE) | UP_HAS(UP_TAG_TARGET_ID) | UP_HAS(UP_TAG_JOB) |
+			  UP_HAS(UP_TAG_FLAGS);
 		ask.scope = UP_SCOPE_ME;
 		assert_int_equal(rig_ask(&rig, H3, &ask, &reply), UP_NOT_AUTHENTICATED);
 		rig_request(&rig, &ask, changing[i]);
 		ask.has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_LUN_ID) | UP_HAS(UP_TAG_DEADLINE_MS) |
-			  UP_HAS(UP_TAG_SCOPE) | UP_HAS(UP_TAG_TARGET_ID);
+			  UP_HAS(UP_TAG_SCOPE) | UP_HAS(UP_TAG_TARGET_ID) | UP_HAS(UP_TAG_JOB) |
+			  UP_HAS(UP_TAG_FLAGS);
 		ask.scope = UP_SCOPE_ME;
 		assert_int_not_equal(rig_ask(&rig, H4, &ask, &reply), UP_NOT_AUTHENTICATED);
 	}
@@ -263,7 +265,7 @@ static void what_is_not_offered_says_so(void **state)
 	for (enum up_op op = UP_OP_RESYNC_START; op <= UP_OP_RESYNC_CANCEL; op++) {
 		rig_request(&rig, &ask, op);
 		rig_lun_id(&ask, data->id);
-		ask.has |= UP_HAS(UP_TAG_TARGET_ID);
+		ask.has |= UP_HAS(UP_TAG_TARGET_ID) | UP_HAS(UP_TAG_JOB);
 		assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_UNSUPPORTED);
 	}
 	rig_request(&rig, &ask, UP_OP_COUNT);

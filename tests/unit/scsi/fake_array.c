@@ -268,6 +268,8 @@ static int perform(struct lun_io *l)
 	case STORE_MAPPED:
 		mapped(f, io);
 		return 0;
+	case STORE_CLONE:
+		return -EOPNOTSUPP;
 	}
 	return -EINVAL;
 }
