@@ -42,13 +42,20 @@ enum store_io_op {
 	STORE_FLUSH,
 	STORE_MAPPED, /* asks what is mapped: `mapped`, `run_bytes`; moves no data, any length */
 	/* The range becomes that of `source` at `source_offset`, any length; whole chunks by sharing the map,
-	 * the rest by copying. Nobody may change the source's range meanwhile. Only if ops->clones. */
+	 * the rest by copying. Nobody may change the source's range meanwhile, nor may it overlap the target's.
+	 * Until it is done each block is the old or the new one, as after an error. Only if ops->clones. */
 	STORE_CLONE,
 };
 
 static inline bool store_op_changes(enum store_io_op op)
 {
 	return op == STORE_WRITE || op == STORE_COMPARE_WRITE || op == STORE_UNMAP || op == STORE_CLONE;
+}
+
+/* Any length; the others at most STORE_IO_MAX_BYTES. */
+static inline bool store_op_any_length(enum store_io_op op)
+{
+	return op == STORE_UNMAP || op == STORE_MAPPED || op == STORE_CLONE;
 }
 
 #define STORE_IO_FUA 1u

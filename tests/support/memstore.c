@@ -341,6 +341,8 @@ static void op_io_end(struct memstore *m, struct mem_op *op)
 	else if (!op->err && (io->flags & STORE_IO_FUA))
 		mem_data_safe(m, op->disk, io->offset, io->offset + io->len);
 	op->disk->inflight--;
+	if (io->op == STORE_CLONE)
+		disk_of(io->source)->inflight--;
 	int err = op->err;
 	free(op);
 	io->done(io, err);
@@ -509,6 +511,19 @@ static void flush_begin(struct memstore *m, struct mem_op *op)
 	}
 }
 
+static void clone_check(struct memstore *m, struct store_io *io)
+{
+	struct mem_disk *from = disk_of(io->source);
+
+	assert(io->source->store == io->disk->store && (from->usable || m->dead));
+	assert(io->source_offset % STORE_BLOCK_BYTES == 0);
+	assert(io->source_offset <= from->size_bytes && io->len <= from->size_bytes - io->source_offset);
+	assert(io->source != io->disk || io->offset + io->len <= io->source_offset ||
+		io->source_offset + io->len <= io->offset);
+	io->shared_bytes = 0;
+	from->inflight++;
+}
+
 static void mem_submit(struct store_io *io)
 {
 	struct mem_disk *d = disk_of(io->disk);
@@ -522,7 +537,9 @@ static void mem_submit(struct store_io *io)
 	assert(m->open && (d->usable || m->dead));
 	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
 	assert(io->offset <= d->size_bytes && io->len <= d->size_bytes - io->offset);
-	assert(io->op == STORE_UNMAP || io->op == STORE_MAPPED || io->len <= STORE_IO_MAX_BYTES);
+	assert(store_op_any_length(io->op) || io->len <= STORE_IO_MAX_BYTES);
+	if (io->op == STORE_CLONE)
+		clone_check(m, io);
 	if (writes && d->in_cut)
 		m->cut->spoiled = true;
 	op->io = io;
@@ -705,6 +722,7 @@ static const struct store_ops mem_ops = {
 	.cut = mem_cut,
 	.cut_commit = mem_cut_commit,
 	.cut_drop = mem_cut_drop,
+	.clones = true,
 };
 
 /* ---- the test's side ---- */

@@ -137,18 +137,30 @@ static void iov_copy(const struct store_io *io, uint64_t skip, void *buf, uint64
 	assert(len == 0);
 }
 
+static void data_copy_out(struct mem_disk *d, uint64_t at, uint8_t *buf, uint64_t len)
+{
+	while (len > 0) {
+		uint64_t within = at % PAGE_BYTES;
+		uint64_t part = PAGE_BYTES - within < len ? PAGE_BYTES - within : len;
+		struct mem_slot *s = mem_slot_find(d, at / PAGE_BYTES, false);
+
+		if (s && s->now)
+			memcpy(buf, s->now->bytes + within, part);
+		else
+			memset(buf, 0, part);
+		at += part;
+		buf += part;
+		len -= part;
+	}
+}
+
 static void data_read(struct mem_disk *d, const struct store_io *io)
 {
-	static const uint8_t zeros[PAGE_BYTES];
-
 	for (uint64_t done = 0; done < io->len;) {
-		uint64_t at = io->offset + done, within = at % PAGE_BYTES;
-		uint64_t part = PAGE_BYTES - within < io->len - done ? PAGE_BYTES - within : io->len - done;
-		struct mem_slot *s = mem_slot_find(d, at / PAGE_BYTES, false);
-		const uint8_t *from = s && s->now ? s->now->bytes + within : zeros;
 		uint8_t copy[PAGE_BYTES];
+		uint64_t part = PAGE_BYTES < io->len - done ? PAGE_BYTES : io->len - done;
 
-		memcpy(copy, from, part);
+		data_copy_out(d, io->offset + done, copy, part);
 		iov_copy(io, done, copy, part, true);
 		done += part;
 	}
@@ -225,6 +237,49 @@ static void data_mapped(struct mem_disk *d, struct store_io *io)
 	io->run_bytes = (at < end ? at : end) - io->offset;
 }
 
+/* The block becomes that of the source: the same page, where both lie alike. */
+static void clone_block(
+	struct memstore *m, struct mem_disk *d, struct store_io *io, uint64_t done, uint64_t part)
+{
+	struct mem_disk *from_disk = disk_of(io->source);
+	uint64_t at = io->offset + done, from = io->source_offset + done;
+	uint8_t copy[PAGE_BYTES];
+
+	if (part == PAGE_BYTES && from % PAGE_BYTES == 0) {
+		struct mem_slot *have = mem_slot_find(from_disk, from / PAGE_BYTES, false);
+		struct mem_page *page = have ? mem_page_get(have->now) : NULL;
+		struct mem_slot *s = mem_slot_find(d, at / PAGE_BYTES, true);
+
+		mem_page_put(m, s->now);
+		s->now = page;
+		mem_slot_dirty(d, s);
+		return;
+	}
+	data_copy_out(from_disk, from, copy, part);
+	memcpy(slot_own(m, d, mem_slot_find(d, at / PAGE_BYTES, true))->bytes + at % PAGE_BYTES, copy, part);
+}
+
+static int data_clone(struct memstore *m, struct mem_disk *d, struct store_io *io)
+{
+	uint64_t first = (io->offset + CLONE_CHUNK_BYTES - 1) / CLONE_CHUNK_BYTES * CLONE_CHUNK_BYTES;
+	uint64_t last = (io->offset + io->len) / CLONE_CHUNK_BYTES * CLONE_CHUNK_BYTES;
+	bool alike = io->offset % CLONE_CHUNK_BYTES == io->source_offset % CLONE_CHUNK_BYTES;
+
+	io->shared_bytes = alike && last > first ? last - first : 0;
+	if (m->capacity_bytes &&
+		(m->page_count + (io->len - io->shared_bytes) / PAGE_BYTES + 2) * PAGE_BYTES >
+			m->capacity_bytes)
+		return -ENOSPC;
+	for (uint64_t done = 0; done < io->len;) {
+		uint64_t room = PAGE_BYTES - (io->offset + done) % PAGE_BYTES;
+		uint64_t part = room < io->len - done ? room : io->len - done;
+
+		clone_block(m, d, io, done, part);
+		done += part;
+	}
+	return 0;
+}
+
 void mem_data_safe(struct memstore *m, struct mem_disk *d, uint64_t from, uint64_t to)
 {
 	list_for_each_safe (n, &d->dirty) {
@@ -260,7 +315,8 @@ int mem_data_apply(struct memstore *m, struct mem_disk *d, struct store_io *io)
 		data_mapped(d, io);
 		break;
 	case STORE_CLONE:
-		return -EOPNOTSUPP;
+		err = data_clone(m, d, io);
+		break;
 	}
 	return err;
 }

@@ -10,8 +10,9 @@
 #include "array/reactor/reactor.h"
 #include "tests/support/memstore.h"
 
-#define PAGE_BYTES 4096u
-#define SLOTS      1024u
+#define PAGE_BYTES        4096u
+#define SLOTS             1024u
+#define CLONE_CHUNK_BYTES 65536u /* what a clone says it has shared is made of these */
 
 struct mem_page {
 	unsigned refs;
