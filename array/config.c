@@ -55,6 +55,7 @@ static const struct key keys[] = {
 	{"iscsi", "max_burst", KEY_BYTES, AT(max_burst_bytes), 512, (1 << 24) - 1},
 	{"iscsi", "first_burst", KEY_BYTES, AT(first_burst_bytes), 512, (1 << 24) - 1},
 	{"iscsi", "discovery_needs_chap", KEY_YES, AT(discovery_needs_chap), 0, 0},
+	{"scsi", "threshold_percent", KEY_COUNT, AT(threshold_percent), 10, 99},
 	{"copysets", "lease", KEY_MS, AT(lease_ms), 100, 86400000},
 	{"copysets", "host_gone", KEY_MS, AT(host_gone_ms), 100, 86400000},
 	{"copysets", "commit_budget", KEY_MS, AT(commit_budget_ms), 10, 60000},
@@ -287,7 +288,7 @@ static int take(void *user, const char *section, const char *name, const char *v
 	if (!*section)
 		FAIL(r, "%s stands before any section: put it below [array], [pool], [iscsi] …", name);
 	else if (!section_known)
-		FAIL(r, "unknown section [%s]: the sections are array, pool, iscsi, copysets, management.",
+		FAIL(r, "unknown section [%s]: the sections are array, pool, iscsi, scsi, copysets, management.",
 			section);
 	else
 		FAIL(r, "unknown key %s in [%s]: see umbrad.conf(5) for those there are.", name, section);

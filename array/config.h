@@ -31,6 +31,8 @@ struct config {
 	uint64_t max_recv_segment_bytes, max_burst_bytes, first_burst_bytes;
 	bool discovery_needs_chap;
 
+	uint32_t threshold_percent;
+
 	uint32_t lease_ms, host_gone_ms, commit_budget_ms, number_rest_ms, sets_max, set_luns_max;
 
 	char socket_path[CONFIG_TEXT_MAX_BYTES + 1];

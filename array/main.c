@@ -199,7 +199,11 @@ static int open_doors(struct daemon *d, struct fault *fault)
 	d->inband_hook = (struct scsi_inband){
 		.ctx = d->inband, .out = inband_out, .in = inband_in, .cancel = inband_cancel};
 	struct scsi_target_options scsi = {
-		.array = d->array, .target_name = c->target_name, .inband = &d->inband_hook};
+		.array = d->array,
+		.target_name = c->target_name,
+		.inband = &d->inband_hook,
+		.threshold_percent = c->threshold_percent,
+	};
 	err = scsi_target_create(&scsi, &d->scsi);
 	if (err)
 		return err;

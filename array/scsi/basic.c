@@ -3,8 +3,12 @@
  */
 #include "array/scsi/internal.h"
 
+#include <errno.h>
+
 void scsi_test_unit_ready(struct scsi_task *task)
 {
+	if (task->lun_held && task->lun_held->resyncing)
+		scsi_set_errno(task, -EBUSY);
 	scsi_task_finish(task);
 }
 

@@ -102,6 +102,7 @@ enum scsi_sense_key {
 /* asc << 8 | ascq */
 #define ASC_NONE                     0x0000
 #define ASC_NOT_READY                0x0400
+#define ASC_OPERATION_IN_PROGRESS    0x0407
 #define ASC_WRITE_ERROR              0x0C00
 #define ASC_READ_ERROR               0x1100
 #define ASC_PARAMETER_LIST_LENGTH    0x1A00
@@ -149,6 +150,7 @@ enum scsi_attention {
 	ATTENTION_LUN_RESET,               /* 29/03 */
 	ATTENTION_COMMANDS_CLEARED,        /* 2F/00 */
 	ATTENTION_REPORTED_LUNS,           /* 3F/0E: of the nexus, not of a LUN */
+	ATTENTION_MEDIUM_CHANGED,          /* 28/00: a resync replaced the data */
 	ATTENTION_CAPACITY,                /* 2A/09 */
 	ATTENTION_MODE_PARAMETERS,         /* 2A/01 */
 	ATTENTION_RESERVATIONS_PREEMPTED,  /* 2A/03 */

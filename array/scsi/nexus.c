@@ -85,6 +85,12 @@ static void lun_resized(struct array_nexus *an, struct lun *lun, uint32_t number
 	scsi_attention_set(nexus_of(an), number, ATTENTION_CAPACITY);
 }
 
+static void lun_replaced(struct array_nexus *an, struct lun *lun, uint32_t number)
+{
+	(void)lun;
+	scsi_attention_set(nexus_of(an), number, ATTENTION_MEDIUM_CHANGED);
+}
+
 static bool task_is_on_lun(const struct scsi_task *task, const void *lun)
 {
 	return task->lun_held == lun;
@@ -113,6 +119,7 @@ static void host_revoked(struct array_nexus *an)
 static const struct array_nexus_ops array_ops = {
 	.mappings_changed = mappings_changed,
 	.lun_resized = lun_resized,
+	.lun_replaced = lun_replaced,
 	.lun_unmapped = lun_unmapped,
 	.host_revoked = host_revoked,
 };

@@ -67,7 +67,10 @@ static void inband_failed(struct scsi_task *task, int err)
 	case -EMSGSIZE:
 		scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_PARAMETER_LIST_LENGTH);
 		break;
-	default: /* -EBUSY, -ENOBUFS: BUSY */
+	case -EBUSY:
+		task->status = SCSI_STATUS_BUSY;
+		break;
+	default: /* -ENOBUFS: BUSY */
 		scsi_set_errno(task, err);
 	}
 }

@@ -38,6 +38,7 @@ static void a_full_file_is_taken(void **state)
 			      "[pool]\npath = /srv/umbra\nmap_memory = 256M\n"
 			      "[iscsi]\nportals = 127.0.0.1:0, [::1]:3261\nportals = 10.0.0.1\n"
 			      "login_timeout = 5s\ndiscovery_needs_chap = yes\nmax_burst = 512KiB\n"
+			      "[scsi]\nthreshold_percent = 80\n"
 			      "[copysets]\nlease = 10m\ncommit_budget = 2500ms\nset_luns_max = 8\n"
 			      "[management]\nsocket = /tmp/x.sock\ngroup = wheel\n"),
 		0);
@@ -59,6 +60,7 @@ static void a_full_file_is_taken(void **state)
 	assert_int_equal(config.lease_ms, 600000);
 	assert_int_equal(config.commit_budget_ms, 2500);
 	assert_int_equal(config.set_luns_max, 8);
+	assert_int_equal(config.threshold_percent, 80);
 	assert_string_equal(config.socket_path, "/tmp/x.sock");
 }
 
@@ -89,6 +91,7 @@ static void what_is_wrong_is_refused_with_its_line(void **state)
 		{"[pool]\npath = /a\npath = /b\n", 3, "twice"},
 		{"[pool]\npath = /a\n\n[copysets]\nlease = 600\n", 5, "time with its unit"},
 		{"[copysets]\nlease = 1ms\n", 2, "lease must be"},
+		{"[scsi]\nthreshold_percent = 100\n", 2, "from 10 to 99"},
 		{"[copysets]\nset_luns_max = 65\n", 2, "from 1 to 64"},
 		{"[copysets]\nset_luns_max = -1\n", 2, "must be a number"},
 		{"[copysets]\nset_luns_max = 5x\n", 2, "must be a number"},

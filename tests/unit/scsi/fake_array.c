@@ -241,6 +241,8 @@ static int perform(struct lun_io *l)
 
 	if (fake_error)
 		return fake_error;
+	if (l->lun->resyncing)
+		return -EBUSY;
 	if (io->offset + io->len > l->lun->size_bytes)
 		return -ERANGE;
 	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);

@@ -69,6 +69,22 @@ static void resize_is_told_and_shown(void **state)
 	assert_int_equal(get_be32(test_last.data), 2 * FAKE_LUN_BYTES / 512 - 1);
 }
 
+static void resync_is_not_ready_and_then_a_new_medium(void **state)
+{
+	(void)state;
+	fake_luns[1].lun.resyncing = true;
+	expect_sense(tur(&test_a, 2), 2, 0x0407);
+	expect_sense(client_run(&test_a, 2, CDB(0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA), 2, 0x0407);
+	expect_good(client_run(&test_a, 2, CDB(0x12, 0, 0, 0, 36, 0), NO_DATA));
+	expect_good(tur(&test_a, 1));
+	fake_luns[1].lun.resyncing = false;
+	model(&test_a)->ops->lun_replaced(model(&test_a), &fake_luns[1].lun, 2);
+	expect_good(tur(&test_a, 1));
+	expect_sense(tur(&test_a, 2), 6, 0x2800);
+	expect_good(tur(&test_a, 2));
+	expect_good(tur(&test_a2, 2));
+}
+
 static void order_and_no_duplicates(void **state)
 {
 	(void)state;
@@ -76,8 +92,8 @@ static void order_and_no_duplicates(void **state)
 	for (unsigned round = 0; round < 2; round++)
 		for (unsigned i = ATTENTION_COUNT; i-- > 0;)
 			scsi_attention_set(test_a.nexus, 1, (enum scsi_attention)i);
-	static const unsigned expected[] = {
-		0x2900, 0x2902, 0x2903, 0x2F00, 0x3F0E, 0x2A09, 0x2A01, 0x2A03, 0x2A04, 0x2A05, 0x3807};
+	static const unsigned expected[] = {0x2900, 0x2902, 0x2903, 0x2F00, 0x3F0E, 0x2800, 0x2A09, 0x2A01,
+		0x2A03, 0x2A04, 0x2A05, 0x3807};
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
 		expect_sense(tur(&test_a, 1), 6, expected[i]);
 	expect_good(tur(&test_a, 1));
@@ -120,7 +136,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(a_new_nexus_hears_of_power_on_once_a_lun),
-		T(mapping_change_is_told_on_one_lun), T(resize_is_told_and_shown), T(order_and_no_duplicates),
+		T(mapping_change_is_told_on_one_lun), T(resize_is_told_and_shown),
+		T(resync_is_not_ready_and_then_a_new_medium), T(order_and_no_duplicates),
 		T(unmapped_number_forgets), T(revoked_host_is_closed), T(strangers_are_refused)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

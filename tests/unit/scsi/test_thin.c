@@ -147,6 +147,21 @@ static void not_during_a_commit(void **state)
 	expect_sense(run(a, 1, CDB(0x00), NO_DATA), 6, 0x3807);
 }
 
+static void the_threshold_is_configured(void **state)
+{
+	struct scsi_target_options options = {.array = fake_start(), .target_name = "iqn.test:t"};
+	struct scsi_target *t;
+
+	(void)state;
+	for (unsigned percent = 0; percent < 100; percent += 25) {
+		options.threshold_percent = percent;
+		assert_int_equal(scsi_target_create(&options, &t), 0);
+		assert_int_equal(scsi_threshold_bytes(t),
+			fake_stats.capacity_bytes / 100 * (100 - (percent ? percent : 70)));
+		scsi_target_destroy(t);
+	}
+}
+
 static void full_is_27_07(void **state)
 {
 	(void)state;
@@ -186,7 +201,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(mapped_and_not), T(any_room), T(soft_threshold),
-		T(not_during_a_commit), T(full_is_27_07), T(mode_page)};
+		cmocka_unit_test(the_threshold_is_configured), T(not_during_a_commit), T(full_is_27_07),
+		T(mode_page)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
