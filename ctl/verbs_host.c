@@ -13,23 +13,22 @@ static json_t *host_params(const struct invocation *in)
 	return json_pack("{s:s}", "host", in->operands[0]);
 }
 
-/* The first line of the file into secret. */
-static int read_secret(const struct invocation *in, const char *path, char secret[SECRET_MAX_BYTES + 2])
+/* The first line of the file that `option` names into secret. */
+static int read_secret(
+	const struct invocation *in, const char *option, const char *path, char secret[SECRET_MAX_BYTES + 2])
 {
 	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
 
 	if (!file)
-		return ctl_fail(in, -errno,
-			"%s: %s: --chap-file names a file with the secret in its first line.", path,
-			strerror(errno));
+		return ctl_fail(in, -errno, "%s: %s: --%s names a file with the secret in its first line.",
+			path, strerror(errno), option);
 	char *line = fgets(secret, SECRET_MAX_BYTES + 2, file);
 	int err = ferror(file) ? errno : 0; /* a directory opens, too */
 	if (file != stdin)
 		fclose(file);
 	if (err)
-		return ctl_fail(in, -err,
-			"%s: %s: --chap-file names a file with the secret in its first line.", path,
-			strerror(err));
+		return ctl_fail(in, -err, "%s: %s: --%s names a file with the secret in its first line.",
+			path, strerror(err), option);
 	if (!line)
 		return ctl_fail(in, -ENODATA, "%s is empty: put the secret in its first line.", path);
 	secret[strcspn(secret, "\r\n")] = '\0';
@@ -75,10 +74,35 @@ static void add_flag(const struct invocation *in, json_t *params, const char *op
 		json_object_set_new(params, member, json_false());
 }
 
+/* A secret from the file that `option` names, or none any more with `no_option`. */
+static int add_secret(const struct invocation *in, json_t *params, const char *option, const char *no_option,
+	const char *member)
+{
+	const char *path = ctl_option(in, option, 0);
+	char secret[SECRET_MAX_BYTES + 2];
+
+	if (path && ctl_flag(in, no_option))
+		return ctl_usage(in, "--%s and --%s contradict each other.", option, no_option);
+	if (path) {
+		int failed = read_secret(in, option, path, secret);
+		if (!failed)
+			json_object_set_new(params, member, json_string(secret));
+		explicit_bzero(secret, sizeof(secret));
+		if (failed)
+			return failed;
+		if (!json_object_get(params, member))
+			return ctl_fail(
+				in, -EINVAL, "The secret in %s is not UTF-8 text: choose another.", path);
+	}
+	if (ctl_flag(in, no_option))
+		json_object_set_new(params, member, json_string(""));
+	return CTL_OK;
+}
+
 static int add_options(const struct invocation *in, json_t *params)
 {
-	const char *path = ctl_option(in, "chap-file", 0), *user = ctl_option(in, "chap-user", 0), *iqn;
-	char secret[SECRET_MAX_BYTES + 2];
+	const char *user = ctl_option(in, "chap-user", 0), *iqn;
+	int failed;
 
 	if (ctl_flag(in, "iqn")) {
 		json_t *iqns = json_array();
@@ -86,21 +110,11 @@ static int add_options(const struct invocation *in, json_t *params)
 			json_array_append_new(iqns, json_string(iqn));
 		json_object_set_new(params, "iqns", iqns);
 	}
-	if (path && ctl_flag(in, "no-chap"))
-		return ctl_usage(in, "--chap-file and --no-chap contradict each other.");
-	if (path) {
-		int failed = read_secret(in, path, secret);
-		if (!failed)
-			json_object_set_new(params, "chap_secret", json_string(secret));
-		explicit_bzero(secret, sizeof(secret));
-		if (failed)
-			return failed;
-		if (!json_object_get(params, "chap_secret"))
-			return ctl_fail(
-				in, -EINVAL, "The secret in %s is not UTF-8 text: choose another.", path);
-	}
-	if (ctl_flag(in, "no-chap"))
-		json_object_set_new(params, "chap_secret", json_string(""));
+	failed = add_secret(in, params, "chap-file", "no-chap", "chap_secret");
+	if (!failed)
+		failed = add_secret(in, params, "mutual-chap-file", "no-mutual-chap", "mutual_chap_secret");
+	if (failed)
+		return failed;
 	if (user)
 		json_object_set_new(params, "chap_user", json_string(user));
 	add_flag(in, params, "control-lu", "no-control-lu", "control_lu");
@@ -207,11 +221,12 @@ int verb_host_show(struct invocation *in)
 		printf("name                  %s\n", text_of(host, "name"));
 		json_array_foreach(json_object_get(host, "iqns"), i, item)
 			printf("initiator             %s\n", json_string_value(item));
-		printf("CHAP                  %s\nCHAP user             %s\ncontrol LU            %s\n"
+		printf("CHAP                  %s\nCHAP user             %s\nmutual CHAP           %s\n"
+		       "control LU            %s\n"
 		       "control without CHAP  %s\nmay import            %s\nsessions              %s\n",
-			yes_of(host, "chap"), text_of(host, "chap_user"), yes_of(host, "control_lu"),
-			yes_of(host, "control_without_chap"), import_of(host, import, sizeof(import)),
-			count_of(host, "sessions"));
+			yes_of(host, "chap"), text_of(host, "chap_user"), yes_of(host, "mutual_chap"),
+			yes_of(host, "control_lu"), yes_of(host, "control_without_chap"),
+			import_of(host, import, sizeof(import)), count_of(host, "sessions"));
 		json_array_foreach(json_object_get(host, "mappings"), i, item)
 			printf("LUN %-5s             %s\n", count_of(item, "number"), text_of(item, "lun"));
 	}

@@ -28,12 +28,12 @@ static json_t *host_json(const struct host *h)
 {
 	const struct host_record *r = host_record(h);
 
-	return json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:s, s:o, s:i}", "name", r->name, "iqns",
+	return json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:b, s:s, s:o, s:i}", "name", r->name, "iqns",
 		strings(r->iqns[0], sizeof(r->iqns[0]), r->iqn_count), "chap_user", mgmt_text(r->chap_user),
-		"chap", r->chap_secret[0] != '\0', "control_lu", r->control_lu, "control_without_chap",
-		r->control_without_chap, "import", imports[r->import], "import_hosts",
-		strings(r->import_hosts[0], sizeof(r->import_hosts[0]), r->import_host_count), "sessions",
-		(int)host_sessions(h));
+		"chap", r->chap_secret[0] != '\0', "mutual_chap", r->mutual_secret[0] != '\0', "control_lu",
+		r->control_lu, "control_without_chap", r->control_without_chap, "import", imports[r->import],
+		"import_hosts", strings(r->import_hosts[0], sizeof(r->import_hosts[0]), r->import_host_count),
+		"sessions", (int)host_sessions(h));
 }
 
 /* ---- taking a record -------------------------------------------------------------------------------- */
@@ -92,9 +92,9 @@ static bool take_import(struct mgmt_call *c, const char *text, struct host_recor
 }
 
 /* An iSCSI initiator proves itself with a secret of 12 to 16 bytes (Microsoft's takes no others). */
-static bool check_secret(struct mgmt_call *c, const struct host_record *r)
+static bool check_secret(struct mgmt_call *c, const char *secret)
 {
-	size_t len = strlen(r->chap_secret);
+	size_t len = strlen(secret);
 
 	if (!len || (len >= 12 && len <= 255))
 		return true;
@@ -123,15 +123,15 @@ static bool check_iqns(struct mgmt_call *c, struct host_record *r)
 /* host_name NULL: of a new host. Else *host_name becomes the known host's, and what is not given stays. */
 static bool take_record(struct mgmt_call *c, struct host_record *r, const char **host_name)
 {
-	const char *name = NULL, *user = NULL, *secret = NULL, *import = NULL;
+	const char *name = NULL, *user = NULL, *secret = NULL, *mutual = NULL, *import = NULL;
 	json_t *iqns = NULL, *import_hosts = NULL;
 	int control_lu = r->control_lu, without_chap = r->control_without_chap;
 
 	if (host_name) {
-		if (!mgmt_unpack(c, "{s:s, s?o, s?s, s?s, s?b, s?b, s?s, s?o}", "host", host_name, "iqns",
-			    &iqns, "chap_user", &user, "chap_secret", &secret, "control_lu", &control_lu,
-			    "control_without_chap", &without_chap, "import", &import, "import_hosts",
-			    &import_hosts))
+		if (!mgmt_unpack(c, "{s:s, s?o, s?s, s?s, s?s, s?b, s?b, s?s, s?o}", "host", host_name,
+			    "iqns", &iqns, "chap_user", &user, "chap_secret", &secret, "mutual_chap_secret",
+			    &mutual, "control_lu", &control_lu, "control_without_chap", &without_chap,
+			    "import", &import, "import_hosts", &import_hosts))
 			return false;
 		const struct host *h = mgmt_find_host(c, *host_name);
 		if (!h)
@@ -141,21 +141,25 @@ static bool take_record(struct mgmt_call *c, struct host_record *r, const char *
 		control_lu = given ? json_is_true(given) : r->control_lu;
 		given = json_object_get(c->params, "control_without_chap");
 		without_chap = given ? json_is_true(given) : r->control_without_chap;
-	} else if (!mgmt_unpack(c, "{s:s, s:o, s?s, s?s, s?b, s?b, s?s, s?o}", "name", &name, "iqns", &iqns,
-			   "chap_user", &user, "chap_secret", &secret, "control_lu", &control_lu,
-			   "control_without_chap", &without_chap, "import", &import, "import_hosts",
-			   &import_hosts)) {
+	} else if (!mgmt_unpack(c, "{s:s, s:o, s?s, s?s, s?s, s?b, s?b, s?s, s?o}", "name", &name, "iqns",
+			   &iqns, "chap_user", &user, "chap_secret", &secret, "mutual_chap_secret", &mutual,
+			   "control_lu", &control_lu, "control_without_chap", &without_chap, "import",
+			   &import, "import_hosts", &import_hosts)) {
 		return false;
 	}
 	r->control_lu = control_lu;
 	r->control_without_chap = without_chap;
+	if (secret && !*secret && !mutual) /* who need not prove itself gets no proof either */
+		mutual = "";
 	return take_text(c, "name", name, r->name, sizeof(r->name)) &&
 	       take_text(c, "chap_user", user, r->chap_user, sizeof(r->chap_user)) &&
 	       take_text(c, "chap_secret", secret, r->chap_secret, sizeof(r->chap_secret)) &&
+	       take_text(c, "mutual_chap_secret", mutual, r->mutual_secret, sizeof(r->mutual_secret)) &&
 	       take_list(c, "iqns", iqns, r->iqns[0], sizeof(r->iqns[0]), &r->iqn_count) &&
 	       take_list(c, "import_hosts", import_hosts, r->import_hosts[0], sizeof(r->import_hosts[0]),
 		       &r->import_host_count) &&
-	       take_import(c, import, r) && check_secret(c, r) && check_iqns(c, r);
+	       take_import(c, import, r) && check_secret(c, r->chap_secret) &&
+	       check_secret(c, r->mutual_secret) && check_iqns(c, r);
 }
 
 /* ---- methods -------------------------------------------------------------------------------------- */

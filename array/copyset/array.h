@@ -215,7 +215,8 @@ struct host_record {
 	char iqns[ARRAY_HOST_IQNS_MAX][UP_NAME_MAX_BYTES + 1]; /* iSCSI initiator names, lower case */
 	char chap_user[ARRAY_CHAP_MAX_BYTES + 1];              /* empty: the initiator name */
 	char chap_secret[ARRAY_CHAP_MAX_BYTES + 1];            /* empty: no CHAP asked of this host */
-	bool control_lu;                                       /* LUN 0 is the control LU */
+	char mutual_secret[ARRAY_CHAP_MAX_BYTES + 1]; /* our proof to this host; empty: we have none */
+	bool control_lu;                              /* LUN 0 is the control LU */
 	bool control_without_chap; /* may change things over the control channel without CHAP */
 	enum host_import import;
 	unsigned import_host_count;
@@ -223,7 +224,8 @@ struct host_record {
 };
 
 void host_add(struct array *a, const struct host_record *record, struct array_call *call); /* host */
-/* Replaces the record; sessions that it no longer allows are closed. */
+/* Replaces the record; sessions that it no longer allows are closed, all of them when a CHAP name or secret
+ * changed. */
 void host_update(struct host *h, const struct host_record *record, struct array_call *call);
 void host_delete(struct host *h, struct array_call *call); /* -EBUSY while it has mappings */
 struct host *host_find(struct array *a, const char *name);

@@ -16,10 +16,16 @@ static void host_bury(struct grave *g)
 	host_free(container_of(g, struct host, grave));
 }
 
+static void secrets_wipe(struct host_record *r)
+{
+	explicit_bzero(r->chap_secret, sizeof(r->chap_secret));
+	explicit_bzero(r->mutual_secret, sizeof(r->mutual_secret));
+}
+
 void host_free(struct host *h)
 {
 	mappings_free(h);
-	explicit_bzero(h->record.chap_secret, sizeof(h->record.chap_secret));
+	secrets_wipe(&h->record);
 	free(h);
 }
 
@@ -168,6 +174,20 @@ static int iqns_check(struct host_record *r, struct fault *fault)
 	return 0;
 }
 
+/* RFC 7143 9.2.1: a secret that proves one side must not prove the other. */
+static int secrets_check(const struct host_record *r, struct fault *fault)
+{
+	if (r->mutual_secret[0] == 0)
+		return 0;
+	if (r->chap_secret[0] == 0)
+		return fault_set(fault, -EINVAL,
+			"mutual CHAP needs a CHAP secret of the host too: give both, or neither");
+	if (strcmp(r->mutual_secret, r->chap_secret) == 0)
+		return fault_set(
+			fault, -EINVAL, "the secret for mutual CHAP is the host's own: choose another one");
+	return 0;
+}
+
 int host_record_check(struct host_record *r, struct fault *fault)
 {
 	int err;
@@ -180,6 +200,8 @@ int host_record_check(struct host_record *r, struct fault *fault)
 	if (r->import < HOST_IMPORT_OWN || r->import > HOST_IMPORT_ANY)
 		return fault_set(fault, -EINVAL, "import is own, named or any");
 	err = iqns_check(r, fault);
+	if (!err)
+		err = secrets_check(r, fault);
 	for (unsigned i = 0; !err && i < r->import_host_count; i++)
 		if (!name_valid(r->import_hosts[i], fault))
 			err = -EINVAL;
@@ -208,6 +230,25 @@ static int iqns_free(
 	return 0;
 }
 
+static bool same_secret(const char *ours, const char *theirs)
+{
+	return ours[0] != 0 && strcmp(ours, theirs) == 0;
+}
+
+/* No secret of ours may be any host's (RFC 7143 9.2.1). self: NULL, or the record that this one replaces. */
+static int secrets_free(
+	struct array *a, const struct host_record *r, const struct host *self, struct fault *fault)
+{
+	for (struct host *h = host_next(a, NULL); h; h = host_next(a, h))
+		if (h != self && (same_secret(r->mutual_secret, h->record.chap_secret) ||
+					 same_secret(h->record.mutual_secret, r->chap_secret)))
+			return fault_set(fault, -EINVAL,
+				"a secret for mutual CHAP must not be a host's secret, and one of the two is "
+				"host %s's: choose another",
+				h->record.name);
+	return 0;
+}
+
 static int add_check(struct change *c)
 {
 	struct host_change *op = container_of(c, struct host_change, c);
@@ -219,6 +260,8 @@ static int add_check(struct change *c)
 	if (host_find(a, op->record.name))
 		return fault_set(&c->fault, -EEXIST, "there is a host %s already", op->record.name);
 	err = iqns_free(a, &op->record, NULL, &c->fault);
+	if (!err)
+		err = secrets_free(a, &op->record, NULL, &c->fault);
 	if (!err && a->host_count >= a->options.hosts_max)
 		err = fault_set(&c->fault, -EMLINK,
 			"the array has its %u hosts; delete one or raise hosts_max", a->options.hosts_max);
@@ -249,7 +292,7 @@ static void add_clear(struct change *c)
 {
 	struct host_change *op = container_of(c, struct host_change, c);
 
-	explicit_bzero(op->record.chap_secret, sizeof(op->record.chap_secret));
+	secrets_wipe(&op->record);
 	if (op->host)
 		host_free(op->host);
 }
@@ -270,7 +313,7 @@ static void held_clear(struct change *c)
 {
 	struct host_change *op = container_of(c, struct host_change, c);
 
-	explicit_bzero(op->record.chap_secret, sizeof(op->record.chap_secret));
+	secrets_wipe(&op->record);
 	if (c->array)
 		host_release(op->host);
 }
@@ -290,21 +333,35 @@ static int update_check(struct change *c)
 	if (!err && strcmp(op->record.name, op->host->record.name) != 0)
 		err = fault_set(&c->fault, -EINVAL, "host %s keeps its name; add another host instead",
 			op->host->record.name);
-	return err ? err : iqns_free(c->array, &op->record, op->host, &c->fault);
+	if (!err)
+		err = iqns_free(c->array, &op->record, op->host, &c->fault);
+	return err ? err : secrets_free(c->array, &op->record, op->host, &c->fault);
+}
+
+/* Who logged in with the old secret has not proved that it knows the new one. A host of which nothing is asked
+ * any more may go on. */
+static bool proof_differs(const struct host_record *old, const struct host_record *r)
+{
+	if (strcmp(old->mutual_secret, r->mutual_secret) != 0)
+		return true;
+	return r->chap_secret[0] != 0 &&
+	       (strcmp(old->chap_secret, r->chap_secret) != 0 || strcmp(old->chap_user, r->chap_user) != 0);
 }
 
 static void update_end(struct change *c, int err)
 {
 	struct host_change *op = container_of(c, struct host_change, c);
+	bool other_proof;
 
 	if (err)
 		return;
+	other_proof = proof_differs(&op->host->record, &op->record);
 	iqns_unlink(op->host);
 	op->host->record = op->record;
 	iqns_link(op->host);
 	c->call->host = op->host;
 	array_event(c->array, EVENT_INFO, "host", "host %s changed", op->record.name);
-	nexus_revoke(op->host, false);
+	nexus_revoke(op->host, other_proof);
 }
 
 void host_update(struct host *h, const struct host_record *record, struct array_call *call)

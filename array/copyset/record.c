@@ -2,13 +2,13 @@
 /*
  * Catalogue records. All integers big-endian; a text is a length byte and its bytes.
  *
- *	record:  version u8 (1), fields, checksum u32 (XXH32 over key and value, table as the seed)
+ *	record:  version u8 (1; of a HOST 2), fields, checksum u32 (XXH32 over key and value, table as the seed)
  *	META:    key "array";              id 16, created u64
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
  *	                                   set id 16, name
  *	HOST:    key name;                 flags u8 (1 control LU, 2 control without CHAP), import u8,
  *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8,
- *	                                   host names
+ *	                                   host names, since version 2: our CHAP secret
  *	MAP:     key host, NUL, LUN id;    number u32
  *	SET:     key id;                   state u8, name, owner, cut, window, durable (u64 each), members u16,
  *	                                   of each: original 16, shadow 16, kind u8, size u64
@@ -26,6 +26,7 @@
 #include "array/util/bytes.h"
 
 #define RECORD_VERSION                 1
+#define HOST_VERSION                   2
 #define HOST_FLAG_CONTROL_LU           1u
 #define HOST_FLAG_CONTROL_WITHOUT_CHAP 2u
 #define META_KEY                       "array"
@@ -88,12 +89,17 @@ static void pack_text(struct packer *k, const char *text)
 	pack_bytes(k, text, len);
 }
 
-static struct packer pack_begin(struct array *a)
+static struct packer pack_begin_version(struct array *a, uint8_t version)
 {
 	struct packer k = {.p = a->scratch};
 
-	pack_u8(&k, RECORD_VERSION);
+	pack_u8(&k, version);
 	return k;
+}
+
+static struct packer pack_begin(struct array *a)
+{
+	return pack_begin_version(a, RECORD_VERSION);
 }
 
 static int pack_put(struct array *a, struct store_txn *t, enum store_table table, const void *key,
@@ -129,7 +135,7 @@ int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record
 
 int record_put_host(struct array *a, struct store_txn *t, const struct host_record *r)
 {
-	struct packer k = pack_begin(a);
+	struct packer k = pack_begin_version(a, HOST_VERSION);
 
 	pack_u8(&k, (uint8_t)((r->control_lu ? HOST_FLAG_CONTROL_LU : 0) |
 			      (r->control_without_chap ? HOST_FLAG_CONTROL_WITHOUT_CHAP : 0)));
@@ -142,6 +148,7 @@ int record_put_host(struct array *a, struct store_txn *t, const struct host_reco
 	pack_u8(&k, (uint8_t)r->import_host_count);
 	for (unsigned i = 0; i < r->import_host_count; i++)
 		pack_text(&k, r->import_hosts[i]);
+	pack_text(&k, r->mutual_secret);
 	return pack_put(a, t, STORE_TABLE_HOST, r->name, strlen(r->name), &k);
 }
 
@@ -292,19 +299,29 @@ static void unpack_text(struct unpacker *u, char *to, size_t cap)
 		u->bad = true;
 }
 
-static int unpack_begin(enum store_table table, const void *key, size_t key_len, const void *value,
-	size_t len, struct unpacker *u)
+/* newest: the highest version that this program reads. The record's own goes to *version. */
+static int unpack_begin_version(enum store_table table, const void *key, size_t key_len, const void *value,
+	size_t len, struct unpacker *u, uint8_t newest, uint8_t *version)
 {
 	const uint8_t *p = value;
 
 	if (len < 5 || get_be32(p + len - 4) != record_sum(table, key, key_len, p, len - 4))
 		return -EUCLEAN;
-	if (p[0] != RECORD_VERSION)
-		return p[0] > RECORD_VERSION ? -ENOTSUP : -EUCLEAN;
+	if (p[0] == 0 || p[0] > newest)
+		return p[0] > newest ? -ENOTSUP : -EUCLEAN;
+	*version = p[0];
 	u->p = p + 1;
 	u->left = len - 5;
 	u->bad = false;
 	return 0;
+}
+
+static int unpack_begin(enum store_table table, const void *key, size_t key_len, const void *value,
+	size_t len, struct unpacker *u)
+{
+	uint8_t version;
+
+	return unpack_begin_version(table, key, key_len, value, len, u, RECORD_VERSION, &version);
 }
 
 static int unpack_end(const struct unpacker *u)
@@ -365,7 +382,9 @@ int record_get_lun(const void *key, size_t key_len, const void *value, size_t le
 int record_get_host(const void *key, size_t key_len, const void *value, size_t len, struct host_record *out)
 {
 	struct unpacker u;
-	int err = unpack_begin(STORE_TABLE_HOST, key, key_len, value, len, &u);
+	uint8_t version;
+	int err =
+		unpack_begin_version(STORE_TABLE_HOST, key, key_len, value, len, &u, HOST_VERSION, &version);
 
 	if (err)
 		return err;
@@ -391,6 +410,8 @@ int record_get_host(const void *key, size_t key_len, const void *value, size_t l
 		return -EUCLEAN;
 	for (unsigned i = 0; i < out->import_host_count; i++)
 		unpack_text(&u, out->import_hosts[i], sizeof(out->import_hosts[i]));
+	if (version >= 2)
+		unpack_text(&u, out->mutual_secret, sizeof(out->mutual_secret));
 	err = unpack_end(&u);
 	return err || host_record_check(out, NULL) ? -EUCLEAN : 0;
 }

@@ -270,8 +270,7 @@ static int chap_mutual(struct iscsi_login *l, const struct chap_keys *keys, stru
 	if (chap_response(l->chap_algorithm, (uint8_t)id, l->account.mutual_secret, challenge, (size_t)n,
 		    proof) != 0)
 		return fail(r, ISCSI_LOGIN_TARGET_ERROR, "the CHAP algorithm is not to be had");
-	iscsi_text_put(&r->text, "CHAP_N",
-		l->account.mutual_user[0] ? l->account.mutual_user : l->options.target_name);
+	iscsi_text_put(&r->text, "CHAP_N", l->options.target_name);
 	iscsi_text_hex(proof, len, hex, sizeof(hex));
 	iscsi_text_put(&r->text, "CHAP_R", hex);
 	return 0;

@@ -20,7 +20,6 @@ struct iscsi_account {
 	bool known;
 	char user[256];          /* expected CHAP_N; empty: the initiator's name */
 	char secret[256];        /* empty: no CHAP asked */
-	char mutual_user[256];   /* our CHAP_N when the initiator asks for proof, empty: the target's name */
 	char mutual_secret[256]; /* empty: we cannot prove ourselves */
 };
 

@@ -27,6 +27,7 @@ static void account(void *ctx, const char *initiator, struct iscsi_account *out)
 	out->known = true;
 	snprintf(out->user, sizeof(out->user), "%s", record->chap_user);
 	snprintf(out->secret, sizeof(out->secret), "%s", record->chap_secret);
+	snprintf(out->mutual_secret, sizeof(out->mutual_secret), "%s", record->mutual_secret);
 }
 
 static int random_bytes(void *ctx, uint8_t *bytes, size_t len)
@@ -218,10 +219,29 @@ static void enter_full_phase(struct iscsi_conn *c, struct iscsi_small *s)
 	iscsi_receive_more(c);
 }
 
+/* The host's record may have changed since the initiator proved itself. */
+static bool proof_holds(struct iscsi_conn *c)
+{
+	const struct iscsi_account *then = &c->login->account;
+	struct iscsi_account now = {0};
+	bool holds;
+
+	account(c->server, c->initiator, &now);
+	holds = !c->authenticated ||
+		(strcmp(now.secret, then->secret) == 0 && strcmp(now.user, then->user) == 0 &&
+			strcmp(now.mutual_secret, then->mutual_secret) == 0);
+	chap_wipe(&now, sizeof(now));
+	return holds;
+}
+
 static void establish(struct iscsi_conn *c, struct iscsi_small *s)
 {
 	int err;
 
+	if (!proof_holds(c)) {
+		refuse(c, s, ISCSI_LOGIN_AUTH_FAILED, "the CHAP secret was changed during the login");
+		return;
+	}
 	if (c->discovery) {
 		enter_full_phase(c, s);
 		return;

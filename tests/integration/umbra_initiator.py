@@ -44,6 +44,7 @@ for _name, _result, _arguments in (
         ('iscsi_set_session_type', ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
         ('iscsi_set_header_digest', ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
         ('iscsi_set_initiator_username_pwd', ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]),
+        ('iscsi_set_target_username_pwd', ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]),
         ('iscsi_set_isid_random', ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]),
         ('iscsi_set_noautoreconnect', None, [ctypes.c_void_p, ctypes.c_int]),
         ('iscsi_set_timeout', ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
@@ -73,9 +74,10 @@ class ScsiError(Exception):
 
 class Session:
     """One normal session. host: the name of one that array.add_host made; iqn, secret, user override.
-    isid: a number: the same one makes the same initiator port again."""
+    isid: a number: the same one makes the same initiator port again. mutual: (name, secret) of the target's proof."""
 
-    def __init__(self, array, host=None, iqn=None, secret=None, user=None, timeout_s=30, digest=False, isid=None):
+    def __init__(self, array, host=None, iqn=None, secret=None, user=None, timeout_s=30, digest=False, isid=None,
+                 mutual=None):
         name, password = array.hosts.get(host, (None, None))
         self.iqn = iqn or name
         self.secret = secret or password
@@ -89,6 +91,8 @@ class Session:
         _lib.iscsi_set_timeout(self.context, timeout_s)
         if self.secret:
             _lib.iscsi_set_initiator_username_pwd(self.context, (user or self.iqn).encode(), self.secret.encode())
+        if mutual:
+            _lib.iscsi_set_target_username_pwd(self.context, mutual[0].encode(), mutual[1].encode())
         if _lib.iscsi_connect_sync(self.context, array.portal().encode()) or _lib.iscsi_login_sync(self.context):
             why = self.error()
             self.close(logout=False)

@@ -204,26 +204,31 @@ static void secrets_never_come_out(void **state)
 	(void)state;
 	json_t *host =
 		ask("host.add", "{'name':'db1','iqns':['IQN.1991-05.com.microsoft:DB1'],'chap_secret':"
-				"'correct horse','chap_user':'db1','import':'named','import_hosts':['h1']}");
+				"'correct horse','chap_user':'db1','mutual_chap_secret':'battery staple',"
+				"'import':'named','import_hosts':['h1']}");
 	char *text = json_dumps(host, 0);
 	assert_null(strstr(text, "correct horse"));
+	assert_null(strstr(text, "battery staple"));
 	free(text);
 	assert_true(json_is_true(json_object_get(host, "chap")));
+	assert_true(json_is_true(json_object_get(host, "mutual_chap")));
 	assert_string_equal(json_string_value(json_array_get(json_object_get(host, "iqns"), 0)),
 		"iqn.1991-05.com.microsoft:db1");
 	json_decref(host);
 	assert_string_equal(host_record(host_find(rig.array, "db1"))->chap_secret, "correct horse");
+	assert_string_equal(host_record(host_find(rig.array, "db1"))->mutual_secret, "battery staple");
 	for (size_t i = 0; i < 2; i++) {
 		json_t *answer = ask(asks[i], "{}");
 		text = json_dumps(answer, 0);
 		assert_null(strstr(text, "correct horse"));
 		assert_null(strstr(text, "secret-of-host"));
+		assert_null(strstr(text, "battery staple"));
 		free(text);
 		json_decref(answer);
 	}
 	for (const struct event *e = array_event_after(rig.array, 0); e;
 		e = array_event_after(rig.array, e->serial))
-		assert_null(strstr(e->text, "correct horse"));
+		assert_true(!strstr(e->text, "correct horse") && !strstr(e->text, "battery staple"));
 }
 
 static void hosts_are_changed_part_by_part(void **state)
@@ -235,11 +240,17 @@ static void hosts_are_changed_part_by_part(void **state)
 	assert_int_equal(r->import, HOST_IMPORT_ANY);
 	assert_true(r->control_lu);
 	assert_string_equal(r->chap_secret, "correct horse");
+	fails("host.set", "{'host':'db1','mutual_chap_secret':'short'}", EINVAL);
+	fails("host.set", "{'host':'db1','mutual_chap_secret':'correct horse'}", EINVAL);
+	does("host.set", "{'host':'db1','mutual_chap_secret':'battery staple'}");
+	does("host.set", "{'host':'db1','import':'any'}");
+	assert_string_equal(host_record(host_find(rig.array, "db1"))->mutual_secret, "battery staple");
 	does("host.set", "{'host':'db1','control_lu':false,'control_without_chap':true,'chap_secret':''}");
 	r = host_record(host_find(rig.array, "db1"));
 	assert_false(r->control_lu);
 	assert_true(r->control_without_chap);
 	assert_string_equal(r->chap_secret, "");
+	assert_string_equal(r->mutual_secret, ""); /* there is no proof for who gives none */
 	assert_int_equal(r->import, HOST_IMPORT_ANY);
 	does("host.set", "{'host':'db1','iqns':['iqn.x:2','iqn.x:3']}");
 	assert_non_null(host_find_iqn(rig.array, "iqn.x:3"));

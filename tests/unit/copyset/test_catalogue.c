@@ -4,7 +4,10 @@
  * whatever record is missing or added so that the rest contradicts it, the array refuses to open (-EUCLEAN),
  * says why, and opens again when it is mended.
  */
+#define XXH_INLINE_ALL
 #include <stdio.h>
+#include <xxhash.h>
+#include "array/util/bytes.h"
 #include "tests/unit/copyset/harness.h"
 
 #define IQN_A "iqn.1991-05.com.microsoft:a"
@@ -89,6 +92,39 @@ static void all_comes_back(void **state)
 	assert_true(after.durable_ns > 0);
 	assert_int_equal(set_state(h, set_id(2)), UP_SET_COMMITTED);
 	assert_int_equal(map_number(host_find(h->array, "host-a"), lun_find_name(h->array, "a")), 1);
+}
+
+/* A host that an older umbrad wrote has no secret for mutual CHAP. */
+static void the_first_version_of_a_host_is_read(void **state)
+{
+	struct harness *h = *state;
+	struct host_record before;
+	const void *key;
+	uint8_t *value, old[STORE_VALUE_MAX_BYTES];
+	size_t key_len, len;
+
+	populate(h);
+	before = *host_record(host_find(h->array, "host-a"));
+	harness_close(h);
+	assert_true(memstore_record(h->memory, STORE_TABLE_HOST, 0, &key, &key_len, &value, &len));
+	assert_int_equal(value[0], 2);
+	memcpy(old, value, len);
+	old[0] = 1;
+	len -= 1 + 4; /* the empty text, the checksum */
+	put_be32(old + len, XXH32(old, len, XXH32("host-a", 6, STORE_TABLE_HOST)));
+	memstore_record_put(h->memory, STORE_TABLE_HOST, "host-a", 6, old, len + 4);
+	harness_open(h);
+	assert_memory_equal(host_record(host_find(h->array, "host-a")), &before, sizeof(before));
+	harness_close(h);
+	old[0] = 3; /* of the future */
+	put_be32(old + len, XXH32(old, len, XXH32("host-a", 6, STORE_TABLE_HOST)));
+	memstore_record_put(h->memory, STORE_TABLE_HOST, "host-a", 6, old, len + 4);
+	assert_int_equal(open_error(h), -ENOTSUP);
+	store_close(h);
+	old[0] = 1;
+	put_be32(old + len, XXH32(old, len, XXH32("host-a", 6, STORE_TABLE_HOST)));
+	memstore_record_put(h->memory, STORE_TABLE_HOST, "host-a", 6, old, len + 4);
+	harness_open(h);
 }
 
 /* The last bytes that were kept come back; none when none were; gone with the LUN. */
@@ -285,6 +321,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		t(all_comes_back),
+		t(the_first_version_of_a_host_is_read),
 		t(reservations_are_kept),
 		t(any_damaged_byte_is_found),
 		t(any_truncation_is_found),

@@ -184,6 +184,7 @@ static void a_host_record_survives_whole(void **state)
 	}
 	memset(r->chap_user, 'u', ARRAY_CHAP_MAX_BYTES);
 	memset(r->chap_secret, 's', ARRAY_CHAP_MAX_BYTES);
+	memset(r->mutual_secret, 'm', ARRAY_CHAP_MAX_BYTES);
 	r->control_lu = r->control_without_chap = true;
 	r->import = HOST_IMPORT_NAMED;
 	host_add(h->array, r, waiter_init(&w));
@@ -215,9 +216,12 @@ static void update_closes_sessions_that_are_not_allowed_any_more(void **state)
 	host_update(a, r, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), 0);
 	assert_int_equal(plain.revoked, 1);
-	assert_int_equal(chap.revoked, 0);
+	assert_int_equal(chap.revoked, 1); /* not by this secret */
 	watcher_detach(h, &plain);
+	watcher_detach(h, &chap);
 	assert_int_equal(watcher_attach(h, &plain, IQN_A, false), -EACCES);
+	assert_int_equal(watcher_attach(h, &chap, IQN_A, true), 0);
+	assert_int_equal(chap.revoked, 0);
 	memcpy(r->iqns[0], IQN_B, sizeof(IQN_B));
 	host_update(a, r, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), 0);
@@ -233,6 +237,79 @@ static void update_closes_sessions_that_are_not_allowed_any_more(void **state)
 	assert_string_equal(host_record(chap.nexus.host)->name, "a"); /* valid until it detaches */
 	watcher_detach(h, &chap);
 	assert_null(host_find(h->array, "a"));
+}
+
+/* A session proves the secret of its login and no other. */
+static void a_changed_secret_closes_all_sessions(void **state)
+{
+	struct harness *h = *state;
+	struct host *a = make_host(h, "a", IQN_A);
+	struct host_record *r = calloc(1, sizeof(*r));
+	struct watcher session;
+	struct waiter w;
+
+	assert_non_null(r);
+	*r = *host_record(a);
+	memcpy(r->chap_secret, "secret", 7);
+	host_update(a, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(watcher_attach(h, &session, IQN_A, true), 0);
+	r->control_lu = true; /* another part of the record */
+	host_update(a, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(session.revoked, 0);
+	memcpy(r->chap_secret, "SECRET", 7);
+	host_update(a, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(session.revoked, 1);
+	memcpy(r->chap_user, "user", 5);
+	host_update(a, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(session.revoked, 2);
+	memcpy(r->mutual_secret, "ours", 5);
+	host_update(a, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(session.revoked, 3);
+	r->chap_secret[0] = r->mutual_secret[0] = 0; /* nothing to prove any more */
+	host_update(a, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(session.revoked, 4);
+	watcher_detach(h, &session);
+	free(r);
+}
+
+static void one_secret_never_proves_both_sides(void **state)
+{
+	struct harness *h = *state;
+	struct host *a = make_host(h, "a", IQN_A);
+	struct host_record *r = calloc(1, sizeof(*r));
+	struct waiter w;
+
+	assert_non_null(r);
+	*r = *host_record(a);
+	memcpy(r->mutual_secret, "ours", 5);
+	host_update(a, r, waiter_init(&w)); /* the host proves nothing */
+	assert_int_equal(waiter_wait(h, &w), -EINVAL);
+	memcpy(r->chap_secret, "ours", 5);
+	host_update(a, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), -EINVAL);
+	memcpy(r->chap_secret, "theirs", 7);
+	host_update(a, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	memcpy(r->name, "b", 2); /* our secret for all hosts may be one, but no host's */
+	memcpy(r->iqns[0], IQN_B, sizeof(IQN_B));
+	memcpy(r->chap_secret, "ours", 5);
+	memcpy(r->mutual_secret, "other", 6);
+	host_add(h->array, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), -EINVAL);
+	memcpy(r->chap_secret, "other-theirs", 13);
+	memcpy(r->mutual_secret, "theirs", 7);
+	host_add(h->array, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), -EINVAL);
+	memcpy(r->mutual_secret, "ours", 5);
+	host_add(h->array, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	free(r);
 }
 
 static void numbers_start_at_one_and_rest(void **state)
@@ -441,6 +518,8 @@ int main(void)
 		t(hosts_have_unique_names_and_initiators),
 		t(a_host_record_survives_whole),
 		t(update_closes_sessions_that_are_not_allowed_any_more),
+		t(a_changed_secret_closes_all_sessions),
+		t(one_secret_never_proves_both_sides),
 		t(numbers_start_at_one_and_rest),
 		t(the_rest_of_a_number_ends),
 		t(numbers_are_taken_again_before_they_grow_too_high),
