@@ -1,221 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The provider object through its interfaces, against arrays in this process. */
 #include <string.h>
-#include <windows.h>
-#include <ole2.h>
-#include <vss.h>
-#include <vsprov.h>
-#include "check.h"
 #include "events.h"
-#include "fake_array.h"
-#include "provider/copyset.h"
-#include "provider/eventlog.h"
-#include "provider/ids.h"
-#include "provider/lun_identity.h"
-#include "provider/provider.h"
-
-static struct provider_context context;
-static IVssHardwareSnapshotProviderEx *hw;
-static IVssProviderCreateSnapshotSet *set;
-static IVssProviderNotifications *notify;
-static uint32_t budget = PROVIDER_BUDGET_MS;
-
-static const VSS_ID set_id = {0x11111111, 0x2222, 0x3333, {1, 2, 3, 4, 5, 6, 7, 8}};
-static const VSS_ID other_set_id = {0x99999999, 0x2222, 0x3333, {1, 2, 3, 4, 5, 6, 7, 8}};
-static const VSS_ID volume_id = {1, 0, 0, {0}};
-static const VSS_ID second_volume_id = {2, 0, 0, {0}};
-static uint8_t set_bytes[16];
-
-/* ---- events ---- */
-
-static struct event_note last_event;
-static volatile LONG events, frozen;
-
-static void sink(const struct event_note *note)
-{
-	CHECK(!frozen); /* no event while volumes may be frozen */
-	CHECK(strcmp(note->call, "-"));
-	if (note->id >> 30 == 3) /* an error: it comes with a veto, and says whose */
-		CHECK(strcmp(note->lun, "-") &&
-			(strcmp(note->array, "-") || note->id == UMBRA_EVENT_LUN_UNKNOWN ||
-				note->id == UMBRA_EVENT_ORDINARY || note->id == UMBRA_EVENT_UNREACHABLE));
-	last_event = *note;
-	InterlockedIncrement(&events);
-}
-
-/* The linker leads every call of the provider to these (see meson.build). */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *block, size_t size);
-void __real_free(void *block);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *block, size_t size);
-void __wrap_free(void *block);
-
-static volatile LONG heap_calls;
-static DWORD main_thread;
-
-void *__wrap_malloc(size_t size)
-{
-	InterlockedIncrement(&heap_calls);
-	CHECK(!frozen);
-	return __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	InterlockedIncrement(&heap_calls);
-	CHECK(!frozen);
-	return __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *block, size_t size)
-{
-	CHECK(!frozen);
-	return __real_realloc(block, size);
-}
-
-/* A thread of an earlier set, whose commit had hung, may give its memory back at any time. */
-void __wrap_free(void *block)
-{
-	CHECK(!frozen || GetCurrentThreadId() != main_thread);
-	__real_free(block);
-}
-
-static uint32_t budget_ms(void)
-{
-	return budget;
-}
-
-/* ---- set up ---- */
-
-static void start(void)
-{
-	fake_reset();
-	budget = PROVIDER_BUDGET_MS;
-	frozen = 0;
-	events = 0;
-	memset(&last_event, 0, sizeof(last_event));
-	context = (struct provider_context){.transport = fake_transport(), .budget_ms = budget_ms};
-	context.client = array_client_create(context.transport);
-	CHECK(context.client);
-	CHECK_HR(provider_create(&context, &IID_IVssHardwareSnapshotProviderEx, (void **)&hw), S_OK);
-	CHECK_HR(IVssHardwareSnapshotProviderEx_QueryInterface(
-			 hw, &IID_IVssProviderCreateSnapshotSet, (void **)&set),
-		S_OK);
-	CHECK_HR(IVssHardwareSnapshotProviderEx_QueryInterface(
-			 hw, &IID_IVssProviderNotifications, (void **)&notify),
-		S_OK);
-	provider_guid_bytes(&set_id, set_bytes);
-}
-
-/* Threads of a window end by themselves. */
-static void wait_for_threads(void)
-{
-	for (int i = 0; i < 2000 && fake_open_handles(); i++)
-		Sleep(10);
-	CHECK(fake_open_handles() == 0);
-}
-
-static void finish(void)
-{
-	IVssProviderNotifications_Release(notify);
-	IVssProviderCreateSnapshotSet_Release(set);
-	CHECK(IVssHardwareSnapshotProviderEx_Release(hw) == 0);
-	wait_for_threads();
-	eventlog_drain();
-	array_client_destroy(context.client);
-}
-
-/* As VSS builds it from INQUIRY data. */
-static void describe(VDS_LUN_INFORMATION *lun, const uint8_t id[UP_ID_BYTES])
-{
-	memset(lun, 0, sizeof(*lun));
-	lun->m_BusType = VDSBusTypeiScsi;
-	CHECK(lun_identity_rebuild(lun, id));
-}
-
-static HRESULT begin(
-	const VSS_ID *s, const VSS_ID *volume, LONG flags, const uint8_t (*ids)[UP_ID_BYTES], LONG count)
-{
-	VDS_LUN_INFORMATION luns[8];
-
-	for (LONG i = 0; i < count; i++)
-		describe(&luns[i], ids[i]);
-	HRESULT hr = IVssHardwareSnapshotProviderEx_BeginPrepareSnapshot(
-		hw, *s, *volume, flags, count, NULL, luns);
-	for (LONG i = 0; i < count; i++)
-		lun_identity_clear(&luns[i]);
-	return hr;
-}
-
-static HRESULT end_prepare(const VSS_ID *s)
-{
-	return IVssProviderCreateSnapshotSet_EndPrepareSnapshots(set, *s);
-}
-
-static HRESULT pre_commit(const VSS_ID *s)
-{
-	HRESULT hr = IVssProviderCreateSnapshotSet_PreCommitSnapshots(set, *s);
-
-	frozen = hr == S_OK;
-	return hr;
-}
-
-static HRESULT commit(const VSS_ID *s)
-{
-	return IVssProviderCreateSnapshotSet_CommitSnapshots(set, *s);
-}
-
-static HRESULT post_commit(const VSS_ID *s)
-{
-	frozen = 0;
-	return IVssProviderCreateSnapshotSet_PostCommitSnapshots(set, *s, 1);
-}
-
-static HRESULT abort_set(const VSS_ID *s)
-{
-	frozen = 0;
-	return IVssProviderCreateSnapshotSet_AbortSnapshots(set, *s);
-}
-
-static void committed(const uint8_t (*ids)[UP_ID_BYTES], LONG count)
-{
-	CHECK_HR(begin(&set_id, &volume_id, 0, ids, count), S_OK);
-	CHECK_HR(end_prepare(&set_id), S_OK);
-	CHECK_HR(pre_commit(&set_id), S_OK);
-	CHECK_HR(commit(&set_id), S_OK);
-	CHECK_HR(post_commit(&set_id), S_OK);
-}
-
-static HRESULT targets(const uint8_t (*ids)[UP_ID_BYTES], LONG count, VDS_LUN_INFORMATION *out)
-{
-	VDS_LUN_INFORMATION sources[8];
-
-	for (LONG i = 0; i < count; i++)
-		describe(&sources[i], ids[i]);
-	HRESULT hr = IVssHardwareSnapshotProviderEx_GetTargetLuns(hw, count, NULL, sources, out);
-	for (LONG i = 0; i < count; i++)
-		lun_identity_clear(&sources[i]);
-	return hr;
-}
-
-/* Waits until the event is there: the queue has its own thread. */
-static void expect_event(DWORD id)
-{
-	eventlog_drain();
-	for (int i = 0; i < 100 && !events; i++)
-		Sleep(10);
-	if (last_event.id != id)
-		printf("event 0x%lx: %s %s %s %s\n", last_event.id, last_event.call, last_event.lun,
-			last_event.array, last_event.detail);
-	CHECK(last_event.id == id);
-	CHECK(strlen(last_event.detail) > 1 || id == UMBRA_EVENT_LUN_UNKNOWN || id == UMBRA_EVENT_ORDINARY);
-	events = 0;
-}
-
-/* ---- tests ---- */
+#include "objects.h"
 
 static void interfaces(void)
 {
@@ -298,30 +85,25 @@ static void null_pointers_are_invalid_arguments(void)
 	finish();
 }
 
-static bool supported(const uint8_t (*ids)[UP_ID_BYTES], LONG count, LONG flags, bool foreign_too)
+static bool supported(const uint8_t (*of)[UP_ID_BYTES], LONG count, LONG flags, bool foreign_too)
 {
-	VDS_LUN_INFORMATION luns[8];
+	VDS_LUN_INFORMATION infos[8];
 	WINBOOL yes = 7;
 
 	for (LONG i = 0; i < count; i++)
-		describe(&luns[i], ids[i]);
+		describe(&infos[i], of[i]);
 	if (foreign_too)
-		luns[count - 1].m_szVendorId[0] = 'X';
-	CHECK_HR(IVssHardwareSnapshotProviderEx_AreLunsSupported(hw, count, flags, NULL, luns, &yes), S_OK);
+		infos[count - 1].m_szVendorId[0] = 'X';
+	CHECK_HR(IVssHardwareSnapshotProviderEx_AreLunsSupported(hw, count, flags, NULL, infos, &yes), S_OK);
 	for (LONG i = 0; i < count; i++)
-		lun_identity_clear(&luns[i]);
+		lun_identity_clear(&infos[i]);
 	CHECK(yes == TRUE || yes == FALSE);
 	return yes;
 }
 
 static void support_is_all_or_nothing(void)
 {
-	uint8_t ids[3][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(1, 2, ids[1]);
+	start_with(1, 1);
 	CHECK(supported(luns, 2, 0, false));
 	CHECK(supported(luns, 2, VSS_VOLSNAP_ATTR_TRANSPORTABLE, false));
 	CHECK(supported(luns, 2, VSS_VOLSNAP_ATTR_DIFFERENTIAL | VSS_VOLSNAP_ATTR_TRANSPORTABLE, false));
@@ -340,15 +122,11 @@ static void support_is_all_or_nothing(void)
 /* GetTargetLuns right after PostCommit, a transportable set without import, two LUNs. */
 static void whole_life(void)
 {
-	uint8_t ids[2][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
 	VDS_LUN_INFORMATION out[2], seen;
 	uint8_t shadow[2][UP_ID_BYTES];
 	WINBOOL ours;
 
-	start();
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(0, 2, ids[1]);
+	start_with(2, 0);
 	memset(out, 0, sizeof(out));
 	committed(luns, 2);
 	CHECK(fake_find_set(0, set_bytes)->state == UP_SET_COMMITTED);
@@ -433,14 +211,11 @@ static void whole_life(void)
 
 static void targets_after_the_final_commit(void)
 {
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
 	VDS_LUN_INFORMATION out;
 	uint8_t unknown[1][UP_ID_BYTES] = {{5}};
 
-	start();
+	start_with(1, 0);
 	memset(&out, 0, sizeof(out));
-	fake_add_lun(0, 1, ids[0]);
 	CHECK_HR(targets(luns, 1, &out), VSS_E_OBJECT_NOT_FOUND); /* no set */
 	committed(luns, 1);
 	CHECK_HR(IVssProviderCreateSnapshotSet_PreFinalCommitSnapshots(set, set_id), S_OK);
@@ -456,11 +231,7 @@ static void targets_after_the_final_commit(void)
 
 static void calls_out_of_order_and_unknown_sets(void)
 {
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
-	fake_add_lun(0, 1, ids[0]);
+	start_with(1, 0);
 	CHECK_HR(end_prepare(&set_id), VSS_E_OBJECT_NOT_FOUND);
 	CHECK_HR(commit(&set_id), VSS_E_OBJECT_NOT_FOUND);
 	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
@@ -482,12 +253,7 @@ static void calls_out_of_order_and_unknown_sets(void)
 
 static void volumes_on_one_lun_share_a_copy(void)
 {
-	uint8_t ids[2][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(0, 2, ids[1]);
+	start_with(2, 0);
 	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
 	CHECK_HR(begin(&set_id, &second_volume_id, 0, luns, 2), S_OK);
 	CHECK(fake_shadows() == 2);
@@ -498,12 +264,9 @@ static void volumes_on_one_lun_share_a_copy(void)
 
 static void unsupported_contexts_and_foreign_luns(void)
 {
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
 	VDS_LUN_INFORMATION lun;
 
-	start();
-	fake_add_lun(0, 1, ids[0]);
+	start_with(1, 0);
 	CHECK_HR(begin(&set_id, &volume_id, VSS_VOLSNAP_ATTR_PLEX, luns, 1), VSS_E_UNSUPPORTED_CONTEXT);
 	CHECK_HR(begin(&set_id, &volume_id, VSS_CTX_CLIENT_ACCESSIBLE, luns, 1), VSS_E_UNSUPPORTED_CONTEXT);
 	describe(&lun, ids[0]);
@@ -541,11 +304,8 @@ static void refusals_have_the_right_code_and_an_event(void)
 	};
 	static const enum up_op ops[] = {UP_OP_SET_BEGIN, UP_OP_SET_ADD, UP_OP_SET_ARM, UP_OP_SET_COMMIT,
 		UP_OP_SET_STATE, UP_OP_SET_KEEP};
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
 
-	start();
-	fake_add_lun(0, 1, ids[0]);
+	start_with(1, 0);
 	for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
 		for (size_t o = 0; o < sizeof(ops) / sizeof(ops[0]); o++) {
 			VDS_LUN_INFORMATION out;
@@ -581,15 +341,10 @@ static void refusals_have_the_right_code_and_an_event(void)
 /* A volume fails and VSS goes on without it: what it brought along is nobody's, and goes. */
 static void a_volume_that_fails_leaves_nothing(void)
 {
-	uint8_t ids[3][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
 	VDS_LUN_INFORMATION out;
 
-	start();
+	start_with(2, 1);
 	memset(&out, 0, sizeof(out));
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(0, 2, ids[1]);
-	fake_add_lun(1, 1, ids[2]);
 	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
 	fakes[1].refuse[UP_OP_SET_ADD] = UP_NO_SPACE;
 	CHECK_HR(begin(&set_id, &second_volume_id, 0, luns + 1, 2), VSS_E_INSUFFICIENT_STORAGE);
@@ -608,11 +363,7 @@ static void a_volume_that_fails_leaves_nothing(void)
 
 static void busy_arrays_are_asked_again(void)
 {
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
-	fake_add_lun(0, 1, ids[0]);
+	start_with(1, 0);
 	fakes[0].refuse[UP_OP_SET_ARM] = fakes[0].refuse[UP_OP_SET_COMMIT] = UP_BUSY;
 	fakes[0].refuse_count[UP_OP_SET_ARM] = fakes[0].refuse_count[UP_OP_SET_COMMIT] = 3;
 	committed(luns, 1);
@@ -623,12 +374,7 @@ static void busy_arrays_are_asked_again(void)
 
 static void one_array_fails_both_are_undone(void)
 {
-	uint8_t ids[2][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(1, 1, ids[1]);
+	start_with(1, 1);
 	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 2), S_OK);
 	CHECK_HR(end_prepare(&set_id), S_OK);
 	CHECK_HR(pre_commit(&set_id), S_OK);
@@ -651,12 +397,7 @@ static void one_array_fails_both_are_undone(void)
 /* Two arrays commit at the same time: together they take as long as one. */
 static void arrays_commit_in_parallel(void)
 {
-	uint8_t ids[2][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(1, 1, ids[1]);
+	start_with(1, 1);
 	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 2), S_OK);
 	CHECK_HR(end_prepare(&set_id), S_OK);
 	CHECK_HR(pre_commit(&set_id), S_OK);
@@ -672,12 +413,8 @@ static void arrays_commit_in_parallel(void)
 /* The array answers after our budget: a veto in time, and the copy that it made after all is undone. */
 static void past_the_budget_is_a_veto(void)
 {
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
+	start_with(1, 0);
 	budget = 300;
-	fake_add_lun(0, 1, ids[0]);
 	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
 	CHECK_HR(end_prepare(&set_id), S_OK);
 	CHECK_HR(pre_commit(&set_id), S_OK);
@@ -701,13 +438,7 @@ static void past_the_budget_is_a_veto(void)
 
 static void lost_replies_and_paths(void)
 {
-	uint8_t ids[3][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(0, 2, ids[1]);
-	fake_add_lun(0, 3, ids[2]);
+	start_with(3, 0);
 	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 2), S_OK);
 	CHECK_HR(end_prepare(&set_id), S_OK);
 	CHECK_HR(pre_commit(&set_id), S_OK);
@@ -734,12 +465,7 @@ static void lost_replies_and_paths(void)
 /* Drive numbers move: what was asked through drive 0 must not reach another array's LUN. */
 static void drives_that_change_places(void)
 {
-	uint8_t ids[2][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
-	start();
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(1, 1, ids[1]);
+	start_with(1, 1);
 	CHECK(supported(luns, 2, 0, false));
 	struct fake_device first = fake_devices[0];
 	fake_devices[0] = fake_devices[1];
@@ -751,7 +477,7 @@ static void drives_that_change_places(void)
 }
 
 /* Begin, end, pre … up to `steps` calls of a set. */
-static void advance(const uint8_t (*luns)[UP_ID_BYTES], unsigned steps)
+static void advance(unsigned steps)
 {
 	if (steps > 0)
 		CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
@@ -771,14 +497,10 @@ static void advance(const uint8_t (*luns)[UP_ID_BYTES], unsigned steps)
 
 static void every_way_to_end_in_every_state(void)
 {
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
-
 	for (unsigned way = 0; way < 4; way++) {
 		for (unsigned steps = 0; steps < 8; steps++) {
-			start();
-			fake_add_lun(0, 1, ids[0]);
-			advance(luns, steps);
+			start_with(1, 0);
+			advance(steps);
 			frozen = 0;
 			if (way == 0) {
 				CHECK_HR(abort_set(&set_id), S_OK);
@@ -811,13 +533,10 @@ static DWORD WINAPI abort_soon(void *unused)
 static void aborts_overtake_calls(void)
 {
 	static const enum up_op slow[] = {UP_OP_SET_ADD, UP_OP_SET_ARM, UP_OP_SET_COMMIT};
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
 
 	for (unsigned i = 0; i < 3; i++) {
-		start();
-		fake_add_lun(0, 1, ids[0]);
-		advance(luns, i == 2 ? 3 : i);
+		start_with(1, 0);
+		advance(i == 2 ? 3 : i);
 		frozen = 0;
 		fakes[0].delay_ms[slow[i]] = 400;
 		HANDLE thread = CreateThread(NULL, 0, abort_soon, NULL, 0, NULL);
@@ -836,14 +555,10 @@ static void aborts_overtake_calls(void)
 /* One of two arrays cannot keep: what the other kept goes too, for nobody has the identities. */
 static void keeping_is_all_or_nothing(void)
 {
-	uint8_t ids[2][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
 	VDS_LUN_INFORMATION out[2];
 
-	start();
+	start_with(1, 1);
 	memset(out, 0, sizeof(out));
-	fake_add_lun(0, 1, ids[0]);
-	fake_add_lun(1, 1, ids[1]);
 	committed(luns, 2);
 	fakes[1].refuse[UP_OP_SET_KEEP] = UP_IO_ERROR;
 	CHECK_HR(targets(luns, 2, out), VSS_E_PROVIDER_VETO);
@@ -856,13 +571,10 @@ static void keeping_is_all_or_nothing(void)
 
 static void an_abort_after_keeping_deletes_nothing(void)
 {
-	uint8_t ids[1][UP_ID_BYTES];
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
 	VDS_LUN_INFORMATION out;
 
-	start();
+	start_with(1, 0);
 	memset(&out, 0, sizeof(out));
-	fake_add_lun(0, 1, ids[0]);
 	committed(luns, 1);
 	CHECK_HR(targets(luns, 1, &out), S_OK);
 	CHECK_HR(abort_set(&set_id), S_OK);
@@ -875,12 +587,10 @@ static void an_abort_after_keeping_deletes_nothing(void)
 
 static void deleting_and_locating(void)
 {
-	uint8_t ids[1][UP_ID_BYTES], gone[UP_ID_BYTES] = {0xEE};
-	const uint8_t(*luns)[UP_ID_BYTES] = (const uint8_t(*)[UP_ID_BYTES])ids;
+	uint8_t gone[UP_ID_BYTES] = {0xEE};
 	VDS_LUN_INFORMATION lun[2];
 
-	start();
-	fake_add_lun(0, 1, ids[0]);
+	start_with(1, 0);
 	describe(&lun[0], ids[0]);
 	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &lun[0]), VSS_E_PROVIDER_VETO);
 	expect_event(UMBRA_EVENT_ORDINARY);
@@ -948,12 +658,5 @@ int main(void)
 		TEST(deleting_and_locating),
 	};
 
-	CHECK_HR(CoInitializeEx(NULL, COINIT_MULTITHREADED), S_OK);
-	main_thread = GetCurrentThreadId();
-	CHECK(eventlog_start(NULL));
-	eventlog_set_sink(sink);
-	CoAddRefServerProcess(); /* the process does not end with the last object */
-	int result = run_tests(tests, sizeof(tests) / sizeof(tests[0]));
-	eventlog_stop();
-	return result;
+	return run_object_tests(tests, sizeof(tests) / sizeof(tests[0]));
 }
