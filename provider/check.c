@@ -12,6 +12,7 @@
 #include "provider/com_security.h"
 #include "provider/page83.h"
 #include "provider/setup.h"
+#include "provider/version.h"
 
 #define DISKS_MAX      256
 #define DESCRIPTOR_CAP 4096
@@ -181,7 +182,7 @@ int check_run(int count, wchar_t **words)
 		finding_add(&f, FINDING_WRONG, "COM", setup_explain(hr), "error 0x%08lx", (unsigned long)hr);
 	check_arrays(&f);
 	if (json)
-		findings_print_json(&f, UMBRA_VERSION, stdout);
+		findings_print_json(&f, provider_version, stdout);
 	else
 		findings_print(&f, stdout);
 	CoUninitialize();

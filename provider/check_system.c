@@ -9,6 +9,7 @@
 #include "provider/com_security.h"
 #include "provider/ids.h"
 #include "provider/setup.h"
+#include "provider/version.h"
 
 #define INSTALL     "run \"umbra-vss install\""
 #define PATH_CHARS  1024
@@ -27,7 +28,7 @@ static void check_windows(struct findings *f)
 	OSVERSIONINFOEXW want = {.dwOSVersionInfoSize = sizeof(want), .wProductType = VER_NT_WORKSTATION};
 	DWORDLONG mask = VerSetConditionMask(0, VER_PRODUCT_TYPE, VER_EQUAL);
 
-	finding_add(f, FINDING_OK, "program", NULL, "umbra-vss " UMBRA_VERSION);
+	finding_add(f, FINDING_OK, "program", NULL, "umbra-vss %s", provider_version);
 	if (VerifyVersionInfoW(&want, VER_PRODUCT_TYPE, mask))
 		finding_add(f, FINDING_WRONG, "Windows", "use Windows Server",
 			"this is a client Windows, whose VSS takes no hardware providers");
@@ -228,7 +229,7 @@ static void check_events(struct findings *f)
 
 static bool registered_as_this(const VSS_PROVIDER_PROP *p)
 {
-	return IsEqualGUID(&p->m_ProviderVersionId, &UMBRA_PROVIDER_VERSION_ID) &&
+	return IsEqualGUID(&p->m_ProviderVersionId, &provider_version_id) &&
 	       IsEqualGUID(&p->m_ClassId, &CLSID_UmbraProvider) && p->m_eProviderType == VSS_PROV_HARDWARE;
 }
 
@@ -258,7 +259,7 @@ static void check_vss(struct findings *f)
 			f, FINDING_OK, "VSS", NULL, "registered as a hardware provider, version %s", version);
 	else
 		finding_add(f, FINDING_WRONG, "VSS", "run \"umbra-vss upgrade\"",
-			"version %s is registered, not this program (" UMBRA_VERSION ")", version);
+			"version %s is registered, not this program (%s)", version, provider_version);
 	setup_free_registration(&props);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Names and ids under which Windows knows the provider. The provider id, the CLSID and the AppID never
- * change; the version id is new with every release (VSS compares it on an upgrade).
+ * change; the version id is in version.h.
  */
 #ifndef UMBRA_PROVIDER_IDS_H
 #define UMBRA_PROVIDER_IDS_H
@@ -14,9 +14,6 @@ DEFINE_GUID(UMBRA_PROVIDER_ID, 0xc27fdb10, 0x24d1, 0x4708, 0x94, 0x42, 0x88, 0x0
 DEFINE_GUID(CLSID_UmbraProvider, 0xdb5509ab, 0xf8cd, 0x4a11, 0x8e, 0xfb, 0xa1, 0x98, 0x95, 0x38, 0x57, 0x9c);
 /* {F6DF2B1B-5A2C-407E-BB2D-A5097EB76D43} */
 DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0x09, 0x7e, 0xb7, 0x6d, 0x43);
-/* {1D34D310-2D53-4D1B-9979-56DC20579348} for 0.1.0 */
-DEFINE_GUID(UMBRA_PROVIDER_VERSION_ID, 0x1d34d310, 0x2d53, 0x4d1b, 0x99, 0x79, 0x56, 0xdc, 0x20, 0x57, 0x93,
-	0x48);
 
 #define UMBRA_CLSID_TEXT L"{DB5509AB-F8CD-4A11-8EFB-A1989538579C}"
 #define UMBRA_APPID_TEXT L"{F6DF2B1B-5A2C-407E-BB2D-A5097EB76D43}"

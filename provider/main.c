@@ -9,6 +9,7 @@
 #include "provider/service.h"
 #include "provider/setup.h"
 #include "provider/status.h"
+#include "provider/version.h"
 
 static const char usage[] =
 	"Usage: umbra-vss COMMAND [OPTION ...]\n"
@@ -62,7 +63,7 @@ int wmain(int argc, WCHAR **argv)
 		return 0;
 	}
 	if (argc == 2 && !wcscmp(argv[1], L"--version")) {
-		puts("umbra-vss " UMBRA_VERSION);
+		printf("umbra-vss %s\n", provider_version);
 		return 0;
 	}
 	for (size_t i = 0; argc == 2 && i < sizeof(commands) / sizeof(commands[0]); i++)

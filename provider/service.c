@@ -17,6 +17,7 @@
 #include "provider/ids.h"
 #include "provider/provider.h"
 #include "provider/settings.h"
+#include "provider/version.h"
 
 #define IDLE_MS       180000
 #define START_HINT_MS 10000
@@ -103,7 +104,7 @@ static HRESULT serve(void)
 		hr = class_object_resume();
 	if (SUCCEEDED(hr)) {
 		report(SERVICE_RUNNING, 0);
-		eventlog_trace("umbra-vss " UMBRA_VERSION " serves");
+		eventlog_trace("umbra-vss %s serves", provider_version);
 		if (!service.status)
 			puts("umbra-vss serves in the foreground; Ctrl+C ends it.");
 		wait_for_the_end();

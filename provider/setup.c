@@ -12,6 +12,7 @@
 #include "provider/com_security.h"
 #include "provider/ids.h"
 #include "provider/setup_service.h"
+#include "provider/version.h"
 
 #define PATH_CHARS 1024
 
@@ -129,11 +130,11 @@ static HRESULT open_vss(IVssAdmin **admin)
 static HRESULT register_with(IVssAdmin *admin)
 {
 	static WCHAR name[] = UMBRA_PROVIDER_NAME;
-	WCHAR version[32];
+	WCHAR version[32]; /* VSS takes no const text */
 
-	MultiByteToWideChar(CP_UTF8, 0, UMBRA_VERSION, -1, version, 32);
+	wcscpy_s(version, 32, provider_version_wide);
 	return IVssAdmin_RegisterProvider(admin, UMBRA_PROVIDER_ID, CLSID_UmbraProvider, name,
-		VSS_PROV_HARDWARE, version, UMBRA_PROVIDER_VERSION_ID);
+		VSS_PROV_HARDWARE, version, provider_version_id);
 }
 
 /* An older registration is replaced: that is how VSS wants an upgrade done. */

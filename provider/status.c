@@ -13,6 +13,7 @@
 #include "provider/ids.h"
 #include "provider/setup.h"
 #include "provider/setup_service.h"
+#include "provider/version.h"
 
 static bool show_service(void)
 {
@@ -37,7 +38,7 @@ static bool show_registration(void)
 		puts("VSS:            the provider is not registered - run \"umbra-vss install\"");
 		return false;
 	}
-	bool current = IsEqualGUID(&props.m_ProviderVersionId, &UMBRA_PROVIDER_VERSION_ID) &&
+	bool current = IsEqualGUID(&props.m_ProviderVersionId, &provider_version_id) &&
 		       IsEqualGUID(&props.m_ClassId, &CLSID_UmbraProvider);
 	printf("VSS:            registered, version %ls%s\n",
 		props.m_pwszProviderVersion ? props.m_pwszProviderVersion : L"?",
@@ -95,7 +96,7 @@ int status_show(void)
 		fprintf(stderr, "umbra-vss: COM: error 0x%08lx. %s\n", (unsigned long)hr, setup_explain(hr));
 		return 1;
 	}
-	printf("umbra-vss:      " UMBRA_VERSION "\n");
+	printf("umbra-vss:      %s\n", provider_version);
 	bool ok = show_service();
 	ok = show_registration() && ok;
 	ok = show_arrays() && ok;
