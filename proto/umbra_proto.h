@@ -129,6 +129,7 @@ enum up_job_state {
 #define UP_NOTIFY_READ_WRITE    0x100u
 #define UP_NOTIFY_PRE_RECOVERY  0x200u
 #define UP_NOTIFY_POST_RECOVERY 0x400u
+#define UP_NOTIFY_ALL           0x700u
 
 /* Capabilities of IDENTIFY. */
 #define UP_CAP_DIFFERENTIAL (UINT64_C(1) << 0)

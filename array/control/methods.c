@@ -120,6 +120,22 @@ static json_t *mappings_json(struct lun *lun)
 	return list;
 }
 
+/* What the hosts told of a shadow LUN. */
+static json_t *notified_json(uint32_t flags)
+{
+	static const struct {
+		uint32_t flag;
+		const char *name;
+	} rows[] = {{UP_NOTIFY_READ_WRITE, "read-write"}, {UP_NOTIFY_PRE_RECOVERY, "pre-recovery"},
+		{UP_NOTIFY_POST_RECOVERY, "post-recovery"}};
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (flags & rows[i].flag)
+			json_array_append_new(list, json_string(rows[i].name));
+	return list;
+}
+
 json_t *mgmt_lun_json(struct lun *lun, bool detail)
 {
 	uint64_t used_bytes = lun->gone ? 0 : lun->disk->store->ops->disk_used(lun->disk);
@@ -134,6 +150,9 @@ json_t *mgmt_lun_json(struct lun *lun, bool detail)
 		json_object_set_new(out, "origin_id", mgmt_id(lun->origin_id));
 		json_object_set_new(out, "origin", origin ? json_string(origin->name) : json_null());
 		json_object_set_new(out, "set_id", mgmt_id(lun->set_id));
+		json_object_set_new(
+			out, "copy", json_string(lun->copy_kind == UP_COPY_PLEX ? "plex" : "differential"));
+		json_object_set_new(out, "notified", notified_json(lun->notified));
 	}
 	if (out && detail) {
 		struct up_designator designators[UP_DESIGNATORS];

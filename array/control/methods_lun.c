@@ -177,9 +177,16 @@ static void shadow_show_method(struct mgmt_call *c)
 		mgmt_result(c, mgmt_lun_json(lun, true));
 }
 
-static void unsupported_method(struct mgmt_call *c)
+static void shadow_break_method(struct mgmt_call *c)
 {
-	mgmt_fail(c, -ENOTSUP, "Break, resync and undelete of shadow LUNs are not offered by this version.");
+	const char *name;
+	struct lun *lun = mgmt_unpack(c, "{s:s}", "lun", &name) ? mgmt_find_lun(c, name) : NULL;
+
+	if (!lun)
+		return;
+	hold(c, lun);
+	c->call.done = held_done;
+	lun_break(lun, &c->call);
 }
 
 /* ---- mappings ------------------------------------------------------------------------------------- */
@@ -319,8 +326,6 @@ const struct mgmt_method mgmt_lun_methods[] = {
 	{"shadow.map", shadow_map_method},
 	{"shadow.unmap", shadow_unmap_method},
 	{"shadow.delete", shadow_delete_method},
-	{"shadow.break", unsupported_method},
-	{"shadow.resync", unsupported_method},
-	{"shadow.undelete", unsupported_method},
+	{"shadow.break", shadow_break_method},
 	{NULL, NULL},
 };

@@ -242,7 +242,8 @@ static void set_delete_method(struct mgmt_call *c)
 }
 
 /* The administrator may undo and keep anybody's set: in its owner's name. */
-static void set_abort_method(struct mgmt_call *c)
+static void end_as_owner(struct mgmt_call *c, void (*end)(struct array *a, const uint8_t set_id[UP_ID_BYTES],
+						      const char *owner, struct array_call *call))
 {
 	struct copyset *s = named_set(c);
 	struct copyset_view view;
@@ -252,20 +253,17 @@ static void set_abort_method(struct mgmt_call *c)
 	copyset_view(s, &view);
 	memcpy(c->set_id, view.id, UP_ID_BYTES);
 	c->call.done = plain_done;
-	copyset_abort(c->array, c->set_id, view.owner, &c->call);
+	end(c->array, c->set_id, view.owner, &c->call);
+}
+
+static void set_abort_method(struct mgmt_call *c)
+{
+	end_as_owner(c, copyset_abort);
 }
 
 static void set_keep_method(struct mgmt_call *c)
 {
-	struct copyset *s = named_set(c);
-	struct copyset_view view;
-
-	if (!s)
-		return;
-	copyset_view(s, &view);
-	memcpy(c->set_id, view.id, UP_ID_BYTES);
-	c->call.done = plain_done;
-	copyset_keep(c->array, c->set_id, view.owner, &c->call);
+	end_as_owner(c, copyset_keep);
 }
 
 const struct mgmt_method mgmt_set_methods[] = {

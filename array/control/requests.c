@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What each in-band request does, and who may ask it.
+ * What each in-band request does, and who may ask it: here those about the array and about sets;
+ * requests_shadow.c has those about shadow LUNs, requests_resync.c the jobs.
  *
  * Invariants:
  * - Every request ends in exactly one reply; one that is no UP_OK has a text that says what to do.
@@ -9,7 +10,7 @@
  * - The nexus and the host are used while request_run is on the stack only: the session may be gone when an
  *   asynchronous call ends. A LUN that is needed longer is held.
  */
-#include "array/control/request.h"
+#include "array/control/requests.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -54,7 +55,7 @@ void request_refuse(struct request *r, enum up_status status, const char *format
 	reply_text(&r->reply, text[0] ? text : control_remedy(status));
 }
 
-static void finish(struct request *r)
+void request_finish(struct request *r)
 {
 	if (r->lun) {
 		lun_release(r->lun);
@@ -63,18 +64,12 @@ static void finish(struct request *r)
 	r->done(r);
 }
 
-#define REFUSE(r, status, ...)                                                                               \
-	do {                                                                                                 \
-		request_refuse(r, status, __VA_ARGS__);                                                      \
-		finish(r);                                                                                   \
-	} while (0)
-
-static void refuse_fault(struct request *r, int err, const struct fault *fault)
+void request_fault(struct request *r, int err, const struct fault *fault)
 {
 	REFUSE(r, control_status(err), "%s", fault && fault->err ? fault->text : "");
 }
 
-static struct up_msg *accept(struct request *r)
+struct up_msg *request_accept(struct request *r)
 {
 	up_reply_init(&r->reply, &r->msg, UP_OK);
 	return &r->reply;
@@ -114,7 +109,7 @@ static void put_set(struct request *r, struct up_msg *reply)
 	}
 }
 
-static bool put_entry(struct up_msg *reply, const struct up_lun *entry)
+bool request_put_entry(struct up_msg *reply, const struct up_lun *entry)
 {
 	if (reply->lun_count == UP_PAGE_MAX_LUNS)
 		return false;
@@ -137,20 +132,18 @@ static void describe_shadow(const struct lun *shadow, struct up_lun *out)
 	struct copyset *set = copyset_find(shadow->array, shadow->set_id, NULL);
 	struct copyset_view view;
 
-	out->copy_kind = UP_COPY_DIFFERENTIAL;
+	out->copy_kind = (uint32_t)shadow->copy_kind;
 	out->set_state = UP_SET_KEPT;
 	out->mapped_hosts = shadow->mappings;
 	out->created_unix_ms = shadow->created_unix_ms;
+	out->notified = shadow->notified;
 	if (!set)
 		return;
 	copyset_view(set, &view);
 	out->set_state = (uint32_t)view.state;
-	for (unsigned i = 0; i < view.member_count; i++)
-		if (!memcmp(view.members[i].shadow_id, shadow->id, UP_ID_BYTES))
-			out->copy_kind = (uint32_t)view.members[i].kind;
 }
 
-static void describe(const struct lun *lun, uint32_t number, struct up_lun *out)
+void request_describe(const struct lun *lun, uint32_t number, struct up_lun *out)
 {
 	memset(out, 0, sizeof(*out));
 	memcpy(out->id, lun->id, UP_ID_BYTES);
@@ -177,8 +170,7 @@ static void describe_member(
 	out->copy_kind = (uint32_t)member->kind;
 }
 
-/* Is id the reserved identity of a shadow LUN in a set of this initiator's that is not cut yet? */
-static bool find_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_lun *out)
+bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_lun *out)
 {
 	struct copyset_view view;
 
@@ -201,13 +193,12 @@ static bool owns(struct request *r, const struct lun *shadow)
 	return copyset_find(r->array, shadow->set_id, r->initiator) != NULL;
 }
 
-/* May the asking host manage (map, delete) that shadow LUN? */
-static int may_manage(struct request *r, const struct lun *shadow, struct fault *fault)
+int request_may_manage(struct request *r, const struct lun *shadow, struct fault *fault)
 {
 	return owns(r, shadow) ? 0 : host_may_import(r->nexus->host, shadow, fault);
 }
 
-static struct host *host_of(const struct request *r)
+struct host *request_host(const struct request *r)
 {
 	return r->nexus->host;
 }
@@ -217,12 +208,12 @@ static struct host *host_of(const struct request *r)
 static void run_identify(struct request *r)
 {
 	const struct array_options *settings = array_settings(r->array);
-	struct up_msg *reply = accept(r);
+	struct up_msg *reply = request_accept(r);
 
 	memcpy(reply->array_id, array_id(r->array), UP_ID_BYTES);
 	snprintf(reply->array_name, sizeof(reply->array_name), "%s", array_name(r->array));
 	snprintf(reply->initiator_name, sizeof(reply->initiator_name), "%s", r->initiator);
-	reply->capabilities = UP_CAP_DIFFERENTIAL;
+	reply->capabilities = UP_CAP_DIFFERENTIAL | UP_CAP_BREAK;
 	reply->authenticated = r->nexus->authenticated;
 	reply->max_set_luns = settings->set_luns_max;
 	reply->lease_ms = settings->lease_ms;
@@ -232,15 +223,15 @@ static void run_identify(struct request *r)
 		     UP_HAS(UP_TAG_CAPABILITIES) | UP_HAS(UP_TAG_AUTHENTICATED) |
 		     UP_HAS(UP_TAG_MAX_SET_LUNS) | UP_HAS(UP_TAG_LEASE_MS) | UP_HAS(UP_TAG_MAX_REQUEST) |
 		     UP_HAS(UP_TAG_COMMIT_BUDGET_MS);
-	finish(r);
+	request_finish(r);
 }
 
 static void describe_reply(struct request *r, const struct up_lun *entry)
 {
-	struct up_msg *reply = accept(r);
+	struct up_msg *reply = request_accept(r);
 
-	put_entry(reply, entry);
-	finish(r);
+	request_put_entry(reply, entry);
+	request_finish(r);
 }
 
 static void run_describe(struct request *r)
@@ -256,7 +247,7 @@ static void run_describe(struct request *r)
 		return;
 	}
 	if (!lun) {
-		if (find_future(r, r->msg.lun_id, &entry))
+		if (request_future(r, r->msg.lun_id, &entry))
 			describe_reply(r, &entry);
 		else
 			REFUSE(r, UP_NOT_FOUND,
@@ -264,42 +255,42 @@ static void run_describe(struct request *r)
 				"another array.");
 		return;
 	}
-	uint32_t number = map_number(host_of(r), lun);
+	uint32_t number = map_number(request_host(r), lun);
 	if (!number && lun->kind != LUN_SHADOW) {
 		REFUSE(r, UP_NOT_MAPPED,
 			"The LUN is not mapped to this host: umbractl map LUN HOST does it.");
 		return;
 	}
-	int err = number ? 0 : may_manage(r, lun, &fault);
+	int err = number ? 0 : request_may_manage(r, lun, &fault);
 	if (err) {
-		refuse_fault(r, err, &fault);
+		request_fault(r, err, &fault);
 		return;
 	}
-	describe(lun, number, &entry);
+	request_describe(lun, number, &entry);
 	describe_reply(r, &entry);
 }
 
 /* The cursor counts the array's LUNs in order of creation. */
 static void run_list(struct request *r)
 {
-	struct up_msg *reply = accept(r);
+	struct up_msg *reply = request_accept(r);
 	uint32_t from = up_has(&r->msg, UP_TAG_CURSOR) ? r->msg.cursor : 0, at = 0, next = 0;
 
 	for (struct lun *lun = lun_next(r->array, NULL); lun; lun = lun_next(r->array, lun), at++) {
 		struct up_lun entry;
 		if (at < from)
 			continue;
-		uint32_t number = map_number(host_of(r), lun);
-		if (!number && (lun->kind != LUN_SHADOW || may_manage(r, lun, NULL)))
+		uint32_t number = map_number(request_host(r), lun);
+		if (!number && (lun->kind != LUN_SHADOW || request_may_manage(r, lun, NULL)))
 			continue;
-		describe(lun, number, &entry);
-		if (!put_entry(reply, &entry)) {
+		request_describe(lun, number, &entry);
+		if (!request_put_entry(reply, &entry)) {
 			next = at;
 			break;
 		}
 	}
 	put_cursor(reply, next);
-	finish(r);
+	request_finish(r);
 }
 
 /* ---- copy sets ------------------------------------------------------------------------------------ */
@@ -307,11 +298,11 @@ static void run_list(struct request *r)
 static void set_reply(struct request *r, int err, const struct fault *fault)
 {
 	if (err) {
-		refuse_fault(r, err, fault);
+		request_fault(r, err, fault);
 		return;
 	}
-	put_set(r, accept(r));
-	finish(r);
+	put_set(r, request_accept(r));
+	request_finish(r);
 }
 
 static void run_begin(struct request *r)
@@ -323,15 +314,15 @@ static void run_begin(struct request *r)
 
 static void add_reply(struct request *r, const uint8_t shadow_id[UP_ID_BYTES])
 {
-	struct up_msg *reply = accept(r);
+	struct up_msg *reply = request_accept(r);
 	struct up_lun entry;
 
 	put_set(r, reply);
 	memcpy(reply->lun_id, shadow_id, UP_ID_BYTES);
 	reply->has |= UP_HAS(UP_TAG_LUN_ID);
-	if (find_future(r, shadow_id, &entry))
-		put_entry(reply, &entry);
-	finish(r);
+	if (request_future(r, shadow_id, &entry))
+		request_put_entry(reply, &entry);
+	request_finish(r);
 }
 
 static void run_add(struct request *r)
@@ -351,7 +342,7 @@ static void run_add(struct request *r)
 		REFUSE(r, UP_NOT_FOUND,
 			"The array has no LUN of this id: it was deleted, or lies on another "
 			"array.");
-	} else if (!map_number(host_of(r), lun)) {
+	} else if (!map_number(request_host(r), lun)) {
 		REFUSE(r, UP_NOT_MAPPED,
 			"LUN %s is not mapped to this host: only LUNs that it sees can enter its "
 			"sets.",
@@ -360,7 +351,7 @@ static void run_add(struct request *r)
 		int err = copyset_add(
 			r->array, r->msg.set_id, r->initiator, lun, UP_COPY_DIFFERENTIAL, shadow_id, &fault);
 		if (err)
-			refuse_fault(r, err, &fault);
+			request_fault(r, err, &fault);
 		else
 			add_reply(r, shadow_id);
 	}
@@ -410,15 +401,15 @@ static void commit_done(struct array_call *call)
 		request_refuse(r, control_status(call->fault.err), "%s", call->fault.text);
 		if (call->fault.err != -ENOENT)
 			put_set(r, &r->reply);
-		finish(r);
+		request_finish(r);
 		return;
 	}
-	struct up_msg *reply = accept(r);
+	struct up_msg *reply = request_accept(r);
 	put_set(r, reply);
 	reply->window_ns = call->window_ns;
 	reply->durable_ns = call->durable_ns;
 	reply->has |= UP_HAS(UP_TAG_WINDOW_NS) | UP_HAS(UP_TAG_DURABLE_NS);
-	finish(r);
+	request_finish(r);
 }
 
 static void run_commit(struct request *r)
@@ -442,13 +433,13 @@ static void abort_done(struct array_call *call)
 	struct request *r = container_of(call, struct request, call);
 
 	if (call->fault.err && call->fault.err != -ENOENT) {
-		refuse_fault(r, call->fault.err, &call->fault);
+		request_fault(r, call->fault.err, &call->fault);
 		return;
 	}
-	struct up_msg *reply = accept(r);
+	struct up_msg *reply = request_accept(r);
 	put_set_id(reply, r->msg.set_id);
 	put_state(reply, UP_SET_ABORTED);
-	finish(r);
+	request_finish(r);
 }
 
 static void run_abort(struct request *r)
@@ -467,251 +458,29 @@ static void run_set_luns(struct request *r)
 	if (!set)
 		return;
 	copyset_view(set, &view);
-	struct up_msg *reply = accept(r);
+	struct up_msg *reply = request_accept(r);
 	put_set(r, reply);
 	for (; at < view.member_count; at++) {
 		struct lun *shadow = lun_find(r->array, view.members[at].shadow_id);
 		struct up_lun entry;
 		if (shadow)
-			describe(shadow, map_number(host_of(r), shadow), &entry);
+			request_describe(shadow, map_number(request_host(r), shadow), &entry);
 		else if (view.state <= UP_SET_COMMITTING)
 			describe_member(&view, &view.members[at], &entry);
 		else
 			continue;
-		if (!put_entry(reply, &entry)) {
+		if (!request_put_entry(reply, &entry)) {
 			next = at;
 			break;
 		}
 	}
 	put_cursor(reply, next);
-	finish(r);
-}
-
-/* ---- mapping and deletion of shadow LUNs ------------------------------------------------------------ */
-
-static bool require_shadow(struct request *r, const struct lun *lun, const char *what)
-{
-	if (lun->kind == LUN_SHADOW)
-		return true;
-	REFUSE(r, UP_DENIED, "%s is an ordinary LUN: only the array's administrator may %s it (umbractl).",
-		lun->name, what);
-	return false;
-}
-
-/* A LUN of an unkept set is nobody's yet: it is not mapped (an abort could not undo it) and goes with its
- * set, not alone. */
-static bool set_is_kept(struct request *r, const struct lun *shadow)
-{
-	struct copyset *set = copyset_find(r->array, shadow->set_id, NULL);
-	struct copyset_view view;
-
-	if (!set)
-		return true;
-	copyset_view(set, &view);
-	return view.state == UP_SET_KEPT;
-}
-
-/* Copies that the administrator took: hosts may read them, only umbractl deletes them. */
-static bool is_administrators(struct request *r, const struct lun *shadow)
-{
-	return copyset_find(r->array, shadow->set_id, "") != NULL;
-}
-
-static void map_done(struct array_call *call)
-{
-	struct request *r = container_of(call, struct request, call);
-	struct up_lun entry;
-
-	if (call->fault.err) {
-		refuse_fault(r, call->fault.err, &call->fault);
-		return;
-	}
-	struct up_msg *reply = accept(r);
-	reply->lun_number = call->number;
-	reply->has |= UP_HAS(UP_TAG_LUN_NUMBER);
-	describe(r->lun, call->number, &entry);
-	put_entry(reply, &entry);
-	finish(r);
-}
-
-static void hold(struct request *r, struct lun *lun)
-{
-	lun_hold(lun);
-	r->lun = lun;
-}
-
-static void run_map(struct request *r)
-{
-	struct lun *lun = lun_find(r->array, r->msg.lun_id);
-	struct fault fault = {0};
-	struct up_lun entry;
-
-	if (!lun && find_future(r, r->msg.lun_id, &entry)) {
-		REFUSE(r, UP_BAD_STATE, "This shadow LUN does not exist before its set is committed.");
-		return;
-	}
-	if (!lun) {
-		REFUSE(r, UP_NOT_FOUND,
-			"The array has no shadow LUN of this id: it was deleted, its set was "
-			"aborted, or it lies on another array.");
-		return;
-	}
-	if (!require_shadow(r, lun, "map"))
-		return;
-	int err = host_may_import(host_of(r), lun, &fault);
-	if (err) {
-		refuse_fault(r, err, &fault);
-		return;
-	}
-	if (!set_is_kept(r, lun)) {
-		REFUSE(r, UP_BAD_STATE,
-			"%s belongs to a copy set that is not kept yet: keep the set, then map.", lun->name);
-		return;
-	}
-	hold(r, lun);
-	r->call.done = map_done;
-	map_add(host_of(r), lun, 0, r->nexus, &r->call);
-}
-
-static void plain_done(struct array_call *call)
-{
-	struct request *r = container_of(call, struct request, call);
-
-	if (call->fault.err) {
-		refuse_fault(r, call->fault.err, &call->fault);
-		return;
-	}
-	accept(r);
-	finish(r);
-}
-
-/* The scope asked for; 0 when it was refused. */
-static enum up_scope scope_of(struct request *r)
-{
-	uint32_t scope = up_has(&r->msg, UP_TAG_SCOPE) ? r->msg.scope : UP_SCOPE_ME;
-
-	if (scope == UP_SCOPE_ME || scope == UP_SCOPE_ALL)
-		return (enum up_scope)scope;
-	REFUSE(r, UP_BAD_MESSAGE, "scope %u is unknown: use 1 (this host) or 2 (all hosts).",
-		(unsigned)scope);
-	return (enum up_scope)0;
-}
-
-static void run_unmap(struct request *r)
-{
-	struct lun *lun = lun_find(r->array, r->msg.lun_id);
-	enum up_scope scope = scope_of(r);
-	struct fault fault = {0};
-
-	if (!scope)
-		return;
-	if (!lun) { /* gone: it is mapped nowhere */
-		accept(r);
-		finish(r);
-		return;
-	}
-	if (!require_shadow(r, lun, "unmap"))
-		return;
-	bool mapped = map_number(host_of(r), lun) != 0;
-	int err = scope == UP_SCOPE_ME && mapped ? 0 : may_manage(r, lun, &fault);
-	if (err) {
-		refuse_fault(r, err, &fault);
-		return;
-	}
-	hold(r, lun);
-	r->call.done = plain_done;
-	if (scope == UP_SCOPE_ME)
-		map_remove(host_of(r), lun, r->nexus, &r->call);
-	else
-		map_remove_all(lun, r->nexus, &r->call);
-}
-
-static void delete_done(struct array_call *call)
-{
-	if (call->fault.err == -ENOENT || call->fault.err == -ENODEV)
-		call->fault.err = 0; /* somebody was faster: gone is what was asked for */
-	plain_done(call);
-}
-
-static void delete_unmapped(struct array_call *call)
-{
-	struct request *r = container_of(call, struct request, call);
-
-	if (call->fault.err) {
-		refuse_fault(r, call->fault.err, &call->fault);
-		return;
-	}
-	memset(call, 0, sizeof(*call));
-	call->done = delete_done;
-	if (r->lun->gone)
-		delete_done(call);
-	else
-		lun_delete(r->lun, call);
-}
-
-/* Unmaps first where that is allowed, then deletes. */
-static void start_delete(struct request *r, struct lun *lun, enum up_scope scope)
-{
-	uint32_t here = map_number(host_of(r), lun) != 0;
-
-	if (lun->mappings > here && scope != UP_SCOPE_ALL) {
-		REFUSE(r, UP_BUSY,
-			"%s is mapped to another host as well: unmap it there, or ask with scope 2 (all "
-			"hosts).",
-			lun->name);
-		return;
-	}
-	hold(r, lun);
-	r->call.done = delete_unmapped;
-	if (scope == UP_SCOPE_ALL)
-		map_remove_all(lun, r->nexus, &r->call);
-	else
-		map_remove(host_of(r), lun, r->nexus, &r->call);
-}
-
-static void run_delete(struct request *r)
-{
-	struct lun *lun = lun_find(r->array, r->msg.lun_id);
-	enum up_scope scope = scope_of(r);
-	struct fault fault = {0};
-	struct up_lun entry;
-
-	if (!scope)
-		return;
-	if (!lun && find_future(r, r->msg.lun_id, &entry)) {
-		REFUSE(r, UP_BAD_STATE, "This shadow LUN does not exist yet: abort its set instead.");
-		return;
-	}
-	if (!lun) {
-		accept(r);
-		finish(r);
-		return;
-	}
-	if (!require_shadow(r, lun, "delete"))
-		return;
-	int err = may_manage(r, lun, &fault);
-	if (err) {
-		refuse_fault(r, err, &fault);
-		return;
-	}
-	if (is_administrators(r, lun)) {
-		REFUSE(r, UP_DENIED,
-			"%s belongs to a copy set of the administrator's, which no host can delete: umbractl set delete "
-			"or umbractl shadow delete does it.",
-			lun->name);
-		return;
-	}
-	if (!set_is_kept(r, lun)) {
-		REFUSE(r, UP_BUSY, "%s belongs to a copy set that is not kept yet: keep the set or abort it.",
-			lun->name);
-		return;
-	}
-	start_delete(r, lun, scope);
+	request_finish(r);
 }
 
 static void run_unsupported(struct request *r)
 {
-	REFUSE(r, UP_UNSUPPORTED, "This array does not offer %s yet: its capabilities (identify) say so.",
+	REFUSE(r, UP_UNSUPPORTED, "This array does not offer %s: its capabilities (identify) say so.",
 		up_op_name(r->msg.op));
 }
 
@@ -728,14 +497,14 @@ static void (*const handlers[UP_OP_COUNT])(struct request *r) = {
 	[UP_OP_SET_KEEP] = run_keep,
 	[UP_OP_SET_ABORT] = run_abort,
 	[UP_OP_SET_LUNS] = run_set_luns,
-	[UP_OP_MAP] = run_map,
-	[UP_OP_UNMAP] = run_unmap,
-	[UP_OP_DELETE] = run_delete,
-	[UP_OP_BREAK] = run_unsupported,
+	[UP_OP_MAP] = request_map,
+	[UP_OP_UNMAP] = request_unmap,
+	[UP_OP_DELETE] = request_delete,
+	[UP_OP_BREAK] = request_break,
 	[UP_OP_RESYNC_START] = run_unsupported,
 	[UP_OP_RESYNC_STATE] = run_unsupported,
 	[UP_OP_RESYNC_CANCEL] = run_unsupported,
-	[UP_OP_NOTIFY] = run_unsupported,
+	[UP_OP_NOTIFY] = request_notify,
 	[UP_OP_LIST] = run_list,
 };
 

@@ -88,14 +88,15 @@ struct lun {
 	/* of a shadow LUN; else zero */
 	uint8_t origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
 	enum up_copy_kind copy_kind; /* of a shadow LUN */
-	/* A plex copy is made independent of its original in the background; over restarts. */
+	uint32_t notified;           /* of a shadow LUN: UP_NOTIFY_… that its hosts told, or'ed */
+	/* A plex copy is made independent of its original in the background, from keep on; over restarts, and
+	 * after a break too (then NONE follows, when it is done). */
 	enum lun_hydration {
 		HYDRATION_NONE, /* not a plex copy */
 		HYDRATION_RUNS,
 		HYDRATION_WAITS, /* stopped by an error (an event said which); it is tried again */
 		HYDRATION_FULL,  /* shares nothing with the original */
 	} hydration;
-	uint64_t hydrated_bytes; /* of size_bytes, while it runs */
 	struct store_disk *disk;
 	bool gone;         /* deleted: every I/O answers -ENODEV */
 	bool resyncing;    /* a resync replaces its data: every I/O answers -EBUSY for that time */
@@ -143,6 +144,8 @@ void lun_release(struct lun *lun);
 /* A shadow LUN of a kept set becomes an ordinary one: same id, same data, same mappings; its set forgets it
  * (and goes with its last one). An ordinary one: succeeds, for a repeated request is no error. */
 void lun_break(struct lun *lun, struct array_call *call);
+/* Ors UP_NOTIFY_… into lun->notified, durably. -EINVAL: an ordinary LUN, or unknown flags. */
+void lun_notify(struct lun *lun, uint32_t flags, struct array_call *call);
 
 /* Resync: `target`, an ordinary LUN, takes the data and the size of `shadow`, a shadow LUN of a kept set,
  * which survives with all other copies. A job: call->job is its number as soon as the call is done; the job

@@ -168,11 +168,26 @@ int meta_put(struct array *a, struct store_txn *t);
 /* ---- record.c: catalogue records -------------------------------------------------------------------- */
 
 /* What a record says; of the catalogue's side only. */
+enum lun_role {
+	ROLE_LIVE = 0,
+	ROLE_RECYCLED = 1, /* a shadow LUN in the recycle bin: recycle.c */
+	ROLE_IMAGE = 2,    /* a lun_image's disk: image.c */
+};
+
 struct lun_record {
 	uint8_t id[UP_ID_BYTES], origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
 	enum lun_kind kind;
 	uint64_t serial, size_bytes, created_unix_ms, disk_id;
 	char name[ARRAY_NAME_MAX_BYTES + 1];
+	enum lun_role role;
+	enum lun_hydration hydration; /* NONE, RUNS (wanted) or FULL */
+	uint32_t notified;
+	/* of a recycled one: when, and its copy set as it was */
+	uint64_t deleted_unix_ms, purge_unix_ms;
+	struct {
+		char name[ARRAY_NAME_MAX_BYTES + 1], owner[UP_NAME_MAX_BYTES + 1];
+		uint64_t cut_unix_ms, window_ns, durable_ns;
+	} set;
 };
 
 struct map_record {

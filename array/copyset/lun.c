@@ -57,6 +57,10 @@ struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct stor
 	b->lun.kind = r->kind;
 	b->lun.size_bytes = r->size_bytes;
 	b->lun.created_unix_ms = r->created_unix_ms;
+	b->lun.notified = r->notified;
+	b->lun.hydration = r->hydration;
+	if (r->kind == LUN_SHADOW)
+		b->lun.copy_kind = r->hydration == HYDRATION_NONE ? UP_COPY_DIFFERENTIAL : UP_COPY_PLEX;
 	b->lun.disk = disk;
 	b->lun.holds = 1;
 	b->serial = r->serial;
@@ -116,6 +120,8 @@ void lun_record_of(const struct lun *lun, struct lun_record *out)
 	out->size_bytes = lun->size_bytes;
 	out->created_unix_ms = lun->created_unix_ms;
 	out->disk_id = lun->disk->store->ops->disk_id(lun->disk);
+	out->notified = lun->notified;
+	out->hydration = lun->hydration;
 }
 
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES])

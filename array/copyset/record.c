@@ -2,10 +2,14 @@
 /*
  * Catalogue records. All integers big-endian; a text is a length byte and its bytes.
  *
- *	record:  version u8 (1; of a HOST 2), fields, checksum u32 (XXH32 over key and value, table as the seed)
+ *	record:  version u8 (1; of a HOST or a LUN 2), fields, checksum u32 (XXH32 over key and value, table as
+ *	         the seed)
  *	META:    key "array";              id 16, created u64
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
- *	                                   set id 16, name
+ *	                                   set id 16, name; since version 2: role u8 (0 live, 1 recycled,
+ *	                                   2 image), hydration u8 (0 none, 1 wanted, 2 full), notified u32;
+ *	                                   of a recycled one: deleted, purge (u64 each), and of its set: name,
+ *	                                   owner, cut, window, durable (u64 each)
  *	HOST:    key name;                 flags u8 (1 control LU, 2 control without CHAP), import u8,
  *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8,
  *	                                   host names, since version 2: our CHAP secret
@@ -27,6 +31,7 @@
 
 #define RECORD_VERSION                 1
 #define HOST_VERSION                   2
+#define LUN_VERSION                    2
 #define HOST_FLAG_CONTROL_LU           1u
 #define HOST_FLAG_CONTROL_WITHOUT_CHAP 2u
 #define META_KEY                       "array"
@@ -118,9 +123,20 @@ int record_put_meta(struct array *a, struct store_txn *t, const struct meta_reco
 	return pack_put(a, t, STORE_TABLE_META, META_KEY, strlen(META_KEY), &k);
 }
 
+static void pack_recycled(struct packer *k, const struct lun_record *r)
+{
+	pack_u64(k, r->deleted_unix_ms);
+	pack_u64(k, r->purge_unix_ms);
+	pack_text(k, r->set.name);
+	pack_text(k, r->set.owner);
+	pack_u64(k, r->set.cut_unix_ms);
+	pack_u64(k, r->set.window_ns);
+	pack_u64(k, r->set.durable_ns);
+}
+
 int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record *r)
 {
-	struct packer k = pack_begin(a);
+	struct packer k = pack_begin_version(a, LUN_VERSION);
 
 	pack_u8(&k, (uint8_t)r->kind);
 	pack_u64(&k, r->serial);
@@ -130,6 +146,11 @@ int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record
 	pack_bytes(&k, r->origin_id, UP_ID_BYTES);
 	pack_bytes(&k, r->set_id, UP_ID_BYTES);
 	pack_text(&k, r->name);
+	pack_u8(&k, (uint8_t)r->role);
+	pack_u8(&k, r->hydration == HYDRATION_FULL ? 2 : r->hydration != HYDRATION_NONE);
+	pack_u32(&k, r->notified);
+	if (r->role == ROLE_RECYCLED)
+		pack_recycled(&k, r);
 	return pack_put(a, t, STORE_TABLE_LUN, r->id, UP_ID_BYTES, &k);
 }
 
@@ -351,13 +372,56 @@ int record_get_meta(const void *key, size_t key_len, const void *value, size_t l
 	return unpack_end(&u);
 }
 
+/* What version 2 has more. */
+static void unpack_lun_2(struct unpacker *u, struct lun_record *out)
+{
+	static const enum lun_hydration hydrations[] = {HYDRATION_NONE, HYDRATION_RUNS, HYDRATION_FULL};
+	uint8_t role = unpack_u8(u), hydration = unpack_u8(u);
+
+	out->notified = unpack_u32(u);
+	if (role > ROLE_IMAGE || hydration > 2 || (out->notified & ~UP_NOTIFY_ALL)) {
+		u->bad = true;
+		return;
+	}
+	out->role = (enum lun_role)role;
+	out->hydration = hydrations[hydration];
+	if (out->role != ROLE_RECYCLED)
+		return;
+	out->deleted_unix_ms = unpack_u64(u);
+	out->purge_unix_ms = unpack_u64(u);
+	unpack_text(u, out->set.name, sizeof(out->set.name));
+	unpack_text(u, out->set.owner, sizeof(out->set.owner));
+	out->set.cut_unix_ms = unpack_u64(u);
+	out->set.window_ns = unpack_u64(u);
+	out->set.durable_ns = unpack_u64(u);
+	if (out->set.name[0] && !name_valid(out->set.name, NULL))
+		u->bad = true;
+}
+
+/* Do the fields agree with each other? */
+static bool lun_record_sound(const struct lun_record *r)
+{
+	bool shadow = r->kind == LUN_SHADOW;
+
+	if (id_zero(r->id) || !name_valid(r->name, NULL) || !r->disk_id || !r->size_bytes ||
+		r->size_bytes % STORE_BLOCK_BYTES || r->size_bytes > ARRAY_LUN_MAX_BYTES)
+		return false;
+	if (shadow != !id_zero(r->origin_id) || shadow != !id_zero(r->set_id))
+		return false;
+	if (!shadow && (r->role == ROLE_RECYCLED || r->notified || r->hydration == HYDRATION_FULL))
+		return false;
+	return r->role != ROLE_IMAGE || (!shadow && r->hydration == HYDRATION_NONE);
+}
+
 int record_get_lun(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out)
 {
 	struct unpacker u;
-	int err = unpack_begin(STORE_TABLE_LUN, key, key_len, value, len, &u);
+	uint8_t version;
+	int err = unpack_begin_version(STORE_TABLE_LUN, key, key_len, value, len, &u, LUN_VERSION, &version);
 
 	if (err)
 		return err;
+	memset(out, 0, sizeof(*out));
 	if (!unpack_id_key(key, key_len, out->id))
 		return -EUCLEAN;
 	uint8_t kind = unpack_u8(&u);
@@ -369,12 +433,9 @@ int record_get_lun(const void *key, size_t key_len, const void *value, size_t le
 	unpack_bytes(&u, out->origin_id, UP_ID_BYTES);
 	unpack_bytes(&u, out->set_id, UP_ID_BYTES);
 	unpack_text(&u, out->name, sizeof(out->name));
-	if (kind != (uint8_t)out->kind || id_zero(out->id) || !name_valid(out->name, NULL) || !out->disk_id ||
-		!out->size_bytes || out->size_bytes % STORE_BLOCK_BYTES ||
-		out->size_bytes > ARRAY_LUN_MAX_BYTES)
-		return -EUCLEAN;
-	if ((out->kind == LUN_SHADOW) != !id_zero(out->origin_id) ||
-		(out->kind == LUN_SHADOW) != !id_zero(out->set_id))
+	if (version > 1)
+		unpack_lun_2(&u, out);
+	if (u.bad || kind != (uint8_t)out->kind || !lun_record_sound(out))
 		return -EUCLEAN;
 	return unpack_end(&u);
 }

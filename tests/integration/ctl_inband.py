@@ -83,9 +83,9 @@ def bad_input(array, session):
     channel.ask('set-commit', 'wrong state', set_id=OTHER, deadline_ms=1000)  # a second commit
     channel.ask('set-abort', 'ok', set_id=OTHER)
     assert shadows(array) == []
-    for op in ('break', 'resync-start', 'resync-state', 'resync-cancel', 77):
-        fields = {'target_id': UNKNOWN} if op != 'break' else {}
-        channel.ask(op, 'not supported', lun_id=data_id, **fields)
+    channel.ask('break', 'not found', lun_id=UNKNOWN)
+    channel.ask('break', 'ok', lun_id=data_id)  # an ordinary LUN is one already
+    channel.ask(77, 'not supported', lun_id=data_id)
 
     # malformed: always a reply
     good = message('set-begin', 4711, set_id=SET)

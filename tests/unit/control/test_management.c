@@ -288,7 +288,7 @@ static void sets_are_made_in_one_call(void **state)
 	does("shadow.delete", params);
 	fails("shadow.delete", params, ENOENT);
 	fails("shadow.delete", "{'lun':'a'}", EINVAL);
-	fails("shadow.break", params, ENOTSUP);
+	fails("shadow.break", params, ENOENT);
 	json_decref(set);
 	set = ask("set.show", "{'set':'nightly'}");
 	assert_int_equal(json_array_size(json_object_get(set, "members")), 1);
@@ -299,6 +299,31 @@ static void sets_are_made_in_one_call(void **state)
 	json_t *list = ask("shadow.list", "{}");
 	assert_int_equal(json_array_size(json_object_get(list, "luns")), 0);
 	json_decref(list);
+}
+
+static void a_broken_shadow_is_an_ordinary_lun(void **state)
+{
+	char params[200];
+
+	(void)state;
+	does("lun.create", "{'name':'a','size_bytes':1048576}");
+	json_t *set = ask("set.create", "{'name':'one','luns':['a']}");
+	json_t *member = json_array_get(json_object_get(set, "members"), 0);
+	snprintf(
+		params, sizeof(params), "{'lun':'%s'}", json_string_value(json_object_get(member, "shadow")));
+	json_decref(set);
+	json_t *lun = ask("shadow.show", params);
+	assert_string_equal(json_string_value(json_object_get(lun, "copy")), "differential");
+	assert_int_equal(json_array_size(json_object_get(lun, "notified")), 0);
+	json_decref(lun);
+	lun = ask("shadow.break", params);
+	assert_string_equal(json_string_value(json_object_get(lun, "kind")), "ordinary");
+	json_decref(lun);
+	does("shadow.break", params);
+	fails("shadow.show", params, EINVAL);
+	fails("set.show", "{'set':'one'}", ENOENT);
+	does("lun.delete", params);
+	fails("shadow.break", params, ENOENT);
 }
 
 static void a_set_that_fails_leaves_nothing(void **state)
@@ -561,6 +586,7 @@ int main(void)
 		WITH_RIG(secrets_never_come_out),
 		WITH_RIG(hosts_are_changed_part_by_part),
 		WITH_RIG(sets_are_made_in_one_call),
+		WITH_RIG(a_broken_shadow_is_an_ordinary_lun),
 		WITH_RIG(a_set_that_fails_leaves_nothing),
 		WITH_RIG(the_status_is_whole),
 		WITH_RIG(the_socket_serves),

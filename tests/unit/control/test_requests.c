@@ -98,7 +98,7 @@ static void identify_tells_who_is_who(void **state)
 	assert_string_equal(reply.array_name, "rig");
 	assert_string_equal(reply.initiator_name, "iqn.2026-01.test:h1");
 	assert_int_equal(reply.authenticated, 1);
-	assert_int_equal(reply.capabilities, UP_CAP_DIFFERENTIAL);
+	assert_int_equal(reply.capabilities, UP_CAP_DIFFERENTIAL | UP_CAP_BREAK);
 	assert_int_equal(reply.max_set_luns, 64);
 	assert_int_equal(reply.lease_ms, 600000);
 	assert_int_equal(reply.commit_budget_ms, 5000);
@@ -261,7 +261,6 @@ static void what_is_not_offered_says_so(void **state)
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, UP_COPY_PLEX), UP_UNSUPPORTED);
 	assert_int_equal(add(H1, set_one, data, 3), UP_UNSUPPORTED);
-	assert_int_equal(on_lun(H1, UP_OP_BREAK, data->id, 0), UP_UNSUPPORTED);
 	for (enum up_op op = UP_OP_RESYNC_START; op <= UP_OP_RESYNC_CANCEL; op++) {
 		rig_request(&rig, &ask, op);
 		rig_lun_id(&ask, data->id);
@@ -338,6 +337,88 @@ static void what_is_not_kept_is_not_mapped(void **state)
 	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, set_one), UP_OK);
 	assert_null(lun_find(rig.array, shadow));
 	assert_null(map_lun(rig.hosts[0], 3));
+}
+
+static enum up_status with_flags(
+	struct array_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES], uint32_t flags)
+{
+	rig_request(&rig, &ask, op);
+	rig_lun_id(&ask, id);
+	ask.flags = flags;
+	ask.has |= UP_HAS(UP_TAG_FLAGS);
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+/* Of the LUNs that list shows: the one with this id, or NULL. */
+static const struct up_lun *listed(struct array_nexus *n, const uint8_t id[UP_ID_BYTES])
+{
+	rig_request(&rig, &ask, UP_OP_LIST);
+	assert_int_equal(rig_ask(&rig, n, &ask, &reply), UP_OK);
+	for (uint32_t i = 0; i < reply.lun_count; i++)
+		if (!memcmp(reply.luns[i].id, id, UP_ID_BYTES))
+			return &reply.luns[i];
+	return NULL;
+}
+
+static void shadows_are_broken_by_right(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	(void)state;
+	assert_int_equal(on_lun(H1, UP_OP_BREAK, nothing, 0), UP_NOT_FOUND);
+	make_kept(set_one, shadow);
+	assert_int_equal(on_lun(H2, UP_OP_BREAK, shadow, 0), UP_DENIED);
+	assert_int_equal(with_flags(H1, UP_OP_BREAK, shadow, 2), UP_UNSUPPORTED);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(on_lun(H4, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(listed(H1, shadow)->kind, UP_LUN_SHADOW);
+	assert_int_equal(with_flags(H1, UP_OP_BREAK, shadow, UP_BREAK_MASK), UP_OK);
+	/* unmapped from the asker, from nobody else */
+	assert_null(listed(H1, shadow));
+	assert_int_equal(listed(H4, shadow)->kind, UP_LUN_ORDINARY);
+	assert_int_equal(with_flags(H1, UP_OP_BREAK, shadow, UP_BREAK_MASK), UP_OK);
+	assert_int_equal(on_lun(H4, UP_OP_BREAK, shadow, 0), UP_OK);
+	assert_int_equal(map_number(rig.hosts[3], lun_find(rig.array, shadow)), 1);
+	/* out of the hosts' reach from now on */
+	assert_int_equal(on_lun(H4, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_DENIED);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_DENIED);
+	assert_non_null(lun_find(rig.array, shadow));
+	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_one), UP_NOT_FOUND);
+	make_kept(set_two, shadow);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_BREAK, shadow, 0), UP_OK);
+	assert_int_equal(listed(H1, shadow)->kind, UP_LUN_ORDINARY);
+}
+
+static void unkept_shadows_are_not_broken(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
+	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
+	assert_int_equal(on_lun(H1, UP_OP_BREAK, shadow, 0), UP_BAD_STATE);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_BREAK, shadow, 0), UP_BAD_STATE);
+}
+
+static void notifications_are_shown(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	(void)state;
+	make_kept(set_one, shadow);
+	assert_int_equal(listed(H1, shadow)->notified, 0);
+	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, shadow, UP_NOTIFY_PRE_RECOVERY), UP_OK);
+	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, shadow, UP_NOTIFY_POST_RECOVERY), UP_OK);
+	assert_int_equal(listed(H1, shadow)->notified, UP_NOTIFY_PRE_RECOVERY | UP_NOTIFY_POST_RECOVERY);
+	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, shadow, 0x800), UP_UNSUPPORTED);
+	assert_int_equal(with_flags(H2, UP_OP_NOTIFY, shadow, UP_NOTIFY_READ_WRITE), UP_DENIED);
+	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, data->id, UP_NOTIFY_READ_WRITE), UP_DENIED);
+	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, nothing, UP_NOTIFY_READ_WRITE), UP_NOT_FOUND);
+	assert_int_equal(on_lun(H1, UP_OP_NOTIFY, shadow, 0), UP_BAD_MESSAGE); /* flags missing */
 }
 
 static void ordinary_luns_are_out_of_reach(void **state)
@@ -456,6 +537,9 @@ int main(void)
 		WITH_RIG(shadows_are_mapped_and_deleted_by_right),
 		WITH_RIG(a_mapped_shadow_is_unmapped_by_its_deletion),
 		WITH_RIG(what_is_not_kept_is_not_mapped),
+		WITH_RIG(shadows_are_broken_by_right),
+		WITH_RIG(unkept_shadows_are_not_broken),
+		WITH_RIG(notifications_are_shown),
 		WITH_RIG(ordinary_luns_are_out_of_reach),
 		WITH_RIG(lists_are_paged),
 		WITH_RIG(a_set_of_64_fits_one_page),

@@ -159,6 +159,43 @@ static void reservations_are_kept(void **state)
 	assert_int_equal(memstore_records(h->memory, STORE_TABLE_RESERVATION), 0);
 }
 
+/* The record as version 1 had it: without what version 2 has at the end. */
+static void age_lun_record(struct harness *h, unsigned index)
+{
+	const void *key;
+	uint8_t *value, old[1024], k[UP_ID_BYTES];
+	size_t key_len, len;
+
+	assert_true(memstore_record(h->memory, STORE_TABLE_LUN, index, &key, &key_len, &value, &len));
+	memcpy(k, key, sizeof(k));
+	len -= 4 + 6;
+	memcpy(old, value, len);
+	assert_int_equal(old[0], 2);
+	old[0] = 1;
+	put_be32(old + len, XXH32(old, len, XXH32(k, sizeof(k), STORE_TABLE_LUN)));
+	memstore_record_put(h->memory, STORE_TABLE_LUN, k, sizeof(k), old, len + 4);
+}
+
+static void records_of_older_versions_are_read(void **state)
+{
+	struct harness *h = *state;
+	char *before, *after;
+
+	populate(h);
+	before = harness_dump(h);
+	harness_close(h);
+	for (unsigned i = 0; i < memstore_records(h->memory, STORE_TABLE_LUN); i++)
+		age_lun_record(h, i);
+	harness_open(h);
+	after = harness_dump(h);
+	assert_string_equal(before, after);
+	for (struct lun *l = lun_next(h->array, NULL); l; l = lun_next(h->array, l))
+		assert_int_equal(
+			l->copy_kind, l->kind == LUN_SHADOW ? UP_COPY_DIFFERENTIAL : UP_COPY_DEFAULT);
+	free(before);
+	free(after);
+}
+
 static void any_damaged_byte_is_found(void **state)
 {
 	struct harness *h = *state;
@@ -323,6 +360,7 @@ int main(void)
 		t(all_comes_back),
 		t(the_first_version_of_a_host_is_read),
 		t(reservations_are_kept),
+		t(records_of_older_versions_are_read),
 		t(any_damaged_byte_is_found),
 		t(any_truncation_is_found),
 		t(a_record_that_contradicts_is_found),

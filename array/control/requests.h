@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files requests*.c share: the ends of a request, who may do what, and their handlers. */
+#ifndef UMBRA_CONTROL_REQUESTS_H
+#define UMBRA_CONTROL_REQUESTS_H
+
+#include "array/control/request.h"
+
+/* ---- requests.c ---- */
+
+/* The reply is complete. */
+void request_finish(struct request *r);
+/* Makes the reply UP_OK, to be filled in; ends nothing. */
+struct up_msg *request_accept(struct request *r);
+/* Refuses with the array's error, and ends. */
+void request_fault(struct request *r, int err, const struct fault *fault);
+#define REFUSE(r, status, ...)                                                                               \
+	do {                                                                                                 \
+		request_refuse(r, status, __VA_ARGS__);                                                      \
+		request_finish(r);                                                                           \
+	} while (0)
+struct host *request_host(const struct request *r);
+/* May the asking host manage (map, delete, break) that shadow LUN? 0, -EPERM. */
+int request_may_manage(struct request *r, const struct lun *shadow, struct fault *fault);
+/* Is id the reserved identity of a shadow LUN in a set of this initiator's that is not cut yet? */
+bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_lun *out);
+void request_describe(const struct lun *lun, uint32_t number, struct up_lun *out);
+bool request_put_entry(struct up_msg *reply, const struct up_lun *entry); /* false: the page is full */
+
+/* ---- requests_shadow.c ---- */
+
+void request_hold(struct request *r, struct lun *lun); /* until the request ends */
+/* Ends with nothing but UP_OK, or the fault. */
+void request_plain_done(struct array_call *call);
+/* Is its set kept? One of an unkept set is nobody's yet: it is not mapped (an abort could not undo it) and
+ * goes with its set, not alone. */
+bool request_set_kept(const struct lun *shadow);
+void request_map(struct request *r);
+void request_unmap(struct request *r);
+void request_delete(struct request *r);
+void request_break(struct request *r);
+void request_notify(struct request *r);
+
+/* ---- requests_resync.c ---- */
+
+void request_resync_start(struct request *r);
+void request_resync_state(struct request *r);
+void request_resync_cancel(struct request *r);
+
+#endif
