@@ -153,7 +153,7 @@ struct store_ops {
 	/* The disk goes away with the transaction; no I/O may be under way or come any more. Space returns
 	 * in the background, over restarts too. */
 	int (*txn_disk_delete)(struct store_txn *t, struct store_disk *d);
-	/* Growing only; takes effect when done. */
+	/* Growing only; takes effect when done. May follow a repoint of the disk in the same transaction. */
 	int (*txn_disk_resize)(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
 	/* The disk takes the content and the size of cut->disks[index] at the cut; what it held goes away as
 	 * if deleted. The transaction must then be given to cut_commit of the same cut. The disk is not in

@@ -178,6 +178,20 @@ static int mem_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct 
 	return 0;
 }
 
+/* A disk that holds what was frozen. */
+static struct mem_disk *disk_of_frozen(struct memstore *m, const struct mem_frozen *f)
+{
+	struct mem_disk *d = mem_disk_new(m, f->size_bytes);
+
+	for (unsigned i = 0; i < f->count; i++) {
+		struct mem_slot *slot = mem_slot_find(d, f->indexes[i], true);
+
+		slot->now = mem_page_get(f->pages[i]);
+		slot->safe = mem_page_get(f->pages[i]);
+	}
+	return d;
+}
+
 static int mem_txn_disk_fork(
 	struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out)
 {
@@ -188,16 +202,29 @@ static int mem_txn_disk_fork(
 		return err;
 	assert(c && c->done && !c->ended && index < cut->count && (!t->cut || t->cut == c));
 	t->cut = c;
-	struct mem_frozen *f = &c->frozen[index];
 	struct mem_step *s = txn_step(t, STEP_CREATE);
-	s->disk = mem_disk_new(t->m, f->size_bytes);
-	for (unsigned i = 0; i < f->count; i++) {
-		struct mem_slot *slot = mem_slot_find(s->disk, f->indexes[i], true);
-
-		slot->now = mem_page_get(f->pages[i]);
-		slot->safe = mem_page_get(f->pages[i]);
-	}
+	s->disk = disk_of_frozen(t->m, &c->frozen[index]);
 	*out = &s->disk->head;
+	return 0;
+}
+
+static int mem_txn_disk_repoint(
+	struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk)
+{
+	struct mem_cut *c = cut->priv;
+	struct mem_disk *d = disk_of(disk);
+	int err = txn_call(t);
+
+	if (err)
+		return err;
+	assert(c && c->done && !c->ended && index < cut->count && (!t->cut || t->cut == c));
+	assert(d->usable && d->inflight == 0);
+	for (unsigned i = 0; i < cut->count; i++)
+		assert(cut->disks[i] != disk);
+	t->cut = c;
+	struct mem_step *s = txn_step(t, STEP_REPOINT);
+	s->disk = d;
+	s->content = disk_of_frozen(t->m, &c->frozen[index]);
 	return 0;
 }
 
@@ -218,7 +245,11 @@ static int mem_txn_disk_resize(struct store_txn *t, struct store_disk *d, uint64
 
 	if (err)
 		return err;
-	assert(size_bytes >= disk_of(d)->size_bytes && size_bytes % STORE_BLOCK_BYTES == 0);
+	uint64_t old_bytes = disk_of(d)->size_bytes;
+	for (struct mem_step *s = t->first; s; s = s->next) /* after what the transaction did before */
+		if (s->disk == disk_of(d) && (s->content || s->op == STEP_RESIZE))
+			old_bytes = s->content ? s->content->size_bytes : s->size_bytes;
+	assert(size_bytes >= old_bytes && size_bytes % STORE_BLOCK_BYTES == 0);
 	struct mem_step *s = txn_step(t, STEP_RESIZE);
 	s->disk = disk_of(d);
 	s->size_bytes = size_bytes;
@@ -233,6 +264,8 @@ static void txn_free(struct store_txn *t, bool keep_disks)
 		t->first = s->next;
 		if (s->op == STEP_CREATE && !keep_disks)
 			mem_disk_free(t->m, s->disk);
+		if (s->content)
+			mem_disk_free(t->m, s->content);
 		free(s->key);
 		free(s->value);
 		free(s);
@@ -269,6 +302,11 @@ static void txn_apply(struct store_txn *t)
 			break;
 		case STEP_RESIZE:
 			s->disk->size_bytes = s->size_bytes;
+			break;
+		case STEP_REPOINT:
+			assert(m->dead || s->disk->inflight == 0);
+			mem_disk_take(m, s->disk, s->content);
+			s->content = NULL;
 			break;
 		}
 	}
@@ -716,6 +754,7 @@ static const struct store_ops mem_ops = {
 	.txn_disk_fork = mem_txn_disk_fork,
 	.txn_disk_delete = mem_txn_disk_delete,
 	.txn_disk_resize = mem_txn_disk_resize,
+	.txn_disk_repoint = mem_txn_disk_repoint,
 	.txn_commit = mem_txn_commit,
 	.txn_drop = mem_txn_drop,
 	.iterate = mem_iterate,

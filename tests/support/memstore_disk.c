@@ -94,9 +94,8 @@ struct mem_disk *mem_disk_new(struct memstore *m, uint64_t size_bytes)
 	return d;
 }
 
-void mem_disk_free(struct memstore *m, struct mem_disk *d)
+static void slots_free(struct memstore *m, struct mem_disk *d)
 {
-	assert(d->inflight == 0);
 	for (unsigned i = 0; i < SLOTS; i++)
 		while (d->slots[i]) {
 			struct mem_slot *s = d->slots[i];
@@ -104,10 +103,29 @@ void mem_disk_free(struct memstore *m, struct mem_disk *d)
 			d->slots[i] = s->next;
 			mem_page_put(m, s->now);
 			mem_page_put(m, s->safe);
+			list_remove(&s->dirty);
 			free(s);
 		}
+	d->slot_count = 0;
+}
+
+void mem_disk_free(struct memstore *m, struct mem_disk *d)
+{
+	assert(d->inflight == 0);
+	slots_free(m, d);
 	list_remove(&d->link);
 	free(d);
+}
+
+void mem_disk_take(struct memstore *m, struct mem_disk *d, struct mem_disk *content)
+{
+	slots_free(m, d);
+	assert(list_empty(&content->dirty));
+	memcpy(d->slots, content->slots, sizeof(d->slots));
+	memset(content->slots, 0, sizeof(content->slots));
+	d->slot_count = content->slot_count;
+	d->size_bytes = content->size_bytes;
+	mem_disk_free(m, content);
 }
 
 /* ---- data ---- */

@@ -62,7 +62,8 @@ enum step_op {
 	STEP_DEL,
 	STEP_CREATE,
 	STEP_DELETE,
-	STEP_RESIZE
+	STEP_RESIZE,
+	STEP_REPOINT
 };
 
 struct mem_step {
@@ -71,6 +72,7 @@ struct mem_step {
 	void *key, *value;
 	size_t key_len, value_len;
 	struct mem_disk *disk;
+	struct mem_disk *content; /* of REPOINT: what the disk will hold; NULL once it does */
 	uint64_t size_bytes;
 	struct mem_step *next;
 };
@@ -162,6 +164,8 @@ void mem_slot_safe(
 	struct memstore *m, struct mem_disk *d, struct mem_slot *s, struct mem_page *page, uint64_t serial);
 struct mem_disk *mem_disk_new(struct memstore *m, uint64_t size_bytes);
 void mem_disk_free(struct memstore *m, struct mem_disk *d);
+/* `content` gives its data and its size to d and goes; what d held goes, too. */
+void mem_disk_take(struct memstore *m, struct mem_disk *d, struct mem_disk *content);
 /* Makes the dirty slots that touch from … to safe as they are now. */
 void mem_data_safe(struct memstore *m, struct mem_disk *d, uint64_t from, uint64_t to);
 /* The I/O takes effect. */

@@ -364,6 +364,7 @@ const struct store_ops pool_ops = {
 	.txn_disk_fork = pool_txn_disk_fork,
 	.txn_disk_delete = pool_txn_disk_delete,
 	.txn_disk_resize = pool_txn_disk_resize,
+	.txn_disk_repoint = pool_txn_disk_repoint,
 	.txn_commit = pool_txn_commit,
 	.txn_drop = pool_txn_drop,
 	.iterate = pool_iterate,

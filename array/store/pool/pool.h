@@ -212,13 +212,15 @@ enum pool_disk_change_kind {
 	POOL_DISK_FORK,
 	POOL_DISK_DELETE,
 	POOL_DISK_RESIZE,
+	POOL_DISK_REPOINT,
 };
 
 struct pool_disk_change {
 	enum pool_disk_change_kind kind;
 	struct pool_disk *disk;
-	struct pool_branch *from; /* a fork's parent */
-	uint32_t gen;             /* of a deleted disk's to-do */
+	struct pool_branch *branch; /* the new one */
+	struct pool_branch *from;   /* its parent */
+	uint32_t gen;               /* of the to-do: the branch that the disk leaves */
 	uint64_t size_bytes;
 };
 
@@ -564,6 +566,8 @@ int pool_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct store_
 int pool_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out);
 int pool_txn_disk_delete(struct store_txn *t, struct store_disk *d);
 int pool_txn_disk_resize(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
+int pool_txn_disk_repoint(
+	struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk);
 void pool_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 void pool_txn_drop(struct store_txn *t);
 void pool_txn_applied(struct pool_txn *t); /* durable: the changes in memory; frees it; calls done */

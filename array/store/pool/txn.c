@@ -89,6 +89,34 @@ static int put_disk(struct pool_txn *t, uint64_t id, uint64_t branch, uint64_t s
 	return add(t, &r);
 }
 
+/* A change's new branch: empty, or on the frozen generation of `from`. */
+static int put_branch(struct pool_txn *t, struct pool_disk_change *change, const struct pool_cut_member *from)
+{
+	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
+	struct pool_branch *b = change->branch;
+
+	assert(b->id == t->pool->next_branch);
+	t->pool->next_branch++;
+	b->fresh = true;
+	if (from) {
+		change->from = from->branch;
+		b->gen = from->gen + 1; /* above all that it may inherit when it is spliced */
+		b->parent_gen = from->gen;
+	}
+	r.branch.id = b->id;
+	r.branch.value = (struct pool_branch_value){
+		.gen = b->gen, .parent = from ? from->branch->id : 0, .parent_gen = b->parent_gen};
+	return add(t, &r);
+}
+
+/* What remains to be done when a disk leaves its branch: what only this head saw of one that lives on. */
+static int put_head_todo(struct pool_txn *t, const struct pool_branch *b)
+{
+	struct pool_record r = {.type = POOL_RECORD_TODO_PUT, .todo = {.branch = b->id, .gen = b->gen}};
+
+	return add(t, &r);
+}
+
 static int new_disk(struct pool_txn *t, enum pool_disk_change_kind kind, uint64_t size_bytes,
 	const struct pool_cut_member *from, struct store_disk **out)
 {
@@ -96,7 +124,6 @@ static int new_disk(struct pool_txn *t, enum pool_disk_change_kind kind, uint64_
 	struct pool_disk_change *change = add_change(t);
 	struct pool_branch *b = change ? pool_branch_new(p, p->next_branch) : NULL;
 	struct pool_disk *d = b ? pool_disk_new(p, p->next_disk, b, size_bytes) : NULL;
-	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 	int err;
 
 	if (!d) {
@@ -104,21 +131,11 @@ static int new_disk(struct pool_txn *t, enum pool_disk_change_kind kind, uint64_
 			pool_branch_free(p, b);
 		return -ENOMEM;
 	}
-	p->next_branch++;
 	p->next_disk++;
-	b->fresh = true;
 	d->pending = true;
-	*change = (struct pool_disk_change){
-		.kind = kind, .disk = d, .size_bytes = size_bytes, .from = from ? from->branch : NULL};
+	*change = (struct pool_disk_change){.kind = kind, .disk = d, .branch = b, .size_bytes = size_bytes};
 	t->change_count++;
-	if (from) {
-		b->gen = from->gen + 1; /* above all that it may inherit when it is spliced */
-		b->parent_gen = from->gen;
-	}
-	r.branch.id = b->id;
-	r.branch.value = (struct pool_branch_value){
-		.gen = b->gen, .parent = from ? from->branch->id : 0, .parent_gen = b->parent_gen};
-	err = add(t, &r);
+	err = put_branch(t, change, from);
 	if (!err)
 		err = put_disk(t, d->id, b->id, size_bytes);
 	*out = &d->base;
@@ -145,17 +162,43 @@ int pool_txn_disk_delete(struct store_txn *t, struct store_disk *disk)
 	struct pool_txn *txn = txn_of(t);
 	struct pool_disk_change *change = add_change(txn);
 	struct pool_disk *d = pool_disk_of(disk);
-	struct pool_record r = {.type = POOL_RECORD_DISK_DEL}, todo = {.type = POOL_RECORD_TODO_PUT};
+	struct pool_record r = {.type = POOL_RECORD_DISK_DEL};
 
 	if (!change)
 		return -ENOMEM;
 	*change = (struct pool_disk_change){.kind = POOL_DISK_DELETE, .disk = d, .gen = d->branch->gen};
 	txn->change_count++;
 	r.disk.id = d->id;
-	/* With it, what remains to be done: what only this head saw of a branch that lives on. */
-	todo.todo.branch = d->branch->id;
-	todo.todo.gen = d->branch->gen;
-	return add(txn, &r) ? -EMSGSIZE : add(txn, &todo);
+	return add(txn, &r) ? -EMSGSIZE : put_head_todo(txn, d->branch);
+}
+
+/* The disk leaves its branch, which is then as after a deletion, for a new one on the frozen generation. */
+int pool_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk)
+{
+	struct pool_txn *txn = txn_of(t);
+	struct pool *p = txn->pool;
+	struct pool_cut *c = cut->priv;
+	struct pool_disk *d = pool_disk_of(disk);
+	struct pool_disk_change *change = add_change(txn);
+	struct pool_branch *b = change ? pool_branch_new(p, p->next_branch) : NULL;
+	int err;
+
+	assert(c && index < c->count && (!txn->cut || txn->cut == c));
+	assert(!d->pending && list_empty(&d->branch->writes) && list_empty(&d->branch->cuts));
+	if (!b)
+		return -ENOMEM;
+	txn->cut = c;
+	b->disk = d; /* reclaim leaves it alone */
+	*change = (struct pool_disk_change){.kind = POOL_DISK_REPOINT,
+		.disk = d,
+		.branch = b,
+		.gen = d->branch->gen,
+		.size_bytes = c->members[index].size_bytes};
+	txn->change_count++;
+	err = put_branch(txn, change, &c->members[index]);
+	if (!err)
+		err = put_disk(txn, d->id, b->id, change->size_bytes);
+	return err ? err : put_head_todo(txn, d->branch);
 }
 
 int pool_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t size_bytes)
@@ -163,13 +206,21 @@ int pool_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t 
 	struct pool_txn *txn = txn_of(t);
 	struct pool_disk_change *change = add_change(txn);
 	struct pool_disk *d = pool_disk_of(disk);
+	uint64_t branch = d->branch->id, old_bytes = d->size_bytes;
 
 	if (!change)
 		return -ENOMEM;
-	assert(size_bytes >= d->size_bytes);
+	for (unsigned i = 0; i < txn->change_count; i++) { /* after what the transaction did before */
+		if (txn->changes[i].disk == d && txn->changes[i].branch)
+			branch = txn->changes[i].branch->id;
+		if (txn->changes[i].disk == d)
+			old_bytes = txn->changes[i].size_bytes;
+	}
+	assert(size_bytes >= old_bytes);
+	(void)old_bytes;
 	*change = (struct pool_disk_change){.kind = POOL_DISK_RESIZE, .disk = d, .size_bytes = size_bytes};
 	txn->change_count++;
-	return put_disk(txn, d->id, d->branch->id, size_bytes);
+	return put_disk(txn, d->id, branch, size_bytes);
 }
 
 static void txn_free(struct pool_txn *t)
@@ -180,17 +231,17 @@ static void txn_free(struct pool_txn *t)
 	free(t);
 }
 
-/* New disks go, the others stay. */
+/* New disks and branches go, the others stay. */
 static void undo(struct pool_txn *t)
 {
 	for (unsigned i = 0; i < t->change_count; i++) {
 		struct pool_disk_change *c = &t->changes[i];
 
-		if (c->kind == POOL_DISK_CREATE || c->kind == POOL_DISK_FORK) {
-			struct pool_branch *b = c->disk->branch;
-
+		if (c->kind == POOL_DISK_CREATE || c->kind == POOL_DISK_FORK)
 			pool_disk_free(c->disk);
-			pool_branch_free(t->pool, b);
+		if (c->branch) {
+			c->branch->disk = NULL;
+			pool_branch_free(t->pool, c->branch);
 		}
 	}
 }
@@ -238,6 +289,19 @@ static void apply_delete(struct pool *p, const struct pool_disk_change *c)
 	pool_reclaim_scan(p);
 }
 
+static void apply_repoint(struct pool *p, const struct pool_disk_change *c)
+{
+	struct pool_disk *d = c->disk;
+	struct pool_branch *old = d->branch;
+
+	old->disk = NULL;
+	pool_branch_attach(c->from, c->branch);
+	d->branch = c->branch;
+	d->size_bytes = c->size_bytes;
+	pool_todo_logged(p, old->id, c->gen);
+	pool_reclaim_scan(p);
+}
+
 void pool_txn_applied(struct pool_txn *t)
 {
 	struct pool *p = t->pool;
@@ -260,6 +324,9 @@ void pool_txn_applied(struct pool_txn *t)
 			break;
 		case POOL_DISK_RESIZE:
 			c->disk->size_bytes = c->size_bytes;
+			break;
+		case POOL_DISK_REPOINT:
+			apply_repoint(p, c);
 			break;
 		}
 	}

@@ -71,6 +71,17 @@ static void workload(struct world *w, unsigned ops)
 				world_random_op(w);
 			world_cut_start(
 				w, set, set[0] == set[1] || !set[1] ? 1 : 2, sim_below(&w->sim, 6) == 0);
+		} else if (kind == 5) {
+			struct model *from = any_disk(w), *to = any_disk(w);
+
+			world_drain(w);
+			if (!from || from == to || dead(w))
+				continue;
+			to->maybe = true;
+			for (unsigned k = 0; k < 4; k++)
+				world_random_op(w);
+			to->maybe = false;
+			world_repoint_start(w, from, to);
 		} else {
 			world_random_op(w);
 		}

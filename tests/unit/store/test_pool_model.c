@@ -34,6 +34,14 @@ static unsigned live(struct world *w)
 	return n;
 }
 
+/* I/O among which `m` is to be repointed. */
+static void random_op_but(struct world *w, struct model *m)
+{
+	m->maybe = true;
+	world_random_op(w);
+	m->maybe = false;
+}
+
 static void round_of(struct world *w, unsigned ops, bool deletes)
 {
 	bool cutting = false;
@@ -61,6 +69,16 @@ static void round_of(struct world *w, unsigned ops, bool deletes)
 				for (unsigned k = 0; k < 6; k++)
 					world_random_op(w);
 				world_cut_start(w, set, n, sim_below(&w->sim, 5) == 0);
+			}
+		}
+		if ((kind == 8 || kind == 9) && live(w) > 1) {
+			unsigned n = pick_disks(w, set, 2);
+
+			if (n == 2) {
+				world_drain(w);
+				for (unsigned k = 0; k < 6; k++)
+					random_op_but(w, set[kind - 8]);
+				world_repoint_start(w, set[9 - kind], set[kind - 8]);
 			}
 		}
 		world_random_op(w);

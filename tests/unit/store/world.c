@@ -49,13 +49,6 @@ struct pool *world_pool(struct world *w)
 	return pool_of(w->store);
 }
 
-/* UMBRA_TEST_VERBOSE: what happens, for a seed that fails. */
-#define trace(format, ...)                                                                                   \
-	do {                                                                                                 \
-		if (getenv("UMBRA_TEST_VERBOSE"))                                                            \
-			fprintf(stderr, format "\n", __VA_ARGS__);                                           \
-	} while (0)
-
 /* ---- sectors --------------------------------------------------------------------------------------- */
 
 static void sector_push(struct sector *s, uint64_t value, uint64_t completed)
@@ -115,11 +108,17 @@ static struct model *model_slot(struct world *w)
 	return NULL;
 }
 
+void world_sectors_free(struct sector *s, uint64_t count)
+{
+	for (uint64_t i = 0; s && i < count; i++)
+		free(s[i].tags);
+	free(s);
+}
+
 static void model_free(struct model *m)
 {
-	for (uint64_t i = 0; i < m->sectors; i++)
-		free(m->s[i].tags);
-	free(m->s);
+	world_sectors_free(m->s, m->sectors);
+	world_sectors_free(m->next_s, m->next_sectors);
 	memset(m, 0, sizeof(*m));
 }
 
@@ -131,6 +130,24 @@ static void model_init(struct model *m, uint64_t sectors)
 	assert(m->s);
 	for (uint64_t i = 0; i < sectors; i++)
 		sector_set(&m->s[i], 0);
+}
+
+struct sector *world_sectors_copy(const struct model *from)
+{
+	struct sector *to = calloc(from->sectors, sizeof(to[0]));
+
+	assert(to);
+	for (uint64_t k = 0; k < from->sectors; k++) {
+		const struct sector *s = &from->s[k];
+
+		sector_set(&to[k], sector_now(s));
+		/* A write under way falls on either side. */
+		if (!s->tags[s->count - 1].completed) {
+			for (unsigned t = s->count; t-- > 0 && !s->tags[t].completed;)
+				sector_push(&to[k], s->tags[t].value, 0);
+		}
+	}
+	return to;
 }
 
 /* ---- I/O ------------------------------------------------------------------------------------------- */
@@ -485,12 +502,13 @@ static int wait_txn(struct world *w, struct txn_wait *t)
 	return t->err;
 }
 
-/* The catalogue names every disk: "disk-ID" → size in sectors. */
-static void put_name(struct world *w, struct store_txn *t, uint64_t id, uint64_t sectors)
+/* The catalogue names every disk: "disk-ID" → size in sectors, number of the repoint that made its content. */
+void world_put_name(struct world *w, struct store_txn *t, uint64_t id, uint64_t sectors, uint64_t version)
 {
+	uint64_t value[2] = {sectors, version};
 	char key[32];
 	int n = snprintf(key, sizeof(key), "disk-%llu", (unsigned long long)id);
-	int err = w->store->ops->txn_put(t, STORE_TABLE_LUN, key, (size_t)n, &sectors, sizeof(sectors));
+	int err = w->store->ops->txn_put(t, STORE_TABLE_LUN, key, (size_t)n, value, sizeof(value));
 
 	assert(!err);
 }
@@ -522,7 +540,7 @@ struct model *world_create_disk(struct world *w, uint64_t sectors)
 	err = ops->txn_disk_create(t, sectors * SECTOR, &disk);
 	assert(!err);
 	id = m->disk_id = ops->disk_id(disk);
-	put_name(w, t, id, sectors);
+	world_put_name(w, t, id, sectors, 0);
 	ops->txn_commit(t, txn_done, &wait);
 	err = wait_txn(w, &wait);
 	if (err) {
@@ -568,18 +586,10 @@ static void copy_models(struct world_cut *c)
 	for (unsigned i = 0; i < c->count; i++) {
 		struct model *from = c->from[i], *to = c->to[i];
 
-		model_init(to, from->sectors);
+		memset(to, 0, sizeof(*to));
 		to->maybe = true;
-		for (uint64_t k = 0; k < from->sectors; k++) {
-			const struct sector *s = &from->s[k];
-
-			sector_set(&to->s[k], sector_now(s));
-			/* A write under way falls on either side. */
-			if (!s->tags[s->count - 1].completed) {
-				for (unsigned t = s->count; t-- > 0 && !s->tags[t].completed;)
-					sector_push(&to->s[k], s->tags[t].value, 0);
-			}
-		}
+		to->sectors = from->sectors;
+		to->s = world_sectors_copy(from);
 	}
 }
 
@@ -670,7 +680,7 @@ struct world_cut *world_cut_start(struct world *w, struct model *const *set, uns
 		assert(!err);
 		ids[i] = c->to[i]->disk_id = ops->disk_id(c->forks[i]);
 		c->to[i]->parent = c->from[i]->disk_id;
-		put_name(w, t, ids[i], c->to[i]->sectors);
+		world_put_name(w, t, ids[i], c->to[i]->sectors, 0);
 	}
 	n = snprintf(key, sizeof(key), "set-%llu", (unsigned long long)c->set);
 	err = ops->txn_put(t, STORE_TABLE_SET, key, (size_t)n, ids, count * sizeof(ids[0]));
@@ -717,23 +727,40 @@ struct found {
 	unsigned set_count;
 };
 
+/* Did the repoint come to be that was under way when the power went? */
+static void found_repointed(struct model *m, uint64_t version)
+{
+	if (!m->next_s)
+		return;
+	if (version == m->next_version) {
+		world_sectors_free(m->s, m->sectors);
+		m->s = m->next_s;
+		m->sectors = m->next_sectors;
+		m->version = version;
+	} else {
+		world_sectors_free(m->next_s, m->next_sectors);
+	}
+	m->next_s = NULL;
+}
+
 static int each_name(void *arg, const void *key, size_t key_len, const void *value, size_t value_len)
 {
 	struct found *f = arg;
-	uint64_t id, sectors;
+	uint64_t id, have[2];
 	char text[32];
 
-	assert(key_len < sizeof(text) && value_len == 8);
+	assert(key_len < sizeof(text) && value_len == sizeof(have));
 	memcpy(text, key, key_len);
 	text[key_len] = 0;
 	id = strtoull(text + 5, NULL, 10);
-	memcpy(&sectors, value, 8);
+	memcpy(have, value, sizeof(have));
 	for (unsigned i = 0; i < WORLD_DISKS; i++) {
 		struct model *m = &f->w->disk[i];
 
 		if (m->disk_id != id)
 			continue;
-		assert(m->sectors == sectors);
+		found_repointed(m, have[1]);
+		assert(m->sectors == have[0] && m->version == have[1]);
 		f->seen[i] = true;
 		return 0;
 	}

@@ -35,6 +35,9 @@ struct model {
 	bool held;  /* gate closed: nothing new is submitted */
 	bool maybe; /* created or deleted in a transaction that is under way */
 	uint64_t parent;
+	/* a repoint that may have come to be: a crash decides */
+	struct sector *next_s;
+	uint64_t next_sectors, version, next_version;
 };
 
 struct world {
@@ -47,7 +50,7 @@ struct world {
 	bool write_errors_expected, flush_failed;
 	uint64_t acked_sets; /* ids < are known */
 	uint64_t map_memory;
-	uint64_t next_set;
+	uint64_t next_set, next_version;
 	unsigned enospc, eio, erofs;
 };
 
@@ -71,6 +74,9 @@ int world_flush(struct world *w, struct model *m);
 /* Cut through the disks in `set` and forks of them, with a catalogue record. Starts only. */
 struct world_cut *world_cut_start(struct world *w, struct model *const *set, unsigned count, bool drop);
 int world_cut(struct world *w, struct model *const *set, unsigned count); /* and waits */
+/* The disk `to` takes the content of `from` as a cut finds it. Starts only; false: the pool is read-only. */
+bool world_repoint_start(struct world *w, struct model *from, struct model *to);
+int world_repoint(struct world *w, struct model *from, struct model *to); /* and waits */
 /* Reads everything and compares; asserts. `crashed`: any value of the list will do, and becomes the only one.
  */
 void world_verify(struct world *w, bool crashed);
@@ -79,5 +85,15 @@ void world_crash(
 unsigned world_check(struct world *w, bool repair); /* pool_check on the closed pool: findings */
 uint64_t test_seed(void);
 struct pool *world_pool(struct world *w);
+
+/* ---- what the parts of the world share */
+#define trace(format, ...)                                                                                   \
+	do {                                                                                                 \
+		if (getenv("UMBRA_TEST_VERBOSE"))                                                            \
+			fprintf(stderr, format "\n", __VA_ARGS__);                                           \
+	} while (0)
+struct sector *world_sectors_copy(const struct model *from); /* what a copy of the disk may hold */
+void world_sectors_free(struct sector *s, uint64_t count);
+void world_put_name(struct world *w, struct store_txn *t, uint64_t id, uint64_t sectors, uint64_t version);
 
 #endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Disks of the store in memory that take another one's content. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+#include "tests/support/memstore.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static void done(void *arg, int err)
+{
+	*(int *)arg = err ? err : 1;
+}
+
+static void io_done(struct store_io *io, int err)
+{
+	(void)io;
+	assert_int_equal(err, 0);
+}
+
+static void fill(struct store_disk *d, uint64_t offset, uint8_t value)
+{
+	static uint8_t block[4096];
+	struct iovec iov = {block, sizeof(block)};
+	struct store_io io = {.op = STORE_WRITE,
+		.flags = STORE_IO_FUA,
+		.disk = d,
+		.offset = offset,
+		.len = sizeof(block),
+		.iov = &iov,
+		.iov_count = 1,
+		.done = io_done};
+
+	memset(block, value, sizeof(block));
+	d->store->ops->submit(&io);
+}
+
+static uint8_t at(struct store_disk *d, uint64_t offset)
+{
+	uint8_t byte;
+
+	memstore_peek(d, offset, &byte, 1);
+	return byte;
+}
+
+static struct store_disk *new_disk(struct store *s, uint64_t bytes)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+	struct store_disk *d;
+	int end = 0;
+
+	assert_int_equal(s->ops->txn_disk_create(t, bytes, &d), 0);
+	s->ops->txn_commit(t, done, &end);
+	assert_int_equal(end, 1);
+	return d;
+}
+
+/* Asks for `to` to take what `from` holds; `drop`: thinks better of it. */
+static void repoint(struct store *s, struct store_disk *from, struct store_disk *to, bool drop, int *end)
+{
+	static struct store_cut cut;
+	static struct store_disk *member;
+	struct store_txn *t;
+
+	member = from;
+	cut = (struct store_cut){.disks = &member, .count = 1};
+	*end = 0;
+	s->ops->cut(s, &cut, done, end);
+	assert_int_equal(*end, 1);
+	*end = 0;
+	t = s->ops->txn_begin(s);
+	assert_int_equal(s->ops->txn_disk_repoint(t, &cut, 0, to), 0);
+	if (drop) {
+		s->ops->txn_drop(t);
+		s->ops->cut_drop(&cut);
+	} else {
+		s->ops->cut_commit(&cut, t, done, end);
+	}
+}
+
+static void test_repoint(void **state)
+{
+	struct memstore *m = memstore_create(0);
+	struct store *s = memstore_open(m, NULL);
+	struct store_disk *a = new_disk(s, MIB), *b = new_disk(s, 2 * MIB);
+	uint64_t id = s->ops->disk_id(b);
+	int end;
+
+	(void)state;
+	fill(a, 0, 1);
+	fill(b, 0, 2);
+	fill(b, MIB, 2);
+	repoint(s, a, b, true, &end);
+	assert_int_equal(at(b, 0), 2);
+	repoint(s, a, b, false, &end);
+	assert_int_equal(end, 1);
+	assert_int_equal(s->ops->disk_size(b), MIB);
+	assert_int_equal(at(b, 0), 1);
+	fill(b, 4096, 3);
+	assert_int_equal(at(a, 4096), 0);
+	/* Not before it is done, and over a power loss as the seed says. */
+	fill(a, 0, 4);
+	for (unsigned survives = 0; survives < 2; survives++) {
+		memstore_timing(m, MEMSTORE_CUT_COMMIT, MEMSTORE_MANUAL, 0);
+		repoint(s, a, b, false, &end);
+		assert_int_equal(end, 0);
+		assert_int_equal(at(b, 0), 1);
+		memstore_crash(m, survives ? 4 : 0);
+		assert_int_equal(end, -ESHUTDOWN);
+		s = memstore_open(m, NULL);
+		assert_int_equal(s->ops->disk_open(s, id, &b), 0);
+		assert_int_equal(s->ops->disk_open(s, 1, &a), 0);
+		assert_true(at(b, 0) == 1 || (survives && at(b, 0) == 4));
+	}
+	assert_int_equal(memstore_disks(m), 2);
+	s->ops->close(s, done, &end);
+	memstore_destroy(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_repoint),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
