@@ -166,7 +166,8 @@ static struct array *array_new(const struct array_options *options)
 	list_init(&a->nexuses_pending);
 	list_init(&a->luns_resized);
 	list_init(&a->sets);
-	list_init(&a->commits);
+	list_init(&a->turns);
+	list_init(&a->images_dying);
 	list_init(&a->changes);
 	list_init(&a->graves);
 	list_init(&a->event_listeners);
@@ -199,6 +200,7 @@ int array_open(const struct array_options *options, struct array **out, struct f
 			array_close(a);
 		return err;
 	}
+	images_bury(a);
 	*out = a;
 	return 0;
 }
@@ -208,7 +210,8 @@ void array_close(struct array *a)
 	struct list_node *n;
 
 	changes_close(a);
-	commits_close(a);
+	cut_turns_close(a);
+	images_close(a);
 	copysets_close(a);
 	reactor_timer_disarm(a->options.reactor, &a->quiet_timer);
 	reactor_timer_disarm(a->options.reactor, &a->grave_timer);

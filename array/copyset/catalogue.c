@@ -40,10 +40,35 @@ static int bad(struct loader *l, const char *what, const void *key, size_t key_l
 		name, why);
 }
 
+static int disk_once(struct loader *l, uint64_t disk_id);
+
+/* Nobody has it any more: it goes as soon as the array is open. */
+static int load_image(struct loader *l, const void *key, size_t key_len, const void *value, size_t len)
+{
+	struct store *store = l->a->options.store;
+	struct store_disk *disk;
+	uint64_t disk_id;
+	int err = record_get_image(key, key_len, value, len, &disk_id);
+
+	if (err)
+		return bad(l, "image", key, key_len, err, "its content does not check");
+	err = disk_once(l, disk_id);
+	if (!err)
+		err = store->ops->disk_open(store, disk_id, &disk);
+	if (err == -ENOENT)
+		return bad(l, "image", key, key_len, -EUCLEAN, "its disk is not there");
+	if (!err)
+		err = image_left_over(l->a, disk);
+	return err ? fault_store(l->fault, err, "an image of a LUN") : 0;
+}
+
 static int load_meta(void *arg, const void *key, size_t key_len, const void *value, size_t len)
 {
 	struct loader *l = arg;
 	struct meta_record r;
+
+	if (record_is_image(key, key_len))
+		return load_image(l, key, key_len, value, len);
 	int err = record_get_meta(key, key_len, value, len, &r);
 
 	if (err)

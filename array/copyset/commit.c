@@ -24,11 +24,11 @@ struct commit {
 	struct array *array;     /* NULL: closed */
 	struct copyset *s;       /* held */
 	struct array_call *call; /* NULL: answered */
-	struct list_node link;
+	struct cut_turn turn;
 	struct reactor_timer deadline;
 	uint64_t deadline_ns;
 	uint32_t deadline_ms;
-	bool started, gates_closed, in_store, given_up;
+	bool gates_closed, in_store, given_up;
 	uint64_t closed_ns, cut_ns;
 	unsigned count;
 	unsigned *order;           /* members by the id of the original */
@@ -36,8 +36,6 @@ struct commit {
 	struct lun_box **boxes;    /* the shadow LUNs, in that order */
 	struct store_cut cut;
 };
-
-static void commits_run(struct array *a);
 
 static void commit_free(struct commit *c)
 {
@@ -91,8 +89,7 @@ static void commit_leave(struct commit *c)
 	struct array *a = c->array;
 
 	reactor_timer_disarm(a->options.reactor, &c->deadline);
-	list_remove(&c->link);
-	a->commit_count--;
+	cut_turn_leave(a, &c->turn);
 	c->s->commit = NULL;
 }
 
@@ -102,7 +99,7 @@ static void commit_gone(struct commit *c)
 
 	copyset_release(c->s);
 	commit_free(c);
-	commits_run(a);
+	cut_turns_run(a);
 }
 
 static void gates_open(struct commit *c)
@@ -342,11 +339,11 @@ static void commit_cut_done(void *arg, int err)
 	commit_write(c);
 }
 
-static void commit_start(struct commit *c)
+static void commit_begin(struct cut_turn *t)
 {
+	struct commit *c = container_of(t, struct commit, turn);
 	struct store *store = c->array->options.store;
 
-	c->started = true;
 	if (commit_is_late(c)) {
 		commit_late(c);
 		return;
@@ -363,15 +360,15 @@ static void commit_start(struct commit *c)
 	store->ops->cut(store, &c->cut, commit_cut_done, c);
 }
 
-static void commits_run(struct array *a)
+static void commit_orphan(struct cut_turn *t)
 {
-	struct commit *c;
+	struct commit *c = container_of(t, struct commit, turn);
 
-	if (list_empty(&a->commits))
-		return;
-	c = container_of(a->commits.head.next, struct commit, link);
-	if (!c->started)
-		commit_start(c);
+	reactor_timer_disarm(c->array->options.reactor, &c->deadline);
+	c->array = NULL;
+	c->s = NULL;
+	if (!c->in_store)
+		commit_free(c);
 }
 
 void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,
@@ -393,8 +390,8 @@ void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const ch
 			up_set_state_name(s->state));
 		return;
 	}
-	if (a->commit_count > COPYSET_COMMITS_MAX) {
-		call_refuse(call, -EBUSY, "%u other commits are waiting; try again", a->commit_count);
+	if (a->turn_count > COPYSET_COMMITS_MAX) {
+		call_refuse(call, -EBUSY, "%u other commits are waiting; try again", a->turn_count);
 		return;
 	}
 	c = commit_new(s, call);
@@ -410,23 +407,8 @@ void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const ch
 	c->deadline.fire = deadline_fire;
 	c->deadline_ns = reactor_now_ns(a->options.reactor) + UINT64_C(1000000) * deadline_ms;
 	reactor_timer_arm(a->options.reactor, &c->deadline, deadline_ms);
-	list_push_back(&a->commits, &c->link);
-	a->commit_count++;
+	c->turn.begin = commit_begin;
+	c->turn.orphan = commit_orphan;
 	copyset_enter(s, next);
-	commits_run(a);
-}
-
-void commits_close(struct array *a)
-{
-	struct list_node *n;
-
-	while ((n = list_pop(&a->commits))) {
-		struct commit *c = container_of(n, struct commit, link);
-
-		reactor_timer_disarm(a->options.reactor, &c->deadline);
-		c->array = NULL;
-		c->s = NULL;
-		if (!c->in_store)
-			commit_free(c);
-	}
+	cut_turn_take(a, &c->turn);
 }

@@ -88,7 +88,6 @@ const char *copyset_label(const struct copyset *s, char out[ARRAY_NAME_MAX_BYTES
 /* The set was aborted: what is under way is not kept. The commit's call ends with err now. True: the store
  * may still make it durable; commit_settled will tell. */
 bool commit_give_up(struct copyset *s, int err, const struct fault *why);
-void commits_close(struct array *a);
 
 /* ---- undo.c ---- */
 

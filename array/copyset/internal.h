@@ -83,8 +83,12 @@ struct array {
 	struct list sets; /* by beginning, remembered aborted ones included */
 	unsigned set_count, aborted_count;
 	struct index sets_by_id;
-	struct list commits; /* the first one runs, the others wait */
-	unsigned commit_count;
+	struct list turns; /* at the store's cut: the first one has it, the others wait */
+	unsigned turn_count;
+
+	struct list images_dying; /* without users, still in the store */
+	bool images_burying;
+	unsigned image_count;
 
 	struct list changes;
 	unsigned change_count;
@@ -165,6 +169,21 @@ void changes_close(struct array *a);
 /* Also in the commit's transaction. */
 int meta_put(struct array *a, struct store_txn *t);
 
+/* ---- turn.c: cuts of the store, one after the other --------------------------------------------------- */
+
+struct cut_turn {
+	void (*begin)(struct cut_turn *t);
+	void (*orphan)(struct cut_turn *t); /* the array is closed: frees it, now or when the store answers */
+	struct list_node link;
+	bool begun;
+};
+
+void cut_turn_take(struct array *a, struct cut_turn *t); /* begins from inside when there is no other */
+/* The store has let go. The next one begins with cut_turns_run. */
+void cut_turn_leave(struct array *a, struct cut_turn *t);
+void cut_turns_run(struct array *a);
+void cut_turns_close(struct array *a);
+
 /* ---- record.c: catalogue records -------------------------------------------------------------------- */
 
 /* What a record says; of the catalogue's side only. */
@@ -213,6 +232,7 @@ struct meta_record {
 #define RECORD_MEMBERS_MAX 1024u
 
 int record_put_meta(struct array *a, struct store_txn *t, const struct meta_record *r);
+int record_put_image(struct array *a, struct store_txn *t, uint64_t disk_id);
 int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record *r);
 int record_put_host(struct array *a, struct store_txn *t, const struct host_record *r);
 int record_put_map(struct array *a, struct store_txn *t, const struct map_record *r);
@@ -222,11 +242,14 @@ int record_put_reservations(
 	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES], const void *bytes, size_t len);
 int record_del_lun(
 	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]); /* and its reservations */
+int record_del_image(struct array *a, struct store_txn *t, uint64_t disk_id);
 int record_del_host(struct array *a, struct store_txn *t, const char *name);
 int record_del_map(struct array *a, struct store_txn *t, const char *host, const uint8_t lun_id[UP_ID_BYTES]);
 int record_del_set(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]);
 /* 0, -EUCLEAN (checksum, length, a value out of its range), -ENOTSUP (newer), -ENOMEM (sets). */
 int record_get_meta(const void *key, size_t key_len, const void *value, size_t len, struct meta_record *out);
+bool record_is_image(const void *key, size_t key_len); /* of the META table */
+int record_get_image(const void *key, size_t key_len, const void *value, size_t len, uint64_t *disk_id);
 int record_get_lun(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out);
 int record_get_host(const void *key, size_t key_len, const void *value, size_t len, struct host_record *out);
 int record_get_map(const void *key, size_t key_len, const void *value, size_t len, struct map_record *out);
@@ -342,5 +365,12 @@ unsigned nexus_count(struct array *a, const char *initiator);
 /* ---- copyset.c ---------------------------------------------------------------------------------------- */
 
 void copysets_close(struct array *a);
+
+/* ---- image.c ------------------------------------------------------------------------------------------ */
+
+/* One that a former life of the array left in the store. */
+int image_left_over(struct array *a, struct store_disk *disk);
+void images_bury(struct array *a); /* begins to delete what is dying */
+void images_close(struct array *a);
 
 #endif

@@ -5,6 +5,7 @@
  *	record:  version u8 (1; of a HOST or a LUN 2), fields, checksum u32 (XXH32 over key and value, table as
  *	         the seed)
  *	META:    key "array";              id 16, created u64
+ *	         key "image", disk id u64; nothing: a hidden disk that goes with a restart
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
  *	                                   set id 16, name; since version 2: role u8 (0 live, 1 recycled,
  *	                                   2 image), hydration u8 (0 none, 1 wanted, 2 full), notified u32;
@@ -35,6 +36,8 @@
 #define HOST_FLAG_CONTROL_LU           1u
 #define HOST_FLAG_CONTROL_WITHOUT_CHAP 2u
 #define META_KEY                       "array"
+#define IMAGE_KEY                      "image"
+#define IMAGE_KEY_BYTES                (sizeof(IMAGE_KEY) - 1 + 8)
 
 static uint32_t record_sum(
 	enum store_table table, const void *key, size_t key_len, const void *value, size_t len)
@@ -121,6 +124,21 @@ int record_put_meta(struct array *a, struct store_txn *t, const struct meta_reco
 	pack_bytes(&k, r->id, UP_ID_BYTES);
 	pack_u64(&k, r->created_unix_ms);
 	return pack_put(a, t, STORE_TABLE_META, META_KEY, strlen(META_KEY), &k);
+}
+
+static void image_key(uint64_t disk_id, uint8_t key[IMAGE_KEY_BYTES])
+{
+	memcpy(key, IMAGE_KEY, IMAGE_KEY_BYTES - 8);
+	put_be64(key + IMAGE_KEY_BYTES - 8, disk_id);
+}
+
+int record_put_image(struct array *a, struct store_txn *t, uint64_t disk_id)
+{
+	struct packer k = pack_begin(a);
+	uint8_t key[IMAGE_KEY_BYTES];
+
+	image_key(disk_id, key);
+	return pack_put(a, t, STORE_TABLE_META, key, sizeof(key), &k);
 }
 
 static void pack_recycled(struct packer *k, const struct lun_record *r)
@@ -236,6 +254,14 @@ int record_del_lun(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_
 	int err = record_del(a, t, STORE_TABLE_RESERVATION, id, UP_ID_BYTES);
 
 	return err ? err : record_del(a, t, STORE_TABLE_LUN, id, UP_ID_BYTES);
+}
+
+int record_del_image(struct array *a, struct store_txn *t, uint64_t disk_id)
+{
+	uint8_t key[IMAGE_KEY_BYTES];
+
+	image_key(disk_id, key);
+	return record_del(a, t, STORE_TABLE_META, key, sizeof(key));
 }
 
 int record_del_host(struct array *a, struct store_txn *t, const char *name)
@@ -356,6 +382,22 @@ static bool unpack_id_key(const void *key, size_t key_len, uint8_t id[UP_ID_BYTE
 		return false;
 	memcpy(id, key, UP_ID_BYTES);
 	return true;
+}
+
+bool record_is_image(const void *key, size_t key_len)
+{
+	return key_len == IMAGE_KEY_BYTES && memcmp(key, IMAGE_KEY, IMAGE_KEY_BYTES - 8) == 0;
+}
+
+int record_get_image(const void *key, size_t key_len, const void *value, size_t len, uint64_t *disk_id)
+{
+	struct unpacker u;
+	int err = unpack_begin(STORE_TABLE_META, key, key_len, value, len, &u);
+
+	if (err)
+		return err;
+	*disk_id = get_be64((const uint8_t *)key + IMAGE_KEY_BYTES - 8);
+	return unpack_end(&u);
 }
 
 int record_get_meta(const void *key, size_t key_len, const void *value, size_t len, struct meta_record *out)
