@@ -183,6 +183,7 @@ static struct mem_disk *disk_of_frozen(struct memstore *m, const struct mem_froz
 {
 	struct mem_disk *d = mem_disk_new(m, f->size_bytes);
 
+	d->shares = true;
 	for (unsigned i = 0; i < f->count; i++) {
 		struct mem_slot *slot = mem_slot_find(d, f->indexes[i], true);
 
@@ -218,7 +219,7 @@ static int mem_txn_disk_repoint(
 	if (err)
 		return err;
 	assert(c && c->done && !c->ended && index < cut->count && (!t->cut || t->cut == c));
-	assert(d->usable && d->inflight == 0);
+	assert(d->usable && d->inflight == 0 && !d->hydration);
 	for (unsigned i = 0; i < cut->count; i++)
 		assert(cut->disks[i] != disk);
 	t->cut = c;
@@ -234,7 +235,7 @@ static int mem_txn_disk_delete(struct store_txn *t, struct store_disk *d)
 
 	if (err)
 		return err;
-	assert(disk_of(d)->usable && disk_of(d)->inflight == 0);
+	assert(disk_of(d)->usable && disk_of(d)->inflight == 0 && !disk_of(d)->hydration);
 	txn_step(t, STEP_DELETE)->disk = disk_of(d);
 	return 0;
 }
@@ -423,6 +424,30 @@ static void op_cut_end(struct mem_op *op)
 	done(arg, err);
 }
 
+static void op_start(struct memstore *m, struct mem_op *op);
+
+/* A quarter of the disk has been copied, or it stops. */
+static void op_hydrate_end(struct memstore *m, struct mem_op *op)
+{
+	struct store_hydration *h = op->hydration;
+	int err = op->err;
+
+	if (!err) {
+		h->passed_bytes += h->total_bytes / 4;
+		if (h->passed_bytes + 3 < h->total_bytes) {
+			op->err = mem_call(m, true);
+			op_start(m, op);
+			return;
+		}
+		h->total_bytes = h->passed_bytes = op->disk->size_bytes;
+		op->disk->shares = false;
+	}
+	op->disk->hydration = NULL;
+	h->priv = NULL;
+	free(op);
+	h->done(h, err);
+}
+
 static void op_end(struct memstore *m, struct mem_op *op)
 {
 	list_remove(&op->link);
@@ -433,6 +458,9 @@ static void op_end(struct memstore *m, struct mem_op *op)
 		break;
 	case MEMSTORE_CUT:
 		op_cut_end(op);
+		break;
+	case MEMSTORE_HYDRATE:
+		op_hydrate_end(m, op);
 		break;
 	default:
 		op_io_end(m, op);
@@ -648,6 +676,31 @@ static void mem_cut_drop(struct store_cut *cut)
 	cut_end(c);
 }
 
+static void mem_hydrate(struct store_hydration *h)
+{
+	struct mem_disk *d = disk_of(h->disk);
+	struct memstore *m = mem_of(d->head.store);
+	struct mem_op *op = op_new(MEMSTORE_HYDRATE, mem_call(m, true));
+
+	assert((d->usable || m->dead) && !d->hydration);
+	h->passed_bytes = d->shares ? 0 : d->size_bytes;
+	h->total_bytes = d->size_bytes;
+	h->priv = op;
+	op->hydration = h;
+	op->disk = d;
+	d->hydration = op;
+	op_start(m, op);
+}
+
+static void mem_hydrate_cancel(struct store_hydration *h)
+{
+	struct mem_op *op = h->priv;
+
+	assert(op);
+	if (!op->err)
+		op->err = -ECANCELED;
+}
+
 static int mem_disk_open(struct store *s, uint64_t disk_id, struct store_disk **out)
 {
 	struct memstore *m = mem_of(s);
@@ -726,6 +779,7 @@ static void mem_close(struct store *s, void (*done)(void *arg, int err), void *a
 {
 	struct memstore *m = mem_of(s);
 
+	assert(!memstore_pending_kind(m, MEMSTORE_HYDRATE));
 	memstore_complete_all(m);
 	list_for_each (n, &m->disks) {
 		struct mem_disk *d = container_of(n, struct mem_disk, link);
@@ -761,6 +815,8 @@ static const struct store_ops mem_ops = {
 	.cut = mem_cut,
 	.cut_commit = mem_cut_commit,
 	.cut_drop = mem_cut_drop,
+	.hydrate = mem_hydrate,
+	.hydrate_cancel = mem_hydrate_cancel,
 	.clones = true,
 };
 
@@ -992,6 +1048,11 @@ bool memstore_record(struct memstore *m, enum store_table table, unsigned index,
 	*value = r->value;
 	*value_len = r->value_len;
 	return true;
+}
+
+bool memstore_shares(struct store_disk *d)
+{
+	return disk_of(d)->shares;
 }
 
 void memstore_peek(struct store_disk *d, uint64_t offset, void *buf, uint64_t len)

@@ -125,6 +125,7 @@ void mem_disk_take(struct memstore *m, struct mem_disk *d, struct mem_disk *cont
 	memset(content->slots, 0, sizeof(content->slots));
 	d->slot_count = content->slot_count;
 	d->size_bytes = content->size_bytes;
+	d->shares = content->shares;
 	mem_disk_free(m, content);
 }
 

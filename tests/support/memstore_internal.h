@@ -34,6 +34,8 @@ struct mem_disk {
 	bool usable;  /* its transaction is done */
 	unsigned inflight;
 	bool in_cut; /* between cut and cut_done: no writes */
+	bool shares; /* with the disk that it was forked from; durable */
+	struct mem_op *hydration;
 	struct mem_slot *slots[SLOTS];
 	unsigned slot_count;
 	struct list dirty;
@@ -96,6 +98,7 @@ struct mem_op {
 	struct mem_disk *disk;
 	struct store_txn *txn;
 	struct mem_cut *cut;
+	struct store_hydration *hydration;
 	void (*done)(void *arg, int err);
 	void *arg;
 	struct mem_slot **flush_slots;

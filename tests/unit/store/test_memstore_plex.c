@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disks of the store in memory that take another one's content. */
+/* Disks of the store in memory that take another one's content, and copies that become independent. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,10 +121,96 @@ static void test_repoint(void **state)
 	memstore_destroy(m);
 }
 
+/* ---- hydration */
+
+static struct store_disk *fork_of(struct store *s, struct store_disk *from)
+{
+	struct store_cut cut = {.disks = &from, .count = 1};
+	struct store_txn *t;
+	struct store_disk *d;
+	int end = 0;
+
+	s->ops->cut(s, &cut, done, &end);
+	t = s->ops->txn_begin(s);
+	assert_int_equal(s->ops->txn_disk_fork(t, &cut, 0, &d), 0);
+	end = 0;
+	s->ops->cut_commit(&cut, t, done, &end);
+	assert_int_equal(end, 1);
+	return d;
+}
+
+struct hydration {
+	struct store_hydration h;
+	int end;
+};
+
+static void hydrated(struct store_hydration *h, int err)
+{
+	done(&container_of(h, struct hydration, h)->end, err);
+}
+
+static void hydrate(struct hydration *x, struct store_disk *d)
+{
+	*x = (struct hydration){.h = {.disk = d, .done = hydrated}};
+	d->store->ops->hydrate(&x->h);
+}
+
+static void test_hydrate(void **state)
+{
+	struct memstore *m = memstore_create(0);
+	struct store *s = memstore_open(m, NULL);
+	struct store_disk *a = new_disk(s, MIB), *b;
+	struct hydration x;
+	uint64_t id, passed;
+	int end;
+
+	(void)state;
+	fill(a, 0, 1);
+	b = fork_of(s, a);
+	id = s->ops->disk_id(b);
+	assert_true(memstore_shares(b) && !memstore_shares(a));
+	hydrate(&x, a);
+	assert_int_equal(x.end, 1);
+	/* In steps; cancelled; fails half way; lost with the power; each time another one goes on. */
+	memstore_timing(m, MEMSTORE_HYDRATE, MEMSTORE_MANUAL, 0);
+	hydrate(&x, b);
+	passed = x.h.passed_bytes;
+	assert_true(memstore_complete_kind(m, MEMSTORE_HYDRATE));
+	assert_true(x.end == 0 && x.h.passed_bytes > passed && x.h.total_bytes == MIB);
+	s->ops->hydrate_cancel(&x.h);
+	assert_int_equal(x.end, 0);
+	assert_true(memstore_complete_kind(m, MEMSTORE_HYDRATE));
+	assert_int_equal(x.end, -ECANCELED);
+	hydrate(&x, b);
+	memstore_fail(m, 2, -ENOSPC, false);
+	memstore_complete_all(m);
+	assert_int_equal(x.end, -ENOSPC);
+	assert_true(x.h.passed_bytes < MIB);
+	hydrate(&x, b);
+	memstore_complete_kind(m, MEMSTORE_HYDRATE);
+	memstore_crash(m, 1);
+	assert_int_equal(x.end, -ESHUTDOWN);
+	s = memstore_open(m, NULL);
+	assert_int_equal(s->ops->disk_open(s, id, &b), 0);
+	assert_true(memstore_shares(b));
+	hydrate(&x, b);
+	memstore_complete_all(m);
+	assert_int_equal(x.end, 1);
+	assert_int_equal(x.h.passed_bytes, MIB);
+	memstore_crash(m, 0);
+	s = memstore_open(m, NULL);
+	assert_int_equal(s->ops->disk_open(s, id, &b), 0);
+	assert_false(memstore_shares(b));
+	assert_int_equal(at(b, 0), 1);
+	s->ops->close(s, done, &end);
+	memstore_destroy(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_repoint),
+		cmocka_unit_test(test_hydrate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
