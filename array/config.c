@@ -51,6 +51,7 @@ static const struct key keys[] = {
 	{"iscsi", "login_timeout", KEY_MS, AT(login_timeout_ms), 100, 600000},
 	{"iscsi", "nop_interval", KEY_MS, AT(nop_interval_ms), 100, 3600000},
 	{"iscsi", "nop_timeout", KEY_MS, AT(nop_timeout_ms), 100, 3600000},
+	{"iscsi", "logout_timeout", KEY_MS, AT(logout_timeout_ms), 100, 600000},
 	{"iscsi", "max_recv_segment", KEY_BYTES, AT(max_recv_segment_bytes), 512, (1 << 24) - 1},
 	{"iscsi", "max_burst", KEY_BYTES, AT(max_burst_bytes), 512, (1 << 24) - 1},
 	{"iscsi", "first_burst", KEY_BYTES, AT(first_burst_bytes), 512, (1 << 24) - 1},

@@ -27,7 +27,7 @@ struct config {
 	char target_name[UP_NAME_MAX_BYTES + 1];
 	uint32_t connections_max, connections_per_source, tasks_max;
 	uint64_t buffer_bytes_max;
-	uint32_t login_timeout_ms, nop_interval_ms, nop_timeout_ms;
+	uint32_t login_timeout_ms, nop_interval_ms, nop_timeout_ms, logout_timeout_ms;
 	uint64_t max_recv_segment_bytes, max_burst_bytes, first_burst_bytes;
 	bool discovery_needs_chap;
 

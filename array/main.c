@@ -113,6 +113,13 @@ static bool transport_portal(void *ctx, unsigned index, struct management_portal
 	return true;
 }
 
+static unsigned transport_logout(void *ctx, const char *initiator)
+{
+	struct daemon *d = ctx;
+
+	return d->iscsi ? iscsi_session_logout(d->iscsi, initiator) : 0;
+}
+
 /* Whole or not at all: who waits for the file never reads half of it. One port a line, in portal order. */
 static int write_port_file(struct daemon *d)
 {
@@ -221,6 +228,7 @@ static int open_doors(struct daemon *d, struct fault *fault)
 		.login_timeout_ms = c->login_timeout_ms,
 		.nop_interval_ms = c->nop_interval_ms,
 		.nop_timeout_ms = c->nop_timeout_ms,
+		.logout_timeout_ms = c->logout_timeout_ms,
 		.max_recv_segment_bytes = (uint32_t)c->max_recv_segment_bytes,
 		.max_burst_bytes = (uint32_t)c->max_burst_bytes,
 		.first_burst_bytes = (uint32_t)c->first_burst_bytes,
@@ -232,7 +240,8 @@ static int open_doors(struct daemon *d, struct fault *fault)
 	d->transport = (struct management_transport){.ctx = d,
 		.target_name = c->target_name,
 		.session = transport_session,
-		.portal = transport_portal};
+		.portal = transport_portal,
+		.logout = transport_logout};
 	struct management_options management = {
 		.array = d->array,
 		.reactor = d->reactor,

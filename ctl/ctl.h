@@ -141,6 +141,7 @@ int verb_set_delete(struct invocation *in);
 int verb_set_abort(struct invocation *in);
 int verb_status(struct invocation *in);
 int verb_session_list(struct invocation *in);
+int verb_session_logout(struct invocation *in);
 int verb_events(struct invocation *in);
 int verb_top(struct invocation *in);
 

@@ -127,6 +127,10 @@ const struct verb ctl_verbs[] = {
 	{"status", NULL, "", 0, 0, NULL, "Shows the array: portals, pool, counts, limits, sessions.",
 		verb_status},
 	{"sessions", NULL, "", 0, 0, NULL, "Lists the iSCSI sessions.", verb_session_list},
+	{"session", "logout", "HOST|all", 1, 1, NULL,
+		"Asks the initiators of a host, or all, to log out; sessions that stay are ended after logout_timeout. "
+		"Initiators log in again as they are configured, and then meet changed portals and redirections.",
+		verb_session_logout},
 	{"events", NULL, "", 0, 0, events_options, "Prints the array's latest events, oldest first.",
 		verb_events},
 	{"top", NULL, "", 0, 0, top_options,

@@ -73,6 +73,15 @@ int verb_session_list(struct invocation *in)
 	return print_result(in, result, "%s", "");
 }
 
+int verb_session_logout(struct invocation *in)
+{
+	bool all = strcmp(in->operands[0], "all") == 0;
+	json_t *params = all ? NULL : json_pack("{s:s}", "host", in->operands[0]);
+	json_t *result = ctl_call(in, "session.logout", params);
+
+	return print_result(in, result, "%s session(s) asked to log out\n", count_of(result, "asked"));
+}
+
 /* ---- events --------------------------------------------------------------------------------------- */
 
 static void print_event(const json_t *event)

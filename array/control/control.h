@@ -54,6 +54,8 @@ struct management_transport {
 	bool (*session)(
 		void *ctx, unsigned index, struct management_session *out); /* index 0 … until false */
 	bool (*portal)(void *ctx, unsigned index, struct management_portal *out);
+	/* Asks this initiator's sessions (NULL: all) to log out. Returns how many were asked. */
+	unsigned (*logout)(void *ctx, const char *initiator);
 };
 
 struct management_options {

@@ -111,6 +111,28 @@ static void session_list_method(struct mgmt_call *c)
 		mgmt_result(c, json_pack("{s:o}", "sessions", sessions_json(c)));
 }
 
+/* Without a host: all sessions. */
+static void session_logout_method(struct mgmt_call *c)
+{
+	const struct management_transport *t = mgmt_options(c->m)->transport;
+	const char *name = NULL;
+	const struct host *h = NULL;
+	json_int_t asked = 0;
+
+	if (!mgmt_unpack(c, "{s?s}", "host", &name))
+		return;
+	if (name) {
+		h = mgmt_find_host(c, name);
+		if (!h)
+			return;
+	}
+	for (unsigned i = 0; t && h && i < host_record(h)->iqn_count; i++)
+		asked += t->logout(t->ctx, host_record(h)->iqns[i]);
+	if (t && !h)
+		asked = t->logout(t->ctx, NULL);
+	mgmt_result(c, json_pack("{s:I}", "asked", asked));
+}
+
 /* Counters since the start; who wants rates asks twice. */
 static void stats_method(struct mgmt_call *c)
 {
@@ -157,6 +179,7 @@ const struct mgmt_method mgmt_status_methods[] = {
 	{"status", status_method},
 	{"pool.status", pool_status_method},
 	{"session.list", session_list_method},
+	{"session.logout", session_logout_method},
 	{"stats", stats_method},
 	{"events.list", events_list_method},
 	{"events.follow", events_follow_method},

@@ -79,6 +79,8 @@ void iscsi_task_free(struct iscsi_task *t)
 
 	assert(!t->parsed && !list_linked(&t->out.link));
 	uncount(t);
+	if (t->held)
+		t->held->task = NULL;
 	if (t->buffer_len)
 		iscsi_buffer_put(&s->buffers, t->scsi.data, t->buffer_len);
 	list_remove(&t->itt_link);
@@ -113,12 +115,14 @@ void iscsi_task_drop(struct iscsi_task *t)
 
 /* ---- failures of the transport's own (RFC 7143 11.4.7.2) --------------------------------------------- */
 
+#define SENSE_ILLEGAL_REQUEST 0x05
 #define SENSE_ABORTED_COMMAND 0x0b
+#define ASC_NO_ACCESS_RIGHTS  0x2002 /* access denied, no access rights */
 #define ASC_UNEXPECTED_DATA   0x0c0c /* write error, unexpected unsolicited data */
 #define ASC_WRONG_AMOUNT      0x0c0d /* write error, not enough unsolicited data */
 #define ASC_CRC_ERROR         0x4705 /* protocol service CRC error */
 
-static void fail(struct iscsi_task *t, uint16_t asc_ascq)
+static void fail_as(struct iscsi_task *t, uint8_t key, uint16_t asc_ascq)
 {
 	if (t->over)
 		return;
@@ -127,10 +131,15 @@ static void fail(struct iscsi_task *t, uint16_t asc_ascq)
 	t->scsi.status = SCSI_STATUS_CHECK_CONDITION;
 	memset(t->scsi.sense, 0, 18);
 	t->scsi.sense[0] = 0x70;
-	t->scsi.sense[2] = SENSE_ABORTED_COMMAND;
+	t->scsi.sense[2] = key;
 	t->scsi.sense[7] = 10;
 	put_be16(t->scsi.sense + 12, asc_ascq);
 	t->scsi.sense_len = 18;
+}
+
+static void fail(struct iscsi_task *t, uint16_t asc_ascq)
+{
+	fail_as(t, SENSE_ABORTED_COMMAND, asc_ascq);
 }
 
 static void fail_busy(struct iscsi_task *t)
@@ -201,6 +210,12 @@ static void ask_data(struct iscsi_task *t)
 /* A burst is complete (or there was none): what now? */
 static void advance(struct iscsi_task *t)
 {
+	if (t->held) { /* until its turn comes */
+		t->burst_over = true;
+		return;
+	}
+	if (t->conn->revoked)
+		fail_as(t, SENSE_ILLEGAL_REQUEST, ASC_NO_ACCESS_RIGHTS);
 	if (t->over) {
 		if (t->r2t_count > 0)
 			return; /* data that we asked for comes first */
@@ -311,7 +326,10 @@ bool iscsi_command_begin(struct iscsi_conn *c)
 		iscsi_task_free(t);
 		return true;
 	}
-	parse(t);
+	if (c->revoked)
+		fail_as(t, SENSE_ILLEGAL_REQUEST, ASC_NO_ACCESS_RIGHTS);
+	else
+		parse(t);
 	if (!unsolicited_ok(t, bhs, rx->data_len))
 		fail(t, ASC_UNEXPECTED_DATA);
 	rx->task = t;
@@ -326,17 +344,42 @@ void iscsi_command_end(struct iscsi_conn *c)
 {
 	struct iscsi_task *t = c->rx.task;
 
+	t->got = c->rx.data_len;
+	t->burst_over = c->rx.header[1] & ISCSI_FINAL;
+	t->state = ISCSI_TASK_UNSOLICITED;
+	if (t->dropped) {
+		c->rx.task = NULL;
+		iscsi_task_drop(t);
+	}
+}
+
+void iscsi_command_start(struct iscsi_task *t)
+{
+	struct iscsi_conn *c = t->conn;
+
 	t->counted = true;
 	if (t->immediate)
 		c->immediate_tasks++;
 	else
 		c->ordered_tasks++;
 	c->commands++;
-	t->got = c->rx.data_len;
-	if (!(c->rx.header[1] & ISCSI_FINAL))
-		t->state = ISCSI_TASK_UNSOLICITED;
-	else
+	if (t->burst_over)
 		advance(t);
+}
+
+/* A task whose data is just being received stays until that PDU is complete. */
+void iscsi_task_aborted(void *transport, struct scsi_task *scsi)
+{
+	struct iscsi_task *t = container_of(scsi, struct iscsi_task, scsi);
+	struct iscsi_conn *c = transport;
+
+	assert(t->conn == c && t->parsed && iscsi_task_collecting(t));
+	if (c->rx.task != t) {
+		iscsi_task_drop(t);
+		return;
+	}
+	discard(t);
+	t->over = t->dropped = true;
 }
 
 /* ---- Data-Out ---------------------------------------------------------------------------------------- */
@@ -354,7 +397,7 @@ static int find_r2t(const struct iscsi_task *t, uint32_t ttt)
 static bool data_out_welcome(const struct iscsi_task *t, uint32_t ttt)
 {
 	if (t->state == ISCSI_TASK_UNSOLICITED)
-		return ttt == ISCSI_TAG_RESERVED;
+		return ttt == ISCSI_TAG_RESERVED && !t->burst_over;
 	return t->state == ISCSI_TASK_SOLICITED && find_r2t(t, ttt) >= 0;
 }
 
@@ -417,6 +460,11 @@ void iscsi_data_out_end(struct iscsi_conn *c, bool spoilt)
 
 	if (!t)
 		return;
+	if (t->dropped) {
+		c->rx.task = NULL;
+		iscsi_task_drop(t);
+		return;
+	}
 	if (spoilt)
 		fail(t, ASC_CRC_ERROR);
 	t->got += c->rx.data_len;

@@ -35,6 +35,7 @@ struct iscsi_conn *iscsi_conn_create(struct iscsi_server *s, int fd, unsigned po
 	c->timer.fire = timer_fired;
 	c->end.call = end_step;
 	list_init(&c->tasks);
+	list_init(&c->held);
 	for (unsigned i = 0; i < ISCSI_ITT_BUCKETS; i++)
 		list_init(&c->by_itt[i]);
 	iscsi_receive_init(c);
@@ -119,6 +120,7 @@ static void free_conn(struct iscsi_conn *c)
 {
 	struct iscsi_server *s = c->server;
 
+	iscsi_order_drop_all(c);
 	while (!list_empty(&c->tasks)) {
 		struct iscsi_task *t = container_of(c->tasks.head.next, struct iscsi_task, link);
 
@@ -167,6 +169,11 @@ void iscsi_conn_deadline(struct iscsi_conn *c, uint64_t ms)
 	iscsi_conn_timer_update(c);
 }
 
+static uint64_t gap_end_ns(const struct iscsi_conn *c)
+{
+	return c->gap_ns + c->server->options.login_timeout_ms * MS;
+}
+
 static uint64_t next_wake_ns(const struct iscsi_conn *c)
 {
 	const struct iscsi_options *o = &c->server->options;
@@ -175,6 +182,8 @@ static uint64_t next_wake_ns(const struct iscsi_conn *c)
 	if (c->state != ISCSI_CONN_FULL)
 		return c->deadline_ns;
 	at = c->pinged ? c->pinged_ns + o->nop_timeout_ms * MS : c->heard_ns + o->nop_interval_ms * MS;
+	if (!list_empty(&c->held) && gap_end_ns(c) < at)
+		at = gap_end_ns(c);
 	return c->deadline_ns && c->deadline_ns < at ? c->deadline_ns : at;
 }
 
@@ -211,8 +220,16 @@ static void timer_fired(struct reactor_timer *t)
 		iscsi_conn_timer_update(c);
 		return;
 	}
-	if (c->state != ISCSI_CONN_FULL || (c->deadline_ns && now >= c->deadline_ns)) {
+	if (c->state != ISCSI_CONN_FULL) {
 		iscsi_conn_kill(c, deadline_reason(c));
+		return;
+	}
+	if (c->deadline_ns && now >= c->deadline_ns) { /* it was asked to log out */
+		iscsi_tell_drop(c);
+		return;
+	}
+	if (!list_empty(&c->held) && now >= gap_end_ns(c)) {
+		iscsi_conn_kill(c, "a request was left out, and never came");
 		return;
 	}
 	if (c->pinged) {

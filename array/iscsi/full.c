@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PDUs of the full feature phase: the order of CmdSN, NOP, logout, rejects; the rest goes to its own file.
+ * PDUs of the full feature phase: NOP, logout, asynchronous messages, rejects; the rest goes to its own file.
  *
- * A request without the I bit counts when its CmdSN is the expected one. Outside the window it is thrown away
- * in silence (RFC 7143 4.2.2.1). Inside, but ahead: with one connection a request in between is lost, and
- * ERL 0 cannot get it back, so the connection ends and the initiator begins anew.
+ * order.c says when a request's turn has come.
  */
 #include "array/iscsi/internal.h"
 
@@ -43,25 +41,7 @@ void iscsi_protocol_error(struct iscsi_conn *c, const uint8_t *bhs, const char *
 	iscsi_small_send_last(c, s);
 }
 
-/* ---- order ------------------------------------------------------------------------------------------ */
-
-/* False: the connection has been ended. */
-static bool check_cmdsn(struct iscsi_conn *c)
-{
-	const uint8_t *bhs = c->rx.header;
-	uint32_t cmdsn = get_be32(bhs + ISCSI_AT_CMDSN);
-
-	if (iscsi_immediate(bhs))
-		return true;
-	if (iscsi_sn_lt(cmdsn, c->expcmdsn) || iscsi_sn_lt(c->maxcmdsn, cmdsn)) {
-		c->rx.ignored = true;
-		return true;
-	}
-	if (cmdsn == c->expcmdsn)
-		return true;
-	iscsi_protocol_error(c, bhs, "a CmdSN was left out");
-	return false;
-}
+/* ---- the beginning of a PDU ------------------------------------------------------------------------- */
 
 /* The data goes to a buffer of its own; without one it is thrown away and the PDU is rejected. */
 static void sink_buffer(struct iscsi_conn *c)
@@ -81,8 +61,7 @@ static void sink_buffer(struct iscsi_conn *c)
 
 static bool begin_request(struct iscsi_conn *c)
 {
-	if (!check_cmdsn(c))
-		return false;
+	iscsi_order_check(c);
 	if (!c->rx.ignored)
 		sink_buffer(c);
 	return true;
@@ -100,8 +79,7 @@ bool iscsi_pdu_begin(struct iscsi_conn *c)
 	case ISCSI_SCSI_COMMAND:
 		if (c->discovery)
 			break;
-		if (!check_cmdsn(c))
-			return false;
+		iscsi_order_check(c);
 		return c->rx.ignored || iscsi_command_begin(c);
 	case ISCSI_DATA_OUT:
 		return iscsi_data_out_begin(c);
@@ -129,10 +107,9 @@ bool iscsi_pdu_begin(struct iscsi_conn *c)
 
 /* ---- single PDUs ------------------------------------------------------------------------------------ */
 
-static void nop_out(struct iscsi_conn *c)
+static void nop_out(struct iscsi_conn *c, const uint8_t *bhs, uint8_t **buffer, uint32_t len)
 {
-	struct iscsi_receive *rx = &c->rx;
-	uint32_t itt = get_be32(rx->header + ISCSI_AT_ITT), len = rx->data_len;
+	uint32_t itt = get_be32(bhs + ISCSI_AT_ITT);
 	struct iscsi_small *s;
 
 	if (itt == ISCSI_TAG_RESERVED) /* the answer to a ping of ours */
@@ -140,13 +117,13 @@ static void nop_out(struct iscsi_conn *c)
 	s = iscsi_small_new(c, ISCSI_NOP_IN, ISCSI_FINAL, itt, 0);
 	if (!s)
 		return;
-	memcpy(s->bhs + ISCSI_AT_LUN, rx->header + ISCSI_AT_LUN, 8);
+	memcpy(s->bhs + ISCSI_AT_LUN, bhs + ISCSI_AT_LUN, 8);
 	put_be32(s->bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
 	if (len) {
-		s->data = rx->buffer;
+		s->data = *buffer;
 		s->buffer_len = len;
 		s->data_len = len < c->params.max_send_segment ? len : c->params.max_send_segment;
-		rx->buffer = NULL;
+		*buffer = NULL;
 	}
 	iscsi_small_send(c, s);
 }
@@ -164,17 +141,42 @@ void iscsi_ping(struct iscsi_conn *c)
 	iscsi_small_send(c, s);
 }
 
-#define ASYNC_EVENT_LOGOUT 1
+/* RFC 7143 11.9.1 */
+enum {
+	ASYNC_LOGOUT = 1,
+	ASYNC_DROPS_CONNECTION = 2,
+};
 
-void iscsi_ask_logout(struct iscsi_conn *c, uint16_t seconds)
+static struct iscsi_small *async_message(struct iscsi_conn *c, uint8_t event)
 {
 	struct iscsi_small *s = iscsi_small_new(c, ISCSI_ASYNC, ISCSI_FINAL, ISCSI_TAG_RESERVED, 0);
 
+	if (s)
+		s->bhs[ISCSI_AT_ASYNC_EVENT] = event;
+	return s;
+}
+
+void iscsi_ask_logout(struct iscsi_conn *c, uint32_t ms)
+{
+	struct iscsi_small *s = async_message(c, ASYNC_LOGOUT);
+	uint32_t seconds = (ms + 999) / 1000;
+
 	if (!s)
 		return;
-	s->bhs[ISCSI_AT_ASYNC_EVENT] = ASYNC_EVENT_LOGOUT;
-	put_be16(s->bhs + ISCSI_AT_ASYNC_PARAMETER3, seconds);
+	put_be16(s->bhs + ISCSI_AT_ASYNC_PARAMETER3, (uint16_t)(seconds < UINT16_MAX ? seconds : UINT16_MAX));
 	iscsi_small_send(c, s);
+	iscsi_conn_deadline(c, ms);
+}
+
+void iscsi_tell_drop(struct iscsi_conn *c)
+{
+	struct iscsi_small *s = async_message(c, ASYNC_DROPS_CONNECTION);
+
+	if (!s)
+		return;
+	put_be16(s->bhs + ISCSI_AT_ASYNC_PARAMETER1, c->cid);
+	put_be16(s->bhs + ISCSI_AT_ASYNC_PARAMETER2, (uint16_t)c->params.time2wait);
+	iscsi_small_send_last(c, s);
 }
 
 enum {
@@ -237,6 +239,29 @@ void iscsi_logout_answer(struct iscsi_conn *c)
 
 /* ---- the end of a PDU ------------------------------------------------------------------------------- */
 
+void iscsi_request(
+	struct iscsi_conn *c, const uint8_t *bhs, uint8_t **buffer, uint32_t len, struct iscsi_task *t)
+{
+	switch (iscsi_opcode(bhs)) {
+	case ISCSI_SCSI_COMMAND:
+		if (t)
+			iscsi_command_start(t);
+		break;
+	case ISCSI_NOP_OUT:
+		nop_out(c, bhs, buffer, len);
+		break;
+	case ISCSI_TASK_MANAGEMENT:
+		iscsi_management(c, bhs);
+		break;
+	case ISCSI_TEXT:
+		iscsi_text_request(c, bhs, (const char *)*buffer, len);
+		break;
+	default:
+		assert(iscsi_opcode(bhs) == ISCSI_LOGOUT); /* by iscsi_pdu_begin */
+		logout(c, bhs);
+	}
+}
+
 void iscsi_pdu_end(struct iscsi_conn *c)
 {
 	struct iscsi_receive *rx = &c->rx;
@@ -259,25 +284,16 @@ void iscsi_pdu_end(struct iscsi_conn *c)
 		iscsi_data_out_end(c, false);
 		return;
 	}
+	if (rx->task)
+		iscsi_command_end(c);
+	if (rx->ahead) {
+		iscsi_order_hold(c);
+		return;
+	}
 	if (!iscsi_immediate(bhs))
 		c->expcmdsn++;
-	switch (iscsi_opcode(bhs)) {
-	case ISCSI_SCSI_COMMAND:
-		iscsi_command_end(c);
-		break;
-	case ISCSI_NOP_OUT:
-		nop_out(c);
-		break;
-	case ISCSI_TASK_MANAGEMENT:
-		iscsi_management(c, bhs);
-		break;
-	case ISCSI_TEXT:
-		iscsi_text_request(c, bhs, (const char *)rx->buffer, rx->data_len);
-		break;
-	default:
-		assert(iscsi_opcode(bhs) == ISCSI_LOGOUT); /* by iscsi_pdu_begin */
-		logout(c, bhs);
-	}
+	iscsi_request(c, bhs, &rx->buffer, rx->data_len, rx->task);
+	iscsi_order_run(c);
 }
 
 /* A request that is lost this way leaves a gap in CmdSN; a Data-Out fails its task (RFC 7143 7.8). */

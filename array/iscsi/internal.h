@@ -7,6 +7,7 @@
  *   receive.c   bytes → PDUs
  *   transmit.c  queued PDUs → one sendmsg a turn
  *   full.c      PDUs of the full feature phase, but for:
+ *   order.c     requests that came before their turn
  *   command.c   SCSI commands, Data-Out, R2T, responses
  *   manage.c    task management
  *   discovery.c Text requests: SendTargets
@@ -39,7 +40,6 @@
 #define ISCSI_QUEUED_BYTES_MAX (1u << 20)
 #define ISCSI_LINGER_MS        1000 /* for the peer to take our last PDUs */
 #define ISCSI_STOP_GRACE_MS    2000 /* for initiators to log out */
-#define ISCSI_HELD_MAX         128  /* PDUs that wait for an earlier CmdSN */
 
 struct iscsi_server;
 struct iscsi_conn;
@@ -103,6 +103,17 @@ struct iscsi_r2t {
 	uint32_t ttt, end; /* end: buffer offset */
 };
 
+/* A request that waits for its CmdSN, or the place of one that was given up. */
+struct iscsi_held {
+	struct list_node link; /* conn->held, by CmdSN */
+	uint32_t cmdsn;
+	bool wanted; /* false: nothing is to be done when its turn comes */
+	uint8_t bhs[ISCSI_BHS_BYTES];
+	struct iscsi_task *task; /* of a SCSI command; NULL: it was dropped meanwhile */
+	uint8_t *buffer;         /* else its data, data_len bytes */
+	uint32_t data_len;
+};
+
 struct iscsi_task {
 	struct scsi_task scsi;
 	struct iscsi_conn *conn;
@@ -125,8 +136,11 @@ struct iscsi_task {
 	bool immediate;   /* command with the I bit: no CmdSN of its own */
 	bool read, write; /* R and W bits */
 	bool over;        /* status is known already: arriving data is thrown away */
+	bool dropped;     /* it goes without a response when the PDU is complete that is just arriving */
+	bool burst_over;  /* while it waits for its CmdSN: its unsolicited data is complete */
 	bool counted;     /* in the connection's ordered_tasks or immediate_tasks */
 	bool parsed;      /* the SCSI layer holds it: execute or discard */
+	struct iscsi_held *held; /* its turn has not come */
 	uint8_t sense_pdu[4 + SCSI_SENSE_MAX_BYTES];
 };
 
@@ -162,6 +176,7 @@ struct iscsi_receive {
 	struct iscsi_task *task; /* the PDU belongs to it */
 	uint8_t *buffer;         /* the sink is this one, of data_len bytes */
 	bool ignored;            /* the PDU counts for nothing */
+	bool ahead;              /* its turn has not come: to be held */
 	uint8_t reject;          /* enum iscsi_reject, 0: none: at the PDU's end */
 };
 
@@ -210,6 +225,7 @@ struct iscsi_conn {
 	bool pinged;
 	uint64_t pinged_ns;
 	uint64_t deadline_ns; /* of the login, of ENDING, of waiting for a logout; 0: none */
+	bool revoked;         /* the host's rights are gone: no command is served any more */
 
 	struct iscsi_login *login;   /* until the full feature phase */
 	struct iscsi_conn *replaces; /* REINSTATING: the old session, while it lives */
@@ -231,6 +247,8 @@ struct iscsi_conn {
 	unsigned running;  /* tasks in the SCSI layer */
 	unsigned managing; /* task management functions under way */
 	struct list tasks; /* all, by arrival */
+	struct list held;  /* iscsi_held */
+	uint64_t gap_ns;   /* since when `held` waits */
 	struct list by_itt[ISCSI_ITT_BUCKETS];
 	struct iscsi_text_exchange text;
 	uint8_t logout_bhs[ISCSI_BHS_BYTES];
@@ -267,12 +285,34 @@ void iscsi_reject(struct iscsi_conn *c, enum iscsi_reject reason, const uint8_t 
 /* Reject, then the end: the peer broke the protocol. `why` is a literal. */
 void iscsi_protocol_error(struct iscsi_conn *c, const uint8_t *bhs, const char *why);
 void iscsi_ping(struct iscsi_conn *c);
-void iscsi_ask_logout(struct iscsi_conn *c, uint16_t seconds);
+/* The initiator is to log out within this time; then the connection is dropped. */
+void iscsi_ask_logout(struct iscsi_conn *c, uint32_t ms);
+/* Tells the peer that its connection is dropped, and does so. */
+void iscsi_tell_drop(struct iscsi_conn *c);
+/* A request whose turn has come. *buffer: its data, set to NULL when it is kept. */
+void iscsi_request(
+	struct iscsi_conn *c, const uint8_t *bhs, uint8_t **buffer, uint32_t len, struct iscsi_task *t);
 void iscsi_logout_answer(struct iscsi_conn *c);
+
+/* ---- order.c */
+/* The request whose header is here: sets rx.ignored or rx.ahead. */
+void iscsi_order_check(struct iscsi_conn *c);
+/* It is complete and ahead. */
+void iscsi_order_hold(struct iscsi_conn *c);
+/* Carries out those whose turn has come. */
+void iscsi_order_run(struct iscsi_conn *c);
+/* A request that did not arrive counts as received. False: it is out of the window, or has arrived. */
+bool iscsi_order_give_up(struct iscsi_conn *c, uint32_t cmdsn);
+void iscsi_order_drop_all(struct iscsi_conn *c);
 
 /* ---- command.c */
 bool iscsi_command_begin(struct iscsi_conn *c);
+/* Its PDU is complete. */
 void iscsi_command_end(struct iscsi_conn *c);
+/* Its turn has come. */
+void iscsi_command_start(struct iscsi_task *t);
+/* Another initiator's task management ended a task that was still collecting its data. */
+void iscsi_task_aborted(void *transport, struct scsi_task *scsi);
 bool iscsi_data_out_begin(struct iscsi_conn *c);
 void iscsi_data_out_end(struct iscsi_conn *c, bool spoilt);
 struct iscsi_task *iscsi_task_find(struct iscsi_conn *c, uint32_t itt);

@@ -31,6 +31,7 @@ struct iscsi_options {
 	uint32_t login_timeout_ms;       /* [15000] */
 	uint32_t nop_interval_ms;        /* of silence before a NOP-In ping [15000] */
 	uint32_t nop_timeout_ms;         /* [30000] */
+	uint32_t logout_timeout_ms;      /* for an initiator that was asked to log out [5000] */
 	uint32_t max_recv_segment_bytes; /* what we declare [262144] */
 	uint32_t max_burst_bytes;        /* [1048576] */
 	uint32_t first_burst_bytes;      /* [262144] */
@@ -50,6 +51,9 @@ struct iscsi_session_view {
 	uint64_t commands, bytes_in, bytes_out;
 	uint64_t since_unix_ms;
 };
+/* Asks this initiator's sessions (NULL: all sessions) to log out; those that do not are ended after
+ * logout_timeout_ms. Returns how many were asked. */
+unsigned iscsi_session_logout(struct iscsi_server *s, const char *initiator);
 /* Sessions that are logged in; index 0 … until false. */
 bool iscsi_session_view(const struct iscsi_server *s, unsigned index, struct iscsi_session_view *out);
 

@@ -105,22 +105,27 @@ static void abort_task(struct iscsi_conn *c, const uint8_t *bhs)
 		answer(c, itt, RESPONSE_COMPLETE);
 	} else if (t && t->state == ISCSI_TASK_RUNNING) {
 		start(c, SCSI_ABORT_TASK, bhs);
-	} else if (!t && ref_cmdsn == c->expcmdsn && iscsi_immediate(bhs)) {
-		/* A command that never came (its data digest was wrong): its CmdSN counts as received. */
-		c->expcmdsn++;
+	} else if (!t && iscsi_sn_lt(ref_cmdsn, get_be32(bhs + ISCSI_AT_CMDSN)) &&
+		   iscsi_order_give_up(c, ref_cmdsn)) {
+		/* A command that never came: its CmdSN counts as received (RFC 7143 11.5.1). */
 		answer(c, itt, RESPONSE_COMPLETE);
 	} else {
 		answer(c, itt, RESPONSE_NO_TASK);
 	}
 }
 
-/* lun NULL: of all LUNs */
-static void drop_collecting(struct iscsi_conn *c, const uint8_t *lun)
+/* This session's own tasks: those of others are told by the SCSI layer. lun NULL: of all LUNs. Later commands
+ * than the function are none of its business. */
+static void drop_collecting(struct iscsi_conn *c, const uint8_t *bhs, const uint8_t *lun)
 {
+	uint32_t cmdsn = get_be32(bhs + ISCSI_AT_CMDSN);
+
 	list_for_each_safe (n, &c->tasks) {
 		struct iscsi_task *t = container_of(n, struct iscsi_task, link);
 
-		if (iscsi_task_collecting(t) && (!lun || memcmp(t->scsi.lun, lun, sizeof(t->scsi.lun)) == 0))
+		if (!iscsi_task_collecting(t) || (t->held && !iscsi_sn_lt(t->held->cmdsn, cmdsn)))
+			continue;
+		if (!lun || memcmp(t->scsi.lun, lun, sizeof(t->scsi.lun)) == 0)
 			iscsi_task_drop(t);
 	}
 }
@@ -130,7 +135,7 @@ void iscsi_management(struct iscsi_conn *c, const uint8_t *bhs)
 	uint8_t function = bhs[1] & 0x7f;
 	uint32_t itt = get_be32(bhs + ISCSI_AT_ITT);
 
-	if (c->managing >= ISCSI_MANAGEMENT_MAX) {
+	if (c->managing >= ISCSI_MANAGEMENT_MAX || c->revoked) {
 		answer(c, itt, RESPONSE_REJECTED);
 		return;
 	}
@@ -141,12 +146,12 @@ void iscsi_management(struct iscsi_conn *c, const uint8_t *bhs)
 	case SCSI_ABORT_TASK_SET:
 	case SCSI_CLEAR_TASK_SET:
 	case SCSI_LUN_RESET:
-		drop_collecting(c, bhs + ISCSI_AT_LUN);
+		drop_collecting(c, bhs, bhs + ISCSI_AT_LUN);
 		start(c, (enum scsi_tmf)function, bhs);
 		break;
 	case SCSI_TARGET_WARM_RESET:
 	case SCSI_TARGET_COLD_RESET:
-		drop_collecting(c, NULL);
+		drop_collecting(c, bhs, NULL);
 		start(c, (enum scsi_tmf)function, bhs);
 		break;
 	case SCSI_CLEAR_ACA:

@@ -52,7 +52,7 @@ static bool header_phase(struct iscsi_conn *c)
 	rx->sink_len = 0;
 	rx->task = NULL;
 	rx->buffer = NULL;
-	rx->ignored = false;
+	rx->ignored = rx->ahead = false;
 	rx->reject = 0;
 	if (rx->data_len > (c->login ? ISCSI_LOGIN_TEXT_BYTES : c->params.max_recv_segment)) {
 		iscsi_protocol_error(c, rx->header, "a data segment is longer than was negotiated");

@@ -249,6 +249,7 @@ static void fill_defaults(struct iscsi_options *o)
 	DEFAULT(login_timeout_ms, 15000);
 	DEFAULT(nop_interval_ms, 15000);
 	DEFAULT(nop_timeout_ms, 30000);
+	DEFAULT(logout_timeout_ms, 5000);
 	DEFAULT(max_recv_segment_bytes, 262144);
 	DEFAULT(max_burst_bytes, 1048576);
 	DEFAULT(first_burst_bytes, 262144);
@@ -377,7 +378,7 @@ void iscsi_server_stop(struct iscsi_server *s, void (*done)(void *arg), void *ar
 		struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
 
 		if (c->state == ISCSI_CONN_FULL && !c->discovery)
-			iscsi_ask_logout(c, ISCSI_STOP_GRACE_MS / 1000);
+			iscsi_ask_logout(c, ISCSI_STOP_GRACE_MS);
 		else
 			iscsi_conn_kill(c, NULL);
 	}

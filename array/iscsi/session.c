@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include <openssl/rand.h>
 
@@ -169,14 +170,26 @@ static uint16_t new_tsih(struct iscsi_server *s)
 	}
 }
 
+/* What the host may not do any more it cannot do from now on; the initiator may end its session in order. */
 static void close_by_scsi(void *transport)
 {
-	iscsi_conn_kill(transport, "the host may not use the array any more");
+	struct iscsi_conn *c = transport;
+
+	if (c->revoked)
+		return;
+	c->revoked = true;
+	if (c->state != ISCSI_CONN_FULL) {
+		iscsi_conn_kill(c, "the host may not use the array any more");
+		return;
+	}
+	iscsi_server_event(c->server, EVENT_WARNING, "%s (%s) is asked to log out: its host's record changed",
+		c->initiator, c->peer_text);
+	iscsi_ask_logout(c, c->server->options.logout_timeout_ms);
 }
 
 static int create_nexus(struct iscsi_conn *c)
 {
-	static const struct scsi_nexus_ops ops = {.close = close_by_scsi};
+	static const struct scsi_nexus_ops ops = {.close = close_by_scsi, .task_aborted = iscsi_task_aborted};
 	struct scsi_nexus_options options = {
 		.initiator_name = c->initiator,
 		.portal_group_tag = ISCSI_PORTAL_GROUP_TAG,
@@ -316,6 +329,24 @@ void iscsi_login_pdu(struct iscsi_conn *c, const uint8_t *bhs, const char *data,
 	else if (s)
 		login_done(c, s);
 	free(r);
+}
+
+unsigned iscsi_session_logout(struct iscsi_server *s, const char *initiator)
+{
+	unsigned count = 0;
+
+	list_for_each (n, &s->conns) {
+		struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
+
+		if (c->state != ISCSI_CONN_FULL || c->discovery ||
+			(initiator && strcasecmp(initiator, c->initiator) != 0))
+			continue;
+		array_event(s->options.array, EVENT_INFO, "session",
+			"%s (%s) is asked to log out by the administrator", c->initiator, c->peer_text);
+		iscsi_ask_logout(c, s->options.logout_timeout_ms);
+		count++;
+	}
+	return count;
 }
 
 bool iscsi_session_view(const struct iscsi_server *s, unsigned index, struct iscsi_session_view *out)

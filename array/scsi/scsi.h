@@ -63,6 +63,9 @@ void scsi_target_destroy(struct scsi_target *t); /* no nexus left */
 
 struct scsi_nexus_ops {
 	void (*close)(void *transport); /* the host's rights are gone: end the session */
+	/* A task that was parsed and not executed has been aborted (by task management or a preemption, perhaps
+	 * of another nexus): to be discarded, without a response. NULL: it ends when it is executed. */
+	void (*task_aborted)(void *transport, struct scsi_task *task);
 };
 struct scsi_nexus_options {
 	const char *initiator_name;

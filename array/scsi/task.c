@@ -488,7 +488,11 @@ void scsi_nexus_abort_tasks(struct scsi_nexus *n,
 		}
 		if (found) {
 			found->flags |= TASK_ABORT_TRIED;
-			scsi_task_abort(found);
+			if (!(found->flags & (TASK_EXECUTING | TASK_UNMAPPED)) && !n->lost && n->ops &&
+				n->ops->task_aborted)
+				n->ops->task_aborted(n->transport, found);
+			else
+				scsi_task_abort(found);
 		}
 	} while (found);
 	scsi_nexus_put(n);

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logins and sessions of umbrad, PDU by PDU: CHAP both ways, changed secrets."""
+import fcntl
 import os
+import struct
+import termios
+import time
 import unittest
 
-from raw_initiator import ASYNC, Ended, Raw
+from raw_initiator import ASYNC, R2T, Ended, Raw
 from umbra_lab import Array, CtlError
 from umbra_initiator import LoginError, Session
 
@@ -19,7 +23,7 @@ def memory_only():
 class Sessions(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.array = Array(**memory_only())
+        cls.array = Array(config={'iscsi': {'logout_timeout': '300ms'}}, **memory_only())
         cls.array.ctl('lun', 'create', 'data', '--size', '64M')
         cls.array.add_host('open', OPEN)
         cls.array.add_host('mutual', HOST, '--mutual-chap-file', cls.secret('ours', OURS), secret=THEIRS)
@@ -47,6 +51,12 @@ class Sessions(unittest.TestCase):
         with self.raw() as raw:
             self.assertEqual(f'{raw.login(*arguments, **more).status:04x}', f'{status:04x}')
             self.assertRaises(Ended, raw.receive)
+
+    @staticmethod
+    def event(raw):
+        """(event, parameter 1, 2, 3) of an asynchronous message."""
+        pdu = raw.expect(ASYNC)
+        return pdu.header[36], *struct.unpack('>HHH', pdu.header[38:44])
 
     # ---- CHAP
 
@@ -106,6 +116,9 @@ class Sessions(unittest.TestCase):
             self.assertEqual(raw.login(name, self.array.target, 'the-first-secret').status, 0)
             self.assertEqual(bystander.login(OPEN, self.array.target).status, 0)
             self.array.ctl('host', 'set', 'changing', '--chap-file', self.secret('new', 'the-second-one'))
+            self.assertEqual(self.event(raw), (1, 0, 0, 1))  # asks for a logout within a second
+            self.assertEqual(raw.do(1, bytes(6))[:2], (2, (5, 0x2002)))  # access denied from now on
+            self.assertEqual(self.event(raw), (2, 1, 2, 0))  # drops connection 1
             raw.expect_end()
             bystander.ready(1)
         self.refused(0x0201, name, self.array.target, 'the-first-secret')
@@ -113,6 +126,105 @@ class Sessions(unittest.TestCase):
             self.assertEqual(raw.login(name, self.array.target, 'the-second-one').status, 0)
             self.array.ctl('host', 'delete', 'changing')
             raw.expect_end()
+
+
+    # ---- task management reaches the commands of other sessions
+
+    def waiting_write(self, raw, lun=1, blocks=128):
+        """A WRITE whose R2T is out: the R2T and the data."""
+        data = os.urandom(blocks * 512)
+        raw.command(lun, struct.pack('>BBIBHB', 0x2A, 0, 64, 0, blocks, 0), out=data)
+        return raw.expect(R2T), data
+
+    def test_functions_take_what_they_must_of_other_sessions(self):
+        self.array.ctl('lun', 'create', 'first', '--size', '16M')
+        self.array.add_host('other', 'iqn.2026-01.test:other')
+        self.array.ctl('map', 'first', 'other')
+        self.array.ctl('map', 'data', 'other')  # as number 2: functions reach LUNs, not numbers
+        for function, told_other, told_asker in ((2, None, []), (4, [0x2F00], []), (5, [0x2903], [0x2903]),
+                                                 (6, [0x2902], [0x2902])):
+            for half_way in (False, True):
+                with self.subTest(function=function, half_way=half_way), self.raw() as asker, self.raw() as other:
+                    self.assertEqual(asker.login(OPEN, self.array.target).status, 0)
+                    self.assertEqual(other.login('iqn.2026-01.test:other', self.array.target).status, 0)
+                    asker.ready(1)
+                    other.ready(2)
+                    r2t, data = self.waiting_write(other, 2)
+                    own, own_data = self.waiting_write(asker)
+                    if half_way:  # the answer to the R2T is on its way
+                        wire = []
+                        other.socket, real = type('', (), {'sendall': lambda _, part: wire.append(part)})(), other.socket
+                        other.data_out(r2t, data)
+                        other.socket = real
+                        other.socket.sendall(wire[0][:30000])
+                        self.settle(real)
+                    asker.tmf(function, 1)
+                    self.assertEqual(asker.expect(0x22).result, 0)
+                    if half_way:
+                        other.socket.sendall(wire[0][30000:])
+                    elif told_other is None:
+                        other.data_out(r2t, data)
+                    else:
+                        other.itt = r2t.itt - 1  # nothing is left of it: its tag is free again
+                    if told_other is None:  # its own nexus only
+                        self.assertEqual(other.expect(0x21).status, 0)
+                        told_other = []
+                    self.assertEqual(other.ready(2), told_other)
+                    asker.data_out(own, own_data)  # thrown away
+                    self.assertEqual(asker.ready(1), told_asker)
+                    told_other = told_other or None
+
+    @staticmethod
+    def settle(sock):
+        """Until the target has taken what was sent."""
+        end = time.monotonic() + 20
+        while fcntl.ioctl(sock, termios.TIOCOUTQ, b'\0\0\0\0') != b'\0\0\0\0' and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.05)
+
+    def test_a_cold_reset_ends_all_sessions(self):
+        with self.raw() as asker, self.raw() as other:
+            self.assertEqual(asker.login(OPEN, self.array.target).status, 0)
+            self.assertEqual(other.login(HOST, self.array.target, THEIRS).status, 0)
+            asker.ready(1)
+            asker.tmf(7, 1)
+            self.assertEqual(asker.expect(0x22).result, 0)
+            asker.expect_end()
+            other.expect_end()
+
+    def test_a_task_is_never_reassigned(self):
+        with self.raw() as raw:
+            self.assertEqual(raw.login(OPEN, self.array.target).status, 0)
+            raw.ready(1)
+            raw.tmf(8, 1, tag=1)
+            self.assertEqual(raw.expect(0x22).result, 4)  # allegiance reassignment not supported
+            raw.tmf(9, 1)
+            self.assertEqual(raw.expect(0x22).result, 255)
+            raw.tmf(5, 99)
+            self.assertEqual(raw.expect(0x22).result, 2)  # no such LUN
+
+    # ---- the target asks for a logout
+
+    def test_the_administrator_asks_for_logouts(self):
+        with self.raw() as one, self.raw() as two:
+            self.assertEqual(one.login(OPEN, self.array.target).status, 0)
+            self.assertEqual(two.login(HOST, self.array.target, THEIRS).status, 0)
+            self.assertEqual(self.array.ctl('session', 'logout', 'mutual'), {'asked': 1})
+            self.assertEqual(self.event(two), (1, 0, 0, 1))
+            two.ready(1)  # it may finish what it has begun
+            self.assertEqual(two.logout().result, 0)
+            two.expect_end()
+            self.assertIn('1 session(s) asked', self.array.text('session', 'logout', 'all'))
+            self.assertEqual(self.event(one), (1, 0, 0, 1))
+            self.assertEqual(self.event(one), (2, 1, 2, 0))  # it did not
+            one.expect_end()
+        self.assertEqual(self.array.ctl('session', 'logout', 'nobody', check=False).returncode, 1)
+
+    def test_libiscsi_logs_out_when_asked(self):
+        with Session(self.array, 'mutual') as session:
+            session.read(1, 0, 1)
+            self.array.ctl('session', 'logout', 'all')
+            self.assertRaises((ConnectionError, LoginError), lambda: [session.read(1, 0, 1) for _ in range(1000)])
 
 
 if __name__ == '__main__':

@@ -480,8 +480,10 @@ static void abort_plugs_a_gap(void **state)
 	struct raw *r = raw_session("");
 
 	(void)state;
-	manage(r, SCSI_ABORT_TASK, 0x4711, r->cmdsn, 1, 0); /* a command that never came */
+	manage(r, SCSI_ABORT_TASK, 0x4711, r->cmdsn, 1, 1); /* not even sent */
 	r->cmdsn++;
+	manage(r, SCSI_ABORT_TASK, 0x4711, r->cmdsn - 1, 1, 0); /* a command that never came */
+	manage(r, SCSI_ABORT_TASK, 0x4711, r->cmdsn - 1, 1, 1); /* by now it counts as received */
 	raw_test_unit_ready(r);
 	raw_close(r);
 }
