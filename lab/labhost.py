@@ -491,6 +491,9 @@ class Host:
 # --- the requester ----------------------------------------------------------------------------------------------
 
 PATH_OPTIONS = ('--transportable', '--document')
+PATH_SWITCHES = ('-t', '-bc', '-i', '-resync')  # vshadow's: -t=FILE
+PATH_VERBS = ('import', 'resync')
+VALUE_OPTIONS = ('--provider', '--snapshot', '--cancel-after-ms', '--abandon-after', '--abort-after')
 
 
 def requester_arguments(words):
@@ -498,10 +501,12 @@ def requester_arguments(words):
     out = []
     for i, word in enumerate(words):
         option, equals, value = word.partition('=')
-        is_path = i > 0 and (words[i - 1] in PATH_OPTIONS or (words[0] == 'import' and not word.startswith('-') and
-                                                             not words[i - 1].startswith('--provider')))
+        is_path = i > 0 and (words[i - 1] in PATH_OPTIONS or (words[0] in PATH_VERBS and not word.startswith('-') and
+                                                             words[i - 1] not in VALUE_OPTIONS))
         if option in PATH_OPTIONS and equals:
             out += [option, windows_path(value)]
+        elif option in PATH_SWITCHES and equals:
+            out.append(f'{option}={windows_path(value)}')
         else:
             out.append(windows_path(word) if is_path else word)
     return out

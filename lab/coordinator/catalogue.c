@@ -28,6 +28,51 @@ void set_free(struct shadow_set *s)
 	free(s);
 }
 
+int set_find_snapshot(const struct shadow_set *s, const GUID *snapshot_id)
+{
+	for (size_t v = 0; v < s->volume_count; v++)
+		if (IsEqualGUID(&s->volumes[v].snapshot_id, snapshot_id))
+			return (int)v;
+	return -1;
+}
+
+bool set_uses_lun(const struct shadow_set *s, size_t lun, int except)
+{
+	for (size_t v = 0; v < s->volume_count; v++)
+		for (size_t k = 0; (int)v != except && k < s->volumes[v].count; k++)
+			if (s->members[s->volumes[v].first + k] == lun)
+				return true;
+	return false;
+}
+
+static void remove_lun(struct shadow_set *s, size_t lun)
+{
+	lun_info_free(&s->luns[lun].original);
+	lun_info_free(&s->luns[lun].shadow);
+	s->lun_count--;
+	memmove(&s->luns[lun], &s->luns[lun + 1], (s->lun_count - lun) * sizeof s->luns[0]);
+	for (size_t m = 0; m < s->member_count; m++)
+		if (s->members[m] > lun)
+			s->members[m]--;
+}
+
+void set_remove_volume(struct shadow_set *s, size_t volume)
+{
+	size_t first = s->volumes[volume].first, count = s->volumes[volume].count;
+	s->member_count -= count;
+	memmove(&s->members[first], &s->members[first + count],
+		(s->member_count - first) * sizeof s->members[0]);
+	s->volume_count--;
+	memmove(&s->volumes[volume], &s->volumes[volume + 1],
+		(s->volume_count - volume) * sizeof s->volumes[0]);
+	for (size_t v = 0; v < s->volume_count; v++)
+		if (s->volumes[v].first > first)
+			s->volumes[v].first -= count;
+	for (size_t lun = s->lun_count; lun-- > 0;)
+		if (!set_uses_lun(s, lun, -1))
+			remove_lun(s, lun);
+}
+
 static void put_guid(struct json_out *j, const char *key, const GUID *id)
 {
 	char text[40];
@@ -82,6 +127,41 @@ static void put_info(struct json_out *j, const char *key, const VDS_LUN_INFORMAT
 	json_close(j, '}');
 }
 
+/* {"kind", "disk", "partitions"}, the ids as hex; nothing for a disk without a partition table. */
+static void put_identity(struct json_out *j, const char *key, const struct gpt_identity *id)
+{
+	if (id->kind != GPT_GPT && id->kind != GPT_MBR)
+		return;
+	json_open(j, key, '{');
+	json_string(j, "kind", id->kind == GPT_GPT ? "gpt" : "mbr");
+	json_bytes(j, "disk", id->disk_id, sizeof id->disk_id);
+	json_bytes(j, "partitions", id->partition_ids[0], (size_t)id->count * sizeof id->partition_ids[0]);
+	json_close(j, '}');
+}
+
+static bool get_identity(const struct json_value *v, struct gpt_identity *id)
+{
+	const char *kind = json_get_string(v, "kind");
+	uint8_t *disk = NULL, *partitions = NULL;
+	size_t disk_len = 0, partitions_len = 0;
+	if (!v)
+		return true;
+	bool good = kind && (strcmp(kind, "gpt") == 0 || strcmp(kind, "mbr") == 0) &&
+		    json_get_bytes(v, "disk", &disk, &disk_len) && disk_len == sizeof id->disk_id &&
+		    json_get_bytes(v, "partitions", &partitions, &partitions_len) &&
+		    partitions_len <= sizeof id->partition_ids && partitions_len % 16 == 0;
+	if (good) {
+		id->kind = kind[0] == 'g' ? GPT_GPT : GPT_MBR;
+		memcpy(id->disk_id, disk, disk_len);
+		id->count = (unsigned)(partitions_len / 16);
+		if (partitions_len)
+			memcpy(id->partition_ids, partitions, partitions_len);
+	}
+	free(disk);
+	free(partitions);
+	return good;
+}
+
 char *set_to_document(const struct shadow_set *s)
 {
 	struct json_out j = {0};
@@ -104,6 +184,7 @@ char *set_to_document(const struct shadow_set *s)
 		json_int(&j, "size_bytes", (int64_t)l->size_bytes);
 		put_info(&j, "original", &l->original);
 		put_info(&j, "shadow", &l->shadow);
+		put_identity(&j, "identity", &l->identity);
 		json_close(&j, '}');
 	}
 	json_close(&j, ']');
@@ -111,6 +192,8 @@ char *set_to_document(const struct shadow_set *s)
 	for (size_t i = 0; i < s->volume_count; i++) {
 		json_open(&j, NULL, '{');
 		put_guid(&j, "snapshot", &s->volumes[i].snapshot_id);
+		if (s->volumes[i].exposed[0])
+			json_string(&j, "exposed", s->volumes[i].exposed);
 		json_open(&j, "luns", '[');
 		for (size_t k = 0; k < s->volumes[i].count; k++)
 			json_int(&j, NULL, (int64_t)s->members[s->volumes[i].first + k]);
@@ -200,6 +283,7 @@ static bool get_luns(struct shadow_set *s, const struct json_value *list)
 		l->size_bytes = (uint64_t)json_get_int(v, "size_bytes", 0);
 		if (!get_info(json_get(v, "original", JSON_OBJECT), &l->original) ||
 			!get_info(json_get(v, "shadow", JSON_OBJECT), &l->shadow) ||
+			!get_identity(json_get(v, "identity", JSON_OBJECT), &l->identity) ||
 			lun_info_unfit(&l->shadow))
 			return false;
 	}
@@ -213,7 +297,9 @@ static bool get_volumes(struct shadow_set *s, const struct json_value *list)
 		if (s->volume_count == SET_MAX_VOLUMES || !luns || !luns->child)
 			return false;
 		struct set_volume *volume = &s->volumes[s->volume_count++];
+		const char *exposed = json_get_string(v, "exposed");
 		volume->first = s->member_count;
+		snprintf(volume->exposed, sizeof volume->exposed, "%s", exposed ? exposed : "");
 		if (!get_guid(v, "snapshot", &volume->snapshot_id))
 			return false;
 		for (const struct json_value *one = luns->child; one; one = one->next) {
@@ -346,4 +432,18 @@ size_t catalogue_list(GUID *ids, size_t cap)
 	} while (FindNextFileW(h, &found));
 	FindClose(h);
 	return count;
+}
+
+struct shadow_set *catalogue_find_snapshot(const GUID *snapshot_id, int *volume)
+{
+	GUID ids[CATALOGUE_MAX];
+	size_t count = catalogue_list(ids, CATALOGUE_MAX);
+	for (size_t i = 0; i < count; i++) {
+		struct shadow_set *s = catalogue_load(&ids[i]);
+		*volume = s ? set_find_snapshot(s, snapshot_id) : -1;
+		if (*volume >= 0)
+			return s;
+		set_free(s);
+	}
+	return NULL;
 }

@@ -19,7 +19,10 @@ enum {
 	HEADER_ENTRIES_CRC = 88,
 	HEADER_MIN_BYTES = 92,
 	ENTRY_BYTES = 128,
+	ENTRY_ID = 16,
 	ENTRY_ATTRIBUTES = 48,
+	MBR_SIGNATURE = 440,
+	MBR_SIGNATURE_BYTES = 4,
 	MAX_BLOCK_BYTES = 4096,
 	ARRAY_BYTES = GPT_MAX_ENTRIES * ENTRY_BYTES,
 };
@@ -152,7 +155,7 @@ static int load_both(
 	if (mbr[510] != 0x55 || mbr[511] != 0xaa)
 		return 0;
 	state->kind = GPT_MBR;
-	memcpy(state->disk_id, mbr + 440, 4);
+	memcpy(state->disk_id, mbr + MBR_SIGNATURE, MBR_SIGNATURE_BYTES);
 	rc = load(disk, 1, primary);
 	if (rc < 0)
 		return rc;
@@ -183,9 +186,32 @@ int gpt_look(const struct gpt_disk *disk, struct gpt_state *state)
 	return rc;
 }
 
-/* Reads both tables, gives every data partition its bits (want NULL: all of them), writes backup, then
- * primary. */
-static int change(const struct gpt_disk *disk, struct gpt_state *before, const struct gpt_state *want)
+/* What becomes of a table. */
+struct edit {
+	const struct gpt_state *bits; /* each data partition gets these … */
+	uint64_t set, clear;          /* … or, where bits is NULL, its own with these set or cleared */
+	const struct gpt_identity *identity; /* NULL: as it is */
+};
+
+static void edit_table(struct table *t, const struct edit *e)
+{
+	if (e->identity)
+		memcpy(t->header + HEADER_DISK_ID, e->identity->disk_id, 16);
+	for (uint32_t i = 0; i < t->count; i++) {
+		uint8_t *entry = t->entries + (size_t)i * ENTRY_BYTES;
+		if (e->identity && i < e->identity->count && memcmp(entry, type_unused, 16) != 0)
+			memcpy(entry + ENTRY_ID, e->identity->partition_ids[i], 16);
+		if (!is_data_partition(entry))
+			continue;
+		uint64_t old = le64(entry + ENTRY_ATTRIBUTES);
+		uint64_t attributes =
+			e->bits ? (old & ~GPT_SHADOW_BITS) | e->bits->bits[i] : (old | e->set) & ~e->clear;
+		put_le64(entry + ENTRY_ATTRIBUTES, attributes);
+	}
+}
+
+/* Reads both tables, edits them, writes backup, then primary. A disk without GPT is left alone. */
+static int change(const struct gpt_disk *disk, struct gpt_state *before, const struct edit *e)
 {
 	struct table *both = calloc(2, sizeof *both);
 	if (!both)
@@ -193,16 +219,8 @@ static int change(const struct gpt_disk *disk, struct gpt_state *before, const s
 	int rc = load_both(disk, &both[0], &both[1], before);
 	if (rc == 0 && before->kind == GPT_GPT) {
 		for (int copy = 1; copy >= 0 && rc == 0; copy--) {
-			struct table *t = &both[copy];
-			for (uint32_t i = 0; i < t->count; i++) {
-				uint8_t *entry = t->entries + (size_t)i * ENTRY_BYTES;
-				if (!is_data_partition(entry))
-					continue;
-				uint64_t attributes = le64(entry + ENTRY_ATTRIBUTES) & ~GPT_SHADOW_BITS;
-				attributes |= want ? want->bits[i] : GPT_SHADOW_BITS;
-				put_le64(entry + ENTRY_ATTRIBUTES, attributes);
-			}
-			rc = store(disk, t);
+			edit_table(&both[copy], e);
+			rc = store(disk, &both[copy]);
 		}
 	}
 	free(both);
@@ -211,11 +229,59 @@ static int change(const struct gpt_disk *disk, struct gpt_state *before, const s
 
 int gpt_set_shadow_bits(const struct gpt_disk *disk, struct gpt_state *before)
 {
-	return change(disk, before, NULL);
+	static const struct edit all = {.set = GPT_SHADOW_BITS};
+	return change(disk, before, &all);
 }
 
 int gpt_restore_bits(const struct gpt_disk *disk, const struct gpt_state *before)
 {
 	struct gpt_state now;
-	return before->kind == GPT_GPT ? change(disk, &now, before) : 0;
+	const struct edit back = {.bits = before};
+	return before->kind == GPT_GPT ? change(disk, &now, &back) : 0;
+}
+
+int gpt_get_identity(const struct gpt_disk *disk, struct gpt_identity *out)
+{
+	struct gpt_state state;
+	struct table *t = malloc(sizeof *t);
+	memset(out, 0, sizeof *out);
+	int rc = t ? load_both(disk, t, NULL, &state) : -ENOMEM;
+	if (rc == 0 && (state.kind == GPT_GPT || state.kind == GPT_MBR)) {
+		out->kind = state.kind;
+		memcpy(out->disk_id, state.disk_id, 16);
+		out->count = state.kind == GPT_GPT ? t->count : 0;
+		for (uint32_t i = 0; i < out->count; i++) {
+			const uint8_t *entry = t->entries + (size_t)i * ENTRY_BYTES;
+			if (memcmp(entry, type_unused, 16) != 0)
+				memcpy(out->partition_ids[i], entry + ENTRY_ID, 16);
+		}
+	}
+	free(t);
+	return rc;
+}
+
+static int change_mbr_signature(const struct gpt_disk *disk, const uint8_t *signature)
+{
+	uint8_t mbr[MAX_BLOCK_BYTES];
+	int rc = disk->read(disk->arg, 0, 1, mbr);
+	if (rc < 0)
+		return rc;
+	memcpy(mbr + MBR_SIGNATURE, signature, MBR_SIGNATURE_BYTES);
+	rc = disk->write(disk->arg, 0, 1, mbr);
+	return rc < 0 ? rc : 0;
+}
+
+int gpt_change(const struct gpt_disk *disk, const struct gpt_identity *want, uint64_t clear)
+{
+	struct gpt_state now;
+	int rc = gpt_look(disk, &now);
+	if (rc < 0)
+		return rc;
+	if (want && want->kind != now.kind)
+		return -EINVAL;
+	if (want && now.kind == GPT_MBR)
+		return change_mbr_signature(disk, want->disk_id);
+	const struct edit e = {.clear = clear & GPT_SHADOW_BITS, .identity = want};
+	rc = change(disk, &now, &e);
+	return rc == 0 && want && now.kind != GPT_GPT ? -EINVAL : rc; /* the backup was damaged */
 }

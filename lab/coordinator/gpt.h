@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The shadow copy flags that VSS writes into a disk's partition table: read-only, shadow copy, hidden and no
- * drive letter, attribute bits 60-63 of the GPT entries of its data partitions (UEFI 5.3, winioctl.h). Pure
- * C: the disk is behind a read/write vtable.
+ * What VSS writes into a disk's partition table. The shadow copy flags: read-only, shadow copy, hidden and no
+ * drive letter, attribute bits 60-63 of the GPT entries of its data partitions (UEFI 5.3, winioctl.h). The
+ * identity: the GPT's disk and partition GUIDs or the MBR's signature, which no two disks of a host may share.
+ * Pure C: the disk is behind a read/write vtable.
  *
  * Invariants: nothing is written unless both headers and both entry arrays were read and their checksums are
  * right; the backup is written before the primary, so that a table cut off in the middle is still readable.
@@ -54,6 +55,21 @@ int gpt_set_shadow_bits(const struct gpt_disk *disk, struct gpt_state *before);
 
 /* Puts the bits back as `before` has them; 0 without a write when before->kind is not GPT_GPT. */
 int gpt_restore_bits(const struct gpt_disk *disk, const struct gpt_state *before);
+
+/* What tells a disk from another. */
+struct gpt_identity {
+	enum gpt_kind kind;                         /* GPT_GPT or GPT_MBR; anything else: it has none */
+	uint8_t disk_id[16];                        /* as in gpt_state */
+	unsigned count;                             /* GPT: entries of partition_ids */
+	uint8_t partition_ids[GPT_MAX_ENTRIES][16]; /* unique partition GUIDs; zero for unused entries */
+};
+
+/* 0 or a negative read error. A damaged table has no identity. */
+int gpt_get_identity(const struct gpt_disk *disk, struct gpt_identity *out);
+
+/* Gives the disk that identity and takes the bits `clear` (of GPT_SHADOW_BITS) off its data partitions. want NULL:
+ * the bits only. -EINVAL, nothing written, when the disk's table is of another kind than want's. */
+int gpt_change(const struct gpt_disk *disk, const struct gpt_identity *want, uint64_t clear);
 
 /* IEEE 802.3 CRC-32 as GPT uses it. */
 uint32_t gpt_crc32(const void *data, uint32_t len_bytes);

@@ -20,6 +20,7 @@ bool record_begin(struct record *r)
 	memset(r->result, 0, sizeof *r->result);
 	r->result->hold_us = -1;
 	r->result->commit_us = -1;
+	r->result->percent = -1;
 	return true;
 }
 
@@ -113,6 +114,12 @@ LAB_LUN *record_add_lun(struct record *r)
 LAB_SET *record_add_set(struct record *r)
 {
 	return grow(r, (void **)&r->result->sets, &r->result->set_count, &r->set_cap, sizeof(LAB_SET));
+}
+
+LAB_SNAPSHOT *record_add_snapshot(struct record *r)
+{
+	return grow(r, (void **)&r->result->snapshots, &r->result->snapshot_count, &r->snapshot_cap,
+		sizeof(LAB_SNAPSHOT));
 }
 
 wchar_t *record_text(const wchar_t *text)

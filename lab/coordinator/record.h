@@ -17,7 +17,7 @@
 struct record {
 	LARGE_INTEGER zero, frequency;
 	LAB_RESULT *result; /* owned until record_finish */
-	size_t call_cap, phase_cap, lun_cap, set_cap;
+	size_t call_cap, phase_cap, lun_cap, set_cap, snapshot_cap;
 	bool out_of_memory;
 };
 
@@ -34,6 +34,7 @@ HRESULT record_phase_end(struct record *r, ULONG index, HRESULT hr); /* returns 
 /* A zeroed slot to fill in, or NULL without memory. Strings in it: record_text. */
 LAB_LUN *record_add_lun(struct record *r);
 LAB_SET *record_add_set(struct record *r);
+LAB_SNAPSHOT *record_add_snapshot(struct record *r);
 
 wchar_t *record_text(const wchar_t *text);       /* CoTaskMem copy; NULL text: "" */
 wchar_t *record_utf8(const char *text, int len); /* from UTF-8, len -1: NUL-terminated */

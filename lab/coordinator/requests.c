@@ -3,6 +3,7 @@
 #include "lab/coordinator/requests.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <vss.h>
 #include <vsserror.h>
 #include "lab/coordinator/admin.h"
@@ -58,6 +59,16 @@ HRESULT STDMETHODCALLTYPE requester_Create(ILabRequester *iface, LAB_CREATE *req
 	return finish(&r, result);
 }
 
+/* malloc'ed, or NULL. */
+static char *utf8_of_document(const WCHAR *document)
+{
+	int bytes = WideCharToMultiByte(CP_UTF8, 0, document, -1, NULL, 0, NULL, NULL);
+	char *text = bytes > 0 ? malloc((size_t)bytes) : NULL;
+	if (text)
+		WideCharToMultiByte(CP_UTF8, 0, document, -1, text, bytes, NULL, NULL);
+	return text;
+}
+
 HRESULT STDMETHODCALLTYPE requester_Import(
 	ILabRequester *iface, WCHAR *document, LONG flags, LAB_RESULT **result)
 {
@@ -68,14 +79,11 @@ HRESULT STDMETHODCALLTYPE requester_Import(
 	HRESULT hr = begin(&r, result);
 	if (hr != S_OK)
 		return hr == S_FALSE ? record_finish(&r, result) : hr;
-	int bytes = WideCharToMultiByte(CP_UTF8, 0, document, -1, NULL, 0, NULL, NULL);
-	char *text = bytes > 0 ? malloc((size_t)bytes) : NULL;
-	if (text) {
-		WideCharToMultiByte(CP_UTF8, 0, document, -1, text, bytes, NULL, NULL);
-		sequence_import(&r, text, (size_t)bytes - 1, flags);
-	} else {
+	char *text = utf8_of_document(document);
+	if (text)
+		sequence_import(&r, text, strlen(text), flags);
+	else
 		record_fail(&r, E_OUTOFMEMORY, L"out of memory");
-	}
 	free(text);
 	return finish(&r, result);
 }
@@ -99,6 +107,51 @@ HRESULT STDMETHODCALLTYPE requester_Delete(ILabRequester *iface, GUID set_id, LO
 	if (hr != S_OK)
 		return hr == S_FALSE ? record_finish(&r, result) : hr;
 	sequence_delete(&r, &set_id, flags);
+	return finish(&r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_Break(
+	ILabRequester *iface, GUID set_id, LONG break_flags, LONG flags, LAB_RESULT **result)
+{
+	struct record r;
+	HRESULT hr = begin(&r, result);
+	(void)iface;
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	sequence_break(&r, &set_id, break_flags, flags);
+	return finish(&r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_Resync(
+	ILabRequester *iface, WCHAR *document, LAB_RESYNC *request, LAB_RESULT **result)
+{
+	struct record r;
+	(void)iface;
+	if (!document || !request || (request->count && !request->targets))
+		return E_INVALIDARG;
+	HRESULT hr = begin(&r, result);
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	char *text = utf8_of_document(document);
+	if (text)
+		sequence_resync(&r, text, strlen(text), request);
+	else
+		record_fail(&r, E_OUTOFMEMORY, L"out of memory");
+	free(text);
+	return finish(&r, result);
+}
+
+HRESULT STDMETHODCALLTYPE requester_Expose(
+	ILabRequester *iface, GUID snapshot_id, WCHAR *name, LAB_RESULT **result)
+{
+	struct record r;
+	(void)iface;
+	if (!name)
+		return E_INVALIDARG;
+	HRESULT hr = begin(&r, result);
+	if (hr != S_OK)
+		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	sequence_expose(&r, &snapshot_id, name);
 	return finish(&r, result);
 }
 

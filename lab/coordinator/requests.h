@@ -13,6 +13,12 @@ HRESULT STDMETHODCALLTYPE requester_Import(
 HRESULT STDMETHODCALLTYPE requester_List(ILabRequester *iface, LAB_RESULT **result);
 HRESULT STDMETHODCALLTYPE requester_Delete(
 	ILabRequester *iface, GUID set_id, LONG flags, LAB_RESULT **result);
+HRESULT STDMETHODCALLTYPE requester_Break(
+	ILabRequester *iface, GUID set_id, LONG break_flags, LONG flags, LAB_RESULT **result);
+HRESULT STDMETHODCALLTYPE requester_Resync(
+	ILabRequester *iface, WCHAR *document, LAB_RESYNC *request, LAB_RESULT **result);
+HRESULT STDMETHODCALLTYPE requester_Expose(
+	ILabRequester *iface, GUID snapshot_id, WCHAR *name, LAB_RESULT **result);
 HRESULT STDMETHODCALLTYPE requester_Unload(ILabRequester *iface, WINBOOL force, LAB_RESULT **result);
 
 #endif

@@ -2,6 +2,7 @@
 /* See scsi_port.h. CDBs: SPC-4 6.4, SBC-3 5. */
 #include "lab/coordinator/scsi_port.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <wchar.h>
 #include <winioctl.h>
 #include <ntddscsi.h>
+#include <vsserror.h>
 
 #define SENSE_BYTES     32
 #define COMMAND_SECONDS 30
@@ -291,4 +293,48 @@ HRESULT port_restore_bits(const struct port_disk *d, const struct gpt_state *bef
 {
 	struct gpt_state copy = *before;
 	return table_action(d, TABLE_RESTORE, &copy);
+}
+
+HRESULT port_get_identity(const struct port_disk *d, struct gpt_identity *out)
+{
+	struct open_disk o = {d, open_device(d->device)};
+	if (o.h == INVALID_HANDLE_VALUE)
+		return HRESULT_FROM_WIN32(GetLastError());
+	struct gpt_disk g = gpt_disk_of(&o);
+	int rc = gpt_get_identity(&g, out);
+	CloseHandle(o.h);
+	return rc < 0 ? HRESULT_FROM_WIN32(ERROR_IO_DEVICE) : S_OK;
+}
+
+HRESULT port_change(const struct port_disk *d, const struct gpt_identity *want, uint64_t clear)
+{
+	struct open_disk o = {d, open_device(d->device)};
+	if (o.h == INVALID_HANDLE_VALUE)
+		return HRESULT_FROM_WIN32(GetLastError());
+	struct gpt_disk g = gpt_disk_of(&o);
+	int rc = gpt_change(&g, want, clear);
+	CloseHandle(o.h);
+	return rc == -EINVAL ? VSS_E_CANNOT_REVERT_DISKID
+	       : rc < 0      ? HRESULT_FROM_WIN32(ERROR_IO_DEVICE)
+			     : S_OK;
+}
+
+static HRESULT one_block(const struct port_disk *d, bool write, uint64_t lba, void *block)
+{
+	HANDLE h = open_device(d->device);
+	if (h == INVALID_HANDLE_VALUE)
+		return HRESULT_FROM_WIN32(GetLastError());
+	int rc = transfer(d, h, write, lba, 1, block);
+	CloseHandle(h);
+	return rc < 0 ? HRESULT_FROM_WIN32(ERROR_IO_DEVICE) : S_OK;
+}
+
+HRESULT port_read_block(const struct port_disk *d, uint64_t lba, void *block)
+{
+	return one_block(d, false, lba, block);
+}
+
+HRESULT port_write_block(const struct port_disk *d, uint64_t lba, const void *block)
+{
+	return one_block(d, true, lba, (void *)(uintptr_t)block);
 }

@@ -51,6 +51,13 @@ HRESULT port_flush(const struct port_disk *d);
 /* The GPT functions over this disk; the handle is opened for their time only. */
 HRESULT port_set_shadow_bits(const struct port_disk *d, struct gpt_state *before);
 HRESULT port_restore_bits(const struct port_disk *d, const struct gpt_state *before);
+/* gpt_get_identity and gpt_change; a table of another kind: VSS_E_CANNOT_REVERT_DISKID. */
+HRESULT port_get_identity(const struct port_disk *d, struct gpt_identity *out);
+HRESULT port_change(const struct port_disk *d, const struct gpt_identity *want, uint64_t clear);
+
+/* One block. */
+HRESULT port_read_block(const struct port_disk *d, uint64_t lba, void *block);
+HRESULT port_write_block(const struct port_disk *d, uint64_t lba, const void *block);
 HRESULT port_look(struct port_disk *d); /* refreshes d->table */
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See sequence.h: scan, list and delete, and the calls that creation and import share (sequence_internal.h).
+/* See sequence.h: scan, list, expose and delete, and the calls that the other files share (sequence_internal.h).
  */
 #include "lab/coordinator/sequence_internal.h"
 
@@ -84,15 +84,72 @@ static void report_set(struct record *r, const struct shadow_set *s)
 	out->lun_count = (ULONG)s->lun_count;
 }
 
+void report_snapshots(struct record *r, const struct shadow_set *s)
+{
+	for (size_t v = 0; v < s->volume_count; v++) {
+		LAB_SNAPSHOT *out = record_add_snapshot(r);
+		if (!out)
+			return;
+		out->id = s->volumes[v].snapshot_id;
+		out->set_id = s->id;
+		out->volume = (LONG)v;
+		out->original_lun = s->luns[s->members[s->volumes[v].first]].lun;
+		out->lun_count = (ULONG)s->volumes[v].count;
+		out->context = s->context;
+		out->created = record_utf8(s->created, -1);
+		out->exposed = record_utf8(s->volumes[v].exposed, -1);
+	}
+}
+
+static HRESULT change_volume(
+	struct record *r, struct provider *p, const struct shadow_set *s, size_t v, DWORD flags)
+{
+	const struct set_volume *volume = &s->volumes[v];
+	VDS_LUN_INFORMATION *shadows = lun_info_alloc_array(volume->count);
+	VDS_LUN_INFORMATION *originals = lun_info_alloc_array(volume->count);
+	bool good = shadows && originals;
+	HRESULT hr = E_OUTOFMEMORY;
+	for (size_t k = 0; good && k < volume->count; k++) {
+		const struct set_lun *l = &s->luns[s->members[volume->first + k]];
+		good = lun_info_copy(&shadows[k], &l->shadow) && lun_info_copy(&originals[k], &l->original);
+	}
+	if (good) {
+		ULONG call = record_call_begin(r, L"OnLunStateChange", L"volume %u, %u LUNs, flags 0x%lx",
+			(unsigned)v, (unsigned)volume->count, (unsigned long)flags);
+		hr = IVssHardwareSnapshotProviderEx_OnLunStateChange(
+			p->ex, shadows, originals, (DWORD)volume->count, flags);
+		provider_check(p, record_call_end(r, call, hr));
+	}
+	lun_info_free_array(shadows, volume->count);
+	lun_info_free_array(originals, volume->count);
+	return hr;
+}
+
+HRESULT state_change(struct record *r, struct provider *p, const struct shadow_set *s, DWORD flags)
+{
+	if (!p->ex && (flags & VSS_ONLUNSTATECHANGE_DO_MASK_LUNS))
+		return record_fail(r, VSS_E_LEGACY_PROVIDER,
+			L"the provider offers no IVssHardwareSnapshotProviderEx, so it cannot mask LUNs");
+	for (size_t v = 0; p->ex && v < s->volume_count; v++) {
+		HRESULT hr = change_volume(r, p, s, v, flags);
+		if (hr != S_OK)
+			return record_fail(r, provider_visible_error(hr, false),
+				L"OnLunStateChange(0x%lx) of volume %u failed with 0x%08x",
+				(unsigned long)flags, (unsigned)v, (unsigned)hr);
+	}
+	return S_OK;
+}
+
 void sequence_list(struct record *r)
 {
-	GUID ids[256];
-	size_t count = catalogue_list(ids, 256);
+	GUID ids[CATALOGUE_MAX];
+	size_t count = catalogue_list(ids, CATALOGUE_MAX);
 	for (size_t i = 0; i < count; i++) {
 		struct shadow_set *s = catalogue_load(&ids[i]);
 		if (!s)
 			continue;
 		report_set(r, s);
+		report_snapshots(r, s);
 		for (size_t k = 0; k < s->lun_count; k++)
 			report_lun(r, L"shadow", &s->luns[k].shadow, NULL, -1, &s->luns[k].original);
 		set_free(s);
@@ -126,9 +183,7 @@ HRESULT fill_in_lun_info(struct record *r, struct provider *p, const struct port
 	return provider_check(p, hr);
 }
 
-/* The visible disk that is this shadow LUN, asked about as VSS asks; NULL: not there. *info is then to be
- * freed. */
-static const struct port_disk *find_shadow(struct record *r, struct provider *p, const struct port_scan *scan,
+const struct port_disk *find_shadow(struct record *r, struct provider *p, const struct port_scan *scan,
 	const VDS_LUN_INFORMATION *shadow, VDS_LUN_INFORMATION *info)
 {
 	for (size_t i = 0; i < scan->count; i++) {
@@ -154,12 +209,15 @@ static HRESULT lun_empty(
 	return provider_check(p, record_call_end(r, call, hr));
 }
 
-/* Deletes what it can; the set's LUNs that are gone afterwards are counted. */
-static size_t delete_luns(
-	struct record *r, struct provider *p, struct shadow_set *s, const struct port_scan *scan)
+/* Deletes what it can: the set's LUNs, or with a volume (-1: all) those that no other volume lies on. False when one
+ * is still there. */
+static bool delete_luns(
+	struct record *r, struct provider *p, struct shadow_set *s, int volume, const struct port_scan *scan)
 {
-	size_t gone = 0;
+	bool all = true;
 	for (size_t i = 0; i < s->lun_count; i++) {
+		if (volume >= 0 && set_uses_lun(s, i, volume))
+			continue;
 		VDS_LUN_INFORMATION info = {0};
 		const struct port_disk *d = find_shadow(r, p, scan, &s->luns[i].shadow, &info);
 		report_lun(r, L"shadow", &s->luns[i].shadow, d, -1, &s->luns[i].original);
@@ -167,34 +225,62 @@ static size_t delete_luns(
 			record_fail(r, VSS_E_MISSING_DISK,
 				L"the shadow LUN %hs is not visible on this host, so VSS cannot delete it",
 				s->luns[i].shadow.m_szSerialNumber ? s->luns[i].shadow.m_szSerialNumber : "");
+			all = false;
 			continue;
 		}
 		HRESULT hr = lun_empty(r, p, d, &info);
 		lun_info_free(&info);
-		if (hr == S_OK)
-			gone++;
-		else
+		if (hr != S_OK)
 			record_fail(r, provider_visible_error(hr, false),
 				L"OnLunEmpty of %ls failed with 0x%08x", d->device, (unsigned)hr);
+		all = all && hr == S_OK;
 	}
-	return gone;
+	return all;
 }
 
-void sequence_delete(struct record *r, const GUID *set_id, LONG flags)
+/* What was deleted is forgotten. */
+static bool forget_deleted(struct shadow_set *s, int volume)
 {
-	r->result->set_id = *set_id;
+	if (volume < 0 || s->volume_count == 1)
+		return catalogue_remove(&s->id);
+	set_remove_volume(s, (size_t)volume);
+	return catalogue_store(s);
+}
+
+struct shadow_set *known_set(struct record *r, const GUID *set_id)
+{
 	struct shadow_set *s = catalogue_load(set_id);
-	if (!s) {
+	r->result->set_id = *set_id;
+	if (!s)
 		record_fail(r, VSS_E_OBJECT_NOT_FOUND,
 			L"this host knows no such shadow copy set; list shows them");
+	return s;
+}
+
+/* The same by a snapshot id. */
+static struct shadow_set *known_snapshot(struct record *r, const GUID *id, int *volume)
+{
+	struct shadow_set *s = catalogue_find_snapshot(id, volume);
+	if (s)
+		r->result->set_id = s->id;
+	else
+		record_fail(
+			r, VSS_E_OBJECT_NOT_FOUND, L"this host knows no such shadow copy; list shows them");
+	return s;
+}
+
+void sequence_delete(struct record *r, const GUID *id, LONG flags)
+{
+	int volume = -1;
+	struct shadow_set *s = flags & LAB_ONE_SNAPSHOT ? known_snapshot(r, id, &volume) : known_set(r, id);
+	if (!s)
 		return;
-	}
 	ULONG phase = record_phase_begin(r, L"Delete");
 	struct provider *p = load_provider(r, &s->provider_id);
 	struct port_scan *scan = p ? port_scan() : NULL;
 	if (p && !scan)
 		record_fail(r, E_OUTOFMEMORY, L"out of memory");
-	if (scan && delete_luns(r, p, s, scan) == s->lun_count && !catalogue_remove(set_id))
+	if (scan && delete_luns(r, p, s, volume, scan) && !forget_deleted(s, volume))
 		record_fail(r, VSS_E_UNEXPECTED, L"the catalogue's file cannot be removed");
 	record_phase_end(r, phase, r->result->hr);
 	if (scan) {
@@ -204,5 +290,47 @@ void sequence_delete(struct record *r, const GUID *set_id, LONG flags)
 	if (flags & LAB_UNLOAD_AFTER)
 		providers_unload_all(false, r);
 	port_scan_free(scan);
+	set_free(s);
+}
+
+/* Is the name a letter that is in use, or what another shadow copy is exposed as? */
+static bool name_is_taken(const wchar_t *name, const char *utf8)
+{
+	GUID ids[CATALOGUE_MAX];
+	size_t count = catalogue_list(ids, CATALOGUE_MAX);
+	bool taken = !name[2] && (GetLogicalDrives() >> ((name[0] | 0x20) - L'a') & 1);
+	for (size_t i = 0; i < count && !taken; i++) {
+		struct shadow_set *s = catalogue_load(&ids[i]);
+		for (size_t v = 0; s && v < s->volume_count; v++)
+			taken = taken || _stricmp(s->volumes[v].exposed, utf8) == 0;
+		set_free(s);
+	}
+	return taken;
+}
+
+void sequence_expose(struct record *r, const GUID *snapshot_id, const wchar_t *name)
+{
+	int v = -1;
+	char utf8[SET_NAME_BYTES];
+	struct shadow_set *s = known_snapshot(r, snapshot_id, &v);
+	if (!s)
+		return;
+	bool is_letter = ((name[0] | 0x20) >= L'a' && (name[0] | 0x20) <= L'z') && name[1] == L':';
+	if (!WideCharToMultiByte(CP_UTF8, 0, name, -1, utf8, sizeof utf8, NULL, NULL) ||
+		(*name && !is_letter))
+		record_fail(r, E_INVALIDARG, L"a shadow copy is exposed as X: or as a folder X:\\...");
+	else if (*name && s->volumes[v].exposed[0])
+		record_fail(r, VSS_E_OBJECT_ALREADY_EXISTS, L"the shadow copy is exposed as %hs",
+			s->volumes[v].exposed);
+	else if (*name && name_is_taken(name, utf8))
+		record_fail(r, VSS_E_OBJECT_ALREADY_EXISTS, L"%ls is in use", name);
+	else if (!*name && !s->volumes[v].exposed[0])
+		record_fail(r, VSS_E_OBJECT_NOT_FOUND, L"the shadow copy is not exposed");
+	if (SUCCEEDED(r->result->hr)) {
+		memcpy(s->volumes[v].exposed, utf8, sizeof utf8);
+		if (!catalogue_store(s))
+			record_fail(r, VSS_E_UNEXPECTED, L"the set cannot be written to the catalogue");
+	}
+	report_snapshots(r, s);
 	set_free(s);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * VSS's part: the order in which a provider is called to create, import and delete a shadow copy set, and
+ * VSS's part: the order in which a provider is called to create, import, break, resync and delete shadow copies, and
  * what happens on the disks around it. Each function does one request of ILabRequester and fills the record.
  *
  * Invariants, as VSS has them:
@@ -22,6 +22,13 @@ void sequence_scan(struct record *r);
 void sequence_create(struct record *r, const LAB_CREATE *request);
 void sequence_import(struct record *r, const char *document, size_t len, LONG flags);
 void sequence_list(struct record *r);
-void sequence_delete(struct record *r, const GUID *set_id, LONG flags);
+/* BreakSnapshotSetEx; break_flags are VSS_BREAKEX_FLAG_… */
+void sequence_break(struct record *r, const GUID *set_id, LONG break_flags, LONG flags);
+/* AddSnapshotToRecoverySet for each target, then RecoverSet. */
+void sequence_resync(struct record *r, const char *document, size_t len, const LAB_RESYNC *request);
+/* ExposeSnapshot; an empty name takes it back. */
+void sequence_expose(struct record *r, const GUID *snapshot_id, const wchar_t *name);
+/* LAB_ONE_SNAPSHOT in flags: id is a shadow copy's. */
+void sequence_delete(struct record *r, const GUID *id, LONG flags);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 #include <vsserror.h>
 #include "lab/coordinator/hold_client.h"
 #include "lab/coordinator/pending.h"
@@ -22,7 +23,9 @@ struct creation {
 	struct gpt_state before[SET_MAX_LUNS];       /* the originals' flags before ours */
 	bool flagged[SET_MAX_LUNS];
 	struct hold hold;
-	bool doing; /* EndPrepareSnapshots was called: a failure is followed by AbortSnapshots */
+	bool doing;   /* EndPrepareSnapshots was called: a failure is followed by AbortSnapshots */
+	bool stopped; /* the request wanted no more after the last call */
+	struct matching *arrived; /* owned; auto-recovery's, which made the shadow LUNs visible */
 };
 
 /* The arrays that the LUN methods take, for one volume. Copies: a provider may rebuild what is [in, out]. */
@@ -65,6 +68,26 @@ static LONG context_of(const struct creation *c)
 	return c->request->context;
 }
 
+/* Writers may change the shadow LUNs before the end (TxF recovery asks for it; what a writer wants, too, on Windows). */
+static bool wants_recovery(const struct creation *c)
+{
+	return (context_of(c) & (VSS_VOLSNAP_ATTR_TXF_RECOVERY | VSS_VOLSNAP_ATTR_AUTORECOVER)) &&
+	       !(context_of(c) & VSS_VOLSNAP_ATTR_NO_AUTORECOVERY);
+}
+
+/* What the requester wants after a call that went well: hr, or that it stops here. */
+static HRESULT unless_stopped(struct creation *c, const wchar_t *method, HRESULT hr)
+{
+	if (hr != S_OK || !c->request->stop || !c->request->stop_after ||
+		wcscmp(c->request->stop_after, method) != 0)
+		return hr;
+	c->stopped = true;
+	return record_fail(c->r, VSS_S_ASYNC_CANCELLED,
+		c->request->stop == LAB_STOP_ABANDON ? L"abandoned after %ls, as asked for"
+						     : L"aborted after %ls, as asked for",
+		method);
+}
+
 /* Names of the devices of a volume for a call's summary. */
 static void devices_text(const struct volume_args *a, wchar_t *out, size_t chars)
 {
@@ -94,6 +117,8 @@ static HRESULT find_lun_slot(struct creation *c, const struct port_disk *d, size
 	l->drive = d->drive;
 	l->lun = d->bytes.lun;
 	l->size_bytes = d->blocks * d->block_bytes;
+	if (d->table.kind == GPT_GPT || d->table.kind == GPT_MBR)
+		port_get_identity(d, &l->identity);
 	return lun_info_copy(&l->original, &d->info) ? S_OK : E_OUTOFMEMORY;
 }
 
@@ -172,7 +197,7 @@ static HRESULT choose_provider(struct creation *c)
 	}
 	if (c->p) {
 		c->set->provider_id = c->p->entry.id;
-		return S_OK;
+		return unless_stopped(c, L"AreLunsSupported", S_OK);
 	}
 	if (tried == 0)
 		return record_fail(
@@ -197,7 +222,7 @@ static HRESULT begin_prepare(struct creation *c, size_t v)
 	}
 	volume_args_free(&a);
 	if (hr == S_OK)
-		return S_OK;
+		return unless_stopped(c, L"BeginPrepareSnapshot", hr);
 	return record_fail(c->r, provider_visible_error(hr, true),
 		L"BeginPrepareSnapshot of volume %u failed with 0x%08x", (unsigned)v, (unsigned)hr);
 }
@@ -233,7 +258,7 @@ static HRESULT step(struct creation *c, const wchar_t *name, set_method method)
 	HRESULT seen = provider_visible_error(hr, false);
 	if (hr != S_OK)
 		record_fail(c->r, seen, L"%ls failed with 0x%08x", name, (unsigned)hr);
-	return record_phase_end(c->r, phase, seen);
+	return record_phase_end(c->r, phase, unless_stopped(c, name, seen));
 }
 
 static HRESULT set_flags(struct creation *c)
@@ -335,7 +360,7 @@ static HRESULT post_commit(struct creation *c)
 	HRESULT seen = provider_visible_error(hr, false);
 	if (hr != S_OK)
 		record_fail(c->r, seen, L"PostCommitSnapshots failed with 0x%08x", (unsigned)hr);
-	return record_phase_end(c->r, phase, seen);
+	return record_phase_end(c->r, phase, unless_stopped(c, L"PostCommitSnapshots", seen));
 }
 
 /* --- GetTargetLuns --- */
@@ -381,7 +406,7 @@ static HRESULT volume_targets(struct creation *c, size_t v)
 	if (hr != S_OK)
 		return record_fail(c->r, provider_visible_error(hr, false),
 			L"GetTargetLuns of volume %u failed with 0x%08x", (unsigned)v, (unsigned)hr);
-	return S_OK;
+	return unless_stopped(c, L"GetTargetLuns", S_OK);
 }
 
 static HRESULT get_target_luns(struct creation *c)
@@ -395,6 +420,15 @@ static HRESULT get_target_luns(struct creation *c)
 
 /* --- the whole --- */
 
+static HRESULT auto_recovery(struct creation *c)
+{
+	if (!wants_recovery(c))
+		return S_OK;
+	c->arrived = matching_new();
+	return c->arrived ? recover(c->r, c->p, c->set, c->arrived)
+			  : record_fail(c->r, E_OUTOFMEMORY, L"out of memory");
+}
+
 static HRESULT do_snapshot_set(struct creation *c)
 {
 	const IVssProviderCreateSnapshotSetVtbl *m = c->p->set->lpVtbl;
@@ -407,6 +441,7 @@ static HRESULT do_snapshot_set(struct creation *c)
 		(hr = commit(c)) != S_OK || (hr = post_commit(c)) != S_OK ||
 		(!late && (hr = get_target_luns(c)) != S_OK) ||
 		(hr = step(c, L"PreFinalCommitSnapshots", m->PreFinalCommitSnapshots)) != S_OK ||
+		(hr = auto_recovery(c)) != S_OK ||
 		(hr = step(c, L"PostFinalCommitSnapshots", m->PostFinalCommitSnapshots)) != S_OK ||
 		(hr = clear_flags(c)) != S_OK || (late && (hr = get_target_luns(c)) != S_OK))
 		return hr;
@@ -417,7 +452,9 @@ static HRESULT do_snapshot_set(struct creation *c)
 /* After a failure: what VSS does to leave nothing behind. */
 static void undo(struct creation *c)
 {
-	if (c->p && c->doing) {
+	bool abandoned = c->stopped && c->request->stop == LAB_STOP_ABANDON;
+	bool aborted = c->stopped && c->request->stop == LAB_STOP_ABORT;
+	if (c->p && !abandoned && (c->doing || aborted)) {
 		ULONG phase = record_phase_begin(c->r, L"AbortSnapshots");
 		ULONG call = record_call_begin(c->r, L"AbortSnapshots", L"set");
 		HRESULT hr = IVssProviderCreateSnapshotSet_AbortSnapshots(c->p->set, c->set->id);
@@ -430,9 +467,27 @@ static void undo(struct creation *c)
 		clear_flags(c);
 }
 
+static HRESULT check_stop(struct creation *c)
+{
+	static const wchar_t *const methods[] = {L"AreLunsSupported", L"BeginPrepareSnapshot",
+		L"EndPrepareSnapshots", L"PreCommitSnapshots", L"CommitSnapshots", L"PostCommitSnapshots",
+		L"GetTargetLuns", L"PreFinalCommitSnapshots", L"PostFinalCommitSnapshots"};
+	for (size_t i = 0;
+		c->request->stop && c->request->stop_after && i < sizeof methods / sizeof methods[0]; i++)
+		if (wcscmp(c->request->stop_after, methods[i]) == 0)
+			return S_OK;
+	return c->request->stop ? record_fail(c->r, E_INVALIDARG, L"there is no such method to stop after")
+				: S_OK;
+}
+
 static HRESULT check_request(struct creation *c)
 {
 	LONG context = c->request->context;
+	if (check_stop(c) != S_OK)
+		return E_INVALIDARG;
+	if (wants_recovery(c) && (c->request->flags & LAB_TARGETS_AFTER_FINAL))
+		return record_fail(c->r, E_INVALIDARG,
+			L"auto-recovery needs the shadow LUNs before PostFinalCommitSnapshots");
 	if ((context & VSS_VOLSNAP_ATTR_CLIENT_ACCESSIBLE) && !(c->request->flags & LAB_ANY_CONTEXT))
 		return record_fail(c->r, VSS_E_UNSUPPORTED_CONTEXT,
 			L"client-accessible shadow copies are the system provider's");
@@ -484,12 +539,17 @@ static void hand_over(struct creation *c)
 	c->r->result->document = document ? record_utf8(document, -1) : NULL;
 	CoTaskMemFree(document);
 	report_originals(c);
+	if (import && c->arrived) {
+		keep_import(c->r, c->set, c->arrived);
+		return;
+	}
 	if (import) {
 		import_luns(c->r, c->p, c->set);
 		return;
 	}
 	for (size_t i = 0; i < c->set->lun_count; i++)
 		report_lun(c->r, L"shadow", &c->set->luns[i].shadow, NULL, -1, &c->set->luns[i].original);
+	report_snapshots(c->r, c->set);
 }
 
 void sequence_create(struct record *r, const LAB_CREATE *request)
@@ -515,6 +575,7 @@ void sequence_create(struct record *r, const LAB_CREATE *request)
 	if (request->flags & LAB_UNLOAD_AFTER)
 		providers_unload_all(false, r);
 	port_scan_free(c->scan);
+	matching_free(c->arrived);
 	free(c);
 	set_free(s);
 }

@@ -16,15 +16,6 @@
 
 #define RESCAN_PAUSE_MS 200
 
-struct matching {
-	struct port_scan *before;             /* what was visible before LocateLuns */
-	struct port_disk found[SET_MAX_LUNS]; /* info member unused */
-	bool have[SET_MAX_LUNS];
-	size_t matched;
-	char seen[PORT_MAX_DISKS][80]; /* arrived and asked about */
-	size_t seen_count;
-};
-
 static void key_of(const struct port_disk *d, char *out, size_t cap)
 {
 	const char *serial = d->info.m_szSerialNumber ? d->info.m_szSerialNumber : "";
@@ -165,28 +156,101 @@ static HRESULT match(struct record *r, struct provider *p, struct shadow_set *s,
 	return record_phase_end(r, phase, hr);
 }
 
-HRESULT import_luns(struct record *r, struct provider *p, struct shadow_set *s)
+/* Ids of the same kind and number that no other disk has. */
+static void make_identity(struct gpt_identity *id)
 {
-	struct matching *m = calloc(1, sizeof *m);
-	if (!m)
-		return record_fail(r, E_OUTOFMEMORY, L"out of memory");
+	GUID guid;
+	CoCreateGuid(&guid);
+	memcpy(id->disk_id, &guid, id->kind == GPT_MBR ? 4 : sizeof id->disk_id);
+	for (unsigned i = 0; i < id->count; i++) {
+		static const uint8_t unused[16];
+		if (memcmp(id->partition_ids[i], unused, sizeof unused) == 0)
+			continue;
+		CoCreateGuid(&guid);
+		memcpy(id->partition_ids[i], &guid, sizeof guid);
+	}
+}
+
+static bool same_disk_id(const struct gpt_identity *a, const struct gpt_identity *b)
+{
+	return a->kind == b->kind && memcmp(a->disk_id, b->disk_id, sizeof a->disk_id) == 0;
+}
+
+/* As Windows does at import: two disks with one signature cannot both be online on a host. Breaking puts the
+ * original's identity back where that is possible. */
+static HRESULT separate_identities(struct record *r, const struct shadow_set *s, const struct matching *m)
+{
+	HRESULT hr = S_OK;
+	ULONG phase = record_phase_begin(r, L"NewIdentities");
+	for (size_t i = 0; i < s->lun_count && hr == S_OK; i++) {
+		struct gpt_identity now;
+		const struct gpt_identity *original = &s->luns[i].identity;
+		if (!m->have[i] || (original->kind != GPT_GPT && original->kind != GPT_MBR))
+			continue;
+		hr = port_get_identity(&m->found[i], &now);
+		if (hr == S_OK && same_disk_id(&now, original)) {
+			make_identity(&now);
+			hr = port_change(&m->found[i], &now, 0);
+		}
+		if (hr != S_OK)
+			record_fail(r, VSS_E_UNEXPECTED,
+				L"%ls cannot be given an identity of its own (0x%08x)", m->found[i].device,
+				(unsigned)hr);
+	}
+	return record_phase_end(r, phase, hr == S_OK ? S_OK : VSS_E_UNEXPECTED);
+}
+
+struct matching *matching_new(void)
+{
+	return calloc(1, sizeof(struct matching));
+}
+
+void matching_free(struct matching *m)
+{
+	if (m)
+		port_scan_free(m->before);
+	free(m);
+}
+
+HRESULT locate_and_match(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m)
+{
 	m->before = port_scan();
 	if (m->before)
 		forget_wanted(s, m);
 	HRESULT hr = locate(r, p, s);
 	if (hr == S_OK)
 		hr = match(r, p, s, m);
+	if (m->matched) {
+		HRESULT separated = separate_identities(r, s, m);
+		hr = hr == S_OK ? separated : hr;
+	}
+	return hr;
+}
+
+HRESULT keep_import(struct record *r, struct shadow_set *s, const struct matching *m)
+{
+	HRESULT hr = S_OK;
 	for (size_t i = 0; i < s->lun_count; i++)
 		report_lun(r, L"shadow", &s->luns[i].shadow, m->have[i] ? &m->found[i] : NULL, -1,
 			&s->luns[i].original);
 	if (m->matched > 0) {
 		s->imported = true;
+		report_snapshots(r, s);
 		if (!catalogue_store(s))
 			hr = record_fail(r, VSS_E_UNEXPECTED, L"the set cannot be written to the catalogue");
 	}
-	port_scan_free(m->before);
-	free(m);
 	return hr;
+}
+
+HRESULT import_luns(struct record *r, struct provider *p, struct shadow_set *s)
+{
+	struct matching *m = matching_new();
+	if (!m)
+		return record_fail(r, E_OUTOFMEMORY, L"out of memory");
+	HRESULT hr = locate_and_match(r, p, s, m);
+	HRESULT kept = keep_import(r, s, m);
+	matching_free(m);
+	return hr == S_OK ? kept : hr;
 }
 
 void sequence_import(struct record *r, const char *document, size_t len, LONG flags)

@@ -10,200 +10,27 @@
 #include <objbase.h>
 #include <vss.h>
 #include <vsadmin.h>
-#include <errno.h>
+#include <vsserror.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
-#include "lab_requester.h"
 #include "lab/coordinator/wine_rpc.h"
+#include "lab/requester/options.h"
 #include "lab/requester/output.h"
 
-#define MAX_VOLUME_LUNS    512
 #define DOCUMENT_MAX_BYTES (8u << 20)
 
-static const char usage_text[] =
-	"usage: umbra-lab-requester VERB ...\n"
-	"  create --lun N[,N...] [--lun ...]   make a shadow copy set; each --lun is one volume, on one or "
-	"several LUNs\n"
-	"      (N: LUN number on the SCSI port; dN: \\\\.\\PHYSICALDRIVE<N>)\n"
-	"      --transportable FILE   write the document FILE for another host's import instead of importing "
-	"here\n"
-	"      --context NAME[,NAME]  differential, plex, no-writers, persistent, no-auto-release, "
-	"no-auto-recovery,\n"
-	"                             client-accessible, app-rollback, nas-rollback, or 0xHEX\n"
-	"      --hold-ms N            hold the writers N ms longer than needed\n"
-	"      --provider ID          this provider instead of the first that supports the volumes\n"
-	"      --targets-after post-commit|final   when to call GetTargetLuns (default post-commit)\n"
-	"      --no-import            stop after GetTargetLuns\n"
-	"      --any-context          ask hardware providers even where VSS itself would refuse the context\n"
-	"      --document FILE        write the document also without --transportable\n"
-	"  import FILE                import a transportable set on this host\n"
-	"  list                       sets imported on this host\n"
-	"  delete SET                 delete an imported set, SET as list shows it\n"
-	"  scan                       the disks of this host's SCSI port as VSS sees them\n"
-	"  providers                  registered providers\n"
-	"  unload [--force]           OnUnload to the loaded providers\n"
-	"every verb: --json (everything, for programs), --calls (each call to the provider), --unload "
-	"(OnUnload at\n"
-	"the end), --help. Ends 0, 1 (failed, with the reason) or 2 (wrong usage).\n";
-
-struct options {
-	bool json, calls, unload, force, help;
-	const wchar_t *transportable, *document, *operand;
-	LAB_CREATE create;
-	LAB_VOLUME_LUN luns[MAX_VOLUME_LUNS];
-	LONG volumes;
-};
-
-static bool number_of(const wchar_t *text, const wchar_t **end, LONG *out)
+static void usage(FILE *out)
 {
-	wchar_t *stop;
-	if (*text < L'0' || *text > L'9')
-		return false;
-	errno = 0;
-	unsigned long value = wcstoul(text, &stop, 10);
-	if (errno || value > 0x7fffffff)
-		return false;
-	*end = stop;
-	*out = (LONG)value;
-	return true;
-}
-
-/* "1,2,d3" as one more volume. */
-static bool add_volume(struct options *o, const wchar_t *text)
-{
-	for (;;) {
-		if (o->create.count == MAX_VOLUME_LUNS)
-			return false;
-		LAB_VOLUME_LUN *l = &o->luns[o->create.count++];
-		l->volume = o->volumes;
-		l->by_drive = *text == L'd';
-		if (!number_of(text + (l->by_drive ? 1 : 0), &text, &l->number))
-			return false;
-		if (*text == 0)
-			break;
-		if (*text++ != L',')
-			return false;
-	}
-	o->volumes++;
-	return true;
-}
-
-static bool add_context(struct options *o, const wchar_t *text)
-{
-	static const struct {
-		const wchar_t *name;
-		LONG bits;
-	} names[] = {{L"backup", VSS_CTX_BACKUP}, {L"differential", VSS_VOLSNAP_ATTR_DIFFERENTIAL},
-		{L"plex", VSS_VOLSNAP_ATTR_PLEX}, {L"no-writers", VSS_VOLSNAP_ATTR_NO_WRITERS},
-		{L"persistent", VSS_VOLSNAP_ATTR_PERSISTENT},
-		{L"no-auto-release", VSS_VOLSNAP_ATTR_NO_AUTO_RELEASE},
-		{L"no-auto-recovery", VSS_VOLSNAP_ATTR_NO_AUTORECOVERY},
-		{L"client-accessible", VSS_CTX_CLIENT_ACCESSIBLE}, {L"app-rollback", VSS_CTX_APP_ROLLBACK},
-		{L"nas-rollback", VSS_CTX_NAS_ROLLBACK}};
-	while (*text) {
-		size_t len = wcscspn(text, L","), i = 0;
-		for (; i < sizeof names / sizeof names[0]; i++)
-			if (wcslen(names[i].name) == len && wcsncmp(text, names[i].name, len) == 0)
-				break;
-		if (i < sizeof names / sizeof names[0]) {
-			o->create.context |= names[i].bits;
-		} else {
-			wchar_t *stop;
-			if (wcsncmp(text, L"0x", 2) != 0)
-				return false;
-			o->create.context |= (LONG)wcstoul(text + 2, &stop, 16);
-			if (stop != text + len)
-				return false;
-		}
-		text += len;
-		if (*text == L',')
-			text++;
-	}
-	return true;
+	fputs(options_usage, out);
+	fputs(vshadow_usage, out);
 }
 
 static bool is(const wchar_t *a, const wchar_t *b)
 {
 	return wcscmp(a, b) == 0;
-}
-
-/* Options that take a value; false: unknown, or a bad value. */
-static bool valued_option(struct options *o, const wchar_t *name, const wchar_t *value)
-{
-	const wchar_t *end;
-	if (is(name, L"--lun"))
-		return add_volume(o, value);
-	if (is(name, L"--context"))
-		return add_context(o, value);
-	if (is(name, L"--hold-ms"))
-		return number_of(value, &end, &o->create.hold_ms) && *end == 0;
-	if (is(name, L"--provider"))
-		return CLSIDFromString(value, &o->create.provider_id) == S_OK;
-	if (is(name, L"--transportable")) {
-		o->transportable = value;
-		return true;
-	}
-	if (is(name, L"--document")) {
-		o->document = value;
-		return true;
-	}
-	if (is(name, L"--targets-after")) {
-		if (is(value, L"final"))
-			o->create.flags |= LAB_TARGETS_AFTER_FINAL;
-		return is(value, L"final") || is(value, L"post-commit");
-	}
-	return false;
-}
-
-static bool plain_option(struct options *o, const wchar_t *name)
-{
-	if (is(name, L"--json"))
-		o->json = true;
-	else if (is(name, L"--calls"))
-		o->calls = true;
-	else if (is(name, L"--unload"))
-		o->unload = true;
-	else if (is(name, L"--force"))
-		o->force = true;
-	else if (is(name, L"--help"))
-		o->help = true;
-	else if (is(name, L"--no-import"))
-		o->create.flags |= LAB_NO_IMPORT;
-	else if (is(name, L"--any-context"))
-		o->create.flags |= LAB_ANY_CONTEXT;
-	else
-		return false;
-	return true;
-}
-
-static bool parse(struct options *o, int argc, wchar_t **argv)
-{
-	for (int i = 2; i < argc; i++) {
-		if (plain_option(o, argv[i]))
-			continue;
-		if (wcsncmp(argv[i], L"--", 2) == 0) {
-			if (i + 1 >= argc || !valued_option(o, argv[i], argv[i + 1])) {
-				fwprintf(stderr, L"umbra-lab-requester: %ls: unknown, or a wrong value\n",
-					argv[i]);
-				return false;
-			}
-			i++;
-		} else if (!o->operand) {
-			o->operand = argv[i];
-		} else {
-			fwprintf(stderr, L"umbra-lab-requester: %ls: one argument too many\n", argv[i]);
-			return false;
-		}
-	}
-	if (o->unload)
-		o->create.flags |= LAB_UNLOAD_AFTER;
-	if (o->transportable)
-		o->create.context |= VSS_VOLSNAP_ATTR_TRANSPORTABLE;
-	o->create.luns = o->luns;
-	return true;
 }
 
 static int fail(const char *what, HRESULT hr)
@@ -246,6 +73,7 @@ static wchar_t *read_file(const wchar_t *path)
 	return wide;
 }
 
+/* Prints one answer; the exit code. */
 static int show(const char *verb, const struct options *o, HRESULT hr, const LAB_RESULT *res)
 {
 	const wchar_t *path = o->transportable ? o->transportable : o->document;
@@ -263,30 +91,6 @@ static int show(const char *verb, const struct options *o, HRESULT hr, const LAB
 	if (!written)
 		return fail("the document cannot be written", HRESULT_FROM_WIN32(GetLastError()));
 	return res->hr == S_OK ? 0 : 1;
-}
-
-static int wrong_usage(const char *what)
-{
-	fprintf(stderr, "umbra-lab-requester: %s; --help shows the usage\n", what);
-	return 2;
-}
-
-static int create(ILabRequester *lab, struct options *o)
-{
-	LAB_RESULT *res = NULL;
-	HRESULT hr = lab->lpVtbl->Create(lab, &o->create, &res);
-	return show("create", o, hr, res);
-}
-
-static int import(ILabRequester *lab, struct options *o)
-{
-	LAB_RESULT *res = NULL;
-	wchar_t *document = read_file(o->operand);
-	if (!document)
-		return fail("the document cannot be read", HRESULT_FROM_WIN32(GetLastError()));
-	HRESULT hr = lab->lpVtbl->Import(lab, document, o->create.flags, &res);
-	free(document);
-	return show("import", o, hr, res);
 }
 
 static int providers(IVssAdmin *admin, const struct options *o)
@@ -323,60 +127,202 @@ static int providers(IVssAdmin *admin, const struct options *o)
 	return 0;
 }
 
-static int run(const wchar_t *verb, struct options *o, IVssAdmin *admin, ILabRequester *lab)
+/* import and resync: what they read is handed over. */
+static HRESULT with_document(ILabRequester *lab, struct options *o, LAB_RESULT **res)
+{
+	wchar_t *document = read_file(o->file);
+	if (!document)
+		return HRESULT_FROM_WIN32(GetLastError() ? GetLastError() : ERROR_INVALID_DATA);
+	HRESULT hr = o->verb == VERB_IMPORT ? lab->lpVtbl->Import(lab, document, o->create.flags, res)
+					    : lab->lpVtbl->Resync(lab, document, &o->resync, res);
+	free(document);
+	return hr;
+}
+
+static void not_found(LAB_RESULT *res)
+{
+	static wchar_t why[] = L"this host knows no such shadow copy; list shows them";
+	res->hr = VSS_E_OBJECT_NOT_FOUND;
+	res->message = why;
+}
+
+/* Only what has that id stays in a list. */
+static void narrow(const struct options *o, LAB_RESULT *res)
+{
+	ULONG kept = 0;
+	GUID set = o->id;
+	for (ULONG i = 0; i < res->snapshot_count; i++) {
+		const LAB_SNAPSHOT *s = &res->snapshots[i];
+		if (!IsEqualGUID(o->id_is_snapshot ? &s->id : &s->set_id, &o->id))
+			continue;
+		set = s->set_id;
+		res->snapshots[kept++] = *s;
+	}
+	res->snapshot_count = kept;
+	kept = 0;
+	for (ULONG i = 0; i < res->set_count; i++)
+		if (IsEqualGUID(&res->sets[i].id, &set))
+			res->sets[kept++] = res->sets[i];
+	res->set_count = kept;
+	res->lun_count = 0;
+	if (!kept)
+		not_found(res);
+}
+
+/* The oldest shadow copy of a volume that begins on that LUN. */
+static HRESULT delete_oldest(ILabRequester *lab, const struct options *o, LAB_RESULT **res)
+{
+	LAB_RESULT *all = NULL;
+	const LAB_SNAPSHOT *oldest = NULL;
+	HRESULT hr = lab->lpVtbl->List(lab, &all);
+	for (ULONG i = 0; SUCCEEDED(hr) && all && i < all->snapshot_count; i++) {
+		const LAB_SNAPSHOT *s = &all->snapshots[i];
+		if (s->original_lun == o->lun && (!oldest || wcscmp(s->created, oldest->created) < 0))
+			oldest = s;
+	}
+	if (oldest)
+		return lab->lpVtbl->Delete(lab, oldest->id, o->create.flags | LAB_ONE_SNAPSHOT, res);
+	if (SUCCEEDED(hr) && all)
+		not_found(all);
+	*res = all;
+	return hr;
+}
+
+/* One answer for each set, in JSON as a list; 0 when every set went. */
+static int delete_all(ILabRequester *lab, const struct options *o)
+{
+	LAB_RESULT *all = NULL;
+	int rc = 0;
+	HRESULT hr = lab->lpVtbl->List(lab, &all);
+	if (FAILED(hr) || !all)
+		return fail("the coordinator did not answer", hr);
+	if (o->json)
+		puts("[");
+	for (ULONG i = 0; i < all->set_count; i++) {
+		LAB_RESULT *res = NULL;
+		if (o->json && i)
+			puts(",");
+		hr = lab->lpVtbl->Delete(lab, all->sets[i].id, o->create.flags, &res);
+		rc |= show("delete", o, hr, res);
+	}
+	if (o->json)
+		puts("]");
+	return rc;
+}
+
+static const struct {
+	const wchar_t *name;
+	enum verb verb;
+} verbs[] = {{L"create", VERB_CREATE}, {L"import", VERB_IMPORT}, {L"list", VERB_LIST},
+	{L"delete", VERB_DELETE}, {L"delete-one", VERB_DELETE_ONE}, {L"delete-oldest", VERB_DELETE_OLDEST},
+	{L"delete-all", VERB_DELETE_ALL}, {L"break", VERB_BREAK}, {L"mask", VERB_BREAK},
+	{L"resync", VERB_RESYNC}, {L"expose", VERB_EXPOSE}, {L"unexpose", VERB_EXPOSE}, {L"scan", VERB_SCAN},
+	{L"providers", VERB_PROVIDERS}, {L"unload", VERB_UNLOAD}};
+
+static const char *name_of(enum verb verb)
+{
+	static char name[32];
+	for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+		if (verbs[i].verb == verb) {
+			snprintf(name, sizeof name, "%ls", verbs[i].name);
+			break;
+		}
+	return name;
+}
+
+static int run(struct options *o, IVssAdmin *admin, ILabRequester *lab)
 {
 	LAB_RESULT *res = NULL;
-	HRESULT hr;
-	GUID id;
-	if (is(verb, L"create"))
-		return o->create.count ? create(lab, o) : wrong_usage("create needs at least one --lun");
-	if (is(verb, L"import"))
-		return o->operand ? import(lab, o) : wrong_usage("import needs the document's FILE");
-	if (is(verb, L"list")) {
+	HRESULT hr = E_INVALIDARG;
+	switch (o->verb) {
+	case VERB_CREATE:
+		hr = lab->lpVtbl->Create(lab, &o->create, &res);
+		break;
+	case VERB_IMPORT:
+	case VERB_RESYNC:
+		hr = with_document(lab, o, &res);
+		if (FAILED(hr) && !res)
+			return fail("the document cannot be read, or the coordinator did not answer", hr);
+		break;
+	case VERB_LIST:
 		hr = lab->lpVtbl->List(lab, &res);
-		return show("list", o, hr, res);
-	}
-	if (is(verb, L"scan")) {
+		if (SUCCEEDED(hr) && res && o->has_id)
+			narrow(o, res);
+		break;
+	case VERB_DELETE:
+	case VERB_DELETE_ONE:
+		hr = lab->lpVtbl->Delete(lab, o->id,
+			o->create.flags | (o->verb == VERB_DELETE_ONE ? LAB_ONE_SNAPSHOT : 0), &res);
+		break;
+	case VERB_DELETE_OLDEST:
+		hr = delete_oldest(lab, o, &res);
+		break;
+	case VERB_DELETE_ALL:
+		return delete_all(lab, o);
+	case VERB_BREAK:
+		hr = lab->lpVtbl->Break(lab, o->id, o->break_flags, o->create.flags | o->late_flags, &res);
+		break;
+	case VERB_EXPOSE:
+		hr = lab->lpVtbl->Expose(lab, o->id, (wchar_t *)(uintptr_t)o->name, &res);
+		break;
+	case VERB_SCAN:
 		hr = lab->lpVtbl->Scan(lab, &res);
-		return show("scan", o, hr, res);
-	}
-	if (is(verb, L"unload")) {
+		break;
+	case VERB_UNLOAD:
 		hr = lab->lpVtbl->Unload(lab, o->force, &res);
-		return show("unload", o, hr, res);
+		break;
+	default:
+		return providers(admin, o);
 	}
-	if (is(verb, L"delete")) {
-		if (!o->operand || CLSIDFromString(o->operand, &id) != S_OK)
-			return wrong_usage("delete needs a SET, as {xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}");
-		hr = lab->lpVtbl->Delete(lab, id, o->create.flags, &res);
-		return show("delete", o, hr, res);
+	return show(name_of(o->verb), o, hr, res);
+}
+
+/* The verb that a word names, with what it means by itself. */
+static void set_verb(struct options *o, const wchar_t *word)
+{
+	for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+		if (is(word, verbs[i].name))
+			o->verb = verbs[i].verb;
+	if (is(word, L"mask"))
+		o->break_flags = VSS_BREAKEX_FLAG_MASK_LUNS;
+	if (is(word, L"unexpose"))
+		o->name = L"";
+}
+
+/* 0: go on; 1: help was asked for; 2: wrong usage. */
+static int understand(struct options *o, int argc, wchar_t **argv)
+{
+	options_init(o);
+	if (argc == 2 && is(argv[1], L"--help"))
+		return 1;
+	if (argc >= 2 && vshadow_speaks(argv[1]))
+		return !vshadow_parse(o, argc, argv) ? 2 : o->help;
+	if (argc >= 2)
+		set_verb(o, argv[1]);
+	if (o->verb == VERB_NONE) {
+		usage(stderr);
+		return 2;
 	}
-	return providers(admin, o);
+	if (!options_parse(o, argc, argv))
+		return 2;
+	if (o->help)
+		return 1;
+	const char *why = options_incomplete(o);
+	if (why)
+		fprintf(stderr, "umbra-lab-requester: %s; --help shows the usage\n", why);
+	return why ? 2 : 0;
 }
 
 int wmain(int argc, wchar_t **argv);
 
 int wmain(int argc, wchar_t **argv)
 {
-	static const wchar_t *const verbs[] = {
-		L"create", L"import", L"list", L"delete", L"scan", L"providers", L"unload"};
 	static struct options o;
-	bool known = false;
-	if (argc == 2 && is(argv[1], L"--help")) {
-		fputs(usage_text, stdout);
-		return 0;
-	}
-	for (size_t i = 0; argc >= 2 && i < sizeof verbs / sizeof verbs[0]; i++)
-		known = known || is(argv[1], verbs[i]);
-	if (!known) {
-		fputs(usage_text, stderr);
-		return 2;
-	}
-	if (!parse(&o, argc, argv))
-		return 2;
-	if (o.help) {
-		fputs(usage_text, stdout);
-		return 0;
-	}
+	int rc = understand(&o, argc, argv);
+	if (rc == 1)
+		usage(stdout);
+	if (rc != 0)
+		return rc == 1 ? 0 : rc;
 	IVssAdmin *admin = NULL;
 	ILabRequester *lab = NULL;
 	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
@@ -394,7 +340,7 @@ int wmain(int argc, wchar_t **argv)
 		return fail("the coordinator cannot be reached: register vss_ps.dll and umbra-lab-vss in "
 			    "this prefix",
 			hr);
-	int rc = run(argv[1], &o, admin, lab);
+	rc = run(&o, admin, lab);
 	lab->lpVtbl->Release(lab);
 	IVssAdmin_Release(admin);
 	CoUninitialize();

@@ -29,7 +29,10 @@ static const struct {
 	NAME(VSS_E_SNAPSHOT_SET_IN_PROGRESS), NAME(VSS_E_MAXIMUM_NUMBER_OF_SNAPSHOTS_REACHED),
 	NAME(VSS_E_UNSUPPORTED_CONTEXT), NAME(VSS_E_INSUFFICIENT_STORAGE), NAME(VSS_E_NO_SNAPSHOTS_IMPORTED),
 	NAME(VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED), NAME(VSS_E_MISSING_DISK), NAME(VSS_E_NESTED_VOLUME_LIMIT),
-	NAME(VSS_E_CANNOT_REVERT_DISKID)};
+	NAME(VSS_E_CANNOT_REVERT_DISKID), NAME(VSS_E_BREAK_REVERT_ID_FAILED), NAME(VSS_E_LEGACY_PROVIDER),
+	NAME(VSS_E_AUTORECOVERY_FAILED), NAME(VSS_E_NONTRANSPORTABLE_BCD), NAME(VSS_E_RESYNC_IN_PROGRESS),
+	NAME(VSS_E_UNSELECTED_VOLUME), NAME(VSS_E_SNAPSHOT_NOT_IN_SET), NAME(VSS_S_ASYNC_PENDING),
+	NAME(VSS_S_ASYNC_FINISHED), NAME(VSS_S_ASYNC_CANCELLED)};
 
 const char *hresult_name(HRESULT hr)
 {
@@ -74,8 +77,8 @@ static void put_hr(struct json_out *j, HRESULT hr)
 /* Who works in a phase: the provider, the write hold, or what the VSS service itself does. */
 static const char *kind_of(const wchar_t *name)
 {
-	static const wchar_t *const service[] = {
-		L"Scan", L"SetFlags", L"ClearFlags", L"Arrival", L"Rescan", L"MendFlags"};
+	static const wchar_t *const service[] = {L"Scan", L"SetFlags", L"ClearFlags", L"Arrival", L"Rescan",
+		L"MendFlags", L"NewIdentities", L"RevertIdentity", L"MendTargets"};
 	if (wcscmp(name, L"FlushAndHold") == 0 || wcscmp(name, L"ReleaseWrites") == 0)
 		return "hold";
 	for (size_t i = 0; i < sizeof service / sizeof service[0]; i++)
@@ -174,6 +177,25 @@ static void put_sets(struct json_out *j, const LAB_RESULT *res)
 	json_close(j, ']');
 }
 
+static void put_snapshots(struct json_out *j, const LAB_RESULT *res)
+{
+	json_open(j, "snapshots", '[');
+	for (ULONG i = 0; i < res->snapshot_count; i++) {
+		const LAB_SNAPSHOT *s = &res->snapshots[i];
+		json_open(j, NULL, '{');
+		put_guid(j, "snapshot", &s->id);
+		put_guid(j, "set", &s->set_id);
+		json_int(j, "volume", s->volume);
+		json_int(j, "original_lun", s->original_lun);
+		json_int(j, "luns", s->lun_count);
+		json_hex32(j, "context", (uint32_t)s->context);
+		put_wide(j, "created", s->created);
+		put_wide(j, "exposed", s->exposed);
+		json_close(j, '}');
+	}
+	json_close(j, ']');
+}
+
 void output_json(const char *verb, const LAB_RESULT *res, const wchar_t *document_path)
 {
 	static const GUID none;
@@ -191,11 +213,14 @@ void output_json(const char *verb, const LAB_RESULT *res, const wchar_t *documen
 		json_ms(&j, "hold_ms", res->hold_us);
 	if (res->commit_us >= 0)
 		json_ms(&j, "commit_ms", res->commit_us);
+	if (res->percent >= 0)
+		json_int(&j, "percent", res->percent);
 	if (document_path)
 		put_wide(&j, "document", document_path);
 	put_calls(&j, res);
 	put_luns(&j, res);
 	put_sets(&j, res);
+	put_snapshots(&j, res);
 	json_close(&j, '}');
 	if (j.failed)
 		abort();
@@ -267,6 +292,12 @@ void output_text(const char *verb, const LAB_RESULT *res, bool with_calls, const
 		print_wide("  ", s->state, 0, "");
 		print_wide("  ", s->created, 0, "");
 		printf("  %lu LUNs%s\n", s->lun_count, s->transportable ? ", transportable" : "");
+	}
+	for (ULONG i = 0; i < res->snapshot_count; i++) {
+		const LAB_SNAPSHOT *s = &res->snapshots[i];
+		print_guid(&s->id);
+		printf("  shadow copy of volume %ld (LUN %ld)", s->volume, s->original_lun);
+		print_wide(s->exposed && *s->exposed ? ", exposed as " : "", s->exposed, 0, "\n");
 	}
 	if (!IsEqualGUID(&res->set_id, &none) && res->hr == S_OK) {
 		printf("set ");

@@ -16,6 +16,7 @@ struct fake {
 	IVssProviderNotifications Notify_iface;
 	IVssAsync Async_iface;
 	HRESULT async_state;
+	ULONGLONG async_began_ms, async_ends_ms; /* ends 0: the client's test, which never ends */
 	LONG async_refs;
 };
 
@@ -229,6 +230,8 @@ static HRESULT STDMETHODCALLTYPE ex_OnLunStateChange(IVssHardwareSnapshotProvide
 	VDS_LUN_INFORMATION *shadows, VDS_LUN_INFORMATION *originals, DWORD count, DWORD flags)
 {
 	(void)iface;
+	if (count > 0 && shadows && shadows[0].m_diskSignature.Data1 != 0x1000)
+		return told(L"OnLunStateChange");
 	if (flags != VSS_ONLUNSTATECHANGE_DO_MASK_LUNS)
 		return E_INVALIDARG;
 	HRESULT hr = check_luns((LONG)count, shadows);
@@ -242,12 +245,15 @@ static HRESULT STDMETHODCALLTYPE ex_ResyncLuns(IVssHardwareSnapshotProviderEx *i
 	*async = NULL;
 	if (count == 0)
 		return E_NOTIMPL;
-	HRESULT hr = check_luns((LONG)count, from);
-	if (hr == S_OK)
+	bool for_coordinator = from && from[0].m_diskSignature.Data1 != 0x1000;
+	HRESULT hr = for_coordinator ? told(L"ResyncLuns") : check_luns((LONG)count, from);
+	if (hr == S_OK && !for_coordinator)
 		hr = check_luns((LONG)count, to);
 	if (hr != S_OK)
 		return hr;
 	fake.async_state = VSS_S_ASYNC_PENDING;
+	fake.async_ends_ms = for_coordinator ? GetTickCount64() + setting(L"Resync", L"TakesMs", 0) : 0;
+	fake.async_began_ms = GetTickCount64();
 	fake.async_refs = 1;
 	CoAddRefServerProcess();
 	*async = &fake.Async_iface;
@@ -385,14 +391,26 @@ static HRESULT STDMETHODCALLTYPE async_Cancel(IVssAsync *iface)
 static HRESULT STDMETHODCALLTYPE async_Wait(IVssAsync *iface, DWORD ms)
 {
 	(void)iface;
+	if (fake.async_ends_ms) {
+		Sleep(ms < 20 ? ms : 20);
+		return S_OK;
+	}
 	return ms == 5 ? S_OK : E_INVALIDARG;
 }
 
 static HRESULT STDMETHODCALLTYPE async_QueryStatus(IVssAsync *iface, HRESULT *state, INT *percent)
 {
 	(void)iface;
+	if (fake.async_ends_ms && fake.async_state == VSS_S_ASYNC_PENDING &&
+		GetTickCount64() >= fake.async_ends_ms)
+		fake.async_state = (HRESULT)setting(L"Resync", L"Ends", VSS_S_ASYNC_FINISHED);
 	*state = fake.async_state;
-	if (percent)
+	if (percent && fake.async_ends_ms)
+		*percent = fake.async_state == VSS_S_ASYNC_FINISHED
+				   ? 100
+				   : (INT)((GetTickCount64() - fake.async_began_ms) * 100 /
+					     (fake.async_ends_ms - fake.async_began_ms + 1));
+	else if (percent)
 		*percent = *percent + 50;
 	return S_OK;
 }

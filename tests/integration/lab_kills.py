@@ -112,7 +112,10 @@ class Deaths(unittest.TestCase):
         while True:
             sets, shadows = world.sets(), world.shadows()
             if [(s['id'], s['state']) for s in sets] != [(s['id'], s['state']) for s in world.sets()]:
-                continue  # a lease ended between the two listings: they are not of one instant
+                # A lease ended between the two listings: they are not of one instant.
+                self.assertLess(time.monotonic(), end, f'the sets keep changing after step {step.number} {step.kind}')
+                time.sleep(0.1)
+                continue
             for row in sets:
                 if row['state'] in ('committed', 'kept'):
                     mine = [s for s in shadows if s['set_id'] == row['id']]

@@ -107,6 +107,81 @@ def imports(s):
     s.check(code == 0 and res['sets'] == [], 'a failed import leaves nothing')
 
 
+def requesters_that_go_away(s):
+    s.tell()
+    for method in ('AreLunsSupported', 'BeginPrepareSnapshot') + METHODS:
+        code, res = s.ask('create', '--lun', '1', '--no-import', '--abandon-after', method)
+        s.check(code == 1 and res['hresult_name'] == 'VSS_S_ASYNC_CANCELLED' and called(res)[-1] == method,
+                f'abandoned after {method}: nothing more is called', (called(res), res['message']))
+        s.check(flags_are_clear(s, res), 'the flags are cleared')
+        code, res = s.ask('create', '--lun', '1', '--no-import', '--abort-after', method)
+        s.check(code == 1 and called(res)[-2:] == [method, 'AbortSnapshots'], f'aborted after {method}', called(res))
+    code, res = s.ask('create', '--lun', '1', '--abandon-after', 'NoSuchMethod')
+    s.check(code == 1 and res['hresult_name'] == 'E_INVALIDARG' and called(res) == [], 'a method that does not exist')
+
+
+def resyncs(s):
+    s.tell()
+    document = s.path('resync')
+    code, res = s.ask('-t=' + document, '1', '2,1')
+    ids = [one['snapshot'] for one in res['snapshots']]
+    s.check(code == 0 and len(ids) == 2, 'a transportable set of two volumes', res['message'])
+
+    def resync(*words):
+        return s.ask('resync', document, *words)
+    code, res = resync('--snapshot', ids[0])
+    s.check(code == 1 and res['hresult_name'] == 'VSS_E_UNSELECTED_VOLUME' and called(res) == [],
+            'a volume on the same LUN must be named', res['hresult_name'])
+    s.tell(ResyncTakesMs=900)
+    both = [w for i in ids for w in ('--snapshot', i)]
+    code, res = resync(*both)
+    s.check(code == 0 and called(res)[-1] == 'QueryStatus' and res['percent'] == 100, 'a resync of both', res['message'])
+    s.check(sorted(one['lun'] for one in by_role(res, 'target')) == [1, 2], 'each original once', res['luns'])
+    s.check(flags_are_clear(s, res), 'the target has no shadow copy flags')
+    s.tell(ResyncTakesMs=60000)
+    code, res = resync(*both, '--cancel-after-ms', '300')
+    s.check(code == 1 and res['hresult_name'] == 'VSS_S_ASYNC_CANCELLED' and called(res).count('Cancel') == 1,
+            'cancelled', called(res))
+    code, res = resync(*both, '--release-early')
+    s.check(code == 0 and called(res)[-1] == 'QueryStatus', 'released while it works', res['message'])
+    code, res = resync('--snapshot', ids[1] + ',2')
+    s.check(code == 1 and res['hresult_name'] == 'VSS_E_VOLUME_NOT_SUPPORTED', 'a volume of two LUNs to one LUN')
+    code, res = resync('--snapshot', ids[0] + ',2', '--no-volume-check', '--cancel-after-ms', '0')
+    s.check('ResyncLuns' in called(res), 'to another LUN, without the check', res['message'])
+    for hr, name in ((VETO, NAMES[VETO]), (0x80004001, 'E_NOTIMPL'), (E_FAIL, NAMES[E_FAIL])):
+        s.tell(ResyncLuns=hr)
+        code, res = resync(*both)
+        s.check(code == 1 and res['hresult_name'] == name, f'ResyncLuns gives {hr:#x}', res['hresult_name'])
+    s.tell(ResyncEnds=NO_STORAGE)
+    code, res = resync(*both)
+    s.check(code == 1 and res['hresult_name'] == NAMES[NO_STORAGE], 'it fails on the way', res['hresult_name'])
+    code, res = s.ask('resync', document, '--snapshot', '{00000000-0000-0000-0000-000000000001}')
+    s.check(code == 1 and res['hresult_name'] == 'VSS_E_SNAPSHOT_NOT_IN_SET', 'a shadow copy of another set')
+    code, res = s.ask('create', '--lun', '1', '--no-import', '--document', document)
+    code, res = s.ask('resync', document, '--snapshot', res['snapshots'][0]['snapshot'])
+    s.check(code == 1 and res['hresult_name'] == 'VSS_E_NONTRANSPORTABLE_BCD', 'a set that is not transportable')
+
+
+def vshadows_switches(s):
+    s.tell()
+    for words in (('-bex',), ('-b=x',), ('-ad', '-ap', '1'), ('-tr', '-nar', '1'), ('-nw',), ('-q', '1'), ('-q', '-da'),
+                  ('-mask', '1'), ('-resync=x',), ('-zz', '1'), ('-t=', '1'), ('-el={0}',)):
+        s.check(s.ask(*words)[0] == 2, f'wrong usage: {" ".join(words)}')
+    code, res = s.ask('-p', '-nw', '-ad', '-nar', '1', '--no-such')
+    s.check(code == 2, 'an unknown option')
+    code, res = s.ask('-p', '-nw', '-ad', '-nar', '1', '--abandon-after', 'AreLunsSupported')
+    s.check('context 0x2001b' in res['calls'][-1]['arguments'], 'the context of -p -nw -ad -nar',
+            res['calls'][-1]['arguments'])
+    for words in (('-b={00000000-0000-0000-0000-000000000001}',), ('-dx={00000000-0000-0000-0000-000000000001}',),
+                  ('-s={00000000-0000-0000-0000-000000000001}',), ('-do=1',),
+                  ('-el={00000000-0000-0000-0000-000000000001},X:',)):
+        code, res = s.ask(*words)
+        s.check(code == 1 and res['hresult_name'] == 'VSS_E_OBJECT_NOT_FOUND', f'{words[0]}: not found')
+    code, res = s.ask('break', '{00000000-0000-0000-0000-000000000001}', '--revert', 'all', '--revert', 'none')
+    s.check(code == 1 and res['hresult_name'] == 'E_INVALIDARG', 'break flags that exclude each other')
+    s.check(s.ask('-q')[0] == 0 and s.ask('-da')[0] == 0, 'nothing to list or to delete')
+
+
 def unloading(s):
     s.tell(OnUnload=1)
     s.ask('create', '--lun', '1', '--no-import')
@@ -129,7 +204,8 @@ def main():
     with Stack(luns={'a': '32M', 'b': '32M'}) as s:
         s.make_gpt(1, 32 * MIB)
         s.install_selftest()
-        for part in (good_set, failures_while_adding, failures_in_the_set, a_provider_that_dies, imports, unloading):
+        for part in (good_set, failures_while_adding, failures_in_the_set, a_provider_that_dies, imports,
+                     requesters_that_go_away, resyncs, vshadows_switches, unloading):
             print(f'-- {part.__name__}')
             part(s)
         s.install_selftest()

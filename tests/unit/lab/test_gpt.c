@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The shadow copy flags in a partition table: set and cleared exactly, on both copies, and nothing written
  * when anything is wrong with the table. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -228,6 +229,76 @@ static void test_errors(void **state)
 	}
 }
 
+/* Another identity and back again: both copies, and nothing else changed. */
+static void test_identity(void **state)
+{
+	struct disk d;
+	struct gpt_identity own, other, now;
+	(void)state;
+	make(&d, 512);
+	for (int copy = 0; copy < 2; copy++) {
+		memset(entry(&d, copy, 0) + 16, 0xa0, 16);
+		memset(entry(&d, copy, 5) + 16, 0xa5, 16);
+		seal(&d, copy);
+	}
+	struct gpt_disk g = gpt(&d);
+	uint8_t *original = malloc((size_t)BLOCKS * 512);
+	memcpy(original, d.data, (size_t)BLOCKS * 512);
+	assert_int_equal(gpt_get_identity(&g, &own), 0);
+	assert_int_equal(own.kind, GPT_GPT);
+	assert_int_equal(own.disk_id[0], 0xd1);
+	assert_int_equal(own.partition_ids[5][15], 0xa5);
+	assert_int_equal(own.partition_ids[2][0], 0);
+	memset(&other, 0x77, sizeof other);
+	other.kind = GPT_GPT;
+	other.count = GPT_MAX_ENTRIES;
+	assert_int_equal(gpt_change(&g, &other, 0), 0);
+	assert_int_equal(gpt_get_identity(&g, &now), 0);
+	assert_true(now.kind == GPT_GPT && now.disk_id[15] == 0x77 && now.partition_ids[5][0] == 0x77);
+	for (int copy = 0; copy < 2; copy++) {
+		assert_int_equal(entry(&d, copy, 0)[31], 0x77);
+		assert_int_equal(entry(&d, copy, 2)[16], 0); /* unused entries stay so */
+		assert_true(get(entry(&d, copy, 5) + 48) == GPT_BIT_HIDDEN);
+	}
+	assert_int_equal(gpt_change(&g, &own, 0), 0);
+	assert_memory_equal(original, d.data, (size_t)BLOCKS * 512);
+	/* bits alone, and only those asked for */
+	struct gpt_state before;
+	assert_int_equal(gpt_set_shadow_bits(&g, &before), 0);
+	assert_int_equal(gpt_change(&g, NULL, GPT_BIT_SHADOW_COPY), 0);
+	assert_true(get(entry(&d, 1, 1) + 48) == ((GPT_SHADOW_BITS & ~GPT_BIT_SHADOW_COPY) | 1));
+	/* another kind of table, or a damaged one: refused, nothing written */
+	d.writes = 0;
+	other.kind = GPT_MBR;
+	assert_int_equal(gpt_change(&g, &other, 0), -EINVAL);
+	other.kind = GPT_GPT;
+	header(&d, 1)[0] ^= 1;
+	assert_int_equal(gpt_change(&g, &other, 0), -EINVAL);
+	assert_int_equal(d.writes, 0);
+	free(original);
+	free(d.data);
+}
+
+static void test_mbr_identity(void **state)
+{
+	struct disk d;
+	struct gpt_identity own, other = {.kind = GPT_MBR, .disk_id = {1, 2, 3, 4}};
+	(void)state;
+	make(&d, 512);
+	d.data[446 + 4] = 7;
+	memset(d.data + 512, 0, 512);
+	memcpy(d.data + 440, "SIGN", 4);
+	struct gpt_disk g = gpt(&d);
+	assert_int_equal(gpt_get_identity(&g, &own), 0);
+	assert_true(own.kind == GPT_MBR && memcmp(own.disk_id, "SIGN", 4) == 0);
+	assert_int_equal(gpt_change(&g, &other, GPT_SHADOW_BITS), 0);
+	assert_memory_equal(d.data + 440, "\1\2\3\4", 4);
+	assert_int_equal(d.data[446 + 4], 7);
+	d.fail_write_at = (int)d.writes + 1;
+	assert_int_equal(gpt_change(&g, &own, 0), -5);
+	free(d.data);
+}
+
 static void test_crc(void **state)
 {
 	(void)state;
@@ -237,6 +308,7 @@ static void test_crc(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_crc), cmocka_unit_test(test_set_and_restore),
-		cmocka_unit_test(test_left_alone), cmocka_unit_test(test_errors)};
+		cmocka_unit_test(test_left_alone), cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_identity), cmocka_unit_test(test_mbr_identity)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
