@@ -219,6 +219,17 @@ int array_client_info(struct array_client *c, const uint8_t array_id[UP_ID_BYTES
 	return err;
 }
 
+void array_client_name(
+	struct array_client *c, const uint8_t array_id[UP_ID_BYTES], char out[UP_NAME_MAX_BYTES + 1])
+{
+	up_id_format(array_id, out);
+	AcquireSRWLockShared(&c->lock);
+	for (unsigned i = 0; i < c->count; i++)
+		if (memcmp(c->arrays[i].id, array_id, UP_ID_BYTES) == 0)
+			memcpy(out, c->arrays[i].name, sizeof(c->arrays[i].name));
+	ReleaseSRWLockShared(&c->lock);
+}
+
 unsigned array_client_ids(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_BYTES])
 {
 	AcquireSRWLockShared(&c->lock);
@@ -327,6 +338,24 @@ int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BY
 	}
 	tell(trouble, err, reply, (enum up_op)request->op, room->info.name[0] ? room->info.name : id_text);
 	free(room);
+	return err;
+}
+
+int array_client_capabilities(struct array_client *c, const uint8_t array_id[UP_ID_BYTES],
+	uint64_t *capabilities, struct array_trouble *trouble)
+{
+	struct up_msg *m = calloc(2, sizeof(*m));
+
+	*capabilities = 0;
+	if (!m) {
+		tell(trouble, -ENOMEM, NULL, UP_OP_IDENTIFY, "");
+		return -ENOMEM;
+	}
+	up_request_init(&m[0], UP_OP_IDENTIFY, 0);
+	int err = array_client_request(c, array_id, NULL, &m[0], &m[1], trouble);
+	if (err == 0 && up_has(&m[1], UP_TAG_CAPABILITIES))
+		*capabilities = m[1].capabilities;
+	free(m);
 	return err;
 }
 

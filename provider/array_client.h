@@ -47,7 +47,14 @@ void array_client_destroy(struct array_client *c);
 unsigned array_client_discover(struct array_client *c);
 /* Copies what is known. -ENOENT. */
 int array_client_info(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], struct array_info *out);
+/* Its name, or its id where it is not known. */
+void array_client_name(
+	struct array_client *c, const uint8_t array_id[UP_ID_BYTES], char out[UP_NAME_MAX_BYTES + 1]);
 unsigned array_client_ids(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_BYTES]);
+
+/* What the array offers at this moment, UP_CAP_…; as array_client_request. */
+int array_client_capabilities(struct array_client *c, const uint8_t array_id[UP_ID_BYTES],
+	uint64_t *capabilities, struct array_trouble *trouble);
 
 uint64_t array_client_new_request_id(struct array_client *c);
 uint16_t array_client_new_slot(struct array_client *c);

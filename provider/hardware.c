@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* IVssHardwareSnapshotProvider: which LUNs can be copied, their identities, import and deletion. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,7 @@
 
 #include "provider/snapshot_set.h"
 
-#define CONTEXTS_REFUSED                                                                                     \
-	(VSS_VOLSNAP_ATTR_CLIENT_ACCESSIBLE | VSS_VOLSNAP_ATTR_PLEX | VSS_VOLSNAP_ATTR_FILE_SHARE)
+#define CONTEXTS_REFUSED (VSS_VOLSNAP_ATTR_CLIENT_ACCESSIBLE | VSS_VOLSNAP_ATTR_FILE_SHARE)
 static HRESULT WINAPI hw_QueryInterface(IVssHardwareSnapshotProviderEx *iface, REFIID iid, void **out)
 {
 	return provider_query_interface(impl_from_IVssHardwareSnapshotProviderEx(iface), iid, out);
@@ -54,14 +54,32 @@ uint8_t (*provider_recognise_all(const VDS_LUN_INFORMATION *luns, unsigned count
 	return ids;
 }
 
-/* Only what the array itself says it can copy now counts. */
-static bool can_copy(struct provider *p, const uint8_t id[UP_ID_BYTES])
+/* What a context asks for; false: no provider of this kind can make it. */
+static bool wish_of(struct provider *p, LONG context, struct copy_wish *wish)
+{
+	static_assert(COPY_CONTEXT_DIFFERENTIAL == VSS_VOLSNAP_ATTR_DIFFERENTIAL &&
+			      COPY_CONTEXT_PLEX == VSS_VOLSNAP_ATTR_PLEX,
+		"copy_kind.h has vss.h's bits");
+	enum up_copy_kind preferred = p->context->copy_kind ? p->context->copy_kind() : UP_COPY_DEFAULT;
+
+	return !(context & CONTEXTS_REFUSED) && copy_wish_of_context((uint32_t)context, preferred, wish);
+}
+
+/* Only what the array itself says it can copy now, and in that way, counts. */
+static bool can_copy(struct provider *p, const uint8_t id[UP_ID_BYTES], const struct copy_wish *wish)
 {
 	struct up_lun lun;
 	uint8_t array_id[UP_ID_BYTES];
+	uint64_t capabilities;
+	enum up_copy_kind kind;
 
-	return array_client_find_lun(p->context->client, id, &lun, array_id, NULL) == 0 && lun.number != 0 &&
-	       (lun.kind == UP_LUN_ORDINARY || lun.kind == UP_LUN_SHADOW);
+	if (array_client_find_lun(p->context->client, id, &lun, array_id, NULL) < 0 || !lun.number ||
+		(lun.kind != UP_LUN_ORDINARY && lun.kind != UP_LUN_SHADOW))
+		return false;
+	if (!wish->required)
+		return true;
+	return array_client_capabilities(p->context->client, array_id, &capabilities, NULL) == 0 &&
+	       copy_wish_for(wish, capabilities, &kind);
 }
 
 static HRESULT WINAPI hw_AreLunsSupported(IVssHardwareSnapshotProviderEx *iface, LONG count, LONG context,
@@ -69,20 +87,21 @@ static HRESULT WINAPI hw_AreLunsSupported(IVssHardwareSnapshotProviderEx *iface,
 {
 	struct provider *p = impl_from_IVssHardwareSnapshotProviderEx(iface);
 	enum cs_result result = CS_OK;
+	struct copy_wish wish;
 
 	(void)devices; /* the structures say it all */
 	if (supported)
 		*supported = FALSE;
 	if (!supported || !luns || !provider_count_is_sane(count))
 		return provider_answer("AreLunsSupported", CS_INVALID_ARGUMENT);
-	if (context & CONTEXTS_REFUSED)
+	if (!wish_of(p, context, &wish))
 		return provider_answer("AreLunsSupported: context", CS_OK);
 	uint8_t(*ids)[UP_ID_BYTES] = provider_recognise_all(luns, (unsigned)count, CS_OK, &result);
 	if (!ids)
 		return provider_answer("AreLunsSupported: foreign", result);
 	bool all = true;
 	for (LONG i = 0; i < count && all; i++)
-		all = can_copy(p, ids[i]);
+		all = can_copy(p, ids[i], &wish);
 	free(ids);
 	*supported = all;
 	return provider_answer(all ? "AreLunsSupported: yes" : "AreLunsSupported: no", CS_OK);
@@ -111,7 +130,7 @@ struct add_args {
 	uint8_t snapshot_id[CS_ID_BYTES];
 	const uint8_t (*luns)[UP_ID_BYTES];
 	unsigned count;
-	enum up_copy_kind kind;
+	struct copy_wish wish;
 };
 
 static enum cs_result work_add(struct provider *p, struct snapshot_set *s, uint32_t epoch, void *arg)
@@ -120,7 +139,7 @@ static enum cs_result work_add(struct provider *p, struct snapshot_set *s, uint3
 
 	(void)p;
 	(void)epoch;
-	return set_add(s, a->snapshot_id, a->luns, a->count, a->kind);
+	return set_add(s, a->snapshot_id, a->luns, a->count, &a->wish);
 }
 
 static HRESULT WINAPI hw_BeginPrepareSnapshot(IVssHardwareSnapshotProviderEx *iface, VSS_ID set_id,
@@ -129,19 +148,18 @@ static HRESULT WINAPI hw_BeginPrepareSnapshot(IVssHardwareSnapshotProviderEx *if
 	struct provider *p = impl_from_IVssHardwareSnapshotProviderEx(iface);
 	const char *call = cs_call_name(CS_CALL_BEGIN_PREPARE);
 	enum cs_result result;
+	struct add_args args = {.count = (unsigned)count};
 
 	(void)devices;
 	if (!luns || !provider_count_is_sane(count) || IsEqualGUID(&set_id, &GUID_NULL) ||
 		IsEqualGUID(&snapshot_id, &GUID_NULL))
 		return provider_answer(call, CS_INVALID_ARGUMENT);
-	if (context & CONTEXTS_REFUSED)
+	if (!wish_of(p, context, &args.wish))
 		return provider_answer(call, CS_UNSUPPORTED_CONTEXT);
 	uint8_t(*ids)[UP_ID_BYTES] = provider_recognise_all(luns, (unsigned)count, CS_NOT_SUPPORTED, &result);
 	if (!ids)
 		return provider_answer(call, result);
-	struct add_args args = {.luns = (const uint8_t(*)[UP_ID_BYTES])ids,
-		.count = (unsigned)count,
-		.kind = context & VSS_VOLSNAP_ATTR_DIFFERENTIAL ? UP_COPY_DIFFERENTIAL : UP_COPY_DEFAULT};
+	args.luns = (const uint8_t(*)[UP_ID_BYTES])ids;
 	provider_guid_bytes(&snapshot_id, args.snapshot_id);
 	HRESULT hr = provider_run_set_call(p, CS_CALL_BEGIN_PREPARE, &set_id, work_add, &args);
 	free(ids);
@@ -299,6 +317,7 @@ static HRESULT WINAPI hw_OnLunEmpty(
 	const char *call = "OnLunEmpty";
 	struct array_trouble trouble;
 	uint8_t id[UP_ID_BYTES], array_id[UP_ID_BYTES];
+	char name[UP_NAME_MAX_BYTES + 1];
 	struct up_lun lun;
 
 	(void)device;
@@ -312,7 +331,8 @@ static HRESULT WINAPI hw_OnLunEmpty(
 	if (err < 0)
 		return provider_answer(call, result_note(&trouble, call, id));
 	if (lun.kind != UP_LUN_SHADOW) {
-		result_event(UMBRA_EVENT_ORDINARY, call, id, NULL, NULL);
+		array_client_name(p->context->client, array_id, name);
+		result_event(UMBRA_EVENT_ORDINARY, call, id, name, NULL);
 		return provider_answer(call, CS_VETO);
 	}
 	if (provider_ask_lun(p, array_id, UP_OP_DELETE, id, &trouble) <

@@ -16,7 +16,9 @@
 struct provider_context {
 	struct transport *transport;
 	struct array_client *client;
-	uint32_t (*budget_ms)(void);        /* asked at PreCommit; NULL: PROVIDER_BUDGET_MS */
+	uint32_t (*budget_ms)(void); /* asked at PreCommit; NULL: PROVIDER_BUDGET_MS */
+	enum up_copy_kind (*copy_kind)(
+		void);                      /* asked where VSS leaves the choice; NULL: the array's default */
 	void (*objects_changed)(LONG live); /* may be NULL */
 };
 

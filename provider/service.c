@@ -87,8 +87,9 @@ static void wait_for_the_end(void)
 
 static HRESULT serve(void)
 {
-	static struct provider_context context = {
-		.budget_ms = settings_commit_budget_ms, .objects_changed = objects_changed};
+	static struct provider_context context = {.budget_ms = settings_commit_budget_ms,
+		.copy_kind = settings_copy_kind,
+		.objects_changed = objects_changed};
 	HRESULT hr = com_security_server();
 
 	if (FAILED(hr))

@@ -2,6 +2,7 @@
 /* See settings.h. */
 #include "provider/settings.h"
 
+#include "provider/copy_kind.h"
 #include "provider/ids.h"
 #include "provider/provider.h"
 
@@ -17,6 +18,18 @@ uint32_t settings_commit_budget_ms(void)
 		value < BUDGET_MIN_MS || value > BUDGET_MAX_MS)
 		return PROVIDER_BUDGET_MS;
 	return value;
+}
+
+enum up_copy_kind settings_copy_kind(void)
+{
+	enum up_copy_kind kind = UP_COPY_DEFAULT;
+	char word[16];
+	DWORD size = sizeof(word);
+
+	if (RegGetValueA(HKEY_LOCAL_MACHINE, UMBRA_KEY_SETTINGS_A, "DefaultCopyKind", RRF_RT_REG_SZ, NULL,
+		    word, &size) == ERROR_SUCCESS)
+		(void)copy_kind_parse(word, &kind);
+	return kind;
 }
 
 void settings_trace_file(WCHAR out[MAX_PATH])

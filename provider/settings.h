@@ -5,9 +5,12 @@
 
 #include <stdint.h>
 #include <windows.h>
+#include "proto/umbra_proto.h"
 
 /* CommitBudgetMs, 100–9000, default 8000. */
 uint32_t settings_commit_budget_ms(void);
+/* DefaultCopyKind, a string: "differential", "plex" or "array" (the default: UP_COPY_DEFAULT). */
+enum up_copy_kind settings_copy_kind(void);
 /* TraceFile; empty: none. */
 void settings_trace_file(WCHAR out[MAX_PATH]);
 

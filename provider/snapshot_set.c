@@ -22,14 +22,16 @@ struct set_array {
 	uint8_t id[UP_ID_BYTES];
 	char name[UP_NAME_MAX_BYTES + 1];
 	uint32_t commit_budget_ms;
-	bool begun, kept;
+	uint64_t capabilities;
+	bool begun, kept, capabilities_known;
 };
 
 struct set_pair {
 	uint8_t original[UP_ID_BYTES], shadow[UP_ID_BYTES];
 	unsigned array;
-	bool wanted; /* a volume of the set stands on it; else it came with one that failed */
-	bool handed; /* GetTargetLuns gave it out */
+	enum up_copy_kind kind; /* as it was asked for */
+	bool wanted;            /* a volume of the set stands on it; else it came with one that failed */
+	bool handed;            /* GetTargetLuns gave it out */
 };
 
 struct snapshot_set {
@@ -193,19 +195,47 @@ static enum cs_result enter_array(struct snapshot_set *s, const uint8_t array_id
 	return CS_OK;
 }
 
+/* The kind of copy to ask an array of the set for. AreLunsSupported has said before whether it can make it. */
+static enum cs_result choose_kind(struct snapshot_set *s, unsigned array, const uint8_t *lun,
+	const struct copy_wish *wish, struct talk *talk, enum up_copy_kind *kind, const char *call)
+{
+	struct set_array *a = &s->arrays[array];
+
+	if (wish->kind != UP_COPY_DEFAULT && !a->capabilities_known) {
+		if (array_client_capabilities(s->client, a->id, &a->capabilities, &talk->trouble) < 0)
+			return failure(s, talk, call, lun);
+		a->capabilities_known = true;
+	}
+	if (copy_wish_for(wish, a->capabilities, kind))
+		return CS_OK;
+	result_event(UMBRA_EVENT_COPY_KIND, call, lun, a->name, "The array does not offer it.");
+	return CS_UNSUPPORTED_CONTEXT;
+}
+
+/* Two volumes on one LUN share the copy, if both can do with its kind. */
+static enum cs_result share_pair(struct snapshot_set *s, const struct set_pair *known,
+	const struct copy_wish *wish, unsigned *position, const char *call)
+{
+	*position = (unsigned)(known - s->pairs);
+	if (!wish->required || known->kind == wish->kind)
+		return CS_OK;
+	result_event(UMBRA_EVENT_COPY_KIND, call, known->original, s->arrays[known->array].name,
+		"Another volume of the set stands on the LUN, and its copy is of another kind.");
+	return CS_UNSUPPORTED_CONTEXT;
+}
+
 /* One LUN; *position gets its pair. */
 static enum cs_result add_lun(struct snapshot_set *s, const uint8_t lun_id[UP_ID_BYTES],
-	enum up_copy_kind kind, struct talk *talk, unsigned *position, const char *call)
+	const struct copy_wish *wish, struct talk *talk, unsigned *position, const char *call)
 {
 	struct up_lun lun;
 	uint8_t array_id[UP_ID_BYTES];
+	enum up_copy_kind kind;
 	unsigned array;
 
 	struct set_pair *known = pair_of(s, lun_id);
-	if (known) { /* two volumes on one LUN share the copy */
-		*position = (unsigned)(known - s->pairs);
-		return CS_OK;
-	}
+	if (known)
+		return share_pair(s, known, wish, position, call);
 	if (s->pair_count == SET_LUNS_MAX) {
 		result_event(UMBRA_EVENT_LIMIT, call, lun_id, NULL,
 			"The provider takes at most 256 LUNs in a set.");
@@ -219,6 +249,8 @@ static enum cs_result add_lun(struct snapshot_set *s, const uint8_t lun_id[UP_ID
 	if (err < 0)
 		return result_note(&talk->trouble, call, lun_id);
 	enum cs_result result = enter_array(s, array_id, lun_id, &array, call);
+	if (result == CS_OK)
+		result = choose_kind(s, array, lun_id, wish, talk, &kind, call);
 	if (result != CS_OK)
 		return result;
 	if (!s->arrays[array].begun && ask(s, array_id, UP_OP_SET_BEGIN, talk, NULL, UP_COPY_DEFAULT) < 0)
@@ -237,6 +269,7 @@ static enum cs_result add_lun(struct snapshot_set *s, const uint8_t lun_id[UP_ID
 	memcpy(p->original, lun_id, UP_ID_BYTES);
 	memcpy(p->shadow, talk->reply.lun_id, UP_ID_BYTES);
 	p->array = array;
+	p->kind = kind;
 	*position = s->pair_count++;
 	ReleaseSRWLockExclusive(&s->lock);
 	return CS_OK;
@@ -251,7 +284,7 @@ static bool knows_snapshot(const struct snapshot_set *s, const uint8_t snapshot_
 }
 
 enum cs_result set_add(struct snapshot_set *s, const uint8_t snapshot_id[CS_ID_BYTES],
-	const uint8_t (*luns)[UP_ID_BYTES], unsigned count, enum up_copy_kind kind)
+	const uint8_t (*luns)[UP_ID_BYTES], unsigned count, const struct copy_wish *wish)
 {
 	const char *call = cs_call_name(CS_CALL_BEGIN_PREPARE);
 	bool again = knows_snapshot(s, snapshot_id);
@@ -266,7 +299,7 @@ enum cs_result set_add(struct snapshot_set *s, const uint8_t snapshot_id[CS_ID_B
 	if (!talk || !positions)
 		result = out_of_memory(call);
 	for (unsigned i = 0; i < count && result == CS_OK; i++) {
-		result = add_lun(s, luns[i], kind, talk, &positions[i], call);
+		result = add_lun(s, luns[i], wish, talk, &positions[i], call);
 		if (result == CS_OK && s->cancelled)
 			result = CS_BAD_STATE;
 	}

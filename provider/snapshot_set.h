@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "provider/array_client.h"
+#include "provider/copy_kind.h"
 #include "provider/copyset.h"
 
 #define SET_SNAPSHOTS_MAX 64 /* volumes, VSS's own limit */
@@ -30,7 +31,7 @@ void set_unref(struct snapshot_set *s);
 
 /* Adds one volume: its LUNs, all or none of them. */
 enum cs_result set_add(struct snapshot_set *s, const uint8_t snapshot_id[CS_ID_BYTES],
-	const uint8_t (*luns)[UP_ID_BYTES], unsigned count, enum up_copy_kind kind);
+	const uint8_t (*luns)[UP_ID_BYTES], unsigned count, const struct copy_wish *wish);
 unsigned set_snapshot_count(const struct snapshot_set *s);
 
 enum cs_result set_arm(struct snapshot_set *s);

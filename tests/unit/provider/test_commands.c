@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "provider/copy_kind.h"
 #include "provider/finding.h"
 #include "provider/orphan_rules.h"
 #include "provider/output.h"
@@ -262,9 +263,23 @@ static void malformed_descriptors(void **state)
 		}
 }
 
+static void words_of_the_setting_for_kinds(void **state)
+{
+	enum up_copy_kind kind = UP_COPY_PLEX;
+
+	(void)state;
+	assert_false(copy_kind_parse("", &kind));
+	assert_false(copy_kind_parse("Plex copy", &kind));
+	assert_int_equal(kind, UP_COPY_PLEX);
+	assert_true(copy_kind_parse("differential", &kind) && kind == UP_COPY_DIFFERENTIAL);
+	assert_true(copy_kind_parse("plex", &kind) && kind == UP_COPY_PLEX);
+	assert_true(copy_kind_parse("array", &kind) && kind == UP_COPY_DEFAULT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(words_of_the_setting_for_kinds),
 		cmocka_unit_test(words_that_are_understood),
 		cmocka_unit_test(words_that_are_wrong),
 		cmocka_unit_test(too_many_ids),

@@ -40,6 +40,7 @@ void fake_reset(void)
 	for (unsigned i = 0; i < FAKE_ARRAYS; i++) {
 		memset(fakes[i].id, 0xA0 + (int)i, UP_ID_BYTES);
 		fakes[i].next_number = 1;
+		fakes[i].capabilities = UP_CAP_DIFFERENTIAL | UP_CAP_PLEX | UP_CAP_BREAK | UP_CAP_RESYNC;
 	}
 	ReleaseSRWLockExclusive(&fake_lock);
 }
@@ -87,6 +88,7 @@ void fake_add_lun(unsigned array, unsigned n, uint8_t id[UP_ID_BYTES])
 	l->lun.size_bytes = 1u << 30;
 	l->lun.block_bytes = 512;
 	l->lun.number = fakes[array].next_number++;
+	l->content = 1000 * (array + 1) + n;
 	fake_rescan();
 }
 
@@ -167,8 +169,9 @@ static enum up_status do_identify(struct fake_array *a, struct up_msg *reply)
 	snprintf(reply->array_name, sizeof(reply->array_name), "fake-%c", 'a' + (int)(a - fakes));
 	snprintf(reply->initiator_name, sizeof(reply->initiator_name), "iqn.test:host");
 	reply->authenticated = 1;
-	reply->has |= UP_HAS(UP_TAG_ARRAY_ID) | UP_HAS(UP_TAG_ARRAY_NAME) | UP_HAS(UP_TAG_INITIATOR_NAME) |
-		      UP_HAS(UP_TAG_AUTHENTICATED);
+	reply->capabilities = a->capabilities;
+	reply->has |= UP_HAS(UP_TAG_CAPABILITIES) | UP_HAS(UP_TAG_ARRAY_ID) | UP_HAS(UP_TAG_ARRAY_NAME) |
+		      UP_HAS(UP_TAG_INITIATOR_NAME) | UP_HAS(UP_TAG_AUTHENTICATED);
 	return UP_OK;
 }
 
@@ -209,11 +212,14 @@ static enum up_status do_add(
 		return UP_NOT_MAPPED;
 	if (s->state != UP_SET_PREPARING)
 		return UP_BAD_STATE;
+	if (request->copy_kind == UP_COPY_PLEX && !(a->capabilities & UP_CAP_PLEX))
+		return UP_UNSUPPORTED;
 	struct up_lun copy = original->lun;
 	struct fake_lun *l = new_lun(a);
 	l->lun = copy;
 	l->lun.kind = UP_LUN_FUTURE_SHADOW;
 	l->lun.number = 0;
+	l->lun.copy_kind = request->copy_kind;
 	memcpy(l->lun.origin_id, copy.id, UP_ID_BYTES);
 	memcpy(l->lun.set_id, s->id, UP_ID_BYTES);
 	memset(l->lun.id, 0xC0 + (int)(a - fakes), UP_ID_BYTES);
@@ -251,9 +257,13 @@ static enum up_status do_set(struct fake_array *a, const struct up_msg *request,
 		if (s->state != UP_SET_ARMED)
 			return UP_BAD_STATE;
 		s->state = UP_SET_COMMITTED;
-		for (unsigned i = 0; i < FAKE_LUNS; i++)
-			if (a->luns[i].there && memcmp(a->luns[i].lun.set_id, s->id, UP_ID_BYTES) == 0)
-				a->luns[i].lun.kind = UP_LUN_SHADOW;
+		for (unsigned i = 0; i < FAKE_LUNS; i++) {
+			if (!a->luns[i].there || memcmp(a->luns[i].lun.set_id, s->id, UP_ID_BYTES))
+				continue;
+			a->luns[i].lun.kind = UP_LUN_SHADOW;
+			struct fake_lun *original = find_in(a, a->luns[i].lun.origin_id);
+			a->luns[i].content = original ? original->content : 0;
+		}
 		break;
 	case UP_OP_SET_KEEP:
 		if (s->state != UP_SET_COMMITTED)
@@ -269,6 +279,88 @@ static enum up_status do_set(struct fake_array *a, const struct up_msg *request,
 	}
 	reply->state = s->state;
 	return s->state == UP_SET_ABORTED && request->op != UP_OP_SET_ABORT ? UP_NOT_FOUND : UP_OK;
+}
+
+static enum up_status do_break(struct fake_array *a, const struct up_msg *request)
+{
+	struct fake_lun *l = find_in(a, request->lun_id);
+
+	if (!l)
+		return UP_NOT_FOUND;
+	if (request->flags & UP_BREAK_MASK)
+		l->lun.number = 0;
+	l->lun.kind = UP_LUN_ORDINARY;
+	return UP_OK;
+}
+
+static enum up_status do_notify(struct fake_array *a, const struct up_msg *request)
+{
+	struct fake_lun *l = find_in(a, request->lun_id);
+
+	if (!l)
+		return UP_NOT_FOUND;
+	if (l->lun.kind != UP_LUN_SHADOW)
+		return UP_DENIED;
+	l->lun.notified |= request->flags;
+	return UP_OK;
+}
+
+static enum up_status do_resync_start(
+	struct fake_array *a, const struct up_msg *request, struct up_msg *reply)
+{
+	struct fake_lun *shadow = find_in(a, request->lun_id), *target = find_in(a, request->target_id);
+
+	if (!shadow || !target)
+		return UP_NOT_FOUND;
+	if (shadow->lun.kind != UP_LUN_SHADOW || target->lun.kind != UP_LUN_ORDINARY ||
+		target->lun.size_bytes < shadow->lun.size_bytes)
+		return UP_DENIED;
+	for (unsigned i = 1; i < FAKE_JOBS; i++)
+		if (a->jobs[i].state == UP_JOB_RUNNING && !memcmp(a->jobs[i].target_id, target->lun.id, 16))
+			return UP_BUSY;
+	uint32_t number = ++a->next_job % FAKE_JOBS;
+	struct fake_job *j = &a->jobs[number];
+	*j = (struct fake_job){.state = UP_JOB_RUNNING};
+	memcpy(j->shadow_id, shadow->lun.id, UP_ID_BYTES);
+	memcpy(j->target_id, target->lun.id, UP_ID_BYTES);
+	reply->job = number;
+	reply->has |= UP_HAS(UP_TAG_JOB);
+	return UP_OK;
+}
+
+static void end_job(struct fake_array *a, struct fake_job *j)
+{
+	struct fake_lun *shadow = find_in(a, j->shadow_id), *target = find_in(a, j->target_id);
+
+	j->state = a->jobs_fail || !shadow || !target ? UP_JOB_FAILED : UP_JOB_DONE;
+	if (j->state == UP_JOB_DONE) {
+		target->content = shadow->content;
+		target->lun.size_bytes = shadow->lun.size_bytes;
+	}
+}
+
+static enum up_status do_job(struct fake_array *a, const struct up_msg *request, struct up_msg *reply)
+{
+	struct fake_job *j = &a->jobs[request->job % FAKE_JOBS];
+
+	if (!j->state)
+		return UP_NOT_FOUND;
+	if (j->state == UP_JOB_RUNNING && request->op == UP_OP_RESYNC_CANCEL) {
+		if (a->cancels_come_late)
+			end_job(a, j);
+		else
+			j->state = UP_JOB_CANCELLED;
+	} else if (j->state == UP_JOB_RUNNING && !a->jobs_stand && ++j->polls > a->job_polls) {
+		end_job(a, j);
+	}
+	reply->job_state = (uint32_t)j->state;
+	reply->percent = j->state == UP_JOB_DONE ? 100 : j->polls * 100 / (a->job_polls + 1);
+	reply->has |= UP_HAS(UP_TAG_JOB_STATE) | UP_HAS(UP_TAG_PERCENT);
+	if (j->state == UP_JOB_FAILED) {
+		snprintf(reply->text, sizeof(reply->text), "the fake store broke");
+		reply->has |= UP_HAS(UP_TAG_TEXT);
+	}
+	return UP_OK;
 }
 
 static enum up_status do_shadow(struct fake_array *a, const struct up_msg *request, struct up_msg *reply)
@@ -320,6 +412,15 @@ static enum up_status execute(const struct fake_device *d, const struct up_msg *
 	case UP_OP_UNMAP:
 	case UP_OP_DELETE:
 		return do_shadow(a, request, reply);
+	case UP_OP_BREAK:
+		return do_break(a, request);
+	case UP_OP_NOTIFY:
+		return do_notify(a, request);
+	case UP_OP_RESYNC_START:
+		return do_resync_start(a, request, reply);
+	case UP_OP_RESYNC_STATE:
+	case UP_OP_RESYNC_CANCEL:
+		return do_job(a, request, reply);
 	default:
 		return do_set(a, request, reply);
 	}

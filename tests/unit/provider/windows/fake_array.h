@@ -16,10 +16,18 @@
 #define FAKE_LUNS    128
 #define FAKE_SETS    32
 #define FAKE_DEVICES 64
+#define FAKE_JOBS    64
 
 struct fake_lun {
 	bool there;
 	struct up_lun lun; /* number != 0: mapped to this host */
+	uint64_t content;  /* stands for the data: a copy takes its original's */
+};
+
+struct fake_job {
+	enum up_job_state state; /* 0: none */
+	uint8_t shadow_id[UP_ID_BYTES], target_id[UP_ID_BYTES];
+	unsigned polls;
 };
 
 struct fake_set {
@@ -32,7 +40,9 @@ struct fake_array {
 	uint8_t id[UP_ID_BYTES];
 	struct fake_lun luns[FAKE_LUNS];
 	struct fake_set sets[FAKE_SETS];
-	uint32_t next_number, next_shadow;
+	struct fake_job jobs[FAKE_JOBS]; /* by number; 0 is none */
+	uint64_t capabilities;
+	uint32_t next_number, next_shadow, next_job;
 	unsigned executed[UP_OP_COUNT];
 	/* faults */
 	bool offline;
@@ -41,6 +51,10 @@ struct fake_array {
 	DWORD delay_ms[UP_OP_COUNT];        /* IN waits so long; the work is done at its end */
 	unsigned lose_replies;              /* so many INs fail */
 	bool old_opcodes_filtered;          /* A2h and B5h are invalid */
+	unsigned job_polls;                 /* so many RESYNC_STATEs until a job is done */
+	bool jobs_stand;                    /* they go on for ever */
+	bool jobs_fail;                     /* they end so */
+	bool cancels_come_late;             /* the job was done just before */
 };
 
 struct fake_device {

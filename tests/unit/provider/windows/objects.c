@@ -10,6 +10,7 @@ IVssHardwareSnapshotProviderEx *hw;
 IVssProviderCreateSnapshotSet *set;
 IVssProviderNotifications *notify;
 uint32_t budget = PROVIDER_BUDGET_MS;
+enum up_copy_kind preferred;
 
 const VSS_ID set_id = {0x11111111, 0x2222, 0x3333, {1, 2, 3, 4, 5, 6, 7, 8}};
 const VSS_ID other_set_id = {0x99999999, 0x2222, 0x3333, {1, 2, 3, 4, 5, 6, 7, 8}};
@@ -31,7 +32,7 @@ static void sink(const struct event_note *note)
 	if (note->id >> 30 == 3) /* an error: it comes with a veto, and says whose */
 		CHECK(strcmp(note->lun, "-") &&
 			(strcmp(note->array, "-") || note->id == UMBRA_EVENT_LUN_UNKNOWN ||
-				note->id == UMBRA_EVENT_ORDINARY || note->id == UMBRA_EVENT_UNREACHABLE));
+				note->id == UMBRA_EVENT_UNREACHABLE)); /* no array was found */
 	last_event = *note;
 	InterlockedIncrement(&events);
 }
@@ -81,16 +82,24 @@ static uint32_t budget_ms(void)
 	return budget;
 }
 
+static enum up_copy_kind copy_kind(void)
+{
+	return preferred;
+}
+
 /* ---- set up ---- */
 
 void start(void)
 {
 	fake_reset();
 	budget = PROVIDER_BUDGET_MS;
+	preferred = UP_COPY_DEFAULT;
 	frozen = 0;
 	events = 0;
 	memset(&last_event, 0, sizeof(last_event));
-	context = (struct provider_context){.transport = fake_transport(), .budget_ms = budget_ms};
+	context = (struct provider_context){.transport = fake_transport(),
+		.budget_ms = budget_ms,
+		.copy_kind = copy_kind};
 	context.client = array_client_create(context.transport);
 	CHECK(context.client);
 	CHECK_HR(provider_create(&context, &IID_IVssHardwareSnapshotProviderEx, (void **)&hw), S_OK);

@@ -20,7 +20,8 @@ extern struct provider_context context;
 extern IVssHardwareSnapshotProviderEx *hw;
 extern IVssProviderCreateSnapshotSet *set;
 extern IVssProviderNotifications *notify;
-extern uint32_t budget; /* of the commit window; start() resets it */
+extern uint32_t budget;             /* of the commit window; start() resets it */
+extern enum up_copy_kind preferred; /* DefaultCopyKind; likewise */
 
 extern const VSS_ID set_id, other_set_id, volume_id, second_volume_id;
 extern uint8_t set_bytes[16]; /* set_id, as the arrays know it */
