@@ -14,6 +14,8 @@
 #include "provider/provider.h"
 #include "provider/snapshot_set.h"
 
+#define BROKEN_MAX 64
+
 struct provider {
 	IVssHardwareSnapshotProviderEx IVssHardwareSnapshotProviderEx_iface;
 	IVssProviderCreateSnapshotSet IVssProviderCreateSnapshotSet_iface;
@@ -23,8 +25,10 @@ struct provider {
 	struct provider *next; /* in live_objects, under live_lock */
 	CRITICAL_SECTION lock;
 	struct cs_machine machine;
-	struct snapshot_set *set; /* one reference; NULL: none */
-	bool held;                /* we hold the event log's writer back */
+	struct snapshot_set *set;                /* one reference; NULL: none */
+	bool held;                               /* we hold the event log's writer back */
+	uint8_t broken[BROKEN_MAX][UP_ID_BYTES]; /* the LUNs that OnLunStateChange made ordinary last */
+	unsigned broken_next;
 };
 
 static inline struct provider *impl_from_IVssHardwareSnapshotProviderEx(IVssHardwareSnapshotProviderEx *iface)

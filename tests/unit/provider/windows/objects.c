@@ -97,9 +97,8 @@ void start(void)
 	frozen = 0;
 	events = 0;
 	memset(&last_event, 0, sizeof(last_event));
-	context = (struct provider_context){.transport = fake_transport(),
-		.budget_ms = budget_ms,
-		.copy_kind = copy_kind};
+	context = (struct provider_context){
+		.transport = fake_transport(), .budget_ms = budget_ms, .copy_kind = copy_kind};
 	context.client = array_client_create(context.transport);
 	CHECK(context.client);
 	CHECK_HR(provider_create(&context, &IID_IVssHardwareSnapshotProviderEx, (void **)&hw), S_OK);
