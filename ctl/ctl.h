@@ -69,6 +69,9 @@ int ctl_fail(const struct invocation *in, int err, const char *format, ...)
 bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes);
 bool ctl_number(
 	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number);
+/* An operand that is a number. False: wrong, said. */
+bool ctl_operand_number(
+	const struct invocation *in, int operand, json_int_t min, json_int_t max, json_int_t *number);
 
 void ctl_print_help(const struct verb *v);
 void ctl_print_overview(void);
@@ -100,9 +103,21 @@ void table_print(struct table *t);                  /* and frees it */
 const char *text_of(const json_t *object, const char *member);
 const char *size_of(const json_t *object, const char *member);
 const char *count_of(const json_t *object, const char *member);
+const char *percent_of(const json_t *object, const char *member); /* "-": not there */
 const char *yes_of(const json_t *object, const char *member);
 const char *time_of(const json_t *object, const char *member); /* local time of a *_unix_ms, "-" for null */
 const char *nanoseconds_of(const json_t *object, const char *member);
+
+/* A table of objects: a heading as table_new has it, and what of an object stands below. */
+struct column {
+	const char *heading; /* NULL ends the columns */
+	const char *(*text)(const json_t *object, const char *member);
+	const char *member;
+};
+void print_rows(const struct column *columns, const json_t *rows);
+/* Fetches a whole list and prints it, as a table or as JSON ({as: […]}). Returns the exit code. */
+int print_list(const struct invocation *in, const char *method, const char *member, const char *as,
+	const char *flag, const struct column *columns);
 
 /* Prints the JSON (frees it); CTL_OK. */
 int print_json(json_t *value);
@@ -128,7 +143,13 @@ int verb_shadow_list(struct invocation *in);
 int verb_shadow_map(struct invocation *in);
 int verb_shadow_unmap(struct invocation *in);
 int verb_shadow_delete(struct invocation *in);
-int verb_shadow_unsupported(struct invocation *in);
+int verb_shadow_break(struct invocation *in);
+int verb_shadow_recycled(struct invocation *in);
+int verb_shadow_undelete(struct invocation *in);
+int verb_shadow_purge(struct invocation *in);
+int verb_shadow_resync(struct invocation *in);
+int verb_resync_list(struct invocation *in);
+int verb_resync_cancel(struct invocation *in);
 int verb_host_add(struct invocation *in);
 int verb_host_set(struct invocation *in);
 int verb_host_list(struct invocation *in);

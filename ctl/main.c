@@ -88,23 +88,37 @@ bool ctl_size(const struct invocation *in, const char *name, bool required, uint
 	return false;
 }
 
-bool ctl_number(
-	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number)
+/* what: how the user wrote it, as in "--number 5". */
+static bool take_number(const struct invocation *in, const char *what, const char *text, json_int_t min,
+	json_int_t max, json_int_t *number)
 {
-	const char *text = ctl_option(in, name, 0);
 	char *end;
 
-	if (!text)
-		return true;
 	errno = 0;
 	long long value = strtoll(text, &end, 10);
 	if (isdigit((unsigned char)*text) && !*end && !errno && value >= min && value <= max) {
 		*number = value;
 		return true;
 	}
-	ctl_usage(in, "--%s %s is no number from %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT ".", name,
+	ctl_usage(in, "%s%s is no number from %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT ".", what,
 		text, min, max);
 	return false;
+}
+
+bool ctl_number(
+	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number)
+{
+	const char *text = ctl_option(in, name, 0);
+	char what[40];
+
+	snprintf(what, sizeof(what), "--%s ", name);
+	return !text || take_number(in, what, text, min, max, number);
+}
+
+bool ctl_operand_number(
+	const struct invocation *in, int operand, json_int_t min, json_int_t max, json_int_t *number)
+{
+	return take_number(in, "", in->operands[operand], min, max, number);
 }
 
 static const struct option_row *find_option(const struct option_row *rows, const char *name, size_t len)

@@ -83,6 +83,37 @@ void table_print(struct table *t)
 	free(t);
 }
 
+void print_rows(const struct column *columns, const json_t *rows)
+{
+	const char *headings[COLUMNS_MAX + 1] = {NULL};
+	json_t *row;
+	size_t at;
+
+	for (size_t i = 0; columns[i].heading && i < COLUMNS_MAX; i++)
+		headings[i] = columns[i].heading;
+	struct table *t = table_new(headings);
+	json_array_foreach(rows, at, row)
+	{
+		for (const struct column *c = columns; c->heading; c++)
+			table_cell(t, c->text(row, c->member));
+	}
+	table_print(t);
+}
+
+int print_list(const struct invocation *in, const char *method, const char *member, const char *as,
+	const char *flag, const struct column *columns)
+{
+	json_t *rows = ctl_list(in, method, member, flag);
+
+	if (!rows)
+		return CTL_FAILED;
+	if (in->json)
+		return print_json(json_pack("{s:o}", as, rows));
+	print_rows(columns, rows);
+	json_decref(rows);
+	return CTL_OK;
+}
+
 static char *slot(void)
 {
 	static char texts[TEXT_SLOTS][TEXT_BYTES];
@@ -112,6 +143,17 @@ const char *count_of(const json_t *object, const char *member)
 
 	snprintf(out, TEXT_BYTES, "%" JSON_INTEGER_FORMAT,
 		json_integer_value(json_object_get(object, member)));
+	return out;
+}
+
+const char *percent_of(const json_t *object, const char *member)
+{
+	const json_t *percent = json_object_get(object, member);
+	char *out = slot();
+
+	if (!json_is_integer(percent))
+		return "-";
+	snprintf(out, TEXT_BYTES, "%" JSON_INTEGER_FORMAT " %%", json_integer_value(percent));
 	return out;
 }
 

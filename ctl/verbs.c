@@ -51,10 +51,16 @@ static const struct option_row host_set_options[] = {
 };
 static const struct option_row set_create_options[] = {
 	{"no-keep", NULL, "leave the set unkept: the array undoes it when its lease ends"},
+	{"plex", NULL, "full copies: made independent of the originals in the background"},
+	{"differential", NULL, "copies that share what the originals do not change"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row set_list_options[] = {
 	{"all", NULL, "show aborted sets too, as long as the array remembers them"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row resync_start_options[] = {
+	{"no-wait", NULL, "do not wait for its end; resync list shows how it stands"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row events_options[] = {
@@ -117,13 +123,27 @@ const struct verb ctl_verbs[] = {
 	{"shadow", "delete", "SHADOW", 1, 1, NULL, "Deletes a shadow LUN. It must not be mapped.",
 		verb_shadow_delete},
 	{"shadow", "break", "SHADOW", 1, 1, NULL,
-		"Not offered by this version: makes a shadow LUN an ordinary one.", verb_shadow_unsupported},
-	{"shadow", "resync", "SHADOW LUN", 2, 2, NULL,
-		"Not offered by this version: makes a LUN hold a shadow LUN's data again.",
-		verb_shadow_unsupported},
+		"Makes a shadow LUN an ordinary one, with the same id, data and hosts; its copy set forgets it.",
+		verb_shadow_break},
+	{"shadow", "recycled", "", 0, 0, NULL,
+		"Lists the recycle bin: deleted shadow LUNs whose space has not returned yet ([copies] recycle_time).",
+		verb_shadow_recycled},
 	{"shadow", "undelete", "SHADOW", 1, 1, NULL,
-		"Not offered by this version: takes a shadow LUN out of the recycle bin.",
-		verb_shadow_unsupported},
+		"Takes a shadow LUN out of the recycle bin, by name or id. No host sees it until it is mapped.",
+		verb_shadow_undelete},
+	{"shadow", "purge", "SHADOW", 1, 1, NULL,
+		"Deletes a shadow LUN in the recycle bin for good; its space returns now.",
+		verb_shadow_purge},
+	{"shadow", "resync", "SHADOW LUN", 2, 2, resync_start_options,
+		"Makes LUN hold the data of SHADOW again; what it holds now is lost. The shadow LUN and all other "
+		"copies stay. Take the disk offline on its host first. LUN takes the shadow LUN's size; a smaller "
+		"one is refused.",
+		verb_shadow_resync},
+	{"resync", "list", "", 0, 0, NULL, "Lists the resyncs that run, and the latest that ended.",
+		verb_resync_list},
+	{"resync", "cancel", "JOB", 1, 1, NULL,
+		"Cancels a resync that has not come to the change yet; a LUN is never left between two states.",
+		verb_resync_cancel},
 	{"status", NULL, "", 0, 0, NULL, "Shows the array: portals, pool, counts, limits, sessions.",
 		verb_status},
 	{"sessions", NULL, "", 0, 0, NULL, "Lists the iSCSI sessions.", verb_session_list},

@@ -23,27 +23,17 @@ int verb_lun_create(struct invocation *in)
 
 int verb_lun_list(struct invocation *in)
 {
-	static const char *const headings[] = {"NAME", ">SIZE", ">USED", ">HOSTS", "CREATED", "ID", NULL};
-	json_t *luns = ctl_list(in, "lun.list", "luns", NULL), *lun;
-	size_t i;
+	static const struct column columns[] = {
+		{"NAME", text_of, "name"},
+		{">SIZE", size_of, "size_bytes"},
+		{">USED", size_of, "used_bytes"},
+		{">HOSTS", count_of, "mappings"},
+		{"CREATED", time_of, "created_unix_ms"},
+		{"ID", text_of, "id"},
+		{NULL, NULL, NULL},
+	};
 
-	if (!luns)
-		return CTL_FAILED;
-	if (in->json)
-		return print_json(json_pack("{s:o}", "luns", luns));
-	struct table *t = table_new(headings);
-	json_array_foreach(luns, i, lun)
-	{
-		table_cell(t, text_of(lun, "name"));
-		table_cell(t, size_of(lun, "size_bytes"));
-		table_cell(t, size_of(lun, "used_bytes"));
-		table_cell(t, count_of(lun, "mappings"));
-		table_cell(t, time_of(lun, "created_unix_ms"));
-		table_cell(t, text_of(lun, "id"));
-	}
-	table_print(t);
-	json_decref(luns);
-	return CTL_OK;
+	return print_list(in, "lun.list", "luns", "luns", NULL, columns);
 }
 
 static void print_lun(const json_t *lun)
@@ -59,6 +49,12 @@ static void print_lun(const json_t *lun)
 	if (json_object_get(lun, "origin_id"))
 		printf("original  %s (%s)\nset       %s\n", text_of(lun, "origin"), text_of(lun, "origin_id"),
 			text_of(lun, "set_id"));
+	if (json_object_get(lun, "copy_kind"))
+		printf("copy      %s\n", text_of(lun, "copy_kind"));
+	if (json_object_get(lun, "full_percent"))
+		printf("full      %s (%s)\n", percent_of(lun, "full_percent"), text_of(lun, "hydration"));
+	json_array_foreach(json_object_get(lun, "notified"), i, mapping)
+		printf("notified  %s\n", json_string_value(mapping));
 	json_array_foreach(json_object_get(lun, "mapped_to"), i, mapping)
 		printf("mapped    %s as LUN %s\n", text_of(mapping, "host"), count_of(mapping, "number"));
 }
@@ -132,75 +128,13 @@ int verb_unmap(struct invocation *in)
 
 int verb_map_list(struct invocation *in)
 {
-	static const char *const headings[] = {"HOST", ">NUMBER", "LUN", "ID", NULL};
-	json_t *mappings = ctl_list(in, "map.list", "mappings", NULL), *mapping;
-	size_t i;
+	static const struct column columns[] = {
+		{"HOST", text_of, "host"},
+		{">NUMBER", count_of, "number"},
+		{"LUN", text_of, "lun"},
+		{"ID", text_of, "lun_id"},
+		{NULL, NULL, NULL},
+	};
 
-	if (!mappings)
-		return CTL_FAILED;
-	if (in->json)
-		return print_json(json_pack("{s:o}", "mappings", mappings));
-	struct table *t = table_new(headings);
-	json_array_foreach(mappings, i, mapping)
-	{
-		table_cell(t, text_of(mapping, "host"));
-		table_cell(t, count_of(mapping, "number"));
-		table_cell(t, text_of(mapping, "lun"));
-		table_cell(t, text_of(mapping, "lun_id"));
-	}
-	table_print(t);
-	json_decref(mappings);
-	return CTL_OK;
-}
-
-/* ---- shadow LUNs ---------------------------------------------------------------------------------- */
-
-int verb_shadow_list(struct invocation *in)
-{
-	static const char *const headings[] = {
-		"NAME", "ORIGINAL", ">SIZE", ">USED", ">HOSTS", "CREATED", "ID", NULL};
-	json_t *luns = ctl_list(in, "shadow.list", "luns", NULL), *lun;
-	size_t i;
-
-	if (!luns)
-		return CTL_FAILED;
-	if (in->json)
-		return print_json(json_pack("{s:o}", "shadows", luns));
-	struct table *t = table_new(headings);
-	json_array_foreach(luns, i, lun)
-	{
-		table_cell(t, text_of(lun, "name"));
-		table_cell(t, text_of(lun, "origin"));
-		table_cell(t, size_of(lun, "size_bytes"));
-		table_cell(t, size_of(lun, "used_bytes"));
-		table_cell(t, count_of(lun, "mappings"));
-		table_cell(t, time_of(lun, "created_unix_ms"));
-		table_cell(t, text_of(lun, "id"));
-	}
-	table_print(t);
-	json_decref(luns);
-	return CTL_OK;
-}
-
-int verb_shadow_unmap(struct invocation *in)
-{
-	bool one = in->operand_count > 1;
-	json_t *params = one ? json_pack("{s:s, s:s}", "lun", in->operands[0], "host", in->operands[1])
-			     : lun_params(in);
-
-	return print_result(in, ctl_call(in, "shadow.unmap", params), "%s unmapped from %s\n",
-		in->operands[0], one ? in->operands[1] : "all hosts");
-}
-
-int verb_shadow_delete(struct invocation *in)
-{
-	return print_result(in, ctl_call(in, "shadow.delete", lun_params(in)), "Shadow LUN %s deleted\n",
-		in->operands[0]);
-}
-
-int verb_shadow_unsupported(struct invocation *in)
-{
-	return ctl_fail(in, -ENOTSUP,
-		"shadow %s is not offered by this version: map the shadow LUN and copy its data.",
-		in->verb->name);
+	return print_list(in, "map.list", "mappings", "mappings", NULL, columns);
 }

@@ -10,24 +10,19 @@
 
 static void print_sessions(const json_t *sessions)
 {
-	static const char *const headings[] = {
-		"HOST", "INITIATOR", "FROM", "CHAP", ">COMMANDS", ">RECEIVED", ">SENT", "SINCE", NULL};
-	struct table *t = table_new(headings);
-	json_t *session;
-	size_t i;
+	static const struct column columns[] = {
+		{"HOST", text_of, "host"},
+		{"INITIATOR", text_of, "initiator"},
+		{"FROM", text_of, "peer"},
+		{"CHAP", yes_of, "authenticated"},
+		{">COMMANDS", count_of, "commands"},
+		{">RECEIVED", size_of, "bytes_in"},
+		{">SENT", size_of, "bytes_out"},
+		{"SINCE", time_of, "since_unix_ms"},
+		{NULL, NULL, NULL},
+	};
 
-	json_array_foreach(sessions, i, session)
-	{
-		table_cell(t, text_of(session, "host"));
-		table_cell(t, text_of(session, "initiator"));
-		table_cell(t, text_of(session, "peer"));
-		table_cell(t, yes_of(session, "authenticated"));
-		table_cell(t, count_of(session, "commands"));
-		table_cell(t, size_of(session, "bytes_in"));
-		table_cell(t, size_of(session, "bytes_out"));
-		table_cell(t, time_of(session, "since_unix_ms"));
-	}
-	table_print(t);
+	print_rows(columns, sessions);
 }
 
 static void print_status(const json_t *status)
