@@ -72,7 +72,7 @@ struct management {
 };
 
 static const struct mgmt_method *const tables[] = {
-	mgmt_lun_methods, mgmt_host_methods, mgmt_set_methods, mgmt_status_methods};
+	mgmt_lun_methods, mgmt_host_methods, mgmt_set_methods, mgmt_resync_methods, mgmt_status_methods};
 
 uint64_t mgmt_unix_ms(void)
 {

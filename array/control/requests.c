@@ -32,7 +32,7 @@ void request_normalise(const char *name, char out[UP_NAME_MAX_BYTES + 1])
 
 /* ---- replies -------------------------------------------------------------------------------------- */
 
-static void reply_text(struct up_msg *reply, const char *text)
+void request_put_text(struct up_msg *reply, const char *text)
 {
 	size_t len = strlen(text);
 
@@ -52,7 +52,7 @@ void request_refuse(struct request *r, enum up_status status, const char *format
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	up_reply_init(&r->reply, &r->msg, status);
-	reply_text(&r->reply, text[0] ? text : control_remedy(status));
+	request_put_text(&r->reply, text[0] ? text : control_remedy(status));
 }
 
 void request_finish(struct request *r)
@@ -205,6 +205,13 @@ struct host *request_host(const struct request *r)
 
 /* ---- identify, describe, list --------------------------------------------------------------------- */
 
+static uint64_t capabilities(const struct array *a)
+{
+	const struct store_ops *store = array_settings(a)->store->ops;
+
+	return UP_CAP_DIFFERENTIAL | UP_CAP_BREAK | (store->txn_disk_repoint ? UP_CAP_RESYNC : 0);
+}
+
 static void run_identify(struct request *r)
 {
 	const struct array_options *settings = array_settings(r->array);
@@ -213,7 +220,7 @@ static void run_identify(struct request *r)
 	memcpy(reply->array_id, array_id(r->array), UP_ID_BYTES);
 	snprintf(reply->array_name, sizeof(reply->array_name), "%s", array_name(r->array));
 	snprintf(reply->initiator_name, sizeof(reply->initiator_name), "%s", r->initiator);
-	reply->capabilities = UP_CAP_DIFFERENTIAL | UP_CAP_BREAK;
+	reply->capabilities = capabilities(r->array);
 	reply->authenticated = r->nexus->authenticated;
 	reply->max_set_luns = settings->set_luns_max;
 	reply->lease_ms = settings->lease_ms;
@@ -478,12 +485,6 @@ static void run_set_luns(struct request *r)
 	request_finish(r);
 }
 
-static void run_unsupported(struct request *r)
-{
-	REFUSE(r, UP_UNSUPPORTED, "This array does not offer %s: its capabilities (identify) say so.",
-		up_op_name(r->msg.op));
-}
-
 /* ---- dispatch ------------------------------------------------------------------------------------- */
 
 static void (*const handlers[UP_OP_COUNT])(struct request *r) = {
@@ -501,9 +502,9 @@ static void (*const handlers[UP_OP_COUNT])(struct request *r) = {
 	[UP_OP_UNMAP] = request_unmap,
 	[UP_OP_DELETE] = request_delete,
 	[UP_OP_BREAK] = request_break,
-	[UP_OP_RESYNC_START] = run_unsupported,
-	[UP_OP_RESYNC_STATE] = run_unsupported,
-	[UP_OP_RESYNC_CANCEL] = run_unsupported,
+	[UP_OP_RESYNC_START] = request_resync_start,
+	[UP_OP_RESYNC_STATE] = request_resync_state,
+	[UP_OP_RESYNC_CANCEL] = request_resync_cancel,
 	[UP_OP_NOTIFY] = request_notify,
 	[UP_OP_LIST] = run_list,
 };

@@ -11,6 +11,7 @@
 void request_finish(struct request *r);
 /* Makes the reply UP_OK, to be filled in; ends nothing. */
 struct up_msg *request_accept(struct request *r);
+void request_put_text(struct up_msg *reply, const char *text);
 /* Refuses with the array's error, and ends. */
 void request_fault(struct request *r, int err, const struct fault *fault);
 #define REFUSE(r, status, ...)                                                                               \

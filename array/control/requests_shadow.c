@@ -258,7 +258,20 @@ static void break_unmapped(struct array_call *call)
 	lun_break(r->lun, call);
 }
 
-/* An ordinary LUN has been broken already, perhaps: nothing is done, nothing is told of it. */
+/* An ordinary LUN has been broken already, perhaps: nothing is told of it. That the asking host wants it out of
+ * its own sight still holds. */
+static void break_ordinary(struct request *r, struct lun *lun, uint32_t flags)
+{
+	if (!(flags & UP_BREAK_MASK) || !map_number(request_host(r), lun)) {
+		request_accept(r);
+		request_finish(r);
+		return;
+	}
+	request_hold(r, lun);
+	r->call.done = request_plain_done;
+	map_remove(request_host(r), lun, r->nexus, &r->call);
+}
+
 void request_break(struct request *r)
 {
 	uint32_t flags = up_has(&r->msg, UP_TAG_FLAGS) ? r->msg.flags : 0;
@@ -274,8 +287,7 @@ void request_break(struct request *r)
 		return;
 	}
 	if (lun->kind != LUN_SHADOW) {
-		request_accept(r);
-		request_finish(r);
+		break_ordinary(r, lun, flags);
 		return;
 	}
 	int err = request_may_manage(r, lun, &fault);

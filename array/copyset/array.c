@@ -168,6 +168,7 @@ static struct array *array_new(const struct array_options *options)
 	list_init(&a->sets);
 	list_init(&a->turns);
 	list_init(&a->images_dying);
+	list_init(&a->resyncs);
 	list_init(&a->changes);
 	list_init(&a->graves);
 	list_init(&a->event_listeners);
@@ -212,6 +213,7 @@ void array_close(struct array *a)
 	changes_close(a);
 	cut_turns_close(a);
 	images_close(a);
+	resyncs_close(a);
 	copysets_close(a);
 	reactor_timer_disarm(a->options.reactor, &a->quiet_timer);
 	reactor_timer_disarm(a->options.reactor, &a->grave_timer);

@@ -128,7 +128,7 @@ static void changes_run(struct array *a)
 	a->changes_running = false;
 }
 
-static void change_written(void *arg, int err)
+void change_written(void *arg, int err)
 {
 	struct change *c = arg;
 	struct array *a = c->array;
@@ -149,9 +149,15 @@ static void change_write(struct change *c)
 {
 	struct array *a = c->array;
 	const struct store_ops *ops = a->options.store->ops;
-	struct store_txn *t = ops->txn_begin(a->options.store);
-	int err = t ? meta_put(a, t) : -ENOMEM;
+	struct store_txn *t;
+	int err;
 
+	if (c->ops->write) {
+		c->ops->write(c);
+		return;
+	}
+	t = ops->txn_begin(a->options.store);
+	err = t ? meta_put(a, t) : -ENOMEM;
 	if (!err)
 		err = c->ops->build(c, t);
 	if (!err) {

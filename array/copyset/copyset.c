@@ -351,6 +351,9 @@ static int add_check(
 	/* A LUN that is gone has no disk any more. */
 	if (original->gone)
 		return fault_set(fault, -ENODEV, "LUN %s is being deleted", original->name);
+	if (original->resyncing)
+		return fault_set(
+			fault, -EBUSY, "LUN %s is being resynced; wait for it or cancel it", original->name);
 	if (original->array != a || original->disk->store != a->options.store)
 		return fault_set(fault, -EXDEV, "LUN %s lies in another store than the set", original->name);
 	if (copyset_unkept_shadow(original))

@@ -139,6 +139,11 @@ static bool io_in_range(const struct lun_io *io)
 	return io->io.offset <= size && io->io.len <= size - io->io.offset;
 }
 
+static int refusal(const struct lun *lun)
+{
+	return lun->gone ? -ENODEV : lun->resyncing ? -EBUSY : 0;
+}
+
 void lun_submit(struct lun_io *io)
 {
 	struct lun *lun = io->lun;
@@ -146,8 +151,8 @@ void lun_submit(struct lun_io *io)
 	io->gate_link.next = io->gate_link.prev = NULL;
 	io->epoch = lun->epoch;
 	lun->inflight[io->epoch]++;
-	if (lun->gone)
-		io_end(io, -ENODEV);
+	if (lun->gone | lun->resyncing)
+		io_end(io, refusal(lun));
 	else if (!io_in_range(io))
 		io_end(io, -ERANGE);
 	else if (lun->gate_closed > 0 && io_changes(io))
@@ -174,8 +179,8 @@ static void io_admit(struct lun_io *io)
 {
 	int err = io->recheck ? io->recheck(io) : 0;
 
-	if (!err && io->lun->gone)
-		err = -ENODEV;
+	if (!err)
+		err = refusal(io->lun);
 	if (!err && !io_in_range(io))
 		err = -ERANGE;
 	if (err)

@@ -40,6 +40,8 @@ static void taking_end(struct taking *k, int err, const char *what)
 	struct fault fault;
 
 	cut_turn_leave(a, &k->turn);
+	if (k->in_store)
+		lun_box(k->lun)->cutting--;
 	call->image = NULL;
 	if (err) {
 		fault_store(&fault, err, what);
@@ -122,6 +124,7 @@ static void taking_begin(struct cut_turn *turn)
 	k->cut.disks = &k->source;
 	k->cut.count = 1;
 	k->in_store = true;
+	lun_box(k->lun)->cutting++;
 	gate_close(k->lun);
 	store->ops->cut(store, &k->cut, taking_cut_done, k);
 }

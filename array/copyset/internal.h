@@ -90,6 +90,10 @@ struct array {
 	bool images_burying;
 	unsigned image_count;
 
+	struct list resyncs; /* by number; those that run, and the last that ended */
+	unsigned resyncs_ended;
+	uint32_t resync_last; /* number */
+
 	struct list changes;
 	unsigned change_count;
 	struct change *change_now;
@@ -145,6 +149,8 @@ struct change_ops {
 	/* The index'th LUN whose I/O must have ended before the transaction, NULL: no more. May be NULL. */
 	struct lun *(*drain)(struct change *c, unsigned index);
 	int (*build)(struct change *c, struct store_txn *t);
+	/* Instead of build: makes a transaction of its own, and ends with change_written. */
+	void (*write)(struct change *c);
 	/* 0: it is durable (or there was nothing to do); alters the model. Negative: undoes the marks. */
 	void (*end)(struct change *c, int err);
 	/* Frees what the change owns besides itself. May be NULL. */
@@ -165,6 +171,8 @@ struct change {
 /* Zeroed memory of `size` bytes, or NULL after having ended the call with -ENOMEM / -EBUSY. */
 void *change_new(struct array *a, size_t size, const struct change_ops *ops, struct array_call *call);
 void change_submit(struct change *c); /* moved */
+/* The transaction is durable (err 0) or has failed; arg: the change. */
+void change_written(void *arg, int err);
 void changes_close(struct array *a);
 /* Also in the commit's transaction. */
 int meta_put(struct array *a, struct store_txn *t);
@@ -190,7 +198,6 @@ void cut_turns_close(struct array *a);
 enum lun_role {
 	ROLE_LIVE = 0,
 	ROLE_RECYCLED = 1, /* a shadow LUN in the recycle bin: recycle.c */
-	ROLE_IMAGE = 2,    /* a lun_image's disk: image.c */
 };
 
 struct lun_record {
@@ -270,6 +277,7 @@ struct lun_box {
 	struct ident ident;
 	uint64_t serial;
 	unsigned unkept;                 /* unkept sets that have it, as original or as copy */
+	unsigned cutting;                /* cuts of its disk in the store, besides those of unkept sets */
 	struct list_node link_resized;   /* array->luns_resized */
 	struct list drains, drains_next; /* waiters for the old epoch; for the epoch after that */
 	bool draining;
@@ -352,6 +360,7 @@ void mappings_free(struct host *h);
 
 void nexus_tell_mappings(struct host *h, const struct array_nexus *asker); /* now or after the quiet */
 void nexus_tell_resized(struct lun *lun);
+void nexus_tell_replaced(struct lun *lun); /* at once: what the hosts remember of its data is wrong */
 void nexus_tell_unmapped(struct host *h, struct lun *lun, uint32_t number); /* at once */
 void nexus_revoke(struct host *h, bool all); /* those that the record no longer allows */
 /* A set becomes armed; its commit has ended. Attentions wait in between. */
@@ -361,6 +370,10 @@ void nexus_deliver(struct array *a); /* all that waits, now */
 void quiet_timer_fire(struct reactor_timer *t);
 /* How many sessions has this initiator name? */
 unsigned nexus_count(struct array *a, const char *initiator);
+
+/* ---- resync.c ------------------------------------------------------------------------------------------ */
+
+void resyncs_close(struct array *a);
 
 /* ---- copyset.c ---------------------------------------------------------------------------------------- */
 

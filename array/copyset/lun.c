@@ -402,6 +402,8 @@ int lun_delete_check(const struct lun *lun, struct fault *fault)
 			"LUN %s belongs to a copy set that is not finished; keep or abort "
 			"the set first",
 			lun->name);
+	if (lun_box(lun)->cutting > 0)
+		return fault_set(fault, -EBUSY, "LUN %s is being copied just now; try again", lun->name);
 	return 0;
 }
 

@@ -99,17 +99,30 @@ void nexus_tell_resized(struct lun *lun)
 		nexus_deliver(a);
 }
 
-static void deliver_resized(struct lun *lun)
+static void tell_resized(struct array_nexus *n, struct lun *lun, uint32_t number)
+{
+	n->ops->lun_resized(n, lun, number);
+}
+
+static void tell_replaced(struct array_nexus *n, struct lun *lun, uint32_t number)
+{
+	n->ops->lun_replaced(n, lun, number);
+}
+
+/* Every nexus that sees the LUN. */
+static void tell_all(struct lun *lun, void (*tell)(struct array_nexus *n, struct lun *lun, uint32_t number))
 {
 	list_for_each (n, &lun->links_mappings) {
 		struct mapping *m = container_of(n, struct mapping, link_lun);
 
-		list_for_each_safe (node, &m->host->nexuses) {
-			struct array_nexus *nexus = container_of(node, struct array_nexus, link_host);
-
-			nexus->ops->lun_resized(nexus, lun, m->number);
-		}
+		list_for_each_safe (node, &m->host->nexuses)
+			tell(container_of(node, struct array_nexus, link_host), lun, m->number);
 	}
+}
+
+void nexus_tell_replaced(struct lun *lun)
+{
+	tell_all(lun, tell_replaced);
 }
 
 void nexus_deliver(struct array *a)
@@ -124,7 +137,7 @@ void nexus_deliver(struct array *a)
 		nexus->ops->mappings_changed(nexus);
 	}
 	while ((n = list_pop(&a->luns_resized)))
-		deliver_resized(&container_of(n, struct lun_box, link_resized)->lun);
+		tell_all(&container_of(n, struct lun_box, link_resized)->lun, tell_resized);
 }
 
 void nexus_tell_unmapped(struct host *h, struct lun *lun, uint32_t number)

@@ -7,8 +7,8 @@
  *	META:    key "array";              id 16, created u64
  *	         key "image", disk id u64; nothing: a hidden disk that goes with a restart
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
- *	                                   set id 16, name; since version 2: role u8 (0 live, 1 recycled,
- *	                                   2 image), hydration u8 (0 none, 1 wanted, 2 full), notified u32;
+ *	                                   set id 16, name; since version 2: role u8 (0 live, 1 recycled),
+ *	                                   hydration u8 (0 none, 1 wanted, 2 full), notified u32;
  *	                                   of a recycled one: deleted, purge (u64 each), and of its set: name,
  *	                                   owner, cut, window, durable (u64 each)
  *	HOST:    key name;                 flags u8 (1 control LU, 2 control without CHAP), import u8,
@@ -421,7 +421,7 @@ static void unpack_lun_2(struct unpacker *u, struct lun_record *out)
 	uint8_t role = unpack_u8(u), hydration = unpack_u8(u);
 
 	out->notified = unpack_u32(u);
-	if (role > ROLE_IMAGE || hydration > 2 || (out->notified & ~UP_NOTIFY_ALL)) {
+	if (role > ROLE_RECYCLED || hydration > 2 || (out->notified & ~UP_NOTIFY_ALL)) {
 		u->bad = true;
 		return;
 	}
@@ -450,9 +450,7 @@ static bool lun_record_sound(const struct lun_record *r)
 		return false;
 	if (shadow != !id_zero(r->origin_id) || shadow != !id_zero(r->set_id))
 		return false;
-	if (!shadow && (r->role == ROLE_RECYCLED || r->notified || r->hydration == HYDRATION_FULL))
-		return false;
-	return r->role != ROLE_IMAGE || (!shadow && r->hydration == HYDRATION_NONE);
+	return shadow || (r->role != ROLE_RECYCLED && !r->notified && r->hydration != HYDRATION_FULL);
 }
 
 int record_get_lun(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out)

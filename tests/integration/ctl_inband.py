@@ -22,7 +22,7 @@ def shadows(array):
 def life_of_a_set(array, session):
     channel = Channel(session)
     who = channel.ask('identify', 'ok')
-    assert who.initiator_name == session.iqn and who.authenticated == 1 and who.capabilities == 1
+    assert who.initiator_name == session.iqn and who.authenticated == 1 and who.capabilities & 13 == 13
     assert who.array_name == 'lab' and who.commit_budget_ms == 5000 and who.max_set_luns == 64
     assert who.array_id.hex() == array.ctl('status')['array']['id']
 
@@ -85,6 +85,7 @@ def bad_input(array, session):
     assert shadows(array) == []
     channel.ask('break', 'not found', lun_id=UNKNOWN)
     channel.ask('break', 'ok', lun_id=data_id)  # an ordinary LUN is one already
+    channel.ask('resync-start', 'not found', lun_id=data_id, target_id=UNKNOWN)
     channel.ask(77, 'not supported', lun_id=data_id)
 
     # malformed: always a reply
@@ -238,7 +239,7 @@ def main():
             array.restart()
             assert shadows(array) == [] and len(array.ctl('lun', 'list')['luns']) == 3
             print('ok restart')
-    assert len(OPS) == 18
+    assert len(OPS) == 19
 
 
 if __name__ == '__main__':

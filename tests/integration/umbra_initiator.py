@@ -174,7 +174,7 @@ class Session:
 
 OPS = {'identify': 1, 'describe-lun': 2, 'set-begin': 3, 'set-add': 4, 'set-state': 5, 'set-arm': 6, 'set-commit': 7,
        'set-keep': 8, 'set-abort': 9, 'set-luns': 10, 'map': 11, 'unmap': 12, 'delete': 13, 'break': 14,
-       'resync-start': 15, 'resync-state': 16, 'resync-cancel': 17, 'list': 18}
+       'resync-start': 15, 'resync-state': 16, 'resync-cancel': 17, 'list': 18, 'notify': 19}
 STATUS = ['ok', 'pending', 'bad message', 'version not spoken', 'not supported', 'not found', 'wrong state', 'denied',
           'not authenticated', 'no space', 'limit reached', 'deadline passed', 'busy', 'store error',
           'LUN in another store', 'LUN not mapped', 'id in use', 'internal error']
@@ -184,7 +184,8 @@ TAGS = {'text': (1, 's'), 'array_id': (2, 'id'), 'array_name': (3, 's'), 'initia
         'set_id': (9, 'id'), 'lun_id': (10, 'id'), 'target_id': (11, 'id'), 'copy_kind': (12, 'I'),
         'state': (13, 'I'), 'deadline_ms': (14, 'I'), 'window_ns': (15, 'Q'), 'durable_ns': (16, 'Q'),
         'cursor': (17, 'I'), 'lun_number': (18, 'I'), 'scope': (19, 'I'), 'flags': (20, 'I'), 'percent': (21, 'I'),
-        'lun_entry': (22, 'lun'), 'max_request': (23, 'I'), 'commit_budget_ms': (24, 'I')}
+        'lun_entry': (22, 'lun'), 'max_request': (23, 'I'), 'commit_budget_ms': (24, 'I'),
+        'job': (25, 'I'), 'job_state': (26, 'I')}
 BY_TAG = {tag: (name, kind) for name, (tag, kind) in TAGS.items()}
 
 
@@ -193,7 +194,7 @@ class LunEntry:
         self.id, self.origin, self.set_id = raw[0:16], raw[16:32], raw[32:48]
         self.size, self.block, self.kind, self.number, self.copy_kind = struct.unpack('>QIIII', raw[48:72])
         self.set_state, self.mapped_hosts, self.created_unix_ms = struct.unpack('>IIQ', raw[72:88])
-        assert raw[88:96] == bytes(8)
+        self.notified, self.full_percent = struct.unpack('>II', raw[88:96])
         assert (self.kind == 2) == (self.set_state != 0) == (self.created_unix_ms != 0)
 
 

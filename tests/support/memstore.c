@@ -205,6 +205,7 @@ static int mem_txn_disk_fork(
 	t->cut = c;
 	struct mem_step *s = txn_step(t, STEP_CREATE);
 	s->disk = disk_of_frozen(t->m, &c->frozen[index]);
+	s->disk->fork = true;
 	*out = &s->disk->head;
 	return 0;
 }
@@ -537,7 +538,9 @@ static bool toss(struct memstore *m)
 
 static void op_start(struct memstore *m, struct mem_op *op)
 {
-	op->when = m->dead ? MEMSTORE_INLINE : m->timing[op->kind].when;
+	op->when = m->dead ? MEMSTORE_INLINE : op->delay_ms ? MEMSTORE_TIMED : m->timing[op->kind].when;
+	if (!op->delay_ms)
+		op->delay_ms = m->timing[op->kind].delay_ms;
 	list_push_back(&m->ops, &op->link);
 	if (op->kind == MEMSTORE_WRITE && toss(m))
 		op_effect(m, op);
@@ -549,8 +552,7 @@ static void op_start(struct memstore *m, struct mem_op *op)
 		reactor_defer(m->head.reactor, &m->deferred);
 		break;
 	case MEMSTORE_TIMED:
-		op->due_ns =
-			reactor_now_ns(m->head.reactor) + UINT64_C(1000000) * m->timing[op->kind].delay_ms;
+		op->due_ns = reactor_now_ns(m->head.reactor) + UINT64_C(1000000) * op->delay_ms;
 		mem_timer_set(m);
 		break;
 	case MEMSTORE_MANUAL:
@@ -649,6 +651,8 @@ static void mem_cut(struct store *s, struct store_cut *cut, void (*cut_done)(voi
 		c->frozen[i].disk = disk_of(cut->disks[i]);
 		assert((c->frozen[i].disk->usable || m->dead) && !c->frozen[i].disk->in_cut);
 		c->frozen[i].disk->in_cut = true;
+		if (c->frozen[i].disk->fork)
+			op->delay_ms = m->copy_cut_ms;
 		if (!op->err && toss(m))
 			frozen_take(&c->frozen[i]);
 	}
@@ -901,6 +905,11 @@ void memstore_timing(struct memstore *m, enum memstore_kind kind, enum memstore_
 			m->timing[k].when = when;
 			m->timing[k].delay_ms = delay_ms;
 		}
+}
+
+void memstore_slow_copy_cuts(struct memstore *m, uint32_t delay_ms)
+{
+	m->copy_cut_ms = delay_ms;
 }
 
 void memstore_scatter(struct memstore *m, uint64_t seed)

@@ -57,6 +57,9 @@ struct store *memstore_open(struct memstore *m, struct reactor *reactor);
 
 /* kind MEMSTORE_KINDS: all kinds. */
 void memstore_timing(struct memstore *m, enum memstore_kind kind, enum memstore_when when, uint32_t delay_ms);
+/* A cut through a disk that was itself made from a cut takes so long: what a resync waits for. 0: no longer than
+ * others. */
+void memstore_slow_copy_cuts(struct memstore *m, uint32_t delay_ms);
 /* Writes take effect, and cuts are taken, at a random instant between submission and done; seed 0: off. */
 void memstore_scatter(struct memstore *m, uint64_t seed);
 

@@ -32,6 +32,7 @@ struct mem_disk {
 	uint64_t id, size_bytes;
 	bool durable; /* it is there after a power loss */
 	bool usable;  /* its transaction is done */
+	bool fork;    /* made from a cut: a copy */
 	unsigned inflight;
 	bool in_cut; /* between cut and cut_done: no writes */
 	bool shares; /* with the disk that it was forked from; durable */
@@ -91,6 +92,7 @@ struct mem_op {
 	struct list_node link;
 	uint64_t due_ns;
 	enum memstore_when when;
+	uint32_t delay_ms;
 	int err;
 	bool early;  /* has taken effect already */
 	bool unsure; /* a failed transaction: its done was called, a crash decides */
@@ -130,6 +132,7 @@ struct memstore {
 	uint64_t calls, fail_at;
 	int fail_err;
 	bool fail_latch, fail_hit;
+	uint32_t copy_cut_ms; /* memstore_slow_copy_cuts */
 	struct reactor_timer timer;
 	struct reactor_deferred deferred;
 };

@@ -23,6 +23,7 @@ static void nothing_resized(struct array_nexus *n, struct lun *lun, uint32_t num
 static const struct array_nexus_ops nexus_ops = {
 	.mappings_changed = nothing_changed,
 	.lun_resized = nothing_resized,
+	.lun_replaced = nothing_resized,
 	.lun_unmapped = nothing_resized,
 	.host_revoked = nothing_changed,
 };

@@ -326,6 +326,41 @@ static void a_broken_shadow_is_an_ordinary_lun(void **state)
 	fails("shadow.break", params, ENOENT);
 }
 
+static void resyncs_are_jobs(void **state)
+{
+	char params[300];
+
+	(void)state;
+	does("lun.create", "{'name':'a','size_bytes':2097152}");
+	does("lun.create", "{'name':'s','size_bytes':1048576}");
+	json_t *set = ask("set.create", "{'name':'one','luns':['a']}");
+	json_t *member = json_array_get(json_object_get(set, "members"), 0);
+	const char *shadow = json_string_value(json_object_get(member, "shadow"));
+	snprintf(params, sizeof(params), "{'shadow':'%s','target':'s'}", shadow);
+	fails("resync.start", params, EINVAL);
+	fails("resync.start", "{'shadow':'a','target':'s'}", EINVAL);
+	fails("resync.start", "{'shadow':'a','target':'nobody'}", ENOENT);
+	fails("resync.state", "{'job':1}", ENOENT);
+	fails("resync.cancel", "{'job':1}", ENOENT);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resync.state\",\"params\":{\"job\":0}}",
+		MGMT_BAD_PARAMS);
+	snprintf(params, sizeof(params), "{'shadow':'%s','target':'a'}", shadow);
+	json_t *job = ask("resync.start", params);
+	assert_string_equal(json_string_value(json_object_get(job, "state")), "done");
+	assert_string_equal(json_string_value(json_object_get(job, "target")), "a");
+	assert_string_equal(json_string_value(json_object_get(job, "shadow")), shadow);
+	assert_int_equal(json_integer_value(json_object_get(job, "percent")), 100);
+	assert_true(json_is_null(json_object_get(job, "error")));
+	snprintf(params, sizeof(params), "{'job':%d}", (int)json_integer_value(json_object_get(job, "job")));
+	json_decref(job);
+	does("resync.state", params);
+	does("resync.cancel", params);
+	job = ask("resync.list", "{}");
+	assert_int_equal(json_array_size(json_object_get(job, "jobs")), 1);
+	json_decref(job);
+	json_decref(set);
+}
+
 static void a_set_that_fails_leaves_nothing(void **state)
 {
 	(void)state;
@@ -587,6 +622,7 @@ int main(void)
 		WITH_RIG(hosts_are_changed_part_by_part),
 		WITH_RIG(sets_are_made_in_one_call),
 		WITH_RIG(a_broken_shadow_is_an_ordinary_lun),
+		WITH_RIG(resyncs_are_jobs),
 		WITH_RIG(a_set_that_fails_leaves_nothing),
 		WITH_RIG(the_status_is_whole),
 		WITH_RIG(the_socket_serves),

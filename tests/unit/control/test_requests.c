@@ -98,7 +98,7 @@ static void identify_tells_who_is_who(void **state)
 	assert_string_equal(reply.array_name, "rig");
 	assert_string_equal(reply.initiator_name, "iqn.2026-01.test:h1");
 	assert_int_equal(reply.authenticated, 1);
-	assert_int_equal(reply.capabilities, UP_CAP_DIFFERENTIAL | UP_CAP_BREAK);
+	assert_int_equal(reply.capabilities, UP_CAP_DIFFERENTIAL | UP_CAP_BREAK | UP_CAP_RESYNC);
 	assert_int_equal(reply.max_set_luns, 64);
 	assert_int_equal(reply.lease_ms, 600000);
 	assert_int_equal(reply.commit_budget_ms, 5000);
@@ -261,12 +261,6 @@ static void what_is_not_offered_says_so(void **state)
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, UP_COPY_PLEX), UP_UNSUPPORTED);
 	assert_int_equal(add(H1, set_one, data, 3), UP_UNSUPPORTED);
-	for (enum up_op op = UP_OP_RESYNC_START; op <= UP_OP_RESYNC_CANCEL; op++) {
-		rig_request(&rig, &ask, op);
-		rig_lun_id(&ask, data->id);
-		ask.has |= UP_HAS(UP_TAG_TARGET_ID) | UP_HAS(UP_TAG_JOB);
-		assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_UNSUPPORTED);
-	}
 	rig_request(&rig, &ask, UP_OP_COUNT);
 	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_UNSUPPORTED);
 	rig_request(&rig, &ask, (enum up_op)0);
@@ -379,6 +373,8 @@ static void shadows_are_broken_by_right(void **state)
 	assert_int_equal(with_flags(H1, UP_OP_BREAK, shadow, UP_BREAK_MASK), UP_OK);
 	assert_int_equal(on_lun(H4, UP_OP_BREAK, shadow, 0), UP_OK);
 	assert_int_equal(map_number(rig.hosts[3], lun_find(rig.array, shadow)), 1);
+	assert_int_equal(with_flags(H1, UP_OP_BREAK, data->id, 0), UP_OK);
+	assert_int_equal(map_number(rig.hosts[0], data), 1);
 	/* out of the hosts' reach from now on */
 	assert_int_equal(on_lun(H4, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_DENIED);
 	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_DENIED);
@@ -388,6 +384,9 @@ static void shadows_are_broken_by_right(void **state)
 	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
 	assert_int_equal(on_lun(H1, UP_OP_BREAK, shadow, 0), UP_OK);
 	assert_int_equal(listed(H1, shadow)->kind, UP_LUN_ORDINARY);
+	/* masked by a request of its own */
+	assert_int_equal(with_flags(H1, UP_OP_BREAK, shadow, UP_BREAK_MASK), UP_OK);
+	assert_null(listed(H1, shadow));
 }
 
 static void unkept_shadows_are_not_broken(void **state)
@@ -419,6 +418,88 @@ static void notifications_are_shown(void **state)
 	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, data->id, UP_NOTIFY_READ_WRITE), UP_DENIED);
 	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, nothing, UP_NOTIFY_READ_WRITE), UP_NOT_FOUND);
 	assert_int_equal(on_lun(H1, UP_OP_NOTIFY, shadow, 0), UP_BAD_MESSAGE); /* flags missing */
+}
+
+static enum up_status resync(
+	struct array_nexus *n, const uint8_t shadow[UP_ID_BYTES], const uint8_t target[UP_ID_BYTES])
+{
+	rig_request(&rig, &ask, UP_OP_RESYNC_START);
+	rig_lun_id(&ask, shadow);
+	memcpy(ask.target_id, target, UP_ID_BYTES);
+	ask.has |= UP_HAS(UP_TAG_TARGET_ID);
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+static enum up_status on_job(struct array_nexus *n, enum up_op op, uint32_t job)
+{
+	rig_request(&rig, &ask, op);
+	ask.job = job;
+	ask.has |= UP_HAS(UP_TAG_JOB);
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+static void resyncs_are_started_by_right(void **state)
+{
+	struct lun *small, *larger;
+	uint8_t shadow[UP_ID_BYTES];
+	uint32_t job;
+
+	(void)state;
+	make_kept(set_one, shadow);
+	small = rig_lun(&rig, "small", 1 << 20);
+	larger = rig_lun(&rig, "larger", 65 << 20);
+	rig_map(&rig, 0, small);
+	assert_int_equal(resync(H1, nothing, data->id), UP_NOT_FOUND);
+	assert_int_equal(resync(H1, shadow, nothing), UP_NOT_FOUND);
+	assert_int_equal(resync(H1, shadow, larger->id), UP_NOT_MAPPED);
+	assert_int_equal(resync(H1, shadow, small->id), UP_BAD_STATE);
+	assert_int_equal(resync(H1, data->id, small->id), UP_BAD_STATE);
+	assert_int_equal(resync(H2, shadow, foreign->id), UP_DENIED); /* may not import it */
+	assert_int_equal(resync(H1, shadow, data->id), UP_OK);
+	assert_true(up_has(&reply, UP_TAG_JOB) && up_has(&reply, UP_TAG_JOB_STATE));
+	job = reply.job;
+	assert_int_equal(on_job(H1, UP_OP_RESYNC_STATE, job), UP_OK);
+	assert_int_equal(reply.job_state, UP_JOB_DONE);
+	assert_int_equal(reply.percent, 100);
+	assert_int_equal(reply.job, job);
+	assert_int_equal(on_job(&rig.second, UP_OP_RESYNC_STATE, job), UP_OK);
+	assert_int_equal(on_job(H2, UP_OP_RESYNC_STATE, job), UP_NOT_FOUND);
+	assert_int_equal(on_job(H2, UP_OP_RESYNC_CANCEL, job), UP_NOT_FOUND);
+	assert_int_equal(on_job(H1, UP_OP_RESYNC_CANCEL, job), UP_OK); /* it had ended */
+	assert_int_equal(reply.job_state, UP_JOB_DONE);
+	assert_int_equal(on_job(H1, UP_OP_RESYNC_STATE, job + 1), UP_NOT_FOUND);
+	/* to another, larger LUN */
+	rig_map(&rig, 0, larger);
+	assert_int_equal(resync(H1, shadow, larger->id), UP_OK);
+	assert_int_equal(larger->size_bytes, 64 << 20);
+}
+
+static void a_resync_is_cancelled_and_one_fails(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES];
+	uint32_t job;
+
+	(void)state;
+	make_kept(set_one, shadow);
+	memstore_slow_copy_cuts(rig.memory, 20);
+	assert_int_equal(resync(H1, shadow, data->id), UP_OK);
+	job = reply.job;
+	assert_int_equal(reply.job_state, UP_JOB_RUNNING);
+	assert_int_equal(resync(H1, shadow, data->id), UP_OK);
+	assert_int_equal(reply.job, job);
+	assert_int_equal(on_job(H1, UP_OP_RESYNC_CANCEL, job), UP_OK);
+	assert_int_equal(reply.job_state, UP_JOB_CANCELLED);
+	assert_int_equal(on_job(H1, UP_OP_RESYNC_STATE, job), UP_OK);
+	assert_int_equal(reply.job_state, UP_JOB_CANCELLED);
+	memstore_slow_copy_cuts(rig.memory, 0);
+	while (memstore_pending(rig.memory))
+		rig_turn(&rig, 1);
+	memstore_fail(rig.memory, 1, -ENOSPC, false);
+	assert_int_equal(resync(H1, shadow, data->id), UP_OK);
+	assert_int_equal(reply.job_state, UP_JOB_FAILED);
+	assert_true(up_has(&reply, UP_TAG_TEXT) && strlen(reply.text) > 20);
+	assert_int_equal(on_job(H1, UP_OP_RESYNC_STATE, reply.job), UP_OK);
+	assert_int_equal(reply.job_state, UP_JOB_FAILED);
 }
 
 static void ordinary_luns_are_out_of_reach(void **state)
@@ -540,6 +621,8 @@ int main(void)
 		WITH_RIG(shadows_are_broken_by_right),
 		WITH_RIG(unkept_shadows_are_not_broken),
 		WITH_RIG(notifications_are_shown),
+		WITH_RIG(resyncs_are_started_by_right),
+		WITH_RIG(a_resync_is_cancelled_and_one_fails),
 		WITH_RIG(ordinary_luns_are_out_of_reach),
 		WITH_RIG(lists_are_paged),
 		WITH_RIG(a_set_of_64_fits_one_page),

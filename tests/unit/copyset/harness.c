@@ -381,6 +381,12 @@ static void count_resized(struct array_nexus *n, struct lun *lun, uint32_t numbe
 	container_of(n, struct watcher, nexus)->resized++;
 }
 
+static void count_replaced(struct array_nexus *n, struct lun *lun, uint32_t number)
+{
+	assert_ptr_equal(map_lun(n->host, number), lun);
+	container_of(n, struct watcher, nexus)->replaced++;
+}
+
 static void count_unmapped(struct array_nexus *n, struct lun *lun, uint32_t number)
 {
 	assert_non_null(lun);
@@ -397,6 +403,7 @@ int watcher_attach(struct harness *h, struct watcher *w, const char *iqn, bool a
 {
 	static const struct array_nexus_ops ops = {.mappings_changed = count_mappings,
 		.lun_resized = count_resized,
+		.lun_replaced = count_replaced,
 		.lun_unmapped = count_unmapped,
 		.host_revoked = count_revoked};
 

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Management methods for resync jobs. The administrator sees and cancels those of all hosts. */
+#include <errno.h>
+#include <string.h>
+#include "array/control/management.h"
+
+static json_t *lun_name(struct array *a, const uint8_t id[UP_ID_BYTES])
+{
+	const struct lun *lun = lun_find(a, id);
+
+	return lun ? json_string(lun->name) : json_null();
+}
+
+static json_t *job_json(struct array *a, const struct resync_view *v)
+{
+	static const char *const states[] = {[RESYNC_RUNS] = "running",
+		[RESYNC_DONE] = "done",
+		[RESYNC_CANCELLED] = "cancelled",
+		[RESYNC_FAILED] = "failed"};
+
+	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o}", "job", (json_int_t)v->job,
+		"shadow_id", mgmt_id(v->shadow_id), "shadow", lun_name(a, v->shadow_id), "target_id",
+		mgmt_id(v->target_id), "target", lun_name(a, v->target_id), "owner", mgmt_text(v->owner),
+		"state", states[v->state], "percent", (int)v->percent, "error",
+		v->state == RESYNC_FAILED ? mgmt_text(v->fault.text) : json_null());
+}
+
+static void job_result(struct mgmt_call *c, uint32_t job)
+{
+	struct resync_view view;
+
+	if (resync_view(c->array, NULL, job, &view))
+		mgmt_fail(c, -ENOENT, "There is no resync %u; those that ended are forgotten with a restart.",
+			(unsigned)job);
+	else
+		mgmt_result(c, job_json(c->array, &view));
+}
+
+static void started(struct array_call *call)
+{
+	struct mgmt_call *c = container_of(call, struct mgmt_call, call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		job_result(c, call->job);
+}
+
+static void resync_start_method(struct mgmt_call *c)
+{
+	const char *shadow_name, *target_name;
+
+	if (!mgmt_unpack(c, "{s:s, s:s}", "shadow", &shadow_name, "target", &target_name))
+		return;
+	struct lun *shadow = mgmt_find_lun(c, shadow_name);
+	struct lun *target = shadow ? mgmt_find_lun(c, target_name) : NULL;
+	if (!target)
+		return;
+	c->call.done = started;
+	resync_start(c->array, "", shadow, target, &c->call);
+}
+
+/* The job that the params name; false: the call has been ended. */
+static bool take_job(struct mgmt_call *c, uint32_t *job)
+{
+	json_int_t number;
+
+	if (!mgmt_unpack(c, "{s:I}", "job", &number))
+		return false;
+	if (number < 1 || number > UINT32_MAX) {
+		mgmt_bad_params(c, "job must be a number that resync.start gave");
+		return false;
+	}
+	*job = (uint32_t)number;
+	return true;
+}
+
+static void resync_state_method(struct mgmt_call *c)
+{
+	uint32_t job;
+
+	if (take_job(c, &job))
+		job_result(c, job);
+}
+
+static void resync_cancel_method(struct mgmt_call *c)
+{
+	uint32_t job;
+
+	if (!take_job(c, &job))
+		return;
+	resync_cancel(c->array, NULL, job, NULL);
+	job_result(c, job);
+}
+
+static void resync_list_method(struct mgmt_call *c)
+{
+	size_t offset, limit, at = 0;
+	struct resync_view view;
+	bool more = false;
+
+	if (!mgmt_page(c, &offset, &limit))
+		return;
+	json_t *list = json_array();
+	for (uint32_t job = resync_next(c->array, 0); job; job = resync_next(c->array, job)) {
+		if (at >= offset + limit) {
+			more = true;
+			break;
+		}
+		if (at++ >= offset && !resync_view(c->array, NULL, job, &view))
+			json_array_append_new(list, job_json(c->array, &view));
+	}
+	mgmt_result(c, mgmt_page_result("jobs", list, at, more));
+}
+
+const struct mgmt_method mgmt_resync_methods[] = {
+	{"resync.start", resync_start_method},
+	{"resync.state", resync_state_method},
+	{"resync.cancel", resync_cancel_method},
+	{"resync.list", resync_list_method},
+	{NULL, NULL},
+};

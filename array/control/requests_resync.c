@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The in-band requests about resync jobs. A job belongs to the initiator that started it. */
+#include <errno.h>
+#include "array/control/requests.h"
+#include "array/control/status.h"
+
+_Static_assert((int)RESYNC_RUNS == UP_JOB_RUNNING && (int)RESYNC_DONE == UP_JOB_DONE &&
+		       (int)RESYNC_CANCELLED == UP_JOB_CANCELLED && (int)RESYNC_FAILED == UP_JOB_FAILED,
+	"the protocol has the model's states");
+
+static void job_reply(struct request *r, uint32_t job)
+{
+	struct resync_view view;
+	struct up_msg *reply;
+
+	if (resync_view(r->array, r->initiator, job, &view)) {
+		REFUSE(r, UP_NOT_FOUND,
+			"This host has no resync %u: its number is wrong, or the array was restarted since; compare the "
+			"LUN's data, or start again.",
+			(unsigned)job);
+		return;
+	}
+	reply = request_accept(r);
+	reply->job = job;
+	reply->job_state = (uint32_t)view.state;
+	reply->percent = view.percent;
+	reply->has |= UP_HAS(UP_TAG_JOB) | UP_HAS(UP_TAG_JOB_STATE) | UP_HAS(UP_TAG_PERCENT);
+	if (view.state == RESYNC_FAILED)
+		request_put_text(reply, view.fault.text);
+	request_finish(r);
+}
+
+/* Not such LUNs is no malformed message: the array's state does not allow it. */
+static enum up_status start_status(int err)
+{
+	return err == -EINVAL ? UP_BAD_STATE : control_status(err);
+}
+
+static void start_done(struct array_call *call)
+{
+	struct request *r = container_of(call, struct request, call);
+
+	if (call->fault.err)
+		REFUSE(r, start_status(call->fault.err), "%s", call->fault.text);
+	else
+		job_reply(r, call->job);
+}
+
+void request_resync_start(struct request *r)
+{
+	struct lun *shadow = lun_find(r->array, r->msg.lun_id);
+	struct lun *target = lun_find(r->array, r->msg.target_id);
+	struct fault fault = {0};
+
+	if (!shadow || !target) {
+		REFUSE(r, UP_NOT_FOUND,
+			"The array has no %s LUN of this id: it was deleted, or lies on another array.",
+			shadow ? "target" : "shadow");
+		return;
+	}
+	if (!map_number(request_host(r), target)) {
+		REFUSE(r, UP_NOT_MAPPED,
+			"LUN %s is not mapped to this host: it can only resync LUNs that it sees.",
+			target->name);
+		return;
+	}
+	if (shadow->kind != LUN_SHADOW) {
+		REFUSE(r, UP_BAD_STATE, "The LUN to resync from is an ordinary one: name a shadow LUN.");
+		return;
+	}
+	int err = map_number(request_host(r), shadow) ? 0 : request_may_manage(r, shadow, &fault);
+	if (err) {
+		request_fault(r, err, &fault);
+		return;
+	}
+	r->call.done = start_done;
+	resync_start(r->array, r->initiator, shadow, target, &r->call);
+}
+
+void request_resync_state(struct request *r)
+{
+	job_reply(r, r->msg.job);
+}
+
+/* Where it is too late the state says so. */
+void request_resync_cancel(struct request *r)
+{
+	resync_cancel(r->array, r->initiator, r->msg.job, NULL);
+	job_reply(r, r->msg.job);
+}
