@@ -52,11 +52,11 @@ class Scenario(unittest.TestCase):
     def clean_up(self):
         """After a failure, so that the next scenario has a clean array."""
         for row in world.sets():
-            world.array.ctl('set', 'delete', row['id'], '--force', check=False)
+            world.array.ctl('set', 'abort', row['id'], check=False)
         for row in world.shadows():
             for host in world.hosts:
                 world.array.ctl('shadow', 'unmap', row['id'], host, check=False)
-            world.array.ctl('shadow', 'delete', row['id'], '--force', check=False)
+            world.array.ctl('shadow', 'delete', row['id'], check=False)
 
     def delete(self, host, done):
         world.vss(host, 'delete', done['set'])
@@ -208,9 +208,8 @@ class Many(Scenario):
             self.delete('A', done)
         finally:
             for i in range(1, count + 1):
-                world.array.ctl('map', 'remove', f'many{count}-{i}', 'A', check=False)
                 world.array.ctl('unmap', f'many{count}-{i}', 'A', check=False)
-                world.array.ctl('lun', 'delete', f'many{count}-{i}', '--force', check=False)
+                world.array.ctl('lun', 'delete', f'many{count}-{i}', check=False)
             world.rescan('A')
 
     def test_16_luns(self):
@@ -229,7 +228,7 @@ class Many(Scenario):
         finally:
             for i in range(1, 66):
                 world.array.ctl('unmap', f'many65-{i}', 'A', check=False)
-                world.array.ctl('lun', 'delete', f'many65-{i}', '--force', check=False)
+                world.array.ctl('lun', 'delete', f'many65-{i}', check=False)
             world.rescan('A')
 
 

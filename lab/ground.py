@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where scenarios are played: hosts with a provider, LUNs that may be overwritten, and ways to look at them.
+
+OwnGround brings up umbrad with a pool, the write hold broker and two hosts with Umbra's provider. UsersGround takes hosts
+that are up (lab/lab up) with whatever provider is installed there; what only the array could tell is not checked then.
+LUNs are counted from 1 in the order in which the scenario needs them; `number(n)` is the LUN number on host A.
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+import labhost
+
+BLOCK = 512
+
+
+class Failure(Exception):
+    """The scenario does not hold."""
+
+
+class Ground:
+    """What both have; state, hosts, directory and provider are set by the subclasses."""
+
+    array = None
+    provider = None  # its id for --provider, None: the first that supports the volumes
+
+    def run(self, host, program, *words, timeout=240):
+        return self.state.host(host).run(labhost.need_program(program, self.state.bin), *words, capture=True,
+                                         timeout=timeout)
+
+    def vss(self, host, *words):
+        """The requester's exit code and its JSON."""
+        words = labhost.requester_arguments([str(w) for w in words])
+        if self.provider:
+            words += ['--provider', self.provider]
+        done = self.run(host, 'umbra-lab-requester.exe', *words, '--json')
+        try:
+            return done.returncode, json.loads(done.stdout)
+        except ValueError:
+            raise Failure(f'the requester gave no answer: {(done.stderr or done.stdout).strip()[-500:]}') from None
+
+    def start_vss(self, host, *words):
+        """The same, not waited for: to be given to finish_vss."""
+        words = labhost.requester_arguments([str(w) for w in words])
+        if self.provider:
+            words += ['--provider', self.provider]
+        program = labhost.need_program('umbra-lab-requester.exe', self.state.bin)
+        command, env = self.state.host(host).command(program, *words, '--json')
+        output = tempfile.TemporaryFile()
+        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        child.output_file = output
+        return child
+
+    @staticmethod
+    def finish_vss(child, timeout=240):
+        child.wait(timeout)
+        child.output_file.seek(0)
+        text = child.output_file.read().decode(errors='replace')
+        child.output_file.close()
+        start = text.find('{')
+        try:
+            return child.returncode, json.loads(text[start:text.rfind('}') + 1])
+        except ValueError:
+            return child.returncode, {'hresult_name': 'no answer', 'message': text.strip()[-300:], 'calls': [], 'luns': []}
+
+    def bridge(self, host):
+        return self.state.host(host).bridge
+
+    def kill_program(self, host, program):
+        """kill -9; the number of processes that were there."""
+        found = []
+        for pid in labhost.prefix_processes(self.state.host(host).prefix):
+            try:
+                with open(f'/proc/{pid}/cmdline', 'rb') as source:
+                    if program.encode() in source.read().split(b'\0')[0]:
+                        found.append(pid)
+            except OSError:
+                pass
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        labhost.wait_until(lambda: not any(labhost.start_time(pid) for pid in found), 5)
+        return len(found)
+
+    def forget_sets(self):
+        """Deletes every set that a host knows; True when that went well."""
+        good = True
+        for host in self.hosts:
+            done = self.run(host, 'umbra-lab-requester.exe', 'delete-all', '--json')
+            good = good and done.returncode == 0
+        return good
+
+    def visible(self, host):
+        """LUN numbers of the disks that a host sees."""
+        return sorted(lun['lun'] for lun in self.vss(host, 'scan')[1]['luns'])
+
+
+class OwnGround(Ground):
+    """umbrad, its provider, hosts A and B. The World of the integration tests, with LUNs on demand."""
+
+    def __init__(self, hosts=('A', 'B')):
+        sys.path.insert(0, os.path.join(labhost.ROOT, 'tests', 'integration'))
+        from lab_world import World
+        self.world = World(hosts=hosts)
+        self.array, self.state, self.hosts = self.world.array, self.world.state, self.world.hosts
+        self.directory, self.hold_port = self.world.directory, self.world.hold_port
+        self.pool = {}  # size in MiB: [(name, number)]
+        self.current = []
+
+    def need(self, sizes_mib):
+        """Takes LUNs of those sizes; later scenarios get the same ones again."""
+        taken, self.current = {}, []
+        for size in sizes_mib:
+            rows = self.pool.setdefault(size, [])
+            at = taken.get(size, 0)
+            taken[size] = at + 1
+            if at == len(rows):
+                name = f'lun-{size}m-{at + 1}'
+                self.array.ctl('lun', 'create', name, '--size', f'{size}M')
+                rows.append((name, self.array.ctl('map', name, 'A')['number']))
+            self.current.append(rows[at])
+        self.world.rescan('A')
+
+    def number(self, n):
+        return self.current[n - 1][1]
+
+    def read(self, host, number, lba, blocks):
+        return self.world.read(host, number, lba, blocks)
+
+    def write(self, host, number, lba, data):
+        self.world.write(host, number, lba, data)
+
+    def url(self, host, number):
+        return ['--initiator', self.array.hosts[host][0]], self.array.url(host, number)
+
+    def shadows(self):
+        return self.world.shadows()
+
+    def nothing_left(self, seconds=15):
+        return self.world.nothing_left(seconds)
+
+    def left(self):
+        return f'sets {self.world.sets()}, shadow LUNs {self.world.shadows()}'
+
+    def clean_up(self):
+        """After a scenario, however it ended: the array as it was, with the same LUNs of the same sizes."""
+        for host in self.hosts:
+            self.bridge(host).control('fault', 'clear')
+        if not self.array.process:
+            self.array.start()
+        self.forget_sets()
+        for row in self.world.sets():
+            self.array.ctl('set', 'abort', row['id'], check=False)
+        for row in self.shadows():
+            for host in self.hosts:
+                self.array.ctl('shadow', 'unmap', row['id'], host, check=False)
+            self.array.ctl('shadow', 'delete', row['id'], check=False)
+        mine = {name for rows in self.pool.values() for name, _ in rows}
+        for lun in self.array.ctl('lun', 'list')['luns']:
+            grown = lun['name'] in mine and f"lun-{lun['size_bytes'] >> 20}m" != lun['name'].rpartition('-')[0]
+            if lun['name'] in mine and not grown or lun.get('kind') == 'shadow':
+                continue
+            for host in self.hosts:  # a broken copy, or a LUN that a resync made larger or smaller
+                self.array.ctl('unmap', lun['name'], host, check=False)
+            self.array.ctl('lun', 'delete', lun['name'], check=False)
+            for size in self.pool:
+                self.pool[size] = [row for row in self.pool[size] if row[0] != lun['name']]
+        for host in self.hosts:
+            self.world.rescan(host)
+
+    def close(self):
+        return self.world.close()
+
+
+class UsersGround(Ground):
+    """Hosts that are up, LUNs that the user names, any provider. I/O goes through the hosts' own disks."""
+
+    def __init__(self, state, clsid, luns):
+        self.state = state
+        self.hosts = [name for name in ('A', 'B') if name in state.names() and state.host(name).is_up()]
+        if 'A' not in self.hosts:
+            raise labhost.LabError('no host A is up: lab/lab up --host A … brings one up, lab/lab run installs a provider')
+        self.provider = labhost.provider_of_class(state.host('A'), clsid)
+        self.directory = tempfile.mkdtemp(prefix='umbra-scenario-')
+        settings = state.settings('A')
+        self.hold_port = settings.get('hold_port')
+        disks = {lun['lun']: lun for lun in self.vss('A', 'scan')[1]['luns'] if lun['port'] == 0}
+        missing = [n for n in luns if n not in disks]
+        if missing or not luns:
+            raise labhost.LabError(f'--luns names LUNs of host A that may be overwritten; it sees {sorted(disks)}')
+        self.luns = [(n, disks[n]['size_bytes'] >> 20) for n in luns]
+        self.before = {host: self.visible(host) for host in self.hosts}
+        self.current = []
+
+    def need(self, sizes_mib):
+        left, self.current = list(self.luns), []
+        for size in sizes_mib:
+            fits = [row for row in left if row[1] >= size]
+            if not fits:
+                raise SkipScenario(f'it needs {len(sizes_mib)} LUNs of {sizes_mib} MiB')
+            row = min(fits, key=lambda r: r[1])
+            left.remove(row)
+            self.current.append(row[0])
+
+    def number(self, n):
+        return self.current[n - 1]
+
+    def device(self, host, number):
+        for lun in self.vss(host, 'scan')[1]['luns']:
+            if lun['lun'] == number and lun['port'] == 0:
+                return lun['device'][4:]  # without \\.\
+        raise Failure(f'host {host} has no LUN {number}')
+
+    def probe(self, host, *words):
+        done = self.run(host, 'umbra-lab-probe.exe', *words)
+        if done.returncode != 0:
+            raise Failure(f'umbra-lab-probe {words[0]}: {(done.stderr or done.stdout).strip()}')
+
+    def read(self, host, number, lba, blocks):
+        path = os.path.join(self.directory, 'data')
+        self.probe(host, 'read', self.device(host, number), str(lba * BLOCK), str(blocks * BLOCK),
+                   labhost.windows_path(path))
+        with open(path, 'rb') as source:
+            return source.read()
+
+    def write(self, host, number, lba, data):
+        path = os.path.join(self.directory, 'data')
+        with open(path, 'wb') as out:
+            out.write(data)
+        self.probe(host, 'write', self.device(host, number), str(lba * BLOCK), labhost.windows_path(path))
+
+    def nothing_left(self, seconds=15):
+        """As far as the hosts can tell."""
+        def same():
+            for host in self.hosts:
+                self.run(host, 'umbra-lab-probe.exe', 'rescan')
+            return all(self.visible(host) == self.before[host] for host in self.hosts)
+        return not any(self.vss(host, 'list')[1]['sets'] for host in self.hosts) and \
+            labhost.wait_until(same, seconds, 0.5)
+
+    def left(self):
+        return f'the hosts see {[self.visible(host) for host in self.hosts]}, not {list(self.before.values())}'
+
+    def clean_up(self):
+        for host in self.hosts:
+            self.bridge(host).control('fault', 'clear')
+        self.forget_sets()
+        for host in self.hosts:
+            self.run(host, 'umbra-lab-probe.exe', 'rescan')
+
+    def close(self):
+        labhost.shutil.rmtree(self.directory, ignore_errors=True)
+        return True
+
+
+class SkipScenario(Exception):
+    """It cannot be played here, and why."""
