@@ -24,7 +24,8 @@ enum key_type {
 	KEY_BYTES,
 	KEY_MS,
 	KEY_YES,
-	KEY_PORTALS
+	KEY_PORTALS,
+	KEY_REDIRECT
 };
 
 struct key {
@@ -39,22 +40,27 @@ static const struct key keys[] = {
 	{"array", "name", KEY_NAME, AT(array_name), 0, 0},
 	{"array", "luns_max", KEY_COUNT, AT(luns_max), 1, 16384},
 	{"array", "hosts_max", KEY_COUNT, AT(hosts_max), 1, 4096},
+	{"array", "host_luns_max", KEY_COUNT, AT(host_luns_max), 1, ARRAY_LUN_NUMBER_MAX},
+	{"array", "lun_size_max", KEY_BYTES, AT(lun_max_bytes), ARRAY_LUN_MIN_BYTES, ARRAY_LUN_MAX_BYTES},
 	{"pool", "path", KEY_PATH, AT(pool_path), 0, 0},
 	{"pool", "data_device", KEY_PATH, AT(pool_data_device), 0, 0},
 	{"pool", "map_memory", KEY_BYTES, AT(pool_map_memory_bytes), 1 << 20, UINT64_C(1) << 40},
 	{"iscsi", "portals", KEY_PORTALS, 0, 0, 0},
+	{"iscsi", "redirect", KEY_REDIRECT, 0, 0, 0},
 	{"iscsi", "target_name", KEY_IQN, AT(target_name), 0, 0},
-	{"iscsi", "connections_max", KEY_COUNT, AT(connections_max), 1, 65536},
-	{"iscsi", "connections_per_source", KEY_COUNT, AT(connections_per_source), 1, 65536},
+	{"iscsi", "connections_max", KEY_COUNT, AT(connections_max), 1, 16384},
+	{"iscsi", "connections_per_source", KEY_COUNT, AT(connections_per_source), 1, 16384},
+	{"iscsi", "sessions_max", KEY_COUNT, AT(sessions_max), 1, 16384},
+	{"iscsi", "sessions_per_host", KEY_COUNT, AT(sessions_per_host), 1, 16384},
 	{"iscsi", "tasks_max", KEY_COUNT, AT(tasks_max), 1, 1024},
 	{"iscsi", "buffer_memory", KEY_BYTES, AT(buffer_bytes_max), 16 << 20, UINT64_C(1) << 40},
 	{"iscsi", "login_timeout", KEY_MS, AT(login_timeout_ms), 100, 600000},
 	{"iscsi", "nop_interval", KEY_MS, AT(nop_interval_ms), 100, 3600000},
 	{"iscsi", "nop_timeout", KEY_MS, AT(nop_timeout_ms), 100, 3600000},
 	{"iscsi", "logout_timeout", KEY_MS, AT(logout_timeout_ms), 100, 600000},
-	{"iscsi", "max_recv_segment", KEY_BYTES, AT(max_recv_segment_bytes), 512, (1 << 24) - 1},
-	{"iscsi", "max_burst", KEY_BYTES, AT(max_burst_bytes), 512, (1 << 24) - 1},
-	{"iscsi", "first_burst", KEY_BYTES, AT(first_burst_bytes), 512, (1 << 24) - 1},
+	{"iscsi", "max_recv_segment", KEY_BYTES, AT(max_recv_segment_bytes), 512, SCSI_TRANSFER_MAX_BYTES},
+	{"iscsi", "max_burst", KEY_BYTES, AT(max_burst_bytes), 512, SCSI_TRANSFER_MAX_BYTES},
+	{"iscsi", "first_burst", KEY_BYTES, AT(first_burst_bytes), 512, SCSI_TRANSFER_MAX_BYTES},
 	{"iscsi", "discovery_needs_chap", KEY_YES, AT(discovery_needs_chap), 0, 0},
 	{"scsi", "threshold_percent", KEY_COUNT, AT(threshold_percent), 10, 99},
 	{"copysets", "lease", KEY_MS, AT(lease_ms), 100, 86400000},
@@ -76,6 +82,12 @@ struct reading {
 	int line;
 	struct config *config;
 	bool seen[KEY_TOTAL];
+	/* redirections, for their portals may come later in the file */
+	unsigned redirect_count;
+	struct redirect {
+		int line;
+		struct iscsi_portal from; /* with where to */
+	} redirects[CONFIG_PORTALS_MAX];
 	struct fault *fault;
 	int err; /* of the first error; later lines are not looked at */
 };
@@ -189,25 +201,23 @@ static int store_yes(struct reading *r, const struct key *k, const char *value)
 }
 
 /* "address:port", "[v6 address]:port" or an address alone (port 3260). */
-static int store_portal(struct reading *r, const char *text, size_t len)
+static int read_address(
+	struct reading *r, const char *key, const char *text, size_t len, struct iscsi_portal *portal)
 {
-	struct iscsi_portal *portal = &r->config->portals[r->config->portal_count];
 	const char *end = text + len, *address = text, *port = NULL;
 	size_t address_len = len;
 	unsigned long number = 3260;
 
-	if (r->config->portal_count == CONFIG_PORTALS_MAX)
-		return FAIL(r, "more than %d portals.", CONFIG_PORTALS_MAX);
 	if (*text == '[') {
 		const char *close = memchr(text, ']', len);
 		if (!close)
-			return FAIL(r, "portals: '[' without ']' in %.*s.", (int)len, text);
+			return FAIL(r, "%s: '[' without ']' in %.*s.", key, (int)len, text);
 		address = text + 1;
 		address_len = (size_t)(close - address);
 		port = close + 1 < end && close[1] == ':' ? close + 2 : NULL;
 		if (!port && close + 1 != end)
 			return FAIL(
-				r, "portals: %.*s is no address and port, as in [::]:3260.", (int)len, text);
+				r, "%s: %.*s is no address and port, as in [::]:3260.", key, (int)len, text);
 	} else {
 		const char *colon = memchr(text, ':', len);
 		if (colon && !memchr(colon + 1, ':', (size_t)(end - colon - 1))) {
@@ -221,14 +231,107 @@ static int store_portal(struct reading *r, const char *text, size_t len)
 		number = strtoul(port, &stop, 10);
 		if (!isdigit((unsigned char)*port) || stop != end || number > 65535)
 			return FAIL(
-				r, "portals: the port in %.*s is no number from 0 to 65535.", (int)len, text);
+				r, "%s: the port in %.*s is no number from 0 to 65535.", key, (int)len, text);
 	}
 	if (!address_len || address_len >= sizeof(portal->address))
-		return FAIL(r, "portals: %.*s has no address.", (int)len, text);
+		return FAIL(r, "%s: %.*s has no address.", key, (int)len, text);
 	memcpy(portal->address, address, address_len);
 	portal->address[address_len] = '\0';
 	portal->port = (uint16_t)number;
+	return 0;
+}
+
+/* An address, perhaps with "/" and a portal group. */
+static int store_portal(struct reading *r, const char *text, size_t len)
+{
+	struct iscsi_portal *portal = &r->config->portals[r->config->portal_count];
+	const char *slash = memchr(text, '/', len);
+	unsigned long group = 0;
+
+	if (r->config->portal_count == CONFIG_PORTALS_MAX)
+		return FAIL(r, "more than %d portals.", CONFIG_PORTALS_MAX);
+	if (slash) {
+		char *stop;
+
+		errno = 0;
+		group = strtoul(slash + 1, &stop, 10);
+		if (!isdigit((unsigned char)slash[1]) || stop != text + len || group < 1 || group > 65535)
+			return FAIL(r, "portals: the group in %.*s is no number from 1 to 65535.", (int)len,
+				text);
+		len = (size_t)(slash - text);
+	}
+	if (read_address(r, "portals", text, len, portal))
+		return r->err;
+	portal->group = (uint16_t)group;
 	r->config->portal_count++;
+	return 0;
+}
+
+/* Where to: a name or an address with a port, as hosts are to be told. */
+static bool redirect_ok(const char *to)
+{
+	const char *colon = strrchr(to, ':');
+	char *stop;
+
+	if (!colon || colon == to || !isdigit((unsigned char)colon[1]) ||
+		strlen(to) > ISCSI_REDIRECT_MAX_BYTES)
+		return false;
+	errno = 0;
+	unsigned long port = strtoul(colon + 1, &stop, 10);
+	if (*stop || errno || port < 1 || port > 65535)
+		return false;
+	if (*to == '[')
+		return colon[-1] == ']' &&
+		       strspn(to + 1, "0123456789abcdefABCDEF:.") == (size_t)(colon - to - 2);
+	return strspn(to, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-") ==
+	       (size_t)(colon - to);
+}
+
+/* "portal, where to, temporary or permanent" */
+static int store_redirect(struct reading *r, const char *value)
+{
+	struct redirect *to = &r->redirects[r->redirect_count];
+	char words[3][ISCSI_REDIRECT_MAX_BYTES + 1], rest[2];
+
+	if (r->redirect_count == CONFIG_PORTALS_MAX)
+		return FAIL(r, "more than %d redirections.", CONFIG_PORTALS_MAX);
+	if (sscanf(value, "%255s %255s %255s %1s", words[0], words[1], words[2], rest) != 3 ||
+		(strcmp(words[2], "temporary") != 0 && strcmp(words[2], "permanent") != 0))
+		return FAIL(r, "redirect must be a portal, where to, and temporary or permanent, as in "
+			       "10.0.0.1:3260 10.0.0.2:3260 temporary.");
+	if (!redirect_ok(words[1]))
+		return FAIL(r, "redirect: %.80s is no address or name with a port, as in 10.0.0.2:3260.",
+			words[1]);
+	if (read_address(r, "redirect", words[0], strlen(words[0]), &to->from))
+		return r->err;
+	memcpy(to->from.redirect, words[1], strlen(words[1]) + 1);
+	to->from.moved = strcmp(words[2], "permanent") == 0;
+	to->line = r->line;
+	r->redirect_count++;
+	return 0;
+}
+
+static int apply_redirects(struct reading *r)
+{
+	for (unsigned i = 0; i < r->redirect_count; i++) {
+		const struct iscsi_portal *from = &r->redirects[i].from;
+		bool found = false;
+
+		for (unsigned j = 0; j < r->config->portal_count; j++) {
+			struct iscsi_portal *p = &r->config->portals[j];
+
+			if (p->port != from->port || strcmp(p->address, from->address) != 0)
+				continue;
+			memcpy(p->redirect, from->redirect, sizeof(p->redirect));
+			p->moved = from->moved;
+			found = true;
+		}
+		if (!found) {
+			r->line = r->redirects[i].line;
+			return FAIL(
+				r, "redirect: %s port %u is none of the portals.", from->address, from->port);
+		}
+	}
 	return 0;
 }
 
@@ -262,6 +365,8 @@ static int store_value(struct reading *r, const struct key *k, const char *value
 		return store_yes(r, k, value);
 	case KEY_PORTALS:
 		return store_portals(r, value);
+	case KEY_REDIRECT:
+		return store_redirect(r, value);
 	}
 	return -EINVAL;
 }
@@ -279,7 +384,7 @@ static int take(void *user, const char *section, const char *name, const char *v
 		section_known = true;
 		if (strcmp(name, k->name) != 0)
 			continue;
-		if (r->seen[i] && k->type != KEY_PORTALS)
+		if (r->seen[i] && k->type != KEY_PORTALS && k->type != KEY_REDIRECT)
 			FAIL(r, "%s is given twice in [%s]: remove one.", name, section);
 		else
 			store_value(r, k, value);
@@ -320,7 +425,7 @@ static int fill_in(struct reading *r)
 		c->portals[0].port = 3260;
 		c->portal_count = 1;
 	}
-	return 0;
+	return apply_redirects(r);
 }
 
 int config_load(const char *path, struct config *out, struct fault *fault)

@@ -16,7 +16,8 @@
 /* Numbers: 0 means the default of the part that they are for. */
 struct config {
 	char array_name[CONFIG_TEXT_MAX_BYTES + 1];
-	uint32_t luns_max, hosts_max;
+	uint32_t luns_max, hosts_max, host_luns_max;
+	uint64_t lun_max_bytes;
 
 	char pool_path[CONFIG_TEXT_MAX_BYTES + 1];
 	char pool_data_device[CONFIG_TEXT_MAX_BYTES + 1];
@@ -25,7 +26,7 @@ struct config {
 	struct iscsi_portal portals[CONFIG_PORTALS_MAX];
 	unsigned portal_count;
 	char target_name[UP_NAME_MAX_BYTES + 1];
-	uint32_t connections_max, connections_per_source, tasks_max;
+	uint32_t connections_max, connections_per_source, sessions_max, sessions_per_host, tasks_max;
 	uint64_t buffer_bytes_max;
 	uint32_t login_timeout_ms, nop_interval_ms, nop_timeout_ms, logout_timeout_ms;
 	uint64_t max_recv_segment_bytes, max_burst_bytes, first_burst_bytes;

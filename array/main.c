@@ -102,6 +102,11 @@ static bool transport_session(void *ctx, unsigned index, struct management_sessi
 	return true;
 }
 
+static uint16_t portal_group(const struct iscsi_portal *portal)
+{
+	return portal->group ? portal->group : 1;
+}
+
 static bool transport_portal(void *ctx, unsigned index, struct management_portal *out)
 {
 	struct daemon *d = ctx;
@@ -110,6 +115,10 @@ static bool transport_portal(void *ctx, unsigned index, struct management_portal
 		return false;
 	snprintf(out->address, sizeof(out->address), "%s", d->config.portals[index].address);
 	out->port = iscsi_server_port(d->iscsi, index);
+	out->group = portal_group(&d->config.portals[index]);
+	if (d->config.portals[index].redirect[0])
+		snprintf(out->redirect, sizeof(out->redirect), "%s, %s", d->config.portals[index].redirect,
+			d->config.portals[index].moved ? "permanently" : "for now");
 	return true;
 }
 
@@ -168,6 +177,8 @@ static int open_array(struct daemon *d, struct fault *fault)
 		.number_rest_ms = c->number_rest_ms,
 		.luns_max = c->luns_max,
 		.hosts_max = c->hosts_max,
+		.host_luns_max = c->host_luns_max,
+		.lun_max_bytes = c->lun_max_bytes,
 		.sets_max = c->sets_max,
 		.set_luns_max = c->set_luns_max,
 	};
@@ -199,13 +210,18 @@ static int open_doors(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
 	struct inband_options inband = {.array = d->array, .reactor = d->reactor};
+	uint16_t ports[CONFIG_PORTALS_MAX]; /* every initiator is told of all, whichever are in use */
 	int err = inband_create(&inband, &d->inband);
 
 	if (err)
 		return err;
 	d->inband_hook = (struct scsi_inband){
 		.ctx = d->inband, .out = inband_out, .in = inband_in, .cancel = inband_cancel};
+	for (unsigned i = 0; i < c->portal_count; i++)
+		ports[i] = portal_group(&c->portals[i]);
 	struct scsi_target_options scsi = {
+		.ports = ports,
+		.port_count = c->portal_count,
 		.array = d->array,
 		.target_name = c->target_name,
 		.inband = &d->inband_hook,
@@ -223,6 +239,8 @@ static int open_doors(struct daemon *d, struct fault *fault)
 		.portal_count = c->portal_count,
 		.connections_max = c->connections_max,
 		.connections_per_source = c->connections_per_source,
+		.sessions_max = c->sessions_max,
+		.sessions_per_host = c->sessions_per_host,
 		.tasks_max = c->tasks_max,
 		.buffer_bytes_max = c->buffer_bytes_max,
 		.login_timeout_ms = c->login_timeout_ms,

@@ -36,8 +36,10 @@ static void print_status(const json_t *status)
 	printf("array    %s (%s), umbrad %s, since %s\n", text_of(array, "name"), text_of(array, "id"),
 		text_of(array, "version"), time_of(array, "started_unix_ms"));
 	printf("target   %s\n", text_of(array, "target_name"));
-	json_array_foreach(json_object_get(array, "portals"), i, portal)
-		printf("portal   %s port %s\n", text_of(portal, "address"), count_of(portal, "port"));
+	json_array_foreach(json_object_get(array, "portals"), i, portal) printf(
+		"portal   %s port %s, group %s%s%s\n", text_of(portal, "address"), count_of(portal, "port"),
+		count_of(portal, "group"), json_object_get(portal, "redirect") ? ", sends hosts to " : "",
+		json_object_get(portal, "redirect") ? text_of(portal, "redirect") : "");
 	printf("pool     %s: %s of %s used, %s being reclaimed%s%s\n", text_of(pool, "path"),
 		size_of(pool, "used_bytes"), size_of(pool, "capacity_bytes"),
 		size_of(pool, "reclaim_pending_bytes"), read_only ? ", READ-ONLY: " : "",

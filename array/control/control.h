@@ -46,7 +46,8 @@ struct management_session {
 };
 struct management_portal {
 	char address[64];
-	uint16_t port;
+	uint16_t port, group;
+	char redirect[300]; /* "address, permanently", empty: it serves */
 };
 struct management_transport {
 	void *ctx;

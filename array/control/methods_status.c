@@ -47,8 +47,9 @@ static json_t *portals_json(struct mgmt_call *c)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; t && t->portal(t->ctx, i, &portal); i++)
-		json_array_append_new(
-			list, json_pack("{s:s, s:i}", "address", portal.address, "port", (int)portal.port));
+		json_array_append_new(list, json_pack("{s:s, s:i, s:i, s:s*}", "address", portal.address,
+						    "port", (int)portal.port, "group", (int)portal.group,
+						    "redirect", portal.redirect[0] ? portal.redirect : NULL));
 	return list;
 }
 
@@ -56,11 +57,12 @@ static json_t *limits_json(struct mgmt_call *c)
 {
 	const struct array_options *s = array_settings(c->array);
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "luns_max", (json_int_t)s->luns_max,
-		"hosts_max", (json_int_t)s->hosts_max, "sets_max", (json_int_t)s->sets_max, "set_luns_max",
-		(json_int_t)s->set_luns_max, "lease_ms", (json_int_t)s->lease_ms, "host_gone_ms",
-		(json_int_t)s->host_gone_ms, "commit_budget_ms", (json_int_t)s->commit_budget_ms,
-		"number_rest_ms", (json_int_t)s->number_rest_ms);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "luns_max",
+		(json_int_t)s->luns_max, "host_luns_max", (json_int_t)s->host_luns_max, "lun_max_bytes",
+		(json_int_t)s->lun_max_bytes, "hosts_max", (json_int_t)s->hosts_max, "sets_max",
+		(json_int_t)s->sets_max, "set_luns_max", (json_int_t)s->set_luns_max, "lease_ms",
+		(json_int_t)s->lease_ms, "host_gone_ms", (json_int_t)s->host_gone_ms, "commit_budget_ms",
+		(json_int_t)s->commit_budget_ms, "number_rest_ms", (json_int_t)s->number_rest_ms);
 }
 
 static json_t *counts_json(struct mgmt_call *c)

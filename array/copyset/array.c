@@ -134,6 +134,9 @@ static void options_fill(struct array_options *o)
 	o->hosts_max = or_default(o->hosts_max, 4096);
 	o->sets_max = or_default(o->sets_max, 4096);
 	o->set_luns_max = or_default(o->set_luns_max, 64);
+	o->host_luns_max = or_default(o->host_luns_max, ARRAY_LUN_NUMBER_MAX);
+	if (o->lun_max_bytes == 0 || o->lun_max_bytes > ARRAY_LUN_MAX_BYTES)
+		o->lun_max_bytes = ARRAY_LUN_MAX_BYTES;
 	if (o->set_luns_max > RECORD_MEMBERS_MAX)
 		o->set_luns_max = RECORD_MEMBERS_MAX;
 }

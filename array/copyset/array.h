@@ -48,6 +48,8 @@ struct array_options {
 	unsigned hydrations_max;      /* at a time, the others wait; 0: 2 */
 	uint32_t recycle_s;           /* deleted shadow LUNs stay in the recycle bin so long; 0: not at all */
 	uint32_t luns_max, hosts_max, sets_max, set_luns_max; /* 0: 16384, 4096, 4096, 64 */
+	uint32_t host_luns_max; /* mapped to one host, 0: ARRAY_LUN_NUMBER_MAX */
+	uint64_t lun_max_bytes; /* of a new or resized LUN, 0: ARRAY_LUN_MAX_BYTES */
 };
 
 /* Reads the catalogue; blocks. -EUCLEAN: a record is damaged or contradicts another. */

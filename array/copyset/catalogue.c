@@ -295,8 +295,12 @@ int catalogue_load(struct array *a, struct fault *fault)
 	if (!fault)
 		l.fault = &none;
 	l.fault->err = 0;
+	a->loading = true;
 	for (size_t i = 0; !err && i < sizeof(tables) / sizeof(tables[0]); i++)
 		err = store->ops->iterate(store, tables[i].table, tables[i].each, &l);
+	a->loading = false;
+	if (!err)
+		err = luns_order(a);
 	if (!err)
 		err = shadows_check(&l);
 	if (!err && !a->meta_durable && a->lun_count + a->host_count > 0)

@@ -66,6 +66,7 @@ struct array {
 	bool meta_durable; /* id is in the catalogue; else the next transaction puts it there */
 
 	struct list luns; /* by creation */
+	bool loading;     /* they are linked as they come, and ordered in the end */
 	unsigned lun_count, reserved_count;
 	uint64_t lun_serial;
 	struct index luns_by_id, luns_by_name, idents; /* idents: NAA of LUNs and of reserved ids */
@@ -288,6 +289,8 @@ struct lun_box *lun_box(const struct lun *lun);
 /* A LUN from its record; not linked anywhere yet. NULL: no memory. */
 struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct store_disk *disk);
 void lun_link(struct lun_box *b);
+/* Once all are loaded. */
+int luns_order(struct array *a);
 /* Takes it out of every index and gives the model's hold back. */
 void lun_unlink(struct lun_box *b);
 void lun_free(struct lun_box *b);

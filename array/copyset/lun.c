@@ -70,12 +70,38 @@ struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct stor
 	return b;
 }
 
+static int by_serial(const void *a, const void *b)
+{
+	const struct lun_box *const *left = a, *const *right = b;
+
+	return ((*left)->serial > (*right)->serial) - ((*left)->serial < (*right)->serial);
+}
+
 /* By creation: at the start they come in the order of their ids. */
+int luns_order(struct array *a)
+{
+	struct lun_box **all = calloc(a->lun_count + 1, sizeof(struct lun_box *));
+	struct list_node *n;
+	uint32_t count = 0;
+
+	if (!all)
+		return -ENOMEM;
+	while ((n = list_pop(&a->luns)))
+		all[count++] = container_of(n, struct lun_box, lun.link);
+	qsort(all, count, sizeof(struct lun_box *), by_serial);
+	for (uint32_t i = 0; i < count; i++)
+		list_push_back(&a->luns, &all[i]->lun.link);
+	free(all);
+	return 0;
+}
+
+/* A new one is the latest; commits and undone deletions may link earlier ones. */
 static void lun_sort_in(struct array *a, struct lun_box *b)
 {
 	struct list_node *at = a->luns.head.prev;
 
-	while (at != &a->luns.head && container_of(at, struct lun_box, lun.link)->serial > b->serial)
+	while (!a->loading && at != &a->luns.head &&
+		container_of(at, struct lun_box, lun.link)->serial > b->serial)
 		at = at->prev;
 	list_insert_after(at, &b->lun.link);
 }
@@ -178,12 +204,15 @@ static int lun_name_free(struct array *a, const char *name, struct fault *fault)
 	return 0;
 }
 
-static int size_check(uint64_t size_bytes, struct fault *fault)
+static int size_check(const struct array *a, uint64_t size_bytes, struct fault *fault)
 {
 	if (size_bytes < ARRAY_LUN_MIN_BYTES || size_bytes > ARRAY_LUN_MAX_BYTES ||
 		size_bytes % STORE_BLOCK_BYTES)
 		return fault_set(fault, -EINVAL, "a LUN has from 1 MiB to 256 TiB, in blocks of %d bytes",
 			STORE_BLOCK_BYTES);
+	if (size_bytes > a->options.lun_max_bytes)
+		return fault_set(fault, -EINVAL, "a LUN has at most %llu bytes here; raise lun_size_max",
+			(unsigned long long)a->options.lun_max_bytes);
 	return 0;
 }
 
@@ -194,7 +223,7 @@ static int create_check(struct change *c)
 	int err = lun_name_free(a, op->record.name, &c->fault);
 
 	if (!err)
-		err = size_check(op->record.size_bytes, &c->fault);
+		err = size_check(a, op->record.size_bytes, &c->fault);
 	if (!err && a->lun_count + a->reserved_count >= a->options.luns_max)
 		err = fault_set(&c->fault, -EMLINK, "the array has its %u LUNs; delete one or raise luns_max",
 			a->options.luns_max);
@@ -285,7 +314,7 @@ static int resize_check(struct change *c)
 	int err = gone_check(c, op->lun);
 
 	if (!err)
-		err = size_check(op->size_bytes, &c->fault);
+		err = size_check(c->array, op->size_bytes, &c->fault);
 	if (!err && op->size_bytes < op->lun->size_bytes)
 		err = fault_set(&c->fault, -EINVAL, "LUN %s has %llu bytes; a LUN can only grow",
 			op->lun->name, (unsigned long long)op->lun->size_bytes);

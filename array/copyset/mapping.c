@@ -220,7 +220,12 @@ static int add_check(struct change *c)
 		return fault_set(&c->fault, -EBUSY, "LUN %s belongs to a copy set that is not kept yet",
 			op->lun->name);
 	if (c->array->mapping_count >= ARRAY_MAPPINGS_MAX)
-		return fault_set(&c->fault, -EMLINK, "the array has its %u mappings", ARRAY_MAPPINGS_MAX);
+		return fault_set(
+			&c->fault, -EMLINK, "the array has its %u mappings; remove some", ARRAY_MAPPINGS_MAX);
+	if (op->host->mappings >= c->array->options.host_luns_max)
+		return fault_set(&c->fault, -EMLINK,
+			"host %s has its %u LUNs; unmap some or raise host_luns_max", op->host->record.name,
+			c->array->options.host_luns_max);
 	err = number_choose(op, &c->fault);
 	if (err)
 		return err;

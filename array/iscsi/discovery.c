@@ -45,7 +45,7 @@ static void put_portals(struct iscsi_conn *c, struct iscsi_text_out *out)
 		}
 		iscsi_address_text(address, text, sizeof(text), false);
 		iscsi_text_putf(out, "TargetAddress", "%s:%u,%u", text, iscsi_address_port(&l->address),
-			ISCSI_PORTAL_GROUP_TAG);
+			iscsi_portal_group(s, i));
 	}
 }
 

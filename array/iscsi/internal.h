@@ -27,7 +27,7 @@
 #include "array/reactor/reactor.h"
 
 #define ISCSI_PORTALS_MAX      16
-#define ISCSI_PORTAL_GROUP_TAG 1
+#define ISCSI_PORTAL_GROUP_TAG 1     /* of a portal for which no other is given */
 #define ISCSI_RECEIVE_BYTES    65536 /* a connection's receive buffer */
 #define ISCSI_DIRECT_MIN_BYTES 16384 /* this much and more is received into the task's buffer */
 #define ISCSI_BATCH_PDUS       64    /* PDUs a sendmsg */
@@ -393,6 +393,7 @@ struct iscsi_server {
 
 /* Everything but sockets. */
 void iscsi_server_init(struct iscsi_server *s, const struct iscsi_options *options);
+uint16_t iscsi_portal_group(const struct iscsi_server *s, unsigned portal);
 void iscsi_server_conn_gone(struct iscsi_server *s);
 /* array_event of area "session", limited in rate: strangers cause these. */
 void iscsi_server_event(struct iscsi_server *s, enum event_level level, const char *format, ...)

@@ -11,9 +11,14 @@
 struct reactor;
 struct iscsi_server;
 
+#define ISCSI_REDIRECT_MAX_BYTES 255
+
 struct iscsi_portal {
 	char address[64]; /* "127.0.0.1", "::", … */
 	uint16_t port;    /* 0: any free one; the real one is told by iscsi_server_port */
+	uint16_t group;   /* portal group tag, which is the SCSI target port's number too; 0: 1 */
+	char redirect[ISCSI_REDIRECT_MAX_BYTES + 1]; /* logins are sent to this "host:port"; empty: served */
+	bool moved;                                  /* for good */
 };
 
 /* Every bound of the transport; 0: the default in brackets. */
@@ -24,7 +29,9 @@ struct iscsi_options {
 	const char *target_name;
 	const struct iscsi_portal *portals;
 	unsigned portal_count;
-	unsigned connections_max;        /* [256] */
+	unsigned connections_max;        /* [512] */
+	unsigned sessions_max;           /* [256] */
+	unsigned sessions_per_host;      /* [32] */
 	unsigned connections_per_source; /* before login is complete [32] */
 	unsigned tasks_max;              /* outstanding commands a session [128] */
 	uint64_t buffer_bytes_max;       /* data buffers of all sessions [256 MiB] */

@@ -158,6 +158,9 @@ static int identify(struct iscsi_login *l, struct iscsi_login_response *r)
 	if (!l->account.known && (!l->discovery || l->options.discovery_needs_chap))
 		return fail(r, ISCSI_LOGIN_FORBIDDEN, "no host has this initiator name");
 	l->identified = true;
+	if (!l->discovery && l->options.redirect && l->options.redirect[0])
+		return fail(r, l->options.moved ? ISCSI_LOGIN_MOVED : ISCSI_LOGIN_MOVED_FOR_NOW,
+			"the portal sends hosts to another one");
 	if (!l->discovery) {
 		iscsi_text_putf(&r->text, "TargetPortalGroupTag", "%u", l->options.portal_group_tag);
 	}
@@ -397,9 +400,11 @@ static int transit(struct iscsi_login *l, uint8_t asked, struct iscsi_login_resp
 static enum iscsi_login_result failed(
 	struct iscsi_login *l, const uint8_t *bhs, struct iscsi_login_response *r)
 {
-	(void)l;
 	r->flags = bhs[1] & 0x0c; /* the stage; no transition */
 	r->text.len = 0;
+	r->text.overflow = false;
+	if (iscsi_login_redirects(r->status)) /* without a portal group tag (RFC 7143 13.8) */
+		iscsi_text_put(&r->text, "TargetAddress", l->options.redirect);
 	return ISCSI_LOGIN_FAILED;
 }
 

@@ -35,6 +35,8 @@ struct iscsi_login_options {
 	void *ctx;
 	const char *target_name;
 	uint16_t portal_group_tag;
+	const char *redirect; /* "host:port" where hosts find the target now; NULL or empty: here */
+	bool moved;           /* for good */
 	bool discovery_needs_chap;
 	struct iscsi_wishes wishes;
 };
@@ -57,8 +59,8 @@ struct iscsi_login {
 	bool discovery;
 	bool authenticated; /* by CHAP */
 	/* private */
-	bool begun, identified, told_portal_group, auth_offered, auth_chosen;
-	bool saw_initiator, saw_target, saw_session_type, saw_response;
+	bool begun, identified, auth_offered;
+	bool saw_initiator, saw_target, saw_session_type;
 	uint8_t stage; /* 0 security, 1 operational */
 	enum iscsi_chap_step chap;
 	unsigned chap_algorithm;

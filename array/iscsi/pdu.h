@@ -97,6 +97,8 @@ enum iscsi_reject {
 /* Login status: class in the high byte, detail in the low one (RFC 7143 11.13.5) */
 enum iscsi_login_status {
 	ISCSI_LOGIN_SUCCESS = 0x0000,
+	ISCSI_LOGIN_MOVED_FOR_NOW = 0x0101,
+	ISCSI_LOGIN_MOVED = 0x0102,
 	ISCSI_LOGIN_INITIATOR_ERROR = 0x0200,
 	ISCSI_LOGIN_AUTH_FAILED = 0x0201,
 	ISCSI_LOGIN_FORBIDDEN = 0x0202,
@@ -111,6 +113,11 @@ enum iscsi_login_status {
 	ISCSI_LOGIN_UNAVAILABLE = 0x0301,
 	ISCSI_LOGIN_NO_RESOURCES = 0x0302,
 };
+
+static inline bool iscsi_login_redirects(enum iscsi_login_status status)
+{
+	return status >> 8 == 1;
+}
 
 static inline enum iscsi_opcode iscsi_opcode(const uint8_t *bhs)
 {

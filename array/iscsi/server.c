@@ -242,7 +242,9 @@ static void clamp(uint32_t *bytes)
 
 static void fill_defaults(struct iscsi_options *o)
 {
-	DEFAULT(connections_max, 256);
+	DEFAULT(connections_max, 512);
+	DEFAULT(sessions_max, 256);
+	DEFAULT(sessions_per_host, 32);
 	DEFAULT(connections_per_source, 32);
 	DEFAULT(tasks_max, 128);
 	DEFAULT(buffer_bytes_max, UINT64_C(256) << 20);
@@ -318,6 +320,13 @@ int iscsi_server_create(const struct iscsi_options *options, struct iscsi_server
 		accept_more(&s->listeners[i]);
 	*out = s;
 	return 0;
+}
+
+uint16_t iscsi_portal_group(const struct iscsi_server *s, unsigned portal)
+{
+	uint16_t group = portal < ISCSI_PORTALS_MAX ? s->listeners[portal].portal.group : 0;
+
+	return group ? group : ISCSI_PORTAL_GROUP_TAG;
 }
 
 uint16_t iscsi_server_port(const struct iscsi_server *s, unsigned portal)

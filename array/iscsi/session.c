@@ -46,7 +46,9 @@ int iscsi_login_begin(struct iscsi_conn *c)
 		.ops = &login_ops,
 		.ctx = c->server,
 		.target_name = c->server->target_name,
-		.portal_group_tag = ISCSI_PORTAL_GROUP_TAG,
+		.portal_group_tag = iscsi_portal_group(c->server, c->portal),
+		.redirect = c->server->listeners[c->portal].portal.redirect,
+		.moved = c->server->listeners[c->portal].portal.moved,
 		.discovery_needs_chap = o->discovery_needs_chap,
 		.wishes =
 			{
@@ -99,6 +101,13 @@ static const char *who(const struct iscsi_conn *c)
 	return c->initiator[0] ? c->initiator : "an initiator";
 }
 
+static void redirect(struct iscsi_conn *c, struct iscsi_small *s)
+{
+	iscsi_server_event(c->server, EVENT_INFO, "%s (%s) is sent to %s", who(c), c->peer_text,
+		c->server->listeners[c->portal].portal.redirect);
+	iscsi_small_send_last(c, s);
+}
+
 /* s: the last response, made a refusal. */
 static void refuse(
 	struct iscsi_conn *c, struct iscsi_small *s, enum iscsi_login_status status, const char *reason)
@@ -113,10 +122,12 @@ static void refuse(
 
 /* ---- sessions --------------------------------------------------------------------------------------- */
 
+/* One I_T nexus: initiator name and ISID, and the target port, which is a portal group. */
 static bool same_session(const struct iscsi_conn *a, const struct iscsi_conn *b)
 {
 	return !a->discovery && !b->discovery && memcmp(a->isid, b->isid, sizeof(a->isid)) == 0 &&
-	       strcmp(a->initiator, b->initiator) == 0;
+	       strcmp(a->initiator, b->initiator) == 0 &&
+	       iscsi_portal_group(a->server, a->portal) == iscsi_portal_group(b->server, b->portal);
 }
 
 /* Is `other` a session with the name and ISID of c's, however near its end, or a login for one that came
@@ -192,7 +203,7 @@ static int create_nexus(struct iscsi_conn *c)
 	static const struct scsi_nexus_ops ops = {.close = close_by_scsi, .task_aborted = iscsi_task_aborted};
 	struct scsi_nexus_options options = {
 		.initiator_name = c->initiator,
-		.portal_group_tag = ISCSI_PORTAL_GROUP_TAG,
+		.portal_group_tag = iscsi_portal_group(c->server, c->portal),
 		.authenticated = c->authenticated,
 		.ops = &ops,
 		.transport = c,
@@ -247,8 +258,31 @@ static bool proof_holds(struct iscsi_conn *c)
 	return holds;
 }
 
+/* NULL: there is room for one more session. */
+static const char *too_many(struct iscsi_conn *c)
+{
+	const struct iscsi_options *o = &c->server->options;
+	const struct host *host = host_find_iqn(o->array, c->initiator);
+	unsigned all = 0, of_host = 0;
+
+	list_for_each (n, &c->server->conns) {
+		struct iscsi_conn *other = container_of(n, struct iscsi_conn, link);
+
+		if (!other->logged_in || other->discovery)
+			continue;
+		all++;
+		of_host += host_find_iqn(o->array, other->initiator) == host;
+	}
+	if (all >= o->sessions_max)
+		return "the array has as many sessions as sessions_max allows";
+	if (of_host >= o->sessions_per_host)
+		return "the host has as many sessions as sessions_per_host allows";
+	return NULL;
+}
+
 static void establish(struct iscsi_conn *c, struct iscsi_small *s)
 {
+	const char *full;
 	int err;
 
 	if (!proof_holds(c)) {
@@ -257,6 +291,11 @@ static void establish(struct iscsi_conn *c, struct iscsi_small *s)
 	}
 	if (c->discovery) {
 		enter_full_phase(c, s);
+		return;
+	}
+	full = too_many(c);
+	if (full) {
+		refuse(c, s, ISCSI_LOGIN_NO_RESOURCES, full);
 		return;
 	}
 	err = create_nexus(c);
@@ -322,7 +361,9 @@ void iscsi_login_pdu(struct iscsi_conn *c, const uint8_t *bhs, const char *data,
 	memcpy(c->isid, l->isid, sizeof(c->isid));
 	snprintf(c->initiator, sizeof(c->initiator), "%s", l->initiator);
 	s = response_pdu(c, bhs, r);
-	if (s && result == ISCSI_LOGIN_FAILED)
+	if (s && iscsi_login_redirects(r->status))
+		redirect(c, s);
+	else if (s && result == ISCSI_LOGIN_FAILED)
 		refuse(c, s, r->status, r->reason);
 	else if (s && result == ISCSI_LOGIN_MORE)
 		iscsi_small_send(c, s);

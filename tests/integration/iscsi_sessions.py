@@ -2,7 +2,9 @@
 """Logins and sessions of umbrad, PDU by PDU: CHAP both ways, changed secrets."""
 import fcntl
 import os
+import socket
 import struct
+import subprocess
 import termios
 import time
 import unittest
@@ -225,6 +227,140 @@ class Sessions(unittest.TestCase):
             session.read(1, 0, 1)
             self.array.ctl('session', 'logout', 'all')
             self.assertRaises((ConnectionError, LoginError), lambda: [session.read(1, 0, 1) for _ in range(1000)])
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(('127.0.0.1', 0))
+        return one.getsockname()[1]
+
+
+class Portals(unittest.TestCase):
+    """Four portals: two in group 1, one in group 7, and one that sends hosts to the first."""
+
+    @classmethod
+    def setUpClass(cls):
+        port = free_port()
+        cls.array = Array(config={'iscsi': {
+            'portals': f'127.0.0.1:{port}, 127.0.0.2:0, 127.0.0.3:0/7, 127.0.0.4:0/9',
+            'redirect': f'127.0.0.4:0 127.0.0.1:{port} temporary'}}, **memory_only())
+        cls.array.ctl('lun', 'create', 'data', '--size', '64M')
+        cls.array.add_host('open', OPEN)
+        cls.array.add_host('proven', HOST, secret=THEIRS)
+        cls.array.ctl('map', 'data', 'open')
+        cls.array.ctl('map', 'data', 'proven')
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.array.stop()
+        cls.array.remove()
+
+    def raw(self, portal):
+        return Raw(self.array.ports[portal], f'127.0.0.{portal + 1}')
+
+    def test_groups_are_told_everywhere_alike(self):
+        groups = {1: [1, 7, 9]}  # one group of paths, three target ports
+        for portal, group in ((0, 1), (1, 1), (2, 7)):
+            with self.raw(portal) as raw:
+                answer = raw.login(OPEN, self.array.target)
+                self.assertEqual(answer.keys['TargetPortalGroupTag'], str(group))
+                raw.ready(1)
+                self.assertEqual(raw.target_port(1), (group, 1))
+                self.assertEqual(raw.port_groups(1), groups)
+        self.assertEqual([p['group'] for p in self.array.ctl('status')['array']['portals']], [1, 1, 7, 9])
+
+    def test_discovery_tells_portals_with_their_groups_to_hosts_only(self):
+        expected = [('TargetName', self.array.target)] + [
+            ('TargetAddress', f'127.0.0.{i + 1}:{port},{(1, 1, 7, 9)[i]}') for i, port in enumerate(self.array.ports)]
+        for portal in range(4):
+            with self.raw(portal) as raw:
+                self.assertEqual(raw.login(OPEN).status, 0)
+                self.assertEqual(raw.send_targets(), expected)
+                self.assertEqual(raw.send_targets(self.array.target), expected)
+                self.assertEqual(raw.send_targets('iqn.2026-01.test:another'), [])
+        with self.raw(0) as raw:
+            self.assertEqual(raw.login('iqn.2026-01.test:stranger').status, 0)
+            self.assertEqual(raw.send_targets(), [])
+            self.assertEqual(raw.send_targets(self.array.target), [])
+        with self.raw(0) as raw:  # within a normal session: the one it has
+            self.assertEqual(raw.login(OPEN, self.array.target).status, 0)
+            self.assertEqual(raw.send_targets(''), expected)
+
+    def test_a_portal_sends_hosts_to_another(self):
+        with self.raw(3) as raw:
+            answer = raw.login(HOST, self.array.target, THEIRS)
+            self.assertEqual(answer.status, 0x0101)
+            self.assertEqual(answer.keys, {'TargetAddress': f'127.0.0.1:{self.array.port}'})
+            raw.expect_end()
+        with self.raw(3) as raw:
+            self.assertEqual(raw.login('iqn.2026-01.test:stranger', self.array.target).status, 0x0202)
+        url = f'iscsi://{HOST}%{THEIRS}@127.0.0.4:{self.array.ports[3]}/{self.array.target}/1'
+        out = subprocess.run(['iscsi-inq', '-i', HOST, url], capture_output=True, text=True, check=True, timeout=60)
+        self.assertIn('Vendor:UMBRADEV', out.stdout)  # libiscsi went where it was sent
+        self.assertIn(f'group 9, sends hosts to 127.0.0.1:{self.array.port}, for now', self.array.text('status'))
+
+    def test_an_isid_is_one_session_for_each_group(self):
+        with self.raw(0) as first, self.raw(2) as other, self.raw(1) as again:
+            for raw in (first, other, again):
+                raw.isid = b'\x80isid1'
+            self.assertEqual(first.login(OPEN, self.array.target).status, 0)
+            self.assertEqual(other.login(OPEN, self.array.target).status, 0)
+            first.ready(1)
+            other.ready(1)  # group 7: another target port, another nexus
+            self.assertEqual(again.login(OPEN, self.array.target).status, 0)
+            first.expect_end()  # group 1 again: it begins the session anew
+            again.ready(1)
+            other.ready(1)
+
+    def test_a_second_connection_of_a_session_is_refused(self):
+        with self.raw(0) as first, self.raw(1) as second, self.raw(0) as third:
+            self.assertEqual(first.login(OPEN, self.array.target).status, 0)
+            second.isid, second.tsih, second.cid = first.isid, first.tsih, 2
+            self.assertEqual(second.login(OPEN, self.array.target).status, 0x0206)
+            second.expect_end()
+            third.isid, third.tsih = first.isid, first.tsih + 1000
+            self.assertEqual(third.login(OPEN, self.array.target).status, 0x020A)
+            first.ready(1)
+
+
+class Limits(unittest.TestCase):
+    """One past each limit of the transport, and a word on what it is."""
+
+    def test_sessions_and_connections(self):
+        with Array(config={'iscsi': {'sessions_max': 4, 'sessions_per_host': 2, 'connections_max': 8,
+                                     'connections_per_source': 6}}, **memory_only()) as array:
+            names = [f'iqn.2026-01.test:h{i}' for i in range(3)]
+            for i, name in enumerate(names):
+                array.add_host(f'h{i}', name)
+            array.add_host('two-names', 'iqn.2026-01.test:a', '--iqn', 'iqn.2026-01.test:b')
+            open_now = []
+
+            def login(name, status):
+                raw = Raw(array.port)
+                self.assertEqual(f'{raw.login(name, array.target).status:04x}', f'{status:04x}')
+                if status == 0:
+                    open_now.append(raw)
+                else:
+                    raw.expect_end()
+                    raw.close()
+            login('iqn.2026-01.test:a', 0)
+            login('iqn.2026-01.test:b', 0)
+            login('iqn.2026-01.test:a', 0x0302)
+            self.assertIn('as many sessions as sessions_per_host allows', array.log())
+            login(names[0], 0)
+            login(names[1], 0)
+            login(names[2], 0x0302)
+            self.assertIn('as many sessions as sessions_max allows', array.log())
+            open_now[-1].logout()
+            open_now.pop().close()
+            login(names[2], 0)
+            idle = [socket.create_connection(('127.0.0.1', array.port)) for _ in range(4)]
+            idle.append(socket.create_connection(('127.0.0.1', array.port)))
+            self.assertEqual(idle[-1].recv(1), b'')
+            self.assertIn('too many connections', array.log())
+            for one in idle + open_now:
+                one.close()
+            self.assertEqual(array.stop(), 0)
 
 
 if __name__ == '__main__':

@@ -227,3 +227,32 @@ class Raw:
     def send_targets(self, value='All'):
         self.send(self.header(TEXT, FINAL), text([('SendTargets', value)]))
         return pairs(self.expect(TEXT_RESPONSE).data)
+
+    def inquiry(self, lun, page, length=255):
+        return self.do(lun, struct.pack('>BBBHB', 0x12, 1, page, length, 0), length=length)[2]
+
+    def target_port(self, lun):
+        """(relative target port, target port group) by VPD 83h."""
+        page, at, found = self.inquiry(lun, 0x83), 4, {}
+        while at < 4 + struct.unpack('>H', page[2:4])[0]:
+            if page[at + 1] >> 4 & 3 == 1:
+                found[page[at + 1] & 15], = struct.unpack('>H', page[at + 6:at + 8])
+            at += 4 + page[at + 3]
+        return found[4], found[5]
+
+    def port_groups(self, lun):
+        """REPORT TARGET PORT GROUPS: {group: [relative target ports]}."""
+        data = self.do(lun, struct.pack('>BBxxxxIxx', 0xA3, 0x0A, 1024), length=1024)[2]
+        at, groups = 4, {}
+        while at < 4 + struct.unpack('>I', data[:4])[0]:
+            count = data[at + 7]
+            groups[struct.unpack('>H', data[at + 2:at + 4])[0]] = [
+                struct.unpack('>I', data[at + 8 + 4 * i:at + 12 + 4 * i])[0] for i in range(count)]
+            at += 8 + 4 * count
+        return groups
+
+    def report_luns(self):
+        """The numbers, and how many PDUs brought them."""
+        data = self.do(0, struct.pack('>BxxxxxIxx', 0xA0, 262144), length=262144)[2]
+        count = struct.unpack('>I', data[:4])[0] // 8
+        return [struct.unpack('>H', data[8 + 8 * i:10 + 8 * i])[0] & 0x3FFF for i in range(count)]

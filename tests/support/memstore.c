@@ -37,18 +37,21 @@ static int key_compare(const struct mem_record *r, const void *key, size_t key_l
 static unsigned record_place(
 	struct memstore *m, enum store_table table, const void *key, size_t key_len, bool *found)
 {
-	unsigned i = 0;
+	unsigned low = 0, high = m->tables[table].count;
 
 	*found = false;
-	for (; i < m->tables[table].count; i++) {
-		int c = key_compare(&m->tables[table].records[i], key, key_len);
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+		int c = key_compare(&m->tables[table].records[middle], key, key_len);
 
-		if (c >= 0) {
-			*found = c == 0;
-			break;
-		}
+		if (c == 0)
+			*found = true;
+		if (c >= 0)
+			high = middle;
+		else
+			low = middle + 1;
 	}
-	return i;
+	return low;
 }
 
 void memstore_record_delete(struct memstore *m, enum store_table table, const void *key, size_t key_len)

@@ -64,6 +64,30 @@ static void a_full_file_is_taken(void **state)
 	assert_string_equal(config.socket_path, "/tmp/x.sock");
 }
 
+static void portals_have_groups_and_redirections(void **state)
+{
+	(void)state;
+	assert_int_equal(load("[pool]\npath = /a\n[iscsi]\n"
+			      "redirect = [::1]:3261 storage-2.example.com:860 permanent\n"
+			      "portals = 127.0.0.1:0, 10.0.0.1:3260/2, [::1]:3261/65535\n"
+			      "redirect = 10.0.0.1 [2001:db8::1]:3260 temporary\n"
+			      "max_burst = 4M\n[array]\nlun_size_max = 256T\nhost_luns_max = 1024\n"),
+		0);
+	assert_int_equal(config.portal_count, 3);
+	assert_int_equal(config.portals[0].group, 0);
+	assert_string_equal(config.portals[0].redirect, "");
+	assert_string_equal(config.portals[1].address, "10.0.0.1");
+	assert_int_equal(config.portals[1].group, 2);
+	assert_string_equal(config.portals[1].redirect, "[2001:db8::1]:3260");
+	assert_false(config.portals[1].moved);
+	assert_int_equal(config.portals[2].group, 65535);
+	assert_string_equal(config.portals[2].redirect, "storage-2.example.com:860");
+	assert_true(config.portals[2].moved);
+	assert_int_equal(config.max_burst_bytes, 4 << 20);
+	assert_int_equal(config.lun_max_bytes, UINT64_C(256) << 40);
+	assert_int_equal(config.host_luns_max, 1024);
+}
+
 static void what_is_left_out_has_defaults(void **state)
 {
 	(void)state;
@@ -103,6 +127,25 @@ static void what_is_wrong_is_refused_with_its_line(void **state)
 		{"[iscsi]\nportals = [::1\n", 2, "without ']'"},
 		{"[iscsi]\nportals = [::1]x\n", 2, "no address and port"},
 		{"[iscsi]\nportals = :3260\n", 2, "has no address"},
+		{"[iscsi]\nportals = 1.2.3.4:5/0\n", 2, "no number from 1 to 65535"},
+		{"[iscsi]\nportals = 1.2.3.4:5/65536\n", 2, "no number from 1 to 65535"},
+		{"[iscsi]\nportals = 1.2.3.4:5/1x, 1.2.3.5\n", 2, "no number from 1 to 65535"},
+		{"[iscsi]\nportals = /1\n", 2, "has no address"},
+		{"[pool]\npath = /a\n[iscsi]\nredirect = 1.2.3.4 5.6.7.8:1 temporary\n\n", 4,
+			"none of the portals"},
+		{"[iscsi]\nredirect = 1.2.3.4 5.6.7.8:1\n", 2, "temporary or permanent"},
+		{"[iscsi]\nredirect = 1.2.3.4 5.6.7.8:1 soon\n", 2, "temporary or permanent"},
+		{"[iscsi]\nredirect = 1.2.3.4 5.6.7.8:1 permanent ly\n", 2, "temporary or permanent"},
+		{"[iscsi]\nredirect = 1.2.3.4 5.6.7.8 permanent\n", 2, "with a port"},
+		{"[iscsi]\nredirect = 1.2.3.4 5.6.7.8:0 permanent\n", 2, "with a port"},
+		{"[iscsi]\nredirect = 1.2.3.4 a,1:3260 permanent\n", 2, "with a port"},
+		{"[iscsi]\nredirect = 1.2.3.4 [::1:3260 permanent\n", 2, "with a port"},
+		{"[iscsi]\nredirect = 1.2.3.4:x 5.6.7.8:1 permanent\n", 2, "no number from 0 to 65535"},
+		{"[iscsi]\nmax_recv_segment = 8M\n", 2, "from 512 B to 4 MiB"},
+		{"[iscsi]\nmax_burst = 5M\n", 2, "must be a size"},
+		{"[iscsi]\nsessions_max = 0\n", 2, "from 1 to 16384"},
+		{"[array]\nhost_luns_max = 16384\n", 2, "from 1 to 16383"},
+		{"[array]\nlun_size_max = 257T\n", 2, "must be a size"},
 		{"[iscsi]\ntarget_name = umbra\n", 2, "iSCSI name"},
 		{"[iscsi]\ntarget_name = iqn.2026-01.Example\n", 2, "lower-case"},
 		{"[array]\nname = two words\n", 2, "letters, digits"},
@@ -203,6 +246,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_full_file_is_taken),
+		cmocka_unit_test(portals_have_groups_and_redirections),
 		cmocka_unit_test(what_is_left_out_has_defaults),
 		cmocka_unit_test(what_is_wrong_is_refused_with_its_line),
 		cmocka_unit_test(a_missing_path_or_file_is_told),

@@ -201,6 +201,34 @@ static void refusals(void **state)
 	}
 }
 
+/* Hosts are sent to another portal before they prove anything; strangers learn nothing; discovery is served. */
+static void redirections(void **state)
+{
+	(void)state;
+	for (unsigned moved = 0; moved < 2; moved++) {
+		setup(NULL);
+		login.options.redirect = "10.0.0.2:3260";
+		login.options.moved = moved;
+		assert_int_equal(step(SECURITY | TO_OP, WHO(CHAP_NAME) "AuthMethod=CHAP\nFoo=1\n"),
+			ISCSI_LOGIN_FAILED);
+		assert_int_equal(response.status, moved ? 0x0102 : 0x0101);
+		assert_string_equal(answered("TargetAddress"), "10.0.0.2:3260"); /* no portal group */
+		assert_int_equal(response.text.len, sizeof("TargetAddress=10.0.0.2:3260"));
+		assert_int_equal(response.flags, SECURITY);
+	}
+	setup(NULL);
+	login.options.redirect = "10.0.0.2:3260";
+	expect_failure(OPERATIONAL | TO_FULL, WHO("iqn.x:stranger"), ISCSI_LOGIN_FORBIDDEN);
+	setup(NULL);
+	login.options.redirect = "10.0.0.2:3260";
+	expect_failure(OPERATIONAL | TO_FULL, "InitiatorName=" OPEN_NAME "\nTargetName=iqn.other\n",
+		ISCSI_LOGIN_NOT_FOUND);
+	setup(NULL);
+	login.options.redirect = "10.0.0.2:3260";
+	assert_int_equal(step(OPERATIONAL | TO_FULL, "InitiatorName=" OPEN_NAME "\nSessionType=Discovery\n"),
+		ISCSI_LOGIN_DONE);
+}
+
 static void header_rules(void **state)
 {
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -407,6 +435,7 @@ int main(void)
 		cmocka_unit_test_setup(text_in_parts, setup),
 		cmocka_unit_test_setup(discovery, setup),
 		cmocka_unit_test_setup(refusals, setup),
+		cmocka_unit_test_setup(redirections, setup),
 		cmocka_unit_test_setup(header_rules, setup),
 		cmocka_unit_test_setup(bounds, setup),
 		cmocka_unit_test_setup(chap_all_algorithms, setup),
