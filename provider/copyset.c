@@ -224,6 +224,7 @@ const char *cs_result_name(enum cs_result result)
 		[CS_NOT_SUPPORTED] = "VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER",
 		[CS_UNSUPPORTED_CONTEXT] = "VSS_E_UNSUPPORTED_CONTEXT",
 		[CS_VETO] = "VSS_E_PROVIDER_VETO",
+		[CS_NOT_IMPLEMENTED] = "E_NOTIMPL",
 	};
 	return (unsigned)result < CS_RESULT_COUNT ? names[result] : "unknown result";
 }

@@ -35,7 +35,8 @@ enum cs_result {
 	CS_TOO_MANY_VOLUMES,
 	CS_NOT_SUPPORTED, /* VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER */
 	CS_UNSUPPORTED_CONTEXT,
-	CS_VETO, /* an event tells why */
+	CS_VETO,            /* an event tells why */
+	CS_NOT_IMPLEMENTED, /* ResyncLuns, and the reserved methods: E_NOTIMPL */
 	CS_RESULT_COUNT
 };
 

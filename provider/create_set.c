@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* IVssProviderCreateSnapshotSet and IVssProviderNotifications. */
 #include "provider/eventlog.h"
+#include "provider/async.h"
 #include "provider/provider_object.h"
 #include "provider/result.h"
 
@@ -139,6 +140,9 @@ static HRESULT WINAPI notify_OnLoad(IVssProviderNotifications *iface, IUnknown *
 
 static HRESULT WINAPI notify_OnUnload(IVssProviderNotifications *iface, WINBOOL force)
 {
+	/* A resync is the array's work and goes on, but who asks for it can do so here only. */
+	if (!force && async_busy())
+		return provider_answer("OnUnload: a resync runs", CS_BUSY);
 	enum cs_call call = force ? CS_CALL_UNLOAD_FORCE : CS_CALL_UNLOAD;
 
 	return provider_answer(cs_call_name(call),

@@ -113,6 +113,17 @@ void eventlog_release(void)
 	SetEvent(log_state.wake);
 }
 
+bool eventlog_held(void)
+{
+	if (!log_state.ready)
+		return false;
+	EnterCriticalSection(&log_state.lock);
+	bool held =
+		log_state.holds > 0 && GetTickCount64() - log_state.held_since_ms < EVENTLOG_HOLD_LIMIT_MS;
+	LeaveCriticalSection(&log_state.lock);
+	return held;
+}
+
 static const char *severity_name(DWORD id)
 {
 	static const char *const names[] = {"success", "information", "warning", "error"};

@@ -39,6 +39,8 @@ bool eventlog_tracing(void);
 
 void eventlog_hold(void);
 void eventlog_release(void);
+/* A hold is on. */
+bool eventlog_held(void);
 
 /* For tests: gets every event instead of the Application log; NULL: back to it. */
 void eventlog_set_sink(void (*sink)(const struct event_note *note));

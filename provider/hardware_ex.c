@@ -9,18 +9,20 @@
 #include "provider/eventlog.h"
 #include "provider/lun_identity.h"
 #include "provider/provider_object.h"
+#include "provider/resync.h"
 #include "provider/result.h"
 
-/* "Not supported, reserved for future use", says the documentation of this method and of OnReuseLuns; Microsoft's sample
- * answers the same. So VSS learns what is possible from AreLunsSupported, whose answer depends on the array. */
+/* "Not supported. This method is reserved for future use." So the documentation of this method and of OnReuseLuns
+ * (learn.microsoft.com, vsprov.h: nf-vsprov-ivsshardwaresnapshotproviderex-getprovidercapabilities, -onreuseluns), and
+ * of the values themselves (vss.h: VSS_PROVIDER_CAPABILITIES). Microsoft's sample provider and the public ones answer
+ * E_NOTIMPL. VSS learns what is possible from AreLunsSupported, whose answer depends on the array. */
 HRESULT WINAPI hw_GetProviderCapabilities(IVssHardwareSnapshotProviderEx *iface, ULONGLONG *mask)
 {
 	(void)iface;
 	if (!mask)
-		return E_INVALIDARG;
+		return provider_answer("GetProviderCapabilities", CS_INVALID_ARGUMENT);
 	*mask = 0;
-	eventlog_trace("GetProviderCapabilities: reserved");
-	return E_NOTIMPL;
+	return provider_answer("GetProviderCapabilities", CS_NOT_IMPLEMENTED);
 }
 
 /* ---- OnLunStateChange ---------------------------------------------------------------------------------
@@ -260,15 +262,50 @@ HRESULT WINAPI hw_OnLunStateChange(IVssHardwareSnapshotProviderEx *iface, VDS_LU
 	return provider_answer(c.call, result);
 }
 
+/* Ids of LUNs that must all be ours; a foreign one has its event. NULL with *result set; to be freed. */
+static uint8_t (*recognise_pairs(
+	const char *call, const VDS_LUN_INFORMATION *luns, DWORD count, enum cs_result *result))[UP_ID_BYTES]
+{
+	uint8_t(*ids)[UP_ID_BYTES] = provider_recognise_all(luns, count, CS_VETO, result);
+	uint8_t id[UP_ID_BYTES];
+
+	for (DWORD i = 0; i < count && *result == CS_VETO; i++) {
+		if (lun_identity_recognise(&luns[i], id))
+			continue;
+		eventlog_note(UMBRA_EVENT_RESYNC_PAIR, call,
+			luns[i].m_szSerialNumber ? luns[i].m_szSerialNumber : "(without serial number)",
+			"(none of Umbra's)", "It lies on no Umbra array.");
+		break;
+	}
+	return ids;
+}
+
+/* Documented results (vsprov.h: IVssHardwareSnapshotProviderEx::ResyncLuns): S_OK, E_OUTOFMEMORY,
+ * VSS_E_PROVIDER_VETO, VSS_E_INSUFFICIENT_STORAGE. E_NOTIMPL is what IVssBackupComponentsEx3::RecoverSet documents for a
+ * provider that cannot; E_INVALIDARG is allowed to providers everywhere. "If the destination LUN is larger than
+ * the source LUN, the provider must resize it": the array does, with the data. */
 HRESULT WINAPI hw_ResyncLuns(IVssHardwareSnapshotProviderEx *iface, VDS_LUN_INFORMATION *sources,
 	VDS_LUN_INFORMATION *targets, DWORD count, IVssAsync **async)
 {
-	(void)iface;
+	struct provider *p = impl_from_IVssHardwareSnapshotProviderEx(iface);
+	const char *call = "ResyncLuns";
+	enum cs_result result;
+
 	if (async)
 		*async = NULL;
-	if (!sources || !targets || !count || !async)
-		return E_INVALIDARG;
-	return E_NOTIMPL;
+	if (!sources || !targets || !count || count > SET_LUNS_MAX || !async)
+		return provider_answer(call, CS_INVALID_ARGUMENT);
+	uint8_t(*from)[UP_ID_BYTES] = recognise_pairs(call, sources, count, &result);
+	uint8_t(*to)[UP_ID_BYTES] = from ? recognise_pairs(call, targets, count, &result) : NULL;
+	if (to)
+		result = resync_start(p->context, (const uint8_t(*)[UP_ID_BYTES])from,
+			(const uint8_t(*)[UP_ID_BYTES])to, count, async);
+	free(from);
+	free(to);
+	if (result != CS_OUT_OF_MEMORY && result != CS_NO_STORAGE && result != CS_INVALID_ARGUMENT &&
+		result != CS_NOT_IMPLEMENTED && result != CS_OK)
+		result = CS_VETO; /* the event is queued */
+	return provider_answer(call, result);
 }
 
 HRESULT WINAPI hw_OnReuseLuns(IVssHardwareSnapshotProviderEx *iface, VDS_LUN_INFORMATION *shadows,
@@ -278,6 +315,5 @@ HRESULT WINAPI hw_OnReuseLuns(IVssHardwareSnapshotProviderEx *iface, VDS_LUN_INF
 	(void)shadows;
 	(void)originals;
 	(void)count;
-	eventlog_trace("OnReuseLuns: reserved");
-	return E_NOTIMPL; /* as GetProviderCapabilities */
+	return provider_answer("OnReuseLuns", CS_NOT_IMPLEMENTED); /* as GetProviderCapabilities */
 }

@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "provider/async.h"
 #include "provider/eventlog.h"
 #include "provider/provider_object.h"
 #include "provider/result.h"
@@ -160,6 +161,23 @@ ULONG provider_add_ref(struct provider *p)
 	return (ULONG)InterlockedIncrement(&p->refs);
 }
 
+void provider_object_began(const struct provider_context *context)
+{
+	CoAddRefServerProcess();
+	LONG live = InterlockedIncrement(&live_count);
+	if (context->objects_changed)
+		context->objects_changed(live);
+}
+
+void provider_object_ended(const struct provider_context *context)
+{
+	LONG live = InterlockedDecrement(&live_count);
+
+	if (context->objects_changed)
+		context->objects_changed(live);
+	CoReleaseServerProcess();
+}
+
 static void unlink_live(struct provider *p)
 {
 	AcquireSRWLockExclusive(&live_lock);
@@ -184,10 +202,7 @@ ULONG provider_release(struct provider *p)
 	DeleteCriticalSection(&p->lock);
 	const struct provider_context *context = p->context;
 	free(p);
-	LONG live = InterlockedDecrement(&live_count);
-	if (context->objects_changed)
-		context->objects_changed(live);
-	CoReleaseServerProcess();
+	provider_object_ended(context);
 	return 0;
 }
 
@@ -208,10 +223,7 @@ HRESULT provider_create(const struct provider_context *context, REFIID iid, void
 	p->context = context;
 	InitializeCriticalSection(&p->lock);
 	cs_init(&p->machine);
-	CoAddRefServerProcess();
-	LONG live = InterlockedIncrement(&live_count);
-	if (context->objects_changed)
-		context->objects_changed(live);
+	provider_object_began(context);
 	AcquireSRWLockExclusive(&live_lock);
 	p->next = live_objects;
 	live_objects = p;
@@ -235,8 +247,9 @@ void provider_abort_all(void)
 		}
 		ReleaseSRWLockExclusive(&live_lock);
 		if (!p)
-			return;
+			break;
 		(void)provider_run(p, CS_CALL_UNLOAD_FORCE, NULL, NULL, NULL);
 		(void)provider_release(p);
 	}
+	async_leave_all();
 }

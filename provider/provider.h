@@ -24,7 +24,7 @@ struct provider_context {
 
 HRESULT provider_create(const struct provider_context *context, REFIID iid, void **out);
 
-/* Undoes what any object has under way: the service ends. */
+/* Undoes what any object has under way, and leaves resyncs to their arrays: the service ends. */
 void provider_abort_all(void);
 
 /* A GUID's 16 bytes in the order of its text form: how it stands on the wire. */

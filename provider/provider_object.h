@@ -56,6 +56,10 @@ HRESULT provider_query_interface(struct provider *p, REFIID iid, void **out);
 ULONG provider_add_ref(struct provider *p);
 ULONG provider_release(struct provider *p);
 
+/* Counts what clients hold: while there is something the service does not idle out. */
+void provider_object_began(const struct provider_context *context);
+void provider_object_ended(const struct provider_context *context);
+
 /* Translates and traces. Not inside the window: see the commit path, which does without. */
 HRESULT provider_answer(const char *call, enum cs_result result);
 
