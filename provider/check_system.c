@@ -8,7 +8,9 @@
 #include <ole2.h>
 #include "provider/com_security.h"
 #include "provider/ids.h"
+#include "provider/path_rights.h"
 #include "provider/setup.h"
+#include "provider/setup_registration.h"
 #include "provider/version.h"
 
 #define INSTALL     "run \"umbra-vss install\""
@@ -121,6 +123,12 @@ static void check_program(struct findings *f, const WCHAR *command)
 		finding_add(f, FINDING_NOTE, "service",
 			"run \"umbra-vss upgrade\" with the one that is meant",
 			"it runs another copy of the program: %.250s", text);
+	if (path_rights_private(program) == S_FALSE)
+		finding_add(f, FINDING_WRONG, "service rights",
+			"move the program into a folder of its own below Program Files and run \"umbra-vss "
+			"install\" there",
+			"others than administrators can change its program, which runs as LocalSystem: %.200s",
+			text);
 }
 
 static void check_service(struct findings *f)
@@ -227,12 +235,6 @@ static void check_events(struct findings *f)
 
 /* ---- VSS ------------------------------------------------------------------------------------------ */
 
-static bool registered_as_this(const VSS_PROVIDER_PROP *p)
-{
-	return IsEqualGUID(&p->m_ProviderVersionId, &provider_version_id) &&
-	       IsEqualGUID(&p->m_ClassId, &CLSID_UmbraProvider) && p->m_eProviderType == VSS_PROV_HARDWARE;
-}
-
 static void check_vss(struct findings *f)
 {
 	const struct service_facts *s = read_service(L"VSS");
@@ -242,7 +244,7 @@ static void check_vss(struct findings *f)
 	if (s->there && s->start == SERVICE_DISABLED)
 		finding_add(
 			f, FINDING_WRONG, "VSS service", "run \"sc config vss start= demand\"", "disabled");
-	HRESULT hr = setup_query_registration(&props);
+	HRESULT hr = registration_query(&props);
 	if (FAILED(hr)) {
 		finding_add(f, FINDING_WRONG, "VSS", setup_explain(hr), "cannot be asked: error 0x%08lx",
 			(unsigned long)hr);
@@ -254,13 +256,13 @@ static void check_vss(struct findings *f)
 	}
 	if (props.m_pwszProviderVersion)
 		to_utf8(props.m_pwszProviderVersion, version, sizeof(version));
-	if (registered_as_this(&props))
+	if (registration_is_this(&props))
 		finding_add(
 			f, FINDING_OK, "VSS", NULL, "registered as a hardware provider, version %s", version);
 	else
 		finding_add(f, FINDING_WRONG, "VSS", "run \"umbra-vss upgrade\"",
 			"version %s is registered, not this program (%s)", version, provider_version);
-	setup_free_registration(&props);
+	registration_free(&props);
 }
 
 /* ---- SAN policy ----------------------------------------------------------------------------------- */

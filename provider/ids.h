@@ -28,11 +28,15 @@ DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0
 #define UMBRA_KEY_CLSID  L"SOFTWARE\\Classes\\CLSID\\" UMBRA_CLSID_TEXT
 #define UMBRA_KEY_APPID  L"SOFTWARE\\Classes\\AppID\\" UMBRA_APPID_TEXT
 #define UMBRA_KEY_EVENTS L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\" UMBRA_EVENT_SOURCE
+#define UMBRA_KEY_VENDOR L"SOFTWARE\\Umbra"
 /* Settings, all optional: see settings.h. */
 #define UMBRA_KEY_SETTINGS_A "SOFTWARE\\Umbra\\Provider"
 #define UMBRA_KEY_SETTINGS   TEXT(UMBRA_KEY_SETTINGS_A)
 
 /* Who may launch and call: LocalSystem (VSS runs as it) and administrators, locally. */
 #define UMBRA_COM_SDDL L"O:BAG:BAD:(A;;0x3;;;SY)(A;;0x3;;;BA)"
+/* Who may write the keys of set-up: the same; users read (COM and the event viewer do so for them). Protected: a laxer
+ * parent hands nothing down. */
+#define UMBRA_KEY_SDDL L"D:P(A;CI;KA;;;SY)(A;CI;KA;;;BA)(A;CI;KR;;;BU)"
 
 #endif

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Set-up as a list of steps. Each step can be done and undone any number of times; install undoes, in reverse
- * order, what it did itself when a later step fails.
+ * Set-up as a list of steps. Each can be done and undone any number of times.
+ *
+ * Invariants:
+ * - What VSS may refuse comes first and before anything else is touched: a provider that is making a shadow copy is
+ *   neither stopped nor replaced.
+ * - A failed install takes away what it added and puts back what it replaced (service, event source, registration with
+ *   VSS); a failed uninstall puts back what it removed. So either command leaves all or nothing.
  */
 #include "provider/setup.h"
 
@@ -9,10 +14,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <vsadmin.h>
+#include "events.h"
 #include "provider/com_security.h"
+#include "provider/eventlog.h"
 #include "provider/ids.h"
+#include "provider/path_rights.h"
+#include "provider/setup_registration.h"
+#include "provider/setup_registry.h"
 #include "provider/setup_service.h"
-#include "provider/version.h"
 
 #define PATH_CHARS 1024
 
@@ -34,41 +43,20 @@ const char *setup_explain(HRESULT hr)
 		return "A service that is needed is disabled: enable \"Volume Shadow Copy\" (sc config vss start= demand).";
 	case HRESULT_FROM_WIN32(ERROR_SERVICE_MARKED_FOR_DELETE):
 		return "The old service is being deleted still: close the Services console and try again.";
+	case VSS_E_PROVIDER_ALREADY_REGISTERED:
+		return "VSS says that the provider is registered already and does not replace it: run \"umbra-vss "
+		       "uninstall\", then install again.";
+	case HRESULT_FROM_WIN32(ERROR_SERVICE_REQUEST_TIMEOUT):
+		return "The service umbra-vss does not end: wait for the shadow copy that is being made, or end its "
+		       "process, then try again.";
+	case HRESULT_FROM_WIN32(ERROR_INVALID_SECURITY_DESCR):
+		return "Others than administrators can change this program or its folder, and it would run as "
+		       "LocalSystem: copy it into a folder of its own below Program Files and run it from there.";
 	case E_OUTOFMEMORY:
 		return "Free memory and try again.";
 	default:
 		return "See the Application event log for entries of VSS at this moment, then try again.";
 	}
-}
-
-/* ---- registry -------------------------------------------------------------------------------------- */
-
-static HRESULT set_value(const WCHAR *key, const WCHAR *name, DWORD type, const void *data, DWORD size)
-{
-	HKEY handle;
-	LSTATUS status = RegCreateKeyExW(
-		HKEY_LOCAL_MACHINE, key, 0, NULL, 0, KEY_SET_VALUE | KEY_WOW64_64KEY, NULL, &handle, NULL);
-
-	if (status == ERROR_SUCCESS) {
-		status = RegSetValueExW(handle, name, 0, type, data, size);
-		RegCloseKey(handle);
-	}
-	return HRESULT_FROM_WIN32((DWORD)status);
-}
-
-static HRESULT set_string(const WCHAR *key, const WCHAR *name, DWORD type, const WCHAR *text)
-{
-	return set_value(key, name, type, text, (DWORD)((wcslen(text) + 1) * sizeof(WCHAR)));
-}
-
-static HRESULT delete_key(const WCHAR *key)
-{
-	LSTATUS status = RegDeleteTreeW(HKEY_LOCAL_MACHINE, key);
-
-	/* RegDeleteTree leaves the key itself on some systems. */
-	if (status == ERROR_SUCCESS)
-		(void)RegDeleteKeyExW(HKEY_LOCAL_MACHINE, key, KEY_WOW64_64KEY, 0);
-	return status == ERROR_FILE_NOT_FOUND ? S_OK : HRESULT_FROM_WIN32((DWORD)status);
 }
 
 /* ---- steps ----------------------------------------------------------------------------------------- */
@@ -80,116 +68,146 @@ static HRESULT com_do(void)
 
 	if (!sd)
 		return HRESULT_FROM_WIN32(GetLastError());
-	HRESULT hr = set_string(UMBRA_KEY_CLSID, NULL, REG_SZ, UMBRA_PROVIDER_NAME);
+	HRESULT hr = registry_set_text(UMBRA_KEY_CLSID, NULL, REG_SZ, UMBRA_PROVIDER_NAME);
 	if (SUCCEEDED(hr))
-		hr = set_string(UMBRA_KEY_CLSID, L"AppID", REG_SZ, UMBRA_APPID_TEXT);
+		hr = registry_set_text(UMBRA_KEY_CLSID, L"AppID", REG_SZ, UMBRA_APPID_TEXT);
 	if (SUCCEEDED(hr))
-		hr = set_string(UMBRA_KEY_APPID, NULL, REG_SZ, UMBRA_PROVIDER_NAME);
+		hr = registry_set_text(UMBRA_KEY_APPID, NULL, REG_SZ, UMBRA_PROVIDER_NAME);
 	if (SUCCEEDED(hr))
-		hr = set_string(UMBRA_KEY_APPID, L"LocalService", REG_SZ, UMBRA_SERVICE_NAME);
+		hr = registry_set_text(UMBRA_KEY_APPID, L"LocalService", REG_SZ, UMBRA_SERVICE_NAME);
 	if (SUCCEEDED(hr))
-		hr = set_value(UMBRA_KEY_APPID, L"LaunchPermission", REG_BINARY, sd, size);
+		hr = registry_set(UMBRA_KEY_APPID, L"LaunchPermission", REG_BINARY, sd, size);
 	if (SUCCEEDED(hr))
-		hr = set_value(UMBRA_KEY_APPID, L"AccessPermission", REG_BINARY, sd, size);
+		hr = registry_set(UMBRA_KEY_APPID, L"AccessPermission", REG_BINARY, sd, size);
+	if (SUCCEEDED(hr))
+		hr = registry_protect(UMBRA_KEY_CLSID);
+	if (SUCCEEDED(hr))
+		hr = registry_protect(UMBRA_KEY_APPID);
 	LocalFree(sd);
 	return hr;
 }
 
 static HRESULT com_undo(void)
 {
-	HRESULT first = delete_key(UMBRA_KEY_CLSID), second = delete_key(UMBRA_KEY_APPID);
+	HRESULT first = registry_delete(UMBRA_KEY_CLSID), second = registry_delete(UMBRA_KEY_APPID);
 
 	return FAILED(first) ? first : second;
 }
 
+static bool com_is_there(void)
+{
+	return registry_exists(UMBRA_KEY_CLSID) && registry_exists(UMBRA_KEY_APPID);
+}
+
+/* The administrator's settings survive an uninstallation; an empty key does not. */
+static HRESULT settings_do(void)
+{
+	HRESULT hr = registry_create(UMBRA_KEY_SETTINGS);
+
+	return SUCCEEDED(hr) ? registry_protect(UMBRA_KEY_SETTINGS) : hr;
+}
+
+static HRESULT settings_undo(void)
+{
+	HRESULT hr = registry_delete_empty(UMBRA_KEY_SETTINGS);
+
+	return SUCCEEDED(hr) ? registry_delete_empty(UMBRA_KEY_VENDOR) : hr;
+}
+
+static bool settings_are_there(void)
+{
+	return registry_exists(UMBRA_KEY_SETTINGS);
+}
+
+static WCHAR old_event_file[PATH_CHARS];
+
 static HRESULT events_do(void)
 {
 	DWORD types = EVENTLOG_ERROR_TYPE | EVENTLOG_WARNING_TYPE | EVENTLOG_INFORMATION_TYPE;
-	HRESULT hr = set_string(UMBRA_KEY_EVENTS, L"EventMessageFile", REG_EXPAND_SZ, own_path);
+	HRESULT hr = registry_set_text(UMBRA_KEY_EVENTS, L"EventMessageFile", REG_EXPAND_SZ, own_path);
 
-	return FAILED(hr) ? hr
-			  : set_value(UMBRA_KEY_EVENTS, L"TypesSupported", REG_DWORD, &types, sizeof(types));
+	if (SUCCEEDED(hr))
+		hr = registry_set(UMBRA_KEY_EVENTS, L"TypesSupported", REG_DWORD, &types, sizeof(types));
+	return SUCCEEDED(hr) ? registry_protect(UMBRA_KEY_EVENTS) : hr;
 }
 
 static HRESULT events_undo(void)
 {
-	return delete_key(UMBRA_KEY_EVENTS);
+	return registry_delete(UMBRA_KEY_EVENTS);
 }
 
-static HRESULT service_do(void)
+static bool events_are_there(void)
 {
-	return setup_service_create(own_path);
+	DWORD size = sizeof(old_event_file);
+
+	return RegGetValueW(HKEY_LOCAL_MACHINE, UMBRA_KEY_EVENTS, L"EventMessageFile",
+		       RRF_RT_REG_SZ | RRF_RT_REG_EXPAND_SZ | RRF_NOEXPAND, NULL, old_event_file,
+		       &size) == ERROR_SUCCESS;
 }
 
-static HRESULT open_vss(IVssAdmin **admin)
+static HRESULT events_restore(void)
 {
-	return CoCreateInstance(
-		&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)admin);
+	return registry_set_text(UMBRA_KEY_EVENTS, L"EventMessageFile", REG_EXPAND_SZ, old_event_file);
 }
 
-static HRESULT register_with(IVssAdmin *admin)
+static VSS_PROVIDER_PROP old_registration; /* registered before; else zero */
+static bool taken_out;                     /* of VSS, by this command */
+
+static bool vss_is_there(void)
 {
-	static WCHAR name[] = UMBRA_PROVIDER_NAME;
-	WCHAR version[32]; /* VSS takes no const text */
-
-	wcscpy_s(version, 32, provider_version_wide);
-	return IVssAdmin_RegisterProvider(admin, UMBRA_PROVIDER_ID, CLSID_UmbraProvider, name,
-		VSS_PROV_HARDWARE, version, provider_version_id);
+	return old_registration.m_pwszProviderName != NULL;
 }
 
-/* An older registration is replaced: that is how VSS wants an upgrade done. */
+static bool vss_is_current(void)
+{
+	return vss_is_there() && registration_is_this(&old_registration);
+}
+
 static HRESULT vss_do(void)
 {
-	IVssAdmin *admin;
-	HRESULT hr = open_vss(&admin);
+	VSS_PROVIDER_PROP props;
 
-	if (FAILED(hr))
-		return hr;
-	hr = register_with(admin);
-	if (hr == VSS_E_PROVIDER_ALREADY_REGISTERED) {
-		hr = IVssAdmin_UnregisterProvider(admin, UMBRA_PROVIDER_ID);
-		if (SUCCEEDED(hr) || hr == VSS_E_PROVIDER_NOT_REGISTERED)
-			hr = register_with(admin);
-	}
-	IVssAdmin_Release(admin);
-	return hr;
+	if (vss_is_current())
+		return S_OK;
+	registration_of_this(&props);
+	return registration_add(&props);
 }
 
 static HRESULT vss_undo(void)
 {
-	IVssAdmin *admin;
-	HRESULT hr = open_vss(&admin);
+	HRESULT hr = registration_remove();
 
-	if (hr == REGDB_E_CLASSNOTREG)
-		return S_OK; /* where there is no VSS nothing is registered */
-	if (FAILED(hr))
-		return hr;
-	hr = IVssAdmin_UnregisterProvider(admin, UMBRA_PROVIDER_ID);
-	IVssAdmin_Release(admin);
-	return hr == VSS_E_PROVIDER_NOT_REGISTERED ? S_OK : hr;
+	taken_out = SUCCEEDED(hr);
+	return hr;
 }
 
+static HRESULT vss_restore(void)
+{
+	return taken_out ? registration_add(&old_registration) : S_OK;
+}
+
+static HRESULT service_do(void)
+{
+	return setup_service_create(own_path, !vss_is_current());
+}
+
+/* is_there is asked before anything changes and remembers what restore puts back (NULL: act does). */
 static const struct step {
 	const char *what;
 	HRESULT (*act)(void);
 	HRESULT (*undo)(void);
+	bool (*is_there)(void);
+	HRESULT (*restore)(void);
 } steps[] = {
-	{"COM registration", com_do, com_undo},
-	{"event source", events_do, events_undo},
-	{"service", service_do, setup_service_delete},
-	{"registration with VSS", vss_do, vss_undo},
+	{"COM registration", com_do, com_undo, com_is_there, NULL},
+	{"settings", settings_do, settings_undo, settings_are_there, NULL},
+	{"event source", events_do, events_undo, events_are_there, events_restore},
+	{"service", service_do, setup_service_delete, setup_service_remember, setup_service_restore},
+	{"registration with VSS", vss_do, vss_undo, vss_is_there, vss_restore},
 };
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
 
-static bool key_exists(const WCHAR *key)
-{
-	HKEY handle;
-
-	if (RegOpenKeyExW(HKEY_LOCAL_MACHINE, key, 0, KEY_READ | KEY_WOW64_64KEY, &handle) != ERROR_SUCCESS)
-		return false;
-	RegCloseKey(handle);
-	return true;
-}
+static bool was_there[STEPS];
 
 static HRESULT enter_com(void)
 {
@@ -198,101 +216,120 @@ static HRESULT enter_com(void)
 	return FAILED(hr) ? hr : com_security_client();
 }
 
-static int failed(const char *what, HRESULT hr)
+/* Also to the Application log: of what a package starts nobody sees the output. */
+static int failed(const char *command, const char *what, HRESULT hr)
 {
-	fprintf(stderr, "umbra-vss: %s: error 0x%08lx. %s\n", what, (unsigned long)hr, setup_explain(hr));
+	char text[300];
+
+	snprintf(text, sizeof(text), "%s: error 0x%08lx. %s", what, (unsigned long)hr, setup_explain(hr));
+	fprintf(stderr, "umbra-vss: %s\n", text);
+	if (eventlog_start(NULL)) {
+		eventlog_note(UMBRA_EVENT_SETUP_FAILED, command, NULL, NULL, text);
+		eventlog_stop();
+	}
 	return 1;
+}
+
+/* Everything that VSS or the file system may object to, before anything changes. An older version is taken out of VSS
+ * here: it refuses while a shadow copy is being made. */
+static HRESULT prepare(const char **what)
+{
+	DWORD length = GetModuleFileNameW(NULL, own_path, PATH_CHARS);
+
+	*what = "this program's file";
+	if (!length || length == PATH_CHARS)
+		return HRESULT_FROM_WIN32(length ? ERROR_FILENAME_EXCED_RANGE : GetLastError());
+	HRESULT hr = path_rights_private(own_path);
+	if (hr != S_OK)
+		return hr == S_FALSE ? HRESULT_FROM_WIN32(ERROR_INVALID_SECURITY_DESCR) : hr;
+	*what = "VSS";
+	hr = registration_query(&old_registration);
+	for (size_t i = 0; i < STEPS && SUCCEEDED(hr); i++)
+		was_there[i] = steps[i].is_there();
+	if (hr == S_OK && !vss_is_current())
+		hr = vss_undo();
+	return FAILED(hr) ? hr : S_OK;
+}
+
+static HRESULT put_back(size_t step)
+{
+	return steps[step].restore ? steps[step].restore() : steps[step].act();
+}
+
+/* After the first `done` steps of an install, or what prepare() did: what was not there goes, what was comes back. */
+static HRESULT roll_back(size_t done)
+{
+	HRESULT worst = S_OK;
+
+	for (size_t n = STEPS; n-- > 0;) {
+		HRESULT hr = was_there[n] ? put_back(n) : n < done ? steps[n].undo() : S_OK;
+		if (FAILED(hr))
+			worst = hr;
+	}
+	return worst;
 }
 
 int setup_install(void)
 {
-	DWORD length = GetModuleFileNameW(NULL, own_path, PATH_CHARS);
-
-	if (!length || length == PATH_CHARS)
-		return failed("own path", HRESULT_FROM_WIN32(GetLastError()));
-	bool was_there = key_exists(UMBRA_KEY_CLSID);
+	const char *what = "COM";
 	HRESULT hr = enter_com();
+
 	if (FAILED(hr))
-		return failed("COM", hr);
-	for (size_t i = 0; i < STEPS; i++) {
-		hr = steps[i].act();
-		if (SUCCEEDED(hr)) {
-			printf("%s: done\n", steps[i].what);
-			continue;
-		}
-		(void)failed(steps[i].what, hr);
-		/* A repaired or upgraded installation is not taken away because one step failed. */
-		for (size_t n = i + 1; !was_there && n-- > 0;)
-			(void)steps[n].undo();
-		fprintf(stderr,
-			was_there ? "umbra-vss: the provider was installed before; nothing was removed.\n"
-				  : "umbra-vss: nothing was left behind.\n");
-		CoUninitialize();
-		return 1;
+		return failed("install", what, hr);
+	hr = prepare(&what);
+	size_t done = 0;
+	while (SUCCEEDED(hr) && done < STEPS) {
+		what = steps[done].what;
+		hr = steps[done++].act();
+		if (SUCCEEDED(hr))
+			printf("%s: done\n", what);
 	}
+	if (FAILED(hr)) {
+		(void)failed("install", what, hr);
+		HRESULT back = done ? roll_back(done) : S_OK;
+		if (FAILED(back))
+			fprintf(stderr,
+				"umbra-vss: putting things back failed too: error 0x%08lx. Run \"umbra-vss "
+				"uninstall\", then install again.\n",
+				(unsigned long)back);
+		else
+			fputs("umbra-vss: everything is as it was before.\n", stderr);
+	} else {
+		puts("The provider is installed. \"umbra-vss check\" looks whether shadow copies can be made.");
+	}
+	registration_free(&old_registration);
 	CoUninitialize();
-	puts("The provider is installed. \"umbra-vss status\" shows the arrays it reaches.");
-	return 0;
+	return FAILED(hr) ? 1 : 0;
 }
 
 int setup_uninstall(void)
 {
 	HRESULT hr = enter_com();
-	int result = 0;
+	size_t left = STEPS;
 
 	if (FAILED(hr))
-		return failed("COM", hr);
-	for (size_t i = STEPS; i-- > 0;) {
-		hr = steps[i].undo();
-		if (SUCCEEDED(hr)) {
-			printf("%s: removed\n", steps[i].what);
-			continue;
-		}
-		result = failed(steps[i].what, hr);
-		if (hr == VSS_E_PROVIDER_IN_USE)
-			break; /* all or nothing: VSS works with it at this moment */
+		return failed("uninstall", "COM", hr);
+	hr = registration_query(&old_registration);
+	if (hr == REGDB_E_CLASSNOTREG)
+		hr = S_FALSE; /* no VSS, no registration */
+	if (FAILED(hr))
+		return failed("uninstall", "VSS", hr);
+	for (size_t i = 0; i < STEPS; i++)
+		was_there[i] = steps[i].is_there();
+	while (SUCCEEDED(hr) && left > 0) {
+		hr = steps[--left].undo();
+		if (SUCCEEDED(hr))
+			printf("%s: removed\n", steps[left].what);
 	}
-	CoUninitialize();
-	if (result == 0)
+	if (FAILED(hr)) {
+		(void)failed("uninstall", steps[left].what, hr);
+		for (size_t i = left; i < STEPS; i++)
+			if (was_there[i])
+				(void)put_back(i);
+	} else {
 		puts("The provider is uninstalled. Shadow copies on the arrays are untouched.");
-	return result;
-}
-
-void setup_free_registration(VSS_PROVIDER_PROP *props)
-{
-	CoTaskMemFree(props->m_pwszProviderName);
-	CoTaskMemFree(props->m_pwszProviderVersion);
-	memset(props, 0, sizeof(*props));
-}
-
-HRESULT setup_query_registration(VSS_PROVIDER_PROP *props)
-{
-	IVssAdmin *admin;
-	IVssEnumObject *list;
-	HRESULT hr = open_vss(&admin);
-
-	memset(props, 0, sizeof(*props));
-	if (FAILED(hr))
-		return hr;
-	hr = IVssAdmin_QueryProviders(admin, &list);
-	IVssAdmin_Release(admin);
-	if (FAILED(hr))
-		return hr;
-	for (;;) {
-		VSS_OBJECT_PROP one;
-		ULONG fetched = 0;
-		memset(&one, 0, sizeof(one));
-		hr = IVssEnumObject_Next(list, 1, &one, &fetched);
-		if (hr != S_OK || !fetched)
-			break;
-		if (one.Type == VSS_OBJECT_PROVIDER &&
-			IsEqualGUID(&one.Obj.Prov.m_ProviderId, &UMBRA_PROVIDER_ID)) {
-			*props = one.Obj.Prov;
-			break;
-		}
-		if (one.Type == VSS_OBJECT_PROVIDER)
-			setup_free_registration(&one.Obj.Prov);
 	}
-	IVssEnumObject_Release(list);
-	return FAILED(hr) ? hr : props->m_pwszProviderName ? S_OK : S_FALSE;
+	registration_free(&old_registration);
+	CoUninitialize();
+	return FAILED(hr) ? 1 : 0;
 }

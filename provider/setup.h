@@ -7,16 +7,10 @@
 #define UMBRA_PROVIDER_SETUP_H
 
 #include <windows.h>
-#include <ole2.h>
-#include <vss.h>
 
 int setup_install(void);
 int setup_uninstall(void);
 
-/* The provider as VSS knows it. S_OK: *props is filled in (strings by CoTaskMemFree); S_FALSE: not
- * registered. */
-HRESULT setup_query_registration(VSS_PROVIDER_PROP *props);
-void setup_free_registration(VSS_PROVIDER_PROP *props);
 /* A sentence about a failed call to VSS or the system; never NULL. */
 const char *setup_explain(HRESULT hr);
 

@@ -12,6 +12,7 @@
 #include "provider/com_security.h"
 #include "provider/ids.h"
 #include "provider/setup.h"
+#include "provider/setup_registration.h"
 #include "provider/setup_service.h"
 #include "provider/version.h"
 
@@ -27,7 +28,7 @@ static bool show_service(void)
 static bool show_registration(void)
 {
 	VSS_PROVIDER_PROP props;
-	HRESULT hr = setup_query_registration(&props);
+	HRESULT hr = registration_query(&props);
 
 	if (FAILED(hr)) {
 		printf("VSS:            cannot be asked (0x%08lx). %s\n", (unsigned long)hr,
@@ -38,12 +39,11 @@ static bool show_registration(void)
 		puts("VSS:            the provider is not registered - run \"umbra-vss install\"");
 		return false;
 	}
-	bool current = IsEqualGUID(&props.m_ProviderVersionId, &provider_version_id) &&
-		       IsEqualGUID(&props.m_ClassId, &CLSID_UmbraProvider);
+	bool current = registration_is_this(&props);
 	printf("VSS:            registered, version %ls%s\n",
 		props.m_pwszProviderVersion ? props.m_pwszProviderVersion : L"?",
 		current ? "" : " - not this program's; run \"umbra-vss upgrade\"");
-	setup_free_registration(&props);
+	registration_free(&props);
 	return current;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "lab/coordinator/admin.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <vss.h>
@@ -10,6 +11,7 @@
 #include <vsserror.h>
 #include "lab/coordinator/provider_host.h"
 #include "lab/coordinator/requests.h"
+#include "lab/coordinator/settings.h"
 
 /* --- IVssEnumObject over providers --- */
 
@@ -187,6 +189,22 @@ static bool bad_text(const WCHAR *text)
 	return !text || !*text || wcslen(text) >= PROVIDER_TEXT_MAX;
 }
 
+/* What a test wants VSS to answer instead of doing it, so many times (settings RegisterAnswer and RegisterTimes, or
+ * Unregister…; no number: always). S_OK: nothing. */
+static HRESULT wanted_answer(const wchar_t *method)
+{
+	wchar_t answer_name[40], times_name[40];
+	_snwprintf(answer_name, 40, L"%lsAnswer", method);
+	_snwprintf(times_name, 40, L"%lsTimes", method);
+	HRESULT answer = (HRESULT)settings_dword(answer_name, 0);
+	DWORD times = settings_dword(times_name, 0);
+	if (answer != S_OK && times && --times == 0)
+		RegDeleteKeyValueW(HKEY_LOCAL_MACHINE, LAB_KEY, answer_name);
+	if (answer != S_OK)
+		RegSetKeyValueW(HKEY_LOCAL_MACHINE, LAB_KEY, times_name, REG_DWORD, &times, sizeof times);
+	return answer;
+}
+
 /* A client Windows takes no hardware provider; `winecfg -v win2008r2` makes a prefix a server. */
 static bool is_server(void)
 {
@@ -206,6 +224,9 @@ static HRESULT STDMETHODCALLTYPE admin_RegisterProvider(IVssAdmin *iface, VSS_ID
 		return E_INVALIDARG;
 	if (type == VSS_PROV_HARDWARE && !is_server())
 		return E_INVALIDARG;
+	HRESULT wanted = wanted_answer(L"Register");
+	if (wanted != S_OK)
+		return wanted;
 	wcscpy_s(e.name, PROVIDER_TEXT_MAX, name);
 	wcscpy_s(e.version, PROVIDER_TEXT_MAX, version);
 	return providers_register(&e);
@@ -214,6 +235,9 @@ static HRESULT STDMETHODCALLTYPE admin_RegisterProvider(IVssAdmin *iface, VSS_ID
 static HRESULT STDMETHODCALLTYPE admin_UnregisterProvider(IVssAdmin *iface, VSS_ID id)
 {
 	(void)iface;
+	HRESULT wanted = wanted_answer(L"Unregister");
+	if (wanted != S_OK)
+		return wanted;
 	if (!request_enter())
 		return provider_loaded(&id) ? VSS_E_PROVIDER_IN_USE : providers_unregister(&id);
 	struct provider *p = provider_loaded(&id);

@@ -104,14 +104,15 @@ static int providers(IVssAdmin *admin, const struct options *o)
 	const char *separator = o->json ? "[" : "";
 	while (IVssEnumObject_Next(list, 1, &prop, &got) == S_OK && got == 1) {
 		VSS_PROVIDER_PROP *p = &prop.Obj.Prov;
-		wchar_t id[40], clsid[40];
+		wchar_t id[40], clsid[40], version_id[40];
 		StringFromGUID2(&p->m_ProviderId, id, 40);
 		StringFromGUID2(&p->m_ClassId, clsid, 40);
+		StringFromGUID2(&p->m_ProviderVersionId, version_id, 40);
 		char *name = utf8_of(p->m_pwszProviderName), *version = utf8_of(p->m_pwszProviderVersion);
 		if (o->json)
-			printf("%s{\"id\":\"%ls\",\"clsid\":\"%ls\",\"type\":%d,\"name\":\"%s\",\"version\":"
+			printf("%s{\"id\":\"%ls\",\"clsid\":\"%ls\",\"version_id\":\"%ls\",\"type\":%d,\"name\":\"%s\",\"version\":"
 			       "\"%s\"}",
-				separator, id, clsid, p->m_eProviderType, name, version);
+				separator, id, clsid, version_id, p->m_eProviderType, name, version);
 		else
 			printf("%ls  class %ls  type %d  %s %s\n", id, clsid, p->m_eProviderType, name,
 				version);

@@ -189,44 +189,6 @@ def scenario_transport(lab):
     lab.expect_nothing_left('after delete on the other host', 0)
 
 
-def scenario_setup(lab):
-    """Every command twice; status says what is wrong; wrong usage is 2."""
-    lab.run('A', 'install')
-    check('registered, version' in lab.run('A', 'status'), 'status')
-    lab.run('A', 'upgrade')
-    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
-    lab.run('A', 'uninstall')
-    lab.run('A', 'uninstall')
-    check('not installed' in lab.run('A', 'status', want=1), 'status after uninstall')
-    lab.vss('A', 'create', '--lun', '1', want=1)
-    lab.expect_nothing_left('without a provider', 0)
-    lab.run('A', want=2)
-    lab.run('A', 'no-such-command', want=2)
-    check('Usage' in lab.run('A', '--help'), 'help')
-    lab.run('A', 'install')
-    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
-
-
-def scenario_msi(lab):
-    """The package installs, installs again, and takes everything away."""
-    package = labhost.windows_path(labhost.need_program('umbra-vss.msi'))
-    prefix = labhost.State(os.path.join(lab.dir, 'lab')).host('A').prefix
-    msiexec = os.path.join(prefix, 'drive_c/windows/system32/msiexec.exe')
-    place = os.path.join(prefix, 'drive_c/Program Files/Umbra')
-    lab.run('A', 'uninstall')
-    for _ in range(2):
-        lab.lab('run', '--host', 'A', msiexec, '/i', package, '/qn')
-        check(os.path.exists(os.path.join(place, 'umbra-vss.exe')), 'no program was placed')
-        lab.run('A', 'status')
-        lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
-    check(lab.provider_pids('A'), 'the service does not run')
-    lab.lab('run', '--host', 'A', msiexec, '/x', package, '/qn')
-    check(not os.path.exists(place), 'the program is there still')
-    check('not installed' in lab.run('A', 'status', want=1), 'status after removal')
-    lab.run('A', 'install')
-    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
-
-
 def scenario_refused(lab):
     """Copies that cannot be made are not promised, and nothing is left."""
     for context in ('plex', 'plex,differential'):
@@ -428,12 +390,12 @@ SCENARIOS = {name[len('scenario_'):]: function for name, function in list(global
              if name.startswith('scenario_')}
 
 
-def main(names, scenarios):
+def main(names, scenarios, hosts='AB'):
     unknown = [n for n in names if n not in scenarios]
     if unknown:
         print(f"no scenario {unknown[0]}; there are {', '.join(scenarios)}", file=sys.stderr)
         return 2
-    lab = Lab('AB')
+    lab = Lab(hosts)
     try:
         for name in names or scenarios:
             start = time.monotonic()

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See path_rights.h. Entries that deny count for nothing: what a rule allows may be undone by no other one. */
+#include "provider/path_rights.h"
+
+#include <aclapi.h>
+
+#define PATH_CHARS 1024
+/* Enough to change the contents, or to put another file in its place. */
+#define CHANGES_ANY    (GENERIC_ALL | GENERIC_WRITE | WRITE_DAC | WRITE_OWNER | DELETE)
+#define CHANGES_FILE   (CHANGES_ANY | FILE_WRITE_DATA | FILE_APPEND_DATA)
+#define CHANGES_FOLDER (CHANGES_ANY | FILE_ADD_FILE | FILE_DELETE_CHILD)
+
+/* S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464 */
+static bool is_trusted_installer(PSID sid)
+{
+	static const DWORD parts[] = {80, 956008885, 3418522649, 1831038044, 1853292631, 2271478464};
+	static const SID_IDENTIFIER_AUTHORITY nt = {SECURITY_NT_AUTHORITY};
+
+	if (*GetSidSubAuthorityCount(sid) != 6 ||
+		memcmp(GetSidIdentifierAuthority(sid), &nt, sizeof(nt)) != 0)
+		return false;
+	for (DWORD i = 0; i < 6; i++)
+		if (*GetSidSubAuthority(sid, i) != parts[i])
+			return false;
+	return true;
+}
+
+static bool is_trusted(PSID sid, PSID self)
+{
+	return IsWellKnownSid(sid, WinLocalSystemSid) || IsWellKnownSid(sid, WinBuiltinAdministratorsSid) ||
+	       (self && EqualSid(sid, self)) || is_trusted_installer(sid);
+}
+
+bool path_rights_judge(PSID owner, const ACL *dacl, bool is_folder, PSID self)
+{
+	DWORD changes = is_folder ? CHANGES_FOLDER : CHANGES_FILE;
+
+	if (!dacl || !owner || !is_trusted(owner, self)) /* no DACL: everybody may do everything */
+		return false;
+	for (DWORD i = 0; i < dacl->AceCount; i++) {
+		ACCESS_ALLOWED_ACE *ace;
+		if (!GetAce((ACL *)(uintptr_t)dacl, i, (void **)&ace))
+			return false;
+		if (ace->Header.AceType != ACCESS_ALLOWED_ACE_TYPE || ace->Header.AceFlags & INHERIT_ONLY_ACE)
+			continue;
+		if ((ace->Mask & changes) && !is_trusted(&ace->SidStart, self))
+			return false;
+	}
+	return true;
+}
+
+static HRESULT judge(WCHAR *path, bool is_folder, PSID self)
+{
+	PSECURITY_DESCRIPTOR sd = NULL;
+	PSID owner = NULL;
+	ACL *dacl = NULL;
+	DWORD error = GetNamedSecurityInfoW(path, SE_FILE_OBJECT,
+		OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION, &owner, NULL, &dacl, NULL, &sd);
+
+	if (error != ERROR_SUCCESS)
+		return HRESULT_FROM_WIN32(error);
+	bool private = path_rights_judge(owner, dacl, is_folder, self);
+	LocalFree(sd);
+	return private ? S_OK : S_FALSE;
+}
+
+HRESULT path_rights_private(const WCHAR *file)
+{
+	union {
+		TOKEN_USER user;
+		BYTE bytes[256];
+	} u;
+	WCHAR path[PATH_CHARS];
+	PSID self = NULL;
+	HANDLE token;
+	DWORD size;
+
+	if (wcslen(file) >= PATH_CHARS)
+		return HRESULT_FROM_WIN32(ERROR_FILENAME_EXCED_RANGE);
+	if (OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token)) {
+		if (GetTokenInformation(token, TokenUser, &u, sizeof(u), &size))
+			self = u.user.User.Sid;
+		CloseHandle(token);
+	}
+	wcscpy_s(path, PATH_CHARS, file);
+	HRESULT hr = judge(path, false, self);
+	WCHAR *end = wcsrchr(path, L'\\');
+	if (hr != S_OK || !end)
+		return hr;
+	*end = L'\0';
+	return judge(path, true, self);
+}

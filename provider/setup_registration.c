@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The provider among the providers that VSS knows. See setup_registration.h. */
+#include "provider/setup_registration.h"
+
+#include <string.h>
+#include <vsadmin.h>
+#include "provider/ids.h"
+#include "provider/version.h"
+
+static HRESULT open_vss(IVssAdmin **admin)
+{
+	return CoCreateInstance(
+		&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)admin);
+}
+
+HRESULT registration_remove(void)
+{
+	IVssAdmin *admin;
+	HRESULT hr = open_vss(&admin);
+
+	if (hr == REGDB_E_CLASSNOTREG)
+		return S_OK; /* where there is no VSS nothing is registered */
+	if (FAILED(hr))
+		return hr;
+	hr = IVssAdmin_UnregisterProvider(admin, UMBRA_PROVIDER_ID);
+	IVssAdmin_Release(admin);
+	return hr == VSS_E_PROVIDER_NOT_REGISTERED ? S_OK : hr;
+}
+
+HRESULT registration_add(const VSS_PROVIDER_PROP *props)
+{
+	IVssAdmin *admin;
+	HRESULT hr = open_vss(&admin);
+
+	if (FAILED(hr))
+		return hr;
+	for (unsigned round = 0; round < 2; round++) {
+		hr = IVssAdmin_RegisterProvider(admin, UMBRA_PROVIDER_ID, props->m_ClassId,
+			props->m_pwszProviderName, props->m_eProviderType, props->m_pwszProviderVersion,
+			props->m_ProviderVersionId);
+		if (hr != VSS_E_PROVIDER_ALREADY_REGISTERED || round)
+			break;
+		/* Somebody was faster, or QueryProviders did not tell of it: replaced, as an upgrade is. */
+		HRESULT removed = IVssAdmin_UnregisterProvider(admin, UMBRA_PROVIDER_ID);
+		if (FAILED(removed) && removed != VSS_E_PROVIDER_NOT_REGISTERED) {
+			hr = removed;
+			break;
+		}
+	}
+	IVssAdmin_Release(admin);
+	return hr;
+}
+
+void registration_of_this(VSS_PROVIDER_PROP *props)
+{
+	static WCHAR name[] = UMBRA_PROVIDER_NAME, version[32]; /* VSS takes no const text */
+
+	wcscpy_s(version, 32, provider_version_wide);
+	memset(props, 0, sizeof(*props));
+	props->m_ProviderId = UMBRA_PROVIDER_ID;
+	props->m_pwszProviderName = name;
+	props->m_eProviderType = VSS_PROV_HARDWARE;
+	props->m_pwszProviderVersion = version;
+	props->m_ProviderVersionId = provider_version_id;
+	props->m_ClassId = CLSID_UmbraProvider;
+}
+
+bool registration_is_this(const VSS_PROVIDER_PROP *p)
+{
+	return IsEqualGUID(&p->m_ProviderVersionId, &provider_version_id) &&
+	       IsEqualGUID(&p->m_ClassId, &CLSID_UmbraProvider) && p->m_eProviderType == VSS_PROV_HARDWARE;
+}
+
+void registration_free(VSS_PROVIDER_PROP *props)
+{
+	CoTaskMemFree(props->m_pwszProviderName);
+	CoTaskMemFree(props->m_pwszProviderVersion);
+	memset(props, 0, sizeof(*props));
+}
+
+HRESULT registration_query(VSS_PROVIDER_PROP *props)
+{
+	IVssAdmin *admin;
+	IVssEnumObject *list;
+	HRESULT hr = open_vss(&admin);
+
+	memset(props, 0, sizeof(*props));
+	if (FAILED(hr))
+		return hr;
+	hr = IVssAdmin_QueryProviders(admin, &list);
+	IVssAdmin_Release(admin);
+	if (FAILED(hr))
+		return hr;
+	for (;;) {
+		VSS_OBJECT_PROP one;
+		ULONG fetched = 0;
+		memset(&one, 0, sizeof(one));
+		hr = IVssEnumObject_Next(list, 1, &one, &fetched);
+		if (hr != S_OK || !fetched)
+			break;
+		if (one.Type == VSS_OBJECT_PROVIDER &&
+			IsEqualGUID(&one.Obj.Prov.m_ProviderId, &UMBRA_PROVIDER_ID)) {
+			*props = one.Obj.Prov;
+			break;
+		}
+		if (one.Type == VSS_OBJECT_PROVIDER)
+			registration_free(&one.Obj.Prov);
+	}
+	IVssEnumObject_Release(list);
+	return FAILED(hr) ? hr : props->m_pwszProviderName ? S_OK : S_FALSE;
+}

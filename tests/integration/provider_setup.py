@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Set-up of umbra-vss.exe in the lab: its commands and its package, each twice, each failing, and what they leave.
+
+provider_setup.py [SCENARIO …]: all of them, or those named.
+"""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import provider_lab  # noqa: E402
+from provider_lab import check, set_text  # noqa: E402
+import labhost  # noqa: E402
+
+NEXT = 'umbra-vss-next'
+PROVIDER_ID = 'c27fdb10-24d1-4708-9442-880e6246fe94'
+IN_USE, ALREADY, NOT_REGISTERED, DENIED = 0x80042307, 0x80042303, 0x80042304, 0x80070005
+NOTHING = {'clsid': '-', 'appid': '-', 'events': '-', 'event file': '-', 'service': '-'}
+KEY_ACL = {'(A;CI;KA;;;SY)', '(A;CI;KA;;;BA)', '(A;CI;KR;;;BU)'}
+
+
+def built(name):
+    """A program or package that the tests alone use: it lies in the build folder, not among what users get."""
+    return os.path.join(labhost.ROOT, 'build/windows/tests/unit/provider/windows', name)
+
+
+def state(lab):
+    """What Windows holds of the provider."""
+    lines = lab.lab('run', '--host', 'A', built('umbra-test-setup-probe.exe')).splitlines()
+    return dict(line.split('\t', 1) for line in lines if '\t' in line)
+
+
+def registered(lab):
+    """The provider's entry in VSS; None: not registered."""
+    text = lab.lab('run', '--host', 'A', labhost.need_program('umbra-lab-requester.exe'), 'providers', '--json')
+    return next((p for p in json.loads(text[text.index('['):]) if p['id'].strip('{}').lower() == PROVIDER_ID), None)
+
+
+def vss_answers(lab, **answers):
+    """Register=, Unregister=: what VSS answers instead of doing it (0: it does it); RegisterTimes=: how often."""
+    for name, value in answers.items():
+        name += '' if name.endswith('Times') else 'Answer'
+        reg(lab, 'add', r'HKLM\Software\Umbra\Lab', '/v', name, '/t', 'REG_DWORD', '/d', str(value), '/f')
+
+
+def reg(lab, *words):
+    prefix = labhost.State(os.path.join(lab.dir, 'lab')).host('A').prefix
+    lab.lab('run', '--host', 'A', os.path.join(prefix, 'drive_c/windows/system32/reg.exe'), *words)
+
+
+def expect(lab, wanted, what):
+    now = state(lab)
+    differing = {k: now.get(k) for k in wanted if now.get(k) != wanted[k]}
+    check(not differing, f'{what}: {differing} instead of {wanted}')
+
+
+def works(lab):
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+
+
+def scenario_commands(lab):
+    """Every command twice; what they make in Windows; wrong usage is 2."""
+    lab.run('A', 'install')
+    now = state(lab)
+    for key in ('clsid', 'appid', 'settings', 'events'):
+        acl = now[key]
+        check(KEY_ACL == set(a + ')' for a in acl[acl.index('('):].split(')')[:-1]), f'{key}: {acl}')
+    program = labhost.windows_path(lab.provider)
+    check(now['service'].lower() == f'"{program}" run'.lower(), f"not quoted: {now['service']}")
+    check(now['account'] == 'LocalSystem' and now['start'] == '3', f'{now}')
+    for name, value in (('sid', '1'), ('privileges', 'SeChangeNotifyPrivilege SeImpersonatePrivilege '),
+                        ('failure', '1/5000 1/5000 0/0 ')):
+        told = now.get(name)
+        print(f'   service {name}: {told or "this Wine does not tell"}')
+        check(told in (value, None, '', '0'), f'{name}: {told}')
+    check('registered, version' in lab.run('A', 'status'), 'status')
+    lab.run('A', 'upgrade')
+    check(state(lab) == now, 'an upgrade to the same version changes something')
+    works(lab)
+    trace = lab.trace('A')
+    for _ in range(2):
+        lab.run('A', 'uninstall')
+    expect(lab, NOTHING, 'after uninstall')
+    check(registered(lab) is None, 'VSS knows it still')
+    check(state(lab)['settings'] != '-', "the administrator's settings are gone")
+    check('not installed' in lab.run('A', 'status', want=1), 'status after uninstall')
+    lab.vss('A', 'create', '--lun', '1', want=1)
+    lab.expect_nothing_left('without a provider', 0)
+    reg(lab, 'delete', provider_lab.PROVIDER_KEY, '/v', 'TraceFile', '/f')
+    lab.run('A', 'uninstall')
+    check(state(lab)['settings'] == '-', 'an empty key of settings is left')
+    for words in ([], ['no-such-command'], ['install', 'x']):
+        lab.run('A', *words, want=2)
+    check('Usage' in lab.run('A', '--help'), 'help')
+    lab.run('A', 'install')
+    lab.set_value('A', 'TraceFile', 'REG_SZ', labhost.windows_path(trace))
+    works(lab)
+
+
+def scenario_commands_fail(lab):
+    """VSS refuses: a first install leaves nothing, a replaced or removed version stays as it was."""
+    older = state(lab)
+    version = registered(lab)
+    newer = built(NEXT + '.exe')
+    vss_answers(lab, Unregister=IN_USE)
+    text = lab.lab('run', '--host', 'A', newer, 'upgrade', want=1)
+    check('80042307' in text and 'Wait until' in text, text)
+    text = lab.run('A', 'uninstall', want=1)
+    check('80042307' in text, text)
+    check(state(lab) == older and registered(lab) == version, 'a provider in use was touched')
+    vss_answers(lab, Unregister=0, RegisterTimes=1, Register=DENIED)
+    text = lab.lab('run', '--host', 'A', newer, 'upgrade', want=1)
+    check('80070005' in text and 'elevated' in text and 'as it was before' in text, text)
+    check(state(lab) == older and registered(lab) == version, f'a failed upgrade: {state(lab)} {registered(lab)}')
+    works(lab)
+    vss_answers(lab, Register=DENIED)
+    text = lab.lab('run', '--host', 'A', newer, 'upgrade', want=1)
+    check('putting things back failed' in text and registered(lab) is None, text)
+    vss_answers(lab, Register=0)
+    lab.run('A', 'install')
+    check(state(lab) == older and registered(lab) == version, 'it cannot be mended by installing again')
+
+    lab.run('A', 'uninstall')
+    for hresult in (DENIED, ALREADY):
+        vss_answers(lab, Register=hresult)
+        check('as it was before' in lab.run('A', 'install', want=1), 'it says nothing')
+        expect(lab, NOTHING, f'a refused first install ({hresult:#x})')
+    vss_answers(lab, Register=0, Unregister=NOT_REGISTERED)
+    lab.run('A', 'install')
+    lab.run('A', 'uninstall')
+    expect(lab, NOTHING, 'VSS had forgotten it')
+    vss_answers(lab, Unregister=0)
+    lab.lab('run', '--host', 'A', newer, 'install')  # over what VSS knows still: an upgrade
+    after = registered(lab)
+    check(after['version_id'] != version['version_id'] and after['clsid'] == version['clsid'], f'{after}')
+    check(NEXT in state(lab)['service'], 'the service runs the old one')
+    wrong = lab.run('A', 'check', want=1)
+    check('not this program' in wrong, wrong)
+    lab.run('A', 'upgrade')
+    check(registered(lab) == version and state(lab) == older, 'back to the older one')
+    works(lab)
+
+
+class Package:
+    """msiexec in the lab, silent."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        prefix = labhost.State(os.path.join(lab.dir, 'lab')).host('A').prefix
+        self.msiexec = os.path.join(prefix, 'drive_c/windows/system32/msiexec.exe')
+        self.folder = os.path.join(prefix, 'drive_c/Program Files/Umbra')
+        self.program = os.path.join(self.folder, 'umbra-vss.exe')
+        self.this, self.next = labhost.need_program('umbra-vss.msi'), built(NEXT + '.msi')
+
+    def run(self, option, package, *properties, want=0):
+        """want: 0, 1 for any failure (Wine cuts exit codes to 8 bits), None for either."""
+        code, text = self.lab.command('run', '--host', 'A', self.msiexec, option, labhost.windows_path(package), '/qn',
+                                      *properties)
+        check(want is None or (code != 0) == bool(want), f'msiexec {option} {os.path.basename(package)}: exit code {code}\n{text}')
+
+    def expect_program(self, name):
+        """The file that is installed is this one; None: no file, no folder."""
+        if name is None:
+            check(not os.path.exists(self.folder), f'left: {self.folder}')
+            return
+        check(os.path.exists(self.program), 'no program was placed')
+        with open(self.program, 'rb') as placed, open(name, 'rb') as wanted:
+            check(placed.read() == wanted.read(), f'the program is not {os.path.basename(name)}')
+
+    def expect_nothing(self, what):
+        self.expect_program(None)
+        expect(self.lab, NOTHING, what)
+        check(registered(self.lab) is None, f'{what}: VSS knows a provider')
+
+
+def scenario_package(lab):
+    """Install, repair, upgrade, uninstall, each twice; a downgrade is refused; nothing stays."""
+    package, this, newer = Package(lab), labhost.need_program('umbra-vss.exe'), built(NEXT + '.exe')
+    lab.run('A', 'uninstall')
+    for _ in range(2):
+        package.run('/i', package.this)
+        package.expect_program(this)
+    first, version = state(lab), registered(lab)
+    check(first['service'] == '"C:\\Program Files\\Umbra\\umbra-vss.exe" run', first['service'])
+    check(first['event file'] == 'C:\\Program Files\\Umbra\\umbra-vss.exe', first['event file'])
+    works(lab)
+    check(lab.provider_pids('A'), 'the service does not run')
+    os.unlink(package.program)
+    reg(lab, 'delete', r'HKLM\SOFTWARE\Classes\AppID\{F6DF2B1B-5A2C-407E-BB2D-A5097EB76D43}', '/f')
+    for _ in range(2):
+        package.run('/i', package.this, 'REINSTALL=ALL', 'REINSTALLMODE=amus')  # /fa, which Wine wants a code for
+        package.expect_program(this)
+        check(state(lab) == first, f'repaired to {state(lab)} from {first}')
+    works(lab)
+    for _ in range(2):
+        package.run('/i', package.next)
+        package.expect_program(newer)
+    after = registered(lab)
+    check(after['version_id'] != version['version_id'] and after['version'] != version['version'], f'{after}')
+    check(state(lab) == first, f'upgraded to {state(lab)} from {first}')
+    works(lab)
+    package.run('/i', package.this, want=1)
+    package.expect_program(newer)
+    check(registered(lab) == after, 'a refused downgrade changed something')
+    package.run('/x', package.next)
+    package.expect_nothing('after removal')
+    package.run('/x', package.next, want=None)  # Windows says 1605, no such product; Wine says nothing
+    package.expect_nothing('after a second removal')
+
+
+def scenario_package_fails(lab):
+    """VSS refuses: a first installation leaves nothing, a removal everything, an upgrade nothing half done.
+
+    Wine removes an older product in a transaction of its own and keeps no copies of the files: what Windows brings back
+    when an upgrade fails, Wine does not. That the package asks for it is tested on its tables (test_package.py).
+    """
+    package, this = Package(lab), labhost.need_program('umbra-vss.exe')
+    lab.run('A', 'uninstall')
+    for hresult in (DENIED, ALREADY):
+        vss_answers(lab, Register=hresult)
+        package.run('/i', package.this, want=1)
+        vss_answers(lab, Register=0)
+        package.expect_nothing(f'a refused first installation ({hresult:#x})')
+    package.run('/i', package.this)
+    before, version = state(lab), registered(lab)
+    works(lab)
+    vss_answers(lab, RegisterTimes=1, Register=DENIED)
+    package.run('/i', package.next, want=1)
+    if os.path.exists(package.program):
+        package.expect_program(this)
+        check(state(lab) == before and registered(lab) == version, f'a refused upgrade: {state(lab)}')
+    else:
+        package.expect_nothing('a refused upgrade')
+        package.run('/i', package.this)
+    works(lab)
+    vss_answers(lab, Unregister=IN_USE)
+    package.run('/x', package.this, want=1)
+    vss_answers(lab, Unregister=0)
+    package.expect_program(this)
+    check(state(lab) == before and registered(lab) == version, f'a refused removal: {state(lab)} {registered(lab)}')
+    works(lab)
+    lab.run('A', 'uninstall')
+
+
+def scenario_secrets(lab):
+    """After a shadow copy, failed calls and checks with a trace: the host's CHAP secret is nowhere on the host."""
+    works(lab)
+    lab.run('A', 'check')
+    lab.fault('down-now', '--ms', '1000')
+    lab.vss('A', 'create', '--lun', '1', want=1)
+    prefix = labhost.State(os.path.join(lab.dir, 'lab')).host('A').prefix
+    lab.lab('down', '--host', 'A')  # the registry is in its files now
+    with open(os.path.join(lab.dir, 'secret-A')) as source:
+        secret = source.read().strip().encode()
+    forms = [secret, secret.decode().encode('utf-16-le'), secret.hex().encode()]
+    places = [lab.trace('A')] + [os.path.join(prefix, n) for n in os.listdir(prefix) if n.endswith('.reg')]
+    for folder in ('ProgramData', 'Program Files', 'users', 'windows/temp', 'windows/logs'):
+        for where, _, names in os.walk(os.path.join(prefix, 'drive_c', folder)):
+            places += [os.path.join(where, name) for name in names]
+    check(sum(p.endswith('.reg') for p in places) == 3 and os.path.getsize(lab.trace('A')) > 1000, f'{places[:5]}')
+    for place in places:
+        if os.path.isfile(place) and not os.path.islink(place):
+            with open(place, 'rb') as source:
+                text = source.read()
+            check(not any(form in text for form in forms), f'the secret is in {place}')
+    lab.lab('up', '--host', 'A')
+
+
+SCENARIOS = {name[len('scenario_'):]: function for name, function in list(globals().items())
+             if name.startswith('scenario_')}
+
+if __name__ == '__main__':
+    sys.exit(provider_lab.main(sys.argv[1:], SCENARIOS, hosts='A'))

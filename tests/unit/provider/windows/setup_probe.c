@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What set-up has left in Windows, one a line: "NAME\tVALUE", or "NAME\t-" for what is not there. Keys are told with their
+ * access list, the service with all that the service manager tells of it.
+ */
+#include <stdio.h>
+#include <windows.h>
+#include <sddl.h>
+#include "provider/ids.h"
+
+static void tell_key(const char *name, const WCHAR *path)
+{
+	static union {
+		SECURITY_DESCRIPTOR sd;
+		BYTE bytes[4096];
+	} u;
+	DWORD size = sizeof(u);
+	WCHAR *text = NULL;
+	HKEY key;
+
+	if (RegOpenKeyExW(HKEY_LOCAL_MACHINE, path, 0, READ_CONTROL, &key) != ERROR_SUCCESS) {
+		printf("%s\t-\n", name);
+		return;
+	}
+	if (RegGetKeySecurity(key, DACL_SECURITY_INFORMATION, &u.sd, &size) == ERROR_SUCCESS)
+		ConvertSecurityDescriptorToStringSecurityDescriptorW(
+			&u.sd, SDDL_REVISION_1, DACL_SECURITY_INFORMATION, &text, NULL);
+	printf("%s\t%ls\n", name, text ? text : L"no access list");
+	LocalFree(text);
+	RegCloseKey(key);
+}
+
+static void tell_value(const char *name, const WCHAR *path, const WCHAR *value)
+{
+	WCHAR text[1024] = L"-";
+	DWORD size = sizeof(text);
+
+	if (RegGetValueW(HKEY_LOCAL_MACHINE, path, value, RRF_RT_REG_SZ, NULL, text, &size) != ERROR_SUCCESS)
+		wcscpy_s(text, 1024, L"-");
+	printf("%s\t%ls\n", name, text);
+}
+
+static union {
+	QUERY_SERVICE_CONFIGW config;
+	SERVICE_DESCRIPTIONW about;
+	SERVICE_SID_INFO sid;
+	SERVICE_REQUIRED_PRIVILEGES_INFOW required;
+	SERVICE_FAILURE_ACTIONSW failure;
+	BYTE bytes[8192];
+} query;
+
+static BOOL ask(SC_HANDLE service, DWORD level)
+{
+	DWORD needed;
+
+	ZeroMemory(&query, sizeof(query));
+	return QueryServiceConfig2W(service, level, query.bytes, sizeof(query), &needed);
+}
+
+static void tell_hardening(SC_HANDLE service)
+{
+	if (ask(service, SERVICE_CONFIG_DESCRIPTION) && query.about.lpDescription)
+		printf("about\t%ls\n", query.about.lpDescription);
+	if (ask(service, SERVICE_CONFIG_SERVICE_SID_INFO))
+		printf("sid\t%lu\n", query.sid.dwServiceSidType);
+	if (ask(service, SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO)) {
+		printf("privileges\t");
+		for (WCHAR *p = query.required.pmszRequiredPrivileges; p && *p; p += wcslen(p) + 1)
+			printf("%ls ", p);
+		printf("\n");
+	}
+	if (ask(service, SERVICE_CONFIG_FAILURE_ACTIONS)) {
+		printf("failure\t");
+		for (DWORD i = 0; i < query.failure.cActions; i++)
+			printf("%d/%lu ", query.failure.lpsaActions[i].Type,
+				query.failure.lpsaActions[i].Delay);
+		printf("\n");
+	}
+}
+
+static void tell_service(void)
+{
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+	SC_HANDLE service = OpenServiceW(manager, UMBRA_SERVICE_NAME, SERVICE_QUERY_CONFIG);
+	DWORD needed;
+
+	if (!service) {
+		printf("service\t-\n");
+	} else if (QueryServiceConfigW(service, &query.config, sizeof(query), &needed)) {
+		printf("service\t%ls\nstart\t%lu\naccount\t%ls\n", query.config.lpBinaryPathName,
+			query.config.dwStartType, query.config.lpServiceStartName);
+		tell_hardening(service);
+		CloseServiceHandle(service);
+	}
+	CloseServiceHandle(manager);
+}
+
+int main(void)
+{
+	tell_key("clsid", UMBRA_KEY_CLSID);
+	tell_key("appid", UMBRA_KEY_APPID);
+	tell_key("settings", UMBRA_KEY_SETTINGS);
+	tell_key("vendor", UMBRA_KEY_VENDOR);
+	tell_key("events", UMBRA_KEY_EVENTS);
+	tell_value("event file", UMBRA_KEY_EVENTS, L"EventMessageFile");
+	tell_service();
+	return 0;
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rules of set-up that need no VSS: who may change a program, what the registry keys allow, versions. */
+#include <string.h>
+#include <windows.h>
+#include <aclapi.h>
+#include <sddl.h>
+#include "check.h"
+#include "provider/ids.h"
+#include "provider/path_rights.h"
+#include "provider/setup.h"
+#include "provider/setup_registration.h"
+#include "provider/setup_registry.h"
+#include "provider/setup_service.h"
+#include "provider/version.h"
+
+#define TEST_KEY L"SOFTWARE\\Umbra-test\\Below"
+
+static bool private_by(const WCHAR *sddl, bool is_folder, const WCHAR *self_text)
+{
+	PSECURITY_DESCRIPTOR sd = NULL;
+	PSID owner = NULL, self = NULL;
+	ACL *dacl = NULL;
+	BOOL present, defaulted;
+
+	CHECK(ConvertStringSecurityDescriptorToSecurityDescriptorW(sddl, SDDL_REVISION_1, &sd, NULL));
+	CHECK(GetSecurityDescriptorOwner(sd, &owner, &defaulted));
+	CHECK(GetSecurityDescriptorDacl(sd, &present, &dacl, &defaulted));
+	if (self_text)
+		CHECK(ConvertStringSidToSidW(self_text, &self));
+	bool private = path_rights_judge(owner, present ? dacl : NULL, is_folder, self);
+	LocalFree(self);
+	LocalFree(sd);
+	return private;
+}
+
+static void who_may_change_a_program(void)
+{
+#define SOMEBODY  L"S-1-5-21-1-2-3-1001"
+#define INSTALLER L"S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"
+	/* as below Program Files */
+	CHECK(private_by(L"O:SYD:(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1200a9;;;BU)", false, NULL));
+	CHECK(private_by(L"O:" INSTALLER L"D:(A;;FA;;;" INSTALLER L")(A;;0x1301bf;;;SY)(A;;0x1200a9;;;BU)"
+			 L"(A;OICIIO;GA;;;CO)",
+		true, NULL));
+	/* as in a folder that was made below C:\ */
+	CHECK(!private_by(L"O:BAD:(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1301bf;;;AU)", false, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;FA;;;SY)(A;OICI;0x1301bf;;;AU)", true, NULL));
+	/* each right that is enough, for everybody */
+	CHECK(!private_by(L"O:BAD:(A;;0x2;;;WD)", false, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;0x4;;;WD)", false, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;SD;;;WD)", false, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;WD;;;WD)", false, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;WO;;;WD)", false, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;GA;;;WD)", false, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;GW;;;WD)", false, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;0x2;;;WD)", true, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;0x40;;;WD)", true, NULL));
+	/* a folder in which others may make folders, as in C:\: they cannot touch this file */
+	CHECK(private_by(L"O:BAD:(A;;0x4;;;AU)(A;;FA;;;SY)", true, NULL));
+	/* what is only handed down does not apply here */
+	CHECK(private_by(L"O:BAD:(A;OIIO;FA;;;WD)(A;;FA;;;SY)", true, NULL));
+	/* an account of its own: trusted when it is who runs this */
+	CHECK(!private_by(L"O:BAD:(A;;FA;;;" SOMEBODY L")", false, NULL));
+	CHECK(private_by(L"O:" SOMEBODY L"D:(A;;FA;;;" SOMEBODY L")", false, SOMEBODY));
+	CHECK(!private_by(
+		L"O:" SOMEBODY L"D:(A;;FA;;;SY)", false, NULL)); /* an owner may change the rights */
+	/* no list at all: everybody may do everything */
+	CHECK(!private_by(L"O:BA", false, NULL));
+	CHECK(!private_by(L"O:BAD:(D;;FA;;;WD)(A;;FA;;;WD)", false, NULL));
+}
+
+static void a_real_file_is_judged(void)
+{
+	WCHAR folder[MAX_PATH], file[MAX_PATH];
+	SECURITY_DESCRIPTOR sd;
+
+	CHECK(GetTempPathW(MAX_PATH, folder) && GetTempFileNameW(folder, L"umb", 0, file));
+	CHECK_HR(path_rights_private(file), S_OK);
+	CHECK(InitializeSecurityDescriptor(&sd, SECURITY_DESCRIPTOR_REVISION));
+	PSECURITY_DESCRIPTOR lax = NULL;
+	CHECK(ConvertStringSecurityDescriptorToSecurityDescriptorW(
+		L"D:P(A;;FA;;;WD)", SDDL_REVISION_1, &lax, NULL));
+	CHECK(SetFileSecurityW(file, DACL_SECURITY_INFORMATION, lax));
+	LocalFree(lax);
+	CHECK_HR(path_rights_private(file), S_FALSE);
+	CHECK(DeleteFileW(file));
+	CHECK(FAILED(path_rights_private(file)));
+}
+
+/* LocalSystem and administrators everything, users to read, nobody else, nothing from above. */
+static void keys_are_written_by_administrators_only(void)
+{
+	PSECURITY_DESCRIPTOR sd = NULL;
+	SECURITY_DESCRIPTOR_CONTROL control;
+	BOOL present, defaulted;
+	DWORD revision;
+	ACL *dacl = NULL;
+
+	CHECK(ConvertStringSecurityDescriptorToSecurityDescriptorW(
+		UMBRA_KEY_SDDL, SDDL_REVISION_1, &sd, NULL));
+	CHECK(GetSecurityDescriptorControl(sd, &control, &revision) && control & SE_DACL_PROTECTED);
+	CHECK(GetSecurityDescriptorDacl(sd, &present, &dacl, &defaulted) && present && dacl->AceCount == 3);
+	for (DWORD i = 0; i < dacl->AceCount; i++) {
+		ACCESS_ALLOWED_ACE *ace;
+		CHECK(GetAce(dacl, i, (void **)&ace) && ace->Header.AceType == ACCESS_ALLOWED_ACE_TYPE);
+		bool trusted = IsWellKnownSid(&ace->SidStart, WinLocalSystemSid) ||
+			       IsWellKnownSid(&ace->SidStart, WinBuiltinAdministratorsSid);
+		CHECK(trusted || IsWellKnownSid(&ace->SidStart, WinBuiltinUsersSid));
+		CHECK(ace->Mask == (trusted ? KEY_ALL_ACCESS : KEY_READ));
+		CHECK(ace->Header.AceFlags == CONTAINER_INHERIT_ACE);
+	}
+	LocalFree(sd);
+}
+
+static void keys_come_and_go(void)
+{
+	const WCHAR *parent = L"SOFTWARE\\Umbra-test";
+
+	CHECK(!registry_exists(TEST_KEY));
+	CHECK_HR(registry_delete(TEST_KEY), S_OK);
+	CHECK_HR(registry_delete_empty(TEST_KEY), S_OK);
+	CHECK_HR(registry_create(TEST_KEY), S_OK);
+	CHECK_HR(registry_create(TEST_KEY), S_OK);
+	CHECK_HR(registry_protect(TEST_KEY), S_OK);
+	CHECK_HR(registry_delete_empty(parent), S_OK); /* it is not empty */
+	CHECK(registry_exists(TEST_KEY));
+	CHECK_HR(registry_set_text(TEST_KEY, L"name", REG_SZ, L"value"), S_OK);
+	CHECK_HR(registry_delete_empty(TEST_KEY), S_OK);
+	CHECK(registry_exists(TEST_KEY));
+	CHECK_HR(registry_delete(parent), S_OK);
+	CHECK(!registry_exists(TEST_KEY) && !registry_exists(parent));
+	CHECK(FAILED(registry_protect(TEST_KEY)));
+}
+
+static void what_is_registered_is_of_this_version(void)
+{
+	static const GUID id = UMBRA_VERSION_ID;
+	VSS_PROVIDER_PROP props;
+
+	registration_of_this(&props);
+	CHECK(registration_is_this(&props));
+	CHECK(IsEqualGUID(&props.m_ProviderVersionId, &id) && IsEqualGUID(&id, &provider_version_id));
+	CHECK(!strcmp(provider_version, UMBRA_VERSION) && wcslen(provider_version_wide) < 32);
+	props.m_ProviderVersionId.Data1++;
+	CHECK(!registration_is_this(&props));
+}
+
+/* Every failure that VSS or Windows may answer has words of its own, none says nothing. */
+static void failures_are_explained(void)
+{
+	static const HRESULT all[] = {E_ACCESSDENIED, REGDB_E_CLASSNOTREG, E_INVALIDARG,
+		VSS_E_PROVIDER_IN_USE, VSS_E_PROVIDER_ALREADY_REGISTERED,
+		HRESULT_FROM_WIN32(ERROR_SERVICE_DISABLED),
+		HRESULT_FROM_WIN32(ERROR_SERVICE_MARKED_FOR_DELETE),
+		HRESULT_FROM_WIN32(ERROR_SERVICE_REQUEST_TIMEOUT),
+		HRESULT_FROM_WIN32(ERROR_INVALID_SECURITY_DESCR), E_OUTOFMEMORY};
+	const char *other = setup_explain(E_FAIL);
+
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		CHECK(setup_explain(all[i]) != other && strlen(setup_explain(all[i])) > 20);
+	CHECK(strlen(other) > 20);
+}
+
+/* What set-up asks of the service manager goes through here (see meson.build): Wine keeps little of it. */
+typedef BOOL(WINAPI *change_config2)(SC_HANDLE service, DWORD level, void *info);
+extern change_config2 __real___imp_ChangeServiceConfig2W;
+extern change_config2 __wrap___imp_ChangeServiceConfig2W;
+
+static struct {
+	DWORD sid;
+	bool privileges, about;
+	SC_ACTION actions[3];
+	DWORD reset_s;
+} asked;
+
+static BOOL WINAPI recording(SC_HANDLE service, DWORD level, void *info)
+{
+	static const WCHAR wanted[] = L"SeChangeNotifyPrivilege\0SeImpersonatePrivilege\0";
+
+	if (level == SERVICE_CONFIG_SERVICE_SID_INFO) {
+		asked.sid = ((SERVICE_SID_INFO *)info)->dwServiceSidType;
+	} else if (level == SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO) {
+		SERVICE_REQUIRED_PRIVILEGES_INFOW *required = info;
+		asked.privileges = !memcmp(required->pmszRequiredPrivileges, wanted, sizeof(wanted));
+	} else if (level == SERVICE_CONFIG_FAILURE_ACTIONS) {
+		SERVICE_FAILURE_ACTIONSW *failure = info;
+		CHECK(failure->cActions == 3);
+		memcpy(asked.actions, failure->lpsaActions, sizeof(asked.actions));
+		asked.reset_s = failure->dwResetPeriod;
+	} else if (level == SERVICE_CONFIG_DESCRIPTION) {
+		asked.about = true;
+	}
+	return __real___imp_ChangeServiceConfig2W(service, level, info);
+}
+
+change_config2 __wrap___imp_ChangeServiceConfig2W = recording;
+
+static bool command_is(const WCHAR *wanted)
+{
+	static union {
+		QUERY_SERVICE_CONFIGW c;
+		BYTE bytes[8192];
+	} u;
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+	SC_HANDLE service = OpenServiceW(manager, UMBRA_SERVICE_NAME, SERVICE_QUERY_CONFIG);
+	DWORD needed;
+
+	CHECK(service && QueryServiceConfigW(service, &u.c, sizeof(u), &needed));
+	CloseServiceHandle(service);
+	CloseServiceHandle(manager);
+	return !wcscmp(u.c.lpBinaryPathName, wanted) && u.c.dwStartType == SERVICE_DEMAND_START &&
+	       u.c.dwServiceType == SERVICE_WIN32_OWN_PROCESS;
+}
+
+static void the_service_is_hardened_quoted_and_put_back(void)
+{
+	static const WCHAR first[] = L"C:\\Program Files\\One\\umbra-vss.exe";
+	static const WCHAR second[] = L"C:\\Program Files\\Two\\umbra-vss.exe";
+	WCHAR too_long[2000];
+
+	CHECK(!setup_service_remember());
+	CHECK_HR(setup_service_delete(), S_OK);
+	CHECK_HR(setup_service_create(first, true), S_OK);
+	CHECK(asked.sid == SERVICE_SID_TYPE_UNRESTRICTED && asked.privileges && asked.about);
+	CHECK(asked.actions[0].Type == SC_ACTION_RESTART && asked.actions[1].Type == SC_ACTION_RESTART &&
+		asked.actions[2].Type == SC_ACTION_NONE && asked.reset_s == 86400);
+	CHECK(!strcmp(setup_service_state(), "stopped"));
+	CHECK(setup_service_remember());
+	CHECK_HR(setup_service_create(second, false), S_OK);
+	CHECK(command_is(L"\"C:\\Program Files\\Two\\umbra-vss.exe\" run"));
+	CHECK_HR(setup_service_restore(), S_OK);
+	CHECK(command_is(L"\"C:\\Program Files\\One\\umbra-vss.exe\" run"));
+	CHECK_HR(setup_service_delete(), S_OK);
+	CHECK(!strcmp(setup_service_state(), "not installed"));
+	CHECK_HR(setup_service_restore(), S_OK); /* also when it is gone */
+	CHECK(command_is(L"\"C:\\Program Files\\One\\umbra-vss.exe\" run"));
+	CHECK_HR(setup_service_delete(), S_OK);
+	for (int i = 0; i < 1999; i++)
+		too_long[i] = L'x';
+	too_long[1999] = 0;
+	CHECK_HR(setup_service_create(too_long, false), HRESULT_FROM_WIN32(ERROR_FILENAME_EXCED_RANGE));
+	CHECK(!setup_service_remember());
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		TEST(who_may_change_a_program),
+		TEST(a_real_file_is_judged),
+		TEST(keys_are_written_by_administrators_only),
+		TEST(keys_come_and_go),
+		TEST(what_is_registered_is_of_this_version),
+		TEST(failures_are_explained),
+		TEST(the_service_is_hardened_quoted_and_put_back),
+	};
+
+	return run_tests(tests, sizeof(tests) / sizeof(tests[0]));
+}
