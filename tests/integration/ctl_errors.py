@@ -199,8 +199,9 @@ def verbs():
         shadow = array.ctl('shadow', 'list')['shadows'][0]['name']
         refused(array, 'EINVAL', 'lun', 'delete', shadow, words=['shadow'])
         refused(array, 'EINVAL', 'shadow', 'delete', 'a', words=['ordinary'])
-        for verb in (['break', shadow], ['resync', shadow, 'a'], ['undelete', shadow]):
-            refused(array, 'EOPNOTSUPP', 'shadow', *verb)
+        refused(array, 'ENOENT', 'shadow', 'break', 'nobody')
+        refused(array, 'EINVAL', 'shadow', 'resync', 'a', shadow)
+        refused(array, 'ENOENT', 'resync', 'cancel', '1')
         array.ctl('shadow', 'map', shadow, 'h')
         refused(array, 'EBUSY', 'set', 'delete', 's')
         refused(array, 'EBUSY', 'shadow', 'delete', shadow)

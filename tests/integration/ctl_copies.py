@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of copies, by umbractl and with real data: break, resync, each over a restart and a kill -9."""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from umbra_initiator import Session  # noqa: E402
+from umbra_lab import Array  # noqa: E402
+
+BLOCKS = 256  # 128 KiB of each disk are compared
+
+
+def pattern(letter):
+    return letter.encode() * (BLOCKS * 512)
+
+
+def put(array, number, letter):
+    with Session(array, 'h') as session:
+        session.write(number, 0, pattern(letter))
+        session.flush(number)
+
+
+def holds(array, number, letter):
+    with Session(array, 'h') as session:
+        found = session.read(number, 0, BLOCKS)
+    assert found == pattern(letter), f'LUN {number} holds {found[:1]!r}…, not {letter}'
+
+
+def copy(array, name, lun, *options):
+    """The name of the shadow LUN."""
+    return array.ctl('set', 'create', name, lun, *options)['members'][0]['shadow']
+
+
+def fails(array, name, *arguments):
+    error = array.ctl(*arguments, want=1)['error']['data']
+    assert error['name'] == name, error
+
+
+def breaks(array):
+    put(array, 1, 'a')
+    shadow = copy(array, 'broken', 'data')
+    identity = array.ctl('lun', 'show', shadow)
+    assert identity['kind'] == 'shadow' and identity['copy'] == 'differential', identity
+    number = array.ctl('shadow', 'map', shadow, 'h')['number']
+    put(array, 1, 'b')
+    with Session(array, 'h') as session:
+        serial = session.serial(number)
+        array.ctl('shadow', 'break', shadow)
+        assert session.serial(number) == serial and session.read(number, 0, BLOCKS) == pattern('a')
+    after = array.ctl('lun', 'show', shadow)
+    assert after['kind'] == 'ordinary' and after['id'] == identity['id'] and 'origin_id' not in after, after
+    assert not array.ctl('shadow', 'list')['shadows'] and not array.ctl('set', 'list')['sets']
+    array.ctl('shadow', 'break', shadow)  # again: done already
+    fails(array, 'EINVAL', 'shadow', 'delete', shadow)
+    array.restart()
+    holds(array, number, 'a')
+    holds(array, 1, 'b')
+    array.ctl('unmap', shadow, 'h')
+    array.ctl('lun', 'delete', shadow)
+
+
+def resyncs(array):
+    put(array, 1, 'c')
+    shadow = copy(array, 'good', 'data')
+    put(array, 1, 'd')
+    later = copy(array, 'later', 'data')
+    done = array.ctl('shadow', 'resync', shadow, 'data')
+    assert done['state'] == 'done' and done['percent'] == 100 and done['target'] == 'data', done
+    holds(array, 1, 'c')
+    array.kill9()
+    array.start()
+    holds(array, 1, 'c')
+
+    # the source and the other copies live on; the source serves again, for another LUN, which takes its size
+    put(array, 1, 'e')
+    array.ctl('lun', 'create', 'larger', '--size', '32M')
+    array.ctl('map', 'larger', 'h', '--number', '7')
+    put(array, 7, 'x')
+    assert 'of larger: done' in array.text('shadow', 'resync', shadow, 'larger')
+    holds(array, 7, 'c')
+    holds(array, 1, 'e')
+    assert array.ctl('lun', 'show', 'larger')['size_bytes'] == array.ctl('lun', 'show', 'data')['size_bytes']
+    array.ctl('shadow', 'map', later, 'h', '--number', '9')
+    holds(array, 9, 'd')
+    jobs = array.ctl('resync', 'list')['jobs']
+    assert [(job['target'], job['state']) for job in jobs] == [('larger', 'done')], jobs
+    assert array.ctl('resync', 'cancel', str(jobs[0]['job']))['state'] == 'done'
+    assert 'larger' in array.text('resync', 'list')
+
+    array.ctl('lun', 'create', 'small', '--size', '2M')
+    fails(array, 'EINVAL', 'shadow', 'resync', shadow, 'small')
+    fails(array, 'EINVAL', 'shadow', 'resync', 'data', 'larger')
+    fails(array, 'EINVAL', 'shadow', 'resync', shadow, later)
+    fails(array, 'ENOENT', 'shadow', 'resync', shadow, 'nobody')
+    fails(array, 'ENOENT', 'resync', 'cancel', '4711')
+    array.ctl('resync', 'cancel', 'x', want=2)
+    holds(array, 7, 'c')
+    array.ctl('shadow', 'unmap', later)
+    for name in ('good', 'later'):
+        array.ctl('set', 'delete', name)
+    holds(array, 1, 'e')
+    holds(array, 7, 'c')
+
+
+def main():
+    with Array() as array:
+        array.add_host('h', 'iqn.x:h', secret='secret-of-host')
+        array.ctl('lun', 'create', 'data', '--size', '16M')
+        array.ctl('map', 'data', 'h', '--number', '1')
+        breaks(array)
+        resyncs(array)
+        assert array.stop() == 0
+
+
+if __name__ == '__main__':
+    main()
