@@ -151,6 +151,21 @@ bool pool_branch_viewer_from(const struct pool_branch *b, uint32_t lo)
 	return b->disk || b->frozen_max >= lo;
 }
 
+uint32_t pool_branch_first_viewer(const struct pool_branch *b)
+{
+	uint32_t first = b->disk ? b->gen : UINT32_MAX;
+
+	if (b->child_count && b->children[0]->parent_gen < first)
+		first = b->children[0]->parent_gen;
+	list_for_each (n, &b->cuts) {
+		uint32_t gen = container_of(n, struct pool_cut_member, branch_link)->gen;
+
+		if (gen < first)
+			first = gen;
+	}
+	return first;
+}
+
 struct pool_disk *pool_disk_find(struct pool *p, uint64_t id)
 {
 	list_for_each (n, bucket(p->disk_hash, id)) {

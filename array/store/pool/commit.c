@@ -191,6 +191,8 @@ static void put_txns(struct pool *p, uint64_t left)
 		left -= t->records.len;
 		list_remove(&t->link);
 		list_push_back(&p->cycle_txns, &t->link);
+		if (t->refresh)
+			t->refresh(t);
 		pool_buffer_bytes(&p->cycle_buf, t->records.data, t->records.len);
 		p->cycle_buf.records += t->records.records;
 		ids = ids || t->change_count;

@@ -418,6 +418,8 @@ static void load_done(struct pool_job *job)
 	}
 	if (b->gone)
 		pool_branch_free(p, b);
+	else if (!b->loads && !b->disk && !b->child_count)
+		pool_reclaim_scan(p); /* it may have waited for this */
 	pool_close_step(p);
 }
 
@@ -526,6 +528,19 @@ static void resolve_leaf(
 			out->phys[__builtin_ctz(m)] = e[i].phys;
 		*need &= (uint16_t) ~(e[i].valid | e[i].zero);
 	}
+}
+
+uint16_t pool_map_covered(const struct pool_leaf *leaf, uint64_t chunk)
+{
+	uint32_t first = pool_branch_first_viewer(leaf->branch);
+	const struct pool_entry *e = NULL;
+	struct pool_entry room;
+	unsigned count = pool_map_entries(leaf, chunk, &e, &room);
+	uint16_t covered = 0;
+
+	for (unsigned i = count ? chain_find(e, count, first) : 0; i < count; i++)
+		covered |= e[i].valid | e[i].zero;
+	return covered;
 }
 
 int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,

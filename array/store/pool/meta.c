@@ -659,6 +659,87 @@ int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, ui
 	return err == -ENOENT ? 0 : err;
 }
 
+/* What a scan knows of one branch: nothing before `chunk`, and there something, if `sure`. */
+struct scan_place {
+	uint64_t chunk;
+	bool sure;
+};
+
+/* Looks for the first chunk from `from` on of which the branch has an entry not newer than in->gen. */
+static int scan_place_find(MDB_cursor *cursor, const struct pool_map_key *in, uint64_t from, unsigned steps,
+	struct scan_place *out)
+{
+	*out = (struct scan_place){.chunk = from};
+	while (steps-- > 0) {
+		struct pool_map_key key = {.branch = in->branch, .chunk = out->chunk, .gen = in->gen};
+		uint8_t bytes[POOL_MAP_KEY_BYTES];
+		MDB_val k = {.mv_size = sizeof(bytes), .mv_data = bytes}, v;
+		int err;
+
+		pool_map_key_encode(bytes, &key);
+		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE));
+		if (err && err != -ENOENT)
+			return err;
+		if (!err && k.mv_size != POOL_MAP_KEY_BYTES)
+			return -EUCLEAN;
+		if (!err)
+			pool_map_key_decode(k.mv_data, &key);
+		if (err || key.branch != in->branch) {
+			*out = (struct scan_place){.chunk = UINT64_MAX, .sure = true};
+			return 0;
+		}
+		out->chunk = key.chunk; /* beyond the last, if its newest entry was all too new */
+		out->sure = key.gen <= in->gen;
+		if (out->sure)
+			return 0;
+	}
+	return 0;
+}
+
+#define SCAN_STEPS 65536u /* a reader is short */
+
+int pool_meta_scan_chunks(struct pool_meta *m, const struct pool_map_key *chain, size_t chain_count,
+	uint64_t from, size_t max, uint64_t *out, size_t *out_count, uint64_t *next)
+{
+	struct scan_place *at = pool_xrealloc(NULL, (chain_count + 1) * sizeof(*at));
+	unsigned steps = 2 + SCAN_STEPS / (unsigned)(chain_count + 1);
+	MDB_cursor *cursor = NULL;
+	MDB_txn *txn = NULL;
+	int err = pool_meta_begin(m, true, &txn);
+
+	if (!err)
+		err = pool_errno(mdb_cursor_open(txn, m->table[POOL_TABLE_MAP], &cursor));
+	for (size_t i = 0; i < chain_count && !err; i++)
+		err = scan_place_find(cursor, &chain[i], from, steps, &at[i]);
+	*out_count = 0;
+	*next = from;
+	while (!err && *out_count < max) {
+		struct scan_place first = {.chunk = UINT64_MAX, .sure = true};
+
+		for (size_t i = 0; i < chain_count; i++) {
+			if (at[i].chunk < first.chunk)
+				first = at[i];
+			else if (at[i].chunk == first.chunk)
+				first.sure = first.sure || at[i].sure;
+		}
+		*next = first.chunk;
+		if (first.chunk == UINT64_MAX || !first.sure)
+			break;
+		out[(*out_count)++] = first.chunk;
+		*next = first.chunk + 1;
+		for (size_t i = 0; i < chain_count && !err; i++) {
+			if (at[i].chunk < *next)
+				err = scan_place_find(cursor, &chain[i], *next, steps, &at[i]);
+		}
+	}
+	if (cursor)
+		mdb_cursor_close(cursor);
+	if (txn)
+		mdb_txn_abort(txn);
+	free(at);
+	return err;
+}
+
 int pool_meta_each(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
 	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
 		bool intact),

@@ -213,7 +213,7 @@ static int pool_iterate(struct store *s, enum store_table table,
 static bool may_close(const struct pool *p)
 {
 	if (p->cycle_running || p->checkpoint_running || p->map_loads || p->growing || p->discard_running ||
-		pool_reclaim_busy(p))
+		pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
 	if (p->latched)
 		return true;
@@ -259,6 +259,7 @@ static void close_begin(struct pool_call *call)
 	struct pool *p = container_of(call, struct pool, close_call);
 
 	pool_reclaim_stop(p);
+	pool_hydrate_stop(p);
 	pool_cycle_request(p);
 	pool_close_step(p);
 }
@@ -371,4 +372,6 @@ const struct store_ops pool_ops = {
 	.cut = pool_cut,
 	.cut_commit = pool_cut_commit,
 	.cut_drop = pool_cut_drop,
+	.hydrate = pool_hydrate,
+	.hydrate_cancel = pool_hydrate_cancel,
 };

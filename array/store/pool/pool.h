@@ -105,6 +105,7 @@ struct pool_disk {
 	uint64_t size_bytes;
 	struct pool_branch *branch;
 	bool pending; /* its transaction is not done */
+	struct pool_hydrate *hydration;
 	struct list_node hash_link;
 };
 
@@ -238,6 +239,8 @@ struct pool_txn {
 	unsigned change_count, change_room;
 	struct pool_free_list frees; /* whose FREE records are among the records */
 	struct pool_cut *cut;        /* its forks' */
+	/* When its frame is made: brings its records up to date, which stay as long as they are. Or NULL. */
+	void (*refresh)(struct pool_txn *t);
 	void (*done)(void *arg, int err);
 	void *arg;
 };
@@ -401,6 +404,7 @@ struct pool {
 	/* reclaim */
 	struct list todos;
 	struct pool_reclaim *reclaim;
+	struct list hydrations;
 
 	/* close */
 	void (*close_done)(void *arg, int err);
@@ -461,6 +465,8 @@ void pool_branch_record_dirty(struct pool *p, struct pool_branch *b);
 bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi);
 /* Does anything, the head included, see entries of generation ≥ lo? */
 bool pool_branch_viewer_from(const struct pool_branch *b, uint32_t lo);
+/* The lowest generation that anything sees, now or ever after: all see entries up to it. UINT32_MAX: none. */
+uint32_t pool_branch_first_viewer(const struct pool_branch *b);
 struct pool_disk *pool_disk_find(struct pool *p, uint64_t id);
 struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch *b, uint64_t size_bytes);
 void pool_disk_free(struct pool_disk *d);
@@ -488,6 +494,8 @@ void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t seque
  * nothing is loaded), -ENOMEM. */
 int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
 	struct pool_waiter *w, struct pool_places *out);
+/* The blocks that no viewer of the leaf's branch finds in an ancestor. */
+uint16_t pool_map_covered(const struct pool_leaf *leaf, uint64_t chunk);
 void pool_map_free(struct pool *p, struct pool_branch *b); /* all leaves; none may be dirty */
 void pool_map_trim(struct pool *p);                        /* evicts down to the bound */
 void pool_map_touch(struct pool *p, struct pool_leaf *leaf);
@@ -602,6 +610,10 @@ int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, 
 /* Up to `max` keys of the index (branch, gen, chunk) from `from` on, gen ≤ last_gen. Blocks. */
 int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
 	struct pool_map_key *out, size_t *out_count);
+/* Up to `max` chunks from `from` on of which any of the branches in `chain` has an entry not newer than the
+ * generation that stands with it; ascending. *next: where to go on; UINT64_MAX: that was all. Blocks. */
+int pool_meta_scan_chunks(struct pool_meta *m, const struct pool_map_key *chain, size_t chain_count,
+	uint64_t from, size_t max, uint64_t *out, size_t *out_count, uint64_t *next);
 /* Calls each for every record of a table within txn; the value without its CRC. -EUCLEAN: a CRC is wrong. */
 int pool_meta_each(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
 	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
@@ -666,6 +678,12 @@ void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen);
 void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen); /* the last frame had its record */
 struct pool_reclaim *pool_reclaim_new(struct pool *p);
 void pool_reclaim_free(struct pool_reclaim *r);
+
+/* ---- hydrate.c -------------------------------------------------------------------------------------- */
+
+void pool_hydrate(struct store_hydration *h);
+void pool_hydrate_cancel(struct store_hydration *h);
+void pool_hydrate_stop(struct pool *p); /* all of them, for the pool closes */
 
 /* ---- open.c ----------------------------------------------------------------------------------------- */
 

@@ -134,6 +134,12 @@ static bool must_stop(const struct pool_reclaim *r)
 	return r->stopping || r->pool->latched;
 }
 
+/* The child has become independent (hydrate.c): what is left of the branch is for nobody. */
+static bool splice_moot(const struct pool_reclaim *r)
+{
+	return r->task == TASK_SPLICE && r->child->parent != r->branch;
+}
+
 /* ---- records of its own ---------------------------------------------------------------------------- */
 
 static void put_todo_del(struct pool_txn *t, uint64_t branch, uint32_t gen)
@@ -350,23 +356,27 @@ static int splice_chunk(struct pool_reclaim *r)
 {
 	struct pool *p = r->pool;
 	struct pool_leaf *from, *to;
-	int err = pool_map_leaf(r->child, p, r->chunk, true, &r->leaf_waiter, &to);
+	int err = splice_moot(r) ? 0 : pool_map_leaf(r->child, p, r->chunk, true, &r->leaf_waiter, &to);
 
-	if (err)
+	if (err || splice_moot(r))
 		return err;
 	pool_leaf_pin(to);
 	err = pool_map_leaf(r->branch, p, r->chunk, false, &r->leaf_waiter, &from);
 	while (!err && from) {
 		const struct pool_entry *e = NULL;
 		struct pool_entry room, copy;
+		uint16_t hidden = pool_map_covered(to, r->chunk);
 
 		if (!pool_map_entries(from, r->chunk, &e, &room))
 			break;
 		copy = e[0];
-		/* Of a write that failed, or newer than all that the child sees. */
+		copy.valid &= (uint16_t)~hidden;
+		copy.zero &= (uint16_t)~hidden;
+		/* Of a write that failed, hidden by the child's own, or newer than all that the child sees. */
 		if (copy.phys && (!copy.valid || copy.gen > r->child->parent_gen)) {
 			pool_free_chunk(p, r->branch, copy.phys);
-			copy = (struct pool_entry){.gen = copy.gen};
+			copy.phys = 0;
+			copy.valid = 0;
 		}
 		if (copy.gen > r->child->parent_gen)
 			copy.zero = 0;
@@ -453,8 +463,8 @@ static void batch_loaded(struct pool_job *job)
 	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
 
 	r->at = 0;
-	if (r->job_err || must_stop(r)) {
-		task_end(r, false);
+	if (r->job_err || must_stop(r) || splice_moot(r)) {
+		task_end(r, splice_moot(r));
 	} else if (r->count == 0) {
 		if (r->task == TASK_TODO)
 			todo_finish(r);
@@ -529,7 +539,7 @@ static void batch_run(struct pool_reclaim *r)
 {
 	struct pool *p = r->pool;
 
-	while (r->at < r->count && !must_stop(r)) {
+	while (r->at < r->count && !must_stop(r) && !splice_moot(r)) {
 		if (p->dirty_count >= p->dirty_max / 2) {
 			own_commit(own_txn(p), batch_flushed, r);
 			return;
@@ -547,8 +557,8 @@ static void batch_run(struct pool_reclaim *r)
 			return;
 		}
 	}
-	if (must_stop(r) || r->job_err)
-		task_end(r, false);
+	if (must_stop(r) || r->job_err || splice_moot(r))
+		task_end(r, splice_moot(r));
 	else
 		batch_start(r);
 }
@@ -584,6 +594,8 @@ static bool choose(struct pool_reclaim *r)
 
 			if (b->disk || b->dead || !list_empty(&b->cuts))
 				continue;
+			if (b->child_count == 0 && b->loads)
+				continue; /* a reader came through a child that has become independent */
 			if (b->child_count == 0) {
 				r->task = TASK_DROP;
 				r->branch = b;

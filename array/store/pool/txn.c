@@ -164,6 +164,7 @@ int pool_txn_disk_delete(struct store_txn *t, struct store_disk *disk)
 	struct pool_disk *d = pool_disk_of(disk);
 	struct pool_record r = {.type = POOL_RECORD_DISK_DEL};
 
+	assert(!d->hydration);
 	if (!change)
 		return -ENOMEM;
 	*change = (struct pool_disk_change){.kind = POOL_DISK_DELETE, .disk = d, .gen = d->branch->gen};
@@ -184,7 +185,8 @@ int pool_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned i
 	int err;
 
 	assert(c && index < c->count && (!txn->cut || txn->cut == c));
-	assert(!d->pending && list_empty(&d->branch->writes) && list_empty(&d->branch->cuts));
+	assert(!d->pending && !d->hydration);
+	assert(list_empty(&d->branch->writes) && list_empty(&d->branch->cuts));
 	if (!b)
 		return -ENOMEM;
 	txn->cut = c;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Power loss after N steps, N = 1, 2, 3 …, over a workload with several disks, cuts, forks, deletions and
- * reopenings: whatever N is, after the next start every flushed block is there, every other one is old or
+ * Power loss after N steps, N = 1, 2, 3 …, over a workload with several disks, cuts, forks, deletions,
+ * repoints, hydrations and reopenings: whatever N is, after the next start every flushed block is there, every other one is old or
  * new sector by sector, every acknowledged set holds exactly its cut, no transaction is there by half, and a
  * check finds nothing. Then the same with a failing write, sync or commit in place of the power loss.
  */
@@ -71,11 +71,19 @@ static void workload(struct world *w, unsigned ops)
 				world_random_op(w);
 			world_cut_start(
 				w, set, set[0] == set[1] || !set[1] ? 1 : 2, sim_below(&w->sim, 6) == 0);
+		} else if (kind == 6 || kind == 7) {
+			struct model *m = any_disk(w);
+
+			if (m)
+				world_hydrate_start(w, m, 0);
 		} else if (kind == 5) {
 			struct model *from = any_disk(w), *to = any_disk(w);
 
 			world_drain(w);
-			if (!from || from == to || dead(w))
+			if (!from || from == to)
+				continue;
+			world_hydrate_cancel(w, to);
+			if (dead(w))
 				continue;
 			to->maybe = true;
 			for (unsigned k = 0; k < 4; k++)

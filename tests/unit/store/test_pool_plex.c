@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disks that take another one's content: what that costs, what it gives back, and what it leaves alone. */
+/*
+ * Disks that take another one's content, and copies that become independent of all others: what that costs,
+ * what it gives back, what it leaves alone, and what may happen at the same time.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "tests/unit/store/world.h"
 
@@ -155,11 +159,436 @@ static void test_repoint_size(void **state)
 	world_destroy(&w);
 }
 
+/* ---- hydration ------------------------------------------------------------------------------------- */
+
+static uint64_t blocks_copied(struct world *w)
+{
+	uint64_t n = world_pool(w)->copied_blocks;
+
+	world_pool(w)->copied_blocks = 0;
+	return n;
+}
+
+static uint64_t own_chunks(const struct model *m)
+{
+	return pool_disk_of(m->disk)->branch->chunks;
+}
+
+/* What is copied: the blocks that the copy inherits and has not written or unmapped itself, once each. */
+static void test_hydrate_costs(void **state)
+{
+	struct model *a, *s;
+	struct world w;
+
+	(void)state;
+	open_world(&w, test_seed(), UINT64_C(16) << 20);
+	a = world_create_disk(&w, 40 * CHUNK_SECTORS);
+	assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
+	assert_int_equal(world_write(&w, a, 20 * CHUNK_SECTORS + 8, 8, 0), 0);
+	assert_int_equal(world_unmap(&w, a, CHUNK_SECTORS, 64), 0);
+	s = fork_of(&w, a);
+	assert_int_equal(world_write(&w, a, 0, 30 * CHUNK_SECTORS, 0), 0); /* too new: not the copy's */
+	assert_int_equal(world_write(&w, s, 16, 16, 0), 0);
+	assert_int_equal(world_unmap(&w, s, 2 * CHUNK_SECTORS, CHUNK_SECTORS), 0);
+	blocks_copied(&w);
+	assert_int_equal(world_hydrate(&w, s), 0);
+	/* Chunk 0: 14; 1: 8; 2: nothing; 3: 16; 20: 1. */
+	assert_int_equal(blocks_copied(&w), 14 + 8 + 16 + 1);
+	assert_int_equal(own_chunks(s), 4);
+	world_verify(&w, false);
+	assert_int_equal(world_hydrate(&w, s), 0);
+	assert_int_equal(world_hydrate(&w, a), 0);
+	assert_int_equal(blocks_copied(&w), 0);
+	world_crash(&w);
+	settle(&w);
+	assert_int_equal(used_chunks(&w), 30 + 4); /* nothing old is kept */
+	assert_int_equal(world_delete_disk(&w, a), 0);
+	settle(&w);
+	assert_int_equal(used_chunks(&w), 4);
+	world_verify(&w, false);
+	close_world(&w);
+}
+
+struct raw {
+	struct store_hydration h;
+	struct store_io io;
+	struct iovec iov;
+	int end;
+};
+
+static void raw_hydrated(struct store_hydration *h, int err)
+{
+	done(&container_of(h, struct raw, h)->end, err);
+}
+
+static void raw_done(struct store_io *io, int err)
+{
+	done(&container_of(io, struct raw, io)->end, err);
+}
+
+/* A disk of 256 TiB costs what is mapped of it; so does one of whose original much was written since. */
+static void test_hydrate_sparse(void **state)
+{
+	static uint8_t block[POOL_BLOCK_BYTES];
+	struct store_disk *a, *s;
+	struct store_cut cut = {.disks = &a, .count = 1};
+	struct raw x = {.end = 0};
+	struct store_txn *t;
+	uint64_t events, size = UINT64_C(1) << 48;
+	struct world w;
+	int end = 0;
+
+	(void)state;
+	open_world(&w, test_seed(), UINT64_C(64) << 20);
+	t = w.store->ops->txn_begin(w.store);
+	assert_int_equal(w.store->ops->txn_disk_create(t, size, &a), 0);
+	w.store->ops->txn_commit(t, done, &end);
+	settle(&w);
+	for (unsigned i = 0; i < 208; i++) {
+		x.end = 0;
+		x.iov = (struct iovec){block, sizeof(block)};
+		x.io = (struct store_io){.op = STORE_WRITE,
+			.disk = a,
+			.offset = i < 8 ? (size / 8) * (i + 1) - POOL_BLOCK_BYTES : i << POOL_CHUNK_SHIFT,
+			.len = sizeof(block),
+			.iov = &x.iov,
+			.iov_count = 1,
+			.done = raw_done};
+		w.store->ops->submit(&x.io);
+		while (!x.end)
+			sim_step(&w.sim, true);
+		assert_int_equal(x.end, 1);
+		if (i != 7)
+			continue;
+		w.store->ops->cut(w.store, &cut, done, &end);
+		t = w.store->ops->txn_begin(w.store);
+		assert_int_equal(w.store->ops->txn_disk_fork(t, &cut, 0, &s), 0);
+		w.store->ops->cut_commit(&cut, t, done, &end);
+		settle(&w);
+	}
+	settle(&w);
+	blocks_copied(&w);
+	events = w.sim.events;
+	x.end = 0;
+	x.h = (struct store_hydration){.disk = s, .done = raw_hydrated};
+	w.store->ops->hydrate(&x.h);
+	while (!x.end)
+		assert_true(sim_step(&w.sim, true));
+	assert_int_equal(x.end, 1);
+	assert_int_equal(x.h.passed_bytes, size);
+	assert_int_equal(x.h.total_bytes, size);
+	assert_int_equal(blocks_copied(&w), 8);
+	assert_true(w.sim.events - events < 200);
+	close_world(&w);
+}
+
+/* Cancelled or cut short by a crash again and again: it gets on, and copies no more than a few chunks twice. */
+static void test_hydrate_goes_on(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		struct model *a, *s;
+		uint64_t copied = 0, lost = 0;
+		unsigned stops = 0;
+		struct world w;
+		int err;
+
+		open_world(&w, seed + i, UINT64_C(32) << 20);
+		a = world_create_disk(&w, 160 * CHUNK_SECTORS);
+		for (unsigned k = 0; k < 160; k += 10)
+			assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS, 400, 0), 0);
+		s = fork_of(&w, a);
+		do {
+			uint64_t passed = 0;
+
+			world_hydrate_start(&w, s, 0);
+			for (unsigned k = 20 + (unsigned)sim_below(&w.sim, 40); k > 0 && s->hydration; k--) {
+				sim_step(&w.sim, true);
+				assert_true(!s->hydration || world_passed(s) >= passed);
+				passed = s->hydration ? world_passed(s) : 0;
+			}
+			err = s->hydration ? 1 : 0;
+			copied += blocks_copied(&w);
+			stops++;
+			lost += 4 * 16;
+			if (sim_below(&w.sim, 3) == 0) {
+				lost += 16 * world_pool(&w)->dirty_count; /* and what is in a frame */
+				lost += 16 * world_pool(&w)->cycle_frame.records;
+				world_crash(&w);
+			} else {
+				world_hydrate_cancel(&w, s);
+			}
+			copied += blocks_copied(&w);
+		} while (err && !s->alone && stops < 400);
+		assert_true(s->alone && stops > 1);
+		assert_true(copied >= 16 * 50 && copied <= 16 * 50 + lost);
+		world_verify(&w, false);
+		close_world(&w);
+	}
+}
+
+/* No room: it stops, nobody's data suffers, and it goes on when there is room. */
+static void test_hydrate_full(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		struct model *a, *b, *s;
+		struct world w;
+
+		open_world(&w, seed + i, UINT64_C(4) << 20); /* 64 chunks */
+		a = world_create_disk(&w, 40 * CHUNK_SECTORS);
+		b = world_create_disk(&w, 16 * CHUNK_SECTORS);
+		assert_int_equal(world_write(&w, a, 0, 30 * CHUNK_SECTORS, 0), 0);
+		assert_int_equal(world_write(&w, b, 0, 16 * CHUNK_SECTORS, 0), 0);
+		s = fork_of(&w, a);
+		assert_int_equal(world_hydrate(&w, s), -ENOSPC);
+		assert_true(own_chunks(s) >= 14 && own_chunks(s) <= 18);
+		world_verify(&w, false);
+		assert_int_equal(world_write(&w, a, 0, CHUNK_SECTORS, 0), -ENOSPC);
+		assert_int_equal(world_write(&w, b, 0, CHUNK_SECTORS, 0), 0);
+		assert_int_equal(world_write(&w, s, 0, 1, 0), 0);
+		if (i % 2)
+			world_crash(&w);
+		/* Once the original is deleted what is left to copy is simply the copy's. */
+		assert_int_equal(world_delete_disk(&w, i % 4 < 2 ? b : a), 0);
+		assert_int_equal(world_hydrate(&w, s), 0);
+		world_verify(&w, false);
+		settle(&w);
+		assert_int_equal(used_chunks(&w), i % 4 < 2 ? 60 : 46);
+		world_crash(&w);
+		close_world(&w);
+	}
+}
+
+/* The limit is kept, and may change meanwhile. */
+static void test_hydrate_rate(void **state)
+{
+	struct model *a, *s;
+	uint64_t start;
+	struct world w;
+
+	(void)state;
+	open_world(&w, test_seed(), UINT64_C(16) << 20);
+	a = world_create_disk(&w, 64 * CHUNK_SECTORS);
+	for (unsigned k = 0; k < 64; k += 2)
+		assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS, 256, 0), 0);
+	s = fork_of(&w, a);
+	start = w.sim.now_ms;
+	world_hydrate_start(&w, s, 1 << 20); /* 4 MiB */
+	while (s->hydration)
+		assert_true(sim_step(&w.sim, true));
+	assert_true(w.sim.now_ms - start >= 3500 && w.sim.now_ms - start < 8000);
+	s = fork_of(&w, a);
+	start = w.sim.now_ms;
+	world_hydrate_start(&w, s, 1 << 20);
+	while (w.sim.now_ms < start + 1000)
+		assert_true(sim_step(&w.sim, true));
+	assert_true(own_chunks(s) > 0 && own_chunks(s) <= 24);
+	world_hydrate_rate(s, 0);
+	while (s->hydration)
+		assert_true(sim_step(&w.sim, true));
+	assert_true(s->alone && w.sim.now_ms - start < 2500);
+	world_verify(&w, false);
+	close_world(&w);
+}
+
+/* The log does not answer: hydration stops at half of what may be dirty, writes go on. */
+static void test_hydrate_is_bounded(void **state)
+{
+	struct model *a, *s;
+	struct pool *p;
+	struct world w;
+
+	(void)state;
+	open_world(&w, test_seed(), UINT64_C(160) << 20);
+	p = world_pool(&w);
+	a = world_create_disk(&w, 1200 * CHUNK_SECTORS);
+	for (unsigned k = 0; k < 1200; k++)
+		assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS, 8, 0), 0);
+	s = fork_of(&w, a);
+	settle(&w);
+	world_hydrate_start(&w, s, 0);
+	while (own_chunks(s) == 0)
+		assert_true(sim_step(&w.sim, true));
+	p->cycle_no_room = true;
+	settle(&w);
+	assert_true(s->hydration && p->dirty_count > 0);
+	assert_true(p->dirty_count + p->dirty_pending <= p->dirty_max / 2 + 4);
+	for (unsigned k = 0; k < 20; k++)
+		assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS + 16, 8, 0), 0);
+	pool_cycle_room(p);
+	settle(&w);
+	assert_true(s->alone);
+	world_verify(&w, false);
+	close_world(&w);
+}
+
+/* ---- what happens meanwhile ------------------------------------------------------------------------ */
+
+enum meanwhile {
+	CUT_COPY,
+	WRITE_ALL,
+	UNMAP_COPY,
+	DELETE_ORIGINAL,
+	DELETE_CHILD,
+	DELETE_BOTH,
+	REPOINT_ORIGINAL,
+	RESIZE,
+	HYDRATE_OTHERS,
+	MEANWHILE
+};
+
+static void meanwhile(struct world *w, enum meanwhile what, struct model *a, struct model *s, struct model *c)
+{
+	switch (what) {
+	case CUT_COPY:
+		world_cut(w, &s, 1);
+		break;
+	case WRITE_ALL:
+		assert_int_equal(world_write(w, a, 100, 600, 0), 0);
+		assert_int_equal(world_write(w, s, 300, 100, 0), 0);
+		assert_int_equal(world_write(w, c, 700, 150, STORE_IO_FUA), 0);
+		assert_int_equal(world_write(w, s, 710, 1, STORE_IO_FUA), 0);
+		break;
+	case UNMAP_COPY:
+		assert_int_equal(world_unmap(w, s, 64, 3 * CHUNK_SECTORS), 0);
+		assert_int_equal(world_flush(w, s), 0);
+		break;
+	case DELETE_ORIGINAL:
+		assert_int_equal(world_delete_disk(w, a), 0);
+		break;
+	case DELETE_CHILD:
+		assert_int_equal(world_delete_disk(w, c), 0);
+		break;
+	case DELETE_BOTH:
+		assert_int_equal(world_delete_disk(w, c), 0);
+		assert_int_equal(world_delete_disk(w, a), 0);
+		break;
+	case REPOINT_ORIGINAL:
+		assert_int_equal(world_repoint(w, s, a), 0);
+		break;
+	case RESIZE:
+		assert_int_equal(world_resize(w, s, 10 * CHUNK_SECTORS), 0);
+		assert_int_equal(world_write(w, s, 9 * CHUNK_SECTORS, 100, STORE_IO_FUA), 0);
+		break;
+	case HYDRATE_OTHERS:
+		world_hydrate_start(w, c, 0);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Every chunk in use holds a block that a reader finds there. */
+static bool nothing_hidden(struct world *w, struct model *m)
+{
+	const struct pool_branch *b = pool_disk_of(m->disk)->branch;
+	const struct pool_leaf *leaf;
+
+	world_verify(w, false); /* loads it */
+	leaf = pool_map_peek(b, 0);
+	assert_non_null(leaf);
+	for (uint64_t chunk = 0; chunk < 10; chunk++) {
+		const struct pool_entry *e = NULL;
+		struct pool_entry room;
+		unsigned n = pool_map_entries(leaf, chunk, &e, &room);
+		uint16_t seen = 0;
+
+		for (unsigned i = 0; i < n; i++) {
+			if (e[i].phys && !(e[i].valid & ~seen))
+				return false;
+			seen |= e[i].valid | e[i].zero;
+		}
+	}
+	return true;
+}
+
+/* A grandparent, a copy of a copy, and the copy that hydrates; after `steps` events something happens. */
+static void interleave(uint64_t seed, unsigned steps, enum meanwhile what)
+{
+	struct model *g, *a, *s, *c;
+	uint64_t want;
+	bool spliced;
+	struct world w;
+
+	open_world(&w, seed, UINT64_C(16) << 20);
+	w.map_memory = seed % 3 == 0;
+	g = world_create_disk(&w, 8 * CHUNK_SECTORS);
+	assert_int_equal(world_write(&w, g, 0, 5 * CHUNK_SECTORS, 0), 0);
+	a = fork_of(&w, g);
+	assert_int_equal(world_write(&w, a, 64, 400, 0), 0);
+	assert_int_equal(world_unmap(&w, a, 4 * CHUNK_SECTORS, 64), 0);
+	s = fork_of(&w, a);
+	assert_int_equal(world_write(&w, s, 40, 24, 0), 0);
+	c = fork_of(&w, s);
+	assert_int_equal(world_write(&w, s, 200, 80, 0), 0);
+	assert_int_equal(world_write(&w, c, 300, 80, 0), 0);
+	if (seed % 4 == 1)
+		assert_int_equal(world_delete_disk(&w, g), 0);
+	if (seed % 4 == 2)
+		world_crash(&w);
+	world_hydrate_start(&w, s, 0);
+	for (unsigned i = 0; i < steps && s->hydration; i++)
+		sim_step(&w.sim, true);
+	meanwhile(&w, what, a, s, c);
+	if (seed % 2)
+		world_crash(&w);
+	world_verify(&w, false);
+	if (!s->hydration)
+		assert_int_equal(world_hydrate(&w, s), 0);
+	settle(&w);
+	assert_true(s->alone);
+	world_verify(&w, false);
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		if (w.disk[i].disk_id && &w.disk[i] != s)
+			assert_int_equal(world_delete_disk(&w, &w.disk[i]), 0);
+	}
+	settle(&w);
+	world_crash(&w);
+	settle(&w);
+	want = what == RESIZE || what == WRITE_ALL ? 6 : what == UNMAP_COPY ? 3 : 5;
+	/* A splice leaves a chunk in two places that the copy had written in part. */
+	spliced = what == DELETE_ORIGINAL || what == DELETE_BOTH || what == REPOINT_ORIGINAL || seed % 4 == 1;
+	assert_true(!spliced || nothing_hidden(&w, s));
+	if (used_chunks(&w) != want && !(spliced && used_chunks(&w) < want + 4))
+		fail_msg("seed %llu, %u steps, then %u: %llu chunks, not %llu", (unsigned long long)seed,
+			steps, what, (unsigned long long)used_chunks(&w), (unsigned long long)want);
+	assert_int_equal(world_delete_disk(&w, s), 0);
+	settle(&w);
+	assert_int_equal(used_chunks(&w), 0);
+	close_world(&w);
+}
+
+static void test_meanwhile(void **state)
+{
+	uint64_t seed = test_seed();
+	const char *env = getenv("UMBRA_TEST_RUNS");
+	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 90;
+
+	(void)state;
+	for (unsigned i = 0; i < runs; i++) {
+		if (getenv("UMBRA_TEST_VERBOSE"))
+			printf("run %u\n", i);
+		interleave(seed + i, 7 * (i % 17) + i / MEANWHILE % 7, i % MEANWHILE);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_repoint),
 		cmocka_unit_test(test_repoint_size),
+		cmocka_unit_test(test_hydrate_costs),
+		cmocka_unit_test(test_hydrate_sparse),
+		cmocka_unit_test(test_hydrate_goes_on),
+		cmocka_unit_test(test_hydrate_full),
+		cmocka_unit_test(test_hydrate_rate),
+		cmocka_unit_test(test_hydrate_is_bounded),
+		cmocka_unit_test(test_meanwhile),
 	};
 
 	if (argc > 1)

@@ -562,6 +562,7 @@ int world_delete_disk(struct world *w, struct model *m)
 	int err;
 
 	m->held = true;
+	world_hydrate_cancel(w, m);
 	while (m->inflight) {
 		bool went = sim_step(&w->sim, true);
 
@@ -737,6 +738,7 @@ static void found_repointed(struct model *m, uint64_t version)
 		m->s = m->next_s;
 		m->sectors = m->next_sectors;
 		m->version = version;
+		m->alone = false;
 	} else {
 		world_sectors_free(m->next_s, m->next_sectors);
 	}
@@ -819,6 +821,7 @@ int world_open(struct world *w)
 		}
 		m->disk = disk;
 		m->maybe = m->held = false;
+		assert(!m->alone || !pool_disk_of(disk)->branch->parent);
 		assert(w->store->ops->disk_size(disk) == m->sectors * SECTOR);
 	}
 	return 0;
@@ -829,6 +832,8 @@ int world_close(struct world *w)
 	struct txn_wait wait = {0};
 
 	world_drain(w);
+	for (unsigned i = 0; i < WORLD_DISKS; i++)
+		world_hydrate_cancel(w, &w->disk[i]);
 	w->store->ops->close(w->store, txn_done, &wait);
 	w->store = NULL;
 	return wait_txn(w, &wait);

@@ -38,6 +38,8 @@ struct model {
 	/* a repoint that may have come to be: a crash decides */
 	struct sector *next_s;
 	uint64_t next_sectors, version, next_version;
+	struct world_hydration *hydration;
+	bool alone; /* shares nothing, durably */
 };
 
 struct world {
@@ -52,6 +54,7 @@ struct world {
 	uint64_t map_memory;
 	uint64_t next_set, next_version;
 	unsigned enospc, eio, erofs;
+	unsigned hydrated, hydrations;
 };
 
 void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
@@ -77,6 +80,13 @@ int world_cut(struct world *w, struct model *const *set, unsigned count); /* and
 /* The disk `to` takes the content of `from` as a cut finds it. Starts only; false: the pool is read-only. */
 bool world_repoint_start(struct world *w, struct model *from, struct model *to);
 int world_repoint(struct world *w, struct model *from, struct model *to); /* and waits */
+int world_resize(struct world *w, struct model *m, uint64_t sectors);     /* waits; 0 or an error */
+/* Hydration in the background; nothing if the disk has one. What follows ends it where it must not be. */
+void world_hydrate_start(struct world *w, struct model *m, uint64_t bytes_per_s);
+void world_hydrate_cancel(struct world *w, struct model *m); /* waits */
+int world_hydrate(struct world *w, struct model *m);         /* start and wait */
+uint64_t world_passed(const struct model *m);                /* of its hydration */
+void world_hydrate_rate(struct model *m, uint64_t bytes_per_s);
 /* Reads everything and compares; asserts. `crashed`: any value of the list will do, and becomes the only one.
  */
 void world_verify(struct world *w, bool crashed);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The world's disks that take another one's content. See world.h. */
+/* The world's disks that take another one's content, and copies that become independent. See world.h. */
 #include "tests/unit/store/world.h"
 
 #include <assert.h>
@@ -42,6 +42,7 @@ static void repoint_done(void *arg, int err)
 		m->sectors = m->next_sectors;
 		m->version = m->next_version;
 		m->next_s = NULL;
+		m->alone = false;
 		assert(m->disk->store->ops->disk_size(m->disk) == m->sectors * SECTOR);
 	}
 	/* After an error the old content is read until the next start, and then either. */
@@ -57,7 +58,7 @@ bool world_repoint_start(struct world *w, struct model *from, struct model *to)
 	struct store_txn *t;
 	int err;
 
-	assert(r && from != to && !to->inflight);
+	assert(r && from != to && !to->inflight && !to->hydration);
 	r->w = w;
 	r->from = from;
 	r->to = to;
@@ -84,10 +85,133 @@ int world_repoint(struct world *w, struct model *from, struct model *to)
 {
 	uint64_t before;
 
+	world_hydrate_cancel(w, to);
 	world_drain(w);
 	before = to->version;
 	if (!world_repoint_start(w, from, to))
 		return -EROFS;
 	world_drain(w);
 	return to->version != before ? 0 : -EIO;
+}
+
+/* ---- resize ---------------------------------------------------------------------------------------- */
+
+static void resized(void *arg, int err)
+{
+	*(int *)arg = err ? err : 1;
+}
+
+int world_resize(struct world *w, struct model *m, uint64_t sectors)
+{
+	struct store_txn *t = w->store->ops->txn_begin(w->store);
+	int err = w->store->ops->txn_disk_resize(t, m->disk, sectors * SECTOR), end = 0;
+
+	assert(!err && sectors >= m->sectors);
+	world_put_name(w, t, m->disk_id, sectors, m->version);
+	w->store->ops->txn_commit(t, resized, &end);
+	while (!end) {
+		bool went = sim_step(&w->sim, true);
+
+		assert(went && "a transaction never ends");
+	}
+	if (end < 0)
+		return end;
+	m->s = realloc(m->s, sectors * sizeof(m->s[0]));
+	assert(m->s);
+	for (; m->sectors < sectors; m->sectors++) {
+		struct sector *s = &m->s[m->sectors];
+
+		*s = (struct sector){.tags = calloc(2, sizeof(s->tags[0])), .count = 1, .room = 2};
+		assert(s->tags);
+		s->tags[0].completed = 1;
+	}
+	return 0;
+}
+
+/* ---- hydration ------------------------------------------------------------------------------------- */
+
+struct world_hydration {
+	struct store_hydration h;
+	struct world *w;
+	struct model *m;
+	uint64_t passed;
+	int *result;
+};
+
+static void hydrated(struct store_hydration *h, int err)
+{
+	struct world_hydration *x = container_of(h, struct world_hydration, h);
+	struct world *w = x->w;
+
+	trace("disk %llu hydrated: %d (%llu of %llu)", (unsigned long long)x->m->disk_id, err,
+		(unsigned long long)h->passed_bytes, (unsigned long long)h->total_bytes);
+	if (err && err != -ECANCELED && err != -ENOSPC && err != -EIO && err != -EROFS)
+		fprintf(stderr, "unexpected error %d\n", err);
+	assert(!err || err == -ECANCELED || err == -ENOSPC || err == -EIO || err == -EROFS);
+	if (!err) {
+		assert(h->passed_bytes == h->total_bytes);
+		assert(!pool_disk_of(x->m->disk)->branch->parent);
+		x->m->alone = true;
+		w->hydrated++;
+	}
+	if (x->result)
+		*x->result = err ? err : 1;
+	x->m->hydration = NULL;
+	free(x);
+}
+
+static void hydrate_start(struct world *w, struct model *m, uint64_t bytes_per_s, int *result)
+{
+	struct world_hydration *x = calloc(1, sizeof(*x));
+
+	assert(x && !m->hydration);
+	w->hydrations++;
+	x->w = w;
+	x->m = m;
+	x->result = result;
+	x->h = (struct store_hydration){.disk = m->disk, .bytes_per_s = bytes_per_s, .done = hydrated};
+	m->hydration = x;
+	trace("disk %llu hydrates", (unsigned long long)m->disk_id);
+	m->disk->store->ops->hydrate(&x->h);
+}
+
+void world_hydrate_start(struct world *w, struct model *m, uint64_t bytes_per_s)
+{
+	if (!m->hydration)
+		hydrate_start(w, m, bytes_per_s, NULL);
+}
+
+void world_hydrate_cancel(struct world *w, struct model *m)
+{
+	if (!m->hydration)
+		return;
+	m->disk->store->ops->hydrate_cancel(&m->hydration->h);
+	while (m->hydration) {
+		bool went = sim_step(&w->sim, true);
+
+		assert(went && "a hydration never ends");
+	}
+}
+
+int world_hydrate(struct world *w, struct model *m)
+{
+	int result = 0;
+
+	hydrate_start(w, m, 0, &result);
+	while (!result) {
+		bool went = sim_step(&w->sim, true);
+
+		assert(went && "a hydration never ends");
+	}
+	return result > 0 ? 0 : result;
+}
+
+uint64_t world_passed(const struct model *m)
+{
+	return m->hydration->h.passed_bytes;
+}
+
+void world_hydrate_rate(struct model *m, uint64_t bytes_per_s)
+{
+	m->hydration->h.bytes_per_s = bytes_per_s;
 }

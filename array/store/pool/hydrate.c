@@ -1,0 +1,723 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hydration: a disk becomes independent of its branch's ancestors. Chunk by chunk, under the chunk's exclusive
+ * lock, the blocks that some viewer of the branch finds in an ancestor are copied into the branch; then, in one
+ * frame, the branch loses its parent and the parent gets a to-do.
+ *
+ * Why no copy changes (docs/pool-format.md has the argument):
+ * - What the parent shows is frozen. The copied blocks go into an entry that every viewer of the branch sees,
+ * and are blocks that no such entry has: so nobody's newer block is hidden, and each viewer finds the same
+ * data as before, the disk as well as the copies that were or will be made of it.
+ * - Once a chunk has been done nothing of it is looked for in an ancestor again: blocks that are unmapped
+ * leave known zeros as long as there is a parent.
+ * - In memory the branch keeps its parent until the frame is durable, so the parent keeps what it shows.
+ *
+ * Chunks to look at come from LMDB: those of which any ancestor has an entry. The ancestors are listed once,
+ * at the start, before a flush brings all that they show into LMDB. Later the chain only gets shorter (a
+ * branch is spliced into its child, or becomes independent itself), and in LMDB the entries of a chunk are
+ * always with one of those listed or with the branch itself.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNKS_MAX  4u /* under way at a time */
+#define BATCH       1024u
+#define TICK_MS     50u
+#define TICKS_PER_S (1000u / TICK_MS)
+
+struct chunk_copy {
+	struct pool_hydrate *h;
+	bool busy, locked;
+	bool counted;    /* in pool.dirty_pending */
+	bool held;       /* the epoch */
+	bool fresh_phys; /* phys is in no entry yet */
+	bool has_entry;  /* gen is that of an entry */
+	uint64_t chunk;
+	struct pool_lock_wait lock;
+	struct pool_waiter waiter; /* for a leaf, or without the lock for a free chunk */
+	struct pool_leaf *leaf;    /* pinned */
+	struct pool_places places;
+	uint16_t mask, left; /* blocks to copy; still to read or to write */
+	unsigned block, run;
+	uint32_t gen;  /* of the entry that they go to */
+	uint64_t phys; /* its chunk */
+	unsigned epoch;
+	uint8_t *bounce;
+	struct pool_op op;
+	struct iovec iov;
+};
+
+struct pool_hydrate {
+	struct pool *pool;
+	struct store_hydration *owner;
+	struct pool_disk *disk;
+	struct pool_branch *branch;
+	struct list_node link; /* pool.hydrations */
+	int err;               /* why it stops */
+	bool waiting;          /* for a commit, LMDB or a scan: nothing else goes on */
+	bool independent, ticking, in_step, again, call_queued;
+	struct pool_call call;
+	struct pool_timer timer;
+	struct pool_waiter waiter;
+	int64_t tokens; /* bytes that may be copied before the next tick */
+	/* the ancestors, and the generation up to which each is seen */
+	struct pool_map_key *chain;
+	size_t chain_count;
+	/* the batch; written by the job */
+	struct pool_job job;
+	uint64_t chunks[BATCH], next;
+	size_t count, at;
+	int job_err;
+	/* the frame that ends it: whose to-do it has; a parent that is gone does no harm */
+	uint64_t parent_id;
+	uint32_t parent_gen;
+	unsigned busy;
+	struct chunk_copy copy[CHUNKS_MAX];
+};
+
+static void step(struct pool_hydrate *h);
+static void chunk_run(struct chunk_copy *c);
+
+/* ---- one chunk ------------------------------------------------------------------------------------- */
+
+static void chunk_release(struct chunk_copy *c)
+{
+	struct pool *p = c->h->pool;
+
+	if (c->bounce)
+		pool_bounce_put(p, c->bounce);
+	c->bounce = NULL;
+	if (c->held)
+		pool_epoch_leave(p, c->epoch);
+	c->held = false;
+	if (c->leaf)
+		pool_leaf_unpin(p, c->leaf);
+	c->leaf = NULL;
+	if (c->fresh_phys)
+		pool_free_chunk(p, NULL, c->phys);
+	c->fresh_phys = false;
+	if (c->counted) {
+		p->dirty_pending--;
+		if (!list_empty(&p->alloc_waiters))
+			pool_cycle_request(p); /* they may have waited for this one */
+	}
+	c->counted = false;
+	if (c->locked)
+		pool_lock_release(p, &c->lock);
+	c->locked = false;
+}
+
+static void chunk_end(struct chunk_copy *c, int err)
+{
+	struct pool_hydrate *h = c->h;
+
+	chunk_release(c);
+	c->busy = false;
+	h->busy--;
+	if (err && !h->err)
+		h->err = err;
+	step(h);
+}
+
+static void chunk_lock(struct chunk_copy *c)
+{
+	struct pool *p = c->h->pool;
+	uint64_t branch = c->h->branch->id, chunk = c->chunk;
+
+	pool_lock_enqueue(p, branch, chunk, &c->lock);
+	pool_lock_pump(p, branch, chunk);
+}
+
+/* A chunk may have become free. */
+static void chunk_room(struct pool_waiter *w, int err)
+{
+	struct chunk_copy *c = container_of(w, struct chunk_copy, waiter);
+
+	if (err || c->h->err)
+		chunk_end(c, err);
+	else
+		chunk_lock(c);
+}
+
+/* Waits for room without the lock: a writer of the chunk does not wait for us, nor reclaim. */
+static void chunk_wait_room(struct chunk_copy *c)
+{
+	chunk_release(c);
+	c->waiter.wake = chunk_room;
+	pool_alloc_wait(c->h->pool, &c->waiter);
+}
+
+/* The blocks are written: the map says so at once for all of them. */
+static int chunk_apply(struct chunk_copy *c)
+{
+	struct pool *p = c->h->pool;
+	struct pool_entry *e;
+	int err;
+
+	if (!c->has_entry) {
+		struct pool_entry fresh = {.gen = c->gen, .phys = c->phys};
+
+		err = pool_map_insert(p, c->leaf, c->chunk, &fresh);
+		if (err)
+			return err;
+	}
+	e = pool_map_edit(p, c->leaf, c->chunk, c->gen);
+	if (!e)
+		return -ENOMEM;
+	if (c->fresh_phys) {
+		assert(!e->valid && (!e->phys || !c->has_entry));
+		e->phys = c->phys;
+		c->fresh_phys = false;
+		c->h->branch->chunks++;
+	}
+	assert(e->phys == c->phys && !((e->valid | e->zero) & c->mask));
+	e->valid |= c->mask;
+	pool_map_mark_dirty(p, c->leaf, c->chunk, e);
+	return 0;
+}
+
+static void transfer(struct chunk_copy *c, enum pool_op_kind kind, uint64_t phys)
+{
+	struct pool *p = c->h->pool;
+	uint64_t base;
+	struct pool_data *data = pool_data_of(p, phys, &base);
+
+	c->iov.iov_base = c->bounce + ((size_t)c->block << POOL_BLOCK_SHIFT);
+	c->iov.iov_len = (size_t)c->run << POOL_BLOCK_SHIFT;
+	c->op.kind = kind;
+	c->op.file = data->file;
+	c->op.iov = &c->iov;
+	c->op.iov_count = 1;
+	c->op.offset = base + ((uint64_t)c->block << POOL_BLOCK_SHIFT);
+	c->op.len = c->iov.iov_len;
+	p->host->ops->submit(p->host, &c->op);
+}
+
+static void written(struct pool_op *op, int err);
+
+static void write_next(struct chunk_copy *c)
+{
+	if (!c->left) {
+		chunk_end(c, chunk_apply(c));
+		return;
+	}
+	c->block = (unsigned)__builtin_ctz(c->left);
+	c->run = 1;
+	while (c->block + c->run < POOL_BLOCKS && (c->left >> (c->block + c->run) & 1))
+		c->run++;
+	memset(&c->op, 0, sizeof(c->op));
+	c->op.done = written;
+	transfer(c, POOL_OP_WRITE, c->phys);
+}
+
+static void written(struct pool_op *op, int err)
+{
+	struct chunk_copy *c = container_of(op, struct chunk_copy, op);
+	uint64_t unused;
+
+	if (err) {
+		chunk_end(c, err);
+		return;
+	}
+	pool_data_of(c->h->pool, c->phys, &unused)->dirty = true;
+	c->h->pool->copied_blocks += c->run;
+	c->left &= (uint16_t) ~(((1u << c->run) - 1) << c->block);
+	write_next(c);
+}
+
+static void was_read(struct pool_op *op, int err);
+
+static void read_next(struct chunk_copy *c)
+{
+	if (!c->left) {
+		pool_epoch_leave(c->h->pool, c->epoch);
+		c->held = false;
+		c->left = c->mask;
+		write_next(c);
+		return;
+	}
+	c->block = (unsigned)__builtin_ctz(c->left);
+	c->run = 1;
+	while (c->block + c->run < POOL_BLOCKS && (c->left >> (c->block + c->run) & 1) &&
+		c->places.phys[c->block + c->run] == c->places.phys[c->block])
+		c->run++;
+	memset(&c->op, 0, sizeof(c->op));
+	c->op.done = was_read;
+	transfer(c, POOL_OP_READ, c->places.phys[c->block]);
+}
+
+static void was_read(struct pool_op *op, int err)
+{
+	struct chunk_copy *c = container_of(op, struct chunk_copy, op);
+
+	if (err) {
+		chunk_end(c, err);
+		return;
+	}
+	c->left &= (uint16_t) ~(((1u << c->run) - 1) << c->block);
+	read_next(c);
+}
+
+/* Where the copied blocks go: the newest entry that every viewer sees, else a new one that all will see. */
+static void choose_entry(struct chunk_copy *c)
+{
+	struct pool_branch *b = c->h->branch;
+	uint32_t first = pool_branch_first_viewer(b);
+	const struct pool_entry *e = NULL;
+	struct pool_entry room;
+	unsigned count = pool_map_entries(c->leaf, c->chunk, &e, &room);
+
+	c->gen = first;
+	c->phys = 0;
+	c->has_entry = false;
+	for (unsigned i = 0; i < count && !c->has_entry; i++) {
+		if (e[i].gen > first)
+			continue;
+		c->has_entry = true;
+		c->gen = e[i].gen;
+		c->phys = e[i].phys;
+	}
+	if (count == 0 &&
+		!list_empty(&b->writes)) { /* one that waits for this lock must not find a newer one */
+		uint32_t oldest = container_of(b->writes.head.next, struct pool_io, link)->gen;
+
+		if (oldest < c->gen)
+			c->gen = oldest;
+	}
+}
+
+/* 0: copying has begun; -EAGAIN: waits for a leaf; -EBUSY: there is no room now; 1: nothing to do. */
+static int chunk_begin(struct chunk_copy *c)
+{
+	struct pool_hydrate *h = c->h;
+	struct pool *p = h->pool;
+	struct pool_branch *b = h->branch;
+	uint16_t need;
+	int err = 0;
+
+	if (!c->leaf) {
+		err = pool_map_leaf(b, p, c->chunk, true, &c->waiter, &c->leaf);
+		if (err) {
+			c->leaf = NULL;
+			return err;
+		}
+		pool_leaf_pin(c->leaf);
+	}
+	need = (uint16_t)~pool_map_covered(c->leaf, c->chunk);
+	if (!need || !b->parent)
+		return 1;
+	err = pool_map_resolve(p, b->parent, b->parent_gen, c->chunk, need, &c->waiter, &c->places);
+	if (err)
+		return err;
+	c->mask = 0;
+	for (unsigned i = 0; i < POOL_BLOCKS; i++)
+		c->mask |= (uint16_t)((c->places.phys[i] != 0) << i);
+	if (!c->mask)
+		return 1;
+	choose_entry(c);
+	if (p->dirty_count + p->dirty_pending >= p->dirty_max)
+		return -EBUSY;
+	if (!c->phys) {
+		err = pool_alloc(p, &c->phys);
+		if (err)
+			return err == -EAGAIN ? -EBUSY : err;
+		c->fresh_phys = true;
+	}
+	c->bounce = pool_bounce_get(p);
+	if (!c->bounce)
+		return -ENOMEM;
+	c->counted = true;
+	p->dirty_pending++;
+	c->held = true;
+	c->epoch = pool_epoch_enter(p);
+	h->tokens -= (int64_t)__builtin_popcount(c->mask) << POOL_BLOCK_SHIFT;
+	c->left = c->mask;
+	return 0;
+}
+
+/* Under the lock; entered again after each wait for a leaf. */
+static void chunk_run(struct chunk_copy *c)
+{
+	int err = c->h->pool->latched ? -EROFS : chunk_begin(c);
+
+	if (err == -EAGAIN)
+		return;
+	if (err == -EBUSY)
+		chunk_wait_room(c);
+	else if (err)
+		chunk_end(c, err > 0 ? 0 : err);
+	else
+		read_next(c);
+}
+
+static void chunk_leaf(struct pool_waiter *w, int err)
+{
+	struct chunk_copy *c = container_of(w, struct chunk_copy, waiter);
+
+	if (err)
+		chunk_end(c, err);
+	else
+		chunk_run(c);
+}
+
+static void chunk_granted(struct pool_lock_wait *w)
+{
+	struct chunk_copy *c = container_of(w, struct chunk_copy, lock);
+
+	c->locked = true;
+	c->waiter.wake = chunk_leaf;
+	if (c->h->err)
+		chunk_end(c, 0);
+	else
+		chunk_run(c);
+}
+
+static void chunk_start(struct pool_hydrate *h, uint64_t chunk)
+{
+	struct chunk_copy *c = h->copy;
+
+	while (c->busy)
+		c++;
+	memset(c, 0, sizeof(*c));
+	c->h = h;
+	c->busy = true;
+	c->chunk = chunk;
+	c->lock.granted = chunk_granted;
+	h->busy++;
+	chunk_lock(c);
+}
+
+/* ---- frames ---------------------------------------------------------------------------------------- */
+
+static int commit(struct pool_hydrate *h, struct pool_txn *t, void (*done)(void *arg, int err))
+{
+	if (!t)
+		t = (struct pool_txn *)(void *)pool_txn_begin(&h->pool->base);
+	if (!t)
+		return -ENOMEM;
+	h->waiting = true;
+	pool_txn_commit((struct store_txn *)(void *)t, done, h);
+	return 0;
+}
+
+static void flushed(void *arg, int err)
+{
+	struct pool_hydrate *h = arg;
+
+	h->waiting = false;
+	if (err && !h->err)
+		h->err = err;
+	step(h);
+}
+
+/* The records as they are when the frame is made: the branch may have been cut, the parent spliced. */
+static void detach_refresh(struct pool_txn *t)
+{
+	struct pool_hydrate *h = t->arg;
+	const struct pool_branch *b = h->branch;
+	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
+	size_t at;
+
+	if (b->parent) {
+		h->parent_id = b->parent->id;
+		h->parent_gen = b->parent_gen;
+	}
+	r.branch.id = b->id;
+	r.branch.value = (struct pool_branch_value){.gen = b->gen, .chunks = b->chunks};
+	assert(h->parent_id);
+	at = pool_record_encode(t->records.data, &r);
+	r = (struct pool_record){
+		.type = POOL_RECORD_TODO_PUT, .todo = {.branch = h->parent_id, .gen = h->parent_gen}};
+	at += pool_record_encode(t->records.data + at, &r);
+	assert(at == t->records.len);
+}
+
+static void detached(void *arg, int err)
+{
+	struct pool_hydrate *h = arg;
+	struct pool *p = h->pool;
+	struct pool_branch *b = h->branch, *parent = b->parent;
+
+	if (!err) {
+		h->independent = true;
+		pool_todo_logged(p, h->parent_id, h->parent_gen);
+		if (parent) {
+			if (parent->id != h->parent_id || b->parent_gen != h->parent_gen)
+				pool_todo_add(p, parent->id, b->parent_gen); /* spliced since */
+			pool_branch_detach(b);
+			b->parent_gen = 0;
+		}
+		pool_reclaim_scan(p);
+	}
+	flushed(h, err);
+}
+
+/* Everything is the branch's own. */
+static int detach(struct pool_hydrate *h)
+{
+	struct pool_txn *t = (struct pool_txn *)(void *)pool_txn_begin(&h->pool->base);
+	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
+
+	if (!t)
+		return -ENOMEM;
+	pool_buffer_record(&t->records, &r);
+	r.type = POOL_RECORD_TODO_PUT;
+	pool_buffer_record(&t->records, &r);
+	t->refresh = detach_refresh;
+	return commit(h, t, detached);
+}
+
+/* ---- what comes next ------------------------------------------------------------------------------- */
+
+static void scan_work(struct pool_job *job)
+{
+	struct pool_hydrate *h = container_of(job, struct pool_hydrate, job);
+
+	h->job_err = pool_meta_scan_chunks(
+		&h->pool->meta, h->chain, h->chain_count, h->next, BATCH, h->chunks, &h->count, &h->next);
+}
+
+static void scanned(struct pool_job *job)
+{
+	struct pool_hydrate *h = container_of(job, struct pool_hydrate, job);
+
+	h->at = 0;
+	if (h->job_err)
+		h->count = 0;
+	flushed(h, h->job_err);
+}
+
+static void settled(struct pool_waiter *w, int err)
+{
+	flushed(container_of(w, struct pool_hydrate, waiter), err);
+}
+
+/* LMDB gets all that the ancestors show. */
+static void start_flushed(void *arg, int err)
+{
+	struct pool_hydrate *h = arg;
+
+	if (err || h->err || !h->branch->parent) {
+		h->independent = !err && !h->branch->parent;
+		flushed(h, err);
+		return;
+	}
+	h->waiter.wake = settled;
+	pool_applied_wait(h->pool, &h->waiter);
+}
+
+static void tick(struct pool_timer *timer)
+{
+	struct pool_hydrate *h = container_of(timer, struct pool_hydrate, timer);
+	uint64_t more = h->owner->bytes_per_s / TICKS_PER_S + 1;
+
+	h->ticking = false;
+	h->tokens += (int64_t)(more < INT64_MAX / 2 ? more : INT64_MAX / 2);
+	if (h->tokens > (int64_t)more)
+		h->tokens = (int64_t)more;
+	step(h);
+}
+
+/* May a chunk be copied now? If not, something will call step. */
+static bool may_start(struct pool_hydrate *h)
+{
+	struct pool *p = h->pool;
+
+	if (h->busy == CHUNKS_MAX || h->waiting || h->ticking)
+		return false;
+	if (!h->owner->bytes_per_s)
+		h->tokens = 1;
+	if (h->tokens <= 0) {
+		h->ticking = true;
+		h->timer.fire = tick;
+		p->host->ops->timer_arm(p->host, &h->timer, TICK_MS);
+		return false;
+	}
+	/* Half of what may wait for a frame is the clients'. */
+	if (p->dirty_count + p->dirty_pending >= p->dirty_max / 2) {
+		int err = commit(h, NULL, flushed);
+
+		if (err)
+			h->err = err;
+		return false;
+	}
+	return true;
+}
+
+static void progress(struct pool_hydrate *h)
+{
+	struct store_hydration *owner = h->owner;
+	uint64_t first = h->at < h->count ? h->chunks[h->at] : h->next, size = h->disk->size_bytes;
+
+	for (unsigned i = 0; i < CHUNKS_MAX; i++) {
+		if (h->copy[i].busy && h->copy[i].chunk < first)
+			first = h->copy[i].chunk;
+	}
+	owner->total_bytes = size;
+	if (h->independent || first > size >> POOL_CHUNK_SHIFT)
+		owner->passed_bytes = h->independent ? size : owner->passed_bytes;
+	else if (first << POOL_CHUNK_SHIFT > owner->passed_bytes)
+		owner->passed_bytes = first << POOL_CHUNK_SHIFT;
+}
+
+static void end(struct pool_hydrate *h)
+{
+	struct store_hydration *owner = h->owner;
+	struct pool *p = h->pool;
+	int err = h->independent ? 0 : h->err;
+
+	p->host->ops->timer_disarm(p->host, &h->timer);
+	list_remove(&h->link);
+	h->disk->hydration = NULL;
+	free(h->chain);
+	free(h);
+	owner->priv = NULL;
+	owner->done(owner, err == -EIO && p->latched ? -EROFS : err);
+	pool_close_step(p);
+}
+
+/* True: something was done that leaves more to do. */
+static bool step_once(struct pool_hydrate *h)
+{
+	struct pool *p = h->pool;
+	int err;
+
+	if (h->at < h->count) {
+		if (!may_start(h))
+			return false;
+		chunk_start(h, h->chunks[h->at++]);
+		return true;
+	}
+	if (h->waiting)
+		return false;
+	if (h->next != UINT64_MAX) {
+		h->waiting = true;
+		h->job.work = scan_work;
+		h->job.done = scanned;
+		p->host->ops->work(p->host, &h->job, POOL_QUEUE_WORKERS);
+		return false;
+	}
+	if (h->busy)
+		return false;
+	err = detach(h);
+	if (err)
+		h->err = err;
+	return false;
+}
+
+/* Goes on as far as it can; ends the hydration when nothing is under way any more. */
+static void step(struct pool_hydrate *h)
+{
+	h->again = true;
+	if (h->in_step)
+		return;
+	h->in_step = true;
+	while (h->again) {
+		h->again = false;
+		while (!h->err && !h->independent && step_once(h))
+			;
+	}
+	h->in_step = false;
+	progress(h);
+	if ((h->err || h->independent) && !h->busy && !h->waiting && !h->call_queued)
+		end(h);
+}
+
+/* ---- the operations -------------------------------------------------------------------------------- */
+
+static void list_chain(struct pool_hydrate *h)
+{
+	const struct pool_branch *b = h->branch;
+
+	if (b->parent) {
+		h->parent_id = b->parent->id;
+		h->parent_gen = b->parent_gen;
+	}
+	for (; b->parent; b = b->parent)
+		h->chain_count++;
+	h->chain = pool_xrealloc(NULL, (h->chain_count + 1) * sizeof(h->chain[0]));
+	h->chain_count = 0;
+	for (b = h->branch; b->parent; b = b->parent)
+		h->chain[h->chain_count++] =
+			(struct pool_map_key){.branch = b->parent->id, .gen = b->parent_gen};
+}
+
+void pool_hydrate(struct store_hydration *owner)
+{
+	struct pool_disk *d = pool_disk_of(owner->disk);
+	struct pool *p = pool_of(d->base.store);
+	struct pool_hydrate *h = calloc(1, sizeof(*h));
+	int err;
+
+	assert(!d->pending && !d->hydration);
+	owner->priv = h;
+	owner->passed_bytes = 0;
+	owner->total_bytes = d->size_bytes;
+	if (!h) {
+		owner->done(owner, -ENOMEM);
+		return;
+	}
+	h->pool = p;
+	h->owner = owner;
+	h->disk = d;
+	h->branch = d->branch;
+	h->tokens = 1;
+	d->hydration = h;
+	list_push_back(&p->hydrations, &h->link);
+	list_chain(h);
+	h->in_step = true; /* until it is all set up: done may come from inside */
+	err = commit(h, NULL, start_flushed);
+	if (err)
+		h->err = err;
+	h->in_step = false;
+	step(h);
+}
+
+static void called(struct pool_call *call)
+{
+	struct pool_hydrate *h = container_of(call, struct pool_hydrate, call);
+
+	h->call_queued = false;
+	step(h);
+}
+
+static void cancel(struct pool_hydrate *h)
+{
+	struct pool *p = h->pool;
+
+	if (!h->err)
+		h->err = -ECANCELED;
+	p->host->ops->timer_disarm(p->host, &h->timer);
+	h->ticking = false;
+	for (unsigned i = 0; i < CHUNKS_MAX; i++) {
+		struct chunk_copy *c = &h->copy[i];
+
+		/* Room may be long in coming. */
+		if (c->busy && !c->locked && c->waiter.wake == chunk_room && list_linked(&c->waiter.link)) {
+			list_remove(&c->waiter.link);
+			c->busy = false;
+			h->busy--;
+		}
+	}
+	if (h->call_queued)
+		return;
+	h->call_queued = true;
+	h->call.call = called;
+	p->host->ops->call(p->host, &h->call);
+}
+
+void pool_hydrate_cancel(struct store_hydration *owner)
+{
+	assert(owner->priv);
+	cancel(owner->priv);
+}
+
+void pool_hydrate_stop(struct pool *p)
+{
+	list_for_each (n, &p->hydrations)
+		cancel(container_of(n, struct pool_hydrate, link));
+}
