@@ -92,6 +92,26 @@ const struct scsi_command scsi_commands[] = {
 	PR_OUT(5),
 	PR_OUT(6),
 	PR_OUT(7),
+#define COPY_OUT_ROW(sa, flags, class, fn, ...)                                                              \
+	{                                                                                                    \
+		0x83, sa, 16, SCSI_FROM_INITIATOR, CMD_DATA | CMD_SA | CMD_PARAMETERS | CMD_COPY | (flags),  \
+			class, ALLOC(10, 4), .usage = {0xFF, 0x1F, __VA_ARGS__}, .execute = fn               \
+	}
+	COPY_OUT_ROW(0x00, 0, CONFLICT_WRITE, scsi_extended_copy, 0, 0, 0, 0, 0, 0, 0, 0, FF4),
+	COPY_OUT_ROW(0x10, 0, CONFLICT_READ, scsi_populate_token, 0, 0, 0, 0, FF4, FF4, 0x1F),
+	COPY_OUT_ROW(0x11, CMD_WRITES, CONFLICT_WRITE, scsi_write_using_token, 0, 0, 0, 0, FF4, FF4, 0x1F),
+	{0x83, 0x1C, 16, SCSI_NONE, CMD_DATA | CMD_SA | CMD_COPY, CONFLICT_READ, .usage = {0xFF, 0x1F, FF4},
+		.execute = scsi_copy_abort_command},
+#define COPY_IN_ROW(sa, fn, ...)                                                                             \
+	{                                                                                                    \
+		0x84, sa, 16, SCSI_TO_INITIATOR, CMD_DATA | CMD_SA | CMD_COPY, CONFLICT_READ, ALLOC(10, 4),  \
+			.reply_max = 1024, .usage = {0xFF, 0x1F, __VA_ARGS__, FF4}, .execute = fn            \
+	}
+	COPY_IN_ROW(0x00, scsi_receive_copy_status1, 0xFF, 0, 0, 0, 0, 0, 0, 0),
+	COPY_IN_ROW(0x03, scsi_receive_copy_parameters, 0, 0, 0, 0, 0, 0, 0, 0),
+	COPY_IN_ROW(0x04, scsi_receive_copy_failure, 0xFF, 0, 0, 0, 0, 0, 0, 0),
+	COPY_IN_ROW(0x05, scsi_receive_copy_status4, FF4, 0, 0, 0, 0),
+	COPY_IN_ROW(0x07, scsi_receive_token_information, FF4, 0, 0, 0, 0),
 	{0x88, 0, 16, SCSI_TO_INITIATOR, CMD_DATA | CMD_RANGE | CMD_BLOCKS, CONFLICT_READ, LBA_16,
 		.usage = {0xFF, 0x18, FF8, FF4}, .execute = scsi_read},
 	{0x89, 0, 16, SCSI_FROM_INITIATOR, CMD_DATA | CMD_RANGE | CMD_EXACT | CMD_WRITES | CMD_PARAMETERS,

@@ -6,7 +6,7 @@
  * is made the same way from the array's id. Page 83h adds designators of the target port (association 1),
  * which ALUA needs; those of association 0 are identity.h's, untouched and first.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/copy.h"
 
 #include <string.h>
 
@@ -14,6 +14,7 @@
 #define PERIPHERAL_CONTROLLER 0x0C
 #define PERIPHERAL_ABSENT     0x7F /* qualifier 011b, type 1Fh */
 #define TPGS_IMPLICIT         0x10
+#define THIRD_PARTY_COPIES    0x08
 #define CMDQUE                0x02
 #define TARGET_PORT_GROUP     1
 
@@ -113,21 +114,22 @@ static void page_list(const struct scsi_task *task, struct scsi_reply *r);
 
 static const struct vpd_page {
 	uint8_t code;
-	bool disk_only;
+	bool disk_only, copies;
 	void (*put)(const struct scsi_task *task, struct scsi_reply *r);
 } pages[] = {
-	{0x00, false, page_list},
-	{0x80, false, page_serial},
-	{0x83, false, page_identification},
-	{0x86, false, page_extended},
-	{0xB0, true, page_block_limits},
-	{0xB1, true, page_characteristics},
-	{0xB2, true, page_provisioning},
+	{0x00, false, false, page_list},
+	{0x80, false, false, page_serial},
+	{0x83, false, false, page_identification},
+	{0x86, false, false, page_extended},
+	{0x8F, true, true, scsi_copy_vpd},
+	{0xB0, true, false, page_block_limits},
+	{0xB1, true, false, page_characteristics},
+	{0xB2, true, false, page_provisioning},
 };
 
 static bool page_offered(const struct scsi_task *task, const struct vpd_page *p)
 {
-	return !p->disk_only || task->lun_held;
+	return (!p->disk_only || task->lun_held) && (!p->copies || scsi_copies_offered(task->nexus->target));
 }
 
 static void page_list(const struct scsi_task *task, struct scsi_reply *r)
@@ -163,6 +165,8 @@ static void standard(struct scsi_task *task)
 	data[3] = 0x12; /* HISUP, response format 2 */
 	data[4] = sizeof(data) - 5;
 	data[5] = task->lun_held ? TPGS_IMPLICIT : 0;
+	if (task->lun_held && scsi_copies_offered(task->nexus->target))
+		data[5] |= THIRD_PARTY_COPIES;
 	data[7] = CMDQUE;
 	memcpy(data + 8, UP_VENDOR, 8);
 	memcpy(data + 16, UP_PRODUCT, 16);

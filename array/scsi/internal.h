@@ -58,6 +58,7 @@ enum scsi_conflict {
 #define CMD_INBAND     0x0400u /* with protocol F0h: neither attentions nor reservations nor ordering */
 #define CMD_PARAMETERS 0x0800u /* from the initiator: all of data_len must be in hand */
 #define CMD_VENDOR     0x1000u /* not in a standard */
+#define CMD_COPY       0x4000u /* third-party copies: only where the store can clone */
 #define CMD_EXACT      0x2000u /* an offer of more or less data than the CDB says is refused */
 #define CMD_ALL        (CMD_DATA | CMD_CONTROL | CMD_ABSENT)
 
@@ -95,6 +96,7 @@ enum scsi_sense_key {
 	SENSE_ILLEGAL_REQUEST = 0x5,
 	SENSE_UNIT_ATTENTION = 0x6,
 	SENSE_DATA_PROTECT = 0x7,
+	SENSE_COPY_ABORTED = 0xA,
 	SENSE_ABORTED_COMMAND = 0xB,
 	SENSE_MISCOMPARE = 0xE,
 };
@@ -139,7 +141,9 @@ bool scsi_fail_cdb(struct scsi_task *task, unsigned byte); /* INVALID FIELD IN C
 bool scsi_fail_cdb_bit(struct scsi_task *task, unsigned byte, unsigned bit);
 bool scsi_fail_parameter(struct scsi_task *task, unsigned byte); /* … IN PARAMETER LIST */
 bool scsi_conflict(struct scsi_task *task);                      /* RESERVATION CONFLICT */
-/* The one table from the store's errno to status and sense; err 0: GOOD. */
+/* The one table from the store's errno (not 0) to a status; CHECK CONDITION: *out has the sense. */
+uint8_t scsi_errno_sense(int err, bool write, struct scsi_sense *out);
+/* By that table; err 0: GOOD. */
 void scsi_set_errno(struct scsi_task *task, int err);
 
 /* ---- attention.c: unit attentions, a bit each, reported lowest bit first ------------------------------ */
@@ -181,6 +185,8 @@ struct scsi_target {
 	unsigned threshold_percent;
 	bool threshold_told;      /* 38/07 has been raised; again once there was room */
 	uint64_t written_unasked; /* bytes, roughly, since the store was asked how full it is */
+	unsigned copies_running;
+	struct scsi_tokens *tokens; /* copy.h */
 	unsigned port_count;
 	uint16_t ports[SCSI_PORTS_MAX]; /* portal group tags, ascending: the relative target ports */
 };
@@ -196,6 +202,8 @@ struct scsi_nexus {
 	bool lost;       /* destroyed by the transport */
 	uint32_t refs;   /* the transport, tasks, TMFs */
 	struct list tasks;
+	struct list copies; /* copy.h: oldest first */
+	unsigned copy_count;
 	struct list_node link;
 	uint16_t attention_nexus; /* bits for whichever LUN is asked first */
 	uint16_t attention[ARRAY_LUN_NUMBER_MAX + 1];
@@ -269,6 +277,7 @@ static inline uint64_t scsi_lun_blocks(const struct lun *lun)
 #define TASK_CONFLICT    0x0800u /* a recheck met a reservation */
 #define TASK_UNMAPPED    0x1000u /* ends because its LUN was unmapped */
 #define TASK_PROTECTED   0x2000u /* a recheck met software write protection */
+#define TASK_COPY        0x8000u /* task->waiting is a struct scsi_copy */
 #define TASK_WAITS       0x4000u /* waits for aborted tasks itself (PREEMPT AND ABORT) */
 
 /* Status is set (GOOD when nothing was); takes the task out and calls done. */
@@ -383,6 +392,17 @@ void scsi_unmap(struct scsi_task *task);
 bool scsi_write_same_parse(struct scsi_task *task);
 void scsi_write_same(struct scsi_task *task);
 void scsi_get_lba_status(struct scsi_task *task);
+/* copy_extended.c, odx.c, copy_status.c */
+void scsi_extended_copy(struct scsi_task *task);
+void scsi_populate_token(struct scsi_task *task);
+void scsi_write_using_token(struct scsi_task *task);
+void scsi_copy_abort_command(struct scsi_task *task);
+void scsi_receive_copy_status1(struct scsi_task *task);
+void scsi_receive_copy_parameters(struct scsi_task *task);
+void scsi_receive_copy_failure(struct scsi_task *task);
+void scsi_receive_copy_status4(struct scsi_task *task);
+void scsi_receive_token_information(struct scsi_task *task);
+void scsi_copy_vpd(const struct scsi_task *task, struct scsi_reply *r);
 /* security.c */
 bool scsi_security_parse(struct scsi_task *task);
 void scsi_security_in(struct scsi_task *task);
@@ -400,6 +420,8 @@ void scsi_security_out(struct scsi_task *task);
 
 /* Would the task meet a reservation of another nexus? */
 bool scsi_reserve_conflicts(const struct scsi_task *task);
+/* Would a command of that class of this nexus? */
+bool scsi_reserve_excludes(const struct scsi_lun *s, const struct scsi_nexus *n, enum scsi_conflict conflict);
 static inline bool scsi_reserve_all_registrants(uint8_t type)
 {
 	return type == PR_WRITE_EXCLUSIVE_AR || type == PR_EXCLUSIVE_ACCESS_AR;

@@ -4,7 +4,7 @@
  *
  * A nexus lives until its transport has destroyed it and its last task and TMF are over.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/copy.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -55,6 +55,11 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 		port_add(t, options->ports[i]);
 	list_init(&t->nexuses);
 	list_init(&t->tmfs);
+	int err = scsi_tokens_init(t);
+	if (err) {
+		free(t);
+		return err;
+	}
 	*out = t;
 	return 0;
 }
@@ -64,6 +69,7 @@ void scsi_target_destroy(struct scsi_target *t)
 	if (!t)
 		return;
 	assert(list_empty(&t->nexuses) && list_empty(&t->tmfs));
+	scsi_tokens_free(t);
 	free(t);
 }
 
@@ -106,6 +112,8 @@ static void lun_unmapped(struct array_nexus *an, struct lun *lun, uint32_t numbe
 		s->legacy_holder = NULL;
 	/* The initiator did not ask for their end: they are answered. */
 	scsi_nexus_abort_tasks(n, task_is_on_lun, lun, true);
+	scsi_copy_stop_on(n, lun);
+	scsi_tokens_revoke(n->target, host_record(an->host)->name, lun);
 }
 
 static void host_revoked(struct array_nexus *an)
@@ -154,6 +162,7 @@ int scsi_nexus_create(
 	n->control_lu = host_record(n->array.host)->control_lu;
 	n->refs = 1;
 	list_init(&n->tasks);
+	list_init(&n->copies);
 	list_push_back(&t->nexuses, &n->link);
 	for (uint32_t i = 0; i <= ARRAY_LUN_NUMBER_MAX; i++)
 		n->attention[i] = 1u << ATTENTION_POWER_ON;
@@ -172,6 +181,7 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 {
 	n->lost = true;
 	scsi_nexus_abort_tasks(n, every_task, NULL, false);
+	scsi_copy_stop_on(n, NULL);
 	scsi_reserve_nexus_lost(n);
 	scsi_nexus_put(n);
 }
@@ -191,6 +201,7 @@ void scsi_nexus_put(struct scsi_nexus *n)
 	assert(n->refs > 0);
 	if (--n->refs > 0)
 		return;
+	scsi_copies_free(n);
 	list_remove(&n->link);
 	array_nexus_detach(n->target->array, &n->array);
 	free(n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* REPORT LUNS, TARGET PORT GROUPS, SUPPORTED OPERATION CODES, SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6).
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/copy.h"
 
 /* ---- REPORT LUNS --------------------------------------------------------------------------------------- */
 
@@ -87,6 +87,8 @@ static void timeouts(struct scsi_reply *r)
 
 static bool offered(const struct scsi_task *task, const struct scsi_command *row)
 {
+	if ((row->flags & CMD_COPY) && !scsi_copies_offered(task->nexus->target))
+		return false;
 	return row->flags & (task->flags & TASK_CONTROL_LU ? CMD_CONTROL : CMD_DATA);
 }
 

@@ -84,32 +84,40 @@ static bool legacy_allows(const struct scsi_task *task)
 	       (task->cdb[0] == OP_PREVENT_ALLOW && (task->cdb[4] & 0x03) == 0);
 }
 
-bool scsi_reserve_conflicts(const struct scsi_task *task)
+static bool persistent_excludes(
+	const struct scsi_lun *s, const struct scsi_nexus *n, enum scsi_conflict conflict)
 {
-	const struct scsi_lun *s = scsi_lun_of(task);
-	enum scsi_conflict class;
 	struct scsi_registrant *r;
 
-	if (!s || (task->flags & TASK_INBAND))
+	if (!s->pr_type || conflict == CONFLICT_NEVER)
 		return false;
-	if (s->legacy_holder && s->legacy_holder != task->nexus)
-		return !legacy_allows(task);
-	if (!s->pr_type)
-		return false;
-	class = conflict_class(task);
-	if (class == CONFLICT_NEVER)
-		return false;
-	r = scsi_reserve_find(s, task->nexus);
+	r = scsi_reserve_find(s, n);
 	if (r && (scsi_reserve_registrants_only(s->pr_type) || scsi_reserve_holds(s, r)))
 		return false;
 	switch (s->pr_type) {
 	case PR_WRITE_EXCLUSIVE:
 	case PR_WRITE_EXCLUSIVE_RO:
 	case PR_WRITE_EXCLUSIVE_AR:
-		return class == CONFLICT_WRITE;
+		return conflict == CONFLICT_WRITE;
 	default:
 		return true;
 	}
+}
+
+bool scsi_reserve_excludes(const struct scsi_lun *s, const struct scsi_nexus *n, enum scsi_conflict conflict)
+{
+	return (s->legacy_holder && s->legacy_holder != n) || persistent_excludes(s, n, conflict);
+}
+
+bool scsi_reserve_conflicts(const struct scsi_task *task)
+{
+	const struct scsi_lun *s = scsi_lun_of(task);
+
+	if (!s || (task->flags & TASK_INBAND))
+		return false;
+	if (s->legacy_holder && s->legacy_holder != task->nexus)
+		return !legacy_allows(task);
+	return s->pr_type && persistent_excludes(s, task->nexus, conflict_class(task));
 }
 
 void scsi_reserve_nexus_lost(struct scsi_nexus *n)

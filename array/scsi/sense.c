@@ -145,22 +145,27 @@ static const struct errno_row errno_rows[] = {
 static const struct errno_row errno_other = {
 	0, SCSI_STATUS_CHECK_CONDITION, SENSE_HARDWARE_ERROR, ASC_INTERNAL_FAILURE, ASC_INTERNAL_FAILURE};
 
-void scsi_set_errno(struct scsi_task *task, int err)
+uint8_t scsi_errno_sense(int err, bool write, struct scsi_sense *out)
 {
 	const struct errno_row *row = &errno_other;
+
+	for (size_t i = 0; i < sizeof(errno_rows) / sizeof(errno_rows[0]); i++)
+		if (errno_rows[i].err == -err)
+			row = &errno_rows[i];
+	*out = (struct scsi_sense){.key = row->key, .asc = write ? row->asc_write : row->asc_read};
+	return row->status;
+}
+
+void scsi_set_errno(struct scsi_task *task, int err)
+{
+	struct scsi_sense sense;
 
 	task->status = SCSI_STATUS_GOOD;
 	if (err == 0)
 		return;
-	for (size_t i = 0; i < sizeof(errno_rows) / sizeof(errno_rows[0]); i++)
-		if (errno_rows[i].err == -err)
-			row = &errno_rows[i];
-	if (row->status != SCSI_STATUS_CHECK_CONDITION) {
-		task->status = row->status;
+	task->status = scsi_errno_sense(err, task->io.io.op != STORE_READ, &sense);
+	if (task->status != SCSI_STATUS_CHECK_CONDITION)
 		return;
-	}
-	struct scsi_sense sense = {.key = row->key};
-	sense.asc = task->io.io.op == STORE_READ ? row->asc_read : row->asc_write;
 	if (err == -EILSEQ) {
 		sense.has_information = true;
 		sense.information = task->io.io.miscompare_offset;

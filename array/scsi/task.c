@@ -9,7 +9,7 @@
  *
  * Reads, writes and flushes allocate nothing.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/copy.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -80,6 +80,8 @@ static bool check_command(struct scsi_task *task, bool opcode_known)
 {
 	const struct scsi_command *row = task->command;
 
+	if (row && (row->flags & CMD_COPY) && !scsi_copies_offered(task->nexus->target))
+		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
 	if (!row) {
 		if (opcode_known)
 			return scsi_fail_cdb_bit(task, 1, 4);
@@ -449,6 +451,8 @@ bool scsi_task_abort(struct scsi_task *task)
 		scsi_task_finish(task);
 		return true;
 	}
+	if (task->flags & TASK_COPY)
+		return scsi_copy_stop(task->waiting);
 	if (task->flags & TASK_INBAND_WAIT) {
 		task->flags &= ~TASK_INBAND_WAIT;
 		n->target->inband.cancel(n->target->inband.ctx, task->waiting);

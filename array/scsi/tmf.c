@@ -6,7 +6,7 @@
  * TAS is 0: aborted tasks get no answer; the nexuses that lost tasks or met a reset learn of it by a unit
  * attention. A target reset reaches the LUNs that the asking host sees, and no others.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/copy.h"
 
 struct reach {
 	const struct lun *lun; /* NULL: the control LU */
@@ -33,6 +33,8 @@ static bool still_running(struct scsi_target *t)
 	list_for_each (node, &t->nexuses) {
 		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
 
+		if (scsi_copies_stopping(n))
+			return true;
 		list_for_each (at, &n->tasks) {
 			struct scsi_task *task = container_of(at, struct scsi_task, link);
 
@@ -111,6 +113,7 @@ static void abort_on_lun(struct scsi_nexus *asker, struct lun *lun, bool tell)
 		if (tell && n != asker && number != 0 && has_task(n, &r))
 			scsi_attention_set(n, number, ATTENTION_COMMANDS_CLEARED);
 		scsi_nexus_abort_tasks(n, reaches, &r, false);
+		scsi_copy_stop_on(n, lun);
 		node = n->link.next;
 		scsi_nexus_put(n);
 	}
@@ -167,6 +170,8 @@ static void on_lun(struct scsi_tmf_call *call, uint32_t number)
 			reset_control_lu(n, ATTENTION_LUN_RESET);
 		else
 			scsi_nexus_abort_tasks(n, reaches, &r, false);
+		if (lun)
+			scsi_copy_stop_on(n, lun);
 	} else if (call->function == SCSI_CLEAR_TASK_SET) {
 		abort_on_lun(n, lun, true);
 	} else {

@@ -90,6 +90,7 @@ int client_teardown(void **state)
 	assert_int_equal(fake_holds, 0);
 	assert_int_equal(fake_nexuses, 0);
 	scsi_target_destroy(test_target);
+	assert_int_equal(fake_images, 0);
 	fake_stop();
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tests/support/simreactor.h"
 
 #define NUMBERS 512 /* LUN numbers a host can have here */
 
@@ -55,8 +56,28 @@ static uint64_t disk_used(const struct store_disk *d)
 	return 256u << 20;
 }
 
-static const struct store_ops store_ops = {.name = "fake", .stats = stats, .disk_used = disk_used};
+static struct store_ops store_ops = {.name = "fake", .stats = stats, .disk_used = disk_used};
 static struct store store = {.ops = &store_ops};
+
+/* An image of a LUN: its bytes at that instant. */
+struct fake_image {
+	struct lun_image image;
+	struct store_disk disk;
+	uint8_t data[FAKE_LUN_BYTES];
+};
+
+bool fake_hold_images;
+unsigned fake_images;
+static struct {
+	struct lun *lun;
+	struct array_call *call;
+} takes[64];
+static unsigned takes_waiting;
+
+void fake_clones(bool offered)
+{
+	store_ops.clones = offered;
+}
 
 struct array *fake_start(void)
 {
@@ -74,7 +95,7 @@ struct array *fake_start(void)
 		memset(&f->lun, 0, sizeof(f->lun));
 		memset(f->lun.id, (int)(0x10 + i), sizeof(f->lun.id));
 		f->lun.size_bytes = FAKE_LUN_BYTES;
-		f->flushes = f->writes = f->fua_writes = f->unmaps = 0;
+		f->flushes = f->writes = f->fua_writes = f->unmaps = f->clones = 0;
 		if (!f->clean)
 			for (unsigned b = 0; b < FAKE_LUN_BYTES; b++)
 				f->data[b] = (uint8_t)(b * 7 + (b >> 9) + i);
@@ -91,12 +112,18 @@ struct array *fake_start(void)
 		(struct store_stats){.capacity_bytes = UINT64_C(10) << 30, .used_bytes = UINT64_C(4) << 30};
 	memset(array.id, 0xA5, sizeof(array.id));
 	array.options.store = &store;
+	array.options.reactor = simreactor_create();
+	fake_hold_images = false;
+	fake_images = takes_waiting = 0;
+	store_ops.clones = true;
 	return &array;
 }
 
 void fake_stop(void)
 {
 	fake_restart();
+	simreactor_destroy(array.options.reactor);
+	array.options.reactor = NULL;
 	for (unsigned i = 0; i < FAKE_LUNS; i++) {
 		free(fake_luns[i].lun.reservations);
 		fake_luns[i].lun.reservations = NULL;
@@ -110,6 +137,11 @@ void fake_restart(void)
 			fake_luns[i].lun.scsi_free(fake_luns[i].lun.scsi);
 			fake_luns[i].lun.scsi = NULL;
 		}
+}
+
+void fake_advance(unsigned ms)
+{
+	simreactor_advance(array.options.reactor, ms);
 }
 
 struct host *fake_host(unsigned i)
@@ -143,6 +175,24 @@ bool array_is_quiet(const struct array *a)
 const struct host_record *host_record(const struct host *h)
 {
 	return &h->record;
+}
+
+struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES])
+{
+	(void)a;
+	for (unsigned i = 0; i < FAKE_LUNS; i++)
+		if (memcmp(fake_luns[i].lun.id, id, UP_ID_BYTES) == 0 && !fake_luns[i].lun.gone)
+			return &fake_luns[i].lun;
+	return NULL;
+}
+
+struct host *host_find(struct array *a, const char *name)
+{
+	(void)a;
+	for (unsigned i = 0; i < FAKE_HOSTS; i++)
+		if (strcmp(hosts[i].record.name, name) == 0)
+			return &hosts[i];
+	return NULL;
 }
 
 int array_nexus_attach(struct array *a, struct array_nexus *n)
@@ -271,7 +321,10 @@ static int perform(struct lun_io *l)
 		mapped(f, io);
 		return 0;
 	case STORE_CLONE:
-		return -EOPNOTSUPP;
+		memcpy(f->data + io->offset,
+			container_of(io->source, struct fake_image, disk)->data + io->source_offset, io->len);
+		f->clones++;
+		return 0;
 	}
 	return -EINVAL;
 }
@@ -309,6 +362,55 @@ bool lun_io_withdraw(struct lun_io *io)
 		}
 	}
 	return false;
+}
+
+static void take_end(struct lun *lun, struct array_call *call)
+{
+	struct fake_image *i = fake_error ? NULL : calloc(1, sizeof(*i));
+
+	call->fault.err = fake_error;
+	call->image = NULL;
+	if (i) {
+		memcpy(i->data, container_of(lun, struct fake_lun, lun)->data, FAKE_LUN_BYTES);
+		i->image = (struct lun_image){
+			.array = &array, .disk = &i->disk, .size_bytes = FAKE_LUN_BYTES, .users = 1};
+		call->image = &i->image;
+		fake_images++;
+	}
+	call->done(call);
+}
+
+void lun_image_take(struct lun *lun, struct array_call *call)
+{
+	if (fake_hold_images && takes_waiting < 64) {
+		takes[takes_waiting].lun = lun;
+		takes[takes_waiting++].call = call;
+	} else {
+		take_end(lun, call);
+	}
+}
+
+void fake_taken(void)
+{
+	unsigned count = takes_waiting;
+
+	takes_waiting = 0;
+	for (unsigned i = 0; i < count; i++)
+		take_end(takes[i].lun, takes[i].call);
+}
+
+void lun_image_hold(struct lun_image *i)
+{
+	i->users++;
+}
+
+void lun_image_release(struct lun_image *i)
+{
+	assert(i->users > 0);
+	if (--i->users > 0)
+		return;
+	fake_images--;
+	free(container_of(i, struct fake_image, image));
 }
 
 static void keep_end(struct keep *k)

@@ -17,7 +17,7 @@ struct fake_lun {
 	struct lun lun;
 	uint8_t data[FAKE_LUN_BYTES];
 	bool clean; /* data is the pattern; who writes to it directly says so by false */
-	unsigned flushes, writes, fua_writes, unmaps;
+	unsigned flushes, writes, fua_writes, unmaps, clones;
 };
 
 extern struct fake_lun fake_luns[FAKE_LUNS];
@@ -28,9 +28,11 @@ extern unsigned fake_held; /* how many do */
 extern unsigned fake_gate_queued;
 extern unsigned fake_holds; /* lun_hold() without lun_release() */
 extern unsigned fake_nexuses;
-extern bool fake_hold_keeps; /* lun_keep_reservations() waits for fake_kept() */
-extern bool fake_quiet;      /* a copy set is armed */
-extern unsigned fake_keeps;  /* how often it was called */
+extern bool fake_hold_keeps;  /* lun_keep_reservations() waits for fake_kept() */
+extern bool fake_quiet;       /* a copy set is armed */
+extern unsigned fake_keeps;   /* how often it was called */
+extern bool fake_hold_images; /* lun_image_take() waits for fake_taken() */
+extern unsigned fake_images;  /* that are held */
 
 /* Fresh: hosts "iqn.test:a", ":b", ":c" (the last with a control LU); LUN i at number i + 1 for a and b, none
  * for c. The LUNs hold a pattern. */
@@ -41,7 +43,10 @@ void fake_map(struct host *h, uint32_t number, struct lun *lun); /* lun NULL: un
 void fake_complete_one(void);                                    /* the oldest held back */
 void fake_complete(void);                                        /* all I/O held back */
 void fake_kept(void);
-void fake_restart(void);     /* the LUNs forget what is not durable; no task or nexus may know of them */
-void fake_gate(bool closed); /* opening lets the queued writes go on */
+void fake_taken(void);
+void fake_clones(bool offered); /* by the store; at the start it does */
+void fake_advance(unsigned ms); /* lets time pass */
+void fake_restart(void);        /* the LUNs forget what is not durable; no task or nexus may know of them */
+void fake_gate(bool closed);    /* opening lets the queued writes go on */
 
 #endif

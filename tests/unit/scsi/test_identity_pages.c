@@ -19,7 +19,7 @@ static void standard_inquiry(void **state)
 	assert_int_equal(d[2], 0x06);
 	assert_int_equal(d[3] & 0x0F, 2);
 	assert_int_equal(d[4], 91);
-	assert_int_equal(d[5], 0x10); /* TPGS: implicit */
+	assert_int_equal(d[5], 0x18); /* TPGS: implicit; 3PC */
 	assert_int_equal(d[7], 0x02); /* CMDQUE */
 	assert_memory_equal(d + 8, "UMBRADEV", 8);
 	assert_memory_equal(d + 16, "UMBRA-DISK-LUN-1", 16);
@@ -32,7 +32,7 @@ static void standard_inquiry(void **state)
 	assert_int_equal(test_last.len, 0);
 	/* page code without EVPD, unknown page, obsolete CMDDT */
 	expect_sense(run(a, 1, CDB(0x12, 0, 0x80, 0, 255, 0), NO_DATA), 5, 0x2400);
-	expect_sense(run(a, 1, CDB(0x12, 1, 0x8F, 0, 255, 0), NO_DATA), 5, 0x2400);
+	expect_sense(run(a, 1, CDB(0x12, 1, 0x8E, 0, 255, 0), NO_DATA), 5, 0x2400);
 	expect_sense(run(a, 1, CDB(0x12, 2, 0, 0, 255, 0), NO_DATA), 5, 0x2400);
 }
 
@@ -79,8 +79,8 @@ static void vpd_pages(void **state)
 
 	(void)state;
 	expect_good(run(a, 1, CDB(0x12, 1, 0x00, 0, 255, 0), NO_DATA));
-	assert_int_equal(test_last.len, 11);
-	assert_memory_equal(test_last.data, "\0\0\0\x07\x00\x80\x83\x86\xB0\xB1\xB2", 11);
+	assert_int_equal(test_last.len, 12);
+	assert_memory_equal(test_last.data, "\0\0\0\x08\x00\x80\x83\x86\x8F\xB0\xB1\xB2", 12);
 
 	expect_good(run(a, 2, CDB(0x12, 1, 0x80, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 36);

@@ -160,6 +160,7 @@ static void the_threshold_is_configured(void **state)
 			fake_stats.capacity_bytes / 100 * (100 - (percent ? percent : 70)));
 		scsi_target_destroy(t);
 	}
+	fake_stop();
 }
 
 static void full_is_27_07(void **state)
