@@ -60,12 +60,14 @@ static bool is_current(const struct cs_machine *m, const uint8_t *set_id)
 }
 
 /* Ends the current set. Returns the actions for it. */
-static unsigned drop(struct cs_machine *m)
+static unsigned drop(struct cs_machine *m, bool given_up)
 {
 	unsigned actions = 0;
 
-	if (m->state != CS_EMPTY)
-		actions = m->kept ? CS_DO_FORGET : CS_DO_UNDO;
+	if (m->state != CS_EMPTY && m->kept)
+		actions = given_up && m->state != CS_CREATED ? CS_DO_WITHDRAW : CS_DO_FORGET;
+	else if (m->state != CS_EMPTY)
+		actions = CS_DO_UNDO;
 	m->state = CS_EMPTY;
 	m->kept = false;
 	m->epoch++;
@@ -75,7 +77,7 @@ static unsigned drop(struct cs_machine *m)
 
 static struct cs_step begin_new(struct cs_machine *m, const uint8_t *set_id)
 {
-	struct cs_step step = {CS_OK, drop(m) | CS_DO_NEW | CS_DO_ADD, 0};
+	struct cs_step step = {CS_OK, drop(m, false) | CS_DO_NEW | CS_DO_ADD, 0};
 
 	memcpy(m->set_id, set_id, CS_ID_BYTES);
 	m->state = CS_PREPARING;
@@ -97,12 +99,12 @@ struct cs_step cs_call(struct cs_machine *m, enum cs_call call, const uint8_t *s
 			return refuse(m, CS_BUSY);
 		/* fall through */
 	case CS_CALL_UNLOAD_FORCE:
-		return (struct cs_step){CS_OK, drop(m), m->epoch};
+		return (struct cs_step){CS_OK, drop(m, false), m->epoch};
 	case CS_CALL_ABORT: /* an unknown set is gone already */
 		assert(set_id);
 		if (!is_current(m, set_id))
 			return refuse(m, CS_OK);
-		return (struct cs_step){CS_OK, drop(m), m->epoch};
+		return (struct cs_step){CS_OK, drop(m, true), m->epoch};
 	case CS_CALL_BEGIN_PREPARE: /* a new id means that the set before was dropped */
 		assert(set_id);
 		if (!is_current(m, set_id))

@@ -12,7 +12,9 @@
  * - A set that ends in any way without having been kept is always followed by CS_DO_UNDO; after a failure
  * once more when it is aborted or replaced (undoing is idempotent, and the first try may not have got
  * through).
- * - A kept set is never undone.
+ * - A kept set is never undone. Its identities are out, though perhaps only with VSS: when VSS aborts it before
+ *   PostFinalCommitSnapshots, no requester has them, and what no host sees is withdrawn (CS_DO_WITHDRAW). In all
+ *   other cases only what is known of it is dropped.
  */
 #ifndef UMBRA_PROVIDER_COPYSET_H
 #define UMBRA_PROVIDER_COPYSET_H
@@ -82,6 +84,9 @@ enum cs_call {
 #define CS_DO_CHECK   (1u << 6)
 #define CS_DO_TARGETS (1u << 7) /* hand out identities */
 #define CS_DO_FORGET  (1u << 8) /* the previous set was kept: only drop what is known of it */
+#define CS_DO_WITHDRAW                                                                                       \
+	(1u << 9) /* it was kept, but VSS gave it up: delete those of its LUNs that nobody sees */
+#define CS_DO_END (CS_DO_UNDO | CS_DO_FORGET | CS_DO_WITHDRAW) /* one of these: the previous set has ended */
 
 struct cs_machine {
 	enum cs_state state;

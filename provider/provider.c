@@ -44,7 +44,7 @@ HRESULT provider_answer(const char *call, enum cs_result result)
 
 struct taken {
 	struct snapshot_set *old; /* reference of a set that has ended; NULL: none */
-	bool undo;                /* else it had been kept */
+	unsigned end;             /* CS_DO_…: how it ends */
 	struct snapshot_set *set; /* own reference to the current set, when there is work */
 	struct cs_step step;
 };
@@ -61,9 +61,9 @@ static void take(struct provider *p, enum cs_call call, const uint8_t *set_id, s
 {
 	memset(t, 0, sizeof(*t));
 	t->step = cs_call(&p->machine, call, set_id);
-	if (t->step.actions & (CS_DO_UNDO | CS_DO_FORGET)) {
+	if (t->step.actions & CS_DO_END) {
 		t->old = p->set;
-		t->undo = (t->step.actions & CS_DO_UNDO) != 0;
+		t->end = t->step.actions & CS_DO_END;
 		p->set = NULL;
 		release_hold(p);
 	}
@@ -74,10 +74,10 @@ static void take(struct provider *p, enum cs_call call, const uint8_t *set_id, s
 		if (!p->set) {
 			(void)cs_call(&p->machine, CS_CALL_ABORT, set_id);
 			t->step.result = CS_OUT_OF_MEMORY;
-			t->step.actions &= (CS_DO_UNDO | CS_DO_FORGET);
+			t->step.actions &= CS_DO_END;
 		}
 	}
-	if (t->step.actions & ~(unsigned)(CS_DO_UNDO | CS_DO_FORGET)) {
+	if (t->step.actions & ~CS_DO_END) {
 		t->set = p->set;
 		set_ref(t->set);
 	}
@@ -87,8 +87,10 @@ static void end_old_set(struct taken *t, const char *call, bool was_abort)
 {
 	if (!t->old)
 		return;
-	if (t->undo)
+	if (t->end & CS_DO_UNDO)
 		set_undo(t->old, call);
+	else if (t->end & CS_DO_WITHDRAW)
+		set_withdraw(t->old, call);
 	else if (was_abort)
 		set_left(t->old, call);
 	set_unref(t->old);

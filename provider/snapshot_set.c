@@ -616,3 +616,32 @@ void set_left(struct snapshot_set *s, const char *call)
 	snprintf(detail, sizeof(detail), "Set %s, %u LUNs.", set_text, s->pair_count);
 	result_event(UMBRA_EVENT_KEPT_LEFT, call, NULL, s->array_count ? s->arrays[0].name : NULL, detail);
 }
+
+/* Imported, perhaps: then VSS calls OnLunEmpty, or an administrator looks. */
+static bool seen_by_hosts(struct snapshot_set *s, const struct set_pair *p, struct talk *talk)
+{
+	struct up_msg *m = &talk->request;
+
+	up_request_init(m, UP_OP_DESCRIBE_LUN, 0);
+	memcpy(m->lun_id, p->shadow, UP_ID_BYTES);
+	m->has = UP_HAS(UP_TAG_LUN_ID);
+	int err = array_client_request(
+		s->client, s->arrays[p->array].id, NULL, m, &talk->reply, &talk->trouble);
+	if (err == -EPROTO && talk->reply.status == UP_NOT_FOUND)
+		return false;
+	return err < 0 || talk->reply.lun_count != 1 || talk->reply.luns[0].number != 0 ||
+	       talk->reply.luns[0].mapped_hosts != 0;
+}
+
+void set_withdraw(struct snapshot_set *s, const char *call)
+{
+	struct talk *talk = malloc(sizeof(*talk));
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < s->pair_count; i++)
+		left += !talk || seen_by_hosts(s, &s->pairs[i], talk) ||
+			delete_shadow(s, &s->pairs[i], talk) < 0;
+	free(talk);
+	if (left)
+		set_left(s, call);
+}

@@ -52,6 +52,9 @@ enum cs_result set_handed(
 
 /* Tells every array to give the set up; may be called again and at any time. call: for the event log. */
 void set_undo(struct snapshot_set *s, const char *call);
+/* The set was kept, yet VSS gave it up before any requester had it: deletes those of its LUNs that no host sees. What
+ * stays, stays with an event. */
+void set_withdraw(struct snapshot_set *s, const char *call);
 /* The set was kept, yet VSS gave it up: says so in the event log. */
 void set_left(struct snapshot_set *s, const char *call);
 

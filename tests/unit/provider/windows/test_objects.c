@@ -451,27 +451,87 @@ static void advance(unsigned steps)
 		CHECK_HR(IVssProviderCreateSnapshotSet_PostFinalCommitSnapshots(set, set_id), S_OK);
 }
 
+/* The four ways in which a set ends before its time, after so many steps; handed: after which of them GetTargetLuns
+ * came (0: never). What is on the arrays afterwards, and what the event log says. */
+static void end_in_a_state(unsigned way, unsigned steps, unsigned handed)
+{
+	VDS_LUN_INFORMATION out;
+	bool is_out = handed && steps >= handed;
+
+	memset(&out, 0, sizeof(out));
+	start_with(1, 0);
+	advance(is_out ? handed : steps);
+	if (is_out) {
+		CHECK_HR(targets(luns, 1, &out), S_OK);
+		if (handed < 6 && steps > 5)
+			CHECK_HR(IVssProviderCreateSnapshotSet_PreFinalCommitSnapshots(set, set_id), S_OK);
+		if (steps > 6 && handed < 7)
+			CHECK_HR(IVssProviderCreateSnapshotSet_PostFinalCommitSnapshots(set, set_id), S_OK);
+	}
+	frozen = 0;
+	unsigned left = is_out; /* a kept set stays, but for an abort before its end */
+	if (way == 0) {
+		CHECK_HR(abort_set(&set_id), S_OK);
+		left = is_out && steps == 7;
+		CHECK_HR(abort_set(&set_id), S_OK);
+	} else if (way == 1) { /* a new set: the old one is dropped */
+		CHECK_HR(begin(&other_set_id, &volume_id, 0, luns, 1), S_OK);
+		CHECK(fake_shadows() == 1 + left && fake_open_sets() == 1);
+		CHECK_HR(end_prepare(&set_id), VSS_E_OBJECT_NOT_FOUND);
+		CHECK_HR(end_prepare(&other_set_id), S_OK); /* and the new one is as good as any */
+		CHECK_HR(abort_set(&other_set_id), S_OK);
+	} else if (way == 2) {
+		bool busy = steps && !(is_out && steps == 7);
+		CHECK_HR(IVssProviderNotifications_OnUnload(notify, FALSE), busy ? S_FALSE : S_OK);
+		CHECK_HR(IVssProviderNotifications_OnUnload(notify, TRUE), S_OK);
+	}
+	if (way < 3)
+		CHECK(fake_shadows() == left && fake_open_sets() == 0);
+	lun_identity_clear(&out);
+	finish(); /* way 3: the last Release */
+	CHECK(fake_shadows() == left && fake_open_sets() == 0);
+	CHECK(events == (way == 0 && left)); /* VSS gave up what is kept */
+}
+
 static void every_way_to_end_in_every_state(void)
 {
+	for (unsigned way = 0; way < 4; way++)
+		for (unsigned steps = 0; steps < 8; steps++)
+			for (unsigned handed = 4; handed < 8; handed++)
+				end_in_a_state(way, steps, handed == 4 ? 0 : handed);
+}
+
+/* The same where a call failed: the set is undone already, and known still. */
+static void every_way_to_end_after_a_failure(void)
+{
+	static const enum up_op failing[] = {UP_OP_SET_ADD, UP_OP_SET_ARM, UP_OP_SET_COMMIT, UP_OP_SET_STATE};
+
 	for (unsigned way = 0; way < 4; way++) {
-		for (unsigned steps = 0; steps < 8; steps++) {
+		for (unsigned i = 0; i < sizeof(failing) / sizeof(failing[0]); i++) {
 			start_with(1, 0);
-			advance(steps);
+			fakes[0].refuse[failing[i]] = UP_IO_ERROR;
+			HRESULT hr = begin(&set_id, &volume_id, 0, luns, 1);
+			if (hr == S_OK)
+				hr = end_prepare(&set_id);
+			if (hr == S_OK)
+				hr = pre_commit(&set_id);
+			if (hr == S_OK)
+				hr = commit(&set_id);
+			if (hr == S_OK)
+				hr = post_commit(&set_id);
+			CHECK_HR(hr, VSS_E_PROVIDER_VETO);
 			frozen = 0;
-			if (way == 0) {
+			fakes[0].refuse[failing[i]] = UP_OK;
+			if (failing[i] != UP_OP_SET_ADD)
+				CHECK_HR(end_prepare(&set_id), VSS_E_BAD_STATE);
+			if (way == 0)
 				CHECK_HR(abort_set(&set_id), S_OK);
-			} else if (way == 1) { /* a new set: the old one is dropped */
+			else if (way == 1)
 				CHECK_HR(begin(&other_set_id, &volume_id, 0, luns, 1), S_OK);
-				CHECK(fake_shadows() == 1);
-				CHECK_HR(abort_set(&other_set_id), S_OK);
-			} else if (way == 2) {
-				CHECK_HR(IVssProviderNotifications_OnUnload(notify, FALSE),
-					steps ? S_FALSE : S_OK);
+			else if (way == 2)
 				CHECK_HR(IVssProviderNotifications_OnUnload(notify, TRUE), S_OK);
-			}
-			if (way < 3)
-				CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
-			finish(); /* way 3: the last Release */
+			finish();
+			CHECK(events == 1 && last_event.id == UMBRA_EVENT_STORE_ERROR);
 			CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
 		}
 	}
@@ -525,20 +585,52 @@ static void keeping_is_all_or_nothing(void)
 	finish();
 }
 
-static void an_abort_after_keeping_deletes_nothing(void)
+/* VSS gives the set up after it has the identities, but before its end: what no host sees goes. */
+static void an_abort_before_the_end_withdraws(void)
+{
+	VDS_LUN_INFORMATION out[2];
+
+	for (int import = 0; import < 2; import++) {
+		start_with(2, 0);
+		memset(out, 0, sizeof(out));
+		committed(luns, 2);
+		CHECK_HR(targets(luns, 2, out), S_OK);
+		if (import) /* for the writers' recovery: VSS knows this one, and calls OnLunEmpty for it */
+			CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, out), S_OK);
+		CHECK_HR(IVssProviderCreateSnapshotSet_PreFinalCommitSnapshots(set, set_id), S_OK);
+		CHECK_HR(abort_set(&set_id), S_OK);
+		CHECK(fake_shadows() == (unsigned)import);
+		eventlog_drain();
+		CHECK(events == import);
+		if (import)
+			expect_event(UMBRA_EVENT_KEPT_LEFT);
+		lun_identity_clear(&out[0]);
+		lun_identity_clear(&out[1]);
+		finish();
+	}
+}
+
+static void an_abort_after_the_end_deletes_nothing(void)
 {
 	VDS_LUN_INFORMATION out;
 
-	start_with(1, 0);
-	memset(&out, 0, sizeof(out));
-	committed(luns, 1);
-	CHECK_HR(targets(luns, 1, &out), S_OK);
-	CHECK_HR(abort_set(&set_id), S_OK);
-	expect_event(UMBRA_EVENT_KEPT_LEFT);
-	CHECK(fake_shadows() == 1);
-	lun_identity_clear(&out);
-	finish();
-	CHECK(fake_shadows() == 1);
+	for (int order = 0; order < 2; order++) {
+		start_with(1, 0);
+		memset(&out, 0, sizeof(out));
+		committed(luns, 1);
+		if (order)
+			CHECK_HR(targets(luns, 1, &out), S_OK);
+		CHECK_HR(IVssProviderCreateSnapshotSet_PreFinalCommitSnapshots(set, set_id), S_OK);
+		CHECK_HR(IVssProviderCreateSnapshotSet_PostFinalCommitSnapshots(set, set_id), S_OK);
+		if (!order)
+			CHECK_HR(targets(luns, 1, &out), S_OK);
+		CHECK_HR(abort_set(&set_id), S_OK);
+		expect_event(UMBRA_EVENT_KEPT_LEFT);
+		CHECK(fake_shadows() == 1);
+		lun_identity_clear(&out);
+		finish();
+		CHECK(fake_shadows() == 1);
+	}
 }
 
 static void deleting_and_locating(void)
@@ -608,9 +700,11 @@ int main(void)
 		TEST(lost_replies_and_paths),
 		TEST(drives_that_change_places),
 		TEST(every_way_to_end_in_every_state),
+		TEST(every_way_to_end_after_a_failure),
 		TEST(aborts_overtake_calls),
 		TEST(keeping_is_all_or_nothing),
-		TEST(an_abort_after_keeping_deletes_nothing),
+		TEST(an_abort_before_the_end_withdraws),
+		TEST(an_abort_after_the_end_deletes_nothing),
 		TEST(deleting_and_locating),
 	};
 
