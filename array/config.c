@@ -24,6 +24,7 @@ enum key_type {
 	KEY_BYTES,
 	KEY_MS,
 	KEY_YES,
+	KEY_KIND,
 	KEY_PORTALS,
 	KEY_REDIRECT
 };
@@ -68,6 +69,9 @@ static const struct key keys[] = {
 	{"copysets", "commit_budget", KEY_MS, AT(commit_budget_ms), 10, 60000},
 	{"copysets", "number_rest", KEY_MS, AT(number_rest_ms), 1, 86400000},
 	{"copysets", "sets_max", KEY_COUNT, AT(sets_max), 1, 4096},
+	{"copysets", "copy_kind", KEY_KIND, AT(copy_kind), 0, 0},
+	{"copysets", "hydrate_rate", KEY_BYTES, AT(hydrate_bytes_per_s), 64 << 10, UINT64_C(1) << 40},
+	{"copysets", "hydrations", KEY_COUNT, AT(hydrations_max), 1, 64},
 	{"copysets", "set_luns_max", KEY_COUNT, AT(set_luns_max), 1, 64},
 	{"management", "socket", KEY_PATH, AT(socket_path), 0, 0},
 	{"management", "group", KEY_TEXT, AT(management_group), 0, 0},
@@ -197,6 +201,17 @@ static int store_yes(struct reading *r, const struct key *k, const char *value)
 	if (!yes && strcmp(value, "no") && strcmp(value, "false") && strcmp(value, "off"))
 		return FAIL(r, "%s must be yes or no.", k->name);
 	*(bool *)((char *)r->config + k->offset) = yes;
+	return 0;
+}
+
+static int store_kind(struct reading *r, const struct key *k, const char *value)
+{
+	bool plex = !strcmp(value, "plex");
+
+	if (!plex && strcmp(value, "differential") != 0)
+		return FAIL(r, "%s must be differential or plex.", k->name);
+	*(enum up_copy_kind *)(void *)((char *)r->config + k->offset) =
+		plex ? UP_COPY_PLEX : UP_COPY_DIFFERENTIAL;
 	return 0;
 }
 
@@ -363,6 +378,8 @@ static int store_value(struct reading *r, const struct key *k, const char *value
 		return store_ms(r, k, value);
 	case KEY_YES:
 		return store_yes(r, k, value);
+	case KEY_KIND:
+		return store_kind(r, k, value);
 	case KEY_PORTALS:
 		return store_portals(r, value);
 	case KEY_REDIRECT:

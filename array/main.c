@@ -175,6 +175,9 @@ static int open_array(struct daemon *d, struct fault *fault)
 		.host_gone_ms = c->host_gone_ms,
 		.commit_budget_ms = c->commit_budget_ms,
 		.number_rest_ms = c->number_rest_ms,
+		.copy_kind = c->copy_kind,
+		.hydrate_bytes_per_s = c->hydrate_bytes_per_s,
+		.hydrations_max = c->hydrations_max,
 		.luns_max = c->luns_max,
 		.hosts_max = c->hosts_max,
 		.host_luns_max = c->host_luns_max,
@@ -355,6 +358,12 @@ static void next_step(struct reactor_deferred *deferred)
 			step_done(d);
 		return;
 	case 3:
+		if (d->array)
+			array_stop(d->array, step_done, d);
+		else
+			step_done(d);
+		return;
+	case 4:
 		free_parts(d);
 		if (d->store)
 			d->store->ops->close(d->store, store_closed, d);

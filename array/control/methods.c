@@ -138,6 +138,10 @@ static json_t *notified_json(uint32_t flags)
 
 json_t *mgmt_lun_json(struct lun *lun, bool detail)
 {
+	static const char *const hydrations[] = {[HYDRATION_NONE] = "none",
+		[HYDRATION_RUNS] = "running",
+		[HYDRATION_WAITS] = "waiting",
+		[HYDRATION_FULL] = "full"};
 	uint64_t used_bytes = lun->gone ? 0 : lun->disk->store->ops->disk_used(lun->disk);
 	json_t *out = json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:i, s:o}", "name", lun->name, "id",
 		mgmt_id(lun->id), "kind", lun->kind == LUN_SHADOW ? "shadow" : "ordinary", "size_bytes",
@@ -150,10 +154,14 @@ json_t *mgmt_lun_json(struct lun *lun, bool detail)
 		json_object_set_new(out, "origin_id", mgmt_id(lun->origin_id));
 		json_object_set_new(out, "origin", origin ? json_string(origin->name) : json_null());
 		json_object_set_new(out, "set_id", mgmt_id(lun->set_id));
-		json_object_set_new(
-			out, "copy", json_string(lun->copy_kind == UP_COPY_PLEX ? "plex" : "differential"));
+		json_object_set_new(out, "copy_kind",
+			json_string(lun->copy_kind == UP_COPY_PLEX ? "plex" : "differential"));
 		json_object_set_new(out, "notified", notified_json(lun->notified));
 	}
+	if (out && (lun->kind == LUN_SHADOW || lun->hydration != HYDRATION_NONE))
+		json_object_set_new(out, "hydration", json_string(hydrations[lun->hydration]));
+	if (out && lun->hydration != HYDRATION_NONE)
+		json_object_set_new(out, "full_percent", json_integer(lun_full_percent(lun)));
 	if (out && detail) {
 		struct up_designator designators[UP_DESIGNATORS];
 		up_id_designators(lun->id, designators);

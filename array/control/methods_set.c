@@ -98,7 +98,7 @@ static void committed(struct array_call *call)
 	copyset_keep(c->array, c->set_id, "", call);
 }
 
-static int add_luns(struct mgmt_call *c, json_t *luns, struct fault *fault)
+static int add_luns(struct mgmt_call *c, json_t *luns, enum up_copy_kind kind, struct fault *fault)
 {
 	for (size_t i = 0; i < json_array_size(luns); i++) {
 		const char *name = json_string_value(json_array_get(luns, i));
@@ -108,7 +108,7 @@ static int add_luns(struct mgmt_call *c, json_t *luns, struct fault *fault)
 			lun = lun_find(c->array, id);
 		if (!lun)
 			return fault_set(fault, -ENOENT, "There is no LUN %.80s.", name);
-		int err = copyset_add(c->array, c->set_id, "", lun, UP_COPY_DIFFERENTIAL, id, fault);
+		int err = copyset_add(c->array, c->set_id, "", lun, kind, id, fault);
 		if (err)
 			return err;
 	}
@@ -135,15 +135,34 @@ static bool check_create(struct mgmt_call *c, const char *name, json_t *luns)
 	return true;
 }
 
+/* False: the call has been ended. */
+static bool take_kind(struct mgmt_call *c, const char *name, enum up_copy_kind *kind)
+{
+	static const char *const names[] = {[UP_COPY_DEFAULT] = "default",
+		[UP_COPY_DIFFERENTIAL] = "differential",
+		[UP_COPY_PLEX] = "plex"};
+
+	for (unsigned i = UP_COPY_DEFAULT; i <= UP_COPY_PLEX; i++) {
+		if (strcmp(name, names[i]) == 0) {
+			*kind = (enum up_copy_kind)i;
+			return true;
+		}
+	}
+	mgmt_bad_params(c, "kind must be default, differential or plex");
+	return false;
+}
+
 static void set_create_method(struct mgmt_call *c)
 {
-	const char *name = NULL;
+	const char *name = NULL, *kind_name = "default";
+	enum up_copy_kind kind;
 	json_t *luns;
 	int keep = 1;
 	struct fault fault = {0};
 
-	if (!mgmt_unpack(c, "{s?s, s:o, s?b}", "name", &name, "luns", &luns, "keep", &keep) ||
-		!check_create(c, name, luns))
+	if (!mgmt_unpack(c, "{s?s, s:o, s?b, s?s}", "name", &name, "luns", &luns, "keep", &keep, "kind",
+		    &kind_name) ||
+		!check_create(c, name, luns) || !take_kind(c, kind_name, &kind))
 		return;
 	c->keep = keep;
 	if (getrandom(c->set_id, UP_ID_BYTES, 0) != UP_ID_BYTES) {
@@ -158,7 +177,7 @@ static void set_create_method(struct mgmt_call *c)
 	if (name)
 		err = copyset_set_name(copyset_find(c->array, c->set_id, ""), name, &fault);
 	if (!err)
-		err = add_luns(c, luns, &fault);
+		err = add_luns(c, luns, kind, &fault);
 	if (!err)
 		err = copyset_arm(c->array, c->set_id, "", &fault);
 	if (err) {

@@ -57,12 +57,14 @@ static json_t *limits_json(struct mgmt_call *c)
 {
 	const struct array_options *s = array_settings(c->array);
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "luns_max",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I}", "luns_max",
 		(json_int_t)s->luns_max, "host_luns_max", (json_int_t)s->host_luns_max, "lun_max_bytes",
 		(json_int_t)s->lun_max_bytes, "hosts_max", (json_int_t)s->hosts_max, "sets_max",
 		(json_int_t)s->sets_max, "set_luns_max", (json_int_t)s->set_luns_max, "lease_ms",
 		(json_int_t)s->lease_ms, "host_gone_ms", (json_int_t)s->host_gone_ms, "commit_budget_ms",
-		(json_int_t)s->commit_budget_ms, "number_rest_ms", (json_int_t)s->number_rest_ms);
+		(json_int_t)s->commit_budget_ms, "number_rest_ms", (json_int_t)s->number_rest_ms, "copy_kind",
+		s->copy_kind == UP_COPY_PLEX ? "plex" : "differential", "hydrate_bytes_per_s",
+		(json_int_t)s->hydrate_bytes_per_s, "hydrations_max", (json_int_t)s->hydrations_max);
 }
 
 static json_t *counts_json(struct mgmt_call *c)

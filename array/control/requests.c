@@ -137,6 +137,7 @@ static void describe_shadow(const struct lun *shadow, struct up_lun *out)
 	out->mapped_hosts = shadow->mappings;
 	out->created_unix_ms = shadow->created_unix_ms;
 	out->notified = shadow->notified;
+	out->full_percent = lun_full_percent(shadow);
 	if (!set)
 		return;
 	copyset_view(set, &view);
@@ -209,7 +210,8 @@ static uint64_t capabilities(const struct array *a)
 {
 	const struct store_ops *store = array_settings(a)->store->ops;
 
-	return UP_CAP_DIFFERENTIAL | UP_CAP_BREAK | (store->txn_disk_repoint ? UP_CAP_RESYNC : 0);
+	return UP_CAP_DIFFERENTIAL | UP_CAP_BREAK | (store->hydrate ? UP_CAP_PLEX : 0) |
+	       (store->txn_disk_repoint ? UP_CAP_RESYNC : 0);
 }
 
 static void run_identify(struct request *r)
@@ -340,10 +342,9 @@ static void run_add(struct request *r)
 	struct fault fault = {0};
 	uint8_t shadow_id[UP_ID_BYTES];
 
-	if (kind == UP_COPY_PLEX) {
-		REFUSE(r, UP_UNSUPPORTED, "This array makes no plex copies yet: ask for a differential one.");
-	} else if (kind != UP_COPY_DEFAULT && kind != UP_COPY_DIFFERENTIAL) {
-		REFUSE(r, UP_UNSUPPORTED, "copy_kind %u is unknown: use 0 (default) or 1 (differential).",
+	if (kind != UP_COPY_DEFAULT && kind != UP_COPY_DIFFERENTIAL && kind != UP_COPY_PLEX) {
+		REFUSE(r, UP_UNSUPPORTED,
+			"copy_kind %u is unknown: use 0 (default), 1 (differential) or 2 (plex).",
 			(unsigned)kind);
 	} else if (!lun) {
 		REFUSE(r, UP_NOT_FOUND,
@@ -355,8 +356,7 @@ static void run_add(struct request *r)
 			"sets.",
 			lun->name);
 	} else {
-		int err = copyset_add(
-			r->array, r->msg.set_id, r->initiator, lun, UP_COPY_DIFFERENTIAL, shadow_id, &fault);
+		int err = copyset_add(r->array, r->msg.set_id, r->initiator, lun, kind, shadow_id, &fault);
 		if (err)
 			request_fault(r, err, &fault);
 		else

@@ -133,6 +133,9 @@ static void options_fill(struct array_options *o)
 	o->luns_max = or_default(o->luns_max, 16384);
 	o->hosts_max = or_default(o->hosts_max, 4096);
 	o->sets_max = or_default(o->sets_max, 4096);
+	o->hydrations_max = or_default(o->hydrations_max, 2);
+	if (o->copy_kind == UP_COPY_DEFAULT)
+		o->copy_kind = UP_COPY_DIFFERENTIAL;
 	o->set_luns_max = or_default(o->set_luns_max, 64);
 	o->host_luns_max = or_default(o->host_luns_max, ARRAY_LUN_NUMBER_MAX);
 	if (o->lun_max_bytes == 0 || o->lun_max_bytes > ARRAY_LUN_MAX_BYTES)
@@ -172,11 +175,13 @@ static struct array *array_new(const struct array_options *options)
 	list_init(&a->turns);
 	list_init(&a->images_dying);
 	list_init(&a->resyncs);
+	list_init(&a->hydrations);
 	list_init(&a->changes);
 	list_init(&a->graves);
 	list_init(&a->event_listeners);
 	a->quiet_timer.fire = quiet_timer_fire;
 	a->grave_timer.fire = grave_timer_fire;
+	a->hydration_timer.fire = hydration_timer_fire;
 	a->lun_serial = 1;
 	return a;
 }
@@ -191,6 +196,11 @@ int array_open(const struct array_options *options, struct array **out, struct f
 	} else {
 		err = catalogue_load(a, fault);
 	}
+	if (!err && a->options.copy_kind == UP_COPY_PLEX && !a->options.store->ops->hydrate)
+		err = fault_set(
+			fault, -ENOTSUP, "copy_kind is plex, and this store makes differential copies only");
+	for (struct lun *lun = err ? NULL : lun_next(a, NULL); lun; lun = lun_next(a, lun))
+		hydration_kick(lun);
 	if (!err && !a->meta_durable) {
 		/* A new pool: the id becomes durable with the first change. Until then nobody has seen it:
 		 * no host can log in. */
@@ -220,6 +230,7 @@ void array_close(struct array *a)
 	copysets_close(a);
 	reactor_timer_disarm(a->options.reactor, &a->quiet_timer);
 	reactor_timer_disarm(a->options.reactor, &a->grave_timer);
+	reactor_timer_disarm(a->options.reactor, &a->hydration_timer);
 	while ((n = list_pop(&a->hosts)))
 		host_free(container_of(n, struct host, link));
 	while ((n = list_pop(&a->luns)))

@@ -54,6 +54,9 @@ struct array_options {
 
 /* Reads the catalogue; blocks. -EUCLEAN: a record is damaged or contradicts another. */
 int array_open(const struct array_options *options, struct array **out, struct fault *fault);
+/* Ends what goes on in the background in the store, which can be closed afterwards; `done` perhaps from inside.
+ * Then only array_close. */
+void array_stop(struct array *a, void (*done)(void *arg), void *arg);
 /* Aborts nothing, deletes nothing: sets and LUNs are as durable as they were. No I/O, no nexus left. */
 void array_close(struct array *a);
 
@@ -142,6 +145,9 @@ struct lun *lun_find_name(struct array *a, const char *name);
 struct lun *lun_next(struct array *a, const struct lun *after); /* NULL: the first; by creation */
 void lun_hold(struct lun *lun);
 void lun_release(struct lun *lun);
+
+/* How far a plex copy is independent of its original: 100: wholly. Of others 0. */
+unsigned lun_full_percent(const struct lun *lun);
 
 /* A shadow LUN of a kept set becomes an ordinary one: same id, same data, same mappings; its set forgets it
  * (and goes with its last one). An ordinary one: succeeds, for a repeated request is no error. */

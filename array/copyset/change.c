@@ -172,12 +172,21 @@ static void change_write(struct change *c)
 	changes_run(a);
 }
 
+/* Its I/O has ended and its hydration too. */
 static void change_idle(struct drain *d)
 {
 	struct change *c = container_of(d, struct change, drain);
 
 	c->drained++;
 	change_drain(c);
+}
+
+static void change_io_idle(struct drain *d)
+{
+	struct change *c = container_of(d, struct change, drain);
+
+	d->idle = change_idle;
+	hydration_halt(c->ops->drain(c, c->drained), d);
 }
 
 static void change_drain(struct change *c)
@@ -188,7 +197,7 @@ static void change_drain(struct change *c)
 		change_write(c);
 		return;
 	}
-	c->drain.idle = change_idle;
+	c->drain.idle = change_io_idle;
 	gate_drain(lun, &c->drain);
 }
 

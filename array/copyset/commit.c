@@ -263,7 +263,9 @@ static int shadow_put(struct commit *c, struct store_txn *t, unsigned i)
 	struct copyset_member *m = &c->s->members[c->order[i]];
 	char serial[UP_SERIAL_BYTES + 1];
 	struct store_disk *disk;
-	struct lun_record r = {.kind = LUN_SHADOW, .serial = a->lun_serial++};
+	struct lun_record r = {.kind = LUN_SHADOW,
+		.serial = a->lun_serial++,
+		.hydration = m->kind == UP_COPY_PLEX ? HYDRATION_RUNS : HYDRATION_NONE};
 	int err = ops->txn_disk_fork(t, &c->cut, i, &disk);
 
 	if (err)

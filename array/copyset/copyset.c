@@ -140,6 +140,12 @@ static void shadows_unkept(struct copyset *s, int step)
 			lun_box(s->sides[i].shadow)->unkept += (unsigned)step;
 }
 
+static void shadows_hydrate(struct copyset *s)
+{
+	for (unsigned i = 0; i < s->member_count; i++)
+		hydration_kick(s->sides[i].shadow);
+}
+
 /* A committed set found at the start protects its originals again. */
 static void originals_find(struct copyset *s)
 {
@@ -169,6 +175,8 @@ void copyset_enter(struct copyset *s, enum up_set_state next)
 	}
 	if (before == UP_SET_COMMITTED && next == UP_SET_KEPT)
 		shadows_unkept(s, -1);
+	if (next == UP_SET_KEPT)
+		shadows_hydrate(s);
 	if (next == UP_SET_KEPT || (next == UP_SET_ABORTED && !s->undo_due))
 		copyset_let_go(s);
 	if (next == UP_SET_ABORTED && before != UP_SET_ABORTED) {
@@ -344,10 +352,10 @@ int copyset_set_name(struct copyset *s, const char *name, struct fault *fault)
 static int add_check(
 	struct array *a, struct copyset *s, struct lun *original, enum up_copy_kind kind, struct fault *fault)
 {
-	if (kind == UP_COPY_PLEX)
-		return fault_set(fault, -ENOTSUP, "this array makes differential copies only");
-	if (kind != UP_COPY_DEFAULT && kind != UP_COPY_DIFFERENTIAL)
+	if (kind != UP_COPY_PLEX && kind != UP_COPY_DIFFERENTIAL)
 		return fault_set(fault, -EINVAL, "unknown kind of copy");
+	if (kind == UP_COPY_PLEX && !a->options.store->ops->hydrate)
+		return fault_set(fault, -ENOTSUP, "this array's store makes differential copies only");
 	/* A LUN that is gone has no disk any more. */
 	if (original->gone)
 		return fault_set(fault, -ENODEV, "LUN %s is being deleted", original->name);
@@ -368,6 +376,18 @@ static int add_check(
 	return 0;
 }
 
+/* Two volumes of one LUN: one copy. */
+static int add_again(struct copyset *s, unsigned member, enum up_copy_kind kind,
+	uint8_t shadow_id[UP_ID_BYTES], struct fault *fault)
+{
+	if (kind != UP_COPY_DEFAULT && kind != s->members[member].kind)
+		return fault_set(fault, -EBADFD, "LUN %s is in the set already, for another kind of copy",
+			s->sides[member].original->name);
+	memcpy(shadow_id, s->members[member].shadow_id, UP_ID_BYTES);
+	lease_renew(s);
+	return 0;
+}
+
 int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct lun *original,
 	enum up_copy_kind kind, uint8_t shadow_id[UP_ID_BYTES], struct fault *fault)
 {
@@ -378,11 +398,10 @@ int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *
 	if (!s)
 		return err;
 	for (unsigned i = 0; i < s->member_count; i++)
-		if (s->sides[i].original == original) {
-			memcpy(shadow_id, s->members[i].shadow_id, UP_ID_BYTES);
-			lease_renew(s);
-			return 0;
-		}
+		if (s->sides[i].original == original)
+			return add_again(s, i, kind, shadow_id, fault);
+	if (kind == UP_COPY_DEFAULT)
+		kind = a->options.copy_kind;
 	err = add_check(a, s, original, kind, fault);
 	if (err)
 		return err;
@@ -392,7 +411,7 @@ int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *
 	if (err)
 		return fault_set(fault, err, "no random numbers");
 	memcpy(m->original_id, original->id, UP_ID_BYTES);
-	m->kind = UP_COPY_DIFFERENTIAL;
+	m->kind = kind;
 	m->size_bytes = original->size_bytes;
 	side->original = original;
 	lun_hold(original);

@@ -52,6 +52,7 @@ uint64_t hash_text(const char *text);
 
 struct change;
 struct commit;
+struct plex;
 
 struct grave {
 	struct list_node link;
@@ -100,6 +101,13 @@ struct array {
 	struct change *change_now;
 	bool changes_running;
 
+	struct list hydrations; /* that wait for their turn */
+	unsigned hydrations_active;
+	struct reactor_timer hydration_timer;
+	bool stopping;
+	void (*stopped)(void *arg); /* of array_stop */
+	void *stopped_arg;
+
 	struct list graves;
 	struct reactor_timer grave_timer;
 
@@ -147,7 +155,8 @@ struct change_ops {
 	/* Checks and marks. 0: go on; 1: there is nothing to change, success; negative: refused, with
 	 * c->fault. */
 	int (*check)(struct change *c);
-	/* The index'th LUN whose I/O must have ended before the transaction, NULL: no more. May be NULL. */
+	/* The index'th LUN whose I/O and hydration must have ended before the transaction, NULL: no more. The
+	 * check has marked it, so that none begins. May be NULL. */
 	struct lun *(*drain)(struct change *c, unsigned index);
 	int (*build)(struct change *c, struct store_txn *t);
 	/* Instead of build: makes a transaction of its own, and ends with change_written. */
@@ -279,6 +288,7 @@ struct lun_box {
 	uint64_t serial;
 	unsigned unkept;                 /* unkept sets that have it, as original or as copy */
 	unsigned cutting;                /* cuts of its disk in the store, besides those of unkept sets */
+	struct plex *plex;               /* NULL: there never was anything to hydrate */
 	struct list_node link_resized;   /* array->luns_resized */
 	struct list drains, drains_next; /* waiters for the old epoch; for the epoch after that */
 	bool draining;
@@ -373,6 +383,16 @@ void nexus_deliver(struct array *a); /* all that waits, now */
 void quiet_timer_fire(struct reactor_timer *t);
 /* How many sessions has this initiator name? */
 unsigned nexus_count(struct array *a, const char *initiator);
+
+/* ---- hydration.c --------------------------------------------------------------------------------------- */
+
+int hydration_prepare(struct lun_box *b); /* of a LUN with something to hydrate; -ENOMEM */
+void hydration_free(struct lun_box *b);
+/* It may be possible now: the set is kept, or what was in the way has ended. */
+void hydration_kick(struct lun *lun);
+/* Calls back when the store does not work on it any more; perhaps from inside. */
+void hydration_halt(struct lun *lun, struct drain *d);
+void hydration_timer_fire(struct reactor_timer *t);
 
 /* ---- resync.c ------------------------------------------------------------------------------------------ */
 

@@ -21,6 +21,7 @@ void lun_free(struct lun_box *b)
 {
 	if (b->lun.scsi && b->lun.scsi_free)
 		b->lun.scsi_free(b->lun.scsi);
+	hydration_free(b);
 	free(b->lun.reservations);
 	free(b);
 }
@@ -67,6 +68,10 @@ struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct stor
 	b->grave.bury = lun_bury;
 	list_init(&b->lun.links_mappings);
 	gate_init(b);
+	if (r->hydration == HYDRATION_RUNS && hydration_prepare(b)) {
+		free(b);
+		return NULL;
+	}
 	return b;
 }
 
@@ -471,6 +476,7 @@ static void delete_end(struct change *c, int err)
 	if (err) {
 		if (op->marked)
 			lun->gone = false;
+		hydration_kick(lun);
 		return;
 	}
 	if (lun->kind == LUN_SHADOW)

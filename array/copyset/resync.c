@@ -160,6 +160,7 @@ static void target_unmark(struct resync_change *op)
 		return;
 	op->marked = false;
 	op->target->resyncing = false;
+	hydration_kick(op->target);
 }
 
 static void resync_end(struct change *c, int err)

@@ -25,8 +25,10 @@ static struct removal *removal_of(struct change *c)
 static void shadows_mark(struct removal *op, bool gone)
 {
 	op->marked = gone;
-	for (unsigned i = 0; i < op->s->member_count; i++)
+	for (unsigned i = 0; i < op->s->member_count; i++) {
 		op->s->sides[i].shadow->gone = gone;
+		hydration_kick(op->s->sides[i].shadow);
+	}
 }
 
 static int delete_check(struct removal *op)

@@ -144,6 +144,9 @@ void rig_close(struct rig *rig)
 			array_nexus_detach(rig->array, &rig->nexus[i]);
 	array_nexus_detach(rig->array, &rig->second);
 	inband_destroy(rig->inband);
+	stopped = false;
+	array_stop(rig->array, flag_up, &stopped);
+	rig_until(rig, &stopped);
 	array_close(rig->array);
 	rig->store->ops->close(rig->store, store_closed, &closed);
 	rig_until(rig, &closed);

@@ -40,6 +40,7 @@ static void a_full_file_is_taken(void **state)
 			      "login_timeout = 5s\ndiscovery_needs_chap = yes\nmax_burst = 512KiB\n"
 			      "[scsi]\nthreshold_percent = 80\n"
 			      "[copysets]\nlease = 10m\ncommit_budget = 2500ms\nset_luns_max = 8\n"
+			      "copy_kind = plex\nhydrate_rate = 50M\nhydrations = 3\n"
 			      "[management]\nsocket = /tmp/x.sock\ngroup = wheel\n"),
 		0);
 	assert_string_equal(config.array_name, "Prod_1");
@@ -60,6 +61,9 @@ static void a_full_file_is_taken(void **state)
 	assert_int_equal(config.lease_ms, 600000);
 	assert_int_equal(config.commit_budget_ms, 2500);
 	assert_int_equal(config.set_luns_max, 8);
+	assert_int_equal(config.copy_kind, UP_COPY_PLEX);
+	assert_int_equal(config.hydrate_bytes_per_s, 50 << 20);
+	assert_int_equal(config.hydrations_max, 3);
 	assert_int_equal(config.threshold_percent, 80);
 	assert_string_equal(config.socket_path, "/tmp/x.sock");
 }
@@ -98,6 +102,7 @@ static void what_is_left_out_has_defaults(void **state)
 	assert_int_equal(config.portal_count, 1);
 	assert_int_equal(config.portals[0].port, 3260);
 	assert_int_equal(config.lease_ms, 0);
+	assert_int_equal(config.copy_kind, UP_COPY_DEFAULT);
 }
 
 static void what_is_wrong_is_refused_with_its_line(void **state)
@@ -115,6 +120,8 @@ static void what_is_wrong_is_refused_with_its_line(void **state)
 		{"[pool]\npath = /a\npath = /b\n", 3, "twice"},
 		{"[pool]\npath = /a\n\n[copysets]\nlease = 600\n", 5, "time with its unit"},
 		{"[copysets]\nlease = 1ms\n", 2, "lease must be"},
+		{"[copysets]\ncopy_kind = full\n", 2, "differential or plex"},
+		{"[copysets]\nhydrations = 0\n", 2, "hydrations must be"},
 		{"[scsi]\nthreshold_percent = 100\n", 2, "from 10 to 99"},
 		{"[copysets]\nset_luns_max = 65\n", 2, "from 1 to 64"},
 		{"[copysets]\nset_luns_max = -1\n", 2, "must be a number"},

@@ -313,7 +313,7 @@ static void a_broken_shadow_is_an_ordinary_lun(void **state)
 		params, sizeof(params), "{'lun':'%s'}", json_string_value(json_object_get(member, "shadow")));
 	json_decref(set);
 	json_t *lun = ask("shadow.show", params);
-	assert_string_equal(json_string_value(json_object_get(lun, "copy")), "differential");
+	assert_string_equal(json_string_value(json_object_get(lun, "copy_kind")), "differential");
 	assert_int_equal(json_array_size(json_object_get(lun, "notified")), 0);
 	json_decref(lun);
 	lun = ask("shadow.break", params);
@@ -324,6 +324,33 @@ static void a_broken_shadow_is_an_ordinary_lun(void **state)
 	fails("set.show", "{'set':'one'}", ENOENT);
 	does("lun.delete", params);
 	fails("shadow.break", params, ENOENT);
+}
+
+static void plex_copies_show_how_far_they_are(void **state)
+{
+	char params[200];
+
+	(void)state;
+	does("lun.create", "{'name':'a','size_bytes':1048576}");
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"set.create\",\"params\":{\"luns\":[\"a\"],\"kind\":\"full\"}}",
+		MGMT_BAD_PARAMS);
+	json_t *set = ask("set.create", "{'name':'one','luns':['a'],'kind':'plex'}");
+	json_t *member = json_array_get(json_object_get(set, "members"), 0);
+	assert_string_equal(json_string_value(json_object_get(member, "copy")), "plex");
+	snprintf(
+		params, sizeof(params), "{'lun':'%s'}", json_string_value(json_object_get(member, "shadow")));
+	json_decref(set);
+	json_t *lun = ask("shadow.show", params);
+	assert_string_equal(json_string_value(json_object_get(lun, "copy_kind")), "plex");
+	assert_string_equal(json_string_value(json_object_get(lun, "hydration")), "running");
+	for (unsigned i = 0; json_integer_value(json_object_get(lun, "full_percent")) < 100; i++) {
+		assert_true(i < 1000);
+		reactor_turn(rig.reactor, 1);
+		json_decref(lun);
+		lun = ask("shadow.show", params);
+	}
+	assert_string_equal(json_string_value(json_object_get(lun, "hydration")), "full");
+	json_decref(lun);
 }
 
 static void resyncs_are_jobs(void **state)
@@ -622,6 +649,7 @@ int main(void)
 		WITH_RIG(hosts_are_changed_part_by_part),
 		WITH_RIG(sets_are_made_in_one_call),
 		WITH_RIG(a_broken_shadow_is_an_ordinary_lun),
+		WITH_RIG(plex_copies_show_how_far_they_are),
 		WITH_RIG(resyncs_are_jobs),
 		WITH_RIG(a_set_that_fails_leaves_nothing),
 		WITH_RIG(the_status_is_whole),

@@ -98,7 +98,8 @@ static void identify_tells_who_is_who(void **state)
 	assert_string_equal(reply.array_name, "rig");
 	assert_string_equal(reply.initiator_name, "iqn.2026-01.test:h1");
 	assert_int_equal(reply.authenticated, 1);
-	assert_int_equal(reply.capabilities, UP_CAP_DIFFERENTIAL | UP_CAP_BREAK | UP_CAP_RESYNC);
+	assert_int_equal(
+		reply.capabilities, UP_CAP_DIFFERENTIAL | UP_CAP_PLEX | UP_CAP_BREAK | UP_CAP_RESYNC);
 	assert_int_equal(reply.max_set_luns, 64);
 	assert_int_equal(reply.lease_ms, 600000);
 	assert_int_equal(reply.commit_budget_ms, 5000);
@@ -259,7 +260,6 @@ static void what_is_not_offered_says_so(void **state)
 {
 	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
-	assert_int_equal(add(H1, set_one, data, UP_COPY_PLEX), UP_UNSUPPORTED);
 	assert_int_equal(add(H1, set_one, data, 3), UP_UNSUPPORTED);
 	rig_request(&rig, &ask, UP_OP_COUNT);
 	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_UNSUPPORTED);
@@ -387,6 +387,31 @@ static void shadows_are_broken_by_right(void **state)
 	/* masked by a request of its own */
 	assert_int_equal(with_flags(H1, UP_OP_BREAK, shadow, UP_BREAK_MASK), UP_OK);
 	assert_null(listed(H1, shadow));
+}
+
+static void plex_copies_become_full(void **state)
+{
+	uint8_t shadow[UP_ID_BYTES], other[UP_ID_BYTES];
+
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(add(H1, set_one, data, UP_COPY_PLEX), UP_OK);
+	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
+	assert_int_equal(reply.luns[0].copy_kind, UP_COPY_PLEX);
+	assert_int_equal(add(H1, set_one, data, UP_COPY_DIFFERENTIAL), UP_BAD_STATE);
+	assert_int_equal(add(H1, set_one, log_lun, -1), UP_OK);
+	memcpy(other, reply.lun_id, UP_ID_BYTES);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_OK);
+	assert_int_equal(listed(H1, shadow)->full_percent, 0);
+	assert_int_equal(listed(H1, shadow)->copy_kind, UP_COPY_PLEX);
+	assert_int_equal(on_set(H1, UP_OP_SET_KEEP, set_one), UP_OK);
+	for (unsigned i = 0; listed(H1, shadow)->full_percent < 100; i++) {
+		assert_true(i < 1000);
+		reactor_turn(rig.reactor, 1);
+	}
+	assert_int_equal(listed(H1, other)->copy_kind, UP_COPY_DIFFERENTIAL);
+	assert_int_equal(listed(H1, other)->full_percent, 0);
 }
 
 static void unkept_shadows_are_not_broken(void **state)
@@ -619,6 +644,7 @@ int main(void)
 		WITH_RIG(a_mapped_shadow_is_unmapped_by_its_deletion),
 		WITH_RIG(what_is_not_kept_is_not_mapped),
 		WITH_RIG(shadows_are_broken_by_right),
+		WITH_RIG(plex_copies_become_full),
 		WITH_RIG(unkept_shadows_are_not_broken),
 		WITH_RIG(notifications_are_shown),
 		WITH_RIG(resyncs_are_started_by_right),

@@ -89,7 +89,6 @@ static void what_cannot_be_added_is_refused(void **state)
 	assert_int_equal(copyset_add(h->array, set_id(1), IQN_A, l, UP_COPY_DEFAULT, id, &f), -ENOENT);
 	assert_int_equal(copyset_begin(h->array, nothing, IQN_A, &f), -EINVAL);
 	assert_int_equal(copyset_begin(h->array, set_id(1), IQN_A, &f), 0);
-	assert_int_equal(copyset_add(h->array, set_id(1), IQN_A, l, UP_COPY_PLEX, id, &f), -ENOTSUP);
 	assert_int_equal(copyset_add(h->array, set_id(1), IQN_A, l, (enum up_copy_kind)9, id, &f), -EINVAL);
 	assert_int_equal(copyset_add(h->array, set_id(1), IQN_B, l, UP_COPY_DEFAULT, id, &f), -ENOENT);
 	assert_int_equal(copyset_arm(h->array, set_id(1), IQN_A, &f), -EINVAL);
