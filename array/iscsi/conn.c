@@ -97,14 +97,12 @@ void iscsi_conn_last_sent(struct iscsi_conn *c)
 	iscsi_receive_more(c);
 }
 
-/* The session is over for the SCSI layer: queued tasks end, running ones come back as they are done. Tasks
- * that collect data stay where they are, in case it is just being received. */
-static void end_session(struct iscsi_conn *c)
+/* The connection has its nexus no more. Tasks that collect data stay where they are, in case it is just being
+ * received. */
+static struct scsi_nexus *let_go_of_nexus(struct iscsi_conn *c)
 {
 	struct scsi_nexus *nexus = c->nexus;
 
-	if (!nexus)
-		return;
 	c->nexus = NULL;
 	list_for_each (n, &c->tasks) {
 		struct iscsi_task *t = container_of(n, struct iscsi_task, link);
@@ -113,7 +111,26 @@ static void end_session(struct iscsi_conn *c)
 			scsi_task_discard(&t->scsi);
 		t->parsed = false;
 	}
-	scsi_nexus_destroy(nexus);
+	return nexus;
+}
+
+/* The session is over for the SCSI layer: queued tasks end, running ones come back as they are done. */
+static void end_session(struct iscsi_conn *c)
+{
+	if (c->nexus)
+		scsi_nexus_destroy(let_go_of_nexus(c));
+}
+
+void iscsi_conn_succeed(struct iscsi_conn *c, struct iscsi_conn *old)
+{
+	c->tsih = old->tsih;
+	/* CmdSN goes on from where the initiator says, for what was under way is over. */
+	if (iscsi_sn_lt(c->expcmdsn, old->expcmdsn) || iscsi_sn_lt(old->maxcmdsn + 1, c->expcmdsn))
+		c->expcmdsn = old->expcmdsn;
+	c->maxcmdsn = c->expcmdsn - 1;
+	c->nexus = let_go_of_nexus(old);
+	iscsi_conn_kill(old, "the initiator began the connection anew");
+	scsi_nexus_move(c->nexus, c);
 }
 
 static void free_conn(struct iscsi_conn *c)

@@ -220,15 +220,13 @@ struct iscsi_conn {
 	struct iscsi_transmit tx;
 	struct reactor_timer timer;
 	struct reactor_deferred end; /* conn_advance_end */
-	bool close_asked;            /* by the SCSI layer */
 	uint64_t heard_ns;           /* anything from the peer */
 	bool pinged;
 	uint64_t pinged_ns;
 	uint64_t deadline_ns; /* of the login, of ENDING, of waiting for a logout; 0: none */
 	bool revoked;         /* the host's rights are gone: no command is served any more */
 
-	struct iscsi_login *login;   /* until the full feature phase */
-	struct iscsi_conn *replaces; /* REINSTATING: the old session, while it lives */
+	struct iscsi_login *login; /* until the full feature phase */
 	struct iscsi_small *last_response;
 
 	/* the session */
@@ -349,6 +347,8 @@ struct iscsi_conn *iscsi_conn_create(struct iscsi_server *s, int fd, unsigned po
 /* Takes PDUs in. */
 bool iscsi_conn_open(const struct iscsi_conn *c);
 /* Its last PDU is sent: waits a little for the peer to take it. */
+/* c, which has logged in with the session and connection ids of `old`, takes its session over; old ends. */
+void iscsi_conn_succeed(struct iscsi_conn *c, struct iscsi_conn *old);
 void iscsi_conn_last_sent(struct iscsi_conn *c);
 /* No way on. From anywhere: the connection is taken apart by a deferred call. `why` (may be NULL) goes to
  * the events. */

@@ -5,6 +5,8 @@
  *
  * A login with the name and ISID of a session that lives replaces it (RFC 7143 6.3.5). Its answer waits until
  * nothing of the old session runs any more: a write of the old one must never land on top of the new one's.
+ * A login with the TSIH and CID of a connection that lives replaces the connection only (6.3.4): its tasks end, the
+ * nexus goes on. A second connection besides is refused.
  */
 #include "array/iscsi/internal.h"
 
@@ -227,7 +229,8 @@ static void enter_full_phase(struct iscsi_conn *c, struct iscsi_small *s)
 	c->params = c->login->negotiation.params;
 	c->header_digest = c->params.header_digest;
 	c->data_digest = c->params.data_digest;
-	c->tsih = new_tsih(c->server);
+	if (c->tsih == 0)
+		c->tsih = new_tsih(c->server);
 	put_be16(s->bhs + ISCSI_AT_TSIH, c->tsih);
 	c->since_unix_ms = unix_ms();
 	c->heard_ns = reactor_now_ns(c->server->reactor);
@@ -293,6 +296,10 @@ static void establish(struct iscsi_conn *c, struct iscsi_small *s)
 		enter_full_phase(c, s);
 		return;
 	}
+	if (c->nexus) { /* the session of a connection before this one */
+		enter_full_phase(c, s);
+		return;
+	}
 	full = too_many(c);
 	if (full) {
 		refuse(c, s, ISCSI_LOGIN_NO_RESOURCES, full);
@@ -318,6 +325,24 @@ void iscsi_reinstate(struct iscsi_conn *c)
 	establish(c, s);
 }
 
+/* A login for a session that lives, with one connection. False: it has been refused. */
+static bool join(struct iscsi_conn *c, struct iscsi_small *s)
+{
+	struct iscsi_conn *twin = find_twin(c);
+
+	if (!twin || twin->tsih != c->login->tsih || !twin->nexus || twin->revoked ||
+		twin->authenticated != c->authenticated) {
+		refuse(c, s, ISCSI_LOGIN_NO_SESSION, "there is no such session");
+		return false;
+	}
+	if (twin->cid != c->cid) {
+		refuse(c, s, ISCSI_LOGIN_TOO_MANY_CONNECTIONS, "a session has one connection here");
+		return false;
+	}
+	iscsi_conn_succeed(c, twin);
+	return true;
+}
+
 static void login_done(struct iscsi_conn *c, struct iscsi_small *s)
 {
 	const struct iscsi_login *l = c->login;
@@ -329,15 +354,8 @@ static void login_done(struct iscsi_conn *c, struct iscsi_small *s)
 		refuse(c, s, ISCSI_LOGIN_UNAVAILABLE, "the array is being shut down");
 		return;
 	}
-	if (l->tsih != 0) { /* one connection a session */
-		struct iscsi_conn *twin = find_twin(c);
-
-		if (twin && twin->tsih == l->tsih)
-			refuse(c, s, ISCSI_LOGIN_TOO_MANY_CONNECTIONS, "a session has one connection here");
-		else
-			refuse(c, s, ISCSI_LOGIN_NO_SESSION, "there is no such session");
+	if (l->tsih != 0 && !join(c, s))
 		return;
-	}
 	c->state = ISCSI_CONN_REINSTATING;
 	c->login_serial = ++c->server->last_login;
 	c->last_response = s;

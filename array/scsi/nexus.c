@@ -186,6 +186,12 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 	scsi_nexus_put(n);
 }
 
+void scsi_nexus_move(struct scsi_nexus *n, void *transport)
+{
+	scsi_nexus_abort_tasks(n, every_task, NULL, false);
+	n->transport = transport;
+}
+
 struct array_nexus *scsi_nexus_array(struct scsi_nexus *n)
 {
 	return &n->array;

@@ -82,6 +82,8 @@ int scsi_nexus_create(
  * those that run keep the nexus until their `done`; none may be answered. Parsed tasks that the transport
  * still has it gives up by scsi_task_discard, before or after. A TMF under way still gets its `done`. */
 void scsi_nexus_destroy(struct scsi_nexus *n);
+/* The nexus goes on with another connection: all its tasks are aborted as above, nothing else of it is lost. */
+void scsi_nexus_move(struct scsi_nexus *n, void *transport);
 struct array_nexus *scsi_nexus_array(struct scsi_nexus *n);
 
 enum scsi_direction {

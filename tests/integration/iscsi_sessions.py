@@ -312,6 +312,29 @@ class Portals(unittest.TestCase):
             again.ready(1)
             other.ready(1)
 
+    def test_a_connection_begun_anew_keeps_its_session(self):
+        with self.raw(0) as first, self.raw(1) as again, self.raw(0) as anew:
+            self.assertEqual(first.login(OPEN, self.array.target).status, 0)
+            self.assertEqual(first.ready(1), [0x2900])
+            first.command(1, struct.pack('>BBIBHB', 0x2A, 0, 64, 0, 128, 0), out=bytes(65536))
+            first.expect(R2T)
+            self.assertEqual(first.do(1, bytes([0x16, 0, 0, 0, 0, 0]))[0], 0)  # RESERVE(6): of the nexus
+            again.isid, again.tsih, again.cid, again.cmdsn = first.isid, first.tsih, first.cid, first.cmdsn
+            self.assertEqual(again.login(OPEN, self.array.target).status, 0)
+            self.assertEqual(again.tsih, first.tsih)
+            first.expect_end()
+            self.assertEqual(again.ready(1), [])  # the nexus was not lost: no 29/00
+            self.assertEqual(again.write10(1, 64, bytes(512))[0], 0)
+            with self.raw(0) as other:
+                self.assertEqual(other.login(OPEN, self.array.target).status, 0)
+                other.do(1, bytes(6))
+                self.assertEqual(other.write10(1, 64, bytes(512))[0], 0x18)  # still reserved
+            anew.isid = first.isid
+            self.assertEqual(anew.login(OPEN, self.array.target).status, 0)
+            again.expect_end()
+            self.assertNotEqual(anew.tsih, first.tsih)
+            self.assertEqual(anew.ready(1), [0x2900])  # another session
+
     def test_a_second_connection_of_a_session_is_refused(self):
         with self.raw(0) as first, self.raw(1) as second, self.raw(0) as third:
             self.assertEqual(first.login(OPEN, self.array.target).status, 0)

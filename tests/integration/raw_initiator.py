@@ -56,6 +56,16 @@ class Raw:
     def close(self):
         self.socket.close()
 
+    def cut(self):
+        """As if the machine had gone: a reset of the TCP connection."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.socket.close()
+
+    def echo(self):
+        """A NOP: what was sent before has been taken in."""
+        self.send(self.header(NOP_OUT | 0x40, FINAL, immediate=True))
+        self.expect(NOP_IN)
+
     def __enter__(self):
         return self
 
@@ -115,6 +125,7 @@ class Raw:
             cmdsn = self.cmdsn
             if not immediate:
                 self.cmdsn += 1
+        lun |= 0x4000 if lun > 255 else 0  # flat space addressing
         return struct.pack('>BBxx4xHxxxxxxIIII', opcode, flags, lun, itt, ttt, cmdsn, self.statsn + 1 & NO_TAG) \
             + rest.ljust(16, b'\0')
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pool's entry points over the store in memory: linked with umbrad's main.c they make an array that
  * forgets everything when it ends. For tests that are not about storage, and as the null store of benchmarks.
- * UMBRA_MEM_COPY_CUT_MS in the environment: a resync takes so long, and can be cancelled meanwhile. */
+ * UMBRA_MEM_COPY_CUT_MS in the environment: a resync takes so long, and can be cancelled meanwhile.
+ * UMBRA_MEM_CUT_MS: the gates of a commit stay closed for so long. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 int pool_open(
 	const struct pool_options *options, struct reactor *reactor, struct store **out, struct fault *fault)
 {
-	const char *slow = getenv("UMBRA_MEM_COPY_CUT_MS");
+	const char *slow = getenv("UMBRA_MEM_COPY_CUT_MS"), *closed = getenv("UMBRA_MEM_CUT_MS");
 	static struct memstore *memory;
 
 	(void)options;
@@ -28,6 +29,8 @@ int pool_open(
 		return fault_set(fault, -ENOMEM, "No memory for the store: stop other programs.");
 	if (slow)
 		memstore_slow_copy_cuts(memory, (uint32_t)strtoul(slow, NULL, 10));
+	if (closed)
+		memstore_timing(memory, MEMSTORE_CUT, MEMSTORE_TIMED, (uint32_t)strtoul(closed, NULL, 10));
 	*out = memstore_open(memory, reactor);
 	return 0;
 }

@@ -133,6 +133,16 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 	nexus_unref(n);
 }
 
+void scsi_nexus_move(struct scsi_nexus *n, void *transport)
+{
+	(void)transport;
+	stub.moves++;
+	n->running++;
+	if (!(stub.flags & STUB_STUBBORN))
+		abort_hanging(n, NULL, NULL);
+	n->running--;
+}
+
 struct array_nexus *scsi_nexus_array(struct scsi_nexus *n)
 {
 	return &n->array;

@@ -18,7 +18,7 @@
 struct stub {
 	uint8_t disk[STUB_DISK_BYTES];
 	unsigned flags;
-	unsigned nexuses, running, parsed_unfinished, discarded, executed, aborted, tmfs;
+	unsigned nexuses, running, parsed_unfinished, discarded, executed, aborted, tmfs, moves;
 	struct list hanging;
 	struct host_record hosts[STUB_HOSTS_MAX];
 	unsigned host_count;

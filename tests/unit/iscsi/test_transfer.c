@@ -799,7 +799,8 @@ static void logout_waits_for_writes(void **state)
 	raw_close(r);
 }
 
-static struct raw *session_with_isid(uint8_t isid, uint16_t tsih, unsigned status)
+/* Asks for a session, or for a connection of one. */
+static struct raw *ask_for_session(uint8_t isid, uint16_t tsih, uint16_t cid)
 {
 	struct raw *r = raw_connect();
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -809,16 +810,65 @@ static struct raw *session_with_isid(uint8_t isid, uint16_t tsih, unsigned statu
 	bhs[0] |= ISCSI_IMMEDIATE;
 	bhs[13] = isid;
 	put_be16(bhs + ISCSI_AT_TSIH, tsih);
+	put_be16(bhs + ISCSI_AT_CID, cid);
 	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn);
 	raw_send(r, bhs, keys, sizeof(keys));
+	return r;
+}
+
+static struct raw *session_with_isid(uint8_t isid, uint16_t tsih, uint16_t cid, unsigned status)
+{
+	struct raw *r = ask_for_session(isid, tsih, cid);
+
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	assert_int_equal(raw_login_status(r), status);
 	return r;
 }
 
+static bool only_the_write_runs(void)
+{
+	return stub.nexuses == 1 && stub.running == 1 && stub.moves == 1;
+}
+
+/* The same ISID, TSIH and CID: the connection is replaced, the session and its nexus go on. */
+static void the_same_connection_again(void **state)
+{
+	struct raw *a = session_with_isid(7, 0, 3, 0), *b, *c;
+	uint16_t tsih = get_be16(a->bhs + ISCSI_AT_TSIH);
+	uint8_t bhs[ISCSI_BHS_BYTES], peek;
+
+	(void)state;
+	harness_call(be_stubborn, NULL);
+	raw_write10(a, bhs, true, 0, 8);
+	raw_send(a, bhs, pattern, 4096); /* runs, and cannot be called back */
+	raw_write10(a, bhs, true, 0, 4096);
+	raw_send(a, bhs, NULL, 0);
+	raw_expect(a, ISCSI_R2T);
+	b = ask_for_session(7, tsih, 3);
+	raw_expect_end(a);
+	harness_wait(only_the_write_runs);
+	usleep(50000);
+	assert_true(recv(b->fd, &peek, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && errno == EAGAIN);
+	harness_call(release, NULL);
+	raw_expect(b, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(b), 0);
+	assert_int_equal(get_be16(b->bhs + ISCSI_AT_TSIH), tsih);
+	assert_int_equal(get_be32(b->bhs + ISCSI_AT_EXPCMDSN), 102); /* its CmdSN 100 was used before */
+	b->cmdsn = 102;
+	stub.flags = 0;
+	raw_test_unit_ready(b);
+	assert_int_equal(sessions(), 1);
+	assert_int_equal(stub.moves, 1);
+	c = session_with_isid(7, tsih, 3, 0); /* and again */
+	raw_expect_end(b);
+	raw_close(c);
+	raw_close(a);
+	raw_close(b);
+}
+
 static void several_sessions(void **state)
 {
-	struct raw *a = session_with_isid(1, 0, 0), *b = session_with_isid(2, 0, 0), *c;
+	struct raw *a = session_with_isid(1, 0, 0, 0), *b = session_with_isid(2, 0, 0, 0), *c;
 	uint16_t tsih = get_be16(b->bhs + ISCSI_AT_TSIH);
 
 	(void)state;
@@ -827,10 +877,10 @@ static void several_sessions(void **state)
 	raw_test_unit_ready(a);
 	raw_test_unit_ready(b);
 	assert_int_equal(sessions(), 2);
-	c = session_with_isid(2, tsih, 0x0206); /* a second connection of it */
+	c = session_with_isid(2, tsih, 1, 0x0206); /* a second connection of it */
 	raw_expect_end(c);
 	raw_close(c);
-	c = session_with_isid(2, (uint16_t)(tsih + 1), 0x020a);
+	c = session_with_isid(2, (uint16_t)(tsih + 1), 0, 0x020a);
 	raw_close(c);
 	raw_close(a);
 	harness_wait(one_session);
@@ -898,6 +948,7 @@ int main(void)
 		T(the_same_session_again),
 		T(a_new_session_waits_for_the_old_ones_writes),
 		T(logout_waits_for_writes),
+		T(the_same_connection_again),
 		T(several_sessions),
 		T(stopping_with_sessions),
 	};
