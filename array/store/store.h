@@ -170,7 +170,8 @@ struct store_ops {
 
 	/* ---- cuts. The caller holds the gates of all the disks closed from before `cut` until cut_done has
 	 * been called: no WRITE, UNMAP or COMPARE_WRITE is submitted to them meanwhile. Those submitted
-	 * before and not yet done may fall on either side, wholly (of a long UNMAP: each step of 16 MiB);
+	 * before and not yet done may fall on either side, wholly (of a long UNMAP: each step of 16 MiB; of a
+	 * CLONE: each 64 KiB);
 	 * every one that was done is in the cut.
 	 * cut_done may come from inside the call (pool: always). One cut at a time in a store. A caller that
 	 * gives up before cut_done may open the gates at once; then only cut_drop is allowed. */

@@ -113,6 +113,7 @@ void pool_alloc_destroy(struct pool *p)
 	free(p->free_grace.phys);
 	free(p->free_discard.phys);
 	free(p->cycle_frees.phys);
+	free(p->unshared.phys);
 }
 
 /* ---- growth ---------------------------------------------------------------------------------------- */

@@ -36,7 +36,8 @@ struct check {
 	bool damaged_entry; /* a chunk that seems free may be its */
 	struct check_branch *branches;
 	size_t branch_count, branch_room;
-	uint8_t *seen; /* a bit for each chunk that an entry holds */
+	/* A bit for each chunk: an entry holds it; as a shared one; it waits in `loose`. */
+	uint8_t *seen, *shared, *loose;
 	uint64_t grown_chunks;
 };
 
@@ -158,7 +159,17 @@ static int has_key(struct check *c, enum pool_table table, const void *key, size
 	return rc == 0 ? 1 : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
 }
 
-static void check_place(struct check *c, const struct pool_map_key *key, uint64_t phys)
+static bool bit(const uint8_t *bits, uint64_t phys)
+{
+	return bits[phys / 8] >> (phys % 8) & 1;
+}
+
+static void bit_set(uint8_t *bits, uint64_t phys)
+{
+	bits[phys / 8] |= (uint8_t)(1u << (phys % 8));
+}
+
+static void check_place(struct check *c, const struct pool_map_key *key, uint64_t phys, bool shared)
 {
 	if (phys >= c->super.capacity_chunks || phys >= c->grown_chunks) {
 		finding(c, false, "branch %llu chunk %llu: chunk %llu lies beyond the data",
@@ -166,11 +177,33 @@ static void check_place(struct check *c, const struct pool_map_key *key, uint64_
 			(unsigned long long)phys);
 		return;
 	}
-	if (c->seen[phys / 8] >> (phys % 8) & 1)
+	if (bit(c->seen, phys) && !(shared && bit(c->shared, phys)))
 		finding(c, false, "branch %llu chunk %llu: chunk %llu is used twice",
 			(unsigned long long)key->branch, (unsigned long long)key->chunk,
 			(unsigned long long)phys);
-	c->seen[phys / 8] |= (uint8_t)(1u << (phys % 8));
+	bit_set(c->seen, phys);
+	if (shared)
+		bit_set(c->shared, phys);
+}
+
+/* A shared entry is in the table `refs`. */
+static int check_ref(struct check *c, const struct pool_map_key *key, uint64_t phys)
+{
+	uint8_t ref[POOL_REF_KEY_BYTES];
+	int rc = 0;
+
+	if (c->meta.shares) {
+		pool_ref_key_encode(ref, phys, key);
+		rc = has_key(c, POOL_TABLE_REFS, ref, sizeof(ref));
+		if (rc)
+			return rc < 0 ? rc : 0;
+		if (c->repair)
+			rc = pool_meta_put(&c->meta, c->txn, POOL_TABLE_REFS, ref, sizeof(ref), NULL, 0);
+	}
+	finding(c, c->repair && c->meta.shares,
+		"branch %llu chunk %llu: missing in the index of shared chunks",
+		(unsigned long long)key->branch, (unsigned long long)key->chunk);
+	return rc;
 }
 
 static int each_entry(
@@ -200,8 +233,14 @@ static int each_entry(
 	if ((v.valid & v.zero) || (!v.valid && !v.zero) || (v.valid && !v.phys) || (!v.valid && v.phys))
 		finding(c, false, "branch %llu chunk %llu: the entry contradicts itself",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
+	if (v.shared && !v.valid)
+		finding(c, false, "branch %llu chunk %llu: the entry shares nothing",
+			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	if (v.phys)
-		check_place(c, &k, v.phys);
+		check_place(c, &k, v.phys, v.shared);
+	rc = v.shared ? check_ref(c, &k, v.phys) : 0;
+	if (rc < 0)
+		return rc;
 	pool_gen_key_encode(index, &k);
 	rc = has_key(c, POOL_TABLE_GEN, index, sizeof(index));
 	if (rc < 0)
@@ -246,6 +285,69 @@ static int check_index(struct check *c)
 	return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
 }
 
+/* ---- shared chunks --------------------------------------------------------------------------------- */
+
+/* Does the map say what the key of `refs` says? */
+static bool ref_true(struct check *c, const MDB_val *k)
+{
+	uint8_t key[POOL_MAP_KEY_BYTES];
+	MDB_val map = {.mv_size = sizeof(key), .mv_data = key}, v;
+	struct pool_map_value value;
+	struct pool_map_key at;
+	uint64_t phys;
+
+	if (k->mv_size != POOL_REF_KEY_BYTES)
+		return false;
+	pool_ref_key_decode(k->mv_data, &phys, &at);
+	pool_map_key_encode(key, &at);
+	if (mdb_get(c->txn, c->meta.table[POOL_TABLE_MAP], &map, &v) || v.mv_size != POOL_MAP_VALUE_BYTES)
+		return false;
+	pool_map_value_decode(v.mv_data, &value);
+	return value.shared && value.phys == phys;
+}
+
+/* Of a loose chunk: no entry holds it, and it is used until it has been freed. */
+static bool loose_true(struct check *c, const MDB_val *k)
+{
+	uint64_t phys = k->mv_size == POOL_LOOSE_KEY_BYTES ? get_be64(k->mv_data) : 0;
+
+	if (phys == 0 || phys >= c->super.capacity_chunks || bit(c->seen, phys))
+		return false;
+	bit_set(c->loose, phys);
+	return true;
+}
+
+static int check_keys(struct check *c, enum pool_table table,
+	bool (*is_true)(struct check *c, const MDB_val *k), const char *what)
+{
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(c->txn, c->meta.table[table], &cursor), err = 0;
+
+	if (rc)
+		return pool_errno(rc);
+	while (!err && !(rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
+		if (is_true(c, &k))
+			continue;
+		if (c->repair)
+			err = pool_errno(mdb_cursor_del(cursor, 0));
+		finding(c, c->repair, "%s", what);
+	}
+	mdb_cursor_close(cursor);
+	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+static int check_shared(struct check *c)
+{
+	int err;
+
+	if (!c->meta.shares || c->damaged_entry) /* nobody knows what that one shares */
+		return 0;
+	err = check_keys(c, POOL_TABLE_REFS, ref_true, "a shared chunk is in its index only");
+	return err ? err
+		   : check_keys(c, POOL_TABLE_LOOSE, loose_true, "a chunk that is used waits to be freed");
+}
+
 /* ---- allocator ------------------------------------------------------------------------------------- */
 
 static int check_group(struct check *c, uint64_t group)
@@ -272,6 +374,12 @@ static int check_group(struct check *c, uint64_t group)
 		bool used = c->seen[(first + i) / 8] >> ((first + i) % 8) & 1;
 		bool marked = have[i / 8] >> (i % 8) & 1;
 
+		if (bit(c->loose, first + i)) {
+			if (!marked)
+				finding(c, c->repair, "chunk %llu waits to be freed, but is marked as free",
+					(unsigned long long)(first + i));
+			used = true;
+		}
 		used = used || (marked && c->damaged_entry);
 		want[i / 8] |= (uint8_t)(used << (i % 8));
 		leaked += marked && !used;
@@ -335,7 +443,9 @@ static int check_all(struct check *c)
 	int err;
 
 	c->seen = calloc(groups, POOL_GROUP_BYTES);
-	if (!c->seen)
+	c->shared = calloc(groups, POOL_GROUP_BYTES);
+	c->loose = calloc(groups, POOL_GROUP_BYTES);
+	if (!c->seen || !c->shared || !c->loose)
 		return -ENOMEM;
 	err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_BRANCH, each_branch, c);
 	if (!err)
@@ -346,6 +456,8 @@ static int check_all(struct check *c)
 		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_MAP, each_entry, c);
 	if (!err)
 		err = check_index(c);
+	if (!err)
+		err = check_shared(c);
 	for (uint64_t g = 0; g < groups && !err; g++)
 		err = check_group(c, g);
 	if (!err)
@@ -392,6 +504,8 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	if (c->txn)
 		mdb_txn_abort(c->txn);
 	free(c->seen);
+	free(c->shared);
+	free(c->loose);
 	free(c->branches);
 	if (err == -EUCLEAN || err == -EBADMSG)
 		return fault_set(fault, -EUCLEAN,

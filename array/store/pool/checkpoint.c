@@ -36,6 +36,8 @@ static void checkpoint_work(struct pool_job *job)
 	err = pool_meta_begin(&p->meta, false, &txn);
 	if (!err) {
 		err = pool_meta_apply(&p->meta, txn, payloads, count, &p->checkpoint_state);
+		if (!err)
+			err = pool_refs_count(&p->meta, txn, &p->checkpoint_refs);
 		if (err)
 			mdb_txn_abort(txn);
 		else
@@ -60,6 +62,7 @@ static void checkpoint_done(struct pool_job *job)
 		return;
 	}
 	p->applied = p->checkpoint_state.applied_sequence;
+	p->refs_count = p->checkpoint_refs;
 	p->log_used -= p->checkpoint_bytes;
 	while ((n = list_pop(&p->checkpointing))) {
 		struct pool_backlog *b = container_of(n, struct pool_backlog, link);

@@ -45,6 +45,7 @@ static void flush_timer_fired(struct pool_timer *timer)
 	p->grow_err = 0;
 	pool_alloc_wake(p, 0);
 	pool_cycle_request(p);
+	pool_reclaim_look(p);
 	pool_reclaim_kick(p);
 }
 
@@ -84,7 +85,8 @@ static uint64_t state_estimate(const struct pool *p)
 {
 	uint64_t n = POOL_RECORD_MAX_FIXED;
 
-	n += p->dirty_count * (40 + 48) + p->free_new.count * 24; /* each may be of a branch of its own */
+	n += p->dirty_count * (40 + 48) +
+	     (p->free_new.count + p->unshared.count) * 24; /* each may be of a branch of its own */
 	list_for_each (b, &p->dirty_branches) {
 		(void)b;
 		n += 48;
@@ -216,6 +218,7 @@ static void close_epoch(struct pool *p, uint64_t txn_left)
 		list_push_back(&p->cycle_flushes, n);
 	put_map(p);
 	put_frees(p);
+	pool_refs_frame(p, &p->cycle_buf);
 	put_txns(p, txn_left);
 	put_todos(p);
 }
@@ -368,7 +371,7 @@ static void sync_data(struct pool *p)
 bool pool_cycle_needed(const struct pool *p)
 {
 	if (!list_empty(&p->flushes) || !list_empty(&p->txns) || p->dirty_count || p->free_new.count ||
-		!list_empty(&p->dirty_branches))
+		p->unshared.count || !list_empty(&p->dirty_branches))
 		return true;
 	list_for_each (n, &p->todos) {
 		if (!container_of(n, struct pool_todo, link)->sequence)

@@ -11,7 +11,8 @@
 
 static const uint8_t super_magic[8] = {'U', 'm', 'b', 'r', 'a', 'P', 'o', 'l'};
 static const uint8_t log_magic[8] = {'U', 'm', 'b', 'r', 'a', 'L', 'o', 'g'};
-#define FRAME_MAGIC 0x556d4672u /* "UmFr" */
+#define FRAME_MAGIC 0x556d4672u         /* "UmFr" */
+#define SHARED_BIT  (UINT64_C(1) << 63) /* of a chunk number */
 
 uint32_t pool_crc(uint32_t crc, const void *data, size_t len)
 {
@@ -147,6 +148,7 @@ static const uint8_t body_bytes[] = {
 	[POOL_RECORD_TODO_PUT] = 16,
 	[POOL_RECORD_TODO_DEL] = 16,
 	[POOL_RECORD_IDS] = 16,
+	[POOL_RECORD_UNSHARE] = 16,
 };
 
 static bool is_catalogue(unsigned type)
@@ -175,7 +177,7 @@ static void encode_map(uint8_t *p, const struct pool_record *r)
 		return;
 	put_be16(p + 20, r->map.value.valid);
 	put_be16(p + 22, r->map.value.zero);
-	put_be64(p + 24, r->map.value.phys);
+	put_be64(p + 24, r->map.value.phys | (r->map.value.shared ? SHARED_BIT : 0));
 }
 
 static void encode_branch(uint8_t *p, const struct pool_record *r)
@@ -225,6 +227,7 @@ size_t pool_record_encode(uint8_t *out, const struct pool_record *r)
 		encode_map(p, r);
 		break;
 	case POOL_RECORD_FREE:
+	case POOL_RECORD_UNSHARE:
 		put_be64(p, r->run.phys);
 		put_be64(p + 8, r->run.count);
 		break;
@@ -265,9 +268,11 @@ static int decode_map(const uint8_t *p, struct pool_record *r)
 		return 0;
 	r->map.value.valid = get_be16(p + 20);
 	r->map.value.zero = get_be16(p + 22);
-	r->map.value.phys = get_be64(p + 24);
+	r->map.value.phys = get_be64(p + 24) & ~SHARED_BIT;
+	r->map.value.shared = (get_be64(p + 24) & SHARED_BIT) != 0;
 	if ((r->map.value.valid & r->map.value.zero) || r->map.value.phys > POOL_PHYS_MAX ||
-		(r->map.value.valid && r->map.value.phys == 0))
+		(r->map.value.valid && r->map.value.phys == 0) ||
+		(r->map.value.shared && !r->map.value.valid))
 		return -EBADMSG;
 	return 0;
 }
@@ -296,6 +301,7 @@ static int decode_fixed(const uint8_t *p, struct pool_record *r)
 	case POOL_RECORD_MAP_DEL:
 		return decode_map(p, r);
 	case POOL_RECORD_FREE:
+	case POOL_RECORD_UNSHARE:
 		r->run.phys = get_be64(p);
 		r->run.count = get_be64(p + 8);
 		return r->run.phys == 0 || r->run.phys > POOL_PHYS_MAX || r->run.count == 0 ||
@@ -343,7 +349,7 @@ int64_t pool_record_decode(const uint8_t *in, size_t left, struct pool_record *o
 	memset(out, 0, sizeof(*out));
 	if (left < POOL_RECORD_HEAD_BYTES)
 		return -EBADMSG;
-	if (in[0] < POOL_RECORD_MAP_PUT || in[0] > POOL_RECORD_IDS)
+	if (in[0] < POOL_RECORD_MAP_PUT || in[0] > POOL_RECORD_UNSHARE)
 		return -EBADMSG;
 	out->type = (enum pool_record_type)in[0];
 	body = get_be32(in + 4);
@@ -389,16 +395,29 @@ void pool_gen_key_decode(const uint8_t in[POOL_GEN_KEY_BYTES], struct pool_map_k
 
 void pool_map_value_encode(uint8_t out[POOL_MAP_VALUE_BYTES], const struct pool_map_value *value)
 {
-	put_be64(out, value->phys);
+	put_be64(out, value->phys | (value->shared ? SHARED_BIT : 0));
 	put_be16(out + 8, value->valid);
 	put_be16(out + 10, value->zero);
 }
 
 void pool_map_value_decode(const uint8_t in[POOL_MAP_VALUE_BYTES], struct pool_map_value *value)
 {
-	value->phys = get_be64(in);
+	value->phys = get_be64(in) & ~SHARED_BIT;
+	value->shared = (get_be64(in) & SHARED_BIT) != 0;
 	value->valid = get_be16(in + 8);
 	value->zero = get_be16(in + 10);
+}
+
+void pool_ref_key_encode(uint8_t out[POOL_REF_KEY_BYTES], uint64_t phys, const struct pool_map_key *key)
+{
+	put_be64(out, phys);
+	pool_map_key_encode(out + 8, key);
+}
+
+void pool_ref_key_decode(const uint8_t in[POOL_REF_KEY_BYTES], uint64_t *phys, struct pool_map_key *key)
+{
+	*phys = get_be64(in);
+	pool_map_key_decode(in + 8, key);
 }
 
 void pool_branch_value_encode(uint8_t out[POOL_BRANCH_VALUE_BYTES], const struct pool_branch_value *value)

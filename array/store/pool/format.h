@@ -30,7 +30,8 @@
 
 /* Features this program knows. An unknown bit in the first set refuses the pool, in the second makes the
  * data read-only, in the third all of it. */
-#define POOL_FEATURES_REFUSE        0u
+#define POOL_FEATURE_SHARED         1u /* refuses: a chunk may be in several entries (tables refs and loose) */
+#define POOL_FEATURES_REFUSE        POOL_FEATURE_SHARED
 #define POOL_FEATURES_DATA_READONLY 0u
 #define POOL_FEATURES_META_READONLY 0u
 
@@ -92,6 +93,7 @@ enum pool_record_type {
 	POOL_RECORD_TODO_PUT = 10,
 	POOL_RECORD_TODO_DEL = 11,
 	POOL_RECORD_IDS = 12,
+	POOL_RECORD_UNSHARE = 13,
 };
 
 struct pool_map_key {
@@ -102,6 +104,7 @@ struct pool_map_key {
 struct pool_map_value {
 	uint64_t phys; /* 0: no data, only known zeros */
 	uint16_t valid, zero;
+	bool shared; /* other entries may have the chunk, too; never without data */
 };
 
 struct pool_branch_value {
@@ -171,6 +174,8 @@ enum pool_table {
 	POOL_TABLE_GEN,
 	POOL_TABLE_SPACE,
 	POOL_TABLE_TODO,
+	POOL_TABLE_REFS, /* this one and the next only with POOL_FEATURE_SHARED */
+	POOL_TABLE_LOOSE,
 	POOL_TABLES
 };
 
@@ -189,6 +194,8 @@ struct pool_state {
 #define POOL_STATE_VALUE_BYTES  48u
 #define POOL_SPACE_VALUE_BYTES  (POOL_GROUP_BYTES + 4u)
 #define POOL_TODO_KEY_BYTES     12u
+#define POOL_REF_KEY_BYTES      28u /* chunk number, then the map's key */
+#define POOL_LOOSE_KEY_BYTES    8u  /* chunk number */
 
 void pool_map_key_encode(uint8_t out[POOL_MAP_KEY_BYTES], const struct pool_map_key *key);
 void pool_map_key_decode(const uint8_t in[POOL_MAP_KEY_BYTES], struct pool_map_key *key);
@@ -196,6 +203,8 @@ void pool_gen_key_encode(uint8_t out[POOL_GEN_KEY_BYTES], const struct pool_map_
 void pool_gen_key_decode(const uint8_t in[POOL_GEN_KEY_BYTES], struct pool_map_key *key);
 void pool_map_value_encode(uint8_t out[POOL_MAP_VALUE_BYTES], const struct pool_map_value *value);
 void pool_map_value_decode(const uint8_t in[POOL_MAP_VALUE_BYTES], struct pool_map_value *value);
+void pool_ref_key_encode(uint8_t out[POOL_REF_KEY_BYTES], uint64_t phys, const struct pool_map_key *key);
+void pool_ref_key_decode(const uint8_t in[POOL_REF_KEY_BYTES], uint64_t *phys, struct pool_map_key *key);
 void pool_branch_value_encode(uint8_t out[POOL_BRANCH_VALUE_BYTES], const struct pool_branch_value *value);
 void pool_branch_value_decode(const uint8_t in[POOL_BRANCH_VALUE_BYTES], struct pool_branch_value *value);
 void pool_disk_value_encode(uint8_t out[POOL_DISK_VALUE_BYTES], const struct pool_disk_value *value);

@@ -174,7 +174,7 @@ static int chunk_apply(struct chunk_copy *c)
 		c->fresh_phys = false;
 		c->h->branch->chunks++;
 	}
-	assert(e->phys == c->phys && !((e->valid | e->zero) & c->mask));
+	assert(e->phys == c->phys && !e->shared && !((e->valid | e->zero) & c->mask));
 	e->valid |= c->mask;
 	pool_map_mark_dirty(p, c->leaf, c->chunk, e);
 	return 0;
@@ -280,6 +280,7 @@ static void choose_entry(struct chunk_copy *c)
 		c->has_entry = true;
 		c->gen = e[i].gen;
 		c->phys = e[i].phys;
+		assert(!e[i].shared); /* what it says nothing of is nowhere (clone.c) */
 	}
 	if (count == 0 &&
 		!list_empty(&b->writes)) { /* one that waits for this lock must not find a newer one */

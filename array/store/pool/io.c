@@ -394,6 +394,25 @@ static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool ma
 	return err;
 }
 
+/* The entry is the write's, its chunk is others', too: a chunk that will take its place when everything is in it. */
+static int target_replace(struct pool_sub *sub, struct pool_leaf *leaf, uint32_t gen, bool may_wait)
+{
+	struct pool *p = sub->pool;
+	uint64_t phys = 0;
+	int err = may_wait ? target_room(sub, NULL, may_wait, &phys) : -EAGAIN;
+
+	if (err)
+		return err;
+	sub->replaces = true;
+	sub->entry_gen = gen;
+	sub->phys = phys;
+	sub->leaf = leaf;
+	pool_leaf_pin(leaf);
+	sub->counted = true;
+	p->dirty_pending++;
+	return 0;
+}
+
 /* Finds or makes the entry that the write goes to. 0, -EAGAIN (waits when `may_wait`), or an error. */
 static int target_prepare(struct pool_sub *sub, bool may_wait)
 {
@@ -412,6 +431,12 @@ static int target_prepare(struct pool_sub *sub, bool may_wait)
 	count = pool_map_entries(leaf, sub->chunk, &e, &room);
 	assert(count == 0 || e[0].gen <= pio->gen);
 	owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->gen);
+	if (owned && e[0].shared && (sub->copy_up || !may_wait))
+		return target_replace(sub, leaf, e[0].gen, may_wait);
+	if (owned && e[0].shared) { /* by a viewer that went while this write waited: as if it were there */
+		assert(e[0].gen < pio->gen);
+		owned = false;
+	}
 	if (owned) {
 		sub->entry_gen = e[0].gen;
 		phys = e[0].phys;
@@ -449,6 +474,39 @@ static int target_prepare(struct pool_sub *sub, bool may_wait)
 
 /* ---- WRITE ----------------------------------------------------------------------------------------- */
 
+/* All blocks are in the new chunk. */
+static int replace_chunk(struct pool_sub *sub)
+{
+	struct pool *p = sub->pool;
+	struct pool_branch *b = pool_io_of(sub->io)->branch;
+	struct pool_entry *e = pool_map_edit(p, sub->leaf, sub->chunk, sub->entry_gen);
+
+	if (!e)
+		return -ENOMEM;
+	assert(e->shared && sub->mask == POOL_ALL_BLOCKS);
+	pool_chunk_drop(p, b, e->phys, true);
+	e->phys = sub->phys;
+	e->shared = 0;
+	e->valid = POOL_ALL_BLOCKS;
+	e->zero = 0;
+	pool_map_mark_dirty(p, sub->leaf, sub->chunk, e);
+	b->chunks++;
+	return 0;
+}
+
+static void replace_ended(struct pool_sub *sub)
+{
+	uint64_t unused;
+
+	if (!sub->err) {
+		pool_data_of(sub->pool, sub->phys, &unused)->dirty = true;
+		sub->err = replace_chunk(sub);
+	}
+	if (sub->err)
+		pool_free_chunk(sub->pool, NULL, sub->phys);
+	pool_sub_end(sub, sub->err);
+}
+
 static void write_ended(struct pool_sub *sub)
 {
 	struct pool *p = sub->pool;
@@ -473,7 +531,7 @@ static void write_ended(struct pool_sub *sub)
 
 static void write_out(struct pool_sub *sub)
 {
-	sub->next = write_ended;
+	sub->next = sub->replaces ? replace_ended : write_ended;
 	sub->pieces = 1;
 	hold_epoch(sub);
 	if (sub->bounce) {
@@ -676,6 +734,8 @@ static void write_exclusive(struct pool_sub *sub)
 
 			if (!(count && pool_entry_owned(pio->branch, e[0].gen, pio->gen)))
 				err = copy_up_needed(sub, &sub->waiter);
+			else
+				err = e[0].shared;
 			if (err >= 0) {
 				sub->copy_up = err > 0;
 				err = 0;
@@ -861,7 +921,7 @@ void pool_submit(struct store_io *io)
 	}
 	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
 	assert(io->len <= d->size_bytes && io->offset <= d->size_bytes - io->len);
-	assert(io->op == STORE_UNMAP || io->op == STORE_MAPPED || io->len <= STORE_IO_MAX_BYTES);
+	assert(store_op_any_length(io->op) || io->len <= STORE_IO_MAX_BYTES);
 	if (pool_io_writes(io) && p->latched) {
 		io->done(io, -EROFS);
 		return;
@@ -873,6 +933,10 @@ void pool_submit(struct store_io *io)
 	if (io->op == STORE_UNMAP) {
 		pio->cursor = io->offset;
 		pool_unmap_start(io);
+		return;
+	}
+	if (io->op == STORE_CLONE) {
+		pool_clone_start(io);
 		return;
 	}
 	if (io->op == STORE_MAPPED) {

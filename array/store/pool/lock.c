@@ -82,6 +82,13 @@ void pool_lock_pump(struct pool *p, uint64_t branch, uint64_t chunk)
 		pump(p, lock);
 }
 
+bool pool_lock_idle(struct pool *p, uint64_t branch, uint64_t chunk)
+{
+	const struct pool_lock *lock = find(p, branch, chunk);
+
+	return !lock || (!lock->exclusive && lock->shared == 0 && list_empty(&lock->queue));
+}
+
 void pool_lock_release(struct pool *p, struct pool_lock_wait *w)
 {
 	struct pool_lock *lock = w->lock;

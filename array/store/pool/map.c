@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PACKED_GEN_END (1u << 27) /* generations below it can be packed */
+
 struct leaf_load {
 	struct pool_job job;
 	struct pool *pool;
@@ -34,6 +36,15 @@ static bool slot_is_chain(uint64_t slot)
 static struct pool_chain *slot_chain(uint64_t slot)
 {
 	return (struct pool_chain *)(uintptr_t)slot;
+}
+
+/* The entry that is packed into a slot. */
+static struct pool_entry slot_unpack(uint64_t slot)
+{
+	return (struct pool_entry){.gen = (uint32_t)(slot >> 1) & (PACKED_GEN_END - 1),
+		.valid = POOL_ALL_BLOCKS,
+		.phys = slot >> 29,
+		.shared = slot >> 28 & 1};
 }
 
 static size_t chain_size(uint32_t room)
@@ -64,9 +75,7 @@ static bool slot_set_chain(struct pool *p, struct pool_leaf *leaf, uint64_t *slo
 	if (!old) {
 		c->count = 0;
 		if (*slot) {
-			c->e[0] = (struct pool_entry){.gen = (uint32_t)(*slot >> 1) & ((1u << 28) - 1),
-				.valid = POOL_ALL_BLOCKS,
-				.phys = *slot >> 29};
+			c->e[0] = slot_unpack(*slot);
 			c->count = 1;
 		}
 	}
@@ -93,9 +102,9 @@ static void slot_compact(struct pool *p, struct pool_leaf *leaf, uint64_t *slot)
 	if (!slot_is_chain(*slot) || slot_chain(*slot)->count != 1)
 		return;
 	e = &slot_chain(*slot)->e[0];
-	if (e->dirty || e->valid != POOL_ALL_BLOCKS || e->gen >= 1u << 28)
+	if (e->dirty || e->valid != POOL_ALL_BLOCKS || e->gen >= PACKED_GEN_END)
 		return;
-	packed = (uint64_t)e->phys << 29 | (uint64_t)e->gen << 1 | 1;
+	packed = (uint64_t)e->phys << 29 | (uint64_t)e->shared << 28 | (uint64_t)e->gen << 1 | 1;
 	slot_free(p, leaf, slot);
 	*slot = packed;
 }
@@ -111,9 +120,7 @@ unsigned pool_map_entries(
 		*out = slot_chain(slot)->e;
 		return slot_chain(slot)->count;
 	}
-	*room = (struct pool_entry){.gen = (uint32_t)(slot >> 1) & ((1u << 28) - 1),
-		.valid = POOL_ALL_BLOCKS,
-		.phys = slot >> 29};
+	*room = slot_unpack(slot);
 	*out = room;
 	return 1;
 }
@@ -199,7 +206,7 @@ void pool_map_remove(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uin
 	bool was_dirty;
 
 	if (!slot_is_chain(*slot)) {
-		assert(*slot && ((uint32_t)(*slot >> 1) & ((1u << 28) - 1)) == gen);
+		assert(*slot && slot_unpack(*slot).gen == gen);
 		*slot = 0;
 		dirty_add(p, leaf, chunk, gen);
 		return;
@@ -233,9 +240,12 @@ void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t seque
 		return;
 	if (!slot_is_chain(*slot)) {
 		/* Marked twice (removed and made again) and packed by the first mark: say it again. */
-		if (((uint32_t)(*slot >> 1) & ((1u << 28) - 1)) == d->gen) {
+		struct pool_entry e = slot_unpack(*slot);
+
+		if (e.gen == d->gen) {
 			out->type = POOL_RECORD_MAP_PUT;
-			out->map.value.phys = *slot >> 29;
+			out->map.value.phys = e.phys;
+			out->map.value.shared = e.shared;
 			out->map.value.valid = POOL_ALL_BLOCKS;
 		}
 		return;
@@ -248,6 +258,7 @@ void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t seque
 	out->map.value.valid = c->e[at].valid;
 	out->map.value.zero = c->e[at].zero;
 	out->map.value.phys = c->e[at].valid ? c->e[at].phys : 0;
+	out->map.value.shared = c->e[at].shared;
 	if (!c->e[at].valid && !c->e[at].zero)
 		out->type = POOL_RECORD_MAP_DEL; /* nothing written in it yet */
 	c->e[at].dirty = 0;
@@ -377,7 +388,8 @@ static int load_install(struct pool *p, struct pool_leaf *leaf, const struct poo
 			slot_chain(*slot)->e[k] = (struct pool_entry){.gen = e[i + k].key.gen,
 				.valid = e[i + k].value.valid,
 				.zero = e[i + k].value.zero,
-				.phys = e[i + k].value.phys};
+				.phys = e[i + k].value.phys,
+				.shared = e[i + k].value.shared};
 		slot_chain(*slot)->count = (uint32_t)n;
 		slot_compact(p, leaf, slot);
 		i += n;

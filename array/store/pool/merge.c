@@ -35,10 +35,11 @@ static void merge_end(struct pool_merge *m, int err)
 static void entry_drop(struct pool_merge *m, const struct pool_entry *e)
 {
 	uint64_t phys = e->phys;
+	bool shared = e->shared;
 
 	pool_map_remove(m->pool, m->leaf, m->chunk, e->gen);
 	if (phys)
-		pool_free_chunk(m->pool, m->branch, phys);
+		pool_chunk_drop(m->pool, m->branch, phys, shared);
 }
 
 /* The older entry has given what was needed. */
@@ -52,7 +53,8 @@ static void give(struct pool_merge *m, uint32_t older_gen, uint16_t valid, uint1
 	if (with_chunk) {
 		assert(!newer->phys);
 		newer->phys = older->phys;
-		older->phys = 0;
+		newer->shared = older->shared;
+		older->phys = older->shared = 0;
 	}
 	if (valid || zero) {
 		newer->valid |= valid;
@@ -175,6 +177,10 @@ static int merge_step(struct pool_merge *m)
 		return 1;
 	}
 	for (unsigned i = 0; i + 1 < n; i++) {
+		uint16_t lacks = (uint16_t)(e[i + 1].valid & ~(e[i].valid | e[i].zero));
+
+		if (e[i].shared && lacks) /* never (clone.c); it would be written to */
+			continue;
 		if (!pool_branch_viewer_in(b, e[i + 1].gen, e[i].gen))
 			return merge_pair(m, e[i], e[i + 1]) ? 2 : 1;
 	}

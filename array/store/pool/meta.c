@@ -27,6 +27,8 @@ static const char *const table_names[POOL_TABLES] = {
 	[POOL_TABLE_GEN] = "gen",
 	[POOL_TABLE_SPACE] = "space",
 	[POOL_TABLE_TODO] = "todo",
+	[POOL_TABLE_REFS] = "refs",
+	[POOL_TABLE_LOOSE] = "loose",
 };
 
 #define RESERVE_BYTES (16 << 20)
@@ -123,7 +125,7 @@ static int open_tables(struct pool_meta *m, bool create)
 
 	if (rc)
 		return pool_errno(rc);
-	for (unsigned i = 0; i < POOL_TABLES && !rc; i++)
+	for (unsigned i = 0; i < (m->shares ? POOL_TABLES : POOL_TABLE_REFS) && !rc; i++)
 		rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &m->table[i]);
 	if (rc) {
 		mdb_txn_abort(txn);
@@ -150,7 +152,9 @@ static void reserve_room(const char *path)
 
 int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 {
-	struct pool_meta m = {.host = host, .capacity_chunks = super->capacity_chunks};
+	struct pool_meta m = {.host = host,
+		.capacity_chunks = super->capacity_chunks,
+		.shares = (super->features_refuse & POOL_FEATURE_SHARED) != 0};
 	struct pool_state state = {
 		.incarnation = 1, .log_offset = POOL_LOG_START, .next_branch = 1, .next_disk = 1};
 	const char *path = host->ops->meta_path(host);
@@ -188,6 +192,7 @@ int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct poo
 	memset(m, 0, sizeof(*m));
 	m->host = host;
 	m->capacity_chunks = super->capacity_chunks;
+	m->shares = (super->features_refuse & POOL_FEATURE_SHARED) != 0;
 	memcpy(m->id, super->id, POOL_ID_BYTES);
 	err = env_open(m, path, super, read_only ? MDB_RDONLY : 0);
 	if (!err)
@@ -302,6 +307,7 @@ struct batch {
 	struct map_change *map;
 	struct space_change *space;
 	size_t map_count, map_room, space_count, space_room;
+	struct pool_free_list unshared;
 	uint32_t order;
 };
 
@@ -357,6 +363,19 @@ static void add_map(struct batch *b, const struct pool_record *r)
 		add_space(b, r->map.value.phys, 1, true);
 }
 
+/* The table `refs` follows the map. */
+static int apply_refs(struct pool_meta *m, MDB_txn *txn, const struct map_change *c, const MDB_val *old)
+{
+	struct pool_map_value was;
+	bool known = old && old->mv_size == POOL_MAP_VALUE_BYTES;
+
+	if (!m->shares)
+		return 0;
+	if (known)
+		pool_map_value_decode(old->mv_data, &was);
+	return pool_refs_change(m, txn, &c->key, known ? &was : NULL, c->put ? &c->value : NULL);
+}
+
 static int apply_map(struct pool_meta *m, MDB_txn *txn, const struct map_change *c)
 {
 	uint8_t key[POOL_MAP_KEY_BYTES], index[POOL_GEN_KEY_BYTES], value[POOL_MAP_VALUE_BYTES];
@@ -368,6 +387,9 @@ static int apply_map(struct pool_meta *m, MDB_txn *txn, const struct map_change 
 	rc = mdb_get(txn, m->table[POOL_TABLE_MAP], &k, &old);
 	if (rc && rc != MDB_NOTFOUND)
 		return pool_errno(rc);
+	err = apply_refs(m, txn, c, rc ? NULL : &old);
+	if (err)
+		return err;
 	if (!c->put) {
 		if (rc == MDB_NOTFOUND)
 			return 0;
@@ -470,7 +492,7 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 		b->order++;
 		switch (r.type) {
 		case POOL_RECORD_MAP_PUT:
-			if (r.map.value.phys >= m->capacity_chunks)
+			if (r.map.value.phys >= m->capacity_chunks || (r.map.value.shared && !m->shares))
 				return -EUCLEAN;
 			add_map(b, &r);
 			break;
@@ -482,6 +504,12 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 				return -EUCLEAN;
 			add_space(b, r.run.phys, r.run.count, false);
 			break;
+		case POOL_RECORD_UNSHARE:
+			if (!m->shares || r.run.phys + r.run.count > m->capacity_chunks)
+				return -EUCLEAN;
+			for (uint64_t i = 0; i < r.run.count; i++)
+				pool_free_list_add(&b->unshared, r.run.phys + i);
+			break;
 		default:
 			err = apply_other(m, txn, &r, state);
 			break;
@@ -491,6 +519,18 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 		at += (size_t)size;
 	}
 	return 0;
+}
+
+static int apply_loose(struct pool_meta *m, MDB_txn *txn, struct batch *b)
+{
+	bool any;
+	int err = pool_refs_any_loose(m, txn, &any);
+
+	for (size_t i = 0; i < b->space_count && any && !err; i++) {
+		if (!b->space[i].used)
+			err = pool_refs_freed(m, txn, b->space[i].phys, b->space[i].count);
+	}
+	return err ? err : pool_refs_settle(m, txn, &b->unshared);
 }
 
 static int apply_batch(struct pool_meta *m, MDB_txn *txn, struct batch *b)
@@ -516,6 +556,8 @@ static int apply_batch(struct pool_meta *m, MDB_txn *txn, struct batch *b)
 			n++;
 		err = apply_group(m, txn, b->space + i, n);
 	}
+	if (!err)
+		err = apply_loose(m, txn, b);
 	return err;
 }
 
@@ -541,6 +583,7 @@ int pool_meta_apply(struct pool_meta *m, MDB_txn *txn, const struct pool_payload
 		err = put_state(m, txn, state);
 	free(b.map);
 	free(b.space);
+	free(b.unshared.phys);
 	return err;
 }
 
@@ -554,7 +597,7 @@ static int decode_entry(struct pool_meta *m, const MDB_val *k, const MDB_val *v,
 	pool_map_key_decode(k->mv_data, &out->key);
 	pool_map_value_decode(v->mv_data, &out->value);
 	if (out->value.phys >= m->capacity_chunks || (out->value.valid & out->value.zero) ||
-		(out->value.valid && !out->value.phys))
+		(out->value.valid && !out->value.phys) || (out->value.shared && !out->value.valid))
 		return -EUCLEAN;
 	return 0;
 }

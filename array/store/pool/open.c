@@ -124,7 +124,7 @@ static int create_data(struct pool_host *host, const struct pool_options *option
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault)
 {
-	struct pool_super super = {.version = POOL_VERSION};
+	struct pool_super super = {.version = POOL_VERSION, .features_refuse = POOL_FEATURE_SHARED};
 	struct pool_file *f;
 	int err;
 
@@ -374,6 +374,10 @@ static int load_tables(struct pool *p)
 		err = pool_meta_each(&p->meta, txn, POOL_TABLE_DISK, load_disk, p);
 	if (!err)
 		err = pool_meta_each(&p->meta, txn, POOL_TABLE_TODO, load_todo, p);
+	if (!err)
+		err = pool_refs_any_loose(&p->meta, txn, &p->loose_likely);
+	if (!err)
+		err = pool_refs_count(&p->meta, txn, &p->refs_count);
 	mdb_txn_abort(txn);
 	if (!err)
 		err = attach_branches(p);
@@ -467,6 +471,7 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 	}
 	p->opened = true;
 	*out = &p->base;
+	pool_reclaim_look(p);
 	pool_reclaim_kick(p);
 	return 0;
 }

@@ -374,4 +374,5 @@ const struct store_ops pool_ops = {
 	.cut_drop = pool_cut_drop,
 	.hydrate = pool_hydrate,
 	.hydrate_cancel = pool_hydrate_cancel,
+	.clones = true,
 };

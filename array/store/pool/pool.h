@@ -39,8 +39,9 @@ struct pool_leaf;
 struct pool_entry {
 	uint32_t gen;
 	uint16_t valid, zero;
-	uint64_t phys : 62; /* 0: none */
-	uint64_t dirty : 1; /* waits for the next frame */
+	uint64_t phys : 61;  /* 0: none */
+	uint64_t dirty : 1;  /* waits for the next frame */
+	uint64_t shared : 1; /* other entries may have the chunk, too: it is never written to (refs.c) */
 };
 
 /* The entries of one chunk, newest first. */
@@ -55,7 +56,7 @@ struct pool_waiter {
 };
 
 /* 512 chunks. A slot is 0 (nothing), a chain's address, or, with bit 0 set, one clean entry that holds all 16
- * blocks: phys << 29 | gen << 1 | 1. */
+ * blocks: phys << 29 | shared << 28 | gen << 1 | 1. */
 struct pool_leaf {
 	struct pool_branch *branch;
 	uint64_t index; /* first chunk / POOL_LEAF_CHUNKS */
@@ -181,7 +182,8 @@ struct pool_sub {
 	int err;
 	void (*next)(struct pool_sub *sub); /* when the transfers have ended */
 	bool copy_up, resolved, held, was_read;
-	bool counted; /* in pool.dirty_pending */
+	bool replaces; /* phys takes the place of the entry's shared chunk when all is in it */
+	bool counted;  /* in pool.dirty_pending */
 	unsigned epoch;
 };
 
@@ -274,6 +276,7 @@ struct pool_meta {
 	MDB_dbi table[POOL_TABLES];
 	uint8_t id[POOL_ID_BYTES];
 	uint64_t capacity_chunks;
+	bool shares; /* has the tables of POOL_FEATURE_SHARED */
 };
 
 /* Entries of one leaf as LMDB has them: ascending chunk, descending gen. */
@@ -365,6 +368,11 @@ struct pool {
 	bool grace_running, discard_running;
 	struct pool_job discard_job;
 
+	/* shared chunks (refs.c) */
+	struct pool_free_list unshared; /* that an entry let go of; go into the next frame */
+	uint64_t refs_count;            /* in LMDB */
+	bool loose_likely;              /* since the last look */
+
 	/* the commit cycle */
 	struct list flushes, txns;             /* wait for the next cycle */
 	struct list cycle_flushes, cycle_txns; /* in the running one */
@@ -395,7 +403,7 @@ struct pool {
 	bool checkpoint_running, checkpoint_wanted;
 	struct pool_job checkpoint_job;
 	struct pool_state checkpoint_state;
-	uint64_t checkpoint_bytes;
+	uint64_t checkpoint_bytes, checkpoint_refs;
 	int checkpoint_err;
 	struct pool_timer checkpoint_timer;
 	bool checkpoint_timer_armed;
@@ -502,6 +510,10 @@ void pool_map_touch(struct pool *p, struct pool_leaf *leaf);
 void pool_leaf_pin(struct pool_leaf *leaf);
 void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf);
 
+/* ---- clone.c ---------------------------------------------------------------------------------------- */
+
+void pool_clone_start(struct store_io *io); /* STORE_CLONE, len > 0 */
+
 /* ---- mapped.c --------------------------------------------------------------------------------------- */
 
 void pool_mapped_start(struct store_io *io); /* STORE_MAPPED, len > 0 */
@@ -512,6 +524,7 @@ void pool_mapped_start(struct store_io *io); /* STORE_MAPPED, len > 0 */
 void pool_lock_enqueue(struct pool *p, uint64_t branch, uint64_t chunk, struct pool_lock_wait *w);
 void pool_lock_pump(struct pool *p, uint64_t branch, uint64_t chunk); /* no such lock: nothing to do */
 void pool_lock_release(struct pool *p, struct pool_lock_wait *w);
+bool pool_lock_idle(struct pool *p, uint64_t branch, uint64_t chunk); /* nobody holds it or waits for it */
 
 /* ---- alloc.c ---------------------------------------------------------------------------------------- */
 
@@ -530,6 +543,23 @@ struct pool_data *pool_data_of(struct pool *p, uint64_t phys, uint64_t *offset);
 int pool_data_open(struct pool *p, const char *device);
 void pool_data_close(struct pool *p);
 
+/* ---- refs.c ----------------------------------------------------------------------------------------- */
+
+/* An entry of the branch has the chunk no more; it is freed, or looked at in time when others may have it. */
+void pool_chunk_drop(struct pool *p, struct pool_branch *b, uint64_t phys, bool shared);
+void pool_refs_loosened(struct pool *p); /* UNSHARE records are on their way: reclaim is to look in time */
+bool pool_may_share(const struct pool *p);
+void pool_refs_frame(struct pool *p, struct pool_buffer *out);
+/* Within an LMDB transaction; all but the last block. */
+int pool_refs_change(struct pool_meta *m, MDB_txn *txn, const struct pool_map_key *key,
+	const struct pool_map_value *old, const struct pool_map_value *now);
+int pool_refs_freed(struct pool_meta *m, MDB_txn *txn, uint64_t phys, uint64_t count);
+int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *unshared);
+int pool_refs_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out);
+int pool_refs_any_loose(struct pool_meta *m, MDB_txn *txn, bool *out);
+/* Up to `max` loose chunks from `from` on. A transaction of its own. */
+int pool_refs_scan_loose(struct pool_meta *m, uint64_t from, size_t max, uint64_t *out, size_t *count);
+
 /* ---- io.c, unmap.c ---------------------------------------------------------------------------------- */
 
 void pool_submit(struct store_io *io);
@@ -543,6 +573,9 @@ void pool_sub_end(struct pool_sub *sub, int err);
 void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t phys, uint32_t offset,
 	uint32_t len, uint8_t *buf);
 bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen);
+/* The blocks in `mask` become known zeros under the chunk's exclusive lock. 0, -EAGAIN (w waits) or an error. */
+int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
+	struct pool_waiter *w);
 void pool_unmap_start(struct store_io *io);
 void pool_unmap_run(struct pool_sub *sub);
 size_t pool_iov_copy_out(const struct store_io *io, uint64_t from, uint8_t *to, size_t len);
@@ -670,6 +703,7 @@ void pool_merge_chunk(struct pool_merge *m, struct pool *p, struct pool_branch *
 
 void pool_reclaim_kick(struct pool *p); /* goes on with what is known to be to do */
 void pool_reclaim_scan(struct pool *p); /* a branch may have become free */
+void pool_reclaim_look(struct pool *p); /* for loose chunks, if there may be any; with the next kick */
 void pool_reclaim_stop(struct pool *p);
 bool pool_reclaim_busy(const struct pool *p);
 /* Will chunks come back, without waiting for anybody who waits for chunks? Then alloc_waiters are woken. */

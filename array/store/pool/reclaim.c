@@ -9,6 +9,9 @@
  * - A branch without disk and with one child is spliced: its entries move into the child (whose generations
  *   begin above them), then the child takes its place. Readers find the same blocks before, between, after.
  *
+ * - Shared chunks that no entry has any more are freed (refs.c): looked for once a second at most, and when
+ *   chunks are wanted.
+ *
  * A task begins when LMDB has every frame up to now (the lists come from LMDB). To-dos and the absence of a
  * disk are durable, so nothing has to be remembered across a restart.
  */
@@ -26,12 +29,14 @@ enum task {
 	TASK_TODO,
 	TASK_DROP,
 	TASK_SPLICE,
+	TASK_LOOSE,
 };
 
 struct pool_reclaim {
 	struct pool *pool;
 	enum task task;
 	bool running, stopping, scan_wanted;
+	bool loose_wanted; /* look for shared chunks that no entry has any more */
 	struct pool_branch *branch, *child;
 	struct pool_todo *todo;
 	struct pool_call call;
@@ -41,6 +46,7 @@ struct pool_reclaim {
 	struct pool_map_key from;
 	uint32_t last_gen;
 	struct pool_map_key keys[BATCH];
+	uint64_t loose[BATCH];
 	struct pool_meta_entry *entries;
 	size_t count, at;
 	int job_err;
@@ -116,6 +122,8 @@ static void task_end(struct pool_reclaim *r, bool more)
 {
 	struct pool *p = r->pool;
 
+	if (r->task == TASK_LOOSE && !more)
+		p->loose_likely = true;
 	free(r->entries);
 	r->entries = NULL;
 	r->task = TASK_NONE;
@@ -306,9 +314,13 @@ static void drop_batch(struct pool_reclaim *r)
 		pool_buffer_record(&t->records, &rec);
 		if (!e->value.phys)
 			continue;
-		rec = (struct pool_record){
-			.type = POOL_RECORD_FREE, .run = {.phys = e->value.phys, .count = 1}};
+		rec = (struct pool_record){.type = e->value.shared ? POOL_RECORD_UNSHARE : POOL_RECORD_FREE,
+			.run = {.phys = e->value.phys, .count = 1}};
 		pool_buffer_record(&t->records, &rec);
+		if (e->value.shared) {
+			pool_refs_loosened(p);
+			continue;
+		}
 		pool_free_list_add(&t->frees, e->value.phys);
 		if (r->branch->chunks)
 			r->branch->chunks--;
@@ -374,8 +386,8 @@ static int splice_chunk(struct pool_reclaim *r)
 		copy.zero &= (uint16_t)~hidden;
 		/* Of a write that failed, hidden by the child's own, or newer than all that the child sees. */
 		if (copy.phys && (!copy.valid || copy.gen > r->child->parent_gen)) {
-			pool_free_chunk(p, r->branch, copy.phys);
-			copy.phys = 0;
+			pool_chunk_drop(p, r->branch, copy.phys, copy.shared);
+			copy.phys = copy.shared = 0;
 			copy.valid = 0;
 		}
 		if (copy.gen > r->child->parent_gen)
@@ -385,7 +397,7 @@ static int splice_chunk(struct pool_reclaim *r)
 			if (err)
 				break;
 			pool_map_mark_dirty(p, to, r->chunk, pool_map_edit(p, to, r->chunk, copy.gen));
-			if (copy.phys) {
+			if (copy.phys && !copy.shared) {
 				r->branch->chunks--;
 				r->child->chunks++;
 			}
@@ -444,6 +456,22 @@ static void splice_run(struct pool_reclaim *r)
 	pool_lock_pump(r->pool, r->child->id, r->chunk);
 }
 
+/* ---- loose chunks ---------------------------------------------------------------------------------- */
+
+/* No entry has them, and none can get them: all of LMDB's answer lies before this task in the log. */
+static void loose_batch(struct pool_reclaim *r)
+{
+	struct pool_txn *t = own_txn(r->pool);
+
+	for (size_t i = 0; i < r->count; i++) {
+		struct pool_record rec = {.type = POOL_RECORD_FREE, .run = {.phys = r->loose[i], .count = 1}};
+
+		pool_buffer_record(&t->records, &rec);
+		pool_free_list_add(&t->frees, r->loose[i]);
+	}
+	own_commit(t, drop_batch_done, r);
+}
+
 /* ---- batches --------------------------------------------------------------------------------------- */
 
 static void batch_work(struct pool_job *job)
@@ -451,7 +479,9 @@ static void batch_work(struct pool_job *job)
 	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
 
 	r->count = 0;
-	if (r->task == TASK_TODO)
+	if (r->task == TASK_LOOSE)
+		r->job_err = pool_refs_scan_loose(&r->pool->meta, r->from.chunk, BATCH, r->loose, &r->count);
+	else if (r->task == TASK_TODO)
 		r->job_err =
 			pool_meta_scan_gens(&r->pool->meta, &r->from, r->last_gen, BATCH, r->keys, &r->count);
 	else
@@ -470,8 +500,13 @@ static void batch_loaded(struct pool_job *job)
 			todo_finish(r);
 		else if (r->task == TASK_DROP)
 			drop_finish(r);
+		else if (r->task == TASK_LOOSE)
+			task_end(r, true);
 		else
 			splice_finish(r);
+	} else if (r->task == TASK_LOOSE) {
+		r->from.chunk = r->loose[r->count - 1] + 1;
+		loose_batch(r);
 	} else if (r->task == TASK_TODO) {
 		r->from = r->keys[r->count - 1];
 		r->from.chunk++;
@@ -530,8 +565,9 @@ bool pool_reclaim_may_free(struct pool *p)
 			return true;
 		}
 	}
+	pool_reclaim_look(p);
 	pool_reclaim_kick(p);
-	return r->scan_wanted || !list_empty(&p->todos);
+	return r->scan_wanted || r->loose_wanted || !list_empty(&p->todos);
 }
 
 /* The chunks of the batch, one after another; a frame in between when much is dirty. */
@@ -605,6 +641,11 @@ static bool choose(struct pool_reclaim *r)
 				splice = b;
 		}
 	}
+	if (!splice && r->loose_wanted) {
+		r->loose_wanted = false;
+		r->task = TASK_LOOSE;
+		return true;
+	}
 	if (!splice)
 		return false;
 	r->task = TASK_SPLICE;
@@ -623,6 +664,11 @@ static void settled(struct pool_waiter *w, int err)
 	}
 	if (r->task == TASK_TODO) {
 		todo_begin(r);
+		return;
+	}
+	if (r->task == TASK_LOOSE) {
+		r->from = (struct pool_map_key){.chunk = 0};
+		batch_start(r);
 		return;
 	}
 	r->from = (struct pool_map_key){.branch = r->branch->id, .gen = UINT32_MAX};
@@ -649,7 +695,7 @@ static void called(struct pool_call *call)
 
 	if (r->running || must_stop(r) || r->pool->closing)
 		return;
-	if (!r->scan_wanted && list_empty(&r->pool->todos))
+	if (!r->scan_wanted && !r->loose_wanted && list_empty(&r->pool->todos))
 		return;
 	r->scan_wanted = false;
 	if (!choose(r)) {
@@ -665,10 +711,16 @@ void pool_reclaim_kick(struct pool *p)
 	struct pool_reclaim *r = p->reclaim;
 
 	if (r->running || r->stopping || p->latched || p->closing ||
-		(!r->scan_wanted && list_empty(&p->todos)))
+		(!r->scan_wanted && !r->loose_wanted && list_empty(&p->todos)))
 		return;
 	r->call.call = called;
 	p->host->ops->call(p->host, &r->call);
+}
+
+void pool_reclaim_look(struct pool *p)
+{
+	p->reclaim->loose_wanted = p->reclaim->loose_wanted || p->loose_likely;
+	p->loose_likely = false;
 }
 
 void pool_reclaim_scan(struct pool *p)

@@ -19,11 +19,9 @@ static void unmap_granted(struct pool_lock_wait *w)
 
 /* The owned entry loses the blocks in `mask`, of which `below` show older data. */
 static int unmap_owned(
-	struct pool_sub *sub, struct pool_leaf *leaf, uint32_t gen, uint16_t mask, uint16_t below)
+	struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen, uint16_t mask, uint16_t below)
 {
-	struct pool *p = sub->pool;
-	struct pool_branch *b = pool_io_of(sub->io)->branch;
-	struct pool_entry *e = pool_map_edit(p, leaf, sub->chunk, gen);
+	struct pool_entry *e = pool_map_edit(p, leaf, chunk, gen);
 	uint16_t valid, zero;
 
 	if (!e)
@@ -33,44 +31,40 @@ static int unmap_owned(
 	if (valid == e->valid && zero == e->zero)
 		return 0;
 	if (!valid && e->phys) {
-		pool_free_chunk(p, b, e->phys);
-		e->phys = 0;
+		pool_chunk_drop(p, leaf->branch, e->phys, e->shared);
+		e->phys = e->shared = 0;
 	}
 	e->valid = valid;
 	e->zero = zero;
 	if (!valid && !zero)
-		pool_map_remove(p, leaf, sub->chunk, gen);
+		pool_map_remove(p, leaf, chunk, gen);
 	else
-		pool_map_mark_dirty(p, leaf, sub->chunk, e);
+		pool_map_mark_dirty(p, leaf, chunk, e);
 	return 0;
 }
 
-static int unmap_apply(struct pool_sub *sub)
+int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
+	struct pool_waiter *w)
 {
-	struct pool *p = sub->pool;
-	struct pool_io *pio = pool_io_of(sub->io);
-	unsigned first = sub->offset >> POOL_BLOCK_SHIFT, count = sub->len >> POOL_BLOCK_SHIFT;
-	uint16_t mask = (uint16_t)(((1u << count) - 1) << first), below = 0;
 	const struct pool_entry *e = NULL;
 	struct pool_entry room;
 	struct pool_places places;
 	struct pool_leaf *leaf;
+	uint16_t below = 0;
 	bool owned = false;
-	uint32_t gen = pio->gen;
-	int err = pool_map_leaf(pio->branch, p, sub->chunk, false, &sub->waiter, &leaf);
+	int err = pool_map_leaf(b, p, chunk, false, w, &leaf);
 
 	if (err)
 		return err;
-	if (leaf && pool_map_entries(leaf, sub->chunk, &e, &room)) {
-		assert(e[0].gen <= pio->gen);
-		owned = pool_entry_owned(pio->branch, e[0].gen, pio->gen);
+	if (leaf && pool_map_entries(leaf, chunk, &e, &room)) {
+		assert(e[0].gen <= gen);
+		owned = pool_entry_owned(b, e[0].gen, gen);
 		if (owned)
 			gen = e[0].gen;
 	}
-	if (!owned && !e && !pio->branch->parent)
+	if (!owned && !e && !b->parent)
 		return 0;
-	err = pool_map_resolve(
-		p, pio->branch, owned ? gen - 1 : gen, sub->chunk, mask, &sub->waiter, &places);
+	err = pool_map_resolve(p, b, owned ? gen - 1 : gen, chunk, mask, w, &places);
 	if (err)
 		return err;
 	for (unsigned i = 0; i < POOL_BLOCKS; i++)
@@ -78,25 +72,28 @@ static int unmap_apply(struct pool_sub *sub)
 	if (!owned && !below)
 		return 0;
 	if (p->dirty_count >= p->dirty_max) {
-		pool_alloc_wait(p, &sub->waiter);
+		pool_alloc_wait(p, w);
 		return -EAGAIN;
 	}
 	/* Loading the ancestors' leaves may have let this one go. */
-	err = pool_map_leaf(pio->branch, p, sub->chunk, true, &sub->waiter, &leaf);
+	err = pool_map_leaf(b, p, chunk, true, w, &leaf);
 	if (err)
 		return err;
 	if (owned)
-		return unmap_owned(sub, leaf, gen, mask, below);
+		return unmap_owned(p, leaf, chunk, gen, mask, below);
 	room = (struct pool_entry){.gen = gen, .zero = below};
-	err = pool_map_insert(p, leaf, sub->chunk, &room);
+	err = pool_map_insert(p, leaf, chunk, &room);
 	if (!err)
-		pool_map_mark_dirty(p, leaf, sub->chunk, pool_map_edit(p, leaf, sub->chunk, gen));
+		pool_map_mark_dirty(p, leaf, chunk, pool_map_edit(p, leaf, chunk, gen));
 	return err;
 }
 
 void pool_unmap_run(struct pool_sub *sub)
 {
-	int err = unmap_apply(sub);
+	const struct pool_io *pio = pool_io_of(sub->io);
+	unsigned first = sub->offset >> POOL_BLOCK_SHIFT, count = sub->len >> POOL_BLOCK_SHIFT;
+	int err = pool_unmap_blocks(sub->pool, pio->branch, pio->gen, sub->chunk,
+		(uint16_t)(((1u << count) - 1) << first), &sub->waiter);
 
 	if (err != -EAGAIN)
 		pool_sub_end(sub, err);

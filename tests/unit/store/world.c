@@ -12,8 +12,8 @@
 struct world_io {
 	struct store_io io;
 	struct world *w;
-	struct model *m;
-	uint64_t sector, count, tag;
+	struct model *m, *from; /* from: a clone's source */
+	uint64_t sector, count, tag, from_sector;
 	uint8_t *buf;
 	uint64_t *before; /* READ: what the sectors held when it began */
 	struct iovec iov[4];
@@ -193,6 +193,13 @@ static void finish(struct world_io *x, int err)
 {
 	x->m->inflight--;
 	x->w->inflight--;
+	if (x->from) {
+		x->from->inflight--;
+		for (uint64_t i = 0; i < x->count; i++)
+			x->from->s[x->from_sector + i].cloned--;
+		x->w->cloned += x->count;
+		x->w->shared += x->io.shared_bytes / SECTOR;
+	}
 	x->err = err;
 	x->done = true;
 	free(x->buf);
@@ -311,7 +318,7 @@ static void make_iov(struct world_io *x, uint64_t bytes)
 static bool range_free(const struct model *m, uint64_t sector, uint64_t count)
 {
 	for (uint64_t i = sector; i < sector + count; i++) {
-		if (m->s[i].busy)
+		if (m->s[i].busy || m->s[i].cloned)
 			return false;
 	}
 	return true;
@@ -366,6 +373,30 @@ static struct world_io *start_change(struct world *w, struct model *m, enum stor
 	return x;
 }
 
+static struct world_io *start_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count,
+	struct model *from, uint64_t from_sector, unsigned flags, bool waited)
+{
+	struct world_io *x = io_new(w, m, STORE_CLONE, sector, count);
+
+	x->waited = waited;
+	x->io.flags = flags;
+	x->from = from;
+	x->from_sector = from_sector;
+	x->io.source = from->disk;
+	x->io.source_offset = from_sector * SECTOR;
+	from->inflight++;
+	for (uint64_t i = 0; i < count; i++) {
+		from->s[from_sector + i].cloned++;
+		sector_push(&m->s[sector + i], sector_now(&from->s[from_sector + i]), 0);
+		m->s[sector + i].busy = true;
+	}
+	trace("disk %llu clone of disk %llu sectors %llu + %llu to %llu", (unsigned long long)m->disk_id,
+		(unsigned long long)from->disk_id, (unsigned long long)from_sector, (unsigned long long)count,
+		(unsigned long long)sector);
+	m->disk->store->ops->submit(&x->io);
+	return x;
+}
+
 void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_t count)
 {
 	struct world_io *x = io_new(w, m, STORE_READ, sector, count);
@@ -400,6 +431,40 @@ static bool clean_for_compare(const struct model *m, uint64_t sector, uint64_t c
 	return true;
 }
 
+/* Mostly whole chunks that lie alike, so that they may be shared. */
+static bool random_clone(struct world *w, struct model *m)
+{
+	struct model *from = &w->disk[sim_below(&w->sim, WORLD_DISKS)];
+	uint64_t kind = sim_below(&w->sim, 10), count = 1 + sim_below(&w->sim, 300), sector, at;
+
+	if (!from->disk_id || from->maybe)
+		return false;
+	sector = sim_below(&w->sim, m->sectors);
+	at = sim_below(&w->sim, from->sectors);
+	if (kind < 7) {
+		sector -= sector % 128;
+		at = sim_below(&w->sim, 2) ? sector : at - at % 128;
+	}
+	if (kind < 5)
+		count = 128 * (1 + sim_below(&w->sim, 4));
+	if (at >= from->sectors)
+		return false;
+	if (count > m->sectors - sector)
+		count = m->sectors - sector;
+	if (count > from->sectors - at)
+		count = from->sectors - at;
+	if (from == m && sector < at + count && at < sector + count)
+		return false;
+	for (uint64_t i = at; i < at + count; i++) {
+		if (from->s[i].busy)
+			return false;
+	}
+	if (!range_free(m, sector, count) || !clean_for_compare(from, at, count))
+		return false;
+	start_clone(w, m, sector, count, from, at, sim_below(&w->sim, 8) ? 0 : STORE_IO_FUA, false);
+	return true;
+}
+
 bool world_random_op(struct world *w)
 {
 	struct model *m = &w->disk[sim_below(&w->sim, WORLD_DISKS)];
@@ -416,12 +481,14 @@ bool world_random_op(struct world *w)
 		start_flush(w, m, false);
 		return true;
 	}
+	if (kind >= 92)
+		return !m->held && random_clone(w, m);
 	if (m->held || !range_free(m, sector, count))
 		return false;
-	if (kind < 80) {
+	if (kind < 75) {
 		start_change(w, m, STORE_WRITE, sector, count, sim_below(&w->sim, 8) ? 0 : STORE_IO_FUA,
 			false, false);
-	} else if (kind < 90) {
+	} else if (kind < 85) {
 		start_change(w, m, STORE_UNMAP, sector, count, 0, false, false);
 	} else {
 		count = count > 64 ? 64 : count;
@@ -432,7 +499,7 @@ bool world_random_op(struct world *w)
 	return true;
 }
 
-static int wait_io(struct world *w, struct world_io *x)
+int world_wait(struct world *w, struct world_io *x)
 {
 	int err;
 
@@ -448,17 +515,39 @@ static int wait_io(struct world *w, struct world_io *x)
 
 int world_write(struct world *w, struct model *m, uint64_t sector, uint64_t count, unsigned flags)
 {
-	return wait_io(w, start_change(w, m, STORE_WRITE, sector, count, flags, false, true));
+	return world_wait(w, start_change(w, m, STORE_WRITE, sector, count, flags, false, true));
+}
+
+struct world_io *world_start_write(struct world *w, struct model *m, uint64_t sector, uint64_t count)
+{
+	return start_change(w, m, STORE_WRITE, sector, count, 0, false, true);
+}
+
+struct world_io *world_start_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count,
+	struct model *from, uint64_t from_sector)
+{
+	return start_clone(w, m, sector, count, from, from_sector, 0, true);
 }
 
 int world_unmap(struct world *w, struct model *m, uint64_t sector, uint64_t count)
 {
-	return wait_io(w, start_change(w, m, STORE_UNMAP, sector, count, 0, false, true));
+	return world_wait(w, start_change(w, m, STORE_UNMAP, sector, count, 0, false, true));
+}
+
+int world_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count, struct model *from,
+	uint64_t from_sector, uint64_t *shared)
+{
+	uint64_t before = w->shared;
+	int err = world_wait(w, start_clone(w, m, sector, count, from, from_sector, 0, true));
+
+	if (shared)
+		*shared = (w->shared - before) * SECTOR;
+	return err;
 }
 
 int world_flush(struct world *w, struct model *m)
 {
-	return wait_io(w, start_flush(w, m, true));
+	return world_wait(w, start_flush(w, m, true));
 }
 
 void world_drain(struct world *w)
@@ -882,7 +971,7 @@ static void verify_disk(struct world *w, struct model *m, bool crashed)
 		data = x->buf;
 		x->buf = NULL; /* kept */
 		m->disk->store->ops->submit(&x->io);
-		if (wait_io(w, x)) {
+		if (world_wait(w, x)) {
 			fprintf(stderr, "a read failed\n");
 			abort();
 		}

@@ -23,7 +23,8 @@ struct tag {
 struct sector {
 	struct tag *tags;
 	unsigned count, room;
-	bool busy; /* an I/O is under way on it */
+	bool busy;       /* an I/O is under way on it */
+	unsigned cloned; /* clones under way that it is the source of */
 };
 
 struct model {
@@ -55,6 +56,7 @@ struct world {
 	uint64_t next_set, next_version;
 	unsigned enospc, eio, erofs;
 	unsigned hydrated, hydrations;
+	uint64_t cloned, shared; /* sectors */
 };
 
 void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
@@ -73,6 +75,14 @@ int world_write(
 	struct world *w, struct model *m, uint64_t sector, uint64_t count, unsigned flags); /* waits */
 int world_unmap(struct world *w, struct model *m, uint64_t sector, uint64_t count);         /* waits */
 void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_t count);
+/* Waits; *shared: bytes. */
+int world_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count, struct model *from,
+	uint64_t from_sector, uint64_t *shared);
+/* Started only; each must be waited for. */
+struct world_io *world_start_write(struct world *w, struct model *m, uint64_t sector, uint64_t count);
+struct world_io *world_start_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count,
+	struct model *from, uint64_t from_sector);
+int world_wait(struct world *w, struct world_io *x);
 int world_flush(struct world *w, struct model *m);
 /* Cut through the disks in `set` and forks of them, with a catalogue record. Starts only. */
 struct world_cut *world_cut_start(struct world *w, struct model *const *set, unsigned count, bool drop);

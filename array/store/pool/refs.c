@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Chunks that several entries of the map have, and when such a chunk is free.
+ *
+ * An entry with the bit `shared` never has data written into its chunk: a write that would go there takes a
+ * new chunk for all blocks (io.c). Its masks may change; they are its own. The bit is set on both entries when
+ * one takes the chunk of the other (clone.c) and stays as long as an entry has the chunk.
+ *
+ * Who takes a shared chunk from an entry says so by an UNSHARE record in the same frame. Whether it was the last
+ * one is asked in LMDB only, where the table `refs` lists each shared chunk's entries: when the frames of a batch
+ * are applied and none is left, the chunk goes into the table `loose`, in the same LMDB transaction. Reclaim
+ * takes it from there and frees it by a FREE record, which also ends its place in `loose`.
+ *
+ * Why the answer is right: an entry can only take the chunk of one that lives, both are dirty from then on,
+ * and a frame has all that is dirty; so the record of the new one stands in no later frame than the end of
+ * the old one. In the order of the log a chunk's last entry is therefore the last for ever, until it is freed.
+ * A FREE of such a chunk is written only when LMDB durably has it in `loose`, so it is never in one batch with the
+ * UNSHARE that it answers.
+ */
+#include "array/store/pool/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/util/bytes.h"
+
+/* Shared entries take room for metadata without taking chunks: so many are within what was set aside. */
+#define SHARED_ENTRIES_MIN 65536u
+
+bool pool_may_share(const struct pool *p)
+{
+	uint64_t most = p->super.capacity_chunks / 2;
+
+	return p->meta.shares && p->refs_count < (most > SHARED_ENTRIES_MIN ? most : SHARED_ENTRIES_MIN);
+}
+
+/* ---- in memory ------------------------------------------------------------------------------------- */
+
+void pool_chunk_drop(struct pool *p, struct pool_branch *b, uint64_t phys, bool shared)
+{
+	if (!shared) {
+		pool_free_chunk(p, b, phys);
+		return;
+	}
+	pool_free_list_add(&p->unshared, phys);
+	pool_refs_loosened(p);
+}
+
+void pool_refs_loosened(struct pool *p)
+{
+	p->loose_likely = true;
+	pool_cycle_later(p); /* whose timer asks for a look */
+}
+
+static int compare_phys(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void sort(struct pool_free_list *l)
+{
+	size_t n = 0;
+
+	if (l->count)
+		qsort(l->phys, l->count, sizeof(l->phys[0]), compare_phys);
+	for (size_t i = 0; i < l->count; i++) {
+		if (n == 0 || l->phys[n - 1] != l->phys[i])
+			l->phys[n++] = l->phys[i];
+	}
+	l->count = n;
+}
+
+void pool_refs_frame(struct pool *p, struct pool_buffer *out)
+{
+	struct pool_free_list *l = &p->unshared;
+
+	sort(l);
+	for (size_t i = 0; i < l->count;) {
+		struct pool_record r = {.type = POOL_RECORD_UNSHARE, .run = {.phys = l->phys[i], .count = 1}};
+
+		while (i + r.run.count < l->count && l->phys[i + r.run.count] == r.run.phys + r.run.count)
+			r.run.count++;
+		pool_buffer_record(out, &r);
+		i += r.run.count;
+	}
+	l->count = 0;
+}
+
+/* ---- in LMDB --------------------------------------------------------------------------------------- */
+
+static int del(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len)
+{
+	MDB_val k = {.mv_size = key_len, .mv_data = (void *)key};
+	int rc = mdb_del(txn, m->table[table], &k, NULL);
+
+	return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+int pool_refs_change(struct pool_meta *m, MDB_txn *txn, const struct pool_map_key *key,
+	const struct pool_map_value *old, const struct pool_map_value *now)
+{
+	bool had = old && old->shared, has = now && now->shared;
+	uint8_t ref[POOL_REF_KEY_BYTES];
+	int err = 0;
+
+	if (had && !(has && now->phys == old->phys)) {
+		pool_ref_key_encode(ref, old->phys, key);
+		err = del(m, txn, POOL_TABLE_REFS, ref, sizeof(ref));
+	}
+	if (!err && has && !(had && now->phys == old->phys)) {
+		pool_ref_key_encode(ref, now->phys, key);
+		err = pool_meta_put(m, txn, POOL_TABLE_REFS, ref, sizeof(ref), NULL, 0);
+	}
+	return err;
+}
+
+int pool_refs_freed(struct pool_meta *m, MDB_txn *txn, uint64_t phys, uint64_t count)
+{
+	uint8_t key[POOL_LOOSE_KEY_BYTES];
+	int err = 0;
+
+	for (uint64_t i = 0; i < count && !err; i++) {
+		put_be64(key, phys + i);
+		err = del(m, txn, POOL_TABLE_LOOSE, key, sizeof(key));
+	}
+	return err;
+}
+
+/* Has any entry the chunk? 0, 1 or an error. */
+static int referred(MDB_cursor *cursor, uint64_t phys)
+{
+	uint8_t key[8];
+	MDB_val k = {.mv_size = sizeof(key), .mv_data = key}, v;
+	int rc;
+
+	put_be64(key, phys);
+	rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+	if (rc)
+		return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+	return k.mv_size >= 8 && get_be64(k.mv_data) == phys;
+}
+
+int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *unshared)
+{
+	MDB_cursor *cursor;
+	int rc, has = 0;
+
+	sort(unshared);
+	if (unshared->count == 0)
+		return 0;
+	rc = mdb_cursor_open(txn, m->table[POOL_TABLE_REFS], &cursor);
+	if (rc)
+		return pool_errno(rc);
+	for (size_t i = 0; i < unshared->count && has >= 0; i++) {
+		uint8_t key[POOL_LOOSE_KEY_BYTES];
+
+		has = referred(cursor, unshared->phys[i]);
+		if (has == 0) {
+			put_be64(key, unshared->phys[i]);
+			has = pool_meta_put(m, txn, POOL_TABLE_LOOSE, key, sizeof(key), NULL, 0);
+		}
+	}
+	mdb_cursor_close(cursor);
+	return has < 0 ? has : 0;
+}
+
+int pool_refs_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out)
+{
+	MDB_stat stat;
+	int rc;
+
+	*out = 0;
+	if (!m->shares)
+		return 0;
+	rc = mdb_stat(txn, m->table[POOL_TABLE_REFS], &stat);
+	if (!rc)
+		*out = stat.ms_entries;
+	return pool_errno(rc);
+}
+
+int pool_refs_any_loose(struct pool_meta *m, MDB_txn *txn, bool *out)
+{
+	MDB_stat stat;
+	int rc;
+
+	*out = false;
+	if (!m->shares)
+		return 0;
+	rc = mdb_stat(txn, m->table[POOL_TABLE_LOOSE], &stat);
+	*out = !rc && stat.ms_entries > 0;
+	return pool_errno(rc);
+}
+
+static int scan(
+	struct pool_meta *m, MDB_cursor *cursor, uint64_t from, size_t max, uint64_t *out, size_t *count)
+{
+	uint8_t key[POOL_LOOSE_KEY_BYTES];
+	MDB_val k = {.mv_size = sizeof(key), .mv_data = key}, v;
+	int rc;
+
+	put_be64(key, from);
+	rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+	while (!rc && *count < max) {
+		if (k.mv_size != POOL_LOOSE_KEY_BYTES ||
+			!pool_value_ok(m->id, POOL_TABLE_LOOSE, k.mv_data, k.mv_size, v.mv_data, v.mv_size))
+			return -EUCLEAN;
+		out[(*count)++] = get_be64(k.mv_data);
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	}
+	return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+int pool_refs_scan_loose(struct pool_meta *m, uint64_t from, size_t max, uint64_t *out, size_t *count)
+{
+	MDB_cursor *cursor;
+	MDB_txn *txn;
+	int err = pool_meta_begin(m, true, &txn);
+
+	*count = 0;
+	if (err)
+		return err;
+	err = pool_errno(mdb_cursor_open(txn, m->table[POOL_TABLE_LOOSE], &cursor));
+	if (!err) {
+		err = scan(m, cursor, from, max, out, count);
+		mdb_cursor_close(cursor);
+	}
+	mdb_txn_abort(txn);
+	return err;
+}

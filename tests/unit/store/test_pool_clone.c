@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * STORE_CLONE in the pool: what is shared and what is copied, what that costs, who gives the space back, and
+ * the places where a shared chunk could be written to or freed under somebody's eyes. The random tests (model,
+ * crash, space) clone, too; here is what chance hardly finds.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/unit/store/world.h"
+
+#define CHUNK   128u /* sectors */
+#define CHUNK64 ((uint64_t)POOL_CHUNK_BYTES)
+
+static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
+{
+	world_init(w, seed, capacity_bytes, 1 << 20);
+	assert_int_equal(world_open(w), 0);
+}
+
+static void close_world(struct world *w)
+{
+	world_verify(w, false);
+	assert_int_equal(world_close(w), 0);
+	assert_int_equal(world_check(w, false), 0);
+	world_destroy(w);
+}
+
+static uint64_t used(struct world *w)
+{
+	struct store_stats stats;
+
+	world_drain(w);
+	world_idle(w);
+	w->store->ops->stats(w->store, &stats);
+	return stats.used_bytes >> POOL_CHUNK_SHIFT;
+}
+
+static void write_all(struct world *w, struct model *m, uint64_t sector, uint64_t count)
+{
+	assert_int_equal(world_write(w, m, sector, count, 0), 0);
+}
+
+static uint64_t clone(struct world *w, struct model *m, uint64_t sector, uint64_t count, struct model *from,
+	uint64_t from_sector)
+{
+	uint64_t shared = 0;
+
+	assert_int_equal(world_clone(w, m, sector, count, from, from_sector, &shared), 0);
+	return shared / CHUNK64;
+}
+
+static struct model *cut(struct world *w, struct model *m)
+{
+	struct model *newest = NULL;
+
+	assert_int_equal(world_cut(w, &m, 1), 0);
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		struct model *f = &w->disk[i];
+
+		if (f->disk_id && f->parent == m->disk_id && (!newest || f->disk_id > newest->disk_id))
+			newest = f;
+	}
+	assert_non_null(newest);
+	return newest;
+}
+
+/* ---- what is shared, what it costs ----------------------------------------------------------------- */
+
+static void test_whole_chunks_are_shared(void **state)
+{
+	struct model *a, *b;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 1, UINT64_C(16) << 20);
+	assert_true(w.store->ops->clones);
+	a = world_create_disk(&w, 8 * CHUNK);
+	b = world_create_disk(&w, 10 * CHUNK);
+	write_all(&w, a, 0, 8 * CHUNK);
+	assert_int_equal(clone(&w, b, 0, 8 * CHUNK, a, 0), 8);
+	assert_int_equal(used(&w), 8);
+	/* Alike, but not whole: the ends are copied. */
+	assert_int_equal(clone(&w, b, CHUNK / 2, 3 * CHUNK, a, 5 * CHUNK - CHUNK / 2), 2);
+	world_verify(&w, false);
+	/* Not alike: all of it is. Within one disk. */
+	assert_int_equal(clone(&w, b, 6 * CHUNK + 3, 2 * CHUNK, b, 3 * CHUNK), 0);
+	assert_int_equal(clone(&w, a, 7, 11, a, 18), 0);
+	world_verify(&w, false);
+	assert_int_equal(clone(&w, b, 5 * CHUNK, 2 * CHUNK, b, 0), 2);
+	world_verify(&w, false);
+	world_crash(&w);
+	assert_int_equal(world_delete_disk(&w, a), 0);
+	world_verify(&w, false);
+	assert_int_equal(world_delete_disk(&w, b), 0);
+	assert_int_equal(used(&w), 0);
+	close_world(&w);
+}
+
+/* A full pool still shares; what must be copied has no room. */
+static void test_full_pool_shares(void **state)
+{
+	struct model *a, *b;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 2, UINT64_C(1) << 20);
+	a = world_create_disk(&w, 16 * CHUNK);
+	b = world_create_disk(&w, 16 * CHUNK);
+	write_all(&w, a, 0, 16 * CHUNK);
+	assert_int_equal(world_clone(&w, b, 1, 16, a, 0, NULL), -ENOSPC);
+	assert_int_equal(clone(&w, b, 0, 16 * CHUNK, a, 0), 16);
+	assert_int_equal(world_write(&w, a, 0, 8, 0), -ENOSPC);
+	world_verify(&w, false);
+	/* The last entry of a chunk gives it back, to who waits for one. */
+	assert_int_equal(world_unmap(&w, a, 0, 2 * CHUNK), 0);
+	assert_int_equal(world_unmap(&w, b, 0, CHUNK), 0);
+	assert_int_equal(world_write(&w, a, 3 * CHUNK, 8, 0), 0);
+	world_verify(&w, false);
+	assert_int_equal(used(&w), 16);
+	assert_int_equal(world_delete_disk(&w, b), 0);
+	assert_int_equal(used(&w), 14);
+	close_world(&w);
+}
+
+/* The first write to a shared chunk takes a new one, on either side; the last of the old one's is freed. */
+static void test_write_after_share(void **state)
+{
+	struct model *a, *b;
+	struct world w;
+
+	(void)state;
+	for (unsigned direct = 0; direct < 2; direct++) {
+		open_world(&w, 3, UINT64_C(16) << 20);
+		w.sim.direct = direct;
+		a = world_create_disk(&w, 2 * CHUNK);
+		b = world_create_disk(&w, 2 * CHUNK);
+		write_all(&w, a, 0, 24); /* three blocks */
+		write_all(&w, a, CHUNK, CHUNK);
+		assert_int_equal(world_flush(&w, a), 0);
+		assert_int_equal(clone(&w, b, 0, 2 * CHUNK, a, 0), 2);
+		assert_int_equal(used(&w), 2);
+		write_all(&w, a, 8, 8);
+		write_all(&w, b, CHUNK + 3, 2);
+		world_verify(&w, false);
+		assert_int_equal(used(&w), 4);
+		write_all(&w, a, 16, 8); /* in place by now */
+		write_all(&w, b, CHUNK + 17, 100);
+		assert_int_equal(used(&w), 4);
+		write_all(&w, b, 40, 8);
+		write_all(&w, a, CHUNK, CHUNK);
+		assert_int_equal(used(&w), 4); /* the two that were shared are free */
+		world_crash(&w);
+		close_world(&w);
+	}
+}
+
+/* Where the source has nothing, the target has nothing afterwards. */
+static void test_zeros(void **state)
+{
+	struct model *a, *b, *f;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 4, UINT64_C(16) << 20);
+	a = world_create_disk(&w, 4 * CHUNK);
+	b = world_create_disk(&w, 4 * CHUNK);
+	write_all(&w, b, 0, 4 * CHUNK);
+	assert_int_equal(clone(&w, b, CHUNK, CHUNK, a, CHUNK), 1);
+	assert_int_equal(used(&w), 3);
+	f = cut(&w, b);
+	assert_int_equal(clone(&w, b, 2 * CHUNK, CHUNK, a, 0), 1); /* hides what f still sees */
+	assert_int_equal(clone(&w, b, 3, 20, a, 3), 0);
+	assert_int_equal(clone(&w, f, 3 * CHUNK + 8, 24, a, 16), 0);
+	world_verify(&w, false);
+	assert_int_equal(world_flush(&w, b), 0);
+	world_crash(&w);
+	assert_int_equal(world_delete_disk(&w, f), 0);
+	assert_int_equal(used(&w), 2);
+	close_world(&w);
+}
+
+/* ---- generations ----------------------------------------------------------------------------------- */
+
+/* A viewer of the target's old chunk keeps it; source and target in the forms that branches give them. */
+static void test_viewers(void **state)
+{
+	struct model *a, *b, *f, *g;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 5, UINT64_C(16) << 20);
+	a = world_create_disk(&w, 3 * CHUNK);
+	b = world_create_disk(&w, 3 * CHUNK);
+	write_all(&w, a, 0, 3 * CHUNK);
+	write_all(&w, b, 0, 3 * CHUNK);
+	f = cut(&w, b);
+	assert_int_equal(clone(&w, b, 0, 2 * CHUNK, a, 0), 2);
+	world_verify(&w, false);
+	/* From a fork, whose data is its parent's, to the parent: the same chunk of the same branch. */
+	assert_int_equal(clone(&w, b, 0, 3 * CHUNK, f, 0), 3);
+	world_verify(&w, false);
+	write_all(&w, b, 5, 20);
+	write_all(&w, f, 50, 20);
+	g = cut(&w, b);
+	assert_int_equal(clone(&w, g, CHUNK, CHUNK, g, 0), 1);
+	assert_int_equal(clone(&w, a, 0, 2 * CHUNK, g, 0), 2);
+	world_verify(&w, false);
+	world_crash(&w);
+	assert_int_equal(world_delete_disk(&w, b), 0);
+	used(&w);
+	world_verify(&w, false);
+	assert_int_equal(world_delete_disk(&w, a), 0);
+	used(&w);
+	assert_int_equal(world_delete_disk(&w, g), 0);
+	used(&w);
+	world_verify(&w, false);
+	assert_int_equal(world_delete_disk(&w, f), 0);
+	assert_int_equal(used(&w), 0);
+	close_world(&w);
+}
+
+/* The source's blocks lie in one entry that says nothing of the others, and older data shows through it for
+ * somebody else: it must not be shared, else a merge would have to write into a shared chunk. */
+static void test_silent_blocks(void **state)
+{
+	struct model *a, *b, *f, *g;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 6, UINT64_C(16) << 20);
+	a = world_create_disk(&w, CHUNK);
+	b = world_create_disk(&w, CHUNK);
+	write_all(&w, a, 0, CHUNK);
+	f = cut(&w, a);
+	write_all(&w, a, 0, 64);
+	g = cut(&w, a);
+	assert_int_equal(world_unmap(&w, a, 64, 64), 0);
+	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 0);
+	world_verify(&w, false);
+	/* What g sees is merged into one chunk; b must not see it. */
+	assert_int_equal(world_delete_disk(&w, f), 0);
+	used(&w);
+	world_verify(&w, false);
+	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 1);
+	assert_int_equal(world_delete_disk(&w, a), 0);
+	used(&w);
+	world_verify(&w, false);
+	assert_int_equal(world_delete_disk(&w, g), 0);
+	assert_int_equal(used(&w), 1);
+	close_world(&w);
+}
+
+/* A merge moves a shared chunk to a newer entry: it stays shared there. */
+static void test_merge_moves_shared(void **state)
+{
+	struct model *a, *b, *f;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 7, UINT64_C(16) << 20);
+	a = world_create_disk(&w, 2 * CHUNK);
+	b = world_create_disk(&w, 2 * CHUNK);
+	write_all(&w, a, 0, 2 * CHUNK);
+	assert_int_equal(clone(&w, b, 0, 2 * CHUNK, a, 0), 2);
+	f = cut(&w, a);
+	assert_int_equal(world_unmap(&w, a, 0, 32), 0); /* zeros, no chunk */
+	write_all(&w, a, CHUNK, 32); /* a chunk: the others are moved out of the shared one */
+	assert_int_equal(world_delete_disk(&w, f), 0);
+	assert_int_equal(used(&w), 3);
+	world_verify(&w, false);
+	write_all(&w, a, 64, 8);
+	write_all(&w, a, CHUNK + 64, 8);
+	world_verify(&w, false); /* b */
+	world_crash(&w);
+	assert_int_equal(world_delete_disk(&w, b), 0);
+	assert_int_equal(used(&w), 2);
+	close_world(&w);
+}
+
+/* UNMAP of a part of a shared chunk touches this entry only; nothing older comes to light. */
+static void test_unmap_of_shared(void **state)
+{
+	struct model *a, *b, *f;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 8, UINT64_C(16) << 20);
+	a = world_create_disk(&w, CHUNK);
+	b = world_create_disk(&w, CHUNK);
+	write_all(&w, a, 0, CHUNK);
+	write_all(&w, b, 0, CHUNK);
+	f = cut(&w, b);
+	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 1);
+	assert_int_equal(world_unmap(&w, b, 16, 16), 0);
+	assert_int_equal(world_unmap(&w, a, 80, 16), 0);
+	world_verify(&w, false);
+	assert_int_equal(world_delete_disk(&w, f), 0);
+	assert_int_equal(used(&w), 1);
+	world_verify(&w, false);
+	write_all(&w, b, 24, 8);
+	assert_int_equal(world_unmap(&w, a, 0, CHUNK), 0);
+	assert_int_equal(used(&w), 1);
+	close_world(&w);
+}
+
+/* ---- while others are at work ---------------------------------------------------------------------- */
+
+static void ended(void *arg, int err)
+{
+	*(int *)arg = err ? err : 1;
+}
+
+/* A write into a shared chunk that a cut sees waits for a chunk; the cut is given up, and the entry is the
+ * write's after all, which has not read all of its blocks. */
+static void test_cut_dropped_while_write_waits(void **state)
+{
+	struct model *a, *b, *c;
+	struct world_io *io;
+	struct store_disk *disk;
+	struct store_cut made;
+	struct world w;
+	int err = 0;
+
+	(void)state;
+	open_world(&w, 12, UINT64_C(1) << 20);
+	a = world_create_disk(&w, 2 * CHUNK);
+	b = world_create_disk(&w, 2 * CHUNK);
+	c = world_create_disk(&w, 15 * CHUNK);
+	write_all(&w, a, 0, CHUNK);
+	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 1);
+	write_all(&w, c, 0, 15 * CHUNK);
+	disk = a->disk;
+	made = (struct store_cut){.disks = &disk, .count = 1};
+	w.store->ops->cut(w.store, &made, ended, &err);
+	assert_int_equal(err, 1);
+	assert_int_equal(world_unmap(&w, c, 0, CHUNK), 0); /* a chunk is on its way */
+	io = world_start_write(&w, a, 8, 8);
+	assert_false(list_empty(&world_pool(&w)->alloc_waiters));
+	w.store->ops->cut_drop(&made);
+	assert_int_equal(world_wait(&w, io), 0);
+	world_verify(&w, false);
+	assert_int_equal(used(&w), 16);
+	world_crash(&w);
+	close_world(&w);
+}
+
+/* A clone, a write to its target and a cut of it wait for the same chunk, in that order. */
+static void test_cut_while_clone_waits(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 40; i++) {
+		struct model *a, *b, *f;
+		struct world_io *io[3];
+		struct world w;
+
+		open_world(&w, 200 + i, UINT64_C(4) << 20);
+		a = world_create_disk(&w, 4 * CHUNK);
+		b = world_create_disk(&w, 4 * CHUNK);
+		write_all(&w, a, 0, 4 * CHUNK);
+		write_all(&w, b, 0, 2 * CHUNK);
+		if (i % 2)
+			cut(&w, a);
+		io[0] = world_start_write(&w, b, CHUNK + 3, 1); /* holds the second chunk */
+		io[1] = world_start_clone(&w, b, 0, CHUNK, a, 0);
+		io[2] = world_start_clone(&w, b, 2 * CHUNK, 2 * CHUNK, a, 2 * CHUNK);
+		for (unsigned k = 0; k < i % 8; k++)
+			sim_step(&w.sim, true);
+		f = cut(&w, b);
+		for (unsigned k = 0; k < 3; k++)
+			assert_int_equal(world_wait(&w, io[k]), 0);
+		write_all(&w, b, 0, 8);
+		write_all(&w, f, 2 * CHUNK + 8, 8);
+		world_verify(&w, false);
+		world_crash(&w);
+		close_world(&w);
+	}
+}
+
+/* ---- a long one ------------------------------------------------------------------------------------ */
+
+/* Over several leaves, while leaves come and go and the log is small: all is shared, what waits stays bounded. */
+static void test_long(void **state)
+{
+	const uint64_t chunks = 5 * POOL_LEAF_CHUNKS + 3;
+	struct model *a, *b;
+	struct world w;
+
+	(void)state;
+	world_init(&w, 9, (chunks + 16) << POOL_CHUNK_SHIFT, 1 << 20);
+	w.map_memory = 1;
+	assert_int_equal(world_open(&w), 0);
+	a = world_create_disk(&w, chunks * CHUNK);
+	b = world_create_disk(&w, chunks * CHUNK);
+	for (uint64_t i = 0; i < chunks; i++)
+		write_all(&w, a, i * CHUNK + 8 * (i % 16), 8);
+	assert_int_equal(world_flush(&w, a), 0);
+	world_crash(&w);
+	assert_int_equal(clone(&w, b, 0, chunks * CHUNK, a, 0), chunks);
+	assert_true(world_pool(&w)->dirty_count <= world_pool(&w)->dirty_max + 1);
+	assert_int_equal(used(&w), chunks);
+	world_crash(&w);
+	assert_int_equal(world_delete_disk(&w, a), 0);
+	assert_int_equal(used(&w), chunks);
+	assert_int_equal(world_delete_disk(&w, b), 0);
+	assert_int_equal(used(&w), 0);
+	close_world(&w);
+}
+
+/* ---- power loss ------------------------------------------------------------------------------------ */
+
+/* At each step of sharing, writing on both sides and deleting both: afterwards all is old or new, a check finds
+ * nothing, and in the end no chunk stays used. */
+static void test_power_loss_at_each_step(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n < 120; n++) {
+		struct model *a, *b;
+		struct world w;
+		bool over;
+
+		open_world(&w, 100 + n / 8, UINT64_C(4) << 20);
+		a = world_create_disk(&w, 3 * CHUNK);
+		b = world_create_disk(&w, 3 * CHUNK);
+		write_all(&w, a, 0, 2 * CHUNK);
+		write_all(&w, b, 0, 3 * CHUNK);
+		w.sim.steps = 0;
+		w.sim.off_at = n;
+		world_clone(&w, b, 0, 3 * CHUNK, a, 0, NULL);
+		if (!w.sim.power_off && n % 2)
+			world_flush(&w, b);
+		if (!w.sim.power_off)
+			world_write(&w, a, 8, 8, STORE_IO_FUA);
+		if (!w.sim.power_off)
+			world_write(&w, b, CHUNK + 3, 5, STORE_IO_FUA);
+		if (!w.sim.power_off)
+			world_unmap(&w, a, 0, 2 * CHUNK);
+		if (!w.sim.power_off)
+			world_delete_disk(&w, a);
+		if (!w.sim.power_off)
+			world_delete_disk(&w, b);
+		for (unsigned i = 0; i < 5000 && !w.sim.power_off; i++)
+			sim_step(&w.sim, true);
+		over = !w.sim.power_off;
+		world_crash(&w);
+		for (unsigned i = 0; i < WORLD_DISKS; i++) {
+			if (w.disk[i].disk_id)
+				assert_int_equal(world_delete_disk(&w, &w.disk[i]), 0);
+		}
+		if (used(&w) != 0)
+			fail_msg("step %u: %llu chunks are left", n, (unsigned long long)used(&w));
+		close_world(&w);
+		if (over)
+			return;
+	}
+	fail_msg("it never ended");
+}
+
+/* ---- pools of before, checks ----------------------------------------------------------------------- */
+
+static void super_edit(struct world *w, uint64_t features)
+{
+	struct pool_host *h = sim_host(&w->sim);
+	uint8_t buf[POOL_SUPER_BYTES];
+	struct pool_super super;
+	struct pool_file *f;
+
+	assert_int_equal(pool_read_super(h, &super, NULL), 0);
+	assert_int_equal(
+		super.features_refuse, POOL_FEATURE_SHARED); /* an older program refuses a new pool */
+	super.features_refuse = features;
+	pool_super_encode(buf, &super);
+	assert_int_equal(h->ops->file_open(h, "pool", 0, &f), 0);
+	assert_int_equal(h->ops->file_pwrite(f, buf, sizeof(buf), 0), 0);
+	assert_int_equal(h->ops->file_sync(f), 0);
+	h->ops->file_close(f);
+	h->ops->free(h);
+}
+
+/* A pool that was made without shared chunks stays so: everything is copied. */
+static void test_pool_of_before(void **state)
+{
+	struct model *a, *b;
+	struct world w;
+
+	(void)state;
+	world_init(&w, 10, UINT64_C(4) << 20, 1 << 20);
+	super_edit(&w, 0);
+	assert_int_equal(world_open(&w), 0);
+	a = world_create_disk(&w, 4 * CHUNK);
+	b = world_create_disk(&w, 4 * CHUNK);
+	write_all(&w, a, CHUNK, 2 * CHUNK);
+	assert_int_equal(clone(&w, b, 0, 4 * CHUNK, a, 0), 0);
+	assert_int_equal(used(&w), 4);
+	close_world(&w);
+}
+
+/* The index of shared chunks follows from the map: a check finds what is wrong with it, a repair mends it. */
+static void test_check(void **state)
+{
+	struct pool_super super;
+	struct pool_meta meta;
+	struct pool_host *h;
+	struct model *a, *b;
+	struct world w;
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	MDB_txn *txn;
+	uint8_t key[POOL_LOOSE_KEY_BYTES] = {0}, stray[POOL_REF_KEY_BYTES] = {0};
+
+	(void)state;
+	open_world(&w, 11, UINT64_C(4) << 20);
+	a = world_create_disk(&w, 4 * CHUNK);
+	b = world_create_disk(&w, 4 * CHUNK);
+	write_all(&w, a, 0, 4 * CHUNK);
+	assert_int_equal(clone(&w, b, 0, 4 * CHUNK, a, 0), 4);
+	assert_int_equal(world_close(&w), 0);
+	h = sim_host(&w.sim);
+	assert_int_equal(pool_read_super(h, &super, NULL), 0);
+	assert_int_equal(pool_meta_open(&meta, h, &super, false, NULL), 0);
+	assert_int_equal(pool_meta_begin(&meta, false, &txn), 0);
+	/* One key is missing, one is a stray, a used chunk is said to be loose. */
+	assert_int_equal(mdb_cursor_open(txn, meta.table[POOL_TABLE_REFS], &cursor), 0);
+	assert_int_equal(mdb_cursor_get(cursor, &k, &v, MDB_FIRST), 0);
+	key[7] = ((const uint8_t *)k.mv_data)[7];
+	assert_int_equal(mdb_cursor_del(cursor, 0), 0);
+	mdb_cursor_close(cursor);
+	stray[7] = 1;
+	assert_int_equal(pool_meta_put(&meta, txn, POOL_TABLE_REFS, stray, sizeof(stray), NULL, 0), 0);
+	assert_int_equal(pool_meta_put(&meta, txn, POOL_TABLE_LOOSE, key, sizeof(key), NULL, 0), 0);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	pool_meta_close(&meta);
+	h->ops->free(h);
+	assert_int_equal(world_check(&w, false), 3);
+	assert_int_equal(world_check(&w, true), 0);
+	assert_int_equal(world_check(&w, false), 0);
+	assert_int_equal(world_open(&w), 0);
+	assert_int_equal(world_delete_disk(&w, a), 0);
+	assert_int_equal(used(&w), 4);
+	world_verify(&w, false);
+	assert_int_equal(world_delete_disk(&w, b), 0);
+	assert_int_equal(used(&w), 0);
+	close_world(&w);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_whole_chunks_are_shared),
+		cmocka_unit_test(test_full_pool_shares),
+		cmocka_unit_test(test_write_after_share),
+		cmocka_unit_test(test_zeros),
+		cmocka_unit_test(test_viewers),
+		cmocka_unit_test(test_silent_blocks),
+		cmocka_unit_test(test_merge_moves_shared),
+		cmocka_unit_test(test_unmap_of_shared),
+		cmocka_unit_test(test_cut_dropped_while_write_waits),
+		cmocka_unit_test(test_cut_while_clone_waits),
+		cmocka_unit_test(test_long),
+		cmocka_unit_test(test_power_loss_at_each_step),
+		cmocka_unit_test(test_pool_of_before),
+		cmocka_unit_test(test_check),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
