@@ -226,7 +226,9 @@ static bool plain_option(struct options *o, const wchar_t *name)
 static bool operand(struct options *o, const wchar_t *word)
 {
 	const wchar_t *end;
-	if (o->verb == VERB_IMPORT || o->verb == VERB_RESYNC) {
+	if (o->verb == VERB_DISKSHADOW && !o->file && (is(word, L"-s") || is(word, L"/s")))
+		return true;
+	if (o->verb == VERB_DISKSHADOW || o->verb == VERB_IMPORT || o->verb == VERB_RESYNC) {
 		bool first = !o->file;
 		o->file = word;
 		return first;
@@ -271,6 +273,8 @@ const char *options_incomplete(const struct options *o)
 		return "create needs at least one --lun";
 	if ((o->verb == VERB_IMPORT || o->verb == VERB_RESYNC) && !o->file)
 		return "the document's FILE is missing";
+	if (o->verb == VERB_DISKSHADOW && !o->file)
+		return "diskshadow needs -s FILE, a script";
 	if (o->verb == VERB_RESYNC && !o->resync.count)
 		return "resync needs at least one --snapshot";
 	if ((o->verb == VERB_DELETE || o->verb == VERB_BREAK) && !o->has_id)

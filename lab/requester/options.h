@@ -29,7 +29,8 @@ enum verb {
 	VERB_EXPOSE, /* id: a shadow copy; name, or empty to take it back */
 	VERB_SCAN,
 	VERB_PROVIDERS,
-	VERB_UNLOAD
+	VERB_UNLOAD,
+	VERB_DISKSHADOW /* file: a script */
 };
 
 struct options {

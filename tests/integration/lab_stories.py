@@ -5,7 +5,10 @@
     lab_stories.py [NAME…]      the scenarios named, or all
 """
 import glob
+import json
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -13,6 +16,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, 'lab'))
 import ground as grounds  # noqa: E402
+import labhost  # noqa: E402
 import scenario  # noqa: E402
 
 NAMES = []
@@ -45,7 +49,73 @@ class Reading(unittest.TestCase):
         self.assertEqual(story.lines[1].groups, ('abort', 'LUN 1+2 and LUN 3', ', plex', 'B'))
 
 
-class Playing(unittest.TestCase):
+class Scripts:
+    """diskshadow's scripts through lab/lab, as a user runs them. Mixed into Playing, which has the ground."""
+
+    def script(self, text, host='A', want=0, options=()):
+        path = os.path.join(self.ground.directory, 'script.dsh')
+        with open(path, 'w') as out:
+            out.write(text)
+        with open(path + '.out', 'w+') as out, open(path + '.err', 'w+') as err:
+            code = subprocess.run([os.path.join(ROOT, 'lab', 'lab'), '--state', self.ground.state.path, 'diskshadow', '--host',
+                                   host, '/s', path, *options], stdin=subprocess.DEVNULL, stdout=out, stderr=err).returncode
+            out.seek(0)
+            err.seek(0)
+            said, trouble = out.read(), err.read()
+        self.assertEqual(code, want, said + trouble)
+        return said if code == 0 else trouble
+
+    def test_diskshadow(self):
+        ground = self.ground
+        ground.need([8, 8])
+        one, two = ground.number(1), ground.number(2)
+        document = os.path.join(ground.directory, 'diskshadow.json')
+        ran = os.path.join(ground.directory, 'ran')
+        with open(ran + '.cmd', 'w') as out:
+            out.write(f'echo done> "{labhost.windows_path(ran)}"\r\n')
+        said = json.loads(self.script(f"""# two volumes for another host
+set context persistent nowriters
+SET OPTION differential transportable
+set metadata "{document}"
+begin backup
+add volume {one} alias first
+add volume {two} alias second
+create
+end backup
+exec {ran}.cmd
+list shadows all
+""", options=['--json']))
+        self.assertEqual([row['command'] for row in said], ['create', 'list shadows'])
+        # VSS_VOLSNAP_ATTR_: differential, transportable, no writers, no auto release, persistent
+        self.assertEqual(int(said[0]['result']['context'], 16), 0x20000 | 0x20 | 0x10 | 0x8 | 0x1)
+        self.assertTrue(os.path.exists(ran), 'exec')
+        # On the other host, with the aliases that came with the document.
+        self.script(f"""load metadata {document}
+import
+list shadows set %VSS_SHADOW_SET%
+expose %first% X:
+expose %second% X:
+exit
+""", host='B', want=1)
+        said = self.script('delete shadows exposed X:\nlist shadows all\n', host='B')
+        self.assertEqual(len(re.findall('shadow copy of volume', said)), 1, said)
+        self.script(f'load metadata {document}\nunexpose %second%\n', host='B', want=1)
+        self.script(f'load metadata {document}\nmask %VSS_SHADOW_SET%\n', host='B')
+        self.script(f'add volume {one} alias a\ncreate\nbreak readwrite norevertid %VSS_SHADOW_SET%\n')
+        self.script(f'add volume {one}\ncreate\nadd volume {one}\ncreate\ndelete shadows oldest {one}\n'
+                    f'delete shadows volume {one}\ndelete shadows all\n')
+        ground.clean_up()
+
+    def test_diskshadow_errors(self):
+        for text, line, code in (('list shadows all\njump\n', 2, 2), ('create\n', 1, 1), ('\n\nimport\n', 3, 1),
+                                 ('set option plex\nset option differential\n', 2, 1), ('add volume x\n', 1, 1),
+                                 ('load metadata /no/such\n', 1, 1), ('break sideways {1}\n', 1, 1),
+                                 ('delete shadows id %nobody%\n', 1, 1), ('resync\n', 1, 1), ('exec /no/such\n', 1, 1),
+                                 ('revert {1}\n', 1, 1), ('set option transportable\nadd volume 1\ncreate\n', 3, 1)):
+            self.assertIn(f'line {line}: ', self.script(text, want=code), text)
+
+
+class Playing(Scripts, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.ground = grounds.OwnGround()

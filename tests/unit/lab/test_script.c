@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lines of a diskshadow script: what each becomes, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#include "lab/requester/script.h"
+
+static enum script_found parse(const char *text, struct script_line *l, const char **why)
+{
+	*why = NULL;
+	return script_parse(text, strlen(text), l, why);
+}
+
+static void test_commands(void **state)
+{
+	static const struct {
+		const char *text;
+		enum script_op op;
+		unsigned count;
+		const char *first;
+	} good[] = {{"set context persistent nowriters", SCRIPT_SET_CONTEXT, 2, "persistent"},
+		{"  SET Option TRANSPORTABLE plex", SCRIPT_SET_OPTION, 2, "TRANSPORTABLE"},
+		{"set metadata \"C:\\a b.cab\"", SCRIPT_SET_METADATA, 1, "C:\\a b.cab"},
+		{"add volume 1 alias data", SCRIPT_ADD_VOLUME, 3, "1"}, {"create", SCRIPT_CREATE, 0, NULL},
+		{"\tbreak readwrite %S%", SCRIPT_BREAK, 2, "readwrite"}, {"resync", SCRIPT_RESYNC, 0, NULL},
+		{"delete shadows all", SCRIPT_DELETE, 1, "all"}, {"begin backup", SCRIPT_ACCEPTED, 0, NULL},
+		{"revert {1}", SCRIPT_REFUSED, 1, "{1}"}, {"EXIT", SCRIPT_EXIT, 0, NULL},
+		{"exec \"\"", SCRIPT_EXEC, 1, ""}};
+	struct script_line l;
+	const char *why;
+	(void)state;
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		assert_int_equal(parse(good[i].text, &l, &why), SCRIPT_COMMAND);
+		assert_int_equal(l.op, good[i].op);
+		assert_int_equal(l.count, good[i].count);
+		if (good[i].first)
+			assert_string_equal(l.words[0], good[i].first);
+	}
+	assert_true(parse("set option PLEX", &l, &why) == SCRIPT_COMMAND && script_is(&l, 0, "plex"));
+	assert_false(script_is(&l, 1, "plex"));
+}
+
+static void test_refused(void **state)
+{
+	static const char *const bad[] = {"jump", "set", "set context", "set context sideways",
+		"set option plex on", "set metadata", "set metadata a b", "add volume", "create now",
+		"exec \"x", "list shadows", "unexpose", "a b c d e f g h i j k l m n o p q r"};
+	struct script_line l;
+	const char *why;
+	char big[SCRIPT_MAX_LINE_BYTES + 10];
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		assert_int_equal(parse(bad[i], &l, &why), SCRIPT_ERROR);
+		assert_non_null(why);
+	}
+	memset(big, 'x', sizeof big);
+	assert_int_equal(script_parse(big, sizeof big, &l, &why), SCRIPT_ERROR);
+	assert_int_equal(script_parse("cre\0ate", 7, &l, &why), SCRIPT_ERROR);
+	assert_int_equal(parse("", &l, &why), SCRIPT_BLANK);
+	assert_int_equal(parse("  # create", &l, &why), SCRIPT_BLANK);
+}
+
+static void test_lines(void **state)
+{
+	static const char text[] = "one\r\n\ntwo\nthree";
+	static const size_t lengths[] = {3, 0, 3, 5};
+	size_t at = 0, next;
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(script_next_line(text + at, sizeof text - 1 - at, &next), lengths[i]);
+		at += next;
+	}
+	assert_int_equal(at, sizeof text - 1);
+	assert_int_equal(script_next_line("", 0, &next), 0);
+	assert_int_equal(next, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_commands), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_lines)};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
