@@ -139,15 +139,16 @@ static struct array_info *array_slot(
 	return a;
 }
 
-/* Asks one device which array it belongs to and what it is. */
-static void visit(struct array_client *c, const struct transport_device *device, struct exchange *x,
+/* Asks one device which array it belongs to and what it is. -ENOMEM: it could not be asked; else 0, whatever it said. */
+static int visit(struct array_client *c, const struct transport_device *device, struct exchange *x,
 	struct array_info *arrays, unsigned *count)
 {
 	struct channel_path p = {.device = *device};
 	struct channel ch;
 
-	if (channel_open(c->transport, &p, &ch) < 0)
-		return;
+	int err = channel_open(c->transport, &p, &ch);
+	if (err < 0)
+		return err == -ENOMEM ? err : 0;
 	struct array_info *a = NULL;
 	if (channel_inquire(&ch, &p.device.device_type, p.serial) == 0 &&
 		ask(c, &ch, x, UP_OP_IDENTIFY) == 0 && up_has(&x->reply, UP_TAG_ARRAY_ID))
@@ -160,29 +161,34 @@ static void visit(struct array_client *c, const struct transport_device *device,
 	channel_close(&ch);
 	if (a)
 		add_path(a, &p);
+	return 0;
 }
 
-/* not_before_ms: nothing is done when a discovery has ended since. */
-static unsigned discover_since(struct array_client *c, uint64_t not_before_ms)
+/* How many arrays there are now, or -ENOMEM: then what was known stays, for a list with gaps would make LUNs look gone.
+ * not_before_ms: nothing is done when a discovery has ended since. */
+static int discover_since(struct array_client *c, uint64_t not_before_ms)
 {
 	unsigned count = 0;
+	int err = 0;
 
 	AcquireSRWLockExclusive(&c->discovery);
 	AcquireSRWLockShared(&c->lock);
 	bool fresh = c->discovered_ms && c->discovered_ms >= not_before_ms;
-	count = c->count;
+	int known = (int)c->count;
 	ReleaseSRWLockShared(&c->lock);
-	if (fresh)
-		goto out;
-
-	count = 0;
+	if (fresh) {
+		ReleaseSRWLockExclusive(&c->discovery);
+		return known;
+	}
 	struct transport_device *devices = calloc(DEVICES_MAX, sizeof(*devices));
 	struct array_info *arrays = calloc(ARRAYS_MAX, sizeof(*arrays));
 	struct exchange *x = calloc(1, sizeof(*x));
-	if (devices && arrays && x) {
-		unsigned found = c->transport->ops->enumerate(c->transport, devices, DEVICES_MAX);
-		for (unsigned i = 0; i < found; i++)
-			visit(c, &devices[i], x, arrays, &count);
+	if (!devices || !arrays || !x)
+		err = -ENOMEM;
+	unsigned found = err ? 0 : c->transport->ops->enumerate(c->transport, devices, DEVICES_MAX);
+	for (unsigned i = 0; i < found && !err; i++)
+		err = visit(c, &devices[i], x, arrays, &count);
+	if (!err) {
 		AcquireSRWLockExclusive(&c->lock);
 		struct array_info *old = c->arrays;
 		c->arrays = arrays;
@@ -194,14 +200,15 @@ static unsigned discover_since(struct array_client *c, uint64_t not_before_ms)
 	free(x);
 	free(arrays);
 	free(devices);
-out:
 	ReleaseSRWLockExclusive(&c->discovery);
-	return count;
+	return err ? err : (int)count;
 }
 
 unsigned array_client_discover(struct array_client *c)
 {
-	return discover_since(c, UINT64_MAX);
+	int count = discover_since(c, UINT64_MAX);
+
+	return count < 0 ? 0 : (unsigned)count;
 }
 
 int array_client_info(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], struct array_info *out)
@@ -323,8 +330,8 @@ int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BY
 		if (err == 0)
 			err = try_paths(c, &room->info, not_through, &room->x, deadline_ms);
 		if (err < 0 && err != -ENOMEM && err != -ETIMEDOUT) {
-			discover_since(c, now + 1);
-			err = array_client_info(c, array_id, &room->info);
+			int known = discover_since(c, now + 1);
+			err = known < 0 ? known : array_client_info(c, array_id, &room->info);
 			if (err == 0)
 				err = try_paths(c, &room->info, not_through, &room->x, deadline_ms);
 		}
@@ -374,8 +381,10 @@ static int find_lun_once(struct array_client *c, const uint8_t lun_id[UP_ID_BYTE
 	struct array_trouble here;
 	int result = -ENOENT;
 
-	if (!m)
+	if (!m) {
+		tell(trouble, -ENOMEM, NULL, UP_OP_DESCRIBE_LUN, "");
 		return -ENOMEM;
+	}
 	for (unsigned i = 0; i < count; i++) {
 		up_request_init(&m[0], UP_OP_DESCRIBE_LUN, 0);
 		memcpy(m[0].lun_id, lun_id, UP_ID_BYTES);
@@ -410,8 +419,12 @@ int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYT
 		/* A LUN that nobody knows is often asked for, and devices were just looked through. */
 		uint8_t ids[ARRAYS_MAX][UP_ID_BYTES];
 		bool patient = err == -ENOENT && array_client_ids(c, ids) > 0 && now > REDISCOVER_AFTER_MS;
-		unsigned count = discover_since(c, patient ? now - REDISCOVER_AFTER_MS : now + 1);
-		err = count ? find_lun_once(c, lun_id, lun, array_id, trouble) : -EHOSTUNREACH;
+		int count = discover_since(c, patient ? now - REDISCOVER_AFTER_MS : now + 1);
+		if (count < 0)
+			tell(trouble, count, NULL, UP_OP_DESCRIBE_LUN, "");
+		err = count < 0 ? count
+		      : count   ? find_lun_once(c, lun_id, lun, array_id, trouble)
+				: -EHOSTUNREACH;
 	}
 	return err;
 }

@@ -12,6 +12,7 @@
 #include <vsprov.h>
 #include "check.h"
 #include "fake_array.h"
+#include "guard.h"
 #include "provider/eventlog.h"
 #include "provider/lun_identity.h"
 #include "provider/provider.h"
@@ -42,6 +43,9 @@ void start_with(unsigned on_first, unsigned on_second);
 void finish(void);
 /* Until the threads of a window, which end by themselves, have. */
 void wait_for_threads(void);
+
+/* Everything that the tests so far have taken is given back; start() expects it, too. */
+void expect_no_leak(void);
 
 /* As VSS builds it from INQUIRY data. */
 void describe(VDS_LUN_INFORMATION *lun, const uint8_t id[UP_ID_BYTES]);
