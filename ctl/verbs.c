@@ -126,7 +126,7 @@ const struct verb ctl_verbs[] = {
 		"Makes a shadow LUN an ordinary one, with the same id, data and hosts; its copy set forgets it.",
 		verb_shadow_break},
 	{"shadow", "recycled", "", 0, 0, NULL,
-		"Lists the recycle bin: deleted shadow LUNs whose space has not returned yet ([copies] recycle_time).",
+		"Lists the recycle bin: deleted shadow LUNs whose space has not returned yet ([copysets] recycle_time).",
 		verb_shadow_recycled},
 	{"shadow", "undelete", "SHADOW", 1, 1, NULL,
 		"Takes a shadow LUN out of the recycle bin, by name or id. No host sees it until it is mapped.",

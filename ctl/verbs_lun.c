@@ -49,8 +49,8 @@ static void print_lun(const json_t *lun)
 	if (json_object_get(lun, "origin_id"))
 		printf("original  %s (%s)\nset       %s\n", text_of(lun, "origin"), text_of(lun, "origin_id"),
 			text_of(lun, "set_id"));
-	if (json_object_get(lun, "copy"))
-		printf("copy      %s\n", text_of(lun, "copy"));
+	if (json_object_get(lun, "copy_kind"))
+		printf("copy      %s\n", text_of(lun, "copy_kind"));
 	if (json_object_get(lun, "full_percent"))
 		printf("full      %s (%s)\n", percent_of(lun, "full_percent"), text_of(lun, "hydration"));
 	json_array_foreach(json_object_get(lun, "notified"), i, mapping)

@@ -18,7 +18,7 @@ int verb_shadow_list(struct invocation *in)
 	static const struct column columns[] = {
 		{"NAME", text_of, "name"},
 		{"ORIGINAL", text_of, "origin"},
-		{"COPY", text_of, "copy"},
+		{"COPY", text_of, "copy_kind"},
 		{">FULL", percent_of, "full_percent"},
 		{">SIZE", size_of, "size_bytes"},
 		{">USED", size_of, "used_bytes"},

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of copies, by umbractl and with real data: break, resync, each over a restart and a kill -9."""
+"""What becomes of copies, by umbractl and with real data: break, resync, plex copies, each over a restart or a kill -9."""
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_initiator import Session  # noqa: E402
@@ -41,7 +42,7 @@ def breaks(array):
     put(array, 1, 'a')
     shadow = copy(array, 'broken', 'data')
     identity = array.ctl('lun', 'show', shadow)
-    assert identity['kind'] == 'shadow' and identity['copy'] == 'differential', identity
+    assert identity['kind'] == 'shadow' and identity['copy_kind'] == 'differential', identity
     number = array.ctl('shadow', 'map', shadow, 'h')['number']
     put(array, 1, 'b')
     with Session(array, 'h') as session:
@@ -103,6 +104,47 @@ def resyncs(array):
     holds(array, 7, 'c')
 
 
+def wait_full(array, shadow):
+    end = time.monotonic() + 60
+    while True:
+        lun = array.ctl('lun', 'show', shadow)
+        if lun.get('hydration') == 'full':
+            return lun
+        assert lun['hydration'] == 'running' and 0 <= lun['full_percent'] <= 100, lun
+        assert time.monotonic() < end, lun
+        time.sleep(0.05)
+
+
+def plexes(array):
+    """A full copy needs its original no more, nor does it notice that it is killed half-way."""
+    array.ctl('lun', 'create', 'origin', '--size', '16M')
+    array.ctl('map', 'origin', 'h', '--number', '3')
+    with Session(array, 'h') as session:
+        for at in range(0, 16 * 2048, BLOCKS):
+            session.write(3, at, pattern('p'))
+        session.flush(3)
+    plex, mixed = copy(array, 'plex', 'origin', '--plex'), copy(array, 'thin', 'origin', '--differential')
+    put(array, 3, 'q')
+    assert array.ctl('lun', 'show', plex)['copy_kind'] == 'plex'
+    assert array.ctl('lun', 'show', mixed)['copy_kind'] == 'differential'
+    array.kill9()
+    array.start()
+    array.ctl('set', 'delete', 'thin')
+    array.ctl('unmap', 'origin', 'h')
+    array.ctl('lun', 'delete', 'origin')
+    full = wait_full(array, plex)
+    assert full['full_percent'] == 100, full
+    assert any(plex in line and '100 %' in line for line in array.text('shadow', 'list').splitlines())
+    array.restart()
+    array.ctl('shadow', 'map', plex, 'h', '--number', '5')
+    with Session(array, 'h') as session:
+        for at in range(0, 16 * 2048, BLOCKS):
+            assert session.read(5, at, BLOCKS) == pattern('p'), at
+    array.ctl('shadow', 'unmap', plex)
+    array.ctl('set', 'delete', 'plex')
+    array.ctl('set', 'create', 'both', 'data', '--plex', '--differential', want=2)
+
+
 def main():
     with Array() as array:
         array.add_host('h', 'iqn.x:h', secret='secret-of-host')
@@ -110,6 +152,7 @@ def main():
         array.ctl('map', 'data', 'h', '--number', '1')
         breaks(array)
         resyncs(array)
+        plexes(array)
         assert array.stop() == 0
 
 
