@@ -71,11 +71,12 @@ static bool answer_keys(struct iscsi_conn *c, struct iscsi_text_out *out)
 	struct iscsi_text_in in;
 	const char *key, *value;
 	unsigned count = 0;
+	uint64_t seen = 0;
 	int n;
 
 	iscsi_text_begin(&in, c->text.in, c->text.in_len);
 	while ((n = iscsi_text_next(&in, &key, &value)) > 0) {
-		if (++count > ISCSI_TEXT_KEYS_MAX)
+		if (++count > ISCSI_TEXT_KEYS_MAX || iscsi_key_repeated(&seen, key))
 			return false;
 		if (strcmp(key, "SendTargets") == 0)
 			send_targets(c, value, out);

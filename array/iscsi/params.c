@@ -58,6 +58,21 @@ static const struct key keys[] = {
 	{"OFMarker", RULE_NO, 0, 0, 0, 0, NO_WISH},
 	{"IFMarkInt", RULE_REJECT, 0, 0, 0, 0, NO_WISH},
 	{"OFMarkInt", RULE_REJECT, 0, 0, 0, 0, NO_WISH},
+	/* What is the target's to say, and what has its own time: the login, or the full feature phase. Where it
+	 * may be said, others take it before it comes here. */
+	{"TargetAlias", RULE_REJECT, 0, 0, 0, 0, NO_WISH},          /* 13.6 */
+	{"TargetAddress", RULE_REJECT, 0, 0, 0, 0, NO_WISH},        /* 13.8 */
+	{"TargetPortalGroupTag", RULE_REJECT, 0, 0, 0, 0, NO_WISH}, /* 13.9 */
+	{"SendTargets", RULE_REJECT, 0, 0, 0, 0, NO_WISH},          /* 13.3 */
+	{"TargetName", RULE_REJECT, 0, 0, 0, 0, NO_WISH},           /* 13.4 */
+	{"InitiatorName", RULE_REJECT, 0, 0, 0, 0, NO_WISH},        /* 13.5 */
+	{"SessionType", RULE_REJECT, 0, 0, 0, 0, NO_WISH},          /* 13.21 */
+	{"AuthMethod", RULE_REJECT, 0, 0, 0, 0, NO_WISH},           /* 12.1 */
+	{"CHAP_A", RULE_REJECT, 0, 0, 0, 0, NO_WISH},
+	{"CHAP_I", RULE_REJECT, 0, 0, 0, 0, NO_WISH},
+	{"CHAP_C", RULE_REJECT, 0, 0, 0, 0, NO_WISH},
+	{"CHAP_N", RULE_REJECT, 0, 0, 0, 0, NO_WISH},
+	{"CHAP_R", RULE_REJECT, 0, 0, 0, 0, NO_WISH},
 };
 
 #define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
@@ -190,6 +205,22 @@ static const struct key *find(const char *name)
 	return NULL;
 }
 
+static bool first_time(uint64_t *seen, const struct key *k)
+{
+	uint64_t bit = UINT64_C(1) << (k - keys);
+	bool first = !(*seen & bit);
+
+	*seen |= bit;
+	return first;
+}
+
+bool iscsi_key_repeated(uint64_t *seen, const char *key)
+{
+	const struct key *k = find(key);
+
+	return k && !first_time(seen, k);
+}
+
 int iscsi_negotiate(
 	struct iscsi_negotiation *n, const char *key, const char *value, struct iscsi_text_out *out)
 {
@@ -197,9 +228,8 @@ int iscsi_negotiate(
 
 	if (!k)
 		return -ENOENT;
-	if (n->seen & UINT64_C(1) << (k - keys))
+	if (!first_time(&n->seen, k))
 		return -EALREADY;
-	n->seen |= UINT64_C(1) << (k - keys);
 	answer(n, k, value, out);
 	return 0;
 }

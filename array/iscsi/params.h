@@ -43,6 +43,8 @@ void iscsi_negotiation_init(struct iscsi_negotiation *n, const struct iscsi_wish
  * before in this login. -ENOENT: no operational key. */
 int iscsi_negotiate(
 	struct iscsi_negotiation *n, const char *key, const char *value, struct iscsi_text_out *out);
+/* Has a known key come before in this negotiation? seen: 0 at its beginning. */
+bool iscsi_key_repeated(uint64_t *seen, const char *key);
 /* The same in the full feature phase, where only MaxRecvDataSegmentLength may change. */
 int iscsi_renegotiate(
 	struct iscsi_params *params, const char *key, const char *value, struct iscsi_text_out *out);

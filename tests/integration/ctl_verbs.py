@@ -105,7 +105,7 @@ def sets_and_shadows(array):
 def status(array):
     shown = array.ctl('status')
     members(shown['array'], id=str, name=str, version=str, target_name=str, portals=list, pid=int)
-    assert shown['array']['portals'] == [{'address': '127.0.0.1', 'port': array.port}]
+    assert shown['array']['portals'] == [{'address': '127.0.0.1', 'port': array.port, 'group': 1}]
     assert shown['array']['pid'] == array.pid
     members(shown['pool'], path=str, capacity_bytes=int, used_bytes=int, read_only=bool)
     members(shown['limits'], luns_max=int, set_luns_max=int, commit_budget_ms=int)
