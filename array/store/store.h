@@ -104,7 +104,8 @@ struct store_cut {
 	void *priv; /* the store's */
 };
 
-/* Makes a disk independent of all others in the background. Memory of the caller's until `done`. */
+/* Makes a disk independent of all others in the background (what is cloned meanwhile may be shared again). Memory
+ * of the caller's until `done`. */
 struct store_hydration {
 	struct store_disk *disk;
 	uint64_t bytes_per_s; /* how much is copied at most; 0: as fast as it goes. May change meanwhile */

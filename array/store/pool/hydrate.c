@@ -12,6 +12,9 @@
  * leave known zeros as long as there is a parent.
  * - In memory the branch keeps its parent until the frame is durable, so the parent keeps what it shows.
  *
+ * Then the disk lets go of the chunks that it shares with others through clones (unshare.c), before the frame at
+ * the end. Clones that are made meanwhile may be shared all the same.
+ *
  * Chunks to look at come from LMDB: those of which any ancestor has an entry. The ancestors are listed once,
  * at the start, before a flush brings all that they show into LMDB. Later the chain only gets shorter (a
  * branch is spliced into its child, or becomes independent itself), and in LMDB the entries of a chunk are
@@ -60,6 +63,7 @@ struct pool_hydrate {
 	int err;               /* why it stops */
 	bool waiting;          /* for a commit, LMDB or a scan: nothing else goes on */
 	bool independent, ticking, in_step, again, call_queued;
+	bool own; /* the ancestors are done: now the chunks that the branch itself shares */
 	struct pool_call call;
 	struct pool_timer timer;
 	struct pool_waiter waiter;
@@ -77,6 +81,7 @@ struct pool_hydrate {
 	uint32_t parent_gen;
 	unsigned busy;
 	struct chunk_copy copy[CHUNKS_MAX];
+	struct pool_unshare unshare;
 };
 
 static void step(struct pool_hydrate *h);
@@ -472,14 +477,80 @@ static int detach(struct pool_hydrate *h)
 	return commit(h, t, detached);
 }
 
+/* ---- shared chunks --------------------------------------------------------------------------------- */
+
+static void unshared(struct pool_unshare *u, int err)
+{
+	struct pool_hydrate *h = container_of(u, struct pool_hydrate, unshare);
+
+	h->busy--;
+	h->tokens -= (int64_t)u->copied;
+	if (err && !h->err)
+		h->err = err;
+	step(h);
+}
+
+/* The chunks that the branch's shared entries are of. */
+static int scan_own(struct pool_hydrate *h)
+{
+	struct pool_map_key from = {.branch = h->branch->id, .chunk = h->next, .gen = UINT32_MAX};
+	struct pool_meta_entry *e = NULL;
+	size_t n = 0;
+	int err = pool_meta_scan_branch(&h->pool->meta, &from, BATCH, &e, &n);
+	uint64_t last = n ? e[n - 1].key.chunk : 0;
+	bool one = n == BATCH && e[0].key.chunk == last;
+	bool whole = n < BATCH || one; /* else the last one's entries may go on */
+
+	h->count = 0;
+	for (size_t i = 0; i < n && !err && (whole || e[i].key.chunk < last); i++) {
+		uint64_t chunk = e[i].key.chunk;
+
+		if ((e[i].value.shared || one) && !(h->count && h->chunks[h->count - 1] == chunk))
+			h->chunks[h->count++] = chunk;
+	}
+	h->next = n < BATCH ? UINT64_MAX : whole ? last + 1 : last;
+	free(e);
+	return err;
+}
+
+static void own_settled(struct pool_waiter *w, int err)
+{
+	struct pool_hydrate *h = container_of(w, struct pool_hydrate, waiter);
+
+	h->next = h->pool->refs_count ? 0 : UINT64_MAX;
+	flushed(h, err);
+}
+
+static void own_flushed(void *arg, int err)
+{
+	struct pool_hydrate *h = arg;
+
+	if (err || h->err) {
+		flushed(h, err);
+		return;
+	}
+	h->waiter.wake = own_settled;
+	pool_applied_wait(h->pool, &h->waiter);
+}
+
+/* There was no ancestor; what was copied is durable. */
+static void own_durable(void *arg, int err)
+{
+	struct pool_hydrate *h = arg;
+
+	h->independent = !err;
+	flushed(h, err);
+}
+
 /* ---- what comes next ------------------------------------------------------------------------------- */
 
 static void scan_work(struct pool_job *job)
 {
 	struct pool_hydrate *h = container_of(job, struct pool_hydrate, job);
 
-	h->job_err = pool_meta_scan_chunks(
-		&h->pool->meta, h->chain, h->chain_count, h->next, BATCH, h->chunks, &h->count, &h->next);
+	h->job_err = h->own ? scan_own(h)
+			    : pool_meta_scan_chunks(&h->pool->meta, h->chain, h->chain_count, h->next, BATCH,
+				      h->chunks, &h->count, &h->next);
 }
 
 static void scanned(struct pool_job *job)
@@ -503,7 +574,7 @@ static void start_flushed(void *arg, int err)
 	struct pool_hydrate *h = arg;
 
 	if (err || h->err || !h->branch->parent) {
-		h->independent = !err && !h->branch->parent;
+		h->next = UINT64_MAX; /* no ancestors */
 		flushed(h, err);
 		return;
 	}
@@ -588,8 +659,13 @@ static bool step_once(struct pool_hydrate *h)
 	int err;
 
 	if (h->at < h->count) {
-		if (!may_start(h))
+		if ((h->own && h->busy) || !may_start(h))
 			return false;
+		if (h->own) {
+			h->busy++;
+			pool_unshare_chunk(&h->unshare, p, h->disk, h->chunks[h->at++], unshared);
+			return true;
+		}
 		chunk_start(h, h->chunks[h->at++]);
 		return true;
 	}
@@ -604,7 +680,12 @@ static bool step_once(struct pool_hydrate *h)
 	}
 	if (h->busy)
 		return false;
-	err = detach(h);
+	if (!h->own) {
+		h->own = true;
+		err = commit(h, NULL, own_flushed);
+	} else {
+		err = h->branch->parent ? detach(h) : commit(h, NULL, own_durable);
+	}
 	if (err)
 		h->err = err;
 	return false;

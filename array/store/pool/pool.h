@@ -514,6 +514,26 @@ void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf);
 
 void pool_clone_start(struct store_io *io); /* STORE_CLONE, len > 0 */
 
+/* ---- unshare.c -------------------------------------------------------------------------------------- */
+
+/* Memory of the caller's. */
+struct pool_unshare {
+	struct pool *pool;
+	struct pool_disk *disk;
+	uint64_t chunk;
+	void (*done)(struct pool_unshare *u, int err);
+	uint64_t copied; /* out, bytes */
+	/* its own */
+	struct pool_waiter waiter;
+	struct store_io io;
+	struct iovec iov[2];
+	uint8_t *buf;
+};
+
+/* The disk lets go of what it shares in this chunk; `done` may come from inside. */
+void pool_unshare_chunk(struct pool_unshare *u, struct pool *p, struct pool_disk *d, uint64_t chunk,
+	void (*done)(struct pool_unshare *u, int err));
+
 /* ---- mapped.c --------------------------------------------------------------------------------------- */
 
 void pool_mapped_start(struct store_io *io); /* STORE_MAPPED, len > 0 */

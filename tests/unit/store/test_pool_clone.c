@@ -382,6 +382,75 @@ static void test_cut_while_clone_waits(void **state)
 	}
 }
 
+/* ---- hydration ------------------------------------------------------------------------------------- */
+
+static void assert_shares_nothing(struct world *w, const struct model *m)
+{
+	const struct pool_branch *b = pool_disk_of(m->disk)->branch;
+
+	assert_null(b->parent);
+	for (uint64_t chunk = 0; chunk * CHUNK < m->sectors; chunk++) {
+		struct pool_leaf *leaf = pool_map_peek(b, chunk);
+		const struct pool_entry *e = NULL;
+		struct pool_entry room;
+		unsigned count = leaf ? pool_map_entries(leaf, chunk, &e, &room) : 0;
+
+		if (count)
+			assert_false(e[0].shared && e[0].valid);
+	}
+	(void)w;
+}
+
+/* A disk that hydrates lets go of what clones made it share, with and without a parent, be its entries its own
+ * or seen by a copy of it. */
+static void test_hydration_unshares(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 24; i++) {
+		struct model *a, *b, *f, *g;
+		struct world w;
+
+		open_world(&w, 300 + i, UINT64_C(8) << 20);
+		w.map_memory = i & 1;
+		a = world_create_disk(&w, 6 * CHUNK + 40);
+		b = world_create_disk(&w, 5 * CHUNK);
+		write_all(&w, a, 0, 6 * CHUNK + 40);
+		write_all(&w, b, 0, 2 * CHUNK);
+		assert_int_equal(clone(&w, b, CHUNK, 2 * CHUNK, a, CHUNK), 2);
+		f = cut(&w, b);
+		assert_int_equal(clone(&w, b, 3 * CHUNK, CHUNK, a, 3 * CHUNK), 1);
+		assert_int_equal(clone(&w, f, 2 * CHUNK, CHUNK, a, 5 * CHUNK), 1);
+		write_all(&w, b, CHUNK + 8, 8);
+		g = i & 2 ? f : b;
+		if (i & 4) {
+			for (unsigned k = 0; k < 6; k++)
+				world_random_op(&w);
+			world_drain(&w);
+			world_hydrate_start(&w, g, 0);
+			for (unsigned k = 0; k < 10 + i; k++) {
+				world_random_op(&w);
+				sim_step(&w.sim, true);
+			}
+			world_hydrate_cancel(&w, g);
+			world_drain(&w);
+		}
+		assert_int_equal(world_hydrate(&w, g), 0);
+		world_verify(&w, false);
+		assert_shares_nothing(&w, g);
+		world_crash(&w);
+		assert_shares_nothing(&w, g); /* durably */
+		if (i & 8)
+			assert_int_equal(world_hydrate(&w, a), 0);
+		assert_int_equal(world_delete_disk(&w, a), 0);
+		used(&w);
+		world_verify(&w, false);
+		assert_int_equal(world_delete_disk(&w, b), 0);
+		assert_int_equal(world_delete_disk(&w, f), 0);
+		assert_int_equal(used(&w), 0);
+		close_world(&w);
+	}
+}
+
 /* ---- a long one ------------------------------------------------------------------------------------ */
 
 /* Over several leaves, while leaves come and go and the log is small: all is shared, what waits stays bounded. */
@@ -561,6 +630,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_unmap_of_shared),
 		cmocka_unit_test(test_cut_dropped_while_write_waits),
 		cmocka_unit_test(test_cut_while_clone_waits),
+		cmocka_unit_test(test_hydration_unshares),
 		cmocka_unit_test(test_long),
 		cmocka_unit_test(test_power_loss_at_each_step),
 		cmocka_unit_test(test_pool_of_before),
