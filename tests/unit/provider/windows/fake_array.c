@@ -11,6 +11,7 @@
 struct fake_array fakes[FAKE_ARRAYS];
 struct fake_device fake_devices[FAKE_DEVICES];
 unsigned fake_device_count;
+void (*fake_in_commit)(void);
 
 #define MAILBOXES 512
 struct mailbox {
@@ -37,6 +38,7 @@ void fake_reset(void)
 	memset(fake_devices, 0, sizeof(fake_devices));
 	memset(mailboxes, 0, sizeof(mailboxes));
 	fake_device_count = 0;
+	fake_in_commit = NULL;
 	for (unsigned i = 0; i < FAKE_ARRAYS; i++) {
 		memset(fakes[i].id, 0xA0 + (int)i, UP_ID_BYTES);
 		fakes[i].next_number = 1;
@@ -392,6 +394,8 @@ static enum up_status execute(const struct fake_device *d, const struct up_msg *
 	struct fake_array *a = &fakes[d->array];
 
 	a->executed[request->op]++;
+	if (request->op == UP_OP_SET_COMMIT && fake_in_commit)
+		fake_in_commit();
 	enum up_status status = up_request_check(request, NULL);
 	if (status != UP_OK)
 		return status;

@@ -67,6 +67,9 @@ extern struct fake_array fakes[FAKE_ARRAYS];
 extern struct fake_device fake_devices[FAKE_DEVICES];
 extern unsigned fake_device_count;
 
+/* Called while a commit is under way, by the thread that asks for it; NULL: nothing is. */
+extern void (*fake_in_commit)(void);
+
 /* Forgets everything. */
 void fake_reset(void);
 /* A mapped ordinary LUN, visible as a drive; its id is made of array and n. */

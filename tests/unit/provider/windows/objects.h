@@ -16,6 +16,7 @@
 #include "provider/eventlog.h"
 #include "provider/lun_identity.h"
 #include "provider/provider.h"
+#include "watch.h"
 
 extern struct provider_context context;
 extern IVssHardwareSnapshotProviderEx *hw;
@@ -34,9 +35,6 @@ extern const uint8_t (*const luns)[UP_ID_BYTES];
 /* Events that were written, and the last of them. */
 extern struct event_note last_event;
 extern volatile LONG events;
-/* Volumes may be frozen: no event may be written and the heap not be touched. */
-extern volatile LONG frozen;
-extern volatile LONG heap_calls;
 
 void start(void);
 void start_with(unsigned on_first, unsigned on_second);
