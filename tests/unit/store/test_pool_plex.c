@@ -567,13 +567,258 @@ static void test_meanwhile(void **state)
 {
 	uint64_t seed = test_seed();
 	const char *env = getenv("UMBRA_TEST_RUNS");
-	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 90;
+	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 45;
 
 	(void)state;
 	for (unsigned i = 0; i < runs; i++) {
 		if (getenv("UMBRA_TEST_VERBOSE"))
 			printf("run %u\n", i);
 		interleave(seed + i, 7 * (i % 17) + i / MEANWHILE % 7, i % MEANWHILE);
+	}
+}
+
+/* Hydrates until the frame that ends it is asked for. */
+static void until_end_waits(struct world *w, struct model *s)
+{
+	world_hydrate_start(w, s, 0);
+	for (;;) {
+		assert_true(sim_step(&w->sim, true));
+		list_for_each (n, &world_pool(w)->txns) {
+			if (container_of(n, struct pool_txn, link)->refresh)
+				return;
+		}
+	}
+}
+
+/* The frame that ends the hydration is not durable yet: the original still writes beside what the copy shows. */
+static void test_original_written_at_the_end(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 30; i++) {
+		struct model *a, *s;
+		struct world_io *io;
+		struct world w;
+
+		open_world(&w, seed + i, UINT64_C(8) << 20);
+		a = world_create_disk(&w, 4 * CHUNK_SECTORS);
+		assert_int_equal(world_write(&w, a, 0, 300, 0), 0);
+		s = fork_of(&w, a);
+		settle(&w);
+		until_end_waits(&w, s);
+		io = world_start_write(&w, a, 0, 300);
+		for (unsigned k = 0; k < i % 10; k++)
+			sim_step(&w.sim, true);
+		world_crash(&w);
+		world_wait(&w, io);
+		assert_int_equal(world_hydrate(&w, s), 0);
+		world_verify(&w, false);
+		close_world(&w);
+	}
+}
+
+/* The frame that ends the hydration waits, and the copy is cut: its new generation must not be taken back, or
+ * what is written next would go into the cut. */
+static void test_cut_at_the_end(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		struct model *a, *s, *c;
+		struct world w;
+
+		open_world(&w, seed + i, UINT64_C(8) << 20);
+		a = world_create_disk(&w, 4 * CHUNK_SECTORS);
+		assert_int_equal(world_write(&w, a, 0, 300, 0), 0);
+		s = fork_of(&w, a);
+		settle(&w);
+		until_end_waits(&w, s);
+		c = fork_of(&w, s);
+		assert_true(s->alone);
+		world_crash(&w);
+		assert_int_equal(world_write(&w, s, 0, 300, 0), 0);
+		assert_int_equal(world_flush(&w, s), 0);
+		world_verify(&w, false);
+		assert_int_equal(world_delete_disk(&w, c), 0);
+		close_world(&w);
+	}
+}
+
+/* With nothing of the map in memory. */
+static void reopen(struct world *w)
+{
+	assert_int_equal(world_close(w), 0);
+	sim_power_on(&w->sim);
+	assert_int_equal(world_open(w), 0);
+}
+
+/* Jobs of the workers that the simulator does not see, but for the first `pass`. */
+struct holder {
+	struct list jobs;
+	struct list_node *passed; /* the last one that was let through; it may not have begun */
+	unsigned pass;
+};
+
+static void hold_jobs(struct world *w, struct holder *h)
+{
+	bool waits = false;
+
+	list_for_each (n, &w->sim.jobs)
+		waits = waits || n == h->passed;
+	if (!waits)
+		h->passed = NULL;
+	list_for_each_safe (n, &w->sim.jobs) {
+		if (container_of(n, struct pool_job, link)->queue != POOL_QUEUE_WORKERS || n == h->passed)
+			continue;
+		if (h->pass) {
+			h->pass--;
+			h->passed = n;
+			return;
+		}
+		list_remove(n);
+		list_push_back(&h->jobs, n);
+	}
+}
+
+static void release_jobs(struct world *w, struct holder *h)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&h->jobs)))
+		list_push_back(&w->sim.jobs, n);
+}
+
+/* The original is being spliced into its last copy when that becomes independent. */
+static void test_splice_at_the_end(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 16; i++) {
+		struct model *g, *a, *s;
+		struct holder held = {.pass = i % 8};
+		struct world w;
+
+		list_init(&held.jobs);
+		open_world(&w, seed + i, UINT64_C(8) << 20);
+		g = world_create_disk(&w, 8 * CHUNK_SECTORS);
+		assert_int_equal(world_write(&w, g, 0, 8 * CHUNK_SECTORS, 0), 0);
+		a = fork_of(&w, g);
+		assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
+		s = fork_of(&w, a);
+		settle(&w);
+		world_hydrate_start(&w, s, 1 << 20);
+		while (own_chunks(s) == 0)
+			assert_true(sim_step(&w.sim, true));
+		assert_int_equal(world_delete_disk(&w, a), 0);
+		while (s->hydration) {
+			hold_jobs(&w, &held);
+			if (!list_empty(&held.jobs))
+				world_hydrate_rate(s, 0);
+			assert_true(sim_step(&w.sim, true));
+		}
+		assert_true(s->alone);
+		release_jobs(&w, &held);
+		settle(&w);
+		assert_null(pool_disk_of(s->disk)->branch->parent);
+		world_verify(&w, false);
+		assert_int_equal(used_chunks(&w), 8 + 8);
+		world_crash(&w);
+		assert_int_equal(world_delete_disk(&w, g), 0);
+		settle(&w);
+		assert_int_equal(used_chunks(&w), 8);
+		world_verify(&w, false);
+		close_world(&w);
+	}
+}
+
+/* A read through the copy waits for a leaf of the original when that is no longer its parent, and dropped. */
+static void test_read_at_the_end(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		struct model *a, *s;
+		struct holder held = {.pass = 1}; /* the copy's own leaf */
+		struct world w;
+
+		list_init(&held.jobs);
+		open_world(&w, seed + i, UINT64_C(8) << 20);
+		a = world_create_disk(&w, (POOL_LEAF_CHUNKS + 4) * CHUNK_SECTORS);
+		assert_int_equal(world_write(&w, a, 0, 300, 0), 0);
+		s = fork_of(&w, a);
+		reopen(&w);
+		world_start_read(&w, s, POOL_LEAF_CHUNKS * CHUNK_SECTORS, 64);
+		while (list_empty(&held.jobs)) {
+			hold_jobs(&w, &held);
+			assert_true(!list_empty(&held.jobs) || sim_step(&w.sim, true));
+		}
+		assert_int_equal(world_hydrate(&w, s), 0);
+		assert_int_equal(world_delete_disk(&w, a), 0);
+		world_idle(&w);
+		release_jobs(&w, &held);
+		settle(&w);
+		assert_int_equal(used_chunks(&w), 3);
+		world_verify(&w, false);
+		close_world(&w);
+	}
+}
+
+/* Known zeros over an ancestor's data, then a write to them that fails, then a splice: still zeros. */
+static void test_zeros_survive_a_splice(void **state)
+{
+	struct model *g, *a, *s;
+	struct world w;
+
+	(void)state;
+	open_world(&w, test_seed(), UINT64_C(8) << 20);
+	g = world_create_disk(&w, 2 * CHUNK_SECTORS);
+	assert_int_equal(world_write(&w, g, 0, 2 * CHUNK_SECTORS, 0), 0);
+	a = fork_of(&w, g);
+	assert_int_equal(world_unmap(&w, a, 0, CHUNK_SECTORS), 0);
+	w.sim.fail_at = w.sim.steps + 1;
+	assert_int_equal(world_write(&w, a, 8, 8, 0), -EIO);
+	s = fork_of(&w, a);
+	assert_int_equal(world_delete_disk(&w, a), 0);
+	settle(&w);
+	assert_int_equal(pool_disk_of(s->disk)->branch->parent->id, pool_disk_of(g->disk)->branch->id);
+	world_verify(&w, false);
+	assert_int_equal(world_hydrate(&w, s), 0);
+	world_crash(&w);
+	close_world(&w);
+}
+
+/* A write waits for a chunk that is being copied, and the generation that it belongs to is cut off by a cut
+ * that is given up: the copied blocks must not become newer than it. */
+static void test_write_waits(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 30; i++) {
+		struct model *a, *s;
+		struct world_io *io;
+		struct world w;
+
+		open_world(&w, seed + i, UINT64_C(8) << 20);
+		a = world_create_disk(&w, 8 * CHUNK_SECTORS);
+		assert_int_equal(world_write(&w, a, 0, 8 * CHUNK_SECTORS, 0), 0);
+		s = fork_of(&w, a);
+		reopen(&w);
+		world_hydrate_start(&w, s, 0);
+		for (unsigned k = 0; k < i; k++)
+			sim_step(&w.sim, true);
+		io = world_start_write(&w, s, 8, 400);
+		assert_null(world_cut_start(&w, &s, 1, true));
+		assert_int_equal(world_wait(&w, io), 0);
+		assert_int_equal(world_write(&w, s, 100, 60, 0), 0);
+		settle(&w);
+		assert_true(s->alone);
+		world_verify(&w, false);
+		close_world(&w);
 	}
 }
 
@@ -589,6 +834,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_hydrate_rate),
 		cmocka_unit_test(test_hydrate_is_bounded),
 		cmocka_unit_test(test_meanwhile),
+		cmocka_unit_test(test_original_written_at_the_end),
+		cmocka_unit_test(test_cut_at_the_end),
+		cmocka_unit_test(test_splice_at_the_end),
+		cmocka_unit_test(test_read_at_the_end),
+		cmocka_unit_test(test_zeros_survive_a_splice),
+		cmocka_unit_test(test_write_waits),
 	};
 
 	if (argc > 1)
