@@ -72,6 +72,7 @@ static const struct key keys[] = {
 	{"copysets", "copy_kind", KEY_KIND, AT(copy_kind), 0, 0},
 	{"copysets", "hydrate_rate", KEY_BYTES, AT(hydrate_bytes_per_s), 64 << 10, UINT64_C(1) << 40},
 	{"copysets", "hydrations", KEY_COUNT, AT(hydrations_max), 1, 64},
+	{"copysets", "recycle_time", KEY_MS, AT(recycle_ms), 1000, UINT32_MAX},
 	{"copysets", "set_luns_max", KEY_COUNT, AT(set_luns_max), 1, 64},
 	{"management", "socket", KEY_PATH, AT(socket_path), 0, 0},
 	{"management", "group", KEY_TEXT, AT(management_group), 0, 0},

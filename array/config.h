@@ -37,7 +37,7 @@ struct config {
 	uint32_t lease_ms, host_gone_ms, commit_budget_ms, number_rest_ms, sets_max, set_luns_max;
 	enum up_copy_kind copy_kind;
 	uint64_t hydrate_bytes_per_s;
-	uint32_t hydrations_max;
+	uint32_t hydrations_max, recycle_ms;
 
 	char socket_path[CONFIG_TEXT_MAX_BYTES + 1];
 	char management_group[CONFIG_TEXT_MAX_BYTES + 1];

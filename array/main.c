@@ -178,6 +178,7 @@ static int open_array(struct daemon *d, struct fault *fault)
 		.copy_kind = c->copy_kind,
 		.hydrate_bytes_per_s = c->hydrate_bytes_per_s,
 		.hydrations_max = c->hydrations_max,
+		.recycle_s = c->recycle_ms / 1000,
 		.luns_max = c->luns_max,
 		.hosts_max = c->hosts_max,
 		.host_luns_max = c->host_luns_max,

@@ -71,8 +71,8 @@ struct management {
 	void *stopped_arg;
 };
 
-static const struct mgmt_method *const tables[] = {
-	mgmt_lun_methods, mgmt_host_methods, mgmt_set_methods, mgmt_resync_methods, mgmt_status_methods};
+static const struct mgmt_method *const tables[] = {mgmt_lun_methods, mgmt_host_methods, mgmt_set_methods,
+	mgmt_resync_methods, mgmt_recycle_methods, mgmt_status_methods};
 
 uint64_t mgmt_unix_ms(void)
 {

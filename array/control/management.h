@@ -49,7 +49,7 @@ struct mgmt_method {
 	void (*run)(struct mgmt_call *c);
 };
 extern const struct mgmt_method mgmt_lun_methods[], mgmt_host_methods[], mgmt_set_methods[],
-	mgmt_resync_methods[], mgmt_status_methods[];
+	mgmt_resync_methods[], mgmt_recycle_methods[], mgmt_status_methods[];
 
 /* Ends the call. result: moved; NULL means that there was no memory. */
 void mgmt_result(struct mgmt_call *c, json_t *result);

@@ -57,19 +57,20 @@ static json_t *limits_json(struct mgmt_call *c)
 {
 	const struct array_options *s = array_settings(c->array);
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I}", "luns_max",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I, s:I}", "luns_max",
 		(json_int_t)s->luns_max, "host_luns_max", (json_int_t)s->host_luns_max, "lun_max_bytes",
 		(json_int_t)s->lun_max_bytes, "hosts_max", (json_int_t)s->hosts_max, "sets_max",
 		(json_int_t)s->sets_max, "set_luns_max", (json_int_t)s->set_luns_max, "lease_ms",
 		(json_int_t)s->lease_ms, "host_gone_ms", (json_int_t)s->host_gone_ms, "commit_budget_ms",
 		(json_int_t)s->commit_budget_ms, "number_rest_ms", (json_int_t)s->number_rest_ms, "copy_kind",
 		s->copy_kind == UP_COPY_PLEX ? "plex" : "differential", "hydrate_bytes_per_s",
-		(json_int_t)s->hydrate_bytes_per_s, "hydrations_max", (json_int_t)s->hydrations_max);
+		(json_int_t)s->hydrate_bytes_per_s, "hydrations_max", (json_int_t)s->hydrations_max,
+		"recycle_ms", (json_int_t)s->recycle_s * 1000);
 }
 
 static json_t *counts_json(struct mgmt_call *c)
 {
-	json_int_t luns = 0, shadows = 0, hosts = 0, sets = 0, unkept = 0;
+	json_int_t luns = 0, shadows = 0, hosts = 0, sets = 0, unkept = 0, recycled = 0, recycled_bytes = 0;
 	struct copyset_view view;
 
 	for (struct lun *l = lun_next(c->array, NULL); l; l = lun_next(c->array, l)) {
@@ -85,8 +86,14 @@ static json_t *counts_json(struct mgmt_call *c)
 		sets += view.state != UP_SET_ABORTED;
 		unkept += view.state != UP_SET_KEPT && view.state != UP_SET_ABORTED;
 	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "luns", luns, "shadows", shadows, "hosts", hosts,
-		"sets", sets, "sets_unkept", unkept);
+	struct recycled_view bin;
+	for (bool is = recycled_next(c->array, NULL, &bin); is; is = recycled_next(c->array, bin.id, &bin)) {
+		recycled++;
+		recycled_bytes += (json_int_t)bin.used_bytes;
+	}
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "luns", luns, "shadows", shadows, "hosts",
+		hosts, "sets", sets, "sets_unkept", unkept, "recycled", recycled, "recycled_bytes",
+		recycled_bytes);
 }
 
 static void status_method(struct mgmt_call *c)

@@ -12,6 +12,11 @@
 #include "array/copyset/internal.h"
 #include "proto/identity.h"
 
+unsigned luns_taken(const struct array *a)
+{
+	return a->lun_count + a->reserved_count + a->recycled_count;
+}
+
 uint64_t wall_unix_ms(void)
 {
 	struct timespec t;
@@ -154,6 +159,7 @@ static int indexes_init(struct array *a)
 	err = err ? err : index_init(&a->hosts_by_name, o->hosts_max);
 	err = err ? err : index_init(&a->hosts_by_iqn, o->hosts_max);
 	err = err ? err : index_init(&a->sets_by_id, o->sets_max);
+	err = err ? err : index_init(&a->recycled_by_id, o->luns_max);
 	return err;
 }
 
@@ -176,12 +182,14 @@ static struct array *array_new(const struct array_options *options)
 	list_init(&a->images_dying);
 	list_init(&a->resyncs);
 	list_init(&a->hydrations);
+	list_init(&a->recycled);
 	list_init(&a->changes);
 	list_init(&a->graves);
 	list_init(&a->event_listeners);
 	a->quiet_timer.fire = quiet_timer_fire;
 	a->grave_timer.fire = grave_timer_fire;
 	a->hydration_timer.fire = hydration_timer_fire;
+	a->recycle_timer.fire = recycle_timer_fire;
 	a->lun_serial = 1;
 	return a;
 }
@@ -227,6 +235,7 @@ void array_close(struct array *a)
 	cut_turns_close(a);
 	images_close(a);
 	resyncs_close(a);
+	recycle_close(a);
 	copysets_close(a);
 	reactor_timer_disarm(a->options.reactor, &a->quiet_timer);
 	reactor_timer_disarm(a->options.reactor, &a->grave_timer);
@@ -242,6 +251,7 @@ void array_close(struct array *a)
 	index_free(&a->hosts_by_name);
 	index_free(&a->hosts_by_iqn);
 	index_free(&a->sets_by_id);
+	index_free(&a->recycled_by_id);
 	free(a);
 }
 

@@ -134,11 +134,13 @@ void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struc
 struct recycled_view {
 	uint8_t id[UP_ID_BYTES], origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
 	char name[ARRAY_NAME_MAX_BYTES + 1];
-	uint64_t size_bytes, deleted_unix_ms, purge_unix_ms;
+	uint64_t size_bytes, used_bytes, deleted_unix_ms, purge_unix_ms;
 };
 bool recycled_next(
-	struct array *a, const uint8_t after[UP_ID_BYTES], struct recycled_view *out);      /* NULL: first */
-void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call); /* lun */
+	struct array *a, const uint8_t after[UP_ID_BYTES], struct recycled_view *out); /* NULL: first */
+/* Back as a shadow LUN, unmapped; its copy set too. -ENOENT, -EEXIST: another LUN has its name, -EBUSY: another set
+ * has its set's id. call->lun */
+void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call);
 void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call); /* for good, now */
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
 struct lun *lun_find_name(struct array *a, const char *name);

@@ -103,7 +103,7 @@ static int load_lun(void *arg, const void *key, size_t key_len, const void *valu
 
 	if (err)
 		return bad(l, "LUN", key, key_len, err, "its content does not check");
-	if (lun_find_name(l->a, r.name) || ident_taken(l->a, r.id))
+	if ((r.role == ROLE_LIVE && lun_find_name(l->a, r.name)) || ident_taken(l->a, r.id))
 		return bad(l, "LUN", key, key_len, -EUCLEAN, "another LUN has its name or its id");
 	err = disk_once(l, r.disk_id);
 	if (err == -ENOMEM)
@@ -117,6 +117,8 @@ static int load_lun(void *arg, const void *key, size_t key_len, const void *valu
 		return fault_store(l->fault, err, r.name);
 	if (store->ops->disk_size(disk) != r.size_bytes)
 		return bad(l, "LUN", key, key_len, -EUCLEAN, "its disk has another size");
+	if (r.role == ROLE_RECYCLED)
+		return recycled_load(l->a, &r, disk) ? bad(l, "LUN", key, key_len, -ENOMEM, "") : 0;
 	b = lun_new(l->a, &r, disk);
 	if (!b)
 		return bad(l, "LUN", key, key_len, -ENOMEM, "");

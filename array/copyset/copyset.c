@@ -29,6 +29,13 @@ void copyset_free(struct copyset *s)
 	free(s);
 }
 
+void copyset_discard(struct copyset *s)
+{
+	free(s->members);
+	free(s->sides);
+	free(s);
+}
+
 static void copyset_bury(struct grave *g)
 {
 	copyset_free(container_of(g, struct copyset, grave));
@@ -369,7 +376,7 @@ static int add_check(
 			fault, -EBUSY, "LUN %s belongs to a copy set that is not kept yet", original->name);
 	if (s->member_count >= a->options.set_luns_max)
 		return fault_set(fault, -EMLINK, "a copy set has at most %u LUNs", a->options.set_luns_max);
-	if (a->lun_count + a->reserved_count >= a->options.luns_max)
+	if (luns_taken(a) >= a->options.luns_max)
 		return fault_set(fault, -EMLINK,
 			"the array has its %u LUNs; delete shadow copies or raise luns_max",
 			a->options.luns_max);

@@ -72,6 +72,7 @@ void copyset_release(struct copyset *s);
 /* The originals may be deleted again; reserved ids are free again. */
 void copyset_let_go(struct copyset *s);
 void copyset_free(struct copyset *s);
+void copyset_discard(struct copyset *s); /* one that never was in the model, perhaps after its end */
 /* Changes the state and all that hangs on it: quiet, originals' and ids' reservations, timers. */
 void copyset_enter(struct copyset *s, enum up_set_state next);
 void copyset_record_of(const struct copyset *s, struct set_record *out); /* members borrowed */
@@ -113,5 +114,7 @@ void lease_host_went(struct array *a, const char *initiator);
 
 /* May the LUN be deleted? 0, -ENODEV, -EBUSY. */
 int lun_delete_check(const struct lun *lun, struct fault *fault);
+/* The records and the disk of one that is deleted, or goes into the bin. */
+int lun_put_end(const struct lun *lun, const struct recycled *bin, struct store_txn *t);
 
 #endif

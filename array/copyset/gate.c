@@ -108,6 +108,10 @@ static void tell_trouble(const struct lun *lun, int err)
 			continue;
 		a->trouble_ns[i] = now;
 		array_event(a, rows[i].level, "pool", "I/O of LUN %s failed, %s", lun->name, rows[i].what);
+		if (err == -ENOSPC && a->recycled_count > 0)
+			array_event(a, EVENT_WARNING, "pool",
+				"%u shadow LUN(s) in the recycle bin hold %llu MiB: umbractl shadow purge gives it back",
+				a->recycled_count, (unsigned long long)(recycled_bytes(a) >> 20));
 	}
 }
 

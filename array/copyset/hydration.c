@@ -54,7 +54,9 @@ void hydration_free(struct lun_box *b)
 		return;
 	b->plex = NULL;
 	list_remove(&p->link);
-	reactor_timer_disarm(p->array->options.reactor, &p->retry);
+	/* One that never was in the model may outlive the array. */
+	if (p->retry.heap_index)
+		reactor_timer_disarm(p->array->options.reactor, &p->retry);
 	if (!p->active) {
 		free(p);
 		return;

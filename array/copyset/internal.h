@@ -53,6 +53,7 @@ uint64_t hash_text(const char *text);
 struct change;
 struct commit;
 struct plex;
+struct recycled;
 
 struct grave {
 	struct list_node link;
@@ -108,6 +109,11 @@ struct array {
 	void (*stopped)(void *arg); /* of array_stop */
 	void *stopped_arg;
 
+	struct list recycled; /* by deletion */
+	unsigned recycled_count;
+	struct index recycled_by_id;
+	struct reactor_timer recycle_timer;
+
 	struct list graves;
 	struct reactor_timer grave_timer;
 
@@ -125,6 +131,8 @@ struct ident {
 	const uint8_t *id;
 };
 
+/* Ordinary, shadow, future and recycled ones, for luns_max. */
+unsigned luns_taken(const struct array *a);
 uint64_t wall_unix_ms(void);
 uint64_t clock_ns(void); /* CLOCK_MONOTONIC, now */
 bool name_valid(const char *name, struct fault *fault);
@@ -393,6 +401,19 @@ void hydration_kick(struct lun *lun);
 /* Calls back when the store does not work on it any more; perhaps from inside. */
 void hydration_halt(struct lun *lun, struct drain *d);
 void hydration_timer_fire(struct reactor_timer *t);
+
+/* ---- recycle.c ----------------------------------------------------------------------------------------- */
+
+bool recycle_wanted(const struct lun *lun);           /* its deletion leads into the bin */
+struct recycled *recycled_new(const struct lun *lun); /* NULL: no memory */
+void recycled_free(struct recycled *r);               /* of one that never came into the bin */
+int recycled_put(struct array *a, struct store_txn *t, const struct recycled *r); /* instead of the LUN's */
+/* It is durable, and the LUN unlinked. */
+void recycled_take(struct array *a, struct recycled *r);
+int recycled_load(struct array *a, const struct lun_record *record, struct store_disk *disk);
+uint64_t recycled_bytes(const struct array *a); /* what they hold alone */
+void recycle_timer_fire(struct reactor_timer *t);
+void recycle_close(struct array *a);
 
 /* ---- resync.c ------------------------------------------------------------------------------------------ */
 

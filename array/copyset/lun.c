@@ -229,7 +229,7 @@ static int create_check(struct change *c)
 
 	if (!err)
 		err = size_check(a, op->record.size_bytes, &c->fault);
-	if (!err && a->lun_count + a->reserved_count >= a->options.luns_max)
+	if (!err && luns_taken(a) >= a->options.luns_max)
 		err = fault_set(&c->fault, -EMLINK, "the array has its %u LUNs; delete one or raise luns_max",
 			a->options.luns_max);
 	if (!err)
@@ -297,13 +297,15 @@ struct lun_alter {
 	struct lun *lun; /* held */
 	uint64_t size_bytes;
 	char name[ARRAY_NAME_MAX_BYTES + 1];
-	bool marked; /* lun->gone is this change's */
+	bool marked;          /* lun->gone is this change's */
+	struct recycled *bin; /* what it becomes, NULL: nothing */
 };
 
 static void alter_clear(struct change *c)
 {
 	struct lun_alter *op = container_of(c, struct lun_alter, c);
 
+	recycled_free(op->bin);
 	if (c->array)
 		lun_release(op->lun);
 }
@@ -446,6 +448,10 @@ static int delete_check(struct change *c)
 	struct lun_alter *op = container_of(c, struct lun_alter, c);
 	int err = lun_delete_check(op->lun, &c->fault);
 
+	if (!err && recycle_wanted(op->lun)) {
+		op->bin = recycled_new(op->lun);
+		err = op->bin ? 0 : -ENOMEM;
+	}
 	if (!err)
 		op->lun->gone = op->marked = true;
 	return err;
@@ -456,13 +462,22 @@ static struct lun *delete_drain(struct change *c, unsigned index)
 	return index == 0 ? container_of(c, struct lun_alter, c)->lun : NULL;
 }
 
+int lun_put_end(const struct lun *lun, const struct recycled *bin, struct store_txn *t)
+{
+	int err;
+
+	if (bin)
+		return recycled_put(lun->array, t, bin);
+	err = record_del_lun(lun->array, t, lun->id);
+	return err ? err : lun->disk->store->ops->txn_disk_delete(t, lun->disk);
+}
+
 static int delete_build(struct change *c, struct store_txn *t)
 {
-	struct lun *lun = container_of(c, struct lun_alter, c)->lun;
-	int err = record_del_lun(c->array, t, lun->id);
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	struct lun *lun = op->lun;
+	int err = lun_put_end(lun, op->bin, t);
 
-	if (!err)
-		err = c->array->options.store->ops->txn_disk_delete(t, lun->disk);
 	if (!err && lun->kind == LUN_SHADOW)
 		err = copyset_put_without(c->array, t, lun);
 	return err;
@@ -483,6 +498,9 @@ static void delete_end(struct change *c, int err)
 		copyset_forget_shadow(c->array, lun);
 	array_event(c->array, EVENT_INFO, "lun", "LUN %s deleted", lun->name);
 	lun_unlink(lun_box(lun));
+	if (op->bin)
+		recycled_take(c->array, op->bin);
+	op->bin = NULL;
 }
 
 void lun_delete(struct lun *lun, struct array_call *call)

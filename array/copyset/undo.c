@@ -15,6 +15,8 @@ struct removal {
 	struct copyset *s;        /* held */
 	enum copyset_event event; /* COPYSET_ABORT, COPYSET_DELETE */
 	bool marked;              /* the shadow LUNs' gone is this change's */
+	struct recycled **bins;   /* what the shadow LUNs become; NULL: nothing */
+	unsigned bin_count;
 };
 
 static struct removal *removal_of(struct change *c)
@@ -50,6 +52,21 @@ static int delete_check(struct removal *op)
 	return err;
 }
 
+static int bins_make(struct removal *op)
+{
+	struct copyset *s = op->s;
+
+	if (op->event != COPYSET_DELETE || !recycle_wanted(s->sides[0].shadow))
+		return 0;
+	op->bins = calloc(s->member_count, sizeof(struct recycled *));
+	for (; op->bins && op->bin_count < s->member_count; op->bin_count++) {
+		op->bins[op->bin_count] = recycled_new(s->sides[op->bin_count].shadow);
+		if (!op->bins[op->bin_count])
+			return -ENOMEM;
+	}
+	return op->bins ? 0 : -ENOMEM;
+}
+
 static int removal_check(struct change *c)
 {
 	struct removal *op = removal_of(c);
@@ -59,6 +76,8 @@ static int removal_check(struct change *c)
 	if (op->event == COPYSET_ABORT && s->state == UP_SET_ABORTED && !s->undo_due)
 		return 1;
 	err = delete_check(op);
+	if (!err)
+		err = bins_make(op);
 	if (err)
 		return err;
 	shadows_mark(op, true);
@@ -74,15 +93,12 @@ static struct lun *removal_drain(struct change *c, unsigned index)
 
 static int removal_build(struct change *c, struct store_txn *t)
 {
-	const struct store_ops *ops = c->array->options.store->ops;
-	struct copyset *s = removal_of(c)->s;
+	struct removal *op = removal_of(c);
+	struct copyset *s = op->s;
 	int err = record_del_set(c->array, t, s->id);
 
-	for (unsigned i = 0; !err && i < s->member_count; i++) {
-		err = record_del_lun(c->array, t, s->members[i].shadow_id);
-		if (!err)
-			err = ops->txn_disk_delete(t, s->sides[i].shadow->disk);
-	}
+	for (unsigned i = 0; !err && i < s->member_count; i++)
+		err = lun_put_end(s->sides[i].shadow, op->bins ? op->bins[i] : NULL, t);
 	return err;
 }
 
@@ -131,6 +147,9 @@ static void removal_end(struct change *c, int err)
 	if (!op->marked)
 		return;
 	shadows_drop(s);
+	for (unsigned i = 0; i < op->bin_count; i++)
+		recycled_take(c->array, op->bins[i]);
+	op->bin_count = 0;
 	if (op->event == COPYSET_DELETE) {
 		array_event(c->array, EVENT_INFO, "set", "copy set %s deleted", copyset_label(s, label));
 		copyset_forget(s);
@@ -146,6 +165,11 @@ static void removal_end(struct change *c, int err)
 
 static void removal_clear(struct change *c)
 {
+	struct removal *op = removal_of(c);
+
+	for (unsigned i = 0; i < op->bin_count; i++)
+		recycled_free(op->bins[i]);
+	free(op->bins);
 	if (c->array)
 		copyset_release(removal_of(c)->s);
 }

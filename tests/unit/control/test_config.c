@@ -40,7 +40,7 @@ static void a_full_file_is_taken(void **state)
 			      "login_timeout = 5s\ndiscovery_needs_chap = yes\nmax_burst = 512KiB\n"
 			      "[scsi]\nthreshold_percent = 80\n"
 			      "[copysets]\nlease = 10m\ncommit_budget = 2500ms\nset_luns_max = 8\n"
-			      "copy_kind = plex\nhydrate_rate = 50M\nhydrations = 3\n"
+			      "copy_kind = plex\nhydrate_rate = 50M\nhydrations = 3\nrecycle_time = 24h\n"
 			      "[management]\nsocket = /tmp/x.sock\ngroup = wheel\n"),
 		0);
 	assert_string_equal(config.array_name, "Prod_1");
@@ -64,6 +64,7 @@ static void a_full_file_is_taken(void **state)
 	assert_int_equal(config.copy_kind, UP_COPY_PLEX);
 	assert_int_equal(config.hydrate_bytes_per_s, 50 << 20);
 	assert_int_equal(config.hydrations_max, 3);
+	assert_int_equal(config.recycle_ms, 86400000);
 	assert_int_equal(config.threshold_percent, 80);
 	assert_string_equal(config.socket_path, "/tmp/x.sock");
 }

@@ -353,6 +353,45 @@ static void plex_copies_show_how_far_they_are(void **state)
 	json_decref(lun);
 }
 
+static void the_bin_is_the_administrators(void **state)
+{
+	struct array_options options = {.recycle_s = 1000};
+	char params[200];
+
+	close_rig(state);
+	rig_open(&rig, &options, NULL);
+	does("lun.create", "{'name':'a','size_bytes':1048576}");
+	json_t *set = ask("set.create", "{'name':'one','luns':['a']}");
+	json_t *member = json_array_get(json_object_get(set, "members"), 0);
+	snprintf(
+		params, sizeof(params), "{'lun':'%s'}", json_string_value(json_object_get(member, "shadow")));
+	json_decref(set);
+	fails("recycle.undelete", params, ENOENT);
+	does("shadow.delete", params);
+	fails("shadow.show", params, ENOENT);
+	json_t *list = ask("recycle.list", "{}");
+	assert_int_equal(json_array_size(json_object_get(list, "luns")), 1);
+	json_t *lun = json_array_get(json_object_get(list, "luns"), 0);
+	assert_string_equal(json_string_value(json_object_get(lun, "origin")), "a");
+	assert_int_equal(json_integer_value(json_object_get(lun, "size_bytes")), 1048576);
+	assert_true(json_integer_value(json_object_get(lun, "purge_unix_ms")) >
+		    json_integer_value(json_object_get(lun, "deleted_unix_ms")));
+	char id[64], by_id[200];
+	snprintf(id, sizeof(id), "%s", json_string_value(json_object_get(lun, "id")));
+	json_decref(list);
+	list = ask("status", "{}");
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(list, "counts"), "recycled")), 1);
+	json_decref(list);
+	lun = ask("recycle.undelete", params);
+	assert_string_equal(json_string_value(json_object_get(lun, "kind")), "shadow");
+	json_decref(lun);
+	does("set.delete", "{'set':'one'}");
+	snprintf(by_id, sizeof(by_id), "{'lun':'%s'}", id);
+	does("recycle.purge", by_id);
+	fails("recycle.purge", by_id, ENOENT);
+	fails("recycle.undelete", params, ENOENT);
+}
+
 static void resyncs_are_jobs(void **state)
 {
 	char params[300];
@@ -650,6 +689,7 @@ int main(void)
 		WITH_RIG(sets_are_made_in_one_call),
 		WITH_RIG(a_broken_shadow_is_an_ordinary_lun),
 		WITH_RIG(plex_copies_show_how_far_they_are),
+		WITH_RIG(the_bin_is_the_administrators),
 		WITH_RIG(resyncs_are_jobs),
 		WITH_RIG(a_set_that_fails_leaves_nothing),
 		WITH_RIG(the_status_is_whole),

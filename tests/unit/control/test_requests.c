@@ -343,6 +343,16 @@ static enum up_status with_flags(
 	return rig_ask(&rig, n, &ask, &reply);
 }
 
+static enum up_status resync(
+	struct array_nexus *n, const uint8_t shadow[UP_ID_BYTES], const uint8_t target[UP_ID_BYTES])
+{
+	rig_request(&rig, &ask, UP_OP_RESYNC_START);
+	rig_lun_id(&ask, shadow);
+	memcpy(ask.target_id, target, UP_ID_BYTES);
+	ask.has |= UP_HAS(UP_TAG_TARGET_ID);
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
 /* Of the LUNs that list shows: the one with this id, or NULL. */
 static const struct up_lun *listed(struct array_nexus *n, const uint8_t id[UP_ID_BYTES])
 {
@@ -414,6 +424,30 @@ static void plex_copies_become_full(void **state)
 	assert_int_equal(listed(H1, other)->full_percent, 0);
 }
 
+/* A host deletes: the copy is gone for every host, and only the administrator brings it back. */
+static void a_deleted_copy_is_out_of_the_hosts_reach(void **state)
+{
+	struct array_options options = {.recycle_s = 1000};
+	uint8_t shadow[UP_ID_BYTES];
+	struct recycled_view bin;
+
+	close_rig(state);
+	rig_open(&rig, &options, NULL);
+	data = rig_lun(&rig, "data", 64 << 20);
+	rig_map(&rig, 0, data);
+	make_kept(set_one, shadow);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_OK);
+	assert_true(recycled_next(rig.array, NULL, &bin));
+	assert_memory_equal(bin.id, shadow, UP_ID_BYTES);
+	assert_null(listed(H1, shadow));
+	assert_int_equal(on_lun(H1, UP_OP_DESCRIBE_LUN, shadow, 0), UP_NOT_FOUND);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_NOT_FOUND);
+	assert_int_equal(on_lun(H1, UP_OP_BREAK, shadow, 0), UP_NOT_FOUND);
+	assert_int_equal(resync(H1, shadow, data->id), UP_NOT_FOUND);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_OK); /* purges nothing */
+	assert_true(recycled_next(rig.array, NULL, &bin));
+}
+
 static void unkept_shadows_are_not_broken(void **state)
 {
 	uint8_t shadow[UP_ID_BYTES];
@@ -443,16 +477,6 @@ static void notifications_are_shown(void **state)
 	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, data->id, UP_NOTIFY_READ_WRITE), UP_DENIED);
 	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, nothing, UP_NOTIFY_READ_WRITE), UP_NOT_FOUND);
 	assert_int_equal(on_lun(H1, UP_OP_NOTIFY, shadow, 0), UP_BAD_MESSAGE); /* flags missing */
-}
-
-static enum up_status resync(
-	struct array_nexus *n, const uint8_t shadow[UP_ID_BYTES], const uint8_t target[UP_ID_BYTES])
-{
-	rig_request(&rig, &ask, UP_OP_RESYNC_START);
-	rig_lun_id(&ask, shadow);
-	memcpy(ask.target_id, target, UP_ID_BYTES);
-	ask.has |= UP_HAS(UP_TAG_TARGET_ID);
-	return rig_ask(&rig, n, &ask, &reply);
 }
 
 static enum up_status on_job(struct array_nexus *n, enum up_op op, uint32_t job)
@@ -645,6 +669,7 @@ int main(void)
 		WITH_RIG(what_is_not_kept_is_not_mapped),
 		WITH_RIG(shadows_are_broken_by_right),
 		WITH_RIG(plex_copies_become_full),
+		WITH_RIG(a_deleted_copy_is_out_of_the_hosts_reach),
 		WITH_RIG(unkept_shadows_are_not_broken),
 		WITH_RIG(notifications_are_shown),
 		WITH_RIG(resyncs_are_started_by_right),

@@ -19,6 +19,8 @@ static void make_committed(
 		snprintf(name, sizeof(name), "l%u-%u", set, i);
 		struct lun *l = make_lun(h, name, MIB);
 		assert_int_equal(do_write(h, l, 3, 0x11), 0);
+		for (unsigned chunk = 1; chunk < 16; chunk++) /* enough to take time */
+			assert_int_equal(do_write(h, l, chunk * 128, 0x12), 0);
 		assert_int_equal(copyset_add(h->array, set_id(set), "", l, kind, ids[i], NULL), 0);
 	}
 	assert_int_equal(copyset_arm(h->array, set_id(set), "", NULL), 0);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Management methods for the recycle bin. No host can look into it. */
+#include <errno.h>
+#include <string.h>
+#include "array/control/management.h"
+#include "proto/identity.h"
+
+static json_t *recycled_json(struct array *a, const struct recycled_view *v)
+{
+	const struct lun *origin = lun_find(a, v->origin_id);
+
+	return json_pack("{s:s, s:o, s:o, s:s?, s:o, s:I, s:I, s:o, s:o}", "name", v->name, "id",
+		mgmt_id(v->id), "origin_id", mgmt_id(v->origin_id), "origin", origin ? origin->name : NULL,
+		"set_id", mgmt_id(v->set_id), "size_bytes", (json_int_t)v->size_bytes, "used_bytes",
+		(json_int_t)v->used_bytes, "deleted_unix_ms", mgmt_time(v->deleted_unix_ms), "purge_unix_ms",
+		mgmt_time(v->purge_unix_ms));
+}
+
+static void recycle_list_method(struct mgmt_call *c)
+{
+	size_t offset, limit, at = 0;
+	struct recycled_view view;
+	bool more = false;
+
+	if (!mgmt_page(c, &offset, &limit))
+		return;
+	json_t *list = json_array();
+	for (bool is = recycled_next(c->array, NULL, &view); is;
+		is = recycled_next(c->array, view.id, &view)) {
+		if (at >= offset + limit) {
+			more = true;
+			break;
+		}
+		if (at++ >= offset)
+			json_array_append_new(list, recycled_json(c->array, &view));
+	}
+	mgmt_result(c, mgmt_page_result("luns", list, at, more));
+}
+
+/* By id, or by a name that only one in the bin has. False: the call has been ended. */
+static bool take_recycled(struct mgmt_call *c, uint8_t id[UP_ID_BYTES])
+{
+	struct recycled_view view;
+	uint8_t given[UP_ID_BYTES];
+	unsigned named = 0;
+	const char *name;
+	bool is;
+
+	if (!mgmt_unpack(c, "{s:s}", "lun", &name))
+		return false;
+	bool by_id = up_id_parse(name, given);
+	for (is = recycled_next(c->array, NULL, &view); is; is = recycled_next(c->array, view.id, &view)) {
+		if (by_id ? memcmp(view.id, given, UP_ID_BYTES) != 0 : strcmp(view.name, name) != 0)
+			continue;
+		memcpy(id, view.id, UP_ID_BYTES);
+		named++;
+	}
+	if (named == 0)
+		mgmt_fail(c, -ENOENT, "There is no LUN %.80s in the recycle bin.", name);
+	else if (named > 1)
+		mgmt_fail(c, -EEXIST, "%u LUNs in the recycle bin are called %.80s: name one by its id.",
+			named, name);
+	return named == 1;
+}
+
+static void undeleted(struct array_call *call)
+{
+	struct mgmt_call *c = container_of(call, struct mgmt_call, call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, mgmt_lun_json(call->lun, true));
+}
+
+static void recycle_undelete_method(struct mgmt_call *c)
+{
+	uint8_t id[UP_ID_BYTES];
+
+	if (!take_recycled(c, id))
+		return;
+	c->call.done = undeleted;
+	lun_undelete(c->array, id, &c->call);
+}
+
+static void purged(struct array_call *call)
+{
+	struct mgmt_call *c = container_of(call, struct mgmt_call, call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, json_object());
+}
+
+static void recycle_purge_method(struct mgmt_call *c)
+{
+	uint8_t id[UP_ID_BYTES];
+
+	if (!take_recycled(c, id))
+		return;
+	c->call.done = purged;
+	lun_purge(c->array, id, &c->call);
+}
+
+const struct mgmt_method mgmt_recycle_methods[] = {
+	{"recycle.list", recycle_list_method},
+	{"recycle.undelete", recycle_undelete_method},
+	{"recycle.purge", recycle_purge_method},
+	{NULL, NULL},
+};
