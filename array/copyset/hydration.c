@@ -243,6 +243,8 @@ static void hydration_done(struct store_hydration *h, int err)
 
 		d->idle(d);
 	}
+	if (err == -ECANCELED)
+		hydration_kick(lun); /* who asked for it may have been cancelled itself */
 	lun_release(lun);
 	row_wake(a);
 	stop_check(a);

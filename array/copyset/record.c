@@ -436,7 +436,9 @@ static void unpack_lun_2(struct unpacker *u, struct lun_record *out)
 	out->set.cut_unix_ms = unpack_u64(u);
 	out->set.window_ns = unpack_u64(u);
 	out->set.durable_ns = unpack_u64(u);
-	if (out->set.name[0] && !name_valid(out->set.name, NULL))
+	if ((out->set.name[0] && !name_valid(out->set.name, NULL)) ||
+		out->purge_unix_ms < out->deleted_unix_ms ||
+		out->purge_unix_ms - out->deleted_unix_ms > UINT64_C(1000) * UINT32_MAX)
 		u->bad = true;
 }
 

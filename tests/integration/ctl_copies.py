@@ -145,6 +145,29 @@ def plexes(array):
     array.ctl('set', 'create', 'both', 'data', '--plex', '--differential', want=2)
 
 
+def recycle(array):
+    array.config['copysets']['recycle_time'] = '1h'
+    array.write_config()
+    array.restart()
+    put(array, 1, 'r')
+    shadow = copy(array, 'kept', 'data')
+    put(array, 1, 's')
+    array.ctl('set', 'delete', 'kept')
+    array.kill9()
+    array.start()
+    assert not array.ctl('shadow', 'list')['shadows']
+    assert [lun['name'] for lun in array.ctl('shadow', 'recycled')['luns']] == [shadow]
+    array.ctl('shadow', 'undelete', shadow)
+    assert [one['name'] for one in array.ctl('set', 'list')['sets']] == ['kept']
+    array.ctl('shadow', 'map', shadow, 'h', '--number', '12')
+    holds(array, 12, 'r')
+    array.ctl('shadow', 'unmap', shadow)
+    array.ctl('shadow', 'delete', shadow)
+    array.ctl('shadow', 'purge', shadow)
+    fails(array, 'ENOENT', 'shadow', 'undelete', shadow)
+    assert not array.ctl('shadow', 'recycled')['luns']
+
+
 def main():
     with Array() as array:
         array.add_host('h', 'iqn.x:h', secret='secret-of-host')
@@ -152,6 +175,7 @@ def main():
         array.ctl('map', 'data', 'h', '--number', '1')
         breaks(array)
         resyncs(array)
+        recycle(array)
         plexes(array)
         assert array.stop() == 0
 

@@ -75,7 +75,7 @@ def bad_input(array, session):
     channel.ask('map', 'denied', lun_id=foreign)
     channel.ask('delete', 'denied', lun_id=data_id, scope=2)
     channel.ask('unmap', 'denied', lun_id=data_id, scope=1)
-    channel.ask('set-add', 'not supported', set_id=OTHER, lun_id=data_id, copy_kind=2)
+    channel.ask('set-add', 'not supported', set_id=OTHER, lun_id=data_id, copy_kind=3)
     channel.ask('set-commit', 'wrong state', set_id=OTHER, deadline_ms=1000)
     channel.ask('set-add', 'ok', set_id=OTHER, lun_id=data_id)
     channel.ask('set-arm', 'ok', set_id=OTHER)

@@ -25,6 +25,11 @@ static void nothing(void *arg, int err)
 	(void)err;
 }
 
+static void stopped(void *arg)
+{
+	(void)arg;
+}
+
 static void make_disks(struct store *s)
 {
 	struct store_txn *t = s->ops->txn_begin(s);
@@ -60,6 +65,7 @@ static void put_records(struct memstore *m, const uint8_t *data, size_t size)
 static unsigned walk(struct array *a)
 {
 	unsigned count = 0;
+	struct recycled_view bin;
 	struct copyset_view v;
 	struct lun *l;
 
@@ -77,6 +83,10 @@ static unsigned walk(struct array *a)
 		copyset_view(s, &v);
 		for (unsigned i = 0; v.state != UP_SET_ABORTED && i < v.member_count; i++)
 			assert(lun_find(a, v.members[i].shadow_id));
+		count++;
+	}
+	for (bool is = recycled_next(a, NULL, &bin); is; is = recycled_next(a, bin.id, &bin)) {
+		assert(!lun_find(a, bin.id) && bin.purge_unix_ms >= bin.deleted_unix_ms);
 		count++;
 	}
 	return count;
@@ -102,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			walk(a);
 			simreactor_advance(r, 1300000);
 			walk(a);
+			array_stop(a, stopped, NULL);
 			array_close(a);
 		}
 		options.store->ops->close(options.store, nothing, NULL);

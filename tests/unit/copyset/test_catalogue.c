@@ -36,6 +36,30 @@ static void populate(struct harness *h)
 	assert_int_equal(do_commit(h, set_id(2), "", 0), 0);
 }
 
+/* And what is rarer: a plex copy that is not full, one in the recycle bin, one that its hosts marked. */
+static void populate_more(struct harness *h)
+{
+	struct waiter w;
+	uint8_t id[UP_ID_BYTES];
+
+	harness_close(h);
+	h->options.recycle_s = 3600;
+	harness_open(h);
+	populate(h);
+	memstore_timing(h->memory, MEMSTORE_HYDRATE, MEMSTORE_TIMED, 1000000);
+	assert_int_equal(copyset_begin(h->array, set_id(3), IQN_A, NULL), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(copyset_add(h->array, set_id(3), IQN_A,
+					 lun_find_name(h->array, i ? "a" : "b"), UP_COPY_PLEX, id, NULL),
+			0);
+	assert_int_equal(copyset_arm(h->array, set_id(3), IQN_A, NULL), 0);
+	assert_int_equal(do_commit(h, set_id(3), IQN_A, 0), 0);
+	assert_int_equal(do_keep(h, set_id(3), IQN_A), 0);
+	lun_notify(lun_find(h->array, id), UP_NOTIFY_PRE_RECOVERY, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(do_delete(h, lun_find(h->array, id)), 0);
+}
+
 static int open_error(struct harness *h)
 {
 	struct fault fault = {0};
@@ -203,7 +227,7 @@ static void any_damaged_byte_is_found(void **state)
 	uint8_t *value;
 	size_t key_len, len;
 
-	populate(h);
+	populate_more(h);
 	harness_close(h);
 	for (int t = STORE_TABLE_META; t <= STORE_TABLE_RESERVATION; t++) {
 		assert_true(memstore_records(h->memory, t) > 0);
@@ -225,7 +249,7 @@ static void any_truncation_is_found(void **state)
 	uint8_t *value, copy[8192];
 	size_t key_len, len;
 
-	populate(h);
+	populate_more(h);
 	harness_close(h);
 	for (int t = STORE_TABLE_META; t <= STORE_TABLE_RESERVATION; t++) {
 		uint8_t k[STORE_KEY_MAX_BYTES];
@@ -252,7 +276,7 @@ static void a_record_that_contradicts_is_found(void **state)
 	uint8_t *value, copy[8192], k[STORE_KEY_MAX_BYTES + 1];
 	size_t key_len, len;
 
-	populate(h);
+	populate_more(h);
 	harness_close(h);
 	for (int t = STORE_TABLE_META; t <= STORE_TABLE_RESERVATION; t++)
 		for (unsigned i = 0; memstore_record(h->memory, t, i, &key, &key_len, &value, &len); i++) {
@@ -285,7 +309,7 @@ static void random_records_are_refused(void **state)
 	struct harness *h = *state;
 	uint64_t seed = test_seed();
 
-	populate(h);
+	populate_more(h);
 	harness_close(h);
 	for (unsigned i = 0; i < 3000; i++) {
 		uint8_t k[64], v[300];
@@ -296,7 +320,7 @@ static void random_records_are_refused(void **state)
 			k[j] = (uint8_t)test_random(&seed);
 		for (size_t j = 0; j < sizeof(v); j++)
 			v[j] = (uint8_t)test_random(&seed);
-		v[0] = 1;
+		v[0] = 1 + test_random(&seed) % 2;
 		memstore_record_put(h->memory, t, k, key_len, v, len);
 		expect_damage(h);
 		memstore_record_delete(h->memory, t, k, key_len);
@@ -332,7 +356,7 @@ static void a_failing_store_is_no_damage(void **state)
 {
 	struct harness *h = *state;
 
-	populate(h);
+	populate_more(h);
 	harness_close(h);
 	for (unsigned n = 1;; n++) {
 		struct fault fault;

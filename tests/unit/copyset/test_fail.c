@@ -47,6 +47,29 @@ static void check_set(struct harness *h, unsigned n, int err, uint8_t (*ids)[UP_
 		assert_int_equal(lun_find(h->array, ids[i]) != NULL, err == 0);
 }
 
+/* A plex copy that becomes full, is resynced from, marked and broken. */
+static void copies(struct harness *h, struct lun *original)
+{
+	uint8_t id[UP_ID_BYTES];
+	struct waiter w;
+	struct lun *copy;
+
+	assert_int_equal(copyset_begin(h->array, set_id(5), "", NULL), 0);
+	assert_int_equal(copyset_add(h->array, set_id(5), "", original, UP_COPY_PLEX, id, NULL), 0);
+	assert_int_equal(copyset_arm(h->array, set_id(5), "", NULL), 0);
+	if (do_commit(h, set_id(5), "", 0) || do_keep(h, set_id(5), ""))
+		return;
+	copy = lun_find(h->array, id);
+	lun_notify(copy, UP_NOTIFY_READ_WRITE, waiter_init(&w));
+	waiter_wait(h, &w);
+	resync_start(h->array, "", copy, original, waiter_init(&w));
+	waiter_wait(h, &w);
+	harness_advance(h, 70000); /* also when it is tried again */
+	lun_break(copy, waiter_init(&w));
+	waiter_wait(h, &w);
+	assert_int_equal(copy->kind, w.call.fault.err ? LUN_SHADOW : LUN_ORDINARY);
+}
+
 /* Goes on whatever fails. */
 static void scenario(struct harness *h)
 {
@@ -86,6 +109,7 @@ static void scenario(struct harness *h)
 		err = do_set_delete(h, set_id(3));
 		assert_int_equal(set_state(h, set_id(3)), err ? UP_SET_KEPT : 0);
 	}
+	copies(h, l[0]);
 	/* Aborted while the store works on it. */
 	make_armed(h, set_id(4), IQN_A, l, count, ids);
 	memstore_timing(h->memory, MEMSTORE_CUT_COMMIT, MEMSTORE_TIMED, 100);

@@ -53,6 +53,42 @@ static struct host *try_host(struct harness *h)
 	return waiter_wait(h, &w) ? NULL : w.call.host;
 }
 
+/* A plex copy's life: marked, resynced from, into the bin and out of it, broken. */
+static void copies(struct harness *h, struct lun *original)
+{
+	uint8_t id[UP_ID_BYTES];
+	struct waiter w;
+	struct lun *copy;
+
+	if (!original || copyset_begin(h->array, set_id(5), "", NULL) ||
+		copyset_add(h->array, set_id(5), "", original, UP_COPY_PLEX, id, NULL) ||
+		copyset_arm(h->array, set_id(5), "", NULL) || do_commit(h, set_id(5), "", 0) ||
+		do_keep(h, set_id(5), ""))
+		return;
+	copy = lun_find(h->array, id);
+	lun_notify(copy, UP_NOTIFY_READ_WRITE, waiter_init(&w));
+	waiter_wait(h, &w);
+	resync_start(h->array, "", copy, original, waiter_init(&w));
+	waiter_wait(h, &w);
+	harness_advance(h, 10);
+	if (do_delete(h, copy) == 0) {
+		lun_undelete(h->array, id, waiter_init(&w));
+		waiter_wait(h, &w);
+	}
+	copy = lun_find(h->array, id);
+	if (copy && do_set_delete(h, set_id(5)) == 0) {
+		lun_undelete(h->array, id, waiter_init(&w));
+		waiter_wait(h, &w);
+	}
+	copy = lun_find(h->array, id);
+	if (copy) {
+		lun_break(copy, waiter_init(&w));
+		waiter_wait(h, &w);
+	}
+	lun_purge(h->array, id, waiter_init(&w));
+	waiter_wait(h, &w);
+}
+
 static void scenario(struct harness *h)
 {
 	struct lun *l[2] = {try_lun(h, "a"), try_lun(h, "b")};
@@ -86,6 +122,7 @@ static void scenario(struct harness *h)
 			do_abort(h, set_id(n), "");
 	}
 	memstore_timing(h->memory, MEMSTORE_KINDS, MEMSTORE_INLINE, 0);
+	copies(h, l[0]);
 	harness_advance(h, 60000);
 	do_set_delete(h, set_id(3));
 	lun_rename(l[0] ? l[0] : l[1], "c", waiter_init(&w));
@@ -96,6 +133,7 @@ static void scenario(struct harness *h)
 
 static void clean(struct harness *h)
 {
+	struct recycled_view bin;
 	struct copyset *s, *next;
 	struct host *a;
 	struct lun *l;
@@ -119,6 +157,12 @@ static void clean(struct harness *h)
 	}
 	while ((l = lun_next(h->array, NULL)))
 		assert_int_equal(do_delete(h, l), 0);
+	while (recycled_next(h->array, NULL, &bin)) {
+		struct waiter w;
+
+		lun_purge(h->array, bin.id, waiter_init(&w));
+		assert_int_equal(waiter_wait(h, &w), 0);
+	}
 	assert_int_equal(memstore_disks(h->memory), 0);
 	assert_int_equal(memstore_records(h->memory, STORE_TABLE_SET), 0);
 }
@@ -133,6 +177,7 @@ static void any_allocation_of_a_call_fails(void **state)
 		h = *state;
 		harness_close(h);
 		h->options.lease_ms = 5000;
+		h->options.recycle_s = 3600;
 		harness_open(h);
 		allocations = 0;
 		fail_at = n;

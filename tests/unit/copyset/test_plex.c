@@ -189,6 +189,34 @@ static void hydrations_wait_for_each_other(void **state)
 	}
 }
 
+/* A resync to a broken, hydrating LUN that is cancelled while it waits for the hydration's end. */
+static void a_cancelled_resync_lets_it_go_on(void **state)
+{
+	struct harness *h = *state;
+	uint8_t ids[2][UP_ID_BYTES];
+	struct lun *broken;
+	struct waiter w;
+
+	memstore_timing(h->memory, MEMSTORE_HYDRATE, MEMSTORE_MANUAL, 0);
+	make_committed(h, 1, 2, UP_COPY_PLEX, ids);
+	assert_int_equal(do_keep(h, set_id(1), ""), 0);
+	harness_advance(h, 10);
+	broken = lun_find(h->array, ids[0]);
+	assert_int_equal(do_break(h, broken), 0);
+	resync_start(h->array, "", lun_find(h->array, ids[1]), broken, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_true(broken->resyncing);
+	assert_int_equal(resync_cancel(h->array, "", w.call.job, NULL), 0);
+	assert_false(broken->resyncing);
+	for (unsigned i = 0; i < 30; i++) {
+		memstore_complete_kind(h->memory, MEMSTORE_HYDRATE);
+		harness_advance(h, 1);
+	}
+	assert_int_equal(broken->hydration, HYDRATION_NONE);
+	assert_false(memstore_shares(broken->disk));
+	assert_int_equal(state_of(h, ids[1]), HYDRATION_FULL);
+}
+
 /* Closed, or without power, with two under way: they go on. */
 static void hydrations_outlive_restarts(void **state)
 {
@@ -319,6 +347,7 @@ int main(void)
 #ifndef HARNESS_POOL
 		t(hydrations_wait_for_each_other),
 		t(hydrations_outlive_restarts),
+		t(a_cancelled_resync_lets_it_go_on),
 		t(a_failed_hydration_is_tried_again),
 		cmocka_unit_test(any_call_fails_once),
 		t(a_store_that_cannot_says_so),

@@ -22,6 +22,7 @@ struct model_set {
 	uint8_t ids[LUNS][UP_ID_BYTES];
 	uint8_t value[LUNS]; /* at the cut */
 	bool alive[LUNS];    /* its shadow LUN */
+	enum up_copy_kind kind;
 };
 
 struct model {
@@ -44,6 +45,7 @@ static void model_reset(struct model *m, struct model_set *s)
 	memset(s, 0, sizeof(*s));
 	s->id = set_id(m->next_id++);
 	s->owner = test_random(&m->random) % 2 ? "iqn.one" : "";
+	s->kind = test_random(&m->random) % 2 ? UP_COPY_PLEX : UP_COPY_DEFAULT;
 }
 
 static void model_state(struct model *m, struct model_set *s, int state)
@@ -124,8 +126,7 @@ static void do_begin_add_arm(struct model *m, struct model_set *s, unsigned what
 			model_state(m, s, UP_SET_PREPARING);
 	} else if (what == 1) {
 		want = expect_in(s, UP_SET_PREPARING, 0);
-		assert_int_equal(
-			copyset_add(h->array, s->id, s->owner, m->luns[l], UP_COPY_DEFAULT, id, NULL), want);
+		assert_int_equal(copyset_add(h->array, s->id, s->owner, m->luns[l], s->kind, id, NULL), want);
 		if (!want && s->member[l])
 			assert_memory_equal(id, s->ids[l], UP_ID_BYTES);
 		if (!want) {
@@ -187,10 +188,22 @@ static void do_set_delete_step(struct model *m, struct model_set *s)
 	m->hits[6] += !want;
 }
 
+/* The set's copy of that LUN is no copy any more. */
+static void shadow_left(struct model *m, struct model_set *s, unsigned l)
+{
+	bool left = false;
+
+	s->alive[l] = false;
+	for (unsigned i = 0; i < LUNS; i++)
+		left = left || (s->member[i] && s->alive[i]);
+	if (!left)
+		model_reset(m, s);
+}
+
 static void do_shadow_delete_step(struct model *m, struct model_set *s, unsigned l)
 {
 	struct lun *shadow = s->state ? lun_find(m->h->array, s->ids[l]) : NULL;
-	bool left = false;
+	struct waiter w;
 
 	if (!shadow)
 		return;
@@ -202,11 +215,59 @@ static void do_shadow_delete_step(struct model *m, struct model_set *s, unsigned
 	assert_int_equal(s->state, UP_SET_KEPT);
 	assert_int_equal(do_delete(m->h, shadow), 0);
 	m->hits[7]++;
-	s->alive[l] = false;
-	for (unsigned i = 0; i < LUNS; i++)
-		left = left || (s->member[i] && s->alive[i]);
-	if (!left)
-		model_reset(m, s);
+	if (test_random(&m->random) % 2) {
+		/* out of the recycle bin again: the set with it, if it had ended */
+		lun_undelete(m->h->array, s->ids[l], waiter_init(&w));
+		assert_int_equal(waiter_wait(m->h, &w), 0);
+		m->hits[10]++;
+		return;
+	}
+	if (test_random(&m->random) % 2) {
+		lun_purge(m->h->array, s->ids[l], waiter_init(&w));
+		assert_int_equal(waiter_wait(m->h, &w), 0);
+	}
+	shadow_left(m, s, l);
+}
+
+/* It becomes an ordinary LUN with the same data, and goes. */
+static void do_break_step(struct model *m, struct model_set *s, unsigned l)
+{
+	struct lun *shadow = s->state ? lun_find(m->h->array, s->ids[l]) : NULL;
+	struct waiter w;
+
+	if (!shadow)
+		return;
+	lun_break(shadow, waiter_init(&w));
+	assert_int_equal(waiter_wait(m->h, &w), s->state == UP_SET_KEPT ? 0 : -EBUSY);
+	if (s->state != UP_SET_KEPT)
+		return;
+	assert_int_equal(shadow->kind, LUN_ORDINARY);
+	assert_int_equal(do_read(m->h, shadow, 0), s->value[l]);
+	assert_int_equal(do_delete(m->h, shadow), 0);
+	m->hits[11]++;
+	shadow_left(m, s, l);
+}
+
+static void do_resync_step(struct model *m, struct model_set *s, unsigned l, unsigned target)
+{
+	struct lun *shadow = s->state ? lun_find(m->h->array, s->ids[l]) : NULL;
+	int want = s->state == UP_SET_KEPT ? 0 : -EBUSY;
+	struct resync_view v;
+	struct waiter w;
+
+	if (!shadow)
+		return;
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (unkept(m->sets[i].state) && m->sets[i].member[target])
+			want = -EBUSY;
+	resync_start(m->h->array, s->owner, shadow, m->luns[target], waiter_init(&w));
+	assert_int_equal(waiter_wait(m->h, &w), want);
+	if (want)
+		return;
+	assert_int_equal(resync_view(m->h->array, s->owner, w.call.job, &v), 0);
+	assert_int_equal(v.state, RESYNC_DONE);
+	m->value[target] = m->flushed[target] = s->value[l];
+	m->hits[12]++;
 }
 
 static void do_original_delete_step(struct model *m, unsigned l)
@@ -286,17 +347,21 @@ static void random_call(struct model *m)
 		do_commit_step(m, s);
 	} else if (what < 58) {
 		do_keep_step(m, s);
-	} else if (what < 64) {
+	} else if (what < 62) {
 		do_abort_step(m, s);
-	} else if (what < 67) {
+	} else if (what < 64) {
 		do_set_delete_step(m, s);
-	} else if (what < 72) {
+	} else if (what < 71) {
 		do_shadow_delete_step(m, s, l);
-	} else if (what < 76) {
+	} else if (what < 74) {
 		do_original_delete_step(m, l);
-	} else if (what < 88) {
+	} else if (what < 78) {
+		do_break_step(m, s, l);
+	} else if (what < 84) {
+		do_resync_step(m, s, l, (unsigned)(test_random(&m->random) % LUNS));
+	} else if (what < 91) {
 		do_write_step(m, l);
-	} else if (what < 92) {
+	} else if (what < 93) {
 		assert_int_equal(do_abort(m->h, s->id, wrong), -ENOENT);
 		assert_int_equal(do_commit(m->h, s->id, wrong, 0), -ENOENT);
 	} else if (what < 96) {
@@ -316,6 +381,7 @@ static void calls_agree_with_the_model(void **state)
 	harness_close(m.h);
 	m.h->options.lease_ms = LEASE_MS;
 	m.h->options.host_gone_ms = 1000000000;
+	m.h->options.recycle_s = 1000000;
 	harness_open(m.h);
 	for (unsigned l = 0; l < LUNS; l++) {
 		char name[8];
@@ -335,11 +401,11 @@ static void calls_agree_with_the_model(void **state)
 		if (m.next_id > 900)
 			break;
 	}
-	for (unsigned i = 0; i < 10; i++)
+	for (unsigned i = 0; i < 13; i++)
 		print_message("%s %u", i ? "," : "calls that went well:", m.hits[i]);
 	print_message("\n");
-	for (unsigned i = 0; i < 10; i++)
-		assert_true(m.hits[i] > 3);
+	for (unsigned i = 0; i < 13; i++)
+		assert_true(m.hits[i] > (i < 10 ? 3 : 0));
 }
 
 /* ---- everything at once ---- */
