@@ -107,7 +107,7 @@ class OwnGround(Ground):
         self.array, self.state, self.hosts = self.world.array, self.world.state, self.world.hosts
         self.directory, self.hold_port = self.world.directory, self.world.hold_port
         self.pool = {}  # size in MiB: [(name, number)]
-        self.current = []
+        self.current, self.tgt = [], None
 
     def need(self, sizes_mib):
         """Takes LUNs of those sizes; later scenarios get the same ones again."""
@@ -144,19 +144,62 @@ class OwnGround(Ground):
     def left(self):
         return f'sets {self.world.sets()}, shadow LUNs {self.world.shadows()}'
 
-    def clean_up(self):
-        """After a scenario, however it ended: the array as it was, with the same LUNs of the same sizes."""
-        for host in self.hosts:
-            self.bridge(host).control('fault', 'clear')
-        if not self.array.process:
+    def strike(self, who):
+        """Takes one part away in the middle, and brings it back where it does not come by itself."""
+        if who == 'array':
+            self.array.kill9()
             self.array.start()
-        self.forget_sets()
+        elif who in ('provider', 'coordinator'):
+            program = 'umbra-vss.exe' if who == 'provider' else 'umbra-lab-vss.exe'
+            if self.kill_program('A', program) != 1:
+                raise Failure(f'no {program} ran')
+        elif who == 'host':
+            host = self.state.host('A')
+            os.kill(host.bridge.pid(), signal.SIGKILL)
+            for pid in labhost.prefix_processes(host.prefix):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            host.down()
+            host.up()
+
+    def add_foreign(self):
+        """A LUN of tgt on a second adapter of host A, which is started afresh."""
+        from lab_tgt import Tgt
+        self.tgt = Tgt(self.directory)
+        self.tgt.add_lun(1, 8 << 20)
+        self.state.host('A').down()
+        self.state.configure('A', dict(self.tgt.settings(), initiator='iqn.1991-05.com.microsoft:lab-a'), adapter=1)
+        self.state.host('A').up()
+
+    def remove_foreign(self):
+        self.state.host('A').down()
+        self.state.drop_adapter('A', 1)
+        self.state.host('A').up()
+        self.tgt.close()
+        self.tgt = None
+
+    def clean_sets(self):
+        """Every set and shadow LUN goes, by the administrator's hand."""
         for row in self.world.sets():
             self.array.ctl('set', 'abort', row['id'], check=False)
         for row in self.shadows():
             for host in self.hosts:
                 self.array.ctl('shadow', 'unmap', row['id'], host, check=False)
             self.array.ctl('shadow', 'delete', row['id'], check=False)
+
+    def clean_up(self):
+        """After a scenario, however it ended: the array as it was, with the same LUNs of the same sizes."""
+        for host in self.hosts:
+            self.bridge(host).control('fault', 'clear')
+        if not self.array.process:
+            self.array.start()
+        if self.tgt:
+            self.remove_foreign()
+        self.array.ctl('host', 'set', 'B', '--import', 'any', check=False)
+        self.forget_sets()
+        self.clean_sets()
         mine = {name for rows in self.pool.values() for name, _ in rows}
         for lun in self.array.ctl('lun', 'list')['luns']:
             grown = lun['name'] in mine and f"lun-{lun['size_bytes'] >> 20}m" != lun['name'].rpartition('-')[0]

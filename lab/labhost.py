@@ -327,6 +327,17 @@ class State:
             os.rename(self.conf + '.new', self.conf)
 
 
+    def drop_adapter(self, name, adapter):
+        """Forgets the settings of a host's last adapter; the host must be down."""
+        with open(os.path.join(self.path, 'lock'), 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            parser = self._read()
+            parser.remove_section(f'host {name} adapter {adapter}')
+            with open(self.conf + '.new', 'w') as out:
+                parser.write(out)
+            os.rename(self.conf + '.new', self.conf)
+
+
 class Bridge:
     """One adapter's bridge: a session with one target."""
 

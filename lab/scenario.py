@@ -135,6 +135,8 @@ def options(text, table, what):
 def volumes(run, text):
     """'LUN 1 and LUNs 2+3' as --lun options."""
     words = []
+    if text == 'every LUN':
+        return [w for n in range(1, len(run.ground.current) + 1) for w in ('--lun', str(run.ground.number(n)))]
     for volume in re.split(r' and |, (?=LUN)', text):
         words += ['--lun', ','.join(str(run.ground.number(int(n))) for n in re.findall(r'\d+', volume))]
     return words
@@ -144,9 +146,9 @@ STEPS = []  # (compiled pattern, function)
 
 
 def step(pattern):
-    """Registers a sentence. SET, LUN, ON and TEXT stand for what the language calls so."""
+    """Registers a sentence. SET, LUN, ON, TEXT and VOLUMES stand for what the language calls so (L[U]N: the bare word)."""
     for name, regex in (('SET', r'(\w+)'), ('LUN', r'LUN (\d+)'), (' ON', r'(?: on ([AB]))?'), ('TEXT', r'"([^"]*)"'),
-                        ('VOLUMES', r'(LUNs? \d+(?:\+\d+)*(?:(?: and |, )LUNs? \d+(?:\+\d+)*)*)')):
+                        ('VOLUMES', r'(every LUN|LUNs? \d+(?:\+\d+)*(?:(?: and |, )LUNs? \d+(?:\+\d+)*)*)')):
         pattern = re.sub(rf'{name}\b' if name[0] == ' ' else rf'\b{name}\b', lambda _: regex, pattern)
 
     def add(function):
@@ -173,7 +175,7 @@ def check_create(wishes):
     options(wishes, {**CONTEXTS, **CREATE_WORDS, 'transportable': 1}, 'a set')
 
 
-@step(r'create a set SET of VOLUMES((?:, [a-z- ]+)*)')
+@step(r'create a set SET of VOLUMES((?:, [A-Za-z- ]+)*)')
 def create(run, name, luns, wishes):
     failing = run.expected is not None
     words, document = create_words(run, luns, wishes)
@@ -182,7 +184,7 @@ def create(run, name, luns, wishes):
         run.sets[name] = Copy(answer, 'A', document, run.numbers())
 
 
-@step(r'(abandon|abort) a set of VOLUMES((?:, [a-z- ]+)*) after (\w+)')
+@step(r'(abandon|abort) a set of VOLUMES((?:, [A-Za-z- ]+)*) after (\w+)')
 def give_up(run, how, luns, wishes, method):
     words, _ = create_words(run, luns, wishes)
     run.expected = ['VSS_S_ASYNC_CANCELLED']
@@ -259,7 +261,7 @@ def expose(run, n, name, letter):
     run.ask(run.copy(name).host, 'expose', run.copy(name).snapshots[int(n)], letter)
 
 
-@step(r'unload the provider( by force)? ?ON')
+@step(r'unload the provider( by force)? ON')
 def unload(run, force, host):
     run.ask(host or 'A', 'unload', *(['--force'] if force else []))
 
@@ -286,6 +288,19 @@ def lun_holds(run, n, words):
 def copy_holds(run, n, name, host, words):
     host, number = run.shadow_number(name, int(n), host)
     run.holds(host, number, words, f'the copy of LUN {n} in {name}')
+
+
+@step(r'write its own text to every L[U]N')
+def write_every(run):
+    for n in range(1, len(run.ground.current) + 1):
+        run.ground.write('A', run.ground.number(n), TEXT_LBA, run.text(f'LUN {n}'))
+
+
+@step(r'the copy of every L[U]N in SET ON holds its own text')
+def every_copy_holds(run, name, host):
+    for n in range(1, len(run.ground.current) + 1):
+        at, number = run.shadow_number(name, n, host)
+        run.holds(at, number, f'LUN {n}', f'the copy of LUN {n} in {name}')
 
 
 @step(r'partition LUN')
@@ -468,6 +483,117 @@ def one_instant(run, a, b, name):
         raise Failure(f'they are not: {(done.stdout + done.stderr)[-400:]}')
 
 
+# --- set-up, rights, callers ------------------------------------------------------------------------------------
+
+@step(r'(install|uninstall|upgrade) the provider')
+def set_up(run, verb):
+    done = own_ground(run).run('A', 'umbra-vss.exe', verb)
+    if done.returncode != 0:
+        raise Failure(f'umbra-vss {verb}: {done.stdout[-400:]}{done.stderr[-400:]}')
+
+
+@step(r'(\d+|no) providers? (?:is|are) registered')
+def registered(run, count):
+    done = run.ground.run('A', 'umbra-lab-requester.exe', 'providers')
+    found = len(done.stdout.splitlines())
+    if found != (0 if count == 'no' else int(count)):
+        raise Failure(f'{found} are: {done.stdout}')
+
+
+@step(r'B (may|may not) import')
+def right_to_import(run, how):
+    own_ground(run).array.ctl('host', 'set', 'B', '--import', 'any' if how == 'may' else 'own')
+
+
+@step(r'a hostile caller gets only answers that VSS knows')
+def hostile(run):
+    """NULL pointers, impossible counts, foreign LUNs, unknown sets: umbra-lab-selftest hostile."""
+    listed = run.ground.run('A', 'umbra-lab-requester.exe', 'providers').stdout
+    rows = [row for row in listed.splitlines() if not run.ground.provider or run.ground.provider in row]
+    done = run.ground.run('A', 'umbra-lab-selftest.exe', 'hostile', re.search(r'class (\{[-0-9A-Fa-f]+\})', rows[0])[1])
+    if done.returncode != 0:
+        raise Failure(done.stdout[-800:])
+
+
+@step(r'a L[U]N of another array is on A')
+def foreign(run):
+    own_ground(run).add_foreign()
+
+
+@step(r'create a set of the foreign L[U]N(?: and LUN)? fails with (\w+)')
+def create_foreign(run, n, code):
+    """Alone, as a volume beside another one, or in one volume with it."""
+    scan = run.ground.vss('A', 'scan')[1]['luns']
+    drive = next(f"d{lun['drive']}" for lun in scan if lun['port'] == 1)
+    mine = next(f"d{lun['drive']}" for lun in scan if lun['port'] == 0 and n and lun['lun'] == run.ground.number(int(n))) \
+        if n else None
+    for volumes_wanted in ([[drive]] if not n else [[mine, drive], [f'{mine},{drive}']]):
+        run.expected = [code]
+        run.ask('A', 'create', *[w for v in volumes_wanted for w in ('--lun', v)])
+
+
+# --- what breaks ------------------------------------------------------------------------------------------------
+
+OUT_OPCODE = 'b5'  # of the control channel's requests (SECURITY PROTOCOL OUT)
+
+
+@step(r'the array (goes down|comes back)')
+def array_power(run, how):
+    array = own_ground(run).array
+    if how == 'goes down':
+        array.kill9()
+    else:
+        array.start()
+
+
+@step(r'every request takes (\d+) ms longer')
+def slow(run, ms):
+    own_ground(run).bridge('A').control('fault', 'delay', '--op', OUT_OPCODE, '--count', '0', '--ms', ms)
+
+
+@step(r'requests are fast again')
+def fast(run):
+    own_ground(run).bridge('A').control('fault', 'clear')
+
+
+@step(r'the (provider|array|host|path|coordinator) fails at request (\d+) of a set of VOLUMES')
+def strike(run, who, number, luns):
+    """A creation that is struck when its n-th request on the control channel is on the way. Whatever comes of it, the next
+    sentence says what must hold."""
+    ground = own_ground(run)
+    words, _ = create_words(run, luns, '')
+    bridge = ground.bridge('A')
+    before = bridge.counters()['faults']
+    kind = 'drop-before' if who == 'path' else 'delay'
+    bridge.control('fault', kind, '--op', OUT_OPCODE, '--skip', number, '--ms', '1500')
+    child = ground.start_vss('A', *words)
+    labhost.wait_until(lambda: bridge.counters()['faults'] > before or child.poll() is not None, 60, 0.01)
+    if bridge.counters()['faults'] == before:
+        run.answer = ground.finish_vss(child)[1]
+        bridge.control('fault', 'clear')
+        raise Failure(f'a creation has no request {number}')
+    ground.strike(who)
+    run.answer = ground.finish_vss(child)[1]
+    if who != 'host':
+        bridge.control('fault', 'clear')
+
+
+@step(r'what is left is whole')
+def whole(run):
+    """Within the lease: no set but those kept, and these with every LUN; no shadow LUN without its set."""
+    ground, left = own_ground(run), {}
+
+    def settled():
+        sets, shadows = ground.world.sets(), ground.shadows()
+        left.update(sets=sets, shadows=shadows)
+        mine = [[s for s in shadows if s['set_id'] == row['id']] for row in sets]
+        return all(row['state'] == 'kept' and len(luns) == row['luns'] for row, luns in zip(sets, mine)) and \
+            sum(map(len, mine)) == len(shadows)
+    if not labhost.wait_until(settled, 30, 0.2):
+        raise Failure(f'{left}')
+    ground.clean_sets()
+
+
 # --- reading and playing a file ---------------------------------------------------------------------------------
 
 class Line:
@@ -518,7 +644,8 @@ class Scenario:
             self._need(number, need[1])
             return
         codes = None
-        failing = re.fullmatch(r'(.+) fails with ((?:\w+)(?: or \w+)*)', text)
+        failing = None if text.startswith('create a set of the foreign') else re.fullmatch(
+            r'(.+) fails with ((?:\w+)(?: or \w+)*)', text)
         sentence = text
         if failing:
             sentence, codes = failing[1], failing[2].split(' or ')

@@ -355,15 +355,8 @@ class Foreign(Scenario):
             self.delete('A', done)
         finally:
             world.state.host('A').down()
-            drop_adapter(world.state, 'A', 1)
+            world.state.drop_adapter('A', 1)
             world.state.host('A').up()
-
-
-def drop_adapter(state, name, adapter):
-    parser = state._read()
-    parser.remove_section(f'host {name} adapter {adapter}')
-    with open(state.conf, 'w') as out:
-        parser.write(out)
 
 
 class Order(Scenario):
