@@ -294,6 +294,8 @@ static HRESULT clear_flags(struct creation *c)
 				L"and read-only",
 				c->disks[i]->device, (unsigned)hr);
 	}
+	if (result == S_OK)
+		pending_done();
 	return record_phase_end(c->r, phase, result);
 }
 

@@ -104,6 +104,15 @@ def section(one):
               f'<th class="n">ms</th><th>HRESULT</th></tr>{rows}</table></details>')
 
 
+def step_section(one):
+    """A request that made no set: breaking, resyncing."""
+    total = max([p['start_ms'] + p['ms'] for p in one['phases']] + [0])
+    percent = '' if one.get('percent') is None else figure(f"{one['percent']} %", 'as the provider told it last')
+    return (f'<h2>{html.escape(one["title"])}</h2><p class="lead"><code>{html.escape(one["id"])}</code></p>'
+            f'<div class="figures">{figure(f"{total:.0f} ms", "from the request to its end")}{percent}</div>'
+            + timeline(one['phases']))
+
+
 def page(report, checks):
     good = all(ok for _, ok in checks) and report['orphans'] == 0
     listed = ''.join(f'<tr><td>{html.escape(what)}</td><td class="{"ok" if ok else "bad"}">'
@@ -115,7 +124,8 @@ def page(report, checks):
             f'<style>{STYLE}</style><h1>Shadow copy sets, end to end</h1><p class="lead">umbrad on loopback, the '
             'provider as a service under Wine, the lab in the place of the VSS service. '
             f'{"All of it held." if good else "Not all of it held."}</p><table>{listed}</table><p class="lead">{legend}'
-            '</p>' + ''.join(section(s) for s in report['sets']) + '</html>\n')
+            '</p>' + ''.join(section(s) for s in report['sets'])
+            + ''.join(step_section(s) for s in report.get('steps', [])) + '</html>\n')
 
 
 def write(folder, report, checks):
