@@ -12,6 +12,7 @@
 #include "provider/com_security.h"
 #include "provider/page83.h"
 #include "provider/setup.h"
+#include "provider/setup_bounded.h"
 #include "provider/version.h"
 
 #define DISKS_MAX      256
@@ -185,6 +186,7 @@ int check_run(int count, wchar_t **words)
 		findings_print_json(&f, provider_version, stdout);
 	else
 		findings_print(&f, stdout);
-	CoUninitialize();
+	if (!setup_bounded_hangs())
+		CoUninitialize();
 	return findings_all_well(&f) ? 0 : 1;
 }

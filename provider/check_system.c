@@ -10,12 +10,14 @@
 #include "provider/ids.h"
 #include "provider/path_rights.h"
 #include "provider/setup.h"
+#include "provider/setup_bounded.h"
 #include "provider/setup_registration.h"
 #include "provider/version.h"
 
-#define INSTALL     "run \"umbra-vss install\""
-#define PATH_CHARS  1024
-#define KEY_PARTMGR L"SYSTEM\\CurrentControlSet\\Services\\partmgr\\Parameters"
+#define INSTALL        "run \"umbra-vss install\""
+#define PATH_CHARS     1024
+#define START_LIMIT_MS 60000
+#define KEY_PARTMGR    L"SYSTEM\\CurrentControlSet\\Services\\partmgr\\Parameters"
 
 static void to_utf8(const WCHAR *text, char *out, int cap_bytes)
 {
@@ -123,7 +125,11 @@ static void check_program(struct findings *f, const WCHAR *command)
 		finding_add(f, FINDING_NOTE, "service",
 			"run \"umbra-vss upgrade\" with the one that is meant",
 			"it runs another copy of the program: %.250s", text);
-	if (path_rights_private(program) == S_FALSE)
+	HRESULT rights = path_rights_private(program);
+	if (rights == S_OK)
+		finding_add(
+			f, FINDING_OK, "service rights", NULL, "only administrators can change its program");
+	else if (rights == S_FALSE)
 		finding_add(f, FINDING_WRONG, "service rights",
 			"move the program into a folder of its own below Program Files and run \"umbra-vss "
 			"install\" there",
@@ -153,23 +159,67 @@ static void check_service(struct findings *f)
 		finding_add(f, FINDING_OK, "service", NULL, "installed, started on demand, as LocalSystem");
 }
 
-/* As VSS does it. */
-static void check_start(struct findings *f)
+/* Its SID and the privileges that it keeps; a system that tells neither has neither. */
+static void check_hardening(struct findings *f)
+{
+	static union {
+		SERVICE_SID_INFO sid;
+		SERVICE_REQUIRED_PRIVILEGES_INFOW required;
+		BYTE bytes[4096];
+	} u;
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+	SC_HANDLE service = manager ? OpenServiceW(manager, UMBRA_SERVICE_NAME, SERVICE_QUERY_CONFIG) : NULL;
+	DWORD needed;
+
+	if (service) {
+		memset(&u, 0, sizeof(u));
+		bool told = QueryServiceConfig2W(
+			service, SERVICE_CONFIG_SERVICE_SID_INFO, u.bytes, sizeof(u), &needed);
+		bool sid = told && u.sid.dwServiceSidType == SERVICE_SID_TYPE_UNRESTRICTED;
+		memset(&u, 0, sizeof(u));
+		told = told && QueryServiceConfig2W(service, SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, u.bytes,
+				       sizeof(u), &needed);
+		bool few = told && u.required.pmszRequiredPrivileges && u.required.pmszRequiredPrivileges[0];
+		if (!told)
+			finding_add(f, FINDING_SKIPPED, "hardening", NULL,
+				"this Windows does not tell a service's SID and privileges");
+		else if (sid && few)
+			finding_add(f, FINDING_OK, "hardening", NULL,
+				"the service has a SID of its own and a short list of privileges");
+		else
+			finding_add(f, FINDING_WRONG, "hardening", "run \"umbra-vss upgrade\"",
+				"the service keeps all of LocalSystem's privileges, or has no SID of its own");
+		CloseServiceHandle(service);
+	}
+	if (manager)
+		CloseServiceHandle(manager);
+}
+
+static HRESULT start_work(void *unused)
 {
 	IUnknown *unknown = NULL;
 	HRESULT hr = CoCreateInstance(
 		&CLSID_UmbraProvider, NULL, CLSCTX_LOCAL_SERVER, &IID_IUnknown, (void **)&unknown);
 
-	if (SUCCEEDED(hr)) {
+	(void)unused;
+	if (SUCCEEDED(hr))
 		IUnknown_Release(unknown);
+	return hr;
+}
+
+/* As VSS does it. */
+static void check_start(struct findings *f)
+{
+	HRESULT hr = setup_bounded(start_work, NULL, START_LIMIT_MS);
+
+	if (SUCCEEDED(hr))
 		finding_add(
 			f, FINDING_OK, "start", NULL, "COM starts the service and makes the provider object");
-	} else {
+	else
 		finding_add(f, FINDING_WRONG, "start",
 			"mend what is wrong with service and COM; else see the System event log for the service "
 			"umbra-vss",
 			"COM cannot start the provider: error 0x%08lx", (unsigned long)hr);
-	}
 }
 
 /* ---- registry ------------------------------------------------------------------------------------- */
@@ -217,6 +267,24 @@ static void check_com(struct findings *f)
 			finding_add(f, FINDING_WRONG, "COM rights", upgrade,
 				"%ls of the AppID is not what was installed (%ls)", names[i], UMBRA_COM_SDDL);
 	}
+}
+
+static void check_keys(struct findings *f)
+{
+	static const WCHAR *const keys[] = {
+		UMBRA_KEY_CLSID, UMBRA_KEY_APPID, UMBRA_KEY_EVENTS, UMBRA_KEY_SETTINGS, UMBRA_KEY_SERVICE};
+	bool private = true;
+
+	for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (path_rights_private_key(keys[i]) != S_FALSE)
+			continue;
+		finding_add(f, FINDING_WRONG, "registry", "run \"umbra-vss upgrade\"",
+			"others than administrators can change HKLM\\%ls", keys[i]);
+		private = false;
+	}
+	if (private)
+		finding_add(f, FINDING_OK, "registry", NULL,
+			"only administrators can change the provider's keys");
 }
 
 static void check_events(struct findings *f)
@@ -293,7 +361,9 @@ void check_system(struct findings *f)
 	check_windows(f);
 	check_rights(f);
 	check_service(f);
+	check_hardening(f);
 	check_com(f);
+	check_keys(f);
 	check_start(f);
 	check_events(f);
 	check_vss(f);

@@ -25,10 +25,11 @@ DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0
 	L"Makes application-consistent shadow copies of LUNs on Umbra arrays for the Volume Shadow Copy service."
 #define UMBRA_EVENT_SOURCE L"Umbra VSS Provider"
 
-#define UMBRA_KEY_CLSID  L"SOFTWARE\\Classes\\CLSID\\" UMBRA_CLSID_TEXT
-#define UMBRA_KEY_APPID  L"SOFTWARE\\Classes\\AppID\\" UMBRA_APPID_TEXT
-#define UMBRA_KEY_EVENTS L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\" UMBRA_EVENT_SOURCE
-#define UMBRA_KEY_VENDOR L"SOFTWARE\\Umbra"
+#define UMBRA_KEY_CLSID   L"SOFTWARE\\Classes\\CLSID\\" UMBRA_CLSID_TEXT
+#define UMBRA_KEY_APPID   L"SOFTWARE\\Classes\\AppID\\" UMBRA_APPID_TEXT
+#define UMBRA_KEY_EVENTS  L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\" UMBRA_EVENT_SOURCE
+#define UMBRA_KEY_SERVICE L"SYSTEM\\CurrentControlSet\\Services\\" UMBRA_SERVICE_NAME
+#define UMBRA_KEY_VENDOR  L"SOFTWARE\\Umbra"
 /* Settings, all optional: see settings.h. */
 #define UMBRA_KEY_SETTINGS_A "SOFTWARE\\Umbra\\Provider"
 #define UMBRA_KEY_SETTINGS   TEXT(UMBRA_KEY_SETTINGS_A)
@@ -37,6 +38,6 @@ DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0
 #define UMBRA_COM_SDDL L"O:BAG:BAD:(A;;0x3;;;SY)(A;;0x3;;;BA)"
 /* Who may write the keys of set-up: the same; users read (COM and the event viewer do so for them). Protected: a laxer
  * parent hands nothing down. */
-#define UMBRA_KEY_SDDL L"D:P(A;CI;KA;;;SY)(A;CI;KA;;;BA)(A;CI;KR;;;BU)"
+#define UMBRA_KEY_SDDL L"O:BAD:P(A;CI;KA;;;SY)(A;CI;KA;;;BA)(A;CI;KR;;;BU)"
 
 #endif

@@ -16,9 +16,9 @@ static const char usage[] =
 	"\n"
 	"The VSS hardware provider for Umbra arrays.\n"
 	"\n"
-	"  install     register the provider with Windows and with VSS (safe to repeat)\n"
-	"  uninstall   undo that; shadow copies on the arrays stay (safe to repeat)\n"
-	"  upgrade     replace an older version's registration by this program's\n"
+	"  install     register the provider with Windows and with VSS; what fails leaves everything as it was\n"
+	"  uninstall   undo that; shadow copies on the arrays and your settings stay\n"
+	"  upgrade     replace another version's registration by this program's (install does so, too)\n"
 	"  status      what is installed and which arrays are reached\n"
 	"  check       look at all that a shadow copy needs, and say how to mend it; [--json]\n"
 	"  orphans     list shadow LUNs on the arrays that no host sees; [--json]\n"
@@ -27,7 +27,9 @@ static const char usage[] =
 	"  --version   print the version\n"
 	"  --help      print this\n"
 	"\n"
-	"All but run, --version and --help need an elevated prompt.\n"
+	"All commands can be repeated. All but --version and --help need an elevated prompt.\n"
+	"What goes wrong is in the Application log, source \"Umbra VSS Provider\". Settings are optional values of\n"
+	"HKLM\\SOFTWARE\\Umbra\\Provider: CommitBudgetMs, DefaultCopyKind, TraceFile.\n"
 	"Exit code: 0 all is well, 1 something is wrong or was found, 2 wrong usage.\n";
 
 static const struct {
@@ -50,6 +52,11 @@ static const struct {
 	{L"orphans", orphans_run},
 };
 
+static bool is_help(const WCHAR *word)
+{
+	return !wcscmp(word, L"--help") || !wcscmp(word, L"-h") || !wcscmp(word, L"/?");
+}
+
 int wmain(int argc, WCHAR **argv); /* what -municode starts */
 
 int wmain(int argc, WCHAR **argv)
@@ -57,8 +64,7 @@ int wmain(int argc, WCHAR **argv)
 	/* Nothing is ever loaded from the program's folder or the current one. */
 	SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
 	(void)HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
-	if (argc == 2 &&
-		(!wcscmp(argv[1], L"--help") || !wcscmp(argv[1], L"-h") || !wcscmp(argv[1], L"/?"))) {
+	if (argc > 1 && is_help(argv[argc - 1])) {
 		fputs(usage, stdout);
 		return 0;
 	}

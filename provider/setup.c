@@ -19,6 +19,7 @@
 #include "provider/eventlog.h"
 #include "provider/ids.h"
 #include "provider/path_rights.h"
+#include "provider/setup_bounded.h"
 #include "provider/setup_registration.h"
 #include "provider/setup_registry.h"
 #include "provider/setup_service.h"
@@ -52,6 +53,8 @@ const char *setup_explain(HRESULT hr)
 	case HRESULT_FROM_WIN32(ERROR_INVALID_SECURITY_DESCR):
 		return "Others than administrators can change this program or its folder, and it would run as "
 		       "LocalSystem: copy it into a folder of its own below Program Files and run it from there.";
+	case HRESULT_FROM_WIN32(ERROR_TIMEOUT):
+		return "The service \"Volume Shadow Copy\" does not answer: restart it (or Windows), then try again.";
 	case E_OUTOFMEMORY:
 		return "Free memory and try again.";
 	default:
@@ -216,6 +219,12 @@ static HRESULT enter_com(void)
 	return FAILED(hr) ? hr : com_security_client();
 }
 
+static void leave_com(void)
+{
+	if (!setup_bounded_hangs())
+		CoUninitialize();
+}
+
 /* Also to the Application log: of what a package starts nobody sees the output. */
 static int failed(const char *command, const char *what, HRESULT hr)
 {
@@ -298,7 +307,7 @@ int setup_install(void)
 		puts("The provider is installed. \"umbra-vss check\" looks whether shadow copies can be made.");
 	}
 	registration_free(&old_registration);
-	CoUninitialize();
+	leave_com();
 	return FAILED(hr) ? 1 : 0;
 }
 
@@ -330,6 +339,6 @@ int setup_uninstall(void)
 		puts("The provider is uninstalled. Shadow copies on the arrays are untouched.");
 	}
 	registration_free(&old_registration);
-	CoUninitialize();
+	leave_com();
 	return FAILED(hr) ? 1 : 0;
 }

@@ -2,10 +2,14 @@
 /* The provider among the providers that VSS knows. See setup_registration.h. */
 #include "provider/setup_registration.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <vsadmin.h>
 #include "provider/ids.h"
+#include "provider/setup_bounded.h"
 #include "provider/version.h"
+
+#define VSS_LIMIT_MS 60000
 
 static HRESULT open_vss(IVssAdmin **admin)
 {
@@ -13,8 +17,16 @@ static HRESULT open_vss(IVssAdmin **admin)
 		&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)admin);
 }
 
-HRESULT registration_remove(void)
+/* After one call that never came back there is no point in further ones. */
+static HRESULT ask_vss(HRESULT (*work)(void *arg), void *arg)
 {
+	return setup_bounded_hangs() ? HRESULT_FROM_WIN32(ERROR_TIMEOUT)
+				     : setup_bounded(work, arg, VSS_LIMIT_MS);
+}
+
+static HRESULT remove_work(void *unused)
+{
+	(void)unused;
 	IVssAdmin *admin;
 	HRESULT hr = open_vss(&admin);
 
@@ -27,8 +39,14 @@ HRESULT registration_remove(void)
 	return hr == VSS_E_PROVIDER_NOT_REGISTERED ? S_OK : hr;
 }
 
-HRESULT registration_add(const VSS_PROVIDER_PROP *props)
+HRESULT registration_remove(void)
 {
+	return ask_vss(remove_work, NULL);
+}
+
+static HRESULT add_work(void *arg)
+{
+	const VSS_PROVIDER_PROP *props = arg;
 	IVssAdmin *admin;
 	HRESULT hr = open_vss(&admin);
 
@@ -48,6 +66,19 @@ HRESULT registration_add(const VSS_PROVIDER_PROP *props)
 		}
 	}
 	IVssAdmin_Release(admin);
+	return hr;
+}
+
+HRESULT registration_add(const VSS_PROVIDER_PROP *props)
+{
+	VSS_PROVIDER_PROP *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return E_OUTOFMEMORY;
+	*copy = *props; /* its texts are the caller's, who frees none while a call hangs */
+	HRESULT hr = ask_vss(add_work, copy);
+	if (!setup_bounded_hangs())
+		free(copy);
 	return hr;
 }
 
@@ -73,18 +104,20 @@ bool registration_is_this(const VSS_PROVIDER_PROP *p)
 
 void registration_free(VSS_PROVIDER_PROP *props)
 {
+	if (setup_bounded_hangs())
+		return;
 	CoTaskMemFree(props->m_pwszProviderName);
 	CoTaskMemFree(props->m_pwszProviderVersion);
 	memset(props, 0, sizeof(*props));
 }
 
-HRESULT registration_query(VSS_PROVIDER_PROP *props)
+static HRESULT query_work(void *arg)
 {
+	VSS_PROVIDER_PROP *props = arg;
 	IVssAdmin *admin;
 	IVssEnumObject *list;
 	HRESULT hr = open_vss(&admin);
 
-	memset(props, 0, sizeof(*props));
 	if (FAILED(hr))
 		return hr;
 	hr = IVssAdmin_QueryProviders(admin, &list);
@@ -108,4 +141,19 @@ HRESULT registration_query(VSS_PROVIDER_PROP *props)
 	}
 	IVssEnumObject_Release(list);
 	return FAILED(hr) ? hr : props->m_pwszProviderName ? S_OK : S_FALSE;
+}
+
+HRESULT registration_query(VSS_PROVIDER_PROP *props)
+{
+	VSS_PROVIDER_PROP *found = calloc(1, sizeof(*found));
+
+	memset(props, 0, sizeof(*props));
+	if (!found)
+		return E_OUTOFMEMORY;
+	HRESULT hr = ask_vss(query_work, found);
+	if (setup_bounded_hangs())
+		return hr;
+	*props = *found;
+	free(found);
+	return hr;
 }

@@ -36,10 +36,13 @@ HRESULT registry_protect(const WCHAR *key)
 
 	if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(UMBRA_KEY_SDDL, SDDL_REVISION_1, &sd, NULL))
 		return HRESULT_FROM_WIN32(GetLastError());
-	LSTATUS status = RegOpenKeyExW(HKEY_LOCAL_MACHINE, key, 0, WRITE_DAC | KEY_WOW64_64KEY, &handle);
+	LSTATUS status =
+		RegOpenKeyExW(HKEY_LOCAL_MACHINE, key, 0, WRITE_DAC | WRITE_OWNER | KEY_WOW64_64KEY, &handle);
 	if (status == ERROR_SUCCESS) {
-		status = RegSetKeySecurity(
-			handle, DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION, sd);
+		status = RegSetKeySecurity(handle,
+			OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION |
+				PROTECTED_DACL_SECURITY_INFORMATION,
+			sd);
 		RegCloseKey(handle);
 	}
 	LocalFree(sd);

@@ -10,7 +10,7 @@
 HRESULT registry_create(const WCHAR *key);
 HRESULT registry_set(const WCHAR *key, const WCHAR *name, DWORD type, const void *data, DWORD size);
 HRESULT registry_set_text(const WCHAR *key, const WCHAR *name, DWORD type, const WCHAR *text);
-/* Gives the key UMBRA_KEY_SDDL: LocalSystem and administrators write, users read, whatever its parent says. */
+/* Gives the key UMBRA_KEY_SDDL: administrators own it, LocalSystem and administrators write, users read, whatever its parent says. */
 HRESULT registry_protect(const WCHAR *key);
 bool registry_exists(const WCHAR *key);
 /* With all below it. Not there: S_OK. */

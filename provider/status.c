@@ -12,6 +12,7 @@
 #include "provider/com_security.h"
 #include "provider/ids.h"
 #include "provider/setup.h"
+#include "provider/setup_bounded.h"
 #include "provider/setup_registration.h"
 #include "provider/setup_service.h"
 #include "provider/version.h"
@@ -100,6 +101,7 @@ int status_show(void)
 	bool ok = show_service();
 	ok = show_registration() && ok;
 	ok = show_arrays() && ok;
-	CoUninitialize();
+	if (!setup_bounded_hangs())
+		CoUninitialize();
 	return ok ? 0 : 1;
 }

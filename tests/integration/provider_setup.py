@@ -92,7 +92,10 @@ def scenario_commands(lab):
     check(state(lab)['settings'] == '-', 'an empty key of settings is left')
     for words in ([], ['no-such-command'], ['install', 'x']):
         lab.run('A', *words, want=2)
-    check('Usage' in lab.run('A', '--help'), 'help')
+    help_text = lab.run('A', '--help')
+    for word in ('install', 'uninstall', 'upgrade', 'status', 'check', 'orphans', 'run', '--json', 'Exit code'):
+        check(word in help_text, f'nothing about {word}')
+    check(help_text == lab.run('A', 'orphans', '--help'), 'help after a command')
     lab.run('A', 'install')
     lab.set_value('A', 'TraceFile', 'REG_SZ', labhost.windows_path(trace))
     works(lab)

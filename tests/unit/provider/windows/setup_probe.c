@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What set-up has left in Windows, one a line: "NAME\tVALUE", or "NAME\t-" for what is not there. Keys are told with their
- * access list, the service with all that the service manager tells of it.
+ * access list, the service with all that the service manager tells of it. "--start N" and "--command TEXT" change the
+ * service first, as an administrator does by hand.
  */
 #include <stdio.h>
+#include <stdlib.h>
+#include <wchar.h>
 #include <windows.h>
 #include <sddl.h>
 #include "provider/ids.h"
@@ -95,8 +98,32 @@ static void tell_service(void)
 	CloseServiceHandle(manager);
 }
 
-int main(void)
+static int change_service(int argc, WCHAR **argv)
 {
+	DWORD start = SERVICE_NO_CHANGE;
+	WCHAR *command = NULL;
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+	SC_HANDLE service = OpenServiceW(manager, UMBRA_SERVICE_NAME, SERVICE_CHANGE_CONFIG);
+
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (!wcscmp(argv[i], L"--start"))
+			start = wcstoul(argv[i + 1], NULL, 10);
+		else if (!wcscmp(argv[i], L"--command"))
+			command = argv[i + 1];
+	}
+	BOOL changed = ChangeServiceConfigW(service, SERVICE_NO_CHANGE, start, SERVICE_NO_CHANGE, command,
+		NULL, NULL, NULL, NULL, NULL, NULL);
+	CloseServiceHandle(service);
+	CloseServiceHandle(manager);
+	return changed ? 0 : 1;
+}
+
+int wmain(int argc, WCHAR **argv); /* what -municode starts */
+
+int wmain(int argc, WCHAR **argv)
+{
+	if (argc > 1 && change_service(argc, argv) != 0)
+		return 1;
 	tell_key("clsid", UMBRA_KEY_CLSID);
 	tell_key("appid", UMBRA_KEY_APPID);
 	tell_key("settings", UMBRA_KEY_SETTINGS);

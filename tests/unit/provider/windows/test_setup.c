@@ -8,6 +8,7 @@
 #include "provider/ids.h"
 #include "provider/path_rights.h"
 #include "provider/setup.h"
+#include "provider/setup_bounded.h"
 #include "provider/setup_registration.h"
 #include "provider/setup_registry.h"
 #include "provider/setup_service.h"
@@ -15,7 +16,7 @@
 
 #define TEST_KEY L"SOFTWARE\\Umbra-test\\Below"
 
-static bool private_by(const WCHAR *sddl, bool is_folder, const WCHAR *self_text)
+static bool private_by(const WCHAR *sddl, enum path_kind kind, const WCHAR *self_text)
 {
 	PSECURITY_DESCRIPTOR sd = NULL;
 	PSID owner = NULL, self = NULL;
@@ -27,7 +28,7 @@ static bool private_by(const WCHAR *sddl, bool is_folder, const WCHAR *self_text
 	CHECK(GetSecurityDescriptorDacl(sd, &present, &dacl, &defaulted));
 	if (self_text)
 		CHECK(ConvertStringSidToSidW(self_text, &self));
-	bool private = path_rights_judge(owner, present ? dacl : NULL, is_folder, self);
+	bool private = path_rights_judge(owner, present ? dacl : NULL, kind, self);
 	LocalFree(self);
 	LocalFree(sd);
 	return private;
@@ -38,35 +39,40 @@ static void who_may_change_a_program(void)
 #define SOMEBODY  L"S-1-5-21-1-2-3-1001"
 #define INSTALLER L"S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"
 	/* as below Program Files */
-	CHECK(private_by(L"O:SYD:(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1200a9;;;BU)", false, NULL));
+	CHECK(private_by(L"O:SYD:(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1200a9;;;BU)", PATH_FILE, NULL));
 	CHECK(private_by(L"O:" INSTALLER L"D:(A;;FA;;;" INSTALLER L")(A;;0x1301bf;;;SY)(A;;0x1200a9;;;BU)"
 			 L"(A;OICIIO;GA;;;CO)",
-		true, NULL));
+		PATH_FOLDER, NULL));
 	/* as in a folder that was made below C:\ */
-	CHECK(!private_by(L"O:BAD:(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1301bf;;;AU)", false, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;FA;;;SY)(A;OICI;0x1301bf;;;AU)", true, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1301bf;;;AU)", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;FA;;;SY)(A;OICI;0x1301bf;;;AU)", PATH_FOLDER, NULL));
 	/* each right that is enough, for everybody */
-	CHECK(!private_by(L"O:BAD:(A;;0x2;;;WD)", false, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;0x4;;;WD)", false, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;SD;;;WD)", false, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;WD;;;WD)", false, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;WO;;;WD)", false, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;GA;;;WD)", false, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;GW;;;WD)", false, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;0x2;;;WD)", true, NULL));
-	CHECK(!private_by(L"O:BAD:(A;;0x40;;;WD)", true, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;0x2;;;WD)", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;0x4;;;WD)", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;SD;;;WD)", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;WD;;;WD)", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;WO;;;WD)", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;GA;;;WD)", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;GW;;;WD)", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;0x2;;;WD)", PATH_FOLDER, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;0x40;;;WD)", PATH_FOLDER, NULL));
 	/* a folder in which others may make folders, as in C:\: they cannot touch this file */
-	CHECK(private_by(L"O:BAD:(A;;0x4;;;AU)(A;;FA;;;SY)", true, NULL));
+	CHECK(private_by(L"O:BAD:(A;;0x4;;;AU)(A;;FA;;;SY)", PATH_FOLDER, NULL));
 	/* what is only handed down does not apply here */
-	CHECK(private_by(L"O:BAD:(A;OIIO;FA;;;WD)(A;;FA;;;SY)", true, NULL));
+	CHECK(private_by(L"O:BAD:(A;OIIO;FA;;;WD)(A;;FA;;;SY)", PATH_FOLDER, NULL));
 	/* an account of its own: trusted when it is who runs this */
-	CHECK(!private_by(L"O:BAD:(A;;FA;;;" SOMEBODY L")", false, NULL));
-	CHECK(private_by(L"O:" SOMEBODY L"D:(A;;FA;;;" SOMEBODY L")", false, SOMEBODY));
+	CHECK(!private_by(L"O:BAD:(A;;FA;;;" SOMEBODY L")", PATH_FILE, NULL));
+	CHECK(private_by(L"O:" SOMEBODY L"D:(A;;FA;;;" SOMEBODY L")", PATH_FILE, SOMEBODY));
 	CHECK(!private_by(
-		L"O:" SOMEBODY L"D:(A;;FA;;;SY)", false, NULL)); /* an owner may change the rights */
+		L"O:" SOMEBODY L"D:(A;;FA;;;SY)", PATH_FILE, NULL)); /* an owner may change the rights */
 	/* no list at all: everybody may do everything */
-	CHECK(!private_by(L"O:BA", false, NULL));
-	CHECK(!private_by(L"O:BAD:(D;;FA;;;WD)(A;;FA;;;WD)", false, NULL));
+	CHECK(!private_by(L"O:BA", PATH_FILE, NULL));
+	CHECK(!private_by(L"O:BAD:(D;;FA;;;WD)(A;;FA;;;WD)", PATH_FILE, NULL));
+	/* keys */
+	CHECK(private_by(UMBRA_KEY_SDDL, PATH_KEY, NULL));
+	CHECK(private_by(L"O:SYD:(A;;KA;;;SY)(A;;KR;;;WD)", PATH_KEY, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;KW;;;BU)", PATH_KEY, NULL));
+	CHECK(!private_by(L"O:BAD:(A;;0x4;;;BU)", PATH_KEY, NULL));
 }
 
 static void a_real_file_is_judged(void)
@@ -121,7 +127,9 @@ static void keys_come_and_go(void)
 	CHECK_HR(registry_delete_empty(TEST_KEY), S_OK);
 	CHECK_HR(registry_create(TEST_KEY), S_OK);
 	CHECK_HR(registry_create(TEST_KEY), S_OK);
+	CHECK_HR(path_rights_private_key(TEST_KEY), S_OK);
 	CHECK_HR(registry_protect(TEST_KEY), S_OK);
+	CHECK_HR(path_rights_private_key(TEST_KEY), S_OK);
 	CHECK_HR(registry_delete_empty(parent), S_OK); /* it is not empty */
 	CHECK(registry_exists(TEST_KEY));
 	CHECK_HR(registry_set_text(TEST_KEY, L"name", REG_SZ, L"value"), S_OK);
@@ -129,7 +137,7 @@ static void keys_come_and_go(void)
 	CHECK(registry_exists(TEST_KEY));
 	CHECK_HR(registry_delete(parent), S_OK);
 	CHECK(!registry_exists(TEST_KEY) && !registry_exists(parent));
-	CHECK(FAILED(registry_protect(TEST_KEY)));
+	CHECK(FAILED(registry_protect(TEST_KEY)) && FAILED(path_rights_private_key(TEST_KEY)));
 }
 
 static void what_is_registered_is_of_this_version(void)
@@ -153,12 +161,46 @@ static void failures_are_explained(void)
 		HRESULT_FROM_WIN32(ERROR_SERVICE_DISABLED),
 		HRESULT_FROM_WIN32(ERROR_SERVICE_MARKED_FOR_DELETE),
 		HRESULT_FROM_WIN32(ERROR_SERVICE_REQUEST_TIMEOUT),
-		HRESULT_FROM_WIN32(ERROR_INVALID_SECURITY_DESCR), E_OUTOFMEMORY};
+		HRESULT_FROM_WIN32(ERROR_INVALID_SECURITY_DESCR), HRESULT_FROM_WIN32(ERROR_TIMEOUT),
+		E_OUTOFMEMORY};
 	const char *other = setup_explain(E_FAIL);
 
 	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		CHECK(setup_explain(all[i]) != other && strlen(setup_explain(all[i])) > 20);
 	CHECK(strlen(other) > 20);
+}
+
+static HANDLE let_go;
+
+static HRESULT hang(void *arg)
+{
+	WaitForSingleObject(let_go, INFINITE);
+	*(bool *)arg = true;
+	return S_OK;
+}
+
+static HRESULT answer(void *arg)
+{
+	return *(HRESULT *)arg;
+}
+
+static void calls_that_never_answer_are_given_up(void)
+{
+	static bool ended;
+	HRESULT wanted = VSS_E_PROVIDER_IN_USE;
+	VSS_PROVIDER_PROP props;
+
+	CHECK_HR(setup_bounded(answer, &wanted, 60000), VSS_E_PROVIDER_IN_USE);
+	CHECK(!setup_bounded_hangs());
+	let_go = CreateEventW(NULL, TRUE, FALSE, NULL);
+	CHECK_HR(setup_bounded(hang, &ended, 50), HRESULT_FROM_WIN32(ERROR_TIMEOUT));
+	CHECK(setup_bounded_hangs() && !ended);
+	/* and VSS is not asked again */
+	CHECK_HR(registration_query(&props), HRESULT_FROM_WIN32(ERROR_TIMEOUT));
+	CHECK_HR(registration_remove(), HRESULT_FROM_WIN32(ERROR_TIMEOUT));
+	registration_of_this(&props);
+	CHECK_HR(registration_add(&props), HRESULT_FROM_WIN32(ERROR_TIMEOUT));
+	SetEvent(let_go);
 }
 
 /* What set-up asks of the service manager goes through here (see meson.build): Wine keeps little of it. */
@@ -252,6 +294,7 @@ int main(void)
 		TEST(what_is_registered_is_of_this_version),
 		TEST(failures_are_explained),
 		TEST(the_service_is_hardened_quoted_and_put_back),
+		TEST(calls_that_never_answer_are_given_up),
 	};
 
 	return run_tests(tests, sizeof(tests) / sizeof(tests[0]));
