@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import provider_lab  # noqa: E402
-from provider_lab import check, set_text  # noqa: E402
+from provider_lab import check, in_background, joined, set_text, slow_reads, wait_armed  # noqa: E402
 import labhost  # noqa: E402
 
 NEXT = 'umbra-vss-next'
@@ -143,6 +143,21 @@ def scenario_commands_fail(lab):
     lab.run('A', 'upgrade')
     check(registered(lab) == version and state(lab) == older, 'back to the older one')
     works(lab)
+
+
+def scenario_in_use(lab):
+    """While a shadow copy is being made nothing is stopped, replaced or removed, and the copy is made."""
+    before, version = state(lab), registered(lab)
+    for words in ((built(NEXT + '.exe'), 'upgrade'), (lab.provider, 'uninstall')):
+        slow_reads(labhost.State(os.path.join(lab.dir, 'lab')).host('A').bridges[0])
+        thread, result = in_background(lab.vss, 'A', 'create', '--lun', '1,2')
+        wait_armed(lab.array)
+        text = lab.lab('run', '--host', 'A', *words, want=1)
+        alive = thread.is_alive()
+        lab.fault('clear')
+        check(alive and '80042307' in text and 'Wait until' in text, f'{alive}: {text}')
+        lab.vss('A', 'delete', set_text(joined(thread, result)))
+        check(state(lab) == before and registered(lab) == version, f'{words}: {state(lab)}')
 
 
 class Package:
