@@ -64,6 +64,8 @@ static const struct key keys[] = {
 	{"iscsi", "first_burst", KEY_BYTES, AT(first_burst_bytes), 512, SCSI_TRANSFER_MAX_BYTES},
 	{"iscsi", "discovery_needs_chap", KEY_YES, AT(discovery_needs_chap), 0, 0},
 	{"scsi", "threshold_percent", KEY_COUNT, AT(threshold_percent), 10, 99},
+	{"scsi", "physical_block", KEY_BYTES, AT(physical_block_bytes), 512, 4096},
+	{"scsi", "sanitize_rate", KEY_BYTES, AT(sanitize_bytes_per_s), 1 << 20, UINT64_C(1) << 40},
 	{"copysets", "lease", KEY_MS, AT(lease_ms), 100, 86400000},
 	{"copysets", "host_gone", KEY_MS, AT(host_gone_ms), 100, 86400000},
 	{"copysets", "commit_budget", KEY_MS, AT(commit_budget_ms), 10, 60000},
@@ -428,6 +430,9 @@ static int fill_in(struct reading *r)
 			"%s: [pool] has no path: add path = DIRECTORY (made by umbractl "
 			"pool create DIRECTORY).",
 			r->path);
+	if (c->physical_block_bytes && c->physical_block_bytes != 512 && c->physical_block_bytes != 4096)
+		return fault_set(
+			r->fault, -EINVAL, "%s: physical_block in [scsi] must be 512 or 4096.", r->path);
 	if (!c->array_name[0])
 		snprintf(c->array_name, sizeof(c->array_name), "umbra");
 	if (!c->socket_path[0])

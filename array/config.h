@@ -33,6 +33,7 @@ struct config {
 	bool discovery_needs_chap;
 
 	uint32_t threshold_percent;
+	uint64_t physical_block_bytes, sanitize_bytes_per_s;
 
 	uint32_t lease_ms, host_gone_ms, commit_budget_ms, number_rest_ms, sets_max, set_luns_max;
 	enum up_copy_kind copy_kind;

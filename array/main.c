@@ -230,6 +230,8 @@ static int open_doors(struct daemon *d, struct fault *fault)
 		.target_name = c->target_name,
 		.inband = &d->inband_hook,
 		.threshold_percent = c->threshold_percent,
+		.physical_block_bytes = (uint32_t)c->physical_block_bytes,
+		.sanitize_bytes_per_s = c->sanitize_bytes_per_s,
 	};
 	err = scsi_target_create(&scsi, &d->scsi);
 	if (err)
@@ -353,18 +355,24 @@ static void next_step(struct reactor_deferred *deferred)
 			step_done(d);
 		return;
 	case 2:
+		if (d->scsi)
+			scsi_target_stop(d->scsi, step_done, d);
+		else
+			step_done(d);
+		return;
+	case 3:
 		if (d->inband)
 			inband_stop(d->inband, step_done, d);
 		else
 			step_done(d);
 		return;
-	case 3:
+	case 4:
 		if (d->array)
 			array_stop(d->array, step_done, d);
 		else
 			step_done(d);
 		return;
-	case 4:
+	case 5:
 		free_parts(d);
 		if (d->store)
 			d->store->ops->close(d->store, store_closed, d);

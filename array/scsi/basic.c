@@ -16,13 +16,14 @@ void scsi_test_unit_ready(struct scsi_task *task)
 void scsi_request_sense(struct scsi_task *task)
 {
 	struct scsi_sense sense = {.key = SENSE_NO_SENSE};
+	const struct scsi_lun *s = scsi_lun_of(task);
 	struct scsi_reply r = scsi_reply_begin(task);
 	uint8_t buf[SCSI_SENSE_MAX_BYTES];
 
 	if (task->flags & TASK_ABSENT_LU)
 		sense = (struct scsi_sense){.key = SENSE_ILLEGAL_REQUEST, .asc = ASC_NO_LUN};
-	else
-		scsi_attention_take(task->nexus, task->lun_number, &sense);
+	else if (!scsi_attention_take(task->nexus, task->lun_number, &sense) && s && s->sanitize)
+		scsi_sanitize_sense(s->sanitize, &sense);
 	scsi_reply_put(&r, buf, scsi_sense_build(&sense, task->cdb[1] & 0x01, buf));
 	scsi_reply_end(task, &r);
 }

@@ -12,6 +12,16 @@ void scsi_read_capacity10(struct scsi_task *task)
 	scsi_reply_end(task, &r);
 }
 
+/* So many (2^) logical blocks are a physical one. */
+uint8_t scsi_physical_exponent(const struct scsi_target *t)
+{
+	uint8_t exponent = 0;
+
+	while ((uint32_t)SCSI_BLOCK_BYTES << exponent < t->physical_block_bytes)
+		exponent++;
+	return exponent;
+}
+
 void scsi_read_capacity16(struct scsi_task *task)
 {
 	struct scsi_reply r = scsi_reply_begin(task);
@@ -19,7 +29,7 @@ void scsi_read_capacity16(struct scsi_task *task)
 	scsi_reply_be64(&r, scsi_lun_blocks(task->lun_held) - 1);
 	scsi_reply_be32(&r, SCSI_BLOCK_BYTES);
 	scsi_reply_u8(&r, 0);
-	scsi_reply_u8(&r, 3);        /* 2^3 logical blocks a physical one */
+	scsi_reply_u8(&r, scsi_physical_exponent(task->nexus->target));
 	scsi_reply_be16(&r, 0xC000); /* LBPME, LBPRZ; lowest aligned LBA 0 */
 	scsi_reply_zero(&r, 16);
 	scsi_reply_end(task, &r);

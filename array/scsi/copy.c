@@ -210,6 +210,8 @@ static int may_write(const struct scsi_copy *c, struct lun *lun)
 	s = scsi_lun_get(lun);
 	if (!s)
 		return -ENOMEM;
+	if (s->sanitize)
+		return -EBUSY;
 	if (scsi_reserve_excludes(s, c->nexus, CONFLICT_WRITE))
 		return -EACCES;
 	return s->mode.swp ? -EPERM : 0;
@@ -249,16 +251,25 @@ static void submit(struct scsi_copy *c, struct lun *lun)
 	lun_submit(&c->io);
 }
 
+/* Ends with a chunk of the destination's, for parts of chunks cannot be shared. */
+static uint64_t piece(const struct scsi_copy *c, const struct scsi_copy_move *m)
+{
+	uint64_t at = m->at + c->moved, from = m->from + c->moved, left = m->len - c->moved;
+	bool alike = m->source == COPY_ZEROS || (at ^ from) % COPY_CHUNK_BYTES == 0;
+	uint64_t most = (alike ? COPY_SHARE_BYTES : COPY_STEP_BYTES) - at % COPY_CHUNK_BYTES;
+
+	return left < most ? left : most;
+}
+
 static void next_piece(struct scsi_copy *c, const struct scsi_copy_move *m)
 {
 	struct store_io *io = &c->io.io;
-	uint64_t left = m->len - c->moved;
 
 	io->flags = 0;
 	io->iov = NULL;
 	io->iov_count = 0;
 	io->offset = m->at + c->moved;
-	io->len = left < COPY_STEP_BYTES ? left : COPY_STEP_BYTES;
+	io->len = piece(c, m);
 	if (m->source == COPY_ZEROS) {
 		io->op = STORE_UNMAP;
 		io->source = NULL;

@@ -17,9 +17,11 @@
 #define COPY_SEGMENTS_MAX    64u
 #define COPY_LIST_MAX_BYTES  (COPY_TARGETS_MAX * 32u + COPY_SEGMENTS_MAX * 28u)
 #define COPY_RANGES_MAX      64u
-#define COPY_STEP_BYTES      (UINT64_C(8) << 20)
-#define COPY_RUNNING_MAX     64u /* at one time */
-#define COPY_KEPT_MAX        64u /* of a nexus, those that run too */
+#define COPY_CHUNK_BYTES     ((uint64_t)SCSI_UNMAP_GRANULARITY * SCSI_BLOCK_BYTES) /* what stores share */
+#define COPY_STEP_BYTES      (UINT64_C(8) << 20)  /* at a time, what is to be copied */
+#define COPY_SHARE_BYTES     (UINT64_C(64) << 20) /* at a time, what can be shared */
+#define COPY_RUNNING_MAX     64u                  /* at one time */
+#define COPY_KEPT_MAX        64u                  /* of a nexus, those that run too */
 #define TOKEN_BYTES          512u
 #define TOKEN_BLOCKS_MAX     ((UINT64_C(4) << 30) / SCSI_BLOCK_BYTES)
 #define TOKEN_BLOCKS_OPTIMAL ((UINT64_C(256) << 20) / SCSI_BLOCK_BYTES)

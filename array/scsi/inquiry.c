@@ -97,6 +97,7 @@ static void page_characteristics(const struct scsi_task *task, struct scsi_reply
 
 	(void)task;
 	put_be16(body, 1); /* non-rotating */
+	body[3] = 0x40;    /* WABEREQ: after a block erase reads succeed */
 	scsi_reply_put(r, body, sizeof(body));
 }
 

@@ -58,6 +58,7 @@ enum scsi_conflict {
 #define CMD_INBAND     0x0400u /* with protocol F0h: neither attentions nor reservations nor ordering */
 #define CMD_PARAMETERS 0x0800u /* from the initiator: all of data_len must be in hand */
 #define CMD_VENDOR     0x1000u /* not in a standard */
+#define CMD_SANITIZING 0x8000u /* also while the LUN is sanitized */
 #define CMD_COPY       0x4000u /* third-party copies: only where the store can clone */
 #define CMD_EXACT      0x2000u /* an offer of more or less data than the CDB says is refused */
 #define CMD_ALL        (CMD_DATA | CMD_CONTROL | CMD_ABSENT)
@@ -127,6 +128,8 @@ struct scsi_sense {
 	enum scsi_sense_key key;
 	uint16_t asc;
 	bool has_information, has_field, field_in_cdb, has_bit;
+	bool has_progress;
+	uint16_t progress; /* of 65,536 */
 	uint64_t information;
 	uint16_t field_byte;
 	uint8_t field_bit;
@@ -185,6 +188,12 @@ struct scsi_target {
 	unsigned threshold_percent;
 	bool threshold_told;      /* 38/07 has been raised; again once there was room */
 	uint64_t written_unasked; /* bytes, roughly, since the store was asked how full it is */
+	uint32_t physical_block_bytes;
+	uint64_t sanitize_bytes_per_s;
+	struct list sanitizing; /* LUNs that are */
+	void (*stop_done)(void *arg);
+	void *stop_arg;
+	bool stopped;
 	unsigned copies_running;
 	struct scsi_tokens *tokens; /* copy.h */
 	unsigned port_count;
@@ -209,6 +218,8 @@ struct scsi_nexus {
 	uint16_t attention[ARRAY_LUN_NUMBER_MAX + 1];
 };
 bool scsi_target_has_port(const struct scsi_target *t, uint16_t tag);
+/* Something that the target's stop waits for is over. */
+void scsi_target_check_stop(struct scsi_target *t);
 void scsi_nexus_get(struct scsi_nexus *n);
 void scsi_nexus_put(struct scsi_nexus *n);
 
@@ -246,6 +257,7 @@ struct scsi_lun {
 	uint32_t pr_generation;
 	uint8_t pr_type;                   /* 0: no reservation */
 	struct scsi_registrant *pr_holder; /* NULL with the all-registrants types */
+	struct scsi_sanitize *sanitize;    /* NULL: it is not being sanitized, nor did that fail */
 };
 /* Created on first use, with the registrations that were kept; NULL: no memory, or they do not read. */
 struct scsi_lun *scsi_lun_get(struct lun *lun);
@@ -269,16 +281,17 @@ static inline uint64_t scsi_lun_blocks(const struct lun *lun)
 #define TASK_IO          0x0008u /* task->io is with the LUN layer */
 #define TASK_ABORTED     0x0010u
 #define TASK_ABORT_TRIED 0x0020u
-#define TASK_INBAND_WAIT 0x0040u /* task->waiting is the token */
-#define TASK_STEPPED     0x0080u /* task->waiting is a struct scsi_steps */
-#define TASK_ORDERED     0x0100u /* counts as the ordered one that runs */
-#define TASK_COUNTED     0x0200u /* counts in scsi_lun.running */
-#define TASK_INBAND      0x0400u /* a control request: no attentions, reservations, order */
-#define TASK_CONFLICT    0x0800u /* a recheck met a reservation */
-#define TASK_UNMAPPED    0x1000u /* ends because its LUN was unmapped */
-#define TASK_PROTECTED   0x2000u /* a recheck met software write protection */
-#define TASK_COPY        0x8000u /* task->waiting is a struct scsi_copy */
-#define TASK_WAITS       0x4000u /* waits for aborted tasks itself (PREEMPT AND ABORT) */
+#define TASK_INBAND_WAIT 0x0040u  /* task->waiting is the token */
+#define TASK_STEPPED     0x0080u  /* task->waiting is a struct scsi_steps */
+#define TASK_ORDERED     0x0100u  /* counts as the ordered one that runs */
+#define TASK_COUNTED     0x0200u  /* counts in scsi_lun.running */
+#define TASK_INBAND      0x0400u  /* a control request: no attentions, reservations, order */
+#define TASK_CONFLICT    0x0800u  /* a recheck met a reservation */
+#define TASK_UNMAPPED    0x1000u  /* ends because its LUN was unmapped */
+#define TASK_PROTECTED   0x2000u  /* a recheck met software write protection */
+#define TASK_SANITIZE    0x10000u /* task->waiting is a struct scsi_sanitize */
+#define TASK_COPY        0x8000u  /* task->waiting is a struct scsi_copy */
+#define TASK_WAITS       0x4000u  /* waits for aborted tasks itself (PREEMPT AND ABORT) */
 
 /* Status is set (GOOD when nothing was); takes the task out and calls done. */
 void scsi_task_finish(struct scsi_task *task);
@@ -363,6 +376,7 @@ void scsi_report_tmfs(struct scsi_task *task);
 /* capacity.c */
 void scsi_read_capacity10(struct scsi_task *task);
 void scsi_read_capacity16(struct scsi_task *task);
+uint8_t scsi_physical_exponent(const struct scsi_target *t);
 void scsi_log_sense(struct scsi_task *task);
 /* mode.c */
 void scsi_mode_sense(struct scsi_task *task);
@@ -403,6 +417,21 @@ void scsi_receive_copy_failure(struct scsi_task *task);
 void scsi_receive_copy_status4(struct scsi_task *task);
 void scsi_receive_token_information(struct scsi_task *task);
 void scsi_copy_vpd(const struct scsi_task *task, struct scsi_reply *r);
+/* sanitize.c */
+#define SCSI_SANITIZE_KEPT_MAX    (5u + SCSI_BLOCK_BYTES)
+#define SCSI_SANITIZE_BYTES_PER_S (UINT64_C(128) << 20)
+bool scsi_sanitize_parse(struct scsi_task *task);
+void scsi_sanitize(struct scsi_task *task);
+void scsi_sanitize_exit(struct scsi_task *task);
+/* May the task go on? False: it has failed. */
+bool scsi_sanitize_allows(struct scsi_task *task);
+void scsi_sanitize_sense(const struct scsi_sanitize *z, struct scsi_sense *out);
+void scsi_sanitize_detach(struct scsi_task *task); /* finishes the task, aborted */
+void scsi_sanitize_stop(struct scsi_target *t);    /* t->stop_done is set */
+void scsi_sanitize_free(struct scsi_sanitize *z);
+bool scsi_sanitize_is_kept(const struct scsi_sanitize *z);
+size_t scsi_sanitize_pack(const struct scsi_sanitize *z, uint8_t *p);
+struct scsi_sanitize *scsi_sanitize_unpack(const uint8_t *p, size_t len); /* NULL: malformed, no memory */
 /* security.c */
 bool scsi_security_parse(struct scsi_task *task);
 void scsi_security_in(struct scsi_task *task);
@@ -446,6 +475,8 @@ void scsi_reserve_pack_size_add(size_t *bytes, const struct scsi_nexus_name *nam
 size_t scsi_reserve_pack_size(const struct scsi_lun *s);
 /* False: it does not read, or no memory. s: fresh; with false partly filled. */
 bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *bytes, size_t len);
+/* Makes durable what the LUN has to keep over a restart, as it is now. */
+void scsi_reserve_keep(struct lun *lun, struct array_call *call);
 /* Ends a good PERSISTENT RESERVE OUT: when what has to outlive a restart is durable. */
 void scsi_reserve_finish_kept(struct scsi_task *task);
 

@@ -12,6 +12,7 @@ static void lun_state_free(void *scsi)
 
 	while ((node = list_pop(&s->registrants)))
 		free(container_of(node, struct scsi_registrant, link));
+	scsi_sanitize_free(s->sanitize);
 	free(s);
 }
 

@@ -53,8 +53,13 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 		options->threshold_percent ? options->threshold_percent : SCSI_THRESHOLD_PERCENT;
 	for (unsigned i = 0; i < options->port_count; i++)
 		port_add(t, options->ports[i]);
+	t->physical_block_bytes =
+		options->physical_block_bytes ? options->physical_block_bytes : STORE_PHYSICAL_BYTES;
+	t->sanitize_bytes_per_s =
+		options->sanitize_bytes_per_s ? options->sanitize_bytes_per_s : SCSI_SANITIZE_BYTES_PER_S;
 	list_init(&t->nexuses);
 	list_init(&t->tmfs);
+	list_init(&t->sanitizing);
 	int err = scsi_tokens_init(t);
 	if (err) {
 		free(t);
@@ -62,6 +67,24 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 	}
 	*out = t;
 	return 0;
+}
+
+void scsi_target_check_stop(struct scsi_target *t)
+{
+	void (*done)(void *arg) = t->stop_done;
+
+	if (!done || t->stopped || !list_empty(&t->nexuses) || !list_empty(&t->sanitizing))
+		return;
+	t->stopped = true;
+	done(t->stop_arg);
+}
+
+void scsi_target_stop(struct scsi_target *t, void (*done)(void *arg), void *arg)
+{
+	t->stop_done = done;
+	t->stop_arg = arg;
+	scsi_sanitize_stop(t);
+	scsi_target_check_stop(t);
 }
 
 void scsi_target_destroy(struct scsi_target *t)
@@ -209,6 +232,9 @@ void scsi_nexus_put(struct scsi_nexus *n)
 		return;
 	scsi_copies_free(n);
 	list_remove(&n->link);
-	array_nexus_detach(n->target->array, &n->array);
+	struct scsi_target *t = n->target;
+
+	array_nexus_detach(t->array, &n->array);
 	free(n);
+	scsi_target_check_stop(t);
 }

@@ -2,8 +2,9 @@
 /*
  * Registrations and the reservation over restarts (APTPL, SPC-4 5.13.5). What is kept, big-endian:
  *
- *	type u8 (0: no reservation), registrants u16, of each: key u64, ISID 6, port u16, holder u8,
- *	name length u8, name
+ *	type u8 (0: no reservation; 80h added: a SANITIZE), registrants u16, of each: key u64, ISID 6, port
+ *	u16, holder u8, name length u8, name; of a SANITIZE: action u8, flags u8 (1 AUSE, 2 INVERT, 4 it
+ *	failed), passes u8, pattern length u16, pattern
  *
  * The array's catalogue keeps it with a checksum, in the order in which it was given. The generation is not
  * kept: it begins at 0 with the power (SPC-4 6.15.2).
@@ -17,12 +18,11 @@
 
 #define HEADER_BYTES     3u
 #define REGISTRANT_BYTES 18u
+#define WITH_SANITIZE    0x80
 
 struct keep {
 	struct array_call call;
 	struct scsi_task *task;
-	size_t len;
-	uint8_t bytes[ARRAY_RESERVATIONS_MAX_BYTES];
 };
 
 void scsi_reserve_pack_size_add(size_t *bytes, const struct scsi_nexus_name *name)
@@ -32,7 +32,7 @@ void scsi_reserve_pack_size_add(size_t *bytes, const struct scsi_nexus_name *nam
 
 size_t scsi_reserve_pack_size(const struct scsi_lun *s)
 {
-	size_t bytes = HEADER_BYTES;
+	size_t bytes = HEADER_BYTES + SCSI_SANITIZE_KEPT_MAX; /* which may come later */
 
 	list_for_each (node, &s->registrants)
 		scsi_reserve_pack_size_add(&bytes, &container_of(node, struct scsi_registrant, link)->name);
@@ -42,14 +42,20 @@ size_t scsi_reserve_pack_size(const struct scsi_lun *s)
 static size_t pack(const struct scsi_lun *s, uint8_t *p)
 {
 	uint8_t *begin = p;
+	bool registrants = s->pr_kept && s->registrant_count > 0;
+	bool sanitize = scsi_sanitize_is_kept(s->sanitize);
 
-	p[0] = s->pr_type;
-	put_be16(p + 1, (uint16_t)s->registrant_count);
+	if (!registrants && !sanitize)
+		return 0;
+	p[0] = (uint8_t)((registrants ? s->pr_type : 0) | (sanitize ? WITH_SANITIZE : 0));
+	put_be16(p + 1, registrants ? (uint16_t)s->registrant_count : 0);
 	p += HEADER_BYTES;
 	list_for_each (node, &s->registrants) {
 		const struct scsi_registrant *r = container_of(node, struct scsi_registrant, link);
 		size_t name_len = strlen(r->name.initiator);
 
+		if (!registrants)
+			break;
 		put_be64(p, r->key);
 		memcpy(p + 8, r->name.isid, 6);
 		put_be16(p + 14, r->name.port);
@@ -58,6 +64,8 @@ static size_t pack(const struct scsi_lun *s, uint8_t *p)
 		memcpy(p + REGISTRANT_BYTES, r->name.initiator, name_len);
 		p += REGISTRANT_BYTES + name_len;
 	}
+	if (sanitize)
+		p += scsi_sanitize_pack(s->sanitize, p);
 	return (size_t)(p - begin);
 }
 
@@ -89,14 +97,18 @@ static size_t unpack_one(struct scsi_lun *s, const uint8_t *p, size_t len)
 
 bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 {
-	unsigned count;
-	bool one_holds;
+	unsigned count, type;
+	bool one_holds, sanitize;
 
-	if (len < HEADER_BYTES || p[0] > PR_EXCLUSIVE_ACCESS_AR || p[0] == 2 || p[0] == 4)
+	if (len < HEADER_BYTES)
 		return false;
-	s->pr_type = p[0];
-	s->pr_kept = true;
+	sanitize = p[0] & WITH_SANITIZE;
+	type = p[0] & ~(unsigned)WITH_SANITIZE;
+	if (type > PR_EXCLUSIVE_ACCESS_AR || type == 2 || type == 4)
+		return false;
+	s->pr_type = (uint8_t)type;
 	count = get_be16(p + 1);
+	s->pr_kept = !sanitize || count > 0;
 	p += HEADER_BYTES;
 	len -= HEADER_BYTES;
 	if (count > PR_REGISTRANTS_MAX)
@@ -109,8 +121,21 @@ bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 		p += used;
 		len -= used;
 	}
+	if (sanitize) {
+		s->sanitize = scsi_sanitize_unpack(p, len);
+		if (!s->sanitize)
+			return false;
+		len = 0;
+	}
 	one_holds = s->pr_type != 0 && !scsi_reserve_all_registrants(s->pr_type);
 	return len == 0 && one_holds == (s->pr_holder != NULL) && (!s->pr_type || s->registrant_count > 0);
+}
+
+void scsi_reserve_keep(struct lun *lun, struct array_call *call)
+{
+	static uint8_t bytes[ARRAY_RESERVATIONS_MAX_BYTES];
+
+	lun_keep_reservations(lun, bytes, pack(lun->scsi, bytes), call);
 }
 
 static void kept(struct array_call *call)
@@ -145,6 +170,5 @@ void scsi_reserve_finish_kept(struct scsi_task *task)
 	k->call.done = kept;
 	k->task = task;
 	s->pr_keeping++;
-	k->len = s->pr_kept && s->registrant_count > 0 ? pack(s, k->bytes) : 0;
-	lun_keep_reservations(task->lun_held, k->bytes, k->len, &k->call);
+	scsi_reserve_keep(task->lun_held, &k->call);
 }

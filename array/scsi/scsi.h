@@ -56,10 +56,14 @@ struct scsi_target_options {
 	const struct scsi_inband *inband;
 	const uint16_t *ports; /* portal group tags; those of nexuses are added as they come */
 	unsigned port_count;
-	unsigned threshold_percent; /* of the store in use: hosts are warned (38/07); 0: 70 */
+	uint32_t physical_block_bytes; /* as hosts are told: 512 or 4096; 0: 4096 */
+	uint64_t sanitize_bytes_per_s; /* how fast SANITIZE overwrites at most; 0: 128 MiB */
+	unsigned threshold_percent;    /* of the store in use: hosts are warned (38/07); 0: 70 */
 };
 int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out);
-void scsi_target_destroy(struct scsi_target *t); /* no nexus left */
+/* No nexus will come any more: done comes (perhaps from inside) when what runs in the background has ended. */
+void scsi_target_stop(struct scsi_target *t, void (*done)(void *arg), void *arg);
+void scsi_target_destroy(struct scsi_target *t); /* no nexus left, nothing in the background */
 
 struct scsi_nexus_ops {
 	void (*close)(void *transport); /* the host's rights are gone: end the session */

@@ -20,6 +20,13 @@ static void field_pointer(const struct scsi_sense *s, uint8_t out[3])
 	put_be16(out + 1, s->field_byte);
 }
 
+/* SPC-4 4.5.2.4.4 */
+static void progress(const struct scsi_sense *s, uint8_t out[3])
+{
+	out[0] = 0x80;
+	put_be16(out + 1, s->progress);
+}
+
 static unsigned build_fixed(const struct scsi_sense *s, uint8_t *out)
 {
 	out[0] = 0x70;
@@ -32,6 +39,8 @@ static unsigned build_fixed(const struct scsi_sense *s, uint8_t *out)
 	put_be16(out + 12, s->asc);
 	if (s->has_field)
 		field_pointer(s, out + 15);
+	else if (s->has_progress)
+		progress(s, out + 15);
 	return 18;
 }
 
@@ -48,10 +57,13 @@ static unsigned build_descriptor(const struct scsi_sense *s, uint8_t *out)
 		put_be64(out + len + 4, s->information);
 		len += 12;
 	}
-	if (s->has_field) {
+	if (s->has_field || s->has_progress) {
 		out[len] = 0x02;
 		out[len + 1] = 0x06;
-		field_pointer(s, out + len + 4);
+		if (s->has_field)
+			field_pointer(s, out + len + 4);
+		else
+			progress(s, out + len + 4);
 		len += 8;
 	}
 	out[7] = (uint8_t)(len - 8);

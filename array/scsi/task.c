@@ -191,6 +191,8 @@ static bool parse(struct scsi_task *task)
 		task->flags |= TASK_INBAND;
 	if (!check_lun(task) || !check_attention(task) || !check_command(task, opcode_known))
 		return false;
+	if (!scsi_sanitize_allows(task))
+		return false;
 	if (scsi_reserve_conflicts(task))
 		return scsi_conflict(task);
 	if (!check_lengths(task))
@@ -226,7 +228,8 @@ bool scsi_task_parse(struct scsi_task *task)
 
 static bool must_wait(const struct scsi_lun *s, const struct scsi_task *task)
 {
-	if ((task->flags & TASK_INBAND) || task->attribute == SCSI_HEAD_OF_QUEUE)
+	if ((task->flags & TASK_INBAND) || task->attribute == SCSI_HEAD_OF_QUEUE ||
+		(s->sanitize && (task->command->flags & CMD_SANITIZING)))
 		return false;
 	if (!list_empty(&s->blocked) || s->ordered_running)
 		return true;
@@ -268,12 +271,12 @@ static void start(struct scsi_task *task)
 		}
 	}
 	int err = recheck(task);
-	if (err) {
+	if (err)
 		scsi_task_set_io_error(task, err);
+	if (err || !scsi_sanitize_allows(task))
 		scsi_task_finish(task);
-		return;
-	}
-	task->command->execute(task);
+	else
+		task->command->execute(task);
 }
 
 static void start_blocked(struct scsi_lun *s)
@@ -453,6 +456,10 @@ bool scsi_task_abort(struct scsi_task *task)
 	}
 	if (task->flags & TASK_COPY)
 		return scsi_copy_stop(task->waiting);
+	if (task->flags & TASK_SANITIZE) {
+		scsi_sanitize_detach(task);
+		return true;
+	}
 	if (task->flags & TASK_INBAND_WAIT) {
 		task->flags &= ~TASK_INBAND_WAIT;
 		n->target->inband.cancel(n->target->inband.ctx, task->waiting);

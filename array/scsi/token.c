@@ -138,6 +138,7 @@ static int fill_bytes(const struct scsi_target *t, struct scsi_token *k, const s
 	put_be24(b + AT_CREATOR + 29, SCSI_BLOCK_BYTES);
 	put_be64(b + AT_BYTES + 8, k->blocks * SCSI_BLOCK_BYTES);
 	put_be32(b + AT_DEVICE, SCSI_BLOCK_BYTES);
+	b[AT_DEVICE + 5] = scsi_physical_exponent(t);
 	put_be16(b + AT_DEVICE + 6, 0xC000); /* LBPME, LBPRZ */
 	/* the target device: a SCSI name string, UTF-8 */
 	b[AT_TARGET] = 0x03;

@@ -38,7 +38,7 @@ static void a_full_file_is_taken(void **state)
 			      "[pool]\npath = /srv/umbra\nmap_memory = 256M\n"
 			      "[iscsi]\nportals = 127.0.0.1:0, [::1]:3261\nportals = 10.0.0.1\n"
 			      "login_timeout = 5s\ndiscovery_needs_chap = yes\nmax_burst = 512KiB\n"
-			      "[scsi]\nthreshold_percent = 80\n"
+			      "[scsi]\nthreshold_percent = 80\nphysical_block = 512\n"
 			      "[copysets]\nlease = 10m\ncommit_budget = 2500ms\nset_luns_max = 8\n"
 			      "copy_kind = plex\nhydrate_rate = 50M\nhydrations = 3\nrecycle_time = 24h\n"
 			      "[management]\nsocket = /tmp/x.sock\ngroup = wheel\n"),
@@ -66,6 +66,7 @@ static void a_full_file_is_taken(void **state)
 	assert_int_equal(config.hydrations_max, 3);
 	assert_int_equal(config.recycle_ms, 86400000);
 	assert_int_equal(config.threshold_percent, 80);
+	assert_int_equal(config.physical_block_bytes, 512);
 	assert_string_equal(config.socket_path, "/tmp/x.sock");
 }
 
@@ -173,6 +174,8 @@ static void what_is_wrong_is_refused_with_its_line(void **state)
 static void a_missing_path_or_file_is_told(void **state)
 {
 	(void)state;
+	assert_int_equal(load("[pool]\npath = /a\n[scsi]\nphysical_block = 1024\n"), -EINVAL);
+	assert_non_null(strstr(fault.text, "512 or 4096"));
 	assert_int_equal(load("[array]\nname = a\n"), -EINVAL);
 	assert_non_null(strstr(fault.text, "umbractl pool create"));
 	assert_int_equal(config_load("/nonexistent/umbrad.conf", &config, &fault), -ENOENT);

@@ -23,7 +23,7 @@ struct host {
 
 struct fake_lun fake_luns[FAKE_LUNS];
 struct store_stats fake_stats;
-int fake_error;
+int fake_error, fake_io_error;
 bool fake_hold_io;
 unsigned fake_held, fake_gate_queued, fake_holds, fake_nexuses;
 
@@ -106,7 +106,7 @@ struct array *fake_start(void)
 	list_init(&gate_io);
 	gate_closed = fake_hold_io = fake_hold_keeps = fake_quiet = false;
 	fake_keeps = 0;
-	fake_error = 0;
+	fake_error = fake_io_error = 0;
 	fake_held = fake_gate_queued = fake_holds = fake_nexuses = 0;
 	fake_stats =
 		(struct store_stats){.capacity_bytes = UINT64_C(10) << 30, .used_bytes = UINT64_C(4) << 30};
@@ -128,6 +128,11 @@ void fake_stop(void)
 		free(fake_luns[i].lun.reservations);
 		fake_luns[i].lun.reservations = NULL;
 	}
+}
+
+struct array *fake_again(void)
+{
+	return &array;
 }
 
 void fake_restart(void)
@@ -291,6 +296,8 @@ static int perform(struct lun_io *l)
 
 	if (fake_error)
 		return fake_error;
+	if (fake_io_error)
+		return fake_io_error;
 	if (l->lun->resyncing)
 		return -EBUSY;
 	if (io->offset + io->len > l->lun->size_bytes)

@@ -22,7 +22,8 @@ struct fake_lun {
 
 extern struct fake_lun fake_luns[FAKE_LUNS];
 extern struct store_stats fake_stats;
-extern int fake_error;     /* the next I/Os end with it */
+extern int fake_error;     /* the next I/Os end with it, and changes of the catalogue */
+extern int fake_io_error;  /* the next I/Os alone */
 extern bool fake_hold_io;  /* I/O stays under way until fake_complete() */
 extern unsigned fake_held; /* how many do */
 extern unsigned fake_gate_queued;
@@ -37,6 +38,7 @@ extern unsigned fake_images;  /* that are held */
 /* Fresh: hosts "iqn.test:a", ":b", ":c" (the last with a control LU); LUN i at number i + 1 for a and b, none
  * for c. The LUNs hold a pattern. */
 struct array *fake_start(void);
+struct array *fake_again(void); /* the one that was started */
 void fake_stop(void);
 struct host *fake_host(unsigned i);
 void fake_map(struct host *h, uint32_t number, struct lun *lun); /* lun NULL: unmaps, without telling */

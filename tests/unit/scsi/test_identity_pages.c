@@ -124,7 +124,7 @@ static void vpd_block_pages(void **state)
 
 	expect_good(run(a, 1, CDB(0x12, 1, 0xB1, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 64);
-	assert_memory_equal(test_last.data, "\0\xB1\0\x3C\0\x01", 6);
+	assert_memory_equal(test_last.data, "\0\xB1\0\x3C\0\x01\0\x40", 8);
 
 	expect_good(run(a, 1, CDB(0x12, 1, 0xB2, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8);

@@ -163,6 +163,22 @@ static void the_threshold_is_configured(void **state)
 	fake_stop();
 }
 
+static void the_physical_block_is_configured(void **state)
+{
+	struct scsi_target_options options = {.array = fake_start(), .target_name = "iqn.test:t"};
+	struct scsi_target *t;
+
+	(void)state;
+	assert_int_equal(scsi_target_create(&options, &t), 0);
+	assert_int_equal(scsi_physical_exponent(t), 3);
+	scsi_target_destroy(t);
+	options.physical_block_bytes = 512;
+	assert_int_equal(scsi_target_create(&options, &t), 0);
+	assert_int_equal(scsi_physical_exponent(t), 0);
+	scsi_target_destroy(t);
+	fake_stop();
+}
+
 static void full_is_27_07(void **state)
 {
 	(void)state;
@@ -202,7 +218,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(mapped_and_not), T(any_room), T(soft_threshold),
-		cmocka_unit_test(the_threshold_is_configured), T(not_during_a_commit), T(full_is_27_07),
+		cmocka_unit_test(the_threshold_is_configured),
+		cmocka_unit_test(the_physical_block_is_configured), T(not_during_a_commit), T(full_is_27_07),
 		T(mode_page)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
