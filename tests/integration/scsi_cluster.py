@@ -221,6 +221,29 @@ def killed_in_the_middle(cluster, seed):
     equal(cluster.out('node1', CLEAR, KEYS['node1']), GOOD, 'node 1 clears')
 
 
+def atomic(cluster, times=40):
+    """COMPARE AND WRITE under concurrency: every node adds to one counter, and no addition is lost."""
+    def add(node):
+        session = cluster.sessions[node]
+        for _ in range(times):
+            while True:
+                old = session.read(1, 64, 1)
+                new = (int.from_bytes(old[:8], 'big') + 1).to_bytes(8, 'big') + old[8:]
+                cdb = struct.pack('>BBQBBBBBB', 0x89, 0, 64, 0, 0, 0, 1, 0, 0)
+                status, sense, _ = session.command(1, cdb, out=old + new)
+                if status == GOOD:
+                    break
+                assert sense[0] in (0x0E, 0x06), sense  # MISCOMPARE: another was first
+
+    cluster.sessions['node1'].write(1, 64, bytes(512))
+    threads = [threading.Thread(target=add, args=(node,)) for node in NODES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    equal(int.from_bytes(cluster.sessions['node2'].read(1, 64, 1)[:8], 'big'), times * len(NODES), 'the counter')
+
+
 def main():
     seed = int(os.environ.get('UMBRA_TEST_SEED') or random.SystemRandom().randrange(1 << 32))
     print(f'seed {seed}', flush=True)
@@ -234,6 +257,7 @@ def main():
         sequence(cluster, crashes=False)
         sequence(cluster, crashes=True)
         killed_in_the_middle(cluster, seed)
+        atomic(cluster)
         cluster.disconnect()
     print('the cluster keeps its disk')
 
