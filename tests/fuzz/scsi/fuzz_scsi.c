@@ -306,15 +306,28 @@ static void step(struct input *in)
 	case 10:
 		reservations(in, op >> 4 & 3);
 		break;
+	case 11:
+		fake_hold_images = op >> 4 & 1;
+		if (!fake_hold_images)
+			fake_taken();
+		fake_advance(take(in) * 10u);
+		break;
 	default:
 		command(in);
 		break;
 	}
 }
 
+static void stopped(void *arg)
+{
+	*(bool *)arg = true;
+}
+
 static void finish(void)
 {
-	fake_hold_io = fake_hold_keeps = false;
+	bool over = false;
+
+	fake_hold_io = fake_hold_keeps = fake_hold_images = false;
 	fake_gate(false);
 	box_end();
 	end_parsed(false);
@@ -324,13 +337,21 @@ static void finish(void)
 	memset(nexuses, 0, sizeof(nexuses));
 	fake_complete();
 	fake_kept();
+	fake_taken();
 	box_end();
+	scsi_target_stop(target, stopped, &over);
+	for (unsigned i = 0; i < 8 && !over; i++) {
+		fake_complete();
+		fake_kept();
+	}
+	assert(over);
 	for (unsigned i = 0; i < TASKS_MAX; i++)
 		assert(!entries[i].used);
 	for (unsigned i = 0; i < CALLS_MAX; i++)
 		assert(!call_used[i]);
 	assert(fake_holds == 0 && fake_nexuses == 0);
 	scsi_target_destroy(target);
+	assert(fake_images == 0);
 	fake_stop();
 }
 
