@@ -8,6 +8,7 @@
  * - The map in memory is the truth; the log holds what of it is durable, LMDB is the log's checkpoint. A leaf
  *   leaves memory only when LMDB has all of it.
  * - A record describes only blocks whose data was durable before it was written.
+ * - The chunk of a shared entry is never written to, and freed only when LMDB shows no entry of it (refs.c).
  * - A chunk number that was freed is handed out again only after the free is in the log, all I/O that began
  *   before has ended, and its discard has ended.
  * - Within one chunk, writes take effect in the order of their generations (the lock's queue is first in,

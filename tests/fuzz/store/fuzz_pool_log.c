@@ -19,7 +19,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint8_t image[LOG_BYTES];
 static struct pool_meta meta;
-static struct pool_super super = {.version = POOL_VERSION, .capacity_chunks = 5000, .log_bytes = LOG_BYTES};
+static struct pool_super super = {.version = POOL_VERSION,
+	.features_refuse = POOL_FEATURES_REFUSE,
+	.capacity_chunks = 5000,
+	.log_bytes = LOG_BYTES};
 static char dir[] = "/tmp/umbra-fuzz-XXXXXX";
 
 static int image_pread(struct pool_file *f, void *buf, size_t len, uint64_t offset)

@@ -185,6 +185,26 @@ static void test_zeros(void **state)
 	close_world(&w);
 }
 
+/* Shared entries are metadata without chunks: more than was set aside for them are not made. */
+static void test_so_many(void **state)
+{
+	struct model *a, *b;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 13, UINT64_C(16) << 20);
+	a = world_create_disk(&w, 2 * CHUNK);
+	b = world_create_disk(&w, 2 * CHUNK);
+	write_all(&w, a, 0, 2 * CHUNK);
+	world_pool(&w)->refs_count = 65536;
+	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 0);
+	used(&w); /* LMDB has been asked again */
+	assert_int_equal(clone(&w, b, CHUNK, CHUNK, a, CHUNK), 1);
+	assert_int_equal(used(&w), 3);
+	assert_int_equal(world_pool(&w)->refs_count, 2);
+	close_world(&w);
+}
+
 /* ---- generations ----------------------------------------------------------------------------------- */
 
 /* A viewer of the target's old chunk keeps it; source and target in the forms that branches give them. */
@@ -624,6 +644,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_full_pool_shares),
 		cmocka_unit_test(test_write_after_share),
 		cmocka_unit_test(test_zeros),
+		cmocka_unit_test(test_so_many),
 		cmocka_unit_test(test_viewers),
 		cmocka_unit_test(test_silent_blocks),
 		cmocka_unit_test(test_merge_moves_shared),

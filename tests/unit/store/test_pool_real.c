@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pool on the real machine: a directory, the reactor, LMDB and O_DIRECT. Its errors at create and open,
- * and a process that is killed (SIGKILL) in the middle of writes, flushes, sets and deletions, again and
+ * and a process that is killed (SIGKILL) in the middle of writes, flushes, clones, sets and deletions, again and
  * again: afterwards everything flushed is there, every acknowledged set holds exactly its cut, and a check
  * finds nothing.
  */
@@ -25,19 +25,20 @@
 
 #define BLOCKS 1024u /* of 4 KiB, a disk */
 #define DISKS  2u
+#define CLONE  DISKS /* one more, which only gets what the first one has, by cloning */
 #define BLOCK  4096u
 
 static char dir[64];
 
 /* What the child tells its parent. A block holds one tag; tags of a block only grow. */
 struct shared {
-	volatile uint64_t disk_id[DISKS];
-	volatile uint64_t attempted[DISKS][BLOCKS], flushed[DISKS][BLOCKS];
+	volatile uint64_t disk_id[DISKS + 1];
+	volatile uint64_t attempted[DISKS + 1][BLOCKS], flushed[DISKS + 1][BLOCKS];
 	volatile uint64_t next_tag;
 	volatile uint64_t fork_id[DISKS]; /* of the last acknowledged set; 0: none */
 	volatile uint64_t forked[DISKS][BLOCKS];
 	volatile uint64_t trying[DISKS];
-	volatile uint64_t sets, flushes;
+	volatile uint64_t sets, flushes, shared_bytes;
 	uint64_t seed;
 };
 
@@ -537,12 +538,36 @@ static void child_set(struct shared *sh, struct reactor *r, struct store *s, str
 	sh->sets++;
 }
 
+/* Some blocks of the first disk, mostly whole chunks, become the clone's, which thus only gets newer tags. */
+static void child_clone(struct shared *sh, struct reactor *r, struct store_disk **disks, uint64_t x)
+{
+	unsigned first = (unsigned)(x % BLOCKS), count = 1 + (unsigned)(x >> 16) % 200;
+	struct wait_io io = {
+		.io = {.op = STORE_CLONE, .disk = disks[CLONE], .source = disks[0], .done = io_done}};
+
+	if (x >> 32 & 3) {
+		first -= first % POOL_BLOCKS;
+		count = (count / POOL_BLOCKS + 1) * POOL_BLOCKS;
+	}
+	if (count > BLOCKS - first)
+		count = BLOCKS - first;
+	for (unsigned b = first; b < first + count; b++)
+		sh->attempted[CLONE][b] = sh->attempted[0][b];
+	io.io.offset = io.io.source_offset = (uint64_t)first * BLOCK;
+	io.io.len = (uint64_t)count * BLOCK;
+	disks[0]->store->ops->submit(&io.io);
+	turn_until(r, &io.wait);
+	if (io.wait.err)
+		_exit(10);
+	sh->shared_bytes += io.io.shared_bytes;
+}
+
 /* Writes for ever; every write is done before the next begins, so `attempted` is what a cut holds. */
 static void child_run(struct shared *sh)
 {
 	struct pool_options o = options();
 	struct reactor *r = new_reactor();
-	struct store_disk *disks[DISKS], *forks[DISKS] = {NULL};
+	struct store_disk *disks[DISKS + 1], *forks[DISKS] = {NULL};
 	uint64_t x = sh->seed | 1;
 	struct fault fault;
 	struct store *s;
@@ -550,16 +575,20 @@ static void child_run(struct shared *sh)
 
 	if (pool_open(&o, r, &s, &fault) || posix_memalign((void **)&buf, BLOCK, BLOCK))
 		_exit(1);
-	for (unsigned i = 0; i < DISKS; i++) {
+	for (unsigned i = 0; i < DISKS + 1; i++) {
 		if (s->ops->disk_open(s, sh->disk_id[i], &disks[i]))
 			_exit(2);
-		if (sh->fork_id[0] && s->ops->disk_open(s, sh->fork_id[i], &forks[i]))
+		if (i < DISKS && sh->fork_id[0] && s->ops->disk_open(s, sh->fork_id[i], &forks[i]))
 			_exit(2);
 	}
 	for (;;) {
 		unsigned d = random_next(&x) % DISKS, b = random_next(&x) % BLOCKS;
 		uint64_t tag = ++sh->next_tag, kind = random_next(&x) % 64;
 
+		if (kind > 58) { /* the same again: its chunk may be shared */
+			d = CLONE;
+			tag = sh->attempted[CLONE][b];
+		}
 		for (unsigned i = 0; i < BLOCK; i += 8)
 			memcpy(buf + i, &tag, 8);
 		sh->attempted[d][b] = tag;
@@ -568,13 +597,15 @@ static void child_run(struct shared *sh)
 		if (kind < 6) {
 			if (run_io(r, disks[0], STORE_FLUSH, 0, NULL, 0))
 				_exit(9);
-			for (unsigned i = 0; i < DISKS; i++) {
+			for (unsigned i = 0; i < DISKS + 1; i++) {
 				for (unsigned k = 0; k < BLOCKS; k++)
 					sh->flushed[i][k] = sh->attempted[i][k];
 			}
 			sh->flushes++;
 		} else if (kind == 6) {
 			child_set(sh, r, s, disks, forks);
+		} else if (kind < 11) {
+			child_clone(sh, r, disks, random_next(&x));
 		}
 	}
 }
@@ -598,7 +629,7 @@ static void verify(struct shared *sh, struct reactor *r, struct store *s)
 	uint8_t *buf;
 
 	assert_int_equal(posix_memalign((void **)&buf, BLOCK, BLOCK), 0);
-	for (unsigned i = 0; i < DISKS; i++) {
+	for (unsigned i = 0; i < DISKS + 1; i++) {
 		assert_int_equal(s->ops->disk_open(s, sh->disk_id[i], &d), 0);
 		for (unsigned b = 0; b < BLOCKS; b++) {
 			uint64_t tag = read_tag(r, d, b, buf);
@@ -606,7 +637,7 @@ static void verify(struct shared *sh, struct reactor *r, struct store *s)
 			assert_true(tag >= sh->flushed[i][b] && tag <= sh->attempted[i][b]);
 			sh->attempted[i][b] = sh->flushed[i][b] = tag;
 		}
-		if (!sh->fork_id[0])
+		if (i == CLONE || !sh->fork_id[0])
 			continue;
 		assert_int_equal(s->ops->disk_open(s, sh->fork_id[i], &d), 0);
 		for (unsigned b = 0; b < BLOCKS; b++)
@@ -641,7 +672,7 @@ static void test_kill(void **state)
 	assert_int_equal(pool_create(&o, &fault), 0);
 	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
 	t = s->ops->txn_begin(s);
-	for (unsigned i = 0; i < DISKS; i++) {
+	for (unsigned i = 0; i < DISKS + 1; i++) {
 		assert_int_equal(s->ops->txn_disk_create(t, BLOCKS * BLOCK, &d), 0);
 		sh->disk_id[i] = s->ops->disk_id(d);
 	}
@@ -671,9 +702,10 @@ static void test_kill(void **state)
 		assert_int_equal(close_store(r, s), 0);
 		reactor_destroy(r);
 	}
-	assert_true(sh->flushes > 0 && sh->sets > 0);
-	print_message("killed %u times: %llu flushes, %llu sets\n", rounds, (unsigned long long)sh->flushes,
-		(unsigned long long)sh->sets);
+	assert_true(sh->flushes > 0 && sh->sets > 0 && sh->shared_bytes > 0);
+	print_message("killed %u times: %llu flushes, %llu sets, %llu MiB shared\n", rounds,
+		(unsigned long long)sh->flushes, (unsigned long long)sh->sets,
+		(unsigned long long)sh->shared_bytes >> 20);
 	munmap(sh, sizeof(*sh));
 	remove_dir();
 }
