@@ -64,7 +64,7 @@ static void log_in(uint8_t mode)
 
 static void happen(uint8_t what)
 {
-	switch (what % 5) {
+	switch (what % 8) {
 	case 0:
 		stub_release_all();
 		break;
@@ -79,6 +79,15 @@ static void happen(uint8_t what)
 		break;
 	case 4:
 		stub.flags ^= STUB_HANG_WRITES;
+		break;
+	case 5:
+		stub_abort_parsed();
+		break;
+	case 6:
+		stub_revoke_all();
+		break;
+	case 7:
+		iscsi_session_logout(&server, NULL);
 		break;
 	}
 	fake_reactor_settle(&reactor);

@@ -15,6 +15,9 @@ struct stub stub;
 
 struct scsi_nexus {
 	struct array_nexus array;
+	struct list_node link;
+	const struct scsi_nexus_ops *ops;
+	void *transport;
 	bool gone;
 	unsigned running;
 };
@@ -29,6 +32,8 @@ void stub_reset(void)
 {
 	memset(&stub, 0, sizeof(stub));
 	list_init(&stub.hanging);
+	list_init(&stub.parsed);
+	list_init(&stub.all);
 }
 
 void stub_add_host(const char *iqn, const char *user, const char *secret)
@@ -88,8 +93,31 @@ int scsi_nexus_create(
 	if (!host_find_iqn(NULL, options->initiator_name))
 		return -EACCES;
 	*out = calloc(1, sizeof(**out));
+	if (!*out)
+		return -ENOMEM;
+	(*out)->ops = options->ops;
+	(*out)->transport = options->transport;
+	list_push_back(&stub.all, &(*out)->link);
 	stub.nexuses++;
-	return *out ? 0 : -ENOMEM;
+	return 0;
+}
+
+void stub_abort_parsed(void)
+{
+	while (!list_empty(&stub.parsed)) {
+		struct scsi_task *t = container_of(stub.parsed.head.next, struct scsi_task, link);
+
+		t->nexus->ops->task_aborted(t->nexus->transport, t);
+	}
+}
+
+void stub_revoke_all(void)
+{
+	list_for_each_safe (node, &stub.all) {
+		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+
+		n->ops->close(n->transport);
+	}
 }
 
 static void nexus_unref(struct scsi_nexus *n)
@@ -125,6 +153,7 @@ static void abort_hanging(struct scsi_nexus *n, const uint8_t *lun, const uint64
 void scsi_nexus_destroy(struct scsi_nexus *n)
 {
 	stub.nexuses--;
+	list_remove(&n->link);
 	n->running++;
 	if (!(stub.flags & STUB_STUBBORN))
 		abort_hanging(n, NULL, NULL);
@@ -135,7 +164,7 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 
 void scsi_nexus_move(struct scsi_nexus *n, void *transport)
 {
-	(void)transport;
+	n->transport = transport;
 	stub.moves++;
 	n->running++;
 	if (!(stub.flags & STUB_STUBBORN))
@@ -217,13 +246,15 @@ bool scsi_task_parse(struct scsi_task *t)
 	if (!parse(t))
 		return false;
 	stub.parsed_unfinished++;
+	t->link = (struct list_node){NULL, NULL};
+	list_push_back(&stub.parsed, &t->link);
 	return true;
 }
 
 void scsi_task_discard(struct scsi_task *t)
 {
-	(void)t;
 	assert(stub.parsed_unfinished > 0);
+	list_remove(&t->link);
 	stub.parsed_unfinished--;
 	stub.discarded++;
 }
@@ -287,6 +318,7 @@ static void execute(struct scsi_task *t)
 void scsi_task_execute(struct scsi_task *t)
 {
 	assert(stub.parsed_unfinished > 0);
+	list_remove(&t->link);
 	stub.parsed_unfinished--;
 	stub.executed++;
 	stub.running++;

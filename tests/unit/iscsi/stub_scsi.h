@@ -19,7 +19,7 @@ struct stub {
 	uint8_t disk[STUB_DISK_BYTES];
 	unsigned flags;
 	unsigned nexuses, running, parsed_unfinished, discarded, executed, aborted, tmfs, moves;
-	struct list hanging;
+	struct list hanging, parsed, all; /* tasks, tasks, nexuses */
 	struct host_record hosts[STUB_HOSTS_MAX];
 	unsigned host_count;
 	char events[STUB_EVENTS_MAX][300];
@@ -30,6 +30,10 @@ extern struct stub stub;
 /* Empty again: no host, no event. */
 void stub_reset(void);
 void stub_add_host(const char *iqn, const char *user, const char *secret);
+/* As another initiator's reset does: the tasks that still collect data are gone. */
+void stub_abort_parsed(void);
+/* The rights of all hosts are gone. */
+void stub_revoke_all(void);
 /* Ends all hanging tasks with GOOD. */
 void stub_release_all(void);
 bool stub_saw_event(const char *part);
