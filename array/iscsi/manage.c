@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Task management (RFC 7143 11.5). Tasks whose data is still arriving are dropped here, those in the SCSI
- * layer by scsi_tmf(). The answer is queued behind the responses of tasks that ended before.
+ * layer by scsi_tmf(), which tells of those of other sessions (iscsi_task_aborted). The answer is queued behind the
+ * responses of tasks that ended before. Data that was asked for and not sent yet is not waited for, as RFC 7143 4.2.3.3
+ * would have it: there are initiators that never send it after an abort. What comes all the same is thrown away.
  */
 #include "array/iscsi/internal.h"
 

@@ -391,7 +391,8 @@ void iscsi_server_stop(struct iscsi_server *s, void (*done)(void *arg), void *ar
 		else
 			iscsi_conn_kill(c, NULL);
 	}
-	reactor_timer_arm(s->reactor, &s->stop_timer, ISCSI_STOP_GRACE_MS);
+	/* The connections' own timers tell the peers first. */
+	reactor_timer_arm(s->reactor, &s->stop_timer, ISCSI_STOP_GRACE_MS + ISCSI_LINGER_MS);
 	reactor_defer(s->reactor, &s->stop_check);
 }
 

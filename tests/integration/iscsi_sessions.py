@@ -6,10 +6,11 @@ import socket
 import struct
 import subprocess
 import termios
+import threading
 import time
 import unittest
 
-from raw_initiator import ASYNC, R2T, Ended, Raw
+from raw_initiator import ASYNC, R2T, RESPONSE, Ended, Raw
 from umbra_lab import Array, CtlError
 from umbra_initiator import LoginError, Session
 
@@ -384,6 +385,39 @@ class Limits(unittest.TestCase):
             for one in idle + open_now:
                 one.close()
             self.assertEqual(array.stop(), 0)
+
+    def test_outstanding_commands(self):
+        with Array(config={'iscsi': {'tasks_max': 4, 'portals': '127.0.0.1:0'}}, **memory_only()) as array:
+            array.ctl('lun', 'create', 'data', '--size', '16M')
+            array.add_host('open', OPEN)
+            array.ctl('map', 'data', 'open')
+            with Raw(array.port) as raw:
+                self.assertEqual(raw.login(OPEN, array.target).status, 0)
+                raw.ready(1)
+                tags = [raw.command(1, struct.pack('>BBIBHB', 0x2A, 0, 0, 0, 1, 0), out=bytes(512)) for _ in range(4)]
+                asked = [raw.expect(R2T) for _ in tags]
+                self.assertEqual(asked[-1].expcmdsn, asked[-1].maxcmdsn + 1)  # the window is closed
+                raw.command(1, bytes(6), cmdsn=raw.cmdsn)  # one past it: not looked at
+                for r2t in asked:
+                    raw.data_out(r2t, bytes(512))
+                self.assertEqual([raw.expect(RESPONSE).itt for _ in tags], tags)
+                self.assertEqual(raw.ready(1), [])
+            self.assertEqual(array.stop(), 0)
+
+    def test_an_orderly_end_asks_and_tells(self):
+        with Array(**memory_only()) as array:
+            array.add_host('open', OPEN)
+            with Raw(array.port) as polite, Raw(array.port) as deaf:
+                self.assertEqual(polite.login(OPEN, array.target).status, 0)
+                self.assertEqual(deaf.login(OPEN, array.target).status, 0)
+                stopping = threading.Thread(target=array.stop)
+                stopping.start()
+                self.assertEqual(polite.expect(ASYNC).header[36], 1)
+                self.assertEqual(deaf.expect(ASYNC).header[36], 1)
+                self.assertEqual(polite.logout().result, 0)
+                self.assertEqual(deaf.expect(ASYNC).header[36], 2)
+                deaf.expect_end()
+            stopping.join()
 
 
 if __name__ == '__main__':

@@ -895,6 +895,8 @@ static void text_garbage(void **state)
 	expect_reject(r, ISCSI_REJECT_NEGOTIATION, bhs);
 	raw_send(r, bhs, data, ISCSI_LOGIN_TEXT_BYTES * 4); /* too long */
 	expect_reject(r, ISCSI_REJECT_NEGOTIATION, bhs);
+	raw_send(r, bhs, "SendTargets=\0SendTargets=\0", 26); /* one and the same key twice */
+	expect_reject(r, ISCSI_REJECT_NEGOTIATION, bhs);
 	put_be32(bhs + ISCSI_AT_TTT, 77); /* continues nothing */
 	raw_send(r, bhs, "A=b", 4);
 	expect_reject(r, ISCSI_REJECT_INVALID_FIELD, bhs);
