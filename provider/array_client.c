@@ -19,9 +19,10 @@
 
 struct array_client {
 	struct transport *transport;
-	SRWLOCK lock;      /* guards arrays, count, discovered_ms; never held during I/O */
+	SRWLOCK lock;      /* guards arrays, count, gaps, discovered_ms; never held during I/O */
 	SRWLOCK discovery; /* held during a discovery; taken before `lock` */
 	unsigned count;
+	bool gaps;                 /* the last discovery met a device of ours that could not be asked */
 	struct array_info *arrays; /* ARRAYS_MAX */
 	uint64_t discovered_ms;
 	volatile LONG64 next_request_id;
@@ -139,20 +140,25 @@ static struct array_info *array_slot(
 	return a;
 }
 
-/* Asks one device which array it belongs to and what it is. -ENOMEM: it could not be asked; else 0, whatever it said. */
+/* Asks one device which array it belongs to and what it is. -ENOMEM; else 0, whatever it said. *gap is set when it said
+ * nothing, and not because it has gone: it may be the only way to an array. */
 static int visit(struct array_client *c, const struct transport_device *device, struct exchange *x,
-	struct array_info *arrays, unsigned *count)
+	struct array_info *arrays, unsigned *count, bool *gap)
 {
 	struct channel_path p = {.device = *device};
+	struct array_info *a = NULL;
 	struct channel ch;
 
 	int err = channel_open(c->transport, &p, &ch);
-	if (err < 0)
-		return err == -ENOMEM ? err : 0;
-	struct array_info *a = NULL;
-	if (channel_inquire(&ch, &p.device.device_type, p.serial) == 0 &&
-		ask(c, &ch, x, UP_OP_IDENTIFY) == 0 && up_has(&x->reply, UP_TAG_ARRAY_ID))
+	if (err == -ENOMEM)
+		return err;
+	if (err == 0)
+		err = channel_inquire(&ch, &p.device.device_type, p.serial);
+	if (err == 0)
+		err = ask(c, &ch, x, UP_OP_IDENTIFY);
+	if (err == 0 && up_has(&x->reply, UP_TAG_ARRAY_ID))
 		a = array_slot(arrays, count, &x->reply);
+	*gap = *gap || (err < 0 && err != -ENODEV);
 	if (a && p.device.device_type == 0 && ask(c, &ch, x, UP_OP_DESCRIBE_LUN) == 0 &&
 		x->reply.lun_count > 0) {
 		memcpy(p.lun_id, x->reply.luns[0].id, UP_ID_BYTES);
@@ -169,6 +175,7 @@ static int visit(struct array_client *c, const struct transport_device *device, 
 static int discover_since(struct array_client *c, uint64_t not_before_ms)
 {
 	unsigned count = 0;
+	bool gaps = false;
 	int err = 0;
 
 	AcquireSRWLockExclusive(&c->discovery);
@@ -187,12 +194,13 @@ static int discover_since(struct array_client *c, uint64_t not_before_ms)
 		err = -ENOMEM;
 	unsigned found = err ? 0 : c->transport->ops->enumerate(c->transport, devices, DEVICES_MAX);
 	for (unsigned i = 0; i < found && !err; i++)
-		err = visit(c, &devices[i], x, arrays, &count);
+		err = visit(c, &devices[i], x, arrays, &count, &gaps);
 	if (!err) {
 		AcquireSRWLockExclusive(&c->lock);
 		struct array_info *old = c->arrays;
 		c->arrays = arrays;
 		c->count = count;
+		c->gaps = gaps;
 		c->discovered_ms = GetTickCount64();
 		ReleaseSRWLockExclusive(&c->lock);
 		arrays = old;
@@ -408,6 +416,14 @@ static int find_lun_once(struct array_client *c, const uint8_t lun_id[UP_ID_BYTE
 	return result;
 }
 
+static bool has_gaps(struct array_client *c)
+{
+	AcquireSRWLockShared(&c->lock);
+	bool gaps = c->gaps;
+	ReleaseSRWLockShared(&c->lock);
+	return gaps;
+}
+
 int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYTES], struct up_lun *lun,
 	uint8_t array_id[UP_ID_BYTES], struct array_trouble *trouble)
 {
@@ -418,13 +434,18 @@ int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYT
 	if (err != 0 && err != -ENOMEM) {
 		/* A LUN that nobody knows is often asked for, and devices were just looked through. */
 		uint8_t ids[ARRAYS_MAX][UP_ID_BYTES];
-		bool patient = err == -ENOENT && array_client_ids(c, ids) > 0 && now > REDISCOVER_AFTER_MS;
+		bool patient = err == -ENOENT && array_client_ids(c, ids) > 0 && !has_gaps(c) &&
+			       now > REDISCOVER_AFTER_MS;
 		int count = discover_since(c, patient ? now - REDISCOVER_AFTER_MS : now + 1);
 		if (count < 0)
 			tell(trouble, count, NULL, UP_OP_DESCRIBE_LUN, "");
 		err = count < 0 ? count
 		      : count   ? find_lun_once(c, lun_id, lun, array_id, trouble)
 				: -EHOSTUNREACH;
+	}
+	if (err == -ENOENT && has_gaps(c)) { /* it may be the LUN of an array that is away */
+		tell(trouble, -EHOSTUNREACH, NULL, UP_OP_DESCRIBE_LUN, "");
+		err = -EHOSTUNREACH;
 	}
 	return err;
 }

@@ -17,6 +17,7 @@
 #define SENSE_ILLEGAL_REQUEST 5
 #define SENSE_UNIT_ATTENTION  6
 #define ASC_INVALID_OPCODE    0x20
+#define ASC_NO_SUCH_UNIT      0x25 /* LOGICAL UNIT NOT SUPPORTED: it was unmapped */
 
 struct sense {
 	uint8_t key, asc;
@@ -61,6 +62,8 @@ static int carry_out(struct channel *ch, struct transport_command *command, uint
 			continue;
 		if (sense.key == SENSE_ILLEGAL_REQUEST && sense.asc == ASC_INVALID_OPCODE)
 			return -EOPNOTSUPP;
+		if (sense.key == SENSE_ILLEGAL_REQUEST && sense.asc == ASC_NO_SUCH_UNIT)
+			return -ENODEV;
 		return -EIO;
 	}
 }

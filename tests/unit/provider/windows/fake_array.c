@@ -27,8 +27,10 @@ static unsigned next_mailbox;
 static SRWLOCK fake_lock = SRWLOCK_INIT;
 static volatile LONG open_handles;
 
+/* Stays with its LUN when drives change places. */
 struct transport_handle {
-	unsigned device;
+	unsigned array;
+	uint8_t lun_id[UP_ID_BYTES];
 };
 
 void fake_reset(void)
@@ -530,10 +532,17 @@ static int fake_command(struct transport_handle *h, struct transport_command *c)
 	int err = -EIO;
 
 	AcquireSRWLockExclusive(&fake_lock);
-	const struct fake_device *d = &fake_devices[h->device];
+	const struct fake_device *d = NULL;
+	for (unsigned i = 0; i < fake_device_count && !d; i++)
+		if (fake_devices[i].array == h->array &&
+			!memcmp(fake_devices[i].lun_id, h->lun_id, UP_ID_BYTES))
+			d = &fake_devices[i];
 	bool old = c->cdb[0] == UP_OPCODE_IN || c->cdb[0] == UP_OPCODE_OUT;
 	c->status = 0;
-	if (h->device >= fake_device_count || d->broken || fakes[d->array].offline) {
+	if (d && d->ghost) {
+		check_condition(c, 5, 0x25);
+		err = 0;
+	} else if (!d || d->broken || fakes[d->array].offline) {
 		err = -EIO;
 	} else if (c->cdb[0] == 0x12) {
 		err = inquiry(d, c);
@@ -573,7 +582,8 @@ static int fake_open(
 	*out = malloc(sizeof(**out));
 	if (!*out)
 		return -ENOMEM;
-	(*out)->device = (unsigned)n;
+	(*out)->array = fake_devices[n].array;
+	memcpy((*out)->lun_id, fake_devices[n].lun_id, UP_ID_BYTES);
 	InterlockedIncrement(&open_handles);
 	return 0;
 }

@@ -61,6 +61,7 @@ struct fake_device {
 	unsigned array;
 	uint8_t lun_id[UP_ID_BYTES]; /* zero: the control LU */
 	bool broken;                 /* the path is dead */
+	bool ghost;                  /* Windows still shows it, but the array has unmapped it */
 };
 
 extern struct fake_array fakes[FAKE_ARRAYS];

@@ -680,6 +680,40 @@ static void deleting_and_locating(void)
 	finish();
 }
 
+/* "Gone already" is said only when every array could be asked; a drive that is a ghost is no array that is away. */
+static void an_array_that_is_away_is_no_deletion(void)
+{
+	VDS_LUN_INFORMATION out[2], gone;
+	const uint8_t nobody[UP_ID_BYTES] = {0xEE};
+
+	start_with(1, 1);
+	memset(out, 0, sizeof(out));
+	committed(luns, 2);
+	CHECK_HR(targets(luns, 2, out), S_OK);
+	describe(&gone, nobody);
+	fakes[1].offline = true;
+	array_client_discover(context.client); /* the host knows one array now */
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &out[1]), VSS_E_PROVIDER_VETO);
+	expect_event(UMBRA_EVENT_UNREACHABLE);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, &out[1]), VSS_E_PROVIDER_VETO);
+	expect_event(UMBRA_EVENT_UNREACHABLE);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &gone), VSS_E_PROVIDER_VETO);
+	expect_event(UMBRA_EVENT_UNREACHABLE);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &out[0]), S_OK);
+	fakes[1].offline = false;
+	CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, &out[1]), S_OK);
+	fake_rescan();
+	for (unsigned i = 0; i < fake_device_count; i++)
+		fake_devices[i].ghost = !memcmp(fake_devices[i].lun_id, ids[0], UP_ID_BYTES);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &gone), S_OK);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunEmpty(hw, NULL, &out[1]), S_OK);
+	CHECK(fake_shadows() == 0);
+	lun_identity_clear(&out[0]);
+	lun_identity_clear(&out[1]);
+	lun_identity_clear(&gone);
+	finish();
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -706,6 +740,7 @@ int main(void)
 		TEST(an_abort_before_the_end_withdraws),
 		TEST(an_abort_after_the_end_deletes_nothing),
 		TEST(deleting_and_locating),
+		TEST(an_array_that_is_away_is_no_deletion),
 	};
 
 	return run_object_tests(tests, sizeof(tests) / sizeof(tests[0]));
