@@ -171,6 +171,21 @@ static void poke(const char *name, off_t offset, const char *bytes, size_t len)
 	close(fd);
 }
 
+/* Makes one byte another one, whatever it is. */
+static void spoil(const char *name, off_t offset)
+{
+	char path[128], byte;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, offset), 1);
+	close(fd);
+	byte = (char)~byte;
+	poke(name, offset, &byte, 1);
+}
+
 static void poke_away(const char *name)
 {
 	char path[128];
@@ -228,7 +243,7 @@ static void test_open_errors(void **state)
 	assert_int_equal(pool_create(&o, &fault), 0);
 	make_newer();
 	expect_open(-ENOTSUP, "newer");
-	poke("pool", 20, "x", 1);
+	spoil("pool", 20);
 	expect_open(-EUCLEAN, "damaged");
 	remove_dir();
 	reactor_destroy(r);
@@ -286,7 +301,7 @@ static void test_damaged_log_and_meta(void **state)
 	make_dir();
 	o = options();
 	assert_int_equal(pool_create(&o, &fault), 0);
-	poke("log", 8, "x", 1);
+	spoil("log", 8); /* in the pool's random id */
 	expect_open(-EUCLEAN, "log");
 	remove_dir();
 	make_dir();
