@@ -507,12 +507,34 @@ static void replace_ended(struct pool_sub *sub)
 	pool_sub_end(sub, sub->err);
 }
 
+/* Nothing was ever written in the entry's chunk, and nobody else is about to: it goes back. */
+static void failed_chunk_drop(struct pool_sub *sub)
+{
+	struct pool *p = sub->pool;
+	struct pool_branch *b = pool_io_of(sub->io)->branch;
+	struct pool_entry *e;
+
+	if (sub->leaf->slot[sub->chunk % POOL_LEAF_CHUNKS] & 1)
+		return;
+	if (!sub->wait.exclusive && sub->wait.lock->shared > 1)
+		return; /* the last one that fails sees to it */
+	e = pool_map_edit(p, sub->leaf, sub->chunk, sub->entry_gen);
+	if (!e || e->valid || !e->phys)
+		return;
+	pool_chunk_drop(p, b, e->phys, e->shared);
+	e->phys = e->shared = 0;
+	if (!e->zero)
+		pool_map_remove(p, sub->leaf, sub->chunk, sub->entry_gen);
+}
+
 static void write_ended(struct pool_sub *sub)
 {
 	struct pool *p = sub->pool;
 	struct pool_entry *e;
 	uint64_t unused;
 
+	if (sub->err)
+		failed_chunk_drop(sub);
 	if (!sub->err) {
 		pool_data_of(p, sub->phys, &unused)->dirty = true;
 		/* A packed entry has all blocks and nothing to change; pool_map_edit would unpack it. */

@@ -94,6 +94,7 @@ struct pool_branch {
 	bool fresh;          /* LMDB has no entry of it: a missing leaf is an empty one */
 	bool dead;           /* its BRANCH_DEL waits for a frame */
 	bool gone;           /* is freed when its last load has ended */
+	bool stuck;          /* reclaim failed with it */
 	unsigned loads;      /* of its leaves, under way */
 	struct list_node hash_link, dirty_link;
 	struct list writes; /* struct pool_io.link, ascending gen: writes under way */

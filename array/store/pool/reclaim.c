@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH 256u
+#define BATCH        256u
+#define FAILURES_MAX 3u /* in a row: then nobody waits for what may be freed */
 
 enum task {
 	TASK_NONE,
@@ -36,6 +37,7 @@ struct pool_reclaim {
 	struct pool *pool;
 	enum task task;
 	bool running, stopping, scan_wanted;
+	unsigned failures; /* tasks that failed since one did not */
 	bool loose_wanted; /* look for shared chunks that no entry has any more */
 	struct pool_branch *branch, *child;
 	struct pool_todo *todo;
@@ -118,20 +120,28 @@ void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen)
 	todo_get(p, branch, gen)->sequence = p->sequence;
 }
 
+/* `more`: it is done. Else it failed; others have their turn. */
 static void task_end(struct pool_reclaim *r, bool more)
 {
 	struct pool *p = r->pool;
 
 	if (r->task == TASK_LOOSE && !more)
 		p->loose_likely = true;
+	r->failures = more ? 0 : r->failures + 1;
+	if (!more && r->task == TASK_TODO) {
+		list_remove(&r->todo->link);
+		list_push_back(&p->todos, &r->todo->link);
+	} else if (!more && r->branch) {
+		r->branch->stuck = true;
+	}
 	free(r->entries);
 	r->entries = NULL;
 	r->task = TASK_NONE;
 	r->todo = NULL;
 	r->branch = r->child = NULL;
 	r->running = false;
-	r->scan_wanted = r->scan_wanted || more;
-	if (more)
+	r->scan_wanted = r->scan_wanted || r->failures < FAILURES_MAX;
+	if (r->scan_wanted)
 		pool_reclaim_kick(p);
 	pool_alloc_wake(p, 0);
 	pool_close_step(p);
@@ -555,7 +565,7 @@ bool pool_reclaim_may_free(struct pool *p)
 {
 	const struct pool_reclaim *r = p->reclaim;
 
-	if (must_stop(r) || p->closing)
+	if (must_stop(r) || p->closing || r->failures >= FAILURES_MAX)
 		return false;
 	if (r->running)
 		return !lock_blocked(r);
@@ -610,10 +620,9 @@ static bool has_todo(const struct pool *p, const struct pool_branch *b)
 	return false;
 }
 
-static bool choose(struct pool_reclaim *r)
+static bool choose_todo(struct pool_reclaim *r)
 {
 	struct pool *p = r->pool;
-	struct pool_branch *splice = NULL;
 
 	list_for_each (n, &p->todos) {
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
@@ -624,11 +633,20 @@ static bool choose(struct pool_reclaim *r)
 			return true;
 		}
 	}
+	return false;
+}
+
+/* A branch to drop, else one to splice, else a look for loose chunks. `stuck`: of those that failed before. */
+static bool choose_other(struct pool_reclaim *r, bool stuck)
+{
+	struct pool *p = r->pool;
+	struct pool_branch *splice = NULL;
+
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
 		list_for_each (n, &p->branch_hash[i]) {
 			struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
 
-			if (b->disk || b->dead || !list_empty(&b->cuts))
+			if (b->disk || b->dead || b->stuck != stuck || !list_empty(&b->cuts))
 				continue;
 			if (b->child_count == 0 && b->loads)
 				continue; /* a reader came through a child that has become independent */
@@ -652,6 +670,14 @@ static bool choose(struct pool_reclaim *r)
 	r->branch = splice;
 	r->child = splice->children[0];
 	return true;
+}
+
+/* After a failure the others come first: what always fails must not hold them up. */
+static bool choose(struct pool_reclaim *r)
+{
+	if (r->failures % 2)
+		return choose_other(r, false) || choose_todo(r) || choose_other(r, true);
+	return choose_todo(r) || choose_other(r, false) || choose_other(r, true);
 }
 
 static void settled(struct pool_waiter *w, int err)

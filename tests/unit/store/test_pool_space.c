@@ -165,6 +165,90 @@ static void test_no_room_below(void **state)
 	world_destroy(&w);
 }
 
+/* A chunk that was taken for a write that failed is free again. */
+static void test_failed_writes(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 12; i++) {
+		struct model *m;
+		struct world w;
+
+		world_init(&w, seed + i, UINT64_C(4) << 20, 1 << 20);
+		assert_int_equal(world_open(&w), 0);
+		m = world_create_disk(&w, 16 * CHUNK_SECTORS);
+		if (i % 3 == 1) { /* known zeros over a copy's data */
+			assert_int_equal(world_write(&w, m, 0, 4 * CHUNK_SECTORS, 0), 0);
+			assert_int_equal(world_cut(&w, &m, 1), 0);
+			assert_int_equal(world_unmap(&w, m, 0, 4 * CHUNK_SECTORS), 0);
+		}
+		settle(&w);
+		for (unsigned k = 0; k < 8; k++) {
+			uint64_t used = used_chunks(&w);
+
+			w.sim.fail_at = w.sim.steps + 1;
+			assert_int_equal(world_write(&w, m, k % 4 * CHUNK_SECTORS + i, 8 + k, 0), -EIO);
+			settle(&w);
+			assert_int_equal(used_chunks(&w), used);
+		}
+		assert_int_equal(world_write(&w, m, 0, 4 * CHUNK_SECTORS, 0), 0);
+		world_verify(&w, false);
+		world_crash(&w);
+		assert_int_equal(world_close(&w), 0);
+		assert_int_equal(world_check(&w, false), 0);
+		world_destroy(&w);
+	}
+}
+
+/* The metadata of a deleted disk is damaged: it stays, others' space returns, and nobody waits for it for ever. */
+static void test_reclaim_fails(void **state)
+{
+	static uint8_t junk[POOL_MAP_VALUE_BYTES];
+	struct model *bad, *a, *b;
+	struct pool_super super;
+	struct pool_meta meta;
+	struct pool_host *h;
+	MDB_val k, v = {.mv_size = sizeof(junk), .mv_data = junk};
+	MDB_cursor *c;
+	MDB_txn *txn;
+	struct world w;
+	uint64_t at = 0;
+
+	(void)state;
+	world_init(&w, test_seed(), UINT64_C(3) << 20, 1 << 20);
+	assert_int_equal(world_open(&w), 0);
+	bad = world_create_disk(&w, 4 * CHUNK_SECTORS); /* the lowest branch: the first entry is its */
+	a = world_create_disk(&w, 64 * CHUNK_SECTORS);
+	b = world_create_disk(&w, 8 * CHUNK_SECTORS);
+	assert_int_equal(world_write(&w, bad, 0, 4 * CHUNK_SECTORS, 0), 0);
+	assert_int_equal(world_write(&w, b, 0, 8 * CHUNK_SECTORS, 0), 0);
+	assert_int_equal(world_close(&w), 0);
+	h = sim_host(&w.sim);
+	assert_int_equal(pool_read_super(h, &super, NULL), 0);
+	assert_int_equal(pool_meta_open(&meta, h, &super, false, NULL), 0);
+	assert_int_equal(pool_meta_begin(&meta, false, &txn), 0);
+	assert_int_equal(mdb_cursor_open(txn, meta.table[POOL_TABLE_MAP], &c), 0);
+	assert_int_equal(mdb_cursor_get(c, &k, &(MDB_val){0}, MDB_FIRST), 0);
+	assert_int_equal(mdb_cursor_put(c, &k, &v, MDB_CURRENT), 0);
+	mdb_cursor_close(c);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	pool_meta_close(&meta);
+	h->ops->free(h);
+	sim_power_on(&w.sim);
+	assert_int_equal(world_open(&w), 0);
+	assert_int_equal(world_delete_disk(&w, bad), 0);
+	assert_int_equal(world_delete_disk(&w, b), 0);
+	while (at < 64 && world_write(&w, a, at * CHUNK_SECTORS, 8, 0) == 0)
+		at++;
+	assert_int_equal(at, 48 - 4);
+	assert_int_equal(w.enospc, 1);
+	world_verify(&w, false);
+	assert_int_equal(world_close(&w), 0);
+	assert_int_equal(world_check(&w, false), 1);
+	world_destroy(&w);
+}
+
 /* ---- deletions give everything back ---------------------------------------------------------------- */
 
 static struct model *random_live(struct world *w)
@@ -335,6 +419,8 @@ int main(void)
 		cmocka_unit_test(test_bounded_places),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_no_room_below),
+		cmocka_unit_test(test_failed_writes),
+		cmocka_unit_test(test_reclaim_fails),
 		cmocka_unit_test(test_delete_all),
 		cmocka_unit_test(test_foreign_data),
 		cmocka_unit_test(test_check_repairs),
