@@ -129,6 +129,7 @@ int print_result(const struct invocation *in, json_t *value, const char *format,
 
 int verb_pool_create(struct invocation *in);
 int verb_pool_check(struct invocation *in);
+int verb_pool_dump(struct invocation *in);
 int verb_pool_status(struct invocation *in);
 int verb_lun_create(struct invocation *in);
 int verb_lun_list(struct invocation *in);

@@ -14,6 +14,10 @@ static const struct option_row pool_check_options[] = {
 	{"data-device", "DEVICE", "the pool's data device, if it has one"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row pool_dump_options[] = {
+	{"map", NULL, "every entry of the map, not only how many each branch has"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row size_options[] = {
 	{"size", "SIZE", "as in 500G (powers of 1024)"},
 	{NULL, NULL, NULL},
@@ -82,6 +86,10 @@ const struct verb ctl_verbs[] = {
 		"Verifies the pool in PATH and prints what is wrong with it; umbrad must not have it open. Ends 1 when "
 		"findings are left.",
 		verb_pool_check},
+	{"pool", "dump", "PATH", 1, 1, pool_dump_options,
+		"Prints what the pool in PATH holds as the next start would find it: superblock, log, disks, branches, "
+		"map; for diagnosis. Changes nothing; umbrad must not have it open. docs/pool-format.md explains the words.",
+		verb_pool_dump},
 	{"pool", "status", "", 0, 0, NULL, "Shows the pool's capacity and use.", verb_pool_status},
 	{"lun", "create", "NAME", 1, 1, size_options,
 		"Makes a LUN. It is thin: space is used as it is written.", verb_lun_create},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* umbractl pool: create and check work on the pool itself, status asks umbrad. */
+/* umbractl pool: create, check and dump work on the pool itself, status asks umbrad. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -62,6 +62,60 @@ int verb_pool_check(struct invocation *in)
 		findings ? "%s: %d findings%s\n" : "%s: no findings\n", options.path, findings,
 		options.read_only ? "; --repair mends what can be mended" : " left");
 	return findings ? CTL_FAILED : CTL_OK;
+}
+
+/* A dump may be long: it is printed as it comes. */
+struct dump {
+	bool json;
+	char table[16]; /* of the last row; empty: none yet */
+};
+
+static void dump_row_json(
+	struct dump *d, const char *table, const struct pool_dump_field *fields, unsigned count)
+{
+	json_t *row = json_object();
+
+	for (unsigned i = 0; i < count; i++)
+		json_object_set_new(row, fields[i].name,
+			fields[i].text ? json_string(fields[i].text)
+				       : json_integer((json_int_t)fields[i].number));
+	if (strcmp(d->table, table) == 0)
+		printf(",\n    ");
+	else
+		printf("%s  \"%s\": [\n    ", d->table[0] ? "\n  ],\n" : "{\n", table);
+	json_dumpf(row, stdout, JSON_COMPACT);
+	json_decref(row);
+}
+
+static void dump_row(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count)
+{
+	struct dump *d = arg;
+
+	if (d->json) {
+		dump_row_json(d, table, fields, count);
+	} else {
+		printf("%s", table);
+		for (unsigned i = 0; i < count; i++) {
+			if (fields[i].text)
+				printf(" %s=%s", fields[i].name, fields[i].text);
+			else
+				printf(" %s=%llu", fields[i].name, (unsigned long long)fields[i].number);
+		}
+		putchar('\n');
+	}
+	snprintf(d->table, sizeof(d->table), "%s", table);
+}
+
+int verb_pool_dump(struct invocation *in)
+{
+	struct pool_options options = {.path = in->operands[0]};
+	struct dump d = {.json = in->json};
+	struct fault fault = {0};
+	int err = pool_dump(&options, ctl_flag(in, "map"), dump_row, &d, &fault);
+
+	if (d.json && d.table[0])
+		puts("\n  ]\n}");
+	return err ? ctl_fail(in, err, "%s", fault.err ? fault.text : strerror(-err)) : CTL_OK;
 }
 
 int verb_pool_status(struct invocation *in)

@@ -224,4 +224,15 @@ int pool_open(
 int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
 	void *arg, struct fault *fault);
 
+struct pool_dump_field {
+	const char *name, *text; /* text NULL: a number */
+	uint64_t number;
+};
+/* Tells what a pool holds that nobody has open, and changes nothing: rows of the tables pool, log, disk, branch,
+ * todo, map (one for each branch, or with `entries` one for each entry), catalogue, damaged (values
+ * with a wrong CRC), total. Rows of one table follow one another. 0 or a negative errno. Blocks. */
+int pool_dump(const struct pool_options *options, bool entries,
+	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
+	void *arg, struct fault *fault);
+
 #endif

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input for the administrator's side: each gets its exit code and a message that says what to do, and nothing is
 lost by it. (Bad input in the band: ctl_inband.py; wrong logins: there and in the iSCSI tests.)"""
+import json
 import os
 import re
 import shutil
@@ -106,6 +107,7 @@ def pools():
             file.write(text)
         expect(umbrad('--config', other), 1, 'in use')
         expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'in use')
+        expect(run_ctl('pool', 'dump', array.pool, check=False), 1, 'in use')
         expect(run_ctl('pool', 'create', array.pool, check=False), 1, 'in use|holds a pool')
         # the management socket is another's
         second = Array(start=False)
@@ -116,6 +118,10 @@ def pools():
         assert array.ctl('lun', 'list')['luns'][0]['name'] == 'kept'
         array.stop()
         expect(run_ctl('pool', 'create', array.pool, check=False), 1, 'holds a pool already')
+        dumped = json.loads(run_ctl('pool', 'dump', '--map', '--json', array.pool).stdout)
+        assert [d['size_bytes'] for d in dumped['disk']] == [8 << 20], dumped
+        assert dumped['total'][0]['damaged'] == 0 and dumped['log'][0]['state'] == 'good', dumped
+        assert 'disk id=' in run_ctl('pool', 'dump', array.pool).stdout
 
         # a newer version
         superblock = os.path.join(array.pool, 'pool')

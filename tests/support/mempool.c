@@ -44,3 +44,14 @@ int pool_check(const struct pool_options *options, bool repair, void (*report)(v
 	(void)arg;
 	return fault_set(fault, -ENOTSUP, "A store in memory has nothing to check.");
 }
+
+int pool_dump(const struct pool_options *options, bool entries,
+	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
+	void *arg, struct fault *fault)
+{
+	(void)options;
+	(void)entries;
+	(void)row;
+	(void)arg;
+	return fault_set(fault, -ENOTSUP, "A store in memory has nothing to dump.");
+}

@@ -749,6 +749,10 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 	struct store **out, struct fault *fault);
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
 	void (*report)(void *arg, const char *line), void *arg, struct fault *fault);
+/* dump.c */
+int pool_dump_on(struct pool_host *host, bool entries,
+	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
+	void *arg, struct fault *fault);
 int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault);
 /* -EBADMSG: shorter than the superblock says, or not this pool's label. */
 int pool_check_log_file(struct pool_host *host, struct pool_file *log, const struct pool_super *super);

@@ -107,3 +107,17 @@ int pool_check(const struct pool_options *options, bool repair, void (*report)(v
 	host->ops->free(host);
 	return err;
 }
+
+int pool_dump(const struct pool_options *options, bool entries,
+	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
+	void *arg, struct fault *fault)
+{
+	struct pool_host *host;
+	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+
+	if (err)
+		return err;
+	err = pool_dump_on(host, entries, row, arg, fault);
+	host->ops->free(host);
+	return err;
+}
