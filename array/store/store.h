@@ -111,8 +111,8 @@ struct store_hydration {
 	uint64_t bytes_per_s; /* how much is copied at most; 0: as fast as it goes. May change meanwhile */
 	/* out, growing: how much of the disk has been looked at and copied if need be, out of its size */
 	uint64_t passed_bytes, total_bytes;
-	/* 0: the disk shares nothing with another one, durably (but what a STORE_CLONE shares); -ECANCELED;
-	 * else why it stopped. What was copied is kept: another hydration of the disk goes on from there. */
+	/* 0: the disk shares nothing with another one, durably; -ECANCELED; else why it stopped. What was
+	 * copied is kept: another hydration of the disk goes on from there. */
 	void (*done)(struct store_hydration *h, int err);
 	void *priv; /* the store's */
 };
