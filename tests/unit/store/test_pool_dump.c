@@ -14,7 +14,8 @@
 struct seen {
 	unsigned disks, branches, children, todos, maps, damaged, catalogue, tables;
 	uint64_t frames, map_entries, entries, chunks, shared, size, luns;
-	char table[16], log[16];
+	const char *table;
+	char log[16];
 };
 
 static uint64_t field(const struct pool_dump_field *f, unsigned count, const char *name)
@@ -31,10 +32,10 @@ static void row(void *arg, const char *table, const struct pool_dump_field *f, u
 {
 	struct seen *s = arg;
 
-	s->tables += strcmp(s->table, table) != 0;
-	snprintf(s->table, sizeof(s->table), "%s", table);
+	s->tables += !s->table || strcmp(s->table, table) != 0;
+	s->table = table;
 	if (strcmp(table, "log") == 0) {
-		snprintf(s->log, sizeof(s->log), "%s", f[0].text);
+		snprintf(s->log, sizeof(s->log), "%s", f[0].text ? f[0].text : "");
 		s->frames = field(f, count, "frames_not_in_meta");
 	} else if (strcmp(table, "disk") == 0) {
 		s->disks++;
