@@ -3,10 +3,11 @@
 """What the lab's coordinator does when a provider fails: VSS's codes, AbortSnapshots when VSS sends it and only then,
 the originals' flags cleared, the next set possible at once. The provider is the lab's own."""
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lab_stack import METHODS, Stack, by_role, called  # noqa: E402
+from lab_stack import METHODS, Stack, by_role, called, labhost  # noqa: E402
 
 MIB = 1 << 20
 VETO, E_FAIL, BAD_STATE, NO_STORAGE = 0x80042306, 0x80004005, 0x80042301, 0x8004231f
@@ -144,6 +145,19 @@ def resyncs(s):
             'cancelled', called(res))
     code, res = resync(*both, '--release-early')
     s.check(code == 0 and called(res)[-1] == 'QueryStatus', 'released while it works', res['message'])
+    # The requester goes away: the coordinator waits on, mends the target and is there for the next request.
+    s.tell(ResyncTakesMs=2500)
+    command, env = s.state.host('A').command(labhost.need_program('umbra-lab-requester.exe'), 'resync',
+                                             labhost.windows_path(document), *both)
+    with open(s.path('gone'), 'w') as out:
+        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        seen = labhost.wait_until(lambda: s.ask('list')[1]['hresult_name'] == 'VSS_E_SNAPSHOT_SET_IN_PROGRESS', 20)
+        child.kill()
+        child.wait()
+    s.check(seen, 'a resync is on the way')
+    s.check(labhost.wait_until(lambda: s.ask('list')[0] == 0, 30), 'it ends without its requester')
+    s.check(flags_are_clear(s, res), 'and its target was mended')
+    s.tell(ResyncTakesMs=60000)
     code, res = resync('--snapshot', ids[1] + ',2')
     s.check(code == 1 and res['hresult_name'] == 'VSS_E_VOLUME_NOT_SUPPORTED', 'a volume of two LUNs to one LUN')
     code, res = resync('--snapshot', ids[0] + ',2', '--no-volume-check', '--cancel-after-ms', '0')

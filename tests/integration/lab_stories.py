@@ -134,6 +134,21 @@ class Playing(Scripts, unittest.TestCase):
                 with self.subTest(story.name):
                     self.assertTrue(scenario.play(story, self.ground, self.say))
 
+    def test_on_hosts_that_are_up(self):
+        """As with --clsid: another ground on the same hosts, I/O through their own disks."""
+        self.ground.need([8, 8])
+        numbers = [self.ground.number(1), self.ground.number(2)]
+        clsid = re.search(r'class (\{[-0-9A-F]+\})', self.ground.run('A', 'umbra-lab-requester.exe', 'providers').stdout)[1]
+        theirs = grounds.UsersGround(self.ground.state, clsid, numbers)
+        self.addCleanup(theirs.close)
+        for name in ('one-volume', 'transportable', 'order'):
+            story = scenario.Scenario(os.path.join(ROOT, 'lab', 'scenarios', name + '.scenario'))
+            self.assertTrue(scenario.play(story, theirs, self.say), name)
+        with self.assertRaises(labhost.LabError):
+            grounds.UsersGround(self.ground.state, clsid, [99])
+        with self.assertRaises(labhost.LabError):
+            grounds.UsersGround(self.ground.state, '{00000000-0000-0000-0000-000000000001}', numbers)
+
     def test_one_that_does_not_hold(self):
         said = []
         with tempfile.NamedTemporaryFile('w', suffix='.scenario') as file:
