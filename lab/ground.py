@@ -15,6 +15,8 @@ import tempfile
 import labhost
 
 BLOCK = 512
+FILLER = 'filler'
+CAPACITY_MIB = 256  # of the own ground's pool: small enough to be filled
 
 
 class Failure(Exception):
@@ -103,7 +105,7 @@ class OwnGround(Ground):
     def __init__(self, hosts=('A', 'B')):
         sys.path.insert(0, os.path.join(labhost.ROOT, 'tests', 'integration'))
         from lab_world import World
-        self.world = World(hosts=hosts)
+        self.world = World(hosts=hosts, pool_options=('--capacity', f'{CAPACITY_MIB}M'))
         self.array, self.state, self.hosts = self.world.array, self.world.state, self.world.hosts
         self.directory, self.hold_port = self.world.directory, self.world.hold_port
         self.pool = {}  # size in MiB: [(name, number)]
@@ -180,6 +182,25 @@ class OwnGround(Ground):
         self.tgt.close()
         self.tgt = None
 
+    def fill(self):
+        """Writes to a LUN of its own until the pool has no room for more."""
+        from umbra_initiator import ScsiError
+        self.array.ctl('lun', 'create', FILLER, '--size', f'{2 * CAPACITY_MIB}M')
+        number = self.array.ctl('map', FILLER, 'A')['number']
+        session = self.world.session('A')
+        try:
+            for lba in range(0, 2 * CAPACITY_MIB << 11, 1 << 11):
+                session.write(number, lba, os.urandom(1 << 20))
+        except ScsiError:
+            return
+        finally:
+            session.close()
+        raise Failure(f'{2 * CAPACITY_MIB} MiB went into a pool of {CAPACITY_MIB}')
+
+    def empty(self):
+        self.array.ctl('unmap', FILLER, 'A', check=False)
+        self.array.ctl('lun', 'delete', FILLER, check=False)
+
     def clean_sets(self):
         """Every set and shadow LUN goes, by the administrator's hand."""
         for row in self.world.sets():
@@ -197,6 +218,7 @@ class OwnGround(Ground):
             self.array.start()
         if self.tgt:
             self.remove_foreign()
+        self.empty()
         self.array.ctl('host', 'set', 'B', '--import', 'any', check=False)
         self.forget_sets()
         self.clean_sets()

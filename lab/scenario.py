@@ -546,6 +546,15 @@ def array_power(run, how):
         array.start()
 
 
+@step(r'the array (is full|has room again)')
+def array_room(run, how):
+    ground = own_ground(run)
+    if how == 'is full':
+        ground.fill()
+    else:
+        ground.empty()
+
+
 @step(r'every request takes (\d+) ms longer')
 def slow(run, ms):
     own_ground(run).bridge('A').control('fault', 'delay', '--op', OUT_OPCODE, '--count', '0', '--ms', ms)

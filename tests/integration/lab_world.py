@@ -30,7 +30,7 @@ BLOCK = 512
 
 
 class World:
-    def __init__(self, copysets=None, hosts=('A', 'B'), up=True):
+    def __init__(self, copysets=None, hosts=('A', 'B'), up=True, pool_options=()):
         self.array = self.hold = None
         self.hosts = hosts
         self.directory = tempfile.mkdtemp(prefix='umbra-lab-')
@@ -39,7 +39,8 @@ class World:
             settings = {'lease': '5s', 'host_gone': '60s', 'number_rest': '1ms'}
             settings.update(copysets or {})
             # A port of its own: the array keeps it when it is started again.
-            self.array = Array(config={'copysets': settings, 'iscsi': {'portals': f'127.0.0.1:{free_port()}'}})
+            self.array = Array(config={'copysets': settings, 'iscsi': {'portals': f'127.0.0.1:{free_port()}'}},
+                               pool_options=pool_options)
             self._start_hold()
             for name in hosts:
                 # B is a backup host: it begins without a LUN and may import what others made.
