@@ -5,6 +5,7 @@ OwnGround brings up umbrad with a pool, the write hold broker and two hosts with
 that are up (lab/lab up) with whatever provider is installed there; what only the array could tell is not checked then.
 LUNs are counted from 1 in the order in which the scenario needs them; `number(n)` is the LUN number on host A.
 """
+import glob
 import json
 import os
 import signal
@@ -42,7 +43,8 @@ class Ground:
         try:
             return done.returncode, json.loads(done.stdout)
         except ValueError:
-            raise Failure(f'the requester gave no answer: {(done.stderr or done.stdout).strip()[-500:]}') from None
+            raise Failure(f'the requester gave no answer (exit code {done.returncode}): '
+                          f'{(done.stderr or done.stdout).strip()[-500:]}') from None
 
     def start_vss(self, host, *words):
         """The same, not waited for: to be given to finish_vss."""
@@ -112,7 +114,7 @@ class OwnGround(Ground):
         self.current, self.tgt = [], None
 
     def need(self, sizes_mib):
-        """Takes LUNs of those sizes; later scenarios get the same ones again."""
+        """Takes LUNs of those sizes, empty ones; only where they are many, the ones of an earlier scenario."""
         taken, self.current = {}, []
         for size in sizes_mib:
             rows = self.pool.setdefault(size, [])
@@ -211,7 +213,7 @@ class OwnGround(Ground):
             self.array.ctl('shadow', 'delete', row['id'], check=False)
 
     def clean_up(self):
-        """After a scenario, however it ended: the array as it was, with the same LUNs of the same sizes."""
+        """After a scenario, however it ended: nothing of it is left on the array, nor in the hosts' catalogues."""
         for host in self.hosts:
             self.bridge(host).control('fault', 'clear')
         if not self.array.process:
@@ -222,16 +224,19 @@ class OwnGround(Ground):
         self.array.ctl('host', 'set', 'B', '--import', 'any', check=False)
         self.forget_sets()
         self.clean_sets()
+        for host in self.hosts:  # what VSS knows and cannot delete, for its disks are gone
+            for path in glob.glob(os.path.join(self.state.host(host).prefix, 'drive_c', 'ProgramData', 'umbra-lab', '{*.json')):
+                os.unlink(path)
+        if len(self.current) <= 8:  # the next scenario finds empty LUNs; writing to all of many would take too long
+            for size in self.pool:
+                self.pool[size] = [row for row in self.pool[size] if row not in self.current]
         mine = {name for rows in self.pool.values() for name, _ in rows}
         for lun in self.array.ctl('lun', 'list')['luns']:
-            grown = lun['name'] in mine and f"lun-{lun['size_bytes'] >> 20}m" != lun['name'].rpartition('-')[0]
-            if lun['name'] in mine and not grown or lun.get('kind') == 'shadow':
+            if lun['name'] in mine or lun.get('kind') == 'shadow':
                 continue
-            for host in self.hosts:  # a broken copy, or a LUN that a resync made larger or smaller
+            for host in self.hosts:
                 self.array.ctl('unmap', lun['name'], host, check=False)
             self.array.ctl('lun', 'delete', lun['name'], check=False)
-            for size in self.pool:
-                self.pool[size] = [row for row in self.pool[size] if row[0] != lun['name']]
         for host in self.hosts:
             self.world.rescan(host)
 

@@ -600,6 +600,7 @@ def whole(run):
             sum(map(len, mine)) == len(shadows)
     if not labhost.wait_until(settled, 30, 0.2):
         raise Failure(f'{left}')
+    ground.forget_sets()
     ground.clean_sets()
 
 
