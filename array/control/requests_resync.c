@@ -73,6 +73,13 @@ void request_resync_start(struct request *r)
 		request_fault(r, err, &fault);
 		return;
 	}
+	if (!r->nexus->ops->may_write(r->nexus, target)) {
+		REFUSE(r, UP_DENIED,
+			"LUN %s is reserved by another host, this one cannot write to it: resync it from the host that "
+			"holds the reservation.",
+			target->name);
+		return;
+	}
 	r->call.done = start_done;
 	resync_start(r->array, r->initiator, shadow, target, &r->call);
 }

@@ -179,6 +179,7 @@ static struct array *array_new(const struct array_options *options)
 	list_init(&a->luns_resized);
 	list_init(&a->sets);
 	list_init(&a->turns);
+	list_init(&a->images);
 	list_init(&a->images_dying);
 	list_init(&a->resyncs);
 	list_init(&a->hydrations);

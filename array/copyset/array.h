@@ -196,6 +196,7 @@ struct lun_image {
 void lun_image_take(struct lun *lun, struct array_call *call); /* call->image, one hold for the caller */
 void lun_image_hold(struct lun_image *i);
 void lun_image_release(struct lun_image *i); /* deleted in the background with the last one */
+/* array_close frees those that have users still. */
 
 /* I/O through the gate. The whole data of a write is in hand when it is submitted. */
 struct lun_io {
@@ -273,6 +274,8 @@ struct array_nexus_ops {
 	/* The mapping number → lun is going; I/O of this nexus on it is to end. */
 	void (*lun_unmapped)(struct array_nexus *n, struct lun *lun, uint32_t number);
 	void (*host_revoked)(struct array_nexus *n); /* close the session */
+	/* Do the reservations of others let this nexus write to the LUN? */
+	bool (*may_write)(struct array_nexus *n, struct lun *lun);
 };
 
 /* Embedded in the SCSI layer's nexus. */

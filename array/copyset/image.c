@@ -47,6 +47,7 @@ static void taking_end(struct taking *k, int err, const char *what)
 		fault_store(&fault, err, what);
 		a->image_count--;
 	} else {
+		list_push_back(&a->images, &k->image->link);
 		call->image = k->image;
 		k->image = NULL;
 	}
@@ -264,7 +265,7 @@ void images_close(struct array *a)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&a->images_dying)))
+	while ((n = list_pop(&a->images)) || (n = list_pop(&a->images_dying)))
 		free(container_of(n, struct lun_image, link));
 }
 
@@ -278,6 +279,7 @@ void lun_image_release(struct lun_image *i)
 	assert(i->users > 0);
 	if (--i->users > 0)
 		return;
+	list_remove(&i->link);
 	list_push_back(&i->array->images_dying, &i->link);
 	images_bury(i->array);
 }

@@ -89,7 +89,8 @@ struct array {
 	struct list turns; /* at the store's cut: the first one has it, the others wait */
 	unsigned turn_count;
 
-	struct list images_dying; /* without users, still in the store */
+	struct list images;       /* with users */
+	struct list images_dying; /* without, still in the store */
 	bool images_burying;
 	unsigned image_count;
 

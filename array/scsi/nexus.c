@@ -147,7 +147,16 @@ static void host_revoked(struct array_nexus *an)
 		n->ops->close(n->transport);
 }
 
+/* Without memory for its state: no, for its kept reservations are not known. */
+static bool may_write(struct array_nexus *an, struct lun *lun)
+{
+	const struct scsi_lun *s = scsi_lun_get(lun);
+
+	return s && !scsi_reserve_excludes(s, nexus_of(an), CONFLICT_WRITE);
+}
+
 static const struct array_nexus_ops array_ops = {
+	.may_write = may_write,
 	.mappings_changed = mappings_changed,
 	.lun_resized = lun_resized,
 	.lun_replaced = lun_replaced,

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+const struct lun *rig_reserved;
+
 static void nothing_changed(struct array_nexus *n)
 {
 	(void)n;
@@ -20,7 +22,14 @@ static void nothing_resized(struct array_nexus *n, struct lun *lun, uint32_t num
 	(void)number;
 }
 
+static bool not_reserved(struct array_nexus *n, struct lun *lun)
+{
+	(void)n;
+	return lun != rig_reserved;
+}
+
 static const struct array_nexus_ops nexus_ops = {
+	.may_write = not_reserved,
 	.mappings_changed = nothing_changed,
 	.lun_resized = nothing_resized,
 	.lun_replaced = nothing_resized,
@@ -90,6 +99,7 @@ void rig_open(struct rig *rig, const struct array_options *options, const struct
 	struct fault fault = {0};
 
 	memset(rig, 0, sizeof(*rig));
+	rig_reserved = NULL;
 	rig->memory = memstore_create(0);
 	assert(rig->memory);
 	int err = reactor_create(&rig->reactor, NULL);

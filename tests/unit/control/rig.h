@@ -27,6 +27,9 @@ struct rig {
 	uint64_t next_request_id;
 };
 
+/* The one LUN to which reservations of others let no nexus write; NULL: none. */
+extern const struct lun *rig_reserved;
+
 /* Options: lease_ms and so on may be given, NULL for the defaults. */
 void rig_open(struct rig *rig, const struct array_options *options, const struct inband_options *inband);
 void rig_close(struct rig *rig);

@@ -504,6 +504,9 @@ static void resyncs_are_started_by_right(void **state)
 	assert_int_equal(resync(H1, shadow, small->id), UP_BAD_STATE);
 	assert_int_equal(resync(H1, data->id, small->id), UP_BAD_STATE);
 	assert_int_equal(resync(H2, shadow, foreign->id), UP_DENIED); /* may not import it */
+	rig_reserved = data;
+	assert_int_equal(resync(H1, shadow, data->id), UP_DENIED);
+	rig_reserved = NULL;
 	assert_int_equal(resync(H1, shadow, data->id), UP_OK);
 	assert_true(up_has(&reply, UP_TAG_JOB) && up_has(&reply, UP_TAG_JOB_STATE));
 	job = reply.job;

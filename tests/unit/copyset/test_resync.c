@@ -276,6 +276,34 @@ static void the_target_refuses_io_meanwhile(void **state)
 	assert_int_equal(do_read(h, b, 3), 0x44);
 }
 
+/* A write that waits at the target's closed gate when the resync begins is refused, and never lands in the new
+ * data. */
+static void a_queued_write_is_refused(void **state)
+{
+	struct harness *h = *state;
+	struct lun *shadow = make_shadow(h), *a = lun_find_name(h->array, "a");
+	struct slow_write queued;
+	struct waiter image;
+	int job;
+
+	memstore_timing(h->memory, MEMSTORE_CUT, MEMSTORE_MANUAL, 0);
+	lun_image_take(a, waiter_init(&image));
+	slow_submit(&queued, a, STORE_WRITE);
+	assert_int_equal(queued.done, 0);
+	job = start(h, "", shadow, a);
+	assert_true(a->resyncing);
+	assert_true(memstore_complete_kind(h->memory, MEMSTORE_CUT));
+	assert_int_equal(queued.done, 1);
+	assert_int_equal(queued.err, -EBUSY);
+	assert_int_equal(image.done, 1);
+	assert_int_equal(image.call.fault.err, 0);
+	memstore_timing(h->memory, MEMSTORE_CUT, MEMSTORE_INLINE, 0);
+	memstore_complete_all(h->memory);
+	assert_int_equal(finish(h, job), RESYNC_DONE);
+	assert_int_equal(do_read(h, a, 3), 0x11);
+	lun_image_release(image.call.image);
+}
+
 /* step 0: in the row of changes; 1: the target's I/O; 2: its turn at the cut; 3: the cut. */
 static void cancelled_at(struct harness *h, unsigned step)
 {
@@ -438,6 +466,7 @@ int main(void)
 #ifndef HARNESS_POOL
 		t(ended_jobs_are_forgotten_after_a_while),
 		t(the_target_refuses_io_meanwhile),
+		t(a_queued_write_is_refused),
 		cmocka_unit_test(a_cancelled_job_changes_nothing),
 		cmocka_unit_test(any_call_fails_once),
 		cmocka_unit_test(the_power_goes_at_any_step),

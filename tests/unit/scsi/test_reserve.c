@@ -120,6 +120,12 @@ static void bad_parameters(void **state)
 }
 
 /* SPC-4 tables 65 and 66, for each type: what the holder, a registrant and a stranger may do. */
+/* What the control layer asks before a resync. */
+static bool may_write(struct client *c)
+{
+	return c->nexus->array.ops->may_write(&c->nexus->array, &fake_luns[0].lun);
+}
+
 static void who_conflicts_with_whom(void **state)
 {
 	static const struct {
@@ -149,6 +155,9 @@ static void who_conflicts_with_whom(void **state)
 		assert_int_equal(read_block(&test_b), rows[i].registrant_reads ? 0 : 0x18);
 		assert_int_equal(read_block(&test_a2), rows[i].stranger_reads ? 0 : 0x18);
 		expect_conflict(write_block(&test_a2));
+		assert_true(may_write(&test_a));
+		assert_int_equal(may_write(&test_b), rows[i].registrant_writes);
+		assert_false(may_write(&test_a2));
 		expect_conflict(client_run(&test_a2, 1, CDB(0x35), NO_DATA));
 		expect_conflict(client_run(&test_a2, 1, CDB(0x1B, 0, 0, 0, 0, 0), NO_DATA));
 		/* always allowed */
@@ -174,6 +183,7 @@ static void who_conflicts_with_whom(void **state)
 			expect_sense(tur(&test_b), 6, 0x2A04);
 		expect_good(tur(&test_b));
 		expect_good(tur(&test_a2));
+		assert_true(may_write(&test_a2));
 	}
 }
 
