@@ -12,6 +12,7 @@ from umbra_lab import Array  # noqa: E402
 
 SET = bytes(range(16))
 OTHER = bytes(range(16, 32))
+COPIES = bytes(range(32, 48))
 UNKNOWN = b'\xEE' * 16
 
 
@@ -102,6 +103,40 @@ def bad_input(array, session):
     assert channel.exchange(good + bytes(480)).status == 'ok'  # a transfer longer than the message
     channel.ask('set-abort', 'ok', set_id=SET)
     assert array.ctl('set', 'list')['sets'] == []
+
+
+def copies(array, session):
+    """What becomes of a copy besides its deletion, as its host asks for it."""
+    channel = Channel(session)
+    data_id = bytes.fromhex(session.serial(1))
+    session.write(1, 0, b'E' * 4096)
+    shadow = channel.make_set(COPIES, [data_id])[0]
+    session.write(1, 0, b'F' * 4096)
+    # resync: a job; the medium of the LUN has changed for its host
+    job = channel.ask('resync-start', 'ok', lun_id=shadow, target_id=data_id)
+    end = time.monotonic() + 30
+    while job.job_state == 1:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+        job = channel.ask('resync-state', 'ok', job=job.job)
+    assert job.job_state == 2 and job.percent == 100, job.fields
+    assert session.command(1, bytes(6))[:2] == (2, (6, 0x2800))
+    assert session.read(1, 0, 8) == b'E' * 4096
+    assert channel.ask('resync-cancel', 'ok', job=job.job).job_state == 2
+    channel.ask('resync-state', 'not found', job=job.job + 1)
+    # what VSS tells of it is shown to whoever may see it
+    channel.ask('notify', 'ok', lun_id=shadow, flags=0x200)
+    channel.ask('notify', 'ok', lun_id=shadow, flags=0x400)
+    assert channel.ask('describe-lun', 'ok', lun_id=shadow).luns[0].notified == 0x600
+    # broken and masked in one request, or in two
+    number = channel.ask('map', 'ok', lun_id=shadow).lun_number
+    channel.ask('break', 'ok', lun_id=shadow)
+    assert session.report_luns() == [1, 2, number]
+    channel.ask('delete', 'denied', lun_id=shadow, scope=2)
+    channel.ask('break', 'ok', lun_id=shadow, flags=1)
+    assert session.report_luns() == [1, 2]
+    assert array.ctl('set', 'list')['sets'] == []
+    array.ctl('lun', 'delete', shadow.hex())
 
 
 def sending_again(array, session):
@@ -229,7 +264,7 @@ def main():
         array.ctl('map', 'foreign', 'h2')
         array.ctl('map', 'foreign', 'h3')
         with Session(array, 'h1') as session:
-            for step in (life_of_a_set, bad_input, sending_again, rights):
+            for step in (life_of_a_set, bad_input, copies, sending_again, rights):
                 step(array, session)
                 print('ok', step.__name__)
         nothing_is_left_behind(array)

@@ -140,6 +140,11 @@ static uint32_t value_io(
 	return first;
 }
 
+uint32_t chain_value(struct harness *h, struct lun *lun, unsigned number)
+{
+	return value_io(h, lun, number, STORE_READ, 0);
+}
+
 void chains_settle(struct chain_run *r)
 {
 	for (unsigned i = 0; i < CHAINS; i++) {

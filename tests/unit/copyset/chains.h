@@ -36,6 +36,8 @@ void chains_start(struct chain_run *r);
 void chains_settle(struct chain_run *r);
 bool chains_busy(const struct chain_run *r); /* after stop = true */
 void chains_free(struct chain_run *r);
+/* What a LUN has in the place of that chain. */
+uint32_t chain_value(struct harness *h, struct lun *lun, unsigned number);
 /* Reads the values of every chain in copies (found by id, in the order of luns) and checks their order, and
  * that each lies between low's answered and high's submitted. */
 void chains_check(struct harness *h, uint8_t (*ids)[UP_ID_BYTES], const struct chain_count *low,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Copy sets over the pool, and kill -9 at any moment: a child writes in chains and makes, keeps, aborts and
- * deletes sets as fast as it can; it notes in shared memory what it asked for and what it was answered. After
+ * deletes sets as fast as it can, half of them of plex copies, and resyncs a LUN to them; it notes in shared memory what it asked for and what it was answered. After
  * the kill the parent opens the pool: every set is there whole or not at all, and as the answers said; the
  * copies are in order.
  */
@@ -26,6 +26,9 @@ struct note {
 struct shared {
 	struct chain_count counts[CHAINS];
 	unsigned note_count, sets;
+	/* "r" was resynced from the one last, and perhaps from the other since */
+	uint8_t resynced_from[UP_ID_BYTES], resync_from[UP_ID_BYTES];
+	bool resync_asked;
 	struct note notes[NOTES_MAX];
 };
 
@@ -39,10 +42,37 @@ static void find_luns(struct harness *h, struct lun **luns)
 
 /* ---- the child ---- */
 
+/* Another LUN, outside the chains, takes a copy's data. */
+static void resync(struct harness *h, struct shared *m, const uint8_t copy[UP_ID_BYTES])
+{
+	struct resync_view v = {.state = RESYNC_RUNS};
+	struct waiter w;
+
+	m->resync_asked = true;
+	memcpy(m->resync_from, copy, UP_ID_BYTES);
+	resync_start(h->array, "", lun_find(h->array, copy), lun_find_name(h->array, "r"), waiter_init(&w));
+	if (waiter_wait(h, &w))
+		_exit(5);
+	while (v.state == RESYNC_RUNS && resync_view(h->array, "", w.call.job, &v) == 0)
+		harness_advance(h, 1);
+	if (v.state != RESYNC_DONE)
+		_exit(6);
+	m->resync_asked = false;
+	memcpy(m->resynced_from, copy, UP_ID_BYTES);
+}
+
 static void one_set(struct harness *h, struct chain_run *r, struct shared *m, struct note *n)
 {
+	enum up_copy_kind kind = test_random(&r->random) % 2 ? UP_COPY_PLEX : UP_COPY_DIFFERENTIAL;
+
 	memcpy(n->id, set_id(m->sets++), UP_ID_BYTES);
-	make_armed(h, n->id, "", r->luns, CHAIN_LUNS, n->ids);
+	if (copyset_begin(h->array, n->id, "", NULL))
+		_exit(7);
+	for (unsigned i = 0; i < CHAIN_LUNS; i++)
+		if (copyset_add(h->array, n->id, "", r->luns[i], kind, n->ids[i], NULL))
+			_exit(8);
+	if (copyset_arm(h->array, n->id, "", NULL))
+		_exit(9);
 	memcpy(n->before, m->counts, sizeof(n->before));
 	n->commit_asked = true;
 	if (do_commit(h, n->id, "", 0))
@@ -56,6 +86,7 @@ static void one_set(struct harness *h, struct chain_run *r, struct shared *m, st
 	}
 	n->keep_asked = true;
 	n->kept = do_keep(h, n->id, "") == 0;
+	resync(h, m, n->ids[0]);
 	if (test_random(&r->random) % 3 == 0) {
 		n->delete_asked = true;
 		n->deleted = do_set_delete(h, n->id) == 0;
@@ -113,6 +144,24 @@ static void end_note(struct harness *h, const struct note *n)
 		assert_int_equal(do_abort(h, n->id, ""), 0);
 }
 
+/* Does "r" hold what the copy holds? Yes if that is gone. */
+static bool holds(struct harness *h, const uint8_t copy[UP_ID_BYTES])
+{
+	struct lun *r = lun_find_name(h->array, "r"), *shadow = lun_find(h->array, copy);
+
+	for (unsigned i = 0; shadow && i < CHAINS; i++)
+		if (chain_value(h, r, i) != chain_value(h, shadow, i))
+			return false;
+	return true;
+}
+
+static void check_resync(struct harness *h, struct shared *m)
+{
+	assert_true(holds(h, m->resynced_from) || (m->resync_asked && holds(h, m->resync_from)));
+	m->resync_asked = false;
+	memset(m->resynced_from, 0, sizeof(m->resynced_from));
+}
+
 static unsigned check_round(struct harness *h, struct shared *m)
 {
 	unsigned luns = 0, committed = 0;
@@ -122,11 +171,12 @@ static unsigned check_round(struct harness *h, struct shared *m)
 		check_note(h, m, &m->notes[i]);
 		committed += m->notes[i].committed;
 	}
+	check_resync(h, m);
 	for (unsigned i = 0; i < m->note_count; i++)
 		end_note(h, &m->notes[i]);
 	for (struct lun *l = lun_next(h->array, NULL); l; l = lun_next(h->array, l))
 		luns++;
-	assert_int_equal(luns, CHAIN_LUNS);
+	assert_int_equal(luns, CHAIN_LUNS + 1);
 	harness_end(h);
 	m->note_count = 0;
 	return committed;
@@ -142,6 +192,7 @@ static void sets_survive_kills_whole(void **state)
 	assert_ptr_not_equal(m, MAP_FAILED);
 	for (unsigned i = 0; i < CHAIN_LUNS; i++)
 		make_lun(h, names[i], MIB);
+	make_lun(h, "r", MIB);
 	harness_end(h);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		uint64_t seed = test_random(&random), ms = 20 + test_random(&random) % 250;
