@@ -288,7 +288,7 @@ static void test_hydrate_goes_on(void **state)
 	uint64_t seed = test_seed();
 
 	(void)state;
-	for (unsigned i = 0; i < 8; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		struct model *a, *s;
 		uint64_t copied = 0, lost = 0;
 		unsigned stops = 0;
@@ -335,7 +335,7 @@ static void test_hydrate_full(void **state)
 	uint64_t seed = test_seed();
 
 	(void)state;
-	for (unsigned i = 0; i < 8; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		struct model *a, *b, *s;
 		struct world w;
 
@@ -567,7 +567,7 @@ static void test_meanwhile(void **state)
 {
 	uint64_t seed = test_seed();
 	const char *env = getenv("UMBRA_TEST_RUNS");
-	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 45;
+	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 36;
 
 	(void)state;
 	for (unsigned i = 0; i < runs; i++) {
@@ -596,7 +596,7 @@ static void test_original_written_at_the_end(void **state)
 	uint64_t seed = test_seed();
 
 	(void)state;
-	for (unsigned i = 0; i < 30; i++) {
+	for (unsigned i = 0; i < 20; i++) {
 		struct model *a, *s;
 		struct world_io *io;
 		struct world w;
@@ -697,7 +697,7 @@ static void test_splice_at_the_end(void **state)
 	uint64_t seed = test_seed();
 
 	(void)state;
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		struct model *g, *a, *s;
 		struct holder held = {.pass = i % 8};
 		struct world w;
@@ -752,7 +752,7 @@ static void test_splice_at_the_start(void **state)
 	uint64_t seed = test_seed();
 
 	(void)state;
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		struct holder workers = {.queue = POOL_QUEUE_WORKERS, .pass = i % 8};
 		struct holder checkpoint = {.queue = POOL_QUEUE_CHECKPOINT};
 		struct model *g, *a, *s;
