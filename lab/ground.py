@@ -152,7 +152,7 @@ class OwnGround(Ground):
         """Takes one part away in the middle, and brings it back where it does not come by itself."""
         if who == 'array':
             self.array.kill9()
-            self.array.start()
+            self.start_array()
         elif who in ('provider', 'coordinator'):
             program = 'umbra-vss.exe' if who == 'provider' else 'umbra-lab-vss.exe'
             if self.kill_program('A', program) != 1:
@@ -167,6 +167,13 @@ class OwnGround(Ground):
                     pass
             host.down()
             host.up()
+
+    def start_array(self):
+        """Until every host has its session again: a disk whose session is gone answers nobody."""
+        self.array.start()
+        for host in self.hosts:
+            if not labhost.wait_until(lambda: self.bridge(host).counters()['connected'] == 1, 60, 0.1):
+                raise Failure(f'host {host} has no session with the array that came back')
 
     def add_foreign(self):
         """A LUN of tgt on a second adapter of host A, which is started afresh."""
@@ -217,7 +224,7 @@ class OwnGround(Ground):
         for host in self.hosts:
             self.bridge(host).control('fault', 'clear')
         if not self.array.process:
-            self.array.start()
+            self.start_array()
         if self.tgt:
             self.remove_foreign()
         self.empty()

@@ -539,11 +539,11 @@ OUT_OPCODE = 'b5'  # of the control channel's requests (SECURITY PROTOCOL OUT)
 
 @step(r'the array (goes down|comes back)')
 def array_power(run, how):
-    array = own_ground(run).array
+    ground = own_ground(run)
     if how == 'goes down':
-        array.kill9()
+        ground.array.kill9()
     else:
-        array.start()
+        ground.start_array()
 
 
 @step(r'the array (is full|has room again)')
