@@ -156,8 +156,15 @@ class Creation(Scenario):
         done = world.vss('A', 'create', '--lun', 1, '--context', 'differential')
         self.delete('A', done)
 
-    def test_plex_is_not_supported_and_leaves_nothing(self):
-        done = world.vss('A', 'create', '--lun', 1, '--context', 'plex', want=1)
+    def test_plex_context(self):
+        before = self.fill(1, 2)
+        done = world.vss('A', 'create', '--lun', 1, '--lun', 2, '--context', 'plex')
+        self.assertEqual([row['copy_kind'] for row in world.shadows()], ['plex', 'plex'])
+        self.check_copies(done, 'A', before)
+        self.delete('A', done)
+
+    def test_both_kinds_at_once_are_not_supported_and_leave_nothing(self):
+        done = world.vss('A', 'create', '--lun', 1, '--context', 'differential,plex', want=1)
         self.assertEqual(done['hresult_name'], 'VSS_E_VOLUME_NOT_SUPPORTED')
         self.assertTrue(world.nothing_left())
 

@@ -114,16 +114,17 @@ def volumes_and_luns(s):
 
 def refused(s):
     for words, name, what in (
-            (('--context', 'plex'), 'VSS_E_VOLUME_NOT_SUPPORTED', 'a plex copy, not offered yet'),
             (('--context', 'differential,plex'), 'VSS_E_VOLUME_NOT_SUPPORTED', 'differential and plex'),
             (('--context', 'client-accessible', '--any-context'), 'VSS_E_VOLUME_NOT_SUPPORTED',
              'a client-accessible copy')):
         code, res = s.ask('create', '--lun', '1', *words)
         s.check(code == 1 and res['hresult_name'] == name, what, res['hresult_name'])
         s.check('BeginPrepareSnapshot' not in called(res), 'nothing is begun for it')
-    code, res = s.ask('create', '--lun', '1', '--context', 'differential')
-    s.check(code == 0, 'a differential copy is made', res['message'])
-    s.ask('delete', res.get('set', '{}'))
+    for kind in ('differential', 'plex'):
+        code, res = s.ask('create', '--lun', '1', '--context', kind)
+        s.check(code == 0, f'a {kind} copy is made', res['message'])
+        s.check([one['copy_kind'] for one in s.shadows()] == [kind], 'of that kind on the array', s.shadows())
+        s.check(s.ask('delete', res.get('set', '{}'))[0] == 0, 'deleted')
     nothing_left(s, 'after refusals')
 
 
