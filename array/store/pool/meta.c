@@ -507,6 +507,8 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 		case POOL_RECORD_UNSHARE:
 			if (!m->shares || r.run.phys + r.run.count > m->capacity_chunks)
 				return -EUCLEAN;
+			/* Perhaps no frame ever had an entry with it. */
+			add_space(b, r.run.phys, r.run.count, true);
 			for (uint64_t i = 0; i < r.run.count; i++)
 				pool_free_list_add(&b->unshared, r.run.phys + i);
 			break;

@@ -550,6 +550,63 @@ static void test_power_loss_at_each_step(void **state)
 	fail_msg("it never ended");
 }
 
+/* Written, shared and let go of by all within one frame: the log never had an entry with the chunk. It is used all
+ * the same until it has been freed, also after a restart. */
+static void test_shared_within_one_frame(void **state)
+{
+	(void)state;
+	for (unsigned crash = 0; crash < 2; crash++) {
+		struct model *a, *b, *c;
+		struct world w;
+
+		open_world(&w, 14, UINT64_C(1) << 20);
+		a = world_create_disk(&w, CHUNK);
+		b = world_create_disk(&w, CHUNK);
+		c = world_create_disk(&w, 16 * CHUNK);
+		write_all(&w, a, 0, CHUNK);
+		assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 1);
+		assert_int_equal(world_unmap(&w, a, 0, CHUNK), 0);
+		assert_int_equal(world_unmap(&w, b, 0, CHUNK), 0);
+		assert_int_equal(world_flush(&w, a), 0);
+		if (crash) {
+			world_crash(&w);
+		} else {
+			assert_int_equal(world_close(&w), 0);
+			assert_int_equal(world_check(&w, false), 0);
+			assert_int_equal(world_open(&w), 0);
+		}
+		write_all(&w, c, 0, 15 * CHUNK); /* at once, before it is freed */
+		assert_int_equal(used(&w), 15);
+		write_all(&w, c, 15 * CHUNK, CHUNK);
+		world_verify(&w, false);
+		assert_int_equal(world_delete_disk(&w, c), 0);
+		assert_int_equal(used(&w), 0);
+		close_world(&w);
+	}
+}
+
+/* Sharing over what was shared a moment ago makes nothing dirty that was not; the frame has an end all the same. */
+static void test_over_and_over(void **state)
+{
+	struct model *a, *b, *c;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 15, UINT64_C(16) << 20);
+	a = world_create_disk(&w, 16 * CHUNK);
+	b = world_create_disk(&w, 16 * CHUNK);
+	c = world_create_disk(&w, 16 * CHUNK);
+	write_all(&w, a, 0, 16 * CHUNK);
+	write_all(&w, b, 0, 16 * CHUNK);
+	for (unsigned i = 0; i < 100; i++) {
+		assert_int_equal(clone(&w, c, 0, 16 * CHUNK, i % 2 ? a : b, 0), 16);
+		assert_true(world_pool(&w)->unshared.count <= world_pool(&w)->dirty_max);
+	}
+	world_verify(&w, false);
+	assert_int_equal(used(&w), 32);
+	close_world(&w);
+}
+
 /* ---- pools of before, checks ----------------------------------------------------------------------- */
 
 static void super_edit(struct world *w, uint64_t features)
@@ -654,6 +711,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_hydration_unshares),
 		cmocka_unit_test(test_long),
 		cmocka_unit_test(test_power_loss_at_each_step),
+		cmocka_unit_test(test_shared_within_one_frame),
+		cmocka_unit_test(test_over_and_over),
 		cmocka_unit_test(test_pool_of_before),
 		cmocka_unit_test(test_check),
 	};
