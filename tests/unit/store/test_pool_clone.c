@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "tests/unit/store/world.h"
@@ -607,6 +608,94 @@ static void test_over_and_over(void **state)
 	close_world(&w);
 }
 
+/* Few chunks, few flushes: writes, clones, unmaps, cuts, deletions and repoints of the same chunks between two frames,
+ * and power losses among them. */
+static void churn(uint64_t seed)
+{
+	struct model *m[5] = {0};
+	struct world w;
+
+	world_init(&w, seed, UINT64_C(4) << 20, 1 << 20);
+	w.map_memory = seed % 3 == 0;
+	assert_int_equal(world_open(&w), 0);
+	for (unsigned i = 0; i < 3; i++)
+		m[i] = world_create_disk(&w, 3 * CHUNK);
+	for (unsigned i = 0; i < 150; i++) {
+		struct model *a = m[sim_below(&w.sim, 3)], *b = m[sim_below(&w.sim, 3)], **f;
+		uint64_t at = sim_below(&w.sim, 3) * CHUNK, from = sim_below(&w.sim, 3) * CHUNK;
+
+		f = &m[3 + sim_below(&w.sim, 2)];
+		switch (sim_below(&w.sim, 16)) {
+		case 0:
+		case 1:
+		case 2:
+			write_all(&w, a, at, CHUNK);
+			break;
+		case 3:
+			write_all(&w, a, at + sim_below(&w.sim, 64), 1 + sim_below(&w.sim, 64));
+			break;
+		case 4:
+		case 5:
+			assert_int_equal(world_unmap(&w, a, at, CHUNK), 0);
+			break;
+		case 6:
+			assert_int_equal(world_unmap(&w, a, at + 8, 8 + sim_below(&w.sim, 100)), 0);
+			break;
+		case 7:
+			if (*f)
+				assert_int_equal(world_delete_disk(&w, *f), 0);
+			*f = *f ? NULL : cut(&w, a);
+			break;
+		case 8:
+			if (*f)
+				clone(&w, a, at, CHUNK, *f, from);
+			break;
+		case 9:
+			if (*f)
+				clone(&w, *f, at, CHUNK, a, from);
+			break;
+		case 10:
+			assert_int_equal(world_flush(&w, a), 0);
+			break;
+		case 11:
+			if (sim_below(&w.sim, 3) == 0)
+				world_crash(&w);
+			else if (*f)
+				assert_int_equal(world_repoint(&w, *f, a), 0);
+			break;
+		case 12:
+			if (sim_below(&w.sim, 4) == 0)
+				assert_int_equal(world_hydrate(&w, a), 0);
+			break;
+		default:
+			if (a != b || at != from)
+				clone(&w, a, at, CHUNK, b, from);
+			break;
+		}
+	}
+	world_verify(&w, false);
+	for (unsigned i = 0; i < 5; i++) {
+		if (m[i])
+			assert_int_equal(world_delete_disk(&w, m[i]), 0);
+	}
+	assert_int_equal(used(&w), 0);
+	close_world(&w);
+}
+
+static void test_churn(void **state)
+{
+	const char *env = getenv("UMBRA_TEST_RUNS");
+	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 20;
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < runs; i++) {
+		if (getenv("UMBRA_TEST_VERBOSE"))
+			printf("run %u\n", i);
+		churn(seed + i);
+	}
+}
+
 /* ---- pools of before, checks ----------------------------------------------------------------------- */
 
 static void super_edit(struct world *w, uint64_t features)
@@ -713,6 +802,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_power_loss_at_each_step),
 		cmocka_unit_test(test_shared_within_one_frame),
 		cmocka_unit_test(test_over_and_over),
+		cmocka_unit_test(test_churn),
 		cmocka_unit_test(test_pool_of_before),
 		cmocka_unit_test(test_check),
 	};
