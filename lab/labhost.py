@@ -172,6 +172,34 @@ def prefix_processes(prefix):
     return [p for p in found if start_time(p) is not None]
 
 
+def picture(prefix):
+    """What the processes of the prefix are doing: a line each."""
+    lines = []
+    for pid in sorted(prefix_processes(prefix)):
+        try:
+            with open(f'/proc/{pid}/cmdline') as source:
+                words = source.read().replace('\0', ' ').strip()
+            waits = []
+            for thread in sorted(os.listdir(f'/proc/{pid}/task'), key=int):
+                with open(f'/proc/{pid}/task/{thread}/wchan') as source:
+                    waits.append(source.read() or 'runs')
+        except OSError:
+            continue
+        lines.append(f'{pid} {words[:120]}: {" ".join(waits)}')
+    return '\n'.join(lines)
+
+
+class Stuck(subprocess.TimeoutExpired):
+    """A Windows program did not end in time, with a picture of its host."""
+
+    def __init__(self, expired, prefix):
+        super().__init__(expired.cmd, expired.timeout)
+        self.picture = picture(prefix)
+
+    def __str__(self):
+        return f'{super().__str__()}\n{self.picture}'
+
+
 def end_prefix(prefix):
     """Ends every process of the prefix; True when none is left."""
     env = wine_environment(prefix)
@@ -475,10 +503,11 @@ class Host:
                  child.stderr: io.BytesIO() if capture else sys.stderr.buffer}
         try:
             relay(child, sinks, timeout)
-        except BaseException:
+        except BaseException as error:
+            stuck = Stuck(error, self.prefix) if isinstance(error, subprocess.TimeoutExpired) else None
             child.kill()
             child.wait()
-            raise
+            raise stuck or error
         texts = [sinks[s].getvalue().decode(errors='replace') if capture else None for s in (child.stdout, child.stderr)]
         child.stdout.close()
         child.stderr.close()

@@ -80,8 +80,12 @@ class Lab:
     def command(self, *arguments):
         path = os.path.join(self.dir, f'output-{threading.get_ident()}')
         with open(path, 'w') as out:
-            code = subprocess.run([os.path.join(ROOT, 'lab/lab'), '--state', os.path.join(self.dir, 'lab'), *arguments],
-                                  stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=120).returncode
+            try:
+                code = subprocess.run([os.path.join(ROOT, 'lab/lab'), '--state', os.path.join(self.dir, 'lab'), *arguments],
+                                      stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=120).returncode
+            except subprocess.TimeoutExpired as error:
+                host = arguments[arguments.index('--host') + 1] if '--host' in arguments else 'A'
+                raise labhost.Stuck(error, labhost.State(os.path.join(self.dir, 'lab')).host(host).prefix) from None
         with open(path, errors='replace') as text:
             return code, text.read()
 
