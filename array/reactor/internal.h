@@ -23,6 +23,7 @@ struct reactor {
 
 	struct reactor_timer **timers; /* heap; [0] is unused so that index 0 means "not armed" */
 	size_t timer_count, timer_capacity;
+	uint64_t timer_serial; /* of the last one that was armed */
 
 	/* other threads */
 	int wake_fd;

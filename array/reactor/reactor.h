@@ -83,11 +83,11 @@ void reactor_cancel(struct reactor *r, struct reactor_op *op);
 struct reactor_timer {
 	void (*fire)(struct reactor_timer *t);
 	/* private */
-	uint64_t at_ns;
+	uint64_t at_ns, serial;
 	size_t heap_index; /* 0: not armed */
 };
 
-/* Arms or re-arms. */
+/* Arms or re-arms. `fire` may free the timer; one that is armed for "now" in a turn waits for the next. */
 void reactor_timer_arm(struct reactor *r, struct reactor_timer *t, uint64_t delay_ms);
 void reactor_timer_disarm(struct reactor *r, struct reactor_timer *t); /* harmless when not armed */
 

@@ -60,6 +60,7 @@ void reactor_timer_arm(struct reactor *r, struct reactor_timer *t, uint64_t dela
 {
 	assert(t->fire);
 	t->at_ns = r->now_ns + delay_ms * UINT64_C(1000000);
+	t->serial = ++r->timer_serial;
 	if (!t->heap_index) {
 		make_room(r);
 		place(r, ++r->timer_count, t);
@@ -93,16 +94,14 @@ bool reactor_timer_next(const struct reactor *r, uint64_t *at_ns)
 
 int reactor_timers_run(struct reactor *r)
 {
+	uint64_t last = r->timer_serial;
 	int calls = 0;
 
-	while (r->timer_count && r->timers[1]->at_ns <= r->now_ns) {
+	while (r->timer_count && r->timers[1]->at_ns <= r->now_ns && r->timers[1]->serial <= last) {
 		struct reactor_timer *t = r->timers[1];
 		reactor_timer_disarm(r, t);
-		t->fire(t);
+		t->fire(t); /* and t may be gone */
 		calls++;
-		/* a timer that re-arms itself for "now" waits for the next turn */
-		if (t->heap_index && t->at_ns <= r->now_ns)
-			break;
 	}
 	return calls;
 }

@@ -66,6 +66,40 @@ static void timers_fire_in_order(void **state)
 	assert_memory_equal(fired, expected, sizeof(expected));
 }
 
+static void free_fired(struct reactor_timer *t)
+{
+	fired_count++;
+	free(container_of(t, struct named_timer, timer));
+}
+
+static void arm_again(struct reactor_timer *t)
+{
+	fired_count++;
+	reactor_timer_arm(r, t, 0);
+}
+
+static void a_timer_may_free_or_arm_itself(void **state)
+{
+	static struct named_timer again[2];
+	struct named_timer *gone = calloc(1, sizeof(*gone));
+
+	(void)state;
+	assert_non_null(gone);
+	fired_count = 0;
+	gone->timer.fire = free_fired;
+	reactor_timer_arm(r, &gone->timer, 0);
+	for (int i = 0; i < 2; i++) {
+		again[i].timer.fire = arm_again;
+		reactor_timer_arm(r, &again[i].timer, 0);
+	}
+	reactor_turn(r, 0); /* each of them once */
+	assert_int_equal(fired_count, 3);
+	reactor_turn(r, 0);
+	assert_int_equal(fired_count, 5);
+	for (int i = 0; i < 2; i++)
+		reactor_timer_disarm(r, &again[i].timer);
+}
+
 static void many_timers_keep_the_heap(void **state)
 {
 	enum {
@@ -336,6 +370,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(timers_fire_in_order, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_timer_may_free_or_arm_itself, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(many_timers_keep_the_heap, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			more_operations_than_the_ring_has_room_for, set_up, tear_down),
