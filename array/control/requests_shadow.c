@@ -34,6 +34,26 @@ static bool is_administrators(struct request *r, const struct lun *shadow)
 	return copyset_find(r->array, shadow->set_id, "") != NULL;
 }
 
+/* Refuses unless the asking host may manage the shadow LUN, and its copy set is not the administrator's. */
+static bool require_managed(
+	struct request *r, const struct lun *shadow, const char *what, const char *command)
+{
+	struct fault fault = {0};
+	int err = request_may_manage(r, shadow, &fault);
+
+	if (err) {
+		request_fault(r, err, &fault);
+		return false;
+	}
+	if (is_administrators(r, shadow)) {
+		REFUSE(r, UP_DENIED,
+			"%s belongs to a copy set of the administrator's, which no host can %s: %s does it.",
+			shadow->name, what, command);
+		return false;
+	}
+	return true;
+}
+
 static void map_done(struct array_call *call)
 {
 	struct request *r = container_of(call, struct request, call);
@@ -190,7 +210,6 @@ void request_delete(struct request *r)
 {
 	struct lun *lun = lun_find(r->array, r->msg.lun_id);
 	enum up_scope scope = scope_of(r);
-	struct fault fault = {0};
 	struct up_lun entry;
 
 	if (!scope)
@@ -206,18 +225,8 @@ void request_delete(struct request *r)
 	}
 	if (!require_shadow(r, lun, "delete"))
 		return;
-	int err = request_may_manage(r, lun, &fault);
-	if (err) {
-		request_fault(r, err, &fault);
+	if (!require_managed(r, lun, "delete", "umbractl set delete or umbractl shadow delete"))
 		return;
-	}
-	if (is_administrators(r, lun)) {
-		REFUSE(r, UP_DENIED,
-			"%s belongs to a copy set of the administrator's, which no host can delete: umbractl set delete "
-			"or umbractl shadow delete does it.",
-			lun->name);
-		return;
-	}
 	if (!request_set_kept(lun)) {
 		REFUSE(r, UP_BUSY, "%s belongs to a copy set that is not kept yet: keep the set or abort it.",
 			lun->name);
@@ -276,7 +285,6 @@ void request_break(struct request *r)
 {
 	uint32_t flags = up_has(&r->msg, UP_TAG_FLAGS) ? r->msg.flags : 0;
 	struct lun *lun = named_lun(r);
-	struct fault fault = {0};
 
 	if (!lun)
 		return;
@@ -290,18 +298,8 @@ void request_break(struct request *r)
 		break_ordinary(r, lun, flags);
 		return;
 	}
-	int err = request_may_manage(r, lun, &fault);
-	if (err) {
-		request_fault(r, err, &fault);
+	if (!require_managed(r, lun, "break", "umbractl shadow break"))
 		return;
-	}
-	if (is_administrators(r, lun)) {
-		REFUSE(r, UP_DENIED,
-			"%s belongs to a copy set of the administrator's, which no host can break: umbractl shadow break "
-			"does it.",
-			lun->name);
-		return;
-	}
 	if (!request_set_kept(lun)) {
 		REFUSE(r, UP_BAD_STATE,
 			"%s belongs to a copy set that is not kept yet: keep the set, then break.",

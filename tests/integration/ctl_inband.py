@@ -190,12 +190,13 @@ def rights(array, session):
         channel.ask('delete', 'busy', lun_id=shadow)
         door.ask('delete', 'ok', lun_id=shadow)
     channel.ask('map', 'not found', lun_id=shadow)
-    # what the administrator took: a host may import it, never delete it
+    # what the administrator took: a host may import it, never delete it, nor break it off
     array.ctl('set', 'create', 'nightly', 'data')
     mine = bytes.fromhex(shadows(array)[0]['id'])
     channel.ask('map', 'ok', lun_id=mine)
     channel.ask('delete', 'denied', lun_id=mine)
     channel.ask('delete', 'denied', lun_id=mine, scope=2)
+    channel.ask('break', 'denied', lun_id=mine)
     channel.ask('unmap', 'ok', lun_id=mine, scope=1)
     channel.ask('delete', 'denied', lun_id=mine)
     assert [bytes.fromhex(s['id']) for s in shadows(array)] == [mine]
