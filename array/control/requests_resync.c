@@ -68,7 +68,8 @@ void request_resync_start(struct request *r)
 		REFUSE(r, UP_BAD_STATE, "The LUN to resync from is an ordinary one: name a shadow LUN.");
 		return;
 	}
-	int err = map_number(request_host(r), shadow) ? 0 : request_may_manage(r, shadow, &fault);
+	/* A resync reads the copy for the host: having taken it is no right to do so. */
+	int err = map_number(request_host(r), shadow) ? 0 : host_may_import(request_host(r), shadow, &fault);
 	if (err) {
 		request_fault(r, err, &fault);
 		return;

@@ -213,6 +213,26 @@ def rights(array, session):
         pass
 
 
+def the_original_goes(array, session):
+    """Whoever loses the original loses its copies as well; but when it is deleted, the copy's own host has it still."""
+    array.ctl('lun', 'create', 'lost', '--size', '16M')
+    number = array.ctl('map', 'lost', 'h1')['number']
+    session.report_luns()
+    session.write(number, 0, b'G' * 512)
+    channel = Channel(session)
+    log_id = bytes.fromhex(session.serial(2))
+    shadow = channel.make_set(os.urandom(16), [bytes.fromhex(session.serial(number))])[0]
+    array.ctl('unmap', 'lost', 'h1')
+    assert 'not mapped' in channel.ask('map', 'denied', lun_id=shadow).text
+    channel.ask('resync-start', 'denied', lun_id=shadow, target_id=log_id)  # it would read the copy for the host
+    array.ctl('lun', 'delete', 'lost')
+    with Session(array, 'h2') as other:
+        assert 'another host took' in Channel(other).ask('map', 'denied', lun_id=shadow).text
+    number = channel.ask('map', 'ok', lun_id=shadow).lun_number
+    assert session.read(number, 0, 1) == b'G' * 512
+    channel.ask('delete', 'ok', lun_id=shadow)
+
+
 def wait_for(what, condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
@@ -265,7 +285,7 @@ def main():
         array.ctl('map', 'foreign', 'h2')
         array.ctl('map', 'foreign', 'h3')
         with Session(array, 'h1') as session:
-            for step in (life_of_a_set, bad_input, copies, sending_again, rights):
+            for step in (life_of_a_set, bad_input, copies, sending_again, rights, the_original_goes):
                 step(array, session)
                 print('ok', step.__name__)
         nothing_is_left_behind(array)
