@@ -73,16 +73,25 @@ static void uncount(struct iscsi_task *t)
 		t->conn->ordered_tasks--;
 }
 
+static void put_buffer(struct iscsi_task *t)
+{
+	if (t->buffer_len)
+		iscsi_buffer_put(&t->conn->server->buffers, t->scsi.data, t->buffer_len);
+	t->scsi.data = NULL;
+	t->buffer_len = 0;
+}
+
 void iscsi_task_free(struct iscsi_task *t)
 {
 	struct iscsi_server *s = t->conn->server;
 
 	assert(!t->parsed && !list_linked(&t->out.link));
 	uncount(t);
+	if (t->draining)
+		t->conn->draining--;
 	if (t->held)
 		t->held->task = NULL;
-	if (t->buffer_len)
-		iscsi_buffer_put(&s->buffers, t->scsi.data, t->buffer_len);
+	put_buffer(t);
 	list_remove(&t->itt_link);
 	list_remove(&t->link);
 	if (s->free_task_count == FREE_TASKS_MAX) {
@@ -105,12 +114,68 @@ static void discard(struct iscsi_task *t)
 	t->parsed = false;
 }
 
+static uint32_t ttt_at(const struct iscsi_task *t, unsigned i)
+{
+	return t->r2ts[(t->r2t_first + i) % ISCSI_R2T_MAX].ttt;
+}
+
+/* Its tag may be another task's before all data has come that was asked for: only the target transfer tag tells
+ * that data from the other task's. */
 void iscsi_task_drop(struct iscsi_task *t)
 {
+	struct iscsi_conn *c = t->conn;
+
 	assert(iscsi_task_collecting(t));
 	discard(t);
 	list_remove(&t->out.link);
+	for (unsigned i = 0; i < t->r2t_count; i++)
+		c->late[c->late_next++ % ISCSI_LATE_R2TS] = ttt_at(t, i);
 	iscsi_task_free(t);
+}
+
+void iscsi_task_drain(struct iscsi_task *t)
+{
+	struct iscsi_conn *c = t->conn;
+
+	assert(iscsi_task_collecting(t));
+	if (t->draining)
+		return;
+	if (t->r2t_count == 0) {
+		iscsi_task_drop(t);
+		return;
+	}
+	discard(t);
+	list_remove(&t->out.link);
+	put_buffer(t);
+	t->over = t->draining = true;
+	c->draining++;
+	c->drain_ns = reactor_now_ns(c->server->reactor);
+	iscsi_conn_timer_update(c);
+}
+
+void iscsi_drain_give_up(struct iscsi_conn *c)
+{
+	list_for_each_safe (n, &c->tasks) {
+		struct iscsi_task *t = container_of(n, struct iscsi_task, link);
+
+		if (!t->draining)
+			continue;
+		if (c->rx.task != t) {
+			iscsi_task_drop(t);
+			continue;
+		}
+		t->draining = false;
+		t->dropped = true;
+		c->draining--;
+	}
+	iscsi_management_check(c);
+}
+
+uint32_t iscsi_new_ttt(struct iscsi_conn *c)
+{
+	if (++c->next_ttt == ISCSI_TAG_RESERVED)
+		c->next_ttt = 1;
+	return c->next_ttt;
 }
 
 /* ---- failures of the transport's own (RFC 7143 11.4.7.2) --------------------------------------------- */
@@ -219,6 +284,13 @@ static void advance(struct iscsi_task *t)
 	if (t->over) {
 		if (t->r2t_count > 0)
 			return; /* data that we asked for comes first */
+		if (t->draining) {
+			struct iscsi_conn *c = t->conn;
+
+			iscsi_task_drop(t);
+			iscsi_management_check(c);
+			return;
+		}
 		list_remove(&t->out.link);
 		respond(t);
 		return;
@@ -367,6 +439,17 @@ void iscsi_command_start(struct iscsi_task *t)
 		advance(t);
 }
 
+/* It is not in the task set before its turn comes: nothing that happened meanwhile is its business. */
+static void parse_again(struct iscsi_task *t)
+{
+	uint8_t *data = t->scsi.data;
+
+	discard(t);
+	t->parsed = scsi_task_parse(&t->scsi);
+	t->over = !t->parsed;
+	t->scsi.data = data;
+}
+
 /* A task whose data is just being received stays until that PDU is complete. */
 void iscsi_task_aborted(void *transport, struct scsi_task *scsi)
 {
@@ -374,6 +457,10 @@ void iscsi_task_aborted(void *transport, struct scsi_task *scsi)
 	struct iscsi_conn *c = transport;
 
 	assert(t->conn == c && t->parsed && iscsi_task_collecting(t));
+	if (t->held) {
+		parse_again(t);
+		return;
+	}
 	if (c->rx.task != t) {
 		iscsi_task_drop(t);
 		return;
@@ -388,9 +475,24 @@ void iscsi_task_aborted(void *transport, struct scsi_task *scsi)
 static int find_r2t(const struct iscsi_task *t, uint32_t ttt)
 {
 	for (unsigned i = 0; i < t->r2t_count; i++)
-		if (t->r2ts[(t->r2t_first + i) % ISCSI_R2T_MAX].ttt == ttt)
+		if (ttt_at(t, i) == ttt)
 			return (int)i;
 	return -1;
+}
+
+/* Does it answer an R2T of a task that is gone? */
+static bool data_out_late(struct iscsi_conn *c, const uint8_t *bhs)
+{
+	uint32_t ttt = get_be32(bhs + ISCSI_AT_TTT);
+
+	for (unsigned i = 0; ttt != 0 && i < ISCSI_LATE_R2TS; i++) {
+		if (c->late[i] != ttt)
+			continue;
+		if (bhs[1] & ISCSI_FINAL)
+			c->late[i] = 0;
+		return true;
+	}
+	return false;
 }
 
 /* Did anybody ask for it, or may it come unasked? */
@@ -424,13 +526,16 @@ bool iscsi_data_out_begin(struct iscsi_conn *c)
 	struct iscsi_task *t = iscsi_task_find(c, get_be32(rx->header + ISCSI_AT_ITT));
 	uint16_t fault;
 
-	if (!t) /* of an aborted task: what was under way is thrown away */
-		return true;
-	if (!data_out_welcome(t, get_be32(rx->header + ISCSI_AT_TTT))) {
-		iscsi_protocol_error(c, rx->header, "a Data-Out that nobody asked for");
-		return false;
+	if (!t || !data_out_welcome(t, get_be32(rx->header + ISCSI_AT_TTT))) {
+		/* What was under way for a task that is gone is thrown away. */
+		rx->ignored = data_out_late(c, rx->header) || !t;
+		if (!rx->ignored)
+			iscsi_protocol_error(c, rx->header, "a Data-Out that nobody asked for");
+		return rx->ignored;
 	}
 	rx->task = t;
+	if (t->draining)
+		c->drain_ns = reactor_now_ns(c->server->reactor);
 	fault = t->over ? 0 : data_out_fault(t, rx->header, rx->data_len);
 	if (fault)
 		fail(t, fault);
@@ -490,11 +595,9 @@ bool iscsi_task_emit_r2t(struct iscsi_task *t)
 
 		if (!iscsi_emit(c, &bhs, NULL, 0, false))
 			return false;
-		if (++c->next_ttt == ISCSI_TAG_RESERVED)
-			c->next_ttt = 0;
 		iscsi_pdu_init(bhs, ISCSI_R2T, ISCSI_FINAL, t->itt);
 		memcpy(bhs + ISCSI_AT_LUN, t->scsi.lun, sizeof(t->scsi.lun));
-		put_be32(bhs + ISCSI_AT_TTT, c->next_ttt);
+		put_be32(bhs + ISCSI_AT_TTT, iscsi_new_ttt(c));
 		iscsi_fill_sn(c, bhs, false);
 		put_be32(bhs + ISCSI_AT_DATASN, t->datasn++);
 		put_be32(bhs + ISCSI_AT_OFFSET, t->solicited);

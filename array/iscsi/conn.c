@@ -36,6 +36,7 @@ struct iscsi_conn *iscsi_conn_create(struct iscsi_server *s, int fd, unsigned po
 	c->end.call = end_step;
 	list_init(&c->tasks);
 	list_init(&c->held);
+	list_init(&c->managements);
 	for (unsigned i = 0; i < ISCSI_ITT_BUCKETS; i++)
 		list_init(&c->by_itt[i]);
 	iscsi_receive_init(c);
@@ -162,6 +163,7 @@ static void end_step(struct reactor_deferred *d)
 	struct iscsi_conn *c = container_of(d, struct iscsi_conn, end);
 
 	end_session(c);
+	iscsi_management_drop(c);
 	if (c->running > 0 || c->managing > 0)
 		return; /* called again by the last of them */
 	if (c->state == ISCSI_CONN_LOGOUT) {
@@ -191,6 +193,11 @@ static uint64_t gap_end_ns(const struct iscsi_conn *c)
 	return c->gap_ns + c->server->options.login_timeout_ms * MS;
 }
 
+static uint64_t drain_end_ns(const struct iscsi_conn *c)
+{
+	return c->drain_ns + ISCSI_DRAIN_MS * MS;
+}
+
 static uint64_t next_wake_ns(const struct iscsi_conn *c)
 {
 	const struct iscsi_options *o = &c->server->options;
@@ -201,6 +208,8 @@ static uint64_t next_wake_ns(const struct iscsi_conn *c)
 	at = c->pinged ? c->pinged_ns + o->nop_timeout_ms * MS : c->heard_ns + o->nop_interval_ms * MS;
 	if (!list_empty(&c->held) && gap_end_ns(c) < at)
 		at = gap_end_ns(c);
+	if (c->draining && drain_end_ns(c) < at)
+		at = drain_end_ns(c);
 	return c->deadline_ns && c->deadline_ns < at ? c->deadline_ns : at;
 }
 
@@ -247,6 +256,11 @@ static void timer_fired(struct reactor_timer *t)
 	}
 	if (!list_empty(&c->held) && now >= gap_end_ns(c)) {
 		iscsi_conn_kill(c, "a request was left out, and never came");
+		return;
+	}
+	if (c->draining && now >= drain_end_ns(c)) {
+		iscsi_drain_give_up(c);
+		iscsi_conn_timer_update(c);
 		return;
 	}
 	if (c->pinged) {

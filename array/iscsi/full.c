@@ -134,9 +134,7 @@ void iscsi_ping(struct iscsi_conn *c)
 
 	if (!s)
 		return;
-	if (++c->next_ttt == ISCSI_TAG_RESERVED)
-		c->next_ttt = 0;
-	put_be32(s->bhs + ISCSI_AT_TTT, c->next_ttt);
+	put_be32(s->bhs + ISCSI_AT_TTT, iscsi_new_ttt(c));
 	s->keeps_statsn = true;
 	iscsi_small_send(c, s);
 }

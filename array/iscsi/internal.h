@@ -34,9 +34,11 @@
 #define ISCSI_BATCH_BYTES      (1u << 20)
 #define ISCSI_ITT_BUCKETS      64
 #define ISCSI_R2T_MAX          8
-#define ISCSI_IMMEDIATE_MAX    8  /* immediate commands under way a session, beyond tasks_max */
-#define ISCSI_MANAGEMENT_MAX   16 /* task management functions under way a session */
-#define ISCSI_QUEUED_MAX       64 /* small answers waiting to be sent; past it we read no further */
+#define ISCSI_IMMEDIATE_MAX    8    /* immediate commands under way a session, beyond tasks_max */
+#define ISCSI_MANAGEMENT_MAX   16   /* task management functions under way a session */
+#define ISCSI_LATE_R2TS        1024 /* R2Ts of tasks that are gone, whose data may still come */
+#define ISCSI_DRAIN_MS         1000 /* without data of aborted tasks: no more of it is waited for */
+#define ISCSI_QUEUED_MAX       64   /* small answers waiting to be sent; past it we read no further */
 #define ISCSI_QUEUED_BYTES_MAX (1u << 20)
 #define ISCSI_LINGER_MS        1000 /* for the peer to take our last PDUs */
 #define ISCSI_STOP_GRACE_MS    2000 /* for initiators to log out */
@@ -137,6 +139,7 @@ struct iscsi_task {
 	bool read, write; /* R and W bits */
 	bool over;        /* status is known already: arriving data is thrown away */
 	bool dropped;     /* it goes without a response when the PDU is complete that is just arriving */
+	bool draining;    /* it goes without a response when the data has come that R2Ts asked for */
 	bool burst_over;  /* while it waits for its CmdSN: its unsolicited data is complete */
 	bool counted;     /* in the connection's ordered_tasks or immediate_tasks */
 	bool parsed;      /* the SCSI layer holds it: execute or discard */
@@ -242,11 +245,16 @@ struct iscsi_conn {
 	uint32_t expcmdsn, maxcmdsn, statsn, next_ttt;
 	unsigned ordered_tasks; /* hold a place of the CmdSN window */
 	unsigned immediate_tasks;
-	unsigned running;  /* tasks in the SCSI layer */
-	unsigned managing; /* task management functions under way */
-	struct list tasks; /* all, by arrival */
-	struct list held;  /* iscsi_held */
-	uint64_t gap_ns;   /* since when `held` waits */
+	unsigned running;        /* tasks in the SCSI layer */
+	unsigned managing;       /* task management functions under way */
+	struct list managements; /* struct management, manage.c: those that may have to wait */
+	unsigned draining;       /* tasks */
+	uint64_t drain_ns;       /* when one began to drain, or data of one came */
+	unsigned late_next;
+	uint32_t late[ISCSI_LATE_R2TS]; /* target transfer tags, 0: none */
+	struct list tasks;              /* all, by arrival */
+	struct list held;               /* iscsi_held */
+	uint64_t gap_ns;                /* since when `held` waits */
 	struct list by_itt[ISCSI_ITT_BUCKETS];
 	struct iscsi_text_exchange text;
 	uint8_t logout_bhs[ISCSI_BHS_BYTES];
@@ -316,6 +324,12 @@ void iscsi_data_out_end(struct iscsi_conn *c, bool spoilt);
 struct iscsi_task *iscsi_task_find(struct iscsi_conn *c, uint32_t itt);
 /* A task that is not in the SCSI layer's hands goes, without a response. */
 void iscsi_task_drop(struct iscsi_task *t);
+/* The same, but it keeps its tag until the data has come that was asked for: counts in c->draining. */
+void iscsi_task_drain(struct iscsi_task *t);
+/* Their data has not come: they go. */
+void iscsi_drain_give_up(struct iscsi_conn *c);
+/* The next target transfer tag: neither 0 nor the reserved one. */
+uint32_t iscsi_new_ttt(struct iscsi_conn *c);
 bool iscsi_task_collecting(const struct iscsi_task *t);
 void iscsi_task_free(struct iscsi_task *t);
 /* Emits what t has to send; true: all of it is in the batch. */
@@ -328,6 +342,10 @@ void iscsi_fill_sn(struct iscsi_conn *c, uint8_t *bhs, bool uses_statsn);
 
 /* ---- manage.c */
 void iscsi_management(struct iscsi_conn *c, const uint8_t *bhs);
+/* ExpCmdSN moved on, or a task has drained: does a function wait for it no more? */
+void iscsi_management_check(struct iscsi_conn *c);
+/* Those that wait for the initiator are given up: the connection is on its way out. */
+void iscsi_management_drop(struct iscsi_conn *c);
 
 /* ---- discovery.c */
 void iscsi_text_request(struct iscsi_conn *c, const uint8_t *bhs, const char *data, uint32_t len);

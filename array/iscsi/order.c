@@ -89,9 +89,13 @@ void iscsi_order_drop_all(struct iscsi_conn *c)
 
 void iscsi_order_run(struct iscsi_conn *c)
 {
-	while (!list_empty(&c->held) && iscsi_conn_open(c)) {
-		struct iscsi_held *h = container_of(c->held.head.next, struct iscsi_held, link);
+	for (;;) {
+		struct iscsi_held *h;
 
+		iscsi_management_check(c);
+		if (list_empty(&c->held) || !iscsi_conn_open(c))
+			return;
+		h = container_of(c->held.head.next, struct iscsi_held, link);
 		if (h->cmdsn != c->expcmdsn)
 			return;
 		c->expcmdsn++;

@@ -10,7 +10,7 @@ import threading
 import time
 import unittest
 
-from raw_initiator import ASYNC, R2T, RESPONSE, Ended, Raw
+from raw_initiator import ASYNC, R2T, RESPONSE, TMF_RESPONSE, Ended, Raw
 from umbra_lab import Array, CtlError
 from umbra_initiator import LoginError, Session
 
@@ -162,6 +162,8 @@ class Sessions(unittest.TestCase):
                         other.socket.sendall(wire[0][:30000])
                         self.settle(real)
                     asker.tmf(function, 1)
+                    if half_way:  # answered when that has come; else after a while without it
+                        asker.data_out(own, own_data)
                     self.assertEqual(asker.expect(0x22).result, 0)
                     if half_way:
                         other.socket.sendall(wire[0][30000:])
@@ -173,7 +175,8 @@ class Sessions(unittest.TestCase):
                         self.assertEqual(other.expect(0x21).status, 0)
                         told_other = []
                     self.assertEqual(other.ready(2), told_other)
-                    asker.data_out(own, own_data)  # thrown away
+                    if not half_way:
+                        asker.data_out(own, own_data)  # thrown away
                     self.assertEqual(asker.ready(1), told_asker)
                     told_other = told_other or None
 
@@ -184,6 +187,67 @@ class Sessions(unittest.TestCase):
         while fcntl.ioctl(sock, termios.TIOCOUTQ, b'\0\0\0\0') != b'\0\0\0\0' and time.monotonic() < end:
             time.sleep(0.01)
         time.sleep(0.05)
+
+    def test_late_data_goes_nowhere(self):
+        """The tag of an aborted write is used again at once, on another LUN."""
+        self.array.ctl('lun', 'create', 'late', '--size', '16M')
+        number = self.array.ctl('map', 'late', 'open')['number']
+        with self.raw() as raw:
+            self.assertEqual(raw.login(OPEN, self.array.target).status, 0)
+            raw.ready(1)
+            raw.ready(number)
+            before = raw.read10(1, 64, 128)[2]
+            for function in (1, 2, 4, 5, 6):
+                with self.subTest(function=function):
+                    r2t, data = self.waiting_write(raw)
+                    raw.tmf(function, 1, tag=r2t.itt, refcmdsn=raw.cmdsn - 1)
+                    self.assertEqual(raw.expect(TMF_RESPONSE).result, 0)
+                    raw.ready(1)
+                    raw.ready(number)
+                    raw.itt = r2t.itt - 1
+                    now, wanted = self.waiting_write(raw, number)
+                    self.assertEqual(now.itt, r2t.itt)
+                    raw.data_out(r2t, data[:20000], final=False)
+                    raw.data_out(r2t, data)
+                    raw.data_out(now, wanted)
+                    self.assertEqual(raw.expect(RESPONSE).status, 0)
+                    self.assertEqual(raw.read10(number, 64, 128)[2], wanted)
+                    self.assertEqual(raw.read10(1, 64, 128)[2], before)
+        self.array.ctl('unmap', 'late', 'open')
+
+    def test_a_reset_spares_what_comes_after_it(self):
+        """A request is missing; behind it wait a reset and a write, and a write of another session."""
+        self.array.add_host('beside', 'iqn.2026-01.test:beside')
+        self.array.ctl('map', 'data', 'beside')
+        data = os.urandom(512)
+        for function in (2, 4, 5, 6):
+            with self.subTest(function=function), self.raw() as raw, self.raw() as other:
+                self.assertEqual(raw.login(OPEN, self.array.target).status, 0)
+                self.assertEqual(other.login('iqn.2026-01.test:beside', self.array.target).status, 0)
+                raw.ready(1)
+                other.ready(1)
+                missing, missing_there = raw.cmdsn, other.cmdsn
+                raw.cmdsn += 1
+                other.cmdsn += 1
+                raw.tmf(function, 1, immediate=False)
+                cdb = struct.pack('>BBIBHB', 0x2A, 0, 7, 0, 1, 0)
+                tag = raw.command(1, cdb, out=data, immediate_data=data)
+                raw.echo()
+                theirs = other.command(1, cdb, out=data, immediate_data=data)
+                other.echo()
+                first = raw.command(1, bytes(6), cmdsn=missing)
+                self.assertEqual(raw.expect(RESPONSE).itt, first)
+                answers = sorted((raw.expect(RESPONSE, TMF_RESPONSE) for _ in range(2)), key=lambda pdu: pdu.opcode)
+                self.assertEqual((answers[0].itt, answers[0].status), (tag, 0))
+                self.assertEqual(answers[1].result, 0)
+                other.command(1, bytes(6), cmdsn=missing_there)
+                other.expect(RESPONSE)  # perhaps with the reset's attention
+                answer = other.expect(RESPONSE)
+                self.assertEqual(answer.itt, theirs)
+                self.assertIn(answer.sense() if answer.status else None, (None, (6, 0x2F00)))
+                raw.ready(1)
+                self.assertEqual(raw.read10(1, 7, 1)[2], data)
+                other.ready(1)
 
     def test_a_cold_reset_ends_all_sessions(self):
         with self.raw() as asker, self.raw() as other:
