@@ -238,7 +238,7 @@ static const char *hint_of(int err)
 	case ENOENT:
 		return "check the name; the list command shows those there are";
 	case EEXIST:
-		return "choose another name, or delete the other first";
+		return "choose another name or number, or take the other away first";
 	case EBUSY:
 		return "something uses it still: unmap it, or wait for what runs";
 	case ENOSPC:
@@ -246,7 +246,7 @@ static const char *hint_of(int err)
 	case EROFS:
 		return "the pool is read-only after a failed write: look at its disk, then restart umbrad";
 	case EBADFD:
-		return "the set is in another state: umbractl set show";
+		return "what is asked for fits another state: umbractl set show tells it";
 	case EMLINK:
 	case ENOBUFS:
 		return "a limit of the configuration is reached: see umbrad.conf(5)";

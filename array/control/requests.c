@@ -252,7 +252,8 @@ static void run_describe(struct request *r)
 	if (up_has(&r->msg, UP_TAG_LUN_ID))
 		lun = lun_find(r->array, r->msg.lun_id);
 	else if (!lun) {
-		REFUSE(r, UP_BAD_MESSAGE, "describe-lun through the control LU needs the field lun_id.");
+		REFUSE(r, UP_BAD_MESSAGE,
+			"describe-lun through the control LU lacks the field lun_id: send it.");
 		return;
 	}
 	if (!lun) {
@@ -529,7 +530,8 @@ void request_run(struct request *r)
 			"Operation %u is unknown to this array: update it, or use an older provider.",
 			(unsigned)r->msg.op);
 	else if (status)
-		REFUSE(r, status, "%s needs the field %s.", up_op_name(r->msg.op), missing ? missing : "?");
+		REFUSE(r, status, "%s lacks the field %s: send it.", up_op_name(r->msg.op),
+			missing ? missing : "?");
 	else if (up_op_changes(r->msg.op) && !may_change(r))
 		REFUSE(r, UP_NOT_AUTHENTICATED,
 			"%s needs a session with CHAP: give host %s a secret (umbractl host set "

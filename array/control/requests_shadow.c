@@ -84,7 +84,8 @@ void request_map(struct request *r)
 	struct up_lun entry;
 
 	if (!lun && request_future(r, r->msg.lun_id, &entry)) {
-		REFUSE(r, UP_BAD_STATE, "This shadow LUN does not exist before its set is committed.");
+		REFUSE(r, UP_BAD_STATE,
+			"This shadow LUN does not exist before its set is committed: commit and keep the set first.");
 		return;
 	}
 	if (!lun) {
@@ -246,7 +247,8 @@ static struct lun *named_lun(struct request *r)
 	if (lun)
 		return lun;
 	if (request_future(r, r->msg.lun_id, &entry))
-		REFUSE(r, UP_BAD_STATE, "This shadow LUN does not exist before its set is committed.");
+		REFUSE(r, UP_BAD_STATE,
+			"This shadow LUN does not exist before its set is committed: commit and keep the set first.");
 	else
 		REFUSE(r, UP_NOT_FOUND,
 			"The array has no shadow LUN of this id: it was deleted, its set was aborted, or it lies on "

@@ -166,7 +166,8 @@ static void commit_late(struct commit *c)
 	struct fault fault;
 
 	fault_set(&fault, -ETIME,
-		"the commit was not durable within its %u ms; nothing is kept, the array is too busy",
+		"the commit was not durable within its %u ms; nothing is kept, the array is too busy: "
+		"begin a new set",
 		c->deadline_ms);
 	array_event(c->array, EVENT_ERROR, "set",
 		"copy set %s aborted: its commit was not durable within %u ms", copyset_label(c->s, label),
@@ -384,12 +385,15 @@ void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const ch
 
 	call->window_ns = call->durable_ns = 0;
 	if (err == -ENOENT) {
-		call_refuse(call, err, "there is no such copy set");
+		call_refuse(call, err,
+			"there is no such copy set; it may have been aborted when its lease ended: begin a new one");
 		return;
 	}
 	if (err) {
-		call_refuse(call, err, "copy set %s is %s, not armed", copyset_label(s, label),
-			up_set_state_name(s->state));
+		call_refuse(call, err, "copy set %s is %s, not armed: %s", copyset_label(s, label),
+			up_set_state_name(s->state),
+			s->state == UP_SET_PREPARING ? "arm it first"
+						     : "a set is committed once, begin a new one");
 		return;
 	}
 	if (a->turn_count > COPYSET_COMMITS_MAX) {

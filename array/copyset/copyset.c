@@ -305,8 +305,9 @@ static struct copyset *find_for(struct array *a, const uint8_t id[UP_ID_BYTES], 
 	*err = copyset_state_next(s->state, event, next);
 	if (!*err)
 		return s;
-	fault_set(fault, *err, "copy set %s is %s: this is not possible any more; begin a new set",
-		copyset_label(s, label), up_set_state_name(s->state));
+	fault_set(fault, *err, "copy set %s is %s: this is not possible any more; %s",
+		copyset_label(s, label), up_set_state_name(s->state),
+		event == COPYSET_ABORT ? "delete its shadow LUNs instead" : "begin a new set");
 	return NULL;
 }
 
@@ -318,7 +319,7 @@ int copyset_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char
 	enum up_set_state next;
 
 	if (id_zero(set_id) || strlen(owner) > UP_NAME_MAX_BYTES)
-		return fault_set(fault, -EINVAL, "a copy set needs an id that is not zero");
+		return fault_set(fault, -EINVAL, "the id of a copy set is zero: choose a random one");
 	if (s && strcasecmp(s->owner, owner) != 0)
 		return fault_set(fault, -EEXIST, "the set id is in use by another host; choose another");
 	if (s) {
@@ -362,7 +363,8 @@ static int add_check(
 	if (kind != UP_COPY_PLEX && kind != UP_COPY_DIFFERENTIAL)
 		return fault_set(fault, -EINVAL, "unknown kind of copy");
 	if (kind == UP_COPY_PLEX && !a->options.store->ops->hydrate)
-		return fault_set(fault, -ENOTSUP, "this array's store makes differential copies only");
+		return fault_set(
+			fault, -ENOTSUP, "this array's store makes differential copies only: ask for one");
 	/* A LUN that is gone has no disk any more. */
 	if (original->gone)
 		return fault_set(fault, -ENODEV, "LUN %s is being deleted", original->name);
@@ -370,12 +372,17 @@ static int add_check(
 		return fault_set(
 			fault, -EBUSY, "LUN %s is being resynced; wait for it or cancel it", original->name);
 	if (original->array != a || original->disk->store != a->options.store)
-		return fault_set(fault, -EXDEV, "LUN %s lies in another store than the set", original->name);
+		return fault_set(fault, -EXDEV,
+			"LUN %s lies in another store than the set: make a set for each store",
+			original->name);
 	if (copyset_unkept_shadow(original))
-		return fault_set(
-			fault, -EBUSY, "LUN %s belongs to a copy set that is not kept yet", original->name);
+		return fault_set(fault, -EBUSY,
+			"LUN %s belongs to a copy set that is not kept yet: keep that one first",
+			original->name);
 	if (s->member_count >= a->options.set_luns_max)
-		return fault_set(fault, -EMLINK, "a copy set has at most %u LUNs", a->options.set_luns_max);
+		return fault_set(fault, -EMLINK,
+			"a copy set has at most %u LUNs: make two of it, or raise set_luns_max",
+			a->options.set_luns_max);
 	if (luns_taken(a) >= a->options.luns_max)
 		return fault_set(fault, -EMLINK,
 			"the array has its %u LUNs; delete shadow copies or raise luns_max",
@@ -388,7 +395,8 @@ static int add_again(struct copyset *s, unsigned member, enum up_copy_kind kind,
 	uint8_t shadow_id[UP_ID_BYTES], struct fault *fault)
 {
 	if (kind != UP_COPY_DEFAULT && kind != s->members[member].kind)
-		return fault_set(fault, -EBADFD, "LUN %s is in the set already, for another kind of copy",
+		return fault_set(fault, -EBADFD,
+			"LUN %s is in the set already, for another kind of copy: ask for the same kind",
 			s->sides[member].original->name);
 	memcpy(shadow_id, s->members[member].shadow_id, UP_ID_BYTES);
 	lease_renew(s);
@@ -460,7 +468,7 @@ static int keep_check(struct change *c)
 	int err;
 
 	if (s->forgotten)
-		return fault_set(&c->fault, -ENOENT, "the copy set is gone");
+		return fault_set(&c->fault, -ENOENT, "the copy set was aborted meanwhile: begin a new one");
 	if (s->state == UP_SET_KEPT)
 		return 1;
 	return find_for(c->array, s->id, NULL, COPYSET_KEEP, &next, &err, &c->fault) ? 0 : err;
@@ -539,7 +547,7 @@ void copyset_abort(
 	if (s->state != UP_SET_ABORTED)
 		array_event(a, EVENT_INFO, "set", "copy set %s aborted", copyset_label(s, label));
 	if (s->state == UP_SET_COMMITTING) {
-		fault_set(&fault, -ECANCELED, "the copy set was aborted");
+		fault_set(&fault, -ECANCELED, "the copy set was aborted meanwhile: begin a new one");
 		commit_give_up(s, -ECANCELED, &fault);
 	} else if (s->state != UP_SET_ABORTED) {
 		copyset_enter(s, next);

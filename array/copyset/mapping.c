@@ -217,8 +217,8 @@ static int add_check(struct change *c)
 		return 1;
 	}
 	if (copyset_unkept_shadow(op->lun))
-		return fault_set(&c->fault, -EBUSY, "LUN %s belongs to a copy set that is not kept yet",
-			op->lun->name);
+		return fault_set(&c->fault, -EBUSY,
+			"LUN %s belongs to a copy set that is not kept yet; keep it first", op->lun->name);
 	if (c->array->mapping_count >= ARRAY_MAPPINGS_MAX)
 		return fault_set(
 			&c->fault, -EMLINK, "the array has its %u mappings; remove some", ARRAY_MAPPINGS_MAX);

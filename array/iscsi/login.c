@@ -130,7 +130,8 @@ static int take_identity(
 		if (l->identified && !l->saw_target)
 			return fail(r, ISCSI_LOGIN_INITIATOR_ERROR, "TargetName came late");
 		if (take_name_key(l->target_asked, &l->saw_target, value) != 0)
-			return fail(r, ISCSI_LOGIN_NOT_FOUND, "TargetName is not a name, or changed");
+			return fail(r, ISCSI_LOGIN_NOT_FOUND,
+				"TargetName is not a name, or changed: give the initiator the target's name");
 		return 0;
 	}
 	if (strcmp(key, "SessionType") == 0)
@@ -153,10 +154,12 @@ static int identify(struct iscsi_login *l, struct iscsi_login_response *r)
 		if (!l->saw_target)
 			return fail(r, ISCSI_LOGIN_MISSING_PARAMETER, "the login has no TargetName");
 		if (strcasecmp(l->target_asked, l->options.target_name) != 0)
-			return fail(r, ISCSI_LOGIN_NOT_FOUND, "there is no such target here");
+			return fail(r, ISCSI_LOGIN_NOT_FOUND,
+				"there is no such target here: umbractl status shows its name");
 	}
 	if (!l->account.known && (!l->discovery || l->options.discovery_needs_chap))
-		return fail(r, ISCSI_LOGIN_FORBIDDEN, "no host has this initiator name");
+		return fail(r, ISCSI_LOGIN_FORBIDDEN,
+			"no host has this initiator name: umbractl host add, or host set --iqn");
 	l->identified = true;
 	if (!l->discovery && l->options.redirect && l->options.redirect[0])
 		return fail(r, l->options.moved ? ISCSI_LOGIN_MOVED : ISCSI_LOGIN_MOVED_FOR_NOW,
@@ -204,7 +207,8 @@ static int chap_offer(struct iscsi_login *l, const char *list, struct iscsi_logi
 	if (chap_needed(l)) {
 		if (!iscsi_text_listed(list, "CHAP"))
 			return fail(r, ISCSI_LOGIN_AUTH_FAILED,
-				"the host has a CHAP secret, the initiator offers no CHAP");
+				"the host has a CHAP secret, the initiator offers no CHAP: turn it on there, or umbractl "
+				"host set --no-chap");
 		l->chap = CHAP_WANT_ALGORITHM;
 		iscsi_text_put(&r->text, "AuthMethod", "CHAP");
 		return 0;
@@ -215,8 +219,8 @@ static int chap_offer(struct iscsi_login *l, const char *list, struct iscsi_logi
 	}
 	/* The initiator insists on CHAP: only with a secret to check. */
 	if (l->account.secret[0] == '\0' || !iscsi_text_listed(list, "CHAP"))
-		return fail(
-			r, ISCSI_LOGIN_AUTH_FAILED, "the initiator insists on CHAP, the host has no secret");
+		return fail(r, ISCSI_LOGIN_AUTH_FAILED,
+			"the initiator insists on CHAP, the host has no secret: umbractl host set --chap-file");
 	l->chap = CHAP_WANT_ALGORITHM;
 	iscsi_text_put(&r->text, "AuthMethod", "CHAP");
 	return 0;
@@ -229,7 +233,8 @@ static int chap_challenge(struct iscsi_login *l, const char *list, struct iscsi_
 
 	l->chap_algorithm = chap_choose(list);
 	if (l->chap_algorithm == CHAP_ALGORITHM_NONE)
-		return fail(r, ISCSI_LOGIN_AUTH_FAILED, "no CHAP algorithm of the initiator's is known here");
+		return fail(r, ISCSI_LOGIN_AUTH_FAILED,
+			"no CHAP algorithm of the initiator's is known here: let it offer SHA-256 or MD5");
 	len = chap_digest_len(l->chap_algorithm);
 	if (l->options.ops->random(l->options.ctx, l->chap_challenge, len) != 0 ||
 		l->options.ops->random(l->options.ctx, &l->chap_id, 1) != 0)
@@ -266,10 +271,12 @@ static int chap_mutual(struct iscsi_login *l, const struct chap_keys *keys, stru
 		return fail(r, ISCSI_LOGIN_INITIATOR_ERROR, "the initiator's CHAP_C is malformed");
 	if (l->account.mutual_secret[0] == '\0')
 		return fail(r, ISCSI_LOGIN_AUTH_FAILED,
-			"the initiator asks for mutual CHAP, the host has no secret for it");
+			"the initiator asks for mutual CHAP, the host has no secret for it: umbractl host set "
+			"--mutual-chap-file");
 	/* Our own challenge sent back would let the initiator make us answer it (RFC 7143 9.2.1). */
 	if ((size_t)n == len && chap_equal(challenge, l->chap_challenge, len))
-		return fail(r, ISCSI_LOGIN_AUTH_FAILED, "the initiator reflects our challenge");
+		return fail(r, ISCSI_LOGIN_AUTH_FAILED,
+			"the initiator reflects our challenge: look who it is, attackers do so");
 	if (chap_response(l->chap_algorithm, (uint8_t)id, l->account.mutual_secret, challenge, (size_t)n,
 		    proof) != 0)
 		return fail(r, ISCSI_LOGIN_TARGET_ERROR, "the CHAP algorithm is not to be had");
@@ -292,9 +299,12 @@ static int chap_verify(struct iscsi_login *l, const struct chap_keys *keys, stru
 		0)
 		return fail(r, ISCSI_LOGIN_TARGET_ERROR, "the CHAP algorithm is not to be had");
 	if (n != (int)len || !chap_equal(theirs, ours, len))
-		return fail(r, ISCSI_LOGIN_AUTH_FAILED, "wrong CHAP secret");
+		return fail(r, ISCSI_LOGIN_AUTH_FAILED,
+			"wrong CHAP secret: give the initiator the host's, or the host another "
+			"(umbractl host set --chap-file)");
 	if (!chap_name_ok(l, keys->name))
-		return fail(r, ISCSI_LOGIN_AUTH_FAILED, "wrong CHAP user name");
+		return fail(r, ISCSI_LOGIN_AUTH_FAILED,
+			"wrong CHAP user name: it is the initiator name, or what umbractl host set --chap-user says");
 	if ((keys->identifier || keys->challenge) && chap_mutual(l, keys, r) != 0)
 		return -EACCES;
 	l->chap = CHAP_PASSED;
@@ -379,7 +389,7 @@ static int transit(struct iscsi_login *l, uint8_t asked, struct iscsi_login_resp
 		iscsi_negotiation_declare(&l->negotiation, &r->text);
 	if (l->stage == STAGE_OPERATIONAL && chap_needed(l) && !l->authenticated)
 		return fail(r, ISCSI_LOGIN_AUTH_FAILED,
-			"the host has a CHAP secret, the initiator skips authentication");
+			"the host has a CHAP secret, the initiator skips authentication: turn CHAP on there");
 	if (!(asked & ISCSI_FINAL))
 		return 0;
 	if (l->stage == STAGE_SECURITY) {
@@ -387,7 +397,7 @@ static int transit(struct iscsi_login *l, uint8_t asked, struct iscsi_login_resp
 			return 0; /* not yet: T stays 0 */
 		if (chap_needed(l) && !l->authenticated)
 			return fail(r, ISCSI_LOGIN_AUTH_FAILED,
-				"the host has a CHAP secret, the initiator skips authentication");
+				"the host has a CHAP secret, the initiator skips authentication: turn CHAP on there");
 	}
 	r->flags |= ISCSI_FINAL | nsg;
 	if (nsg == STAGE_FULL)

@@ -277,9 +277,9 @@ static const char *too_many(struct iscsi_conn *c)
 		of_host += host_find_iqn(o->array, other->initiator) == host;
 	}
 	if (all >= o->sessions_max)
-		return "the array has as many sessions as sessions_max allows";
+		return "the array has as many sessions as sessions_max allows: end some, or raise it";
 	if (of_host >= o->sessions_per_host)
-		return "the host has as many sessions as sessions_per_host allows";
+		return "the host has as many sessions as sessions_per_host allows: end some, or raise it";
 	return NULL;
 }
 
@@ -307,7 +307,8 @@ static void establish(struct iscsi_conn *c, struct iscsi_small *s)
 	}
 	err = create_nexus(c);
 	if (err == -EACCES)
-		refuse(c, s, ISCSI_LOGIN_FORBIDDEN, "no host has this initiator name");
+		refuse(c, s, ISCSI_LOGIN_FORBIDDEN,
+			"no host has this initiator name: umbractl host add, or host set --iqn");
 	else if (err)
 		refuse(c, s, ISCSI_LOGIN_NO_RESOURCES, "out of memory");
 	else

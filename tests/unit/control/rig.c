@@ -245,6 +245,11 @@ enum up_status rig_ask(struct rig *rig, struct array_nexus *n, const struct up_m
 	assert(!err);
 	bool there = rig_fetch(rig, n, 1, reply);
 	assert(there && reply->request_id == m->request_id && reply->op == m->op);
-	assert(reply->status == UP_OK || (up_has(reply, UP_TAG_TEXT) && strlen(reply->text) > 20));
+	if (reply->status != UP_OK) { /* what is wrong, and behind it what to do */
+		assert(up_has(reply, UP_TAG_TEXT));
+		if (strlen(reply->text) <= 20 || !strpbrk(reply->text, ":;"))
+			fprintf(stderr, "rig: a refusal without a remedy: %s\n", reply->text);
+		assert(strlen(reply->text) > 20 && strpbrk(reply->text, ":;"));
+	}
 	return (enum up_status)reply->status;
 }

@@ -89,6 +89,11 @@ static void expect_failure(uint8_t flags, const char *keys, enum iscsi_login_sta
 	assert_int_equal(response.status, status);
 	assert_int_equal(response.text.len, 0);
 	assert_true(response.reason[0] != '\0');
+	/* an administrator's to mend: it says how */
+	bool his = status == ISCSI_LOGIN_AUTH_FAILED || status == ISCSI_LOGIN_FORBIDDEN ||
+		   status == ISCSI_LOGIN_NOT_FOUND;
+	if (his && !strchr(response.reason, ':'))
+		fail_msg("without a remedy: %s", response.reason);
 }
 
 /* ---- without CHAP ---- */
