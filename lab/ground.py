@@ -8,8 +8,6 @@ LUNs are counted from 1 in the order in which the scenario needs them; `number(n
 import glob
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 
@@ -48,45 +46,17 @@ class Ground:
 
     def start_vss(self, host, *words):
         """The same, not waited for: to be given to finish_vss."""
-        words = labhost.requester_arguments([str(w) for w in words])
         if self.provider:
-            words += ['--provider', self.provider]
-        program = labhost.need_program('umbra-lab-requester.exe', self.state.bin)
-        command, env = self.state.host(host).command(program, *words, '--json')
-        output = tempfile.TemporaryFile()
-        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        child.output_file = output
-        return child
+            words += ('--provider', self.provider)
+        return labhost.start_requester(self.state.host(host), *words)
 
     @staticmethod
     def finish_vss(child, timeout=240):
-        child.wait(timeout)
-        child.output_file.seek(0)
-        text = child.output_file.read().decode(errors='replace')
-        child.output_file.close()
-        start = text.find('{')
-        try:
-            return child.returncode, json.loads(text[start:text.rfind('}') + 1])
-        except ValueError:
-            return child.returncode, {'hresult_name': 'no answer', 'message': text.strip()[-300:], 'calls': [], 'luns': []}
+        code, answer, text = labhost.finish_requester(child, timeout)
+        return code, answer or {'hresult_name': 'no answer', 'message': text.strip()[-300:], 'calls': [], 'luns': []}
 
     def bridge(self, host):
         return self.state.host(host).bridge
-
-    def kill_program(self, host, program):
-        """kill -9; the number of processes that were there."""
-        found = []
-        for pid in labhost.prefix_processes(self.state.host(host).prefix):
-            try:
-                with open(f'/proc/{pid}/cmdline', 'rb') as source:
-                    if program.encode() in source.read().split(b'\0')[0]:
-                        found.append(pid)
-            except OSError:
-                pass
-        for pid in found:
-            os.kill(pid, signal.SIGKILL)
-        labhost.wait_until(lambda: not any(labhost.start_time(pid) for pid in found), 5)
-        return len(found)
 
     def forget_sets(self):
         """Deletes every set that a host knows; True when that went well."""
@@ -155,16 +125,11 @@ class OwnGround(Ground):
             self.start_array()
         elif who in ('provider', 'coordinator'):
             program = 'umbra-vss.exe' if who == 'provider' else 'umbra-lab-vss.exe'
-            if self.kill_program('A', program) != 1:
+            if self.state.host('A').kill_program(program) != 1:
                 raise Failure(f'no {program} ran')
         elif who == 'host':
             host = self.state.host('A')
-            os.kill(host.bridge.pid(), signal.SIGKILL)
-            for pid in labhost.prefix_processes(host.prefix):
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            host.kill()
             host.down()
             host.up()
 

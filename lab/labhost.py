@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -172,13 +173,30 @@ def prefix_processes(prefix):
     return [p for p in found if start_time(p) is not None]
 
 
+def command_line(pid):
+    """A process's words; none when it is gone."""
+    try:
+        with open(f'/proc/{pid}/cmdline', errors='replace') as source:
+            return source.read().rstrip('\0').split('\0')
+    except OSError:
+        return []
+
+
+def kill_processes(pids):
+    """kill -9, also of what has just ended."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def picture(prefix):
     """What the processes of the prefix are doing: a line each."""
     lines = []
     for pid in sorted(prefix_processes(prefix)):
+        words = ' '.join(command_line(pid))
         try:
-            with open(f'/proc/{pid}/cmdline') as source:
-                words = source.read().replace('\0', ' ').strip()
             waits = []
             for thread in sorted(os.listdir(f'/proc/{pid}/task'), key=int):
                 with open(f'/proc/{pid}/task/{thread}/wchan') as source:
@@ -208,11 +226,7 @@ def end_prefix(prefix):
                        stderr=subprocess.DEVNULL)
         if wait_until(lambda: not prefix_processes(prefix), 5):
             return True
-    for pid in prefix_processes(prefix):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    kill_processes(prefix_processes(prefix))
     return wait_until(lambda: not prefix_processes(prefix), 5)
 
 
@@ -354,7 +368,6 @@ class State:
                 parser.write(out)
             os.rename(self.conf + '.new', self.conf)
 
-
     def drop_adapter(self, name, adapter):
         """Forgets the settings of a host's last adapter; the host must be down."""
         with open(os.path.join(self.path, 'lock'), 'w') as lock:
@@ -483,6 +496,22 @@ class Host:
             os.unlink(self._file('ready'))
         return clean
 
+    def kill(self):
+        """Everything of the host at once, its first session too, and nothing in order; down() clears away the rest."""
+        os.kill(self.bridge.pid(), signal.SIGKILL)
+        kill_processes(prefix_processes(self.prefix))
+
+    def processes(self, program):
+        """Linux process ids of a Windows program in the host."""
+        return [pid for pid in prefix_processes(self.prefix) if program in ''.join(command_line(pid)[:1])]
+
+    def kill_program(self, program):
+        """kill -9; the number of processes that were there."""
+        pids = self.processes(program)
+        kill_processes(pids)
+        wait_until(lambda: not any(start_time(pid) for pid in pids), 5)
+        return len(pids)
+
     def command(self, program, *arguments):
         """The command line and environment of a Windows program in this host."""
         if not self.is_up():
@@ -550,6 +579,29 @@ def requester_arguments(words):
         else:
             out.append(windows_path(word) if is_path else word)
     return out
+
+
+def start_requester(host, *words):
+    """A request that is not waited for: a Popen whose output goes to a file, to be given to finish_requester."""
+    program = need_program('umbra-lab-requester.exe', host.state.bin)
+    command, env = host.command(program, *requester_arguments([str(w) for w in words]), '--json')
+    output = tempfile.TemporaryFile()
+    child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    child.output_file = output
+    return child
+
+
+def finish_requester(child, timeout):
+    """Waits for it. Its exit code, its JSON (None: it gave none) and all that it wrote."""
+    child.wait(timeout)
+    child.output_file.seek(0)
+    text = child.output_file.read().decode(errors='replace')
+    child.output_file.close()
+    try:
+        answer = json.loads(text[text.find('{'):text.rfind('}') + 1])
+    except ValueError:
+        answer = None
+    return child.returncode, answer, text
 
 
 def provider_of_class(host, clsid):

@@ -191,7 +191,7 @@ class OtherDeaths(Faults):
         self.transport(self.restart_array)
 
     def test_the_provider_dies_during_an_import(self):
-        self.transport(lambda: self.assertEqual(world.kill_program('B', 'umbra-vss.exe'), 1))
+        self.transport(lambda: self.assertEqual(world.state.host('B').kill_program('umbra-vss.exe'), 1))
 
 
 if __name__ == '__main__':

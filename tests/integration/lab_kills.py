@@ -16,13 +16,12 @@ session dropped. n counts up until a creation runs through without meeting its f
 lab_kills.py array|provider|host|path [FIRST [LAST]]
 """
 import os
-import signal
 import sys
 import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lab_world import BLOCK, World, labhost, wait_for_fault  # noqa: E402
+from lab_world import BLOCK, World, labhost  # noqa: E402
 
 LEASE_S = 1.5
 OUT_OPCODE = 'b5'  # SECURITY PROTOCOL OUT: a request is posted
@@ -189,7 +188,7 @@ class ArrayDies(Deaths):
 
 class ProviderDies(Deaths):
     def strike(self):
-        self.assertEqual(self.world.kill_program('A', 'umbra-vss.exe'), 1)
+        self.assertEqual(self.world.state.host('A').kill_program('umbra-vss.exe'), 1)
 
 
 class HostDies(Deaths):
@@ -204,12 +203,7 @@ class HostDies(Deaths):
 
     def strike(self):
         host = self.world.state.host('A')
-        os.kill(host.bridge.pid(), signal.SIGKILL)
-        for pid in labhost.prefix_processes(host.prefix):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        host.kill()
         host.down()
         host.up()
 

@@ -5,13 +5,12 @@
     lab_vss.py [PART…]      the parts named, or all
 """
 import os
-import re
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lab_stack import Stack, by_role, called, iqn, labhost  # noqa: E402
+from lab_stack import Stack, by_role, called, labhost  # noqa: E402
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -150,19 +149,6 @@ def hold_failures(s):
             'the original has no flags left')
 
 
-def processes(s, name):
-    """Linux process ids of a program in host A's prefix."""
-    found = []
-    for pid in labhost.prefix_processes(s.state.host('A').prefix):
-        try:
-            with open(f'/proc/{pid}/cmdline') as source:
-                if name in source.read().split('\0')[0]:
-                    found.append(pid)
-        except OSError:
-            pass
-    return found
-
-
 def kill_after_commit(s, name):
     """A set whose program `name` is killed while the writers are held after the commit. The requester's exit code."""
     command, env = s.state.host('A').command(labhost.need_program('umbra-lab-requester.exe'), 'create', '--lun', '1',
@@ -170,9 +156,7 @@ def kill_after_commit(s, name):
     with open(s.path('killed.json'), 'w') as out:
         child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         committed = labhost.wait_until(lambda: any(one['state'] == 'committed' for one in s.sets()), 20)
-        victims = processes(s, name)
-        for pid in victims:
-            os.kill(pid, 9)
+        victims = s.state.host('A').kill_program(name)
         code = child.wait(60)
     s.check(committed and victims and code == 1, f'{name} killed after the commit: the set fails',
             (committed, victims, code))
@@ -184,8 +168,7 @@ def provider_killed(s):
     """kill -9 between sets and in the middle of one (while the writers are held after the commit)."""
     code, res = s.ask('create', '--lun', '1', '--no-import', '--document', s.path('kept.json'))
     s.check(code == 0, 'a set', res['message'])
-    for pid in processes(s, 'umbra-vss'):
-        os.kill(pid, 9)
+    s.state.host('A').kill_program('umbra-vss')
     code, got = s.ask('import', s.path('kept.json'))
     s.check(code == 0, 'a kept set is imported by the provider that starts anew', (got['message'], got['calls']))
     s.check(s.ask('delete', res.get('set', '{}'))[0] == 0, 'and deleted')

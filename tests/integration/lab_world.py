@@ -11,11 +11,9 @@ the provider installed, and the Linux side's own look at the LUNs.
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, '..', '..', 'lab')]
@@ -97,46 +95,13 @@ class World:
             raise AssertionError(f'{words}: no JSON: {done.stdout[-2000:]}{done.stderr[-1000:]}') from None
 
     def start_vss(self, name, *words):
-        """The same, not waited for: a Popen whose output goes to a file; see finish_vss."""
-        words = labhost.requester_arguments([str(w) for w in words])
-        command, env = self.state.host(name).command(labhost.need_program('umbra-lab-requester.exe'), *words, '--json')
-        output = tempfile.TemporaryFile()
-        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        child.output_file = output
-        return child
+        """The same, not waited for: to be given to finish_vss."""
+        return labhost.start_requester(self.state.host(name), *words)
 
     @staticmethod
     def finish_vss(child, timeout=90):
         """Its exit code and its JSON (or None)."""
-        child.wait(timeout)
-        child.output_file.seek(0)
-        text = child.output_file.read().decode(errors='replace')
-        child.output_file.close()
-        start = text.find('{')
-        try:
-            return child.returncode, json.loads(text[start:text.rfind('}') + 1]) if start >= 0 else None
-        except ValueError:
-            return child.returncode, None
-
-    def processes(self, name, program):
-        """Linux process ids of a Windows program in a host."""
-        found = []
-        for pid in labhost.prefix_processes(self.state.host(name).prefix):
-            try:
-                with open(f'/proc/{pid}/cmdline', 'rb') as source:
-                    if program.encode() in source.read().split(b'\0')[0]:
-                        found.append(pid)
-            except OSError:
-                pass
-        return found
-
-    def kill_program(self, name, program):
-        """kill -9; the number of processes that were there."""
-        pids = self.processes(name, program)
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        labhost.wait_until(lambda: not self.processes(name, program), 5)
-        return len(pids)
+        return labhost.finish_requester(child, timeout)[:2]
 
     # ---- the array
 
@@ -209,12 +174,3 @@ class World:
 def lun_of(done, role, index=0):
     """The index-th entry with that role of a requester's answer."""
     return [lun for lun in done['luns'] if lun['role'] == role][index]
-
-
-def wait_for_fault(bridge, before, seconds=20):
-    """True when a fault of the bridge has hit since its counters were `before`."""
-    return labhost.wait_until(lambda: bridge.counters()['faults'] > before['faults'], seconds)
-
-
-def monotonic_ms():
-    return time.monotonic() * 1000

@@ -7,7 +7,6 @@ provider_lab.py [SCENARIO …]: all of them, or those named. What each must leav
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -132,21 +131,13 @@ class Lab:
 
     def provider_pids(self, host):
         prefix = labhost.State(os.path.join(self.dir, 'lab')).host(host).prefix
-        found = []
-        for pid in labhost.prefix_processes(prefix):
-            try:
-                with open(f'/proc/{pid}/cmdline', 'rb') as source:
-                    words = source.read().split(b'\0')
-            except OSError:
-                continue
-            if any(b'umbra-vss.exe' in w for w in words) and b'run' in words and not any(b'lab' == w for w in words):
-                found.append(pid)
-        return found
+        found = [(pid, labhost.command_line(pid)) for pid in labhost.prefix_processes(prefix)]
+        return [pid for pid, words in found if any('umbra-vss.exe' in w for w in words) and 'run' in words and
+                'lab' not in words]
 
     def kill_provider(self, host):
         pids = self.provider_pids(host)
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        labhost.kill_processes(pids)
         return len(pids)
 
     def wait_for_event(self, host, number):
