@@ -12,21 +12,26 @@
 #include "lab/coordinator/record.h"
 #include "lab/coordinator/sequence.h"
 
-/* S_OK: the request may run, request_leave is due. S_FALSE: the record says why it may not. */
-static HRESULT begin(struct record *r, LAB_RESULT **result)
+/* True: the request may run, finish is due. False: *hr is the method's answer. */
+static bool begin(struct record *r, LAB_RESULT **result, HRESULT *hr)
 {
-	if (!result)
-		return E_POINTER;
-	*result = NULL;
-	if (!record_begin(r))
-		return E_OUTOFMEMORY;
-	if (request_enter()) {
-		pending_mend(r);
-		return S_OK;
+	if (!result) {
+		*hr = E_POINTER;
+		return false;
 	}
-	record_fail(
-		r, VSS_E_SNAPSHOT_SET_IN_PROGRESS, L"another request is being worked on: try again later");
-	return S_FALSE;
+	*result = NULL;
+	if (!record_begin(r)) {
+		*hr = E_OUTOFMEMORY;
+		return false;
+	}
+	if (!request_enter()) {
+		record_fail(r, VSS_E_SNAPSHOT_SET_IN_PROGRESS,
+			L"another request is being worked on: try again later");
+		*hr = record_finish(r, result);
+		return false;
+	}
+	pending_mend(r);
+	return true;
 }
 
 static HRESULT finish(struct record *r, LAB_RESULT **result)
@@ -38,10 +43,10 @@ static HRESULT finish(struct record *r, LAB_RESULT **result)
 HRESULT STDMETHODCALLTYPE requester_Scan(ILabRequester *iface, LAB_RESULT **result)
 {
 	struct record r;
-	HRESULT hr = begin(&r, result);
+	HRESULT hr;
 	(void)iface;
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	if (!begin(&r, result, &hr))
+		return hr;
 	sequence_scan(&r);
 	return finish(&r, result);
 }
@@ -52,20 +57,22 @@ HRESULT STDMETHODCALLTYPE requester_Create(ILabRequester *iface, LAB_CREATE *req
 	(void)iface;
 	if (!request || (request->count && !request->luns))
 		return E_INVALIDARG;
-	HRESULT hr = begin(&r, result);
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	HRESULT hr;
+	if (!begin(&r, result, &hr))
+		return hr;
 	sequence_create(&r, request);
 	return finish(&r, result);
 }
 
-/* malloc'ed, or NULL. */
-static char *utf8_of_document(const WCHAR *document)
+/* In UTF-8, malloc'ed; NULL: the record says that there was no memory. */
+static char *document_text(struct record *r, const WCHAR *document)
 {
 	int bytes = WideCharToMultiByte(CP_UTF8, 0, document, -1, NULL, 0, NULL, NULL);
 	char *text = bytes > 0 ? malloc((size_t)bytes) : NULL;
 	if (text)
 		WideCharToMultiByte(CP_UTF8, 0, document, -1, text, bytes, NULL, NULL);
+	else
+		record_fail(r, E_OUTOFMEMORY, L"out of memory");
 	return text;
 }
 
@@ -76,14 +83,12 @@ HRESULT STDMETHODCALLTYPE requester_Import(
 	(void)iface;
 	if (!document)
 		return E_INVALIDARG;
-	HRESULT hr = begin(&r, result);
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
-	char *text = utf8_of_document(document);
+	HRESULT hr;
+	if (!begin(&r, result, &hr))
+		return hr;
+	char *text = document_text(&r, document);
 	if (text)
 		sequence_import(&r, text, strlen(text), flags);
-	else
-		record_fail(&r, E_OUTOFMEMORY, L"out of memory");
 	free(text);
 	return finish(&r, result);
 }
@@ -91,10 +96,10 @@ HRESULT STDMETHODCALLTYPE requester_Import(
 HRESULT STDMETHODCALLTYPE requester_List(ILabRequester *iface, LAB_RESULT **result)
 {
 	struct record r;
-	HRESULT hr = begin(&r, result);
+	HRESULT hr;
 	(void)iface;
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	if (!begin(&r, result, &hr))
+		return hr;
 	sequence_list(&r);
 	return finish(&r, result);
 }
@@ -102,10 +107,10 @@ HRESULT STDMETHODCALLTYPE requester_List(ILabRequester *iface, LAB_RESULT **resu
 HRESULT STDMETHODCALLTYPE requester_Delete(ILabRequester *iface, GUID set_id, LONG flags, LAB_RESULT **result)
 {
 	struct record r;
-	HRESULT hr = begin(&r, result);
+	HRESULT hr;
 	(void)iface;
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	if (!begin(&r, result, &hr))
+		return hr;
 	sequence_delete(&r, &set_id, flags);
 	return finish(&r, result);
 }
@@ -114,10 +119,10 @@ HRESULT STDMETHODCALLTYPE requester_Break(
 	ILabRequester *iface, GUID set_id, LONG break_flags, LONG flags, LAB_RESULT **result)
 {
 	struct record r;
-	HRESULT hr = begin(&r, result);
+	HRESULT hr;
 	(void)iface;
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	if (!begin(&r, result, &hr))
+		return hr;
 	sequence_break(&r, &set_id, break_flags, flags);
 	return finish(&r, result);
 }
@@ -129,14 +134,12 @@ HRESULT STDMETHODCALLTYPE requester_Resync(
 	(void)iface;
 	if (!document || !request || (request->count && !request->targets))
 		return E_INVALIDARG;
-	HRESULT hr = begin(&r, result);
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
-	char *text = utf8_of_document(document);
+	HRESULT hr;
+	if (!begin(&r, result, &hr))
+		return hr;
+	char *text = document_text(&r, document);
 	if (text)
 		sequence_resync(&r, text, strlen(text), request);
-	else
-		record_fail(&r, E_OUTOFMEMORY, L"out of memory");
 	free(text);
 	return finish(&r, result);
 }
@@ -148,9 +151,9 @@ HRESULT STDMETHODCALLTYPE requester_Expose(
 	(void)iface;
 	if (!name)
 		return E_INVALIDARG;
-	HRESULT hr = begin(&r, result);
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	HRESULT hr;
+	if (!begin(&r, result, &hr))
+		return hr;
 	sequence_expose(&r, &snapshot_id, name);
 	return finish(&r, result);
 }
@@ -158,10 +161,10 @@ HRESULT STDMETHODCALLTYPE requester_Expose(
 HRESULT STDMETHODCALLTYPE requester_Unload(ILabRequester *iface, WINBOOL force, LAB_RESULT **result)
 {
 	struct record r;
-	HRESULT hr = begin(&r, result);
+	HRESULT hr;
 	(void)iface;
-	if (hr != S_OK)
-		return hr == S_FALSE ? record_finish(&r, result) : hr;
+	if (!begin(&r, result, &hr))
+		return hr;
 	if (!providers_unload_all(force, &r))
 		record_fail(&r, S_FALSE, L"a provider is busy and stays loaded");
 	return finish(&r, result);
