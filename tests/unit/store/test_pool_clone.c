@@ -12,34 +12,21 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include "tests/unit/store/world.h"
 
-#define CHUNK   128u /* sectors */
+#define CHUNK   CHUNK_SECTORS
 #define CHUNK64 ((uint64_t)POOL_CHUNK_BYTES)
-
-static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
-{
-	world_init(w, seed, capacity_bytes, 1 << 20);
-	assert_int_equal(world_open(w), 0);
-}
 
 static void close_world(struct world *w)
 {
 	world_verify(w, false);
-	assert_int_equal(world_close(w), 0);
-	assert_int_equal(world_check(w, false), 0);
-	world_destroy(w);
+	world_end(w);
 }
 
 static uint64_t used(struct world *w)
 {
-	struct store_stats stats;
-
-	world_drain(w);
-	world_idle(w);
-	w->store->ops->stats(w->store, &stats);
-	return stats.used_bytes >> POOL_CHUNK_SHIFT;
+	world_settle(w);
+	return world_used_chunks(w);
 }
 
 static void write_all(struct world *w, struct model *m, uint64_t sector, uint64_t count)
@@ -56,21 +43,6 @@ static uint64_t clone(struct world *w, struct model *m, uint64_t sector, uint64_
 	return shared / CHUNK64;
 }
 
-static struct model *cut(struct world *w, struct model *m)
-{
-	struct model *newest = NULL;
-
-	assert_int_equal(world_cut(w, &m, 1), 0);
-	for (unsigned i = 0; i < WORLD_DISKS; i++) {
-		struct model *f = &w->disk[i];
-
-		if (f->disk_id && f->parent == m->disk_id && (!newest || f->disk_id > newest->disk_id))
-			newest = f;
-	}
-	assert_non_null(newest);
-	return newest;
-}
-
 /* ---- what is shared, what it costs ----------------------------------------------------------------- */
 
 static void test_whole_chunks_are_shared(void **state)
@@ -79,7 +51,7 @@ static void test_whole_chunks_are_shared(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 1, UINT64_C(16) << 20);
+	world_begin(&w, 1, UINT64_C(16) << 20);
 	assert_true(w.store->ops->clones);
 	a = world_create_disk(&w, 8 * CHUNK);
 	b = world_create_disk(&w, 10 * CHUNK);
@@ -110,7 +82,7 @@ static void test_full_pool_shares(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 2, UINT64_C(1) << 20);
+	world_begin(&w, 2, UINT64_C(1) << 20);
 	a = world_create_disk(&w, 16 * CHUNK);
 	b = world_create_disk(&w, 16 * CHUNK);
 	write_all(&w, a, 0, 16 * CHUNK);
@@ -137,7 +109,7 @@ static void test_write_after_share(void **state)
 
 	(void)state;
 	for (unsigned direct = 0; direct < 2; direct++) {
-		open_world(&w, 3, UINT64_C(16) << 20);
+		world_begin(&w, 3, UINT64_C(16) << 20);
 		w.sim.direct = direct;
 		a = world_create_disk(&w, 2 * CHUNK);
 		b = world_create_disk(&w, 2 * CHUNK);
@@ -168,13 +140,13 @@ static void test_zeros(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 4, UINT64_C(16) << 20);
+	world_begin(&w, 4, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 4 * CHUNK);
 	b = world_create_disk(&w, 4 * CHUNK);
 	write_all(&w, b, 0, 4 * CHUNK);
 	assert_int_equal(clone(&w, b, CHUNK, CHUNK, a, CHUNK), 1);
 	assert_int_equal(used(&w), 3);
-	f = cut(&w, b);
+	f = world_fork(&w, b);
 	assert_int_equal(clone(&w, b, 2 * CHUNK, CHUNK, a, 0), 1); /* hides what f still sees */
 	assert_int_equal(clone(&w, b, 3, 20, a, 3), 0);
 	assert_int_equal(clone(&w, f, 3 * CHUNK + 8, 24, a, 16), 0);
@@ -193,7 +165,7 @@ static void test_so_many(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 13, UINT64_C(16) << 20);
+	world_begin(&w, 13, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 2 * CHUNK);
 	b = world_create_disk(&w, 2 * CHUNK);
 	write_all(&w, a, 0, 2 * CHUNK);
@@ -215,12 +187,12 @@ static void test_viewers(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 5, UINT64_C(16) << 20);
+	world_begin(&w, 5, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 3 * CHUNK);
 	b = world_create_disk(&w, 3 * CHUNK);
 	write_all(&w, a, 0, 3 * CHUNK);
 	write_all(&w, b, 0, 3 * CHUNK);
-	f = cut(&w, b);
+	f = world_fork(&w, b);
 	assert_int_equal(clone(&w, b, 0, 2 * CHUNK, a, 0), 2);
 	world_verify(&w, false);
 	/* From a fork, whose data is its parent's, to the parent: the same chunk of the same branch. */
@@ -228,7 +200,7 @@ static void test_viewers(void **state)
 	world_verify(&w, false);
 	write_all(&w, b, 5, 20);
 	write_all(&w, f, 50, 20);
-	g = cut(&w, b);
+	g = world_fork(&w, b);
 	assert_int_equal(clone(&w, g, CHUNK, CHUNK, g, 0), 1);
 	assert_int_equal(clone(&w, a, 0, 2 * CHUNK, g, 0), 2);
 	world_verify(&w, false);
@@ -254,13 +226,13 @@ static void test_silent_blocks(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 6, UINT64_C(16) << 20);
+	world_begin(&w, 6, UINT64_C(16) << 20);
 	a = world_create_disk(&w, CHUNK);
 	b = world_create_disk(&w, CHUNK);
 	write_all(&w, a, 0, CHUNK);
-	f = cut(&w, a);
+	f = world_fork(&w, a);
 	write_all(&w, a, 0, 64);
-	g = cut(&w, a);
+	g = world_fork(&w, a);
 	assert_int_equal(world_unmap(&w, a, 64, 64), 0);
 	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 0);
 	world_verify(&w, false);
@@ -284,12 +256,12 @@ static void test_merge_moves_shared(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 7, UINT64_C(16) << 20);
+	world_begin(&w, 7, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 2 * CHUNK);
 	b = world_create_disk(&w, 2 * CHUNK);
 	write_all(&w, a, 0, 2 * CHUNK);
 	assert_int_equal(clone(&w, b, 0, 2 * CHUNK, a, 0), 2);
-	f = cut(&w, a);
+	f = world_fork(&w, a);
 	assert_int_equal(world_unmap(&w, a, 0, 32), 0); /* zeros, no chunk */
 	write_all(&w, a, CHUNK, 32); /* a chunk: the others are moved out of the shared one */
 	assert_int_equal(world_delete_disk(&w, f), 0);
@@ -311,12 +283,12 @@ static void test_unmap_of_shared(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 8, UINT64_C(16) << 20);
+	world_begin(&w, 8, UINT64_C(16) << 20);
 	a = world_create_disk(&w, CHUNK);
 	b = world_create_disk(&w, CHUNK);
 	write_all(&w, a, 0, CHUNK);
 	write_all(&w, b, 0, CHUNK);
-	f = cut(&w, b);
+	f = world_fork(&w, b);
 	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 1);
 	assert_int_equal(world_unmap(&w, b, 16, 16), 0);
 	assert_int_equal(world_unmap(&w, a, 80, 16), 0);
@@ -332,11 +304,6 @@ static void test_unmap_of_shared(void **state)
 
 /* ---- while others are at work ---------------------------------------------------------------------- */
 
-static void ended(void *arg, int err)
-{
-	*(int *)arg = err ? err : 1;
-}
-
 /* A write into a shared chunk that a cut sees waits for a chunk; the cut is given up, and the entry is the
  * write's after all, which has not read all of its blocks. */
 static void test_cut_dropped_while_write_waits(void **state)
@@ -349,7 +316,7 @@ static void test_cut_dropped_while_write_waits(void **state)
 	int err = 0;
 
 	(void)state;
-	open_world(&w, 12, UINT64_C(1) << 20);
+	world_begin(&w, 12, UINT64_C(1) << 20);
 	a = world_create_disk(&w, 2 * CHUNK);
 	b = world_create_disk(&w, 2 * CHUNK);
 	c = world_create_disk(&w, 15 * CHUNK);
@@ -358,7 +325,7 @@ static void test_cut_dropped_while_write_waits(void **state)
 	write_all(&w, c, 0, 15 * CHUNK);
 	disk = a->disk;
 	made = (struct store_cut){.disks = &disk, .count = 1};
-	w.store->ops->cut(w.store, &made, ended, &err);
+	w.store->ops->cut(w.store, &made, world_ended, &err);
 	assert_int_equal(err, 1);
 	assert_int_equal(world_unmap(&w, c, 0, CHUNK), 0); /* a chunk is on its way */
 	io = world_start_write(&w, a, 8, 8);
@@ -380,19 +347,19 @@ static void test_cut_while_clone_waits(void **state)
 		struct world_io *io[3];
 		struct world w;
 
-		open_world(&w, 200 + i, UINT64_C(4) << 20);
+		world_begin(&w, 200 + i, UINT64_C(4) << 20);
 		a = world_create_disk(&w, 4 * CHUNK);
 		b = world_create_disk(&w, 4 * CHUNK);
 		write_all(&w, a, 0, 4 * CHUNK);
 		write_all(&w, b, 0, 2 * CHUNK);
 		if (i % 2)
-			cut(&w, a);
+			world_fork(&w, a);
 		io[0] = world_start_write(&w, b, CHUNK + 3, 1); /* holds the second chunk */
 		io[1] = world_start_clone(&w, b, 0, CHUNK, a, 0);
 		io[2] = world_start_clone(&w, b, 2 * CHUNK, 2 * CHUNK, a, 2 * CHUNK);
 		for (unsigned k = 0; k < i % 8; k++)
 			sim_step(&w.sim, true);
-		f = cut(&w, b);
+		f = world_fork(&w, b);
 		for (unsigned k = 0; k < 3; k++)
 			assert_int_equal(world_wait(&w, io[k]), 0);
 		write_all(&w, b, 0, 8);
@@ -431,14 +398,14 @@ static void test_hydration_unshares(void **state)
 		struct model *a, *b, *f, *g;
 		struct world w;
 
-		open_world(&w, 300 + i, UINT64_C(8) << 20);
+		world_begin(&w, 300 + i, UINT64_C(8) << 20);
 		w.map_memory = i & 1;
 		a = world_create_disk(&w, 6 * CHUNK + 40);
 		b = world_create_disk(&w, 5 * CHUNK);
 		write_all(&w, a, 0, 6 * CHUNK + 40);
 		write_all(&w, b, 0, 2 * CHUNK);
 		assert_int_equal(clone(&w, b, CHUNK, 2 * CHUNK, a, CHUNK), 2);
-		f = cut(&w, b);
+		f = world_fork(&w, b);
 		assert_int_equal(clone(&w, b, 3 * CHUNK, CHUNK, a, 3 * CHUNK), 1);
 		assert_int_equal(clone(&w, f, 2 * CHUNK, CHUNK, a, 5 * CHUNK), 1);
 		write_all(&w, b, CHUNK + 8, 8);
@@ -514,7 +481,7 @@ static void test_power_loss_at_each_step(void **state)
 		struct world w;
 		bool over;
 
-		open_world(&w, 100 + n / 8, UINT64_C(4) << 20);
+		world_begin(&w, 100 + n / 8, UINT64_C(4) << 20);
 		a = world_create_disk(&w, 3 * CHUNK);
 		b = world_create_disk(&w, 3 * CHUNK);
 		write_all(&w, a, 0, 2 * CHUNK);
@@ -560,7 +527,7 @@ static void test_shared_within_one_frame(void **state)
 		struct model *a, *b, *c;
 		struct world w;
 
-		open_world(&w, 14, UINT64_C(1) << 20);
+		world_begin(&w, 14, UINT64_C(1) << 20);
 		a = world_create_disk(&w, CHUNK);
 		b = world_create_disk(&w, CHUNK);
 		c = world_create_disk(&w, 16 * CHUNK);
@@ -593,7 +560,7 @@ static void test_over_and_over(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, 15, UINT64_C(16) << 20);
+	world_begin(&w, 15, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 16 * CHUNK);
 	b = world_create_disk(&w, 16 * CHUNK);
 	c = world_create_disk(&w, 16 * CHUNK);
@@ -644,7 +611,7 @@ static void churn(uint64_t seed)
 		case 7:
 			if (*f)
 				assert_int_equal(world_delete_disk(&w, *f), 0);
-			*f = *f ? NULL : cut(&w, a);
+			*f = *f ? NULL : world_fork(&w, a);
 			break;
 		case 8:
 			if (*f)
@@ -684,8 +651,7 @@ static void churn(uint64_t seed)
 
 static void test_churn(void **state)
 {
-	const char *env = getenv("UMBRA_TEST_RUNS");
-	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 20;
+	unsigned runs = test_runs(20);
 	uint64_t seed = test_seed();
 
 	(void)state;
@@ -738,39 +704,32 @@ static void test_pool_of_before(void **state)
 /* The index of shared chunks follows from the map: a check finds what is wrong with it, a repair mends it. */
 static void test_check(void **state)
 {
-	struct pool_super super;
-	struct pool_meta meta;
-	struct pool_host *h;
+	struct world_edit edit;
 	struct model *a, *b;
 	struct world w;
 	MDB_cursor *cursor;
 	MDB_val k, v;
-	MDB_txn *txn;
 	uint8_t key[POOL_LOOSE_KEY_BYTES] = {0}, stray[POOL_REF_KEY_BYTES] = {0};
 
 	(void)state;
-	open_world(&w, 11, UINT64_C(4) << 20);
+	world_begin(&w, 11, UINT64_C(4) << 20);
 	a = world_create_disk(&w, 4 * CHUNK);
 	b = world_create_disk(&w, 4 * CHUNK);
 	write_all(&w, a, 0, 4 * CHUNK);
 	assert_int_equal(clone(&w, b, 0, 4 * CHUNK, a, 0), 4);
 	assert_int_equal(world_close(&w), 0);
-	h = sim_host(&w.sim);
-	assert_int_equal(pool_read_super(h, &super, NULL), 0);
-	assert_int_equal(pool_meta_open(&meta, h, &super, false, NULL), 0);
-	assert_int_equal(pool_meta_begin(&meta, false, &txn), 0);
+	world_edit_begin(&w, &edit);
 	/* One key is missing, one is a stray, a used chunk is said to be loose. */
-	assert_int_equal(mdb_cursor_open(txn, meta.table[POOL_TABLE_REFS], &cursor), 0);
+	assert_int_equal(mdb_cursor_open(edit.txn, edit.meta.table[POOL_TABLE_REFS], &cursor), 0);
 	assert_int_equal(mdb_cursor_get(cursor, &k, &v, MDB_FIRST), 0);
 	key[7] = ((const uint8_t *)k.mv_data)[7];
 	assert_int_equal(mdb_cursor_del(cursor, 0), 0);
 	mdb_cursor_close(cursor);
 	stray[7] = 1;
-	assert_int_equal(pool_meta_put(&meta, txn, POOL_TABLE_REFS, stray, sizeof(stray), NULL, 0), 0);
-	assert_int_equal(pool_meta_put(&meta, txn, POOL_TABLE_LOOSE, key, sizeof(key), NULL, 0), 0);
-	assert_int_equal(mdb_txn_commit(txn), 0);
-	pool_meta_close(&meta);
-	h->ops->free(h);
+	assert_int_equal(
+		pool_meta_put(&edit.meta, edit.txn, POOL_TABLE_REFS, stray, sizeof(stray), NULL, 0), 0);
+	assert_int_equal(pool_meta_put(&edit.meta, edit.txn, POOL_TABLE_LOOSE, key, sizeof(key), NULL, 0), 0);
+	world_edit_end(&edit);
 	assert_int_equal(world_check(&w, false), 3);
 	assert_int_equal(world_check(&w, true), 0);
 	assert_int_equal(world_check(&w, false), 0);

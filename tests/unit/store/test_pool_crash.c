@@ -10,23 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "tests/unit/store/world.h"
-
-static struct model *any_disk(struct world *w)
-{
-	unsigned start = (unsigned)sim_below(&w->sim, WORLD_DISKS);
-
-	for (unsigned i = 0; i < WORLD_DISKS; i++) {
-		struct model *m = &w->disk[(start + i) % WORLD_DISKS];
-
-		if (m->disk_id && !m->maybe && !m->held)
-			return m;
-	}
-	return NULL;
-}
 
 static unsigned live(struct world *w)
 {
@@ -56,13 +42,13 @@ static void workload(struct world *w, unsigned ops)
 		if (kind == 0 && live(w) < WORLD_DISKS - 3) {
 			world_create_disk(w, 128 * (1 + sim_below(&w->sim, 5)));
 		} else if (kind == 1 && live(w) > 4) {
-			struct model *m = any_disk(w);
+			struct model *m = world_any_disk(w);
 
 			world_drain(w);
 			if (m && m->disk_id && !m->maybe && !dead(w))
 				world_delete_disk(w, m);
 		} else if (kind < 5 && live(w) < WORLD_DISKS - 2) {
-			struct model *set[2] = {any_disk(w), any_disk(w)};
+			struct model *set[2] = {world_any_disk(w), world_any_disk(w)};
 
 			world_drain(w);
 			if (!set[0] || dead(w))
@@ -72,12 +58,12 @@ static void workload(struct world *w, unsigned ops)
 			world_cut_start(
 				w, set, set[0] == set[1] || !set[1] ? 1 : 2, sim_below(&w->sim, 6) == 0);
 		} else if (kind == 6 || kind == 7) {
-			struct model *m = any_disk(w);
+			struct model *m = world_any_disk(w);
 
 			if (m)
 				world_hydrate_start(w, m, 0);
 		} else if (kind == 5) {
-			struct model *from = any_disk(w), *to = any_disk(w);
+			struct model *from = world_any_disk(w), *to = world_any_disk(w);
 
 			world_drain(w);
 			if (!from || from == to)
@@ -112,13 +98,6 @@ static void start(struct world *w, uint64_t seed)
 	world_drain(w);
 }
 
-static void end(struct world *w)
-{
-	assert_int_equal(world_close(w), 0);
-	assert_int_equal(world_check(w, false), 0);
-	world_destroy(w);
-}
-
 /* After the power loss: start, verify, work a little, and all must be well. */
 static void after_crash(struct world *w)
 {
@@ -132,13 +111,6 @@ static void after_crash(struct world *w)
 	world_verify(w, true);
 }
 
-static unsigned runs_of(unsigned normal)
-{
-	const char *env = getenv("UMBRA_TEST_RUNS");
-
-	return env ? (unsigned)strtoul(env, NULL, 10) : normal;
-}
-
 static void say(unsigned n, uint64_t seed)
 {
 	if (getenv("UMBRA_TEST_VERBOSE"))
@@ -149,7 +121,7 @@ static void say(unsigned n, uint64_t seed)
 static void test_power_loss(void **state)
 {
 	uint64_t seed = test_seed();
-	unsigned runs = runs_of(60);
+	unsigned runs = test_runs(60);
 
 	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
@@ -167,7 +139,7 @@ static void test_power_loss(void **state)
 		workload(&w, 40);
 		world_drain(&w);
 		world_verify(&w, false);
-		end(&w);
+		world_end(&w);
 	}
 }
 
@@ -175,7 +147,7 @@ static void test_power_loss(void **state)
 static void test_power_loss_at_open(void **state)
 {
 	uint64_t seed = test_seed();
-	unsigned runs = runs_of(12);
+	unsigned runs = test_runs(12);
 
 	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
@@ -200,7 +172,7 @@ static void test_power_loss_at_open(void **state)
 		w.sim.off_at = w.sim.steps + 1 + sim_below(&w.sim, 4);
 		world_close(&w);
 		after_crash(&w);
-		end(&w);
+		world_end(&w);
 	}
 }
 
@@ -209,7 +181,7 @@ static void test_power_loss_at_open(void **state)
 static void test_failures(void **state)
 {
 	uint64_t seed = test_seed();
-	unsigned runs = runs_of(48);
+	unsigned runs = test_runs(48);
 	unsigned latched = 0;
 
 	(void)state;
@@ -238,7 +210,7 @@ static void test_failures(void **state)
 		workload(&w, 40);
 		world_drain(&w);
 		world_verify(&w, false);
-		end(&w);
+		world_end(&w);
 	}
 	assert_true(latched > 0);
 }
@@ -247,7 +219,7 @@ static void test_failures(void **state)
 static void test_read_failures(void **state)
 {
 	uint64_t seed = test_seed();
-	unsigned runs = runs_of(30), errors = 0;
+	unsigned runs = test_runs(30), errors = 0;
 
 	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
@@ -264,7 +236,7 @@ static void test_read_failures(void **state)
 		w.sim.fail_read_at = 0;
 		world_verify(&w, false);
 		after_crash(&w);
-		end(&w);
+		world_end(&w);
 	}
 	assert_true(errors > 0);
 }

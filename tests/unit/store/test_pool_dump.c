@@ -9,8 +9,6 @@
 #include <string.h>
 #include "tests/unit/store/world.h"
 
-#define CHUNK_SECTORS 128u
-
 struct seen {
 	unsigned disks, branches, children, todos, maps, damaged, catalogue, tables;
 	uint64_t frames, map_entries, entries, chunks, shared, size, luns;
@@ -80,8 +78,7 @@ static void test_dump(void **state)
 	struct world w;
 
 	(void)state;
-	world_init(&w, test_seed(), UINT64_C(8) << 20, 1 << 20);
-	assert_int_equal(world_open(&w), 0);
+	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	a = world_create_disk(&w, 8 * CHUNK_SECTORS);
 	b = world_create_disk(&w, 4 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, a, 0, 3 * CHUNK_SECTORS, 0), 0);
@@ -120,33 +117,27 @@ static void test_dump(void **state)
 static void test_dump_damaged(void **state)
 {
 	static uint8_t junk[POOL_MAP_VALUE_BYTES];
-	struct pool_super super;
-	struct pool_meta meta;
+	struct world_edit edit;
 	struct pool_host *h;
 	struct pool_file *log;
 	MDB_val k, old, v = {.mv_size = sizeof(junk), .mv_data = junk};
 	MDB_cursor *c;
-	MDB_txn *txn;
 	struct seen s;
 	struct world w;
 
 	(void)state;
-	world_init(&w, test_seed(), UINT64_C(8) << 20, 1 << 20);
-	assert_int_equal(world_open(&w), 0);
+	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	assert_int_equal(
 		world_write(&w, world_create_disk(&w, 8 * CHUNK_SECTORS), 0, 3 * CHUNK_SECTORS, 0), 0);
 	assert_int_equal(world_close(&w), 0);
 	sim_power_on(&w.sim);
-	h = sim_host(&w.sim);
-	assert_int_equal(pool_read_super(h, &super, NULL), 0);
-	assert_int_equal(pool_meta_open(&meta, h, &super, false, NULL), 0);
-	assert_int_equal(pool_meta_begin(&meta, false, &txn), 0);
-	assert_int_equal(mdb_cursor_open(txn, meta.table[POOL_TABLE_MAP], &c), 0);
+	world_edit_begin(&w, &edit);
+	assert_int_equal(mdb_cursor_open(edit.txn, edit.meta.table[POOL_TABLE_MAP], &c), 0);
 	assert_int_equal(mdb_cursor_get(c, &k, &old, MDB_FIRST), 0);
 	assert_int_equal(mdb_cursor_put(c, &k, &v, MDB_CURRENT), 0);
 	mdb_cursor_close(c);
-	assert_int_equal(mdb_txn_commit(txn), 0);
-	pool_meta_close(&meta);
+	world_edit_end(&edit);
+	h = sim_host(&w.sim);
 	assert_int_equal(h->ops->file_open(h, "log", 0, &log), 0);
 	assert_int_equal(h->ops->file_pwrite(log, junk, sizeof(junk), 0), 0);
 	h->ops->file_close(log);

@@ -122,17 +122,14 @@ static void model_run(uint64_t seed, bool direct, uint64_t map_memory, unsigned 
 	}
 	assert_int_equal(w.eio + w.erofs, 0);
 	*hydrated += w.hydrated;
-	assert_int_equal(world_close(&w), 0);
-	assert_int_equal(world_check(&w, false), 0);
-	world_destroy(&w);
+	world_end(&w);
 }
 
 static void test_model(void **state)
 {
 	uint64_t seed = test_seed();
 	unsigned hydrated = 0;
-	unsigned runs =
-		getenv("UMBRA_TEST_RUNS") ? (unsigned)strtoul(getenv("UMBRA_TEST_RUNS"), NULL, 10) : 12;
+	unsigned runs = test_runs(12);
 
 	(void)state;
 	for (unsigned i = 0; i < runs; i++) {

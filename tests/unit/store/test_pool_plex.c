@@ -13,55 +13,6 @@
 #include <stdlib.h>
 #include "tests/unit/store/world.h"
 
-#define CHUNK_SECTORS 128u
-
-static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
-{
-	world_init(w, seed, capacity_bytes, 1 << 20);
-	assert_int_equal(world_open(w), 0);
-}
-
-static void close_world(struct world *w)
-{
-	if (w->store)
-		assert_int_equal(world_close(w), 0);
-	assert_int_equal(world_check(w, false), 0);
-	world_destroy(w);
-}
-
-static struct model *fork_of(struct world *w, struct model *from)
-{
-	struct model *found = NULL;
-
-	assert_int_equal(world_cut(w, &from, 1), 0);
-	for (unsigned i = 0; i < WORLD_DISKS; i++) {
-		if (w->disk[i].disk_id && w->disk[i].parent == from->disk_id &&
-			(!found || found->disk_id < w->disk[i].disk_id))
-			found = &w->disk[i];
-	}
-	assert_non_null(found);
-	return found;
-}
-
-static uint64_t used_chunks(struct world *w)
-{
-	struct store_stats stats;
-
-	w->store->ops->stats(w->store, &stats);
-	return stats.used_bytes >> POOL_CHUNK_SHIFT;
-}
-
-static void settle(struct world *w)
-{
-	world_drain(w);
-	world_idle(w);
-}
-
-static void done(void *arg, int err)
-{
-	*(int *)arg = err ? err : 1;
-}
-
 /* ---- repoint --------------------------------------------------------------------------------------- */
 
 /* An original goes back to its copy: no data moves, what only the original held returns, other copies keep
@@ -76,35 +27,35 @@ static void test_repoint(void **state)
 		uint64_t written;
 		struct world w;
 
-		open_world(&w, seed + i, UINT64_C(16) << 20);
+		world_begin(&w, seed + i, UINT64_C(16) << 20);
 		a = world_create_disk(&w, 16 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, a, 0, 8 * CHUNK_SECTORS, 0), 0);
-		s1 = fork_of(&w, a);
+		s1 = world_fork(&w, a);
 		assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
-		s2 = fork_of(&w, a);
+		s2 = world_fork(&w, a);
 		assert_int_equal(world_write(&w, a, 2 * CHUNK_SECTORS, 14 * CHUNK_SECTORS, 0), 0);
 		assert_int_equal(world_write(&w, s1, 3 * CHUNK_SECTORS, 2 * CHUNK_SECTORS, 0), 0);
 		written = world_pool(&w)->data_writes;
-		assert_int_equal(used_chunks(&w), 8 + 4 + 14 + 2);
+		assert_int_equal(world_used_chunks(&w), 8 + 4 + 14 + 2);
 		assert_int_equal(world_repoint(&w, s1, a), 0);
 		assert_int_equal(world_pool(&w)->data_writes, written);
 		world_verify(&w, false);
 		if (i % 3 == 0)
 			world_crash(&w);
-		settle(&w);
-		assert_int_equal(used_chunks(&w), 8 + 4 + 2);
+		world_settle(&w);
+		assert_int_equal(world_used_chunks(&w), 8 + 4 + 2);
 		assert_int_equal(world_write(&w, a, 100, 3 * CHUNK_SECTORS, 0), 0);
 		world_verify(&w, false);
 		assert_int_equal(world_delete_disk(&w, i % 2 ? s1 : a), 0);
-		settle(&w);
+		world_settle(&w);
 		world_verify(&w, false);
 		assert_int_equal(world_delete_disk(&w, i % 2 ? a : s1), 0);
-		settle(&w);
+		world_settle(&w);
 		world_verify(&w, false);
 		assert_int_equal(world_delete_disk(&w, s2), 0);
-		settle(&w);
-		assert_int_equal(used_chunks(&w), 0);
-		close_world(&w);
+		world_settle(&w);
+		assert_int_equal(world_used_chunks(&w), 0);
+		world_end(&w);
 	}
 }
 
@@ -120,43 +71,41 @@ static void test_repoint_size(void **state)
 	int end = 0;
 
 	(void)state;
-	open_world(&w, test_seed(), UINT64_C(8) << 20);
+	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	a = world_create_disk(&w, 2 * CHUNK_SECTORS);
 	b = world_create_disk(&w, 8 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, a, 0, 2 * CHUNK_SECTORS, 0), 0);
 	assert_int_equal(world_write(&w, b, 0, 8 * CHUNK_SECTORS, 0), 0);
 	disk = a->disk;
-	w.store->ops->cut(w.store, &cut, done, &end);
+	w.store->ops->cut(w.store, &cut, world_ended, &end);
 	assert_int_equal(end, 1);
 	t = w.store->ops->txn_begin(w.store);
 	assert_int_equal(w.store->ops->txn_disk_repoint(t, &cut, 0, b->disk), 0);
 	w.store->ops->txn_drop(t);
 	w.store->ops->cut_drop(&cut);
-	settle(&w);
+	world_settle(&w);
 	world_verify(&w, false);
-	assert_int_equal(used_chunks(&w), 10);
+	assert_int_equal(world_used_chunks(&w), 10);
 
 	assert_int_equal(world_repoint(&w, a, b), 0); /* asserts the size */
-	settle(&w);
+	world_settle(&w);
 	assert_int_equal(b->sectors, 2 * CHUNK_SECTORS);
-	assert_int_equal(used_chunks(&w), 2);
+	assert_int_equal(world_used_chunks(&w), 2);
 	world_verify(&w, false);
 
 	end = 0;
-	w.store->ops->cut(w.store, &cut, done, &end);
+	w.store->ops->cut(w.store, &cut, world_ended, &end);
 	end = 0;
 	t = w.store->ops->txn_begin(w.store);
 	assert_int_equal(w.store->ops->txn_disk_repoint(t, &cut, 0, b->disk), 0);
 	assert_int_equal(w.store->ops->txn_disk_resize(t, b->disk, 6 * CHUNK_SECTORS * SECTOR), 0);
 	world_put_name(&w, t, b->disk_id, 6 * CHUNK_SECTORS, b->version);
-	w.store->ops->cut_commit(&cut, t, done, &end);
-	settle(&w);
+	w.store->ops->cut_commit(&cut, t, world_ended, &end);
+	world_settle(&w);
 	assert_int_equal(end, 1);
 	assert_int_equal(w.store->ops->disk_size(b->disk), 6 * CHUNK_SECTORS * SECTOR);
 	world_verify(&w, false); /* as far as the model goes */
-	assert_int_equal(world_close(&w), 0);
-	assert_int_equal(world_check(&w, false), 0);
-	world_destroy(&w);
+	world_end(&w);
 }
 
 /* ---- hydration ------------------------------------------------------------------------------------- */
@@ -181,12 +130,12 @@ static void test_hydrate_costs(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, test_seed(), UINT64_C(16) << 20);
+	world_begin(&w, test_seed(), UINT64_C(16) << 20);
 	a = world_create_disk(&w, 40 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
 	assert_int_equal(world_write(&w, a, 20 * CHUNK_SECTORS + 8, 8, 0), 0);
 	assert_int_equal(world_unmap(&w, a, CHUNK_SECTORS, 64), 0);
-	s = fork_of(&w, a);
+	s = world_fork(&w, a);
 	assert_int_equal(world_write(&w, a, 0, 30 * CHUNK_SECTORS, 0), 0); /* too new: not the copy's */
 	assert_int_equal(world_write(&w, s, 16, 16, 0), 0);
 	assert_int_equal(world_unmap(&w, s, 2 * CHUNK_SECTORS, CHUNK_SECTORS), 0);
@@ -200,13 +149,13 @@ static void test_hydrate_costs(void **state)
 	assert_int_equal(world_hydrate(&w, a), 0);
 	assert_int_equal(blocks_copied(&w), 0);
 	world_crash(&w);
-	settle(&w);
-	assert_int_equal(used_chunks(&w), 30 + 4); /* nothing old is kept */
+	world_settle(&w);
+	assert_int_equal(world_used_chunks(&w), 30 + 4); /* nothing old is kept */
 	assert_int_equal(world_delete_disk(&w, a), 0);
-	settle(&w);
-	assert_int_equal(used_chunks(&w), 4);
+	world_settle(&w);
+	assert_int_equal(world_used_chunks(&w), 4);
 	world_verify(&w, false);
-	close_world(&w);
+	world_end(&w);
 }
 
 struct raw {
@@ -218,12 +167,12 @@ struct raw {
 
 static void raw_hydrated(struct store_hydration *h, int err)
 {
-	done(&container_of(h, struct raw, h)->end, err);
+	world_ended(&container_of(h, struct raw, h)->end, err);
 }
 
 static void raw_done(struct store_io *io, int err)
 {
-	done(&container_of(io, struct raw, io)->end, err);
+	world_ended(&container_of(io, struct raw, io)->end, err);
 }
 
 /* A disk of 256 TiB costs what is mapped of it; so does one of whose original much was written since. */
@@ -239,11 +188,11 @@ static void test_hydrate_sparse(void **state)
 	int end = 0;
 
 	(void)state;
-	open_world(&w, test_seed(), UINT64_C(64) << 20);
+	world_begin(&w, test_seed(), UINT64_C(64) << 20);
 	t = w.store->ops->txn_begin(w.store);
 	assert_int_equal(w.store->ops->txn_disk_create(t, size, &a), 0);
-	w.store->ops->txn_commit(t, done, &end);
-	settle(&w);
+	w.store->ops->txn_commit(t, world_ended, &end);
+	world_settle(&w);
 	for (unsigned i = 0; i < 208; i++) {
 		x.end = 0;
 		x.iov = (struct iovec){block, sizeof(block)};
@@ -260,13 +209,13 @@ static void test_hydrate_sparse(void **state)
 		assert_int_equal(x.end, 1);
 		if (i != 7)
 			continue;
-		w.store->ops->cut(w.store, &cut, done, &end);
+		w.store->ops->cut(w.store, &cut, world_ended, &end);
 		t = w.store->ops->txn_begin(w.store);
 		assert_int_equal(w.store->ops->txn_disk_fork(t, &cut, 0, &s), 0);
-		w.store->ops->cut_commit(&cut, t, done, &end);
-		settle(&w);
+		w.store->ops->cut_commit(&cut, t, world_ended, &end);
+		world_settle(&w);
 	}
-	settle(&w);
+	world_settle(&w);
 	blocks_copied(&w);
 	events = w.sim.events;
 	x.end = 0;
@@ -279,7 +228,7 @@ static void test_hydrate_sparse(void **state)
 	assert_int_equal(x.h.total_bytes, size);
 	assert_int_equal(blocks_copied(&w), 8);
 	assert_true(w.sim.events - events < 200);
-	close_world(&w);
+	world_end(&w);
 }
 
 /* Cancelled or cut short by a crash again and again: it gets on, and copies no more than a few chunks twice. */
@@ -295,11 +244,11 @@ static void test_hydrate_goes_on(void **state)
 		struct world w;
 		int err;
 
-		open_world(&w, seed + i, UINT64_C(32) << 20);
+		world_begin(&w, seed + i, UINT64_C(32) << 20);
 		a = world_create_disk(&w, 160 * CHUNK_SECTORS);
 		for (unsigned k = 0; k < 160; k += 10)
 			assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS, 400, 0), 0);
-		s = fork_of(&w, a);
+		s = world_fork(&w, a);
 		do {
 			uint64_t passed = 0;
 
@@ -325,7 +274,7 @@ static void test_hydrate_goes_on(void **state)
 		assert_true(s->alone && stops > 1);
 		assert_true(copied >= 16 * 50 && copied <= 16 * 50 + lost);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -339,12 +288,12 @@ static void test_hydrate_full(void **state)
 		struct model *a, *b, *s;
 		struct world w;
 
-		open_world(&w, seed + i, UINT64_C(4) << 20); /* 64 chunks */
+		world_begin(&w, seed + i, UINT64_C(4) << 20); /* 64 chunks */
 		a = world_create_disk(&w, 40 * CHUNK_SECTORS);
 		b = world_create_disk(&w, 16 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, a, 0, 30 * CHUNK_SECTORS, 0), 0);
 		assert_int_equal(world_write(&w, b, 0, 16 * CHUNK_SECTORS, 0), 0);
-		s = fork_of(&w, a);
+		s = world_fork(&w, a);
 		assert_int_equal(world_hydrate(&w, s), -ENOSPC);
 		assert_true(own_chunks(s) >= 14 && own_chunks(s) <= 18);
 		world_verify(&w, false);
@@ -357,10 +306,10 @@ static void test_hydrate_full(void **state)
 		assert_int_equal(world_delete_disk(&w, i % 4 < 2 ? b : a), 0);
 		assert_int_equal(world_hydrate(&w, s), 0);
 		world_verify(&w, false);
-		settle(&w);
-		assert_int_equal(used_chunks(&w), i % 4 < 2 ? 60 : 46);
+		world_settle(&w);
+		assert_int_equal(world_used_chunks(&w), i % 4 < 2 ? 60 : 46);
 		world_crash(&w);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -372,17 +321,17 @@ static void test_hydrate_rate(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, test_seed(), UINT64_C(16) << 20);
+	world_begin(&w, test_seed(), UINT64_C(16) << 20);
 	a = world_create_disk(&w, 64 * CHUNK_SECTORS);
 	for (unsigned k = 0; k < 64; k += 2)
 		assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS, 256, 0), 0);
-	s = fork_of(&w, a);
+	s = world_fork(&w, a);
 	start = w.sim.now_ms;
 	world_hydrate_start(&w, s, 1 << 20); /* 4 MiB */
 	while (s->hydration)
 		assert_true(sim_step(&w.sim, true));
 	assert_true(s->alone && w.sim.now_ms - start >= 3500);
-	s = fork_of(&w, a);
+	s = world_fork(&w, a);
 	start = w.sim.now_ms;
 	world_hydrate_start(&w, s, 1 << 20);
 	while (w.sim.now_ms < start + 1000)
@@ -393,7 +342,7 @@ static void test_hydrate_rate(void **state)
 		assert_true(sim_step(&w.sim, true));
 	assert_true(s->alone);
 	world_verify(&w, false);
-	close_world(&w);
+	world_end(&w);
 }
 
 /* The log does not answer: hydration stops at half of what may be dirty, writes go on. */
@@ -404,27 +353,27 @@ static void test_hydrate_is_bounded(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, test_seed(), UINT64_C(160) << 20);
+	world_begin(&w, test_seed(), UINT64_C(160) << 20);
 	p = world_pool(&w);
 	a = world_create_disk(&w, 1200 * CHUNK_SECTORS);
 	for (unsigned k = 0; k < 1200; k++)
 		assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS, 8, 0), 0);
-	s = fork_of(&w, a);
-	settle(&w);
+	s = world_fork(&w, a);
+	world_settle(&w);
 	world_hydrate_start(&w, s, 0);
 	while (own_chunks(s) == 0)
 		assert_true(sim_step(&w.sim, true));
 	p->cycle_no_room = true;
-	settle(&w);
+	world_settle(&w);
 	assert_true(s->hydration && p->dirty_count > 0);
 	assert_true(p->dirty_count + p->dirty_pending <= p->dirty_max / 2 + 4);
 	for (unsigned k = 0; k < 20; k++)
 		assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS + 16, 8, 0), 0);
 	pool_cycle_room(p);
-	settle(&w);
+	world_settle(&w);
 	assert_true(s->alone);
 	world_verify(&w, false);
-	close_world(&w);
+	world_end(&w);
 }
 
 /* ---- what happens meanwhile ------------------------------------------------------------------------ */
@@ -515,16 +464,16 @@ static void interleave(uint64_t seed, unsigned steps, enum meanwhile what)
 	bool spliced;
 	struct world w;
 
-	open_world(&w, seed, UINT64_C(16) << 20);
+	world_begin(&w, seed, UINT64_C(16) << 20);
 	w.map_memory = seed % 3 == 0;
 	g = world_create_disk(&w, 8 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, g, 0, 5 * CHUNK_SECTORS, 0), 0);
-	a = fork_of(&w, g);
+	a = world_fork(&w, g);
 	assert_int_equal(world_write(&w, a, 64, 400, 0), 0);
 	assert_int_equal(world_unmap(&w, a, 4 * CHUNK_SECTORS, 64), 0);
-	s = fork_of(&w, a);
+	s = world_fork(&w, a);
 	assert_int_equal(world_write(&w, s, 40, 24, 0), 0);
-	c = fork_of(&w, s);
+	c = world_fork(&w, s);
 	assert_int_equal(world_write(&w, s, 200, 80, 0), 0);
 	assert_int_equal(world_write(&w, c, 300, 80, 0), 0);
 	if (seed % 4 == 1)
@@ -540,34 +489,33 @@ static void interleave(uint64_t seed, unsigned steps, enum meanwhile what)
 	world_verify(&w, false);
 	if (!s->hydration)
 		assert_int_equal(world_hydrate(&w, s), 0);
-	settle(&w);
+	world_settle(&w);
 	assert_true(s->alone);
 	world_verify(&w, false);
 	for (unsigned i = 0; i < WORLD_DISKS; i++) {
 		if (w.disk[i].disk_id && &w.disk[i] != s)
 			assert_int_equal(world_delete_disk(&w, &w.disk[i]), 0);
 	}
-	settle(&w);
+	world_settle(&w);
 	world_crash(&w);
-	settle(&w);
+	world_settle(&w);
 	want = what == RESIZE || what == WRITE_ALL ? 6 : what == UNMAP_COPY ? 3 : 5;
 	/* A splice leaves a chunk in two places that the copy had written in part. */
 	spliced = what == DELETE_ORIGINAL || what == DELETE_BOTH || what == REPOINT_ORIGINAL || seed % 4 == 1;
 	assert_true(!spliced || nothing_hidden(&w, s));
-	if (used_chunks(&w) != want && !(spliced && used_chunks(&w) < want + 4))
+	if (world_used_chunks(&w) != want && !(spliced && world_used_chunks(&w) < want + 4))
 		fail_msg("seed %llu, %u steps, then %u: %llu chunks, not %llu", (unsigned long long)seed,
-			steps, what, (unsigned long long)used_chunks(&w), (unsigned long long)want);
+			steps, what, (unsigned long long)world_used_chunks(&w), (unsigned long long)want);
 	assert_int_equal(world_delete_disk(&w, s), 0);
-	settle(&w);
-	assert_int_equal(used_chunks(&w), 0);
-	close_world(&w);
+	world_settle(&w);
+	assert_int_equal(world_used_chunks(&w), 0);
+	world_end(&w);
 }
 
 static void test_meanwhile(void **state)
 {
 	uint64_t seed = test_seed();
-	const char *env = getenv("UMBRA_TEST_RUNS");
-	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 36;
+	unsigned runs = test_runs(36);
 
 	(void)state;
 	for (unsigned i = 0; i < runs; i++) {
@@ -601,11 +549,11 @@ static void test_original_written_at_the_end(void **state)
 		struct world_io *io;
 		struct world w;
 
-		open_world(&w, seed + i, UINT64_C(8) << 20);
+		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		a = world_create_disk(&w, 4 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, a, 0, 300, 0), 0);
-		s = fork_of(&w, a);
-		settle(&w);
+		s = world_fork(&w, a);
+		world_settle(&w);
 		until_end_waits(&w, s);
 		io = world_start_write(&w, a, 0, 300);
 		for (unsigned k = 0; k < i % 10; k++)
@@ -614,7 +562,7 @@ static void test_original_written_at_the_end(void **state)
 		world_wait(&w, io);
 		assert_int_equal(world_hydrate(&w, s), 0);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -629,20 +577,20 @@ static void test_cut_at_the_end(void **state)
 		struct model *a, *s, *c;
 		struct world w;
 
-		open_world(&w, seed + i, UINT64_C(8) << 20);
+		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		a = world_create_disk(&w, 4 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, a, 0, 300, 0), 0);
-		s = fork_of(&w, a);
-		settle(&w);
+		s = world_fork(&w, a);
+		world_settle(&w);
 		until_end_waits(&w, s);
-		c = fork_of(&w, s);
+		c = world_fork(&w, s);
 		assert_true(s->alone);
 		world_crash(&w);
 		assert_int_equal(world_write(&w, s, 0, 300, 0), 0);
 		assert_int_equal(world_flush(&w, s), 0);
 		world_verify(&w, false);
 		assert_int_equal(world_delete_disk(&w, c), 0);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -683,14 +631,6 @@ static void hold_jobs(struct world *w, struct holder *h)
 	}
 }
 
-static void release_jobs(struct world *w, struct holder *h)
-{
-	struct list_node *n;
-
-	while ((n = list_pop(&h->jobs)))
-		list_push_back(&w->sim.jobs, n);
-}
-
 /* The original is being spliced into its last copy when that becomes independent. */
 static void test_splice_at_the_end(void **state)
 {
@@ -703,13 +643,13 @@ static void test_splice_at_the_end(void **state)
 		struct world w;
 
 		list_init(&held.jobs);
-		open_world(&w, seed + i, UINT64_C(8) << 20);
+		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		g = world_create_disk(&w, 8 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, g, 0, 8 * CHUNK_SECTORS, 0), 0);
-		a = fork_of(&w, g);
+		a = world_fork(&w, g);
 		assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
-		s = fork_of(&w, a);
-		settle(&w);
+		s = world_fork(&w, a);
+		world_settle(&w);
 		world_hydrate_start(&w, s, 1 << 20);
 		while (own_chunks(s) == 0)
 			assert_true(sim_step(&w.sim, true));
@@ -721,17 +661,17 @@ static void test_splice_at_the_end(void **state)
 			assert_true(sim_step(&w.sim, true));
 		}
 		assert_true(s->alone);
-		release_jobs(&w, &held);
-		settle(&w);
+		world_release_jobs(&w, &held.jobs);
+		world_settle(&w);
 		assert_null(pool_disk_of(s->disk)->branch->parent);
 		world_verify(&w, false);
-		assert_int_equal(used_chunks(&w), 8 + 8);
+		assert_int_equal(world_used_chunks(&w), 8 + 8);
 		world_crash(&w);
 		assert_int_equal(world_delete_disk(&w, g), 0);
-		settle(&w);
-		assert_int_equal(used_chunks(&w), 8);
+		world_settle(&w);
+		assert_int_equal(world_used_chunks(&w), 8);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -760,25 +700,25 @@ static void test_splice_at_the_start(void **state)
 
 		list_init(&workers.jobs);
 		list_init(&checkpoint.jobs);
-		open_world(&w, seed + i, UINT64_C(8) << 20);
+		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		g = world_create_disk(&w, 8 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, g, 0, 8 * CHUNK_SECTORS, 0), 0);
-		a = fork_of(&w, g);
+		a = world_fork(&w, g);
 		assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
-		s = fork_of(&w, a);
-		settle(&w);
+		s = world_fork(&w, a);
+		world_settle(&w);
 		assert_int_equal(world_delete_disk(&w, g), 0);
 		steps_held(&w, &workers, NULL, 150);
 		assert_int_equal(world_write(&w, a, 0, 8, 0), 0);
 		world_hydrate_start(&w, s, 0);
 		steps_held(&w, &workers, &checkpoint, 60);
-		release_jobs(&w, &workers);
+		world_release_jobs(&w, &workers.jobs);
 		steps_held(&w, &checkpoint, NULL, 60);
-		release_jobs(&w, &checkpoint);
-		settle(&w);
+		world_release_jobs(&w, &checkpoint.jobs);
+		world_settle(&w);
 		assert_true(s->alone);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -794,10 +734,10 @@ static void test_read_at_the_end(void **state)
 		struct world w;
 
 		list_init(&held.jobs);
-		open_world(&w, seed + i, UINT64_C(8) << 20);
+		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		a = world_create_disk(&w, (POOL_LEAF_CHUNKS + 4) * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, a, 0, 300, 0), 0);
-		s = fork_of(&w, a);
+		s = world_fork(&w, a);
 		reopen(&w);
 		world_start_read(&w, s, POOL_LEAF_CHUNKS * CHUNK_SECTORS, 64);
 		while (list_empty(&held.jobs)) {
@@ -807,11 +747,11 @@ static void test_read_at_the_end(void **state)
 		assert_int_equal(world_hydrate(&w, s), 0);
 		assert_int_equal(world_delete_disk(&w, a), 0);
 		world_idle(&w);
-		release_jobs(&w, &held);
-		settle(&w);
-		assert_int_equal(used_chunks(&w), 3);
+		world_release_jobs(&w, &held.jobs);
+		world_settle(&w);
+		assert_int_equal(world_used_chunks(&w), 3);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -822,21 +762,21 @@ static void test_zeros_survive_a_splice(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, test_seed(), UINT64_C(8) << 20);
+	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	g = world_create_disk(&w, 2 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, g, 0, 2 * CHUNK_SECTORS, 0), 0);
-	a = fork_of(&w, g);
+	a = world_fork(&w, g);
 	assert_int_equal(world_unmap(&w, a, 0, CHUNK_SECTORS), 0);
 	w.sim.fail_at = w.sim.steps + 1;
 	assert_int_equal(world_write(&w, a, 8, 8, 0), -EIO);
-	s = fork_of(&w, a);
+	s = world_fork(&w, a);
 	assert_int_equal(world_delete_disk(&w, a), 0);
-	settle(&w);
+	world_settle(&w);
 	assert_int_equal(pool_disk_of(s->disk)->branch->parent->id, pool_disk_of(g->disk)->branch->id);
 	world_verify(&w, false);
 	assert_int_equal(world_hydrate(&w, s), 0);
 	world_crash(&w);
-	close_world(&w);
+	world_end(&w);
 }
 
 /* A write waits for a chunk that is being copied, and the generation that it belongs to is cut off by a cut
@@ -851,10 +791,10 @@ static void test_write_waits(void **state)
 		struct world_io *io;
 		struct world w;
 
-		open_world(&w, seed + i, UINT64_C(8) << 20);
+		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		a = world_create_disk(&w, 8 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, a, 0, 8 * CHUNK_SECTORS, 0), 0);
-		s = fork_of(&w, a);
+		s = world_fork(&w, a);
 		reopen(&w);
 		world_hydrate_start(&w, s, 0);
 		for (unsigned k = 0; k < i; k++)
@@ -863,10 +803,10 @@ static void test_write_waits(void **state)
 		assert_null(world_cut_start(&w, &s, 1, true));
 		assert_int_equal(world_wait(&w, io), 0);
 		assert_int_equal(world_write(&w, s, 100, 60, 0), 0);
-		settle(&w);
+		world_settle(&w);
 		assert_true(s->alone);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 

@@ -8,34 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdlib.h>
 #include <string.h>
 #include "tests/unit/store/world.h"
-
-#define CHUNK_SECTORS 128u
-
-static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
-{
-	world_init(w, seed, capacity_bytes, 1 << 20);
-	assert_int_equal(world_open(w), 0);
-}
-
-static void close_world(struct world *w)
-{
-	if (w->store)
-		assert_int_equal(world_close(w), 0);
-	assert_int_equal(world_check(w, false), 0);
-	world_destroy(w);
-}
-
-static struct model *fork_of(struct world *w, const struct model *from)
-{
-	for (unsigned i = 0; i < WORLD_DISKS; i++) {
-		if (w->disk[i].disk_id && w->disk[i].parent == from->disk_id)
-			return &w->disk[i];
-	}
-	return NULL;
-}
 
 static struct pool_branch *branch_of(const struct model *m)
 {
@@ -50,9 +24,7 @@ static struct model *orphan(struct world *w, uint64_t sectors)
 	struct model *a = world_create_disk(w, sectors), *f;
 
 	assert_int_equal(world_write(w, a, 0, 256, 0), 0);
-	assert_int_equal(world_cut(w, &a, 1), 0);
-	f = fork_of(w, a);
-	assert_non_null(f);
+	f = world_fork(w, a);
 	assert_int_equal(world_write(w, f, 0, 64, 0), 0);
 	assert_int_equal(world_delete_disk(w, a), 0);
 	return f;
@@ -79,21 +51,19 @@ static void test_cut_during_splice(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct world w;
-		struct model *f, *g;
+		struct model *f;
 
-		open_world(&w, seed + i, UINT64_C(8) << 20);
+		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		f = orphan(&w, 512);
 		until_spliced(&w, branch_of(f)->parent->id);
-		assert_int_equal(world_cut(&w, &f, 1), 0);
-		g = fork_of(&w, f);
-		assert_non_null(g);
+		world_fork(&w, f);
 		world_crash(&w);
 		assert_int_equal(world_write(&w, f, 0, 64, 0), 0);
 		assert_int_equal(world_flush(&w, f), 0);
-		world_verify(&w, false); /* g, too */
+		world_verify(&w, false); /* the copy, too */
 		world_idle(&w);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -108,7 +78,7 @@ static void test_read_during_splice(void **state)
 		struct model *f;
 
 		/* Two leaves of which the second has nothing in it; reopened: both must be loaded. */
-		open_world(&w, seed + i, UINT64_C(8) << 20);
+		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		f = orphan(&w, (POOL_LEAF_CHUNKS + 4) * CHUNK_SECTORS);
 		assert_true(pool_branch_find(world_pool(&w), branch_of(f)->parent->id) != NULL);
 		world_crash(&w);
@@ -119,7 +89,7 @@ static void test_read_during_splice(void **state)
 		world_drain(&w);
 		world_idle(&w);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -137,7 +107,7 @@ static void test_partial_write_waits_for_frees(void **state)
 		struct model *a, *b;
 		uint64_t chunk = 0;
 
-		open_world(&w, seed + i, UINT64_C(1) << 20);
+		world_begin(&w, seed + i, UINT64_C(1) << 20);
 		a = world_create_disk(&w, 4 * CHUNK_SECTORS);
 		b = world_create_disk(&w, 32 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
@@ -148,7 +118,7 @@ static void test_partial_write_waits_for_frees(void **state)
 		assert_int_equal(world_unmap(&w, b, 0, 4 * CHUNK_SECTORS), 0);
 		assert_int_equal(world_write(&w, a, 3, 1, 0), 0);
 		world_verify(&w, false);
-		close_world(&w);
+		world_end(&w);
 	}
 }
 
@@ -169,11 +139,6 @@ static void many_done(struct store_io *io, int err)
 
 	x->done = true;
 	x->err = err;
-}
-
-static void done(void *arg, int err)
-{
-	*(int *)arg = err ? err : 1;
 }
 
 static void submit(struct many_io *x, struct store_disk *d, enum store_io_op op, uint64_t offset, void *buf)
@@ -199,14 +164,6 @@ static void jobs_hold(struct world *w, struct list *held)
 		list_push_back(held, n);
 }
 
-static void jobs_release(struct world *w, struct list *held)
-{
-	struct list_node *n;
-
-	while ((n = list_pop(held)))
-		list_push_back(&w->sim.jobs, n);
-}
-
 /* Steps without any job until nothing else happens. */
 static void step_without_jobs(struct world *w, struct list *held)
 {
@@ -228,11 +185,11 @@ static void test_full_log_of_many_branches(void **state)
 
 	(void)state;
 	list_init(&held);
-	open_world(&w, test_seed(), UINT64_C(72) << 20);
+	world_begin(&w, test_seed(), UINT64_C(72) << 20);
 	t = w.store->ops->txn_begin(w.store);
 	for (unsigned i = 0; i < MANY; i++)
 		assert_int_equal(w.store->ops->txn_disk_create(t, 1 << 20, &disk[i]), 0);
-	w.store->ops->txn_commit(t, done, &end);
+	w.store->ops->txn_commit(t, world_ended, &end);
 	world_idle(&w);
 	assert_int_equal(end, 1);
 	for (unsigned round = 0;; round++) {
@@ -248,11 +205,11 @@ static void test_full_log_of_many_branches(void **state)
 		assert_int_equal(flush.err, 0);
 		assert_true(round < 64);
 	}
-	jobs_release(&w, &held);
+	world_release_jobs(&w, &held);
 	while (!flush.done)
 		assert_true(sim_step(&w.sim, true));
 	assert_int_equal(flush.err, 0);
-	close_world(&w);
+	world_end(&w);
 }
 
 /* What waits for a frame is bounded, new blocks of old chunks included. */
@@ -271,10 +228,10 @@ static void test_dirty_is_bounded(void **state)
 
 	(void)state;
 	list_init(&held);
-	open_world(&w, test_seed(), UINT64_C(128) << 20);
+	world_begin(&w, test_seed(), UINT64_C(128) << 20);
 	t = w.store->ops->txn_begin(w.store);
 	assert_int_equal(w.store->ops->txn_disk_create(t, (uint64_t)COUNT << POOL_CHUNK_SHIFT, &disk), 0);
-	w.store->ops->txn_commit(t, done, &end);
+	w.store->ops->txn_commit(t, world_ended, &end);
 	world_idle(&w);
 	assert_int_equal(end, 1);
 	for (unsigned i = 0; i < COUNT; i++) {
@@ -289,12 +246,12 @@ static void test_dirty_is_bounded(void **state)
 	step_without_jobs(&w, &held);
 	assert_true(world_pool(&w)->dirty_count > 0);
 	assert_true(world_pool(&w)->dirty_count <= world_pool(&w)->dirty_max);
-	jobs_release(&w, &held);
+	world_release_jobs(&w, &held);
 	pool_cycle_room(world_pool(&w));
 	world_idle(&w);
 	for (unsigned i = 0; i < COUNT; i++)
 		assert_true(io[i].done && !io[i].err);
-	close_world(&w);
+	world_end(&w);
 }
 
 /* ---- repair ---------------------------------------------------------------------------------------- */
@@ -312,7 +269,7 @@ static void test_repair_with_damaged_entry(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, test_seed(), UINT64_C(8) << 20);
+	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	assert_int_equal(world_write(&w, world_create_disk(&w, 1024), 0, 1024, 0), 0);
 	assert_int_equal(world_close(&w), 0);
 	assert_int_equal(mdb_env_create(&env), 0);

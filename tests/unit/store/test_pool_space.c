@@ -9,26 +9,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "tests/unit/store/world.h"
-
-#define CHUNK_SECTORS 128u
-
-static uint64_t used_chunks(struct world *w)
-{
-	struct store_stats stats;
-
-	w->store->ops->stats(w->store, &stats);
-	return stats.used_bytes >> POOL_CHUNK_SHIFT;
-}
-
-static void settle(struct world *w)
-{
-	world_drain(w);
-	world_idle(w);
-}
 
 /* ---- the first write after a cut ------------------------------------------------------------------- */
 
@@ -69,12 +51,11 @@ static void test_overwrite_costs_one_write(void **state)
 static void test_bounded_places(void **state)
 {
 	struct pool_places places;
-	struct model *m, *forks[2] = {NULL, NULL};
+	struct model *m;
 	struct world w;
 
 	(void)state;
-	world_init(&w, 2, UINT64_C(24) << 20, 1 << 20);
-	assert_int_equal(world_open(&w), 0);
+	world_begin(&w, 2, UINT64_C(24) << 20);
 	m = world_create_disk(&w, 2 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, m, 0, 2 * CHUNK_SECTORS, 0), 0);
 	for (unsigned i = 0; i < 9; i++) {
@@ -85,11 +66,8 @@ static void test_bounded_places(void **state)
 			0);
 		assert_true(places.entries <= POOL_ANCESTOR_MAX + 1);
 	}
-	(void)forks;
 	world_verify(&w, false);
-	assert_int_equal(world_close(&w), 0);
-	assert_int_equal(world_check(&w, false), 0);
-	world_destroy(&w);
+	world_end(&w);
 }
 
 /* ---- a full pool ----------------------------------------------------------------------------------- */
@@ -103,8 +81,7 @@ static void test_full(void **state)
 	unsigned live = 0;
 
 	(void)state;
-	world_init(&w, 3, UINT64_C(3) << 20, 1 << 20);
-	assert_int_equal(world_open(&w), 0);
+	world_begin(&w, 3, UINT64_C(3) << 20);
 	a = world_create_disk(&w, 100 * CHUNK_SECTORS);
 	b = world_create_disk(&w, 100 * CHUNK_SECTORS);
 	while (world_write(&w, chunk % 2 ? a : b, chunk / 2 * CHUNK_SECTORS, 8, 0) == 0)
@@ -126,7 +103,7 @@ static void test_full(void **state)
 			assert_int_equal(world_delete_disk(&w, &w.disk[i]), 0);
 	}
 	assert_int_equal(world_delete_disk(&w, b), 0);
-	settle(&w);
+	world_settle(&w);
 	assert_int_equal(world_write(&w, a, 90 * CHUNK_SECTORS, 8, 0), 0);
 	world_verify(&w, false);
 	assert_int_equal(world_close(&w), 0);
@@ -155,14 +132,12 @@ static void test_no_room_below(void **state)
 	assert_true(i > 900 && i < 1100);
 	assert_int_equal(world_flush(&w, m), 0);
 	w.sim.fs_bytes = 0;
-	settle(&w);
+	world_settle(&w);
 	assert_int_equal(world_write(&w, m, i * CHUNK_SECTORS, 8, 0), 0);
 	assert_int_equal(world_unmap(&w, m, 0, 2000 * CHUNK_SECTORS), 0);
-	settle(&w);
-	assert_int_equal(used_chunks(&w), 0);
-	assert_int_equal(world_close(&w), 0);
-	assert_int_equal(world_check(&w, false), 0);
-	world_destroy(&w);
+	world_settle(&w);
+	assert_int_equal(world_used_chunks(&w), 0);
+	world_end(&w);
 }
 
 /* A chunk that was taken for a write that failed is free again. */
@@ -175,29 +150,26 @@ static void test_failed_writes(void **state)
 		struct model *m;
 		struct world w;
 
-		world_init(&w, seed + i, UINT64_C(4) << 20, 1 << 20);
-		assert_int_equal(world_open(&w), 0);
+		world_begin(&w, seed + i, UINT64_C(4) << 20);
 		m = world_create_disk(&w, 16 * CHUNK_SECTORS);
 		if (i % 3 == 1) { /* known zeros over a copy's data */
 			assert_int_equal(world_write(&w, m, 0, 4 * CHUNK_SECTORS, 0), 0);
 			assert_int_equal(world_cut(&w, &m, 1), 0);
 			assert_int_equal(world_unmap(&w, m, 0, 4 * CHUNK_SECTORS), 0);
 		}
-		settle(&w);
+		world_settle(&w);
 		for (unsigned k = 0; k < 8; k++) {
-			uint64_t used = used_chunks(&w);
+			uint64_t used = world_used_chunks(&w);
 
 			w.sim.fail_at = w.sim.steps + 1;
 			assert_int_equal(world_write(&w, m, k % 4 * CHUNK_SECTORS + i, 8 + k, 0), -EIO);
-			settle(&w);
-			assert_int_equal(used_chunks(&w), used);
+			world_settle(&w);
+			assert_int_equal(world_used_chunks(&w), used);
 		}
 		assert_int_equal(world_write(&w, m, 0, 4 * CHUNK_SECTORS, 0), 0);
 		world_verify(&w, false);
 		world_crash(&w);
-		assert_int_equal(world_close(&w), 0);
-		assert_int_equal(world_check(&w, false), 0);
-		world_destroy(&w);
+		world_end(&w);
 	}
 }
 
@@ -206,35 +178,26 @@ static void test_reclaim_fails(void **state)
 {
 	static uint8_t junk[POOL_MAP_VALUE_BYTES];
 	struct model *bad, *a, *b;
-	struct pool_super super;
-	struct pool_meta meta;
-	struct pool_host *h;
+	struct world_edit edit;
 	MDB_val k, v = {.mv_size = sizeof(junk), .mv_data = junk};
 	MDB_cursor *c;
-	MDB_txn *txn;
 	struct world w;
 	uint64_t at = 0;
 
 	(void)state;
-	world_init(&w, test_seed(), UINT64_C(3) << 20, 1 << 20);
-	assert_int_equal(world_open(&w), 0);
+	world_begin(&w, test_seed(), UINT64_C(3) << 20);
 	bad = world_create_disk(&w, 4 * CHUNK_SECTORS); /* the lowest branch: the first entry is its */
 	a = world_create_disk(&w, 64 * CHUNK_SECTORS);
 	b = world_create_disk(&w, 8 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, bad, 0, 4 * CHUNK_SECTORS, 0), 0);
 	assert_int_equal(world_write(&w, b, 0, 8 * CHUNK_SECTORS, 0), 0);
 	assert_int_equal(world_close(&w), 0);
-	h = sim_host(&w.sim);
-	assert_int_equal(pool_read_super(h, &super, NULL), 0);
-	assert_int_equal(pool_meta_open(&meta, h, &super, false, NULL), 0);
-	assert_int_equal(pool_meta_begin(&meta, false, &txn), 0);
-	assert_int_equal(mdb_cursor_open(txn, meta.table[POOL_TABLE_MAP], &c), 0);
+	world_edit_begin(&w, &edit);
+	assert_int_equal(mdb_cursor_open(edit.txn, edit.meta.table[POOL_TABLE_MAP], &c), 0);
 	assert_int_equal(mdb_cursor_get(c, &k, &(MDB_val){0}, MDB_FIRST), 0);
 	assert_int_equal(mdb_cursor_put(c, &k, &v, MDB_CURRENT), 0);
 	mdb_cursor_close(c);
-	assert_int_equal(mdb_txn_commit(txn), 0);
-	pool_meta_close(&meta);
-	h->ops->free(h);
+	world_edit_end(&edit);
 	sim_power_on(&w.sim);
 	assert_int_equal(world_open(&w), 0);
 	assert_int_equal(world_delete_disk(&w, bad), 0);
@@ -251,19 +214,6 @@ static void test_reclaim_fails(void **state)
 
 /* ---- deletions give everything back ---------------------------------------------------------------- */
 
-static struct model *random_live(struct world *w)
-{
-	unsigned start = (unsigned)sim_below(&w->sim, WORLD_DISKS);
-
-	for (unsigned i = 0; i < WORLD_DISKS; i++) {
-		struct model *m = &w->disk[(start + i) % WORLD_DISKS];
-
-		if (m->disk_id && !m->maybe)
-			return m;
-	}
-	return NULL;
-}
-
 /* A forest of disks and forks of forks, deleted in a random order, with reopenings and crashes. */
 static void delete_all(uint64_t seed)
 {
@@ -279,15 +229,15 @@ static void delete_all(uint64_t seed)
 		for (unsigned k = 0; k < 12; k++)
 			world_random_op(&w);
 		world_drain(&w);
-		m = random_live(&w);
+		m = world_any_disk(&w);
 		if (sim_below(&w.sim, 4) == 0)
 			world_delete_disk(&w, m);
 		else
 			world_cut(&w, &m, 1);
-		if (!random_live(&w))
+		if (!world_any_disk(&w))
 			world_create_disk(&w, 6 * CHUNK_SECTORS);
 	}
-	while ((m = random_live(&w))) {
+	while ((m = world_any_disk(&w))) {
 		uint64_t kind = sim_below(&w.sim, 6);
 
 		for (unsigned k = 0; k < 6; k++)
@@ -298,27 +248,24 @@ static void delete_all(uint64_t seed)
 			continue;
 		}
 		if (kind == 1)
-			settle(&w);
+			world_settle(&w);
 		world_verify(&w, false);
 		world_delete_disk(&w, m);
 	}
-	settle(&w);
-	if (used_chunks(&w) != 0)
+	world_settle(&w);
+	if (world_used_chunks(&w) != 0)
 		fail_msg("seed %llu: %llu chunks are left", (unsigned long long)seed,
-			(unsigned long long)used_chunks(&w));
+			(unsigned long long)world_used_chunks(&w));
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++)
 		assert_true(list_empty(&world_pool(&w)->branch_hash[i]));
 	assert_true(list_empty(&world_pool(&w)->todos));
-	assert_int_equal(world_close(&w), 0);
-	assert_int_equal(world_check(&w, false), 0);
-	world_destroy(&w);
+	world_end(&w);
 }
 
 static void test_delete_all(void **state)
 {
 	uint64_t seed = test_seed();
-	unsigned runs =
-		getenv("UMBRA_TEST_RUNS") ? (unsigned)strtoul(getenv("UMBRA_TEST_RUNS"), NULL, 10) : 25;
+	unsigned runs = test_runs(25);
 
 	(void)state;
 	for (unsigned i = 0; i < runs; i++)
@@ -331,8 +278,7 @@ static void foreign(uint64_t seed)
 {
 	struct world w;
 
-	world_init(&w, seed, UINT64_C(4) << 20, 1 << 20);
-	assert_int_equal(world_open(&w), 0);
+	world_begin(&w, seed, UINT64_C(4) << 20);
 	for (unsigned round = 0; round < 6; round++) {
 		struct model *a, *b;
 
@@ -343,7 +289,7 @@ static void foreign(uint64_t seed)
 		assert_int_equal(world_write(&w, a, 0, 48 * CHUNK_SECTORS, STORE_IO_FUA), 0);
 		assert_int_equal(world_delete_disk(&w, a), 0);
 		if (sim_below(&w.sim, 2))
-			settle(&w);
+			world_settle(&w);
 		b = world_create_disk(&w, 48 * CHUNK_SECTORS);
 		assert_non_null(b);
 		for (unsigned i = 0; i < 40; i++)
@@ -357,9 +303,7 @@ static void foreign(uint64_t seed)
 				assert_int_equal(world_delete_disk(&w, &w.disk[i]), 0);
 		}
 	}
-	assert_int_equal(world_close(&w), 0);
-	assert_int_equal(world_check(&w, false), 0);
-	world_destroy(&w);
+	world_end(&w);
 }
 
 static void test_foreign_data(void **state)
@@ -375,39 +319,31 @@ static void test_foreign_data(void **state)
 
 static void test_check_repairs(void **state)
 {
-	struct pool_super super;
-	struct pool_meta meta;
-	struct pool_host *h;
+	struct world_edit edit;
 	struct model *m;
 	struct world w;
 	uint8_t key[8] = {0}, bits[POOL_GROUP_BYTES];
-	MDB_txn *txn;
 
 	(void)state;
-	world_init(&w, 5, UINT64_C(16) << 20, 1 << 20);
-	assert_int_equal(world_open(&w), 0);
+	world_begin(&w, 5, UINT64_C(16) << 20);
 	m = world_create_disk(&w, 8 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, m, 0, 8 * CHUNK_SECTORS, 0), 0);
 	assert_int_equal(world_close(&w), 0);
 	assert_int_equal(world_check(&w, false), 0);
 	/* The bitmap says something else: one chunk leaked, one in use said to be free. */
-	h = sim_host(&w.sim);
-	assert_int_equal(pool_read_super(h, &super, NULL), 0);
-	assert_int_equal(pool_meta_open(&meta, h, &super, false, NULL), 0);
-	assert_int_equal(pool_meta_begin(&meta, false, &txn), 0);
+	world_edit_begin(&w, &edit);
 	memset(bits, 0, sizeof(bits));
 	bits[0] = 0xfc; /* 2 … 7 of 1 … 8 */
 	bits[2] = 0x10;
-	assert_int_equal(pool_meta_put(&meta, txn, POOL_TABLE_SPACE, key, 8, bits, sizeof(bits)), 0);
-	assert_int_equal(mdb_txn_commit(txn), 0);
-	pool_meta_close(&meta);
-	h->ops->free(h);
+	assert_int_equal(
+		pool_meta_put(&edit.meta, edit.txn, POOL_TABLE_SPACE, key, 8, bits, sizeof(bits)), 0);
+	world_edit_end(&edit);
 	assert_int_equal(world_check(&w, false), 2);
 	assert_int_equal(world_check(&w, true), 0);
 	assert_int_equal(world_check(&w, false), 0);
 	assert_int_equal(world_open(&w), 0);
 	world_verify(&w, false);
-	assert_int_equal(used_chunks(&w), 8);
+	assert_int_equal(world_used_chunks(&w), 8);
 	assert_int_equal(world_close(&w), 0);
 	world_destroy(&w);
 }

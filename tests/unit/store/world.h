@@ -12,8 +12,9 @@
 
 #include "tests/unit/store/sim.h"
 
-#define WORLD_DISKS 12u
-#define SECTOR      512u
+#define WORLD_DISKS   12u
+#define SECTOR        512u
+#define CHUNK_SECTORS 128u
 
 struct tag {
 	uint64_t value;
@@ -105,6 +106,25 @@ void world_crash(
 unsigned world_check(struct world *w, bool repair); /* pool_check on the closed pool: findings */
 uint64_t test_seed(void);
 struct pool *world_pool(struct world *w);
+
+/* ---- what tests begin and end with, and look at (world_steps.c): a test fails where it goes wrong */
+unsigned test_runs(unsigned normal); /* how often a random test runs: UMBRA_TEST_RUNS says otherwise */
+void world_begin(struct world *w, uint64_t seed, uint64_t capacity_bytes); /* a small log; opened */
+void world_end(struct world *w);                            /* closes; a check finds nothing; destroys */
+void world_settle(struct world *w);                         /* world_drain, world_idle */
+void world_ended(void *arg, int err);                       /* a cut, a commit: the int is 1 or the error */
+struct model *world_any_disk(struct world *w);              /* a random one; NULL: there is none */
+struct model *world_fork(struct world *w, struct model *m); /* cuts it alone: the copy */
+uint64_t world_used_chunks(struct world *w);
+void world_release_jobs(struct world *w, struct list *held); /* taken from the simulator before */
+/* The metadata of a closed pool, to be damaged. */
+struct world_edit {
+	struct pool_host *host;
+	struct pool_meta meta;
+	MDB_txn *txn;
+};
+void world_edit_begin(struct world *w, struct world_edit *e);
+void world_edit_end(struct world_edit *e);
 
 /* ---- what the parts of the world share */
 #define trace(format, ...)                                                                                   \

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the pool's tests begin and end with, and what they look at: a test fails where it goes wrong. See world.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include "tests/unit/store/world.h"
+
+unsigned test_runs(unsigned normal)
+{
+	const char *env = getenv("UMBRA_TEST_RUNS");
+
+	return env ? (unsigned)strtoul(env, NULL, 10) : normal;
+}
+
+void world_begin(struct world *w, uint64_t seed, uint64_t capacity_bytes)
+{
+	world_init(w, seed, capacity_bytes, 1 << 20);
+	assert_int_equal(world_open(w), 0);
+}
+
+void world_end(struct world *w)
+{
+	assert_int_equal(world_close(w), 0);
+	assert_int_equal(world_check(w, false), 0);
+	world_destroy(w);
+}
+
+void world_settle(struct world *w)
+{
+	world_drain(w);
+	world_idle(w);
+}
+
+void world_ended(void *arg, int err)
+{
+	*(int *)arg = err ? err : 1;
+}
+
+struct model *world_any_disk(struct world *w)
+{
+	unsigned start = (unsigned)sim_below(&w->sim, WORLD_DISKS);
+
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		struct model *m = &w->disk[(start + i) % WORLD_DISKS];
+
+		if (m->disk_id && !m->maybe && !m->held)
+			return m;
+	}
+	return NULL;
+}
+
+struct model *world_fork(struct world *w, struct model *m)
+{
+	struct model *newest = NULL;
+
+	assert_int_equal(world_cut(w, &m, 1), 0);
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		struct model *f = &w->disk[i];
+
+		if (f->disk_id && f->parent == m->disk_id && (!newest || f->disk_id > newest->disk_id))
+			newest = f;
+	}
+	assert_non_null(newest);
+	return newest;
+}
+
+uint64_t world_used_chunks(struct world *w)
+{
+	struct store_stats stats;
+
+	w->store->ops->stats(w->store, &stats);
+	return stats.used_bytes >> POOL_CHUNK_SHIFT;
+}
+
+void world_release_jobs(struct world *w, struct list *held)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(held)))
+		list_push_back(&w->sim.jobs, n);
+}
+
+void world_edit_begin(struct world *w, struct world_edit *e)
+{
+	struct pool_super super;
+
+	e->host = sim_host(&w->sim);
+	assert_int_equal(pool_read_super(e->host, &super, NULL), 0);
+	assert_int_equal(pool_meta_open(&e->meta, e->host, &super, false, NULL), 0);
+	assert_int_equal(pool_meta_begin(&e->meta, false, &e->txn), 0);
+}
+
+void world_edit_end(struct world_edit *e)
+{
+	assert_int_equal(mdb_txn_commit(e->txn), 0);
+	pool_meta_close(&e->meta);
+	e->host->ops->free(e->host);
+}
