@@ -7,17 +7,6 @@
 static const char lower_hex[] = "0123456789abcdef";
 static const char upper_hex[] = "0123456789ABCDEF";
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 void up_id_format(const uint8_t id[UP_ID_BYTES], char out[UP_SERIAL_BYTES + 1])
 {
 	for (size_t i = 0; i < UP_ID_BYTES; i++) {
@@ -35,7 +24,7 @@ bool up_id_parse(const char *text, uint8_t id[UP_ID_BYTES])
 	for (; *text; text++) {
 		if (*text == '-' || *text == '{' || *text == '}')
 			continue;
-		int value = hex_value(*text);
+		int value = up_hex_digit(*text);
 		if (value < 0 || digits == 2 * UP_ID_BYTES)
 			return false;
 		parsed[digits / 2] = (uint8_t)(parsed[digits / 2] << 4 | value);

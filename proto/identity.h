@@ -26,6 +26,18 @@ struct up_designator {
 	uint8_t bytes[UP_DESIGNATOR_MAX_BYTES];
 };
 
+/* The value of a hex digit of either case, or -1. */
+static inline int up_hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
 /* 32 lower-case hex digits and a NUL. */
 void up_id_format(const uint8_t id[UP_ID_BYTES], char out[UP_SERIAL_BYTES + 1]);
 

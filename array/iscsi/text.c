@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "proto/identity.h"
 
 void iscsi_text_begin(struct iscsi_text_in *in, char *buf, size_t len)
 {
@@ -76,17 +77,6 @@ void iscsi_text_putf(struct iscsi_text_out *out, const char *key, const char *fo
 	out->len += key_len + 1 + (size_t)n + 1;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool is_prefix(const char *value, char letter)
 {
 	return value[0] == '0' && (value[1] | 0x20) == letter;
@@ -103,7 +93,7 @@ bool iscsi_text_number(const char *value, uint64_t max, uint64_t *out)
 	if (*value == '\0')
 		return false;
 	for (; *value; value++) {
-		int d = hex_digit(*value);
+		int d = up_hex_digit(*value);
 
 		if (d < 0 || (unsigned)d >= base || n > (max - (unsigned)d) / base)
 			return false;
@@ -120,14 +110,14 @@ static int binary_hex(const char *digits, uint8_t *out, size_t cap)
 	if (count == 0 || (count + 1) / 2 > cap)
 		return -1;
 	if (count % 2) { /* an odd count: the first digit is a byte of its own */
-		int d = hex_digit(digits[i++]);
+		int d = up_hex_digit(digits[i++]);
 
 		if (d < 0)
 			return -1;
 		out[n++] = (uint8_t)d;
 	}
 	for (; i < count; i += 2) {
-		int high = hex_digit(digits[i]), low = hex_digit(digits[i + 1]);
+		int high = up_hex_digit(digits[i]), low = up_hex_digit(digits[i + 1]);
 
 		if (high < 0 || low < 0)
 			return -1;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "proto/identity.h"
 
 /* Registrations that a command is about to make. */
 struct fresh {
@@ -97,22 +98,13 @@ static bool fresh_add_ports(
 
 /* ---- TransportIDs -------------------------------------------------------------------------------------- */
 
-static int hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-		return (c | 0x20) - 'a' + 10;
-	return -1;
-}
-
 /* The 12 digits after ",i,0x". */
 static bool read_isid(const uint8_t *text, size_t len, uint8_t isid[6])
 {
 	if (len != 12)
 		return false;
 	for (unsigned i = 0; i < 6; i++) {
-		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+		int high = up_hex_digit((char)text[2 * i]), low = up_hex_digit((char)text[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "proto/identity.h"
 
 static void put(struct json_out *j, const char *text, size_t len)
 {
@@ -172,17 +173,6 @@ static bool take(struct reader *r, const char *word)
 	return true;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* One escape after the backslash, as UTF-8 at out; the number of bytes, or 0 when it is none that we take
  * (surrogates and NUL are refused). */
 static size_t read_escape(struct reader *r, char *out)
@@ -200,7 +190,7 @@ static size_t read_escape(struct reader *r, char *out)
 		return 0;
 	unsigned code = 0;
 	for (int i = 0; i < 4; i++) {
-		int digit = hex_digit(*r->p++);
+		int digit = up_hex_digit(*r->p++);
 		if (digit < 0)
 			return 0;
 		code = code * 16 + (unsigned)digit;
@@ -400,7 +390,7 @@ bool json_get_bytes(const struct json_value *object, const char *key, uint8_t **
 	if (!out)
 		return false;
 	for (size_t i = 0; i < len / 2; i++) {
-		int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+		int high = up_hex_digit(text[2 * i]), low = up_hex_digit(text[2 * i + 1]);
 		if (high < 0 || low < 0) {
 			free(out);
 			return false;
