@@ -282,6 +282,31 @@ void mgmt_fail(struct mgmt_call *c, int err, const char *format, ...)
 	mgmt_fault(c, err, &fault);
 }
 
+struct mgmt_call *mgmt_call_of(struct array_call *call)
+{
+	return container_of(call, struct mgmt_call, call);
+}
+
+void mgmt_done(struct array_call *call)
+{
+	struct mgmt_call *c = mgmt_call_of(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, json_object());
+}
+
+void mgmt_lun_done(struct array_call *call)
+{
+	struct mgmt_call *c = mgmt_call_of(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, mgmt_lun_json(call->lun, true));
+}
+
 void mgmt_bad_params(struct mgmt_call *c, const char *format, ...)
 {
 	char text[MGMT_HINT_MAX_BYTES];

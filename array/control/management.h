@@ -58,6 +58,12 @@ void mgmt_fault(struct mgmt_call *c, int err, const struct fault *fault);
 void mgmt_fail(struct mgmt_call *c, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void mgmt_bad_params(struct mgmt_call *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Of the array_call in it. */
+struct mgmt_call *mgmt_call_of(struct array_call *call);
+/* What may be done when the array_call of a mgmt_call has ended: end that with {}, with the LUN, or with the fault. */
+void mgmt_done(struct array_call *call);
+void mgmt_lun_done(struct array_call *call);
+
 /* The params, all of them, by jansson's unpack format (strict: unknown members are refused). False: the
  * call has been ended. */
 bool mgmt_unpack(struct mgmt_call *c, const char *format, ...);

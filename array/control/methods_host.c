@@ -7,11 +7,6 @@
 #include <string.h>
 #include "array/control/management.h"
 
-static struct mgmt_call *of_call(struct array_call *call)
-{
-	return container_of(call, struct mgmt_call, call);
-}
-
 static const char *const imports[] = {
 	[HOST_IMPORT_OWN] = "own", [HOST_IMPORT_NAMED] = "named", [HOST_IMPORT_ANY] = "any"};
 
@@ -166,7 +161,7 @@ static bool take_record(struct mgmt_call *c, struct host_record *r, const char *
 
 static void host_done(struct array_call *call)
 {
-	struct mgmt_call *c = of_call(call);
+	struct mgmt_call *c = mgmt_call_of(call);
 
 	if (call->fault.err)
 		mgmt_fault(c, call->fault.err, &call->fault);
@@ -192,7 +187,7 @@ static void host_add_method(struct mgmt_call *c)
 
 static void host_set_done(struct array_call *call)
 {
-	struct mgmt_call *c = of_call(call);
+	struct mgmt_call *c = mgmt_call_of(call);
 
 	if (call->fault.err) {
 		mgmt_fault(c, call->fault.err, &call->fault);
@@ -255,16 +250,6 @@ static void host_show_method(struct mgmt_call *c)
 	mgmt_result(c, out);
 }
 
-static void deleted(struct array_call *call)
-{
-	struct mgmt_call *c = of_call(call);
-
-	if (call->fault.err)
-		mgmt_fault(c, call->fault.err, &call->fault);
-	else
-		mgmt_result(c, json_object());
-}
-
 static void host_delete_method(struct mgmt_call *c)
 {
 	const char *name;
@@ -272,7 +257,7 @@ static void host_delete_method(struct mgmt_call *c)
 
 	if (!h)
 		return;
-	c->call.done = deleted;
+	c->call.done = mgmt_done;
 	host_delete(h, &c->call);
 }
 

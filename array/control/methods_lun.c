@@ -4,33 +4,7 @@
 #include <string.h>
 #include "array/control/management.h"
 
-static struct mgmt_call *of_call(struct array_call *call)
-{
-	return container_of(call, struct mgmt_call, call);
-}
-
-/* Ends with {}. */
-static void plain_done(struct array_call *call)
-{
-	struct mgmt_call *c = of_call(call);
-
-	if (call->fault.err)
-		mgmt_fault(c, call->fault.err, &call->fault);
-	else
-		mgmt_result(c, json_object());
-}
-
 /* ---- LUNs ----------------------------------------------------------------------------------------- */
-
-static void create_done(struct array_call *call)
-{
-	struct mgmt_call *c = of_call(call);
-
-	if (call->fault.err)
-		mgmt_fault(c, call->fault.err, &call->fault);
-	else
-		mgmt_result(c, mgmt_lun_json(call->lun, true));
-}
 
 static void lun_create_method(struct mgmt_call *c)
 {
@@ -43,7 +17,7 @@ static void lun_create_method(struct mgmt_call *c)
 		mgmt_bad_params(c, "size_bytes must be more than 0");
 		return;
 	}
-	c->call.done = create_done;
+	c->call.done = mgmt_lun_done;
 	lun_create(c->array, name, (uint64_t)size, &c->call);
 }
 
@@ -90,7 +64,7 @@ static void lun_show_method(struct mgmt_call *c)
 
 static void held_done(struct array_call *call)
 {
-	struct mgmt_call *c = of_call(call);
+	struct mgmt_call *c = mgmt_call_of(call);
 
 	if (call->fault.err)
 		mgmt_fault(c, call->fault.err, &call->fault);
@@ -144,7 +118,7 @@ static void start_delete(struct mgmt_call *c, struct lun *lun)
 	if (!lun)
 		return;
 	hold(c, lun);
-	c->call.done = plain_done;
+	c->call.done = mgmt_done;
 	lun_delete(lun, &c->call);
 }
 
@@ -193,7 +167,7 @@ static void shadow_break_method(struct mgmt_call *c)
 
 static void map_done(struct array_call *call)
 {
-	struct mgmt_call *c = of_call(call);
+	struct mgmt_call *c = mgmt_call_of(call);
 
 	if (call->fault.err)
 		mgmt_fault(c, call->fault.err, &call->fault);
@@ -260,7 +234,7 @@ static void start_unmap(struct mgmt_call *c, struct lun *lun, const char *host_n
 	if (!lun || (host_name && !host))
 		return;
 	hold(c, lun);
-	c->call.done = plain_done;
+	c->call.done = mgmt_done;
 	if (host)
 		map_remove(host, lun, NULL, &c->call);
 	else

@@ -63,34 +63,14 @@ static bool take_recycled(struct mgmt_call *c, uint8_t id[UP_ID_BYTES])
 	return named == 1;
 }
 
-static void undeleted(struct array_call *call)
-{
-	struct mgmt_call *c = container_of(call, struct mgmt_call, call);
-
-	if (call->fault.err)
-		mgmt_fault(c, call->fault.err, &call->fault);
-	else
-		mgmt_result(c, mgmt_lun_json(call->lun, true));
-}
-
 static void recycle_undelete_method(struct mgmt_call *c)
 {
 	uint8_t id[UP_ID_BYTES];
 
 	if (!take_recycled(c, id))
 		return;
-	c->call.done = undeleted;
+	c->call.done = mgmt_lun_done;
 	lun_undelete(c->array, id, &c->call);
-}
-
-static void purged(struct array_call *call)
-{
-	struct mgmt_call *c = container_of(call, struct mgmt_call, call);
-
-	if (call->fault.err)
-		mgmt_fault(c, call->fault.err, &call->fault);
-	else
-		mgmt_result(c, json_object());
 }
 
 static void recycle_purge_method(struct mgmt_call *c)
@@ -99,7 +79,7 @@ static void recycle_purge_method(struct mgmt_call *c)
 
 	if (!take_recycled(c, id))
 		return;
-	c->call.done = purged;
+	c->call.done = mgmt_done;
 	lun_purge(c->array, id, &c->call);
 }
 

@@ -38,7 +38,7 @@ static void job_result(struct mgmt_call *c, uint32_t job)
 
 static void started(struct array_call *call)
 {
-	struct mgmt_call *c = container_of(call, struct mgmt_call, call);
+	struct mgmt_call *c = mgmt_call_of(call);
 
 	if (call->fault.err)
 		mgmt_fault(c, call->fault.err, &call->fault);

@@ -9,11 +9,6 @@
 #include "array/control/management.h"
 #include "proto/identity.h"
 
-static struct mgmt_call *of_call(struct array_call *call)
-{
-	return container_of(call, struct mgmt_call, call);
-}
-
 static json_t *member_json(struct array *a, const struct copyset_view *view, const struct copyset_member *m)
 {
 	struct lun *original = lun_find(a, m->original_id), *shadow = lun_find(a, m->shadow_id);
@@ -48,7 +43,7 @@ static json_t *set_json(struct array *a, const struct copyset *s, bool detail)
 
 static void aborted(struct array_call *call)
 {
-	struct mgmt_call *c = of_call(call);
+	struct mgmt_call *c = mgmt_call_of(call);
 
 	mgmt_fault(c, c->first_fault.err, &c->first_fault);
 }
@@ -72,7 +67,7 @@ static void set_result(struct mgmt_call *c)
 
 static void kept(struct array_call *call)
 {
-	struct mgmt_call *c = of_call(call);
+	struct mgmt_call *c = mgmt_call_of(call);
 
 	if (call->fault.err)
 		give_up(c, call->fault.err, &(struct fault){.err = call->fault.err});
@@ -82,7 +77,7 @@ static void kept(struct array_call *call)
 
 static void committed(struct array_call *call)
 {
-	struct mgmt_call *c = of_call(call);
+	struct mgmt_call *c = mgmt_call_of(call);
 
 	if (call->fault.err) {
 		struct fault fault = call->fault;
@@ -224,6 +219,18 @@ static struct copyset *named_set(struct mgmt_call *c)
 	return mgmt_unpack(c, "{s:s}", "set", &name) ? mgmt_find_set(c, name) : NULL;
 }
 
+/* Of the set that is named, which is the call's from now on. False: ended. */
+static bool take_set(struct mgmt_call *c, struct copyset_view *view)
+{
+	const struct copyset *s = named_set(c);
+
+	if (!s)
+		return false;
+	copyset_view(s, view);
+	memcpy(c->set_id, view->id, UP_ID_BYTES);
+	return true;
+}
+
 static void set_show_method(struct mgmt_call *c)
 {
 	struct copyset *s = named_set(c);
@@ -232,31 +239,18 @@ static void set_show_method(struct mgmt_call *c)
 		mgmt_result(c, set_json(c->array, s, true));
 }
 
-static void plain_done(struct array_call *call)
-{
-	struct mgmt_call *c = of_call(call);
-
-	if (call->fault.err)
-		mgmt_fault(c, call->fault.err, &call->fault);
-	else
-		mgmt_result(c, json_object());
-}
-
 static void set_delete_method(struct mgmt_call *c)
 {
-	struct copyset *s = named_set(c);
 	struct copyset_view view;
 
-	if (!s)
+	if (!take_set(c, &view))
 		return;
-	copyset_view(s, &view);
-	memcpy(c->set_id, view.id, UP_ID_BYTES);
 	if (view.state != UP_SET_KEPT) {
 		mgmt_fail(c, -EBADFD, "The set is %s, not kept: umbractl set abort undoes it.",
 			up_set_state_name(view.state));
 		return;
 	}
-	c->call.done = plain_done;
+	c->call.done = mgmt_done;
 	copyset_delete(c->array, c->set_id, &c->call);
 }
 
@@ -264,14 +258,11 @@ static void set_delete_method(struct mgmt_call *c)
 static void end_as_owner(struct mgmt_call *c, void (*end)(struct array *a, const uint8_t set_id[UP_ID_BYTES],
 						      const char *owner, struct array_call *call))
 {
-	struct copyset *s = named_set(c);
 	struct copyset_view view;
 
-	if (!s)
+	if (!take_set(c, &view))
 		return;
-	copyset_view(s, &view);
-	memcpy(c->set_id, view.id, UP_ID_BYTES);
-	c->call.done = plain_done;
+	c->call.done = mgmt_done;
 	end(c->array, c->set_id, view.owner, &c->call);
 }
 
