@@ -626,6 +626,14 @@ static int scan_begin(struct pool_meta *m, enum pool_table table, const uint8_t 
 	return pool_errno(rc);
 }
 
+/* Ends what scan_begin began. err: of the last step. 0: all was read, or the caller had enough. */
+static int scan_end(MDB_txn *txn, MDB_cursor *cursor, int err)
+{
+	mdb_cursor_close(cursor);
+	mdb_txn_abort(txn);
+	return err == -ENOENT ? 0 : err;
+}
+
 static int scan_map(struct pool_meta *m, const struct pool_map_key *from, uint64_t end_chunk, size_t max,
 	struct pool_meta_entry **out, size_t *out_count)
 {
@@ -653,9 +661,7 @@ static int scan_map(struct pool_meta *m, const struct pool_map_key *from, uint64
 		(*out_count)++;
 		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
 	}
-	mdb_cursor_close(cursor);
-	mdb_txn_abort(txn);
-	return err == -ENOENT ? 0 : err;
+	return scan_end(txn, cursor, err);
 }
 
 int pool_meta_load(struct pool_meta *m, uint64_t branch, uint64_t chunk, uint64_t count,
@@ -699,9 +705,7 @@ int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, ui
 		(*out_count)++;
 		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
 	}
-	mdb_cursor_close(cursor);
-	mdb_txn_abort(txn);
-	return err == -ENOENT ? 0 : err;
+	return scan_end(txn, cursor, err);
 }
 
 /* What a scan knows of one branch: nothing before `chunk`, and there something, if `sure`. */
