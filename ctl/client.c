@@ -210,6 +210,11 @@ json_t *ctl_call(const struct invocation *in, const char *method, json_t *params
 	return result;
 }
 
+json_t *ctl_call_named(const struct invocation *in, const char *method, const char *as)
+{
+	return ctl_call(in, method, json_pack("{s:s}", as, in->operands[0]));
+}
+
 json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag)
 {
 	struct client *c = client_open(in);

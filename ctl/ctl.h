@@ -88,6 +88,8 @@ json_t *client_call(struct client *c, const char *method, json_t *params);
 json_t *client_next_event(struct client *c);
 /* Opens, calls, closes. */
 json_t *ctl_call(const struct invocation *in, const char *method, json_t *params);
+/* The same for what the first operand names: it is the parameter `as`. */
+json_t *ctl_call_named(const struct invocation *in, const char *method, const char *as);
 /* All pages of a list: an array (owned), NULL: said why. flag: NULL, or a parameter to set to true. */
 json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag);
 

@@ -8,11 +8,6 @@
 
 #define SECRET_MAX_BYTES 255
 
-static json_t *host_params(const struct invocation *in)
-{
-	return json_pack("{s:s}", "host", in->operands[0]);
-}
-
 /* The first line of the file that `option` names into secret. */
 static int read_secret(
 	const struct invocation *in, const char *option, const char *path, char secret[SECRET_MAX_BYTES + 2])
@@ -143,7 +138,7 @@ int verb_host_add(struct invocation *in)
 
 int verb_host_set(struct invocation *in)
 {
-	json_t *params = host_params(in);
+	json_t *params = json_pack("{s:s}", "host", in->operands[0]);
 	int failed = add_options(in, params);
 
 	if (!failed && json_object_size(params) == 1)
@@ -213,7 +208,7 @@ int verb_host_list(struct invocation *in)
 
 int verb_host_show(struct invocation *in)
 {
-	json_t *host = ctl_call(in, "host.show", host_params(in)), *item;
+	json_t *host = ctl_call_named(in, "host.show", "host"), *item;
 	char import[1200];
 	size_t i;
 
@@ -236,5 +231,5 @@ int verb_host_show(struct invocation *in)
 int verb_host_delete(struct invocation *in)
 {
 	return print_result(
-		in, ctl_call(in, "host.delete", host_params(in)), "Host %s deleted\n", in->operands[0]);
+		in, ctl_call_named(in, "host.delete", "host"), "Host %s deleted\n", in->operands[0]);
 }

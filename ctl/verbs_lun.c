@@ -4,11 +4,6 @@
 #include <stdio.h>
 #include "ctl/ctl.h"
 
-static json_t *lun_params(const struct invocation *in)
-{
-	return json_pack("{s:s}", "lun", in->operands[0]);
-}
-
 int verb_lun_create(struct invocation *in)
 {
 	uint64_t size = 0;
@@ -61,7 +56,7 @@ static void print_lun(const json_t *lun)
 
 int verb_lun_show(struct invocation *in)
 {
-	json_t *lun = ctl_call(in, "lun.show", lun_params(in));
+	json_t *lun = ctl_call_named(in, "lun.show", "lun");
 
 	if (lun && !in->json)
 		print_lun(lun);
@@ -89,8 +84,7 @@ int verb_lun_rename(struct invocation *in)
 
 int verb_lun_delete(struct invocation *in)
 {
-	return print_result(
-		in, ctl_call(in, "lun.delete", lun_params(in)), "LUN %s deleted\n", in->operands[0]);
+	return print_result(in, ctl_call_named(in, "lun.delete", "lun"), "LUN %s deleted\n", in->operands[0]);
 }
 
 /* ---- mappings ------------------------------------------------------------------------------------- */

@@ -3,11 +3,6 @@
 #include <stdio.h>
 #include "ctl/ctl.h"
 
-static json_t *set_params(const struct invocation *in)
-{
-	return json_pack("{s:s}", "set", in->operands[0]);
-}
-
 static void print_set(const json_t *set)
 {
 	static const struct column columns[] = {
@@ -63,7 +58,7 @@ int verb_set_list(struct invocation *in)
 
 int verb_set_show(struct invocation *in)
 {
-	json_t *set = ctl_call(in, "set.show", set_params(in));
+	json_t *set = ctl_call_named(in, "set.show", "set");
 
 	if (set && !in->json)
 		print_set(set);
@@ -72,12 +67,11 @@ int verb_set_show(struct invocation *in)
 
 int verb_set_delete(struct invocation *in)
 {
-	return print_result(in, ctl_call(in, "set.delete", set_params(in)),
+	return print_result(in, ctl_call_named(in, "set.delete", "set"),
 		"Set %s and its shadow LUNs deleted\n", in->operands[0]);
 }
 
 int verb_set_abort(struct invocation *in)
 {
-	return print_result(
-		in, ctl_call(in, "set.abort", set_params(in)), "Set %s undone\n", in->operands[0]);
+	return print_result(in, ctl_call_named(in, "set.abort", "set"), "Set %s undone\n", in->operands[0]);
 }

@@ -8,11 +8,6 @@
 
 #define RESYNC_POLL_MS 200
 
-static json_t *shadow_params(const struct invocation *in)
-{
-	return json_pack("{s:s}", "lun", in->operands[0]);
-}
-
 int verb_shadow_list(struct invocation *in)
 {
 	static const struct column columns[] = {
@@ -33,24 +28,23 @@ int verb_shadow_list(struct invocation *in)
 
 int verb_shadow_unmap(struct invocation *in)
 {
-	bool one = in->operand_count > 1;
-	json_t *params = one ? json_pack("{s:s, s:s}", "lun", in->operands[0], "host", in->operands[1])
-			     : shadow_params(in);
+	const char *host = in->operand_count > 1 ? in->operands[1] : NULL;
+	json_t *params = json_pack("{s:s, s:s*}", "lun", in->operands[0], "host", host);
 
 	return print_result(in, ctl_call(in, "shadow.unmap", params), "%s unmapped from %s\n",
-		in->operands[0], one ? in->operands[1] : "all hosts");
+		in->operands[0], host ? host : "all hosts");
 }
 
 int verb_shadow_delete(struct invocation *in)
 {
-	return print_result(in, ctl_call(in, "shadow.delete", shadow_params(in)), "Shadow LUN %s deleted\n",
-		in->operands[0]);
+	return print_result(
+		in, ctl_call_named(in, "shadow.delete", "lun"), "Shadow LUN %s deleted\n", in->operands[0]);
 }
 
 int verb_shadow_break(struct invocation *in)
 {
-	return print_result(in, ctl_call(in, "shadow.break", shadow_params(in)),
-		"%s is an ordinary LUN now\n", in->operands[0]);
+	return print_result(in, ctl_call_named(in, "shadow.break", "lun"), "%s is an ordinary LUN now\n",
+		in->operands[0]);
 }
 
 /* ---- the recycle bin ------------------------------------------------------------------------------ */
@@ -71,13 +65,13 @@ int verb_shadow_recycled(struct invocation *in)
 
 int verb_shadow_undelete(struct invocation *in)
 {
-	return print_result(in, ctl_call(in, "recycle.undelete", shadow_params(in)),
+	return print_result(in, ctl_call_named(in, "recycle.undelete", "lun"),
 		"Shadow LUN %s is back; no host sees it\n", in->operands[0]);
 }
 
 int verb_shadow_purge(struct invocation *in)
 {
-	return print_result(in, ctl_call(in, "recycle.purge", shadow_params(in)),
+	return print_result(in, ctl_call_named(in, "recycle.purge", "lun"),
 		"Shadow LUN %s is deleted for good\n", in->operands[0]);
 }
 
