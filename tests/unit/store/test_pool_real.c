@@ -37,7 +37,6 @@ struct shared {
 	volatile uint64_t next_tag;
 	volatile uint64_t fork_id[DISKS]; /* of the last acknowledged set; 0: none */
 	volatile uint64_t forked[DISKS][BLOCKS];
-	volatile uint64_t trying[DISKS];
 	volatile uint64_t sets, flushes, shared_bytes;
 	uint64_t seed;
 };
@@ -649,7 +648,10 @@ static void verify(struct shared *sh, struct reactor *r, struct store *s)
 		for (unsigned b = 0; b < BLOCKS; b++) {
 			uint64_t tag = read_tag(r, d, b, buf);
 
-			assert_true(tag >= sh->flushed[i][b] && tag <= sh->attempted[i][b]);
+			if (tag < sh->flushed[i][b] || tag > sh->attempted[i][b])
+				fail_msg("disk %u, block %u: %llu, not from %llu to %llu", i, b,
+					(unsigned long long)tag, (unsigned long long)sh->flushed[i][b],
+					(unsigned long long)sh->attempted[i][b]);
 			sh->attempted[i][b] = sh->flushed[i][b] = tag;
 		}
 		if (i == CLONE || !sh->fork_id[0])
