@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * READ, WRITE and COMPARE AND WRITE. An I/O falls into subs, one a chunk.
+ * READ, WRITE and the steps of COMPARE AND WRITE (compare.c). An I/O falls into subs, one a chunk.
  *
  * A READ takes no lock: it looks its blocks up, enters the I/O epoch (so that no chunk it may look at is
  * handed out again before it ends) and reads. A WRITE of whole blocks into a chunk whose entry its generation
@@ -19,8 +19,6 @@
 #include <string.h>
 
 _Static_assert(sizeof(struct pool_io) <= sizeof(((struct store_io *)0)->scratch), "store_io.scratch");
-
-static void write_exclusive(struct pool_sub *sub);
 
 /* ---- the caller's buffers -------------------------------------------------------------------------- */
 
@@ -594,7 +592,7 @@ static void write_granted(struct pool_lock_wait *w)
 	int err;
 
 	if (w->exclusive) {
-		write_exclusive(sub);
+		pool_sub_write(sub);
 		return;
 	}
 	err = write_bounce(sub);
@@ -604,8 +602,7 @@ static void write_granted(struct pool_lock_wait *w)
 		write_out(sub);
 }
 
-/* Everything that was to be read is in the bounce buffer: the new data goes over it. */
-static void patch(struct pool_sub *sub)
+void pool_sub_patch(struct pool_sub *sub)
 {
 	uint8_t *to = sub->bounce + (sub->offset - (sub->bounce_first << POOL_BLOCK_SHIFT));
 
@@ -617,82 +614,19 @@ static void patch(struct pool_sub *sub)
 			sub->len);
 }
 
-/* All subs of a COMPARE AND WRITE have read under their locks: compares; then all write or none does. */
-static void compare_all(struct store_io *io)
-{
-	struct pool_io *pio = pool_io_of(io);
-	struct list subs;
-	struct list_node *n;
-	int err = 0;
-
-	io->miscompare_offset = UINT64_MAX;
-	list_init(&subs);
-	while ((n = list_pop(&pio->sub_list))) {
-		struct pool_sub *sub = container_of(n, struct pool_sub, link);
-		const uint8_t *have = sub->bounce + (sub->offset - (sub->bounce_first << POOL_BLOCK_SHIFT));
-		uint8_t want[512];
-
-		list_push_back(&subs, n);
-		for (uint32_t at = 0; at < sub->len; at += sizeof(want)) {
-			pool_iov_copy_out(io, sub->io_offset + at, want, sizeof(want));
-			for (uint32_t k = 0; k < sizeof(want); k++) {
-				uint64_t where = sub->io_offset + at + k;
-
-				if (want[k] != have[at + k] && where < io->miscompare_offset)
-					io->miscompare_offset = where;
-			}
-		}
-	}
-	if (io->miscompare_offset != UINT64_MAX)
-		err = -EILSEQ;
-	else
-		io->miscompare_offset = 0;
-	pio->subs++;
-	while ((n = list_pop(&subs))) {
-		struct pool_sub *sub = container_of(n, struct pool_sub, link);
-
-		if (err) {
-			pool_sub_end(sub, err);
-		} else {
-			patch(sub);
-			write_exclusive(sub);
-		}
-	}
-	pool_io_put(io, err);
-}
-
 static void old_data_read(struct pool_sub *sub)
 {
-	struct pool_io *pio = pool_io_of(sub->io);
-
 	sub->was_read = true;
-	if (sub->kind != POOL_SUB_COMPARE) {
-		if (sub->err) {
-			pool_sub_end(sub, sub->err);
-			return;
-		}
-		patch(sub);
-		write_exclusive(sub);
+	if (sub->kind == POOL_SUB_COMPARE) {
+		pool_compare_read(sub);
 		return;
 	}
 	if (sub->err) {
-		if (!pio->err)
-			pio->err = sub->err;
-		sub->err = 0;
-	}
-	pio->ready++;
-	if (pio->ready < pio->subs)
-		return;
-	if (pio->err) {
-		struct list_node *n;
-
-		pio->subs++;
-		while ((n = list_pop(&pio->sub_list)))
-			pool_sub_end(container_of(n, struct pool_sub, link), pio->err);
-		pool_io_put(sub->io, pio->err);
+		pool_sub_end(sub, sub->err);
 		return;
 	}
-	compare_all(sub->io);
+	pool_sub_patch(sub);
+	pool_sub_write(sub);
 }
 
 /* Reads what is needed of the blocks' old content. True: under way or ended. */
@@ -738,8 +672,7 @@ static bool read_old(struct pool_sub *sub)
 	return true;
 }
 
-/* Under the exclusive lock; entered again after each wait. */
-static void write_exclusive(struct pool_sub *sub)
+void pool_sub_write(struct pool_sub *sub)
 {
 	bool partial = sub->kind != POOL_SUB_WRITE || !whole_blocks(sub);
 	int err;
@@ -816,7 +749,7 @@ static void sub_woken(struct pool_waiter *w, int err)
 		pool_unmap_run(sub);
 		break;
 	default:
-		write_exclusive(sub);
+		pool_sub_write(sub);
 		break;
 	}
 }

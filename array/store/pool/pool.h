@@ -582,7 +582,7 @@ int pool_refs_any_loose(struct pool_meta *m, MDB_txn *txn, bool *out);
 /* Up to `max` loose chunks from `from` on. A transaction of its own. */
 int pool_refs_scan_loose(struct pool_meta *m, uint64_t from, size_t max, uint64_t *out, size_t *count);
 
-/* ---- io.c, unmap.c ---------------------------------------------------------------------------------- */
+/* ---- io.c, compare.c, unmap.c ----------------------------------------------------------------------- */
 
 void pool_submit(struct store_io *io);
 void pool_io_begin_write(struct store_io *io); /* takes its generation */
@@ -592,6 +592,10 @@ struct pool_sub *pool_sub_new(
 	struct store_io *io, enum pool_sub_kind kind, uint64_t offset, uint64_t len, uint64_t io_offset);
 void pool_sub_prepare(struct pool_sub *sub); /* its callbacks */
 void pool_sub_end(struct pool_sub *sub, int err);
+void pool_sub_write(struct pool_sub *sub); /* under the exclusive lock; entered again after each wait */
+/* Everything that was to be read is in the bounce buffer: the new data goes over it. */
+void pool_sub_patch(struct pool_sub *sub);
+void pool_compare_read(struct pool_sub *sub); /* a COMPARE AND WRITE's sub has read, or failed to */
 void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t phys, uint32_t offset,
 	uint32_t len, uint8_t *buf);
 bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen);
