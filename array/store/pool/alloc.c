@@ -269,7 +269,7 @@ int pool_alloc(struct pool *p, uint64_t *phys)
 
 void pool_alloc_wait(struct pool *p, struct pool_waiter *w)
 {
-	if (p->dirty_count && p->dirty_count + p->dirty_pending >= p->dirty_max)
+	if (p->dirty_count && pool_dirty_full(p))
 		pool_cycle_request(p);
 	list_push_back(&p->alloc_waiters, &w->link);
 }

@@ -206,7 +206,7 @@ static int share_chunk(struct pool_clone *c)
 	if (err <= 0)
 		return err;
 	/* Over and over onto entries that are dirty already it is the "unshare" records that fill the frame. */
-	if (p->dirty_count + p->dirty_pending >= p->dirty_max || p->unshared.count >= p->dirty_max) {
+	if (pool_dirty_full(p) || p->unshared.count >= p->dirty_max) {
 		if (p->unshared.count >= p->dirty_max)
 			pool_cycle_request(p);
 		pool_alloc_wait(p, &c->waiter);

@@ -325,7 +325,7 @@ static int chunk_begin(struct chunk_copy *c)
 	if (!c->mask)
 		return 1;
 	choose_entry(c);
-	if (p->dirty_count + p->dirty_pending >= p->dirty_max)
+	if (pool_dirty_full(p))
 		return -EBUSY;
 	if (!c->phys) {
 		err = pool_alloc(p, &c->phys);

@@ -375,6 +375,13 @@ static int copy_up_needed(struct pool_sub *sub, struct pool_waiter *w)
 	return places.entries > POOL_ANCESTOR_MAX;
 }
 
+static void count_pending(struct pool_sub *sub)
+{
+	if (!sub->counted)
+		sub->pool->dirty_pending++;
+	sub->counted = true;
+}
+
 /* A chunk for a write that has none yet, and room in the next frame for what it makes dirty. `e`: the entry
  * that it owns, or NULL. */
 static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool may_wait, uint64_t *phys)
@@ -383,7 +390,7 @@ static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool ma
 	bool adds = !e || (!e->dirty && e->valid != POOL_ALL_BLOCKS);
 	int err = 0;
 
-	if (adds && p->dirty_count + p->dirty_pending >= p->dirty_max)
+	if (adds && !sub->counted && pool_dirty_full(p))
 		err = -EAGAIN;
 	else if (*phys == 0)
 		err = pool_alloc(p, phys);
@@ -395,7 +402,6 @@ static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool ma
 /* The entry is the write's, its chunk is others', too: a chunk that will take its place when everything is in it. */
 static int target_replace(struct pool_sub *sub, struct pool_leaf *leaf, uint32_t gen, bool may_wait)
 {
-	struct pool *p = sub->pool;
 	uint64_t phys = 0;
 	int err = may_wait ? target_room(sub, NULL, may_wait, &phys) : -EAGAIN;
 
@@ -406,8 +412,7 @@ static int target_replace(struct pool_sub *sub, struct pool_leaf *leaf, uint32_t
 	sub->phys = phys;
 	sub->leaf = leaf;
 	pool_leaf_pin(leaf);
-	sub->counted = true;
-	p->dirty_pending++;
+	count_pending(sub);
 	return 0;
 }
 
@@ -465,8 +470,7 @@ static int target_prepare(struct pool_sub *sub, bool may_wait)
 	sub->phys = phys;
 	sub->leaf = leaf;
 	pool_leaf_pin(leaf);
-	sub->counted = true;
-	p->dirty_pending++;
+	count_pending(sub);
 	return 0;
 }
 
@@ -525,6 +529,16 @@ static void failed_chunk_drop(struct pool_sub *sub)
 		pool_map_remove(p, sub->leaf, sub->chunk, sub->entry_gen);
 }
 
+void pool_sub_target_drop(struct pool_sub *sub)
+{
+	if (!sub->phys)
+		return;
+	if (sub->replaces)
+		pool_free_chunk(sub->pool, NULL, sub->phys);
+	else
+		failed_chunk_drop(sub);
+}
+
 static void write_ended(struct pool_sub *sub)
 {
 	struct pool *p = sub->pool;
@@ -549,7 +563,7 @@ static void write_ended(struct pool_sub *sub)
 	pool_sub_end(sub, sub->err);
 }
 
-static void write_out(struct pool_sub *sub)
+void pool_sub_write_out(struct pool_sub *sub)
 {
 	sub->next = sub->replaces ? replace_ended : write_ended;
 	sub->pieces = 1;
@@ -599,7 +613,7 @@ static void write_granted(struct pool_lock_wait *w)
 	if (err)
 		pool_sub_end(sub, err);
 	else
-		write_out(sub);
+		pool_sub_write_out(sub);
 }
 
 void pool_sub_patch(struct pool_sub *sub)
@@ -617,6 +631,7 @@ void pool_sub_patch(struct pool_sub *sub)
 static void old_data_read(struct pool_sub *sub)
 {
 	sub->was_read = true;
+	leave_epoch(sub);
 	if (sub->kind == POOL_SUB_COMPARE) {
 		pool_compare_read(sub);
 		return;
@@ -629,8 +644,21 @@ static void old_data_read(struct pool_sub *sub)
 	pool_sub_write(sub);
 }
 
-/* Reads what is needed of the blocks' old content. True: under way or ended. */
-static bool read_old(struct pool_sub *sub)
+/* Before anything was written. The others of a COMPARE AND WRITE wait for this one. */
+static void failed(struct pool_sub *sub, int err)
+{
+	if (sub->kind != POOL_SUB_COMPARE) {
+		pool_sub_end(sub, err);
+	} else if (sub->was_read) {
+		pool_compare_target(sub, err);
+	} else {
+		sub->err = err;
+		old_data_read(sub);
+	}
+}
+
+/* Reads what is needed of the blocks' old content. */
+static void read_old(struct pool_sub *sub)
 {
 	struct pool *p = sub->pool;
 	unsigned first = sub->copy_up ? 0 : first_block(sub);
@@ -649,27 +677,24 @@ static bool read_old(struct pool_sub *sub)
 	err = pool_map_resolve(
 		p, pool_io_of(sub->io)->branch, POOL_GEN_HEAD, sub->chunk, need, &sub->waiter, &places);
 	if (err == -EAGAIN)
-		return true;
+		return;
 	if (!err && sub->kind == POOL_SUB_ZERO && all_zero(&places, 0, POOL_BLOCKS)) {
 		pool_sub_end(sub, 0);
-		return true;
+		return;
 	}
 	if (!err && !(sub->bounce = pool_bounce_get(p)))
 		err = -ENOMEM;
-	if (err && sub->kind != POOL_SUB_COMPARE) {
-		pool_sub_end(sub, err);
-		return true;
+	if (err) {
+		failed(sub, err);
+		return;
 	}
 	hold_epoch(sub);
 	sub->bounce_first = first;
 	sub->bounce_count = count;
 	sub->next = old_data_read;
-	sub->err = err;
 	sub->pieces = 1;
-	if (!err)
-		read_to_bounce(sub, &places, need);
+	read_to_bounce(sub, &places, need);
 	piece_end(sub, 0);
-	return true;
 }
 
 void pool_sub_write(struct pool_sub *sub)
@@ -698,8 +723,8 @@ void pool_sub_write(struct pool_sub *sub)
 		}
 		if (err == -EAGAIN)
 			return;
-		if (err && sub->kind != POOL_SUB_COMPARE) {
-			pool_sub_end(sub, err);
+		if (err) {
+			failed(sub, err);
 			return;
 		}
 		sub->resolved = true;
@@ -716,14 +741,14 @@ void pool_sub_write(struct pool_sub *sub)
 		}
 	}
 	err = target_prepare(sub, true);
-	if (err == -EAGAIN) {
-		leave_epoch(sub);
+	if (err == -EAGAIN)
 		return;
-	}
-	if (err)
+	if (sub->kind == POOL_SUB_COMPARE)
+		pool_compare_target(sub, err);
+	else if (err)
 		pool_sub_end(sub, err);
 	else
-		write_out(sub);
+		pool_sub_write_out(sub);
 }
 
 /* ---- waits ----------------------------------------------------------------------------------------- */
@@ -732,13 +757,8 @@ static void sub_woken(struct pool_waiter *w, int err)
 {
 	struct pool_sub *sub = container_of(w, struct pool_sub, waiter);
 
-	if (err && sub->kind == POOL_SUB_COMPARE && !sub->was_read) {
-		sub->err = err; /* the others wait at the barrier */
-		old_data_read(sub);
-		return;
-	}
 	if (err) {
-		pool_sub_end(sub, err);
+		failed(sub, err);
 		return;
 	}
 	switch (sub->kind) {

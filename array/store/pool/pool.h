@@ -146,7 +146,7 @@ struct pool_io {
 	struct list_node link; /* pool_branch.writes, later pool.flushes */
 	uint32_t gen;
 	unsigned subs;  /* not yet ended, and 1 for the one who starts them */
-	unsigned ready; /* COMPARE AND WRITE: subs that have read */
+	unsigned ready; /* COMPARE AND WRITE: subs that wait for the others */
 	int err;
 	uint64_t cursor; /* UNMAP: where the next step begins, bytes */
 	bool in_step;
@@ -441,6 +441,12 @@ static inline struct pool_io *pool_io_of(struct store_io *io)
 	return (struct pool_io *)(void *)io->scratch;
 }
 
+/* Nothing may become dirty until a frame was made. */
+static inline bool pool_dirty_full(const struct pool *p)
+{
+	return p->dirty_count + p->dirty_pending >= p->dirty_max;
+}
+
 static inline bool pool_io_writes(const struct store_io *io)
 {
 	return store_op_changes(io->op);
@@ -595,7 +601,11 @@ void pool_sub_end(struct pool_sub *sub, int err);
 void pool_sub_write(struct pool_sub *sub); /* under the exclusive lock; entered again after each wait */
 /* Everything that was to be read is in the bounce buffer: the new data goes over it. */
 void pool_sub_patch(struct pool_sub *sub);
-void pool_compare_read(struct pool_sub *sub); /* a COMPARE AND WRITE's sub has read, or failed to */
+void pool_sub_write_out(struct pool_sub *sub);   /* to the chunk that it has */
+void pool_sub_target_drop(struct pool_sub *sub); /* the chunk, if any, is not written to */
+void pool_compare_read(
+	struct pool_sub *sub); /* a COMPARE AND WRITE's sub has read, or failed to (sub->err) */
+void pool_compare_target(struct pool_sub *sub, int err); /* it has a chunk to write to, or not */
 void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t phys, uint32_t offset,
 	uint32_t len, uint8_t *buf);
 bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen);

@@ -186,6 +186,10 @@ static void compare_and_write(void **state)
 	expect_sense(run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0), buf, 4 * BLOCK), 0xE,
 		0x1D00);
 	memset(buf, 0x99, 2 * BLOCK);
+	fake_io_error = -ENOSPC;
+	expect_sense(
+		run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0), buf, 4 * BLOCK), 7, 0x2707);
+	fake_io_error = 0;
 	buf[700] = 0;
 	expect_sense(run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0), buf, 4 * BLOCK), 0xE,
 		0x1D00);

@@ -227,8 +227,9 @@ static void io_done(struct store_io *io, int err)
 	if (io->op != STORE_READ)
 		trace("done disk %llu op %d tag %llu: %d", (unsigned long long)x->m->disk_id, (int)io->op,
 			(unsigned long long)x->tag, err);
-	if (err == -EILSEQ) {
-		assert(x->expect_miscompare);
+	if (err == -EILSEQ || (err == -ENOSPC && io->op == STORE_COMPARE_WRITE)) {
+		assert(err == -ENOSPC || x->expect_miscompare);
+		w->enospc += err == -ENOSPC;
 		for (uint64_t i = 0; i < x->count; i++) {
 			struct sector *s = &x->m->s[x->sector + i];
 
@@ -491,7 +492,7 @@ bool world_random_op(struct world *w)
 	} else if (kind < 85) {
 		start_change(w, m, STORE_UNMAP, sector, count, 0, false, false);
 	} else {
-		count = count > 64 ? 64 : count;
+		count = count > 255 ? 255 : count;
 		if (!clean_for_compare(m, sector, count))
 			return false;
 		start_change(w, m, STORE_COMPARE_WRITE, sector, count, 0, sim_below(&w->sim, 3) == 0, false);
@@ -521,6 +522,11 @@ int world_write(struct world *w, struct model *m, uint64_t sector, uint64_t coun
 struct world_io *world_start_write(struct world *w, struct model *m, uint64_t sector, uint64_t count)
 {
 	return start_change(w, m, STORE_WRITE, sector, count, 0, false, true);
+}
+
+struct world_io *world_start_compare(struct world *w, struct model *m, uint64_t sector, uint64_t count)
+{
+	return start_change(w, m, STORE_COMPARE_WRITE, sector, count, 0, false, true);
 }
 
 struct world_io *world_start_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count,

@@ -81,6 +81,8 @@ int world_clone(struct world *w, struct model *m, uint64_t sector, uint64_t coun
 	uint64_t from_sector, uint64_t *shared);
 /* Started only; each must be waited for. */
 struct world_io *world_start_write(struct world *w, struct model *m, uint64_t sector, uint64_t count);
+/* A COMPARE AND WRITE that finds what it expects. */
+struct world_io *world_start_compare(struct world *w, struct model *m, uint64_t sector, uint64_t count);
 struct world_io *world_start_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count,
 	struct model *from, uint64_t from_sector);
 int world_wait(struct world *w, struct world_io *x);
