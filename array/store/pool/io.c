@@ -496,6 +496,12 @@ static int replace_chunk(struct pool_sub *sub)
 	return 0;
 }
 
+/* A COMPARE AND WRITE that may be written in part must not end like one that is to be tried again. */
+static int write_error(const struct pool_sub *sub)
+{
+	return sub->kind == POOL_SUB_COMPARE && sub->err == -ENOMEM ? -EIO : sub->err;
+}
+
 static void replace_ended(struct pool_sub *sub)
 {
 	uint64_t unused;
@@ -506,7 +512,7 @@ static void replace_ended(struct pool_sub *sub)
 	}
 	if (sub->err)
 		pool_free_chunk(sub->pool, NULL, sub->phys);
-	pool_sub_end(sub, sub->err);
+	pool_sub_end(sub, write_error(sub));
 }
 
 /* Nothing was ever written in the entry's chunk, and nobody else is about to: it goes back. */
@@ -560,7 +566,7 @@ static void write_ended(struct pool_sub *sub)
 			}
 		}
 	}
-	pool_sub_end(sub, sub->err);
+	pool_sub_end(sub, write_error(sub));
 }
 
 void pool_sub_write_out(struct pool_sub *sub)

@@ -126,7 +126,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 	struct pool *p = r->pool;
 
 	if (r->task == TASK_LOOSE && !more)
-		p->loose_likely = true;
+		pool_refs_loosened(p); /* another look in a while */
 	r->failures = more ? 0 : r->failures + 1;
 	if (!more && r->task == TASK_TODO) {
 		list_remove(&r->todo->link);
@@ -373,7 +373,38 @@ static void splice_finish(struct pool_reclaim *r)
 	own_commit(t, splice_removed, r);
 }
 
-/* All entries of one chunk, at once. */
+/* The child gets what it sees of the entry. What cannot be moved for want of memory stays as it is, chunk and all. */
+static int splice_entry(
+	struct pool_reclaim *r, struct pool_leaf *from, struct pool_leaf *to, struct pool_entry e)
+{
+	struct pool *p = r->pool;
+	uint16_t hidden = pool_map_covered(to, r->chunk);
+	struct pool_entry copy = e;
+	int err;
+
+	copy.valid &= (uint16_t)~hidden;
+	copy.zero &= (uint16_t)~hidden;
+	if (copy.gen > r->child->parent_gen) /* newer than all that the child sees */
+		copy.valid = copy.zero = 0;
+	if (!copy.valid)
+		copy.phys = copy.shared = 0;
+	if (copy.valid || copy.zero) {
+		err = pool_map_insert(p, to, r->chunk, &copy);
+		if (err)
+			return err;
+		pool_map_mark_dirty(p, to, r->chunk, pool_map_edit(p, to, r->chunk, copy.gen));
+	}
+	if (copy.phys && !copy.shared) {
+		r->branch->chunks--;
+		r->child->chunks++;
+	}
+	if (e.phys && !copy.phys)
+		pool_chunk_drop(p, r->branch, e.phys, e.shared);
+	pool_map_remove(p, from, r->chunk, e.gen);
+	return 0;
+}
+
+/* All entries of one chunk, at once: the newest first, so that readers find the same however many went. */
 static int splice_chunk(struct pool_reclaim *r)
 {
 	struct pool *p = r->pool;
@@ -386,33 +417,11 @@ static int splice_chunk(struct pool_reclaim *r)
 	err = pool_map_leaf(r->branch, p, r->chunk, false, &r->leaf_waiter, &from);
 	while (!err && from) {
 		const struct pool_entry *e = NULL;
-		struct pool_entry room, copy;
-		uint16_t hidden = pool_map_covered(to, r->chunk);
+		struct pool_entry room;
 
 		if (!pool_map_entries(from, r->chunk, &e, &room))
 			break;
-		copy = e[0];
-		copy.valid &= (uint16_t)~hidden;
-		copy.zero &= (uint16_t)~hidden;
-		/* Of a write that failed, hidden by the child's own, or newer than all that the child sees. */
-		if (copy.phys && (!copy.valid || copy.gen > r->child->parent_gen)) {
-			pool_chunk_drop(p, r->branch, copy.phys, copy.shared);
-			copy.phys = copy.shared = 0;
-			copy.valid = 0;
-		}
-		if (copy.gen > r->child->parent_gen)
-			copy.zero = 0;
-		if (copy.valid || copy.zero) {
-			err = pool_map_insert(p, to, r->chunk, &copy);
-			if (err)
-				break;
-			pool_map_mark_dirty(p, to, r->chunk, pool_map_edit(p, to, r->chunk, copy.gen));
-			if (copy.phys && !copy.shared) {
-				r->branch->chunks--;
-				r->child->chunks++;
-			}
-		}
-		pool_map_remove(p, from, r->chunk, copy.gen);
+		err = splice_entry(r, from, to, e[0]);
 	}
 	pool_leaf_unpin(p, to);
 	return err;

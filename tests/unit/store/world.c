@@ -214,9 +214,9 @@ static void count_error(struct world *w, int err)
 	w->enospc += err == -ENOSPC;
 	w->eio += err == -EIO;
 	w->erofs += err == -EROFS;
-	if (err != -ENOSPC && err != -EIO && err != -EROFS)
+	if (err != -ENOSPC && err != -EIO && err != -EROFS && !(w->no_memory && err == -ENOMEM))
 		fprintf(stderr, "unexpected error %d\n", err);
-	assert(err == -ENOSPC || err == -EIO || err == -EROFS);
+	assert(err == -ENOSPC || err == -EIO || err == -EROFS || (w->no_memory && err == -ENOMEM));
 }
 
 static void io_done(struct store_io *io, int err)
@@ -227,9 +227,10 @@ static void io_done(struct store_io *io, int err)
 	if (io->op != STORE_READ)
 		trace("done disk %llu op %d tag %llu: %d", (unsigned long long)x->m->disk_id, (int)io->op,
 			(unsigned long long)x->tag, err);
-	if (err == -EILSEQ || (err == -ENOSPC && io->op == STORE_COMPARE_WRITE)) {
-		assert(err == -ENOSPC || x->expect_miscompare);
-		w->enospc += err == -ENOSPC;
+	if (err == -EILSEQ || (io->op == STORE_COMPARE_WRITE && (err == -ENOSPC || err == -ENOMEM))) {
+		assert(err != -EILSEQ || x->expect_miscompare);
+		if (err != -EILSEQ)
+			count_error(w, err);
 		for (uint64_t i = 0; i < x->count; i++) {
 			struct sector *s = &x->m->s[x->sector + i];
 

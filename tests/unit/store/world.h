@@ -52,6 +52,7 @@ struct world {
 	uint64_t max_sectors;
 	unsigned inflight;
 	bool write_errors_expected, flush_failed;
+	bool no_memory;      /* is an answer */
 	uint64_t acked_sets; /* ids < are known */
 	uint64_t map_memory;
 	uint64_t next_set, next_version;

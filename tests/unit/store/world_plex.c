@@ -145,9 +145,10 @@ static void hydrated(struct store_hydration *h, int err)
 
 	trace("disk %llu hydrated: %d (%llu of %llu)", (unsigned long long)x->m->disk_id, err,
 		(unsigned long long)h->passed_bytes, (unsigned long long)h->total_bytes);
-	if (err && err != -ECANCELED && err != -ENOSPC && err != -EIO && err != -EROFS)
+	if (err && err != -ECANCELED && err != -ENOSPC && err != -EIO && err != -EROFS && err != -ENOMEM)
 		fprintf(stderr, "unexpected error %d\n", err);
-	assert(!err || err == -ECANCELED || err == -ENOSPC || err == -EIO || err == -EROFS);
+	assert(!err || err == -ECANCELED || err == -ENOSPC || err == -EIO || err == -EROFS ||
+		(w->no_memory && err == -ENOMEM));
 	if (!err) {
 		assert(h->passed_bytes == h->total_bytes);
 		assert(!pool_disk_of(x->m->disk)->branch->parent);
