@@ -392,6 +392,8 @@ void scsi_copy_start(struct scsi_copy *c, bool immediate)
 
 bool scsi_copy_stop(struct scsi_copy *c)
 {
+	if (!c->cancelled)
+		c->stop_serial = c->nexus->target->tmf_serial;
 	c->cancelled = true;
 	if (!c->io_busy || c->taken < c->source_count || !lun_io_withdraw(&c->io))
 		return false;
@@ -428,12 +430,12 @@ void scsi_copy_stop_on(struct scsi_nexus *n, const struct lun *lun)
 	scsi_nexus_put(n);
 }
 
-bool scsi_copies_stopping(const struct scsi_nexus *n)
+bool scsi_copies_stopping(const struct scsi_nexus *n, uint64_t serial)
 {
 	list_for_each (node, &n->copies) {
 		const struct scsi_copy *c = container_of(node, struct scsi_copy, link);
 
-		if (c->state == COPY_RUNS && c->cancelled && !c->task)
+		if (c->state == COPY_RUNS && c->cancelled && !c->task && c->stop_serial < serial)
 			return true;
 	}
 	return false;

@@ -147,6 +147,7 @@ struct scsi_copy {
 	/* of one that runs */
 	struct lun *lun;        /* that was asked, held */
 	struct scsi_task *task; /* waits for it, or NULL */
+	uint64_t stop_serial;   /* when cancelled */
 	bool cancelled, io_busy, looping, again, residual, deletes_token;
 	int err;
 	unsigned source_count, taken;
@@ -174,7 +175,8 @@ struct scsi_copy *scsi_copy_find(const struct scsi_nexus *n, uint32_t list_id, b
 bool scsi_copy_stop(struct scsi_copy *c);
 void scsi_copy_stop_on(
 	struct scsi_nexus *n, const struct lun *lun); /* lun NULL: all; in the background only */
-bool scsi_copies_stopping(const struct scsi_nexus *n);
+/* Are there any that were stopped before the call of that serial and have not ended? In the background only. */
+bool scsi_copies_stopping(const struct scsi_nexus *n, uint64_t serial);
 void scsi_copies_free(struct scsi_nexus *n);
 bool scsi_copies_offered(const struct scsi_target *t);
 

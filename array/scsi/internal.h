@@ -183,8 +183,9 @@ struct scsi_target {
 	struct scsi_inband inband;
 	bool has_inband;
 	struct list nexuses;
-	struct list tmfs; /* calls that wait for tasks */
-	unsigned stepped; /* commands of several I/Os under way */
+	struct list tmfs;    /* calls that wait for tasks */
+	uint64_t tmf_serial; /* of the last one that began to wait; what is aborted next has it */
+	unsigned stepped;    /* commands of several I/Os under way */
 	unsigned threshold_percent;
 	bool threshold_told;      /* 38/07 has been raised; again once there was room */
 	uint64_t written_unasked; /* bytes, roughly, since the store was asked how full it is */

@@ -32,7 +32,7 @@
 
 struct scsi_sanitize {
 	struct list_node link;      /* target->sanitizing */
-	struct scsi_target *target; /* NULL: not begun since the start */
+	struct scsi_target *target; /* NULL: not begun since the start, or failed */
 	struct lun *lun;            /* held while it works */
 	struct scsi_task *task;     /* waits for it, or NULL */
 	uint8_t action, passes, pass;
@@ -334,7 +334,7 @@ void scsi_sanitize_sense(const struct scsi_sanitize *z, struct scsi_sense *out)
 {
 	uint64_t size = z->lun ? z->lun->size_bytes : 1, part = 0;
 
-	if (z->failed) {
+	if (z->failed && !z->target) { /* and that is kept */
 		*out = (struct scsi_sense){.key = SENSE_MEDIUM_ERROR, .asc = ASC_FAILED};
 		return;
 	}
@@ -365,7 +365,8 @@ bool scsi_sanitize_allows(struct scsi_task *task)
 	}
 	if (!z || (task->command->flags & CMD_SANITIZING))
 		return true;
-	if (z->failed && task->cdb[0] == 0x48)
+	/* Another one takes its place: not before nothing of it is under way. */
+	if (z->failed && !z->target && task->cdb[0] == 0x48)
 		return true;
 	scsi_sanitize_sense(z, &sense);
 	return scsi_fail_sense(task, &sense);

@@ -135,6 +135,7 @@ struct scsi_task {
 	uint64_t lba, blocks, progress;
 	unsigned state;
 	uint32_t flags;
+	uint64_t abort_serial; /* with TASK_ABORTED */
 };
 
 /* Reads the CDB: direction and length. False: the task is over already (status and sense are set, `done` is
@@ -169,7 +170,7 @@ struct scsi_tmf_call {
 		struct scsi_tmf_call *call, enum scsi_tmf_result result); /* all affected tasks are over */
 	struct scsi_nexus *nexus;
 	struct list_node link; /* private */
-	uint64_t waiting;      /* private */
+	uint64_t serial;       /* private */
 };
 /* Tasks that were parsed and not yet executed are the transport's to drop (it knows them). */
 void scsi_tmf(struct scsi_tmf_call *call);

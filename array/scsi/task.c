@@ -33,6 +33,7 @@ static void task_reset(struct scsi_task *task)
 	task->lba = task->blocks = task->progress = 0;
 	task->state = 0;
 	task->flags = 0;
+	task->abort_serial = 0;
 }
 
 /* Finds the LUN and says whether the command may be sent to it. */
@@ -484,6 +485,8 @@ void scsi_nexus_abort_tasks(struct scsi_nexus *n,
 			task->flags &= ~TASK_UNMAPPED;
 		else if (!(task->flags & TASK_ABORTED))
 			task->flags |= TASK_UNMAPPED;
+		if (!(task->flags & TASK_ABORTED))
+			task->abort_serial = n->target->tmf_serial;
 		task->flags |= TASK_ABORTED;
 	}
 	scsi_nexus_get(n);

@@ -28,39 +28,42 @@ static bool reaches(const struct scsi_task *task, const void *arg)
 
 /* ---- waiting ------------------------------------------------------------------------------------------- */
 
-static bool still_running(struct scsi_target *t)
+static bool still_running(const struct scsi_tmf_call *call)
 {
-	list_for_each (node, &t->nexuses) {
+	list_for_each (node, &call->nexus->target->nexuses) {
 		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
 
-		if (scsi_copies_stopping(n))
+		if (scsi_copies_stopping(n, call->serial))
 			return true;
 		list_for_each (at, &n->tasks) {
 			struct scsi_task *task = container_of(at, struct scsi_task, link);
 
 			if ((task->flags & (TASK_ABORTED | TASK_EXECUTING | TASK_WAITS)) ==
-				(TASK_ABORTED | TASK_EXECUTING))
+					(TASK_ABORTED | TASK_EXECUTING) &&
+				task->abort_serial < call->serial)
 				return true;
 		}
 	}
 	return false;
 }
 
-/* Aborted tasks end soon (their I/O is under way), so calls wait until none is left at all. */
+/* A call waits for all that was aborted before it began to wait, its own or not: that ends soon, for its I/O is
+ * under way. Not for what is aborted later: somebody might go on with that for ever. */
 void scsi_tmf_check(struct scsi_target *t)
 {
-	struct list_node *node;
+	struct list_node *node = t->tmfs.head.next;
 
-	if (list_empty(&t->tmfs) || still_running(t))
-		return;
-	while ((node = list_pop(&t->tmfs))) {
+	while (node != &t->tmfs.head) {
 		struct scsi_tmf_call *call = container_of(node, struct scsi_tmf_call, link);
 		struct scsi_nexus *n = call->nexus;
 
+		node = node->next;
+		if (still_running(call))
+			continue;
+		list_remove(&call->link);
 		call->done(call, SCSI_TMF_COMPLETE);
 		scsi_nexus_put(n);
-		if (list_empty(&t->tmfs) || still_running(t))
-			return;
+		node = t->tmfs.head.next; /* the list may have changed */
 	}
 }
 
@@ -69,6 +72,7 @@ void scsi_tmf_wait(struct scsi_tmf_call *call)
 	struct scsi_target *t = call->nexus->target;
 
 	scsi_nexus_get(call->nexus);
+	call->serial = ++t->tmf_serial;
 	list_push_back(&t->tmfs, &call->link);
 	scsi_tmf_check(t);
 }

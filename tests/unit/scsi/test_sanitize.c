@@ -263,6 +263,36 @@ static void failure(void **state)
 	}
 }
 
+/* It has failed, and that is not durable yet: another one, or the way out, is too early. */
+static void failing(void **state)
+{
+	struct exchange x = {0};
+
+	(void)state;
+	for (unsigned exits = 0; exits < 2; exits++) {
+		fake_hold_keeps = true;
+		client_begin(&test_a, &x, 2, CDB(0x48, 0xA2), NO_DATA);
+		fake_io_error = -EIO;
+		fake_kept(); /* it begins, is answered, and fails */
+		assert_true(x.done);
+		fake_io_error = 0;
+		if (exits)
+			expect_sense(run(b, 2, CDB(0x48, 0x1F), NO_DATA), 2, 0x041B);
+		else
+			expect_sense(erase(&test_b, 2, 0x80), 2, 0x041B);
+		expect_sense(tur(&test_b, 2), 2, 0x041B);
+		fake_kept();
+		expect_sense(tur(&test_b, 2), 3, 0x3103);
+		fake_hold_keeps = false;
+		if (exits)
+			expect_good(run(b, 2, CDB(0x48, 0x1F), NO_DATA));
+		else
+			expect_good(erase(&test_b, 2, 0));
+		expect_good(tur(&test_b, 2));
+	}
+	exchange_free(&x);
+}
+
 static void only_who_may_write(void **state)
 {
 	uint8_t page[16] = {0, 0, 0, 0, 0x0A, 0x0A, 0, 0x10, 0x08}, keys[24] = {0};
@@ -294,7 +324,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(block_erase), T(overwrites), T(bad_requests), T(meanwhile),
 		T(nothing_ends_it), T(a_restart_does_not_end_it), T(stopping_waits_for_the_step),
-		T(durable_before_usable), T(failure), T(only_who_may_write)};
+		T(durable_before_usable), T(failure), T(failing), T(only_who_may_write)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

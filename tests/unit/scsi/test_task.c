@@ -264,6 +264,28 @@ static void target_reset_reaches_what_the_host_sees(void **state)
 	assert_true(x[1].done && !x[1].task.aborted);
 }
 
+/* Somebody who aborts again and again, so that some aborted task always runs, keeps nobody else waiting. */
+static void a_function_does_not_wait_for_later_ones(void **state)
+{
+	struct tmf first, later[3];
+
+	(void)state;
+	fake_hold_io = true;
+	read_begin(&test_b, &x[0], 1, SCSI_SIMPLE);
+	tmf(&first, &test_b, SCSI_ABORT_TASK_SET, 1, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		read_begin(&test_a, &x[i + 1], 2, SCSI_SIMPLE);
+		tmf(&later[i], &test_a, SCSI_ABORT_TASK_SET, 2, 0);
+	}
+	assert_false(first.done);
+	fake_complete_one();
+	assert_true(first.done && x[0].task.aborted && !later[0].done);
+	fake_complete_one();
+	assert_true(later[0].done && !later[1].done);
+	fake_complete();
+	assert_true(later[1].done && later[2].done && x[3].task.aborted);
+}
+
 static void lost_nexus_ends_its_tasks(void **state)
 {
 	struct tmf t;
@@ -375,7 +397,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(writes_wait_at_the_gate_and_reads_pass),
 		T(queued_writes_are_checked_again), T(parsed_tasks_are_checked_again), T(abort_task),
 		T(abort_and_clear_task_set), T(lun_reset), T(target_reset_reaches_what_the_host_sees),
-		T(lost_nexus_ends_its_tasks), T(unmapping_answers_what_waits), T(steps_end_when_aborted),
+		T(a_function_does_not_wait_for_later_ones), T(lost_nexus_ends_its_tasks),
+		T(unmapping_answers_what_waits), T(steps_end_when_aborted),
 		T(ordered_waits_and_is_waited_for), T(blocked_tasks_can_be_aborted)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
