@@ -31,6 +31,8 @@
 #define TOKEN_TIMEOUT_S      60u
 #define TOKEN_TIMEOUT_MAX_S  600u
 
+#define COPY_GRANULARITY 9u /* 2^9 bytes: segments are of whole blocks */
+
 #define COPY_OUT        0x83
 #define COPY_IN         0x84
 #define COPY_EXTENDED   0x00 /* of COPY_OUT */

@@ -95,7 +95,8 @@ void scsi_receive_copy_parameters(struct scsi_task *task)
 	scsi_reply_zero(&r, 4 + 4 + 4 + 2);                 /* inline data, held data, streams */
 	scsi_reply_be16(&r, COPY_RUNNING_MAX);
 	scsi_reply_u8(&r, COPY_KEPT_MAX);
-	scsi_reply_zero(&r, 3); /* granularities: 2^0 */
+	scsi_reply_u8(&r, COPY_GRANULARITY);
+	scsi_reply_zero(&r, 2); /* of inline and held data: there is none */
 	scsi_reply_zero(&r, 3);
 	scsi_reply_u8(&r, sizeof(types));
 	scsi_reply_put(&r, types, sizeof(types));
@@ -321,8 +322,8 @@ static void general(struct scsi_reply *r)
 	scsi_reply_be32(r, COPY_RUNNING_MAX);
 	scsi_reply_be32(r, COPY_KEPT_MAX);
 	scsi_reply_be32(r, UINT16_MAX * SCSI_BLOCK_BYTES);
-	scsi_reply_zero(r, 2); /* granularities: 2^0 */
-	scsi_reply_zero(r, 18);
+	scsi_reply_u8(r, COPY_GRANULARITY);
+	scsi_reply_zero(r, 1 + 18); /* of inline data: there is none */
 	end(r, at);
 }
 
