@@ -20,6 +20,11 @@ static unsigned order_of(uint32_t len)
 	return order;
 }
 
+uint64_t iscsi_buffer_size(uint32_t len)
+{
+	return SMALLEST_BYTES << order_of(len);
+}
+
 void iscsi_buffers_init(struct iscsi_buffers *b, uint64_t bytes_max)
 {
 	memset(b, 0, sizeof(*b));

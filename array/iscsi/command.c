@@ -76,7 +76,7 @@ static void uncount(struct iscsi_task *t)
 static void put_buffer(struct iscsi_task *t)
 {
 	if (t->buffer_len)
-		iscsi_buffer_put(&t->conn->server->buffers, t->scsi.data, t->buffer_len);
+		iscsi_conn_buffer_put(t->conn, t->scsi.data, t->buffer_len);
 	t->scsi.data = NULL;
 	t->buffer_len = 0;
 }
@@ -335,7 +335,7 @@ static void get_buffer(struct iscsi_task *t)
 
 	if (scsi->direction == SCSI_NONE || scsi->data_len == 0)
 		return;
-	scsi->data = iscsi_buffer_get(&t->conn->server->buffers, scsi->data_len, is_urgent(t));
+	scsi->data = iscsi_conn_buffer_get(t->conn, scsi->data_len, is_urgent(t));
 	if (!scsi->data) {
 		fail_busy(t);
 		return;

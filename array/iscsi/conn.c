@@ -59,6 +59,45 @@ close_fd:
 	return NULL;
 }
 
+/* ---- buffers ---------------------------------------------------------------------------------------- */
+
+static bool within_share(const struct iscsi_conn *c, uint64_t size, bool urgent)
+{
+	const struct iscsi_buffers *b = &c->server->buffers;
+	uint64_t share = c->host ? b->bytes_max / 2 + (urgent ? b->bytes_max / 8 : 0) : b->bytes_max / 16;
+
+	if (c->login || b->bytes_used + size <= share)
+		return true;
+	list_for_each (n, &c->server->conns) {
+		const struct iscsi_conn *other = container_of(n, struct iscsi_conn, link);
+
+		if (other->host == c->host && !other->login)
+			size += other->buffer_bytes;
+	}
+	return size <= share;
+}
+
+void *iscsi_conn_buffer_get(struct iscsi_conn *c, uint32_t len, bool urgent)
+{
+	uint64_t size = iscsi_buffer_size(len);
+	void *buffer = NULL;
+
+	if (within_share(c, size, urgent))
+		buffer = iscsi_buffer_get(&c->server->buffers, len, urgent);
+	if (buffer)
+		c->buffer_bytes += size;
+	return buffer;
+}
+
+void iscsi_conn_buffer_put(struct iscsi_conn *c, void *buffer, uint32_t len)
+{
+	if (buffer)
+		c->buffer_bytes -= iscsi_buffer_size(len);
+	iscsi_buffer_put(&c->server->buffers, buffer, len);
+}
+
+/* ---- the end of it: what may still come -------------------------------------------------------------- */
+
 bool iscsi_conn_open(const struct iscsi_conn *c)
 {
 	return c->state == ISCSI_CONN_LOGIN || c->state == ISCSI_CONN_FULL;
@@ -130,6 +169,7 @@ void iscsi_conn_succeed(struct iscsi_conn *c, struct iscsi_conn *old)
 		c->expcmdsn = old->expcmdsn;
 	c->maxcmdsn = c->expcmdsn - 1;
 	c->nexus = let_go_of_nexus(old);
+	c->host = old->host;
 	iscsi_conn_kill(old, "the initiator began the connection anew");
 	scsi_nexus_move(c->nexus, c);
 }
@@ -145,7 +185,7 @@ static void free_conn(struct iscsi_conn *c)
 		assert(iscsi_task_collecting(t));
 		iscsi_task_drop(t);
 	}
-	iscsi_buffer_put(&s->buffers, c->rx.buffer, c->rx.data_len);
+	iscsi_conn_buffer_put(c, c->rx.buffer, c->rx.data_len);
 	iscsi_text_exchange_free(c);
 	iscsi_login_release(c);
 	free(c->last_response);

@@ -50,7 +50,7 @@ static void sink_buffer(struct iscsi_conn *c)
 
 	if (rx->data_len == 0)
 		return;
-	rx->buffer = iscsi_buffer_get(&c->server->buffers, rx->data_len, true);
+	rx->buffer = iscsi_conn_buffer_get(c, rx->data_len, true);
 	if (!rx->buffer) {
 		rx->reject = ISCSI_REJECT_IMMEDIATE; /* "too many": try again */
 		return;

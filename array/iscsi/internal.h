@@ -63,6 +63,7 @@ void iscsi_buffers_free(struct iscsi_buffers *b); /* all given back */
 void *iscsi_buffer_get(struct iscsi_buffers *b, uint32_t len, bool urgent);
 /* len as given to get. NULL is fine. */
 void iscsi_buffer_put(struct iscsi_buffers *b, void *buffer, uint32_t len);
+uint64_t iscsi_buffer_size(uint32_t len); /* what it takes of the bound */
 
 /* ---- things to send --------------------------------------------------------------------------------- */
 
@@ -250,6 +251,8 @@ struct iscsi_conn {
 	struct list managements; /* struct management, manage.c: those that may have to wait */
 	unsigned draining;       /* tasks */
 	uint64_t drain_ns;       /* when one began to drain, or data of one came */
+	uint64_t buffer_bytes;   /* lent to it */
+	const void *host; /* by which sessions of one host are known; never looked into. NULL: of none */
 	unsigned late_next;
 	uint32_t late[ISCSI_LATE_R2TS]; /* target transfer tags, 0: none */
 	struct list tasks;              /* all, by arrival */
@@ -362,6 +365,11 @@ void iscsi_login_release(struct iscsi_conn *c);
 /* Takes fd over, even when it fails (NULL: no memory). */
 struct iscsi_conn *iscsi_conn_create(struct iscsi_server *s, int fd, unsigned portal,
 	const struct sockaddr_storage *peer, const struct sockaddr_storage *local);
+/* Of the server's buffers, in the share that a host may have, so that none keeps them all from the others: a half,
+ * and an eighth for what is urgent. Discovery sessions together have a sixteenth; logins are small, and take what
+ * there is. */
+void *iscsi_conn_buffer_get(struct iscsi_conn *c, uint32_t len, bool urgent);
+void iscsi_conn_buffer_put(struct iscsi_conn *c, void *buffer, uint32_t len);
 /* Takes PDUs in. */
 bool iscsi_conn_open(const struct iscsi_conn *c);
 /* Its last PDU is sent: waits a little for the peer to take it. */

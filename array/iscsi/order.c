@@ -77,7 +77,7 @@ static void drop(struct iscsi_conn *c, struct iscsi_held *h)
 	list_remove(&h->link);
 	if (h->task)
 		h->task->held = NULL;
-	iscsi_buffer_put(&c->server->buffers, h->buffer, h->data_len);
+	iscsi_conn_buffer_put(c, h->buffer, h->data_len);
 	free(h);
 }
 

@@ -96,7 +96,7 @@ static bool data_phase(struct iscsi_conn *c)
 
 static void buffer_done(struct iscsi_conn *c)
 {
-	iscsi_buffer_put(&c->server->buffers, c->rx.buffer, c->rx.data_len);
+	iscsi_conn_buffer_put(c, c->rx.buffer, c->rx.data_len);
 	c->rx.buffer = NULL;
 }
 

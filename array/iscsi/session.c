@@ -210,9 +210,13 @@ static int create_nexus(struct iscsi_conn *c)
 		.ops = &ops,
 		.transport = c,
 	};
+	int err;
 
 	memcpy(options.isid, c->isid, sizeof(options.isid));
-	return scsi_nexus_create(c->server->options.scsi, &options, &c->nexus);
+	err = scsi_nexus_create(c->server->options.scsi, &options, &c->nexus);
+	if (!err)
+		c->host = scsi_nexus_array(c->nexus)->host;
+	return err;
 }
 
 static uint64_t unix_ms(void)

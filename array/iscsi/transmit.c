@@ -73,7 +73,7 @@ void iscsi_out_release(struct iscsi_conn *c, struct iscsi_out *out)
 	c->tx.small_count--;
 	c->tx.small_bytes -= s->data_len;
 	if (s->buffer_len)
-		iscsi_buffer_put(&c->server->buffers, s->data, s->buffer_len);
+		iscsi_conn_buffer_put(c, s->data, s->buffer_len);
 	free(s);
 }
 

@@ -95,6 +95,7 @@ int scsi_nexus_create(
 	*out = calloc(1, sizeof(**out));
 	if (!*out)
 		return -ENOMEM;
+	(*out)->array.host = host_find_iqn(NULL, options->initiator_name);
 	(*out)->ops = options->ops;
 	(*out)->transport = options->transport;
 	list_push_back(&stub.all, &(*out)->link);

@@ -86,6 +86,11 @@ static void expect_sense(struct raw *r, uint8_t key, uint16_t asc)
 
 /* ---- before the login is complete ---------------------------------------------------------------------- */
 
+static bool one_left(void)
+{
+	return stub.nexuses == 1;
+}
+
 static void never_says_anything(void **state)
 {
 	struct raw *r = raw_connect();
@@ -821,33 +826,103 @@ static void pings_without_reading(void **state)
 	raw_close(r);
 }
 
-static void buffers_run_out(void **state)
+/* 20 * 64 KiB of writes, none of which is given its data: so many are asked for it, the others answered. */
+static void hoard(struct raw *r, unsigned *asked, unsigned *full)
 {
-	struct raw *r = raw_session("ImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
-	unsigned full = 0, asked = 0, answered = 0;
+	unsigned answered = 0;
 
-	(void)state;
-	for (unsigned i = 0; i < 20; i++) { /* 20 * 64 KiB of writes; 896 KiB are theirs */
+	*asked = *full = 0;
+	for (unsigned i = 0; i < 20; i++) {
 		raw_write10(r, bhs, true, 0, 128);
 		raw_send(r, bhs, NULL, 0);
 	}
-	while (asked + answered < 20) {
+	while (*asked + answered < 20) {
 		assert_true(raw_receive(r));
 		if (iscsi_opcode(r->bhs) == ISCSI_R2T) {
-			asked++;
+			(*asked)++;
 		} else {
 			answered++;
-			full += r->bhs[3] == SCSI_STATUS_TASK_SET_FULL;
+			*full += r->bhs[3] == SCSI_STATUS_TASK_SET_FULL;
 		}
 	}
-	assert_int_equal(asked, 14);
-	assert_int_equal(full, 6);
-	raw_read10(r, bhs, 0, 128); /* reads still have room */
+}
+
+static void expect_read(struct raw *r)
+{
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	raw_read10(r, bhs, 0, 128);
 	raw_send(r, bhs, NULL, 0);
 	raw_expect(r, ISCSI_DATA_IN);
+	assert_int_equal(r->data_len, 65536);
+}
+
+static void add_other(void *arg)
+{
+	(void)arg;
+	stub_add_host("iqn.other", "", "");
+}
+
+/* There is 1 MiB. A host's sessions have half of it for their writes, an eighth more for reads; another host has room
+ * all the same, until all writes have seven eighths. */
+static void buffers_run_out(void **state)
+{
+	struct raw *r = raw_session("ImmediateData=No\nMaxRecvDataSegmentLength=65536\n");
+	struct raw *other = raw_connect();
+	unsigned asked, full;
+
+	(void)state;
+	harness_call(add_other, NULL);
+	raw_login_request(other, TO_FULL,
+		"InitiatorName=iqn.other\nTargetName=" TARGET
+		"\nSessionType=Normal\nImmediateData=No\nMaxRecvDataSegmentLength=65536\n");
+	raw_expect(other, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(other), 0);
+	hoard(r, &asked, &full);
+	assert_int_equal(asked, 8);
+	assert_int_equal(full, 12);
+	expect_read(r); /* reads still have room */
+	expect_read(other);
+	hoard(other, &asked, &full);
+	assert_int_equal(asked, 6);
+	assert_int_equal(full, 14);
+	expect_read(other);
+	expect_read(r);
 	raw_close(r);
+	harness_wait(one_left);
+	hoard(other, &asked, &full); /* what the first had is free again, a half is the most */
+	assert_int_equal(asked, 2);
+	raw_close(other);
 	harness_wait(idle);
+}
+
+/* Whoever is no host has next to nothing: requests that wait for one that never comes keep what they hold. */
+static void strangers_hoard(void **state)
+{
+	static uint8_t text[65536];
+	struct raw *stranger = raw_connect(), *r;
+	uint8_t bhs[ISCSI_BHS_BYTES];
+	unsigned refused = 0;
+
+	(void)state;
+	raw_login_request(stranger, TO_FULL, "InitiatorName=iqn.stranger\nSessionType=Discovery\n");
+	raw_expect(stranger, ISCSI_LOGIN_RESPONSE);
+	stranger->cmdsn++; /* left out */
+	for (unsigned i = 0; i < 20; i++) {
+		iscsi_pdu_init(bhs, ISCSI_NOP_OUT, ISCSI_FINAL, 77 + i);
+		put_be32(bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
+		put_be32(bhs + ISCSI_AT_CMDSN, stranger->cmdsn++);
+		raw_send(stranger, bhs, text, sizeof(text));
+	}
+	for (; refused < 19; refused++) {
+		raw_expect(stranger, ISCSI_REJECT);
+		assert_int_equal(stranger->bhs[2], ISCSI_REJECT_IMMEDIATE);
+	}
+	r = raw_session("MaxRecvDataSegmentLength=65536\n");
+	expect_read(r);
+	raw_close(r);
+	raw_close(stranger);
 }
 
 static void does_not_answer_pings(void **state)
@@ -981,6 +1056,7 @@ int main(void)
 		T(too_many_immediate_commands),
 		T(pings_without_reading),
 		T_WITH(buffers_run_out, start_poor),
+		T_WITH(strangers_hoard, start_poor),
 		T_WITH(does_not_answer_pings, start_impatient),
 		T_WITH(answers_pings, start_impatient),
 		T(text_garbage),
