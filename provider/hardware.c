@@ -9,10 +9,10 @@
 #include "provider/lun_identity.h"
 #include "provider/provider_object.h"
 #include "provider/result.h"
-
 #include "provider/snapshot_set.h"
 
 #define CONTEXTS_REFUSED (VSS_VOLSNAP_ATTR_CLIENT_ACCESSIBLE | VSS_VOLSNAP_ATTR_FILE_SHARE)
+
 static HRESULT WINAPI hw_QueryInterface(IVssHardwareSnapshotProviderEx *iface, REFIID iid, void **out)
 {
 	return provider_query_interface(impl_from_IVssHardwareSnapshotProviderEx(iface), iid, out);
@@ -28,7 +28,7 @@ static ULONG WINAPI hw_Release(IVssHardwareSnapshotProviderEx *iface)
 	return provider_release(impl_from_IVssHardwareSnapshotProviderEx(iface));
 }
 
-bool provider_count_is_sane(LONG count)
+static bool provider_count_is_sane(LONG count)
 {
 	return count > 0 && count <= SET_LUNS_MAX;
 }

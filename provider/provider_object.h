@@ -75,7 +75,6 @@ HRESULT provider_run_set_call(
 
 /* ---- hardware.c ---- */
 
-bool provider_count_is_sane(LONG count);
 /* The ids of LUNs that are all ours; NULL with *result set otherwise. To be freed. */
 uint8_t (*provider_recognise_all(const VDS_LUN_INFORMATION *luns, unsigned count, enum cs_result foreign,
 	enum cs_result *result))[UP_ID_BYTES];

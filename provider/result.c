@@ -56,7 +56,8 @@ static const struct {
 	[UP_INTERNAL] = {CS_VETO, UMBRA_EVENT_REFUSED},
 };
 
-enum cs_result result_of_trouble(const struct array_trouble *trouble, DWORD *event_id)
+/* *event_id gets the message of events.mc. */
+static enum cs_result result_of_trouble(const struct array_trouble *trouble, DWORD *event_id)
 {
 	if (trouble->err == -ENOMEM) {
 		*event_id = UMBRA_EVENT_INTERNAL;

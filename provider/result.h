@@ -12,10 +12,7 @@
 
 HRESULT result_hresult(enum cs_result result);
 
-/* What a failed request means for the method; *event_id gets the message of events.mc. */
-enum cs_result result_of_trouble(const struct array_trouble *trouble, DWORD *event_id);
-
-/* The same, and queues the event. lun_id may be NULL. */
+/* What a failed request means for the method, and queues the event. lun_id may be NULL. */
 enum cs_result result_note(const struct array_trouble *trouble, const char *call, const uint8_t *lun_id);
 
 /* Queues an event about a set's array. lun_id, array and detail may be NULL. */

@@ -87,11 +87,6 @@ void set_unref(struct snapshot_set *s)
 	free(s);
 }
 
-unsigned set_snapshot_count(const struct snapshot_set *s)
-{
-	return s->snapshot_count;
-}
-
 static enum cs_result out_of_memory(const char *call)
 {
 	result_event(UMBRA_EVENT_INTERNAL, call, NULL, NULL, "Out of memory.");

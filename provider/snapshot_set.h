@@ -32,7 +32,6 @@ void set_unref(struct snapshot_set *s);
 /* Adds one volume: its LUNs, all or none of them. */
 enum cs_result set_add(struct snapshot_set *s, const uint8_t snapshot_id[CS_ID_BYTES],
 	const uint8_t (*luns)[UP_ID_BYTES], unsigned count, const struct copy_wish *wish);
-unsigned set_snapshot_count(const struct snapshot_set *s);
 
 enum cs_result set_arm(struct snapshot_set *s);
 /* Opens the window for set_commit. budget_ms: how long CommitSnapshots may take. */

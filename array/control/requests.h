@@ -29,12 +29,6 @@ bool request_put_entry(struct up_msg *reply, const struct up_lun *entry); /* fal
 
 /* ---- requests_shadow.c ---- */
 
-void request_hold(struct request *r, struct lun *lun); /* until the request ends */
-/* Ends with nothing but UP_OK, or the fault. */
-void request_plain_done(struct array_call *call);
-/* Is its set kept? One of an unkept set is nobody's yet: it is not mapped (an abort could not undo it) and
- * goes with its set, not alone. */
-bool request_set_kept(const struct lun *shadow);
 void request_map(struct request *r);
 void request_unmap(struct request *r);
 void request_delete(struct request *r);

@@ -17,7 +17,9 @@ static bool require_shadow(struct request *r, const struct lun *lun, const char 
 	return false;
 }
 
-bool request_set_kept(const struct lun *shadow)
+/* Is its set kept? One of an unkept set is nobody's yet: it is not mapped (an abort could not undo it) and
+ * goes with its set, not alone. */
+static bool request_set_kept(const struct lun *shadow)
 {
 	struct copyset *set = copyset_find(shadow->array, shadow->set_id, NULL);
 	struct copyset_view view;
@@ -71,7 +73,8 @@ static void map_done(struct array_call *call)
 	request_finish(r);
 }
 
-void request_hold(struct request *r, struct lun *lun)
+/* Until the request ends. */
+static void request_hold(struct request *r, struct lun *lun)
 {
 	lun_hold(lun);
 	r->lun = lun;
@@ -111,7 +114,8 @@ void request_map(struct request *r)
 	map_add(request_host(r), lun, 0, r->nexus, &r->call);
 }
 
-void request_plain_done(struct array_call *call)
+/* Ends with nothing but UP_OK, or the fault. */
+static void request_plain_done(struct array_call *call)
 {
 	struct request *r = container_of(call, struct request, call);
 

@@ -97,8 +97,6 @@ void undo_start(struct copyset *s, struct array_call *call);
 /* The commit of an aborted set has ended; durable: its shadow LUNs are in s->sides. */
 void undo_settled(struct copyset *s, bool durable);
 void undo_wait(struct copyset *s, struct array_call *call);
-/* Ends waiting aborts. */
-void undo_tell(struct copyset *s, int err, const struct fault *fault);
 
 /* ---- lease.c ---- */
 

@@ -371,11 +371,8 @@ int host_record_check(struct host_record *record, struct fault *fault);
 
 /* ---- mapping.c ---------------------------------------------------------------------------------------- */
 
-/* Both need the page: mapping_page_make. */
-void mapping_link(struct mapping *m);
-void mapping_unlink(struct mapping *m, uint64_t rest_until_ns); /* frees it */
-int mapping_page_make(struct host *h, uint32_t number);         /* -ENOMEM */
-struct mapping *mapping_find(const struct host *h, const struct lun *lun);
+void mapping_link(struct mapping *m);                   /* needs the page: mapping_page_make */
+int mapping_page_make(struct host *h, uint32_t number); /* -ENOMEM */
 void mappings_free(struct host *h);
 
 /* ---- nexus.c ------------------------------------------------------------------------------------------ */
@@ -388,7 +385,6 @@ void nexus_revoke(struct host *h, bool all); /* those that the record no longer 
 /* A set becomes armed; its commit has ended. Attentions wait in between. */
 void quiet_enter(struct array *a);
 void quiet_leave(struct array *a);
-void nexus_deliver(struct array *a); /* all that waits, now */
 void quiet_timer_fire(struct reactor_timer *t);
 /* How many sessions has this initiator name? */
 unsigned nexus_count(struct array *a, const char *initiator);

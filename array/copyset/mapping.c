@@ -41,7 +41,8 @@ void mapping_link(struct mapping *m)
 	m->host->array->mapping_count++;
 }
 
-void mapping_unlink(struct mapping *m, uint64_t rest_until_ns)
+/* Frees it. */
+static void mapping_unlink(struct mapping *m, uint64_t rest_until_ns)
 {
 	struct mapping_page *page = page_of(m->host, m->number);
 
@@ -67,7 +68,7 @@ void mappings_free(struct host *h)
 }
 
 /* A LUN has few hosts, a host has many LUNs. */
-struct mapping *mapping_find(const struct host *h, const struct lun *lun)
+static struct mapping *mapping_find(const struct host *h, const struct lun *lun)
 {
 	list_for_each (n, &lun->links_mappings) {
 		struct mapping *m = container_of(n, struct mapping, link_lun);

@@ -69,6 +69,8 @@ static void quiet_put_off(struct array *a)
 		reactor_timer_arm(a->options.reactor, &a->quiet_timer, ARRAY_QUIET_MAX_MS);
 }
 
+static void nexus_deliver(struct array *a); /* all that waits, now */
+
 void nexus_tell_mappings(struct host *h, const struct array_nexus *asker)
 {
 	struct array *a = h->array;
@@ -125,7 +127,7 @@ void nexus_tell_replaced(struct lun *lun)
 	tell_all(lun, tell_replaced);
 }
 
-void nexus_deliver(struct array *a)
+static void nexus_deliver(struct array *a)
 {
 	struct list_node *n;
 

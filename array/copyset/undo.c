@@ -118,6 +118,24 @@ static void shadows_drop(struct copyset *s)
 	}
 }
 
+/* Ends waiting aborts. */
+static void undo_tell(struct copyset *s, int err, const struct fault *fault)
+{
+	struct list waiters;
+	struct list_node *n;
+
+	list_init(&waiters);
+	while ((n = list_pop(&s->undo_waiters)))
+		list_push_back(&waiters, n);
+	while ((n = list_pop(&waiters))) {
+		struct copyset_waiter *w = container_of(n, struct copyset_waiter, link);
+		struct array_call *call = w->call;
+
+		free(w);
+		call_end(call, err, fault);
+	}
+}
+
 static void removal_failed(struct removal *op, int err)
 {
 	struct copyset *s = op->s;
@@ -197,23 +215,6 @@ static void removal_start(struct copyset *s, enum copyset_event event, struct ar
 void undo_start(struct copyset *s, struct array_call *call)
 {
 	removal_start(s, COPYSET_ABORT, call);
-}
-
-void undo_tell(struct copyset *s, int err, const struct fault *fault)
-{
-	struct list waiters;
-	struct list_node *n;
-
-	list_init(&waiters);
-	while ((n = list_pop(&s->undo_waiters)))
-		list_push_back(&waiters, n);
-	while ((n = list_pop(&waiters))) {
-		struct copyset_waiter *w = container_of(n, struct copyset_waiter, link);
-		struct array_call *call = w->call;
-
-		free(w);
-		call_end(call, err, fault);
-	}
 }
 
 void undo_wait(struct copyset *s, struct array_call *call)

@@ -279,7 +279,6 @@ struct iscsi_small *iscsi_small_new(
 void iscsi_small_send(struct iscsi_conn *c, struct iscsi_small *s);
 /* The connection's last PDU: nothing more is taken in; it ends when this is sent. */
 void iscsi_small_send_last(struct iscsi_conn *c, struct iscsi_small *s);
-void iscsi_out_release(struct iscsi_conn *c, struct iscsi_out *out);
 /* Forgets what was queued and not sent. */
 void iscsi_transmit_drop(struct iscsi_conn *c);
 

@@ -66,9 +66,6 @@ struct iscsi_login {
 	unsigned chap_algorithm;
 	uint8_t chap_id, chap_challenge[CHAP_DIGEST_MAX_BYTES];
 	bool mutual;
-	uint8_t mutual_id;
-	uint8_t mutual_challenge[CHAP_CHALLENGE_MAX_BYTES];
-	int mutual_challenge_len;
 	char text[ISCSI_TEXT_MAX_BYTES]; /* of the requests of this step */
 	size_t text_len;
 	char target_asked[ISCSI_NAME_MAX_BYTES + 1];

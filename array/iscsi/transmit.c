@@ -60,7 +60,7 @@ void iscsi_small_send_last(struct iscsi_conn *c, struct iscsi_small *s)
 	iscsi_small_send(c, s);
 }
 
-void iscsi_out_release(struct iscsi_conn *c, struct iscsi_out *out)
+static void iscsi_out_release(struct iscsi_conn *c, struct iscsi_out *out)
 {
 	struct iscsi_small *s;
 

@@ -206,15 +206,6 @@ void reactor_fdatasync(struct reactor *r, struct reactor_op *op, int fd)
 	start(r, op);
 }
 
-void reactor_fallocate(
-	struct reactor *r, struct reactor_op *op, int fd, int mode, uint64_t offset, uint64_t len)
-{
-	/* the kernel takes the mode in len and the length in addr */
-	set_prep(op, IORING_OP_FALLOCATE, fd, NULL, (size_t)mode, offset, 0);
-	op->prep.addr = len;
-	start(r, op);
-}
-
 void reactor_accept(struct reactor *r, struct reactor_op *op, int fd)
 {
 	set_prep(op, IORING_OP_ACCEPT, fd, NULL, 0, 0, SOCK_CLOEXEC);

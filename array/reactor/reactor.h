@@ -68,9 +68,6 @@ void reactor_readv(struct reactor *r, struct reactor_op *op, int fd, const struc
 void reactor_writev(struct reactor *r, struct reactor_op *op, int fd, const struct iovec *iov, unsigned count,
 	uint64_t offset);
 void reactor_fdatasync(struct reactor *r, struct reactor_op *op, int fd);
-/* mode as fallocate(2) */
-void reactor_fallocate(
-	struct reactor *r, struct reactor_op *op, int fd, int mode, uint64_t offset, uint64_t len);
 void reactor_accept(struct reactor *r, struct reactor_op *op, int fd); /* result: the new socket */
 void reactor_recv(struct reactor *r, struct reactor_op *op, int fd, void *buf, size_t len, int flags);
 void reactor_sendv(

@@ -302,8 +302,6 @@ void scsi_task_io(struct scsi_task *task, enum store_io_op op, uint64_t offset, 
 void scsi_task_submit(struct scsi_task *task, void (*done)(struct lun_io *io, int err));
 /* What a failed I/O's errno means for this task (recheck results included). */
 void scsi_task_set_io_error(struct scsi_task *task, int err);
-/* The task is to end: true when it has (done was called). */
-bool scsi_task_abort(struct scsi_task *task);
 /* Aborts all of the nexus's tasks for which `match` says so; those that run end later. With `unmapped` they
  * are answered (no such LUN), else dropped. */
 void scsi_nexus_abort_tasks(struct scsi_nexus *n,

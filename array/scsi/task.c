@@ -439,7 +439,8 @@ void scsi_task_io(struct scsi_task *task, enum store_io_op op, uint64_t offset, 
 
 /* ---- abort --------------------------------------------------------------------------------------------- */
 
-bool scsi_task_abort(struct scsi_task *task)
+/* The task is to end: true when it has (done was called). */
+static bool scsi_task_abort(struct scsi_task *task)
 {
 	struct scsi_nexus *n = task->nexus;
 

@@ -69,9 +69,6 @@ HRESULT import_luns(struct record *r, struct provider *p, struct shadow_set *s);
 #define RECOVERY_LBA_GPT  1024 /* between the partition table and the first partition */
 #define RECOVERY_FROM_END 64   /* on a LUN without GPT: so many blocks before its end */
 
-/* The block that the lab's writer changes. */
-uint64_t recovery_block(const struct port_disk *d);
-
 /* OnLunStateChange(DO_MASK_LUNS) and a rescan, after which they must be gone. */
 HRESULT mask_luns(struct record *r, struct provider *p, const struct shadow_set *s);
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <vsserror.h>
 
-uint64_t recovery_block(const struct port_disk *d)
+static uint64_t recovery_block(const struct port_disk *d)
 {
 	if (d->table.kind == GPT_GPT)
 		return RECOVERY_LBA_GPT;

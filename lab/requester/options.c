@@ -85,7 +85,7 @@ bool options_add_volume(struct options *o, const wchar_t *text)
 	return true;
 }
 
-bool options_add_context(struct options *o, const wchar_t *text)
+static bool options_add_context(struct options *o, const wchar_t *text)
 {
 	static const struct {
 		const wchar_t *name;

@@ -62,8 +62,6 @@ void options_init(struct options *o);
 bool options_add_volume(struct options *o, const wchar_t *text);
 /* SNAPSHOT[,TARGET] as one more target of a resync. */
 bool options_add_target(struct options *o, const wchar_t *text);
-/* Names as the usage has them, separated by commas. */
-bool options_add_context(struct options *o, const wchar_t *text);
 /* --json, --calls, --abandon-after METHOD and the others that every language takes. How many words of argv it took, 0:
  * it is none of them, -1: its value is missing or wrong. */
 int options_common(struct options *o, int left, wchar_t **argv);

@@ -56,7 +56,8 @@ void record_make(uint8_t block[RECORD_BYTES], const struct record_id *id)
 	put(block + AT_CHECKSUM, checksum(block), 8);
 }
 
-enum record_kind record_read(const uint8_t block[RECORD_BYTES], struct record_id *id)
+/* RECORD_NONE: no record was ever here (no magic). */
+static enum record_kind record_read(const uint8_t block[RECORD_BYTES], struct record_id *id)
 {
 	if (memcmp(block, magic, sizeof magic) != 0)
 		return RECORD_NONE;

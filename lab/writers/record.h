@@ -32,8 +32,6 @@ enum record_kind {
 };
 
 void record_make(uint8_t block[RECORD_BYTES], const struct record_id *id);
-/* RECORD_NONE: no record was ever here (no magic). */
-enum record_kind record_read(const uint8_t block[RECORD_BYTES], struct record_id *id);
 
 /* Where record seq of a stream lies, in records from the start of the area. */
 uint64_t record_slot(uint32_t stream, uint64_t seq, uint32_t slots);

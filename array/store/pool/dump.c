@@ -12,8 +12,6 @@
 #include <string.h>
 #include "array/util/bytes.h"
 
-#define FIELDS_MAX 12u
-
 struct dump {
 	struct pool_host *host;
 	struct pool_super super;

@@ -218,6 +218,4 @@ void pool_value_seal(const uint8_t id[POOL_ID_BYTES], enum pool_table table, con
 bool pool_value_ok(const uint8_t id[POOL_ID_BYTES], enum pool_table table, const void *key, size_t key_len,
 	const uint8_t *value, size_t value_len);
 
-uint32_t pool_crc(uint32_t crc, const void *data, size_t len);
-
 #endif

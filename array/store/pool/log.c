@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int pool_payload_check(const uint8_t *data, size_t len, uint32_t records)
+/* Every record of the payload is in shape. */
+static int pool_payload_check(const uint8_t *data, size_t len, uint32_t records)
 {
 	struct pool_record r;
 	size_t at = 0;

@@ -341,7 +341,7 @@ struct pool_leaf *pool_map_peek(const struct pool_branch *b, uint64_t chunk)
 	return leaf && !leaf->loading ? leaf : NULL;
 }
 
-void pool_map_touch(struct pool *p, struct pool_leaf *leaf)
+static void pool_map_touch(struct pool *p, struct pool_leaf *leaf)
 {
 	leaf->touched = p->map_load_count;
 	if (p->lru.head.prev == &leaf->lru)

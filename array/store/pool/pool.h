@@ -152,7 +152,6 @@ struct pool_io {
 	bool in_step;
 	struct list sub_list; /* COMPARE AND WRITE */
 	struct pool_waiter waiter;
-	uint64_t flush_ticket;
 };
 
 enum pool_sub_kind {
@@ -395,7 +394,6 @@ struct pool {
 	struct pool_file *log_file;
 	uint64_t sequence;   /* of the last durable frame */
 	uint64_t log_offset; /* where the next frame goes */
-	uint64_t log_tail;   /* first byte that LMDB does not have yet */
 	uint64_t log_used;   /* bytes from tail to offset, wraps included */
 
 	/* checkpoint */
@@ -514,7 +512,6 @@ int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64
 uint16_t pool_map_covered(const struct pool_leaf *leaf, uint64_t chunk);
 void pool_map_free(struct pool *p, struct pool_branch *b); /* all leaves; none may be dirty */
 void pool_map_trim(struct pool *p);                        /* evicts down to the bound */
-void pool_map_touch(struct pool *p, struct pool_leaf *leaf);
 void pool_leaf_pin(struct pool_leaf *leaf);
 void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf);
 
@@ -705,8 +702,6 @@ struct pool_replay {
 int pool_log_read(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
 	const struct pool_state *state, struct pool_replay *out);
 void pool_replay_free(struct pool_replay *r);
-/* Every record of the payload is in shape. */
-int pool_payload_check(const uint8_t *data, size_t len, uint32_t records);
 int pool_log_create(struct pool_host *host, const struct pool_super *super);
 
 /* ---- merge.c ---------------------------------------------------------------------------------------- */

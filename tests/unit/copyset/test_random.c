@@ -424,7 +424,7 @@ struct live_set {
 	bool asked[CALL_KINDS];
 	uint8_t ids[2][UP_ID_BYTES];
 	uint8_t low[2], high[2]; /* what the copy may hold: answered at the commit … submitted at its end */
-	bool high_known, touched_by_time;
+	bool high_known;
 };
 
 struct live {

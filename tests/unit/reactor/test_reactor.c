@@ -179,11 +179,6 @@ static void more_operations_than_the_ring_has_room_for(void **state)
 	while (!sync.over)
 		reactor_turn(r, 1000);
 	assert_int_equal(sync.result, 0);
-	struct file_op hole = {.op = {.done = file_done}};
-	reactor_fallocate(r, &hole.op, fd, FALLOC_FL_KEEP_SIZE, 4096, 8192);
-	while (!hole.over)
-		reactor_turn(r, 1000);
-	assert_true(hole.result == 0 || hole.result == -EOPNOTSUPP);
 	close(fd);
 }
 

@@ -24,7 +24,6 @@ struct sim {
 	 */
 	uint64_t steps, off_at, fail_at; /* 0: never */
 	bool fail_forever;               /* every step from fail_at on */
-	bool fail_reads;
 	uint64_t reads, fail_read_at;
 	bool direct;       /* files demand alignment like O_DIRECT */
 	uint64_t fs_bytes; /* room of the "file system", 0: any */

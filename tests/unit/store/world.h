@@ -51,7 +51,6 @@ struct world {
 	uint64_t next_tag, completions;
 	uint64_t max_sectors;
 	unsigned inflight;
-	bool write_errors_expected, flush_failed;
 	bool no_memory;      /* is an answer */
 	uint64_t acked_sets; /* ids < are known */
 	uint64_t map_memory;
