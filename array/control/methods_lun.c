@@ -273,6 +273,10 @@ static void map_list_method(struct mgmt_call *c)
 	json_t *list = json_array();
 	for (struct host *h = host_next(c->array, NULL); h && !more; h = host_next(c->array, h)) {
 		struct lun *lun = NULL;
+		if (at + host_mappings(h) <= offset) { /* an earlier page had them all */
+			at += host_mappings(h);
+			continue;
+		}
 		for (uint32_t n = map_next(h, 0, &lun); n; n = map_next(h, n, &lun)) {
 			if (at >= offset + limit) {
 				more = true;

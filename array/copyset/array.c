@@ -158,6 +158,7 @@ static int indexes_init(struct array *a)
 	err = err ? err : index_init(&a->idents, o->luns_max);
 	err = err ? err : index_init(&a->hosts_by_name, o->hosts_max);
 	err = err ? err : index_init(&a->hosts_by_iqn, o->hosts_max);
+	err = err ? err : index_init(&a->mappings, ARRAY_MAPPINGS_MAX);
 	err = err ? err : index_init(&a->sets_by_id, o->sets_max);
 	err = err ? err : index_init(&a->recycled_by_id, o->luns_max);
 	return err;
@@ -251,6 +252,7 @@ void array_close(struct array *a)
 	index_free(&a->idents);
 	index_free(&a->hosts_by_name);
 	index_free(&a->hosts_by_iqn);
+	index_free(&a->mappings);
 	index_free(&a->sets_by_id);
 	index_free(&a->recycled_by_id);
 	free(a);

@@ -147,6 +147,11 @@ unsigned host_sessions(const struct host *h)
 	return h->sessions;
 }
 
+unsigned host_mappings(const struct host *h)
+{
+	return h->mappings;
+}
+
 /* RFC 7143 4.2.7: iqn., eui. or naa. and what may follow, in lower case. */
 static bool iqn_valid(const char *iqn)
 {

@@ -77,6 +77,7 @@ struct array {
 	unsigned host_count;
 	struct index hosts_by_name, hosts_by_iqn;
 	unsigned mapping_count;
+	struct index mappings; /* by host and LUN */
 
 	struct list nexuses_pending; /* to be told of changed mappings */
 	struct list luns_resized;    /* hosts to be told of */
@@ -329,6 +330,7 @@ struct mapping {
 	struct host *host;
 	struct lun *lun;
 	uint32_t number;
+	struct index_node by_pair;
 	struct list_node link_lun;
 };
 

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Mappings: which host sees which LUN under which number. The way from (host, number) to the LUN is two array
- * look-ups. A number that was given up rests, so that a host that has not rescanned yet never takes one LUN
- * for another; the rest is in memory only and does not outlast the array (a restart drops all sessions, and
- * the hosts rescan). A number that the administrator names is taken although it rests.
+ * look-ups, the way from (host, LUN) to the number a look-up in a hash table: a LUN may have thousands of hosts,
+ * and a host thousands of LUNs.
+ *
+ * A number that was given up rests, so that a host that has not rescanned yet never takes one LUN for another; the
+ * rest is in memory only and does not outlast the array (a restart drops all sessions, and the hosts rescan). A
+ * number that the administrator names is taken although it rests.
  */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 #include "array/copyset/copyset.h"
 #include "array/copyset/internal.h"
 
@@ -27,6 +31,13 @@ int mapping_page_make(struct host *h, uint32_t number)
 	return *p ? 0 : -ENOMEM;
 }
 
+static uint64_t hash_pair(const struct host *h, const struct lun *lun)
+{
+	const void *pair[2] = {h, lun};
+
+	return XXH64(pair, sizeof(pair), 0);
+}
+
 void mapping_link(struct mapping *m)
 {
 	struct mapping_page *page = page_of(m->host, m->number);
@@ -35,6 +46,7 @@ void mapping_link(struct mapping *m)
 	page->at[m->number % MAPPING_PAGE_NUMBERS].mapping = m;
 	page->at[m->number % MAPPING_PAGE_NUMBERS].rest_until_ns = 0;
 	page->used++;
+	index_add(&m->host->array->mappings, &m->by_pair, hash_pair(m->host, m->lun));
 	list_push_back(&m->lun->links_mappings, &m->link_lun);
 	m->lun->mappings++;
 	m->host->mappings++;
@@ -49,6 +61,7 @@ static void mapping_unlink(struct mapping *m, uint64_t rest_until_ns)
 	page->at[m->number % MAPPING_PAGE_NUMBERS].mapping = NULL;
 	page->at[m->number % MAPPING_PAGE_NUMBERS].rest_until_ns = rest_until_ns;
 	page->used--;
+	index_remove(&m->host->array->mappings, &m->by_pair);
 	list_remove(&m->link_lun);
 	m->lun->mappings--;
 	m->host->mappings--;
@@ -67,13 +80,14 @@ void mappings_free(struct host *h)
 	}
 }
 
-/* A LUN has few hosts, a host has many LUNs. */
 static struct mapping *mapping_find(const struct host *h, const struct lun *lun)
 {
-	list_for_each (n, &lun->links_mappings) {
-		struct mapping *m = container_of(n, struct mapping, link_lun);
+	struct index_node *n = index_first(&lun->array->mappings, hash_pair(h, lun));
 
-		if (m->host == h)
+	for (; n; n = index_again(n)) {
+		struct mapping *m = container_of(n, struct mapping, by_pair);
+
+		if (m->host == h && m->lun == lun)
 			return m;
 	}
 	return NULL;
@@ -128,6 +142,8 @@ static uint32_t number_rested(const struct host *h, uint32_t from, uint32_t to, 
 
 		if (!page || (!page->at[at].mapping && page->at[at].rest_until_ns <= now))
 			return i;
+		if (page->used == MAPPING_PAGE_NUMBERS)
+			i |= MAPPING_PAGE_NUMBERS - 1;
 	}
 	return 0;
 }
@@ -320,10 +336,12 @@ static int remove_build(struct change *c, struct store_txn *t)
 	struct map_change *op = container_of(c, struct map_change, c);
 	int err = 0;
 
+	if (op->host)
+		return record_del_map(c->array, t, op->host->record.name, op->lun->id);
 	list_for_each (n, &op->lun->links_mappings) {
 		struct mapping *m = container_of(n, struct mapping, link_lun);
 
-		if (!err && (!op->host || m->host == op->host))
+		if (!err)
 			err = record_del_map(c->array, t, m->host->record.name, op->lun->id);
 	}
 	return err;
@@ -350,11 +368,11 @@ static void remove_end(struct change *c, int err)
 
 	if (err || !op->wait)
 		return;
-	list_for_each_safe (n, &lun->links_mappings) {
-		struct mapping *m = container_of(n, struct mapping, link_lun);
-
-		if (!op->m.host || m->host == op->m.host)
-			mapping_remove(m, op->m.asker);
+	if (op->m.host) {
+		mapping_remove(mapping_find(op->m.host, lun), op->m.asker);
+	} else {
+		list_for_each_safe (n, &lun->links_mappings)
+			mapping_remove(container_of(n, struct mapping, link_lun), op->m.asker);
 	}
 	op->wait->call = c->call;
 	op->wait->drain.idle = unmap_idle;

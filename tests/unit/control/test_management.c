@@ -197,6 +197,49 @@ static void lists_are_paged(void **state)
 		MGMT_BAD_PARAMS);
 }
 
+/* Every mapping is on one page, wherever the pages begin. */
+static void mappings_are_paged(void **state)
+{
+	static const struct {
+		const char *host, *lun;
+	} all[] = {{"h1", "a"}, {"h1", "b"}, {"h1", "c"}, {"h3", "a"}, {"h3", "c"}, {"h4", "b"}};
+	const unsigned count = sizeof(all) / sizeof(all[0]);
+	char params[80];
+
+	(void)state;
+	for (char lun = 'a'; lun <= 'c'; lun++) {
+		snprintf(params, sizeof(params), "{'name':'%c','size_bytes':1048576}", lun);
+		does("lun.create", params);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(params, sizeof(params), "{'lun':'%s','host':'%s'}", all[i].lun, all[i].host);
+		does("map.add", params);
+	}
+	for (unsigned limit = 1; limit <= count + 1; limit++)
+		for (unsigned at = 0; at <= count; at++) {
+			unsigned want = count - at < limit ? count - at : limit;
+
+			snprintf(params, sizeof(params), "{'offset':%u,'limit':%u}", at, limit);
+			json_t *page = ask("map.list", params), *list = json_object_get(page, "mappings");
+			json_t *next = json_object_get(page, "next");
+
+			assert_int_equal(json_array_size(list), want);
+			for (unsigned i = 0; i < want; i++) {
+				json_t *m = json_array_get(list, i);
+
+				assert_string_equal(
+					json_string_value(json_object_get(m, "host")), all[at + i].host);
+				assert_string_equal(
+					json_string_value(json_object_get(m, "lun")), all[at + i].lun);
+			}
+			if (at + want < count)
+				assert_int_equal(json_integer_value(next), at + want);
+			else
+				assert_true(json_is_null(next));
+			json_decref(page);
+		}
+}
+
 static void secrets_never_come_out(void **state)
 {
 	static const char *const asks[] = {"host.list", "status"};
@@ -684,6 +727,7 @@ int main(void)
 		WITH_RIG(a_notification_is_done_and_not_answered),
 		WITH_RIG(luns_live),
 		WITH_RIG(lists_are_paged),
+		WITH_RIG(mappings_are_paged),
 		WITH_RIG(secrets_never_come_out),
 		WITH_RIG(hosts_are_changed_part_by_part),
 		WITH_RIG(sets_are_made_in_one_call),
