@@ -24,81 +24,6 @@ static int mem_call(struct memstore *m, bool changes)
 		m->latched = true;
 	return m->fail_err;
 }
-/* ---- the catalogue ---- */
-
-static int key_compare(const struct mem_record *r, const void *key, size_t key_len)
-{
-	size_t common = r->key_len < key_len ? r->key_len : key_len;
-	int c = memcmp(r->key, key, common);
-
-	return c ? c : (r->key_len > key_len) - (r->key_len < key_len);
-}
-
-static unsigned record_place(
-	struct memstore *m, enum store_table table, const void *key, size_t key_len, bool *found)
-{
-	unsigned low = 0, high = m->tables[table].count;
-
-	*found = false;
-	while (low < high) {
-		unsigned middle = low + (high - low) / 2;
-		int c = key_compare(&m->tables[table].records[middle], key, key_len);
-
-		if (c == 0)
-			*found = true;
-		if (c >= 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
-void memstore_record_delete(struct memstore *m, enum store_table table, const void *key, size_t key_len)
-{
-	bool found;
-	unsigned i = record_place(m, table, key, key_len, &found);
-	struct mem_record *r = m->tables[table].records;
-
-	if (!found)
-		return;
-	free(r[i].key);
-	free(r[i].value);
-	memmove(r + i, r + i + 1, (m->tables[table].count - i - 1) * sizeof(*r));
-	m->tables[table].count--;
-}
-
-static void *copy_of(const void *p, size_t len)
-{
-	void *c = mem_must(malloc(len ? len : 1));
-
-	if (len)
-		memcpy(c, p, len);
-	return c;
-}
-
-void memstore_record_put(struct memstore *m, enum store_table table, const void *key, size_t key_len,
-	const void *value, size_t value_len)
-{
-	bool found;
-	unsigned i = record_place(m, table, key, key_len, &found);
-	unsigned count = m->tables[table].count;
-	struct mem_record *r = m->tables[table].records;
-
-	if (found) {
-		free(r[i].value);
-		r[i].value = copy_of(value, value_len);
-		r[i].value_len = value_len;
-		return;
-	}
-	r = m->tables[table].records = mem_must(realloc(r, (count + 1) * sizeof(*r)));
-	memmove(r + i + 1, r + i, (count - i) * sizeof(*r));
-	r[i].key = copy_of(key, key_len);
-	r[i].key_len = key_len;
-	r[i].value = copy_of(value, value_len);
-	r[i].value_len = value_len;
-	m->tables[table].count++;
-}
 
 /* ---- transactions ---- */
 
@@ -148,9 +73,9 @@ static int mem_txn_put(struct store_txn *t, enum store_table table, const void *
 	}
 	struct mem_step *s = txn_step(t, STEP_PUT);
 	s->table = table;
-	s->key = copy_of(key, key_len);
+	s->key = mem_copy(key, key_len);
 	s->key_len = key_len;
-	s->value = copy_of(value, value_len);
+	s->value = mem_copy(value, value_len);
 	s->value_len = value_len;
 	return 0;
 }
@@ -163,7 +88,7 @@ static int mem_txn_del(struct store_txn *t, enum store_table table, const void *
 		return err;
 	struct mem_step *s = txn_step(t, STEP_DEL);
 	s->table = table;
-	s->key = copy_of(key, key_len);
+	s->key = mem_copy(key, key_len);
 	s->key_len = key_len;
 	return 0;
 }
@@ -755,12 +680,7 @@ static int mem_iterate(struct store *s, enum store_table table,
 	struct memstore *m = mem_of(s);
 	int err = mem_call(m, false);
 
-	for (unsigned i = 0; !err && i < m->tables[table].count; i++) {
-		struct mem_record *r = &m->tables[table].records[i];
-
-		err = each(arg, r->key, r->key_len, r->value, r->value_len);
-	}
-	return err;
+	return err ? err : mem_records_each(m, table, each, arg);
 }
 
 static void mem_stats(struct store *s, struct store_stats *out)
@@ -862,13 +782,7 @@ void memstore_destroy(struct memstore *m)
 	unsure_free(m);
 	list_for_each_safe (n, &m->disks)
 		mem_disk_free(m, container_of(n, struct mem_disk, link));
-	for (int t = 0; t < STORE_TABLE_COUNT; t++) {
-		for (unsigned i = 0; i < m->tables[t].count; i++) {
-			free(m->tables[t].records[i].key);
-			free(m->tables[t].records[i].value);
-		}
-		free(m->tables[t].records);
-	}
+	mem_records_free(m);
 	assert(m->page_count == 0);
 	free(m);
 }
@@ -1042,24 +956,6 @@ unsigned memstore_disks(const struct memstore *m)
 	list_for_each (n, &m->disks)
 		count += container_of(n, struct mem_disk, link)->durable;
 	return count;
-}
-
-unsigned memstore_records(const struct memstore *m, enum store_table table)
-{
-	return m->tables[table].count;
-}
-
-bool memstore_record(struct memstore *m, enum store_table table, unsigned index, const void **key,
-	size_t *key_len, uint8_t **value, size_t *value_len)
-{
-	if (index >= m->tables[table].count)
-		return false;
-	struct mem_record *r = &m->tables[table].records[index];
-	*key = r->key;
-	*key_len = r->key_len;
-	*value = r->value;
-	*value_len = r->value_len;
-	return true;
 }
 
 bool memstore_shares(struct store_disk *d)

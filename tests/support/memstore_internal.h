@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the store in memory share: see memstore.h. memstore_disk.c has the pages and the data. */
+/* What the parts of the store in memory share: see memstore.h. memstore_disk.c has the pages and the data,
+ * memstore_catalogue.c the records. */
 #ifndef UMBRA_TEST_MEMSTORE_INTERNAL_H
 #define UMBRA_TEST_MEMSTORE_INTERNAL_H
 
@@ -109,19 +110,13 @@ struct mem_op {
 	uint64_t flush_serial;
 };
 
-struct mem_record {
-	void *key;
-	uint8_t *value;
-	size_t key_len, value_len;
-};
-
 struct memstore {
 	struct store head;
 	bool open, dead, latched;
 	uint64_t capacity_bytes, page_count, next_id, random, serial;
 	struct list disks, ops;
 	struct {
-		struct mem_record *records; /* sorted by key */
+		void *root; /* tsearch(3)'s, of struct mem_record by key */
 		unsigned count;
 	} tables[STORE_TABLE_COUNT];
 	struct {
@@ -161,6 +156,13 @@ static inline uint64_t mem_random(uint64_t *state)
 	x ^= x << 17;
 	return *state = x;
 }
+
+void *mem_copy(const void *p, size_t len); /* allocated */
+/* Every record in the order of the keys, until `each` returns an error. */
+int mem_records_each(struct memstore *m, enum store_table table,
+	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
+	void *arg);
+void mem_records_free(struct memstore *m);
 
 struct mem_page *mem_page_get(struct mem_page *p);
 void mem_page_put(struct memstore *m, struct mem_page *p);

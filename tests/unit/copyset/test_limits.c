@@ -110,6 +110,97 @@ static void all_hosts(void **state)
 	assert_non_null(host_find_iqn(h->array, "iqn.2026-01.test:host4095"));
 }
 
+#define MANY_HOSTS 4096u
+#define MANY_LUNS  32u /* to each host: 131,072 mappings */
+
+static struct host *many_host(struct harness *h, unsigned i)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "host%u", i);
+	return host_find(h->array, name);
+}
+
+static struct lun *many_lun(struct harness *h, unsigned i)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "lun%u", i);
+	return lun_find_name(h->array, name);
+}
+
+/* And one LUN that nobody sees. */
+static void map_all(struct harness *h)
+{
+	for (unsigned j = 0; j <= MANY_LUNS; j++)
+		assert_int_equal(lun(h, j, MIB, ""), 0);
+	for (unsigned i = 0; i < MANY_HOSTS; i++)
+		assert_int_equal(host(h, i, ""), 0);
+	for (unsigned i = 0; i < MANY_HOSTS; i++)
+		for (unsigned j = 0; j < MANY_LUNS; j++)
+			assert_int_equal(map(h, many_host(h, i), many_lun(h, j), ""), 0);
+}
+
+/* Every mapping is found from both sides, and another one is refused. */
+static void mappings_full(struct harness *h)
+{
+	assert_int_equal(map(h, many_host(h, 7), many_lun(h, MANY_LUNS), "its 131072 mappings"), -EMLINK);
+	for (unsigned j = 0; j < MANY_LUNS; j++)
+		assert_int_equal(many_lun(h, j)->mappings, MANY_HOSTS);
+	for (unsigned i = 0; i < MANY_HOSTS; i++) {
+		struct host *to = many_host(h, i);
+
+		assert_int_equal(mapped(to), MANY_LUNS);
+		for (unsigned j = 0; j < MANY_LUNS; j++)
+			assert_int_equal(map_number(to, many_lun(h, j)), j + 1);
+		assert_int_equal(map_number(to, many_lun(h, MANY_LUNS)), 0);
+	}
+}
+
+/* 131,072 mappings, thousands on every LUN. */
+static void all_mappings(void **state)
+{
+	struct harness *h = *state;
+	struct lun *one_more;
+	struct waiter w;
+
+	map_all(h);
+	mappings_full(h);
+	harness_reopen(h);
+	mappings_full(h);
+	one_more = many_lun(h, MANY_LUNS);
+	assert_int_equal(map(h, many_host(h, 9), many_lun(h, 3), ""), 0); /* the same again is no other one */
+	assert_int_equal(do_unmap(h, many_host(h, 9), many_lun(h, 3)), 0);
+	assert_int_equal(map(h, many_host(h, 7), one_more, ""), 0);
+	assert_int_equal(map(h, many_host(h, 8), one_more, "its 131072 mappings"), -EMLINK);
+	assert_int_equal(do_delete(h, many_lun(h, 0)), -EBUSY);
+	map_remove_all(many_lun(h, 0), NULL, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(do_delete(h, many_lun(h, 0)), 0);
+	assert_int_equal(map(h, many_host(h, 8), one_more, ""), 0);
+}
+
+/* One by one they go, too, and their hosts. */
+static void all_mappings_go(void **state)
+{
+	struct harness *h = *state;
+	struct waiter w;
+
+	map_all(h);
+	for (unsigned i = 0; i < MANY_HOSTS; i++) {
+		struct host *from = many_host(h, (i * 5 + 11) % MANY_HOSTS); /* not in the order of mapping */
+
+		for (unsigned j = 0; j < MANY_LUNS; j++)
+			assert_int_equal(do_unmap(h, from, many_lun(h, j)), 0);
+		assert_int_equal(host_mappings(from), 0);
+		host_delete(from, waiter_init(&w));
+		assert_int_equal(waiter_wait(h, &w), 0);
+	}
+	for (unsigned j = 0; j <= MANY_LUNS; j++)
+		assert_int_equal(do_delete(h, many_lun(h, j)), 0);
+	assert_int_equal(memstore_records(h->memory, STORE_TABLE_MAP), 0);
+}
+
 static void configured_ones(void **state)
 {
 	struct harness *h = *state;
@@ -162,6 +253,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(all_luns, harness_setup, harness_teardown),
 		cmocka_unit_test_setup_teardown(many_luns_come_back, harness_setup, harness_teardown),
 		cmocka_unit_test_setup_teardown(all_hosts, harness_setup, harness_teardown),
+		cmocka_unit_test_setup_teardown(all_mappings, harness_setup, harness_teardown),
+		cmocka_unit_test_setup_teardown(all_mappings_go, harness_setup, harness_teardown),
 		cmocka_unit_test_setup_teardown(configured_ones, harness_setup, harness_teardown),
 		cmocka_unit_test_setup_teardown(the_largest_lun, harness_setup, harness_teardown),
 	};
