@@ -59,6 +59,14 @@ close_fd:
 	return NULL;
 }
 
+void iscsi_conn_turn_away(struct iscsi_conn *c)
+{
+	uint32_t ms = c->server->options.login_timeout_ms;
+
+	c->turned_away = true;
+	iscsi_conn_deadline(c, ms < ISCSI_TURNED_AWAY_MS ? ms : ISCSI_TURNED_AWAY_MS);
+}
+
 /* ---- buffers ---------------------------------------------------------------------------------------- */
 
 static bool within_share(const struct iscsi_conn *c, uint64_t size, bool urgent)
@@ -267,7 +275,7 @@ static const char *deadline_reason(const struct iscsi_conn *c)
 {
 	switch (c->state) {
 	case ISCSI_CONN_LOGIN:
-		return "the login took too long";
+		return c->turned_away ? NULL : "the login took too long";
 	case ISCSI_CONN_REINSTATING:
 		return "the session that the login replaces does not end";
 	case ISCSI_CONN_LOGOUT:

@@ -72,7 +72,8 @@ bool iscsi_pdu_begin(struct iscsi_conn *c)
 	enum iscsi_opcode opcode = iscsi_opcode(c->rx.header);
 
 	if (c->login) {
-		sink_buffer(c);
+		if (!c->turned_away) /* whatever it says */
+			sink_buffer(c);
 		return true;
 	}
 	switch (opcode) {

@@ -42,6 +42,10 @@
 #define ISCSI_QUEUED_BYTES_MAX (1u << 20)
 #define ISCSI_LINGER_MS        1000 /* for the peer to take our last PDUs */
 #define ISCSI_STOP_GRACE_MS    2000 /* for initiators to log out */
+/* Connections past a limit that are told so when they ask to log in; past these bounds they are closed at once. */
+#define ISCSI_TURNED_AWAY_MAX        16
+#define ISCSI_TURNED_AWAY_SOURCE_MAX 4    /* of one address */
+#define ISCSI_TURNED_AWAY_MS         5000 /* for their login request; login_timeout if that is less */
 
 struct iscsi_server;
 struct iscsi_conn;
@@ -229,6 +233,7 @@ struct iscsi_conn {
 	uint64_t pinged_ns;
 	uint64_t deadline_ns; /* of the login, of ENDING, of waiting for a logout; 0: none */
 	bool revoked;         /* the host's rights are gone: no command is served any more */
+	bool turned_away;     /* past a limit: its login is refused; no limit counts it */
 
 	struct iscsi_login *login; /* until the full feature phase */
 	struct iscsi_small *last_response;
@@ -364,6 +369,8 @@ void iscsi_login_release(struct iscsi_conn *c);
 /* Takes fd over, even when it fails (NULL: no memory). */
 struct iscsi_conn *iscsi_conn_create(struct iscsi_server *s, int fd, unsigned portal,
 	const struct sockaddr_storage *peer, const struct sockaddr_storage *local);
+/* A new one that is past a limit: it has a short time to ask for a login, which is refused. */
+void iscsi_conn_turn_away(struct iscsi_conn *c);
 /* Of the server's buffers, in the share that a host may have, so that none keeps them all from the others: a half,
  * and an eighth for what is urgent. Discovery sessions together have a sixteenth; logins are small, and take what
  * there is. */

@@ -125,25 +125,36 @@ static void accept_retry(struct reactor_timer *t)
 		accept_more(l);
 }
 
-static unsigned strangers_from(struct iscsi_server *s, const struct sockaddr_storage *peer)
+/* The connections there are, as somebody from `peer` meets them. */
+struct census {
+	unsigned welcome, strangers; /* strangers: of this address, not logged in */
+	unsigned turned_away, turned_away_here;
+};
+
+static struct census count(const struct iscsi_server *s, const struct sockaddr_storage *peer)
 {
-	unsigned count = 0;
+	struct census k = {0};
 
 	list_for_each (n, &s->conns) {
-		struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
+		const struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
+		bool here = same_source(&c->peer, peer);
 
-		count += !c->logged_in && same_source(&c->peer, peer);
+		k.welcome += !c->turned_away;
+		k.strangers += !c->turned_away && !c->logged_in && here;
+		k.turned_away += c->turned_away;
+		k.turned_away_here += c->turned_away && here;
 	}
-	return count;
+	return k;
 }
 
 /* NULL: welcome */
-static const char *refusal(struct iscsi_server *s, const struct sockaddr_storage *peer)
+static const char *refusal(const struct iscsi_server *s, const struct census *k)
 {
-	if (s->conn_count >= s->options.connections_max)
-		return "too many connections";
-	if (strangers_from(s, peer) >= s->options.connections_per_source)
-		return "too many connections of this address that have not logged in";
+	if (k->welcome >= s->options.connections_max)
+		return "the array has as many connections as connections_max allows";
+	if (k->strangers >= s->options.connections_per_source)
+		return "its address has as many connections that have not logged in as "
+		       "connections_per_source allows";
 	return NULL;
 }
 
@@ -152,6 +163,8 @@ static void take_connection(struct iscsi_listener *l, int fd)
 	struct iscsi_server *s = l->server;
 	struct sockaddr_storage peer = {0}, local = {0};
 	socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
+	struct iscsi_conn *c;
+	struct census k;
 	const char *no;
 	char text[80];
 	int on = 1;
@@ -161,17 +174,24 @@ static void take_connection(struct iscsi_listener *l, int fd)
 		close(fd); /* gone already */
 		return;
 	}
-	no = refusal(s, &peer);
+	k = count(s, &peer);
+	no = refusal(s, &k);
 	if (no) {
 		iscsi_address_text(&peer, text, sizeof(text), true);
 		iscsi_server_event(s, EVENT_WARNING, "connection from %s refused: %s", text, no);
+	}
+	if (no && (k.turned_away >= ISCSI_TURNED_AWAY_MAX ||
+			  k.turned_away_here >= ISCSI_TURNED_AWAY_SOURCE_MAX)) {
 		close(fd);
 		return;
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	if (!iscsi_conn_create(s, fd, l->index, &peer, &local))
+	c = iscsi_conn_create(s, fd, l->index, &peer, &local);
+	if (!c)
 		iscsi_server_event(s, EVENT_ERROR, "connection refused: out of memory");
+	else if (no)
+		iscsi_conn_turn_away(c);
 }
 
 static void accepted(struct reactor_op *op, int result)

@@ -83,18 +83,28 @@ static void set_status(struct iscsi_small *s, enum iscsi_login_status status)
 	put_be16(s->bhs + ISCSI_AT_STATUS_CLASS, (uint16_t)status);
 }
 
-static struct iscsi_small *response_pdu(
-	struct iscsi_conn *c, const uint8_t *bhs, const struct iscsi_login_response *r)
+/* With room for text_len bytes. */
+static struct iscsi_small *response_new(struct iscsi_conn *c, const uint8_t *bhs, uint8_t flags,
+	enum iscsi_login_status status, size_t text_len)
 {
 	struct iscsi_small *s = iscsi_small_new(
-		c, ISCSI_LOGIN_RESPONSE, r->flags, get_be32(bhs + ISCSI_AT_ITT), (uint32_t)r->text.len);
+		c, ISCSI_LOGIN_RESPONSE, flags, get_be32(bhs + ISCSI_AT_ITT), (uint32_t)text_len);
 
 	if (!s)
 		return NULL;
 	s->plain = true;
 	memcpy(s->bhs + ISCSI_AT_ISID, bhs + ISCSI_AT_ISID, 8); /* and TSIH */
-	set_status(s, r->status);
-	memcpy(s->text, r->buf, r->text.len);
+	set_status(s, status);
+	return s;
+}
+
+static struct iscsi_small *response_pdu(
+	struct iscsi_conn *c, const uint8_t *bhs, const struct iscsi_login_response *r)
+{
+	struct iscsi_small *s = response_new(c, bhs, r->flags, r->status, r->text.len);
+
+	if (s)
+		memcpy(s->text, r->buf, r->text.len);
 	return s;
 }
 
@@ -367,13 +377,29 @@ static void login_done(struct iscsi_conn *c, struct iscsi_small *s)
 	iscsi_reinstate(c);
 }
 
+/* Whoever it is; the event was when the connection came. */
+static void turn_away(struct iscsi_conn *c, const uint8_t *bhs)
+{
+	struct iscsi_small *s = response_new(c, bhs, bhs[1] & 0x0c, ISCSI_LOGIN_NO_RESOURCES, 0);
+
+	c->expcmdsn = get_be32(bhs + ISCSI_AT_CMDSN);
+	c->maxcmdsn = c->expcmdsn - 1;
+	if (s)
+		iscsi_small_send_last(c, s);
+}
+
 void iscsi_login_pdu(struct iscsi_conn *c, const uint8_t *bhs, const char *data, uint32_t len)
 {
 	struct iscsi_login *l = c->login;
-	struct iscsi_login_response *r = malloc(sizeof(*r));
+	struct iscsi_login_response *r;
 	enum iscsi_login_result result;
 	struct iscsi_small *s;
 
+	if (c->turned_away) {
+		turn_away(c, bhs);
+		return;
+	}
+	r = malloc(sizeof(*r));
 	if (!r) {
 		iscsi_conn_kill(c, "no memory for a login");
 		return;

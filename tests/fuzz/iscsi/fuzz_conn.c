@@ -16,6 +16,7 @@
 #define MODE_SMALL       4 /* … with small bursts and segments */
 #define MODE_SLOW_SENDS  8 /* sends end only now and then */
 #define MODE_HANG_WRITES 16
+#define MODE_TURNED_AWAY 32 /* it is past a limit */
 
 static struct reactor reactor;
 static struct iscsi_server server;
@@ -145,6 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.nop_interval_ms = 5000,
 		.nop_timeout_ms = 5000};
 	struct sockaddr_storage nowhere = {.ss_family = AF_INET};
+	struct iscsi_conn *c;
 	struct list_node *n;
 
 	if (size == 0)
@@ -158,8 +160,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	stub.flags = data[0] & MODE_HANG_WRITES ? STUB_HANG_WRITES : 0;
 	fake_reactor_init(&reactor);
 	iscsi_server_init(&server, &options);
-	if (!iscsi_conn_create(&server, -1, 0, &nowhere, &nowhere))
+	c = iscsi_conn_create(&server, -1, 0, &nowhere, &nowhere);
+	if (!c)
 		abort();
+	if (data[0] & MODE_TURNED_AWAY)
+		iscsi_conn_turn_away(c);
 	if (data[0] & MODE_LOGGED_IN)
 		log_in(data[0]);
 	run(data[0], data + 1, size - 1);

@@ -13,7 +13,7 @@
 #define STUB_HANG_WRITES 1u   /* stub.flags: WRITEs end when released */
 #define STUB_STUBBORN    2u   /* hanging tasks do not end with their nexus */
 #define STUB_EVENTS_MAX  64
-#define STUB_HOSTS_MAX   4
+#define STUB_HOSTS_MAX   16
 
 struct stub {
 	uint8_t disk[STUB_DISK_BYTES];

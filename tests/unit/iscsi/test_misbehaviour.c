@@ -38,15 +38,6 @@ static int start_impatient(void **state)
 	return 0;
 }
 
-static int start_narrow(void **state)
-{
-	struct iscsi_options options = {.connections_max = 3, .connections_per_source = 2};
-
-	(void)state;
-	harness_start(&options);
-	return 0;
-}
-
 static int start_poor(void **state)
 {
 	struct iscsi_options options = {.buffer_bytes_max = 1 << 20, .max_recv_segment_bytes = 65536};
@@ -258,33 +249,6 @@ static void skips_chap(void **state)
 	assert_int_equal(raw_login_status(r), 0x0201);
 	assert_int_equal(stub.nexuses, 0);
 	raw_close(r);
-}
-
-static void too_many_connections(void **state)
-{
-	struct raw *half[2], *full, *r;
-
-	(void)state;
-	half[0] = raw_connect();
-	half[1] = raw_connect();
-	raw_login_request(half[0], OPERATIONAL, WHO_A);
-	raw_expect(half[0], ISCSI_LOGIN_RESPONSE);
-	r = raw_connect(); /* a third that has not logged in, of one address */
-	assert_false(raw_receive(r));
-	raw_close(r);
-	raw_login_request(half[0], TO_FULL, "");
-	raw_expect(half[0], ISCSI_LOGIN_RESPONSE);
-	full = raw_connect();
-	raw_login_request(full, OPERATIONAL, WHO_A);
-	raw_expect(full, ISCSI_LOGIN_RESPONSE);
-	r = raw_connect(); /* a fourth of all */
-	assert_false(raw_receive(r));
-	raw_close(r);
-	assert_true(stub_saw_event("too many connections"));
-	raw_close(half[0]);
-	raw_close(half[1]);
-	raw_close(full);
-	usleep(50000);
 }
 
 /* ---- in the full feature phase ------------------------------------------------------------------------- */
@@ -1029,7 +993,6 @@ int main(void)
 		T(another_target),
 		T(wrong_secret),
 		T(skips_chap),
-		T_WITH(too_many_connections, start_narrow),
 		T(hangs_up_in_mid_data),
 		T(hangs_up_with_tasks_running),
 		T(segment_too_long),
