@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "array/store/store.h"
 #include "ctl/ctl.h"
 
@@ -31,7 +32,10 @@ int verb_pool_create(struct invocation *in)
 struct check {
 	const struct invocation *in;
 	json_t *lines;
+	bool shows; /* progress, on a terminal */
 };
+
+#define CLEAR_LINE "\r\033[K"
 
 static void report(void *arg, const char *line)
 {
@@ -40,7 +44,18 @@ static void report(void *arg, const char *line)
 	if (check->in->json)
 		json_array_append_new(check->lines, json_string(line));
 	else
-		puts(line);
+		printf("%s%s\n", check->shows ? CLEAR_LINE : "", line);
+}
+
+/* On a terminal: a pool of many terabytes takes minutes. */
+static void show_progress(void *arg, unsigned percent)
+{
+	(void)arg;
+	if (percent == 100)
+		fputs(CLEAR_LINE, stdout);
+	else
+		printf("\rchecking the map: %u %%", percent);
+	fflush(stdout);
 }
 
 int verb_pool_check(struct invocation *in)
@@ -48,8 +63,11 @@ int verb_pool_check(struct invocation *in)
 	struct pool_options options = {.path = in->operands[0],
 		.data_device = ctl_option(in, "data-device", 0),
 		.read_only = !ctl_flag(in, "repair")};
-	struct check check = {.in = in, .lines = json_array()};
+	struct check check = {.in = in, .lines = json_array(), .shows = isatty(STDOUT_FILENO) && !in->json};
 	struct fault fault = {0};
+
+	if (check.shows)
+		options.progress = show_progress;
 	int findings = pool_check(&options, ctl_flag(in, "repair"), report, &check, &fault);
 
 	if (findings < 0) {

@@ -211,6 +211,8 @@ struct pool_options {
 	uint64_t log_bytes;        /* create only, 0: default */
 	uint64_t capacity_bytes;   /* create only: 0: what the file system has */
 	bool read_only;            /* open for check and dump */
+	/* check only: from 0 to 100 while it goes on, with the argument of `report`; NULL: nobody watches */
+	void (*progress)(void *arg, unsigned percent);
 };
 
 /* Makes an empty pool with a new random pool id. Blocks. -EEXIST when there is one, -ENOENT, -EACCES … */

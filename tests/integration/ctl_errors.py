@@ -4,7 +4,9 @@
 lost by it. (Bad input in the band: ctl_inband.py; wrong logins: there and in the iSCSI tests.)"""
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import socket
 import struct
@@ -12,7 +14,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from umbra_lab import Array, run_ctl, umbrad_path  # noqa: E402
+from umbra_lab import Array, run_ctl, umbractl_path, umbrad_path  # noqa: E402
 
 
 def umbrad(*arguments):
@@ -122,6 +124,19 @@ def pools():
         assert [d['size_bytes'] for d in dumped['disk']] == [8 << 20], dumped
         assert dumped['total'][0]['damaged'] == 0 and dumped['log'][0]['state'] == 'good', dumped
         assert 'disk id=' in run_ctl('pool', 'dump', array.pool).stdout
+
+        # on a terminal a long check shows how far it is
+        inner, outer = pty.openpty()
+        with os.fdopen(inner, 'rb', buffering=0) as terminal:
+            watched = subprocess.Popen([umbractl_path(), 'pool', 'check', array.pool], stdin=subprocess.DEVNULL, stdout=outer)
+            os.close(outer)
+            shown = b''
+            while watched.poll() is None or select.select([terminal], [], [], 0)[0]:
+                try:
+                    shown += terminal.read(4096)
+                except OSError:  # the other end is closed
+                    break
+            assert watched.wait(60) == 0 and b'checking the map: 0 %' in shown and shown.endswith(b'no findings\r\n'), shown
 
         # a newer version
         superblock = os.path.join(array.pool, 'pool')

@@ -31,7 +31,10 @@ struct check {
 	MDB_txn *txn;
 	bool repair;
 	void (*report)(void *arg, const char *line);
+	void (*progress)(void *arg, unsigned percent);
 	void *arg;
+	uint64_t steps, steps_in_all; /* entries of the map, each looked at twice */
+	unsigned percent;             /* told last; 0: nothing yet */
 	unsigned findings, repaired;
 	bool damaged_entry; /* a chunk that seems free may be its */
 	struct check_branch *branches;
@@ -40,6 +43,34 @@ struct check {
 	uint8_t *seen, *shared, *loose;
 	uint64_t grown_chunks;
 };
+
+static void tell(struct check *c, unsigned percent)
+{
+	if (c->progress)
+		c->progress(c->arg, percent);
+	c->percent = percent;
+}
+
+static void step(struct check *c)
+{
+	unsigned percent = (unsigned)(++c->steps * 100 / c->steps_in_all);
+
+	if (percent > c->percent && percent < 100)
+		tell(c, percent);
+}
+
+/* Before the map is gone through. */
+static int steps_begin(struct check *c)
+{
+	MDB_stat stat;
+	int rc = mdb_stat(c->txn, c->meta.table[POOL_TABLE_MAP], &stat);
+
+	if (rc)
+		return pool_errno(rc);
+	c->steps_in_all = 2 * stat.ms_entries + 1;
+	tell(c, 0);
+	return 0;
+}
 
 static void finding(struct check *c, bool repaired, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -216,6 +247,7 @@ static int each_entry(
 	uint8_t index[POOL_GEN_KEY_BYTES];
 	int rc;
 
+	step(c);
 	if (!intact || key_len != POOL_MAP_KEY_BYTES || value_len != POOL_MAP_VALUE_BYTES - 4) {
 		finding(c, false, "a map entry is damaged");
 		c->damaged_entry = true;
@@ -266,6 +298,7 @@ static int check_index(struct check *c)
 		uint8_t map_key[POOL_MAP_KEY_BYTES];
 		struct pool_map_key key = {0};
 
+		step(c);
 		has = 0;
 		if (k.mv_size == POOL_GEN_KEY_BYTES) {
 			pool_gen_key_decode(k.mv_data, &key);
@@ -453,6 +486,8 @@ static int check_all(struct check *c)
 	if (!err)
 		check_branches(c);
 	if (!err)
+		err = steps_begin(c);
+	if (!err)
 		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_MAP, each_entry, c);
 	if (!err)
 		err = check_index(c);
@@ -464,6 +499,7 @@ static int check_all(struct check *c)
 		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_CATALOGUE, each_other, c);
 	if (!err)
 		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_TODO, each_other, c);
+	tell(c, 100);
 	return err;
 }
 
@@ -516,7 +552,8 @@ static int replay_and_check(struct check *c, struct fault *fault)
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
 	void (*report)(void *arg, const char *line), void *arg, struct fault *fault)
 {
-	struct check c = {.host = host, .repair = repair, .report = report, .arg = arg};
+	struct check c = {
+		.host = host, .repair = repair, .report = report, .progress = options->progress, .arg = arg};
 	int err = pool_read_super(host, &c.super, fault);
 
 	if (err)

@@ -140,6 +140,9 @@ static void what_is_wrong_is_refused_with_its_line(void **state)
 		{"[iscsi]\nportals = 1.2.3.4:5/65536\n", 2, "no number from 1 to 65535"},
 		{"[iscsi]\nportals = 1.2.3.4:5/1x, 1.2.3.5\n", 2, "no number from 1 to 65535"},
 		{"[iscsi]\nportals = /1\n", 2, "has no address"},
+		{"[iscsi]\nportals = a:0, a:1, a:2, a:3, a:4, a:5, a:6, a:7, a:8\n"
+		 "portals = b:1, b:2, b:3, b:4, b:5, b:6, b:7, b:8\n",
+			3, "more than 16 portals"},
 		{"[pool]\npath = /a\n[iscsi]\nredirect = 1.2.3.4 5.6.7.8:1 temporary\n\n", 4,
 			"none of the portals"},
 		{"[iscsi]\nredirect = 1.2.3.4 5.6.7.8:1\n", 2, "temporary or permanent"},
