@@ -86,6 +86,20 @@ static bool take_import(struct mgmt_call *c, const char *text, struct host_recor
 	return false;
 }
 
+/* A name that nobody has is a slip of the pen, and a right for whoever gets that name later. */
+static bool check_import_hosts(struct mgmt_call *c, json_t *given, const struct host_record *r)
+{
+	for (unsigned i = 0; given && i < r->import_host_count; i++) {
+		if (strcmp(r->import_hosts[i], r->name) == 0 || host_find(c->array, r->import_hosts[i]))
+			continue;
+		mgmt_fail(c, -ENOENT,
+			"There is no host %s to import from: add it first, or correct the name.",
+			r->import_hosts[i]);
+		return false;
+	}
+	return true;
+}
+
 /* An iSCSI initiator proves itself with a secret of 12 to 16 bytes (Microsoft's takes no others). */
 static bool check_secret(struct mgmt_call *c, const char *secret)
 {
@@ -153,8 +167,8 @@ static bool take_record(struct mgmt_call *c, struct host_record *r, const char *
 	       take_list(c, "iqns", iqns, r->iqns[0], sizeof(r->iqns[0]), &r->iqn_count) &&
 	       take_list(c, "import_hosts", import_hosts, r->import_hosts[0], sizeof(r->import_hosts[0]),
 		       &r->import_host_count) &&
-	       take_import(c, import, r) && check_secret(c, r->chap_secret) &&
-	       check_secret(c, r->mutual_secret) && check_iqns(c, r);
+	       take_import(c, import, r) && check_import_hosts(c, import_hosts, r) &&
+	       check_secret(c, r->chap_secret) && check_secret(c, r->mutual_secret) && check_iqns(c, r);
 }
 
 /* ---- methods -------------------------------------------------------------------------------------- */

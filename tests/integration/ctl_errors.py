@@ -210,6 +210,7 @@ def verbs():
         with open(secret, 'w') as file:
             file.write('too short\n')
         refused(array, 'EINVAL', 'host', 'add', 'g', '--iqn', 'iqn.x:g', '--chap-file', secret, words=['12'])
+        refused(array, 'ENOENT', 'host', 'set', 'h', '--import', 'named:h,nobody', words=['nobody'])
         array.ctl('map', 'a', 'h')
         refused(array, 'EBUSY', 'lun', 'delete', 'a')
         refused(array, 'EBUSY', 'host', 'delete', 'h')

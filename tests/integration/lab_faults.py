@@ -9,7 +9,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lab_world import World, labhost  # noqa: E402
 
-LEASE_S = 5
+LEASE_S = 8  # longer than what the tests delay and want to succeed
 OUT_OPCODE = 'b5'
 VETO = 'VSS_E_PROVIDER_VETO'
 
@@ -99,11 +99,11 @@ class SlowCommit(Faults):
         self.assertLess(call['ms'], 10000, 'VSS cancels the hold at ten seconds')
         self.assertIn('AbortSnapshots', [c['method'] for c in answer['calls']])
 
-    def test_three_seconds_are_within_the_budget(self):
+    def test_five_seconds_are_within_the_budget(self):
         for kind in ('delay', 'delay-reply'):
-            code, answer, call, _ = self.commit_with(kind, 3000)
+            code, answer, call, _ = self.commit_with(kind, 5000)
             self.assertEqual(code, 0, answer)
-            self.assertGreaterEqual(call['ms'], 3000)
+            self.assertGreaterEqual(call['ms'], 5000)
             world.vss('A', 'delete', answer['set'])
             self.assertTrue(world.nothing_left(10))
 
