@@ -16,6 +16,7 @@
 #define IDENTIFY_TIMEOUT_S  5  /* discovery asks every LUN: a silent array must not hold it up for long */
 #define REQUEST_TIMEOUT_S   10 /* outside the commit window an array answers in milliseconds */
 #define TRIES_PER_PATH      2
+#define SILENT_MS           60000 /* so long an array that timed out is asked last */
 
 struct array_client {
 	struct transport *transport;
@@ -317,6 +318,35 @@ static void tell(
 	}
 }
 
+/* How the last request to it ended. */
+static void remember(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], bool silent)
+{
+	AcquireSRWLockExclusive(&c->lock);
+	for (unsigned i = 0; i < c->count; i++)
+		if (memcmp(c->arrays[i].id, array_id, UP_ID_BYTES) == 0)
+			c->arrays[i].silent_ms = silent ? GetTickCount64() : 0;
+	ReleaseSRWLockExclusive(&c->lock);
+}
+
+/* The known arrays, those that did not answer of late last: a LUN of another array need not wait for them. */
+static unsigned ids_by_answer(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_BYTES])
+{
+	uint64_t now_ms = GetTickCount64();
+	unsigned count = 0;
+
+	AcquireSRWLockShared(&c->lock);
+	for (int late = 0; late < 2; late++) {
+		for (unsigned i = 0; i < c->count; i++) {
+			uint64_t since_ms = c->arrays[i].silent_ms;
+			bool silent = since_ms && now_ms - since_ms < SILENT_MS;
+			if (silent == (late == 1))
+				memcpy(ids[count++], c->arrays[i].id, UP_ID_BYTES);
+		}
+	}
+	ReleaseSRWLockShared(&c->lock);
+	return count;
+}
+
 int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BYTES],
 	const uint8_t *not_through, struct up_msg *request, struct up_msg *reply,
 	struct array_trouble *trouble)
@@ -345,6 +375,7 @@ int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BY
 		}
 		if (err == -ENOENT)
 			err = -EHOSTUNREACH;
+		remember(c, array_id, err == -ETIMEDOUT);
 	}
 	if (err == 0) {
 		*reply = room->x.reply;
@@ -384,7 +415,7 @@ static int find_lun_once(struct array_client *c, const uint8_t lun_id[UP_ID_BYTE
 	uint8_t array_id[UP_ID_BYTES], struct array_trouble *trouble)
 {
 	uint8_t ids[ARRAYS_MAX][UP_ID_BYTES];
-	unsigned count = array_client_ids(c, ids);
+	unsigned count = ids_by_answer(c, ids);
 	struct up_msg *m = calloc(2, sizeof(*m));
 	struct array_trouble here;
 	int result = -ENOENT;

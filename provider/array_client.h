@@ -24,6 +24,7 @@ struct array_info {
 	uint64_t capabilities;
 	uint32_t max_set_luns, commit_budget_ms; /* 0: not told */
 	bool authenticated;
+	uint64_t silent_ms; /* when it last let a request time out; 0: it answered since */
 	unsigned path_count;
 	struct channel_path paths[ARRAY_PATHS_MAX]; /* the best first: originals, control LU, shadow LUNs */
 };

@@ -544,6 +544,9 @@ static int fake_command(struct transport_handle *h, struct transport_command *c)
 		err = 0;
 	} else if (!d || d->broken || fakes[d->array].offline) {
 		err = -EIO;
+	} else if (fakes[d->array].silent) {
+		fakes[d->array].asked++;
+		err = -ETIMEDOUT;
 	} else if (c->cdb[0] == 0x12) {
 		err = inquiry(d, c);
 	} else if (old && fakes[d->array].old_opcodes_filtered) {

@@ -46,6 +46,8 @@ struct fake_array {
 	unsigned executed[UP_OP_COUNT];
 	/* faults */
 	bool offline;
+	bool silent;                        /* nothing is answered; the time-outs take no time here */
+	unsigned asked;                     /* commands that met its silence */
 	enum up_status refuse[UP_OP_COUNT]; /* instead of doing it */
 	unsigned refuse_count[UP_OP_COUNT]; /* how often; 0: always */
 	DWORD delay_ms[UP_OP_COUNT];        /* IN waits so long; the work is done at its end */

@@ -714,6 +714,26 @@ static void an_array_that_is_away_is_no_deletion(void)
 	finish();
 }
 
+/* It costs one request its time-out, not every request for a LUN of another array. */
+static void a_silent_array_is_asked_last(void)
+{
+	for (unsigned silent = 0; silent < 2; silent++) { /* whichever of the two is known first */
+		start_with(1, 1);
+		CHECK(array_client_discover(context.client) == 2);
+		fakes[silent].silent = true;
+		CHECK(supported(&luns[1 - silent], 1, 0, false));
+		fakes[silent].asked = 0;
+		for (unsigned turn = 0; turn < 3; turn++)
+			CHECK(supported(&luns[1 - silent], 1, 0, false));
+		CHECK(fakes[silent].asked == 0);
+		/* the LUN may be its: it is asked, and heard when it is back */
+		CHECK(!supported(&luns[silent], 1, 0, false) && fakes[silent].asked > 0);
+		fakes[silent].silent = false;
+		CHECK(supported(&luns[silent], 1, 0, false));
+		finish();
+	}
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -741,6 +761,7 @@ int main(void)
 		TEST(an_abort_after_the_end_deletes_nothing),
 		TEST(deleting_and_locating),
 		TEST(an_array_that_is_away_is_no_deletion),
+		TEST(a_silent_array_is_asked_last),
 	};
 
 	return run_object_tests(tests, sizeof(tests) / sizeof(tests[0]));
