@@ -259,6 +259,8 @@ int pool_alloc(struct pool *p, uint64_t *phys)
 		return -EAGAIN;
 	if (p->latched)
 		return -EROFS;
+	if (p->closing) /* freed chunks stay where they are; a hydration that asks ends with it */
+		return -ENOSPC;
 	if (frees_under_way(p)) {
 		if (p->free_new.count)
 			pool_cycle_request(p);

@@ -38,6 +38,8 @@ static void checkpoint_work(struct pool_job *job)
 		err = pool_meta_apply(&p->meta, txn, payloads, count, &p->checkpoint_state);
 		if (!err)
 			err = pool_refs_count(&p->meta, txn, &p->checkpoint_refs);
+		if (!err)
+			err = pool_refs_loose_count(&p->meta, txn, &p->checkpoint_loose);
 		if (err)
 			mdb_txn_abort(txn);
 		else
@@ -63,6 +65,9 @@ static void checkpoint_done(struct pool_job *job)
 	}
 	p->applied = p->checkpoint_state.applied_sequence;
 	p->refs_count = p->checkpoint_refs;
+	p->loose_count = p->checkpoint_loose;
+	if (p->applied >= p->loose_sequence)
+		p->loose_given = 0;
 	p->log_used -= p->checkpoint_bytes;
 	while ((n = list_pop(&p->checkpointing))) {
 		struct pool_backlog *b = container_of(n, struct pool_backlog, link);

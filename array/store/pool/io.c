@@ -382,6 +382,15 @@ static void count_pending(struct pool_sub *sub)
 	sub->counted = true;
 }
 
+/* Chunks that were taken and freed again and again wait for the next frame, too. */
+static bool freed_full(struct pool *p)
+{
+	if (p->free_new.count < p->dirty_max)
+		return false;
+	pool_cycle_request(p);
+	return true;
+}
+
 /* A chunk for a write that has none yet, and room in the next frame for what it makes dirty. `e`: the entry
  * that it owns, or NULL. */
 static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool may_wait, uint64_t *phys)
@@ -393,7 +402,7 @@ static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool ma
 	if (adds && !sub->counted && pool_dirty_full(p))
 		err = -EAGAIN;
 	else if (*phys == 0)
-		err = pool_alloc(p, phys);
+		err = freed_full(p) ? -EAGAIN : pool_alloc(p, phys);
 	if (err == -EAGAIN && may_wait)
 		pool_alloc_wait(p, &sub->waiter);
 	return err;

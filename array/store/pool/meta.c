@@ -525,10 +525,10 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 
 static int apply_loose(struct pool_meta *m, MDB_txn *txn, struct batch *b)
 {
-	bool any;
-	int err = pool_refs_any_loose(m, txn, &any);
+	uint64_t loose;
+	int err = pool_refs_loose_count(m, txn, &loose);
 
-	for (size_t i = 0; i < b->space_count && any && !err; i++) {
+	for (size_t i = 0; i < b->space_count && loose && !err; i++) {
 		if (!b->space[i].used)
 			err = pool_refs_freed(m, txn, b->space[i].phys, b->space[i].count);
 	}

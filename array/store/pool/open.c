@@ -375,10 +375,11 @@ static int load_tables(struct pool *p)
 	if (!err)
 		err = pool_meta_each(&p->meta, txn, POOL_TABLE_TODO, load_todo, p);
 	if (!err)
-		err = pool_refs_any_loose(&p->meta, txn, &p->loose_likely);
+		err = pool_refs_loose_count(&p->meta, txn, &p->loose_count);
 	if (!err)
 		err = pool_refs_count(&p->meta, txn, &p->refs_count);
 	mdb_txn_abort(txn);
+	p->loose_likely = p->loose_count > 0;
 	if (!err)
 		err = attach_branches(p);
 	if (!err)

@@ -136,8 +136,9 @@ static uint64_t droppable_chunks(const struct pool *p)
 static void pool_stats(struct store *s, struct store_stats *out)
 {
 	const struct pool *p = pool_of(s);
-	uint64_t pending = droppable_chunks(p) + p->free_new.count + p->cycle_frees.count +
-			   p->free_logged.count + p->free_grace.count + p->free_discard.count;
+	uint64_t pending = droppable_chunks(p) + pool_refs_loose(p) + p->free_new.count +
+			   p->cycle_frees.count + p->free_logged.count + p->free_grace.count +
+			   p->free_discard.count;
 
 	memset(out, 0, sizeof(*out));
 	out->capacity_bytes = (p->super.capacity_chunks - 1) << POOL_CHUNK_SHIFT;
@@ -260,6 +261,7 @@ static void close_begin(struct pool_call *call)
 
 	pool_reclaim_stop(p);
 	pool_hydrate_stop(p);
+	pool_alloc_wake(p, 0); /* nothing comes any more */
 	pool_cycle_request(p);
 	pool_close_step(p);
 }

@@ -373,6 +373,8 @@ struct pool {
 	struct pool_free_list unshared; /* that an entry let go of; go into the next frame */
 	uint64_t refs_count;            /* in LMDB */
 	bool loose_likely;              /* since the last look */
+	/* in LMDB; of them, those given back by frames up to loose_sequence */
+	uint64_t loose_count, loose_given, loose_sequence;
 
 	/* the commit cycle */
 	struct list flushes, txns;             /* wait for the next cycle */
@@ -403,7 +405,7 @@ struct pool {
 	bool checkpoint_running, checkpoint_wanted;
 	struct pool_job checkpoint_job;
 	struct pool_state checkpoint_state;
-	uint64_t checkpoint_bytes, checkpoint_refs;
+	uint64_t checkpoint_bytes, checkpoint_refs, checkpoint_loose;
 	int checkpoint_err;
 	struct pool_timer checkpoint_timer;
 	bool checkpoint_timer_armed;
@@ -574,6 +576,7 @@ void pool_data_close(struct pool *p);
 void pool_chunk_drop(struct pool *p, struct pool_branch *b, uint64_t phys, bool shared);
 void pool_refs_loosened(struct pool *p); /* UNSHARE records are on their way: reclaim is to look in time */
 bool pool_may_share(const struct pool *p);
+uint64_t pool_refs_loose(const struct pool *p); /* chunks that are loose and not yet freed, about */
 void pool_refs_frame(struct pool *p, struct pool_buffer *out);
 /* Within an LMDB transaction; all but the last block. */
 int pool_refs_change(struct pool_meta *m, MDB_txn *txn, const struct pool_map_key *key,
@@ -581,7 +584,7 @@ int pool_refs_change(struct pool_meta *m, MDB_txn *txn, const struct pool_map_ke
 int pool_refs_freed(struct pool_meta *m, MDB_txn *txn, uint64_t phys, uint64_t count);
 int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *unshared);
 int pool_refs_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out);
-int pool_refs_any_loose(struct pool_meta *m, MDB_txn *txn, bool *out);
+int pool_refs_loose_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out);
 /* Up to `max` loose chunks from `from` on. A transaction of its own. */
 int pool_refs_scan_loose(struct pool_meta *m, uint64_t from, size_t max, uint64_t *out, size_t *count);
 

@@ -24,6 +24,7 @@
 
 #define BATCH        256u
 #define FAILURES_MAX 3u /* in a row: then nobody waits for what may be freed */
+#define RETRY_MS     60000u
 
 enum task {
 	TASK_NONE,
@@ -37,7 +38,8 @@ struct pool_reclaim {
 	struct pool *pool;
 	enum task task;
 	bool running, stopping, scan_wanted;
-	unsigned failures; /* tasks that failed since one did not */
+	unsigned failures; /* tasks that failed since one did not, or since there was more to do */
+	struct pool_timer retry;
 	bool loose_wanted; /* look for shared chunks that no entry has any more */
 	struct pool_branch *branch, *child;
 	struct pool_todo *todo;
@@ -90,6 +92,7 @@ bool pool_reclaim_busy(const struct pool *p)
 void pool_reclaim_stop(struct pool *p)
 {
 	p->reclaim->stopping = true;
+	p->host->ops->timer_disarm(p->host, &p->reclaim->retry);
 }
 
 static struct pool_todo *todo_get(struct pool *p, uint64_t branch, uint32_t gen)
@@ -120,7 +123,21 @@ void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen)
 	todo_get(p, branch, gen)->sequence = p->sequence;
 }
 
-/* `more`: it is done. Else it failed; others have their turn. */
+static bool must_stop(const struct pool_reclaim *r)
+{
+	return r->stopping || r->pool->latched;
+}
+
+static void retry_fired(struct pool_timer *timer)
+{
+	struct pool_reclaim *r = container_of(timer, struct pool_reclaim, retry);
+
+	r->scan_wanted = true;
+	pool_reclaim_kick(r->pool);
+}
+
+/* `more`: it is done. Else it failed; others have their turn. After FAILURES_MAX of them a writer who finds no room is
+ * told so at once; a deletion gives new hope (pool_reclaim_scan), and what failed is tried again in a while. */
 static void task_end(struct pool_reclaim *r, bool more)
 {
 	struct pool *p = r->pool;
@@ -141,15 +158,14 @@ static void task_end(struct pool_reclaim *r, bool more)
 	r->branch = r->child = NULL;
 	r->running = false;
 	r->scan_wanted = r->scan_wanted || r->failures < FAILURES_MAX;
-	if (r->scan_wanted)
+	if (r->scan_wanted) {
 		pool_reclaim_kick(p);
+	} else if (!must_stop(r)) {
+		r->retry.fire = retry_fired;
+		p->host->ops->timer_arm(p->host, &r->retry, RETRY_MS);
+	}
 	pool_alloc_wake(p, 0);
 	pool_close_step(p);
-}
-
-static bool must_stop(const struct pool_reclaim *r)
-{
-	return r->stopping || r->pool->latched;
 }
 
 /* The child has become independent (hydrate.c): what is left of the branch is for nobody. */
@@ -477,6 +493,16 @@ static void splice_run(struct pool_reclaim *r)
 
 /* ---- loose chunks ---------------------------------------------------------------------------------- */
 
+static void loose_batch_done(void *arg, int err)
+{
+	struct pool_reclaim *r = arg;
+	struct pool *p = r->pool;
+
+	p->loose_given += err ? 0 : r->count;
+	p->loose_sequence = p->sequence;
+	drop_batch_done(r, err);
+}
+
 /* No entry has them, and none can get them: all of LMDB's answer lies before this task in the log. */
 static void loose_batch(struct pool_reclaim *r)
 {
@@ -488,7 +514,7 @@ static void loose_batch(struct pool_reclaim *r)
 		pool_buffer_record(&t->records, &rec);
 		pool_free_list_add(&t->frees, r->loose[i]);
 	}
-	own_commit(t, drop_batch_done, r);
+	own_commit(t, loose_batch_done, r);
 }
 
 /* ---- batches --------------------------------------------------------------------------------------- */
@@ -579,8 +605,10 @@ bool pool_reclaim_may_free(struct pool *p)
 	if (r->running)
 		return !lock_blocked(r);
 	list_for_each (n, &p->todos) {
-		if (!container_of(n, struct pool_todo, link)->sequence) {
-			pool_cycle_request(p); /* whose end kicks us */
+		uint64_t sequence = container_of(n, struct pool_todo, link)->sequence;
+
+		if (!sequence || sequence > p->sequence) {
+			pool_cycle_request(p); /* whose end kicks us, as that of the one under way */
 			return true;
 		}
 	}
@@ -645,7 +673,9 @@ static bool choose_todo(struct pool_reclaim *r)
 	return false;
 }
 
-/* A branch to drop, else one to splice, else a look for loose chunks. `stuck`: of those that failed before. */
+/* A branch to drop, else a look for loose chunks, else one to splice. `stuck`: of those that failed before. Loose
+ * chunks are given back at once; a splice is long, gives back little, and may stand at the lock of a write that waits
+ * for a chunk. It has its turn all the same: a look takes what there is by then, and the next one waits to be asked for. */
 static bool choose_other(struct pool_reclaim *r, bool stuck)
 {
 	struct pool *p = r->pool;
@@ -668,7 +698,7 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 				splice = b;
 		}
 	}
-	if (!splice && r->loose_wanted) {
+	if (r->loose_wanted) {
 		r->loose_wanted = false;
 		r->task = TASK_LOOSE;
 		return true;
@@ -760,6 +790,7 @@ void pool_reclaim_look(struct pool *p)
 
 void pool_reclaim_scan(struct pool *p)
 {
+	p->reclaim->failures = 0;
 	p->reclaim->scan_wanted = true;
 	pool_reclaim_kick(p);
 }

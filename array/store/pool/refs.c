@@ -52,6 +52,11 @@ void pool_refs_loosened(struct pool *p)
 	pool_cycle_later(p); /* whose timer asks for a look */
 }
 
+uint64_t pool_refs_loose(const struct pool *p)
+{
+	return p->loose_count > p->loose_given ? p->loose_count - p->loose_given : 0;
+}
+
 static int compare_phys(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -166,7 +171,7 @@ int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *u
 	return has < 0 ? has : 0;
 }
 
-int pool_refs_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out)
+static int entries_of(struct pool_meta *m, MDB_txn *txn, enum pool_table table, uint64_t *out)
 {
 	MDB_stat stat;
 	int rc;
@@ -174,23 +179,20 @@ int pool_refs_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out)
 	*out = 0;
 	if (!m->shares)
 		return 0;
-	rc = mdb_stat(txn, m->table[POOL_TABLE_REFS], &stat);
+	rc = mdb_stat(txn, m->table[table], &stat);
 	if (!rc)
 		*out = stat.ms_entries;
 	return pool_errno(rc);
 }
 
-int pool_refs_any_loose(struct pool_meta *m, MDB_txn *txn, bool *out)
+int pool_refs_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out)
 {
-	MDB_stat stat;
-	int rc;
+	return entries_of(m, txn, POOL_TABLE_REFS, out);
+}
 
-	*out = false;
-	if (!m->shares)
-		return 0;
-	rc = mdb_stat(txn, m->table[POOL_TABLE_LOOSE], &stat);
-	*out = !rc && stat.ms_entries > 0;
-	return pool_errno(rc);
+int pool_refs_loose_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out)
+{
+	return entries_of(m, txn, POOL_TABLE_LOOSE, out);
 }
 
 static int scan(

@@ -22,6 +22,7 @@
 /* One in so many calls fails; 0: none. */
 static unsigned fail_one_in;
 static unsigned fail_moves; /* so many of the next entries with known zeros are not inserted */
+static bool fail_scans;     /* what reclaim asks LMDB */
 static uint64_t dice, failed;
 
 static bool fails(void)
@@ -95,14 +96,15 @@ WRAP(int, pool_meta_scan_branch, struct pool_meta *m, const struct pool_map_key 
 {
 	*out = NULL;
 	*out_count = 0;
-	return fails() ? -ENOMEM : __real_pool_meta_scan_branch(m, from, max, out, out_count);
+	return fail_scans || fails() ? -ENOMEM : __real_pool_meta_scan_branch(m, from, max, out, out_count);
 }
 
 WRAP(int, pool_meta_scan_gens, struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen,
 	size_t max, struct pool_map_key *out, size_t *out_count)
 {
 	*out_count = 0;
-	return fails() ? -ENOMEM : __real_pool_meta_scan_gens(m, from, last_gen, max, out, out_count);
+	return fail_scans || fails() ? -ENOMEM
+				     : __real_pool_meta_scan_gens(m, from, last_gen, max, out, out_count);
 }
 
 WRAP(int, pool_meta_scan_chunks, struct pool_meta *m, const struct pool_map_key *chain, size_t chain_count,
@@ -116,7 +118,7 @@ WRAP(int, pool_meta_scan_chunks, struct pool_meta *m, const struct pool_map_key 
 WRAP(int, pool_refs_scan_loose, struct pool_meta *m, uint64_t from, size_t max, uint64_t *out, size_t *count)
 {
 	*count = 0;
-	return fails() ? -ENOMEM : __real_pool_refs_scan_loose(m, from, max, out, count);
+	return fail_scans || fails() ? -ENOMEM : __real_pool_refs_scan_loose(m, from, max, out, count);
 }
 
 /* ---- what all tests need ---------------------------------------------------------------------------- */
@@ -128,37 +130,17 @@ static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
 	assert_int_equal(world_open(w), 0);
 }
 
-static uint64_t used(struct world *w)
-{
-	struct store_stats stats;
-
-	world_drain(w);
-	world_idle(w);
-	w->store->ops->stats(w->store, &stats);
-	return stats.used_bytes >> POOL_CHUNK_SHIFT;
-}
-
 static void close_world(struct world *w)
 {
 	world_verify(w, false);
-	assert_int_equal(world_close(w), 0);
-	assert_int_equal(world_check(w, false), 0);
-	world_destroy(w);
+	world_end(w);
 }
 
-static struct model *cut(struct world *w, struct model *m)
+/* When nothing goes on any more. */
+static uint64_t used(struct world *w)
 {
-	struct model *newest = NULL;
-
-	assert_int_equal(world_cut(w, &m, 1), 0);
-	for (unsigned i = 0; i < WORLD_DISKS; i++) {
-		struct model *f = &w->disk[i];
-
-		if (f->disk_id && f->parent == m->disk_id && (!newest || f->disk_id > newest->disk_id))
-			newest = f;
-	}
-	assert_non_null(newest);
-	return newest;
+	world_settle(w);
+	return world_used_chunks(w);
 }
 
 /* ---- splice ----------------------------------------------------------------------------------------- */
@@ -178,28 +160,65 @@ static void test_splice_without_memory(void **state)
 		a = world_create_disk(&w, 2 * CHUNK);
 		b = world_create_disk(&w, 16 * CHUNK);
 		assert_int_equal(world_write(&w, a, 0, CHUNK, 0), 0);
-		f = cut(&w, a); /* to be spliced into its copy */
+		f = world_fork(&w, a); /* to be spliced into its copy */
 		assert_int_equal(world_write(&w, f, 0, 64, 0), 0);
 		assert_int_equal(world_unmap(&w, f, 64, 64), 0);
-		g = cut(&w, f);
+		g = world_fork(&w, f);
 		assert_int_equal(world_write(&w, g, 0, 64, 0), 0);
-		used(&w);
+		world_settle(&w);
 		fail_moves = 1 + i % 3;
 		assert_int_equal(world_delete_disk(&w, f), 0);
 		for (unsigned k = 0; k < 13; k++) {
 			assert_int_equal(world_write(&w, b, k * CHUNK, CHUNK, 0), 0);
 			sim_step(&w.sim, true);
 		}
-		used(&w);
+		world_settle(&w);
 		assert_int_equal(fail_moves, 0);
 		world_verify(&w, false);
 		world_crash(&w);
-		used(&w);
+		world_settle(&w);
 		world_verify(&w, false);
 		assert_int_equal(world_delete_disk(&w, a), 0);
 		assert_int_equal(world_delete_disk(&w, b), 0);
 		assert_int_equal(world_delete_disk(&w, g), 0);
 		assert_int_equal(used(&w), 0);
+		close_world(&w);
+	}
+}
+
+/* ---- reclaim ---------------------------------------------------------------------------------------- */
+
+/* Reclaim has failed over and over, so a writer without room is not kept waiting. As soon as there is something new to
+ * give back it waits for that; and what failed is tried again without anybody asking. */
+static void test_reclaim_fails_for_a_while(void **state)
+{
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 12; i++) {
+		struct model *a, *b, *c;
+		struct world w;
+
+		open_world(&w, seed + i, UINT64_C(1) << 20);
+		a = world_create_disk(&w, 8 * CHUNK);
+		b = world_create_disk(&w, 4 * CHUNK);
+		c = world_create_disk(&w, 16 * CHUNK);
+		assert_int_equal(world_write(&w, a, 0, 8 * CHUNK, 0), 0);
+		assert_int_equal(world_write(&w, b, 0, 4 * CHUNK, 0), 0);
+		assert_int_equal(world_write(&w, c, 0, 4 * CHUNK, 0), 0);
+		fail_scans = true;
+		assert_int_equal(world_delete_disk(&w, a), 0);
+		assert_int_equal(used(&w), 16);
+		assert_int_equal(world_write(&w, c, 4 * CHUNK, CHUNK, 0), -ENOSPC);
+		fail_scans = false;
+		if (i % 2) {
+			assert_int_equal(world_delete_disk(&w, b), 0);
+			assert_int_equal(world_write(&w, c, 4 * CHUNK, CHUNK, 0), 0);
+			assert_int_equal(used(&w), 5);
+		} else {
+			assert_int_equal(used(&w), 8);
+			assert_int_equal(world_write(&w, c, 4 * CHUNK, CHUNK, 0), 0);
+		}
 		close_world(&w);
 	}
 }
@@ -235,7 +254,7 @@ static void churn(uint64_t seed)
 			world_drain(&w);
 			if (*f)
 				assert_int_equal(world_delete_disk(&w, *f), 0);
-			*f = *f ? NULL : cut(&w, m[sim_below(&w.sim, 3)]);
+			*f = *f ? NULL : world_fork(&w, m[sim_below(&w.sim, 3)]);
 			break;
 		case 1:
 			hydrate_some(&w, m[sim_below(&w.sim, 3)]);
@@ -275,8 +294,7 @@ static void churn(uint64_t seed)
 
 static void test_churn(void **state)
 {
-	const char *env = getenv("UMBRA_TEST_RUNS");
-	unsigned runs = env ? (unsigned)strtoul(env, NULL, 10) : 20;
+	unsigned runs = test_runs(20);
 	uint64_t seed = test_seed();
 
 	(void)state;
@@ -292,6 +310,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_splice_without_memory),
+		cmocka_unit_test(test_reclaim_fails_for_a_while),
 		cmocka_unit_test(test_churn),
 	};
 
