@@ -253,8 +253,8 @@ static void host_show_method(struct mgmt_call *c)
 		return;
 	json_t *out = host_json(h), *mappings = json_array();
 	struct lun *lun = NULL;
-	for (uint32_t n = map_next(h, 0, &lun); n && json_array_size(mappings) < MGMT_PAGE_MAX;
-		n = map_next(h, n, &lun))
+	/* All, on no pages: with the longest names they take half of what a reply may. */
+	for (uint32_t n = map_next(h, 0, &lun); n; n = map_next(h, n, &lun))
 		json_array_append_new(mappings, json_pack("{s:i, s:s, s:o}", "number", (int)n, "lun",
 							lun->name, "lun_id", mgmt_id(lun->id)));
 	if (out)

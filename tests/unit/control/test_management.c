@@ -240,6 +240,25 @@ static void mappings_are_paged(void **state)
 		}
 }
 
+/* More than a page has. */
+static void a_host_shows_all_its_luns(void **state)
+{
+	char params[80];
+
+	(void)state;
+	for (unsigned i = 1; i <= MGMT_PAGE_MAX + 5; i++) {
+		snprintf(params, sizeof(params), "{'name':'lun-%u','size_bytes':1048576}", i);
+		does("lun.create", params);
+		snprintf(params, sizeof(params), "{'lun':'lun-%u','host':'h2'}", i);
+		does("map.add", params);
+	}
+	json_t *host = ask("host.show", "{'host':'h2'}"), *all = json_object_get(host, "mappings");
+	assert_int_equal(json_array_size(all), MGMT_PAGE_MAX + 5);
+	json_t *last = json_array_get(all, MGMT_PAGE_MAX + 4);
+	assert_string_equal(json_string_value(json_object_get(last, "lun")), "lun-1005");
+	json_decref(host);
+}
+
 static void secrets_never_come_out(void **state)
 {
 	static const char *const asks[] = {"host.list", "status"};
@@ -728,6 +747,7 @@ int main(void)
 		WITH_RIG(luns_live),
 		WITH_RIG(lists_are_paged),
 		WITH_RIG(mappings_are_paged),
+		WITH_RIG(a_host_shows_all_its_luns),
 		WITH_RIG(secrets_never_come_out),
 		WITH_RIG(hosts_are_changed_part_by_part),
 		WITH_RIG(sets_are_made_in_one_call),
