@@ -20,6 +20,7 @@ static const char *const fault_names[LABW_FAULT_KIND_COUNT] = {
 	[LABW_FAULT_DROP_AFTER] = "drop-after",
 	[LABW_FAULT_DROP_NOW] = "drop-now",
 	[LABW_FAULT_DOWN_NOW] = "down-now",
+	[LABW_FAULT_RELEASE] = "release",
 };
 
 static bool number(const char *text, int base, unsigned long max, unsigned long *out)
@@ -141,9 +142,9 @@ static void print_luns(const struct labw_reply *rep)
 
 static void print_status(const struct labw_status *st)
 {
-	printf("connected %u\nsessions %u\nrescan-wanted %u\ncommands %u\ntimeouts %u\nlost %u\nfaults %u\n",
+	printf("connected %u\nsessions %u\nrescan-wanted %u\ncommands %u\ntimeouts %u\nlost %u\nfaults %u\nheld %u\n",
 		st->connected, st->sessions, st->rescan_wanted, st->commands, st->timeouts, st->lost,
-		st->faults);
+		st->faults, st->held);
 }
 
 int control_main(int argc, char **argv)

@@ -29,9 +29,9 @@ static const char USAGE[] =
 	"\n"
 	"Commands for a running bridge (PORTFILE is its port file):\n"
 	"  status | list | rescan | fault KIND [--op HEX] [--lun N] [--count N] [--skip N] [--ms N]\n"
-	"  KIND: delay, delay-reply, silent, drop-before, drop-after, drop-now, down-now, clear\n"
+	"  KIND: delay, delay-reply, silent, drop-before, drop-after, drop-now, down-now, clear, release\n"
 	"  --op: only this operation code; --count: how many commands (default 1, 0: until clear); --skip: after\n"
-	"  so many that match\n";
+	"  so many that match. clear: forget them; release: what is delayed or away (down-now) goes on at once\n";
 
 struct options {
 	struct session_options session;

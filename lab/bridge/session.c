@@ -560,6 +560,11 @@ void session_fault(struct session *s, const struct labw_fault *fault, uint64_t n
 		if (fault->kind == LABW_FAULT_DOWN_NOW)
 			s->retry_at_ms = now_ms + fault->value_ms;
 		break;
+	case LABW_FAULT_RELEASE:
+		list_for_each (n, &s->cmds)
+			cmd_of(n)->hold_until_ms = 0;
+		s->retry_at_ms = now_ms;
+		break;
 	default:
 		if (s->fault_count < MAX_FAULTS)
 			s->faults[s->fault_count++] = *fault;
@@ -568,6 +573,11 @@ void session_fault(struct session *s, const struct labw_fault *fault, uint64_t n
 
 struct labw_status *session_counters(struct session *s)
 {
+	uint64_t now_ms = session_now_ms();
+
+	s->counters.held = 0;
+	list_for_each (n, &s->cmds)
+		s->counters.held += cmd_of(n)->state != CMD_ABANDONED && cmd_of(n)->hold_until_ms > now_ms;
 	return &s->counters;
 }
 

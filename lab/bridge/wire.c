@@ -8,7 +8,7 @@
  *   request FAULT                 kind 1, reserved 1, opcode 2, lun 2, count 2, skip 2, reserved 2, value_ms
  * 4 reply, all                    result 4; with an error nothing more reply LIST, RESCAN            count 4,
  * then 120 bytes each: lun 2, inquiry_bytes 2, block_bytes 4, blocks 8, identity 8, inquiry 96 reply EXEC
- * scsi_status 1, reserved 3, residual 4, sense_bytes 4, data_bytes 4, sense, data reply STATUS seven counters
+ * scsi_status 1, reserved 3, residual 4, sense_bytes 4, data_bytes 4, sense, data reply STATUS eight counters
  * of 4
  */
 #include <string.h>
@@ -23,7 +23,7 @@ enum {
 	REPLY_BYTES = COMMON_BYTES + 4,
 	REPLY_EXEC_BYTES = REPLY_BYTES + 16,
 	REPLY_LIST_BYTES = REPLY_BYTES + 4,
-	REPLY_STATUS_BYTES = REPLY_BYTES + 28,
+	REPLY_STATUS_BYTES = REPLY_BYTES + 32,
 };
 
 size_t labw_body_bytes(const uint8_t length_word[LABW_LENGTH_BYTES])
@@ -196,6 +196,7 @@ size_t labw_reply_head(const struct labw_reply *rep, uint8_t head[LABW_HEAD_MAX_
 		put_be32(p + 16, rep->status.timeouts);
 		put_be32(p + 20, rep->status.lost);
 		put_be32(p + 24, rep->status.faults);
+		put_be32(p + 28, rep->status.held);
 		body = REPLY_STATUS_BYTES;
 	}
 	put_common(head, body + data, rep->verb, rep->flags, rep->tag);
@@ -253,6 +254,7 @@ bool labw_reply_decode(struct labw_reply *rep, const uint8_t *body, size_t len_b
 		rep->status.timeouts = get_be32(p + 16);
 		rep->status.lost = get_be32(p + 20);
 		rep->status.faults = get_be32(p + 24);
+		rep->status.held = get_be32(p + 28);
 		return true;
 	default:
 		return len_bytes == REPLY_BYTES;

@@ -67,6 +67,7 @@ enum labw_fault_kind {
 	LABW_FAULT_DROP_AFTER = 5,  /* send it, drop the session when the target has answered */
 	LABW_FAULT_DROP_NOW = 6,    /* drop the session at once, whatever runs */
 	LABW_FAULT_DOWN_NOW = 7,    /* drop the session and stay away for value_ms */
+	LABW_FAULT_RELEASE = 8,     /* what is delayed goes on now, a session that stays away comes back */
 	LABW_FAULT_KIND_COUNT
 };
 
@@ -117,6 +118,7 @@ struct labw_status {
 	uint32_t timeouts;
 	uint32_t lost;
 	uint32_t faults; /* commands that a fault hit */
+	uint32_t held;   /* commands that a fault delays now */
 };
 
 struct labw_reply {
