@@ -6,8 +6,12 @@
  *   umbra-lab-vss unregister   take it away again
  *   umbra-lab-vss -Embedding   serve (COM starts it so)
  *
- * Invariant: the process ends only when no object and no lock has existed for IdleMs (default: three minutes,
- * as VSS) and every loaded provider has agreed to OnUnload.
+ * Invariants:
+ * - The process ends only when no object and no lock has existed for IdleMs (default: three minutes, as VSS) and every
+ *   loaded provider has agreed to OnUnload.
+ * - A client that found the class while the process was about to end is served: the class goes first, and whoever comes
+ *   within LINGER_MS after that keeps the process. Later ones are served by a new process.
+ * - One request at a time, also while the process before this one is still there.
  */
 #define INITGUID
 #include <windows.h>
@@ -26,11 +30,14 @@
 
 #define COORDINATOR_CLSID L"{E579AB5F-1CC4-44B4-BED9-DE0991FF0623}"
 #define CLSID_KEY         L"Software\\Classes\\CLSID\\" COORDINATOR_CLSID
+#define LINGER_MS         3000
+#define FIRST_CLIENT_MS   60000 /* for the one that the process was started for to arrive */
 
 static LONG users;         /* objects and locks */
 static HANDLE became_idle; /* auto-reset: users went to 0 */
 static CRITICAL_SECTION request_lock;
-static DWORD class_cookie;
+static HANDLE all_requests; /* a mutex that every coordinator of the host knows */
+static DWORD class_cookie;  /* 0: the class is not published */
 
 void server_hold(void)
 {
@@ -45,11 +52,18 @@ void server_release(void)
 
 bool request_enter(void)
 {
-	return TryEnterCriticalSection(&request_lock);
+	if (!TryEnterCriticalSection(&request_lock))
+		return false;
+	DWORD rc = WaitForSingleObject(all_requests, 0);
+	if (rc == WAIT_OBJECT_0 || rc == WAIT_ABANDONED)
+		return true;
+	LeaveCriticalSection(&request_lock);
+	return false;
 }
 
 void request_leave(void)
 {
+	ReleaseMutex(all_requests);
 	LeaveCriticalSection(&request_lock);
 }
 
@@ -106,6 +120,13 @@ static HRESULT publish_class(void)
 	return SUCCEEDED(hr) ? CoResumeClassObjects() : hr;
 }
 
+static void withdraw_class(void)
+{
+	if (class_cookie)
+		CoRevokeClassObject(class_cookie);
+	class_cookie = 0;
+}
+
 static bool is_loaded(const GUID *provider_id)
 {
 	return provider_loaded(provider_id) != NULL;
@@ -113,33 +134,52 @@ static bool is_loaded(const GUID *provider_id)
 
 void server_forget_dead_classes(void)
 {
-	CoRevokeClassObject(class_cookie);
+	bool was_published = class_cookie != 0;
+	withdraw_class();
 	wine_forget_dead_classes(is_loaded);
-	publish_class();
+	if (was_published)
+		publish_class();
+}
+
+/* Nobody was there, and nobody came, for so long. */
+static bool idle_for(DWORD ms)
+{
+	return WaitForSingleObject(became_idle, ms) == WAIT_TIMEOUT && users == 0;
+}
+
+/* False: one is busy. In this process only: a new coordinator may be at work already. */
+static bool unload_providers(bool force)
+{
+	if (!TryEnterCriticalSection(&request_lock))
+		return false;
+	bool all = providers_unload_all(force, NULL);
+	LeaveCriticalSection(&request_lock);
+	return all;
 }
 
 /* Returns when the server is to end: idle long enough. A provider that is busy then (with a set that was begun and
  * dropped) is given one more such time, then unloaded by force, as when the VSS service ends. */
-static void serve_until_idle(void)
+static HRESULT serve_until_idle(void)
 {
 	DWORD idle_ms = settings_dword(L"IdleMs", 180000);
+	DWORD ms = idle_ms > FIRST_CLIENT_MS ? idle_ms : FIRST_CLIENT_MS;
 	bool force = false;
-	for (;;) {
-		DWORD rc = WaitForSingleObject(became_idle, idle_ms);
-		if (rc == WAIT_OBJECT_0 || users > 0) {
+	HRESULT hr = S_OK;
+	while (SUCCEEDED(hr)) {
+		if (!idle_for(ms)) {
 			force = false;
+			ms = idle_ms;
 			continue;
 		}
-		CoSuspendClassObjects();
-		if (users == 0 && request_enter()) {
-			bool all = providers_unload_all(force, NULL);
-			request_leave();
-			if (all)
-				return;
-			force = true;
-		}
-		CoResumeClassObjects();
+		/* Wine cannot suspend a class (CoSuspendClassObjects does nothing there). */
+		withdraw_class();
+		bool quiet = idle_for(LINGER_MS);
+		if (quiet && unload_providers(force))
+			break;
+		force = quiet;
+		hr = publish_class();
 	}
+	return hr;
 }
 
 static int serve(void)
@@ -149,16 +189,17 @@ static int serve(void)
 		return 1;
 	became_idle = CreateEventW(NULL, FALSE, FALSE, NULL);
 	InitializeCriticalSection(&request_lock);
+	all_requests = CreateMutexW(NULL, FALSE, L"umbra-lab-vss request");
 	hr = publish_class();
 	if (FAILED(hr)) {
 		fwprintf(stderr, L"umbra-lab-vss: the class object cannot be registered (0x%08x)\n",
 			(unsigned)hr);
 		return 1;
 	}
-	serve_until_idle();
-	CoRevokeClassObject(class_cookie);
+	hr = serve_until_idle();
+	withdraw_class();
 	CoUninitialize();
-	return 0;
+	return FAILED(hr);
 }
 
 static LSTATUS write_default(const wchar_t *path, const wchar_t *text)

@@ -4,9 +4,13 @@
 
 #include <stdio.h>
 #include <objbase.h>
+#include <vss.h>
+#include <vsadmin.h>
 #include "lab/coordinator/settings.h"
 
-#define STOP_MS 10000
+#define STOP_MS  10000
+#define TRIES    4
+#define PAUSE_MS 250
 
 bool under_wine(void)
 {
@@ -86,4 +90,20 @@ void wine_forget_dead_classes(bool (*in_use)(const GUID *provider_id))
 			stop_service(service);
 	}
 	RegCloseKey(root);
+}
+
+HRESULT wine_reach_coordinator(REFIID iid, void **out)
+{
+	HRESULT hr = E_FAIL;
+	*out = NULL;
+	for (int attempt = 0; attempt < TRIES; attempt++) {
+		if (attempt > 0)
+			Sleep(PAUSE_MS);
+		hr = CoCreateInstance(&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, iid, out);
+		if (SUCCEEDED(hr) || hr == REGDB_E_CLASSNOTREG)
+			break;
+		if (attempt > 0 && wine_found_dead_class(hr))
+			wine_forget_dead_classes(NULL);
+	}
+	return hr;
 }

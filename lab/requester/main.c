@@ -89,14 +89,8 @@ int wmain(int argc, wchar_t **argv)
 	IVssAdmin *admin = NULL;
 	ILabRequester *lab = NULL;
 	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
-	for (int attempt = 0; attempt < 2 && SUCCEEDED(hr) && !admin; attempt++) {
-		hr = CoCreateInstance(
-			&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)&admin);
-		if (attempt == 0 && wine_found_dead_class(hr)) {
-			wine_forget_dead_classes(NULL);
-			hr = S_OK;
-		}
-	}
+	if (SUCCEEDED(hr))
+		hr = wine_reach_coordinator(&IID_IVssAdmin, (void **)&admin);
 	if (SUCCEEDED(hr))
 		hr = IVssAdmin_QueryInterface(admin, &IID_ILabRequester, (void **)&lab);
 	if (FAILED(hr))

@@ -10,6 +10,7 @@
 #include <vsprov.h>
 #include <stdio.h>
 #include <wchar.h>
+#include "lab/coordinator/wine_rpc.h"
 #include "lab/selftest/selftest.h"
 
 #define CLSID_KEY L"Software\\Classes\\CLSID\\{7B0F8B6E-3C0A-4F0B-9B55-5E1F7E5C1A01}\\LocalServer32"
@@ -34,8 +35,7 @@ static int with_admin(BOOL on)
 	wchar_t name[] = L"Selftest", version[] = L"1.2";
 	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
 	if (SUCCEEDED(hr))
-		hr = CoCreateInstance(
-			&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)&admin);
+		hr = wine_reach_coordinator(&IID_IVssAdmin, (void **)&admin);
 	if (SUCCEEDED(hr)) {
 		hr = on ? IVssAdmin_RegisterProvider(admin, selftest_provider_id, selftest_clsid, name,
 				  VSS_PROV_HARDWARE, version, selftest_clsid)
