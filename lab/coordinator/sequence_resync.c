@@ -170,7 +170,11 @@ static HRESULT wait_for(struct resync *x, IVssAsync *async)
 	ULONG call = record_call_begin(x->r, L"Wait", L"%d ms at a time", POLL_MS);
 	for (;;) {
 		ULONGLONG passed = GetTickCount64() - begin;
-		if ((hr = query(x, async, &state)) != S_OK || state != VSS_S_ASYNC_PENDING || passed > limit)
+		bool first = x->r->result->percent < 0;
+		hr = query(x, async, &state);
+		if (first && hr == S_OK && state == VSS_S_ASYNC_FINISHED)
+			hr = query(x, async, &state); /* the first question asks for no percent */
+		if (hr != S_OK || state != VSS_S_ASYNC_PENDING || passed > limit)
 			break;
 		if (!asked && x->request->cancel_after_ms >= 0 &&
 			passed >= (ULONGLONG)x->request->cancel_after_ms) {

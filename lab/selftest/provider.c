@@ -16,7 +16,7 @@ struct fake {
 	IVssProviderNotifications Notify_iface;
 	IVssAsync Async_iface;
 	HRESULT async_state;
-	ULONGLONG async_began_ms, async_ends_ms; /* ends 0: the client's test, which never ends */
+	ULONGLONG async_began_ms; /* 0: the client's test, which never ends */
 	LONG async_refs;
 };
 
@@ -252,8 +252,7 @@ static HRESULT STDMETHODCALLTYPE ex_ResyncLuns(IVssHardwareSnapshotProviderEx *i
 	if (hr != S_OK)
 		return hr;
 	fake.async_state = VSS_S_ASYNC_PENDING;
-	fake.async_ends_ms = for_coordinator ? GetTickCount64() + setting(L"Resync", L"TakesMs", 0) : 0;
-	fake.async_began_ms = GetTickCount64();
+	fake.async_began_ms = for_coordinator ? GetTickCount64() : 0;
 	fake.async_refs = 1;
 	CoAddRefServerProcess();
 	*async = &fake.Async_iface;
@@ -391,7 +390,7 @@ static HRESULT STDMETHODCALLTYPE async_Cancel(IVssAsync *iface)
 static HRESULT STDMETHODCALLTYPE async_Wait(IVssAsync *iface, DWORD ms)
 {
 	(void)iface;
-	if (fake.async_ends_ms) {
+	if (fake.async_began_ms) {
 		Sleep(ms < 20 ? ms : 20);
 		return S_OK;
 	}
@@ -400,16 +399,14 @@ static HRESULT STDMETHODCALLTYPE async_Wait(IVssAsync *iface, DWORD ms)
 
 static HRESULT STDMETHODCALLTYPE async_QueryStatus(IVssAsync *iface, HRESULT *state, INT *percent)
 {
+	/* The setting as it is now: whoever changes it ends what is on the way. */
+	ULONGLONG takes_ms = setting(L"Resync", L"TakesMs", 0), took_ms = GetTickCount64() - fake.async_began_ms;
 	(void)iface;
-	if (fake.async_ends_ms && fake.async_state == VSS_S_ASYNC_PENDING &&
-		GetTickCount64() >= fake.async_ends_ms)
+	if (fake.async_began_ms && fake.async_state == VSS_S_ASYNC_PENDING && took_ms >= takes_ms)
 		fake.async_state = (HRESULT)setting(L"Resync", L"Ends", VSS_S_ASYNC_FINISHED);
 	*state = fake.async_state;
-	if (percent && fake.async_ends_ms)
-		*percent = fake.async_state == VSS_S_ASYNC_FINISHED
-				   ? 100
-				   : (INT)((GetTickCount64() - fake.async_began_ms) * 100 /
-					     (fake.async_ends_ms - fake.async_began_ms + 1));
+	if (percent && fake.async_began_ms)
+		*percent = took_ms < takes_ms ? (INT)(took_ms * 100 / takes_ms) : 100;
 	else if (percent)
 		*percent = *percent + 50;
 	return S_OK;

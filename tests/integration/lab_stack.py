@@ -117,20 +117,24 @@ class Stack:
             if self.run('umbra-lab-selftest.exe', verb, host=host).returncode != 0:
                 raise RuntimeError(f'umbra-lab-selftest {verb} failed')
 
-    def reg(self, *words, host='A'):
-        env = labhost.wine_environment(self.state.host(host).prefix)
-        return subprocess.run([labhost.wine_program(), 'reg', *words], env=env, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+    def registry(self, *lines, host='A'):
+        """Lines of a .reg file, below HKLM\\Software\\Umbra: one program for all of them, and it must succeed."""
+        path = self.path('settings.reg')
+        with open(path, 'w') as out:
+            out.write('REGEDIT4\n' + '\n'.join(lines) + '\n')
+        reg = os.path.join(self.state.host(host).prefix, 'drive_c/windows/system32/reg.exe')
+        done = self.state.host(host).run(reg, 'import', labhost.windows_path(path), capture=True, timeout=180)
+        if done.returncode != 0:
+            raise RuntimeError(f'reg import: {done.stdout}{done.stderr}')
 
     def setting(self, name, value, host='A'):
-        self.reg('add', r'HKLM\Software\Umbra\Lab', '/v', name, '/t', 'REG_DWORD', '/d', str(value), '/f', host=host)
+        self.registry(r'[HKEY_LOCAL_MACHINE\Software\Umbra\Lab]', f'"{name}"=dword:{value:08x}', host=host)
 
     def tell(self, host='A', **answers):
         """What the selftest provider is to do from now on, and nothing else: CommitSnapshots=0x80004005, …Ms=500."""
-        key = r'HKLM\Software\Umbra\Lab\Selftest'
-        self.reg('delete', key, '/f', host=host)
-        for name, value in answers.items():
-            self.reg('add', key, '/v', name, '/t', 'REG_DWORD', '/d', str(value), '/f', host=host)
+        key = r'HKEY_LOCAL_MACHINE\Software\Umbra\Lab\Selftest'
+        self.registry(f'[-{key}]', f'[{key}]', *(f'"{name}"=dword:{value:08x}' for name, value in answers.items()),
+                      host=host)
 
     # ---- the array
 
