@@ -400,7 +400,8 @@ static HRESULT STDMETHODCALLTYPE async_Wait(IVssAsync *iface, DWORD ms)
 static HRESULT STDMETHODCALLTYPE async_QueryStatus(IVssAsync *iface, HRESULT *state, INT *percent)
 {
 	/* The setting as it is now: whoever changes it ends what is on the way. */
-	ULONGLONG takes_ms = setting(L"Resync", L"TakesMs", 0), took_ms = GetTickCount64() - fake.async_began_ms;
+	ULONGLONG takes_ms = setting(L"Resync", L"TakesMs", 0),
+		  took_ms = GetTickCount64() - fake.async_began_ms;
 	(void)iface;
 	if (fake.async_began_ms && fake.async_state == VSS_S_ASYNC_PENDING && took_ms >= takes_ms)
 		fake.async_state = (HRESULT)setting(L"Resync", L"Ends", VSS_S_ASYNC_FINISHED);
