@@ -478,10 +478,10 @@ class Host:
             if settings.get(key):
                 arguments += ['--setting', f'{name}={settings[key]}']
         child = self.keeper.start(arguments, log, wine_environment(self.prefix))
-        came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None, 60)
+        came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None, 180)
         said = tail(ready, 1)
         if said != 'ok':
-            why = said or ('it ended' if came else 'it gave no answer in 60 s')
+            why = said or (f'it ended ({child.poll()}) {tail(log)}' if came else 'it gave no answer in 180 s')
             raise LabError(f'host {self.name} did not come up: {why}. Bridge: {tail(self.bridge.log, 2)}')
 
     def down(self):

@@ -428,7 +428,7 @@ def count_shadows(run, count):
     if run.ground.array is None:
         return
     wanted = 0 if count == 'no' else int(count)
-    if not labhost.wait_until(lambda: len(run.ground.shadows()) == wanted, 15, 0.2):
+    if not labhost.wait_until(lambda: len(run.ground.shadows()) == wanted, 60, 0.2):
         raise Failure(f'{len(run.ground.shadows())} shadow LUNs: {run.ground.left()}')
 
 
@@ -577,7 +577,7 @@ def strike(run, who, number, luns):
     bridge = ground.bridge('A')
     before = bridge.counters()['faults']
     kind = 'drop-before' if who == 'path' else 'delay'
-    bridge.control('fault', kind, '--op', OUT_OPCODE, '--skip', number, '--ms', '1500')
+    bridge.control('fault', kind, '--op', OUT_OPCODE, '--skip', number, '--ms', '3600000')
     child = ground.start_vss('A', *words)
     labhost.wait_until(lambda: bridge.counters()['faults'] > before or child.poll() is not None, 60, 0.01)
     if bridge.counters()['faults'] == before:
@@ -585,9 +585,10 @@ def strike(run, who, number, luns):
         bridge.control('fault', 'clear')
         raise Failure(f'a creation has no request {number}')
     ground.strike(who)
-    run.answer = ground.finish_vss(child)[1]
-    if who != 'host':
+    if who != 'host':  # whose bridge is another one now
         bridge.control('fault', 'clear')
+        bridge.control('fault', 'release')
+    run.answer = ground.finish_vss(child)[1]
 
 
 @step(r'what is left is whole')
@@ -601,7 +602,7 @@ def whole(run):
         mine = [[s for s in shadows if s['set_id'] == row['id']] for row in sets]
         return all(row['state'] == 'kept' and len(luns) == row['luns'] for row, luns in zip(sets, mine)) and \
             sum(map(len, mine)) == len(shadows)
-    if not labhost.wait_until(settled, 30, 0.2):
+    if not labhost.wait_until(settled, 90, 0.2):
         raise Failure(f'{left}')
     ground.forget_sets()
     ground.clean_sets()

@@ -3,14 +3,14 @@
 """An array that is slow or away in mid commit; deaths during an import on another host and during a deletion."""
 import os
 import sys
-import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lab_steps  # noqa: E402
 from lab_world import World, labhost  # noqa: E402
 
 LEASE_S = 8  # longer than what the tests delay and want to succeed
-OUT_OPCODE = 'b5'
+ENDLESS_MS = int(lab_steps.HOLD_MS)
 VETO = 'VSS_E_PROVIDER_VETO'
 
 
@@ -37,7 +37,7 @@ class Faults(unittest.TestCase):
 
     def clean_up(self):
         for name in world.hosts:
-            world.state.host(name).bridge.control('fault', 'clear')
+            lab_steps.let_go(world.state.host(name).bridge)
         if not world.array.process:
             world.array.start()
         for row in world.sets():
@@ -47,17 +47,19 @@ class Faults(unittest.TestCase):
                 world.array.ctl('shadow', 'unmap', shadow['id'], name, check=False)
             world.array.ctl('shadow', 'delete', shadow['id'], check=False)
 
-    def hit_during(self, bridge, number, kind, ms, start, strike):
-        """Starts a request; strikes when its n-th step meets the fault. (hit, exit code, answer)."""
+    def hit_during(self, bridge, number, kind, start, strike):
+        """Starts a request; strikes while its n-th step is held. (hit, exit code, answer)."""
         before = bridge.counters()['faults']
-        bridge.control('fault', kind, '--op', OUT_OPCODE, '--skip', str(number), '--ms', str(ms))
+        bridge.control('fault', kind, '--op', lab_steps.POST, '--skip', str(number), '--ms', lab_steps.HOLD_MS)
         child = start()
         labhost.wait_until(lambda: bridge.counters()['faults'] > before or child.poll() is not None, 40, 0.01)
         hit = bridge.counters()['faults'] > before
         if hit:
+            if kind == 'delay-reply':  # the array has served it
+                labhost.wait_until(lambda: bridge.counters()['held'] or child.poll() is not None, 40, 0.01)
             strike()
+        lab_steps.let_go(bridge)
         code, answer = world.finish_vss(child)
-        bridge.control('fault', 'clear')
         return hit, code, answer
 
     def works(self):
@@ -67,32 +69,21 @@ class Faults(unittest.TestCase):
 
 
 class SlowCommit(Faults):
-    step = None
-
-    def commit_step(self):
-        """Which request on the control channel is the commit: every one is delayed by so much, and counted by how long
-        the calls take. The same for every set of this shape, once the provider is loaded."""
-        pause_ms = 400
-        if SlowCommit.step is None:
-            self.works()
-            self.bridge.control('fault', 'delay', '--op', OUT_OPCODE, '--count', '0', '--ms', str(pause_ms))
-            done = world.vss('A', 'create', '--lun', 1, '--lun', 2, '--no-import')
-            self.bridge.control('fault', 'clear')
-            self.clean_up()
-            methods = [call['method'] for call in done['calls']]
-            before = done['calls'][:methods.index('CommitSnapshots')]
-            SlowCommit.step = sum(int(call['ms'] // pause_ms) for call in before)
-        return SlowCommit.step
-
     def commit_with(self, kind, ms, strike=lambda: None):
-        step = self.commit_step()
-        start = time.monotonic()
-        hit, code, answer = self.hit_during(
-            self.bridge, step, kind, ms, lambda: world.start_vss('A', 'create', '--lun', 1, '--lun', 2), strike)
-        self.assertTrue(hit)
+        """A creation whose commit meets the fault: exit code, answer, the call. What is held then stays so."""
+        lab_steps.hold(self.bridge, *lab_steps.READS)
+        child = world.start_vss('A', 'create', '--lun', 1, '--lun', 2)
+        lab_steps.stop_when_armed(world.array, self.bridge, lambda: child.poll() is not None)
+        self.bridge.control('fault', 'clear')
+        before = self.bridge.counters()['faults']
+        self.bridge.control('fault', kind, '--op', lab_steps.POST, '--ms', str(ms))
+        lab_steps.release(self.bridge)
+        self.assertTrue(labhost.wait_until(lambda: self.bridge.counters()['faults'] > before, lab_steps.PATIENCE_S, 0.01))
+        strike()
+        code, answer = world.finish_vss(child)
         call = [c for c in answer['calls'] if c['method'] == 'CommitSnapshots'][0]
         self.assertGreater(call['ms'], min(ms, 5000) * 0.9, 'the fault did not meet the commit')
-        return code, answer, call, time.monotonic() - start
+        return code, answer, call
 
     def check_veto(self, code, answer, call):
         self.assertEqual((code, answer['hresult_name']), (1, VETO))
@@ -101,33 +92,33 @@ class SlowCommit(Faults):
 
     def test_five_seconds_are_within_the_budget(self):
         for kind in ('delay', 'delay-reply'):
-            code, answer, call, _ = self.commit_with(kind, 5000)
+            code, answer, call = self.commit_with(kind, 5000)
             self.assertEqual(code, 0, answer)
             self.assertGreaterEqual(call['ms'], 5000)
             world.vss('A', 'delete', answer['set'])
             self.assertTrue(world.nothing_left(10))
 
     def test_a_commit_that_arrives_too_late(self):
-        code, answer, call, took = self.commit_with('delay', 12000)
+        code, answer, call = self.commit_with('delay', ENDLESS_MS)
         self.check_veto(code, answer, call)
-        time.sleep(max(0.0, 14 - took))  # the request has reached the array by now
+        lab_steps.release(self.bridge)  # now the request reaches the array
         self.assertTrue(world.nothing_left(LEASE_S + 8), f'{world.sets()} {world.shadows()}')
         self.works()
 
     def test_a_commit_whose_reply_comes_too_late(self):
-        code, answer, call, _ = self.commit_with('delay-reply', 12000)
+        code, answer, call = self.commit_with('delay-reply', ENDLESS_MS)
         self.check_veto(code, answer, call)
         self.assertTrue(world.nothing_left(LEASE_S + 8), f'{world.sets()} {world.shadows()}')
         self.works()
 
     def test_no_answer_at_all(self):
-        code, answer, call, _ = self.commit_with('silent', 12000)
+        code, answer, call = self.commit_with('silent', ENDLESS_MS)
         self.check_veto(code, answer, call)
         self.assertTrue(world.nothing_left(LEASE_S + 8), f'{world.sets()} {world.shadows()}')
         self.works()
 
     def test_the_array_is_away_in_mid_commit(self):
-        code, answer, call, _ = self.commit_with('delay-reply', 12000, world.array.kill9)
+        code, answer, call = self.commit_with('delay-reply', ENDLESS_MS, world.array.kill9)
         self.check_veto(code, answer, call)
         world.array.start()
         self.assertTrue(world.nothing_left(LEASE_S + 8), f'{world.sets()} {world.shadows()}')
@@ -142,7 +133,7 @@ class OtherDeaths(Faults):
             for kind in ('delay', 'delay-reply'):
                 with self.subTest(step=number, kind=kind):
                     prepare()
-                    hit, code, answer = self.hit_during(bridge, number, kind, 600, start, strike)
+                    hit, code, answer = self.hit_during(bridge, number, kind, start, strike)
                     met = met or hit
                     check(code, answer)
                     self.assertTrue(world.nothing_left(10), f'{world.sets()} {world.shadows()}')

@@ -42,7 +42,7 @@ def writer(port, name='w'):
     return peer
 
 
-def hold(coordinator, writers, ms=5000):
+def hold(coordinator, writers, ms=60000):
     coordinator.say(f'HOLD {ms}')
     for one in writers:
         word, number = one.hear().split()
@@ -76,10 +76,10 @@ def held_and_released(port):
 
 def limits(port):
     w, c = writer(port), Peer(port, 'COORDINATOR')
-    hold(c, [w], 200)
     start = time.monotonic()
+    hold(c, [w], 200)
     assert w.hear().startswith('RELEASE ')
-    assert 0.1 < time.monotonic() - start < 2
+    assert time.monotonic() - start >= 0.2
     c.say('RELEASE')
     assert c.hear().startswith('EXPIRED ')
     hold(c, [w])
@@ -89,7 +89,7 @@ def limits(port):
     c.say('HOLD 5000')  # a writer that does not stop
     assert w.hear().startswith('HOLD ')
     assert c.hear() == 'FAIL writer w did not stop'
-    assert 2 < time.monotonic() - start < 10 and w.hear().startswith('RELEASE ')
+    assert time.monotonic() - start > 2 and w.hear().startswith('RELEASE ')
     w.close()
     c.close()
 

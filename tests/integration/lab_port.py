@@ -14,6 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lab_steps  # noqa: E402
 from lab_tgt import Tgt, labhost  # noqa: E402
 
 MIB = 1 << 20
@@ -129,14 +130,14 @@ class Port(LabTest):
         self.host().bridge.control('fault', 'delay', '--op', '12', '--count', '32', '--ms', '1000')
         lines = self.probe('parallel', 'PhysicalDrive1', '32', '1')
         self.assertEqual(lines[0], 'failures 0')
-        self.assertLess(int(lines[1].split()[1]), 4000)
+        self.assertLess(int(lines[1].split()[1]), 16000)  # one after the other: 32000
         self.assertEqual(self.probe('parallel', 'PhysicalDrive2', '64', '20')[0], 'failures 0')
 
     def test_a_time_out_is_kept(self):
         self.host().bridge.control('fault', 'silent', '--op', '12')
         start = time.monotonic()
         self.assertEqual(self.error('cdb', 'PhysicalDrive1', '120000006000', '--in', '96', '--timeout', '1'), TIMEOUT)
-        self.assertLess(time.monotonic() - start, 4)
+        self.assertLess(time.monotonic() - start, 60)  # without the time-out: for ever
         self.probe('cdb', 'PhysicalDrive1', '120000006000', '--in', '96')
 
     def test_a_lost_session_is_told_once_and_mended(self):
@@ -149,11 +150,11 @@ class Port(LabTest):
         self.probe('read', 'PhysicalDrive1', '0', '4096', labhost.windows_path(os.path.join(self.directory, 'x.bin')))
 
     def test_a_session_that_stays_away_is_no_device(self):
-        self.host().bridge.control('fault', 'down-now', '--ms', '7000')
+        lab_steps.away(self.host().bridge)
         start = time.monotonic()
         self.assertEqual(self.error('cdb', 'PhysicalDrive1', '000000000000'), NOT_CONNECTED)
         self.assertGreater(time.monotonic() - start, 3)
-        time.sleep(max(0, 7.3 - (time.monotonic() - start)))
+        lab_steps.come_back(self.host().bridge)
         self.assertEqual(self.probe('cdb', 'PhysicalDrive1', '000000000000'), ['status 00'])
 
     def test_a_killed_bridge_is_no_device_and_comes_back(self):
@@ -161,7 +162,7 @@ class Port(LabTest):
         start = time.monotonic()
         self.assertEqual(self.error('cdb', 'PhysicalDrive1', '000000000000'), NOT_CONNECTED)
         self.assertEqual(self.error('rescan'), NOT_CONNECTED)
-        self.assertLess(time.monotonic() - start, 8)
+        self.assertLess(time.monotonic() - start, 60)
         self.host().up()
         self.assertEqual(self.probe('rescan'), ['ok'])
         self.assertEqual(self.probe('cdb', 'PhysicalDrive1', '000000000000'), ['status 00'])

@@ -152,15 +152,16 @@ def hold_failures(s):
 def kill_after_commit(s, name):
     """A set whose program `name` is killed while the writers are held after the commit. The requester's exit code."""
     command, env = s.state.host('A').command(labhost.need_program('umbra-lab-requester.exe'), 'create', '--lun', '1',
-                                             '--hold-ms', '1500', '--json')
+                                             '--hold-ms', '8000', '--json')
     with open(s.path('killed.json'), 'w') as out:
         child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        committed = labhost.wait_until(lambda: any(one['state'] == 'committed' for one in s.sets()), 20)
+        committed = labhost.wait_until(lambda: any(one['state'] == 'committed' for one in s.sets()) or
+                                       child.poll() is not None, 120)
         victims = s.state.host('A').kill_program(name)
-        code = child.wait(60)
+        code = child.wait(120)
     s.check(committed and victims and code == 1, f'{name} killed after the commit: the set fails',
             (committed, victims, code))
-    s.check(labhost.wait_until(lambda: s.shadows() == [] and s.sets() == [], 30),
+    s.check(labhost.wait_until(lambda: s.shadows() == [] and s.sets() == [], 90),
             'the array itself undoes the set when its lease ends', s.sets())
 
 

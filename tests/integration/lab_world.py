@@ -129,8 +129,8 @@ class World:
         return self.array.ctl('set', 'list')['sets']
 
     def nothing_left(self, seconds=0):
-        """Neither shadow LUNs nor sets on the array, at once or after a while (a lease)."""
-        return labhost.wait_until(lambda: not self.shadows() and not self.sets(), seconds, 0.1)
+        """Neither shadow LUNs nor sets on the array, at once (0) or after a while (a lease), on a busy machine a longer one."""
+        return labhost.wait_until(lambda: not self.shadows() and not self.sets(), seconds and seconds + 60, 0.1)
 
     def session(self, host):
         return Session(self.array, host)

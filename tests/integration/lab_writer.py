@@ -22,6 +22,15 @@ def wait_for(path, process, seconds=20):
         time.sleep(0.02)
 
 
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 class Bench:
     def __init__(self, array, writer, broker):
         self.array, self.writer, self.broker_program = array, writer, broker
@@ -54,6 +63,10 @@ class Bench:
                               text=True, timeout=60)
         return done.returncode, done.stdout
 
+    def streams(self):
+        """How far they are; while the writer writes, not of one instant."""
+        return json.loads(self.verify()[1])['streams']
+
 
 def ended(process, code):
     process.terminate()
@@ -65,7 +78,7 @@ def ended(process, code):
 def written_and_verified(bench):
     assert bench.verify()[0] == 1  # nothing there yet
     process = bench.start('--pause-us', '500')
-    time.sleep(1)
+    assert wait_until(lambda: all(s['a'] > 40 for s in bench.streams()))
     tally = ended(process, 0)
     assert tally['writes'] > 100 and not tally['failed'], tally
     code, out = bench.verify()
@@ -87,8 +100,9 @@ def held(bench):
         lines = coordinator.makefile('r')
         coordinator.sendall(b'COORDINATOR\n')
         for turn in range(5):
-            time.sleep(0.1)
-            coordinator.sendall(b'HOLD 5000\n')
+            # It has gone on since the last time.
+            assert not turn or wait_until(lambda: bench.verify(1, 2, '--expect', entries[-1]['expect'])[0] != 0)
+            coordinator.sendall(b'HOLD 60000\n')
             assert lines.readline() == 'HELD 1\n'
             with open(bench.file('ledger')) as source:
                 entries = [json.loads(line) for line in source]

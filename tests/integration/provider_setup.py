@@ -10,7 +10,8 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import provider_lab  # noqa: E402
-from provider_lab import check, in_background, joined, set_text, slow_reads, wait_armed  # noqa: E402
+import lab_steps  # noqa: E402
+from provider_lab import check, in_background, joined, set_text  # noqa: E402
 import labhost  # noqa: E402
 
 NEXT = 'umbra-vss-next'
@@ -149,12 +150,12 @@ def scenario_in_use(lab):
     """While a shadow copy is being made nothing is stopped, replaced or removed, and the copy is made."""
     before, version = state(lab), registered(lab)
     for words in ((built(NEXT + '.exe'), 'upgrade'), (lab.provider, 'uninstall')):
-        slow_reads(labhost.State(os.path.join(lab.dir, 'lab')).host('A').bridges[0])
+        lab_steps.hold(lab.bridge(), *lab_steps.READS)
         thread, result = in_background(lab.vss, 'A', 'create', '--lun', '1,2')
-        wait_armed(lab.array)
+        lab_steps.stop_when_armed(lab.array, lab.bridge(), lambda: not thread.is_alive())
         text = lab.lab('run', '--host', 'A', *words, want=1)
         alive = thread.is_alive()
-        lab.fault('clear')
+        lab_steps.let_go(lab.bridge())
         check(alive and '80042307' in text and 'Wait until' in text, f'{alive}: {text}')
         lab.vss('A', 'delete', set_text(joined(thread, result)))
         check(state(lab) == before and registered(lab) == version, f'{words}: {state(lab)}')
@@ -265,8 +266,9 @@ def scenario_secrets(lab):
     """After a shadow copy, failed calls and checks with a trace: the host's CHAP secret is nowhere on the host."""
     works(lab)
     lab.run('A', 'check')
-    lab.fault('down-now', '--ms', '1000')
+    lab_steps.away(lab.bridge())
     lab.vss('A', 'create', '--lun', '1', want=1)
+    lab_steps.come_back(lab.bridge())
     prefix = labhost.State(os.path.join(lab.dir, 'lab')).host('A').prefix
     lab.lab('down', '--host', 'A')  # the registry is in its files now
     with open(os.path.join(lab.dir, 'secret-A')) as source:
@@ -289,4 +291,4 @@ SCENARIOS = {name[len('scenario_'):]: function for name, function in list(global
              if name.startswith('scenario_')}
 
 if __name__ == '__main__':
-    sys.exit(provider_lab.main(sys.argv[1:], SCENARIOS, hosts='A'))
+    sys.exit(provider_lab.main(sys.argv[1:], SCENARIOS, hosts='A', lease_ms=600000))
