@@ -9,7 +9,8 @@
 #include <vsadmin.h>
 #include <vsserror.h>
 
-#define LUNS 5
+#define LUNS     5
+#define RELEASES 1500
 
 static unsigned checks, failures;
 
@@ -163,6 +164,30 @@ static void test_resync(IVssHardwareSnapshotProviderEx *ex)
 	IVssAsync_Release(async);
 }
 
+/* Objects that go right after a call on them: Wine loses track of such a call now and then, if nothing keeps the interface
+ * registered (proxy-stub/keep.c), and the client waits for ever. */
+static void test_releases(IVssHardwareSnapshotProviderEx *ex)
+{
+	struct luns l, m;
+	luns_fill(&l);
+	luns_fill(&m);
+	for (unsigned i = 0; i < RELEASES; i++) {
+		IVssAsync *async = NULL;
+		HRESULT state = S_OK,
+			hr = IVssHardwareSnapshotProviderEx_ResyncLuns(ex, l.info, m.info, 1, &async);
+		if (hr == S_OK)
+			hr = IVssAsync_QueryStatus(async, &state, NULL);
+		if (async)
+			IVssAsync_Release(async);
+		if (hr != S_OK) {
+			check_hr(hr, S_OK, "one of many objects");
+			break;
+		}
+	}
+	luns_check_and_free(&l, MODE_KEEP, LUNS, "many objects, sources");
+	luns_check_and_free(&m, MODE_KEEP, LUNS, "many objects, targets");
+}
+
 static void test_set_methods(IVssProviderCreateSnapshotSet *set)
 {
 	static const HRESULT codes[] = {S_OK, S_FALSE, E_FAIL, E_OUTOFMEMORY, E_ACCESSDENIED,
@@ -297,6 +322,7 @@ static void test_provider(void)
 	test_get_target_luns(hw);
 	test_in_only(hw, ex);
 	test_resync(ex);
+	test_releases(ex);
 	test_set_methods(set);
 	check_hr(IVssProviderNotifications_OnUnload(notify, TRUE), S_OK, "OnUnload");
 	IVssProviderNotifications_Release(notify);
