@@ -55,6 +55,29 @@ static bool make_room(struct scsi_nexus *n)
 	return false;
 }
 
+static unsigned running_of_host(const struct scsi_target *t, const struct host *host)
+{
+	unsigned count = 0;
+
+	list_for_each (node, &t->nexuses) {
+		const struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+
+		if (n->array.host != host)
+			continue;
+		list_for_each (at, &n->copies)
+			count += container_of(at, struct scsi_copy, link)->state == COPY_RUNS;
+	}
+	return count;
+}
+
+static bool may_run(const struct scsi_nexus *n)
+{
+	unsigned all = n->target->copies_running;
+
+	return all < COPY_RUNNING_MAX / 2 ||
+	       (all < COPY_RUNNING_MAX && running_of_host(n->target, n->array.host) < COPY_RUNNING_MAX / 2);
+}
+
 struct scsi_copy *scsi_copy_new(struct scsi_task *task, uint32_t list_id, bool lid1, unsigned moves)
 {
 	struct scsi_nexus *n = task->nexus;
@@ -66,7 +89,7 @@ struct scsi_copy *scsi_copy_new(struct scsi_task *task, uint32_t list_id, bool l
 	}
 	if (c)
 		copy_free(c);
-	c = n->target->copies_running < COPY_RUNNING_MAX && make_room(n) ? calloc(1, sizeof(*c)) : NULL;
+	c = may_run(n) && make_room(n) ? calloc(1, sizeof(*c)) : NULL;
 	if (c && moves > 0)
 		c->moves = calloc(moves, sizeof(*c->moves));
 	if (!c || (moves > 0 && !c->moves)) {

@@ -20,7 +20,7 @@
 #define COPY_CHUNK_BYTES     ((uint64_t)SCSI_UNMAP_GRANULARITY * SCSI_BLOCK_BYTES) /* what stores share */
 #define COPY_STEP_BYTES      (UINT64_C(8) << 20)  /* at a time, what is to be copied */
 #define COPY_SHARE_BYTES     (UINT64_C(64) << 20) /* at a time, what can be shared */
-#define COPY_RUNNING_MAX     64u                  /* at one time */
+#define COPY_RUNNING_MAX     64u                  /* at one time, of one host half as many */
 #define COPY_KEPT_MAX        64u                  /* of a nexus, those that run too */
 #define TOKEN_BYTES          512u
 #define TOKEN_BLOCKS_MAX     ((UINT64_C(4) << 30) / SCSI_BLOCK_BYTES)

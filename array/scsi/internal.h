@@ -16,7 +16,7 @@
 #define SCSI_BLOCK_BYTES           STORE_BLOCK_BYTES
 #define SCSI_NO_LUN                UINT32_MAX
 #define SCSI_PARAMETERS_MAX        65536u /* bytes of a parameter list */
-#define SCSI_STEPPED_MAX           64u    /* commands of several I/Os at one time */
+#define SCSI_STEPPED_MAX           64u    /* commands of several I/Os at one time, of one host half as many */
 #define SCSI_STEP_BYTES            (256u << 10)
 #define SCSI_UNMAP_DESCRIPTORS_MAX 256u
 #define SCSI_UNMAP_BLOCKS_MAX      (UINT32_C(1) << 20) /* 512 MiB */

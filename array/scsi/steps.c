@@ -2,18 +2,41 @@
 /*
  * Commands that take several I/Os, one after the other: VERIFY, WRITE AND VERIFY, WRITE SAME, UNMAP. The
  * command's next() is called before each; an I/O that ends inside its submit does not recurse. How many run
- * at one time is bounded, for each may hold a buffer.
+ * at one time is bounded, for each may hold a buffer; one host has at most half of them, for others to have some.
  */
 #include "array/scsi/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+static unsigned of_host(const struct scsi_target *t, const struct host *host)
+{
+	unsigned count = 0;
+
+	list_for_each (node, &t->nexuses) {
+		const struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+
+		if (n->array.host != host)
+			continue;
+		list_for_each (at, &n->tasks)
+			count += (container_of(at, struct scsi_task, link)->flags & TASK_STEPPED) != 0;
+	}
+	return count;
+}
+
+static bool may_begin(const struct scsi_task *task)
+{
+	const struct scsi_target *t = task->nexus->target;
+
+	return t->stepped < SCSI_STEPPED_MAX / 2 ||
+	       (t->stepped < SCSI_STEPPED_MAX && of_host(t, task->nexus->array.host) < SCSI_STEPPED_MAX / 2);
+}
+
 struct scsi_steps *scsi_steps_begin(
 	struct scsi_task *task, bool with_buffer, int (*next)(struct scsi_task *task, struct scsi_steps *s))
 {
 	struct scsi_target *t = task->nexus->target;
-	struct scsi_steps *s = t->stepped < SCSI_STEPPED_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct scsi_steps *s = may_begin(task) ? calloc(1, sizeof(*s)) : NULL;
 
 	if (s && with_buffer) {
 		s->buf = aligned_alloc(STORE_ALIGN_BYTES, SCSI_STEP_BYTES);

@@ -715,11 +715,15 @@ static void results_are_kept_within_bounds(void **state)
 	expect_sense(information(&test_a, 2, 100), 5, 0x2400);
 	expect_information(&test_a, 2, 99 + 2 * COPY_KEPT_MAX, COPY_WRITE, 1, 8);
 	expect_information(&test_a, 2, 100 + COPY_KEPT_MAX, COPY_WRITE, 1, 8);
-	/* all that may run do */
+	/* all that may run do: of a host a half */
 	memset(x, 0, sizeof(x));
 	fake_hold_io = true;
-	for (uint32_t i = 0; i < COPY_RUNNING_MAX; i++)
-		expect_good(write_token(i % 2 ? &test_a : &test_b, 2, i, 1, 0, token, &r, 1));
+	for (uint32_t i = 0; i < COPY_RUNNING_MAX / 2; i++)
+		expect_good(write_token(i % 2 ? &test_a : &test_a2, 2, i, 1, 0, token, &r, 1));
+	assert_int_equal(write_token(&test_a, 2, 999, 1, 0, token, &r, 1), SCSI_STATUS_BUSY);
+	for (uint32_t i = 0; i < COPY_RUNNING_MAX / 2; i++)
+		expect_good(write_token(&test_b, 2, i, 1, 0, token, &r, 1));
+	assert_int_equal(write_token(&test_b, 2, 999, 1, 0, token, &r, 1), SCSI_STATUS_BUSY);
 	assert_int_equal(write_token(&test_a, 2, 999, 1, 0, token, &r, 1), SCSI_STATUS_BUSY);
 	fake_hold_io = false;
 	fake_complete();

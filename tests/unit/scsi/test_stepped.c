@@ -401,13 +401,21 @@ static void mode_select_refuses(void **state)
 static void stepped_commands_are_bounded(void **state)
 {
 	static struct exchange x[SCSI_STEPPED_MAX];
+	uint8_t status;
 
 	(void)state;
 	fake_hold_io = true;
 	for (unsigned i = 0; i < SCSI_STEPPED_MAX; i++) {
-		client_begin(&test_a, &x[i], 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 4, 0, 0), NO_DATA);
+		struct client *c = i >= SCSI_STEPPED_MAX / 2 ? &test_b : i % 2 ? &test_a : &test_a2;
+
+		client_begin(c, &x[i], 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 4, 0, 0), NO_DATA);
 		assert_false(x[i].done);
+		if (i == SCSI_STEPPED_MAX / 2 - 1) { /* a host has a half, in all its sessions */
+			status = run(a, 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 4, 0, 0), NO_DATA);
+			assert_int_equal(status, SCSI_STATUS_BUSY);
+		}
 	}
+	assert_int_equal(run(b, 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 4, 0, 0), NO_DATA), SCSI_STATUS_BUSY);
 	assert_int_equal(run(a, 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 4, 0, 0), NO_DATA), SCSI_STATUS_BUSY);
 	fake_complete();
 	while (fake_held)
