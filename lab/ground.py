@@ -175,15 +175,6 @@ class OwnGround(Ground):
         self.array.ctl('unmap', FILLER, 'A', check=False)
         self.array.ctl('lun', 'delete', FILLER, check=False)
 
-    def clean_sets(self):
-        """Every set and shadow LUN goes, by the administrator's hand."""
-        for row in self.world.sets():
-            self.array.ctl('set', 'abort', row['id'], check=False)
-        for row in self.shadows():
-            for host in self.hosts:
-                self.array.ctl('shadow', 'unmap', row['id'], host, check=False)
-            self.array.ctl('shadow', 'delete', row['id'], check=False)
-
     def clean_up(self):
         """After a scenario, however it ended: nothing of it is left on the array, nor in the hosts' catalogues."""
         for host in self.hosts:
@@ -195,7 +186,7 @@ class OwnGround(Ground):
         self.empty()
         self.array.ctl('host', 'set', 'B', '--import', 'any', check=False)
         self.forget_sets()
-        self.clean_sets()
+        self.world.clear_away()
         for host in self.hosts:  # what VSS knows and cannot delete, for its disks are gone
             for path in glob.glob(os.path.join(self.state.host(host).prefix, 'drive_c', 'ProgramData', 'umbra-lab', '{*.json')):
                 os.unlink(path)

@@ -605,7 +605,7 @@ def whole(run):
     if not labhost.wait_until(settled, 90, 0.2):
         raise Failure(f'{left}')
     ground.forget_sets()
-    ground.clean_sets()
+    ground.world.clear_away()
 
 
 # --- reading and playing a file ---------------------------------------------------------------------------------

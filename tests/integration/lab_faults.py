@@ -40,12 +40,7 @@ class Faults(unittest.TestCase):
             lab_steps.let_go(world.state.host(name).bridge)
         if not world.array.process:
             world.array.start()
-        for row in world.sets():
-            world.array.ctl('set', 'abort', row['id'], check=False)
-        for shadow in world.shadows():
-            for name in world.hosts:
-                world.array.ctl('shadow', 'unmap', shadow['id'], name, check=False)
-            world.array.ctl('shadow', 'delete', shadow['id'], check=False)
+        world.clear_away()
 
     def hit_during(self, bridge, number, kind, start, strike):
         """Starts a request; strikes while its n-th step is held. (hit, exit code, answer)."""

@@ -147,14 +147,6 @@ class Deaths(unittest.TestCase):
         self.assertTrue(world.nothing_left(10), f'{world.sets()} {world.shadows()}')
         return 'kept for the administrator' if kept else 'nothing left'
 
-    def clean_up(self):
-        """What a failed step left must not fail the next ones."""
-        for row in self.world.sets():
-            self.world.array.ctl('set', 'abort', row['id'], check=False)
-        for shadow in self.world.shadows():
-            self.world.array.ctl('shadow', 'unmap', shadow['id'], 'A', check=False)
-            self.world.array.ctl('shadow', 'delete', shadow['id'], check=False)
-
     def works_again(self):
         world = self.world
         done = world.vss('A', 'create', '--lun', 1, '--lun', 2)
@@ -173,7 +165,7 @@ class Deaths(unittest.TestCase):
                     if step.hit and step.code != 0:
                         self.works_again()
                 if self.world.sets() or self.world.shadows():
-                    self.clean_up()
+                    self.world.clear_away()  # what a failed step left must not fail the next ones
             if not hit:
                 self.assertGreater(number, 8, 'a creation has more requests than that')
                 return

@@ -46,17 +46,7 @@ class Scenario(unittest.TestCase):
         self.assertTrue(world.nothing_left(8), f'an earlier scenario left {world.shadows()} {world.sets()}')
 
     def tearDown(self):
-        if sys.exc_info()[0] or world.shadows() or world.sets():
-            self.clean_up()
-
-    def clean_up(self):
-        """After a failure, so that the next scenario has a clean array."""
-        for row in world.sets():
-            world.array.ctl('set', 'abort', row['id'], check=False)
-        for row in world.shadows():
-            for host in world.hosts:
-                world.array.ctl('shadow', 'unmap', row['id'], host, check=False)
-            world.array.ctl('shadow', 'delete', row['id'], check=False)
+        world.clear_away()  # what a failed one left
 
     def delete(self, host, done):
         world.vss(host, 'delete', done['set'])
