@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* umbractl lun, shadow, map, unmap, mappings. */
+/* umbractl lun, map, shadow map, unmap, mappings. */
 #include <errno.h>
 #include <stdio.h>
 #include "ctl/ctl.h"

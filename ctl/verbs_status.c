@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* umbractl status, sessions, events, top. */
+/* umbractl status, sessions, session logout, events, top. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -80,7 +80,7 @@ enum up_status {
 	UP_NO_SPACE = 9,
 	UP_LIMIT = 10,       /* a configured or built-in bound is reached */
 	UP_DEADLINE = 11,    /* the commit was not durable in time; nothing is kept */
-	UP_BUSY = 12,        /* another commit runs, or no mailbox is free; try again */
+	UP_BUSY = 12,        /* something else is under way; try again */
 	UP_IO_ERROR = 13,    /* the store failed */
 	UP_OTHER_STORE = 14, /* the LUN lies in another store than the set */
 	UP_NOT_MAPPED = 15,  /* the LUN is not mapped to the asking host */
@@ -90,7 +90,7 @@ enum up_status {
 };
 
 enum up_copy_kind {
-	UP_COPY_DEFAULT = 0, /* the array chooses (DIFFERENTIAL) */
+	UP_COPY_DEFAULT = 0, /* the array chooses, by its configuration */
 	UP_COPY_DIFFERENTIAL = 1,
 	UP_COPY_PLEX = 2,
 };

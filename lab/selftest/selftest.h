@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * umbra-lab-selftest.exe: a provider that does all kinds of things with its structures (`serve`, started by
- * COM) and the client that checks what comes across (`client`), so that the proxy-stub is tested over two
- * processes before anybody looks for such a fault in a real provider.
+ * umbra-lab-selftest.exe: a provider that does all kinds of things with its structures (started by COM) and the
+ * client that checks what comes across (`client`), so that the proxy-stub is tested over two processes before
+ * anybody looks for such a fault in a real provider.
  *
  * What the provider does follows from the arguments: a method that takes a context or a device name takes its
- * mode from there, one that takes a set id returns the id's Data1 as its HRESULT. With devices that are not
- * the test's
- * (the coordinator's), it plays a plain provider whose answers the registry can change:
- * HKLM\Software\Umbra\Lab\ Selftest, DWORD values "<method>" (the HRESULT to return) and "<method>Ms" (to
- * sleep before).
+ * mode from there, one that takes a set id returns the id's Data1 as its HRESULT. With devices that are not the
+ * test's (the coordinator's), it plays a plain provider whose answers the registry can change:
+ * HKLM\Software\Umbra\Lab\Selftest, DWORD values "<method>" (the HRESULT to return) and "<method>Ms" (to sleep
+ * before).
  */
 #ifndef LAB_SELFTEST_H
 #define LAB_SELFTEST_H
