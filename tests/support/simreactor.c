@@ -88,13 +88,6 @@ static struct reactor_timer *first_timer(const struct reactor *r)
 	return first;
 }
 
-uint64_t simreactor_next_ms(const struct reactor *r)
-{
-	const struct reactor_timer *t = first_timer(r);
-
-	return t ? (t->at_ns - r->now_ns + 999999) / 1000000 : UINT64_MAX;
-}
-
 void simreactor_advance(struct reactor *r, uint64_t ms)
 {
 	uint64_t until = r->now_ns + ms * 1000000;

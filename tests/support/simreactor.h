@@ -13,7 +13,5 @@ struct reactor *simreactor_create(void);
 void simreactor_destroy(struct reactor *r);
 /* Runs deferred calls and every timer that is due within the next ms, in order of time. */
 void simreactor_advance(struct reactor *r, uint64_t ms);
-/* Milliseconds to the next timer; UINT64_MAX: there is none. */
-uint64_t simreactor_next_ms(const struct reactor *r);
 
 #endif

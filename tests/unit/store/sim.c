@@ -68,16 +68,6 @@ static struct sim_disk_file *find_file(struct sim *s, const char *name)
 	return NULL;
 }
 
-const uint8_t *sim_file(struct sim *s, const char *name, uint64_t *size)
-{
-	struct sim_disk_file *f = find_file(s, name);
-
-	if (!f)
-		return NULL;
-	*size = f->size;
-	return f->now;
-}
-
 static void make_room(struct sim_disk_file *f, uint64_t bytes)
 {
 	uint64_t room = f->room ? f->room : 65536;

@@ -44,8 +44,6 @@ bool sim_step(struct sim *s, bool timers);
 void sim_power_off(struct sim *s);
 /* Ready for the next start: counters and faults are cleared. */
 void sim_power_on(struct sim *s);
-/* Content of a file as written last, for assertions; NULL: no such file. */
-const uint8_t *sim_file(struct sim *s, const char *name, uint64_t *size);
 /* A pool with the given room; asserts. */
 void sim_create(struct sim *s, uint64_t capacity_bytes, uint64_t log_bytes);
 
