@@ -352,10 +352,10 @@ static void chunk_run(struct chunk_copy *c)
 
 	if (err == -EAGAIN)
 		return;
-	if (err == -EBUSY)
+	if (err == -EBUSY && !c->h->err) /* once it is given up nobody wakes it */
 		chunk_wait_room(c);
 	else if (err)
-		chunk_end(c, err > 0 ? 0 : err);
+		chunk_end(c, err > 0 || err == -EBUSY ? 0 : err);
 	else
 		read_next(c);
 }

@@ -41,6 +41,7 @@ struct pool_reclaim {
 	unsigned failures; /* tasks that failed since one did not, or since there was more to do */
 	struct pool_timer retry;
 	bool loose_wanted; /* look for shared chunks that no entry has any more */
+	bool loose_next;   /* before all else */
 	struct pool_branch *branch, *child;
 	struct pool_todo *todo;
 	struct pool_call call;
@@ -596,12 +597,27 @@ static bool lock_blocked(const struct pool_reclaim *r)
 	       (r->task == TASK_SPLICE && list_linked(&r->lock.link));
 }
 
+/* The task at a lock gives way to a look for loose chunks, for which the lock's holder may be waiting. It goes on from
+ * what it has left to do. */
+static void step_aside(struct pool_reclaim *r)
+{
+	unsigned failures = r->failures;
+
+	list_remove(r->task == TASK_TODO ? &r->merge.wait.link : &r->lock.link);
+	r->loose_next = true;
+	task_end(r, true);
+	r->failures = failures;
+}
+
 bool pool_reclaim_may_free(struct pool *p)
 {
-	const struct pool_reclaim *r = p->reclaim;
+	struct pool_reclaim *r = p->reclaim;
 
 	if (must_stop(r) || p->closing || r->failures >= FAILURES_MAX)
 		return false;
+	pool_reclaim_look(p);
+	if (r->running && lock_blocked(r) && r->loose_wanted)
+		step_aside(r);
 	if (r->running)
 		return !lock_blocked(r);
 	list_for_each (n, &p->todos) {
@@ -612,7 +628,6 @@ bool pool_reclaim_may_free(struct pool *p)
 			return true;
 		}
 	}
-	pool_reclaim_look(p);
 	pool_reclaim_kick(p);
 	return r->scan_wanted || r->loose_wanted || !list_empty(&p->todos);
 }
@@ -673,6 +688,15 @@ static bool choose_todo(struct pool_reclaim *r)
 	return false;
 }
 
+static bool choose_loose(struct pool_reclaim *r)
+{
+	if (!r->loose_wanted)
+		return false;
+	r->loose_wanted = r->loose_next = false;
+	r->task = TASK_LOOSE;
+	return true;
+}
+
 /* A branch to drop, else a look for loose chunks, else one to splice. `stuck`: of those that failed before. Loose
  * chunks are given back at once; a splice is long, gives back little, and may stand at the lock of a write that waits
  * for a chunk. It has its turn all the same: a look takes what there is by then, and the next one waits to be asked for. */
@@ -698,11 +722,8 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 				splice = b;
 		}
 	}
-	if (r->loose_wanted) {
-		r->loose_wanted = false;
-		r->task = TASK_LOOSE;
+	if (choose_loose(r))
 		return true;
-	}
 	if (!splice)
 		return false;
 	r->task = TASK_SPLICE;
@@ -714,6 +735,8 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 /* After a failure the others come first: what always fails must not hold them up. */
 static bool choose(struct pool_reclaim *r)
 {
+	if (r->loose_next && choose_loose(r))
+		return true;
 	if (r->failures % 2)
 		return choose_other(r, false) || choose_todo(r) || choose_other(r, true);
 	return choose_todo(r) || choose_other(r, false) || choose_other(r, true);
