@@ -405,6 +405,20 @@ int array_client_capabilities(struct array_client *c, const uint8_t array_id[UP_
 	return err;
 }
 
+bool array_client_offers(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], uint64_t capabilities)
+{
+	uint64_t known = 0;
+
+	AcquireSRWLockShared(&c->lock);
+	for (unsigned i = 0; i < c->count; i++)
+		if (memcmp(c->arrays[i].id, array_id, UP_ID_BYTES) == 0)
+			known = c->arrays[i].capabilities;
+	ReleaseSRWLockShared(&c->lock);
+	if (known & capabilities)
+		return true;
+	return array_client_capabilities(c, array_id, &known, NULL) == 0 && (known & capabilities);
+}
+
 static bool is_unknown_here(uint32_t status)
 {
 	return status == UP_NOT_FOUND || status == UP_NOT_MAPPED;

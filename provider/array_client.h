@@ -57,6 +57,9 @@ unsigned array_client_ids(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_
 int array_client_capabilities(struct array_client *c, const uint8_t array_id[UP_ID_BYTES],
 	uint64_t *capabilities, struct array_trouble *trouble);
 
+/* Does it offer this host one of these (UP_CAP_…)? Asked afresh only when what is known says no. */
+bool array_client_offers(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], uint64_t capabilities);
+
 uint64_t array_client_new_request_id(struct array_client *c);
 uint16_t array_client_new_slot(struct array_client *c);
 

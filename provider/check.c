@@ -29,6 +29,13 @@ static void check_array(struct findings *f, const struct array_info *a)
 		a->name, id, a->path_count, a->path_count == 1 ? "" : "s", a->initiator);
 	if (a->authenticated)
 		finding_add(f, FINDING_OK, "array CHAP", NULL, "%s: the session is authenticated", a->name);
+	else if (a->capabilities & (UP_CAP_DIFFERENTIAL | UP_CAP_PLEX))
+		finding_add(f, FINDING_NOTE, "array CHAP",
+			"better give the host a secret on the array (umbractl host set --chap-file) and connect the "
+			"target again with CHAP",
+			"%s: the session is not authenticated; the array takes shadow copies of this host all the same, "
+			"and of anybody who claims its name",
+			a->name);
 	else
 		finding_add(f, FINDING_WRONG, "array CHAP",
 			"give the host a secret on the array (umbractl host set --chap-file) and connect the target "
@@ -42,7 +49,7 @@ static void check_array(struct findings *f, const struct array_info *a)
 			a->capabilities & UP_CAP_BREAK ? ", break" : "",
 			a->capabilities & UP_CAP_RESYNC ? ", resync" : "", a->max_set_luns,
 			a->commit_budget_ms);
-	else
+	else if (a->authenticated)
 		finding_add(f, FINDING_WRONG, "array offers", "update the array's umbrad",
 			"%s: no differential shadow copies", a->name);
 	unsigned originals = 0;

@@ -206,12 +206,18 @@ struct host *request_host(const struct request *r)
 
 /* ---- identify, describe, list --------------------------------------------------------------------- */
 
-static uint64_t capabilities(const struct array *a)
+static bool may_change(const struct request *r)
 {
-	const struct store_ops *store = array_settings(a)->store->ops;
+	return r->nexus->authenticated || host_record(r->nexus->host)->control_without_chap;
+}
 
-	return UP_CAP_DIFFERENTIAL | UP_CAP_BREAK | (store->hydrate ? UP_CAP_PLEX : 0) |
-	       (store->txn_disk_repoint ? UP_CAP_RESYNC : 0);
+/* Who may take no copies is offered none, so that VSS can be told so before it asks for one. */
+static uint64_t capabilities(const struct request *r)
+{
+	const struct store_ops *store = array_settings(r->array)->store->ops;
+	uint64_t copies = UP_CAP_DIFFERENTIAL | (store->hydrate ? UP_CAP_PLEX : 0);
+
+	return (may_change(r) ? copies : 0) | UP_CAP_BREAK | (store->txn_disk_repoint ? UP_CAP_RESYNC : 0);
 }
 
 static void run_identify(struct request *r)
@@ -222,7 +228,7 @@ static void run_identify(struct request *r)
 	memcpy(reply->array_id, array_id(r->array), UP_ID_BYTES);
 	snprintf(reply->array_name, sizeof(reply->array_name), "%s", array_name(r->array));
 	snprintf(reply->initiator_name, sizeof(reply->initiator_name), "%s", r->initiator);
-	reply->capabilities = capabilities(r->array);
+	reply->capabilities = capabilities(r);
 	reply->authenticated = r->nexus->authenticated;
 	reply->max_set_luns = settings->set_luns_max;
 	reply->lease_ms = settings->lease_ms;
@@ -509,11 +515,6 @@ static void (*const handlers[UP_OP_COUNT])(struct request *r) = {
 	[UP_OP_NOTIFY] = request_notify,
 	[UP_OP_LIST] = run_list,
 };
-
-static bool may_change(const struct request *r)
-{
-	return r->nexus->authenticated || host_record(r->nexus->host)->control_without_chap;
-}
 
 void request_run(struct request *r)
 {

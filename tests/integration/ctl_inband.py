@@ -179,7 +179,7 @@ def rights(array, session):
         them.ask('set-state', 'not found', set_id=set_id)
         them.ask('set-begin', 'id in use', set_id=set_id)
         # no CHAP: looks, changes nothing
-        Channel(plain).ask('identify', 'ok')
+        assert Channel(plain).ask('identify', 'ok').capabilities & 3 == 0
         Channel(plain).ask('set-begin', 'not authenticated', set_id=UNKNOWN)
         # a backup host that has no LUN: through the control LU
         assert backup.report_luns() == [0]

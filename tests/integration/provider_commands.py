@@ -229,6 +229,13 @@ def scenario_check_paths(lab):
     lab.run('E', 'install')
     wrong = by_level(command(lab, 'E', 'check', want=1), 'wrong')
     check(set(wrong) == {'array CHAP'} and 'chap-file' in wrong['array CHAP']['remedy'], f'{wrong}')
+    # nor does VSS begin what would be refused; where the array allows it, all is well
+    answer = lab.vss('E', 'create', '--lun', '1', want=1)
+    check(answer['hresult_name'] == 'VSS_E_VOLUME_NOT_SUPPORTED', answer)
+    check('BeginPrepareSnapshot' not in [call['method'] for call in answer['calls']], answer)
+    lab.array.ctl('host', 'set', 'E', '--control-without-chap')
+    command(lab, 'E', 'check', want=0)
+    lab.vss('E', 'delete', set_text(lab.vss('E', 'create', '--lun', '1')))
     lab.lab('down', '--host', 'E')
 
 

@@ -104,8 +104,13 @@ static void identify_tells_who_is_who(void **state)
 	assert_int_equal(reply.lease_ms, 600000);
 	assert_int_equal(reply.commit_budget_ms, 5000);
 	assert_int_equal(reply.max_request, UP_REQUEST_MAX_BYTES);
+	/* who may take no copies is offered none */
 	assert_int_equal(rig_ask(&rig, H3, &ask, &reply), UP_OK);
 	assert_int_equal(reply.authenticated, 0);
+	assert_int_equal(reply.capabilities, UP_CAP_BREAK | UP_CAP_RESYNC);
+	assert_int_equal(rig_ask(&rig, H4, &ask, &reply), UP_OK);
+	assert_int_equal(reply.authenticated, 0);
+	assert_true(reply.capabilities & UP_CAP_DIFFERENTIAL);
 }
 
 static void describe_shows_what_the_host_may_see(void **state)

@@ -111,6 +111,13 @@ static void support_is_all_or_nothing(void)
 	CHECK(!supported(luns, 2, 0, false));
 	CHECK(supported(luns, 1, 0, false));
 	CHECK(events == 0);
+	/* no copies for this host (a session without CHAP): no, with an event; mended, yes at once */
+	fakes[0].capabilities = UP_CAP_BREAK | UP_CAP_RESYNC;
+	array_client_discover(context.client);
+	CHECK(!supported(luns, 1, 0, false));
+	expect_event(UMBRA_EVENT_NOT_AUTHENTICATED);
+	fakes[0].capabilities |= UP_CAP_DIFFERENTIAL;
+	CHECK(supported(luns, 1, 0, false));
 	finish();
 }
 
