@@ -23,27 +23,14 @@ static void open_world(struct world *w, uint64_t seed)
 	assert_int_equal(world_open(w), 0);
 }
 
-static void close_world(struct world *w)
-{
-	world_verify(w, false);
-	world_end(w);
-}
-
-/* When nothing goes on any more. */
-static uint64_t used(struct world *w)
-{
-	world_settle(w);
-	return world_used_chunks(w);
-}
-
 /* A disk that leaves so many chunks free. */
 static struct model *filler(struct world *w, unsigned leave)
 {
 	struct model *m = world_create_disk(w, CHUNKS * CHUNK);
-	uint64_t chunks = CHUNKS - leave - used(w);
+	uint64_t chunks = CHUNKS - leave - world_used(w);
 
 	assert_int_equal(world_write(w, m, 0, chunks * CHUNK, 0), 0);
-	assert_int_equal(used(w), CHUNKS - leave);
+	assert_int_equal(world_used(w), CHUNKS - leave);
 	return m;
 }
 
@@ -102,15 +89,15 @@ static void no_room(uint64_t seed, enum before kind, unsigned chunks)
 	other = world_create_disk(&w, 4 * CHUNK);
 	needs = prepare(&w, m, other, kind, chunks);
 	fill = filler(&w, needs - 1);
-	before = used(&w);
+	before = world_used(&w);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(compare(&w, m, sector, count), -ENOSPC);
 		world_verify(&w, false);
-		assert_int_equal(used(&w), before);
+		assert_int_equal(world_used(&w), before);
 	}
 	if (seed & 2) {
 		world_crash(&w);
-		assert_int_equal(used(&w), before);
+		assert_int_equal(world_used(&w), before);
 	}
 	/* What it had taken is there for others; and with room it goes through. */
 	for (unsigned i = 0; i + 1 < needs; i++)
@@ -120,7 +107,7 @@ static void no_room(uint64_t seed, enum before kind, unsigned chunks)
 	assert_int_equal(compare(&w, m, sector, count), 0);
 	world_verify(&w, false);
 	world_crash(&w);
-	close_world(&w);
+	world_verify_end(&w);
 }
 
 static void test_no_room(void **state)
@@ -153,7 +140,7 @@ static void test_two_at_once(void **state)
 		err[1] = world_wait(&w, io[1]);
 		assert_true(err[0] + err[1] == -ENOSPC);
 		world_verify(&w, false);
-		close_world(&w);
+		world_verify_end(&w);
 	}
 }
 
@@ -187,9 +174,9 @@ static void test_waits_for_room(void **state)
 		/* One comes, two are needed. */
 		assert_int_equal(world_unmap(&w, fill, 4 * CHUNK, CHUNK), 0);
 		assert_int_equal(compare(&w, m, 3 * CHUNK - 8, 16), -ENOSPC);
-		assert_int_equal(used(&w), CHUNKS - 1);
+		assert_int_equal(world_used(&w), CHUNKS - 1);
 		assert_int_equal(world_write(&w, fill, 4 * CHUNK, 8, 0), 0);
-		close_world(&w);
+		world_verify_end(&w);
 	}
 }
 
@@ -215,7 +202,7 @@ static void test_waits_for_a_write(void **state)
 		caw = world_start_compare(&w, m, CHUNK - 4, 6);
 		assert_int_equal(world_wait(&w, write), 0);
 		assert_int_equal(world_wait(&w, caw), 0);
-		close_world(&w);
+		world_verify_end(&w);
 	}
 }
 
@@ -243,7 +230,7 @@ static void test_waits_for_a_frame(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(world_wait(&w, io[i]), 0);
 	assert_int_equal(p->dirty_pending, 0);
-	close_world(&w);
+	world_verify_end(&w);
 }
 
 /* The pool goes read-only under one that waits. */
@@ -269,7 +256,7 @@ static void test_latched(void **state)
 		assert_true(err == -EROFS || err == -EIO);
 		world_verify(&w, false);
 		world_crash(&w);
-		close_world(&w);
+		world_verify_end(&w);
 	}
 }
 
@@ -301,8 +288,8 @@ static void test_write_fails(void **state)
 			if (w.disk[k].disk_id && &w.disk[k] != m)
 				assert_int_equal(world_delete_disk(&w, &w.disk[k]), 0);
 		}
-		assert_int_equal(used(&w), 4);
-		close_world(&w);
+		assert_int_equal(world_used(&w), 4);
+		world_verify_end(&w);
 	}
 }
 

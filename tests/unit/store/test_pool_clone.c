@@ -17,18 +17,6 @@
 #define CHUNK   CHUNK_SECTORS
 #define CHUNK64 ((uint64_t)POOL_CHUNK_BYTES)
 
-static void close_world(struct world *w)
-{
-	world_verify(w, false);
-	world_end(w);
-}
-
-static uint64_t used(struct world *w)
-{
-	world_settle(w);
-	return world_used_chunks(w);
-}
-
 static void write_all(struct world *w, struct model *m, uint64_t sector, uint64_t count)
 {
 	assert_int_equal(world_write(w, m, sector, count, 0), 0);
@@ -57,7 +45,7 @@ static void test_whole_chunks_are_shared(void **state)
 	b = world_create_disk(&w, 10 * CHUNK);
 	write_all(&w, a, 0, 8 * CHUNK);
 	assert_int_equal(clone(&w, b, 0, 8 * CHUNK, a, 0), 8);
-	assert_int_equal(used(&w), 8);
+	assert_int_equal(world_used(&w), 8);
 	/* Alike, but not whole: the ends are copied. */
 	assert_int_equal(clone(&w, b, CHUNK / 2, 3 * CHUNK, a, 5 * CHUNK - CHUNK / 2), 2);
 	world_verify(&w, false);
@@ -71,8 +59,8 @@ static void test_whole_chunks_are_shared(void **state)
 	assert_int_equal(world_delete_disk(&w, a), 0);
 	world_verify(&w, false);
 	assert_int_equal(world_delete_disk(&w, b), 0);
-	assert_int_equal(used(&w), 0);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 0);
+	world_verify_end(&w);
 }
 
 /* A full pool still shares; what must be copied has no room. */
@@ -95,10 +83,10 @@ static void test_full_pool_shares(void **state)
 	assert_int_equal(world_unmap(&w, b, 0, CHUNK), 0);
 	assert_int_equal(world_write(&w, a, 3 * CHUNK, 8, 0), 0);
 	world_verify(&w, false);
-	assert_int_equal(used(&w), 16);
+	assert_int_equal(world_used(&w), 16);
 	assert_int_equal(world_delete_disk(&w, b), 0);
-	assert_int_equal(used(&w), 14);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 14);
+	world_verify_end(&w);
 }
 
 /* The first write to a shared chunk takes a new one, on either side; the last of the old one's is freed. */
@@ -117,19 +105,19 @@ static void test_write_after_share(void **state)
 		write_all(&w, a, CHUNK, CHUNK);
 		assert_int_equal(world_flush(&w, a), 0);
 		assert_int_equal(clone(&w, b, 0, 2 * CHUNK, a, 0), 2);
-		assert_int_equal(used(&w), 2);
+		assert_int_equal(world_used(&w), 2);
 		write_all(&w, a, 8, 8);
 		write_all(&w, b, CHUNK + 3, 2);
 		world_verify(&w, false);
-		assert_int_equal(used(&w), 4);
+		assert_int_equal(world_used(&w), 4);
 		write_all(&w, a, 16, 8); /* in place by now */
 		write_all(&w, b, CHUNK + 17, 100);
-		assert_int_equal(used(&w), 4);
+		assert_int_equal(world_used(&w), 4);
 		write_all(&w, b, 40, 8);
 		write_all(&w, a, CHUNK, CHUNK);
-		assert_int_equal(used(&w), 4); /* the two that were shared are free */
+		assert_int_equal(world_used(&w), 4); /* the two that were shared are free */
 		world_crash(&w);
-		close_world(&w);
+		world_verify_end(&w);
 	}
 }
 
@@ -145,7 +133,7 @@ static void test_zeros(void **state)
 	b = world_create_disk(&w, 4 * CHUNK);
 	write_all(&w, b, 0, 4 * CHUNK);
 	assert_int_equal(clone(&w, b, CHUNK, CHUNK, a, CHUNK), 1);
-	assert_int_equal(used(&w), 3);
+	assert_int_equal(world_used(&w), 3);
 	f = world_fork(&w, b);
 	assert_int_equal(clone(&w, b, 2 * CHUNK, CHUNK, a, 0), 1); /* hides what f still sees */
 	assert_int_equal(clone(&w, b, 3, 20, a, 3), 0);
@@ -154,8 +142,8 @@ static void test_zeros(void **state)
 	assert_int_equal(world_flush(&w, b), 0);
 	world_crash(&w);
 	assert_int_equal(world_delete_disk(&w, f), 0);
-	assert_int_equal(used(&w), 2);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 2);
+	world_verify_end(&w);
 }
 
 /* Shared entries are metadata without chunks: more than was set aside for them are not made. */
@@ -171,11 +159,11 @@ static void test_so_many(void **state)
 	write_all(&w, a, 0, 2 * CHUNK);
 	world_pool(&w)->refs_count = 65536;
 	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 0);
-	used(&w); /* LMDB has been asked again */
+	world_used(&w); /* LMDB has been asked again */
 	assert_int_equal(clone(&w, b, CHUNK, CHUNK, a, CHUNK), 1);
-	assert_int_equal(used(&w), 3);
+	assert_int_equal(world_used(&w), 3);
 	assert_int_equal(world_pool(&w)->refs_count, 2);
-	close_world(&w);
+	world_verify_end(&w);
 }
 
 /* ---- generations ----------------------------------------------------------------------------------- */
@@ -206,16 +194,16 @@ static void test_viewers(void **state)
 	world_verify(&w, false);
 	world_crash(&w);
 	assert_int_equal(world_delete_disk(&w, b), 0);
-	used(&w);
+	world_used(&w);
 	world_verify(&w, false);
 	assert_int_equal(world_delete_disk(&w, a), 0);
-	used(&w);
+	world_used(&w);
 	assert_int_equal(world_delete_disk(&w, g), 0);
-	used(&w);
+	world_used(&w);
 	world_verify(&w, false);
 	assert_int_equal(world_delete_disk(&w, f), 0);
-	assert_int_equal(used(&w), 0);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 0);
+	world_verify_end(&w);
 }
 
 /* The source's blocks lie in one entry that says nothing of the others, and older data shows through it for
@@ -238,15 +226,15 @@ static void test_silent_blocks(void **state)
 	world_verify(&w, false);
 	/* What g sees is merged into one chunk; b must not see it. */
 	assert_int_equal(world_delete_disk(&w, f), 0);
-	used(&w);
+	world_used(&w);
 	world_verify(&w, false);
 	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 1);
 	assert_int_equal(world_delete_disk(&w, a), 0);
-	used(&w);
+	world_used(&w);
 	world_verify(&w, false);
 	assert_int_equal(world_delete_disk(&w, g), 0);
-	assert_int_equal(used(&w), 1);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 1);
+	world_verify_end(&w);
 }
 
 /* A merge moves a shared chunk to a newer entry: it stays shared there. */
@@ -265,15 +253,15 @@ static void test_merge_moves_shared(void **state)
 	assert_int_equal(world_unmap(&w, a, 0, 32), 0); /* zeros, no chunk */
 	write_all(&w, a, CHUNK, 32); /* a chunk: the others are moved out of the shared one */
 	assert_int_equal(world_delete_disk(&w, f), 0);
-	assert_int_equal(used(&w), 3);
+	assert_int_equal(world_used(&w), 3);
 	world_verify(&w, false);
 	write_all(&w, a, 64, 8);
 	write_all(&w, a, CHUNK + 64, 8);
 	world_verify(&w, false); /* b */
 	world_crash(&w);
 	assert_int_equal(world_delete_disk(&w, b), 0);
-	assert_int_equal(used(&w), 2);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 2);
+	world_verify_end(&w);
 }
 
 /* UNMAP of a part of a shared chunk touches this entry only; nothing older comes to light. */
@@ -294,12 +282,12 @@ static void test_unmap_of_shared(void **state)
 	assert_int_equal(world_unmap(&w, a, 80, 16), 0);
 	world_verify(&w, false);
 	assert_int_equal(world_delete_disk(&w, f), 0);
-	assert_int_equal(used(&w), 1);
+	assert_int_equal(world_used(&w), 1);
 	world_verify(&w, false);
 	write_all(&w, b, 24, 8);
 	assert_int_equal(world_unmap(&w, a, 0, CHUNK), 0);
-	assert_int_equal(used(&w), 1);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 1);
+	world_verify_end(&w);
 }
 
 /* ---- while others are at work ---------------------------------------------------------------------- */
@@ -333,9 +321,9 @@ static void test_cut_dropped_while_write_waits(void **state)
 	w.store->ops->cut_drop(&made);
 	assert_int_equal(world_wait(&w, io), 0);
 	world_verify(&w, false);
-	assert_int_equal(used(&w), 16);
+	assert_int_equal(world_used(&w), 16);
 	world_crash(&w);
-	close_world(&w);
+	world_verify_end(&w);
 }
 
 /* A clone, a write to its target and a cut of it wait for the same chunk, in that order. */
@@ -366,7 +354,7 @@ static void test_cut_while_clone_waits(void **state)
 		write_all(&w, f, 2 * CHUNK + 8, 8);
 		world_verify(&w, false);
 		world_crash(&w);
-		close_world(&w);
+		world_verify_end(&w);
 	}
 }
 
@@ -430,12 +418,12 @@ static void test_hydration_unshares(void **state)
 		if (i & 8)
 			assert_int_equal(world_hydrate(&w, a), 0);
 		assert_int_equal(world_delete_disk(&w, a), 0);
-		used(&w);
+		world_used(&w);
 		world_verify(&w, false);
 		assert_int_equal(world_delete_disk(&w, b), 0);
 		assert_int_equal(world_delete_disk(&w, f), 0);
-		assert_int_equal(used(&w), 0);
-		close_world(&w);
+		assert_int_equal(world_used(&w), 0);
+		world_verify_end(&w);
 	}
 }
 
@@ -460,13 +448,13 @@ static void test_long(void **state)
 	world_crash(&w);
 	assert_int_equal(clone(&w, b, 0, chunks * CHUNK, a, 0), chunks);
 	assert_true(world_pool(&w)->dirty_count <= world_pool(&w)->dirty_max + 1);
-	assert_int_equal(used(&w), chunks);
+	assert_int_equal(world_used(&w), chunks);
 	world_crash(&w);
 	assert_int_equal(world_delete_disk(&w, a), 0);
-	assert_int_equal(used(&w), chunks);
+	assert_int_equal(world_used(&w), chunks);
 	assert_int_equal(world_delete_disk(&w, b), 0);
-	assert_int_equal(used(&w), 0);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 0);
+	world_verify_end(&w);
 }
 
 /* ---- power loss ------------------------------------------------------------------------------------ */
@@ -509,9 +497,9 @@ static void test_power_loss_at_each_step(void **state)
 			if (w.disk[i].disk_id)
 				assert_int_equal(world_delete_disk(&w, &w.disk[i]), 0);
 		}
-		if (used(&w) != 0)
-			fail_msg("step %u: %llu chunks are left", n, (unsigned long long)used(&w));
-		close_world(&w);
+		if (world_used(&w) != 0)
+			fail_msg("step %u: %llu chunks are left", n, (unsigned long long)world_used(&w));
+		world_verify_end(&w);
 		if (over)
 			return;
 	}
@@ -544,12 +532,12 @@ static void test_shared_within_one_frame(void **state)
 			assert_int_equal(world_open(&w), 0);
 		}
 		write_all(&w, c, 0, 15 * CHUNK); /* at once, before it is freed */
-		assert_int_equal(used(&w), 15);
+		assert_int_equal(world_used(&w), 15);
 		write_all(&w, c, 15 * CHUNK, CHUNK);
 		world_verify(&w, false);
 		assert_int_equal(world_delete_disk(&w, c), 0);
-		assert_int_equal(used(&w), 0);
-		close_world(&w);
+		assert_int_equal(world_used(&w), 0);
+		world_verify_end(&w);
 	}
 }
 
@@ -571,8 +559,8 @@ static void test_over_and_over(void **state)
 		assert_true(world_pool(&w)->unshared.count <= world_pool(&w)->dirty_max);
 	}
 	world_verify(&w, false);
-	assert_int_equal(used(&w), 32);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 32);
+	world_verify_end(&w);
 }
 
 /* Few chunks, few flushes: writes, clones, unmaps, cuts, deletions and repoints of the same chunks between two frames,
@@ -645,8 +633,8 @@ static void churn(uint64_t seed)
 		if (m[i])
 			assert_int_equal(world_delete_disk(&w, m[i]), 0);
 	}
-	assert_int_equal(used(&w), 0);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 0);
+	world_verify_end(&w);
 }
 
 static void test_churn(void **state)
@@ -697,8 +685,8 @@ static void test_pool_of_before(void **state)
 	b = world_create_disk(&w, 4 * CHUNK);
 	write_all(&w, a, CHUNK, 2 * CHUNK);
 	assert_int_equal(clone(&w, b, 0, 4 * CHUNK, a, 0), 0);
-	assert_int_equal(used(&w), 4);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 4);
+	world_verify_end(&w);
 }
 
 /* The index of shared chunks follows from the map: a check finds what is wrong with it, a repair mends it. */
@@ -735,11 +723,11 @@ static void test_check(void **state)
 	assert_int_equal(world_check(&w, false), 0);
 	assert_int_equal(world_open(&w), 0);
 	assert_int_equal(world_delete_disk(&w, a), 0);
-	assert_int_equal(used(&w), 4);
+	assert_int_equal(world_used(&w), 4);
 	world_verify(&w, false);
 	assert_int_equal(world_delete_disk(&w, b), 0);
-	assert_int_equal(used(&w), 0);
-	close_world(&w);
+	assert_int_equal(world_used(&w), 0);
+	world_verify_end(&w);
 }
 
 int main(int argc, char **argv)

@@ -130,19 +130,6 @@ static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
 	assert_int_equal(world_open(w), 0);
 }
 
-static void close_world(struct world *w)
-{
-	world_verify(w, false);
-	world_end(w);
-}
-
-/* When nothing goes on any more. */
-static uint64_t used(struct world *w)
-{
-	world_settle(w);
-	return world_used_chunks(w);
-}
-
 /* ---- splice ----------------------------------------------------------------------------------------- */
 
 /* An entry of the branch that goes has data that the child hides, and known zeros that it does not: its chunk is
@@ -181,8 +168,8 @@ static void test_splice_without_memory(void **state)
 		assert_int_equal(world_delete_disk(&w, a), 0);
 		assert_int_equal(world_delete_disk(&w, b), 0);
 		assert_int_equal(world_delete_disk(&w, g), 0);
-		assert_int_equal(used(&w), 0);
-		close_world(&w);
+		assert_int_equal(world_used(&w), 0);
+		world_verify_end(&w);
 	}
 }
 
@@ -208,18 +195,18 @@ static void test_reclaim_fails_for_a_while(void **state)
 		assert_int_equal(world_write(&w, c, 0, 4 * CHUNK, 0), 0);
 		fail_scans = true;
 		assert_int_equal(world_delete_disk(&w, a), 0);
-		assert_int_equal(used(&w), 16);
+		assert_int_equal(world_used(&w), 16);
 		assert_int_equal(world_write(&w, c, 4 * CHUNK, CHUNK, 0), -ENOSPC);
 		fail_scans = false;
 		if (i % 2) {
 			assert_int_equal(world_delete_disk(&w, b), 0);
 			assert_int_equal(world_write(&w, c, 4 * CHUNK, CHUNK, 0), 0);
-			assert_int_equal(used(&w), 5);
+			assert_int_equal(world_used(&w), 5);
 		} else {
-			assert_int_equal(used(&w), 8);
+			assert_int_equal(world_used(&w), 8);
 			assert_int_equal(world_write(&w, c, 4 * CHUNK, CHUNK, 0), 0);
 		}
-		close_world(&w);
+		world_verify_end(&w);
 	}
 }
 
@@ -286,10 +273,10 @@ static void churn(uint64_t seed)
 		if (w.disk[i].disk_id)
 			assert_int_equal(world_delete_disk(&w, &w.disk[i]), 0);
 	}
-	if (used(&w) != 0)
+	if (world_used(&w) != 0)
 		fail_msg("seed %llu: %llu chunks are left", (unsigned long long)seed,
-			(unsigned long long)used(&w));
-	close_world(&w);
+			(unsigned long long)world_used(&w));
+	world_verify_end(&w);
 }
 
 static void test_churn(void **state)

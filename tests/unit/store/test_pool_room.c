@@ -15,17 +15,6 @@
 #define CHUNK  128u /* sectors */
 #define CHUNKS 16u  /* in the pool */
 
-static void open_world(struct world *w, uint64_t seed)
-{
-	world_begin(w, seed, CHUNKS << POOL_CHUNK_SHIFT);
-}
-
-static void close_world(struct world *w)
-{
-	world_verify(w, false);
-	world_end(w);
-}
-
 /* A disk that takes what is free. */
 static struct model *filler(struct world *w)
 {
@@ -81,7 +70,7 @@ static void goes_on(struct world *w, struct model *b, struct model *fill)
 	world_verify(w, false);
 	assert_int_equal(world_delete_disk(w, fill), 0);
 	assert_int_equal(world_hydrate(w, b), 0);
-	close_world(w);
+	world_verify_end(w);
 }
 
 /* They do not come any more, and the hydration ends. What it copied stays. */
@@ -145,7 +134,7 @@ static void test_loose_before_splice(void **state)
 		struct model *a, *f, *x, *y;
 		struct world w;
 
-		open_world(&w, seed + i);
+		world_begin(&w, seed + i, CHUNKS << POOL_CHUNK_SHIFT);
 		a = world_create_disk(&w, 2 * CHUNK);
 		x = world_create_disk(&w, CHUNK);
 		y = world_create_disk(&w, CHUNK);
@@ -160,7 +149,7 @@ static void test_loose_before_splice(void **state)
 		assert_int_equal(world_delete_disk(&w, a), 0);
 		assert_int_equal(world_write(&w, f, 3, 1, 0), 0);
 		world_settle(&w);
-		close_world(&w);
+		world_verify_end(&w);
 	}
 }
 
@@ -171,7 +160,7 @@ static void test_loose_is_pending(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, test_seed());
+	world_begin(&w, test_seed(), CHUNKS << POOL_CHUNK_SHIFT);
 	x = world_create_disk(&w, 4 * CHUNK);
 	y = world_create_disk(&w, 4 * CHUNK);
 	assert_int_equal(world_write(&w, x, 0, 4 * CHUNK, 0), 0);
@@ -189,7 +178,7 @@ static void test_loose_is_pending(void **state)
 	world_settle(&w);
 	assert_int_equal(world_used_chunks(&w), 1);
 	assert_int_equal(pending_chunks(&w), 0);
-	close_world(&w);
+	world_verify_end(&w);
 }
 
 /* ---- what waits for a frame is bounded -------------------------------------------------------------- */
@@ -223,7 +212,7 @@ static void test_freed_is_bounded(void **state)
 	pool_cycle_room(p);
 	for (unsigned i = 0; i < count; i++)
 		assert_int_equal(world_wait(&w, io[i]), 0);
-	close_world(&w);
+	world_verify_end(&w);
 }
 
 /* ---- a to-do in the frame under way ----------------------------------------------------------------- */
@@ -243,7 +232,7 @@ static void test_waits_for_the_frame(void **state)
 
 	(void)state;
 	list_init(&held);
-	open_world(&w, test_seed());
+	world_begin(&w, test_seed(), CHUNKS << POOL_CHUNK_SHIFT);
 	a = world_create_disk(&w, CHUNK);
 	assert_int_equal(world_write(&w, a, 0, CHUNK, 0), 0);
 	fill = filler(&w);
@@ -267,7 +256,7 @@ static void test_waits_for_the_frame(void **state)
 	while ((n = list_pop(&held)))
 		list_push_back(&w.sim.ops, n);
 	assert_int_equal(world_wait(&w, write), 0);
-	close_world(&w);
+	world_verify_end(&w);
 }
 
 int main(int argc, char **argv)

@@ -112,12 +112,14 @@ struct pool *world_pool(struct world *w);
 /* ---- what tests begin and end with, and look at (world_steps.c): a test fails where it goes wrong */
 unsigned test_runs(unsigned normal); /* how often a random test runs: UMBRA_TEST_RUNS says otherwise */
 void world_begin(struct world *w, uint64_t seed, uint64_t capacity_bytes); /* a small log; opened */
-void world_end(struct world *w);                            /* closes; a check finds nothing; destroys */
+void world_end(struct world *w); /* closes; a check finds nothing; destroys */
+void world_verify_end(struct world *w);
 void world_settle(struct world *w);                         /* world_drain, world_idle */
 void world_ended(void *arg, int err);                       /* a cut, a commit: the int is 1 or the error */
 struct model *world_any_disk(struct world *w);              /* a random one; NULL: there is none */
 struct model *world_fork(struct world *w, struct model *m); /* cuts it alone: the copy */
 uint64_t world_used_chunks(struct world *w);
+uint64_t world_used(struct world *w);                        /* the same, when nothing goes on any more */
 void world_release_jobs(struct world *w, struct list *held); /* taken from the simulator before */
 /* The metadata of a closed pool, to be damaged. */
 struct world_edit {

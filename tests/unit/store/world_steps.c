@@ -28,6 +28,12 @@ void world_end(struct world *w)
 	world_destroy(w);
 }
 
+void world_verify_end(struct world *w)
+{
+	world_verify(w, false);
+	world_end(w);
+}
+
 void world_settle(struct world *w)
 {
 	world_drain(w);
@@ -73,6 +79,12 @@ uint64_t world_used_chunks(struct world *w)
 
 	w->store->ops->stats(w->store, &stats);
 	return stats.used_bytes >> POOL_CHUNK_SHIFT;
+}
+
+uint64_t world_used(struct world *w)
+{
+	world_settle(w);
+	return world_used_chunks(w);
 }
 
 void world_release_jobs(struct world *w, struct list *held)
