@@ -398,7 +398,8 @@ class Bridge:
         for key in ('portal', 'target'):
             if not settings.get(key):
                 raise LabError(f'host {self.host.name} has no {key}: give --{key} or write it into {state.conf}')
-        arguments = [need_program('umbra-lab-bridge', state.bin), '--port-file', self.port_file]
+        arguments = [need_program('umbra-lab-bridge', state.bin), '--port-file', self.port_file,
+                     '--adapter', str(self.adapter)]
         for key in ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms'):
             if settings.get(key):
                 arguments += ['--' + key.replace('_', '-'), settings[key]]

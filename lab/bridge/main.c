@@ -20,6 +20,7 @@ static const char USAGE[] =
 	"  --portal HOST:PORT       the target's portal\n"
 	"  --target IQN             the target's name\n"
 	"  --initiator IQN          this host's name\n"
+	"  --adapter N              which of this host's adapters this is (default 0)\n"
 	"  --chap-user NAME         log in by CHAP (default without: none)\n"
 	"  --chap-secret-file FILE  its first line is the secret\n"
 	"  --port N                 where to listen (default 0: any free port)\n"
@@ -59,9 +60,10 @@ static bool parse_number(const char *text, unsigned long max, unsigned long *out
 static int parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {{"portal", 1, NULL, 'p'}, {"target", 1, NULL, 't'},
-		{"initiator", 1, NULL, 'i'}, {"chap-user", 1, NULL, 'u'}, {"chap-secret-file", 1, NULL, 's'},
-		{"port", 1, NULL, 'P'}, {"port-file", 1, NULL, 'f'}, {"link-down-ms", 1, NULL, 'l'},
-		{"nop-ms", 1, NULL, 'n'}, {"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0}};
+		{"initiator", 1, NULL, 'i'}, {"adapter", 1, NULL, 'a'}, {"chap-user", 1, NULL, 'u'},
+		{"chap-secret-file", 1, NULL, 's'}, {"port", 1, NULL, 'P'}, {"port-file", 1, NULL, 'f'},
+		{"link-down-ms", 1, NULL, 'l'}, {"nop-ms", 1, NULL, 'n'}, {"help", 0, NULL, 'h'},
+		{NULL, 0, NULL, 0}};
 	unsigned long number;
 	int opt;
 
@@ -75,6 +77,11 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'i':
 			o->session.initiator = optarg;
+			break;
+		case 'a':
+			if (!parse_number(optarg, 0xFFFF, &number))
+				return 2;
+			o->session.adapter = (uint16_t)number;
 			break;
 		case 'u':
 			o->session.chap_user = optarg;

@@ -410,7 +410,8 @@ static void on_login(struct iscsi_context *iscsi, int status, void *data, void *
 		s->on_up(s->on_up_arg);
 }
 
-/* The same 24 bits for the same name: a new session of this host replaces its old one (RFC 7143 6.3.5). */
+/* The same 24 bits for the same name: with the adapter's number as qualifier a new session of this adapter replaces its
+ * old one, and no other's (RFC 7143 6.3.5, 11.12.5). */
 static uint32_t isid_of(const char *name)
 {
 	uint32_t h = 2166136261u;
@@ -431,7 +432,7 @@ static void session_login(struct session *s)
 		return;
 	}
 	iscsi_set_noautoreconnect(iscsi, 1);
-	iscsi_set_isid_random(iscsi, isid_of(s->opt.initiator), 0);
+	iscsi_set_isid_random(iscsi, isid_of(s->opt.initiator), s->opt.adapter);
 	if (iscsi_set_targetname(iscsi, s->opt.target) != 0 ||
 		iscsi_set_session_type(iscsi, ISCSI_SESSION_NORMAL) != 0 ||
 		iscsi_set_header_digest(iscsi, ISCSI_HEADER_DIGEST_NONE_CRC32C) != 0 ||

@@ -26,6 +26,7 @@ struct session_options {
 	const char *portal; /* host:port */
 	const char *target;
 	const char *initiator;
+	uint16_t adapter;        /* of the host; two of them may have sessions with one target */
 	const char *chap_user;   /* NULL: no CHAP */
 	const char *chap_secret; /* borrowed while the session lives, as the others */
 	uint32_t link_down_ms;   /* how long commands wait for a lost session */

@@ -325,7 +325,10 @@ def host_with_two_adapters(lab, name, arrays):
     lab.hosts += name
     lab.set_value(name, 'TraceFile', 'REG_SZ', labhost.windows_path(lab.trace(name)))
     lab.run(name, 'install')
-    return state.host(name)
+    host = state.host(name)
+    sessions = [bridge.counters()['sessions'] for bridge in host.bridges]
+    check(max(sessions) == 1, f'logins of the adapters, which must not push each other out: {sessions}')
+    return host
 
 
 def scenario_two_arrays(lab):
