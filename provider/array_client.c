@@ -16,7 +16,7 @@
 #define IDENTIFY_TIMEOUT_S  5  /* discovery asks every LUN: a silent array must not hold it up for long */
 #define REQUEST_TIMEOUT_S   10 /* outside the commit window an array answers in milliseconds */
 #define TRIES_PER_PATH      2
-#define SILENT_MS           60000 /* so long an array that timed out is asked last */
+#define SILENT_MS           60000 /* so long an array that timed out, or a way over which nothing came, is asked last */
 
 struct array_client {
 	struct transport *transport;
@@ -101,12 +101,31 @@ static unsigned rank(const struct channel_path *p)
 	return memcmp(p->lun_id, zero, UP_ID_BYTES) == 0 ? 1 : 0;
 }
 
-/* Inserts by rank; the worst falls out when the table is full. */
+/* How many of the first `count` ways have the rank and the route of `p`. */
+static unsigned alike(const struct array_info *a, unsigned count, const struct channel_path *p)
+{
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		found += rank(&a->paths[i]) == rank(p) && a->paths[i].device.route == p->device.route;
+	return found;
+}
+
+/* Does the way at `i` come after one of that rank and turn? */
+static bool is_later(const struct array_info *a, unsigned i, unsigned of_rank, unsigned turn)
+{
+	unsigned own = rank(&a->paths[i]);
+
+	return own != of_rank ? own > of_rank : alike(a, i, &a->paths[i]) > turn;
+}
+
+/* Inserts by rank, then by turns of the routes: the first few are ways that do not fail together, if there are such. The
+ * worst falls out when the table is full. */
 static void add_path(struct array_info *a, const struct channel_path *p)
 {
-	unsigned at = a->path_count;
+	unsigned at = a->path_count, turn = alike(a, a->path_count, p);
 
-	while (at > 0 && rank(&a->paths[at - 1]) > rank(p))
+	while (at > 0 && is_later(a, at - 1, rank(p), turn))
 		at--;
 	if (at == ARRAY_PATHS_MAX)
 		return;
@@ -258,6 +277,24 @@ unsigned array_client_ids(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_
 
 /* ---- requests ------------------------------------------------------------------------------------- */
 
+void array_client_silent(
+	struct array_client *c, const uint8_t array_id[UP_ID_BYTES], const struct transport_device *device)
+{
+	uint64_t until_ms = GetTickCount64() + SILENT_MS;
+
+	AcquireSRWLockExclusive(&c->lock);
+	for (unsigned i = 0; i < c->count; i++) {
+		struct array_info *a = &c->arrays[i];
+		for (unsigned n = 0; n < a->path_count && !memcmp(a->id, array_id, UP_ID_BYTES); n++) {
+			const struct transport_device *d = &a->paths[n].device;
+			bool same = d->route ? d->route == device->route : !strcmp(d->name, device->name);
+			if (same)
+				a->paths[n].silent_until_ms = until_ms;
+		}
+	}
+	ReleaseSRWLockExclusive(&c->lock);
+}
+
 static int try_path(
 	struct array_client *c, const struct channel_path *p, struct exchange *x, uint64_t deadline_ms)
 {
@@ -280,21 +317,25 @@ static int try_path(
 	return err ? err : -EIO;
 }
 
-/* All ways to the array, those through `not_through` last. */
+/* All ways to the array, silent ones after the others, those through `not_through` last. */
 static int try_paths(struct array_client *c, const struct array_info *info, const uint8_t *not_through,
 	struct exchange *x, uint64_t deadline_ms)
 {
 	int err = -EHOSTUNREACH;
 
-	for (unsigned round = 0; round < 2; round++) {
+	uint64_t begun_ms = GetTickCount64();
+
+	for (unsigned round = 0; round < 4; round++) {
 		for (unsigned i = 0; i < info->path_count; i++) {
 			const struct channel_path *p = &info->paths[i];
 			bool last = not_through && memcmp(p->lun_id, not_through, UP_ID_BYTES) == 0;
-			if (last != (round == 1))
+			if (round != 2u * last + channel_path_silent(p, begun_ms))
 				continue;
 			if (GetTickCount64() >= deadline_ms)
 				return -ETIMEDOUT;
 			err = try_path(c, p, x, deadline_ms);
+			if (err == -ETIMEDOUT)
+				array_client_silent(c, info->id, &p->device);
 			if (err == 0 || err == -ENOMEM)
 				return err;
 		}

@@ -7,6 +7,7 @@
  *   way works, or nobody knows a LUN, the host's devices are looked through again.
  * - No lock is held during I/O, except that one discovery runs at a time.
  * - No device stays open between requests.
+ * - A way over which nothing came back, and what shares its route, is asked last for a while.
  */
 #ifndef UMBRA_PROVIDER_ARRAY_CLIENT_H
 #define UMBRA_PROVIDER_ARRAY_CLIENT_H
@@ -26,7 +27,8 @@ struct array_info {
 	bool authenticated;
 	uint64_t silent_ms; /* when it last let a request time out; 0: it answered since */
 	unsigned path_count;
-	struct channel_path paths[ARRAY_PATHS_MAX]; /* the best first: originals, control LU, shadow LUNs */
+	/* The best first: originals, control LU, shadow LUNs; of each by turns one of every route. */
+	struct channel_path paths[ARRAY_PATHS_MAX];
 };
 
 /* Why a request failed, for the event log. */
@@ -62,6 +64,10 @@ bool array_client_offers(struct array_client *c, const uint8_t array_id[UP_ID_BY
 
 uint64_t array_client_new_request_id(struct array_client *c);
 uint16_t array_client_new_slot(struct array_client *c);
+
+/* Nothing came back over this device in time. */
+void array_client_silent(
+	struct array_client *c, const uint8_t array_id[UP_ID_BYTES], const struct transport_device *device);
 
 /* Asks one array over any way to it. not_through (may be NULL): a LUN that may vanish by the request, used
  * only when there is no other way. request->request_id is set here. trouble may be NULL.

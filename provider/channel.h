@@ -20,7 +20,13 @@ struct channel_path {
 	char serial[TRANSPORT_SERIAL_MAX_BYTES + 1]; /* VPD 80h; empty: not checked on opening */
 	uint8_t lun_id[UP_ID_BYTES];                 /* zero: the control LU */
 	bool is_shadow;
+	uint64_t silent_until_ms; /* nothing came back over it lately: asked last until then */
 };
+
+static inline bool channel_path_silent(const struct channel_path *p, uint64_t now_ms)
+{
+	return now_ms < p->silent_until_ms;
+}
 
 struct channel {
 	struct transport *transport;

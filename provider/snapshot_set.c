@@ -476,12 +476,33 @@ static void trace_commit(const struct snapshot_set *s)
 			(unsigned long long)(s->committed[i].durable_ns / 1000));
 }
 
+/* The set was made, but over some ways the arrays have not answered yet: they are asked last from now on, and the
+ * administrator is told, once an array. */
+static void note_silences(struct snapshot_set *s, const char *call)
+{
+	struct window_silence silence;
+	char detail[TRANSPORT_NAME_MAX_BYTES + 40];
+
+	for (unsigned i = 0; i < s->array_count; i++) {
+		unsigned next = 0, count = 0;
+		while (window_silent(s->window, i, &next, &silence)) {
+			array_client_silent(s->client, s->arrays[i].id, &silence.device);
+			snprintf(detail, sizeof(detail), "%s: nothing for %lu ms.", silence.device.name,
+				(unsigned long)silence.for_ms);
+			if (count++ == 0)
+				result_event(UMBRA_EVENT_PATH_SILENT, call, a_lun_on(s, i), s->arrays[i].name,
+					detail);
+		}
+	}
+}
+
 enum cs_result set_check(struct snapshot_set *s)
 {
 	const char *call = cs_call_name(CS_CALL_POST_COMMIT);
 	enum cs_result result = CS_OK;
 	struct talk *talk = malloc(sizeof(*talk));
 
+	note_silences(s, call);
 	window_close(s->window);
 	s->window = NULL;
 	trace_commit(s);

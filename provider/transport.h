@@ -26,6 +26,7 @@ struct transport_device {
 	uint8_t path, target, lun;           /* with a SCSI port only */
 	bool is_port;
 	uint8_t device_type; /* INQUIRY: 00h disk, 0Ch array controller */
+	uint32_t route; /* of port, path and target: units with the same one fail together; 0: not known */
 };
 
 enum transport_direction {

@@ -160,6 +160,23 @@ bool transport_spti_is_ours(void *file)
 	return memcmp(u.bytes + at, UP_VENDOR, VENDOR_BYTES) == 0;
 }
 
+/* Never 0. */
+static uint32_t route_of(unsigned port, uint8_t path, uint8_t target)
+{
+	return UINT32_C(1) << 31 | (port & 0xFF) << 16 | (uint32_t)path << 8 | target;
+}
+
+static uint32_t route_of_drive(HANDLE file)
+{
+	SCSI_ADDRESS a = {0};
+	DWORD returned = 0;
+
+	if (!DeviceIoControl(file, IOCTL_SCSI_GET_ADDRESS, NULL, 0, &a, sizeof(a), &returned, NULL) ||
+		returned < sizeof(a))
+		return 0;
+	return route_of(a.PortNumber, a.PathId, a.TargetId);
+}
+
 static unsigned find_drives(struct transport_device *out, unsigned cap)
 {
 	unsigned found = 0;
@@ -170,11 +187,18 @@ static unsigned find_drives(struct transport_device *out, unsigned cap)
 		HANDLE file = open_device(d.name, 0);
 		if (file == INVALID_HANDLE_VALUE)
 			continue;
-		if (transport_spti_is_ours(file))
+		if (transport_spti_is_ours(file)) {
+			d.route = route_of_drive(file);
 			out[found++] = d;
+		}
 		CloseHandle(file);
 	}
 	return found;
+}
+
+static void port_name(unsigned port, char name[TRANSPORT_NAME_MAX_BYTES])
+{
+	snprintf(name, TRANSPORT_NAME_MAX_BYTES, "\\\\.\\Scsi%u:", port);
 }
 
 static bool is_our_controller(const uint8_t *inquiry, size_t len)
@@ -183,13 +207,14 @@ static bool is_our_controller(const uint8_t *inquiry, size_t len)
 	       memcmp(inquiry + 8, UP_VENDOR, VENDOR_BYTES) == 0;
 }
 
-static void add_port_unit(const char *port, uint8_t path, uint8_t target, uint8_t lun,
+static void add_port_unit(unsigned port, uint8_t path, uint8_t target, uint8_t lun,
 	struct transport_device *out, unsigned *found)
 {
 	struct transport_device *d = &out[(*found)++];
 
 	memset(d, 0, sizeof(*d));
-	snprintf(d->name, sizeof(d->name), "%s", port);
+	port_name(port, d->name);
+	d->route = route_of(port, path, target);
 	d->path = path;
 	d->target = target;
 	d->lun = lun;
@@ -199,7 +224,7 @@ static void add_port_unit(const char *port, uint8_t path, uint8_t target, uint8_
 
 /* What the port driver knows of its units. False: it does not tell. */
 static bool units_by_port(
-	HANDLE file, const char *port, struct transport_device *out, unsigned cap, unsigned *found)
+	HANDLE file, unsigned port, struct transport_device *out, unsigned cap, unsigned *found)
 {
 	uint8_t *buf = calloc(1, INQUIRY_CAP);
 	DWORD returned = 0;
@@ -232,7 +257,7 @@ static bool units_by_port(
 }
 
 /* For ports that keep no inquiry data: ask LUN 0 of the first targets. */
-static void units_by_probe(const char *port, struct transport_device *out, unsigned cap, unsigned *found)
+static void units_by_probe(unsigned port, struct transport_device *out, unsigned cap, unsigned *found)
 {
 	for (unsigned target = 0; target < PROBE_TARGETS && *found < cap; target++) {
 		struct transport_device d = {.target = (uint8_t)target, .is_port = true};
@@ -244,7 +269,7 @@ static void units_by_probe(const char *port, struct transport_device *out, unsig
 			.data = inquiry,
 			.len_bytes = sizeof(inquiry),
 			.timeout_s = PROBE_TIMEOUT_S};
-		snprintf(d.name, sizeof(d.name), "%s", port);
+		port_name(port, d.name);
 		if (spti_open(NULL, &d, &h) < 0)
 			return;
 		if (spti_command(h, &c) == 0 && c.status == 0 && is_our_controller(inquiry, c.len_bytes))
@@ -258,15 +283,15 @@ static unsigned find_controllers(struct transport_device *out, unsigned cap)
 	unsigned found = 0;
 
 	for (unsigned n = 0; n < PORTS_MAX && found < cap; n++) {
-		char port[TRANSPORT_NAME_MAX_BYTES];
-		snprintf(port, sizeof(port), "\\\\.\\Scsi%u:", n);
-		HANDLE file = open_device(port, 0);
+		char name[TRANSPORT_NAME_MAX_BYTES];
+		port_name(n, name);
+		HANDLE file = open_device(name, 0);
 		if (file == INVALID_HANDLE_VALUE)
 			continue;
-		bool told = units_by_port(file, port, out, cap, &found);
+		bool told = units_by_port(file, n, out, cap, &found);
 		CloseHandle(file);
 		if (!told)
-			units_by_probe(port, out, cap, &found);
+			units_by_probe(n, out, cap, &found);
 	}
 	return found;
 }

@@ -1,5 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commit threads. See window.h. */
+/*
+ * Commit threads. See window.h.
+ *
+ * An array has one thread that decides (the worker) and one for each way to it (the lanes), for a command that the driver
+ * does not give back holds its thread. The worker asks over the first lane; when that fails, or says nothing for TRY_MS, it
+ * sends the same request over the next one, too. Whichever answers first has it: the array does a request once, and
+ * says the same to whoever asks for its reply.
+ *
+ * A lane has a device, a message and room for the answer of its own, which nobody else touches while it is away. So
+ * what comes back late ends there, and is known by its request id.
+ */
 #include "provider/window.h"
 
 #include <assert.h>
@@ -9,10 +19,12 @@
 #include <string.h>
 #include <windows.h>
 
-#define CHANNELS      3
+#define LANES_MAX     4
+#define LANE_TRIES    2    /* for one request */
+#define TRY_MS        1000 /* less when the budget has not so much for each lane */
 #define BUSY_PAUSE_MS 10
-#define UNDO_LIMIT_MS 30000
-#define WORKER_STACK  (256 * 1024)
+#define UNDO_LIMIT_MS 30000 /* of one try */
+#define THREAD_STACK  (256 * 1024)
 
 enum order {
 	ORDER_NONE,
@@ -20,84 +32,228 @@ enum order {
 	ORDER_END
 };
 
+enum lane_state {
+	LANE_HERE, /* all of it is the worker's */
+	LANE_AWAY, /* its thread has the channel, x and err; x's request id may be read */
+	LANE_BACK  /* the worker's again, which does not know it yet */
+};
+
+struct lane {
+	struct worker *worker;
+	struct channel channel;
+	struct channel_path path;
+	HANDLE go; /* auto reset: it is away, or all is over */
+	volatile LONG state;
+	unsigned tries; /* with the request of this moment */
+	uint64_t sent_ms, deadline_ms;
+	int err;
+	struct exchange x;
+};
+
 struct worker {
 	struct window *window;
-	unsigned index;
-	struct channel channels[CHANNELS];
-	unsigned channel_count;
-	struct up_msg commit_request;
-	struct exchange commit, abort;
+	unsigned index, lane_count;
+	struct lane *lanes; /* owned */
+	HANDLE news;        /* auto reset: a lane is back */
+	volatile LONG over; /* set before each lane's `go`: they end */
+	struct up_msg commit, abort;
+	uint16_t commit_slot, abort_slot;
 	/* written by the thread before `done`, read after it */
 	int err;
+	const struct up_msg *reply; /* in a lane that is here */
 	volatile LONG finished;
 	char array[UP_NAME_MAX_BYTES + 1];
 };
 
 struct window {
-	volatile LONG refs;
+	volatile LONG refs;  /* the set's, and one a thread */
 	volatile LONG order; /* enum order, set before `go` */
 	volatile LONG undo;  /* set before `verdict` */
 	HANDLE go, verdict;  /* manual reset */
 	struct array_client *client;
-	uint32_t array_deadline_ms;
+	uint32_t array_deadline_ms, budget_ms;
 	unsigned count;
 	HANDLE done[ARRAYS_MAX];
 	struct window_result results[ARRAYS_MAX];
 	struct worker workers[];
 };
 
+static void close_handle(HANDLE h)
+{
+	if (h)
+		CloseHandle(h);
+}
+
+static void worker_free(struct worker *k)
+{
+	for (unsigned i = 0; i < k->lane_count; i++) {
+		channel_close(&k->lanes[i].channel);
+		close_handle(k->lanes[i].go);
+	}
+	close_handle(k->news);
+	if (k->lanes)
+		(void)VirtualUnlock(k->lanes, k->lane_count * sizeof(*k->lanes));
+	free(k->lanes);
+}
+
 static void window_deref(struct window *w)
 {
 	if (InterlockedDecrement(&w->refs))
 		return;
 	for (unsigned i = 0; i < w->count; i++) {
-		for (unsigned n = 0; n < w->workers[i].channel_count; n++)
-			channel_close(&w->workers[i].channels[n]);
-		if (w->done[i])
-			CloseHandle(w->done[i]);
+		worker_free(&w->workers[i]);
+		close_handle(w->done[i]);
 	}
-	if (w->go)
-		CloseHandle(w->go);
-	if (w->verdict)
-		CloseHandle(w->verdict);
+	close_handle(w->go);
+	close_handle(w->verdict);
+	(void)VirtualUnlock(w, sizeof(*w) + w->count * sizeof(struct worker));
 	free(w);
 }
 
-/* Over one channel after the other, with the same request id. */
-static int exchange_any(struct worker *k, struct exchange *x, uint64_t deadline_ms)
+/* ---- lanes ------------------------------------------------------------------------------------------ */
+
+static DWORD WINAPI lane_thread(void *arg)
 {
+	struct lane *l = arg;
+	struct worker *k = l->worker;
+	struct window *w = k->window;
+
+	do {
+		WaitForSingleObject(l->go, INFINITE);
+		if (l->state != LANE_AWAY)
+			continue;
+		l->err = channel_exchange(&l->channel, &l->x, l->deadline_ms);
+		InterlockedExchange(&l->state, LANE_BACK);
+		SetEvent(k->news);
+	} while (!k->over);
+	channel_close(&l->channel); /* the others' may stay away for long */
+	window_deref(w);
+	return 0;
+}
+
+static void lane_send(
+	struct lane *l, const struct up_msg *m, uint16_t slot, uint64_t now_ms, uint64_t deadline_ms)
+{
+	(void)exchange_prepare(&l->x, m, slot); /* it fits: see prepare_worker */
+	l->sent_ms = now_ms;
+	l->deadline_ms = deadline_ms;
+	l->tries++;
+	InterlockedExchange(&l->state, LANE_AWAY);
+	SetEvent(l->go);
+}
+
+/* What there is to know of a worker's lanes. */
+struct lanes_view {
+	struct lane *answer; /* has the answer to the request */
+	struct lane *next;   /* to be tried next */
+	unsigned untried;    /* lanes that are here and did not have it yet, the next one among them */
+	bool asked, away;    /* one is away with the request, with any */
+	bool failed;         /* one has just come back without an answer to it */
+};
+
+/* Takes back what is back. *err is how the request last failed; what belongs to an earlier one does not count. */
+static struct lanes_view lanes_look(struct worker *k, uint64_t request_id, int *err)
+{
+	struct lanes_view v = {0};
+
+	for (unsigned i = 0; i < k->lane_count; i++) {
+		struct lane *l = &k->lanes[i];
+		LONG before = InterlockedCompareExchange(&l->state, LANE_HERE, LANE_BACK);
+		if (before == LANE_AWAY) {
+			v.away = true;
+			v.asked = v.asked || l->x.request_id == request_id;
+			continue;
+		}
+		if (before == LANE_BACK && l->x.request_id == request_id) {
+			*err = l->err;
+			v.failed = v.failed || l->err < 0;
+			if (l->err == 0)
+				v.answer = l;
+		}
+		v.untried += l->tries == 0;
+		if (l->tries < LANE_TRIES && (!v.next || l->tries < v.next->tries))
+			v.next = l;
+	}
+	return v;
+}
+
+/* How long a lane may say nothing before the next one is tried, too: each gets its try before end_ms. */
+static uint64_t try_ms(const struct lanes_view *v, uint64_t now_ms, uint64_t end_ms)
+{
+	uint64_t left_ms = end_ms > now_ms ? end_ms - now_ms : 0;
+	uint64_t share_ms = v->untried ? left_ms / v->untried : TRY_MS;
+
+	return share_ms < TRY_MS ? share_ms : TRY_MS;
+}
+
+/* Asks over one lane after the other until one has the answer: 0, *reply is in that lane. end_ms: see try_ms. Nothing is
+ * sent after send_until_ms, and no lane carries on for longer. stop (NULL: none) ends the waiting. */
+static int ask(struct worker *k, const struct up_msg *m, uint16_t slot, uint64_t end_ms,
+	uint64_t send_until_ms, HANDLE stop, const struct up_msg **reply)
+{
+	HANDLE events[2] = {k->news, stop};
+	uint64_t next_ms = 0;
 	int err = -EHOSTUNREACH;
 
-	for (unsigned round = 0; round < 2; round++) {
-		for (unsigned n = 0; n < k->channel_count; n++) {
-			if (GetTickCount64() >= deadline_ms)
-				return -ETIMEDOUT;
-			err = channel_exchange(&k->channels[n], x, deadline_ms);
-			if (err == 0)
-				return 0;
-			if (err == -EBADMSG)
-				x->slot = array_client_new_slot(k->window->client);
+	for (unsigned i = 0; i < k->lane_count; i++)
+		k->lanes[i].tries = 0;
+	for (;;) {
+		struct lanes_view v = lanes_look(k, m->request_id, &err);
+		uint64_t now_ms = GetTickCount64();
+		if (v.answer) {
+			*reply = &v.answer->x.reply;
+			return 0;
 		}
+		if (now_ms >= send_until_ms) {
+			if (!v.asked)
+				return -ETIMEDOUT;
+			v.next = NULL;
+		}
+		if (v.failed && v.untried)
+			next_ms = now_ms;
+		if (v.next && (!v.asked || now_ms >= next_ms)) {
+			uint64_t carry_until_ms = now_ms + UNDO_LIMIT_MS;
+			lane_send(v.next, m, slot, now_ms,
+				carry_until_ms < send_until_ms ? carry_until_ms : send_until_ms);
+			next_ms = now_ms + try_ms(&v, now_ms, end_ms);
+			continue;
+		}
+		if (!v.next && !v.away)
+			return err;
+		DWORD wait_ms = v.next ? (DWORD)(next_ms - now_ms) : INFINITE;
+		if (WaitForMultipleObjects(stop ? 2 : 1, events, FALSE, wait_ms) == WAIT_OBJECT_0 + 1)
+			return -ETIMEDOUT;
 	}
-	return err;
 }
+
+/* ---- workers ---------------------------------------------------------------------------------------- */
 
 /* While another commit runs on the array, tries again within the deadline. */
 static void do_commit(struct worker *k)
 {
 	struct window *w = k->window;
-	uint64_t deadline_ms = GetTickCount64() + w->array_deadline_ms;
+	uint64_t start_ms = GetTickCount64(), deadline_ms = start_ms + w->array_deadline_ms;
 
 	for (;;) {
-		k->err = exchange_any(k, &k->commit, deadline_ms + 1000);
+		k->err = ask(k, &k->commit, k->commit_slot, start_ms + w->budget_ms, deadline_ms + 1000,
+			w->verdict, &k->reply);
 		uint64_t now = GetTickCount64();
-		if (k->err < 0 || k->commit.reply.status != UP_BUSY || now + BUSY_PAUSE_MS >= deadline_ms)
+		if (k->err < 0 || k->reply->status != UP_BUSY || now + BUSY_PAUSE_MS >= deadline_ms)
 			return;
 		Sleep(BUSY_PAUSE_MS);
-		k->commit_request.request_id = array_client_new_request_id(w->client);
-		k->commit_request.deadline_ms = (uint32_t)(deadline_ms - now);
-		(void)exchange_prepare(&k->commit, &k->commit_request, array_client_new_slot(w->client));
+		k->commit.request_id = array_client_new_request_id(w->client);
+		k->commit.deadline_ms = (uint32_t)(deadline_ms - now);
+		k->commit_slot = array_client_new_slot(w->client);
 	}
+}
+
+/* Over any lane that is here, or comes back one day: the array may get to see the commit as late as that. */
+static void do_undo(struct worker *k)
+{
+	const struct up_msg *reply;
+	uint64_t now = GetTickCount64();
+
+	(void)ask(k, &k->abort, k->abort_slot, now + UNDO_LIMIT_MS, UINT64_MAX, NULL, &reply);
 }
 
 static DWORD WINAPI commit_thread(void *arg)
@@ -112,38 +268,113 @@ static DWORD WINAPI commit_thread(void *arg)
 		SetEvent(w->done[k->index]);
 		WaitForSingleObject(w->verdict, INFINITE);
 		if (w->undo)
-			(void)exchange_any(k, &k->abort, GetTickCount64() + UNDO_LIMIT_MS);
+			do_undo(k);
 	}
+	InterlockedExchange(&k->over, 1);
+	for (unsigned i = 0; i < k->lane_count; i++)
+		SetEvent(k->lanes[i].go);
 	window_deref(w);
 	return 0;
 }
 
-/* Opens up to CHANNELS ways and builds both messages. */
+static bool open_lane(struct worker *k, struct transport *t, const struct array_info *a, unsigned path)
+{
+	struct lane *l = &k->lanes[k->lane_count];
+	int err = channel_open(t, &a->paths[path], &l->channel);
+
+	if (err == -ETIMEDOUT)
+		array_client_silent(k->window->client, a->id, &a->paths[path].device);
+	if (err < 0)
+		return err != -ETIMEDOUT;
+	l->worker = k;
+	l->path = a->paths[path];
+	k->lane_count++;
+	return true;
+}
+
+/* A lane for each way, the best first. Those over which nothing came back, lately or just now, only when there are no
+ * others: applications are frozen already. */
+static int open_lanes(struct worker *k, struct transport *t, const struct array_info *a)
+{
+	uint32_t silent_routes[ARRAY_PATHS_MAX];
+	unsigned silent_count = 0;
+	uint64_t now_ms = GetTickCount64();
+
+	for (unsigned round = 0; round < 2 && !k->lane_count; round++) {
+		for (unsigned i = 0; i < a->path_count && k->lane_count < LANES_MAX; i++) {
+			const struct channel_path *p = &a->paths[i];
+			bool silent = channel_path_silent(p, now_ms);
+			for (unsigned n = 0; n < silent_count; n++)
+				silent = silent || (p->device.route && p->device.route == silent_routes[n]);
+			if (p->is_shadow || silent != (round == 1))
+				continue;
+			if (!open_lane(k, t, a, i) && silent_count < ARRAY_PATHS_MAX)
+				silent_routes[silent_count++] = p->device.route;
+		}
+	}
+	return k->lane_count ? 0 : -EHOSTUNREACH;
+}
+
+/* Opens the lanes and builds both messages. */
 static int prepare_worker(
 	struct worker *k, struct transport *t, const struct array_info *a, const uint8_t set_id[UP_ID_BYTES])
 {
 	struct window *w = k->window;
-	struct up_msg *m = &k->commit_request;
+	unsigned room = a->path_count < LANES_MAX ? a->path_count : LANES_MAX;
 
 	snprintf(k->array, sizeof(k->array), "%s", a->name);
-	for (unsigned i = 0; i < a->path_count && k->channel_count < CHANNELS; i++)
-		if (!a->paths[i].is_shadow &&
-			channel_open(t, &a->paths[i], &k->channels[k->channel_count]) == 0)
-			k->channel_count++;
-	if (!k->channel_count)
-		return -EHOSTUNREACH;
-
-	up_request_init(m, UP_OP_SET_ABORT, array_client_new_request_id(w->client));
-	memcpy(m->set_id, set_id, UP_ID_BYTES);
-	m->has = UP_HAS(UP_TAG_SET_ID);
-	int err = exchange_prepare(&k->abort, m, array_client_new_slot(w->client));
+	k->news = CreateEventW(NULL, FALSE, FALSE, NULL);
+	k->lanes = calloc(room ? room : 1, sizeof(*k->lanes));
+	if (!k->news || !k->lanes)
+		return -ENOMEM;
+	int err = open_lanes(k, t, a);
 	if (err < 0)
 		return err;
-	up_request_init(m, UP_OP_SET_COMMIT, array_client_new_request_id(w->client));
-	memcpy(m->set_id, set_id, UP_ID_BYTES);
-	m->deadline_ms = w->array_deadline_ms;
-	m->has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_DEADLINE_MS);
-	return exchange_prepare(&k->commit, m, array_client_new_slot(w->client));
+	up_request_init(&k->abort, UP_OP_SET_ABORT, array_client_new_request_id(w->client));
+	memcpy(k->abort.set_id, set_id, UP_ID_BYTES);
+	k->abort.has = UP_HAS(UP_TAG_SET_ID);
+	k->abort_slot = array_client_new_slot(w->client);
+	err = exchange_prepare(&k->lanes[0].x, &k->abort, k->abort_slot);
+	if (err < 0)
+		return err;
+	up_request_init(&k->commit, UP_OP_SET_COMMIT, array_client_new_request_id(w->client));
+	memcpy(k->commit.set_id, set_id, UP_ID_BYTES);
+	k->commit.deadline_ms = w->array_deadline_ms;
+	k->commit.has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_DEADLINE_MS);
+	k->commit_slot = array_client_new_slot(w->client);
+	return exchange_prepare(&k->lanes[0].x, &k->commit, k->commit_slot);
+}
+
+/* The thread has a reference of its own. */
+static int start_thread(struct window *w, LPTHREAD_START_ROUTINE run, void *arg)
+{
+	InterlockedIncrement(&w->refs);
+	HANDLE thread = CreateThread(NULL, THREAD_STACK, run, arg, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+	if (!thread) {
+		InterlockedDecrement(&w->refs);
+		return -ENOMEM;
+	}
+	SetThreadPriority(thread, THREAD_PRIORITY_HIGHEST);
+	CloseHandle(thread);
+	return 0;
+}
+
+/* The worker's thread comes first: it is the one that ends the lanes'. */
+static int start_worker(struct worker *k)
+{
+	struct window *w = k->window;
+	int err = 0;
+
+	for (unsigned i = 0; i < k->lane_count && err == 0; i++) {
+		k->lanes[i].go = CreateEventW(NULL, FALSE, FALSE, NULL);
+		err = k->lanes[i].go ? 0 : -ENOMEM;
+	}
+	if (err == 0)
+		err = start_thread(w, commit_thread, k);
+	for (unsigned i = 0; i < k->lane_count && err == 0; i++)
+		err = start_thread(w, lane_thread, &k->lanes[i]);
+	(void)VirtualLock(k->lanes, k->lane_count * sizeof(*k->lanes));
+	return err;
 }
 
 int window_open(struct array_client *client, struct transport *transport, const uint8_t set_id[UP_ID_BYTES],
@@ -170,18 +401,8 @@ int window_open(struct array_client *client, struct transport *transport, const 
 		*failed = i;
 		w->done[i] = CreateEventW(NULL, TRUE, FALSE, NULL);
 		err = w->done[i] ? prepare_worker(k, transport, &arrays[i], set_id) : -ENOMEM;
-		if (err < 0)
-			break;
-		InterlockedIncrement(&w->refs);
-		HANDLE thread = CreateThread(
-			NULL, WORKER_STACK, commit_thread, k, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
-		if (!thread) {
-			InterlockedDecrement(&w->refs);
-			err = -ENOMEM;
-			break;
-		}
-		SetThreadPriority(thread, THREAD_PRIORITY_HIGHEST);
-		CloseHandle(thread);
+		if (err == 0)
+			err = start_worker(k);
 	}
 	if (err < 0) {
 		window_close(w);
@@ -207,12 +428,11 @@ static void collect(struct window *w, unsigned i)
 	}
 	r->trouble.err = k->err;
 	if (k->err == 0) {
-		const struct up_msg *reply = &k->commit.reply;
-		r->trouble.status = reply->status;
-		memcpy(r->trouble.text, reply->text, sizeof(r->trouble.text));
-		r->ok = reply->status == UP_OK;
-		r->window_ns = reply->window_ns;
-		r->durable_ns = reply->durable_ns;
+		r->trouble.status = k->reply->status;
+		memcpy(r->trouble.text, k->reply->text, sizeof(r->trouble.text));
+		r->ok = k->reply->status == UP_OK;
+		r->window_ns = k->reply->window_ns;
+		r->durable_ns = k->reply->durable_ns;
 	}
 }
 
@@ -232,6 +452,7 @@ bool window_commit(struct window *w, uint32_t budget_ms, uint64_t *elapsed_us)
 	uint64_t start_us = now_us();
 	bool ok = true;
 
+	w->budget_ms = budget_ms;
 	InterlockedExchange(&w->order, ORDER_COMMIT);
 	SetEvent(w->go);
 	(void)WaitForMultipleObjects(w->count, w->done, TRUE, budget_ms);
@@ -251,6 +472,23 @@ void window_result(const struct window *w, unsigned index, struct window_result 
 {
 	assert(index < w->count);
 	*out = w->results[index];
+}
+
+bool window_silent(const struct window *w, unsigned index, unsigned *next, struct window_silence *out)
+{
+	assert(index < w->count);
+	const struct worker *k = &w->workers[index];
+	uint64_t now_ms = GetTickCount64();
+
+	while (*next < k->lane_count) {
+		const struct lane *l = &k->lanes[(*next)++];
+		if (l->state != LANE_AWAY || now_ms - l->sent_ms < TRY_MS)
+			continue;
+		out->device = l->path.device;
+		out->for_ms = (uint32_t)(now_ms - l->sent_ms);
+		return true;
+	}
+	return false;
 }
 
 void window_close(struct window *w)

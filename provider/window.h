@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The commit window: one thread an array, each with its devices open and its messages built, all waiting for
- * one event. CommitSnapshots sets it and waits.
+ * The commit window: one thread an array and one for each way to it, with their devices open and their messages built,
+ * all waiting for one event. CommitSnapshots sets it and waits.
  *
  * Invariants:
  * - Between window_open() and window_commit()'s return nothing here takes heap, registry, event log or file
  *   work (the pass-through itself excepted).
  * - The provider's own clock decides: what is not there within the budget is a failure, and then every array
  * is told to give the set up, even by a thread that was stuck and comes back later.
+ * - A way over which nothing comes back costs the window a second, not the set: the same request goes over the next one
+ * beside it. What comes back over the first one later is the answer to that request, or nobody's.
  * - The memory belongs to the set and to the threads together: a stuck thread outlives its set.
  */
 #ifndef UMBRA_PROVIDER_WINDOW_H
@@ -25,6 +27,12 @@ struct window_result {
 	uint64_t window_ns, durable_ns; /* as the array measured them */
 };
 
+/* A way to an array over which nothing has come back. */
+struct window_silence {
+	struct transport_device device;
+	uint32_t for_ms;
+};
+
 /* Opens devices, builds messages, starts the threads. array_deadline_ms goes to the arrays. 0, -ENOMEM,
  * -EHOSTUNREACH (*failed is the index of the array). */
 int window_open(struct array_client *client, struct transport *transport, const uint8_t set_id[UP_ID_BYTES],
@@ -35,6 +43,8 @@ int window_open(struct array_client *client, struct transport *transport, const 
 bool window_commit(struct window *w, uint32_t budget_ms, uint64_t *elapsed_us);
 /* After window_commit. */
 void window_result(const struct window *w, unsigned index, struct window_result *out);
+/* Likewise: the ways to the array that have been silent for long at this moment, one a call. *next counts, from 0. */
+bool window_silent(const struct window *w, unsigned index, unsigned *next, struct window_silence *out);
 
 /* Gives the reference up; threads that were never told to commit just end. */
 void window_close(struct window *w);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""An array that is slow or away in mid commit; deaths during an import on another host and during a deletion."""
+"""An array that is slow or away in mid commit; one of two paths that falls silent then; deaths during an import on
+another host and during a deletion."""
 import os
 import sys
 import unittest
@@ -10,6 +11,7 @@ import lab_steps  # noqa: E402
 from lab_world import World, labhost  # noqa: E402
 
 LEASE_S = 8  # longer than what the tests delay and want to succeed
+LUNS = 2     # of host A, and so its ways to the array: a commit that one of them does not carry goes over the other, too
 ENDLESS_MS = int(lab_steps.HOLD_MS)
 VETO = 'VSS_E_PROVIDER_VETO'
 
@@ -18,7 +20,7 @@ def setUpModule():
     global world
     world = World(copysets={'lease': f'{LEASE_S}s', 'host_gone': '30s'})
     try:
-        world.add_luns(2)
+        world.add_luns(LUNS)
     except BaseException:
         world.close()
         raise
@@ -27,6 +29,18 @@ def setUpModule():
 def tearDownModule():
     if not world.close():
         raise RuntimeError('processes were left')
+
+
+def run_windows(world, program, *arguments, codes=(0,)):
+    """One of Windows' own programs on host A."""
+    host = world.state.host('A')
+    done = host.run(os.path.join(host.prefix, 'drive_c/windows/system32', program), *arguments, capture=True, timeout=120)
+    assert done.returncode in codes, f'{program} {arguments}: {done.stdout}{done.stderr}'
+
+
+def end_provider(world):
+    """It ends, whatever hangs in it: nothing that comes back late meets the faults of what follows."""
+    run_windows(world, 'net.exe', 'stop', 'umbra-vss', codes=(0, 1, 2))  # it may have ended by itself
 
 
 class Faults(unittest.TestCase):
@@ -71,7 +85,7 @@ class SlowCommit(Faults):
         lab_steps.stop_when_armed(world.array, self.bridge, lambda: child.poll() is not None)
         self.bridge.control('fault', 'clear')
         before = self.bridge.counters()['faults']
-        self.bridge.control('fault', kind, '--op', lab_steps.POST, '--ms', str(ms))
+        self.bridge.control('fault', kind, '--op', lab_steps.POST, '--ms', str(ms), '--count', str(LUNS))
         lab_steps.release(self.bridge)
         self.assertTrue(labhost.wait_until(lambda: self.bridge.counters()['faults'] > before, lab_steps.PATIENCE_S, 0.01))
         strike()
@@ -79,6 +93,10 @@ class SlowCommit(Faults):
         call = [c for c in answer['calls'] if c['method'] == 'CommitSnapshots'][0]
         self.assertGreater(call['ms'], min(ms, 5000) * 0.9, 'the fault did not meet the commit')
         return code, answer, call
+
+    def works_afresh(self):
+        end_provider(world)
+        self.works()
 
     def check_veto(self, code, answer, call):
         self.assertEqual((code, answer['hresult_name']), (1, VETO))
@@ -98,26 +116,115 @@ class SlowCommit(Faults):
         self.check_veto(code, answer, call)
         lab_steps.release(self.bridge)  # now the request reaches the array
         self.assertTrue(world.nothing_left(LEASE_S + 8), f'{world.sets()} {world.shadows()}')
-        self.works()
+        self.works_afresh()
 
     def test_a_commit_whose_reply_comes_too_late(self):
         code, answer, call = self.commit_with('delay-reply', ENDLESS_MS)
         self.check_veto(code, answer, call)
         self.assertTrue(world.nothing_left(LEASE_S + 8), f'{world.sets()} {world.shadows()}')
-        self.works()
+        self.works_afresh()
 
     def test_no_answer_at_all(self):
         code, answer, call = self.commit_with('silent', ENDLESS_MS)
         self.check_veto(code, answer, call)
         self.assertTrue(world.nothing_left(LEASE_S + 8), f'{world.sets()} {world.shadows()}')
-        self.works()
+        self.works_afresh()
 
     def test_the_array_is_away_in_mid_commit(self):
         code, answer, call = self.commit_with('delay-reply', ENDLESS_MS, world.array.kill9)
         self.check_veto(code, answer, call)
         world.array.start()
         self.assertTrue(world.nothing_left(LEASE_S + 8), f'{world.sets()} {world.shadows()}')
-        self.works()
+        self.works_afresh()
+
+
+class Paths(unittest.TestCase):
+    """A host with two adapters, each with a session to the array: one falls silent in mid commit, without an error and
+    without its link going down."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.world = w = World(hosts=('A',), up=False, copysets={'lease': f'{LEASE_S}s', 'host_gone': '30s'})
+        try:
+            w.add_luns(2)
+            w.state.configure('A', w.state.settings('A'), adapter=1)
+            w.up('A')
+            cls.bridges = w.state.host('A').bridges
+            cls.trace = os.path.join(w.directory, 'trace')
+            run_windows(w, 'reg.exe', 'add', r'HKLM\SOFTWARE\Umbra\Provider', '/v', 'TraceFile', '/t', 'REG_SZ', '/d',
+                        labhost.windows_path(cls.trace), '/f')
+        except BaseException:
+            w.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        if not cls.world.close():
+            raise RuntimeError('processes were left')
+
+    def setUp(self):
+        self.addCleanup(self.clean_up)
+        self.assertEqual([b.counters()['sessions'] for b in self.bridges], [1, 1])
+
+    def clean_up(self):
+        """The next provider knows nothing of silent paths."""
+        for bridge in self.bridges:
+            lab_steps.let_go(bridge)
+        end_provider(self.world)
+        for row in self.world.sets():
+            self.world.array.ctl('set', 'delete' if row['state'] == 'kept' else 'abort', row['id'], check=False)
+
+    def create(self, kind, silenced):
+        """A set over the second adapter's disks. From the commit on nothing comes back over the bridges `silenced`: the
+        array has the request (kind silent), or gets it when it is released (delay)."""
+        lab_steps.hold(self.bridges[1], *lab_steps.READS)
+        child = self.world.start_vss('A', 'create', '--lun', 'd3', '--lun', 'd4', '--no-import')
+        lab_steps.stop_when_armed(self.world.array, self.bridges[1], lambda: child.poll() is not None)
+        self.bridges[1].control('fault', 'clear')
+        before = self.bridges[0].counters()['faults']
+        for bridge in silenced:
+            bridge.control('fault', kind, '--op', lab_steps.POST, '--ms', lab_steps.HOLD_MS)
+        lab_steps.release(self.bridges[1])
+        self.assertTrue(labhost.wait_until(lambda: self.bridges[0].counters()['faults'] > before, lab_steps.PATIENCE_S, 0.01))
+        for bridge in silenced:
+            bridge.control('fault', 'silent', '--count', '0')
+        code, answer = self.world.finish_vss(child)
+        return code, answer, {call['method']: call['ms'] for call in answer['calls']}
+
+    def events(self, number):
+        with open(self.trace, errors='replace') as source:
+            return [line for line in source if f' event {number} ' in line]
+
+    def check_made_once(self):
+        self.assertEqual([(s['state'], s['luns']) for s in self.world.sets()], [('kept', 2)])
+        self.assertEqual(len(self.world.shadows()), 2)
+
+    def check_failover(self, kind):
+        code, answer, took = self.create(kind, self.bridges[:1])
+        self.assertEqual(code, 0, answer)
+        self.assertGreater(took['CommitSnapshots'], 900, 'the silence did not meet the commit')
+        self.assertLess(took['PostCommitSnapshots'], 8000, 'the silent path was asked first')
+        self.check_made_once()
+        self.assertTrue(labhost.wait_until(lambda: self.events(28), 30))
+        print(f'   {kind}: CommitSnapshots {took["CommitSnapshots"]:.0f} ms', file=sys.stderr)
+
+    def test_no_answer_to_a_request_that_the_array_has(self):
+        self.check_failover('silent')
+
+    def test_the_request_arrives_when_all_is_over(self):
+        self.check_failover('delay')
+        before = self.bridges[0].counters()['commands']
+        lab_steps.release(self.bridges[0])
+        labhost.wait_until(lambda: self.bridges[0].counters()['commands'] > before, 5)
+        self.check_made_once()
+
+    def test_every_path_falls_silent(self):
+        code, answer, took = self.create('silent', self.bridges)
+        self.assertEqual((code, answer['hresult_name']), (1, VETO))
+        self.assertLess(took['CommitSnapshots'], 10000, 'VSS cancels the hold at ten seconds')
+        for bridge in self.bridges:
+            lab_steps.let_go(bridge)
+        self.assertTrue(self.world.nothing_left(LEASE_S + 8), f'{self.world.sets()} {self.world.shadows()}')
 
 
 class OtherDeaths(Faults):

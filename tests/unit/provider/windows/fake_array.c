@@ -19,13 +19,14 @@ struct mailbox {
 	unsigned array;
 	uint16_t slot;
 	uint64_t request_id;
-	bool done;
+	bool running, done;
 	struct up_msg request, reply;
 };
 static struct mailbox mailboxes[MAILBOXES];
 static unsigned next_mailbox;
 static SRWLOCK fake_lock = SRWLOCK_INIT;
-static volatile LONG open_handles;
+static volatile LONG open_handles, hung;
+static HANDLE hung_release; /* manual reset */
 
 /* Stays with its LUN when drives change places. */
 struct transport_handle {
@@ -35,6 +36,9 @@ struct transport_handle {
 
 void fake_reset(void)
 {
+	if (!hung_release)
+		hung_release = CreateEventW(NULL, TRUE, FALSE, NULL);
+	ResetEvent(hung_release);
 	AcquireSRWLockExclusive(&fake_lock);
 	memset(fakes, 0, sizeof(fakes));
 	memset(fake_devices, 0, sizeof(fake_devices));
@@ -157,6 +161,28 @@ unsigned fake_open_sets(void)
 LONG fake_open_handles(void)
 {
 	return InterlockedCompareExchange(&open_handles, 0, 0);
+}
+
+LONG fake_hung(void)
+{
+	return InterlockedCompareExchange(&hung, 0, 0);
+}
+
+void fake_release_hung(void)
+{
+	SetEvent(hung_release);
+}
+
+/* Under the lock, which is not held meanwhile. */
+static void hang(const struct fake_device *d, enum up_op op, enum fake_hang where)
+{
+	if (d->hang != where || d->hang_op != op)
+		return;
+	ReleaseSRWLockExclusive(&fake_lock);
+	InterlockedIncrement(&hung);
+	WaitForSingleObject(hung_release, INFINITE);
+	InterlockedDecrement(&hung);
+	AcquireSRWLockExclusive(&fake_lock);
 }
 
 /* ---- requests ------------------------------------------------------------------------------------- */
@@ -474,13 +500,14 @@ static struct mailbox *mailbox_of(unsigned array, uint16_t slot)
 static int security_out(const struct fake_device *d, struct transport_command *c)
 {
 	uint16_t slot = (uint16_t)(c->cdb[2] << 8 | c->cdb[3]);
-	struct mailbox *box = mailbox_of(d->array, slot);
 	struct up_msg request;
 
 	if (up_decode(&request, c->data, c->len_bytes) != UP_OK)
 		return -EIO;
+	hang(d, (enum up_op)request.op, FAKE_HANG_REQUEST);
+	struct mailbox *box = mailbox_of(d->array, slot);
 	if (box && box->request_id == request.request_id)
-		return 0; /* sent again: the work is done once */
+		goto done; /* sent again: the work is done once */
 	if (!box)
 		box = &mailboxes[next_mailbox++ % MAILBOXES];
 	memset(box, 0, sizeof(*box));
@@ -489,6 +516,8 @@ static int security_out(const struct fake_device *d, struct transport_command *c
 	box->slot = slot;
 	box->request_id = request.request_id;
 	box->request = request;
+done:
+	hang(d, (enum up_op)request.op, FAKE_HANG_TAKEN);
 	return 0;
 }
 
@@ -502,7 +531,14 @@ static int security_in(const struct fake_device *d, struct transport_command *c)
 		check_condition(c, 5, 0x24);
 		return 0;
 	}
+	hang(d, (enum up_op)box->request.op, FAKE_HANG_REPLY);
+	while (box->running) { /* over another path */
+		ReleaseSRWLockExclusive(&fake_lock);
+		Sleep(1);
+		AcquireSRWLockExclusive(&fake_lock);
+	}
 	if (!box->done) {
+		box->running = true;
 		DWORD delay_ms = a->delay_ms[box->request.op];
 		if (delay_ms) {
 			ReleaseSRWLockExclusive(&fake_lock);
@@ -518,6 +554,7 @@ static int security_in(const struct fake_device *d, struct transport_command *c)
 		}
 		box->reply = reply;
 		box->done = true;
+		box->running = false;
 	}
 	if (a->lose_replies) {
 		a->lose_replies--;
@@ -532,11 +569,13 @@ static int fake_command(struct transport_handle *h, struct transport_command *c)
 	int err = -EIO;
 
 	AcquireSRWLockExclusive(&fake_lock);
-	const struct fake_device *d = NULL;
+	struct fake_device *d = NULL;
 	for (unsigned i = 0; i < fake_device_count && !d; i++)
 		if (fake_devices[i].array == h->array &&
 			!memcmp(fake_devices[i].lun_id, h->lun_id, UP_ID_BYTES))
 			d = &fake_devices[i];
+	if (d)
+		d->commands++;
 	bool old = c->cdb[0] == UP_OPCODE_IN || c->cdb[0] == UP_OPCODE_OUT;
 	c->status = 0;
 	if (d && d->ghost) {
@@ -546,6 +585,8 @@ static int fake_command(struct transport_handle *h, struct transport_command *c)
 		err = -EIO;
 	} else if (fakes[d->array].silent) {
 		fakes[d->array].asked++;
+		err = -ETIMEDOUT;
+	} else if (d->times_out) {
 		err = -ETIMEDOUT;
 	} else if (c->cdb[0] == 0x12) {
 		err = inquiry(d, c);
@@ -569,6 +610,7 @@ static unsigned fake_enumerate(struct transport *t, struct transport_device *out
 	for (unsigned i = 0; i < count; i++) {
 		memset(&out[i], 0, sizeof(out[i]));
 		snprintf(out[i].name, sizeof(out[i].name), "%u", i);
+		out[i].route = fake_devices[i].route;
 	}
 	ReleaseSRWLockShared(&fake_lock);
 	return count;

@@ -59,11 +59,24 @@ struct fake_array {
 	bool cancels_come_late;             /* the job was done just before */
 };
 
+/* Where a command of `hang_op` stops, on this device only, until fake_release_hung(). */
+enum fake_hang {
+	FAKE_HANG_NOT,
+	FAKE_HANG_REQUEST, /* before the array has it */
+	FAKE_HANG_TAKEN,   /* the array has it; that it has does not come back */
+	FAKE_HANG_REPLY    /* the request is there; its reply does not come back */
+};
+
 struct fake_device {
 	unsigned array;
 	uint8_t lun_id[UP_ID_BYTES]; /* zero: the control LU */
 	bool broken;                 /* the path is dead */
 	bool ghost;                  /* Windows still shows it, but the array has unmapped it */
+	bool times_out;              /* as a path that is silent looks after the SCSI time-out */
+	enum fake_hang hang;
+	enum up_op hang_op;
+	uint32_t route;
+	unsigned commands; /* so many have come to it */
 };
 
 extern struct fake_array fakes[FAKE_ARRAYS];
@@ -90,5 +103,8 @@ unsigned fake_shadows(void);
 unsigned fake_open_sets(void);
 /* Devices that are open at this moment. */
 LONG fake_open_handles(void);
+/* Commands that hang at this moment; what has hung goes on, and nothing hangs any more until fake_reset(). */
+LONG fake_hung(void);
+void fake_release_hung(void);
 
 #endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Several ways to one array, of which some say nothing: no error, no answer. In the commit window another one carries the
+ * request, which is done once; what comes back later is nobody's answer. All of it under the watch and the heap guard.
+ */
+#include "objects.h"
+
+#include <string.h>
+#include "events.h"
+
+static void hang(unsigned device, enum fake_hang where)
+{
+	fake_devices[device].hang = where;
+	fake_devices[device].hang_op = UP_OP_SET_COMMIT;
+}
+
+static void up_to_the_window(LONG lun_count)
+{
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, lun_count), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+}
+
+/* Until what hung has come back, and the threads that waited for it have ended. */
+static void release_hung(void)
+{
+	fake_release_hung();
+	wait_for_threads();
+	CHECK(fake_hung() == 0);
+}
+
+/* Two arrays, the first with two paths: wherever the first path stops, the second carries the commit, once. */
+static void a_path_that_hangs_is_failed_over(void)
+{
+	static const enum fake_hang places[] = {FAKE_HANG_REQUEST, FAKE_HANG_TAKEN, FAKE_HANG_REPLY};
+
+	for (unsigned i = 0; i < 3; i++) {
+		start_with(2, 1);
+		hang(0, places[i]);
+		up_to_the_window(3);
+		CHECK_HR(commit(&set_id), S_OK);
+		CHECK(fake_hung() == 1 && events == 0);
+		CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1 && fakes[1].executed[UP_OP_SET_COMMIT] == 1);
+		unsigned before = fake_devices[0].commands;
+		CHECK_HR(post_commit(&set_id), S_OK);
+		expect_event(UMBRA_EVENT_PATH_SILENT);
+		CHECK(fake_find_set(0, set_bytes)->state == UP_SET_COMMITTED);
+		CHECK(fake_devices[0].commands == before); /* it is asked last now */
+		release_hung();
+		CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1);
+		CHECK(fake_find_set(0, set_bytes)->state == UP_SET_COMMITTED);
+		CHECK_HR(abort_set(&set_id), S_OK);
+		CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
+		finish();
+	}
+}
+
+/* The set is over, its object and its memory are gone, another set has been made: then the late one comes back. */
+static void a_late_answer_after_the_end(void)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		start_with(2, 0);
+		hang(0, i ? FAKE_HANG_REQUEST : FAKE_HANG_REPLY);
+		committed(luns, 2);
+		CHECK(fake_hung() == 1);
+		fake_devices[0].hang = FAKE_HANG_NOT;
+		CHECK_HR(abort_set(&set_id), S_OK);
+		CHECK(fake_find_set(0, set_bytes)->state == UP_SET_ABORTED);
+		CHECK_HR(begin(&other_set_id, &volume_id, 0, luns, 2), S_OK);
+		CHECK_HR(end_prepare(&other_set_id), S_OK);
+		CHECK_HR(pre_commit(&other_set_id), S_OK);
+		CHECK_HR(commit(&other_set_id), S_OK);
+		CHECK_HR(post_commit(&other_set_id), S_OK);
+		unsigned done = fakes[0].executed[UP_OP_SET_COMMIT];
+		release_hung();
+		CHECK(done == 2 && fakes[0].executed[UP_OP_SET_COMMIT] == 2);
+		CHECK(fake_find_set(0, set_bytes)->state == UP_SET_ABORTED && fake_shadows() == 2);
+		CHECK_HR(abort_set(&other_set_id), S_OK);
+		CHECK(fake_shadows() == 0);
+		finish();
+	}
+}
+
+/* Every path hangs: a veto when the budget is over. What comes back then tells the array to give the set up, whether
+ * VSS has said so or not. */
+static void every_path_hangs(void)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		start_with(2, 0);
+		hang(0, i ? FAKE_HANG_REQUEST : FAKE_HANG_TAKEN);
+		hang(1, FAKE_HANG_REPLY);
+		budget = 2500;
+		uint64_t before = GetTickCount64();
+		up_to_the_window(2);
+		CHECK_HR(commit(&set_id), VSS_E_PROVIDER_VETO);
+		CHECK(fake_hung() == 2 && events == 0);
+		CHECK(GetTickCount64() - before >= 2400);
+		if (i)
+			CHECK_HR(abort_set(&set_id), S_OK);
+		frozen = 0;
+		release_hung();
+		CHECK(fake_find_set(0, set_bytes)->state == UP_SET_ABORTED && fake_shadows() == 0);
+		CHECK_HR(abort_set(&set_id), S_OK);
+		expect_event(UMBRA_EVENT_WINDOW);
+		finish();
+	}
+}
+
+/* One array has no path that answers, the other one has: neither has a copy. */
+static void all_or_nothing(void)
+{
+	start_with(2, 2);
+	for (unsigned i = 0; i < fake_device_count; i++)
+		if (fake_devices[i].array == 1)
+			hang(i, FAKE_HANG_REQUEST);
+	hang(0, FAKE_HANG_REPLY);
+	budget = 2500;
+	up_to_the_window(4);
+	CHECK_HR(commit(&set_id), VSS_E_PROVIDER_VETO);
+	CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1 && fakes[1].executed[UP_OP_SET_COMMIT] == 0);
+	frozen = 0;
+	release_hung();
+	CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	expect_event(UMBRA_EVENT_WINDOW);
+	finish();
+}
+
+static DWORD WINAPI release_after_the_first(void *unused)
+{
+	(void)unused;
+	while (!fakes[0].executed[UP_OP_SET_COMMIT])
+		Sleep(5);
+	Sleep(100);
+	fake_release_hung();
+	return 0;
+}
+
+/* The array is busy and is asked again, with a new request: what hung brings the answer to the first one meanwhile. */
+static void a_late_answer_to_an_earlier_request(void)
+{
+	start_with(2, 0);
+	hang(0, FAKE_HANG_REPLY);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 2), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	HANDLE thread = CreateThread(NULL, 0, release_after_the_first, NULL, 0, NULL);
+	fakes[0].refuse[UP_OP_SET_COMMIT] = UP_BUSY;
+	fakes[0].refuse_count[UP_OP_SET_COMMIT] = 1;
+	fakes[0].delay_ms[UP_OP_SET_COMMIT] = 500;
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 2);
+	WaitForSingleObject(thread, INFINITE);
+	CloseHandle(thread);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	eventlog_drain();
+	finish();
+}
+
+/* A path that hangs and one that fails: the third one is asked as soon as the second has failed. */
+static void one_hangs_one_fails(void)
+{
+	start_with(3, 0);
+	hang(0, FAKE_HANG_REQUEST);
+	up_to_the_window(1);
+	fake_devices[1].broken = true;
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1 && fake_hung() == 1);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	expect_event(UMBRA_EVENT_PATH_SILENT);
+	release_hung();
+	CHECK_HR(abort_set(&set_id), S_OK);
+	CHECK(fake_shadows() == 0);
+	finish();
+}
+
+/* However short the budget, each path has its try. */
+static void every_path_has_its_try(void)
+{
+	start_with(4, 0);
+	for (unsigned i = 0; i < 4; i++)
+		hang(i, FAKE_HANG_REQUEST);
+	budget = 2800; /* less than a second for each before the last */
+	up_to_the_window(1);
+	CHECK_HR(commit(&set_id), VSS_E_PROVIDER_VETO);
+	CHECK(fake_hung() == 4);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	release_hung();
+	CHECK(fake_shadows() == 0);
+	expect_event(UMBRA_EVENT_WINDOW);
+	finish();
+}
+
+static void check_order(const unsigned *order, unsigned count)
+{
+	static struct array_info info;
+
+	CHECK(array_client_info(context.client, fakes[0].id, &info) == 0 && info.path_count == count);
+	for (unsigned i = 0; i < count; i++)
+		CHECK(!memcmp(info.paths[i].lun_id, fake_devices[order[i]].lun_id, UP_ID_BYTES));
+}
+
+/* Ways that do not fail together come first: LUNs 1 to 3 stand on one route, 4 on another. */
+static void routes_take_turns(void)
+{
+	static const unsigned order[] = {0, 3, 1, 2};
+
+	start_with(4, 0);
+	for (unsigned i = 0; i < 4; i++)
+		fake_devices[i].route = i < 3 ? 1 : 2;
+	for (unsigned i = 0; i < 3; i++)
+		hang(i, FAKE_HANG_REPLY);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	check_order(order, 4);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK(fake_hung() == 1); /* the others of that route were not tried */
+	unsigned before = fake_devices[1].commands;
+	CHECK_HR(post_commit(&set_id), S_OK);
+	CHECK(fake_devices[1].commands == before); /* they are silent too, for all that is known */
+	expect_event(UMBRA_EVENT_PATH_SILENT);
+	release_hung();
+	CHECK_HR(abort_set(&set_id), S_OK);
+	finish();
+}
+
+/* A path that is silent when the window is prepared costs one time-out, not one for each of its LUNs. */
+static void silent_before_the_window(void)
+{
+	start_with(3, 0);
+	for (unsigned i = 0; i < 3; i++)
+		fake_devices[i].route = i < 2 ? 1 : 2;
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	fake_devices[0].times_out = fake_devices[1].times_out = true;
+	unsigned first = fake_devices[0].commands, second = fake_devices[1].commands;
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	CHECK(fake_devices[0].commands == first + 1 && fake_devices[1].commands == second);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	eventlog_drain();
+	CHECK(fake_shadows() == 0 && events == 0);
+	finish();
+}
+
+/* More LUNs on one route than are remembered: the other route is remembered all the same. */
+static void a_route_is_not_crowded_out(void)
+{
+	uint8_t id[UP_ID_BYTES];
+	static struct array_info info;
+
+	start();
+	for (unsigned i = 0; i < ARRAY_PATHS_MAX + 4; i++)
+		fake_add_lun(0, i + 1, id);
+	for (unsigned i = 0; i < fake_device_count; i++)
+		fake_devices[i].route = i < ARRAY_PATHS_MAX + 3 ? 1 : 2;
+	CHECK(array_client_discover(context.client) == 1);
+	CHECK(array_client_info(context.client, fakes[0].id, &info) == 0);
+	CHECK(info.path_count == ARRAY_PATHS_MAX);
+	CHECK(info.paths[0].device.route == 1 && info.paths[1].device.route == 2);
+	finish();
+}
+
+/* Outside of the window: a path that has timed out is asked last, and still asked when there is no other. */
+static void a_silent_path_is_asked_last(void)
+{
+	struct array_trouble trouble;
+	uint64_t capabilities;
+
+	start_with(2, 0);
+	CHECK(array_client_discover(context.client) == 1);
+	fake_devices[0].times_out = true;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	unsigned before = fake_devices[0].commands;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	CHECK(fake_devices[0].commands == before);
+	fake_devices[1].broken = true;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) < 0);
+	fake_devices[0].times_out = false;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	finish();
+}
+
+int main(void)
+{
+	static const struct test tests[] = {
+		TEST(a_path_that_hangs_is_failed_over),
+		TEST(a_late_answer_after_the_end),
+		TEST(every_path_hangs),
+		TEST(all_or_nothing),
+		TEST(a_late_answer_to_an_earlier_request),
+		TEST(one_hangs_one_fails),
+		TEST(every_path_has_its_try),
+		TEST(routes_take_turns),
+		TEST(silent_before_the_window),
+		TEST(a_route_is_not_crowded_out),
+		TEST(a_silent_path_is_asked_last),
+	};
+
+	return run_object_tests(tests, sizeof(tests) / sizeof(tests[0]));
+}
