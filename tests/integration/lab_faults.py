@@ -3,6 +3,7 @@
 """An array that is slow or away in mid commit; one of two paths that falls silent then; deaths during an import on
 another host and during a deletion."""
 import os
+import subprocess
 import sys
 import unittest
 
@@ -225,6 +226,32 @@ class Paths(unittest.TestCase):
         for bridge in self.bridges:
             lab_steps.let_go(bridge)
         self.assertTrue(self.world.nothing_left(LEASE_S + 8), f'{self.world.sets()} {self.world.shadows()}')
+
+    def test_pass_through_under_the_watch(self):
+        """The provider's own code, with the watch over the commit window in it: once as it should be, once with a path
+        that answers the commit when it is over: its memory must be there until then, and no longer."""
+        program = os.path.join(labhost.ROOT, 'build/windows/tests/unit/provider/windows/test_provider_passthrough.exe')
+        luns = [lun['id'] for lun in self.world.array.ctl('lun', 'list')['luns']]
+        for silent in (False, True):
+            mark = os.path.join(self.world.directory, f'mark-{silent}')
+            command, env = self.world.state.host('A').command(program, labhost.windows_path(mark), *luns)
+            child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+            self.addCleanup(child.stdout.close)
+            self.addCleanup(child.kill)
+            labhost.wait_until(lambda: os.path.exists(mark + '.ready') or child.poll() is not None, lab_steps.PATIENCE_S)
+            if silent:
+                self.bridges[0].control('fault', 'delay-reply', '--op', lab_steps.POST, '--ms', lab_steps.HOLD_MS)
+            with open(mark + '.go', 'w'):
+                pass
+            text = []
+            for line in child.stdout:
+                text.append(line)
+                if line.startswith('CommitSnapshots'):
+                    self.assertEqual(self.bridges[0].counters()['held'], int(silent))
+                    lab_steps.release(self.bridges[0])
+            self.assertEqual(child.wait(lab_steps.PATIENCE_S), 0, text)
+            self.assertTrue(any(line.startswith('CommitSnapshots') for line in text), text)
+            self.assertTrue(self.world.nothing_left(LEASE_S + 8), f'{self.world.sets()} {self.world.shadows()}')
 
 
 class OtherDeaths(Faults):

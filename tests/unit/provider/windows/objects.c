@@ -63,17 +63,16 @@ static enum up_copy_kind copy_kind(void)
 
 /* ---- set up ---- */
 
-void start(void)
+void start_over(struct transport *transport)
 {
 	expect_no_leak();
-	fake_reset();
 	budget = PROVIDER_BUDGET_MS;
 	preferred = UP_COPY_DEFAULT;
 	frozen = 0;
 	events = 0;
 	memset(&last_event, 0, sizeof(last_event));
 	context = (struct provider_context){
-		.transport = fake_transport(), .budget_ms = budget_ms, .copy_kind = copy_kind};
+		.transport = transport, .budget_ms = budget_ms, .copy_kind = copy_kind};
 	context.client = array_client_create(context.transport);
 	CHECK(context.client);
 	CHECK_HR(provider_create(&context, &IID_IVssHardwareSnapshotProviderEx, (void **)&hw), S_OK);
@@ -84,6 +83,13 @@ void start(void)
 			 hw, &IID_IVssProviderNotifications, (void **)&notify),
 		S_OK);
 	provider_guid_bytes(&set_id, set_bytes);
+}
+
+void start(void)
+{
+	expect_no_leak();
+	fake_reset();
+	start_over(fake_transport());
 }
 
 void start_with(unsigned on_first, unsigned on_second)

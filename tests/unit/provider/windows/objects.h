@@ -37,6 +37,8 @@ extern struct event_note last_event;
 extern volatile LONG events;
 
 void start(void);
+/* Over another transport than the fake arrays'. */
+void start_over(struct transport *transport);
 void start_with(unsigned on_first, unsigned on_second);
 void finish(void);
 /* Until the threads of a window, which end by themselves, have. */
