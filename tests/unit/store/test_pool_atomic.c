@@ -277,8 +277,12 @@ static void test_write_fails(void **state)
 		other = world_create_disk(&w, 4 * CHUNK);
 		prepare(&w, m, other, (enum before)(i / 4), 3);
 		assert_int_equal(world_flush(&w, m), 0);
+		world_settle(&w);
+		world_pool(&w)->flush_timer_armed = true; /* no other step comes between */
 		w.sim.fail_at = w.sim.steps + 1 + i % 4;
 		assert_int_equal(compare(&w, m, CHUNK - 8, CHUNK + 32), i % 4 < 3 ? -EIO : 0);
+		w.sim.fail_at = 0;
+		world_pool(&w)->flush_timer_armed = false;
 		world_verify(&w, false);
 		world_settle(&w);
 		if (i & 1)
