@@ -117,6 +117,21 @@ struct store_hydration {
 	void *priv; /* the store's */
 };
 
+/* Chunks set aside for writes to the ends of disks, where their partition tables are (the first chunk and the last
+ * two): when others find no room any more, those writes do. STORE_RESERVE_CHUNKS for each disk, as many as it takes
+ * to write to its ends once before a cut of it and once after, and once to the ends of the copy. In memory only.
+ * Memory of the caller's until reserve_end. */
+#define STORE_RESERVE_CHUNKS 9u
+struct store_reserve {
+	struct store_disk *
+		*disks; /* distinct; valid until `done`. One that is deleted later leaves by itself */
+	unsigned count;
+	bool at_hand; /* nothing is waited for, and less will do */
+	/* 0, -ENOSPC, -EROFS, -ENOMEM; after an error there is nothing to end. */
+	void (*done)(struct store_reserve *r, int err);
+	void *priv; /* the store's */
+};
+
 struct store_stats {
 	uint64_t capacity_bytes, used_bytes; /* used: chunks in use, all disks */
 	uint64_t reclaim_pending_bytes;      /* of them: nobody's any more, not yet given back; about */
@@ -189,6 +204,14 @@ struct store_ops {
 	void (*hydrate)(struct store_hydration *h);        /* done may come from inside */
 	void (*hydrate_cancel)(struct store_hydration *h); /* done comes soon, perhaps with 0 */
 	bool clones;                                       /* STORE_CLONE is offered */
+
+	/* ---- room for the ends of disks. NULL where the store cannot become full. */
+	void (*reserve)(
+		struct store_reserve *r); /* done may come from inside; waits while room is on its way */
+	/* The disk, a copy of one of them, may draw on it too (after done; one for each disk). */
+	void (*reserve_join)(struct store_reserve *r, struct store_disk *d);
+	void (*reserve_end)(
+		struct store_reserve *r); /* gives back what is left; a done that has not come never does */
 };
 
 /* The head of every store's own struct. */

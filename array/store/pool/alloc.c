@@ -5,6 +5,9 @@
  * A freed chunk goes: free_new (the map dropped it) → the next frame → free_logged (the free is durable) →
  * free_grace (until all I/O that began before has ended) → free_discard (its discard is under way) → its bit
  * is cleared and it may be handed out. LMDB's bitmaps follow the log's records, not these.
+ *
+ * grown_chunks - used_chunks >= reserved_chunks, always: what is set aside (reserve.c) is a number of free chunks, not
+ * certain ones, and nobody else's allocation goes below it.
  */
 #include "array/store/pool/pool.h"
 
@@ -240,20 +243,43 @@ static bool frees_under_way(const struct pool *p)
 	       p->free_discard.count;
 }
 
+uint64_t pool_alloc_room(const struct pool *p)
+{
+	return p->grown_chunks - p->used_chunks - p->reserved_chunks;
+}
+
+static int take(struct pool *p, uint64_t *phys)
+{
+	*phys = find_free(p);
+	assert(*phys);
+	if (!bit_set(p, *phys))
+		return -ENOMEM;
+	p->cursor = *phys + 1;
+	return 0;
+}
+
+int pool_alloc_reserved(struct pool *p, uint64_t *phys)
+{
+	int err;
+
+	assert(p->reserved_chunks > 0);
+	err = take(p, phys);
+	if (!err)
+		p->reserved_chunks--;
+	return err;
+}
+
 int pool_alloc(struct pool *p, uint64_t *phys)
 {
-	uint64_t room = p->grown_chunks - p->used_chunks;
+	uint64_t room = pool_alloc_room(p);
 
 	if (room < grow_step(p) / 2)
 		grow_start(p);
-	if (room) {
-		*phys = find_free(p);
-		assert(*phys);
-		if (!bit_set(p, *phys))
-			return -ENOMEM;
-		p->cursor = *phys + 1;
-		return 0;
-	}
+	return room ? take(p, phys) : pool_alloc_more(p);
+}
+
+int pool_alloc_more(struct pool *p)
+{
 	grow_start(p);
 	if (p->growing)
 		return -EAGAIN;

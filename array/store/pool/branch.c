@@ -187,6 +187,7 @@ struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch 
 	d->id = id;
 	d->size_bytes = size_bytes;
 	d->branch = b;
+	list_init(&d->reserves);
 	b->disk = d;
 	list_push_back(bucket(p->disk_hash, id), &d->hash_link);
 	return d;
@@ -194,6 +195,7 @@ struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch 
 
 void pool_disk_free(struct pool_disk *d)
 {
+	pool_reserve_forget(d);
 	if (d->branch)
 		d->branch->disk = NULL;
 	list_remove(&d->hash_link);

@@ -391,6 +391,15 @@ static bool freed_full(struct pool *p)
 	return true;
 }
 
+/* There is no chunk for everybody: one that is set aside for this write? Not for a COMPARE AND WRITE over several chunks: it
+ * gives back what it got when another has none, and that would not come into the reserve again. */
+static bool target_reserved(const struct pool_sub *sub, uint64_t *phys)
+{
+	if (sub->kind == POOL_SUB_COMPARE && sub->len < sub->io->len)
+		return false;
+	return pool_reserve_take(pool_disk_of(sub->io->disk), sub->chunk, phys);
+}
+
 /* A chunk for a write that has none yet, and room in the next frame for what it makes dirty. `e`: the entry
  * that it owns, or NULL. */
 static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool may_wait, uint64_t *phys)
@@ -401,8 +410,10 @@ static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool ma
 
 	if (adds && !sub->counted && pool_dirty_full(p))
 		err = -EAGAIN;
-	else if (*phys == 0)
-		err = freed_full(p) ? -EAGAIN : pool_alloc(p, phys);
+	else if (*phys == 0 && freed_full(p))
+		err = -EAGAIN;
+	else if (*phys == 0 && (err = pool_alloc(p, phys)) && target_reserved(sub, phys))
+		err = 0;
 	if (err == -EAGAIN && may_wait)
 		pool_alloc_wait(p, &sub->waiter);
 	return err;

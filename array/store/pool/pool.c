@@ -340,6 +340,7 @@ void pool_destroy(struct pool *p)
 		host->ops->timer_disarm(host, &p->checkpoint_timer);
 	}
 	pool_reclaim_free(p->reclaim);
+	pool_reserve_destroy(p);
 	free_branches(p);
 	free_objects(p);
 	pool_alloc_destroy(p);
@@ -377,4 +378,7 @@ const struct store_ops pool_ops = {
 	.hydrate = pool_hydrate,
 	.hydrate_cancel = pool_hydrate_cancel,
 	.clones = true,
+	.reserve = pool_reserve,
+	.reserve_join = pool_reserve_join,
+	.reserve_end = pool_reserve_end,
 };

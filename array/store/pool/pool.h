@@ -109,6 +109,7 @@ struct pool_disk {
 	struct pool_branch *branch;
 	bool pending; /* its transaction is not done */
 	struct pool_hydrate *hydration;
+	struct list reserves; /* struct pool_reserve_member */
 	struct list_node hash_link;
 };
 
@@ -353,6 +354,10 @@ struct pool {
 	uint16_t *group_free;
 	uint64_t group_count;
 	uint64_t used_chunks, cursor;
+	uint64_t reserved_chunks; /* free ones that are set aside: reserve.c */
+	struct list reserves;
+	struct pool_call reserve_call;
+	bool reserve_called;
 	struct list alloc_waiters;
 	bool growing;
 	int grow_err;
@@ -559,6 +564,10 @@ int pool_alloc_load(struct pool *p);
 void pool_alloc_destroy(struct pool *p);
 /* 0; -EAGAIN: some may come, wait in alloc_waiters; -ENOSPC. */
 int pool_alloc(struct pool *p, uint64_t *phys);
+/* There is too little room: -EAGAIN, -ENOSPC or -EROFS, as above. */
+int pool_alloc_more(struct pool *p);
+uint64_t pool_alloc_room(const struct pool *p);          /* chunks that are free and not set aside */
+int pool_alloc_reserved(struct pool *p, uint64_t *phys); /* one of those set aside; 0, -ENOMEM */
 void pool_alloc_wait(struct pool *p, struct pool_waiter *w);
 void pool_alloc_wake(struct pool *p, int err);
 /* The map dropped it: it goes the long way of a freed chunk. */
@@ -569,6 +578,16 @@ void pool_epoch_leave(struct pool *p, unsigned epoch);
 struct pool_data *pool_data_of(struct pool *p, uint64_t phys, uint64_t *offset);
 int pool_data_open(struct pool *p, const char *device);
 void pool_data_close(struct pool *p);
+
+/* ---- reserve.c -------------------------------------------------------------------------------------- */
+
+void pool_reserve(struct store_reserve *r);
+void pool_reserve_join(struct store_reserve *r, struct store_disk *d);
+void pool_reserve_end(struct store_reserve *r);
+/* A write to this chunk of the disk found no room: a chunk that is set aside for it. False: there is none. */
+bool pool_reserve_take(struct pool_disk *d, uint64_t chunk, uint64_t *phys);
+void pool_reserve_forget(struct pool_disk *d); /* the disk goes */
+void pool_reserve_destroy(struct pool *p);
 
 /* ---- refs.c ----------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Chunks that are set aside for writes to the ends of disks. After a cut the first write to each chunk needs a new one.
+ * For most writes a full pool may say no; the partition tables must be written all the same, or a volume that VSS has
+ * hidden for a shadow copy stays hidden, and the copy cannot be imported beside its original.
+ *
+ * Invariants:
+ * - A reserve is a number (`left`), a part of pool.reserved_chunks, which no other allocation touches (alloc.c). It is in
+ *   memory only: chunks that are set aside are free, in LMDB and in the log too, so nothing is lost by a crash.
+ * - It is asked only where an allocation has failed: as long as there is room it stays whole, and no other write
+ *   knows of it.
+ * - After a cut each end needs one chunk at most, whoever writes there first; the others find it in its place. So a
+ *   reserve is enough for one cut: for the original before and after it, and for the copy.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define LAST_CHUNKS 2u /* a table at the end may begin in the last chunk but one */
+
+_Static_assert(STORE_RESERVE_CHUNKS == 3 * (1 + LAST_CHUNKS), "before a cut, after it, the copy");
+
+struct pool_reserve_member {
+	struct list_node link; /* pool_disk.reserves */
+	struct pool_reserve *reserve;
+};
+
+struct pool_reserve {
+	struct pool *pool;
+	struct store_reserve *owner;
+	struct list_node link; /* pool.reserves */
+	uint64_t left;
+	struct pool_waiter waiter;
+	unsigned disks, count;                /* asked for; they and those that have joined */
+	struct pool_reserve_member members[]; /* room for 2 * disks */
+};
+
+static void reserve_free(struct pool_reserve *r)
+{
+	for (unsigned i = 0; i < r->count; i++)
+		list_remove(&r->members[i].link);
+	list_remove(&r->waiter.link);
+	list_remove(&r->link);
+	r->pool->reserved_chunks -= r->left;
+	free(r);
+}
+
+static void reserve_step(struct pool_reserve *r)
+{
+	struct store_reserve *owner = r->owner;
+	struct pool *p = r->pool;
+	uint64_t want = (uint64_t)r->disks * STORE_RESERVE_CHUNKS, room = pool_alloc_room(p);
+	int err = 0;
+
+	if (p->latched)
+		err = -EROFS;
+	else if (room < want && owner->at_hand)
+		want = room;
+	else if (room < want)
+		err = pool_alloc_more(p);
+	if (err == -EAGAIN) {
+		pool_alloc_wait(p, &r->waiter);
+		return;
+	}
+	if (err) {
+		owner->priv = NULL;
+		reserve_free(r);
+	} else {
+		r->left = want;
+		p->reserved_chunks += want;
+	}
+	owner->done(owner, err);
+}
+
+static void woken(struct pool_waiter *w, int err)
+{
+	(void)err; /* latched: it will see */
+	reserve_step(container_of(w, struct pool_reserve, waiter));
+}
+
+static void member_add(struct pool_reserve *r, struct store_disk *disk)
+{
+	struct pool_disk *d = pool_disk_of(disk);
+	struct pool_reserve_member *m = &r->members[r->count++];
+
+	assert(!d->pending);
+	m->reserve = r;
+	list_push_back(&d->reserves, &m->link);
+}
+
+void pool_reserve(struct store_reserve *owner)
+{
+	struct pool *p = pool_of(owner->disks[0]->store);
+	struct pool_reserve *r = calloc(1, sizeof(*r) + 2 * owner->count * sizeof(r->members[0]));
+
+	owner->priv = r;
+	if (!r) {
+		owner->done(owner, -ENOMEM);
+		return;
+	}
+	r->pool = p;
+	r->owner = owner;
+	r->disks = owner->count;
+	r->waiter.wake = woken;
+	list_push_back(&p->reserves, &r->link);
+	for (unsigned i = 0; i < owner->count; i++)
+		member_add(r, owner->disks[i]);
+	reserve_step(r);
+}
+
+void pool_reserve_join(struct store_reserve *owner, struct store_disk *d)
+{
+	struct pool_reserve *r = owner->priv;
+
+	if (r->count < 2 * r->disks)
+		member_add(r, d);
+}
+
+static void wake_called(struct pool_call *call)
+{
+	struct pool *p = container_of(call, struct pool, reserve_call);
+
+	p->reserve_called = false;
+	pool_alloc_wake(p, 0);
+}
+
+void pool_reserve_end(struct store_reserve *owner)
+{
+	struct pool_reserve *r = owner->priv;
+	struct pool *p = r->pool;
+
+	owner->priv = NULL;
+	reserve_free(r);
+	if (list_empty(&p->alloc_waiters) || p->reserve_called)
+		return;
+	p->reserve_called = true; /* not from inside the caller */
+	p->reserve_call.call = wake_called;
+	p->host->ops->call(p->host, &p->reserve_call);
+}
+
+static bool at_an_end(const struct pool_disk *d, uint64_t chunk)
+{
+	return chunk == 0 || chunk + LAST_CHUNKS > (d->size_bytes - 1) >> POOL_CHUNK_SHIFT;
+}
+
+bool pool_reserve_take(struct pool_disk *d, uint64_t chunk, uint64_t *phys)
+{
+	if (list_empty(&d->reserves) || !at_an_end(d, chunk) || pool_of(d->base.store)->latched)
+		return false;
+	list_for_each (n, &d->reserves) {
+		struct pool_reserve *r = container_of(n, struct pool_reserve_member, link)->reserve;
+
+		if (r->left == 0)
+			continue;
+		if (pool_alloc_reserved(r->pool, phys)) {
+			*phys = 0;
+			return false;
+		}
+		r->left--;
+		return true;
+	}
+	return false;
+}
+
+void pool_reserve_forget(struct pool_disk *d)
+{
+	while (list_pop(&d->reserves))
+		;
+}
+
+void pool_reserve_destroy(struct pool *p)
+{
+	struct list_node *n;
+
+	while ((n = p->reserves.head.next) != &p->reserves.head)
+		reserve_free(container_of(n, struct pool_reserve, link));
+}
