@@ -23,6 +23,9 @@
 #define GROW_STEP_CHUNKS 1024u  /* 64 MiB */
 #define GROW_MAX_CHUNKS  16384u /* 1 GiB */
 
+/* The part of the pool that background work leaves free. */
+#define SPARE_SHARE 64u
+
 /* ---- bitmaps --------------------------------------------------------------------------------------- */
 
 static bool bit_get(const struct pool *p, uint64_t phys)
@@ -269,13 +272,34 @@ int pool_alloc_reserved(struct pool *p, uint64_t *phys)
 	return err;
 }
 
-int pool_alloc(struct pool *p, uint64_t *phys)
+/* `keep` chunks stay free. */
+static int alloc_above(struct pool *p, uint64_t keep, uint64_t *phys)
 {
 	uint64_t room = pool_alloc_room(p);
 
 	if (room < grow_step(p) / 2)
 		grow_start(p);
-	return room ? take(p, phys) : pool_alloc_more(p);
+	return room > keep ? take(p, phys) : pool_alloc_more(p);
+}
+
+int pool_alloc(struct pool *p, uint64_t *phys)
+{
+	return alloc_above(p, 0, phys);
+}
+
+static uint64_t spare_chunks(const struct pool *p)
+{
+	return p->super.capacity_chunks / SPARE_SHARE;
+}
+
+int pool_alloc_spare(struct pool *p, uint64_t *phys)
+{
+	return alloc_above(p, spare_chunks(p), phys);
+}
+
+bool pool_alloc_spare_room(const struct pool *p)
+{
+	return pool_alloc_room(p) > spare_chunks(p);
 }
 
 int pool_alloc_more(struct pool *p)

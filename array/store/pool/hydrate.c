@@ -12,6 +12,9 @@
  * leave known zeros as long as there is a parent.
  * - In memory the branch keeps its parent until the frame is durable, so the parent keeps what it shows.
  *
+ * Copies leave a share of the pool free for the clients (pool_alloc_spare): below it they wait, and stop with -ENOSPC,
+ * as if the pool were full.
+ *
  * Then the disk lets go of the chunks that it shares with others through clones (unshare.c), before the frame at
  * the end. Clones that are made meanwhile may be shared all the same.
  *
@@ -328,7 +331,7 @@ static int chunk_begin(struct chunk_copy *c)
 	if (pool_dirty_full(p))
 		return -EBUSY;
 	if (!c->phys) {
-		err = pool_alloc(p, &c->phys);
+		err = pool_alloc_spare(p, &c->phys);
 		if (err)
 			return err == -EAGAIN ? -EBUSY : err;
 		c->fresh_phys = true;
@@ -533,6 +536,27 @@ static void own_flushed(void *arg, int err)
 	pool_applied_wait(h->pool, &h->waiter);
 }
 
+/* A chunk may have become free. */
+static void own_room(struct pool_waiter *w, int err)
+{
+	flushed(container_of(w, struct pool_hydrate, waiter), err);
+}
+
+/* Is there room to spare for a chunk? If not, it is waited for, or the hydration ends. */
+static bool own_may_copy(struct pool_hydrate *h)
+{
+	int err = pool_alloc_spare_room(h->pool) ? 0 : pool_alloc_more(h->pool);
+
+	if (err == -EAGAIN) {
+		h->waiting = true;
+		h->waiter.wake = own_room;
+		pool_alloc_wait(h->pool, &h->waiter);
+	} else if (err) {
+		h->err = err;
+	}
+	return !err;
+}
+
 /* There was no ancestor; what was copied is durable. */
 static void own_durable(void *arg, int err)
 {
@@ -662,6 +686,8 @@ static bool step_once(struct pool_hydrate *h)
 		if ((h->own && h->busy) || !may_start(h))
 			return false;
 		if (h->own) {
+			if (!own_may_copy(h))
+				return false;
 			h->busy++;
 			pool_unshare_chunk(&h->unshare, p, h->disk, h->chunks[h->at++], unshared);
 			return true;
@@ -784,6 +810,10 @@ static void cancel(struct pool_hydrate *h)
 			c->busy = false;
 			h->busy--;
 		}
+	}
+	if (h->waiter.wake == own_room && list_linked(&h->waiter.link)) {
+		list_remove(&h->waiter.link);
+		h->waiting = false;
 	}
 	if (h->call_queued)
 		return;

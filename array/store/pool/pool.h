@@ -564,6 +564,9 @@ int pool_alloc_load(struct pool *p);
 void pool_alloc_destroy(struct pool *p);
 /* 0; -EAGAIN: some may come, wait in alloc_waiters; -ENOSPC. */
 int pool_alloc(struct pool *p, uint64_t *phys);
+/* The same for background work, which leaves a share of the pool to the clients. */
+int pool_alloc_spare(struct pool *p, uint64_t *phys);
+bool pool_alloc_spare_room(const struct pool *p); /* would it find one at once? */
 /* There is too little room: -EAGAIN, -ENOSPC or -EROFS, as above. */
 int pool_alloc_more(struct pool *p);
 uint64_t pool_alloc_room(const struct pool *p);          /* chunks that are free and not set aside */

@@ -297,7 +297,9 @@ static void test_hydrate_full(void **state)
 		assert_int_equal(world_hydrate(&w, s), -ENOSPC);
 		assert_true(own_chunks(s) >= 14 && own_chunks(s) <= 18);
 		world_verify(&w, false);
-		assert_int_equal(world_write(&w, a, 0, CHUNK_SECTORS, 0), -ENOSPC);
+		/* It leaves the last of 64 chunks to the writers. */
+		assert_int_equal(world_write(&w, a, 0, CHUNK_SECTORS, 0), 0);
+		assert_int_equal(world_write(&w, a, CHUNK_SECTORS, CHUNK_SECTORS, 0), -ENOSPC);
 		assert_int_equal(world_write(&w, b, 0, CHUNK_SECTORS, 0), 0);
 		assert_int_equal(world_write(&w, s, 0, 1, 0), 0);
 		if (i % 2)

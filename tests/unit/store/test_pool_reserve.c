@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Room set aside: the ends of disks, and of their copies, can be written in a full pool, and nothing else can; it is
- * refused when it is not there, waited for when it comes, and given back.
+ * refused when it is not there, waited for when it comes, and given back. And what background work leaves free.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -491,6 +491,73 @@ static void test_crash_between(void **state)
 	}
 }
 
+/* ---- background work ------------------------------------------------------------------------------- */
+
+/* A copy that becomes independent leaves a 64th of the pool to the writers, and to sets that are armed. */
+static void test_copies_leave_room(void **state)
+{
+	struct model *a, *s, *b, *c;
+	struct room x;
+	struct pool *p;
+	struct world w;
+
+	(void)state;
+	world_begin(&w, test_seed(), 40 * MIB); /* 640 chunks: 10 */
+	p = world_pool(&w);
+	a = disk(&w, 250);
+	b = disk(&w, 250);
+	c = disk(&w, 250);
+	for (unsigned i = 0; i < 250; i += 125) {
+		assert_int_equal(world_write(&w, a, i * CHUNK_SECTORS, 125 * CHUNK_SECTORS, 0), 0);
+		assert_int_equal(world_write(&w, c, i * CHUNK_SECTORS, 100 * CHUNK_SECTORS, 0), 0);
+	}
+	s = world_fork(&w, a);
+	assert_int_equal(world_hydrate(&w, s), -ENOSPC);
+	assert_int_equal(pool_alloc_room(p), 10);
+	assert_int_equal(room_get(&w, &x, &a, 1), 0);
+	assert_int_equal(write_chunk(&w, b, 0), 0);
+	assert_int_equal(write_chunk(&w, b, 1), -ENOSPC);
+	assert_int_equal(write_chunk(&w, a, 249), 0);
+	room_end(&w, &x);
+	world_verify(&w, false);
+	/* It goes on when there is room. */
+	assert_int_equal(world_delete_disk(&w, c), 0);
+	assert_int_equal(world_hydrate(&w, s), 0);
+	world_verify(&w, false);
+	world_end(&w);
+}
+
+/* Also one that lets go of chunks shared by a clone; and one that waits can be cancelled. */
+static void test_unshared_copies_leave_room(void **state)
+{
+	struct model *a, *b, *filler;
+	struct pool *p;
+	struct world w;
+	uint64_t shared;
+
+	(void)state;
+	world_begin(&w, test_seed(), 8 * MIB); /* 128 chunks: 2 */
+	p = world_pool(&w);
+	a = disk(&w, 40);
+	b = disk(&w, 40);
+	filler = disk(&w, 70);
+	assert_int_equal(world_write(&w, a, 0, 40 * CHUNK_SECTORS, 0), 0);
+	assert_int_equal(world_write(&w, filler, 0, 70 * CHUNK_SECTORS, 0), 0);
+	assert_int_equal(world_clone(&w, b, 0, 40 * CHUNK_SECTORS, a, 0, &shared), 0);
+	assert_int_equal(shared, 40 * POOL_CHUNK_BYTES);
+	assert_int_equal(world_hydrate(&w, b), -ENOSPC);
+	assert_int_equal(pool_alloc_room(p), 2);
+	world_verify(&w, false);
+	assert_int_equal(world_unmap(&w, filler, 0, 70 * CHUNK_SECTORS), 0);
+	world_hydrate_start(&w, b, 0);
+	for (unsigned i = 0; i < 40; i++)
+		sim_step(&w.sim, false);
+	world_hydrate_cancel(&w, b);
+	assert_int_equal(world_hydrate(&w, b), 0);
+	world_verify(&w, false);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -504,6 +571,8 @@ int main(void)
 		cmocka_unit_test(test_deleted_disk),
 		cmocka_unit_test(test_interleavings),
 		cmocka_unit_test(test_crash_between),
+		cmocka_unit_test(test_copies_leave_room),
+		cmocka_unit_test(test_unshared_copies_leave_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
