@@ -93,6 +93,20 @@ static void committed(struct array_call *call)
 	copyset_keep(c->array, c->set_id, "", call);
 }
 
+static void armed(struct array_call *call)
+{
+	struct mgmt_call *c = mgmt_call_of(call);
+
+	if (call->fault.err) {
+		struct fault fault = call->fault;
+		give_up(c, fault.err, &fault);
+		return;
+	}
+	memset(call, 0, sizeof(*call));
+	call->done = committed;
+	copyset_commit(c->array, c->set_id, "", array_settings(c->array)->commit_budget_ms, call);
+}
+
 static int add_luns(struct mgmt_call *c, json_t *luns, enum up_copy_kind kind, struct fault *fault)
 {
 	for (size_t i = 0; i < json_array_size(luns); i++) {
@@ -173,14 +187,12 @@ static void set_create_method(struct mgmt_call *c)
 		err = copyset_set_name(copyset_find(c->array, c->set_id, ""), name, &fault);
 	if (!err)
 		err = add_luns(c, luns, kind, &fault);
-	if (!err)
-		err = copyset_arm(c->array, c->set_id, "", &fault);
 	if (err) {
 		give_up(c, err, &fault);
 		return;
 	}
-	c->call.done = committed;
-	copyset_commit(c->array, c->set_id, "", array_settings(c->array)->commit_budget_ms, &c->call);
+	c->call.done = armed;
+	copyset_arm(c->array, c->set_id, "", &c->call);
 }
 
 /* ---- the others ------------------------------------------------------------------------------------ */

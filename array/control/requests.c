@@ -393,18 +393,17 @@ static void run_state(struct request *r)
 	set_reply(r, 0, NULL);
 }
 
-static void run_arm(struct request *r)
-{
-	struct fault fault = {0};
-
-	set_reply(r, copyset_arm(r->array, r->msg.set_id, r->initiator, &fault), &fault);
-}
-
 static void set_call_done(struct array_call *call)
 {
 	struct request *r = container_of(call, struct request, call);
 
 	set_reply(r, call->fault.err, &call->fault);
+}
+
+static void run_arm(struct request *r)
+{
+	r->call.done = set_call_done;
+	copyset_arm(r->array, r->msg.set_id, r->initiator, &r->call);
 }
 
 static void commit_done(struct array_call *call)

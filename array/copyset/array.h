@@ -306,7 +306,9 @@ int copyset_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char
 /* Adding a LUN again gives the same shadow. *shadow_id: the future LUN's id, unique, reserved. */
 int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct lun *original,
 	enum up_copy_kind kind, uint8_t shadow_id[UP_ID_BYTES], struct fault *fault);
-int copyset_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault);
+/* -ENOSPC: the store has no room for what VSS writes to the originals before and after the cut (owner not ""). */
+void copyset_arm(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
 /* The cut. call->window_ns, durable_ns. -ETIME: past the deadline, nothing is kept (the state is aborted). */
 void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,
 	uint32_t deadline_ms, struct array_call *call);

@@ -251,7 +251,7 @@ static int load_set(void *arg, const void *key, size_t key_len, const void *valu
 	}
 	copyset_link(s);
 	copyset_enter(s, r.state);
-	return 0;
+	return room_again(s) ? bad(l, "copy set", key, key_len, -ENOMEM, "") : 0;
 }
 
 /* Every shadow LUN must be a member of its set. */

@@ -215,6 +215,7 @@ static void commit_done(struct commit *c)
 
 	s->durable_ns = clock_ns() - c->cut_ns;
 	shadows_attach(c, true);
+	room_join(s);
 	commit_leave(c);
 	copyset_enter(s, UP_SET_COMMITTED);
 	array_event(s->array, EVENT_INFO, "set",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copy sets: their structs, their names and the calls that need no I/O (begin, add, arm), keep and abort.
+ * Copy sets: their structs, their names and the calls that need no I/O (begin, add), keep and abort.
  * What may follow on what says copyset_state.c alone.
  */
 #include <assert.h>
@@ -19,6 +19,7 @@ void copyset_free(struct copyset *s)
 	struct list_node *n;
 
 	lease_stop(s);
+	room_close(s);
 	while ((n = list_pop(&s->undo_waiters)))
 		free(container_of(n, struct copyset_waiter, link));
 	for (unsigned i = 0; i < s->member_count; i++)
@@ -56,6 +57,7 @@ struct copyset *copyset_new(
 	s->shadows_linked = true;
 	s->grave.bury = copyset_bury;
 	list_init(&s->undo_waiters);
+	list_init(&s->arm_waiters);
 	lease_init(s);
 	s->members = calloc(members, sizeof(*s->members));
 	s->sides = calloc(members, sizeof(*s->sides));
@@ -91,6 +93,7 @@ void copyset_forget(struct copyset *s)
 
 	assert(!s->forgotten && !s->undo_due && !s->commit);
 	lease_stop(s);
+	room_give_back(s);
 	list_remove(&s->link);
 	index_remove(&a->sets_by_id, &s->by_id);
 	if (s->state == UP_SET_ABORTED)
@@ -138,6 +141,8 @@ void copyset_let_go(struct copyset *s)
 			s->array->reserved_count--;
 		}
 	}
+	if (s->state != UP_SET_KEPT)
+		room_give_back(s);
 }
 
 static void shadows_unkept(struct copyset *s, int step)
@@ -289,8 +294,7 @@ bool copyset_unkept_shadow(const struct lun *lun)
 	return s && s->state != UP_SET_KEPT;
 }
 
-/* The set for a call of this owner in a state that allows the event; NULL and *err. */
-static struct copyset *find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner,
+struct copyset *copyset_find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner,
 	enum copyset_event event, enum up_set_state *next, int *err, struct fault *fault)
 {
 	struct copyset *s = copyset_find(a, id, owner);
@@ -311,7 +315,7 @@ static struct copyset *find_for(struct array *a, const uint8_t id[UP_ID_BYTES], 
 	return NULL;
 }
 
-/* ---- begin, add, arm ---- */
+/* ---- begin, add ---- */
 
 int copyset_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault)
 {
@@ -325,7 +329,7 @@ int copyset_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char
 	if (s) {
 		int err;
 
-		if (!find_for(a, set_id, owner, COPYSET_BEGIN, &next, &err, fault))
+		if (!copyset_find_for(a, set_id, owner, COPYSET_BEGIN, &next, &err, fault))
 			return err;
 		lease_renew(s);
 		return 0;
@@ -408,10 +412,12 @@ int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *
 {
 	enum up_set_state next;
 	int err;
-	struct copyset *s = find_for(a, set_id, owner, COPYSET_ADD, &next, &err, fault);
+	struct copyset *s = copyset_find_for(a, set_id, owner, COPYSET_ADD, &next, &err, fault);
 
 	if (!s)
 		return err;
+	if (s->arming)
+		return fault_set(fault, -EBUSY, "the copy set is being armed; add LUNs before that");
 	for (unsigned i = 0; i < s->member_count; i++)
 		if (s->sides[i].original == original)
 			return add_again(s, i, kind, shadow_id, fault);
@@ -440,20 +446,6 @@ int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *
 	return 0;
 }
 
-int copyset_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault)
-{
-	enum up_set_state next;
-	int err;
-	struct copyset *s = find_for(a, set_id, owner, COPYSET_ARM, &next, &err, fault);
-
-	if (!s)
-		return err;
-	if (s->member_count == 0)
-		return fault_set(fault, -EINVAL, "the copy set has no LUN; add one first");
-	copyset_enter(s, next);
-	return 0;
-}
-
 /* ---- keep ---- */
 
 struct keep {
@@ -471,7 +463,7 @@ static int keep_check(struct change *c)
 		return fault_set(&c->fault, -ENOENT, "the copy set was aborted meanwhile: begin a new one");
 	if (s->state == UP_SET_KEPT)
 		return 1;
-	return find_for(c->array, s->id, NULL, COPYSET_KEEP, &next, &err, &c->fault) ? 0 : err;
+	return copyset_find_for(c->array, s->id, NULL, COPYSET_KEEP, &next, &err, &c->fault) ? 0 : err;
 }
 
 static int keep_build(struct change *c, struct store_txn *t)
@@ -509,7 +501,7 @@ void copyset_keep(
 	enum up_set_state next;
 	struct fault fault;
 	int err;
-	struct copyset *s = find_for(a, set_id, owner, COPYSET_KEEP, &next, &err, &fault);
+	struct copyset *s = copyset_find_for(a, set_id, owner, COPYSET_KEEP, &next, &err, &fault);
 	struct keep *op;
 
 	if (!s) {
@@ -533,7 +525,7 @@ void copyset_abort(
 	enum up_set_state next;
 	struct fault fault;
 	int err;
-	struct copyset *s = find_for(a, set_id, owner, COPYSET_ABORT, &next, &err, &fault);
+	struct copyset *s = copyset_find_for(a, set_id, owner, COPYSET_ABORT, &next, &err, &fault);
 	char label[ARRAY_NAME_MAX_BYTES + 1];
 
 	if (!s) {

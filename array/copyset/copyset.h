@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of copy sets: copyset.c (their records and calls), commit.c (the cut), lease.c (what ends a set
+ * The inside of copy sets: copyset.c (their records and calls), arm.c (the room that they need), commit.c (the cut), lease.c (what ends a set
  * that nobody keeps), undo.c (what removes a committed one again).
  *
  * Invariants:
@@ -44,8 +44,13 @@ struct copyset {
 	struct commit *commit; /* under way or waiting */
 	bool shadows_linked;
 	bool undo_due;
-	struct list undo_waiters;         /* struct copyset_waiter: aborts that wait for the undo */
-	struct reactor_timer lease_timer; /* aborted: when it is forgotten, or the undo is tried again */
+	struct list undo_waiters;  /* struct copyset_waiter: aborts that wait for the undo */
+	struct store_reserve room; /* the store's, as long as asked or held */
+	bool arming, room_asked, room_held;
+	struct list arm_waiters; /* struct copyset_waiter: while arming */
+	struct reactor_timer arm_timer;
+	/* aborted: when it is forgotten, or the undo is tried again; kept: when its room goes back */
+	struct reactor_timer lease_timer;
 	struct reactor_timer gone_timer;
 	uint64_t lease_until_ns;
 	unsigned holds; /* the model's, its commit's, its changes' */
@@ -81,8 +86,21 @@ bool copyset_unkept_shadow(const struct lun *lun);
 /* For the deletion of one shadow LUN of a kept set: its set's record without it; its set without it. */
 int copyset_put_without(struct array *a, struct store_txn *t, const struct lun *lun);
 void copyset_forget_shadow(struct array *a, const struct lun *lun);
+/* The set for a call of this owner in a state that allows the event; NULL and *err. */
+struct copyset *copyset_find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner,
+	enum copyset_event event, enum up_set_state *next, int *err, struct fault *fault);
 /* "set NAME" or the id, for messages. */
 const char *copyset_label(const struct copyset *s, char out[ARRAY_NAME_MAX_BYTES + 1]);
+
+/* ---- arm.c ---- */
+
+/* Also ends an arm that waits for it. */
+void room_give_back(struct copyset *s);
+/* The copies are there: they may draw on it, too. */
+void room_join(struct copyset *s);
+/* For a committed or kept set found at the start. 0, -ENOMEM. */
+int room_again(struct copyset *s);
+void room_close(struct copyset *s); /* ends no calls */
 
 /* ---- commit.c ---- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What ends a set that nobody keeps: its lease (renewed by every call about the set), and the absence of its
- * owner. The same timer forgets an aborted set after a while, or tries its undo again.
+ * owner. The same timer forgets an aborted set after a while, or tries its undo again, and takes a kept one's room.
  */
 #include <string.h>
 #include <strings.h>
@@ -36,6 +36,8 @@ static void lease_fire(struct reactor_timer *t)
 
 	if (s->state == UP_SET_COMMITTING)
 		reactor_timer_arm(reactor_of(s), t, COMMIT_WAIT_MS);
+	else if (s->state == UP_SET_KEPT)
+		room_give_back(s);
 	else if (s->state != UP_SET_ABORTED)
 		expire(s, "its lease ended");
 	else if (s->undo_due && !s->commit)
@@ -94,7 +96,7 @@ void lease_follow(struct copyset *s)
 		return;
 	}
 	lease_stop(s);
-	if (s->state == UP_SET_ABORTED)
+	if (s->state == UP_SET_ABORTED || s->room_held || s->room_asked)
 		reactor_timer_arm(reactor_of(s), &s->lease_timer, a->options.lease_ms);
 }
 

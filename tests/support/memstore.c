@@ -9,8 +9,7 @@
  */
 #include "tests/support/memstore_internal.h"
 
-/* Counts a fallible call; the error it is to end with, or 0. */
-static int mem_call(struct memstore *m, bool changes)
+int mem_call(struct memstore *m, bool changes)
 {
 	m->calls++;
 	if (m->dead)
@@ -353,8 +352,6 @@ static void op_cut_end(struct mem_op *op)
 	done(arg, err);
 }
 
-static void op_start(struct memstore *m, struct mem_op *op);
-
 /* A quarter of the disk has been copied, or it stops. */
 static void op_hydrate_end(struct memstore *m, struct mem_op *op)
 {
@@ -365,7 +362,7 @@ static void op_hydrate_end(struct memstore *m, struct mem_op *op)
 		h->passed_bytes += h->total_bytes / 4;
 		if (h->passed_bytes + 3 < h->total_bytes) {
 			op->err = mem_call(m, true);
-			op_start(m, op);
+			mem_op_start(m, op);
 			return;
 		}
 		h->total_bytes = h->passed_bytes = op->disk->size_bytes;
@@ -381,6 +378,9 @@ static void op_end(struct memstore *m, struct mem_op *op)
 {
 	list_remove(&op->link);
 	switch (op->kind) {
+	case MEMSTORE_RESERVE:
+		mem_op_reserve_end(m, op);
+		break;
 	case MEMSTORE_TXN:
 	case MEMSTORE_CUT_COMMIT:
 		op_txn_end(m, op);
@@ -450,7 +450,7 @@ static void mem_deferred_call(struct reactor_deferred *d)
 		reactor_defer(m->head.reactor, &m->deferred);
 }
 
-static struct mem_op *op_new(enum memstore_kind kind, int err)
+struct mem_op *mem_op_new(enum memstore_kind kind, int err)
 {
 	struct mem_op *op = mem_must(calloc(1, sizeof(*op)));
 
@@ -464,7 +464,7 @@ static bool toss(struct memstore *m)
 	return m->random && (mem_random(&m->random) >> 20 & 1);
 }
 
-static void op_start(struct memstore *m, struct mem_op *op)
+void mem_op_start(struct memstore *m, struct mem_op *op)
 {
 	op->when = m->dead ? MEMSTORE_INLINE : op->delay_ms ? MEMSTORE_TIMED : m->timing[op->kind].when;
 	if (!op->delay_ms)
@@ -525,9 +525,9 @@ static void mem_submit(struct store_io *io)
 	struct mem_disk *d = disk_of(io->disk);
 	struct memstore *m = mem_of(d->head.store);
 	bool writes = store_op_changes(io->op);
-	struct mem_op *op = op_new(writes                  ? MEMSTORE_WRITE
-				   : io->op == STORE_FLUSH ? MEMSTORE_FLUSH
-							   : MEMSTORE_READ,
+	struct mem_op *op = mem_op_new(writes                  ? MEMSTORE_WRITE
+				       : io->op == STORE_FLUSH ? MEMSTORE_FLUSH
+							       : MEMSTORE_READ,
 		mem_call(m, writes));
 
 	assert(m->open && (d->usable || m->dead));
@@ -543,20 +543,20 @@ static void mem_submit(struct store_io *io)
 	d->inflight++;
 	if (op->kind == MEMSTORE_FLUSH && !op->err)
 		flush_begin(m, op);
-	op_start(m, op);
+	mem_op_start(m, op);
 }
 
 static void txn_start(struct store_txn *t, struct mem_cut *cut, void (*done)(void *arg, int err), void *arg)
 {
 	struct memstore *m = t->m;
-	struct mem_op *op = op_new(cut ? MEMSTORE_CUT_COMMIT : MEMSTORE_TXN, mem_call(m, true));
+	struct mem_op *op = mem_op_new(cut ? MEMSTORE_CUT_COMMIT : MEMSTORE_TXN, mem_call(m, true));
 
 	assert(!t->failed && t->cut == cut);
 	op->txn = t;
 	op->cut = cut;
 	op->done = done;
 	op->arg = arg;
-	op_start(m, op);
+	mem_op_start(m, op);
 }
 
 static void mem_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg)
@@ -567,7 +567,7 @@ static void mem_txn_commit(struct store_txn *t, void (*done)(void *arg, int err)
 static void mem_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
 {
 	struct memstore *m = mem_of(s);
-	struct mem_op *op = op_new(MEMSTORE_CUT, mem_call(m, true));
+	struct mem_op *op = mem_op_new(MEMSTORE_CUT, mem_call(m, true));
 	struct mem_cut *c = mem_must(calloc(1, sizeof(*c)));
 
 	assert(!m->cut && cut->count > 0);
@@ -587,7 +587,7 @@ static void mem_cut(struct store *s, struct store_cut *cut, void (*cut_done)(voi
 	op->cut = c;
 	op->done = cut_done;
 	op->arg = arg;
-	op_start(m, op);
+	mem_op_start(m, op);
 }
 
 static void mem_cut_commit(
@@ -612,7 +612,7 @@ static void mem_hydrate(struct store_hydration *h)
 {
 	struct mem_disk *d = disk_of(h->disk);
 	struct memstore *m = mem_of(d->head.store);
-	struct mem_op *op = op_new(MEMSTORE_HYDRATE, mem_call(m, true));
+	struct mem_op *op = mem_op_new(MEMSTORE_HYDRATE, mem_call(m, true));
 
 	assert((d->usable || m->dead) && !d->hydration);
 	h->passed_bytes = d->shares ? 0 : d->size_bytes;
@@ -621,7 +621,7 @@ static void mem_hydrate(struct store_hydration *h)
 	op->hydration = h;
 	op->disk = d;
 	d->hydration = op;
-	op_start(m, op);
+	mem_op_start(m, op);
 }
 
 static void mem_hydrate_cancel(struct store_hydration *h)
@@ -706,7 +706,7 @@ static void mem_close(struct store *s, void (*done)(void *arg, int err), void *a
 {
 	struct memstore *m = mem_of(s);
 
-	assert(!memstore_pending_kind(m, MEMSTORE_HYDRATE));
+	assert(!memstore_pending_kind(m, MEMSTORE_HYDRATE) && !m->reserves);
 	memstore_complete_all(m);
 	list_for_each (n, &m->disks) {
 		struct mem_disk *d = container_of(n, struct mem_disk, link);
@@ -745,6 +745,9 @@ static const struct store_ops mem_ops = {
 	.hydrate = mem_hydrate,
 	.hydrate_cancel = mem_hydrate_cancel,
 	.clones = true,
+	.reserve = mem_reserve,
+	.reserve_join = mem_reserve_join,
+	.reserve_end = mem_reserve_end,
 };
 
 /* ---- the test's side ---- */
@@ -755,6 +758,7 @@ struct memstore *memstore_create(uint64_t capacity_bytes)
 
 	m->head.ops = &mem_ops;
 	m->capacity_bytes = capacity_bytes;
+	m->reserve_room = UINT_MAX;
 	list_init(&m->disks);
 	list_init(&m->ops);
 	m->timer.fire = mem_timer_fire;

@@ -19,7 +19,7 @@
  * - A write takes effect wholly at one instant between its submission and its done (by default at done).
  * - Transactions become durable in the order in which they were committed.
  * - Misuse by the caller (a write while the gates should be closed, I/O on a deleted disk, an unused fork, the
- *   end of a disk or of the store during a hydration) is an assertion.
+ *   end of a disk or of the store during a hydration, a reserve that outlives the store) is an assertion.
  */
 #ifndef UMBRA_TEST_MEMSTORE_H
 #define UMBRA_TEST_MEMSTORE_H
@@ -39,6 +39,7 @@ enum memstore_kind {
 	MEMSTORE_CUT,
 	MEMSTORE_CUT_COMMIT,
 	MEMSTORE_HYDRATE, /* each quarter of it is an operation (and a fallible call) of its own */
+	MEMSTORE_RESERVE,
 	MEMSTORE_KINDS
 };
 
@@ -93,6 +94,10 @@ bool memstore_record(struct memstore *m, enum store_table table, unsigned index,
 void memstore_record_put(struct memstore *m, enum store_table table, const void *key, size_t key_len,
 	const void *value, size_t value_len);
 void memstore_record_delete(struct memstore *m, enum store_table table, const void *key, size_t key_len);
+/* Disks that chunks are set aside for, over all reserves; STORE_RESERVE_CHUNKS of room for each. */
+unsigned memstore_reserved(const struct memstore *m);
+/* Reserves find no more room than for so many disks. */
+void memstore_reserve_room(struct memstore *m, unsigned disks);
 /* Is the disk a copy that no hydration has made independent yet? */
 bool memstore_shares(struct store_disk *d);
 /* The content now, past all timing. offset, len: any within the disk. */

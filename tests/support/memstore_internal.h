@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include "array/reactor/reactor.h"
@@ -102,12 +103,20 @@ struct mem_op {
 	struct store_txn *txn;
 	struct mem_cut *cut;
 	struct store_hydration *hydration;
+	struct mem_reserve *reserve;
 	void (*done)(void *arg, int err);
 	void *arg;
 	struct mem_slot **flush_slots;
 	struct mem_page **flush_pages;
 	unsigned flush_count;
 	uint64_t flush_serial;
+};
+
+/* What store_reserve.priv points to. */
+struct mem_reserve {
+	struct memstore *m;
+	struct store_reserve *owner; /* NULL: ended before it was done */
+	unsigned disks, joined;
 };
 
 struct memstore {
@@ -128,6 +137,7 @@ struct memstore {
 	int fail_err;
 	bool fail_latch, fail_hit;
 	uint32_t copy_cut_ms; /* memstore_slow_copy_cuts */
+	unsigned reserves, reserved, reserve_room;
 	struct reactor_timer timer;
 	struct reactor_deferred deferred;
 };
@@ -176,6 +186,15 @@ void mem_disk_free(struct memstore *m, struct mem_disk *d);
 void mem_disk_take(struct memstore *m, struct mem_disk *d, struct mem_disk *content);
 /* Makes the dirty slots that touch from … to safe as they are now. */
 void mem_data_safe(struct memstore *m, struct mem_disk *d, uint64_t from, uint64_t to);
+/* Counts a fallible call; the error it is to end with, or 0. */
+int mem_call(struct memstore *m, bool changes);
+struct mem_op *mem_op_new(enum memstore_kind kind, int err);
+void mem_op_start(struct memstore *m, struct mem_op *op);
+/* memstore_reserve.c */
+void mem_reserve(struct store_reserve *owner);
+void mem_reserve_join(struct store_reserve *owner, struct store_disk *d);
+void mem_reserve_end(struct store_reserve *owner);
+void mem_op_reserve_end(struct memstore *m, struct mem_op *op);
 /* The I/O takes effect. */
 int mem_data_apply(struct memstore *m, struct mem_disk *d, struct store_io *io);
 

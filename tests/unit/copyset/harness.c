@@ -17,9 +17,11 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 	return remove(path);
 }
 
+unsigned harness_pool_mib = 256;
+
 static void platform_setup(struct harness *h)
 {
-	struct pool_options o = {.capacity_bytes = 256 * MIB, .log_bytes = 4 * MIB};
+	struct pool_options o = {.capacity_bytes = harness_pool_mib * MIB, .log_bytes = 4 * MIB};
 	const char *tmp = getenv("TMPDIR");
 	struct fault fault;
 
@@ -256,6 +258,14 @@ int do_delete(struct harness *h, struct lun *lun)
 	return waiter_wait(h, &w);
 }
 
+int do_arm(struct harness *h, const uint8_t *set, const char *owner)
+{
+	struct waiter w;
+
+	copyset_arm(h->array, set, owner, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
 int do_commit(struct harness *h, const uint8_t *set, const char *owner, uint32_t deadline_ms)
 {
 	struct waiter w;
@@ -377,7 +387,7 @@ void make_armed(struct harness *h, const uint8_t *set, const char *owner, struct
 		assert_int_equal(copyset_add(h->array, set, owner, luns[i], UP_COPY_DIFFERENTIAL,
 					 shadows ? shadows[i] : unused, &fault),
 			0);
-	assert_int_equal(copyset_arm(h->array, set, owner, &fault), 0);
+	assert_int_equal(do_arm(h, set, owner), 0);
 }
 
 enum up_set_state set_state(struct harness *h, const uint8_t *set)

@@ -41,6 +41,9 @@ struct harness {
 	struct array *array;
 };
 
+#ifdef HARNESS_POOL
+extern unsigned harness_pool_mib; /* of pools made from now on */
+#endif
 /* cmocka's setup and teardown: *state is a struct harness with an open, empty array. */
 int harness_setup(void **state);
 int harness_teardown(void **state);
@@ -70,6 +73,7 @@ struct host *make_host(struct harness *h, const char *name, const char *iqn);
 int do_map(struct harness *h, struct host *host, struct lun *lun, uint32_t number);
 int do_unmap(struct harness *h, struct host *host, struct lun *lun);
 int do_delete(struct harness *h, struct lun *lun);
+int do_arm(struct harness *h, const uint8_t *set, const char *owner);
 int do_commit(struct harness *h, const uint8_t *set, const char *owner, uint32_t deadline_ms);
 int do_keep(struct harness *h, const uint8_t *set, const char *owner);
 int do_abort(struct harness *h, const uint8_t *set, const char *owner);

@@ -52,7 +52,7 @@ static void populate_more(struct harness *h)
 		assert_int_equal(copyset_add(h->array, set_id(3), IQN_A,
 					 lun_find_name(h->array, i ? "a" : "b"), UP_COPY_PLEX, id, NULL),
 			0);
-	assert_int_equal(copyset_arm(h->array, set_id(3), IQN_A, NULL), 0);
+	assert_int_equal(do_arm(h, set_id(3), IQN_A), 0);
 	assert_int_equal(do_commit(h, set_id(3), IQN_A, 0), 0);
 	assert_int_equal(do_keep(h, set_id(3), IQN_A), 0);
 	lun_notify(lun_find(h->array, id), UP_NOTIFY_PRE_RECOVERY, waiter_init(&w));

@@ -71,7 +71,7 @@ static void one_set(struct harness *h, struct chain_run *r, struct shared *m, st
 	for (unsigned i = 0; i < CHAIN_LUNS; i++)
 		if (copyset_add(h->array, n->id, "", r->luns[i], kind, n->ids[i], NULL))
 			_exit(8);
-	if (copyset_arm(h->array, n->id, "", NULL))
+	if (do_arm(h, n->id, ""))
 		_exit(9);
 	memcpy(n->before, m->counts, sizeof(n->before));
 	n->commit_asked = true;

@@ -62,8 +62,7 @@ static void copies(struct harness *h, struct lun *original)
 
 	if (!original || copyset_begin(h->array, set_id(5), "", NULL) ||
 		copyset_add(h->array, set_id(5), "", original, UP_COPY_PLEX, id, NULL) ||
-		copyset_arm(h->array, set_id(5), "", NULL) || do_commit(h, set_id(5), "", 0) ||
-		do_keep(h, set_id(5), ""))
+		do_arm(h, set_id(5), "") || do_commit(h, set_id(5), "", 0) || do_keep(h, set_id(5), ""))
 		return;
 	copy = lun_find(h->array, id);
 	lun_notify(copy, UP_NOTIFY_READ_WRITE, waiter_init(&w));
@@ -104,22 +103,23 @@ static void scenario(struct harness *h)
 		waiter_wait(h, &w);
 	}
 	for (unsigned n = 1; n <= 4; n++) {
-		bool added = copyset_begin(h->array, set_id(n), "", NULL) == 0;
+		const char *owner = n % 2 ? IQN_A : ""; /* the host's needs room that is set aside */
+		bool added = copyset_begin(h->array, set_id(n), owner, NULL) == 0;
 
 		for (unsigned i = 0; i < 2; i++)
 			if (added && l[i])
-				assert_int_equal(
-					copyset_add(h->array, set_id(n), "", l[i], UP_COPY_DEFAULT, id, NULL),
+				assert_int_equal(copyset_add(h->array, set_id(n), owner, l[i],
+							 UP_COPY_DEFAULT, id, NULL),
 					0);
-		copyset_arm(h->array, set_id(n), "", NULL);
+		do_arm(h, set_id(n), owner);
 		memstore_timing(
 			h->memory, MEMSTORE_CUT_COMMIT, n == 4 ? MEMSTORE_TIMED : MEMSTORE_INLINE, 100);
-		copyset_commit(h->array, set_id(n), "", 10, waiter_init(&w));
+		copyset_commit(h->array, set_id(n), owner, 10, waiter_init(&w));
 		waiter_wait(h, &w);
 		if (n % 2)
-			do_keep(h, set_id(n), "");
+			do_keep(h, set_id(n), owner);
 		if (n > 1)
-			do_abort(h, set_id(n), "");
+			do_abort(h, set_id(n), owner);
 	}
 	memstore_timing(h->memory, MEMSTORE_KINDS, MEMSTORE_INLINE, 0);
 	copies(h, l[0]);

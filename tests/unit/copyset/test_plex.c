@@ -23,7 +23,7 @@ static void make_committed(
 			assert_int_equal(do_write(h, l, chunk * 128, 0x12), 0);
 		assert_int_equal(copyset_add(h->array, set_id(set), "", l, kind, ids[i], NULL), 0);
 	}
-	assert_int_equal(copyset_arm(h->array, set_id(set), "", NULL), 0);
+	assert_int_equal(do_arm(h, set_id(set), ""), 0);
 	assert_int_equal(do_commit(h, set_id(set), "", 0), 0);
 }
 
@@ -97,7 +97,7 @@ static void sets_may_be_mixed_and_options_choose(void **state)
 			copyset_add(h->array, set_id(round), "", l[0], UP_COPY_DIFFERENTIAL, again, &fault),
 			-EBADFD);
 		assert_int_equal(copyset_add(h->array, set_id(round), "", l[0], 7, again, &fault), -EBADFD);
-		assert_int_equal(copyset_arm(h->array, set_id(round), "", NULL), 0);
+		assert_int_equal(do_arm(h, set_id(round), ""), 0);
 		assert_int_equal(do_commit(h, set_id(round), "", 0), 0);
 		assert_int_equal(do_keep(h, set_id(round), ""), 0);
 		assert_int_equal(lun_find(h->array, ids[0])->copy_kind, UP_COPY_PLEX);

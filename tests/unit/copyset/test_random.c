@@ -138,7 +138,7 @@ static void do_begin_add_arm(struct model *m, struct model_set *s, unsigned what
 		want = expect_in(s, UP_SET_PREPARING, UP_SET_ARMED);
 		if (!want && !any_member(s))
 			want = -EINVAL;
-		assert_int_equal(copyset_arm(h->array, s->id, s->owner, NULL), want);
+		assert_int_equal(do_arm(h, s->id, s->owner), want);
 		if (!want)
 			model_state(m, s, UP_SET_ARMED);
 	}

@@ -280,7 +280,7 @@ static void a_plex_copy_goes_on_after_the_bin(void **state)
 	memstore_timing(h->memory, MEMSTORE_HYDRATE, MEMSTORE_TIMED, 50);
 	assert_int_equal(copyset_begin(h->array, set_id(1), "", NULL), 0);
 	assert_int_equal(copyset_add(h->array, set_id(1), "", l, UP_COPY_PLEX, id, NULL), 0);
-	assert_int_equal(copyset_arm(h->array, set_id(1), "", NULL), 0);
+	assert_int_equal(do_arm(h, set_id(1), ""), 0);
 	assert_int_equal(do_commit(h, set_id(1), "", 0), 0);
 	assert_int_equal(do_keep(h, set_id(1), ""), 0);
 	harness_advance(h, 20);

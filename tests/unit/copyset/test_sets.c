@@ -91,10 +91,10 @@ static void what_cannot_be_added_is_refused(void **state)
 	assert_int_equal(copyset_begin(h->array, set_id(1), IQN_A, &f), 0);
 	assert_int_equal(copyset_add(h->array, set_id(1), IQN_A, l, (enum up_copy_kind)9, id, &f), -EINVAL);
 	assert_int_equal(copyset_add(h->array, set_id(1), IQN_B, l, UP_COPY_DEFAULT, id, &f), -ENOENT);
-	assert_int_equal(copyset_arm(h->array, set_id(1), IQN_A, &f), -EINVAL);
+	assert_int_equal(do_arm(h, set_id(1), IQN_A), -EINVAL);
 	assert_int_equal(copyset_add(h->array, set_id(1), IQN_A, l, UP_COPY_DEFAULT, id, &f), 0);
-	assert_int_equal(copyset_arm(h->array, set_id(1), IQN_A, &f), 0);
-	assert_int_equal(copyset_arm(h->array, set_id(1), IQN_A, &f), 0);
+	assert_int_equal(do_arm(h, set_id(1), IQN_A), 0);
+	assert_int_equal(do_arm(h, set_id(1), IQN_A), 0);
 	assert_int_equal(copyset_add(h->array, set_id(1), IQN_A, m, UP_COPY_DEFAULT, id, &f), -EBADFD);
 	lun_hold(m);
 	assert_int_equal(do_delete(h, m), 0);
@@ -131,7 +131,7 @@ static void each_state_refuses_what_does_not_belong_to_it(void **state)
 	assert_int_equal(do_keep(h, set_id(1), ""), -EBADFD);
 	assert_int_equal(do_set_delete(h, set_id(1)), -EBADFD);
 	assert_int_equal(copyset_add(h->array, set_id(1), "", l, UP_COPY_DEFAULT, id, NULL), 0);
-	assert_int_equal(copyset_arm(h->array, set_id(1), "", NULL), 0);
+	assert_int_equal(do_arm(h, set_id(1), ""), 0);
 	assert_int_equal(copyset_begin(h->array, set_id(1), "", NULL), -EBADFD);
 	assert_int_equal(do_keep(h, set_id(1), ""), -EBADFD);
 	assert_int_equal(do_commit(h, set_id(1), "", 0), 0);
@@ -161,7 +161,7 @@ static void abort_undoes_every_state_before_kept(void **state)
 		assert_int_equal(copyset_add(h->array, set, IQN_A, l[0], UP_COPY_DEFAULT, ids[0], NULL), 0);
 		assert_int_equal(copyset_add(h->array, set, IQN_A, l[1], UP_COPY_DEFAULT, ids[1], NULL), 0);
 		if (step > 0)
-			assert_int_equal(copyset_arm(h->array, set, IQN_A, NULL), 0);
+			assert_int_equal(do_arm(h, set, IQN_A), 0);
 		if (step > 1)
 			assert_int_equal(do_commit(h, set, IQN_A, 0), 0);
 		assert_int_equal(do_delete(h, l[0]), -EBUSY);
@@ -199,7 +199,7 @@ static void shadows_of_an_unkept_set_are_out_of_reach(void **state)
 	assert_int_equal(copyset_add(h->array, set_id(2), "", shadow, UP_COPY_DEFAULT, more, NULL), 0);
 	assert_int_equal(do_delete(h, shadow), -EBUSY); /* now an original of the other */
 	assert_int_equal(do_set_delete(h, set_id(1)), -EBUSY);
-	assert_int_equal(copyset_arm(h->array, set_id(2), "", NULL), 0);
+	assert_int_equal(do_arm(h, set_id(2), ""), 0);
 	assert_int_equal(do_commit(h, set_id(2), "", 0), 0); /* a shadow of a shadow */
 	assert_int_equal(do_keep(h, set_id(2), ""), 0);
 	assert_int_equal(do_map(h, a, shadow, 0), 1);

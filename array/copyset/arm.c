@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Arming, and the room that goes with it.
+ *
+ * Between arm and commit VSS writes flags (hidden, read-only, …) into the partition tables of a set's originals, and
+ * takes them off again after the commit, when the old tables are the copies'; a copy that is imported beside its original
+ * gets an identity of its own. In a pool without room these writes would fail and the volumes stay hidden. So a host's
+ * set is armed only when the store has set aside what they need (store_reserve); else arm is refused, and VSS gives up
+ * before the cut.
+ *
+ * Invariants:
+ * - The room of a set is held from arm until the set is aborted and nothing of its cut is left, or, when it is kept (which
+ *   comes before VSS takes the flags off), for one more lease; or until the set ends.
+ * - The store keeps it in memory only. A set that is found at the start asks again before anybody can write: what was
+ *   set aside is free then.
+ * - The administrator's own sets (owner "") have no VSS behind them: they need no room.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/copyset/copyset.h"
+
+#define ARM_WAIT_MS 10000u /* for space that is on its way; then the host is to ask again */
+
+static const struct store_ops *ops_of(const struct copyset *s)
+{
+	return s->array->options.store->ops;
+}
+
+/* ---- who waits for it ---- */
+
+/* Ends the calls; arming is over. */
+static void tell(struct copyset *s, int err, const struct fault *fault)
+{
+	struct list waiters;
+	struct list_node *n;
+
+	reactor_timer_disarm(s->array->options.reactor, &s->arm_timer);
+	list_init(&waiters);
+	while ((n = list_pop(&s->arm_waiters)))
+		list_push_back(&waiters, n);
+	while ((n = list_pop(&waiters))) {
+		struct copyset_waiter *w = container_of(n, struct copyset_waiter, link);
+		struct array_call *call = w->call;
+
+		free(w);
+		call_end(call, err, fault);
+	}
+}
+
+/* ---- the room ---- */
+
+void room_join(struct copyset *s)
+{
+	for (unsigned i = 0; s->room_held && i < s->member_count; i++)
+		if (s->sides[i].shadow)
+			ops_of(s)->reserve_join(&s->room, s->sides[i].shadow->disk);
+}
+
+static void room_done(struct store_reserve *r, int err)
+{
+	struct copyset *s = container_of(r, struct copyset, room);
+	bool arming = s->arming;
+	char label[ARRAY_NAME_MAX_BYTES + 1];
+	struct fault fault;
+
+	free(r->disks);
+	r->disks = NULL;
+	s->room_asked = s->arming = false;
+	s->room_held = !err;
+	if (!arming) {
+		room_join(s);
+		return;
+	}
+	if (!err) {
+		copyset_enter(s, UP_SET_ARMED);
+		tell(s, 0, NULL);
+		return;
+	}
+	if (err == -ENOSPC) {
+		fault_set(&fault, err,
+			"the pool has no room for the partition tables that hosts write around a shadow copy of "
+			"%u LUN(s): delete shadow copies or LUNs, or give it room",
+			s->member_count);
+		array_event(s->array, EVENT_WARNING, "pool", "copy set %s was refused: %s",
+			copyset_label(s, label), fault.text);
+	} else {
+		fault_store(&fault, err, "room for a shadow copy");
+	}
+	tell(s, err, &fault);
+}
+
+static int room_ask(struct copyset *s, bool at_hand)
+{
+	struct store_disk **disks = calloc(s->member_count, sizeof(struct store_disk *));
+
+	if (!disks)
+		return -ENOMEM;
+	memset(&s->room, 0, sizeof(s->room));
+	for (unsigned i = 0; i < s->member_count; i++) {
+		const struct lun *lun = lun_find(s->array, s->members[i].original_id);
+
+		if (lun)
+			disks[s->room.count++] = lun->disk;
+	}
+	if (s->room.count == 0) { /* deleted since */
+		free(disks);
+		return 0;
+	}
+	s->room.disks = disks;
+	s->room.at_hand = at_hand;
+	s->room.done = room_done;
+	s->room_asked = true;
+	ops_of(s)->reserve(&s->room);
+	return 0;
+}
+
+static void room_end(struct copyset *s)
+{
+	if (s->room_asked || s->room_held)
+		ops_of(s)->reserve_end(&s->room);
+	free(s->room.disks);
+	s->room.disks = NULL;
+	s->room_asked = s->room_held = s->arming = false;
+}
+
+void room_give_back(struct copyset *s)
+{
+	bool arming = s->arming;
+	struct fault fault;
+
+	room_end(s);
+	if (arming)
+		tell(s, fault_set(&fault, -ECANCELED, "the copy set was aborted"), &fault);
+}
+
+static void arm_late(struct reactor_timer *t)
+{
+	struct copyset *s = container_of(t, struct copyset, arm_timer);
+	struct fault fault;
+
+	room_end(s);
+	tell(s, fault_set(&fault, -EBUSY, "the pool is still freeing space; try again in a moment"), &fault);
+}
+
+static bool room_wanted(const struct copyset *s)
+{
+	return s->owner[0] && ops_of(s)->reserve;
+}
+
+/* Kept so lately that VSS may not have ended: within a lease of the cut, and one more has not passed. */
+static bool room_was_held(const struct copyset *s)
+{
+	uint64_t now = wall_unix_ms(), until = s->cut_unix_ms + UINT64_C(2) * s->array->options.lease_ms;
+
+	return s->state == UP_SET_COMMITTED || now < until;
+}
+
+int room_again(struct copyset *s)
+{
+	int err = room_wanted(s) && room_was_held(s) ? room_ask(s, true) : 0;
+
+	lease_follow(s);
+	return err;
+}
+
+void room_close(struct copyset *s)
+{
+	struct list_node *n;
+
+	room_end(s);
+	reactor_timer_disarm(s->array->options.reactor, &s->arm_timer);
+	while ((n = list_pop(&s->arm_waiters)))
+		free(container_of(n, struct copyset_waiter, link));
+}
+
+/* ---- arm ---- */
+
+static void arm_start(struct copyset *s, struct array_call *call)
+{
+	struct copyset_waiter *w = malloc(sizeof(*w));
+	struct fault fault;
+
+	if (!w) {
+		call_refuse(call, -ENOMEM, "out of memory");
+		return;
+	}
+	w->call = call;
+	list_push_back(&s->arm_waiters, &w->link);
+	lease_renew(s);
+	if (s->arming)
+		return;
+	s->arming = true;
+	s->arm_timer.fire = arm_late;
+	reactor_timer_arm(s->array->options.reactor, &s->arm_timer, ARM_WAIT_MS);
+	copyset_hold(s);
+	if (room_ask(s, false)) {
+		s->arming = false;
+		tell(s, fault_set(&fault, -ENOMEM, "out of memory"), &fault);
+	}
+	copyset_release(s);
+}
+
+void copyset_arm(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call)
+{
+	enum up_set_state next;
+	struct fault fault;
+	int err;
+	struct copyset *s = copyset_find_for(a, set_id, owner, COPYSET_ARM, &next, &err, &fault);
+
+	if (!s) {
+		call_end(call, err, &fault);
+	} else if (s->member_count == 0) {
+		call_refuse(call, -EINVAL, "the copy set has no LUN; add one first");
+	} else if (s->state == UP_SET_PREPARING && room_wanted(s)) {
+		arm_start(s, call);
+	} else {
+		copyset_enter(s, next);
+		call_end(call, 0, NULL);
+	}
+}
