@@ -81,7 +81,7 @@ class OwnGround(Ground):
         self.array, self.state, self.hosts = self.world.array, self.world.state, self.world.hosts
         self.directory, self.hold_port = self.world.directory, self.world.hold_port
         self.pool = {}  # size in MiB: [(name, number)]
-        self.current, self.tgt = [], None
+        self.current, self.tgt, self.filler = [], None, None
 
     def need(self, sizes_mib):
         """Takes LUNs of those sizes, empty ones; only where they are many, the ones of an earlier scenario."""
@@ -156,22 +156,30 @@ class OwnGround(Ground):
         self.tgt.close()
         self.tgt = None
 
-    def fill(self):
-        """Writes to a LUN of its own until the pool has no room for more."""
+    def fill(self, all_but_mib=0):
+        """Writes to a LUN of its own until the pool has no room for more, or so much room only. May be asked again."""
         from umbra_initiator import ScsiError
-        self.array.ctl('lun', 'create', FILLER, '--size', f'{2 * CAPACITY_MIB}M')
-        number = self.array.ctl('map', FILLER, 'A')['number']
+        if self.filler is None:
+            self.array.ctl('lun', 'create', FILLER, '--size', f'{2 * CAPACITY_MIB}M')
+            self.filler = {'number': self.array.ctl('map', FILLER, 'A')['number'], 'lba': 0}
+        pool = self.array.ctl('pool', 'status')
+        room = pool['capacity_bytes'] - pool['used_bytes']
         session = self.world.session('A')
         try:
-            for lba in range(0, 2 * CAPACITY_MIB << 11, 1 << 11):
-                session.write(number, lba, os.urandom(1 << 20))
+            while not all_but_mib or room > all_but_mib << 20:
+                blocks = 1 << 11 if room > 8 << 20 else 1 << 7  # a chunk at a time in the end
+                session.write(self.filler['number'], self.filler['lba'], os.urandom(blocks * 512))
+                self.filler['lba'] += blocks
+                room -= blocks * 512
+                if self.filler['lba'] == 2 * CAPACITY_MIB << 11:
+                    raise Failure(f'{2 * CAPACITY_MIB} MiB went into a pool of {CAPACITY_MIB}')
         except ScsiError:
-            return
+            pass
         finally:
             session.close()
-        raise Failure(f'{2 * CAPACITY_MIB} MiB went into a pool of {CAPACITY_MIB}')
 
     def empty(self):
+        self.filler = None
         self.array.ctl('unmap', FILLER, 'A', check=False)
         self.array.ctl('lun', 'delete', FILLER, check=False)
 

@@ -558,6 +558,29 @@ def array_room(run, how):
         ground.empty()
 
 
+@step(r'create a set SET of VOLUMES while the array becomes full')
+def create_and_fill(run, name, luns):
+    """Little room is left before; nothing of it from the moment on when the array has armed the set."""
+    ground = own_ground(run)
+    bridge = ground.bridge('A')
+    ground.fill(all_but_mib=4)
+    words, document = create_words(run, luns, '')
+    bridge.control('fault', 'delay', '--op', OUT_OPCODE, '--count', '0', '--ms', '500')
+    child = ground.start_vss('A', *words)
+
+    def states():
+        return [row['state'] for row in ground.world.sets()]
+    labhost.wait_until(lambda: 'armed' in states() or child.poll() is not None, 120, 0.02)
+    ground.fill()
+    early = child.poll() is None and set(states()) & {'armed', 'committing', 'committed'}
+    bridge.control('fault', 'clear')
+    code, answer = ground.finish_vss(child)
+    run.judge(words, code, answer)
+    if not early:
+        raise Failure('the set was made before the array was full')
+    run.sets[name] = Copy(answer, 'A', document, run.numbers())
+
+
 @step(r'every request takes (\d+) ms longer')
 def slow(run, ms):
     own_ground(run).bridge('A').control('fault', 'delay', '--op', OUT_OPCODE, '--count', '0', '--ms', ms)
