@@ -7,7 +7,8 @@
  * tells nobody, and the client waits for ever in its Release. A client that calls and then releases, as each of ours
  * does, meets that about once in a thousand times on a busy machine.
  *
- * So the first stub of an interface is followed by one for a placeholder that nobody ever calls or releases.
+ * So the first stub of an interface is followed by one for a placeholder that nobody ever calls or releases; IClassFactory,
+ * of which activation makes and drops a stub each time, is kept with the first of them.
  */
 #include <windows.h>
 #include <objbase.h>
@@ -76,7 +77,7 @@ static IUnknown placeholder = {&placeholder_vtbl};
 static void keep(REFIID iid)
 {
 	IStream *stream = NULL;
-	if (FAILED(CreateStreamOnHGlobal(NULL, TRUE, &stream)))
+	if (!is_first(iid) || FAILED(CreateStreamOnHGlobal(NULL, TRUE, &stream)))
 		return;
 	CoMarshalInterface(stream, iid, &placeholder, MSHCTX_LOCAL, NULL, MSHLFLAGS_TABLESTRONG);
 	IStream_Release(stream);
@@ -114,8 +115,10 @@ static HRESULT STDMETHODCALLTYPE factory_CreateStub(
 {
 	HRESULT hr = IPSFactoryBuffer_CreateStub(made, iid, server, stub);
 	(void)iface;
-	if (SUCCEEDED(hr) && server != &placeholder && is_first(iid))
+	if (SUCCEEDED(hr) && server != &placeholder) {
 		keep(iid);
+		keep(&IID_IClassFactory);
+	}
 	return hr;
 }
 
