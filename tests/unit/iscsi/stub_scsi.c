@@ -103,9 +103,10 @@ int scsi_nexus_create(
 	return 0;
 }
 
+/* As the SCSI layer does: those that are there now. One that waits for its turn is parsed anew, at the list's end. */
 void stub_abort_parsed(void)
 {
-	while (!list_empty(&stub.parsed)) {
+	for (unsigned count = stub.parsed_unfinished; count && !list_empty(&stub.parsed); count--) {
 		struct scsi_task *t = container_of(stub.parsed.head.next, struct scsi_task, link);
 
 		t->nexus->ops->task_aborted(t->nexus->transport, t);
