@@ -33,20 +33,8 @@ static const struct store_ops *ops_of(const struct copyset *s)
 /* Ends the calls; arming is over. */
 static void tell(struct copyset *s, int err, const struct fault *fault)
 {
-	struct list waiters;
-	struct list_node *n;
-
 	reactor_timer_disarm(s->array->options.reactor, &s->arm_timer);
-	list_init(&waiters);
-	while ((n = list_pop(&s->arm_waiters)))
-		list_push_back(&waiters, n);
-	while ((n = list_pop(&waiters))) {
-		struct copyset_waiter *w = container_of(n, struct copyset_waiter, link);
-		struct array_call *call = w->call;
-
-		free(w);
-		call_end(call, err, fault);
-	}
+	copyset_tell(&s->arm_waiters, err, fault);
 }
 
 /* ---- the room ---- */
@@ -167,27 +155,19 @@ int room_again(struct copyset *s)
 
 void room_close(struct copyset *s)
 {
-	struct list_node *n;
-
 	room_end(s);
 	reactor_timer_disarm(s->array->options.reactor, &s->arm_timer);
-	while ((n = list_pop(&s->arm_waiters)))
-		free(container_of(n, struct copyset_waiter, link));
+	copyset_drop(&s->arm_waiters);
 }
 
 /* ---- arm ---- */
 
 static void arm_start(struct copyset *s, struct array_call *call)
 {
-	struct copyset_waiter *w = malloc(sizeof(*w));
 	struct fault fault;
 
-	if (!w) {
-		call_refuse(call, -ENOMEM, "out of memory");
+	if (!copyset_wait(&s->arm_waiters, call))
 		return;
-	}
-	w->call = call;
-	list_push_back(&s->arm_waiters, &w->link);
 	lease_renew(s);
 	if (s->arming)
 		return;

@@ -12,16 +12,58 @@
 #include "array/copyset/copyset.h"
 #include "proto/identity.h"
 
+/* ---- calls that wait ---- */
+
+struct waiter {
+	struct list_node link;
+	struct array_call *call;
+};
+
+bool copyset_wait(struct list *waiters, struct array_call *call)
+{
+	struct waiter *w = malloc(sizeof(*w));
+
+	if (!w) {
+		call_refuse(call, -ENOMEM, "out of memory");
+		return false;
+	}
+	w->call = call;
+	list_push_back(waiters, &w->link);
+	return true;
+}
+
+void copyset_tell(struct list *waiters, int err, const struct fault *fault)
+{
+	struct list now;
+	struct list_node *n;
+
+	list_init(&now);
+	while ((n = list_pop(waiters)))
+		list_push_back(&now, n);
+	while ((n = list_pop(&now))) {
+		struct waiter *w = container_of(n, struct waiter, link);
+		struct array_call *call = w->call;
+
+		free(w);
+		call_end(call, err, fault);
+	}
+}
+
+void copyset_drop(struct list *waiters)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(waiters)))
+		free(container_of(n, struct waiter, link));
+}
+
 /* ---- structs ---- */
 
 void copyset_free(struct copyset *s)
 {
-	struct list_node *n;
-
 	lease_stop(s);
 	room_close(s);
-	while ((n = list_pop(&s->undo_waiters)))
-		free(container_of(n, struct copyset_waiter, link));
+	copyset_drop(&s->undo_waiters);
 	for (unsigned i = 0; i < s->member_count; i++)
 		if (s->sides[i].shadow && !s->shadows_linked)
 			lun_free(lun_box(s->sides[i].shadow));

@@ -44,10 +44,10 @@ struct copyset {
 	struct commit *commit; /* under way or waiting */
 	bool shadows_linked;
 	bool undo_due;
-	struct list undo_waiters;  /* struct copyset_waiter: aborts that wait for the undo */
+	struct list undo_waiters;  /* aborts that wait for the undo: copyset_wait */
 	struct store_reserve room; /* the store's, as long as asked or held */
 	bool arming, room_asked, room_held;
-	struct list arm_waiters; /* struct copyset_waiter: while arming */
+	struct list arm_waiters; /* while arming: copyset_wait */
 	struct reactor_timer arm_timer;
 	/* aborted: when it is forgotten, or the undo is tried again; kept: when its room goes back */
 	struct reactor_timer lease_timer;
@@ -60,12 +60,13 @@ struct copyset {
 	struct grave grave;
 };
 
-struct copyset_waiter {
-	struct list_node link;
-	struct array_call *call;
-};
-
 /* ---- copyset.c ---- */
+
+/* A call ends when the set's undo or arming does. Without memory it is refused, now; false. */
+bool copyset_wait(struct list *waiters, struct array_call *call);
+/* Ends the calls that wait by now. */
+void copyset_tell(struct list *waiters, int err, const struct fault *fault);
+void copyset_drop(struct list *waiters); /* ends no calls */
 
 /* Room for `members`; state PREPARING, linked nowhere. NULL: no memory. */
 struct copyset *copyset_new(

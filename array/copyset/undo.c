@@ -118,24 +118,6 @@ static void shadows_drop(struct copyset *s)
 	}
 }
 
-/* Ends waiting aborts. */
-static void undo_tell(struct copyset *s, int err, const struct fault *fault)
-{
-	struct list waiters;
-	struct list_node *n;
-
-	list_init(&waiters);
-	while ((n = list_pop(&s->undo_waiters)))
-		list_push_back(&waiters, n);
-	while ((n = list_pop(&waiters))) {
-		struct copyset_waiter *w = container_of(n, struct copyset_waiter, link);
-		struct array_call *call = w->call;
-
-		free(w);
-		call_end(call, err, fault);
-	}
-}
-
 static void removal_failed(struct removal *op, int err)
 {
 	struct copyset *s = op->s;
@@ -144,7 +126,7 @@ static void removal_failed(struct removal *op, int err)
 		shadows_mark(op, false);
 	if (op->event == COPYSET_DELETE || s->forgotten)
 		return;
-	undo_tell(s, err, &op->c.fault);
+	copyset_tell(&s->undo_waiters, err, &op->c.fault);
 	if (s->state == UP_SET_COMMITTED || s->undo_due) {
 		array_event(s->array, EVENT_ERROR, "set", "an aborted copy set could not be removed yet: %s",
 			op->c.fault.text);
@@ -178,7 +160,7 @@ static void removal_end(struct change *c, int err)
 	if (s->state == UP_SET_ABORTED)
 		copyset_let_go(s);
 	copyset_enter(s, UP_SET_ABORTED);
-	undo_tell(s, 0, NULL);
+	copyset_tell(&s->undo_waiters, 0, NULL);
 }
 
 static void removal_clear(struct change *c)
@@ -219,14 +201,8 @@ void undo_start(struct copyset *s, struct array_call *call)
 
 void undo_wait(struct copyset *s, struct array_call *call)
 {
-	struct copyset_waiter *w = call ? malloc(sizeof(*w)) : NULL;
-
-	if (!w) {
-		call_refuse(call, -ENOMEM, "out of memory");
+	if (!copyset_wait(&s->undo_waiters, call))
 		return;
-	}
-	w->call = call;
-	list_push_back(&s->undo_waiters, &w->link);
 	/* Durable already and refused by the store before: try now, not at the next retry. */
 	if (!s->commit)
 		undo_start(s, NULL);
@@ -241,7 +217,7 @@ void undo_settled(struct copyset *s, bool durable)
 	s->undo_due = false;
 	copyset_let_go(s);
 	lease_follow(s);
-	undo_tell(s, 0, NULL);
+	copyset_tell(&s->undo_waiters, 0, NULL);
 }
 
 void copyset_delete(struct array *a, const uint8_t set_id[UP_ID_BYTES], struct array_call *call)
