@@ -116,6 +116,17 @@ static void delete_forks(struct world *w)
 	}
 }
 
+/* Without copies and filler only what the two originals hold is in use. */
+static void end_with_originals(struct world *w, struct model *filler)
+{
+	delete_forks(w);
+	assert_int_equal(world_delete_disk(w, filler), 0);
+	world_settle(w);
+	assert_int_equal(world_used_chunks(w), 2 * A_CHUNKS);
+	world_verify(w, false);
+	world_end(w);
+}
+
 /* ---- a full pool ----------------------------------------------------------------------------------- */
 
 static void test_ends_are_written(void **state)
@@ -169,12 +180,7 @@ static void test_ends_are_written(void **state)
 		room_end(&w, &x);
 		if (i % 2)
 			world_crash(&w);
-		delete_forks(&w);
-		assert_int_equal(world_delete_disk(&w, filler), 0);
-		world_settle(&w);
-		assert_int_equal(world_used_chunks(&w), 2 * A_CHUNKS);
-		world_verify(&w, false);
-		world_end(&w);
+		end_with_originals(&w, filler);
 	}
 }
 
@@ -435,12 +441,7 @@ static void interleave(uint64_t seed)
 	room_start(&x, set, 2, true);
 	assert_int_equal(x.err, 0);
 	room_end(&w, &x);
-	delete_forks(&w);
-	assert_int_equal(world_delete_disk(&w, filler), 0);
-	world_settle(&w);
-	assert_int_equal(world_used_chunks(&w), 2 * A_CHUNKS);
-	world_verify(&w, false);
-	world_end(&w);
+	end_with_originals(&w, filler);
 }
 
 static void test_interleavings(void **state)
