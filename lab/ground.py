@@ -6,7 +6,6 @@ that are up (lab/lab up) with whatever provider is installed there; what only th
 LUNs are counted from 1 in the order in which the scenario needs them; `number(n)` is the LUN number on host A.
 """
 import glob
-import json
 import os
 import sys
 import tempfile
@@ -38,11 +37,11 @@ class Ground:
         if self.provider:
             words += ['--provider', self.provider]
         done = self.run(host, 'umbra-lab-requester.exe', *words, '--json')
-        try:
-            return done.returncode, json.loads(done.stdout)
-        except ValueError:
+        answer = labhost.json_in(done.stdout)
+        if answer is None:
             raise Failure(f'the requester gave no answer (exit code {done.returncode}): '
-                          f'{(done.stderr or done.stdout).strip()[-500:]}') from None
+                          f'{(done.stderr or done.stdout).strip()[-500:]}')
+        return done.returncode, answer
 
     def start_vss(self, host, *words):
         """The same, not waited for: to be given to finish_vss."""

@@ -582,37 +582,43 @@ def requester_arguments(words):
     return out
 
 
+def json_in(text):
+    """The first JSON value of a program's output, or None. What it started, and Wine, may say more after it."""
+    starts = [at for at in (text.find('{'), text.find('[')) if at >= 0]
+    try:
+        return json.JSONDecoder().raw_decode(text, min(starts))[0] if starts else None
+    except ValueError:
+        return None
+
+
 def start_requester(host, *words):
-    """A request that is not waited for: a Popen whose output goes to a file, to be given to finish_requester."""
+    """A request that is not waited for: a Popen whose output goes to files, to be given to finish_requester."""
     program = need_program('umbra-lab-requester.exe', host.state.bin)
     command, env = host.command(program, *requester_arguments([str(w) for w in words]), '--json')
-    output = tempfile.TemporaryFile()
-    child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    child.output_file = output
+    files = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+    child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=files[0], stderr=files[1])
+    child.output_files = files
     return child
 
 
 def finish_requester(child, timeout):
     """Waits for it. Its exit code, its JSON (None: it gave none) and all that it wrote."""
     child.wait(timeout)
-    child.output_file.seek(0)
-    text = child.output_file.read().decode(errors='replace')
-    child.output_file.close()
-    try:
-        answer = json.loads(text[text.find('{'):text.rfind('}') + 1])
-    except ValueError:
-        answer = None
-    return child.returncode, answer, text
+    texts = []
+    for file in child.output_files:
+        file.seek(0)
+        texts.append(file.read().decode(errors='replace'))
+        file.close()
+    return child.returncode, json_in(texts[0]), ''.join(texts)
 
 
 def provider_of_class(host, clsid):
     """The provider id under which a CLSID is registered."""
     requester = need_program('umbra-lab-requester.exe', host.state.bin)
     done = host.run(requester, 'providers', '--json', capture=True)
-    try:
-        providers = json.loads(done.stdout)
-    except ValueError:
-        raise LabError(f'the coordinator gave no list of providers: {(done.stderr or done.stdout).strip()}') from None
+    providers = json_in(done.stdout)
+    if providers is None:
+        raise LabError(f'the coordinator gave no list of providers: {(done.stderr or done.stdout).strip()}')
     bare = clsid.strip('{}').lower()
     for provider in providers:
         if str(provider.get('clsid', '')).strip('{}').lower() == bare:

@@ -3,7 +3,6 @@
 """From the COM call to the array and back: the life of shadow copy sets with umbrad, the provider and the lab.
 
 One world for all scenarios; each brings LUNs of its own and leaves nothing behind."""
-import json
 import os
 import re
 import signal
@@ -435,7 +434,7 @@ class CommandLine(Scenario):
         self.lab('create', '--lun', '1', '--lun', '2,3', '--transportable', 'here.json', '--hold-ms', '20')
         self.assertTrue(os.path.exists(os.path.join(world.directory, 'here.json')))
         said = self.lab('--host', 'B', 'import', 'here.json', '--json')
-        set_id = json.loads(said)['set']
+        set_id = labhost.json_in(said)['set']
         self.assertIn(set_id, self.lab('--host', 'B', 'list'))
         self.lab('--host', 'B', 'delete', set_id)
         self.assertTrue(world.nothing_left(10))
@@ -444,7 +443,7 @@ class CommandLine(Scenario):
     def test_a_provider_by_its_class(self):
         said = world.run('A', 'umbra-lab-requester.exe', 'providers').stdout
         clsid = re.search(r'class (\{[-0-9A-F]+\})', said)[1]
-        done = json.loads(self.lab('--provider-clsid', clsid, 'create', '--lun', '1', '--json'))
+        done = labhost.json_in(self.lab('--provider-clsid', clsid, 'create', '--lun', '1', '--json'))
         self.lab('delete', done['set'])
         self.assertTrue(world.nothing_left(10))
         said = self.lab('--provider-clsid', '{00000000-0000-0000-0000-000000000001}', 'create', '--lun', '1', want=1)

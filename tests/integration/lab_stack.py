@@ -101,10 +101,8 @@ class Stack:
     def ask(self, *words, host='A', timeout=180):
         """The requester: its exit code and what its JSON says."""
         done = self.run('umbra-lab-requester.exe', *words, '--json', host=host, timeout=timeout)
-        try:
-            return done.returncode, json.loads(done.stdout)
-        except ValueError:
-            return done.returncode, {'hresult_name': None, 'message': done.stderr, 'calls': [], 'phases': [], 'luns': []}
+        nothing = {'hresult_name': None, 'message': done.stderr, 'calls': [], 'phases': [], 'luns': []}
+        return done.returncode, labhost.json_in(done.stdout) or nothing
 
     def install_provider(self, host='A'):
         done = self.run('umbra-vss.exe', 'install', host=host)

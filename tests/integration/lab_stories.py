@@ -5,7 +5,6 @@
     lab_stories.py [NAME…]      the scenarios named, or all
 """
 import glob
-import json
 import os
 import re
 import subprocess
@@ -73,7 +72,7 @@ class Scripts:
         ran = os.path.join(ground.directory, 'ran')
         with open(ran + '.cmd', 'w') as out:
             out.write(f'echo done> "{labhost.windows_path(ran)}"\r\n')
-        said = json.loads(self.script(f"""# two volumes for another host
+        said = labhost.json_in(self.script(f"""# two volumes for another host
 set context persistent nowriters
 SET OPTION differential transportable
 set metadata "{document}"

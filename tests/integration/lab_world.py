@@ -8,7 +8,6 @@ the provider installed, and the Linux side's own look at the LUNs.
         world.write('A', 1, 0, b'...'); world.read('A', 4, 0, 1)
         world.shadows(), world.sets()                       # what the array has
 """
-import json
 import os
 import shutil
 import subprocess
@@ -87,12 +86,10 @@ class World:
         done = self.run(name, 'umbra-lab-requester.exe', *words, '--json', timeout=timeout)
         if want is not None and done.returncode != want:
             raise AssertionError(f'{words}: exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-1000:]}')
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            if want is None:
-                return {'hresult': None, 'message': done.stdout + done.stderr, 'calls': [], 'luns': [], 'sets': []}
-            raise AssertionError(f'{words}: no JSON: {done.stdout[-2000:]}{done.stderr[-1000:]}') from None
+        answer = labhost.json_in(done.stdout)
+        if answer is None and want is not None:
+            raise AssertionError(f'{words}: no JSON: {done.stdout[-2000:]}{done.stderr[-1000:]}')
+        return answer or {'hresult': None, 'message': done.stdout + done.stderr, 'calls': [], 'luns': [], 'sets': []}
 
     def start_vss(self, name, *words):
         """The same, not waited for: to be given to finish_vss."""

@@ -4,7 +4,6 @@
 
 provider_commands.py [SCENARIO …]: all of them, or those named.
 """
-import json
 import os
 import shutil
 import sys
@@ -19,10 +18,7 @@ import labhost  # noqa: E402
 
 def command(lab, host, *words, want):
     """A command with --json: what it printed."""
-    text = lab.run(host, *words, '--json', want=want)
-    start = text.find('{')
-    check(start >= 0, f'{words}: no JSON\n{text}')
-    return json.loads(text[start:])
+    return lab.json_in(lab.run(host, *words, '--json', want=want))
 
 
 def orphans_of(answer):

@@ -4,7 +4,6 @@
 
 provider_lab.py [SCENARIO …]: all of them, or those named. What each must leave behind is counted on the array.
 """
-import json
 import os
 import shutil
 import subprocess
@@ -78,16 +77,24 @@ class Lab:
 
     # Output goes to a file: servers that COM starts inherit a pipe, and its end would never come.
     def command(self, *arguments):
+        """The exit code of lab/lab; its output, then what it and Wine say on the way."""
         path = os.path.join(self.dir, f'output-{threading.get_ident()}')
-        with open(path, 'w') as out:
+        with open(path, 'w+', errors='replace') as out, open(path + '-said', 'w+', errors='replace') as said:
             try:
                 code = subprocess.run([os.path.join(ROOT, 'lab/lab'), '--state', os.path.join(self.dir, 'lab'), *arguments],
-                                      stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=120).returncode
+                                      stdin=subprocess.DEVNULL, stdout=out, stderr=said, timeout=120).returncode
             except subprocess.TimeoutExpired as error:
                 host = arguments[arguments.index('--host') + 1] if '--host' in arguments else 'A'
                 raise labhost.Stuck(error, labhost.State(os.path.join(self.dir, 'lab')).host(host).prefix) from None
-        with open(path, errors='replace') as text:
-            return code, text.read()
+            out.seek(0)
+            said.seek(0)
+            return code, out.read() + said.read()
+
+    @staticmethod
+    def json_in(text):
+        answer = labhost.json_in(text)
+        check(answer is not None, f'no JSON: {text}')
+        return answer
 
     def lab(self, *arguments, want=0):
         code, text = self.command(*arguments)
@@ -104,9 +111,7 @@ class Lab:
 
     def vss(self, host, *arguments, want=0):
         code, text = self.command('vss', '--host', host, *arguments, '--json')
-        start = text.find('{')
-        check(start >= 0, f"vss {' '.join(arguments)}: no JSON\n{text}")
-        answer = json.loads(text[start:])
+        answer = self.json_in(text)
         check(want is None or code == want,
               f"vss {' '.join(arguments)}: exit code {code}: {answer.get('hresult_name')} {answer.get('message')}\n{text}")
         return answer

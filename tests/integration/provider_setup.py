@@ -4,7 +4,6 @@
 
 provider_setup.py [SCENARIO …]: all of them, or those named.
 """
-import json
 import os
 import sys
 
@@ -35,7 +34,7 @@ def state(lab):
 def registered(lab):
     """The provider's entry in VSS; None: not registered."""
     text = lab.lab('run', '--host', 'A', labhost.need_program('umbra-lab-requester.exe'), 'providers', '--json')
-    return next((p for p in json.loads(text[text.index('['):]) if p['id'].strip('{}').lower() == PROVIDER_ID), None)
+    return next((p for p in lab.json_in(text) if p['id'].strip('{}').lower() == PROVIDER_ID), None)
 
 
 def vss_answers(lab, **answers):
