@@ -5,13 +5,14 @@
 #   make check      every test
 #   make bench      side-by-side benchmarks
 #   make soak       long campaigns, SOAK_SECONDS each (default 600)
+#   make deb        a Debian package of the Linux programs: build/bin/umbra_VERSION_ARCHITECTURE.deb
 #   make install    install the Linux programs (DESTDIR, PREFIX)
 SHELL := /bin/sh
 PREFIX ?= /usr/local
 export PREFIX
 SOAK_SECONDS ?= 600
 
-.PHONY: all bootstrap linux windows demo check bench soak install format clean
+.PHONY: all bootstrap linux windows demo check bench soak deb install format clean
 
 all: linux windows
 
@@ -35,6 +36,9 @@ bench: linux
 
 soak: bootstrap
 	@scripts/soak $(SOAK_SECONDS)
+
+deb: linux
+	@packaging/deb/make-package build/linux build/bin
 
 install: linux
 	@meson install -C build/linux --no-rebuild --destdir "$(DESTDIR)"

@@ -14,6 +14,7 @@ int verb_pool_create(struct invocation *in)
 {
 	struct pool_options options = {
 		.path = in->operands[0], .data_device = ctl_option(in, "data-device", 0)};
+	char path[PATH_MAX];
 	struct fault fault = {0};
 
 	if (!ctl_size(in, "capacity", false, &options.capacity_bytes) ||
@@ -25,8 +26,12 @@ int verb_pool_create(struct invocation *in)
 	int err = pool_create(&options, &fault);
 	if (err)
 		return ctl_fail(in, err, "%s", fault.err ? fault.text : strerror(-err));
-	return print_result(in, json_pack("{s:s}", "path", options.path),
-		"Pool made in %s. Name it in umbrad.conf: [pool] path = %s\n", options.path, options.path);
+	/* umbrad.conf takes absolute paths only. */
+	const char *absolute = *options.path != '/' && realpath(options.path, path) ? path : options.path;
+	return print_result(in, json_pack("{s:s}", "path", absolute),
+		"Pool made in %s. Name it in umbrad.conf: [pool] path = %s%s%s\n", absolute, absolute,
+		options.data_device ? ", data_device = " : "",
+		options.data_device ? options.data_device : "");
 }
 
 struct check {

@@ -416,7 +416,11 @@ static int take_lock(struct posix_host *host, const char *path, struct fault *fa
 
 	host->lock_fd = openat(host->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (host->lock_fd < 0)
-		return fault_set(fault, -errno, "%s/lock cannot be opened: %s", path, strerror(errno));
+		return fault_set(fault, -errno, "%s/lock cannot be opened: %s%s", path, strerror(errno),
+			errno == EROFS ? "; the service may write only below its unit's ReadWritePaths: add "
+					 "the pool's place by systemctl edit umbrad, or mount it writable"
+			: errno == EACCES ? "; the pool must belong to the user that opens it"
+					  : "");
 	if (!fcntl(host->lock_fd, F_OFD_SETLK, &lock))
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
