@@ -4,7 +4,8 @@
  *
  * A freed chunk goes: free_new (the map dropped it) → the next frame → free_logged (the free is durable) →
  * free_grace (until all I/O that began before has ended) → free_discard (its discard is under way) → its bit
- * is cleared and it may be handed out. LMDB's bitmaps follow the log's records, not these.
+ * is cleared and it may be handed out. LMDB's bitmaps follow the log's records, not these. Others wait for such a grace
+ * period, too (pool_grace_wait): a viewer may only go when nobody reads any more what was looked up through it.
  *
  * grown_chunks - used_chunks >= reserved_chunks, always: what is set aside (reserve.c) is a number of free chunks, not
  * certain ones, and nobody else's allocation goes below it.
@@ -390,11 +391,17 @@ static void discard_done(struct pool_job *job)
 
 static void grace_check(struct pool *p)
 {
-	if (!p->grace_running || p->discard_running || p->io_inflight[(p->io_epoch + 1) & 1])
+	if (!p->grace_running || p->io_inflight[(p->io_epoch + 1) & 1])
 		return;
 	p->grace_running = false;
+	pool_wake_all(&p->grace_running_waiters, 0);
 	if (p->closing)
 		return;
+	if (p->free_grace.count == 0) {
+		grace_start(p);
+		return;
+	}
+	assert(!p->discard_running);
 	pool_free_list_move(&p->free_discard, &p->free_grace);
 	p->discard_running = true;
 	p->discard_job.work = discard_work;
@@ -402,16 +409,29 @@ static void grace_check(struct pool *p)
 	p->host->ops->work(p->host, &p->discard_job, POOL_QUEUE_WORKERS);
 }
 
-/* One grace period at a time: the other parity is empty when it begins. */
+/* One grace period at a time: the other parity is empty when it begins. Freed chunks take part only when no discard is
+ * under way, so that theirs can follow. */
 static void grace_start(struct pool *p)
 {
-	if (p->grace_running || p->discard_running || !p->free_logged.count || p->closing)
+	bool frees = p->free_logged.count && !p->discard_running;
+	struct list_node *n;
+
+	if (p->grace_running || p->closing || (!frees && list_empty(&p->grace_waiters)))
 		return;
 	assert(p->io_inflight[(p->io_epoch + 1) & 1] == 0);
-	pool_free_list_move(&p->free_grace, &p->free_logged);
+	if (frees)
+		pool_free_list_move(&p->free_grace, &p->free_logged);
+	while ((n = list_pop(&p->grace_waiters)))
+		list_push_back(&p->grace_running_waiters, n);
 	p->io_epoch++;
 	p->grace_running = true;
 	grace_check(p);
+}
+
+void pool_grace_wait(struct pool *p, struct pool_waiter *w)
+{
+	list_push_back(&p->grace_waiters, &w->link);
+	grace_start(p);
 }
 
 void pool_free_durable(struct pool *p, struct pool_free_list *frees)

@@ -10,7 +10,9 @@
  * data as before, the disk as well as the copies that were or will be made of it.
  * - Once a chunk has been done nothing of it is looked for in an ancestor again: blocks that are unmapped
  * leave known zeros as long as there is a parent.
- * - In memory the branch keeps its parent until the frame is durable, so the parent keeps what it shows.
+ * - In memory the branch keeps its parent until the frame is durable, so the parent keeps what it shows. And all I/O
+ * that began before the last chunk was copied has ended by then: a read that found its data in an ancestor, and is slow,
+ * must not find there what the ancestor's own disk writes.
  *
  * Copies leave a share of the pool free for the clients (pool_alloc_spare): below it they wait, and stop with -ENOSPC,
  * as if the pool were full.
@@ -66,7 +68,8 @@ struct pool_hydrate {
 	int err;               /* why it stops */
 	bool waiting;          /* for a commit, LMDB or a scan: nothing else goes on */
 	bool independent, ticking, in_step, again, call_queued;
-	bool own; /* the ancestors are done: now the chunks that the branch itself shares */
+	bool own;      /* the ancestors are done: now the chunks that the branch itself shares */
+	bool read_out; /* nobody reads in an ancestor any more */
 	struct pool_call call;
 	struct pool_timer timer;
 	struct pool_waiter waiter;
@@ -568,6 +571,34 @@ static void own_durable(void *arg, int err)
 
 /* ---- what comes next ------------------------------------------------------------------------------- */
 
+static void called(struct pool_call *call)
+{
+	struct pool_hydrate *h = container_of(call, struct pool_hydrate, call);
+
+	h->call_queued = false;
+	step(h);
+}
+
+static void step_later(struct pool_hydrate *h)
+{
+	if (h->call_queued)
+		return;
+	h->call_queued = true;
+	h->call.call = called;
+	h->pool->host->ops->call(h->pool->host, &h->call);
+}
+
+/* In the middle of the end of some I/O. */
+static void readers_gone(struct pool_waiter *w, int err)
+{
+	struct pool_hydrate *h = container_of(w, struct pool_hydrate, waiter);
+
+	(void)err;
+	h->waiting = false;
+	h->read_out = true;
+	step_later(h);
+}
+
 static void scan_work(struct pool_job *job)
 {
 	struct pool_hydrate *h = container_of(job, struct pool_hydrate, job);
@@ -709,6 +740,11 @@ static bool step_once(struct pool_hydrate *h)
 	if (!h->own) {
 		h->own = true;
 		err = commit(h, NULL, own_flushed);
+	} else if (h->branch->parent && !h->read_out) {
+		h->waiting = true;
+		h->waiter.wake = readers_gone;
+		pool_grace_wait(p, &h->waiter);
+		return false;
 	} else {
 		err = h->branch->parent ? detach(h) : commit(h, NULL, own_durable);
 	}
@@ -785,14 +821,6 @@ void pool_hydrate(struct store_hydration *owner)
 	step(h);
 }
 
-static void called(struct pool_call *call)
-{
-	struct pool_hydrate *h = container_of(call, struct pool_hydrate, call);
-
-	h->call_queued = false;
-	step(h);
-}
-
 static void cancel(struct pool_hydrate *h)
 {
 	struct pool *p = h->pool;
@@ -811,15 +839,12 @@ static void cancel(struct pool_hydrate *h)
 			h->busy--;
 		}
 	}
-	if (h->waiter.wake == own_room && list_linked(&h->waiter.link)) {
+	/* So may the end of a slow read. */
+	if ((h->waiter.wake == own_room || h->waiter.wake == readers_gone) && list_linked(&h->waiter.link)) {
 		list_remove(&h->waiter.link);
 		h->waiting = false;
 	}
-	if (h->call_queued)
-		return;
-	h->call_queued = true;
-	h->call.call = called;
-	p->host->ops->call(p->host, &h->call);
+	step_later(h);
 }
 
 void pool_hydrate_cancel(struct store_hydration *owner)

@@ -215,7 +215,7 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	struct list *lists[] = {&p->dirty_branches, &p->lru, &p->lock_free, &p->sub_free, &p->piece_free,
 		&p->alloc_waiters, &p->flushes, &p->txns, &p->cycle_flushes, &p->cycle_txns, &p->backlog,
 		&p->checkpointing, &p->applied_waiters, &p->applied_running, &p->todos, &p->hydrations,
-		&p->reserves};
+		&p->reserves, &p->grace_waiters, &p->grace_running_waiters};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);

@@ -372,6 +372,7 @@ struct pool {
 	unsigned io_epoch;
 	uint64_t io_inflight[2];
 	bool grace_running, discard_running;
+	struct list grace_waiters, grace_running_waiters; /* for the next grace period, for this one */
 	struct pool_job discard_job;
 
 	/* shared chunks (refs.c) */
@@ -578,6 +579,8 @@ void pool_free_chunk(struct pool *p, struct pool_branch *b, uint64_t phys);
 void pool_free_durable(struct pool *p, struct pool_free_list *frees);
 unsigned pool_epoch_enter(struct pool *p);
 void pool_epoch_leave(struct pool *p, unsigned epoch);
+/* Wakes w, perhaps from inside, when all I/O that has begun has ended; never when the pool closes before. */
+void pool_grace_wait(struct pool *p, struct pool_waiter *w);
 struct pool_data *pool_data_of(struct pool *p, uint64_t phys, uint64_t *offset);
 int pool_data_open(struct pool *p, const char *device);
 void pool_data_close(struct pool *p);
