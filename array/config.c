@@ -267,7 +267,7 @@ static int store_portal(struct reading *r, const char *text, size_t len)
 	unsigned long group = 0;
 
 	if (r->config->portal_count == CONFIG_PORTALS_MAX)
-		return FAIL(r, "more than %d portals.", CONFIG_PORTALS_MAX);
+		return FAIL(r, "more than %d portals: leave some out.", CONFIG_PORTALS_MAX);
 	if (slash) {
 		char *stop;
 
@@ -312,7 +312,7 @@ static int store_redirect(struct reading *r, const char *value)
 	char words[3][ISCSI_REDIRECT_MAX_BYTES + 1], rest[2];
 
 	if (r->redirect_count == CONFIG_PORTALS_MAX)
-		return FAIL(r, "more than %d redirections.", CONFIG_PORTALS_MAX);
+		return FAIL(r, "more than %d redirections: leave some out.", CONFIG_PORTALS_MAX);
 	if (sscanf(value, "%255s %255s %255s %1s", words[0], words[1], words[2], rest) != 3 ||
 		(strcmp(words[2], "temporary") != 0 && strcmp(words[2], "permanent") != 0))
 		return FAIL(r, "redirect must be a portal, where to, and temporary or permanent, as in "
@@ -346,8 +346,9 @@ static int apply_redirects(struct reading *r)
 		}
 		if (!found) {
 			r->line = r->redirects[i].line;
-			return FAIL(
-				r, "redirect: %s port %u is none of the portals.", from->address, from->port);
+			return FAIL(r,
+				"redirect: %s port %u is none of the portals: name one of them, as portals has it.",
+				from->address, from->port);
 		}
 	}
 	return 0;
@@ -468,7 +469,7 @@ int config_load(const char *path, struct config *out, struct fault *fault)
 		return r.err;
 	if (bad_line) {
 		r.line = bad_line;
-		return FAIL(&r, "neither [section] nor key = value nor comment.");
+		return FAIL(&r, "neither [section] nor key = value nor comment: correct or remove the line.");
 	}
 	return fill_in(&r);
 }

@@ -72,10 +72,12 @@ static void log_event(struct event_listener *l, const struct event *e)
 	log_line(levels[e->level], e->area, e->text);
 }
 
-static int fail(struct daemon *d, const char *area, const struct fault *fault, int err)
+static int fail(struct daemon *d, const char *area, struct fault *fault, int err)
 {
-	log_line(3, area, fault->err ? fault->text : strerror(-err));
-	sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault->err ? fault->text : strerror(-err), -err);
+	if (!fault->err)
+		fault_errno(fault, err);
+	log_line(3, area, fault->text);
+	sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault->text, -err);
 	d->exit_code = 1;
 	return err;
 }

@@ -90,7 +90,10 @@ const struct verb ctl_verbs[] = {
 		"Prints what the pool in PATH holds as the next start would find it: superblock, log, disks, branches, "
 		"map; for diagnosis. Changes nothing; umbrad must not have it open. docs/pool-format.md explains the words.",
 		verb_pool_dump},
-	{"pool", "status", "", 0, 0, NULL, "Shows the pool's capacity and use.", verb_pool_status},
+	{"pool", "status", "", 0, 0, NULL,
+		"Shows the pool's capacity and use, and what is set aside: free space that only writes to the partition tables "
+		"of LUNs around a shadow copy may take. New data and new sets do not get it.",
+		verb_pool_status},
 	{"lun", "create", "NAME", 1, 1, size_options,
 		"Makes a LUN. It is thin: space is used as it is written.", verb_lun_create},
 	{"lun", "list", "", 0, 0, NULL, "Lists the ordinary LUNs.", verb_lun_list},

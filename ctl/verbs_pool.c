@@ -10,6 +10,14 @@
 #include "array/store/store.h"
 #include "ctl/ctl.h"
 
+/* What it says, or what there is to say of err. */
+static const char *fault_text(struct fault *fault, int err)
+{
+	if (!fault->err)
+		fault_errno(fault, err);
+	return fault->text;
+}
+
 int verb_pool_create(struct invocation *in)
 {
 	struct pool_options options = {
@@ -25,7 +33,7 @@ int verb_pool_create(struct invocation *in)
 			options.path, strerror(errno));
 	int err = pool_create(&options, &fault);
 	if (err)
-		return ctl_fail(in, err, "%s", fault.err ? fault.text : strerror(-err));
+		return ctl_fail(in, err, "%s", fault_text(&fault, err));
 	/* umbrad.conf takes absolute paths only. */
 	const char *absolute = *options.path != '/' && realpath(options.path, path) ? path : options.path;
 	return print_result(in, json_pack("{s:s}", "path", absolute),
@@ -77,7 +85,7 @@ int verb_pool_check(struct invocation *in)
 
 	if (findings < 0) {
 		json_decref(check.lines);
-		return ctl_fail(in, findings, "%s", fault.err ? fault.text : strerror(-findings));
+		return ctl_fail(in, findings, "%s", fault_text(&fault, findings));
 	}
 	print_result(in,
 		json_pack(
@@ -138,7 +146,7 @@ int verb_pool_dump(struct invocation *in)
 
 	if (d.json && d.table[0])
 		puts("\n  ]\n}");
-	return err ? ctl_fail(in, err, "%s", fault.err ? fault.text : strerror(-err)) : CTL_OK;
+	return err ? ctl_fail(in, err, "%s", fault_text(&fault, err)) : CTL_OK;
 }
 
 int verb_pool_status(struct invocation *in)
@@ -147,8 +155,8 @@ int verb_pool_status(struct invocation *in)
 	bool read_only = json_is_true(json_object_get(pool, "read_only"));
 
 	return print_result(in, pool,
-		"path       %s\ncapacity   %s\nused       %s\nreclaiming %s\nstate      %s%s\n",
+		"path       %s\ncapacity   %s\nused       %s\nreclaiming %s\nset aside  %s\nstate      %s%s\n",
 		text_of(pool, "path"), size_of(pool, "capacity_bytes"), size_of(pool, "used_bytes"),
-		size_of(pool, "reclaim_pending_bytes"), read_only ? "read-only: " : "read-write",
-		read_only ? text_of(pool, "read_only_reason") : "");
+		size_of(pool, "reclaim_pending_bytes"), size_of(pool, "reserved_bytes"),
+		read_only ? "read-only: " : "read-write", read_only ? text_of(pool, "read_only_reason") : "");
 }

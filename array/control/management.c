@@ -183,8 +183,9 @@ static json_t *error_json(json_t *id, int code, const char *message, int err, co
 		err ? json_pack("{s:i, s:s, s:s}", "errno", -err, "name", strerrorname_np(-err), "hint", hint)
 		    : json_pack("{s:s}", "hint", hint);
 
-	return json_pack("{s:s, s:O?, s:{s:i, s:s, s:o}}", "jsonrpc", "2.0", "id", id, "error", "code", code,
-		"message", message, "data", data);
+	return json_pack("{s:s, s:O?, s:{s:i, s:o, s:o}}", "jsonrpc", "2.0", "id", id, "error", "code", code,
+		"message", mgmt_text(message), "data",
+		data); /* a name in it may have been cut within a character */
 }
 
 /* ---- calls ---------------------------------------------------------------------------------------- */
@@ -246,7 +247,7 @@ static const char *hint_of(int err)
 	case EROFS:
 		return "the pool is read-only after a failed write: look at its disk, then restart umbrad";
 	case EBADFD:
-		return "what is asked for fits another state: umbractl set show tells it";
+		return "what is asked for fits another state: umbractl set show tells that";
 	case EMLINK:
 	case ENOBUFS:
 		return "a limit of the configuration is reached: see umbrad.conf(5)";
@@ -258,7 +259,25 @@ static const char *hint_of(int err)
 	case ETIME:
 		return "the pool's disk is slow: nothing of the set is kept, try again";
 	case EIO:
-		return "the pool's disk failed: see the kernel's log";
+		return "the pool's disk failed: look at it and the kernel's log; umbractl status tells the pool's state";
+	case EUCLEAN:
+		return "records of the pool are damaged: stop umbrad, run umbractl pool check, or restore a backup";
+	case ENODEV:
+		return "it is being deleted, or gone: the list command shows those there are";
+	case ECANCELED:
+		return "somebody else undid it meanwhile: begin anew";
+	case EAGAIN:
+		return "try again in a moment";
+	case ENOMEM:
+		return "umbrad has no memory: give its machine more, then try again";
+	case EPERM:
+		return "see the host's rights: umbractl host show";
+	case EXDEV:
+		return "make a set for each store";
+	case EMSGSIZE:
+		return "ask for less at once";
+	case ESHUTDOWN:
+		return "umbrad is ending: try again when it runs";
 	default:
 		return "see umbrad's log";
 	}
@@ -266,9 +285,13 @@ static const char *hint_of(int err)
 
 void mgmt_fault(struct mgmt_call *c, int err, const struct fault *fault)
 {
-	const char *text = fault && fault->err && fault->text[0] ? fault->text : strerror(-err);
+	struct fault plain;
 
-	call_end(c, error_json(c->id, MGMT_FAILED, text, err, hint_of(err)));
+	if (!fault || !fault->err || !fault->text[0]) {
+		fault_errno(&plain, err);
+		fault = &plain;
+	}
+	call_end(c, error_json(c->id, MGMT_FAILED, fault->text, err, hint_of(err)));
 }
 
 void mgmt_fail(struct mgmt_call *c, int err, const char *format, ...)

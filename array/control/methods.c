@@ -61,7 +61,8 @@ struct lun *mgmt_find_shadow(struct mgmt_call *c, const char *name)
 	struct lun *lun = mgmt_find_lun(c, name);
 
 	if (lun && lun->kind != LUN_SHADOW) {
-		mgmt_fail(c, -EINVAL, "%s is an ordinary LUN, no shadow LUN.", lun->name);
+		mgmt_fail(c, -EINVAL,
+			"%s is an ordinary LUN, no shadow LUN: umbractl shadow list shows those.", lun->name);
 		return NULL;
 	}
 	return lun;

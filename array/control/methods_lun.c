@@ -128,7 +128,7 @@ static void lun_delete_method(struct mgmt_call *c)
 	struct lun *lun = mgmt_unpack(c, "{s:s}", "lun", &name) ? mgmt_find_lun(c, name) : NULL;
 
 	if (lun && lun->kind != LUN_ORDINARY) {
-		mgmt_fail(c, -EINVAL, "%s is a shadow LUN: umbractl shadow delete.", lun->name);
+		mgmt_fail(c, -EINVAL, "%s is a shadow LUN: umbractl shadow delete deletes it.", lun->name);
 		return;
 	}
 	start_delete(c, lun);

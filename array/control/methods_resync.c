@@ -30,7 +30,8 @@ static void job_result(struct mgmt_call *c, uint32_t job)
 	struct resync_view view;
 
 	if (resync_view(c->array, NULL, job, &view))
-		mgmt_fail(c, -ENOENT, "There is no resync %u; those that ended are forgotten with a restart.",
+		mgmt_fail(c, -ENOENT,
+			"There is no resync %u (umbractl resync list shows those there are; a restart forgets those that ended).",
 			(unsigned)job);
 	else
 		mgmt_result(c, job_json(c->array, &view));

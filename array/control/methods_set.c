@@ -175,7 +175,7 @@ static void set_create_method(struct mgmt_call *c)
 		return;
 	c->keep = keep;
 	if (getrandom(c->set_id, UP_ID_BYTES, 0) != UP_ID_BYTES) {
-		mgmt_fail(c, -EIO, "The kernel gives no random numbers.");
+		mgmt_fail(c, -EAGAIN, "The kernel gives no random numbers: try again in a moment.");
 		return;
 	}
 	int err = copyset_begin(c->array, c->set_id, "", &fault);

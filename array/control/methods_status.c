@@ -11,11 +11,11 @@ static json_t *pool_json(struct mgmt_call *c)
 	struct store_stats stats = {0};
 
 	store->ops->stats(store, &stats);
-	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:b, s:o}", "store", store->ops->name, "path",
+	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:b, s:o}", "store", store->ops->name, "path",
 		mgmt_options(c->m)->pool_path, "capacity_bytes", (json_int_t)stats.capacity_bytes,
 		"used_bytes", (json_int_t)stats.used_bytes, "reclaim_pending_bytes",
-		(json_int_t)stats.reclaim_pending_bytes, "read_only", stats.read_only, "read_only_reason",
-		mgmt_text(stats.read_only_reason));
+		(json_int_t)stats.reclaim_pending_bytes, "reserved_bytes", (json_int_t)stats.reserved_bytes,
+		"read_only", stats.read_only, "read_only_reason", mgmt_text(stats.read_only_reason));
 }
 
 static json_t *session_json(struct mgmt_call *c, const struct management_session *s)

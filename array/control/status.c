@@ -42,21 +42,22 @@ static const char *const remedies[UP_STATUS_COUNT] = {
 	[UP_BAD_MESSAGE] = "The message is malformed: compare it with docs/protocol.md.",
 	[UP_BAD_VERSION] = "Use the protocol version that this reply carries.",
 	[UP_UNSUPPORTED] = "This array does not offer it: see the capabilities in the reply to identify.",
-	[UP_NOT_FOUND] = "There is no such thing, or it is another host's.",
+	[UP_NOT_FOUND] =
+		"There is no such thing, or it is another host's: ask for the list of LUNs, or begin a new set.",
 	[UP_BAD_STATE] =
 		"The set is not in a state that allows this: ask for its state, or abort it and begin anew.",
 	[UP_DENIED] = "The host's record on the array does not allow it: see umbractl host show.",
 	[UP_NOT_AUTHENTICATED] =
 		"Log in with CHAP, or let the administrator set control-without-chap for the host.",
-	[UP_NO_SPACE] = "The pool is full: delete shadow LUNs or enlarge it.",
+	[UP_NO_SPACE] = "The pool is full: delete shadow LUNs, or give it room.",
 	[UP_LIMIT] = "A limit of the array is reached: see umbractl status.",
 	[UP_DEADLINE] = "The set was not durable in time and nothing of it is kept: begin a new set.",
 	[UP_BUSY] = "Something else is under way: try again in a moment.",
-	[UP_IO_ERROR] = "The array's storage failed: see umbractl status and the array's log.",
+	[UP_IO_ERROR] = "The array's storage failed: look at its disk, umbractl status and umbractl events.",
 	[UP_OTHER_STORE] = "All LUNs of a set lie in one store: make a set for each store.",
 	[UP_NOT_MAPPED] = "The LUN is not mapped to this host: see umbractl map.",
 	[UP_ID_CONFLICT] = "The id is in use: choose a new random one.",
-	[UP_INTERNAL] = "The array met an unexpected error: see its log.",
+	[UP_INTERNAL] = "The array met an unexpected error: see its log and umbractl events.",
 };
 
 enum up_status control_status(int err)

@@ -120,7 +120,8 @@ void room_give_back(struct copyset *s)
 
 	room_end(s);
 	if (arming)
-		tell(s, fault_set(&fault, -ECANCELED, "the copy set was aborted"), &fault);
+		tell(s, fault_set(&fault, -ECANCELED, "the copy set was aborted meanwhile: begin a new one"),
+			&fault);
 }
 
 static void arm_late(struct reactor_timer *t)
@@ -177,7 +178,7 @@ static void arm_start(struct copyset *s, struct array_call *call)
 	copyset_hold(s);
 	if (room_ask(s, false)) {
 		s->arming = false;
-		tell(s, fault_set(&fault, -ENOMEM, "out of memory"), &fault);
+		tell(s, fault_set(&fault, -ENOMEM, FAULT_NO_MEMORY), &fault);
 	}
 	copyset_release(s);
 }

@@ -202,13 +202,13 @@ int array_open(const struct array_options *options, struct array **out, struct f
 	int err = a ? indexes_init(a) : -ENOMEM;
 
 	if (err) {
-		fault_set(fault, err, "out of memory");
+		fault_set(fault, err, FAULT_NO_MEMORY);
 	} else {
 		err = catalogue_load(a, fault);
 	}
 	if (!err && a->options.copy_kind == UP_COPY_PLEX && !a->options.store->ops->hydrate)
-		err = fault_set(
-			fault, -ENOTSUP, "copy_kind is plex, and this store makes differential copies only");
+		err = fault_set(fault, -ENOTSUP,
+			"copy_kind is plex, and this store makes differential copies only: take the line out of umbrad.conf");
 	for (struct lun *lun = err ? NULL : lun_next(a, NULL); lun; lun = lun_next(a, lun))
 		hydration_kick(lun);
 	if (!err && !a->meta_durable) {
@@ -217,7 +217,7 @@ int array_open(const struct array_options *options, struct array **out, struct f
 		a->created_unix_ms = wall_unix_ms();
 		err = id_new(a, a->id);
 		if (err)
-			fault_set(fault, err, "no random numbers");
+			fault_set(fault, err, FAULT_NO_RANDOM);
 	}
 	if (err) {
 		if (a)

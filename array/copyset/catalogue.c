@@ -35,7 +35,7 @@ static int bad(struct loader *l, const char *what, const void *key, size_t key_l
 		return fault_set(l->fault, err,
 			"the %s record %s was written by a newer umbrad; install that one", what, name);
 	if (err == -ENOMEM)
-		return fault_set(l->fault, err, "out of memory");
+		return fault_set(l->fault, err, FAULT_NO_MEMORY);
 	return fault_set(l->fault, err, "the %s record %.80s is damaged (%s); run umbractl pool check", what,
 		name, why);
 }

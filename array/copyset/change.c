@@ -21,7 +21,7 @@ void call_end(struct array_call *call, int err, const struct fault *fault)
 	if (err && fault && fault->err == err)
 		call->fault = *fault;
 	else if (err)
-		fault_set(&call->fault, err, "%s", strerror(-err));
+		fault_errno(&call->fault, err);
 	call->done(call);
 }
 
@@ -47,14 +47,19 @@ int fault_store(struct fault *f, int err, const char *what)
 			"then restart umbrad",
 			what);
 	case -ENOMEM:
-		return fault_set(f, err, "%s: out of memory", what);
+		return fault_set(f, err, "%s: " FAULT_NO_MEMORY, what);
 	case -ESHUTDOWN:
-		return fault_set(f, err, "%s: the store is shutting down", what);
+		return fault_set(
+			f, err, "%s: the store is shutting down; ask again when umbrad runs again", what);
+	case -EAGAIN:
+		return fault_set(f, err, "%s: the store is busy; try again in a moment", what);
 	case -EUCLEAN:
 		return fault_set(f, err,
 			"%s: its records are damaged; run umbractl pool check, or restore a backup", what);
 	default:
-		return fault_set(f, err, "%s: the store failed: %s", what, strerror(-err));
+		return fault_set(f, err,
+			"%s: the store failed (%s); look at its disk, the kernel's log and umbractl events",
+			what, strerror(-err));
 	}
 }
 
@@ -74,7 +79,7 @@ void *change_new(struct array *a, size_t size, const struct change_ops *ops, str
 	}
 	c = calloc(1, size);
 	if (!c) {
-		call_refuse(call, -ENOMEM, "out of memory");
+		call_refuse(call, -ENOMEM, FAULT_NO_MEMORY);
 		return NULL;
 	}
 	c->ops = ops;
@@ -97,7 +102,7 @@ static void change_end(struct change *c, int err)
 
 	assert(a->change_now == c);
 	if (err && c->fault.err != err)
-		fault_set(&c->fault, err, "%s", strerror(-err));
+		fault_errno(&c->fault, err);
 	c->ops->end(c, err);
 	a->change_now = NULL;
 	a->change_count--;

@@ -403,7 +403,7 @@ void copyset_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const ch
 	}
 	c = commit_new(s, call);
 	if (!c) {
-		call_refuse(call, -ENOMEM, "out of memory");
+		call_refuse(call, -ENOMEM, FAULT_NO_MEMORY);
 		return;
 	}
 	copyset_hold(s);

@@ -24,7 +24,7 @@ bool copyset_wait(struct list *waiters, struct array_call *call)
 	struct waiter *w = malloc(sizeof(*w));
 
 	if (!w) {
-		call_refuse(call, -ENOMEM, "out of memory");
+		call_refuse(call, -ENOMEM, FAULT_NO_MEMORY);
 		return false;
 	}
 	w->call = call;
@@ -381,7 +381,7 @@ int copyset_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char
 			"the array has its %u copy sets; delete one or raise sets_max", a->options.sets_max);
 	s = copyset_new(a, set_id, owner, a->options.set_luns_max);
 	if (!s)
-		return fault_set(fault, -ENOMEM, "out of memory");
+		return fault_set(fault, -ENOMEM, FAULT_NO_MEMORY);
 	copyset_link(s);
 	lease_follow(s);
 	return 0;
@@ -394,7 +394,8 @@ int copyset_set_name(struct copyset *s, const char *name, struct fault *fault)
 	if (!name_allowed(name, fault))
 		return -EINVAL;
 	if (s->state != UP_SET_PREPARING && s->state != UP_SET_ARMED)
-		return fault_set(fault, -EBADFD, "the set is %s; it gets its name before the commit",
+		return fault_set(fault, -EBADFD,
+			"the set is %s, and gets its name before the commit: begin a new one",
 			up_set_state_name(s->state));
 	other = copyset_find_name(s->array, name);
 	if (other && other != s)
@@ -407,13 +408,14 @@ static int add_check(
 	struct array *a, struct copyset *s, struct lun *original, enum up_copy_kind kind, struct fault *fault)
 {
 	if (kind != UP_COPY_PLEX && kind != UP_COPY_DIFFERENTIAL)
-		return fault_set(fault, -EINVAL, "unknown kind of copy");
+		return fault_set(
+			fault, -EINVAL, "unknown kind of copy: ask for default, differential or plex");
 	if (kind == UP_COPY_PLEX && !a->options.store->ops->hydrate)
 		return fault_set(
 			fault, -ENOTSUP, "this array's store makes differential copies only: ask for one");
 	/* A LUN that is gone has no disk any more. */
 	if (original->gone)
-		return fault_set(fault, -ENODEV, "LUN %s is being deleted", original->name);
+		return fault_set(fault, -ENODEV, "LUN %s is being deleted: leave it out", original->name);
 	if (original->resyncing)
 		return fault_set(
 			fault, -EBUSY, "LUN %s is being resynced; wait for it or cancel it", original->name);
@@ -472,7 +474,7 @@ int copyset_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *
 	struct copyset_side *side = &s->sides[s->member_count];
 	err = id_new(a, m->shadow_id);
 	if (err)
-		return fault_set(fault, err, "no random numbers");
+		return fault_set(fault, err, FAULT_NO_RANDOM);
 	memcpy(m->original_id, original->id, UP_ID_BYTES);
 	m->kind = kind;
 	m->size_bytes = original->size_bytes;

@@ -170,11 +170,12 @@ static int iqns_check(struct host_record *r, struct fault *fault)
 		if (!iqn_valid(r->iqns[i]))
 			return fault_set(fault, -EINVAL,
 				"\"%.100s\" is no iSCSI name: it begins with iqn., eui. or naa. and has only "
-				"letters, digits and .:-_",
+				"letters, digits and .:-_: give it as the initiator shows it",
 				r->iqns[i]);
 		for (unsigned j = 0; j < i; j++)
 			if (strcmp(r->iqns[i], r->iqns[j]) == 0)
-				return fault_set(fault, -EINVAL, "%s is given twice", r->iqns[i]);
+				return fault_set(
+					fault, -EINVAL, "%s is given twice: leave one out", r->iqns[i]);
 	}
 	return 0;
 }
@@ -200,10 +201,11 @@ int host_record_check(struct host_record *r, struct fault *fault)
 	if (!name_valid(r->name, fault))
 		return -EINVAL;
 	if (r->iqn_count > ARRAY_HOST_IQNS_MAX || r->import_host_count > ARRAY_HOST_IQNS_MAX)
-		return fault_set(fault, -EMLINK, "a host has at most %d initiator names and %d named hosts",
+		return fault_set(fault, -EMLINK,
+			"a host has at most %d initiator names and %d named hosts: leave some out",
 			ARRAY_HOST_IQNS_MAX, ARRAY_HOST_IQNS_MAX);
 	if (r->import < HOST_IMPORT_OWN || r->import > HOST_IMPORT_ANY)
-		return fault_set(fault, -EINVAL, "import is own, named or any");
+		return fault_set(fault, -EINVAL, "import is own, named or any: choose one of them");
 	err = iqns_check(r, fault);
 	if (!err)
 		err = secrets_check(r, fault);
@@ -229,8 +231,9 @@ static int iqns_free(
 		struct host *other = host_find_iqn(a, r->iqns[i]);
 
 		if (other && other != self)
-			return fault_set(
-				fault, -EEXIST, "%s belongs to host %s", r->iqns[i], other->record.name);
+			return fault_set(fault, -EEXIST,
+				"%s belongs to host %s: take it from that one first, or delete that one",
+				r->iqns[i], other->record.name);
 	}
 	return 0;
 }
@@ -263,7 +266,9 @@ static int add_check(struct change *c)
 	if (err)
 		return err;
 	if (host_find(a, op->record.name))
-		return fault_set(&c->fault, -EEXIST, "there is a host %s already", op->record.name);
+		return fault_set(&c->fault, -EEXIST,
+			"there is a host %s already: choose another name, or change that one",
+			op->record.name);
 	err = iqns_free(a, &op->record, NULL, &c->fault);
 	if (!err)
 		err = secrets_free(a, &op->record, NULL, &c->fault);
@@ -325,7 +330,10 @@ static void held_clear(struct change *c)
 
 static int gone_check(struct change *c, const struct host *h)
 {
-	return h->gone ? fault_set(&c->fault, -ENODEV, "host %s is deleted", h->record.name) : 0;
+	return h->gone ? fault_set(&c->fault, -ENODEV,
+				 "host %s is deleted already: nothing is left to do, or add it anew",
+				 h->record.name)
+		       : 0;
 }
 
 static int update_check(struct change *c)

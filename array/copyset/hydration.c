@@ -142,7 +142,8 @@ static int full_check(struct change *c)
 	const struct lun *lun = container_of(c, struct full, c)->lun;
 
 	if (lun->gone)
-		return fault_set(&c->fault, -ENODEV, "LUN %s is being deleted", lun->name);
+		return fault_set(
+			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
 	return lun->hydration == HYDRATION_NONE; /* a resync was faster */
 }
 

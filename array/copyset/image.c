@@ -155,7 +155,7 @@ void lun_image_take(struct lun *lun, struct array_call *call)
 		k->image = calloc(1, sizeof(*k->image));
 	if (!k || !k->image) {
 		free(k);
-		call_refuse(call, -ENOMEM, "out of memory");
+		call_refuse(call, -ENOMEM, FAULT_NO_MEMORY);
 		return;
 	}
 	k->array = a;

@@ -213,10 +213,12 @@ static int size_check(const struct array *a, uint64_t size_bytes, struct fault *
 {
 	if (size_bytes < ARRAY_LUN_MIN_BYTES || size_bytes > ARRAY_LUN_MAX_BYTES ||
 		size_bytes % STORE_BLOCK_BYTES)
-		return fault_set(fault, -EINVAL, "a LUN has from 1 MiB to 256 TiB, in blocks of %d bytes",
+		return fault_set(fault, -EINVAL,
+			"a LUN has from 1 MiB to 256 TiB, in blocks of %d bytes: choose such a size",
 			STORE_BLOCK_BYTES);
 	if (size_bytes > a->options.lun_max_bytes)
-		return fault_set(fault, -EINVAL, "a LUN has at most %llu bytes here; raise lun_size_max",
+		return fault_set(fault, -EINVAL,
+			"a LUN has at most %llu bytes here: choose less, or raise lun_size_max",
 			(unsigned long long)a->options.lun_max_bytes);
 	return 0;
 }
@@ -312,7 +314,9 @@ static void alter_clear(struct change *c)
 
 static int gone_check(struct change *c, const struct lun *lun)
 {
-	return lun->gone ? fault_set(&c->fault, -ENODEV, "LUN %s is being deleted", lun->name) : 0;
+	return lun->gone ? fault_set(&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do",
+				   lun->name)
+			 : 0;
 }
 
 static int resize_check(struct change *c)
@@ -323,7 +327,8 @@ static int resize_check(struct change *c)
 	if (!err)
 		err = size_check(c->array, op->size_bytes, &c->fault);
 	if (!err && op->size_bytes < op->lun->size_bytes)
-		err = fault_set(&c->fault, -EINVAL, "LUN %s has %llu bytes; a LUN can only grow",
+		err = fault_set(&c->fault, -EINVAL,
+			"LUN %s has %llu bytes; a LUN only grows: create a smaller one and copy",
 			op->lun->name, (unsigned long long)op->lun->size_bytes);
 	return err ? err : op->size_bytes == op->lun->size_bytes;
 }
@@ -429,7 +434,8 @@ void lun_rename(struct lun *lun, const char *name, struct array_call *call)
 int lun_delete_check(const struct lun *lun, struct fault *fault)
 {
 	if (lun->gone)
-		return fault_set(fault, -ENODEV, "LUN %s is deleted already", lun->name);
+		return fault_set(
+			fault, -ENODEV, "LUN %s is deleted already: nothing is left to do", lun->name);
 	if (lun->mappings > 0)
 		return fault_set(fault, -EBUSY, "LUN %s is mapped to %u host(s); unmap it first", lun->name,
 			lun->mappings);

@@ -209,11 +209,15 @@ static int number_choose(struct map_change *op, struct fault *fault)
 	if (!op->number)
 		op->number = number_free(op->host);
 	if (!op->number)
-		return fault_set(fault, -EMLINK, "host %s has no LUN number left", op->host->record.name);
+		return fault_set(fault, -EMLINK,
+			"host %s has no LUN number left: unmap LUNs; a number is free some minutes after that",
+			op->host->record.name);
 	if (op->number > ARRAY_LUN_NUMBER_MAX)
-		return fault_set(fault, -EINVAL, "LUN numbers go from 1 to %d", ARRAY_LUN_NUMBER_MAX);
+		return fault_set(fault, -EINVAL, "LUN numbers go from 1 to %d: choose one of those",
+			ARRAY_LUN_NUMBER_MAX);
 	if (map_lun(op->host, op->number))
-		return fault_set(fault, -EEXIST, "host %s has another LUN with number %u",
+		return fault_set(fault, -EEXIST,
+			"host %s has another LUN with number %u: choose another number",
 			op->host->record.name, op->number);
 	return mapping_page_make(op->host, op->number);
 }
@@ -225,9 +229,11 @@ static int add_check(struct change *c)
 	int err;
 
 	if (op->lun->gone || op->host->gone)
-		return fault_set(&c->fault, -ENODEV, "the LUN or the host is being deleted");
+		return fault_set(
+			&c->fault, -ENODEV, "the LUN or the host is being deleted: nothing is left to do");
 	if (have && op->number && op->number != have)
-		return fault_set(&c->fault, -EEXIST, "LUN %s is mapped to host %s with number %u already",
+		return fault_set(&c->fault, -EEXIST,
+			"LUN %s is mapped to host %s with number %u already: unmap it first to give it another",
 			op->lun->name, op->host->record.name, have);
 	if (have) {
 		op->number = have;

@@ -269,7 +269,8 @@ static int undelete_check(struct change *c)
 	int err;
 
 	if (!r)
-		return fault_set(&c->fault, -ENOENT, "there is no such LUN in the recycle bin any more");
+		return fault_set(&c->fault, -ENOENT,
+			"there is no such LUN in the recycle bin any more: umbractl shadow recycled shows what is there");
 	if (lun_find_name(c->array, r->record.name))
 		return fault_set(&c->fault, -EEXIST, "there is another LUN %s by now; rename that one first",
 			r->record.name);
@@ -362,7 +363,8 @@ struct purge {
 static int purge_check(struct change *c)
 {
 	if (!recycled_find(c->array, container_of(c, struct purge, c)->id))
-		return fault_set(&c->fault, -ENOENT, "there is no such LUN in the recycle bin any more");
+		return fault_set(&c->fault, -ENOENT,
+			"there is no such LUN in the recycle bin any more: umbractl shadow recycled shows what is there");
 	return 0;
 }
 

@@ -21,7 +21,8 @@ static int keep_check(struct change *c)
 	const struct lun *lun = op->lun;
 
 	if (lun->gone)
-		return fault_set(&c->fault, -ENODEV, "LUN %s is being deleted", lun->name);
+		return fault_set(
+			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
 	return op->len == lun->reservations_len &&
 	       (op->len == 0 || memcmp(op->bytes, lun->reservations, op->len) == 0);
 }
@@ -61,7 +62,9 @@ void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struc
 	struct keep *op;
 
 	if (len > ARRAY_RESERVATIONS_MAX_BYTES) {
-		call_refuse(call, -EMSGSIZE, "LUN %s has too many registrations to keep", lun->name);
+		call_refuse(call, -EMSGSIZE,
+			"LUN %s has too many registrations to keep: clear those of hosts that are gone",
+			lun->name);
 		return;
 	}
 	op = change_new(lun->array, sizeof(*op), &ops, call);
@@ -74,7 +77,7 @@ void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struc
 	if (len && !op->bytes) {
 		keep_clear(&op->c);
 		free(op);
-		call_refuse(call, -ENOMEM, "out of memory");
+		call_refuse(call, -ENOMEM, FAULT_NO_MEMORY);
 		return;
 	}
 	if (len)

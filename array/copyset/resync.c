@@ -107,14 +107,15 @@ static void job_end(struct resync *job, int err, const struct fault *fault)
 static int luns_check(const struct lun *shadow, const struct lun *target, struct fault *fault)
 {
 	if (shadow->gone || target->gone)
-		return fault_set(fault, -ENODEV, "LUN %s is being deleted",
+		return fault_set(fault, -ENODEV, "LUN %s is being deleted: name another",
 			shadow->gone ? shadow->name : target->name);
 	if (shadow->kind != LUN_SHADOW)
-		return fault_set(fault, -EINVAL, "LUN %s is no shadow LUN; a resync takes its data from one",
+		return fault_set(fault, -EINVAL,
+			"LUN %s is no shadow LUN; a resync takes its data from one: umbractl shadow list shows them",
 			shadow->name);
 	if (target->kind != LUN_ORDINARY)
 		return fault_set(fault, -EINVAL,
-			"LUN %s is a shadow LUN; a resync replaces the data of an ordinary one",
+			"LUN %s is a shadow LUN; a resync replaces the data of an ordinary one: name such a LUN, or break this one",
 			target->name);
 	if (target->size_bytes < shadow->size_bytes)
 		return fault_set(fault, -EINVAL, "LUN %s is smaller than %s: resize it to %llu bytes first",
@@ -425,7 +426,8 @@ void resync_start(
 
 	call->job = 0;
 	if (!a->options.store->ops->txn_disk_repoint) {
-		call_refuse(call, -ENOTSUP, "this array's store does not offer resync");
+		call_refuse(
+			call, -ENOTSUP, "this array's store does not offer resync: copy the data on a host");
 		return;
 	}
 	if (job && job->run->shadow == shadow && strcasecmp(job->view.owner, owner) == 0) {
@@ -445,7 +447,8 @@ void resync_start(
 	}
 	op = op_new(shadow, target);
 	if (!op) {
-		call_refuse(call, -ENOMEM, "out of memory, or too many changes are waiting; try again");
+		call_refuse(call, -ENOMEM,
+			"umbrad has no memory, or too many changes are waiting: try again in a moment");
 		return;
 	}
 	job = job_new(op, owner);
@@ -500,7 +503,8 @@ int resync_cancel(struct array *a, const char *owner, uint32_t number, struct fa
 	struct resync *job = job_find(a, owner, number);
 
 	if (!job)
-		return fault_set(fault, -ENOENT, "there is no resync %u", number);
+		return fault_set(fault, -ENOENT,
+			"there is no resync %u: umbractl resync list shows those there are", number);
 	if (job->view.state != RESYNC_RUNS || job->run->cut->committing)
 		return 0;
 	job->view.state = RESYNC_CANCELLED;

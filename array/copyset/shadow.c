@@ -43,7 +43,8 @@ static int break_check(struct change *c)
 	struct lun *lun = lun_of(c);
 
 	if (lun->gone)
-		return fault_set(&c->fault, -ENODEV, "LUN %s is being deleted", lun->name);
+		return fault_set(
+			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
 	if (lun->kind == LUN_ORDINARY)
 		return 1;
 	if (copyset_unkept_shadow(lun))
@@ -107,13 +108,15 @@ static int notify_check(struct change *c)
 	uint32_t flags = container_of(c, struct shadow_change, c)->flags;
 
 	if (lun->gone)
-		return fault_set(&c->fault, -ENODEV, "LUN %s is being deleted", lun->name);
+		return fault_set(
+			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
 	if (lun->kind != LUN_SHADOW)
 		return fault_set(&c->fault, -EINVAL,
-			"LUN %s is an ordinary LUN; notifications are for shadow LUNs", lun->name);
+			"LUN %s is an ordinary LUN; notifications are for shadow LUNs: notify before the break",
+			lun->name);
 	if (flags & ~UP_NOTIFY_ALL)
-		return fault_set(
-			&c->fault, -EINVAL, "unknown notification flags %#x", flags & ~UP_NOTIFY_ALL);
+		return fault_set(&c->fault, -EINVAL,
+			"unknown notification flags %#x: use 100h, 200h and 400h", flags & ~UP_NOTIFY_ALL);
 	return (lun->notified | flags) == lun->notified;
 }
 

@@ -41,7 +41,8 @@ static int delete_check(struct removal *op)
 	int err;
 
 	if (s->forgotten)
-		return fault_set(&op->c.fault, -ENOENT, "the copy set is gone");
+		return fault_set(
+			&op->c.fault, -ENOENT, "the copy set is gone already: nothing is left to do");
 	err = copyset_state_next(s->state, op->event, &next);
 	if (err)
 		return fault_set(&op->c.fault, err, "copy set %s is %s; %s", copyset_label(s, label),
@@ -225,7 +226,8 @@ void copyset_delete(struct array *a, const uint8_t set_id[UP_ID_BYTES], struct a
 	struct copyset *s = copyset_find(a, set_id, NULL);
 
 	if (!s)
-		call_refuse(call, -ENOENT, "there is no such copy set");
+		call_refuse(
+			call, -ENOENT, "there is no such copy set: umbractl set list shows those there are");
 	else
 		removal_start(s, COPYSET_DELETE, call);
 }

@@ -223,12 +223,14 @@ static int listen_on(struct iscsi_listener *l, struct fault *fault)
 
 	l->fd = -1;
 	if (parse_address(&l->portal, address, &len) != 0)
-		return fault_set(fault, -EINVAL, "portal \"%s\" is neither an IPv4 nor an IPv6 address",
+		return fault_set(fault, -EINVAL,
+			"portal \"%s\" is neither an IPv4 nor an IPv6 address: correct portals in [iscsi]",
 			l->portal.address);
 	l->fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
-		return fault_set(
-			fault, -errno, "no socket for portal %s: %s", l->portal.address, strerror(errno));
+		return fault_set(fault, -errno,
+			"no socket for portal %s (%s): take it out of portals in [iscsi], or allow that kind of address",
+			l->portal.address, strerror(errno));
 	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (address->ss_family == AF_INET6)
 		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
@@ -237,8 +239,9 @@ static int listen_on(struct iscsi_listener *l, struct fault *fault)
 		err = -errno;
 		close(l->fd);
 		l->fd = -1;
-		return fault_set(fault, err, "portal %s, port %u cannot be opened: %s", l->portal.address,
-			l->portal.port, strerror(-err));
+		return fault_set(fault, err,
+			"portal %s, port %u cannot be opened (%s): free that address and port (ss -ltnp shows who has it), or correct portals in [iscsi]",
+			l->portal.address, l->portal.port, strerror(-err));
 	}
 	return 0;
 }
@@ -302,9 +305,11 @@ void iscsi_server_init(struct iscsi_server *s, const struct iscsi_options *optio
 static int check_options(const struct iscsi_options *o, struct fault *fault)
 {
 	if (!o->target_name || !o->target_name[0] || strlen(o->target_name) > ISCSI_NAME_MAX_BYTES)
-		return fault_set(fault, -EINVAL, "the target's name is empty or too long");
+		return fault_set(fault, -EINVAL,
+			"the target's name is empty or too long: correct target_name in [iscsi]");
 	if (o->portal_count == 0 || o->portal_count > ISCSI_PORTALS_MAX)
-		return fault_set(fault, -EINVAL, "from 1 to %u portals are possible", ISCSI_PORTALS_MAX);
+		return fault_set(fault, -EINVAL,
+			"from 1 to %u portals are possible: correct portals in [iscsi]", ISCSI_PORTALS_MAX);
 	return 0;
 }
 
@@ -317,7 +322,7 @@ int iscsi_server_create(const struct iscsi_options *options, struct iscsi_server
 		return err;
 	s = malloc(sizeof(*s));
 	if (!s)
-		return fault_set(fault, -ENOMEM, "out of memory");
+		return fault_set(fault, -ENOMEM, FAULT_NO_MEMORY);
 	iscsi_server_init(s, options);
 	for (unsigned i = 0; i < options->portal_count; i++) {
 		struct iscsi_listener *l = &s->listeners[i];

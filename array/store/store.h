@@ -135,6 +135,7 @@ struct store_reserve {
 struct store_stats {
 	uint64_t capacity_bytes, used_bytes; /* used: chunks in use, all disks */
 	uint64_t reclaim_pending_bytes;      /* of them: nobody's any more, not yet given back; about */
+	uint64_t reserved_bytes;             /* free, but set aside: see reserve() */
 	bool read_only;                      /* latched after a failed flush */
 	char read_only_reason[128];
 };

@@ -14,4 +14,9 @@ struct fault {
 /* Fills *f (when not NULL) and returns err, so that `return fault_set(f, -ENOENT, "…")` works. */
 int fault_set(struct fault *f, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+#define FAULT_NO_MEMORY "umbrad has no memory left: give its machine more, or try again later"
+#define FAULT_NO_RANDOM "the kernel gives no random numbers: try again in a moment"
+/* The same for an errno that came without a text. */
+int fault_errno(struct fault *f, int err);
+
 #endif

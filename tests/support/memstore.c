@@ -690,6 +690,7 @@ static void mem_stats(struct store *s, struct store_stats *out)
 	memset(out, 0, sizeof(*out));
 	out->capacity_bytes = m->capacity_bytes ? m->capacity_bytes : UINT64_C(1) << 50;
 	out->used_bytes = m->page_count * PAGE_BYTES;
+	out->reserved_bytes = (uint64_t)memstore_reserved(m) * STORE_RESERVE_CHUNKS * (64 << 10);
 	out->read_only = m->latched;
 	if (m->latched)
 		memcpy(out->read_only_reason, "a test made a call fail", 24);

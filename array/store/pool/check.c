@@ -546,7 +546,10 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	if (err == -EUCLEAN || err == -EBADMSG)
 		return fault_set(fault, -EUCLEAN,
 			"the pool's log or metadata is damaged beyond repair: restore a backup of this pool");
-	return err ? fault_set(fault, err, "the pool cannot be checked: %s", strerror(-err)) : 0;
+	return err ? fault_set(fault, err,
+			     "the pool cannot be checked (%s): look at the disk and the kernel's log",
+			     strerror(-err))
+		   : 0;
 }
 
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,

@@ -284,5 +284,8 @@ int pool_dump_on(struct pool_host *host, bool entries,
 	if (d.txn)
 		mdb_txn_abort(d.txn);
 	pool_meta_close(&d.meta);
-	return err ? fault_set(fault, err, "the pool cannot be read: %s", strerror(-err)) : 0;
+	return err ? fault_set(fault, err,
+			     "the pool cannot be read (%s): look at the disk and the kernel's log",
+			     strerror(-err))
+		   : 0;
 }

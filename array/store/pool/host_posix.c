@@ -420,13 +420,15 @@ static int take_lock(struct posix_host *host, const char *path, struct fault *fa
 			errno == EROFS ? "; the service may write only below its unit's ReadWritePaths: add "
 					 "the pool's place by systemctl edit umbrad, or mount it writable"
 			: errno == EACCES ? "; the pool must belong to the user that opens it"
-					  : "");
+					  : "; look at the disk and the kernel's log");
 	if (!fcntl(host->lock_fd, F_OFD_SETLK, &lock))
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
 		return fault_set(fault, -EBUSY,
 			"the pool %s is in use by another process: stop that one (umbrad?) first", path);
-	return fault_set(fault, -errno, "%s/lock cannot be locked: %s", path, strerror(errno));
+	return fault_set(fault, -errno,
+		"%s/lock cannot be locked (%s): the pool needs a file system with locks", path,
+		strerror(errno));
 }
 
 int pool_host_posix(const char *path, struct reactor *reactor, bool lock, bool read_only,
@@ -436,7 +438,8 @@ int pool_host_posix(const char *path, struct reactor *reactor, bool lock, bool r
 	int err = 0;
 
 	if (!host)
-		return fault_set(fault, -ENOMEM, "there is not enough memory to open the pool");
+		return fault_set(
+			fault, -ENOMEM, "there is not enough memory to open the pool: give umbrad more");
 	host->base.ops = &posix_ops;
 	host->reactor = reactor;
 	host->read_only = read_only;
@@ -447,17 +450,19 @@ int pool_host_posix(const char *path, struct reactor *reactor, bool lock, bool r
 	host->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (host->dir_fd < 0)
 		err = fault_set(fault, -errno,
-			errno == ENOENT ? "there is no directory %s: check the path (%s)"
-					: "the directory %s cannot be opened: %s",
+			errno == ENOENT
+				? "there is no directory %s: check the path (%s)"
+				: "the directory %s cannot be opened: look at its owner and mode (%s)",
 			path, strerror(errno));
 	else if (snprintf(host->meta, sizeof(host->meta), "%s/meta", path) >= (int)sizeof(host->meta))
-		err = fault_set(fault, -ENAMETOOLONG, "the pool's path is too long");
+		err = fault_set(fault, -ENAMETOOLONG, "the pool's path is too long: choose a shorter one");
 	if (!err && lock)
 		err = take_lock(host, path, fault);
 	if (!err && reactor) {
 		host->thread_runs = !pthread_create(&host->thread, NULL, checkpoint_thread, host);
 		if (!host->thread_runs)
-			err = fault_set(fault, -EAGAIN, "the system gave the pool no thread");
+			err = fault_set(fault, -EAGAIN,
+				"the system gave the pool no thread: raise the limit of tasks, then try again");
 	}
 	if (err) {
 		posix_free(&host->base);

@@ -201,8 +201,9 @@ int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct poo
 		return 0;
 	pool_meta_close(m);
 	if (err == -EACCES || err == -EROFS || err == -ENOMEM || err == -EIO)
-		return fault_set(
-			fault, err, "the pool's metadata %s cannot be opened: %s", path, strerror(-err));
+		return fault_set(fault, err,
+			"the pool's metadata %s cannot be opened (%s): look at its owner and mode, at the disk and the kernel's log",
+			path, strerror(-err));
 	return fault_set(fault, -EUCLEAN,
 		"the pool's metadata %s is damaged (%s): restore the directory `meta` from a backup of this pool",
 		path, err == -ENOENT ? "missing" : mdb_strerror(-err));

@@ -92,14 +92,16 @@ static int create_data(struct pool_host *host, const struct pool_options *option
 	if (!options->data_device) {
 		err = host->ops->file_open(host, "data.0", POOL_FILE_CREATE, &f);
 		if (err)
-			return fault_set(
-				fault, err, "data.0 cannot be made in %s: %s", options->path, strerror(-err));
+			return fault_set(fault, err,
+				"data.0 cannot be made in %s (%s): look at the directory's owner and mode, and at the file system",
+				options->path, strerror(-err));
 		err = host->ops->file_allocate(f, 0, first << POOL_CHUNK_SHIFT);
 		if (!err)
 			err = host->ops->file_sync(f);
 		host->ops->file_close(f);
-		return err ? fault_set(fault, err, "data.0 in %s cannot be written: %s", options->path,
-				     strerror(-err))
+		return err ? fault_set(fault, err,
+				     "data.0 in %s cannot be written (%s): give the file system room, or look at its disk",
+				     options->path, strerror(-err))
 			   : 0;
 	}
 	err = host->ops->file_open(host, options->data_device, 0, &f);
@@ -108,16 +110,18 @@ static int create_data(struct pool_host *host, const struct pool_options *option
 		host->ops->file_close(f);
 	}
 	if (err)
-		return fault_set(fault, err, "the data device %s cannot be opened: %s", options->data_device,
-			strerror(-err));
+		return fault_set(fault, err,
+			"the data device %s cannot be opened (%s): look at its path, its owner and mode, and at who else uses it",
+			options->data_device, strerror(-err));
 	super->data_device = true;
 	super->capacity_chunks = size >> POOL_CHUNK_SHIFT;
 	if (super->capacity_chunks < 16)
-		return fault_set(
-			fault, -ENOSPC, "the data device %s is smaller than 1 MiB", options->data_device);
+		return fault_set(fault, -ENOSPC,
+			"the data device %s is smaller than 1 MiB: name a larger one", options->data_device);
 	err = label_device(host, options->data_device, super);
-	return err ? fault_set(fault, err, "the data device %s cannot be written: %s", options->data_device,
-			     strerror(-err))
+	return err ? fault_set(fault, err,
+			     "the data device %s cannot be written (%s): look at the disk and the kernel's log",
+			     options->data_device, strerror(-err))
 		   : 0;
 }
 
@@ -147,22 +151,26 @@ int pool_create_on(struct pool_host *host, const struct pool_options *options, u
 	if (super.capacity_chunks > POOL_PHYS_MAX)
 		super.capacity_chunks = POOL_PHYS_MAX;
 	if (getrandom(super.id, sizeof(super.id), 0) != (ssize_t)sizeof(super.id))
-		return fault_set(fault, -EIO, "the system gave no random number for the pool's id");
+		return fault_set(
+			fault, -EIO, "the system gave no random number for the pool's id: try again");
 	err = create_data(host, options, &super, fault);
 	if (err)
 		return err;
 	err = pool_log_create(host, &super);
 	if (err)
-		return fault_set(fault, err, "the log of %llu MiB cannot be written in %s: %s",
+		return fault_set(fault, err,
+			"the log of %llu MiB cannot be written in %s (%s): give the file system room, or choose a smaller one (--log)",
 			(unsigned long long)(super.log_bytes >> 20), options->path, strerror(-err));
 	err = pool_meta_create(host, &super);
 	if (err)
-		return fault_set(
-			fault, err, "the metadata cannot be made in %s: %s", options->path, strerror(-err));
+		return fault_set(fault, err,
+			"the metadata cannot be made in %s (%s): give the file system room, or look at its disk",
+			options->path, strerror(-err));
 	err = write_super(host, &super);
 	if (err)
-		return fault_set(
-			fault, err, "the pool in %s cannot be completed: %s", options->path, strerror(-err));
+		return fault_set(fault, err,
+			"the pool in %s cannot be completed (%s): give the file system room, or look at its disk",
+			options->path, strerror(-err));
 	return 0;
 }
 
@@ -182,7 +190,9 @@ int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault
 		if (err == -ENOENT)
 			return fault_set(fault, err,
 				"there is no pool there: check the path, or make one with `umbractl pool create`");
-		return fault_set(fault, err, "the pool cannot be read: %s", strerror(-err));
+		return fault_set(fault, err,
+			"the pool cannot be read (%s): look at its owner and mode, at the disk and the kernel's log",
+			strerror(-err));
 	}
 	err = host->ops->file_pread(f, buf, POOL_SUPER_BYTES, 0);
 	host->ops->file_close(f);
@@ -276,7 +286,10 @@ static int replay(struct pool *p, struct fault *fault)
 	if (err == -EUCLEAN || err == -EBADMSG)
 		return fault_set(fault, -EUCLEAN,
 			"the pool's log or metadata is damaged: run `umbractl pool check`, or restore a backup");
-	return err ? fault_set(fault, err, "the pool's log cannot be replayed: %s", strerror(-err)) : 0;
+	return err ? fault_set(fault, err,
+			     "the pool's log cannot be replayed (%s): look at the disk and the kernel's log",
+			     strerror(-err))
+		   : 0;
 }
 
 static int load_branch(
@@ -463,7 +476,8 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 
 	if (!p) {
 		host->ops->free(host);
-		return fault_set(fault, -ENOMEM, "there is not enough memory to open the pool");
+		return fault_set(
+			fault, -ENOMEM, "there is not enough memory to open the pool: give umbrad more");
 	}
 	p->base.reactor = reactor;
 	err = open_parts(p, options, fault);

@@ -18,8 +18,9 @@ void pool_latch(struct pool *p, int err, const char *what)
 	if (p->latched)
 		return;
 	p->latched = err ? err : -EIO;
-	snprintf(p->latch_reason, sizeof(p->latch_reason), "the pool failed while %s: %s", what,
-		strerror(-err));
+	snprintf(p->latch_reason, sizeof(p->latch_reason),
+		"the pool failed while %s: %s; look at its disk, then restart umbrad", what,
+		strerror(-p->latched));
 }
 
 void *pool_xrealloc(void *old, size_t bytes)
@@ -146,6 +147,7 @@ static void pool_stats(struct store *s, struct store_stats *out)
 	out->reclaim_pending_bytes = pending << POOL_CHUNK_SHIFT;
 	if (out->reclaim_pending_bytes > out->used_bytes)
 		out->reclaim_pending_bytes = out->used_bytes;
+	out->reserved_bytes = p->reserved_chunks << POOL_CHUNK_SHIFT;
 	out->read_only = p->latched != 0;
 	snprintf(out->read_only_reason, sizeof(out->read_only_reason), "%s", p->latch_reason);
 }

@@ -54,8 +54,9 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 	int err;
 
 	if (mkdir(options->path, 0700) && errno != EEXIST)
-		return fault_set(
-			fault, -errno, "the directory %s cannot be made: %s", options->path, strerror(errno));
+		return fault_set(fault, -errno,
+			"the directory %s cannot be made (%s): make its parent directory, or be root",
+			options->path, strerror(errno));
 	err = pool_host_posix(options->path, NULL, true, false, &host, fault);
 	if (err)
 		return err;
@@ -71,7 +72,8 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 
 		if (statvfs(options->path, &fs)) {
 			host->ops->free(host);
-			return fault_set(fault, -errno, "the free space of %s cannot be found: %s",
+			return fault_set(fault, -errno,
+				"the free space of %s cannot be found (%s): look at the disk and the kernel's log",
 				options->path, strerror(errno));
 		}
 		capacity = (uint64_t)fs.f_bavail * fs.f_frsize;

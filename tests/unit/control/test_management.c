@@ -101,7 +101,13 @@ static void fails(const char *method, const char *params, int err)
 	json_t *error = json_object_get(answer, "error"), *data = json_object_get(error, "data");
 	if (error_code(answer) != MGMT_FAILED || json_integer_value(json_object_get(data, "errno")) != err)
 		fail_msg("%s: %s", text, json_dumps(answer, 0));
+	/* What is wrong, and what to do: there, or in the hint. */
+	const char *hint = json_string_value(json_object_get(data, "hint"));
 	assert_true(strlen(json_string_value(json_object_get(error, "message"))) > 5);
+	assert_non_null(hint);
+	if (!strcmp(hint, "see umbrad's log"))
+		fail_msg("%s: a refusal without a remedy: %s", text,
+			json_string_value(json_object_get(error, "message")));
 	json_decref(answer);
 }
 
@@ -520,6 +526,72 @@ static void a_set_that_fails_leaves_nothing(void **state)
 	json_decref(list);
 }
 
+/* Whatever the store fails with, the administrator is told what to do, in words that fit. */
+static void failures_of_the_store_tell_what_to_do(void **state)
+{
+	static const struct {
+		int err;
+		const char *word;
+	} rows[] = {{EIO, "disk"}, {ENOSPC, "delete"}, {EROFS, "restart umbrad"}, {ENOMEM, "memory"},
+		{EUCLEAN, "pool check"}, {ESHUTDOWN, "when umbrad runs"}, {EAGAIN, "again"}, {ENXIO, "disk"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		static const char text[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lun.create\","
+					   "\"params\":{\"name\":\"a\",\"size_bytes\":1048576}}";
+		memstore_fail(rig.memory, 2, -rows[i].err, false); /* the first is that for memory */
+		json_t *answer = line(text, strlen(text));
+		json_t *error = json_object_get(answer, "error"), *data = json_object_get(error, "data");
+		const char *message = json_string_value(json_object_get(error, "message"));
+		const char *hint = json_string_value(json_object_get(data, "hint"));
+		assert_int_equal(json_integer_value(json_object_get(data, "errno")), rows[i].err);
+		if (!strstr(message, rows[i].word) || !hint)
+			fail_msg("%s: %s (%s)", strerror(rows[i].err), message, hint);
+		json_decref(answer);
+	}
+	does("lun.create", "{'name':'a','size_bytes':1048576}");
+}
+
+/* A name in a refusal is cut, perhaps within a character: the answer comes all the same. */
+static void a_refusal_may_cut_a_character(void **state)
+{
+	char name[400], params[500];
+
+	(void)state;
+	for (size_t pad = 0; pad < 4; pad++) {
+		size_t used = pad;
+		memset(name, 'x', pad);
+		while (used + 3 < 300) {
+			memcpy(name + used, "\xe2\x82\xac", 3);
+			used += 3;
+		}
+		name[used] = '\0';
+		snprintf(params, sizeof(params), "{'lun':'%s'}", name);
+		fails("lun.show", params, ENOENT);
+		snprintf(params, sizeof(params), "{'set':'%s'}", name);
+		fails("set.show", params, ENOENT);
+		snprintf(params, sizeof(params), "{'name':'%s','size_bytes':1048576}", name);
+		fails("lun.create", params, EINVAL);
+		char text[700];
+		snprintf(text, sizeof(text),
+			"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\",\"params\":{\"%s\":1}}", name);
+		json_t *answer = line(text, strlen(text));
+		assert_non_null(answer);
+		assert_int_equal(error_code(answer), MGMT_BAD_PARAMS);
+		json_decref(answer);
+	}
+}
+
+struct flagged {
+	struct array_call call;
+	bool done;
+};
+
+static void flagged_done(struct array_call *call)
+{
+	container_of(call, struct flagged, call)->done = true;
+}
+
 static void the_status_is_whole(void **state)
 {
 	(void)state;
@@ -540,6 +612,41 @@ static void the_status_is_whole(void **state)
 	assert_true(json_is_true(json_object_get(events, "more")));
 	json_decref(events);
 	does("events.follow", "{'after':1000}");
+}
+
+static json_int_t set_aside(const char *method)
+{
+	json_t *result = ask(method, "{}"), *pool = json_object_get(result, "pool");
+	json_t *bytes = json_object_get(pool ? pool : result, "reserved_bytes");
+
+	assert_true(json_is_integer(bytes));
+	json_int_t value = json_integer_value(bytes);
+	json_decref(result);
+	return value;
+}
+
+/* A pool that refuses sets though it has free space: what is set aside shows. */
+static void the_status_shows_what_is_set_aside(void **state)
+{
+	static const uint8_t id[UP_ID_BYTES] = {7};
+	const char *owner = rig.nexus[0].initiator;
+	uint8_t shadow_id[UP_ID_BYTES];
+	struct flagged w = {.call.done = flagged_done};
+
+	(void)state;
+	struct lun *lun = rig_lun(&rig, "a", 16 << 20);
+	assert_int_equal(set_aside("status"), 0);
+	assert_int_equal(copyset_begin(rig.array, id, owner, NULL), 0);
+	assert_int_equal(copyset_add(rig.array, id, owner, lun, UP_COPY_DEFAULT, shadow_id, NULL), 0);
+	copyset_arm(rig.array, id, owner, &w.call);
+	rig_until(&rig, &w.done);
+	assert_int_equal(w.call.fault.err, 0);
+	assert_int_equal(set_aside("status"), 576 << 10);
+	assert_int_equal(set_aside("pool.status"), 576 << 10);
+	w.done = false;
+	copyset_abort(rig.array, id, owner, &w.call);
+	rig_until(&rig, &w.done);
+	assert_int_equal(set_aside("pool.status"), 0);
 }
 
 /* ---- the socket ----------------------------------------------------------------------------------- */
@@ -756,7 +863,10 @@ int main(void)
 		WITH_RIG(the_bin_is_the_administrators),
 		WITH_RIG(resyncs_are_jobs),
 		WITH_RIG(a_set_that_fails_leaves_nothing),
+		WITH_RIG(failures_of_the_store_tell_what_to_do),
+		WITH_RIG(a_refusal_may_cut_a_character),
 		WITH_RIG(the_status_is_whole),
+		WITH_RIG(the_status_shows_what_is_set_aside),
 		WITH_RIG(the_socket_serves),
 		WITH_RIG(too_long_a_line_ends_the_connection),
 		WITH_RIG(followers_get_events_and_slow_ones_are_cut),

@@ -183,8 +183,18 @@ int harness_teardown(void **state)
 
 /* ---- calls ---- */
 
+/* What is wrong, and behind a colon or semicolon what to do about it. */
+static void says_what_to_do(const struct fault *f)
+{
+	const char *mark = f->err ? strpbrk(f->text, ":;") : ": .....";
+
+	if (!mark || strlen(mark) < 6)
+		fail_msg("a refusal without a remedy: %s", f->text);
+}
+
 static void waiter_done(struct array_call *call)
 {
+	says_what_to_do(&call->fault);
 	container_of(call, struct waiter, call)->done++;
 }
 

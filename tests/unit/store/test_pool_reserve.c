@@ -136,6 +136,7 @@ static void test_ends_are_written(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 6; i++) {
 		struct model *set[2], *filler, *copies[2];
+		struct store_stats stats;
 		struct room x;
 		struct pool *p;
 		struct world w;
@@ -150,6 +151,8 @@ static void test_ends_are_written(void **state)
 		assert_int_equal(world_cut(&w, set, 2), 0); /* an older copy has the tables as they are */
 		assert_int_equal(room_get(&w, &x, set, 2), 0);
 		assert_int_equal(p->reserved_chunks, 2 * STORE_RESERVE_CHUNKS);
+		w.store->ops->stats(w.store, &stats);
+		assert_int_equal(stats.reserved_bytes, p->reserved_chunks << POOL_CHUNK_SHIFT);
 		fill(&w, filler);
 		assert_int_equal(world_used_chunks(&w), CHUNKS(6) - 2 * STORE_RESERVE_CHUNKS);
 		assert_int_equal(write_chunk(&w, set[0], 5), -ENOSPC);
