@@ -134,10 +134,22 @@ class OwnGround(Ground):
 
     def start_array(self):
         """Until every host has its session again: a disk whose session is gone answers nobody."""
-        self.array.start()
-        for host in self.hosts:
-            if not labhost.wait_until(lambda: self.bridge(host).counters()['connected'] == 1, 60, 0.1):
-                raise Failure(f'host {host} has no session with the array that came back')
+        self.world.start_array()
+
+    def vss_stopped_when_armed(self, host, then, *words):
+        """A creation during which then() is called, while the array has the set armed and VSS stands still before the commit.
+        Its exit code and its JSON."""
+        import lab_steps
+        lab_steps.hold(self.bridge(host), *lab_steps.READS)
+        child = self.start_vss(host, *words)
+        try:
+            lab_steps.stop_when_armed(self.array, self.bridge(host), lambda: child.poll() is not None)
+            then()
+        except AssertionError as error:
+            raise Failure(str(error)) from None
+        finally:
+            lab_steps.let_go(self.bridge(host))
+        return self.finish_vss(child)
 
     def add_foreign(self):
         """A LUN of tgt on a second adapter of host A, which is started afresh."""

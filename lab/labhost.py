@@ -20,6 +20,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ADAPTERS_MAX = 4
+PATIENCE_S = 60  # for what comes at once, on a machine that may stand still for a while; only a failure waits so long
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
 SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'hold_port',
@@ -224,10 +225,10 @@ def end_prefix(prefix):
     for _ in range(2):
         subprocess.run(['wineserver', '-k'], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
-        if wait_until(lambda: not prefix_processes(prefix), 5):
+        if wait_until(lambda: not prefix_processes(prefix), 10):
             return True
     kill_processes(prefix_processes(prefix))
-    return wait_until(lambda: not prefix_processes(prefix), 5)
+    return wait_until(lambda: not prefix_processes(prefix), PATIENCE_S)
 
 
 def cache_directory():
@@ -392,7 +393,7 @@ class Bridge:
         return self.process.pid()
 
     def start(self):
-        """Also after it was killed: it takes the port that the driver knows."""
+        """Also after it was killed: it takes the port that the driver knows, if there is one (another may have it since)."""
         state = self.host.state
         settings = state.settings(self.host.name, self.adapter)
         for key in ('portal', 'target'):
@@ -403,12 +404,12 @@ class Bridge:
         for key in ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms'):
             if settings.get(key):
                 arguments += ['--' + key.replace('_', '-'), settings[key]]
-        if os.path.exists(self.last_port_file):
+        if self.host.is_up() and os.path.exists(self.last_port_file):
             arguments += ['--port', tail(self.last_port_file, 1)]
         if os.path.exists(self.port_file):
             os.unlink(self.port_file)
         child = self.process.start(arguments, self.log)
-        if not wait_until(lambda: os.path.exists(self.port_file) or child.poll() is not None, 10) or \
+        if not wait_until(lambda: os.path.exists(self.port_file) or child.poll() is not None, PATIENCE_S) or \
                 child.poll() is not None:
             self.process.stop()
             raise LabError(f'the bridge did not start: {tail(self.log)}')
@@ -510,7 +511,7 @@ class Host:
         """kill -9; the number of processes that were there."""
         pids = self.processes(program)
         kill_processes(pids)
-        wait_until(lambda: not any(start_time(pid) for pid in pids), 5)
+        wait_until(lambda: not any(start_time(pid) for pid in pids), PATIENCE_S)
         return len(pids)
 
     def command(self, program, *arguments):

@@ -10,7 +10,7 @@
 #include "lab/coordinator/settings.h"
 
 #define LINE_MAX_BYTES 256
-#define ANSWER_MS      5000
+#define ANSWER_MS      30000 /* the broker gives its writers ten seconds */
 
 static SOCKET connect_broker(WORD port)
 {

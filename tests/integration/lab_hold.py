@@ -14,7 +14,7 @@ import labhost  # noqa: E402
 
 class Peer:
     def __init__(self, port, hello):
-        self.socket = socket.create_connection(('127.0.0.1', port), timeout=10)
+        self.socket = socket.create_connection(('127.0.0.1', port), timeout=60)
         self.file = self.socket.makefile('r')
         self.say(hello)
 
@@ -89,7 +89,7 @@ def limits(port):
     c.say('HOLD 5000')  # a writer that does not stop
     assert w.hear().startswith('HOLD ')
     assert c.hear() == 'FAIL writer w did not stop'
-    assert time.monotonic() - start > 2 and w.hear().startswith('RELEASE ')
+    assert time.monotonic() - start > 9 and w.hear().startswith('RELEASE ')
     w.close()
     c.close()
 
@@ -153,7 +153,7 @@ def main(program):
         port_file = os.path.join(directory, 'port')
         broker = subprocess.Popen([program, '--port-file', port_file])
         try:
-            assert labhost.wait_until(lambda: os.path.exists(port_file), 10)
+            assert labhost.wait_until(lambda: os.path.exists(port_file), 60)
             with open(port_file) as source:
                 port = int(source.read())
             for part in (nobody_to_hold, held_and_released, limits, peers_that_go, nonsense, many, nobody_to_hold):
@@ -163,7 +163,7 @@ def main(program):
             assert subprocess.run([program, '--port', str(port)], stderr=subprocess.DEVNULL).returncode == 1
         finally:
             broker.terminate()
-            assert broker.wait(10) == 0
+            assert broker.wait(60) == 0
     return 0
 
 

@@ -24,7 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab_steps  # noqa: E402
 from lab_world import BLOCK, World, labhost  # noqa: E402
 
-LEASE_S = 3  # longer than a set needs from one request to the next, on a busy machine too
+LEASE_S = 6  # longer than a set needs from one request to the next, on a busy machine too
 STEPS_MAX = 60
 # What may reach a requester (notes of the contract: allowed codes and what VSS makes of others).
 CLEAN = {'VSS_E_PROVIDER_VETO', 'VSS_E_VOLUME_NOT_SUPPORTED', 'VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER',
@@ -39,6 +39,7 @@ class Step:
 
     def __init__(self, world, number, kind, strike):
         self.world, self.number, self.kind = world, number, kind
+        world.await_sessions()
         self.bridge = world.state.host('A').bridge
         self.data = f'step {number} {kind} {time.time_ns()};'.encode().ljust(BLOCK, b'.')
         session = world.session('A')
@@ -152,6 +153,7 @@ class Deaths(unittest.TestCase):
 
     def works_again(self):
         world = self.world
+        world.await_sessions()
         done = world.vss('A', 'create', '--lun', 1, '--lun', 2)
         world.vss('A', 'delete', done['set'])
         self.assertTrue(world.nothing_left(10), f'{world.sets()} {world.shadows()}')

@@ -365,14 +365,14 @@ class Order(Scenario):
                                     '--pause-us', '200', '--ready', ready, *options], stdin=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.end, process)
-        self.assertTrue(labhost.wait_until(lambda: os.path.exists(ready) or process.poll() is not None, 20))
+        self.assertTrue(labhost.wait_until(lambda: os.path.exists(ready) or process.poll() is not None, labhost.PATIENCE_S))
         self.assertIsNone(process.poll(), 'the writer ended')
         return process
 
     def end(self, process):
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=20)[1]
+        said = process.communicate(timeout=labhost.PATIENCE_S)[1]
         self.assertEqual(process.returncode, 0, said)
 
     def verify(self, done, *options):
@@ -381,7 +381,7 @@ class Order(Scenario):
         checked = subprocess.run([labhost.need_program('umbra-lab-writer'), 'verify', '--a',
                                   world.array.url('A', numbers[1]), '--b', world.array.url('A', numbers[2]),
                                   '--initiator', world.array.hosts['A'][0], '--streams', '8', *options],
-                                 capture_output=True, text=True, timeout=60)
+                                 capture_output=True, text=True, timeout=120)
         self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
 
     def test_held_writers_stand_still(self):

@@ -14,6 +14,7 @@ import tempfile
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)),
                 os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'lab')]
 import labhost  # noqa: E402
+from lab_tgt import free_port  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 SECRET = '0123456789abcdef'
@@ -70,7 +71,7 @@ class Stack:
         for process in self.writers + ([self.broker] if self.broker else []):
             if process.poll() is None:
                 process.terminate()
-                process.wait(10)
+                process.wait(labhost.PATIENCE_S)
         clean = True
         if self.state:
             clean = all([self.state.host(name).down() for name in self.host_names])
@@ -164,12 +165,12 @@ class Stack:
 
     # ---- broker and writers
 
-    def start_broker(self, port=0):
+    def start_broker(self, port=None):
         if os.path.exists(self.path('hold.port')):
             os.unlink(self.path('hold.port'))
-        self.broker = subprocess.Popen([labhost.need_program('umbra-lab-hold'), '--port', str(port),
+        self.broker = subprocess.Popen([labhost.need_program('umbra-lab-hold'), '--port', str(port or free_port()),
                                         '--port-file', self.path('hold.port')])
-        if not labhost.wait_until(lambda: os.path.exists(self.path('hold.port')), 10):
+        if not labhost.wait_until(lambda: os.path.exists(self.path('hold.port')), labhost.PATIENCE_S):
             raise RuntimeError('the hold broker did not start')
         with open(self.path('hold.port')) as source:
             self.hold_port = int(source.read())
@@ -185,14 +186,14 @@ class Stack:
         words += ['--hold', str(self.hold_port)] if hold else ['--no-hold']
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
         self.writers.append(process)
-        if not labhost.wait_until(lambda: os.path.exists(ready) or process.poll() is not None, 20) or \
+        if not labhost.wait_until(lambda: os.path.exists(ready) or process.poll() is not None, labhost.PATIENCE_S) or \
                 process.poll() is not None:
             raise RuntimeError('the writer did not start')
         return process
 
     def stop_writer(self, process):
         process.terminate()
-        code = process.wait(20)
+        code = process.wait(labhost.PATIENCE_S)
         self.writers.remove(process)
         return code
 
@@ -204,7 +205,7 @@ class Stack:
         """Do two LUNs show one instant? Through a host's own sessions. The exit code and the verdict."""
         words = [labhost.need_program('umbra-lab-writer'), 'verify', *self.writer_words(a, b, host), '--json']
         done = subprocess.run(words + (['--expect', expect] if expect else []), capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=60)
+                              stdin=subprocess.DEVNULL, timeout=120)
         return done.returncode, done.stdout + done.stderr
 
 

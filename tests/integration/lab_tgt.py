@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tgt as the lab's target: a second, foreign implementation, started in user space on a free port."""
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -11,12 +12,23 @@ import labhost  # noqa: E402
 
 TARGET = 'iqn.2025-01.dev.umbra.test:tgt'
 USER, SECRET = 'labuser', 'twelve-chars-or-more'
+ANY = random.SystemRandom()  # no test's seed: tests run side by side
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
+    """A port for somebody who binds it later, perhaps more than once: none of those that the kernel gives to whoever asks
+    for any, or connects."""
+    with open('/proc/sys/net/ipv4/ip_local_port_range') as source:
+        lowest = int(source.read().split()[0])
+    for _ in range(1000):
+        port = ANY.randrange(10000, lowest) if lowest > 12000 else 0
+        with socket.socket() as sock:
+            try:
+                sock.bind(('127.0.0.1', port))
+                return sock.getsockname()[1]
+            except OSError:
+                pass
+    raise RuntimeError('no port is free')
 
 
 class Tgt:
@@ -36,7 +48,7 @@ class Tgt:
         self.log = open(os.path.join(directory, 'tgtd.log'), 'w')
         self.process = subprocess.Popen(['tgtd', '-f', '-C', self.control, '--iscsi', f'portal={self.portal}'],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        end = time.monotonic() + 10
+        end = time.monotonic() + labhost.PATIENCE_S
         while True:
             try:
                 self.admin('new', 'target', '--tid', '1', '-T', self.target)

@@ -135,7 +135,7 @@ def hold_failures(s):
     nothing_left(s, 'after an overrun')
     port = s.hold_port
     s.broker.terminate()
-    s.broker.wait(10)
+    s.broker.wait(labhost.PATIENCE_S)
     code, res = s.ask('create', '--lun', '1')
     s.check(code == 1 and res['hresult_name'] == 'VSS_E_FLUSH_WRITES_TIMEOUT', 'without the hold broker',
             res['hresult_name'])
@@ -152,7 +152,7 @@ def hold_failures(s):
 def kill_after_commit(s, name):
     """A set whose program `name` is killed while the writers are held after the commit. The requester's exit code."""
     command, env = s.state.host('A').command(labhost.need_program('umbra-lab-requester.exe'), 'create', '--lun', '1',
-                                             '--hold-ms', '8000', '--json')
+                                             '--hold-ms', '9500', '--json')
     with open(s.path('killed.json'), 'w') as out:
         child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         committed = labhost.wait_until(lambda: any(one['state'] == 'committed' for one in s.sets()) or
@@ -201,7 +201,7 @@ PARTS = (same_host, order_by_the_array_alone, transportable, volumes_and_luns, r
 
 def main(names):
     with Stack(luns={'data': '64M', 'log': '64M', 'more': '64M'}, hosts='AB', hold=True,
-               config={'copysets': {'lease': '4s'}}, host_options={'B': ('--control-lu', '--import', 'any')}) as s:
+               config={'copysets': {'lease': '10s'}}, host_options={'B': ('--control-lu', '--import', 'any')}) as s:
         s.make_gpt(1, SIZE)
         s.install_provider('A')
         s.install_provider('B')

@@ -33,7 +33,7 @@ class World:
         self.directory = tempfile.mkdtemp(prefix='umbra-lab-')
         self.state = labhost.State(os.path.join(self.directory, 'lab'))
         try:
-            settings = {'lease': '5s', 'host_gone': '60s', 'number_rest': '1ms'}
+            settings = {'lease': '10s', 'host_gone': '60s', 'number_rest': '1ms'}
             settings.update(copysets or {})
             # A port of its own: the array keeps it when it is started again.
             self.array = Array(config={'copysets': settings, 'iscsi': {'portals': f'127.0.0.1:{free_port()}'}},
@@ -53,7 +53,7 @@ class World:
         port_file = os.path.join(self.directory, 'hold.port')
         self.hold = subprocess.Popen([labhost.need_program('umbra-lab-hold'), '--port-file', port_file],
                                      stdin=subprocess.DEVNULL)
-        if not labhost.wait_until(lambda: os.path.exists(port_file), 10):
+        if not labhost.wait_until(lambda: os.path.exists(port_file), labhost.PATIENCE_S):
             raise RuntimeError('the hold broker did not start')
         with open(port_file) as source:
             self.hold_port = int(source.read())
@@ -124,6 +124,18 @@ class World:
 
     def sets(self):
         return self.array.ctl('set', 'list')['sets']
+
+    def start_array(self):
+        """Until every host that is up has its session again: a disk whose session is gone answers nobody."""
+        self.array.start()
+        self.await_sessions()
+
+    def await_sessions(self):
+        for name in self.hosts:
+            host = self.state.host(name)
+            if host.is_up() and not labhost.wait_until(
+                    lambda: all(bridge.counters()['connected'] == 1 for bridge in host.bridges), labhost.PATIENCE_S, 0.1):
+                raise RuntimeError(f'host {name} has no session with the array that came back')
 
     def nothing_left(self, seconds=0):
         """Neither shadow LUNs nor sets on the array, at once (0) or after a while (a lease), on a busy machine a longer one."""

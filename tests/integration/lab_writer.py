@@ -15,7 +15,7 @@ from umbra_lab import Array  # noqa: E402
 INITIATOR, SECRET = 'iqn.2026-01.test:writer', '0123456789abcdef'
 
 
-def wait_for(path, process, seconds=20):
+def wait_for(path, process, seconds=60):
     end = time.monotonic() + seconds
     while not os.path.exists(path):
         assert process.poll() is None and time.monotonic() < end, path
@@ -70,7 +70,7 @@ class Bench:
 
 def ended(process, code):
     process.terminate()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == code, (process.returncode, out, err)
     return json.loads(out)
 

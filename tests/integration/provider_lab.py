@@ -20,7 +20,7 @@ ROOT = umbra_lab.ROOT
 sys.path.insert(0, os.path.join(ROOT, 'lab'))
 import labhost  # noqa: E402
 
-LEASE_MS = 5000  # far longer than a set needs from one request to the next, also on a busy machine
+LEASE_MS = 10000  # far longer than a set needs from one request to the next, also on a busy machine
 VETO = 0x80042306
 PROVIDER_KEY = r'HKLM\SOFTWARE\Umbra\Provider'
 
