@@ -260,7 +260,7 @@ static void enter_full_phase(struct iscsi_conn *c, struct iscsi_small *s)
 	iscsi_receive_more(c);
 }
 
-/* The host's record may have changed since the initiator proved itself. */
+/* The host's record may have changed since the initiator proved itself, or since it had nothing to prove. */
 static bool proof_holds(struct iscsi_conn *c)
 {
 	const struct iscsi_account *then = &c->login->account;
@@ -268,9 +268,11 @@ static bool proof_holds(struct iscsi_conn *c)
 	bool holds;
 
 	account(c->server, c->initiator, &now);
-	holds = !c->authenticated ||
-		(strcmp(now.secret, then->secret) == 0 && strcmp(now.user, then->user) == 0 &&
-			strcmp(now.mutual_secret, then->mutual_secret) == 0);
+	if (c->authenticated)
+		holds = strcmp(now.secret, then->secret) == 0 && strcmp(now.user, then->user) == 0 &&
+			strcmp(now.mutual_secret, then->mutual_secret) == 0;
+	else
+		holds = now.secret[0] == '\0' || (c->discovery && !c->server->options.discovery_needs_chap);
 	chap_wipe(&now, sizeof(now));
 	return holds;
 }

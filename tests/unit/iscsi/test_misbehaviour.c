@@ -251,6 +251,39 @@ static void skips_chap(void **state)
 	raw_close(r);
 }
 
+static void give_secret(void *arg)
+{
+	struct host_record *record = &stub.hosts[0];
+
+	snprintf(record->chap_secret, sizeof(record->chap_secret), "%s", (const char *)arg);
+}
+
+/* A login that began when nothing was to be proved ends when something is: the sessions that were there by then
+ * have been ended, too. A discovery session has nothing to prove. */
+static void secret_comes_during_the_login(void **state)
+{
+	struct raw *r = raw_connect(), *d = raw_connect();
+
+	(void)state;
+	raw_login_request(r, OPERATIONAL, WHO_A);
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0);
+	raw_login_request(d, OPERATIONAL, "InitiatorName=" HOST_A "\nSessionType=Discovery\n");
+	raw_expect(d, ISCSI_LOGIN_RESPONSE);
+	harness_call(give_secret, SECRET);
+	raw_login_request(r, TO_FULL, "");
+	raw_expect(r, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(r), 0x0201);
+	assert_false(raw_receive(r));
+	assert_int_equal(stub.nexuses, 0);
+	raw_login_request(d, TO_FULL, "");
+	raw_expect(d, ISCSI_LOGIN_RESPONSE);
+	assert_int_equal(raw_login_status(d), 0);
+	harness_call(give_secret, "");
+	raw_close(r);
+	raw_close(d);
+}
+
 /* ---- in the full feature phase ------------------------------------------------------------------------- */
 
 static void hangs_up_in_mid_data(void **state)
@@ -993,6 +1026,7 @@ int main(void)
 		T(another_target),
 		T(wrong_secret),
 		T(skips_chap),
+		T(secret_comes_during_the_login),
 		T(hangs_up_in_mid_data),
 		T(hangs_up_with_tasks_running),
 		T(segment_too_long),
