@@ -125,9 +125,9 @@ static void accept_retry(struct reactor_timer *t)
 		accept_more(l);
 }
 
-/* The connections there are, as somebody from `peer` meets them. */
+/* The connections there are, as somebody from `peer` meets them. Who has a discovery session has proved nothing. */
 struct census {
-	unsigned welcome, strangers; /* strangers: of this address, not logged in */
+	unsigned welcome, strangers; /* strangers: of this address, not logged in or for discovery only */
 	unsigned turned_away, turned_away_here;
 };
 
@@ -140,7 +140,7 @@ static struct census count(const struct iscsi_server *s, const struct sockaddr_s
 		bool here = same_source(&c->peer, peer);
 
 		k.welcome += !c->turned_away;
-		k.strangers += !c->turned_away && !c->logged_in && here;
+		k.strangers += !c->turned_away && (!c->logged_in || c->discovery) && here;
 		k.turned_away += c->turned_away;
 		k.turned_away_here += c->turned_away && here;
 	}
@@ -153,7 +153,7 @@ static const char *refusal(const struct iscsi_server *s, const struct census *k)
 	if (k->welcome >= s->options.connections_max)
 		return "the array has as many connections as connections_max allows";
 	if (k->strangers >= s->options.connections_per_source)
-		return "its address has as many connections that have not logged in as "
+		return "its address has as many connections that have not logged in, or for discovery only, as "
 		       "connections_per_source allows";
 	return NULL;
 }

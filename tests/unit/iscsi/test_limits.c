@@ -55,6 +55,11 @@ static bool one_left(void)
 	return harness_server()->conn_count == 1;
 }
 
+static bool thirty_one(void)
+{
+	return harness_server()->conn_count == 31;
+}
+
 static bool three_left(void)
 {
 	return harness_server()->conn_count == 3;
@@ -337,6 +342,32 @@ static void default_per_source(void **state)
 	close_all(silent, 32);
 }
 
+/* Anybody may have a discovery session, under whatever name: those of one address leave room for the others, and a
+ * host that has the address too may log in when one of them has gone. */
+static void discovery_per_source(void **state)
+{
+	int hoard[32], fd;
+
+	(void)state;
+	for (unsigned i = 0; i < 32; i++) {
+		hoard[i] = peer_connect(2);
+		assert_int_equal(peer_login(hoard[i], i, "iqn.x:whoever", true), 0);
+	}
+	peer_refused(2, 1, HOST_A);
+	assert_true(stub_saw_event("connections_per_source"));
+	fd = peer_connect(1);
+	assert_int_equal(peer_login(fd, 1, HOST_A, false), 0);
+	close(fd);
+	close(hoard[31]);
+	harness_wait(thirty_one);
+	hoard[31] = peer_connect(2);
+	assert_int_equal(peer_login(hoard[31], 1, HOST_A, false), 0);
+	fd = peer_connect(2); /* which is none for discovery */
+	assert_int_equal(peer_login(fd, 2, HOST_A, true), 0);
+	close(fd);
+	close_all(hoard, 32);
+}
+
 static bool one_less_than_full(void)
 {
 	return harness_server()->conn_count == 511;
@@ -364,11 +395,12 @@ static void default_numbers(void **state)
 	assert_int_equal(stub.nexuses, 256);
 	peer_refused(1, 1, host_name(HOSTS));
 	assert_true(stub_saw_event("sessions_max"));
-	for (; count < 512; count++) {
-		fds[count] = peer_connect(1);
+	for (; count < 512; count++) { /* discovery sessions take no session's place, but a connection's */
+		fds[count] = peer_connect(2 + count / 32);
 		assert_int_equal(peer_login(fds[count], 0, HOST_A, true), 0);
 	}
 	assert_false(stub_saw_event("connections_max"));
+	assert_false(stub_saw_event("connections_per_source"));
 	peer_refused(1, 1, HOST_A);
 	assert_true(stub_saw_event("connections_max"));
 	close(fds[--count]);
@@ -388,6 +420,7 @@ int main(void)
 		T_WITH(turned_away_and_silent, start_narrow_and_impatient),
 		T_WITH(turned_away_and_too_many, start_narrow),
 		T_WITH(default_per_source, start_defaults),
+		T_WITH(discovery_per_source, start_defaults),
 		T_WITH(default_numbers, start_defaults),
 	};
 
