@@ -63,7 +63,7 @@ static struct store store = {.ops = &store_ops};
 struct fake_image {
 	struct lun_image image;
 	struct store_disk disk;
-	uint8_t data[FAKE_LUN_BYTES];
+	uint8_t data[];
 };
 
 bool fake_hold_images;
@@ -373,14 +373,15 @@ bool lun_io_withdraw(struct lun_io *io)
 
 static void take_end(struct lun *lun, struct array_call *call)
 {
-	struct fake_image *i = fake_error ? NULL : calloc(1, sizeof(*i));
+	size_t len = lun->size_bytes < FAKE_LUN_BYTES ? lun->size_bytes : FAKE_LUN_BYTES;
+	struct fake_image *i = fake_error ? NULL : calloc(1, sizeof(*i) + len);
 
 	call->fault.err = fake_error;
 	call->image = NULL;
 	if (i) {
-		memcpy(i->data, container_of(lun, struct fake_lun, lun)->data, FAKE_LUN_BYTES);
-		i->image = (struct lun_image){
-			.array = &array, .disk = &i->disk, .size_bytes = FAKE_LUN_BYTES, .users = 1};
+		memcpy(i->data, container_of(lun, struct fake_lun, lun)->data, len);
+		i->image =
+			(struct lun_image){.array = &array, .disk = &i->disk, .size_bytes = len, .users = 1};
 		call->image = &i->image;
 		fake_images++;
 	}

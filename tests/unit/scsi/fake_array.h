@@ -10,7 +10,7 @@
 #include "array/scsi/scsi.h"
 
 #define FAKE_LUNS      4
-#define FAKE_HOSTS     3
+#define FAKE_HOSTS     5
 #define FAKE_LUN_BYTES (1u << 20)
 
 struct fake_lun {
@@ -35,8 +35,8 @@ extern unsigned fake_keeps;   /* how often it was called */
 extern bool fake_hold_images; /* lun_image_take() waits for fake_taken() */
 extern unsigned fake_images;  /* that are held */
 
-/* Fresh: hosts "iqn.test:a", ":b", ":c" (the last with a control LU); LUN i at number i + 1 for a and b, none
- * for c. The LUNs hold a pattern. */
+/* Fresh: hosts "iqn.test:a" to ":e" (c with a control LU); LUN i at number i + 1 for a and b, none for the others.
+ * The LUNs hold a pattern. */
 struct array *fake_start(void);
 struct array *fake_again(void); /* the one that was started */
 void fake_stop(void);

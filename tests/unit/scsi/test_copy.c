@@ -520,6 +520,37 @@ static void tokens_of_a_host_are_bounded(void **state)
 	assert_int_equal(fake_images, 1);
 }
 
+/* 1,024: four hosts with all that they may have, and a fifth finds no room, until the time of theirs is over. */
+static void tokens_of_the_array_are_bounded(void **state)
+{
+	static const struct scsi_range r = {0, 8};
+	struct client all[5] = {test_a, test_b};
+	uint8_t token[512];
+
+	(void)state;
+	fake_luns[0].lun.size_bytes = 8 * 512; /* there are as many images */
+	for (unsigned i = 2; i < 5; i++) {
+		char name[] = {"iqn.test:a"};
+
+		name[sizeof(name) - 2] = (char)('a' + i);
+		fake_map(fake_host(i), 1, &fake_luns[0].lun);
+		client_login(&all[i], name, 9, 1);
+		client_run(&all[i], 1, CDB(0x00), NO_DATA);
+		client_clear_attentions(&all[i]);
+	}
+	for (unsigned i = 0; i < TOKENS_MAX; i++)
+		expect_good(populate(&all[i / TOKENS_HOST_MAX], 1, i, 0, 600, &r, 1));
+	assert_int_equal(fake_images, 1024);
+	expect_sense(populate(&all[4], 1, 1, 0, 0, &r, 1), 5, 0x550D);
+	expect_information(&all[4], 1, 1, COPY_POPULATE, 2, 0);
+	assert_int_equal(fake_images, 1024);
+	fake_advance(600001);
+	make_token(&all[4], 1, &r, 1, token);
+	assert_int_equal(fake_images, 1);
+	for (unsigned i = 2; i < 5; i++)
+		scsi_nexus_destroy(all[i].nexus);
+}
+
 /* ---- how they run and end ------------------------------------------------------------------------------ */
 
 static struct scsi_tmf_call tmf_call;
@@ -855,9 +886,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(segments_are_copied), T(bad_lists_change_nothing),
 		T(others_reservations_hold), T(data_of_one_instant), T(zeros_need_no_token), T(bad_tokens),
 		T(tokens_run_out), T(unmapping_revokes), T(bad_ranges), T(tokens_of_a_host_are_bounded),
-		T(in_the_background), T(in_the_foreground), T(errors_are_told),
-		T(without_a_write_cache_it_is_durable), T(a_lost_nexus_takes_its_copies_along),
-		T(results_are_kept_within_bounds), T(the_page), T(only_where_the_store_can)};
+		T(tokens_of_the_array_are_bounded), T(in_the_background), T(in_the_foreground),
+		T(errors_are_told), T(without_a_write_cache_it_is_durable),
+		T(a_lost_nexus_takes_its_copies_along), T(results_are_kept_within_bounds), T(the_page),
+		T(only_where_the_store_can)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
