@@ -107,19 +107,19 @@ static bool task_is_on_lun(const struct scsi_task *task, const void *lun)
 	return task->lun_held == lun;
 }
 
-/* Removes the registrants with the key (any_key: all) but the asker; notes whose tasks are to be aborted. */
-static void remove_registrants(
-	struct scsi_task *task, struct scsi_lun *s, struct scsi_pr_request *q, bool any_key)
+/* Removes the registrants with the key (key 0: all) but `keep`; notes whose tasks are to be aborted. */
+static void remove_registrants(struct scsi_task *task, struct scsi_lun *s, struct scsi_pr_request *q,
+	const struct scsi_registrant *keep)
 {
 	list_for_each_safe (node, &s->registrants) {
 		struct scsi_registrant *r = container_of(node, struct scsi_registrant, link);
 		struct scsi_nexus *n;
 
-		if (r == q->self || (!any_key && r->key != q->action_key))
+		if (r == keep || (q->action_key != 0 && r->key != q->action_key))
 			continue;
 		tell(task, r, ATTENTION_REGISTRATIONS_PREEMPTED);
 		n = scsi_reserve_nexus(task->nexus->target, r);
-		if (n && q->action == PR_PREEMPT_AND_ABORT) {
+		if (n && n != task->nexus && q->action == PR_PREEMPT_AND_ABORT) {
 			scsi_nexus_get(n);
 			q->preempted[q->preempted_count++] = n;
 		}
@@ -135,6 +135,15 @@ static bool key_known(const struct scsi_lun *s, uint64_t key)
 	return false;
 }
 
+static bool check_type(struct scsi_task *task, const struct scsi_pr_request *q)
+{
+	if (q->scope != 0)
+		return scsi_fail_cdb_bit(task, 2, 7);
+	return type_valid(q->type) || scsi_fail_cdb_bit(task, 2, 3);
+}
+
+/* Of the holder, or of everybody when all hold and the key is 0: the asker holds then. Else the registrations with
+ * the key go, the asker's too, and scope and type mean nothing. */
 static bool do_preempt(struct scsi_task *task, struct scsi_lun *s, struct scsi_pr_request *q)
 {
 	bool all = scsi_reserve_all_registrants(s->pr_type);
@@ -144,16 +153,15 @@ static bool do_preempt(struct scsi_task *task, struct scsi_lun *s, struct scsi_p
 		return scsi_fail_parameter(task, 8);
 	if (q->action_key != 0 && !key_known(s, q->action_key))
 		return scsi_conflict(task);
-	if (all && q->action_key == 0) {
-		remove_registrants(task, s, q, true);
-		reserve_for(s, q->self, q->type);
-	} else if (s->pr_holder && s->pr_holder->key == q->action_key) {
-		remove_registrants(task, s, q, false);
+	if ((all && q->action_key == 0) || (s->pr_holder && s->pr_holder->key == q->action_key)) {
+		if (!check_type(task, q))
+			return false;
+		remove_registrants(task, s, q, q->self);
 		reserve_for(s, q->self, q->type);
 		if (before != q->type)
 			tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
 	} else {
-		remove_registrants(task, s, q, false);
+		remove_registrants(task, s, q, NULL);
 	}
 	s->pr_generation++;
 	return true;
@@ -216,15 +224,6 @@ static bool check_list(struct scsi_task *task, const struct scsi_pr_request *q)
 	return true;
 }
 
-static bool check_type(struct scsi_task *task, const struct scsi_pr_request *q)
-{
-	if (q->action != PR_RESERVE && q->action != PR_PREEMPT && q->action != PR_PREEMPT_AND_ABORT)
-		return true;
-	if (q->scope != 0)
-		return scsi_fail_cdb_bit(task, 2, 7);
-	return type_valid(q->type) || scsi_fail_cdb_bit(task, 2, 3);
-}
-
 static bool perform(struct scsi_task *task, struct scsi_lun *s, struct scsi_pr_request *q)
 {
 	if (q->action == PR_REGISTER || q->action == PR_REGISTER_AND_IGNORE)
@@ -253,11 +252,14 @@ void scsi_pr_out(struct scsi_task *task)
 		.action = task->cdb[1] & 0x1F, .scope = task->cdb[2] >> 4, .type = task->cdb[2] & 0x0F};
 	bool good = false;
 
-	if (check_list(task, &q)) {
+	/* The two kinds of reservation exclude each other, whoever it is (SPC-2 5.5.1). */
+	if (s->legacy_holder) {
+		scsi_conflict(task);
+	} else if (check_list(task, &q)) {
 		q.key = get_be64(task->data);
 		q.action_key = get_be64(task->data + 8);
 		q.self = scsi_reserve_find(s, task->nexus);
-		good = check_type(task, &q) && perform(task, s, &q);
+		good = (q.action != PR_RESERVE || check_type(task, &q)) && perform(task, s, &q);
 	}
 	if (good && q.action == PR_PREEMPT_AND_ABORT)
 		finish_after_aborted(task, &q);

@@ -269,6 +269,45 @@ static void preempt_of_others(void **state)
 	assert_int_equal(reservation(&key), 1);
 }
 
+/* SPC-4 5.13.11.2: who preempts a key that does not hold removes all registrations with it, its own too, and is not
+ * told; scope and type are for a reservation, which is not made. Who preempts the holder stays registered. */
+static void preempt_of_ones_own_key(void **state)
+{
+	uint64_t key;
+
+	(void)state;
+	register_three();
+	expect_good(out(&test_b, REGISTER, 0, KEY_B, KEY_C));
+	expect_good(out(&test_a, RESERVE, 5, KEY_A, 0));
+	expect_good(out(&test_b, PREEMPT, 0xFF, KEY_C, KEY_C));
+	expect_good(tur(&test_b));
+	expect_sense(tur(&test_a2), 6, 0x2A05);
+	assert_int_equal(reservation(&key), 5);
+	assert_int_equal(key, KEY_A);
+	expect_conflict(write_block(&test_b));
+	expect_conflict(write_block(&test_a2));
+	/* with all registrants holding a key that is not 0 */
+	expect_good(out(&test_a, RELEASE, 5, KEY_A, 0));
+	expect_good(out(&test_b, REGISTER, 0, 0, KEY_B));
+	expect_good(out(&test_a, RESERVE, 7, KEY_A, 0));
+	expect_good(out(&test_b, PREEMPT_AND_ABORT, 0, KEY_B, KEY_B));
+	expect_good(tur(&test_b));
+	assert_int_equal(reservation(&key), 7);
+	expect_conflict(write_block(&test_b));
+	expect_good(out(&test_a, PREEMPT, 1, KEY_A, KEY_A)); /* the last one: nothing is left */
+	assert_int_equal(reservation(&key), 0);
+	assert_int_equal(generation(), 8);
+	assert_int_equal(get_be32(test_last.data + 4), 0);
+	/* the holder's own: the type is checked, and it stays */
+	expect_good(out(&test_a, REGISTER, 0, 0, KEY_A));
+	expect_good(out(&test_a, RESERVE, 1, KEY_A, 0));
+	expect_sense(out(&test_a, PREEMPT, 2, KEY_A, KEY_A), 5, 0x2400);
+	expect_sense(out(&test_a, PREEMPT, 0x13, KEY_A, KEY_A), 5, 0x2400);
+	expect_good(out(&test_a, PREEMPT, 3, KEY_A, KEY_A));
+	assert_int_equal(reservation(&key), 3);
+	assert_int_equal(key, KEY_A);
+}
+
 /* Fencing: answered only when nothing of the preempted nexus can change the medium any more. */
 static void preempt_and_abort_waits(void **state)
 {
@@ -370,6 +409,12 @@ static void legacy_reserve(void **state)
 	scsi_nexus_destroy(test_a2.nexus);
 	test_a2.nexus = NULL;
 	expect_good(write_block(&test_b));
+	/* no registration beside it, not even the holder's: RELEASE(6) could not end it any more (SPC-2 5.5.1) */
+	expect_good(run(a, 1, CDB(0x16), NO_DATA));
+	expect_conflict(out(&test_a, REGISTER, 0, 0, KEY_A));
+	expect_conflict(out(&test_a, REGISTER_AND_IGNORE, 0, 0, KEY_A));
+	expect_good(run(a, 1, CDB(0x17), NO_DATA));
+	expect_good(write_block(&test_b));
 	/* not with persistent registrations about */
 	expect_good(out(&test_b, REGISTER, 0, 0, KEY_B));
 	expect_conflict(run(a, 1, CDB(0x16), NO_DATA));
@@ -406,8 +451,9 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(registering), T(bad_parameters), T(who_conflicts_with_whom),
 		T(unregistering_the_holder), T(clear_tells_the_others), T(preempt_of_the_holder),
-		T(preempt_of_others), T(preempt_and_abort_waits), T(capabilities_and_full_status),
-		T(registrations_are_bounded), T(legacy_reserve), T(cluster_sequence)};
+		T(preempt_of_others), T(preempt_of_ones_own_key), T(preempt_and_abort_waits),
+		T(capabilities_and_full_status), T(registrations_are_bounded), T(legacy_reserve),
+		T(cluster_sequence)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
