@@ -19,12 +19,12 @@ bool scsi_copies_offered(const struct scsi_target *t)
 	return array_settings(t->array)->store->ops->clones;
 }
 
-struct scsi_copy *scsi_copy_find(const struct scsi_nexus *n, uint32_t list_id, bool lid1)
+struct scsi_copy *scsi_copy_find(const struct scsi_nexus *n, uint32_t list_id, enum copy_naming naming)
 {
 	list_for_each (node, &n->copies) {
 		struct scsi_copy *c = container_of(node, struct scsi_copy, link);
 
-		if (!c->unnamed && c->list_id == list_id && c->lid1 == lid1)
+		if (naming != COPY_UNNAMED && c->list_id == list_id && c->naming == naming)
 			return c;
 	}
 	return NULL;
@@ -78,10 +78,11 @@ static bool may_run(const struct scsi_nexus *n)
 	       (all < COPY_RUNNING_MAX && running_of_host(n->target, n->array.host) < COPY_RUNNING_MAX / 2);
 }
 
-struct scsi_copy *scsi_copy_new(struct scsi_task *task, uint32_t list_id, bool lid1, unsigned moves)
+struct scsi_copy *scsi_copy_new(
+	struct scsi_task *task, uint32_t list_id, enum copy_naming naming, unsigned moves)
 {
 	struct scsi_nexus *n = task->nexus;
-	struct scsi_copy *c = scsi_copy_find(n, list_id, lid1);
+	struct scsi_copy *c = scsi_copy_find(n, list_id, naming);
 
 	if (c && c->state == COPY_RUNS) {
 		scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_OPERATION_UNDER_WAY);
@@ -101,7 +102,7 @@ struct scsi_copy *scsi_copy_new(struct scsi_task *task, uint32_t list_id, bool l
 	c->task = task;
 	c->action = task->cdb[1] & 0x1F;
 	c->list_id = list_id;
-	c->lid1 = lid1;
+	c->naming = naming;
 	c->lun = task->lun_held;
 	lun_hold(c->lun);
 	scsi_nexus_get(n);
@@ -207,7 +208,7 @@ static void copy_end(struct scsi_copy *c, int err)
 		scsi_threshold_written(t, c->blocks * SCSI_BLOCK_BYTES);
 	if (!background)
 		task_end(c);
-	if (c->unnamed)
+	if (c->naming == COPY_UNNAMED)
 		copy_free(c);
 	if (background)
 		scsi_tmf_check(t);
@@ -432,6 +433,22 @@ static bool works_on(const struct scsi_copy *c, const struct lun *lun)
 	for (unsigned i = 0; i < c->move_count && !does; i++)
 		does = c->moves[i].to == lun;
 	return does;
+}
+
+bool scsi_copies_write_to(const struct scsi_target *t, const struct lun *lun)
+{
+	list_for_each (node, &t->nexuses) {
+		const struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+
+		list_for_each (at, &n->copies) {
+			const struct scsi_copy *c = container_of(at, struct scsi_copy, link);
+
+			for (unsigned i = 0; c->state == COPY_RUNS && i < c->move_count; i++)
+				if (c->moves[i].to == lun)
+					return true;
+		}
+	}
+	return false;
 }
 
 void scsi_copy_stop_on(struct scsi_nexus *n, const struct lun *lun)

@@ -124,6 +124,12 @@ enum copy_state {
 	COPY_ABORTED
 };
 
+enum copy_naming {
+	COPY_LID4,   /* a list id of four bytes */
+	COPY_LID1,   /* of one */
+	COPY_UNNAMED /* none: nobody can ask for it */
+};
+
 struct scsi_copy_move {
 	unsigned source; /* images[source]; zeros: COPY_ZEROS */
 	uint64_t from, at, len;
@@ -136,7 +142,7 @@ struct scsi_copy {
 	struct scsi_nexus *nexus; /* in whose list; held while it runs */
 	enum copy_state state;
 	uint8_t action;
-	bool lid1, unnamed; /* unnamed: nobody can ask for it */
+	enum copy_naming naming;
 	uint32_t list_id;
 	/* the result */
 	uint8_t status;
@@ -167,16 +173,20 @@ struct scsi_copy {
 };
 
 /* A new one in the list, the task's; NULL: the task has failed (too many, the list id is in use, no memory). */
-struct scsi_copy *scsi_copy_new(struct scsi_task *task, uint32_t list_id, bool lid1, unsigned moves);
+struct scsi_copy *scsi_copy_new(
+	struct scsi_task *task, uint32_t list_id, enum copy_naming naming, unsigned moves);
 /* Begins. immediate: the task is finished with GOOD. Else in the end. */
 void scsi_copy_start(struct scsi_copy *c, bool immediate);
 /* Instead of a start: it has never been. */
 void scsi_copy_drop(struct scsi_copy *c);
-struct scsi_copy *scsi_copy_find(const struct scsi_nexus *n, uint32_t list_id, bool lid1);
+/* NULL: none has that name. */
+struct scsi_copy *scsi_copy_find(const struct scsi_nexus *n, uint32_t list_id, enum copy_naming naming);
 /* The command or its LUN is to end. True: it has. */
 bool scsi_copy_stop(struct scsi_copy *c);
 void scsi_copy_stop_on(
 	struct scsi_nexus *n, const struct lun *lun); /* lun NULL: all; in the background only */
+/* Is there any that writes to the LUN, for whichever nexus? */
+bool scsi_copies_write_to(const struct scsi_target *t, const struct lun *lun);
 /* Are there any that were stopped before the call of that serial and have not ended? In the background only. */
 bool scsi_copies_stopping(const struct scsi_nexus *n, uint64_t serial);
 void scsi_copies_free(struct scsi_nexus *n);

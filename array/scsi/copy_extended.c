@@ -191,12 +191,11 @@ void scsi_extended_copy(struct scsi_task *task)
 	bool unnamed = false;
 
 	if (task->data_len > 0 && check(task, &q) && check_usage(task, &unnamed))
-		c = scsi_copy_new(task, task->data[0], true, q.segment_count);
+		c = scsi_copy_new(task, task->data[0], unnamed ? COPY_UNNAMED : COPY_LID1, q.segment_count);
 	if (!c) {
 		scsi_task_finish(task);
 		return;
 	}
-	c->unnamed = unnamed;
 	for (unsigned i = 0; i < q.segment_count; i++)
 		add_move(c, &q, q.segments + i * SEGMENT_BYTES);
 	scsi_copy_start(c, false);

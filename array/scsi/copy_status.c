@@ -24,13 +24,13 @@ static void no_such_list(struct scsi_task *task)
 static struct scsi_copy *find4(const struct scsi_task *task)
 {
 	uint32_t id = get_be32(task->cdb + 2);
-	struct scsi_copy *found = scsi_copy_find(task->nexus, id, false);
+	struct scsi_copy *found = scsi_copy_find(task->nexus, id, COPY_LID4);
 
 	list_for_each (node, &task->nexus->target->nexuses) {
 		const struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
 
 		if (!found && !n->lost && strcasecmp(n->array.initiator, task->nexus->array.initiator) == 0)
-			found = scsi_copy_find(n, id, false);
+			found = scsi_copy_find(n, id, COPY_LID4);
 	}
 	return found;
 }
@@ -41,7 +41,7 @@ void scsi_receive_copy_status1(struct scsi_task *task)
 {
 	static const uint8_t states[] = {
 		[COPY_RUNS] = 0, [COPY_DONE] = 1, [COPY_PARTIAL] = 1, [COPY_FAILED] = 2, [COPY_ABORTED] = 2};
-	const struct scsi_copy *c = scsi_copy_find(task->nexus, task->cdb[2], true);
+	const struct scsi_copy *c = scsi_copy_find(task->nexus, task->cdb[2], COPY_LID1);
 	struct scsi_reply r = scsi_reply_begin(task);
 	uint64_t bytes;
 
@@ -60,7 +60,7 @@ void scsi_receive_copy_status1(struct scsi_task *task)
 
 void scsi_receive_copy_failure(struct scsi_task *task)
 {
-	const struct scsi_copy *c = scsi_copy_find(task->nexus, task->cdb[2], true);
+	const struct scsi_copy *c = scsi_copy_find(task->nexus, task->cdb[2], COPY_LID1);
 	struct scsi_reply r = scsi_reply_begin(task);
 
 	if (!c || c->state == COPY_RUNS) {

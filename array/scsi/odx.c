@@ -98,7 +98,7 @@ void scsi_populate_token(struct scsi_task *task)
 	uint32_t timeout_s;
 
 	if (check_populate(task, &l))
-		c = scsi_copy_new(task, get_be32(task->cdb + 6), false, 0);
+		c = scsi_copy_new(task, get_be32(task->cdb + 6), COPY_LID4, 0);
 	if (!c) {
 		scsi_task_finish(task);
 		return;
@@ -171,7 +171,7 @@ static void token_moves(
 
 static void start_write(struct scsi_task *task, struct scsi_token *k, const struct range_list *l)
 {
-	struct scsi_copy *c = scsi_copy_new(task, get_be32(task->cdb + 6), false, 2 * COPY_RANGES_MAX);
+	struct scsi_copy *c = scsi_copy_new(task, get_be32(task->cdb + 6), COPY_LID4, 2 * COPY_RANGES_MAX);
 
 	if (!c) {
 		scsi_task_finish(task);

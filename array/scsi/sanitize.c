@@ -427,10 +427,13 @@ static struct scsi_sanitize *read_request(struct scsi_task *task)
 
 void scsi_sanitize(struct scsi_task *task)
 {
+	struct scsi_target *t = task->nexus->target;
 	struct scsi_lun *s = scsi_lun_of(task);
 	struct scsi_sanitize *z = read_request(task);
 
-	if (z && begin(z, task->nexus->target, task->lun_held)) {
+	/* The order of tasks does not wait for copies in the background and those that another LUN was asked for: what
+	 * of them is with the store could write behind our back. */
+	if (z && (scsi_copies_write_to(t, task->lun_held) || begin(z, t, task->lun_held))) {
 		free(z);
 		z = NULL;
 		task->status = SCSI_STATUS_BUSY;

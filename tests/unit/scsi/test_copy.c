@@ -520,6 +520,65 @@ static void tokens_of_a_host_are_bounded(void **state)
 	assert_int_equal(fake_images, 1);
 }
 
+/* A copy without a list id has nothing to do with one whose list id is 0. */
+static void no_list_id_is_not_the_list_id_0(void **state)
+{
+	size_t len = two_segments();
+	struct exchange x = {0};
+	uint8_t cdb[16];
+
+	(void)state;
+	list[0] = 0;
+	expect_good(extended(&test_a, 1, len));
+	list[1] = 0x18;
+	expect_good(extended(&test_a, 1, len));
+	expect_good(run(a, 1, CDB(COPY_IN, COPY_STATUS1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12), NO_DATA));
+	list[1] = 0;
+	fake_hold_io = true;
+	out_cdb(cdb, COPY_EXTENDED, 0, len);
+	client_begin(&test_a, &x, 1, cdb, sizeof(cdb), list, len);
+	assert_false(x.done);
+	fake_hold_io = false;
+	list[1] = 0x18;
+	expect_good(extended(&test_a, 1, len));
+	fake_complete();
+	assert_true(x.done);
+	expect_good(x.task.status);
+	exchange_free(&x);
+}
+
+/* Nothing of a copy that is under way, in the background or by order of another LUN, lands behind a SANITIZE. */
+static void sanitize_waits_for_copies(void **state)
+{
+	static const uint8_t zeros[4 * 512];
+	static const struct scsi_range r = {0, 4};
+	struct exchange x = {0};
+	uint8_t token[512], cdb[16];
+	size_t len;
+
+	(void)state;
+	fake_luns[0].clean = fake_luns[1].clean = false;
+	make_token(&test_a, 1, &r, 1, token);
+	fake_hold_io = true;
+	expect_good(write_token(&test_a, 2, 5, 1, 0, token, &r, 1));
+	fake_hold_io = false;
+	assert_int_equal(run(b, 2, CDB(0x48, 0x02), NO_DATA), SCSI_STATUS_BUSY);
+	fake_complete();
+	expect_good(run(b, 2, CDB(0x48, 0x02), NO_DATA));
+	assert_memory_equal(fake_luns[1].data, zeros, sizeof(zeros));
+	len = two_segments();
+	out_cdb(cdb, COPY_EXTENDED, 0, len);
+	fake_hold_io = true;
+	client_begin(&test_a, &x, 1, cdb, sizeof(cdb), list, len);
+	fake_hold_io = false;
+	assert_int_equal(run(b, 2, CDB(0x48, 0x02), NO_DATA), SCSI_STATUS_BUSY);
+	fake_complete();
+	assert_true(x.done);
+	expect_good(run(b, 2, CDB(0x48, 0x02), NO_DATA));
+	assert_memory_equal(fake_luns[1].data + 16 * 512, zeros, sizeof(zeros));
+	exchange_free(&x);
+}
+
 /* 1,024: four hosts with all that they may have, and a fifth finds no room, until the time of theirs is over. */
 static void tokens_of_the_array_are_bounded(void **state)
 {
@@ -886,10 +945,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(segments_are_copied), T(bad_lists_change_nothing),
 		T(others_reservations_hold), T(data_of_one_instant), T(zeros_need_no_token), T(bad_tokens),
 		T(tokens_run_out), T(unmapping_revokes), T(bad_ranges), T(tokens_of_a_host_are_bounded),
-		T(tokens_of_the_array_are_bounded), T(in_the_background), T(in_the_foreground),
-		T(errors_are_told), T(without_a_write_cache_it_is_durable),
-		T(a_lost_nexus_takes_its_copies_along), T(results_are_kept_within_bounds), T(the_page),
-		T(only_where_the_store_can)};
+		T(tokens_of_the_array_are_bounded), T(no_list_id_is_not_the_list_id_0),
+		T(sanitize_waits_for_copies), T(in_the_background), T(in_the_foreground), T(errors_are_told),
+		T(without_a_write_cache_it_is_durable), T(a_lost_nexus_takes_its_copies_along),
+		T(results_are_kept_within_bounds), T(the_page), T(only_where_the_store_can)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
