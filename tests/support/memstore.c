@@ -251,7 +251,7 @@ static void frozen_take(struct mem_frozen *f)
 	f->size_bytes = d->size_bytes;
 	f->indexes = mem_must(calloc(d->slot_count + 1, sizeof(*f->indexes)));
 	f->pages = mem_must(calloc(d->slot_count + 1, sizeof(struct mem_page *)));
-	for (unsigned i = 0; i < SLOTS; i++)
+	for (unsigned i = 0; i < d->slot_lists; i++)
 		for (struct mem_slot *s = d->slots[i]; s; s = s->next)
 			if (s->now) {
 				f->indexes[f->count] = s->index;
@@ -667,7 +667,7 @@ static uint64_t mem_disk_used(const struct store_disk *d)
 	const struct mem_disk *md = container_of(d, const struct mem_disk, head);
 	uint64_t used = 0;
 
-	for (unsigned i = 0; i < SLOTS; i++)
+	for (unsigned i = 0; i < md->slot_lists; i++)
 		for (struct mem_slot *s = md->slots[i]; s; s = s->next)
 			used += s->now ? PAGE_BYTES : 0;
 	return used;

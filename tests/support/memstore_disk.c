@@ -32,15 +32,40 @@ static struct mem_page *page_new(struct memstore *m, const struct mem_page *copy
 	return p;
 }
 
+static void slot_lists_make(struct mem_disk *d, unsigned count)
+{
+	d->slots = mem_must(calloc(count, sizeof(struct mem_slot *)));
+	d->slot_lists = count;
+}
+
+/* A large disk's lists stay short: a list is walked for every page of every request. */
+static void slot_lists_grow(struct mem_disk *d)
+{
+	struct mem_slot **old = d->slots;
+	unsigned count = d->slot_lists;
+
+	slot_lists_make(d, count * 4);
+	for (unsigned i = 0; i < count; i++)
+		while (old[i]) {
+			struct mem_slot *s = old[i];
+
+			old[i] = s->next;
+			s->next = d->slots[s->index % d->slot_lists];
+			d->slots[s->index % d->slot_lists] = s;
+		}
+	free(old);
+}
+
 struct mem_slot *mem_slot_find(struct mem_disk *d, uint64_t index, bool make)
 {
-	struct mem_slot **at = &d->slots[index % SLOTS];
-
-	for (struct mem_slot *s = *at; s; s = s->next)
+	for (struct mem_slot *s = d->slots[index % d->slot_lists]; s; s = s->next)
 		if (s->index == index)
 			return s;
 	if (!make)
 		return NULL;
+	if (d->slot_count >= 2 * d->slot_lists)
+		slot_lists_grow(d);
+	struct mem_slot **at = &d->slots[index % d->slot_lists];
 	struct mem_slot *s = mem_must(calloc(1, sizeof(*s)));
 	s->index = index;
 	s->next = *at;
@@ -89,6 +114,7 @@ struct mem_disk *mem_disk_new(struct memstore *m, uint64_t size_bytes)
 	d->head.store = &m->head;
 	d->id = ++m->next_id;
 	d->size_bytes = size_bytes;
+	slot_lists_make(d, SLOT_LISTS_FIRST);
 	list_init(&d->dirty);
 	list_push_back(&m->disks, &d->link);
 	return d;
@@ -96,7 +122,7 @@ struct mem_disk *mem_disk_new(struct memstore *m, uint64_t size_bytes)
 
 static void slots_free(struct memstore *m, struct mem_disk *d)
 {
-	for (unsigned i = 0; i < SLOTS; i++)
+	for (unsigned i = 0; i < d->slot_lists; i++)
 		while (d->slots[i]) {
 			struct mem_slot *s = d->slots[i];
 
@@ -114,6 +140,7 @@ void mem_disk_free(struct memstore *m, struct mem_disk *d)
 	assert(d->inflight == 0);
 	slots_free(m, d);
 	list_remove(&d->link);
+	free(d->slots);
 	free(d);
 }
 
@@ -121,9 +148,14 @@ void mem_disk_take(struct memstore *m, struct mem_disk *d, struct mem_disk *cont
 {
 	slots_free(m, d);
 	assert(list_empty(&content->dirty));
-	memcpy(d->slots, content->slots, sizeof(d->slots));
-	memset(content->slots, 0, sizeof(content->slots));
+	struct mem_slot **empty = d->slots;
+	d->slots = content->slots;
+	content->slots = empty;
+	unsigned empty_lists = d->slot_lists;
+	d->slot_lists = content->slot_lists;
+	content->slot_lists = empty_lists;
 	d->slot_count = content->slot_count;
+	content->slot_count = 0;
 	d->size_bytes = content->size_bytes;
 	d->shares = content->shares;
 	mem_disk_free(m, content);
@@ -234,7 +266,7 @@ static void slot_unmap(struct memstore *m, struct mem_disk *d, struct mem_slot *
 
 static void data_unmap(struct memstore *m, struct mem_disk *d, const struct store_io *io)
 {
-	for (unsigned i = 0; i < SLOTS; i++)
+	for (unsigned i = 0; i < d->slot_lists; i++)
 		for (struct mem_slot *s = d->slots[i]; s; s = s->next)
 			slot_unmap(m, d, s, io->offset, io->offset + io->len);
 }

@@ -13,7 +13,7 @@
 #include "tests/support/memstore.h"
 
 #define PAGE_BYTES        4096u
-#define SLOTS             1024u
+#define SLOT_LISTS_FIRST  1024u  /* a disk with many slots gets more */
 #define CLONE_CHUNK_BYTES 65536u /* what a clone says it has shared is made of these */
 
 struct mem_page {
@@ -39,7 +39,8 @@ struct mem_disk {
 	bool in_cut; /* between cut and cut_done: no writes */
 	bool shares; /* with the disk that it was forked from; durable */
 	struct mem_op *hydration;
-	struct mem_slot *slots[SLOTS];
+	struct mem_slot **slots; /* lists, by the index modulo their number */
+	unsigned slot_lists;
 	unsigned slot_count;
 	struct list dirty;
 	struct list_node link;
