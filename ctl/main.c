@@ -262,7 +262,8 @@ static int no_command(const struct invocation *in, bool help)
 		fprintf(stderr, "umbractl: there is no command %s %s; there is:\n", noun, in->operands[1]);
 	for (const struct verb *v = ctl_verbs; v->noun; v++)
 		if (!strcmp(v->noun, noun))
-			fprintf(stderr, "  umbractl %s %s\n", command_name(v), v->operands);
+			fprintf(stderr, "  umbractl %s%s%s\n", command_name(v), *v->operands ? " " : "",
+				v->operands);
 	return CTL_USAGE;
 }
 

@@ -6,7 +6,7 @@ static const struct option_row pool_create_options[] = {
 	{"data-device", "DEVICE",
 		"put the data on this block device (or file) instead of files beside the metadata"},
 	{"capacity", "SIZE", "use at most this much for data (default: what the file system has)"},
-	{"log", "SIZE", "size of the intent log (default: the pool's own choice)"},
+	{"log", "SIZE", "size of the intent log (default: 64M)"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row pool_check_options[] = {
