@@ -13,7 +13,7 @@
 #define DEVICES_MAX         288
 #define SLOTS               32
 #define REDISCOVER_AFTER_MS 250
-#define IDENTIFY_TIMEOUT_S  5  /* discovery asks every LUN: a silent array must not hold it up for long */
+#define IDENTIFY_TIMEOUT_S  5  /* of discovery, which asks every LUN that may answer */
 #define REQUEST_TIMEOUT_S   10 /* outside the commit window an array answers in milliseconds */
 #define TRIES_PER_PATH      2
 #define SILENT_MS           60000 /* so long an array that timed out, or a way over which nothing came, is asked last */
@@ -23,7 +23,7 @@ struct array_client {
 	SRWLOCK lock;      /* guards arrays, count, gaps, discovered_ms; never held during I/O */
 	SRWLOCK discovery; /* held during a discovery; taken before `lock` */
 	unsigned count;
-	bool gaps;                 /* the last discovery met a device of ours that could not be asked */
+	bool gaps;                 /* the last discovery met a device whose array is not among them */
 	struct array_info *arrays; /* ARRAYS_MAX */
 	uint64_t discovered_ms;
 	volatile LONG64 next_request_id;
@@ -160,13 +160,30 @@ static struct array_info *array_slot(
 	return a;
 }
 
-/* Asks one device which array it belongs to and what it is. -ENOMEM; else 0, whatever it said. *gap is set when it said
- * nothing, and not because it has gone: it may be the only way to an array. */
-static int visit(struct array_client *c, const struct transport_device *device, struct exchange *x,
-	struct array_info *arrays, unsigned *count, bool *gap)
+/* One look through the host's devices. Devices on one route fail together, and so do those of one array, as far as the
+ * last look tells whose they are: with multipathing the LUNs of all arrays may stand on one route. */
+struct tour {
+	unsigned device_count, count;
+	bool gaps;
+	struct array_info *arrays; /* ARRAYS_MAX; owned until they are the client's */
+	struct exchange x;
+	struct transport_device devices[DEVICES_MAX];
+	uint8_t owner[DEVICES_MAX]; /* the last look's array, from 1; 0: not known */
+	enum tour_stop {
+		STOP_LEFT_OUT, /* not asked, or not yet */
+		STOP_TOLD,
+		STOP_SILENT
+	} stops[DEVICES_MAX];
+};
+
+/* Asks one device which array it belongs to and what it is. 0: what there is to know of it is known; -ENOMEM; -ETIMEDOUT:
+ * nothing came back. */
+static int visit(struct array_client *c, struct tour *t, const struct transport_device *device)
 {
 	struct channel_path p = {.device = *device};
+	uint64_t begun_ms = GetTickCount64();
 	struct array_info *a = NULL;
+	struct exchange *x = &t->x;
 	struct channel ch;
 
 	int err = channel_open(c->transport, &p, &ch);
@@ -177,26 +194,103 @@ static int visit(struct array_client *c, const struct transport_device *device, 
 	if (err == 0)
 		err = ask(c, &ch, x, UP_OP_IDENTIFY);
 	if (err == 0 && up_has(&x->reply, UP_TAG_ARRAY_ID))
-		a = array_slot(arrays, count, &x->reply);
-	*gap = *gap || (err < 0 && err != -ENODEV);
-	if (a && p.device.device_type == 0 && ask(c, &ch, x, UP_OP_DESCRIBE_LUN) == 0 &&
-		x->reply.lun_count > 0) {
-		memcpy(p.lun_id, x->reply.luns[0].id, UP_ID_BYTES);
-		p.is_shadow = x->reply.luns[0].kind != UP_LUN_ORDINARY;
+		a = array_slot(t->arrays, &t->count, &x->reply);
+	/* It said nothing, and not because it has gone: it may be the only way to an array. Or it is one array too many. */
+	t->gaps = t->gaps || (err < 0 && err != -ENODEV) || (err == 0 && !a);
+	if (a && p.device.device_type == 0) {
+		err = ask(c, &ch, x, UP_OP_DESCRIBE_LUN);
+		if (err == 0 && x->reply.lun_count > 0) {
+			memcpy(p.lun_id, x->reply.luns[0].id, UP_ID_BYTES);
+			p.is_shadow = x->reply.luns[0].kind != UP_LUN_ORDINARY;
+		}
 	}
 	channel_close(&ch);
 	if (a)
 		add_path(a, &p);
-	return 0;
+	/* Windows gives some time-outs back as errors of the device. */
+	bool late = GetTickCount64() - begun_ms >= IDENTIFY_TIMEOUT_S * 1000 / 2;
+	return err == -ETIMEDOUT || (err < 0 && late) ? -ETIMEDOUT : 0;
+}
+
+static bool same_device(const struct transport_device *a, const struct transport_device *b)
+{
+	return !strcmp(a->name, b->name) && a->is_port == b->is_port && a->path == b->path &&
+	       a->target == b->target && a->lun == b->lun;
+}
+
+/* Whose are they, as far as is known? Names move: no more than a hint. */
+static void find_owners(struct array_client *c, struct tour *t)
+{
+	AcquireSRWLockShared(&c->lock);
+	for (unsigned i = 0; i < t->device_count; i++)
+		for (unsigned n = 0; n < c->count && !t->owner[i]; n++)
+			for (unsigned k = 0; k < c->arrays[n].path_count; k++)
+				if (same_device(&c->arrays[n].paths[k].device, &t->devices[i]))
+					t->owner[i] = (uint8_t)(n + 1);
+	ReleaseSRWLockShared(&c->lock);
+}
+
+/* Was a device among from … to - 1 silent with which this one would be, too? */
+static bool is_hopeless(const struct tour *t, unsigned i, unsigned from, unsigned to)
+{
+	for (unsigned n = from; n < to; n++)
+		if (t->stops[n] == STOP_SILENT && t->devices[n].route == t->devices[i].route &&
+			t->owner[n] == t->owner[i])
+			return true;
+	return false;
+}
+
+/* 0, -ENOMEM. */
+static int tour_visit(struct array_client *c, struct tour *t, unsigned i)
+{
+	int err = visit(c, t, &t->devices[i]);
+
+	t->stops[i] = err == -ETIMEDOUT ? STOP_SILENT : STOP_TOLD;
+	return err == -ENOMEM ? err : 0;
+}
+
+/* After a device that says nothing, those with which it fails together are left out. Then they are asked from the last
+ * one on, up to the first that says nothing either: it may have been that one device. So silence costs two time-outs,
+ * however many LUNs it takes with it, and what answers is found. */
+static int tour_make(struct array_client *c, struct tour *t)
+{
+	int err = 0;
+
+	find_owners(c, t);
+	for (unsigned i = 0; i < t->device_count && !err; i++)
+		if (!is_hopeless(t, i, 0, i))
+			err = tour_visit(c, t, i);
+	for (unsigned i = t->device_count; i-- > 0 && !err;)
+		if (t->stops[i] == STOP_LEFT_OUT && !is_hopeless(t, i, i + 1, t->device_count))
+			err = tour_visit(c, t, i);
+	return err;
+}
+
+static struct tour *tour_create(void)
+{
+	struct tour *t = calloc(1, sizeof(*t));
+
+	if (t)
+		t->arrays = calloc(ARRAYS_MAX, sizeof(*t->arrays));
+	if (t && !t->arrays) {
+		free(t);
+		t = NULL;
+	}
+	return t;
+}
+
+static void tour_free(struct tour *t)
+{
+	if (t)
+		free(t->arrays);
+	free(t);
 }
 
 /* How many arrays there are now, or -ENOMEM: then what was known stays, for a list with gaps would make LUNs look gone.
  * not_before_ms: nothing is done when a discovery has ended since. */
 static int discover_since(struct array_client *c, uint64_t not_before_ms)
 {
-	unsigned count = 0;
-	bool gaps = false;
-	int err = 0;
+	int err = -ENOMEM;
 
 	AcquireSRWLockExclusive(&c->discovery);
 	AcquireSRWLockShared(&c->lock);
@@ -207,29 +301,25 @@ static int discover_since(struct array_client *c, uint64_t not_before_ms)
 		ReleaseSRWLockExclusive(&c->discovery);
 		return known;
 	}
-	struct transport_device *devices = calloc(DEVICES_MAX, sizeof(*devices));
-	struct array_info *arrays = calloc(ARRAYS_MAX, sizeof(*arrays));
-	struct exchange *x = calloc(1, sizeof(*x));
-	if (!devices || !arrays || !x)
-		err = -ENOMEM;
-	unsigned found = err ? 0 : c->transport->ops->enumerate(c->transport, devices, DEVICES_MAX);
-	for (unsigned i = 0; i < found && !err; i++)
-		err = visit(c, &devices[i], x, arrays, &count, &gaps);
+	struct tour *t = tour_create();
+	if (t) {
+		t->device_count = c->transport->ops->enumerate(c->transport, t->devices, DEVICES_MAX);
+		err = tour_make(c, t);
+	}
 	if (!err) {
 		AcquireSRWLockExclusive(&c->lock);
 		struct array_info *old = c->arrays;
-		c->arrays = arrays;
-		c->count = count;
-		c->gaps = gaps;
+		c->arrays = t->arrays;
+		c->count = t->count;
+		c->gaps = t->gaps;
 		c->discovered_ms = GetTickCount64();
 		ReleaseSRWLockExclusive(&c->lock);
-		arrays = old;
+		known = (int)t->count;
+		t->arrays = old;
 	}
-	free(x);
-	free(arrays);
-	free(devices);
+	tour_free(t);
 	ReleaseSRWLockExclusive(&c->discovery);
-	return err ? err : (int)count;
+	return err ? err : known;
 }
 
 unsigned array_client_discover(struct array_client *c)

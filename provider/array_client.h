@@ -8,6 +8,7 @@
  * - No lock is held during I/O, except that one discovery runs at a time.
  * - No device stays open between requests.
  * - A way over which nothing came back, and what shares its route, is asked last for a while.
+ * - Nor does a look through the devices wait for each of them: two LUNs of a route that say nothing speak for it.
  */
 #ifndef UMBRA_PROVIDER_ARRAY_CLIENT_H
 #define UMBRA_PROVIDER_ARRAY_CLIENT_H

@@ -12,7 +12,7 @@
 #include "proto/umbra_proto.h"
 #include "provider/transport.h"
 
-#define FAKE_ARRAYS  2
+#define FAKE_ARRAYS  9 /* one more than the provider takes */
 #define FAKE_LUNS    128
 #define FAKE_SETS    32
 #define FAKE_DEVICES 64

@@ -5,6 +5,7 @@
  */
 #include "objects.h"
 
+#include <errno.h>
 #include <string.h>
 #include "events.h"
 
@@ -284,6 +285,121 @@ static void a_silent_path_is_asked_last(void)
 	finish();
 }
 
+static void stand_on_routes(unsigned first_count, uint32_t first, uint32_t others)
+{
+	for (unsigned i = 0; i < fake_device_count; i++)
+		fake_devices[i].route = i < first_count ? first : others;
+}
+
+/* A look for arrays: a route that says nothing costs two time-outs, not one for each of its LUNs, and hides nobody else. */
+static void a_silent_route_is_not_waited_for(void)
+{
+	static const uint32_t routes[] = {1, 0}; /* or not known */
+	struct array_trouble trouble;
+	uint8_t id[UP_ID_BYTES], array_id[UP_ID_BYTES];
+	static struct array_info info;
+	struct up_lun lun;
+
+	for (unsigned i = 0; i < 2; i++) {
+		start_with(0, 0);
+		for (unsigned n = 0; n < 30; n++)
+			fake_add_lun(0, n + 1, id);
+		fake_add_lun(1, 1, id);
+		stand_on_routes(30, routes[i], 2);
+		fakes[0].silent = true;
+		CHECK(array_client_discover(context.client) == 1);
+		CHECK(fakes[0].asked == 2);
+		CHECK(array_client_info(context.client, fakes[1].id, &info) == 0 && info.path_count == 1);
+		/* what was not asked may know the LUN */
+		CHECK(array_client_find_lun(context.client, fake_devices[7].lun_id, &lun, array_id,
+			      &trouble) == -EHOSTUNREACH);
+		fakes[0].silent = false;
+		CHECK(array_client_find_lun(
+			      context.client, fake_devices[7].lun_id, &lun, array_id, &trouble) == 0);
+		CHECK(array_client_info(context.client, fakes[0].id, &info) == 0 &&
+			info.path_count == ARRAY_PATHS_MAX);
+		finish();
+	}
+}
+
+/* The same array has another way: all of its LUNs there are ways to it. */
+static void the_other_route_is_found(void)
+{
+	static struct array_info info;
+	uint8_t id[UP_ID_BYTES];
+
+	start_with(0, 0);
+	for (unsigned n = 0; n < 12; n++)
+		fake_add_lun(0, n + 1, id);
+	stand_on_routes(10, 1, 2);
+	for (unsigned i = 0; i < 10; i++)
+		fake_devices[i].times_out = true;
+	CHECK(array_client_discover(context.client) == 1);
+	CHECK(array_client_info(context.client, fakes[0].id, &info) == 0 && info.path_count == 2);
+	unsigned asked = 0;
+	for (unsigned i = 0; i < 10; i++)
+		asked += fake_devices[i].commands;
+	CHECK(asked == 2);
+	finish();
+}
+
+/* One LUN that says nothing does not speak for those beside it. */
+static void one_silent_lun_hides_no_other(void)
+{
+	static struct array_info info;
+
+	for (unsigned silent = 0; silent < 5; silent += 2) {
+		start_with(5, 0);
+		stand_on_routes(5, 1, 1);
+		fake_devices[silent].times_out = true;
+		CHECK(array_client_discover(context.client) == 1);
+		CHECK(array_client_info(context.client, fakes[0].id, &info) == 0 && info.path_count == 4);
+		CHECK(fake_devices[silent].commands == 1);
+		finish();
+	}
+}
+
+/* With multipathing the LUNs of all arrays may stand on one route: the silent array takes none with it that was known. */
+static void one_route_for_all_arrays(void)
+{
+	static struct array_info info;
+	uint8_t id[UP_ID_BYTES];
+
+	start_with(3, 2);
+	for (unsigned n = 3; n < 6; n++)
+		fake_add_lun(0, n + 1, id);
+	stand_on_routes(fake_device_count, 1, 1);
+	CHECK(array_client_discover(context.client) == 2);
+	fakes[0].silent = true;
+	for (unsigned turn = 0; turn < 2; turn++) {
+		fakes[0].asked = 0;
+		CHECK(array_client_discover(context.client) == 1);
+		CHECK(fakes[0].asked == 2);
+		CHECK(array_client_info(context.client, fakes[1].id, &info) == 0 && info.path_count == 2);
+	}
+	fakes[0].silent = false;
+	CHECK(array_client_discover(context.client) == 2);
+	finish();
+}
+
+/* More arrays than are taken: a LUN of the last one is not said to be gone. */
+static void an_array_too_many(void)
+{
+	uint8_t id[UP_ID_BYTES], array_id[UP_ID_BYTES];
+	struct array_trouble trouble;
+	struct up_lun lun;
+
+	start_with(0, 0);
+	for (unsigned a = 0; a < FAKE_ARRAYS; a++)
+		fake_add_lun(a, 1, id);
+	CHECK(array_client_discover(context.client) == ARRAYS_MAX && ARRAYS_MAX < FAKE_ARRAYS);
+	CHECK(array_client_find_lun(context.client, id, &lun, array_id, &trouble) == -EHOSTUNREACH);
+	for (unsigned i = 0; i < fake_device_count; i++)
+		fake_devices[i].ghost = fake_devices[i].array == 0; /* that one goes */
+	CHECK(array_client_find_lun(context.client, id, &lun, array_id, &trouble) == 0);
+	finish();
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -298,6 +414,11 @@ int main(void)
 		TEST(silent_before_the_window),
 		TEST(a_route_is_not_crowded_out),
 		TEST(a_silent_path_is_asked_last),
+		TEST(a_silent_route_is_not_waited_for),
+		TEST(the_other_route_is_found),
+		TEST(one_silent_lun_hides_no_other),
+		TEST(one_route_for_all_arrays),
+		TEST(an_array_too_many),
 	};
 
 	return run_object_tests(tests, sizeof(tests) / sizeof(tests[0]));

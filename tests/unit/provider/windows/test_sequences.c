@@ -287,7 +287,7 @@ static void change_the_weather(void)
 		memset(fakes[a].refuse, 0, sizeof(fakes[a].refuse));
 	faulty = next_random(2);
 	if (faulty)
-		fakes[next_random(FAKE_ARRAYS)].refuse[ops[next_random(13)]] = statuses[next_random(8)];
+		fakes[next_random(2)].refuse[ops[next_random(13)]] = statuses[next_random(8)];
 }
 
 static void unload_call(void)
