@@ -329,6 +329,14 @@ unsigned array_client_discover(struct array_client *c)
 	return count < 0 ? 0 : (unsigned)count;
 }
 
+bool array_client_has_gaps(struct array_client *c)
+{
+	AcquireSRWLockShared(&c->lock);
+	bool gaps = c->gaps;
+	ReleaseSRWLockShared(&c->lock);
+	return gaps;
+}
+
 int array_client_info(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], struct array_info *out)
 {
 	int err = -ENOENT;
@@ -592,14 +600,6 @@ static int find_lun_once(struct array_client *c, const uint8_t lun_id[UP_ID_BYTE
 	return result;
 }
 
-static bool has_gaps(struct array_client *c)
-{
-	AcquireSRWLockShared(&c->lock);
-	bool gaps = c->gaps;
-	ReleaseSRWLockShared(&c->lock);
-	return gaps;
-}
-
 int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYTES], struct up_lun *lun,
 	uint8_t array_id[UP_ID_BYTES], struct array_trouble *trouble)
 {
@@ -610,7 +610,7 @@ int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYT
 	if (err != 0 && err != -ENOMEM) {
 		/* A LUN that nobody knows is often asked for, and devices were just looked through. */
 		uint8_t ids[ARRAYS_MAX][UP_ID_BYTES];
-		bool patient = err == -ENOENT && array_client_ids(c, ids) > 0 && !has_gaps(c) &&
+		bool patient = err == -ENOENT && array_client_ids(c, ids) > 0 && !array_client_has_gaps(c) &&
 			       now > REDISCOVER_AFTER_MS;
 		int count = discover_since(c, patient ? now - REDISCOVER_AFTER_MS : now + 1);
 		if (count < 0)
@@ -619,7 +619,7 @@ int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYT
 		      : count   ? find_lun_once(c, lun_id, lun, array_id, trouble)
 				: -EHOSTUNREACH;
 	}
-	if (err == -ENOENT && has_gaps(c)) { /* it may be the LUN of an array that is away */
+	if (err == -ENOENT && array_client_has_gaps(c)) { /* it may be the LUN of an array that is away */
 		tell(trouble, -EHOSTUNREACH, NULL, UP_OP_DESCRIBE_LUN, "");
 		err = -EHOSTUNREACH;
 	}

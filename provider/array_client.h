@@ -49,6 +49,9 @@ void array_client_destroy(struct array_client *c);
 
 /* Looks through the host's devices. Returns the number of arrays found. */
 unsigned array_client_discover(struct array_client *c);
+/* The last look met a device of an array that could not be asked, or more arrays than there is room for: there may be
+ * arrays that are not known. */
+bool array_client_has_gaps(struct array_client *c);
 /* Copies what is known. -ENOENT. */
 int array_client_info(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], struct array_info *out);
 /* Its name, or its id where it is not known. */

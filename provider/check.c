@@ -76,7 +76,13 @@ static void check_reach(struct findings *f)
 	for (unsigned i = 0; i < count; i++)
 		if (array_client_info(client, ids[i], &info) == 0)
 			check_array(f, &info);
+	bool gaps = array_client_has_gaps(client);
 	array_client_destroy(client);
+	if (count && gaps)
+		finding_add(f, FINDING_WRONG, "array",
+			"connect its iSCSI session again if it is lost, and look at its array and the network; more than "
+			"8 arrays on one host are not reached either",
+			"a device of an array does not answer: a path is silent, or an array is missing here");
 	if (!count)
 		finding_add(f, FINDING_WRONG, "array",
 			"connect the array's iSCSI target and map a LUN to this host (or give its record a control "

@@ -12,7 +12,7 @@
 /* The words after "check". Exit code: 0 all is well, 1 something is wrong, 2 wrong usage. */
 int check_run(int count, wchar_t **words);
 
-/* Windows, rights, service, COM, event source, VSS, SAN policy. COM must be initialised. */
+/* Windows, rights, service, COM, event source, settings, VSS, SAN policy. COM must be initialised. */
 void check_system(struct findings *f);
 /* Arrays, their paths, page 83 of all disks. */
 void check_arrays(struct findings *f);

@@ -9,6 +9,7 @@
 #include "provider/com_security.h"
 #include "provider/ids.h"
 #include "provider/path_rights.h"
+#include "provider/settings.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
 #include "provider/setup_registration.h"
@@ -301,6 +302,24 @@ static void check_events(struct findings *f)
 			"not registered, or its file is gone: events would show no text");
 }
 
+/* What is not understood has no effect, and nobody says so when it is written. */
+static void check_settings(struct findings *f)
+{
+	unsigned wrong = 0, n = 0;
+	const WCHAR *name;
+	const char *want;
+
+	while ((n = settings_fault(n, &name, &want)) < SETTINGS) {
+		finding_add(f, FINDING_WRONG, "settings", want,
+			"HKLM\\%ls, %ls is not understood: the default stands in for it", UMBRA_KEY_SETTINGS,
+			name);
+		wrong++;
+		n++;
+	}
+	if (!wrong)
+		finding_add(f, FINDING_OK, "settings", NULL, "those that are made are understood");
+}
+
 /* ---- VSS ------------------------------------------------------------------------------------------ */
 
 static void check_vss(struct findings *f)
@@ -366,6 +385,7 @@ void check_system(struct findings *f)
 	check_keys(f);
 	check_start(f);
 	check_events(f);
+	check_settings(f);
 	check_vss(f);
 	check_san_policy(f);
 }

@@ -31,6 +31,7 @@ struct shadow {
 
 struct survey {
 	struct array_client *client;
+	bool gaps; /* there may be an array that is not among them */
 	unsigned array_count;
 	struct array_info *arrays;    /* ARRAYS_MAX */
 	char faults[ARRAYS_MAX][400]; /* why an array could not be asked; empty: it answered */
@@ -117,6 +118,7 @@ static bool survey_make(struct survey *s)
 	if (!s->client || !s->arrays)
 		return false;
 	array_client_discover(s->client);
+	s->gaps = array_client_has_gaps(s->client);
 	unsigned count = array_client_ids(s->client, ids);
 	for (unsigned i = 0; i < count; i++)
 		if (array_client_info(s->client, ids[i], &s->arrays[s->array_count]) == 0)
@@ -167,7 +169,7 @@ static bool all_answered(const struct survey *s)
 	for (unsigned i = 0; i < s->array_count; i++)
 		if (s->faults[i][0])
 			return false;
-	return s->array_count > 0;
+	return s->array_count > 0 && !s->gaps;
 }
 
 /* An id that no list shows. */
@@ -305,7 +307,10 @@ static unsigned print_all(const struct survey *s, bool json)
 	for (unsigned i = 0; i < s->array_count; i++)
 		left += json ? print_json_array(s, i) : print_array(s, i);
 	if (json)
-		printf("]");
+		printf("], \"complete\": %s", all_answered(s) ? "true" : "false");
+	else if (s->gaps)
+		puts("A device of an array does not answer: there may be orphans on an array that is not listed. \"umbra-vss\n"
+		     "check\" tells more.");
 	return left;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The provider's few settings, from HKLM\SOFTWARE\Umbra\Provider. Absent or silly values give the default. */
+/* The provider's few settings, from HKLM\SOFTWARE\Umbra\Provider. Absent values and those that
+ * are not understood give the default. */
 #ifndef UMBRA_PROVIDER_SETTINGS_H
 #define UMBRA_PROVIDER_SETTINGS_H
 
@@ -13,5 +14,10 @@ uint32_t settings_commit_budget_ms(void);
 enum up_copy_kind settings_copy_kind(void);
 /* TraceFile; empty: none. */
 void settings_trace_file(WCHAR out[MAX_PATH]);
+
+/* The first value, from the n-th on, that is there and not understood: its number, its name and what it should be.
+ * SETTINGS: there is none. */
+#define SETTINGS 3
+unsigned settings_fault(unsigned n, const WCHAR **name, const char **want);
 
 #endif

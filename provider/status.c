@@ -80,11 +80,15 @@ static bool show_arrays(void)
 	for (unsigned i = 0; i < count; i++)
 		if (array_client_info(client, ids[i], &info) == 0)
 			show_array(&info);
+	bool gaps = array_client_has_gaps(client);
 	array_client_destroy(client);
+	if (count && gaps)
+		puts("arrays:         a device of an array does not answer, there may be more - \"umbra-vss check\" tells how to "
+		     "mend it");
 	if (!count)
 		puts("arrays:         none is reached - connect the array's iSCSI target, map a LUN to this host, and run "
 		     "this as an administrator");
-	return count > 0;
+	return count > 0 && !gaps;
 }
 
 int status_show(void)

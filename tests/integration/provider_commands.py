@@ -12,6 +12,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import provider_lab  # noqa: E402
 import lab_steps  # noqa: E402
+import umbra_lab  # noqa: E402
 from provider_lab import LEASE_MS, check, host_with_two_adapters, in_background, joined, set_text  # noqa: E402
 import labhost  # noqa: E402
 
@@ -139,7 +140,7 @@ def scenario_check(lab):
     answer = command(lab, 'A', 'check', want=0)
     check(answer['well'] and answer['lost'] == 0, f'{answer}')
     wanted = {'program', 'Windows', 'rights', 'service', 'service rights', 'COM class', 'COM rights', 'registry', 'start',
-              'event source', 'VSS', 'array', 'array CHAP', 'array offers', 'page 83'}
+              'event source', 'settings', 'VSS', 'array', 'array CHAP', 'array offers', 'page 83'}
     check(wanted <= set(by_level(answer, 'ok')), f"missing: {wanted - set(by_level(answer, 'ok'))}")
     check({'SAN policy'} <= set(by_level(answer, 'skipped')) <= {'SAN policy', 'hardening'}, f'{answer}')
     text = lab.run('A', 'check')
@@ -163,6 +164,20 @@ def scenario_check(lab):
     check('COM class' in by_level(command(lab, 'A', 'check', want=1), 'wrong'), 'AppID without the service')
     lab.run('A', 'install')
     command(lab, 'A', 'check', want=0)
+
+    settings = (('DefaultCopyKind', 'REG_SZ', 'plexx', 'plex'), ('DefaultCopyKind', 'REG_DWORD', 1, 'a string'),
+                ('CommitBudgetMs', 'REG_DWORD', 99, '100'), ('CommitBudgetMs', 'REG_SZ', '8000', 'DWORD'),
+                ('TraceFile', 'REG_SZ', 'trace.txt', 'full path'), ('TraceFile', 'REG_SZ', r'C:\no-such\t', 'folder'))
+    for name, kind, value, want in settings:
+        lab.set_value('A', name, kind, value)
+        wrong = by_level(command(lab, 'A', 'check', want=1), 'wrong')
+        check(set(wrong) == {'settings'} and name in wrong['settings']['text'] and want in wrong['settings']['remedy'],
+              f'{name} = {value}: {wrong}')
+        reg(lab, 'A', 'delete', provider_lab.PROVIDER_KEY, '/v', name, '/f')
+    lab.set_value('A', 'TraceFile', 'REG_SZ', labhost.windows_path(lab.trace('A')))
+    lab.set_value('A', 'DefaultCopyKind', 'REG_SZ', 'plex')
+    command(lab, 'A', 'check', want=0)
+    reg(lab, 'A', 'delete', provider_lab.PROVIDER_KEY, '/v', 'DefaultCopyKind', '/f')
 
     lab.run('A', 'uninstall')
     wrong = by_level(command(lab, 'A', 'check', want=1), 'wrong')
@@ -233,6 +248,26 @@ def scenario_check_paths(lab):
     command(lab, 'E', 'check', want=0)
     lab.vss('E', 'delete', set_text(lab.vss('E', 'create', '--lun', '1')))
     lab.lab('down', '--host', 'E')
+
+
+def scenario_one_of_two_arrays(lab):
+    """One of two arrays says nothing: no command says that all is well, or that there are no orphans."""
+    with umbra_lab.Array(config={'copysets': {'lease': f'{LEASE_MS}ms'}}, name='second') as second:
+        host = host_with_two_adapters(lab, 'F', [lab.array, second])
+        check(command(lab, 'F', 'orphans', want=0)['complete'], 'both arrays answer')
+        command(lab, 'F', 'check', want=0)
+        lab_steps.hold(host.bridges[1], lab_steps.POST)
+        answer = command(lab, 'F', 'orphans', want=1)
+        check(len(answer['arrays']) == 1 and not answer['complete'] and not orphans_of(answer), f'{answer}')
+        check('does not answer' in lab.run('F', 'orphans', want=1), 'orphans does not tell')
+        check('does not answer' in lab.run('F', 'status', want=1), 'status does not tell')
+        wrong = by_level(command(lab, 'F', 'check', want=1), 'wrong')
+        check('does not answer' in wrong.get('array', {}).get('text', ''), f'{wrong}')
+        lab_steps.let_go(host.bridges[1])
+        command(lab, 'F', 'check', want=0)
+        check(len(command(lab, 'F', 'orphans', want=0)['arrays']) == 2, 'it is back')
+        lab.lab('down', '--host', 'F')
+        lab.hosts = lab.hosts.replace('F', '')
 
 
 SCENARIOS = {name[len('scenario_'):]: function for name, function in list(globals().items())
