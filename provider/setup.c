@@ -19,6 +19,7 @@
 #include "provider/eventlog.h"
 #include "provider/ids.h"
 #include "provider/path_rights.h"
+#include "provider/settings.h"
 #include "provider/setup_bounded.h"
 #include "provider/setup_registration.h"
 #include "provider/setup_registry.h"
@@ -225,15 +226,26 @@ static void leave_com(void)
 		CoUninitialize();
 }
 
-/* Also to the Application log: of what a package starts nobody sees the output. */
-static int failed(const char *command, const char *what, HRESULT hr)
+/* Says what failed, and how things stand now. Also to the Application log: of what a package starts nobody sees the
+ * output. back: how putting back ended. */
+static int failed(const char *command, const char *what, HRESULT hr, HRESULT back)
 {
+	WCHAR trace_file[MAX_PATH];
 	char text[300];
 
 	snprintf(text, sizeof(text), "%s: error 0x%08lx. %s", what, (unsigned long)hr, setup_explain(hr));
 	fprintf(stderr, "umbra-vss: %s\n", text);
-	if (eventlog_start(NULL)) {
-		eventlog_note(UMBRA_EVENT_SETUP_FAILED, command, NULL, NULL, text);
+	if (FAILED(back))
+		fprintf(stderr,
+			"umbra-vss: putting things back failed too: error 0x%08lx. Run \"umbra-vss uninstall\", then "
+			"install again.\n",
+			(unsigned long)back);
+	else
+		fputs("umbra-vss: everything is as it was before.\n", stderr);
+	settings_trace_file(trace_file);
+	if (eventlog_start(trace_file)) {
+		eventlog_note(FAILED(back) ? UMBRA_EVENT_SETUP_HALF : UMBRA_EVENT_SETUP_FAILED, command, NULL,
+			NULL, text);
 		eventlog_stop();
 	}
 	return 1;
@@ -284,7 +296,7 @@ int setup_install(void)
 	HRESULT hr = enter_com();
 
 	if (FAILED(hr))
-		return failed("install", what, hr);
+		return failed("install", what, hr, S_OK);
 	hr = prepare(&what);
 	size_t done = 0;
 	while (SUCCEEDED(hr) && done < STEPS) {
@@ -294,15 +306,7 @@ int setup_install(void)
 			printf("%s: done\n", what);
 	}
 	if (FAILED(hr)) {
-		(void)failed("install", what, hr);
-		HRESULT back = done ? roll_back(done) : S_OK;
-		if (FAILED(back))
-			fprintf(stderr,
-				"umbra-vss: putting things back failed too: error 0x%08lx. Run \"umbra-vss "
-				"uninstall\", then install again.\n",
-				(unsigned long)back);
-		else
-			fputs("umbra-vss: everything is as it was before.\n", stderr);
+		(void)failed("install", what, hr, done ? roll_back(done) : S_OK);
 	} else {
 		puts("The provider is installed. \"umbra-vss check\" looks whether shadow copies can be made.");
 	}
@@ -317,12 +321,12 @@ int setup_uninstall(void)
 	size_t left = STEPS;
 
 	if (FAILED(hr))
-		return failed("uninstall", "COM", hr);
+		return failed("uninstall", "COM", hr, S_OK);
 	hr = registration_query(&old_registration);
 	if (hr == REGDB_E_CLASSNOTREG)
 		hr = S_FALSE; /* no VSS, no registration */
 	if (FAILED(hr))
-		return failed("uninstall", "VSS", hr);
+		return failed("uninstall", "VSS", hr, S_OK);
 	for (size_t i = 0; i < STEPS; i++)
 		was_there[i] = steps[i].is_there();
 	while (SUCCEEDED(hr) && left > 0) {
@@ -331,10 +335,12 @@ int setup_uninstall(void)
 			printf("%s: removed\n", steps[left].what);
 	}
 	if (FAILED(hr)) {
-		(void)failed("uninstall", steps[left].what, hr);
-		for (size_t i = left; i < STEPS; i++)
-			if (was_there[i])
-				(void)put_back(i);
+		HRESULT back = S_OK;
+		for (size_t i = left; i < STEPS; i++) {
+			HRESULT one = was_there[i] ? put_back(i) : S_OK;
+			back = FAILED(one) ? one : back;
+		}
+		(void)failed("uninstall", steps[left].what, hr, back);
 	} else {
 		puts("The provider is uninstalled. Shadow copies on the arrays are untouched.");
 	}

@@ -55,6 +55,12 @@ def expect(lab, wanted, what):
     check(not differing, f'{what}: {differing} instead of {wanted}')
 
 
+def events_of_setup(lab):
+    with open(lab.trace('A'), errors='replace') as source:
+        text = source.read()
+    return [n for n in ('40', '41') for _ in range(text.count(f' event {n} '))]
+
+
 def works(lab):
     lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
 
@@ -116,10 +122,12 @@ def scenario_commands_fail(lab):
     text = lab.lab('run', '--host', 'A', newer, 'upgrade', want=1)
     check('80070005' in text and 'elevated' in text and 'as it was before' in text, text)
     check(state(lab) == older and registered(lab) == version, f'a failed upgrade: {state(lab)} {registered(lab)}')
+    check(set(events_of_setup(lab)) == {'40'}, f'events: {events_of_setup(lab)}')
     works(lab)
     vss_answers(lab, Register=DENIED)
     text = lab.lab('run', '--host', 'A', newer, 'upgrade', want=1)
     check('putting things back failed' in text and registered(lab) is None, text)
+    check(events_of_setup(lab).count('41') == 1, f'the event says that nothing has changed: {events_of_setup(lab)}')
     vss_answers(lab, Register=0)
     lab.run('A', 'install')
     check(state(lab) == older and registered(lab) == version, 'it cannot be mended by installing again')
