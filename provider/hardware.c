@@ -139,6 +139,7 @@ struct add_args {
 	const uint8_t (*luns)[UP_ID_BYTES];
 	unsigned count;
 	struct copy_wish wish;
+	enum cs_result refusal; /* the volume is none for us; CS_OK: it may be */
 };
 
 static enum cs_result work_add(struct provider *p, struct snapshot_set *s, uint32_t epoch, void *arg)
@@ -147,26 +148,26 @@ static enum cs_result work_add(struct provider *p, struct snapshot_set *s, uint3
 
 	(void)p;
 	(void)epoch;
-	return set_add(s, a->snapshot_id, a->luns, a->count, &a->wish);
+	return a->refusal != CS_OK ? a->refusal : set_add(s, a->snapshot_id, a->luns, a->count, &a->wish);
 }
 
+/* Also a volume that is refused tells, by a new set id, that the set before was dropped. */
 static HRESULT WINAPI hw_BeginPrepareSnapshot(IVssHardwareSnapshotProviderEx *iface, VSS_ID set_id,
 	VSS_ID snapshot_id, LONG context, LONG count, VSS_PWSZ *devices, VDS_LUN_INFORMATION *luns)
 {
 	struct provider *p = impl_from_IVssHardwareSnapshotProviderEx(iface);
 	const char *call = cs_call_name(CS_CALL_BEGIN_PREPARE);
-	enum cs_result result;
 	struct add_args args = {.count = (unsigned)count};
+	uint8_t(*ids)[UP_ID_BYTES] = NULL;
 
 	(void)devices;
 	if (!luns || !provider_count_is_sane(count) || IsEqualGUID(&set_id, &GUID_NULL) ||
 		IsEqualGUID(&snapshot_id, &GUID_NULL))
 		return provider_answer(call, CS_INVALID_ARGUMENT);
-	if (!wish_of(p, context, &args.wish))
-		return provider_answer(call, CS_UNSUPPORTED_CONTEXT);
-	uint8_t(*ids)[UP_ID_BYTES] = provider_recognise_all(luns, (unsigned)count, CS_NOT_SUPPORTED, &result);
-	if (!ids)
-		return provider_answer(call, result);
+	if (wish_of(p, context, &args.wish))
+		ids = provider_recognise_all(luns, (unsigned)count, CS_NOT_SUPPORTED, &args.refusal);
+	else
+		args.refusal = CS_UNSUPPORTED_CONTEXT;
 	args.luns = (const uint8_t(*)[UP_ID_BYTES])ids;
 	provider_guid_bytes(&snapshot_id, args.snapshot_id);
 	HRESULT hr = provider_run_set_call(p, CS_CALL_BEGIN_PREPARE, &set_id, work_add, &args);

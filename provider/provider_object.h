@@ -14,7 +14,7 @@
 #include "provider/provider.h"
 #include "provider/snapshot_set.h"
 
-#define BROKEN_MAX 64
+#define BROKEN_MAX SET_LUNS_MAX /* as many as one call may name */
 
 struct provider {
 	IVssHardwareSnapshotProviderEx IVssHardwareSnapshotProviderEx_iface;

@@ -75,6 +75,18 @@ static enum cs_result check_pair(struct resync *r, struct pair *p)
 	return CS_OK;
 }
 
+/* Two volumes on one LUN bring the same pair twice. */
+static void add_pair(struct resync *r, const uint8_t shadow[UP_ID_BYTES], const uint8_t target[UP_ID_BYTES])
+{
+	for (unsigned i = 0; i < r->count; i++)
+		if (!memcmp(r->pairs[i].shadow, shadow, UP_ID_BYTES) &&
+			!memcmp(r->pairs[i].target, target, UP_ID_BYTES))
+			return;
+	memcpy(r->pairs[r->count].shadow, shadow, UP_ID_BYTES);
+	memcpy(r->pairs[r->count].target, target, UP_ID_BYTES);
+	r->count++;
+}
+
 static bool targets_differ(const struct resync *r)
 {
 	for (unsigned i = 0; i < r->count; i++)
@@ -281,18 +293,15 @@ enum cs_result resync_start(const struct provider_context *context, const uint8_
 	if (!r)
 		return CS_OUT_OF_MEMORY;
 	r->client = context->client;
-	r->count = count;
-	for (unsigned i = 0; i < count; i++) {
-		memcpy(r->pairs[i].shadow, shadows[i], UP_ID_BYTES);
-		memcpy(r->pairs[i].target, targets[i], UP_ID_BYTES);
-	}
+	for (unsigned i = 0; i < count; i++)
+		add_pair(r, shadows[i], targets[i]);
 	if (!targets_differ(r))
 		result = CS_INVALID_ARGUMENT;
-	for (unsigned i = 0; i < count && result == CS_OK; i++)
+	for (unsigned i = 0; i < r->count && result == CS_OK; i++)
 		result = check_pair(r, &r->pairs[i]);
 	if (result == CS_OK)
 		result = check_arrays(r);
-	for (unsigned i = 0; i < count && result == CS_OK; i++)
+	for (unsigned i = 0; i < r->count && result == CS_OK; i++)
 		result = start_pair(r, &r->pairs[i]);
 	if (result == CS_OK && FAILED(async_start(context, &resync_work, r, out)))
 		result = CS_OUT_OF_MEMORY;

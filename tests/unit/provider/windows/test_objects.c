@@ -687,6 +687,34 @@ static void deleting_and_locating(void)
 	finish();
 }
 
+/* The new id says that the set before was dropped, whatever becomes of the volume. */
+static void a_refused_volume_ends_the_set_before(void)
+{
+	static const LONG both = VSS_VOLSNAP_ATTR_DIFFERENTIAL | VSS_VOLSNAP_ATTR_PLEX;
+
+	for (unsigned i = 0; i < 2; i++) {
+		VDS_LUN_INFORMATION lun;
+		start_with(1, 1);
+		CHECK_HR(begin(&set_id, &volume_id, 0, luns, 2), S_OK);
+		CHECK_HR(end_prepare(&set_id), S_OK);
+		CHECK(fake_open_sets() == 2);
+		describe(&lun, ids[0]);
+		if (i)
+			lun.m_szVendorId[0] = 'X';
+		CHECK_HR(IVssHardwareSnapshotProviderEx_BeginPrepareSnapshot(
+				 hw, other_set_id, volume_id, i ? 0 : both, 1, NULL, &lun),
+			i ? VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER : VSS_E_UNSUPPORTED_CONTEXT);
+		CHECK(fake_open_sets() == 0 && fake_shadows() == 0);
+		CHECK_HR(pre_commit(&set_id), VSS_E_OBJECT_NOT_FOUND);
+		/* the next volume of it may be ours */
+		CHECK_HR(begin(&other_set_id, &second_volume_id, 0, luns, 2), S_OK);
+		CHECK_HR(end_prepare(&other_set_id), S_OK);
+		CHECK_HR(abort_set(&other_set_id), S_OK);
+		lun_identity_clear(&lun);
+		finish();
+	}
+}
+
 /* "Gone already" is said only when every array could be asked; a drive that is a ghost is no array that is away. */
 static void an_array_that_is_away_is_no_deletion(void)
 {
@@ -767,6 +795,7 @@ int main(void)
 		TEST(an_abort_before_the_end_withdraws),
 		TEST(an_abort_after_the_end_deletes_nothing),
 		TEST(deleting_and_locating),
+		TEST(a_refused_volume_ends_the_set_before),
 		TEST(an_array_that_is_away_is_no_deletion),
 		TEST(a_silent_array_is_asked_last),
 	};

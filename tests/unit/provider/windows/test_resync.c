@@ -118,6 +118,26 @@ static void to_other_luns(void)
 	end_set();
 }
 
+/* Two volumes on one LUN: the pair comes twice, the work is done once. */
+static void a_pair_that_comes_twice(void)
+{
+	kept_set(2, 0);
+	VDS_LUN_INFORMATION source = sources[1], destination = destinations[1];
+	sources[1] = sources[0];
+	destinations[1] = destinations[0];
+	CHECK_HR(resync(2), S_OK);
+	CHECK_HR(IVssAsync_Wait(async, INFINITE), S_OK);
+	CHECK_HR(status(NULL), VSS_S_ASYNC_FINISHED);
+	CHECK(holds_the_copy(0) && !holds_the_copy(1));
+	CHECK(fakes[0].executed[UP_OP_RESYNC_START] == 1);
+	expect_event(UMBRA_EVENT_RESYNC_DONE);
+	CHECK(!strcmp(last_event.detail, "1 LUNs."));
+	release_last();
+	sources[1] = source;
+	destinations[1] = destination;
+	end_set();
+}
+
 static void interface_of_the_object(void)
 {
 	IUnknown *unknown, *again;
@@ -413,6 +433,7 @@ int main(void)
 	static const struct test tests[] = {
 		TEST(to_the_originals_and_again),
 		TEST(to_other_luns),
+		TEST(a_pair_that_comes_twice),
 		TEST(interface_of_the_object),
 		TEST(percent_grows),
 		TEST(a_cancel_that_comes_too_late),

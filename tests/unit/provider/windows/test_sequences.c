@@ -158,15 +158,14 @@ static void begin_call(unsigned which)
 	frozen = 0;
 	HRESULT hr = begin(sets[which], next_random(2) ? &volume_id : &second_volume_id, flags, luns + first,
 		(LONG)count);
-	/* a context that no array makes is refused before the set is looked at */
+	/* a context that no array makes ends the set before, too, when the id is a new one */
 	bool refused = flags == VSS_CTX_CLIENT_ACCESSIBLE ||
 		       flags == (VSS_VOLSNAP_ATTR_PLEX | VSS_VOLSNAP_ATTR_DIFFERENTIAL);
 	bool was_faulty = faulty;
 	faulty = faulty || hr == VSS_E_UNSUPPORTED_CONTEXT; /* two kinds of one LUN in a set */
 	if (refused)
-		CHECK_HR(hr, VSS_E_UNSUPPORTED_CONTEXT);
-	else
-		follow(CS_CALL_BEGIN_PREPARE, set_ids[which], hr);
+		CHECK(hr == VSS_E_UNSUPPORTED_CONTEXT || hr == VSS_E_BAD_STATE);
+	follow(CS_CALL_BEGIN_PREPARE, set_ids[which], hr);
 	faulty = was_faulty;
 	judge("BeginPrepareSnapshot", hr);
 }

@@ -240,6 +240,34 @@ static void masking(void)
 	end_shadows();
 }
 
+/* As many as a set may have: each is known again when VSS asks to mask them in a call of its own. */
+static void many_are_broken_then_masked(void)
+{
+	static VDS_LUN_INFORMATION many[100];
+	const unsigned count = sizeof(many) / sizeof(many[0]);
+	uint8_t id[UP_ID_BYTES];
+
+	start_with(0, 0);
+	fake_add_control_lu(0); /* masking takes the ways through the LUNs */
+	for (unsigned i = 0; i < count; i++) {
+		fake_add_lun(0, i + 1, id);
+		fake_find(id)->lun.kind = UP_LUN_SHADOW;
+		describe(&many[i], id);
+	}
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
+			 hw, many, NULL, count, VSS_ONLUNSTATECHANGE_NOTIFY_READ_WRITE),
+		S_OK);
+	CHECK(fakes[0].executed[UP_OP_BREAK] == count);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_OnLunStateChange(
+			 hw, many, NULL, count, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS),
+		S_OK);
+	for (unsigned i = 0; i < FAKE_LUNS; i++)
+		CHECK(!fakes[0].luns[i].there || !fakes[0].luns[i].lun.number);
+	for (unsigned i = 0; i < count; i++)
+		lun_identity_clear(&many[i]);
+	finish();
+}
+
 /* An ordinary LUN that we have not broken is never unmapped, whatever is said of it. */
 static void other_ordinary_luns_are_not_masked(void)
 {
@@ -338,6 +366,7 @@ int main(void)
 		TEST(read_write_breaks),
 		TEST(read_write_and_mask_together),
 		TEST(masking),
+		TEST(many_are_broken_then_masked),
 		TEST(other_ordinary_luns_are_not_masked),
 		TEST(luns_of_others_are_skipped),
 		TEST(bad_arguments_of_a_state_change),
