@@ -131,10 +131,12 @@ static void grow_work(struct pool_job *job)
 	const struct pool_host_ops *ops = p->host->ops;
 	uint64_t from = p->grown_chunks, to = p->grow_to;
 	uint64_t base = (uint64_t)p->grow_segment * POOL_SEGMENT_CHUNKS;
+	bool is_new = !p->grow_data.file;
 	char name[32];
 
 	p->grow_result = 0;
-	if (!p->grow_data.file) {
+	p->grow_unsafe = false;
+	if (is_new) {
 		snprintf(name, sizeof(name), "data.%u", p->grow_segment);
 		p->grow_result = ops->file_open(
 			p->host, name, POOL_FILE_CREATE | POOL_FILE_DIRECT, &p->grow_data.file);
@@ -144,8 +146,12 @@ static void grow_work(struct pool_job *job)
 	if (!p->grow_result)
 		p->grow_result = ops->file_allocate(p->grow_data.file, (from - base) << POOL_CHUNK_SHIFT,
 			(to - from) << POOL_CHUNK_SHIFT);
-	if (!p->grow_result) /* the size is metadata of the file: durable before a record speaks of it */
+	/* Its name. The size becomes durable with the data that is written there, before a record speaks of that. No sync
+	 * here of a file that holds data: the kernel tells of data that it lost once, and a flush must learn of it. */
+	if (!p->grow_result && is_new) {
 		p->grow_result = ops->file_sync(p->grow_data.file);
+		p->grow_unsafe = p->grow_result && p->grow_result != -ENOSPC;
+	}
 }
 
 static void grow_done(struct pool_job *job)
@@ -157,6 +163,8 @@ static void grow_done(struct pool_job *job)
 		p->data[p->data_count++].file = p->grow_data.file;
 	}
 	p->grow_data.file = NULL;
+	if (p->grow_unsafe)
+		pool_latch(p, p->grow_result, "flushing its data");
 	if (!p->grow_result) {
 		p->grown_chunks = p->grow_to;
 		p->grow_step = 0;

@@ -364,6 +364,7 @@ struct pool {
 	struct pool_job grow_job;
 	uint64_t grow_to, grow_step; /* grow_step: after one that found no room; 0: as usual */
 	int grow_result;
+	bool grow_unsafe; /* a sync failed */
 	struct pool_data grow_data;
 	unsigned grow_segment;
 

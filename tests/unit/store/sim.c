@@ -114,6 +114,18 @@ static void sync_up_to(struct sim_disk_file *f, uint64_t number, uint64_t size)
 		f->durable_size = size;
 }
 
+static void tear(struct sim *s, struct sim_disk_file *f, const struct sim_write *w);
+
+/* A sync failed: what it covered may be lost for ever, in any mixture, and no later sync says so. Readers go on seeing
+ * it until the power goes. */
+static void sync_failed(struct sim *s, struct sim_disk_file *f, uint64_t number)
+{
+	while (f->unsynced_count && f->unsynced_base < number) {
+		tear(s, f, container_of(f->unsynced.head.next, struct sim_write, link));
+		drop_first(f);
+	}
+}
+
 /* data NULL: zeros (a discard) */
 static void file_write(
 	struct sim_open_file *o, const struct iovec *iov, unsigned count, uint64_t offset, uint64_t len)
@@ -243,6 +255,8 @@ static int sim_file_sync(struct pool_file *f)
 
 	if (!err)
 		sync_up_to(d, d->unsynced_base + d->unsynced_count, d->size);
+	else if (!open_of(f)->sim->power_off)
+		sync_failed(open_of(f)->sim, d, d->unsynced_base + d->unsynced_count);
 	return err;
 }
 
@@ -353,6 +367,8 @@ static void op_run(struct sim *s, struct pool_op *op)
 		file_write(o, op->iov, op->iov_count, op->offset, op->len);
 	} else if (!err) {
 		sync_up_to(o->file, op->offset, op->len);
+	} else if (op->kind == POOL_OP_SYNC && !s->power_off) {
+		sync_failed(s, o->file, op->offset);
 	}
 	op->done(op, err);
 }

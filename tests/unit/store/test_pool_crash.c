@@ -215,6 +215,78 @@ static void test_failures(void **state)
 	assert_true(latched > 0);
 }
 
+/* Fills the first 64 MiB of a larger pool, nearly, until more room is about to be made: that job is in `held`. */
+static struct model *until_growth(struct world *w, uint64_t seed, struct list *held)
+{
+	struct model *m;
+
+	list_init(held);
+	world_begin(w, seed, UINT64_C(256) << 20);
+	m = world_create_disk(w, 1000 * CHUNK_SECTORS);
+	for (uint64_t chunk = 0; list_empty(held); chunk += 10) {
+		struct world_io *io;
+		struct list_node *n;
+
+		world_idle(w);
+		io = world_start_write(w, m, chunk * CHUNK_SECTORS, 10 * CHUNK_SECTORS);
+		while (world_pool(w)->growing && (n = list_pop(&w->sim.jobs)))
+			list_push_back(held, n);
+		assert_int_equal(world_wait(w, io), 0);
+	}
+	return m;
+}
+
+/* The first sync of a data file after it has grown fails. The kernel tells of data that it lost once: it is a flush that
+ * must learn of it. */
+static void test_growth_and_a_failing_sync(void **state)
+{
+	struct list held;
+	struct model *m;
+	struct world w;
+
+	(void)state;
+	m = until_growth(&w, test_seed(), &held);
+	w.sim.fail_at = w.sim.steps + 2; /* more room is step 1 */
+	world_release_jobs(&w, &held);
+	while (world_pool(&w)->growing)
+		assert_true(sim_step(&w.sim, false));
+	assert_int_not_equal(world_flush(&w, m), 0);
+	assert_true(dead(&w));
+	world_verify(&w, false);
+	after_crash(&w);
+	world_end(&w);
+}
+
+/* The power goes while the data files grow, and when the new room is first used. */
+static void test_power_loss_in_growth(void **state)
+{
+	uint64_t seed = test_seed();
+	unsigned runs = test_runs(6);
+
+	(void)state;
+	for (unsigned n = 1; n <= runs; n++) {
+		struct list held;
+		struct model *m;
+		struct world w;
+
+		m = until_growth(&w, seed + n, &held);
+		world_pool(&w)->cursor =
+			world_pool(&w)->grown_chunks; /* the next chunk lies in the new room */
+		w.sim.off_at = w.sim.steps + n;
+		world_release_jobs(&w, &held);
+		for (unsigned i = 0; world_pool(&w)->growing && i < 100; i++)
+			sim_step(&w.sim, false);
+		for (uint64_t chunk = 900; chunk < 904 && !dead(&w); chunk++) {
+			world_write(&w, m, chunk * CHUNK_SECTORS, CHUNK_SECTORS, 0);
+			world_flush(&w, m);
+		}
+		after_crash(&w);
+		assert_int_equal(world_write(&w, m, 0, 10 * CHUNK_SECTORS, 0), 0);
+		world_verify(&w, false);
+		world_end(&w);
+	}
+}
+
 /* A read of the medium fails: that I/O ends with an error, nothing else does. */
 static void test_read_failures(void **state)
 {
@@ -247,6 +319,8 @@ int main(void)
 		cmocka_unit_test(test_power_loss),
 		cmocka_unit_test(test_power_loss_at_open),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_growth_and_a_failing_sync),
+		cmocka_unit_test(test_power_loss_in_growth),
 		cmocka_unit_test(test_read_failures),
 	};
 
