@@ -794,6 +794,40 @@ static void too_many_immediate_commands(void **state)
 
 /* Never reads what comes back: the server must stop taking pings in, so that at last nothing more can be
  * sent. */
+static unsigned reset_answer(struct raw *r, uint32_t tag)
+{
+	raw_expect(r, ISCSI_TASK_MANAGEMENT_RESPONSE);
+	assert_int_equal(get_be32(r->bhs + ISCSI_AT_ITT), tag);
+	return r->bhs[2];
+}
+
+/* 16 of them wait for a command before them that has not come; the next is rejected, and they are not. */
+static void too_many_functions(void **state)
+{
+	struct raw *r = raw_session("");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	(void)state;
+	for (uint32_t tag = 1000; tag < 1017; tag++) {
+		iscsi_pdu_init(bhs, ISCSI_TASK_MANAGEMENT, ISCSI_FINAL | SCSI_LUN_RESET, tag);
+		bhs[0] |= ISCSI_IMMEDIATE;
+		bhs[9] = 1;
+		put_be32(bhs + ISCSI_AT_REFERENCED_TAG, ISCSI_TAG_RESERVED);
+		put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn + 1);
+		raw_send(r, bhs, NULL, 0);
+	}
+	assert_int_equal(reset_answer(r, 1016), 255);
+	iscsi_pdu_init(bhs, ISCSI_NOP_OUT, ISCSI_FINAL, 5); /* what they wait for */
+	put_be32(bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
+	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn++);
+	raw_send(r, bhs, NULL, 0);
+	raw_expect(r, ISCSI_NOP_IN);
+	for (uint32_t tag = 1000; tag < 1016; tag++)
+		assert_int_equal(reset_answer(r, tag), 0);
+	raw_test_unit_ready(r);
+	raw_close(r);
+}
+
 static void pings_without_reading(void **state)
 {
 	static uint8_t ping[ISCSI_BHS_BYTES + 262144];
@@ -1051,6 +1085,7 @@ int main(void)
 		T(bursts_out_of_order),
 		T(data_out_for_a_running_task),
 		T(too_many_immediate_commands),
+		T(too_many_functions),
 		T(pings_without_reading),
 		T_WITH(buffers_run_out, start_poor),
 		T_WITH(strangers_hoard, start_poor),
