@@ -136,6 +136,7 @@ enum up_job_state {
 #define UP_CAP_PLEX         (UINT64_C(1) << 1)
 #define UP_CAP_BREAK        (UINT64_C(1) << 2)
 #define UP_CAP_RESYNC       (UINT64_C(1) << 3)
+#define UP_CAP_READ_ONLY    (UINT64_C(1) << 4) /* no offer: nothing can be changed now, no copy be made */
 
 /* Field tags. A tag's type never changes; see the table in umbra_proto.c. */
 enum up_tag {

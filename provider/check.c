@@ -52,6 +52,10 @@ static void check_array(struct findings *f, const struct array_info *a)
 	else if (a->authenticated)
 		finding_add(f, FINDING_WRONG, "array offers", "update the array's umbrad",
 			"%s: no differential shadow copies", a->name);
+	if (a->capabilities & UP_CAP_READ_ONLY)
+		finding_add(f, FINDING_WRONG, "array pool",
+			"look at the disk of the array's pool, then restart umbrad (umbractl status tells what failed)",
+			"%s: its pool is read-only since a failure; no shadow copies can be made", a->name);
 	unsigned originals = 0;
 	for (unsigned i = 0; i < a->path_count; i++)
 		originals += a->paths[i].device.device_type == 0 && !a->paths[i].is_shadow;

@@ -71,23 +71,30 @@ static bool can_copy(struct provider *p, const uint8_t id[UP_ID_BYTES], const st
 	struct up_lun lun;
 	uint8_t array_id[UP_ID_BYTES];
 	char name[UP_NAME_MAX_BYTES + 1];
+	struct array_trouble trouble;
 	uint64_t capabilities;
 	enum up_copy_kind kind;
 
 	if (array_client_find_lun(p->context->client, id, &lun, array_id, NULL) < 0 || !lun.number ||
 		(lun.kind != UP_LUN_ORDINARY && lun.kind != UP_LUN_SHADOW))
 		return false;
+	if (array_client_capabilities(p->context->client, array_id, &capabilities, &trouble) < 0) {
+		result_note(&trouble, "AreLunsSupported", id);
+		return false;
+	}
+	/* With an event: else nobody would learn why VSS takes another provider, or none. */
+	array_client_name(p->context->client, array_id, name);
+	if (capabilities & UP_CAP_READ_ONLY) {
+		result_event(UMBRA_EVENT_STORE_ERROR, "AreLunsSupported", id, name,
+			"Its pool is read-only since a failure. Look at the pool's disk, then restart umbrad.");
+		return false;
+	}
 	if (!array_client_offers(p->context->client, array_id, UP_CAP_DIFFERENTIAL | UP_CAP_PLEX)) {
-		/* else nobody would learn why VSS takes another provider, or none */
-		array_client_name(p->context->client, array_id, name);
 		result_event(UMBRA_EVENT_NOT_AUTHENTICATED, "AreLunsSupported", id, name,
 			"It offers this host no shadow copies.");
 		return false;
 	}
-	if (!wish->required)
-		return true;
-	return array_client_capabilities(p->context->client, array_id, &capabilities, NULL) == 0 &&
-	       copy_wish_for(wish, capabilities, &kind);
+	return !wish->required || copy_wish_for(wish, capabilities, &kind);
 }
 
 static HRESULT WINAPI hw_AreLunsSupported(IVssHardwareSnapshotProviderEx *iface, LONG count, LONG context,

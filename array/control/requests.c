@@ -211,13 +211,18 @@ static bool may_change(const struct request *r)
 	return r->nexus->authenticated || host_record(r->nexus->host)->control_without_chap;
 }
 
-/* Who may take no copies is offered none, so that VSS can be told so before it asks for one. */
+/* Who may take no copies is offered none, so that VSS can be told so before it asks for one; that nobody can take one
+ * now is told, too. */
 static uint64_t capabilities(const struct request *r)
 {
-	const struct store_ops *store = array_settings(r->array)->store->ops;
+	struct store *s = array_settings(r->array)->store;
+	const struct store_ops *store = s->ops;
 	uint64_t copies = UP_CAP_DIFFERENTIAL | (store->hydrate ? UP_CAP_PLEX : 0);
+	struct store_stats stats = {0};
 
-	return (may_change(r) ? copies : 0) | UP_CAP_BREAK | (store->txn_disk_repoint ? UP_CAP_RESYNC : 0);
+	store->stats(s, &stats);
+	return (may_change(r) ? copies : 0) | UP_CAP_BREAK | (store->txn_disk_repoint ? UP_CAP_RESYNC : 0) |
+	       (stats.read_only ? UP_CAP_READ_ONLY : 0);
 }
 
 static void run_identify(struct request *r)

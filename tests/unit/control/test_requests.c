@@ -111,6 +111,22 @@ static void identify_tells_who_is_who(void **state)
 	assert_int_equal(rig_ask(&rig, H4, &ask, &reply), UP_OK);
 	assert_int_equal(reply.authenticated, 0);
 	assert_true(reply.capabilities & UP_CAP_DIFFERENTIAL);
+	assert_false(reply.capabilities & UP_CAP_READ_ONLY);
+}
+
+static void identify_tells_of_a_read_only_pool(void **state)
+{
+	(void)state;
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	memstore_fail(rig.memory, 3, -EIO, true);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_IO_ERROR);
+	rig_request(&rig, &ask, UP_OP_IDENTIFY);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_OK);
+	assert_true(reply.capabilities & UP_CAP_READ_ONLY);
+	assert_true(reply.capabilities &
+		    UP_CAP_DIFFERENTIAL); /* who does not know the bit is told as before, and vetoes */
 }
 
 static void describe_shows_what_the_host_may_see(void **state)
@@ -666,6 +682,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(identify_tells_who_is_who),
+		WITH_RIG(identify_tells_of_a_read_only_pool),
 		WITH_RIG(describe_shows_what_the_host_may_see),
 		WITH_RIG(a_set_goes_its_way),
 		WITH_RIG(sets_belong_to_their_initiator),

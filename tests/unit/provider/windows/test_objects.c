@@ -118,6 +118,12 @@ static void support_is_all_or_nothing(void)
 	expect_event(UMBRA_EVENT_NOT_AUTHENTICATED);
 	fakes[0].capabilities |= UP_CAP_DIFFERENTIAL;
 	CHECK(supported(luns, 1, 0, false));
+	/* so with an array whose pool has become read-only since it was seen */
+	fakes[0].capabilities |= UP_CAP_READ_ONLY;
+	CHECK(!supported(luns, 1, 0, false));
+	expect_event(UMBRA_EVENT_STORE_ERROR);
+	fakes[0].capabilities &= ~UP_CAP_READ_ONLY;
+	CHECK(supported(luns, 1, 0, false));
 	finish();
 }
 
