@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Making and opening a pool. Order at creation: log, metadata, first data segment, and last the file `pool`
- * that makes it one; so what a crash leaves of a creation is no pool. At open: version, log label, replay of
+ * Making and opening a pool. Order at creation: first data segment, log, metadata, the device's label, and last the
+ * file `pool` that makes it one; so what a crash leaves of a creation is no pool. At open: version, log label, replay of
  * the log into LMDB with a new incarnation (after which the log is empty), then disks and branches into
  * memory; the map itself is loaded on demand.
  */
@@ -43,7 +43,7 @@ static int write_super(struct pool_host *host, const struct pool_super *super)
 	return err;
 }
 
-/* The device's chunk 0, which is never handed out, says whose data it holds. */
+/* The device's chunk 0, which is never handed out, says whose data it holds. `super` NULL: nobody's. */
 static int label_device(struct pool_host *host, const char *device, const struct pool_super *super)
 {
 	struct pool_file *f;
@@ -52,7 +52,9 @@ static int label_device(struct pool_host *host, const char *device, const struct
 
 	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
 		return -ENOMEM;
-	pool_super_encode(buf, super);
+	memset(buf, 0, POOL_SUPER_BYTES);
+	if (super)
+		pool_super_encode(buf, super);
 	err = host->ops->file_open(host, device, 0, &f);
 	if (!err) {
 		err = host->ops->file_pwrite(f, buf, POOL_SUPER_BYTES, 0);
@@ -62,6 +64,31 @@ static int label_device(struct pool_host *host, const char *device, const struct
 	}
 	free(buf);
 	return err;
+}
+
+/* Not what another pool has its data on. */
+static int check_new_device(struct pool_file *f, const char *device, struct fault *fault)
+{
+	struct pool_super found;
+	uint8_t *buf;
+	int err;
+
+	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
+		return -ENOMEM;
+	err = f->host->ops->file_pread(f, buf, POOL_SUPER_BYTES, 0);
+	if (!err)
+		err = pool_super_decode(buf, &found);
+	free(buf);
+	if (err == 0 || err == -ENOTSUP)
+		return fault_set(fault, -EEXIST,
+			"%s holds the data of a pool already: name another device. If nobody needs that pool any "
+			"more, clear the first 4 KiB of the device",
+			device);
+	if (err == -EBADMSG) /* nor is it too small for that: the caller looks at its size */
+		return 0;
+	return fault_set(fault, err,
+		"the data device %s cannot be read (%s): look at the disk and the kernel's log", device,
+		strerror(-err));
 }
 
 static int check_device(struct pool *p, const char *device, struct fault *fault)
@@ -82,46 +109,56 @@ static int check_device(struct pool *p, const char *device, struct fault *fault)
 		"%s does not hold the data of this pool: name the device that it was made with", device);
 }
 
-static int create_data(struct pool_host *host, const struct pool_options *options, struct pool_super *super,
-	struct fault *fault)
+/* Its capacity, when it may be used. */
+static int take_device(
+	struct pool_host *host, const char *device, struct pool_super *super, struct fault *fault)
 {
-	uint64_t first = super->capacity_chunks < 1024 ? super->capacity_chunks : 1024, size;
 	struct pool_file *f;
-	int err;
+	uint64_t size;
+	int err = host->ops->file_open(host, device, 0, &f);
 
-	if (!options->data_device) {
-		err = host->ops->file_open(host, "data.0", POOL_FILE_CREATE, &f);
-		if (err)
-			return fault_set(fault, err,
-				"data.0 cannot be made in %s (%s): look at the directory's owner and mode, and at the file system",
-				options->path, strerror(-err));
-		err = host->ops->file_allocate(f, 0, first << POOL_CHUNK_SHIFT);
-		if (!err)
-			err = host->ops->file_sync(f);
-		host->ops->file_close(f);
-		return err ? fault_set(fault, err,
-				     "data.0 in %s cannot be written (%s): give the file system room, or look at its disk",
-				     options->path, strerror(-err))
-			   : 0;
-	}
-	err = host->ops->file_open(host, options->data_device, 0, &f);
 	if (!err) {
 		err = host->ops->file_size(f, &size);
-		host->ops->file_close(f);
+		if (err)
+			host->ops->file_close(f);
 	}
 	if (err)
 		return fault_set(fault, err,
 			"the data device %s cannot be opened (%s): look at its path, its owner and mode, and at who else uses it",
-			options->data_device, strerror(-err));
+			device, strerror(-err));
+	err = check_new_device(f, device, fault);
+	host->ops->file_close(f);
+	if (err)
+		return err;
 	super->data_device = true;
 	super->capacity_chunks = size >> POOL_CHUNK_SHIFT;
 	if (super->capacity_chunks < 16)
 		return fault_set(fault, -ENOSPC,
-			"the data device %s is smaller than 1 MiB: name a larger one", options->data_device);
-	err = label_device(host, options->data_device, super);
+			"the data device %s is smaller than 1 MiB: name a larger one", device);
+	return 0;
+}
+
+static int create_data(struct pool_host *host, const struct pool_options *options, struct pool_super *super,
+	struct fault *fault)
+{
+	uint64_t first = super->capacity_chunks < 1024 ? super->capacity_chunks : 1024;
+	struct pool_file *f;
+	int err;
+
+	if (options->data_device)
+		return take_device(host, options->data_device, super, fault);
+	err = host->ops->file_open(host, "data.0", POOL_FILE_CREATE, &f);
+	if (err)
+		return fault_set(fault, err,
+			"data.0 cannot be made in %s (%s): look at the directory's owner and mode, and at the file system",
+			options->path, strerror(-err));
+	err = host->ops->file_allocate(f, 0, first << POOL_CHUNK_SHIFT);
+	if (!err)
+		err = host->ops->file_sync(f);
+	host->ops->file_close(f);
 	return err ? fault_set(fault, err,
-			     "the data device %s cannot be written (%s): look at the disk and the kernel's log",
-			     options->data_device, strerror(-err))
+			     "data.0 in %s cannot be written (%s): give the file system room, or look at its disk",
+			     options->path, strerror(-err))
 		   : 0;
 }
 
@@ -166,7 +203,14 @@ int pool_create_on(struct pool_host *host, const struct pool_options *options, u
 		return fault_set(fault, err,
 			"the metadata cannot be made in %s (%s): give the file system room, or look at its disk",
 			options->path, strerror(-err));
+	err = super.data_device ? label_device(host, options->data_device, &super) : 0;
+	if (err)
+		return fault_set(fault, err,
+			"the data device %s cannot be written (%s): look at the disk and the kernel's log",
+			options->data_device, strerror(-err));
 	err = write_super(host, &super);
+	if (err && super.data_device)
+		label_device(host, options->data_device, NULL);
 	if (err)
 		return fault_set(fault, err,
 			"the pool in %s cannot be completed (%s): give the file system room, or look at its disk",

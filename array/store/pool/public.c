@@ -3,6 +3,7 @@
 #include "array/store/pool/pool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -46,6 +47,24 @@ static void remove_parts(const char *dir)
 	rmdir(path);
 }
 
+/* Mounted, or a part of another volume? */
+static int check_unused(const char *device, struct fault *fault)
+{
+	struct stat st;
+	int fd;
+
+	if (stat(device, &st) || !S_ISBLK(st.st_mode)) /* what is wrong is told where it is opened */
+		return 0;
+	fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+	if (fd < 0 && errno == EBUSY)
+		return fault_set(fault, -EBUSY,
+			"the data device %s is in use (mounted, or part of another volume): name another device",
+			device);
+	if (fd >= 0)
+		close(fd);
+	return 0;
+}
+
 int pool_create(const struct pool_options *options, struct fault *fault)
 {
 	uint64_t capacity = options->capacity_bytes, log_bytes = options->log_bytes;
@@ -57,7 +76,9 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 		return fault_set(fault, -errno,
 			"the directory %s cannot be made (%s): make its parent directory, or be root",
 			options->path, strerror(errno));
-	err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+	err = options->data_device ? check_unused(options->data_device, fault) : 0;
+	if (!err)
+		err = pool_host_posix(options->path, NULL, true, false, &host, fault);
 	if (err)
 		return err;
 	if (has_parts(options->path)) {

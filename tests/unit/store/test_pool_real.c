@@ -53,19 +53,24 @@ static void make_dir(void)
 	assert_non_null(mkdtemp(dir));
 }
 
-static void remove_dir(void)
+static void remove_pool(const char *of)
 {
 	static const char *const names[] = {
 		"pool", "log", "lock", "data.0", "meta/data.mdb", "meta/lock.mdb"};
 	char path[128];
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		snprintf(path, sizeof(path), "%s/%s", of, names[i]);
 		unlink(path);
 	}
-	snprintf(path, sizeof(path), "%s/meta", dir);
+	snprintf(path, sizeof(path), "%s/meta", of);
 	rmdir(path);
-	rmdir(dir);
+	rmdir(of);
+}
+
+static void remove_dir(void)
+{
+	remove_pool(dir);
 }
 
 /* ---- one thing at a time --------------------------------------------------------------------------- */
@@ -454,7 +459,7 @@ static void test_mapped(void **state)
 /* Data beside the directory, on a device (here a file). */
 static void test_data_device(void **state)
 {
-	char device[96], other[96];
+	char device[96], other[96], second[96];
 	struct pool_options o;
 	struct reactor *r = new_reactor();
 	struct fault fault = {0};
@@ -499,6 +504,23 @@ static void test_data_device(void **state)
 	assert_int_equal(buf[17], 0x5a);
 	assert_int_equal(close_store(r, s), 0);
 	assert_int_equal(pool_check(&o, false, NULL, NULL, &fault), 0);
+	/* Another pool may not be made there; this one is as it was. */
+	snprintf(second, sizeof(second), "%s.second", dir);
+	o.path = second;
+	assert_int_equal(pool_create(&o, &fault), -EEXIST);
+	assert_non_null(strstr(fault.text, "holds the data of a pool already"));
+	o.path = options().path;
+	assert_int_equal(pool_check(&o, false, NULL, NULL, &fault), 0);
+	assert_int_equal(pool_open(&o, r, &s, &fault), 0);
+	assert_int_equal(close_store(r, s), 0);
+	/* Its label gone, it is free. */
+	fd = open(device, O_RDWR);
+	memset(buf, 0, BLOCK);
+	assert_int_equal(pwrite(fd, buf, BLOCK, 0), BLOCK);
+	close(fd);
+	o.path = second;
+	assert_int_equal(pool_create(&o, &fault), 0);
+	remove_pool(second);
 	free(buf);
 	reactor_destroy(r);
 	unlink(device);
