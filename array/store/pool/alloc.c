@@ -490,6 +490,9 @@ int pool_data_open(struct pool *p, const char *device)
 	}
 	if (err && !(err == -ENOENT && p->data_count > 0))
 		return err;
+	if (p->grown_chunks ==
+		0) /* the first chunk, which is never handed out, was there from the beginning */
+		return -EUCLEAN;
 	if (p->grown_chunks > p->super.capacity_chunks)
 		p->grown_chunks = p->super.capacity_chunks;
 	return 0;

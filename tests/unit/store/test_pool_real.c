@@ -198,7 +198,7 @@ static void poke_away(const char *name)
 	assert_int_equal(unlink(path), 0);
 }
 
-static void make_newer(void)
+static void make_version(uint32_t version)
 {
 	struct pool_super super;
 	uint8_t buf[POOL_SUPER_BYTES];
@@ -208,8 +208,8 @@ static void make_newer(void)
 	snprintf(path, sizeof(path), "%s/pool", dir);
 	fd = open(path, O_RDWR);
 	assert_int_equal(pread(fd, buf, sizeof(buf), 0), (ssize_t)sizeof(buf));
-	assert_int_equal(pool_super_decode(buf, &super), 0);
-	super.version = POOL_VERSION + 1;
+	pool_super_decode(buf, &super);
+	super.version = version;
 	pool_super_encode(buf, &super);
 	assert_int_equal(pwrite(fd, buf, sizeof(buf), 0), (ssize_t)sizeof(buf));
 	close(fd);
@@ -221,6 +221,7 @@ static void test_open_errors(void **state)
 	struct reactor *r = new_reactor();
 	struct fault fault = {0};
 	struct store *s;
+	char path[128];
 
 	(void)state;
 	snprintf(dir, sizeof(dir), "/tmp/umbra-pool-none-%d", (int)getpid());
@@ -245,8 +246,12 @@ static void test_open_errors(void **state)
 	assert_int_not_equal(pool_create(&o, &fault), 0);
 	o = options();
 	assert_int_equal(pool_create(&o, &fault), 0);
-	make_newer();
+	make_version(POOL_VERSION + 1);
 	expect_open(-ENOTSUP, "newer");
+	make_version(POOL_VERSION);
+	snprintf(path, sizeof(path), "%s/data.0", dir);
+	assert_int_equal(truncate(path, 0), 0);
+	expect_open(-EUCLEAN, "data.0");
 	spoil("pool", 20);
 	expect_open(-EUCLEAN, "damaged");
 	remove_dir();
