@@ -117,6 +117,8 @@ static int luns_check(const struct lun *shadow, const struct lun *target, struct
 		return fault_set(fault, -EINVAL,
 			"LUN %s is a shadow LUN; a resync replaces the data of an ordinary one: name such a LUN, or break this one",
 			target->name);
+	if (target->sanitizing)
+		return fault_set(fault, -EBUSY, "LUN %s is being sanitized: wait for its end", target->name);
 	if (target->size_bytes < shadow->size_bytes)
 		return fault_set(fault, -EINVAL, "LUN %s is smaller than %s: resize it to %llu bytes first",
 			target->name, shadow->name, (unsigned long long)shadow->size_bytes);

@@ -104,6 +104,7 @@ static void leave(struct scsi_sanitize *z)
 	struct lun *lun = z->lun;
 
 	list_remove(&z->link);
+	lun->sanitizing = false;
 	free(z->buf);
 	z->buf = NULL;
 	z->target = NULL;
@@ -307,6 +308,7 @@ static int begin(struct scsi_sanitize *z, struct scsi_target *t, struct lun *lun
 	z->pass = 0;
 	z->err = 0;
 	lun_hold(lun);
+	lun->sanitizing = true;
 	list_push_back(&t->sanitizing, &z->link);
 	return 0;
 }
@@ -354,7 +356,7 @@ bool scsi_sanitize_allows(struct scsi_task *task)
 
 	if (!z || (task->flags & TASK_INBAND))
 		return true;
-	if (!z->failed && !z->target && !task->nexus->target->stop_done &&
+	if (!z->failed && !z->target && !task->nexus->target->stop_done && !task->lun_held->resyncing &&
 		begin(z, task->nexus->target, task->lun_held) == 0) {
 		lun_hold(z->lun);
 		struct lun *lun = z->lun;
@@ -429,8 +431,10 @@ void scsi_sanitize(struct scsi_task *task)
 {
 	struct scsi_target *t = task->nexus->target;
 	struct scsi_lun *s = scsi_lun_of(task);
-	struct scsi_sanitize *z = read_request(task);
+	struct scsi_sanitize *z = task->lun_held->resyncing ? NULL : read_request(task);
 
+	if (task->lun_held->resyncing)
+		scsi_set_errno(task, -EBUSY);
 	/* The order of tasks does not wait for copies in the background and those that another LUN was asked for: what
 	 * of them is with the store could write behind our back. */
 	if (z && (scsi_copies_write_to(t, task->lun_held) || begin(z, t, task->lun_held))) {

@@ -51,8 +51,11 @@ def main():
                 one.write(1, at // 512, b'\x11' * MIB)
             one.flush(1)
             array.ctl('set', 'create', 'before', 'disk')
+            shadow = array.ctl('set', 'show', 'before')['members'][0]['shadow']
             overwrite(one, 1, 0xA5)
             assert sense(one, 1) == IN_PROGRESS
+            refused = array.ctl('shadow', 'resync', shadow, 'disk', want=1)
+            assert 'is being sanitized' in str(refused), refused
         array.kill9()
         array.restart()
         with Session(array, 'one') as one:

@@ -134,6 +134,9 @@ static void what_cannot_be_resynced_is_refused(void **state)
 	assert_int_equal(do_commit(h, set_id(2), IQN_A, 0), 0);
 	assert_int_equal(start(h, "", lun_find(h->array, ids[0]), a), -EBUSY); /* of a set that is not kept */
 	assert_int_equal(do_keep(h, set_id(2), IQN_A), 0);
+	b->sanitizing = true; /* its end would be told, and half of the data be there again */
+	assert_int_equal(start(h, "", shadow, b), -EBUSY);
+	b->sanitizing = false;
 	assert_int_equal(finish(h, start(h, "", shadow, b)), RESYNC_DONE);
 	lun_hold(b);
 	assert_int_equal(do_delete(h, b), 0);

@@ -126,9 +126,16 @@ static void meanwhile(void **state)
 		expect_good(client_run(c, 0, CDB(0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 64), NO_DATA));
 	}
 	expect_good(tur(&test_a, 1)); /* of this LUN alone */
+	assert_true(fake_luns[1].lun.sanitizing && !fake_luns[0].lun.sanitizing);
 	fake_advance(10000);
 	expect_good(tur(&test_a, 2));
 	assert_true(all(2, 0x55));
+	assert_false(fake_luns[1].lun.sanitizing);
+	/* not beside a resync, which would make it fail and the LUN with it */
+	fake_luns[1].lun.resyncing = true;
+	expect_sense(erase(&test_a, 2, 0), 2, 0x0407);
+	fake_luns[1].lun.resyncing = false;
+	expect_good(erase(&test_a, 2, 0));
 }
 
 static void tmf_ended(struct scsi_tmf_call *call, enum scsi_tmf_result result)
