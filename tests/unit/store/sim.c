@@ -315,6 +315,7 @@ static int sim_meta_commit(struct pool_host *h, MDB_txn *txn)
 static void sim_submit(struct pool_host *h, struct pool_op *op)
 {
 	struct sim_open_file *o = open_of(op->file);
+	struct sim *s = sim_of(h);
 
 	if (op->kind != POOL_OP_SYNC) {
 		uint64_t bytes = 0;
@@ -332,7 +333,10 @@ static void sim_submit(struct pool_host *h, struct pool_op *op)
 		op->len = o->file->size;
 	}
 	memset(&op->link, 0, sizeof(op->link));
-	list_push_back(&sim_of(h)->ops, &op->link);
+	if (s->slow && op->kind != POOL_OP_SYNC && !o->dsync && sim_below(s, s->slow) == 0)
+		list_push_back(&s->slow_ops, &op->link);
+	else
+		list_push_back(&s->ops, &op->link);
 }
 
 static void op_read(struct pool_op *op)
@@ -478,12 +482,27 @@ static bool step_timer(struct sim *s)
 	return true;
 }
 
+/* A slow transfer comes to its end, at last when nothing else is under way. */
+static void slow_step(struct sim *s)
+{
+	unsigned slow = list_length(&s->slow_ops);
+	bool idle = list_empty(&s->ops) && list_empty(&s->jobs) && list_empty(&s->jobs_done) &&
+		    list_empty(&s->calls);
+
+	if (slow && (idle || sim_below(s, 300) == 0))
+		list_push_back(&s->ops, take(&s->slow_ops, (unsigned)sim_below(s, slow)));
+}
+
 bool sim_step(struct sim *s, bool timers)
 {
-	unsigned ops = list_length(&s->ops), jobs = list_length(&s->jobs);
-	unsigned done = list_length(&s->jobs_done), calls = list_length(&s->calls);
+	unsigned ops, jobs, done, calls;
 	uint64_t pick;
 
+	slow_step(s);
+	ops = list_length(&s->ops);
+	jobs = list_length(&s->jobs);
+	done = list_length(&s->jobs_done);
+	calls = list_length(&s->calls);
 	s->events++;
 	if (ops + jobs + done + calls == 0)
 		return timers && step_timer(s);
@@ -548,6 +567,8 @@ void sim_power_off(struct sim *s)
 		if (sim_below(s, 2))
 			f->durable_size = f->size;
 	}
+	while (!list_empty(&s->slow_ops))
+		list_push_back(&s->ops, list_pop(&s->slow_ops));
 	list_for_each (n, &s->ops) {
 		struct pool_op *op = container_of(n, struct pool_op, link);
 		struct sim_disk_file *f = open_of(op->file)->file;
@@ -576,7 +597,8 @@ void sim_power_off(struct sim *s)
 
 void sim_power_on(struct sim *s)
 {
-	assert(list_empty(&s->ops) && list_empty(&s->jobs) && list_empty(&s->jobs_done));
+	assert(list_empty(&s->ops) && list_empty(&s->slow_ops) && list_empty(&s->jobs) &&
+		list_empty(&s->jobs_done));
 	assert(list_empty(&s->calls) && list_empty(&s->timers));
 	s->power_off = false;
 	s->steps = s->off_at = s->fail_at = s->reads = s->fail_read_at = 0;
@@ -591,6 +613,7 @@ void sim_init(struct sim *s, uint64_t seed)
 	s->rng = seed;
 	list_init(&s->files);
 	list_init(&s->ops);
+	list_init(&s->slow_ops);
 	list_init(&s->jobs);
 	list_init(&s->jobs_done);
 	list_init(&s->calls);

@@ -18,6 +18,8 @@ struct sim {
 	char meta[80]; /* LMDB's */
 	/* the running machine */
 	struct list ops, jobs, jobs_done, calls, timers;
+	struct list slow_ops; /* reads and writes of data that take longer than much that follows them */
+	unsigned slow;        /* one in so many; 0: none */
 	uint64_t now_ms;
 	bool power_off;
 	/* counters of steps that change something durable; power goes off, or an error comes, at one of them

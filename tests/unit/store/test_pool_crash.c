@@ -90,6 +90,7 @@ static void start(struct world *w, uint64_t seed)
 {
 	world_init(w, seed, UINT64_C(24) << 20, 1 << 20);
 	w->sim.direct = seed & 1;
+	w->sim.slow = seed % 4 ? 0 : 20;
 	w->map_memory = seed % 3 == 0;
 	assert_int_equal(world_open(w), 0);
 	for (unsigned i = 0; i < 3; i++)

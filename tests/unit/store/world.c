@@ -9,6 +9,10 @@
 #include <string.h>
 #include <time.h>
 
+struct since {
+	uint64_t sector, value;
+};
+
 struct world_io {
 	struct store_io io;
 	struct world *w;
@@ -16,6 +20,9 @@ struct world_io {
 	uint64_t sector, count, tag, from_sector;
 	uint8_t *buf;
 	uint64_t *before; /* READ: what the sectors held when it began */
+	struct list_node read_link;
+	struct since *since; /* READ: what was written to them until it ended */
+	size_t since_count;
 	struct iovec iov[4];
 	uint64_t flush_from; /* completions when the flush was submitted */
 	bool expect_miscompare, waited, done;
@@ -170,6 +177,29 @@ static uint64_t tag_of(const uint8_t *sector)
 	return tag;
 }
 
+/* For the reads under way, which may find it there even when it is written over at once. */
+static void note_written(struct world *w, struct model *m, uint64_t sector, uint64_t value)
+{
+	list_for_each (n, &w->reads) {
+		struct world_io *x = container_of(n, struct world_io, read_link);
+
+		if (x->m != m || sector < x->sector || sector >= x->sector + x->count)
+			continue;
+		x->since = realloc(x->since, (x->since_count + 1) * sizeof(x->since[0]));
+		assert(x->since);
+		x->since[x->since_count++] = (struct since){sector, value};
+	}
+}
+
+static bool written_since(const struct world_io *x, uint64_t sector, uint64_t value)
+{
+	for (size_t i = 0; i < x->since_count; i++) {
+		if (x->since[i].sector == sector && x->since[i].value == value)
+			return true;
+	}
+	return false;
+}
+
 static void check_read(struct world_io *x)
 {
 	for (uint64_t i = 0; i < x->count; i++) {
@@ -177,7 +207,8 @@ static void check_read(struct world_io *x)
 		uint64_t have = tag_of(x->buf + i * SECTOR);
 
 		/* What was there when the read began, or what was written since. */
-		if (have == sector_now(s) || have == x->before[i] || x->before[i] == UINT64_MAX)
+		if (have == sector_now(s) || have == x->before[i] || x->before[i] == UINT64_MAX ||
+			written_since(x, x->sector + i, have))
 			continue;
 		if (sector_allows(s, have) &&
 			(s->tags[s->count - 1].completed == 0 || sector_now(s) != x->before[i]))
@@ -204,6 +235,8 @@ static void finish(struct world_io *x, int err)
 	x->done = true;
 	free(x->buf);
 	free(x->before);
+	free(x->since);
+	list_remove(&x->read_link);
 	x->buf = NULL;
 	if (!x->waited)
 		free(x);
@@ -258,6 +291,7 @@ static void io_done(struct store_io *io, int err)
 			struct sector *s = &x->m->s[x->sector + i];
 
 			s->busy = false;
+			note_written(w, x->m, x->sector + i, s->tags[s->count - 1].value);
 			/* After an error the old or the new may be there: the reader may see either. */
 			if (!err)
 				s->tags[s->count - 1].completed = w->completions;
@@ -411,6 +445,7 @@ void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_
 		x->before[i] = m->s[sector + i].tags[m->s[sector + i].count - 1].completed
 				       ? sector_now(&m->s[sector + i])
 				       : UINT64_MAX; /* one of several */
+	list_push_back(&w->reads, &x->read_link);
 	m->disk->store->ops->submit(&x->io);
 }
 
@@ -802,6 +837,7 @@ int world_cut(struct world *w, struct model *const *set, unsigned count)
 void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes)
 {
 	memset(w, 0, sizeof(*w));
+	list_init(&w->reads);
 	sim_init(&w->sim, seed);
 	sim_create(&w->sim, capacity_bytes, log_bytes);
 	w->max_sectors = 16 * 128;

@@ -49,6 +49,7 @@ struct world {
 	struct store *store;
 	struct model disk[WORLD_DISKS];
 	uint64_t next_tag, completions;
+	struct list reads; /* under way */
 	uint64_t max_sectors;
 	unsigned inflight;
 	bool no_memory;      /* is an answer */
