@@ -137,6 +137,14 @@ void world_edit_end(struct world_edit *e);
 		if (getenv("UMBRA_TEST_VERBOSE"))                                                            \
 			fprintf(stderr, format "\n", __VA_ARGS__);                                           \
 	} while (0)
+struct world_wait {
+	bool done;
+	int err;
+};
+void world_txn_done(void *arg, int err); /* of a struct world_wait */
+int world_txn_wait(struct world *w, struct world_wait *t);
+void world_model_init(struct model *m, uint64_t sectors);
+void world_model_free(struct model *m);
 struct sector *world_sectors_copy(const struct model *from); /* what a copy of the disk may hold */
 void world_sectors_free(struct sector *s, uint64_t count);
 void world_put_name(struct world *w, struct store_txn *t, uint64_t id, uint64_t sectors, uint64_t version);
