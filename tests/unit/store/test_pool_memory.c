@@ -281,15 +281,8 @@ static void churn(uint64_t seed)
 
 static void test_churn(void **state)
 {
-	unsigned runs = test_runs(20);
-	uint64_t seed = test_seed();
-
 	(void)state;
-	for (unsigned i = 0; i < runs; i++) {
-		if (getenv("UMBRA_TEST_VERBOSE"))
-			printf("run %u\n", i);
-		churn(seed + i);
-	}
+	test_seeds(20, churn);
 	assert_true(failed > 0);
 }
 

@@ -112,6 +112,7 @@ struct pool *world_pool(struct world *w);
 
 /* ---- what tests begin and end with, and look at (world_steps.c): a test fails where it goes wrong */
 unsigned test_runs(unsigned normal); /* how often a random test runs: UMBRA_TEST_RUNS says otherwise */
+void test_seeds(unsigned normal, void (*run)(uint64_t seed)); /* so often, each with the next seed */
 void world_begin(struct world *w, uint64_t seed, uint64_t capacity_bytes); /* a small log; opened */
 void world_end(struct world *w); /* closes; a check finds nothing; destroys */
 void world_verify_end(struct world *w);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "tests/unit/store/world.h"
 
@@ -13,6 +14,17 @@ unsigned test_runs(unsigned normal)
 	const char *env = getenv("UMBRA_TEST_RUNS");
 
 	return env ? (unsigned)strtoul(env, NULL, 10) : normal;
+}
+
+void test_seeds(unsigned normal, void (*run)(uint64_t seed))
+{
+	unsigned runs = test_runs(normal);
+	uint64_t seed = test_seed();
+
+	for (unsigned i = 0; i < runs; i++) {
+		trace("run %u", i);
+		run(seed + i);
+	}
 }
 
 void world_begin(struct world *w, uint64_t seed, uint64_t capacity_bytes)
