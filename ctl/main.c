@@ -313,7 +313,13 @@ int main(int argc, char **argv)
 		in.socket_path = environment && *environment ? environment : SOCKET_DEFAULT;
 	in.json = ctl_flag(&in, "json");
 	int code = in.verb->run(&in);
-	if (fflush(stdout) || ferror(stdout))
+	errno = 0;
+	if (fflush(stdout) || ferror(stdout)) {
+		if (errno && errno != EPIPE) /* who closed the pipe knows */
+			fprintf(stderr,
+				"umbractl: the output cannot be written (%s): give it another place.\n",
+				strerror(errno));
 		code = code ? code : CTL_FAILED;
+	}
 	return code;
 }

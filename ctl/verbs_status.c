@@ -106,8 +106,10 @@ static int follow(struct invocation *in, json_int_t after)
 			print_event(event);
 		free(text);
 		json_decref(event);
-		if (fflush(stdout))
-			break;
+		if (fflush(stdout)) { /* nobody reads any more */
+			client_close(c);
+			return CTL_FAILED;
+		}
 	}
 	client_close(c);
 	return ctl_fail(in, 0, "umbrad ended the connection: it was stopped, or this reader was too slow.");
@@ -218,10 +220,12 @@ int verb_top(struct invocation *in)
 	struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 	struct client *c = client_open(in);
 	json_t *before = c ? client_call(c, "stats", NULL) : NULL, *now = NULL;
+	bool failed = !before;
 	for (json_int_t shown = 0; before && (!count || shown < count); shown++) {
 		nanosleep(&pause, NULL);
 		now = client_call(c, "stats", NULL);
-		if (!now)
+		failed = !now;
+		if (failed)
 			break;
 		if (in->json)
 			print_json(json_incref(now));
@@ -229,8 +233,11 @@ int verb_top(struct invocation *in)
 			print_rates(now, before);
 		json_decref(before);
 		before = now;
+		now = NULL;
+		if (fflush(stdout) || ferror(stdout)) /* nobody reads any more */
+			break;
 	}
-	bool ok = before && now;
+	bool ok = !failed;
 	json_decref(before);
 	client_close(c);
 	return ok ? CTL_OK : CTL_FAILED;

@@ -199,10 +199,17 @@ static void host_add_method(struct mgmt_call *c)
 	wipe(&record);
 }
 
+static void host_set_method(struct mgmt_call *c);
+
 static void host_set_done(struct array_call *call)
 {
 	struct mgmt_call *c = mgmt_call_of(call);
 
+	if (call->fault.err == -EAGAIN) { /* somebody else's change came first: this one's on top of it */
+		memset(call, 0, sizeof(*call));
+		host_set_method(c);
+		return;
+	}
 	if (call->fault.err) {
 		mgmt_fault(c, call->fault.err, &call->fault);
 		return;

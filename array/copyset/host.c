@@ -221,6 +221,7 @@ struct host_change {
 	struct change c;
 	struct host *host; /* add: the new one, ours; else held */
 	struct host_record record;
+	unsigned updates; /* of the host, when the record was given */
 };
 
 /* self: the host that may have these initiator names already. */
@@ -341,6 +342,10 @@ static int update_check(struct change *c)
 	struct host_change *op = container_of(c, struct host_change, c);
 	int err = gone_check(c, op->host);
 
+	/* The record was made of one that is no more: it would take back what the other change has done. */
+	if (!err && op->updates != op->host->updates)
+		err = fault_set(&c->fault, -EAGAIN, "host %s was changed meanwhile: try again",
+			op->host->record.name);
 	if (!err)
 		err = host_record_check(&op->record, &c->fault);
 	if (!err && strcmp(op->record.name, op->host->record.name) != 0)
@@ -371,6 +376,7 @@ static void update_end(struct change *c, int err)
 	other_proof = proof_differs(&op->host->record, &op->record);
 	iqns_unlink(op->host);
 	op->host->record = op->record;
+	op->host->updates++;
 	iqns_link(op->host);
 	c->call->host = op->host;
 	array_event(c->array, EVENT_INFO, "host", "host %s changed", op->record.name);
@@ -388,6 +394,7 @@ void host_update(struct host *h, const struct host_record *record, struct array_
 	op->host = h;
 	host_hold(h);
 	op->record = *record;
+	op->updates = h->updates;
 	change_submit(&op->c);
 }
 

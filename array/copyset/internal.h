@@ -358,6 +358,7 @@ struct host {
 	struct mapping_page *pages[MAPPING_PAGES];
 	unsigned mappings;
 	unsigned holds; /* the model's, one for each nexus, changes under way */
+	unsigned updates;
 	bool gone;
 	struct list_node link;
 	struct grave grave;

@@ -243,6 +243,22 @@ def verbs():
         assert array.ctl('status')['counts']['luns'] == 2
 
 
+def output():
+    """Output that nobody takes: an end, with the reason where nobody knows it."""
+    with Array() as array:
+        command = [umbractl_path(), '--socket', array.socket]
+        array.ctl('lun', 'create', 'a', '--size', '1M')  # there is an event
+        with open('/dev/full', 'w') as full:
+            done = subprocess.run([*command, 'status'], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 1 and 'cannot be written' in done.stderr, done
+        for words in (['top', '--interval', '100ms'], ['top', '--interval', '100ms', '--json'], ['events', '--follow']):
+            reader, writer = os.pipe()
+            os.close(reader)
+            done = subprocess.run([*command, *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+            os.close(writer)
+            assert done.returncode == 1 and 'umbrad ended' not in done.stderr, done
+
+
 def ask_as(array, uid, gid):
     """What a user of that uid and gid is answered at the management socket."""
     code = f"""
@@ -283,7 +299,7 @@ def users():
 
 
 def main():
-    for step in (command_lines, configurations, pools, users, verbs):
+    for step in (command_lines, configurations, pools, users, verbs, output):
         step()
         print('ok', step.__name__)
 

@@ -336,6 +336,30 @@ static void hosts_are_changed_part_by_part(void **state)
 	fails("host.show", "{'host':'db1'}", ENOENT);
 }
 
+/* Two administrators change two things of one host at the same time: neither takes back what the other has done. */
+static void changes_of_a_host_at_the_same_time_add_up(void **state)
+{
+	static const char *const lines[] = {
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"host.set\",\"params\":{\"host\":\"h1\",\"chap_secret\":"
+		"\"quite another secret\"}}",
+		"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"host.set\",\"params\":{\"host\":\"h1\",\"import\":\"any\"}}",
+		"{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"host.set\",\"params\":{\"host\":\"h1\",\"control_lu\":false}}"};
+	const struct host_record *r = host_record(rig.hosts[0]);
+
+	(void)state;
+	memstore_timing(rig.memory, MEMSTORE_TXN, MEMSTORE_MANUAL, 0);
+	for (size_t i = 0; i < 3; i++)
+		assert_null(management_answer(rig.management, lines[i], strlen(lines[i])));
+	while (memstore_pending_kind(rig.memory, MEMSTORE_TXN)) {
+		memstore_complete_kind(rig.memory, MEMSTORE_TXN);
+		rig_turn(&rig, 3);
+	}
+	memstore_timing(rig.memory, MEMSTORE_TXN, MEMSTORE_INLINE, 0);
+	assert_string_equal(r->chap_secret, "quite another secret");
+	assert_int_equal(r->import, HOST_IMPORT_ANY);
+	assert_false(r->control_lu);
+}
+
 static void sets_are_made_in_one_call(void **state)
 {
 	(void)state;
@@ -857,6 +881,7 @@ int main(void)
 		WITH_RIG(a_host_shows_all_its_luns),
 		WITH_RIG(secrets_never_come_out),
 		WITH_RIG(hosts_are_changed_part_by_part),
+		WITH_RIG(changes_of_a_host_at_the_same_time_add_up),
 		WITH_RIG(sets_are_made_in_one_call),
 		WITH_RIG(a_broken_shadow_is_an_ordinary_lun),
 		WITH_RIG(plex_copies_show_how_far_they_are),
