@@ -235,7 +235,6 @@ class UsersGround(Ground):
         if 'A' not in self.hosts:
             raise labhost.LabError('no host A is up: lab/lab up --host A … brings one up, lab/lab run installs a provider')
         self.provider = labhost.provider_of_class(state.host('A'), clsid)
-        self.directory = tempfile.mkdtemp(prefix='umbra-scenario-')
         settings = state.settings('A')
         self.hold_port = settings.get('hold_port')
         disks = {lun['lun']: lun for lun in self.vss('A', 'scan')[1]['luns'] if lun['port'] == 0}
@@ -245,6 +244,7 @@ class UsersGround(Ground):
         self.luns = [(n, disks[n]['size_bytes'] >> 20) for n in luns]
         self.before = {host: self.visible(host) for host in self.hosts}
         self.current = []
+        self.directory = tempfile.mkdtemp(prefix='umbra-scenario-')
 
     def need(self, sizes_mib):
         left, self.current = list(self.luns), []

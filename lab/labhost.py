@@ -539,6 +539,8 @@ class Host:
             child.kill()
             child.wait()
             raise stuck or error
+        if child.returncode < 0:  # what it had not written yet is lost
+            sinks[child.stderr].write(f'{os.path.basename(program)} was ended by signal {-child.returncode}\n'.encode())
         texts = [sinks[s].getvalue().decode(errors='replace') if capture else None for s in (child.stdout, child.stderr)]
         child.stdout.close()
         child.stderr.close()

@@ -108,7 +108,7 @@ class Stack:
     def install_provider(self, host='A'):
         done = self.run('umbra-vss.exe', 'install', host=host)
         if done.returncode != 0:
-            raise RuntimeError(f'umbra-vss install: {done.stdout}{done.stderr}')
+            raise RuntimeError(f'umbra-vss install: exit code {done.returncode} {done.stdout}{done.stderr}')
 
     def install_selftest(self, host='A'):
         """The lab's own provider, whose answers tell() decides."""

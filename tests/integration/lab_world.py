@@ -73,7 +73,7 @@ class World:
         self.state.host(name).up()
         done = self.run(name, 'umbra-vss.exe', 'install')
         if done.returncode != 0:
-            raise RuntimeError(f'the provider cannot be installed: {done.stdout}{done.stderr}')
+            raise RuntimeError(f'the provider cannot be installed: exit code {done.returncode} {done.stdout}{done.stderr}')
 
     # ---- Windows programs
 
@@ -117,7 +117,7 @@ class World:
     def rescan(self, name):
         done = self.run(name, 'umbra-lab-probe.exe', 'rescan')
         if done.returncode != 0:
-            raise RuntimeError(f'rescan: {done.stdout}{done.stderr}')
+            raise RuntimeError(f'rescan: exit code {done.returncode} {done.stdout}{done.stderr}')
 
     def shadows(self):
         return self.array.ctl('shadow', 'list')['shadows']
