@@ -375,21 +375,26 @@ unsigned array_client_ids(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_
 
 /* ---- requests ------------------------------------------------------------------------------------- */
 
+/* The way over this device, and what shares its route. */
+static void mark_silent(struct array_info *a, const struct transport_device *device, uint64_t until_ms)
+{
+	for (unsigned n = 0; n < a->path_count; n++) {
+		const struct transport_device *d = &a->paths[n].device;
+		bool same = d->route ? d->route == device->route : !strcmp(d->name, device->name);
+		if (same)
+			a->paths[n].silent_until_ms = until_ms;
+	}
+}
+
 void array_client_silent(
 	struct array_client *c, const uint8_t array_id[UP_ID_BYTES], const struct transport_device *device)
 {
 	uint64_t until_ms = GetTickCount64() + SILENT_MS;
 
 	AcquireSRWLockExclusive(&c->lock);
-	for (unsigned i = 0; i < c->count; i++) {
-		struct array_info *a = &c->arrays[i];
-		for (unsigned n = 0; n < a->path_count && !memcmp(a->id, array_id, UP_ID_BYTES); n++) {
-			const struct transport_device *d = &a->paths[n].device;
-			bool same = d->route ? d->route == device->route : !strcmp(d->name, device->name);
-			if (same)
-				a->paths[n].silent_until_ms = until_ms;
-		}
-	}
+	for (unsigned i = 0; i < c->count; i++)
+		if (memcmp(c->arrays[i].id, array_id, UP_ID_BYTES) == 0)
+			mark_silent(&c->arrays[i], device, until_ms);
 	ReleaseSRWLockExclusive(&c->lock);
 }
 
@@ -415,25 +420,29 @@ static int try_path(
 	return err ? err : -EIO;
 }
 
-/* All ways to the array, silent ones after the others, those through `not_through` last. */
-static int try_paths(struct array_client *c, const struct array_info *info, const uint8_t *not_through,
+/* All ways to the array, silent ones after the others, those through `not_through` last. One that is silent now puts what
+ * shares its route behind the others at once: the time is not for a dead route alone. */
+static int try_paths(struct array_client *c, struct array_info *info, const uint8_t *not_through,
 	struct exchange *x, uint64_t deadline_ms)
 {
-	int err = -EHOSTUNREACH;
-
+	bool tried[ARRAY_PATHS_MAX] = {false};
 	uint64_t begun_ms = GetTickCount64();
+	int err = -EHOSTUNREACH;
 
 	for (unsigned round = 0; round < 4; round++) {
 		for (unsigned i = 0; i < info->path_count; i++) {
 			const struct channel_path *p = &info->paths[i];
 			bool last = not_through && memcmp(p->lun_id, not_through, UP_ID_BYTES) == 0;
-			if (round != 2u * last + channel_path_silent(p, begun_ms))
+			if (tried[i] || round != 2u * last + channel_path_silent(p, begun_ms))
 				continue;
 			if (GetTickCount64() >= deadline_ms)
 				return -ETIMEDOUT;
+			tried[i] = true;
 			err = try_path(c, p, x, deadline_ms);
-			if (err == -ETIMEDOUT)
+			if (err == -ETIMEDOUT) {
 				array_client_silent(c, info->id, &p->device);
+				mark_silent(info, &p->device, UINT64_MAX);
+			}
 			if (err == 0 || err == -ENOMEM)
 				return err;
 		}

@@ -285,6 +285,33 @@ static void a_silent_path_is_asked_last(void)
 	finish();
 }
 
+/* The LUNs are all on the route that is silent, the other one has only the control LU: it is next, not last. */
+static void a_worse_way_on_another_route_is_next(void)
+{
+	struct array_trouble trouble;
+	uint64_t capabilities;
+
+	start_with(5, 0);
+	fake_add_control_lu(0);
+	for (unsigned i = 0; i < 6; i++)
+		fake_devices[i].route = i < 5 ? 1 : 2;
+	CHECK(array_client_discover(context.client) == 1);
+	unsigned before[5];
+	for (unsigned i = 0; i < 5; i++) {
+		before[i] = fake_devices[i].commands;
+		fake_devices[i].times_out = true;
+	}
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	for (unsigned i = 0; i < 5; i++)
+		CHECK(fake_devices[i].commands == before[i] + (i == 0));
+	/* each is asked, once, when there is no other way */
+	fake_devices[5].broken = true;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == -ETIMEDOUT);
+	for (unsigned i = 0; i < 5; i++)
+		CHECK(fake_devices[i].commands == before[i] + 1 + (i == 0));
+	finish();
+}
+
 static void stand_on_routes(unsigned first_count, uint32_t first, uint32_t others)
 {
 	for (unsigned i = 0; i < fake_device_count; i++)
@@ -414,6 +441,7 @@ int main(void)
 		TEST(silent_before_the_window),
 		TEST(a_route_is_not_crowded_out),
 		TEST(a_silent_path_is_asked_last),
+		TEST(a_worse_way_on_another_route_is_next),
 		TEST(a_silent_route_is_not_waited_for),
 		TEST(the_other_route_is_found),
 		TEST(one_silent_lun_hides_no_other),
