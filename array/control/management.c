@@ -29,8 +29,10 @@
 #include "proto/identity.h"
 
 #define OUT_MAX_BYTES   (4u << 20)
+#define OUT_WAIT_BYTES  (64u << 10) /* so much not sent yet: the next call waits */
 #define CONNECTIONS_MAX 32
 #define PEER_GROUPS_MAX 64
+#define ACCEPT_RETRY_MS 100
 
 struct buffer {
 	char *bytes;
@@ -62,6 +64,7 @@ struct management {
 	gid_t group;
 	bool has_group, stopping, accepting;
 	struct reactor_op accept_op;
+	struct reactor_timer accept_retry; /* when the process has no descriptor or memory for another */
 	struct list connections;
 	unsigned connection_count;
 	unsigned calls; /* under way, also of connections that are gone */
@@ -153,10 +156,12 @@ static void send_done(struct reactor_op *op, int result)
 		return;
 	}
 	c->sent += (size_t)result;
-	if (c->sent < c->out_sending.used)
+	if (c->sent < c->out_sending.used) {
 		send_some(c);
-	else
-		send_next(c);
+		return;
+	}
+	send_next(c);
+	handle_lines(c); /* those that waited for room in out */
 }
 
 /* message is moved. */
@@ -428,14 +433,14 @@ static bool blank(const char *line, size_t len)
 	return true;
 }
 
-/* Handles the whole lines in hand, one call at a time; then asks for more. Not recursive: a call that ends at
- * once comes back here by call_end and finds `handling` set. */
+/* Handles the whole lines in hand, one call at a time; then asks for more. A peer that sends on and takes no answers
+ * waits. Not recursive: a call that ends at once comes back here by call_end and finds `handling` set. */
 static void handle_lines(struct connection *c)
 {
 	if (c->handling || c->fd < 0)
 		return;
 	c->handling = true;
-	while (!c->call && !c->closed) {
+	while (!c->call && !c->closed && c->out.used < OUT_WAIT_BYTES) {
 		char *end = memchr(c->in, '\n', c->in_used);
 		if (!end)
 			break;
@@ -448,7 +453,7 @@ static void handle_lines(struct connection *c)
 	c->handling = false;
 	if (c->closed)
 		return;
-	if (c->call || c->receiving)
+	if (c->call || c->receiving || c->out.used >= OUT_WAIT_BYTES)
 		return;
 	if (c->in_used == MGMT_MESSAGE_MAX_BYTES) {
 		c->in_used = 0;
@@ -589,6 +594,17 @@ static void take_connection(struct management *m, int fd)
 	handle_lines(c);
 }
 
+static void accept_next(struct management *m)
+{
+	m->accepting = true;
+	reactor_accept(m->options.reactor, &m->accept_op, m->fd);
+}
+
+static void accept_again(struct reactor_timer *t)
+{
+	accept_next(container_of(t, struct management, accept_retry));
+}
+
 static void accept_done(struct reactor_op *op, int result)
 {
 	struct management *m = container_of(op, struct management, accept_op);
@@ -600,10 +616,13 @@ static void accept_done(struct reactor_op *op, int result)
 		tell_stopped(m);
 		return;
 	}
+	if (result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM) {
+		reactor_timer_arm(m->options.reactor, &m->accept_retry, ACCEPT_RETRY_MS);
+		return;
+	}
 	if (result >= 0)
 		take_connection(m, result);
-	m->accepting = true;
-	reactor_accept(m->options.reactor, &m->accept_op, m->fd);
+	accept_next(m);
 }
 
 json_t *mgmt_text(const char *text)
@@ -814,8 +833,8 @@ int management_create(const struct management_options *options, struct managemen
 		return err;
 	}
 	m->accept_op.done = accept_done;
-	m->accepting = true;
-	reactor_accept(options->reactor, &m->accept_op, m->fd);
+	m->accept_retry.fire = accept_again;
+	accept_next(m);
 	*out = m;
 	return 0;
 }
@@ -827,6 +846,7 @@ void management_stop(struct management *m, void (*done)(void *arg), void *arg)
 	m->stopped_arg = arg;
 	if (m->accepting)
 		reactor_cancel(m->options.reactor, &m->accept_op);
+	reactor_timer_disarm(m->options.reactor, &m->accept_retry);
 	list_for_each_safe (node, &m->connections) {
 		struct connection *c = container_of(node, struct connection, link);
 		connection_close(c);

@@ -6,12 +6,15 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_lab import Array, run_ctl, umbractl_path, umbrad_path  # noqa: E402
@@ -98,6 +101,16 @@ def pools():
     os.mkdir(missing.pool)
     expect(umbrad('--config', missing.config_path), 1, 'umbractl pool create')
     missing.remove()
+
+    # a path that is no UTF-8: the JSON says it as well as it can
+    with tempfile.TemporaryDirectory(prefix='umbra-ctl-') as directory:
+        odd = os.path.join(os.fsencode(directory), b'p\xffl')
+        done = run_ctl('pool', 'create', odd, '--json', check=False)
+        assert done.returncode == 0 and json.loads(done.stdout)['path'].endswith('/p?l'), done
+        done = run_ctl('pool', 'check', odd, '--json', check=False)
+        assert done.returncode == 0 and json.loads(done.stdout)['findings'] == 0, done
+        done = run_ctl('pool', 'check', odd + b'l', '--json', check=False)
+        assert done.returncode == 1 and 'p?ll' in json.loads(done.stdout)['error']['message'], done
 
     with Array() as array:
         array.ctl('lun', 'create', 'kept', '--size', '8M')
@@ -243,6 +256,56 @@ def verbs():
         assert array.ctl('status')['counts']['luns'] == 2
 
 
+def ahead():
+    """Requests that are sent ahead: all are answered, in order, however much the answers are and whenever they are read."""
+    with Array() as array, socket.socket(socket.AF_UNIX) as client:
+        client.connect(array.socket)
+        client.settimeout(120)
+
+        def send(numbers, method, **params):
+            lines = [json.dumps({'jsonrpc': '2.0', 'id': n, 'method': method, 'params': {k: v(n) for k, v in params.items()}})
+                     for n in numbers]
+            client.sendall(('\n'.join(lines) + '\n').encode())
+
+        answers = client.makefile()
+        send(range(300), 'lun.create', name=lambda n: f'lun-{n}', size_bytes=lambda n: 1 << 20)
+        assert [json.loads(answers.readline())['id'] for n in range(300)] == list(range(300))
+        send(range(200), 'lun.list')
+        client.shutdown(socket.SHUT_WR)
+        total = 0
+        for n in range(200):
+            line = answers.readline()
+            total += len(line)
+            assert json.loads(line)['id'] == n
+        assert total > 4 << 20 and answers.readline() == '', total
+
+
+def descriptors():
+    """umbrad has no descriptor left for somebody at the management socket: it waits without burning a processor."""
+    def spent():
+        with open(f'/proc/{array.pid}/stat') as file:
+            return sum(int(field) for field in file.read().rsplit(')', 1)[1].split()[11:13]) / os.sysconf('SC_CLK_TCK')
+
+    with Array() as array, socket.socket(socket.AF_UNIX) as client:
+        limits = resource.prlimit(array.pid, resource.RLIMIT_NOFILE)
+        highest = max(int(name) for name in os.listdir(f'/proc/{array.pid}/fd'))
+        resource.prlimit(array.pid, resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+        held = []
+        while len(os.listdir(f'/proc/{array.pid}/fd')) <= highest:  # what is free below it
+            held.append(socket.socket(socket.AF_UNIX))
+            held[-1].connect(array.socket)
+            time.sleep(0.05)
+            assert len(held) < 30
+        client.connect(array.socket)
+        before = spent()
+        time.sleep(2)
+        assert spent() - before < 1, spent() - before
+        resource.prlimit(array.pid, resource.RLIMIT_NOFILE, limits)
+        assert array.ctl('status')['array']['pid'] == array.pid
+        for one in held:
+            one.close()
+
+
 def output():
     """Output that nobody takes: an end, with the reason where nobody knows it."""
     with Array() as array:
@@ -299,7 +362,7 @@ def users():
 
 
 def main():
-    for step in (command_lines, configurations, pools, users, verbs, output):
+    for step in (command_lines, configurations, pools, users, verbs, ahead, descriptors, output):
         step()
         print('ok', step.__name__)
 
