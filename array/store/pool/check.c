@@ -3,7 +3,8 @@
  * Verifying a pool that nobody has open: the log is applied inside an LMDB transaction, everything is
  * compared with everything in it (map, index, bitmaps, branches, disks, catalogue, to-dos, file sizes), and
  * the transaction is committed only to repair. What a repair mends: bitmaps and the index, which follow from
- * the map. What it does not touch: values whose CRC is wrong; those need a backup.
+ * the map; and it gives up what comes after a damaged place of the log. What it does not touch: values whose CRC is wrong;
+ * those need a backup.
  */
 #include "array/store/pool/pool.h"
 
@@ -523,6 +524,11 @@ static int replay_and_check(struct check *c, struct fault *fault)
 		err = pool_meta_state(&c->meta, c->txn, &c->state);
 	if (!err)
 		err = pool_log_read(c->host, log, &c->super, &c->state, &r);
+	if (!err && r.cut_short)
+		finding(c, c->repair,
+			"the log is damaged after frame %llu: what was flushed and set up after that is lost, and blocks may show what others wrote%s",
+			(unsigned long long)r.state.applied_sequence,
+			c->repair ? "" : "; restore a backup of this pool, or give it up by --repair");
 	if (!err) {
 		r.state.incarnation++;
 		r.state.log_offset = POOL_LOG_START;

@@ -3,7 +3,8 @@
  * The log: a file of fixed size, written round and round in frames of 4 KiB multiples. A frame never wraps:
  * one that does not fit at the end goes to the start. There is one frame under way at a time, and a frame is
  * believed only with the pool's id, the current incarnation, the next sequence number and the right CRC; so
- * what follows the last whole frame is, at most, one torn frame, which nobody was told of.
+ * what follows the last whole frame is, at most, one torn frame, which nobody was told of. A whole frame of the same
+ * incarnation with a higher number proves something else: the one between was durable, too, and is damaged.
  */
 #include "array/store/pool/pool.h"
 
@@ -67,6 +68,50 @@ static int read_frame(struct pool_host *host, struct pool_file *log, const struc
 	return err == -EBADMSG ? 0 : err;
 }
 
+#define SCAN_BYTES (1u << 20)
+
+/* Is the frame whose head is at `head` whole, and later than the one that comes next? */
+static int is_later(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	const struct pool_state *state, const uint8_t *head, uint64_t offset)
+{
+	struct pool_frame frame;
+	uint64_t bytes;
+	uint8_t *b;
+
+	if (pool_frame_head(head, super->id, super->log_bytes - offset, &frame) || frame.offset != offset ||
+		frame.incarnation != state->incarnation || frame.sequence <= state->applied_sequence + 1)
+		return 0;
+	bytes = pool_frame_bytes(frame.payload_bytes);
+	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, bytes))
+		return -ENOMEM;
+	int err = host->ops->file_pread(log, b, bytes, offset);
+	if (!err)
+		err = pool_frame_check(b, super->id, &frame);
+	free(b);
+	return err == -EBADMSG ? 0 : err ? err : 1;
+}
+
+/* 1: there is a frame later than the one that comes next; 0: none; or a negative errno. */
+static int later_frame(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	const struct pool_state *state)
+{
+	uint8_t *b;
+	int rc = 0;
+
+	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, SCAN_BYTES))
+		return -ENOMEM;
+	for (uint64_t at = POOL_LOG_START; at + POOL_LOG_ALIGN <= super->log_bytes && !rc; at += SCAN_BYTES) {
+		uint64_t left = (super->log_bytes - at) / POOL_LOG_ALIGN * POOL_LOG_ALIGN;
+		size_t len = left < SCAN_BYTES ? (size_t)left : SCAN_BYTES;
+
+		rc = host->ops->file_pread(log, b, len, at);
+		for (size_t n = 0; n < len && !rc; n += POOL_LOG_ALIGN)
+			rc = is_later(host, log, super, state, b + n, at + n);
+	}
+	free(b);
+	return rc;
+}
+
 static void keep(struct pool_replay *r, uint8_t *buf, const struct pool_frame *frame)
 {
 	if (r->count == r->room) {
@@ -92,8 +137,13 @@ int pool_log_read(struct pool_host *host, struct pool_file *log, const struct po
 
 		if (rc == 0 && out->state.log_offset != POOL_LOG_START)
 			rc = read_frame(host, log, super, &out->state, POOL_LOG_START, &buf, &frame);
-		if (rc <= 0)
+		if (rc < 0)
 			return rc;
+		if (rc == 0) {
+			rc = later_frame(host, log, super, &out->state);
+			out->cut_short = rc > 0;
+			return rc < 0 ? rc : 0;
+		}
 		/* A whole frame of this pool whose records are out of shape was written so: not a torn one.
 		 */
 		if (pool_payload_check(buf + POOL_FRAME_HEAD_SIZE, frame.payload_bytes, frame.records)) {

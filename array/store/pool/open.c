@@ -315,6 +315,8 @@ static int replay(struct pool *p, struct fault *fault)
 		err = pool_meta_state(&p->meta, txn, &p->state);
 	if (!err)
 		err = pool_log_read(p->host, p->log_file, &p->super, &p->state, &r);
+	if (!err && r.cut_short)
+		err = -EUCLEAN;
 	if (!err) {
 		/* A new incarnation: no frame of the past can be taken for one of the future. */
 		r.state.incarnation++;

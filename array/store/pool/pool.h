@@ -727,6 +727,7 @@ struct pool_replay {
 	uint8_t **buffers;
 	size_t count, room;
 	struct pool_state state; /* after it */
+	bool cut_short; /* what comes next was durable and is damaged: acknowledged frames are lost */
 };
 int pool_log_read(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
 	const struct pool_state *state, struct pool_replay *out);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <string.h>
 #include "tests/unit/store/world.h"
 
@@ -254,6 +255,78 @@ static void test_dirty_is_bounded(void **state)
 	world_end(&w);
 }
 
+/* ---- the log --------------------------------------------------------------------------------------- */
+
+enum {
+	FRAMES = 6
+};
+
+/* A machine that lost its power with FRAMES frames in the log that LMDB does not have; one of them is damaged then. */
+static void power_loss_and_damage(struct world *w, unsigned damaged)
+{
+	uint64_t at[FRAMES], applied;
+	uint8_t byte[POOL_LOG_ALIGN];
+	struct pool_file *log;
+	struct pool_host *h;
+	struct model *m;
+
+	world_begin(w, test_seed(), UINT64_C(8) << 20);
+	m = world_create_disk(w, FRAMES * CHUNK_SECTORS);
+	applied = world_pool(w)->sequence;
+	for (unsigned i = 0; i < FRAMES; i++) {
+		assert_int_equal(world_write(w, m, i * CHUNK_SECTORS, CHUNK_SECTORS, 0), 0);
+		at[i] = world_pool(w)->log_offset;
+		assert_int_equal(world_flush(w, m), 0);
+		assert_true(world_pool(w)->log_offset > at[i]);
+	}
+	assert_int_equal(world_pool(w)->sequence, applied + FRAMES);
+	assert_true(world_pool(w)->applied <= applied);
+	sim_power_off(&w->sim);
+	world_drain(w);
+	world_close(w);
+	sim_power_on(&w->sim);
+	h = sim_host(&w->sim);
+	assert_int_equal(h->ops->file_open(h, "log", 0, &log), 0);
+	assert_int_equal(h->ops->file_pread(log, byte, sizeof(byte), at[damaged]), 0);
+	byte[sim_below(&w->sim, POOL_FRAME_HEAD_SIZE)] ^= 1;
+	assert_int_equal(h->ops->file_pwrite(log, byte, sizeof(byte), at[damaged]), 0);
+	assert_int_equal(h->ops->file_sync(log), 0);
+	h->ops->file_close(log);
+	h->ops->free(h);
+}
+
+/* Frames that were acknowledged stand behind a damaged one: it was not torn. Nothing is given up without a word. */
+static void test_damage_within_the_log(void **state)
+{
+	(void)state;
+	for (unsigned damaged = 0; damaged + 1 < FRAMES; damaged++) {
+		struct world w;
+
+		power_loss_and_damage(&w, damaged);
+		assert_int_equal(world_open(&w), -EUCLEAN);
+		assert_int_equal(world_check(&w, false), 1);
+		assert_int_equal(world_open(&w), -EUCLEAN);
+		assert_int_equal(world_check(&w, true), 0);
+		assert_int_equal(world_open(&w), 0);
+		assert_int_equal(world_close(&w), 0);
+		assert_int_equal(world_check(&w, false), 0);
+		world_destroy(&w);
+	}
+}
+
+/* Of the last one nobody can tell whether it was torn. */
+static void test_damage_at_the_end_of_the_log(void **state)
+{
+	struct world w;
+
+	(void)state;
+	power_loss_and_damage(&w, FRAMES - 1);
+	assert_int_equal(world_open(&w), 0);
+	assert_int_equal(world_close(&w), 0);
+	assert_int_equal(world_check(&w, false), 0);
+	world_destroy(&w);
+}
+
 /* ---- repair ---------------------------------------------------------------------------------------- */
 
 /* Nobody knows which chunk a damaged entry holds: a repair gives none back. */
@@ -308,6 +381,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_partial_write_waits_for_frees),
 		cmocka_unit_test(test_full_log_of_many_branches),
 		cmocka_unit_test(test_dirty_is_bounded),
+		cmocka_unit_test(test_damage_within_the_log),
+		cmocka_unit_test(test_damage_at_the_end_of_the_log),
 		cmocka_unit_test(test_repair_with_damaged_entry),
 	};
 
