@@ -72,7 +72,9 @@ def wine_program():
 
 
 def wine_environment(prefix):
-    env = {k: v for k, v in os.environ.items() if k not in ('DISPLAY', 'WAYLAND_DISPLAY', 'WINEDEBUG')}
+    # MALLOC_PERTURB_: meson's, another one for every test; it is Wine's own memory that it would fill with junk.
+    kept_out = ('DISPLAY', 'WAYLAND_DISPLAY', 'WINEDEBUG', 'MALLOC_PERTURB_')
+    env = {k: v for k, v in os.environ.items() if k not in kept_out}
     env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml=',
                WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all'))
     return env
@@ -457,10 +459,18 @@ class Host:
                 if bridge.pid() is None:
                     bridge.start()
             if not self.is_up():
-                self._start_keeper()
+                self._start_wine()
         except LabError:
             self.down()
             raise
+
+    def _start_wine(self):
+        """Wine's own processes do not always find each other at their start: it gets a second one, from nothing."""
+        try:
+            self._start_keeper()
+        except LabError:
+            self.keeper.stop()
+            self._start_keeper()
 
     def _start_keeper(self):
         end_prefix(self.prefix)  # what an earlier host may have left

@@ -22,7 +22,9 @@
 
 enum {
 	SCAN_TRIES = 150,
-	SCAN_PAUSE_MS = 100
+	SCAN_PAUSE_MS = 100,
+	SERVICE_TRIES = 30,
+	SERVICE_PAUSE_MS = 500
 };
 
 static const wchar_t *ready_path;
@@ -64,18 +66,11 @@ static DWORD set_value(
 	return err;
 }
 
-static DWORD start_driver(const wchar_t *driver)
+static DWORD start_service(const wchar_t *path)
 {
-	wchar_t path[MAX_PATH];
 	SC_HANDLE manager, service;
 	DWORD err = 0;
 
-	if (!GetSystemDirectoryW(path, MAX_PATH - 40))
-		return GetLastError();
-	wcsncat(path, L"\\drivers\\umbra-lab-scsi.sys", MAX_PATH - wcslen(path) - 1);
-	DeleteFileW(path);
-	if (!CopyFileW(driver, path, FALSE))
-		return GetLastError();
 	manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_ALL_ACCESS);
 	if (!manager)
 		return GetLastError();
@@ -88,6 +83,28 @@ static DWORD start_driver(const wchar_t *driver)
 	if (service)
 		CloseServiceHandle(service);
 	CloseServiceHandle(manager);
+	return err;
+}
+
+/* Wine's service manager is a process that has only begun; on a busy machine it is late, now and then. */
+static DWORD start_driver(const wchar_t *driver)
+{
+	wchar_t path[MAX_PATH];
+	DWORD err = 0;
+
+	if (!GetSystemDirectoryW(path, MAX_PATH - 40))
+		return GetLastError();
+	wcsncat(path, L"\\drivers\\umbra-lab-scsi.sys", MAX_PATH - wcslen(path) - 1);
+	DeleteFileW(path);
+	if (!CopyFileW(driver, path, FALSE))
+		return GetLastError();
+	for (int i = 0; i < SERVICE_TRIES; i++) {
+		err = start_service(path);
+		if (err != RPC_S_SERVER_UNAVAILABLE && err != RPC_S_CALL_FAILED &&
+			err != ERROR_SERVICE_REQUEST_TIMEOUT)
+			break;
+		Sleep(SERVICE_PAUSE_MS);
+	}
 	return err;
 }
 
