@@ -30,12 +30,32 @@ static int pool_payload_check(const uint8_t *data, size_t len, uint32_t records)
 	return n == records ? 0 : -EBADMSG;
 }
 
+/* Reads what the head `frame` tells of. 1: *buf (malloc'ed) holds it whole; 0: it is not; or a negative errno. */
+static int read_whole(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	const struct pool_frame *frame, uint8_t **buf)
+{
+	uint64_t bytes = pool_frame_bytes(frame->payload_bytes);
+	uint8_t *b;
+	int err;
+
+	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, bytes))
+		return -ENOMEM;
+	err = host->ops->file_pread(log, b, bytes, frame->offset);
+	if (!err)
+		err = pool_frame_check(b, super->id, frame);
+	if (!err) {
+		*buf = b;
+		return 1;
+	}
+	free(b);
+	return err == -EBADMSG ? 0 : err;
+}
+
 /* The frame with `sequence` at `offset`. 1: *buf (malloc'ed) holds it; 0: none; or a negative errno. */
 static int read_frame(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
 	const struct pool_state *state, uint64_t offset, uint8_t **buf, struct pool_frame *frame)
 {
 	uint8_t *b;
-	uint64_t bytes;
 	int err;
 
 	*buf = NULL;
@@ -54,18 +74,7 @@ static int read_frame(struct pool_host *host, struct pool_file *log, const struc
 	if (frame->incarnation != state->incarnation || frame->sequence != state->applied_sequence + 1 ||
 		frame->offset != offset)
 		return 0;
-	bytes = pool_frame_bytes(frame->payload_bytes);
-	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, bytes))
-		return -ENOMEM;
-	err = host->ops->file_pread(log, b, bytes, offset);
-	if (!err)
-		err = pool_frame_check(b, super->id, frame);
-	if (!err) {
-		*buf = b;
-		return 1;
-	}
-	free(b);
-	return err == -EBADMSG ? 0 : err;
+	return read_whole(host, log, super, frame, buf);
 }
 
 #define SCAN_BYTES (1u << 20)
@@ -75,20 +84,14 @@ static int is_later(struct pool_host *host, struct pool_file *log, const struct 
 	const struct pool_state *state, const uint8_t *head, uint64_t offset)
 {
 	struct pool_frame frame;
-	uint64_t bytes;
-	uint8_t *b;
+	uint8_t *b = NULL;
 
 	if (pool_frame_head(head, super->id, super->log_bytes - offset, &frame) || frame.offset != offset ||
 		frame.incarnation != state->incarnation || frame.sequence <= state->applied_sequence + 1)
 		return 0;
-	bytes = pool_frame_bytes(frame.payload_bytes);
-	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, bytes))
-		return -ENOMEM;
-	int err = host->ops->file_pread(log, b, bytes, offset);
-	if (!err)
-		err = pool_frame_check(b, super->id, &frame);
+	int rc = read_whole(host, log, super, &frame, &b);
 	free(b);
-	return err == -EBADMSG ? 0 : err ? err : 1;
+	return rc;
 }
 
 /* 1: there is a frame later than the one that comes next; 0: none; or a negative errno. */

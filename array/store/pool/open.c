@@ -66,10 +66,9 @@ static int label_device(struct pool_host *host, const char *device, const struct
 	return err;
 }
 
-/* Not what another pool has its data on. */
-static int check_new_device(struct pool_file *f, const char *device, struct fault *fault)
+/* What label_device or write_super have written; as pool_super_decode, or what reading says. */
+static int read_label(struct pool_file *f, struct pool_super *found)
 {
-	struct pool_super found;
 	uint8_t *buf;
 	int err;
 
@@ -77,8 +76,19 @@ static int check_new_device(struct pool_file *f, const char *device, struct faul
 		return -ENOMEM;
 	err = f->host->ops->file_pread(f, buf, POOL_SUPER_BYTES, 0);
 	if (!err)
-		err = pool_super_decode(buf, &found);
+		err = pool_super_decode(buf, found);
 	free(buf);
+	return err;
+}
+
+/* Not what another pool has its data on. */
+static int check_new_device(struct pool_file *f, const char *device, struct fault *fault)
+{
+	struct pool_super found;
+	int err = read_label(f, &found);
+
+	if (err == -ENOMEM)
+		return err;
 	if (err == 0 || err == -ENOTSUP)
 		return fault_set(fault, -EEXIST,
 			"%s holds the data of a pool already: name another device. If nobody needs that pool any "
@@ -94,15 +104,10 @@ static int check_new_device(struct pool_file *f, const char *device, struct faul
 static int check_device(struct pool *p, const char *device, struct fault *fault)
 {
 	struct pool_super found;
-	uint8_t *buf;
-	int err;
+	int err = read_label(p->data[0].file, &found);
 
-	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
-		return -ENOMEM;
-	err = p->host->ops->file_pread(p->data[0].file, buf, POOL_SUPER_BYTES, 0);
-	if (!err)
-		err = pool_super_decode(buf, &found);
-	free(buf);
+	if (err == -ENOMEM)
+		return err;
 	if (!err && memcmp(found.id, p->super.id, POOL_ID_BYTES) == 0)
 		return 0;
 	return fault_set(fault, -EUCLEAN,
@@ -223,14 +228,9 @@ int pool_create_on(struct pool_host *host, const struct pool_options *options, u
 int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault)
 {
 	struct pool_file *f;
-	uint8_t *buf;
-	int err;
+	int err = host->ops->file_open(host, "pool", POOL_FILE_READONLY, &f);
 
-	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
-		return -ENOMEM;
-	err = host->ops->file_open(host, "pool", POOL_FILE_READONLY, &f);
 	if (err) {
-		free(buf);
 		if (err == -ENOENT)
 			return fault_set(fault, err,
 				"there is no pool there: check the path, or make one with `umbractl pool create`");
@@ -238,11 +238,10 @@ int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault
 			"the pool cannot be read (%s): look at its owner and mode, at the disk and the kernel's log",
 			strerror(-err));
 	}
-	err = host->ops->file_pread(f, buf, POOL_SUPER_BYTES, 0);
+	err = read_label(f, out);
 	host->ops->file_close(f);
-	if (!err)
-		err = pool_super_decode(buf, out);
-	free(buf);
+	if (err == -ENOMEM)
+		return err;
 	if (err == -ENOTSUP)
 		return fault_set(fault, err,
 			"the pool has format %u, this program knows up to %u: install a newer Umbra",
