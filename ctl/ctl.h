@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "array/util/json_text.h"
 
 enum {
 	CTL_OK = 0,
@@ -102,7 +103,6 @@ void table_cell(struct table *t, const char *text); /* row by row */
 void table_print(struct table *t);                  /* and frees it */
 
 /* Members of an object as text; never NULL. Valid until the next call but seven. */
-json_t *text_json(const char *text); /* new; of bytes that are no UTF-8 each becomes a ? */
 const char *text_of(const json_t *object, const char *member);
 const char *size_of(const json_t *object, const char *member);
 const char *count_of(const json_t *object, const char *member);

@@ -67,7 +67,7 @@ int ctl_fail(const struct invocation *in, int err, const char *format, ...)
 	fprintf(stderr, "umbractl: %s\n", text);
 	if (in->json) {
 		json_t *name = err ? json_string(strerrorname_np(-err)) : json_null();
-		print_json(json_pack("{s:{s:o, s:{s:i, s:o}}}", "error", "message", text_json(text), "data",
+		print_json(json_pack("{s:{s:o, s:{s:i, s:o}}}", "error", "message", json_text(text), "data",
 			"errno", -err, "name", name));
 	}
 	return CTL_FAILED;

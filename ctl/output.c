@@ -122,21 +122,6 @@ static char *slot(void)
 	return texts[next++ % TEXT_SLOTS];
 }
 
-json_t *text_json(const char *text)
-{
-	json_t *string = json_string(text);
-	char *clean = string ? NULL : strdup(text);
-
-	if (!clean)
-		return string;
-	for (char *c = clean; *c; c++)
-		if ((unsigned char)*c >= 0x80)
-			*c = '?';
-	string = json_string(clean);
-	free(clean);
-	return string;
-}
-
 const char *text_of(const json_t *object, const char *member)
 {
 	const char *text = json_string_value(json_object_get(object, member));

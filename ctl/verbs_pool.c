@@ -36,7 +36,7 @@ int verb_pool_create(struct invocation *in)
 		return ctl_fail(in, err, "%s", fault_text(&fault, err));
 	/* umbrad.conf takes absolute paths only. */
 	const char *absolute = *options.path != '/' && realpath(options.path, path) ? path : options.path;
-	return print_result(in, json_pack("{s:o}", "path", text_json(absolute)),
+	return print_result(in, json_pack("{s:o}", "path", json_text(absolute)),
 		"Pool made in %s. Name it in umbrad.conf: [pool] path = %s%s%s\n", absolute, absolute,
 		options.data_device ? ", data_device = " : "",
 		options.data_device ? options.data_device : "");
@@ -55,7 +55,7 @@ static void report(void *arg, const char *line)
 	struct check *check = arg;
 
 	if (check->in->json)
-		json_array_append_new(check->lines, text_json(line));
+		json_array_append_new(check->lines, json_text(line));
 	else
 		printf("%s%s\n", check->shows ? CLEAR_LINE : "", line);
 }
@@ -88,7 +88,7 @@ int verb_pool_check(struct invocation *in)
 		return ctl_fail(in, findings, "%s", fault_text(&fault, findings));
 	}
 	print_result(in,
-		json_pack("{s:o, s:i, s:o}", "path", text_json(options.path), "findings", findings, "lines",
+		json_pack("{s:o, s:i, s:o}", "path", json_text(options.path), "findings", findings, "lines",
 			check.lines),
 		findings ? "%s: %d findings%s\n" : "%s: no findings\n", options.path, findings,
 		options.read_only ? "; --repair mends what can be mended" : " left");

@@ -189,7 +189,7 @@ static json_t *error_json(json_t *id, int code, const char *message, int err, co
 		    : json_pack("{s:s}", "hint", hint);
 
 	return json_pack("{s:s, s:O?, s:{s:i, s:o, s:o}}", "jsonrpc", "2.0", "id", id, "error", "code", code,
-		"message", mgmt_text(message), "data",
+		"message", json_text(message), "data",
 		data); /* a name in it may have been cut within a character */
 }
 
@@ -625,23 +625,6 @@ static void accept_done(struct reactor_op *op, int result)
 	accept_next(m);
 }
 
-json_t *mgmt_text(const char *text)
-{
-	json_t *string = json_string(text);
-
-	if (string)
-		return string;
-	char *clean = strdup(text); /* not UTF-8: a peer's bytes; shown, not trusted */
-	if (!clean)
-		return NULL;
-	for (char *c = clean; *c; c++)
-		if ((unsigned char)*c >= 0x80)
-			*c = '?';
-	string = json_string(clean);
-	free(clean);
-	return string;
-}
-
 /* ---- events --------------------------------------------------------------------------------------- */
 
 json_t *mgmt_event_json(const struct event *e)
@@ -650,8 +633,8 @@ json_t *mgmt_event_json(const struct event *e)
 		[EVENT_INFO] = "info", [EVENT_WARNING] = "warning", [EVENT_ERROR] = "error"};
 
 	return json_pack("{s:I, s:I, s:s, s:o, s:o}", "serial", (json_int_t)e->serial, "unix_ms",
-		(json_int_t)e->unix_ms, "level", levels[e->level], "area", mgmt_text(e->area), "text",
-		mgmt_text(e->text));
+		(json_int_t)e->unix_ms, "level", levels[e->level], "area", json_text(e->area), "text",
+		json_text(e->text));
 }
 
 static void notify(struct connection *c, const struct event *e)

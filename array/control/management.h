@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 #include "array/control/control.h"
+#include "array/util/json_text.h"
 
 #define MGMT_MESSAGE_MAX_BYTES 65536
 #define MGMT_PAGE_MAX          1000 /* entries in one list reply */
@@ -85,8 +86,6 @@ json_t *mgmt_id(const uint8_t id[UP_ID_BYTES]);
 /* A time as milliseconds, or null for 0. */
 json_t *mgmt_time(uint64_t unix_ms);
 json_t *mgmt_lun_json(struct lun *lun, bool detail);
-/* A JSON string of any bytes. */
-json_t *mgmt_text(const char *text);
 json_t *mgmt_event_json(const struct event *e);
 
 /* From now on the connection gets every event as a notification. */

@@ -15,7 +15,7 @@ static json_t *strings(const char *first, size_t stride, unsigned count)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < count; i++)
-		json_array_append_new(list, mgmt_text(first + i * stride));
+		json_array_append_new(list, json_text(first + i * stride));
 	return list;
 }
 
@@ -24,7 +24,7 @@ static json_t *host_json(const struct host *h)
 	const struct host_record *r = host_record(h);
 
 	return json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:b, s:s, s:o, s:i}", "name", r->name, "iqns",
-		strings(r->iqns[0], sizeof(r->iqns[0]), r->iqn_count), "chap_user", mgmt_text(r->chap_user),
+		strings(r->iqns[0], sizeof(r->iqns[0]), r->iqn_count), "chap_user", json_text(r->chap_user),
 		"chap", r->chap_secret[0] != '\0', "mutual_chap", r->mutual_secret[0] != '\0', "control_lu",
 		r->control_lu, "control_without_chap", r->control_without_chap, "import", imports[r->import],
 		"import_hosts", strings(r->import_hosts[0], sizeof(r->import_hosts[0]), r->import_host_count),

@@ -20,9 +20,9 @@ static json_t *job_json(struct array *a, const struct resync_view *v)
 
 	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o}", "job", (json_int_t)v->job,
 		"shadow_id", mgmt_id(v->shadow_id), "shadow", lun_name(a, v->shadow_id), "target_id",
-		mgmt_id(v->target_id), "target", lun_name(a, v->target_id), "owner", mgmt_text(v->owner),
+		mgmt_id(v->target_id), "target", lun_name(a, v->target_id), "owner", json_text(v->owner),
 		"state", states[v->state], "percent", (int)v->percent, "error",
-		v->state == RESYNC_FAILED ? mgmt_text(v->fault.text) : json_null());
+		v->state == RESYNC_FAILED ? json_text(v->fault.text) : json_null());
 }
 
 static void job_result(struct mgmt_call *c, uint32_t job)

@@ -26,7 +26,7 @@ static json_t *set_json(struct array *a, const struct copyset *s, bool detail)
 
 	copyset_view(s, &view);
 	json_t *out = json_pack("{s:o, s:s, s:o, s:s, s:I, s:o, s:I, s:I, s:i}", "id", mgmt_id(view.id),
-		"name", view.name, "owner", mgmt_text(view.owner), "state", up_set_state_name(view.state),
+		"name", view.name, "owner", json_text(view.owner), "state", up_set_state_name(view.state),
 		"lease_left_ms", (json_int_t)view.lease_left_ms, "cut_unix_ms", mgmt_time(view.cut_unix_ms),
 		"window_ns", (json_int_t)view.window_ns, "durable_ns", (json_int_t)view.durable_ns, "luns",
 		(int)view.member_count);

@@ -15,7 +15,7 @@ static json_t *pool_json(struct mgmt_call *c)
 		mgmt_options(c->m)->pool_path, "capacity_bytes", (json_int_t)stats.capacity_bytes,
 		"used_bytes", (json_int_t)stats.used_bytes, "reclaim_pending_bytes",
 		(json_int_t)stats.reclaim_pending_bytes, "reserved_bytes", (json_int_t)stats.reserved_bytes,
-		"read_only", stats.read_only, "read_only_reason", mgmt_text(stats.read_only_reason));
+		"read_only", stats.read_only, "read_only_reason", json_text(stats.read_only_reason));
 }
 
 static json_t *session_json(struct mgmt_call *c, const struct management_session *s)
@@ -23,7 +23,7 @@ static json_t *session_json(struct mgmt_call *c, const struct management_session
 	const struct host *h = host_find_iqn(c->array, s->initiator);
 
 	return json_pack("{s:o, s:s?, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:o}", "initiator",
-		mgmt_text(s->initiator), "host", h ? host_record(h)->name : NULL, "peer", s->peer,
+		json_text(s->initiator), "host", h ? host_record(h)->name : NULL, "peer", s->peer,
 		"authenticated", s->authenticated, "header_digest", s->header_digest, "data_digest",
 		s->data_digest, "commands", (json_int_t)s->commands, "bytes_in", (json_int_t)s->bytes_in,
 		"bytes_out", (json_int_t)s->bytes_out, "since_unix_ms", mgmt_time(s->since_unix_ms));
