@@ -32,7 +32,6 @@
 #define OUT_WAIT_BYTES  (64u << 10) /* so much not sent yet: the next call waits */
 #define CONNECTIONS_MAX 32
 #define PEER_GROUPS_MAX 64
-#define ACCEPT_RETRY_MS 100
 
 struct buffer {
 	char *bytes;
@@ -616,8 +615,8 @@ static void accept_done(struct reactor_op *op, int result)
 		tell_stopped(m);
 		return;
 	}
-	if (result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM) {
-		reactor_timer_arm(m->options.reactor, &m->accept_retry, ACCEPT_RETRY_MS);
+	if (reactor_accept_starved(result)) {
+		reactor_timer_arm(m->options.reactor, &m->accept_retry, REACTOR_ACCEPT_RETRY_MS);
 		return;
 	}
 	if (result >= 0)

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ACCEPT_RETRY_MS  100
 #define EVENTS_WINDOW_NS UINT64_C(10000000000)
 #define EVENTS_IN_WINDOW 64
 #define BACKLOG          128
@@ -206,10 +205,10 @@ static void accepted(struct reactor_op *op, int result)
 	}
 	if (result >= 0) {
 		take_connection(l, result);
-	} else if (result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM) {
+	} else if (reactor_accept_starved(result)) {
 		iscsi_server_event(
 			l->server, EVENT_ERROR, "cannot accept connections: %s", strerror(-result));
-		reactor_timer_arm(l->server->reactor, &l->retry, ACCEPT_RETRY_MS);
+		reactor_timer_arm(l->server->reactor, &l->retry, REACTOR_ACCEPT_RETRY_MS);
 		return;
 	}
 	accept_more(l);

@@ -14,6 +14,7 @@
 #ifndef UMBRA_REACTOR_H
 #define UMBRA_REACTOR_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,6 +70,13 @@ void reactor_writev(struct reactor *r, struct reactor_op *op, int fd, const stru
 	uint64_t offset);
 void reactor_fdatasync(struct reactor *r, struct reactor_op *op, int fd);
 void reactor_accept(struct reactor *r, struct reactor_op *op, int fd); /* result: the new socket */
+/* No descriptor or memory for another socket: who asks again at once gets the same answer at once, and burns the
+ * processor. So long, then. */
+#define REACTOR_ACCEPT_RETRY_MS 100
+static inline bool reactor_accept_starved(int result)
+{
+	return result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM;
+}
 void reactor_recv(struct reactor *r, struct reactor_op *op, int fd, void *buf, size_t len, int flags);
 void reactor_sendv(
 	struct reactor *r, struct reactor_op *op, int fd, const struct iovec *iov, unsigned count, int flags);
