@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration: what is right is taken, what is wrong is refused with its line; sizes and times. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <errno.h>
-#include <cmocka.h>
 #include "array/config.h"
 #include "array/util/units.h"
+#include "tests/support/test.h"
 
 static struct config config;
 static struct fault fault;
@@ -30,9 +26,8 @@ static int load(const char *text)
 	return err;
 }
 
-static void a_full_file_is_taken(void **state)
+TEST(a_full_file_is_taken)
 {
-	(void)state;
 	assert_int_equal(load("# comment\n"
 			      "[array]\nname = Prod_1\nluns_max = 100\n"
 			      "[pool]\npath = /srv/umbra\nmap_memory = 256M\n"
@@ -70,9 +65,8 @@ static void a_full_file_is_taken(void **state)
 	assert_string_equal(config.socket_path, "/tmp/x.sock");
 }
 
-static void portals_have_groups_and_redirections(void **state)
+TEST(portals_have_groups_and_redirections)
 {
-	(void)state;
 	assert_int_equal(load("[pool]\npath = /a\n[iscsi]\n"
 			      "redirect = [::1]:3261 storage-2.example.com:860 permanent\n"
 			      "portals = 127.0.0.1:0, 10.0.0.1:3260/2, [::1]:3261/65535\n"
@@ -94,9 +88,8 @@ static void portals_have_groups_and_redirections(void **state)
 	assert_int_equal(config.host_luns_max, 1024);
 }
 
-static void what_is_left_out_has_defaults(void **state)
+TEST(what_is_left_out_has_defaults)
 {
-	(void)state;
 	assert_int_equal(load("[pool]\npath = /srv/umbra\n"), 0);
 	assert_string_equal(config.array_name, "umbra");
 	assert_string_equal(config.target_name, "iqn.2026-01.dev.umbra:umbra");
@@ -107,7 +100,7 @@ static void what_is_left_out_has_defaults(void **state)
 	assert_int_equal(config.copy_kind, UP_COPY_DEFAULT);
 }
 
-static void what_is_wrong_is_refused_with_its_line(void **state)
+TEST(what_is_wrong_is_refused_with_its_line)
 {
 	static const struct {
 		const char *text;
@@ -165,7 +158,6 @@ static void what_is_wrong_is_refused_with_its_line(void **state)
 	};
 	char want[80];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		assert_int_equal(load(rows[i].text), -EINVAL);
 		snprintf(want, sizeof(want), "%s:%d: ", path, rows[i].line);
@@ -174,9 +166,8 @@ static void what_is_wrong_is_refused_with_its_line(void **state)
 	}
 }
 
-static void a_missing_path_or_file_is_told(void **state)
+TEST(a_missing_path_or_file_is_told)
 {
-	(void)state;
 	assert_int_equal(load("[pool]\npath = /a\n[scsi]\nphysical_block = 1024\n"), -EINVAL);
 	assert_non_null(strstr(fault.text, "512 or 4096"));
 	assert_int_equal(load("[array]\nname = a\n"), -EINVAL);
@@ -185,11 +176,10 @@ static void a_missing_path_or_file_is_told(void **state)
 	assert_non_null(strstr(fault.text, "--config"));
 }
 
-static void a_line_too_long_is_refused(void **state)
+TEST(a_line_too_long_is_refused)
 {
 	char text[1200];
 
-	(void)state;
 	memset(text, 'a', sizeof(text));
 	memcpy(text, "[pool]\npath = /", 15);
 	text[sizeof(text) - 1] = '\0';
@@ -197,7 +187,7 @@ static void a_line_too_long_is_refused(void **state)
 	assert_non_null(strstr(fault.text, ":2: "));
 }
 
-static void sizes_are_parsed(void **state)
+TEST(sizes_are_parsed)
 {
 	static const struct {
 		const char *text;
@@ -209,7 +199,6 @@ static void sizes_are_parsed(void **state)
 		"", "G", "-1", "1.5", "1.", "1X", "1KK", "1Ki B", "0x10", "1.1234567G", " 1", "1e3"};
 	uint64_t bytes;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
 		assert_int_equal(units_parse_bytes(good[i].text, &bytes), 0);
 		assert_int_equal(bytes, good[i].bytes);
@@ -220,11 +209,10 @@ static void sizes_are_parsed(void **state)
 	assert_int_equal(units_parse_bytes("99999999999999999999", &bytes), -ERANGE);
 }
 
-static void times_are_parsed(void **state)
+TEST(times_are_parsed)
 {
 	uint32_t ms;
 
-	(void)state;
 	assert_int_equal(units_parse_ms("250ms", &ms), 0);
 	assert_int_equal(ms, 250);
 	assert_int_equal(units_parse_ms("5 s", &ms), 0);
@@ -239,11 +227,10 @@ static void times_are_parsed(void **state)
 	assert_int_equal(units_parse_ms("5000000h", &ms), -ERANGE);
 }
 
-static void sizes_are_shown(void **state)
+TEST(sizes_are_shown)
 {
 	char text[UNITS_TEXT_BYTES];
 
-	(void)state;
 	units_format_bytes(0, text);
 	assert_string_equal(text, "0 B");
 	units_format_bytes(1023, text);

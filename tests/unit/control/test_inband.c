@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Mailboxes: sending again, waiting, giving up, bounds, malformed messages; a seeded random campaign. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
-#include <cmocka.h>
+#include "tests/support/test.h"
 #include "tests/unit/control/rig.h"
 
 static struct rig rig;
@@ -90,9 +86,8 @@ static void waited(void *arg, long result)
 	w->result = result;
 }
 
-static void nothing_posted_is_an_error(void **state)
+TEST(nothing_posted_is_an_error)
 {
-	(void)state;
 	assert_false(rig_fetch(&rig, H1, 1, &reply));
 	begin();
 	assert_int_equal(rig_post(&rig, H1, NULL, 1, &ask), 0);
@@ -104,12 +99,11 @@ static void nothing_posted_is_an_error(void **state)
 	assert_int_equal(reply.request_id, ask.request_id);
 }
 
-static void the_same_request_does_its_work_once(void **state)
+TEST(the_same_request_does_its_work_once)
 {
 	uint64_t id;
 	static struct waiting first, second;
 
-	(void)state;
 	hold_a_commit(&id);
 	memset(&first, 0, sizeof(first));
 	memset(&second, 0, sizeof(second));
@@ -135,12 +129,11 @@ static void the_same_request_does_its_work_once(void **state)
 	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_BAD_STATE);
 }
 
-static void a_wait_given_up_leaves_the_request(void **state)
+TEST(a_wait_given_up_leaves_the_request)
 {
 	uint64_t id;
 	static struct waiting w;
 
-	(void)state;
 	hold_a_commit(&id);
 	memset(&w, 0, sizeof(w));
 	void *token = inband_in(rig.inband, H1, 1, w.bytes, sizeof(w.bytes), waited, &w);
@@ -154,12 +147,11 @@ static void a_wait_given_up_leaves_the_request(void **state)
 	assert_int_equal(reply.status, UP_OK);
 }
 
-static void another_request_does_not_wait_for_the_first(void **state)
+TEST(another_request_does_not_wait_for_the_first)
 {
 	uint64_t id;
 	struct up_msg commit;
 
-	(void)state;
 	hold_a_commit(&id);
 	commit = ask;
 	rig_request(&rig, &ask, UP_OP_SET_STATE);
@@ -172,9 +164,8 @@ static void another_request_does_not_wait_for_the_first(void **state)
 	assert_int_equal(reply.request_id, id);
 }
 
-static void an_id_used_for_something_else_is_told(void **state)
+TEST(an_id_used_for_something_else_is_told)
 {
-	(void)state;
 	begin();
 	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_OK);
 	struct up_msg other = ask;
@@ -188,11 +179,10 @@ static void an_id_used_for_something_else_is_told(void **state)
 	assert_int_equal(reply.status, UP_OK);
 }
 
-static void malformed_messages_get_replies(void **state)
+TEST(malformed_messages_get_replies)
 {
 	size_t len;
 
-	(void)state;
 	begin();
 	len = up_encode(&ask, wire, sizeof(wire));
 	for (size_t cut = 0; cut < len; cut++) {
@@ -226,9 +216,8 @@ static void malformed_messages_get_replies(void **state)
 	assert_int_equal(reply.status, UP_OK);
 }
 
-static void too_long_messages_get_replies(void **state)
+TEST(too_long_messages_get_replies)
 {
-	(void)state;
 	begin();
 	size_t len = up_encode(&ask, wire, sizeof(wire));
 	memset(wire + len, 0, sizeof(wire) - len);
@@ -249,11 +238,10 @@ static void too_long_messages_get_replies(void **state)
 	assert_int_equal(reply.status, UP_OK);
 }
 
-static void a_short_buffer_gets_the_beginning(void **state)
+TEST(a_short_buffer_gets_the_beginning)
 {
 	static struct waiting w;
 
-	(void)state;
 	begin();
 	assert_int_equal(rig_post(&rig, H1, NULL, 1, &ask), 0);
 	memset(&w, 0, sizeof(w));
@@ -263,9 +251,8 @@ static void a_short_buffer_gets_the_beginning(void **state)
 	assert_true(rig_fetch(&rig, H1, 1, &reply));
 }
 
-static void mailboxes_are_bounded_and_the_idle_make_room(void **state)
+TEST(mailboxes_are_bounded_and_the_idle_make_room)
 {
-	(void)state;
 	/* more slots than an initiator's share: the oldest goes */
 	for (uint16_t slot = 1; slot <= 4; slot++) {
 		begin();
@@ -283,12 +270,11 @@ static void mailboxes_are_bounded_and_the_idle_make_room(void **state)
 	assert_false(rig_fetch(&rig, H1, 2, &reply));
 }
 
-static void what_runs_keeps_its_mailbox(void **state)
+TEST(what_runs_keeps_its_mailbox)
 {
 	uint64_t id;
 	static struct waiting w[4];
 
-	(void)state;
 	hold_a_commit(&id);
 	/* aborts wait for the commit: four of them fill slot 2 */
 	for (unsigned i = 0; i < 4; i++) {
@@ -326,13 +312,12 @@ static uint32_t next_random(uint32_t below)
 
 /* Property: whatever comes, in whatever order and over whatever path, gets one reply that belongs to the
  * request posted last; the same request the same reply; and at the end no unkept set leaves a LUN. */
-static void random_requests_are_all_answered(void **state)
+TEST(random_requests_are_all_answered)
 {
 	const char *given = getenv("UMBRA_TEST_SEED");
 	static uint8_t ids[4][UP_ID_BYTES], shadows[16][UP_ID_BYTES], before[UP_REPLY_MAX_BYTES];
 	unsigned known = 0, fine = 0;
 
-	(void)state;
 	seed = given ? strtoull(given, NULL, 0) : 20260103;
 	print_message("seed %llu (UMBRA_TEST_SEED)\n", (unsigned long long)seed);
 	memstore_timing(rig.memory, MEMSTORE_KINDS, MEMSTORE_DEFERRED, 0);

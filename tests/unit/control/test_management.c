@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON-RPC on the management socket: its frame and errors, every method, the socket itself. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include <cmocka.h>
+#include "tests/support/test.h"
 #include "tests/unit/control/rig.h"
 
 static struct rig rig;
@@ -111,9 +107,8 @@ static void fails(const char *method, const char *params, int err)
 	json_decref(answer);
 }
 
-static void the_frame_is_checked(void **state)
+TEST(the_frame_is_checked)
 {
-	(void)state;
 	refused("{", MGMT_PARSE_ERROR);
 	refused("{\"jsonrpc\":\"2.0\",\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}", MGMT_PARSE_ERROR);
 	refused("\"\xff\"", MGMT_PARSE_ERROR);
@@ -133,21 +128,19 @@ static void the_frame_is_checked(void **state)
 		MGMT_BAD_PARAMS);
 }
 
-static void a_notification_is_done_and_not_answered(void **state)
+TEST(a_notification_is_done_and_not_answered)
 {
 	static const char text[] =
 		"{\"jsonrpc\":\"2.0\",\"method\":\"lun.create\",\"params\":{\"name\":\"quiet\",\"size_bytes\":1048576}}";
 
-	(void)state;
 	assert_null(line(text, strlen(text)));
 	assert_non_null(lun_find_name(rig.array, "quiet"));
 	static const char unknown[] = "{\"jsonrpc\":\"2.0\",\"method\":\"nonsense\"}";
 	assert_null(line(unknown, strlen(unknown)));
 }
 
-static void luns_live(void **state)
+TEST(luns_live)
 {
-	(void)state;
 	json_t *lun = ask("lun.create", "{'name':'a','size_bytes':67108864}");
 	assert_int_equal(json_integer_value(json_object_get(lun, "size_bytes")), 64 << 20);
 	assert_int_equal(strlen(json_string_value(json_object_get(lun, "id"))), 32);
@@ -177,11 +170,10 @@ static void luns_live(void **state)
 	assert_null(lun_find_name(rig.array, "b"));
 }
 
-static void lists_are_paged(void **state)
+TEST(lists_are_paged)
 {
 	char params[80];
 
-	(void)state;
 	for (unsigned i = 0; i < 25; i++) {
 		snprintf(params, sizeof(params), "{'name':'lun-%u','size_bytes':1048576}", i);
 		does("lun.create", params);
@@ -204,7 +196,7 @@ static void lists_are_paged(void **state)
 }
 
 /* Every mapping is on one page, wherever the pages begin. */
-static void mappings_are_paged(void **state)
+TEST(mappings_are_paged)
 {
 	static const struct {
 		const char *host, *lun;
@@ -212,7 +204,6 @@ static void mappings_are_paged(void **state)
 	const unsigned count = sizeof(all) / sizeof(all[0]);
 	char params[80];
 
-	(void)state;
 	for (char lun = 'a'; lun <= 'c'; lun++) {
 		snprintf(params, sizeof(params), "{'name':'%c','size_bytes':1048576}", lun);
 		does("lun.create", params);
@@ -247,11 +238,10 @@ static void mappings_are_paged(void **state)
 }
 
 /* More than a page has. */
-static void a_host_shows_all_its_luns(void **state)
+TEST(a_host_shows_all_its_luns)
 {
 	char params[80];
 
-	(void)state;
 	for (unsigned i = 1; i <= MGMT_PAGE_MAX + 5; i++) {
 		snprintf(params, sizeof(params), "{'name':'lun-%u','size_bytes':1048576}", i);
 		does("lun.create", params);
@@ -265,11 +255,10 @@ static void a_host_shows_all_its_luns(void **state)
 	json_decref(host);
 }
 
-static void secrets_never_come_out(void **state)
+TEST(secrets_never_come_out)
 {
 	static const char *const asks[] = {"host.list", "status"};
 
-	(void)state;
 	json_t *host =
 		ask("host.add", "{'name':'db1','iqns':['IQN.1991-05.com.microsoft:DB1'],'chap_secret':"
 				"'correct horse','chap_user':'db1','mutual_chap_secret':'battery staple',"
@@ -299,9 +288,8 @@ static void secrets_never_come_out(void **state)
 		assert_true(!strstr(e->text, "correct horse") && !strstr(e->text, "battery staple"));
 }
 
-static void hosts_are_changed_part_by_part(void **state)
+TEST(hosts_are_changed_part_by_part)
 {
-	(void)state;
 	does("host.add", "{'name':'db1','iqns':['iqn.x:1'],'chap_secret':'correct horse','control_lu':true}");
 	does("host.set", "{'host':'db1','import':'any'}");
 	const struct host_record *r = host_record(host_find(rig.array, "db1"));
@@ -337,7 +325,7 @@ static void hosts_are_changed_part_by_part(void **state)
 }
 
 /* Two administrators change two things of one host at the same time: neither takes back what the other has done. */
-static void changes_of_a_host_at_the_same_time_add_up(void **state)
+TEST(changes_of_a_host_at_the_same_time_add_up)
 {
 	static const char *const lines[] = {
 		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"host.set\",\"params\":{\"host\":\"h1\",\"chap_secret\":\"another secret\"}}",
@@ -345,7 +333,6 @@ static void changes_of_a_host_at_the_same_time_add_up(void **state)
 		"{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"host.set\",\"params\":{\"host\":\"h1\",\"control_lu\":false}}"};
 	const struct host_record *r = host_record(rig.hosts[0]);
 
-	(void)state;
 	memstore_timing(rig.memory, MEMSTORE_TXN, MEMSTORE_MANUAL, 0);
 	for (size_t i = 0; i < 3; i++)
 		assert_null(management_answer(rig.management, lines[i], strlen(lines[i])));
@@ -359,9 +346,8 @@ static void changes_of_a_host_at_the_same_time_add_up(void **state)
 	assert_false(r->control_lu);
 }
 
-static void sets_are_made_in_one_call(void **state)
+TEST(sets_are_made_in_one_call)
 {
-	(void)state;
 	does("lun.create", "{'name':'a','size_bytes':1048576}");
 	does("lun.create", "{'name':'b','size_bytes':1048576}");
 	json_t *set = ask("set.create", "{'name':'nightly','luns':['a','b']}");
@@ -392,11 +378,10 @@ static void sets_are_made_in_one_call(void **state)
 	json_decref(list);
 }
 
-static void a_broken_shadow_is_an_ordinary_lun(void **state)
+TEST(a_broken_shadow_is_an_ordinary_lun)
 {
 	char params[200];
 
-	(void)state;
 	does("lun.create", "{'name':'a','size_bytes':1048576}");
 	json_t *set = ask("set.create", "{'name':'one','luns':['a']}");
 	json_t *member = json_array_get(json_object_get(set, "members"), 0);
@@ -417,11 +402,10 @@ static void a_broken_shadow_is_an_ordinary_lun(void **state)
 	fails("shadow.break", params, ENOENT);
 }
 
-static void plex_copies_show_how_far_they_are(void **state)
+TEST(plex_copies_show_how_far_they_are)
 {
 	char params[200];
 
-	(void)state;
 	does("lun.create", "{'name':'a','size_bytes':1048576}");
 	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"set.create\",\"params\":{\"luns\":[\"a\"],\"kind\":\"full\"}}",
 		MGMT_BAD_PARAMS);
@@ -444,7 +428,7 @@ static void plex_copies_show_how_far_they_are(void **state)
 	json_decref(lun);
 }
 
-static void the_bin_is_the_administrators(void **state)
+TEST(the_bin_is_the_administrators)
 {
 	struct array_options options = {.recycle_s = 1000};
 	char params[200];
@@ -483,11 +467,10 @@ static void the_bin_is_the_administrators(void **state)
 	fails("recycle.undelete", params, ENOENT);
 }
 
-static void resyncs_are_jobs(void **state)
+TEST(resyncs_are_jobs)
 {
 	char params[300];
 
-	(void)state;
 	does("lun.create", "{'name':'a','size_bytes':2097152}");
 	does("lun.create", "{'name':'s','size_bytes':1048576}");
 	json_t *set = ask("set.create", "{'name':'one','luns':['a']}");
@@ -518,9 +501,8 @@ static void resyncs_are_jobs(void **state)
 	json_decref(set);
 }
 
-static void a_set_that_fails_leaves_nothing(void **state)
+TEST(a_set_that_fails_leaves_nothing)
 {
-	(void)state;
 	does("lun.create", "{'name':'a','size_bytes':1048576}");
 	fails("set.create", "{'luns':['a','nobody']}", ENOENT);
 	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"set.create\",\"params\":{\"luns\":[]}}",
@@ -550,7 +532,7 @@ static void a_set_that_fails_leaves_nothing(void **state)
 }
 
 /* Whatever the store fails with, the administrator is told what to do, in words that fit. */
-static void failures_of_the_store_tell_what_to_do(void **state)
+TEST(failures_of_the_store_tell_what_to_do)
 {
 	static const struct {
 		int err;
@@ -558,7 +540,6 @@ static void failures_of_the_store_tell_what_to_do(void **state)
 	} rows[] = {{EIO, "disk"}, {ENOSPC, "delete"}, {EROFS, "restart umbrad"}, {ENOMEM, "memory"},
 		{EUCLEAN, "pool check"}, {ESHUTDOWN, "when umbrad runs"}, {EAGAIN, "again"}, {ENXIO, "disk"}};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		static const char text[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"lun.create\","
 					   "\"params\":{\"name\":\"a\",\"size_bytes\":1048576}}";
@@ -576,11 +557,10 @@ static void failures_of_the_store_tell_what_to_do(void **state)
 }
 
 /* A name in a refusal is cut, perhaps within a character: the answer comes all the same. */
-static void a_refusal_may_cut_a_character(void **state)
+TEST(a_refusal_may_cut_a_character)
 {
 	char name[400], params[500];
 
-	(void)state;
 	for (size_t pad = 0; pad < 4; pad++) {
 		size_t used = pad;
 		memset(name, 'x', pad);
@@ -615,9 +595,8 @@ static void flagged_done(struct array_call *call)
 	container_of(call, struct flagged, call)->done = true;
 }
 
-static void the_status_is_whole(void **state)
+TEST(the_status_is_whole)
 {
-	(void)state;
 	json_t *status = ask("status", "{}");
 	json_t *counts = json_object_get(status, "counts");
 	assert_int_equal(json_integer_value(json_object_get(counts, "hosts")), RIG_HOSTS);
@@ -649,14 +628,13 @@ static json_int_t set_aside(const char *method)
 }
 
 /* A pool that refuses sets though it has free space: what is set aside shows. */
-static void the_status_shows_what_is_set_aside(void **state)
+TEST(the_status_shows_what_is_set_aside)
 {
 	static const uint8_t id[UP_ID_BYTES] = {7};
 	const char *owner = rig.nexus[0].initiator;
 	uint8_t shadow_id[UP_ID_BYTES];
 	struct flagged w = {.call.done = flagged_done};
 
-	(void)state;
 	struct lun *lun = rig_lun(&rig, "a", 16 << 20);
 	assert_int_equal(set_aside("status"), 0);
 	assert_int_equal(copyset_begin(rig.array, id, owner, NULL), 0);
@@ -756,14 +734,13 @@ static void say(int fd, const char *text, size_t len)
 
 #define STATUS "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"pool.status\"}\n"
 
-static void the_socket_serves(void **state)
+TEST(the_socket_serves)
 {
 	struct management *m = serve(), *other;
 	char text[4096];
 	struct stat st;
 	struct fault fault = {0};
 
-	(void)state;
 	assert_int_equal(stat(socket_path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	int fd = dial();
@@ -797,13 +774,12 @@ static void the_socket_serves(void **state)
 	unserve(m);
 }
 
-static void too_long_a_line_ends_the_connection(void **state)
+TEST(too_long_a_line_ends_the_connection)
 {
 	static char big[MGMT_MESSAGE_MAX_BYTES + 100];
 	struct management *m = serve();
 	char text[4096];
 
-	(void)state;
 	int fd = dial();
 	memset(big, 'x', sizeof(big));
 	say(fd, big, sizeof(big));
@@ -814,12 +790,11 @@ static void too_long_a_line_ends_the_connection(void **state)
 	unserve(m);
 }
 
-static void followers_get_events_and_slow_ones_are_cut(void **state)
+TEST(followers_get_events_and_slow_ones_are_cut)
 {
 	struct management *m = serve();
 	char text[4096];
 
-	(void)state;
 	int fd = dial(), slow = dial();
 	static const char follow[] =
 		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"events.follow\",\"params\":{\"after\":2}}\n";
@@ -850,11 +825,10 @@ static void followers_get_events_and_slow_ones_are_cut(void **state)
 	unserve(m);
 }
 
-static void a_peer_may_go_in_the_middle_of_a_call(void **state)
+TEST(a_peer_may_go_in_the_middle_of_a_call)
 {
 	struct management *m = serve();
 
-	(void)state;
 	memstore_timing(rig.memory, MEMSTORE_TXN, MEMSTORE_TIMED, 30);
 	int fd = dial();
 	static const char create[] =

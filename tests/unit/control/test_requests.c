@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every in-band request over the real model: what it answers, who may ask it, what can be asked again. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <errno.h>
-#include <cmocka.h>
 #include "proto/identity.h"
+#include "tests/support/test.h"
 #include "tests/unit/control/rig.h"
 
 static struct rig rig;
@@ -89,9 +85,8 @@ static void make_kept(const uint8_t set[UP_ID_BYTES], uint8_t shadow[UP_ID_BYTES
 	assert_int_equal(on_set(H1, UP_OP_SET_KEEP, set), UP_OK);
 }
 
-static void identify_tells_who_is_who(void **state)
+TEST(identify_tells_who_is_who)
 {
-	(void)state;
 	rig_request(&rig, &ask, UP_OP_IDENTIFY);
 	assert_int_equal(rig_ask(&rig, &rig.second, &ask, &reply), UP_OK);
 	assert_memory_equal(reply.array_id, array_id(rig.array), UP_ID_BYTES);
@@ -114,9 +109,8 @@ static void identify_tells_who_is_who(void **state)
 	assert_false(reply.capabilities & UP_CAP_READ_ONLY);
 }
 
-static void identify_tells_of_a_read_only_pool(void **state)
+TEST(identify_tells_of_a_read_only_pool)
 {
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
 	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
@@ -129,9 +123,8 @@ static void identify_tells_of_a_read_only_pool(void **state)
 		    UP_CAP_DIFFERENTIAL); /* who does not know the bit is told as before, and vetoes */
 }
 
-static void describe_shows_what_the_host_may_see(void **state)
+TEST(describe_shows_what_the_host_may_see)
 {
-	(void)state;
 	assert_int_equal(on_lun(H1, UP_OP_DESCRIBE_LUN, data->id, 0), UP_OK);
 	assert_int_equal(reply.lun_count, 1);
 	assert_memory_equal(reply.luns[0].id, data->id, UP_ID_BYTES);
@@ -150,11 +143,10 @@ static void describe_shows_what_the_host_may_see(void **state)
 	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_BAD_MESSAGE);
 }
 
-static void a_set_goes_its_way(void **state)
+TEST(a_set_goes_its_way)
 {
 	uint8_t shadow[UP_ID_BYTES], second[UP_ID_BYTES];
 
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(reply.state, UP_SET_PREPARING);
 	assert_true(reply.lease_ms > 500000);
@@ -204,9 +196,8 @@ static void a_set_goes_its_way(void **state)
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_ID_CONFLICT);
 }
 
-static void sets_belong_to_their_initiator(void **state)
+TEST(sets_belong_to_their_initiator)
 {
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(on_set(H2, UP_OP_SET_BEGIN, set_one), UP_ID_CONFLICT);
 	assert_int_equal(on_set(H2, UP_OP_SET_STATE, set_one), UP_NOT_FOUND);
@@ -229,12 +220,11 @@ static void sets_belong_to_their_initiator(void **state)
 	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, nothing), UP_OK);
 }
 
-static void unknown_sets_and_luns_are_not_found(void **state)
+TEST(unknown_sets_and_luns_are_not_found)
 {
 	static const enum up_op ops[] = {
 		UP_OP_SET_STATE, UP_OP_SET_ARM, UP_OP_SET_COMMIT, UP_OP_SET_KEEP, UP_OP_SET_LUNS};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
 		assert_int_equal(on_set(H1, ops[i], nothing), UP_NOT_FOUND);
 	assert_int_equal(on_lun(H1, UP_OP_MAP, nothing, 0), UP_NOT_FOUND);
@@ -247,7 +237,7 @@ static void unknown_sets_and_luns_are_not_found(void **state)
 	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_BAD_STATE); /* not armed */
 }
 
-static void changes_need_chap(void **state)
+TEST(changes_need_chap)
 {
 	static const enum up_op changing[] = {UP_OP_SET_BEGIN, UP_OP_SET_ADD, UP_OP_SET_ARM, UP_OP_SET_COMMIT,
 		UP_OP_SET_KEEP, UP_OP_SET_ABORT, UP_OP_MAP, UP_OP_UNMAP, UP_OP_DELETE, UP_OP_BREAK,
@@ -255,7 +245,6 @@ static void changes_need_chap(void **state)
 	static const enum up_op looking[] = {UP_OP_IDENTIFY, UP_OP_DESCRIBE_LUN, UP_OP_SET_STATE,
 		UP_OP_SET_LUNS, UP_OP_LIST, UP_OP_RESYNC_STATE};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(changing) / sizeof(changing[0]); i++) {
 		rig_request(&rig, &ask, changing[i]);
 		ask.has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_LUN_ID) | UP_HAS(UP_TAG_DEADLINE_MS) |
@@ -277,9 +266,8 @@ static void changes_need_chap(void **state)
 	}
 }
 
-static void what_is_not_offered_says_so(void **state)
+TEST(what_is_not_offered_says_so)
 {
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, 3), UP_UNSUPPORTED);
 	rig_request(&rig, &ask, UP_OP_COUNT);
@@ -293,11 +281,10 @@ static void what_is_not_offered_says_so(void **state)
 	assert_int_equal(on_lun(H1, UP_OP_UNMAP, data->id, 3), UP_BAD_MESSAGE);
 }
 
-static void shadows_are_mapped_and_deleted_by_right(void **state)
+TEST(shadows_are_mapped_and_deleted_by_right)
 {
 	uint8_t shadow[UP_ID_BYTES];
 
-	(void)state;
 	make_kept(set_one, shadow);
 	assert_int_equal(on_lun(H2, UP_OP_MAP, shadow, 0), UP_DENIED);
 	assert_int_equal(on_lun(H2, UP_OP_DELETE, shadow, 0), UP_DENIED);
@@ -325,11 +312,10 @@ static void shadows_are_mapped_and_deleted_by_right(void **state)
 	assert_true(status == UP_NOT_FOUND || (status == UP_OK && reply.lun_count == 0));
 }
 
-static void a_mapped_shadow_is_unmapped_by_its_deletion(void **state)
+TEST(a_mapped_shadow_is_unmapped_by_its_deletion)
 {
 	uint8_t shadow[UP_ID_BYTES];
 
-	(void)state;
 	make_kept(set_two, shadow);
 	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
 	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ME), UP_OK);
@@ -337,11 +323,10 @@ static void a_mapped_shadow_is_unmapped_by_its_deletion(void **state)
 	assert_null(map_lun(rig.hosts[0], 3));
 }
 
-static void what_is_not_kept_is_not_mapped(void **state)
+TEST(what_is_not_kept_is_not_mapped)
 {
 	uint8_t shadow[UP_ID_BYTES];
 
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
 	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
@@ -385,11 +370,10 @@ static const struct up_lun *listed(struct array_nexus *n, const uint8_t id[UP_ID
 	return NULL;
 }
 
-static void shadows_are_broken_by_right(void **state)
+TEST(shadows_are_broken_by_right)
 {
 	uint8_t shadow[UP_ID_BYTES];
 
-	(void)state;
 	assert_int_equal(on_lun(H1, UP_OP_BREAK, nothing, 0), UP_NOT_FOUND);
 	make_kept(set_one, shadow);
 	assert_int_equal(on_lun(H2, UP_OP_BREAK, shadow, 0), UP_DENIED);
@@ -420,11 +404,10 @@ static void shadows_are_broken_by_right(void **state)
 	assert_null(listed(H1, shadow));
 }
 
-static void plex_copies_become_full(void **state)
+TEST(plex_copies_become_full)
 {
 	uint8_t shadow[UP_ID_BYTES], other[UP_ID_BYTES];
 
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, UP_COPY_PLEX), UP_OK);
 	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
@@ -446,7 +429,7 @@ static void plex_copies_become_full(void **state)
 }
 
 /* A host deletes: the copy is gone for every host, and only the administrator brings it back. */
-static void a_deleted_copy_is_out_of_the_hosts_reach(void **state)
+TEST(a_deleted_copy_is_out_of_the_hosts_reach)
 {
 	struct array_options options = {.recycle_s = 1000};
 	uint8_t shadow[UP_ID_BYTES];
@@ -469,11 +452,10 @@ static void a_deleted_copy_is_out_of_the_hosts_reach(void **state)
 	assert_true(recycled_next(rig.array, NULL, &bin));
 }
 
-static void unkept_shadows_are_not_broken(void **state)
+TEST(unkept_shadows_are_not_broken)
 {
 	uint8_t shadow[UP_ID_BYTES];
 
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
 	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
@@ -483,11 +465,10 @@ static void unkept_shadows_are_not_broken(void **state)
 	assert_int_equal(on_lun(H1, UP_OP_BREAK, shadow, 0), UP_BAD_STATE);
 }
 
-static void notifications_are_shown(void **state)
+TEST(notifications_are_shown)
 {
 	uint8_t shadow[UP_ID_BYTES];
 
-	(void)state;
 	make_kept(set_one, shadow);
 	assert_int_equal(listed(H1, shadow)->notified, 0);
 	assert_int_equal(with_flags(H1, UP_OP_NOTIFY, shadow, UP_NOTIFY_PRE_RECOVERY), UP_OK);
@@ -508,13 +489,12 @@ static enum up_status on_job(struct array_nexus *n, enum up_op op, uint32_t job)
 	return rig_ask(&rig, n, &ask, &reply);
 }
 
-static void resyncs_are_started_by_right(void **state)
+TEST(resyncs_are_started_by_right)
 {
 	struct lun *small, *larger;
 	uint8_t shadow[UP_ID_BYTES];
 	uint32_t job;
 
-	(void)state;
 	make_kept(set_one, shadow);
 	small = rig_lun(&rig, "small", 1 << 20);
 	larger = rig_lun(&rig, "larger", 65 << 20);
@@ -547,12 +527,11 @@ static void resyncs_are_started_by_right(void **state)
 	assert_int_equal(larger->size_bytes, 64 << 20);
 }
 
-static void a_resync_is_cancelled_and_one_fails(void **state)
+TEST(a_resync_is_cancelled_and_one_fails)
 {
 	uint8_t shadow[UP_ID_BYTES];
 	uint32_t job;
 
-	(void)state;
 	make_kept(set_one, shadow);
 	memstore_slow_copy_cuts(rig.memory, 20);
 	assert_int_equal(resync(H1, shadow, data->id), UP_OK);
@@ -575,9 +554,8 @@ static void a_resync_is_cancelled_and_one_fails(void **state)
 	assert_int_equal(reply.job_state, UP_JOB_FAILED);
 }
 
-static void ordinary_luns_are_out_of_reach(void **state)
+TEST(ordinary_luns_are_out_of_reach)
 {
-	(void)state;
 	assert_int_equal(on_lun(H1, UP_OP_MAP, foreign->id, 0), UP_DENIED);
 	assert_int_equal(on_lun(H4, UP_OP_MAP, foreign->id, 0), UP_DENIED);
 	assert_int_equal(on_lun(H1, UP_OP_UNMAP, data->id, UP_SCOPE_ME), UP_DENIED);
@@ -587,12 +565,11 @@ static void ordinary_luns_are_out_of_reach(void **state)
 	assert_int_equal(map_number(rig.hosts[0], data), 1);
 }
 
-static void lists_are_paged(void **state)
+TEST(lists_are_paged)
 {
 	char name[32];
 	unsigned seen = 0, pages = 0;
 
-	(void)state;
 	for (unsigned i = 0; i < 150; i++) {
 		snprintf(name, sizeof(name), "many-%u", i);
 		struct lun *lun = rig_lun(&rig, name, 1 << 20);
@@ -620,11 +597,10 @@ static void lists_are_paged(void **state)
 	assert_int_equal(reply.cursor, 0);
 }
 
-static void a_set_of_64_fits_one_page(void **state)
+TEST(a_set_of_64_fits_one_page)
 {
 	char name[32];
 
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	for (unsigned i = 0; i < 65; i++) {
 		snprintf(name, sizeof(name), "member-%u", i);
@@ -638,11 +614,10 @@ static void a_set_of_64_fits_one_page(void **state)
 	assert_int_equal(reply.luns[63].kind, UP_LUN_FUTURE_SHADOW);
 }
 
-static void a_commit_past_its_deadline_keeps_nothing(void **state)
+TEST(a_commit_past_its_deadline_keeps_nothing)
 {
 	uint8_t shadow[UP_ID_BYTES];
 
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
 	memcpy(shadow, reply.lun_id, UP_ID_BYTES);
@@ -663,9 +638,8 @@ static void a_commit_past_its_deadline_keeps_nothing(void **state)
 		assert_int_equal(l->kind, LUN_ORDINARY);
 }
 
-static void a_store_that_fails_is_told(void **state)
+TEST(a_store_that_fails_is_told)
 {
-	(void)state;
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
 	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);

@@ -6,16 +6,12 @@
 #ifndef UMBRA_TEST_COPYSET_HARNESS_H
 #define UMBRA_TEST_COPYSET_HARNESS_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <errno.h>
-#include <cmocka.h>
 #include "array/copyset/array.h"
 #include "array/reactor/reactor.h"
+#include "tests/support/test.h"
 #ifndef HARNESS_POOL
 #include "tests/support/memstore.h"
 #include "tests/support/simreactor.h"

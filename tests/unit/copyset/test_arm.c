@@ -34,7 +34,7 @@ static void short_lease(struct harness *h, unsigned lease_ms)
 	harness_open(h);
 }
 
-static void room_goes_back_however_the_set_ends(void **state)
+TEST(room_goes_back_however_the_set_ends)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};
@@ -91,7 +91,7 @@ static void room_goes_back_however_the_set_ends(void **state)
 	assert_int_equal(held(h), 0);
 }
 
-static void without_room_it_is_refused(void **state)
+TEST(without_room_it_is_refused)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};
@@ -121,7 +121,7 @@ static void without_room_it_is_refused(void **state)
 	assert_int_equal(held(h), 0);
 }
 
-static void arm_waits_for_room(void **state)
+TEST(arm_waits_for_room)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};
@@ -188,7 +188,7 @@ static void arm_waits_for_room(void **state)
 	assert_int_equal(held(h), 0);
 }
 
-static void a_restart_asks_again(void **state)
+TEST(a_restart_asks_again)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};
@@ -242,7 +242,7 @@ static void fill(struct harness *h)
 		assert_true(++chunk < 256);
 }
 
-static void a_pool_becomes_full_meanwhile(void **state)
+TEST(a_pool_becomes_full_meanwhile)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};

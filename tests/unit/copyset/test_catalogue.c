@@ -98,7 +98,7 @@ static void expect_good(struct harness *h)
 	harness_close(h);
 }
 
-static void all_comes_back(void **state)
+TEST(all_comes_back)
 {
 	struct harness *h = *state;
 	struct copyset_view before, after;
@@ -119,7 +119,7 @@ static void all_comes_back(void **state)
 }
 
 /* A host that an older umbrad wrote has no secret for mutual CHAP. */
-static void the_first_version_of_a_host_is_read(void **state)
+TEST(the_first_version_of_a_host_is_read)
 {
 	struct harness *h = *state;
 	struct host_record before;
@@ -152,7 +152,7 @@ static void the_first_version_of_a_host_is_read(void **state)
 }
 
 /* The last bytes that were kept come back; none when none were; gone with the LUN. */
-static void reservations_are_kept(void **state)
+TEST(reservations_are_kept)
 {
 	static uint8_t most[ARRAY_RESERVATIONS_MAX_BYTES + 1];
 	struct harness *h = *state;
@@ -200,7 +200,7 @@ static void age_lun_record(struct harness *h, unsigned index)
 	memstore_record_put(h->memory, STORE_TABLE_LUN, k, sizeof(k), old, len + 4);
 }
 
-static void records_of_older_versions_are_read(void **state)
+TEST(records_of_older_versions_are_read)
 {
 	struct harness *h = *state;
 	char *before, *after;
@@ -220,7 +220,7 @@ static void records_of_older_versions_are_read(void **state)
 	free(after);
 }
 
-static void any_damaged_byte_is_found(void **state)
+TEST(any_damaged_byte_is_found)
 {
 	struct harness *h = *state;
 	const void *key;
@@ -242,7 +242,7 @@ static void any_damaged_byte_is_found(void **state)
 	harness_open(h);
 }
 
-static void any_truncation_is_found(void **state)
+TEST(any_truncation_is_found)
 {
 	struct harness *h = *state;
 	const void *key;
@@ -269,7 +269,7 @@ static void any_truncation_is_found(void **state)
 }
 
 /* Sound records under another key, and sound records gone, contradict the others. */
-static void a_record_that_contradicts_is_found(void **state)
+TEST(a_record_that_contradicts_is_found)
 {
 	struct harness *h = *state;
 	const void *key;
@@ -304,7 +304,7 @@ static void a_record_that_contradicts_is_found(void **state)
 	harness_open(h);
 }
 
-static void random_records_are_refused(void **state)
+TEST(random_records_are_refused)
 {
 	struct harness *h = *state;
 	uint64_t seed = test_seed();
@@ -329,7 +329,7 @@ static void random_records_are_refused(void **state)
 	harness_open(h);
 }
 
-static void a_missing_disk_is_found(void **state)
+TEST(a_missing_disk_is_found)
 {
 	struct harness *h = *state;
 	struct lun *l;
@@ -352,7 +352,7 @@ static void a_missing_disk_is_found(void **state)
 	harness_open(h);
 }
 
-static void a_failing_store_is_no_damage(void **state)
+TEST(a_failing_store_is_no_damage)
 {
 	struct harness *h = *state;
 

@@ -189,7 +189,7 @@ static void delete_all(struct harness *h)
 	assert_int_equal(memstore_disks(h->memory), 0);
 }
 
-static void fresh(void **state)
+TEST(fresh)
 {
 	struct harness *h;
 
@@ -200,7 +200,7 @@ static void fresh(void **state)
 	harness_open(h);
 }
 
-static void any_call_fails_once(void **state)
+TEST(any_call_fails_once)
 {
 	static const int errs[] = {-EIO, -ENOSPC, -ENOMEM};
 
@@ -225,7 +225,7 @@ static void any_call_fails_once(void **state)
 }
 
 /* The store goes read-only with the failure; then the power goes too. */
-static void any_call_fails_and_the_power_goes(void **state)
+TEST(any_call_fails_and_the_power_goes)
 {
 	for (unsigned n = 1;; n++) {
 		struct harness *h;
@@ -248,7 +248,7 @@ static void any_call_fails_and_the_power_goes(void **state)
 }
 
 /* The power goes after the nth store call, with transactions under way. */
-static void the_power_goes_at_any_call(void **state)
+TEST(the_power_goes_at_any_call)
 {
 	for (unsigned n = 1; n < 60; n++) {
 		struct harness *h;

@@ -78,7 +78,7 @@ static void all_inline(struct harness *h)
 
 /* ---- the gate ---- */
 
-static void writes_queue_at_a_closed_gate_and_go_on_in_order(void **state)
+TEST(writes_queue_at_a_closed_gate_and_go_on_in_order)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};
@@ -106,7 +106,7 @@ static void writes_queue_at_a_closed_gate_and_go_on_in_order(void **state)
 	assert_int_equal(do_read(h, lun_find(h->array, ids[0]), 0), 0); /* none of them is in the copy */
 }
 
-static void what_queued_is_asked_again(void **state)
+TEST(what_queued_is_asked_again)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -127,7 +127,7 @@ static void what_queued_is_asked_again(void **state)
 	assert_int_equal(waiter_wait(h, &commit), 0);
 }
 
-static void a_queued_write_is_withdrawn(void **state)
+TEST(a_queued_write_is_withdrawn)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -153,7 +153,7 @@ static void a_queued_write_is_withdrawn(void **state)
 	assert_int_equal(do_delete(h, l), 0); /* no I/O is counted any more */
 }
 
-static void deletion_waits_for_io(void **state)
+TEST(deletion_waits_for_io)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -172,7 +172,7 @@ static void deletion_waits_for_io(void **state)
 	assert_int_equal(memstore_disks(h->memory), 0);
 }
 
-static void unmapping_waits_for_the_io_before_it_only(void **state)
+TEST(unmapping_waits_for_the_io_before_it_only)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -204,7 +204,7 @@ static void unmapping_waits_for_the_io_before_it_only(void **state)
 
 /* ---- the window ---- */
 
-static void gates_close_for_the_members_of_one_set_at_a_time(void **state)
+TEST(gates_close_for_the_members_of_one_set_at_a_time)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};
@@ -269,7 +269,7 @@ static void nothing_is_left(struct harness *h, struct lun **l, uint8_t ids[2][UP
 	assert_int_equal(do_delete(h, l[1]), 0);
 }
 
-static void past_the_deadline_nothing_is_kept_at_any_step(void **state)
+TEST(past_the_deadline_nothing_is_kept_at_any_step)
 {
 	struct harness *h = *state;
 
@@ -302,7 +302,7 @@ static void past_the_deadline_nothing_is_kept_at_any_step(void **state)
 	}
 }
 
-static void abort_at_any_step_of_a_commit(void **state)
+TEST(abort_at_any_step_of_a_commit)
 {
 	struct harness *h = *state;
 
@@ -335,7 +335,7 @@ static void abort_at_any_step_of_a_commit(void **state)
 
 /* The answer was -ETIME, then the power failed after the copies had become durable: the lease removes them.
  */
-static void a_crash_before_the_undo_leaves_a_set_for_the_lease(void **state)
+TEST(a_crash_before_the_undo_leaves_a_set_for_the_lease)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -362,7 +362,7 @@ static void a_crash_before_the_undo_leaves_a_set_for_the_lease(void **state)
 	assert_int_equal(memstore_disks(h->memory), 1);
 }
 
-static void the_deadline_is_at_most_the_budget(void **state)
+TEST(the_deadline_is_at_most_the_budget)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -382,7 +382,7 @@ static void the_deadline_is_at_most_the_budget(void **state)
 	}
 }
 
-static void the_row_of_commits_is_bounded(void **state)
+TEST(the_row_of_commits_is_bounded)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -407,7 +407,7 @@ static void the_row_of_commits_is_bounded(void **state)
 }
 
 /* Every queued write is admitted before the next cut closes the gate again. */
-static void queued_writes_go_before_the_next_cut(void **state)
+TEST(queued_writes_go_before_the_next_cut)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -429,7 +429,7 @@ static void queued_writes_go_before_the_next_cut(void **state)
 	assert_int_equal(do_read(h, lun_find(h->array, id2[0]), 0), 0x44);
 }
 
-static void attentions_are_not_put_off_for_ever(void **state)
+TEST(attentions_are_not_put_off_for_ever)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -452,7 +452,7 @@ static void attentions_are_not_put_off_for_ever(void **state)
 
 /* Closing with a change or a commit under way: nobody is called, nothing leaks, the store's answer is
  * survived. */
-static void closing_orphans_what_is_under_way(void **state)
+TEST(closing_orphans_what_is_under_way)
 {
 	struct harness *h = *state;
 	struct lun *l;
@@ -484,7 +484,7 @@ static void closing_orphans_what_is_under_way(void **state)
 	}
 }
 
-static void a_lun_of_another_store_is_refused(void **state)
+TEST(a_lun_of_another_store_is_refused)
 {
 	struct harness *h = *state;
 	void *other;

@@ -56,7 +56,7 @@ static int read_image(struct harness *h, struct lun_image *i, uint64_t block)
 	return r.data[0];
 }
 
-static void of_one_instant(void **state)
+TEST(of_one_instant)
 {
 	struct harness *h = *state;
 	struct lun *lun = make_lun(h, "a", 4 * MIB);
@@ -82,7 +82,7 @@ static void of_one_instant(void **state)
 	lun_image_release(two);
 }
 
-static void source_of_a_clone(void **state)
+TEST(source_of_a_clone)
 {
 	struct harness *h = *state;
 	struct lun *from = make_lun(h, "from", 4 * MIB), *to = make_lun(h, "to", 4 * MIB);
@@ -121,7 +121,7 @@ static bool disk_is_there(struct harness *h, uint64_t id)
 }
 
 /* After its last user, and after a restart, with whatever else there was untouched. */
-static void gone_in_the_end(void **state)
+TEST(gone_in_the_end)
 {
 	struct harness *h = *state;
 	struct lun *lun = make_lun(h, "a", 4 * MIB);
@@ -150,7 +150,7 @@ static void gone_in_the_end(void **state)
 }
 
 #ifndef HARNESS_POOL
-static void in_turn_with_commits(void **state)
+TEST(in_turn_with_commits)
 {
 	struct harness *h = *state;
 	struct lun *lun = make_lun(h, "a", 4 * MIB);
@@ -179,7 +179,7 @@ static void in_turn_with_commits(void **state)
 }
 
 /* Whichever call of the store's fails: writes go on, nothing stays behind. */
-static void failing(void **state)
+TEST(failing)
 {
 	struct harness *h = *state;
 	struct lun *lun = make_lun(h, "a", 4 * MIB);
@@ -212,7 +212,7 @@ static void failing(void **state)
 	assert_int_equal(memstore_records(h->memory, STORE_TABLE_META), 1);
 }
 
-static void the_array_closes_meanwhile(void **state)
+TEST(the_array_closes_meanwhile)
 {
 	struct harness *h = *state;
 	struct lun *lun = make_lun(h, "a", 4 * MIB);

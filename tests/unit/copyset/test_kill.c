@@ -182,7 +182,7 @@ static unsigned check_round(struct harness *h, struct shared *m)
 	return committed;
 }
 
-static void sets_survive_kills_whole(void **state)
+TEST(sets_survive_kills_whole)
 {
 	struct harness *h = *state;
 	struct shared *m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -60,7 +60,7 @@ static unsigned mapped(const struct host *a)
 }
 
 /* 16,384 LUNs, all that have a number mapped to one host. */
-static void all_luns(void **state)
+TEST(all_luns)
 {
 	struct harness *h = *state;
 	struct host *a = make_host(h, "a", IQN_A);
@@ -78,7 +78,7 @@ static void all_luns(void **state)
 }
 
 /* In the order in which they were made, though they come back in the order of their ids. */
-static void many_luns_come_back(void **state)
+TEST(many_luns_come_back)
 {
 	struct harness *h = *state;
 	struct host *a = make_host(h, "a", IQN_A);
@@ -100,7 +100,7 @@ static void many_luns_come_back(void **state)
 	}
 }
 
-static void all_hosts(void **state)
+TEST(all_hosts)
 {
 	struct harness *h = *state;
 
@@ -158,7 +158,7 @@ static void mappings_full(struct harness *h)
 }
 
 /* 131,072 mappings, thousands on every LUN. */
-static void all_mappings(void **state)
+TEST(all_mappings)
 {
 	struct harness *h = *state;
 	struct lun *one_more;
@@ -181,7 +181,7 @@ static void all_mappings(void **state)
 }
 
 /* One by one they go, too, and their hosts. */
-static void all_mappings_go(void **state)
+TEST(all_mappings_go)
 {
 	struct harness *h = *state;
 	struct waiter w;
@@ -201,7 +201,7 @@ static void all_mappings_go(void **state)
 	assert_int_equal(memstore_records(h->memory, STORE_TABLE_MAP), 0);
 }
 
-static void configured_ones(void **state)
+TEST(configured_ones)
 {
 	struct harness *h = *state;
 	struct waiter w;
@@ -232,7 +232,7 @@ static void configured_ones(void **state)
 	assert_int_equal(map(h, a, l[2], ""), 0);
 }
 
-static void the_largest_lun(void **state)
+TEST(the_largest_lun)
 {
 	struct harness *h = *state;
 	struct lun *l;

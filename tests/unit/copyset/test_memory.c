@@ -167,7 +167,7 @@ static void clean(struct harness *h)
 	assert_int_equal(memstore_records(h->memory, STORE_TABLE_SET), 0);
 }
 
-static void any_allocation_of_a_call_fails(void **state)
+TEST(any_allocation_of_a_call_fails)
 {
 	for (unsigned n = 1;; n++) {
 		struct harness *h;
@@ -201,7 +201,7 @@ static void any_allocation_of_a_call_fails(void **state)
 	}
 }
 
-static void any_allocation_of_opening_fails(void **state)
+TEST(any_allocation_of_opening_fails)
 {
 	struct harness *h;
 

@@ -6,7 +6,7 @@
 #define IQN_A "iqn.1991-05.com.microsoft:a"
 #define IQN_B "iqn.1991-05.com.microsoft:b"
 
-static void luns_are_created_found_and_there_after_a_restart(void **state)
+TEST(luns_are_created_found_and_there_after_a_restart)
 {
 	struct harness *h = *state;
 	uint8_t id[UP_ID_BYTES], array[UP_ID_BYTES];
@@ -42,7 +42,7 @@ static int try_lun(struct harness *h, const char *name, uint64_t size)
 	return waiter_wait(h, &w);
 }
 
-static void bad_luns_are_refused(void **state)
+TEST(bad_luns_are_refused)
 {
 	struct harness *h = *state;
 	char longest[ARRAY_NAME_MAX_BYTES + 2];
@@ -66,7 +66,7 @@ static void bad_luns_are_refused(void **state)
 	assert_null(lun_find_name(h->array, "a"));
 }
 
-static void a_lun_grows_and_never_shrinks(void **state)
+TEST(a_lun_grows_and_never_shrinks)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -82,7 +82,7 @@ static void a_lun_grows_and_never_shrinks(void **state)
 	assert_int_equal(lun_find_name(h->array, "l")->size_bytes, 2 * MIB);
 }
 
-static void a_lun_is_renamed(void **state)
+TEST(a_lun_is_renamed)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "old", MIB);
@@ -98,7 +98,7 @@ static void a_lun_is_renamed(void **state)
 	assert_non_null(lun_find_name(h->array, "new"));
 }
 
-static void a_deleted_lun_is_gone_for_all(void **state)
+TEST(a_deleted_lun_is_gone_for_all)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -118,7 +118,7 @@ static void a_deleted_lun_is_gone_for_all(void **state)
 	assert_null(lun_find(h->array, id));
 }
 
-static void a_mapped_lun_is_not_deleted(void **state)
+TEST(a_mapped_lun_is_not_deleted)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -146,7 +146,7 @@ static int try_host(struct harness *h, const char *name, const char *iqn, const 
 	return waiter_wait(h, &w);
 }
 
-static void hosts_have_unique_names_and_initiators(void **state)
+TEST(hosts_have_unique_names_and_initiators)
 {
 	struct harness *h = *state;
 
@@ -166,7 +166,7 @@ static void hosts_have_unique_names_and_initiators(void **state)
 	assert_ptr_equal(host_find_iqn(h->array, "iqn.1991-05.com.microsoft:b2"), host_find(h->array, "b"));
 }
 
-static void a_host_record_survives_whole(void **state)
+TEST(a_host_record_survives_whole)
 {
 	struct harness *h = *state;
 	struct host_record *r = calloc(1, sizeof(*r)), *got = calloc(1, sizeof(*got));
@@ -199,7 +199,7 @@ static void a_host_record_survives_whole(void **state)
 	free(got);
 }
 
-static void update_closes_sessions_that_are_not_allowed_any_more(void **state)
+TEST(update_closes_sessions_that_are_not_allowed_any_more)
 {
 	struct harness *h = *state;
 	struct host *a = make_host(h, "a", IQN_A);
@@ -240,7 +240,7 @@ static void update_closes_sessions_that_are_not_allowed_any_more(void **state)
 }
 
 /* A session proves the secret of its login and no other. */
-static void a_changed_secret_closes_all_sessions(void **state)
+TEST(a_changed_secret_closes_all_sessions)
 {
 	struct harness *h = *state;
 	struct host *a = make_host(h, "a", IQN_A);
@@ -278,7 +278,7 @@ static void a_changed_secret_closes_all_sessions(void **state)
 	free(r);
 }
 
-static void one_secret_never_proves_both_sides(void **state)
+TEST(one_secret_never_proves_both_sides)
 {
 	struct harness *h = *state;
 	struct host *a = make_host(h, "a", IQN_A);
@@ -312,7 +312,7 @@ static void one_secret_never_proves_both_sides(void **state)
 	free(r);
 }
 
-static void numbers_start_at_one_and_rest(void **state)
+TEST(numbers_start_at_one_and_rest)
 {
 	struct harness *h = *state;
 	struct lun *l[4] = {make_lun(h, "l0", MIB), make_lun(h, "l1", MIB), make_lun(h, "l2", MIB),
@@ -347,7 +347,7 @@ static void numbers_start_at_one_and_rest(void **state)
 	assert_int_equal(map_number(a, lun_find_name(h->array, "l0")), 0);
 }
 
-static void the_rest_of_a_number_ends(void **state)
+TEST(the_rest_of_a_number_ends)
 {
 	struct harness *h = *state;
 	struct lun *l, *m;
@@ -367,7 +367,7 @@ static void the_rest_of_a_number_ends(void **state)
 }
 
 /* Hosts like Windows see numbers up to 254: rather than go beyond, one that has rested for a tenth is taken. */
-static void numbers_are_taken_again_before_they_grow_too_high(void **state)
+TEST(numbers_are_taken_again_before_they_grow_too_high)
 {
 	struct harness *h = *state;
 	struct lun *l, *m;
@@ -390,7 +390,7 @@ static void numbers_are_taken_again_before_they_grow_too_high(void **state)
 	assert_int_equal(do_map(h, a, m, 0), 2);
 }
 
-static void nexuses_hear_of_changes_except_the_asker(void **state)
+TEST(nexuses_hear_of_changes_except_the_asker)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -426,7 +426,7 @@ static void nexuses_hear_of_changes_except_the_asker(void **state)
 	watcher_detach(h, &other);
 }
 
-static void strangers_have_no_nexus(void **state)
+TEST(strangers_have_no_nexus)
 {
 	struct harness *h = *state;
 	struct watcher w;
@@ -435,7 +435,7 @@ static void strangers_have_no_nexus(void **state)
 	watcher_detach(h, &w); /* harmless */
 }
 
-static void a_host_with_mappings_is_not_deleted(void **state)
+TEST(a_host_with_mappings_is_not_deleted)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -452,7 +452,7 @@ static void a_host_with_mappings_is_not_deleted(void **state)
 	assert_null(host_find(h->array, "a"));
 }
 
-static void bounds_are_refusals(void **state)
+TEST(bounds_are_refusals)
 {
 	struct harness *h = *state;
 
@@ -478,7 +478,7 @@ static void hear(struct event_listener *l, const struct event *e)
 	container_of(l, struct hearer, listener)->heard++;
 }
 
-static void events_are_kept_and_heard(void **state)
+TEST(events_are_kept_and_heard)
 {
 	struct harness *h = *state;
 	struct hearer hearer = {.listener.event = hear};

@@ -62,7 +62,7 @@ static unsigned one_set(struct chain_run *r, const uint8_t *id)
 	return seen[0][0] > 0;
 }
 
-static void later_never_without_earlier(void **state)
+TEST(later_never_without_earlier)
 {
 	static const char *const names[CHAIN_LUNS] = {"a", "b", "c"};
 	struct harness *h = *state;

@@ -47,7 +47,7 @@ static int do_break(struct harness *h, struct lun *lun)
 	return waiter_wait(h, &w);
 }
 
-static void a_plex_copy_becomes_full_after_keep(void **state)
+TEST(a_plex_copy_becomes_full_after_keep)
 {
 	struct harness *h = *state;
 	uint8_t ids[1][UP_ID_BYTES];
@@ -75,7 +75,7 @@ static void a_plex_copy_becomes_full_after_keep(void **state)
 	assert_int_equal(copy->hydration, HYDRATION_NONE);
 }
 
-static void sets_may_be_mixed_and_options_choose(void **state)
+TEST(sets_may_be_mixed_and_options_choose)
 {
 	struct harness *h = *state;
 	struct lun *l[3] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB), make_lun(h, "c", MIB)};
@@ -116,7 +116,7 @@ static void sets_may_be_mixed_and_options_choose(void **state)
 }
 
 /* Deleted, aborted, broken, or resynced to while it is being hydrated. */
-static void what_changes_a_hydrating_lun_waits_for_it(void **state)
+TEST(what_changes_a_hydrating_lun_waits_for_it)
 {
 	struct harness *h = *state;
 	uint8_t ids[3][UP_ID_BYTES];
@@ -162,7 +162,7 @@ static unsigned hydrating(struct harness *h)
 	return memstore_pending_kind(h->memory, MEMSTORE_HYDRATE);
 }
 
-static void hydrations_wait_for_each_other(void **state)
+TEST(hydrations_wait_for_each_other)
 {
 	struct harness *h = *state;
 	uint8_t ids[COPIES][UP_ID_BYTES];
@@ -190,7 +190,7 @@ static void hydrations_wait_for_each_other(void **state)
 }
 
 /* A resync to a broken, hydrating LUN that is cancelled while it waits for the hydration's end. */
-static void a_cancelled_resync_lets_it_go_on(void **state)
+TEST(a_cancelled_resync_lets_it_go_on)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES];
@@ -218,7 +218,7 @@ static void a_cancelled_resync_lets_it_go_on(void **state)
 }
 
 /* Closed, or without power, with two under way: they go on. */
-static void hydrations_outlive_restarts(void **state)
+TEST(hydrations_outlive_restarts)
 {
 	struct harness *h = *state;
 	uint8_t ids[COPIES][UP_ID_BYTES];
@@ -259,7 +259,7 @@ static unsigned events_with(struct harness *h, const char *text)
 	return count;
 }
 
-static void a_failed_hydration_is_tried_again(void **state)
+TEST(a_failed_hydration_is_tried_again)
 {
 	struct harness *h = *state;
 	uint8_t ids[1][UP_ID_BYTES];
@@ -281,7 +281,7 @@ static void a_failed_hydration_is_tried_again(void **state)
 }
 
 /* Whatever call fails: a deletion that fails leaves it hydrating, and in the end it is full. */
-static void any_call_fails_once(void **state)
+TEST(any_call_fails_once)
 {
 	for (unsigned n = 1;; n++) {
 		struct harness *h;
@@ -313,7 +313,7 @@ static void any_call_fails_once(void **state)
 	}
 }
 
-static void a_store_that_cannot_says_so(void **state)
+TEST(a_store_that_cannot_says_so)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);

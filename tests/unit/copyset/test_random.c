@@ -374,7 +374,7 @@ static void random_call(struct model *m)
 	}
 }
 
-static void calls_agree_with_the_model(void **state)
+TEST(calls_agree_with_the_model)
 {
 	struct model m = {.h = *state, .random = test_seed()};
 
@@ -657,7 +657,7 @@ static void live_step(struct live *v)
 	}
 }
 
-static void what_overlaps_stays_whole(void **state)
+TEST(what_overlaps_stays_whole)
 {
 	static struct live v;
 

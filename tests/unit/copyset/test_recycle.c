@@ -61,7 +61,7 @@ static void make_kept(struct harness *h, uint8_t (*ids)[UP_ID_BYTES])
 		assert_int_equal(do_write(h, l[i], 3, 0x22), 0);
 }
 
-static void a_deleted_copy_lies_in_the_bin_and_comes_back(void **state)
+TEST(a_deleted_copy_lies_in_the_bin_and_comes_back)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES];
@@ -124,7 +124,7 @@ static void a_deleted_copy_lies_in_the_bin_and_comes_back(void **state)
 	assert_int_equal(bin_count(h), 0);
 }
 
-static void what_is_purged_is_gone(void **state)
+TEST(what_is_purged_is_gone)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES];
@@ -142,7 +142,7 @@ static void what_is_purged_is_gone(void **state)
 	assert_int_equal(do_purge(h, ids[1]), 0);
 }
 
-static void what_is_in_the_way_is_named(void **state)
+TEST(what_is_in_the_way_is_named)
 {
 	struct harness *h = *state;
 	struct lun *l;
@@ -181,7 +181,7 @@ static void what_is_in_the_way_is_named(void **state)
 
 #ifndef HARNESS_POOL
 
-static void the_time_in_the_bin_ends(void **state)
+TEST(the_time_in_the_bin_ends)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES];
@@ -206,7 +206,7 @@ static void the_time_in_the_bin_ends(void **state)
 }
 
 /* The time counts over restarts, and never more of it than there was. */
-static void the_time_goes_on_over_restarts(void **state)
+TEST(the_time_goes_on_over_restarts)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES];
@@ -224,7 +224,7 @@ static void the_time_goes_on_over_restarts(void **state)
 	assert_int_equal(bin_count(h), 0);
 }
 
-static void the_bin_counts_as_luns(void **state)
+TEST(the_bin_counts_as_luns)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES], id[UP_ID_BYTES];
@@ -254,7 +254,7 @@ static unsigned events_with(struct harness *h, const char *text)
 	return count;
 }
 
-static void a_full_store_tells_of_the_bin(void **state)
+TEST(a_full_store_tells_of_the_bin)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES];
@@ -269,7 +269,7 @@ static void a_full_store_tells_of_the_bin(void **state)
 }
 
 /* Plex copies go on where they were. */
-static void a_plex_copy_goes_on_after_the_bin(void **state)
+TEST(a_plex_copy_goes_on_after_the_bin)
 {
 	struct harness *h = *state;
 	struct lun *l;
@@ -313,7 +313,7 @@ static void check_agreement(struct harness *h)
 }
 
 /* Whatever call of the store fails, with and without a power loss: a copy is a LUN, or in the bin, or gone. */
-static void any_call_fails_once(void **state)
+TEST(any_call_fails_once)
 {
 	for (unsigned n = 1;; n++) {
 		struct harness *h;

@@ -50,7 +50,7 @@ static struct lun *make_shadow(struct harness *h)
 	return lun_find(h->array, ids[0]);
 }
 
-static void the_original_gets_its_data_back(void **state)
+TEST(the_original_gets_its_data_back)
 {
 	struct harness *h = *state;
 	struct lun *shadow = make_shadow(h), *a = lun_find_name(h->array, "a");
@@ -95,7 +95,7 @@ static void the_original_gets_its_data_back(void **state)
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_KEPT);
 }
 
-static void a_larger_lun_takes_the_size(void **state)
+TEST(a_larger_lun_takes_the_size)
 {
 	struct harness *h = *state;
 	struct lun *shadow = make_shadow(h), *b = make_lun(h, "b", 4 * MIB), *small = make_lun(h, "s", MIB);
@@ -120,7 +120,7 @@ static void a_larger_lun_takes_the_size(void **state)
 	assert_int_equal(do_read(h, b, 3), 0x11);
 }
 
-static void what_cannot_be_resynced_is_refused(void **state)
+TEST(what_cannot_be_resynced_is_refused)
 {
 	struct harness *h = *state;
 	struct lun *shadow = make_shadow(h), *a = lun_find_name(h->array, "a"),
@@ -147,7 +147,7 @@ static void what_cannot_be_resynced_is_refused(void **state)
 	assert_int_equal(resync_cancel(h->array, NULL, 1, NULL), -ENOENT);
 }
 
-static void jobs_belong_to_their_owner(void **state)
+TEST(jobs_belong_to_their_owner)
 {
 	struct harness *h = *state;
 	struct lun *shadow = make_shadow(h), *a = lun_find_name(h->array, "a");
@@ -175,7 +175,7 @@ static void jobs_belong_to_their_owner(void **state)
 
 #ifndef HARNESS_POOL
 
-static void ended_jobs_are_forgotten_after_a_while(void **state)
+TEST(ended_jobs_are_forgotten_after_a_while)
 {
 	struct harness *h = *state;
 	struct lun *shadow = make_shadow(h), *a = lun_find_name(h->array, "a");
@@ -228,7 +228,7 @@ static void slow_submit(struct slow_write *w, struct lun *lun, enum store_io_op 
 
 /* The target waits for its I/O, then for the cut, then for the store; it refuses all I/O meanwhile, and the
  * shadow LUN is served. */
-static void the_target_refuses_io_meanwhile(void **state)
+TEST(the_target_refuses_io_meanwhile)
 {
 	static const enum store_io_op ops[] = {STORE_READ, STORE_WRITE, STORE_FLUSH, STORE_UNMAP};
 	struct harness *h = *state;
@@ -281,7 +281,7 @@ static void the_target_refuses_io_meanwhile(void **state)
 
 /* A write that waits at the target's closed gate when the resync begins is refused, and never lands in the new
  * data. */
-static void a_queued_write_is_refused(void **state)
+TEST(a_queued_write_is_refused)
 {
 	struct harness *h = *state;
 	struct lun *shadow = make_shadow(h), *a = lun_find_name(h->array, "a");
@@ -360,7 +360,7 @@ static void cancelled_at(struct harness *h, unsigned step)
 	assert_int_equal(finish(h, start(h, "", lun_find_name(h->array, shadow->name), a)), RESYNC_DONE);
 }
 
-static void a_cancelled_job_changes_nothing(void **state)
+TEST(a_cancelled_job_changes_nothing)
 {
 	for (unsigned step = 0; step < 4; step++) {
 		assert_int_equal(harness_setup(state), 0);
@@ -371,7 +371,7 @@ static void a_cancelled_job_changes_nothing(void **state)
 
 /* Whatever call of the store fails: the job fails and says why, the target has its own data, and the next job
  * succeeds. */
-static void any_call_fails_once(void **state)
+TEST(any_call_fails_once)
 {
 	for (unsigned n = 1;; n++) {
 		struct harness *h;
@@ -410,7 +410,7 @@ static void any_call_fails_once(void **state)
 }
 
 /* The power goes, or the array is closed, with the job at each step: old data or new, never something else. */
-static void the_power_goes_at_any_step(void **state)
+TEST(the_power_goes_at_any_step)
 {
 	for (unsigned n = 0; n < 16; n++) {
 		struct harness *h;

@@ -17,7 +17,7 @@ static void reopen_with(struct harness *h, uint32_t lease_ms, uint32_t gone_ms)
 	harness_open(h);
 }
 
-static void a_copy_holds_what_was_there_at_the_cut(void **state)
+TEST(a_copy_holds_what_was_there_at_the_cut)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", 2 * MIB)}, *shadow;
@@ -61,7 +61,7 @@ static void a_copy_holds_what_was_there_at_the_cut(void **state)
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_KEPT);
 }
 
-static void adding_again_gives_the_same_shadow(void **state)
+TEST(adding_again_gives_the_same_shadow)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -79,7 +79,7 @@ static void adding_again_gives_the_same_shadow(void **state)
 	assert_int_not_equal(up_id_naa(a), up_id_naa(l->id));
 }
 
-static void what_cannot_be_added_is_refused(void **state)
+TEST(what_cannot_be_added_is_refused)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB), *m = make_lun(h, "m", MIB);
@@ -103,7 +103,7 @@ static void what_cannot_be_added_is_refused(void **state)
 	lun_release(m);
 }
 
-static void a_set_belongs_to_its_owner(void **state)
+TEST(a_set_belongs_to_its_owner)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -120,7 +120,7 @@ static void a_set_belongs_to_its_owner(void **state)
 	assert_int_equal(do_keep(h, set_id(1), IQN_A), 0);
 }
 
-static void each_state_refuses_what_does_not_belong_to_it(void **state)
+TEST(each_state_refuses_what_does_not_belong_to_it)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -148,7 +148,7 @@ static void each_state_refuses_what_does_not_belong_to_it(void **state)
 	assert_null(lun_find(h->array, id));
 }
 
-static void abort_undoes_every_state_before_kept(void **state)
+TEST(abort_undoes_every_state_before_kept)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};
@@ -181,7 +181,7 @@ static void abort_undoes_every_state_before_kept(void **state)
 	assert_null(copyset_next(h->array, NULL));
 }
 
-static void shadows_of_an_unkept_set_are_out_of_reach(void **state)
+TEST(shadows_of_an_unkept_set_are_out_of_reach)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB), *shadow;
@@ -211,7 +211,7 @@ static void shadows_of_an_unkept_set_are_out_of_reach(void **state)
 	assert_non_null(lun_find(h->array, more));
 }
 
-static void the_original_may_go_and_the_shadow_lives(void **state)
+TEST(the_original_may_go_and_the_shadow_lives)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -227,7 +227,7 @@ static void the_original_may_go_and_the_shadow_lives(void **state)
 	assert_int_equal(do_read(h, lun_find(h->array, id[0]), 1), 0x31);
 }
 
-static void a_set_ends_with_its_last_shadow(void **state)
+TEST(a_set_ends_with_its_last_shadow)
 {
 	struct harness *h = *state;
 	struct lun *l[3] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB), make_lun(h, "c", MIB)};
@@ -252,7 +252,7 @@ static void a_set_ends_with_its_last_shadow(void **state)
 	assert_int_equal(copyset_begin(h->array, set_id(1), "", NULL), 0);
 }
 
-static void names_of_sets(void **state)
+TEST(names_of_sets)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -271,7 +271,7 @@ static void names_of_sets(void **state)
 	assert_ptr_equal(copyset_find_name(h->array, "nightly"), copyset_find(h->array, set_id(1), ""));
 }
 
-static void lease_ends_unkept_sets(void **state)
+TEST(lease_ends_unkept_sets)
 {
 	struct harness *h = *state;
 	struct lun *l;
@@ -304,7 +304,7 @@ static void lease_ends_unkept_sets(void **state)
 	assert_int_equal(set_state(h, set_id(3)), 0);
 }
 
-static void a_committed_set_gets_a_fresh_lease_at_the_start(void **state)
+TEST(a_committed_set_gets_a_fresh_lease_at_the_start)
 {
 	struct harness *h = *state;
 	struct lun *l;
@@ -326,7 +326,7 @@ static void a_committed_set_gets_a_fresh_lease_at_the_start(void **state)
 	assert_int_equal(do_delete(h, lun_find_name(h->array, "l")), 0);
 }
 
-static void a_committed_set_can_be_kept_after_a_restart(void **state)
+TEST(a_committed_set_can_be_kept_after_a_restart)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB);
@@ -342,7 +342,7 @@ static void a_committed_set_can_be_kept_after_a_restart(void **state)
 	assert_int_equal(do_delete(h, lun_find(h->array, id[0])), 0);
 }
 
-static void a_host_that_went_loses_its_unkept_sets(void **state)
+TEST(a_host_that_went_loses_its_unkept_sets)
 {
 	struct harness *h = *state;
 	struct watcher one, two;
@@ -373,7 +373,7 @@ static void a_host_that_went_loses_its_unkept_sets(void **state)
 	assert_int_equal(do_delete(h, l), 0);
 }
 
-static void a_host_that_does_not_come_back_after_a_restart(void **state)
+TEST(a_host_that_does_not_come_back_after_a_restart)
 {
 	struct harness *h = *state;
 	struct lun *l;
@@ -391,7 +391,7 @@ static void a_host_that_does_not_come_back_after_a_restart(void **state)
 	assert_int_equal(set_state(h, set_id(2)), UP_SET_COMMITTED);
 }
 
-static void attentions_wait_from_arm_to_the_end_of_the_commit(void **state)
+TEST(attentions_wait_from_arm_to_the_end_of_the_commit)
 {
 	struct harness *h = *state;
 	struct lun *l[2] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB)};
@@ -419,7 +419,7 @@ static void attentions_wait_from_arm_to_the_end_of_the_commit(void **state)
 	watcher_detach(h, &w);
 }
 
-static void import_rights(void **state)
+TEST(import_rights)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "l", MIB), *shadow;
@@ -471,7 +471,7 @@ static void import_rights(void **state)
 	free(r);
 }
 
-static void bounds_of_sets(void **state)
+TEST(bounds_of_sets)
 {
 	struct harness *h = *state;
 	struct lun *l[3];
@@ -502,7 +502,7 @@ static void bounds_of_sets(void **state)
 }
 
 /* Aborted sets are remembered, but only so many. */
-static void aborted_sets_are_forgotten_in_the_end(void **state)
+TEST(aborted_sets_are_forgotten_in_the_end)
 {
 	struct harness *h = *state;
 	unsigned count = 0;
@@ -518,7 +518,7 @@ static void aborted_sets_are_forgotten_in_the_end(void **state)
 	assert_int_equal(do_abort(h, set_id(999), ""), 0);
 }
 
-static void sixty_four_luns_in_one_set(void **state)
+TEST(sixty_four_luns_in_one_set)
 {
 	struct harness *h = *state;
 	static struct lun *l[64];

@@ -43,7 +43,7 @@ static unsigned members(struct harness *h, const uint8_t *set)
 	return v.member_count;
 }
 
-static void a_broken_lun_is_ordinary(void **state)
+TEST(a_broken_lun_is_ordinary)
 {
 	static const uint8_t zero[UP_ID_BYTES];
 	struct harness *h = *state;
@@ -77,7 +77,7 @@ static void a_broken_lun_is_ordinary(void **state)
 	assert_int_equal(do_delete(h, lun), 0);
 }
 
-static void what_is_not_kept_is_not_broken(void **state)
+TEST(what_is_not_kept_is_not_broken)
 {
 	struct harness *h = *state;
 	struct lun *l = make_lun(h, "a", MIB);
@@ -91,7 +91,7 @@ static void what_is_not_kept_is_not_broken(void **state)
 }
 
 /* A broken LUN that was an original of an unkept set keeps being protected. */
-static void a_broken_lun_may_be_an_original(void **state)
+TEST(a_broken_lun_may_be_an_original)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES], copy[1][UP_ID_BYTES];
@@ -107,7 +107,7 @@ static void a_broken_lun_may_be_an_original(void **state)
 	assert_int_equal(do_read(h, lun_find(h->array, copy[0]), 3), 0x11);
 }
 
-static void notifications_are_ored_and_stay(void **state)
+TEST(notifications_are_ored_and_stay)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES];
@@ -130,7 +130,7 @@ static void notifications_are_ored_and_stay(void **state)
 	assert_int_equal(lun->notified, 0);
 }
 
-static void what_is_gone_is_neither_broken_nor_marked(void **state)
+TEST(what_is_gone_is_neither_broken_nor_marked)
 {
 	struct harness *h = *state;
 	uint8_t ids[2][UP_ID_BYTES];

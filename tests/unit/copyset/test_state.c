@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The state machine of a copy set: every state with every event, against a list of what is allowed. */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include "array/copyset/copyset_state.h"
+#include "tests/support/test.h"
 
 static const struct {
 	enum up_set_state from;
@@ -61,9 +57,8 @@ static int expected(enum up_set_state from, enum copyset_event event, enum up_se
 	return -EBADFD;
 }
 
-static void every_state_with_every_event(void **state)
+TEST(every_state_with_every_event)
 {
-	(void)state;
 	for (int from = UP_SET_PREPARING; from <= UP_SET_ABORTED; from++)
 		for (int event = 0; event < COPYSET_EVENTS; event++) {
 			enum up_set_state want = 0, got = 0;
@@ -76,9 +71,8 @@ static void every_state_with_every_event(void **state)
 		}
 }
 
-static void no_way_back(void **state)
+TEST(no_way_back)
 {
-	(void)state;
 	for (int from = UP_SET_PREPARING; from <= UP_SET_ABORTED; from++)
 		for (int event = 0; event < COPYSET_EVENTS; event++) {
 			enum up_set_state got = 0;
@@ -89,9 +83,8 @@ static void no_way_back(void **state)
 }
 
 /* A kept set ends by deletion only. */
-static void kept_is_not_aborted(void **state)
+TEST(kept_is_not_aborted)
 {
-	(void)state;
 	for (int event = 0; event < COPYSET_EVENTS; event++) {
 		enum up_set_state got = 0;
 
@@ -100,9 +93,8 @@ static void kept_is_not_aborted(void **state)
 	}
 }
 
-static void unkept_states(void **state)
+TEST(unkept_states)
 {
-	(void)state;
 	assert_true(copyset_state_unkept(UP_SET_PREPARING));
 	assert_true(copyset_state_unkept(UP_SET_ARMED));
 	assert_true(copyset_state_unkept(UP_SET_COMMITTING));

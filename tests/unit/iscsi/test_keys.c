@@ -3,12 +3,10 @@
  * Every key of RFC 7143 chapters 12 and 13, offered in every way that matters: what the login answers, what holds
  * afterwards, and what the full feature phase answers.
  */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 #include "array/iscsi/login.h"
+#include "tests/support/test.h"
 
 #define TARGET    "iqn.2026-01.org.umbra:t"
 #define NORMAL    "InitiatorName=iqn.x:a\nTargetName=" TARGET "\n"
@@ -179,11 +177,10 @@ static const struct row {
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 
-static void every_key_is_answered(void **state)
+TEST(every_key_is_answered)
 {
 	char keys[400];
 
-	(void)state;
 	for (size_t i = 0; i < ROWS; i++) {
 		const struct row *r = &rows[i];
 		const char *answer;
@@ -204,11 +201,10 @@ static void every_key_is_answered(void **state)
 }
 
 /* Known keys may come once in a login (6.2); what nobody knows is not understood as often as it comes. */
-static void repeated_keys_end_the_login(void **state)
+TEST(repeated_keys_end_the_login)
 {
 	char keys[400];
 
-	(void)state;
 	for (size_t i = 0; i < ROWS; i++) {
 		const struct row *r = &rows[i];
 		bool unknown = r->answer && strcmp(r->answer, "NotUnderstood") == 0;
@@ -225,9 +221,8 @@ static void repeated_keys_end_the_login(void **state)
 
 /* Keys that mean nothing in a discovery session are answered all the same: 6.2 allows "Irrelevant", but there are
  * initiators that know no such number. */
-static void discovery_answers_too(void **state)
+TEST(discovery_answers_too)
 {
-	(void)state;
 	assert_int_equal(
 		offer(DISCOVERY, "MaxConnections=2\nInitialR2T=No\nMaxBurstLength=8192\nHeaderDigest="
 				 "CRC32C\nMaxRecvDataSegmentLength=4096\nErrorRecoveryLevel=2"),
@@ -241,13 +236,12 @@ static void discovery_answers_too(void **state)
 }
 
 /* Where nothing, or only what was rejected, is offered, the defaults of chapter 13 hold. */
-static void defaults_hold(void **state)
+TEST(defaults_hold)
 {
 	static const char *const offers[] = {"InitiatorAlias=a",
 		"MaxBurstLength=1\nFirstBurstLength=1\nMaxOutstandingR2T=0\nInitialR2T=x\nImmediateData=x\n"
 		"HeaderDigest=x\nDataDigest=x\nMaxRecvDataSegmentLength=1\nDefaultTime2Wait=9999"};
 
-	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
 		const struct iscsi_params *p = &login.negotiation.params;
 
@@ -265,11 +259,10 @@ static void defaults_hold(void **state)
 }
 
 /* In the full feature phase only the segment length may change; names of an initiator are no question. */
-static void little_may_change_later(void **state)
+TEST(little_may_change_later)
 {
 	struct iscsi_params before, params;
 
-	(void)state;
 	assert_int_equal(offer(NORMAL, "MaxBurstLength=65536"), ISCSI_LOGIN_DONE);
 	before = login.negotiation.params;
 	for (size_t i = 0; i < ROWS; i++) {

@@ -3,11 +3,9 @@
  * Task management and the data of the tasks that it ends (RFC 7143 4.2.3.3): what is waited for, what comes late,
  * and whose it is when the tag has another task by then.
  */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
+#include "tests/support/test.h"
 #include "tests/unit/iscsi/harness.h"
 
 #define FUNCTIONS 4
@@ -94,9 +92,8 @@ static void nothing_written(uint32_t lba, uint32_t blocks)
 }
 
 /* What was asked for of the function's tasks comes first, however short it is; then the answer. */
-static void a_reset_waits_for_data(void **state)
+TEST(a_reset_waits_for_data)
 {
-	(void)state;
 	for (unsigned i = 0; i < FUNCTIONS; i++) {
 		struct raw *r = raw_session("ImmediateData=No\n");
 		uint32_t a = begin_write(r, 100, 0, 128), b = begin_write(r, 101, 128, 64);
@@ -117,9 +114,8 @@ static void a_reset_waits_for_data(void **state)
 }
 
 /* It never comes: the wait has an end. Then the tag is free, and what comes late is nobody's. */
-static void a_reset_without_data(void **state)
+TEST(a_reset_without_data)
 {
-	(void)state;
 	for (unsigned i = 0; i < FUNCTIONS; i++) {
 		struct raw *r = raw_session("ImmediateData=No\n");
 		uint32_t old = begin_write(r, 100, 0, 128), now;
@@ -144,13 +140,12 @@ static void a_reset_without_data(void **state)
 }
 
 /* The wait is for silence: a slow initiator has its time, and a PDU that is just coming at its end is no harm. */
-static void a_reset_and_data_half_way(void **state)
+TEST(a_reset_and_data_half_way)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint32_t old = begin_write(r, 100, 0, 128), now;
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	send_management(r, SCSI_LUN_RESET, ISCSI_TAG_RESERVED, 200);
 	iscsi_pdu_init(bhs, ISCSI_DATA_OUT, ISCSI_FINAL, 100);
 	put_be32(bhs + ISCSI_AT_TTT, old);
@@ -168,13 +163,12 @@ static void a_reset_and_data_half_way(void **state)
 }
 
 /* ABORT TASK does not wait. The tag is used again at once, by a write to another place. */
-static void an_abort_and_late_data(void **state)
+TEST(an_abort_and_late_data)
 {
 	struct raw *r = raw_session("ImmediateData=No\nMaxBurstLength=16384\nMaxOutstandingR2T=4\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 	uint32_t old[4], now;
 
-	(void)state;
 	old[0] = begin_write(r, 100, 0, 128);
 	for (unsigned i = 1; i < 4; i++) {
 		raw_expect(r, ISCSI_R2T);
@@ -211,12 +205,11 @@ static void abort_parsed(void *arg)
 }
 
 /* Another initiator's function: this one is told nothing, and may go on to send. */
-static void anothers_reset_and_late_data(void **state)
+TEST(anothers_reset_and_late_data)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint32_t old = begin_write(r, 100, 0, 128), now;
 
-	(void)state;
 	harness_call(abort_parsed, NULL);
 	now = begin_write(r, 100, 1024, 128);
 	raw_data_out(r, true, 100, old, 0, 0, old_data, 65536);
@@ -227,12 +220,11 @@ static void anothers_reset_and_late_data(void **state)
 }
 
 /* The tag is taken until the answer; an abort of what is ended already frees it. */
-static void the_tag_while_data_is_waited_for(void **state)
+TEST(the_tag_while_data_is_waited_for)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {0};
 
-	(void)state;
 	begin_write(r, 100, 0, 128);
 	send_management(r, SCSI_LUN_RESET, ISCSI_TAG_RESERVED, 200);
 	r->itt = 99;
@@ -250,9 +242,8 @@ static void the_tag_while_data_is_waited_for(void **state)
 }
 
 /* The session ends in each way while functions wait. */
-static void the_end_while_data_is_waited_for(void **state)
+TEST(the_end_while_data_is_waited_for)
 {
-	(void)state;
 	for (unsigned way = 0; way < 3; way++) {
 		struct raw *r = raw_session("ImmediateData=No\n");
 		uint8_t bhs[ISCSI_BHS_BYTES];
@@ -280,9 +271,8 @@ static void the_end_while_data_is_waited_for(void **state)
 
 /* A function on a LUN comes after what has a CmdSN before its own, and before what has one after it: whoever is
  * late. One on the target does not wait. */
-static void a_reset_and_its_turn(void **state)
+TEST(a_reset_and_its_turn)
 {
-	(void)state;
 	for (unsigned i = 0; i < FUNCTIONS; i++) {
 		struct raw *r = raw_session("ImmediateData=Yes\n");
 		uint8_t late[ISCSI_BHS_BYTES], bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
@@ -319,11 +309,10 @@ static void a_reset_and_its_turn(void **state)
 }
 
 /* The target's own tags are never 0 nor the reserved one, and an unused entry matches none. */
-static void tag_zero(void **state)
+TEST(tag_zero)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 
-	(void)state;
 	begin_write(r, 100, 0, 128);
 	raw_data_out(r, true, 100, 0, 0, 0, old_data, 65536);
 	raw_expect(r, ISCSI_REJECT);

@@ -3,16 +3,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <cmocka.h>
 #include "array/iscsi/internal.h"
+#include "tests/support/test.h"
 #include "tests/unit/iscsi/harness.h"
 
 #define TO_FULL      (ISCSI_FINAL | 1 << 2 | 3)
@@ -172,11 +170,10 @@ static void close_all(const int *fds, unsigned count)
 
 /* ---- past the limits ----------------------------------------------------------------------------------- */
 
-static void past_the_limits(void **state)
+TEST(past_the_limits)
 {
 	int half[2] = {peer_connect(1), peer_connect(1)}, other;
 
-	(void)state;
 	peer_refused(1, 1, HOST_A); /* a third that has not logged in, of one address */
 	assert_true(stub_saw_event("connections_per_source"));
 	assert_false(stub_saw_event("connections_max"));
@@ -195,13 +192,12 @@ static void past_the_limits(void **state)
 }
 
 /* The first request of a login that would go on is answered, however long its text is; nothing else is. */
-static void refused_at_the_first_request(void **state)
+TEST(refused_at_the_first_request)
 {
 	static uint8_t noise[ISCSI_BHS_BYTES];
 	uint8_t login[ISCSI_BHS_BYTES], answer[ISCSI_BHS_BYTES], text[ISCSI_LOGIN_TEXT_BYTES];
 	int full[3], fd;
 
-	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
 		full[i] = peer_connect(1);
 		assert_int_equal(peer_login(full[i], i, HOST_A, false), 0);
@@ -226,13 +222,12 @@ static void refused_at_the_first_request(void **state)
 }
 
 /* Who never asks is not waited for. */
-static void turned_away_and_silent(void **state)
+TEST(turned_away_and_silent)
 {
 	struct raw *r = raw_session("");
 	uint8_t byte;
 	int fd = peer_connect(1);
 
-	(void)state;
 	assert_false(take(fd, &byte, 1));
 	close(fd);
 	assert_true(stub_saw_event("connections_max"));
@@ -261,13 +256,12 @@ static bool waits_are_short(void)
 }
 
 /* Few wait to be told: 4 of an address, 16 of all. The others are closed at once. */
-static void turned_away_and_too_many(void **state)
+TEST(turned_away_and_too_many)
 {
 	int full[3], waiting[16];
 	uint8_t byte;
 	int fd;
 
-	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
 		full[i] = peer_connect(1);
 		assert_int_equal(peer_login(full[i], i, HOST_A, false), 0);
@@ -327,11 +321,10 @@ static void add_hosts(void *arg)
 		stub_add_host(host_name(i), "", "");
 }
 
-static void default_per_source(void **state)
+TEST(default_per_source)
 {
 	int silent[32], fd;
 
-	(void)state;
 	for (unsigned i = 0; i < 32; i++)
 		silent[i] = peer_connect(2);
 	peer_refused(2, 1, HOST_A);
@@ -344,11 +337,10 @@ static void default_per_source(void **state)
 
 /* Anybody may have a discovery session, under whatever name: those of one address leave room for the others, and a
  * host that has the address too may log in when one of them has gone. */
-static void discovery_per_source(void **state)
+TEST(discovery_per_source)
 {
 	int hoard[32], fd;
 
-	(void)state;
 	for (unsigned i = 0; i < 32; i++) {
 		hoard[i] = peer_connect(2);
 		assert_int_equal(peer_login(hoard[i], i, "iqn.x:whoever", true), 0);
@@ -373,12 +365,11 @@ static bool one_less_than_full(void)
 	return harness_server()->conn_count == 511;
 }
 
-static void default_numbers(void **state)
+TEST(default_numbers)
 {
 	static int fds[512];
 	unsigned count = 0;
 
-	(void)state;
 	if (!descriptors(1200))
 		skip();
 	harness_call(add_hosts, NULL);

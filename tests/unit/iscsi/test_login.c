@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The login state machine and CHAP, without a server: requests in, responses out. */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include "array/iscsi/login.h"
+#include "tests/support/test.h"
 
 #define TARGET_NAME "iqn.2026-01.org.umbra:t"
 #define OPEN_NAME   "iqn.x:open"
@@ -98,9 +96,8 @@ static void expect_failure(uint8_t flags, const char *keys, enum iscsi_login_sta
 
 /* ---- without CHAP ---- */
 
-static void straight_through(void **state)
+TEST(straight_through)
 {
-	(void)state;
 	assert_int_equal(step(OPERATIONAL | TO_FULL, WHO(OPEN_NAME) "MaxBurstLength=65536\nFoo=1\n"),
 		ISCSI_LOGIN_DONE);
 	assert_int_equal(response.flags, OPERATIONAL | TO_FULL);
@@ -111,9 +108,8 @@ static void straight_through(void **state)
 	assert_false(login.authenticated);
 }
 
-static void through_both_stages(void **state)
+TEST(through_both_stages)
 {
-	(void)state;
 	assert_int_equal(step(SECURITY | TO_OP, WHO(OPEN_NAME) "AuthMethod=CHAP,None\n"), ISCSI_LOGIN_MORE);
 	assert_int_equal(response.flags, SECURITY | TO_OP);
 	assert_string_equal(answered("AuthMethod"), "None");
@@ -122,27 +118,24 @@ static void through_both_stages(void **state)
 	assert_int_equal(login.negotiation.params.initial_r2t, 0);
 }
 
-static void names_have_no_case(void **state)
+TEST(names_have_no_case)
 {
-	(void)state;
 	assert_int_equal(
 		step(OPERATIONAL | TO_FULL, "InitiatorName=IQN.X:Open\nTargetName=IQN.2026-01.org.UMBRA:t\n"),
 		ISCSI_LOGIN_DONE);
 	assert_string_equal(login.initiator, OPEN_NAME);
 }
 
-static void text_in_parts(void **state)
+TEST(text_in_parts)
 {
-	(void)state;
 	assert_int_equal(step(OPERATIONAL | ISCSI_CONTINUE, "InitiatorName=iqn.x:op"), ISCSI_LOGIN_MORE);
 	assert_int_equal(response.flags, OPERATIONAL);
 	assert_int_equal(response.text.len, 0);
 	assert_int_equal(step(OPERATIONAL | TO_FULL, "en\nTargetName=" TARGET_NAME "\n"), ISCSI_LOGIN_DONE);
 }
 
-static void discovery(void **state)
+TEST(discovery)
 {
-	(void)state;
 	assert_int_equal(step(OPERATIONAL | TO_FULL, "InitiatorName=iqn.x:stranger\nSessionType=Discovery\n"),
 		ISCSI_LOGIN_DONE);
 	assert_true(login.discovery);
@@ -157,7 +150,7 @@ static void discovery(void **state)
 		ISCSI_LOGIN_AUTH_FAILED);
 }
 
-static void refusals(void **state)
+TEST(refusals)
 {
 	static const struct {
 		uint8_t flags;
@@ -197,7 +190,6 @@ static void refusals(void **state)
 		{OPERATIONAL | ISCSI_CONTINUE | TO_FULL, WHO(OPEN_NAME), ISCSI_LOGIN_INITIATOR_ERROR},
 	};
 
-	(void)state;
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		setup(NULL);
 		if (step(cases[i].flags, cases[i].keys) != ISCSI_LOGIN_FAILED ||
@@ -207,9 +199,8 @@ static void refusals(void **state)
 }
 
 /* Hosts are sent to another portal before they prove anything; strangers learn nothing; discovery is served. */
-static void redirections(void **state)
+TEST(redirections)
 {
-	(void)state;
 	for (unsigned moved = 0; moved < 2; moved++) {
 		setup(NULL);
 		login.options.redirect = "10.0.0.2:3260";
@@ -234,11 +225,10 @@ static void redirections(void **state)
 		ISCSI_LOGIN_DONE);
 }
 
-static void header_rules(void **state)
+TEST(header_rules)
 {
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	iscsi_pdu_init(bhs, ISCSI_LOGIN, OPERATIONAL | TO_FULL, 1);
 	bhs[3] = 1;
 	assert_int_equal(iscsi_login_step(&login, bhs, "", 0, &response), ISCSI_LOGIN_FAILED);
@@ -267,12 +257,11 @@ static void header_rules(void **state)
 	expect_failure(OPERATIONAL | TO_FULL, "TargetName=" TARGET_NAME "\n", ISCSI_LOGIN_INITIATOR_ERROR);
 }
 
-static void bounds(void **state)
+TEST(bounds)
 {
 	char keys[ISCSI_TEXT_MAX_BYTES + 50];
 	size_t at = 0;
 
-	(void)state;
 	/* too many keys */
 	at += (size_t)snprintf(keys, sizeof(keys), "%s", WHO(OPEN_NAME));
 	for (unsigned i = 0; i < ISCSI_TEXT_KEYS_MAX; i++)
@@ -332,11 +321,10 @@ static const char *proof(const char *name, const char *secret)
 	return keys;
 }
 
-static void chap_all_algorithms(void **state)
+TEST(chap_all_algorithms)
 {
 	static const char *const numbers[] = {"5", "6", "7", "8"};
 
-	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
 		setup(NULL);
 		challenge(CHAP_NAME, numbers[i], numbers[i]);
@@ -348,18 +336,16 @@ static void chap_all_algorithms(void **state)
 	}
 }
 
-static void chap_takes_the_first_known(void **state)
+TEST(chap_takes_the_first_known)
 {
-	(void)state;
 	challenge(CHAP_NAME, "99,7,5", "7");
 	setup(NULL);
 	step(SECURITY, WHO(CHAP_NAME) "AuthMethod=CHAP\n");
 	expect_failure(SECURITY, "CHAP_A=4,55\n", ISCSI_LOGIN_AUTH_FAILED);
 }
 
-static void chap_refusals(void **state)
+TEST(chap_refusals)
 {
-	(void)state;
 	challenge(CHAP_NAME, "5", "5");
 	expect_failure(SECURITY | TO_OP, proof(CHAP_NAME, "another-secret"), ISCSI_LOGIN_AUTH_FAILED);
 	setup(NULL);
@@ -386,12 +372,11 @@ static void chap_refusals(void **state)
 	assert_int_equal(response.flags, SECURITY);
 }
 
-static void chap_mutual(void **state)
+TEST(chap_mutual)
 {
 	uint8_t theirs[16], ours[CHAP_DIGEST_MAX_BYTES];
 	char keys[1500];
 
-	(void)state;
 	challenge(MUTUAL_NAME, "5", "5");
 	snprintf(keys, sizeof(keys), "%sCHAP_I=9\nCHAP_C=0x00112233445566778899\n",
 		proof("alice", "initiator-secret"));
@@ -420,11 +405,10 @@ static void chap_mutual(void **state)
 	expect_failure(SECURITY | TO_OP, keys, ISCSI_LOGIN_INITIATOR_ERROR);
 }
 
-static void chap_arithmetic(void **state)
+TEST(chap_arithmetic)
 {
 	uint8_t r[CHAP_DIGEST_MAX_BYTES];
 
-	(void)state;
 	/* MD5("\x01" "secret" "challenge"), by another implementation */
 	assert_int_equal(chap_response(5, 1, "secret", (const uint8_t *)"challenge", 9, r), 0);
 	assert_memory_equal(r, "\x46\xe4\x77\x70\x03\x0e\x2b\x4e\x26\xa0\xdb\x72\xa7\xef\xec\x00", 16);

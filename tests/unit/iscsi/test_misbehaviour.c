@@ -4,14 +4,12 @@
  * and nothing of the peer may be left (harness_stop checks).
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/socket.h>
-#include <cmocka.h>
+#include "tests/support/test.h"
 #include "tests/unit/iscsi/harness.h"
 
 #define WHO_A       "InitiatorName=" HOST_A "\nTargetName=" TARGET "\nSessionType=Normal\n"
@@ -82,21 +80,19 @@ static bool one_left(void)
 	return stub.nexuses == 1;
 }
 
-static void never_says_anything(void **state)
+TEST(never_says_anything)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	assert_false(raw_receive(r));
 	assert_true(stub_saw_event("took too long"));
 	raw_close(r);
 }
 
-static void never_finishes_login(void **state)
+TEST(never_finishes_login)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_login_request(r, OPERATIONAL, WHO_A);
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	assert_int_equal(raw_login_status(r), 0);
@@ -104,12 +100,11 @@ static void never_finishes_login(void **state)
 	raw_close(r);
 }
 
-static void login_drips_for_ever(void **state)
+TEST(login_drips_for_ever)
 {
 	struct raw *r = raw_connect();
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	iscsi_pdu_init(bhs, ISCSI_LOGIN, TO_FULL, 1);
 	for (unsigned i = 0; i < 40; i++) { /* the deadline is for the whole */
 		raw_bytes(r, bhs, 1);
@@ -119,21 +114,19 @@ static void login_drips_for_ever(void **state)
 	raw_close(r);
 }
 
-static void hangs_up_in_mid_header(void **state)
+TEST(hangs_up_in_mid_header)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_bytes(r, data, 20);
 	raw_close(r);
 }
 
-static void another_pdu_before_login(void **state)
+TEST(another_pdu_before_login)
 {
 	struct raw *r = raw_connect();
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_read10(r, bhs, 0, 1);
 	raw_send(r, bhs, NULL, 0);
 	assert_false(raw_receive(r));
@@ -141,22 +134,20 @@ static void another_pdu_before_login(void **state)
 	raw_close(r);
 }
 
-static void noise_instead_of_login(void **state)
+TEST(noise_instead_of_login)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_bytes(r, "GET / HTTP/1.1\r\nHost: example.org\r\nUser-Agent: somebody who is lost\r\n\r\n", 72);
 	assert_false(raw_receive(r));
 	raw_close(r);
 }
 
-static void login_segment_too_long(void **state)
+TEST(login_segment_too_long)
 {
 	struct raw *r = raw_connect();
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	iscsi_pdu_init(bhs, ISCSI_LOGIN, TO_FULL, 1);
 	bhs[0] |= ISCSI_IMMEDIATE;
 	raw_send(r, bhs, data, ISCSI_LOGIN_TEXT_BYTES + 1);
@@ -164,11 +155,10 @@ static void login_segment_too_long(void **state)
 	raw_close(r);
 }
 
-static void login_text_is_garbage(void **state)
+TEST(login_text_is_garbage)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_login_request(r, TO_FULL, "\x80\x81\xff no key at all");
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	assert_int_equal(raw_login_status(r), 0x0200);
@@ -176,12 +166,11 @@ static void login_text_is_garbage(void **state)
 	raw_close(r);
 }
 
-static void login_text_without_end(void **state)
+TEST(login_text_without_end)
 {
 	struct raw *r = raw_connect();
 	char text[8001];
 
-	(void)state;
 	memset(text, 'a', sizeof(text) - 1);
 	text[8000] = '\0';
 	for (unsigned i = 0; i < 2; i++) {
@@ -196,11 +185,10 @@ static void login_text_without_end(void **state)
 	raw_close(r);
 }
 
-static void unknown_initiator(void **state)
+TEST(unknown_initiator)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_login_request(r, TO_FULL, "InitiatorName=iqn.x:stranger\nTargetName=" TARGET "\n");
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	assert_int_equal(raw_login_status(r), 0x0202);
@@ -210,22 +198,20 @@ static void unknown_initiator(void **state)
 	raw_close(r);
 }
 
-static void another_target(void **state)
+TEST(another_target)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_login_request(r, TO_FULL, "InitiatorName=" HOST_A "\nTargetName=iqn.x:elsewhere\n");
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	assert_int_equal(raw_login_status(r), 0x0203);
 	raw_close(r);
 }
 
-static void wrong_secret(void **state)
+TEST(wrong_secret)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_login_request(r, 0, "InitiatorName=" HOST_C "\nTargetName=" TARGET "\nAuthMethod=CHAP\n");
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	raw_login_request(r, 0, "CHAP_A=5\n");
@@ -239,11 +225,10 @@ static void wrong_secret(void **state)
 	raw_close(r);
 }
 
-static void skips_chap(void **state)
+TEST(skips_chap)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_login_request(r, TO_FULL, "InitiatorName=" HOST_C "\nTargetName=" TARGET "\n");
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	assert_int_equal(raw_login_status(r), 0x0201);
@@ -260,11 +245,10 @@ static void give_secret(void *arg)
 
 /* A login that began when nothing was to be proved ends when something is: the sessions that were there by then
  * have been ended, too. A discovery session has nothing to prove. */
-static void secret_comes_during_the_login(void **state)
+TEST(secret_comes_during_the_login)
 {
 	struct raw *r = raw_connect(), *d = raw_connect();
 
-	(void)state;
 	raw_login_request(r, OPERATIONAL, WHO_A);
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	assert_int_equal(raw_login_status(r), 0);
@@ -286,12 +270,11 @@ static void secret_comes_during_the_login(void **state)
 
 /* ---- in the full feature phase ------------------------------------------------------------------------- */
 
-static void hangs_up_in_mid_data(void **state)
+TEST(hangs_up_in_mid_data)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 512);
 	put_be24(bhs + 5, 65536);
 	raw_bytes(r, bhs, sizeof(bhs));
@@ -305,12 +288,11 @@ static bool idle(void)
 	return stub.nexuses == 0 && stub.running == 0 && stub.parsed_unfinished == 0;
 }
 
-static void hangs_up_with_tasks_running(void **state)
+TEST(hangs_up_with_tasks_running)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 
-	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 		raw_send(r, bhs, NULL, 0);
@@ -322,12 +304,11 @@ static void hangs_up_with_tasks_running(void **state)
 	harness_wait(idle);
 }
 
-static void segment_too_long(void **state)
+TEST(segment_too_long)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 1024);
 	raw_send(r, bhs, data, 262145);
 	raw_expect(r, ISCSI_REJECT);
@@ -335,12 +316,11 @@ static void segment_too_long(void **state)
 	raw_close(r);
 }
 
-static void longest_header_extension(void **state)
+TEST(longest_header_extension)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_read10(r, bhs, 0, 1);
 	bhs[4] = 255; /* of zeros: nonsense */
 	raw_bytes(r, bhs, sizeof(bhs));
@@ -357,12 +337,11 @@ static void longest_header_extension(void **state)
 	raw_close(r);
 }
 
-static void wrong_header_digest(void **state)
+TEST(wrong_header_digest)
 {
 	struct raw *r = raw_session("HeaderDigest=CRC32C\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_test_unit_ready(r);
 	raw_read10(r, bhs, 0, 1);
 	raw_bytes(r, bhs, sizeof(bhs));
@@ -372,12 +351,11 @@ static void wrong_header_digest(void **state)
 	raw_close(r);
 }
 
-static void wrong_data_digest_of_a_command(void **state)
+TEST(wrong_data_digest_of_a_command)
 {
 	struct raw *r = raw_session("DataDigest=CRC32C\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 8);
 	put_be24(bhs + 5, 4096);
 	raw_bytes(r, bhs, sizeof(bhs));
@@ -391,14 +369,13 @@ static void wrong_data_digest_of_a_command(void **state)
 	raw_close(r);
 }
 
-static void wrong_data_digest_of_data_out(void **state)
+TEST(wrong_data_digest_of_data_out)
 {
 	struct raw *r = raw_session(
 		"DataDigest=CRC32C\nImmediateData=No\nMaxBurstLength=4096\nMaxOutstandingR2T=2\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 	uint32_t ttt[2];
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 32); /* 4 bursts, 2 asked for */
 	raw_send(r, bhs, NULL, 0);
 	for (unsigned i = 0; i < 2; i++) {
@@ -419,12 +396,11 @@ static void wrong_data_digest_of_data_out(void **state)
 	raw_close(r);
 }
 
-static void cmdsn_too_low(void **state)
+TEST(cmdsn_too_low)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_test_unit_ready(r);
 	raw_write10(r, bhs, true, 0, 8);
 	put_be32(bhs + ISCSI_AT_CMDSN, --r->cmdsn - 1);
@@ -434,12 +410,11 @@ static void cmdsn_too_low(void **state)
 	raw_close(r);
 }
 
-static void cmdsn_too_high(void **state)
+TEST(cmdsn_too_high)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_read10(r, bhs, 0, 1);
 	put_be32(bhs + ISCSI_AT_CMDSN, --r->cmdsn + 1000);
 	raw_send(r, bhs, NULL, 0);
@@ -449,12 +424,11 @@ static void cmdsn_too_high(void **state)
 }
 
 /* A gap that nobody closes ends the connection, with what waited behind it. */
-static void cmdsn_left_out(void **state)
+TEST(cmdsn_left_out)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	r->cmdsn++;
 	raw_write10(r, bhs, true, 0, 8);
 	raw_send(r, bhs, data, 4096);
@@ -478,7 +452,7 @@ static void cmdsn_left_out(void **state)
 
 /* Requests ahead of their turn wait, duplicates of them count for nothing, and all are carried out in order when
  * the gap is closed: by the missing one, or by an abort of it. */
-static void a_gap_is_closed(void **state)
+TEST(a_gap_is_closed)
 {
 	for (unsigned abort = 0; abort < 2; abort++) {
 		struct raw *r = raw_session("ImmediateData=Yes\nInitialR2T=No\n");
@@ -538,16 +512,14 @@ static void a_gap_is_closed(void **state)
 		raw_test_unit_ready(r);
 		raw_close(r);
 	}
-	(void)state;
 }
 
 /* A reset of the target while commands wait: they are gone, their numbers are not waited for. */
-static void a_reset_takes_what_waits(void **state)
+TEST(a_reset_takes_what_waits)
 {
 	struct raw *r = raw_session("");
 	uint8_t late[ISCSI_BHS_BYTES], bhs[ISCSI_BHS_BYTES], cdb[6] = {0};
 
-	(void)state;
 	raw_command(r, late, ISCSI_FINAL, 0, cdb, sizeof(cdb)); /* kept back */
 	raw_write10(r, bhs, true, 0, 1);
 	raw_send(r, bhs, data, 512);
@@ -564,7 +536,7 @@ static void a_reset_takes_what_waits(void **state)
 	raw_close(r);
 }
 
-static void unknown_opcode(void **state)
+TEST(unknown_opcode)
 {
 	static const struct {
 		uint8_t opcode, reason;
@@ -574,7 +546,6 @@ static void unknown_opcode(void **state)
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		iscsi_pdu_init(bhs, (enum iscsi_opcode)cases[i].opcode, ISCSI_FINAL, 5);
 		raw_send(r, bhs, data, 1000);
@@ -584,23 +555,21 @@ static void unknown_opcode(void **state)
 	raw_close(r);
 }
 
-static void data_out_for_no_task(void **state)
+TEST(data_out_for_no_task)
 {
 	struct raw *r = raw_session("");
 
-	(void)state;
 	raw_data_out(r, true, 0x1234, 1, 0, 0, data, 100000);
 	raw_data_out(r, true, 0x1234, ISCSI_TAG_RESERVED, 0, 0, data, 5);
 	raw_test_unit_ready(r);
 	raw_close(r);
 }
 
-static void same_tag_twice(void **state)
+TEST(same_tag_twice)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 
-	(void)state;
 	raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 	raw_send(r, bhs, NULL, 0);
 	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn);
@@ -610,12 +579,11 @@ static void same_tag_twice(void **state)
 	raw_close(r);
 }
 
-static void reserved_tag_and_attribute(void **state)
+TEST(reserved_tag_and_attribute)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {0};
 
-	(void)state;
 	raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 	put_be32(bhs + ISCSI_AT_ITT, ISCSI_TAG_RESERVED);
 	raw_send(r, bhs, NULL, 0);
@@ -632,12 +600,11 @@ static void reserved_tag_and_attribute(void **state)
 	raw_close(r);
 }
 
-static void immediate_data_not_negotiated(void **state)
+TEST(immediate_data_not_negotiated)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 8);
 	raw_send(r, bhs, data, 4096);
 	expect_sense(r, 0x0b, 0x0c0c);
@@ -646,12 +613,11 @@ static void immediate_data_not_negotiated(void **state)
 	raw_close(r);
 }
 
-static void more_than_the_first_burst(void **state)
+TEST(more_than_the_first_burst)
 {
 	struct raw *r = raw_session("InitialR2T=No\nFirstBurstLength=8192\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 64);
 	raw_send(r, bhs, data, 8196); /* immediate */
 	expect_sense(r, 0x0b, 0x0c0c);
@@ -663,12 +629,11 @@ static void more_than_the_first_burst(void **state)
 	raw_close(r);
 }
 
-static void unsolicited_not_negotiated(void **state)
+TEST(unsolicited_not_negotiated)
 {
 	struct raw *r = raw_session("InitialR2T=Yes\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_write10(r, bhs, false, 0, 16);
 	raw_send(r, bhs, data, 4096);
 	raw_data_out(r, true, r->itt, ISCSI_TAG_RESERVED, 0, 4096, data, 4096);
@@ -690,9 +655,8 @@ static struct raw *with_r2t(uint32_t *ttt)
 	return r;
 }
 
-static void data_that_nobody_asked_for(void **state)
+TEST(data_that_nobody_asked_for)
 {
-	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
 		uint32_t ttt;
 		struct raw *r = with_r2t(&ttt);
@@ -706,7 +670,7 @@ static void data_that_nobody_asked_for(void **state)
 	assert_int_equal(stub.executed, 0);
 }
 
-static void r2t_violated(void **state)
+TEST(r2t_violated)
 {
 	static const struct {
 		uint32_t datasn, offset, len;
@@ -722,7 +686,6 @@ static void r2t_violated(void **state)
 		{0, 0, 8192, false, 0x0c0d},         /* no end */
 	};
 
-	(void)state;
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint32_t ttt;
 		struct raw *r = with_r2t(&ttt);
@@ -738,13 +701,12 @@ static void r2t_violated(void **state)
 	assert_int_equal(stub.executed, sizeof(cases) / sizeof(cases[0]));
 }
 
-static void bursts_out_of_order(void **state)
+TEST(bursts_out_of_order)
 {
 	struct raw *r = raw_session("ImmediateData=No\nMaxBurstLength=4096\nMaxOutstandingR2T=3\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 	uint32_t ttt[3];
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 32);
 	raw_send(r, bhs, NULL, 0);
 	for (unsigned i = 0; i < 3; i++) {
@@ -760,12 +722,11 @@ static void bursts_out_of_order(void **state)
 	raw_close(r);
 }
 
-static void data_out_for_a_running_task(void **state)
+TEST(data_out_for_a_running_task)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 
-	(void)state;
 	raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 	raw_send(r, bhs, NULL, 0);
 	raw_data_out(r, true, r->itt, ISCSI_TAG_RESERVED, 0, 0, data, 512);
@@ -775,12 +736,11 @@ static void data_out_for_a_running_task(void **state)
 	harness_wait(idle);
 }
 
-static void too_many_immediate_commands(void **state)
+TEST(too_many_immediate_commands)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 
-	(void)state;
 	for (unsigned i = 0; i < 9; i++) {
 		raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 		bhs[0] |= ISCSI_IMMEDIATE;
@@ -802,12 +762,11 @@ static unsigned reset_answer(struct raw *r, uint32_t tag)
 }
 
 /* 16 of them wait for a command before them that has not come; the next is rejected, and they are not. */
-static void too_many_functions(void **state)
+TEST(too_many_functions)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	for (uint32_t tag = 1000; tag < 1017; tag++) {
 		iscsi_pdu_init(bhs, ISCSI_TASK_MANAGEMENT, ISCSI_FINAL | SCSI_LUN_RESET, tag);
 		bhs[0] |= ISCSI_IMMEDIATE;
@@ -828,14 +787,13 @@ static void too_many_functions(void **state)
 	raw_close(r);
 }
 
-static void pings_without_reading(void **state)
+TEST(pings_without_reading)
 {
 	static uint8_t ping[ISCSI_BHS_BYTES + 262144];
 	struct raw *r = raw_session("MaxRecvDataSegmentLength=262144\n");
 	size_t at = 0, total = 0;
 	unsigned stuck = 0;
 
-	(void)state;
 	iscsi_pdu_init(ping, ISCSI_NOP_OUT, ISCSI_FINAL, 5);
 	ping[0] |= ISCSI_IMMEDIATE;
 	put_be32(ping + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
@@ -897,13 +855,12 @@ static void add_other(void *arg)
 
 /* There is 1 MiB. A host's sessions have half of it for their writes, an eighth more for reads; another host has room
  * all the same, until all writes have seven eighths. */
-static void buffers_run_out(void **state)
+TEST(buffers_run_out)
 {
 	struct raw *r = raw_session("ImmediateData=No\nMaxRecvDataSegmentLength=65536\n");
 	struct raw *other = raw_connect();
 	unsigned asked, full;
 
-	(void)state;
 	harness_call(add_other, NULL);
 	raw_login_request(other, TO_FULL,
 		"InitiatorName=iqn.other\nTargetName=" TARGET
@@ -929,14 +886,13 @@ static void buffers_run_out(void **state)
 }
 
 /* Whoever is no host has next to nothing: requests that wait for one that never comes keep what they hold. */
-static void strangers_hoard(void **state)
+TEST(strangers_hoard)
 {
 	static uint8_t text[65536];
 	struct raw *stranger = raw_connect(), *r;
 	uint8_t bhs[ISCSI_BHS_BYTES];
 	unsigned refused = 0;
 
-	(void)state;
 	raw_login_request(stranger, TO_FULL, "InitiatorName=iqn.stranger\nSessionType=Discovery\n");
 	raw_expect(stranger, ISCSI_LOGIN_RESPONSE);
 	stranger->cmdsn++; /* left out */
@@ -956,11 +912,10 @@ static void strangers_hoard(void **state)
 	raw_close(stranger);
 }
 
-static void does_not_answer_pings(void **state)
+TEST(does_not_answer_pings)
 {
 	struct raw *r = raw_session("");
 
-	(void)state;
 	raw_expect(r, ISCSI_NOP_IN);
 	assert_int_equal(get_be32(r->bhs + ISCSI_AT_ITT), ISCSI_TAG_RESERVED);
 	assert_int_not_equal(get_be32(r->bhs + ISCSI_AT_TTT), ISCSI_TAG_RESERVED);
@@ -969,12 +924,11 @@ static void does_not_answer_pings(void **state)
 	raw_close(r);
 }
 
-static void answers_pings(void **state)
+TEST(answers_pings)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	for (unsigned i = 0; i < 5; i++) {
 		raw_expect(r, ISCSI_NOP_IN);
 		iscsi_pdu_init(bhs, ISCSI_NOP_OUT, ISCSI_FINAL, ISCSI_TAG_RESERVED);
@@ -987,12 +941,11 @@ static void answers_pings(void **state)
 	raw_close(r);
 }
 
-static void text_garbage(void **state)
+TEST(text_garbage)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	iscsi_pdu_init(bhs, ISCSI_TEXT, ISCSI_FINAL, 5);
 	bhs[0] |= ISCSI_IMMEDIATE;
 	put_be32(bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
@@ -1009,12 +962,11 @@ static void text_garbage(void **state)
 	raw_close(r);
 }
 
-static void discovery_session_with_commands(void **state)
+TEST(discovery_session_with_commands)
 {
 	struct raw *r = raw_connect();
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_login_request(r, TO_FULL, "InitiatorName=" HOST_A "\nSessionType=Discovery\n");
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	raw_read10(r, bhs, 0, 1);
@@ -1027,12 +979,11 @@ static void discovery_session_with_commands(void **state)
 	raw_close(r);
 }
 
-static void unknown_logout_reason(void **state)
+TEST(unknown_logout_reason)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	iscsi_pdu_init(bhs, ISCSI_LOGOUT, ISCSI_FINAL | 9, 7);
 	bhs[0] |= ISCSI_IMMEDIATE;
 	raw_send(r, bhs, NULL, 0);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Header fields, extended CDBs, and CRC32C against the examples of RFC 7143 (appendix A.4 of RFC 3720). */
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-#include <cmocka.h>
 #include "array/iscsi/pdu.h"
+#include "tests/support/test.h"
 
 static void expect_crc(const uint8_t *data, size_t len, const uint8_t wire[4])
 {
@@ -17,13 +15,12 @@ static void expect_crc(const uint8_t *data, size_t len, const uint8_t wire[4])
 	assert_false(iscsi_digest_matches(out, iscsi_digest_add(ISCSI_DIGEST_BEGIN, data, len)));
 }
 
-static void crc32c_examples(void **state)
+TEST(crc32c_examples)
 {
 	static const uint8_t read10[48] = {
 		0x01, 0xc0, [16] = 0x14, [22] = 0x04, [27] = 0x14, [31] = 0x18, [32] = 0x28, [40] = 0x02};
 	uint8_t b[32];
 
-	(void)state;
 	memset(b, 0, sizeof(b));
 	expect_crc(b, 32, (const uint8_t[]){0xaa, 0x36, 0x91, 0x8a});
 	memset(b, 0xff, sizeof(b));
@@ -37,12 +34,11 @@ static void crc32c_examples(void **state)
 	expect_crc(read10, 48, (const uint8_t[]){0x56, 0x3a, 0x96, 0xd9});
 }
 
-static void crc32c_in_pieces(void **state)
+TEST(crc32c_in_pieces)
 {
 	uint8_t b[100];
 	uint32_t crc = ISCSI_DIGEST_BEGIN;
 
-	(void)state;
 	for (unsigned i = 0; i < sizeof(b); i++)
 		b[i] = (uint8_t)(i * 7);
 	for (unsigned i = 0; i < sizeof(b); i += 10)
@@ -50,11 +46,10 @@ static void crc32c_in_pieces(void **state)
 	assert_int_equal(crc, iscsi_digest_add(ISCSI_DIGEST_BEGIN, b, sizeof(b)));
 }
 
-static void fields(void **state)
+TEST(fields)
 {
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	iscsi_pdu_init(bhs, ISCSI_NOP_OUT, ISCSI_FINAL, 0x01020304);
 	assert_int_equal(iscsi_opcode(bhs), ISCSI_NOP_OUT);
 	assert_false(iscsi_immediate(bhs));
@@ -71,20 +66,18 @@ static void fields(void **state)
 	assert_int_equal(iscsi_pad_len(0xfffffd), 3);
 }
 
-static void serial_numbers_wrap(void **state)
+TEST(serial_numbers_wrap)
 {
-	(void)state;
 	assert_true(iscsi_sn_lt(0xffffffff, 0));
 	assert_false(iscsi_sn_lt(0, 0xffffffff));
 	assert_true(iscsi_sn_le(5, 5));
 	assert_true(iscsi_sn_lt(0x7fffffff, 0x80000000));
 }
 
-static void extended_cdb(void **state)
+TEST(extended_cdb)
 {
 	uint8_t header[ISCSI_BHS_BYTES + 64] = {0}, cdb[32];
 
-	(void)state;
 	memset(header + ISCSI_AT_CDB, 0x11, 16);
 	assert_int_equal(iscsi_pdu_cdb(header, cdb, 32), 16);
 	assert_int_equal(cdb[15], 0x11);

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Text keys: splitting, numbers, binary values, lists; the negotiation table's result functions. */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 #include "array/iscsi/params.h"
 #include "array/iscsi/text.h"
+#include "tests/support/test.h"
 
 /* ---- reading ---- */
 
@@ -21,13 +19,12 @@ static int first_key(const char *bytes, size_t len, const char **key, const char
 	return iscsi_text_next(&in, key, value);
 }
 
-static void pairs(void **state)
+TEST(pairs)
 {
 	char buf[] = "A=1\0Key.x-y=\0\0\0B=c=d";
 	struct iscsi_text_in in;
 	const char *key, *value;
 
-	(void)state;
 	iscsi_text_begin(&in, buf, sizeof(buf));
 	assert_int_equal(iscsi_text_next(&in, &key, &value), 1);
 	assert_string_equal(key, "A");
@@ -41,12 +38,11 @@ static void pairs(void **state)
 	assert_int_equal(iscsi_text_next(&in, &key, &value), 0);
 }
 
-static void malformed_pairs(void **state)
+TEST(malformed_pairs)
 {
 	char long_key[80];
 	const char *k, *v;
 
-	(void)state;
 	assert_int_equal(first_key("A=1", 3, &k, &v), -EBADMSG); /* no NUL */
 	assert_int_equal(first_key("A\0", 2, &k, &v), -EBADMSG); /* no = */
 	assert_int_equal(first_key("=1\0", 3, &k, &v), -EBADMSG);
@@ -64,12 +60,11 @@ static void malformed_pairs(void **state)
 	assert_int_equal(first_key(long_key, ISCSI_KEY_MAX_BYTES + 3, &k, &v), -EBADMSG);
 }
 
-static void writing_stops_at_the_end(void **state)
+TEST(writing_stops_at_the_end)
 {
 	char buf[10];
 	struct iscsi_text_out out = {.buf = buf, .cap = sizeof(buf)};
 
-	(void)state;
 	iscsi_text_put(&out, "A", "12");
 	assert_int_equal(out.len, 5);
 	assert_memory_equal(buf, "A=12\0", 5);
@@ -80,11 +75,10 @@ static void writing_stops_at_the_end(void **state)
 	assert_int_equal(out.len, 5);
 }
 
-static void numbers(void **state)
+TEST(numbers)
 {
 	uint64_t n;
 
-	(void)state;
 	assert_true(iscsi_text_number("0", 10, &n) && n == 0);
 	assert_true(iscsi_text_number("16777215", 16777215, &n) && n == 16777215);
 	assert_true(iscsi_text_number("0x1F", 31, &n) && n == 31);
@@ -100,12 +94,11 @@ static void numbers(void **state)
 	assert_false(iscsi_text_number("9", 5, &n));
 }
 
-static void binary_values(void **state)
+TEST(binary_values)
 {
 	uint8_t b[8];
 	char hex[20];
 
-	(void)state;
 	assert_int_equal(iscsi_text_binary("0x0102ff", b, 8), 3);
 	assert_memory_equal(b, "\x01\x02\xff", 3);
 	assert_int_equal(iscsi_text_binary("0XAbc", b, 8), 2);
@@ -125,11 +118,10 @@ static void binary_values(void **state)
 	assert_string_equal(hex, "0x00ab");
 }
 
-static void lists(void **state)
+TEST(lists)
 {
 	static const char *const words[] = {"None", "CRC32C"};
 
-	(void)state;
 	assert_int_equal(iscsi_text_choose("CRC32C,None", words, 2), 1);
 	assert_int_equal(iscsi_text_choose("X,None,CRC32C", words, 2), 0);
 	assert_int_equal(iscsi_text_choose("none", words, 2), -1);
@@ -167,9 +159,8 @@ static void expect_answer(const char *key, const char *value, const char *result
 	assert_string_equal(answer(&n, key, value, 0), expected);
 }
 
-static void result_functions(void **state)
+TEST(result_functions)
 {
-	(void)state;
 	expect_answer("HeaderDigest", "CRC32C,None", "CRC32C");
 	expect_answer("HeaderDigest", "None,CRC32C", "None");
 	expect_answer("DataDigest", "SHA", "Reject");
@@ -203,11 +194,10 @@ static void result_functions(void **state)
 	expect_answer("InitiatorAlias", "anything at all", NULL);
 }
 
-static void values_take_effect(void **state)
+TEST(values_take_effect)
 {
 	struct iscsi_negotiation n;
 
-	(void)state;
 	answer(&n, "MaxRecvDataSegmentLength", "4096", 0);
 	assert_int_equal(n.params.max_send_segment, 4096);
 	answer(&n, "HeaderDigest", "CRC32C", 0);
@@ -220,13 +210,12 @@ static void values_take_effect(void **state)
 	answer(&n, "X-com.example.key", "1", -ENOENT);
 }
 
-static void a_key_comes_once(void **state)
+TEST(a_key_comes_once)
 {
 	struct iscsi_negotiation n;
 	char buf[256];
 	struct iscsi_text_out out = {.buf = buf, .cap = sizeof(buf)};
 
-	(void)state;
 	iscsi_negotiation_init(&n, &wishes);
 	assert_int_equal(iscsi_negotiate(&n, "MaxBurstLength", "512", &out), 0);
 	assert_int_equal(iscsi_negotiate(&n, "MaxBurstLength", "1024", &out), -EALREADY);
@@ -238,13 +227,12 @@ static void a_key_comes_once(void **state)
 	assert_int_equal(out.len, 0);
 }
 
-static void only_the_segment_length_changes_later(void **state)
+TEST(only_the_segment_length_changes_later)
 {
 	struct iscsi_negotiation n;
 	char buf[256] = "";
 	struct iscsi_text_out out = {.buf = buf, .cap = sizeof(buf)};
 
-	(void)state;
 	iscsi_negotiation_init(&n, &wishes);
 	assert_int_equal(iscsi_renegotiate(&n.params, "MaxRecvDataSegmentLength", "1024", &out), 0);
 	assert_int_equal(n.params.max_send_segment, 1024);
@@ -256,12 +244,11 @@ static void only_the_segment_length_changes_later(void **state)
 }
 
 /* A Text request without data has no buffer. */
-static void a_text_without_a_buffer_has_no_key(void **state)
+TEST(a_text_without_a_buffer_has_no_key)
 {
 	struct iscsi_text_in in;
 	const char *key, *value;
 
-	(void)state;
 	iscsi_text_begin(&in, NULL, 0);
 	assert_int_equal(iscsi_text_next(&in, &key, &value), 0);
 }

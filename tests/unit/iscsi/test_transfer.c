@@ -4,14 +4,12 @@
  * residuals, the CmdSN window, task management, NOP, text, logout, sessions that replace each other.
  */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/socket.h>
-#include <cmocka.h>
+#include "tests/support/test.h"
 #include "tests/unit/iscsi/harness.h"
 
 static uint8_t pattern[1 << 20];
@@ -115,31 +113,28 @@ static void write_then_read(struct raw *r, bool immediate, uint32_t segment, uin
 	free(back);
 }
 
-static void data_by_r2t(void **state)
+TEST(data_by_r2t)
 {
 	struct raw *r = raw_session(
 		"ImmediateData=No\nInitialR2T=Yes\nMaxBurstLength=16384\nMaxRecvDataSegmentLength=4096\n");
 
-	(void)state;
 	write_then_read(r, false, 4096, 4096);
 	raw_close(r);
 }
 
-static void data_immediate(void **state)
+TEST(data_immediate)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\nMaxRecvDataSegmentLength=262144\n");
 
-	(void)state;
 	write_then_read(r, true, 262144, 262144);
 	raw_close(r);
 }
 
-static void data_with_digests(void **state)
+TEST(data_with_digests)
 {
 	struct raw *r =
 		raw_session("HeaderDigest=CRC32C\nDataDigest=CRC32C\nMaxRecvDataSegmentLength=65536\n");
 
-	(void)state;
 	write_then_read(r, true, 65536, 65536);
 	raw_close(r);
 	r = raw_session("HeaderDigest=CRC32C,None\nMaxRecvDataSegmentLength=65536\n");
@@ -150,14 +145,13 @@ static void data_with_digests(void **state)
 	raw_close(r);
 }
 
-static void data_unsolicited(void **state)
+TEST(data_unsolicited)
 {
 	struct raw *r = raw_session(
 		"InitialR2T=No\nImmediateData=Yes\nFirstBurstLength=65536\nMaxRecvDataSegmentLength=8192\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 	uint32_t at = 4096, datasn = 0;
 
-	(void)state;
 	raw_write10(r, bhs, false, 0, 256); /* 128 KiB: 4 immediate, 60 unsolicited, the rest by R2T */
 	raw_send(r, bhs, pattern, 4096);
 	while (at < 65536) {
@@ -172,13 +166,12 @@ static void data_unsolicited(void **state)
 	raw_close(r);
 }
 
-static void several_r2ts_at_once(void **state)
+TEST(several_r2ts_at_once)
 {
 	struct raw *r = raw_session("MaxOutstandingR2T=4\nMaxBurstLength=4096\nImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 	uint32_t ttts[4];
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 64); /* 8 bursts */
 	raw_send(r, bhs, NULL, 0);
 	for (unsigned i = 0; i < 4; i++) {
@@ -200,12 +193,11 @@ static void several_r2ts_at_once(void **state)
 	raw_close(r);
 }
 
-static void bursts_end_with_f(void **state)
+TEST(bursts_end_with_f)
 {
 	struct raw *r = raw_session("MaxBurstLength=8192\nMaxRecvDataSegmentLength=4096\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_read10(r, bhs, 0, 48); /* 24 KiB: 6 PDUs, every second ends a burst */
 	raw_send(r, bhs, NULL, 0);
 	for (unsigned i = 0; i < 6; i++) {
@@ -217,14 +209,13 @@ static void bursts_end_with_f(void **state)
 }
 
 /* More than one send holds, to a peer that takes its time. */
-static void large_reads_to_a_slow_reader(void **state)
+TEST(large_reads_to_a_slow_reader)
 {
 	struct raw *r =
 		raw_session("MaxRecvDataSegmentLength=131072\nHeaderDigest=CRC32C\nDataDigest=CRC32C\n");
 	uint8_t bhs[ISCSI_BHS_BYTES], *back = malloc(4 << 20);
 	uint8_t cdb[16] = {0x88};
 
-	(void)state;
 	for (unsigned i = 0; i < STUB_DISK_BYTES; i++)
 		stub.disk[i] = (uint8_t)(i * 13 + (i >> 12));
 	put_be32(cdb + 10, (4 << 20) / 512);
@@ -243,13 +234,12 @@ static void large_reads_to_a_slow_reader(void **state)
 	raw_close(r);
 }
 
-static void the_largest_write(void **state)
+TEST(the_largest_write)
 {
 	struct raw *r = raw_session(
 		"ImmediateData=Yes\nMaxOutstandingR2T=2\nMaxBurstLength=1048576\nDataDigest=CRC32C\n");
 	uint8_t bhs[ISCSI_BHS_BYTES], *data = malloc(4 << 20), cdb[16] = {0x8a};
 
-	(void)state;
 	for (unsigned i = 0; i < 4 << 20; i++)
 		data[i] = (uint8_t)(i * 11 + (i >> 10));
 	put_be32(cdb + 10, (4 << 20) / 512);
@@ -264,12 +254,11 @@ static void the_largest_write(void **state)
 
 /* ---- residuals ----------------------------------------------------------------------------------------- */
 
-static void residuals(void **state)
+TEST(residuals)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\nMaxRecvDataSegmentLength=65536\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_read10(r, bhs, 0, 1); /* expects more */
 	put_be32(bhs + ISCSI_AT_EXPECTED_LEN, 1024);
 	raw_send(r, bhs, NULL, 0);
@@ -309,12 +298,11 @@ static void residuals(void **state)
 	raw_close(r);
 }
 
-static void failed_command(void **state)
+TEST(failed_command)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_read10(r, bhs, 0xfffffff0, 8);
 	raw_send(r, bhs, NULL, 0);
 	expect_sense(r, 5, 0x2100);
@@ -326,12 +314,11 @@ static void failed_command(void **state)
 	raw_close(r);
 }
 
-static void failed_command_with_unsolicited_data(void **state)
+TEST(failed_command_with_unsolicited_data)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\nInitialR2T=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	raw_write10(r, bhs, false, 0xfffffff0, 16);
 	raw_send(r, bhs, pattern, 4096);
 	raw_data_out(r, true, r->itt, ISCSI_TAG_RESERVED, 0, 4096, pattern, 4096);
@@ -354,13 +341,12 @@ static void echo(struct raw *r)
 	raw_expect(r, ISCSI_NOP_IN);
 }
 
-static void window_closes_and_opens(void **state)
+TEST(window_closes_and_opens)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 	uint32_t window, expcmdsn;
 
-	(void)state;
 	window = get_be32(r->bhs + ISCSI_AT_MAXCMDSN) - get_be32(r->bhs + ISCSI_AT_EXPCMDSN) + 1;
 	assert_int_equal(window, 128);
 	for (unsigned i = 0; i < window; i++) {
@@ -385,13 +371,12 @@ static void window_closes_and_opens(void **state)
 	raw_close(r);
 }
 
-static void statsn_counts_statuses(void **state)
+TEST(statsn_counts_statuses)
 {
 	struct raw *r = raw_session("MaxRecvDataSegmentLength=4096\n");
 	uint8_t bhs[ISCSI_BHS_BYTES], *back = malloc(65536);
 	uint32_t statsn;
 
-	(void)state;
 	raw_test_unit_ready(r);
 	statsn = get_be32(r->bhs + ISCSI_AT_STATSN);
 	raw_read10(r, bhs, 0, 64);
@@ -404,11 +389,10 @@ static void statsn_counts_statuses(void **state)
 	raw_close(r);
 }
 
-static void cmdsn_wraps(void **state)
+TEST(cmdsn_wraps)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	r->cmdsn = 0xfffffffe;
 	raw_login_request(r, ISCSI_FINAL | 1 << 2 | 3, "InitiatorName=" HOST_A "\nTargetName=" TARGET "\n");
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
@@ -440,12 +424,11 @@ static void manage(
 	assert_int_equal(r->bhs[2], expect);
 }
 
-static void abort_a_running_task(void **state)
+TEST(abort_a_running_task)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 
-	(void)state;
 	raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 	raw_send(r, bhs, NULL, 0);
 	manage(r, SCSI_ABORT_TASK, r->itt, r->cmdsn - 1, 1, 0);
@@ -455,13 +438,12 @@ static void abort_a_running_task(void **state)
 	raw_close(r);
 }
 
-static void abort_a_task_that_collects(void **state)
+TEST(abort_a_task_that_collects)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 	uint32_t ttt, itt;
 
-	(void)state;
 	raw_write10(r, bhs, true, 0, 8);
 	raw_send(r, bhs, NULL, 0);
 	raw_expect(r, ISCSI_R2T);
@@ -475,11 +457,10 @@ static void abort_a_task_that_collects(void **state)
 	raw_close(r);
 }
 
-static void abort_plugs_a_gap(void **state)
+TEST(abort_plugs_a_gap)
 {
 	struct raw *r = raw_session("");
 
-	(void)state;
 	manage(r, SCSI_ABORT_TASK, 0x4711, r->cmdsn, 1, 1); /* not even sent */
 	r->cmdsn++;
 	manage(r, SCSI_ABORT_TASK, 0x4711, r->cmdsn - 1, 1, 0); /* a command that never came */
@@ -488,14 +469,13 @@ static void abort_plugs_a_gap(void **state)
 	raw_close(r);
 }
 
-static void resets(void **state)
+TEST(resets)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 	static const uint8_t functions[] = {
 		SCSI_ABORT_TASK_SET, SCSI_CLEAR_TASK_SET, SCSI_LUN_RESET, SCSI_TARGET_WARM_RESET};
 
-	(void)state;
 	for (unsigned i = 0; i < sizeof(functions); i++) {
 		raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 		raw_send(r, bhs, NULL, 0);
@@ -514,11 +494,10 @@ static void resets(void **state)
 	raw_close(r);
 }
 
-static void cold_reset_ends_all_sessions(void **state)
+TEST(cold_reset_ends_all_sessions)
 {
 	struct raw *a = raw_session(""), *b = raw_connect();
 
-	(void)state;
 	raw_login_request(b, ISCSI_FINAL | 1 << 2 | 3, "InitiatorName=iqn.none\nSessionType=Discovery\n");
 	raw_expect(b, ISCSI_LOGIN_RESPONSE);
 	manage(a, SCSI_TARGET_COLD_RESET, ISCSI_TAG_RESERVED, 0, 0, 0);
@@ -530,12 +509,11 @@ static void cold_reset_ends_all_sessions(void **state)
 
 /* ---- NOP, text, logout --------------------------------------------------------------------------------- */
 
-static void nop_echoes(void **state)
+TEST(nop_echoes)
 {
 	struct raw *r = raw_session("MaxRecvDataSegmentLength=4096\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	iscsi_pdu_init(bhs, ISCSI_NOP_OUT, ISCSI_FINAL, 77);
 	put_be32(bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
 	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn++);
@@ -563,12 +541,11 @@ static void text(struct raw *r, uint8_t flags, uint32_t ttt, const char *bytes, 
 	raw_send(r, bhs, bytes, (uint32_t)len);
 }
 
-static void send_targets(void **state)
+TEST(send_targets)
 {
 	static const char *const cases[] = {"SendTargets=All", "SendTargets=" TARGET};
 	char expected[200];
 
-	(void)state;
 	snprintf(expected, sizeof(expected), "TargetName=" TARGET "%cTargetAddress=127.0.0.1:%u,1", 0,
 		harness_port());
 	for (unsigned i = 0; i < 2; i++) {
@@ -588,11 +565,10 @@ static void send_targets(void **state)
 	}
 }
 
-static void strangers_discover_nothing(void **state)
+TEST(strangers_discover_nothing)
 {
 	struct raw *r = raw_connect();
 
-	(void)state;
 	raw_login_request(
 		r, ISCSI_FINAL | 1 << 2 | 3, "InitiatorName=iqn.a:stranger\nSessionType=Discovery\n");
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
@@ -603,14 +579,13 @@ static void strangers_discover_nothing(void **state)
 	raw_close(r);
 }
 
-static void text_in_parts(void **state)
+TEST(text_in_parts)
 {
 	struct raw *r = raw_session("MaxRecvDataSegmentLength=512\n");
 	char keys[800], all[4000];
 	size_t len = 0, got = 0;
 	uint32_t ttt;
 
-	(void)state;
 	for (unsigned i = 0; len < 500; i++)
 		len += (size_t)snprintf(keys + len, sizeof(keys) - len, "key%u=x", i) + 1;
 	text(r, ISCSI_CONTINUE, ISCSI_TAG_RESERVED, keys, 100);
@@ -648,11 +623,10 @@ static void logout(struct raw *r, uint8_t reason, uint16_t cid, uint8_t expect)
 	assert_int_equal(r->bhs[2], expect);
 }
 
-static void logouts(void **state)
+TEST(logouts)
 {
 	struct raw *r = raw_session("");
 
-	(void)state;
 	logout(r, 2, 1, 2); /* recovery: not at ERL 0 */
 	logout(r, 1, 5, 1); /* no such connection */
 	raw_test_unit_ready(r);
@@ -665,12 +639,11 @@ static void logouts(void **state)
 	raw_close(r);
 }
 
-static void logout_with_running_tasks(void **state)
+TEST(logout_with_running_tasks)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 
-	(void)state;
 	raw_command(r, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 	raw_send(r, bhs, NULL, 0);
 	raw_write10(r, bhs, true, 0, 8);
@@ -712,12 +685,11 @@ static bool one_session(void)
 	return count == 1 && stub.nexuses == 1;
 }
 
-static void the_same_session_again(void **state)
+TEST(the_same_session_again)
 {
 	struct raw *a = raw_session(""), *b;
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
 
-	(void)state;
 	raw_command(a, bhs, ISCSI_FINAL, 0, cdb, sizeof(cdb));
 	raw_send(a, bhs, NULL, 0);
 	b = raw_session("");
@@ -748,12 +720,11 @@ static bool old_session_is_dying(void)
 }
 
 /* A write of the old session that cannot be called back: the new one must not begin before it is over. */
-static void a_new_session_waits_for_the_old_ones_writes(void **state)
+TEST(a_new_session_waits_for_the_old_ones_writes)
 {
 	struct raw *a = raw_session(""), *b = raw_connect(), *other;
 	uint8_t bhs[ISCSI_BHS_BYTES], peek;
 
-	(void)state;
 	harness_call(be_stubborn, NULL);
 	raw_write10(a, bhs, true, 0, 8);
 	raw_send(a, bhs, pattern, 4096);
@@ -777,12 +748,11 @@ static void a_new_session_waits_for_the_old_ones_writes(void **state)
 	raw_close(other);
 }
 
-static void logout_waits_for_writes(void **state)
+TEST(logout_waits_for_writes)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES], peek;
 
-	(void)state;
 	harness_call(be_stubborn, NULL);
 	raw_write10(r, bhs, true, 0, 8);
 	raw_send(r, bhs, pattern, 4096);
@@ -831,13 +801,12 @@ static bool only_the_write_runs(void)
 }
 
 /* The same ISID, TSIH and CID: the connection is replaced, the session and its nexus go on. */
-static void the_same_connection_again(void **state)
+TEST(the_same_connection_again)
 {
 	struct raw *a = session_with_isid(7, 0, 3, 0), *b, *c;
 	uint16_t tsih = get_be16(a->bhs + ISCSI_AT_TSIH);
 	uint8_t bhs[ISCSI_BHS_BYTES], peek;
 
-	(void)state;
 	harness_call(be_stubborn, NULL);
 	raw_write10(a, bhs, true, 0, 8);
 	raw_send(a, bhs, pattern, 4096); /* runs, and cannot be called back */
@@ -866,12 +835,11 @@ static void the_same_connection_again(void **state)
 	raw_close(b);
 }
 
-static void several_sessions(void **state)
+TEST(several_sessions)
 {
 	struct raw *a = session_with_isid(1, 0, 0, 0), *b = session_with_isid(2, 0, 0, 0), *c;
 	uint16_t tsih = get_be16(b->bhs + ISCSI_AT_TSIH);
 
-	(void)state;
 	assert_int_not_equal(tsih, 0);
 	assert_int_not_equal(tsih, get_be16(a->bhs + ISCSI_AT_TSIH));
 	raw_test_unit_ready(a);
@@ -894,12 +862,11 @@ static void write_in_flight(void *arg)
 	stub.flags = STUB_HANG_WRITES;
 }
 
-static void stopping_with_sessions(void **state)
+TEST(stopping_with_sessions)
 {
 	struct raw *r = raw_session(""), *half = raw_connect();
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
-	(void)state;
 	harness_call(write_in_flight, NULL);
 	raw_write10(r, bhs, true, 0, 8);
 	raw_send(r, bhs, pattern, 4096);

@@ -2,14 +2,10 @@
 /* The shadow copy flags in a partition table: set and cleared exactly, on both copies, and nothing written
  * when anything is wrong with the table. */
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include "lab/coordinator/gpt.h"
+#include "tests/support/test.h"
 
 #define BLOCKS 256
 
@@ -123,9 +119,8 @@ static struct gpt_disk gpt(struct disk *d)
 		.write = disk_write};
 }
 
-static void test_set_and_restore(void **state)
+TEST(test_set_and_restore)
 {
-	(void)state;
 	for (uint32_t block_bytes = 512; block_bytes <= 4096; block_bytes *= 8) {
 		struct disk d;
 		struct gpt_state before, now;
@@ -164,10 +159,9 @@ static void expect_untouched(struct disk *d, enum gpt_kind kind)
 	free(d->data);
 }
 
-static void test_left_alone(void **state)
+TEST(test_left_alone)
 {
 	struct disk d;
-	(void)state;
 	make(&d, 512);
 	memset(d.data, 0, (size_t)BLOCKS * 512);
 	expect_untouched(&d, GPT_NONE);
@@ -203,11 +197,10 @@ static void test_left_alone(void **state)
 	}
 }
 
-static void test_errors(void **state)
+TEST(test_errors)
 {
 	struct disk d;
 	struct gpt_state before;
-	(void)state;
 	for (int n = 1; n <= 5; n++) {
 		make(&d, 512);
 		struct gpt_disk g = gpt(&d);
@@ -230,11 +223,10 @@ static void test_errors(void **state)
 }
 
 /* Another identity and back again: both copies, and nothing else changed. */
-static void test_identity(void **state)
+TEST(test_identity)
 {
 	struct disk d;
 	struct gpt_identity own, other, now;
-	(void)state;
 	make(&d, 512);
 	for (int copy = 0; copy < 2; copy++) {
 		memset(entry(&d, copy, 0) + 16, 0xa0, 16);
@@ -279,11 +271,10 @@ static void test_identity(void **state)
 	free(d.data);
 }
 
-static void test_mbr_identity(void **state)
+TEST(test_mbr_identity)
 {
 	struct disk d;
 	struct gpt_identity own, other = {.kind = GPT_MBR, .disk_id = {1, 2, 3, 4}};
-	(void)state;
 	make(&d, 512);
 	d.data[446 + 4] = 7;
 	memset(d.data + 512, 0, 512);
@@ -299,9 +290,8 @@ static void test_mbr_identity(void **state)
 	free(d.data);
 }
 
-static void test_crc(void **state)
+TEST(test_crc)
 {
-	(void)state;
 	assert_int_equal(gpt_crc32("123456789", 9), 0xcbf43926);
 }
 

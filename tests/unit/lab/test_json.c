@@ -1,25 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The lab's JSON: what is written reads back; what is not JSON, or out of bounds, is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include "lab/coordinator/json.h"
+#include "tests/support/test.h"
 
 static struct json_value *parse(const char *text)
 {
 	return json_parse(text, strlen(text));
 }
 
-static void test_round_trip(void **state)
+TEST(test_round_trip)
 {
 	struct json_out j = {0};
 	const uint8_t bytes[] = {0, 0x7f, 0x80, 0xff};
-	(void)state;
 	json_open(&j, NULL, '{');
 	json_string(&j, "text", "a \"b\" \\ \n \x01 \xc3\xa4");
 	json_int(&j, "number", -42);
@@ -59,13 +54,12 @@ static void test_round_trip(void **state)
 	json_out_free(&j);
 }
 
-static void test_refused(void **state)
+TEST(test_refused)
 {
 	static const char *const bad[] = {"", " ", "{", "}", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "{a:1}",
 		"[1 2]", "1.5", "1e3", "-", "99999999999999999999", "\"", "\"\\\"", "\"\\x\"", "\"\\u00\"",
 		"\"\\u0000\"", "\"\\ud800\"", "\"\x01\"", "tru", "nul", "1 1", "[\"a\":1]", "{\"a\":1,}",
 		"{\"a\":1 \"b\":2}"};
-	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		struct json_value *v = parse(bad[i]);
 		if (v)
@@ -74,10 +68,9 @@ static void test_refused(void **state)
 	}
 }
 
-static void test_bounds(void **state)
+TEST(test_bounds)
 {
 	char deep[200];
-	(void)state;
 	memset(deep, '[', 100);
 	memset(deep + 100, ']', 100);
 	assert_null(json_parse(deep, 200));
@@ -94,10 +87,9 @@ static void test_bounds(void **state)
 	free(wide);
 }
 
-static void test_every_prefix(void **state)
+TEST(test_every_prefix)
 {
 	static const char text[] = "{\"a\": [1, true, null, \"\\u00e4\\n\"], \"b\": {\"c\": \"00ff\"}}";
-	(void)state;
 	for (size_t len = 0; len < sizeof text - 1; len++)
 		assert_null(json_parse(text, len));
 	struct json_value *v = json_parse(text, sizeof text - 1);
@@ -105,10 +97,9 @@ static void test_every_prefix(void **state)
 	json_free(v);
 }
 
-static void test_writer_depth(void **state)
+TEST(test_writer_depth)
 {
 	struct json_out j = {0};
-	(void)state;
 	for (int i = 0; i <= JSON_MAX_LEVELS; i++)
 		json_open(&j, NULL, '[');
 	assert_true(j.failed);

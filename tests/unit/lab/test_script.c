@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lines of a diskshadow script: what each becomes, and what is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 #include "lab/requester/script.h"
+#include "tests/support/test.h"
 
 static enum script_found parse(const char *text, struct script_line *l, const char **why)
 {
@@ -15,7 +11,7 @@ static enum script_found parse(const char *text, struct script_line *l, const ch
 	return script_parse(text, strlen(text), l, why);
 }
 
-static void test_commands(void **state)
+TEST(test_commands)
 {
 	static const struct {
 		const char *text;
@@ -32,7 +28,6 @@ static void test_commands(void **state)
 		{"exec \"\"", SCRIPT_EXEC, 1, ""}};
 	struct script_line l;
 	const char *why;
-	(void)state;
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
 		assert_int_equal(parse(good[i].text, &l, &why), SCRIPT_COMMAND);
 		assert_int_equal(l.op, good[i].op);
@@ -44,7 +39,7 @@ static void test_commands(void **state)
 	assert_false(script_is(&l, 1, "plex"));
 }
 
-static void test_refused(void **state)
+TEST(test_refused)
 {
 	static const char *const bad[] = {"jump", "set", "set context", "set context sideways",
 		"set option plex on", "set metadata", "set metadata a b", "add volume", "create now",
@@ -52,7 +47,6 @@ static void test_refused(void **state)
 	struct script_line l;
 	const char *why;
 	char big[SCRIPT_MAX_LINE_BYTES + 10];
-	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		assert_int_equal(parse(bad[i], &l, &why), SCRIPT_ERROR);
 		assert_non_null(why);
@@ -64,12 +58,11 @@ static void test_refused(void **state)
 	assert_int_equal(parse("  # create", &l, &why), SCRIPT_BLANK);
 }
 
-static void test_lines(void **state)
+TEST(test_lines)
 {
 	static const char text[] = "one\r\n\ntwo\nthree";
 	static const size_t lengths[] = {3, 0, 3, 5};
 	size_t at = 0, next;
-	(void)state;
 	for (size_t i = 0; i < 4; i++) {
 		assert_int_equal(script_next_line(text + at, sizeof text - 1 - at, &next), lengths[i]);
 		at += next;

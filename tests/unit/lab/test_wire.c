@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The codec between the SCSI port driver and the bridge: round trips, every truncation, lengths that lie. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include "array/util/bytes.h"
 #include "lab/bridge/wire.h"
+#include "tests/support/test.h"
 
 static uint8_t frame[LABW_LENGTH_BYTES + LABW_BODY_MAX_BYTES];
 static uint8_t payload[LABW_DATA_MAX_BYTES];
@@ -42,9 +38,8 @@ static size_t whole_request(const struct labw_request *req)
 	return head ? head + data : 0;
 }
 
-static void requests_round_trip(void **state)
+TEST(requests_round_trip)
 {
-	(void)state;
 	for (int i = 0; i < 2000; i++) {
 		struct labw_request in = {.verb = (uint8_t)(1 + next_random() % (LABW_VERB_COUNT - 1))}, out;
 		size_t len;
@@ -87,12 +82,11 @@ static void requests_round_trip(void **state)
 	}
 }
 
-static void impossible_requests_are_not_made(void **state)
+TEST(impossible_requests_are_not_made)
 {
 	struct labw_request req = {.verb = LABW_EXEC, .cdb_bytes = 6};
 	uint8_t head[LABW_HEAD_MAX_BYTES];
 
-	(void)state;
 	assert_true(labw_request_head(&req, head) > 0);
 	req.cdb_bytes = 17;
 	assert_int_equal(labw_request_head(&req, head), 0);
@@ -111,7 +105,7 @@ static void impossible_requests_are_not_made(void **state)
 	assert_int_equal(labw_request_head(&req, head), 0);
 }
 
-static void lengths_that_lie_are_refused(void **state)
+TEST(lengths_that_lie_are_refused)
 {
 	struct labw_request req = {.verb = LABW_EXEC,
 		.cdb_bytes = 10,
@@ -122,7 +116,6 @@ static void lengths_that_lie_are_refused(void **state)
 	size_t len = whole_request(&req);
 	uint8_t *body = frame + LABW_LENGTH_BYTES;
 
-	(void)state;
 	put_be32(frame, 0xFFFFFFFF);
 	assert_int_equal(labw_body_bytes(frame), 0);
 	put_be32(frame, LABW_BODY_MAX_BYTES + 1);
@@ -151,14 +144,13 @@ static size_t whole_reply(const struct labw_reply *rep, const uint8_t *tail, siz
 	return head + tail_bytes - LABW_LENGTH_BYTES;
 }
 
-static void an_answered_command_round_trips(void **state)
+TEST(an_answered_command_round_trips)
 {
 	uint8_t sense[LABW_SENSE_MAX_BYTES];
 	struct labw_reply in = {
 		.verb = LABW_EXEC, .tag = 9, .scsi_status = 2, .residual_bytes = 3, .sense = sense};
 	struct labw_reply out;
 
-	(void)state;
 	memset(sense, 0x5A, sizeof(sense));
 	for (in.sense_bytes = 0; in.sense_bytes <= LABW_SENSE_MAX_BYTES; in.sense_bytes += 21) {
 		size_t len;
@@ -178,14 +170,13 @@ static void an_answered_command_round_trips(void **state)
 	assert_int_equal(labw_reply_head(&in, frame), 0);
 }
 
-static void lun_lists_round_trip(void **state)
+TEST(lun_lists_round_trip)
 {
 	struct labw_reply in = {.verb = LABW_RESCAN, .lun_count = LABW_MAX_LUNS}, out;
 	static uint8_t entries[LABW_MAX_LUNS * LABW_LUN_BYTES];
 	struct labw_lun lun, back;
 	size_t len;
 
-	(void)state;
 	for (unsigned int i = 0; i < LABW_MAX_LUNS; i++) {
 		lun = (struct labw_lun){.lun = (uint16_t)i,
 			.inquiry_bytes = 36,
@@ -211,12 +202,11 @@ static void lun_lists_round_trip(void **state)
 	assert_int_equal(labw_reply_head(&in, frame), 0);
 }
 
-static void errors_carry_nothing_else(void **state)
+TEST(errors_carry_nothing_else)
 {
 	struct labw_reply in = {.verb = LABW_EXEC, .result = LABW_TIMEOUT, .data_bytes = 100}, out;
 	size_t len = whole_reply(&in, NULL, 0);
 
-	(void)state;
 	assert_true(labw_reply_decode(&out, frame + LABW_LENGTH_BYTES, len));
 	assert_int_equal(out.result, LABW_TIMEOUT);
 	assert_int_equal(out.data_bytes, 0);

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ordered writer's rule: a model of two LUNs, stopped at any point, is always found good; every way of
  * breaking the order is found. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include "lab/writers/record.h"
+#include "tests/support/test.h"
 
 #define SLOTS 8
 #define RUN   77
@@ -44,9 +40,8 @@ static void write_until(uint64_t writes)
 		put((int)(w % 2), RUN, w / 2 + 1);
 }
 
-static void test_every_stop_is_good(void **state)
+TEST(test_every_stop_is_good)
 {
-	(void)state;
 	for (uint64_t writes = 0; writes < 6 * SLOTS; writes++) {
 		uint64_t last[2];
 		write_until(writes);
@@ -56,9 +51,8 @@ static void test_every_stop_is_good(void **state)
 	}
 }
 
-static void test_b_without_a(void **state)
+TEST(test_b_without_a)
 {
-	(void)state;
 	uint64_t last[2];
 	uint8_t older[SLOTS * RECORD_BYTES];
 	for (uint64_t writes = 4; writes < 4 * SLOTS; writes += 2) {
@@ -71,9 +65,8 @@ static void test_b_without_a(void **state)
 	}
 }
 
-static void test_damage(void **state)
+TEST(test_damage)
 {
-	(void)state;
 	uint64_t last[2];
 	for (size_t at = 0; at < RECORD_BYTES; at += 97) {
 		write_until(4 * SLOTS);
@@ -91,9 +84,8 @@ static void test_damage(void **state)
 	assert_non_null(verdict(last));
 }
 
-static void test_runs(void **state)
+TEST(test_runs)
 {
-	(void)state;
 	uint64_t last[2];
 	clear();
 	for (uint64_t seq = 1; seq <= 2 * SLOTS; seq++) {

@@ -1,44 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Identity: the derived strings are exact, stable and free of padding. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-#include <cmocka.h>
 #include "proto/identity.h"
+#include "tests/support/test.h"
 
 static const uint8_t sample[UP_ID_BYTES] = {
 	0xAB, 0xCD, 0xEF, 0x01, 0x23, 0x45, 0x67, 0x89, 0x98, 0x76, 0x54, 0x32, 0x10, 0xFE, 0xDC, 0xBA};
 
-static void serial_is_lower_hex(void **state)
+TEST(serial_is_lower_hex)
 {
 	char serial[UP_SERIAL_BYTES + 1];
 
-	(void)state;
 	up_id_format(sample, serial);
 	assert_string_equal(serial, "abcdef01234567899876543210fedcba");
 }
 
-static void parse_accepts_hex_and_guid_forms(void **state)
+TEST(parse_accepts_hex_and_guid_forms)
 {
 	uint8_t id[UP_ID_BYTES];
 
-	(void)state;
 	assert_true(up_id_parse("abcdef01234567899876543210fedcba", id));
 	assert_memory_equal(id, sample, sizeof(sample));
 	assert_true(up_id_parse("{ABCDEF01-2345-6789-9876-543210FEDCBA}", id));
 	assert_memory_equal(id, sample, sizeof(sample));
 }
 
-static void parse_refuses_all_else_and_leaves_the_id(void **state)
+TEST(parse_refuses_all_else_and_leaves_the_id)
 {
 	static const char *const bad[] = {"", "abc", "abcdef01234567899876543210fedcb",
 		"abcdef01234567899876543210fedcba0", "gbcdef01234567899876543210fedcba",
 		"abcdef01234567899876543210fedcb "};
 	uint8_t id[UP_ID_BYTES];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		memset(id, 0x5A, sizeof(id));
 		assert_false(up_id_parse(bad[i], id));
@@ -47,12 +40,11 @@ static void parse_refuses_all_else_and_leaves_the_id(void **state)
 	}
 }
 
-static void designators_follow_spc(void **state)
+TEST(designators_follow_spc)
 {
 	struct up_designator d[UP_DESIGNATORS];
 	static const uint8_t naa[8] = {0x3A, 0xBC, 0xDE, 0xF0, 0x12, 0x34, 0x56, 0x78};
 
-	(void)state;
 	up_id_designators(sample, d);
 	assert_int_equal(d[0].type, 1);
 	assert_int_equal(d[0].code_set, 2);
@@ -68,11 +60,10 @@ static void designators_follow_spc(void **state)
 	assert_memory_equal(d[2].bytes, "naa.3ABCDEF012345678\0\0\0\0", 24);
 }
 
-static void vpd83_is_the_designators(void **state)
+TEST(vpd83_is_the_designators)
 {
 	uint8_t page[128];
 
-	(void)state;
 	size_t len = up_id_vpd83(sample, page, sizeof(page));
 	assert_int_equal(len, 3 * 4 + 40 + 8 + 24);
 	assert_int_equal(page[1], 1);
@@ -84,9 +75,8 @@ static void vpd83_is_the_designators(void **state)
 		assert_int_equal(up_id_vpd83(sample, page, cap), 0);
 }
 
-static void fixed_strings_fill_their_fields(void **state)
+TEST(fixed_strings_fill_their_fields)
 {
-	(void)state;
 	assert_int_equal(strlen(UP_VENDOR), 8);
 	assert_int_equal(strlen(UP_PRODUCT), 16);
 	assert_int_equal(strlen(UP_REVISION), 4);

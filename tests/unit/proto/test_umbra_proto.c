@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The control protocol's codec: round trips, every bound, every truncation. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include "proto/umbra_proto.h"
+#include "tests/support/test.h"
 
 static struct up_msg in, out;
 static uint8_t wire[UP_REPLY_MAX_BYTES + 64];
@@ -60,9 +56,8 @@ static void fill(struct up_msg *m)
 	}
 }
 
-static void everything_round_trips(void **state)
+TEST(everything_round_trips)
 {
-	(void)state;
 	fill(&in);
 	size_t len = up_encode(&in, wire, sizeof(wire));
 	assert_true(len > 0 && len <= UP_REPLY_MAX_BYTES);
@@ -71,9 +66,8 @@ static void everything_round_trips(void **state)
 	assert_memory_equal(&in, &out, sizeof(in));
 }
 
-static void every_truncation_is_refused(void **state)
+TEST(every_truncation_is_refused)
 {
-	(void)state;
 	fill(&in);
 	in.lun_count = 2;
 	size_t len = up_encode(&in, wire, sizeof(wire));
@@ -99,9 +93,8 @@ static size_t raw(uint8_t *buf, unsigned tag, unsigned len, unsigned present)
 	return used;
 }
 
-static void wrong_field_lengths_are_refused(void **state)
+TEST(wrong_field_lengths_are_refused)
 {
-	(void)state;
 	static const struct {
 		unsigned tag, good;
 	} rows[] = {{UP_TAG_SET_ID, 16}, {UP_TAG_DEADLINE_MS, 4}, {UP_TAG_CAPABILITIES, 8},
@@ -121,9 +114,8 @@ static void wrong_field_lengths_are_refused(void **state)
 	assert_int_equal(up_decode(&out, wire, used), UP_BAD_MESSAGE);
 }
 
-static void unknown_fields_are_skipped(void **state)
+TEST(unknown_fields_are_skipped)
 {
-	(void)state;
 	size_t used = raw(wire, 0x7777, 5, 8);
 	assert_int_equal(up_decode(&out, wire, used), UP_OK);
 	assert_int_equal(out.has, 0);
@@ -131,9 +123,8 @@ static void unknown_fields_are_skipped(void **state)
 	assert_int_equal(up_decode(&out, wire, used), UP_OK);
 }
 
-static void repeated_fields_and_inner_nul_are_refused(void **state)
+TEST(repeated_fields_and_inner_nul_are_refused)
 {
-	(void)state;
 	size_t used = raw(wire, UP_TAG_CURSOR, 4, 4);
 	memcpy(wire + used, wire + used - 8, 8);
 	wire[11] = (uint8_t)(used + 8);
@@ -144,9 +135,8 @@ static void repeated_fields_and_inner_nul_are_refused(void **state)
 	assert_int_equal(up_decode(&out, wire, used), UP_BAD_MESSAGE);
 }
 
-static void too_many_lun_entries_are_refused(void **state)
+TEST(too_many_lun_entries_are_refused)
 {
-	(void)state;
 	fill(&in);
 	in.has = UP_HAS(UP_TAG_LUN_ENTRY);
 	size_t len = up_encode(&in, wire, sizeof(wire));
@@ -159,9 +149,8 @@ static void too_many_lun_entries_are_refused(void **state)
 	assert_int_equal(up_encode(&in, wire, sizeof(wire)), 0);
 }
 
-static void another_major_version_is_told(void **state)
+TEST(another_major_version_is_told)
 {
-	(void)state;
 	up_request_init(&in, UP_OP_IDENTIFY, 99);
 	size_t len = up_encode(&in, wire, sizeof(wire));
 	wire[4] = 2;
@@ -173,11 +162,10 @@ static void another_major_version_is_told(void **state)
 	assert_int_equal(up_decode(&out, wire, len), UP_OK);
 }
 
-static void required_fields_are_checked(void **state)
+TEST(required_fields_are_checked)
 {
 	const char *missing;
 
-	(void)state;
 	up_request_init(&in, UP_OP_SET_COMMIT, 1);
 	in.has = UP_HAS(UP_TAG_SET_ID);
 	assert_int_equal(up_request_check(&in, &missing), UP_BAD_MESSAGE);
@@ -197,7 +185,7 @@ static uint32_t next_random(uint64_t *seed)
 }
 
 /* Property: whatever decodes encodes again to the same meaning; damaged bytes never do harm. */
-static void damaged_messages_decode_or_are_refused(void **state)
+TEST(damaged_messages_decode_or_are_refused)
 {
 	const char *given = getenv("UMBRA_TEST_SEED");
 	uint64_t seed = given ? strtoull(given, NULL, 0) : 20260101;
@@ -205,7 +193,6 @@ static void damaged_messages_decode_or_are_refused(void **state)
 	static uint8_t second[UP_REPLY_MAX_BYTES];
 	unsigned decoded = 0;
 
-	(void)state;
 	print_message("seed %llu (UMBRA_TEST_SEED)\n", (unsigned long long)seed);
 	for (unsigned round = 0; round < 20000; round++) {
 		fill(&in);
@@ -231,9 +218,8 @@ static void damaged_messages_decode_or_are_refused(void **state)
 	assert_true(decoded > 1000);
 }
 
-static void names_are_never_null(void **state)
+TEST(names_are_never_null)
 {
-	(void)state;
 	for (uint32_t i = 0; i < 40; i++) {
 		assert_non_null(up_op_name(i));
 		assert_non_null(up_status_name(i));

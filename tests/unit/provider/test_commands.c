@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pure parts of "umbra-vss orphans" and "umbra-vss check": words, rules, page 83, what is printed. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +9,7 @@
 #include "provider/orphan_rules.h"
 #include "provider/output.h"
 #include "provider/page83.h"
+#include "tests/support/test.h"
 
 #define ID_A L"00112233445566778899aabbccddeeff"
 #define ID_B L"{00112233-4455-6677-8899-AABBCCDDEE00}"
@@ -24,9 +20,8 @@ static struct orphan_words words;
 	orphan_parse((int)(sizeof((wchar_t *[]){__VA_ARGS__}) / sizeof(wchar_t *)),                          \
 		(wchar_t *[]){__VA_ARGS__}, &words)
 
-static void words_that_are_understood(void **state)
+TEST(words_that_are_understood)
 {
-	(void)state;
 	assert_true(orphan_parse(0, NULL, &words));
 	assert_true(!words.json && words.delete_count == 0);
 	assert_true(PARSE(L"--json"));
@@ -39,9 +34,8 @@ static void words_that_are_understood(void **state)
 	assert_int_equal(words.delete_count, 1);
 }
 
-static void words_that_are_wrong(void **state)
+TEST(words_that_are_wrong)
 {
-	(void)state;
 	assert_false(PARSE(L"--delete"));
 	assert_false(PARSE(ID_A));
 	assert_false(PARSE(ID_A, L"--delete"));
@@ -55,12 +49,11 @@ static void words_that_are_wrong(void **state)
 	assert_false(PARSE(L"--delete", L"{{{{{{{{00112233445566778899aabbccddeeff}}}}}}}}"));
 }
 
-static void too_many_ids(void **state)
+TEST(too_many_ids)
 {
 	static wchar_t texts[ORPHANS_DELETE_MAX + 1][33];
 	static wchar_t *all[ORPHANS_DELETE_MAX + 2] = {L"--delete"};
 
-	(void)state;
 	for (int i = 0; i <= ORPHANS_DELETE_MAX; i++) {
 		swprintf(texts[i], 33, L"%032x", i);
 		all[i + 1] = texts[i];
@@ -71,9 +64,8 @@ static void too_many_ids(void **state)
 }
 
 /* Every combination: an orphan is a shadow LUN of a kept set that no host sees. */
-static void rules(void **state)
+TEST(rules)
 {
-	(void)state;
 	for (uint32_t kind = 0; kind <= 4; kind++)
 		for (uint32_t number = 0; number <= 1; number++)
 			for (uint32_t hosts = 0; hosts <= 2; hosts++)
@@ -96,14 +88,13 @@ static void rules(void **state)
 	assert_int_equal(orphan_judge(&young), ORPHAN_NOT_KEPT);
 }
 
-static void json_strings(void **state)
+TEST(json_strings)
 {
 	static const struct {
 		const char *in, *out;
 	} cases[] = {{NULL, "null"}, {"", "\"\""}, {"a\"b\\c", "\"a\\\"b\\\\c\""},
 		{"\n\x01\x7f", "\"\\u000a\\u0001\\u007f\""}, {"Grün", "\"Grün\""}};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		char got[64] = "";
 		FILE *out = fmemopen(got, sizeof(got), "w");
@@ -113,23 +104,21 @@ static void json_strings(void **state)
 	}
 }
 
-static void set_ids(void **state)
+TEST(set_ids)
 {
 	uint8_t id[UP_ID_BYTES] = {
 		0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff};
 	char text[OUTPUT_SET_ID_CHARS];
 
-	(void)state;
 	output_set_id(id, text);
 	assert_string_equal(text, "{00112233-4455-6677-8899-AABBCCDDEEFF}");
 }
 
 /* Against the C library, over the centuries. */
-static void times(void **state)
+TEST(times)
 {
 	char text[OUTPUT_TIME_CHARS], want[OUTPUT_TIME_CHARS];
 
-	(void)state;
 	output_time(0, text);
 	assert_string_equal(text, "-");
 	output_time(UINT64_MAX, text);
@@ -146,12 +135,11 @@ static void times(void **state)
 
 /* ---- check ---------------------------------------------------------------------------------------- */
 
-static void what_is_wrong_decides(void **state)
+TEST(what_is_wrong_decides)
 {
 	static struct findings f;
 	static char got[4096];
 
-	(void)state;
 	memset(&f, 0, sizeof(f));
 	finding_add(&f, FINDING_OK, "a", NULL, "fine %d", 1);
 	finding_add(&f, FINDING_NOTE, "b", "think", "so so");
@@ -170,11 +158,10 @@ static void what_is_wrong_decides(void **state)
 	assert_non_null(strstr(got, "\"text\": \"broken\", \"remedy\": \"do \\\"x\\\"\"}"));
 }
 
-static void findings_that_have_no_room_are_not_well(void **state)
+TEST(findings_that_have_no_room_are_not_well)
 {
 	static struct findings f;
 
-	(void)state;
 	memset(&f, 0, sizeof(f));
 	for (int i = 0; i < FINDINGS_MAX; i++)
 		finding_add(&f, FINDING_OK, "a", NULL, "%0500d", i);
@@ -216,7 +203,7 @@ static struct page83_disk disk_of(const struct made *ids, uint32_t count)
 	return disk;
 }
 
-static void disks_that_vss_can_tell_apart(void **state)
+TEST(disks_that_vss_can_tell_apart)
 {
 	const struct made a[] = {{1, 0, 'x', 20}, {3, 0, 1, 8}, {4, 1, 1, 4}},
 			  b[] = {{1, 0, 'x', 20}, {3, 0, 2, 8}}, longer[] = {{3, 0, 1, 16}},
@@ -224,7 +211,6 @@ static void disks_that_vss_can_tell_apart(void **state)
 	struct page83_disk da = disk_of(a, 3), db = disk_of(b, 2), dl = disk_of(longer, 1),
 			   dp = disk_of(part, 1), du = disk_of(useless, 2), none = {.id_count = 0};
 
-	(void)state;
 	assert_int_equal(da.id_count, 2); /* the target port's is not the disk's */
 	assert_int_equal(du.id_count, 0);
 	assert_true(page83_confused(&da, &da));
@@ -237,14 +223,13 @@ static void disks_that_vss_can_tell_apart(void **state)
 }
 
 /* Cut anywhere, bent anywhere: it reads nothing outside (the sanitizers watch) and keeps its bounds. */
-static void malformed_descriptors(void **state)
+TEST(malformed_descriptors)
 {
 	const struct made ids[] = {{1, 0, 'x', 40}, {3, 0, 1, 8}, {8, 0, 'n', 24}, {2, 0, 3, 8}};
 	uint8_t whole[1024];
 	size_t len = make(whole, ids, 4);
 	struct page83_disk disk;
 
-	(void)state;
 	for (size_t cut = 0; cut < len; cut++) {
 		uint8_t *exact = malloc(cut ? cut : 1);
 		memcpy(exact, whole, cut);
@@ -263,11 +248,10 @@ static void malformed_descriptors(void **state)
 		}
 }
 
-static void words_of_the_setting_for_kinds(void **state)
+TEST(words_of_the_setting_for_kinds)
 {
 	enum up_copy_kind kind = UP_COPY_PLEX;
 
-	(void)state;
 	assert_false(copy_kind_parse("", &kind));
 	assert_false(copy_kind_parse("Plex copy", &kind));
 	assert_int_equal(kind, UP_COPY_PLEX);

@@ -3,15 +3,11 @@
  * The provider's state machine: every pair of state and call against a table written down independently, and
  * seeded random sequences with two interleaved sets against a model of what VSS must see.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 #include "provider/copyset.h"
+#include "tests/support/test.h"
 
 static const uint8_t set_a[CS_ID_BYTES] = {0xA}, set_b[CS_ID_BYTES] = {0xB};
 

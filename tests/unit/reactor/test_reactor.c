@@ -3,16 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
 #include "array/reactor/reactor.h"
+#include "tests/support/test.h"
 
 static struct reactor *r;
 
@@ -44,12 +40,11 @@ static void note_fired(struct reactor_timer *t)
 	fired[fired_count++] = container_of(t, struct named_timer, timer)->number;
 }
 
-static void timers_fire_in_order(void **state)
+TEST(timers_fire_in_order)
 {
 	static const unsigned delays[] = {30, 5, 20, 10, 1, 25, 15};
 	struct named_timer timers[7] = {0};
 
-	(void)state;
 	fired_count = 0;
 	for (int i = 0; i < 7; i++) {
 		timers[i].timer.fire = note_fired;
@@ -78,12 +73,11 @@ static void arm_again(struct reactor_timer *t)
 	reactor_timer_arm(r, t, 0);
 }
 
-static void a_timer_may_free_or_arm_itself(void **state)
+TEST(a_timer_may_free_or_arm_itself)
 {
 	static struct named_timer again[2];
 	struct named_timer *gone = calloc(1, sizeof(*gone));
 
-	(void)state;
 	assert_non_null(gone);
 	fired_count = 0;
 	gone->timer.fire = free_fired;
@@ -100,7 +94,7 @@ static void a_timer_may_free_or_arm_itself(void **state)
 		reactor_timer_disarm(r, &again[i].timer);
 }
 
-static void many_timers_keep_the_heap(void **state)
+TEST(many_timers_keep_the_heap)
 {
 	enum {
 		N = 500
@@ -108,7 +102,6 @@ static void many_timers_keep_the_heap(void **state)
 	static struct named_timer timers[N];
 	uint64_t seed = 7;
 
-	(void)state;
 	memset(timers, 0, sizeof(timers));
 	for (int round = 0; round < 20000; round++) {
 		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
@@ -147,7 +140,7 @@ static void file_done(struct reactor_op *op, int result)
 	over_count++;
 }
 
-static void more_operations_than_the_ring_has_room_for(void **state)
+TEST(more_operations_than_the_ring_has_room_for)
 {
 	enum {
 		N = 300
@@ -156,7 +149,6 @@ static void more_operations_than_the_ring_has_room_for(void **state)
 	char path[] = "/tmp/umbra-reactor-XXXXXX", back[N];
 	int fd = mkstemp(path);
 
-	(void)state;
 	assert_true(fd >= 0);
 	unlink(path);
 	over_count = 0;
@@ -182,11 +174,10 @@ static void more_operations_than_the_ring_has_room_for(void **state)
 	close(fd);
 }
 
-static void errors_are_results(void **state)
+TEST(errors_are_results)
 {
 	struct file_op f = {.op = {.done = file_done}};
 
-	(void)state;
 	f.iov = (struct iovec){&f.byte, 1};
 	reactor_readv(r, &f.op, 9999, &f.iov, 1, 0);
 	assert_false(f.over);
@@ -195,7 +186,7 @@ static void errors_are_results(void **state)
 	assert_int_equal(f.result, -EBADF);
 }
 
-static void cancel_ends_what_waits(void **state)
+TEST(cancel_ends_what_waits)
 {
 	enum {
 		N = 40
@@ -203,7 +194,6 @@ static void cancel_ends_what_waits(void **state)
 	static struct file_op ops[N];
 	int fds[2];
 
-	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	memset(ops, 0, sizeof(ops));
 	over_count = 0;
@@ -225,14 +215,13 @@ static void cancel_ends_what_waits(void **state)
 	close(fds[1]);
 }
 
-static void vectors_cross_a_socket(void **state)
+TEST(vectors_cross_a_socket)
 {
 	char a[] = "hello ", b[] = "world", in[16] = "";
 	struct iovec out[2] = {{a, 6}, {b, 5}};
 	struct file_op send = {.op = {.done = file_done}}, recv = {.op = {.done = file_done}};
 	int fds[2];
 
-	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	reactor_sendv(r, &send.op, fds[0], out, 2, 0);
 	reactor_recv(r, &recv.op, fds[1], in, 11, MSG_WAITALL);
@@ -256,9 +245,8 @@ static void defer_again(struct reactor_deferred *d)
 		reactor_defer(r, d);
 }
 
-static void deferred_calls_wait_for_the_next_turn(void **state)
+TEST(deferred_calls_wait_for_the_next_turn)
 {
-	(void)state;
 	deferred_calls = 0;
 	again.call = defer_again;
 	reactor_defer(r, &again);
@@ -300,11 +288,10 @@ static void *post_all(void *arg)
 	return NULL;
 }
 
-static void messages_arrive_once_and_in_order(void **state)
+TEST(messages_arrive_once_and_in_order)
 {
 	pthread_t threads[POSTERS];
 
-	(void)state;
 	posted = 0;
 	for (int t = 0; t < POSTERS; t++) {
 		last_of[t] = 0;
@@ -341,11 +328,10 @@ static void job_done(struct reactor_job *job)
 	jobs_done++;
 }
 
-static void jobs_run_elsewhere_and_end_here(void **state)
+TEST(jobs_run_elsewhere_and_end_here)
 {
 	struct sum_job jobs[20] = {0};
 
-	(void)state;
 	jobs_done = 0;
 	for (int i = 0; i < 20; i++) {
 		jobs[i].value = i;

@@ -3,11 +3,7 @@
 #ifndef UMBRA_TEST_CLIENT_H
 #define UMBRA_TEST_CLIENT_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/support/test.h"
 #include "tests/unit/scsi/fake_array.h"
 
 #define CLIENT_DATA_MAX (1u << 20)

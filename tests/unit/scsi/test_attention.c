@@ -15,11 +15,10 @@ static uint8_t tur(struct client *c, unsigned lun)
 	return client_run(c, lun, CDB(0x00), NO_DATA);
 }
 
-static void a_new_nexus_hears_of_power_on_once_a_lun(void **state)
+TEST(a_new_nexus_hears_of_power_on_once_a_lun)
 {
 	struct client fresh;
 
-	(void)state;
 	client_login(&fresh, "iqn.test:a", 9, 1);
 	for (unsigned lun = 1; lun <= 2; lun++) {
 		expect_sense(tur(&fresh, lun), 6, 0x2900);
@@ -41,9 +40,8 @@ static void a_new_nexus_hears_of_power_on_once_a_lun(void **state)
 	scsi_nexus_destroy(fresh.nexus);
 }
 
-static void mapping_change_is_told_on_one_lun(void **state)
+TEST(mapping_change_is_told_on_one_lun)
 {
-	(void)state;
 	model(&test_a)->ops->mappings_changed(model(&test_a));
 	model(&test_a)->ops->mappings_changed(model(&test_a));
 	expect_good(tur(&test_b, 1));
@@ -58,9 +56,8 @@ static void mapping_change_is_told_on_one_lun(void **state)
 	expect_good(tur(&test_a, 1));
 }
 
-static void resize_is_told_and_shown(void **state)
+TEST(resize_is_told_and_shown)
 {
-	(void)state;
 	fake_luns[1].lun.size_bytes *= 2;
 	model(&test_a)->ops->lun_resized(model(&test_a), &fake_luns[1].lun, 2);
 	expect_good(tur(&test_a, 1));
@@ -69,9 +66,8 @@ static void resize_is_told_and_shown(void **state)
 	assert_int_equal(get_be32(test_last.data), 2 * FAKE_LUN_BYTES / 512 - 1);
 }
 
-static void resync_is_not_ready_and_then_a_new_medium(void **state)
+TEST(resync_is_not_ready_and_then_a_new_medium)
 {
-	(void)state;
 	fake_luns[1].lun.resyncing = true;
 	expect_sense(tur(&test_a, 2), 2, 0x0407);
 	expect_sense(client_run(&test_a, 2, CDB(0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA), 2, 0x0407);
@@ -85,9 +81,8 @@ static void resync_is_not_ready_and_then_a_new_medium(void **state)
 	expect_good(tur(&test_a2, 2));
 }
 
-static void order_and_no_duplicates(void **state)
+TEST(order_and_no_duplicates)
 {
-	(void)state;
 	/* set worst first, twice */
 	for (unsigned round = 0; round < 2; round++)
 		for (unsigned i = ATTENTION_COUNT; i-- > 0;)
@@ -99,9 +94,8 @@ static void order_and_no_duplicates(void **state)
 	expect_good(tur(&test_a, 1));
 }
 
-static void unmapped_number_forgets(void **state)
+TEST(unmapped_number_forgets)
 {
-	(void)state;
 	scsi_attention_set(test_a.nexus, 2, ATTENTION_CAPACITY);
 	fake_map(fake_host(0), 2, NULL);
 	model(&test_a)->ops->lun_unmapped(model(&test_a), &fake_luns[1].lun, 2);
@@ -110,21 +104,19 @@ static void unmapped_number_forgets(void **state)
 	expect_good(tur(&test_a, 2));
 }
 
-static void revoked_host_is_closed(void **state)
+TEST(revoked_host_is_closed)
 {
-	(void)state;
 	model(&test_a)->ops->host_revoked(model(&test_a));
 	assert_true(test_a.close_asked);
 	assert_false(test_b.close_asked);
 }
 
-static void strangers_are_refused(void **state)
+TEST(strangers_are_refused)
 {
 	struct scsi_nexus_options options = {.initiator_name = "iqn.test:nobody"};
 	char long_name[UP_NAME_MAX_BYTES + 10];
 	struct scsi_nexus *n;
 
-	(void)state;
 	assert_int_equal(scsi_nexus_create(test_target, &options, &n), -13 /* EACCES */);
 	memset(long_name, 'x', sizeof(long_name));
 	long_name[sizeof(long_name) - 1] = 0;

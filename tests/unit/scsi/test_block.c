@@ -52,9 +52,8 @@ static uint8_t io(uint8_t opcode, uint8_t flags, uint64_t lba, uint32_t blocks, 
 static const uint8_t reads[] = {0x08, 0x28, 0xA8, 0x88};
 static const uint8_t writes[] = {0x0A, 0x2A, 0xAA, 0x8A};
 
-static void reads_give_the_data(void **state)
+TEST(reads_give_the_data)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(reads); i++) {
 		expect_good(io(reads[i], 0, 0, 1, NO_DATA));
 		assert_int_equal(test_last.len, BLOCK);
@@ -75,11 +74,10 @@ static void reads_give_the_data(void **state)
 	expect_good(io(0x28, 0x18, 1, 1, NO_DATA)); /* DPO, FUA */
 }
 
-static void writes_change_just_the_range(void **state)
+TEST(writes_change_just_the_range)
 {
 	static uint8_t before[FAKE_LUN_BYTES];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(writes); i++) {
 		memcpy(before, fake_luns[0].data, sizeof(before));
 		memset(buf, (int)(0x31 + i), sizeof(buf));
@@ -97,9 +95,8 @@ static void writes_change_just_the_range(void **state)
 }
 
 /* iSCSI's expected length was shorter: whole blocks that came are written, no more. */
-static void short_write_writes_what_came(void **state)
+TEST(short_write_writes_what_came)
 {
-	(void)state;
 	memset(buf, 0x77, sizeof(buf));
 	expect_good(io(0x2A, 0, 10, 2, buf, BLOCK + 100));
 	assert_memory_equal(fake_luns[0].data + 10 * BLOCK, buf, BLOCK);
@@ -109,12 +106,11 @@ static void short_write_writes_what_came(void **state)
 	assert_memory_not_equal(fake_luns[0].data + 20 * BLOCK, buf, 100);
 }
 
-static void ranges_are_checked(void **state)
+TEST(ranges_are_checked)
 {
 	static const uint8_t with_range[] = {0x28, 0xA8, 0x88, 0x2A, 0xAA, 0x8A, 0x2E, 0xAE, 0x8E, 0x2F, 0xAF,
 		0x8F, 0x35, 0x91, 0x41, 0x93};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(with_range); i++) {
 		uint8_t op = with_range[i];
 
@@ -134,11 +130,10 @@ static void ranges_are_checked(void **state)
 	assert_int_equal(fake_luns[0].writes + fake_luns[0].unmaps, 0);
 }
 
-static void too_long_a_transfer_is_refused(void **state)
+TEST(too_long_a_transfer_is_refused)
 {
 	uint32_t blocks = SCSI_TRANSFER_MAX_BYTES / BLOCK + 1;
 
-	(void)state;
 	fake_luns[0].lun.size_bytes = UINT64_C(1) << 42;
 	expect_sense(io(0x28, 0, 0, blocks, NO_DATA), 5, 0x2400);
 	assert_int_equal(get_be16(test_last.task.sense + 16), 7);
@@ -148,9 +143,8 @@ static void too_long_a_transfer_is_refused(void **state)
 	assert_int_equal(get_be16(test_last.task.sense + 16), 6);
 }
 
-static void synchronize_flushes(void **state)
+TEST(synchronize_flushes)
 {
-	(void)state;
 	expect_good(io(0x35, 0, 0, 0, NO_DATA));
 	expect_good(io(0x91, 0x02, 5, 9, NO_DATA));
 	assert_int_equal(fake_luns[0].flushes, 2);
@@ -163,7 +157,7 @@ static void synchronize_flushes(void **state)
 	expect_sense(run(a, 1, CDB(0x1B, 0, 0, 0, 0x02, 0), NO_DATA), 5, 0x2400);
 }
 
-static void store_errors_become_sense(void **state)
+TEST(store_errors_become_sense)
 {
 	static const struct {
 		int err;
@@ -182,7 +176,6 @@ static void store_errors_become_sense(void **state)
 		{-EAGAIN, 8, 0, 0, 0},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		fake_error = rows[i].err;
 		assert_int_equal(io(0x28, 0, 0, 1, NO_DATA), rows[i].status);

@@ -193,11 +193,10 @@ static size_t two_segments(void)
 	return (size_t)(at - list);
 }
 
-static void segments_are_copied(void **state)
+TEST(segments_are_copied)
 {
 	const uint8_t *d;
 
-	(void)state;
 	mark(1, 8, 100, 0xA1);
 	mark(2, 1000, 1, 0xB1);
 	mark(2, 1001, 63, 0xB2);
@@ -233,11 +232,10 @@ static void segments_are_copied(void **state)
 		0x2400);
 }
 
-static void bad_lists_change_nothing(void **state)
+TEST(bad_lists_change_nothing)
 {
 	size_t len;
 
-	(void)state;
 	len = two_segments();
 	expect_sense(extended(&test_a, 1, 15), 5, 0x1A00);
 	two_segments();
@@ -307,12 +305,11 @@ static uint8_t reserve(struct client *c, unsigned lun, uint8_t type)
 	return client_run(c, lun, CDB(0x5F, 1, type, 0, 0, 0, 0, 0, 24), keys, 24);
 }
 
-static void others_reservations_hold(void **state)
+TEST(others_reservations_hold)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512];
 
-	(void)state;
 	make_token(&test_a, 1, &r, 1, token);
 	expect_good(reserve(&test_b, 2, PR_WRITE_EXCLUSIVE));
 	expect_sense(extended(&test_a, 1, two_segments()), 0xA, 0x0D01);
@@ -327,13 +324,12 @@ static void others_reservations_hold(void **state)
 
 /* ---- tokens -------------------------------------------------------------------------------------------- */
 
-static void data_of_one_instant(void **state)
+TEST(data_of_one_instant)
 {
 	static const struct scsi_range from[] = {{100, 10}, {300, 20}}, to[] = {{0, 5}, {40, 15}, {80, 10}};
 	static const struct scsi_range small = {500, 4}, more = {600, 30};
 	uint8_t token[512], other[512];
 
-	(void)state;
 	mark(1, 100, 10, 0x11);
 	mark(1, 300, 20, 0x22);
 	make_token(&test_a, 1, from, 2, token);
@@ -367,12 +363,11 @@ static void data_of_one_instant(void **state)
 	assert_true(differ > 100);
 }
 
-static void zeros_need_no_token(void **state)
+TEST(zeros_need_no_token)
 {
 	static const struct scsi_range r[] = {{3, 5}, {64, 64}};
 	uint8_t zero[512] = {0xFF, 0xFF, 0, 1, 0, 0, 1, 0xF8};
 
-	(void)state;
 	mark(1, 0, 128, 0x33);
 	expect_good(write_token(&test_a, 1, 1, 0, 0, zero, r, 2));
 	expect_information(&test_a, 1, 1, COPY_WRITE, 1, 69);
@@ -383,12 +378,11 @@ static void zeros_need_no_token(void **state)
 	assert_int_equal(fake_luns[0].unmaps, 2);
 }
 
-static void bad_tokens(void **state)
+TEST(bad_tokens)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512], bad[512];
 
-	(void)state;
 	make_token(&test_a, 1, &r, 1, token);
 	memcpy(bad, token, 512);
 	bad[0] = 0x01;
@@ -411,12 +405,11 @@ static void bad_tokens(void **state)
 	expect_sense(write_token(&test_a, 2, 1, 0, 0, token, &r, 1), 5, 0x2309);
 }
 
-static void tokens_run_out(void **state)
+TEST(tokens_run_out)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512];
 
-	(void)state;
 	expect_sense(populate(&test_a, 1, 1, 0, TOKEN_TIMEOUT_MAX_S + 1, &r, 1), 5, 0x2600);
 	expect_good(populate(&test_a, 1, 1, 0, 5, &r, 1));
 	expect_good(information(&test_a, 1, 1));
@@ -436,13 +429,12 @@ static void tokens_run_out(void **state)
 	assert_int_equal(fake_images, 0);
 }
 
-static void unmapping_revokes(void **state)
+TEST(unmapping_revokes)
 {
 	static const struct scsi_range r = {0, 8};
 	struct array_nexus *model = scsi_nexus_array(test_a.nexus);
 	uint8_t token[512], second[512];
 
-	(void)state;
 	make_token(&test_a, 1, &r, 1, token);
 	fake_map(fake_host(0), 1, NULL);
 	model->ops->lun_unmapped(model, &fake_luns[0].lun, 1);
@@ -460,7 +452,7 @@ static void unmapping_revokes(void **state)
 	fake_luns[3].lun.gone = false;
 }
 
-static void bad_ranges(void **state)
+TEST(bad_ranges)
 {
 	static const struct scsi_range beyond = {BLOCKS - 4, 5}, far = {UINT64_MAX, 1}, none = {8, 0};
 	static const struct scsi_range twice[] = {{0, 8}, {7, 8}};
@@ -468,7 +460,6 @@ static void bad_ranges(void **state)
 	uint8_t zero[512] = {0xFF, 0xFF, 0, 1, 0, 0, 1, 0xF8}, cdb[16];
 	size_t len;
 
-	(void)state;
 	for (unsigned i = 0; i <= COPY_RANGES_MAX; i++)
 		many[i] = (struct scsi_range){8 * i, 8};
 	expect_sense(populate(&test_a, 1, 1, 0, 0, &beyond, 1), 5, 0x2100);
@@ -503,12 +494,11 @@ static void bad_ranges(void **state)
 	expect_good(populate(&test_a, 1, 1, 0, 0, many, 1));
 }
 
-static void tokens_of_a_host_are_bounded(void **state)
+TEST(tokens_of_a_host_are_bounded)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512];
 
-	(void)state;
 	for (unsigned i = 0; i < TOKENS_HOST_MAX; i++)
 		expect_good(populate(&test_a, 1, i, 0, 600, &r, 1));
 	expect_sense(populate(&test_a, 1, 1, 0, 0, &r, 1), 5, 0x550D);
@@ -521,13 +511,12 @@ static void tokens_of_a_host_are_bounded(void **state)
 }
 
 /* A copy without a list id has nothing to do with one whose list id is 0. */
-static void no_list_id_is_not_the_list_id_0(void **state)
+TEST(no_list_id_is_not_the_list_id_0)
 {
 	size_t len = two_segments();
 	struct exchange x = {0};
 	uint8_t cdb[16];
 
-	(void)state;
 	list[0] = 0;
 	expect_good(extended(&test_a, 1, len));
 	list[1] = 0x18;
@@ -548,7 +537,7 @@ static void no_list_id_is_not_the_list_id_0(void **state)
 }
 
 /* Nothing of a copy that is under way, in the background or by order of another LUN, lands behind a SANITIZE. */
-static void sanitize_waits_for_copies(void **state)
+TEST(sanitize_waits_for_copies)
 {
 	static const uint8_t zeros[4 * 512];
 	static const struct scsi_range r = {0, 4};
@@ -556,7 +545,6 @@ static void sanitize_waits_for_copies(void **state)
 	uint8_t token[512], cdb[16];
 	size_t len;
 
-	(void)state;
 	fake_luns[0].clean = fake_luns[1].clean = false;
 	make_token(&test_a, 1, &r, 1, token);
 	fake_hold_io = true;
@@ -580,13 +568,12 @@ static void sanitize_waits_for_copies(void **state)
 }
 
 /* 1,024: four hosts with all that they may have, and a fifth finds no room, until the time of theirs is over. */
-static void tokens_of_the_array_are_bounded(void **state)
+TEST(tokens_of_the_array_are_bounded)
 {
 	static const struct scsi_range r = {0, 8};
 	struct client all[5] = {test_a, test_b};
 	uint8_t token[512];
 
-	(void)state;
 	fake_luns[0].lun.size_bytes = 8 * 512; /* there are as many images */
 	for (unsigned i = 2; i < 5; i++) {
 		char name[] = {"iqn.test:a"};
@@ -631,12 +618,11 @@ static void tmf(struct client *c, enum scsi_tmf function, unsigned lun, uint64_t
 	scsi_tmf(&tmf_call);
 }
 
-static void in_the_background(void **state)
+TEST(in_the_background)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512];
 
-	(void)state;
 	fake_hold_images = true;
 	expect_good(populate(&test_a, 1, 4, 1, 0, &r, 1));
 	expect_information(&test_a, 1, 4, COPY_POPULATE, 0x12, 0);
@@ -686,13 +672,12 @@ static void begin_write(struct client *c, struct exchange *x, const uint8_t *tok
 	client_begin_attribute(c, x, 2, cdb, sizeof(cdb), list, len, SCSI_SIMPLE, tag);
 }
 
-static void in_the_foreground(void **state)
+TEST(in_the_foreground)
 {
 	static const struct scsi_range r = {0, 8};
 	struct exchange x = {0};
 	uint8_t token[512];
 
-	(void)state;
 	make_token(&test_a, 1, &r, 1, token);
 	/* while a step runs: it is waited for */
 	fake_hold_io = true;
@@ -725,12 +710,11 @@ static void in_the_foreground(void **state)
 	exchange_free(&x);
 }
 
-static void errors_are_told(void **state)
+TEST(errors_are_told)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512], page[16] = {0, 0, 0, 0, 0x0A, 0x0A, 0, 0x10, 0x08};
 
-	(void)state;
 	make_token(&test_a, 1, &r, 1, token);
 	fake_error = -ENOSPC;
 	expect_sense(write_token(&test_a, 2, 5, 0, 0, token, &r, 1), 7, 0x2707);
@@ -757,13 +741,12 @@ static void errors_are_told(void **state)
 	fake_luns[2].lun.resyncing = false;
 }
 
-static void without_a_write_cache_it_is_durable(void **state)
+TEST(without_a_write_cache_it_is_durable)
 {
 	uint8_t page[24] = {0, 0, 0, 0, 0x08, 0x12};
 	static const struct scsi_range r[] = {{0, 8}, {80, 8}};
 	uint8_t token[512];
 
-	(void)state;
 	make_token(&test_a, 1, r, 2, token);
 	expect_good(write_token(&test_a, 2, 1, 0, 0, token, r, 2));
 	assert_int_equal(fake_luns[1].flushes, 0);
@@ -773,12 +756,11 @@ static void without_a_write_cache_it_is_durable(void **state)
 	assert_true(fake_luns[1].flushes > before);
 }
 
-static void a_lost_nexus_takes_its_copies_along(void **state)
+TEST(a_lost_nexus_takes_its_copies_along)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512];
 
-	(void)state;
 	make_token(&test_a2, 1, &r, 1, token);
 	fake_hold_io = true;
 	expect_good(write_token(&test_a2, 2, 5, 1, 0, token, &r, 1));
@@ -792,13 +774,12 @@ static void a_lost_nexus_takes_its_copies_along(void **state)
 	expect_good(write_token(&test_a, 2, 5, 0, 0, token, &r, 1));
 }
 
-static void results_are_kept_within_bounds(void **state)
+TEST(results_are_kept_within_bounds)
 {
 	static const struct scsi_range r = {0, 8};
 	struct exchange x[COPY_RUNNING_MAX];
 	uint8_t token[512];
 
-	(void)state;
 	make_token(&test_a, 1, &r, 1, token);
 	for (uint32_t id = 100; id < 100 + 2 * COPY_KEPT_MAX; id++)
 		expect_good(write_token(&test_a, 2, id, 0, 0, token, &r, 1));
@@ -885,14 +866,13 @@ static void page_descriptor(const uint8_t *d)
 	assert_memory_equal(d, expected, len);
 }
 
-static void the_page(void **state)
+TEST(the_page)
 {
 	static const uint16_t types[] = {0x0000, 0x0001, 0x0004, 0x0008, 0x000C, 0x0106, 0x0108, 0x8001};
 	static const uint8_t commands[] = {
 		0x83, 4, 0x00, 0x10, 0x11, 0x1C, 0x84, 5, 0x00, 0x03, 0x04, 0x05, 0x07};
 	unsigned at = 4, count = 0;
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0x12, 1, 0x8F, 4, 0), NO_DATA));
 	const uint8_t *d = test_last.data;
 
@@ -922,11 +902,10 @@ static void the_page(void **state)
 	assert_int_equal(test_last.data[5] & 0x08, 0x08);
 }
 
-static void only_where_the_store_can(void **state)
+TEST(only_where_the_store_can)
 {
 	static const struct scsi_range r = {0, 8};
 
-	(void)state;
 	fake_clones(false);
 	expect_sense(populate(&test_a, 1, 1, 0, 0, &r, 1), 5, 0x2000);
 	expect_sense(information(&test_a, 1, 1), 5, 0x2000);

@@ -6,11 +6,10 @@
 #include "array/util/bytes.h"
 #include "proto/identity.h"
 
-static void standard_inquiry(void **state)
+TEST(standard_inquiry)
 {
 	const uint8_t *d;
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0x12, 0, 0, 0, 255, 0), NO_DATA));
 	d = test_last.data;
 	assert_int_equal(test_last.len, 96);
@@ -36,9 +35,8 @@ static void standard_inquiry(void **state)
 	expect_sense(run(a, 1, CDB(0x12, 2, 0, 0, 255, 0), NO_DATA), 5, 0x2400);
 }
 
-static void absent_and_unmapped_luns_answer_inquiry(void **state)
+TEST(absent_and_unmapped_luns_answer_inquiry)
 {
-	(void)state;
 	static const unsigned luns[] = {0, 9, 300};
 	for (unsigned i = 0; i < 3; i++) {
 		expect_good(run(a, luns[i], CDB(0x12, 0, 0, 0, 36, 0), NO_DATA));
@@ -55,9 +53,8 @@ static void absent_and_unmapped_luns_answer_inquiry(void **state)
 	expect_sense(run(a, 9, CDB(0xA0, 0, 0, 0, 0, 0, 0, 0, 64, 0), NO_DATA), 5, 0x2500);
 }
 
-static void control_lu_is_a_controller(void **state)
+TEST(control_lu_is_a_controller)
 {
-	(void)state;
 	expect_good(run(c, 0, CDB(0x12, 0, 0, 0, 96, 0), NO_DATA));
 	assert_int_equal(test_last.data[0], 0x0C);
 	assert_memory_equal(test_last.data + 8, "UMBRADEV", 8);
@@ -72,12 +69,11 @@ static void control_lu_is_a_controller(void **state)
 	expect_sense(run(c, 1, CDB(0x00, 0, 0, 0, 0, 0), NO_DATA), 5, 0x2500);
 }
 
-static void vpd_pages(void **state)
+TEST(vpd_pages)
 {
 	uint8_t expect83[256];
 	size_t len;
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0x12, 1, 0x00, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 12);
 	assert_memory_equal(test_last.data, "\0\0\0\x08\x00\x80\x83\x86\x8F\xB0\xB1\xB2", 12);
@@ -105,11 +101,10 @@ static void vpd_pages(void **state)
 	assert_memory_equal(test_last.data, "\0\x86\0\x3C\0\x07\x01\0", 8);
 }
 
-static void vpd_block_pages(void **state)
+TEST(vpd_block_pages)
 {
 	const uint8_t *d;
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0x12, 1, 0xB0, 0, 255, 0), NO_DATA));
 	d = test_last.data;
 	assert_int_equal(test_last.len, 64);
@@ -131,9 +126,8 @@ static void vpd_block_pages(void **state)
 	assert_memory_equal(test_last.data, "\0\xB2\0\x04\x0B\xE4\x02\0", 8);
 }
 
-static void report_luns(void **state)
+TEST(report_luns)
 {
-	(void)state;
 	fake_map(fake_host(0), 300, &fake_luns[3].lun);
 	expect_good(run(a, 0, CDB(0xA0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8 + 5 * 8);
@@ -154,7 +148,7 @@ static void report_luns(void **state)
 	expect_sense(run(a, 0, CDB(0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 15, 0, 0), NO_DATA), 5, 0x2400);
 }
 
-static void lun_addressing(void **state)
+TEST(lun_addressing)
 {
 	static const struct {
 		uint8_t lun[8];
@@ -170,7 +164,6 @@ static void lun_addressing(void **state)
 		{{0x7F, 0xFF}, false},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
 		struct scsi_task t = {.nexus = test_a.nexus, .cdb_len = 16};
 
@@ -183,9 +176,8 @@ static void lun_addressing(void **state)
 	}
 }
 
-static void capacity(void **state)
+TEST(capacity)
 {
-	(void)state;
 	expect_good(run(a, 1, CDB(0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8);
 	assert_memory_equal(test_last.data, "\0\0\x07\xFF\0\0\x02\0", 8);

@@ -72,9 +72,8 @@ static void register_three(void)
 	expect_good(out(&test_a2, REGISTER, 0, 0, KEY_C));
 }
 
-static void registering(void **state)
+TEST(registering)
 {
-	(void)state;
 	assert_int_equal(generation(), 0);
 	expect_conflict(out(&test_a, REGISTER, 0, 5, KEY_A)); /* not registered with 5 */
 	expect_good(out(&test_a, REGISTER, 0, 0, KEY_A));
@@ -101,11 +100,10 @@ static void registering(void **state)
 	expect_good(out(&test_b, RESERVE, 1, KEY_B, 0));
 }
 
-static void bad_parameters(void **state)
+TEST(bad_parameters)
 {
 	uint8_t list[25] = {0};
 
-	(void)state;
 	expect_sense(run(a, 1, CDB(0x5F, 0, 0, 0, 0, 0, 0, 0, 23, 0), list, 23), 5, 0x1A00);
 	expect_sense(run(a, 1, CDB(0x5F, 0, 0, 0, 0, 0, 0, 0, 25, 0), list, 25), 5, 0x1A00);
 	expect_sense(run(a, 1, CDB(0x5F, 0, 0, 0, 0, 0, 0, 0, 24, 0), list, 20), 5, 0x1A00);
@@ -126,7 +124,7 @@ static bool may_write(struct client *c)
 	return c->nexus->array.ops->may_write(&c->nexus->array, &fake_luns[0].lun);
 }
 
-static void who_conflicts_with_whom(void **state)
+TEST(who_conflicts_with_whom)
 {
 	static const struct {
 		uint8_t type;
@@ -140,7 +138,6 @@ static void who_conflicts_with_whom(void **state)
 		{8, true, true, false},
 	};
 
-	(void)state;
 	expect_good(out(&test_a, REGISTER, 0, 0, KEY_A));
 	expect_good(out(&test_b, REGISTER, 0, 0, KEY_B));
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -187,11 +184,10 @@ static void who_conflicts_with_whom(void **state)
 	}
 }
 
-static void unregistering_the_holder(void **state)
+TEST(unregistering_the_holder)
 {
 	uint64_t key;
 
-	(void)state;
 	register_three();
 	expect_good(out(&test_a, RESERVE, 5, KEY_A, 0));
 	expect_good(out(&test_a, REGISTER, 0, KEY_A, 0));
@@ -209,9 +205,8 @@ static void unregistering_the_holder(void **state)
 	expect_good(read_block(&test_b));
 }
 
-static void clear_tells_the_others(void **state)
+TEST(clear_tells_the_others)
 {
-	(void)state;
 	register_three();
 	expect_good(out(&test_a, RESERVE, 3, KEY_A, 0));
 	expect_good(out(&test_b, CLEAR, 0, KEY_B, 0));
@@ -222,11 +217,10 @@ static void clear_tells_the_others(void **state)
 	assert_int_equal(get_be32(test_last.data + 4), 0);
 }
 
-static void preempt_of_the_holder(void **state)
+TEST(preempt_of_the_holder)
 {
 	uint64_t key;
 
-	(void)state;
 	register_three();
 	expect_good(out(&test_a, RESERVE, 5, KEY_A, 0));
 	expect_conflict(out(&test_b, PREEMPT, 5, KEY_B, 0x999));
@@ -240,11 +234,10 @@ static void preempt_of_the_holder(void **state)
 	expect_good(write_block(&test_a2));
 }
 
-static void preempt_of_others(void **state)
+TEST(preempt_of_others)
 {
 	uint64_t key;
 
-	(void)state;
 	register_three();
 	/* no reservation: just the registration goes */
 	expect_good(out(&test_b, PREEMPT, 1, KEY_B, KEY_C));
@@ -271,11 +264,10 @@ static void preempt_of_others(void **state)
 
 /* SPC-4 5.13.11.2: who preempts a key that does not hold removes all registrations with it, its own too, and is not
  * told; scope and type are for a reservation, which is not made. Who preempts the holder stays registered. */
-static void preempt_of_ones_own_key(void **state)
+TEST(preempt_of_ones_own_key)
 {
 	uint64_t key;
 
-	(void)state;
 	register_three();
 	expect_good(out(&test_b, REGISTER, 0, KEY_B, KEY_C));
 	expect_good(out(&test_a, RESERVE, 5, KEY_A, 0));
@@ -309,12 +301,11 @@ static void preempt_of_ones_own_key(void **state)
 }
 
 /* Fencing: answered only when nothing of the preempted nexus can change the medium any more. */
-static void preempt_and_abort_waits(void **state)
+TEST(preempt_and_abort_waits)
 {
 	static struct exchange w, q, p;
 	uint8_t list[24] = {0};
 
-	(void)state;
 	register_three();
 	expect_good(out(&test_a, RESERVE, 5, KEY_A, 0));
 	fake_hold_io = true;
@@ -337,9 +328,8 @@ static void preempt_and_abort_waits(void **state)
 	exchange_free(&p);
 }
 
-static void capabilities_and_full_status(void **state)
+TEST(capabilities_and_full_status)
 {
-	(void)state;
 	expect_good(run(a, 1, CDB(0x5E, 2, 0, 0, 0, 0, 0, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8);
 	assert_memory_equal(test_last.data, "\0\x08\x0D\x80\xEA\x01\0\0", 8);
@@ -367,11 +357,10 @@ static void capabilities_and_full_status(void **state)
 	assert_int_equal(test_last.len, 9);
 }
 
-static void registrations_are_bounded(void **state)
+TEST(registrations_are_bounded)
 {
 	struct client more;
 
-	(void)state;
 	for (unsigned i = 0; i < PR_REGISTRANTS_MAX; i++) {
 		client_login(&more, "iqn.test:b", (uint8_t)i, (uint16_t)(100 + i));
 		client_run(&more, 1, CDB(0x00), NO_DATA);
@@ -383,9 +372,8 @@ static void registrations_are_bounded(void **state)
 	assert_int_equal(get_be32(test_last.data + 4), 8 * PR_REGISTRANTS_MAX);
 }
 
-static void legacy_reserve(void **state)
+TEST(legacy_reserve)
 {
-	(void)state;
 	expect_good(run(a, 1, CDB(0x16), NO_DATA));
 	expect_good(run(a, 1, CDB(0x16), NO_DATA));
 	expect_conflict(run(b, 1, CDB(0x16), NO_DATA));
@@ -423,11 +411,10 @@ static void legacy_reserve(void **state)
 
 /* Windows failover clustering: register, reserve type 5, challenge by preempt, release; three nodes' nexuses.
  */
-static void cluster_sequence(void **state)
+TEST(cluster_sequence)
 {
 	uint64_t key;
 
-	(void)state;
 	expect_good(out(&test_a, REGISTER_AND_IGNORE, 0, 0, KEY_A));
 	expect_good(out(&test_b, REGISTER_AND_IGNORE, 0, 0, KEY_B));
 	expect_good(out(&test_a2, REGISTER_AND_IGNORE, 0, 0, KEY_C));

@@ -95,11 +95,10 @@ static void restart(void)
 	client_login_all();
 }
 
-static void kept_over_a_restart(void **state)
+TEST(kept_over_a_restart)
 {
 	struct found f;
 
-	(void)state;
 	expect_good(out(&test_a, PR_REGISTER, 0, 0, KEY_A, PR_APTPL));
 	expect_good(out(&test_b, PR_REGISTER_AND_IGNORE, 0, 0, KEY_B, PR_APTPL));
 	expect_good(out(&test_a2, PR_REGISTER, 0, 0, KEY_C, PR_APTPL));
@@ -138,9 +137,8 @@ static void kept_over_a_restart(void **state)
 }
 
 /* The APTPL bit of the last REGISTER decides. */
-static void not_kept_without_aptpl(void **state)
+TEST(not_kept_without_aptpl)
 {
-	(void)state;
 	expect_good(out(&test_a, PR_REGISTER, 0, 0, KEY_A, 0));
 	expect_good(out(&test_a, PR_RESERVE, 1, KEY_A, 0, 0));
 	assert_int_equal(fake_keeps, 0);
@@ -167,12 +165,11 @@ static void not_kept_without_aptpl(void **state)
 }
 
 /* The answer waits until it is durable; a task that is aborted meanwhile ends, and the LUN may go. */
-static void durable_before_the_answer(void **state)
+TEST(durable_before_the_answer)
 {
 	static struct exchange x;
 	size_t len = parameters(0, KEY_A, PR_APTPL, NULL);
 
-	(void)state;
 	fake_hold_keeps = true;
 	client_begin(&test_a, &x, 1, CDB(0x5F, PR_REGISTER, 0, 0, 0, 0, 0, 0, 24, 0), list, len);
 	assert_false(x.done);
@@ -193,9 +190,8 @@ static void durable_before_the_answer(void **state)
 	exchange_free(&x);
 }
 
-static void what_cannot_be_kept_is_told(void **state)
+TEST(what_cannot_be_kept_is_told)
 {
-	(void)state;
 	expect_good(out(&test_a, PR_REGISTER, 0, 0, KEY_A, PR_APTPL));
 	fake_error = -EROFS;
 	assert_int_equal(out(&test_b, PR_REGISTER, 0, 0, KEY_B, PR_APTPL), SCSI_STATUS_CHECK_CONDITION);
@@ -208,12 +204,11 @@ static void what_cannot_be_kept_is_told(void **state)
 }
 
 /* Whatever byte is wrong, or whatever is missing: the LUN is busy rather than free for everybody. */
-static void damaged_bytes_do_not_open_the_lun(void **state)
+TEST(damaged_bytes_do_not_open_the_lun)
 {
 	uint8_t good[512];
 	size_t len;
 
-	(void)state;
 	expect_good(out(&test_a, PR_REGISTER, 0, 0, KEY_A, PR_APTPL));
 	expect_good(out(&test_b, PR_REGISTER, 0, 0, KEY_B, PR_APTPL));
 	expect_good(out(&test_b, PR_RESERVE, 1, KEY_B, 0, 0));
@@ -238,12 +233,11 @@ static void damaged_bytes_do_not_open_the_lun(void **state)
 	expect_conflict(write_block(&test_a));
 }
 
-static void for_other_initiator_ports(void **state)
+TEST(for_other_initiator_ports)
 {
 	static const char *const two[] = {A2, B1, NULL}, *const named[] = {"iqn.test:b", NULL},
 				 *const absent[] = {"iqn.test:nobody", NULL};
 
-	(void)state;
 	/* B's port is registered through A's target port, not through that of B's session */
 	expect_good(send_list(&test_a, PR_REGISTER, 0, parameters(0, KEY_A, PR_SPEC_I_PT | PR_APTPL, two)));
 	assert_int_equal(full_status(A2, 1).key, KEY_A);
@@ -280,9 +274,8 @@ static void for_other_initiator_ports(void **state)
 	assert_int_equal(full_status(A2, 2).key, KEY_B);
 }
 
-static void through_all_target_ports(void **state)
+TEST(through_all_target_ports)
 {
-	(void)state;
 	expect_good(out(&test_a, PR_REGISTER, 0, 0, KEY_A, PR_ALL_TG_PT));
 	assert_int_equal(full_status(A1, 1).key, KEY_A);
 	assert_int_equal(full_status(A1, 2).key, KEY_A);
@@ -308,9 +301,8 @@ static uint8_t move(struct client *c, uint64_t key, uint64_t action_key, uint8_t
 	return send_list(c, PR_REGISTER_AND_MOVE, 0, len);
 }
 
-static void moving_a_reservation(void **state)
+TEST(moving_a_reservation)
 {
-	(void)state;
 	expect_conflict(move(&test_a, KEY_A, KEY_B, 0, 2, B1, 0));
 	expect_good(out(&test_a, PR_REGISTER, 0, 0, KEY_A, PR_APTPL));
 	expect_sense(move(&test_a, KEY_A, KEY_B, 0, 2, B1, 0), 5, 0x2400); /* nothing is reserved */
@@ -343,7 +335,7 @@ static void moving_a_reservation(void **state)
 }
 
 /* With the longest names what is kept is full before the registrants are. */
-static void kept_bytes_are_bounded(void **state)
+TEST(kept_bytes_are_bounded)
 {
 	static const char tail[] = ",i,0x800000000001";
 	char names[8][UP_NAME_MAX_BYTES + sizeof(tail)];
@@ -351,7 +343,6 @@ static void kept_bytes_are_bounded(void **state)
 	unsigned before;
 	uint8_t status;
 
-	(void)state;
 	for (unsigned round = 0;; round++) {
 		for (unsigned i = 0; i < 8; i++) {
 			memset(names[i], 'x', UP_NAME_MAX_BYTES);

@@ -40,9 +40,8 @@ static uint8_t tur(struct client *c, unsigned lun)
 	return client_run(c, lun, CDB(0x00), NO_DATA);
 }
 
-static void block_erase(void **state)
+TEST(block_erase)
 {
-	(void)state;
 	expect_good(erase(&test_a, 2, 0));
 	assert_true(all(2, 0));
 	assert_true(fake_luns[1].flushes > 0);
@@ -53,12 +52,11 @@ static void block_erase(void **state)
 	assert_int_equal(test_last.data[7] & 0xC0, 0x40);
 }
 
-static void overwrites(void **state)
+TEST(overwrites)
 {
 	struct exchange x = {0};
 	size_t len = pattern(0x01, 512, 0xAA);
 
-	(void)state;
 	client_begin(
 		&test_a, &x, 2, CDB(0x48, 0x01, 0, 0, 0, 0, 0, (uint8_t)(len >> 8), (uint8_t)len), list, len);
 	assert_false(x.done); /* it pauses, for others share the disks */
@@ -81,9 +79,8 @@ static void overwrites(void **state)
 	exchange_free(&x);
 }
 
-static void bad_requests(void **state)
+TEST(bad_requests)
 {
-	(void)state;
 	expect_sense(client_run(&test_a, 1, CDB(0x48, 2, 0, 0, 0, 0, 0, 0, 8), list, 8), 5, 0x2400);
 	expect_sense(client_run(&test_a, 1, CDB(0x48, 0x1F, 0, 0, 0, 0, 0, 0, 8), list, 8), 5, 0x2400);
 	expect_sense(
@@ -103,11 +100,10 @@ static void bad_requests(void **state)
 	assert_true(fake_luns[0].clean);
 }
 
-static void meanwhile(void **state)
+TEST(meanwhile)
 {
 	uint8_t *d;
 
-	(void)state;
 	expect_good(overwrite(&test_a, 2, 0x80, pattern(0x02, 4, 0x55)));
 	for (unsigned i = 0; i < 2; i++) {
 		struct client *c = i ? &test_b : &test_a;
@@ -144,13 +140,12 @@ static void tmf_ended(struct scsi_tmf_call *call, enum scsi_tmf_result result)
 	assert_int_equal(result, SCSI_TMF_COMPLETE);
 }
 
-static void nothing_ends_it(void **state)
+TEST(nothing_ends_it)
 {
 	struct exchange x = {0};
 	size_t len = pattern(0x02, 4, 0x66);
 	struct scsi_tmf_call call = {.function = SCSI_ABORT_TASK, .tag = 5, .done = tmf_ended, .lun = {0, 2}};
 
-	(void)state;
 	client_begin_attribute(
 		&test_a, &x, 2, CDB(0x48, 0x01, 0, 0, 0, 0, 0, 0, (uint8_t)len), list, len, SCSI_SIMPLE, 5);
 	assert_false(x.done);
@@ -178,12 +173,11 @@ static void stopped(void *arg)
 	*(bool *)arg = true;
 }
 
-static void a_restart_does_not_end_it(void **state)
+TEST(a_restart_does_not_end_it)
 {
 	struct scsi_target_options options = {.target_name = "iqn.test:target"};
 	bool done = false;
 
-	(void)state;
 	expect_good(overwrite(&test_a, 2, 0x80, pattern(0x82, 4, 0x77)));
 	client_teardown_sessions();
 	scsi_target_stop(test_target, stopped, &done);
@@ -203,11 +197,10 @@ static void a_restart_does_not_end_it(void **state)
 	assert_int_equal(fake_luns[1].lun.reservations_len, 0);
 }
 
-static void stopping_waits_for_the_step(void **state)
+TEST(stopping_waits_for_the_step)
 {
 	bool done = false;
 
-	(void)state;
 	fake_hold_io = true;
 	expect_good(erase(&test_a, 2, 0x80));
 	client_teardown_sessions();
@@ -219,11 +212,10 @@ static void stopping_waits_for_the_step(void **state)
 }
 
 /* Not usable before it is durable that it is over. */
-static void durable_before_usable(void **state)
+TEST(durable_before_usable)
 {
 	struct exchange x = {0};
 
-	(void)state;
 	fake_hold_keeps = true;
 	client_begin(&test_a, &x, 2, CDB(0x48, 0x02), NO_DATA);
 	assert_false(x.done);
@@ -246,9 +238,8 @@ static void durable_before_usable(void **state)
 	exchange_free(&x);
 }
 
-static void failure(void **state)
+TEST(failure)
 {
-	(void)state;
 	for (unsigned ause = 0; ause < 2; ause++) {
 		fake_hold_io = true;
 		expect_good(erase(&test_a, 2, ause ? 0xA0 : 0x80));
@@ -271,11 +262,10 @@ static void failure(void **state)
 }
 
 /* It has failed, and that is not durable yet: another one, or the way out, is too early. */
-static void failing(void **state)
+TEST(failing)
 {
 	struct exchange x = {0};
 
-	(void)state;
 	for (unsigned exits = 0; exits < 2; exits++) {
 		fake_hold_keeps = true;
 		client_begin(&test_a, &x, 2, CDB(0x48, 0xA2), NO_DATA);
@@ -300,11 +290,10 @@ static void failing(void **state)
 	exchange_free(&x);
 }
 
-static void only_who_may_write(void **state)
+TEST(only_who_may_write)
 {
 	uint8_t page[16] = {0, 0, 0, 0, 0x0A, 0x0A, 0, 0x10, 0x08}, keys[24] = {0};
 
-	(void)state;
 	keys[15] = 7;
 	expect_good(run(b, 3, CDB(0x5F, 6, 0, 0, 0, 0, 0, 0, 24), keys, 24));
 	memset(keys, 0, 24);

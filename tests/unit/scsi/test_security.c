@@ -93,11 +93,10 @@ static uint8_t get(
 	return client_run(c, lun, cdb, sizeof(cdb), NULL, 0);
 }
 
-static void messages_go_through(void **state)
+TEST(messages_go_through)
 {
 	static const uint8_t opcodes[][2] = {{0xB5, 0xA2}, {0xC5, 0xC2}};
 
-	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
 		expect_good(put(&test_a, 2, opcodes[i][0], 0xF0, 0x1234, 512));
 		assert_ptr_equal(box.nexus, scsi_nexus_array(test_a.nexus));
@@ -121,12 +120,11 @@ static void messages_go_through(void **state)
 	expect_good(put(&test_a, 1, 0xB5, 0xF0, 1, UP_REQUEST_MAX_BYTES));
 }
 
-static void what_is_refused(void **state)
+TEST(what_is_refused)
 {
 	static const uint8_t protocols[] = {0x01, 0x02, 0x20, 0x40, 0xEE, 0xEF, 0xF1, 0xFF};
 	static const uint8_t opcodes[] = {0xA2, 0xB5, 0xC2, 0xC5};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(opcodes); i++) {
 		bool out = opcodes[i] == 0xB5 || opcodes[i] == 0xC5;
 
@@ -149,9 +147,8 @@ static void what_is_refused(void **state)
 	expect_sense(run(a, 1, CDB(0xB5, 0xF0, 0, 0, 0, 0, 0, 0, 1, 0), inband.ctx, 100), 5, 0x1A00);
 }
 
-static void what_there_is(void **state)
+TEST(what_there_is)
 {
-	(void)state;
 	expect_good(get(&test_a, 1, 0xA2, 0x00, 0, 512));
 	assert_int_equal(test_last.len, 10);
 	assert_memory_equal(test_last.data, "\0\0\0\0\0\0\0\2\x00\xF0", 10);
@@ -160,9 +157,8 @@ static void what_there_is(void **state)
 	assert_memory_equal(test_last.data, "\0\0\0\0", 4);
 }
 
-static void errors_become_sense(void **state)
+TEST(errors_become_sense)
 {
-	(void)state;
 	box.out_result = -EMSGSIZE;
 	expect_sense(put(&test_a, 1, 0xB5, 0xF0, 1, 64), 5, 0x1A00);
 	box.out_result = -ENOBUFS;
@@ -175,12 +171,11 @@ static void errors_become_sense(void **state)
 
 /* Neither attentions nor reservations nor the order of tasks stand in the way; and attentions stay for whom
  * they are meant. */
-static void nothing_stands_in_the_way(void **state)
+TEST(nothing_stands_in_the_way)
 {
 	static struct exchange hold, ordered;
 	uint8_t list[24] = {0};
 
-	(void)state;
 	scsi_attention_set(test_a.nexus, 1, ATTENTION_CAPACITY);
 	scsi_attention_set(test_a.nexus, 0, ATTENTION_REPORTED_LUNS);
 	list[15] = 9;
@@ -211,13 +206,12 @@ static void tmf_done(struct scsi_tmf_call *call, enum scsi_tmf_result result)
 	assert_int_equal(result, SCSI_TMF_COMPLETE);
 }
 
-static void a_waiting_fetch_ends_late_or_is_given_up(void **state)
+TEST(a_waiting_fetch_ends_late_or_is_given_up)
 {
 	static struct exchange x;
 	static const uint8_t cdb[16] = {0xA2, 0xF0, 0, 7, 0, 0, 0, 0, 1, 0};
 	struct scsi_tmf_call call = {.function = SCSI_ABORT_TASK, .lun = {0, 1}, .tag = 6, .done = tmf_done};
 
-	(void)state;
 	box.waits = true;
 	client_begin_attribute(&test_a, &x, 1, cdb, sizeof(cdb), NO_DATA, SCSI_SIMPLE, 5);
 	assert_false(x.done);
@@ -239,9 +233,8 @@ static void a_waiting_fetch_ends_late_or_is_given_up(void **state)
 	exchange_free(&x);
 }
 
-static void without_a_control_layer(void **state)
+TEST(without_a_control_layer)
 {
-	(void)state;
 	expect_sense(put(&test_a, 1, 0xB5, 0xF0, 1, 64), 5, 0x2400);
 	expect_good(get(&test_a, 1, 0xA2, 0x00, 0, 512));
 	assert_int_equal(test_last.len, 9);

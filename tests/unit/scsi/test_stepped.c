@@ -25,9 +25,8 @@ static void information_is(uint64_t offset)
 
 /* ---- VERIFY -------------------------------------------------------------------------------------------- */
 
-static void verify(void **state)
+TEST(verify)
 {
-	(void)state;
 	expect_good(run(a, 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 8, 0, 0), NO_DATA)); /* all of it */
 	expect_good(run(a, 1, CDB(0xAF, 0x10, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0), NO_DATA));
 	expect_good(run(a, 1, CDB(0x2F, 2, 0, 0, 0, 4, 0, 0, 0, 0), NO_DATA));
@@ -57,9 +56,8 @@ static void verify(void **state)
 	expect_sense(run(a, 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA), 3, 0x1100);
 }
 
-static void write_and_verify(void **state)
+TEST(write_and_verify)
 {
-	(void)state;
 	memset(buf, 0x5C, sizeof(buf));
 	expect_good(run(a, 1, CDB(0x2E, 0, 0, 0, 0, 9, 0, 0, 3, 0), buf, 3 * BLOCK));
 	assert_memory_equal(disk + 9 * BLOCK, buf, 3 * BLOCK);
@@ -95,13 +93,12 @@ static uint8_t unmap(const uint8_t *list, size_t len)
 	return run(a, 1, CDB(0x42, 0, 0, 0, 0, 0, 0, (uint8_t)(len >> 8), (uint8_t)len, 0), list, len);
 }
 
-static void unmap_does_all_or_nothing(void **state)
+TEST(unmap_does_all_or_nothing)
 {
 	static uint8_t before[FAKE_LUN_BYTES], zero[64 * BLOCK];
 	uint8_t list[8 + 16 * 300];
 	size_t len;
 
-	(void)state;
 	memcpy(before, disk, sizeof(before));
 	len = unmap_list(list, 3, (uint64_t[]){0, 100, 2000}, (uint32_t[]){8, 0, 48});
 	expect_good(unmap(list, len));
@@ -135,11 +132,10 @@ static void unmap_does_all_or_nothing(void **state)
 	assert_int_equal(fake_luns[0].unmaps, 2);
 }
 
-static void write_same(void **state)
+TEST(write_same)
 {
 	static uint8_t before[FAKE_LUN_BYTES];
 
-	(void)state;
 	memcpy(before, disk, sizeof(before));
 	for (unsigned i = 0; i < BLOCK; i++)
 		buf[i] = (uint8_t)(i ^ 0x5A);
@@ -174,9 +170,8 @@ static void write_same(void **state)
 		run(a, 1, CDB(0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 1, 0, 0), NO_DATA), 5, 0x2400);
 }
 
-static void compare_and_write(void **state)
+TEST(compare_and_write)
 {
-	(void)state;
 	memcpy(buf, disk + 5 * BLOCK, 2 * BLOCK);
 	memset(buf + 2 * BLOCK, 0x99, 2 * BLOCK);
 	expect_good(run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 0, 0), buf, 4 * BLOCK));
@@ -205,11 +200,10 @@ static void compare_and_write(void **state)
 		run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 2, 0, 0), buf, 4 * BLOCK), 5, 0x2100);
 }
 
-static void orwrite(void **state)
+TEST(orwrite)
 {
 	static uint8_t before[FAKE_LUN_BYTES];
 
-	(void)state;
 	memcpy(before, disk, sizeof(before));
 	for (unsigned i = 0; i < 300 * BLOCK; i++)
 		buf[i] = (uint8_t)(i * 31);
@@ -224,11 +218,10 @@ static void orwrite(void **state)
 }
 
 /* Another write between its read and its write is not undone. */
-static void orwrite_loses_nothing(void **state)
+TEST(orwrite_loses_nothing)
 {
 	static struct exchange x;
 
-	(void)state;
 	memset(buf, 0x01, BLOCK);
 	fake_luns[0].clean = false;
 	memset(disk, 0, 2 * BLOCK);
@@ -246,9 +239,8 @@ static void orwrite_loses_nothing(void **state)
 	exchange_free(&x);
 }
 
-static void hints_and_defects(void **state)
+TEST(hints_and_defects)
 {
-	(void)state;
 	expect_good(run(a, 1, CDB(0x34, 0, 0, 0, 0, 1, 0, 0, 8, 0), NO_DATA));
 	expect_good(run(a, 1, CDB(0x90, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0), NO_DATA));
 	expect_sense(run(a, 1, CDB(0x34, 0, 0, 0, 8, 1, 0, 0, 8, 0), NO_DATA), 5, 0x2100);
@@ -262,9 +254,8 @@ static void hints_and_defects(void **state)
 	assert_memory_equal(test_last.data, "\0\x1D\0\0\0\0\0\0", 8);
 }
 
-static void lba_status(void **state)
+TEST(lba_status)
 {
-	(void)state;
 	expect_good(run(a, 1, CDB(0x9E, 0x12, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 1, 0, 0, 0), NO_DATA));
 	assert_int_equal(test_last.len, 24);
 	assert_memory_equal(test_last.data, "\0\0\0\x14\0\0\0\0\0\0\0\0\0\0\0\x08\0\0\x07\xF8\0\0\0\0", 24);
@@ -274,13 +265,12 @@ static void lba_status(void **state)
 
 /* ---- mode ---------------------------------------------------------------------------------------------- */
 
-static void mode_sense(void **state)
+TEST(mode_sense)
 {
 	static const uint8_t caching[] = {
 		0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
 	static const uint8_t control[] = {0x0A, 0x0A, 0, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0};
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0x1A, 0, 0x08, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 4 + 8 + 20);
 	assert_memory_equal(test_last.data, "\x1F\0\x10\x08\0\0\x08\0\0\0\x02\0", 12);
@@ -312,11 +302,10 @@ static void mode_sense(void **state)
 	assert_int_equal(test_last.data[2], 0x90);
 }
 
-static void mode_select_write_cache(void **state)
+TEST(mode_select_write_cache)
 {
 	uint8_t list[] = {0, 0, 0, 0, 0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0x15, 0x10, 0, 0, sizeof(list), 0), list, sizeof(list)));
 	assert_int_equal(fake_luns[0].flushes, 1);
 	/* the other nexuses are told, the asking one is not; every write is durable now */
@@ -336,12 +325,11 @@ static void mode_select_write_cache(void **state)
 	expect_good(run(b, 1, CDB(0x00), NO_DATA));
 }
 
-static void mode_select_control(void **state)
+TEST(mode_select_control)
 {
 	uint8_t list[] = {0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0x0A, 0x0A, 0x04, 0x10, 0x08, 0, 0,
 		0, 0xFF, 0xFF, 0, 0};
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0x55, 0x10, 0, 0, 0, 0, 0, 0, sizeof(list), 0), list, sizeof(list)));
 	/* descriptor sense and software write protection from now on */
 	expect_sense(run(a, 1, CDB(0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0), buf, BLOCK), 7, 0x2702);
@@ -353,7 +341,7 @@ static void mode_select_control(void **state)
 	assert_int_equal(test_last.data[4 + 2], 0x04);
 }
 
-static void mode_select_refuses(void **state)
+TEST(mode_select_refuses)
 {
 	uint8_t good[] = {0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 		0, 0, 0, 0, 0, 0};
@@ -377,7 +365,6 @@ static void mode_select_refuses(void **state)
 		{0, 0, 31, 0x1A00, 0},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		uint8_t list[sizeof(good)];
 
@@ -398,12 +385,11 @@ static void mode_select_refuses(void **state)
 }
 
 /* Too many commands with buffers at one time: BUSY, and the rest go on. */
-static void stepped_commands_are_bounded(void **state)
+TEST(stepped_commands_are_bounded)
 {
 	static struct exchange x[SCSI_STEPPED_MAX];
 	uint8_t status;
 
-	(void)state;
 	fake_hold_io = true;
 	for (unsigned i = 0; i < SCSI_STEPPED_MAX; i++) {
 		struct client *c = i >= SCSI_STEPPED_MAX / 2 ? &test_b : i % 2 ? &test_a : &test_a2;

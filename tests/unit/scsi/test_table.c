@@ -5,9 +5,8 @@
 #include <string.h>
 #include "array/scsi/internal.h"
 
-static void every_reserved_bit_is_refused(void **state)
+TEST(every_reserved_bit_is_refused)
 {
-	(void)state;
 	for (unsigned i = 0; i < scsi_command_count; i++) {
 		const struct scsi_command *row = &scsi_commands[i];
 
@@ -27,9 +26,8 @@ static void every_reserved_bit_is_refused(void **state)
 	}
 }
 
-static void unknown_opcodes_and_actions(void **state)
+TEST(unknown_opcodes_and_actions)
 {
-	(void)state;
 	for (unsigned op = 0; op < 256; op++) {
 		uint8_t cdb[16] = {(uint8_t)op, 0x1F};
 		bool known;
@@ -44,9 +42,8 @@ static void unknown_opcodes_and_actions(void **state)
 	expect_sense(run(a, 1, CDB(0x5E, 0x04), NO_DATA), 5, 0x2400);
 }
 
-static void short_cdbs_are_refused(void **state)
+TEST(short_cdbs_are_refused)
 {
-	(void)state;
 	for (unsigned i = 0; i < scsi_command_count; i++) {
 		const struct scsi_command *row = &scsi_commands[i];
 		struct scsi_task t = {.nexus = test_a.nexus, .lun = {0, 1}, .cdb_len = row->cdb_len - 1u};
@@ -58,11 +55,10 @@ static void short_cdbs_are_refused(void **state)
 	}
 }
 
-static void all_operation_codes(void **state)
+TEST(all_operation_codes)
 {
 	const uint8_t *d;
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0xA3, 0x0C, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF), NO_DATA));
 	d = test_last.data;
 	assert_int_equal(get_be32(d), 8 * scsi_command_count);
@@ -92,14 +88,13 @@ static uint8_t one(uint8_t option, uint8_t opcode, uint16_t action)
 		NO_DATA);
 }
 
-static void one_operation_code(void **state)
+TEST(one_operation_code)
 {
 	static const uint8_t read16[] = {0, 3, 0, 16, 0x88, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
 		0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
 	static const uint8_t capacity16[] = {
 		0, 3, 0, 16, 0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
 
-	(void)state;
 	expect_good(one(1, 0x88, 0));
 	assert_int_equal(test_last.len, sizeof(read16));
 	assert_memory_equal(test_last.data, read16, sizeof(read16));
@@ -129,11 +124,10 @@ static void one_operation_code(void **state)
 	expect_sense(one(4, 0x88, 0), 5, 0x2400);
 }
 
-static void other_reports(void **state)
+TEST(other_reports)
 {
 	struct client gone;
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0xA3, 0x0D, 0, 0, 0, 0, 0, 0, 0, 16), NO_DATA));
 	assert_int_equal(test_last.len, 4);
 	assert_memory_equal(test_last.data, "\xDA\0\0\0", 4);
@@ -157,7 +151,7 @@ static void other_reports(void **state)
 	expect_sense(run(a, 1, CDB(0xA3, 0x4A, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA), 5, 0x2400);
 }
 
-static void sense_forms(void **state)
+TEST(sense_forms)
 {
 	struct scsi_sense s = {.key = SENSE_MISCOMPARE,
 		.asc = 0x1D00,
@@ -173,7 +167,6 @@ static void sense_forms(void **state)
 		0, 1, 0x23, 2, 6, 0, 0, 0xCD, 2, 3, 0};
 	uint8_t out[SCSI_SENSE_MAX_BYTES];
 
-	(void)state;
 	assert_int_equal(scsi_sense_build(&s, false, out), sizeof(fixed));
 	assert_memory_equal(out, fixed, sizeof(fixed));
 	assert_int_equal(scsi_sense_build(&s, true, out), sizeof(descriptors));
@@ -184,9 +177,8 @@ static void sense_forms(void **state)
 	assert_int_equal(out[0], 0x70);
 }
 
-static void log_pages(void **state)
+TEST(log_pages)
 {
-	(void)state;
 	expect_good(run(a, 1, CDB(0x4D, 0, 0x40, 0, 0, 0, 0, 1, 0, 0), NO_DATA));
 	assert_int_equal(test_last.len, 6);
 	assert_memory_equal(test_last.data, "\x00\0\0\x02\x00\x0C", 6);

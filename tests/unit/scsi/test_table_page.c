@@ -3,15 +3,11 @@
  * docs/scsi.md against the command table: the same rows in the same order with the same properties, and for each
  * command a unit test that is there and sends it. --print: the rows as they should be, but for names and tests.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "array/scsi/internal.h"
+#include "tests/support/test.h"
 
 #define COLUMNS 8
 
@@ -103,13 +99,12 @@ static void row_agrees(char *line, const struct scsi_command *row)
 	}
 }
 
-static void the_page_agrees_with_the_table(void **state)
+TEST(the_page_agrees_with_the_table)
 {
 	FILE *f = fopen(page_path, "re");
 	char line[512];
 	unsigned i = 0;
 
-	(void)state;
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f)) {
 		if (line[0] != '|' || strlen(line) < 6 || line[4] != 'h')

@@ -60,9 +60,8 @@ static uint8_t tur(struct client *c, unsigned lun)
 
 /* ---- the gate ------------------------------------------------------------------------------------------ */
 
-static void writes_wait_at_the_gate_and_reads_pass(void **state)
+TEST(writes_wait_at_the_gate_and_reads_pass)
 {
-	(void)state;
 	memset(buf, 0xAB, sizeof(buf));
 	fake_gate(true);
 	write_begin(&test_a, &x[0], 1, 1);
@@ -79,11 +78,10 @@ static void writes_wait_at_the_gate_and_reads_pass(void **state)
 	assert_memory_equal(test_last.data, buf, 512);
 }
 
-static void queued_writes_are_checked_again(void **state)
+TEST(queued_writes_are_checked_again)
 {
 	uint8_t list[24] = {0};
 
-	(void)state;
 	memset(buf, 0xAC, sizeof(buf));
 	fake_gate(true);
 	write_begin(&test_a, &x[0], 1, 1);
@@ -107,11 +105,10 @@ static void queued_writes_are_checked_again(void **state)
 }
 
 /* Between parse and execute, while the transport collects data, the world may change. */
-static void parsed_tasks_are_checked_again(void **state)
+TEST(parsed_tasks_are_checked_again)
 {
 	struct exchange *e = &x[0];
 
-	(void)state;
 	e->done = false;
 	e->task = (struct scsi_task){.nexus = test_a.nexus,
 		.lun = {0, 1},
@@ -148,11 +145,10 @@ static void parsed_tasks_are_checked_again(void **state)
 
 /* ---- aborts -------------------------------------------------------------------------------------------- */
 
-static void abort_task(void **state)
+TEST(abort_task)
 {
 	struct tmf t;
 
-	(void)state;
 	/* at the gate: ends at once */
 	fake_gate(true);
 	write_begin(&test_a, &x[0], 1, 77);
@@ -182,11 +178,10 @@ static void abort_task(void **state)
 	expect_good(tur(&test_a, 1));
 }
 
-static void abort_and_clear_task_set(void **state)
+TEST(abort_and_clear_task_set)
 {
 	struct tmf t;
 
-	(void)state;
 	fake_gate(true);
 	write_begin(&test_a, &x[0], 1, 1);
 	write_begin(&test_a, &x[1], 2, 2);
@@ -210,12 +205,11 @@ static void abort_and_clear_task_set(void **state)
 	assert_int_equal(fake_luns[1].writes, 1);
 }
 
-static void lun_reset(void **state)
+TEST(lun_reset)
 {
 	static const uint8_t no_wce[24] = {0, 0, 0, 0, 0x08, 0x12};
 	struct tmf t;
 
-	(void)state;
 	expect_good(run(a, 1, CDB(0x15, 0x10, 0, 0, 24, 0), no_wce, 24));
 	client_clear_attentions(&test_a2);
 	client_clear_attentions(&test_b);
@@ -243,11 +237,10 @@ static void lun_reset(void **state)
 	expect_sense(tur(&test_c, 0), 6, 0x2903);
 }
 
-static void target_reset_reaches_what_the_host_sees(void **state)
+TEST(target_reset_reaches_what_the_host_sees)
 {
 	struct tmf t;
 
-	(void)state;
 	fake_map(fake_host(0), 4, NULL); /* b alone sees LUN 4 */
 	fake_gate(true);
 	write_begin(&test_b, &x[0], 1, 1);
@@ -265,11 +258,10 @@ static void target_reset_reaches_what_the_host_sees(void **state)
 }
 
 /* Somebody who aborts again and again, so that some aborted task always runs, keeps nobody else waiting. */
-static void a_function_does_not_wait_for_later_ones(void **state)
+TEST(a_function_does_not_wait_for_later_ones)
 {
 	struct tmf first, later[3];
 
-	(void)state;
 	fake_hold_io = true;
 	read_begin(&test_b, &x[0], 1, SCSI_SIMPLE);
 	tmf(&first, &test_b, SCSI_ABORT_TASK_SET, 1, 0);
@@ -286,11 +278,10 @@ static void a_function_does_not_wait_for_later_ones(void **state)
 	assert_true(later[1].done && later[2].done && x[3].task.aborted);
 }
 
-static void lost_nexus_ends_its_tasks(void **state)
+TEST(lost_nexus_ends_its_tasks)
 {
 	struct tmf t;
 
-	(void)state;
 	fake_gate(true);
 	write_begin(&test_a, &x[0], 1, 1);
 	fake_hold_io = true;
@@ -310,11 +301,10 @@ static void lost_nexus_ends_its_tasks(void **state)
 	assert_int_equal(fake_luns[0].writes, 0);
 }
 
-static void unmapping_answers_what_waits(void **state)
+TEST(unmapping_answers_what_waits)
 {
 	struct array_nexus *model = scsi_nexus_array(test_a.nexus);
 
-	(void)state;
 	fake_gate(true);
 	write_begin(&test_a, &x[0], 2, 1);
 	write_begin(&test_b, &x[1], 2, 1);
@@ -328,11 +318,10 @@ static void unmapping_answers_what_waits(void **state)
 	assert_int_equal(fake_luns[1].writes, 1);
 }
 
-static void steps_end_when_aborted(void **state)
+TEST(steps_end_when_aborted)
 {
 	struct tmf t;
 
-	(void)state;
 	fake_hold_io = true;
 	client_begin_attribute(&test_a, &x[0], 1, CDB(0x41, 0, 0, 0, 0, 0, 0, 8, 0, 0), memset(buf, 1, 512),
 		512, SCSI_SIMPLE, 5);
@@ -346,9 +335,8 @@ static void steps_end_when_aborted(void **state)
 
 /* ---- order --------------------------------------------------------------------------------------------- */
 
-static void ordered_waits_and_is_waited_for(void **state)
+TEST(ordered_waits_and_is_waited_for)
 {
-	(void)state;
 	fake_hold_io = true;
 	read_begin(&test_a, &x[0], 1, SCSI_SIMPLE);
 	read_begin(&test_a, &x[1], 1, SCSI_ORDERED);
@@ -374,11 +362,10 @@ static void ordered_waits_and_is_waited_for(void **state)
 	assert_true(x[0].done);
 }
 
-static void blocked_tasks_can_be_aborted(void **state)
+TEST(blocked_tasks_can_be_aborted)
 {
 	struct tmf t;
 
-	(void)state;
 	fake_hold_io = true;
 	read_begin(&test_a, &x[0], 1, SCSI_SIMPLE);
 	client_begin_attribute(&test_a, &x[1], 1, CDB(0x35), NO_DATA, SCSI_ORDERED, 42);

@@ -34,9 +34,8 @@ static void zero(uint64_t lba, uint64_t blocks)
 	fake_luns[0].clean = false;
 }
 
-static void mapped_and_not(void **state)
+TEST(mapped_and_not)
 {
-	(void)state;
 	expect_good(lba_status(0, 1024));
 	assert_int_equal(test_last.len, 24);
 	assert_int_equal(get_be32(test_last.data), 20);
@@ -59,9 +58,8 @@ static void mapped_and_not(void **state)
 }
 
 /* Whatever room there is: whole descriptors that begin where was asked, cut off at the room. */
-static void any_room(void **state)
+TEST(any_room)
 {
-	(void)state;
 	for (unsigned i = 0; i < BLOCKS; i += 16)
 		zero(i, 8);
 	for (uint32_t room = 0; room < 200; room++) {
@@ -104,9 +102,8 @@ static void fill(unsigned percent)
 	fake_stats.used_bytes = fake_stats.capacity_bytes / 100 * percent;
 }
 
-static void soft_threshold(void **state)
+TEST(soft_threshold)
 {
-	(void)state;
 	fill(69);
 	write_much();
 	expect_good(run(a, 1, CDB(0x00), NO_DATA));
@@ -134,9 +131,8 @@ static void soft_threshold(void **state)
 	expect_sense(run(a, 1, CDB(0x00), NO_DATA), 6, 0x3807);
 }
 
-static void not_during_a_commit(void **state)
+TEST(not_during_a_commit)
 {
-	(void)state;
 	fill(90);
 	fake_quiet = true;
 	write_much();
@@ -147,12 +143,11 @@ static void not_during_a_commit(void **state)
 	expect_sense(run(a, 1, CDB(0x00), NO_DATA), 6, 0x3807);
 }
 
-static void the_threshold_is_configured(void **state)
+TEST(the_threshold_is_configured)
 {
 	struct scsi_target_options options = {.array = fake_start(), .target_name = "iqn.test:t"};
 	struct scsi_target *t;
 
-	(void)state;
 	for (unsigned percent = 0; percent < 100; percent += 25) {
 		options.threshold_percent = percent;
 		assert_int_equal(scsi_target_create(&options, &t), 0);
@@ -163,12 +158,11 @@ static void the_threshold_is_configured(void **state)
 	fake_stop();
 }
 
-static void the_physical_block_is_configured(void **state)
+TEST(the_physical_block_is_configured)
 {
 	struct scsi_target_options options = {.array = fake_start(), .target_name = "iqn.test:t"};
 	struct scsi_target *t;
 
-	(void)state;
 	assert_int_equal(scsi_target_create(&options, &t), 0);
 	assert_int_equal(scsi_physical_exponent(t), 3);
 	scsi_target_destroy(t);
@@ -179,18 +173,16 @@ static void the_physical_block_is_configured(void **state)
 	fake_stop();
 }
 
-static void full_is_27_07(void **state)
+TEST(full_is_27_07)
 {
-	(void)state;
 	fake_error = -ENOSPC;
 	expect_sense(write_64k(&test_a), 7, 0x2707);
 	fake_error = 0;
 	expect_good(write_64k(&test_a));
 }
 
-static void mode_page(void **state)
+TEST(mode_page)
 {
-	(void)state;
 	expect_good(run(a, 1, CDB(0x5A, 8, 0x1C, 2, 0, 0, 0, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8 + 24);
 	const uint8_t *p = test_last.data + 8;

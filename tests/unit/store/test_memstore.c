@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* STORE_CLONE of the store in memory, on which the layers above are tested: content, what it says it shared,
  * durability, a full store. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <string.h>
 #include "tests/support/memstore.h"
+#include "tests/support/test.h"
 
 #define CHUNK      65536u
 #define DISK_BYTES (8u * CHUNK)
@@ -85,14 +81,13 @@ static void compare(struct store_disk *d, const uint8_t *model)
 	assert_memory_equal(have, model, DISK_BYTES);
 }
 
-static void test_clone(void **state)
+TEST(test_clone)
 {
 	struct memstore *m = memstore_create(0);
 	struct store *s = memstore_open(m, NULL);
 	struct store_disk *d[2];
 	uint64_t id;
 
-	(void)state;
 	assert_true(s->ops->clones);
 	make(s, d);
 	for (unsigned i = 0; i < 8; i++)
@@ -124,13 +119,12 @@ static void test_clone(void **state)
 	memstore_destroy(m);
 }
 
-static void test_clone_of_full(void **state)
+TEST(test_clone_of_full)
 {
 	struct memstore *m = memstore_create(6 * CHUNK);
 	struct store *s = memstore_open(m, NULL);
 	struct store_disk *d[2];
 
-	(void)state;
 	make(s, d);
 	memset(want, 0, sizeof(want));
 	fill(d[0], want[0], 0, 5 * CHUNK, 3);

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Disks of the store in memory that take another one's content, and copies that become independent. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <string.h>
 #include "tests/support/memstore.h"
+#include "tests/support/test.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -82,7 +78,7 @@ static void repoint(struct store *s, struct store_disk *from, struct store_disk 
 	}
 }
 
-static void test_repoint(void **state)
+TEST(test_repoint)
 {
 	struct memstore *m = memstore_create(0);
 	struct store *s = memstore_open(m, NULL);
@@ -90,7 +86,6 @@ static void test_repoint(void **state)
 	uint64_t id = s->ops->disk_id(b);
 	int end;
 
-	(void)state;
 	fill(a, 0, 1);
 	fill(b, 0, 2);
 	fill(b, MIB, 2);
@@ -155,7 +150,7 @@ static void hydrate(struct hydration *x, struct store_disk *d)
 	d->store->ops->hydrate(&x->h);
 }
 
-static void test_hydrate(void **state)
+TEST(test_hydrate)
 {
 	struct memstore *m = memstore_create(0);
 	struct store *s = memstore_open(m, NULL);
@@ -164,7 +159,6 @@ static void test_hydrate(void **state)
 	uint64_t id, passed;
 	int end;
 
-	(void)state;
 	fill(a, 0, 1);
 	b = fork_of(s, a);
 	id = s->ops->disk_id(b);

@@ -3,14 +3,10 @@
  * COMPARE AND WRITE over several chunks: without room for all of them nothing is written (the world's model
  * knows no other answer to -ENOSPC); while it waits for room, or for another write, it is in nobody's way.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 #define CHUNK  128u /* sectors */
@@ -110,21 +106,19 @@ static void no_room(uint64_t seed, enum before kind, unsigned chunks)
 	world_verify_end(&w);
 }
 
-static void test_no_room(void **state)
+TEST(test_no_room)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 2 * KINDS; i++)
 		no_room(seed + i, (enum before)(i / 2), i / 2 == MIDDLE_OWN || i % 2 ? 3 : 2);
 }
 
 /* Two want more than there is: one has it, none hangs. */
-static void test_two_at_once(void **state)
+TEST(test_two_at_once)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 12; i++) {
 		struct world_io *io[2];
 		struct model *m;
@@ -156,11 +150,10 @@ static struct model *copied(struct world *w)
 	return m;
 }
 
-static void test_waits_for_room(void **state)
+TEST(test_waits_for_room)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct model *m, *fill;
 		struct world w;
@@ -182,11 +175,10 @@ static void test_waits_for_room(void **state)
 
 /* It has read one chunk and waits for the other one's lock; the write that has it waits for chunks that wait until
  * all I/O that began before has ended: not for this one. */
-static void test_waits_for_a_write(void **state)
+TEST(test_waits_for_a_write)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 40; i++) {
 		struct world_io *write, *caw;
 		struct model *m, *fill;
@@ -207,14 +199,13 @@ static void test_waits_for_a_write(void **state)
 }
 
 /* For room in the next frame, too. */
-static void test_waits_for_a_frame(void **state)
+TEST(test_waits_for_a_frame)
 {
 	struct world_io *io[3];
 	struct model *m;
 	struct pool *p;
 	struct world w;
 
-	(void)state;
 	open_world(&w, test_seed());
 	p = world_pool(&w);
 	m = world_create_disk(&w, 12 * CHUNK);
@@ -234,11 +225,10 @@ static void test_waits_for_a_frame(void **state)
 }
 
 /* The pool goes read-only under one that waits. */
-static void test_latched(void **state)
+TEST(test_latched)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 12; i++) {
 		struct world_io *caw;
 		struct model *m, *fill;
@@ -263,11 +253,10 @@ static void test_latched(void **state)
 /* ---- a write that fails ---------------------------------------------------------------------------- */
 
 /* Each sector is old or new, and no chunk is lost. */
-static void test_write_fails(void **state)
+TEST(test_write_fails)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 4 * KINDS; i++) {
 		struct model *m, *other;
 		struct world w;

@@ -4,14 +4,10 @@
  * the places where a shared chunk could be written to or freed under somebody's eyes. The random tests (model,
  * crash, space) clone, too; here is what chance hardly finds.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 #define CHUNK   CHUNK_SECTORS
@@ -33,12 +29,11 @@ static uint64_t clone(struct world *w, struct model *m, uint64_t sector, uint64_
 
 /* ---- what is shared, what it costs ----------------------------------------------------------------- */
 
-static void test_whole_chunks_are_shared(void **state)
+TEST(test_whole_chunks_are_shared)
 {
 	struct model *a, *b;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 1, UINT64_C(16) << 20);
 	assert_true(w.store->ops->clones);
 	a = world_create_disk(&w, 8 * CHUNK);
@@ -64,12 +59,11 @@ static void test_whole_chunks_are_shared(void **state)
 }
 
 /* A full pool still shares; what must be copied has no room. */
-static void test_full_pool_shares(void **state)
+TEST(test_full_pool_shares)
 {
 	struct model *a, *b;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 2, UINT64_C(1) << 20);
 	a = world_create_disk(&w, 16 * CHUNK);
 	b = world_create_disk(&w, 16 * CHUNK);
@@ -90,12 +84,11 @@ static void test_full_pool_shares(void **state)
 }
 
 /* The first write to a shared chunk takes a new one, on either side; the last of the old one's is freed. */
-static void test_write_after_share(void **state)
+TEST(test_write_after_share)
 {
 	struct model *a, *b;
 	struct world w;
 
-	(void)state;
 	for (unsigned direct = 0; direct < 2; direct++) {
 		world_begin(&w, 3, UINT64_C(16) << 20);
 		w.sim.direct = direct;
@@ -122,12 +115,11 @@ static void test_write_after_share(void **state)
 }
 
 /* Where the source has nothing, the target has nothing afterwards. */
-static void test_zeros(void **state)
+TEST(test_zeros)
 {
 	struct model *a, *b, *f;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 4, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 4 * CHUNK);
 	b = world_create_disk(&w, 4 * CHUNK);
@@ -147,12 +139,11 @@ static void test_zeros(void **state)
 }
 
 /* Shared entries are metadata without chunks: more than was set aside for them are not made. */
-static void test_so_many(void **state)
+TEST(test_so_many)
 {
 	struct model *a, *b;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 13, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 2 * CHUNK);
 	b = world_create_disk(&w, 2 * CHUNK);
@@ -169,12 +160,11 @@ static void test_so_many(void **state)
 /* ---- generations ----------------------------------------------------------------------------------- */
 
 /* A viewer of the target's old chunk keeps it; source and target in the forms that branches give them. */
-static void test_viewers(void **state)
+TEST(test_viewers)
 {
 	struct model *a, *b, *f, *g;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 5, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 3 * CHUNK);
 	b = world_create_disk(&w, 3 * CHUNK);
@@ -208,12 +198,11 @@ static void test_viewers(void **state)
 
 /* The source's blocks lie in one entry that says nothing of the others, and older data shows through it for
  * somebody else: it must not be shared, else a merge would have to write into a shared chunk. */
-static void test_silent_blocks(void **state)
+TEST(test_silent_blocks)
 {
 	struct model *a, *b, *f, *g;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 6, UINT64_C(16) << 20);
 	a = world_create_disk(&w, CHUNK);
 	b = world_create_disk(&w, CHUNK);
@@ -238,12 +227,11 @@ static void test_silent_blocks(void **state)
 }
 
 /* A merge moves a shared chunk to a newer entry: it stays shared there. */
-static void test_merge_moves_shared(void **state)
+TEST(test_merge_moves_shared)
 {
 	struct model *a, *b, *f;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 7, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 2 * CHUNK);
 	b = world_create_disk(&w, 2 * CHUNK);
@@ -265,12 +253,11 @@ static void test_merge_moves_shared(void **state)
 }
 
 /* UNMAP of a part of a shared chunk touches this entry only; nothing older comes to light. */
-static void test_unmap_of_shared(void **state)
+TEST(test_unmap_of_shared)
 {
 	struct model *a, *b, *f;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 8, UINT64_C(16) << 20);
 	a = world_create_disk(&w, CHUNK);
 	b = world_create_disk(&w, CHUNK);
@@ -294,7 +281,7 @@ static void test_unmap_of_shared(void **state)
 
 /* A write into a shared chunk that a cut sees waits for a chunk; the cut is given up, and the entry is the
  * write's after all, which has not read all of its blocks. */
-static void test_cut_dropped_while_write_waits(void **state)
+TEST(test_cut_dropped_while_write_waits)
 {
 	struct model *a, *b, *c;
 	struct world_io *io;
@@ -303,7 +290,6 @@ static void test_cut_dropped_while_write_waits(void **state)
 	struct world w;
 	int err = 0;
 
-	(void)state;
 	world_begin(&w, 12, UINT64_C(1) << 20);
 	a = world_create_disk(&w, 2 * CHUNK);
 	b = world_create_disk(&w, 2 * CHUNK);
@@ -327,9 +313,8 @@ static void test_cut_dropped_while_write_waits(void **state)
 }
 
 /* A clone, a write to its target and a cut of it wait for the same chunk, in that order. */
-static void test_cut_while_clone_waits(void **state)
+TEST(test_cut_while_clone_waits)
 {
-	(void)state;
 	for (unsigned i = 0; i < 40; i++) {
 		struct model *a, *b, *f;
 		struct world_io *io[3];
@@ -379,9 +364,8 @@ static void assert_shares_nothing(struct world *w, const struct model *m)
 
 /* A disk that hydrates lets go of what clones made it share, with and without a parent, be its entries its own
  * or seen by a copy of it. */
-static void test_hydration_unshares(void **state)
+TEST(test_hydration_unshares)
 {
-	(void)state;
 	for (unsigned i = 0; i < 24; i++) {
 		struct model *a, *b, *f, *g;
 		struct world w;
@@ -430,13 +414,12 @@ static void test_hydration_unshares(void **state)
 /* ---- a long one ------------------------------------------------------------------------------------ */
 
 /* Over several leaves, while leaves come and go and the log is small: all is shared, what waits stays bounded. */
-static void test_long(void **state)
+TEST(test_long)
 {
 	const uint64_t chunks = 5 * POOL_LEAF_CHUNKS + 3;
 	struct model *a, *b;
 	struct world w;
 
-	(void)state;
 	world_init(&w, 9, (chunks + 16) << POOL_CHUNK_SHIFT, 1 << 20);
 	w.map_memory = 1;
 	assert_int_equal(world_open(&w), 0);
@@ -461,9 +444,8 @@ static void test_long(void **state)
 
 /* At each step of sharing, writing on both sides and deleting both: afterwards all is old or new, a check finds
  * nothing, and in the end no chunk stays used. */
-static void test_power_loss_at_each_step(void **state)
+TEST(test_power_loss_at_each_step)
 {
-	(void)state;
 	for (unsigned n = 1; n < 120; n++) {
 		struct model *a, *b;
 		struct world w;
@@ -508,9 +490,8 @@ static void test_power_loss_at_each_step(void **state)
 
 /* Written, shared and let go of by all within one frame: the log never had an entry with the chunk. It is used all
  * the same until it has been freed, also after a restart. */
-static void test_shared_within_one_frame(void **state)
+TEST(test_shared_within_one_frame)
 {
-	(void)state;
 	for (unsigned crash = 0; crash < 2; crash++) {
 		struct model *a, *b, *c;
 		struct world w;
@@ -542,12 +523,11 @@ static void test_shared_within_one_frame(void **state)
 }
 
 /* Sharing over what was shared a moment ago makes nothing dirty that was not; the frame has an end all the same. */
-static void test_over_and_over(void **state)
+TEST(test_over_and_over)
 {
 	struct model *a, *b, *c;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 15, UINT64_C(16) << 20);
 	a = world_create_disk(&w, 16 * CHUNK);
 	b = world_create_disk(&w, 16 * CHUNK);
@@ -637,9 +617,8 @@ static void churn(uint64_t seed)
 	world_verify_end(&w);
 }
 
-static void test_churn(void **state)
+TEST(test_churn)
 {
-	(void)state;
 	test_seeds(20, churn);
 }
 
@@ -665,12 +644,11 @@ static void super_edit(struct world *w, uint64_t features)
 }
 
 /* A pool that was made without shared chunks stays so: everything is copied. */
-static void test_pool_of_before(void **state)
+TEST(test_pool_of_before)
 {
 	struct model *a, *b;
 	struct world w;
 
-	(void)state;
 	world_init(&w, 10, UINT64_C(4) << 20, 1 << 20);
 	super_edit(&w, 0);
 	assert_int_equal(world_open(&w), 0);
@@ -683,7 +661,7 @@ static void test_pool_of_before(void **state)
 }
 
 /* The index of shared chunks follows from the map: a check finds what is wrong with it, a repair mends it. */
-static void test_check(void **state)
+TEST(test_check)
 {
 	struct world_edit edit;
 	struct model *a, *b;
@@ -692,7 +670,6 @@ static void test_check(void **state)
 	MDB_val k, v;
 	uint8_t key[POOL_LOOSE_KEY_BYTES] = {0}, stray[POOL_REF_KEY_BYTES] = {0};
 
-	(void)state;
 	world_begin(&w, 11, UINT64_C(4) << 20);
 	a = world_create_disk(&w, 4 * CHUNK);
 	b = world_create_disk(&w, 4 * CHUNK);

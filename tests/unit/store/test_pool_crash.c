@@ -5,13 +5,9 @@
  * new sector by sector, every acknowledged set holds exactly its cut, no transaction is there by half, and a
  * check finds nothing. Then the same with a failing write, sync or commit in place of the power loss.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 static unsigned live(struct world *w)
@@ -119,12 +115,11 @@ static void say(unsigned n, uint64_t seed)
 }
 
 /* The power goes at step n of the workload; two crashes a run, the second in what the first left. */
-static void test_power_loss(void **state)
+TEST(test_power_loss)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(60);
 
-	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
 		struct world w;
 
@@ -145,12 +140,11 @@ static void test_power_loss(void **state)
 }
 
 /* The power goes while the pool is being opened (the replay) and while it closes. */
-static void test_power_loss_at_open(void **state)
+TEST(test_power_loss_at_open)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(12);
 
-	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
 		struct world w;
 
@@ -179,13 +173,12 @@ static void test_power_loss_at_open(void **state)
 
 /* A write, a sync or a commit fails once, or from then on: nothing is acknowledged that is not so, readers go
  * on, and after a restart the pool is as after a power loss. */
-static void test_failures(void **state)
+TEST(test_failures)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(48);
 	unsigned latched = 0;
 
-	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
 		struct world w;
 
@@ -239,13 +232,12 @@ static struct model *until_growth(struct world *w, uint64_t seed, struct list *h
 
 /* The first sync of a data file after it has grown fails. The kernel tells of data that it lost once: it is a flush that
  * must learn of it. */
-static void test_growth_and_a_failing_sync(void **state)
+TEST(test_growth_and_a_failing_sync)
 {
 	struct list held;
 	struct model *m;
 	struct world w;
 
-	(void)state;
 	m = until_growth(&w, test_seed(), &held);
 	w.sim.fail_at = w.sim.steps + 2; /* more room is step 1 */
 	world_release_jobs(&w, &held);
@@ -259,12 +251,11 @@ static void test_growth_and_a_failing_sync(void **state)
 }
 
 /* The power goes while the data files grow, and when the new room is first used. */
-static void test_power_loss_in_growth(void **state)
+TEST(test_power_loss_in_growth)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(6);
 
-	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
 		struct list held;
 		struct model *m;
@@ -289,12 +280,11 @@ static void test_power_loss_in_growth(void **state)
 }
 
 /* A read of the medium fails: that I/O ends with an error, nothing else does. */
-static void test_read_failures(void **state)
+TEST(test_read_failures)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(30), errors = 0;
 
-	(void)state;
 	for (unsigned n = 1; n <= runs; n++) {
 		struct world w;
 

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a dump says of a pool: as the next start would find it, with the log; nothing changes; damage is told. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 struct seen {
@@ -71,13 +67,12 @@ static struct seen dump(struct world *w, bool entries)
 	return s;
 }
 
-static void test_dump(void **state)
+TEST(test_dump)
 {
 	struct model *a, *b;
 	struct seen s;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	a = world_create_disk(&w, 8 * CHUNK_SECTORS);
 	b = world_create_disk(&w, 4 * CHUNK_SECTORS);
@@ -114,7 +109,7 @@ static void test_dump(void **state)
 }
 
 /* A damaged value is told, and the rest all the same; so is a log that cannot be read. */
-static void test_dump_damaged(void **state)
+TEST(test_dump_damaged)
 {
 	static uint8_t junk[POOL_MAP_VALUE_BYTES];
 	struct world_edit edit;
@@ -125,7 +120,6 @@ static void test_dump_damaged(void **state)
 	struct seen s;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	assert_int_equal(
 		world_write(&w, world_create_disk(&w, 8 * CHUNK_SECTORS), 0, 3 * CHUNK_SECTORS, 0), 0);

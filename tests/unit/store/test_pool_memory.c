@@ -6,15 +6,11 @@
  * The linker puts the functions here between the pool's files and those that allocate; one fails only when it would
  * have to allocate.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 #define CHUNK 128u /* sectors */
@@ -134,11 +130,10 @@ static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
 
 /* An entry of the branch that goes has data that the child hides, and known zeros that it does not: its chunk is
  * free, its zeros move. The move finds no memory, once and again; the chunk is another's by then. */
-static void test_splice_without_memory(void **state)
+TEST(test_splice_without_memory)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 12; i++) {
 		struct model *a, *b, *f, *g;
 		struct world w;
@@ -177,11 +172,10 @@ static void test_splice_without_memory(void **state)
 
 /* Reclaim has failed over and over, so a writer without room is not kept waiting. As soon as there is something new to
  * give back it waits for that; and what failed is tried again without anybody asking. */
-static void test_reclaim_fails_for_a_while(void **state)
+TEST(test_reclaim_fails_for_a_while)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 12; i++) {
 		struct model *a, *b, *c;
 		struct world w;
@@ -279,9 +273,8 @@ static void churn(uint64_t seed)
 	world_verify_end(&w);
 }
 
-static void test_churn(void **state)
+TEST(test_churn)
 {
-	(void)state;
 	test_seeds(20, churn);
 	assert_true(failed > 0);
 }

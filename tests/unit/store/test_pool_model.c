@@ -3,13 +3,9 @@
  * The pool against a trivial model: random reads, writes, UNMAPs, COMPARE AND WRITEs, flushes, cuts, forks,
  * deletions, repoints, hydrations and reopenings, many at a time, in an order of events that the seed decides.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 static unsigned pick_disks(struct world *w, struct model **out, unsigned max)
@@ -126,13 +122,12 @@ static void model_run(uint64_t seed, bool direct, uint64_t map_memory, unsigned 
 	world_end(&w);
 }
 
-static void test_model(void **state)
+TEST(test_model)
 {
 	uint64_t seed = test_seed();
 	unsigned hydrated = 0;
 	unsigned runs = test_runs(12);
 
-	(void)state;
 	for (unsigned i = 0; i < runs; i++) {
 		if (getenv("UMBRA_TEST_VERBOSE"))
 			printf("run %u: UMBRA_TEST_SEED=%llu\n", i, (unsigned long long)(seed + i));

@@ -3,25 +3,20 @@
  * Disks that take another one's content, and copies that become independent of all others: what that costs,
  * what it gives back, what it leaves alone, and what may happen at the same time.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 /* ---- repoint --------------------------------------------------------------------------------------- */
 
 /* An original goes back to its copy: no data moves, what only the original held returns, other copies keep
  * what they have, over a crash too. */
-static void test_repoint(void **state)
+TEST(test_repoint)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 12; i++) {
 		struct model *a, *s1, *s2;
 		uint64_t written;
@@ -61,7 +56,7 @@ static void test_repoint(void **state)
 
 /* The disk takes the size of what it takes; the same transaction may make it larger again. One that is
  * dropped has changed nothing and left nothing. */
-static void test_repoint_size(void **state)
+TEST(test_repoint_size)
 {
 	struct store_disk *disk;
 	struct store_cut cut = {.disks = &disk, .count = 1};
@@ -70,7 +65,6 @@ static void test_repoint_size(void **state)
 	struct world w;
 	int end = 0;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	a = world_create_disk(&w, 2 * CHUNK_SECTORS);
 	b = world_create_disk(&w, 8 * CHUNK_SECTORS);
@@ -124,12 +118,11 @@ static uint64_t own_chunks(const struct model *m)
 }
 
 /* What is copied: the blocks that the copy inherits and has not written or unmapped itself, once each. */
-static void test_hydrate_costs(void **state)
+TEST(test_hydrate_costs)
 {
 	struct model *a, *s;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(16) << 20);
 	a = world_create_disk(&w, 40 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
@@ -176,7 +169,7 @@ static void raw_done(struct store_io *io, int err)
 }
 
 /* A disk of 256 TiB costs what is mapped of it; so does one of whose original much was written since. */
-static void test_hydrate_sparse(void **state)
+TEST(test_hydrate_sparse)
 {
 	static uint8_t block[POOL_BLOCK_BYTES];
 	struct store_disk *a, *s;
@@ -187,7 +180,6 @@ static void test_hydrate_sparse(void **state)
 	struct world w;
 	int end = 0;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(64) << 20);
 	t = w.store->ops->txn_begin(w.store);
 	assert_int_equal(w.store->ops->txn_disk_create(t, size, &a), 0);
@@ -232,11 +224,10 @@ static void test_hydrate_sparse(void **state)
 }
 
 /* Cancelled or cut short by a crash again and again: it gets on, and copies no more than a few chunks twice. */
-static void test_hydrate_goes_on(void **state)
+TEST(test_hydrate_goes_on)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
 		struct model *a, *s;
 		uint64_t copied = 0, lost = 0;
@@ -279,11 +270,10 @@ static void test_hydrate_goes_on(void **state)
 }
 
 /* No room: it stops, nobody's data suffers, and it goes on when there is room. */
-static void test_hydrate_full(void **state)
+TEST(test_hydrate_full)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
 		struct model *a, *b, *s;
 		struct world w;
@@ -316,13 +306,12 @@ static void test_hydrate_full(void **state)
 }
 
 /* The limit is kept, and may change meanwhile. */
-static void test_hydrate_rate(void **state)
+TEST(test_hydrate_rate)
 {
 	struct model *a, *s;
 	uint64_t start;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(16) << 20);
 	a = world_create_disk(&w, 64 * CHUNK_SECTORS);
 	for (unsigned k = 0; k < 64; k += 2)
@@ -348,13 +337,12 @@ static void test_hydrate_rate(void **state)
 }
 
 /* The log does not answer: hydration stops at half of what may be dirty, writes go on. */
-static void test_hydrate_is_bounded(void **state)
+TEST(test_hydrate_is_bounded)
 {
 	struct model *a, *s;
 	struct pool *p;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(160) << 20);
 	p = world_pool(&w);
 	a = world_create_disk(&w, 1200 * CHUNK_SECTORS);
@@ -514,12 +502,11 @@ static void interleave(uint64_t seed, unsigned steps, enum meanwhile what)
 	world_end(&w);
 }
 
-static void test_meanwhile(void **state)
+TEST(test_meanwhile)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(36);
 
-	(void)state;
 	for (unsigned i = 0; i < runs; i++) {
 		if (getenv("UMBRA_TEST_VERBOSE"))
 			printf("run %u\n", i);
@@ -541,11 +528,10 @@ static void until_end_waits(struct world *w, struct model *s)
 }
 
 /* The frame that ends the hydration is not durable yet: the original still writes beside what the copy shows. */
-static void test_original_written_at_the_end(void **state)
+TEST(test_original_written_at_the_end)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct model *a, *s;
 		struct world_io *io;
@@ -570,11 +556,10 @@ static void test_original_written_at_the_end(void **state)
 
 /* The frame that ends the hydration waits, and the copy is cut: its new generation must not be taken back, or
  * what is written next would go into the cut. */
-static void test_cut_at_the_end(void **state)
+TEST(test_cut_at_the_end)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 6; i++) {
 		struct model *a, *s, *c;
 		struct world w;
@@ -634,11 +619,10 @@ static void hold_jobs(struct world *w, struct holder *h)
 }
 
 /* The original is being spliced into its last copy when that becomes independent. */
-static void test_splice_at_the_end(void **state)
+TEST(test_splice_at_the_end)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 8; i++) {
 		struct model *g, *a, *s;
 		struct holder held = {.pass = i % 8};
@@ -689,11 +673,10 @@ static void steps_held(struct world *w, struct holder *first, struct holder *sec
 
 /* The original's own original, deleted, is spliced into it just when the hydration of the copy begins: between
  * the flush at its start and LMDB's having it. What has moved is not in LMDB where it is looked for. */
-static void test_splice_at_the_start(void **state)
+TEST(test_splice_at_the_start)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 8; i++) {
 		struct holder workers = {.queue = POOL_QUEUE_WORKERS, .pass = i % 8};
 		struct holder checkpoint = {.queue = POOL_QUEUE_CHECKPOINT};
@@ -725,11 +708,10 @@ static void test_splice_at_the_start(void **state)
 }
 
 /* A read through the copy waits for a leaf of the original when that is no longer its parent, and dropped. */
-static void test_read_at_the_end(void **state)
+TEST(test_read_at_the_end)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
 		struct model *a, *s;
 		struct holder held = {.pass = 1}; /* the copy's own leaf */
@@ -778,11 +760,10 @@ static void release_reads(struct world *w, struct list *held)
 
 /* A read of the copy, or of a copy's copy, has found its data with the original, and the disk is slow: the original may
  * not write there before it has ended, though the copy has everything itself by then. */
-static void test_late_read_at_the_end(void **state)
+TEST(test_late_read_at_the_end)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 8; i++) {
 		struct model *a, *s, *c;
 		struct list held;
@@ -813,12 +794,11 @@ static void test_late_read_at_the_end(void **state)
 }
 
 /* Known zeros over an ancestor's data, then a write to them that fails, then a splice: still zeros. */
-static void test_zeros_survive_a_splice(void **state)
+TEST(test_zeros_survive_a_splice)
 {
 	struct model *g, *a, *s;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	g = world_create_disk(&w, 2 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, g, 0, 2 * CHUNK_SECTORS, 0), 0);
@@ -838,11 +818,10 @@ static void test_zeros_survive_a_splice(void **state)
 
 /* A write waits for a chunk that is being copied, and the generation that it belongs to is cut off by a cut
  * that is given up: the copied blocks must not become newer than it. */
-static void test_write_waits(void **state)
+TEST(test_write_waits)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 30; i++) {
 		struct model *a, *s;
 		struct world_io *io;

@@ -5,11 +5,6 @@
  * again: afterwards everything flushed is there, every acknowledged set holds exactly its cut, and a check
  * finds nothing.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "array/store/pool/pool.h"
+#include "tests/support/test.h"
 
 #define BLOCKS 1024u /* of 4 KiB, a disk */
 #define DISKS  2u
@@ -215,7 +211,7 @@ static void make_version(uint32_t version)
 	close(fd);
 }
 
-static void test_open_errors(void **state)
+TEST(test_open_errors)
 {
 	struct pool_options o;
 	struct reactor *r = new_reactor();
@@ -223,7 +219,6 @@ static void test_open_errors(void **state)
 	struct store *s;
 	char path[128];
 
-	(void)state;
 	snprintf(dir, sizeof(dir), "/tmp/umbra-pool-none-%d", (int)getpid());
 	expect_open(-ENOENT, "check the path");
 	make_dir();
@@ -259,7 +254,7 @@ static void test_open_errors(void **state)
 }
 
 /* What a killed process's ring still writes keeps its file open: the next start waits for it. */
-static void test_open_waits_for_writes(void **state)
+TEST(test_open_waits_for_writes)
 {
 	static const char *const names[] = {"data.0", "log"};
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -267,7 +262,6 @@ static void test_open_waits_for_writes(void **state)
 	struct reactor *r = new_reactor();
 	struct fault fault = {0};
 
-	(void)state;
 	make_dir();
 	o = options();
 	assert_int_equal(pool_create(&o, &fault), 0);
@@ -300,13 +294,12 @@ static void test_open_waits_for_writes(void **state)
 	reactor_destroy(r);
 }
 
-static void test_damaged_log_and_meta(void **state)
+TEST(test_damaged_log_and_meta)
 {
 	struct pool_options o;
 	struct fault fault = {0};
 	char path[128], zeros[8192] = {0};
 
-	(void)state;
 	make_dir();
 	o = options();
 	assert_int_equal(pool_create(&o, &fault), 0);
@@ -325,7 +318,7 @@ static void test_damaged_log_and_meta(void **state)
 
 /* ---- read and write, O_DIRECT and odd sizes -------------------------------------------------------- */
 
-static void test_reopen(void **state)
+TEST(test_reopen)
 {
 	struct pool_options o;
 	struct reactor *r = new_reactor();
@@ -336,7 +329,6 @@ static void test_reopen(void **state)
 	uint64_t id;
 	uint8_t *buf;
 
-	(void)state;
 	make_dir();
 	o = options();
 	assert_int_equal(pool_create(&o, &fault), 0);
@@ -398,7 +390,7 @@ static void expect_runs(
 
 #define KIB(n) (UINT64_C(1024) * (n))
 
-static void test_mapped(void **state)
+TEST(test_mapped)
 {
 	static const struct run empty[] = {{0, UINT64_MAX, false}};
 	static const struct run runs[] = {{0, KIB(60), false}, {KIB(60), KIB(72), true},
@@ -414,7 +406,6 @@ static void test_mapped(void **state)
 	struct store *s;
 	static uint8_t buf[KIB(64)];
 
-	(void)state;
 	make_dir();
 	o = options();
 	assert_int_equal(pool_create(&o, &fault), 0);
@@ -462,7 +453,7 @@ static void test_mapped(void **state)
 }
 
 /* Data beside the directory, on a device (here a file). */
-static void test_data_device(void **state)
+TEST(test_data_device)
 {
 	char device[96], other[96], second[96];
 	struct pool_options o;
@@ -475,7 +466,6 @@ static void test_data_device(void **state)
 	uint8_t *buf;
 	int fd;
 
-	(void)state;
 	make_dir();
 	snprintf(device, sizeof(device), "%s.device", dir);
 	snprintf(other, sizeof(other), "%s.other", dir);
@@ -704,7 +694,7 @@ static void report_line(void *arg, const char *line)
 	print_error("check: %s\n", line);
 }
 
-static void test_kill(void **state)
+TEST(test_kill)
 {
 	unsigned rounds =
 		getenv("UMBRA_TEST_RUNS") ? (unsigned)strtoul(getenv("UMBRA_TEST_RUNS"), NULL, 10) : 10;
@@ -717,7 +707,6 @@ static void test_kill(void **state)
 	struct store_txn *t;
 	struct store *s;
 
-	(void)state;
 	assert_true(sh != MAP_FAILED);
 	make_dir();
 	o = options();

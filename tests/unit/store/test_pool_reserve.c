@@ -3,15 +3,11 @@
  * Room set aside: the ends of disks, and of their copies, can be written in a full pool, and nothing else can; it is
  * refused when it is not there, waited for when it comes, and given back. And what background work leaves free.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 #define MIB         (UINT64_C(1) << 20)
@@ -129,11 +125,10 @@ static void end_with_originals(struct world *w, struct model *filler)
 
 /* ---- a full pool ----------------------------------------------------------------------------------- */
 
-static void test_ends_are_written(void **state)
+TEST(test_ends_are_written)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 6; i++) {
 		struct model *set[2], *filler, *copies[2];
 		struct store_stats stats;
@@ -188,12 +183,11 @@ static void test_ends_are_written(void **state)
 }
 
 /* Without it they are not: what this is all about. */
-static void test_without(void **state)
+TEST(test_without)
 {
 	struct model *a, *filler;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), 3 * MIB);
 	a = disk(&w, A_CHUNKS);
 	filler = disk(&w, 200);
@@ -205,13 +199,12 @@ static void test_without(void **state)
 }
 
 /* All kinds of changes draw on it, and only as much as they need. */
-static void test_kinds_of_writes(void **state)
+TEST(test_kinds_of_writes)
 {
 	struct model *a, *filler;
 	struct room x;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), 3 * MIB);
 	a = disk(&w, A_CHUNKS);
 	filler = disk(&w, 200);
@@ -237,9 +230,8 @@ static void test_kinds_of_writes(void **state)
 }
 
 /* Small disks are all ends. */
-static void test_small_disks(void **state)
+TEST(test_small_disks)
 {
-	(void)state;
 	for (unsigned chunks = 1; chunks <= 3; chunks++) {
 		struct model *a, *filler;
 		struct room x;
@@ -261,14 +253,13 @@ static void test_small_disks(void **state)
 
 /* ---- getting it, giving it back -------------------------------------------------------------------- */
 
-static void test_refused(void **state)
+TEST(test_refused)
 {
 	struct model *a, *b, *set[2];
 	struct room x, y;
 	struct pool *p;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), 3 * MIB);
 	p = world_pool(&w);
 	set[0] = a = disk(&w, A_CHUNKS);
@@ -312,14 +303,13 @@ static void test_refused(void **state)
 }
 
 /* A full pool may be about to get chunks back. */
-static void test_waits(void **state)
+TEST(test_waits)
 {
 	struct model *a, *b;
 	struct room x;
 	struct pool *p;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), 3 * MIB);
 	p = world_pool(&w);
 	a = disk(&w, A_CHUNKS);
@@ -345,14 +335,13 @@ static void test_waits(void **state)
 }
 
 /* The file system below is full: what the pool could grow by is no room. */
-static void test_no_room_below(void **state)
+TEST(test_no_room_below)
 {
 	struct model *a, *b;
 	struct room x;
 	struct world w;
 	uint64_t i = 0;
 
-	(void)state;
 	world_init(&w, test_seed(), UINT64_C(256) << 20, 1 << 20);
 	w.sim.fs_bytes = UINT64_C(4) << 20;
 	assert_int_equal(world_open(&w), 0);
@@ -369,13 +358,12 @@ static void test_no_room_below(void **state)
 }
 
 /* A disk that is deleted leaves; the others keep theirs. */
-static void test_deleted_disk(void **state)
+TEST(test_deleted_disk)
 {
 	struct model *set[2], *filler;
 	struct room x;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), 4 * MIB);
 	set[0] = disk(&w, A_CHUNKS);
 	set[1] = disk(&w, A_CHUNKS);
@@ -447,21 +435,19 @@ static void interleave(uint64_t seed)
 	end_with_originals(&w, filler);
 }
 
-static void test_interleavings(void **state)
+TEST(test_interleavings)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 20; i++)
 		interleave(seed + i);
 }
 
 /* Power goes between the reserve and the second write of the ends: what was left is free, and is enough. */
-static void test_crash_between(void **state)
+TEST(test_crash_between)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 8; i++) {
 		struct model *a, *filler;
 		struct room x;
@@ -498,14 +484,13 @@ static void test_crash_between(void **state)
 /* ---- background work ------------------------------------------------------------------------------- */
 
 /* A copy that becomes independent leaves a 64th of the pool to the writers, and to sets that are armed. */
-static void test_copies_leave_room(void **state)
+TEST(test_copies_leave_room)
 {
 	struct model *a, *s, *b, *c;
 	struct room x;
 	struct pool *p;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), 40 * MIB); /* 640 chunks: 10 */
 	p = world_pool(&w);
 	a = disk(&w, 250);
@@ -532,14 +517,13 @@ static void test_copies_leave_room(void **state)
 }
 
 /* Also one that lets go of chunks shared by a clone; and one that waits can be cancelled. */
-static void test_unshared_copies_leave_room(void **state)
+TEST(test_unshared_copies_leave_room)
 {
 	struct model *a, *b, *filler;
 	struct pool *p;
 	struct world w;
 	uint64_t shared;
 
-	(void)state;
 	world_begin(&w, test_seed(), 8 * MIB); /* 128 chunks: 2 */
 	p = world_pool(&w);
 	a = disk(&w, 40);

@@ -3,13 +3,9 @@
  * Interleavings of the pool that chance hardly finds, each brought about on purpose: background work that
  * ends between two steps of a cut or of a read, a pool without a free chunk, a log without room.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <string.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 static struct pool_branch *branch_of(const struct model *m)
@@ -45,11 +41,10 @@ static void until_spliced(struct world *w, uint64_t parent)
 
 /* The child is cut while the record that gives it its new parent waits: that record must not bring back the
  * generation from before the cut, in which writes would go into the copy. */
-static void test_cut_during_splice(void **state)
+TEST(test_cut_during_splice)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct world w;
 		struct model *f;
@@ -69,11 +64,10 @@ static void test_cut_during_splice(void **state)
 }
 
 /* A read through the branch that is spliced waits for a leaf of it. */
-static void test_read_during_splice(void **state)
+TEST(test_read_during_splice)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 8; i++) {
 		struct world w;
 		struct model *f;
@@ -98,11 +92,10 @@ static void test_read_during_splice(void **state)
 
 /* A partial write has read its block and waits for a chunk; the chunks that will be free wait for all I/O
  * that began before: not for this one. */
-static void test_partial_write_waits_for_frees(void **state)
+TEST(test_partial_write_waits_for_frees)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct world w;
 		struct model *a, *b;
@@ -174,7 +167,7 @@ static void step_without_jobs(struct world *w, struct list *held)
 }
 
 /* Frames that describe many branches fill the log to its end while the checkpoint stands still. */
-static void test_full_log_of_many_branches(void **state)
+TEST(test_full_log_of_many_branches)
 {
 	static uint8_t data[POOL_BLOCK_BYTES];
 	struct store_disk *disk[MANY];
@@ -184,7 +177,6 @@ static void test_full_log_of_many_branches(void **state)
 	struct world w;
 	int end = 0;
 
-	(void)state;
 	list_init(&held);
 	world_begin(&w, test_seed(), UINT64_C(72) << 20);
 	t = w.store->ops->txn_begin(w.store);
@@ -214,7 +206,7 @@ static void test_full_log_of_many_branches(void **state)
 }
 
 /* What waits for a frame is bounded, new blocks of old chunks included. */
-static void test_dirty_is_bounded(void **state)
+TEST(test_dirty_is_bounded)
 {
 	enum {
 		COUNT = 1500
@@ -227,7 +219,6 @@ static void test_dirty_is_bounded(void **state)
 	struct world w;
 	int end = 0;
 
-	(void)state;
 	list_init(&held);
 	world_begin(&w, test_seed(), UINT64_C(128) << 20);
 	t = w.store->ops->txn_begin(w.store);
@@ -296,9 +287,8 @@ static void power_loss_and_damage(struct world *w, unsigned damaged)
 }
 
 /* Frames that were acknowledged stand behind a damaged one: it was not torn. Nothing is given up without a word. */
-static void test_damage_within_the_log(void **state)
+TEST(test_damage_within_the_log)
 {
-	(void)state;
 	for (unsigned damaged = 0; damaged + 1 < FRAMES; damaged++) {
 		struct world w;
 
@@ -315,11 +305,10 @@ static void test_damage_within_the_log(void **state)
 }
 
 /* Of the last one nobody can tell whether it was torn. */
-static void test_damage_at_the_end_of_the_log(void **state)
+TEST(test_damage_at_the_end_of_the_log)
 {
 	struct world w;
 
-	(void)state;
 	power_loss_and_damage(&w, FRAMES - 1);
 	assert_int_equal(world_open(&w), 0);
 	assert_int_equal(world_close(&w), 0);
@@ -330,7 +319,7 @@ static void test_damage_at_the_end_of_the_log(void **state)
 /* ---- repair ---------------------------------------------------------------------------------------- */
 
 /* Nobody knows which chunk a damaged entry holds: a repair gives none back. */
-static void test_repair_with_damaged_entry(void **state)
+TEST(test_repair_with_damaged_entry)
 {
 	static uint8_t junk[POOL_MAP_VALUE_BYTES];
 	uint8_t key[8] = {0}, before[POOL_SPACE_VALUE_BYTES];
@@ -341,7 +330,6 @@ static void test_repair_with_damaged_entry(void **state)
 	MDB_cursor *c;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(8) << 20);
 	assert_int_equal(world_write(&w, world_create_disk(&w, 1024), 0, 1024, 0), 0);
 	assert_int_equal(world_close(&w), 0);

@@ -2,14 +2,10 @@
 /*
  * Chunks that are on their way back: who waits for them, who ends without them, and what an administrator is told.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 #define CHUNK  128u /* sectors */
@@ -95,21 +91,19 @@ static void close_while_hydrating(uint64_t seed, bool shares, unsigned steps)
 	goes_on(&w, b, fill);
 }
 
-static void test_close_while_hydrating(void **state)
+TEST(test_close_while_hydrating)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 60; i++)
 		close_while_hydrating(seed + i, i & 4, 3 * i);
 }
 
 /* One that is given up does not wait for them. */
-static void test_cancel_hydration(void **state)
+TEST(test_cancel_hydration)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 60; i++) {
 		struct model *b, *fill;
 		struct world w;
@@ -125,11 +119,10 @@ static void test_cancel_hydration(void **state)
 /* ---- loose chunks ----------------------------------------------------------------------------------- */
 
 /* A write holds the lock that a splice wants, and waits for a chunk; there is one that nobody has any more. */
-static void test_loose_before_splice(void **state)
+TEST(test_loose_before_splice)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct model *a, *f, *x, *y;
 		struct world w;
@@ -154,12 +147,11 @@ static void test_loose_before_splice(void **state)
 }
 
 /* They are on their way back, and said to be. */
-static void test_loose_is_pending(void **state)
+TEST(test_loose_is_pending)
 {
 	struct model *x, *y;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), CHUNKS << POOL_CHUNK_SHIFT);
 	x = world_create_disk(&w, 4 * CHUNK);
 	y = world_create_disk(&w, 4 * CHUNK);
@@ -184,7 +176,7 @@ static void test_loose_is_pending(void **state)
 /* ---- what waits for a frame is bounded -------------------------------------------------------------- */
 
 /* Written and unmapped over and over: that makes nothing dirty that was not, but each time a chunk is freed. */
-static void test_freed_is_bounded(void **state)
+TEST(test_freed_is_bounded)
 {
 	struct world_io *io[64];
 	unsigned count = 0;
@@ -192,7 +184,6 @@ static void test_freed_is_bounded(void **state)
 	struct pool *p;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(64) << 20);
 	p = world_pool(&w);
 	m = world_create_disk(&w, 4 * CHUNK);
@@ -218,7 +209,7 @@ static void test_freed_is_bounded(void **state)
 /* ---- a to-do in the frame under way ----------------------------------------------------------------- */
 
 /* Who waits for what it will give back does not ask again and again until the frame is written. */
-static void test_waits_for_the_frame(void **state)
+TEST(test_waits_for_the_frame)
 {
 	struct model *a, *fill;
 	struct world_io *write;
@@ -230,7 +221,6 @@ static void test_waits_for_the_frame(void **state)
 	struct world w;
 	int err = 0;
 
-	(void)state;
 	list_init(&held);
 	world_begin(&w, test_seed(), CHUNKS << POOL_CHUNK_SHIFT);
 	a = world_create_disk(&w, CHUNK);

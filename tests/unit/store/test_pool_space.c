@@ -3,24 +3,19 @@
  * Space: what a write costs right after a cut, a full pool, what deletions give back in whatever order, and
  * that a chunk that is used again never shows what its former owner wrote.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <string.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 /* ---- the first write after a cut ------------------------------------------------------------------- */
 
-static void test_overwrite_costs_one_write(void **state)
+TEST(test_overwrite_costs_one_write)
 {
 	struct model *m;
 	struct pool *p;
 	struct world w;
 
-	(void)state;
 	world_init(&w, 1, UINT64_C(16) << 20, 1 << 20);
 	w.sim.direct = true;
 	assert_int_equal(world_open(&w), 0);
@@ -48,13 +43,12 @@ static void test_overwrite_costs_one_write(void **state)
 }
 
 /* A chunk is never spread over more than a few places, however many cuts there are. */
-static void test_bounded_places(void **state)
+TEST(test_bounded_places)
 {
 	struct pool_places places;
 	struct model *m;
 	struct world w;
 
-	(void)state;
 	world_begin(&w, 2, UINT64_C(24) << 20);
 	m = world_create_disk(&w, 2 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, m, 0, 2 * CHUNK_SECTORS, 0), 0);
@@ -72,7 +66,7 @@ static void test_bounded_places(void **state)
 
 /* ---- a full pool ----------------------------------------------------------------------------------- */
 
-static void test_full(void **state)
+TEST(test_full)
 {
 	struct model *a, *b, *set[2];
 	struct store_stats stats;
@@ -80,7 +74,6 @@ static void test_full(void **state)
 	uint64_t chunk = 0;
 	unsigned live = 0;
 
-	(void)state;
 	world_begin(&w, 3, UINT64_C(3) << 20);
 	a = world_create_disk(&w, 100 * CHUNK_SECTORS);
 	b = world_create_disk(&w, 100 * CHUNK_SECTORS);
@@ -115,13 +108,12 @@ static void test_full(void **state)
 }
 
 /* The file system below is full before the pool is. */
-static void test_no_room_below(void **state)
+TEST(test_no_room_below)
 {
 	struct model *m;
 	struct world w;
 	uint64_t i = 0;
 
-	(void)state;
 	world_init(&w, 4, UINT64_C(256) << 20, 1 << 20);
 	w.sim.fs_bytes = UINT64_C(70) << 20;
 	assert_int_equal(world_open(&w), 0);
@@ -141,11 +133,10 @@ static void test_no_room_below(void **state)
 }
 
 /* A chunk that was taken for a write that failed is free again. */
-static void test_failed_writes(void **state)
+TEST(test_failed_writes)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 12; i++) {
 		struct model *m;
 		struct world w;
@@ -174,7 +165,7 @@ static void test_failed_writes(void **state)
 }
 
 /* The metadata of a deleted disk is damaged: it stays, others' space returns, and nobody waits for it for ever. */
-static void test_reclaim_fails(void **state)
+TEST(test_reclaim_fails)
 {
 	static uint8_t junk[POOL_MAP_VALUE_BYTES];
 	struct model *bad, *a, *b;
@@ -184,7 +175,6 @@ static void test_reclaim_fails(void **state)
 	struct world w;
 	uint64_t at = 0;
 
-	(void)state;
 	world_begin(&w, test_seed(), UINT64_C(3) << 20);
 	bad = world_create_disk(&w, 4 * CHUNK_SECTORS); /* the lowest branch: the first entry is its */
 	a = world_create_disk(&w, 64 * CHUNK_SECTORS);
@@ -262,12 +252,11 @@ static void delete_all(uint64_t seed)
 	world_end(&w);
 }
 
-static void test_delete_all(void **state)
+TEST(test_delete_all)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(25);
 
-	(void)state;
 	for (unsigned i = 0; i < runs; i++)
 		delete_all(seed + i);
 }
@@ -306,25 +295,23 @@ static void foreign(uint64_t seed)
 	world_end(&w);
 }
 
-static void test_foreign_data(void **state)
+TEST(test_foreign_data)
 {
 	uint64_t seed = test_seed();
 
-	(void)state;
 	for (unsigned i = 0; i < 12; i++)
 		foreign(seed + i);
 }
 
 /* ---- check finds and repairs ----------------------------------------------------------------------- */
 
-static void test_check_repairs(void **state)
+TEST(test_check_repairs)
 {
 	struct world_edit edit;
 	struct model *m;
 	struct world w;
 	uint8_t key[8] = {0}, bits[POOL_GROUP_BYTES];
 
-	(void)state;
 	world_begin(&w, 5, UINT64_C(16) << 20);
 	m = world_create_disk(&w, 8 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, m, 0, 8 * CHUNK_SECTORS, 0), 0);

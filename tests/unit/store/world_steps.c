@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the pool's tests begin and end with, and what they look at: a test fails where it goes wrong. See world.h. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
 unsigned test_runs(unsigned normal)
