@@ -18,8 +18,8 @@
 #define UMBRA_POOL_POOL_H
 
 #include <lmdb.h>
-#include "array/store/pool/format.h"
-#include "array/store/pool/host.h"
+#include "array/store/pool/durable/format.h"
+#include "array/store/pool/base/host.h"
 #include "array/store/store.h"
 
 #define POOL_LEAF_CHUNKS  512u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * COMPARE AND WRITE: its subs take the steps of a write (io.c), each under its chunk's exclusive lock, and wait for
+ * COMPARE AND WRITE: its subs take the steps of a write (write.c), each under its chunk's exclusive lock, and wait for
  * one another twice: when they have read, so that what is compared was there at one instant; and when they have the
  * chunks to write to, so that without room for all of them nothing is written.
  *

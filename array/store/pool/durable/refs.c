@@ -3,7 +3,7 @@
  * Chunks that several entries of the map have, and when such a chunk is free.
  *
  * An entry with the bit `shared` never has data written into its chunk: a write that would go there takes a
- * new chunk for all blocks (io.c). Its masks may change; they are its own. The bit is set on both entries when
+ * new chunk for all blocks (write.c). Its masks may change; they are its own. The bit is set on both entries when
  * one takes the chunk of the other (clone.c) and stays as long as an entry has the chunk.
  *
  * Who takes a shared chunk from an entry says so by an UNSHARE record in the same frame. Whether it was the last

@@ -3,7 +3,7 @@
  * The real machine under the pool: the reactor's ring, its workers, one checkpoint thread, real files in the
  * pool's directory. Short transfers are continued here.
  */
-#include "array/store/pool/host.h"
+#include "array/store/pool/base/host.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See format.h. */
-#include "array/store/pool/format.h"
+#include "array/store/pool/durable/format.h"
 
 #include <assert.h>
 #include <errno.h>
