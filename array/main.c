@@ -197,9 +197,39 @@ static int open_array(struct daemon *d, struct fault *fault)
 	return 0;
 }
 
+static int open_inband(struct daemon *d)
+{
+	struct inband_options options = {.array = d->array, .reactor = d->reactor};
+
+	d->inband_hook = (struct scsi_inband){.out = inband_out, .in = inband_in, .cancel = inband_cancel};
+	int err = inband_create(&options, &d->inband);
+	d->inband_hook.ctx = d->inband;
+	return err;
+}
+
+static int open_target(struct daemon *d)
+{
+	const struct config *c = &d->config;
+	uint16_t ports[CONFIG_PORTALS_MAX]; /* every initiator is told of all, whichever are in use */
+
+	for (unsigned i = 0; i < c->portal_count; i++)
+		ports[i] = portal_group(&c->portals[i]);
+	struct scsi_target_options options = {
+		.ports = ports,
+		.port_count = c->portal_count,
+		.array = d->array,
+		.target_name = c->target_name,
+		.inband = &d->inband_hook,
+		.threshold_percent = c->threshold_percent,
+		.physical_block_bytes = (uint32_t)c->physical_block_bytes,
+		.sanitize_bytes_per_s = c->sanitize_bytes_per_s,
+	};
+	return scsi_target_create(&options, &d->scsi);
+}
+
 /* A killed daemon's ring, and with it its listening sockets, goes a moment after its process: so an address
  * in use is tried again for a while. */
-static int open_iscsi(struct daemon *d, const struct iscsi_options *options, struct fault *fault)
+static int listen_patiently(struct daemon *d, const struct iscsi_options *options, struct fault *fault)
 {
 	static const struct timespec pause = {.tv_nsec = ADDRESS_PAUSE_MS * 1000000l};
 	int err = iscsi_server_create(options, &d->iscsi, fault);
@@ -212,33 +242,10 @@ static int open_iscsi(struct daemon *d, const struct iscsi_options *options, str
 	return err;
 }
 
-static int open_doors(struct daemon *d, struct fault *fault)
+static int open_iscsi(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
-	struct inband_options inband = {.array = d->array, .reactor = d->reactor};
-	uint16_t ports[CONFIG_PORTALS_MAX]; /* every initiator is told of all, whichever are in use */
-	int err = inband_create(&inband, &d->inband);
-
-	if (err)
-		return err;
-	d->inband_hook = (struct scsi_inband){
-		.ctx = d->inband, .out = inband_out, .in = inband_in, .cancel = inband_cancel};
-	for (unsigned i = 0; i < c->portal_count; i++)
-		ports[i] = portal_group(&c->portals[i]);
-	struct scsi_target_options scsi = {
-		.ports = ports,
-		.port_count = c->portal_count,
-		.array = d->array,
-		.target_name = c->target_name,
-		.inband = &d->inband_hook,
-		.threshold_percent = c->threshold_percent,
-		.physical_block_bytes = (uint32_t)c->physical_block_bytes,
-		.sanitize_bytes_per_s = c->sanitize_bytes_per_s,
-	};
-	err = scsi_target_create(&scsi, &d->scsi);
-	if (err)
-		return err;
-	struct iscsi_options iscsi = {
+	struct iscsi_options options = {
 		.reactor = d->reactor,
 		.array = d->array,
 		.scsi = d->scsi,
@@ -260,15 +267,14 @@ static int open_doors(struct daemon *d, struct fault *fault)
 		.first_burst_bytes = (uint32_t)c->first_burst_bytes,
 		.discovery_needs_chap = c->discovery_needs_chap,
 	};
-	err = open_iscsi(d, &iscsi, fault);
-	if (err)
-		return err;
-	d->transport = (struct management_transport){.ctx = d,
-		.target_name = c->target_name,
-		.session = transport_session,
-		.portal = transport_portal,
-		.logout = transport_logout};
-	struct management_options management = {
+
+	return listen_patiently(d, &options, fault);
+}
+
+static int open_management(struct daemon *d, struct fault *fault)
+{
+	const struct config *c = &d->config;
+	struct management_options options = {
 		.array = d->array,
 		.reactor = d->reactor,
 		.socket_path = c->socket_path,
@@ -277,7 +283,24 @@ static int open_doors(struct daemon *d, struct fault *fault)
 		.connections_max = c->management_connections_max,
 		.transport = &d->transport,
 	};
-	return management_create(&management, &d->management, fault);
+
+	d->transport = (struct management_transport){.ctx = d,
+		.target_name = c->target_name,
+		.session = transport_session,
+		.portal = transport_portal,
+		.logout = transport_logout};
+	return management_create(&options, &d->management, fault);
+}
+
+static int open_doors(struct daemon *d, struct fault *fault)
+{
+	int err = open_inband(d);
+
+	if (!err)
+		err = open_target(d);
+	if (!err)
+		err = open_iscsi(d, fault);
+	return err ? err : open_management(d, fault);
 }
 
 static void tell_ready(struct daemon *d)
@@ -316,8 +339,48 @@ static void store_closed(void *arg, int err)
 	step_done(d);
 }
 
+static bool stop_management(struct daemon *d)
+{
+	if (!d->management)
+		return false;
+	management_stop(d->management, step_done, d);
+	return true;
+}
+
+static bool stop_iscsi(struct daemon *d)
+{
+	if (!d->iscsi)
+		return false;
+	iscsi_server_stop(d->iscsi, step_done, d);
+	return true;
+}
+
+static bool stop_target(struct daemon *d)
+{
+	if (!d->scsi)
+		return false;
+	scsi_target_stop(d->scsi, step_done, d);
+	return true;
+}
+
+static bool stop_inband(struct daemon *d)
+{
+	if (!d->inband)
+		return false;
+	inband_stop(d->inband, step_done, d);
+	return true;
+}
+
+static bool stop_array(struct daemon *d)
+{
+	if (!d->array)
+		return false;
+	array_stop(d->array, step_done, d);
+	return true;
+}
+
 /* What nobody uses any more. */
-static void free_parts(struct daemon *d)
+static bool free_parts(struct daemon *d)
 {
 	if (d->management)
 		management_destroy(d->management);
@@ -337,53 +400,44 @@ static void free_parts(struct daemon *d)
 	d->inband = NULL;
 	d->listening = false;
 	d->array = NULL;
+	return false;
 }
+
+static bool close_store(struct daemon *d)
+{
+	if (!d->store)
+		return false;
+	d->store->ops->close(d->store, store_closed, d);
+	return true;
+}
+
+static const struct end_step {
+	const char *what; /* systemctl status shows it, should the end take long */
+	bool (*stop)(
+		struct daemon *d); /* true: step_done() is called when it has ended, perhaps from inside */
+} end_steps[] = {
+	{"management calls", stop_management},
+	{"iSCSI sessions", stop_iscsi},
+	{"the SCSI target's background work", stop_target},
+	{"control requests", stop_inband},
+	{"the array's jobs", stop_array},
+	{"the parts' memory", free_parts},
+	{"the pool", close_store},
+};
+#define END_STEPS (sizeof(end_steps) / sizeof(end_steps[0]))
 
 static void next_step(struct reactor_deferred *deferred)
 {
 	struct daemon *d = container_of(deferred, struct daemon, next_step);
 
-	switch (d->step) {
-	case 0:
-		if (d->management)
-			management_stop(d->management, step_done, d);
-		else
-			step_done(d);
-		return;
-	case 1:
-		if (d->iscsi)
-			iscsi_server_stop(d->iscsi, step_done, d);
-		else
-			step_done(d);
-		return;
-	case 2:
-		if (d->scsi)
-			scsi_target_stop(d->scsi, step_done, d);
-		else
-			step_done(d);
-		return;
-	case 3:
-		if (d->inband)
-			inband_stop(d->inband, step_done, d);
-		else
-			step_done(d);
-		return;
-	case 4:
-		if (d->array)
-			array_stop(d->array, step_done, d);
-		else
-			step_done(d);
-		return;
-	case 5:
-		free_parts(d);
-		if (d->store)
-			d->store->ops->close(d->store, store_closed, d);
-		else
-			step_done(d);
-		return;
-	default:
+	if (d->step == END_STEPS) {
 		reactor_stop(d->reactor);
+		return;
 	}
+	if (!d->exit_code) /* else the status says what failed */
+		sd_notifyf(0, "STATUS=stopping: %s", end_steps[d->step].what);
+	if (!end_steps[d->step].stop(d))
+		step_done(d);
 }
 
 static void begin_stop(struct reactor_message *message)
