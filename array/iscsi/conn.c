@@ -124,7 +124,7 @@ void iscsi_conn_kill(struct iscsi_conn *c, const char *why)
 	if (c->state == ISCSI_CONN_DEAD)
 		return;
 	if (why)
-		iscsi_server_event(c->server, EVENT_WARNING, "connection of %s (%s) closed: %s",
+		iscsi_event(c->server, EVENT_WARNING, "connection of %s (%s) closed: %s",
 			c->initiator[0] ? c->initiator : "an initiator", c->peer_text, why);
 	c->state = ISCSI_CONN_DEAD;
 	reactor_timer_disarm(c->server->reactor, &c->timer);
@@ -186,7 +186,7 @@ static void free_conn(struct iscsi_conn *c)
 {
 	struct iscsi_server *s = c->server;
 
-	iscsi_order_drop_all(c);
+	iscsi_cmdsn_drop_all(c);
 	while (!list_empty(&c->tasks)) {
 		struct iscsi_task *t = container_of(c->tasks.head.next, struct iscsi_task, link);
 

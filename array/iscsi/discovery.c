@@ -18,16 +18,6 @@ void iscsi_text_exchange_free(struct iscsi_conn *c)
 	memset(&c->text, 0, sizeof(c->text));
 }
 
-static bool is_wildcard(const struct sockaddr_storage *a)
-{
-	if (a->ss_family == AF_INET6) {
-		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)a;
-
-		return IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
-	}
-	return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr == htonl(INADDR_ANY);
-}
-
 /* A portal that listens everywhere is told by the address at which this initiator reached us. */
 static void put_portals(struct iscsi_conn *c, struct iscsi_text_out *out)
 {
@@ -38,7 +28,7 @@ static void put_portals(struct iscsi_conn *c, struct iscsi_text_out *out)
 		const struct sockaddr_storage *address = &l->address;
 		char text[80];
 
-		if (is_wildcard(address)) {
+		if (iscsi_address_is_wildcard(address)) {
 			if (address->ss_family != c->local.ss_family)
 				continue;
 			address = &c->local;

@@ -2,18 +2,19 @@
 /*
  * The iSCSI target from inside: a table of contents. Reactor thread only.
  *
- *   pdu.h text.h params.h chap.h login.h   pure parts, no state of the server's
- *   buffer.c    data buffers, bounded over all sessions
- *   receive.c   bytes → PDUs
- *   transmit.c  queued PDUs → one sendmsg a turn
- *   full.c      PDUs of the full feature phase, but for:
- *   order.c     requests that came before their turn
- *   command.c   SCSI commands, Data-Out, R2T, responses
- *   manage.c    task management
- *   discovery.c Text requests: SendTargets
- *   session.c   login on a connection; sessions: TSIH, reinstatement, view
- *   conn.c      a connection's life, its timers, its end
- *   server.c    portals, accepting, stopping
+ *   address.h pdu.h text.h params.h chap.h login.h   pure parts, no state of the server's
+ *   event.c            what goes to the array's events
+ *   buffer.c           data buffers, bounded over all sessions
+ *   receive.c          bytes → PDUs
+ *   transmit.c         queued PDUs → one sendmsg a turn
+ *   dispatch.c         which file a PDU of the full feature phase goes to; the single ones: NOP, logout, …
+ *   cmdsn.c            the order of requests; those that came before their turn
+ *   command.c          SCSI commands, Data-Out, R2T, responses
+ *   task_management.c  task management
+ *   discovery.c        Text requests: SendTargets
+ *   session.c          login on a connection; sessions: TSIH, reinstatement, view
+ *   conn.c             a connection's life, its timers, its end
+ *   server.c           portals, accepting, stopping
  *
  * With one connection a session they are one struct: iscsi_conn. A connection is freed only by a deferred
  * call, when nothing of it is under way: no receive, no send, no task in the SCSI layer, no task management.
@@ -21,7 +22,7 @@
 #ifndef UMBRA_ISCSI_INTERNAL_H
 #define UMBRA_ISCSI_INTERNAL_H
 
-#include <netinet/in.h>
+#include "array/iscsi/address.h"
 #include "array/iscsi/iscsi.h"
 #include "array/iscsi/login.h"
 #include "array/reactor/reactor.h"
@@ -49,6 +50,12 @@
 
 struct iscsi_server;
 struct iscsi_conn;
+
+/* ---- event.c -------------------------------------------------------------------------------------------- */
+
+/* array_event of area "session", limited in rate: strangers cause these. */
+void iscsi_event(struct iscsi_server *s, enum event_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* ---- buffer.c --------------------------------------------------------------------------------------- */
 
@@ -253,7 +260,7 @@ struct iscsi_conn {
 	unsigned immediate_tasks;
 	unsigned running;        /* tasks in the SCSI layer */
 	unsigned managing;       /* task management functions under way */
-	struct list managements; /* struct management, manage.c: those that may have to wait */
+	struct list managements; /* struct management, task_management.c: those that may have to wait */
 	unsigned draining;       /* tasks */
 	uint64_t drain_ns;       /* when one began to drain, or data of one came */
 	uint64_t buffer_bytes;   /* lent to it */
@@ -269,10 +276,9 @@ struct iscsi_conn {
 };
 
 /* ---- receive.c */
+void iscsi_receive_init(struct iscsi_conn *c);
 /* Starts a receive if one may be started. */
 void iscsi_receive_more(struct iscsi_conn *c);
-/* Takes bytes as if they had been received; for the fuzzer too. */
-void iscsi_receive_init(struct iscsi_conn *c);
 
 /* ---- transmit.c */
 void iscsi_transmit_init(struct iscsi_conn *c);
@@ -287,7 +293,7 @@ void iscsi_small_send_last(struct iscsi_conn *c, struct iscsi_small *s);
 /* Forgets what was queued and not sent. */
 void iscsi_transmit_drop(struct iscsi_conn *c);
 
-/* ---- full.c */
+/* ---- dispatch.c */
 /* A PDU's header is here: says where its data goes (c->rx.sink …). False: the connection has been ended. */
 bool iscsi_pdu_begin(struct iscsi_conn *c);
 /* Its data is here too, and right. */
@@ -307,16 +313,16 @@ void iscsi_request(
 	struct iscsi_conn *c, const uint8_t *bhs, uint8_t **buffer, uint32_t len, struct iscsi_task *t);
 void iscsi_logout_answer(struct iscsi_conn *c);
 
-/* ---- order.c */
+/* ---- cmdsn.c */
 /* The request whose header is here: sets rx.ignored or rx.ahead. */
-void iscsi_order_check(struct iscsi_conn *c);
+void iscsi_cmdsn_check(struct iscsi_conn *c);
 /* It is complete and ahead. */
-void iscsi_order_hold(struct iscsi_conn *c);
+void iscsi_cmdsn_hold(struct iscsi_conn *c);
 /* Carries out those whose turn has come. */
-void iscsi_order_run(struct iscsi_conn *c);
+void iscsi_cmdsn_run(struct iscsi_conn *c);
 /* A request that did not arrive counts as received. False: it is out of the window, or has arrived. */
-bool iscsi_order_give_up(struct iscsi_conn *c, uint32_t cmdsn);
-void iscsi_order_drop_all(struct iscsi_conn *c);
+bool iscsi_cmdsn_give_up(struct iscsi_conn *c, uint32_t cmdsn);
+void iscsi_cmdsn_drop_all(struct iscsi_conn *c);
 
 /* ---- command.c */
 bool iscsi_command_begin(struct iscsi_conn *c);
@@ -347,7 +353,7 @@ bool iscsi_emit(struct iscsi_conn *c, uint8_t **bhs, const uint8_t *data, uint32
 void iscsi_emit_done(struct iscsi_conn *c, bool plain); /* header complete: digests */
 void iscsi_fill_sn(struct iscsi_conn *c, uint8_t *bhs, bool uses_statsn);
 
-/* ---- manage.c */
+/* ---- task_management.c */
 void iscsi_management(struct iscsi_conn *c, const uint8_t *bhs);
 /* ExpCmdSN moved on, or a task has drained: does a function wait for it no more? */
 void iscsi_management_check(struct iscsi_conn *c);
@@ -378,9 +384,9 @@ void *iscsi_conn_buffer_get(struct iscsi_conn *c, uint32_t len, bool urgent);
 void iscsi_conn_buffer_put(struct iscsi_conn *c, void *buffer, uint32_t len);
 /* Takes PDUs in. */
 bool iscsi_conn_open(const struct iscsi_conn *c);
-/* Its last PDU is sent: waits a little for the peer to take it. */
 /* c, which has logged in with the session and connection ids of `old`, takes its session over; old ends. */
 void iscsi_conn_succeed(struct iscsi_conn *c, struct iscsi_conn *old);
+/* Its last PDU is sent: waits a little for the peer to take it. */
 void iscsi_conn_last_sent(struct iscsi_conn *c);
 /* No way on. From anywhere: the connection is taken apart by a deferred call. `why` (may be NULL) goes to
  * the events. */
@@ -419,18 +425,18 @@ struct iscsi_server {
 	struct reactor_deferred stop_check;
 	void (*stop_done)(void *arg);
 	void *stop_arg;
-	uint64_t events_window_ns; /* limits what peers can write to the events */
+	uint64_t events_window_ns; /* event.c */
 	unsigned events_in_window;
 };
 
 /* Everything but sockets. */
 void iscsi_server_init(struct iscsi_server *s, const struct iscsi_options *options);
-uint16_t iscsi_portal_group(const struct iscsi_server *s, unsigned portal);
 void iscsi_server_conn_gone(struct iscsi_server *s);
-/* array_event of area "session", limited in rate: strangers cause these. */
-void iscsi_server_event(struct iscsi_server *s, enum event_level level, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-void iscsi_address_text(const struct sockaddr_storage *address, char *out, size_t cap, bool with_port);
-uint16_t iscsi_address_port(const struct sockaddr_storage *address);
+static inline uint16_t iscsi_portal_group(const struct iscsi_server *s, unsigned portal)
+{
+	uint16_t group = portal < ISCSI_PORTALS_MAX ? s->listeners[portal].portal.group : 0;
+
+	return group ? group : ISCSI_PORTAL_GROUP_TAG;
+}
 
 #endif

@@ -5,109 +5,15 @@
  */
 #include "array/iscsi/internal.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define EVENTS_WINDOW_NS UINT64_C(10000000000)
-#define EVENTS_IN_WINDOW 64
-#define BACKLOG          128
-
-/* ---- addresses --------------------------------------------------------------------------------------- */
-
-void iscsi_address_text(const struct sockaddr_storage *address, char *out, size_t cap, bool with_port)
-{
-	char text[INET6_ADDRSTRLEN] = "?";
-	const char *format = "%s";
-
-	if (address->ss_family == AF_INET6) {
-		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
-
-		inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text));
-		format = "[%s]";
-	} else if (address->ss_family == AF_INET) {
-		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text,
-			sizeof(text));
-	}
-	if (with_port)
-		snprintf(out, cap, address->ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", text,
-			iscsi_address_port(address));
-	else if (format[0] == '[')
-		snprintf(out, cap, "[%s]", text);
-	else
-		snprintf(out, cap, "%s", text);
-}
-
-uint16_t iscsi_address_port(const struct sockaddr_storage *address)
-{
-	if (address->ss_family == AF_INET6)
-		return ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
-	if (address->ss_family == AF_INET)
-		return ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
-	return 0;
-}
-
-static int parse_address(const struct iscsi_portal *p, struct sockaddr_storage *out, socklen_t *len)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)out;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)out;
-
-	memset(out, 0, sizeof(*out));
-	if (inet_pton(AF_INET, p->address, &v4->sin_addr) == 1) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons(p->port);
-		*len = sizeof(*v4);
-		return 0;
-	}
-	if (inet_pton(AF_INET6, p->address, &v6->sin6_addr) == 1) {
-		v6->sin6_family = AF_INET6;
-		v6->sin6_port = htons(p->port);
-		*len = sizeof(*v6);
-		return 0;
-	}
-	return -EINVAL;
-}
-
-static bool same_source(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-	if (a->ss_family != b->ss_family)
-		return false;
-	if (a->ss_family == AF_INET6)
-		return memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
-			       &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr, 16) == 0;
-	return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
-	       ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
-}
-
-/* ---- events ------------------------------------------------------------------------------------------ */
-
-void iscsi_server_event(struct iscsi_server *s, enum event_level level, const char *format, ...)
-{
-	uint64_t now = reactor_now_ns(s->reactor);
-	char text[400];
-	va_list args;
-
-	if (now - s->events_window_ns > EVENTS_WINDOW_NS) {
-		s->events_window_ns = now;
-		s->events_in_window = 0;
-	}
-	if (++s->events_in_window > EVENTS_IN_WINDOW)
-		return;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	if (s->events_in_window == EVENTS_IN_WINDOW)
-		array_event(
-			s->options.array, level, "session", "%s (many such events: some are left out)", text);
-	else
-		array_event(s->options.array, level, "session", "%s", text);
-}
+#define BACKLOG 128
 
 /* ---- accepting --------------------------------------------------------------------------------------- */
 
@@ -136,7 +42,7 @@ static struct census count(const struct iscsi_server *s, const struct sockaddr_s
 
 	list_for_each (n, &s->conns) {
 		const struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
-		bool here = same_source(&c->peer, peer);
+		bool here = iscsi_address_same(&c->peer, peer);
 
 		k.welcome += !c->turned_away;
 		k.strangers += !c->turned_away && (!c->logged_in || c->discovery) && here;
@@ -177,7 +83,7 @@ static void take_connection(struct iscsi_listener *l, int fd)
 	no = refusal(s, &k);
 	if (no) {
 		iscsi_address_text(&peer, text, sizeof(text), true);
-		iscsi_server_event(s, EVENT_WARNING, "connection from %s refused: %s", text, no);
+		iscsi_event(s, EVENT_WARNING, "connection from %s refused: %s", text, no);
 	}
 	if (no && (k.turned_away >= ISCSI_TURNED_AWAY_MAX ||
 			  k.turned_away_here >= ISCSI_TURNED_AWAY_SOURCE_MAX)) {
@@ -188,7 +94,7 @@ static void take_connection(struct iscsi_listener *l, int fd)
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	c = iscsi_conn_create(s, fd, l->index, &peer, &local);
 	if (!c)
-		iscsi_server_event(s, EVENT_ERROR, "connection refused: out of memory");
+		iscsi_event(s, EVENT_ERROR, "connection refused: out of memory");
 	else if (no)
 		iscsi_conn_turn_away(c);
 }
@@ -206,8 +112,7 @@ static void accepted(struct reactor_op *op, int result)
 	if (result >= 0) {
 		take_connection(l, result);
 	} else if (reactor_accept_starved(result)) {
-		iscsi_server_event(
-			l->server, EVENT_ERROR, "cannot accept connections: %s", strerror(-result));
+		iscsi_event(l->server, EVENT_ERROR, "cannot accept connections: %s", strerror(-result));
 		reactor_timer_arm(l->server->reactor, &l->retry, REACTOR_ACCEPT_RETRY_MS);
 		return;
 	}
@@ -221,7 +126,7 @@ static int listen_on(struct iscsi_listener *l, struct fault *fault)
 	int on = 1, err;
 
 	l->fd = -1;
-	if (parse_address(&l->portal, address, &len) != 0)
+	if (iscsi_address_parse(l->portal.address, l->portal.port, address, &len) != 0)
 		return fault_set(fault, -EINVAL,
 			"portal \"%s\" is neither an IPv4 nor an IPv6 address: correct portals in [iscsi]",
 			l->portal.address);
@@ -344,13 +249,6 @@ int iscsi_server_create(const struct iscsi_options *options, struct iscsi_server
 		accept_more(&s->listeners[i]);
 	*out = s;
 	return 0;
-}
-
-uint16_t iscsi_portal_group(const struct iscsi_server *s, unsigned portal)
-{
-	uint16_t group = portal < ISCSI_PORTALS_MAX ? s->listeners[portal].portal.group : 0;
-
-	return group ? group : ISCSI_PORTAL_GROUP_TAG;
 }
 
 uint16_t iscsi_server_port(const struct iscsi_server *s, unsigned portal)

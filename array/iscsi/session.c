@@ -115,7 +115,7 @@ static const char *who(const struct iscsi_conn *c)
 
 static void redirect(struct iscsi_conn *c, struct iscsi_small *s)
 {
-	iscsi_server_event(c->server, EVENT_INFO, "%s (%s) is sent to %s", who(c), c->peer_text,
+	iscsi_event(c->server, EVENT_INFO, "%s (%s) is sent to %s", who(c), c->peer_text,
 		c->server->listeners[c->portal].portal.redirect);
 	iscsi_small_send_last(c, s);
 }
@@ -124,7 +124,7 @@ static void redirect(struct iscsi_conn *c, struct iscsi_small *s)
 static void refuse(
 	struct iscsi_conn *c, struct iscsi_small *s, enum iscsi_login_status status, const char *reason)
 {
-	iscsi_server_event(c->server, EVENT_WARNING, "%s (%s) may not log in: %s (status %04x)", who(c),
+	iscsi_event(c->server, EVENT_WARNING, "%s (%s) may not log in: %s (status %04x)", who(c),
 		c->peer_text, reason, (unsigned)status);
 	s->bhs[1] &= 0x0c;
 	s->data_len = 0;
@@ -205,7 +205,7 @@ static void close_by_scsi(void *transport)
 		iscsi_conn_kill(c, "the host may not use the array any more");
 		return;
 	}
-	iscsi_server_event(c->server, EVENT_WARNING, "%s (%s) is asked to log out: its host's record changed",
+	iscsi_event(c->server, EVENT_WARNING, "%s (%s) is asked to log out: its host's record changed",
 		c->initiator, c->peer_text);
 	iscsi_ask_logout(c, c->server->options.logout_timeout_ms);
 }

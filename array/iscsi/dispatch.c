@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PDUs of the full feature phase: NOP, logout, asynchronous messages, rejects; the rest goes to its own file.
- *
- * order.c says when a request's turn has come.
+ * PDUs of the full feature phase are given to the file that knows them. The single ones are here: NOP, logout,
+ * asynchronous messages, rejects. cmdsn.c says when a request's turn has come.
  */
 #include "array/iscsi/internal.h"
 
@@ -26,8 +25,7 @@ void iscsi_protocol_error(struct iscsi_conn *c, const uint8_t *bhs, const char *
 {
 	struct iscsi_small *s;
 
-	iscsi_server_event(c->server, EVENT_WARNING,
-		"%s (%s) broke the protocol: %s; the connection is closed",
+	iscsi_event(c->server, EVENT_WARNING, "%s (%s) broke the protocol: %s; the connection is closed",
 		c->initiator[0] ? c->initiator : "an initiator", c->peer_text, why);
 	if (c->login) { /* no Reject before the full feature phase */
 		iscsi_conn_kill(c, NULL);
@@ -61,7 +59,7 @@ static void sink_buffer(struct iscsi_conn *c)
 
 static bool begin_request(struct iscsi_conn *c)
 {
-	iscsi_order_check(c);
+	iscsi_cmdsn_check(c);
 	if (!c->rx.ignored)
 		sink_buffer(c);
 	return true;
@@ -80,7 +78,7 @@ bool iscsi_pdu_begin(struct iscsi_conn *c)
 	case ISCSI_SCSI_COMMAND:
 		if (c->discovery)
 			break;
-		iscsi_order_check(c);
+		iscsi_cmdsn_check(c);
 		return c->rx.ignored || iscsi_command_begin(c);
 	case ISCSI_DATA_OUT:
 		return iscsi_data_out_begin(c);
@@ -286,13 +284,13 @@ void iscsi_pdu_end(struct iscsi_conn *c)
 	if (rx->task)
 		iscsi_command_end(c);
 	if (rx->ahead) {
-		iscsi_order_hold(c);
+		iscsi_cmdsn_hold(c);
 		return;
 	}
 	if (!iscsi_immediate(bhs))
 		c->expcmdsn++;
 	iscsi_request(c, bhs, &rx->buffer, rx->data_len, rx->task);
-	iscsi_order_run(c);
+	iscsi_cmdsn_run(c);
 }
 
 /* A request that is lost this way leaves a gap in CmdSN; a Data-Out fails its task (RFC 7143 7.8). */

@@ -142,7 +142,7 @@ static void begin(struct management *m)
 	if (on_many(m->call.function))
 		drop_collecting(c, cmdsn, all ? NULL : m->call.lun);
 	for (uint32_t sn = c->expcmdsn; all && is_ahead(c, cmdsn) && sn != cmdsn; sn++)
-		iscsi_order_give_up(c, sn);
+		iscsi_cmdsn_give_up(c, sn);
 	if (!iscsi_conn_open(c)) { /* one of the requests before it was a logout */
 		management_free(m);
 		iscsi_conn_check_end(c);
@@ -212,7 +212,7 @@ static void abort_task(struct iscsi_conn *c, const uint8_t *bhs)
 	} else if (t && t->state == ISCSI_TASK_RUNNING) {
 		start(c, SCSI_ABORT_TASK, bhs);
 	} else if (!t && iscsi_sn_lt(ref_cmdsn, get_be32(bhs + ISCSI_AT_CMDSN)) &&
-		   iscsi_order_give_up(c, ref_cmdsn)) {
+		   iscsi_cmdsn_give_up(c, ref_cmdsn)) {
 		/* A command that never came: its CmdSN counts as received (RFC 7143 11.5.1). */
 		answer(c, itt, RESPONSE_COMPLETE);
 	} else {

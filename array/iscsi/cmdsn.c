@@ -22,7 +22,7 @@ static struct iscsi_held *find(struct iscsi_conn *c, uint32_t cmdsn)
 	return NULL;
 }
 
-void iscsi_order_check(struct iscsi_conn *c)
+void iscsi_cmdsn_check(struct iscsi_conn *c)
 {
 	struct iscsi_receive *rx = &c->rx;
 	uint32_t cmdsn = get_be32(rx->header + ISCSI_AT_CMDSN);
@@ -55,7 +55,7 @@ static struct iscsi_held *add(struct iscsi_conn *c, uint32_t cmdsn)
 	return h;
 }
 
-void iscsi_order_hold(struct iscsi_conn *c)
+void iscsi_cmdsn_hold(struct iscsi_conn *c)
 {
 	struct iscsi_receive *rx = &c->rx;
 	struct iscsi_held *h = add(c, get_be32(rx->header + ISCSI_AT_CMDSN));
@@ -81,13 +81,13 @@ static void drop(struct iscsi_conn *c, struct iscsi_held *h)
 	free(h);
 }
 
-void iscsi_order_drop_all(struct iscsi_conn *c)
+void iscsi_cmdsn_drop_all(struct iscsi_conn *c)
 {
 	while (!list_empty(&c->held))
 		drop(c, container_of(c->held.head.next, struct iscsi_held, link));
 }
 
-void iscsi_order_run(struct iscsi_conn *c)
+void iscsi_cmdsn_run(struct iscsi_conn *c)
 {
 	for (;;) {
 		struct iscsi_held *h;
@@ -110,11 +110,11 @@ void iscsi_order_run(struct iscsi_conn *c)
 	}
 }
 
-bool iscsi_order_give_up(struct iscsi_conn *c, uint32_t cmdsn)
+bool iscsi_cmdsn_give_up(struct iscsi_conn *c, uint32_t cmdsn)
 {
 	if (iscsi_sn_lt(cmdsn, c->expcmdsn) || iscsi_sn_lt(c->maxcmdsn, cmdsn) || find(c, cmdsn))
 		return false;
 	if (add(c, cmdsn))
-		iscsi_order_run(c);
+		iscsi_cmdsn_run(c);
 	return true;
 }
