@@ -9,6 +9,7 @@
  * where the next byte belongs.
  */
 #include "array/iscsi/internal.h"
+#include "array/scsi/sense.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -180,31 +181,18 @@ uint32_t iscsi_new_ttt(struct iscsi_conn *c)
 
 /* ---- failures of the transport's own (RFC 7143 11.4.7.2) --------------------------------------------- */
 
-#define SENSE_ILLEGAL_REQUEST 0x05
-#define SENSE_ABORTED_COMMAND 0x0b
-#define ASC_NO_ACCESS_RIGHTS  0x2002 /* access denied, no access rights */
-#define ASC_UNEXPECTED_DATA   0x0c0c /* write error, unexpected unsolicited data */
-#define ASC_WRONG_AMOUNT      0x0c0d /* write error, not enough unsolicited data */
-#define ASC_CRC_ERROR         0x4705 /* protocol service CRC error */
-
-static void fail_as(struct iscsi_task *t, uint8_t key, uint16_t asc_ascq)
+static void fail_as(struct iscsi_task *t, enum scsi_sense_key key, uint16_t asc)
 {
 	if (t->over)
 		return;
 	discard(t);
 	t->over = true;
-	t->scsi.status = SCSI_STATUS_CHECK_CONDITION;
-	memset(t->scsi.sense, 0, 18);
-	t->scsi.sense[0] = 0x70;
-	t->scsi.sense[2] = key;
-	t->scsi.sense[7] = 10;
-	put_be16(t->scsi.sense + 12, asc_ascq);
-	t->scsi.sense_len = 18;
+	scsi_fail(&t->scsi, key, asc);
 }
 
-static void fail(struct iscsi_task *t, uint16_t asc_ascq)
+static void fail(struct iscsi_task *t, uint16_t asc)
 {
-	fail_as(t, SENSE_ABORTED_COMMAND, asc_ascq);
+	fail_as(t, SENSE_ABORTED_COMMAND, asc);
 }
 
 static void fail_busy(struct iscsi_task *t)
@@ -323,19 +311,13 @@ static enum iscsi_reject command_refusal(struct iscsi_conn *c, const uint8_t *bh
 	return 0;
 }
 
-/* SECURITY PROTOCOL OUT carries control requests; they and reads may use the reserve of buffers. */
-static bool is_urgent(const struct iscsi_task *t)
-{
-	return t->scsi.direction == SCSI_TO_INITIATOR || t->scsi.cdb[0] == 0xb5;
-}
-
 static void get_buffer(struct iscsi_task *t)
 {
 	struct scsi_task *scsi = &t->scsi;
 
 	if (scsi->direction == SCSI_NONE || scsi->data_len == 0)
 		return;
-	scsi->data = iscsi_conn_buffer_get(t->conn, scsi->data_len, is_urgent(t));
+	scsi->data = iscsi_conn_buffer_get(t->conn, scsi->data_len, scsi_task_is_urgent(scsi));
 	if (!scsi->data) {
 		fail_busy(t);
 		return;
@@ -403,7 +385,7 @@ bool iscsi_command_begin(struct iscsi_conn *c)
 	else
 		parse(t);
 	if (!unsolicited_ok(t, bhs, rx->data_len))
-		fail(t, ASC_UNEXPECTED_DATA);
+		fail(t, ASC_UNEXPECTED_UNSOLICITED);
 	rx->task = t;
 	if (!t->over && t->wanted) {
 		rx->sink = t->scsi.data;
@@ -503,20 +485,20 @@ static bool data_out_welcome(const struct iscsi_task *t, uint32_t ttt)
 	return t->state == ISCSI_TASK_SOLICITED && find_r2t(t, ttt) >= 0;
 }
 
-/* What the burst's rules say against this PDU, as a code for the sense data; 0: nothing. */
+/* What the burst's rules say against this PDU, as an additional sense code; 0: nothing. */
 static uint16_t data_out_fault(const struct iscsi_task *t, const uint8_t *bhs, uint32_t len)
 {
 	bool solicited = t->state == ISCSI_TASK_SOLICITED, final = bhs[1] & ISCSI_FINAL;
 	uint32_t end = solicited ? t->r2ts[t->r2t_first].end : min_u32(t->edtl, t->conn->params.first_burst);
 
 	if (solicited && find_r2t(t, get_be32(bhs + ISCSI_AT_TTT)) != 0)
-		return ASC_CRC_ERROR; /* an older burst is not complete */
+		return ASC_PROTOCOL_SERVICE_CRC; /* an older burst is not complete */
 	if (get_be32(bhs + ISCSI_AT_DATASN) != t->data_out_sn || get_be32(bhs + ISCSI_AT_OFFSET) != t->got)
-		return ASC_CRC_ERROR; /* something was lost */
+		return ASC_PROTOCOL_SERVICE_CRC; /* something was lost */
 	if (t->got > end || len > end - t->got)
-		return solicited ? ASC_WRONG_AMOUNT : ASC_UNEXPECTED_DATA;
+		return solicited ? ASC_NOT_ENOUGH_UNSOLICITED : ASC_UNEXPECTED_UNSOLICITED;
 	if (solicited && final != (t->got + len == end))
-		return ASC_WRONG_AMOUNT;
+		return ASC_NOT_ENOUGH_UNSOLICITED;
 	return 0;
 }
 
@@ -571,7 +553,7 @@ void iscsi_data_out_end(struct iscsi_conn *c, bool spoilt)
 		return;
 	}
 	if (spoilt)
-		fail(t, ASC_CRC_ERROR);
+		fail(t, ASC_PROTOCOL_SERVICE_CRC);
 	t->got += c->rx.data_len;
 	t->data_out_sn++;
 	if (!(c->rx.header[1] & ISCSI_FINAL))

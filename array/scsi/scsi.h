@@ -141,6 +141,8 @@ struct scsi_task {
 /* Reads the CDB: direction and length. False: the task is over already (status and sense are set, `done` is
  * NOT called): any data that the initiator sends is to be discarded. Touches no LUN data. */
 bool scsi_task_parse(struct scsi_task *task);
+/* A parsed task that is to get a buffer before others: a read, or one that carries a control request. */
+bool scsi_task_is_urgent(const struct scsi_task *task);
 void scsi_task_execute(struct scsi_task *task);
 /* Before execute, when the transport gives a parsed task up. */
 void scsi_task_discard(struct scsi_task *task);

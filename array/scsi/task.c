@@ -225,6 +225,11 @@ bool scsi_task_parse(struct scsi_task *task)
 	return true;
 }
 
+bool scsi_task_is_urgent(const struct scsi_task *task)
+{
+	return task->direction == SCSI_TO_INITIATOR || task->cdb[0] == 0xB5;
+}
+
 /* ---- execute, in order --------------------------------------------------------------------------------- */
 
 static bool must_wait(const struct scsi_lun *s, const struct scsi_task *task)

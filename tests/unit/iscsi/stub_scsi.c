@@ -317,6 +317,11 @@ static void execute(struct scsi_task *t)
 	}
 }
 
+bool scsi_task_is_urgent(const struct scsi_task *task)
+{
+	return task->direction == SCSI_TO_INITIATOR;
+}
+
 void scsi_task_execute(struct scsi_task *t)
 {
 	assert(stub.parsed_unfinished > 0);
