@@ -42,7 +42,7 @@ struct daemon {
 	struct iscsi_server *iscsi;
 	struct management_transport transport;
 	struct management *management;
-	struct event_listener log;
+	struct array_event_listener log;
 	bool listening;
 	/* the end */
 	pthread_t signals;
@@ -64,9 +64,10 @@ static void log_line(int level, const char *area, const char *text)
 		fprintf(stderr, "umbrad: %s: %s\n", area, text);
 }
 
-static void log_event(struct event_listener *l, const struct event *e)
+static void log_event(struct array_event_listener *l, const struct array_event *e)
 {
-	static const int levels[] = {[EVENT_INFO] = 6, [EVENT_WARNING] = 4, [EVENT_ERROR] = 3};
+	static const int levels[] = {
+		[ARRAY_EVENT_INFO] = 6, [ARRAY_EVENT_WARNING] = 4, [ARRAY_EVENT_ERROR] = 3};
 
 	(void)l;
 	log_line(levels[e->level], e->area, e->text);

@@ -6,7 +6,7 @@
 #ifndef UMBRA_CONTROL_H
 #define UMBRA_CONTROL_H
 
-#include "array/copyset/array.h"
+#include "array/model/array.h"
 
 struct reactor;
 struct scsi_inband;
@@ -27,9 +27,9 @@ void inband_destroy(struct inband *b); /* after done */
 
 /* The functions for struct scsi_inband (array/scsi/scsi.h), with ctx = the struct inband. control/ does not
  * include scsi/: main.c wires them. */
-int inband_out(void *ctx, struct array_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data,
-	size_t len);
-void *inband_in(void *ctx, struct array_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
+int inband_out(
+	void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len);
+void *inband_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
 	void (*done)(void *arg, long result), void *arg);
 void inband_cancel(void *ctx, void *token);
 

@@ -386,7 +386,7 @@ static size_t message_len(const uint8_t *data, size_t len)
 }
 
 int inband_out(
-	void *ctx, struct array_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
+	void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
 {
 	struct inband *b = ctx;
 	char initiator[UP_NAME_MAX_BYTES + 1];
@@ -431,7 +431,7 @@ int inband_out(
 
 /* ---- in ------------------------------------------------------------------------------------------- */
 
-void *inband_in(void *ctx, struct array_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
+void *inband_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
 	void (*done)(void *arg, long result), void *arg)
 {
 	struct inband *b = ctx;

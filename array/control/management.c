@@ -67,7 +67,7 @@ struct management {
 	struct list connections;
 	unsigned connection_count;
 	unsigned calls; /* under way, also of connections that are gone */
-	struct event_listener listener;
+	struct array_event_listener listener;
 	json_t *none; /* empty params */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -626,23 +626,24 @@ static void accept_done(struct reactor_op *op, int result)
 
 /* ---- events --------------------------------------------------------------------------------------- */
 
-json_t *mgmt_event_json(const struct event *e)
+json_t *mgmt_event_json(const struct array_event *e)
 {
-	static const char *const levels[] = {
-		[EVENT_INFO] = "info", [EVENT_WARNING] = "warning", [EVENT_ERROR] = "error"};
+	static const char *const levels[] = {[ARRAY_EVENT_INFO] = "info",
+		[ARRAY_EVENT_WARNING] = "warning",
+		[ARRAY_EVENT_ERROR] = "error"};
 
 	return json_pack("{s:I, s:I, s:s, s:o, s:o}", "serial", (json_int_t)e->serial, "unix_ms",
 		(json_int_t)e->unix_ms, "level", levels[e->level], "area", json_text(e->area), "text",
 		json_text(e->text));
 }
 
-static void notify(struct connection *c, const struct event *e)
+static void notify(struct connection *c, const struct array_event *e)
 {
 	send_json(c, json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", "event", "params",
 			     mgmt_event_json(e)));
 }
 
-static void on_event(struct event_listener *l, const struct event *e)
+static void on_event(struct array_event_listener *l, const struct array_event *e)
 {
 	struct management *m = container_of(l, struct management, listener);
 
@@ -661,7 +662,7 @@ void mgmt_follow(struct mgmt_call *call, uint64_t after)
 	mgmt_result(call, json_pack("{s:b}", "following", 1));
 	if (!c)
 		return;
-	for (const struct event *e = array_event_after(a, after); e && !c->closed;
+	for (const struct array_event *e = array_event_after(a, after); e && !c->closed;
 		e = array_event_after(a, e->serial))
 		notify(c, e);
 	c->following = !c->closed && c->fd >= 0;

@@ -79,14 +79,14 @@ json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool mo
 struct lun *mgmt_find_lun(struct mgmt_call *c, const char *name);
 struct lun *mgmt_find_shadow(struct mgmt_call *c, const char *name);
 struct host *mgmt_find_host(struct mgmt_call *c, const char *name);
-struct copyset *mgmt_find_set(struct mgmt_call *c, const char *name);
+struct set *mgmt_find_set(struct mgmt_call *c, const char *name);
 
 /* 32 hex digits. */
 json_t *mgmt_id(const uint8_t id[UP_ID_BYTES]);
 /* A time as milliseconds, or null for 0. */
 json_t *mgmt_time(uint64_t unix_ms);
 json_t *mgmt_lun_json(struct lun *lun, bool detail);
-json_t *mgmt_event_json(const struct event *e);
+json_t *mgmt_event_json(const struct array_event *e);
 
 /* From now on the connection gets every event as a notification. */
 void mgmt_follow(struct mgmt_call *c, uint64_t after);

@@ -79,13 +79,13 @@ struct host *mgmt_find_host(struct mgmt_call *c, const char *name)
 	return host;
 }
 
-struct copyset *mgmt_find_set(struct mgmt_call *c, const char *name)
+struct set *mgmt_find_set(struct mgmt_call *c, const char *name)
 {
 	uint8_t id[UP_ID_BYTES];
-	struct copyset *set = copyset_find_name(c->array, name);
+	struct set *set = set_find_name(c->array, name);
 
 	if (!set && up_id_parse(name, id))
-		set = copyset_find(c->array, id, NULL);
+		set = set_find(c->array, id, NULL);
 	if (!set)
 		mgmt_fail(c, -ENOENT, "There is no copy set %.80s.", name);
 	return set;
@@ -115,8 +115,8 @@ static json_t *mappings_json(struct lun *lun)
 	for (struct host *h = host_next(lun->array, NULL); h; h = host_next(lun->array, h)) {
 		uint32_t number = map_number(h, lun);
 		if (number)
-			json_array_append_new(list,
-				json_pack("{s:s, s:i}", "host", host_record(h)->name, "number", (int)number));
+			json_array_append_new(list, json_pack("{s:s, s:i}", "host", host_record_of(h)->name,
+							    "number", (int)number));
 	}
 	return list;
 }
@@ -139,10 +139,10 @@ static json_t *notified_json(uint32_t flags)
 
 json_t *mgmt_lun_json(struct lun *lun, bool detail)
 {
-	static const char *const hydrations[] = {[HYDRATION_NONE] = "none",
-		[HYDRATION_RUNS] = "running",
-		[HYDRATION_WAITS] = "waiting",
-		[HYDRATION_FULL] = "full"};
+	static const char *const hydrations[] = {[LUN_HYDRATION_NONE] = "none",
+		[LUN_HYDRATION_RUNS] = "running",
+		[LUN_HYDRATION_WAITS] = "waiting",
+		[LUN_HYDRATION_FULL] = "full"};
 	uint64_t used_bytes = lun->gone ? 0 : lun->disk->store->ops->disk_used(lun->disk);
 	json_t *out = json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:i, s:o}", "name", lun->name, "id",
 		mgmt_id(lun->id), "kind", lun->kind == LUN_SHADOW ? "shadow" : "ordinary", "size_bytes",
@@ -159,9 +159,9 @@ json_t *mgmt_lun_json(struct lun *lun, bool detail)
 			json_string(lun->copy_kind == UP_COPY_PLEX ? "plex" : "differential"));
 		json_object_set_new(out, "notified", notified_json(lun->notified));
 	}
-	if (out && (lun->kind == LUN_SHADOW || lun->hydration != HYDRATION_NONE))
+	if (out && (lun->kind == LUN_SHADOW || lun->hydration != LUN_HYDRATION_NONE))
 		json_object_set_new(out, "hydration", json_string(hydrations[lun->hydration]));
-	if (out && lun->hydration != HYDRATION_NONE)
+	if (out && lun->hydration != LUN_HYDRATION_NONE)
 		json_object_set_new(out, "full_percent", json_integer(lun_full_percent(lun)));
 	if (out && detail) {
 		struct up_designator designators[UP_DESIGNATORS];

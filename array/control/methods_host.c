@@ -21,7 +21,7 @@ static json_t *strings(const char *first, size_t stride, unsigned count)
 
 static json_t *host_json(const struct host *h)
 {
-	const struct host_record *r = host_record(h);
+	const struct host_record *r = host_record_of(h);
 
 	return json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:b, s:s, s:o, s:i}", "name", r->name, "iqns",
 		strings(r->iqns[0], sizeof(r->iqns[0]), r->iqn_count), "chap_user", json_text(r->chap_user),
@@ -145,7 +145,7 @@ static bool take_record(struct mgmt_call *c, struct host_record *r, const char *
 		const struct host *h = mgmt_find_host(c, *host_name);
 		if (!h)
 			return false;
-		*r = *host_record(h);
+		*r = *host_record_of(h);
 		json_t *given = json_object_get(c->params, "control_lu");
 		control_lu = given ? json_is_true(given) : r->control_lu;
 		given = json_object_get(c->params, "control_without_chap");

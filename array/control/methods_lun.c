@@ -178,12 +178,12 @@ static void map_done(struct array_call *call)
 /* Mapped copies could not be undone with their set. */
 static bool is_kept(const struct lun *lun)
 {
-	struct copyset *set = lun->kind == LUN_SHADOW ? copyset_find(lun->array, lun->set_id, NULL) : NULL;
-	struct copyset_view view;
+	struct set *set = lun->kind == LUN_SHADOW ? set_find(lun->array, lun->set_id, NULL) : NULL;
+	struct set_view view;
 
 	if (!set)
 		return true;
-	copyset_view(set, &view);
+	set_view_of(set, &view);
 	return view.state == UP_SET_KEPT;
 }
 
@@ -259,7 +259,7 @@ static void shadow_unmap_method(struct mgmt_call *c)
 
 static json_t *mapping_json(const struct host *h, const struct lun *lun, uint32_t number)
 {
-	return json_pack("{s:s, s:s, s:o, s:i}", "host", host_record(h)->name, "lun", lun->name, "lun_id",
+	return json_pack("{s:s, s:s, s:o, s:i}", "host", host_record_of(h)->name, "lun", lun->name, "lun_id",
 		mgmt_id(lun->id), "number", (int)number);
 }
 

@@ -5,7 +5,7 @@
 #include "array/control/management.h"
 #include "proto/identity.h"
 
-static json_t *recycled_json(struct array *a, const struct recycled_view *v)
+static json_t *recycled_json(struct array *a, const struct lun_recycled_view *v)
 {
 	const struct lun *origin = lun_find(a, v->origin_id);
 
@@ -19,14 +19,14 @@ static json_t *recycled_json(struct array *a, const struct recycled_view *v)
 static void recycle_list_method(struct mgmt_call *c)
 {
 	size_t offset, limit, at = 0;
-	struct recycled_view view;
+	struct lun_recycled_view view;
 	bool more = false;
 
 	if (!mgmt_page(c, &offset, &limit))
 		return;
 	json_t *list = json_array();
-	for (bool is = recycled_next(c->array, NULL, &view); is;
-		is = recycled_next(c->array, view.id, &view)) {
+	for (bool is = lun_recycled_next(c->array, NULL, &view); is;
+		is = lun_recycled_next(c->array, view.id, &view)) {
 		if (at >= offset + limit) {
 			more = true;
 			break;
@@ -40,7 +40,7 @@ static void recycle_list_method(struct mgmt_call *c)
 /* By id, or by a name that only one in the bin has. False: the call has been ended. */
 static bool take_recycled(struct mgmt_call *c, uint8_t id[UP_ID_BYTES])
 {
-	struct recycled_view view;
+	struct lun_recycled_view view;
 	uint8_t given[UP_ID_BYTES];
 	unsigned named = 0;
 	const char *name;
@@ -49,7 +49,8 @@ static bool take_recycled(struct mgmt_call *c, uint8_t id[UP_ID_BYTES])
 	if (!mgmt_unpack(c, "{s:s}", "lun", &name))
 		return false;
 	bool by_id = up_id_parse(name, given);
-	for (is = recycled_next(c->array, NULL, &view); is; is = recycled_next(c->array, view.id, &view)) {
+	for (is = lun_recycled_next(c->array, NULL, &view); is;
+		is = lun_recycled_next(c->array, view.id, &view)) {
 		if (by_id ? memcmp(view.id, given, UP_ID_BYTES) != 0 : strcmp(view.name, name) != 0)
 			continue;
 		memcpy(id, view.id, UP_ID_BYTES);

@@ -11,25 +11,25 @@ static json_t *lun_name(struct array *a, const uint8_t id[UP_ID_BYTES])
 	return lun ? json_string(lun->name) : json_null();
 }
 
-static json_t *job_json(struct array *a, const struct resync_view *v)
+static json_t *job_json(struct array *a, const struct lun_resync_view *v)
 {
-	static const char *const states[] = {[RESYNC_RUNS] = "running",
-		[RESYNC_DONE] = "done",
-		[RESYNC_CANCELLED] = "cancelled",
-		[RESYNC_FAILED] = "failed"};
+	static const char *const states[] = {[LUN_RESYNC_RUNS] = "running",
+		[LUN_RESYNC_DONE] = "done",
+		[LUN_RESYNC_CANCELLED] = "cancelled",
+		[LUN_RESYNC_FAILED] = "failed"};
 
 	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o}", "job", (json_int_t)v->job,
 		"shadow_id", mgmt_id(v->shadow_id), "shadow", lun_name(a, v->shadow_id), "target_id",
 		mgmt_id(v->target_id), "target", lun_name(a, v->target_id), "owner", json_text(v->owner),
 		"state", states[v->state], "percent", (int)v->percent, "error",
-		v->state == RESYNC_FAILED ? json_text(v->fault.text) : json_null());
+		v->state == LUN_RESYNC_FAILED ? json_text(v->fault.text) : json_null());
 }
 
 static void job_result(struct mgmt_call *c, uint32_t job)
 {
-	struct resync_view view;
+	struct lun_resync_view view;
 
-	if (resync_view(c->array, NULL, job, &view))
+	if (lun_resync_view_of(c->array, NULL, job, &view))
 		mgmt_fail(c, -ENOENT,
 			"There is no resync %u (umbractl resync list shows those there are; a restart forgets those that ended).",
 			(unsigned)job);
@@ -58,7 +58,7 @@ static void resync_start_method(struct mgmt_call *c)
 	if (!target)
 		return;
 	c->call.done = started;
-	resync_start(c->array, "", shadow, target, &c->call);
+	lun_resync_start(c->array, "", shadow, target, &c->call);
 }
 
 /* The job that the params name; false: the call has been ended. */
@@ -90,25 +90,25 @@ static void resync_cancel_method(struct mgmt_call *c)
 
 	if (!take_job(c, &job))
 		return;
-	resync_cancel(c->array, NULL, job, NULL);
+	lun_resync_cancel(c->array, NULL, job, NULL);
 	job_result(c, job);
 }
 
 static void resync_list_method(struct mgmt_call *c)
 {
 	size_t offset, limit, at = 0;
-	struct resync_view view;
+	struct lun_resync_view view;
 	bool more = false;
 
 	if (!mgmt_page(c, &offset, &limit))
 		return;
 	json_t *list = json_array();
-	for (uint32_t job = resync_next(c->array, 0); job; job = resync_next(c->array, job)) {
+	for (uint32_t job = lun_resync_next(c->array, 0); job; job = lun_resync_next(c->array, job)) {
 		if (at >= offset + limit) {
 			more = true;
 			break;
 		}
-		if (at++ >= offset && !resync_view(c->array, NULL, job, &view))
+		if (at++ >= offset && !lun_resync_view_of(c->array, NULL, job, &view))
 			json_array_append_new(list, job_json(c->array, &view));
 	}
 	mgmt_result(c, mgmt_page_result("jobs", list, at, more));

@@ -9,7 +9,7 @@
 #include "array/control/management.h"
 #include "proto/identity.h"
 
-static json_t *member_json(struct array *a, const struct copyset_view *view, const struct copyset_member *m)
+static json_t *member_json(struct array *a, const struct set_view *view, const struct set_member *m)
 {
 	struct lun *original = lun_find(a, m->original_id), *shadow = lun_find(a, m->shadow_id);
 	const char *state = shadow ? "present" : view->state <= UP_SET_COMMITTING ? "future" : "deleted";
@@ -20,11 +20,11 @@ static json_t *member_json(struct array *a, const struct copyset_view *view, con
 		m->kind == UP_COPY_PLEX ? "plex" : "differential", "size_bytes", (json_int_t)m->size_bytes);
 }
 
-static json_t *set_json(struct array *a, const struct copyset *s, bool detail)
+static json_t *set_json(struct array *a, const struct set *s, bool detail)
 {
-	struct copyset_view view;
+	struct set_view view;
 
-	copyset_view(s, &view);
+	set_view_of(s, &view);
 	json_t *out = json_pack("{s:o, s:s, s:o, s:s, s:I, s:o, s:I, s:I, s:i}", "id", mgmt_id(view.id),
 		"name", view.name, "owner", json_text(view.owner), "state", up_set_state_name(view.state),
 		"lease_left_ms", (json_int_t)view.lease_left_ms, "cut_unix_ms", mgmt_time(view.cut_unix_ms),
@@ -55,12 +55,12 @@ static void give_up(struct mgmt_call *c, int err, const struct fault *fault)
 	c->first_fault.err = err;
 	memset(&c->call, 0, sizeof(c->call));
 	c->call.done = aborted;
-	copyset_abort(c->array, c->set_id, "", &c->call);
+	set_abort(c->array, c->set_id, "", &c->call);
 }
 
 static void set_result(struct mgmt_call *c)
 {
-	struct copyset *s = copyset_find(c->array, c->set_id, NULL);
+	struct set *s = set_find(c->array, c->set_id, NULL);
 
 	mgmt_result(c, s ? set_json(c->array, s, true) : json_object());
 }
@@ -90,7 +90,7 @@ static void committed(struct array_call *call)
 	}
 	memset(call, 0, sizeof(*call));
 	call->done = kept;
-	copyset_keep(c->array, c->set_id, "", call);
+	set_keep(c->array, c->set_id, "", call);
 }
 
 static void armed(struct array_call *call)
@@ -104,7 +104,7 @@ static void armed(struct array_call *call)
 	}
 	memset(call, 0, sizeof(*call));
 	call->done = committed;
-	copyset_commit(c->array, c->set_id, "", array_settings(c->array)->commit_budget_ms, call);
+	set_commit(c->array, c->set_id, "", array_settings(c->array)->commit_budget_ms, call);
 }
 
 static int add_luns(struct mgmt_call *c, json_t *luns, enum up_copy_kind kind, struct fault *fault)
@@ -117,7 +117,7 @@ static int add_luns(struct mgmt_call *c, json_t *luns, enum up_copy_kind kind, s
 			lun = lun_find(c->array, id);
 		if (!lun)
 			return fault_set(fault, -ENOENT, "There is no LUN %.80s.", name);
-		int err = copyset_add(c->array, c->set_id, "", lun, kind, id, fault);
+		int err = set_add(c->array, c->set_id, "", lun, kind, id, fault);
 		if (err)
 			return err;
 	}
@@ -137,7 +137,7 @@ static bool check_create(struct mgmt_call *c, const char *name, json_t *luns)
 			return false;
 		}
 	}
-	if (name && copyset_find_name(c->array, name)) {
+	if (name && set_find_name(c->array, name)) {
 		mgmt_fail(c, -EEXIST, "There is a copy set %.80s already.", name);
 		return false;
 	}
@@ -178,13 +178,13 @@ static void set_create_method(struct mgmt_call *c)
 		mgmt_fail(c, -EAGAIN, "The kernel gives no random numbers: try again in a moment.");
 		return;
 	}
-	int err = copyset_begin(c->array, c->set_id, "", &fault);
+	int err = set_begin(c->array, c->set_id, "", &fault);
 	if (err) {
 		mgmt_fault(c, err, &fault);
 		return;
 	}
 	if (name)
-		err = copyset_set_name(copyset_find(c->array, c->set_id, ""), name, &fault);
+		err = set_rename(set_find(c->array, c->set_id, ""), name, &fault);
 	if (!err)
 		err = add_luns(c, luns, kind, &fault);
 	if (err) {
@@ -192,7 +192,7 @@ static void set_create_method(struct mgmt_call *c)
 		return;
 	}
 	c->call.done = armed;
-	copyset_arm(c->array, c->set_id, "", &c->call);
+	set_arm(c->array, c->set_id, "", &c->call);
 }
 
 /* ---- the others ------------------------------------------------------------------------------------ */
@@ -209,9 +209,9 @@ static void set_list_method(struct mgmt_call *c)
 		!mgmt_page_of(c, from, count, &offset, &limit))
 		return;
 	json_t *list = json_array();
-	for (struct copyset *s = copyset_next(c->array, NULL); s; s = copyset_next(c->array, s)) {
-		struct copyset_view view;
-		copyset_view(s, &view);
+	for (struct set *s = set_next(c->array, NULL); s; s = set_next(c->array, s)) {
+		struct set_view view;
+		set_view_of(s, &view);
 		if (view.state == UP_SET_ABORTED && !all)
 			continue;
 		if (at >= offset + limit) {
@@ -224,7 +224,7 @@ static void set_list_method(struct mgmt_call *c)
 	mgmt_result(c, mgmt_page_result("sets", list, at, more));
 }
 
-static struct copyset *named_set(struct mgmt_call *c)
+static struct set *named_set(struct mgmt_call *c)
 {
 	const char *name;
 
@@ -232,20 +232,20 @@ static struct copyset *named_set(struct mgmt_call *c)
 }
 
 /* Of the set that is named, which is the call's from now on. False: ended. */
-static bool take_set(struct mgmt_call *c, struct copyset_view *view)
+static bool take_set(struct mgmt_call *c, struct set_view *view)
 {
-	const struct copyset *s = named_set(c);
+	const struct set *s = named_set(c);
 
 	if (!s)
 		return false;
-	copyset_view(s, view);
+	set_view_of(s, view);
 	memcpy(c->set_id, view->id, UP_ID_BYTES);
 	return true;
 }
 
 static void set_show_method(struct mgmt_call *c)
 {
-	struct copyset *s = named_set(c);
+	struct set *s = named_set(c);
 
 	if (s)
 		mgmt_result(c, set_json(c->array, s, true));
@@ -253,7 +253,7 @@ static void set_show_method(struct mgmt_call *c)
 
 static void set_delete_method(struct mgmt_call *c)
 {
-	struct copyset_view view;
+	struct set_view view;
 
 	if (!take_set(c, &view))
 		return;
@@ -263,14 +263,14 @@ static void set_delete_method(struct mgmt_call *c)
 		return;
 	}
 	c->call.done = mgmt_done;
-	copyset_delete(c->array, c->set_id, &c->call);
+	set_delete(c->array, c->set_id, &c->call);
 }
 
 /* The administrator may undo and keep anybody's set: in its owner's name. */
 static void end_as_owner(struct mgmt_call *c, void (*end)(struct array *a, const uint8_t set_id[UP_ID_BYTES],
 						      const char *owner, struct array_call *call))
 {
-	struct copyset_view view;
+	struct set_view view;
 
 	if (!take_set(c, &view))
 		return;
@@ -280,12 +280,12 @@ static void end_as_owner(struct mgmt_call *c, void (*end)(struct array *a, const
 
 static void set_abort_method(struct mgmt_call *c)
 {
-	end_as_owner(c, copyset_abort);
+	end_as_owner(c, set_abort);
 }
 
 static void set_keep_method(struct mgmt_call *c)
 {
-	end_as_owner(c, copyset_keep);
+	end_as_owner(c, set_keep);
 }
 
 const struct mgmt_method mgmt_set_methods[] = {

@@ -23,7 +23,7 @@ static json_t *session_json(struct mgmt_call *c, const struct management_session
 	const struct host *h = host_find_iqn(c->array, s->initiator);
 
 	return json_pack("{s:o, s:s?, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:o}", "initiator",
-		json_text(s->initiator), "host", h ? host_record(h)->name : NULL, "peer", s->peer,
+		json_text(s->initiator), "host", h ? host_record_of(h)->name : NULL, "peer", s->peer,
 		"authenticated", s->authenticated, "header_digest", s->header_digest, "data_digest",
 		s->data_digest, "commands", (json_int_t)s->commands, "bytes_in", (json_int_t)s->bytes_in,
 		"bytes_out", (json_int_t)s->bytes_out, "since_unix_ms", mgmt_time(s->since_unix_ms));
@@ -70,8 +70,9 @@ static json_t *limits_json(struct mgmt_call *c)
 
 static json_t *counts_json(struct mgmt_call *c)
 {
-	json_int_t luns = 0, shadows = 0, hosts = 0, sets = 0, unkept = 0, recycled = 0, recycled_bytes = 0;
-	struct copyset_view view;
+	json_int_t luns = 0, shadows = 0, hosts = 0, sets = 0, unkept = 0, recycled = 0,
+		   lun_recycled_bytes = 0;
+	struct set_view view;
 
 	for (struct lun *l = lun_next(c->array, NULL); l; l = lun_next(c->array, l)) {
 		if (l->kind == LUN_SHADOW)
@@ -81,19 +82,20 @@ static json_t *counts_json(struct mgmt_call *c)
 	}
 	for (struct host *h = host_next(c->array, NULL); h; h = host_next(c->array, h))
 		hosts++;
-	for (struct copyset *s = copyset_next(c->array, NULL); s; s = copyset_next(c->array, s)) {
-		copyset_view(s, &view);
+	for (struct set *s = set_next(c->array, NULL); s; s = set_next(c->array, s)) {
+		set_view_of(s, &view);
 		sets += view.state != UP_SET_ABORTED;
 		unkept += view.state != UP_SET_KEPT && view.state != UP_SET_ABORTED;
 	}
-	struct recycled_view bin;
-	for (bool is = recycled_next(c->array, NULL, &bin); is; is = recycled_next(c->array, bin.id, &bin)) {
+	struct lun_recycled_view bin;
+	for (bool is = lun_recycled_next(c->array, NULL, &bin); is;
+		is = lun_recycled_next(c->array, bin.id, &bin)) {
 		recycled++;
-		recycled_bytes += (json_int_t)bin.used_bytes;
+		lun_recycled_bytes += (json_int_t)bin.used_bytes;
 	}
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "luns", luns, "shadows", shadows, "hosts",
 		hosts, "sets", sets, "sets_unkept", unkept, "recycled", recycled, "recycled_bytes",
-		recycled_bytes);
+		lun_recycled_bytes);
 }
 
 static void status_method(struct mgmt_call *c)
@@ -137,8 +139,8 @@ static void session_logout_method(struct mgmt_call *c)
 		if (!h)
 			return;
 	}
-	for (unsigned i = 0; t && h && i < host_record(h)->iqn_count; i++)
-		asked += t->logout(t->ctx, host_record(h)->iqns[i]);
+	for (unsigned i = 0; t && h && i < host_record_of(h)->iqn_count; i++)
+		asked += t->logout(t->ctx, host_record_of(h)->iqns[i]);
 	if (t && !h)
 		asked = t->logout(t->ctx, NULL);
 	mgmt_result(c, json_pack("{s:I}", "asked", asked));
@@ -164,7 +166,7 @@ static void events_list_method(struct mgmt_call *c)
 	}
 	json_t *list = json_array();
 	uint64_t last = (uint64_t)after;
-	const struct event *e = array_event_after(c->array, last);
+	const struct array_event *e = array_event_after(c->array, last);
 	for (; e && json_array_size(list) < (size_t)limit && json_array_size(list) < MGMT_PAGE_MAX;
 		e = array_event_after(c->array, last)) {
 		json_array_append_new(list, mgmt_event_json(e));

@@ -6,13 +6,13 @@
 #ifndef UMBRA_CONTROL_REQUEST_H
 #define UMBRA_CONTROL_REQUEST_H
 
-#include "array/copyset/array.h"
+#include "array/model/array.h"
 
 struct request {
 	/* of the caller, before request_run */
 	struct array *array;
-	struct array_nexus *nexus; /* borrowed for the duration of request_run only */
-	struct lun *addressed;     /* likewise; NULL: through the control LU */
+	struct host_nexus *nexus; /* borrowed for the duration of request_run only */
+	struct lun *addressed;    /* likewise; NULL: through the control LU */
 	struct up_msg msg;
 	void (*done)(struct request *r); /* once, perhaps from inside request_run; reply is complete */
 	/* out */

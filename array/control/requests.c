@@ -90,15 +90,15 @@ static void put_state(struct up_msg *reply, enum up_set_state state)
 /* The set's state, lease and times as they are now; a set that is gone is aborted. */
 static void put_set(struct request *r, struct up_msg *reply)
 {
-	struct copyset *set = copyset_find(r->array, r->msg.set_id, r->initiator);
-	struct copyset_view view;
+	struct set *set = set_find(r->array, r->msg.set_id, r->initiator);
+	struct set_view view;
 
 	put_set_id(reply, r->msg.set_id);
 	if (!set) {
 		put_state(reply, UP_SET_ABORTED);
 		return;
 	}
-	copyset_view(set, &view);
+	set_view_of(set, &view);
 	put_state(reply, view.state);
 	reply->lease_ms = view.lease_left_ms;
 	reply->has |= UP_HAS(UP_TAG_LEASE_MS);
@@ -129,8 +129,8 @@ static void put_cursor(struct up_msg *reply, uint32_t cursor)
 /* What its copy set says of a shadow LUN; one whose set is forgotten is kept. */
 static void describe_shadow(const struct lun *shadow, struct up_lun *out)
 {
-	struct copyset *set = copyset_find(shadow->array, shadow->set_id, NULL);
-	struct copyset_view view;
+	struct set *set = set_find(shadow->array, shadow->set_id, NULL);
+	struct set_view view;
 
 	out->copy_kind = (uint32_t)shadow->copy_kind;
 	out->set_state = UP_SET_KEPT;
@@ -140,7 +140,7 @@ static void describe_shadow(const struct lun *shadow, struct up_lun *out)
 	out->full_percent = lun_full_percent(shadow);
 	if (!set)
 		return;
-	copyset_view(set, &view);
+	set_view_of(set, &view);
 	out->set_state = (uint32_t)view.state;
 }
 
@@ -158,8 +158,7 @@ void request_describe(const struct lun *lun, uint32_t number, struct up_lun *out
 		describe_shadow(lun, out);
 }
 
-static void describe_member(
-	const struct copyset_view *view, const struct copyset_member *member, struct up_lun *out)
+static void describe_member(const struct set_view *view, const struct set_member *member, struct up_lun *out)
 {
 	memset(out, 0, sizeof(*out));
 	memcpy(out->id, member->shadow_id, UP_ID_BYTES);
@@ -173,10 +172,10 @@ static void describe_member(
 
 bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_lun *out)
 {
-	struct copyset_view view;
+	struct set_view view;
 
-	for (struct copyset *s = copyset_next(r->array, NULL); s; s = copyset_next(r->array, s)) {
-		copyset_view(s, &view);
+	for (struct set *s = set_next(r->array, NULL); s; s = set_next(r->array, s)) {
+		set_view_of(s, &view);
 		if (view.state > UP_SET_COMMITTING || strcmp(view.owner, r->initiator) != 0)
 			continue;
 		for (unsigned i = 0; i < view.member_count; i++) {
@@ -191,7 +190,7 @@ bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_
 
 static bool owns(struct request *r, const struct lun *shadow)
 {
-	return copyset_find(r->array, shadow->set_id, r->initiator) != NULL;
+	return set_find(r->array, shadow->set_id, r->initiator) != NULL;
 }
 
 int request_may_manage(struct request *r, const struct lun *shadow, struct fault *fault)
@@ -208,7 +207,7 @@ struct host *request_host(const struct request *r)
 
 static bool may_change(const struct request *r)
 {
-	return r->nexus->authenticated || host_record(r->nexus->host)->control_without_chap;
+	return r->nexus->authenticated || host_record_of(r->nexus->host)->control_without_chap;
 }
 
 /* Who may take no copies is offered none, so that VSS can be told so before it asks for one; that nobody can take one
@@ -330,7 +329,7 @@ static void run_begin(struct request *r)
 {
 	struct fault fault = {0};
 
-	set_reply(r, copyset_begin(r->array, r->msg.set_id, r->initiator, &fault), &fault);
+	set_reply(r, set_begin(r->array, r->msg.set_id, r->initiator, &fault), &fault);
 }
 
 static void add_reply(struct request *r, const uint8_t shadow_id[UP_ID_BYTES])
@@ -368,7 +367,7 @@ static void run_add(struct request *r)
 			"sets.",
 			lun->name);
 	} else {
-		int err = copyset_add(r->array, r->msg.set_id, r->initiator, lun, kind, shadow_id, &fault);
+		int err = set_add(r->array, r->msg.set_id, r->initiator, lun, kind, shadow_id, &fault);
 		if (err)
 			request_fault(r, err, &fault);
 		else
@@ -376,9 +375,9 @@ static void run_add(struct request *r)
 	}
 }
 
-static struct copyset *own_set(struct request *r)
+static struct set *own_set(struct request *r)
 {
-	struct copyset *set = copyset_find(r->array, r->msg.set_id, r->initiator);
+	struct set *set = set_find(r->array, r->msg.set_id, r->initiator);
 
 	if (!set)
 		REFUSE(r, UP_NOT_FOUND,
@@ -390,11 +389,11 @@ static struct copyset *own_set(struct request *r)
 
 static void run_state(struct request *r)
 {
-	struct copyset *set = own_set(r);
+	struct set *set = own_set(r);
 
 	if (!set)
 		return;
-	copyset_touch(set);
+	set_touch(set);
 	set_reply(r, 0, NULL);
 }
 
@@ -408,7 +407,7 @@ static void set_call_done(struct array_call *call)
 static void run_arm(struct request *r)
 {
 	r->call.done = set_call_done;
-	copyset_arm(r->array, r->msg.set_id, r->initiator, &r->call);
+	set_arm(r->array, r->msg.set_id, r->initiator, &r->call);
 }
 
 static void commit_done(struct array_call *call)
@@ -437,13 +436,13 @@ static void run_commit(struct request *r)
 	if (!deadline_ms || deadline_ms > budget_ms)
 		deadline_ms = budget_ms;
 	r->call.done = commit_done;
-	copyset_commit(r->array, r->msg.set_id, r->initiator, deadline_ms, &r->call);
+	set_commit(r->array, r->msg.set_id, r->initiator, deadline_ms, &r->call);
 }
 
 static void run_keep(struct request *r)
 {
 	r->call.done = set_call_done;
-	copyset_keep(r->array, r->msg.set_id, r->initiator, &r->call);
+	set_keep(r->array, r->msg.set_id, r->initiator, &r->call);
 }
 
 static void abort_done(struct array_call *call)
@@ -463,19 +462,19 @@ static void abort_done(struct array_call *call)
 static void run_abort(struct request *r)
 {
 	r->call.done = abort_done;
-	copyset_abort(r->array, r->msg.set_id, r->initiator, &r->call);
+	set_abort(r->array, r->msg.set_id, r->initiator, &r->call);
 }
 
 /* The cursor is an index into the set's members; shadow LUNs deleted since are left out. */
 static void run_set_luns(struct request *r)
 {
 	uint32_t at = up_has(&r->msg, UP_TAG_CURSOR) ? r->msg.cursor : 0, next = 0;
-	struct copyset *set = own_set(r);
-	struct copyset_view view;
+	struct set *set = own_set(r);
+	struct set_view view;
 
 	if (!set)
 		return;
-	copyset_view(set, &view);
+	set_view_of(set, &view);
 	struct up_msg *reply = request_accept(r);
 	put_set(r, reply);
 	for (; at < view.member_count; at++) {
@@ -542,7 +541,7 @@ void request_run(struct request *r)
 			"%s needs a session with CHAP: give host %s a secret (umbractl host set "
 			"--chap-file), or set "
 			"--control-without-chap.",
-			up_op_name(r->msg.op), host_record(r->nexus->host)->name);
+			up_op_name(r->msg.op), host_record_of(r->nexus->host)->name);
 	else
 		handlers[r->msg.op](r);
 }

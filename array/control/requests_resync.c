@@ -4,16 +4,17 @@
 #include "array/control/requests.h"
 #include "array/control/status.h"
 
-_Static_assert((int)RESYNC_RUNS == UP_JOB_RUNNING && (int)RESYNC_DONE == UP_JOB_DONE &&
-		       (int)RESYNC_CANCELLED == UP_JOB_CANCELLED && (int)RESYNC_FAILED == UP_JOB_FAILED,
+_Static_assert((int)LUN_RESYNC_RUNS == UP_JOB_RUNNING && (int)LUN_RESYNC_DONE == UP_JOB_DONE &&
+		       (int)LUN_RESYNC_CANCELLED == UP_JOB_CANCELLED &&
+		       (int)LUN_RESYNC_FAILED == UP_JOB_FAILED,
 	"the protocol has the model's states");
 
 static void job_reply(struct request *r, uint32_t job)
 {
-	struct resync_view view;
+	struct lun_resync_view view;
 	struct up_msg *reply;
 
-	if (resync_view(r->array, r->initiator, job, &view)) {
+	if (lun_resync_view_of(r->array, r->initiator, job, &view)) {
 		REFUSE(r, UP_NOT_FOUND,
 			"This host has no resync %u: its number is wrong, or the array was restarted since; compare the "
 			"LUN's data, or start again.",
@@ -25,7 +26,7 @@ static void job_reply(struct request *r, uint32_t job)
 	reply->job_state = (uint32_t)view.state;
 	reply->percent = view.percent;
 	reply->has |= UP_HAS(UP_TAG_JOB) | UP_HAS(UP_TAG_JOB_STATE) | UP_HAS(UP_TAG_PERCENT);
-	if (view.state == RESYNC_FAILED)
+	if (view.state == LUN_RESYNC_FAILED)
 		request_put_text(reply, view.fault.text);
 	request_finish(r);
 }
@@ -82,7 +83,7 @@ void request_resync_start(struct request *r)
 		return;
 	}
 	r->call.done = start_done;
-	resync_start(r->array, r->initiator, shadow, target, &r->call);
+	lun_resync_start(r->array, r->initiator, shadow, target, &r->call);
 }
 
 void request_resync_state(struct request *r)
@@ -93,6 +94,6 @@ void request_resync_state(struct request *r)
 /* Where it is too late the state says so. */
 void request_resync_cancel(struct request *r)
 {
-	resync_cancel(r->array, r->initiator, r->msg.job, NULL);
+	lun_resync_cancel(r->array, r->initiator, r->msg.job, NULL);
 	job_reply(r, r->msg.job);
 }

@@ -21,19 +21,19 @@ static bool require_shadow(struct request *r, const struct lun *lun, const char 
  * goes with its set, not alone. */
 static bool request_set_kept(const struct lun *shadow)
 {
-	struct copyset *set = copyset_find(shadow->array, shadow->set_id, NULL);
-	struct copyset_view view;
+	struct set *set = set_find(shadow->array, shadow->set_id, NULL);
+	struct set_view view;
 
 	if (!set)
 		return true;
-	copyset_view(set, &view);
+	set_view_of(set, &view);
 	return view.state == UP_SET_KEPT;
 }
 
 /* Copies that the administrator took: hosts may read them, only umbractl deletes them. */
 static bool is_administrators(struct request *r, const struct lun *shadow)
 {
-	return copyset_find(r->array, shadow->set_id, "") != NULL;
+	return set_find(r->array, shadow->set_id, "") != NULL;
 }
 
 /* Refuses unless the asking host may manage the shadow LUN, and its copy set is not the administrator's. */

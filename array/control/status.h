@@ -5,7 +5,7 @@
 
 #include "proto/umbra_proto.h"
 
-/* err: 0 or a negative errno of array/copyset/array.h. Unknown ones are UP_INTERNAL. */
+/* err: 0 or a negative errno of array/model/array.h. Unknown ones are UP_INTERNAL. */
 enum up_status control_status(int err);
 
 /* What the asking side can do about a status when nothing better is known; never NULL, "" for UP_OK. */

@@ -124,7 +124,7 @@ void iscsi_conn_kill(struct iscsi_conn *c, const char *why)
 	if (c->state == ISCSI_CONN_DEAD)
 		return;
 	if (why)
-		iscsi_event(c->server, EVENT_WARNING, "connection of %s (%s) closed: %s",
+		iscsi_event(c->server, ARRAY_EVENT_WARNING, "connection of %s (%s) closed: %s",
 			c->initiator[0] ? c->initiator : "an initiator", c->peer_text, why);
 	c->state = ISCSI_CONN_DEAD;
 	reactor_timer_disarm(c->server->reactor, &c->timer);

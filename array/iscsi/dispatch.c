@@ -25,7 +25,8 @@ void iscsi_protocol_error(struct iscsi_conn *c, const uint8_t *bhs, const char *
 {
 	struct iscsi_small *s;
 
-	iscsi_event(c->server, EVENT_WARNING, "%s (%s) broke the protocol: %s; the connection is closed",
+	iscsi_event(c->server, ARRAY_EVENT_WARNING,
+		"%s (%s) broke the protocol: %s; the connection is closed",
 		c->initiator[0] ? c->initiator : "an initiator", c->peer_text, why);
 	if (c->login) { /* no Reject before the full feature phase */
 		iscsi_conn_kill(c, NULL);

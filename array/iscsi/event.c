@@ -11,7 +11,7 @@
 #define EVENTS_WINDOW_NS UINT64_C(10000000000)
 #define EVENTS_IN_WINDOW 64
 
-void iscsi_event(struct iscsi_server *s, enum event_level level, const char *format, ...)
+void iscsi_event(struct iscsi_server *s, enum array_event_level level, const char *format, ...)
 {
 	uint64_t now = reactor_now_ns(s->reactor);
 	char text[400];
@@ -27,8 +27,8 @@ void iscsi_event(struct iscsi_server *s, enum event_level level, const char *for
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (s->events_in_window == EVENTS_IN_WINDOW)
-		array_event(
+		array_event_tell(
 			s->options.array, level, "session", "%s (many such events: some are left out)", text);
 	else
-		array_event(s->options.array, level, "session", "%s", text);
+		array_event_tell(s->options.array, level, "session", "%s", text);
 }

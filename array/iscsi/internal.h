@@ -54,7 +54,7 @@ struct iscsi_conn;
 /* ---- event.c -------------------------------------------------------------------------------------------- */
 
 /* array_event of area "session", limited in rate: strangers cause these. */
-void iscsi_event(struct iscsi_server *s, enum event_level level, const char *format, ...)
+void iscsi_event(struct iscsi_server *s, enum array_event_level level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* ---- buffer.c --------------------------------------------------------------------------------------- */

@@ -83,7 +83,7 @@ static void take_connection(struct iscsi_listener *l, int fd)
 	no = refusal(s, &k);
 	if (no) {
 		iscsi_address_text(&peer, text, sizeof(text), true);
-		iscsi_event(s, EVENT_WARNING, "connection from %s refused: %s", text, no);
+		iscsi_event(s, ARRAY_EVENT_WARNING, "connection from %s refused: %s", text, no);
 	}
 	if (no && (k.turned_away >= ISCSI_TURNED_AWAY_MAX ||
 			  k.turned_away_here >= ISCSI_TURNED_AWAY_SOURCE_MAX)) {
@@ -94,7 +94,7 @@ static void take_connection(struct iscsi_listener *l, int fd)
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	c = iscsi_conn_create(s, fd, l->index, &peer, &local);
 	if (!c)
-		iscsi_event(s, EVENT_ERROR, "connection refused: out of memory");
+		iscsi_event(s, ARRAY_EVENT_ERROR, "connection refused: out of memory");
 	else if (no)
 		iscsi_conn_turn_away(c);
 }
@@ -112,7 +112,7 @@ static void accepted(struct reactor_op *op, int result)
 	if (result >= 0) {
 		take_connection(l, result);
 	} else if (reactor_accept_starved(result)) {
-		iscsi_event(l->server, EVENT_ERROR, "cannot accept connections: %s", strerror(-result));
+		iscsi_event(l->server, ARRAY_EVENT_ERROR, "cannot accept connections: %s", strerror(-result));
 		reactor_timer_arm(l->server->reactor, &l->retry, REACTOR_ACCEPT_RETRY_MS);
 		return;
 	}

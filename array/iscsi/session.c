@@ -26,7 +26,7 @@ static void account(void *ctx, const char *initiator, struct iscsi_account *out)
 
 	if (!host)
 		return;
-	record = host_record(host);
+	record = host_record_of(host);
 	out->known = true;
 	snprintf(out->user, sizeof(out->user), "%s", record->chap_user);
 	snprintf(out->secret, sizeof(out->secret), "%s", record->chap_secret);
@@ -115,7 +115,7 @@ static const char *who(const struct iscsi_conn *c)
 
 static void redirect(struct iscsi_conn *c, struct iscsi_small *s)
 {
-	iscsi_event(c->server, EVENT_INFO, "%s (%s) is sent to %s", who(c), c->peer_text,
+	iscsi_event(c->server, ARRAY_EVENT_INFO, "%s (%s) is sent to %s", who(c), c->peer_text,
 		c->server->listeners[c->portal].portal.redirect);
 	iscsi_small_send_last(c, s);
 }
@@ -124,7 +124,7 @@ static void redirect(struct iscsi_conn *c, struct iscsi_small *s)
 static void refuse(
 	struct iscsi_conn *c, struct iscsi_small *s, enum iscsi_login_status status, const char *reason)
 {
-	iscsi_event(c->server, EVENT_WARNING, "%s (%s) may not log in: %s (status %04x)", who(c),
+	iscsi_event(c->server, ARRAY_EVENT_WARNING, "%s (%s) may not log in: %s (status %04x)", who(c),
 		c->peer_text, reason, (unsigned)status);
 	s->bhs[1] &= 0x0c;
 	s->data_len = 0;
@@ -205,7 +205,7 @@ static void close_by_scsi(void *transport)
 		iscsi_conn_kill(c, "the host may not use the array any more");
 		return;
 	}
-	iscsi_event(c->server, EVENT_WARNING, "%s (%s) is asked to log out: its host's record changed",
+	iscsi_event(c->server, ARRAY_EVENT_WARNING, "%s (%s) is asked to log out: its host's record changed",
 		c->initiator, c->peer_text);
 	iscsi_ask_logout(c, c->server->options.logout_timeout_ms);
 }
@@ -255,8 +255,9 @@ static void enter_full_phase(struct iscsi_conn *c, struct iscsi_small *s)
 	iscsi_small_send(c, s);
 	iscsi_conn_timer_update(c);
 	if (!c->discovery)
-		array_event(c->server->options.array, EVENT_INFO, "session", "%s logged in from %s%s",
-			c->initiator, c->peer_text, c->authenticated ? ", authenticated" : "");
+		array_event_tell(c->server->options.array, ARRAY_EVENT_INFO, "session",
+			"%s logged in from %s%s", c->initiator, c->peer_text,
+			c->authenticated ? ", authenticated" : "");
 	iscsi_receive_more(c);
 }
 
@@ -433,7 +434,7 @@ unsigned iscsi_session_logout(struct iscsi_server *s, const char *initiator)
 		if (c->state != ISCSI_CONN_FULL || c->discovery ||
 			(initiator && strcasecmp(initiator, c->initiator) != 0))
 			continue;
-		array_event(s->options.array, EVENT_INFO, "session",
+		array_event_tell(s->options.array, ARRAY_EVENT_INFO, "session",
 			"%s (%s) is asked to log out by the administrator", c->initiator, c->peer_text);
 		iscsi_ask_logout(c, s->options.logout_timeout_ms);
 		count++;

@@ -141,7 +141,7 @@ struct scsi_target {
 };
 
 struct scsi_nexus {
-	struct array_nexus array;
+	struct host_nexus array;
 	struct scsi_target *target;
 	const struct scsi_nexus_ops *ops;
 	void *transport;

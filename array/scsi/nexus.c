@@ -98,23 +98,23 @@ void scsi_target_destroy(struct scsi_target *t)
 
 /* ---- what the array tells ------------------------------------------------------------------------------ */
 
-static struct scsi_nexus *nexus_of(struct array_nexus *n)
+static struct scsi_nexus *nexus_of(struct host_nexus *n)
 {
 	return container_of(n, struct scsi_nexus, array);
 }
 
-static void mappings_changed(struct array_nexus *an)
+static void mappings_changed(struct host_nexus *an)
 {
 	scsi_attention_set(nexus_of(an), 0, ATTENTION_REPORTED_LUNS);
 }
 
-static void lun_resized(struct array_nexus *an, struct lun *lun, uint32_t number)
+static void lun_resized(struct host_nexus *an, struct lun *lun, uint32_t number)
 {
 	(void)lun;
 	scsi_attention_set(nexus_of(an), number, ATTENTION_CAPACITY);
 }
 
-static void lun_replaced(struct array_nexus *an, struct lun *lun, uint32_t number)
+static void lun_replaced(struct host_nexus *an, struct lun *lun, uint32_t number)
 {
 	(void)lun;
 	scsi_attention_set(nexus_of(an), number, ATTENTION_MEDIUM_CHANGED);
@@ -125,7 +125,7 @@ static bool task_is_on_lun(const struct scsi_task *task, const void *lun)
 	return task->lun_held == lun;
 }
 
-static void lun_unmapped(struct array_nexus *an, struct lun *lun, uint32_t number)
+static void lun_unmapped(struct host_nexus *an, struct lun *lun, uint32_t number)
 {
 	struct scsi_nexus *n = nexus_of(an);
 	struct scsi_lun *s = lun->scsi;
@@ -136,10 +136,10 @@ static void lun_unmapped(struct array_nexus *an, struct lun *lun, uint32_t numbe
 	/* The initiator did not ask for their end: they are answered. */
 	scsi_nexus_abort_tasks(n, task_is_on_lun, lun, true);
 	scsi_copy_stop_on(n, lun);
-	scsi_tokens_revoke(n->target, host_record(an->host)->name, lun);
+	scsi_tokens_revoke(n->target, host_record_of(an->host)->name, lun);
 }
 
-static void host_revoked(struct array_nexus *an)
+static void host_revoked(struct host_nexus *an)
 {
 	struct scsi_nexus *n = nexus_of(an);
 
@@ -148,14 +148,14 @@ static void host_revoked(struct array_nexus *an)
 }
 
 /* Without memory for its state: no, for its kept reservations are not known. */
-static bool may_write(struct array_nexus *an, struct lun *lun)
+static bool may_write(struct host_nexus *an, struct lun *lun)
 {
 	const struct scsi_lun *s = scsi_lun_get(lun);
 
 	return s && !scsi_reserve_excludes(s, nexus_of(an), CONFLICT_WRITE);
 }
 
-static const struct array_nexus_ops array_ops = {
+static const struct host_nexus_ops array_ops = {
 	.may_write = may_write,
 	.mappings_changed = mappings_changed,
 	.lun_resized = lun_resized,
@@ -180,7 +180,7 @@ int scsi_nexus_create(
 	memcpy(n->array.initiator, options->initiator_name, name_len + 1);
 	n->array.authenticated = options->authenticated;
 	n->array.ops = &array_ops;
-	int err = array_nexus_attach(t->array, &n->array);
+	int err = host_nexus_attach(t->array, &n->array);
 	if (err) {
 		free(n);
 		return err;
@@ -191,7 +191,7 @@ int scsi_nexus_create(
 	memcpy(n->isid, options->isid, sizeof(n->isid));
 	n->portal_group_tag = options->portal_group_tag;
 	port_add(t, n->portal_group_tag);
-	n->control_lu = host_record(n->array.host)->control_lu;
+	n->control_lu = host_record_of(n->array.host)->control_lu;
 	n->refs = 1;
 	list_init(&n->tasks);
 	list_init(&n->copies);
@@ -224,7 +224,7 @@ void scsi_nexus_move(struct scsi_nexus *n, void *transport)
 	n->transport = transport;
 }
 
-struct array_nexus *scsi_nexus_array(struct scsi_nexus *n)
+struct host_nexus *scsi_nexus_array(struct scsi_nexus *n)
 {
 	return &n->array;
 }
@@ -243,7 +243,7 @@ void scsi_nexus_put(struct scsi_nexus *n)
 	list_remove(&n->link);
 	struct scsi_target *t = n->target;
 
-	array_nexus_detach(t->array, &n->array);
+	host_nexus_detach(t->array, &n->array);
 	free(n);
 	scsi_target_check_stop(t);
 }

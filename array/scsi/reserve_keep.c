@@ -133,7 +133,7 @@ bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 
 void scsi_reserve_keep(struct lun *lun, struct array_call *call)
 {
-	static uint8_t bytes[ARRAY_RESERVATIONS_MAX_BYTES];
+	static uint8_t bytes[LUN_RESERVATIONS_MAX_BYTES];
 
 	lun_keep_reservations(lun, bytes, pack(lun->scsi, bytes), call);
 }

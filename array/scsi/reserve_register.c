@@ -28,7 +28,7 @@ struct scsi_registrant *scsi_pr_registrant_new(
 	struct scsi_registrant *r;
 
 	scsi_reserve_pack_size_add(&bytes, name);
-	r = s->registrant_count < PR_REGISTRANTS_MAX && bytes <= ARRAY_RESERVATIONS_MAX_BYTES
+	r = s->registrant_count < PR_REGISTRANTS_MAX && bytes <= LUN_RESERVATIONS_MAX_BYTES
 		    ? calloc(1, sizeof(*r))
 		    : NULL;
 	if (!r) {
@@ -69,7 +69,7 @@ static bool fresh_add(
 	if (scsi_reserve_find_name(s, name) || fresh_has(f, name))
 		return true;
 	scsi_reserve_pack_size_add(&f->bytes, name);
-	if (s->registrant_count + f->count >= PR_REGISTRANTS_MAX || f->bytes > ARRAY_RESERVATIONS_MAX_BYTES)
+	if (s->registrant_count + f->count >= PR_REGISTRANTS_MAX || f->bytes > LUN_RESERVATIONS_MAX_BYTES)
 		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_REGISTRATION_RESOURCES);
 	r = scsi_pr_registrant_new(task, name, key);
 	if (!r)

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "array/copyset/array.h"
+#include "array/model/array.h"
 
 #define SCSI_CDB_MAX_BYTES   32
 #define SCSI_SENSE_MAX_BYTES 64
@@ -39,12 +39,12 @@ struct scsi_inband {
 	void *ctx;
 	/* A message has arrived. lun: the LUN it was addressed to, NULL for the control LU. Copies what it
 	 * needs. 0; -EMSGSIZE, -ENOBUFS (no mailbox), -EBUSY. */
-	int (*out)(void *ctx, struct array_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data,
+	int (*out)(void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data,
 		size_t len);
 	/* Fetches the reply into buf, waiting for it while the request runs. `done` comes once (perhaps from
 	 * inside) with the bytes written (truncated at cap) or a negative errno (-ENOENT: no request in this
 	 * mailbox). Returns a token for `cancel`, NULL when done has been called. */
-	void *(*in)(void *ctx, struct array_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
+	void *(*in)(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
 		void (*done)(void *arg, long result), void *arg);
 	/* The waiting `in` is given up: done is not called any more. The request runs on. */
 	void (*cancel)(void *ctx, void *token);
@@ -88,7 +88,7 @@ int scsi_nexus_create(
 void scsi_nexus_destroy(struct scsi_nexus *n);
 /* The nexus goes on with another connection: all its tasks are aborted as above, nothing else of it is lost. */
 void scsi_nexus_move(struct scsi_nexus *n, void *transport);
-struct array_nexus *scsi_nexus_array(struct scsi_nexus *n);
+struct host_nexus *scsi_nexus_array(struct scsi_nexus *n);
 
 enum scsi_direction {
 	SCSI_NONE,

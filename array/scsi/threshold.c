@@ -52,7 +52,7 @@ static void ask(struct scsi_target *t)
 void scsi_threshold_written(struct scsi_target *t, uint64_t bytes)
 {
 	t->written_unasked += bytes > WRITE_BYTES ? bytes : WRITE_BYTES;
-	if (t->written_unasked < ASK_BYTES || array_is_quiet(t->array))
+	if (t->written_unasked < ASK_BYTES || host_is_quiet(t->array))
 		return;
 	t->written_unasked = 0;
 	ask(t);

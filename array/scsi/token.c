@@ -163,7 +163,7 @@ int scsi_token_new(struct scsi_nexus *n, struct lun *source, struct lun_image *i
 	const struct scsi_range *ranges, unsigned count, struct scsi_token **out)
 {
 	struct scsi_target *t = n->target;
-	const char *host = host_record(n->array.host)->name;
+	const char *host = host_record_of(n->array.host)->name;
 	struct scsi_token *k;
 	int err;
 

@@ -46,7 +46,7 @@ static void one(uint8_t how, const uint8_t *bytes, size_t len)
 {
 	static struct up_msg reply;
 	static uint8_t small[16];
-	struct array_nexus *n = &rig.nexus[how & 3];
+	struct host_nexus *n = &rig.nexus[how & 3];
 	uint16_t slot = how >> 2 & 3;
 	bool done = false;
 	/* exactly as long as it is: what reads past it is seen */

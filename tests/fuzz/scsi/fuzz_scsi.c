@@ -46,7 +46,7 @@ static uint8_t take(struct input *in)
 }
 
 static int box_out(
-	void *ctx, struct array_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
+	void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
 {
 	(void)ctx;
 	(void)nexus;
@@ -55,7 +55,7 @@ static int box_out(
 	return slot & 1 ? -ENOBUFS : 0;
 }
 
-static void *box_in(void *ctx, struct array_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
+static void *box_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
 	void (*done)(void *arg, long result), void *arg)
 {
 	(void)ctx;
@@ -211,7 +211,7 @@ static void login(unsigned i)
 static void model_call(uint8_t what)
 {
 	unsigned i = what % NEXUSES, number = 1 + (what >> 4) % FAKE_LUNS;
-	struct array_nexus *n = nexuses[i] ? scsi_nexus_array(nexuses[i]) : NULL;
+	struct host_nexus *n = nexuses[i] ? scsi_nexus_array(nexuses[i]) : NULL;
 	struct lun *lun = map_lun(fake_host(i), number);
 
 	if (!n)

@@ -10,25 +10,25 @@
 
 const struct lun *rig_reserved;
 
-static void nothing_changed(struct array_nexus *n)
+static void nothing_changed(struct host_nexus *n)
 {
 	(void)n;
 }
 
-static void nothing_resized(struct array_nexus *n, struct lun *lun, uint32_t number)
+static void nothing_resized(struct host_nexus *n, struct lun *lun, uint32_t number)
 {
 	(void)n;
 	(void)lun;
 	(void)number;
 }
 
-static bool not_reserved(struct array_nexus *n, struct lun *lun)
+static bool not_reserved(struct host_nexus *n, struct lun *lun)
 {
 	(void)n;
 	return lun != rig_reserved;
 }
 
-static const struct array_nexus_ops nexus_ops = {
+static const struct host_nexus_ops nexus_ops = {
 	.may_write = not_reserved,
 	.mappings_changed = nothing_changed,
 	.lun_resized = nothing_resized,
@@ -88,7 +88,7 @@ static void add_host(struct rig *rig, unsigned i)
 	rig->nexus[i].ops = &nexus_ops;
 	rig->nexus[i].authenticated = i < 2;
 	snprintf(rig->nexus[i].initiator, sizeof(rig->nexus[i].initiator), "%s", record.iqns[0]);
-	int err = array_nexus_attach(rig->array, &rig->nexus[i]);
+	int err = host_nexus_attach(rig->array, &rig->nexus[i]);
 	assert(!err);
 }
 
@@ -125,7 +125,7 @@ void rig_open(struct rig *rig, const struct array_options *options, const struct
 	rig->second.ops = &nexus_ops;
 	rig->second.authenticated = true;
 	snprintf(rig->second.initiator, sizeof(rig->second.initiator), "IQN.2026-01.test:H1");
-	err = array_nexus_attach(rig->array, &rig->second);
+	err = host_nexus_attach(rig->array, &rig->second);
 	assert(!err);
 }
 
@@ -151,8 +151,8 @@ void rig_close(struct rig *rig)
 	management_destroy(rig->management);
 	for (unsigned i = 0; i < RIG_HOSTS; i++)
 		if (rig->nexus[i].host)
-			array_nexus_detach(rig->array, &rig->nexus[i]);
-	array_nexus_detach(rig->array, &rig->second);
+			host_nexus_detach(rig->array, &rig->nexus[i]);
+	host_nexus_detach(rig->array, &rig->second);
 	inband_destroy(rig->inband);
 	stopped = false;
 	array_stop(rig->array, flag_up, &stopped);
@@ -201,7 +201,7 @@ void rig_lun_id(struct up_msg *m, const uint8_t id[UP_ID_BYTES])
 	m->has |= UP_HAS(UP_TAG_LUN_ID);
 }
 
-int rig_post(struct rig *rig, struct array_nexus *n, struct lun *lun, uint16_t slot, const struct up_msg *m)
+int rig_post(struct rig *rig, struct host_nexus *n, struct lun *lun, uint16_t slot, const struct up_msg *m)
 {
 	static uint8_t wire[UP_REQUEST_MAX_BYTES];
 	size_t len = up_encode(m, wire, sizeof(wire));
@@ -224,7 +224,7 @@ static void fetched(void *arg, long result)
 	f->result = result;
 }
 
-bool rig_fetch(struct rig *rig, struct array_nexus *n, uint16_t slot, struct up_msg *reply)
+bool rig_fetch(struct rig *rig, struct host_nexus *n, uint16_t slot, struct up_msg *reply)
 {
 	static uint8_t wire[UP_REPLY_MAX_BYTES];
 	struct fetching f = {0};
@@ -238,7 +238,7 @@ bool rig_fetch(struct rig *rig, struct array_nexus *n, uint16_t slot, struct up_
 	return true;
 }
 
-enum up_status rig_ask(struct rig *rig, struct array_nexus *n, const struct up_msg *m, struct up_msg *reply)
+enum up_status rig_ask(struct rig *rig, struct host_nexus *n, const struct up_msg *m, struct up_msg *reply)
 {
 	int err = rig_post(rig, n, NULL, 1, m);
 

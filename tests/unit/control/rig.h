@@ -22,8 +22,8 @@ struct rig {
 	struct inband *inband;
 	struct management *management;
 	struct host *hosts[RIG_HOSTS];
-	struct array_nexus nexus[RIG_HOSTS];
-	struct array_nexus second; /* of h1, over another path, its name in capitals */
+	struct host_nexus nexus[RIG_HOSTS];
+	struct host_nexus second; /* of h1, over another path, its name in capitals */
 	uint64_t next_request_id;
 };
 
@@ -46,11 +46,11 @@ uint32_t rig_map(struct rig *rig, unsigned host, struct lun *lun);
 void rig_request(struct rig *rig, struct up_msg *m, enum up_op op);
 void rig_set_id(struct up_msg *m, const uint8_t id[UP_ID_BYTES]);
 void rig_lun_id(struct up_msg *m, const uint8_t id[UP_ID_BYTES]);
-int rig_post(struct rig *rig, struct array_nexus *n, struct lun *lun, uint16_t slot, const struct up_msg *m);
+int rig_post(struct rig *rig, struct host_nexus *n, struct lun *lun, uint16_t slot, const struct up_msg *m);
 /* Fetches; waits. False: there was nothing (a SCSI error). The reply must decode. */
-bool rig_fetch(struct rig *rig, struct array_nexus *n, uint16_t slot, struct up_msg *reply);
+bool rig_fetch(struct rig *rig, struct host_nexus *n, uint16_t slot, struct up_msg *reply);
 /* Posts and fetches in slot 1; asserts that the reply belongs to the request and that refusals have a text.
  */
-enum up_status rig_ask(struct rig *rig, struct array_nexus *n, const struct up_msg *m, struct up_msg *reply);
+enum up_status rig_ask(struct rig *rig, struct host_nexus *n, const struct up_msg *m, struct up_msg *reply);
 
 #endif

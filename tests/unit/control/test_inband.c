@@ -192,7 +192,7 @@ TEST(malformed_messages_get_replies)
 		assert_true(strlen(reply.text) > 20);
 		assert_int_equal(reply.request_id, cut >= UP_HEADER_BYTES ? ask.request_id : 0);
 	}
-	assert_null(copyset_find(rig.array, set_one, NULL));
+	assert_null(set_find(rig.array, set_one, NULL));
 	wire[0] = 'X'; /* magic */
 	assert_int_equal(post_bytes(wire, len), 0);
 	assert_true(rig_fetch(&rig, H1, 1, &reply));
@@ -325,7 +325,7 @@ TEST(random_requests_are_all_answered)
 		ids[i][0] = (uint8_t)(i + 1);
 	for (unsigned round = 0; round < 6000; round++) {
 		unsigned host = next_random(RIG_HOSTS);
-		struct array_nexus *n = host == 0 && next_random(2) ? &rig.second : &rig.nexus[host];
+		struct host_nexus *n = host == 0 && next_random(2) ? &rig.second : &rig.nexus[host];
 		uint16_t slot = (uint16_t)next_random(2);
 		rig_request(&rig, &ask, (enum up_op)next_random(UP_OP_COUNT + 1));
 		rig_set_id(&ask, ids[next_random(4)]);

@@ -272,8 +272,8 @@ TEST(secrets_never_come_out)
 	assert_string_equal(json_string_value(json_array_get(json_object_get(host, "iqns"), 0)),
 		"iqn.1991-05.com.microsoft:db1");
 	json_decref(host);
-	assert_string_equal(host_record(host_find(rig.array, "db1"))->chap_secret, "correct horse");
-	assert_string_equal(host_record(host_find(rig.array, "db1"))->mutual_secret, "battery staple");
+	assert_string_equal(host_record_of(host_find(rig.array, "db1"))->chap_secret, "correct horse");
+	assert_string_equal(host_record_of(host_find(rig.array, "db1"))->mutual_secret, "battery staple");
 	for (size_t i = 0; i < 2; i++) {
 		json_t *answer = ask(asks[i], "{}");
 		text = json_dumps(answer, 0);
@@ -283,7 +283,7 @@ TEST(secrets_never_come_out)
 		free(text);
 		json_decref(answer);
 	}
-	for (const struct event *e = array_event_after(rig.array, 0); e;
+	for (const struct array_event *e = array_event_after(rig.array, 0); e;
 		e = array_event_after(rig.array, e->serial))
 		assert_true(!strstr(e->text, "correct horse") && !strstr(e->text, "battery staple"));
 }
@@ -292,7 +292,7 @@ TEST(hosts_are_changed_part_by_part)
 {
 	does("host.add", "{'name':'db1','iqns':['iqn.x:1'],'chap_secret':'correct horse','control_lu':true}");
 	does("host.set", "{'host':'db1','import':'any'}");
-	const struct host_record *r = host_record(host_find(rig.array, "db1"));
+	const struct host_record *r = host_record_of(host_find(rig.array, "db1"));
 	assert_int_equal(r->import, HOST_IMPORT_ANY);
 	assert_true(r->control_lu);
 	assert_string_equal(r->chap_secret, "correct horse");
@@ -300,9 +300,9 @@ TEST(hosts_are_changed_part_by_part)
 	fails("host.set", "{'host':'db1','mutual_chap_secret':'correct horse'}", EINVAL);
 	does("host.set", "{'host':'db1','mutual_chap_secret':'battery staple'}");
 	does("host.set", "{'host':'db1','import':'any'}");
-	assert_string_equal(host_record(host_find(rig.array, "db1"))->mutual_secret, "battery staple");
+	assert_string_equal(host_record_of(host_find(rig.array, "db1"))->mutual_secret, "battery staple");
 	does("host.set", "{'host':'db1','control_lu':false,'control_without_chap':true,'chap_secret':''}");
-	r = host_record(host_find(rig.array, "db1"));
+	r = host_record_of(host_find(rig.array, "db1"));
 	assert_false(r->control_lu);
 	assert_true(r->control_without_chap);
 	assert_string_equal(r->chap_secret, "");
@@ -331,7 +331,7 @@ TEST(changes_of_a_host_at_the_same_time_add_up)
 		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"host.set\",\"params\":{\"host\":\"h1\",\"chap_secret\":\"another secret\"}}",
 		"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"host.set\",\"params\":{\"host\":\"h1\",\"import\":\"any\"}}",
 		"{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"host.set\",\"params\":{\"host\":\"h1\",\"control_lu\":false}}"};
-	const struct host_record *r = host_record(rig.hosts[0]);
+	const struct host_record *r = host_record_of(rig.hosts[0]);
 
 	memstore_timing(rig.memory, MEMSTORE_TXN, MEMSTORE_MANUAL, 0);
 	for (size_t i = 0; i < 3; i++)
@@ -637,15 +637,15 @@ TEST(the_status_shows_what_is_set_aside)
 
 	struct lun *lun = rig_lun(&rig, "a", 16 << 20);
 	assert_int_equal(set_aside("status"), 0);
-	assert_int_equal(copyset_begin(rig.array, id, owner, NULL), 0);
-	assert_int_equal(copyset_add(rig.array, id, owner, lun, UP_COPY_DEFAULT, shadow_id, NULL), 0);
-	copyset_arm(rig.array, id, owner, &w.call);
+	assert_int_equal(set_begin(rig.array, id, owner, NULL), 0);
+	assert_int_equal(set_add(rig.array, id, owner, lun, UP_COPY_DEFAULT, shadow_id, NULL), 0);
+	set_arm(rig.array, id, owner, &w.call);
 	rig_until(&rig, &w.done);
 	assert_int_equal(w.call.fault.err, 0);
 	assert_int_equal(set_aside("status"), 576 << 10);
 	assert_int_equal(set_aside("pool.status"), 576 << 10);
 	w.done = false;
-	copyset_abort(rig.array, id, owner, &w.call);
+	set_abort(rig.array, id, owner, &w.call);
 	rig_until(&rig, &w.done);
 	assert_int_equal(set_aside("pool.status"), 0);
 }
@@ -803,7 +803,7 @@ TEST(followers_get_events_and_slow_ones_are_cut)
 	assert_non_null(strstr(text, "following"));
 	assert_true(hear(fd, text, sizeof(text)));
 	assert_non_null(strstr(text, "\"serial\":3"));
-	array_event(rig.array, EVENT_WARNING, "lun", "odd \xff bytes");
+	array_event_tell(rig.array, ARRAY_EVENT_WARNING, "lun", "odd \xff bytes");
 	unsigned heard = 0;
 	do
 		assert_true(hear(fd, text, sizeof(text)) && ++heard < 50);
@@ -811,7 +811,7 @@ TEST(followers_get_events_and_slow_ones_are_cut)
 	say(slow, follow, strlen(follow));
 	rig_turn(&rig, 20);
 	for (unsigned i = 0; i < 60000; i++)
-		array_event(rig.array, EVENT_INFO, "lun", "%0200u", i);
+		array_event_tell(rig.array, ARRAY_EVENT_INFO, "lun", "%0200u", i);
 	rig_turn(&rig, 20);
 	close(fd);
 	/* both were cut off: the daemon holds no more than its bound, and there is room again */

@@ -38,7 +38,7 @@ static int close_rig(void **state)
 	return 0;
 }
 
-static enum up_status on_set(struct array_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES])
+static enum up_status on_set(struct host_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES])
 {
 	rig_request(&rig, &ask, op);
 	rig_set_id(&ask, id);
@@ -50,7 +50,7 @@ static enum up_status on_set(struct array_nexus *n, enum up_op op, const uint8_t
 }
 
 static enum up_status on_lun(
-	struct array_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES], uint32_t scope)
+	struct host_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES], uint32_t scope)
 {
 	rig_request(&rig, &ask, op);
 	rig_lun_id(&ask, id);
@@ -62,7 +62,7 @@ static enum up_status on_lun(
 }
 
 static enum up_status add(
-	struct array_nexus *n, const uint8_t set[UP_ID_BYTES], const struct lun *lun, int kind)
+	struct host_nexus *n, const uint8_t set[UP_ID_BYTES], const struct lun *lun, int kind)
 {
 	rig_request(&rig, &ask, UP_OP_SET_ADD);
 	rig_set_id(&ask, set);
@@ -340,7 +340,7 @@ TEST(what_is_not_kept_is_not_mapped)
 }
 
 static enum up_status with_flags(
-	struct array_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES], uint32_t flags)
+	struct host_nexus *n, enum up_op op, const uint8_t id[UP_ID_BYTES], uint32_t flags)
 {
 	rig_request(&rig, &ask, op);
 	rig_lun_id(&ask, id);
@@ -350,7 +350,7 @@ static enum up_status with_flags(
 }
 
 static enum up_status resync(
-	struct array_nexus *n, const uint8_t shadow[UP_ID_BYTES], const uint8_t target[UP_ID_BYTES])
+	struct host_nexus *n, const uint8_t shadow[UP_ID_BYTES], const uint8_t target[UP_ID_BYTES])
 {
 	rig_request(&rig, &ask, UP_OP_RESYNC_START);
 	rig_lun_id(&ask, shadow);
@@ -360,7 +360,7 @@ static enum up_status resync(
 }
 
 /* Of the LUNs that list shows: the one with this id, or NULL. */
-static const struct up_lun *listed(struct array_nexus *n, const uint8_t id[UP_ID_BYTES])
+static const struct up_lun *listed(struct host_nexus *n, const uint8_t id[UP_ID_BYTES])
 {
 	rig_request(&rig, &ask, UP_OP_LIST);
 	assert_int_equal(rig_ask(&rig, n, &ask, &reply), UP_OK);
@@ -433,7 +433,7 @@ TEST(a_deleted_copy_is_out_of_the_hosts_reach)
 {
 	struct array_options options = {.recycle_s = 1000};
 	uint8_t shadow[UP_ID_BYTES];
-	struct recycled_view bin;
+	struct lun_recycled_view bin;
 
 	close_rig(state);
 	rig_open(&rig, &options, NULL);
@@ -441,7 +441,7 @@ TEST(a_deleted_copy_is_out_of_the_hosts_reach)
 	rig_map(&rig, 0, data);
 	make_kept(set_one, shadow);
 	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_OK);
-	assert_true(recycled_next(rig.array, NULL, &bin));
+	assert_true(lun_recycled_next(rig.array, NULL, &bin));
 	assert_memory_equal(bin.id, shadow, UP_ID_BYTES);
 	assert_null(listed(H1, shadow));
 	assert_int_equal(on_lun(H1, UP_OP_DESCRIBE_LUN, shadow, 0), UP_NOT_FOUND);
@@ -449,7 +449,7 @@ TEST(a_deleted_copy_is_out_of_the_hosts_reach)
 	assert_int_equal(on_lun(H1, UP_OP_BREAK, shadow, 0), UP_NOT_FOUND);
 	assert_int_equal(resync(H1, shadow, data->id), UP_NOT_FOUND);
 	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_OK); /* purges nothing */
-	assert_true(recycled_next(rig.array, NULL, &bin));
+	assert_true(lun_recycled_next(rig.array, NULL, &bin));
 }
 
 TEST(unkept_shadows_are_not_broken)
@@ -481,7 +481,7 @@ TEST(notifications_are_shown)
 	assert_int_equal(on_lun(H1, UP_OP_NOTIFY, shadow, 0), UP_BAD_MESSAGE); /* flags missing */
 }
 
-static enum up_status on_job(struct array_nexus *n, enum up_op op, uint32_t job)
+static enum up_status on_job(struct host_nexus *n, enum up_op op, uint32_t job)
 {
 	rig_request(&rig, &ask, op);
 	ask.job = job;

@@ -14,7 +14,7 @@
 struct stub stub;
 
 struct scsi_nexus {
-	struct array_nexus array;
+	struct host_nexus array;
 	struct list_node link;
 	const struct scsi_nexus_ops *ops;
 	void *transport;
@@ -56,12 +56,13 @@ struct host *host_find_iqn(struct array *a, const char *iqn)
 	return NULL;
 }
 
-const struct host_record *host_record(const struct host *h)
+const struct host_record *host_record_of(const struct host *h)
 {
 	return &h->record;
 }
 
-void array_event(struct array *a, enum event_level level, const char *area, const char *format, ...)
+void array_event_tell(
+	struct array *a, enum array_event_level level, const char *area, const char *format, ...)
 {
 	va_list args;
 
@@ -174,7 +175,7 @@ void scsi_nexus_move(struct scsi_nexus *n, void *transport)
 	n->running--;
 }
 
-struct array_nexus *scsi_nexus_array(struct scsi_nexus *n)
+struct host_nexus *scsi_nexus_array(struct scsi_nexus *n)
 {
 	return &n->array;
 }

@@ -171,13 +171,13 @@ const struct array_options *array_settings(const struct array *a)
 	return &a->options;
 }
 
-bool array_is_quiet(const struct array *a)
+bool host_is_quiet(const struct array *a)
 {
 	(void)a;
 	return fake_quiet;
 }
 
-const struct host_record *host_record(const struct host *h)
+const struct host_record *host_record_of(const struct host *h)
 {
 	return &h->record;
 }
@@ -200,7 +200,7 @@ struct host *host_find(struct array *a, const char *name)
 	return NULL;
 }
 
-int array_nexus_attach(struct array *a, struct array_nexus *n)
+int host_nexus_attach(struct array *a, struct host_nexus *n)
 {
 	(void)a;
 	for (unsigned i = 0; i < FAKE_HOSTS; i++)
@@ -212,7 +212,7 @@ int array_nexus_attach(struct array *a, struct array_nexus *n)
 	return -EACCES;
 }
 
-void array_nexus_detach(struct array *a, struct array_nexus *n)
+void host_nexus_detach(struct array *a, struct host_nexus *n)
 {
 	(void)a;
 	n->host = NULL;
@@ -440,7 +440,7 @@ void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struc
 {
 	struct keep k = {.lun = lun, .len = len, .call = call, .bytes = len ? malloc(len) : NULL};
 
-	assert(len <= ARRAY_RESERVATIONS_MAX_BYTES);
+	assert(len <= LUN_RESERVATIONS_MAX_BYTES);
 	if (len)
 		memcpy(k.bytes, bytes, len);
 	fake_keeps++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The array's model as the SCSI layer's tests want it: LUNs in memory, a gate that a test closes, I/O that a
- * test may hold back or let fail. Plays the functions of array/copyset/array.h that array/scsi calls, so what
+ * test may hold back or let fail. Plays the functions of array/model/array.h that array/scsi calls, so what
  * is tested is linked without the real model.
  */
 #ifndef UMBRA_TEST_FAKE_ARRAY_H

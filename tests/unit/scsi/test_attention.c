@@ -5,7 +5,7 @@
 #include <string.h>
 #include "array/scsi/internal.h"
 
-static struct array_nexus *model(struct client *c)
+static struct host_nexus *model(struct client *c)
 {
 	return scsi_nexus_array(c->nexus);
 }

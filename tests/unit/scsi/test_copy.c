@@ -432,7 +432,7 @@ TEST(tokens_run_out)
 TEST(unmapping_revokes)
 {
 	static const struct scsi_range r = {0, 8};
-	struct array_nexus *model = scsi_nexus_array(test_a.nexus);
+	struct host_nexus *model = scsi_nexus_array(test_a.nexus);
 	uint8_t token[512], second[512];
 
 	make_token(&test_a, 1, &r, 1, token);

@@ -11,7 +11,7 @@ static struct {
 	int out_result;
 	long in_result; /* of the next `in`, when it does not wait */
 	bool waits, cancelled;
-	struct array_nexus *nexus;
+	struct host_nexus *nexus;
 	struct lun *lun;
 	uint16_t slot;
 	uint8_t message[UP_REQUEST_MAX_BYTES];
@@ -24,7 +24,7 @@ static struct {
 } box;
 
 static int box_out(
-	void *ctx, struct array_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
+	void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
 {
 	assert_ptr_equal(ctx, &box);
 	box.nexus = nexus;
@@ -37,7 +37,7 @@ static int box_out(
 	return box.out_result;
 }
 
-static void *box_in(void *ctx, struct array_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
+static void *box_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
 	void (*done)(void *arg, long result), void *arg)
 {
 	assert_ptr_equal(ctx, &box);

@@ -303,7 +303,7 @@ TEST(lost_nexus_ends_its_tasks)
 
 TEST(unmapping_answers_what_waits)
 {
-	struct array_nexus *model = scsi_nexus_array(test_a.nexus);
+	struct host_nexus *model = scsi_nexus_array(test_a.nexus);
 
 	fake_gate(true);
 	write_begin(&test_a, &x[0], 2, 1);

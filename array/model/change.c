@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changes of the catalogue, one at a time: check, drain, transaction, end. What a check found true is true
+ * still at the end. A change that waits costs the others one flush of the store.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/model/internal.h"
+
+static void change_drain(struct change *c);
+
+void array_call_end(struct array_call *call, int err, const struct fault *fault)
+{
+	if (!call)
+		return;
+	memset(&call->fault, 0, sizeof(call->fault));
+	if (err && fault && fault->err == err)
+		call->fault = *fault;
+	else if (err)
+		fault_errno(&call->fault, err);
+	call->done(call);
+}
+
+void array_call_refuse(struct array_call *call, int err, const char *format, ...)
+{
+	struct fault f = {.err = err};
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(f.text, sizeof(f.text), format, args);
+	va_end(args);
+	array_call_end(call, err, &f);
+}
+
+int array_store_fault(struct fault *f, int err, const char *what)
+{
+	switch (err) {
+	case -ENOSPC:
+		return fault_set(f, err, "%s: the store is full; delete shadow copies or add space", what);
+	case -EROFS:
+		return fault_set(f, err,
+			"%s: the store went read-only after a failed write; check the disk, "
+			"then restart umbrad",
+			what);
+	case -ENOMEM:
+		return fault_set(f, err, "%s: " FAULT_NO_MEMORY, what);
+	case -ESHUTDOWN:
+		return fault_set(
+			f, err, "%s: the store is shutting down; ask again when umbrad runs again", what);
+	case -EAGAIN:
+		return fault_set(f, err, "%s: the store is busy; try again in a moment", what);
+	case -EUCLEAN:
+		return fault_set(f, err,
+			"%s: its records are damaged; run umbractl pool check, or restore a backup", what);
+	default:
+		return fault_set(f, err,
+			"%s: the store failed (%s); look at its disk, the kernel's log and umbractl events",
+			what, strerror(-err));
+	}
+}
+
+void *change_new(struct array *a, size_t size, const struct change_ops *ops, struct array_call *call)
+{
+	struct change *c;
+
+	if (call) {
+		call->lun = NULL;
+		call->host = NULL;
+		call->number = 0;
+		call->window_ns = call->durable_ns = 0;
+	}
+	if (a->change_count >= ARRAY_CHANGES_MAX) {
+		array_call_refuse(call, -EBUSY, "too many changes are waiting; try again");
+		return NULL;
+	}
+	c = calloc(1, size);
+	if (!c) {
+		array_call_refuse(call, -ENOMEM, FAULT_NO_MEMORY);
+		return NULL;
+	}
+	c->ops = ops;
+	c->array = a;
+	c->call = call;
+	return c;
+}
+
+static void change_free(struct change *c)
+{
+	if (c->ops->clear)
+		c->ops->clear(c);
+	free(c);
+}
+
+static void change_end(struct change *c, int err)
+{
+	struct array *a = c->array;
+	struct array_call *call;
+
+	assert(a->change_now == c);
+	if (err && c->fault.err != err)
+		fault_errno(&c->fault, err);
+	c->ops->end(c, err);
+	a->change_now = NULL;
+	a->change_count--;
+	call = c->call;
+	struct fault fault = c->fault;
+	change_free(c);
+	array_call_end(call, err, &fault);
+}
+
+static void changes_run(struct array *a)
+{
+	struct list_node *n;
+
+	if (a->changes_running)
+		return;
+	a->changes_running = true;
+	while (!a->change_now && (n = list_pop(&a->changes))) {
+		struct change *c = container_of(n, struct change, link);
+		int rc;
+
+		a->change_now = c;
+		rc = c->ops->check(c);
+		if (rc)
+			change_end(c, rc > 0 ? 0 : rc);
+		else
+			change_drain(c);
+	}
+	a->changes_running = false;
+}
+
+void change_written(void *arg, int err)
+{
+	struct change *c = arg;
+	struct array *a = c->array;
+
+	if (!a) {
+		change_free(c);
+		return;
+	}
+	if (err)
+		array_store_fault(&c->fault, err, "the change could not be made durable");
+	else
+		a->meta_durable = true;
+	change_end(c, err);
+	changes_run(a);
+}
+
+static void change_write(struct change *c)
+{
+	struct array *a = c->array;
+	const struct store_ops *ops = a->options.store->ops;
+	struct store_txn *t;
+	int err;
+
+	if (c->ops->write) {
+		c->ops->write(c);
+		return;
+	}
+	t = ops->txn_begin(a->options.store);
+	err = t ? array_meta_put(a, t) : -ENOMEM;
+	if (!err)
+		err = c->ops->build(c, t);
+	if (!err) {
+		ops->txn_commit(t, change_written, c);
+		return;
+	}
+	if (t)
+		ops->txn_drop(t);
+	if (c->fault.err != err)
+		array_store_fault(&c->fault, err, "the change could not be prepared");
+	change_end(c, err);
+	changes_run(a);
+}
+
+/* Its I/O has ended and its hydration too. */
+static void change_idle(struct lun_drain *d)
+{
+	struct change *c = container_of(d, struct change, drain);
+
+	c->drained++;
+	change_drain(c);
+}
+
+static void change_io_idle(struct lun_drain *d)
+{
+	struct change *c = container_of(d, struct change, drain);
+
+	d->idle = change_idle;
+	lun_hydration_halt(c->ops->drain(c, c->drained), d);
+}
+
+static void change_drain(struct change *c)
+{
+	struct lun *lun = c->ops->drain ? c->ops->drain(c, c->drained) : NULL;
+
+	if (!lun) {
+		change_write(c);
+		return;
+	}
+	c->drain.idle = change_io_idle;
+	lun_gate_drain(lun, &c->drain);
+}
+
+void change_submit(struct change *c)
+{
+	struct array *a = c->array;
+
+	a->change_count++;
+	list_push_back(&a->changes, &c->link);
+	changes_run(a);
+}
+
+/* The one under way is freed when the store answers; the others never began. Nobody is called back. */
+void change_close_all(struct array *a)
+{
+	struct list_node *n;
+
+	if (a->change_now) {
+		if (list_linked(&a->change_now->drain.link)) {
+			list_remove(&a->change_now->drain.link);
+			change_free(a->change_now);
+		} else {
+			a->change_now->array = NULL;
+		}
+	}
+	while ((n = list_pop(&a->changes)))
+		change_free(container_of(n, struct change, link));
+}
+
+int array_meta_put(struct array *a, struct store_txn *t)
+{
+	struct meta_record r = {.created_unix_ms = a->created_unix_ms};
+
+	if (a->meta_durable)
+		return 0;
+	memcpy(r.id, a->id, sizeof(r.id));
+	return record_put_meta(a, t, &r);
+}

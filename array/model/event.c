@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Events: what happened, for the administrator. A ring of the last ones and a list of listeners. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "array/model/internal.h"
+
+void array_event_tell(
+	struct array *a, enum array_event_level level, const char *area, const char *format, ...)
+{
+	uint64_t serial = ++a->event_serial;
+	struct array_event *e = &a->events[(serial - 1) % ARRAY_EVENTS_KEPT];
+	struct array_event copy;
+	va_list args;
+
+	memset(e, 0, sizeof(*e));
+	e->serial = serial;
+	e->unix_ms = array_clock_unix_ms();
+	e->level = level;
+	snprintf(e->area, sizeof(e->area), "%s", area);
+	va_start(args, format);
+	vsnprintf(e->text, sizeof(e->text), format, args);
+	va_end(args);
+	copy = *e; /* a listener may cause events */
+	list_for_each_safe (n, &a->event_listeners) {
+		struct array_event_listener *l = container_of(n, struct array_event_listener, link);
+
+		l->event(l, &copy);
+	}
+}
+
+const struct array_event *array_event_after(const struct array *a, uint64_t after)
+{
+	uint64_t oldest = a->event_serial > ARRAY_EVENTS_KEPT ? a->event_serial - ARRAY_EVENTS_KEPT + 1 : 1;
+	uint64_t want = after + 1 > oldest ? after + 1 : oldest;
+
+	if (after == UINT64_MAX || want > a->event_serial)
+		return NULL;
+	return &a->events[(want - 1) % ARRAY_EVENTS_KEPT];
+}
+
+void array_event_listen(struct array *a, struct array_event_listener *l)
+{
+	list_push_back(&a->event_listeners, &l->link);
+}
+
+void array_event_unlisten(struct array_event_listener *l)
+{
+	list_remove(&l->link);
+}

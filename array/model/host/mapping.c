@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Mappings: which host sees which LUN under which number. The way from (host, number) to the LUN is two array
+ * look-ups, the way from (host, LUN) to the number a look-up in a hash table: a LUN may have thousands of hosts,
+ * and a host thousands of LUNs.
+ *
+ * A number that was given up rests, so that a host that has not rescanned yet never takes one LUN for another; the
+ * rest is in memory only and does not outlast the array (a restart drops all sessions, and the hosts rescan). A
+ * number that the administrator names is taken although it rests.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+#include "array/model/set/set.h"
+#include "array/model/internal.h"
+
+static struct map_page *page_of(const struct host *h, uint32_t number)
+{
+	assert(number <= ARRAY_LUN_NUMBER_MAX);
+	return h->pages[number / MAP_PAGE_NUMBERS];
+}
+
+int map_page_make(struct host *h, uint32_t number)
+{
+	struct map_page **p = &h->pages[number / MAP_PAGE_NUMBERS];
+
+	if (!*p)
+		*p = calloc(1, sizeof(**p));
+	return *p ? 0 : -ENOMEM;
+}
+
+static uint64_t hash_pair(const struct host *h, const struct lun *lun)
+{
+	const void *pair[2] = {h, lun};
+
+	return XXH64(pair, sizeof(pair), 0);
+}
+
+void map_link(struct map *m)
+{
+	struct map_page *page = page_of(m->host, m->number);
+
+	assert(page && !page->at[m->number % MAP_PAGE_NUMBERS].mapping);
+	page->at[m->number % MAP_PAGE_NUMBERS].mapping = m;
+	page->at[m->number % MAP_PAGE_NUMBERS].rest_until_ns = 0;
+	page->used++;
+	array_index_add(&m->host->array->mappings, &m->by_pair, hash_pair(m->host, m->lun));
+	list_push_back(&m->lun->links_mappings, &m->link_lun);
+	m->lun->mappings++;
+	m->host->mappings++;
+	m->host->array->mapping_count++;
+}
+
+/* Frees it. */
+static void mapping_unlink(struct map *m, uint64_t rest_until_ns)
+{
+	struct map_page *page = page_of(m->host, m->number);
+
+	page->at[m->number % MAP_PAGE_NUMBERS].mapping = NULL;
+	page->at[m->number % MAP_PAGE_NUMBERS].rest_until_ns = rest_until_ns;
+	page->used--;
+	array_index_remove(&m->host->array->mappings, &m->by_pair);
+	list_remove(&m->link_lun);
+	m->lun->mappings--;
+	m->host->mappings--;
+	m->host->array->mapping_count--;
+	free(m);
+}
+
+void map_free_all(struct host *h)
+{
+	for (unsigned i = 0; i < MAP_PAGES; i++) {
+		for (unsigned j = 0; h->pages[i] && h->pages[i]->used > 0 && j < MAP_PAGE_NUMBERS; j++)
+			if (h->pages[i]->at[j].mapping)
+				mapping_unlink(h->pages[i]->at[j].mapping, 0);
+		free(h->pages[i]);
+		h->pages[i] = NULL;
+	}
+}
+
+static struct map *mapping_find(const struct host *h, const struct lun *lun)
+{
+	struct array_index_node *n = array_index_first(&lun->array->mappings, hash_pair(h, lun));
+
+	for (; n; n = array_index_again(n)) {
+		struct map *m = container_of(n, struct map, by_pair);
+
+		if (m->host == h && m->lun == lun)
+			return m;
+	}
+	return NULL;
+}
+
+uint32_t map_number(const struct host *h, const struct lun *lun)
+{
+	const struct map *m = mapping_find(h, lun);
+
+	return m ? m->number : 0;
+}
+
+struct lun *map_lun(const struct host *h, uint32_t number)
+{
+	const struct map_page *page;
+	const struct map *m;
+
+	if (number > ARRAY_LUN_NUMBER_MAX)
+		return NULL;
+	page = h->pages[number / MAP_PAGE_NUMBERS];
+	m = page ? page->at[number % MAP_PAGE_NUMBERS].mapping : NULL;
+	return m ? m->lun : NULL;
+}
+
+uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
+{
+	for (uint32_t i = number + 1; i != 0 && i <= ARRAY_LUN_NUMBER_MAX; i++) {
+		const struct map_page *page = page_of(h, i);
+
+		if (!page || page->used == 0) {
+			i |= MAP_PAGE_NUMBERS - 1;
+			continue;
+		}
+		if (page->at[i % MAP_PAGE_NUMBERS].mapping) {
+			if (lun)
+				*lun = page->at[i % MAP_PAGE_NUMBERS].mapping->lun;
+			return i;
+		}
+	}
+	return 0;
+}
+
+/* Windows sees LUN numbers up to 254 of a target. */
+#define NUMBER_COMMON_MAX 254
+
+/* The lowest number from..to that is free and does not rest; 0: none. */
+static uint32_t number_rested(const struct host *h, uint32_t from, uint32_t to, uint64_t now)
+{
+	for (uint32_t i = from; i <= to; i++) {
+		const struct map_page *page = page_of(h, i);
+		unsigned at = i % MAP_PAGE_NUMBERS;
+
+		if (!page || (!page->at[at].mapping && page->at[at].rest_until_ns <= now))
+			return i;
+		if (page->used == MAP_PAGE_NUMBERS)
+			i |= MAP_PAGE_NUMBERS - 1;
+	}
+	return 0;
+}
+
+/* The one of 1..to that has rested longest, if for a tenth of the rest at least; 0: none. */
+static uint32_t number_longest_rested(const struct host *h, uint32_t to, uint64_t now)
+{
+	uint64_t best_until = now + h->array->options.number_rest_ms * UINT64_C(900000) + 1;
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i <= to; i++) {
+		const struct map_page *page = page_of(h, i);
+		unsigned at = i % MAP_PAGE_NUMBERS;
+
+		if (page && !page->at[at].mapping && page->at[at].rest_until_ns < best_until) {
+			best_until = page->at[at].rest_until_ns;
+			best = i;
+		}
+	}
+	return best;
+}
+
+/* A number for a LUN that names none. Many sets one after another would drive the numbers beyond what Windows
+ * sees; before that, a number is taken again that has rested for a tenth of its time: a minute by default, twice
+ * as long as Windows shows a ghost. 0: there is none. */
+static uint32_t number_free(const struct host *h)
+{
+	uint64_t now = reactor_now_ns(h->array->options.reactor);
+	uint32_t number = number_rested(h, 1, NUMBER_COMMON_MAX, now);
+
+	if (!number)
+		number = number_longest_rested(h, NUMBER_COMMON_MAX, now);
+	if (!number)
+		number = number_rested(h, NUMBER_COMMON_MAX + 1, ARRAY_LUN_NUMBER_MAX, now);
+	return number;
+}
+
+/* ---- map ---- */
+
+struct map_change {
+	struct change c;
+	struct host *host; /* held; remove_all: NULL */
+	struct lun *lun;   /* held */
+	uint32_t number;
+	const struct host_nexus *asker; /* compared only, never followed */
+	struct map *mapping;            /* add: the new one */
+};
+
+static void map_clear(struct change *c)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+
+	free(op->mapping);
+	if (!c->array)
+		return;
+	lun_release(op->lun);
+	if (op->host)
+		host_release(op->host);
+}
+
+static int number_choose(struct map_change *op, struct fault *fault)
+{
+	if (!op->number)
+		op->number = number_free(op->host);
+	if (!op->number)
+		return fault_set(fault, -EMLINK,
+			"host %s has no LUN number left: unmap LUNs; a number is free some minutes after that",
+			op->host->record.name);
+	if (op->number > ARRAY_LUN_NUMBER_MAX)
+		return fault_set(fault, -EINVAL, "LUN numbers go from 1 to %d: choose one of those",
+			ARRAY_LUN_NUMBER_MAX);
+	if (map_lun(op->host, op->number))
+		return fault_set(fault, -EEXIST,
+			"host %s has another LUN with number %u: choose another number",
+			op->host->record.name, op->number);
+	return map_page_make(op->host, op->number);
+}
+
+static int add_check(struct change *c)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+	uint32_t have = map_number(op->host, op->lun);
+	int err;
+
+	if (op->lun->gone || op->host->gone)
+		return fault_set(
+			&c->fault, -ENODEV, "the LUN or the host is being deleted: nothing is left to do");
+	if (have && op->number && op->number != have)
+		return fault_set(&c->fault, -EEXIST,
+			"LUN %s is mapped to host %s with number %u already: unmap it first to give it another",
+			op->lun->name, op->host->record.name, have);
+	if (have) {
+		op->number = have;
+		return 1;
+	}
+	if (set_unkept_shadow(op->lun))
+		return fault_set(&c->fault, -EBUSY,
+			"LUN %s belongs to a copy set that is not kept yet; keep it first", op->lun->name);
+	if (c->array->mapping_count >= ARRAY_MAPPINGS_MAX)
+		return fault_set(
+			&c->fault, -EMLINK, "the array has its %u mappings; remove some", ARRAY_MAPPINGS_MAX);
+	if (op->host->mappings >= c->array->options.host_luns_max)
+		return fault_set(&c->fault, -EMLINK,
+			"host %s has its %u LUNs; unmap some or raise host_luns_max", op->host->record.name,
+			c->array->options.host_luns_max);
+	err = number_choose(op, &c->fault);
+	if (err)
+		return err;
+	op->mapping = calloc(1, sizeof(*op->mapping));
+	return op->mapping ? 0 : -ENOMEM;
+}
+
+static int add_build(struct change *c, struct store_txn *t)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+	struct map_record r = {.number = op->number};
+
+	memcpy(r.host, op->host->record.name, sizeof(r.host));
+	memcpy(r.lun_id, op->lun->id, UP_ID_BYTES);
+	return record_put_map(c->array, t, &r);
+}
+
+static void add_end(struct change *c, int err)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+
+	if (err)
+		return;
+	c->call->number = op->number;
+	c->call->lun = op->lun;
+	c->call->host = op->host;
+	if (!op->mapping)
+		return;
+	op->mapping->host = op->host;
+	op->mapping->lun = op->lun;
+	op->mapping->number = op->number;
+	map_link(op->mapping);
+	op->mapping = NULL;
+	array_event_tell(c->array, ARRAY_EVENT_INFO, "host", "LUN %s mapped to host %s with number %u",
+		op->lun->name, op->host->record.name, op->number);
+	host_tell_mappings(op->host, op->asker);
+}
+
+void map_add(
+	struct host *h, struct lun *lun, uint32_t number, struct host_nexus *asker, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = add_check, .build = add_build, .end = add_end, .clear = map_clear};
+	struct map_change *op = change_new(h->array, sizeof(*op), &ops, call);
+
+	if (!op)
+		return;
+	op->host = h;
+	host_hold(h);
+	op->lun = lun;
+	lun_hold(lun);
+	op->number = number;
+	op->asker = asker;
+	change_submit(&op->c);
+}
+
+/* ---- unmap ---- */
+
+/* The call waits, outside the row of changes, for the I/O that had been submitted before. */
+struct unmap_wait {
+	struct lun_drain drain;
+	struct array_call *call;
+};
+
+static void unmap_idle(struct lun_drain *d)
+{
+	struct unmap_wait *w = container_of(d, struct unmap_wait, drain);
+	struct array_call *call = w->call;
+
+	free(w);
+	array_call_end(call, 0, NULL);
+}
+
+struct unmap_change {
+	struct map_change m;
+	struct unmap_wait *wait;
+};
+
+static int remove_check(struct change *c)
+{
+	struct unmap_change *op = container_of(c, struct unmap_change, m.c);
+
+	if (op->m.host ? !mapping_find(op->m.host, op->m.lun) : op->m.lun->mappings == 0)
+		return 1;
+	op->wait = calloc(1, sizeof(*op->wait));
+	return op->wait ? 0 : -ENOMEM;
+}
+
+static int remove_build(struct change *c, struct store_txn *t)
+{
+	struct map_change *op = container_of(c, struct map_change, c);
+	int err = 0;
+
+	if (op->host)
+		return record_del_map(c->array, t, op->host->record.name, op->lun->id);
+	list_for_each (n, &op->lun->links_mappings) {
+		struct map *m = container_of(n, struct map, link_lun);
+
+		if (!err)
+			err = record_del_map(c->array, t, m->host->record.name, op->lun->id);
+	}
+	return err;
+}
+
+static void mapping_remove(struct map *m, const struct host_nexus *asker)
+{
+	struct array *a = m->host->array;
+	struct host *h = m->host;
+	struct lun *lun = m->lun;
+	uint32_t number = m->number;
+
+	mapping_unlink(m, reactor_now_ns(a->options.reactor) + UINT64_C(1000000) * a->options.number_rest_ms);
+	array_event_tell(a, ARRAY_EVENT_INFO, "host", "LUN %s unmapped from host %s, was number %u",
+		lun->name, h->record.name, number);
+	host_tell_unmapped(h, lun, number);
+	host_tell_mappings(h, asker);
+}
+
+static void remove_end(struct change *c, int err)
+{
+	struct unmap_change *op = container_of(c, struct unmap_change, m.c);
+	struct lun *lun = op->m.lun;
+
+	if (err || !op->wait)
+		return;
+	if (op->m.host) {
+		mapping_remove(mapping_find(op->m.host, lun), op->m.asker);
+	} else {
+		list_for_each_safe (n, &lun->links_mappings)
+			mapping_remove(container_of(n, struct map, link_lun), op->m.asker);
+	}
+	op->wait->call = c->call;
+	op->wait->drain.idle = unmap_idle;
+	c->call = NULL;
+	lun_gate_drain(lun, &op->wait->drain);
+	op->wait = NULL;
+}
+
+static void remove_clear(struct change *c)
+{
+	free(container_of(c, struct unmap_change, m.c)->wait);
+	map_clear(c);
+}
+
+static void remove_start(
+	struct array *a, struct host *h, struct lun *lun, struct host_nexus *asker, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = remove_check, .build = remove_build, .end = remove_end, .clear = remove_clear};
+	struct unmap_change *op = change_new(a, sizeof(*op), &ops, call);
+
+	if (!op)
+		return;
+	op->m.host = h;
+	if (h)
+		host_hold(h);
+	op->m.lun = lun;
+	lun_hold(lun);
+	op->m.asker = asker;
+	change_submit(&op->m.c);
+}
+
+void map_remove(struct host *h, struct lun *lun, struct host_nexus *asker, struct array_call *call)
+{
+	remove_start(h->array, h, lun, asker, call);
+}
+
+void map_remove_all(struct lun *lun, struct host_nexus *asker, struct array_call *call)
+{
+	remove_start(lun->array, NULL, lun, asker, call);
+}

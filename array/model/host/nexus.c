@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Nexuses: what the sessions must be told. Attentions (3F/0E, 2A/09) wait while a set is armed or committing,
+ * because a host that meets one may stop its I/O for seconds; never longer than ARRAY_QUIET_MAX_MS.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+#include "array/model/set/set.h"
+#include "array/model/internal.h"
+
+unsigned host_nexus_count(struct array *a, const char *initiator)
+{
+	struct host *h = host_find_iqn(a, initiator);
+	unsigned count = 0;
+
+	if (!h)
+		return 0;
+	list_for_each (n, &h->nexuses)
+		count += strcasecmp(container_of(n, struct host_nexus, link_host)->initiator, initiator) == 0;
+	return count;
+}
+
+static bool nexus_allowed(const struct host *h, const struct host_nexus *n)
+{
+	if (h->gone || host_find_iqn(h->array, n->initiator) != h)
+		return false;
+	return n->authenticated || h->record.chap_secret[0] == 0;
+}
+
+int host_nexus_attach(struct array *a, struct host_nexus *n)
+{
+	struct host *h = host_find_iqn(a, n->initiator);
+
+	if (!h || !nexus_allowed(h, n))
+		return -EACCES;
+	n->host = h;
+	host_hold(h);
+	h->sessions++;
+	n->pending_mappings = false;
+	n->link_pending.next = n->link_pending.prev = NULL;
+	list_push_back(&h->nexuses, &n->link_host);
+	array_event_tell(
+		a, ARRAY_EVENT_INFO, "session", "%s of host %s connected", n->initiator, h->record.name);
+	set_host_came(a, n->initiator);
+	return 0;
+}
+
+void host_nexus_detach(struct array *a, struct host_nexus *n)
+{
+	struct host *h = n->host;
+
+	if (!h)
+		return;
+	list_remove(&n->link_host);
+	list_remove(&n->link_pending);
+	n->host = NULL;
+	h->sessions--;
+	array_event_tell(
+		a, ARRAY_EVENT_INFO, "session", "%s of host %s disconnected", n->initiator, h->record.name);
+	host_release(h);
+	set_host_went(a, n->initiator);
+}
+
+static void quiet_put_off(struct array *a)
+{
+	/* The first that waits sets the limit for all. */
+	if (a->quiet_timer.heap_index == 0)
+		reactor_timer_arm(a->options.reactor, &a->quiet_timer, ARRAY_QUIET_MAX_MS);
+}
+
+static void nexus_deliver(struct array *a); /* all that waits, now */
+
+void host_tell_mappings(struct host *h, const struct host_nexus *asker)
+{
+	struct array *a = h->array;
+
+	list_for_each (node, &h->nexuses) {
+		struct host_nexus *n = container_of(node, struct host_nexus, link_host);
+
+		if (n == asker || n->pending_mappings)
+			continue;
+		n->pending_mappings = true;
+		list_push_back(&a->nexuses_pending, &n->link_pending);
+		quiet_put_off(a);
+	}
+	if (a->quiet == 0)
+		nexus_deliver(a);
+}
+
+void host_tell_resized(struct lun *lun)
+{
+	struct array *a = lun->array;
+	struct lun_box *b = lun_box_of(lun);
+
+	if (!list_linked(&b->link_resized)) {
+		list_push_back(&a->luns_resized, &b->link_resized);
+		quiet_put_off(a);
+	}
+	if (a->quiet == 0)
+		nexus_deliver(a);
+}
+
+static void tell_resized(struct host_nexus *n, struct lun *lun, uint32_t number)
+{
+	n->ops->lun_resized(n, lun, number);
+}
+
+static void tell_replaced(struct host_nexus *n, struct lun *lun, uint32_t number)
+{
+	n->ops->lun_replaced(n, lun, number);
+}
+
+/* Every nexus that sees the LUN. */
+static void tell_all(struct lun *lun, void (*tell)(struct host_nexus *n, struct lun *lun, uint32_t number))
+{
+	list_for_each (n, &lun->links_mappings) {
+		struct map *m = container_of(n, struct map, link_lun);
+
+		list_for_each_safe (node, &m->host->nexuses)
+			tell(container_of(node, struct host_nexus, link_host), lun, m->number);
+	}
+}
+
+void host_tell_replaced(struct lun *lun)
+{
+	tell_all(lun, tell_replaced);
+}
+
+static void nexus_deliver(struct array *a)
+{
+	struct list_node *n;
+
+	reactor_timer_disarm(a->options.reactor, &a->quiet_timer);
+	while ((n = list_pop(&a->nexuses_pending))) {
+		struct host_nexus *nexus = container_of(n, struct host_nexus, link_pending);
+
+		nexus->pending_mappings = false;
+		nexus->ops->mappings_changed(nexus);
+	}
+	while ((n = list_pop(&a->luns_resized)))
+		tell_all(&container_of(n, struct lun_box, link_resized)->lun, tell_resized);
+}
+
+void host_tell_unmapped(struct host *h, struct lun *lun, uint32_t number)
+{
+	list_for_each_safe (node, &h->nexuses) {
+		struct host_nexus *n = container_of(node, struct host_nexus, link_host);
+
+		n->ops->lun_unmapped(n, lun, number);
+	}
+}
+
+void host_revoke(struct host *h, bool all)
+{
+	host_hold(h);
+	list_for_each_safe (node, &h->nexuses) {
+		struct host_nexus *n = container_of(node, struct host_nexus, link_host);
+
+		if (all || !nexus_allowed(h, n))
+			n->ops->host_revoked(n);
+	}
+	host_release(h);
+}
+
+bool host_is_quiet(const struct array *a)
+{
+	return a->quiet > 0;
+}
+
+void host_quiet_enter(struct array *a)
+{
+	a->quiet++;
+}
+
+void host_quiet_leave(struct array *a)
+{
+	assert(a->quiet > 0);
+	if (--a->quiet == 0)
+		nexus_deliver(a);
+}
+
+void host_quiet_timer_fire(struct reactor_timer *t)
+{
+	nexus_deliver(container_of(t, struct array, quiet_timer));
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gate: the way of every I/O from the SCSI layer to the store, and what holds a LUN's writes during a
+ * cut.
+ *
+ * Invariants:
+ * - Gate closed: WRITE, UNMAP and COMPARE_WRITE queue; READ and FLUSH pass. When it opens, what queued goes
+ * on in order of arrival, each asked again by recheck, before anything that comes later.
+ * - An I/O counts in inflight[epoch] from lun_submit until its done has returned, in the queue too. A drain
+ *   turns the epoch and waits for the old counter; no two drains run at once, so the other counter is zero
+ *   whenever the epoch turns.
+ */
+#include <assert.h>
+#include <errno.h>
+#include "array/model/internal.h"
+
+#define TROUBLE_PAUSE_NS (UINT64_C(60) * 1000000000)
+
+void lun_gate_init(struct lun_box *b)
+{
+	list_init(&b->lun.gate_queue);
+	list_init(&b->drains);
+	list_init(&b->drains_next);
+}
+
+/* Turns the epoch for those who wait in drains_next, as long as there is nothing to wait for. */
+static void drain_turn(struct lun_box *b)
+{
+	struct lun *lun = &b->lun;
+
+	lun_hold(lun);
+	while (!b->draining && !list_empty(&b->drains_next)) {
+		struct list_node *n;
+
+		assert(list_empty(&b->drains) && lun->inflight[lun->epoch ^ 1] == 0);
+		while ((n = list_pop(&b->drains_next)))
+			list_push_back(&b->drains, n);
+		lun->epoch ^= 1;
+		b->draining = true;
+		if (lun->inflight[lun->epoch ^ 1] > 0)
+			break;
+		/* Whoever is called may drain again: that waits for the next turn. */
+		while ((n = list_pop(&b->drains))) {
+			struct lun_drain *d = container_of(n, struct lun_drain, link);
+
+			d->idle(d);
+		}
+		b->draining = false;
+	}
+	lun_release(lun);
+}
+
+static void inflight_down(struct lun *lun, unsigned epoch)
+{
+	struct lun_box *b = lun_box_of(lun);
+	struct list_node *n;
+
+	assert(lun->inflight[epoch] > 0);
+	if (--lun->inflight[epoch] > 0 || !b->draining || epoch == lun->epoch)
+		return;
+	lun_hold(lun);
+	while ((n = list_pop(&b->drains))) {
+		struct lun_drain *d = container_of(n, struct lun_drain, link);
+
+		d->idle(d);
+	}
+	b->draining = false;
+	drain_turn(b);
+	lun_release(lun);
+}
+
+void lun_gate_drain(struct lun *lun, struct lun_drain *d)
+{
+	struct lun_box *b = lun_box_of(lun);
+
+	list_push_back(&b->drains_next, &d->link);
+	drain_turn(b);
+}
+
+static void io_end(struct lun_io *io, int err)
+{
+	struct lun *lun = io->lun;
+	unsigned epoch = io->epoch;
+
+	io->done(io, err); /* its memory may be gone */
+	inflight_down(lun, epoch);
+}
+
+/* The initiator gets its sense, the administrator an event: at most one of a kind in a while. */
+static void tell_trouble(const struct lun *lun, int err)
+{
+	static const struct {
+		int err;
+		enum array_event_level level;
+		const char *what;
+	} rows[] = {
+		{-ENOSPC, ARRAY_EVENT_WARNING, "the pool is full: delete copy sets or LUNs, or give it room"},
+		{-EROFS, ARRAY_EVENT_ERROR,
+			"the pool is read-only since a flush to its disk failed: look at the disk, then restart umbrad"},
+		{-EIO, ARRAY_EVENT_ERROR,
+			"the pool's disk reports errors: look at it and the kernel's log, then run umbractl pool check"},
+	};
+	struct array *a = lun->array;
+	uint64_t now = array_clock_ns();
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (rows[i].err != err || (a->trouble_ns[i] && now - a->trouble_ns[i] < TROUBLE_PAUSE_NS))
+			continue;
+		a->trouble_ns[i] = now;
+		array_event_tell(
+			a, rows[i].level, "pool", "I/O of LUN %s failed, %s", lun->name, rows[i].what);
+		if (err == -ENOSPC && a->recycled_count > 0)
+			array_event_tell(a, ARRAY_EVENT_WARNING, "pool",
+				"%u shadow LUN(s) in the recycle bin hold %llu MiB: umbractl shadow purge gives it back",
+				a->recycled_count, (unsigned long long)(lun_recycled_bytes(a) >> 20));
+	}
+}
+
+static void io_store_done(struct store_io *sio, int err)
+{
+	struct lun_io *io = container_of(sio, struct lun_io, io);
+
+	if (err)
+		tell_trouble(io->lun, err);
+	io_end(io, err);
+}
+
+static void io_go(struct lun_io *io)
+{
+	io->io.disk = io->lun->disk;
+	io->io.done = io_store_done;
+	io->lun->disk->store->ops->submit(&io->io);
+}
+
+static bool io_changes(const struct lun_io *io)
+{
+	return store_op_changes(io->io.op);
+}
+
+static bool io_in_range(const struct lun_io *io)
+{
+	uint64_t size = io->lun->size_bytes;
+
+	return io->io.offset <= size && io->io.len <= size - io->io.offset;
+}
+
+static int refusal(const struct lun *lun)
+{
+	return lun->gone ? -ENODEV : lun->resyncing ? -EBUSY : 0;
+}
+
+void lun_submit(struct lun_io *io)
+{
+	struct lun *lun = io->lun;
+
+	io->gate_link.next = io->gate_link.prev = NULL;
+	io->epoch = lun->epoch;
+	lun->inflight[io->epoch]++;
+	if (lun->gone | lun->resyncing)
+		io_end(io, refusal(lun));
+	else if (!io_in_range(io))
+		io_end(io, -ERANGE);
+	else if (lun->gate_closed > 0 && io_changes(io))
+		list_push_back(&lun->gate_queue, &io->gate_link);
+	else
+		io_go(io);
+}
+
+bool lun_io_withdraw(struct lun_io *io)
+{
+	if (!list_linked(&io->gate_link))
+		return false;
+	list_remove(&io->gate_link);
+	inflight_down(io->lun, io->epoch);
+	return true;
+}
+
+void lun_gate_close(struct lun *lun)
+{
+	lun->gate_closed++;
+}
+
+static void io_admit(struct lun_io *io)
+{
+	int err = io->recheck ? io->recheck(io) : 0;
+
+	if (!err)
+		err = refusal(io->lun);
+	if (!err && !io_in_range(io))
+		err = -ERANGE;
+	if (err)
+		io_end(io, err);
+	else
+		io_go(io);
+}
+
+/* The gate counts as closed until the queue is empty, so that what comes meanwhile goes behind it. */
+void lun_gate_open(struct lun *lun)
+{
+	struct list_node *n;
+
+	assert(lun->gate_closed > 0);
+	if (lun->gate_closed > 1) {
+		lun->gate_closed--;
+		return;
+	}
+	lun_hold(lun);
+	while ((n = list_pop(&lun->gate_queue)))
+		io_admit(container_of(n, struct lun_io, gate_link));
+	lun->gate_closed--;
+	lun_release(lun);
+}

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * LUNs: creation, growth, names, deletion. A LUN's struct lives until the model and every lun_hold() have let
+ * go of it; its disk until its deletion is durable, and that waits for its I/O.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/model/set/set.h"
+#include "array/model/internal.h"
+#include "proto/identity.h"
+
+struct lun_box *lun_box_of(const struct lun *lun)
+{
+	return container_of(lun, struct lun_box, lun);
+}
+
+void lun_free(struct lun_box *b)
+{
+	if (b->lun.scsi && b->lun.scsi_free)
+		b->lun.scsi_free(b->lun.scsi);
+	lun_hydration_free(b);
+	free(b->lun.reservations);
+	free(b);
+}
+
+static void lun_bury(struct array_grave *g)
+{
+	lun_free(container_of(g, struct lun_box, grave));
+}
+
+void lun_hold(struct lun *lun)
+{
+	assert(lun->holds > 0);
+	lun->holds++;
+}
+
+void lun_release(struct lun *lun)
+{
+	assert(lun->holds > 0);
+	if (--lun->holds == 0)
+		array_grave_add(lun->array, &lun_box_of(lun)->grave);
+}
+
+struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct store_disk *disk)
+{
+	struct lun_box *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->lun.array = a;
+	memcpy(b->lun.id, r->id, UP_ID_BYTES);
+	memcpy(b->lun.origin_id, r->origin_id, UP_ID_BYTES);
+	memcpy(b->lun.set_id, r->set_id, UP_ID_BYTES);
+	memcpy(b->lun.name, r->name, sizeof(b->lun.name));
+	b->lun.kind = r->kind;
+	b->lun.size_bytes = r->size_bytes;
+	b->lun.created_unix_ms = r->created_unix_ms;
+	b->lun.notified = r->notified;
+	b->lun.hydration = r->hydration;
+	if (r->kind == LUN_SHADOW)
+		b->lun.copy_kind = r->hydration == LUN_HYDRATION_NONE ? UP_COPY_DIFFERENTIAL : UP_COPY_PLEX;
+	b->lun.disk = disk;
+	b->lun.holds = 1;
+	b->serial = r->serial;
+	b->grave.bury = lun_bury;
+	list_init(&b->lun.links_mappings);
+	lun_gate_init(b);
+	if (r->hydration == LUN_HYDRATION_RUNS && lun_hydration_prepare(b)) {
+		free(b);
+		return NULL;
+	}
+	return b;
+}
+
+static int by_serial(const void *a, const void *b)
+{
+	const struct lun_box *const *left = a, *const *right = b;
+
+	return ((*left)->serial > (*right)->serial) - ((*left)->serial < (*right)->serial);
+}
+
+/* By creation: at the start they come in the order of their ids. */
+int lun_order_all(struct array *a)
+{
+	struct lun_box **all = calloc(a->lun_count + 1, sizeof(struct lun_box *));
+	struct list_node *n;
+	uint32_t count = 0;
+
+	if (!all)
+		return -ENOMEM;
+	while ((n = list_pop(&a->luns)))
+		all[count++] = container_of(n, struct lun_box, lun.link);
+	qsort(all, count, sizeof(struct lun_box *), by_serial);
+	for (uint32_t i = 0; i < count; i++)
+		list_push_back(&a->luns, &all[i]->lun.link);
+	free(all);
+	return 0;
+}
+
+/* A new one is the latest; commits and undone deletions may link earlier ones. */
+static void lun_sort_in(struct array *a, struct lun_box *b)
+{
+	struct list_node *at = a->luns.head.prev;
+
+	while (!a->loading && at != &a->luns.head &&
+		container_of(at, struct lun_box, lun.link)->serial > b->serial)
+		at = at->prev;
+	list_insert_after(at, &b->lun.link);
+}
+
+void lun_link(struct lun_box *b)
+{
+	struct array *a = b->lun.array;
+
+	lun_sort_in(a, b);
+	array_index_add(&a->luns_by_id, &b->by_id, array_hash_id(b->lun.id));
+	array_index_add(&a->luns_by_name, &b->by_name, array_hash_text(b->lun.name));
+	array_ident_add(a, &b->ident, b->lun.id);
+	a->lun_count++;
+	if (b->serial >= a->lun_serial)
+		a->lun_serial = b->serial + 1;
+}
+
+void lun_unlink(struct lun_box *b)
+{
+	struct array *a = b->lun.array;
+
+	list_remove(&b->lun.link);
+	list_remove(&b->link_resized);
+	array_index_remove(&a->luns_by_id, &b->by_id);
+	array_index_remove(&a->luns_by_name, &b->by_name);
+	array_ident_remove(a, &b->ident);
+	a->lun_count--;
+	b->lun.gone = true;
+	b->lun.disk = NULL;
+	lun_release(&b->lun);
+}
+
+void lun_record_of(const struct lun *lun, struct lun_record *out)
+{
+	memset(out, 0, sizeof(*out));
+	memcpy(out->id, lun->id, UP_ID_BYTES);
+	memcpy(out->origin_id, lun->origin_id, UP_ID_BYTES);
+	memcpy(out->set_id, lun->set_id, UP_ID_BYTES);
+	memcpy(out->name, lun->name, sizeof(out->name));
+	out->kind = lun->kind;
+	out->serial = lun_box_of(lun)->serial;
+	out->size_bytes = lun->size_bytes;
+	out->created_unix_ms = lun->created_unix_ms;
+	out->disk_id = lun->disk->store->ops->disk_id(lun->disk);
+	out->notified = lun->notified;
+	out->hydration = lun->hydration;
+}
+
+struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES])
+{
+	struct array_index_node *n = array_index_first(&a->luns_by_id, array_hash_id(id));
+
+	for (; n; n = array_index_again(n)) {
+		struct lun_box *b = container_of(n, struct lun_box, by_id);
+
+		if (memcmp(b->lun.id, id, UP_ID_BYTES) == 0)
+			return &b->lun;
+	}
+	return NULL;
+}
+
+struct lun *lun_find_name(struct array *a, const char *name)
+{
+	struct array_index_node *n = array_index_first(&a->luns_by_name, array_hash_text(name));
+
+	for (; n; n = array_index_again(n)) {
+		struct lun_box *b = container_of(n, struct lun_box, by_name);
+
+		if (strcmp(b->lun.name, name) == 0)
+			return &b->lun;
+	}
+	return NULL;
+}
+
+struct lun *lun_next(struct array *a, const struct lun *after)
+{
+	struct list_node *n = after ? after->link.next : a->luns.head.next;
+
+	return n && n != &a->luns.head ? container_of(n, struct lun, link) : NULL;
+}
+
+/* ---- create ---- */
+
+struct lun_create {
+	struct change c;
+	struct lun_record record;
+	struct lun_box *box;
+	struct store_disk *disk;
+};
+
+static int lun_name_free(struct array *a, const char *name, struct fault *fault)
+{
+	if (!array_name_allowed(name, fault))
+		return -EINVAL;
+	if (strncmp(name, ARRAY_SHADOW_PREFIX, strlen(ARRAY_SHADOW_PREFIX)) == 0)
+		return fault_set(fault, -EINVAL,
+			"names that begin with %s are the array's own; choose another", ARRAY_SHADOW_PREFIX);
+	if (lun_find_name(a, name))
+		return fault_set(fault, -EEXIST, "there is a LUN %s already; choose another name", name);
+	return 0;
+}
+
+static int size_check(const struct array *a, uint64_t size_bytes, struct fault *fault)
+{
+	if (size_bytes < ARRAY_LUN_MIN_BYTES || size_bytes > ARRAY_LUN_MAX_BYTES ||
+		size_bytes % STORE_BLOCK_BYTES)
+		return fault_set(fault, -EINVAL,
+			"a LUN has from 1 MiB to 256 TiB, in blocks of %d bytes: choose such a size",
+			STORE_BLOCK_BYTES);
+	if (size_bytes > a->options.lun_max_bytes)
+		return fault_set(fault, -EINVAL,
+			"a LUN has at most %llu bytes here: choose less, or raise lun_size_max",
+			(unsigned long long)a->options.lun_max_bytes);
+	return 0;
+}
+
+static int create_check(struct change *c)
+{
+	struct lun_create *op = container_of(c, struct lun_create, c);
+	struct array *a = c->array;
+	int err = lun_name_free(a, op->record.name, &c->fault);
+
+	if (!err)
+		err = size_check(a, op->record.size_bytes, &c->fault);
+	if (!err && array_luns_taken(a) >= a->options.luns_max)
+		err = fault_set(&c->fault, -EMLINK, "the array has its %u LUNs; delete one or raise luns_max",
+			a->options.luns_max);
+	if (!err)
+		err = array_id_new(a, op->record.id);
+	op->record.serial = a->lun_serial++;
+	return err;
+}
+
+static int create_build(struct change *c, struct store_txn *t)
+{
+	struct lun_create *op = container_of(c, struct lun_create, c);
+	const struct store_ops *ops = c->array->options.store->ops;
+	int err = ops->txn_disk_create(t, op->record.size_bytes, &op->disk);
+
+	if (err)
+		return err;
+	op->record.disk_id = ops->disk_id(op->disk);
+	op->box = lun_new(c->array, &op->record, op->disk);
+	return op->box ? record_put_lun(c->array, t, &op->record) : -ENOMEM;
+}
+
+static void create_end(struct change *c, int err)
+{
+	struct lun_create *op = container_of(c, struct lun_create, c);
+
+	if (err)
+		return;
+	lun_link(op->box);
+	c->call->lun = &op->box->lun;
+	array_event_tell(c->array, ARRAY_EVENT_INFO, "lun", "LUN %s created, %llu MiB", op->record.name,
+		(unsigned long long)(op->record.size_bytes >> 20));
+	op->box = NULL;
+}
+
+static void create_clear(struct change *c)
+{
+	free(container_of(c, struct lun_create, c)->box);
+}
+
+void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = create_check, .build = create_build, .end = create_end, .clear = create_clear};
+	struct lun_create *op;
+	struct fault fault;
+
+	if (!array_name_allowed(name, &fault)) {
+		array_call_end(call, -EINVAL, &fault);
+		return;
+	}
+	op = change_new(a, sizeof(*op), &ops, call);
+	if (!op)
+		return;
+	snprintf(op->record.name, sizeof(op->record.name), "%s", name);
+	op->record.kind = LUN_ORDINARY;
+	op->record.size_bytes = size_bytes;
+	op->record.created_unix_ms = array_clock_unix_ms();
+	change_submit(&op->c);
+}
+
+/* ---- resize, rename ---- */
+
+struct lun_alter {
+	struct change c;
+	struct lun *lun; /* held */
+	uint64_t size_bytes;
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+	bool marked;              /* lun->gone is this change's */
+	struct lun_recycled *bin; /* what it becomes, NULL: nothing */
+};
+
+static void alter_clear(struct change *c)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+
+	lun_recycled_free(op->bin);
+	if (c->array)
+		lun_release(op->lun);
+}
+
+static int gone_check(struct change *c, const struct lun *lun)
+{
+	return lun->gone ? fault_set(&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do",
+				   lun->name)
+			 : 0;
+}
+
+static int resize_check(struct change *c)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	int err = gone_check(c, op->lun);
+
+	if (!err)
+		err = size_check(c->array, op->size_bytes, &c->fault);
+	if (!err && op->size_bytes < op->lun->size_bytes)
+		err = fault_set(&c->fault, -EINVAL,
+			"LUN %s has %llu bytes; a LUN only grows: create a smaller one and copy",
+			op->lun->name, (unsigned long long)op->lun->size_bytes);
+	return err ? err : op->size_bytes == op->lun->size_bytes;
+}
+
+static int resize_build(struct change *c, struct store_txn *t)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	struct lun_record r;
+	int err = c->array->options.store->ops->txn_disk_resize(t, op->lun->disk, op->size_bytes);
+
+	lun_record_of(op->lun, &r);
+	r.size_bytes = op->size_bytes;
+	return err ? err : record_put_lun(c->array, t, &r);
+}
+
+static void resize_end(struct change *c, int err)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+
+	if (err)
+		return;
+	c->call->lun = op->lun;
+	if (op->lun->size_bytes == op->size_bytes)
+		return;
+	op->lun->size_bytes = op->size_bytes;
+	array_event_tell(c->array, ARRAY_EVENT_INFO, "lun", "LUN %s has grown to %llu MiB", op->lun->name,
+		(unsigned long long)(op->size_bytes >> 20));
+	host_tell_resized(op->lun);
+}
+
+void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = resize_check, .build = resize_build, .end = resize_end, .clear = alter_clear};
+	struct lun_alter *op = change_new(lun->array, sizeof(*op), &ops, call);
+
+	if (!op)
+		return;
+	op->lun = lun;
+	lun_hold(lun);
+	op->size_bytes = size_bytes;
+	change_submit(&op->c);
+}
+
+static int rename_check(struct change *c)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	int err = gone_check(c, op->lun);
+
+	if (!err && strcmp(op->name, op->lun->name) == 0)
+		return 1;
+	return err ? err : lun_name_free(c->array, op->name, &c->fault);
+}
+
+static int rename_build(struct change *c, struct store_txn *t)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	struct lun_record r;
+
+	lun_record_of(op->lun, &r);
+	memcpy(r.name, op->name, sizeof(r.name));
+	return record_put_lun(c->array, t, &r);
+}
+
+static void rename_end(struct change *c, int err)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	struct lun_box *b = lun_box_of(op->lun);
+
+	if (err)
+		return;
+	c->call->lun = op->lun;
+	if (strcmp(op->name, op->lun->name) == 0)
+		return;
+	array_event_tell(
+		c->array, ARRAY_EVENT_INFO, "lun", "LUN %s is now called %s", op->lun->name, op->name);
+	array_index_remove(&c->array->luns_by_name, &b->by_name);
+	memcpy(op->lun->name, op->name, sizeof(op->name));
+	array_index_add(&c->array->luns_by_name, &b->by_name, array_hash_text(op->lun->name));
+}
+
+void lun_rename(struct lun *lun, const char *name, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = rename_check, .build = rename_build, .end = rename_end, .clear = alter_clear};
+	struct lun_alter *op;
+	struct fault fault;
+
+	if (!array_name_allowed(name, &fault)) {
+		array_call_end(call, -EINVAL, &fault);
+		return;
+	}
+	op = change_new(lun->array, sizeof(*op), &ops, call);
+	if (!op)
+		return;
+	op->lun = lun;
+	lun_hold(lun);
+	snprintf(op->name, sizeof(op->name), "%s", name);
+	change_submit(&op->c);
+}
+
+/* ---- delete ---- */
+
+int lun_delete_check(const struct lun *lun, struct fault *fault)
+{
+	if (lun->gone)
+		return fault_set(
+			fault, -ENODEV, "LUN %s is deleted already: nothing is left to do", lun->name);
+	if (lun->mappings > 0)
+		return fault_set(fault, -EBUSY, "LUN %s is mapped to %u host(s); unmap it first", lun->name,
+			lun->mappings);
+	if (lun_box_of(lun)->unkept > 0)
+		return fault_set(fault, -EBUSY,
+			"LUN %s belongs to a copy set that is not finished; keep or abort "
+			"the set first",
+			lun->name);
+	if (lun_box_of(lun)->cutting > 0)
+		return fault_set(fault, -EBUSY, "LUN %s is being copied just now; try again", lun->name);
+	return 0;
+}
+
+static int delete_check(struct change *c)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	int err = lun_delete_check(op->lun, &c->fault);
+
+	if (!err && lun_recycle_wanted(op->lun)) {
+		op->bin = lun_recycled_new(op->lun);
+		err = op->bin ? 0 : -ENOMEM;
+	}
+	if (!err)
+		op->lun->gone = op->marked = true;
+	return err;
+}
+
+static struct lun *delete_drain(struct change *c, unsigned index)
+{
+	return index == 0 ? container_of(c, struct lun_alter, c)->lun : NULL;
+}
+
+int lun_put_end(const struct lun *lun, const struct lun_recycled *bin, struct store_txn *t)
+{
+	int err;
+
+	if (bin)
+		return lun_recycled_put(lun->array, t, bin);
+	err = record_del_lun(lun->array, t, lun->id);
+	return err ? err : lun->disk->store->ops->txn_disk_delete(t, lun->disk);
+}
+
+static int delete_build(struct change *c, struct store_txn *t)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	struct lun *lun = op->lun;
+	int err = lun_put_end(lun, op->bin, t);
+
+	if (!err && lun->kind == LUN_SHADOW)
+		err = set_put_without(c->array, t, lun);
+	return err;
+}
+
+static void delete_end(struct change *c, int err)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	struct lun *lun = op->lun;
+
+	if (err) {
+		if (op->marked)
+			lun->gone = false;
+		lun_hydration_kick(lun);
+		return;
+	}
+	if (lun->kind == LUN_SHADOW)
+		set_forget_shadow(c->array, lun);
+	array_event_tell(c->array, ARRAY_EVENT_INFO, "lun", "LUN %s deleted", lun->name);
+	lun_unlink(lun_box_of(lun));
+	if (op->bin)
+		lun_recycled_take(c->array, op->bin);
+	op->bin = NULL;
+}
+
+void lun_delete(struct lun *lun, struct array_call *call)
+{
+	static const struct change_ops ops = {.check = delete_check,
+		.drain = delete_drain,
+		.build = delete_build,
+		.end = delete_end,
+		.clear = alter_clear};
+	struct lun_alter *op = change_new(lun->array, sizeof(*op), &ops, call);
+
+	if (!op)
+		return;
+	op->lun = lun;
+	lun_hold(lun);
+	change_submit(&op->c);
+}

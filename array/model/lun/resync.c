@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Resync: an ordinary LUN takes the data and the size of a shadow LUN. A job is a change of the catalogue
+ * whose transaction is that of a cut:
+ *
+ *	row of changes: check, target refuses I/O → its I/O has ended → turn at the cut → cut of the shadow LUN
+ *	→ transaction with the repointed disk → durable → target serves the new data, its hosts are told
+ *
+ * Invariants:
+ * - target->resyncing is true exactly from the check to the end or the cancellation of its job.
+ * - A job can be cancelled until its transaction is in the store's hands; nothing has changed then. The change
+ *   ends with the cancellation; the cut (struct resync_cut) outlives it until the store lets go.
+ * - Whatever the cut needs is allocated before the job has a number.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include "array/model/set/set.h"
+
+#define RESYNC_ENDED_KEPT 256u
+
+struct lun_resync {
+	struct lun_resync_view view;
+	struct resync_change *run; /* NULL: ended */
+	struct list_node link;     /* array->resyncs, ascending numbers */
+};
+
+struct resync_cut {
+	struct array_turn turn;
+	struct array *array;      /* NULL: closed */
+	struct resync_change *op; /* NULL: cancelled */
+	struct lun *shadow;       /* held */
+	struct store_disk *disk;
+	struct store_cut cut;
+	bool waits, in_store, gate_closed, committing;
+};
+
+struct resync_change {
+	struct change c;
+	struct lun_resync *job;
+	struct lun *shadow, *target; /* held */
+	struct resync_cut *cut; /* until it has been handed over to the store, and while it is the change's */
+	bool marked;            /* target->resyncing is this job's */
+};
+
+/* ---- jobs ---- */
+
+static struct lun_resync *job_find(struct array *a, const char *owner, uint32_t number)
+{
+	list_for_each (n, &a->resyncs) {
+		struct lun_resync *job = container_of(n, struct lun_resync, link);
+
+		if (job->view.job == number && (!owner || strcasecmp(job->view.owner, owner) == 0))
+			return job;
+	}
+	return NULL;
+}
+
+static void jobs_trim(struct array *a)
+{
+	list_for_each_safe (n, &a->resyncs) {
+		struct lun_resync *job = container_of(n, struct lun_resync, link);
+
+		if (a->resyncs_ended <= RESYNC_ENDED_KEPT)
+			return;
+		if (job->run)
+			continue;
+		list_remove(&job->link);
+		free(job);
+		a->resyncs_ended--;
+	}
+}
+
+/* The LUNs' names for messages; they are held as long as the job runs. */
+static void job_event(struct lun_resync *job, enum array_event_level level, const char *what, const char *why)
+{
+	struct resync_change *op = job->run;
+
+	array_event_tell(op->target->array, level, "lun", "resync %u of LUN %s from %s %s%s%s", job->view.job,
+		op->target->name, op->shadow->name, what, why ? ": " : "", why ? why : "");
+}
+
+static void job_end(struct lun_resync *job, int err, const struct fault *fault)
+{
+	struct array *a = job->run->target->array;
+
+	if (job->view.state == LUN_RESYNC_RUNS) {
+		job->view.state = err ? LUN_RESYNC_FAILED : LUN_RESYNC_DONE;
+		if (err)
+			job->view.fault = *fault;
+		else
+			job->view.percent = 100;
+		job_event(job, err ? ARRAY_EVENT_ERROR : ARRAY_EVENT_INFO, err ? "failed" : "is done",
+			err ? fault->text : NULL);
+	}
+	job->run = NULL;
+	a->resyncs_ended++;
+	jobs_trim(a);
+}
+
+/* ---- checks ---- */
+
+static int luns_check(const struct lun *shadow, const struct lun *target, struct fault *fault)
+{
+	if (shadow->gone || target->gone)
+		return fault_set(fault, -ENODEV, "LUN %s is being deleted: name another",
+			shadow->gone ? shadow->name : target->name);
+	if (shadow->kind != LUN_SHADOW)
+		return fault_set(fault, -EINVAL,
+			"LUN %s is no shadow LUN; a resync takes its data from one: umbractl shadow list shows them",
+			shadow->name);
+	if (target->kind != LUN_ORDINARY)
+		return fault_set(fault, -EINVAL,
+			"LUN %s is a shadow LUN; a resync replaces the data of an ordinary one: name such a LUN, or break this one",
+			target->name);
+	if (target->sanitizing)
+		return fault_set(fault, -EBUSY, "LUN %s is being sanitized: wait for its end", target->name);
+	if (target->size_bytes < shadow->size_bytes)
+		return fault_set(fault, -EINVAL, "LUN %s is smaller than %s: resize it to %llu bytes first",
+			target->name, shadow->name, (unsigned long long)shadow->size_bytes);
+	if (set_unkept_shadow(shadow))
+		return fault_set(fault, -EBUSY,
+			"LUN %s belongs to a copy set that is not kept yet; keep it first", shadow->name);
+	if (lun_box_of(target)->unkept > 0)
+		return fault_set(fault, -EBUSY,
+			"LUN %s is in a copy set that is not finished; keep or abort the set first",
+			target->name);
+	return 0;
+}
+
+/* ---- the change ---- */
+
+static struct resync_change *op_of(struct change *c)
+{
+	return container_of(c, struct resync_change, c);
+}
+
+static int resync_check(struct change *c)
+{
+	struct resync_change *op = op_of(c);
+	int err;
+
+	if (op->job->view.state != LUN_RESYNC_RUNS)
+		return -ECANCELED;
+	err = luns_check(op->shadow, op->target, &c->fault);
+	if (!err)
+		op->target->resyncing = op->marked = true;
+	return err;
+}
+
+static struct lun *resync_drain(struct change *c, unsigned index)
+{
+	return index == 0 ? op_of(c)->target : NULL;
+}
+
+static void target_unmark(struct resync_change *op)
+{
+	if (!op->marked)
+		return;
+	op->marked = false;
+	op->target->resyncing = false;
+	lun_hydration_kick(op->target);
+}
+
+static void resync_end(struct change *c, int err)
+{
+	struct resync_change *op = op_of(c);
+	struct lun *target = op->target;
+	bool resized;
+
+	if (err) {
+		target_unmark(op);
+		job_end(op->job, err, &c->fault);
+		return;
+	}
+	resized = target->size_bytes != op->shadow->size_bytes;
+	target->size_bytes = op->shadow->size_bytes;
+	target->hydration = LUN_HYDRATION_NONE;
+	target_unmark(op);
+	job_end(op->job, 0, NULL);
+	host_tell_replaced(target);
+	if (resized)
+		host_tell_resized(target);
+}
+
+static void cut_free(struct resync_cut *k)
+{
+	if (k->array)
+		lun_release(k->shadow);
+	free(k);
+}
+
+static void resync_clear(struct change *c)
+{
+	struct resync_change *op = op_of(c);
+
+	if (op->cut) {
+		op->cut->array = c->array;
+		cut_free(op->cut);
+	}
+	if (!c->array)
+		return;
+	lun_release(op->shadow);
+	lun_release(op->target);
+}
+
+/* ---- the cut ---- */
+
+/* The store has let go of it. The change, if there is one still, ends with err. */
+static void cut_leave(struct resync_cut *k, int err, const char *what)
+{
+	struct array *a = k->array;
+	struct resync_change *op = k->op;
+
+	array_turn_leave(a, &k->turn);
+	lun_box_of(k->shadow)->cutting--;
+	cut_free(k);
+	if (op) {
+		op->cut = NULL;
+		if (err)
+			array_store_fault(&op->c.fault, err, what);
+		change_written(&op->c, err);
+	}
+	array_turns_run(a);
+}
+
+static void cut_durable(void *arg, int err)
+{
+	struct resync_cut *k = arg;
+
+	if (!k->array) {
+		struct resync_change *op = k->op;
+
+		free(k);
+		op->cut = NULL;
+		change_written(&op->c, err);
+		return;
+	}
+	cut_leave(k, err, "the resync could not be made durable");
+}
+
+static int cut_build(struct resync_cut *k, struct store_txn *t)
+{
+	struct resync_change *op = k->op;
+	struct lun_record r;
+	int err = array_meta_put(k->array, t);
+
+	if (!err)
+		err = k->disk->store->ops->txn_disk_repoint(t, &k->cut, 0, op->target->disk);
+	lun_record_of(op->target, &r);
+	r.size_bytes = op->shadow->size_bytes;
+	r.hydration = LUN_HYDRATION_NONE;
+	return err ? err : record_put_lun(k->array, t, &r);
+}
+
+static void shadow_gate_open(struct resync_cut *k)
+{
+	if (!k->gate_closed)
+		return;
+	k->gate_closed = false;
+	lun_gate_open(k->shadow);
+}
+
+static void cut_done(void *arg, int err)
+{
+	struct resync_cut *k = arg;
+	struct store *store = k->disk->store;
+	struct store_txn *t;
+
+	if (!k->array) {
+		struct resync_change *op = k->op;
+
+		if (!err)
+			store->ops->cut_drop(&k->cut);
+		free(k);
+		if (op) {
+			op->cut = NULL;
+			change_written(&op->c, -ECANCELED);
+		}
+		return;
+	}
+	shadow_gate_open(k);
+	if (err || !k->op) {
+		if (!err)
+			store->ops->cut_drop(&k->cut);
+		cut_leave(k, err, "the cut of the shadow LUN failed");
+		return;
+	}
+	t = store->ops->txn_begin(store);
+	err = t ? cut_build(k, t) : -ENOMEM;
+	if (!err) {
+		k->committing = true;
+		k->op->job->view.percent = 75;
+		store->ops->cut_commit(&k->cut, t, cut_durable, k);
+		return;
+	}
+	if (t)
+		store->ops->txn_drop(t);
+	store->ops->cut_drop(&k->cut);
+	cut_leave(k, err, "the resync could not be prepared");
+}
+
+static void cut_begin(struct array_turn *turn)
+{
+	struct resync_cut *k = container_of(turn, struct resync_cut, turn);
+	struct store *store = k->array->options.store;
+
+	k->waits = false;
+	k->in_store = k->gate_closed = true;
+	k->disk = k->shadow->disk;
+	k->cut.disks = &k->disk;
+	k->cut.count = 1;
+	k->op->job->view.percent = 50;
+	lun_box_of(k->shadow)->cutting++;
+	lun_gate_close(k->shadow);
+	store->ops->cut(store, &k->cut, cut_done, k);
+}
+
+static void cut_orphan(struct array_turn *turn)
+{
+	struct resync_cut *k = container_of(turn, struct resync_cut, turn);
+	struct resync_change *op = k->op;
+
+	k->array = NULL;
+	if (k->in_store)
+		return;
+	free(k);
+	op->cut = NULL;
+	change_written(&op->c, -ECANCELED);
+}
+
+static void resync_write(struct change *c)
+{
+	struct resync_change *op = op_of(c);
+
+	if (op->job->view.state != LUN_RESYNC_RUNS) {
+		change_written(c, -ECANCELED);
+		return;
+	}
+	op->job->view.percent = 25;
+	op->cut->turn.begin = cut_begin;
+	op->cut->turn.orphan = cut_orphan;
+	op->cut->waits = true;
+	array_turn_take(c->array, &op->cut->turn);
+}
+
+/* ---- calls ---- */
+
+static struct resync_change *op_new(struct lun *shadow, struct lun *target)
+{
+	static const struct change_ops ops = {.check = resync_check,
+		.drain = resync_drain,
+		.write = resync_write,
+		.end = resync_end,
+		.clear = resync_clear};
+	struct array *a = target->array;
+	struct resync_change *op = change_new(a, sizeof(*op), &ops, NULL);
+
+	if (!op)
+		return NULL;
+	op->cut = calloc(1, sizeof(*op->cut));
+	op->job = calloc(1, sizeof(*op->job));
+	if (!op->cut || !op->job) {
+		free(op->cut);
+		free(op->job);
+		free(op);
+		return NULL;
+	}
+	op->shadow = op->cut->shadow = shadow;
+	op->target = target;
+	op->cut->array = a;
+	op->cut->op = op;
+	lun_hold(shadow);
+	lun_hold(shadow); /* the cut's */
+	lun_hold(target);
+	return op;
+}
+
+/* The numbers of another life of the array are to be unknown. */
+static uint32_t number_new(struct array *a)
+{
+	uint32_t chance;
+
+	if (a->resync_last == 0 && getrandom(&chance, sizeof(chance), 0) == sizeof(chance))
+		a->resync_last = chance >> 2;
+	return ++a->resync_last;
+}
+
+static struct lun_resync *job_new(struct resync_change *op, const char *owner)
+{
+	struct array *a = op->target->array;
+	struct lun_resync *job = op->job;
+
+	job->run = op;
+	job->view.job = number_new(a);
+	job->view.state = LUN_RESYNC_RUNS;
+	snprintf(job->view.owner, sizeof(job->view.owner), "%s", owner);
+	memcpy(job->view.shadow_id, op->shadow->id, UP_ID_BYTES);
+	memcpy(job->view.target_id, op->target->id, UP_ID_BYTES);
+	list_push_back(&a->resyncs, &job->link);
+	job_event(job, ARRAY_EVENT_INFO, "has begun", NULL);
+	return job;
+}
+
+/* The running job with this target, or NULL. */
+static struct lun_resync *job_of_target(struct array *a, const struct lun *target)
+{
+	list_for_each (n, &a->resyncs) {
+		struct lun_resync *job = container_of(n, struct lun_resync, link);
+
+		if (job->run && job->view.state == LUN_RESYNC_RUNS && job->run->target == target)
+			return job;
+	}
+	return NULL;
+}
+
+void lun_resync_start(
+	struct array *a, const char *owner, struct lun *shadow, struct lun *target, struct array_call *call)
+{
+	struct lun_resync *job = job_of_target(a, target);
+	struct resync_change *op;
+	struct fault fault;
+	int err;
+
+	call->job = 0;
+	if (!a->options.store->ops->txn_disk_repoint) {
+		array_call_refuse(
+			call, -ENOTSUP, "this array's store does not offer resync: copy the data on a host");
+		return;
+	}
+	if (job && job->run->shadow == shadow && strcasecmp(job->view.owner, owner) == 0) {
+		call->job = job->view.job;
+		array_call_end(call, 0, NULL);
+		return;
+	}
+	if (job) {
+		array_call_refuse(call, -EBUSY, "LUN %s is being resynced already; wait for it or cancel it",
+			target->name);
+		return;
+	}
+	err = luns_check(shadow, target, &fault);
+	if (err) {
+		array_call_end(call, err, &fault);
+		return;
+	}
+	op = op_new(shadow, target);
+	if (!op) {
+		array_call_refuse(call, -ENOMEM,
+			"umbrad has no memory, or too many changes are waiting: try again in a moment");
+		return;
+	}
+	job = job_new(op, owner);
+	call->job = job->view.job; /* it may have ended, and be forgotten, before change_submit returns */
+	change_submit(&op->c);
+	array_call_end(call, 0, NULL);
+}
+
+int lun_resync_view_of(struct array *a, const char *owner, uint32_t job, struct lun_resync_view *out)
+{
+	struct lun_resync *found = job_find(a, owner, job);
+
+	if (!found)
+		return -ENOENT;
+	*out = found->view;
+	return 0;
+}
+
+uint32_t lun_resync_next(struct array *a, uint32_t after)
+{
+	list_for_each (n, &a->resyncs) {
+		const struct lun_resync *job = container_of(n, struct lun_resync, link);
+
+		if (job->view.job > after)
+			return job->view.job;
+	}
+	return 0;
+}
+
+/* Takes the cut away from the change, and ends the change if it waits for the cut. */
+static void run_cancel(struct resync_change *op)
+{
+	struct resync_cut *k = op->cut;
+	struct array *a = k->array;
+
+	target_unmark(op);
+	if (!k->waits && !k->in_store)
+		return; /* in the row or draining: it will see */
+	if (k->in_store) {
+		k->op = NULL;
+		op->cut = NULL;
+		shadow_gate_open(k);
+		change_written(&op->c, -ECANCELED);
+		return;
+	}
+	array_turn_leave(a, &k->turn); /* the first in the row has begun: nobody waits for this one */
+	change_written(&op->c, -ECANCELED);
+}
+
+int lun_resync_cancel(struct array *a, const char *owner, uint32_t number, struct fault *fault)
+{
+	struct lun_resync *job = job_find(a, owner, number);
+
+	if (!job)
+		return fault_set(fault, -ENOENT,
+			"there is no resync %u: umbractl resync list shows those there are", number);
+	if (job->view.state != LUN_RESYNC_RUNS || job->run->cut->committing)
+		return 0;
+	job->view.state = LUN_RESYNC_CANCELLED;
+	job_event(job, ARRAY_EVENT_INFO, "was cancelled", NULL);
+	run_cancel(job->run);
+	return 0;
+}
+
+void lun_resync_close_all(struct array *a)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&a->resyncs)))
+		free(container_of(n, struct lun_resync, link));
+}

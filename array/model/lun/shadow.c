@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What changes a shadow LUN besides its end: break, which makes it an ordinary LUN, and the notifications that
+ * its hosts leave on it.
+ */
+#include <errno.h>
+#include <string.h>
+#include "array/model/set/set.h"
+
+struct shadow_change {
+	struct change c;
+	struct lun *lun; /* held */
+	uint32_t flags;
+};
+
+static struct lun *lun_of(struct change *c)
+{
+	return container_of(c, struct shadow_change, c)->lun;
+}
+
+static void shadow_clear(struct change *c)
+{
+	if (c->array)
+		lun_release(lun_of(c));
+}
+
+static struct shadow_change *shadow_change_new(
+	struct lun *lun, const struct change_ops *ops, struct array_call *call)
+{
+	struct shadow_change *op = change_new(lun->array, sizeof(*op), ops, call);
+
+	if (!op)
+		return NULL;
+	op->lun = lun;
+	lun_hold(lun);
+	return op;
+}
+
+/* ---- break ---- */
+
+static int break_check(struct change *c)
+{
+	struct lun *lun = lun_of(c);
+
+	if (lun->gone)
+		return fault_set(
+			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
+	if (lun->kind == LUN_ORDINARY)
+		return 1;
+	if (set_unkept_shadow(lun))
+		return fault_set(&c->fault, -EBUSY,
+			"LUN %s belongs to a copy set that is not kept yet; keep the set first", lun->name);
+	return 0;
+}
+
+static int break_build(struct change *c, struct store_txn *t)
+{
+	struct lun *lun = lun_of(c);
+	struct lun_record r;
+	int err = set_put_without(c->array, t, lun);
+
+	lun_record_of(lun, &r);
+	r.kind = LUN_ORDINARY;
+	memset(r.origin_id, 0, sizeof(r.origin_id));
+	memset(r.set_id, 0, sizeof(r.set_id));
+	r.notified = 0;
+	if (r.hydration == LUN_HYDRATION_FULL)
+		r.hydration = LUN_HYDRATION_NONE;
+	return err ? err : record_put_lun(c->array, t, &r);
+}
+
+static void break_end(struct change *c, int err)
+{
+	struct lun *lun = lun_of(c);
+
+	if (err)
+		return;
+	if (c->call)
+		c->call->lun = lun;
+	if (lun->kind == LUN_ORDINARY)
+		return;
+	array_event_tell(
+		c->array, ARRAY_EVENT_INFO, "lun", "shadow LUN %s is an ordinary LUN now", lun->name);
+	set_forget_shadow(c->array, lun);
+	lun->kind = LUN_ORDINARY;
+	memset(lun->origin_id, 0, sizeof(lun->origin_id));
+	memset(lun->set_id, 0, sizeof(lun->set_id));
+	lun->copy_kind = UP_COPY_DEFAULT;
+	lun->notified = 0;
+	if (lun->hydration == LUN_HYDRATION_FULL)
+		lun->hydration = LUN_HYDRATION_NONE;
+}
+
+void lun_break(struct lun *lun, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = break_check, .build = break_build, .end = break_end, .clear = shadow_clear};
+	struct shadow_change *op = shadow_change_new(lun, &ops, call);
+
+	if (op)
+		change_submit(&op->c);
+}
+
+/* ---- notifications ---- */
+
+static int notify_check(struct change *c)
+{
+	struct lun *lun = lun_of(c);
+	uint32_t flags = container_of(c, struct shadow_change, c)->flags;
+
+	if (lun->gone)
+		return fault_set(
+			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
+	if (lun->kind != LUN_SHADOW)
+		return fault_set(&c->fault, -EINVAL,
+			"LUN %s is an ordinary LUN; notifications are for shadow LUNs: notify before the break",
+			lun->name);
+	if (flags & ~UP_NOTIFY_ALL)
+		return fault_set(&c->fault, -EINVAL,
+			"unknown notification flags %#x: use 100h, 200h and 400h", flags & ~UP_NOTIFY_ALL);
+	return (lun->notified | flags) == lun->notified;
+}
+
+static int notify_build(struct change *c, struct store_txn *t)
+{
+	struct lun_record r;
+
+	lun_record_of(lun_of(c), &r);
+	r.notified |= container_of(c, struct shadow_change, c)->flags;
+	return record_put_lun(c->array, t, &r);
+}
+
+static void notify_end(struct change *c, int err)
+{
+	struct lun *lun = lun_of(c);
+	uint32_t flags = container_of(c, struct shadow_change, c)->flags;
+
+	if (err || (lun->notified | flags) == lun->notified)
+		return;
+	lun->notified |= flags;
+	array_event_tell(c->array, ARRAY_EVENT_INFO, "lun", "a host told of shadow LUN %s:%s%s%s", lun->name,
+		flags & UP_NOTIFY_READ_WRITE ? " made read-write" : "",
+		flags & UP_NOTIFY_PRE_RECOVERY ? " about to be recovered by its writers" : "",
+		flags & UP_NOTIFY_POST_RECOVERY ? " recovered by its writers" : "");
+}
+
+void lun_notify(struct lun *lun, uint32_t flags, struct array_call *call)
+{
+	static const struct change_ops ops = {
+		.check = notify_check, .build = notify_build, .end = notify_end, .clear = shadow_clear};
+	struct shadow_change *op = shadow_change_new(lun, &ops, call);
+
+	if (!op)
+		return;
+	op->flags = flags;
+	change_submit(&op->c);
+}

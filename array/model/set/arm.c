@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Arming, and the room that goes with it.
+ *
+ * Between arm and commit VSS writes flags (hidden, read-only, …) into the partition tables of a set's originals, and
+ * takes them off again after the commit, when the old tables are the copies'; a copy that is imported beside its original
+ * gets an identity of its own. In a pool without room these writes would fail and the volumes stay hidden. So a host's
+ * set is armed only when the store has set aside what they need (store_reserve); else arm is refused, and VSS gives up
+ * before the cut.
+ *
+ * Invariants:
+ * - The room of a set is held from arm until the set is aborted and nothing of its cut is left, or, when it is kept (which
+ *   comes before VSS takes the flags off), for one more lease; or until the set ends.
+ * - The store keeps it in memory only. A set that is found at the start asks again before anybody can write: what was
+ *   set aside is free then.
+ * - The administrator's own sets (owner "") have no VSS behind them: they need no room.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/model/set/set.h"
+
+#define ARM_WAIT_MS 10000u /* for space that is on its way; then the host is to ask again */
+
+static const struct store_ops *ops_of(const struct set *s)
+{
+	return s->array->options.store->ops;
+}
+
+/* ---- who waits for it ---- */
+
+/* Ends the calls; arming is over. */
+static void tell(struct set *s, int err, const struct fault *fault)
+{
+	reactor_timer_disarm(s->array->options.reactor, &s->arm_timer);
+	set_tell(&s->arm_waiters, err, fault);
+}
+
+/* ---- the room ---- */
+
+void set_reserve_join(struct set *s)
+{
+	for (unsigned i = 0; s->room_held && i < s->member_count; i++)
+		if (s->sides[i].shadow)
+			ops_of(s)->reserve_join(&s->room, s->sides[i].shadow->disk);
+}
+
+static void room_done(struct store_reserve *r, int err)
+{
+	struct set *s = container_of(r, struct set, room);
+	bool arming = s->arming;
+	char label[ARRAY_NAME_MAX_BYTES + 1];
+	struct fault fault;
+
+	free(r->disks);
+	r->disks = NULL;
+	s->room_asked = s->arming = false;
+	s->room_held = !err;
+	if (!arming) {
+		set_reserve_join(s);
+		return;
+	}
+	if (!err) {
+		set_enter(s, UP_SET_ARMED);
+		tell(s, 0, NULL);
+		return;
+	}
+	if (err == -ENOSPC) {
+		fault_set(&fault, err,
+			"the pool has no room for the partition tables that hosts write around a shadow copy of "
+			"%u LUN(s): delete shadow copies or LUNs, or give it room",
+			s->member_count);
+		array_event_tell(s->array, ARRAY_EVENT_WARNING, "pool", "copy set %s was refused: %s",
+			set_label(s, label), fault.text);
+	} else {
+		array_store_fault(&fault, err, "room for a shadow copy");
+	}
+	tell(s, err, &fault);
+}
+
+static int room_ask(struct set *s, bool at_hand)
+{
+	struct store_disk **disks = calloc(s->member_count, sizeof(struct store_disk *));
+
+	if (!disks)
+		return -ENOMEM;
+	memset(&s->room, 0, sizeof(s->room));
+	for (unsigned i = 0; i < s->member_count; i++) {
+		const struct lun *lun = lun_find(s->array, s->members[i].original_id);
+
+		if (lun)
+			disks[s->room.count++] = lun->disk;
+	}
+	if (s->room.count == 0) { /* deleted since */
+		free(disks);
+		return 0;
+	}
+	s->room.disks = disks;
+	s->room.at_hand = at_hand;
+	s->room.done = room_done;
+	s->room_asked = true;
+	ops_of(s)->reserve(&s->room);
+	return 0;
+}
+
+static void room_end(struct set *s)
+{
+	if (s->room_asked || s->room_held)
+		ops_of(s)->reserve_end(&s->room);
+	free(s->room.disks);
+	s->room.disks = NULL;
+	s->room_asked = s->room_held = s->arming = false;
+}
+
+void set_reserve_give_back(struct set *s)
+{
+	bool arming = s->arming;
+	struct fault fault;
+
+	room_end(s);
+	if (arming)
+		tell(s, fault_set(&fault, -ECANCELED, "the copy set was aborted meanwhile: begin a new one"),
+			&fault);
+}
+
+static void arm_late(struct reactor_timer *t)
+{
+	struct set *s = container_of(t, struct set, arm_timer);
+	struct fault fault;
+
+	room_end(s);
+	tell(s, fault_set(&fault, -EBUSY, "the pool is still freeing space; try again in a moment"), &fault);
+}
+
+static bool room_wanted(const struct set *s)
+{
+	return s->owner[0] && ops_of(s)->reserve;
+}
+
+/* Kept so lately that VSS may not have ended: within a lease of the cut, and one more has not passed. */
+static bool room_was_held(const struct set *s)
+{
+	uint64_t now = array_clock_unix_ms(),
+		 until = s->cut_unix_ms + UINT64_C(2) * s->array->options.lease_ms;
+
+	return s->state == UP_SET_COMMITTED || now < until;
+}
+
+int set_reserve_again(struct set *s)
+{
+	int err = room_wanted(s) && room_was_held(s) ? room_ask(s, true) : 0;
+
+	set_lease_follow(s);
+	return err;
+}
+
+void set_reserve_close(struct set *s)
+{
+	room_end(s);
+	reactor_timer_disarm(s->array->options.reactor, &s->arm_timer);
+	set_drop(&s->arm_waiters);
+}
+
+/* ---- arm ---- */
+
+static void arm_start(struct set *s, struct array_call *call)
+{
+	struct fault fault;
+
+	if (!set_wait(&s->arm_waiters, call))
+		return;
+	set_lease_renew(s);
+	if (s->arming)
+		return;
+	s->arming = true;
+	s->arm_timer.fire = arm_late;
+	reactor_timer_arm(s->array->options.reactor, &s->arm_timer, ARM_WAIT_MS);
+	set_hold(s);
+	if (room_ask(s, false)) {
+		s->arming = false;
+		tell(s, fault_set(&fault, -ENOMEM, FAULT_NO_MEMORY), &fault);
+	}
+	set_release(s);
+}
+
+void set_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call)
+{
+	enum up_set_state next;
+	struct fault fault;
+	int err;
+	struct set *s = set_find_for(a, set_id, owner, SET_ARM, &next, &err, &fault);
+
+	if (!s) {
+		array_call_end(call, err, &fault);
+	} else if (s->member_count == 0) {
+		array_call_refuse(call, -EINVAL, "the copy set has no LUN; add one first");
+	} else if (s->state == UP_SET_PREPARING && room_wanted(s)) {
+		arm_start(s, call);
+	} else {
+		set_enter(s, next);
+		array_call_end(call, 0, NULL);
+	}
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cuts of the store, one after the other in the order of asking: who needs one takes a turn and leaves it when
+ * the store has let go. */
+#include "array/model/internal.h"
+
+void array_turns_run(struct array *a)
+{
+	struct array_turn *t;
+
+	if (list_empty(&a->turns))
+		return;
+	t = container_of(a->turns.head.next, struct array_turn, link);
+	if (t->begun)
+		return;
+	t->begun = true;
+	t->begin(t);
+}
+
+void array_turn_take(struct array *a, struct array_turn *t)
+{
+	t->begun = false;
+	list_push_back(&a->turns, &t->link);
+	a->turn_count++;
+	array_turns_run(a);
+}
+
+void array_turn_leave(struct array *a, struct array_turn *t)
+{
+	list_remove(&t->link);
+	a->turn_count--;
+}
+
+void array_turns_close(struct array *a)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&a->turns))) {
+		struct array_turn *t = container_of(n, struct array_turn, link);
+
+		t->orphan(t);
+	}
+	a->turn_count = 0;
+}
