@@ -214,31 +214,3 @@ json_t *ctl_call_named(const struct invocation *in, const char *method, const ch
 {
 	return ctl_call(in, method, json_pack("{s:s}", as, in->operands[0]));
 }
-
-json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag)
-{
-	struct client *c = client_open(in);
-	json_t *all = c ? json_array() : NULL;
-	json_int_t offset = 0;
-
-	while (all) {
-		json_t *params = json_pack("{s:I}", "offset", offset);
-		if (flag)
-			json_object_set_new(params, flag, json_true());
-		json_t *page = client_call(c, method, params);
-		if (!page) {
-			json_decref(all);
-			all = NULL;
-			break;
-		}
-		json_array_extend(all, json_object_get(page, member));
-		json_t *next = json_object_get(page, "next");
-		bool more = json_is_integer(next) && json_integer_value(next) > offset;
-		offset = json_integer_value(next);
-		json_decref(page);
-		if (!more)
-			break;
-	}
-	client_close(c);
-	return all;
-}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * umbractl's inside. One table (verbs.c) has every command with its operands, options and texts; parsing,
- * --help and the manual page all come from it, so they cannot disagree.
+ * umbractl's inside, from the lowest file to the highest. One table (verbs.c) has every command with its operands,
+ * options and texts; parsing, --help and the manual page all come from it, so they cannot disagree.
  *
  * A command's function returns the exit code: CTL_OK, CTL_FAILED (it has said why) or CTL_USAGE.
  */
@@ -58,47 +58,11 @@ struct invocation {
 
 extern const struct verb ctl_verbs[]; /* ended by noun NULL */
 
-/* The n-th value of an option (0: the first), NULL: not given. A flag's value is "". */
-const char *ctl_option(const struct invocation *in, const char *name, int n);
-bool ctl_flag(const struct invocation *in, const char *name);
-/* Prints the text with "umbractl: " before and where to read on, returns CTL_USAGE. */
-int ctl_usage(const struct invocation *in, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Prints reason and remedy (as JSON too, when asked), returns CTL_FAILED. */
-int ctl_fail(const struct invocation *in, int err, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-/* A size option. False: wrong, said; *usage is the exit code. */
-bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes);
-bool ctl_number(
-	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number);
-/* An operand that is a number. False: wrong, said. */
-bool ctl_operand_number(
-	const struct invocation *in, int operand, json_int_t min, json_int_t max, json_int_t *number);
-
-void ctl_print_help(const struct verb *v);
-void ctl_print_overview(void);
-void ctl_print_manual(void);
-
-/* ---- client.c: the daemon --------------------------------------------------------------------------- */
-
-struct client;
-struct client *client_open(const struct invocation *in); /* NULL: said why */
-void client_close(struct client *c);
-/* params: moved, may be NULL. The result (owned by the caller) or NULL: said why. */
-json_t *client_call(struct client *c, const char *method, json_t *params);
-/* The params of the next notification (owned by the caller), NULL: the daemon has gone. */
-json_t *client_next_event(struct client *c);
-/* Opens, calls, closes. */
-json_t *ctl_call(const struct invocation *in, const char *method, json_t *params);
-/* The same for what the first operand names: it is the parameter `as`. */
-json_t *ctl_call_named(const struct invocation *in, const char *method, const char *as);
-/* All pages of a list: an array (owned), NULL: said why. flag: NULL, or a parameter to set to true. */
-json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag);
-
-/* ---- output.c --------------------------------------------------------------------------------------- */
+/* ---- output.c: tables and values for people, JSON for programs ---------------------------------------------- */
 
 struct table;
-struct table *table_new(
-	const char *const *headings); /* ended by NULL; a heading that begins with '>' is right-aligned */
+/* headings: ended by NULL; one that begins with '>' is right-aligned. */
+struct table *table_new(const char *const *headings);
 void table_cell(struct table *t, const char *text); /* row by row */
 void table_print(struct table *t);                  /* and frees it */
 
@@ -118,15 +82,59 @@ struct column {
 	const char *member;
 };
 void print_rows(const struct column *columns, const json_t *rows);
-/* Fetches a whole list and prints it, as a table or as JSON ({as: […]}). Returns the exit code. */
-int print_list(const struct invocation *in, const char *method, const char *member, const char *as,
-	const char *flag, const struct column *columns);
 
-/* Prints the JSON (frees it); CTL_OK. */
+/* Prints the JSON and frees it. NULL: CTL_FAILED, else CTL_OK. */
 int print_json(json_t *value);
 /* With --json the JSON; else the format, as printf. Frees value. NULL value: CTL_FAILED. */
 int print_result(const struct invocation *in, json_t *value, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* ---- options.c -------------------------------------------------------------------------------------- */
+
+/* The n-th value of an option (0: the first), NULL: not given. A flag's value is "". */
+const char *ctl_option(const struct invocation *in, const char *name, int n);
+bool ctl_flag(const struct invocation *in, const char *name);
+const char *ctl_command_name(const struct verb *v); /* valid until the next call */
+/* Prints the text with "umbractl: " before and where to read on, returns CTL_USAGE. */
+int ctl_usage(const struct invocation *in, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Prints reason and remedy (as JSON too, when asked), returns CTL_FAILED. */
+int ctl_fail(const struct invocation *in, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* These return false when the value is wrong (or required and not there), and have said so: the exit code is
+ * CTL_USAGE. An option that was not given leaves *bytes or *number as it is. */
+bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes);
+bool ctl_number(
+	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number);
+bool ctl_operand_number(
+	const struct invocation *in, int operand, json_int_t min, json_int_t max, json_int_t *number);
+
+/* ---- client.c: the daemon --------------------------------------------------------------------------- */
+
+struct client;
+struct client *client_open(const struct invocation *in); /* NULL: said why */
+void client_close(struct client *c);
+/* params: moved, may be NULL. The result (owned by the caller) or NULL: said why. */
+json_t *client_call(struct client *c, const char *method, json_t *params);
+/* The params of the next notification (owned by the caller), NULL: the daemon has gone. */
+json_t *client_next_event(struct client *c);
+/* Opens, calls, closes. */
+json_t *ctl_call(const struct invocation *in, const char *method, json_t *params);
+/* The same for what the first operand names: it is the parameter `as`. */
+json_t *ctl_call_named(const struct invocation *in, const char *method, const char *as);
+
+/* ---- list.c ------------------------------------------------------------------------------------------- */
+
+/* All pages of a list: an array (owned), NULL: said why. flag: NULL, or a parameter to set to true. */
+json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag);
+/* Fetches a whole list and prints it, as a table or as JSON ({as: […]}). Returns the exit code. */
+int print_list(const struct invocation *in, const char *method, const char *member, const char *as,
+	const char *flag, const struct column *columns);
+
+/* ---- help.c: from the table ---------------------------------------------------------------------------- */
+
+void ctl_print_help(const struct verb *v);
+void ctl_print_overview(void);
+void ctl_print_manual(void);
 
 /* ---- the commands ----------------------------------------------------------------------------------- */
 

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* umbractl: finds the command, parses its operands and options by the table, runs it. */
-#include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/util/units.h"
 #include "ctl/ctl.h"
 
 #define SOCKET_DEFAULT "/run/umbra/umbrad.sock"
@@ -21,105 +17,6 @@ static const struct option_row global_options[] = {
 };
 
 /* ---- options -------------------------------------------------------------------------------------- */
-
-const char *ctl_option(const struct invocation *in, const char *name, int n)
-{
-	for (int i = 0; i < in->option_count; i++)
-		if (!strcmp(in->options[i].row->name, name) && n-- == 0)
-			return in->options[i].value ? in->options[i].value : "";
-	return NULL;
-}
-
-bool ctl_flag(const struct invocation *in, const char *name)
-{
-	return ctl_option(in, name, 0) != NULL;
-}
-
-static const char *command_name(const struct verb *v)
-{
-	static char name[64];
-
-	snprintf(name, sizeof(name), "%s%s%s", v->noun, v->name ? " " : "", v->name ? v->name : "");
-	return name;
-}
-
-int ctl_usage(const struct invocation *in, const char *format, ...)
-{
-	va_list args;
-
-	fputs("umbractl: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fprintf(stderr, "\nSee umbractl %s%s--help.\n", in && in->verb ? command_name(in->verb) : "",
-		in && in->verb ? " " : "");
-	return CTL_USAGE;
-}
-
-int ctl_fail(const struct invocation *in, int err, const char *format, ...)
-{
-	char text[600];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	fprintf(stderr, "umbractl: %s\n", text);
-	if (in->json) {
-		json_t *name = err ? json_string(strerrorname_np(-err)) : json_null();
-		print_json(json_pack("{s:{s:o, s:{s:i, s:o}}}", "error", "message", json_text(text), "data",
-			"errno", -err, "name", name));
-	}
-	return CTL_FAILED;
-}
-
-bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes)
-{
-	const char *text = ctl_option(in, name, 0);
-
-	if (!text) {
-		if (required)
-			ctl_usage(in, "--%s is needed, as in --%s 500G.", name, name);
-		return !required;
-	}
-	if (!units_parse_bytes(text, bytes) && *bytes > 0)
-		return true;
-	ctl_usage(in, "--%s %s is no size: write it as in 500G, 1.5T or 1048576.", name, text);
-	return false;
-}
-
-/* what: how the user wrote it, as in "--number 5". */
-static bool take_number(const struct invocation *in, const char *what, const char *text, json_int_t min,
-	json_int_t max, json_int_t *number)
-{
-	char *end;
-
-	errno = 0;
-	long long value = strtoll(text, &end, 10);
-	if (isdigit((unsigned char)*text) && !*end && !errno && value >= min && value <= max) {
-		*number = value;
-		return true;
-	}
-	ctl_usage(in, "%s%s is no number from %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT ".", what,
-		text, min, max);
-	return false;
-}
-
-bool ctl_number(
-	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number)
-{
-	const char *text = ctl_option(in, name, 0);
-	char what[40];
-
-	snprintf(what, sizeof(what), "--%s ", name);
-	return !text || take_number(in, what, text, min, max, number);
-}
-
-bool ctl_operand_number(
-	const struct invocation *in, int operand, json_int_t min, json_int_t max, json_int_t *number)
-{
-	return take_number(in, "", in->operands[operand], min, max, number);
-}
 
 static const struct option_row *find_option(const struct option_row *rows, const char *name, size_t len)
 {
@@ -176,7 +73,7 @@ static void print_noun_help(const char *noun)
 {
 	for (const struct verb *v = ctl_verbs; v->noun; v++)
 		if (!strcmp(v->noun, noun))
-			printf("  umbractl %s %s\n      %s\n", command_name(v), v->operands, v->text);
+			printf("  umbractl %s %s\n      %s\n", ctl_command_name(v), v->operands, v->text);
 }
 
 /* The words of the command line that are the command: the operands that follow stay in *first. */
@@ -234,7 +131,7 @@ static int parse(struct invocation *in, int argc, char **argv, int first)
 		}
 	}
 	if (in->operand_count < in->verb->operands_min)
-		return ctl_usage(in, "%s needs %s.", command_name(in->verb), in->verb->operands);
+		return ctl_usage(in, "%s needs %s.", ctl_command_name(in->verb), in->verb->operands);
 	if (in->operand_count > in->verb->operands_max)
 		return ctl_usage(in, "unexpected %s.", in->operands[in->verb->operands_max]);
 	return CTL_OK;
@@ -262,7 +159,7 @@ static int no_command(const struct invocation *in, bool help)
 		fprintf(stderr, "umbractl: there is no command %s %s; there is:\n", noun, in->operands[1]);
 	for (const struct verb *v = ctl_verbs; v->noun; v++)
 		if (!strcmp(v->noun, noun))
-			fprintf(stderr, "  umbractl %s%s%s\n", command_name(v), *v->operands ? " " : "",
+			fprintf(stderr, "  umbractl %s%s%s\n", ctl_command_name(v), *v->operands ? " " : "",
 				v->operands);
 	return CTL_USAGE;
 }

@@ -100,20 +100,6 @@ void print_rows(const struct column *columns, const json_t *rows)
 	table_print(t);
 }
 
-int print_list(const struct invocation *in, const char *method, const char *member, const char *as,
-	const char *flag, const struct column *columns)
-{
-	json_t *rows = ctl_list(in, method, member, flag);
-
-	if (!rows)
-		return CTL_FAILED;
-	if (in->json)
-		return print_json(json_pack("{s:o}", as, rows));
-	print_rows(columns, rows);
-	json_decref(rows);
-	return CTL_OK;
-}
-
 static char *slot(void)
 {
 	static char texts[TEXT_SLOTS][TEXT_BYTES];

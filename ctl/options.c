@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What was given on the command line, as the commands ask for it; what they say when it, or anything else, is wrong. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/util/units.h"
+#include "ctl/ctl.h"
+
+const char *ctl_option(const struct invocation *in, const char *name, int n)
+{
+	for (int i = 0; i < in->option_count; i++)
+		if (!strcmp(in->options[i].row->name, name) && n-- == 0)
+			return in->options[i].value ? in->options[i].value : "";
+	return NULL;
+}
+
+bool ctl_flag(const struct invocation *in, const char *name)
+{
+	return ctl_option(in, name, 0) != NULL;
+}
+
+const char *ctl_command_name(const struct verb *v)
+{
+	static char name[64];
+
+	snprintf(name, sizeof(name), "%s%s%s", v->noun, v->name ? " " : "", v->name ? v->name : "");
+	return name;
+}
+
+int ctl_usage(const struct invocation *in, const char *format, ...)
+{
+	va_list args;
+
+	fputs("umbractl: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, "\nSee umbractl %s%s--help.\n", in && in->verb ? ctl_command_name(in->verb) : "",
+		in && in->verb ? " " : "");
+	return CTL_USAGE;
+}
+
+int ctl_fail(const struct invocation *in, int err, const char *format, ...)
+{
+	char text[600];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fprintf(stderr, "umbractl: %s\n", text);
+	if (in->json) {
+		json_t *name = err ? json_string(strerrorname_np(-err)) : json_null();
+		print_json(json_pack("{s:{s:o, s:{s:i, s:o}}}", "error", "message", json_text(text), "data",
+			"errno", -err, "name", name));
+	}
+	return CTL_FAILED;
+}
+
+bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes)
+{
+	const char *text = ctl_option(in, name, 0);
+
+	if (!text) {
+		if (required)
+			ctl_usage(in, "--%s is needed, as in --%s 500G.", name, name);
+		return !required;
+	}
+	if (!units_parse_bytes(text, bytes) && *bytes > 0)
+		return true;
+	ctl_usage(in, "--%s %s is no size: write it as in 500G, 1.5T or 1048576.", name, text);
+	return false;
+}
+
+/* what: how the user wrote it, as in "--number 5". */
+static bool take_number(const struct invocation *in, const char *what, const char *text, json_int_t min,
+	json_int_t max, json_int_t *number)
+{
+	char *end;
+
+	errno = 0;
+	long long value = strtoll(text, &end, 10);
+	if (isdigit((unsigned char)*text) && !*end && !errno && value >= min && value <= max) {
+		*number = value;
+		return true;
+	}
+	ctl_usage(in, "%s%s is no number from %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT ".", what,
+		text, min, max);
+	return false;
+}
+
+bool ctl_number(
+	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number)
+{
+	const char *text = ctl_option(in, name, 0);
+	char what[40];
+
+	snprintf(what, sizeof(what), "--%s ", name);
+	return !text || take_number(in, what, text, min, max, number);
+}
+
+bool ctl_operand_number(
+	const struct invocation *in, int operand, json_int_t min, json_int_t max, json_int_t *number)
+{
+	return take_number(in, "", in->operands[operand], min, max, number);
+}
