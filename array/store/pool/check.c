@@ -8,7 +8,6 @@
  */
 #include "array/store/pool/pool.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -513,7 +512,7 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	if (err)
 		return fault_set(fault, -EUCLEAN,
 			"the pool's file `log` is missing: restore it from a backup of this pool");
-	err = pool_check_log_file(c->host, log, &c->super);
+	err = pool_log_check(c->host, log, &c->super);
 	if (err) {
 		c->host->ops->file_close(log);
 		return fault_set(fault, err == -EBADMSG ? -EUCLEAN : err,

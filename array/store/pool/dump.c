@@ -6,9 +6,7 @@
  */
 #include "array/store/pool/pool.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "array/util/bytes.h"
 
@@ -82,7 +80,7 @@ static int apply_log(struct dump *d)
 		return err;
 	bad = d->host->ops->file_open(d->host, "log", POOL_FILE_READONLY, &log);
 	if (!bad) {
-		bad = pool_check_log_file(d->host, log, &d->super);
+		bad = pool_log_check(d->host, log, &d->super);
 		if (!bad)
 			bad = pool_log_read(d->host, log, &d->super, &d->state, &r);
 		d->host->ops->file_close(log);

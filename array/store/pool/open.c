@@ -1,256 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Making and opening a pool. Order at creation: first data segment, log, metadata, the device's label, and last the
- * file `pool` that makes it one; so what a crash leaves of a creation is no pool. At open: version, log label, replay of
- * the log into LMDB with a new incarnation (after which the log is empty), then disks and branches into
- * memory; the map itself is loaded on demand.
+ * Opening a pool. In this order: version, log label, replay of the log into LMDB with a new incarnation (after which
+ * the log is empty), then disks and branches into memory. The map itself is loaded on demand.
  */
 #include "array/store/pool/pool.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 #include "array/util/bytes.h"
 
-#define DEFAULT_LOG_BYTES (UINT64_C(64) << 20)
 #define DEFAULT_MAP_BYTES (UINT64_C(256) << 20)
 #define DIRTY_MAX         65536u
 #define MAP_LOADS_KEPT    1024u
-
-/* ---- create ---------------------------------------------------------------------------------------- */
-
-static int write_super(struct pool_host *host, const struct pool_super *super)
-{
-	uint8_t *buf;
-	struct pool_file *f;
-	int err;
-
-	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
-		return -ENOMEM;
-	pool_super_encode(buf, super);
-	err = host->ops->file_open(host, "pool", POOL_FILE_CREATE, &f);
-	if (!err) {
-		err = host->ops->file_pwrite(f, buf, POOL_SUPER_BYTES, 0);
-		if (!err)
-			err = host->ops->file_sync(f);
-		host->ops->file_close(f);
-	}
-	free(buf);
-	return err;
-}
-
-/* The device's chunk 0, which is never handed out, says whose data it holds. `super` NULL: nobody's. */
-static int label_device(struct pool_host *host, const char *device, const struct pool_super *super)
-{
-	struct pool_file *f;
-	uint8_t *buf;
-	int err;
-
-	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
-		return -ENOMEM;
-	memset(buf, 0, POOL_SUPER_BYTES);
-	if (super)
-		pool_super_encode(buf, super);
-	err = host->ops->file_open(host, device, 0, &f);
-	if (!err) {
-		err = host->ops->file_pwrite(f, buf, POOL_SUPER_BYTES, 0);
-		if (!err)
-			err = host->ops->file_sync(f);
-		host->ops->file_close(f);
-	}
-	free(buf);
-	return err;
-}
-
-/* What label_device or write_super have written; as pool_super_decode, or what reading says. */
-static int read_label(struct pool_file *f, struct pool_super *found)
-{
-	uint8_t *buf;
-	int err;
-
-	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
-		return -ENOMEM;
-	err = f->host->ops->file_pread(f, buf, POOL_SUPER_BYTES, 0);
-	if (!err)
-		err = pool_super_decode(buf, found);
-	free(buf);
-	return err;
-}
-
-/* Not what another pool has its data on. */
-static int check_new_device(struct pool_file *f, const char *device, struct fault *fault)
-{
-	struct pool_super found;
-	int err = read_label(f, &found);
-
-	if (err == -ENOMEM)
-		return err;
-	if (err == 0 || err == -ENOTSUP)
-		return fault_set(fault, -EEXIST,
-			"%s holds the data of a pool already: name another device. If nobody needs that pool any "
-			"more, clear the first 4 KiB of the device",
-			device);
-	if (err == -EBADMSG) /* nor is it too small for that: the caller looks at its size */
-		return 0;
-	return fault_set(fault, err,
-		"the data device %s cannot be read (%s): look at the disk and the kernel's log", device,
-		strerror(-err));
-}
-
-static int check_device(struct pool *p, const char *device, struct fault *fault)
-{
-	struct pool_super found;
-	int err = read_label(p->data[0].file, &found);
-
-	if (err == -ENOMEM)
-		return err;
-	if (!err && memcmp(found.id, p->super.id, POOL_ID_BYTES) == 0)
-		return 0;
-	return fault_set(fault, -EUCLEAN,
-		"%s does not hold the data of this pool: name the device that it was made with", device);
-}
-
-/* Its capacity, when it may be used. */
-static int take_device(
-	struct pool_host *host, const char *device, struct pool_super *super, struct fault *fault)
-{
-	struct pool_file *f;
-	uint64_t size;
-	int err = host->ops->file_open(host, device, 0, &f);
-
-	if (!err) {
-		err = host->ops->file_size(f, &size);
-		if (err)
-			host->ops->file_close(f);
-	}
-	if (err)
-		return fault_set(fault, err,
-			"the data device %s cannot be opened (%s): look at its path, its owner and mode, and at who else uses it",
-			device, strerror(-err));
-	err = check_new_device(f, device, fault);
-	host->ops->file_close(f);
-	if (err)
-		return err;
-	super->data_device = true;
-	super->capacity_chunks = size >> POOL_CHUNK_SHIFT;
-	if (super->capacity_chunks < 16)
-		return fault_set(fault, -ENOSPC,
-			"the data device %s is smaller than 1 MiB: name a larger one", device);
-	return 0;
-}
-
-static int create_data(struct pool_host *host, const struct pool_options *options, struct pool_super *super,
-	struct fault *fault)
-{
-	uint64_t first = super->capacity_chunks < 1024 ? super->capacity_chunks : 1024;
-	struct pool_file *f;
-	int err;
-
-	if (options->data_device)
-		return take_device(host, options->data_device, super, fault);
-	err = host->ops->file_open(host, "data.0", POOL_FILE_CREATE, &f);
-	if (err)
-		return fault_set(fault, err,
-			"data.0 cannot be made in %s (%s): look at the directory's owner and mode, and at the file system",
-			options->path, strerror(-err));
-	err = host->ops->file_allocate(f, 0, first << POOL_CHUNK_SHIFT);
-	if (!err)
-		err = host->ops->file_sync(f);
-	host->ops->file_close(f);
-	return err ? fault_set(fault, err,
-			     "data.0 in %s cannot be written (%s): give the file system room, or look at its disk",
-			     options->path, strerror(-err))
-		   : 0;
-}
-
-int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
-	struct fault *fault)
-{
-	struct pool_super super = {.version = POOL_VERSION, .features_refuse = POOL_FEATURE_SHARED};
-	struct pool_file *f;
-	int err;
-
-	err = host->ops->file_open(host, "pool", POOL_FILE_READONLY, &f);
-	if (!err) {
-		host->ops->file_close(f);
-		return fault_set(fault, -EEXIST,
-			"%s holds a pool already: open it, or give another directory for the new one",
-			options->path);
-	}
-	super.log_bytes = options->log_bytes ? options->log_bytes : DEFAULT_LOG_BYTES;
-	super.log_bytes -= super.log_bytes % POOL_LOG_ALIGN;
-	if (super.log_bytes < POOL_LOG_MIN_BYTES)
-		super.log_bytes = POOL_LOG_MIN_BYTES;
-	super.capacity_chunks = (capacity_bytes >> POOL_CHUNK_SHIFT) + 1; /* chunk 0 is never used */
-	if (!options->data_device && capacity_bytes < (1u << 20))
-		return fault_set(fault, -ENOSPC,
-			"there is no room for a pool in %s: at least %llu MiB must be free", options->path,
-			(unsigned long long)((super.log_bytes >> 20) + 65));
-	if (super.capacity_chunks > POOL_PHYS_MAX)
-		super.capacity_chunks = POOL_PHYS_MAX;
-	if (getrandom(super.id, sizeof(super.id), 0) != (ssize_t)sizeof(super.id))
-		return fault_set(
-			fault, -EIO, "the system gave no random number for the pool's id: try again");
-	err = create_data(host, options, &super, fault);
-	if (err)
-		return err;
-	err = pool_log_create(host, &super);
-	if (err)
-		return fault_set(fault, err,
-			"the log of %llu MiB cannot be written in %s (%s): give the file system room, or choose a smaller one (--log)",
-			(unsigned long long)(super.log_bytes >> 20), options->path, strerror(-err));
-	err = pool_meta_create(host, &super);
-	if (err)
-		return fault_set(fault, err,
-			"the metadata cannot be made in %s (%s): give the file system room, or look at its disk",
-			options->path, strerror(-err));
-	err = super.data_device ? label_device(host, options->data_device, &super) : 0;
-	if (err)
-		return fault_set(fault, err,
-			"the data device %s cannot be written (%s): look at the disk and the kernel's log",
-			options->data_device, strerror(-err));
-	err = write_super(host, &super);
-	if (err && super.data_device)
-		label_device(host, options->data_device, NULL);
-	if (err)
-		return fault_set(fault, err,
-			"the pool in %s cannot be completed (%s): give the file system room, or look at its disk",
-			options->path, strerror(-err));
-	return 0;
-}
-
-/* ---- open ------------------------------------------------------------------------------------------ */
-
-int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault)
-{
-	struct pool_file *f;
-	int err = host->ops->file_open(host, "pool", POOL_FILE_READONLY, &f);
-
-	if (err) {
-		if (err == -ENOENT)
-			return fault_set(fault, err,
-				"there is no pool there: check the path, or make one with `umbractl pool create`");
-		return fault_set(fault, err,
-			"the pool cannot be read (%s): look at its owner and mode, at the disk and the kernel's log",
-			strerror(-err));
-	}
-	err = read_label(f, out);
-	host->ops->file_close(f);
-	if (err == -ENOMEM)
-		return err;
-	if (err == -ENOTSUP)
-		return fault_set(fault, err,
-			"the pool has format %u, this program knows up to %u: install a newer Umbra",
-			out->version, POOL_VERSION);
-	if (err)
-		return fault_set(
-			fault, -EUCLEAN, "the file `pool` is damaged: restore it from a backup of this pool");
-	return 0;
-}
 
 static struct pool *pool_new(struct pool_host *host, const struct pool_options *options)
 {
@@ -283,25 +45,6 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 		return NULL;
 	}
 	return p;
-}
-
-int pool_check_log_file(struct pool_host *host, struct pool_file *log, const struct pool_super *super)
-{
-	uint64_t size;
-	uint8_t *buf;
-	int err = host->ops->file_size(log, &size);
-
-	if (err)
-		return err;
-	if (size < super->log_bytes)
-		return -EBADMSG;
-	if (posix_memalign((void **)&buf, POOL_LOG_ALIGN, POOL_LOG_START))
-		return -ENOMEM;
-	err = host->ops->file_pread(log, buf, POOL_LOG_START, 0);
-	if (!err)
-		err = pool_log_label_check(buf, super->id);
-	free(buf);
-	return err;
 }
 
 static int replay(struct pool *p, struct fault *fault)
@@ -373,28 +116,6 @@ static int load_disk(
 	return pool_disk_new(p, get_be64(key), b, v.size_bytes) ? 0 : -ENOMEM;
 }
 
-static int load_todo(
-	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
-{
-	struct pool *p = arg;
-	struct pool_todo *t;
-
-	(void)value;
-	(void)value_len;
-	if (!intact || key_len != POOL_TODO_KEY_BYTES)
-		return -EUCLEAN;
-	t = calloc(1, sizeof(*t));
-	if (!t)
-		return -ENOMEM;
-	t->branch = get_be64(key);
-	t->gen = get_be32(key + 8);
-	t->sequence = p->state.applied_sequence;
-	if (!t->sequence)
-		t->sequence = 1;
-	list_push_back(&p->todos, &t->link);
-	return 0;
-}
-
 static int attach_branches(struct pool *p)
 {
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
@@ -432,7 +153,7 @@ static int load_tables(struct pool *p)
 	if (!err)
 		err = pool_meta_each(&p->meta, txn, POOL_TABLE_DISK, load_disk, p);
 	if (!err)
-		err = pool_meta_each(&p->meta, txn, POOL_TABLE_TODO, load_todo, p);
+		err = pool_meta_each(&p->meta, txn, POOL_TABLE_TODO, pool_todo_load, p);
 	if (!err)
 		err = pool_refs_loose_count(&p->meta, txn, &p->loose_count);
 	if (!err)
@@ -442,7 +163,7 @@ static int load_tables(struct pool *p)
 	if (!err)
 		err = attach_branches(p);
 	if (!err)
-		err = pool_alloc_load(p);
+		err = pool_bits_load(p);
 	return err;
 }
 
@@ -459,6 +180,19 @@ static void start_values(struct pool *p)
 	p->dirty_max = frame_max / 4 / 112;
 	if (p->dirty_max > DIRTY_MAX)
 		p->dirty_max = DIRTY_MAX;
+}
+
+static int check_device(struct pool *p, const char *device, struct fault *fault)
+{
+	struct pool_super found;
+	int err = pool_label_read(p->data[0].file, &found);
+
+	if (err == -ENOMEM)
+		return err;
+	if (!err && memcmp(found.id, p->super.id, POOL_ID_BYTES) == 0)
+		return 0;
+	return fault_set(fault, -EUCLEAN,
+		"%s does not hold the data of this pool: name the device that it was made with", device);
 }
 
 static int still_busy(struct fault *fault)
@@ -483,7 +217,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 			"the pool keeps its data on a device: name it with data_device in the configuration");
 	err = p->host->ops->file_open(p->host, "log", POOL_FILE_DSYNC, &p->log_file);
 	if (!err)
-		err = pool_check_log_file(p->host, p->log_file, &p->super);
+		err = pool_log_check(p->host, p->log_file, &p->super);
 	if (err == -EBUSY)
 		return still_busy(fault);
 	if (err)

@@ -149,7 +149,8 @@ struct pool_io {
 	unsigned subs;  /* not yet ended, and 1 for the one who starts them */
 	unsigned ready; /* COMPARE AND WRITE: subs that wait for the others */
 	int err;
-	uint64_t cursor; /* UNMAP: where the next step begins, bytes */
+	void (*finish)(struct store_io *io); /* no sub is left */
+	uint64_t cursor;                     /* UNMAP: where the next step begins, bytes */
 	bool in_step;
 	struct list sub_list; /* COMPARE AND WRITE */
 	struct pool_waiter waiter;
@@ -309,6 +310,7 @@ struct pool_todo {
 	uint64_t branch;
 	uint32_t gen;
 	uint64_t sequence; /* its frame; 0: not yet in one */
+	bool busy;         /* reclaim works on it: the same one may be asked for again */
 };
 
 struct pool {
@@ -459,20 +461,38 @@ static inline bool pool_io_writes(const struct store_io *io)
 	return store_op_changes(io->op);
 }
 
-/* ---- pool.c: small shared things -------------------------------------------------------------------- */
+static inline uint16_t pool_block_mask(unsigned first, unsigned count)
+{
+	return (uint16_t)(((1u << count) - 1) << first);
+}
 
-extern const struct store_ops pool_ops;
+static inline struct list *pool_bucket(struct list *hash, uint64_t id)
+{
+	return &hash[id % POOL_HASH_BUCKETS];
+}
+
+/* ---- base.c, buffer.c, bounce.c: small shared things -------------------------------------------------- */
+
 /* The first failure of a flush, the log or LMDB: nothing is written any more. */
 void pool_latch(struct pool *p, int err, const char *what);
 /* Allocation of small bookkeeping: the program ends when there is no memory (the pool is crash-safe). */
 void *pool_xrealloc(void *old, size_t bytes);
 void pool_free_list_add(struct pool_free_list *l, uint64_t phys);
 void pool_free_list_move(struct pool_free_list *to, struct pool_free_list *from);
-uint8_t *pool_bounce_get(struct pool *p); /* POOL_CHUNK_BYTES, or NULL */
+void pool_free_list_sort(struct pool_free_list *l);
+void pool_free_list_unique(struct pool_free_list *l); /* sorted, each once */
+uint8_t *pool_bounce_get(struct pool *p);             /* POOL_CHUNK_BYTES, or NULL */
 void pool_bounce_put(struct pool *p, uint8_t *buf);
 void pool_buffer_record(struct pool_buffer *b, const struct pool_record *record);
 void pool_buffer_bytes(struct pool_buffer *b, const void *data, size_t len);
+/* A record for each run of chunk numbers. */
+void pool_buffer_runs(struct pool_buffer *b, enum pool_record_type type, const struct pool_free_list *sorted);
 void pool_wake_all(struct list *waiters, int err);
+
+/* ---- store.c, close.c ------------------------------------------------------------------------------- */
+
+extern const struct store_ops pool_ops;
+void pool_close(struct store *s, void (*done)(void *arg, int err), void *arg);
 void pool_close_step(struct pool *p); /* something ended: may the pool close now? */
 
 /* ---- branch.c --------------------------------------------------------------------------------------- */
@@ -560,9 +580,16 @@ void pool_lock_pump(struct pool *p, uint64_t branch, uint64_t chunk); /* no such
 void pool_lock_release(struct pool *p, struct pool_lock_wait *w);
 bool pool_lock_idle(struct pool *p, uint64_t branch, uint64_t chunk); /* nobody holds it or waits for it */
 
-/* ---- alloc.c ---------------------------------------------------------------------------------------- */
+/* ---- bits.c, data.c, freed.c, alloc.c --------------------------------------------------------------- */
 
-int pool_alloc_load(struct pool *p);
+int pool_bits_load(struct pool *p);
+bool pool_bit_get(const struct pool *p, uint64_t phys);
+bool pool_bit_set(struct pool *p, uint64_t phys); /* false: no memory */
+void pool_bit_clear(struct pool *p, uint64_t phys);
+uint64_t pool_bit_find(const struct pool *p); /* a free chunk, from the cursor on; 0: none */
+void pool_data_grow(struct pool *p);
+uint64_t pool_data_step(const struct pool *p); /* chunks that it would grow by */
+bool pool_frees_under_way(const struct pool *p);
 void pool_alloc_destroy(struct pool *p);
 /* 0; -EAGAIN: some may come, wait in alloc_waiters; -ENOSPC. */
 int pool_alloc(struct pool *p, uint64_t *phys);
@@ -614,7 +641,7 @@ int pool_refs_loose_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out);
 /* Up to `max` loose chunks from `from` on. A transaction of its own. */
 int pool_refs_scan_loose(struct pool_meta *m, uint64_t from, size_t max, uint64_t *out, size_t *count);
 
-/* ---- io.c, compare.c, unmap.c ----------------------------------------------------------------------- */
+/* ---- the files of io/ ------------------------------------------------------------------------------- */
 
 void pool_submit(struct store_io *io);
 void pool_io_begin_write(struct store_io *io); /* takes its generation */
@@ -627,8 +654,25 @@ void pool_sub_end(struct pool_sub *sub, int err);
 void pool_sub_write(struct pool_sub *sub); /* under the exclusive lock; entered again after each wait */
 /* Everything that was to be read is in the bounce buffer: the new data goes over it. */
 void pool_sub_patch(struct pool_sub *sub);
-void pool_sub_write_out(struct pool_sub *sub);   /* to the chunk that it has */
-void pool_sub_target_drop(struct pool_sub *sub); /* the chunk, if any, is not written to */
+void pool_sub_write_out(struct pool_sub *sub);       /* to the chunk that it has */
+unsigned pool_sub_first(const struct pool_sub *sub); /* block */
+unsigned pool_sub_stop(const struct pool_sub *sub);  /* the block after the last */
+bool pool_sub_whole(const struct pool_sub *sub);     /* whole blocks */
+void pool_sub_hold(struct pool_sub *sub);            /* the I/O epoch */
+void pool_sub_leave(struct pool_sub *sub);
+void pool_sub_piece_end(struct pool_sub *sub, int err);
+bool pool_sub_direct(struct pool_sub *sub); /* is the caller's memory good for direct transfers? */
+void pool_sub_fetch(struct pool_sub *sub, const struct pool_places *places, uint16_t mask);
+bool pool_places_zero(const struct pool_places *places, unsigned first, unsigned end);
+void pool_read_run(struct pool_sub *sub);
+int pool_target_copy_up(struct pool_sub *sub, struct pool_waiter *w);
+int pool_target_prepare(struct pool_sub *sub, bool may_wait);
+int pool_target_replaced(struct pool_sub *sub);
+void pool_target_failed(struct pool_sub *sub);
+void pool_target_drop(struct pool_sub *sub); /* the chunk, if any, is not written to */
+bool pool_write_try_shared(struct pool_lock_wait *w);
+void pool_write_granted(struct pool_lock_wait *w);
+void pool_write_failed(struct pool_sub *sub, int err);
 void pool_compare_read(
 	struct pool_sub *sub); /* a COMPARE AND WRITE's sub has read, or failed to (sub->err) */
 void pool_compare_target(struct pool_sub *sub, int err); /* it has a chunk to write to, or not */
@@ -651,6 +695,17 @@ void pool_cycle_later(struct pool *p);
 void pool_flush_wait(struct store_io *io);
 bool pool_cycle_needed(const struct pool *p);
 void pool_cycle_room(struct pool *p); /* the log has room again */
+
+/* ---- todo.c ----------------------------------------------------------------------------------------- */
+
+void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen);
+void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen); /* the last frame had its record */
+/* At open: of the table, for pool_meta_each. */
+int pool_todo_load(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact);
+bool pool_todo_of(const struct pool *p, const struct pool_branch *b);
+size_t pool_todo_unlogged(const struct pool *p); /* how many wait for a frame */
+void pool_todo_frame(struct pool *p, struct pool_buffer *out);
 
 /* ---- checkpoint.c ----------------------------------------------------------------------------------- */
 
@@ -716,6 +771,11 @@ int pool_meta_each(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
 	void *arg);
 int pool_meta_put(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len,
 	const void *value, size_t value_len /* without CRC */);
+int pool_meta_get(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len,
+	const uint8_t **value, size_t *len); /* without CRC; -ENOENT, -EUCLEAN */
+/* What is not there is deleted already. */
+int pool_meta_del(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len);
+int pool_meta_put_state(struct pool_meta *m, MDB_txn *txn, const struct pool_state *state);
 int pool_errno(int lmdb); /* LMDB's result as a negative errno */
 
 /* ---- log.c ------------------------------------------------------------------------------------------ */
@@ -769,8 +829,6 @@ void pool_reclaim_stop(struct pool *p);
 bool pool_reclaim_busy(const struct pool *p);
 /* Will chunks come back, without waiting for anybody who waits for chunks? Then alloc_waiters are woken. */
 bool pool_reclaim_may_free(struct pool *p);
-void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen);
-void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen); /* the last frame had its record */
 struct pool_reclaim *pool_reclaim_new(struct pool *p);
 void pool_reclaim_free(struct pool_reclaim *r);
 
@@ -780,7 +838,13 @@ void pool_hydrate(struct store_hydration *h);
 void pool_hydrate_cancel(struct store_hydration *h);
 void pool_hydrate_stop(struct pool *p); /* all of them, for the pool closes */
 
-/* ---- open.c ----------------------------------------------------------------------------------------- */
+/* ---- super.c ---------------------------------------------------------------------------------------- */
+
+int pool_super_write(struct pool_host *host, const struct pool_super *super);
+int pool_label_write(struct pool_host *host, const char *device, const struct pool_super *super);
+int pool_label_read(struct pool_file *f, struct pool_super *found);
+
+/* ---- create.c, open.c, check.c, dump.c --------------------------------------------------------------- */
 
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault);
@@ -788,13 +852,12 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 	struct store **out, struct fault *fault);
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
 	void (*report)(void *arg, const char *line), void *arg, struct fault *fault);
-/* dump.c */
 int pool_dump_on(struct pool_host *host, bool entries,
 	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
 	void *arg, struct fault *fault);
 int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault);
 /* -EBADMSG: shorter than the superblock says, or not this pool's label. */
-int pool_check_log_file(struct pool_host *host, struct pool_file *log, const struct pool_super *super);
+int pool_log_check(struct pool_host *host, struct pool_file *log, const struct pool_super *super);
 /* Frees everything; nothing may be under way. */
 void pool_destroy(struct pool *p);
 

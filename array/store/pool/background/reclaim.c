@@ -17,7 +17,6 @@
  */
 #include "array/store/pool/pool.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,34 +95,6 @@ void pool_reclaim_stop(struct pool *p)
 	p->host->ops->timer_disarm(p->host, &p->reclaim->retry);
 }
 
-static struct pool_todo *todo_get(struct pool *p, uint64_t branch, uint32_t gen)
-{
-	struct pool_todo *t;
-
-	list_for_each (n, &p->todos) {
-		t = container_of(n, struct pool_todo, link);
-		if (t->branch == branch && t->gen == gen && t != p->reclaim->todo)
-			return t;
-	}
-	t = pool_xrealloc(NULL, sizeof(*t));
-	memset(t, 0, sizeof(*t));
-	t->branch = branch;
-	t->gen = gen;
-	list_push_back(&p->todos, &t->link);
-	return t;
-}
-
-void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen)
-{
-	todo_get(p, branch, gen);
-	pool_cycle_later(p);
-}
-
-void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen)
-{
-	todo_get(p, branch, gen)->sequence = p->sequence;
-}
-
 static bool must_stop(const struct pool_reclaim *r)
 {
 	return r->stopping || r->pool->latched;
@@ -155,6 +126,8 @@ static void task_end(struct pool_reclaim *r, bool more)
 	free(r->entries);
 	r->entries = NULL;
 	r->task = TASK_NONE;
+	if (r->todo)
+		r->todo->busy = false;
 	r->todo = NULL;
 	r->branch = r->child = NULL;
 	r->running = false;
@@ -175,7 +148,7 @@ static bool splice_moot(const struct pool_reclaim *r)
 	return r->task == TASK_SPLICE && r->child->parent != r->branch;
 }
 
-/* ---- records of its own ---------------------------------------------------------------------------- */
+/* ---- records of its own ----------------------------------------------------------------------------- */
 
 static void put_todo_del(struct pool_txn *t, uint64_t branch, uint32_t gen)
 {
@@ -198,7 +171,7 @@ static void own_commit(struct pool_txn *t, void (*done)(void *arg, int err), str
 	pool_txn_commit((struct store_txn *)(void *)t, done, r);
 }
 
-/* ---- to-dos ---------------------------------------------------------------------------------------- */
+/* ---- to-dos ----------------------------------------------------------------------------------------- */
 
 static void todo_removed(void *arg, int err)
 {
@@ -207,6 +180,7 @@ static void todo_removed(void *arg, int err)
 	if (!err) {
 		list_remove(&r->todo->link);
 		free(r->todo);
+		r->todo = NULL;
 	}
 	task_end(r, true);
 }
@@ -265,7 +239,7 @@ static void merge_done(struct pool_merge *m, int err)
 		batch_run(r);
 }
 
-/* ---- drop ------------------------------------------------------------------------------------------ */
+/* ---- drop ------------------------------------------------------------------------------------------- */
 
 static void drop_removed(void *arg, int err)
 {
@@ -355,7 +329,7 @@ static void drop_batch(struct pool_reclaim *r)
 	own_commit(t, drop_batch_done, r);
 }
 
-/* ---- splice ---------------------------------------------------------------------------------------- */
+/* ---- splice ----------------------------------------------------------------------------------------- */
 
 static void splice_removed(void *arg, int err)
 {
@@ -492,7 +466,7 @@ static void splice_run(struct pool_reclaim *r)
 	pool_lock_pump(r->pool, r->child->id, r->chunk);
 }
 
-/* ---- loose chunks ---------------------------------------------------------------------------------- */
+/* ---- loose chunks ----------------------------------------------------------------------------------- */
 
 static void loose_batch_done(void *arg, int err)
 {
@@ -518,7 +492,7 @@ static void loose_batch(struct pool_reclaim *r)
 	own_commit(t, loose_batch_done, r);
 }
 
-/* ---- batches --------------------------------------------------------------------------------------- */
+/* ---- batches ---------------------------------------------------------------------------------------- */
 
 static void batch_work(struct pool_job *job)
 {
@@ -661,16 +635,7 @@ static void batch_run(struct pool_reclaim *r)
 		batch_start(r);
 }
 
-/* ---- choosing -------------------------------------------------------------------------------------- */
-
-static bool has_todo(const struct pool *p, const struct pool_branch *b)
-{
-	list_for_each (n, &p->todos) {
-		if (container_of(n, struct pool_todo, link)->branch == b->id)
-			return true;
-	}
-	return false;
-}
+/* ---- choosing --------------------------------------------------------------------------------------- */
 
 static bool choose_todo(struct pool_reclaim *r)
 {
@@ -682,6 +647,7 @@ static bool choose_todo(struct pool_reclaim *r)
 		if (t->sequence && t->sequence <= p->sequence) {
 			r->task = TASK_TODO;
 			r->todo = t;
+			t->busy = true;
 			return true;
 		}
 	}
@@ -718,7 +684,7 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 				r->branch = b;
 				return true;
 			}
-			if (b->child_count == 1 && !splice && !has_todo(p, b))
+			if (b->child_count == 1 && !splice && !pool_todo_of(p, b))
 				splice = b;
 		}
 	}

@@ -5,7 +5,6 @@
  */
 #include "array/store/pool/base/host.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>

@@ -7,9 +7,7 @@
 #include "array/store/pool/pool.h"
 
 #include <errno.h>
-
 #include <stdlib.h>
-#include <string.h>
 
 #define CHECKPOINT_LATER_MS 2000u
 

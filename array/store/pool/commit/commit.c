@@ -91,9 +91,7 @@ static uint64_t state_estimate(const struct pool *p)
 		(void)b;
 		n += 48;
 	}
-	list_for_each (t, &p->todos)
-		n += container_of(t, struct pool_todo, link)->sequence ? 0 : 24;
-	return n;
+	return n + pool_todo_unlogged(p) * 24;
 }
 
 static uint64_t log_room(const struct pool *p, uint64_t frame_bytes, uint64_t *skip)
@@ -104,29 +102,13 @@ static uint64_t log_room(const struct pool *p, uint64_t frame_bytes, uint64_t *s
 	return size - p->log_used;
 }
 
-static int compare_phys(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void put_frees(struct pool *p)
 {
 	struct pool_free_list *l = &p->cycle_frees;
-	size_t i = 0;
 
 	pool_free_list_move(l, &p->free_new);
-	if (l->count)
-		qsort(l->phys, l->count, sizeof(l->phys[0]), compare_phys);
-	while (i < l->count) {
-		struct pool_record r = {.type = POOL_RECORD_FREE, .run = {.phys = l->phys[i], .count = 1}};
-
-		while (i + r.run.count < l->count && l->phys[i + r.run.count] == r.run.phys + r.run.count)
-			r.run.count++;
-		pool_buffer_record(&p->cycle_buf, &r);
-		i += r.run.count;
-	}
+	pool_free_list_sort(l);
+	pool_buffer_runs(&p->cycle_buf, POOL_RECORD_FREE, l);
 }
 
 static void put_branches(struct pool *p)
@@ -164,20 +146,6 @@ static void put_map(struct pool *p)
 	}
 	assert(p->dirty_count == count);
 	p->dirty_count = 0;
-}
-
-static void put_todos(struct pool *p)
-{
-	list_for_each (n, &p->todos) {
-		struct pool_todo *t = container_of(n, struct pool_todo, link);
-		struct pool_record r = {
-			.type = POOL_RECORD_TODO_PUT, .todo = {.branch = t->branch, .gen = t->gen}};
-
-		if (t->sequence)
-			continue;
-		t->sequence = p->sequence + 1;
-		pool_buffer_record(&p->cycle_buf, &r);
-	}
 }
 
 /* Transactions in their order, as many as fit (one always does: pool_txn_commit saw to it). */
@@ -220,7 +188,7 @@ static void close_epoch(struct pool *p, uint64_t txn_left)
 	put_frees(p);
 	pool_refs_frame(p, &p->cycle_buf);
 	put_txns(p, txn_left);
-	put_todos(p);
+	pool_todo_frame(p, &p->cycle_buf);
 }
 
 /* ---- the cycle ------------------------------------------------------------------------------------- */
@@ -373,11 +341,7 @@ bool pool_cycle_needed(const struct pool *p)
 	if (!list_empty(&p->flushes) || !list_empty(&p->txns) || p->dirty_count || p->free_new.count ||
 		p->unshared.count || !list_empty(&p->dirty_branches))
 		return true;
-	list_for_each (n, &p->todos) {
-		if (!container_of(n, struct pool_todo, link)->sequence)
-			return true;
-	}
-	return false;
+	return pool_todo_unlogged(p) > 0;
 }
 
 static void cycle_start(struct pool *p)

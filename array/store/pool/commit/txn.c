@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* A transaction must fit into a frame beside the map records that may be waiting. */
 static uint64_t txn_max(const struct pool *p)

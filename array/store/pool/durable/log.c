@@ -196,3 +196,22 @@ int pool_log_create(struct pool_host *host, const struct pool_super *super)
 	host->ops->file_close(f);
 	return err;
 }
+
+int pool_log_check(struct pool_host *host, struct pool_file *log, const struct pool_super *super)
+{
+	uint64_t size;
+	uint8_t *buf;
+	int err = host->ops->file_size(log, &size);
+
+	if (err)
+		return err;
+	if (size < super->log_bytes)
+		return -EBADMSG;
+	if (posix_memalign((void **)&buf, POOL_LOG_ALIGN, POOL_LOG_START))
+		return -ENOMEM;
+	err = host->ops->file_pread(log, buf, POOL_LOG_START, 0);
+	if (!err)
+		err = pool_log_label_check(buf, super->id);
+	free(buf);
+	return err;
+}

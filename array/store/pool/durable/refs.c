@@ -20,88 +20,7 @@
 #include "array/store/pool/pool.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include "array/util/bytes.h"
-
-/* Shared entries take room for metadata without taking chunks: so many are within what was set aside. */
-#define SHARED_ENTRIES_MIN 65536u
-
-bool pool_may_share(const struct pool *p)
-{
-	uint64_t most = p->super.capacity_chunks / 2;
-
-	return p->meta.shares && p->refs_count < (most > SHARED_ENTRIES_MIN ? most : SHARED_ENTRIES_MIN);
-}
-
-/* ---- in memory ------------------------------------------------------------------------------------- */
-
-void pool_chunk_drop(struct pool *p, struct pool_branch *b, uint64_t phys, bool shared)
-{
-	if (!shared) {
-		pool_free_chunk(p, b, phys);
-		return;
-	}
-	pool_free_list_add(&p->unshared, phys);
-	pool_refs_loosened(p);
-}
-
-void pool_refs_loosened(struct pool *p)
-{
-	p->loose_likely = true;
-	pool_cycle_later(p); /* whose timer asks for a look */
-}
-
-uint64_t pool_refs_loose(const struct pool *p)
-{
-	return p->loose_count > p->loose_given ? p->loose_count - p->loose_given : 0;
-}
-
-static int compare_phys(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static void sort(struct pool_free_list *l)
-{
-	size_t n = 0;
-
-	if (l->count)
-		qsort(l->phys, l->count, sizeof(l->phys[0]), compare_phys);
-	for (size_t i = 0; i < l->count; i++) {
-		if (n == 0 || l->phys[n - 1] != l->phys[i])
-			l->phys[n++] = l->phys[i];
-	}
-	l->count = n;
-}
-
-void pool_refs_frame(struct pool *p, struct pool_buffer *out)
-{
-	struct pool_free_list *l = &p->unshared;
-
-	sort(l);
-	for (size_t i = 0; i < l->count;) {
-		struct pool_record r = {.type = POOL_RECORD_UNSHARE, .run = {.phys = l->phys[i], .count = 1}};
-
-		while (i + r.run.count < l->count && l->phys[i + r.run.count] == r.run.phys + r.run.count)
-			r.run.count++;
-		pool_buffer_record(out, &r);
-		i += r.run.count;
-	}
-	l->count = 0;
-}
-
-/* ---- in LMDB --------------------------------------------------------------------------------------- */
-
-static int del(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len)
-{
-	MDB_val k = {.mv_size = key_len, .mv_data = (void *)key};
-	int rc = mdb_del(txn, m->table[table], &k, NULL);
-
-	return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
-}
 
 int pool_refs_change(struct pool_meta *m, MDB_txn *txn, const struct pool_map_key *key,
 	const struct pool_map_value *old, const struct pool_map_value *now)
@@ -112,7 +31,7 @@ int pool_refs_change(struct pool_meta *m, MDB_txn *txn, const struct pool_map_ke
 
 	if (had && !(has && now->phys == old->phys)) {
 		pool_ref_key_encode(ref, old->phys, key);
-		err = del(m, txn, POOL_TABLE_REFS, ref, sizeof(ref));
+		err = pool_meta_del(m, txn, POOL_TABLE_REFS, ref, sizeof(ref));
 	}
 	if (!err && has && !(had && now->phys == old->phys)) {
 		pool_ref_key_encode(ref, now->phys, key);
@@ -128,7 +47,7 @@ int pool_refs_freed(struct pool_meta *m, MDB_txn *txn, uint64_t phys, uint64_t c
 
 	for (uint64_t i = 0; i < count && !err; i++) {
 		put_be64(key, phys + i);
-		err = del(m, txn, POOL_TABLE_LOOSE, key, sizeof(key));
+		err = pool_meta_del(m, txn, POOL_TABLE_LOOSE, key, sizeof(key));
 	}
 	return err;
 }
@@ -152,7 +71,7 @@ int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *u
 	MDB_cursor *cursor;
 	int rc, has = 0;
 
-	sort(unshared);
+	pool_free_list_unique(unshared);
 	if (unshared->count == 0)
 		return 0;
 	rc = mdb_cursor_open(txn, m->table[POOL_TABLE_REFS], &cursor);

@@ -45,7 +45,7 @@ static void write_all(struct store_io *io)
 			pool_sub_write_out(sub);
 			continue;
 		}
-		pool_sub_target_drop(sub);
+		pool_target_drop(sub);
 		pool_sub_end(sub, err);
 	}
 	pool_io_put(io, err);

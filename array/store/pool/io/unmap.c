@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 
 #define UNMAP_STEP_CHUNKS 256u
 

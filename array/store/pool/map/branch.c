@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Branches and disks in memory: all of them, found by id. A branch's viewers are its children (at their
+ * Branches in memory: all of them, found by id. A branch's viewers are its children (at their
  * parent generation), the cuts that are not ended (at their frozen generation) and its head, if it has one.
  */
 #include "array/store/pool/pool.h"
@@ -9,14 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct list *bucket(struct list *hash, uint64_t id)
-{
-	return &hash[id % POOL_HASH_BUCKETS];
-}
-
 struct pool_branch *pool_branch_find(struct pool *p, uint64_t id)
 {
-	list_for_each (n, bucket(p->branch_hash, id)) {
+	list_for_each (n, pool_bucket(p->branch_hash, id)) {
 		struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
 
 		if (b->id == id)
@@ -35,23 +30,8 @@ struct pool_branch *pool_branch_new(struct pool *p, uint64_t id)
 	b->gen = 1;
 	list_init(&b->cuts);
 	list_init(&b->writes);
-	list_push_back(bucket(p->branch_hash, id), &b->hash_link);
+	list_push_back(pool_bucket(p->branch_hash, id), &b->hash_link);
 	return b;
-}
-
-void pool_branch_free(struct pool *p, struct pool_branch *b)
-{
-	assert(b->child_count == 0 && !b->parent && list_empty(&b->cuts) && list_empty(&b->writes));
-	if (b->loads) { /* a reader who came through it waits for a leaf */
-		b->gone = true;
-		return;
-	}
-	pool_map_free(p, b);
-	list_remove(&b->hash_link);
-	list_remove(&b->dirty_link);
-	free(b->children);
-	free(b->top);
-	free(b);
 }
 
 /* The first child with parent_gen >= gen. */
@@ -166,38 +146,7 @@ uint32_t pool_branch_first_viewer(const struct pool_branch *b)
 	return first;
 }
 
-struct pool_disk *pool_disk_find(struct pool *p, uint64_t id)
+bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen)
 {
-	list_for_each (n, bucket(p->disk_hash, id)) {
-		struct pool_disk *d = container_of(n, struct pool_disk, hash_link);
-
-		if (d->id == id)
-			return d;
-	}
-	return NULL;
-}
-
-struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch *b, uint64_t size_bytes)
-{
-	struct pool_disk *d = calloc(1, sizeof(*d));
-
-	if (!d)
-		return NULL;
-	d->base.store = &p->base;
-	d->id = id;
-	d->size_bytes = size_bytes;
-	d->branch = b;
-	list_init(&d->reserves);
-	b->disk = d;
-	list_push_back(bucket(p->disk_hash, id), &d->hash_link);
-	return d;
-}
-
-void pool_disk_free(struct pool_disk *d)
-{
-	pool_reserve_forget(d);
-	if (d->branch)
-		d->branch->disk = NULL;
-	list_remove(&d->hash_link);
-	free(d);
+	return !pool_branch_viewer_in(b, entry_gen, gen);
 }

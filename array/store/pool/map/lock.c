@@ -8,7 +8,6 @@
 #include "array/store/pool/pool.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 static struct list *bucket(struct pool *p, uint64_t branch, uint64_t chunk)

@@ -26,7 +26,7 @@ struct leaf_load {
 	int err;
 };
 
-/* ---- slots ----------------------------------------------------------------------------------------- */
+/* ---- slots ------------------------------------------------------------------------------------------ */
 
 static bool slot_is_chain(uint64_t slot)
 {
@@ -265,7 +265,7 @@ void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t seque
 	slot_compact(p, leaf, slot);
 }
 
-/* ---- the tree -------------------------------------------------------------------------------------- */
+/* ---- the tree --------------------------------------------------------------------------------------- */
 
 static struct pool_leaf *tree_get(const struct pool_branch *b, uint64_t index)
 {
@@ -362,7 +362,7 @@ void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf)
 	leaf->pins--;
 }
 
-/* ---- loading --------------------------------------------------------------------------------------- */
+/* ---- loading ---------------------------------------------------------------------------------------- */
 
 static void load_work(struct pool_job *job)
 {
@@ -520,7 +520,22 @@ void pool_map_free(struct pool *p, struct pool_branch *b)
 	}
 }
 
-/* ---- reading --------------------------------------------------------------------------------------- */
+void pool_branch_free(struct pool *p, struct pool_branch *b)
+{
+	assert(b->child_count == 0 && !b->parent && list_empty(&b->cuts) && list_empty(&b->writes));
+	if (b->loads) { /* a reader who came through it waits for a leaf */
+		b->gone = true;
+		return;
+	}
+	pool_map_free(p, b);
+	list_remove(&b->hash_link);
+	list_remove(&b->dirty_link);
+	free(b->children);
+	free(b->top);
+	free(b);
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------- */
 
 /* What this branch's entries have of *need; takes it off. */
 static void resolve_leaf(

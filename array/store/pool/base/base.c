@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The small things that all rooms of the pool use: the latch, lists of chunk numbers, those who wait.
+ */
+#include "array/store/pool/pool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void pool_latch(struct pool *p, int err, const char *what)
+{
+	if (p->latched)
+		return;
+	p->latched = err ? err : -EIO;
+	snprintf(p->latch_reason, sizeof(p->latch_reason),
+		"the pool failed while %s: %s; look at its disk, then restart umbrad", what,
+		strerror(-p->latched));
+}
+
+void *pool_xrealloc(void *old, size_t bytes)
+{
+	void *p = realloc(old, bytes);
+
+	if (!p && bytes) {
+		fputs("umbra: out of memory\n", stderr);
+		abort();
+	}
+	return p;
+}
+
+/* ---- lists of chunk numbers ------------------------------------------------------------------------- */
+
+void pool_free_list_add(struct pool_free_list *l, uint64_t phys)
+{
+	if (l->count == l->room) {
+		l->room = l->room ? 2 * l->room : 256;
+		l->phys = pool_xrealloc(l->phys, l->room * sizeof(l->phys[0]));
+	}
+	l->phys[l->count++] = phys;
+}
+
+void pool_free_list_move(struct pool_free_list *to, struct pool_free_list *from)
+{
+	if (to->count == 0) {
+		struct pool_free_list swap = *to;
+
+		*to = *from;
+		*from = swap;
+		return;
+	}
+	for (size_t i = 0; i < from->count; i++)
+		pool_free_list_add(to, from->phys[i]);
+	from->count = 0;
+}
+
+static int compare_phys(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+void pool_free_list_sort(struct pool_free_list *l)
+{
+	if (l->count)
+		qsort(l->phys, l->count, sizeof(l->phys[0]), compare_phys);
+}
+
+void pool_free_list_unique(struct pool_free_list *l)
+{
+	size_t n = 0;
+
+	pool_free_list_sort(l);
+	for (size_t i = 0; i < l->count; i++) {
+		if (n == 0 || l->phys[n - 1] != l->phys[i])
+			l->phys[n++] = l->phys[i];
+	}
+	l->count = n;
+}
+
+/* ---- who waits -------------------------------------------------------------------------------------- */
+
+void pool_wake_all(struct list *waiters, int err)
+{
+	struct list now;
+	struct list_node *n;
+
+	list_init(&now);
+	while ((n = list_pop(waiters)))
+		list_push_back(&now, n);
+	while ((n = list_pop(&now))) {
+		struct pool_waiter *w = container_of(n, struct pool_waiter, link);
+
+		w->wake(w, err);
+	}
+}

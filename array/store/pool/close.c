@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Closing a pool: it becomes durable, what runs in the background ends, then everything is freed. */
+#include "array/store/pool/pool.h"
+
+#include <stdlib.h>
+
+static bool may_close(const struct pool *p)
+{
+	if (p->cycle_running || p->checkpoint_running || p->map_loads || p->growing || p->discard_running ||
+		pool_reclaim_busy(p) || !list_empty(&p->hydrations))
+		return false;
+	if (p->latched)
+		return true;
+	return !p->cycle_wanted && !pool_cycle_needed(p) && list_empty(&p->backlog);
+}
+
+static void close_called(struct pool_call *call)
+{
+	struct pool *p = container_of(call, struct pool, close_call);
+	void (*done)(void *arg, int err) = p->close_done;
+	void *arg = p->close_arg;
+	int err = p->latched ? -EIO : 0;
+
+	if (!p->close_ready) { /* a call that was asked for after this one must not find the pool gone */
+		p->close_ready = true;
+		p->host->ops->call(p->host, call);
+		return;
+	}
+	pool_destroy(p);
+	done(arg, err);
+}
+
+void pool_close_step(struct pool *p)
+{
+	if (!p->closing || p->close_asked)
+		return;
+	if (may_close(p)) {
+		p->close_asked = true;
+		p->close_call.call = close_called;
+		p->host->ops->call(p->host, &p->close_call);
+		return;
+	}
+	if (p->latched)
+		return;
+	if (!p->cycle_running && !p->cycle_wanted && pool_cycle_needed(p))
+		pool_cycle_request(p);
+	else if (!p->cycle_running && !p->cycle_wanted && !p->checkpoint_running && !list_empty(&p->backlog))
+		pool_checkpoint_request(p);
+}
+
+static void close_begin(struct pool_call *call)
+{
+	struct pool *p = container_of(call, struct pool, close_call);
+
+	pool_reclaim_stop(p);
+	pool_hydrate_stop(p);
+	pool_alloc_wake(p, 0); /* nothing comes any more */
+	pool_cycle_request(p);
+	pool_close_step(p);
+}
+
+void pool_close(struct store *s, void (*done)(void *arg, int err), void *arg)
+{
+	struct pool *p = pool_of(s);
+
+	p->closing = true;
+	p->close_done = done;
+	p->close_arg = arg;
+	p->host->ops->timer_disarm(p->host, &p->flush_timer);
+	p->host->ops->timer_disarm(p->host, &p->checkpoint_timer);
+	p->flush_timer_armed = p->checkpoint_timer_armed = true; /* never again */
+	p->close_call.call = close_begin;
+	p->host->ops->call(p->host, &p->close_call);
+}
+
+static void free_objects(struct pool *p)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&p->sub_free)))
+		free(container_of(n, struct pool_sub, link));
+	while ((n = list_pop(&p->piece_free)))
+		free(container_of(n, struct pool_piece, link));
+	while ((n = list_pop(&p->lock_free)))
+		free(container_of(n, struct pool_lock, hash_link));
+	while ((n = list_pop(&p->todos)))
+		free(container_of(n, struct pool_todo, link));
+	while (p->bounce_count)
+		free(p->bounce_free[--p->bounce_count]);
+	free(p->bounce_free);
+	while ((n = list_pop(&p->backlog)) || (n = list_pop(&p->checkpointing))) {
+		struct pool_backlog *b = container_of(n, struct pool_backlog, link);
+
+		free(b->buf);
+		free(b);
+	}
+	free(p->dirty);
+	free(p->cycle_buf.data);
+}
+
+static void free_branches(struct pool *p)
+{
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		struct list_node *n;
+
+		while ((n = p->disk_hash[i].head.next) != &p->disk_hash[i].head)
+			pool_disk_free(container_of(n, struct pool_disk, hash_link));
+	}
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_for_each (n, &p->branch_hash[i]) {
+			struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+			b->parent = NULL;
+			b->child_count = 0;
+			list_init(&b->cuts);
+			list_init(&b->writes);
+		}
+	}
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		struct list_node *n;
+
+		while ((n = p->branch_hash[i].head.next) != &p->branch_hash[i].head)
+			pool_branch_free(p, container_of(n, struct pool_branch, hash_link));
+	}
+}
+
+void pool_destroy(struct pool *p)
+{
+	struct pool_host *host = p->host;
+
+	if (p->opened) {
+		host->ops->timer_disarm(host, &p->flush_timer);
+		host->ops->timer_disarm(host, &p->checkpoint_timer);
+	}
+	pool_reclaim_free(p->reclaim);
+	pool_reserve_destroy(p);
+	free_branches(p);
+	free_objects(p);
+	pool_alloc_destroy(p);
+	if (p->log_file)
+		host->ops->file_close(p->log_file);
+	pool_data_close(p);
+	pool_meta_close(&p->meta);
+	free(p);
+	host->ops->free(host);
+}

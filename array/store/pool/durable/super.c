@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The superblock: the file `pool`, which makes a directory a pool, and its copy on a data device, which says
+ * whose data the device holds.
+ */
+#include "array/store/pool/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int pool_super_write(struct pool_host *host, const struct pool_super *super)
+{
+	uint8_t *buf;
+	struct pool_file *f;
+	int err;
+
+	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
+		return -ENOMEM;
+	pool_super_encode(buf, super);
+	err = host->ops->file_open(host, "pool", POOL_FILE_CREATE, &f);
+	if (!err) {
+		err = host->ops->file_pwrite(f, buf, POOL_SUPER_BYTES, 0);
+		if (!err)
+			err = host->ops->file_sync(f);
+		host->ops->file_close(f);
+	}
+	free(buf);
+	return err;
+}
+
+/* The device's chunk 0, which is never handed out, says whose data it holds. `super` NULL: nobody's. */
+int pool_label_write(struct pool_host *host, const char *device, const struct pool_super *super)
+{
+	struct pool_file *f;
+	uint8_t *buf;
+	int err;
+
+	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
+		return -ENOMEM;
+	memset(buf, 0, POOL_SUPER_BYTES);
+	if (super)
+		pool_super_encode(buf, super);
+	err = host->ops->file_open(host, device, 0, &f);
+	if (!err) {
+		err = host->ops->file_pwrite(f, buf, POOL_SUPER_BYTES, 0);
+		if (!err)
+			err = host->ops->file_sync(f);
+		host->ops->file_close(f);
+	}
+	free(buf);
+	return err;
+}
+
+/* What pool_label_write or pool_super_write have written; as pool_super_decode, or what reading says. */
+int pool_label_read(struct pool_file *f, struct pool_super *found)
+{
+	uint8_t *buf;
+	int err;
+
+	if (posix_memalign((void **)&buf, POOL_BLOCK_BYTES, POOL_SUPER_BYTES))
+		return -ENOMEM;
+	err = f->host->ops->file_pread(f, buf, POOL_SUPER_BYTES, 0);
+	if (!err)
+		err = pool_super_decode(buf, found);
+	free(buf);
+	return err;
+}
+
+int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault)
+{
+	struct pool_file *f;
+	int err = host->ops->file_open(host, "pool", POOL_FILE_READONLY, &f);
+
+	if (err) {
+		if (err == -ENOENT)
+			return fault_set(fault, err,
+				"there is no pool there: check the path, or make one with `umbractl pool create`");
+		return fault_set(fault, err,
+			"the pool cannot be read (%s): look at its owner and mode, at the disk and the kernel's log",
+			strerror(-err));
+	}
+	err = pool_label_read(f, out);
+	host->ops->file_close(f);
+	if (err == -ENOMEM)
+		return err;
+	if (err == -ENOTSUP)
+		return fault_set(fault, err,
+			"the pool has format %u, this program knows up to %u: install a newer Umbra",
+			out->version, POOL_VERSION);
+	if (err)
+		return fault_set(
+			fault, -EUCLEAN, "the file `pool` is damaged: restore it from a backup of this pool");
+	return 0;
+}

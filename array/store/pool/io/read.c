@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * READ takes no lock: it looks its blocks up, enters the I/O epoch (so that no chunk it may look at is handed out again
+ * before it ends) and reads.
+ */
+#include "array/store/pool/pool.h"
+
+#include <errno.h>
+
+static void read_ended(struct pool_sub *sub)
+{
+	if (!sub->err && sub->bounce)
+		pool_iov_copy_in(sub->io, sub->io_offset,
+			sub->bounce + (sub->offset - (sub->bounce_first << POOL_BLOCK_SHIFT)), sub->len);
+	pool_sub_end(sub, sub->err);
+}
+
+/* Straight into the caller's buffers. */
+static void read_direct(struct pool_sub *sub, const struct pool_places *places)
+{
+	uint32_t at = sub->offset, end = sub->offset + sub->len;
+
+	while (at < end) {
+		unsigned block = at >> POOL_BLOCK_SHIFT, n = 1;
+		uint32_t stop;
+
+		while (block + n < POOL_BLOCKS && places->phys[block + n] == places->phys[block])
+			n++;
+		stop = (block + n) << POOL_BLOCK_SHIFT;
+		if (stop > end)
+			stop = end;
+		if (places->phys[block])
+			pool_sub_transfer(sub, POOL_OP_READ, places->phys[block], at, stop - at, NULL);
+		else
+			pool_iov_copy_in(sub->io, sub->io_offset + (at - sub->offset), NULL, stop - at);
+		at = stop;
+	}
+}
+
+void pool_read_run(struct pool_sub *sub)
+{
+	unsigned first = pool_sub_first(sub), end = pool_sub_stop(sub);
+	struct pool_places places;
+	int err = pool_map_resolve(sub->pool, pool_io_of(sub->io)->branch, POOL_GEN_HEAD, sub->chunk,
+		pool_block_mask(first, end - first), &sub->waiter, &places);
+
+	if (err == -EAGAIN)
+		return;
+	if (err) {
+		pool_sub_end(sub, err);
+		return;
+	}
+	pool_sub_hold(sub);
+	sub->next = read_ended;
+	sub->pieces = 1;
+	if (pool_places_zero(&places, first, end)) {
+		pool_iov_copy_in(sub->io, sub->io_offset, NULL, sub->len);
+	} else if (pool_sub_direct(sub)) {
+		read_direct(sub, &places);
+	} else {
+		sub->bounce_first = first;
+		sub->bounce_count = end - first;
+		sub->bounce = pool_bounce_get(sub->pool);
+		if (sub->bounce)
+			pool_sub_fetch(sub, &places, pool_block_mask(first, end - first));
+		else
+			sub->err = -ENOMEM;
+	}
+	pool_sub_piece_end(sub, 0);
+}

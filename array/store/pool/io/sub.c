@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of an I/O, one a chunk: their memory, their transfers, and the I/O that they count for. What a part does
+ * is in read.c, write.c, compare.c and unmap.c.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the caller's buffers --------------------------------------------------------------------------- */
+
+static size_t iov_copy(const struct store_io *io, uint64_t at, uint8_t *buf, size_t len, bool out)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < io->iov_count && done < len; i++) {
+		size_t part = io->iov[i].iov_len;
+
+		if (at >= part) {
+			at -= part;
+			continue;
+		}
+		part -= at;
+		if (part > len - done)
+			part = len - done;
+		if (out)
+			memcpy(buf + done, (uint8_t *)io->iov[i].iov_base + at, part);
+		else if (buf)
+			memcpy((uint8_t *)io->iov[i].iov_base + at, buf + done, part);
+		else
+			memset((uint8_t *)io->iov[i].iov_base + at, 0, part);
+		done += part;
+		at = 0;
+	}
+	return done;
+}
+
+size_t pool_iov_copy_out(const struct store_io *io, uint64_t from, uint8_t *to, size_t len)
+{
+	return iov_copy(io, from, to, len, true);
+}
+
+/* `from` NULL: zeros. */
+size_t pool_iov_copy_in(const struct store_io *io, uint64_t to, const uint8_t *from, size_t len)
+{
+	return iov_copy(io, to, (uint8_t *)from, len, false);
+}
+
+/* The slice [at, at + len) of the I/O's buffers as at most POOL_IOV_MAX pieces whose addresses are aligned to
+ * `align`, their lengths to `len_align` (what O_DIRECT asks). 0: no. */
+static unsigned iov_slice(const struct store_io *io, uint64_t at, size_t len, uint32_t align,
+	uint32_t len_align, struct iovec *out)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < io->iov_count && len; i++) {
+		size_t part = io->iov[i].iov_len;
+
+		if (at >= part) {
+			at -= part;
+			continue;
+		}
+		part -= at;
+		if (part > len)
+			part = len;
+		if (n == POOL_IOV_MAX)
+			return 0;
+		out[n].iov_base = (uint8_t *)io->iov[i].iov_base + at;
+		out[n].iov_len = part;
+		if ((uintptr_t)out[n].iov_base % align || part % len_align)
+			return 0;
+		n++;
+		len -= part;
+		at = 0;
+	}
+	assert(len == 0);
+	return n;
+}
+
+/* ---- the I/O ---------------------------------------------------------------------------------------- */
+
+void pool_io_begin_write(struct store_io *io)
+{
+	struct pool_io *pio = pool_io_of(io);
+
+	pio->gen = pio->branch->gen;
+	list_push_back(&pio->branch->writes, &pio->link);
+}
+
+void pool_io_end_write(struct store_io *io)
+{
+	struct pool_io *pio = pool_io_of(io);
+
+	list_remove(&pio->link);
+	pool_cut_drained(pio->branch);
+}
+
+void pool_io_put(struct store_io *io, int err)
+{
+	struct pool_io *pio = pool_io_of(io);
+
+	if (err && !pio->err)
+		pio->err = err;
+	assert(pio->subs > 0);
+	if (--pio->subs == 0)
+		pio->finish(io);
+}
+
+/* ---- subs ------------------------------------------------------------------------------------------- */
+
+struct pool_sub *pool_sub_new(
+	struct store_io *io, enum pool_sub_kind kind, uint64_t offset, uint64_t len, uint64_t io_offset)
+{
+	struct pool_io *pio = pool_io_of(io);
+	struct pool *p = pio->pool;
+	struct list_node *n = list_pop(&p->sub_free);
+	struct pool_sub *sub = n ? container_of(n, struct pool_sub, link) : malloc(sizeof(*sub));
+
+	if (!sub)
+		return NULL;
+	memset(sub, 0, sizeof(*sub));
+	sub->pool = p;
+	sub->io = io;
+	sub->kind = kind;
+	sub->chunk = offset >> POOL_CHUNK_SHIFT;
+	sub->offset = (uint32_t)(offset & (POOL_CHUNK_BYTES - 1));
+	sub->len = (uint32_t)len;
+	sub->io_offset = io_offset;
+	assert(len > 0 && sub->offset + len <= POOL_CHUNK_BYTES);
+	pio->subs++;
+	return sub;
+}
+
+void pool_sub_end(struct pool_sub *sub, int err)
+{
+	struct pool *p = sub->pool;
+	struct store_io *io = sub->io;
+
+	assert(sub->pieces == 0);
+	if (sub->held)
+		pool_epoch_leave(p, sub->epoch);
+	if (sub->leaf)
+		pool_leaf_unpin(p, sub->leaf);
+	if (sub->counted) {
+		p->dirty_pending--;
+		if (!list_empty(&p->alloc_waiters))
+			pool_cycle_request(p); /* they may have waited for this one */
+	}
+	if (sub->bounce)
+		pool_bounce_put(p, sub->bounce);
+	list_remove(&sub->link);
+	if (sub->wait.lock)
+		pool_lock_release(p, &sub->wait);
+	list_push_front(&p->sub_free, &sub->link);
+	pool_io_put(io, err);
+}
+
+unsigned pool_sub_first(const struct pool_sub *sub)
+{
+	return sub->offset >> POOL_BLOCK_SHIFT;
+}
+
+unsigned pool_sub_stop(const struct pool_sub *sub)
+{
+	return (sub->offset + sub->len + POOL_BLOCK_BYTES - 1) >> POOL_BLOCK_SHIFT;
+}
+
+bool pool_sub_whole(const struct pool_sub *sub)
+{
+	return ((sub->offset | sub->len) & (POOL_BLOCK_BYTES - 1)) == 0;
+}
+
+void pool_sub_hold(struct pool_sub *sub)
+{
+	if (sub->held)
+		return;
+	sub->epoch = pool_epoch_enter(sub->pool);
+	sub->held = true;
+}
+
+/* What was to be read is in the bounce buffer. A sub that waits for a chunk must not be one of those that the
+ * freed chunks wait for. */
+void pool_sub_leave(struct pool_sub *sub)
+{
+	if (!sub->held)
+		return;
+	sub->held = false;
+	pool_epoch_leave(sub->pool, sub->epoch);
+}
+
+/* ---- transfers -------------------------------------------------------------------------------------- */
+
+void pool_sub_piece_end(struct pool_sub *sub, int err)
+{
+	if (err && !sub->err)
+		sub->err = err;
+	assert(sub->pieces > 0);
+	if (--sub->pieces == 0)
+		sub->next(sub);
+}
+
+static void piece_done(struct pool_op *op, int err)
+{
+	struct pool_piece *piece = container_of(op, struct pool_piece, op);
+	struct pool_sub *sub = piece->sub;
+
+	list_push_front(&sub->pool->piece_free, &piece->link);
+	pool_sub_piece_end(sub, err);
+}
+
+/* Transfers [offset, offset + len) of a chunk, from or to `buf`, or the caller's buffers when buf is NULL
+ * (which the caller has checked by iov_slice). */
+void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t phys, uint32_t offset,
+	uint32_t len, uint8_t *buf)
+{
+	struct pool *p = sub->pool;
+	struct list_node *n = list_pop(&p->piece_free);
+	struct pool_piece *piece = n ? container_of(n, struct pool_piece, link) : malloc(sizeof(*piece));
+	struct pool_data *data;
+	uint64_t base;
+
+	sub->pieces++;
+	if (!piece) {
+		pool_sub_piece_end(sub, -ENOMEM); /* the starter holds one more: no call back from here */
+		return;
+	}
+	data = pool_data_of(p, phys, &base);
+	memset(&piece->op, 0, sizeof(piece->op));
+	memset(&piece->link, 0, sizeof(piece->link));
+	piece->sub = sub;
+	piece->op.done = piece_done;
+	piece->op.kind = kind;
+	piece->op.file = data->file;
+	piece->op.offset = base + offset;
+	piece->op.len = len;
+	piece->op.iov = piece->iov;
+	if (buf) {
+		piece->iov[0].iov_base = buf;
+		piece->iov[0].iov_len = len;
+		piece->op.iov_count = 1;
+	} else {
+		piece->op.iov_count =
+			iov_slice(sub->io, sub->io_offset + (offset - sub->offset), len, 1, 1, piece->iov);
+		assert(piece->op.iov_count > 0);
+	}
+	if (kind == POOL_OP_WRITE) {
+		p->data_writes++;
+		p->data_write_bytes += len;
+	} else {
+		p->data_reads++;
+	}
+	p->host->ops->submit(p->host, &piece->op);
+}
+
+bool pool_sub_direct(struct pool_sub *sub)
+{
+	const struct pool_file *f = sub->pool->data[0].file;
+	struct iovec iov[POOL_IOV_MAX];
+
+	if (f->offset_align > 1 && !pool_sub_whole(sub))
+		return false;
+	return iov_slice(sub->io, sub->io_offset, sub->len, f->memory_align, f->offset_align, iov) > 0;
+}
+
+/* Reads the blocks in `mask` to where they belong in the bounce buffer; zeros where there is no data. */
+void pool_sub_fetch(struct pool_sub *sub, const struct pool_places *places, uint16_t mask)
+{
+	unsigned end = sub->bounce_first + sub->bounce_count;
+
+	for (unsigned i = sub->bounce_first, n; i < end; i += n) {
+		uint8_t *to = sub->bounce + ((i - sub->bounce_first) << POOL_BLOCK_SHIFT);
+
+		n = 1;
+		if (!(mask >> i & 1))
+			continue;
+		while (i + n < end && (mask >> (i + n) & 1) && places->phys[i + n] == places->phys[i])
+			n++;
+		if (places->phys[i])
+			pool_sub_transfer(sub, POOL_OP_READ, places->phys[i], i << POOL_BLOCK_SHIFT,
+				n << POOL_BLOCK_SHIFT, to);
+		else
+			memset(to, 0, (size_t)n << POOL_BLOCK_SHIFT);
+	}
+}
+
+bool pool_places_zero(const struct pool_places *places, unsigned first, unsigned end)
+{
+	for (unsigned i = first; i < end; i++) {
+		if (places->phys[i])
+			return false;
+	}
+	return true;
+}

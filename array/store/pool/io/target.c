@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a write goes: the entry of the map that its generation owns, or a new one, and the entry's chunk. A chunk that
+ * others have, too, is never written to: a new one takes its place when everything is in it. A chunk that lies in too
+ * many entries is copied up into one.
+ */
+#include "array/store/pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+
+static unsigned depth(const struct pool_branch *b)
+{
+	unsigned n = 0;
+
+	for (; b->parent; b = b->parent)
+		n++;
+	return n;
+}
+
+/* Would the chunk lie in too many places? 0 or 1, or -EAGAIN (w waits, when given). */
+int pool_target_copy_up(struct pool_sub *sub, struct pool_waiter *w)
+{
+	struct pool_branch *b = pool_io_of(sub->io)->branch;
+	bool exact = depth(b) > POOL_ANCESTOR_MAX;
+	struct pool_places places;
+	int err = pool_map_resolve(
+		sub->pool, b, POOL_GEN_HEAD, sub->chunk, POOL_ALL_BLOCKS, exact ? w : NULL, &places);
+
+	if (err == -EAGAIN && exact)
+		return err;
+	if (err == -ENOMEM)
+		return err;
+	return places.entries > POOL_ANCESTOR_MAX;
+}
+
+static void count_pending(struct pool_sub *sub)
+{
+	if (!sub->counted)
+		sub->pool->dirty_pending++;
+	sub->counted = true;
+}
+
+/* Chunks that were taken and freed again and again wait for the next frame, too. */
+static bool freed_full(struct pool *p)
+{
+	if (p->free_new.count < p->dirty_max)
+		return false;
+	pool_cycle_request(p);
+	return true;
+}
+
+/* There is no chunk for everybody: one that is set aside for this write? Not for a COMPARE AND WRITE over several chunks: it
+ * gives back what it got when another has none, and that would not come into the reserve again. */
+static bool target_reserved(const struct pool_sub *sub, uint64_t *phys)
+{
+	if (sub->kind == POOL_SUB_COMPARE && sub->len < sub->io->len)
+		return false;
+	return pool_reserve_take(pool_disk_of(sub->io->disk), sub->chunk, phys);
+}
+
+/* A chunk for a write that has none yet, and room in the next frame for what it makes dirty. `e`: the entry
+ * that it owns, or NULL. */
+static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool may_wait, uint64_t *phys)
+{
+	struct pool *p = sub->pool;
+	bool adds = !e || (!e->dirty && e->valid != POOL_ALL_BLOCKS);
+	int err = 0;
+
+	if (adds && !sub->counted && pool_dirty_full(p))
+		err = -EAGAIN;
+	else if (*phys == 0 && freed_full(p))
+		err = -EAGAIN;
+	else if (*phys == 0 && (err = pool_alloc(p, phys)) && target_reserved(sub, phys))
+		err = 0;
+	if (err == -EAGAIN && may_wait)
+		pool_alloc_wait(p, &sub->waiter);
+	return err;
+}
+
+/* The entry is the write's, its chunk is others', too: a chunk that will take its place when everything is in it. */
+static int target_replace(struct pool_sub *sub, struct pool_leaf *leaf, uint32_t gen, bool may_wait)
+{
+	uint64_t phys = 0;
+	int err = may_wait ? target_room(sub, NULL, may_wait, &phys) : -EAGAIN;
+
+	if (err)
+		return err;
+	sub->replaces = true;
+	sub->entry_gen = gen;
+	sub->phys = phys;
+	sub->leaf = leaf;
+	pool_leaf_pin(leaf);
+	count_pending(sub);
+	return 0;
+}
+
+/* Finds or makes the entry that the write goes to. 0, -EAGAIN (waits when `may_wait`), or an error. */
+int pool_target_prepare(struct pool_sub *sub, bool may_wait)
+{
+	struct pool *p = sub->pool;
+	struct pool_io *pio = pool_io_of(sub->io);
+	const struct pool_entry *e = NULL;
+	struct pool_entry room, *edit;
+	struct pool_leaf *leaf;
+	unsigned count;
+	bool owned, is_new;
+	uint64_t phys;
+	int err = pool_map_leaf(pio->branch, p, sub->chunk, true, may_wait ? &sub->waiter : NULL, &leaf);
+
+	if (err)
+		return err;
+	count = pool_map_entries(leaf, sub->chunk, &e, &room);
+	assert(count == 0 || e[0].gen <= pio->gen);
+	owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->gen);
+	if (owned && e[0].shared && (sub->copy_up || !may_wait))
+		return target_replace(sub, leaf, e[0].gen, may_wait);
+	if (owned && e[0].shared) { /* by a viewer that went while this write waited: as if it were there */
+		assert(e[0].gen < pio->gen);
+		owned = false;
+	}
+	if (owned) {
+		sub->entry_gen = e[0].gen;
+		phys = e[0].phys;
+	} else {
+		sub->entry_gen = pio->gen;
+		phys = 0;
+		if (!may_wait && (count || pio->branch->parent) && !sub->copy_up &&
+			pool_target_copy_up(sub, NULL))
+			return -EAGAIN;
+	}
+	is_new = phys == 0;
+	err = target_room(sub, owned ? &e[0] : NULL, may_wait, &phys);
+	if (err)
+		return err;
+	if (is_new) {
+		if (owned) {
+			edit = pool_map_edit(p, leaf, sub->chunk, sub->entry_gen);
+			edit->phys = phys;
+		} else {
+			room = (struct pool_entry){.gen = sub->entry_gen, .phys = phys};
+			err = pool_map_insert(p, leaf, sub->chunk, &room);
+			if (err) {
+				pool_free_chunk(p, NULL, phys);
+				return err;
+			}
+		}
+		pio->branch->chunks++;
+	}
+	sub->phys = phys;
+	sub->leaf = leaf;
+	pool_leaf_pin(leaf);
+	count_pending(sub);
+	return 0;
+}
+
+/* ---- what becomes of it ----------------------------------------------------------------------------- */
+
+/* All blocks are in the new chunk. */
+int pool_target_replaced(struct pool_sub *sub)
+{
+	struct pool *p = sub->pool;
+	struct pool_branch *b = pool_io_of(sub->io)->branch;
+	struct pool_entry *e = pool_map_edit(p, sub->leaf, sub->chunk, sub->entry_gen);
+
+	if (!e)
+		return -ENOMEM;
+	assert(e->shared && sub->mask == POOL_ALL_BLOCKS);
+	pool_chunk_drop(p, b, e->phys, true);
+	e->phys = sub->phys;
+	e->shared = 0;
+	e->valid = POOL_ALL_BLOCKS;
+	e->zero = 0;
+	pool_map_mark_dirty(p, sub->leaf, sub->chunk, e);
+	b->chunks++;
+	return 0;
+}
+
+/* Nothing was ever written in the entry's chunk, and nobody else is about to: it goes back. */
+void pool_target_failed(struct pool_sub *sub)
+{
+	struct pool *p = sub->pool;
+	struct pool_branch *b = pool_io_of(sub->io)->branch;
+	struct pool_entry *e;
+
+	if (sub->leaf->slot[sub->chunk % POOL_LEAF_CHUNKS] & 1)
+		return;
+	if (!sub->wait.exclusive && sub->wait.lock->shared > 1)
+		return; /* the last one that fails sees to it */
+	e = pool_map_edit(p, sub->leaf, sub->chunk, sub->entry_gen);
+	if (!e || e->valid || !e->phys)
+		return;
+	pool_chunk_drop(p, b, e->phys, e->shared);
+	e->phys = e->shared = 0;
+	if (!e->zero)
+		pool_map_remove(p, sub->leaf, sub->chunk, sub->entry_gen);
+}
+
+void pool_target_drop(struct pool_sub *sub)
+{
+	if (!sub->phys)
+		return;
+	if (sub->replaces)
+		pool_free_chunk(sub->pool, NULL, sub->phys);
+	else
+		pool_target_failed(sub);
+}

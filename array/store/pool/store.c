@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool as a store: the table of operations, statistics, and the small operations. See pool.h for the invariants
+ * and docs/pool-format.md for the durability argument.
+ */
+#include "array/store/pool/pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Of deleted disks whose branch nobody else needs. */
+static uint64_t droppable_chunks(const struct pool *p)
+{
+	uint64_t chunks = 0;
+
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_for_each (n, &p->branch_hash[i]) {
+			const struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+			if (!b->disk && b->child_count == 0)
+				chunks += b->chunks;
+		}
+	}
+	return chunks;
+}
+
+static void pool_stats(struct store *s, struct store_stats *out)
+{
+	const struct pool *p = pool_of(s);
+	uint64_t pending = droppable_chunks(p) + pool_refs_loose(p) + p->free_new.count +
+			   p->cycle_frees.count + p->free_logged.count + p->free_grace.count +
+			   p->free_discard.count;
+
+	memset(out, 0, sizeof(*out));
+	out->capacity_bytes = (p->super.capacity_chunks - 1) << POOL_CHUNK_SHIFT;
+	out->used_bytes = (p->used_chunks - 1) << POOL_CHUNK_SHIFT;
+	out->reclaim_pending_bytes = pending << POOL_CHUNK_SHIFT;
+	if (out->reclaim_pending_bytes > out->used_bytes)
+		out->reclaim_pending_bytes = out->used_bytes;
+	out->reserved_bytes = p->reserved_chunks << POOL_CHUNK_SHIFT;
+	out->read_only = p->latched != 0;
+	snprintf(out->read_only_reason, sizeof(out->read_only_reason), "%s", p->latch_reason);
+}
+
+static int pool_disk_open(struct store *s, uint64_t disk_id, struct store_disk **out)
+{
+	struct pool_disk *d = pool_disk_find(pool_of(s), disk_id);
+
+	if (!d || d->pending)
+		return -ENOENT;
+	*out = &d->base;
+	return 0;
+}
+
+static uint64_t pool_disk_id(const struct store_disk *d)
+{
+	return pool_disk_of(d)->id;
+}
+
+static uint64_t pool_disk_size(const struct store_disk *d)
+{
+	return pool_disk_of(d)->size_bytes;
+}
+
+static uint64_t pool_disk_used(const struct store_disk *d)
+{
+	return pool_disk_of(d)->branch->chunks << POOL_CHUNK_SHIFT;
+}
+
+struct iterate_arg {
+	enum store_table table;
+	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len);
+	void *arg;
+};
+
+static int iterate_each(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	const struct iterate_arg *a = arg;
+
+	if (!intact)
+		return -EUCLEAN;
+	if (key_len < 1 || key[0] != a->table)
+		return 0;
+	return a->each(a->arg, key + 1, key_len - 1, value, value_len);
+}
+
+static int pool_iterate(struct store *s, enum store_table table,
+	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
+	void *arg)
+{
+	struct pool *p = pool_of(s);
+	struct iterate_arg a = {table, each, arg};
+	MDB_txn *txn;
+	int err = pool_meta_begin(&p->meta, true, &txn);
+
+	if (err)
+		return err;
+	err = pool_meta_each(&p->meta, txn, POOL_TABLE_CATALOGUE, iterate_each, &a);
+	mdb_txn_abort(txn);
+	return err;
+}
+
+const struct store_ops pool_ops = {
+	.name = "pool",
+	.close = pool_close,
+	.stats = pool_stats,
+	.disk_open = pool_disk_open,
+	.disk_id = pool_disk_id,
+	.disk_size = pool_disk_size,
+	.disk_used = pool_disk_used,
+	.submit = pool_submit,
+	.txn_begin = pool_txn_begin,
+	.txn_put = pool_txn_put,
+	.txn_del = pool_txn_del,
+	.txn_disk_create = pool_txn_disk_create,
+	.txn_disk_fork = pool_txn_disk_fork,
+	.txn_disk_delete = pool_txn_disk_delete,
+	.txn_disk_resize = pool_txn_disk_resize,
+	.txn_disk_repoint = pool_txn_disk_repoint,
+	.txn_commit = pool_txn_commit,
+	.txn_drop = pool_txn_drop,
+	.iterate = pool_iterate,
+	.cut = pool_cut,
+	.cut_commit = pool_cut_commit,
+	.cut_drop = pool_cut_drop,
+	.hydrate = pool_hydrate,
+	.hydrate_cancel = pool_hydrate_cancel,
+	.clones = true,
+	.reserve = pool_reserve,
+	.reserve_join = pool_reserve_join,
+	.reserve_end = pool_reserve_end,
+};
