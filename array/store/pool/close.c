@@ -137,8 +137,7 @@ void pool_destroy(struct pool *p)
 	free_branches(p);
 	free_objects(p);
 	pool_alloc_destroy(p);
-	if (p->log_file)
-		host->ops->file_close(p->log_file);
+	pool_log_close(&p->log);
 	pool_data_close(p);
 	pool_meta_close(&p->meta);
 	free(p);

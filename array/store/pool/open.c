@@ -56,7 +56,7 @@ static int replay(struct pool *p, struct fault *fault)
 	if (!err)
 		err = pool_meta_state(&p->meta, txn, &p->state);
 	if (!err)
-		err = pool_log_read(p->host, p->log_file, &p->super, &p->state, &r);
+		err = pool_log_read(p->host, p->log.file, &p->super, &p->state, &r);
 	if (!err && r.cut_short)
 		err = -EUCLEAN;
 	if (!err) {
@@ -171,8 +171,8 @@ static void start_values(struct pool *p)
 {
 	uint64_t frame_max = (p->super.log_bytes - POOL_LOG_START) / 4;
 
-	p->sequence = p->applied = p->state.applied_sequence;
-	p->log_offset = p->state.log_offset;
+	pool_log_start(&p->log, &p->state);
+	p->applied = p->state.applied_sequence;
 	p->next_branch = p->state.next_branch;
 	p->next_disk = p->state.next_disk;
 	p->checkpoint_state = p->state;
@@ -215,9 +215,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	if (p->super.data_device && !options->data_device)
 		return fault_set(fault, -ENXIO,
 			"the pool keeps its data on a device: name it with data_device in the configuration");
-	err = p->host->ops->file_open(p->host, "log", POOL_FILE_DSYNC, &p->log_file);
-	if (!err)
-		err = pool_log_check(p->host, p->log_file, &p->super);
+	err = pool_log_open(&p->log, p->host, &p->super);
 	if (err == -EBUSY)
 		return still_busy(fault);
 	if (err)

@@ -297,6 +297,22 @@ struct pool_data {
 	struct pool_op sync;
 };
 
+struct pool_log {
+	struct pool_host *host;
+	const struct pool_super *super;
+	struct pool_file *file;
+	uint64_t incarnation;
+	uint64_t sequence; /* of the last durable frame */
+	uint64_t offset;   /* where the next frame goes */
+	uint64_t used;     /* bytes from tail to offset, wraps included */
+	/* the frame that is being written, later the last one */
+	struct pool_frame frame;
+	uint64_t frame_bytes; /* of the log, what it skipped at the end included */
+	struct pool_op op;
+	struct iovec iov;
+	void (*written)(struct pool_log *log, int err);
+};
+
 /* A durable frame on its way into LMDB. */
 struct pool_backlog {
 	struct list_node link;
@@ -392,20 +408,12 @@ struct pool {
 	unsigned cycle_syncs;
 	int cycle_err;
 	struct pool_free_list cycle_frees;
-	uint64_t cycle_log_bytes;
 	struct pool_buffer cycle_buf;
-	struct pool_frame cycle_frame;
-	struct pool_op log_op;
-	struct iovec log_iov;
 	struct pool_call cycle_call;
 	struct pool_timer flush_timer;
 	bool flush_timer_armed;
 
-	/* log */
-	struct pool_file *log_file;
-	uint64_t sequence;   /* of the last durable frame */
-	uint64_t log_offset; /* where the next frame goes */
-	uint64_t log_used;   /* bytes from tail to offset, wraps included */
+	struct pool_log log;
 
 	/* checkpoint */
 	struct list backlog, checkpointing;
@@ -793,6 +801,16 @@ int pool_log_read(struct pool_host *host, struct pool_file *log, const struct po
 	const struct pool_state *state, struct pool_replay *out);
 void pool_replay_free(struct pool_replay *r);
 int pool_log_create(struct pool_host *host, const struct pool_super *super);
+int pool_log_open(struct pool_log *log, struct pool_host *host, const struct pool_super *super);
+void pool_log_start(struct pool_log *log, const struct pool_state *state); /* where frames begin */
+void pool_log_close(struct pool_log *log);
+uint64_t pool_log_payload_max(const struct pool_log *log);
+bool pool_log_fits(const struct pool_log *log, uint64_t payload_bytes); /* is there room for it now? */
+/* Makes a frame of the buffer, which begins with POOL_FRAME_HEAD_SIZE bytes of room, and writes it. One at a time;
+ * the buffer stays until `written`, which finds log->frame. */
+void pool_log_write(
+	struct pool_log *log, struct pool_buffer *buf, void (*written)(struct pool_log *log, int err));
+void pool_log_release(struct pool_log *log, uint64_t bytes); /* of frames that LMDB has */
 
 /* ---- merge.c ---------------------------------------------------------------------------------------- */
 

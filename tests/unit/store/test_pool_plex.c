@@ -255,7 +255,7 @@ TEST(test_hydrate_goes_on)
 			lost += 4 * 16;
 			if (sim_below(&w.sim, 3) == 0) {
 				lost += 16 * world_pool(&w)->dirty_count; /* and what is in a frame */
-				lost += 16 * world_pool(&w)->cycle_frame.records;
+				lost += 16 * world_pool(&w)->log.frame.records;
 				world_crash(&w);
 			} else {
 				world_hydrate_cancel(&w, s);

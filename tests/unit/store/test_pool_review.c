@@ -263,14 +263,14 @@ static void power_loss_and_damage(struct world *w, unsigned damaged)
 
 	world_begin(w, test_seed(), UINT64_C(8) << 20);
 	m = world_create_disk(w, FRAMES * CHUNK_SECTORS);
-	applied = world_pool(w)->sequence;
+	applied = world_pool(w)->log.sequence;
 	for (unsigned i = 0; i < FRAMES; i++) {
 		assert_int_equal(world_write(w, m, i * CHUNK_SECTORS, CHUNK_SECTORS, 0), 0);
-		at[i] = world_pool(w)->log_offset;
+		at[i] = world_pool(w)->log.offset;
 		assert_int_equal(world_flush(w, m), 0);
-		assert_true(world_pool(w)->log_offset > at[i]);
+		assert_true(world_pool(w)->log.offset > at[i]);
 	}
-	assert_int_equal(world_pool(w)->sequence, applied + FRAMES);
+	assert_int_equal(world_pool(w)->log.sequence, applied + FRAMES);
 	assert_true(world_pool(w)->applied <= applied);
 	sim_power_off(&w->sim);
 	world_drain(w);

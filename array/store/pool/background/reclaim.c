@@ -474,7 +474,7 @@ static void loose_batch_done(void *arg, int err)
 	struct pool *p = r->pool;
 
 	p->loose_given += err ? 0 : r->count;
-	p->loose_sequence = p->sequence;
+	p->loose_sequence = p->log.sequence;
 	drop_batch_done(r, err);
 }
 
@@ -597,7 +597,7 @@ bool pool_reclaim_may_free(struct pool *p)
 	list_for_each (n, &p->todos) {
 		uint64_t sequence = container_of(n, struct pool_todo, link)->sequence;
 
-		if (!sequence || sequence > p->sequence) {
+		if (!sequence || sequence > p->log.sequence) {
 			pool_cycle_request(p); /* whose end kicks us, as that of the one under way */
 			return true;
 		}
@@ -644,7 +644,7 @@ static bool choose_todo(struct pool_reclaim *r)
 	list_for_each (n, &p->todos) {
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 
-		if (t->sequence && t->sequence <= p->sequence) {
+		if (t->sequence && t->sequence <= p->log.sequence) {
 			r->task = TASK_TODO;
 			r->todo = t;
 			t->busy = true;

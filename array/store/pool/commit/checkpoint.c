@@ -66,7 +66,7 @@ static void checkpoint_done(struct pool_job *job)
 	p->loose_count = p->checkpoint_loose;
 	if (p->applied >= p->loose_sequence)
 		p->loose_given = 0;
-	p->log_used -= p->checkpoint_bytes;
+	pool_log_release(&p->log, p->checkpoint_bytes);
 	while ((n = list_pop(&p->checkpointing))) {
 		struct pool_backlog *b = container_of(n, struct pool_backlog, link);
 

@@ -75,11 +75,6 @@ void pool_flush_wait(struct store_io *io)
 
 /* ---- the frame ------------------------------------------------------------------------------------- */
 
-static uint64_t payload_max(const struct pool *p)
-{
-	return (p->super.log_bytes - POOL_LOG_START) / 4;
-}
-
 /* An upper bound of what map, frees, branches and to-dos need. */
 static uint64_t state_estimate(const struct pool *p)
 {
@@ -92,14 +87,6 @@ static uint64_t state_estimate(const struct pool *p)
 		n += 48;
 	}
 	return n + pool_todo_unlogged(p) * 24;
-}
-
-static uint64_t log_room(const struct pool *p, uint64_t frame_bytes, uint64_t *skip)
-{
-	uint64_t size = p->super.log_bytes - POOL_LOG_START;
-
-	*skip = p->log_offset + frame_bytes > p->super.log_bytes ? p->super.log_bytes - p->log_offset : 0;
-	return size - p->log_used;
 }
 
 static void put_frees(struct pool *p)
@@ -141,7 +128,7 @@ static void put_map(struct pool *p)
 	for (size_t i = 0; i < count; i++) {
 		struct pool_record r;
 
-		pool_map_collect(p, &p->dirty[i], p->sequence + 1, &r);
+		pool_map_collect(p, &p->dirty[i], p->log.sequence + 1, &r);
 		pool_buffer_record(&p->cycle_buf, &r);
 	}
 	assert(p->dirty_count == count);
@@ -238,54 +225,23 @@ static void cycle_failed(struct pool *p, int err, const char *what)
 	pool_close_step(p);
 }
 
-static void log_written(struct pool_op *op, int err)
+static void log_written(struct pool_log *log, int err)
 {
-	struct pool *p = container_of(op, struct pool, log_op);
+	struct pool *p = container_of(log, struct pool, log);
 	struct pool_backlog *b;
 
 	if (err) {
 		cycle_failed(p, err, "writing its log");
 		return;
 	}
-	p->sequence = p->cycle_frame.sequence;
-	p->log_offset = p->cycle_frame.offset + pool_frame_bytes(p->cycle_frame.payload_bytes);
-	p->log_used += p->cycle_log_bytes;
 	b = pool_xrealloc(NULL, sizeof(*b));
 	memset(b, 0, sizeof(*b));
 	b->buf = p->cycle_buf.data;
-	b->frame = p->cycle_frame;
-	b->log_bytes = p->cycle_log_bytes;
+	b->frame = log->frame;
+	b->log_bytes = log->frame_bytes;
 	memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
 	pool_checkpoint_feed(p, b);
 	cycle_end(p);
-}
-
-static void write_frame(struct pool *p)
-{
-	uint64_t bytes = pool_frame_bytes(p->cycle_buf.len - POOL_FRAME_HEAD_SIZE), skip;
-	static const uint8_t zeros[POOL_LOG_ALIGN];
-
-	log_room(p, bytes, &skip);
-	p->cycle_frame = (struct pool_frame){.incarnation = p->state.incarnation,
-		.sequence = p->sequence + 1,
-		.offset = p->log_offset + bytes > p->super.log_bytes ? POOL_LOG_START : p->log_offset,
-		.payload_bytes = (uint32_t)(p->cycle_buf.len - POOL_FRAME_HEAD_SIZE),
-		.records = p->cycle_buf.records};
-	p->cycle_log_bytes = bytes + skip;
-	assert(p->log_used + p->cycle_log_bytes <= p->super.log_bytes - POOL_LOG_START);
-	pool_buffer_bytes(&p->cycle_buf, zeros, bytes - p->cycle_buf.len);
-	pool_frame_seal(p->cycle_buf.data, p->super.id, &p->cycle_frame);
-	memset(&p->log_op, 0, sizeof(p->log_op));
-	p->log_iov.iov_base = p->cycle_buf.data;
-	p->log_iov.iov_len = bytes;
-	p->log_op.done = log_written;
-	p->log_op.kind = POOL_OP_WRITE;
-	p->log_op.file = p->log_file;
-	p->log_op.iov = &p->log_iov;
-	p->log_op.iov_count = 1;
-	p->log_op.offset = p->cycle_frame.offset;
-	p->log_op.len = bytes;
-	p->host->ops->submit(p->host, &p->log_op);
 }
 
 static void data_synced(struct pool *p)
@@ -299,7 +255,7 @@ static void data_synced(struct pool *p)
 	} else if (p->latched) {
 		cycle_failed(p, p->latched, "");
 	} else {
-		write_frame(p);
+		pool_log_write(&p->log, &p->cycle_buf, log_written);
 	}
 }
 
@@ -346,7 +302,7 @@ bool pool_cycle_needed(const struct pool *p)
 
 static void cycle_start(struct pool *p)
 {
-	uint64_t state, txns = 0, payload, skip, room, bytes;
+	uint64_t state, txns = 0, payload;
 
 	if (p->cycle_running || !p->cycle_wanted)
 		return;
@@ -364,13 +320,11 @@ static void cycle_start(struct pool *p)
 	list_for_each (n, &p->txns)
 		txns += container_of(n, struct pool_txn, link)->records.len;
 	payload = state + txns;
-	if (payload > payload_max(p))
-		payload = state > payload_max(p) ? state : payload_max(p);
+	if (payload > pool_log_payload_max(&p->log))
+		payload = state > pool_log_payload_max(&p->log) ? state : pool_log_payload_max(&p->log);
 	if (payload < state + POOL_RECORD_MAX_FIXED)
 		payload = state + POOL_RECORD_MAX_FIXED;
-	bytes = pool_frame_bytes(payload);
-	room = log_room(p, bytes, &skip);
-	if (bytes + skip > room) {
+	if (!pool_log_fits(&p->log, payload)) {
 		p->cycle_no_room = true;
 		p->cycle_wanted = true;
 		pool_checkpoint_request(p);

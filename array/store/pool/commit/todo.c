@@ -35,7 +35,7 @@ void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen)
 
 void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen)
 {
-	todo_get(p, branch, gen)->sequence = p->sequence;
+	todo_get(p, branch, gen)->sequence = p->log.sequence;
 }
 
 int pool_todo_load(
@@ -87,7 +87,7 @@ void pool_todo_frame(struct pool *p, struct pool_buffer *out)
 
 		if (t->sequence)
 			continue;
-		t->sequence = p->sequence + 1;
+		t->sequence = p->log.sequence + 1;
 		pool_buffer_record(out, &r);
 	}
 }

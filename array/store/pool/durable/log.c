@@ -8,6 +8,7 @@
  */
 #include "array/store/pool/pool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,4 +215,96 @@ int pool_log_check(struct pool_host *host, struct pool_file *log, const struct p
 		err = pool_log_label_check(buf, super->id);
 	free(buf);
 	return err;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------- */
+
+int pool_log_open(struct pool_log *log, struct pool_host *host, const struct pool_super *super)
+{
+	int err = host->ops->file_open(host, "log", POOL_FILE_DSYNC, &log->file);
+
+	log->host = host;
+	log->super = super;
+	return err ? err : pool_log_check(host, log->file, super);
+}
+
+void pool_log_start(struct pool_log *log, const struct pool_state *state)
+{
+	log->incarnation = state->incarnation;
+	log->sequence = state->applied_sequence;
+	log->offset = state->log_offset;
+}
+
+void pool_log_close(struct pool_log *log)
+{
+	if (log->file)
+		log->host->ops->file_close(log->file);
+	log->file = NULL;
+}
+
+uint64_t pool_log_payload_max(const struct pool_log *log)
+{
+	return (log->super->log_bytes - POOL_LOG_START) / 4;
+}
+
+/* Does a frame of so many bytes go to the start, because it does not fit at the end? */
+static bool wraps(const struct pool_log *log, uint64_t frame_bytes)
+{
+	return log->offset + frame_bytes > log->super->log_bytes;
+}
+
+static uint64_t with_skipped(const struct pool_log *log, uint64_t frame_bytes)
+{
+	return frame_bytes + (wraps(log, frame_bytes) ? log->super->log_bytes - log->offset : 0);
+}
+
+bool pool_log_fits(const struct pool_log *log, uint64_t payload_bytes)
+{
+	uint64_t size = log->super->log_bytes - POOL_LOG_START;
+
+	return with_skipped(log, pool_frame_bytes(payload_bytes)) <= size - log->used;
+}
+
+static void frame_written(struct pool_op *op, int err)
+{
+	struct pool_log *log = container_of(op, struct pool_log, op);
+
+	if (!err) {
+		log->sequence = log->frame.sequence;
+		log->offset = log->frame.offset + pool_frame_bytes(log->frame.payload_bytes);
+		log->used += log->frame_bytes;
+	}
+	log->written(log, err);
+}
+
+void pool_log_write(
+	struct pool_log *log, struct pool_buffer *buf, void (*written)(struct pool_log *log, int err))
+{
+	uint64_t bytes = pool_frame_bytes(buf->len - POOL_FRAME_HEAD_SIZE);
+	static const uint8_t zeros[POOL_LOG_ALIGN];
+
+	log->written = written;
+	log->frame = (struct pool_frame){.incarnation = log->incarnation,
+		.sequence = log->sequence + 1,
+		.offset = wraps(log, bytes) ? POOL_LOG_START : log->offset,
+		.payload_bytes = (uint32_t)(buf->len - POOL_FRAME_HEAD_SIZE),
+		.records = buf->records};
+	log->frame_bytes = with_skipped(log, bytes);
+	assert(log->used + log->frame_bytes <= log->super->log_bytes - POOL_LOG_START);
+	pool_buffer_bytes(buf, zeros, bytes - buf->len);
+	pool_frame_seal(buf->data, log->super->id, &log->frame);
+	log->iov = (struct iovec){.iov_base = buf->data, .iov_len = bytes};
+	log->op = (struct pool_op){.done = frame_written,
+		.kind = POOL_OP_WRITE,
+		.file = log->file,
+		.iov = &log->iov,
+		.iov_count = 1,
+		.offset = log->frame.offset,
+		.len = bytes};
+	log->host->ops->submit(log->host, &log->op);
+}
+
+void pool_log_release(struct pool_log *log, uint64_t bytes)
+{
+	log->used -= bytes;
 }
