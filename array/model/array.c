@@ -8,119 +8,10 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
-#include "array/model/set/set.h"
-#include "array/model/internal.h"
+#include "array/model/array.h"
+#include "array/model/catalogue.h"
+#include "array/model/set/internal.h"
 #include "proto/identity.h"
-
-unsigned array_luns_taken(const struct array *a)
-{
-	return a->lun_count + a->reserved_count + a->recycled_count;
-}
-
-uint64_t array_clock_unix_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-uint64_t array_clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-bool array_name_valid(const char *name, struct fault *fault)
-{
-	size_t len = strlen(name);
-	bool ok = len > 0 && len <= ARRAY_NAME_MAX_BYTES && name[0] != '-';
-
-	for (size_t i = 0; ok && i < len; i++)
-		ok = isascii((unsigned char)name[i]) &&
-		     (isalnum((unsigned char)name[i]) || strchr("._-", name[i]));
-	if (!ok)
-		fault_set(fault, -EINVAL,
-			"\"%.64s\" is no name: 1 to %d of the characters A-Z a-z 0-9 . _ -, not beginning "
-			"with -",
-			name, ARRAY_NAME_MAX_BYTES);
-	return ok;
-}
-
-bool array_name_allowed(const char *name, struct fault *fault)
-{
-	uint8_t id[UP_ID_BYTES];
-
-	if (!array_name_valid(name, fault))
-		return false;
-	if (up_id_parse(name, id)) {
-		fault_set(fault, -EINVAL,
-			"\"%.64s\" looks like an id and could be taken for another's; choose another name",
-			name);
-		return false;
-	}
-	return true;
-}
-
-bool array_id_zero(const uint8_t id[UP_ID_BYTES])
-{
-	static const uint8_t zero[UP_ID_BYTES];
-
-	return memcmp(id, zero, UP_ID_BYTES) == 0;
-}
-
-/* ---- identities ---- */
-
-void array_ident_add(struct array *a, struct array_ident *i, const uint8_t *id)
-{
-	i->id = id;
-	array_index_add(&a->idents, &i->node, up_id_naa(id));
-}
-
-void array_ident_remove(struct array *a, struct array_ident *i)
-{
-	array_index_remove(&a->idents, &i->node);
-}
-
-bool array_ident_taken(const struct array *a, const uint8_t id[UP_ID_BYTES])
-{
-	return array_index_first(&a->idents, up_id_naa(id)) != NULL;
-}
-
-int array_id_new(struct array *a, uint8_t id[UP_ID_BYTES])
-{
-	do {
-		if (getrandom(id, UP_ID_BYTES, 0) != UP_ID_BYTES)
-			return -EIO;
-	} while (array_id_zero(id) || array_ident_taken(a, id));
-	return 0;
-}
-
-/* ---- graves ---- */
-
-static void graves_bury(struct array *a)
-{
-	struct list_node *n;
-
-	while ((n = list_pop(&a->graves))) {
-		struct array_grave *g = container_of(n, struct array_grave, link);
-
-		g->bury(g);
-	}
-}
-
-static void grave_timer_fire(struct reactor_timer *t)
-{
-	graves_bury(container_of(t, struct array, grave_timer));
-}
-
-void array_grave_add(struct array *a, struct array_grave *g)
-{
-	list_push_back(&a->graves, &g->link);
-	reactor_timer_arm(a->options.reactor, &a->grave_timer, 0);
-}
 
 /* ---- open and close ---- */
 
@@ -186,10 +77,9 @@ static struct array *array_new(const struct array_options *options)
 	list_init(&a->hydrations);
 	list_init(&a->recycled);
 	list_init(&a->changes);
-	list_init(&a->graves);
+	array_graves_init(a);
 	list_init(&a->event_listeners);
 	a->quiet_timer.fire = host_quiet_timer_fire;
-	a->grave_timer.fire = grave_timer_fire;
 	a->hydration_timer.fire = lun_hydration_timer_fire;
 	a->recycle_timer.fire = lun_recycle_timer_fire;
 	a->lun_serial = 1;
@@ -229,6 +119,11 @@ int array_open(const struct array_options *options, struct array **out, struct f
 	return 0;
 }
 
+void array_stop(struct array *a, void (*done)(void *arg), void *arg)
+{
+	lun_hydration_stop(a, done, arg);
+}
+
 void array_close(struct array *a)
 {
 	struct list_node *n;
@@ -246,7 +141,7 @@ void array_close(struct array *a)
 		host_free(container_of(n, struct host, link));
 	while ((n = list_pop(&a->luns)))
 		lun_free(container_of(n, struct lun_box, lun.link));
-	graves_bury(a);
+	array_graves_bury(a);
 	array_index_free(&a->luns_by_id);
 	array_index_free(&a->luns_by_name);
 	array_index_free(&a->idents);
@@ -256,19 +151,4 @@ void array_close(struct array *a)
 	array_index_free(&a->sets_by_id);
 	array_index_free(&a->recycled_by_id);
 	free(a);
-}
-
-const uint8_t *array_id(const struct array *a)
-{
-	return a->id;
-}
-
-const char *array_name(const struct array *a)
-{
-	return a->name;
-}
-
-const struct array_options *array_settings(const struct array *a)
-{
-	return &a->options;
 }

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/set.h"
-#include "array/model/internal.h"
+#include "array/model/catalogue.h"
+#include "array/model/set/internal.h"
 #include "proto/identity.h"
 
 struct loader {

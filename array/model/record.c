@@ -27,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "array/model/internal.h"
+#include "array/model/set/internal.h"
 #include "array/util/bytes.h"
 
 #define RECORD_VERSION                 1

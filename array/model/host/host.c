@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/internal.h"
+#include "array/model/set/internal.h"
 
 static void host_bury(struct array_grave *g)
 {

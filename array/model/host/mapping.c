@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "array/model/set/set.h"
-#include "array/model/internal.h"
+#include "array/model/set/internal.h"
 
 static struct map_page *page_of(const struct host *h, uint32_t number)
 {

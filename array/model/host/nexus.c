@@ -7,8 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
-#include "array/model/set/set.h"
-#include "array/model/internal.h"
+#include "array/model/set/internal.h"
 
 unsigned host_nexus_count(struct array *a, const char *initiator)
 {

@@ -12,7 +12,7 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include "array/model/internal.h"
+#include "array/model/lun/internal.h"
 
 #define TROUBLE_PAUSE_NS (UINT64_C(60) * 1000000000)
 

@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/set.h"
+#include "array/model/set/internal.h"
 
 #define HYDRATION_RETRY_MS 60000u
 
@@ -271,10 +271,10 @@ void lun_hydration_timer_fire(struct reactor_timer *t)
 	}
 }
 
-void array_stop(struct array *a, void (*done)(void *arg), void *arg)
+void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg)
 {
 	a->stopping = true;
-	a->stopped = done;
+	a->stopped = stopped;
 	a->stopped_arg = arg;
 	for (struct lun *lun = lun_next(a, NULL); lun; lun = lun_next(a, lun)) {
 		struct lun_plex *p = lun_box_of(lun)->plex;

@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include "array/model/internal.h"
+#include "array/model/lun/internal.h"
 
 #define IMAGES_MAX      4096u
 #define IMAGE_TURNS_MAX 1024u

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/set.h"
-#include "array/model/internal.h"
+#include "array/model/set/internal.h"
 #include "proto/identity.h"
 
 struct lun_box *lun_box_of(const struct lun *lun)
@@ -80,6 +79,11 @@ static int by_serial(const void *a, const void *b)
 	const struct lun_box *const *left = a, *const *right = b;
 
 	return ((*left)->serial > (*right)->serial) - ((*left)->serial < (*right)->serial);
+}
+
+unsigned lun_taken(const struct array *a)
+{
+	return a->lun_count + a->reserved_count + a->recycled_count;
 }
 
 /* By creation: at the start they come in the order of their ids. */
@@ -231,7 +235,7 @@ static int create_check(struct change *c)
 
 	if (!err)
 		err = size_check(a, op->record.size_bytes, &c->fault);
-	if (!err && array_luns_taken(a) >= a->options.luns_max)
+	if (!err && lun_taken(a) >= a->options.luns_max)
 		err = fault_set(&c->fault, -EMLINK, "the array has its %u LUNs; delete one or raise luns_max",
 			a->options.luns_max);
 	if (!err)

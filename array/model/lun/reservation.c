@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/internal.h"
+#include "array/model/lun/internal.h"
 
 struct keep {
 	struct change c;

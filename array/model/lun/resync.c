@@ -19,7 +19,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
-#include "array/model/set/set.h"
+#include "array/model/set/internal.h"
 
 #define RESYNC_ENDED_KEPT 256u
 

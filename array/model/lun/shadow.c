@@ -5,7 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
-#include "array/model/set/set.h"
+#include "array/model/set/internal.h"
 
 struct shadow_change {
 	struct change c;

@@ -19,7 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/set.h"
+#include "array/model/set/internal.h"
 
 #define ARM_WAIT_MS 10000u /* for space that is on its way; then the host is to ask again */
 

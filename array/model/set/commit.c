@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/set.h"
+#include "array/model/set/internal.h"
 #include "proto/identity.h"
 
 struct commit {

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 #include <strings.h>
-#include "array/model/set/set.h"
+#include "array/model/set/internal.h"
 
 #define COMMIT_WAIT_MS 1000u /* a commit runs: its deadline decides soon */
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include "array/model/set/set.h"
+#include "array/model/set/internal.h"
 #include "proto/identity.h"
 
 /* ---- calls that wait ---- */
@@ -430,7 +430,7 @@ static int add_check(
 		return fault_set(fault, -EMLINK,
 			"a copy set has at most %u LUNs: make two of it, or raise set_luns_max",
 			a->options.set_luns_max);
-	if (array_luns_taken(a) >= a->options.luns_max)
+	if (lun_taken(a) >= a->options.luns_max)
 		return fault_set(fault, -EMLINK,
 			"the array has its %u LUNs; delete shadow copies or raise luns_max",
 			a->options.luns_max);

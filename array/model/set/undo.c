@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/set.h"
+#include "array/model/set/internal.h"
 
 struct removal {
 	struct change c;

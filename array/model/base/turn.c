@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Cuts of the store, one after the other in the order of asking: who needs one takes a turn and leaves it when
  * the store has let go. */
-#include "array/model/internal.h"
+#include "array/model/base/internal.h"
 
 void array_turns_run(struct array *a)
 {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "array/model/internal.h"
+#include "array/model/base/internal.h"
 
 int array_index_init(struct array_index *x, unsigned entries)
 {

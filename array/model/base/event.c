@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include "array/model/internal.h"
+#include "array/model/base/internal.h"
 
 void array_event_tell(
 	struct array *a, enum array_event_level level, const char *area, const char *format, ...)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/internal.h"
+#include "array/model/lun/internal.h"
 
 static void change_drain(struct change *c);
 

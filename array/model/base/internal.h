@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The inside of the array's model: what its rooms stand on, under a banner per file.
+ *
+ * Invariants:
+ * - The catalogue changes one change at a time (change.c): a change checks, writes its transaction, and only
+ *   when that is durable alters the model. So a check holds until its change is done, and memory never runs
+ *   ahead of the catalogue. The commit of a copy set (set/commit.c) is the one other writer; it touches only
+ *   what a set reserves (its shadow LUNs' ids) and its own set record.
+ * - LUNs, hosts and sets that went away are freed by a timer in a later turn (grave), never under a caller.
+ * - Whoever was asked to wait (change, drain) can be orphaned by array_close: then `array` is NULL and its
+ *   callback frees it and does nothing else.
+ */
+#ifndef UMBRA_MODEL_BASE_INTERNAL_H
+#define UMBRA_MODEL_BASE_INTERNAL_H
+
+#include "array/model/base/base.h"
+#include "array/reactor/reactor.h"
+
+#define ARRAY_EVENTS_KEPT 1024u
+#define ARRAY_CHANGES_MAX 4096u /* waiting changes; beyond: -EBUSY */
+
+struct change;
+
+struct lun_drain {
+	struct list_node link;
+	void (*idle)(struct lun_drain *d);
+};
+
+/* ---- index.c: a hash table of nodes embedded in what it finds --------------------------------------- */
+
+struct array_index_node {
+	struct array_index_node *next;
+	uint64_t hash;
+};
+
+struct array_index {
+	struct array_index_node **buckets;
+	uint64_t mask;
+};
+
+int array_index_init(struct array_index *x, unsigned entries); /* sized for so many; -ENOMEM */
+void array_index_free(struct array_index *x);
+void array_index_add(struct array_index *x, struct array_index_node *n, uint64_t hash);
+void array_index_remove(struct array_index *x, struct array_index_node *n);
+/* The first node with this hash, the next one with the same; the caller compares keys. */
+struct array_index_node *array_index_first(const struct array_index *x, uint64_t hash);
+struct array_index_node *array_index_again(const struct array_index_node *n);
+uint64_t array_hash_id(const uint8_t id[UP_ID_BYTES]);
+uint64_t array_hash_text(const char *text);
+
+/* ---- the array -------------------------------------------------------------------------------------- */
+
+struct array {
+	struct array_options options;
+	char name[UP_NAME_MAX_BYTES + 1];
+	uint8_t id[UP_ID_BYTES];
+	uint64_t created_unix_ms;
+	bool meta_durable; /* id is in the catalogue; else the next transaction puts it there */
+
+	struct list luns; /* by creation */
+	bool loading;     /* they are linked as they come, and ordered in the end */
+	unsigned lun_count, reserved_count;
+	uint64_t lun_serial;
+	struct array_index luns_by_id, luns_by_name, idents; /* idents: NAA of LUNs and of reserved ids */
+
+	struct list hosts;
+	unsigned host_count;
+	struct array_index hosts_by_name, hosts_by_iqn;
+	unsigned mapping_count;
+	struct array_index mappings; /* by host and LUN */
+
+	struct list nexuses_pending; /* to be told of changed mappings */
+	struct list luns_resized;    /* hosts to be told of */
+	unsigned quiet;              /* sets armed or committing: attentions wait */
+	struct reactor_timer quiet_timer;
+
+	struct list sets; /* by beginning, remembered aborted ones included */
+	unsigned set_count, aborted_count;
+	struct array_index sets_by_id;
+	struct list turns; /* at the store's cut: the first one has it, the others wait */
+	unsigned turn_count;
+
+	struct list images;       /* with users */
+	struct list images_dying; /* without, still in the store */
+	bool images_burying;
+	unsigned image_count;
+
+	struct list resyncs; /* by number; those that run, and the last that ended */
+	unsigned resyncs_ended;
+	uint32_t resync_last; /* number */
+
+	struct list changes;
+	unsigned change_count;
+	struct change *change_now;
+	bool changes_running;
+
+	struct list hydrations; /* that wait for their turn */
+	unsigned hydrations_active;
+	struct reactor_timer hydration_timer;
+	bool stopping;
+	void (*stopped)(void *arg); /* of array_stop */
+	void *stopped_arg;
+
+	struct list recycled; /* by deletion */
+	unsigned recycled_count;
+	struct array_index recycled_by_id;
+	struct reactor_timer recycle_timer;
+
+	struct list graves;
+	struct reactor_timer grave_timer;
+
+	struct array_event events[ARRAY_EVENTS_KEPT]; /* serial s lies at (s - 1) % KEPT */
+	uint64_t event_serial;
+	struct list event_listeners;
+	uint64_t trouble_ns[3]; /* when the store's last trouble of each kind was told (gate.c); 0: never */
+
+	uint8_t scratch[STORE_VALUE_MAX_BYTES]; /* a record being packed */
+};
+
+/* ---- time.c ----------------------------------------------------------------------------------------- */
+
+uint64_t array_clock_unix_ms(void);
+uint64_t array_clock_ns(void); /* CLOCK_MONOTONIC, now */
+
+/* ---- names.c ---------------------------------------------------------------------------------------- */
+
+/* One of a LUN's or a reserved shadow LUN's, by up_id_naa. */
+struct array_ident {
+	struct array_index_node node;
+	const uint8_t *id;
+};
+
+bool array_name_valid(const char *name, struct fault *fault);
+/* For what is named now: no name that reads as an id, for commands take both. */
+bool array_name_allowed(const char *name, struct fault *fault);
+bool array_id_zero(const uint8_t id[UP_ID_BYTES]);
+/* A random id whose NAA nobody has. 0 or a negative errno. */
+int array_id_new(struct array *a, uint8_t id[UP_ID_BYTES]);
+void array_ident_add(struct array *a, struct array_ident *i, const uint8_t *id); /* id: borrowed */
+void array_ident_remove(struct array *a, struct array_ident *i);
+bool array_ident_taken(const struct array *a, const uint8_t id[UP_ID_BYTES]);
+
+/* ---- grave.c: what is freed in a later turn of the reactor ------------------------------------------ */
+
+struct array_grave {
+	struct list_node link;
+	void (*bury)(struct array_grave *g);
+};
+
+void array_graves_init(struct array *a);
+void array_graves_bury(struct array *a); /* all, now */
+void array_grave_add(struct array *a, struct array_grave *g);
+
+/* ---- change.c: one change of the catalogue at a time ------------------------------------------------ */
+
+/* A sentence for a store's error; returns err. */
+int array_store_fault(struct fault *f, int err, const char *what);
+/* Ends a call that did not come to a change. */
+void array_call_end(struct array_call *call, int err, const struct fault *fault);
+void array_call_refuse(struct array_call *call, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+struct change_ops {
+	/* Checks and marks. 0: go on; 1: there is nothing to change, success; negative: refused, with
+	 * c->fault. */
+	int (*check)(struct change *c);
+	/* The index'th LUN whose I/O and hydration must have ended before the transaction, NULL: no more. The
+	 * check has marked it, so that none begins. May be NULL. */
+	struct lun *(*drain)(struct change *c, unsigned index);
+	int (*build)(struct change *c, struct store_txn *t);
+	/* Instead of build: makes a transaction of its own, and ends with change_written. */
+	void (*write)(struct change *c);
+	/* 0: it is durable (or there was nothing to do); alters the model. Negative: undoes the marks. */
+	void (*end)(struct change *c, int err);
+	/* Frees what the change owns besides itself. May be NULL. */
+	void (*clear)(struct change *c);
+};
+
+/* The head of every kind's own struct, allocated by change_new. */
+struct change {
+	const struct change_ops *ops;
+	struct array *array;
+	struct array_call *call; /* may be NULL; end() may take it over by setting NULL */
+	struct fault fault;
+	struct list_node link;
+	struct lun_drain drain;
+	unsigned drained;
+};
+
+/* Zeroed memory of `size` bytes, or NULL after having ended the call with -ENOMEM / -EBUSY. */
+void *change_new(struct array *a, size_t size, const struct change_ops *ops, struct array_call *call);
+void change_submit(struct change *c); /* moved */
+/* The transaction is durable (err 0) or has failed; arg: the change. */
+void change_written(void *arg, int err);
+void change_close_all(struct array *a);
+/* Also in the commit's transaction. */
+int array_meta_put(struct array *a, struct store_txn *t);
+
+/* ---- turn.c: cuts of the store, one after the other ------------------------------------------------- */
+
+struct array_turn {
+	void (*begin)(struct array_turn *t);
+	void (*orphan)(
+		struct array_turn *t); /* the array is closed: frees it, now or when the store answers */
+	struct list_node link;
+	bool begun;
+};
+
+void array_turn_take(struct array *a, struct array_turn *t); /* begins from inside when there is no other */
+/* The store has let go. The next one begins with array_turns_run. */
+void array_turn_leave(struct array *a, struct array_turn *t);
+void array_turns_run(struct array *a);
+void array_turns_close(struct array *a);
+
+/* ---- record of the array itself --------------------------------------------------------------------- */
+
+struct meta_record {
+	uint8_t id[UP_ID_BYTES];
+	uint64_t created_unix_ms;
+};
+
+int record_put_meta(struct array *a, struct store_txn *t, const struct meta_record *r);
+/* 0, -EUCLEAN (checksum, length, a value out of its range), -ENOTSUP (newer), -ENOMEM (sets). */
+int record_get_meta(const void *key, size_t key_len, const void *value, size_t len, struct meta_record *out);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of hosts, mappings and nexuses. */
+#ifndef UMBRA_MODEL_HOST_INTERNAL_H
+#define UMBRA_MODEL_HOST_INTERNAL_H
+
+#include "array/model/host/host.h"
+#include "array/model/lun/internal.h"
+
+#define ARRAY_MAPPINGS_MAX 131072u /* over all hosts */
+#define ARRAY_QUIET_MAX_MS 60000u  /* no attention is put off for longer */
+#define MAP_PAGE_NUMBERS   256u
+#define MAP_PAGES          ((ARRAY_LUN_NUMBER_MAX + 1) / MAP_PAGE_NUMBERS)
+
+/* ---- record.c --------------------------------------------------------------------------------------- */
+
+struct map_record {
+	char host[ARRAY_NAME_MAX_BYTES + 1];
+	uint8_t lun_id[UP_ID_BYTES];
+	uint32_t number;
+};
+
+int record_put_host(struct array *a, struct store_txn *t, const struct host_record *r);
+int record_del_host(struct array *a, struct store_txn *t, const char *name);
+int record_get_host(const void *key, size_t key_len, const void *value, size_t len, struct host_record *out);
+int record_put_map(struct array *a, struct store_txn *t, const struct map_record *r);
+int record_del_map(struct array *a, struct store_txn *t, const char *host, const uint8_t lun_id[UP_ID_BYTES]);
+int record_get_map(const void *key, size_t key_len, const void *value, size_t len, struct map_record *out);
+
+/* ---- host.c ----------------------------------------------------------------------------------------- */
+
+struct map {
+	struct host *host;
+	struct lun *lun;
+	uint32_t number;
+	struct array_index_node by_pair;
+	struct list_node link_lun;
+};
+
+struct map_page {
+	unsigned used; /* mappings in it */
+	struct {
+		struct map *mapping;
+		uint64_t rest_until_ns; /* 0: does not rest */
+	} at[MAP_PAGE_NUMBERS];
+};
+
+struct host_iqn {
+	struct array_index_node node;
+	struct host *host;
+	const char *iqn;
+};
+
+struct host {
+	struct array *array;
+	struct host_record record;
+	struct array_index_node by_name;
+	struct host_iqn iqns[ARRAY_HOST_IQNS_MAX];
+	struct list nexuses;
+	unsigned sessions;
+	struct map_page *pages[MAP_PAGES];
+	unsigned mappings;
+	unsigned holds; /* the model's, one for each nexus, changes under way */
+	unsigned updates;
+	bool gone;
+	struct list_node link;
+	struct array_grave grave;
+};
+
+struct host *host_new(struct array *a, const struct host_record *record); /* not linked; NULL: no memory */
+void host_link(struct host *h);
+void host_hold(struct host *h);
+void host_release(struct host *h);
+void host_free(struct host *h);
+/* Lower-cases names, checks everything that does not depend on other hosts. */
+int host_record_check(struct host_record *record, struct fault *fault);
+
+/* ---- mapping.c -------------------------------------------------------------------------------------- */
+
+void map_link(struct map *m);                       /* needs the page: map_page_make */
+int map_page_make(struct host *h, uint32_t number); /* -ENOMEM */
+void map_free_all(struct host *h);
+
+/* ---- nexus.c ---------------------------------------------------------------------------------------- */
+
+void host_tell_mappings(struct host *h, const struct host_nexus *asker); /* now or after the quiet */
+void host_tell_resized(struct lun *lun);
+void host_tell_replaced(struct lun *lun); /* at once: what the hosts remember of its data is wrong */
+void host_tell_unmapped(struct host *h, struct lun *lun, uint32_t number); /* at once */
+void host_revoke(struct host *h, bool all); /* those that the record no longer allows */
+/* A set becomes armed; its commit has ended. Attentions wait in between. */
+void host_quiet_enter(struct array *a);
+void host_quiet_leave(struct array *a);
+void host_quiet_timer_fire(struct reactor_timer *t);
+/* How many sessions has this initiator name? */
+unsigned host_nexus_count(struct array *a, const char *initiator);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of LUNs: what the files of lun/ share with each other and with the rooms above. */
+#ifndef UMBRA_MODEL_LUN_INTERNAL_H
+#define UMBRA_MODEL_LUN_INTERNAL_H
+
+#include "array/model/base/internal.h"
+#include "array/model/lun/lun.h"
+
+#define ARRAY_SHADOW_PREFIX "shadow-"
+
+struct lun_plex;
+struct lun_recycled;
+
+/* ---- record.c --------------------------------------------------------------------------------------- */
+
+/* What a record says; of the catalogue's side only. */
+enum lun_role {
+	LUN_ROLE_LIVE = 0,
+	LUN_ROLE_RECYCLED = 1, /* a shadow LUN in the recycle bin: recycle.c */
+};
+
+struct lun_record {
+	uint8_t id[UP_ID_BYTES], origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
+	enum lun_kind kind;
+	uint64_t serial, size_bytes, created_unix_ms, disk_id;
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+	enum lun_role role;
+	enum lun_hydration hydration; /* NONE, RUNS (wanted) or FULL */
+	uint32_t notified;
+	/* of a recycled one: when, and its copy set as it was */
+	uint64_t deleted_unix_ms, purge_unix_ms;
+	struct {
+		char name[ARRAY_NAME_MAX_BYTES + 1], owner[UP_NAME_MAX_BYTES + 1];
+		uint64_t cut_unix_ms, window_ns, durable_ns;
+	} set;
+};
+
+int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record *r);
+int record_del_lun(
+	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]); /* and its reservations */
+int record_get_lun(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out);
+int record_put_image(struct array *a, struct store_txn *t, uint64_t disk_id);
+int record_del_image(struct array *a, struct store_txn *t, uint64_t disk_id);
+bool record_is_image(const void *key, size_t key_len); /* of the META table */
+int record_get_image(const void *key, size_t key_len, const void *value, size_t len, uint64_t *disk_id);
+/* len 0: deletes it */
+int record_put_reservations(
+	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES], const void *bytes, size_t len);
+/* *bytes: borrowed, within value */
+int record_get_reservations(const void *key, size_t key_len, const void *value, size_t len,
+	uint8_t id[UP_ID_BYTES], const uint8_t **bytes, size_t *bytes_len);
+
+/* ---- lun.c ------------------------------------------------------------------------------------------ */
+
+struct lun_box {
+	struct lun lun;
+	struct array_index_node by_id, by_name;
+	struct array_ident ident;
+	uint64_t serial;
+	unsigned unkept;                 /* unkept sets that have it, as original or as copy */
+	unsigned cutting;                /* cuts of its disk in the store, besides those of unkept sets */
+	struct lun_plex *plex;           /* NULL: there never was anything to hydrate */
+	struct list_node link_resized;   /* array->luns_resized */
+	struct list drains, drains_next; /* waiters for the old epoch; for the epoch after that */
+	bool draining;
+	struct array_grave grave;
+};
+
+struct lun_box *lun_box_of(const struct lun *lun);
+/* A LUN from its record; not linked anywhere yet. NULL: no memory. */
+struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct store_disk *disk);
+void lun_link(struct lun_box *b);
+/* Once all are loaded. */
+int lun_order_all(struct array *a);
+/* Takes it out of every index and gives the model's hold back. */
+void lun_unlink(struct lun_box *b);
+void lun_free(struct lun_box *b);
+void lun_record_of(const struct lun *lun, struct lun_record *out);
+
+/* May the LUN be deleted? 0, -ENODEV, -EBUSY. */
+int lun_delete_check(const struct lun *lun, struct fault *fault);
+/* The records and the disk of one that is deleted, or goes into the bin. */
+int lun_put_end(const struct lun *lun, const struct lun_recycled *bin, struct store_txn *t);
+
+/* Ordinary, shadow, future and recycled ones, for luns_max. */
+unsigned lun_taken(const struct array *a);
+
+/* ---- gate.c ----------------------------------------------------------------------------------------- */
+
+void lun_gate_init(struct lun_box *b);
+void lun_gate_close(struct lun *lun);
+void lun_gate_open(struct lun *lun); /* admits what queued, in order, before it returns */
+/* Calls back when every I/O submitted before has ended; from inside when there is none. */
+void lun_gate_drain(struct lun *lun, struct lun_drain *d);
+
+/* ---- hydration.c ------------------------------------------------------------------------------------ */
+
+int lun_hydration_prepare(struct lun_box *b); /* of a LUN with something to hydrate; -ENOMEM */
+void lun_hydration_free(struct lun_box *b);
+/* It may be possible now: the set is kept, or what was in the way has ended. */
+void lun_hydration_kick(struct lun *lun);
+/* Calls back when the store does not work on it any more; perhaps from inside. */
+void lun_hydration_halt(struct lun *lun, struct lun_drain *d);
+/* Ends those that run and begins no more; `stopped` perhaps from inside. */
+void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg);
+void lun_hydration_timer_fire(struct reactor_timer *t);
+
+/* ---- recycle.c -------------------------------------------------------------------------------------- */
+
+bool lun_recycle_wanted(const struct lun *lun);               /* its deletion leads into the bin */
+struct lun_recycled *lun_recycled_new(const struct lun *lun); /* NULL: no memory */
+void lun_recycled_free(struct lun_recycled *r);               /* of one that never came into the bin */
+int lun_recycled_put(
+	struct array *a, struct store_txn *t, const struct lun_recycled *r); /* instead of the LUN's */
+/* It is durable, and the LUN unlinked. */
+void lun_recycled_take(struct array *a, struct lun_recycled *r);
+int lun_recycled_load(struct array *a, const struct lun_record *record, struct store_disk *disk);
+uint64_t lun_recycled_bytes(const struct array *a); /* what they hold alone */
+void lun_recycle_timer_fire(struct reactor_timer *t);
+void lun_recycle_close(struct array *a);
+
+/* ---- resync.c --------------------------------------------------------------------------------------- */
+
+void lun_resync_close_all(struct array *a);
+
+/* ---- image.c ---------------------------------------------------------------------------------------- */
+
+/* One that a former life of the array left in the store. */
+int lun_image_left_over(struct array *a, struct store_disk *disk);
+void lun_images_bury(struct array *a); /* begins to delete what is dying */
+void lun_images_close(struct array *a);
+
+#endif

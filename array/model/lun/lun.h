@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LUNs: creation, growth, names, I/O, the recycle bin, resync and images. */
+#ifndef UMBRA_MODEL_LUN_H
+#define UMBRA_MODEL_LUN_H
+
+#include "array/model/base/base.h"
+
+#define ARRAY_LUN_MIN_BYTES        (1u << 20)
+#define LUN_RESERVATIONS_MAX_BYTES 61440u /* of one LUN, that are kept */
+#define ARRAY_LUN_MAX_BYTES        (UINT64_C(256) << 40)
+
+enum lun_kind {
+	LUN_ORDINARY = UP_LUN_ORDINARY,
+	LUN_SHADOW = UP_LUN_SHADOW
+};
+
+struct lun {
+	struct array *array;
+	uint8_t id[UP_ID_BYTES]; /* all identity follows from it: proto/identity.h */
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+	enum lun_kind kind;
+	uint64_t size_bytes;
+	uint64_t created_unix_ms;
+	/* of a shadow LUN; else zero */
+	uint8_t origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
+	enum up_copy_kind copy_kind; /* of a shadow LUN */
+	uint32_t notified;           /* of a shadow LUN: UP_NOTIFY_… that its hosts told, or'ed */
+	/* A plex copy is made independent of its original in the background, from keep on; over restarts, and
+	 * after a break too (then NONE follows, when it is done). */
+	enum lun_hydration {
+		LUN_HYDRATION_NONE, /* not a plex copy */
+		LUN_HYDRATION_RUNS,
+		LUN_HYDRATION_WAITS, /* stopped by an error (an event said which); it is tried again */
+		LUN_HYDRATION_FULL,  /* shares nothing with the original */
+	} hydration;
+	struct store_disk *disk;
+	bool gone;         /* deleted: every I/O answers -ENODEV */
+	bool resyncing;    /* a resync replaces its data: every I/O answers -EBUSY for that time */
+	bool sanitizing;   /* the SCSI layer's: no resync begins meanwhile */
+	uint32_t mappings; /* how many hosts see it */
+	/* of the SCSI layer: per-LUN state (reservations), created on first use; freed by lun_scsi_free */
+	void *scsi;
+	void (*scsi_free)(void *scsi);
+	/* what lun_keep_reservations() kept at last, durable; NULL: nothing. Changes only in its `done`. */
+	uint8_t *reservations;
+	uint32_t reservations_len;
+	/* private to model/ */
+	uint32_t holds;
+	uint32_t gate_closed; /* > 0: writes queue */
+	unsigned epoch;       /* 0, 1: which inflight counter new I/O takes */
+	uint64_t inflight[2]; /* I/O between lun_submit and the return of its done */
+	struct list gate_queue, links_mappings;
+	struct list_node link;
+};
+
+void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call); /* lun */
+void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call); /* growing only */
+void lun_rename(struct lun *lun, const char *name, struct array_call *call);
+/* Refused (-EBUSY) while mapped or a member of an unkept set. Ordinary and shadow LUNs alike. With a recycle
+ * bin a shadow LUN goes there: nobody finds it any more but lun_recycled_next, its space returns later. */
+void lun_delete(struct lun *lun, struct array_call *call);
+/* Keeps bytes of the SCSI layer's (copied before this returns) over restarts, instead of those before;
+ * len 0: none. The LUN's deletion forgets them. -EMSGSIZE: too many. */
+void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struct array_call *call);
+/* The recycle bin. */
+struct lun_recycled_view {
+	uint8_t id[UP_ID_BYTES], origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
+	char name[ARRAY_NAME_MAX_BYTES + 1];
+	uint64_t size_bytes, used_bytes, deleted_unix_ms, purge_unix_ms;
+};
+bool lun_recycled_next(
+	struct array *a, const uint8_t after[UP_ID_BYTES], struct lun_recycled_view *out); /* NULL: first */
+/* Back as a shadow LUN, unmapped; its copy set too. -ENOENT, -EEXIST: another LUN has its name, -EBUSY: another set
+ * has its set's id. call->lun */
+void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call);
+void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call); /* for good, now */
+struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
+struct lun *lun_find_name(struct array *a, const char *name);
+struct lun *lun_next(struct array *a, const struct lun *after); /* NULL: the first; by creation */
+void lun_hold(struct lun *lun);
+void lun_release(struct lun *lun);
+
+/* How far a plex copy is independent of its original: 100: wholly. Of others 0. */
+unsigned lun_full_percent(const struct lun *lun);
+
+/* A shadow LUN of a kept set becomes an ordinary one: same id, same data, same mappings; its set forgets it
+ * (and goes with its last one). An ordinary one: succeeds, for a repeated request is no error. */
+void lun_break(struct lun *lun, struct array_call *call);
+/* Ors UP_NOTIFY_… into lun->notified, durably. -EINVAL: an ordinary LUN, or unknown flags. */
+void lun_notify(struct lun *lun, uint32_t flags, struct array_call *call);
+
+/* Resync: `target`, an ordinary LUN, takes the data and the size of `shadow`, a shadow LUN of a kept set,
+ * which survives with all other copies. A job: call->job is its number as soon as the call is done; the job
+ * goes on whatever becomes of the asker. -EINVAL: not such LUNs, or the target is smaller; -EBUSY: another
+ * resync of the target, or it is a member of an unkept set. Hosts that see the target learn that its
+ * medium changed (28/00), and of a new size (2A/09). */
+enum lun_resync_state {
+	LUN_RESYNC_RUNS = 1,
+	LUN_RESYNC_DONE = 2,
+	LUN_RESYNC_CANCELLED = 3,
+	LUN_RESYNC_FAILED = 4
+};
+struct lun_resync_view {
+	uint32_t job;
+	uint8_t shadow_id[UP_ID_BYTES], target_id[UP_ID_BYTES];
+	char owner[UP_NAME_MAX_BYTES + 1];
+	enum lun_resync_state state;
+	unsigned percent;
+	struct fault fault; /* of a failed one */
+};
+/* owner as with copy sets; jobs that ended are remembered (the last 256, in memory). */
+void lun_resync_start(
+	struct array *a, const char *owner, struct lun *shadow, struct lun *target, struct array_call *call);
+int lun_resync_view_of(
+	struct array *a, const char *owner, uint32_t job, struct lun_resync_view *out); /* -ENOENT */
+/* Asks it to end; what was done already stays done (then its state is DONE). -ENOENT. */
+int lun_resync_cancel(struct array *a, const char *owner, uint32_t job, struct fault *fault);
+uint32_t lun_resync_next(struct array *a, uint32_t after); /* the next job number, 0: no more */
+
+/* A LUN's data as of one instant, for offloaded copies: hidden, read only, gone with a restart. Taking one is a
+ * cut like a copy set's and waits for its turn behind one. call->image. */
+struct lun_image {
+	struct array *array;
+	struct store_disk *disk; /* source of a STORE_CLONE through lun_submit */
+	uint64_t size_bytes;
+	struct list_node link; /* private */
+	unsigned users;        /* private */
+};
+void lun_image_take(struct lun *lun, struct array_call *call); /* call->image, one hold for the caller */
+void lun_image_hold(struct lun_image *i);
+void lun_image_release(struct lun_image *i); /* deleted in the background with the last one */
+/* array_close frees those that have users still. */
+
+/* I/O through the gate. The whole data of a write is in hand when it is submitted. */
+struct lun_io {
+	struct store_io io; /* io.op … io.iov set by the caller; io.done is the LUN layer's */
+	struct lun *lun;
+	void (*done)(struct lun_io *io, int err);
+	/* Asked when a write that had queued at a closed gate goes on, NULL: always; a non-zero result ends
+	 * the I/O with it (reservation, mapping or size changed meanwhile). */
+	int (*recheck)(struct lun_io *io);
+	struct list_node gate_link; /* private */
+	unsigned epoch;             /* private */
+};
+/* Range outside the LUN: -ERANGE. Reads and flushes pass a closed gate. */
+void lun_submit(struct lun_io *io);
+/* True: it was queued at the gate and has been taken out; its done is not called any more. False: it runs
+ * and its done will come. */
+bool lun_io_withdraw(struct lun_io *io);
+
+#endif
