@@ -235,7 +235,7 @@ static bool value_is(const WCHAR *key, const WCHAR *name, const WCHAR *want)
 	       _wcsicmp(got, want) == 0;
 }
 
-static bool permission_is_ours(const WCHAR *name)
+static bool permission_is(const WCHAR *name, const WCHAR *sddl)
 {
 	static BYTE got[4096];
 	DWORD size = sizeof(got), own_size = 0;
@@ -243,7 +243,7 @@ static bool permission_is_ours(const WCHAR *name)
 	if (RegGetValueW(HKEY_LOCAL_MACHINE, UMBRA_KEY_APPID, name, RRF_RT_REG_BINARY, NULL, got, &size) !=
 		ERROR_SUCCESS)
 		return false;
-	SECURITY_DESCRIPTOR *own = com_security_descriptor(&own_size);
+	SECURITY_DESCRIPTOR *own = com_security_descriptor(sddl, &own_size);
 	bool same = own && own_size == size && !memcmp(own, got, size);
 	LocalFree(own);
 	return same;
@@ -259,14 +259,17 @@ static void check_com(struct findings *f)
 		finding_add(f, FINDING_WRONG, "COM class", INSTALL, "its AppID does not name the service");
 	else
 		finding_add(f, FINDING_OK, "COM class", NULL, "registered, served by the service");
-	static const WCHAR *const names[] = {L"LaunchPermission", L"AccessPermission"};
+	static const struct {
+		const WCHAR *name, *sddl;
+	} lists[] = {{L"LaunchPermission", UMBRA_LAUNCH_SDDL}, {L"AccessPermission", UMBRA_ACCESS_SDDL}};
 	for (unsigned i = 0; i < 2; i++) {
-		if (permission_is_ours(names[i]))
+		if (permission_is(lists[i].name, lists[i].sddl))
 			finding_add(f, FINDING_OK, "COM rights", NULL,
-				"%ls: LocalSystem and administrators only", names[i]);
+				"%ls: LocalSystem and administrators only", lists[i].name);
 		else
 			finding_add(f, FINDING_WRONG, "COM rights", upgrade,
-				"%ls of the AppID is not what was installed (%ls)", names[i], UMBRA_COM_SDDL);
+				"%ls of the AppID is not what this program installs (%ls): COM may refuse VSS",
+				lists[i].name, lists[i].sddl);
 	}
 }
 

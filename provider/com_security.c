@@ -7,13 +7,12 @@
 #include <stdlib.h>
 #include "provider/ids.h"
 
-SECURITY_DESCRIPTOR *com_security_descriptor(DWORD *size)
+SECURITY_DESCRIPTOR *com_security_descriptor(const WCHAR *sddl, DWORD *size)
 {
 	PSECURITY_DESCRIPTOR sd = NULL;
 	ULONG bytes = 0;
 
-	if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(
-		    UMBRA_COM_SDDL, SDDL_REVISION_1, &sd, &bytes))
+	if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(sddl, SDDL_REVISION_1, &sd, &bytes))
 		return NULL;
 	*size = bytes;
 	return sd;
@@ -50,7 +49,7 @@ static SECURITY_DESCRIPTOR *make_absolute(SECURITY_DESCRIPTOR *relative)
 HRESULT com_security_server(void)
 {
 	DWORD size;
-	SECURITY_DESCRIPTOR *relative = com_security_descriptor(&size);
+	SECURITY_DESCRIPTOR *relative = com_security_descriptor(UMBRA_ACCESS_SDDL, &size);
 
 	if (!relative)
 		return last_error();

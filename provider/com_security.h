@@ -8,11 +8,10 @@
 
 #include <windows.h>
 
-/* UMBRA_COM_SDDL as a self-relative descriptor (LocalFree) and its size in bytes. NULL: GetLastError tells.
- */
-SECURITY_DESCRIPTOR *com_security_descriptor(DWORD *size);
+/* A list of ids.h as a self-relative descriptor (LocalFree) and its size in bytes. NULL: GetLastError tells. */
+SECURITY_DESCRIPTOR *com_security_descriptor(const WCHAR *sddl, DWORD *size);
 
-/* CoInitializeSecurity for the server: that descriptor, packet privacy, no impersonation by us. */
+/* CoInitializeSecurity for the server: UMBRA_ACCESS_SDDL, packet privacy, no impersonation by us. */
 HRESULT com_security_server(void);
 /* For the set-up commands, which call VSS. */
 HRESULT com_security_client(void);

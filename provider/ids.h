@@ -34,8 +34,10 @@ DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0
 #define UMBRA_KEY_SETTINGS_A "SOFTWARE\\Umbra\\Provider"
 #define UMBRA_KEY_SETTINGS   TEXT(UMBRA_KEY_SETTINGS_A)
 
-/* Who may launch and call: LocalSystem (VSS runs as it) and administrators, locally. */
-#define UMBRA_COM_SDDL L"O:BAG:BAD:(A;;0x3;;;SY)(A;;0x3;;;BA)"
+/* LocalSystem (VSS runs as it) and administrators, locally. Who may call: execute (1), locally (2). Who may launch:
+ * besides, activate locally (8), without which COM refuses CoCreateInstance whether the service runs or not. */
+#define UMBRA_ACCESS_SDDL L"O:BAG:BAD:(A;;0x3;;;SY)(A;;0x3;;;BA)"
+#define UMBRA_LAUNCH_SDDL L"O:BAG:BAD:(A;;0xB;;;SY)(A;;0xB;;;BA)"
 /* Who may write the keys of set-up: the same; users read (COM and the event viewer do so for them). Protected: a laxer
  * parent hands nothing down. */
 #define UMBRA_KEY_SDDL L"O:BAD:P(A;CI;KA;;;SY)(A;CI;KA;;;BA)(A;CI;KR;;;BU)"

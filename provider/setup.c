@@ -65,13 +65,20 @@ const char *setup_explain(HRESULT hr)
 
 /* ---- steps ----------------------------------------------------------------------------------------- */
 
-static HRESULT com_do(void)
+static HRESULT set_list(const WCHAR *name, const WCHAR *sddl)
 {
 	DWORD size;
-	SECURITY_DESCRIPTOR *sd = com_security_descriptor(&size);
+	SECURITY_DESCRIPTOR *sd = com_security_descriptor(sddl, &size);
 
 	if (!sd)
 		return HRESULT_FROM_WIN32(GetLastError());
+	HRESULT hr = registry_set(UMBRA_KEY_APPID, name, REG_BINARY, sd, size);
+	LocalFree(sd);
+	return hr;
+}
+
+static HRESULT com_do(void)
+{
 	HRESULT hr = registry_set_text(UMBRA_KEY_CLSID, NULL, REG_SZ, UMBRA_PROVIDER_NAME);
 	if (SUCCEEDED(hr))
 		hr = registry_set_text(UMBRA_KEY_CLSID, L"AppID", REG_SZ, UMBRA_APPID_TEXT);
@@ -80,14 +87,13 @@ static HRESULT com_do(void)
 	if (SUCCEEDED(hr))
 		hr = registry_set_text(UMBRA_KEY_APPID, L"LocalService", REG_SZ, UMBRA_SERVICE_NAME);
 	if (SUCCEEDED(hr))
-		hr = registry_set(UMBRA_KEY_APPID, L"LaunchPermission", REG_BINARY, sd, size);
+		hr = set_list(L"LaunchPermission", UMBRA_LAUNCH_SDDL);
 	if (SUCCEEDED(hr))
-		hr = registry_set(UMBRA_KEY_APPID, L"AccessPermission", REG_BINARY, sd, size);
+		hr = set_list(L"AccessPermission", UMBRA_ACCESS_SDDL);
 	if (SUCCEEDED(hr))
 		hr = registry_protect(UMBRA_KEY_CLSID);
 	if (SUCCEEDED(hr))
 		hr = registry_protect(UMBRA_KEY_APPID);
-	LocalFree(sd);
 	return hr;
 }
 

@@ -7,6 +7,7 @@
 #include <wchar.h>
 #include <vsserror.h>
 #include "lab/coordinator/admin.h"
+#include "lab/coordinator/com_rights.h"
 #include "lab/coordinator/settings.h"
 #include "lab/coordinator/wine_rpc.h"
 
@@ -156,7 +157,18 @@ static HRESULT query(struct provider *p, struct record *r, const wchar_t *name, 
 	return record_call_end(r, call, IVssHardwareSnapshotProvider_QueryInterface(p->hw, iid, out));
 }
 
-static HRESULT activate(struct provider *p, struct record *r)
+/* As RPCSS does it for VSS, which runs as LocalSystem. */
+static HRESULT create_instance(struct provider *p)
+{
+	HRESULT hr = com_may_activate(&p->entry.clsid, COM_SYSTEM, com_service_runs(&p->entry.clsid));
+	if (SUCCEEDED(hr))
+		hr = com_may_call(&p->entry.clsid, COM_SYSTEM);
+	return FAILED(hr) ? hr
+			  : CoCreateInstance(&p->entry.clsid, NULL, CLSCTX_LOCAL_SERVER,
+				    &IID_IVssHardwareSnapshotProvider, (void **)&p->hw);
+}
+
+static HRESULT create(struct provider *p, struct record *r)
 {
 	wchar_t text[40];
 	StringFromGUID2(&p->entry.clsid, text, 40);
@@ -164,13 +176,22 @@ static HRESULT activate(struct provider *p, struct record *r)
 	for (int attempt = 0; attempt < 2; attempt++) {
 		ULONG call =
 			record_call_begin(r, L"CoCreateInstance", L"%ls, IVssHardwareSnapshotProvider", text);
-		hr = record_call_end(r, call,
-			CoCreateInstance(&p->entry.clsid, NULL, CLSCTX_LOCAL_SERVER,
-				&IID_IVssHardwareSnapshotProvider, (void **)&p->hw));
+		hr = record_call_end(r, call, create_instance(p));
 		if (!wine_found_dead_class(hr) || attempt > 0)
 			break;
 		server_forget_dead_classes();
 	}
+	return hr;
+}
+
+static HRESULT activate(struct provider *p, struct record *r)
+{
+	HRESULT hr = create(p, r);
+	if (hr == E_ACCESSDENIED)
+		return record_fail(r, VSS_E_UNEXPECTED_PROVIDER_ERROR,
+			L"the provider \"%ls\" cannot be activated (0x%08x): its AppID does not let LocalSystem "
+			L"start, activate or call it (see umbra-lab-rights)",
+			p->entry.name, (unsigned)hr);
 	if (FAILED(hr))
 		return record_fail(r, VSS_E_UNEXPECTED_PROVIDER_ERROR,
 			L"the provider \"%ls\" cannot be activated (0x%08x): is its service installed and "

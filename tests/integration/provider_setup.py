@@ -65,6 +65,57 @@ def works(lab):
     lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
 
 
+CLASS = '{DB5509AB-F8CD-4A11-8EFB-A1989538579C}'
+APP = r'SOFTWARE\Classes\AppID\{F6DF2B1B-5A2C-407E-BB2D-A5097EB76D43}'
+CLASS_KEY = r'SOFTWARE\Classes\CLSID' + '\\' + CLASS
+EVENTS_KEY = r'SYSTEM\CurrentControlSet\Services\EventLog\Application\Umbra VSS Provider'
+# O:BAG:BAD:(A;;0x3;;;SY)(A;;0x3;;;BA): starts the process, and lets nobody in.
+LAUNCH_WITHOUT_ACTIVATION = (
+    '0100048048000000580000000000000014000000020034000200000000001400030000000101000000000005120000000000180003000000'
+    '010200000000000520000000200200000102000000000005200000002002000001020000000000052000000020020000')
+
+
+def accounts(lab):
+    """What Windows' COM lets each account do: {account: {start, activate, call}}; {(key, account): {read, write}}."""
+    text = lab.lab('run', '--host', 'A', labhost.need_program('umbra-lab-rights.exe'), CLASS, CLASS_KEY, APP, EVENTS_KEY)
+    may, keys = {}, {}
+    for words in (line.split('\t') for line in text.splitlines()):
+        rights = dict(w.split() for w in words if w.split()[-1] in ('yes', 'no'))
+        if words[0] == 'key':
+            keys[words[1], words[2]] = rights
+        elif rights:
+            may[words[0]] = rights
+    return may, keys
+
+
+def scenario_rights(lab):
+    """COM on Windows lets LocalSystem and administrators start, activate and call the class, and nobody else anything. A
+    launch list without activation, as earlier versions wrote it: VSS is refused, check says so, upgrade mends it."""
+    may, keys = accounts(lab)
+    check(set(may) == {'SYSTEM', 'administrator', 'user', 'LocalService', 'NetworkService'}, f'{may}')
+    for account, rights in may.items():
+        wanted = 'yes' if account in ('SYSTEM', 'administrator') else 'no'
+        check(set(rights.values()) == {wanted}, f'{account}: {rights}')
+    check(len(keys) == 15, f'{keys}')
+    for (key, account), rights in keys.items():  # RPCSS and the event log read them as NetworkService and LocalService
+        wanted = {'read': 'yes', 'write': 'yes' if account in ('SYSTEM', 'administrator') else 'no'}
+        check(rights == wanted, f'{key}: {account}: {rights}')
+    works(lab)
+
+    reg(lab, 'add', 'HKLM\\' + APP, '/v', 'LaunchPermission', '/t', 'REG_BINARY', '/d', LAUNCH_WITHOUT_ACTIVATION, '/f')
+    may, _ = accounts(lab)
+    check({a for a in may if may[a]['activate'] == 'yes'} == set(), f'{may}')
+    lab.lab('run', '--host', 'A', labhost.need_program('umbra-lab-requester.exe'), 'unload')
+    answer = lab.vss('A', 'create', '--lun', '1', want=1)
+    check(answer['hresult_name'] == 'VSS_E_UNEXPECTED_PROVIDER_ERROR' and 'LocalSystem' in answer['message'], f'{answer}')
+    check([c['hresult'].lower() for c in answer['calls']] == ['0x80070005'], f"{answer['calls']}")
+    lab.expect_nothing_left('nobody is let in', 0)
+    text = lab.run('A', 'check', want=1)
+    check('LaunchPermission' in text and 'umbra-vss upgrade' in text, text)
+    lab.run('A', 'upgrade')
+    works(lab)
+
+
 def scenario_commands(lab):
     """Every command twice; what they make in Windows; wrong usage is 2."""
     lab.run('A', 'install')

@@ -219,12 +219,11 @@ static void guids_go_over_the_wire_as_they_are_written(void)
 	CHECK(!memcmp(bytes, parsed, 16));
 }
 
-/* Only LocalSystem and administrators, only locally (1 execute + 2 local), and an owner and group: COM
- * refuses a descriptor without them. */
-static void only_system_and_administrators_may_call(void)
+/* Only LocalSystem and administrators, with this mask, and an owner and group: COM refuses a descriptor without them. */
+static void is_for_system_and_administrators(const WCHAR *sddl, DWORD mask)
 {
 	DWORD size = 0;
-	SECURITY_DESCRIPTOR *sd = com_security_descriptor(&size);
+	SECURITY_DESCRIPTOR *sd = com_security_descriptor(sddl, &size);
 	BOOL present = FALSE, defaulted;
 	ACL *dacl = NULL;
 	PSID owner = NULL, group = NULL;
@@ -240,12 +239,19 @@ static void only_system_and_administrators_may_call(void)
 	for (DWORD i = 0; i < dacl->AceCount; i++) {
 		ACCESS_ALLOWED_ACE *ace;
 		CHECK(GetAce(dacl, i, (void **)&ace));
-		CHECK(ace->Header.AceType == ACCESS_ALLOWED_ACE_TYPE && ace->Mask == 3);
+		CHECK(ace->Header.AceType == ACCESS_ALLOWED_ACE_TYPE && ace->Mask == mask);
 		system += IsWellKnownSid(&ace->SidStart, WinLocalSystemSid) != 0;
 		administrators += IsWellKnownSid(&ace->SidStart, WinBuiltinAdministratorsSid) != 0;
 	}
 	CHECK(system == 1 && administrators == 1);
 	LocalFree(sd);
+}
+
+/* Call: 1 execute + 2 locally. Launch: 8, too, local activation, without which nobody gets an object. */
+static void only_system_and_administrators_may_launch_and_call(void)
+{
+	is_for_system_and_administrators(UMBRA_ACCESS_SDDL, 3);
+	is_for_system_and_administrators(UMBRA_LAUNCH_SDDL, 0xB);
 	CHECK_HR(com_security_server(), S_OK);
 }
 
@@ -258,7 +264,7 @@ int main(void)
 		TEST(every_allocation_may_fail),
 		TEST(moving_frees_what_was_there),
 		TEST(guids_go_over_the_wire_as_they_are_written),
-		TEST(only_system_and_administrators_may_call),
+		TEST(only_system_and_administrators_may_launch_and_call),
 	};
 
 	CHECK_HR(CoInitializeEx(NULL, COINIT_MULTITHREADED), S_OK);
