@@ -12,16 +12,6 @@ void scsi_read_capacity10(struct scsi_task *task)
 	scsi_reply_end(task, &r);
 }
 
-/* So many (2^) logical blocks are a physical one. */
-uint8_t scsi_physical_exponent(const struct scsi_target *t)
-{
-	uint8_t exponent = 0;
-
-	while ((uint32_t)SCSI_BLOCK_BYTES << exponent < t->physical_block_bytes)
-		exponent++;
-	return exponent;
-}
-
 void scsi_read_capacity16(struct scsi_task *task)
 {
 	struct scsi_reply r = scsi_reply_begin(task);

@@ -14,11 +14,6 @@
 
 static void copy_run(struct scsi_copy *c);
 
-bool scsi_copies_offered(const struct scsi_target *t)
-{
-	return array_settings(t->array)->store->ops->clones;
-}
-
 struct scsi_copy *scsi_copy_find(const struct scsi_nexus *n, uint32_t list_id, enum copy_naming naming)
 {
 	list_for_each (node, &n->copies) {

@@ -190,6 +190,5 @@ bool scsi_copies_write_to(const struct scsi_target *t, const struct lun *lun);
 /* Are there any that were stopped before the call of that serial and have not ended? In the background only. */
 bool scsi_copies_stopping(const struct scsi_nexus *n, uint64_t serial);
 void scsi_copies_free(struct scsi_nexus *n);
-bool scsi_copies_offered(const struct scsi_target *t);
 
 #endif

@@ -46,22 +46,22 @@ enum scsi_conflict {
 	CONFLICT_WRITE, /* with Write Exclusive types too */
 };
 
-#define CMD_DATA       0x0001u /* for mapped LUNs */
-#define CMD_CONTROL    0x0002u /* for the control LU */
-#define CMD_ABSENT     0x0004u /* for LUN 0 when it is absent */
-#define CMD_UNMAPPED   0x0008u /* even for a LUN that is not there (INQUIRY, REQUEST SENSE) */
-#define CMD_QUIET      0x0010u /* unit attentions are not reported */
-#define CMD_LEGACY_OK  0x0020u /* another's RESERVE(6) does not hinder it */
-#define CMD_RANGE      0x0040u /* lba and blocks lie within the LUN */
-#define CMD_WRITES     0x0080u /* changes the medium: software write protection applies */
-#define CMD_BLOCKS     0x0100u /* data length: blocks, at most SCSI_TRANSFER_MAX_BYTES */
-#define CMD_SA         0x0200u /* has a service action in byte 1 */
-#define CMD_INBAND     0x0400u /* with protocol F0h: neither attentions nor reservations nor ordering */
-#define CMD_PARAMETERS 0x0800u /* from the initiator: all of data_len must be in hand */
-#define CMD_VENDOR     0x1000u /* not in a standard */
-#define CMD_SANITIZING 0x8000u /* also while the LUN is sanitized */
-#define CMD_COPY       0x4000u /* third-party copies: only where the store can clone */
-#define CMD_EXACT      0x2000u /* an offer of more or less data than the CDB says is refused */
+#define CMD_DATA       (1u << 0)  /* for mapped LUNs */
+#define CMD_CONTROL    (1u << 1)  /* for the control LU */
+#define CMD_ABSENT     (1u << 2)  /* for LUN 0 when it is absent */
+#define CMD_UNMAPPED   (1u << 3)  /* even for a LUN that is not there (INQUIRY, REQUEST SENSE) */
+#define CMD_QUIET      (1u << 4)  /* unit attentions are not reported */
+#define CMD_LEGACY_OK  (1u << 5)  /* another's RESERVE(6) does not hinder it */
+#define CMD_RANGE      (1u << 6)  /* lba and blocks lie within the LUN */
+#define CMD_WRITES     (1u << 7)  /* changes the medium: software write protection applies */
+#define CMD_BLOCKS     (1u << 8)  /* data length: blocks, at most SCSI_TRANSFER_MAX_BYTES */
+#define CMD_SA         (1u << 9)  /* has a service action in byte 1 */
+#define CMD_INBAND     (1u << 10) /* with protocol F0h: neither attentions nor reservations nor ordering */
+#define CMD_PARAMETERS (1u << 11) /* from the initiator: all of data_len must be in hand */
+#define CMD_VENDOR     (1u << 12) /* not in a standard */
+#define CMD_EXACT      (1u << 13) /* an offer of more or less data than the CDB says is refused */
+#define CMD_COPY       (1u << 14) /* third-party copies: only where the store can clone */
+#define CMD_SANITIZING (1u << 15) /* also while the LUN is sanitized */
 #define CMD_ALL        (CMD_DATA | CMD_CONTROL | CMD_ABSENT)
 
 struct scsi_command {
@@ -85,6 +85,13 @@ const struct scsi_command *scsi_command_find(const uint8_t *cdb, bool *opcode_kn
 extern const struct scsi_command scsi_commands[];
 extern const unsigned scsi_command_count;
 void scsi_command_table_init(void); /* idempotent */
+/* Where the CDB says how many blocks (of a row with a layout that has a length). */
+static inline unsigned scsi_command_length_at(const struct scsi_command *row)
+{
+	if (row->layout == LBA_16_L8)
+		return 13;
+	return row->cdb_len == 6 ? 4 : row->cdb_len == 10 ? 7 : row->cdb_len - 6u;
+}
 /* Any bit set that the row does not know: fails with the field's place. */
 bool scsi_command_check_usage(struct scsi_task *task);
 
@@ -114,10 +121,11 @@ bool scsi_attention_pending(const struct scsi_nexus *n, uint32_t number);
 /* Takes the first one out. False: there is none. */
 bool scsi_attention_take(struct scsi_nexus *n, uint32_t number, struct scsi_sense *out);
 
-/* ---- nexus.c: target, nexuses, the array's calls to them ---------------------------------------------- */
+/* ---- nexus.c, target.c --------------------------------------------------------------------------------- */
 
 struct scsi_target {
 	struct array *array;
+	void (*nexus_over)(struct scsi_nexus *n); /* its last reference is gone */
 	char name[UP_NAME_MAX_BYTES + 1];
 	struct scsi_inband inband;
 	bool has_inband;
@@ -157,9 +165,15 @@ struct scsi_nexus {
 	uint16_t attention_nexus; /* bits for whichever LUN is asked first */
 	uint16_t attention[ARRAY_LUN_NUMBER_MAX + 1];
 };
+/* One more port that initiators are told of, if there is room and it is not among them. */
+void scsi_target_add_port(struct scsi_target *t, uint16_t tag);
 bool scsi_target_has_port(const struct scsi_target *t, uint16_t tag);
 /* Something that the target's stop waits for is over. */
 void scsi_target_check_stop(struct scsi_target *t);
+/* Third-party copies: can the store clone? */
+bool scsi_copies_offered(const struct scsi_target *t);
+uint8_t scsi_physical_exponent(
+	const struct scsi_target *t); /* 2^ so many logical blocks are a physical one */
 void scsi_nexus_get(struct scsi_nexus *n);
 void scsi_nexus_put(struct scsi_nexus *n);
 
@@ -168,6 +182,10 @@ void scsi_nexus_put(struct scsi_nexus *n);
 struct scsi_mode {
 	bool wce, swp, d_sense;
 };
+static inline struct scsi_mode scsi_mode_default(void)
+{
+	return (struct scsi_mode){.wce = true};
+}
 
 /* An I_T nexus by name: it may live or not. */
 struct scsi_nexus_name {
@@ -215,23 +233,23 @@ static inline uint64_t scsi_lun_blocks(const struct lun *lun)
 
 /* ---- task.c -------------------------------------------------------------------------------------------- */
 
-#define TASK_CONTROL_LU  0x0001u
-#define TASK_ABSENT_LU   0x0002u
-#define TASK_EXECUTING   0x0004u
-#define TASK_IO          0x0008u /* task->io is with the LUN layer */
-#define TASK_ABORTED     0x0010u
-#define TASK_ABORT_TRIED 0x0020u
-#define TASK_INBAND_WAIT 0x0040u  /* task->waiting is the token */
-#define TASK_STEPPED     0x0080u  /* task->waiting is a struct scsi_steps */
-#define TASK_ORDERED     0x0100u  /* counts as the ordered one that runs */
-#define TASK_COUNTED     0x0200u  /* counts in scsi_lun.running */
-#define TASK_INBAND      0x0400u  /* a control request: no attentions, reservations, order */
-#define TASK_CONFLICT    0x0800u  /* a recheck met a reservation */
-#define TASK_UNMAPPED    0x1000u  /* ends because its LUN was unmapped */
-#define TASK_PROTECTED   0x2000u  /* a recheck met software write protection */
-#define TASK_SANITIZE    0x10000u /* task->waiting is a struct scsi_sanitize */
-#define TASK_COPY        0x8000u  /* task->waiting is a struct scsi_copy */
-#define TASK_WAITS       0x4000u  /* waits for aborted tasks itself (PREEMPT AND ABORT) */
+#define TASK_CONTROL_LU  (1u << 0)
+#define TASK_ABSENT_LU   (1u << 1)
+#define TASK_EXECUTING   (1u << 2)
+#define TASK_IO          (1u << 3) /* task->io is with the LUN layer */
+#define TASK_ABORTED     (1u << 4)
+#define TASK_ABORT_TRIED (1u << 5)
+#define TASK_INBAND_WAIT (1u << 6)  /* task->waiting is the token */
+#define TASK_STEPPED     (1u << 7)  /* task->waiting is a struct scsi_steps */
+#define TASK_ORDERED     (1u << 8)  /* counts as the ordered one that runs */
+#define TASK_COUNTED     (1u << 9)  /* counts in scsi_lun.running */
+#define TASK_INBAND      (1u << 10) /* a control request: no attentions, reservations, order */
+#define TASK_CONFLICT    (1u << 11) /* a recheck met a reservation */
+#define TASK_UNMAPPED    (1u << 12) /* ends because its LUN was unmapped */
+#define TASK_PROTECTED   (1u << 13) /* a recheck met software write protection */
+#define TASK_WAITS       (1u << 14) /* waits for aborted tasks itself (PREEMPT AND ABORT) */
+#define TASK_COPY        (1u << 15) /* task->waiting is a struct scsi_copy */
+#define TASK_SANITIZE    (1u << 16) /* task->waiting is a struct scsi_sanitize */
 
 /* Status is set (GOOD when nothing was); takes the task out and calls done. */
 void scsi_task_finish(struct scsi_task *task);
@@ -314,12 +332,10 @@ void scsi_report_tmfs(struct scsi_task *task);
 /* capacity.c */
 void scsi_read_capacity10(struct scsi_task *task);
 void scsi_read_capacity16(struct scsi_task *task);
-uint8_t scsi_physical_exponent(const struct scsi_target *t);
 void scsi_log_sense(struct scsi_task *task);
 /* mode.c */
 void scsi_mode_sense(struct scsi_task *task);
 void scsi_mode_select(struct scsi_task *task);
-struct scsi_mode scsi_mode_default(void);
 /* block.c */
 void scsi_read(struct scsi_task *task);
 void scsi_write(struct scsi_task *task);
@@ -405,6 +421,14 @@ bool scsi_reserve_holds(const struct scsi_lun *s, const struct scsi_registrant *
 struct scsi_nexus *scsi_reserve_nexus(struct scsi_target *t, const struct scsi_registrant *r);
 void scsi_reserve_nexus_lost(struct scsi_nexus *n);
 void scsi_reserve_lun_reset(struct scsi_lun *s);
+void scsi_reserve_end(struct scsi_lun *s); /* there is none any more */
+/* Removes and frees a registrant, and the reservation with its holder or the last one. */
+void scsi_reserve_drop(struct scsi_lun *s, struct scsi_registrant *r);
+/* The same; when a registrants-only reservation ends by it the others learn of that (SPC-4 5.13.11.2). */
+void scsi_reserve_unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r);
+/* An attention for the registrant's nexus, if it lives and is not the task's own. */
+void scsi_reserve_tell(struct scsi_task *task, const struct scsi_registrant *r, enum scsi_attention what);
+void scsi_reserve_tell_others(struct scsi_task *task, const struct scsi_lun *s, enum scsi_attention what);
 void scsi_legacy_reserve(struct scsi_task *task);
 void scsi_legacy_release(struct scsi_task *task);
 
@@ -446,8 +470,6 @@ struct scsi_pr_request {
 void scsi_pr_out(struct scsi_task *task);
 bool scsi_pr_register(struct scsi_task *task, struct scsi_lun *s, const struct scsi_pr_request *q);
 bool scsi_pr_move(struct scsi_task *task, struct scsi_lun *s, const struct scsi_pr_request *q);
-/* Removes a registrant; a registrants-only reservation of its ends and the others learn of it. */
-void scsi_pr_unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r);
 /* NULL: no memory, or too many; then the task has failed. Not linked yet. */
 struct scsi_registrant *scsi_pr_registrant_new(
 	struct scsi_task *task, const struct scsi_nexus_name *name, uint64_t key);

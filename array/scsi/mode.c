@@ -31,11 +31,6 @@ enum page_control {
 	PC_SAVED
 };
 
-struct scsi_mode scsi_mode_default(void)
-{
-	return (struct scsi_mode){.wce = true};
-}
-
 /* ---- pages: the values, and which bits of them may be changed ------------------------------------------ */
 
 static void recovery(const struct scsi_mode *m, uint8_t *p)

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The target and its nexuses: who is connected, and what the array's model tells them.
+ * What every command needs of the target and of its nexus. Both are made and ended in target.c.
  *
  * A nexus lives until its transport has destroyed it and its last task and TMF are over.
  */
-#include "array/scsi/copy.h"
+#include "array/scsi/internal.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <assert.h>
+#include <string.h>
 
-static void port_add(struct scsi_target *t, uint16_t tag)
+/* ---- the target ---------------------------------------------------------------------------------------- */
+
+void scsi_target_add_port(struct scsi_target *t, uint16_t tag)
 {
 	unsigned at = 0;
 
@@ -32,41 +32,19 @@ bool scsi_target_has_port(const struct scsi_target *t, uint16_t tag)
 	return false;
 }
 
-int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out)
+bool scsi_copies_offered(const struct scsi_target *t)
 {
-	struct scsi_target *t = calloc(1, sizeof(*t));
+	return array_settings(t->array)->store->ops->clones;
+}
 
-	if (!t)
-		return -ENOMEM;
-	if (strlen(options->target_name) >= sizeof(t->name)) {
-		free(t);
-		return -ENAMETOOLONG;
-	}
-	scsi_command_table_init();
-	t->array = options->array;
-	memcpy(t->name, options->target_name, strlen(options->target_name) + 1);
-	if (options->inband) {
-		t->inband = *options->inband;
-		t->has_inband = true;
-	}
-	t->threshold_percent =
-		options->threshold_percent ? options->threshold_percent : SCSI_THRESHOLD_PERCENT;
-	for (unsigned i = 0; i < options->port_count; i++)
-		port_add(t, options->ports[i]);
-	t->physical_block_bytes =
-		options->physical_block_bytes ? options->physical_block_bytes : STORE_PHYSICAL_BYTES;
-	t->sanitize_bytes_per_s =
-		options->sanitize_bytes_per_s ? options->sanitize_bytes_per_s : SCSI_SANITIZE_BYTES_PER_S;
-	list_init(&t->nexuses);
-	list_init(&t->tmfs);
-	list_init(&t->sanitizing);
-	int err = scsi_tokens_init(t);
-	if (err) {
-		free(t);
-		return err;
-	}
-	*out = t;
-	return 0;
+/* So many (2^) logical blocks are a physical one. */
+uint8_t scsi_physical_exponent(const struct scsi_target *t)
+{
+	uint8_t exponent = 0;
+
+	while ((uint32_t)SCSI_BLOCK_BYTES << exponent < t->physical_block_bytes)
+		exponent++;
+	return exponent;
 }
 
 void scsi_target_check_stop(struct scsi_target *t)
@@ -79,155 +57,7 @@ void scsi_target_check_stop(struct scsi_target *t)
 	done(t->stop_arg);
 }
 
-void scsi_target_stop(struct scsi_target *t, void (*done)(void *arg), void *arg)
-{
-	t->stop_done = done;
-	t->stop_arg = arg;
-	scsi_sanitize_stop(t);
-	scsi_target_check_stop(t);
-}
-
-void scsi_target_destroy(struct scsi_target *t)
-{
-	if (!t)
-		return;
-	assert(list_empty(&t->nexuses) && list_empty(&t->tmfs));
-	scsi_tokens_free(t);
-	free(t);
-}
-
-/* ---- what the array tells ------------------------------------------------------------------------------ */
-
-static struct scsi_nexus *nexus_of(struct host_nexus *n)
-{
-	return container_of(n, struct scsi_nexus, array);
-}
-
-static void mappings_changed(struct host_nexus *an)
-{
-	scsi_attention_set(nexus_of(an), 0, ATTENTION_REPORTED_LUNS);
-}
-
-static void lun_resized(struct host_nexus *an, struct lun *lun, uint32_t number)
-{
-	(void)lun;
-	scsi_attention_set(nexus_of(an), number, ATTENTION_CAPACITY);
-}
-
-static void lun_replaced(struct host_nexus *an, struct lun *lun, uint32_t number)
-{
-	(void)lun;
-	scsi_attention_set(nexus_of(an), number, ATTENTION_MEDIUM_CHANGED);
-}
-
-static bool task_is_on_lun(const struct scsi_task *task, const void *lun)
-{
-	return task->lun_held == lun;
-}
-
-static void lun_unmapped(struct host_nexus *an, struct lun *lun, uint32_t number)
-{
-	struct scsi_nexus *n = nexus_of(an);
-	struct scsi_lun *s = lun->scsi;
-
-	scsi_attention_forget(n, number);
-	if (s && s->legacy_holder == n)
-		s->legacy_holder = NULL;
-	/* The initiator did not ask for their end: they are answered. */
-	scsi_nexus_abort_tasks(n, task_is_on_lun, lun, true);
-	scsi_copy_stop_on(n, lun);
-	scsi_tokens_revoke(n->target, host_record_of(an->host)->name, lun);
-}
-
-static void host_revoked(struct host_nexus *an)
-{
-	struct scsi_nexus *n = nexus_of(an);
-
-	if (n->ops && n->ops->close && !n->lost)
-		n->ops->close(n->transport);
-}
-
-/* Without memory for its state: no, for its kept reservations are not known. */
-static bool may_write(struct host_nexus *an, struct lun *lun)
-{
-	const struct scsi_lun *s = scsi_lun_get(lun);
-
-	return s && !scsi_reserve_excludes(s, nexus_of(an), CONFLICT_WRITE);
-}
-
-static const struct host_nexus_ops array_ops = {
-	.may_write = may_write,
-	.mappings_changed = mappings_changed,
-	.lun_resized = lun_resized,
-	.lun_replaced = lun_replaced,
-	.lun_unmapped = lun_unmapped,
-	.host_revoked = host_revoked,
-};
-
-/* ---- life ---------------------------------------------------------------------------------------------- */
-
-int scsi_nexus_create(
-	struct scsi_target *t, const struct scsi_nexus_options *options, struct scsi_nexus **out)
-{
-	size_t name_len = strlen(options->initiator_name);
-	struct scsi_nexus *n;
-
-	if (name_len > UP_NAME_MAX_BYTES)
-		return -EACCES;
-	n = calloc(1, sizeof(*n));
-	if (!n)
-		return -ENOMEM;
-	memcpy(n->array.initiator, options->initiator_name, name_len + 1);
-	n->array.authenticated = options->authenticated;
-	n->array.ops = &array_ops;
-	int err = host_nexus_attach(t->array, &n->array);
-	if (err) {
-		free(n);
-		return err;
-	}
-	n->target = t;
-	n->ops = options->ops;
-	n->transport = options->transport;
-	memcpy(n->isid, options->isid, sizeof(n->isid));
-	n->portal_group_tag = options->portal_group_tag;
-	port_add(t, n->portal_group_tag);
-	n->control_lu = host_record_of(n->array.host)->control_lu;
-	n->refs = 1;
-	list_init(&n->tasks);
-	list_init(&n->copies);
-	list_push_back(&t->nexuses, &n->link);
-	for (uint32_t i = 0; i <= ARRAY_LUN_NUMBER_MAX; i++)
-		n->attention[i] = 1u << ATTENTION_POWER_ON;
-	*out = n;
-	return 0;
-}
-
-static bool every_task(const struct scsi_task *task, const void *arg)
-{
-	(void)task;
-	(void)arg;
-	return true;
-}
-
-void scsi_nexus_destroy(struct scsi_nexus *n)
-{
-	n->lost = true;
-	scsi_nexus_abort_tasks(n, every_task, NULL, false);
-	scsi_copy_stop_on(n, NULL);
-	scsi_reserve_nexus_lost(n);
-	scsi_nexus_put(n);
-}
-
-void scsi_nexus_move(struct scsi_nexus *n, void *transport)
-{
-	scsi_nexus_abort_tasks(n, every_task, NULL, false);
-	n->transport = transport;
-}
-
-struct host_nexus *scsi_nexus_array(struct scsi_nexus *n)
-{
-	return &n->array;
-}
+/* ---- nexuses ------------------------------------------------------------------------------------------- */
 
 void scsi_nexus_get(struct scsi_nexus *n)
 {
@@ -239,11 +69,5 @@ void scsi_nexus_put(struct scsi_nexus *n)
 	assert(n->refs > 0);
 	if (--n->refs > 0)
 		return;
-	scsi_copies_free(n);
-	list_remove(&n->link);
-	struct scsi_target *t = n->target;
-
-	host_nexus_detach(t->array, &n->array);
-	free(n);
-	scsi_target_check_stop(t);
+	n->target->nexus_over(n);
 }

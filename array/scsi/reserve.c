@@ -8,6 +8,7 @@
  */
 #include "array/scsi/internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -136,6 +137,48 @@ void scsi_reserve_nexus_lost(struct scsi_nexus *n)
 void scsi_reserve_lun_reset(struct scsi_lun *s)
 {
 	s->legacy_holder = NULL; /* persistent ones persist */
+}
+
+/* ---- registrants that go -------------------------------------------------------------------------------- */
+
+void scsi_reserve_tell(struct scsi_task *task, const struct scsi_registrant *r, enum scsi_attention what)
+{
+	struct scsi_nexus *n = scsi_reserve_nexus(task->nexus->target, r);
+	uint32_t number = n ? map_number(n->array.host, task->lun_held) : 0;
+
+	if (number != 0 && n != task->nexus)
+		scsi_attention_set(n, number, what);
+}
+
+void scsi_reserve_tell_others(struct scsi_task *task, const struct scsi_lun *s, enum scsi_attention what)
+{
+	list_for_each (node, &s->registrants)
+		scsi_reserve_tell(task, container_of(node, struct scsi_registrant, link), what);
+}
+
+void scsi_reserve_end(struct scsi_lun *s)
+{
+	s->pr_type = 0;
+	s->pr_holder = NULL;
+}
+
+void scsi_reserve_drop(struct scsi_lun *s, struct scsi_registrant *r)
+{
+	list_remove(&r->link);
+	s->registrant_count--;
+	if (s->pr_holder == r || s->registrant_count == 0)
+		scsi_reserve_end(s);
+	free(r);
+}
+
+/* SPC-4 5.13.11.2: with a registrants-only reservation the others learn that it is gone. */
+void scsi_reserve_unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r)
+{
+	bool tells = s->pr_holder == r && scsi_reserve_registrants_only(s->pr_type);
+
+	scsi_reserve_drop(s, r);
+	if (tells)
+		scsi_reserve_tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
 }
 
 /* ---- RESERVE(6), RELEASE(6) ---------------------------------------------------------------------------- */

@@ -59,7 +59,7 @@ bool scsi_pr_move(struct scsi_task *task, struct scsi_lun *s, const struct scsi_
 	s->pr_holder = to;
 	s->pr_kept = task->data[17] & MOVE_APTPL;
 	if (task->data[17] & MOVE_UNREG)
-		scsi_pr_unregister(task, s, q->self);
+		scsi_reserve_unregister(task, s, q->self);
 	s->pr_generation++;
 	return true;
 }

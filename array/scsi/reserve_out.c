@@ -19,51 +19,10 @@ static bool type_valid(uint8_t type)
 	       (type >= PR_WRITE_EXCLUSIVE_RO && type <= PR_EXCLUSIVE_ACCESS_AR);
 }
 
-/* To the registrant's nexus, if it lives. */
-static void tell(struct scsi_task *task, const struct scsi_registrant *r, enum scsi_attention what)
-{
-	struct scsi_nexus *n = scsi_reserve_nexus(task->nexus->target, r);
-	uint32_t number = n ? map_number(n->array.host, task->lun_held) : 0;
-
-	if (number != 0 && n != task->nexus)
-		scsi_attention_set(n, number, what);
-}
-
-static void tell_others(struct scsi_task *task, const struct scsi_lun *s, enum scsi_attention what)
-{
-	list_for_each (node, &s->registrants)
-		tell(task, container_of(node, struct scsi_registrant, link), what);
-}
-
-static void end_reservation(struct scsi_lun *s)
-{
-	s->pr_type = 0;
-	s->pr_holder = NULL;
-}
-
-static void drop(struct scsi_lun *s, struct scsi_registrant *r)
-{
-	list_remove(&r->link);
-	s->registrant_count--;
-	if (s->pr_holder == r || s->registrant_count == 0)
-		end_reservation(s);
-	free(r);
-}
-
 static void reserve_for(struct scsi_lun *s, struct scsi_registrant *r, uint8_t type)
 {
 	s->pr_type = type;
 	s->pr_holder = scsi_reserve_all_registrants(type) ? NULL : r;
-}
-
-/* SPC-4 5.13.11.2: with a registrants-only reservation the others learn that it is gone. */
-void scsi_pr_unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r)
-{
-	bool tells = s->pr_holder == r && scsi_reserve_registrants_only(s->pr_type);
-
-	drop(s, r);
-	if (tells)
-		tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
 }
 
 /* ---- RESERVE, RELEASE, CLEAR --------------------------------------------------------------------------- */
@@ -85,18 +44,18 @@ static bool do_release(struct scsi_task *task, struct scsi_lun *s, const struct 
 		return true;
 	if (type != q->type || q->scope != 0)
 		return scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_INVALID_RELEASE);
-	end_reservation(s);
+	scsi_reserve_end(s);
 	if (scsi_reserve_registrants_only(type) || scsi_reserve_all_registrants(type))
-		tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
+		scsi_reserve_tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
 	return true;
 }
 
 static void do_clear(struct scsi_task *task, struct scsi_lun *s)
 {
-	tell_others(task, s, ATTENTION_RESERVATIONS_PREEMPTED);
+	scsi_reserve_tell_others(task, s, ATTENTION_RESERVATIONS_PREEMPTED);
 	list_for_each_safe (node, &s->registrants)
-		drop(s, container_of(node, struct scsi_registrant, link));
-	end_reservation(s);
+		scsi_reserve_drop(s, container_of(node, struct scsi_registrant, link));
+	scsi_reserve_end(s);
 	s->pr_generation++;
 }
 
@@ -117,13 +76,13 @@ static void remove_registrants(struct scsi_task *task, struct scsi_lun *s, struc
 
 		if (r == keep || (q->action_key != 0 && r->key != q->action_key))
 			continue;
-		tell(task, r, ATTENTION_REGISTRATIONS_PREEMPTED);
+		scsi_reserve_tell(task, r, ATTENTION_REGISTRATIONS_PREEMPTED);
 		n = scsi_reserve_nexus(task->nexus->target, r);
 		if (n && n != task->nexus && q->action == PR_PREEMPT_AND_ABORT) {
 			scsi_nexus_get(n);
 			q->preempted[q->preempted_count++] = n;
 		}
-		drop(s, r);
+		scsi_reserve_drop(s, r);
 	}
 }
 
@@ -159,7 +118,7 @@ static bool do_preempt(struct scsi_task *task, struct scsi_lun *s, struct scsi_p
 		remove_registrants(task, s, q, q->self);
 		reserve_for(s, q->self, q->type);
 		if (before != q->type)
-			tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
+			scsi_reserve_tell_others(task, s, ATTENTION_RESERVATIONS_RELEASED);
 	} else {
 		remove_registrants(task, s, q, NULL);
 	}

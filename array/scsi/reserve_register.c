@@ -200,7 +200,7 @@ static void change_own(
 		name.port = all_ports ? t->ports[i] : task->nexus->portal_group_tag;
 		r = scsi_reserve_find_name(s, &name);
 		if (r && q->action_key == 0)
-			scsi_pr_unregister(task, s, r);
+			scsi_reserve_unregister(task, s, r);
 		else if (r)
 			r->key = q->action_key;
 	}

@@ -96,11 +96,9 @@ static bool no_data(const struct scsi_task *task)
 
 bool scsi_write_same_parse(struct scsi_task *task)
 {
-	unsigned length_at = task->command->cdb_len == 10 ? 7 : 10;
-
 	/* WSNZ is set; ANCHOR and the obsolete bits are not in the usage mask. */
 	if (task->blocks == 0 || task->blocks > SCSI_WRITE_SAME_BLOCKS_MAX)
-		return scsi_fail_cdb(task, length_at);
+		return scsi_fail_cdb(task, scsi_command_length_at(task->command));
 	task->data_len = no_data(task) ? 0 : SCSI_BLOCK_BYTES;
 	return true;
 }

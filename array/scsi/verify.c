@@ -14,11 +14,6 @@ static unsigned bytchk(const struct scsi_task *task)
 	return task->cdb[1] >> 1 & 3;
 }
 
-static unsigned length_byte(const struct scsi_task *task)
-{
-	return task->command->cdb_len == 10 ? 7 : task->command->cdb_len - 6u;
-}
-
 bool scsi_verify_parse(struct scsi_task *task)
 {
 	uint64_t blocks = task->blocks;
@@ -26,17 +21,17 @@ bool scsi_verify_parse(struct scsi_task *task)
 	switch (bytchk(task)) {
 	case 0:
 		if (blocks > SCSI_VERIFY_BLOCKS_MAX)
-			return scsi_fail_cdb(task, length_byte(task));
+			return scsi_fail_cdb(task, scsi_command_length_at(task->command));
 		task->data_len = 0;
 		return true;
 	case 1:
 		if (blocks > SCSI_TRANSFER_MAX_BYTES / SCSI_BLOCK_BYTES)
-			return scsi_fail_cdb(task, length_byte(task));
+			return scsi_fail_cdb(task, scsi_command_length_at(task->command));
 		task->data_len = (uint32_t)blocks * SCSI_BLOCK_BYTES;
 		return true;
 	case 3:
 		if (blocks > SCSI_VERIFY_BLOCKS_MAX)
-			return scsi_fail_cdb(task, length_byte(task));
+			return scsi_fail_cdb(task, scsi_command_length_at(task->command));
 		task->data_len = blocks ? SCSI_BLOCK_BYTES : 0;
 		return true;
 	default:
