@@ -246,6 +246,18 @@ static uint64_t drain_end_ns(const struct iscsi_conn *c)
 	return c->drain_ns + ISCSI_DRAIN_MS * MS;
 }
 
+/*
+ * Since when it is the peer's turn to say something. RFC 7143 11.19 lets a target ping at any time and says nothing
+ * of when. A peer that waits for our answer is not silent: asked whether it is there, it can only say what its
+ * command says already. Its turn begins when the answer has gone out; it goes on while an R2T waits for its data.
+ */
+static uint64_t silent_since_ns(const struct iscsi_conn *c)
+{
+	if (c->running > 0 || c->managing > 0)
+		return reactor_now_ns(c->server->reactor);
+	return c->heard_ns > c->said_ns ? c->heard_ns : c->said_ns;
+}
+
 static uint64_t next_wake_ns(const struct iscsi_conn *c)
 {
 	const struct iscsi_options *o = &c->server->options;
@@ -253,7 +265,7 @@ static uint64_t next_wake_ns(const struct iscsi_conn *c)
 
 	if (c->state != ISCSI_CONN_FULL)
 		return c->deadline_ns;
-	at = c->pinged ? c->pinged_ns + o->nop_timeout_ms * MS : c->heard_ns + o->nop_interval_ms * MS;
+	at = c->pinged ? c->pinged_ns + o->nop_timeout_ms * MS : silent_since_ns(c) + o->nop_interval_ms * MS;
 	if (!list_empty(&c->held) && gap_end_ns(c) < at)
 		at = gap_end_ns(c);
 	if (c->draining && drain_end_ns(c) < at)
@@ -261,7 +273,8 @@ static uint64_t next_wake_ns(const struct iscsi_conn *c)
 	return c->deadline_ns && c->deadline_ns < at ? c->deadline_ns : at;
 }
 
-/* Everything here is late rather than early: the timer is not moved on each PDU, it looks when it fires. */
+/* Everything here is late rather than early: the timer is not moved on each PDU, it looks when it fires; but the answer to
+ * a ping moves it. */
 void iscsi_conn_timer_update(struct iscsi_conn *c)
 {
 	uint64_t now = reactor_now_ns(c->server->reactor), at = next_wake_ns(c);

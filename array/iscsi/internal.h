@@ -236,6 +236,7 @@ struct iscsi_conn {
 	struct reactor_timer timer;
 	struct reactor_deferred end; /* conn_advance_end */
 	uint64_t heard_ns;           /* anything from the peer */
+	uint64_t said_ns;            /* the last of what there was to send has gone out */
 	bool pinged;
 	uint64_t pinged_ns;
 	uint64_t deadline_ns; /* of the login, of ENDING, of waiting for a logout; 0: none */

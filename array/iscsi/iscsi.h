@@ -36,7 +36,7 @@ struct iscsi_options {
 	unsigned tasks_max;              /* outstanding commands a session [128] */
 	uint64_t buffer_bytes_max;       /* data buffers of all sessions [256 MiB] */
 	uint32_t login_timeout_ms;       /* [15000] */
-	uint32_t nop_interval_ms;        /* of silence before a NOP-In ping [15000] */
+	uint32_t nop_interval_ms;        /* of silence, docs/umbrad.conf.5, before a ping [15000] */
 	uint32_t nop_timeout_ms;         /* [30000] */
 	uint32_t logout_timeout_ms;      /* for an initiator that was asked to log out [5000] */
 	uint32_t max_recv_segment_bytes; /* what we declare [262144] */

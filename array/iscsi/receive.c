@@ -207,7 +207,10 @@ static void received(struct reactor_op *op, int result)
 	}
 	if (iscsi_conn_open(c)) {
 		c->heard_ns = reactor_now_ns(c->server->reactor);
-		c->pinged = false;
+		if (c->pinged) {
+			c->pinged = false;
+			iscsi_conn_timer_update(c);
+		}
 		if (c->rx.direct)
 			take_data(c, NULL, (uint32_t)result);
 		else

@@ -266,6 +266,7 @@ static void sent(struct reactor_op *op, int result)
 		return;
 	}
 	release_sent(c);
+	c->said_ns = reactor_now_ns(c->server->reactor);
 	if (c->tx.ends) {
 		iscsi_conn_last_sent(c);
 	} else {

@@ -17,7 +17,7 @@ PLAIN, SECRET, WRONG = 'iqn.2026-01.test:plain', '0123456789abcdef', 'fedcba9876
 CHAP = 'iqn.2026-01.test:chap'
 
 
-def run(*command, want=0, timeout=120):
+def run(*command, want=0, timeout=600):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
     out = done.stdout + done.stderr
     if want is not None and (done.returncode == 0) != (want == 0):
@@ -29,8 +29,7 @@ class Initiators(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         v6 = ',[::1]:0' if has_ipv6() else ''
-        cls.array = Array(config={'iscsi': {'portals': '127.0.0.1:0, 127.0.0.1:0' + v6.replace(',', ', '),
-                                            'nop_interval': '100ms', 'nop_timeout': '5s'}},  # pings all the time
+        cls.array = Array(config={'iscsi': {'portals': '127.0.0.1:0, 127.0.0.1:0' + v6.replace(',', ', ')}},
                           **memory_only())
         cls.array.ctl('lun', 'create', 'data', '--size', '64M')
         cls.array.ctl('lun', 'create', 'other', '--size', '16M')
@@ -128,7 +127,7 @@ class Initiators(unittest.TestCase):
     def test_two_sessions_of_two_hosts_at_once(self):
         first = subprocess.Popen([RANDOM, self.url('plain', 1), PLAIN, '--ops', '4000'], stdout=subprocess.DEVNULL)
         run(RANDOM, self.url('chap', 2), CHAP, '--ops', '4000', '--bytes', str(16 << 20))
-        self.assertEqual(first.wait(120), 0)
+        self.assertEqual(first.wait(600), 0)
 
     def test_qemu_img_there_and_back(self):
         for host, more in (('plain', {}), ('plain', {'header_digest': 'crc32c'}), ('chap', {})):
@@ -164,7 +163,7 @@ class Initiators(unittest.TestCase):
             self.assertEqual([s['initiator'] for s in self.sessions()][-1:], [PLAIN])
             victim.kill()
             victim.wait()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 120
         while self.sessions() and time.monotonic() < end:
             time.sleep(0.05)
         self.assertEqual(self.sessions(), [])
@@ -187,7 +186,7 @@ class Rights(unittest.TestCase):
         url = f'iscsi://{CHAP}%{secret}@127.0.0.1:{array.port}/{array.target}/1' if secret else array.url('chap', 1)
         process = subprocess.Popen([RANDOM, url, CHAP, '--ops', '100000000'], stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not array.ctl('status')['sessions']:
             self.assertLess(time.monotonic(), end)
             self.assertIsNone(process.poll())
@@ -206,15 +205,25 @@ class Rights(unittest.TestCase):
             array.ctl('host', 'set', 'chap', '--chap-file', path)
             self.assertIn('Authentication failure', run('iscsi-inq', '-i', CHAP, array.url('chap', 1), want=1))
             array.ctl('host', 'set', 'chap', '--iqn', PLAIN)  # CHAP's name is nobody's now
-            self.assertNotEqual(first.wait(20), 0)
+            self.assertNotEqual(first.wait(600), 0)
             array.ctl('host', 'set', 'chap', '--iqn', CHAP)
             second = self.load(array, WRONG)
             array.ctl('unmap', 'data', 'chap')
-            self.assertNotEqual(second.wait(20), 0)
+            self.assertNotEqual(second.wait(600), 0)
             array.ctl('host', 'delete', 'chap')
             url = f'iscsi://127.0.0.1:{array.port}/{array.target}/1'
             self.assertIn('Authorization failure', run('iscsi-inq', '-i', CHAP, url, want=1))
             self.assertEqual(array.stop(), 0)
+
+
+class Pings(unittest.TestCase):
+    def test_pings_are_answered(self):
+        with Array(config={'iscsi': {'nop_interval': '100ms', 'nop_timeout': '1m'}}, **memory_only()) as array:
+            array.ctl('lun', 'create', 'data', '--size', '16M')
+            array.add_host('plain', PLAIN)
+            array.ctl('map', 'data', 'plain')
+            run(RANDOM, array.url('plain', 1), PLAIN, '--ops', '4000', '--depth', '32', '--pings', '5')
+            self.assertEqual(array.stop(), 0, array.log())
 
 
 class Portals(unittest.TestCase):

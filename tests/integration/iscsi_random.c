@@ -4,7 +4,11 @@
  * verified; the whole area is unmapped before and read back at the end. Exit code 0: all that was read was
  * what had been written.
  *
- *   iscsi_random URL INITIATOR [--ops N] [--depth N] [--seed N] [--digest] [--bytes N]
+ *   iscsi_random URL INITIATOR [--ops N] [--depth N] [--seed N] [--digest] [--bytes N] [--pings N]
+ *
+ * --pings: all writes are short enough to be immediate data, and before the end it is silent until the target has
+ * pinged so often. (Debian 12's libiscsi gives its answer to a ping the CmdSN of a Data-Out that waits to be sent,
+ * and then refuses to send it; https://github.com/sahlberg/libiscsi/pull/328.)
  */
 #include <errno.h>
 #include <getopt.h>
@@ -21,7 +25,8 @@
 #define BLOCK     512u
 #define OP_BLOCKS 1024u /* longest operation */
 #define DEPTH_MAX 128u
-#define STALL_S   20
+#define SHORT     16u /* blocks */
+#define STALL_S   120
 
 static struct {
 	struct iscsi_context *iscsi;
@@ -31,7 +36,7 @@ static struct {
 	bool *busy;
 	uint32_t next_version;
 	uint64_t left, done;
-	unsigned in_flight, depth;
+	unsigned in_flight, depth, pings, pings_wanted;
 	uint64_t random_state;
 	bool failed;
 } t;
@@ -173,7 +178,8 @@ static void start_one(uint32_t lba, uint32_t count, unsigned kind)
 static void start_some(void)
 {
 	while (t.in_flight < t.depth && t.left > 0 && !t.failed) {
-		uint32_t most = random_below(4) ? 16 : OP_BLOCKS, count = 1 + random_below(most);
+		uint32_t most = t.pings_wanted || random_below(4) ? SHORT : OP_BLOCKS;
+		uint32_t count = 1 + random_below(most);
 		uint32_t lba = random_below(t.blocks - count + 1);
 
 		if (overlaps(lba, count)) {
@@ -186,12 +192,20 @@ static void start_some(void)
 	}
 }
 
-static void run_until_idle(void)
+static void log_line(int level, const char *line)
+{
+	(void)level;
+	if (strncmp(line, "NOP-In received", 15) == 0)
+		t.pings++;
+}
+
+/* Until all is done and the target has pinged so often. */
+static void run_until_idle(unsigned pings)
 {
 	uint64_t seen = t.done;
 	time_t last = time(NULL);
 
-	while (t.in_flight > 0 && !t.failed) {
+	while ((t.in_flight > 0 || t.pings < pings) && !t.failed) {
 		struct pollfd p = {.fd = iscsi_get_fd(t.iscsi), .events = (short)iscsi_which_events(t.iscsi)};
 
 		if (poll(&p, 1, 1000) < 0 || iscsi_service(t.iscsi, p.revents) != 0) {
@@ -214,7 +228,7 @@ static void whole_area(unsigned kind)
 {
 	for (uint32_t lba = 0; lba < t.blocks && !t.failed; lba += OP_BLOCKS) {
 		start_one(lba, t.blocks - lba < OP_BLOCKS ? t.blocks - lba : OP_BLOCKS, kind);
-		run_until_idle();
+		run_until_idle(0);
 	}
 }
 
@@ -230,6 +244,10 @@ static bool open_session(const char *text, const char *initiator, bool digest)
 	iscsi_set_session_type(t.iscsi, ISCSI_SESSION_NORMAL);
 	iscsi_set_header_digest(t.iscsi, digest ? ISCSI_HEADER_DIGEST_CRC32C : ISCSI_HEADER_DIGEST_NONE);
 	iscsi_set_noautoreconnect(t.iscsi, 1);
+	if (t.pings_wanted) {
+		iscsi_set_log_level(t.iscsi, 6);
+		iscsi_set_log_fn(t.iscsi, log_line);
+	}
 	if (url->user[0])
 		iscsi_set_initiator_username_pwd(t.iscsi, url->user, url->passwd);
 	t.lun = url->lun;
@@ -242,7 +260,8 @@ static bool open_session(const char *text, const char *initiator, bool digest)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"ops", 1, NULL, 'o'}, {"depth", 1, NULL, 'd'},
-		{"seed", 1, NULL, 's'}, {"digest", 0, NULL, 'g'}, {"bytes", 1, NULL, 'b'}, {0}};
+		{"seed", 1, NULL, 's'}, {"digest", 0, NULL, 'g'}, {"bytes", 1, NULL, 'b'},
+		{"pings", 1, NULL, 'p'}, {0}};
 	uint64_t bytes = 8 << 20, ops, seed = (uint64_t)time(NULL);
 	bool digest = false;
 	int c;
@@ -270,6 +289,9 @@ int main(int argc, char **argv)
 		case 'b':
 			bytes = n;
 			break;
+		case 'p':
+			t.pings_wanted = (unsigned)n;
+			break;
 		default:
 			return 2;
 		}
@@ -291,7 +313,8 @@ int main(int argc, char **argv)
 	whole_area(KIND_UNMAP);
 	t.left = ops;
 	start_some();
-	run_until_idle();
+	run_until_idle(0);
+	run_until_idle(t.pings_wanted ? t.pings + t.pings_wanted : 0);
 	whole_area(KIND_READ);
 	if (t.failed)
 		return 1;

@@ -2,6 +2,7 @@
 /* See harness.h. */
 #include "tests/support/test.h"
 #include "tests/unit/iscsi/harness.h"
+#include "array/iscsi/internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 5000
+#define PATIENCE_MS 60000
 
 static struct {
 	struct reactor *reactor;
@@ -39,7 +40,7 @@ void harness_start(const struct iscsi_options *options)
 	struct iscsi_options o = options ? *options : (struct iscsi_options){0};
 	struct fault fault = {0};
 
-	alarm(60); /* a test that hangs fails */
+	alarm(300); /* a test that hangs fails */
 	memset(&h, 0, sizeof(h));
 	stub_reset();
 	stub_add_host(HOST_A, "", "");
@@ -124,6 +125,35 @@ void harness_wait(bool (*check)(void))
 			fail_msg("waited in vain");
 		usleep(2000);
 	}
+}
+
+struct patience {
+	uint32_t login_ms, interval_ms, timeout_ms;
+};
+
+static void set_patience(void *arg)
+{
+	const struct patience *p = arg;
+	struct iscsi_options *o = &h.server->options;
+
+	o->login_timeout_ms = p->login_ms ? p->login_ms : 15000;
+	o->nop_interval_ms = p->interval_ms ? p->interval_ms : 15000;
+	o->nop_timeout_ms = p->timeout_ms ? p->timeout_ms : 30000;
+	list_for_each (n, &h.server->conns) {
+		struct iscsi_conn *c = container_of(n, struct iscsi_conn, link);
+
+		if (c->state == ISCSI_CONN_LOGIN)
+			iscsi_conn_deadline(c, o->login_timeout_ms);
+		else
+			iscsi_conn_timer_update(c);
+	}
+}
+
+void harness_patience(uint32_t login_timeout_ms, uint32_t nop_interval_ms, uint32_t nop_timeout_ms)
+{
+	struct patience p = {login_timeout_ms, nop_interval_ms, nop_timeout_ms};
+
+	harness_call(set_patience, &p);
 }
 
 static void stop_done(void *arg)

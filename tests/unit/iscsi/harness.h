@@ -19,10 +19,13 @@ void harness_start(const struct iscsi_options *options);
 /* Stops it with whatever is active and checks that nothing is left of any session. */
 void harness_stop(void);
 uint16_t harness_port(void);
+/* From now on the server has so much patience, with the sessions that there are too; 0: the default. A test sets up what it
+ * needs before: how fast it is then does not matter. */
+void harness_patience(uint32_t login_timeout_ms, uint32_t nop_interval_ms, uint32_t nop_timeout_ms);
 /* Calls on the reactor's thread and waits. */
 void harness_call(void (*call)(void *arg), void *arg);
 struct iscsi_server *harness_server(void);
-/* Waits until check() is true on the reactor's thread; fails after 5 s. */
+/* Waits until check() is true on the reactor's thread; fails after a minute. */
 void harness_wait(bool (*check)(void));
 
 /* ---- raw initiator ---- */
@@ -40,7 +43,7 @@ void raw_close(struct raw *r);
 void raw_bytes(struct raw *r, const void *bytes, size_t len);
 /* Sends a PDU: fills data length, pads, adds digests. */
 void raw_send(struct raw *r, uint8_t *bhs, const void *data, uint32_t len);
-/* The next PDU; false: the connection has ended. Fails the test after 5 s. */
+/* The next PDU; false: the connection has ended. Fails the test after a minute. */
 bool raw_receive(struct raw *r);
 /* Expects a PDU of this opcode. */
 void raw_expect(struct raw *r, enum iscsi_opcode opcode);

@@ -37,10 +37,10 @@ static int start_narrow(void **state)
 	return start_with(&(struct iscsi_options){.connections_max = 3, .connections_per_source = 2});
 }
 
-static int start_narrow_and_impatient(void **state)
+static int start_for_one(void **state)
 {
 	(void)state;
-	return start_with(&(struct iscsi_options){.connections_max = 1, .login_timeout_ms = 1000});
+	return start_with(&(struct iscsi_options){.connections_max = 1});
 }
 
 static bool nobody(void)
@@ -226,8 +226,10 @@ TEST(turned_away_and_silent)
 {
 	struct raw *r = raw_session("");
 	uint8_t byte;
-	int fd = peer_connect(1);
+	int fd;
 
+	harness_patience(200, 0, 0);
+	fd = peer_connect(1);
 	assert_false(take(fd, &byte, 1));
 	close(fd);
 	assert_true(stub_saw_event("connections_max"));
@@ -408,7 +410,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T_WITH(past_the_limits, start_narrow),
 		T_WITH(refused_at_the_first_request, start_narrow),
-		T_WITH(turned_away_and_silent, start_narrow_and_impatient),
+		T_WITH(turned_away_and_silent, start_for_one),
 		T_WITH(turned_away_and_too_many, start_narrow),
 		T_WITH(default_per_source, start_defaults),
 		T_WITH(discovery_per_source, start_defaults),

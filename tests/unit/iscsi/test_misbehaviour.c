@@ -16,6 +16,10 @@
 #define OPERATIONAL (1 << 2)
 #define TO_FULL     (ISCSI_FINAL | 1 << 2 | 3)
 
+/* The impatience of a server whose end of patience is tested. */
+#define LOGIN_MS    200
+#define INTERVAL_MS 100
+
 static uint8_t data[1 << 20];
 
 static int start(void **state)
@@ -23,16 +27,6 @@ static int start(void **state)
 	(void)state;
 	memset(data, 0x5a, sizeof(data));
 	harness_start(NULL);
-	return 0;
-}
-
-static int start_impatient(void **state)
-{
-	struct iscsi_options options = {
-		.login_timeout_ms = 200, .nop_interval_ms = 100, .nop_timeout_ms = 200};
-
-	(void)state;
-	harness_start(&options);
 	return 0;
 }
 
@@ -47,9 +41,11 @@ static int start_poor(void **state)
 
 static int stop(void **state)
 {
-	struct raw *r = raw_session(""); /* others are still served */
+	struct raw *r;
 
 	(void)state;
+	harness_patience(0, 0, 0);
+	r = raw_session(""); /* others are still served */
 	raw_test_unit_ready(r);
 	raw_close(r);
 	harness_stop();
@@ -82,8 +78,10 @@ static bool one_left(void)
 
 TEST(never_says_anything)
 {
-	struct raw *r = raw_connect();
+	struct raw *r;
 
+	harness_patience(LOGIN_MS, 0, 0);
+	r = raw_connect();
 	assert_false(raw_receive(r));
 	assert_true(stub_saw_event("took too long"));
 	raw_close(r);
@@ -96,15 +94,18 @@ TEST(never_finishes_login)
 	raw_login_request(r, OPERATIONAL, WHO_A);
 	raw_expect(r, ISCSI_LOGIN_RESPONSE);
 	assert_int_equal(raw_login_status(r), 0);
+	harness_patience(LOGIN_MS, 0, 0);
 	raw_expect_end(r);
 	raw_close(r);
 }
 
 TEST(login_drips_for_ever)
 {
-	struct raw *r = raw_connect();
+	struct raw *r;
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
+	harness_patience(LOGIN_MS, 0, 0);
+	r = raw_connect();
 	iscsi_pdu_init(bhs, ISCSI_LOGIN, TO_FULL, 1);
 	for (unsigned i = 0; i < 40; i++) { /* the deadline is for the whole */
 		raw_bytes(r, bhs, 1);
@@ -436,6 +437,7 @@ TEST(cmdsn_left_out)
 	put_be32(bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
 	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn++);
 	raw_send(r, bhs, data, 1000);
+	harness_patience(LOGIN_MS, INTERVAL_MS, 0);
 	while (raw_receive(r)) { /* pings, which are answered */
 		assert_int_equal(iscsi_opcode(r->bhs), ISCSI_NOP_IN);
 		assert_int_equal(get_be32(r->bhs + ISCSI_AT_ITT), ISCSI_TAG_RESERVED);
@@ -912,35 +914,6 @@ TEST(strangers_hoard)
 	raw_close(stranger);
 }
 
-TEST(does_not_answer_pings)
-{
-	struct raw *r = raw_session("");
-
-	raw_expect(r, ISCSI_NOP_IN);
-	assert_int_equal(get_be32(r->bhs + ISCSI_AT_ITT), ISCSI_TAG_RESERVED);
-	assert_int_not_equal(get_be32(r->bhs + ISCSI_AT_TTT), ISCSI_TAG_RESERVED);
-	assert_false(raw_receive(r));
-	assert_true(stub_saw_event("does not answer"));
-	raw_close(r);
-}
-
-TEST(answers_pings)
-{
-	struct raw *r = raw_session("");
-	uint8_t bhs[ISCSI_BHS_BYTES];
-
-	for (unsigned i = 0; i < 5; i++) {
-		raw_expect(r, ISCSI_NOP_IN);
-		iscsi_pdu_init(bhs, ISCSI_NOP_OUT, ISCSI_FINAL, ISCSI_TAG_RESERVED);
-		bhs[0] |= ISCSI_IMMEDIATE;
-		memcpy(bhs + ISCSI_AT_TTT, r->bhs + ISCSI_AT_TTT, 4);
-		put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn);
-		raw_send(r, bhs, NULL, 0);
-	}
-	raw_test_unit_ready(r);
-	raw_close(r);
-}
-
 TEST(text_garbage)
 {
 	struct raw *r = raw_session("");
@@ -998,9 +971,9 @@ TEST(unknown_logout_reason)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T_WITH(never_says_anything, start_impatient),
-		T_WITH(never_finishes_login, start_impatient),
-		T_WITH(login_drips_for_ever, start_impatient),
+		T(never_says_anything),
+		T(never_finishes_login),
+		T(login_drips_for_ever),
 		T(hangs_up_in_mid_header),
 		T(another_pdu_before_login),
 		T(noise_instead_of_login),
@@ -1021,7 +994,7 @@ int main(void)
 		T(wrong_data_digest_of_data_out),
 		T(cmdsn_too_low),
 		T(cmdsn_too_high),
-		T_WITH(cmdsn_left_out, start_impatient),
+		T(cmdsn_left_out),
 		T(a_gap_is_closed),
 		T(a_reset_takes_what_waits),
 		T(unknown_opcode),
@@ -1040,8 +1013,6 @@ int main(void)
 		T(pings_without_reading),
 		T_WITH(buffers_run_out, start_poor),
 		T_WITH(strangers_hoard, start_poor),
-		T_WITH(does_not_answer_pings, start_impatient),
-		T_WITH(answers_pings, start_impatient),
 		T(text_garbage),
 		T(discovery_session_with_commands),
 		T(unknown_logout_reason),
