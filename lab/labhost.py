@@ -20,7 +20,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ADAPTERS_MAX = 4
-PATIENCE_S = 60  # for what comes at once, on a machine that may stand still for a while; only a failure waits so long
+PATIENCE_S = 300  # for what comes at once, on a machine that may stand still for a while; only a failure waits so long
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
 SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'hold_port',

@@ -93,7 +93,7 @@ def rewrite(path, change):
         file.write(data)
 
 
-def pools():
+def pool_missing():
     missing = Array(start=False)
     os.rename(missing.pool, missing.pool + '.away')
     expect(umbrad('--config', missing.config_path), 1, 'check the path')
@@ -102,6 +102,8 @@ def pools():
     expect(umbrad('--config', missing.config_path), 1, 'umbractl pool create')
     missing.remove()
 
+
+def pool_of_an_odd_name():
     # a path that is no UTF-8: the JSON says it as well as it can
     with tempfile.TemporaryDirectory(prefix='umbra-ctl-') as directory:
         odd = os.path.join(os.fsencode(directory), b'p\xffl')
@@ -112,84 +114,113 @@ def pools():
         done = run_ctl('pool', 'check', odd + b'l', '--json', check=False)
         assert done.returncode == 1 and 'p?ll' in json.loads(done.stdout)['error']['message'], done
 
+
+def pool_in_use(array):
+    # by a second umbrad, by a check; the first serves on
+    other = os.path.join(array.dir, 'other.conf')
+    with open(array.config_path) as file:
+        text = file.read().replace(array.socket, array.socket + '2')
+    with open(other, 'w') as file:
+        file.write(text)
+    expect(umbrad('--config', other), 1, 'in use')
+    expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'in use')
+    expect(run_ctl('pool', 'dump', array.pool, check=False), 1, 'in use')
+    expect(run_ctl('pool', 'create', array.pool, check=False), 1, 'in use|holds a pool')
+    # the management socket is another's
+    second = Array(start=False)
+    second.config['management']['socket'] = array.socket
+    second.write_config()
+    expect(umbrad('--config', second.config_path), 1, 'Another umbrad answers')
+    second.remove()
+    assert array.ctl('lun', 'list')['luns'][0]['name'] == 'kept'
+
+
+def pool_dumped(array):
+    expect(run_ctl('pool', 'create', array.pool, check=False), 1, 'holds a pool already')
+    dumped = json.loads(run_ctl('pool', 'dump', '--map', '--json', array.pool).stdout)
+    assert [d['size_bytes'] for d in dumped['disk']] == [8 << 20], dumped
+    assert dumped['total'][0]['damaged'] == 0 and dumped['log'][0]['state'] == 'good', dumped
+    assert 'disk id=' in run_ctl('pool', 'dump', array.pool).stdout
+
+
+def pool_checked_on_a_terminal(array):
+    # a long check shows how far it is
+    inner, outer = pty.openpty()
+    with os.fdopen(inner, 'rb', buffering=0) as terminal:
+        watched = subprocess.Popen([umbractl_path(), 'pool', 'check', array.pool], stdin=subprocess.DEVNULL, stdout=outer)
+        os.close(outer)
+        shown = b''
+        while watched.poll() is None or select.select([terminal], [], [], 0)[0]:
+            try:
+                shown += terminal.read(4096)
+            except OSError:  # the other end is closed
+                break
+        assert watched.wait(60) == 0 and b'checking the map: 0 %' in shown and shown.endswith(b'no findings\r\n'), shown
+
+
+def put_back(path, data):
+    with open(path, 'wb') as file:
+        file.write(data)
+
+
+def pool_of_another_version(array):
+    superblock = os.path.join(array.pool, 'pool')
+    with open(superblock, 'rb') as file:
+        good = file.read()
+
+    def newer(data):
+        data[8:12] = struct.pack('>I', 999)
+        data[-4:] = struct.pack('>I', crc32c(data[:-4]))
+    rewrite(superblock, newer)
+    expect(umbrad('--config', array.config_path), 1, 'format 999', 'install a newer Umbra')
+    expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'format 999')
+    put_back(superblock, good)
+
+
+def pool_damaged(array):
+    superblock = os.path.join(array.pool, 'pool')
+    with open(superblock, 'rb') as file:
+        good = file.read()
+
+    def flip(data):
+        data[100] ^= 1
+    rewrite(superblock, flip)
+    expect(umbrad('--config', array.config_path), 1, 'damaged', 'backup')
+    expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'damaged')
+    put_back(superblock, good)
+    meta = os.path.join(array.pool, 'meta')
+    os.rename(meta, meta + '.away')
+    os.mkdir(meta)
+    expect(umbrad('--config', array.config_path), 1, 'pool')
+    os.rmdir(meta) if not os.listdir(meta) else subprocess.run(['rm', '-r', meta], check=True)
+    os.rename(meta + '.away', meta)
+    data = os.path.join(array.pool, 'data.0')
+    os.rename(data, data + '.away')
+    expect(umbrad('--config', array.config_path), 1, 'data', 'backup')
+    expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'data', 'backup')
+    os.rename(data + '.away', data)
+
+
+def pool_cut_short(array):
+    # metadata and log: said by both programs, by no signal
+    for name in ('meta/data.mdb', 'log'):
+        path = os.path.join(array.pool, name)
+        shutil.copy(path, array.dir)
+        os.truncate(path, os.path.getsize(path) // 2 // 4096 * 4096)
+        expect(umbrad('--config', array.config_path), 1, 'pool', 'backup')
+        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'pool', 'backup')
+        shutil.copy(os.path.join(array.dir, os.path.basename(path)), path)
+
+
+def pools():
+    pool_missing()
+    pool_of_an_odd_name()
     with Array() as array:
         array.ctl('lun', 'create', 'kept', '--size', '8M')
-        # in use: by a second umbrad, by a check; the first serves on
-        other = os.path.join(array.dir, 'other.conf')
-        with open(array.config_path) as file:
-            text = file.read().replace(array.socket, array.socket + '2')
-        with open(other, 'w') as file:
-            file.write(text)
-        expect(umbrad('--config', other), 1, 'in use')
-        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'in use')
-        expect(run_ctl('pool', 'dump', array.pool, check=False), 1, 'in use')
-        expect(run_ctl('pool', 'create', array.pool, check=False), 1, 'in use|holds a pool')
-        # the management socket is another's
-        second = Array(start=False)
-        second.config['management']['socket'] = array.socket
-        second.write_config()
-        expect(umbrad('--config', second.config_path), 1, 'Another umbrad answers')
-        second.remove()
-        assert array.ctl('lun', 'list')['luns'][0]['name'] == 'kept'
+        pool_in_use(array)
         array.stop()
-        expect(run_ctl('pool', 'create', array.pool, check=False), 1, 'holds a pool already')
-        dumped = json.loads(run_ctl('pool', 'dump', '--map', '--json', array.pool).stdout)
-        assert [d['size_bytes'] for d in dumped['disk']] == [8 << 20], dumped
-        assert dumped['total'][0]['damaged'] == 0 and dumped['log'][0]['state'] == 'good', dumped
-        assert 'disk id=' in run_ctl('pool', 'dump', array.pool).stdout
-
-        # on a terminal a long check shows how far it is
-        inner, outer = pty.openpty()
-        with os.fdopen(inner, 'rb', buffering=0) as terminal:
-            watched = subprocess.Popen([umbractl_path(), 'pool', 'check', array.pool], stdin=subprocess.DEVNULL, stdout=outer)
-            os.close(outer)
-            shown = b''
-            while watched.poll() is None or select.select([terminal], [], [], 0)[0]:
-                try:
-                    shown += terminal.read(4096)
-                except OSError:  # the other end is closed
-                    break
-            assert watched.wait(60) == 0 and b'checking the map: 0 %' in shown and shown.endswith(b'no findings\r\n'), shown
-
-        # a newer version
-        superblock = os.path.join(array.pool, 'pool')
-        with open(superblock, 'rb') as file:
-            good = file.read()
-
-        def newer(data):
-            data[8:12] = struct.pack('>I', 999)
-            data[-4:] = struct.pack('>I', crc32c(data[:-4]))
-        rewrite(superblock, newer)
-        expect(umbrad('--config', array.config_path), 1, 'format 999', 'install a newer Umbra')
-        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'format 999')
-
-        # damaged
-        def flip(data):
-            data[100] ^= 1
-        rewrite(superblock, lambda data: data.__setitem__(slice(None), good))
-        rewrite(superblock, flip)
-        expect(umbrad('--config', array.config_path), 1, 'damaged', 'backup')
-        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'damaged')
-        rewrite(superblock, lambda data: data.__setitem__(slice(None), good))
-        meta = os.path.join(array.pool, 'meta')
-        os.rename(meta, meta + '.away')
-        os.mkdir(meta)
-        expect(umbrad('--config', array.config_path), 1, 'pool')
-        os.rmdir(meta) if not os.listdir(meta) else subprocess.run(['rm', '-r', meta], check=True)
-        os.rename(meta + '.away', meta)
-        data = os.path.join(array.pool, 'data.0')
-        os.rename(data, data + '.away')
-        expect(umbrad('--config', array.config_path), 1, 'data', 'backup')
-        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'data', 'backup')
-        os.rename(data + '.away', data)
-        # metadata and log that were cut short: said by both, by no signal
-        for name in ('meta/data.mdb', 'log'):
-            path = os.path.join(array.pool, name)
-            shutil.copy(path, array.dir)
-            os.truncate(path, os.path.getsize(path) // 2 // 4096 * 4096)
-            expect(umbrad('--config', array.config_path), 1, 'pool', 'backup')
-            expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'pool', 'backup')
-            shutil.copy(os.path.join(array.dir, os.path.basename(path)), path)
+        for part in (pool_dumped, pool_checked_on_a_terminal, pool_of_another_version, pool_damaged, pool_cut_short):
+            part(array)
         # nothing was lost by all that
         array.start()
         assert array.ctl('lun', 'list')['luns'][0]['name'] == 'kept'

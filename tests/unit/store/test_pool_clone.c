@@ -543,8 +543,64 @@ TEST(test_over_and_over)
 	world_verify_end(&w);
 }
 
-/* Few chunks, few flushes: writes, clones, unmaps, cuts, deletions and repoints of the same chunks between two frames,
- * and power losses among them. */
+/* One of: write, clone, unmap, cut, deletion, repoint, flush, power loss. The first three of m are disks, the others
+ * their forks, or NULL. */
+static void churn_step(struct world *w, struct model **m)
+{
+	struct model *a = m[sim_below(&w->sim, 3)], *b = m[sim_below(&w->sim, 3)], **f;
+	uint64_t at = sim_below(&w->sim, 3) * CHUNK, from = sim_below(&w->sim, 3) * CHUNK;
+
+	f = &m[3 + sim_below(&w->sim, 2)];
+	switch (sim_below(&w->sim, 16)) {
+	case 0:
+	case 1:
+	case 2:
+		write_all(w, a, at, CHUNK);
+		break;
+	case 3:
+		write_all(w, a, at + sim_below(&w->sim, 64), 1 + sim_below(&w->sim, 64));
+		break;
+	case 4:
+	case 5:
+		assert_int_equal(world_unmap(w, a, at, CHUNK), 0);
+		break;
+	case 6:
+		assert_int_equal(world_unmap(w, a, at + 8, 8 + sim_below(&w->sim, 100)), 0);
+		break;
+	case 7:
+		if (*f)
+			assert_int_equal(world_delete_disk(w, *f), 0);
+		*f = *f ? NULL : world_fork(w, a);
+		break;
+	case 8:
+		if (*f)
+			clone(w, a, at, CHUNK, *f, from);
+		break;
+	case 9:
+		if (*f)
+			clone(w, *f, at, CHUNK, a, from);
+		break;
+	case 10:
+		assert_int_equal(world_flush(w, a), 0);
+		break;
+	case 11:
+		if (sim_below(&w->sim, 3) == 0)
+			world_crash(w);
+		else if (*f)
+			assert_int_equal(world_repoint(w, *f, a), 0);
+		break;
+	case 12:
+		if (sim_below(&w->sim, 4) == 0)
+			assert_int_equal(world_hydrate(w, a), 0);
+		break;
+	default:
+		if (a != b || at != from)
+			clone(w, a, at, CHUNK, b, from);
+		break;
+	}
+}
+
+/* Few chunks, few flushes: the same chunks again and again between two frames. */
 static void churn(uint64_t seed)
 {
 	struct model *m[5] = {0};
@@ -555,59 +611,8 @@ static void churn(uint64_t seed)
 	assert_int_equal(world_open(&w), 0);
 	for (unsigned i = 0; i < 3; i++)
 		m[i] = world_create_disk(&w, 3 * CHUNK);
-	for (unsigned i = 0; i < 150; i++) {
-		struct model *a = m[sim_below(&w.sim, 3)], *b = m[sim_below(&w.sim, 3)], **f;
-		uint64_t at = sim_below(&w.sim, 3) * CHUNK, from = sim_below(&w.sim, 3) * CHUNK;
-
-		f = &m[3 + sim_below(&w.sim, 2)];
-		switch (sim_below(&w.sim, 16)) {
-		case 0:
-		case 1:
-		case 2:
-			write_all(&w, a, at, CHUNK);
-			break;
-		case 3:
-			write_all(&w, a, at + sim_below(&w.sim, 64), 1 + sim_below(&w.sim, 64));
-			break;
-		case 4:
-		case 5:
-			assert_int_equal(world_unmap(&w, a, at, CHUNK), 0);
-			break;
-		case 6:
-			assert_int_equal(world_unmap(&w, a, at + 8, 8 + sim_below(&w.sim, 100)), 0);
-			break;
-		case 7:
-			if (*f)
-				assert_int_equal(world_delete_disk(&w, *f), 0);
-			*f = *f ? NULL : world_fork(&w, a);
-			break;
-		case 8:
-			if (*f)
-				clone(&w, a, at, CHUNK, *f, from);
-			break;
-		case 9:
-			if (*f)
-				clone(&w, *f, at, CHUNK, a, from);
-			break;
-		case 10:
-			assert_int_equal(world_flush(&w, a), 0);
-			break;
-		case 11:
-			if (sim_below(&w.sim, 3) == 0)
-				world_crash(&w);
-			else if (*f)
-				assert_int_equal(world_repoint(&w, *f, a), 0);
-			break;
-		case 12:
-			if (sim_below(&w.sim, 4) == 0)
-				assert_int_equal(world_hydrate(&w, a), 0);
-			break;
-		default:
-			if (a != b || at != from)
-				clone(&w, a, at, CHUNK, b, from);
-			break;
-		}
-	}
+	for (unsigned i = 0; i < 150; i++)
+		churn_step(&w, m);
 	world_verify(&w, false);
 	for (unsigned i = 0; i < 5; i++) {
 		if (m[i])
