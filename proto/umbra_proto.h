@@ -125,11 +125,15 @@ enum up_job_state {
 
 /* FLAGS of BREAK. */
 #define UP_BREAK_MASK 1u /* unmap it from the asking host first */
+/* FLAGS of DELETE: also one to which a host wrote after its set was kept, and that the asking host does not see. */
+#define UP_DELETE_WRITTEN 1u
 /* FLAGS of NOTIFY: what IVssHardwareSnapshotProviderEx::OnLunStateChange told, with VSS's values. */
 #define UP_NOTIFY_READ_WRITE    0x100u
 #define UP_NOTIFY_PRE_RECOVERY  0x200u
 #define UP_NOTIFY_POST_RECOVERY 0x400u
 #define UP_NOTIFY_ALL           0x700u
+/* Beside them in a LUN entry's `notified`, by the array itself: a host wrote to the shadow LUN. */
+#define UP_NOTED_WRITTEN 0x1u
 
 /* Capabilities of IDENTIFY. */
 #define UP_CAP_DIFFERENTIAL (UINT64_C(1) << 0)
@@ -185,8 +189,8 @@ struct up_lun {
 	uint32_t set_state;       /* enum up_set_state of its copy set */
 	uint32_t mapped_hosts;    /* how many hosts see it, the asking one included */
 	uint64_t created_unix_ms; /* of the shadow LUN */
-	uint32_t notified;        /* of a shadow LUN: UP_NOTIFY_… that its hosts told, or'ed */
-	uint32_t full_percent;    /* of a plex copy: how far it is independent of its original, 100: wholly */
+	uint32_t notified;     /* of a shadow LUN: UP_NOTIFY_… that its hosts told, UP_NOTED_…, or'ed */
+	uint32_t full_percent; /* of a plex copy: how far it is independent of its original, 100: wholly */
 };
 #define UP_LUN_WIRE_BYTES 96
 

@@ -121,14 +121,14 @@ static json_t *mappings_json(struct lun *lun)
 	return list;
 }
 
-/* What the hosts told of a shadow LUN. */
+/* What the hosts told of a shadow LUN, and that one has written to it. */
 static json_t *notified_json(uint32_t flags)
 {
 	static const struct {
 		uint32_t flag;
 		const char *name;
 	} rows[] = {{UP_NOTIFY_READ_WRITE, "read-write"}, {UP_NOTIFY_PRE_RECOVERY, "pre-recovery"},
-		{UP_NOTIFY_POST_RECOVERY, "post-recovery"}};
+		{UP_NOTIFY_POST_RECOVERY, "post-recovery"}, {UP_NOTED_WRITTEN, "written"}};
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

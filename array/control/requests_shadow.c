@@ -237,6 +237,15 @@ void request_delete(struct request *r)
 			lun->name);
 		return;
 	}
+	uint32_t flags = up_has(&r->msg, UP_TAG_FLAGS) ? r->msg.flags : 0;
+	if ((lun->notified & UP_NOTED_WRITTEN) && !(flags & UP_DELETE_WRITTEN) &&
+		!map_number(request_host(r), lun)) {
+		REFUSE(r, UP_DENIED,
+			"a host wrote to %s after its set was kept, and this host does not see it: it may be in use as "
+			"a disk. umbractl shadow break keeps it; delete it with flag 1, or by umbractl.",
+			lun->name);
+		return;
+	}
 	start_delete(r, lun, scope);
 }
 

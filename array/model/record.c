@@ -2,13 +2,14 @@
 /*
  * Catalogue records. All integers big-endian; a text is a length byte and its bytes.
  *
- *	record:  version u8 (1; of a HOST or a LUN 2), fields, checksum u32 (XXH32 over key and value, table as
+ *	record:  version u8 (1; of a HOST 2, of a LUN 2 or 3), fields, checksum u32 (XXH32 over key and value, table as
  *	         the seed)
  *	META:    key "array";              id 16, created u64
  *	         key "image", disk id u64; nothing: a hidden disk that goes with a restart
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
  *	                                   set id 16, name; since version 2: role u8 (0 live, 1 recycled),
- *	                                   hydration u8 (0 none, 1 wanted, 2 full), notified u32;
+ *	                                   hydration u8 (0 none, 1 wanted, 2 full), notified u32 (version 3:
+ *	                                   with the bit that a host has written to it);
  *	                                   of a recycled one: deleted, purge (u64 each), and of its set: name,
  *	                                   owner, cut, window, durable (u64 each)
  *	HOST:    key name;                 flags u8 (1 control LU, 2 control without CHAP), import u8,
@@ -32,7 +33,8 @@
 
 #define RECORD_VERSION                 1
 #define HOST_VERSION                   2
-#define LUN_VERSION                    2
+#define LUN_VERSION                    3
+#define LUN_VERSION_UNWRITTEN          2 /* what every version before this one reads */
 #define HOST_FLAG_CONTROL_LU           1u
 #define HOST_FLAG_CONTROL_WITHOUT_CHAP 2u
 #define META_KEY                       "array"
@@ -154,7 +156,8 @@ static void pack_recycled(struct packer *k, const struct lun_record *r)
 
 int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record *r)
 {
-	struct packer k = pack_begin_version(a, LUN_VERSION);
+	bool written = (r->notified & UP_NOTED_WRITTEN) != 0;
+	struct packer k = pack_begin_version(a, written ? LUN_VERSION : LUN_VERSION_UNWRITTEN);
 
 	pack_u8(&k, (uint8_t)r->kind);
 	pack_u64(&k, r->serial);
@@ -422,7 +425,8 @@ static void unpack_lun_2(struct unpacker *u, struct lun_record *out)
 	uint8_t role = unpack_u8(u), hydration = unpack_u8(u);
 
 	out->notified = unpack_u32(u);
-	if (role > LUN_ROLE_RECYCLED || hydration > 2 || (out->notified & ~UP_NOTIFY_ALL)) {
+	if (role > LUN_ROLE_RECYCLED || hydration > 2 ||
+		(out->notified & ~(UP_NOTIFY_ALL | UP_NOTED_WRITTEN))) {
 		u->bad = true;
 		return;
 	}

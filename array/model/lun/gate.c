@@ -125,16 +125,21 @@ static void io_store_done(struct store_io *sio, int err)
 	io_end(io, err);
 }
 
-static void io_go(struct lun_io *io)
-{
-	io->io.disk = io->lun->disk;
-	io->io.done = io_store_done;
-	io->lun->disk->store->ops->submit(&io->io);
-}
-
 static bool io_changes(const struct lun_io *io)
 {
 	return store_op_changes(io->io.op);
+}
+
+/* The first write to a shadow LUN is remembered before it goes: see lun_note_write. */
+static void io_go(struct lun_io *io)
+{
+	struct lun *lun = io->lun;
+
+	if (lun->kind == LUN_SHADOW && !(lun->notified & UP_NOTED_WRITTEN) && io_changes(io))
+		lun_note_write(lun);
+	io->io.disk = lun->disk;
+	io->io.done = io_store_done;
+	lun->disk->store->ops->submit(&io->io);
 }
 
 static bool io_in_range(const struct lun_io *io)

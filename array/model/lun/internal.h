@@ -63,6 +63,7 @@ struct lun_box {
 	struct list_node link_resized;   /* array->luns_resized */
 	struct list drains, drains_next; /* waiters for the old epoch; for the epoch after that */
 	bool draining;
+	bool noting; /* lun_note_write is under way */
 	struct array_grave grave;
 };
 
@@ -92,6 +93,11 @@ void lun_gate_close(struct lun *lun);
 void lun_gate_open(struct lun *lun); /* admits what queued, in order, before it returns */
 /* Calls back when every I/O submitted before has ended; from inside when there is none. */
 void lun_gate_drain(struct lun *lun, struct lun_drain *d);
+
+/* ---- shadow.c ----------------------------------------------------------------------------------------- */
+
+/* Ors UP_NOTED_WRITTEN into the shadow LUN's `notified`, durably and in the background. */
+void lun_note_write(struct lun *lun);
 
 /* ---- hydration.c ------------------------------------------------------------------------------------ */
 

@@ -24,7 +24,7 @@ struct lun {
 	/* of a shadow LUN; else zero */
 	uint8_t origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
 	enum up_copy_kind copy_kind; /* of a shadow LUN */
-	uint32_t notified;           /* of a shadow LUN: UP_NOTIFY_… that its hosts told, or'ed */
+	uint32_t notified;           /* of a shadow LUN: UP_NOTIFY_… that its hosts told, UP_NOTED_… */
 	/* A plex copy is made independent of its original in the background, from keep on; over restarts, and
 	 * after a break too (then NONE follows, when it is done). */
 	enum lun_hydration {

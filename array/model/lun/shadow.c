@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What changes a shadow LUN besides its end: break, which makes it an ordinary LUN, and the notifications that
- * its hosts leave on it.
+ * What changes a shadow LUN besides its end: break, which makes it an ordinary LUN, the notifications that its
+ * hosts leave on it, and the mark that a host has written to it.
  */
 #include <errno.h>
 #include <string.h>
@@ -153,5 +153,44 @@ void lun_notify(struct lun *lun, uint32_t flags, struct array_call *call)
 	if (!op)
 		return;
 	op->flags = flags;
+	change_submit(&op->c);
+}
+
+/* ---- the mark of a write ---- */
+
+static int note_check(struct change *c)
+{
+	const struct lun *lun = lun_of(c);
+
+	if (lun->gone)
+		return -ENODEV;
+	return lun->kind != LUN_SHADOW ||
+	       (lun->notified & UP_NOTED_WRITTEN); /* broken, or noted, meanwhile */
+}
+
+static void note_end(struct change *c, int err)
+{
+	struct lun *lun = lun_of(c);
+
+	lun_box_of(lun)->noting = false;
+	if (!err && lun->kind == LUN_SHADOW)
+		lun->notified |= UP_NOTED_WRITTEN;
+}
+
+/* Nobody waits for it: a write that waited for a change of the catalogue would be in the way of one that drains the LUN.
+ * It is on its way to the log before the write is to its disk, and what fails is tried again at the next write. */
+void lun_note_write(struct lun *lun)
+{
+	static const struct change_ops ops = {
+		.check = note_check, .build = notify_build, .end = note_end, .clear = shadow_clear};
+	struct shadow_change *op;
+
+	if (lun_box_of(lun)->noting)
+		return;
+	op = shadow_change_new(lun, &ops, NULL);
+	if (!op)
+		return;
+	lun_box_of(lun)->noting = true;
+	op->flags = UP_NOTED_WRITTEN;
 	change_submit(&op->c);
 }

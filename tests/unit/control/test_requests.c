@@ -370,6 +370,27 @@ static const struct up_lun *listed(struct host_nexus *n, const uint8_t id[UP_ID_
 	return NULL;
 }
 
+/* A host that sees it, and VSS through it, deletes it as ever; one that does not must say that it means it. */
+TEST(a_shadow_that_was_written_to_is_deleted_by_a_word_of_its_own)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	make_kept(set_one, shadow);
+	lun_find(rig.array, shadow)->notified |= UP_NOTED_WRITTEN;
+	assert_int_equal(listed(H1, shadow)->notified, UP_NOTED_WRITTEN);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ME), UP_DENIED);
+	assert_non_null(strstr(reply.text, "umbractl shadow break"));
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_DENIED);
+	assert_non_null(lun_find(rig.array, shadow));
+	assert_int_equal(with_flags(H1, UP_OP_DELETE, shadow, UP_DELETE_WRITTEN), UP_OK);
+	assert_null(lun_find(rig.array, shadow));
+	make_kept(set_two, shadow);
+	lun_find(rig.array, shadow)->notified |= UP_NOTED_WRITTEN;
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ME), UP_OK);
+	assert_null(lun_find(rig.array, shadow));
+}
+
 TEST(shadows_are_broken_by_right)
 {
 	uint8_t shadow[UP_ID_BYTES];
@@ -666,6 +687,7 @@ int main(void)
 		WITH_RIG(shadows_are_mapped_and_deleted_by_right),
 		WITH_RIG(a_mapped_shadow_is_unmapped_by_its_deletion),
 		WITH_RIG(what_is_not_kept_is_not_mapped),
+		WITH_RIG(a_shadow_that_was_written_to_is_deleted_by_a_word_of_its_own),
 		WITH_RIG(shadows_are_broken_by_right),
 		WITH_RIG(plex_copies_become_full),
 		WITH_RIG(a_deleted_copy_is_out_of_the_hosts_reach),

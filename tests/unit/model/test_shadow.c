@@ -145,6 +145,50 @@ TEST(what_is_gone_is_neither_broken_nor_marked)
 	lun_release(lun);
 }
 
+TEST(a_hosts_write_to_a_shadow_lun_is_remembered)
+{
+	struct harness *h = *state;
+	uint8_t ids[2][UP_ID_BYTES];
+	struct lun *lun;
+
+	make_kept(h, ids);
+	lun = lun_find(h->array, ids[0]);
+	assert_int_equal(do_notify(h, lun, UP_NOTIFY_PRE_RECOVERY), 0);
+	assert_int_equal(do_read(h, lun, 3), 0x11);
+	assert_int_equal(lun->notified, UP_NOTIFY_PRE_RECOVERY); /* reading is none */
+	assert_int_equal(do_write(h, lun, 5, 0x33), 0);
+	assert_int_equal(do_write(h, lun, 6, 0x33), 0);
+	for (int i = 0; i < 2; i++) {
+		lun = lun_find(h->array, ids[0]);
+		assert_int_equal(lun->notified, UP_NOTIFY_PRE_RECOVERY | UP_NOTED_WRITTEN);
+		assert_int_equal(lun_find(h->array, ids[1])->notified, 0);
+		assert_int_equal(lun_find_name(h->array, "a")->notified, 0);
+		harness_reopen(h);
+	}
+	lun = lun_find(h->array, ids[0]);
+	assert_int_equal(do_notify(h, lun, UP_NOTED_WRITTEN), -EINVAL); /* no host can say so */
+	assert_int_equal(do_break(h, lun), 0);
+	assert_int_equal(do_write(h, lun, 5, 0x44), 0);
+	assert_int_equal(lun->notified, 0);
+}
+
+#ifndef HARNESS_POOL
+/* A mark that cannot be made, for the catalogue fails, is made at the next write. */
+TEST(a_mark_that_failed_is_tried_again)
+{
+	struct harness *h = *state;
+	uint8_t ids[2][UP_ID_BYTES];
+
+	make_kept(h, ids);
+	struct lun *lun = lun_find(h->array, ids[1]);
+	memstore_fail(h->memory, 1, -ENOSPC, false);
+	(void)do_write(h, lun, 5, 0x33);
+	assert_int_equal(lun->notified, 0);
+	assert_int_equal(do_write(h, lun, 6, 0x33), 0);
+	assert_int_equal(lun->notified, UP_NOTED_WRITTEN);
+}
+#endif
+
 #define t(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
 int main(void)
@@ -155,6 +199,10 @@ int main(void)
 		t(a_broken_lun_may_be_an_original),
 		t(notifications_are_ored_and_stay),
 		t(what_is_gone_is_neither_broken_nor_marked),
+		t(a_hosts_write_to_a_shadow_lun_is_remembered),
+#ifndef HARNESS_POOL
+		t(a_mark_that_failed_is_tried_again),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
