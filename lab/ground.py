@@ -80,7 +80,7 @@ class OwnGround(Ground):
         self.array, self.state, self.hosts = self.world.array, self.world.state, self.world.hosts
         self.directory, self.hold_port = self.world.directory, self.world.hold_port
         self.pool = {}  # size in MiB: [(name, number)]
-        self.current, self.tgt, self.filler = [], None, None
+        self.current, self.tgt, self.filler, self.without_control_lu = [], None, None, None
 
     def need(self, sizes_mib):
         """Takes LUNs of those sizes, empty ones; only where they are many, the ones of an earlier scenario."""
@@ -167,6 +167,16 @@ class OwnGround(Ground):
         self.tgt.close()
         self.tgt = None
 
+    def drop_control_lu(self, host):
+        """The host's LUN 0 goes with its sessions: it is started afresh."""
+        self.array.ctl('host', 'set', host, '--no-control-lu')
+        self.without_control_lu = host
+        self.restart(host)
+
+    def restart(self, host):
+        self.state.host(host).down()
+        self.state.host(host).up()
+
     def fill(self, all_but_mib=0):
         """Writes to a LUN of its own until the pool has no room for more, or so much room only. May be asked again."""
         from umbra_initiator import ScsiError
@@ -205,6 +215,10 @@ class OwnGround(Ground):
         self.empty()
         self.array.ctl('host', 'set', 'B', '--import', 'any', check=False)
         self.forget_sets()
+        if self.without_control_lu:
+            self.array.ctl('host', 'set', self.without_control_lu, '--control-lu')
+            self.restart(self.without_control_lu)
+            self.without_control_lu = None
         self.world.clear_away()
         for host in self.hosts:  # what VSS knows and cannot delete, for its disks are gone
             for path in glob.glob(os.path.join(self.state.host(host).prefix, 'drive_c', 'ProgramData', 'umbra-lab', '{*.json')):

@@ -23,6 +23,8 @@ CREATE_WORDS = {'not imported': ['--no-import'], 'targets after the final commit
                 'asked as no VSS would': ['--any-context']}
 BREAK_WORDS = {'read-write': ['--read-write'], 'masked': ['--mask'], 'all identities reverted': ['--revert', 'all'],
                'no identity reverted': ['--revert', 'none']}
+UNANNOUNCED = ['-bw']  # BreakSnapshotSet, then read-write by the Virtual Disk Service: no provider hears of either
+BREAK_WORDS['unannounced'] = UNANNOUNCED
 SIZE = {'M': 1, 'G': 1024}
 
 
@@ -36,6 +38,8 @@ class Copy:
     def __init__(self, answer, host, document, numbers):
         self.id, self.document, self.host = answer.get('set'), document, host
         self.originals = {lun['serial']: numbers[lun['lun']] for lun in answer['luns'] if lun['role'] == 'original'}
+        self.ids = {self.originals[lun['pair']]: lun['serial'] for lun in answer['luns']
+                    if lun['role'] == 'shadow' and lun['pair'] in self.originals}  # of the shadow LUNs on the array
         self.snapshots = {}  # first LUN of the volume: its shadow copy
         for one in answer.get('snapshots', []):
             self.snapshots.setdefault(numbers[one['original_lun']], one['snapshot'])
@@ -187,6 +191,16 @@ def create(run, name, luns, wishes):
         run.sets[name] = Copy(answer, 'A', document, run.numbers())
 
 
+@step(r'create a set SET of the copy of LUN in SET on ([AB])')
+def create_of_copy(run, name, n, source, host):
+    """On the host that sees the copy, which is a disk like any other there."""
+    failing = run.expected is not None
+    _, number = run.shadow_number(source, int(n), host)
+    answer = run.ask(host, 'create', '--lun', str(number))
+    if not failing:
+        run.sets[name] = Copy(answer, host, None, {number: int(n)})
+
+
 @step(r'(abandon|abort) a set of VOLUMES((?:, [A-Za-z- ]+)*) after (\w+)')
 def give_up(run, how, luns, wishes, method):
     words, _ = create_words(run, luns, wishes)
@@ -229,7 +243,10 @@ def delete_every(run, host):
 def break_set(run, name, host, flags):
     words = sum(options(flags, BREAK_WORDS, 'a break'), [])
     copy = run.copy(name)
-    run.ask(host or copy.host, 'break', copy.id, *words)
+    if words == UNANNOUNCED:
+        run.ask(host or copy.host, f'-bw={copy.id}')
+    else:
+        run.ask(host or copy.host, 'break', copy.id, *words)
 
 
 @step(r'mask SET ON')
@@ -506,6 +523,57 @@ def registered(run, count):
 @step(r'B (may|may not) import')
 def right_to_import(run, how):
     own_ground(run).array.ctl('host', 'set', 'B', '--import', 'any' if how == 'may' else 'own')
+
+
+@step(r'B sees its L[U]Ns only, without the control LU')
+def without_control_lu(run):
+    own_ground(run).drop_control_lu('B')
+
+
+@step(r'B is taken from the copy of LUN in SET')
+def unmapped(run, n, name):
+    """By the array's administrator: a server that is rebuilt, or away for a day."""
+    own_ground(run).array.ctl('shadow', 'unmap', run.copy(name).ids[int(n)], 'B')
+    run.ground.world.rescan('B')
+
+
+def orphans(run, *words):
+    done = own_ground(run).run('A', 'umbra-vss.exe', 'orphans', '--json', *words)
+    answer = labhost.json_in(done.stdout)
+    if answer is None:
+        raise Failure(f'umbra-vss orphans: {done.stdout[-400:]}{done.stderr[-400:]}')
+    return answer
+
+
+@step(r'the orphans that A is offered (have|do not have) the copy of LUN in SET')
+def offered(run, how, n, name):
+    found = [o['id'] for array in orphans(run)['arrays'] for o in array['orphans']]
+    if (run.copy(name).ids[int(n)] in found) != (how == 'have'):
+        raise Failure(f'{found} are offered')
+
+
+@step(r'deleting the copy of LUN in SET as an orphan(, written to or not,)? (is refused|succeeds)')
+def delete_orphan(run, n, name, written, how):
+    told = orphans(run, '--delete-written' if written else '--delete', run.copy(name).ids[int(n)])['deleted'][0]
+    if told['gone'] != (how == 'succeeds'):
+        raise Failure(f'{told}')
+
+
+@step(r'adopting the copy of LUN in SET on ([AB]) (is refused|succeeds)')
+def adopt(run, n, name, host, how):
+    done = own_ground(run).run(host, 'umbra-vss.exe', 'adopt', '--json', run.copy(name).ids[int(n)])
+    told = (labhost.json_in(done.stdout) or {'adopted': [{'done': None}]})['adopted'][0]
+    if told['done'] is not (how == 'succeeds') or done.returncode != (0 if told['done'] else 1):
+        raise Failure(f'{done.stdout[-400:]}{done.stderr[-400:]}')
+
+
+@step(r'([AB]) is (told|not told) that the copy of LUN in SET was broken off')
+def told_of_break(run, host, how, n, name):
+    done = own_ground(run).run(host, 'umbra-vss.exe', 'check', '--json')
+    answer = labhost.json_in(done.stdout) or {'findings': []}
+    found = [f for f in answer['findings'] if f['area'] == 'broken off']
+    if any(run.copy(name).ids[int(n)] in f['remedy'] for f in found) != (how == 'told'):
+        raise Failure(f'{found}: {done.stderr[-300:]}')
 
 
 @step(r'a hostile caller gets only answers that VSS knows')
