@@ -8,6 +8,7 @@
 #include <winioctl.h>
 #include <ole2.h>
 #include "proto/identity.h"
+#include "provider/adopt.h"
 #include "provider/array_client.h"
 #include "provider/com_security.h"
 #include "provider/page83.h"
@@ -78,8 +79,10 @@ static void check_reach(struct findings *f)
 	array_client_discover(client);
 	unsigned count = array_client_ids(client, ids);
 	for (unsigned i = 0; i < count; i++)
-		if (array_client_info(client, ids[i], &info) == 0)
+		if (array_client_info(client, ids[i], &info) == 0) {
 			check_array(f, &info);
+			adopt_check(f, &info);
+		}
 	bool gaps = array_client_has_gaps(client);
 	array_client_destroy(client);
 	if (count && gaps)

@@ -254,6 +254,10 @@ int provider_ask_lun(struct provider *p, const uint8_t array_id[UP_ID_BYTES], en
 		m[0].scope = UP_SCOPE_ME;
 		m[0].has |= UP_HAS(UP_TAG_SCOPE);
 	}
+	if (op == UP_OP_DELETE) { /* VSS says so, who knows what is written to its shadow copies */
+		m[0].flags = UP_DELETE_WRITTEN;
+		m[0].has |= UP_HAS(UP_TAG_FLAGS);
+	}
 	/* Unmapping and deleting close the way through the LUN itself. */
 	int err = array_client_request(p->context->client, array_id, id, &m[0], &m[1], trouble);
 	free(m);

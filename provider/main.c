@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <wchar.h>
 #include <windows.h>
+#include "provider/adopt.h"
 #include "provider/check.h"
 #include "provider/orphans.h"
 #include "provider/service.h"
@@ -23,6 +24,8 @@ static const char usage[] =
 	"  check       look at all that a shadow copy needs, and say how to mend it; [--json]\n"
 	"  orphans     list shadow LUNs on the arrays that no host sees; [--json]\n"
 	"              --delete ID ...  delete those named, and nothing else\n"
+	"              --delete-written ID ...  also those to which a host wrote since\n"
+	"  adopt       ID ...  make ordinary LUNs of shadow LUNs that were broken off unknown to the provider; [--json]\n"
 	"  run         serve: what the service manager starts; in a console until Ctrl+C\n"
 	"  --version   print the version\n"
 	"  --help      print this\n"
@@ -48,6 +51,7 @@ static const struct {
 	const WCHAR *name;
 	int (*run)(int count, WCHAR **words);
 } worded[] = {
+	{L"adopt", adopt_run},
 	{L"check", check_run},
 	{L"orphans", orphans_run},
 };

@@ -17,6 +17,8 @@ enum orphan_verdict orphan_judge(const struct up_lun *lun)
 		return ORPHAN_MAPPED_THERE;
 	if (lun->set_state && lun->set_state != UP_SET_KEPT)
 		return ORPHAN_NOT_KEPT;
+	if (lun->notified & UP_NOTED_WRITTEN)
+		return ORPHAN_WRITTEN;
 	return ORPHAN_YES; /* with state 0, which old arrays tell, the array refuses what is mapped elsewhere */
 }
 
@@ -25,6 +27,9 @@ const char *orphan_why(enum orphan_verdict verdict)
 	switch (verdict) {
 	case ORPHAN_YES:
 		return "it is an orphan";
+	case ORPHAN_WRITTEN:
+		return "a host wrote to it after its set was made, and it may be in use as a disk: keep it with "
+		       "\"umbractl shadow break\" on the array, or delete it with --delete-written";
 	case ORPHAN_MAPPED_HERE:
 		return "this host sees it: delete the shadow copy with VSS (diskshadow, vshadow, the backup "
 		       "software)";
@@ -53,30 +58,48 @@ static bool parse_id(const wchar_t *word, uint8_t id[UP_ID_BYTES])
 	return up_id_parse(text, id);
 }
 
-static bool add_id(struct orphan_words *out, const uint8_t id[UP_ID_BYTES])
+static bool add_id(struct orphan_words *out, const uint8_t id[UP_ID_BYTES], bool written)
 {
-	for (unsigned i = 0; i < out->delete_count; i++)
-		if (!memcmp(out->ids[i], id, UP_ID_BYTES))
-			return true;
-	if (out->delete_count == ORPHANS_DELETE_MAX)
+	unsigned at = 0;
+
+	while (at < out->delete_count && memcmp(out->ids[at], id, UP_ID_BYTES) != 0)
+		at++;
+	if (at == ORPHANS_DELETE_MAX)
 		return false;
-	memcpy(out->ids[out->delete_count++], id, UP_ID_BYTES);
+	if (at == out->delete_count)
+		memcpy(out->ids[out->delete_count++], id, UP_ID_BYTES);
+	out->written[at] = out->written[at] || written;
 	return true;
 }
 
 bool orphan_parse(int count, wchar_t *const *words, struct orphan_words *out)
 {
-	bool want_ids = false;
+	bool want_ids = false, written = false;
 
+	memset(out, 0, sizeof(*out));
+	for (int i = 0; i < count; i++) {
+		uint8_t id[UP_ID_BYTES];
+		if (!wcscmp(words[i], L"--json")) {
+			out->json = true;
+		} else if (!wcscmp(words[i], L"--delete") || !wcscmp(words[i], L"--delete-written")) {
+			want_ids = true;
+			written = words[i][8] != L'\0';
+		} else if (!want_ids || !parse_id(words[i], id) || !add_id(out, id, written)) {
+			return false;
+		}
+	}
+	return !want_ids || out->delete_count > 0;
+}
+
+bool orphan_parse_ids(int count, wchar_t *const *words, struct orphan_words *out)
+{
 	memset(out, 0, sizeof(*out));
 	for (int i = 0; i < count; i++) {
 		uint8_t id[UP_ID_BYTES];
 		if (!wcscmp(words[i], L"--json"))
 			out->json = true;
-		else if (!wcscmp(words[i], L"--delete"))
-			want_ids = true;
-		else if (!want_ids || !parse_id(words[i], id) || !add_id(out, id))
+		else if (!parse_id(words[i], id) || !add_id(out, id, false))
 			return false;
 	}
-	return !want_ids || out->delete_count > 0;
+	return out->delete_count > 0;
 }

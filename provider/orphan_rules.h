@@ -5,6 +5,9 @@
  * An orphan is a shadow LUN of a kept set that no host sees. VSS on this host does not know it, for what VSS
  * knows it has imported, and importing maps the LUN to the host. What it may be besides a leftover: a
  * transportable copy that still waits for its import somewhere. Only a person can tell these two apart.
+ *
+ * One to which a host has written since may be more: a copy that was broken off its set (BreakSnapshotSet, of which no
+ * provider hears) holds somebody's data. It is told apart, and deleted only by a word of its own.
  */
 #ifndef UMBRA_PROVIDER_ORPHAN_RULES_H
 #define UMBRA_PROVIDER_ORPHAN_RULES_H
@@ -18,6 +21,7 @@
 
 enum orphan_verdict {
 	ORPHAN_YES,
+	ORPHAN_WRITTEN,       /* it would be one, but a host wrote to it */
 	ORPHAN_MAPPED_HERE,   /* this host sees it */
 	ORPHAN_MAPPED_THERE,  /* another host does */
 	ORPHAN_NOT_KEPT,      /* its set is under way: the array undoes it by itself when nobody keeps it */
@@ -33,9 +37,12 @@ struct orphan_words {
 	bool json;
 	unsigned delete_count;
 	uint8_t ids[ORPHANS_DELETE_MAX][UP_ID_BYTES];
+	bool written[ORPHANS_DELETE_MAX]; /* named behind --delete-written */
 };
 
 /* The words after "orphans". False: wrong usage. An id given twice counts once. */
 bool orphan_parse(int count, wchar_t *const *words, struct orphan_words *out);
+/* Ids and --json alone, for "umbra-vss adopt": at least one id. */
+bool orphan_parse_ids(int count, wchar_t *const *words, struct orphan_words *out);
 
 #endif

@@ -5,7 +5,7 @@
  *
  * Invariants:
  * - Only what the list has shown to be an orphan is deleted, and the array judges again: it refuses what
- *   another host sees.
+ *   another host sees, and without --delete-written what a host has written to.
  * - An array that did not answer is told, and makes the exit code 1: "none" is said only when all have answered.
  */
 #include "provider/orphans.h"
@@ -41,7 +41,7 @@ struct survey {
 
 /* ---- asking --------------------------------------------------------------------------------------- */
 
-static void explain(const struct array_trouble *t, char *out, size_t cap)
+void orphans_explain(const struct array_trouble *t, char *out, size_t cap)
 {
 	if (t->err == -ENOMEM)
 		snprintf(out, cap, "out of memory");
@@ -74,7 +74,7 @@ static bool list_page(struct survey *s, unsigned array, uint32_t *cursor, struct
 	m[0].cursor = *cursor;
 	m[0].has = UP_HAS(UP_TAG_CURSOR);
 	if (array_client_request(s->client, s->arrays[array].id, NULL, &m[0], &m[1], &trouble) < 0) {
-		explain(&trouble, s->faults[array], sizeof(s->faults[array]));
+		orphans_explain(&trouble, s->faults[array], sizeof(s->faults[array]));
 		return false;
 	}
 	for (unsigned i = 0; i < m[1].lun_count; i++) {
@@ -142,7 +142,7 @@ struct outcome {
 	char text[480];
 };
 
-static void delete_shadow(struct survey *s, struct shadow *found, struct outcome *o)
+static void delete_shadow(struct survey *s, struct shadow *found, bool written, struct outcome *o)
 {
 	const struct array_info *a = &s->arrays[found->array];
 	struct up_msg *m = calloc(2, sizeof(*m));
@@ -153,6 +153,10 @@ static void delete_shadow(struct survey *s, struct shadow *found, struct outcome
 		memcpy(m[0].lun_id, found->lun.id, UP_ID_BYTES);
 		m[0].scope = UP_SCOPE_ME; /* so the array refuses what another host sees by now */
 		m[0].has = UP_HAS(UP_TAG_LUN_ID) | UP_HAS(UP_TAG_SCOPE);
+		if (written) {
+			m[0].flags = UP_DELETE_WRITTEN;
+			m[0].has |= UP_HAS(UP_TAG_FLAGS);
+		}
 		if (array_client_request(s->client, a->id, found->lun.id, &m[0], &m[1], &trouble) == 0) {
 			found->gone = o->gone = true;
 			snprintf(o->text, sizeof(o->text), "deleted");
@@ -160,7 +164,7 @@ static void delete_shadow(struct survey *s, struct shadow *found, struct outcome
 			return;
 		}
 	}
-	explain(&trouble, o->text, sizeof(o->text));
+	orphans_explain(&trouble, o->text, sizeof(o->text));
 	free(m);
 }
 
@@ -188,21 +192,21 @@ static void judge_absent(struct survey *s, const uint8_t id[UP_ID_BYTES], struct
 	if (o->gone)
 		snprintf(o->text, sizeof(o->text), "no array has a shadow LUN of this id (any more)");
 	else if (err < 0)
-		explain(&trouble, o->text, sizeof(o->text));
+		orphans_explain(&trouble, o->text, sizeof(o->text));
 	else
 		snprintf(o->text, sizeof(o->text), "not deleted: %s",
 			orphan_why(lun.kind == UP_LUN_FUTURE_SHADOW ? ORPHAN_NOT_KEPT : orphan_judge(&lun)));
 }
 
-static void delete_one(struct survey *s, const uint8_t id[UP_ID_BYTES], struct outcome *o)
+static void delete_one(struct survey *s, const uint8_t id[UP_ID_BYTES], bool written, struct outcome *o)
 {
 	memset(o, 0, sizeof(*o));
 	for (unsigned i = 0; i < s->shadow_count; i++) {
 		enum orphan_verdict verdict = orphan_judge(&s->shadows[i].lun);
 		if (memcmp(s->shadows[i].lun.id, id, UP_ID_BYTES) != 0)
 			continue;
-		if (verdict == ORPHAN_YES)
-			delete_shadow(s, &s->shadows[i], o);
+		if (verdict == ORPHAN_YES || (verdict == ORPHAN_WRITTEN && written))
+			delete_shadow(s, &s->shadows[i], written, o);
 		else
 			snprintf(o->text, sizeof(o->text), "not deleted: %s", orphan_why(verdict));
 		return;
@@ -221,15 +225,19 @@ static const char *device_of(const struct array_info *a, const uint8_t id[UP_ID_
 	return NULL;
 }
 
-static bool is_left(const struct shadow *h, unsigned array)
+static bool is_left(const struct shadow *h, unsigned array, enum orphan_verdict verdict)
 {
-	return h->array == array && !h->gone && orphan_judge(&h->lun) == ORPHAN_YES;
+	return h->array == array && !h->gone && orphan_judge(&h->lun) == verdict;
 }
 
 static const char *state_of(const struct up_lun *lun)
 {
 	return lun->set_state ? up_set_state_name(lun->set_state) : "not told";
 }
+
+struct left {
+	unsigned orphans, written;
+};
 
 struct texts {
 	char id[UP_SERIAL_BYTES + 1], origin[UP_SERIAL_BYTES + 1];
@@ -244,68 +252,87 @@ static void make_texts(const struct up_lun *lun, struct texts *t)
 	output_time(lun->created_unix_ms, t->created);
 }
 
-static unsigned print_array(const struct survey *s, unsigned array)
+static unsigned print_those(const struct survey *s, unsigned array, enum orphan_verdict verdict)
 {
-	const struct array_info *a = &s->arrays[array];
 	unsigned left = 0;
 	struct texts t;
 
-	up_id_format(a->id, t.id);
-	printf("array %s (%s)\n", a->name, t.id);
-	if (s->faults[array][0])
-		printf("  could not be asked: %s\n", s->faults[array]);
 	for (unsigned i = 0; i < s->shadow_count; i++) {
 		const struct up_lun *lun = &s->shadows[i].lun;
-		if (!is_left(&s->shadows[i], array))
+		if (!is_left(&s->shadows[i], array, verdict))
 			continue;
-		const char *device = device_of(a, lun->origin_id);
+		const char *device = device_of(&s->arrays[array], lun->origin_id);
 		make_texts(lun, &t);
-		left++;
+		if (!left++ && verdict == ORPHAN_WRITTEN)
+			puts("  written to by a host since, and perhaps in use as a disk:");
 		printf("  %s\n    copy of  %s%s%s\n    set      %s, %s\n    created  %s, %llu MiB\n", t.id,
 			t.origin, device ? "  " : "", device ? device : "", t.set, state_of(lun), t.created,
 			(unsigned long long)(lun->size_bytes >> 20));
 	}
-	if (!left && !s->faults[array][0])
-		puts("  no orphans");
 	return left;
 }
 
-static unsigned print_json_array(const struct survey *s, unsigned array)
+static void print_array(const struct survey *s, unsigned array, struct left *left)
 {
-	const struct array_info *a = &s->arrays[array];
+	char id[UP_SERIAL_BYTES + 1];
+
+	up_id_format(s->arrays[array].id, id);
+	printf("array %s (%s)\n", s->arrays[array].name, id);
+	if (s->faults[array][0])
+		printf("  could not be asked: %s\n", s->faults[array]);
+	unsigned orphans = print_those(s, array, ORPHAN_YES);
+	if (!orphans && !s->faults[array][0])
+		puts("  no orphans");
+	left->orphans += orphans;
+	left->written += print_those(s, array, ORPHAN_WRITTEN);
+}
+
+static unsigned print_json_those(const struct survey *s, unsigned array, enum orphan_verdict verdict)
+{
 	unsigned left = 0;
 	struct texts t;
 
-	up_id_format(a->id, t.id);
-	printf("%s{\"name\": ", array ? ", " : "");
-	output_json_string(stdout, a->name);
-	printf(", \"id\": \"%s\", \"error\": ", t.id);
-	output_json_string(stdout, s->faults[array][0] ? s->faults[array] : NULL);
-	printf(", \"orphans\": [");
+	printf("[");
 	for (unsigned i = 0; i < s->shadow_count; i++) {
 		const struct up_lun *lun = &s->shadows[i].lun;
-		if (!is_left(&s->shadows[i], array))
+		if (!is_left(&s->shadows[i], array, verdict))
 			continue;
 		make_texts(lun, &t);
 		printf("%s{\"id\": \"%s\", \"origin\": \"%s\", \"origin_device\": ", left++ ? ", " : "", t.id,
 			t.origin);
-		output_json_string(stdout, device_of(a, lun->origin_id));
+		output_json_string(stdout, device_of(&s->arrays[array], lun->origin_id));
 		printf(", \"set\": \"%s\", \"set_state\": \"%s\", \"created_unix_ms\": %llu, \"size_bytes\": %llu}",
 			t.set, state_of(lun), (unsigned long long)lun->created_unix_ms,
 			(unsigned long long)lun->size_bytes);
 	}
-	printf("]}");
+	printf("]");
 	return left;
 }
 
-static unsigned print_all(const struct survey *s, bool json)
+static void print_json_array(const struct survey *s, unsigned array, struct left *left)
 {
-	unsigned left = 0;
+	char id[UP_SERIAL_BYTES + 1];
+
+	up_id_format(s->arrays[array].id, id);
+	printf("%s{\"name\": ", array ? ", " : "");
+	output_json_string(stdout, s->arrays[array].name);
+	printf(", \"id\": \"%s\", \"error\": ", id);
+	output_json_string(stdout, s->faults[array][0] ? s->faults[array] : NULL);
+	printf(", \"orphans\": ");
+	left->orphans += print_json_those(s, array, ORPHAN_YES);
+	printf(", \"written\": ");
+	left->written += print_json_those(s, array, ORPHAN_WRITTEN);
+	printf("}");
+}
+
+static struct left print_all(const struct survey *s, bool json)
+{
+	struct left left = {0};
 
 	if (json)
 		printf("\"arrays\": [");
 	for (unsigned i = 0; i < s->array_count; i++)
-		left += json ? print_json_array(s, i) : print_array(s, i);
+		(json ? print_json_array : print_array)(s, i, &left);
 	if (json)
 		printf("], \"complete\": %s", all_answered(s) ? "true" : "false");
 	else if (s->gaps)
@@ -314,10 +341,15 @@ static unsigned print_all(const struct survey *s, bool json)
 	return left;
 }
 
-static void print_hint(void)
+static void print_hint(const struct left *left)
 {
-	puts("\nNo host sees these shadow LUNs. Each is a leftover, or a transportable shadow copy that waits for its\n"
-	     "import on some host. When no backup needs one: umbra-vss orphans --delete ID");
+	if (left->orphans)
+		puts("\nNo host sees these shadow LUNs. Each is a leftover, or a transportable shadow copy that waits for its\n"
+		     "import on some host. When no backup needs one: umbra-vss orphans --delete ID");
+	if (left->written)
+		puts("\nA host wrote to these shadow LUNs after they were made: each may be a copy that was broken off its set\n"
+		     "and holds somebody's data, or an import that was left behind. \"umbractl shadow break\" on the array keeps one\n"
+		     "as a disk. When nobody needs one: umbra-vss orphans --delete-written ID");
 }
 
 static bool delete_all(struct survey *s, const struct orphan_words *words)
@@ -329,7 +361,7 @@ static bool delete_all(struct survey *s, const struct orphan_words *words)
 	for (unsigned i = 0; i < words->delete_count; i++) {
 		char id[UP_SERIAL_BYTES + 1];
 		struct outcome o;
-		delete_one(s, words->ids[i], &o);
+		delete_one(s, words->ids[i], words->written[i], &o);
 		all = all && o.gone;
 		up_id_format(words->ids[i], id);
 		if (words->json) {
@@ -357,14 +389,16 @@ static int work(struct survey *s, const struct orphan_words *words)
 	if (words->json)
 		printf("{");
 	bool deleted = delete_all(s, words), listing = words->json || !words->delete_count;
-	unsigned left = listing ? print_all(s, words->json) : 0;
+	struct left left = {0};
+	if (listing)
+		left = print_all(s, words->json);
 	if (words->json)
 		puts("}");
-	else if (left)
-		print_hint();
+	else
+		print_hint(&left);
 	if (words->delete_count)
 		return deleted ? 0 : 1;
-	return left || !all_answered(s) ? 1 : 0;
+	return left.orphans || left.written || !all_answered(s) ? 1 : 0;
 }
 
 int orphans_run(int count, wchar_t **words)
@@ -374,7 +408,7 @@ int orphans_run(int count, wchar_t **words)
 	int result = 1;
 
 	if (!orphan_parse(count, words, &parsed)) {
-		fputs("Usage: umbra-vss orphans [--delete ID ...] [--json]\n"
+		fputs("Usage: umbra-vss orphans [--delete ID ...] [--delete-written ID ...] [--json]\n"
 		      "An ID has 32 hexadecimal digits, as \"umbra-vss orphans\" shows it.\n",
 			stderr);
 		return 2;

@@ -110,6 +110,10 @@ static int ask(struct snapshot_set *s, const uint8_t array_id[UP_ID_BYTES], enum
 		m->copy_kind = (uint32_t)kind;
 		m->has |= UP_HAS(UP_TAG_COPY_KIND);
 	}
+	if (op == UP_OP_DELETE) { /* its writers may have recovered it already */
+		m->flags = UP_DELETE_WRITTEN;
+		m->has |= UP_HAS(UP_TAG_FLAGS);
+	}
 	int err = array_client_request(s->client, array_id, NULL, m, &talk->reply, &talk->trouble);
 	if (eventlog_tracing()) {
 		char set_text[UP_SERIAL_BYTES + 1];

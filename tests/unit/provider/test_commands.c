@@ -9,6 +9,7 @@
 #include "provider/orphan_rules.h"
 #include "provider/output.h"
 #include "provider/page83.h"
+#include "provider/shadow_bits.h"
 #include "tests/support/test.h"
 
 #define ID_A L"00112233445566778899aabbccddeeff"
@@ -32,11 +33,18 @@ TEST(words_that_are_understood)
 	assert_int_equal(words.ids[1][15], 0);
 	assert_true(PARSE(L"--json", L"--delete", ID_A, L"--delete", ID_A));
 	assert_int_equal(words.delete_count, 1);
+	assert_false(words.written[0]);
+	assert_true(PARSE(L"--delete", ID_B, L"--delete-written", ID_A));
+	assert_true(words.delete_count == 2 && !words.written[0] && words.written[1]);
+	assert_true(PARSE(L"--delete", ID_A, L"--delete-written", ID_A, L"--delete", ID_A));
+	assert_true(words.delete_count == 1 && words.written[0]);
 }
 
 TEST(words_that_are_wrong)
 {
 	assert_false(PARSE(L"--delete"));
+	assert_false(PARSE(L"--delete-written"));
+	assert_false(PARSE(L"--delete-writte", ID_A));
 	assert_false(PARSE(ID_A));
 	assert_false(PARSE(ID_A, L"--delete"));
 	assert_false(PARSE(L"--delete", L"--json"));
@@ -84,6 +92,14 @@ TEST(rules)
 	assert_int_equal(orphan_judge(&there), ORPHAN_MAPPED_THERE);
 	there.number = 7;
 	assert_int_equal(orphan_judge(&there), ORPHAN_MAPPED_HERE);
+	/* what a host has written to may be somebody's disk by now */
+	struct up_lun written = {.kind = UP_LUN_SHADOW,
+		.set_state = UP_SET_KEPT,
+		.notified = UP_NOTED_WRITTEN | UP_NOTIFY_ALL};
+	assert_int_equal(orphan_judge(&written), ORPHAN_WRITTEN);
+	assert_non_null(strstr(orphan_why(ORPHAN_WRITTEN), "shadow break"));
+	written.notified = UP_NOTIFY_ALL;
+	assert_int_equal(orphan_judge(&written), ORPHAN_YES);
 	struct up_lun young = {.kind = UP_LUN_SHADOW, .set_state = UP_SET_COMMITTED};
 	assert_int_equal(orphan_judge(&young), ORPHAN_NOT_KEPT);
 }
@@ -260,6 +276,59 @@ TEST(words_of_the_setting_for_kinds)
 	assert_true(copy_kind_parse("array", &kind) && kind == UP_COPY_DEFAULT);
 }
 
+/* A GPT of two partitions in blocks of `block` bytes: Microsoft's reserved one, and one with these attributes. */
+static void make_gpt(uint8_t *disk, size_t block, uint64_t attributes)
+{
+	uint8_t *header = disk + block, *entries = disk + 2 * block;
+
+	memset(disk, 0, SHADOW_BITS_LOOK_BYTES);
+	memcpy(header, "EFI PART", 8);
+	header[72] = 2;
+	header[80] = 128;
+	header[84] = 128;
+	memcpy(entries, (uint8_t[]){0x16, 0xe3, 0xc9, 0xe3}, 4);
+	entries[128] = 0xa2;
+	for (unsigned i = 0; i < 8; i++)
+		entries[128 + 48 + i] = (uint8_t)(attributes >> (8 * i));
+}
+
+TEST(the_partition_table_tells_whether_vss_has_the_copy)
+{
+	static uint8_t disk[SHADOW_BITS_LOOK_BYTES];
+
+	assert_int_equal(shadow_bits_of(disk, sizeof(disk)), SHADOW_BITS_UNKNOWN);
+	for (size_t block = 512; block <= 4096; block *= 8) {
+		make_gpt(disk, block, UINT64_C(0x7) << 60); /* read-only, shadow copy, hidden */
+		assert_int_equal(shadow_bits_of(disk, sizeof(disk)), SHADOW_BITS_SET);
+		make_gpt(disk, block, UINT64_C(0x5) << 60);
+		assert_int_equal(shadow_bits_of(disk, sizeof(disk)), SHADOW_BITS_CLEAR);
+		memset(disk + 2 * block + 128, 0, 16); /* the reserved one alone tells nothing */
+		assert_int_equal(shadow_bits_of(disk, sizeof(disk)), SHADOW_BITS_UNKNOWN);
+	}
+}
+
+/* Cut anywhere, bent anywhere: nothing outside is read (the sanitizers watch). */
+TEST(malformed_partition_tables)
+{
+	static uint8_t disk[SHADOW_BITS_LOOK_BYTES];
+
+	make_gpt(disk, 512, UINT64_C(1) << 61);
+	for (size_t len = 0; len < 1600; len += 3) {
+		uint8_t *exact = malloc(len ? len : 1);
+		memcpy(exact, disk, len);
+		assert_int_equal(shadow_bits_of(exact, len) == SHADOW_BITS_SET, len >= 1024 + 256);
+		free(exact);
+	}
+	for (size_t at = 512 + 72; at < 512 + 92; at++)
+		for (unsigned value = 0; value < 256; value += 17) {
+			uint8_t *exact = malloc(2048);
+			memcpy(exact, disk, 2048);
+			exact[at] = (uint8_t)value;
+			(void)shadow_bits_of(exact, 2048);
+			free(exact);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +344,8 @@ int main(void)
 		cmocka_unit_test(findings_that_have_no_room_are_not_well),
 		cmocka_unit_test(disks_that_vss_can_tell_apart),
 		cmocka_unit_test(malformed_descriptors),
+		cmocka_unit_test(the_partition_table_tells_whether_vss_has_the_copy),
+		cmocka_unit_test(malformed_partition_tables),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
