@@ -7,7 +7,9 @@
  * initiator asks REPORT LUNS. That a commit must not be disturbed by attentions is the array's care: it calls
  * late.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/sense.h"
 
 #include <assert.h>
 

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands that move no data of the medium: TEST UNIT READY, REQUEST SENSE, START STOP UNIT, PREVENT ALLOW.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/reply.h"
+#include "array/scsi/sanitize.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
 
 #include <errno.h>
 

@@ -7,7 +7,11 @@
  * of which the initiator sent less than its CDB says (iSCSI residual overflow) writes the whole blocks that
  * came.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/task.h"
 
 static unsigned write_flags(const struct scsi_task *task, bool fua)
 {

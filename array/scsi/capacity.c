@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How large a LUN is and how full its pool: READ CAPACITY, LOG SENSE (SBC-3 5.15, 5.16; SPC-4 6.8). */
-#include "array/scsi/internal.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reply.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 void scsi_read_capacity10(struct scsi_task *task)
 {

@@ -7,7 +7,9 @@
  * Invariants: rows of one opcode are adjacent; an opcode has either one row without CMD_SA or rows with it;
  * a usage mask covers exactly cdb_len bytes, its byte 0 is FFh, and byte 1 includes the service action.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/sense.h"
 
 #include <assert.h>
 

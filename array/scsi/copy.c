@@ -4,7 +4,16 @@
  * destinations. Before each step it is asked again whether it may: aborted, mapping, reservation, write
  * protection. An I/O that ends inside its submit does not recurse.
  */
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/scsi/threshold.h"
+#include "array/scsi/tmf.h"
 
 #include <assert.h>
 #include <errno.h>

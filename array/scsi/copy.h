@@ -10,8 +10,11 @@
 #ifndef UMBRA_SCSI_COPY_H
 #define UMBRA_SCSI_COPY_H
 
+#include <limits.h>
 #include "array/reactor/reactor.h"
-#include "array/scsi/internal.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reply.h"
 
 #define COPY_TARGETS_MAX     8u
 #define COPY_SEGMENTS_MAX    64u
@@ -79,8 +82,8 @@ struct scsi_token {
 	struct list_node link;
 	uint8_t bytes[TOKEN_BYTES];
 	uint8_t source_id[UP_ID_BYTES];
-	char host[ARRAY_NAME_MAX_BYTES +
-		  1];            /* whose it was made for: revoked when it may not read any more */
+	/* whose it was made for: revoked when it may not read any more */
+	char host[ARRAY_NAME_MAX_BYTES + 1];
 	struct lun_image *image; /* held */
 	uint32_t timeout_s, readers;
 	uint64_t expires_ns;
@@ -183,12 +186,13 @@ void scsi_copy_drop(struct scsi_copy *c);
 struct scsi_copy *scsi_copy_find(const struct scsi_nexus *n, uint32_t list_id, enum copy_naming naming);
 /* The command or its LUN is to end. True: it has. */
 bool scsi_copy_stop(struct scsi_copy *c);
-void scsi_copy_stop_on(
-	struct scsi_nexus *n, const struct lun *lun); /* lun NULL: all; in the background only */
+/* Those on the LUN (NULL: all), in the background only. */
+void scsi_copy_stop_on(struct scsi_nexus *n, const struct lun *lun);
 /* Is there any that writes to the LUN, for whichever nexus? */
 bool scsi_copies_write_to(const struct scsi_target *t, const struct lun *lun);
 /* Are there any that were stopped before the call of that serial and have not ended? In the background only. */
 bool scsi_copies_stopping(const struct scsi_nexus *n, uint64_t serial);
 void scsi_copies_free(struct scsi_nexus *n);
+void scsi_copy_vpd(const struct scsi_task *task, struct scsi_reply *r);
 
 #endif

@@ -4,7 +4,17 @@
  * an identification descriptor (E4h) with its NAA designator, the one that fits. All segments are checked
  * before the first one is copied; every source is read as it was when the command began.
  */
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
+#include "proto/identity.h"
 
 #include <string.h>
 

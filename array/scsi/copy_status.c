@@ -4,7 +4,15 @@
  * STATUS, OPERATING PARAMETERS, FAILURE DETAILS, RECEIVE ROD TOKEN INFORMATION, COPY OPERATION ABORT, and the
  * third-party copy VPD page.
  */
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reply.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 #include <string.h>
 #include <strings.h>
@@ -309,8 +317,8 @@ static void token_types(struct scsi_reply *r)
 
 	scsi_reply_be16(r, 0);
 	scsi_reply_be16(r, 2 * 64);
-	rod_type(r, ROD_TYPE_POINT_IN_TIME,
-		0x03); /* comes out of POPULATE TOKEN, goes into WRITE USING TOKEN */
+	/* comes out of POPULATE TOKEN, goes into WRITE USING TOKEN */
+	rod_type(r, ROD_TYPE_POINT_IN_TIME, 0x03);
 	rod_type(r, ROD_TYPE_ZERO, 0x02);
 	end(r, at);
 }

@@ -6,7 +6,15 @@
  * is made the same way from the array's id. Page 83h adds designators of the target port (association 1),
  * which ALUA needs; those of association 0 are identity.h's, untouched and first.
  */
+#include "array/scsi/bounds.h"
+#include "array/scsi/commands.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reply.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
+#include "proto/identity.h"
 
 #include <string.h>
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a LUN keeps for the SCSI layer (lun->scsi), and LUN numbers on the wire. */
-#include "array/scsi/internal.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sanitize.h"
 
 #include <stdlib.h>
 #include <string.h>

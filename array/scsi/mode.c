@@ -4,7 +4,17 @@
  * saved. What may be changed: WCE (caching), D_SENSE and SWP (control). A list is applied whole or not at
  * all.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reply.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/scsi/threshold.h"
+#include "array/util/bytes.h"
 
 #include <string.h>
 

@@ -4,7 +4,8 @@
  *
  * A nexus lives until its transport has destroyed it and its last task and TMF are over.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/nexus.h"
 
 #include <assert.h>
 #include <string.h>
@@ -37,7 +38,6 @@ bool scsi_copies_offered(const struct scsi_target *t)
 	return array_settings(t->array)->store->ops->clones;
 }
 
-/* So many (2^) logical blocks are a physical one. */
 uint8_t scsi_physical_exponent(const struct scsi_target *t)
 {
 	uint8_t exponent = 0;

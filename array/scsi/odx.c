@@ -4,7 +4,14 @@
  * a LUN as they are at that instant; WRITE USING TOKEN writes what a token stands for, or zeros. The token is
  * fetched by RECEIVE ROD TOKEN INFORMATION (copy_status.c).
  */
+#include "array/scsi/bounds.h"
+#include "array/scsi/commands.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 #include <limits.h>
 #include <stdlib.h>

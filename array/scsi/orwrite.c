@@ -4,7 +4,11 @@
  * the condition that nothing has changed meanwhile, else read again. So no other write is ever undone, and
  * somebody's write succeeds in every round.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/steps.h"
+#include "array/scsi/task.h"
 
 #define PIECE_BLOCKS 128u /* read and new data fill the steps' buffer at most */
 #define PIECE_BYTES  (PIECE_BLOCKS * SCSI_BLOCK_BYTES)

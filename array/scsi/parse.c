@@ -2,7 +2,16 @@
 /*
  * What a CDB asks for, and whether it may: the LUN, the command's row, attentions, reservations, lengths.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sanitize.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 #include <assert.h>
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A reply that is built front to back in the task's data. */
-#include "array/scsi/internal.h"
+#include "array/scsi/reply.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 #include <string.h>
 

@@ -6,7 +6,14 @@
  * session. A legacy reservation belongs to the living nexus and ends with it. The two kinds exclude each
  * other.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PERSISTENT RESERVE IN (SPC-4 6.15). */
-#include "array/scsi/internal.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/reply.h"
+#include "array/scsi/reserve.h"
 
 #include <stdio.h>
 #include <string.h>

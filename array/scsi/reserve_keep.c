@@ -9,7 +9,12 @@
  * The array's catalogue keeps it with a checksum, in the order in which it was given. The generation is not
  * kept: it begins at 0 with the power (SPC-4 6.15.2).
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sanitize.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 #include <assert.h>
 #include <errno.h>

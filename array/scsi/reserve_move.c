@@ -3,7 +3,11 @@
  * PERSISTENT RESERVE OUT's REGISTER AND MOVE (SPC-4 5.13.8): the holder gives its reservation to another I_T
  * nexus, which it registers, if need be, on the way.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sense.h"
+#include "array/util/bytes.h"
 
 #include <string.h>
 #include <strings.h>

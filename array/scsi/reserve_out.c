@@ -7,7 +7,16 @@
  * Invariants: pr_type is 0 or valid; pr_holder is one of the registrants, or NULL exactly when there is no
  * reservation or it is of an all-registrants type; a reservation never outlives its last registrant.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/scsi/tmf.h"
+#include "array/util/bytes.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,12 @@
  *
  * An initiator port that is registered already is left as it is by another's SPEC_I_PT.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/command.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sense.h"
+#include "array/util/bytes.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,7 +10,17 @@
  * share the array's disks. One that fails leaves the LUN unusable (31/03) until another one is done or, where
  * its AUSE bit allowed it, EXIT FAILURE MODE.
  */
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sanitize.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,13 @@
  * Protocol 00h tells what there is (and that there is no certificate); F0h is the control channel; anything
  * else (TCG 01h, IEEE 1667 EEh …) is refused so that hosts stop asking. INC_512 is refused.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reply.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 #include <errno.h>
 

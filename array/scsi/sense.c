@@ -4,7 +4,9 @@
  *
  * Fixed or descriptor form follows the LUN's D_SENSE (control mode page); without a LUN it is fixed.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/sense.h"
+#include "array/util/bytes.h"
 
 #include <errno.h>
 #include <string.h>

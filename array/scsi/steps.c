@@ -4,7 +4,10 @@
  * command's next() is called before each; an I/O that ends inside its submit does not recurse. How many run
  * at one time is bounded, for each may hold a buffer; one host has at most half of them, for others to have some.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/steps.h"
+#include "array/scsi/task.h"
 
 #include <errno.h>
 #include <stdlib.h>

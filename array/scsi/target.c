@@ -3,7 +3,15 @@
  * The target as its transports and the array see it: its life, that of its nexuses, and what the array's model
  * tells them.
  */
+#include "array/scsi/attention.h"
+#include "array/scsi/command.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sanitize.h"
+#include "array/scsi/task.h"
+#include "array/scsi/threshold.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -8,7 +8,18 @@
  *
  * Reads, writes and flushes allocate nothing.
  */
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/sanitize.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/steps.h"
+#include "array/scsi/task.h"
+#include "array/scsi/threshold.h"
+#include "array/scsi/tmf.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -3,7 +3,14 @@
  * Thin provisioning: UNMAP, WRITE SAME, GET LBA STATUS (SBC-3 5.6, 5.28, 5.43). LBPRZ: what is unmapped reads
  * as zeros, so a WRITE SAME of zeros, with or without its UNMAP bit, becomes an unmap.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/steps.h"
+#include "array/scsi/task.h"
+#include "array/util/bytes.h"
 
 #include <string.h>
 

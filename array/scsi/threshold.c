@@ -6,7 +6,9 @@
  *
  * While a copy set is about to commit no attention may disturb; the question is then put off.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/threshold.h"
 
 #define ASK_BYTES     (UINT64_C(16) << 20)
 #define WRITE_BYTES   (UINT64_C(64) << 10) /* what a small write may take: a chunk */

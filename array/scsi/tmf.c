@@ -6,7 +6,13 @@
  * TAS is 0: aborted tasks get no answer; the nexuses that lost tasks or met a reset learn of it by a unit
  * attention. A target reset reaches the LUNs that the asking host sees, and no others.
  */
+#include "array/scsi/attention.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/reserve.h"
+#include "array/scsi/task.h"
+#include "array/scsi/tmf.h"
 
 struct reach {
 	const struct lun *lun; /* NULL: the control LU */

@@ -8,7 +8,12 @@
  * (unmapped, deleted); when a WRITE USING TOKEN says so. The last ones that ended are remembered, for the
  * right sense.
  */
+#include "array/scsi/bounds.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/sense.h"
+#include "array/util/bytes.h"
+#include "proto/identity.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,7 +5,12 @@
  * BYTCHK 00b: readable. 01b: equal to the data sent. 11b (VERIFY only): every block equal to the one block
  * sent. A difference is MISCOMPARE with the offset of the first differing byte in the data sent.
  */
-#include "array/scsi/internal.h"
+#include "array/scsi/bounds.h"
+#include "array/scsi/command.h"
+#include "array/scsi/commands.h"
+#include "array/scsi/sense.h"
+#include "array/scsi/steps.h"
+#include "array/scsi/task.h"
 
 #include <string.h>
 

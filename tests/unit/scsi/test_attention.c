@@ -3,7 +3,9 @@
 #include "tests/unit/scsi/client.h"
 
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/scsi/nexus.h"
+#include "array/util/bytes.h"
 
 static struct host_nexus *model(struct client *c)
 {

@@ -4,7 +4,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include "array/scsi/bounds.h"
 #include "array/scsi/copy.h"
+#include "array/scsi/reserve.h"
+#include "array/util/bytes.h"
+#include "proto/identity.h"
 
 #define BLOCKS (FAKE_LUN_BYTES / 512)
 

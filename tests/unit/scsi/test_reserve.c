@@ -4,7 +4,8 @@
 #include "tests/unit/scsi/client.h"
 
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/reserve.h"
+#include "array/util/bytes.h"
 
 #define KEY_A 0xA1
 #define KEY_B 0xB1

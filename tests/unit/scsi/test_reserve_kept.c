@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/reserve.h"
+#include "array/util/bytes.h"
 
 #define KEY_A 0xA1
 #define KEY_B 0xB1

@@ -4,7 +4,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/reserve.h"
+#include "array/util/bytes.h"
 
 static uint8_t list[4 + 512 + 8];
 

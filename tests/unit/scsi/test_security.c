@@ -4,7 +4,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/attention.h"
+#include "array/util/bytes.h"
 
 /* The control layer's part, played: one mailbox. */
 static struct {

@@ -4,7 +4,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/steps.h"
+#include "array/util/bytes.h"
 
 #define BLOCK 512u
 

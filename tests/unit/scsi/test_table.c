@@ -3,7 +3,9 @@
 #include "tests/unit/scsi/client.h"
 
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/command.h"
+#include "array/scsi/sense.h"
+#include "array/util/bytes.h"
 
 TEST(every_reserved_bit_is_refused)
 {

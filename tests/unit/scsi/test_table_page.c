@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/command.h"
+#include "array/scsi/sense.h"
 #include "tests/support/test.h"
 
 #define COLUMNS 8

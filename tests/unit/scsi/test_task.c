@@ -3,7 +3,7 @@
 #include "tests/unit/scsi/client.h"
 
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/scsi.h"
 
 static uint8_t buf[64 * 512];
 static struct exchange x[8];

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include "array/scsi/internal.h"
+#include "array/scsi/nexus.h"
+#include "array/scsi/threshold.h"
+#include "array/util/bytes.h"
 
 #define BLOCKS (FAKE_LUN_BYTES / 512)
 
