@@ -574,7 +574,7 @@ class Host:
 # --- the requester ----------------------------------------------------------------------------------------------
 
 PATH_OPTIONS = ('--transportable', '--document')
-PATH_SWITCHES = ('-t', '-bc', '-i', '-resync')  # vshadow's: -t=FILE
+PATH_SWITCHES = ('-t', '-script', '-exec', '-bc', '-i', '-resync')  # vshadow's: -t=FILE
 PATH_VERBS = ('import', 'resync')
 VALUE_OPTIONS = ('--provider', '--snapshot', '--cancel-after-ms', '--abandon-after', '--abort-after')
 

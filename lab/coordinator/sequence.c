@@ -238,6 +238,21 @@ static bool delete_luns(
 	return all;
 }
 
+/* Is any LUN of the set visible? A set that lost all of them, and whose deletion nobody can bring about, would stay in
+ * the catalogue for ever. */
+static bool any_visible(
+	struct record *r, struct provider *p, const struct shadow_set *s, const struct port_scan *scan)
+{
+	for (size_t i = 0; i < s->lun_count; i++) {
+		VDS_LUN_INFORMATION info = {0};
+		if (find_shadow(r, p, scan, &s->luns[i].shadow, &info)) {
+			lun_info_free(&info);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* What was deleted is forgotten. */
 static bool forget_deleted(struct shadow_set *s, int volume)
 {
@@ -280,7 +295,8 @@ void sequence_delete(struct record *r, const GUID *id, LONG flags)
 	struct port_scan *scan = p ? port_scan() : NULL;
 	if (p && !scan)
 		record_fail(r, E_OUTOFMEMORY, L"out of memory");
-	if (scan && delete_luns(r, p, s, volume, scan) && !forget_deleted(s, volume))
+	bool gone = scan && flags & LAB_FORGET_GONE && !any_visible(r, p, s, scan);
+	if (scan && (gone || delete_luns(r, p, s, volume, scan)) && !forget_deleted(s, volume))
 		record_fail(r, VSS_E_UNEXPECTED, L"the catalogue's file cannot be removed");
 	record_phase_end(r, phase, r->result->hr);
 	if (scan) {

@@ -4,6 +4,8 @@
  * one by one until one fails; errors name their line.
  *
  * Aliases stand for ids (%NAME%), in the document's file, too, so that another host's script can load them.
+ * A transportable set whose file no SET METADATA named gets one in the working directory, named after the time and
+ * the computer, as diskshadow does it.
  */
 #include "lab/requester/request.h"
 
@@ -14,7 +16,9 @@
 #include <vsserror.h>
 #include <wchar.h>
 #include "lab/coordinator/json.h"
+#include "lab/requester/log.h"
 #include "lab/requester/output.h"
+#include "lab/requester/program.h"
 #include "lab/requester/script.h"
 
 #define MAX_ALIASES 128
@@ -32,17 +36,19 @@ struct session {
 	const struct options *like; /* --json and the like */
 	struct options todo;        /* volumes and targets collected so far */
 	LONG context;
-	wchar_t metadata[WORD_CHARS], loaded[WORD_CHARS];
+	wchar_t metadata[WORD_CHARS], loaded[WORD_CHARS], own_name[WORD_CHARS];
 	struct alias aliases[MAX_ALIASES];
 	size_t alias_count;
 	const struct script_line *line;
+	struct log log;
 	bool printed; /* something, in JSON */
 	bool over;
 };
 
-static int wrong(const struct session *s, const char *why)
+static int wrong(struct session *s, const char *why)
 {
 	fprintf(stderr, "umbra-lab-requester: line %u: %s: %s\n", s->line->number, s->line->name, why);
+	log_add(&s->log, "line %u: %s: %s\n", s->line->number, s->line->name, why);
 	return 1;
 }
 
@@ -50,7 +56,7 @@ static int wrong(const struct session *s, const char *why)
 
 static bool is_name(const char *text)
 {
-	size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
+	size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.");
 	return len > 0 && len < ALIAS_BYTES && !text[len];
 }
 
@@ -270,6 +276,17 @@ static int add_volume(struct session *s)
 	return 0;
 }
 
+/* add alias NAME VALUE: the value may be an alias itself */
+static int add_alias(struct session *s)
+{
+	wchar_t text[WORD_CHARS];
+	bool good = word(s, 1, text);
+	char *value = utf8_of(good ? text : L"");
+	good = good && set_alias(s, s->line->words[0], value, -1);
+	free(value);
+	return good ? 0 : wrong(s, "a name of letters, digits, _, - and ., and a short value");
+}
+
 /* add shadow ID [LUN] */
 static int add_shadow(struct session *s)
 {
@@ -295,20 +312,32 @@ static void name_new_set(struct session *s, const LAB_RESULT *res)
 	}
 }
 
+/* Where the document goes; NULL: nowhere. */
+static const wchar_t *document_name(struct session *s)
+{
+	wchar_t computer[MAX_COMPUTERNAME_LENGTH + 1] = L"host";
+	DWORD len = MAX_COMPUTERNAME_LENGTH + 1;
+	SYSTEMTIME t;
+	if (s->metadata[0] || !(s->context & VSS_VOLSNAP_ATTR_TRANSPORTABLE))
+		return s->metadata[0] ? s->metadata : NULL;
+	GetComputerNameW(computer, &len);
+	GetLocalTime(&t);
+	_snwprintf(s->own_name, WORD_CHARS, L"%04d-%02d-%02d_%02d-%02d-%02d_%ls.cab", t.wYear, t.wMonth,
+		t.wDay, t.wHour, t.wMinute, t.wSecond, computer);
+	return s->own_name;
+}
+
 static int create(struct session *s)
 {
 	struct options *o = &s->todo;
 	LAB_RESULT *res = NULL;
-	bool transportable = (s->context & VSS_VOLSNAP_ATTR_TRANSPORTABLE) != 0;
 	if (!o->volumes)
 		return wrong(s, "no volume was added");
-	if (transportable && !s->metadata[0])
-		return wrong(s, "a transportable set needs set metadata FILE first");
 	o->verb = VERB_CREATE;
 	o->json = s->like->json;
 	o->calls = s->like->calls;
 	o->create.context = s->context;
-	o->document = s->metadata[0] ? s->metadata : NULL;
+	o->document = document_name(s);
 	announce(s);
 	HRESULT hr = request_run(s->lab, o, &res);
 	if (SUCCEEDED(hr) && res && res->hr == S_OK) {
@@ -438,35 +467,51 @@ static int expose(struct session *s)
 	return ask_by_id(s, &o, 0);
 }
 
-/* A Windows program or a .cmd, which must end 0. What it says does not belong into the JSON. */
 static int execute(struct session *s)
 {
-	wchar_t path[WORD_CHARS], command[WORD_CHARS + 40];
-	HANDLE err = GetStdHandle(STD_ERROR_HANDLE);
-	STARTUPINFOW si = {.cb = sizeof si,
-		.dwFlags = STARTF_USESTDHANDLES,
-		.hStdInput = GetStdHandle(STD_INPUT_HANDLE),
-		.hStdOutput = s->like->json ? err : GetStdHandle(STD_OUTPUT_HANDLE),
-		.hStdError = err};
-	PROCESS_INFORMATION pi;
-	DWORD code = 1;
-	if (!path_word(s, 0, path) || GetFileAttributesW(path) == INVALID_FILE_ATTRIBUTES)
-		return wrong(s, "there is no such file");
-	fflush(stdout);
-	_snwprintf(command, WORD_CHARS + 40, L"cmd.exe /c \"%ls\"", path);
-	if (!CreateProcessW(NULL, command, NULL, NULL, TRUE, 0, NULL, NULL, &si, &pi))
-		return wrong(s, "it cannot be started");
-	WaitForSingleObject(pi.hProcess, INFINITE);
-	GetExitCodeProcess(pi.hProcess, &code);
-	CloseHandle(pi.hThread);
-	CloseHandle(pi.hProcess);
-	return code ? wrong(s, "the program failed") : 0;
+	wchar_t path[WORD_CHARS];
+	if (!path_word(s, 0, path))
+		return wrong(s, "the path is too long");
+	const char *why = program_run(path, s->like->json);
+	return why ? wrong(s, why) : 0;
+}
+
+/* --- what only tells; in JSON the answers are VSS's alone --- */
+
+static int show_settings(const struct session *s)
+{
+	if (s->like->json)
+		return 0;
+	printf("context and options 0x%08lx\n", (unsigned long)s->context);
+	printf("metadata %ls\n", s->metadata[0] ? s->metadata : L"is named when a transportable set is made");
+	if (s->loaded[0])
+		printf("loaded %ls\n", s->loaded);
+	return 0;
+}
+
+static int show_added(const struct session *s)
+{
+	if (s->like->json)
+		return 0;
+	for (ULONG i = 0; i < s->todo.create.count; i++)
+		printf("volume %ld on %s %ld\n", s->todo.luns[i].volume + 1,
+			s->todo.luns[i].by_drive ? "drive" : "LUN", s->todo.luns[i].number);
+	for (size_t i = 0; i < s->alias_count; i++)
+		printf("alias %s = %s\n", s->aliases[i].name,
+			s->aliases[i].value[0] ? s->aliases[i].value : "(the shadow copy to come)");
+	return 0;
+}
+
+static int help(const struct session *s)
+{
+	for (size_t i = 0; !s->like->json && script_command(i); i++)
+		printf("%s\n", script_command(i));
+	return 0;
 }
 
 static int run_line(struct session *s)
 {
 	struct options o = request_of(s, VERB_NONE);
-	wchar_t text[WORD_CHARS];
 	switch (s->line->op) {
 	case SCRIPT_SET_CONTEXT:
 		return set_context(s);
@@ -474,6 +519,8 @@ static int run_line(struct session *s)
 		return set_option(s);
 	case SCRIPT_SET_METADATA:
 		return path_word(s, 0, s->metadata) ? 0 : wrong(s, "the path is too long");
+	case SCRIPT_SHOW_SETTINGS:
+		return show_settings(s);
 	case SCRIPT_LOAD_METADATA:
 		return load_metadata(s);
 	case SCRIPT_ADD_VOLUME:
@@ -481,9 +528,9 @@ static int run_line(struct session *s)
 	case SCRIPT_ADD_SHADOW:
 		return add_shadow(s);
 	case SCRIPT_ADD_ALIAS:
-		return word(s, 1, text) && set_alias(s, s->line->words[0], s->line->words[1], -1)
-			       ? 0
-			       : wrong(s, "a name of letters, digits and _, and a short value");
+		return add_alias(s);
+	case SCRIPT_SHOW_ADDED:
+		return show_added(s);
 	case SCRIPT_CREATE:
 		return create(s);
 	case SCRIPT_IMPORT:
@@ -510,6 +557,8 @@ static int run_line(struct session *s)
 		return expose(s);
 	case SCRIPT_EXEC:
 		return execute(s);
+	case SCRIPT_HELP:
+		return help(s);
 	case SCRIPT_RESET:
 		options_init(&s->todo);
 		s->context = 0;
@@ -565,6 +614,25 @@ static struct script_line **read_script(const char *text, size_t len, size_t *co
 	return NULL;
 }
 
+/* Until one fails. */
+static int run_lines(struct session *s, struct script_line **lines, size_t count)
+{
+	int rc = 0;
+	if (s->like->log && !log_open(&s->log, s->like->log))
+		return request_fail("the log cannot be written", HRESULT_FROM_WIN32(GetLastError()));
+	if (s->like->json)
+		puts("[");
+	for (size_t i = 0; i < count && rc == 0 && !s->over; i++) {
+		s->line = lines[i];
+		rc = run_line(s);
+		log_tell(&s->log);
+	}
+	if (s->like->json)
+		puts("]");
+	log_close(&s->log);
+	return rc;
+}
+
 int diskshadow_run(IVssAdmin *admin, ILabRequester *lab, const wchar_t *path, const struct options *like)
 {
 	wchar_t *wide = request_read_file(path);
@@ -580,14 +648,7 @@ int diskshadow_run(IVssAdmin *admin, ILabRequester *lab, const wchar_t *path, co
 		s->lab = lab;
 		s->like = like;
 		options_init(&s->todo);
-		if (like->json)
-			puts("[");
-		for (size_t i = 0; i < count && rc == 0 && !s->over; i++) {
-			s->line = lines[i];
-			rc = run_line(s);
-		}
-		if (like->json)
-			puts("]");
+		rc = run_lines(s, lines, count);
 	}
 	free(s);
 	free_script(lines, count);

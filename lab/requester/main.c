@@ -23,7 +23,8 @@ static void usage(FILE *out)
 {
 	fputs(options_usage, out);
 	fputs(vshadow_usage, out);
-	fputs("or, as diskshadow has it: umbra-lab-requester diskshadow -s FILE [--json] [--calls]\n", out);
+	fputs("or, as diskshadow has it: umbra-lab-requester diskshadow -s FILE [-l LOG] [--json] [--calls]\n",
+		out);
 }
 
 static bool is(const wchar_t *a, const wchar_t *b)

@@ -226,7 +226,8 @@ static bool plain_option(struct options *o, const wchar_t *name)
 static bool operand(struct options *o, const wchar_t *word)
 {
 	const wchar_t *end;
-	if (o->verb == VERB_DISKSHADOW && !o->file && (is(word, L"-s") || is(word, L"/s")))
+	if (o->verb == VERB_DISKSHADOW && !o->file &&
+		(_wcsicmp(word, L"-s") == 0 || _wcsicmp(word, L"/s") == 0))
 		return true;
 	if (o->verb == VERB_DISKSHADOW || o->verb == VERB_IMPORT || o->verb == VERB_RESYNC) {
 		bool first = !o->file;
@@ -246,10 +247,23 @@ static bool operand(struct options *o, const wchar_t *word)
 	return first && o->has_id;
 }
 
+/* diskshadow's /l FILE. As options_common. */
+static int log_option(struct options *o, int left, wchar_t **argv)
+{
+	if (o->verb != VERB_DISKSHADOW || (_wcsicmp(argv[0], L"-l") != 0 && _wcsicmp(argv[0], L"/l") != 0))
+		return 0;
+	if (left < 2 || o->log)
+		return -1;
+	o->log = argv[1];
+	return 2;
+}
+
 bool options_parse(struct options *o, int argc, wchar_t **argv)
 {
 	for (int i = 2; i < argc;) {
 		int took = options_common(o, argc - i, argv + i);
+		if (took == 0)
+			took = log_option(o, argc - i, argv + i);
 		if (took == 0 && wcsncmp(argv[i], L"--", 2) != 0)
 			took = operand(o, argv[i]) ? 1 : -1;
 		else if (took == 0 && plain_option(o, argv[i]))

@@ -38,13 +38,18 @@ struct options {
 	bool json, calls, unload, force, help;
 	const wchar_t *transportable, *document; /* files to write */
 	const wchar_t *file;                     /* file to read */
+	const wchar_t *log;                      /* DISKSHADOW: all that is said goes there, too */
 	const wchar_t *name;                     /* of an exposed shadow copy */
 	bool has_id, id_is_snapshot;
 	GUID id;
-	LONG lun;          /* DELETE_OLDEST */
-	LONG break_flags;  /* VSS_BREAKEX_FLAG_… */
-	LONG late_flags;   /* LAB_WRITABLE_LATER */
-	LAB_CREATE create; /* its flags hold for every verb */
+	/* After a CREATE, as vshadow does it: a .cmd with the ids as variables, a command, a key. */
+	const wchar_t *script, *command;
+	bool wait;
+	bool names_writers; /* -wi, -wx */
+	LONG lun;           /* DELETE_OLDEST */
+	LONG break_flags;   /* VSS_BREAKEX_FLAG_… */
+	LONG late_flags;    /* LAB_WRITABLE_LATER */
+	LAB_CREATE create;  /* its flags hold for every verb */
 	LAB_VOLUME_LUN luns[MAX_VOLUME_LUNS];
 	LONG volumes;
 	LAB_RESYNC resync;

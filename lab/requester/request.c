@@ -9,6 +9,7 @@
 #include <vsserror.h>
 #include <wchar.h>
 #include "lab/requester/output.h"
+#include "lab/requester/program.h"
 
 #define DOCUMENT_MAX_BYTES (8u << 20)
 
@@ -31,6 +32,31 @@ static bool write_file(const wchar_t *path, const wchar_t *text)
 	return good;
 }
 
+/* Bytes as text: see request_read_file. NULL: there is a NUL in it, or no memory. */
+static wchar_t *wide_of(const char *bytes, size_t len)
+{
+	bool utf16 = len >= 2 && len % 2 == 0 && memcmp(bytes, "\xff\xfe", 2) == 0;
+	bool mark = len >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0;
+	int size = (int)(mark ? len - 3 : len), chars;
+	const char *text = mark ? bytes + 3 : bytes;
+	wchar_t *wide = malloc((len + 1) * sizeof *wide);
+	if (!wide)
+		return NULL;
+	if (utf16) {
+		chars = (int)(len / 2 - 1);
+		memcpy(wide, bytes + 2, (size_t)chars * sizeof *wide);
+	} else {
+		chars = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text, size, wide, (int)len + 1);
+		if (!chars && size)
+			chars = MultiByteToWideChar(CP_ACP, 0, text, size, wide, (int)len + 1);
+	}
+	wide[chars] = 0;
+	if (wcslen(wide) == (size_t)chars)
+		return wide;
+	free(wide);
+	return NULL;
+}
+
 wchar_t *request_read_file(const wchar_t *path)
 {
 	HANDLE h = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL);
@@ -40,11 +66,8 @@ wchar_t *request_read_file(const wchar_t *path)
 	char *text = size <= DOCUMENT_MAX_BYTES ? malloc(size + 1) : NULL;
 	wchar_t *wide = NULL;
 	if (text && ReadFile(h, text, size, &got, NULL) && got == size) {
-		text[size] = 0;
-		int chars = MultiByteToWideChar(CP_UTF8, 0, text, -1, NULL, 0);
-		wide = chars > 0 ? malloc((size_t)chars * sizeof *wide) : NULL;
-		if (wide)
-			MultiByteToWideChar(CP_UTF8, 0, text, -1, wide, chars);
+		wide = wide_of(text, size);
+		SetLastError(wide ? ERROR_SUCCESS : ERROR_INVALID_DATA);
 	}
 	free(text);
 	CloseHandle(h);
@@ -181,7 +204,7 @@ static int delete_all(ILabRequester *lab, const struct options *o)
 		LAB_RESULT *res = NULL;
 		if (o->json && i)
 			puts(",");
-		hr = lab->lpVtbl->Delete(lab, all->sets[i].id, o->create.flags, &res);
+		hr = lab->lpVtbl->Delete(lab, all->sets[i].id, o->create.flags | LAB_FORGET_GONE, &res);
 		rc |= request_show("delete", o, hr, res);
 	}
 	if (o->json)
@@ -244,5 +267,6 @@ int request_whole(IVssAdmin *admin, ILabRequester *lab, struct options *o)
 	HRESULT hr = request_run(lab, o, &res);
 	if (FAILED(hr) && !res && o->file)
 		return request_fail("the document cannot be read, or the coordinator did not answer", hr);
-	return request_show(names[o->verb], o, hr, res);
+	int rc = request_show(names[o->verb], o, hr, res);
+	return rc == 0 && o->verb == VERB_CREATE ? program_after_create(o, res) : rc;
 }

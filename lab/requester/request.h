@@ -20,7 +20,8 @@ int request_whole(IVssAdmin *admin, ILabRequester *lab, struct options *o);
 /* Says what failed on stderr; 1. */
 int request_fail(const char *what, HRESULT hr);
 
-/* A whole file in UTF-8 as wide characters, malloc'ed; NULL: GetLastError. */
+/* A whole text file as wide characters, malloc'ed; NULL: GetLastError. UTF-8 with a byte order mark or without one,
+ * UTF-16 with one, else the code page of Windows: what editors, PowerShell and `echo >` leave. */
 wchar_t *request_read_file(const wchar_t *path);
 
 /* diskshadow.c: runs a script. The exit code. */

@@ -18,6 +18,7 @@ static const struct {
 		{"differential", "plex", "transportable", "txfrecover", "rollbackrecover", "noautorecover"}},
 	{"set metadata", SCRIPT_SET_METADATA, 1, 1, {0}},
 	{"set verbose", SCRIPT_ACCEPTED, 1, 1, {"on", "off"}},
+	{"set", SCRIPT_SHOW_SETTINGS, 0, 0, {0}},
 	{"load metadata", SCRIPT_LOAD_METADATA, 1, 1, {0}},
 	{"writer verify", SCRIPT_ACCEPTED, 1, 1, {0}},
 	{"writer exclude", SCRIPT_ACCEPTED, 1, 1, {0}},
@@ -25,6 +26,7 @@ static const struct {
 	{"add lun", SCRIPT_ADD_VOLUME, 1, 5, {0}},
 	{"add shadow", SCRIPT_ADD_SHADOW, 1, 2, {0}},
 	{"add alias", SCRIPT_ADD_ALIAS, 2, 2, {0}},
+	{"add", SCRIPT_SHOW_ADDED, 0, 0, {0}},
 	{"create", SCRIPT_CREATE, 0, 0, {0}},
 	{"import", SCRIPT_IMPORT, 0, 0, {0}},
 	{"list shadows", SCRIPT_LIST, 1, 2, {0}},
@@ -41,8 +43,10 @@ static const struct {
 	{"end backup", SCRIPT_ACCEPTED, 0, 0, {0}},
 	{"begin restore", SCRIPT_ACCEPTED, 0, 0, {0}},
 	{"end restore", SCRIPT_ACCEPTED, 0, 0, {0}},
+	{"simulate restore", SCRIPT_ACCEPTED, 0, 0, {0}},
 	{"revert", SCRIPT_REFUSED, 1, 1, {0}},
 	{"reset", SCRIPT_RESET, 0, 0, {0}},
+	{"help", SCRIPT_HELP, 0, 0, {0}},
 	{"exit", SCRIPT_EXIT, 0, 0, {0}},
 	{"quit", SCRIPT_EXIT, 0, 0, {0}},
 };
@@ -53,6 +57,11 @@ static bool same(const char *a, const char *b, size_t len)
 		if (tolower((unsigned char)a[i]) != tolower((unsigned char)b[i]))
 			return false;
 	return true;
+}
+
+const char *script_command(size_t n)
+{
+	return n < sizeof rows / sizeof rows[0] ? rows[n].name : NULL;
 }
 
 bool script_is(const struct script_line *l, unsigned n, const char *word)

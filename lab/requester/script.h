@@ -20,10 +20,12 @@ enum script_op {
 	SCRIPT_SET_CONTEXT,
 	SCRIPT_SET_OPTION,
 	SCRIPT_SET_METADATA,
+	SCRIPT_SHOW_SETTINGS, /* set, alone */
 	SCRIPT_LOAD_METADATA,
 	SCRIPT_ADD_VOLUME,
 	SCRIPT_ADD_SHADOW,
 	SCRIPT_ADD_ALIAS,
+	SCRIPT_SHOW_ADDED, /* add, alone */
 	SCRIPT_CREATE,
 	SCRIPT_IMPORT,
 	SCRIPT_LIST,
@@ -36,6 +38,7 @@ enum script_op {
 	SCRIPT_UNEXPOSE,
 	SCRIPT_EXEC,
 	SCRIPT_RESET,
+	SCRIPT_HELP,
 	SCRIPT_ACCEPTED, /* known, and nothing is to be done for it here */
 	SCRIPT_REFUSED,  /* known, and impossible here */
 	SCRIPT_EXIT
@@ -61,6 +64,9 @@ enum script_found script_parse(const char *line, size_t len, struct script_line 
 
 /* The next line of a text: its length, with *next behind its end (LF, CR LF or the text's end). */
 size_t script_next_line(const char *text, size_t len, size_t *next);
+
+/* The name of the n-th command; NULL: there are no more. */
+const char *script_command(size_t n);
 
 /* Is the n-th word that one? Without regard to case. */
 bool script_is(const struct script_line *l, unsigned n, const char *word);

@@ -14,6 +14,8 @@ const char vshadow_usage[] =
 	"  -ad       differential                    -ap       plex\n"
 	"  -tr       with (TxF) auto-recovery        -nar      no auto-recovery\n"
 	"  -t=FILE   transportable, the document     -bc=FILE  the document of one that is not\n"
+	"  -script=FILE  a .cmd with the ids as variables   -exec=FILE  run this afterwards   -wait  for ENTER\n"
+	"  -wi=WRITER, -wx=WRITER, -tracing   accepted: there are no VSS writers here, and calls are told by --calls\n"
 	"  umbra-lab-requester SWITCH...\n"
 	"  -i=FILE   import                          -q        list all; -qx=SET, -s=SNAPSHOT: one\n"
 	"  -b=SET    break, stays read-only          -bw=SET   break, writable\n"
@@ -36,7 +38,12 @@ enum kind {
 	EXPOSED, /* SNAPSHOT,NAME */
 	VOLUME,
 	TARGET,
-	ALONE
+	SCRIPT,
+	COMMAND,
+	WRITER,
+	ALONE, /* those from here on take no value */
+	WAIT,
+	TRACING
 };
 
 static const struct {
@@ -52,6 +59,8 @@ static const struct {
 	{L"-tr", CONTEXT_BITS, VERB_NONE, VSS_VOLSNAP_ATTR_TXF_RECOVERY},
 	{L"-nar", CONTEXT_BITS, VERB_NONE, VSS_VOLSNAP_ATTR_NO_AUTORECOVERY},
 	{L"-t", TRANSPORTABLE, VERB_NONE, VSS_VOLSNAP_ATTR_TRANSPORTABLE}, {L"-bc", DOCUMENT, VERB_NONE, 0},
+	{L"-script", SCRIPT, VERB_NONE, 0}, {L"-exec", COMMAND, VERB_NONE, 0}, {L"-wi", WRITER, VERB_NONE, 0},
+	{L"-wx", WRITER, VERB_NONE, 0}, {L"-wait", WAIT, VERB_NONE, 0}, {L"-tracing", TRACING, VERB_NONE, 0},
 	{L"-mask", BREAK_BITS, VERB_NONE, VSS_BREAKEX_FLAG_MASK_LUNS},
 	{L"-rw", BREAK_BITS, VERB_NONE, VSS_BREAKEX_FLAG_MAKE_READ_WRITE},
 	{L"-forcerevert", BREAK_BITS, VERB_NONE, VSS_BREAKEX_FLAG_REVERT_IDENTITY_ALL},
@@ -98,7 +107,7 @@ static bool take(struct options *o, size_t at, const wchar_t *value)
 {
 	const wchar_t *end;
 	LONG bits = switches[at].bits;
-	bool plain = switches[at].kind <= RECOVER_BITS || switches[at].kind == ALONE;
+	bool plain = switches[at].kind <= RECOVER_BITS || switches[at].kind >= ALONE;
 	if (plain != (value == NULL) || (value && !*value))
 		return false;
 	switch (switches[at].kind) {
@@ -133,6 +142,16 @@ static bool take(struct options *o, size_t at, const wchar_t *value)
 		return options_number(value, &end, &o->lun) && *end == 0;
 	case TARGET:
 		return options_add_target(o, value);
+	case SCRIPT:
+		o->script = value;
+		return true;
+	case COMMAND:
+		o->command = value;
+		return true;
+	case WRITER:
+		return o->names_writers = true;
+	case WAIT:
+		return o->wait = true;
 	default:
 		return true;
 	}
@@ -164,7 +183,10 @@ static const char *contradiction(const struct options *o)
 		return "-tr and -nar exclude each other";
 	if (o->transportable && o->document)
 		return "-t and -bc exclude each other";
-	if (o->verb != VERB_CREATE && (o->create.context || o->volumes || o->document))
+	if (o->names_writers && (o->create.context & VSS_VOLSNAP_ATTR_NO_WRITERS))
+		return "-wi and -wx do not go with -nw";
+	if (o->verb != VERB_CREATE && (o->create.context || o->volumes || o->document || o->script ||
+					      o->command || o->wait || o->names_writers))
 		return "volumes and what qualifies their copies do not go with this command";
 	if (o->verb == VERB_CREATE && !o->volumes)
 		return "no volume and no command is named";

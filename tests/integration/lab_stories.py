@@ -51,13 +51,13 @@ class Reading(unittest.TestCase):
 class Scripts:
     """diskshadow's scripts through lab/lab, as a user runs them. Mixed into Playing, which has the ground."""
 
-    def script(self, text, host='A', want=0, options=()):
+    def script(self, text, host='A', want=0, options=(), cwd=None):
         path = os.path.join(self.ground.directory, 'script.dsh')
-        with open(path, 'w') as out:
-            out.write(text)
+        with open(path, 'wb') as out:
+            out.write(text if isinstance(text, bytes) else text.encode())
         with open(path + '.out', 'w+') as out, open(path + '.err', 'w+') as err:
             code = subprocess.run([os.path.join(ROOT, 'lab', 'lab'), '--state', self.ground.state.path, 'diskshadow', '--host',
-                                   host, '/s', path, *options], stdin=subprocess.DEVNULL, stdout=out, stderr=err).returncode
+                                   host, '/s', path, *options], stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd).returncode
             out.seek(0)
             err.seek(0)
             said, trouble = out.read(), err.read()
@@ -105,13 +105,74 @@ exit
                     f'delete shadows volume {one}\ndelete shadows all\n')
         ground.clean_up()
 
+    def test_diskshadow_as_administrators_write_it(self):
+        """Byte order marks, UTF-16, an alias of an alias, names with - and ., a log, words alone, no SET METADATA."""
+        ground = self.ground
+        ground.need([8])
+        one = ground.number(1)
+        plain = f'set context persistent\r\nadd volume {one} alias 2026-08.01_a\r\nset\r\nadd\r\nhelp\r\nsimulate restore\r\n' \
+                'create\r\nadd alias Again %2026-08.01_a%\r\nlist shadows id %Again%\r\ndelete shadows id %VSS_SHADOW_1%\r\n'
+        for form in (plain.encode(), b'\xef\xbb\xbf' + plain.encode(), b'\xff\xfe' + plain.encode('utf-16-le')):
+            log = os.path.join(ground.directory, 'said.log')
+            said = self.script(form, options=['/l', log])
+            self.assertIn('alias 2026-08.01_a = (the shadow copy to come)', said)
+            self.assertIn('context and options 0x', said)
+            self.assertIn('simulate restore', said)
+            with open(log) as kept:
+                self.assertEqual(kept.read(), said)
+        before = set(os.listdir(ground.directory))
+        self.script(f'set option transportable\nadd volume {one}\ncreate\n', cwd=ground.directory)
+        made = [name for name in set(os.listdir(ground.directory)) - before if name.endswith('.cab')]
+        self.assertEqual(len(made), 1, made)
+        self.script(f'load metadata {os.path.join(ground.directory, made[0])}\nimport\ndelete shadows all\n', host='B')
+        log = os.path.join(ground.directory, 'failed.log')
+        trouble = self.script('create\n', want=1, options=['/l', log])
+        with open(log) as kept:
+            self.assertIn(kept.read(), trouble)
+        ground.clean_up()
+
+    def test_vshadow_after_a_set(self):
+        """-script, -exec, -wait, -wi, -wx, -tracing."""
+        ground = self.ground
+        ground.need([8])
+        one, variables, ran = ground.number(1), *(os.path.join(ground.directory, name) for name in ('ids.cmd', 'told'))
+        with open(ran + '.cmd', 'w') as out:
+            out.write(f'call "{labhost.windows_path(variables)}"\r\necho %SHADOW_SET_ID% %SHADOW_ID_1%> "{labhost.windows_path(ran)}"\r\n')
+        code, answer = ground.vss('A', '-p', '-wi=A writer', '-wx=Another', '-tracing', '-wait', f'-script={variables}',
+                                  f'-exec={ran}.cmd', one)
+        self.assertEqual(code, 0, answer['message'])
+        with open(ran) as told:
+            self.assertEqual(told.read().split(), [answer['set'], answer['snapshots'][0]['snapshot']])
+        with open(ran + '.cmd', 'w') as out:
+            out.write('exit 3\r\n')
+        self.assertEqual(ground.vss('A', '-p', '-nw', f'-exec={ran}.cmd', one)[0], 1, 'the program failed')
+        self.assertEqual(ground.run('A', 'umbra-lab-requester.exe', '-p', '-nw', '-wx=A writer', str(one)).returncode, 2)
+        ground.clean_up()
+
+    def test_a_set_whose_luns_are_gone_is_forgotten_with_all(self):
+        ground = self.ground
+        ground.need([8])
+        code, answer = ground.vss('A', 'create', '--lun', ground.number(1))
+        self.assertEqual(code, 0, answer['message'])
+        shadow = answer['luns'][-1]['serial']
+        ground.array.ctl('unmap', shadow, 'A')
+        ground.array.ctl('shadow', 'delete', shadow)
+        ground.world.rescan('A')
+        code, again = ground.vss('A', 'delete', answer['set'])
+        self.assertEqual((code, again['hresult_name']), (1, 'VSS_E_MISSING_DISK'))
+        self.assertIn(answer['set'], ground.run('A', 'umbra-lab-requester.exe', 'list').stdout)
+        self.assertEqual(ground.run('A', 'umbra-lab-requester.exe', 'delete-all').returncode, 0)
+        self.assertNotIn(answer['set'], ground.run('A', 'umbra-lab-requester.exe', 'list').stdout)
+        ground.clean_up()
+
     def test_diskshadow_errors(self):
         for text, line, code in (('list shadows all\njump\n', 2, 2), ('create\n', 1, 1), ('\n\nimport\n', 3, 1),
                                  ('set option plex\nset option differential\n', 2, 1), ('add volume x\n', 1, 1),
                                  ('load metadata /no/such\n', 1, 1), ('break sideways {1}\n', 1, 1),
                                  ('delete shadows id %nobody%\n', 1, 1), ('resync\n', 1, 1), ('exec /no/such\n', 1, 1),
-                                 ('revert {1}\n', 1, 1), ('set option transportable\nadd volume 1\ncreate\n', 3, 1)):
+                                 ('revert {1}\n', 1, 1), ('add alias a/b 1\n', 1, 1)):
             self.assertIn(f'line {line}: ', self.script(text, want=code), text)
+        self.assertIn('cannot be read', self.script('list shadows all\n\0\n', want=1))
 
 
 class Playing(Scripts, unittest.TestCase):

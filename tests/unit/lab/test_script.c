@@ -24,6 +24,8 @@ TEST(test_commands)
 		{"add volume 1 alias data", SCRIPT_ADD_VOLUME, 3, "1"}, {"create", SCRIPT_CREATE, 0, NULL},
 		{"\tbreak readwrite %S%", SCRIPT_BREAK, 2, "readwrite"}, {"resync", SCRIPT_RESYNC, 0, NULL},
 		{"delete shadows all", SCRIPT_DELETE, 1, "all"}, {"begin backup", SCRIPT_ACCEPTED, 0, NULL},
+		{"Simulate RESTORE", SCRIPT_ACCEPTED, 0, NULL}, {"set", SCRIPT_SHOW_SETTINGS, 0, NULL},
+		{"ADD", SCRIPT_SHOW_ADDED, 0, NULL}, {"help", SCRIPT_HELP, 0, NULL},
 		{"revert {1}", SCRIPT_REFUSED, 1, "{1}"}, {"EXIT", SCRIPT_EXIT, 0, NULL},
 		{"exec \"\"", SCRIPT_EXEC, 1, ""}};
 	struct script_line l;
@@ -41,9 +43,10 @@ TEST(test_commands)
 
 TEST(test_refused)
 {
-	static const char *const bad[] = {"jump", "set", "set context", "set context sideways",
-		"set option plex on", "set metadata", "set metadata a b", "add volume", "create now",
-		"exec \"x", "list shadows", "unexpose", "a b c d e f g h i j k l m n o p q r"};
+	static const char *const bad[] = {"jump", "set sideways", "help me", "set context",
+		"set context sideways", "set option plex on", "set metadata", "set metadata a b",
+		"add volume", "create now", "exec \"x", "list shadows", "unexpose",
+		"a b c d e f g h i j k l m n o p q r"};
 	struct script_line l;
 	const char *why;
 	char big[SCRIPT_MAX_LINE_BYTES + 10];
@@ -56,6 +59,16 @@ TEST(test_refused)
 	assert_int_equal(script_parse("cre\0ate", 7, &l, &why), SCRIPT_ERROR);
 	assert_int_equal(parse("", &l, &why), SCRIPT_BLANK);
 	assert_int_equal(parse("  # create", &l, &why), SCRIPT_BLANK);
+}
+
+TEST(every_command_is_listed_once)
+{
+	size_t n = 0;
+	for (; script_command(n); n++)
+		for (size_t k = 0; k < n; k++)
+			assert_string_not_equal(script_command(k), script_command(n));
+	assert_true(n > 30);
+	assert_null(script_command(n));
 }
 
 TEST(test_lines)
@@ -75,6 +88,6 @@ TEST(test_lines)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_commands), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_lines)};
+		cmocka_unit_test(every_command_is_listed_once), cmocka_unit_test(test_lines)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
