@@ -9,7 +9,7 @@ static bool may_close(const struct pool *p)
 	if (p->cycle_running || p->checkpoint_running || p->map_loads || p->growing || p->discard_running ||
 		pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
-	if (p->latched)
+	if (p->base.latched)
 		return true;
 	return !p->cycle_wanted && !pool_cycle_needed(p) && list_empty(&p->backlog);
 }
@@ -19,11 +19,11 @@ static void close_called(struct pool_call *call)
 	struct pool *p = container_of(call, struct pool, close_call);
 	void (*done)(void *arg, int err) = p->close_done;
 	void *arg = p->close_arg;
-	int err = p->latched ? -EIO : 0;
+	int err = p->base.latched ? -EIO : 0;
 
 	if (!p->close_ready) { /* a call that was asked for after this one must not find the pool gone */
 		p->close_ready = true;
-		p->host->ops->call(p->host, call);
+		p->base.host->ops->call(p->base.host, call);
 		return;
 	}
 	pool_destroy(p);
@@ -32,15 +32,15 @@ static void close_called(struct pool_call *call)
 
 void pool_close_step(struct pool *p)
 {
-	if (!p->closing || p->close_asked)
+	if (!p->base.closing || p->close_asked)
 		return;
 	if (may_close(p)) {
 		p->close_asked = true;
 		p->close_call.call = close_called;
-		p->host->ops->call(p->host, &p->close_call);
+		p->base.host->ops->call(p->base.host, &p->close_call);
 		return;
 	}
-	if (p->latched)
+	if (p->base.latched)
 		return;
 	if (!p->cycle_running && !p->cycle_wanted && pool_cycle_needed(p))
 		pool_cycle_request(p);
@@ -63,14 +63,14 @@ void pool_close(struct store *s, void (*done)(void *arg, int err), void *arg)
 {
 	struct pool *p = pool_of(s);
 
-	p->closing = true;
+	p->base.closing = true;
 	p->close_done = done;
 	p->close_arg = arg;
-	p->host->ops->timer_disarm(p->host, &p->flush_timer);
-	p->host->ops->timer_disarm(p->host, &p->checkpoint_timer);
+	p->base.host->ops->timer_disarm(p->base.host, &p->flush_timer);
+	p->base.host->ops->timer_disarm(p->base.host, &p->checkpoint_timer);
 	p->flush_timer_armed = p->checkpoint_timer_armed = true; /* never again */
 	p->close_call.call = close_begin;
-	p->host->ops->call(p->host, &p->close_call);
+	p->base.host->ops->call(p->base.host, &p->close_call);
 }
 
 static void free_objects(struct pool *p)
@@ -126,7 +126,7 @@ static void free_branches(struct pool *p)
 
 void pool_destroy(struct pool *p)
 {
-	struct pool_host *host = p->host;
+	struct pool_host *host = p->base.host;
 
 	if (p->opened) {
 		host->ops->timer_disarm(host, &p->flush_timer);

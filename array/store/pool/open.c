@@ -14,14 +14,71 @@
 #define DIRTY_MAX         65536u
 #define MAP_LOADS_KEPT    1024u
 
+/* ---- the way up (asks.h) --------------------------------------------------------------------------- */
+
+static struct pool *above(struct pool_base *b)
+{
+	return container_of(b, struct pool, base);
+}
+
+static void ask_commit(struct pool_base *b)
+{
+	pool_cycle_request(above(b));
+}
+
+static void ask_commit_later(struct pool_base *b)
+{
+	pool_cycle_later(above(b));
+}
+
+static void ask_log_has_room(struct pool_base *b)
+{
+	pool_cycle_room(above(b));
+}
+
+static void ask_reclaim(struct pool_base *b, enum pool_reclaim_ask what)
+{
+	struct pool *p = above(b);
+
+	if (what == POOL_RECLAIM_SCAN) {
+		pool_reclaim_scan(p);
+		return;
+	}
+	if (what == POOL_RECLAIM_LOOK)
+		pool_reclaim_look(p);
+	pool_reclaim_kick(p);
+}
+
+static bool ask_may_free(struct pool_base *b)
+{
+	return pool_reclaim_may_free(above(b));
+}
+
+static void ask_ended(struct pool_base *b)
+{
+	pool_close_step(above(b));
+}
+
+static const struct pool_asks asks = {
+	.commit = ask_commit,
+	.commit_later = ask_commit_later,
+	.log_has_room = ask_log_has_room,
+	.reclaim = ask_reclaim,
+	.may_free = ask_may_free,
+	.ended = ask_ended,
+};
+
+/* ---- the parts ------------------------------------------------------------------------------------- */
+
 static struct pool *pool_new(struct pool_host *host, const struct pool_options *options)
 {
 	struct pool *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
-	p->base.ops = &pool_ops;
-	p->host = host;
+	p->store.ops = &pool_ops;
+	p->base.host = host;
+	p->base.asks = &asks;
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
 		list_init(&p->branch_hash[i]);
 		list_init(&p->disk_hash[i]);
@@ -56,7 +113,7 @@ static int replay(struct pool *p, struct fault *fault)
 	if (!err)
 		err = pool_meta_state(&p->meta, txn, &p->state);
 	if (!err)
-		err = pool_log_read(p->host, p->log.file, &p->super, &p->state, &r);
+		err = pool_log_read(p->base.host, p->log.file, &p->super, &p->state, &r);
 	if (!err && r.cut_short)
 		err = -EUCLEAN;
 	if (!err) {
@@ -68,7 +125,7 @@ static int replay(struct pool *p, struct fault *fault)
 	if (err && txn)
 		mdb_txn_abort(txn);
 	else if (!err)
-		err = p->host->ops->meta_commit(p->host, txn);
+		err = p->base.host->ops->meta_commit(p->base.host, txn);
 	p->state = r.state;
 	pool_replay_free(&r);
 	if (err == -EUCLEAN || err == -EBADMSG)
@@ -205,7 +262,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 {
 	int err;
 
-	err = pool_read_super(p->host, &p->super, fault);
+	err = pool_read_super(p->base.host, &p->super, fault);
 	if (err)
 		return err;
 	if (p->super.features_meta_readonly & ~(uint64_t)POOL_FEATURES_META_READONLY ||
@@ -215,13 +272,13 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	if (p->super.data_device && !options->data_device)
 		return fault_set(fault, -ENXIO,
 			"the pool keeps its data on a device: name it with data_device in the configuration");
-	err = pool_log_open(&p->log, p->host, &p->super);
+	err = pool_log_open(&p->log, p->base.host, &p->super);
 	if (err == -EBUSY)
 		return still_busy(fault);
 	if (err)
 		return fault_set(fault, err == -ENOENT || err == -EBADMSG ? -EUCLEAN : err,
 			"the pool's file `log` is missing or damaged: restore it from a backup of this pool");
-	err = pool_meta_open(&p->meta, p->host, &p->super, false, fault);
+	err = pool_meta_open(&p->meta, p->base.host, &p->super, false, fault);
 	if (err)
 		return err;
 	err = replay(p, fault);
@@ -256,14 +313,14 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 		return fault_set(
 			fault, -ENOMEM, "there is not enough memory to open the pool: give umbrad more");
 	}
-	p->base.reactor = reactor;
+	p->store.reactor = reactor;
 	err = open_parts(p, options, fault);
 	if (err) {
 		pool_destroy(p);
 		return err;
 	}
 	p->opened = true;
-	*out = &p->base;
+	*out = &p->store;
 	pool_reclaim_look(p);
 	pool_reclaim_kick(p);
 	return 0;

@@ -19,7 +19,7 @@
 
 #include <lmdb.h>
 #include "array/store/pool/durable/format.h"
-#include "array/store/pool/base/host.h"
+#include "array/store/pool/base/base.h"
 #include "array/store/store.h"
 
 #define POOL_LEAF_CHUNKS  512u
@@ -49,11 +49,6 @@ struct pool_entry {
 struct pool_chain {
 	uint32_t count, room;
 	struct pool_entry e[];
-};
-
-struct pool_waiter {
-	struct list_node link;
-	void (*wake)(struct pool_waiter *w, int err);
 };
 
 /* 512 chunks. A slot is 0 (nothing), a chain's address, or, with bit 0 set, one clean entry that holds all 16
@@ -204,13 +199,6 @@ struct pool_places {
 	unsigned entries; /* looked at until all blocks were found */
 };
 
-/* ---- freed chunks ----------------------------------------------------------------------------------- */
-
-struct pool_free_list {
-	uint64_t *phys;
-	size_t count, room;
-};
-
 /* ---- transactions, cuts ----------------------------------------------------------------------------- */
 
 enum pool_disk_change_kind {
@@ -330,16 +318,12 @@ struct pool_todo {
 };
 
 struct pool {
-	struct store base;
-	struct pool_host *host;
+	struct store store;
+	struct pool_base base;
 	struct pool_super super;
 	struct pool_state state; /* as of the open; the live values are below */
 	struct pool_meta meta;
-	bool closing, opened;
-
-	/* read-only latch */
-	int latched;
-	char latch_reason[128];
+	bool opened;
 
 	/* disks and branches */
 	struct list branch_hash[POOL_HASH_BUCKETS], disk_hash[POOL_HASH_BUCKETS];
@@ -445,7 +429,7 @@ struct pool {
 
 static inline struct pool *pool_of(struct store *s)
 {
-	return container_of(s, struct pool, base);
+	return container_of(s, struct pool, store);
 }
 
 static inline struct pool_disk *pool_disk_of(const struct store_disk *d)
@@ -479,23 +463,14 @@ static inline struct list *pool_bucket(struct list *hash, uint64_t id)
 	return &hash[id % POOL_HASH_BUCKETS];
 }
 
-/* ---- base.c, buffer.c, bounce.c: small shared things -------------------------------------------------- */
+/* ---- buffer.c, bounce.c: small shared things -------------------------------------------------- */
 
-/* The first failure of a flush, the log or LMDB: nothing is written any more. */
-void pool_latch(struct pool *p, int err, const char *what);
-/* Allocation of small bookkeeping: the program ends when there is no memory (the pool is crash-safe). */
-void *pool_xrealloc(void *old, size_t bytes);
-void pool_free_list_add(struct pool_free_list *l, uint64_t phys);
-void pool_free_list_move(struct pool_free_list *to, struct pool_free_list *from);
-void pool_free_list_sort(struct pool_free_list *l);
-void pool_free_list_unique(struct pool_free_list *l); /* sorted, each once */
-uint8_t *pool_bounce_get(struct pool *p);             /* POOL_CHUNK_BYTES, or NULL */
+uint8_t *pool_bounce_get(struct pool *p); /* POOL_CHUNK_BYTES, or NULL */
 void pool_bounce_put(struct pool *p, uint8_t *buf);
 void pool_buffer_record(struct pool_buffer *b, const struct pool_record *record);
 void pool_buffer_bytes(struct pool_buffer *b, const void *data, size_t len);
 /* A record for each run of chunk numbers. */
 void pool_buffer_runs(struct pool_buffer *b, enum pool_record_type type, const struct pool_free_list *sorted);
-void pool_wake_all(struct list *waiters, int err);
 
 /* ---- store.c, close.c ------------------------------------------------------------------------------- */
 

@@ -39,8 +39,8 @@ static void pool_stats(struct store *s, struct store_stats *out)
 	if (out->reclaim_pending_bytes > out->used_bytes)
 		out->reclaim_pending_bytes = out->used_bytes;
 	out->reserved_bytes = p->reserved_chunks << POOL_CHUNK_SHIFT;
-	out->read_only = p->latched != 0;
-	snprintf(out->read_only_reason, sizeof(out->read_only_reason), "%s", p->latch_reason);
+	out->read_only = p->base.latched != 0;
+	snprintf(out->read_only_reason, sizeof(out->read_only_reason), "%s", p->base.latch_reason);
 }
 
 static int pool_disk_open(struct store *s, uint64_t disk_id, struct store_disk **out)

@@ -395,7 +395,7 @@ static void clone_run(struct pool_clone *c)
 {
 	c->in_loop = true;
 	while (!c->busy) {
-		if (!c->err && c->pool->latched)
+		if (!c->err && c->pool->base.latched)
 			c->err = -EROFS;
 		if (c->err || c->at == c->io->len) {
 			clone_end(c);
@@ -404,7 +404,7 @@ static void clone_run(struct pool_clone *c)
 		if (++c->turn % STEPS_AT_ONCE == 0) {
 			c->busy = true;
 			c->call.call = turn_called;
-			c->pool->host->ops->call(c->pool->host, &c->call);
+			c->pool->base.host->ops->call(c->pool->base.host, &c->call);
 		} else if (c->left) {
 			copy_step(c);
 		} else if (at_whole_chunk(c)) {

@@ -205,7 +205,7 @@ static void transfer(struct chunk_copy *c, enum pool_op_kind kind, uint64_t phys
 	c->op.iov_count = 1;
 	c->op.offset = base + ((uint64_t)c->block << POOL_BLOCK_SHIFT);
 	c->op.len = c->iov.iov_len;
-	p->host->ops->submit(p->host, &c->op);
+	p->base.host->ops->submit(p->base.host, &c->op);
 }
 
 static void written(struct pool_op *op, int err);
@@ -354,7 +354,7 @@ static int chunk_begin(struct chunk_copy *c)
 /* Under the lock; entered again after each wait for a leaf. */
 static void chunk_run(struct chunk_copy *c)
 {
-	int err = c->h->pool->latched ? -EROFS : chunk_begin(c);
+	int err = c->h->pool->base.latched ? -EROFS : chunk_begin(c);
 
 	if (err == -EAGAIN)
 		return;
@@ -408,7 +408,7 @@ static void chunk_start(struct pool_hydrate *h, uint64_t chunk)
 static int commit(struct pool_hydrate *h, struct pool_txn *t, void (*done)(void *arg, int err))
 {
 	if (!t)
-		t = (struct pool_txn *)(void *)pool_txn_begin(&h->pool->base);
+		t = (struct pool_txn *)(void *)pool_txn_begin(&h->pool->store);
 	if (!t)
 		return -ENOMEM;
 	h->waiting = true;
@@ -471,7 +471,7 @@ static void detached(void *arg, int err)
 /* Everything is the branch's own. */
 static int detach(struct pool_hydrate *h)
 {
-	struct pool_txn *t = (struct pool_txn *)(void *)pool_txn_begin(&h->pool->base);
+	struct pool_txn *t = (struct pool_txn *)(void *)pool_txn_begin(&h->pool->store);
 	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 
 	if (!t)
@@ -585,7 +585,7 @@ static void step_later(struct pool_hydrate *h)
 		return;
 	h->call_queued = true;
 	h->call.call = called;
-	h->pool->host->ops->call(h->pool->host, &h->call);
+	h->pool->base.host->ops->call(h->pool->base.host, &h->call);
 }
 
 /* In the middle of the end of some I/O. */
@@ -661,7 +661,7 @@ static bool may_start(struct pool_hydrate *h)
 	if (h->tokens <= 0) {
 		h->ticking = true;
 		h->timer.fire = tick;
-		p->host->ops->timer_arm(p->host, &h->timer, TICK_MS);
+		p->base.host->ops->timer_arm(p->base.host, &h->timer, TICK_MS);
 		return false;
 	}
 	/* Half of what may wait for a frame is the clients'. */
@@ -697,14 +697,14 @@ static void end(struct pool_hydrate *h)
 	struct pool *p = h->pool;
 	int err = h->independent ? 0 : h->err;
 
-	p->host->ops->timer_disarm(p->host, &h->timer);
+	p->base.host->ops->timer_disarm(p->base.host, &h->timer);
 	list_remove(&h->link);
 	h->disk->hydration = NULL;
 	free(h->chain);
 	free(h);
 	owner->priv = NULL;
-	owner->done(owner, err == -EIO && p->latched ? -EROFS : err);
-	pool_close_step(p);
+	owner->done(owner, err == -EIO && p->base.latched ? -EROFS : err);
+	pool_ask_ended(&p->base);
 }
 
 /* True: something was done that leaves more to do. */
@@ -732,7 +732,7 @@ static bool step_once(struct pool_hydrate *h)
 		h->waiting = true;
 		h->job.work = scan_work;
 		h->job.done = scanned;
-		p->host->ops->work(p->host, &h->job, POOL_QUEUE_WORKERS);
+		p->base.host->ops->work(p->base.host, &h->job, POOL_QUEUE_WORKERS);
 		return false;
 	}
 	if (h->busy)
@@ -827,7 +827,7 @@ static void cancel(struct pool_hydrate *h)
 
 	if (!h->err)
 		h->err = -ECANCELED;
-	p->host->ops->timer_disarm(p->host, &h->timer);
+	p->base.host->ops->timer_disarm(p->base.host, &h->timer);
 	h->ticking = false;
 	for (unsigned i = 0; i < CHUNKS_MAX; i++) {
 		struct chunk_copy *c = &h->copy[i];

@@ -83,7 +83,7 @@ static void copy_start(struct pool_merge *m, enum pool_op_kind kind, uint64_t ph
 	m->op.iov_count = 1;
 	m->op.offset = base + ((uint64_t)m->block << POOL_BLOCK_SHIFT);
 	m->op.len = m->iov.iov_len;
-	m->pool->host->ops->submit(m->pool->host, &m->op);
+	m->pool->base.host->ops->submit(m->pool->base.host, &m->op);
 }
 
 static void copy_written(struct pool_op *op, int err)

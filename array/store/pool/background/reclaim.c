@@ -92,12 +92,12 @@ bool pool_reclaim_busy(const struct pool *p)
 void pool_reclaim_stop(struct pool *p)
 {
 	p->reclaim->stopping = true;
-	p->host->ops->timer_disarm(p->host, &p->reclaim->retry);
+	p->base.host->ops->timer_disarm(p->base.host, &p->reclaim->retry);
 }
 
 static bool must_stop(const struct pool_reclaim *r)
 {
-	return r->stopping || r->pool->latched;
+	return r->stopping || r->pool->base.latched;
 }
 
 static void retry_fired(struct pool_timer *timer)
@@ -136,10 +136,10 @@ static void task_end(struct pool_reclaim *r, bool more)
 		pool_reclaim_kick(p);
 	} else if (!must_stop(r)) {
 		r->retry.fire = retry_fired;
-		p->host->ops->timer_arm(p->host, &r->retry, RETRY_MS);
+		p->base.host->ops->timer_arm(p->base.host, &r->retry, RETRY_MS);
 	}
 	pool_alloc_wake(p, 0);
-	pool_close_step(p);
+	pool_ask_ended(&p->base);
 }
 
 /* The child has become independent (hydrate.c): what is left of the branch is for nobody. */
@@ -552,7 +552,7 @@ static void batch_start(struct pool_reclaim *r)
 	r->entries = NULL;
 	r->job.work = batch_work;
 	r->job.done = batch_loaded;
-	r->pool->host->ops->work(r->pool->host, &r->job, POOL_QUEUE_WORKERS);
+	r->pool->base.host->ops->work(r->pool->base.host, &r->job, POOL_QUEUE_WORKERS);
 }
 
 static void batch_flushed(void *arg, int err)
@@ -587,7 +587,7 @@ bool pool_reclaim_may_free(struct pool *p)
 {
 	struct pool_reclaim *r = p->reclaim;
 
-	if (must_stop(r) || p->closing || r->failures >= FAILURES_MAX)
+	if (must_stop(r) || p->base.closing || r->failures >= FAILURES_MAX)
 		return false;
 	pool_reclaim_look(p);
 	if (r->running && lock_blocked(r) && r->loose_wanted)
@@ -747,7 +747,7 @@ static void called(struct pool_call *call)
 {
 	struct pool_reclaim *r = container_of(call, struct pool_reclaim, call);
 
-	if (r->running || must_stop(r) || r->pool->closing)
+	if (r->running || must_stop(r) || r->pool->base.closing)
 		return;
 	if (!r->scan_wanted && !r->loose_wanted && list_empty(&r->pool->todos))
 		return;
@@ -764,11 +764,11 @@ void pool_reclaim_kick(struct pool *p)
 {
 	struct pool_reclaim *r = p->reclaim;
 
-	if (r->running || r->stopping || p->latched || p->closing ||
+	if (r->running || r->stopping || p->base.latched || p->base.closing ||
 		(!r->scan_wanted && !r->loose_wanted && list_empty(&p->todos)))
 		return;
 	r->call.call = called;
-	p->host->ops->call(p->host, &r->call);
+	p->base.host->ops->call(p->base.host, &r->call);
 }
 
 void pool_reclaim_look(struct pool *p)

@@ -2,20 +2,20 @@
 /*
  * The small things that all rooms of the pool use: the latch, lists of chunk numbers, those who wait.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/base/base.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void pool_latch(struct pool *p, int err, const char *what)
+void pool_latch(struct pool_base *b, int err, const char *what)
 {
-	if (p->latched)
+	if (b->latched)
 		return;
-	p->latched = err ? err : -EIO;
-	snprintf(p->latch_reason, sizeof(p->latch_reason),
+	b->latched = err ? err : -EIO;
+	snprintf(b->latch_reason, sizeof(b->latch_reason),
 		"the pool failed while %s: %s; look at its disk, then restart umbrad", what,
-		strerror(-p->latched));
+		strerror(-b->latched));
 }
 
 void *pool_xrealloc(void *old, size_t bytes)

@@ -41,7 +41,7 @@ static void checkpoint_work(struct pool_job *job)
 		if (err)
 			mdb_txn_abort(txn);
 		else
-			err = p->host->ops->meta_commit(p->host, txn);
+			err = p->base.host->ops->meta_commit(p->base.host, txn);
 	}
 	free(payloads);
 	p->checkpoint_err = err;
@@ -54,11 +54,11 @@ static void checkpoint_done(struct pool_job *job)
 
 	p->checkpoint_running = false;
 	if (p->checkpoint_err) {
-		pool_latch(p, p->checkpoint_err, "writing its metadata");
+		pool_latch(&p->base, p->checkpoint_err, "writing its metadata");
 		pool_wake_all(&p->applied_running, -EROFS);
 		pool_wake_all(&p->applied_waiters, -EROFS);
-		pool_cycle_room(p);
-		pool_close_step(p);
+		pool_ask_log_has_room(&p->base);
+		pool_ask_ended(&p->base);
 		return;
 	}
 	p->applied = p->checkpoint_state.applied_sequence;
@@ -76,10 +76,10 @@ static void checkpoint_done(struct pool_job *job)
 	}
 	pool_wake_all(&p->applied_running, 0);
 	pool_map_trim(p);
-	pool_cycle_room(p);
+	pool_ask_log_has_room(&p->base);
 	if (p->checkpoint_wanted || !list_empty(&p->applied_waiters))
 		checkpoint_start(p);
-	pool_close_step(p);
+	pool_ask_ended(&p->base);
 }
 
 static void checkpoint_start(struct pool *p)
@@ -88,7 +88,7 @@ static void checkpoint_start(struct pool *p)
 
 	if (p->checkpoint_running)
 		return;
-	if (p->latched) {
+	if (p->base.latched) {
 		pool_wake_all(&p->applied_waiters, -EROFS);
 		return;
 	}
@@ -112,7 +112,7 @@ static void checkpoint_start(struct pool *p)
 	p->checkpoint_running = true;
 	p->checkpoint_job.work = checkpoint_work;
 	p->checkpoint_job.done = checkpoint_done;
-	p->host->ops->work(p->host, &p->checkpoint_job, POOL_QUEUE_CHECKPOINT);
+	p->base.host->ops->work(p->base.host, &p->checkpoint_job, POOL_QUEUE_CHECKPOINT);
 }
 
 static void timer_fired(struct pool_timer *timer)
@@ -133,12 +133,12 @@ void pool_checkpoint_feed(struct pool *p, struct pool_backlog *b)
 {
 	list_push_back(&p->backlog, &b->link);
 	p->backlog_bytes += b->log_bytes;
-	if (p->closing || p->backlog_bytes > p->super.log_bytes / 3 || p->map_bytes > p->map_bytes_max) {
+	if (p->base.closing || p->backlog_bytes > p->super.log_bytes / 3 || p->map_bytes > p->map_bytes_max) {
 		pool_checkpoint_request(p);
 	} else if (!p->checkpoint_timer_armed && !p->checkpoint_running) {
 		p->checkpoint_timer_armed = true;
 		p->checkpoint_timer.fire = timer_fired;
-		p->host->ops->timer_arm(p->host, &p->checkpoint_timer, CHECKPOINT_LATER_MS);
+		p->base.host->ops->timer_arm(p->base.host, &p->checkpoint_timer, CHECKPOINT_LATER_MS);
 	} else if (p->checkpoint_running) {
 		p->checkpoint_wanted = p->checkpoint_wanted || p->backlog_bytes > p->super.log_bytes / 6;
 	}

@@ -34,7 +34,7 @@ void pool_cycle_request(struct pool *p)
 	if (p->cycle_running || p->cycle_no_room)
 		return;
 	p->cycle_call.call = cycle_called;
-	p->host->ops->call(p->host, &p->cycle_call);
+	p->base.host->ops->call(p->base.host, &p->cycle_call);
 }
 
 static void flush_timer_fired(struct pool_timer *timer)
@@ -45,19 +45,18 @@ static void flush_timer_fired(struct pool_timer *timer)
 	p->grow_err = 0;
 	pool_alloc_wake(p, 0);
 	pool_cycle_request(p);
-	pool_reclaim_look(p);
-	pool_reclaim_kick(p);
+	pool_ask_reclaim(&p->base, POOL_RECLAIM_LOOK);
 }
 
 void pool_cycle_later(struct pool *p)
 {
 	if (p->dirty_count >= p->dirty_max / 2 && !p->cycle_running)
 		pool_cycle_request(p);
-	if (p->flush_timer_armed || p->latched)
+	if (p->flush_timer_armed || p->base.latched)
 		return;
 	p->flush_timer_armed = true;
 	p->flush_timer.fire = flush_timer_fired;
-	p->host->ops->timer_arm(p->host, &p->flush_timer, FLUSH_LATER_MS);
+	p->base.host->ops->timer_arm(p->base.host, &p->flush_timer, FLUSH_LATER_MS);
 }
 
 void pool_flush_wait(struct store_io *io)
@@ -65,7 +64,7 @@ void pool_flush_wait(struct store_io *io)
 	struct pool_io *pio = pool_io_of(io);
 	struct pool *p = pio->pool;
 
-	if (p->latched) {
+	if (p->base.latched) {
 		io->done(io, -EROFS);
 		return;
 	}
@@ -211,18 +210,18 @@ static void cycle_end(struct pool *p)
 	pool_alloc_wake(p, 0);
 	if (p->cycle_wanted || !list_empty(&p->txns) || !list_empty(&p->flushes))
 		pool_cycle_request(p);
-	pool_reclaim_kick(p);
-	pool_close_step(p);
+	pool_ask_reclaim(&p->base, POOL_RECLAIM_KICK);
+	pool_ask_ended(&p->base);
 }
 
 static void cycle_failed(struct pool *p, int err, const char *what)
 {
-	pool_latch(p, err, what);
+	pool_latch(&p->base, err, what);
 	free(p->cycle_buf.data);
 	memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
 	p->cycle_running = false;
 	cycle_fail(p, -EIO);
-	pool_close_step(p);
+	pool_ask_ended(&p->base);
 }
 
 static void log_written(struct pool_log *log, int err)
@@ -252,8 +251,8 @@ static void data_synced(struct pool *p)
 		free(p->cycle_buf.data);
 		memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
 		cycle_end(p);
-	} else if (p->latched) {
-		cycle_failed(p, p->latched, "");
+	} else if (p->base.latched) {
+		cycle_failed(p, p->base.latched, "");
 	} else {
 		pool_log_write(&p->log, &p->cycle_buf, log_written);
 	}
@@ -285,7 +284,7 @@ static void sync_data(struct pool *p)
 		d->sync.file = d->file;
 		d->pool = p;
 		p->cycle_syncs++;
-		p->host->ops->submit(p->host, &d->sync);
+		p->base.host->ops->submit(p->base.host, &d->sync);
 	}
 	if (--p->cycle_syncs == 0)
 		data_synced(p);
@@ -307,13 +306,13 @@ static void cycle_start(struct pool *p)
 	if (p->cycle_running || !p->cycle_wanted)
 		return;
 	p->cycle_wanted = false;
-	if (p->latched) {
+	if (p->base.latched) {
 		cycle_fail(p, -EROFS);
 		return;
 	}
 	if (!pool_cycle_needed(p)) {
 		pool_alloc_wake(p, 0);
-		pool_close_step(p);
+		pool_ask_ended(&p->base);
 		return;
 	}
 	state = state_estimate(p);

@@ -25,7 +25,7 @@ void pool_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg
 {
 	struct pool *p = pool_of(s);
 	struct pool_cut *c;
-	int err = p->latched ? -EROFS : 0;
+	int err = p->base.latched ? -EROFS : 0;
 
 	cut->priv = NULL;
 	for (unsigned i = 0; i < cut->count && !err; i++) {
@@ -109,7 +109,7 @@ void pool_cut_end(struct pool_cut *c)
 		list_remove(&m->branch_link);
 		pool_branch_frozen_update(m->branch);
 		/* Nobody sees the frozen generation: what the next one wrote over can be merged. */
-		if (!pool_branch_viewer_in(m->branch, m->gen, m->gen + 1) && !c->pool->latched)
+		if (!pool_branch_viewer_in(m->branch, m->gen, m->gen + 1) && !c->pool->base.latched)
 			pool_todo_add(c->pool, m->branch->id, m->gen);
 	}
 	c->owner->priv = NULL;

@@ -30,7 +30,7 @@ static struct pool_todo *todo_get(struct pool *p, uint64_t branch, uint32_t gen)
 void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen)
 {
 	todo_get(p, branch, gen);
-	pool_cycle_later(p);
+	pool_ask_commit_later(&p->base);
 }
 
 void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen)

@@ -260,7 +260,7 @@ void pool_txn_commit(struct store_txn *store_txn, void (*done)(void *arg, int er
 
 	t->done = done;
 	t->arg = arg;
-	if (p->latched) {
+	if (p->base.latched) {
 		pool_txn_failed(t, -EROFS);
 		return;
 	}
@@ -287,7 +287,7 @@ static void apply_delete(struct pool *p, const struct pool_disk_change *c)
 
 	pool_disk_free(c->disk);
 	pool_todo_logged(p, b->id, c->gen);
-	pool_reclaim_scan(p);
+	pool_ask_reclaim(&p->base, POOL_RECLAIM_SCAN);
 }
 
 static void apply_repoint(struct pool *p, const struct pool_disk_change *c)
@@ -300,7 +300,7 @@ static void apply_repoint(struct pool *p, const struct pool_disk_change *c)
 	d->branch = c->branch;
 	d->size_bytes = c->size_bytes;
 	pool_todo_logged(p, old->id, c->gen);
-	pool_reclaim_scan(p);
+	pool_ask_reclaim(&p->base, POOL_RECLAIM_SCAN);
 }
 
 void pool_txn_applied(struct pool_txn *t)

@@ -252,7 +252,7 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 	} else {
 		p->data_reads++;
 	}
-	p->host->ops->submit(p->host, &piece->op);
+	p->base.host->ops->submit(p->base.host, &piece->op);
 }
 
 bool pool_sub_direct(struct pool_sub *sub)

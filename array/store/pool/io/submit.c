@@ -124,7 +124,7 @@ void pool_submit(struct store_io *io)
 	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
 	assert(io->len <= d->size_bytes && io->offset <= d->size_bytes - io->len);
 	assert(store_op_any_length(io->op) || io->len <= STORE_IO_MAX_BYTES);
-	if (pool_io_writes(io) && p->latched) {
+	if (pool_io_writes(io) && p->base.latched) {
 		io->done(io, -EROFS);
 		return;
 	}

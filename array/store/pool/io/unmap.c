@@ -107,7 +107,7 @@ void pool_unmap_start(struct store_io *io)
 	uint64_t end = io->offset + io->len, stop = (first + UNMAP_STEP_CHUNKS) << POOL_CHUNK_SHIFT;
 	int err = 0;
 
-	if (p->latched) {
+	if (p->base.latched) {
 		io->done(io, -EROFS);
 		return;
 	}

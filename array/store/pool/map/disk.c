@@ -21,7 +21,7 @@ struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch 
 
 	if (!d)
 		return NULL;
-	d->base.store = &p->base;
+	d->base.store = &p->store;
 	d->id = id;
 	d->size_bytes = size_bytes;
 	d->branch = b;

@@ -187,7 +187,7 @@ static void dirty_add(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, ui
 	}
 	p->dirty[p->dirty_count++] = (struct pool_dirty){.branch = leaf->branch, .chunk = chunk, .gen = gen};
 	leaf->dirty++;
-	pool_cycle_later(p);
+	pool_ask_commit_later(&p->base);
 }
 
 void pool_map_mark_dirty(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, struct pool_entry *e)
@@ -431,8 +431,8 @@ static void load_done(struct pool_job *job)
 	if (b->gone)
 		pool_branch_free(p, b);
 	else if (!b->loads && !b->disk && !b->child_count)
-		pool_reclaim_scan(p); /* it may have waited for this */
-	pool_close_step(p);
+		pool_ask_reclaim(&p->base, POOL_RECLAIM_SCAN); /* it may have waited for this */
+	pool_ask_ended(&p->base);
 }
 
 static int load_start(struct pool *p, struct pool_branch *b, uint64_t index, struct pool_waiter *w)
@@ -453,7 +453,7 @@ static int load_start(struct pool *p, struct pool_branch *b, uint64_t index, str
 	l->job.done = load_done;
 	p->map_loads++;
 	b->loads++;
-	p->host->ops->work(p->host, &l->job, POOL_QUEUE_WORKERS);
+	p->base.host->ops->work(p->base.host, &l->job, POOL_QUEUE_WORKERS);
 	return -EAGAIN;
 }
 

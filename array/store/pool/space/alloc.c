@@ -75,16 +75,16 @@ int pool_alloc_more(struct pool *p)
 	pool_data_grow(p);
 	if (p->growing)
 		return -EAGAIN;
-	if (p->latched)
+	if (p->base.latched)
 		return -EROFS;
-	if (p->closing) /* freed chunks stay where they are; a hydration that asks ends with it */
+	if (p->base.closing) /* freed chunks stay where they are; a hydration that asks ends with it */
 		return -ENOSPC;
 	if (pool_frees_under_way(p)) {
 		if (p->free_new.count)
-			pool_cycle_request(p);
+			pool_ask_commit(&p->base);
 		return -EAGAIN;
 	}
-	return pool_reclaim_may_free(p) ? -EAGAIN : -ENOSPC;
+	return pool_ask_may_free(&p->base) ? -EAGAIN : -ENOSPC;
 }
 
 void pool_alloc_destroy(struct pool *p)

@@ -17,7 +17,7 @@
 static void grow_work(struct pool_job *job)
 {
 	struct pool *p = container_of(job, struct pool, grow_job);
-	const struct pool_host_ops *ops = p->host->ops;
+	const struct pool_host_ops *ops = p->base.host->ops;
 	uint64_t from = p->grown_chunks, to = p->grow_to;
 	uint64_t base = (uint64_t)p->grow_segment * POOL_SEGMENT_CHUNKS;
 	bool is_new = !p->grow_data.file;
@@ -28,9 +28,10 @@ static void grow_work(struct pool_job *job)
 	if (is_new) {
 		snprintf(name, sizeof(name), "data.%u", p->grow_segment);
 		p->grow_result = ops->file_open(
-			p->host, name, POOL_FILE_CREATE | POOL_FILE_DIRECT, &p->grow_data.file);
+			p->base.host, name, POOL_FILE_CREATE | POOL_FILE_DIRECT, &p->grow_data.file);
 		if (p->grow_result == -EEXIST) /* left by a crash before it was used */
-			p->grow_result = ops->file_open(p->host, name, POOL_FILE_DIRECT, &p->grow_data.file);
+			p->grow_result =
+				ops->file_open(p->base.host, name, POOL_FILE_DIRECT, &p->grow_data.file);
 	}
 	if (!p->grow_result)
 		p->grow_result = ops->file_allocate(p->grow_data.file, (from - base) << POOL_CHUNK_SHIFT,
@@ -53,7 +54,7 @@ static void grow_done(struct pool_job *job)
 	}
 	p->grow_data.file = NULL;
 	if (p->grow_unsafe)
-		pool_latch(p, p->grow_result, "flushing its data");
+		pool_latch(&p->base, p->grow_result, "flushing its data");
 	if (!p->grow_result) {
 		p->grown_chunks = p->grow_to;
 		p->grow_step = 0;
@@ -64,10 +65,10 @@ static void grow_done(struct pool_job *job)
 	} else {
 		p->grow_err = p->grow_result;
 		p->grow_step = 0;
-		pool_cycle_later(p); /* tries again in a while */
+		pool_ask_commit_later(&p->base); /* tries again in a while */
 	}
 	pool_alloc_wake(p, 0);
-	pool_close_step(p);
+	pool_ask_ended(&p->base);
 }
 
 uint64_t pool_data_step(const struct pool *p)
@@ -85,7 +86,7 @@ void pool_data_grow(struct pool *p)
 {
 	uint64_t segment_end;
 
-	if (p->growing || p->closing || p->grow_err || p->latched ||
+	if (p->growing || p->base.closing || p->grow_err || p->base.latched ||
 		p->grown_chunks >= p->super.capacity_chunks || p->super.data_device)
 		return;
 	p->grow_segment = (unsigned)(p->grown_chunks / POOL_SEGMENT_CHUNKS);
@@ -101,7 +102,7 @@ void pool_data_grow(struct pool *p)
 	p->growing = true;
 	p->grow_job.work = grow_work;
 	p->grow_job.done = grow_done;
-	p->host->ops->work(p->host, &p->grow_job, POOL_QUEUE_WORKERS);
+	p->base.host->ops->work(p->base.host, &p->grow_job, POOL_QUEUE_WORKERS);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------ */
@@ -117,7 +118,7 @@ struct pool_data *pool_data_of(struct pool *p, uint64_t phys, uint64_t *offset)
 
 int pool_data_open(struct pool *p, const char *device)
 {
-	const struct pool_host_ops *ops = p->host->ops;
+	const struct pool_host_ops *ops = p->base.host->ops;
 	unsigned flags = POOL_FILE_DIRECT;
 	uint64_t size = 0;
 	int err = 0;
@@ -129,7 +130,7 @@ int pool_data_open(struct pool *p, const char *device)
 		char name[32];
 
 		snprintf(name, sizeof(name), "data.%u", i);
-		err = ops->file_open(p->host, device ? device : name, flags, &p->data[i].file);
+		err = ops->file_open(p->base.host, device ? device : name, flags, &p->data[i].file);
 		if (err)
 			break;
 		p->data_count = i + 1;
@@ -153,7 +154,7 @@ int pool_data_open(struct pool *p, const char *device)
 void pool_data_close(struct pool *p)
 {
 	for (unsigned i = 0; i < p->data_count; i++)
-		p->host->ops->file_close(p->data[i].file);
+		p->base.host->ops->file_close(p->data[i].file);
 	free(p->data);
 	p->data = NULL;
 	p->data_count = 0;

@@ -17,7 +17,7 @@ void pool_free_chunk(struct pool *p, struct pool_branch *b, uint64_t phys)
 	if (b)
 		b->chunks--;
 	pool_free_list_add(&p->free_new, phys);
-	pool_cycle_later(p);
+	pool_ask_commit_later(&p->base);
 }
 
 bool pool_frees_under_way(const struct pool *p)
@@ -42,7 +42,7 @@ static void discard_work(struct pool_job *job)
 			l->phys[i + n] % POOL_SEGMENT_CHUNKS)
 			n++;
 		if (!data->file->no_discard &&
-			p->host->ops->file_discard(data->file, offset, (uint64_t)n << POOL_CHUNK_SHIFT))
+			p->base.host->ops->file_discard(data->file, offset, (uint64_t)n << POOL_CHUNK_SHIFT))
 			data->file->no_discard = true; /* masks hide old content all the same */
 		i += n;
 	}
@@ -61,7 +61,7 @@ static void discard_done(struct pool_job *job)
 	p->grow_err = 0; /* there may be room again */
 	grace_start(p);
 	pool_alloc_wake(p, 0);
-	pool_close_step(p);
+	pool_ask_ended(&p->base);
 }
 
 static void grace_check(struct pool *p)
@@ -70,7 +70,7 @@ static void grace_check(struct pool *p)
 		return;
 	p->grace_running = false;
 	pool_wake_all(&p->grace_running_waiters, 0);
-	if (p->closing)
+	if (p->base.closing)
 		return;
 	if (p->free_grace.count == 0) {
 		grace_start(p);
@@ -81,7 +81,7 @@ static void grace_check(struct pool *p)
 	p->discard_running = true;
 	p->discard_job.work = discard_work;
 	p->discard_job.done = discard_done;
-	p->host->ops->work(p->host, &p->discard_job, POOL_QUEUE_WORKERS);
+	p->base.host->ops->work(p->base.host, &p->discard_job, POOL_QUEUE_WORKERS);
 }
 
 /* One grace period at a time: the other parity is empty when it begins. Freed chunks take part only when no discard is
@@ -91,7 +91,7 @@ static void grace_start(struct pool *p)
 	bool frees = p->free_logged.count && !p->discard_running;
 	struct list_node *n;
 
-	if (p->grace_running || p->closing || (!frees && list_empty(&p->grace_waiters)))
+	if (p->grace_running || p->base.closing || (!frees && list_empty(&p->grace_waiters)))
 		return;
 	assert(p->io_inflight[(p->io_epoch + 1) & 1] == 0);
 	if (frees)

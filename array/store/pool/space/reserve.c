@@ -54,7 +54,7 @@ static void reserve_step(struct pool_reserve *r)
 	uint64_t want = (uint64_t)r->disks * STORE_RESERVE_CHUNKS, room = pool_alloc_room(p);
 	int err = 0;
 
-	if (p->latched)
+	if (p->base.latched)
 		err = -EROFS;
 	else if (room < want && owner->at_hand)
 		want = room;
@@ -137,7 +137,7 @@ void pool_reserve_end(struct store_reserve *owner)
 		return;
 	p->reserve_called = true; /* not from inside the caller */
 	p->reserve_call.call = wake_called;
-	p->host->ops->call(p->host, &p->reserve_call);
+	p->base.host->ops->call(p->base.host, &p->reserve_call);
 }
 
 static bool at_an_end(const struct pool_disk *d, uint64_t chunk)
@@ -147,7 +147,7 @@ static bool at_an_end(const struct pool_disk *d, uint64_t chunk)
 
 bool pool_reserve_take(struct pool_disk *d, uint64_t chunk, uint64_t *phys)
 {
-	if (list_empty(&d->reserves) || !at_an_end(d, chunk) || pool_of(d->base.store)->latched)
+	if (list_empty(&d->reserves) || !at_an_end(d, chunk) || pool_of(d->base.store)->base.latched)
 		return false;
 	list_for_each (n, &d->reserves) {
 		struct pool_reserve *r = container_of(n, struct pool_reserve_member, link)->reserve;

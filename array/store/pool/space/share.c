@@ -25,7 +25,7 @@ void pool_chunk_drop(struct pool *p, struct pool_branch *b, uint64_t phys, bool 
 void pool_refs_loosened(struct pool *p)
 {
 	p->loose_likely = true;
-	pool_cycle_later(p); /* whose timer asks for a look */
+	pool_ask_commit_later(&p->base); /* whose timer asks for a look */
 }
 
 uint64_t pool_refs_loose(const struct pool *p)

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one way up: what a lower room asks of those above it, which it does not know. The calls are set when the pool
+ * is opened.
+ *
+ * Rule: nothing happens from inside the call; whatever follows comes by a call of the host's. `may_free` alone
+ * answers at once.
+ */
+#ifndef UMBRA_POOL_ASKS_H
+#define UMBRA_POOL_ASKS_H
+
+#include <stdbool.h>
+
+struct pool_base;
+
+enum pool_reclaim_ask {
+	POOL_RECLAIM_KICK, /* go on with what is known to be to do */
+	POOL_RECLAIM_SCAN, /* a branch may have become free */
+	POOL_RECLAIM_LOOK, /* look for loose chunks, if there may be any, and go on */
+};
+
+struct pool_asks {
+	void (*commit)(struct pool_base *b);       /* a commit cycle */
+	void (*commit_later)(struct pool_base *b); /* something became dirty: within a second */
+	void (*log_has_room)(struct pool_base *b); /* again: a cycle may wait for it */
+	void (*reclaim)(struct pool_base *b, enum pool_reclaim_ask what);
+	/* Will chunks come back, without waiting for anybody who waits for chunks? Then those who wait are woken. */
+	bool (*may_free)(struct pool_base *b);
+	void (*ended)(struct pool_base *b); /* something ended: may the pool close now? */
+};
+
+#endif
