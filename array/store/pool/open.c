@@ -85,7 +85,7 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 		list_init(&p->lock_hash[i]);
 	}
 	struct list *lists[] = {&p->dirty_branches, &p->lru, &p->lock_free, &p->sub_free, &p->piece_free,
-		&p->alloc_waiters, &p->flushes, &p->txns, &p->cycle_flushes, &p->cycle_txns, &p->backlog,
+		&p->alloc_waiters, &p->flushes, &p->riders, &p->cycle_flushes, &p->cycle_riders, &p->backlog,
 		&p->checkpointing, &p->applied_waiters, &p->applied_running, &p->todos, &p->hydrations,
 		&p->reserves, &p->grace_waiters, &p->grace_running_waiters};
 

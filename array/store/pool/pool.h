@@ -72,6 +72,18 @@ struct pool_mid {
 	struct pool_leaf *leaf[POOL_MID_LEAVES];
 };
 
+/* A frozen generation that somebody sees: embedded in a cut's member. */
+struct pool_viewer {
+	struct list_node link; /* pool_branch.cuts */
+	uint32_t gen;
+};
+
+/* A write under way: embedded in an I/O. */
+struct pool_write {
+	struct list_node link; /* pool_branch.writes */
+	uint32_t gen;
+};
+
 /* A line of generations. It lives while it is a disk's head or has a child. */
 struct pool_branch {
 	uint64_t id;
@@ -82,7 +94,7 @@ struct pool_branch {
 	struct pool_disk *disk;        /* NULL: headless */
 	struct pool_branch **children; /* ascending parent_gen */
 	unsigned child_count, child_room;
-	struct list cuts;    /* struct pool_cut_member.branch_link: frozen, not yet ended */
+	struct list cuts;    /* struct pool_viewer: frozen, the cut not yet ended */
 	uint32_t frozen_max; /* the newest generation that a child or a cut sees; 0: none */
 	uint64_t chunks;     /* physical chunks its entries hold */
 	bool record_dirty;   /* a BRANCH_PUT goes into the next frame */
@@ -92,7 +104,7 @@ struct pool_branch {
 	bool stuck;          /* reclaim failed with it */
 	unsigned loads;      /* of its leaves, under way */
 	struct list_node hash_link, dirty_link;
-	struct list writes; /* struct pool_io.link, ascending gen: writes under way */
+	struct list writes; /* struct pool_write, ascending gen */
 	struct pool_mid **top;
 	uint64_t top_count;
 };
@@ -139,8 +151,7 @@ struct pool_lock {
 struct pool_io {
 	struct pool *pool;
 	struct pool_branch *branch;
-	struct list_node link; /* pool_branch.writes, later pool.flushes */
-	uint32_t gen;
+	struct pool_write write;
 	unsigned subs;  /* not yet ended, and 1 for the one who starts them */
 	unsigned ready; /* COMPARE AND WRITE: subs that wait for the others */
 	int err;
@@ -151,19 +162,32 @@ struct pool_io {
 	struct pool_waiter waiter;
 };
 
-enum pool_sub_kind {
-	POOL_SUB_READ,
-	POOL_SUB_WRITE,
-	POOL_SUB_COMPARE,
-	POOL_SUB_ZERO, /* part of a block becomes zeros */
-	POOL_SUB_UNMAP,
+struct pool_sub;
+
+/* What a sub does, by its kind: pool_read_sub, pool_write_sub, pool_compare_sub, pool_zero_sub, pool_unmap_sub. */
+struct pool_sub_ops {
+	/* Goes on: under the chunk's exclusive lock, a READ's without a lock. Entered again after each wait. */
+	void (*run)(struct pool_sub *sub);
+	/* May it hold the lock shared, everything being prepared? Then run_shared goes on. NULL: never. */
+	bool (*try_shared)(struct pool_sub *sub);
+	void (*run_shared)(struct pool_sub *sub);
+	/* The steps of a write (write.c), where the kinds differ. */
+	void (*patch)(struct pool_sub *sub, uint8_t *to); /* puts the new data over what was read */
+	void (*old_read)(struct pool_sub *sub); /* what was to be read is, or sub->err says why not */
+	void (*targeted)(struct pool_sub *sub, int err); /* it has a chunk to write to, or not */
+	void (*failed)(struct pool_sub *sub, int err);   /* before anything was written */
+	bool joint;                                      /* the I/O's subs compare and write as one */
+	bool skips_zeros;                                /* nothing is done where there is no data */
 };
+
+extern const struct pool_sub_ops pool_read_sub, pool_write_sub, pool_compare_sub, pool_zero_sub,
+	pool_unmap_sub;
 
 /* The part of an I/O that lies in one chunk. */
 struct pool_sub {
 	struct pool *pool;
 	struct store_io *io;
-	enum pool_sub_kind kind;
+	const struct pool_sub_ops *ops;
 	uint64_t chunk;
 	uint32_t offset, len; /* within the chunk */
 	uint64_t io_offset;   /* of its first byte in the I/O's data */
@@ -224,16 +248,30 @@ struct pool_buffer {
 	uint32_t records;
 };
 
-struct pool_txn {
-	struct pool *pool;
+/* What rides in a frame of the commit cycle: records, whole or not at all. */
+struct pool_rider {
 	struct list_node link;
 	struct pool_buffer records;
+	bool ids; /* it takes new numbers of branches or disks: the frame tells which come next */
+	/* When the frame is made: brings the records up to date, whose lengths stay as they are. Or NULL. */
+	void (*refresh)(struct pool_rider *r);
+	void (*ended)(struct pool_rider *r, int err); /* durable, or not */
+};
+
+/* A generation that a cut froze. */
+struct pool_frozen {
+	struct pool_branch *branch;
+	uint32_t gen;
+	uint64_t size_bytes; /* of the disk */
+};
+
+struct pool_txn {
+	struct pool *pool;
+	struct pool_rider rider;
 	struct pool_disk_change *changes;
 	unsigned change_count, change_room;
 	struct pool_free_list frees; /* whose FREE records are among the records */
-	struct pool_cut *cut;        /* its forks' */
-	/* When its frame is made: brings its records up to date, which stay as long as they are. Or NULL. */
-	void (*refresh)(struct pool_txn *t);
+	const void *frozen_by;       /* the cut that its forks are of */
 	void (*done)(void *arg, int err);
 	void *arg;
 };
@@ -242,8 +280,7 @@ struct pool_cut_member {
 	struct pool_cut *cut;
 	struct pool_disk *disk;
 	struct pool_branch *branch;
-	struct list_node branch_link;
-	uint32_t gen; /* frozen */
+	struct pool_viewer viewer;
 	uint64_t size_bytes;
 	bool draining; /* writes of frozen generations under way */
 };
@@ -386,8 +423,8 @@ struct pool {
 	uint64_t loose_count, loose_given, loose_sequence;
 
 	/* the commit cycle */
-	struct list flushes, txns;             /* wait for the next cycle */
-	struct list cycle_flushes, cycle_txns; /* in the running one */
+	struct list flushes, riders;             /* wait for the next cycle */
+	struct list cycle_flushes, cycle_riders; /* in the running one */
 	bool cycle_running, cycle_wanted, cycle_no_room;
 	unsigned cycle_syncs;
 	int cycle_err;
@@ -487,6 +524,7 @@ void pool_branch_attach(struct pool_branch *parent, struct pool_branch *child);
 void pool_branch_detach(struct pool_branch *child);
 void pool_branch_frozen_update(struct pool_branch *b);
 void pool_branch_record_dirty(struct pool *p, struct pool_branch *b);
+uint32_t pool_branch_oldest_write(const struct pool_branch *b); /* under way; UINT32_MAX: none */
 /* Does a child or a cut see a generation in [lo, hi)? */
 bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi);
 /* Does anything, the head included, see entries of generation ≥ lo? */
@@ -529,7 +567,7 @@ void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf);
 
 /* ---- clone.c ---------------------------------------------------------------------------------------- */
 
-void pool_clone_start(struct store_io *io); /* STORE_CLONE, len > 0 */
+void pool_clone(struct store_io *io); /* STORE_CLONE */
 
 /* ---- unshare.c -------------------------------------------------------------------------------------- */
 
@@ -603,7 +641,6 @@ void pool_reserve_join(struct store_reserve *r, struct store_disk *d);
 void pool_reserve_end(struct store_reserve *r);
 /* A write to this chunk of the disk found no room: a chunk that is set aside for it. False: there is none. */
 bool pool_reserve_take(struct pool_disk *d, uint64_t chunk, uint64_t *phys);
-void pool_reserve_forget(struct pool_disk *d); /* the disk goes */
 void pool_reserve_destroy(struct pool *p);
 
 /* ---- refs.c ----------------------------------------------------------------------------------------- */
@@ -626,18 +663,19 @@ int pool_refs_scan_loose(struct pool_meta *m, uint64_t from, size_t max, uint64_
 
 /* ---- the files of io/ ------------------------------------------------------------------------------- */
 
-void pool_submit(struct store_io *io);
+void pool_submit(struct store_io *io); /* all but CLONE */
+/* Makes the I/O the pool's. False: it has ended already. */
+bool pool_io_accept(struct store_io *io);
 void pool_io_begin_write(struct store_io *io); /* takes its generation */
 void pool_io_end_write(struct store_io *io);
 void pool_io_put(struct store_io *io, int err); /* one sub less */
-struct pool_sub *pool_sub_new(
-	struct store_io *io, enum pool_sub_kind kind, uint64_t offset, uint64_t len, uint64_t io_offset);
-void pool_sub_prepare(struct pool_sub *sub); /* its callbacks */
+struct pool_sub *pool_sub_new(struct store_io *io, const struct pool_sub_ops *ops, uint64_t offset,
+	uint64_t len, uint64_t io_offset); /* NULL: no memory */
 void pool_sub_end(struct pool_sub *sub, int err);
-void pool_sub_write(struct pool_sub *sub); /* under the exclusive lock; entered again after each wait */
-/* Everything that was to be read is in the bounce buffer: the new data goes over it. */
-void pool_sub_patch(struct pool_sub *sub);
-void pool_sub_write_out(struct pool_sub *sub);       /* to the chunk that it has */
+void pool_write_run(struct pool_sub *sub);   /* pool_sub_ops.run of the kinds that write */
+void pool_write_patch(struct pool_sub *sub); /* everything that was to be read is in the bounce buffer */
+void pool_write_old_read(struct pool_sub *sub);
+void pool_write_out(struct pool_sub *sub);           /* to the chunk that it has */
 unsigned pool_sub_first(const struct pool_sub *sub); /* block */
 unsigned pool_sub_stop(const struct pool_sub *sub);  /* the block after the last */
 bool pool_sub_whole(const struct pool_sub *sub);     /* whole blocks */
@@ -647,15 +685,11 @@ void pool_sub_piece_end(struct pool_sub *sub, int err);
 bool pool_sub_direct(struct pool_sub *sub); /* is the caller's memory good for direct transfers? */
 void pool_sub_fetch(struct pool_sub *sub, const struct pool_places *places, uint16_t mask);
 bool pool_places_zero(const struct pool_places *places, unsigned first, unsigned end);
-void pool_read_run(struct pool_sub *sub);
 int pool_target_copy_up(struct pool_sub *sub, struct pool_waiter *w);
 int pool_target_prepare(struct pool_sub *sub, bool may_wait);
 int pool_target_replaced(struct pool_sub *sub);
 void pool_target_failed(struct pool_sub *sub);
 void pool_target_drop(struct pool_sub *sub); /* the chunk, if any, is not written to */
-bool pool_write_try_shared(struct pool_lock_wait *w);
-void pool_write_granted(struct pool_lock_wait *w);
-void pool_write_failed(struct pool_sub *sub, int err);
 void pool_compare_read(
 	struct pool_sub *sub); /* a COMPARE AND WRITE's sub has read, or failed to (sub->err) */
 void pool_compare_target(struct pool_sub *sub, int err); /* it has a chunk to write to, or not */
@@ -666,7 +700,6 @@ bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t 
 int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
 	struct pool_waiter *w);
 void pool_unmap_start(struct store_io *io);
-void pool_unmap_run(struct pool_sub *sub);
 size_t pool_iov_copy_out(const struct store_io *io, uint64_t from, uint8_t *to, size_t len);
 size_t pool_iov_copy_in(const struct store_io *io, uint64_t to, const uint8_t *from, size_t len);
 
@@ -675,7 +708,10 @@ size_t pool_iov_copy_in(const struct store_io *io, uint64_t to, const uint8_t *f
 void pool_cycle_request(struct pool *p);
 /* Something became dirty: a flush will come by itself within a second. */
 void pool_cycle_later(struct pool *p);
-void pool_flush_wait(struct store_io *io);
+void pool_flush_wait(struct pool *p, struct store_io *io);
+void pool_ride(struct pool *p, struct pool_rider *r); /* with the next frame that has room */
+/* A rider must fit into a frame beside the map records that may be waiting. */
+uint64_t pool_rider_max(const struct pool *p);
 bool pool_cycle_needed(const struct pool *p);
 void pool_cycle_room(struct pool *p); /* the log has room again */
 
@@ -711,13 +747,25 @@ int pool_txn_disk_repoint(
 	struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk);
 void pool_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 void pool_txn_drop(struct store_txn *t);
-void pool_txn_applied(struct pool_txn *t); /* durable: the changes in memory; frees it; calls done */
-void pool_txn_failed(struct pool_txn *t, int err);
+static inline struct pool_txn *pool_txn_of(struct store_txn *t)
+{
+	return (struct pool_txn *)(void *)t;
+}
+
+static inline struct store_txn *pool_txn_handle(struct pool_txn *t)
+{
+	return (struct store_txn *)(void *)t;
+}
+
+struct pool_txn *pool_txn_new(struct pool *p); /* NULL: no memory */
+int pool_txn_fork(struct pool_txn *t, const struct pool_frozen *from, struct store_disk **out);
+int pool_txn_repoint(struct pool_txn *t, const struct pool_frozen *from, struct pool_disk *d);
+/* Commits it: frees it and calls done. */
+void pool_txn_ride(struct pool_txn *t, void (*done)(void *arg, int err), void *arg);
 void pool_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg);
 void pool_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 void pool_cut_drop(struct store_cut *cut);
 void pool_cut_drained(struct pool_branch *b); /* a write of b ended */
-void pool_cut_end(struct pool_cut *cut);
 
 /* ---- meta.c ----------------------------------------------------------------------------------------- */
 

@@ -102,6 +102,14 @@ static int pool_iterate(struct store *s, enum store_table table,
 	return err;
 }
 
+static void submit(struct store_io *io)
+{
+	if (io->op == STORE_CLONE)
+		pool_clone(io);
+	else
+		pool_submit(io);
+}
+
 const struct store_ops pool_ops = {
 	.name = "pool",
 	.close = pool_close,
@@ -110,7 +118,7 @@ const struct store_ops pool_ops = {
 	.disk_id = pool_disk_id,
 	.disk_size = pool_disk_size,
 	.disk_used = pool_disk_used,
-	.submit = pool_submit,
+	.submit = submit,
 	.txn_begin = pool_txn_begin,
 	.txn_put = pool_txn_put,
 	.txn_del = pool_txn_del,

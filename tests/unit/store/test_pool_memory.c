@@ -74,10 +74,10 @@ WRAP(uint8_t *, pool_bounce_get, struct pool *p)
 	return fails() ? NULL : __real_pool_bounce_get(p);
 }
 
-WRAP(struct pool_sub *, pool_sub_new, struct store_io *io, enum pool_sub_kind kind, uint64_t offset,
+WRAP(struct pool_sub *, pool_sub_new, struct store_io *io, const struct pool_sub_ops *ops, uint64_t offset,
 	uint64_t len, uint64_t io_offset)
 {
-	return fails() ? NULL : __real_pool_sub_new(io, kind, offset, len, io_offset);
+	return fails() ? NULL : __real_pool_sub_new(io, ops, offset, len, io_offset);
 }
 
 WRAP(int, pool_meta_load, struct pool_meta *m, uint64_t branch, uint64_t chunk, uint64_t count,

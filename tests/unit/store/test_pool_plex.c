@@ -520,8 +520,8 @@ static void until_end_waits(struct world *w, struct model *s)
 	world_hydrate_start(w, s, 0);
 	for (;;) {
 		assert_true(sim_step(&w->sim, true));
-		list_for_each (n, &world_pool(w)->txns) {
-			if (container_of(n, struct pool_txn, link)->refresh)
+		list_for_each (n, &world_pool(w)->riders) {
+			if (container_of(n, struct pool_rider, link)->refresh)
 				return;
 		}
 	}

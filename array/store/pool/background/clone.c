@@ -162,10 +162,10 @@ static int target_set(struct pool_clone *c, struct pool_leaf *leaf, uint64_t chu
 	const struct pool_entry *e = NULL;
 	struct pool_entry room, *edit;
 	unsigned count = pool_map_entries(leaf, chunk, &e, &room);
-	bool owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->gen);
-	uint32_t gen = owned ? e[0].gen : pio->gen;
+	bool owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->write.gen);
+	uint32_t gen = owned ? e[0].gen : pio->write.gen;
 
-	assert(count == 0 || e[0].gen <= pio->gen);
+	assert(count == 0 || e[0].gen <= pio->write.gen);
 	if (!owned) {
 		struct pool_entry fresh = {.gen = gen};
 
@@ -199,7 +199,7 @@ static int share_chunk(struct pool_clone *c)
 	if (err)
 		return err;
 	if (!at.branch && !at.spread) {
-		err = pool_unmap_blocks(p, pio->branch, pio->gen, target, POOL_ALL_BLOCKS, &c->waiter);
+		err = pool_unmap_blocks(p, pio->branch, pio->write.gen, target, POOL_ALL_BLOCKS, &c->waiter);
 		return err ? err : 1;
 	}
 	err = place_shareable(c, &at, source);
@@ -381,7 +381,7 @@ static void clone_end(struct pool_clone *c)
 	free(c->buf);
 	free(c);
 	if (!err && (io->flags & STORE_IO_FUA))
-		pool_flush_wait(io);
+		pool_flush_wait(pool_of(io->disk->store), io);
 	else
 		io->done(io, err);
 }
@@ -417,12 +417,13 @@ static void clone_run(struct pool_clone *c)
 	c->in_loop = false;
 }
 
-void pool_clone_start(struct store_io *io)
+void pool_clone(struct store_io *io)
 {
-	struct pool_io *pio = pool_io_of(io);
 	const struct pool_disk *from = pool_disk_of(io->source);
 	struct pool_clone *c;
 
+	if (!pool_io_accept(io))
+		return;
 	assert(io->source->store == io->disk->store && !from->pending);
 	assert(io->source_offset % STORE_BLOCK_BYTES == 0);
 	assert(io->len <= from->size_bytes && io->source_offset <= from->size_bytes - io->len);
@@ -434,7 +435,7 @@ void pool_clone_start(struct store_io *io)
 		io->done(io, -ENOMEM);
 		return;
 	}
-	c->pool = pio->pool;
+	c->pool = pool_io_of(io)->pool;
 	c->io = io;
 	clone_run(c);
 }

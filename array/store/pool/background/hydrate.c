@@ -293,9 +293,8 @@ static void choose_entry(struct chunk_copy *c)
 		c->phys = e[i].phys;
 		assert(!e[i].shared); /* what it says nothing of is nowhere (clone.c) */
 	}
-	if (count == 0 &&
-		!list_empty(&b->writes)) { /* one that waits for this lock must not find a newer one */
-		uint32_t oldest = container_of(b->writes.head.next, struct pool_io, link)->gen;
+	if (count == 0) { /* a write that waits for this lock must not find a newer one */
+		uint32_t oldest = pool_branch_oldest_write(b);
 
 		if (oldest < c->gen)
 			c->gen = oldest;
@@ -408,11 +407,11 @@ static void chunk_start(struct pool_hydrate *h, uint64_t chunk)
 static int commit(struct pool_hydrate *h, struct pool_txn *t, void (*done)(void *arg, int err))
 {
 	if (!t)
-		t = (struct pool_txn *)(void *)pool_txn_begin(&h->pool->store);
+		t = pool_txn_new(h->pool);
 	if (!t)
 		return -ENOMEM;
 	h->waiting = true;
-	pool_txn_commit((struct store_txn *)(void *)t, done, h);
+	pool_txn_ride(t, done, h);
 	return 0;
 }
 
@@ -427,8 +426,9 @@ static void flushed(void *arg, int err)
 }
 
 /* The records as they are when the frame is made: the branch may have been cut, the parent spliced. */
-static void detach_refresh(struct pool_txn *t)
+static void detach_refresh(struct pool_rider *rider)
 {
+	struct pool_txn *t = container_of(rider, struct pool_txn, rider);
 	struct pool_hydrate *h = t->arg;
 	const struct pool_branch *b = h->branch;
 	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
@@ -441,11 +441,11 @@ static void detach_refresh(struct pool_txn *t)
 	r.branch.id = b->id;
 	r.branch.value = (struct pool_branch_value){.gen = b->gen, .chunks = b->chunks};
 	assert(h->parent_id);
-	at = pool_record_encode(t->records.data, &r);
+	at = pool_record_encode(t->rider.records.data, &r);
 	r = (struct pool_record){
 		.type = POOL_RECORD_TODO_PUT, .todo = {.branch = h->parent_id, .gen = h->parent_gen}};
-	at += pool_record_encode(t->records.data + at, &r);
-	assert(at == t->records.len);
+	at += pool_record_encode(t->rider.records.data + at, &r);
+	assert(at == t->rider.records.len);
 }
 
 static void detached(void *arg, int err)
@@ -471,15 +471,15 @@ static void detached(void *arg, int err)
 /* Everything is the branch's own. */
 static int detach(struct pool_hydrate *h)
 {
-	struct pool_txn *t = (struct pool_txn *)(void *)pool_txn_begin(&h->pool->store);
+	struct pool_txn *t = pool_txn_new(h->pool);
 	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 
 	if (!t)
 		return -ENOMEM;
-	pool_buffer_record(&t->records, &r);
+	pool_buffer_record(&t->rider.records, &r);
 	r.type = POOL_RECORD_TODO_PUT;
-	pool_buffer_record(&t->records, &r);
-	t->refresh = detach_refresh;
+	pool_buffer_record(&t->rider.records, &r);
+	t->rider.refresh = detach_refresh;
 	return commit(h, t, detached);
 }
 

@@ -154,7 +154,7 @@ static void put_todo_del(struct pool_txn *t, uint64_t branch, uint32_t gen)
 {
 	struct pool_record rec = {.type = POOL_RECORD_TODO_DEL, .todo = {.branch = branch, .gen = gen}};
 
-	pool_buffer_record(&t->records, &rec);
+	pool_buffer_record(&t->rider.records, &rec);
 }
 
 static struct pool_txn *own_txn(struct pool *p)
@@ -168,7 +168,7 @@ static struct pool_txn *own_txn(struct pool *p)
 
 static void own_commit(struct pool_txn *t, void (*done)(void *arg, int err), struct pool_reclaim *r)
 {
-	pool_txn_commit((struct store_txn *)(void *)t, done, r);
+	pool_txn_ride(t, done, r);
 }
 
 /* ---- to-dos ----------------------------------------------------------------------------------------- */
@@ -203,7 +203,7 @@ static uint32_t next_viewer(const struct pool_branch *b, uint32_t gen)
 			best = b->children[i]->parent_gen;
 	}
 	list_for_each (n, &b->cuts) {
-		uint32_t g = container_of(n, struct pool_cut_member, branch_link)->gen;
+		uint32_t g = container_of(n, struct pool_viewer, link)->gen;
 
 		if (g > gen && g < best)
 			best = g;
@@ -277,7 +277,7 @@ static void drop_finish(struct pool_reclaim *r)
 	list_remove(&b->dirty_link);
 	b->record_dirty = false;
 	b->dead = true;
-	pool_buffer_record(&t->records, &rec);
+	pool_buffer_record(&t->rider.records, &rec);
 	list_for_each (n, &p->todos) {
 		const struct pool_todo *todo = container_of(n, struct pool_todo, link);
 
@@ -287,7 +287,7 @@ static void drop_finish(struct pool_reclaim *r)
 	if (b->parent) {
 		rec = (struct pool_record){.type = POOL_RECORD_TODO_PUT,
 			.todo = {.branch = b->parent->id, .gen = b->parent_gen}};
-		pool_buffer_record(&t->records, &rec);
+		pool_buffer_record(&t->rider.records, &rec);
 	}
 	own_commit(t, drop_removed, r);
 }
@@ -312,12 +312,12 @@ static void drop_batch(struct pool_reclaim *r)
 		const struct pool_meta_entry *e = &r->entries[i];
 		struct pool_record rec = {.type = POOL_RECORD_MAP_DEL, .map = {.key = e->key}};
 
-		pool_buffer_record(&t->records, &rec);
+		pool_buffer_record(&t->rider.records, &rec);
 		if (!e->value.phys)
 			continue;
 		rec = (struct pool_record){.type = e->value.shared ? POOL_RECORD_UNSHARE : POOL_RECORD_FREE,
 			.run = {.phys = e->value.phys, .count = 1}};
-		pool_buffer_record(&t->records, &rec);
+		pool_buffer_record(&t->rider.records, &rec);
 		if (e->value.shared) {
 			pool_refs_loosened(p);
 			continue;
@@ -360,7 +360,7 @@ static void splice_finish(struct pool_reclaim *r)
 	if (parent)
 		pool_branch_attach(parent, c);
 	pool_branch_record_dirty(r->pool, c);
-	pool_buffer_record(&t->records, &rec);
+	pool_buffer_record(&t->rider.records, &rec);
 	own_commit(t, splice_removed, r);
 }
 
@@ -486,7 +486,7 @@ static void loose_batch(struct pool_reclaim *r)
 	for (size_t i = 0; i < r->count; i++) {
 		struct pool_record rec = {.type = POOL_RECORD_FREE, .run = {.phys = r->loose[i], .count = 1}};
 
-		pool_buffer_record(&t->records, &rec);
+		pool_buffer_record(&t->rider.records, &rec);
 		pool_free_list_add(&t->frees, r->loose[i]);
 	}
 	own_commit(t, loose_batch_done, r);

@@ -59,16 +59,28 @@ void pool_cycle_later(struct pool *p)
 	p->base.host->ops->timer_arm(p->base.host, &p->flush_timer, FLUSH_LATER_MS);
 }
 
-void pool_flush_wait(struct store_io *io)
+void pool_flush_wait(struct pool *p, struct store_io *io)
 {
-	struct pool_io *pio = pool_io_of(io);
-	struct pool *p = pio->pool;
-
 	if (p->base.latched) {
 		io->done(io, -EROFS);
 		return;
 	}
 	list_push_back(&p->flushes, &io->link);
+	pool_cycle_request(p);
+}
+
+uint64_t pool_rider_max(const struct pool *p)
+{
+	return (p->super.log_bytes - POOL_LOG_START) / 8;
+}
+
+void pool_ride(struct pool *p, struct pool_rider *r)
+{
+	if (p->base.latched) {
+		r->ended(r, -EROFS);
+		return;
+	}
+	list_push_back(&p->riders, &r->link);
 	pool_cycle_request(p);
 }
 
@@ -134,24 +146,24 @@ static void put_map(struct pool *p)
 	p->dirty_count = 0;
 }
 
-/* Transactions in their order, as many as fit (one always does: pool_txn_commit saw to it). */
-static void put_txns(struct pool *p, uint64_t left)
+/* Riders in their order, as many as fit (one always does: pool_rider_max saw to it). */
+static void put_riders(struct pool *p, uint64_t left)
 {
 	bool ids = false;
 
-	while (!list_empty(&p->txns)) {
-		struct pool_txn *t = container_of(p->txns.head.next, struct pool_txn, link);
+	while (!list_empty(&p->riders)) {
+		struct pool_rider *r = container_of(p->riders.head.next, struct pool_rider, link);
 
-		if (t->records.len > left)
+		if (r->records.len > left)
 			break;
-		left -= t->records.len;
-		list_remove(&t->link);
-		list_push_back(&p->cycle_txns, &t->link);
-		if (t->refresh)
-			t->refresh(t);
-		pool_buffer_bytes(&p->cycle_buf, t->records.data, t->records.len);
-		p->cycle_buf.records += t->records.records;
-		ids = ids || t->change_count;
+		left -= r->records.len;
+		list_remove(&r->link);
+		list_push_back(&p->cycle_riders, &r->link);
+		if (r->refresh)
+			r->refresh(r);
+		pool_buffer_bytes(&p->cycle_buf, r->records.data, r->records.len);
+		p->cycle_buf.records += r->records.records;
+		ids = ids || r->ids;
 	}
 	if (ids) {
 		struct pool_record r = {.type = POOL_RECORD_IDS,
@@ -161,7 +173,7 @@ static void put_txns(struct pool *p, uint64_t left)
 	}
 }
 
-static void close_epoch(struct pool *p, uint64_t txn_left)
+static void close_epoch(struct pool *p, uint64_t rider_left)
 {
 	static const uint8_t head[POOL_FRAME_HEAD_SIZE];
 	struct list_node *n;
@@ -173,7 +185,7 @@ static void close_epoch(struct pool *p, uint64_t txn_left)
 	put_map(p);
 	put_frees(p);
 	pool_refs_frame(p, &p->cycle_buf);
-	put_txns(p, txn_left);
+	put_riders(p, rider_left);
 	pool_todo_frame(p, &p->cycle_buf);
 }
 
@@ -183,8 +195,11 @@ static void cycle_fail(struct pool *p, int err)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&p->cycle_txns)) || (n = list_pop(&p->txns)))
-		pool_txn_failed(container_of(n, struct pool_txn, link), err);
+	while ((n = list_pop(&p->cycle_riders)) || (n = list_pop(&p->riders))) {
+		struct pool_rider *r = container_of(n, struct pool_rider, link);
+
+		r->ended(r, err);
+	}
 	while ((n = list_pop(&p->cycle_flushes)) || (n = list_pop(&p->flushes))) {
 		struct store_io *io = container_of(n, struct store_io, link);
 
@@ -198,8 +213,11 @@ static void cycle_end(struct pool *p)
 	struct list_node *n;
 
 	p->cycle_running = false;
-	while ((n = list_pop(&p->cycle_txns)))
-		pool_txn_applied(container_of(n, struct pool_txn, link));
+	while ((n = list_pop(&p->cycle_riders))) {
+		struct pool_rider *r = container_of(n, struct pool_rider, link);
+
+		r->ended(r, 0);
+	}
 	while ((n = list_pop(&p->cycle_flushes))) {
 		struct store_io *io = container_of(n, struct store_io, link);
 
@@ -208,7 +226,7 @@ static void cycle_end(struct pool *p)
 	if (p->cycle_frees.count)
 		pool_free_durable(p, &p->cycle_frees);
 	pool_alloc_wake(p, 0);
-	if (p->cycle_wanted || !list_empty(&p->txns) || !list_empty(&p->flushes))
+	if (p->cycle_wanted || !list_empty(&p->riders) || !list_empty(&p->flushes))
 		pool_cycle_request(p);
 	pool_ask_reclaim(&p->base, POOL_RECLAIM_KICK);
 	pool_ask_ended(&p->base);
@@ -293,7 +311,7 @@ static void sync_data(struct pool *p)
 /* Anything to do? */
 bool pool_cycle_needed(const struct pool *p)
 {
-	if (!list_empty(&p->flushes) || !list_empty(&p->txns) || p->dirty_count || p->free_new.count ||
+	if (!list_empty(&p->flushes) || !list_empty(&p->riders) || p->dirty_count || p->free_new.count ||
 		p->unshared.count || !list_empty(&p->dirty_branches))
 		return true;
 	return pool_todo_unlogged(p) > 0;
@@ -301,7 +319,7 @@ bool pool_cycle_needed(const struct pool *p)
 
 static void cycle_start(struct pool *p)
 {
-	uint64_t state, txns = 0, payload;
+	uint64_t state, riders = 0, payload;
 
 	if (p->cycle_running || !p->cycle_wanted)
 		return;
@@ -316,9 +334,9 @@ static void cycle_start(struct pool *p)
 		return;
 	}
 	state = state_estimate(p);
-	list_for_each (n, &p->txns)
-		txns += container_of(n, struct pool_txn, link)->records.len;
-	payload = state + txns;
+	list_for_each (n, &p->riders)
+		riders += container_of(n, struct pool_rider, link)->records.len;
+	payload = state + riders;
 	if (payload > pool_log_payload_max(&p->log))
 		payload = state > pool_log_payload_max(&p->log) ? state : pool_log_payload_max(&p->log);
 	if (payload < state + POOL_RECORD_MAX_FIXED)

@@ -15,10 +15,7 @@
 
 static bool member_draining(const struct pool_cut_member *m)
 {
-	const struct list *writes = &m->branch->writes;
-
-	/* Ascending generations: the first is the oldest. */
-	return !list_empty(writes) && container_of(writes->head.next, struct pool_io, link)->gen <= m->gen;
+	return pool_branch_oldest_write(m->branch) <= m->viewer.gen;
 }
 
 void pool_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
@@ -48,12 +45,38 @@ void pool_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg
 		m->cut = c;
 		m->disk = d;
 		m->branch = d->branch;
-		m->gen = d->branch->gen++;
+		m->viewer.gen = d->branch->gen++;
 		m->size_bytes = d->size_bytes;
-		list_push_back(&m->branch->cuts, &m->branch_link);
+		list_push_back(&m->branch->cuts, &m->viewer.link);
 		pool_branch_frozen_update(m->branch);
 	}
 	cut_done(arg, 0);
+}
+
+static void cut_end(struct pool_cut *c)
+{
+	for (unsigned i = 0; i < c->count; i++) {
+		struct pool_cut_member *m = &c->members[i];
+
+		list_remove(&m->viewer.link);
+		pool_branch_frozen_update(m->branch);
+		/* Nobody sees the frozen generation: what the next one wrote over can be merged. */
+		if (!pool_branch_viewer_in(m->branch, m->viewer.gen, m->viewer.gen + 1) &&
+			!c->pool->base.latched)
+			pool_todo_add(c->pool, m->branch->id, m->viewer.gen);
+	}
+	c->owner->priv = NULL;
+	free(c);
+}
+
+static void cut_committed(void *arg, int err)
+{
+	struct pool_cut *c = arg;
+	void (*done)(void *arg, int err) = c->done;
+
+	arg = c->arg;
+	cut_end(c);
+	done(arg, err);
 }
 
 static void commit_drained(struct pool_cut *c)
@@ -63,17 +86,16 @@ static void commit_drained(struct pool_cut *c)
 	for (unsigned i = 0; i < c->count; i++)
 		pool_branch_record_dirty(c->pool, c->members[i].branch); /* the new generation */
 	c->txn = NULL;
-	pool_txn_commit((struct store_txn *)(void *)t, c->done, c->arg);
+	pool_txn_ride(t, cut_committed, c);
 }
 
 void pool_cut_commit(
 	struct store_cut *cut, struct store_txn *store_txn, void (*done)(void *arg, int err), void *arg)
 {
 	struct pool_cut *c = cut->priv;
-	struct pool_txn *t = (struct pool_txn *)(void *)store_txn;
+	struct pool_txn *t = pool_txn_of(store_txn);
 
-	assert(c && (!t->cut || t->cut == c));
-	t->cut = c;
+	assert(c && (!t->frozen_by || t->frozen_by == c));
 	c->txn = t;
 	c->done = done;
 	c->arg = arg;
@@ -89,7 +111,7 @@ void pool_cut_drained(struct pool_branch *b)
 {
 again:
 	list_for_each (n, &b->cuts) {
-		struct pool_cut_member *m = container_of(n, struct pool_cut_member, branch_link);
+		struct pool_cut_member *m = container_of(n, struct pool_cut_member, viewer.link);
 
 		if (!m->draining || member_draining(m))
 			continue;
@@ -101,23 +123,35 @@ again:
 	}
 }
 
-void pool_cut_end(struct pool_cut *c)
-{
-	for (unsigned i = 0; i < c->count; i++) {
-		struct pool_cut_member *m = &c->members[i];
-
-		list_remove(&m->branch_link);
-		pool_branch_frozen_update(m->branch);
-		/* Nobody sees the frozen generation: what the next one wrote over can be merged. */
-		if (!pool_branch_viewer_in(m->branch, m->gen, m->gen + 1) && !c->pool->base.latched)
-			pool_todo_add(c->pool, m->branch->id, m->gen);
-	}
-	c->owner->priv = NULL;
-	free(c);
-}
-
 void pool_cut_drop(struct store_cut *cut)
 {
 	if (cut->priv)
-		pool_cut_end(cut->priv);
+		cut_end(cut->priv);
+}
+
+/* ---- new disks on what it froze -------------------------------------------------------------------- */
+
+/* What a member of the cut shows. */
+static struct pool_frozen frozen(struct pool_txn *t, const struct store_cut *cut, unsigned index)
+{
+	const struct pool_cut *c = cut->priv;
+	const struct pool_cut_member *m = &c->members[index];
+
+	assert(index < c->count && (!t->frozen_by || t->frozen_by == c));
+	t->frozen_by = c;
+	return (struct pool_frozen){.branch = m->branch, .gen = m->viewer.gen, .size_bytes = m->size_bytes};
+}
+
+int pool_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out)
+{
+	struct pool_frozen from = frozen(pool_txn_of(t), cut, index);
+
+	return pool_txn_fork(pool_txn_of(t), &from, out);
+}
+
+int pool_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk)
+{
+	struct pool_frozen from = frozen(pool_txn_of(t), cut, index);
+
+	return pool_txn_repoint(pool_txn_of(t), &from, pool_disk_of(disk));
 }

@@ -10,31 +10,25 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* A transaction must fit into a frame beside the map records that may be waiting. */
-static uint64_t txn_max(const struct pool *p)
-{
-	return (p->super.log_bytes - POOL_LOG_START) / 8;
-}
-
-static struct pool_txn *txn_of(struct store_txn *t)
-{
-	return (struct pool_txn *)(void *)t;
-}
-
-struct store_txn *pool_txn_begin(struct store *s)
+struct pool_txn *pool_txn_new(struct pool *p)
 {
 	struct pool_txn *t = calloc(1, sizeof(*t));
 
 	if (t)
-		t->pool = pool_of(s);
-	return (struct store_txn *)(void *)t;
+		t->pool = p;
+	return t;
+}
+
+struct store_txn *pool_txn_begin(struct store *s)
+{
+	return pool_txn_handle(pool_txn_new(pool_of(s)));
 }
 
 static int add(struct pool_txn *t, const struct pool_record *r)
 {
-	if (t->records.len + pool_record_size(r) > txn_max(t->pool))
+	if (t->rider.records.len + pool_record_size(r) > pool_rider_max(t->pool))
 		return -EMSGSIZE;
-	pool_buffer_record(&t->records, r);
+	pool_buffer_record(&t->rider.records, r);
 	return 0;
 }
 
@@ -51,7 +45,7 @@ static int catalogue(struct store_txn *t, enum pool_record_type type, enum store
 	r.catalogue.key_len = (uint16_t)key_len;
 	r.catalogue.value = value;
 	r.catalogue.value_len = (uint32_t)value_len;
-	return add(txn_of(t), &r);
+	return add(pool_txn_of(t), &r);
 }
 
 int pool_txn_put(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
@@ -89,7 +83,7 @@ static int put_disk(struct pool_txn *t, uint64_t id, uint64_t branch, uint64_t s
 }
 
 /* A change's new branch: empty, or on the frozen generation of `from`. */
-static int put_branch(struct pool_txn *t, struct pool_disk_change *change, const struct pool_cut_member *from)
+static int put_branch(struct pool_txn *t, struct pool_disk_change *change, const struct pool_frozen *from)
 {
 	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 	struct pool_branch *b = change->branch;
@@ -117,7 +111,7 @@ static int put_head_todo(struct pool_txn *t, const struct pool_branch *b)
 }
 
 static int new_disk(struct pool_txn *t, enum pool_disk_change_kind kind, uint64_t size_bytes,
-	const struct pool_cut_member *from, struct store_disk **out)
+	const struct pool_frozen *from, struct store_disk **out)
 {
 	struct pool *p = t->pool;
 	struct pool_disk_change *change = add_change(t);
@@ -143,22 +137,17 @@ static int new_disk(struct pool_txn *t, enum pool_disk_change_kind kind, uint64_
 
 int pool_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct store_disk **out)
 {
-	return new_disk(txn_of(t), POOL_DISK_CREATE, size_bytes, NULL, out);
+	return new_disk(pool_txn_of(t), POOL_DISK_CREATE, size_bytes, NULL, out);
 }
 
-int pool_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out)
+int pool_txn_fork(struct pool_txn *t, const struct pool_frozen *from, struct store_disk **out)
 {
-	struct pool_txn *txn = txn_of(t);
-	struct pool_cut *c = cut->priv;
-
-	assert(c && index < c->count && (!txn->cut || txn->cut == c));
-	txn->cut = c;
-	return new_disk(txn, POOL_DISK_FORK, c->members[index].size_bytes, &c->members[index], out);
+	return new_disk(t, POOL_DISK_FORK, from->size_bytes, from, out);
 }
 
 int pool_txn_disk_delete(struct store_txn *t, struct store_disk *disk)
 {
-	struct pool_txn *txn = txn_of(t);
+	struct pool_txn *txn = pool_txn_of(t);
 	struct pool_disk_change *change = add_change(txn);
 	struct pool_disk *d = pool_disk_of(disk);
 	struct pool_record r = {.type = POOL_RECORD_DISK_DEL};
@@ -173,30 +162,25 @@ int pool_txn_disk_delete(struct store_txn *t, struct store_disk *disk)
 }
 
 /* The disk leaves its branch, which is then as after a deletion, for a new one on the frozen generation. */
-int pool_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk)
+int pool_txn_repoint(struct pool_txn *txn, const struct pool_frozen *from, struct pool_disk *d)
 {
-	struct pool_txn *txn = txn_of(t);
 	struct pool *p = txn->pool;
-	struct pool_cut *c = cut->priv;
-	struct pool_disk *d = pool_disk_of(disk);
 	struct pool_disk_change *change = add_change(txn);
 	struct pool_branch *b = change ? pool_branch_new(p, p->next_branch) : NULL;
 	int err;
 
-	assert(c && index < c->count && (!txn->cut || txn->cut == c));
 	assert(!d->pending && !d->hydration);
 	assert(list_empty(&d->branch->writes) && list_empty(&d->branch->cuts));
 	if (!b)
 		return -ENOMEM;
-	txn->cut = c;
 	b->disk = d; /* reclaim leaves it alone */
 	*change = (struct pool_disk_change){.kind = POOL_DISK_REPOINT,
 		.disk = d,
 		.branch = b,
 		.gen = d->branch->gen,
-		.size_bytes = c->members[index].size_bytes};
+		.size_bytes = from->size_bytes};
 	txn->change_count++;
-	err = put_branch(txn, change, &c->members[index]);
+	err = put_branch(txn, change, from);
 	if (!err)
 		err = put_disk(txn, d->id, b->id, change->size_bytes);
 	return err ? err : put_head_todo(txn, d->branch);
@@ -204,7 +188,7 @@ int pool_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned i
 
 int pool_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t size_bytes)
 {
-	struct pool_txn *txn = txn_of(t);
+	struct pool_txn *txn = pool_txn_of(t);
 	struct pool_disk_change *change = add_change(txn);
 	struct pool_disk *d = pool_disk_of(disk);
 	uint64_t branch = d->branch->id, old_bytes = d->size_bytes;
@@ -227,7 +211,7 @@ int pool_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t 
 static void txn_free(struct pool_txn *t)
 {
 	free(t->frees.phys);
-	free(t->records.data);
+	free(t->rider.records.data);
 	free(t->changes);
 	free(t);
 }
@@ -249,35 +233,17 @@ static void undo(struct pool_txn *t)
 
 void pool_txn_drop(struct store_txn *t)
 {
-	undo(txn_of(t));
-	txn_free(txn_of(t));
+	undo(pool_txn_of(t));
+	txn_free(pool_txn_of(t));
 }
 
-void pool_txn_commit(struct store_txn *store_txn, void (*done)(void *arg, int err), void *arg)
-{
-	struct pool_txn *t = txn_of(store_txn);
-	struct pool *p = t->pool;
-
-	t->done = done;
-	t->arg = arg;
-	if (p->base.latched) {
-		pool_txn_failed(t, -EROFS);
-		return;
-	}
-	list_push_back(&p->txns, &t->link);
-	pool_cycle_request(p);
-}
-
-void pool_txn_failed(struct pool_txn *t, int err)
+static void txn_failed(struct pool_txn *t, int err)
 {
 	void (*done)(void *arg, int err) = t->done;
 	void *arg = t->arg;
-	struct pool_cut *cut = t->cut;
 
 	undo(t);
 	txn_free(t);
-	if (cut)
-		pool_cut_end(cut);
 	done(arg, err);
 }
 
@@ -303,7 +269,7 @@ static void apply_repoint(struct pool *p, const struct pool_disk_change *c)
 	pool_ask_reclaim(&p->base, POOL_RECLAIM_SCAN);
 }
 
-void pool_txn_applied(struct pool_txn *t)
+static void txn_applied(struct pool_txn *t)
 {
 	struct pool *p = t->pool;
 	void (*done)(void *arg, int err) = t->done;
@@ -331,10 +297,32 @@ void pool_txn_applied(struct pool_txn *t)
 			break;
 		}
 	}
-	if (t->cut)
-		pool_cut_end(t->cut);
 	if (t->frees.count)
 		pool_free_durable(p, &t->frees);
 	txn_free(t);
 	done(arg, 0);
+}
+
+static void txn_ended(struct pool_rider *r, int err)
+{
+	struct pool_txn *t = container_of(r, struct pool_txn, rider);
+
+	if (err)
+		txn_failed(t, err);
+	else
+		txn_applied(t);
+}
+
+void pool_txn_ride(struct pool_txn *t, void (*done)(void *arg, int err), void *arg)
+{
+	t->done = done;
+	t->arg = arg;
+	t->rider.ids = t->change_count > 0;
+	t->rider.ended = txn_ended;
+	pool_ride(t->pool, &t->rider);
+}
+
+void pool_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg)
+{
+	pool_txn_ride(pool_txn_of(t), done, arg);
 }

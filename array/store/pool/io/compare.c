@@ -42,7 +42,7 @@ static void write_all(struct store_io *io)
 	pio->subs++;
 	while ((sub = first_of(&pio->sub_list))) {
 		if (!err) {
-			pool_sub_write_out(sub);
+			pool_write_out(sub);
 			continue;
 		}
 		pool_target_drop(sub);
@@ -51,7 +51,7 @@ static void write_all(struct store_io *io)
 	pool_io_put(io, err);
 }
 
-void pool_compare_target(struct pool_sub *sub, int err)
+static void compare_targeted(struct pool_sub *sub, int err)
 {
 	struct pool_io *pio = pool_io_of(sub->io);
 
@@ -82,7 +82,7 @@ static void targets_start(struct store_io *io)
 	}
 	while ((sub = first_of(&subs))) { /* the last one may end it all */
 		list_push_back(&pio->sub_list, &sub->link);
-		pool_sub_write(sub);
+		pool_write_run(sub);
 	}
 }
 
@@ -132,12 +132,12 @@ static void compare_all(struct store_io *io)
 	}
 	io->miscompare_offset = 0;
 	list_for_each (n, &pio->sub_list)
-		pool_sub_patch(container_of(n, struct pool_sub, link));
+		pool_write_patch(container_of(n, struct pool_sub, link));
 	pio->waiter.wake = targets_woken;
 	targets_start(io);
 }
 
-void pool_compare_read(struct pool_sub *sub)
+static void compare_old_read(struct pool_sub *sub)
 {
 	struct pool_io *pio = pool_io_of(sub->io);
 
@@ -151,3 +151,30 @@ void pool_compare_read(struct pool_sub *sub)
 	else
 		compare_all(sub->io);
 }
+
+/* ---- the kind of sub ------------------------------------------------------------------------------- */
+
+static void compare_patch(struct pool_sub *sub, uint8_t *to)
+{
+	pool_iov_copy_out(sub->io, sub->io->len + sub->io_offset, to, sub->len);
+}
+
+/* The others wait for this one. */
+static void compare_failed(struct pool_sub *sub, int err)
+{
+	if (sub->was_read) {
+		compare_targeted(sub, err);
+	} else {
+		sub->err = err;
+		pool_write_old_read(sub);
+	}
+}
+
+const struct pool_sub_ops pool_compare_sub = {
+	.run = pool_write_run,
+	.patch = compare_patch,
+	.old_read = compare_old_read,
+	.targeted = compare_targeted,
+	.failed = compare_failed,
+	.joint = true,
+};

@@ -75,7 +75,6 @@ void pool_mapped_start(struct store_io *io)
 {
 	struct pool_io *pio = pool_io_of(io);
 
-	pio->cursor = io->offset;
 	pio->waiter.wake = mapped_woken;
 	mapped_run(io);
 }

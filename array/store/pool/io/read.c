@@ -37,7 +37,7 @@ static void read_direct(struct pool_sub *sub, const struct pool_places *places)
 	}
 }
 
-void pool_read_run(struct pool_sub *sub)
+static void read_run(struct pool_sub *sub)
 {
 	unsigned first = pool_sub_first(sub), end = pool_sub_stop(sub);
 	struct pool_places places;
@@ -68,3 +68,5 @@ void pool_read_run(struct pool_sub *sub)
 	}
 	pool_sub_piece_end(sub, 0);
 }
+
+const struct pool_sub_ops pool_read_sub = {.run = read_run, .failed = pool_sub_end};

@@ -86,15 +86,15 @@ void pool_io_begin_write(struct store_io *io)
 {
 	struct pool_io *pio = pool_io_of(io);
 
-	pio->gen = pio->branch->gen;
-	list_push_back(&pio->branch->writes, &pio->link);
+	pio->write.gen = pio->branch->gen;
+	list_push_back(&pio->branch->writes, &pio->write.link);
 }
 
 void pool_io_end_write(struct store_io *io)
 {
 	struct pool_io *pio = pool_io_of(io);
 
-	list_remove(&pio->link);
+	list_remove(&pio->write.link);
 	pool_cut_drained(pio->branch);
 }
 
@@ -111,8 +111,35 @@ void pool_io_put(struct store_io *io, int err)
 
 /* ---- subs ------------------------------------------------------------------------------------------- */
 
-struct pool_sub *pool_sub_new(
-	struct store_io *io, enum pool_sub_kind kind, uint64_t offset, uint64_t len, uint64_t io_offset)
+static void sub_woken(struct pool_waiter *w, int err)
+{
+	struct pool_sub *sub = container_of(w, struct pool_sub, waiter);
+
+	if (err)
+		sub->ops->failed(sub, err);
+	else
+		sub->ops->run(sub);
+}
+
+static bool sub_try_shared(struct pool_lock_wait *w)
+{
+	struct pool_sub *sub = container_of(w, struct pool_sub, wait);
+
+	return sub->ops->try_shared(sub);
+}
+
+static void sub_granted(struct pool_lock_wait *w)
+{
+	struct pool_sub *sub = container_of(w, struct pool_sub, wait);
+
+	if (w->exclusive)
+		sub->ops->run(sub);
+	else
+		sub->ops->run_shared(sub);
+}
+
+struct pool_sub *pool_sub_new(struct store_io *io, const struct pool_sub_ops *ops, uint64_t offset,
+	uint64_t len, uint64_t io_offset)
 {
 	struct pool_io *pio = pool_io_of(io);
 	struct pool *p = pio->pool;
@@ -124,7 +151,10 @@ struct pool_sub *pool_sub_new(
 	memset(sub, 0, sizeof(*sub));
 	sub->pool = p;
 	sub->io = io;
-	sub->kind = kind;
+	sub->ops = ops;
+	sub->waiter.wake = sub_woken;
+	sub->wait.granted = sub_granted;
+	sub->wait.try_shared = ops->try_shared ? sub_try_shared : NULL;
 	sub->chunk = offset >> POOL_CHUNK_SHIFT;
 	sub->offset = (uint32_t)(offset & (POOL_CHUNK_BYTES - 1));
 	sub->len = (uint32_t)len;

@@ -8,34 +8,6 @@
 
 _Static_assert(sizeof(struct pool_io) <= sizeof(((struct store_io *)0)->scratch), "store_io.scratch");
 
-static void sub_woken(struct pool_waiter *w, int err)
-{
-	struct pool_sub *sub = container_of(w, struct pool_sub, waiter);
-
-	if (err) {
-		pool_write_failed(sub, err);
-		return;
-	}
-	switch (sub->kind) {
-	case POOL_SUB_READ:
-		pool_read_run(sub);
-		break;
-	case POOL_SUB_UNMAP:
-		pool_unmap_run(sub);
-		break;
-	default:
-		pool_sub_write(sub);
-		break;
-	}
-}
-
-void pool_sub_prepare(struct pool_sub *sub)
-{
-	sub->waiter.wake = sub_woken;
-	sub->wait.granted = pool_write_granted;
-	sub->wait.try_shared = sub->kind == POOL_SUB_WRITE ? pool_write_try_shared : NULL;
-}
-
 static void io_finish(struct store_io *io)
 {
 	struct pool_io *pio = pool_io_of(io);
@@ -47,7 +19,7 @@ static void io_finish(struct store_io *io)
 			return;
 		}
 		if ((io->flags & STORE_IO_FUA) && !pio->err) {
-			pool_flush_wait(io);
+			pool_flush_wait(pool_of(io->disk->store), io);
 			return;
 		}
 	}
@@ -56,9 +28,9 @@ static void io_finish(struct store_io *io)
 
 static void start_subs(struct store_io *io)
 {
-	static const enum pool_sub_kind kinds[] = {[STORE_READ] = POOL_SUB_READ,
-		[STORE_WRITE] = POOL_SUB_WRITE,
-		[STORE_COMPARE_WRITE] = POOL_SUB_COMPARE};
+	static const struct pool_sub_ops *const ops[] = {[STORE_READ] = &pool_read_sub,
+		[STORE_WRITE] = &pool_write_sub,
+		[STORE_COMPARE_WRITE] = &pool_compare_sub};
 	struct pool_io *pio = pool_io_of(io);
 	struct pool *p = pio->pool;
 	uint64_t branch = pio->branch->id, first = io->offset >> POOL_CHUNK_SHIFT;
@@ -73,18 +45,17 @@ static void start_subs(struct store_io *io)
 
 		if (stop > end)
 			stop = end;
-		sub = pool_sub_new(io, kinds[io->op], at, stop - at, at - io->offset);
+		sub = pool_sub_new(io, ops[io->op], at, stop - at, at - io->offset);
 		if (!sub) {
 			err = -ENOMEM;
 			break;
 		}
-		pool_sub_prepare(sub);
 		if (compares)
 			list_push_back(&pio->sub_list, &sub->link);
 		if (is_write)
 			pool_lock_enqueue(p, branch, sub->chunk, &sub->wait);
 		else
-			pool_read_run(sub);
+			sub->ops->run(sub);
 		at = stop;
 	}
 	if (compares) {
@@ -105,47 +76,52 @@ static void start_subs(struct store_io *io)
 		pool_io_put(io, err);
 }
 
-void pool_submit(struct store_io *io)
+bool pool_io_accept(struct store_io *io)
 {
 	struct pool_disk *d = pool_disk_of(io->disk);
 	struct pool *p = pool_of(d->base.store);
 	struct pool_io *pio = pool_io_of(io);
 
 	assert(!d->pending);
-	memset(pio, 0, sizeof(*pio));
-	pio->pool = p;
-	pio->branch = d->branch;
-	pio->finish = io_finish;
-	list_init(&pio->sub_list);
-	if (io->op == STORE_FLUSH) {
-		pool_flush_wait(io);
-		return;
-	}
 	assert(io->offset % STORE_BLOCK_BYTES == 0 && io->len % STORE_BLOCK_BYTES == 0);
 	assert(io->len <= d->size_bytes && io->offset <= d->size_bytes - io->len);
 	assert(store_op_any_length(io->op) || io->len <= STORE_IO_MAX_BYTES);
 	if (pool_io_writes(io) && p->base.latched) {
 		io->done(io, -EROFS);
-		return;
+		return false;
 	}
 	if (io->len == 0) {
 		io->done(io, 0);
+		return false;
+	}
+	memset(pio, 0, sizeof(*pio));
+	pio->pool = p;
+	pio->branch = d->branch;
+	pio->finish = io_finish;
+	pio->cursor = io->offset;
+	list_init(&pio->sub_list);
+	return true;
+}
+
+void pool_submit(struct store_io *io)
+{
+	if (io->op == STORE_FLUSH) {
+		pool_flush_wait(pool_of(io->disk->store), io);
 		return;
 	}
-	if (io->op == STORE_UNMAP) {
-		pio->cursor = io->offset;
+	if (!pool_io_accept(io))
+		return;
+	switch (io->op) {
+	case STORE_UNMAP:
 		pool_unmap_start(io);
-		return;
-	}
-	if (io->op == STORE_CLONE) {
-		pool_clone_start(io);
-		return;
-	}
-	if (io->op == STORE_MAPPED) {
+		break;
+	case STORE_MAPPED:
 		pool_mapped_start(io);
-		return;
+		break;
+	default:
+		if (pool_io_writes(io))
+			pool_io_begin_write(io);
+		start_subs(io);
+		break;
 	}
-	if (pool_io_writes(io))
-		pool_io_begin_write(io);
-	start_subs(io);
 }

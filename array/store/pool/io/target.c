@@ -54,7 +54,7 @@ static bool freed_full(struct pool *p)
  * gives back what it got when another has none, and that would not come into the reserve again. */
 static bool target_reserved(const struct pool_sub *sub, uint64_t *phys)
 {
-	if (sub->kind == POOL_SUB_COMPARE && sub->len < sub->io->len)
+	if (sub->ops->joint && sub->len < sub->io->len)
 		return false;
 	return pool_reserve_take(pool_disk_of(sub->io->disk), sub->chunk, phys);
 }
@@ -111,19 +111,19 @@ int pool_target_prepare(struct pool_sub *sub, bool may_wait)
 	if (err)
 		return err;
 	count = pool_map_entries(leaf, sub->chunk, &e, &room);
-	assert(count == 0 || e[0].gen <= pio->gen);
-	owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->gen);
+	assert(count == 0 || e[0].gen <= pio->write.gen);
+	owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->write.gen);
 	if (owned && e[0].shared && (sub->copy_up || !may_wait))
 		return target_replace(sub, leaf, e[0].gen, may_wait);
 	if (owned && e[0].shared) { /* by a viewer that went while this write waited: as if it were there */
-		assert(e[0].gen < pio->gen);
+		assert(e[0].gen < pio->write.gen);
 		owned = false;
 	}
 	if (owned) {
 		sub->entry_gen = e[0].gen;
 		phys = e[0].phys;
 	} else {
-		sub->entry_gen = pio->gen;
+		sub->entry_gen = pio->write.gen;
 		phys = 0;
 		if (!may_wait && (count || pio->branch->parent) && !sub->copy_up &&
 			pool_target_copy_up(sub, NULL))

@@ -11,11 +11,6 @@
 
 #define UNMAP_STEP_CHUNKS 256u
 
-static void unmap_granted(struct pool_lock_wait *w)
-{
-	pool_unmap_run(container_of(w, struct pool_sub, wait));
-}
-
 /* The owned entry loses the blocks in `mask`, of which `below` show older data. */
 static int unmap_owned(
 	struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen, uint16_t mask, uint16_t below)
@@ -87,16 +82,18 @@ int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint6
 	return err;
 }
 
-void pool_unmap_run(struct pool_sub *sub)
+static void unmap_run(struct pool_sub *sub)
 {
 	const struct pool_io *pio = pool_io_of(sub->io);
 	unsigned first = sub->offset >> POOL_BLOCK_SHIFT, count = sub->len >> POOL_BLOCK_SHIFT;
-	int err = pool_unmap_blocks(sub->pool, pio->branch, pio->gen, sub->chunk,
+	int err = pool_unmap_blocks(sub->pool, pio->branch, pio->write.gen, sub->chunk,
 		(uint16_t)(((1u << count) - 1) << first), &sub->waiter);
 
 	if (err != -EAGAIN)
 		pool_sub_end(sub, err);
 }
+
+const struct pool_sub_ops pool_unmap_sub = {.run = unmap_run, .failed = pool_sub_end};
 
 /* One step from the cursor on: its subs queue at their chunks together. */
 void pool_unmap_start(struct store_io *io)
@@ -135,14 +132,11 @@ void pool_unmap_start(struct store_io *io)
 			else
 				whole = false;
 		}
-		sub = pool_sub_new(io, whole ? POOL_SUB_UNMAP : POOL_SUB_ZERO, at, to - at, 0);
+		sub = pool_sub_new(io, whole ? &pool_unmap_sub : &pool_zero_sub, at, to - at, 0);
 		if (!sub) {
 			err = -ENOMEM;
 			break;
 		}
-		pool_sub_prepare(sub);
-		if (whole)
-			sub->wait.granted = unmap_granted;
 		pool_lock_enqueue(p, branch, sub->chunk, &sub->wait);
 		pio->cursor = to;
 	}

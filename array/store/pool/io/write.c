@@ -18,7 +18,7 @@
 /* A COMPARE AND WRITE that may be written in part must not end like one that is to be tried again. */
 static int write_error(const struct pool_sub *sub)
 {
-	return sub->kind == POOL_SUB_COMPARE && sub->err == -ENOMEM ? -EIO : sub->err;
+	return sub->ops->joint && sub->err == -ENOMEM ? -EIO : sub->err;
 }
 
 static void replace_ended(struct pool_sub *sub)
@@ -58,7 +58,7 @@ static void write_ended(struct pool_sub *sub)
 	pool_sub_end(sub, write_error(sub));
 }
 
-void pool_sub_write_out(struct pool_sub *sub)
+void pool_write_out(struct pool_sub *sub)
 {
 	sub->next = sub->replaces ? replace_ended : write_ended;
 	sub->pieces = 1;
@@ -88,68 +88,33 @@ static int write_bounce(struct pool_sub *sub)
 	return 0;
 }
 
-bool pool_write_try_shared(struct pool_lock_wait *w)
+static bool write_try_shared(struct pool_sub *sub)
 {
-	struct pool_sub *sub = container_of(w, struct pool_sub, wait);
-
 	return pool_sub_whole(sub) && pool_target_prepare(sub, false) == 0;
 }
 
-void pool_write_granted(struct pool_lock_wait *w)
+static void write_shared(struct pool_sub *sub)
 {
-	struct pool_sub *sub = container_of(w, struct pool_sub, wait);
-	int err;
+	int err = write_bounce(sub);
 
-	if (w->exclusive) {
-		pool_sub_write(sub);
-		return;
-	}
-	err = write_bounce(sub);
 	if (err)
 		pool_sub_end(sub, err);
 	else
-		pool_sub_write_out(sub);
+		pool_write_out(sub);
 }
 
-void pool_sub_patch(struct pool_sub *sub)
+/* ---- the old content ------------------------------------------------------------------------------- */
+
+void pool_write_patch(struct pool_sub *sub)
 {
-	uint8_t *to = sub->bounce + (sub->offset - (sub->bounce_first << POOL_BLOCK_SHIFT));
-
-	if (sub->kind == POOL_SUB_ZERO)
-		memset(to, 0, sub->len);
-	else
-		pool_iov_copy_out(sub->io,
-			sub->kind == POOL_SUB_COMPARE ? sub->io->len + sub->io_offset : sub->io_offset, to,
-			sub->len);
+	sub->ops->patch(sub, sub->bounce + (sub->offset - (sub->bounce_first << POOL_BLOCK_SHIFT)));
 }
 
-static void old_data_read(struct pool_sub *sub)
+void pool_write_old_read(struct pool_sub *sub)
 {
 	sub->was_read = true;
 	pool_sub_leave(sub);
-	if (sub->kind == POOL_SUB_COMPARE) {
-		pool_compare_read(sub);
-		return;
-	}
-	if (sub->err) {
-		pool_sub_end(sub, sub->err);
-		return;
-	}
-	pool_sub_patch(sub);
-	pool_sub_write(sub);
-}
-
-/* Before anything was written. The others of a COMPARE AND WRITE wait for this one. */
-void pool_write_failed(struct pool_sub *sub, int err)
-{
-	if (sub->kind != POOL_SUB_COMPARE) {
-		pool_sub_end(sub, err);
-	} else if (sub->was_read) {
-		pool_compare_target(sub, err);
-	} else {
-		sub->err = err;
-		old_data_read(sub);
-	}
+	sub->ops->old_read(sub);
 }
 
 /* Reads what is needed of the blocks' old content. */
@@ -162,7 +127,7 @@ static void read_old(struct pool_sub *sub)
 	struct pool_places places;
 	int err;
 
-	if (sub->kind != POOL_SUB_COMPARE) { /* blocks that are written whole need no reading */
+	if (!sub->ops->joint) { /* blocks that are written whole need no reading */
 		uint32_t from = (sub->offset + POOL_BLOCK_BYTES - 1) >> POOL_BLOCK_SHIFT;
 		uint32_t to = (sub->offset + sub->len) >> POOL_BLOCK_SHIFT;
 
@@ -173,56 +138,59 @@ static void read_old(struct pool_sub *sub)
 		p, pool_io_of(sub->io)->branch, POOL_GEN_HEAD, sub->chunk, need, &sub->waiter, &places);
 	if (err == -EAGAIN)
 		return;
-	if (!err && sub->kind == POOL_SUB_ZERO && pool_places_zero(&places, 0, POOL_BLOCKS)) {
+	if (!err && sub->ops->skips_zeros && pool_places_zero(&places, 0, POOL_BLOCKS)) {
 		pool_sub_end(sub, 0);
 		return;
 	}
 	if (!err && !(sub->bounce = pool_bounce_get(p)))
 		err = -ENOMEM;
 	if (err) {
-		pool_write_failed(sub, err);
+		sub->ops->failed(sub, err);
 		return;
 	}
 	pool_sub_hold(sub);
 	sub->bounce_first = first;
 	sub->bounce_count = count;
-	sub->next = old_data_read;
+	sub->next = pool_write_old_read;
 	sub->pieces = 1;
 	pool_sub_fetch(sub, &places, need);
 	pool_sub_piece_end(sub, 0);
 }
 
-void pool_sub_write(struct pool_sub *sub)
+/* Must the chunk be copied up, or its shared chunk replaced? 0 or an error; -EAGAIN: waits. */
+static int write_resolve(struct pool_sub *sub)
 {
-	bool partial = sub->kind != POOL_SUB_WRITE || !pool_sub_whole(sub);
-	int err;
+	const struct pool_io *pio = pool_io_of(sub->io);
+	const struct pool_entry *e = NULL;
+	struct pool_entry unpacked;
+	struct pool_leaf *leaf;
+	int err = pool_map_leaf(pio->branch, sub->pool, sub->chunk, true, &sub->waiter, &leaf);
+	unsigned count;
 
-	if (!sub->resolved) {
-		struct pool_io *pio = pool_io_of(sub->io);
-		struct pool_leaf *leaf;
+	if (err)
+		return err;
+	count = pool_map_entries(leaf, sub->chunk, &e, &unpacked);
+	if (count && pool_entry_owned(pio->branch, e[0].gen, pio->write.gen))
+		err = e[0].shared;
+	else
+		err = pool_target_copy_up(sub, &sub->waiter);
+	if (err < 0)
+		return err;
+	sub->copy_up = err > 0;
+	sub->resolved = true;
+	return 0;
+}
 
-		err = pool_map_leaf(pio->branch, sub->pool, sub->chunk, true, &sub->waiter, &leaf);
-		if (!err) {
-			const struct pool_entry *e = NULL;
-			struct pool_entry room;
-			unsigned count = pool_map_entries(leaf, sub->chunk, &e, &room);
+void pool_write_run(struct pool_sub *sub)
+{
+	bool partial = sub->ops->joint || !pool_sub_whole(sub);
+	int err = sub->resolved ? 0 : write_resolve(sub);
 
-			if (!(count && pool_entry_owned(pio->branch, e[0].gen, pio->gen)))
-				err = pool_target_copy_up(sub, &sub->waiter);
-			else
-				err = e[0].shared;
-			if (err >= 0) {
-				sub->copy_up = err > 0;
-				err = 0;
-			}
-		}
-		if (err == -EAGAIN)
-			return;
-		if (err) {
-			pool_write_failed(sub, err);
-			return;
-		}
-		sub->resolved = true;
+	if (err == -EAGAIN)
+		return;
+	if (err) {
+		sub->ops->failed(sub, err);
+		return;
 	}
 	if ((partial || sub->copy_up) && !sub->was_read) {
 		read_old(sub);
@@ -236,12 +204,55 @@ void pool_sub_write(struct pool_sub *sub)
 		}
 	}
 	err = pool_target_prepare(sub, true);
-	if (err == -EAGAIN)
+	if (err != -EAGAIN)
+		sub->ops->targeted(sub, err);
+}
+
+/* ---- WRITE, and zeros in a part of a block ---------------------------------------------------------- */
+
+static void write_patch(struct pool_sub *sub, uint8_t *to)
+{
+	pool_iov_copy_out(sub->io, sub->io_offset, to, sub->len);
+}
+
+static void zero_patch(struct pool_sub *sub, uint8_t *to)
+{
+	memset(to, 0, sub->len);
+}
+
+static void write_old_read(struct pool_sub *sub)
+{
+	if (sub->err) {
+		pool_sub_end(sub, sub->err);
 		return;
-	if (sub->kind == POOL_SUB_COMPARE)
-		pool_compare_target(sub, err);
-	else if (err)
+	}
+	pool_write_patch(sub);
+	pool_write_run(sub);
+}
+
+static void write_targeted(struct pool_sub *sub, int err)
+{
+	if (err)
 		pool_sub_end(sub, err);
 	else
-		pool_sub_write_out(sub);
+		pool_write_out(sub);
 }
+
+const struct pool_sub_ops pool_write_sub = {
+	.run = pool_write_run,
+	.try_shared = write_try_shared,
+	.run_shared = write_shared,
+	.patch = write_patch,
+	.old_read = write_old_read,
+	.targeted = write_targeted,
+	.failed = pool_sub_end,
+};
+
+const struct pool_sub_ops pool_zero_sub = {
+	.run = pool_write_run,
+	.patch = zero_patch,
+	.old_read = write_old_read,
+	.targeted = write_targeted,
+	.failed = pool_sub_end,
+	.skips_zeros = true,
+};

@@ -55,7 +55,7 @@ void pool_branch_frozen_update(struct pool_branch *b)
 	uint32_t max = b->child_count ? b->children[b->child_count - 1]->parent_gen : 0;
 
 	list_for_each (n, &b->cuts) {
-		uint32_t gen = container_of(n, struct pool_cut_member, branch_link)->gen;
+		uint32_t gen = container_of(n, struct pool_viewer, link)->gen;
 
 		if (gen > max)
 			max = gen;
@@ -118,7 +118,7 @@ bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi
 	if (at < b->child_count && b->children[at]->parent_gen < hi)
 		return true;
 	list_for_each (n, &b->cuts) {
-		uint32_t gen = container_of(n, struct pool_cut_member, branch_link)->gen;
+		uint32_t gen = container_of(n, struct pool_viewer, link)->gen;
 
 		if (gen >= lo && gen < hi)
 			return true;
@@ -138,12 +138,19 @@ uint32_t pool_branch_first_viewer(const struct pool_branch *b)
 	if (b->child_count && b->children[0]->parent_gen < first)
 		first = b->children[0]->parent_gen;
 	list_for_each (n, &b->cuts) {
-		uint32_t gen = container_of(n, struct pool_cut_member, branch_link)->gen;
+		uint32_t gen = container_of(n, struct pool_viewer, link)->gen;
 
 		if (gen < first)
 			first = gen;
 	}
 	return first;
+}
+
+uint32_t pool_branch_oldest_write(const struct pool_branch *b)
+{
+	if (list_empty(&b->writes))
+		return UINT32_MAX;
+	return container_of(b->writes.head.next, struct pool_write, link)->gen; /* they ascend */
 }
 
 bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen)

@@ -33,7 +33,8 @@ struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch 
 
 void pool_disk_free(struct pool_disk *d)
 {
-	pool_reserve_forget(d);
+	while (list_pop(&d->reserves)) /* it leaves them */
+		;
 	if (d->branch)
 		d->branch->disk = NULL;
 	list_remove(&d->hash_link);

@@ -164,12 +164,6 @@ bool pool_reserve_take(struct pool_disk *d, uint64_t chunk, uint64_t *phys)
 	return false;
 }
 
-void pool_reserve_forget(struct pool_disk *d)
-{
-	while (list_pop(&d->reserves))
-		;
-}
-
 void pool_reserve_destroy(struct pool *p)
 {
 	struct list_node *n;
