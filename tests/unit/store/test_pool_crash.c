@@ -239,7 +239,10 @@ TEST(test_growth_and_a_failing_sync)
 	struct world w;
 
 	m = until_growth(&w, test_seed(), &held);
-	w.sim.fail_at = w.sim.steps + 2; /* more room is step 1 */
+	while (sim_step(&w.sim, false))
+		;                                         /* what else is under way takes steps, too */
+	assert_int_equal(world_write(&w, m, 0, 8, 0), 0); /* something to sync; nobody wants more room */
+	w.sim.fail_at = w.sim.steps + 2;                  /* more room is step 1 */
 	world_release_jobs(&w, &held);
 	while (world_pool(&w)->growing)
 		assert_true(sim_step(&w.sim, false));
