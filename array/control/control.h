@@ -52,8 +52,8 @@ struct management_portal {
 struct management_transport {
 	void *ctx;
 	const char *target_name;
-	bool (*session)(
-		void *ctx, unsigned index, struct management_session *out); /* index 0 … until false */
+	/* Both: index 0 … until false. */
+	bool (*session)(void *ctx, unsigned index, struct management_session *out);
 	bool (*portal)(void *ctx, unsigned index, struct management_portal *out);
 	/* Asks this initiator's sessions (NULL: all) to log out. Returns how many were asked. */
 	unsigned (*logout)(void *ctx, const char *initiator);

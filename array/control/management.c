@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The management socket: JSON-RPC 2.0, one message a line, over a UNIX socket on the reactor.
+ * The management socket: JSON-RPC 2.0, one message a line, over a UNIX socket on the reactor. Lines become calls of
+ * the methods here; what a call answers is made in rpc.c.
  *
  * Invariants:
  * - Only root, the daemon's own user and members of the configured group are served (SO_PEERCRED,
@@ -16,17 +17,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+#include "array/control/methods.h"
 #include "array/reactor/reactor.h"
-#include "proto/identity.h"
+#include "array/util/clock.h"
 
 #define OUT_MAX_BYTES   (4u << 20)
 #define OUT_WAIT_BYTES  (64u << 10) /* so much not sent yet: the next call waits */
@@ -75,24 +75,6 @@ struct management {
 
 static const struct mgmt_method *const tables[] = {mgmt_lun_methods, mgmt_host_methods, mgmt_set_methods,
 	mgmt_resync_methods, mgmt_recycle_methods, mgmt_status_methods};
-
-uint64_t mgmt_unix_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-const struct management_options *mgmt_options(const struct management *m)
-{
-	return &m->options;
-}
-
-uint64_t mgmt_started_unix_ms(const struct management *m)
-{
-	return m->started_unix_ms;
-}
 
 /* ---- sending -------------------------------------------------------------------------------------- */
 
@@ -181,17 +163,6 @@ static void send_json(struct connection *c, json_t *message)
 		send_next(c);
 }
 
-static json_t *error_json(json_t *id, int code, const char *message, int err, const char *hint)
-{
-	json_t *data =
-		err ? json_pack("{s:i, s:s, s:s}", "errno", -err, "name", strerrorname_np(-err), "hint", hint)
-		    : json_pack("{s:s}", "hint", hint);
-
-	return json_pack("{s:s, s:O?, s:{s:i, s:o, s:o}}", "jsonrpc", "2.0", "id", id, "error", "code", code,
-		"message", json_text(message), "data",
-		data); /* a name in it may have been cut within a character */
-}
-
 /* ---- calls ---------------------------------------------------------------------------------------- */
 
 static void tell_stopped(struct management *m)
@@ -206,7 +177,7 @@ static void tell_stopped(struct management *m)
 static void call_end(struct mgmt_call *call, json_t *answer)
 {
 	struct connection *c = call->connection;
-	struct management *m = call->m;
+	struct management *m = call->management;
 
 	if (call->lun)
 		lun_release(call->lun);
@@ -228,123 +199,42 @@ static void call_end(struct mgmt_call *call, json_t *answer)
 	tell_stopped(m);
 }
 
-void mgmt_result(struct mgmt_call *c, json_t *result)
+/* ---- events --------------------------------------------------------------------------------------- */
+
+static void notify(struct connection *c, const struct array_event *e)
 {
-	if (!result) {
-		mgmt_fail(c, -ENOMEM, "umbrad has no memory for the answer: try again.");
+	send_json(c, json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", "event", "params",
+			     mgmt_event_json(e)));
+}
+
+static void on_event(struct array_event_listener *l, const struct array_event *e)
+{
+	struct management *m = container_of(l, struct management, listener);
+
+	list_for_each_safe (node, &m->connections) {
+		struct connection *c = container_of(node, struct connection, link);
+		if (c->following && !c->closed)
+			notify(c, e);
+	}
+}
+
+static void follow(struct mgmt_call *call, uint64_t after)
+{
+	struct connection *c = call->connection;
+	struct array *a = call->array;
+
+	mgmt_result(call, json_pack("{s:b}", "following", 1));
+	if (!c)
 		return;
-	}
-	call_end(c, json_pack("{s:s, s:O?, s:o}", "jsonrpc", "2.0", "id", c->id, "result", result));
+	for (const struct array_event *e = array_event_after(a, after); e && !c->closed;
+		e = array_event_after(a, e->serial))
+		notify(c, e);
+	c->following = !c->closed && c->fd >= 0;
 }
 
-static const char *hint_of(int err)
-{
-	switch (-err) {
-	case ENOENT:
-		return "check the name; the list command shows those there are";
-	case EEXIST:
-		return "choose another name or number, or take the other away first";
-	case EBUSY:
-		return "something uses it still: unmap it, or wait for what runs";
-	case ENOSPC:
-		return "the pool is full: delete shadow LUNs or LUNs, or give its file system more room";
-	case EROFS:
-		return "the pool is read-only after a failed write: look at its disk, then restart umbrad";
-	case EBADFD:
-		return "what is asked for fits another state: umbractl set show tells that";
-	case EMLINK:
-	case ENOBUFS:
-		return "a limit of the configuration is reached: see umbrad.conf(5)";
-	case ENOTSUP:
-		return "this version does not offer it yet";
-	case EINVAL:
-	case ERANGE:
-		return "correct the value";
-	case ETIME:
-		return "the pool's disk is slow: nothing of the set is kept, try again";
-	case EIO:
-		return "the pool's disk failed: look at it and the kernel's log; umbractl status tells the pool's state";
-	case EUCLEAN:
-		return "records of the pool are damaged: stop umbrad, run umbractl pool check, or restore a backup";
-	case ENODEV:
-		return "it is being deleted, or gone: the list command shows those there are";
-	case ECANCELED:
-		return "somebody else undid it meanwhile: begin anew";
-	case EAGAIN:
-		return "try again in a moment";
-	case ENOMEM:
-		return "umbrad has no memory: give its machine more, then try again";
-	case EPERM:
-		return "see the host's rights: umbractl host show";
-	case EXDEV:
-		return "make a set for each store";
-	case EMSGSIZE:
-		return "ask for less at once";
-	case ESHUTDOWN:
-		return "umbrad is ending: try again when it runs";
-	default:
-		return "see umbrad's log";
-	}
-}
+/* ---- requests ------------------------------------------------------------------------------------- */
 
-void mgmt_fault(struct mgmt_call *c, int err, const struct fault *fault)
-{
-	struct fault plain;
-
-	if (!fault || !fault->err || !fault->text[0]) {
-		fault_errno(&plain, err);
-		fault = &plain;
-	}
-	call_end(c, error_json(c->id, MGMT_FAILED, fault->text, err, hint_of(err)));
-}
-
-void mgmt_fail(struct mgmt_call *c, int err, const char *format, ...)
-{
-	struct fault fault = {.err = err};
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(fault.text, sizeof(fault.text), format, args);
-	va_end(args);
-	mgmt_fault(c, err, &fault);
-}
-
-struct mgmt_call *mgmt_call_of(struct array_call *call)
-{
-	return container_of(call, struct mgmt_call, call);
-}
-
-void mgmt_done(struct array_call *call)
-{
-	struct mgmt_call *c = mgmt_call_of(call);
-
-	if (call->fault.err)
-		mgmt_fault(c, call->fault.err, &call->fault);
-	else
-		mgmt_result(c, json_object());
-}
-
-void mgmt_lun_done(struct array_call *call)
-{
-	struct mgmt_call *c = mgmt_call_of(call);
-
-	if (call->fault.err)
-		mgmt_fault(c, call->fault.err, &call->fault);
-	else
-		mgmt_result(c, mgmt_lun_json(call->lun, true));
-}
-
-void mgmt_bad_params(struct mgmt_call *c, const char *format, ...)
-{
-	char text[MGMT_HINT_MAX_BYTES];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	call_end(c, error_json(c->id, MGMT_BAD_PARAMS, text, 0,
-			    "see the method's parameters in docs/management.md"));
-}
+static const struct mgmt_door door = {.end = call_end, .follow = follow};
 
 static const struct mgmt_method *find_method(const char *name)
 {
@@ -386,17 +276,20 @@ static void start_call(struct connection *c, struct management *m, json_t *messa
 
 	if (!call) {
 		if (id && !method)
-			send_json(c, error_json(id, MGMT_NO_METHOD, "no such method", 0,
+			send_json(c, mgmt_error_json(id, MGMT_NO_METHOD, "no such method", 0,
 					     "umbractl and umbrad should have the same version"));
 		else if (id)
-			send_json(c,
-				error_json(id, MGMT_INTERNAL, "umbrad has no memory", -ENOMEM, "try again"));
+			send_json(c, mgmt_error_json(id, MGMT_INTERNAL, "umbrad has no memory", -ENOMEM,
+					     "try again"));
 		json_decref(message);
 		return;
 	}
-	call->m = m;
-	call->array = m->options.array;
+	call->door = &door;
+	call->management = m;
 	call->connection = c;
+	call->options = &m->options;
+	call->array = m->options.array;
+	call->started_unix_ms = m->started_unix_ms;
 	call->message = message;
 	call->id = id;
 	call->params = json_object_get(message, "params");
@@ -414,10 +307,11 @@ static void handle_message(struct connection *c, struct management *m, const cha
 	const char *fault = message ? request_fault(message) : NULL;
 
 	if (!message) {
-		send_json(c, error_json(json_null(), MGMT_PARSE_ERROR, where.text, 0,
+		send_json(c, mgmt_error_json(json_null(), MGMT_PARSE_ERROR, where.text, 0,
 				     "one JSON object a line, UTF-8"));
 	} else if (fault) {
-		send_json(c, error_json(json_null(), MGMT_INVALID_REQUEST, fault, 0, "see JSON-RPC 2.0"));
+		send_json(
+			c, mgmt_error_json(json_null(), MGMT_INVALID_REQUEST, fault, 0, "see JSON-RPC 2.0"));
 		json_decref(message);
 	} else {
 		start_call(c, m, message);
@@ -457,7 +351,7 @@ static void handle_lines(struct connection *c)
 	if (c->in_used == MGMT_MESSAGE_MAX_BYTES) {
 		c->in_used = 0;
 		c->closing = true;
-		send_json(c, error_json(json_null(), MGMT_INVALID_REQUEST,
+		send_json(c, mgmt_error_json(json_null(), MGMT_INVALID_REQUEST,
 				     "the line is longer than 65536 bytes", 0, "send smaller requests"));
 		return;
 	}
@@ -555,7 +449,7 @@ static int check_peer(const struct management *m, int fd)
 
 static void refuse_connection(int fd, const char *message, const char *hint)
 {
-	json_t *error = error_json(json_null(), MGMT_REFUSED, message, 0, hint);
+	json_t *error = mgmt_error_json(json_null(), MGMT_REFUSED, message, 0, hint);
 	char *text = error ? json_dumps(error, JSON_COMPACT) : NULL;
 
 	json_decref(error);
@@ -622,50 +516,6 @@ static void accept_done(struct reactor_op *op, int result)
 	if (result >= 0)
 		take_connection(m, result);
 	accept_next(m);
-}
-
-/* ---- events --------------------------------------------------------------------------------------- */
-
-json_t *mgmt_event_json(const struct array_event *e)
-{
-	static const char *const levels[] = {[ARRAY_EVENT_INFO] = "info",
-		[ARRAY_EVENT_WARNING] = "warning",
-		[ARRAY_EVENT_ERROR] = "error"};
-
-	return json_pack("{s:I, s:I, s:s, s:o, s:o}", "serial", (json_int_t)e->serial, "unix_ms",
-		(json_int_t)e->unix_ms, "level", levels[e->level], "area", json_text(e->area), "text",
-		json_text(e->text));
-}
-
-static void notify(struct connection *c, const struct array_event *e)
-{
-	send_json(c, json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", "event", "params",
-			     mgmt_event_json(e)));
-}
-
-static void on_event(struct array_event_listener *l, const struct array_event *e)
-{
-	struct management *m = container_of(l, struct management, listener);
-
-	list_for_each_safe (node, &m->connections) {
-		struct connection *c = container_of(node, struct connection, link);
-		if (c->following && !c->closed)
-			notify(c, e);
-	}
-}
-
-void mgmt_follow(struct mgmt_call *call, uint64_t after)
-{
-	struct connection *c = call->connection;
-	struct array *a = call->array;
-
-	mgmt_result(call, json_pack("{s:b}", "following", 1));
-	if (!c)
-		return;
-	for (const struct array_event *e = array_event_after(a, after); e && !c->closed;
-		e = array_event_after(a, e->serial))
-		notify(c, e);
-	c->following = !c->closed && c->fd >= 0;
 }
 
 /* ---- the socket ----------------------------------------------------------------------------------- */
@@ -789,7 +639,7 @@ struct management *management_headless(const struct management_options *options)
 		return NULL;
 	m->fd = -1;
 	m->options = *options;
-	m->started_unix_ms = mgmt_unix_ms();
+	m->started_unix_ms = clock_unix_ms();
 	list_init(&m->connections);
 	m->none = json_object();
 	m->listener.event = on_event;

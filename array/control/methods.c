@@ -3,7 +3,8 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
-#include "array/control/management.h"
+#include "array/control/methods.h"
+#include "array/util/json_text.h"
 #include "proto/identity.h"
 
 bool mgmt_unpack(struct mgmt_call *c, const char *format, ...)
@@ -173,4 +174,25 @@ json_t *mgmt_lun_json(struct lun *lun, bool detail)
 		json_object_set_new(out, "mapped_to", mappings_json(lun));
 	}
 	return out;
+}
+
+void mgmt_lun_done(struct array_call *call)
+{
+	struct mgmt_call *c = mgmt_call_of(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, mgmt_lun_json(call->lun, true));
+}
+
+json_t *mgmt_event_json(const struct array_event *e)
+{
+	static const char *const levels[] = {[ARRAY_EVENT_INFO] = "info",
+		[ARRAY_EVENT_WARNING] = "warning",
+		[ARRAY_EVENT_ERROR] = "error"};
+
+	return json_pack("{s:I, s:I, s:s, s:o, s:o}", "serial", (json_int_t)e->serial, "unix_ms",
+		(json_int_t)e->unix_ms, "level", levels[e->level], "area", json_text(e->area), "text",
+		json_text(e->text));
 }

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/control/management.h"
+#include "array/control/methods.h"
+#include "array/util/json_text.h"
 
 static const char *const imports[] = {
 	[HOST_IMPORT_OWN] = "own", [HOST_IMPORT_NAMED] = "named", [HOST_IMPORT_ANY] = "any"};

@@ -2,7 +2,7 @@
 /* Management methods for LUNs and mappings. */
 #include <errno.h>
 #include <string.h>
-#include "array/control/management.h"
+#include "array/control/methods.h"
 
 /* ---- LUNs ----------------------------------------------------------------------------------------- */
 

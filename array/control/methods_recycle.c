@@ -2,7 +2,7 @@
 /* Management methods for the recycle bin. No host can look into it. */
 #include <errno.h>
 #include <string.h>
-#include "array/control/management.h"
+#include "array/control/methods.h"
 #include "proto/identity.h"
 
 static json_t *recycled_json(struct array *a, const struct lun_recycled_view *v)

@@ -2,7 +2,8 @@
 /* Management methods for resync jobs. The administrator sees and cancels those of all hosts. */
 #include <errno.h>
 #include <string.h>
-#include "array/control/management.h"
+#include "array/control/methods.h"
+#include "array/util/json_text.h"
 
 static json_t *lun_name(struct array *a, const uint8_t id[UP_ID_BYTES])
 {

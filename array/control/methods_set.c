@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
-#include "array/control/management.h"
+#include "array/control/methods.h"
+#include "array/util/json_text.h"
 #include "proto/identity.h"
 
 static json_t *member_json(struct array *a, const struct set_view *view, const struct set_member *m)

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
-#include "array/control/management.h"
+#include "array/control/methods.h"
+#include "array/util/clock.h"
+#include "array/util/json_text.h"
 
 static json_t *pool_json(struct mgmt_call *c)
 {
@@ -12,8 +14,8 @@ static json_t *pool_json(struct mgmt_call *c)
 
 	store->ops->stats(store, &stats);
 	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:b, s:o}", "store", store->ops->name, "path",
-		mgmt_options(c->m)->pool_path, "capacity_bytes", (json_int_t)stats.capacity_bytes,
-		"used_bytes", (json_int_t)stats.used_bytes, "reclaim_pending_bytes",
+		c->options->pool_path, "capacity_bytes", (json_int_t)stats.capacity_bytes, "used_bytes",
+		(json_int_t)stats.used_bytes, "reclaim_pending_bytes",
 		(json_int_t)stats.reclaim_pending_bytes, "reserved_bytes", (json_int_t)stats.reserved_bytes,
 		"read_only", stats.read_only, "read_only_reason", json_text(stats.read_only_reason));
 }
@@ -31,7 +33,7 @@ static json_t *session_json(struct mgmt_call *c, const struct management_session
 
 static json_t *sessions_json(struct mgmt_call *c)
 {
-	const struct management_transport *t = mgmt_options(c->m)->transport;
+	const struct management_transport *t = c->options->transport;
 	struct management_session session;
 	json_t *list = json_array();
 
@@ -42,7 +44,7 @@ static json_t *sessions_json(struct mgmt_call *c)
 
 static json_t *portals_json(struct mgmt_call *c)
 {
-	const struct management_transport *t = mgmt_options(c->m)->transport;
+	const struct management_transport *t = c->options->transport;
 	struct management_portal portal;
 	json_t *list = json_array();
 
@@ -100,14 +102,14 @@ static json_t *counts_json(struct mgmt_call *c)
 
 static void status_method(struct mgmt_call *c)
 {
-	const struct management_transport *t = mgmt_options(c->m)->transport;
+	const struct management_transport *t = c->options->transport;
 
 	if (!mgmt_unpack(c, "{}"))
 		return;
 	json_t *array = json_pack("{s:o, s:s, s:s, s:i, s:I, s:s?, s:o}", "id", mgmt_id(array_id(c->array)),
 		"name", array_name(c->array), "version", UMBRA_VERSION, "pid", (int)getpid(),
-		"started_unix_ms", (json_int_t)mgmt_started_unix_ms(c->m), "target_name",
-		t ? t->target_name : NULL, "portals", portals_json(c));
+		"started_unix_ms", (json_int_t)c->started_unix_ms, "target_name", t ? t->target_name : NULL,
+		"portals", portals_json(c));
 	mgmt_result(c, json_pack("{s:o, s:o, s:o, s:o, s:o}", "array", array, "pool", pool_json(c), "counts",
 			       counts_json(c), "limits", limits_json(c), "sessions", sessions_json(c)));
 }
@@ -127,7 +129,7 @@ static void session_list_method(struct mgmt_call *c)
 /* Without a host: all sessions. */
 static void session_logout_method(struct mgmt_call *c)
 {
-	const struct management_transport *t = mgmt_options(c->m)->transport;
+	const struct management_transport *t = c->options->transport;
 	const char *name = NULL;
 	const struct host *h = NULL;
 	json_int_t asked = 0;
@@ -150,7 +152,7 @@ static void session_logout_method(struct mgmt_call *c)
 static void stats_method(struct mgmt_call *c)
 {
 	if (mgmt_unpack(c, "{}"))
-		mgmt_result(c, json_pack("{s:I, s:o, s:o}", "unix_ms", (json_int_t)mgmt_unix_ms(), "pool",
+		mgmt_result(c, json_pack("{s:I, s:o, s:o}", "unix_ms", (json_int_t)clock_unix_ms(), "pool",
 				       pool_json(c), "sessions", sessions_json(c)));
 }
 

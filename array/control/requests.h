@@ -5,7 +5,7 @@
 
 #include "array/control/request.h"
 
-/* ---- requests.c ---- */
+/* ---- request.c ---- */
 
 /* The reply is complete. */
 void request_finish(struct request *r);
@@ -25,6 +25,9 @@ int request_may_manage(struct request *r, const struct lun *shadow, struct fault
 /* Is id the reserved identity of a shadow LUN in a set of this initiator's that is not cut yet? */
 bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_lun *out);
 void request_describe(const struct lun *lun, uint32_t number, struct up_lun *out);
+/* The same of a member of a set that is not cut yet. */
+void request_describe_member(
+	const struct set_view *view, const struct set_member *member, struct up_lun *out);
 bool request_put_entry(struct up_msg *reply, const struct up_lun *entry); /* false: the page is full */
 
 /* ---- requests_shadow.c ---- */

@@ -9,13 +9,13 @@
  * nexus goes on. A second connection besides is refused.
  */
 #include "array/iscsi/internal.h"
+#include "array/util/clock.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 #include <openssl/rand.h>
 
 static void account(void *ctx, const char *initiator, struct iscsi_account *out)
@@ -229,14 +229,6 @@ static int create_nexus(struct iscsi_conn *c)
 	return err;
 }
 
-static uint64_t unix_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* The last response goes out; what comes after it is the full feature phase. */
 static void enter_full_phase(struct iscsi_conn *c, struct iscsi_small *s)
 {
@@ -246,7 +238,7 @@ static void enter_full_phase(struct iscsi_conn *c, struct iscsi_small *s)
 	if (c->tsih == 0)
 		c->tsih = new_tsih(c->server);
 	put_be16(s->bhs + ISCSI_AT_TSIH, c->tsih);
-	c->since_unix_ms = unix_ms();
+	c->since_unix_ms = clock_unix_ms();
 	c->heard_ns = reactor_now_ns(c->server->reactor);
 	c->deadline_ns = 0;
 	c->logged_in = true;

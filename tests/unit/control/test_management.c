@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "tests/support/test.h"
+#include "array/control/methods.h"
 #include "tests/unit/control/rig.h"
 
 static struct rig rig;

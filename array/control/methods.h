@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The methods of the management socket, each a row of a table in methods_*.c, and what they share (methods.c). */
+#ifndef UMBRA_CONTROL_METHODS_H
+#define UMBRA_CONTROL_METHODS_H
+
+#include "array/control/rpc.h"
+
+#define MGMT_PAGE_MAX 1000 /* entries in one list reply */
+
+struct mgmt_method {
+	const char *name;
+	void (*run)(struct mgmt_call *c);
+};
+/* Each ended by a row without a name. */
+extern const struct mgmt_method mgmt_lun_methods[], mgmt_host_methods[], mgmt_set_methods[],
+	mgmt_resync_methods[], mgmt_recycle_methods[], mgmt_status_methods[];
+
+/* The params, all of them, by jansson's unpack format (strict: unknown members are refused). False: the
+ * call has been ended. */
+bool mgmt_unpack(struct mgmt_call *c, const char *format, ...);
+/* "offset" and "limit" of a list. False: ended. */
+bool mgmt_page(struct mgmt_call *c, size_t *offset, size_t *limit);
+/* The same, of values already unpacked. */
+bool mgmt_page_of(struct mgmt_call *c, json_int_t from, json_int_t count, size_t *offset, size_t *limit);
+/* {"NAME": entries, "next": the next offset or null}; entries is moved. */
+json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool more);
+
+/* By name or id; NULL: the call has been ended with -ENOENT. */
+struct lun *mgmt_find_lun(struct mgmt_call *c, const char *name);
+struct lun *mgmt_find_shadow(struct mgmt_call *c, const char *name);
+struct host *mgmt_find_host(struct mgmt_call *c, const char *name);
+struct set *mgmt_find_set(struct mgmt_call *c, const char *name);
+
+/* 32 hex digits. */
+json_t *mgmt_id(const uint8_t id[UP_ID_BYTES]);
+/* A time as milliseconds, or null for 0. */
+json_t *mgmt_time(uint64_t unix_ms);
+json_t *mgmt_lun_json(struct lun *lun, bool detail);
+/* For the `done` of a call's array_call: ends the call with the LUN, or with the fault. */
+void mgmt_lun_done(struct array_call *call);
+json_t *mgmt_event_json(const struct array_event *e);
+
+#endif

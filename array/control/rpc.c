@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a management call ends: its result or its fault as JSON-RPC 2.0. See rpc.h. */
+#include "array/control/rpc.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "array/util/json_text.h"
+
+json_t *mgmt_error_json(json_t *id, int code, const char *message, int err, const char *hint)
+{
+	json_t *data =
+		err ? json_pack("{s:i, s:s, s:s}", "errno", -err, "name", strerrorname_np(-err), "hint", hint)
+		    : json_pack("{s:s}", "hint", hint);
+
+	/* json_text: a name in the message may have been cut within a character */
+	return json_pack("{s:s, s:O?, s:{s:i, s:o, s:o}}", "jsonrpc", "2.0", "id", id, "error", "code", code,
+		"message", json_text(message), "data", data);
+}
+
+void mgmt_result(struct mgmt_call *c, json_t *result)
+{
+	if (!result) {
+		mgmt_fail(c, -ENOMEM, "umbrad has no memory for the answer: try again.");
+		return;
+	}
+	c->door->end(c, json_pack("{s:s, s:O?, s:o}", "jsonrpc", "2.0", "id", c->id, "result", result));
+}
+
+static const char *hint_of(int err)
+{
+	switch (-err) {
+	case ENOENT:
+		return "check the name; the list command shows those there are";
+	case EEXIST:
+		return "choose another name or number, or take the other away first";
+	case EBUSY:
+		return "something uses it still: unmap it, or wait for what runs";
+	case ENOSPC:
+		return "the pool is full: delete shadow LUNs or LUNs, or give its file system more room";
+	case EROFS:
+		return "the pool is read-only after a failed write: look at its disk, then restart umbrad";
+	case EBADFD:
+		return "what is asked for fits another state: umbractl set show tells that";
+	case EMLINK:
+	case ENOBUFS:
+		return "a limit of the configuration is reached: see umbrad.conf(5)";
+	case ENOTSUP:
+		return "this version does not offer it yet";
+	case EINVAL:
+	case ERANGE:
+		return "correct the value";
+	case ETIME:
+		return "the pool's disk is slow: nothing of the set is kept, try again";
+	case EIO:
+		return "the pool's disk failed: look at it and the kernel's log; umbractl status tells the pool's state";
+	case EUCLEAN:
+		return "records of the pool are damaged: stop umbrad, run umbractl pool check, or restore a backup";
+	case ENODEV:
+		return "it is being deleted, or gone: the list command shows those there are";
+	case ECANCELED:
+		return "somebody else undid it meanwhile: begin anew";
+	case EAGAIN:
+		return "try again in a moment";
+	case ENOMEM:
+		return "umbrad has no memory: give its machine more, then try again";
+	case EPERM:
+		return "see the host's rights: umbractl host show";
+	case EXDEV:
+		return "make a set for each store";
+	case EMSGSIZE:
+		return "ask for less at once";
+	case ESHUTDOWN:
+		return "umbrad is ending: try again when it runs";
+	default:
+		return "see umbrad's log";
+	}
+}
+
+void mgmt_fault(struct mgmt_call *c, int err, const struct fault *fault)
+{
+	struct fault plain;
+
+	if (!fault || !fault->err || !fault->text[0]) {
+		fault_errno(&plain, err);
+		fault = &plain;
+	}
+	c->door->end(c, mgmt_error_json(c->id, MGMT_FAILED, fault->text, err, hint_of(err)));
+}
+
+void mgmt_fail(struct mgmt_call *c, int err, const char *format, ...)
+{
+	struct fault fault = {.err = err};
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(fault.text, sizeof(fault.text), format, args);
+	va_end(args);
+	mgmt_fault(c, err, &fault);
+}
+
+struct mgmt_call *mgmt_call_of(struct array_call *call)
+{
+	return container_of(call, struct mgmt_call, call);
+}
+
+void mgmt_done(struct array_call *call)
+{
+	struct mgmt_call *c = mgmt_call_of(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		mgmt_result(c, json_object());
+}
+
+void mgmt_bad_params(struct mgmt_call *c, const char *format, ...)
+{
+	char text[MGMT_HINT_MAX_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	c->door->end(c, mgmt_error_json(c->id, MGMT_BAD_PARAMS, text, 0,
+				"see the method's parameters in docs/management.md"));
+}
+
+void mgmt_follow(struct mgmt_call *c, uint64_t after)
+{
+	c->door->follow(c, after);
+}
