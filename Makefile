@@ -2,7 +2,8 @@
 # The commands of the README. Meson does the building; this file only names what people type.
 #   make            build both machines; the programs end up in build/bin/
 #   make demo       the main job, end to end; report in build/demo/
-#   make check      every test
+#   make test       the unit tests, in a minute or two
+#   make check      every test, and a line as each ends
 #   make bench      side-by-side benchmarks
 #   make soak       long campaigns, SOAK_SECONDS each (default 600)
 #   make deb        a Debian package of the Linux programs: build/bin/umbra_VERSION_ARCHITECTURE.deb
@@ -12,7 +13,7 @@ PREFIX ?= /usr/local
 export PREFIX
 SOAK_SECONDS ?= 600
 
-.PHONY: all bootstrap linux windows demo check bench soak deb install format clean
+.PHONY: all bootstrap linux windows demo test check bench soak deb install format clean
 
 all: linux windows
 
@@ -27,6 +28,9 @@ windows: bootstrap
 
 demo: all
 	@lab/demo/demo
+
+test: bootstrap
+	@scripts/check unit
 
 check: bootstrap
 	@scripts/check

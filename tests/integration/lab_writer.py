@@ -12,17 +12,18 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_lab import Array  # noqa: E402
 
+PATIENCE_S = 300  # only a failure waits so long
 INITIATOR, SECRET = 'iqn.2026-01.test:writer', '0123456789abcdef'
 
 
-def wait_for(path, process, seconds=60):
+def wait_for(path, process, seconds=PATIENCE_S):
     end = time.monotonic() + seconds
     while not os.path.exists(path):
         assert process.poll() is None and time.monotonic() < end, path
         time.sleep(0.02)
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=PATIENCE_S):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -60,18 +61,23 @@ class Bench:
 
     def verify(self, a=1, b=2, *more):
         done = subprocess.run([self.writer, 'verify', *self.words(a, b), '--json', *more], capture_output=True,
-                              text=True, timeout=60)
+                              text=True, timeout=PATIENCE_S)
+        self.trouble = done.stderr
         return done.returncode, done.stdout
 
     def streams(self):
         """How far they are; while the writer writes, not of one instant."""
-        return json.loads(self.verify()[1])['streams']
+        code, out = self.verify()
+        assert code in (0, 1) and out, f'verify ended {code} and gave no answer: {self.trouble}'
+        return json.loads(out)['streams']
 
 
-def ended(process, code):
-    process.terminate()
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code, (process.returncode, out, err)
+def ended(process, code, told=True):
+    """What a writer says at its end; told to end, or by itself."""
+    if told:
+        process.terminate()
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == code and out, (process.returncode, out, err)
     return json.loads(out)
 
 
@@ -118,19 +124,19 @@ def held(bench):
     process = bench.start('--hold', str(port))
     broker.kill()
     broker.wait()
-    assert ended(process, 1)['failed']  # a writer that cannot be held must not go on as if it could
+    assert ended(process, 1, told=False)['failed']  # a writer that cannot be held must not go on as if it could
     assert subprocess.run([bench.writer, 'run', *bench.words(1, 2), '--hold', str(port)],
-                          capture_output=True, timeout=60).returncode == 1
+                          capture_output=True, timeout=PATIENCE_S).returncode == 1
 
 
 def refused(bench):
     for words in ([], ['bogus'], ['run'], ['verify', '--a', 'x'], ['run', *bench.words(1, 2), '--offset', '5'],
                   ['run', *bench.words(1, 2), '--slots', '0'], ['run', *bench.words(1, 2), '--streams', '65'],
                   ['run', *bench.words(1, 2), '--hold', '70000'], ['run', *bench.words(1, 2), 'more']):
-        assert subprocess.run([bench.writer, *words], capture_output=True, timeout=60).returncode == 2, words
+        assert subprocess.run([bench.writer, *words], capture_output=True, timeout=PATIENCE_S).returncode == 2, words
     for words in (['run', *bench.words(1, 9)], ['run', '--a', 'iscsi://127.0.0.1:1/x/1', '--b', 'iscsi://127.0.0.1:1/x/2'],
                   ['run', '--a', 'nonsense', '--b', 'nonsense'], ['run', *bench.words(1, 2), '--offset', str(1 << 40)]):
-        done = subprocess.run([bench.writer, *words], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([bench.writer, *words], capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 1 and done.stderr, words
 
 
