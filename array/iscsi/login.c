@@ -373,6 +373,7 @@ static int take_text(struct iscsi_login *l, struct iscsi_login_response *r)
 	}
 	if (n < 0)
 		return fail(r, ISCSI_LOGIN_INITIATOR_ERROR, "malformed login text");
+	iscsi_negotiate_end(&l->negotiation, &r->text);
 	if (!l->identified && identify(l, r) != 0)
 		return -EACCES;
 	return security_step(l, &chap, r);

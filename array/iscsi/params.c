@@ -14,7 +14,8 @@ enum rule {
 	RULE_MAX,
 	RULE_AND,
 	RULE_OR,
-	RULE_DECLARE, /* a number; no answer */
+	RULE_DECLARE,     /* a number; no answer */
+	RULE_FIRST_BURST, /* as RULE_MIN, at the request's end: never more than MaxBurstLength */
 	RULE_DIGEST,
 	RULE_IGNORE,    /* a declaration of text; no answer */
 	RULE_NO,        /* obsolete markers: "No" (13.25) */
@@ -44,7 +45,7 @@ static const struct key keys[] = {
 	{"ImmediateData", RULE_AND, 0, 1, AT(immediate_data), 1, NO_WISH},       /* 13.11 */
 	{"MaxRecvDataSegmentLength", RULE_DECLARE, SEGMENT_MIN, LENGTH_MAX, AT(max_send_segment), 0, NO_WISH},
 	{"MaxBurstLength", RULE_MIN, SEGMENT_MIN, LENGTH_MAX, AT(max_burst), 0, WISH(max_burst)}, /* 13.13 */
-	{"FirstBurstLength", RULE_MIN, SEGMENT_MIN, LENGTH_MAX, AT(first_burst), 0,
+	{"FirstBurstLength", RULE_FIRST_BURST, SEGMENT_MIN, LENGTH_MAX, AT(first_burst), 0,
 		WISH(first_burst)},                                             /* 13.14 */
 	{"DefaultTime2Wait", RULE_MAX, 0, 3600, AT(time2wait), 0, NO_WISH},     /* 13.15 */
 	{"DefaultTime2Retain", RULE_MIN, 0, 3600, AT(time2retain), 0, NO_WISH}, /* 13.16 */
@@ -122,18 +123,42 @@ static void answer_number(
 		iscsi_text_put(out, key->name, "Reject");
 		return;
 	}
+	if (key->rule == RULE_FIRST_BURST) {
+		n->first_burst_offer = (uint32_t)offer;
+		return;
+	}
 	if (key->rule == RULE_DECLARE) {
 		*result = (uint32_t)offer;
+		return;
+	}
+	/* A burst shorter than the first one, which was answered in an earlier request, contradicts what both know. */
+	if (key->at == AT(max_burst) && n->first_burst_told && offer < n->params.first_burst) {
+		iscsi_text_put(out, key->name, "Reject");
 		return;
 	}
 	if (key->rule == RULE_MIN)
 		*result = offer < ours ? (uint32_t)offer : ours;
 	else
 		*result = offer > ours ? (uint32_t)offer : ours;
-	/* FirstBurstLength never exceeds MaxBurstLength (13.14), in whatever order they come. */
 	if (n->params.first_burst > n->params.max_burst)
 		n->params.first_burst = n->params.max_burst;
 	iscsi_text_putf(out, key->name, "%u", *result);
+}
+
+void iscsi_negotiate_end(struct iscsi_negotiation *n, struct iscsi_text_out *out)
+{
+	uint32_t least = n->first_burst_offer;
+
+	if (!n->first_burst_offer)
+		return;
+	if (least > n->wishes.first_burst)
+		least = n->wishes.first_burst;
+	if (least > n->params.max_burst)
+		least = n->params.max_burst;
+	n->params.first_burst = least;
+	n->first_burst_told = true;
+	n->first_burst_offer = 0;
+	iscsi_text_putf(out, "FirstBurstLength", "%u", least);
 }
 
 static void answer_boolean(
@@ -174,6 +199,7 @@ static void answer(
 	case RULE_MIN:
 	case RULE_MAX:
 	case RULE_DECLARE:
+	case RULE_FIRST_BURST:
 		answer_number(n, key, value, out);
 		break;
 	case RULE_AND:

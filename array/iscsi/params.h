@@ -33,16 +33,21 @@ struct iscsi_wishes {
 struct iscsi_negotiation {
 	struct iscsi_params params;
 	struct iscsi_wishes wishes;
-	uint64_t seen; /* keys offered so far, by table index */
-	bool declared; /* we have declared MaxRecvDataSegmentLength */
+	uint64_t seen;              /* keys offered so far, by table index */
+	bool declared;              /* we have declared MaxRecvDataSegmentLength */
+	uint32_t first_burst_offer; /* waits for the request's other keys; 0: none */
+	bool first_burst_told;      /* an answer was given: it stays true */
 };
 
 /* The values that hold when a key is never offered. */
 void iscsi_negotiation_init(struct iscsi_negotiation *n, const struct iscsi_wishes *wishes);
-/* Answers one operational key of a login. 0: answered, perhaps with Reject. -EALREADY: the key was offered
- * before in this login. -ENOENT: no operational key. */
+/* Answers one operational key of a login. 0: answered, perhaps with Reject, or FirstBurstLength, which is answered at
+ * the request's end. -EALREADY: the key was offered before in this login. -ENOENT: no operational key. */
 int iscsi_negotiate(
 	struct iscsi_negotiation *n, const char *key, const char *value, struct iscsi_text_out *out);
+/* All keys of a login request were answered but FirstBurstLength: it depends on MaxBurstLength, in whatever order the
+ * two came (13.14). */
+void iscsi_negotiate_end(struct iscsi_negotiation *n, struct iscsi_text_out *out);
 /* Has a known key come before in this negotiation? seen: 0 at its beginning. */
 bool iscsi_key_repeated(uint64_t *seen, const char *key);
 /* The same in the full feature phase, where only MaxRecvDataSegmentLength may change. */

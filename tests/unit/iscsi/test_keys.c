@@ -219,6 +219,25 @@ TEST(repeated_keys_end_the_login)
 	}
 }
 
+/* FirstBurstLength is never answered with more than MaxBurstLength, in whatever order the two come (13.14). */
+TEST(the_first_burst_is_no_longer_than_a_burst)
+{
+	static const char *const offers[] = {"FirstBurstLength=262144\nMaxBurstLength=65536",
+		"MaxBurstLength=65536\nFirstBurstLength=262144"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(offer(NORMAL, offers[i]), ISCSI_LOGIN_DONE);
+		assert_string_equal(answer_in(response.buf, response.text.len, "MaxBurstLength"), "65536");
+		assert_string_equal(answer_in(response.buf, response.text.len, "FirstBurstLength"), "65536");
+		assert_int_equal(login.negotiation.params.first_burst, 65536);
+	}
+	assert_int_equal(offer(NORMAL, "FirstBurstLength=65536"), ISCSI_LOGIN_DONE);
+	response.text.len = 0;
+	assert_int_equal(iscsi_negotiate(&login.negotiation, "MaxBurstLength", "4096", &response.text), 0);
+	assert_string_equal(answer_in(response.buf, response.text.len, "MaxBurstLength"), "Reject");
+	assert_true(login.negotiation.params.first_burst <= login.negotiation.params.max_burst);
+}
+
 /* Keys that mean nothing in a discovery session are answered all the same: 6.2 allows "Irrelevant", but there are
  * initiators that know no such number. */
 TEST(discovery_answers_too)
@@ -294,6 +313,7 @@ int main(void)
 		cmocka_unit_test(every_key_is_answered),
 		cmocka_unit_test(repeated_keys_end_the_login),
 		cmocka_unit_test(discovery_answers_too),
+		cmocka_unit_test(the_first_burst_is_no_longer_than_a_burst),
 		cmocka_unit_test(defaults_hold),
 		cmocka_unit_test(little_may_change_later),
 	};

@@ -146,6 +146,7 @@ static const char *answer(struct iscsi_negotiation *n, const char *key, const ch
 	memset(buf, 0, sizeof(buf));
 	iscsi_negotiation_init(n, &wishes);
 	assert_int_equal(iscsi_negotiate(n, key, value, &out), expect);
+	iscsi_negotiate_end(n, &out);
 	return buf;
 }
 
@@ -177,6 +178,7 @@ TEST(result_functions)
 	expect_answer("MaxBurstLength", "16776192", "1048576");
 	expect_answer("MaxBurstLength", "0x4000", "16384");
 	expect_answer("FirstBurstLength", "65536", "65536");
+	expect_answer("FirstBurstLength", "511", "Reject");
 	expect_answer("DefaultTime2Wait", "2", "2");
 	expect_answer("DefaultTime2Wait", "3601", "Reject");
 	expect_answer("DefaultTime2Retain", "20", "0");
