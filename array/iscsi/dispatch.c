@@ -9,22 +9,37 @@
 #include <errno.h>
 #include <string.h>
 
-void iscsi_reject(struct iscsi_conn *c, enum iscsi_reject reason, const uint8_t *bhs)
+/* NULL: no memory, and the connection is ended. */
+static struct iscsi_small *reject_new(struct iscsi_conn *c, enum iscsi_reject reason, const uint8_t *bhs)
 {
 	struct iscsi_small *s =
 		iscsi_small_new(c, ISCSI_REJECT, ISCSI_FINAL, ISCSI_TAG_RESERVED, ISCSI_BHS_BYTES);
 
 	if (!s)
-		return;
+		return NULL;
 	s->bhs[2] = (uint8_t)reason;
 	memcpy(s->text, bhs, ISCSI_BHS_BYTES);
-	iscsi_small_send(c, s);
+	return s;
+}
+
+void iscsi_reject(struct iscsi_conn *c, enum iscsi_reject reason, const uint8_t *bhs)
+{
+	struct iscsi_small *s = reject_new(c, reason, bhs);
+
+	if (s)
+		iscsi_small_send(c, s);
+}
+
+static void reject_and_end(struct iscsi_conn *c, enum iscsi_reject reason, const uint8_t *bhs)
+{
+	struct iscsi_small *s = reject_new(c, reason, bhs);
+
+	if (s)
+		iscsi_small_send_last(c, s);
 }
 
 void iscsi_protocol_error(struct iscsi_conn *c, const uint8_t *bhs, const char *why)
 {
-	struct iscsi_small *s;
-
 	iscsi_event(c->server, ARRAY_EVENT_WARNING,
 		"%s (%s) broke the protocol: %s; the connection is closed",
 		c->initiator[0] ? c->initiator : "an initiator", c->peer_text, why);
@@ -32,12 +47,7 @@ void iscsi_protocol_error(struct iscsi_conn *c, const uint8_t *bhs, const char *
 		iscsi_conn_kill(c, NULL);
 		return;
 	}
-	s = iscsi_small_new(c, ISCSI_REJECT, ISCSI_FINAL, ISCSI_TAG_RESERVED, ISCSI_BHS_BYTES);
-	if (!s)
-		return;
-	s->bhs[2] = ISCSI_REJECT_PROTOCOL;
-	memcpy(s->text, bhs, ISCSI_BHS_BYTES);
-	iscsi_small_send_last(c, s);
+	reject_and_end(c, ISCSI_REJECT_PROTOCOL, bhs);
 }
 
 /* ---- the beginning of a PDU ------------------------------------------------------------------------- */
@@ -294,18 +304,28 @@ void iscsi_pdu_end(struct iscsi_conn *c)
 	iscsi_cmdsn_run(c);
 }
 
-/* A request that is lost this way leaves a gap in CmdSN; a Data-Out fails its task (RFC 7143 7.8). */
+/*
+ * A Data-Out fails its task (RFC 7143 7.8). A request that is lost this way leaves a gap in CmdSN, which at error
+ * recovery level 0 nobody may close within the connection (7.1): it ends with the Reject, so that the initiator
+ * begins anew at once instead of waiting for us to give up.
+ */
 void iscsi_pdu_spoilt(struct iscsi_conn *c)
 {
 	struct iscsi_receive *rx = &c->rx;
 
 	if (rx->ignored)
 		return;
-	iscsi_reject(c, ISCSI_REJECT_DATA_DIGEST, rx->header);
-	if (!iscsi_conn_open(c))
+	if (iscsi_opcode(rx->header) == ISCSI_DATA_OUT) {
+		iscsi_reject(c, ISCSI_REJECT_DATA_DIGEST, rx->header);
+		if (iscsi_conn_open(c))
+			iscsi_data_out_end(c, true);
 		return;
-	if (iscsi_opcode(rx->header) == ISCSI_DATA_OUT)
-		iscsi_data_out_end(c, true);
-	else if (rx->task)
+	}
+	iscsi_event(c->server, ARRAY_EVENT_WARNING,
+		"a data digest of %s (%s) was wrong; the connection is closed: look at cables, cards and memory "
+		"between the two",
+		c->initiator, c->peer_text);
+	if (rx->task)
 		iscsi_task_drop(rx->task);
+	reject_and_end(c, ISCSI_REJECT_DATA_DIGEST, rx->header);
 }

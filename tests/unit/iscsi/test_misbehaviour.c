@@ -364,9 +364,28 @@ TEST(wrong_data_digest_of_a_command)
 	raw_bytes(r, "\0\0\0\0", 4);
 	expect_reject(r, ISCSI_REJECT_DATA_DIGEST, bhs);
 	assert_int_equal(stub.executed, 0);
-	raw_send(r, bhs, data, 4096); /* its CmdSN is still the expected one */
-	raw_expect(r, ISCSI_SCSI_RESPONSE);
-	assert_int_equal(r->bhs[3], 0);
+	assert_false(raw_receive(r)); /* at level 0 nobody may close the gap that it leaves */
+	assert_true(stub_saw_event("a data digest of"));
+	raw_close(r);
+}
+
+TEST(wrong_data_digest_beside_tasks_under_way)
+{
+	struct raw *r = raw_session("DataDigest=CRC32C\nImmediateData=No\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+
+	raw_write10(r, bhs, true, 0, 32);
+	raw_send(r, bhs, NULL, 0);
+	raw_expect(r, ISCSI_R2T);
+	iscsi_pdu_init(bhs, ISCSI_NOP_OUT, ISCSI_FINAL, 77);
+	put_be32(bhs + ISCSI_AT_TTT, ISCSI_TAG_RESERVED);
+	put_be32(bhs + ISCSI_AT_CMDSN, r->cmdsn++);
+	put_be24(bhs + 5, 4);
+	raw_bytes(r, bhs, sizeof(bhs));
+	raw_bytes(r, "ping\0\0\0\0", 8);
+	expect_reject(r, ISCSI_REJECT_DATA_DIGEST, bhs);
+	assert_false(raw_receive(r));
+	assert_int_equal(stub.executed, 0);
 	raw_close(r);
 }
 
@@ -991,6 +1010,7 @@ int main(void)
 		T(longest_header_extension),
 		T(wrong_header_digest),
 		T(wrong_data_digest_of_a_command),
+		T(wrong_data_digest_beside_tasks_under_way),
 		T(wrong_data_digest_of_data_out),
 		T(cmdsn_too_low),
 		T(cmdsn_too_high),
