@@ -36,8 +36,8 @@ static void options_fill(struct array_options *o)
 	o->host_luns_max = or_default(o->host_luns_max, ARRAY_LUN_NUMBER_MAX);
 	if (o->lun_max_bytes == 0 || o->lun_max_bytes > ARRAY_LUN_MAX_BYTES)
 		o->lun_max_bytes = ARRAY_LUN_MAX_BYTES;
-	if (o->set_luns_max > RECORD_MEMBERS_MAX)
-		o->set_luns_max = RECORD_MEMBERS_MAX;
+	if (o->set_luns_max > SET_RECORD_MEMBERS_MAX)
+		o->set_luns_max = SET_RECORD_MEMBERS_MAX;
 }
 
 static int indexes_init(struct array *a)

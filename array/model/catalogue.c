@@ -48,7 +48,7 @@ static int load_image(struct loader *l, const void *key, size_t key_len, const v
 	struct store *store = l->a->options.store;
 	struct store_disk *disk;
 	uint64_t disk_id;
-	int err = record_get_image(key, key_len, value, len, &disk_id);
+	int err = lun_image_record_get(key, key_len, value, len, &disk_id);
 
 	if (err)
 		return bad(l, "image", key, key_len, err, "its content does not check");
@@ -65,11 +65,11 @@ static int load_image(struct loader *l, const void *key, size_t key_len, const v
 static int load_meta(void *arg, const void *key, size_t key_len, const void *value, size_t len)
 {
 	struct loader *l = arg;
-	struct meta_record r;
+	struct array_record r;
 
-	if (record_is_image(key, key_len))
+	if (lun_image_record_is(key, key_len))
 		return load_image(l, key, key_len, value, len);
-	int err = record_get_meta(key, key_len, value, len, &r);
+	int err = array_record_get(key, key_len, value, len, &r);
 
 	if (err)
 		return bad(l, "array", key, key_len, err, "its content does not check");
@@ -99,7 +99,7 @@ static int load_lun(void *arg, const void *key, size_t key_len, const void *valu
 	struct store_disk *disk;
 	struct lun_record r;
 	struct lun_box *b;
-	int err = record_get_lun(key, key_len, value, len, &r);
+	int err = lun_record_get(key, key_len, value, len, &r);
 
 	if (err)
 		return bad(l, "LUN", key, key_len, err, "its content does not check");
@@ -131,7 +131,7 @@ static int load_host(void *arg, const void *key, size_t key_len, const void *val
 	struct loader *l = arg;
 	struct host_record *r = calloc(1, sizeof(*r));
 	struct host *h = NULL;
-	int err = r ? record_get_host(key, key_len, value, len, r) : -ENOMEM;
+	int err = r ? host_record_get(key, key_len, value, len, r) : -ENOMEM;
 	bool twice = false;
 
 	for (unsigned i = 0; !err && i < r->iqn_count; i++)
@@ -158,7 +158,7 @@ static int load_map(void *arg, const void *key, size_t key_len, const void *valu
 	struct map *m;
 	struct host *h;
 	struct lun *lun;
-	int err = record_get_map(key, key_len, value, len, &r);
+	int err = map_record_get(key, key_len, value, len, &r);
 
 	if (err)
 		return bad(l, "mapping", key, key_len, err, "its content does not check");
@@ -187,7 +187,7 @@ static int load_reservations(void *arg, const void *key, size_t key_len, const v
 	const uint8_t *bytes;
 	size_t bytes_len;
 	struct lun *lun;
-	int err = record_get_reservations(key, key_len, value, len, id, &bytes, &bytes_len);
+	int err = lun_reservations_record_get(key, key_len, value, len, id, &bytes, &bytes_len);
 
 	if (err)
 		return bad(l, "reservation", key, key_len, err, "its content does not check");
@@ -237,7 +237,7 @@ static int load_set(void *arg, const void *key, size_t key_len, const void *valu
 	struct loader *l = arg;
 	struct set_record r;
 	struct set *s;
-	int err = record_get_set(key, key_len, value, len, &r);
+	int err = set_record_get(key, key_len, value, len, &r);
 
 	if (err)
 		return bad(l, "copy set", key, key_len, err, "its content does not check");

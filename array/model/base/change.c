@@ -231,13 +231,3 @@ void change_close_all(struct array *a)
 	while ((n = list_pop(&a->changes)))
 		change_free(container_of(n, struct change, link));
 }
-
-int array_meta_put(struct array *a, struct store_txn *t)
-{
-	struct meta_record r = {.created_unix_ms = a->created_unix_ms};
-
-	if (a->meta_durable)
-		return 0;
-	memcpy(r.id, a->id, sizeof(r.id));
-	return record_put_meta(a, t, &r);
-}

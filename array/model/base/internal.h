@@ -215,13 +215,14 @@ void array_turns_close(struct array *a);
 
 /* ---- record of the array itself --------------------------------------------------------------------- */
 
-struct meta_record {
+struct array_record {
 	uint8_t id[UP_ID_BYTES];
 	uint64_t created_unix_ms;
 };
 
-int record_put_meta(struct array *a, struct store_txn *t, const struct meta_record *r);
+int array_record_put(struct array *a, struct store_txn *t, const struct array_record *r);
 /* 0, -EUCLEAN (checksum, length, a value out of its range), -ENOTSUP (newer), -ENOMEM (sets). */
-int record_get_meta(const void *key, size_t key_len, const void *value, size_t len, struct meta_record *out);
+int array_record_get(
+	const void *key, size_t key_len, const void *value, size_t len, struct array_record *out);
 
 #endif

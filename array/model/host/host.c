@@ -285,7 +285,7 @@ static int add_check(struct change *c)
 
 static int host_build(struct change *c, struct store_txn *t)
 {
-	return record_put_host(c->array, t, &container_of(c, struct host_change, c)->record);
+	return host_record_put(c->array, t, &container_of(c, struct host_change, c)->record);
 }
 
 static void add_end(struct change *c, int err)
@@ -412,7 +412,7 @@ static int delete_check(struct change *c)
 
 static int delete_build(struct change *c, struct store_txn *t)
 {
-	return record_del_host(c->array, t, container_of(c, struct host_change, c)->host->record.name);
+	return host_record_del(c->array, t, container_of(c, struct host_change, c)->host->record.name);
 }
 
 static void delete_end(struct change *c, int err)

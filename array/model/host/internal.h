@@ -19,12 +19,12 @@ struct map_record {
 	uint32_t number;
 };
 
-int record_put_host(struct array *a, struct store_txn *t, const struct host_record *r);
-int record_del_host(struct array *a, struct store_txn *t, const char *name);
-int record_get_host(const void *key, size_t key_len, const void *value, size_t len, struct host_record *out);
-int record_put_map(struct array *a, struct store_txn *t, const struct map_record *r);
-int record_del_map(struct array *a, struct store_txn *t, const char *host, const uint8_t lun_id[UP_ID_BYTES]);
-int record_get_map(const void *key, size_t key_len, const void *value, size_t len, struct map_record *out);
+int host_record_put(struct array *a, struct store_txn *t, const struct host_record *r);
+int host_record_del(struct array *a, struct store_txn *t, const char *name);
+int host_record_get(const void *key, size_t key_len, const void *value, size_t len, struct host_record *out);
+int map_record_put(struct array *a, struct store_txn *t, const struct map_record *r);
+int map_record_del(struct array *a, struct store_txn *t, const char *host, const uint8_t lun_id[UP_ID_BYTES]);
+int map_record_get(const void *key, size_t key_len, const void *value, size_t len, struct map_record *out);
 
 /* ---- host.c ----------------------------------------------------------------------------------------- */
 

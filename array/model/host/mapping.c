@@ -262,7 +262,7 @@ static int add_build(struct change *c, struct store_txn *t)
 
 	memcpy(r.host, op->host->record.name, sizeof(r.host));
 	memcpy(r.lun_id, op->lun->id, UP_ID_BYTES);
-	return record_put_map(c->array, t, &r);
+	return map_record_put(c->array, t, &r);
 }
 
 static void add_end(struct change *c, int err)
@@ -342,12 +342,12 @@ static int remove_build(struct change *c, struct store_txn *t)
 	int err = 0;
 
 	if (op->host)
-		return record_del_map(c->array, t, op->host->record.name, op->lun->id);
+		return map_record_del(c->array, t, op->host->record.name, op->lun->id);
 	list_for_each (n, &op->lun->links_mappings) {
 		struct map *m = container_of(n, struct map, link_lun);
 
 		if (!err)
-			err = record_del_map(c->array, t, m->host->record.name, op->lun->id);
+			err = map_record_del(c->array, t, m->host->record.name, op->lun->id);
 	}
 	return err;
 }

@@ -159,7 +159,7 @@ static int full_build(struct change *c, struct store_txn *t)
 
 	lun_record_of(lun, &r);
 	r.hydration = full_state(lun);
-	return record_put_lun(c->array, t, &r);
+	return lun_record_put(c->array, t, &r);
 }
 
 static void wait_and_retry(struct lun_plex *p, int err, const char *why)

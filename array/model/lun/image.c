@@ -80,7 +80,7 @@ static int taking_build(struct taking *k, struct store_txn *t)
 	if (err)
 		return err;
 	k->image->size_bytes = ops->disk_size(k->image->disk);
-	return record_put_image(k->array, t, ops->disk_id(k->image->disk));
+	return lun_image_record_put(k->array, t, ops->disk_id(k->image->disk));
 }
 
 static void taking_cut_done(void *arg, int err)
@@ -191,7 +191,7 @@ static int burial_build(struct change *c, struct store_txn *t)
 	list_for_each (n, &container_of(c, struct burial, c)->images) {
 		struct lun_image *i = container_of(n, struct lun_image, link);
 
-		err = record_del_image(c->array, t, ops->disk_id(i->disk));
+		err = lun_image_record_del(c->array, t, ops->disk_id(i->disk));
 		if (!err)
 			err = ops->txn_disk_delete(t, i->disk);
 		if (err)

@@ -35,19 +35,19 @@ struct lun_record {
 	} set;
 };
 
-int record_put_lun(struct array *a, struct store_txn *t, const struct lun_record *r);
-int record_del_lun(
+int lun_record_put(struct array *a, struct store_txn *t, const struct lun_record *r);
+int lun_record_del(
 	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]); /* and its reservations */
-int record_get_lun(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out);
-int record_put_image(struct array *a, struct store_txn *t, uint64_t disk_id);
-int record_del_image(struct array *a, struct store_txn *t, uint64_t disk_id);
-bool record_is_image(const void *key, size_t key_len); /* of the META table */
-int record_get_image(const void *key, size_t key_len, const void *value, size_t len, uint64_t *disk_id);
+int lun_record_get(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out);
+int lun_image_record_put(struct array *a, struct store_txn *t, uint64_t disk_id);
+int lun_image_record_del(struct array *a, struct store_txn *t, uint64_t disk_id);
+bool lun_image_record_is(const void *key, size_t key_len); /* of the META table */
+int lun_image_record_get(const void *key, size_t key_len, const void *value, size_t len, uint64_t *disk_id);
 /* len 0: deletes it */
-int record_put_reservations(
+int lun_reservations_record_put(
 	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES], const void *bytes, size_t len);
 /* *bytes: borrowed, within value */
-int record_get_reservations(const void *key, size_t key_len, const void *value, size_t len,
+int lun_reservations_record_get(const void *key, size_t key_len, const void *value, size_t len,
 	uint8_t id[UP_ID_BYTES], const uint8_t **bytes, size_t *bytes_len);
 
 /* ---- lun.c ------------------------------------------------------------------------------------------ */

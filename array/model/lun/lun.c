@@ -254,7 +254,7 @@ static int create_build(struct change *c, struct store_txn *t)
 		return err;
 	op->record.disk_id = ops->disk_id(op->disk);
 	op->box = lun_new(c->array, &op->record, op->disk);
-	return op->box ? record_put_lun(c->array, t, &op->record) : -ENOMEM;
+	return op->box ? lun_record_put(c->array, t, &op->record) : -ENOMEM;
 }
 
 static void create_end(struct change *c, int err)
@@ -345,7 +345,7 @@ static int resize_build(struct change *c, struct store_txn *t)
 
 	lun_record_of(op->lun, &r);
 	r.size_bytes = op->size_bytes;
-	return err ? err : record_put_lun(c->array, t, &r);
+	return err ? err : lun_record_put(c->array, t, &r);
 }
 
 static void resize_end(struct change *c, int err)
@@ -394,7 +394,7 @@ static int rename_build(struct change *c, struct store_txn *t)
 
 	lun_record_of(op->lun, &r);
 	memcpy(r.name, op->name, sizeof(r.name));
-	return record_put_lun(c->array, t, &r);
+	return lun_record_put(c->array, t, &r);
 }
 
 static void rename_end(struct change *c, int err)
@@ -479,7 +479,7 @@ int lun_put_end(const struct lun *lun, const struct lun_recycled *bin, struct st
 
 	if (bin)
 		return lun_recycled_put(lun->array, t, bin);
-	err = record_del_lun(lun->array, t, lun->id);
+	err = lun_record_del(lun->array, t, lun->id);
 	return err ? err : lun->disk->store->ops->txn_disk_delete(t, lun->disk);
 }
 

@@ -65,9 +65,9 @@ void lun_recycled_free(struct lun_recycled *r)
 
 int lun_recycled_put(struct array *a, struct store_txn *t, const struct lun_recycled *r)
 {
-	int err = record_put_reservations(a, t, r->record.id, NULL, 0);
+	int err = lun_reservations_record_put(a, t, r->record.id, NULL, 0);
 
-	return err ? err : record_put_lun(a, t, &r->record);
+	return err ? err : lun_record_put(a, t, &r->record);
 }
 
 static void timer_arm(struct array *a)
@@ -288,12 +288,12 @@ static int undelete_build(struct change *c, struct store_txn *t)
 {
 	struct undelete *op = undelete_of(c);
 	struct set_record set;
-	int err = record_put_lun(c->array, t, &op->record);
+	int err = lun_record_put(c->array, t, &op->record);
 
 	set_record_of(op->s, &set);
 	set.members = op->members;
 	set.member_count++;
-	return err ? err : record_put_set(c->array, t, &set);
+	return err ? err : set_record_put(c->array, t, &set);
 }
 
 static void undelete_end(struct change *c, int err)
@@ -372,7 +372,7 @@ static int purge_check(struct change *c)
 static int purge_build(struct change *c, struct store_txn *t)
 {
 	const struct lun_recycled *r = recycled_find(c->array, container_of(c, struct purge, c)->id);
-	int err = record_del_lun(c->array, t, r->record.id);
+	int err = lun_record_del(c->array, t, r->record.id);
 
 	return err ? err : c->array->options.store->ops->txn_disk_delete(t, r->disk);
 }

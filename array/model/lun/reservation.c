@@ -31,7 +31,7 @@ static int keep_build(struct change *c, struct store_txn *t)
 {
 	struct keep *op = container_of(c, struct keep, c);
 
-	return record_put_reservations(c->array, t, op->lun->id, op->bytes, op->len);
+	return lun_reservations_record_put(c->array, t, op->lun->id, op->bytes, op->len);
 }
 
 static void keep_end(struct change *c, int err)

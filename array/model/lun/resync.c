@@ -254,7 +254,7 @@ static int cut_build(struct resync_cut *k, struct store_txn *t)
 	lun_record_of(op->target, &r);
 	r.size_bytes = op->shadow->size_bytes;
 	r.hydration = LUN_HYDRATION_NONE;
-	return err ? err : record_put_lun(k->array, t, &r);
+	return err ? err : lun_record_put(k->array, t, &r);
 }
 
 static void shadow_gate_open(struct resync_cut *k)

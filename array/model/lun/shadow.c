@@ -66,7 +66,7 @@ static int break_build(struct change *c, struct store_txn *t)
 	r.notified = 0;
 	if (r.hydration == LUN_HYDRATION_FULL)
 		r.hydration = LUN_HYDRATION_NONE;
-	return err ? err : record_put_lun(c->array, t, &r);
+	return err ? err : lun_record_put(c->array, t, &r);
 }
 
 static void break_end(struct change *c, int err)
@@ -127,7 +127,7 @@ static int notify_build(struct change *c, struct store_txn *t)
 
 	lun_record_of(lun_of(c), &r);
 	r.notified |= container_of(c, struct shadow_change, c)->flags;
-	return record_put_lun(c->array, t, &r);
+	return lun_record_put(c->array, t, &r);
 }
 
 static void notify_end(struct change *c, int err)

@@ -282,7 +282,7 @@ static int shadow_put(struct commit *c, struct store_txn *t, unsigned i)
 	up_id_format(m->shadow_id, serial);
 	snprintf(r.name, sizeof(r.name), ARRAY_SHADOW_PREFIX "%.15s", serial);
 	c->boxes[i] = lun_new(a, &r, disk);
-	return c->boxes[i] ? record_put_lun(a, t, &r) : -ENOMEM;
+	return c->boxes[i] ? lun_record_put(a, t, &r) : -ENOMEM;
 }
 
 static int commit_build(struct commit *c, struct store_txn *t)
@@ -294,7 +294,7 @@ static int commit_build(struct commit *c, struct store_txn *t)
 		err = shadow_put(c, t, i);
 	set_record_of(c->s, &r);
 	r.state = UP_SET_COMMITTED;
-	return err ? err : record_put_set(c->array, t, &r);
+	return err ? err : set_record_put(c->array, t, &r);
 }
 
 static void commit_write(struct commit *c)

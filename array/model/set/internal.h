@@ -73,11 +73,11 @@ struct set_record {
 	struct set_member *members; /* unpacked: allocated, the caller's */
 };
 
-#define RECORD_MEMBERS_MAX 1024u
+#define SET_RECORD_MEMBERS_MAX 1024u
 
-int record_put_set(struct array *a, struct store_txn *t, const struct set_record *r);
-int record_del_set(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]);
-int record_get_set(const void *key, size_t key_len, const void *value, size_t len, struct set_record *out);
+int set_record_put(struct array *a, struct store_txn *t, const struct set_record *r);
+int set_record_del(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]);
+int set_record_get(const void *key, size_t key_len, const void *value, size_t len, struct set_record *out);
 
 /* ---- set.c ---- */
 

@@ -515,7 +515,7 @@ static int keep_build(struct change *c, struct store_txn *t)
 
 	set_record_of(container_of(c, struct keep, c)->s, &r);
 	r.state = UP_SET_KEPT;
-	return record_put_set(c->array, t, &r);
+	return set_record_put(c->array, t, &r);
 }
 
 static void keep_end(struct change *c, int err)
@@ -602,7 +602,7 @@ int set_put_without(struct array *a, struct store_txn *t, const struct lun *lun)
 	if (!s)
 		return 0;
 	if (s->member_count == 1)
-		return record_del_set(a, t, s->id);
+		return set_record_del(a, t, s->id);
 	set_record_of(s, &r);
 	r.member_count = 0;
 	r.members = calloc(s->member_count, sizeof(*r.members));
@@ -611,7 +611,7 @@ int set_put_without(struct array *a, struct store_txn *t, const struct lun *lun)
 	for (unsigned i = 0; i < s->member_count; i++)
 		if (s->sides[i].shadow != lun)
 			r.members[r.member_count++] = s->members[i];
-	err = record_put_set(a, t, &r);
+	err = set_record_put(a, t, &r);
 	free(r.members);
 	return err;
 }

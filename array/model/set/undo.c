@@ -96,7 +96,7 @@ static int removal_build(struct change *c, struct store_txn *t)
 {
 	struct removal *op = removal_of(c);
 	struct set *s = op->s;
-	int err = record_del_set(c->array, t, s->id);
+	int err = set_record_del(c->array, t, s->id);
 
 	for (unsigned i = 0; !err && i < s->member_count; i++)
 		err = lun_put_end(s->sides[i].shadow, op->bins ? op->bins[i] : NULL, t);
