@@ -142,7 +142,7 @@ static bool owns(struct request *r, const struct lun *shadow)
 
 int request_may_manage(struct request *r, const struct lun *shadow, struct fault *fault)
 {
-	return owns(r, shadow) ? 0 : host_may_import(r->nexus->host, shadow, fault);
+	return owns(r, shadow) ? 0 : set_may_import(r->nexus->host, shadow, fault);
 }
 
 struct host *request_host(const struct request *r)

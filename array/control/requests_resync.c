@@ -70,7 +70,7 @@ void request_resync_start(struct request *r)
 		return;
 	}
 	/* A resync reads the copy for the host: having taken it is no right to do so. */
-	int err = map_number(request_host(r), shadow) ? 0 : host_may_import(request_host(r), shadow, &fault);
+	int err = map_number(request_host(r), shadow) ? 0 : set_may_import(request_host(r), shadow, &fault);
 	if (err) {
 		request_fault(r, err, &fault);
 		return;

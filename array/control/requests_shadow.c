@@ -99,7 +99,7 @@ void request_map(struct request *r)
 	}
 	if (!require_shadow(r, lun, "map"))
 		return;
-	int err = host_may_import(request_host(r), lun, &fault);
+	int err = set_may_import(request_host(r), lun, &fault);
 	if (err) {
 		request_fault(r, err, &fault);
 		return;

@@ -55,12 +55,20 @@ static int indexes_init(struct array *a)
 	return err;
 }
 
+static const struct array_news news = {
+	.lun_resized = host_tell_resized,
+	.lun_replaced = host_tell_replaced,
+	.initiator_came = set_initiator_came,
+	.initiator_went = set_initiator_went,
+};
+
 static struct array *array_new(const struct array_options *options)
 {
 	struct array *a = calloc(1, sizeof(*a));
 
 	if (!a)
 		return NULL;
+	a->news = &news;
 	a->options = *options;
 	options_fill(&a->options);
 	snprintf(a->name, sizeof(a->name), "%s", options->name ? options->name : "umbra");

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The catalogue, read when the array is opened. What its records hold, in the store's tables; all integers big-endian; a text is a length byte and its bytes.
+ * The catalogue, read when the array is opened.
+ *
+ * Its records, by the store's tables. Integers are big-endian; a text is a length byte and its bytes.
  *
  *	record:  version u8 (1; of a HOST 2, of a LUN 2 or 3), fields, checksum u32 (XXH32 over key and value, table as
  *	         the seed)

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/lun/internal.h"
+#include "array/model/base/internal.h"
 
 static void change_drain(struct change *c);
 
@@ -177,33 +177,16 @@ static void change_write(struct change *c)
 	changes_run(a);
 }
 
-/* Its I/O has ended and its hydration too. */
-static void change_idle(struct lun_drain *d)
-{
-	struct change *c = container_of(d, struct change, drain);
-
-	c->drained++;
-	change_drain(c);
-}
-
-static void change_io_idle(struct lun_drain *d)
-{
-	struct change *c = container_of(d, struct change, drain);
-
-	d->idle = change_idle;
-	lun_hydration_halt(c->ops->drain(c, c->drained), d);
-}
-
 static void change_drain(struct change *c)
 {
-	struct lun *lun = c->ops->drain ? c->ops->drain(c, c->drained) : NULL;
-
-	if (!lun) {
+	if (!c->ops->drain || !c->ops->drain(c, c->drained))
 		change_write(c);
-		return;
-	}
-	c->drain.idle = change_io_idle;
-	lun_gate_drain(lun, &c->drain);
+}
+
+void change_drained(struct change *c)
+{
+	c->drained++;
+	change_drain(c);
 }
 
 void change_submit(struct change *c)

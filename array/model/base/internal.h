@@ -22,11 +22,6 @@
 
 struct change;
 
-struct lun_drain {
-	struct list_node link;
-	void (*idle)(struct lun_drain *d);
-};
-
 /* ---- index.c: a hash table of nodes embedded in what it finds --------------------------------------- */
 
 struct array_index_node {
@@ -51,8 +46,18 @@ uint64_t array_hash_text(const char *text);
 
 /* ---- the array -------------------------------------------------------------------------------------- */
 
+/* What rooms above want to hear from rooms below: set when the array is opened. */
+struct array_news {
+	void (*lun_resized)(struct lun *lun);
+	void (*lun_replaced)(struct lun *lun); /* what hosts remember of its data is wrong */
+	/* A session of this initiator name has begun; has ended. */
+	void (*initiator_came)(struct array *a, const char *initiator);
+	void (*initiator_went)(struct array *a, const char *initiator);
+};
+
 struct array {
 	struct array_options options;
+	const struct array_news *news;
 	char name[UP_NAME_MAX_BYTES + 1];
 	uint8_t id[UP_ID_BYTES];
 	uint64_t created_unix_ms;
@@ -161,13 +166,19 @@ void array_call_end(struct array_call *call, int err, const struct fault *fault)
 void array_call_refuse(struct array_call *call, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Who waits until something has become idle. */
+struct array_drain {
+	struct list_node link;
+	void (*idle)(struct array_drain *d);
+};
+
 struct change_ops {
 	/* Checks and marks. 0: go on; 1: there is nothing to change, success; negative: refused, with
 	 * c->fault. */
 	int (*check)(struct change *c);
-	/* The index'th LUN whose I/O and hydration must have ended before the transaction, NULL: no more. The
-	 * check has marked it, so that none begins. May be NULL. */
-	struct lun *(*drain)(struct change *c, unsigned index);
+	/* Begins the index'th wait that must end before the transaction; its end calls change_drained. False:
+	 * there is none of that index. May be NULL. lun_change_drain waits for a LUN. */
+	bool (*drain)(struct change *c, unsigned index);
 	int (*build)(struct change *c, struct store_txn *t);
 	/* Instead of build: makes a transaction of its own, and ends with change_written. */
 	void (*write)(struct change *c);
@@ -184,13 +195,16 @@ struct change {
 	struct array_call *call; /* may be NULL; end() may take it over by setting NULL */
 	struct fault fault;
 	struct list_node link;
-	struct lun_drain drain;
+	/* while it waits: the how manieth wait it is, and for which LUN */
+	struct array_drain drain;
+	struct lun *draining;
 	unsigned drained;
 };
 
 /* Zeroed memory of `size` bytes, or NULL after having ended the call with -ENOMEM / -EBUSY. */
 void *change_new(struct array *a, size_t size, const struct change_ops *ops, struct array_call *call);
 void change_submit(struct change *c); /* moved */
+void change_drained(struct change *c);
 /* The transaction is durable (err 0) or has failed; arg: the change. */
 void change_written(void *arg, int err);
 void change_close_all(struct array *a);

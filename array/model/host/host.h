@@ -41,9 +41,6 @@ struct host *host_next(struct array *a, const struct host *after);
 const struct host_record *host_record_of(const struct host *h);
 unsigned host_sessions(const struct host *h);
 unsigned host_mappings(const struct host *h); /* LUNs that it sees */
-/* May this host import (map) that shadow LUN? 0, -EPERM. Where the original is gone, the host that took the copy
- * stands for those that it was mapped to. */
-int host_may_import(const struct host *h, const struct lun *shadow, struct fault *fault);
 
 /* ---- mappings --------------------------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "array/model/set/internal.h"
+#include "array/model/host/internal.h"
 
 static struct map_page *page_of(const struct host *h, uint32_t number)
 {
@@ -238,7 +238,7 @@ static int add_check(struct change *c)
 		op->number = have;
 		return 1;
 	}
-	if (set_unkept_shadow(op->lun))
+	if (lun_unkept(op->lun))
 		return fault_set(&c->fault, -EBUSY,
 			"LUN %s belongs to a copy set that is not kept yet; keep it first", op->lun->name);
 	if (c->array->mapping_count >= ARRAY_MAPPINGS_MAX)
@@ -308,11 +308,11 @@ void map_add(
 
 /* The call waits, outside the row of changes, for the I/O that had been submitted before. */
 struct unmap_wait {
-	struct lun_drain drain;
+	struct array_drain drain;
 	struct array_call *call;
 };
 
-static void unmap_idle(struct lun_drain *d)
+static void unmap_idle(struct array_drain *d)
 {
 	struct unmap_wait *w = container_of(d, struct unmap_wait, drain);
 	struct array_call *call = w->call;

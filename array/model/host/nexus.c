@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
-#include "array/model/set/internal.h"
+#include "array/model/host/internal.h"
 
 unsigned host_nexus_count(struct array *a, const char *initiator)
 {
@@ -42,7 +42,7 @@ int host_nexus_attach(struct array *a, struct host_nexus *n)
 	list_push_back(&h->nexuses, &n->link_host);
 	array_event_tell(
 		a, ARRAY_EVENT_INFO, "session", "%s of host %s connected", n->initiator, h->record.name);
-	set_host_came(a, n->initiator);
+	a->news->initiator_came(a, n->initiator);
 	return 0;
 }
 
@@ -59,7 +59,7 @@ void host_nexus_detach(struct array *a, struct host_nexus *n)
 	array_event_tell(
 		a, ARRAY_EVENT_INFO, "session", "%s of host %s disconnected", n->initiator, h->record.name);
 	host_release(h);
-	set_host_went(a, n->initiator);
+	a->news->initiator_went(a, n->initiator);
 }
 
 static void quiet_put_off(struct array *a)

@@ -41,7 +41,7 @@ static void drain_turn(struct lun_box *b)
 			break;
 		/* Whoever is called may drain again: that waits for the next turn. */
 		while ((n = list_pop(&b->drains))) {
-			struct lun_drain *d = container_of(n, struct lun_drain, link);
+			struct array_drain *d = container_of(n, struct array_drain, link);
 
 			d->idle(d);
 		}
@@ -60,7 +60,7 @@ static void inflight_down(struct lun *lun, unsigned epoch)
 		return;
 	lun_hold(lun);
 	while ((n = list_pop(&b->drains))) {
-		struct lun_drain *d = container_of(n, struct lun_drain, link);
+		struct array_drain *d = container_of(n, struct array_drain, link);
 
 		d->idle(d);
 	}
@@ -69,13 +69,40 @@ static void inflight_down(struct lun *lun, unsigned epoch)
 	lun_release(lun);
 }
 
-void lun_gate_drain(struct lun *lun, struct lun_drain *d)
+void lun_gate_drain(struct lun *lun, struct array_drain *d)
 {
 	struct lun_box *b = lun_box_of(lun);
 
 	list_push_back(&b->drains_next, &d->link);
 	drain_turn(b);
 }
+
+/* ---- what a change waits for ---- */
+
+static void change_idle(struct array_drain *d)
+{
+	change_drained(container_of(d, struct change, drain));
+}
+
+static void change_io_idle(struct array_drain *d)
+{
+	struct change *c = container_of(d, struct change, drain);
+
+	d->idle = change_idle;
+	lun_hydration_halt(c->draining, d);
+}
+
+bool lun_change_drain(struct change *c, struct lun *lun)
+{
+	if (!lun)
+		return false;
+	c->draining = lun;
+	c->drain.idle = change_io_idle;
+	lun_gate_drain(lun, &c->drain);
+	return true;
+}
+
+/* ---- I/O ---- */
 
 static void io_end(struct lun_io *io, int err)
 {

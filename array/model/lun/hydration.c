@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/internal.h"
+#include "array/model/lun/internal.h"
 
 #define HYDRATION_RETRY_MS 60000u
 
@@ -25,7 +25,7 @@ struct lun_plex {
 	bool active, storing; /* the store works on it; its record is being changed */
 	int told_err;         /* the last error that became an event */
 	struct reactor_timer retry;
-	struct list halts;     /* struct lun_drain: who waits for the end of it */
+	struct list halts;     /* struct array_drain: who waits for the end of it */
 	struct list_node link; /* array->hydrations */
 };
 
@@ -86,7 +86,7 @@ static bool eligible(const struct lun_plex *p)
 
 	return (lun->hydration == LUN_HYDRATION_RUNS || lun->hydration == LUN_HYDRATION_WAITS) &&
 	       !lun->gone && !lun->resyncing && !p->active && !p->storing && !p->array->stopping &&
-	       p->array->options.store->ops->hydrate && !set_unkept_shadow(lun);
+	       p->array->options.store->ops->hydrate && !lun_unkept(lun);
 }
 
 static void row_wake(struct array *a)
@@ -108,7 +108,7 @@ void lun_hydration_kick(struct lun *lun)
 	row_wake(p->array);
 }
 
-void lun_hydration_halt(struct lun *lun, struct lun_drain *d)
+void lun_hydration_halt(struct lun *lun, struct array_drain *d)
 {
 	struct lun_plex *p = lun_box_of(lun)->plex;
 
@@ -240,7 +240,7 @@ static void hydration_done(struct store_hydration *h, int err)
 		wait_and_retry(p, err, (array_store_fault(&fault, err, lun->name), fault.text));
 	}
 	while ((n = list_pop(&p->halts))) {
-		struct lun_drain *d = container_of(n, struct lun_drain, link);
+		struct array_drain *d = container_of(n, struct array_drain, link);
 
 		d->idle(d);
 	}

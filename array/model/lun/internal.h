@@ -29,7 +29,7 @@ struct lun_record {
 	uint32_t notified;
 	/* of a recycled one: when, and its copy set as it was */
 	uint64_t deleted_unix_ms, purge_unix_ms;
-	struct {
+	struct lun_record_set {
 		char name[ARRAY_NAME_MAX_BYTES + 1], owner[UP_NAME_MAX_BYTES + 1];
 		uint64_t cut_unix_ms, window_ns, durable_ns;
 	} set;
@@ -58,6 +58,7 @@ struct lun_box {
 	struct array_ident ident;
 	uint64_t serial;
 	unsigned unkept;                 /* unkept sets that have it, as original or as copy */
+	bool copy_unkept;                /* it is a copy of a set that is not kept yet */
 	unsigned cutting;                /* cuts of its disk in the store, besides those of unkept sets */
 	struct lun_plex *plex;           /* NULL: there never was anything to hydrate */
 	struct list_node link_resized;   /* array->luns_resized */
@@ -77,6 +78,8 @@ int lun_order_all(struct array *a);
 void lun_unlink(struct lun_box *b);
 void lun_free(struct lun_box *b);
 void lun_record_of(const struct lun *lun, struct lun_record *out);
+/* Is it a shadow LUN of a set that is not kept yet? */
+bool lun_unkept(const struct lun *lun);
 
 /* May the LUN be deleted? 0, -ENODEV, -EBUSY. */
 int lun_delete_check(const struct lun *lun, struct fault *fault);
@@ -92,9 +95,12 @@ void lun_gate_init(struct lun_box *b);
 void lun_gate_close(struct lun *lun);
 void lun_gate_open(struct lun *lun); /* admits what queued, in order, before it returns */
 /* Calls back when every I/O submitted before has ended; from inside when there is none. */
-void lun_gate_drain(struct lun *lun, struct lun_drain *d);
+void lun_gate_drain(struct lun *lun, struct array_drain *d);
+/* For change_ops.drain: calls change_drained when the LUN's I/O and then its hydration have ended. The change has
+ * marked the LUN, so that none begins. LUN NULL: does nothing, false. */
+bool lun_change_drain(struct change *c, struct lun *lun);
 
-/* ---- shadow.c ----------------------------------------------------------------------------------------- */
+/* ---- notify.c ----------------------------------------------------------------------------------------- */
 
 /* Ors UP_NOTED_WRITTEN into the shadow LUN's `notified`, durably and in the background. */
 void lun_note_write(struct lun *lun);
@@ -106,20 +112,33 @@ void lun_hydration_free(struct lun_box *b);
 /* It may be possible now: the set is kept, or what was in the way has ended. */
 void lun_hydration_kick(struct lun *lun);
 /* Calls back when the store does not work on it any more; perhaps from inside. */
-void lun_hydration_halt(struct lun *lun, struct lun_drain *d);
+void lun_hydration_halt(struct lun *lun, struct array_drain *d);
 /* Ends those that run and begins no more; `stopped` perhaps from inside. */
 void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg);
 void lun_hydration_timer_fire(struct reactor_timer *t);
 
 /* ---- recycle.c -------------------------------------------------------------------------------------- */
 
-bool lun_recycle_wanted(const struct lun *lun);               /* its deletion leads into the bin */
-struct lun_recycled *lun_recycled_new(const struct lun *lun); /* NULL: no memory */
-void lun_recycled_free(struct lun_recycled *r);               /* of one that never came into the bin */
+struct lun_recycled {
+	struct lun_record record;
+	struct store_disk *disk;
+	struct array_ident ident;
+	uint64_t due_ns; /* by the reactor's clock: changes of the wall clock purge nothing */
+	bool purging;
+	struct array_index_node by_id;
+	struct list_node link; /* array->recycled */
+};
+
+bool lun_recycle_wanted(const struct lun *lun); /* its deletion leads into the bin */
+/* set: what its set says of itself. NULL: no memory. */
+struct lun_recycled *lun_recycled_new(const struct lun *lun, const struct lun_record_set *set);
+struct lun_recycled *lun_recycled_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
+void lun_recycled_free(struct lun_recycled *r); /* of one that never came into the bin */
 int lun_recycled_put(
 	struct array *a, struct store_txn *t, const struct lun_recycled *r); /* instead of the LUN's */
 /* It is durable, and the LUN unlinked. */
 void lun_recycled_take(struct array *a, struct lun_recycled *r);
+void lun_recycled_unlink(struct array *a, struct lun_recycled *r); /* out of the bin; not freed */
 int lun_recycled_load(struct array *a, const struct lun_record *record, struct store_disk *disk);
 uint64_t lun_recycled_bytes(const struct array *a); /* what they hold alone */
 void lun_recycle_timer_fire(struct reactor_timer *t);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * LUNs: creation, growth, names, deletion. A LUN's struct lives until the model and every lun_hold() have let
+ * LUNs: creation, growth, names. A LUN's struct lives until the model and every lun_hold() have let
  * go of it; its disk until its deletion is durable, and that waits for its I/O.
  */
 #include <assert.h>
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/internal.h"
+#include "array/model/lun/internal.h"
 #include "proto/identity.h"
 
 struct lun_box *lun_box_of(const struct lun *lun)
@@ -159,6 +159,11 @@ void lun_record_of(const struct lun *lun, struct lun_record *out)
 	out->hydration = lun->hydration;
 }
 
+bool lun_unkept(const struct lun *lun)
+{
+	return lun_box_of(lun)->copy_unkept;
+}
+
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES])
 {
 	struct array_index_node *n = array_index_first(&a->luns_by_id, array_hash_id(id));
@@ -303,15 +308,12 @@ struct lun_alter {
 	struct lun *lun; /* held */
 	uint64_t size_bytes;
 	char name[ARRAY_NAME_MAX_BYTES + 1];
-	bool marked;              /* lun->gone is this change's */
-	struct lun_recycled *bin; /* what it becomes, NULL: nothing */
 };
 
 static void alter_clear(struct change *c)
 {
 	struct lun_alter *op = container_of(c, struct lun_alter, c);
 
-	lun_recycled_free(op->bin);
 	if (c->array)
 		lun_release(op->lun);
 }
@@ -360,7 +362,7 @@ static void resize_end(struct change *c, int err)
 	op->lun->size_bytes = op->size_bytes;
 	array_event_tell(c->array, ARRAY_EVENT_INFO, "lun", "LUN %s has grown to %llu MiB", op->lun->name,
 		(unsigned long long)(op->size_bytes >> 20));
-	host_tell_resized(op->lun);
+	c->array->news->lun_resized(op->lun);
 }
 
 void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call)
@@ -434,7 +436,7 @@ void lun_rename(struct lun *lun, const char *name, struct array_call *call)
 	change_submit(&op->c);
 }
 
-/* ---- delete ---- */
+/* ---- the end ---- */
 
 int lun_delete_check(const struct lun *lun, struct fault *fault)
 {
@@ -454,25 +456,6 @@ int lun_delete_check(const struct lun *lun, struct fault *fault)
 	return 0;
 }
 
-static int delete_check(struct change *c)
-{
-	struct lun_alter *op = container_of(c, struct lun_alter, c);
-	int err = lun_delete_check(op->lun, &c->fault);
-
-	if (!err && lun_recycle_wanted(op->lun)) {
-		op->bin = lun_recycled_new(op->lun);
-		err = op->bin ? 0 : -ENOMEM;
-	}
-	if (!err)
-		op->lun->gone = op->marked = true;
-	return err;
-}
-
-static struct lun *delete_drain(struct change *c, unsigned index)
-{
-	return index == 0 ? container_of(c, struct lun_alter, c)->lun : NULL;
-}
-
 int lun_put_end(const struct lun *lun, const struct lun_recycled *bin, struct store_txn *t)
 {
 	int err;
@@ -481,51 +464,4 @@ int lun_put_end(const struct lun *lun, const struct lun_recycled *bin, struct st
 		return lun_recycled_put(lun->array, t, bin);
 	err = lun_record_del(lun->array, t, lun->id);
 	return err ? err : lun->disk->store->ops->txn_disk_delete(t, lun->disk);
-}
-
-static int delete_build(struct change *c, struct store_txn *t)
-{
-	struct lun_alter *op = container_of(c, struct lun_alter, c);
-	struct lun *lun = op->lun;
-	int err = lun_put_end(lun, op->bin, t);
-
-	if (!err && lun->kind == LUN_SHADOW)
-		err = set_put_without(c->array, t, lun);
-	return err;
-}
-
-static void delete_end(struct change *c, int err)
-{
-	struct lun_alter *op = container_of(c, struct lun_alter, c);
-	struct lun *lun = op->lun;
-
-	if (err) {
-		if (op->marked)
-			lun->gone = false;
-		lun_hydration_kick(lun);
-		return;
-	}
-	if (lun->kind == LUN_SHADOW)
-		set_forget_shadow(c->array, lun);
-	array_event_tell(c->array, ARRAY_EVENT_INFO, "lun", "LUN %s deleted", lun->name);
-	lun_unlink(lun_box_of(lun));
-	if (op->bin)
-		lun_recycled_take(c->array, op->bin);
-	op->bin = NULL;
-}
-
-void lun_delete(struct lun *lun, struct array_call *call)
-{
-	static const struct change_ops ops = {.check = delete_check,
-		.drain = delete_drain,
-		.build = delete_build,
-		.end = delete_end,
-		.clear = alter_clear};
-	struct lun_alter *op = change_new(lun->array, sizeof(*op), &ops, call);
-
-	if (!op)
-		return;
-	op->lun = lun;
-	lun_hold(lun);
-	change_submit(&op->c);
 }

@@ -56,9 +56,6 @@ struct lun {
 void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call); /* lun */
 void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call); /* growing only */
 void lun_rename(struct lun *lun, const char *name, struct array_call *call);
-/* Refused (-EBUSY) while mapped or a member of an unkept set. Ordinary and shadow LUNs alike. With a recycle
- * bin a shadow LUN goes there: nobody finds it any more but lun_recycled_next, its space returns later. */
-void lun_delete(struct lun *lun, struct array_call *call);
 /* Keeps bytes of the SCSI layer's (copied before this returns) over restarts, instead of those before;
  * len 0: none. The LUN's deletion forgets them. -EMSGSIZE: too many. */
 void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struct array_call *call);
@@ -70,10 +67,7 @@ struct lun_recycled_view {
 };
 bool lun_recycled_next(
 	struct array *a, const uint8_t after[UP_ID_BYTES], struct lun_recycled_view *out); /* NULL: first */
-/* Back as a shadow LUN, unmapped; its copy set too. -ENOENT, -EEXIST: another LUN has its name, -EBUSY: another set
- * has its set's id. call->lun */
-void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call);
-void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call); /* for good, now */
+void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call);   /* for good, now */
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
 struct lun *lun_find_name(struct array *a, const char *name);
 struct lun *lun_next(struct array *a, const struct lun *after); /* NULL: the first; by creation */
@@ -82,10 +76,6 @@ void lun_release(struct lun *lun);
 
 /* How far a plex copy is independent of its original: 100: wholly. Of others 0. */
 unsigned lun_full_percent(const struct lun *lun);
-
-/* A shadow LUN of a kept set becomes an ordinary one: same id, same data, same mappings; its set forgets it
- * (and goes with its last one). An ordinary one: succeeds, for a repeated request is no error. */
-void lun_break(struct lun *lun, struct array_call *call);
 /* Ors UP_NOTIFY_… into lun->notified, durably. -EINVAL: an ordinary LUN, or unknown flags. */
 void lun_notify(struct lun *lun, uint32_t flags, struct array_call *call);
 

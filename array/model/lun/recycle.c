@@ -14,31 +14,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "array/model/set/internal.h"
+#include "array/model/lun/internal.h"
 #include "proto/identity.h"
 
 #define PURGE_RETRY_MS 60000u
-
-struct lun_recycled {
-	struct lun_record record;
-	struct store_disk *disk;
-	struct array_ident ident;
-	uint64_t due_ns; /* by the reactor's clock: changes of the wall clock purge nothing */
-	bool purging;
-	struct array_index_node by_id;
-	struct list_node link; /* array->recycled, by deletion */
-};
 
 /* ---- into the bin ---- */
 
 bool lun_recycle_wanted(const struct lun *lun)
 {
-	return lun->kind == LUN_SHADOW && lun->array->options.recycle_s > 0 && !set_unkept_shadow(lun);
+	return lun->kind == LUN_SHADOW && lun->array->options.recycle_s > 0 && !lun_unkept(lun);
 }
 
-struct lun_recycled *lun_recycled_new(const struct lun *lun)
+struct lun_recycled *lun_recycled_new(const struct lun *lun, const struct lun_record_set *set)
 {
-	struct set *s = set_find(lun->array, lun->set_id, NULL);
 	struct lun_recycled *r = calloc(1, sizeof(*r));
 
 	if (!r)
@@ -48,13 +37,7 @@ struct lun_recycled *lun_recycled_new(const struct lun *lun)
 	r->record.deleted_unix_ms = array_clock_unix_ms();
 	r->record.purge_unix_ms = r->record.deleted_unix_ms + UINT64_C(1000) * lun->array->options.recycle_s;
 	r->disk = lun->disk;
-	if (!s)
-		return r;
-	memcpy(r->record.set.name, s->name, sizeof(s->name));
-	memcpy(r->record.set.owner, s->owner, sizeof(s->owner));
-	r->record.set.cut_unix_ms = s->cut_unix_ms;
-	r->record.set.window_ns = s->window_ns;
-	r->record.set.durable_ns = s->durable_ns;
+	r->record.set = *set;
 	return r;
 }
 
@@ -123,7 +106,7 @@ int lun_recycled_load(struct array *a, const struct lun_record *record, struct s
 	return 0;
 }
 
-static void recycled_unlink(struct array *a, struct lun_recycled *r)
+void lun_recycled_unlink(struct array *a, struct lun_recycled *r)
 {
 	list_remove(&r->link);
 	array_ident_remove(a, &r->ident);
@@ -143,7 +126,7 @@ void lun_recycle_close(struct array *a)
 
 /* ---- looking ---- */
 
-static struct lun_recycled *recycled_find(struct array *a, const uint8_t id[UP_ID_BYTES])
+struct lun_recycled *lun_recycled_find(struct array *a, const uint8_t id[UP_ID_BYTES])
 {
 	struct array_index_node *n = array_index_first(&a->recycled_by_id, array_hash_id(id));
 
@@ -163,7 +146,7 @@ static uint64_t recycled_used(const struct lun_recycled *r)
 
 bool lun_recycled_next(struct array *a, const uint8_t after[UP_ID_BYTES], struct lun_recycled_view *out)
 {
-	const struct lun_recycled *r = after ? recycled_find(a, after) : NULL;
+	const struct lun_recycled *r = after ? lun_recycled_find(a, after) : NULL;
 	const struct list_node *n = !after ? a->recycled.head.next : r ? r->link.next : &a->recycled.head;
 
 	if (n == &a->recycled.head)
@@ -190,170 +173,6 @@ uint64_t lun_recycled_bytes(const struct array *a)
 	return bytes;
 }
 
-/* ---- out of it again ---- */
-
-struct undelete {
-	struct change c;
-	uint8_t id[UP_ID_BYTES];
-	struct lun_record record;   /* of the LUN that it becomes */
-	struct lun_box *box;        /* until it is in the model */
-	struct set *s;              /* held, or `fresh` */
-	bool fresh;                 /* the set had ended; it is not in the model yet */
-	struct set_member *members; /* room for one more */
-	struct set_side *sides;
-};
-
-static struct undelete *undelete_of(struct change *c)
-{
-	return container_of(c, struct undelete, c);
-}
-
-/* The set as it was, without members. A name that another one has by now is lost. */
-static int undelete_set_again(struct undelete *op, struct array *a)
-{
-	const struct lun_record *r = &op->record;
-
-	if (a->set_count >= a->options.sets_max)
-		return fault_set(&op->c.fault, -EMLINK, "the array has its %u copy sets; delete one first",
-			a->options.sets_max);
-	op->s = set_new(a, r->set_id, r->set.owner, 1);
-	if (!op->s)
-		return -ENOMEM;
-	op->fresh = true;
-	if (!set_find_name(a, r->set.name))
-		memcpy(op->s->name, r->set.name, sizeof(op->s->name));
-	op->s->state = UP_SET_KEPT;
-	op->s->cut_unix_ms = r->set.cut_unix_ms;
-	op->s->window_ns = r->set.window_ns;
-	op->s->durable_ns = r->set.durable_ns;
-	return 0;
-}
-
-static int undelete_find_set(struct undelete *op, struct array *a)
-{
-	struct set *s = set_find(a, op->record.set_id, NULL);
-
-	if (!s)
-		return undelete_set_again(op, a);
-	if (s->state != UP_SET_KEPT || s->cut_unix_ms != op->record.set.cut_unix_ms)
-		return fault_set(&op->c.fault, -EBUSY,
-			"another copy set has the id of that of LUN %s by now; delete that one first",
-			op->record.name);
-	op->s = s;
-	set_hold(s);
-	return 0;
-}
-
-static int room_make(struct undelete *op)
-{
-	unsigned count = op->s->member_count;
-
-	op->members = calloc(count + 1, sizeof(*op->members));
-	op->sides = calloc(count + 1, sizeof(*op->sides));
-	if (!op->members || !op->sides)
-		return -ENOMEM;
-	memcpy(op->members, op->s->members, count * sizeof(*op->members));
-	memcpy(op->sides, op->s->sides, count * sizeof(*op->sides));
-	memcpy(op->members[count].original_id, op->record.origin_id, UP_ID_BYTES);
-	memcpy(op->members[count].shadow_id, op->record.id, UP_ID_BYTES);
-	op->members[count].kind =
-		op->record.hydration == LUN_HYDRATION_NONE ? UP_COPY_DIFFERENTIAL : UP_COPY_PLEX;
-	op->members[count].size_bytes = op->record.size_bytes;
-	op->sides[count].shadow = &op->box->lun;
-	return 0;
-}
-
-static int undelete_check(struct change *c)
-{
-	struct undelete *op = undelete_of(c);
-	struct lun_recycled *r = recycled_find(c->array, op->id);
-	int err;
-
-	if (!r)
-		return fault_set(&c->fault, -ENOENT,
-			"there is no such LUN in the recycle bin any more: umbractl shadow recycled shows what is there");
-	if (lun_find_name(c->array, r->record.name))
-		return fault_set(&c->fault, -EEXIST, "there is another LUN %s by now; rename that one first",
-			r->record.name);
-	op->record = r->record;
-	op->record.role = LUN_ROLE_LIVE;
-	op->box = lun_new(c->array, &op->record, r->disk);
-	if (!op->box)
-		return -ENOMEM;
-	err = undelete_find_set(op, c->array);
-	return err ? err : room_make(op);
-}
-
-static int undelete_build(struct change *c, struct store_txn *t)
-{
-	struct undelete *op = undelete_of(c);
-	struct set_record set;
-	int err = lun_record_put(c->array, t, &op->record);
-
-	set_record_of(op->s, &set);
-	set.members = op->members;
-	set.member_count++;
-	return err ? err : set_record_put(c->array, t, &set);
-}
-
-static void undelete_end(struct change *c, int err)
-{
-	struct undelete *op = undelete_of(c);
-	struct lun_recycled *r = err ? NULL : recycled_find(c->array, op->id);
-	struct set *s = op->s;
-
-	if (err)
-		return;
-	recycled_unlink(c->array, r);
-	lun_recycled_free(r);
-	lun_link(op->box);
-	free(s->members);
-	free(s->sides);
-	s->members = op->members;
-	s->sides = op->sides;
-	s->member_count++;
-	op->members = NULL;
-	op->sides = NULL;
-	if (op->fresh) {
-		set_link(s);
-		op->s = NULL;
-	}
-	if (c->call)
-		c->call->lun = &op->box->lun;
-	array_event_tell(c->array, ARRAY_EVENT_INFO, "lun", "shadow LUN %s is back from the recycle bin",
-		op->record.name);
-	lun_hydration_kick(&op->box->lun);
-	op->box = NULL;
-}
-
-static void undelete_clear(struct change *c)
-{
-	struct undelete *op = undelete_of(c);
-
-	free(op->members);
-	free(op->sides);
-	if (op->box)
-		lun_free(op->box);
-	if (op->s && op->fresh)
-		set_discard(op->s);
-	else if (op->s && c->array)
-		set_release(op->s);
-}
-
-void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call)
-{
-	static const struct change_ops ops = {.check = undelete_check,
-		.build = undelete_build,
-		.end = undelete_end,
-		.clear = undelete_clear};
-	struct undelete *op = change_new(a, sizeof(*op), &ops, call);
-
-	if (!op)
-		return;
-	memcpy(op->id, id, UP_ID_BYTES);
-	change_submit(&op->c);
-}
-
 /* ---- purge ---- */
 
 struct purge {
@@ -363,7 +182,7 @@ struct purge {
 
 static int purge_check(struct change *c)
 {
-	if (!recycled_find(c->array, container_of(c, struct purge, c)->id))
+	if (!lun_recycled_find(c->array, container_of(c, struct purge, c)->id))
 		return fault_set(&c->fault, -ENOENT,
 			"there is no such LUN in the recycle bin any more: umbractl shadow recycled shows what is there");
 	return 0;
@@ -371,7 +190,7 @@ static int purge_check(struct change *c)
 
 static int purge_build(struct change *c, struct store_txn *t)
 {
-	const struct lun_recycled *r = recycled_find(c->array, container_of(c, struct purge, c)->id);
+	const struct lun_recycled *r = lun_recycled_find(c->array, container_of(c, struct purge, c)->id);
 	int err = lun_record_del(c->array, t, r->record.id);
 
 	return err ? err : c->array->options.store->ops->txn_disk_delete(t, r->disk);
@@ -380,7 +199,7 @@ static int purge_build(struct change *c, struct store_txn *t)
 static void purge_end(struct change *c, int err)
 {
 	struct array *a = c->array;
-	struct lun_recycled *r = recycled_find(a, container_of(c, struct purge, c)->id);
+	struct lun_recycled *r = lun_recycled_find(a, container_of(c, struct purge, c)->id);
 
 	if (!r)
 		return;
@@ -393,7 +212,7 @@ static void purge_end(struct change *c, int err)
 	}
 	array_event_tell(a, ARRAY_EVENT_INFO, "lun", "shadow LUN %s has left the recycle bin for good",
 		r->record.name);
-	recycled_unlink(a, r);
+	lun_recycled_unlink(a, r);
 	lun_recycled_free(r);
 }
 

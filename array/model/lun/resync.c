@@ -19,7 +19,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
-#include "array/model/set/internal.h"
+#include "array/model/lun/internal.h"
 
 #define RESYNC_ENDED_KEPT 256u
 
@@ -122,7 +122,7 @@ static int luns_check(const struct lun *shadow, const struct lun *target, struct
 	if (target->size_bytes < shadow->size_bytes)
 		return fault_set(fault, -EINVAL, "LUN %s is smaller than %s: resize it to %llu bytes first",
 			target->name, shadow->name, (unsigned long long)shadow->size_bytes);
-	if (set_unkept_shadow(shadow))
+	if (lun_unkept(shadow))
 		return fault_set(fault, -EBUSY,
 			"LUN %s belongs to a copy set that is not kept yet; keep it first", shadow->name);
 	if (lun_box_of(target)->unkept > 0)
@@ -152,9 +152,9 @@ static int resync_check(struct change *c)
 	return err;
 }
 
-static struct lun *resync_drain(struct change *c, unsigned index)
+static bool resync_drain(struct change *c, unsigned index)
 {
-	return index == 0 ? op_of(c)->target : NULL;
+	return lun_change_drain(c, index == 0 ? op_of(c)->target : NULL);
 }
 
 static void target_unmark(struct resync_change *op)
@@ -182,9 +182,9 @@ static void resync_end(struct change *c, int err)
 	target->hydration = LUN_HYDRATION_NONE;
 	target_unmark(op);
 	job_end(op->job, 0, NULL);
-	host_tell_replaced(target);
+	target->array->news->lun_replaced(target);
 	if (resized)
-		host_tell_resized(target);
+		target->array->news->lun_resized(target);
 }
 
 static void cut_free(struct resync_cut *k)

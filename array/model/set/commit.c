@@ -282,7 +282,10 @@ static int shadow_put(struct commit *c, struct store_txn *t, unsigned i)
 	up_id_format(m->shadow_id, serial);
 	snprintf(r.name, sizeof(r.name), ARRAY_SHADOW_PREFIX "%.15s", serial);
 	c->boxes[i] = lun_new(a, &r, disk);
-	return c->boxes[i] ? lun_record_put(a, t, &r) : -ENOMEM;
+	if (!c->boxes[i])
+		return -ENOMEM;
+	c->boxes[i]->copy_unkept = true;
+	return lun_record_put(a, t, &r);
 }
 
 static int commit_build(struct commit *c, struct store_txn *t)

@@ -102,11 +102,6 @@ void set_discard(struct set *s); /* one that never was in the model, perhaps aft
 /* Changes the state and all that hangs on it: quiet, originals' and ids' reservations, timers. */
 void set_enter(struct set *s, enum up_set_state next);
 void set_record_of(const struct set *s, struct set_record *out); /* members borrowed */
-/* Is it a shadow LUN of a set that is not kept yet? */
-bool set_unkept_shadow(const struct lun *lun);
-/* For the deletion of one shadow LUN of a kept set: its set's record without it; its set without it. */
-int set_put_without(struct array *a, struct store_txn *t, const struct lun *lun);
-void set_forget_shadow(struct array *a, const struct lun *lun);
 /* The set for a call of this owner in a state that allows the event; NULL and *err. */
 struct set *set_find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner,
 	enum set_event event, enum up_set_state *next, int *err, struct fault *fault);
@@ -137,6 +132,11 @@ void set_undo_start(struct set *s, struct array_call *call);
 void set_undo_settled(struct set *s, bool durable);
 void set_undo_wait(struct set *s, struct array_call *call);
 
+/* ---- end.c ------------------------------------------------------------------------------------------ */
+
+/* What the LUN becomes in the recycle bin. NULL: no memory. */
+struct lun_recycled *set_recycled_new(const struct lun *lun);
+
 /* ---- lease.c ---- */
 
 void set_lease_init(struct set *s);
@@ -144,7 +144,7 @@ void set_lease_renew(struct set *s);
 /* As the state has changed: arms or disarms. */
 void set_lease_follow(struct set *s);
 void set_lease_stop(struct set *s);
-void set_host_came(struct array *a, const char *initiator);
-void set_host_went(struct array *a, const char *initiator);
+void set_initiator_came(struct array *a, const char *initiator);
+void set_initiator_went(struct array *a, const char *initiator);
 
 #endif

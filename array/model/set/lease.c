@@ -121,12 +121,12 @@ static void gone_arm(struct set *s)
 	reactor_timer_arm(reactor_of(s), &s->gone_timer, s->array->options.host_gone_ms);
 }
 
-void set_host_came(struct array *a, const char *initiator)
+void set_initiator_came(struct array *a, const char *initiator)
 {
 	each_unkept(a, initiator, gone_disarm);
 }
 
-void set_host_went(struct array *a, const char *initiator)
+void set_initiator_went(struct array *a, const char *initiator)
 {
 	if (initiator[0] && host_nexus_count(a, initiator) == 0)
 		each_unkept(a, initiator, gone_arm);

@@ -186,11 +186,16 @@ void set_let_go(struct set *s)
 		set_reserve_give_back(s);
 }
 
-static void shadows_unkept(struct set *s, int step)
+static void shadows_unkept(struct set *s, bool unkept)
 {
-	for (unsigned i = 0; i < s->member_count; i++)
-		if (s->sides[i].shadow)
-			lun_box_of(s->sides[i].shadow)->unkept += (unsigned)step;
+	for (unsigned i = 0; i < s->member_count; i++) {
+		struct lun_box *b = s->sides[i].shadow ? lun_box_of(s->sides[i].shadow) : NULL;
+
+		if (!b)
+			continue;
+		b->copy_unkept = unkept;
+		b->unkept += unkept ? 1 : -1u;
+	}
 }
 
 static void shadows_hydrate(struct set *s)
@@ -223,11 +228,11 @@ void set_enter(struct set *s, enum up_set_state next)
 
 	s->state = next;
 	if (next == UP_SET_COMMITTED && before != next) {
-		shadows_unkept(s, 1);
+		shadows_unkept(s, true);
 		originals_find(s);
 	}
 	if (before == UP_SET_COMMITTED && next == UP_SET_KEPT)
-		shadows_unkept(s, -1);
+		shadows_unkept(s, false);
 	if (next == UP_SET_KEPT)
 		shadows_hydrate(s);
 	if (next == UP_SET_KEPT || (next == UP_SET_ABORTED && !s->undo_due))
@@ -328,13 +333,6 @@ void set_view_of(const struct set *s, struct set_view *out)
 	out->members = s->members;
 }
 
-bool set_unkept_shadow(const struct lun *lun)
-{
-	struct set *s = lun->kind == LUN_SHADOW ? find_any(lun->array, lun->set_id) : NULL;
-
-	return s && s->state != UP_SET_KEPT;
-}
-
 struct set *set_find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner,
 	enum set_event event, enum up_set_state *next, int *err, struct fault *fault)
 {
@@ -422,7 +420,7 @@ static int add_check(
 		return fault_set(fault, -EXDEV,
 			"LUN %s lies in another store than the set: make a set for each store",
 			original->name);
-	if (set_unkept_shadow(original))
+	if (lun_unkept(original))
 		return fault_set(fault, -EBUSY,
 			"LUN %s belongs to a copy set that is not kept yet: keep that one first",
 			original->name);
@@ -589,49 +587,4 @@ void set_abort(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *o
 		set_undo_wait(s, call);
 	else
 		array_call_end(call, 0, NULL);
-}
-
-/* ---- the end of single shadow LUNs ---- */
-
-int set_put_without(struct array *a, struct store_txn *t, const struct lun *lun)
-{
-	struct set *s = find_any(a, lun->set_id);
-	struct set_record r;
-	int err;
-
-	if (!s)
-		return 0;
-	if (s->member_count == 1)
-		return set_record_del(a, t, s->id);
-	set_record_of(s, &r);
-	r.member_count = 0;
-	r.members = calloc(s->member_count, sizeof(*r.members));
-	if (!r.members)
-		return -ENOMEM;
-	for (unsigned i = 0; i < s->member_count; i++)
-		if (s->sides[i].shadow != lun)
-			r.members[r.member_count++] = s->members[i];
-	err = set_record_put(a, t, &r);
-	free(r.members);
-	return err;
-}
-
-void set_forget_shadow(struct array *a, const struct lun *lun)
-{
-	struct set *s = find_any(a, lun->set_id);
-	char label[ARRAY_NAME_MAX_BYTES + 1];
-	unsigned i = 0;
-
-	if (!s)
-		return;
-	while (i < s->member_count && s->sides[i].shadow != lun)
-		i++;
-	assert(i < s->member_count && !s->sides[i].reserved && !s->sides[i].original);
-	memmove(&s->members[i], &s->members[i + 1], (s->member_count - i - 1) * sizeof(*s->members));
-	memmove(&s->sides[i], &s->sides[i + 1], (s->member_count - i - 1) * sizeof(*s->sides));
-	if (--s->member_count > 0)
-		return;
-	array_event_tell(a, ARRAY_EVENT_INFO, "set", "copy set %s ended with its last shadow LUN",
-		set_label(s, label));
-	set_forget(s);
 }

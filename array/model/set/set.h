@@ -48,5 +48,20 @@ struct set *set_find_name(struct array *a, const char *name);
 struct set *set_next(struct array *a, const struct set *after);
 void set_view_of(const struct set *s, struct set_view *out);
 int set_rename(struct set *s, const char *name, struct fault *fault); /* before the commit */
+/* May this host import (map) that shadow LUN? 0, -EPERM. Where the original is gone, the host that took the copy
+ * stands for those that it was mapped to. */
+int set_may_import(const struct host *h, const struct lun *shadow, struct fault *fault);
+
+/* ---- what happens to a LUN and concerns its set ---- */
+
+/* Refused (-EBUSY) while mapped or a member of an unkept set. Ordinary and shadow LUNs alike. With a recycle
+ * bin a shadow LUN goes there: nobody finds it any more but lun_recycled_next, its space returns later. */
+void lun_delete(struct lun *lun, struct array_call *call);
+/* A shadow LUN of a kept set becomes an ordinary one: same id, same data, same mappings; its set forgets it
+ * (and goes with its last one). An ordinary one: succeeds, for a repeated request is no error. */
+void lun_break(struct lun *lun, struct array_call *call);
+/* Back as a shadow LUN, unmapped; its copy set too. -ENOENT, -EEXIST: another LUN has its name, -EBUSY: another set
+ * has its set's id. call->lun */
+void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call);
 
 #endif

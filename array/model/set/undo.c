@@ -61,7 +61,7 @@ static int bins_make(struct removal *op)
 		return 0;
 	op->bins = calloc(s->member_count, sizeof(struct lun_recycled *));
 	for (; op->bins && op->bin_count < s->member_count; op->bin_count++) {
-		op->bins[op->bin_count] = lun_recycled_new(s->sides[op->bin_count].shadow);
+		op->bins[op->bin_count] = set_recycled_new(s->sides[op->bin_count].shadow);
 		if (!op->bins[op->bin_count])
 			return -ENOMEM;
 	}
@@ -85,11 +85,11 @@ static int removal_check(struct change *c)
 	return 0;
 }
 
-static struct lun *removal_drain(struct change *c, unsigned index)
+static bool removal_drain(struct change *c, unsigned index)
 {
 	struct set *s = removal_of(c)->s;
 
-	return index < s->member_count ? s->sides[index].shadow : NULL;
+	return lun_change_drain(c, index < s->member_count ? s->sides[index].shadow : NULL);
 }
 
 static int removal_build(struct change *c, struct store_txn *t)

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which hosts may see a shadow LUN. */
+#include <errno.h>
+#include "array/model/set/internal.h"
+
+/* Is it one of those from whose LUN the copy was taken? When the original is gone, that is who took the copy. */
+static bool had_original(const struct host *h, const struct lun *shadow, const struct lun *original)
+{
+	if (original)
+		return map_number(h, original) != 0;
+	for (unsigned i = 0; i < h->record.iqn_count; i++)
+		if (set_find(h->array, shadow->set_id, h->record.iqns[i]))
+			return true;
+	return false;
+}
+
+int set_may_import(const struct host *h, const struct lun *shadow, struct fault *fault)
+{
+	struct lun *original = lun_find(h->array, shadow->origin_id);
+
+	if (shadow->kind != LUN_SHADOW)
+		return fault_set(fault, -EPERM, "LUN %s is not a shadow copy; only the administrator maps it",
+			shadow->name);
+	if (h->record.import == HOST_IMPORT_ANY || had_original(h, shadow, original))
+		return 0;
+	for (unsigned i = 0; h->record.import == HOST_IMPORT_NAMED && i < h->record.import_host_count; i++) {
+		struct host *named = host_find(h->array, h->record.import_hosts[i]);
+
+		if (named && had_original(named, shadow, original))
+			return 0;
+	}
+	return fault_set(fault, -EPERM,
+		original
+			? "host %s may not import this shadow copy: its original is not mapped to it; see import in "
+			  "the host's record (umbractl host set --import)"
+			: "host %s may not import this shadow copy: its original is gone, and another host took the "
+			  "copy; see import in the host's record (umbractl host set --import)",
+		h->record.name);
+}
