@@ -6,8 +6,8 @@
 
 static bool may_close(const struct pool *p)
 {
-	if (p->cycle_running || p->checkpoint_running || p->map_loads || p->growing || p->discard_running ||
-		pool_reclaim_busy(p) || !list_empty(&p->hydrations))
+	if (p->cycle_running || p->checkpoint_running || pool_map_busy(&p->map) || p->growing ||
+		p->discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
 	if (p->base.latched)
 		return true;
@@ -81,8 +81,6 @@ static void free_objects(struct pool *p)
 		free(container_of(n, struct pool_sub, link));
 	while ((n = list_pop(&p->piece_free)))
 		free(container_of(n, struct pool_piece, link));
-	while ((n = list_pop(&p->lock_free)))
-		free(container_of(n, struct pool_lock, hash_link));
 	while ((n = list_pop(&p->todos)))
 		free(container_of(n, struct pool_todo, link));
 	while (p->bounce_count)
@@ -94,34 +92,7 @@ static void free_objects(struct pool *p)
 		free(b->buf);
 		free(b);
 	}
-	free(p->dirty);
 	free(p->cycle_buf.data);
-}
-
-static void free_branches(struct pool *p)
-{
-	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		struct list_node *n;
-
-		while ((n = p->disk_hash[i].head.next) != &p->disk_hash[i].head)
-			pool_disk_free(container_of(n, struct pool_disk, hash_link));
-	}
-	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		list_for_each (n, &p->branch_hash[i]) {
-			struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
-
-			b->parent = NULL;
-			b->child_count = 0;
-			list_init(&b->cuts);
-			list_init(&b->writes);
-		}
-	}
-	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		struct list_node *n;
-
-		while ((n = p->branch_hash[i].head.next) != &p->branch_hash[i].head)
-			pool_branch_free(p, container_of(n, struct pool_branch, hash_link));
-	}
 }
 
 void pool_destroy(struct pool *p)
@@ -134,8 +105,9 @@ void pool_destroy(struct pool *p)
 	}
 	pool_reclaim_free(p->reclaim);
 	pool_reserve_destroy(p);
-	free_branches(p);
+	pool_map_destroy(&p->map);
 	free_objects(p);
+	pool_locks_destroy(&p->locks);
 	pool_alloc_destroy(p);
 	pool_log_close(&p->log);
 	pool_data_close(p);

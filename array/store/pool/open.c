@@ -12,7 +12,6 @@
 
 #define DEFAULT_MAP_BYTES (UINT64_C(256) << 20)
 #define DIRTY_MAX         65536u
-#define MAP_LOADS_KEPT    1024u
 
 /* ---- the way up (asks.h) --------------------------------------------------------------------------- */
 
@@ -79,20 +78,16 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	p->store.ops = &pool_ops;
 	p->base.host = host;
 	p->base.asks = &asks;
-	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		list_init(&p->branch_hash[i]);
-		list_init(&p->disk_hash[i]);
-		list_init(&p->lock_hash[i]);
-	}
-	struct list *lists[] = {&p->dirty_branches, &p->lru, &p->lock_free, &p->sub_free, &p->piece_free,
-		&p->alloc_waiters, &p->flushes, &p->riders, &p->cycle_flushes, &p->cycle_riders, &p->backlog,
-		&p->checkpointing, &p->applied_waiters, &p->applied_running, &p->todos, &p->hydrations,
-		&p->reserves, &p->grace_waiters, &p->grace_running_waiters};
+	struct list *lists[] = {&p->sub_free, &p->piece_free, &p->alloc_waiters, &p->flushes, &p->riders,
+		&p->cycle_flushes, &p->cycle_riders, &p->backlog, &p->checkpointing, &p->applied_waiters,
+		&p->applied_running, &p->todos, &p->hydrations, &p->reserves, &p->grace_waiters,
+		&p->grace_running_waiters};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
-	p->map_bytes_max = options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES;
-	p->map_loads_kept = MAP_LOADS_KEPT;
+	pool_locks_init(&p->locks);
+	pool_map_init(&p->map, &p->base, &p->meta, &p->store,
+		options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
 	p->bounce_free = calloc(64, sizeof(p->bounce_free[0]));
 	p->reclaim = pool_reclaim_new(p);
 	if (!p->bounce_free || !p->reclaim) {
@@ -137,68 +132,6 @@ static int replay(struct pool *p, struct fault *fault)
 		   : 0;
 }
 
-static int load_branch(
-	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
-{
-	struct pool *p = arg;
-	struct pool_branch_value v;
-	struct pool_branch *b;
-
-	if (!intact || key_len != 8 || value_len != POOL_BRANCH_VALUE_BYTES - 4)
-		return -EUCLEAN;
-	pool_branch_value_decode(value, &v);
-	b = pool_branch_new(p, get_be64(key));
-	if (!b)
-		return -ENOMEM;
-	b->gen = v.gen;
-	b->parent_gen = v.parent_gen;
-	b->chunks = v.chunks;
-	b->parent_id = v.parent;
-	return 0;
-}
-
-static int load_disk(
-	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
-{
-	struct pool *p = arg;
-	struct pool_disk_value v;
-	struct pool_branch *b;
-
-	if (!intact || key_len != 8 || value_len != POOL_DISK_VALUE_BYTES - 4)
-		return -EUCLEAN;
-	pool_disk_value_decode(value, &v);
-	b = pool_branch_find(p, v.branch);
-	if (!b || b->disk)
-		return -EUCLEAN;
-	return pool_disk_new(p, get_be64(key), b, v.size_bytes) ? 0 : -ENOMEM;
-}
-
-static int attach_branches(struct pool *p)
-{
-	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		list_for_each (n, &p->branch_hash[i]) {
-			struct pool_branch *b = container_of(n, struct pool_branch, hash_link), *parent;
-
-			if (!b->parent_id)
-				continue;
-			parent = pool_branch_find(p, b->parent_id);
-			if (!parent || parent == b || b->parent_gen == 0)
-				return -EUCLEAN;
-			pool_branch_attach(parent, b);
-		}
-	}
-	/* No circles: parents are older. */
-	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		list_for_each (n, &p->branch_hash[i]) {
-			const struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
-
-			if (b->parent && b->parent->id >= b->id)
-				return -EUCLEAN;
-		}
-	}
-	return 0;
-}
-
 static int load_tables(struct pool *p)
 {
 	MDB_txn *txn;
@@ -206,9 +139,7 @@ static int load_tables(struct pool *p)
 
 	if (err)
 		return err;
-	err = pool_meta_each(&p->meta, txn, POOL_TABLE_BRANCH, load_branch, p);
-	if (!err)
-		err = pool_meta_each(&p->meta, txn, POOL_TABLE_DISK, load_disk, p);
+	err = pool_map_open(&p->map, txn);
 	if (!err)
 		err = pool_meta_each(&p->meta, txn, POOL_TABLE_TODO, pool_todo_load, p);
 	if (!err)
@@ -217,8 +148,6 @@ static int load_tables(struct pool *p)
 		err = pool_refs_count(&p->meta, txn, &p->refs_count);
 	mdb_txn_abort(txn);
 	p->loose_likely = p->loose_count > 0;
-	if (!err)
-		err = attach_branches(p);
 	if (!err)
 		err = pool_bits_load(p);
 	return err;
@@ -229,14 +158,14 @@ static void start_values(struct pool *p)
 	uint64_t frame_max = (p->super.log_bytes - POOL_LOG_START) / 4;
 
 	pool_log_start(&p->log, &p->state);
-	p->applied = p->state.applied_sequence;
-	p->next_branch = p->state.next_branch;
-	p->next_disk = p->state.next_disk;
+	p->map.applied = p->state.applied_sequence;
+	p->map.next_branch = p->state.next_branch;
+	p->map.next_disk = p->state.next_disk;
 	p->checkpoint_state = p->state;
 	/* A quarter of a frame at most for the map: 40 bytes an entry, 24 its chunk's free, 48 its branch. */
-	p->dirty_max = frame_max / 4 / 112;
-	if (p->dirty_max > DIRTY_MAX)
-		p->dirty_max = DIRTY_MAX;
+	p->map.dirty_max = frame_max / 4 / 112;
+	if (p->map.dirty_max > DIRTY_MAX)
+		p->map.dirty_max = DIRTY_MAX;
 }
 
 static int check_device(struct pool *p, const char *device, struct fault *fault)

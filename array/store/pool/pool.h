@@ -17,133 +17,22 @@
 #ifndef UMBRA_POOL_POOL_H
 #define UMBRA_POOL_POOL_H
 
-#include <lmdb.h>
-#include "array/store/pool/durable/format.h"
 #include "array/store/pool/base/base.h"
+#include "array/store/pool/durable/log.h"
+#include "array/store/pool/durable/meta.h"
+#include "array/store/pool/durable/refs.h"
+#include "array/store/pool/durable/super.h"
+#include "array/store/pool/map/lock.h"
+#include "array/store/pool/map/map.h"
 #include "array/store/store.h"
 
-#define POOL_LEAF_CHUNKS  512u
-#define POOL_MID_LEAVES   512u
 #define POOL_SEGMENTS_MAX 1024u
-#define POOL_GEN_HEAD     UINT32_MAX /* a reader that sees the newest */
-#define POOL_IOV_MAX      20u
-#define POOL_HASH_BUCKETS 4096u
+
+#define POOL_IOV_MAX 20u
+
 #define POOL_ANCESTOR_MAX 4u /* entries that one chunk may be spread over before it is copied up */
 
-struct pool;
 struct pool_sub;
-struct pool_leaf;
-
-/* ---- map -------------------------------------------------------------------------------------------- */
-
-/* One entry of the map: where the blocks are that (branch, chunk, gen) wrote. */
-struct pool_entry {
-	uint32_t gen;
-	uint16_t valid, zero;
-	uint64_t phys : 61;  /* 0: none */
-	uint64_t dirty : 1;  /* waits for the next frame */
-	uint64_t shared : 1; /* other entries may have the chunk, too: it is never written to (refs.c) */
-};
-
-/* The entries of one chunk, newest first. */
-struct pool_chain {
-	uint32_t count, room;
-	struct pool_entry e[];
-};
-
-/* 512 chunks. A slot is 0 (nothing), a chain's address, or, with bit 0 set, one clean entry that holds all 16
- * blocks: phys << 29 | shared << 28 | gen << 1 | 1. */
-struct pool_leaf {
-	struct pool_branch *branch;
-	uint64_t index; /* first chunk / POOL_LEAF_CHUNKS */
-	bool loading;
-	uint32_t dirty;        /* entries that wait for a frame */
-	uint32_t pins;         /* users that hold the leaf across a wait */
-	uint64_t pin_sequence; /* must be in LMDB before the leaf may go */
-	struct list_node lru;
-	struct list waiters;
-	uint64_t touched; /* pool.map_load_count at its last use */
-	uint64_t chain_bytes;
-	uint64_t slot[POOL_LEAF_CHUNKS];
-};
-
-struct pool_mid {
-	unsigned used;
-	struct pool_leaf *leaf[POOL_MID_LEAVES];
-};
-
-/* A frozen generation that somebody sees: embedded in a cut's member. */
-struct pool_viewer {
-	struct list_node link; /* pool_branch.cuts */
-	uint32_t gen;
-};
-
-/* A write under way: embedded in an I/O. */
-struct pool_write {
-	struct list_node link; /* pool_branch.writes */
-	uint32_t gen;
-};
-
-/* A line of generations. It lives while it is a disk's head or has a child. */
-struct pool_branch {
-	uint64_t id;
-	uint32_t gen; /* the one that writes go to */
-	uint32_t parent_gen;
-	uint64_t parent_id; /* while the pool is being opened */
-	struct pool_branch *parent;
-	struct pool_disk *disk;        /* NULL: headless */
-	struct pool_branch **children; /* ascending parent_gen */
-	unsigned child_count, child_room;
-	struct list cuts;    /* struct pool_viewer: frozen, the cut not yet ended */
-	uint32_t frozen_max; /* the newest generation that a child or a cut sees; 0: none */
-	uint64_t chunks;     /* physical chunks its entries hold */
-	bool record_dirty;   /* a BRANCH_PUT goes into the next frame */
-	bool fresh;          /* LMDB has no entry of it: a missing leaf is an empty one */
-	bool dead;           /* its BRANCH_DEL waits for a frame */
-	bool gone;           /* is freed when its last load has ended */
-	bool stuck;          /* reclaim failed with it */
-	unsigned loads;      /* of its leaves, under way */
-	struct list_node hash_link, dirty_link;
-	struct list writes; /* struct pool_write, ascending gen */
-	struct pool_mid **top;
-	uint64_t top_count;
-};
-
-struct pool_disk {
-	struct store_disk base;
-	uint64_t id;
-	uint64_t size_bytes;
-	struct pool_branch *branch;
-	bool pending; /* its transaction is not done */
-	struct pool_hydrate *hydration;
-	struct list reserves; /* struct pool_reserve_member */
-	struct list_node hash_link;
-};
-
-struct pool_dirty {
-	struct pool_branch *branch;
-	uint64_t chunk;
-	uint32_t gen;
-};
-
-/* ---- locks ------------------------------------------------------------------------------------------ */
-
-struct pool_lock_wait {
-	struct list_node link;
-	struct pool_lock *lock;
-	bool exclusive; /* how it is held */
-	/* May it be held shared, and is everything prepared for it, without waiting? NULL: never. */
-	bool (*try_shared)(struct pool_lock_wait *w);
-	void (*granted)(struct pool_lock_wait *w);
-};
-
-struct pool_lock {
-	struct list_node hash_link;
-	uint64_t branch, chunk;
-	unsigned shared;
-	bool exclusive, pumping;
-	struct list queue;
-};
 
 /* ---- I/O -------------------------------------------------------------------------------------------- */
 
@@ -161,8 +50,6 @@ struct pool_io {
 	struct list sub_list; /* COMPARE AND WRITE */
 	struct pool_waiter waiter;
 };
-
-struct pool_sub;
 
 /* What a sub does, by its kind: pool_read_sub, pool_write_sub, pool_compare_sub, pool_zero_sub, pool_unmap_sub. */
 struct pool_sub_ops {
@@ -217,12 +104,6 @@ struct pool_piece {
 	struct iovec iov[POOL_IOV_MAX];
 };
 
-/* Where the blocks of a chunk are; 0: zeros. */
-struct pool_places {
-	uint64_t phys[POOL_BLOCKS];
-	unsigned entries; /* looked at until all blocks were found */
-};
-
 /* ---- transactions, cuts ----------------------------------------------------------------------------- */
 
 enum pool_disk_change_kind {
@@ -240,12 +121,6 @@ struct pool_disk_change {
 	struct pool_branch *from;   /* its parent */
 	uint32_t gen;               /* of the to-do: the branch that the disk leaves */
 	uint64_t size_bytes;
-};
-
-struct pool_buffer {
-	uint8_t *data;
-	size_t len, room;
-	uint32_t records;
 };
 
 /* What rides in a frame of the commit cycle: records, whole or not at all. */
@@ -296,23 +171,6 @@ struct pool_cut {
 	struct pool_cut_member members[];
 };
 
-/* ---- LMDB ------------------------------------------------------------------------------------------- */
-
-struct pool_meta {
-	struct pool_host *host;
-	MDB_env *env;
-	MDB_dbi table[POOL_TABLES];
-	uint8_t id[POOL_ID_BYTES];
-	uint64_t capacity_chunks;
-	bool shares; /* has the tables of POOL_FEATURE_SHARED */
-};
-
-/* Entries of one leaf as LMDB has them: ascending chunk, descending gen. */
-struct pool_meta_entry {
-	struct pool_map_key key;
-	struct pool_map_value value;
-};
-
 /* ---- the commit cycle ------------------------------------------------------------------------------- */
 
 struct pool_data {
@@ -320,22 +178,6 @@ struct pool_data {
 	struct pool_file *file;
 	bool dirty; /* written since the last sync began */
 	struct pool_op sync;
-};
-
-struct pool_log {
-	struct pool_host *host;
-	const struct pool_super *super;
-	struct pool_file *file;
-	uint64_t incarnation;
-	uint64_t sequence; /* of the last durable frame */
-	uint64_t offset;   /* where the next frame goes */
-	uint64_t used;     /* bytes from tail to offset, wraps included */
-	/* the frame that is being written, later the last one */
-	struct pool_frame frame;
-	uint64_t frame_bytes; /* of the log, what it skipped at the end included */
-	struct pool_op op;
-	struct iovec iov;
-	void (*written)(struct pool_log *log, int err);
 };
 
 /* A durable frame on its way into LMDB. */
@@ -362,23 +204,8 @@ struct pool {
 	struct pool_meta meta;
 	bool opened;
 
-	/* disks and branches */
-	struct list branch_hash[POOL_HASH_BUCKETS], disk_hash[POOL_HASH_BUCKETS];
-	struct list dirty_branches;
-	uint64_t next_branch, next_disk;
-
-	/* map */
-	struct pool_dirty *dirty;
-	size_t dirty_count, dirty_room, dirty_max;
-	size_t dirty_pending; /* writes under way that may make an entry dirty */
-	struct list lru;
-	uint64_t map_bytes, map_bytes_max;
-	uint64_t map_load_count, map_loads_kept; /* a leaf stays for so many loads after its last use */
-	unsigned map_loads;
-
-	/* locks */
-	struct list lock_hash[POOL_HASH_BUCKETS];
-	struct list lock_free;
+	struct pool_locks locks;
+	struct pool_map map;
 
 	/* free objects */
 	struct list sub_free, piece_free;
@@ -439,7 +266,6 @@ struct pool {
 	/* checkpoint */
 	struct list backlog, checkpointing;
 	uint64_t backlog_bytes;
-	uint64_t applied; /* sequence that LMDB has */
 	bool checkpoint_running, checkpoint_wanted;
 	struct pool_job checkpoint_job;
 	struct pool_state checkpoint_state;
@@ -469,20 +295,9 @@ static inline struct pool *pool_of(struct store *s)
 	return container_of(s, struct pool, store);
 }
 
-static inline struct pool_disk *pool_disk_of(const struct store_disk *d)
-{
-	return container_of(d, struct pool_disk, base);
-}
-
 static inline struct pool_io *pool_io_of(struct store_io *io)
 {
 	return (struct pool_io *)(void *)io->scratch;
-}
-
-/* Nothing may become dirty until a frame was made. */
-static inline bool pool_dirty_full(const struct pool *p)
-{
-	return p->dirty_count + p->dirty_pending >= p->dirty_max;
 }
 
 static inline bool pool_io_writes(const struct store_io *io)
@@ -490,80 +305,16 @@ static inline bool pool_io_writes(const struct store_io *io)
 	return store_op_changes(io->op);
 }
 
-static inline uint16_t pool_block_mask(unsigned first, unsigned count)
-{
-	return (uint16_t)(((1u << count) - 1) << first);
-}
-
-static inline struct list *pool_bucket(struct list *hash, uint64_t id)
-{
-	return &hash[id % POOL_HASH_BUCKETS];
-}
-
-/* ---- buffer.c, bounce.c: small shared things -------------------------------------------------- */
+/* ---- buffer.c, bounce.c: small shared things -------------------------------------------------------- */
 
 uint8_t *pool_bounce_get(struct pool *p); /* POOL_CHUNK_BYTES, or NULL */
 void pool_bounce_put(struct pool *p, uint8_t *buf);
-void pool_buffer_record(struct pool_buffer *b, const struct pool_record *record);
-void pool_buffer_bytes(struct pool_buffer *b, const void *data, size_t len);
-/* A record for each run of chunk numbers. */
-void pool_buffer_runs(struct pool_buffer *b, enum pool_record_type type, const struct pool_free_list *sorted);
 
 /* ---- store.c, close.c ------------------------------------------------------------------------------- */
 
 extern const struct store_ops pool_ops;
 void pool_close(struct store *s, void (*done)(void *arg, int err), void *arg);
 void pool_close_step(struct pool *p); /* something ended: may the pool close now? */
-
-/* ---- branch.c --------------------------------------------------------------------------------------- */
-
-struct pool_branch *pool_branch_find(struct pool *p, uint64_t id);
-struct pool_branch *pool_branch_new(struct pool *p, uint64_t id); /* NULL: no memory */
-void pool_branch_free(struct pool *p, struct pool_branch *b);     /* no child, not a child, no leaf dirty */
-void pool_branch_attach(struct pool_branch *parent, struct pool_branch *child);
-void pool_branch_detach(struct pool_branch *child);
-void pool_branch_frozen_update(struct pool_branch *b);
-void pool_branch_record_dirty(struct pool *p, struct pool_branch *b);
-uint32_t pool_branch_oldest_write(const struct pool_branch *b); /* under way; UINT32_MAX: none */
-/* Does a child or a cut see a generation in [lo, hi)? */
-bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi);
-/* Does anything, the head included, see entries of generation ≥ lo? */
-bool pool_branch_viewer_from(const struct pool_branch *b, uint32_t lo);
-/* The lowest generation that anything sees, now or ever after: all see entries up to it. UINT32_MAX: none. */
-uint32_t pool_branch_first_viewer(const struct pool_branch *b);
-struct pool_disk *pool_disk_find(struct pool *p, uint64_t id);
-struct pool_disk *pool_disk_new(struct pool *p, uint64_t id, struct pool_branch *b, uint64_t size_bytes);
-void pool_disk_free(struct pool_disk *d);
-
-/* ---- map.c ------------------------------------------------------------------------------------------ */
-
-/* The leaf of a chunk. 0: *out is it, or NULL when it is known to be empty (never NULL with `make`).
- * -EAGAIN: it is being loaded and `w` will be woken. -ENOMEM. */
-int pool_map_leaf(struct pool_branch *b, struct pool *p, uint64_t chunk, bool make, struct pool_waiter *w,
-	struct pool_leaf **out);
-/* The leaf if it is in memory and loaded. */
-struct pool_leaf *pool_map_peek(const struct pool_branch *b, uint64_t chunk);
-/* Entries of a chunk, newest first; a compact one is put into *room. */
-unsigned pool_map_entries(
-	const struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry **out, struct pool_entry *room);
-/* The entry to change, or NULL (also: no memory to unpack it). Valid until the next change of the chunk. */
-struct pool_entry *pool_map_edit(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen);
-int pool_map_insert(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry *entry);
-void pool_map_remove(
-	struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen); /* marks it dirty */
-void pool_map_mark_dirty(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, struct pool_entry *e);
-/* For the frame: the record of a dirty key; clears the mark. */
-void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t sequence, struct pool_record *out);
-/* Where the blocks in `mask` of the chunk are as generation `gen` sees them. 0, -EAGAIN (w waits; with w NULL
- * nothing is loaded), -ENOMEM. */
-int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
-	struct pool_waiter *w, struct pool_places *out);
-/* The blocks that no viewer of the leaf's branch finds in an ancestor. */
-uint16_t pool_map_covered(const struct pool_leaf *leaf, uint64_t chunk);
-void pool_map_free(struct pool *p, struct pool_branch *b); /* all leaves; none may be dirty */
-void pool_map_trim(struct pool *p);                        /* evicts down to the bound */
-void pool_leaf_pin(struct pool_leaf *leaf);
-void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf);
 
 /* ---- clone.c ---------------------------------------------------------------------------------------- */
 
@@ -592,14 +343,6 @@ void pool_unshare_chunk(struct pool_unshare *u, struct pool *p, struct pool_disk
 /* ---- mapped.c --------------------------------------------------------------------------------------- */
 
 void pool_mapped_start(struct store_io *io); /* STORE_MAPPED, len > 0 */
-
-/* ---- lock.c ----------------------------------------------------------------------------------------- */
-
-/* Queues w at the chunk's lock. Does not grant: pool_lock_pump does. */
-void pool_lock_enqueue(struct pool *p, uint64_t branch, uint64_t chunk, struct pool_lock_wait *w);
-void pool_lock_pump(struct pool *p, uint64_t branch, uint64_t chunk); /* no such lock: nothing to do */
-void pool_lock_release(struct pool *p, struct pool_lock_wait *w);
-bool pool_lock_idle(struct pool *p, uint64_t branch, uint64_t chunk); /* nobody holds it or waits for it */
 
 /* ---- bits.c, data.c, freed.c, alloc.c --------------------------------------------------------------- */
 
@@ -651,15 +394,6 @@ void pool_refs_loosened(struct pool *p); /* UNSHARE records are on their way: re
 bool pool_may_share(const struct pool *p);
 uint64_t pool_refs_loose(const struct pool *p); /* chunks that are loose and not yet freed, about */
 void pool_refs_frame(struct pool *p, struct pool_buffer *out);
-/* Within an LMDB transaction; all but the last block. */
-int pool_refs_change(struct pool_meta *m, MDB_txn *txn, const struct pool_map_key *key,
-	const struct pool_map_value *old, const struct pool_map_value *now);
-int pool_refs_freed(struct pool_meta *m, MDB_txn *txn, uint64_t phys, uint64_t count);
-int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *unshared);
-int pool_refs_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out);
-int pool_refs_loose_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out);
-/* Up to `max` loose chunks from `from` on. A transaction of its own. */
-int pool_refs_scan_loose(struct pool_meta *m, uint64_t from, size_t max, uint64_t *out, size_t *count);
 
 /* ---- the files of io/ ------------------------------------------------------------------------------- */
 
@@ -684,18 +418,16 @@ void pool_sub_leave(struct pool_sub *sub);
 void pool_sub_piece_end(struct pool_sub *sub, int err);
 bool pool_sub_direct(struct pool_sub *sub); /* is the caller's memory good for direct transfers? */
 void pool_sub_fetch(struct pool_sub *sub, const struct pool_places *places, uint16_t mask);
-bool pool_places_zero(const struct pool_places *places, unsigned first, unsigned end);
+
 int pool_target_copy_up(struct pool_sub *sub, struct pool_waiter *w);
 int pool_target_prepare(struct pool_sub *sub, bool may_wait);
 int pool_target_replaced(struct pool_sub *sub);
 void pool_target_failed(struct pool_sub *sub);
 void pool_target_drop(struct pool_sub *sub); /* the chunk, if any, is not written to */
-void pool_compare_read(
-	struct pool_sub *sub); /* a COMPARE AND WRITE's sub has read, or failed to (sub->err) */
-void pool_compare_target(struct pool_sub *sub, int err); /* it has a chunk to write to, or not */
+
 void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t phys, uint32_t offset,
 	uint32_t len, uint8_t *buf);
-bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen);
+
 /* The blocks in `mask` become known zeros under the chunk's exclusive lock. 0, -EAGAIN (w waits) or an error. */
 int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
 	struct pool_waiter *w);
@@ -767,74 +499,6 @@ void pool_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(vo
 void pool_cut_drop(struct store_cut *cut);
 void pool_cut_drained(struct pool_branch *b); /* a write of b ended */
 
-/* ---- meta.c ----------------------------------------------------------------------------------------- */
-
-int pool_meta_create(struct pool_host *host, const struct pool_super *super);
-int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct pool_super *super,
-	bool read_only, struct fault *fault);
-void pool_meta_close(struct pool_meta *m);
-int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out);
-int pool_meta_state(struct pool_meta *m, MDB_txn *txn, struct pool_state *out);
-/* Applies payloads of frames, oldest first, and the state. Blocks. */
-struct pool_payload {
-	const uint8_t *data;
-	size_t len;
-};
-int pool_meta_apply(struct pool_meta *m, MDB_txn *txn, const struct pool_payload *payloads, size_t count,
-	struct pool_state *state);
-/* Entries of `count` chunks from `chunk` on; *out is malloc'ed. Blocks. -EUCLEAN: a CRC is wrong. */
-int pool_meta_load(struct pool_meta *m, uint64_t branch, uint64_t chunk, uint64_t count,
-	struct pool_meta_entry **out, size_t *out_count);
-/* Up to `max` entries of a branch from (chunk, gen) on in key order; *out is malloc'ed. Blocks. */
-int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, size_t max,
-	struct pool_meta_entry **out, size_t *out_count);
-/* Up to `max` keys of the index (branch, gen, chunk) from `from` on, gen ≤ last_gen. Blocks. */
-int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
-	struct pool_map_key *out, size_t *out_count);
-/* Up to `max` chunks from `from` on of which any of the branches in `chain` has an entry not newer than the
- * generation that stands with it; ascending. *next: where to go on; UINT64_MAX: that was all. Blocks. */
-int pool_meta_scan_chunks(struct pool_meta *m, const struct pool_map_key *chain, size_t chain_count,
-	uint64_t from, size_t max, uint64_t *out, size_t *out_count, uint64_t *next);
-/* Calls each for every record of a table within txn; the value without its CRC. -EUCLEAN: a CRC is wrong. */
-int pool_meta_each(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
-	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
-		bool intact),
-	void *arg);
-int pool_meta_put(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len,
-	const void *value, size_t value_len /* without CRC */);
-int pool_meta_get(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len,
-	const uint8_t **value, size_t *len); /* without CRC; -ENOENT, -EUCLEAN */
-/* What is not there is deleted already. */
-int pool_meta_del(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len);
-int pool_meta_put_state(struct pool_meta *m, MDB_txn *txn, const struct pool_state *state);
-int pool_errno(int lmdb); /* LMDB's result as a negative errno */
-
-/* ---- log.c ------------------------------------------------------------------------------------------ */
-
-/* Reads the frames that LMDB does not have yet. Calls each with the payload (valid during the call only
- * when it returns; kept when `keep` is set: malloc'ed buffers are handed over). Blocks. */
-struct pool_replay {
-	struct pool_payload *payloads;
-	uint8_t **buffers;
-	size_t count, room;
-	struct pool_state state; /* after it */
-	bool cut_short; /* what comes next was durable and is damaged: acknowledged frames are lost */
-};
-int pool_log_read(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
-	const struct pool_state *state, struct pool_replay *out);
-void pool_replay_free(struct pool_replay *r);
-int pool_log_create(struct pool_host *host, const struct pool_super *super);
-int pool_log_open(struct pool_log *log, struct pool_host *host, const struct pool_super *super);
-void pool_log_start(struct pool_log *log, const struct pool_state *state); /* where frames begin */
-void pool_log_close(struct pool_log *log);
-uint64_t pool_log_payload_max(const struct pool_log *log);
-bool pool_log_fits(const struct pool_log *log, uint64_t payload_bytes); /* is there room for it now? */
-/* Makes a frame of the buffer, which begins with POOL_FRAME_HEAD_SIZE bytes of room, and writes it. One at a time;
- * the buffer stays until `written`, which finds log->frame. */
-void pool_log_write(
-	struct pool_log *log, struct pool_buffer *buf, void (*written)(struct pool_log *log, int err));
-void pool_log_release(struct pool_log *log, uint64_t bytes); /* of frames that LMDB has */
-
 /* ---- merge.c ---------------------------------------------------------------------------------------- */
 
 /* Background work on one chunk of a branch; memory of the caller's. */
@@ -879,13 +543,7 @@ void pool_hydrate(struct store_hydration *h);
 void pool_hydrate_cancel(struct store_hydration *h);
 void pool_hydrate_stop(struct pool *p); /* all of them, for the pool closes */
 
-/* ---- super.c ---------------------------------------------------------------------------------------- */
-
-int pool_super_write(struct pool_host *host, const struct pool_super *super);
-int pool_label_write(struct pool_host *host, const char *device, const struct pool_super *super);
-int pool_label_read(struct pool_file *f, struct pool_super *found);
-
-/* ---- create.c, open.c, check.c, dump.c --------------------------------------------------------------- */
+/* ---- create.c, open.c, check.c, dump.c -------------------------------------------------------------- */
 
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault);
@@ -896,9 +554,7 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 int pool_dump_on(struct pool_host *host, bool entries,
 	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
 	void *arg, struct fault *fault);
-int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault);
-/* -EBADMSG: shorter than the superblock says, or not this pool's label. */
-int pool_log_check(struct pool_host *host, struct pool_file *log, const struct pool_super *super);
+
 /* Frees everything; nothing may be under way. */
 void pool_destroy(struct pool *p);
 

@@ -15,7 +15,7 @@ static uint64_t droppable_chunks(const struct pool *p)
 	uint64_t chunks = 0;
 
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		list_for_each (n, &p->branch_hash[i]) {
+		list_for_each (n, &p->map.branch_hash[i]) {
 			const struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
 
 			if (!b->disk && b->child_count == 0)
@@ -45,7 +45,7 @@ static void pool_stats(struct store *s, struct store_stats *out)
 
 static int pool_disk_open(struct store *s, uint64_t disk_id, struct store_disk **out)
 {
-	struct pool_disk *d = pool_disk_find(pool_of(s), disk_id);
+	struct pool_disk *d = pool_disk_find(&pool_of(s)->map, disk_id);
 
 	if (!d || d->pending)
 		return -ENOENT;

@@ -210,17 +210,17 @@ TEST(test_waits_for_a_frame)
 	p = world_pool(&w);
 	m = world_create_disk(&w, 12 * CHUNK);
 	p->cycle_no_room = true; /* the log is full */
-	p->dirty_max = 3;
+	p->map.dirty_max = 3;
 	for (unsigned i = 0; i < 3; i++)
 		io[i] = world_start_compare(&w, m, (4 * i + 1) * CHUNK - 8, 16);
 	for (unsigned i = 0; i < 1000; i++)
 		sim_step(&w.sim, false);
-	assert_true(p->dirty_count >= 3 && p->dirty_count <= 4);
-	assert_int_equal(p->dirty_pending, 0);
+	assert_true(p->map.dirty_count >= 3 && p->map.dirty_count <= 4);
+	assert_int_equal(p->map.dirty_pending, 0);
 	pool_cycle_room(p);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(world_wait(&w, io[i]), 0);
-	assert_int_equal(p->dirty_pending, 0);
+	assert_int_equal(p->map.dirty_pending, 0);
 	world_verify_end(&w);
 }
 

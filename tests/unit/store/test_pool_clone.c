@@ -430,7 +430,7 @@ TEST(test_long)
 	assert_int_equal(world_flush(&w, a), 0);
 	world_crash(&w);
 	assert_int_equal(clone(&w, b, 0, chunks * CHUNK, a, 0), chunks);
-	assert_true(world_pool(&w)->dirty_count <= world_pool(&w)->dirty_max + 1);
+	assert_true(world_pool(&w)->map.dirty_count <= world_pool(&w)->map.dirty_max + 1);
 	assert_int_equal(world_used(&w), chunks);
 	world_crash(&w);
 	assert_int_equal(world_delete_disk(&w, a), 0);
@@ -536,7 +536,7 @@ TEST(test_over_and_over)
 	write_all(&w, b, 0, 16 * CHUNK);
 	for (unsigned i = 0; i < 100; i++) {
 		assert_int_equal(clone(&w, c, 0, 16 * CHUNK, i % 2 ? a : b, 0), 16);
-		assert_true(world_pool(&w)->unshared.count <= world_pool(&w)->dirty_max);
+		assert_true(world_pool(&w)->unshared.count <= world_pool(&w)->map.dirty_max);
 	}
 	world_verify(&w, false);
 	assert_int_equal(world_used(&w), 32);

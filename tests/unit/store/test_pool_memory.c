@@ -39,7 +39,7 @@ static bool fails(void)
 	type __wrap_##name(__VA_ARGS__);                                                                     \
 	type __wrap_##name(__VA_ARGS__)
 
-WRAP(int, pool_map_insert, struct pool *p, struct pool_leaf *leaf, uint64_t chunk,
+WRAP(int, pool_map_insert, struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk,
 	const struct pool_entry *entry)
 {
 	uint64_t slot = leaf->slot[chunk % POOL_LEAF_CHUNKS];
@@ -50,23 +50,24 @@ WRAP(int, pool_map_insert, struct pool *p, struct pool_leaf *leaf, uint64_t chun
 		fail_moves--;
 		return -ENOMEM;
 	}
-	return allocates && fails() ? -ENOMEM : __real_pool_map_insert(p, leaf, chunk, entry);
+	return allocates && fails() ? -ENOMEM : __real_pool_map_insert(map, leaf, chunk, entry);
 }
 
-WRAP(struct pool_entry *, pool_map_edit, struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
+WRAP(struct pool_entry *, pool_map_edit, struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk,
+	uint32_t gen)
 {
 	bool allocates = leaf->slot[chunk % POOL_LEAF_CHUNKS] & 1;
 
-	return allocates && fails() ? NULL : __real_pool_map_edit(p, leaf, chunk, gen);
+	return allocates && fails() ? NULL : __real_pool_map_edit(map, leaf, chunk, gen);
 }
 
-WRAP(int, pool_map_leaf, struct pool_branch *b, struct pool *p, uint64_t chunk, bool make,
+WRAP(int, pool_map_leaf, struct pool_map *map, struct pool_branch *b, uint64_t chunk, bool make,
 	struct pool_waiter *w, struct pool_leaf **out)
 {
 	bool allocates = !pool_map_peek(b, chunk) && (make || !b->fresh);
 
 	*out = NULL;
-	return allocates && fails() ? -ENOMEM : __real_pool_map_leaf(b, p, chunk, make, w, out);
+	return allocates && fails() ? -ENOMEM : __real_pool_map_leaf(map, b, chunk, make, w, out);
 }
 
 WRAP(uint8_t *, pool_bounce_get, struct pool *p)

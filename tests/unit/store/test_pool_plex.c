@@ -254,7 +254,7 @@ TEST(test_hydrate_goes_on)
 			stops++;
 			lost += 4 * 16;
 			if (sim_below(&w.sim, 3) == 0) {
-				lost += 16 * world_pool(&w)->dirty_count; /* and what is in a frame */
+				lost += 16 * world_pool(&w)->map.dirty_count; /* and what is in a frame */
 				lost += 16 * world_pool(&w)->log.frame.records;
 				world_crash(&w);
 			} else {
@@ -355,8 +355,8 @@ TEST(test_hydrate_is_bounded)
 		assert_true(sim_step(&w.sim, true));
 	p->cycle_no_room = true;
 	world_settle(&w);
-	assert_true(s->hydration && p->dirty_count > 0);
-	assert_true(p->dirty_count + p->dirty_pending <= p->dirty_max / 2 + 4);
+	assert_true(s->hydration && p->map.dirty_count > 0);
+	assert_true(p->map.dirty_count + p->map.dirty_pending <= p->map.dirty_max / 2 + 4);
 	for (unsigned k = 0; k < 20; k++)
 		assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS + 16, 8, 0), 0);
 	pool_cycle_room(p);

@@ -30,11 +30,11 @@ static struct model *orphan(struct world *w, uint64_t sectors)
 /* Up to where the frame that ends the splice is asked for. */
 static void until_spliced(struct world *w, uint64_t parent)
 {
-	struct pool_branch *b = pool_branch_find(world_pool(w), parent);
+	struct pool_branch *b = pool_branch_find(&world_pool(w)->map, parent);
 
 	while (b && !b->dead) {
 		assert_true(sim_step(&w->sim, true));
-		b = pool_branch_find(world_pool(w), parent);
+		b = pool_branch_find(&world_pool(w)->map, parent);
 	}
 	assert_non_null(b);
 }
@@ -75,7 +75,7 @@ TEST(test_read_during_splice)
 		/* Two leaves of which the second has nothing in it; reopened: both must be loaded. */
 		world_begin(&w, seed + i, UINT64_C(8) << 20);
 		f = orphan(&w, (POOL_LEAF_CHUNKS + 4) * CHUNK_SECTORS);
-		assert_true(pool_branch_find(world_pool(&w), branch_of(f)->parent->id) != NULL);
+		assert_true(pool_branch_find(&world_pool(&w)->map, branch_of(f)->parent->id) != NULL);
 		world_crash(&w);
 		if (branch_of(f)->parent) {
 			until_spliced(&w, branch_of(f)->parent->id);
@@ -236,8 +236,8 @@ TEST(test_dirty_is_bounded)
 	for (unsigned i = 0; i < COUNT; i++)
 		submit(&io[i], disk, STORE_WRITE, ((uint64_t)i << POOL_CHUNK_SHIFT) + POOL_BLOCK_BYTES, data);
 	step_without_jobs(&w, &held);
-	assert_true(world_pool(&w)->dirty_count > 0);
-	assert_true(world_pool(&w)->dirty_count <= world_pool(&w)->dirty_max);
+	assert_true(world_pool(&w)->map.dirty_count > 0);
+	assert_true(world_pool(&w)->map.dirty_count <= world_pool(&w)->map.dirty_max);
 	world_release_jobs(&w, &held);
 	pool_cycle_room(world_pool(&w));
 	world_idle(&w);
@@ -271,7 +271,7 @@ static void power_loss_and_damage(struct world *w, unsigned damaged)
 		assert_true(world_pool(w)->log.offset > at[i]);
 	}
 	assert_int_equal(world_pool(w)->log.sequence, applied + FRAMES);
-	assert_true(world_pool(w)->applied <= applied);
+	assert_true(world_pool(w)->map.applied <= applied);
 	sim_power_off(&w->sim);
 	world_drain(w);
 	world_close(w);

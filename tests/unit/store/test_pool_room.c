@@ -190,7 +190,7 @@ TEST(test_freed_is_bounded)
 	assert_int_equal(world_write(&w, m, 0, CHUNK, 0), 0);
 	world_fork(&w, m);
 	p->cycle_no_room = true; /* the log is full */
-	p->dirty_max = 4;
+	p->map.dirty_max = 4;
 	while (count < 64) {
 		io[count++] = world_start_write(&w, m, 0, 8);
 		for (unsigned i = 0; i < 100; i++)
@@ -199,7 +199,7 @@ TEST(test_freed_is_bounded)
 			break;
 		assert_int_equal(world_unmap(&w, m, 0, CHUNK), 0);
 	}
-	assert_true(p->free_new.count <= 2 * p->dirty_max);
+	assert_true(p->free_new.count <= 2 * p->map.dirty_max);
 	pool_cycle_room(p);
 	for (unsigned i = 0; i < count; i++)
 		assert_int_equal(world_wait(&w, io[i]), 0);

@@ -55,7 +55,7 @@ TEST(test_bounded_places)
 	for (unsigned i = 0; i < 9; i++) {
 		assert_int_equal(world_cut(&w, &m, 1), 0);
 		assert_int_equal(world_write(&w, m, 8 * (i % 16), 8, 0), 0);
-		assert_int_equal(pool_map_resolve(world_pool(&w), pool_disk_of(m->disk)->branch,
+		assert_int_equal(pool_map_resolve(&world_pool(&w)->map, pool_disk_of(m->disk)->branch,
 					 POOL_GEN_HEAD, 0, POOL_ALL_BLOCKS, NULL, &places),
 			0);
 		assert_true(places.entries <= POOL_ANCESTOR_MAX + 1);
@@ -247,7 +247,7 @@ static void delete_all(uint64_t seed)
 		fail_msg("seed %llu: %llu chunks are left", (unsigned long long)seed,
 			(unsigned long long)world_used_chunks(&w));
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++)
-		assert_true(list_empty(&world_pool(&w)->branch_hash[i]));
+		assert_true(list_empty(&world_pool(&w)->map.branch_hash[i]));
 	assert_true(list_empty(&world_pool(&w)->todos));
 	world_end(&w);
 }

@@ -98,7 +98,7 @@ static int place_find(
 		struct pool_entry room;
 		struct pool_leaf *leaf;
 		unsigned count;
-		int err = pool_map_leaf(b, p, chunk, false, w, &leaf);
+		int err = pool_map_leaf(&p->map, b, chunk, false, w, &leaf);
 
 		if (err)
 			return err;
@@ -125,11 +125,11 @@ static int place_shareable(struct pool_clone *c, const struct place *at, uint64_
 	if (at->spread)
 		return 0;
 	if (at->branch != c->source && !(at->branch->id == target->branch && chunk == target->chunk) &&
-		!pool_lock_idle(c->pool, at->branch->id, chunk))
+		!pool_lock_idle(&c->pool->locks, at->branch->id, chunk))
 		return 0;
 	if (at->entry.shared || !silent)
 		return 1;
-	err = pool_map_resolve(c->pool, at->branch, at->entry.gen, chunk, silent, &c->waiter, &below);
+	err = pool_map_resolve(&c->pool->map, at->branch, at->entry.gen, chunk, silent, &c->waiter, &below);
 	for (unsigned i = 0; i < POOL_BLOCKS && !err; i++) {
 		if (below.phys[i])
 			return 0;
@@ -144,13 +144,13 @@ static int source_mark(struct pool_clone *c, const struct place *at, uint64_t ch
 
 	if (at->entry.shared)
 		return 0;
-	e = pool_map_edit(p, at->leaf, chunk, at->entry.gen);
+	e = pool_map_edit(&p->map, at->leaf, chunk, at->entry.gen);
 	if (!e)
 		return -ENOMEM;
 	e->shared = 1;
 	if (at->branch->chunks)
 		at->branch->chunks--; /* they count what is the branch's alone */
-	pool_map_mark_dirty(p, at->leaf, chunk, e);
+	pool_map_mark_dirty(&p->map, at->leaf, chunk, e);
 	return 0;
 }
 
@@ -169,10 +169,10 @@ static int target_set(struct pool_clone *c, struct pool_leaf *leaf, uint64_t chu
 	if (!owned) {
 		struct pool_entry fresh = {.gen = gen};
 
-		if (pool_map_insert(p, leaf, chunk, &fresh))
+		if (pool_map_insert(&p->map, leaf, chunk, &fresh))
 			return -ENOMEM;
 	}
-	edit = pool_map_edit(p, leaf, chunk, gen);
+	edit = pool_map_edit(&p->map, leaf, chunk, gen);
 	if (!edit)
 		return -ENOMEM;
 	if (edit->phys)
@@ -181,7 +181,7 @@ static int target_set(struct pool_clone *c, struct pool_leaf *leaf, uint64_t chu
 	edit->shared = 1;
 	edit->valid = at->mask;
 	edit->zero = (uint16_t)~at->mask;
-	pool_map_mark_dirty(p, leaf, chunk, edit);
+	pool_map_mark_dirty(&p->map, leaf, chunk, edit);
 	return 0;
 }
 
@@ -206,13 +206,13 @@ static int share_chunk(struct pool_clone *c)
 	if (err <= 0)
 		return err;
 	/* Over and over onto entries that are dirty already it is the "unshare" records that fill the frame. */
-	if (pool_dirty_full(p) || p->unshared.count >= p->dirty_max) {
-		if (p->unshared.count >= p->dirty_max)
+	if (pool_dirty_full(&p->map) || p->unshared.count >= p->map.dirty_max) {
+		if (p->unshared.count >= p->map.dirty_max)
 			pool_cycle_request(p);
 		pool_alloc_wait(p, &c->waiter);
 		return -EAGAIN;
 	}
-	err = pool_map_leaf(pio->branch, p, target, true, &c->waiter, &leaf);
+	err = pool_map_leaf(&p->map, pio->branch, target, true, &c->waiter, &leaf);
 	if (err)
 		return err;
 	/* Nothing waits from here on. */
@@ -226,8 +226,8 @@ static void share_end(struct pool_clone *c, int result)
 {
 	struct pool *p = c->pool;
 
-	pool_lock_release(p, &c->lock[1]);
-	pool_lock_release(p, &c->lock[0]);
+	pool_lock_release(&p->locks, &c->lock[1]);
+	pool_lock_release(&p->locks, &c->lock[0]);
 	pool_io_end_write(c->io);
 	if (result == 0) {
 		c->left = POOL_CHUNK_BYTES;
@@ -287,10 +287,10 @@ static void share_begin(struct pool_clone *c)
 	c->lock[1].granted = source_granted;
 	c->waiter.wake = share_woken;
 	pool_io_begin_write(c->io);
-	pool_lock_enqueue(p, branch, target, &c->lock[0]);
-	pool_lock_enqueue(p, from, source, &c->lock[1]);
-	pool_lock_pump(p, branch, target);
-	pool_lock_pump(p, from, source);
+	pool_lock_enqueue(&p->locks, branch, target, &c->lock[0]);
+	pool_lock_enqueue(&p->locks, from, source, &c->lock[1]);
+	pool_lock_pump(&p->locks, branch, target);
+	pool_lock_pump(&p->locks, from, source);
 }
 
 /* May a chunk be shared from here on? */

@@ -106,19 +106,19 @@ static void chunk_release(struct chunk_copy *c)
 		pool_epoch_leave(p, c->epoch);
 	c->held = false;
 	if (c->leaf)
-		pool_leaf_unpin(p, c->leaf);
+		pool_leaf_unpin(c->leaf);
 	c->leaf = NULL;
 	if (c->fresh_phys)
 		pool_free_chunk(p, NULL, c->phys);
 	c->fresh_phys = false;
 	if (c->counted) {
-		p->dirty_pending--;
+		p->map.dirty_pending--;
 		if (!list_empty(&p->alloc_waiters))
 			pool_cycle_request(p); /* they may have waited for this one */
 	}
 	c->counted = false;
 	if (c->locked)
-		pool_lock_release(p, &c->lock);
+		pool_lock_release(&p->locks, &c->lock);
 	c->locked = false;
 }
 
@@ -139,8 +139,8 @@ static void chunk_lock(struct chunk_copy *c)
 	struct pool *p = c->h->pool;
 	uint64_t branch = c->h->branch->id, chunk = c->chunk;
 
-	pool_lock_enqueue(p, branch, chunk, &c->lock);
-	pool_lock_pump(p, branch, chunk);
+	pool_lock_enqueue(&p->locks, branch, chunk, &c->lock);
+	pool_lock_pump(&p->locks, branch, chunk);
 }
 
 /* A chunk may have become free. */
@@ -172,11 +172,11 @@ static int chunk_apply(struct chunk_copy *c)
 	if (!c->has_entry) {
 		struct pool_entry fresh = {.gen = c->gen, .phys = c->phys};
 
-		err = pool_map_insert(p, c->leaf, c->chunk, &fresh);
+		err = pool_map_insert(&p->map, c->leaf, c->chunk, &fresh);
 		if (err)
 			return err;
 	}
-	e = pool_map_edit(p, c->leaf, c->chunk, c->gen);
+	e = pool_map_edit(&p->map, c->leaf, c->chunk, c->gen);
 	if (!e)
 		return -ENOMEM;
 	if (c->fresh_phys) {
@@ -187,7 +187,7 @@ static int chunk_apply(struct chunk_copy *c)
 	}
 	assert(e->phys == c->phys && !e->shared && !((e->valid | e->zero) & c->mask));
 	e->valid |= c->mask;
-	pool_map_mark_dirty(p, c->leaf, c->chunk, e);
+	pool_map_mark_dirty(&p->map, c->leaf, c->chunk, e);
 	return 0;
 }
 
@@ -311,7 +311,7 @@ static int chunk_begin(struct chunk_copy *c)
 	int err = 0;
 
 	if (!c->leaf) {
-		err = pool_map_leaf(b, p, c->chunk, true, &c->waiter, &c->leaf);
+		err = pool_map_leaf(&p->map, b, c->chunk, true, &c->waiter, &c->leaf);
 		if (err) {
 			c->leaf = NULL;
 			return err;
@@ -321,7 +321,7 @@ static int chunk_begin(struct chunk_copy *c)
 	need = (uint16_t)~pool_map_covered(c->leaf, c->chunk);
 	if (!need || !b->parent)
 		return 1;
-	err = pool_map_resolve(p, b->parent, b->parent_gen, c->chunk, need, &c->waiter, &c->places);
+	err = pool_map_resolve(&p->map, b->parent, b->parent_gen, c->chunk, need, &c->waiter, &c->places);
 	if (err)
 		return err;
 	c->mask = 0;
@@ -330,7 +330,7 @@ static int chunk_begin(struct chunk_copy *c)
 	if (!c->mask)
 		return 1;
 	choose_entry(c);
-	if (pool_dirty_full(p))
+	if (pool_dirty_full(&p->map))
 		return -EBUSY;
 	if (!c->phys) {
 		err = pool_alloc_spare(p, &c->phys);
@@ -342,7 +342,7 @@ static int chunk_begin(struct chunk_copy *c)
 	if (!c->bounce)
 		return -ENOMEM;
 	c->counted = true;
-	p->dirty_pending++;
+	p->map.dirty_pending++;
 	c->held = true;
 	c->epoch = pool_epoch_enter(p);
 	h->tokens -= (int64_t)__builtin_popcount(c->mask) << POOL_BLOCK_SHIFT;
@@ -665,7 +665,7 @@ static bool may_start(struct pool_hydrate *h)
 		return false;
 	}
 	/* Half of what may wait for a frame is the clients'. */
-	if (p->dirty_count + p->dirty_pending >= p->dirty_max / 2) {
+	if (p->map.dirty_count + p->map.dirty_pending >= p->map.dirty_max / 2) {
 		int err = commit(h, NULL, flushed);
 
 		if (err)

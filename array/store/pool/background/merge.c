@@ -26,9 +26,9 @@ static void merge_end(struct pool_merge *m, int err)
 		pool_bounce_put(p, m->bounce);
 	m->bounce = NULL;
 	if (m->leaf)
-		pool_leaf_unpin(p, m->leaf);
+		pool_leaf_unpin(m->leaf);
 	m->leaf = NULL;
-	pool_lock_release(p, &m->wait);
+	pool_lock_release(&p->locks, &m->wait);
 	m->done(m, err);
 }
 
@@ -37,7 +37,7 @@ static void entry_drop(struct pool_merge *m, const struct pool_entry *e)
 	uint64_t phys = e->phys;
 	bool shared = e->shared;
 
-	pool_map_remove(m->pool, m->leaf, m->chunk, e->gen);
+	pool_map_remove(&m->pool->map, m->leaf, m->chunk, e->gen);
 	if (phys)
 		pool_chunk_drop(m->pool, m->branch, phys, shared);
 }
@@ -46,8 +46,8 @@ static void entry_drop(struct pool_merge *m, const struct pool_entry *e)
 static void give(struct pool_merge *m, uint32_t older_gen, uint16_t valid, uint16_t zero, bool with_chunk)
 {
 	struct pool *p = m->pool;
-	struct pool_entry *older = pool_map_edit(p, m->leaf, m->chunk, older_gen);
-	struct pool_entry *newer = pool_map_edit(p, m->leaf, m->chunk, m->newer_gen);
+	struct pool_entry *older = pool_map_edit(&p->map, m->leaf, m->chunk, older_gen);
+	struct pool_entry *newer = pool_map_edit(&p->map, m->leaf, m->chunk, m->newer_gen);
 
 	assert(older && newer && !(newer->valid & valid));
 	if (with_chunk) {
@@ -59,7 +59,7 @@ static void give(struct pool_merge *m, uint32_t older_gen, uint16_t valid, uint1
 	if (valid || zero) {
 		newer->valid |= valid;
 		newer->zero |= zero;
-		pool_map_mark_dirty(p, m->leaf, m->chunk, newer);
+		pool_map_mark_dirty(&p->map, m->leaf, m->chunk, newer);
 	}
 	entry_drop(m, older);
 }
@@ -186,11 +186,11 @@ static int merge_step(struct pool_merge *m)
 	}
 	if (!b->parent && e[n - 1].zero) { /* nothing older to hide */
 		room = e[n - 1];
-		bottom = pool_map_edit(m->pool, m->leaf, m->chunk, room.gen);
+		bottom = pool_map_edit(&m->pool->map, m->leaf, m->chunk, room.gen);
 		assert(bottom);
 		bottom->zero = 0;
 		if (bottom->valid)
-			pool_map_mark_dirty(m->pool, m->leaf, m->chunk, bottom);
+			pool_map_mark_dirty(&m->pool->map, m->leaf, m->chunk, bottom);
 		else
 			entry_drop(m, bottom);
 		return 1;
@@ -204,7 +204,7 @@ static void merge_run(struct pool_merge *m)
 
 	if (!m->leaf) {
 		struct pool_leaf *leaf;
-		int err = pool_map_leaf(m->branch, m->pool, m->chunk, false, &m->waiter, &leaf);
+		int err = pool_map_leaf(&m->pool->map, m->branch, m->chunk, false, &m->waiter, &leaf);
 
 		if (err == -EAGAIN)
 			return;
@@ -247,6 +247,6 @@ void pool_merge_chunk(struct pool_merge *m, struct pool *p, struct pool_branch *
 	m->done = done;
 	m->waiter.wake = merge_woken;
 	m->wait.granted = merge_granted;
-	pool_lock_enqueue(p, b->id, chunk, &m->wait);
-	pool_lock_pump(p, b->id, chunk);
+	pool_lock_enqueue(&p->locks, b->id, chunk, &m->wait);
+	pool_lock_pump(&p->locks, b->id, chunk);
 }

@@ -213,7 +213,7 @@ static uint32_t next_viewer(const struct pool_branch *b, uint32_t gen)
 
 static void todo_begin(struct pool_reclaim *r)
 {
-	struct pool_branch *b = pool_branch_find(r->pool, r->todo->branch);
+	struct pool_branch *b = pool_branch_find(&r->pool->map, r->todo->branch);
 	uint32_t gen = r->todo->gen;
 
 	r->branch = b;
@@ -261,7 +261,7 @@ static void drop_removed(void *arg, int err)
 		}
 	}
 	pool_branch_detach(b);
-	pool_branch_free(p, b);
+	pool_branch_free(&p->map, b);
 	if (parent) /* this frame had its record */
 		pool_todo_logged(p, parent->id, gen);
 	task_end(r, true);
@@ -339,7 +339,7 @@ static void splice_removed(void *arg, int err)
 		task_end(r, false);
 		return;
 	}
-	pool_branch_free(r->pool, r->branch);
+	pool_branch_free(&r->pool->map, r->branch);
 	task_end(r, true);
 }
 
@@ -359,7 +359,7 @@ static void splice_finish(struct pool_reclaim *r)
 	c->parent_gen = b->parent_gen;
 	if (parent)
 		pool_branch_attach(parent, c);
-	pool_branch_record_dirty(r->pool, c);
+	pool_branch_record_dirty(&r->pool->map, c);
 	pool_buffer_record(&t->rider.records, &rec);
 	own_commit(t, splice_removed, r);
 }
@@ -380,10 +380,10 @@ static int splice_entry(
 	if (!copy.valid)
 		copy.phys = copy.shared = 0;
 	if (copy.valid || copy.zero) {
-		err = pool_map_insert(p, to, r->chunk, &copy);
+		err = pool_map_insert(&p->map, to, r->chunk, &copy);
 		if (err)
 			return err;
-		pool_map_mark_dirty(p, to, r->chunk, pool_map_edit(p, to, r->chunk, copy.gen));
+		pool_map_mark_dirty(&p->map, to, r->chunk, pool_map_edit(&p->map, to, r->chunk, copy.gen));
 	}
 	if (copy.phys && !copy.shared) {
 		r->branch->chunks--;
@@ -391,7 +391,7 @@ static int splice_entry(
 	}
 	if (e.phys && !copy.phys)
 		pool_chunk_drop(p, r->branch, e.phys, e.shared);
-	pool_map_remove(p, from, r->chunk, e.gen);
+	pool_map_remove(&p->map, from, r->chunk, e.gen);
 	return 0;
 }
 
@@ -400,12 +400,12 @@ static int splice_chunk(struct pool_reclaim *r)
 {
 	struct pool *p = r->pool;
 	struct pool_leaf *from, *to;
-	int err = splice_moot(r) ? 0 : pool_map_leaf(r->child, p, r->chunk, true, &r->leaf_waiter, &to);
+	int err = splice_moot(r) ? 0 : pool_map_leaf(&p->map, r->child, r->chunk, true, &r->leaf_waiter, &to);
 
 	if (err || splice_moot(r))
 		return err;
 	pool_leaf_pin(to);
-	err = pool_map_leaf(r->branch, p, r->chunk, false, &r->leaf_waiter, &from);
+	err = pool_map_leaf(&p->map, r->branch, r->chunk, false, &r->leaf_waiter, &from);
 	while (!err && from) {
 		const struct pool_entry *e = NULL;
 		struct pool_entry room;
@@ -414,7 +414,7 @@ static int splice_chunk(struct pool_reclaim *r)
 			break;
 		err = splice_entry(r, from, to, e[0]);
 	}
-	pool_leaf_unpin(p, to);
+	pool_leaf_unpin(to);
 	return err;
 }
 
@@ -424,7 +424,7 @@ static void splice_locked(struct pool_reclaim *r)
 
 	if (err == -EAGAIN)
 		return;
-	pool_lock_release(r->pool, &r->lock);
+	pool_lock_release(&r->pool->locks, &r->lock);
 	if (err) {
 		r->job_err = err;
 		r->at = r->count;
@@ -446,7 +446,7 @@ static void splice_woken(struct pool_waiter *w, int err)
 	struct pool_reclaim *r = container_of(w, struct pool_reclaim, leaf_waiter);
 
 	if (err) {
-		pool_lock_release(r->pool, &r->lock);
+		pool_lock_release(&r->pool->locks, &r->lock);
 		r->job_err = err;
 		r->at = r->count;
 		if (!r->in_loop)
@@ -462,8 +462,8 @@ static void splice_run(struct pool_reclaim *r)
 	r->chunk = r->entries[r->at].key.chunk;
 	r->lock.granted = splice_granted;
 	r->leaf_waiter.wake = splice_woken;
-	pool_lock_enqueue(r->pool, r->child->id, r->chunk, &r->lock);
-	pool_lock_pump(r->pool, r->child->id, r->chunk);
+	pool_lock_enqueue(&r->pool->locks, r->child->id, r->chunk, &r->lock);
+	pool_lock_pump(&r->pool->locks, r->child->id, r->chunk);
 }
 
 /* ---- loose chunks ----------------------------------------------------------------------------------- */
@@ -612,7 +612,7 @@ static void batch_run(struct pool_reclaim *r)
 	struct pool *p = r->pool;
 
 	while (r->at < r->count && !must_stop(r) && !splice_moot(r)) {
-		if (p->dirty_count >= p->dirty_max / 2) {
+		if (p->map.dirty_count >= p->map.dirty_max / 2) {
 			own_commit(own_txn(p), batch_flushed, r);
 			return;
 		}
@@ -672,7 +672,7 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 	struct pool_branch *splice = NULL;
 
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		list_for_each (n, &p->branch_hash[i]) {
+		list_for_each (n, &p->map.branch_hash[i]) {
 			struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
 
 			if (b->disk || b->dead || b->stuck != stuck || !list_empty(&b->cuts))
@@ -727,7 +727,7 @@ static void settled(struct pool_waiter *w, int err)
 	}
 	r->from = (struct pool_map_key){.branch = r->branch->id, .gen = UINT32_MAX};
 	if (r->task == TASK_DROP)
-		pool_map_free(r->pool, r->branch); /* nobody looks at it any more */
+		pool_map_free(&r->pool->map, r->branch); /* nobody looks at it any more */
 	batch_start(r);
 }
 

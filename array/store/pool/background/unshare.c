@@ -74,7 +74,7 @@ static bool sees_shared(const struct pool_leaf *leaf, uint64_t chunk)
 static void look(struct pool_unshare *u)
 {
 	struct pool_leaf *leaf;
-	int err = pool_map_leaf(u->disk->branch, u->pool, u->chunk, false, &u->waiter, &leaf);
+	int err = pool_map_leaf(&u->pool->map, u->disk->branch, u->chunk, false, &u->waiter, &leaf);
 
 	if (err == -EAGAIN)
 		return;

@@ -61,10 +61,10 @@ static void checkpoint_done(struct pool_job *job)
 		pool_ask_ended(&p->base);
 		return;
 	}
-	p->applied = p->checkpoint_state.applied_sequence;
+	p->map.applied = p->checkpoint_state.applied_sequence;
 	p->refs_count = p->checkpoint_refs;
 	p->loose_count = p->checkpoint_loose;
-	if (p->applied >= p->loose_sequence)
+	if (p->map.applied >= p->loose_sequence)
 		p->loose_given = 0;
 	pool_log_release(&p->log, p->checkpoint_bytes);
 	while ((n = list_pop(&p->checkpointing))) {
@@ -75,7 +75,7 @@ static void checkpoint_done(struct pool_job *job)
 		free(b);
 	}
 	pool_wake_all(&p->applied_running, 0);
-	pool_map_trim(p);
+	pool_map_trim(&p->map);
 	pool_ask_log_has_room(&p->base);
 	if (p->checkpoint_wanted || !list_empty(&p->applied_waiters))
 		checkpoint_start(p);
@@ -133,7 +133,7 @@ void pool_checkpoint_feed(struct pool *p, struct pool_backlog *b)
 {
 	list_push_back(&p->backlog, &b->link);
 	p->backlog_bytes += b->log_bytes;
-	if (p->base.closing || p->backlog_bytes > p->super.log_bytes / 3 || p->map_bytes > p->map_bytes_max) {
+	if (p->base.closing || p->backlog_bytes > p->super.log_bytes / 3 || p->map.bytes > p->map.bytes_max) {
 		pool_checkpoint_request(p);
 	} else if (!p->checkpoint_timer_armed && !p->checkpoint_running) {
 		p->checkpoint_timer_armed = true;

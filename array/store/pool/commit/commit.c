@@ -50,7 +50,7 @@ static void flush_timer_fired(struct pool_timer *timer)
 
 void pool_cycle_later(struct pool *p)
 {
-	if (p->dirty_count >= p->dirty_max / 2 && !p->cycle_running)
+	if (p->map.dirty_count >= p->map.dirty_max / 2 && !p->cycle_running)
 		pool_cycle_request(p);
 	if (p->flush_timer_armed || p->base.latched)
 		return;
@@ -91,9 +91,9 @@ static uint64_t state_estimate(const struct pool *p)
 {
 	uint64_t n = POOL_RECORD_MAX_FIXED;
 
-	n += p->dirty_count * (40 + 48) +
+	n += p->map.dirty_count * (40 + 48) +
 	     (p->free_new.count + p->unshared.count) * 24; /* each may be of a branch of its own */
-	list_for_each (b, &p->dirty_branches) {
+	list_for_each (b, &p->map.dirty_branches) {
 		(void)b;
 		n += 48;
 	}
@@ -113,7 +113,7 @@ static void put_branches(struct pool *p)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&p->dirty_branches))) {
+	while ((n = list_pop(&p->map.dirty_branches))) {
 		struct pool_branch *b = container_of(n, struct pool_branch, dirty_link);
 		struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 
@@ -129,21 +129,21 @@ static void put_branches(struct pool *p)
 
 static void put_map(struct pool *p)
 {
-	size_t count = p->dirty_count;
+	size_t count = p->map.dirty_count;
 
 	for (size_t i = 0; i < count; i++) { /* its generation and its count go along */
-		if (!p->dirty[i].branch->dead)
-			pool_branch_record_dirty(p, p->dirty[i].branch);
+		if (!p->map.dirty[i].branch->dead)
+			pool_branch_record_dirty(&p->map, p->map.dirty[i].branch);
 	}
 	put_branches(p);
 	for (size_t i = 0; i < count; i++) {
 		struct pool_record r;
 
-		pool_map_collect(p, &p->dirty[i], p->log.sequence + 1, &r);
+		pool_map_collect(&p->map, &p->map.dirty[i], p->log.sequence + 1, &r);
 		pool_buffer_record(&p->cycle_buf, &r);
 	}
-	assert(p->dirty_count == count);
-	p->dirty_count = 0;
+	assert(p->map.dirty_count == count);
+	p->map.dirty_count = 0;
 }
 
 /* Riders in their order, as many as fit (one always does: pool_rider_max saw to it). */
@@ -167,7 +167,7 @@ static void put_riders(struct pool *p, uint64_t left)
 	}
 	if (ids) {
 		struct pool_record r = {.type = POOL_RECORD_IDS,
-			.ids = {.next_branch = p->next_branch, .next_disk = p->next_disk}};
+			.ids = {.next_branch = p->map.next_branch, .next_disk = p->map.next_disk}};
 
 		pool_buffer_record(&p->cycle_buf, &r);
 	}
@@ -311,8 +311,8 @@ static void sync_data(struct pool *p)
 /* Anything to do? */
 bool pool_cycle_needed(const struct pool *p)
 {
-	if (!list_empty(&p->flushes) || !list_empty(&p->riders) || p->dirty_count || p->free_new.count ||
-		p->unshared.count || !list_empty(&p->dirty_branches))
+	if (!list_empty(&p->flushes) || !list_empty(&p->riders) || p->map.dirty_count || p->free_new.count ||
+		p->unshared.count || !list_empty(&p->map.dirty_branches))
 		return true;
 	return pool_todo_unlogged(p) > 0;
 }

@@ -84,7 +84,7 @@ static void commit_drained(struct pool_cut *c)
 	struct pool_txn *t = c->txn;
 
 	for (unsigned i = 0; i < c->count; i++)
-		pool_branch_record_dirty(c->pool, c->members[i].branch); /* the new generation */
+		pool_branch_record_dirty(&c->pool->map, c->members[i].branch); /* the new generation */
 	c->txn = NULL;
 	pool_txn_ride(t, cut_committed, c);
 }

@@ -88,8 +88,8 @@ static int put_branch(struct pool_txn *t, struct pool_disk_change *change, const
 	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 	struct pool_branch *b = change->branch;
 
-	assert(b->id == t->pool->next_branch);
-	t->pool->next_branch++;
+	assert(b->id == t->pool->map.next_branch);
+	t->pool->map.next_branch++;
 	b->fresh = true;
 	if (from) {
 		change->from = from->branch;
@@ -115,16 +115,16 @@ static int new_disk(struct pool_txn *t, enum pool_disk_change_kind kind, uint64_
 {
 	struct pool *p = t->pool;
 	struct pool_disk_change *change = add_change(t);
-	struct pool_branch *b = change ? pool_branch_new(p, p->next_branch) : NULL;
-	struct pool_disk *d = b ? pool_disk_new(p, p->next_disk, b, size_bytes) : NULL;
+	struct pool_branch *b = change ? pool_branch_new(&p->map, p->map.next_branch) : NULL;
+	struct pool_disk *d = b ? pool_disk_new(&p->map, p->map.next_disk, b, size_bytes) : NULL;
 	int err;
 
 	if (!d) {
 		if (b)
-			pool_branch_free(p, b);
+			pool_branch_free(&p->map, b);
 		return -ENOMEM;
 	}
-	p->next_disk++;
+	p->map.next_disk++;
 	d->pending = true;
 	*change = (struct pool_disk_change){.kind = kind, .disk = d, .branch = b, .size_bytes = size_bytes};
 	t->change_count++;
@@ -166,7 +166,7 @@ int pool_txn_repoint(struct pool_txn *txn, const struct pool_frozen *from, struc
 {
 	struct pool *p = txn->pool;
 	struct pool_disk_change *change = add_change(txn);
-	struct pool_branch *b = change ? pool_branch_new(p, p->next_branch) : NULL;
+	struct pool_branch *b = change ? pool_branch_new(&p->map, p->map.next_branch) : NULL;
 	int err;
 
 	assert(!d->pending && !d->hydration);
@@ -226,7 +226,7 @@ static void undo(struct pool_txn *t)
 			pool_disk_free(c->disk);
 		if (c->branch) {
 			c->branch->disk = NULL;
-			pool_branch_free(t->pool, c->branch);
+			pool_branch_free(&t->pool->map, c->branch);
 		}
 	}
 }

@@ -3,11 +3,13 @@
  * Frames into LMDB: the records of a batch are sorted, the last word on each key counts, and the tables that follow
  * the map (index of generations, allocator, refs and loose) follow it. Blocks.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/durable/meta.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/durable/refs.h"
+#include "array/store/store.h"
 #include "array/util/bytes.h"
 
 /* One change of the map or of the allocator, in the order of the log. */

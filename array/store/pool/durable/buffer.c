@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records one behind the other, as a frame or a transaction has them. */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/durable/buffer.h"
 
 #include <string.h>
 

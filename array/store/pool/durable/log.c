@@ -6,7 +6,7 @@
  * what follows the last whole frame is, at most, one torn frame, which nobody was told of. A whole frame of the same
  * incarnation with a higher number proves something else: the one between was durable, too, and is damaged.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/durable/log.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
  * list. Everything here blocks and runs at open, at close or on worker threads. Every value's CRC covers
  * pool id, table and key. Never NOSYNC, NOMETASYNC, MAPASYNC or WRITEMAP.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/durable/meta.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -17,7 +17,7 @@
  * A FREE of such a chunk is written only when LMDB durably has it in `loose`, so it is never in one batch with the
  * UNSHARE that it answers.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/durable/refs.h"
 
 #include <errno.h>
 #include "array/util/bytes.h"

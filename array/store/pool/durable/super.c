@@ -3,7 +3,7 @@
  * The superblock: the file `pool`, which makes a directory a pool, and its copy on a data device, which says
  * whose data the device holds.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/durable/super.h"
 
 #include <errno.h>
 #include <stdlib.h>

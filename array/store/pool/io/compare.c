@@ -69,12 +69,12 @@ static void targets_start(struct store_io *io)
 	struct pool_sub *sub;
 	struct list subs;
 
-	if (pool_dirty_full(p)) {
+	if (pool_dirty_full(&p->map)) {
 		pool_alloc_wait(p, &pio->waiter);
 		return;
 	}
 	pio->ready = 0;
-	p->dirty_pending += pio->subs;
+	p->map.dirty_pending += pio->subs;
 	list_init(&subs);
 	while ((sub = first_of(&pio->sub_list))) {
 		sub->counted = true;

@@ -45,7 +45,7 @@ static void mapped_run(struct store_io *io)
 	bool goes_on = true;
 
 	while (goes_on && pio->cursor < end && pio->subs < MAPPED_CHUNKS_MAX) {
-		int err = pool_map_resolve(pio->pool, pio->branch, POOL_GEN_HEAD,
+		int err = pool_map_resolve(&pio->pool->map, pio->branch, POOL_GEN_HEAD,
 			pio->cursor >> POOL_CHUNK_SHIFT, POOL_ALL_BLOCKS, &pio->waiter, &places);
 
 		if (err == -EAGAIN)

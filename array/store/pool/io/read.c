@@ -41,7 +41,7 @@ static void read_run(struct pool_sub *sub)
 {
 	unsigned first = pool_sub_first(sub), end = pool_sub_stop(sub);
 	struct pool_places places;
-	int err = pool_map_resolve(sub->pool, pool_io_of(sub->io)->branch, POOL_GEN_HEAD, sub->chunk,
+	int err = pool_map_resolve(&sub->pool->map, pool_io_of(sub->io)->branch, POOL_GEN_HEAD, sub->chunk,
 		pool_block_mask(first, end - first), &sub->waiter, &places);
 
 	if (err == -EAGAIN)

@@ -173,9 +173,9 @@ void pool_sub_end(struct pool_sub *sub, int err)
 	if (sub->held)
 		pool_epoch_leave(p, sub->epoch);
 	if (sub->leaf)
-		pool_leaf_unpin(p, sub->leaf);
+		pool_leaf_unpin(sub->leaf);
 	if (sub->counted) {
-		p->dirty_pending--;
+		p->map.dirty_pending--;
 		if (!list_empty(&p->alloc_waiters))
 			pool_cycle_request(p); /* they may have waited for this one */
 	}
@@ -183,7 +183,7 @@ void pool_sub_end(struct pool_sub *sub, int err)
 		pool_bounce_put(p, sub->bounce);
 	list_remove(&sub->link);
 	if (sub->wait.lock)
-		pool_lock_release(p, &sub->wait);
+		pool_lock_release(&p->locks, &sub->wait);
 	list_push_front(&p->sub_free, &sub->link);
 	pool_io_put(io, err);
 }

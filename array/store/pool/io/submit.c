@@ -53,7 +53,7 @@ static void start_subs(struct store_io *io)
 		if (compares)
 			list_push_back(&pio->sub_list, &sub->link);
 		if (is_write)
-			pool_lock_enqueue(p, branch, sub->chunk, &sub->wait);
+			pool_lock_enqueue(&p->locks, branch, sub->chunk, &sub->wait);
 		else
 			sub->ops->run(sub);
 		at = stop;
@@ -71,7 +71,7 @@ static void start_subs(struct store_io *io)
 		}
 	}
 	for (uint64_t c = first; is_write && c <= (end - 1) >> POOL_CHUNK_SHIFT; c++)
-		pool_lock_pump(p, branch, c);
+		pool_lock_pump(&p->locks, branch, c);
 	if (!compares) /* its memory may be gone by now */
 		pool_io_put(io, err);
 }

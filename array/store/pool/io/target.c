@@ -25,7 +25,7 @@ int pool_target_copy_up(struct pool_sub *sub, struct pool_waiter *w)
 	bool exact = depth(b) > POOL_ANCESTOR_MAX;
 	struct pool_places places;
 	int err = pool_map_resolve(
-		sub->pool, b, POOL_GEN_HEAD, sub->chunk, POOL_ALL_BLOCKS, exact ? w : NULL, &places);
+		&sub->pool->map, b, POOL_GEN_HEAD, sub->chunk, POOL_ALL_BLOCKS, exact ? w : NULL, &places);
 
 	if (err == -EAGAIN && exact)
 		return err;
@@ -37,14 +37,14 @@ int pool_target_copy_up(struct pool_sub *sub, struct pool_waiter *w)
 static void count_pending(struct pool_sub *sub)
 {
 	if (!sub->counted)
-		sub->pool->dirty_pending++;
+		sub->pool->map.dirty_pending++;
 	sub->counted = true;
 }
 
 /* Chunks that were taken and freed again and again wait for the next frame, too. */
 static bool freed_full(struct pool *p)
 {
-	if (p->free_new.count < p->dirty_max)
+	if (p->free_new.count < p->map.dirty_max)
 		return false;
 	pool_cycle_request(p);
 	return true;
@@ -67,7 +67,7 @@ static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool ma
 	bool adds = !e || (!e->dirty && e->valid != POOL_ALL_BLOCKS);
 	int err = 0;
 
-	if (adds && !sub->counted && pool_dirty_full(p))
+	if (adds && !sub->counted && pool_dirty_full(&p->map))
 		err = -EAGAIN;
 	else if (*phys == 0 && freed_full(p))
 		err = -EAGAIN;
@@ -106,7 +106,8 @@ int pool_target_prepare(struct pool_sub *sub, bool may_wait)
 	unsigned count;
 	bool owned, is_new;
 	uint64_t phys;
-	int err = pool_map_leaf(pio->branch, p, sub->chunk, true, may_wait ? &sub->waiter : NULL, &leaf);
+	int err =
+		pool_map_leaf(&p->map, pio->branch, sub->chunk, true, may_wait ? &sub->waiter : NULL, &leaf);
 
 	if (err)
 		return err;
@@ -135,11 +136,11 @@ int pool_target_prepare(struct pool_sub *sub, bool may_wait)
 		return err;
 	if (is_new) {
 		if (owned) {
-			edit = pool_map_edit(p, leaf, sub->chunk, sub->entry_gen);
+			edit = pool_map_edit(&p->map, leaf, sub->chunk, sub->entry_gen);
 			edit->phys = phys;
 		} else {
 			room = (struct pool_entry){.gen = sub->entry_gen, .phys = phys};
-			err = pool_map_insert(p, leaf, sub->chunk, &room);
+			err = pool_map_insert(&p->map, leaf, sub->chunk, &room);
 			if (err) {
 				pool_free_chunk(p, NULL, phys);
 				return err;
@@ -161,7 +162,7 @@ int pool_target_replaced(struct pool_sub *sub)
 {
 	struct pool *p = sub->pool;
 	struct pool_branch *b = pool_io_of(sub->io)->branch;
-	struct pool_entry *e = pool_map_edit(p, sub->leaf, sub->chunk, sub->entry_gen);
+	struct pool_entry *e = pool_map_edit(&p->map, sub->leaf, sub->chunk, sub->entry_gen);
 
 	if (!e)
 		return -ENOMEM;
@@ -171,7 +172,7 @@ int pool_target_replaced(struct pool_sub *sub)
 	e->shared = 0;
 	e->valid = POOL_ALL_BLOCKS;
 	e->zero = 0;
-	pool_map_mark_dirty(p, sub->leaf, sub->chunk, e);
+	pool_map_mark_dirty(&p->map, sub->leaf, sub->chunk, e);
 	b->chunks++;
 	return 0;
 }
@@ -187,13 +188,13 @@ void pool_target_failed(struct pool_sub *sub)
 		return;
 	if (!sub->wait.exclusive && sub->wait.lock->shared > 1)
 		return; /* the last one that fails sees to it */
-	e = pool_map_edit(p, sub->leaf, sub->chunk, sub->entry_gen);
+	e = pool_map_edit(&p->map, sub->leaf, sub->chunk, sub->entry_gen);
 	if (!e || e->valid || !e->phys)
 		return;
 	pool_chunk_drop(p, b, e->phys, e->shared);
 	e->phys = e->shared = 0;
 	if (!e->zero)
-		pool_map_remove(p, sub->leaf, sub->chunk, sub->entry_gen);
+		pool_map_remove(&p->map, sub->leaf, sub->chunk, sub->entry_gen);
 }
 
 void pool_target_drop(struct pool_sub *sub)

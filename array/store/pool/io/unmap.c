@@ -15,7 +15,7 @@
 static int unmap_owned(
 	struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen, uint16_t mask, uint16_t below)
 {
-	struct pool_entry *e = pool_map_edit(p, leaf, chunk, gen);
+	struct pool_entry *e = pool_map_edit(&p->map, leaf, chunk, gen);
 	uint16_t valid, zero;
 
 	if (!e)
@@ -31,9 +31,9 @@ static int unmap_owned(
 	e->valid = valid;
 	e->zero = zero;
 	if (!valid && !zero)
-		pool_map_remove(p, leaf, chunk, gen);
+		pool_map_remove(&p->map, leaf, chunk, gen);
 	else
-		pool_map_mark_dirty(p, leaf, chunk, e);
+		pool_map_mark_dirty(&p->map, leaf, chunk, e);
 	return 0;
 }
 
@@ -46,7 +46,7 @@ int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint6
 	struct pool_leaf *leaf;
 	uint16_t below = 0;
 	bool owned = false;
-	int err = pool_map_leaf(b, p, chunk, false, w, &leaf);
+	int err = pool_map_leaf(&p->map, b, chunk, false, w, &leaf);
 
 	if (err)
 		return err;
@@ -58,27 +58,27 @@ int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint6
 	}
 	if (!owned && !e && !b->parent)
 		return 0;
-	err = pool_map_resolve(p, b, owned ? gen - 1 : gen, chunk, mask, w, &places);
+	err = pool_map_resolve(&p->map, b, owned ? gen - 1 : gen, chunk, mask, w, &places);
 	if (err)
 		return err;
 	for (unsigned i = 0; i < POOL_BLOCKS; i++)
 		below |= (uint16_t)((places.phys[i] != 0) << i);
 	if (!owned && !below)
 		return 0;
-	if (p->dirty_count >= p->dirty_max) {
+	if (p->map.dirty_count >= p->map.dirty_max) {
 		pool_alloc_wait(p, w);
 		return -EAGAIN;
 	}
 	/* Loading the ancestors' leaves may have let this one go. */
-	err = pool_map_leaf(b, p, chunk, true, w, &leaf);
+	err = pool_map_leaf(&p->map, b, chunk, true, w, &leaf);
 	if (err)
 		return err;
 	if (owned)
 		return unmap_owned(p, leaf, chunk, gen, mask, below);
 	room = (struct pool_entry){.gen = gen, .zero = below};
-	err = pool_map_insert(p, leaf, chunk, &room);
+	err = pool_map_insert(&p->map, leaf, chunk, &room);
 	if (!err)
-		pool_map_mark_dirty(p, leaf, chunk, pool_map_edit(p, leaf, chunk, gen));
+		pool_map_mark_dirty(&p->map, leaf, chunk, pool_map_edit(&p->map, leaf, chunk, gen));
 	return err;
 }
 
@@ -137,11 +137,11 @@ void pool_unmap_start(struct store_io *io)
 			err = -ENOMEM;
 			break;
 		}
-		pool_lock_enqueue(p, branch, sub->chunk, &sub->wait);
+		pool_lock_enqueue(&p->locks, branch, sub->chunk, &sub->wait);
 		pio->cursor = to;
 	}
 	chunk = stop ? (stop - 1) >> POOL_CHUNK_SHIFT : 0;
 	for (uint64_t c = first; c <= chunk; c++)
-		pool_lock_pump(p, branch, c);
+		pool_lock_pump(&p->locks, branch, c);
 	pool_io_put(io, err);
 }

@@ -46,12 +46,12 @@ static void write_ended(struct pool_sub *sub)
 		pool_data_of(p, sub->phys, &unused)->dirty = true;
 		/* A packed entry has all blocks and nothing to change; pool_map_edit would unpack it. */
 		if (!(sub->leaf->slot[sub->chunk % POOL_LEAF_CHUNKS] & 1)) {
-			e = pool_map_edit(p, sub->leaf, sub->chunk, sub->entry_gen);
+			e = pool_map_edit(&p->map, sub->leaf, sub->chunk, sub->entry_gen);
 			assert(e && e->phys == sub->phys);
 			if ((e->valid & sub->mask) != sub->mask) {
 				e->valid |= sub->mask;
 				e->zero &= (uint16_t)~sub->mask;
-				pool_map_mark_dirty(p, sub->leaf, sub->chunk, e);
+				pool_map_mark_dirty(&p->map, sub->leaf, sub->chunk, e);
 			}
 		}
 	}
@@ -135,7 +135,7 @@ static void read_old(struct pool_sub *sub)
 			need &= (uint16_t)~pool_block_mask(from, to - from);
 	}
 	err = pool_map_resolve(
-		p, pool_io_of(sub->io)->branch, POOL_GEN_HEAD, sub->chunk, need, &sub->waiter, &places);
+		&p->map, pool_io_of(sub->io)->branch, POOL_GEN_HEAD, sub->chunk, need, &sub->waiter, &places);
 	if (err == -EAGAIN)
 		return;
 	if (!err && sub->ops->skips_zeros && pool_places_zero(&places, 0, POOL_BLOCKS)) {
@@ -164,7 +164,7 @@ static int write_resolve(struct pool_sub *sub)
 	const struct pool_entry *e = NULL;
 	struct pool_entry unpacked;
 	struct pool_leaf *leaf;
-	int err = pool_map_leaf(pio->branch, sub->pool, sub->chunk, true, &sub->waiter, &leaf);
+	int err = pool_map_leaf(&sub->pool->map, pio->branch, sub->chunk, true, &sub->waiter, &leaf);
 	unsigned count;
 
 	if (err)

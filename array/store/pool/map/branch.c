@@ -3,15 +3,17 @@
  * Branches in memory: all of them, found by id. A branch's viewers are its children (at their
  * parent generation), the cuts that are not ended (at their frozen generation) and its head, if it has one.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/map/map.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/util/bytes.h"
 
-struct pool_branch *pool_branch_find(struct pool *p, uint64_t id)
+struct pool_branch *pool_branch_find(struct pool_map *map, uint64_t id)
 {
-	list_for_each (n, pool_bucket(p->branch_hash, id)) {
+	list_for_each (n, pool_bucket(map->branch_hash, id)) {
 		struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
 
 		if (b->id == id)
@@ -20,7 +22,7 @@ struct pool_branch *pool_branch_find(struct pool *p, uint64_t id)
 	return NULL;
 }
 
-struct pool_branch *pool_branch_new(struct pool *p, uint64_t id)
+struct pool_branch *pool_branch_new(struct pool_map *map, uint64_t id)
 {
 	struct pool_branch *b = calloc(1, sizeof(*b));
 
@@ -30,7 +32,7 @@ struct pool_branch *pool_branch_new(struct pool *p, uint64_t id)
 	b->gen = 1;
 	list_init(&b->cuts);
 	list_init(&b->writes);
-	list_push_back(pool_bucket(p->branch_hash, id), &b->hash_link);
+	list_push_back(pool_bucket(map->branch_hash, id), &b->hash_link);
 	return b;
 }
 
@@ -99,13 +101,13 @@ void pool_branch_detach(struct pool_branch *child)
 	pool_branch_frozen_update(parent);
 }
 
-void pool_branch_record_dirty(struct pool *p, struct pool_branch *b)
+void pool_branch_record_dirty(struct pool_map *map, struct pool_branch *b)
 {
 	assert(!b->dead);
 	if (b->record_dirty)
 		return;
 	b->record_dirty = true;
-	list_push_back(&p->dirty_branches, &b->dirty_link);
+	list_push_back(&map->dirty_branches, &b->dirty_link);
 }
 
 bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi)
@@ -156,4 +158,59 @@ uint32_t pool_branch_oldest_write(const struct pool_branch *b)
 bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen)
 {
 	return !pool_branch_viewer_in(b, entry_gen, gen);
+}
+
+/* ---- loading ---------------------------------------------------------------------------------------- */
+
+static int load_branch(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	struct pool_map *map = arg;
+	struct pool_branch_value v;
+	struct pool_branch *b;
+
+	if (!intact || key_len != 8 || value_len != POOL_BRANCH_VALUE_BYTES - 4)
+		return -EUCLEAN;
+	pool_branch_value_decode(value, &v);
+	b = pool_branch_new(map, get_be64(key));
+	if (!b)
+		return -ENOMEM;
+	b->gen = v.gen;
+	b->parent_gen = v.parent_gen;
+	b->chunks = v.chunks;
+	b->parent_id = v.parent;
+	return 0;
+}
+
+static int attach_branches(struct pool_map *map)
+{
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_for_each (n, &map->branch_hash[i]) {
+			struct pool_branch *b = container_of(n, struct pool_branch, hash_link), *parent;
+
+			if (!b->parent_id)
+				continue;
+			parent = pool_branch_find(map, b->parent_id);
+			if (!parent || parent == b || b->parent_gen == 0)
+				return -EUCLEAN;
+			pool_branch_attach(parent, b);
+		}
+	}
+	/* No circles: parents are older. */
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_for_each (n, &map->branch_hash[i]) {
+			const struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+			if (b->parent && b->parent->id >= b->id)
+				return -EUCLEAN;
+		}
+	}
+	return 0;
+}
+
+int pool_branches_load(struct pool_map *map, MDB_txn *txn)
+{
+	int err = pool_meta_each(map->meta, txn, POOL_TABLE_BRANCH, load_branch, map);
+
+	return err ? err : attach_branches(map);
 }

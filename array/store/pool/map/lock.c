@@ -5,21 +5,26 @@
  * writes take effect in the order in which they were submitted (and so in that of their generations).
  * An I/O queues at all its chunks in one go: two I/Os can never wait for each other.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/map/lock.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <assert.h>
 #include <string.h>
+#include "array/store/pool/base/base.h"
 
-static struct list *bucket(struct pool *p, uint64_t branch, uint64_t chunk)
+static struct list *bucket(struct pool_locks *l, uint64_t branch, uint64_t chunk)
 {
 	uint64_t h = (chunk * UINT64_C(0x9e3779b97f4a7c15)) ^ (branch * UINT64_C(0xc2b2ae3d27d4eb4f));
 
-	return &p->lock_hash[(h >> 32) % POOL_HASH_BUCKETS];
+	return &l->hash[(h >> 32) % POOL_LOCK_BUCKETS];
 }
 
-static struct pool_lock *find(struct pool *p, uint64_t branch, uint64_t chunk)
+static struct pool_lock *find(struct pool_locks *l, uint64_t branch, uint64_t chunk)
 {
-	list_for_each (n, bucket(p, branch, chunk)) {
+	list_for_each (n, bucket(l, branch, chunk)) {
 		struct pool_lock *lock = container_of(n, struct pool_lock, hash_link);
 
 		if (lock->branch == branch && lock->chunk == chunk)
@@ -28,25 +33,25 @@ static struct pool_lock *find(struct pool *p, uint64_t branch, uint64_t chunk)
 	return NULL;
 }
 
-void pool_lock_enqueue(struct pool *p, uint64_t branch, uint64_t chunk, struct pool_lock_wait *w)
+void pool_lock_enqueue(struct pool_locks *l, uint64_t branch, uint64_t chunk, struct pool_lock_wait *w)
 {
-	struct pool_lock *lock = find(p, branch, chunk);
+	struct pool_lock *lock = find(l, branch, chunk);
 
 	if (!lock) {
-		struct list_node *n = list_pop(&p->lock_free);
+		struct list_node *n = list_pop(&l->free);
 
 		lock = n ? container_of(n, struct pool_lock, hash_link) : pool_xrealloc(NULL, sizeof(*lock));
 		memset(lock, 0, sizeof(*lock));
 		lock->branch = branch;
 		lock->chunk = chunk;
 		list_init(&lock->queue);
-		list_push_front(bucket(p, branch, chunk), &lock->hash_link);
+		list_push_front(bucket(l, branch, chunk), &lock->hash_link);
 	}
 	w->lock = lock;
 	list_push_back(&lock->queue, &w->link);
 }
 
-static void pump(struct pool *p, struct pool_lock *lock)
+static void pump(struct pool_locks *l, struct pool_lock *lock)
 {
 	if (lock->pumping)
 		return;
@@ -69,26 +74,26 @@ static void pump(struct pool *p, struct pool_lock *lock)
 	lock->pumping = false;
 	if (list_empty(&lock->queue) && !lock->exclusive && lock->shared == 0) {
 		list_remove(&lock->hash_link);
-		list_push_front(&p->lock_free, &lock->hash_link);
+		list_push_front(&l->free, &lock->hash_link);
 	}
 }
 
-void pool_lock_pump(struct pool *p, uint64_t branch, uint64_t chunk)
+void pool_lock_pump(struct pool_locks *l, uint64_t branch, uint64_t chunk)
 {
-	struct pool_lock *lock = find(p, branch, chunk);
+	struct pool_lock *lock = find(l, branch, chunk);
 
 	if (lock)
-		pump(p, lock);
+		pump(l, lock);
 }
 
-bool pool_lock_idle(struct pool *p, uint64_t branch, uint64_t chunk)
+bool pool_lock_idle(struct pool_locks *l, uint64_t branch, uint64_t chunk)
 {
-	const struct pool_lock *lock = find(p, branch, chunk);
+	const struct pool_lock *lock = find(l, branch, chunk);
 
 	return !lock || (!lock->exclusive && lock->shared == 0 && list_empty(&lock->queue));
 }
 
-void pool_lock_release(struct pool *p, struct pool_lock_wait *w)
+void pool_lock_release(struct pool_locks *l, struct pool_lock_wait *w)
 {
 	struct pool_lock *lock = w->lock;
 
@@ -100,5 +105,20 @@ void pool_lock_release(struct pool *p, struct pool_lock_wait *w)
 		assert(lock->shared > 0);
 		lock->shared--;
 	}
-	pump(p, lock);
+	pump(l, lock);
+}
+
+void pool_locks_init(struct pool_locks *l)
+{
+	for (unsigned i = 0; i < POOL_LOCK_BUCKETS; i++)
+		list_init(&l->hash[i]);
+	list_init(&l->free);
+}
+
+void pool_locks_destroy(struct pool_locks *l)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&l->free)))
+		free(container_of(n, struct pool_lock, hash_link));
 }

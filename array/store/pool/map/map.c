@@ -7,18 +7,19 @@
  * entry of it is dirty, nobody holds a pin, and LMDB has its last frame. An entry's address is valid until
  * the next change of its chunk; nothing keeps one across a wait.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/map/map.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define LOADS_KEPT     1024u
 #define PACKED_GEN_END (1u << 27) /* generations below it can be packed */
 
 struct leaf_load {
 	struct pool_job job;
-	struct pool *pool;
+	struct pool_map *map;
 	struct pool_leaf *leaf;
 	uint64_t branch;
 	struct pool_meta_entry *entries;
@@ -52,10 +53,10 @@ static size_t chain_size(uint32_t room)
 	return sizeof(struct pool_chain) + room * sizeof(struct pool_entry);
 }
 
-static void account(struct pool *p, struct pool_leaf *leaf, int64_t bytes)
+static void account(struct pool_map *map, struct pool_leaf *leaf, int64_t bytes)
 {
 	leaf->chain_bytes = (uint64_t)((int64_t)leaf->chain_bytes + bytes);
-	p->map_bytes = (uint64_t)((int64_t)p->map_bytes + bytes);
+	map->bytes = (uint64_t)((int64_t)map->bytes + bytes);
 }
 
 static uint64_t *slot_of(struct pool_leaf *leaf, uint64_t chunk)
@@ -64,14 +65,14 @@ static uint64_t *slot_of(struct pool_leaf *leaf, uint64_t chunk)
 	return &leaf->slot[chunk % POOL_LEAF_CHUNKS];
 }
 
-static bool slot_set_chain(struct pool *p, struct pool_leaf *leaf, uint64_t *slot, uint32_t room)
+static bool slot_set_chain(struct pool_map *map, struct pool_leaf *leaf, uint64_t *slot, uint32_t room)
 {
 	struct pool_chain *old = slot_is_chain(*slot) ? slot_chain(*slot) : NULL;
 	struct pool_chain *c = realloc(old, chain_size(room));
 
 	if (!c)
 		return false;
-	account(p, leaf, (int64_t)chain_size(room) - (old ? (int64_t)chain_size(old ? c->room : 0) : 0));
+	account(map, leaf, (int64_t)chain_size(room) - (old ? (int64_t)chain_size(old ? c->room : 0) : 0));
 	if (!old) {
 		c->count = 0;
 		if (*slot) {
@@ -84,17 +85,17 @@ static bool slot_set_chain(struct pool *p, struct pool_leaf *leaf, uint64_t *slo
 	return true;
 }
 
-static void slot_free(struct pool *p, struct pool_leaf *leaf, uint64_t *slot)
+static void slot_free(struct pool_map *map, struct pool_leaf *leaf, uint64_t *slot)
 {
 	if (slot_is_chain(*slot)) {
-		account(p, leaf, -(int64_t)chain_size(slot_chain(*slot)->room));
+		account(map, leaf, -(int64_t)chain_size(slot_chain(*slot)->room));
 		free(slot_chain(*slot));
 	}
 	*slot = 0;
 }
 
 /* A chain of one clean whole entry becomes 8 bytes. */
-static void slot_compact(struct pool *p, struct pool_leaf *leaf, uint64_t *slot)
+static void slot_compact(struct pool_map *map, struct pool_leaf *leaf, uint64_t *slot)
 {
 	const struct pool_entry *e;
 	uint64_t packed;
@@ -105,7 +106,7 @@ static void slot_compact(struct pool *p, struct pool_leaf *leaf, uint64_t *slot)
 	if (e->dirty || e->valid != POOL_ALL_BLOCKS || e->gen >= PACKED_GEN_END)
 		return;
 	packed = (uint64_t)e->phys << 29 | (uint64_t)e->shared << 28 | (uint64_t)e->gen << 1 | 1;
-	slot_free(p, leaf, slot);
+	slot_free(map, leaf, slot);
 	*slot = packed;
 }
 
@@ -143,7 +144,7 @@ static uint32_t chain_find(const struct pool_entry *e, uint32_t count, uint32_t 
 	return lo;
 }
 
-struct pool_entry *pool_map_edit(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
+struct pool_entry *pool_map_edit(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
 {
 	uint64_t *slot = slot_of(leaf, chunk);
 	struct pool_chain *c;
@@ -151,14 +152,15 @@ struct pool_entry *pool_map_edit(struct pool *p, struct pool_leaf *leaf, uint64_
 
 	if (*slot == 0)
 		return NULL;
-	if (!slot_is_chain(*slot) && !slot_set_chain(p, leaf, slot, 1))
+	if (!slot_is_chain(*slot) && !slot_set_chain(map, leaf, slot, 1))
 		return NULL;
 	c = slot_chain(*slot);
 	at = chain_find(c->e, c->count, gen);
 	return at < c->count && c->e[at].gen == gen ? &c->e[at] : NULL;
 }
 
-int pool_map_insert(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry *entry)
+int pool_map_insert(
+	struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry *entry)
 {
 	uint64_t *slot = slot_of(leaf, chunk);
 	uint32_t count = *slot == 0 ? 0 : slot_is_chain(*slot) ? slot_chain(*slot)->count : 1;
@@ -166,7 +168,7 @@ int pool_map_insert(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, cons
 	uint32_t at;
 
 	if (!slot_is_chain(*slot) || slot_chain(*slot)->room == count) {
-		if (!slot_set_chain(p, leaf, slot, count < 2 ? count + 1 : count + count / 2))
+		if (!slot_set_chain(map, leaf, slot, count < 2 ? count + 1 : count + count / 2))
 			return -ENOMEM;
 	}
 	c = slot_chain(*slot);
@@ -179,26 +181,27 @@ int pool_map_insert(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, cons
 	return 0;
 }
 
-static void dirty_add(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
+static void dirty_add(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
 {
-	if (p->dirty_count == p->dirty_room) {
-		p->dirty_room = p->dirty_room ? 2 * p->dirty_room : 1024;
-		p->dirty = pool_xrealloc(p->dirty, p->dirty_room * sizeof(p->dirty[0]));
+	if (map->dirty_count == map->dirty_room) {
+		map->dirty_room = map->dirty_room ? 2 * map->dirty_room : 1024;
+		map->dirty = pool_xrealloc(map->dirty, map->dirty_room * sizeof(map->dirty[0]));
 	}
-	p->dirty[p->dirty_count++] = (struct pool_dirty){.branch = leaf->branch, .chunk = chunk, .gen = gen};
+	map->dirty[map->dirty_count++] =
+		(struct pool_dirty){.branch = leaf->branch, .chunk = chunk, .gen = gen};
 	leaf->dirty++;
-	pool_ask_commit_later(&p->base);
+	pool_ask_commit_later(map->base);
 }
 
-void pool_map_mark_dirty(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, struct pool_entry *e)
+void pool_map_mark_dirty(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, struct pool_entry *e)
 {
 	if (e->dirty)
 		return;
 	e->dirty = 1;
-	dirty_add(p, leaf, chunk, e->gen);
+	dirty_add(map, leaf, chunk, e->gen);
 }
 
-void pool_map_remove(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
+void pool_map_remove(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
 {
 	uint64_t *slot = slot_of(leaf, chunk);
 	struct pool_chain *c;
@@ -208,7 +211,7 @@ void pool_map_remove(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uin
 	if (!slot_is_chain(*slot)) {
 		assert(*slot && slot_unpack(*slot).gen == gen);
 		*slot = 0;
-		dirty_add(p, leaf, chunk, gen);
+		dirty_add(map, leaf, chunk, gen);
 		return;
 	}
 	c = slot_chain(*slot);
@@ -217,12 +220,13 @@ void pool_map_remove(struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uin
 	was_dirty = c->e[at].dirty;
 	memmove(c->e + at, c->e + at + 1, (c->count - at - 1) * sizeof(c->e[0]));
 	if (--c->count == 0)
-		slot_free(p, leaf, slot);
+		slot_free(map, leaf, slot);
 	if (!was_dirty)
-		dirty_add(p, leaf, chunk, gen);
+		dirty_add(map, leaf, chunk, gen);
 }
 
-void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t sequence, struct pool_record *out)
+void pool_map_collect(
+	struct pool_map *map, const struct pool_dirty *d, uint64_t sequence, struct pool_record *out)
 {
 	struct pool_leaf *leaf = pool_map_peek(d->branch, d->chunk);
 	struct pool_chain *c;
@@ -262,7 +266,7 @@ void pool_map_collect(struct pool *p, const struct pool_dirty *d, uint64_t seque
 	if (!c->e[at].valid && !c->e[at].zero)
 		out->type = POOL_RECORD_MAP_DEL; /* nothing written in it yet */
 	c->e[at].dirty = 0;
-	slot_compact(p, leaf, slot);
+	slot_compact(map, leaf, slot);
 }
 
 /* ---- the tree --------------------------------------------------------------------------------------- */
@@ -297,25 +301,25 @@ static int tree_put(struct pool_branch *b, struct pool_leaf *leaf)
 	return 0;
 }
 
-static void leaf_free(struct pool *p, struct pool_leaf *leaf)
+static void leaf_free(struct pool_map *map, struct pool_leaf *leaf)
 {
 	struct pool_branch *b = leaf->branch;
 	uint64_t top = leaf->index / POOL_MID_LEAVES;
 
 	assert(list_empty(&leaf->waiters));
 	for (unsigned i = 0; i < POOL_LEAF_CHUNKS; i++)
-		slot_free(p, leaf, &leaf->slot[i]);
+		slot_free(map, leaf, &leaf->slot[i]);
 	b->top[top]->leaf[leaf->index % POOL_MID_LEAVES] = NULL;
 	if (--b->top[top]->used == 0) {
 		free(b->top[top]);
 		b->top[top] = NULL;
 	}
 	list_remove(&leaf->lru);
-	p->map_bytes -= sizeof(*leaf);
+	map->bytes -= sizeof(*leaf);
 	free(leaf);
 }
 
-static struct pool_leaf *leaf_new(struct pool *p, struct pool_branch *b, uint64_t index)
+static struct pool_leaf *leaf_new(struct pool_map *map, struct pool_branch *b, uint64_t index)
 {
 	struct pool_leaf *leaf = calloc(1, sizeof(*leaf));
 
@@ -328,9 +332,9 @@ static struct pool_leaf *leaf_new(struct pool *p, struct pool_branch *b, uint64_
 		free(leaf);
 		return NULL;
 	}
-	list_push_back(&p->lru, &leaf->lru);
-	p->map_bytes += sizeof(*leaf);
-	leaf->touched = p->map_load_count;
+	list_push_back(&map->lru, &leaf->lru);
+	map->bytes += sizeof(*leaf);
+	leaf->touched = map->load_count;
 	return leaf;
 }
 
@@ -341,13 +345,13 @@ struct pool_leaf *pool_map_peek(const struct pool_branch *b, uint64_t chunk)
 	return leaf && !leaf->loading ? leaf : NULL;
 }
 
-static void pool_map_touch(struct pool *p, struct pool_leaf *leaf)
+static void pool_map_touch(struct pool_map *map, struct pool_leaf *leaf)
 {
-	leaf->touched = p->map_load_count;
-	if (p->lru.head.prev == &leaf->lru)
+	leaf->touched = map->load_count;
+	if (map->lru.head.prev == &leaf->lru)
 		return;
 	list_remove(&leaf->lru);
-	list_push_back(&p->lru, &leaf->lru);
+	list_push_back(&map->lru, &leaf->lru);
 }
 
 void pool_leaf_pin(struct pool_leaf *leaf)
@@ -355,9 +359,8 @@ void pool_leaf_pin(struct pool_leaf *leaf)
 	leaf->pins++;
 }
 
-void pool_leaf_unpin(struct pool *p, struct pool_leaf *leaf)
+void pool_leaf_unpin(struct pool_leaf *leaf)
 {
-	(void)p;
 	assert(leaf->pins > 0);
 	leaf->pins--;
 }
@@ -368,11 +371,12 @@ static void load_work(struct pool_job *job)
 {
 	struct leaf_load *l = container_of(job, struct leaf_load, job);
 
-	l->err = pool_meta_load(&l->pool->meta, l->branch, l->leaf->index * POOL_LEAF_CHUNKS,
-		POOL_LEAF_CHUNKS, &l->entries, &l->count);
+	l->err = pool_meta_load(l->map->meta, l->branch, l->leaf->index * POOL_LEAF_CHUNKS, POOL_LEAF_CHUNKS,
+		&l->entries, &l->count);
 }
 
-static int load_install(struct pool *p, struct pool_leaf *leaf, const struct pool_meta_entry *e, size_t count)
+static int load_install(
+	struct pool_map *map, struct pool_leaf *leaf, const struct pool_meta_entry *e, size_t count)
 {
 	size_t i = 0;
 
@@ -382,7 +386,7 @@ static int load_install(struct pool *p, struct pool_leaf *leaf, const struct poo
 
 		while (i + n < count && e[i + n].key.chunk == e[i].key.chunk)
 			n++;
-		if (!slot_set_chain(p, leaf, slot, (uint32_t)n))
+		if (!slot_set_chain(map, leaf, slot, (uint32_t)n))
 			return -ENOMEM;
 		for (size_t k = 0; k < n; k++)
 			slot_chain(*slot)->e[k] = (struct pool_entry){.gen = e[i + k].key.gen,
@@ -391,7 +395,7 @@ static int load_install(struct pool *p, struct pool_leaf *leaf, const struct poo
 				.phys = e[i + k].value.phys,
 				.shared = e[i + k].value.shared};
 		slot_chain(*slot)->count = (uint32_t)n;
-		slot_compact(p, leaf, slot);
+		slot_compact(map, leaf, slot);
 		i += n;
 	}
 	return 0;
@@ -400,7 +404,7 @@ static int load_install(struct pool *p, struct pool_leaf *leaf, const struct poo
 static void load_done(struct pool_job *job)
 {
 	struct leaf_load *l = container_of(job, struct leaf_load, job);
-	struct pool *p = l->pool;
+	struct pool_map *map = l->map;
 	struct pool_leaf *leaf = l->leaf;
 	struct pool_branch *b = leaf->branch;
 	struct list waiters;
@@ -408,37 +412,37 @@ static void load_done(struct pool_job *job)
 	int err = l->err;
 
 	if (!err)
-		err = load_install(p, leaf, l->entries, l->count);
+		err = load_install(map, leaf, l->entries, l->count);
 	free(l->entries);
 	free(l);
-	p->map_loads--;
-	p->map_load_count++;
+	map->loads--;
+	map->load_count++;
 	b->loads--;
 	leaf->loading = false;
-	leaf->touched = p->map_load_count;
+	leaf->touched = map->load_count;
 	list_init(&waiters);
 	while ((n = list_pop(&leaf->waiters)))
 		list_push_back(&waiters, n);
 	if (err)
-		leaf_free(p, leaf);
+		leaf_free(map, leaf);
 	else
 		pool_leaf_pin(leaf);
 	pool_wake_all(&waiters, err);
 	if (!err) {
-		pool_leaf_unpin(p, leaf);
-		pool_map_trim(p);
+		pool_leaf_unpin(leaf);
+		pool_map_trim(map);
 	}
 	if (b->gone)
-		pool_branch_free(p, b);
+		pool_branch_free(map, b);
 	else if (!b->loads && !b->disk && !b->child_count)
-		pool_ask_reclaim(&p->base, POOL_RECLAIM_SCAN); /* it may have waited for this */
-	pool_ask_ended(&p->base);
+		pool_ask_reclaim(map->base, POOL_RECLAIM_SCAN); /* it may have waited for this */
+	pool_ask_ended(map->base);
 }
 
-static int load_start(struct pool *p, struct pool_branch *b, uint64_t index, struct pool_waiter *w)
+static int load_start(struct pool_map *map, struct pool_branch *b, uint64_t index, struct pool_waiter *w)
 {
 	struct leaf_load *l = calloc(1, sizeof(*l));
-	struct pool_leaf *leaf = l ? leaf_new(p, b, index) : NULL;
+	struct pool_leaf *leaf = l ? leaf_new(map, b, index) : NULL;
 
 	if (!leaf) {
 		free(l);
@@ -446,26 +450,26 @@ static int load_start(struct pool *p, struct pool_branch *b, uint64_t index, str
 	}
 	leaf->loading = true;
 	list_push_back(&leaf->waiters, &w->link);
-	l->pool = p;
+	l->map = map;
 	l->leaf = leaf;
 	l->branch = b->id;
 	l->job.work = load_work;
 	l->job.done = load_done;
-	p->map_loads++;
+	map->loads++;
 	b->loads++;
-	p->base.host->ops->work(p->base.host, &l->job, POOL_QUEUE_WORKERS);
+	map->base->host->ops->work(map->base->host, &l->job, POOL_QUEUE_WORKERS);
 	return -EAGAIN;
 }
 
-int pool_map_leaf(struct pool_branch *b, struct pool *p, uint64_t chunk, bool make, struct pool_waiter *w,
-	struct pool_leaf **out)
+int pool_map_leaf(struct pool_map *map, struct pool_branch *b, uint64_t chunk, bool make,
+	struct pool_waiter *w, struct pool_leaf **out)
 {
 	uint64_t index = chunk / POOL_LEAF_CHUNKS;
 	struct pool_leaf *leaf = tree_get(b, index);
 
 	*out = leaf;
 	if (leaf && !leaf->loading) {
-		pool_map_touch(p, leaf);
+		pool_map_touch(map, leaf);
 		return 0;
 	}
 	if (leaf) {
@@ -475,38 +479,38 @@ int pool_map_leaf(struct pool_branch *b, struct pool *p, uint64_t chunk, bool ma
 		return -EAGAIN;
 	}
 	if (!b->fresh)
-		return w ? load_start(p, b, index, w) : -EAGAIN;
+		return w ? load_start(map, b, index, w) : -EAGAIN;
 	if (!make)
 		return 0;
-	*out = leaf_new(p, b, index);
+	*out = leaf_new(map, b, index);
 	return *out ? 0 : -ENOMEM;
 }
 
-static bool leaf_may_go(const struct pool *p, const struct pool_leaf *leaf)
+static bool leaf_may_go(const struct pool_map *map, const struct pool_leaf *leaf)
 {
 	/* One that was looked at lately stays: who waits for a second leaf must find the first one again. */
-	return !leaf->loading && leaf->dirty == 0 && leaf->pins == 0 && leaf->pin_sequence <= p->applied &&
-	       leaf->touched + p->map_loads_kept < p->map_load_count;
+	return !leaf->loading && leaf->dirty == 0 && leaf->pins == 0 && leaf->pin_sequence <= map->applied &&
+	       leaf->touched + map->loads_kept < map->load_count;
 }
 
-void pool_map_trim(struct pool *p)
+void pool_map_trim(struct pool_map *map)
 {
 	unsigned tries = 64;
 
-	while (p->map_bytes > p->map_bytes_max && tries-- && !list_empty(&p->lru)) {
-		struct pool_leaf *leaf = container_of(p->lru.head.next, struct pool_leaf, lru);
+	while (map->bytes > map->bytes_max && tries-- && !list_empty(&map->lru)) {
+		struct pool_leaf *leaf = container_of(map->lru.head.next, struct pool_leaf, lru);
 
-		if (leaf_may_go(p, leaf)) {
+		if (leaf_may_go(map, leaf)) {
 			leaf->branch->fresh = false;
-			leaf_free(p, leaf);
+			leaf_free(map, leaf);
 		} else {
 			list_remove(&leaf->lru);
-			list_push_back(&p->lru, &leaf->lru);
+			list_push_back(&map->lru, &leaf->lru);
 		}
 	}
 }
 
-void pool_map_free(struct pool *p, struct pool_branch *b)
+void pool_map_free(struct pool_map *map, struct pool_branch *b)
 {
 	for (uint64_t t = 0; t < b->top_count; t++) {
 		for (unsigned i = 0; b->top[t] && i < POOL_MID_LEAVES; i++) {
@@ -514,20 +518,20 @@ void pool_map_free(struct pool *p, struct pool_branch *b)
 
 			if (leaf) {
 				assert(!leaf->loading && leaf->pins == 0);
-				leaf_free(p, leaf);
+				leaf_free(map, leaf);
 			}
 		}
 	}
 }
 
-void pool_branch_free(struct pool *p, struct pool_branch *b)
+void pool_branch_free(struct pool_map *map, struct pool_branch *b)
 {
 	assert(b->child_count == 0 && !b->parent && list_empty(&b->cuts) && list_empty(&b->writes));
 	if (b->loads) { /* a reader who came through it waits for a leaf */
 		b->gone = true;
 		return;
 	}
-	pool_map_free(p, b);
+	pool_map_free(map, b);
 	list_remove(&b->hash_link);
 	list_remove(&b->dirty_link);
 	free(b->children);
@@ -570,7 +574,7 @@ uint16_t pool_map_covered(const struct pool_leaf *leaf, uint64_t chunk)
 	return covered;
 }
 
-int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
+int pool_map_resolve(struct pool_map *map, struct pool_branch *b, uint32_t gen, uint64_t chunk, uint16_t mask,
 	struct pool_waiter *w, struct pool_places *out)
 {
 	uint16_t need = mask;
@@ -578,7 +582,7 @@ int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64
 	memset(out, 0, sizeof(*out));
 	while (b && need) {
 		struct pool_leaf *leaf;
-		int err = pool_map_leaf(b, p, chunk, false, w, &leaf);
+		int err = pool_map_leaf(map, b, chunk, false, w, &leaf);
 
 		if (err)
 			return err;
@@ -588,4 +592,61 @@ int pool_map_resolve(struct pool *p, struct pool_branch *b, uint32_t gen, uint64
 		b = b->parent;
 	}
 	return 0;
+}
+
+/* ---- the whole -------------------------------------------------------------------------------------- */
+
+void pool_map_init(struct pool_map *map, struct pool_base *base, struct pool_meta *meta, struct store *store,
+	uint64_t bytes_max)
+{
+	map->base = base;
+	map->meta = meta;
+	map->store = store;
+	map->bytes_max = bytes_max;
+	map->loads_kept = LOADS_KEPT;
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_init(&map->branch_hash[i]);
+		list_init(&map->disk_hash[i]);
+	}
+	list_init(&map->dirty_branches);
+	list_init(&map->lru);
+}
+
+int pool_map_open(struct pool_map *map, MDB_txn *txn)
+{
+	int err = pool_branches_load(map, txn);
+
+	return err ? err : pool_disks_load(map, txn);
+}
+
+bool pool_map_busy(const struct pool_map *map)
+{
+	return map->loads > 0;
+}
+
+void pool_map_destroy(struct pool_map *map)
+{
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		struct list_node *n;
+
+		while ((n = map->disk_hash[i].head.next) != &map->disk_hash[i].head)
+			pool_disk_free(container_of(n, struct pool_disk, hash_link));
+	}
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_for_each (n, &map->branch_hash[i]) {
+			struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+			b->parent = NULL;
+			b->child_count = 0;
+			list_init(&b->cuts);
+			list_init(&b->writes);
+		}
+	}
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		struct list_node *n;
+
+		while ((n = map->branch_hash[i].head.next) != &map->branch_hash[i].head)
+			pool_branch_free(map, container_of(n, struct pool_branch, hash_link));
+	}
+	free(map->dirty);
 }

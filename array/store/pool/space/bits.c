@@ -117,7 +117,7 @@ int pool_bits_load(struct pool *p)
 
 void pool_alloc_wait(struct pool *p, struct pool_waiter *w)
 {
-	if (p->dirty_count && pool_dirty_full(p))
+	if (p->map.dirty_count && pool_dirty_full(&p->map))
 		pool_ask_commit(&p->base);
 	list_push_back(&p->alloc_waiters, &w->link);
 }

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log: creating, checking, reading and writing it. */
+#ifndef UMBRA_POOL_LOG_H
+#define UMBRA_POOL_LOG_H
+
+#include "array/store/pool/base/host.h"
+#include "array/store/pool/durable/buffer.h"
+#include "array/store/pool/durable/format.h"
+
+/* ---- of a pool that nobody has open; blocks --------------------------------------------------------- */
+
+int pool_log_create(struct pool_host *host, const struct pool_super *super);
+
+/* -EBADMSG: shorter than the superblock says, or not this pool's label. */
+int pool_log_check(struct pool_host *host, struct pool_file *log, const struct pool_super *super);
+
+/* Reads the frames that LMDB does not have yet. Calls each with the payload (valid during the call only
+ * when it returns; kept when `keep` is set: malloc'ed buffers are handed over). Blocks. */
+struct pool_replay {
+	struct pool_payload *payloads;
+	uint8_t **buffers;
+	size_t count, room;
+	struct pool_state state; /* after it */
+	bool cut_short; /* what comes next was durable and is damaged: acknowledged frames are lost */
+};
+int pool_log_read(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	const struct pool_state *state, struct pool_replay *out);
+void pool_replay_free(struct pool_replay *r);
+
+/* ---- writing ---------------------------------------------------------------------------------------- */
+
+struct pool_log {
+	struct pool_host *host;
+	const struct pool_super *super;
+	struct pool_file *file;
+	uint64_t incarnation;
+	uint64_t sequence; /* of the last durable frame */
+	uint64_t offset;   /* where the next frame goes */
+	uint64_t used;     /* bytes from tail to offset, wraps included */
+	/* the frame that is being written, later the last one */
+	struct pool_frame frame;
+	uint64_t frame_bytes; /* of the log, what it skipped at the end included */
+	struct pool_op op;
+	struct iovec iov;
+	void (*written)(struct pool_log *log, int err);
+};
+
+int pool_log_open(struct pool_log *log, struct pool_host *host, const struct pool_super *super);
+void pool_log_start(struct pool_log *log, const struct pool_state *state); /* where frames begin */
+void pool_log_close(struct pool_log *log);
+uint64_t pool_log_payload_max(const struct pool_log *log);
+bool pool_log_fits(const struct pool_log *log, uint64_t payload_bytes); /* is there room for it now? */
+/* Makes a frame of the buffer, which begins with POOL_FRAME_HEAD_SIZE bytes of room, and writes it. One at a time;
+ * the buffer stays until `written`, which finds log->frame. */
+void pool_log_write(
+	struct pool_log *log, struct pool_buffer *buf, void (*written)(struct pool_log *log, int err));
+void pool_log_release(struct pool_log *log, uint64_t bytes); /* of frames that LMDB has */
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The LMDB environment `meta`, and frames into it (apply.c). All of it blocks: at open, at close, or on worker threads.
+ */
+#ifndef UMBRA_POOL_META_H
+#define UMBRA_POOL_META_H
+
+#include <lmdb.h>
+#include "array/store/pool/base/host.h"
+#include "array/store/pool/durable/buffer.h"
+#include "array/store/pool/durable/format.h"
+
+struct pool_meta {
+	struct pool_host *host;
+	MDB_env *env;
+	MDB_dbi table[POOL_TABLES];
+	uint8_t id[POOL_ID_BYTES];
+	uint64_t capacity_chunks;
+	bool shares; /* has the tables of POOL_FEATURE_SHARED */
+};
+
+/* Entries of one leaf as LMDB has them: ascending chunk, descending gen. */
+struct pool_meta_entry {
+	struct pool_map_key key;
+	struct pool_map_value value;
+};
+
+int pool_errno(int lmdb); /* LMDB's result as a negative errno */
+
+/* ---- open and close --------------------------------------------------------------------------------- */
+
+int pool_meta_create(struct pool_host *host, const struct pool_super *super);
+int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct pool_super *super,
+	bool read_only, struct fault *fault);
+void pool_meta_close(struct pool_meta *m);
+int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out);
+
+/* ---- single values ---------------------------------------------------------------------------------- */
+
+int pool_meta_get(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len,
+	const uint8_t **value, size_t *len); /* without CRC; -ENOENT, -EUCLEAN */
+
+int pool_meta_put(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len /* without CRC */);
+
+/* What is not there is deleted already. */
+int pool_meta_del(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len);
+
+int pool_meta_state(struct pool_meta *m, MDB_txn *txn, struct pool_state *out);
+
+int pool_meta_put_state(struct pool_meta *m, MDB_txn *txn, const struct pool_state *state);
+
+/* ---- reading ---------------------------------------------------------------------------------------- */
+
+/* Entries of `count` chunks from `chunk` on; *out is malloc'ed. Blocks. -EUCLEAN: a CRC is wrong. */
+int pool_meta_load(struct pool_meta *m, uint64_t branch, uint64_t chunk, uint64_t count,
+	struct pool_meta_entry **out, size_t *out_count);
+/* Up to `max` entries of a branch from (chunk, gen) on in key order; *out is malloc'ed. Blocks. */
+int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, size_t max,
+	struct pool_meta_entry **out, size_t *out_count);
+/* Up to `max` keys of the index (branch, gen, chunk) from `from` on, gen ≤ last_gen. Blocks. */
+int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
+	struct pool_map_key *out, size_t *out_count);
+/* Up to `max` chunks from `from` on of which any of the branches in `chain` has an entry not newer than the
+ * generation that stands with it; ascending. *next: where to go on; UINT64_MAX: that was all. Blocks. */
+int pool_meta_scan_chunks(struct pool_meta *m, const struct pool_map_key *chain, size_t chain_count,
+	uint64_t from, size_t max, uint64_t *out, size_t *out_count, uint64_t *next);
+/* Calls each for every record of a table within txn; the value without its CRC. -EUCLEAN: a CRC is wrong. */
+int pool_meta_each(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
+	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
+		bool intact),
+	void *arg);
+
+/* ---- frames (apply.c) ------------------------------------------------------------------------------- */
+
+int pool_meta_apply(struct pool_meta *m, MDB_txn *txn, const struct pool_payload *payloads, size_t count,
+	struct pool_state *state);
+
+#endif

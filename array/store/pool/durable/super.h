@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The superblock: the file `pool`, and the label of a data device. All block. */
+#ifndef UMBRA_POOL_SUPER_H
+#define UMBRA_POOL_SUPER_H
+
+#include "array/store/pool/base/host.h"
+#include "array/store/pool/durable/format.h"
+
+int pool_super_write(struct pool_host *host, const struct pool_super *super);
+
+int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault);
+
+int pool_label_write(struct pool_host *host, const char *device, const struct pool_super *super);
+int pool_label_read(struct pool_file *f, struct pool_super *found);
+
+#endif
