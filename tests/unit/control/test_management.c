@@ -140,7 +140,7 @@ TEST(a_notification_is_done_and_not_answered)
 	assert_null(line(unknown, strlen(unknown)));
 }
 
-TEST(luns_live)
+TEST(a_lun_is_made_resized_renamed_and_deleted)
 {
 	json_t *lun = ask("lun.create", "{'name':'a','size_bytes':67108864}");
 	assert_int_equal(json_integer_value(json_object_get(lun, "size_bytes")), 64 << 20);
@@ -849,7 +849,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_RIG(the_frame_is_checked),
 		WITH_RIG(a_notification_is_done_and_not_answered),
-		WITH_RIG(luns_live),
+		WITH_RIG(a_lun_is_made_resized_renamed_and_deleted),
 		WITH_RIG(lists_are_paged),
 		WITH_RIG(mappings_are_paged),
 		WITH_RIG(a_host_shows_all_its_luns),

@@ -240,7 +240,7 @@ TEST(the_first_burst_is_no_longer_than_a_burst)
 
 /* Keys that mean nothing in a discovery session are answered all the same: 6.2 allows "Irrelevant", but there are
  * initiators that know no such number. */
-TEST(discovery_answers_too)
+TEST(discovery_answers_keys_that_mean_nothing_there)
 {
 	assert_int_equal(
 		offer(DISCOVERY, "MaxConnections=2\nInitialR2T=No\nMaxBurstLength=8192\nHeaderDigest="
@@ -255,7 +255,7 @@ TEST(discovery_answers_too)
 }
 
 /* Where nothing, or only what was rejected, is offered, the defaults of chapter 13 hold. */
-TEST(defaults_hold)
+TEST(without_an_acceptable_offer_the_defaults_hold)
 {
 	static const char *const offers[] = {"InitiatorAlias=a",
 		"MaxBurstLength=1\nFirstBurstLength=1\nMaxOutstandingR2T=0\nInitialR2T=x\nImmediateData=x\n"
@@ -312,9 +312,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_key_is_answered),
 		cmocka_unit_test(repeated_keys_end_the_login),
-		cmocka_unit_test(discovery_answers_too),
+		cmocka_unit_test(discovery_answers_keys_that_mean_nothing_there),
 		cmocka_unit_test(the_first_burst_is_no_longer_than_a_burst),
-		cmocka_unit_test(defaults_hold),
+		cmocka_unit_test(without_an_acceptable_offer_the_defaults_hold),
 		cmocka_unit_test(little_may_change_later),
 	};
 

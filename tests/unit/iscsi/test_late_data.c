@@ -309,7 +309,7 @@ TEST(a_reset_and_its_turn)
 }
 
 /* The target's own tags are never 0 nor the reserved one, and an unused entry matches none. */
-TEST(tag_zero)
+TEST(a_target_tag_of_zero_answers_no_r2t)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 
@@ -333,7 +333,7 @@ int main(void)
 		T(the_tag_while_data_is_waited_for),
 		T(the_end_while_data_is_waited_for),
 		T(a_reset_and_its_turn),
-		T(tag_zero),
+		T(a_target_tag_of_zero_answers_no_r2t),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,7 +170,7 @@ static void close_all(const int *fds, unsigned count)
 
 /* ---- past the limits ----------------------------------------------------------------------------------- */
 
-TEST(past_the_limits)
+TEST(past_a_limit_a_login_is_refused_with_a_status)
 {
 	int half[2] = {peer_connect(1), peer_connect(1)}, other;
 
@@ -323,7 +323,7 @@ static void add_hosts(void *arg)
 		stub_add_host(host_name(i), "", "");
 }
 
-TEST(default_per_source)
+TEST(by_default_32_strangers_of_an_address_are_taken)
 {
 	int silent[32], fd;
 
@@ -339,7 +339,7 @@ TEST(default_per_source)
 
 /* Anybody may have a discovery session, under whatever name: those of one address leave room for the others, and a
  * host that has the address too may log in when one of them has gone. */
-TEST(discovery_per_source)
+TEST(discovery_sessions_count_as_strangers_of_their_address)
 {
 	int hoard[32], fd;
 
@@ -367,7 +367,7 @@ static bool one_less_than_full(void)
 	return harness_server()->conn_count == 511;
 }
 
-TEST(default_numbers)
+TEST(by_default_a_host_has_32_sessions_of_256)
 {
 	static int fds[512];
 	unsigned count = 0;
@@ -408,13 +408,13 @@ TEST(default_numbers)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T_WITH(past_the_limits, start_narrow),
+		T_WITH(past_a_limit_a_login_is_refused_with_a_status, start_narrow),
 		T_WITH(refused_at_the_first_request, start_narrow),
 		T_WITH(turned_away_and_silent, start_for_one),
 		T_WITH(turned_away_and_too_many, start_narrow),
-		T_WITH(default_per_source, start_defaults),
-		T_WITH(discovery_per_source, start_defaults),
-		T_WITH(default_numbers, start_defaults),
+		T_WITH(by_default_32_strangers_of_an_address_are_taken, start_defaults),
+		T_WITH(discovery_sessions_count_as_strangers_of_their_address, start_defaults),
+		T_WITH(by_default_a_host_has_32_sessions_of_256, start_defaults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

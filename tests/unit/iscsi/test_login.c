@@ -96,7 +96,7 @@ static void expect_failure(uint8_t flags, const char *keys, enum iscsi_login_sta
 
 /* ---- without CHAP ---- */
 
-TEST(straight_through)
+TEST(a_login_may_be_one_request)
 {
 	assert_int_equal(step(OPERATIONAL | TO_FULL, WHO(OPEN_NAME) "MaxBurstLength=65536\nFoo=1\n"),
 		ISCSI_LOGIN_DONE);
@@ -108,7 +108,7 @@ TEST(straight_through)
 	assert_false(login.authenticated);
 }
 
-TEST(through_both_stages)
+TEST(a_login_may_go_through_both_stages)
 {
 	assert_int_equal(step(SECURITY | TO_OP, WHO(OPEN_NAME) "AuthMethod=CHAP,None\n"), ISCSI_LOGIN_MORE);
 	assert_int_equal(response.flags, SECURITY | TO_OP);
@@ -126,7 +126,7 @@ TEST(names_have_no_case)
 	assert_string_equal(login.initiator, OPEN_NAME);
 }
 
-TEST(text_in_parts)
+TEST(a_key_may_come_in_parts)
 {
 	assert_int_equal(step(OPERATIONAL | ISCSI_CONTINUE, "InitiatorName=iqn.x:op"), ISCSI_LOGIN_MORE);
 	assert_int_equal(response.flags, OPERATIONAL);
@@ -134,7 +134,7 @@ TEST(text_in_parts)
 	assert_int_equal(step(OPERATIONAL | TO_FULL, "en\nTargetName=" TARGET_NAME "\n"), ISCSI_LOGIN_DONE);
 }
 
-TEST(discovery)
+TEST(strangers_may_discover_unless_chap_is_wanted)
 {
 	assert_int_equal(step(OPERATIONAL | TO_FULL, "InitiatorName=iqn.x:stranger\nSessionType=Discovery\n"),
 		ISCSI_LOGIN_DONE);
@@ -150,7 +150,7 @@ TEST(discovery)
 		ISCSI_LOGIN_AUTH_FAILED);
 }
 
-TEST(refusals)
+TEST(wrong_logins_are_refused_each_with_its_status)
 {
 	static const struct {
 		uint8_t flags;
@@ -199,7 +199,7 @@ TEST(refusals)
 }
 
 /* Hosts are sent to another portal before they prove anything; strangers learn nothing; discovery is served. */
-TEST(redirections)
+TEST(a_host_is_redirected_before_it_proves_anything)
 {
 	for (unsigned moved = 0; moved < 2; moved++) {
 		setup(NULL);
@@ -225,7 +225,7 @@ TEST(redirections)
 		ISCSI_LOGIN_DONE);
 }
 
-TEST(header_rules)
+TEST(who_logs_in_and_how_cannot_change_half_way)
 {
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
@@ -257,7 +257,7 @@ TEST(header_rules)
 	expect_failure(OPERATIONAL | TO_FULL, "TargetName=" TARGET_NAME "\n", ISCSI_LOGIN_INITIATOR_ERROR);
 }
 
-TEST(bounds)
+TEST(keys_and_text_are_bounded)
 {
 	char keys[ISCSI_TEXT_MAX_BYTES + 50];
 	size_t at = 0;
@@ -321,7 +321,7 @@ static const char *proof(const char *name, const char *secret)
 	return keys;
 }
 
-TEST(chap_all_algorithms)
+TEST(chap_works_with_every_algorithm)
 {
 	static const char *const numbers[] = {"5", "6", "7", "8"};
 
@@ -344,7 +344,7 @@ TEST(chap_takes_the_first_known)
 	expect_failure(SECURITY, "CHAP_A=4,55\n", ISCSI_LOGIN_AUTH_FAILED);
 }
 
-TEST(chap_refusals)
+TEST(a_wrong_chap_answer_is_refused)
 {
 	challenge(CHAP_NAME, "5", "5");
 	expect_failure(SECURITY | TO_OP, proof(CHAP_NAME, "another-secret"), ISCSI_LOGIN_AUTH_FAILED);
@@ -372,7 +372,7 @@ TEST(chap_refusals)
 	assert_int_equal(response.flags, SECURITY);
 }
 
-TEST(chap_mutual)
+TEST(the_target_proves_itself_when_asked)
 {
 	uint8_t theirs[16], ours[CHAP_DIGEST_MAX_BYTES];
 	char keys[1500];
@@ -405,7 +405,7 @@ TEST(chap_mutual)
 	expect_failure(SECURITY | TO_OP, keys, ISCSI_LOGIN_INITIATOR_ERROR);
 }
 
-TEST(chap_arithmetic)
+TEST(chap_responses_are_those_of_another_implementation)
 {
 	uint8_t r[CHAP_DIGEST_MAX_BYTES];
 
@@ -418,20 +418,20 @@ TEST(chap_arithmetic)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(straight_through, setup),
-		cmocka_unit_test_setup(through_both_stages, setup),
+		cmocka_unit_test_setup(a_login_may_be_one_request, setup),
+		cmocka_unit_test_setup(a_login_may_go_through_both_stages, setup),
 		cmocka_unit_test_setup(names_have_no_case, setup),
-		cmocka_unit_test_setup(text_in_parts, setup),
-		cmocka_unit_test_setup(discovery, setup),
-		cmocka_unit_test_setup(refusals, setup),
-		cmocka_unit_test_setup(redirections, setup),
-		cmocka_unit_test_setup(header_rules, setup),
-		cmocka_unit_test_setup(bounds, setup),
-		cmocka_unit_test_setup(chap_all_algorithms, setup),
+		cmocka_unit_test_setup(a_key_may_come_in_parts, setup),
+		cmocka_unit_test_setup(strangers_may_discover_unless_chap_is_wanted, setup),
+		cmocka_unit_test_setup(wrong_logins_are_refused_each_with_its_status, setup),
+		cmocka_unit_test_setup(a_host_is_redirected_before_it_proves_anything, setup),
+		cmocka_unit_test_setup(who_logs_in_and_how_cannot_change_half_way, setup),
+		cmocka_unit_test_setup(keys_and_text_are_bounded, setup),
+		cmocka_unit_test_setup(chap_works_with_every_algorithm, setup),
 		cmocka_unit_test_setup(chap_takes_the_first_known, setup),
-		cmocka_unit_test_setup(chap_refusals, setup),
-		cmocka_unit_test_setup(chap_mutual, setup),
-		cmocka_unit_test_setup(chap_arithmetic, setup),
+		cmocka_unit_test_setup(a_wrong_chap_answer_is_refused, setup),
+		cmocka_unit_test_setup(the_target_proves_itself_when_asked, setup),
+		cmocka_unit_test_setup(chap_responses_are_those_of_another_implementation, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,7 +76,7 @@ static bool one_left(void)
 	return stub.nexuses == 1;
 }
 
-TEST(never_says_anything)
+TEST(who_never_says_anything_is_dropped)
 {
 	struct raw *r;
 
@@ -87,7 +87,7 @@ TEST(never_says_anything)
 	raw_close(r);
 }
 
-TEST(never_finishes_login)
+TEST(who_never_finishes_a_login_is_dropped)
 {
 	struct raw *r = raw_connect();
 
@@ -186,7 +186,7 @@ TEST(login_text_without_end)
 	raw_close(r);
 }
 
-TEST(unknown_initiator)
+TEST(an_unknown_initiator_is_refused_with_an_event)
 {
 	struct raw *r = raw_connect();
 
@@ -199,7 +199,7 @@ TEST(unknown_initiator)
 	raw_close(r);
 }
 
-TEST(another_target)
+TEST(another_target_is_not_found)
 {
 	struct raw *r = raw_connect();
 
@@ -209,7 +209,7 @@ TEST(another_target)
 	raw_close(r);
 }
 
-TEST(wrong_secret)
+TEST(a_wrong_secret_is_refused_with_an_event)
 {
 	struct raw *r = raw_connect();
 
@@ -226,7 +226,7 @@ TEST(wrong_secret)
 	raw_close(r);
 }
 
-TEST(skips_chap)
+TEST(nobody_skips_chap)
 {
 	struct raw *r = raw_connect();
 
@@ -305,7 +305,7 @@ TEST(hangs_up_with_tasks_running)
 	harness_wait(idle);
 }
 
-TEST(segment_too_long)
+TEST(a_segment_too_long_ends_the_connection)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -317,7 +317,7 @@ TEST(segment_too_long)
 	raw_close(r);
 }
 
-TEST(longest_header_extension)
+TEST(the_longest_header_extension_is_passed_over)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -338,7 +338,7 @@ TEST(longest_header_extension)
 	raw_close(r);
 }
 
-TEST(wrong_header_digest)
+TEST(a_wrong_header_digest_ends_the_connection)
 {
 	struct raw *r = raw_session("HeaderDigest=CRC32C\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -416,7 +416,7 @@ TEST(wrong_data_digest_of_data_out)
 	raw_close(r);
 }
 
-TEST(cmdsn_too_low)
+TEST(a_command_that_came_before_is_ignored)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -430,7 +430,7 @@ TEST(cmdsn_too_low)
 	raw_close(r);
 }
 
-TEST(cmdsn_too_high)
+TEST(a_command_beyond_the_window_is_ignored)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -444,7 +444,7 @@ TEST(cmdsn_too_high)
 }
 
 /* A gap that nobody closes ends the connection, with what waited behind it. */
-TEST(cmdsn_left_out)
+TEST(a_gap_that_nobody_closes_ends_the_connection)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -557,7 +557,7 @@ TEST(a_reset_takes_what_waits)
 	raw_close(r);
 }
 
-TEST(unknown_opcode)
+TEST(an_unknown_opcode_is_rejected)
 {
 	static const struct {
 		uint8_t opcode, reason;
@@ -586,7 +586,7 @@ TEST(data_out_for_no_task)
 	raw_close(r);
 }
 
-TEST(same_tag_twice)
+TEST(a_tag_in_use_is_rejected)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
@@ -650,7 +650,7 @@ TEST(more_than_the_first_burst)
 	raw_close(r);
 }
 
-TEST(unsolicited_not_negotiated)
+TEST(unsolicited_data_that_was_not_negotiated_fails_the_command)
 {
 	struct raw *r = raw_session("InitialR2T=Yes\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -691,7 +691,7 @@ TEST(data_that_nobody_asked_for)
 	assert_int_equal(stub.executed, 0);
 }
 
-TEST(r2t_violated)
+TEST(data_that_breaks_an_r2t_fails_the_command)
 {
 	static const struct {
 		uint32_t datasn, offset, len;
@@ -783,7 +783,7 @@ static unsigned reset_answer(struct raw *r, uint32_t tag)
 }
 
 /* 16 of them wait for a command before them that has not come; the next is rejected, and they are not. */
-TEST(too_many_functions)
+TEST(functions_beyond_the_bound_are_rejected)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -808,7 +808,7 @@ TEST(too_many_functions)
 	raw_close(r);
 }
 
-TEST(pings_without_reading)
+TEST(who_pings_without_reading_is_read_no_further)
 {
 	static uint8_t ping[ISCSI_BHS_BYTES + 262144];
 	struct raw *r = raw_session("MaxRecvDataSegmentLength=262144\n");
@@ -876,7 +876,7 @@ static void add_other(void *arg)
 
 /* There is 1 MiB. A host's sessions have half of it for their writes, an eighth more for reads; another host has room
  * all the same, until all writes have seven eighths. */
-TEST(buffers_run_out)
+TEST(a_host_has_half_of_the_buffers_for_writes)
 {
 	struct raw *r = raw_session("ImmediateData=No\nMaxRecvDataSegmentLength=65536\n");
 	struct raw *other = raw_connect();
@@ -907,7 +907,7 @@ TEST(buffers_run_out)
 }
 
 /* Whoever is no host has next to nothing: requests that wait for one that never comes keep what they hold. */
-TEST(strangers_hoard)
+TEST(strangers_cannot_hoard_buffers)
 {
 	static uint8_t text[65536];
 	struct raw *stranger = raw_connect(), *r;
@@ -933,7 +933,7 @@ TEST(strangers_hoard)
 	raw_close(stranger);
 }
 
-TEST(text_garbage)
+TEST(garbage_as_text_is_rejected)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -971,7 +971,7 @@ TEST(discovery_session_with_commands)
 	raw_close(r);
 }
 
-TEST(unknown_logout_reason)
+TEST(an_unknown_logout_reason_is_rejected)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -990,8 +990,8 @@ TEST(unknown_logout_reason)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(never_says_anything),
-		T(never_finishes_login),
+		T(who_never_says_anything_is_dropped),
+		T(who_never_finishes_a_login_is_dropped),
 		T(login_drips_for_ever),
 		T(hangs_up_in_mid_header),
 		T(another_pdu_before_login),
@@ -999,43 +999,43 @@ int main(void)
 		T(login_segment_too_long),
 		T(login_text_is_garbage),
 		T(login_text_without_end),
-		T(unknown_initiator),
-		T(another_target),
-		T(wrong_secret),
-		T(skips_chap),
+		T(an_unknown_initiator_is_refused_with_an_event),
+		T(another_target_is_not_found),
+		T(a_wrong_secret_is_refused_with_an_event),
+		T(nobody_skips_chap),
 		T(secret_comes_during_the_login),
 		T(hangs_up_in_mid_data),
 		T(hangs_up_with_tasks_running),
-		T(segment_too_long),
-		T(longest_header_extension),
-		T(wrong_header_digest),
+		T(a_segment_too_long_ends_the_connection),
+		T(the_longest_header_extension_is_passed_over),
+		T(a_wrong_header_digest_ends_the_connection),
 		T(wrong_data_digest_of_a_command),
 		T(wrong_data_digest_beside_tasks_under_way),
 		T(wrong_data_digest_of_data_out),
-		T(cmdsn_too_low),
-		T(cmdsn_too_high),
-		T(cmdsn_left_out),
+		T(a_command_that_came_before_is_ignored),
+		T(a_command_beyond_the_window_is_ignored),
+		T(a_gap_that_nobody_closes_ends_the_connection),
 		T(a_gap_is_closed),
 		T(a_reset_takes_what_waits),
-		T(unknown_opcode),
+		T(an_unknown_opcode_is_rejected),
 		T(data_out_for_no_task),
-		T(same_tag_twice),
+		T(a_tag_in_use_is_rejected),
 		T(reserved_tag_and_attribute),
 		T(immediate_data_not_negotiated),
 		T(more_than_the_first_burst),
-		T(unsolicited_not_negotiated),
+		T(unsolicited_data_that_was_not_negotiated_fails_the_command),
 		T(data_that_nobody_asked_for),
-		T(r2t_violated),
+		T(data_that_breaks_an_r2t_fails_the_command),
 		T(bursts_out_of_order),
 		T(data_out_for_a_running_task),
 		T(too_many_immediate_commands),
-		T(too_many_functions),
-		T(pings_without_reading),
-		T_WITH(buffers_run_out, start_poor),
-		T_WITH(strangers_hoard, start_poor),
-		T(text_garbage),
+		T(functions_beyond_the_bound_are_rejected),
+		T(who_pings_without_reading_is_read_no_further),
+		T_WITH(a_host_has_half_of_the_buffers_for_writes, start_poor),
+		T_WITH(strangers_cannot_hoard_buffers, start_poor),
+		T(garbage_as_text_is_rejected),
 		T(discovery_session_with_commands),
-		T(unknown_logout_reason),
+		T(an_unknown_logout_reason_is_rejected),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

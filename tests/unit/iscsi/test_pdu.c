@@ -15,7 +15,7 @@ static void expect_crc(const uint8_t *data, size_t len, const uint8_t wire[4])
 	assert_false(iscsi_digest_matches(out, iscsi_digest_add(ISCSI_DIGEST_BEGIN, data, len)));
 }
 
-TEST(crc32c_examples)
+TEST(crc32c_gives_the_examples_of_the_rfc)
 {
 	static const uint8_t read10[48] = {
 		0x01, 0xc0, [16] = 0x14, [22] = 0x04, [27] = 0x14, [31] = 0x18, [32] = 0x28, [40] = 0x02};
@@ -34,7 +34,7 @@ TEST(crc32c_examples)
 	expect_crc(read10, 48, (const uint8_t[]){0x56, 0x3a, 0x96, 0xd9});
 }
 
-TEST(crc32c_in_pieces)
+TEST(crc32c_in_pieces_is_that_of_the_whole)
 {
 	uint8_t b[100];
 	uint32_t crc = ISCSI_DIGEST_BEGIN;
@@ -46,7 +46,7 @@ TEST(crc32c_in_pieces)
 	assert_int_equal(crc, iscsi_digest_add(ISCSI_DIGEST_BEGIN, b, sizeof(b)));
 }
 
-TEST(fields)
+TEST(header_fields_are_where_the_rfc_says)
 {
 	uint8_t bhs[ISCSI_BHS_BYTES];
 
@@ -74,7 +74,7 @@ TEST(serial_numbers_wrap)
 	assert_true(iscsi_sn_lt(0x7fffffff, 0x80000000));
 }
 
-TEST(extended_cdb)
+TEST(a_long_cdb_goes_on_in_the_header_extension)
 {
 	uint8_t header[ISCSI_BHS_BYTES + 64] = {0}, cdb[32];
 
@@ -106,11 +106,11 @@ TEST(extended_cdb)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(crc32c_examples),
-		cmocka_unit_test(crc32c_in_pieces),
-		cmocka_unit_test(fields),
+		cmocka_unit_test(crc32c_gives_the_examples_of_the_rfc),
+		cmocka_unit_test(crc32c_in_pieces_is_that_of_the_whole),
+		cmocka_unit_test(header_fields_are_where_the_rfc_says),
 		cmocka_unit_test(serial_numbers_wrap),
-		cmocka_unit_test(extended_cdb),
+		cmocka_unit_test(a_long_cdb_goes_on_in_the_header_extension),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,7 @@ TEST(does_not_answer_pings)
 	raw_close(r);
 }
 
-TEST(answers_pings)
+TEST(who_answers_pings_stays)
 {
 	struct raw *r = raw_session("");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -88,7 +88,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(does_not_answer_pings),
-		T(answers_pings),
+		T(who_answers_pings_stays),
 		T(waits_for_a_long_command),
 	};
 

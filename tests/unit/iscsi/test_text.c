@@ -19,7 +19,7 @@ static int first_key(const char *bytes, size_t len, const char **key, const char
 	return iscsi_text_next(&in, key, value);
 }
 
-TEST(pairs)
+TEST(pairs_are_read_one_after_another)
 {
 	char buf[] = "A=1\0Key.x-y=\0\0\0B=c=d";
 	struct iscsi_text_in in;
@@ -38,7 +38,7 @@ TEST(pairs)
 	assert_int_equal(iscsi_text_next(&in, &key, &value), 0);
 }
 
-TEST(malformed_pairs)
+TEST(malformed_pairs_are_refused)
 {
 	char long_key[80];
 	const char *k, *v;
@@ -75,7 +75,7 @@ TEST(writing_stops_at_the_end)
 	assert_int_equal(out.len, 5);
 }
 
-TEST(numbers)
+TEST(numbers_are_read_within_their_bounds)
 {
 	uint64_t n;
 
@@ -94,7 +94,7 @@ TEST(numbers)
 	assert_false(iscsi_text_number("9", 5, &n));
 }
 
-TEST(binary_values)
+TEST(binary_values_are_read_in_both_encodings)
 {
 	uint8_t b[8];
 	char hex[20];
@@ -118,7 +118,7 @@ TEST(binary_values)
 	assert_string_equal(hex, "0x00ab");
 }
 
-TEST(lists)
+TEST(the_first_known_word_of_a_list_is_chosen)
 {
 	static const char *const words[] = {"None", "CRC32C"};
 
@@ -160,7 +160,7 @@ static void expect_answer(const char *key, const char *value, const char *result
 	assert_string_equal(answer(&n, key, value, 0), expected);
 }
 
-TEST(result_functions)
+TEST(each_key_is_answered_by_its_rule)
 {
 	expect_answer("HeaderDigest", "CRC32C,None", "CRC32C");
 	expect_answer("HeaderDigest", "None,CRC32C", "None");
@@ -258,14 +258,14 @@ TEST(a_text_without_a_buffer_has_no_key)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(pairs),
-		cmocka_unit_test(malformed_pairs),
+		cmocka_unit_test(pairs_are_read_one_after_another),
+		cmocka_unit_test(malformed_pairs_are_refused),
 		cmocka_unit_test(a_text_without_a_buffer_has_no_key),
 		cmocka_unit_test(writing_stops_at_the_end),
-		cmocka_unit_test(numbers),
-		cmocka_unit_test(binary_values),
-		cmocka_unit_test(lists),
-		cmocka_unit_test(result_functions),
+		cmocka_unit_test(numbers_are_read_within_their_bounds),
+		cmocka_unit_test(binary_values_are_read_in_both_encodings),
+		cmocka_unit_test(the_first_known_word_of_a_list_is_chosen),
+		cmocka_unit_test(each_key_is_answered_by_its_rule),
 		cmocka_unit_test(values_take_effect),
 		cmocka_unit_test(a_key_comes_once),
 		cmocka_unit_test(only_the_segment_length_changes_later),

@@ -113,7 +113,7 @@ static void write_then_read(struct raw *r, bool immediate, uint32_t segment, uin
 	free(back);
 }
 
-TEST(data_by_r2t)
+TEST(data_is_asked_for_by_r2t)
 {
 	struct raw *r = raw_session(
 		"ImmediateData=No\nInitialR2T=Yes\nMaxBurstLength=16384\nMaxRecvDataSegmentLength=4096\n");
@@ -122,7 +122,7 @@ TEST(data_by_r2t)
 	raw_close(r);
 }
 
-TEST(data_immediate)
+TEST(data_may_come_with_the_command)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\nMaxRecvDataSegmentLength=262144\n");
 
@@ -130,7 +130,7 @@ TEST(data_immediate)
 	raw_close(r);
 }
 
-TEST(data_with_digests)
+TEST(data_goes_with_digests_and_padding)
 {
 	struct raw *r =
 		raw_session("HeaderDigest=CRC32C\nDataDigest=CRC32C\nMaxRecvDataSegmentLength=65536\n");
@@ -145,7 +145,7 @@ TEST(data_with_digests)
 	raw_close(r);
 }
 
-TEST(data_unsolicited)
+TEST(data_may_come_unsolicited_up_to_the_first_burst)
 {
 	struct raw *r = raw_session(
 		"InitialR2T=No\nImmediateData=Yes\nFirstBurstLength=65536\nMaxRecvDataSegmentLength=8192\n");
@@ -234,7 +234,7 @@ TEST(large_reads_to_a_slow_reader)
 	raw_close(r);
 }
 
-TEST(the_largest_write)
+TEST(the_largest_write_arrives_whole)
 {
 	struct raw *r = raw_session(
 		"ImmediateData=Yes\nMaxOutstandingR2T=2\nMaxBurstLength=1048576\nDataDigest=CRC32C\n");
@@ -254,7 +254,7 @@ TEST(the_largest_write)
 
 /* ---- residuals ----------------------------------------------------------------------------------------- */
 
-TEST(residuals)
+TEST(residuals_tell_what_was_not_moved)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\nMaxRecvDataSegmentLength=65536\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -298,7 +298,7 @@ TEST(residuals)
 	raw_close(r);
 }
 
-TEST(failed_command)
+TEST(a_failed_command_has_its_sense)
 {
 	struct raw *r = raw_session("ImmediateData=Yes\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -389,7 +389,7 @@ TEST(statsn_counts_statuses)
 	raw_close(r);
 }
 
-TEST(cmdsn_wraps)
+TEST(cmdsn_wraps_around)
 {
 	struct raw *r = raw_connect();
 
@@ -469,7 +469,7 @@ TEST(abort_plugs_a_gap)
 	raw_close(r);
 }
 
-TEST(resets)
+TEST(resets_end_tasks_and_answer)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");
 	uint8_t bhs[ISCSI_BHS_BYTES], cdb[6] = {STUB_OPCODE_HANG};
@@ -509,7 +509,7 @@ TEST(cold_reset_ends_all_sessions)
 
 /* ---- NOP, text, logout --------------------------------------------------------------------------------- */
 
-TEST(nop_echoes)
+TEST(a_nop_is_echoed)
 {
 	struct raw *r = raw_session("MaxRecvDataSegmentLength=4096\n");
 	uint8_t bhs[ISCSI_BHS_BYTES];
@@ -541,7 +541,7 @@ static void text(struct raw *r, uint8_t flags, uint32_t ttt, const char *bytes, 
 	raw_send(r, bhs, bytes, (uint32_t)len);
 }
 
-TEST(send_targets)
+TEST(send_targets_names_the_portal)
 {
 	static const char *const cases[] = {"SendTargets=All", "SendTargets=" TARGET};
 	char expected[200];
@@ -579,7 +579,7 @@ TEST(strangers_discover_nothing)
 	raw_close(r);
 }
 
-TEST(text_in_parts)
+TEST(text_goes_in_parts_both_ways)
 {
 	struct raw *r = raw_session("MaxRecvDataSegmentLength=512\n");
 	char keys[800], all[4000];
@@ -623,7 +623,7 @@ static void logout(struct raw *r, uint8_t reason, uint16_t cid, uint8_t expect)
 	assert_int_equal(r->bhs[2], expect);
 }
 
-TEST(logouts)
+TEST(a_logout_is_answered_by_its_reason)
 {
 	struct raw *r = raw_session("");
 
@@ -835,7 +835,7 @@ TEST(the_same_connection_again)
 	raw_close(b);
 }
 
-TEST(several_sessions)
+TEST(a_host_may_have_several_sessions)
 {
 	struct raw *a = session_with_isid(1, 0, 0, 0), *b = session_with_isid(2, 0, 0, 0), *c;
 	uint16_t tsih = get_be16(b->bhs + ISCSI_AT_TSIH);
@@ -887,36 +887,36 @@ TEST(stopping_with_sessions)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(data_by_r2t),
-		T(data_immediate),
-		T(data_with_digests),
-		T(data_unsolicited),
+		T(data_is_asked_for_by_r2t),
+		T(data_may_come_with_the_command),
+		T(data_goes_with_digests_and_padding),
+		T(data_may_come_unsolicited_up_to_the_first_burst),
 		T(several_r2ts_at_once),
 		T(bursts_end_with_f),
 		T(large_reads_to_a_slow_reader),
-		T(the_largest_write),
-		T(residuals),
-		T(failed_command),
+		T(the_largest_write_arrives_whole),
+		T(residuals_tell_what_was_not_moved),
+		T(a_failed_command_has_its_sense),
 		T(failed_command_with_unsolicited_data),
 		T(window_closes_and_opens),
 		T(statsn_counts_statuses),
-		T(cmdsn_wraps),
+		T(cmdsn_wraps_around),
 		T(abort_a_running_task),
 		T(abort_a_task_that_collects),
 		T(abort_plugs_a_gap),
-		T(resets),
+		T(resets_end_tasks_and_answer),
 		T(cold_reset_ends_all_sessions),
-		T(nop_echoes),
-		T(send_targets),
+		T(a_nop_is_echoed),
+		T(send_targets_names_the_portal),
 		T(strangers_discover_nothing),
-		T(text_in_parts),
-		T(logouts),
+		T(text_goes_in_parts_both_ways),
+		T(a_logout_is_answered_by_its_reason),
 		T(logout_with_running_tasks),
 		T(the_same_session_again),
 		T(a_new_session_waits_for_the_old_ones_writes),
 		T(logout_waits_for_writes),
 		T(the_same_connection_again),
-		T(several_sessions),
+		T(a_host_may_have_several_sessions),
 		T(stopping_with_sessions),
 	};
 

@@ -159,7 +159,7 @@ static void expect_untouched(struct disk *d, enum gpt_kind kind)
 	free(d->data);
 }
 
-TEST(test_left_alone)
+TEST(a_table_that_is_damaged_or_foreign_is_left_alone)
 {
 	struct disk d;
 	make(&d, 512);
@@ -197,7 +197,7 @@ TEST(test_left_alone)
 	}
 }
 
-TEST(test_errors)
+TEST(an_error_leaves_one_whole_copy)
 {
 	struct disk d;
 	struct gpt_state before;
@@ -223,7 +223,7 @@ TEST(test_errors)
 }
 
 /* Another identity and back again: both copies, and nothing else changed. */
-TEST(test_identity)
+TEST(another_identity_and_back_changes_nothing_else)
 {
 	struct disk d;
 	struct gpt_identity own, other, now;
@@ -271,7 +271,7 @@ TEST(test_identity)
 	free(d.data);
 }
 
-TEST(test_mbr_identity)
+TEST(the_identity_of_an_mbr_is_its_signature)
 {
 	struct disk d;
 	struct gpt_identity own, other = {.kind = GPT_MBR, .disk_id = {1, 2, 3, 4}};
@@ -290,15 +290,18 @@ TEST(test_mbr_identity)
 	free(d.data);
 }
 
-TEST(test_crc)
+TEST(the_crc_is_that_of_the_standard)
 {
 	assert_int_equal(gpt_crc32("123456789", 9), 0xcbf43926);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_crc), cmocka_unit_test(test_set_and_restore),
-		cmocka_unit_test(test_left_alone), cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_identity), cmocka_unit_test(test_mbr_identity)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(the_crc_is_that_of_the_standard),
+		cmocka_unit_test(test_set_and_restore),
+		cmocka_unit_test(a_table_that_is_damaged_or_foreign_is_left_alone),
+		cmocka_unit_test(an_error_leaves_one_whole_copy),
+		cmocka_unit_test(another_identity_and_back_changes_nothing_else),
+		cmocka_unit_test(the_identity_of_an_mbr_is_its_signature)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

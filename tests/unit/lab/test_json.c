@@ -11,7 +11,7 @@ static struct json_value *parse(const char *text)
 	return json_parse(text, strlen(text));
 }
 
-TEST(test_round_trip)
+TEST(what_is_written_is_read_again)
 {
 	struct json_out j = {0};
 	const uint8_t bytes[] = {0, 0x7f, 0x80, 0xff};
@@ -54,7 +54,7 @@ TEST(test_round_trip)
 	json_out_free(&j);
 }
 
-TEST(test_refused)
+TEST(what_is_no_json_is_refused)
 {
 	static const char *const bad[] = {"", " ", "{", "}", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "{a:1}",
 		"[1 2]", "1.5", "1e3", "-", "99999999999999999999", "\"", "\"\\\"", "\"\\x\"", "\"\\u00\"",
@@ -68,7 +68,7 @@ TEST(test_refused)
 	}
 }
 
-TEST(test_bounds)
+TEST(depth_and_nodes_are_bounded)
 {
 	char deep[200];
 	memset(deep, '[', 100);
@@ -87,7 +87,7 @@ TEST(test_bounds)
 	free(wide);
 }
 
-TEST(test_every_prefix)
+TEST(every_prefix_of_a_document_is_refused)
 {
 	static const char text[] = "{\"a\": [1, true, null, \"\\u00e4\\n\"], \"b\": {\"c\": \"00ff\"}}";
 	for (size_t len = 0; len < sizeof text - 1; len++)
@@ -97,7 +97,7 @@ TEST(test_every_prefix)
 	json_free(v);
 }
 
-TEST(test_writer_depth)
+TEST(a_writer_that_nests_too_deep_fails)
 {
 	struct json_out j = {0};
 	for (int i = 0; i <= JSON_MAX_LEVELS; i++)
@@ -111,8 +111,9 @@ TEST(test_writer_depth)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_bounds), cmocka_unit_test(test_every_prefix),
-		cmocka_unit_test(test_writer_depth)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_written_is_read_again),
+		cmocka_unit_test(what_is_no_json_is_refused), cmocka_unit_test(depth_and_nodes_are_bounded),
+		cmocka_unit_test(every_prefix_of_a_document_is_refused),
+		cmocka_unit_test(a_writer_that_nests_too_deep_fails)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

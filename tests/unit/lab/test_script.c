@@ -11,7 +11,7 @@ static enum script_found parse(const char *text, struct script_line *l, const ch
 	return script_parse(text, strlen(text), l, why);
 }
 
-TEST(test_commands)
+TEST(the_commands_of_diskshadow_are_understood)
 {
 	static const struct {
 		const char *text;
@@ -41,7 +41,7 @@ TEST(test_commands)
 	assert_false(script_is(&l, 1, "plex"));
 }
 
-TEST(test_refused)
+TEST(what_is_no_command_is_refused_with_a_reason)
 {
 	static const char *const bad[] = {"jump", "set sideways", "help me", "set context",
 		"set context sideways", "set option plex on", "set metadata", "set metadata a b",
@@ -71,7 +71,7 @@ TEST(every_command_is_listed_once)
 	assert_null(script_command(n));
 }
 
-TEST(test_lines)
+TEST(lines_end_as_on_either_system)
 {
 	static const char text[] = "one\r\n\ntwo\nthree";
 	static const size_t lengths[] = {3, 0, 3, 5};
@@ -87,7 +87,9 @@ TEST(test_lines)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_commands), cmocka_unit_test(test_refused),
-		cmocka_unit_test(every_command_is_listed_once), cmocka_unit_test(test_lines)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(the_commands_of_diskshadow_are_understood),
+		cmocka_unit_test(what_is_no_command_is_refused_with_a_reason),
+		cmocka_unit_test(every_command_is_listed_once),
+		cmocka_unit_test(lines_end_as_on_either_system)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,7 @@ TEST(test_b_without_a)
 	}
 }
 
-TEST(test_damage)
+TEST(damage_anywhere_is_found)
 {
 	uint64_t last[2];
 	for (size_t at = 0; at < RECORD_BYTES; at += 97) {
@@ -84,7 +84,7 @@ TEST(test_damage)
 	assert_non_null(verdict(last));
 }
 
-TEST(test_runs)
+TEST(what_an_earlier_run_left_does_not_count)
 {
 	uint64_t last[2];
 	clear();
@@ -107,7 +107,7 @@ TEST(test_runs)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_stop_is_good),
-		cmocka_unit_test(test_b_without_a), cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_runs)};
+		cmocka_unit_test(test_b_without_a), cmocka_unit_test(damage_anywhere_is_found),
+		cmocka_unit_test(what_an_earlier_run_left_does_not_count)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,7 +57,7 @@ TEST(words_that_are_wrong)
 	assert_false(PARSE(L"--delete", L"{{{{{{{{00112233445566778899aabbccddeeff}}}}}}}}"));
 }
 
-TEST(too_many_ids)
+TEST(more_ids_than_one_command_takes_are_refused)
 {
 	static wchar_t texts[ORPHANS_DELETE_MAX + 1][33];
 	static wchar_t *all[ORPHANS_DELETE_MAX + 2] = {L"--delete"};
@@ -72,7 +72,7 @@ TEST(too_many_ids)
 }
 
 /* Every combination: an orphan is a shadow LUN of a kept set that no host sees. */
-TEST(rules)
+TEST(an_orphan_is_a_kept_shadow_lun_that_no_host_sees)
 {
 	for (uint32_t kind = 0; kind <= 4; kind++)
 		for (uint32_t number = 0; number <= 1; number++)
@@ -104,7 +104,7 @@ TEST(rules)
 	assert_int_equal(orphan_judge(&young), ORPHAN_NOT_KEPT);
 }
 
-TEST(json_strings)
+TEST(json_strings_are_escaped)
 {
 	static const struct {
 		const char *in, *out;
@@ -120,7 +120,7 @@ TEST(json_strings)
 	}
 }
 
-TEST(set_ids)
+TEST(set_ids_are_shown_as_guids)
 {
 	uint8_t id[UP_ID_BYTES] = {
 		0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff};
@@ -131,7 +131,7 @@ TEST(set_ids)
 }
 
 /* Against the C library, over the centuries. */
-TEST(times)
+TEST(times_are_those_of_the_c_library)
 {
 	char text[OUTPUT_TIME_CHARS], want[OUTPUT_TIME_CHARS];
 
@@ -239,7 +239,7 @@ TEST(disks_that_vss_can_tell_apart)
 }
 
 /* Cut anywhere, bent anywhere: it reads nothing outside (the sanitizers watch) and keeps its bounds. */
-TEST(malformed_descriptors)
+TEST(malformed_descriptors_are_read_within_their_bounds)
 {
 	const struct made ids[] = {{1, 0, 'x', 40}, {3, 0, 1, 8}, {8, 0, 'n', 24}, {2, 0, 3, 8}};
 	uint8_t whole[1024];
@@ -335,15 +335,15 @@ int main(void)
 		cmocka_unit_test(words_of_the_setting_for_kinds),
 		cmocka_unit_test(words_that_are_understood),
 		cmocka_unit_test(words_that_are_wrong),
-		cmocka_unit_test(too_many_ids),
-		cmocka_unit_test(rules),
-		cmocka_unit_test(json_strings),
-		cmocka_unit_test(set_ids),
-		cmocka_unit_test(times),
+		cmocka_unit_test(more_ids_than_one_command_takes_are_refused),
+		cmocka_unit_test(an_orphan_is_a_kept_shadow_lun_that_no_host_sees),
+		cmocka_unit_test(json_strings_are_escaped),
+		cmocka_unit_test(set_ids_are_shown_as_guids),
+		cmocka_unit_test(times_are_those_of_the_c_library),
 		cmocka_unit_test(what_is_wrong_decides),
 		cmocka_unit_test(findings_that_have_no_room_are_not_well),
 		cmocka_unit_test(disks_that_vss_can_tell_apart),
-		cmocka_unit_test(malformed_descriptors),
+		cmocka_unit_test(malformed_descriptors_are_read_within_their_bounds),
 		cmocka_unit_test(the_partition_table_tells_whether_vss_has_the_copy),
 		cmocka_unit_test(malformed_partition_tables),
 	};

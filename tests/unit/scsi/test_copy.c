@@ -382,7 +382,7 @@ TEST(zeros_need_no_token)
 	assert_int_equal(fake_luns[0].unmaps, 2);
 }
 
-TEST(bad_tokens)
+TEST(a_token_that_is_not_ours_is_refused)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512], bad[512];
@@ -433,7 +433,7 @@ TEST(tokens_run_out)
 	assert_int_equal(fake_images, 0);
 }
 
-TEST(unmapping_revokes)
+TEST(unmapping_takes_the_tokens_back)
 {
 	static const struct scsi_range r = {0, 8};
 	struct host_nexus *model = scsi_nexus_array(test_a.nexus);
@@ -456,7 +456,7 @@ TEST(unmapping_revokes)
 	fake_luns[3].lun.gone = false;
 }
 
-TEST(bad_ranges)
+TEST(bad_ranges_are_refused)
 {
 	static const struct scsi_range beyond = {BLOCKS - 4, 5}, far = {UINT64_MAX, 1}, none = {8, 0};
 	static const struct scsi_range twice[] = {{0, 8}, {7, 8}};
@@ -622,7 +622,7 @@ static void tmf(struct client *c, enum scsi_tmf function, unsigned lun, uint64_t
 	scsi_tmf(&tmf_call);
 }
 
-TEST(in_the_background)
+TEST(a_copy_in_the_background_goes_on_after_its_answer)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512];
@@ -676,7 +676,7 @@ static void begin_write(struct client *c, struct exchange *x, const uint8_t *tok
 	client_begin_attribute(c, x, 2, cdb, sizeof(cdb), list, len, SCSI_SIMPLE, tag);
 }
 
-TEST(in_the_foreground)
+TEST(a_copy_in_the_foreground_can_be_aborted)
 {
 	static const struct scsi_range r = {0, 8};
 	struct exchange x = {0};
@@ -714,7 +714,7 @@ TEST(in_the_foreground)
 	exchange_free(&x);
 }
 
-TEST(errors_are_told)
+TEST(errors_are_told_in_sense_and_in_the_status)
 {
 	static const struct scsi_range r = {0, 8};
 	uint8_t token[512], page[16] = {0, 0, 0, 0, 0x0A, 0x0A, 0, 0x10, 0x08};
@@ -870,7 +870,7 @@ static void page_descriptor(const uint8_t *d)
 	assert_memory_equal(d, expected, len);
 }
 
-TEST(the_page)
+TEST(the_third_party_copy_page_tells_what_is_offered)
 {
 	static const uint16_t types[] = {0x0000, 0x0001, 0x0004, 0x0008, 0x000C, 0x0106, 0x0108, 0x8001};
 	static const uint8_t commands[] = {
@@ -926,12 +926,15 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(segments_are_copied), T(bad_lists_change_nothing),
-		T(others_reservations_hold), T(data_of_one_instant), T(zeros_need_no_token), T(bad_tokens),
-		T(tokens_run_out), T(unmapping_revokes), T(bad_ranges), T(tokens_of_a_host_are_bounded),
+		T(others_reservations_hold), T(data_of_one_instant), T(zeros_need_no_token),
+		T(a_token_that_is_not_ours_is_refused), T(tokens_run_out), T(unmapping_takes_the_tokens_back),
+		T(bad_ranges_are_refused), T(tokens_of_a_host_are_bounded),
 		T(tokens_of_the_array_are_bounded), T(no_list_id_is_not_the_list_id_0),
-		T(sanitize_waits_for_copies), T(in_the_background), T(in_the_foreground), T(errors_are_told),
+		T(sanitize_waits_for_copies), T(a_copy_in_the_background_goes_on_after_its_answer),
+		T(a_copy_in_the_foreground_can_be_aborted), T(errors_are_told_in_sense_and_in_the_status),
 		T(without_a_write_cache_it_is_durable), T(a_lost_nexus_takes_its_copies_along),
-		T(results_are_kept_within_bounds), T(the_page), T(only_where_the_store_can)};
+		T(results_are_kept_within_bounds), T(the_third_party_copy_page_tells_what_is_offered),
+		T(only_where_the_store_can)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #include "array/util/bytes.h"
 #include "proto/identity.h"
 
-TEST(standard_inquiry)
+TEST(inquiry_tells_vendor_and_versions)
 {
 	const uint8_t *d;
 
@@ -69,7 +69,7 @@ TEST(control_lu_is_a_controller)
 	expect_sense(run(c, 1, CDB(0x00, 0, 0, 0, 0, 0), NO_DATA), 5, 0x2500);
 }
 
-TEST(vpd_pages)
+TEST(vpd_pages_have_the_identity)
 {
 	uint8_t expect83[256];
 	size_t len;
@@ -101,7 +101,7 @@ TEST(vpd_pages)
 	assert_memory_equal(test_last.data, "\0\x86\0\x3C\0\x07\x01\0", 8);
 }
 
-TEST(vpd_block_pages)
+TEST(vpd_block_pages_have_the_limits)
 {
 	const uint8_t *d;
 
@@ -126,7 +126,7 @@ TEST(vpd_block_pages)
 	assert_memory_equal(test_last.data, "\0\xB2\0\x04\x0B\xE4\x02\0", 8);
 }
 
-TEST(report_luns)
+TEST(report_luns_lists_what_is_mapped)
 {
 	fake_map(fake_host(0), 300, &fake_luns[3].lun);
 	expect_good(run(a, 0, CDB(0xA0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0), NO_DATA));
@@ -148,7 +148,7 @@ TEST(report_luns)
 	expect_sense(run(a, 0, CDB(0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 15, 0, 0), NO_DATA), 5, 0x2400);
 }
 
-TEST(lun_addressing)
+TEST(a_lun_is_addressed_in_either_form_and_no_other)
 {
 	static const struct {
 		uint8_t lun[8];
@@ -176,7 +176,7 @@ TEST(lun_addressing)
 	}
 }
 
-TEST(capacity)
+TEST(read_capacity_tells_the_size)
 {
 	expect_good(run(a, 1, CDB(0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8);
@@ -197,9 +197,11 @@ TEST(capacity)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
-	const struct CMUnitTest tests[] = {T(standard_inquiry), T(absent_and_unmapped_luns_answer_inquiry),
-		T(control_lu_is_a_controller), T(vpd_pages), T(vpd_block_pages), T(report_luns),
-		T(lun_addressing), T(capacity)};
+	const struct CMUnitTest tests[] = {T(inquiry_tells_vendor_and_versions),
+		T(absent_and_unmapped_luns_answer_inquiry), T(control_lu_is_a_controller),
+		T(vpd_pages_have_the_identity), T(vpd_block_pages_have_the_limits),
+		T(report_luns_lists_what_is_mapped), T(a_lun_is_addressed_in_either_form_and_no_other),
+		T(read_capacity_tells_the_size)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,7 +73,7 @@ static void register_three(void)
 	expect_good(out(&test_a2, REGISTER, 0, 0, KEY_C));
 }
 
-TEST(registering)
+TEST(a_registration_belongs_to_a_nexus)
 {
 	assert_int_equal(generation(), 0);
 	expect_conflict(out(&test_a, REGISTER, 0, 5, KEY_A)); /* not registered with 5 */
@@ -101,7 +101,7 @@ TEST(registering)
 	expect_good(out(&test_b, RESERVE, 1, KEY_B, 0));
 }
 
-TEST(bad_parameters)
+TEST(bad_parameters_are_refused)
 {
 	uint8_t list[25] = {0};
 
@@ -185,7 +185,7 @@ TEST(who_conflicts_with_whom)
 	}
 }
 
-TEST(unregistering_the_holder)
+TEST(when_the_holder_unregisters_its_reservation_ends)
 {
 	uint64_t key;
 
@@ -235,7 +235,7 @@ TEST(preempt_of_the_holder)
 	expect_good(write_block(&test_a2));
 }
 
-TEST(preempt_of_others)
+TEST(preempting_a_key_takes_its_registrations_away)
 {
 	uint64_t key;
 
@@ -373,7 +373,7 @@ TEST(registrations_are_bounded)
 	assert_int_equal(get_be32(test_last.data + 4), 8 * PR_REGISTRANTS_MAX);
 }
 
-TEST(legacy_reserve)
+TEST(reserve_6_holds_against_other_nexuses)
 {
 	expect_good(run(a, 1, CDB(0x16), NO_DATA));
 	expect_good(run(a, 1, CDB(0x16), NO_DATA));
@@ -412,7 +412,7 @@ TEST(legacy_reserve)
 
 /* Windows failover clustering: register, reserve type 5, challenge by preempt, release; three nodes' nexuses.
  */
-TEST(cluster_sequence)
+TEST(a_failover_cluster_can_challenge_and_take_over)
 {
 	uint64_t key;
 
@@ -437,11 +437,13 @@ TEST(cluster_sequence)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
-	const struct CMUnitTest tests[] = {T(registering), T(bad_parameters), T(who_conflicts_with_whom),
-		T(unregistering_the_holder), T(clear_tells_the_others), T(preempt_of_the_holder),
-		T(preempt_of_others), T(preempt_of_ones_own_key), T(preempt_and_abort_waits),
-		T(capabilities_and_full_status), T(registrations_are_bounded), T(legacy_reserve),
-		T(cluster_sequence)};
+	const struct CMUnitTest tests[] = {T(a_registration_belongs_to_a_nexus),
+		T(bad_parameters_are_refused), T(who_conflicts_with_whom),
+		T(when_the_holder_unregisters_its_reservation_ends), T(clear_tells_the_others),
+		T(preempt_of_the_holder), T(preempting_a_key_takes_its_registrations_away),
+		T(preempt_of_ones_own_key), T(preempt_and_abort_waits), T(capabilities_and_full_status),
+		T(registrations_are_bounded), T(reserve_6_holds_against_other_nexuses),
+		T(a_failover_cluster_can_challenge_and_take_over)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

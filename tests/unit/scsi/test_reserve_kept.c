@@ -302,7 +302,7 @@ static uint8_t move(struct client *c, uint64_t key, uint64_t action_key, uint8_t
 	return send_list(c, PR_REGISTER_AND_MOVE, 0, len);
 }
 
-TEST(moving_a_reservation)
+TEST(a_reservation_moves_to_another_nexus)
 {
 	expect_conflict(move(&test_a, KEY_A, KEY_B, 0, 2, B1, 0));
 	expect_good(out(&test_a, PR_REGISTER, 0, 0, KEY_A, PR_APTPL));
@@ -373,7 +373,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(kept_over_a_restart), T(not_kept_without_aptpl),
 		T(durable_before_the_answer), T(what_cannot_be_kept_is_told),
 		T(damaged_bytes_do_not_open_the_lun), T(for_other_initiator_ports),
-		T(through_all_target_ports), T(moving_a_reservation), T(kept_bytes_are_bounded)};
+		T(through_all_target_ports), T(a_reservation_moves_to_another_nexus),
+		T(kept_bytes_are_bounded)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,7 +41,7 @@ static uint8_t tur(struct client *c, unsigned lun)
 	return client_run(c, lun, CDB(0x00), NO_DATA);
 }
 
-TEST(block_erase)
+TEST(block_erase_leaves_zeros)
 {
 	expect_good(erase(&test_a, 2, 0));
 	assert_true(all(2, 0));
@@ -53,7 +53,7 @@ TEST(block_erase)
 	assert_int_equal(test_last.data[7] & 0xC0, 0x40);
 }
 
-TEST(overwrites)
+TEST(overwrite_leaves_the_pattern)
 {
 	struct exchange x = {0};
 	size_t len = pattern(0x01, 512, 0xAA);
@@ -80,7 +80,7 @@ TEST(overwrites)
 	exchange_free(&x);
 }
 
-TEST(bad_requests)
+TEST(bad_requests_are_refused)
 {
 	expect_sense(client_run(&test_a, 1, CDB(0x48, 2, 0, 0, 0, 0, 0, 0, 8), list, 8), 5, 0x2400);
 	expect_sense(client_run(&test_a, 1, CDB(0x48, 0x1F, 0, 0, 0, 0, 0, 0, 8), list, 8), 5, 0x2400);
@@ -101,7 +101,7 @@ TEST(bad_requests)
 	assert_true(fake_luns[0].clean);
 }
 
-TEST(meanwhile)
+TEST(meanwhile_the_lun_is_not_ready)
 {
 	uint8_t *d;
 
@@ -213,7 +213,7 @@ TEST(stopping_waits_for_the_step)
 }
 
 /* Not usable before it is durable that it is over. */
-TEST(durable_before_usable)
+TEST(a_sanitized_lun_is_usable_when_its_end_is_durable)
 {
 	struct exchange x = {0};
 
@@ -239,7 +239,7 @@ TEST(durable_before_usable)
 	exchange_free(&x);
 }
 
-TEST(failure)
+TEST(a_failed_sanitize_closes_the_lun_until_it_is_made_good)
 {
 	for (unsigned ause = 0; ause < 2; ause++) {
 		fake_hold_io = true;
@@ -263,7 +263,7 @@ TEST(failure)
 }
 
 /* It has failed, and that is not durable yet: another one, or the way out, is too early. */
-TEST(failing)
+TEST(nothing_follows_a_failure_before_it_is_durable)
 {
 	struct exchange x = {0};
 
@@ -319,9 +319,12 @@ TEST(only_who_may_write)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
-	const struct CMUnitTest tests[] = {T(block_erase), T(overwrites), T(bad_requests), T(meanwhile),
-		T(nothing_ends_it), T(a_restart_does_not_end_it), T(stopping_waits_for_the_step),
-		T(durable_before_usable), T(failure), T(failing), T(only_who_may_write)};
+	const struct CMUnitTest tests[] = {T(block_erase_leaves_zeros), T(overwrite_leaves_the_pattern),
+		T(bad_requests_are_refused), T(meanwhile_the_lun_is_not_ready), T(nothing_ends_it),
+		T(a_restart_does_not_end_it), T(stopping_waits_for_the_step),
+		T(a_sanitized_lun_is_usable_when_its_end_is_durable),
+		T(a_failed_sanitize_closes_the_lun_until_it_is_made_good),
+		T(nothing_follows_a_failure_before_it_is_durable), T(only_who_may_write)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

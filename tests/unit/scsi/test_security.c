@@ -148,7 +148,7 @@ TEST(what_is_refused)
 	expect_sense(run(a, 1, CDB(0xB5, 0xF0, 0, 0, 0, 0, 0, 0, 1, 0), inband.ctx, 100), 5, 0x1A00);
 }
 
-TEST(what_there_is)
+TEST(protocol_00h_tells_what_there_is)
 {
 	expect_good(get(&test_a, 1, 0xA2, 0x00, 0, 512));
 	assert_int_equal(test_last.len, 10);
@@ -245,8 +245,8 @@ TEST(without_a_control_layer)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, client_teardown)
-	const struct CMUnitTest tests[] = {T(messages_go_through), T(what_is_refused), T(what_there_is),
-		T(errors_become_sense), T(nothing_stands_in_the_way),
+	const struct CMUnitTest tests[] = {T(messages_go_through), T(what_is_refused),
+		T(protocol_00h_tells_what_there_is), T(errors_become_sense), T(nothing_stands_in_the_way),
 		T(a_waiting_fetch_ends_late_or_is_given_up),
 		cmocka_unit_test_setup_teardown(without_a_control_layer, client_setup, client_teardown)};
 

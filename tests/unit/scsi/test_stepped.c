@@ -26,7 +26,7 @@ static void information_is(uint64_t offset)
 
 /* ---- VERIFY -------------------------------------------------------------------------------------------- */
 
-TEST(verify)
+TEST(verify_compares_as_bytchk_says)
 {
 	expect_good(run(a, 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 8, 0, 0), NO_DATA)); /* all of it */
 	expect_good(run(a, 1, CDB(0xAF, 0x10, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0), NO_DATA));
@@ -57,7 +57,7 @@ TEST(verify)
 	expect_sense(run(a, 1, CDB(0x2F, 0, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA), 3, 0x1100);
 }
 
-TEST(write_and_verify)
+TEST(write_and_verify_writes_through)
 {
 	memset(buf, 0x5C, sizeof(buf));
 	expect_good(run(a, 1, CDB(0x2E, 0, 0, 0, 0, 9, 0, 0, 3, 0), buf, 3 * BLOCK));
@@ -133,7 +133,7 @@ TEST(unmap_does_all_or_nothing)
 	assert_int_equal(fake_luns[0].unmaps, 2);
 }
 
-TEST(write_same)
+TEST(write_same_repeats_a_block)
 {
 	static uint8_t before[FAKE_LUN_BYTES];
 
@@ -171,7 +171,7 @@ TEST(write_same)
 		run(a, 1, CDB(0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 1, 0, 0), NO_DATA), 5, 0x2400);
 }
 
-TEST(compare_and_write)
+TEST(compare_and_write_writes_when_all_is_equal)
 {
 	memcpy(buf, disk + 5 * BLOCK, 2 * BLOCK);
 	memset(buf + 2 * BLOCK, 0x99, 2 * BLOCK);
@@ -201,7 +201,7 @@ TEST(compare_and_write)
 		run(a, 1, CDB(0x89, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 2, 0, 0), buf, 4 * BLOCK), 5, 0x2100);
 }
 
-TEST(orwrite)
+TEST(orwrite_sets_bits)
 {
 	static uint8_t before[FAKE_LUN_BYTES];
 
@@ -240,7 +240,7 @@ TEST(orwrite_loses_nothing)
 	exchange_free(&x);
 }
 
-TEST(hints_and_defects)
+TEST(hints_are_good_and_there_are_no_defects)
 {
 	expect_good(run(a, 1, CDB(0x34, 0, 0, 0, 0, 1, 0, 0, 8, 0), NO_DATA));
 	expect_good(run(a, 1, CDB(0x90, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0), NO_DATA));
@@ -255,7 +255,7 @@ TEST(hints_and_defects)
 	assert_memory_equal(test_last.data, "\0\x1D\0\0\0\0\0\0", 8);
 }
 
-TEST(lba_status)
+TEST(lba_status_tells_one_mapped_run)
 {
 	expect_good(run(a, 1, CDB(0x9E, 0x12, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 1, 0, 0, 0), NO_DATA));
 	assert_int_equal(test_last.len, 24);
@@ -266,7 +266,7 @@ TEST(lba_status)
 
 /* ---- mode ---------------------------------------------------------------------------------------------- */
 
-TEST(mode_sense)
+TEST(mode_sense_tells_caching_and_control)
 {
 	static const uint8_t caching[] = {
 		0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
@@ -326,7 +326,7 @@ TEST(mode_select_write_cache)
 	expect_good(run(b, 1, CDB(0x00), NO_DATA));
 }
 
-TEST(mode_select_control)
+TEST(mode_select_changes_sense_and_write_protection)
 {
 	uint8_t list[] = {0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0x0A, 0x0A, 0x04, 0x10, 0x08, 0, 0,
 		0, 0xFF, 0xFF, 0, 0};
@@ -419,9 +419,12 @@ TEST(stepped_commands_are_bounded)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, client_teardown)
-	const struct CMUnitTest tests[] = {T(verify), T(write_and_verify), T(unmap_does_all_or_nothing),
-		T(write_same), T(compare_and_write), T(lba_status), T(orwrite), T(orwrite_loses_nothing),
-		T(hints_and_defects), T(mode_sense), T(mode_select_write_cache), T(mode_select_control),
+	const struct CMUnitTest tests[] = {T(verify_compares_as_bytchk_says),
+		T(write_and_verify_writes_through), T(unmap_does_all_or_nothing),
+		T(write_same_repeats_a_block), T(compare_and_write_writes_when_all_is_equal),
+		T(lba_status_tells_one_mapped_run), T(orwrite_sets_bits), T(orwrite_loses_nothing),
+		T(hints_are_good_and_there_are_no_defects), T(mode_sense_tells_caching_and_control),
+		T(mode_select_write_cache), T(mode_select_changes_sense_and_write_protection),
 		T(mode_select_refuses), T(stepped_commands_are_bounded)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

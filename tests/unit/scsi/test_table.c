@@ -57,7 +57,7 @@ TEST(short_cdbs_are_refused)
 	}
 }
 
-TEST(all_operation_codes)
+TEST(the_report_lists_every_command_of_the_table)
 {
 	const uint8_t *d;
 
@@ -90,7 +90,7 @@ static uint8_t one(uint8_t option, uint8_t opcode, uint16_t action)
 		NO_DATA);
 }
 
-TEST(one_operation_code)
+TEST(one_operation_code_is_reported_with_its_usage)
 {
 	static const uint8_t read16[] = {0, 3, 0, 16, 0x88, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
 		0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0};
@@ -126,7 +126,7 @@ TEST(one_operation_code)
 	expect_sense(one(4, 0x88, 0), 5, 0x2400);
 }
 
-TEST(other_reports)
+TEST(the_other_reports_tell_functions_and_ports)
 {
 	struct client gone;
 
@@ -153,7 +153,7 @@ TEST(other_reports)
 	expect_sense(run(a, 1, CDB(0xA3, 0x4A, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA), 5, 0x2400);
 }
 
-TEST(sense_forms)
+TEST(sense_has_a_fixed_and_a_descriptor_form)
 {
 	struct scsi_sense s = {.key = SENSE_MISCOMPARE,
 		.asc = 0x1D00,
@@ -179,7 +179,7 @@ TEST(sense_forms)
 	assert_int_equal(out[0], 0x70);
 }
 
-TEST(log_pages)
+TEST(log_pages_tell_how_full_the_pool_is)
 {
 	expect_good(run(a, 1, CDB(0x4D, 0, 0x40, 0, 0, 0, 0, 1, 0, 0), NO_DATA));
 	assert_int_equal(test_last.len, 6);
@@ -206,8 +206,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(every_reserved_bit_is_refused), T(unknown_opcodes_and_actions),
-		T(short_cdbs_are_refused), T(all_operation_codes), T(one_operation_code), T(other_reports),
-		T(sense_forms), T(log_pages)};
+		T(short_cdbs_are_refused), T(the_report_lists_every_command_of_the_table),
+		T(one_operation_code_is_reported_with_its_usage),
+		T(the_other_reports_tell_functions_and_ports), T(sense_has_a_fixed_and_a_descriptor_form),
+		T(log_pages_tell_how_full_the_pool_is)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

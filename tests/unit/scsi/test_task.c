@@ -145,7 +145,7 @@ TEST(parsed_tasks_are_checked_again)
 
 /* ---- aborts -------------------------------------------------------------------------------------------- */
 
-TEST(abort_task)
+TEST(an_aborted_task_ends_wherever_it_waits)
 {
 	struct tmf t;
 
@@ -205,7 +205,7 @@ TEST(abort_and_clear_task_set)
 	assert_int_equal(fake_luns[1].writes, 1);
 }
 
-TEST(lun_reset)
+TEST(a_lun_reset_ends_tasks_reservations_and_modes)
 {
 	static const uint8_t no_wce[24] = {0, 0, 0, 0, 0x08, 0x12};
 	struct tmf t;
@@ -382,8 +382,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, teardown)
 	const struct CMUnitTest tests[] = {T(writes_wait_at_the_gate_and_reads_pass),
-		T(queued_writes_are_checked_again), T(parsed_tasks_are_checked_again), T(abort_task),
-		T(abort_and_clear_task_set), T(lun_reset), T(target_reset_reaches_what_the_host_sees),
+		T(queued_writes_are_checked_again), T(parsed_tasks_are_checked_again),
+		T(an_aborted_task_ends_wherever_it_waits), T(abort_and_clear_task_set),
+		T(a_lun_reset_ends_tasks_reservations_and_modes), T(target_reset_reaches_what_the_host_sees),
 		T(a_function_does_not_wait_for_later_ones), T(lost_nexus_ends_its_tasks),
 		T(unmapping_answers_what_waits), T(steps_end_when_aborted),
 		T(ordered_waits_and_is_waited_for), T(blocked_tasks_can_be_aborted)};

@@ -36,7 +36,7 @@ static void zero(uint64_t lba, uint64_t blocks)
 	fake_luns[0].clean = false;
 }
 
-TEST(mapped_and_not)
+TEST(lba_status_tells_what_is_mapped)
 {
 	expect_good(lba_status(0, 1024));
 	assert_int_equal(test_last.len, 24);
@@ -60,7 +60,7 @@ TEST(mapped_and_not)
 }
 
 /* Whatever room there is: whole descriptors that begin where was asked, cut off at the room. */
-TEST(any_room)
+TEST(lba_status_fits_any_room)
 {
 	for (unsigned i = 0; i < BLOCKS; i += 16)
 		zero(i, 8);
@@ -104,7 +104,7 @@ static void fill(unsigned percent)
 	fake_stats.used_bytes = fake_stats.capacity_bytes / 100 * percent;
 }
 
-TEST(soft_threshold)
+TEST(each_host_learns_once_that_the_pool_fills)
 {
 	fill(69);
 	write_much();
@@ -183,7 +183,7 @@ TEST(full_is_27_07)
 	expect_good(write_64k(&test_a));
 }
 
-TEST(mode_page)
+TEST(the_threshold_stands_in_a_mode_page)
 {
 	expect_good(run(a, 1, CDB(0x5A, 8, 0x1C, 2, 0, 0, 0, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8 + 24);
@@ -211,10 +211,10 @@ TEST(mode_page)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
-	const struct CMUnitTest tests[] = {T(mapped_and_not), T(any_room), T(soft_threshold),
-		cmocka_unit_test(the_threshold_is_configured),
+	const struct CMUnitTest tests[] = {T(lba_status_tells_what_is_mapped), T(lba_status_fits_any_room),
+		T(each_host_learns_once_that_the_pool_fills), cmocka_unit_test(the_threshold_is_configured),
 		cmocka_unit_test(the_physical_block_is_configured), T(not_during_a_commit), T(full_is_27_07),
-		T(mode_page)};
+		T(the_threshold_stands_in_a_mode_page)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
