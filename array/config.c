@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/iscsi/address.h"
 #include "array/util/units.h"
 
 enum key_type {
@@ -113,6 +114,16 @@ static int fault_set_line(struct reading *r, const char *format, ...)
 	return fault_set(r->fault, -EINVAL, "%s:%d: %s", r->path, r->line, text);
 }
 
+/* A "#" behind a blank begins a comment, as a ";" does in inih. */
+static void cut_comment(char *line)
+{
+	for (char *at = strchr(line, '#'); at; at = strchr(at + 1, '#'))
+		if (at == line || at[-1] == ' ' || at[-1] == '\t') {
+			memcpy(at, "\n", 2);
+			return;
+		}
+}
+
 /* inih's reader: counts the lines, refuses those that do not fit (inih would cut them silently). */
 static char *read_line(char *buffer, int size, void *stream)
 {
@@ -126,6 +137,7 @@ static char *read_line(char *buffer, int size, void *stream)
 			size - 2);
 		return NULL;
 	}
+	cut_comment(buffer);
 	return buffer;
 }
 
@@ -224,6 +236,8 @@ static int read_address(
 {
 	const char *end = text + len, *address = text, *port = NULL;
 	size_t address_len = len;
+	struct sockaddr_storage parsed;
+	socklen_t parsed_len;
 	unsigned long number = 3260;
 
 	if (*text == '[') {
@@ -256,6 +270,11 @@ static int read_address(
 	memcpy(portal->address, address, address_len);
 	portal->address[address_len] = '\0';
 	portal->port = (uint16_t)number;
+	if (iscsi_address_parse(portal->address, portal->port, &parsed, &parsed_len))
+		return FAIL(r,
+			"%s: %s is neither an IPv4 nor an IPv6 address: write one, as in 192.0.2.1 or "
+			"[2001:db8::1] (names are not looked up).",
+			key, portal->address);
 	return 0;
 }
 

@@ -6,18 +6,20 @@
 #include <string.h>
 #include "ctl/ctl.h"
 
-#define SECRET_MAX_BYTES 255
+#define SECRET_MAX_BYTES  255
+#define BYTE_ORDER_MARK   "\xef\xbb\xbf"
+#define SECRET_TEXT_BYTES (SECRET_MAX_BYTES + sizeof(BYTE_ORDER_MARK) + 1) /* with the line's end and a NUL */
 
 /* The first line of the file that `option` names into secret. */
 static int read_secret(
-	const struct invocation *in, const char *option, const char *path, char secret[SECRET_MAX_BYTES + 2])
+	const struct invocation *in, const char *option, const char *path, char secret[SECRET_TEXT_BYTES])
 {
 	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
 
 	if (!file)
 		return ctl_fail(in, -errno, "%s: %s: --%s names a file with the secret in its first line.",
 			path, strerror(errno), option);
-	char *line = fgets(secret, SECRET_MAX_BYTES + 2, file);
+	char *line = fgets(secret, SECRET_TEXT_BYTES, file);
 	int err = ferror(file) ? errno : 0; /* a directory opens, too */
 	if (file != stdin)
 		fclose(file);
@@ -26,6 +28,11 @@ static int read_secret(
 			path, strerror(err), option);
 	if (!line)
 		return ctl_fail(in, -ENODATA, "%s is empty: put the secret in its first line.", path);
+	if (strncmp(secret, "\xff\xfe", 2) == 0 || strncmp(secret, "\xfe\xff", 2) == 0)
+		return ctl_fail(in, -EINVAL, "%s is UTF-16 text: save it as UTF-8 or ASCII.", path);
+	if (strncmp(secret, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0) /* as Windows' editors write it */
+		memmove(secret, secret + strlen(BYTE_ORDER_MARK),
+			strlen(secret + strlen(BYTE_ORDER_MARK)) + 1);
 	secret[strcspn(secret, "\r\n")] = '\0';
 	if (!*secret || strlen(secret) > SECRET_MAX_BYTES)
 		return ctl_fail(in, -EINVAL,
@@ -74,7 +81,7 @@ static int add_secret(const struct invocation *in, json_t *params, const char *o
 	const char *member)
 {
 	const char *path = ctl_option(in, option, 0);
-	char secret[SECRET_MAX_BYTES + 2];
+	char secret[SECRET_TEXT_BYTES];
 
 	if (path && ctl_flag(in, no_option))
 		return ctl_usage(in, "--%s and --%s contradict each other.", option, no_option);

@@ -119,6 +119,30 @@ static void accepted(struct reactor_op *op, int result)
 	accept_more(l);
 }
 
+/*
+ * An address that the machine does not have (an interface that is down, or comes up later) stops nobody from using the
+ * other portals: we listen there all the same, and the kernel takes connections as soon as it is there.
+ */
+static int bind_to(struct iscsi_listener *l, socklen_t len)
+{
+	const struct sockaddr *address = (const struct sockaddr *)&l->address;
+	bool v6 = l->address.ss_family == AF_INET6;
+	int on = 1;
+
+	if (bind(l->fd, address, len) == 0)
+		return 0;
+	if (errno != EADDRNOTAVAIL ||
+		setsockopt(l->fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND, &on,
+			sizeof(on)) ||
+		bind(l->fd, address, len))
+		return -1;
+	iscsi_event(l->server, ARRAY_EVENT_WARNING,
+		"portal %s: this machine has no such address now; hosts reach it when it has. Bring its interface up, or "
+		"correct portals in [iscsi]",
+		l->portal.address);
+	return 0;
+}
+
 static int listen_on(struct iscsi_listener *l, struct fault *fault)
 {
 	struct sockaddr_storage *address = &l->address;
@@ -138,7 +162,7 @@ static int listen_on(struct iscsi_listener *l, struct fault *fault)
 	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (address->ss_family == AF_INET6)
 		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (bind(l->fd, (struct sockaddr *)address, len) != 0 || listen(l->fd, BACKLOG) != 0 ||
+	if (bind_to(l, len) != 0 || listen(l->fd, BACKLOG) != 0 ||
 		getsockname(l->fd, (struct sockaddr *)address, &(socklen_t){sizeof(*address)}) != 0) {
 		err = -errno;
 		close(l->fd);

@@ -64,16 +64,19 @@ def configurations():
                 ('[copysets]\nleese = 5m\n', ['unknown key leese', r'umbrad\.conf\(5\)']),
                 ('[copyset]\nlease = 5m\n', ['unknown section']),
                 ('[copysets]\nlease = 5\n', ['unit', '5m']),
-                ('[iscsi]\nportals = 127.0.0.1:port\n', ['port'])):
+                ('[iscsi]\nportals = 127.0.0.1:port\n', ['port']),
+                ('[iscsi]\nportals = localhost:0\n', ['localhost', 'names are not looked up'])):
             with open(array.config_path, 'w') as file:
                 file.write(good + text)
             line = (good + text).count('\n')
             for arguments in (['--check-config'], []):
                 expect(umbrad('--config', array.config_path, *arguments), 2,
                        re.escape(f'{array.config_path}:{line}: '), *words)
-        array.config['iscsi']['portals'] = '192.0.2.99:3260'
-        array.write_config()
-        expect(umbrad('--config', array.config_path), 1, r'192\.0\.2\.99')
+        with socket.create_server(('127.0.0.1', 0)) as other:
+            port = other.getsockname()[1]
+            array.config['iscsi']['portals'] = f'127.0.0.1:{port}'
+            array.write_config()
+            expect(umbrad('--config', array.config_path), 1, rf'127\.0\.0\.1, port {port} cannot be opened')
 
 
 def crc32c(data):
@@ -254,6 +257,9 @@ def verbs():
         with open(secret, 'w') as file:
             file.write('too short\n')
         refused(array, 'EINVAL', 'host', 'add', 'g', '--iqn', 'iqn.x:g', '--chap-file', secret, words=['12'])
+        with open(secret, 'w', encoding='utf-16') as file:
+            file.write('secretsecret1\n')
+        refused(array, 'EINVAL', 'host', 'add', 'g', '--iqn', 'iqn.x:g', '--chap-file', secret, words=['UTF-16'])
         refused(array, 'ENOENT', 'host', 'set', 'h', '--import', 'named:h,nobody', words=['nobody'])
         array.ctl('map', 'a', 'h')
         refused(array, 'EBUSY', 'lun', 'delete', 'a')

@@ -110,6 +110,13 @@ class Sessions(unittest.TestCase):
             self.assertFalse(THEIRS in out or OURS in out)
         self.assertIn('mutual CHAP           yes', self.array.text('host', 'show', 'mutual'))
 
+    def test_a_byte_order_mark_is_no_part_of_a_secret(self):
+        """As Windows' editors write it."""
+        name = 'iqn.2026-01.test:marked'
+        self.array.ctl('host', 'add', 'marked', '--iqn', name, '--chap-file', self.secret('marked', '\ufeffsecretsecret1\r\n'))
+        with Raw(self.array.port) as raw:
+            self.assertEqual(raw.login(name, self.array.target, 'secretsecret1').status, 0)
+
     # ---- changed secrets
 
     def test_a_changed_secret_ends_the_sessions(self):

@@ -129,12 +129,16 @@ TEST(what_is_wrong_is_refused_with_its_line)
 		{"[iscsi]\nportals = [::1\n", 2, "without ']'"},
 		{"[iscsi]\nportals = [::1]x\n", 2, "no address and port"},
 		{"[iscsi]\nportals = :3260\n", 2, "has no address"},
+		{"[iscsi]\nportals = localhost:0\n", 2, "neither an IPv4 nor an IPv6 address"},
+		{"[iscsi]\nportals = 999.1.1.1\n", 2, "neither an IPv4 nor an IPv6 address"},
+		{"[iscsi]\nredirect = elsewhere 5.6.7.8:1 permanent\n", 2,
+			"neither an IPv4 nor an IPv6 address"},
 		{"[iscsi]\nportals = 1.2.3.4:5/0\n", 2, "no number from 1 to 65535"},
 		{"[iscsi]\nportals = 1.2.3.4:5/65536\n", 2, "no number from 1 to 65535"},
 		{"[iscsi]\nportals = 1.2.3.4:5/1x, 1.2.3.5\n", 2, "no number from 1 to 65535"},
 		{"[iscsi]\nportals = /1\n", 2, "has no address"},
-		{"[iscsi]\nportals = a:0, a:1, a:2, a:3, a:4, a:5, a:6, a:7, a:8\n"
-		 "portals = b:1, b:2, b:3, b:4, b:5, b:6, b:7, b:8\n",
+		{"[iscsi]\nportals = ::, ::1, ::2, ::3, ::4, ::5, ::6, ::7, ::8\n"
+		 "portals = 0.0.0.0, 0.0.0.1, 0.0.0.2, 0.0.0.3, 0.0.0.4, 0.0.0.5, 0.0.0.6, 0.0.0.7\n",
 			3, "more than 16 portals"},
 		{"[pool]\npath = /a\n[iscsi]\nredirect = 1.2.3.4 5.6.7.8:1 temporary\n\n", 4,
 			"none of the portals"},
@@ -164,6 +168,16 @@ TEST(what_is_wrong_is_refused_with_its_line)
 		if (strncmp(fault.text, want, strlen(want)) != 0 || !strstr(fault.text, rows[i].says))
 			fail_msg("row %zu: %s", i, fault.text);
 	}
+}
+
+TEST(comments_may_follow_values)
+{
+	assert_int_equal(
+		load("[pool] # where\npath = /a#b\t# not #c\n#d\n[iscsi]\nportals = 127.0.0.1:1 # one\n"
+		     "portals = 127.0.0.1:2 ; two\n"),
+		0);
+	assert_string_equal(config.pool_path, "/a#b");
+	assert_int_equal(config.portal_count, 2);
 }
 
 TEST(a_missing_path_or_file_is_told)
@@ -250,6 +264,7 @@ int main(void)
 		cmocka_unit_test(portals_have_groups_and_redirections),
 		cmocka_unit_test(what_is_left_out_has_defaults),
 		cmocka_unit_test(what_is_wrong_is_refused_with_its_line),
+		cmocka_unit_test(comments_may_follow_values),
 		cmocka_unit_test(a_missing_path_or_file_is_told),
 		cmocka_unit_test(a_line_too_long_is_refused),
 		cmocka_unit_test(sizes_are_parsed),
