@@ -15,8 +15,9 @@ DEFINE_GUID(CLSID_UmbraProvider, 0xdb5509ab, 0xf8cd, 0x4a11, 0x8e, 0xfb, 0xa1, 0
 /* {F6DF2B1B-5A2C-407E-BB2D-A5097EB76D43} */
 DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0x09, 0x7e, 0xb7, 0x6d, 0x43);
 
-#define UMBRA_CLSID_TEXT L"{DB5509AB-F8CD-4A11-8EFB-A1989538579C}"
-#define UMBRA_APPID_TEXT L"{F6DF2B1B-5A2C-407E-BB2D-A5097EB76D43}"
+#define UMBRA_PROVIDER_TEXT L"{C27FDB10-24D1-4708-9442-880E6246FE94}"
+#define UMBRA_CLSID_TEXT    L"{DB5509AB-F8CD-4A11-8EFB-A1989538579C}"
+#define UMBRA_APPID_TEXT    L"{F6DF2B1B-5A2C-407E-BB2D-A5097EB76D43}"
 
 #define UMBRA_PROVIDER_NAME   L"Umbra VSS Hardware Provider"
 #define UMBRA_SERVICE_NAME    L"umbra-vss"
@@ -29,7 +30,9 @@ DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0
 #define UMBRA_KEY_APPID   L"SOFTWARE\\Classes\\AppID\\" UMBRA_APPID_TEXT
 #define UMBRA_KEY_EVENTS  L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\" UMBRA_EVENT_SOURCE
 #define UMBRA_KEY_SERVICE L"SYSTEM\\CurrentControlSet\\Services\\" UMBRA_SERVICE_NAME
-#define UMBRA_KEY_VENDOR  L"SOFTWARE\\Umbra"
+/* Where VSS keeps what RegisterProvider told it. Touched only where VSS itself cannot be asked. */
+#define UMBRA_KEY_VSS    L"SYSTEM\\CurrentControlSet\\Services\\VSS\\Providers\\" UMBRA_PROVIDER_TEXT
+#define UMBRA_KEY_VENDOR L"SOFTWARE\\Umbra"
 /* Settings, all optional: see settings.h. */
 #define UMBRA_KEY_SETTINGS_A "SOFTWARE\\Umbra\\Provider"
 #define UMBRA_KEY_SETTINGS   TEXT(UMBRA_KEY_SETTINGS_A)

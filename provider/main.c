@@ -19,6 +19,7 @@ static const char usage[] =
 	"\n"
 	"  install     register the provider with Windows and with VSS; what fails leaves everything as it was\n"
 	"  uninstall   undo that; shadow copies on the arrays and your settings stay\n"
+	"              --force  also where VSS cannot be asked; --keep-service  the service stays, for an upgrade\n"
 	"  upgrade     replace another version's registration by this program's (install does so, too)\n"
 	"  status      what is installed and which arrays are reached\n"
 	"  check       look at all that a shadow copy needs, and say how to mend it; [--json]\n"
@@ -40,7 +41,6 @@ static const struct {
 	int (*run)(void);
 } commands[] = {
 	{L"install", setup_install},
-	{L"uninstall", setup_uninstall},
 	{L"upgrade", setup_install},
 	{L"status", status_show},
 	{L"run", service_run},
@@ -54,6 +54,7 @@ static const struct {
 	{L"adopt", adopt_run},
 	{L"check", check_run},
 	{L"orphans", orphans_run},
+	{L"uninstall", setup_uninstall},
 };
 
 static bool is_help(const WCHAR *word)

@@ -3,11 +3,15 @@
  * The service: a COM local server in the multi-threaded apartment.
  *
  * It holds one reference to the process itself, so that COM never closes the door behind the last object: VSS
- * loads and unloads providers often. After IDLE_MS without an object it gives that reference up; if nobody
- * came in meanwhile COM has suspended the class object in the same step, and the service ends.
+ * loads and unloads providers often. It never ends by itself: who activates a class while its service ends gets an error
+ * from COM (CO_E_SERVER_EXEC_FAILURE), and VSS would lose a shadow copy to that.
+ *
+ * Invariants: the service manager hears a new checkpoint each CHECKPOINT_MS while the start or the end goes on, at most
+ * PENDING_LIMIT_MS long; its states come in order, SERVICE_STOPPED last.
  */
 #include "provider/service.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <windows.h>
 #include <objbase.h>
@@ -15,33 +19,42 @@
 #include "provider/com_security.h"
 #include "provider/eventlog.h"
 #include "provider/ids.h"
+#include "provider/memory.h"
 #include "provider/provider.h"
 #include "provider/settings.h"
 #include "provider/version.h"
 
-#define IDLE_MS       180000
-#define START_HINT_MS 10000
+#define CHECKPOINT_MS    2000
+#define HINT_MS          20000
+#define PENDING_LIMIT_MS 90000 /* as setup_service.c waits, and before a shutdown Windows */
+/* What the windows of a set over all arrays lock, and as much again for what Windows itself counts. */
+#define LOCKED_BYTES (4u << 20)
 
 static struct {
 	SERVICE_STATUS_HANDLE status; /* NULL: in the foreground */
 	HANDLE stop;                  /* manual reset */
-	HANDLE changed;               /* the number of objects */
-	volatile LONG live;
+	HANDLE stopped;               /* manual reset: the last state was reported */
 	int exit_code;
+	CRITICAL_SECTION lock; /* guards what follows */
+	DWORD state, checkpoint;
+	ULONGLONG pending_since_ms;
 } service;
 
-static void report(DWORD state, DWORD error)
+static bool is_pending(DWORD state)
 {
-	static DWORD checkpoint;
-	SERVICE_STATUS s = {.dwServiceType = SERVICE_WIN32_OWN_PROCESS, .dwCurrentState = state};
+	return state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING;
+}
 
-	if (!service.status)
-		return;
-	if (state == SERVICE_RUNNING)
-		s.dwControlsAccepted = SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_SHUTDOWN;
-	if (state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING) {
-		s.dwCheckPoint = ++checkpoint;
-		s.dwWaitHint = START_HINT_MS;
+/* Under the lock. */
+static void tell(DWORD error)
+{
+	SERVICE_STATUS s = {.dwServiceType = SERVICE_WIN32_OWN_PROCESS, .dwCurrentState = service.state};
+
+	if (service.state == SERVICE_RUNNING)
+		s.dwControlsAccepted = SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_PRESHUTDOWN;
+	if (is_pending(service.state)) {
+		s.dwCheckPoint = ++service.checkpoint;
+		s.dwWaitHint = HINT_MS;
 	}
 	if (error) {
 		s.dwWin32ExitCode = ERROR_SERVICE_SPECIFIC_ERROR;
@@ -50,10 +63,36 @@ static void report(DWORD state, DWORD error)
 	SetServiceStatus(service.status, &s);
 }
 
-static void objects_changed(LONG live)
+static void report(DWORD state, DWORD error)
 {
-	InterlockedExchange(&service.live, live);
-	SetEvent(service.changed);
+	if (!service.status)
+		return;
+	EnterCriticalSection(&service.lock);
+	bool backwards = service.state == SERVICE_STOPPED ||
+			 (service.state == SERVICE_STOP_PENDING && state == SERVICE_RUNNING);
+	if (!backwards) {
+		if (state != service.state)
+			service.pending_since_ms = GetTickCount64();
+		service.state = state;
+		tell(error);
+	}
+	LeaveCriticalSection(&service.lock);
+	if (state == SERVICE_STOPPED)
+		SetEvent(service.stopped);
+}
+
+/* While a start or an end takes its time: that it goes on. One that hangs is not told of for ever. */
+static DWORD WINAPI checkpoints(void *unused)
+{
+	(void)unused;
+	while (WaitForSingleObject(service.stopped, CHECKPOINT_MS) == WAIT_TIMEOUT) {
+		EnterCriticalSection(&service.lock);
+		if (is_pending(service.state) &&
+			GetTickCount64() - service.pending_since_ms < PENDING_LIMIT_MS)
+			tell(0);
+		LeaveCriticalSection(&service.lock);
+	}
+	return 0;
 }
 
 /* A crash is to be seen, not to be swallowed by COM. */
@@ -68,33 +107,16 @@ static void do_not_handle_exceptions(void)
 	IGlobalOptions_Release(options);
 }
 
-/* Until told to stop, or idle for long enough. */
-static void wait_for_the_end(void)
-{
-	HANDLE handles[] = {service.stop, service.changed};
-
-	for (;;) {
-		DWORD woken = WaitForMultipleObjects(2, handles, FALSE, service.live ? INFINITE : IDLE_MS);
-		if (woken == WAIT_OBJECT_0)
-			return;
-		if (woken == WAIT_TIMEOUT && !service.live && service.status) {
-			if (CoReleaseServerProcess() == 0)
-				return;
-			CoAddRefServerProcess();
-		}
-	}
-}
-
 static HRESULT serve(void)
 {
-	static struct provider_context context = {.budget_ms = settings_commit_budget_ms,
-		.copy_kind = settings_copy_kind,
-		.objects_changed = objects_changed};
+	static struct provider_context context = {
+		.budget_ms = settings_commit_budget_ms, .copy_kind = settings_copy_kind};
 	HRESULT hr = com_security_server();
 
 	if (FAILED(hr))
 		return hr;
 	do_not_handle_exceptions();
+	memory_allow_locking(LOCKED_BYTES);
 	context.transport = transport_spti();
 	context.client = array_client_create(context.transport);
 	if (!context.client)
@@ -108,7 +130,7 @@ static HRESULT serve(void)
 		eventlog_trace("umbra-vss %s serves", provider_version);
 		if (!service.status)
 			puts("umbra-vss serves in the foreground; Ctrl+C ends it.");
-		wait_for_the_end();
+		WaitForSingleObject(service.stop, INFINITE);
 		report(SERVICE_STOP_PENDING, 0);
 		eventlog_trace("umbra-vss ends");
 	}
@@ -141,7 +163,7 @@ static DWORD WINAPI control(DWORD code, DWORD type, void *data, void *context)
 	(void)context;
 	switch (code) {
 	case SERVICE_CONTROL_STOP:
-	case SERVICE_CONTROL_SHUTDOWN:
+	case SERVICE_CONTROL_PRESHUTDOWN:
 		report(SERVICE_STOP_PENDING, 0);
 		SetEvent(service.stop);
 		return NO_ERROR;
@@ -160,9 +182,12 @@ static void WINAPI service_main(DWORD argc, WCHAR **argv)
 	if (!service.status)
 		return;
 	report(SERVICE_START_PENDING, 0);
+	HANDLE thread = CreateThread(NULL, 0, checkpoints, NULL, 0, NULL); /* without it only fewer words */
 	HRESULT hr = set_up_and_serve();
 	service.exit_code = FAILED(hr);
 	report(SERVICE_STOPPED, FAILED(hr) ? (DWORD)hr : 0);
+	if (thread)
+		CloseHandle(thread);
 }
 
 static BOOL WINAPI on_ctrl_c(DWORD type)
@@ -177,9 +202,10 @@ int service_run(void)
 	static WCHAR name[] = UMBRA_SERVICE_NAME;
 	static const SERVICE_TABLE_ENTRYW table[] = {{name, service_main}, {NULL, NULL}};
 
+	InitializeCriticalSection(&service.lock);
 	service.stop = CreateEventW(NULL, TRUE, FALSE, NULL);
-	service.changed = CreateEventW(NULL, FALSE, FALSE, NULL);
-	if (!service.stop || !service.changed)
+	service.stopped = CreateEventW(NULL, TRUE, FALSE, NULL);
+	if (!service.stop || !service.stopped)
 		return 1;
 	if (StartServiceCtrlDispatcherW(table))
 		return service.exit_code;

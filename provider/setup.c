@@ -44,7 +44,8 @@ const char *setup_explain(HRESULT hr)
 	case HRESULT_FROM_WIN32(ERROR_SERVICE_DISABLED):
 		return "A service that is needed is disabled: enable \"Volume Shadow Copy\" (sc config vss start= demand).";
 	case HRESULT_FROM_WIN32(ERROR_SERVICE_MARKED_FOR_DELETE):
-		return "The old service is being deleted still: close the Services console and try again.";
+		return "The old service is being deleted still, for another program holds it open (the Services "
+		       "console, Task Manager, a monitoring agent): close that, or restart Windows, then try again.";
 	case VSS_E_PROVIDER_ALREADY_REGISTERED:
 		return "VSS says that the provider is registered already and does not replace it: run \"umbra-vss "
 		       "uninstall\", then install again.";
@@ -183,22 +184,32 @@ static HRESULT vss_do(void)
 	return registration_add(&props);
 }
 
+static bool erase;     /* VSS cannot be asked */
+static HRESULT erased; /* why, when its entry was erased */
+
 static HRESULT vss_undo(void)
 {
-	HRESULT hr = registration_remove();
+	HRESULT hr = erase ? registration_erase() : registration_remove();
 
-	taken_out = SUCCEEDED(hr);
+	taken_out = SUCCEEDED(hr) && !erase;
 	return hr;
 }
 
 static HRESULT vss_restore(void)
 {
-	return taken_out ? registration_add(&old_registration) : S_OK;
+	return FAILED(erased) ? erased : taken_out ? registration_add(&old_registration) : S_OK;
 }
+
+static bool keep_service;
 
 static HRESULT service_do(void)
 {
 	return setup_service_create(own_path, !vss_is_current());
+}
+
+static HRESULT service_undo(void)
+{
+	return keep_service ? setup_service_stop() : setup_service_delete();
 }
 
 /* is_there is asked before anything changes and remembers what restore puts back (NULL: act does). */
@@ -212,7 +223,7 @@ static const struct step {
 	{"COM registration", com_do, com_undo, com_is_there, NULL},
 	{"settings", settings_do, settings_undo, settings_are_there, NULL},
 	{"event source", events_do, events_undo, events_are_there, events_restore},
-	{"service", service_do, setup_service_delete, setup_service_remember, setup_service_restore},
+	{"service", service_do, service_undo, setup_service_remember, setup_service_restore},
 	{"registration with VSS", vss_do, vss_undo, vss_is_there, vss_restore},
 };
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
@@ -321,16 +332,43 @@ int setup_install(void)
 	return FAILED(hr) ? 1 : 0;
 }
 
-int setup_uninstall(void)
+/* Is VSS to be asked? With S_FALSE it is not, or has nothing to tell; a failure: it should be, and cannot. */
+static HRESULT ask_before_removal(bool force)
 {
+	HRESULT hr = registration_query(&old_registration);
+
+	if (hr == REGDB_E_CLASSNOTREG)
+		return S_FALSE; /* no VSS, no registration */
+	/* Of a VSS that is disabled, or dead, no provider is in use. */
+	erase = hr == HRESULT_FROM_WIN32(ERROR_SERVICE_DISABLED) || (force && FAILED(hr));
+	if (!erase)
+		return hr;
+	printf("VSS cannot be asked (error 0x%08lx): its entry for the provider is erased\n",
+		(unsigned long)hr);
+	erased = hr;
+	return S_FALSE;
+}
+
+int setup_uninstall(int count, WCHAR **words)
+{
+	bool force = false;
+
+	for (int i = 0; i < count; i++) {
+		if (!wcscmp(words[i], L"--keep-service"))
+			keep_service = true;
+		else if (!wcscmp(words[i], L"--force"))
+			force = true;
+		else {
+			fputs("Usage: umbra-vss uninstall [--keep-service] [--force]\n", stderr);
+			return 2;
+		}
+	}
 	HRESULT hr = enter_com();
 	size_t left = STEPS;
 
 	if (FAILED(hr))
 		return failed("uninstall", "COM", hr, S_OK);
-	hr = registration_query(&old_registration);
-	if (hr == REGDB_E_CLASSNOTREG)
-		hr = S_FALSE; /* no VSS, no registration */
+	hr = ask_before_removal(force);
 	if (FAILED(hr))
 		return failed("uninstall", "VSS", hr, S_OK);
 	for (size_t i = 0; i < STEPS; i++)
@@ -338,7 +376,8 @@ int setup_uninstall(void)
 	while (SUCCEEDED(hr) && left > 0) {
 		hr = steps[--left].undo();
 		if (SUCCEEDED(hr))
-			printf("%s: removed\n", steps[left].what);
+			printf("%s: %s\n", steps[left].what,
+				keep_service && steps[left].undo == service_undo ? "stopped" : "removed");
 	}
 	if (FAILED(hr)) {
 		HRESULT back = S_OK;

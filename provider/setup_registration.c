@@ -7,6 +7,7 @@
 #include <vsadmin.h>
 #include "provider/ids.h"
 #include "provider/setup_bounded.h"
+#include "provider/setup_registry.h"
 #include "provider/version.h"
 
 #define VSS_LIMIT_MS 60000
@@ -42,6 +43,11 @@ static HRESULT remove_work(void *unused)
 HRESULT registration_remove(void)
 {
 	return ask_vss(remove_work, NULL);
+}
+
+HRESULT registration_erase(void)
+{
+	return registry_delete(UMBRA_KEY_VSS);
 }
 
 static HRESULT add_work(void *arg)

@@ -20,5 +20,7 @@ bool registration_is_this(const VSS_PROVIDER_PROP *props);
 HRESULT registration_add(const VSS_PROVIDER_PROP *props);
 /* Not there, or no VSS: S_OK. VSS_E_PROVIDER_IN_USE: a shadow copy is being made with it. */
 HRESULT registration_remove(void);
+/* Without VSS, which cannot be asked: its entry in the registry goes. */
+HRESULT registration_erase(void);
 
 #endif

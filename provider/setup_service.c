@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include "provider/ids.h"
 
-#define STOP_LIMIT_MS 20000
-#define STOP_POLL_MS  100
-#define COMMAND_CHARS 1100
+/* A command to a disk whose path is dead takes Windows a minute; until then its process cannot end. */
+#define STOP_LIMIT_MS    90000
+#define DELETED_LIMIT_MS 30000
+#define POLL_MS          100
+#define COMMAND_CHARS    1100
 /* All that the service keeps of LocalSystem's privileges. Disks and adapters open by their access lists, so pass-through
- * needs none; COM checks a caller by taking its place for a moment. */
-#define PRIVILEGES L"SeChangeNotifyPrivilege\0SeImpersonatePrivilege\0"
+ * needs none; COM checks a caller by taking its place for a moment; what the commit window needs is locked in memory. */
+#define PRIVILEGES L"SeChangeNotifyPrivilege\0SeImpersonatePrivilege\0SeIncreaseWorkingSetPrivilege\0"
 /* COM starts the service when it is wanted; after a crash it is also started at once, twice a day. */
 #define FAILURE_RESET_S  86400
 #define FAILURE_DELAY_MS 5000
@@ -27,24 +29,49 @@ static HRESULT last_error(void)
 	return error ? HRESULT_FROM_WIN32(error) : E_FAIL;
 }
 
-static HRESULT stop(SC_HANDLE handle)
+/* Its process, to wait for; NULL: it has none. */
+static HANDLE process_of(SC_HANDLE handle)
 {
+	SERVICE_STATUS_PROCESS status;
+	DWORD size;
+
+	if (!QueryServiceStatusEx(handle, SC_STATUS_PROCESS_INFO, (BYTE *)&status, sizeof(status), &size) ||
+		!status.dwProcessId)
+		return NULL;
+	return OpenProcess(SYNCHRONIZE, FALSE, status.dwProcessId);
+}
+
+static HRESULT wait_stopped(SC_HANDLE handle, HANDLE process)
+{
+	ULONGLONG end_ms = GetTickCount64() + STOP_LIMIT_MS;
 	SERVICE_STATUS status;
 
-	if (!ControlService(handle, SERVICE_CONTROL_STOP, &status)) {
-		DWORD error = GetLastError();
-		bool is_ending = error == ERROR_SERVICE_CANNOT_ACCEPT_CTRL; /* or starting: waited for */
-		if (!is_ending)
-			return error == ERROR_SERVICE_NOT_ACTIVE ? S_OK : HRESULT_FROM_WIN32(error);
-	}
-	for (DWORD waited_ms = 0; waited_ms < STOP_LIMIT_MS; waited_ms += STOP_POLL_MS) {
+	do {
 		if (!QueryServiceStatus(handle, &status))
 			return last_error();
-		if (status.dwCurrentState == SERVICE_STOPPED)
+		bool gone = !process || WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
+		if (status.dwCurrentState == SERVICE_STOPPED && gone)
 			return S_OK;
-		Sleep(STOP_POLL_MS);
-	}
+		Sleep(POLL_MS);
+	} while (GetTickCount64() < end_ms);
 	return HRESULT_FROM_WIN32(ERROR_SERVICE_REQUEST_TIMEOUT);
+}
+
+static HRESULT stop(SC_HANDLE handle)
+{
+	HANDLE process = process_of(handle);
+	SERVICE_STATUS status;
+	HRESULT hr = S_OK;
+
+	if (!ControlService(handle, SERVICE_CONTROL_STOP, &status) &&
+		GetLastError() != ERROR_SERVICE_CANNOT_ACCEPT_CTRL && /* it ends or starts: waited for */
+		GetLastError() != ERROR_SERVICE_NOT_ACTIVE)           /* its process may be there still */
+		hr = last_error();
+	if (SUCCEEDED(hr))
+		hr = wait_stopped(handle, process);
+	if (process)
+		CloseHandle(process);
+	return hr;
 }
 
 /* What old systems do not know is done without. */
@@ -60,11 +87,13 @@ static void harden(SC_HANDLE handle)
 	SERVICE_SID_INFO sid = {SERVICE_SID_TYPE_UNRESTRICTED};
 	SERVICE_REQUIRED_PRIVILEGES_INFOW required = {privileges};
 	SERVICE_FAILURE_ACTIONSW failure = {FAILURE_RESET_S, NULL, NULL, 3, actions};
+	SERVICE_PRESHUTDOWN_INFO preshutdown = {STOP_LIMIT_MS};
 
 	(void)ChangeServiceConfig2W(handle, SERVICE_CONFIG_DESCRIPTION, &description);
 	(void)ChangeServiceConfig2W(handle, SERVICE_CONFIG_SERVICE_SID_INFO, &sid);
 	(void)ChangeServiceConfig2W(handle, SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, &required);
 	(void)ChangeServiceConfig2W(handle, SERVICE_CONFIG_FAILURE_ACTIONS, &failure);
+	(void)ChangeServiceConfig2W(handle, SERVICE_CONFIG_PRESHUTDOWN_INFO, &preshutdown);
 }
 
 /* *start, command (COMMAND_CHARS): as they are now. */
@@ -100,7 +129,7 @@ static HRESULT change(SC_HANDLE handle, DWORD start, const WCHAR *command, bool 
 	return hr;
 }
 
-static HRESULT create_or_change(DWORD start, const WCHAR *command, bool replace)
+static HRESULT create_or_change_once(DWORD start, const WCHAR *command, bool replace)
 {
 	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT | SC_MANAGER_CREATE_SERVICE);
 	HRESULT hr = S_OK;
@@ -122,6 +151,17 @@ static HRESULT create_or_change(DWORD start, const WCHAR *command, bool replace)
 	if (handle)
 		CloseServiceHandle(handle);
 	CloseServiceHandle(manager);
+	return hr;
+}
+
+static HRESULT create_or_change(DWORD start, const WCHAR *command, bool replace)
+{
+	ULONGLONG end_ms = GetTickCount64() + DELETED_LIMIT_MS;
+	HRESULT hr;
+
+	while (hr = create_or_change_once(start, command, replace),
+		hr == HRESULT_FROM_WIN32(ERROR_SERVICE_MARKED_FOR_DELETE) && GetTickCount64() < end_ms)
+		Sleep(POLL_MS);
 	return hr;
 }
 
@@ -153,18 +193,18 @@ HRESULT setup_service_restore(void)
 	return create_or_change(before.start, before.command, false);
 }
 
-HRESULT setup_service_delete(void)
+static HRESULT end_service(bool delete)
 {
 	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
 	HRESULT hr = S_OK;
 
 	if (!manager)
 		return last_error();
-	SC_HANDLE handle =
-		OpenServiceW(manager, UMBRA_SERVICE_NAME, SERVICE_STOP | SERVICE_QUERY_STATUS | DELETE);
+	SC_HANDLE handle = OpenServiceW(
+		manager, UMBRA_SERVICE_NAME, SERVICE_STOP | SERVICE_QUERY_STATUS | (delete ? DELETE : 0));
 	if (handle) {
 		hr = stop(handle);
-		if (SUCCEEDED(hr) && !DeleteService(handle) &&
+		if (SUCCEEDED(hr) && delete &&!DeleteService(handle) &&
 			GetLastError() != ERROR_SERVICE_MARKED_FOR_DELETE)
 			hr = last_error();
 		CloseServiceHandle(handle);
@@ -173,6 +213,16 @@ HRESULT setup_service_delete(void)
 	}
 	CloseServiceHandle(manager);
 	return hr;
+}
+
+HRESULT setup_service_stop(void)
+{
+	return end_service(false);
+}
+
+HRESULT setup_service_delete(void)
+{
+	return end_service(true);
 }
 
 const char *setup_service_state(void)

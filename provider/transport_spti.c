@@ -16,6 +16,7 @@
 #include <winioctl.h>
 #include <ntddscsi.h>
 #include "proto/umbra_proto.h"
+#include "provider/memory.h"
 
 #define DRIVES_MAX      256
 #define PORTS_MAX       32
@@ -88,7 +89,7 @@ static int spti_open(
 	}
 	h->device = *device;
 	/* Best effort: without it the commit window might have to wait for the paging file. */
-	(void)VirtualLock(&h->request, sizeof(h->request));
+	(void)memory_lock(&h->request, sizeof(h->request));
 	*out = h;
 	return 0;
 }
@@ -98,7 +99,7 @@ static void spti_close(struct transport_handle *h)
 	if (!h)
 		return;
 	CloseHandle(h->file);
-	(void)VirtualUnlock(&h->request, sizeof(h->request));
+	memory_unlock(&h->request, sizeof(h->request));
 	free(h);
 }
 

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <windows.h>
+#include "provider/memory.h"
 
 #define LANES_MAX     4
 #define LANE_TRIES    2    /* for one request */
@@ -92,7 +93,7 @@ static void worker_free(struct worker *k)
 	}
 	close_handle(k->news);
 	if (k->lanes)
-		(void)VirtualUnlock(k->lanes, k->lane_count * sizeof(*k->lanes));
+		memory_unlock(k->lanes, k->lane_count * sizeof(*k->lanes));
 	free(k->lanes);
 }
 
@@ -106,7 +107,7 @@ static void window_deref(struct window *w)
 	}
 	close_handle(w->go);
 	close_handle(w->verdict);
-	(void)VirtualUnlock(w, sizeof(*w) + w->count * sizeof(struct worker));
+	memory_unlock(w, sizeof(*w) + w->count * sizeof(struct worker));
 	free(w);
 }
 
@@ -374,7 +375,7 @@ static int start_worker(struct worker *k)
 		err = start_thread(w, commit_thread, k);
 	for (unsigned i = 0; i < k->lane_count && err == 0; i++)
 		err = start_thread(w, lane_thread, &k->lanes[i]);
-	(void)VirtualLock(k->lanes, k->lane_count * sizeof(*k->lanes));
+	(void)memory_lock(k->lanes, k->lane_count * sizeof(*k->lanes));
 	return err;
 }
 
@@ -409,7 +410,7 @@ int window_open(struct array_client *client, struct transport *transport, const 
 		window_close(w);
 		return err;
 	}
-	(void)VirtualLock(w, sizeof(*w) + count * sizeof(struct worker));
+	(void)memory_lock(w, sizeof(*w) + count * sizeof(struct worker));
 	*out = w;
 	return 0;
 }

@@ -126,7 +126,7 @@ def scenario_commands(lab):
     program = labhost.windows_path(lab.provider)
     check(now['service'].lower() == f'"{program}" run'.lower(), f"not quoted: {now['service']}")
     check(now['account'] == 'LocalSystem' and now['start'] == '3', f'{now}')
-    for name, value in (('sid', '1'), ('privileges', 'SeChangeNotifyPrivilege SeImpersonatePrivilege '),
+    for name, value in (('sid', '1'), ('privileges', 'SeChangeNotifyPrivilege SeImpersonatePrivilege SeIncreaseWorkingSetPrivilege '),
                         ('failure', '1/5000 1/5000 0/0 ')):
         told = now.get(name)
         print(f'   service {name}: {told or "this Wine does not tell"}')
@@ -147,7 +147,7 @@ def scenario_commands(lab):
     reg(lab, 'delete', provider_lab.PROVIDER_KEY, '/v', 'TraceFile', '/f')
     lab.run('A', 'uninstall')
     check(state(lab)['settings'] == '-', 'an empty key of settings is left')
-    for words in ([], ['no-such-command'], ['install', 'x']):
+    for words in ([], ['no-such-command'], ['install', 'x'], ['uninstall', 'x'], ['uninstall', '--force', '-x']):
         lab.run('A', *words, want=2)
     help_text = lab.run('A', '--help')
     for word in ('install', 'uninstall', 'upgrade', 'status', 'check', 'orphans', 'run', '--json', 'Exit code'):
@@ -284,6 +284,51 @@ def scenario_package(lab):
     package.expect_nothing('after removal')
     package.run('/x', package.next, want=None)  # Windows says 1605, no such product; Wine says nothing
     package.expect_nothing('after a second removal')
+
+
+class Held:
+    """Somebody else has a handle to the service, as the Services console and monitoring agents do."""
+
+    def __init__(self, lab):
+        self.file = os.path.join(lab.dir, 'held')
+        self.thread, self.result = in_background(lab.lab, 'run', '--host', 'A', built('umbra-test-setup-probe.exe'), '--hold',
+                                                 labhost.windows_path(self.file))
+        check(labhost.wait_until(lambda: os.path.exists(self.file) or not self.thread.is_alive(), 60), 'the probe hangs')
+        check(self.thread.is_alive(), f'nothing is held: {self.result}')
+
+    def release(self):
+        os.unlink(self.file)
+        joined(self.thread, self.result)
+
+
+def scenario_package_held(lab):
+    """An upgrade while somebody holds the service open succeeds, and one that fails can be repeated: never neither version.
+
+    What the older package does when a newer one replaces it is asked of it as Windows does (UPGRADINGPRODUCTCODE): Wine
+    leaves that property out.
+    """
+    package, newer = Package(lab), built(NEXT + '.exe')
+    lab.run('A', 'uninstall')
+    package.run('/i', package.this)
+    works(lab)
+    held = Held(lab)
+    package.run('/x', package.this, 'UPGRADINGPRODUCTCODE={00000000-0000-0000-0000-000000000001}')
+    check(registered(lab) is None and state(lab)['service'] != '-', f'{state(lab)}')
+    vss_answers(lab, RegisterTimes=1, Register=DENIED)
+    package.run('/i', package.next, want=1)
+    package.run('/i', package.next)
+    package.expect_program(newer)
+    works(lab)
+    held.release()
+    works(lab)
+
+    # removed by hand the service goes, and comes back as soon as nobody holds it
+    held = Held(lab)
+    package.run('/x', package.next)
+    thread, result = in_background(lab.run, 'A', 'install')
+    held.release()
+    joined(thread, result)
+    works(lab)
 
 
 def scenario_package_fails(lab):

@@ -31,30 +31,40 @@ class Tables(unittest.TestCase):
 
     def test_everything_happens_in_one_transaction(self):
         self.order('FindRelatedProducts', 'LaunchConditions', 'InstallInitialize', 'RemoveExistingProducts',
-                   'ProcessComponents', 'UndoUnregister', 'Unregister', 'StopServices', 'RemoveFiles', 'InstallFiles',
-                   'UndoRegister', 'Register', 'InstallFinalize')
+                   'ProcessComponents', 'UndoUnregister', 'Unregister', 'UnregisterForUpgrade', 'UnregisterByForce', 'StopServices', 'RemoveFiles', 'InstallFiles',
+                   'UndoRegister', 'UndoUpgrade', 'Register', 'InstallFinalize')
 
     def test_each_action_and_what_undoes_it(self):
+        keep = 'uninstall --keep-service'
         for action, undo, words in (('Register', 'UndoRegister', ('install', 'uninstall')),
-                                    ('Unregister', 'UndoUnregister', ('uninstall', 'install'))):
+                                    ('Register', 'UndoUpgrade', ('install', keep)),
+                                    ('Unregister', 'UndoUnregister', ('uninstall', 'install')),
+                                    ('UnregisterForUpgrade', 'UndoUnregister', (keep, 'install')),
+                                    ('UnregisterByForce', 'UndoUnregister', ('uninstall --force', 'install'))):
             types = [int(self.actions[name]['Type']) for name in (action, undo)]
             self.assertEqual(types[0], EXE_OF_FILE | DEFERRED | NO_IMPERSONATE)  # LocalSystem, and its result counts
             self.assertEqual(types[1], types[0] | ROLLBACK)
             self.assertEqual(tuple(self.actions[name]['Target'] for name in (action, undo)), words)
             self.assertTrue(all(self.actions[name]['Source'] == 'umbra_vss.exe' for name in (action, undo)))
-        self.assertEqual(len(self.actions), 4)
+        self.assertEqual(len(self.actions), 7)
 
     def test_conditions(self):
-        self.assertEqual(self.sequence['Unregister'][1], 'REMOVE="ALL"')  # also when an upgrade removes it
+        removed = 'REMOVE="ALL" AND '  # by hand; by hand and by force; by an upgrade, which keeps the service
+        self.assertEqual(self.sequence['Unregister'][1], removed + 'NOT UPGRADINGPRODUCTCODE AND NOT FORCE')
+        self.assertEqual(self.sequence['UnregisterByForce'][1], removed + 'NOT UPGRADINGPRODUCTCODE AND FORCE')
+        self.assertEqual(self.sequence['UnregisterForUpgrade'][1], removed + 'UPGRADINGPRODUCTCODE')
         self.assertEqual(self.sequence['UndoUnregister'][1], 'REMOVE="ALL"')
         self.assertEqual(self.sequence['Register'][1], 'NOT REMOVE="ALL"')  # also in a repair
-        self.assertEqual(self.sequence['UndoRegister'][1], 'NOT Installed')  # a failed repair takes nothing away
+        new = 'NOT Installed AND '  # a failed repair takes nothing away
+        self.assertEqual(self.sequence['UndoRegister'][1], new + 'NOT WIX_UPGRADE_DETECTED')
+        self.assertEqual(self.sequence['UndoUpgrade'][1], new + 'WIX_UPGRADE_DETECTED')
         refusals = {row['Condition'] for row in table('LaunchCondition')}
         self.assertEqual(refusals, {'NOT WIX_DOWNGRADE_DETECTED', 'Installed OR MsiNTProductType > 1'})
 
     def test_product(self):
         product = {row['Property']: row['Value'] for row in table('Property')}
         self.assertEqual((product['ProductVersion'], product['ALLUSERS']), (VERSION, '1'))
+        self.assertIn('FORCE', product['SecureCustomProperties'].split(';'))
         self.assertEqual(product['UpgradeCode'], '{EF74A0C5-7063-4B4B-96B4-FCB1ED79EAB9}')  # never changes
         upgrade = {row['ActionProperty']: row for row in table('Upgrade')}
         self.assertEqual({row['UpgradeCode'] for row in upgrade.values()}, {product['UpgradeCode']})

@@ -2,7 +2,8 @@
 /*
  * What set-up has left in Windows, one a line: "NAME\tVALUE", or "NAME\t-" for what is not there. Keys are told with their
  * access list, the service with all that the service manager tells of it. "--start N" and "--command TEXT" change the
- * service first, as an administrator does by hand.
+ * service first, as an administrator does by hand. "--hold FILE" does nothing of that: it holds the service open, makes FILE,
+ * and ends when that is gone, as the Services console would.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,10 +119,29 @@ static int change_service(int argc, WCHAR **argv)
 	return changed ? 0 : 1;
 }
 
+static int hold_service(const WCHAR *file)
+{
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+	SC_HANDLE service = OpenServiceW(manager, UMBRA_SERVICE_NAME, SERVICE_QUERY_STATUS);
+	HANDLE made = service ? CreateFileW(file, GENERIC_WRITE, FILE_SHARE_DELETE, NULL, CREATE_NEW, 0, NULL)
+			      : INVALID_HANDLE_VALUE;
+
+	if (made == INVALID_HANDLE_VALUE)
+		return 1;
+	CloseHandle(made);
+	while (GetFileAttributesW(file) != INVALID_FILE_ATTRIBUTES)
+		Sleep(50);
+	CloseServiceHandle(service);
+	CloseServiceHandle(manager);
+	return 0;
+}
+
 int wmain(int argc, WCHAR **argv); /* what -municode starts */
 
 int wmain(int argc, WCHAR **argv)
 {
+	if (argc == 3 && !wcscmp(argv[1], L"--hold"))
+		return hold_service(argv[2]);
 	if (argc > 1 && change_service(argc, argv) != 0)
 		return 1;
 	tell_key("clsid", UMBRA_KEY_CLSID);

@@ -4,6 +4,8 @@
 #include <windows.h>
 #include <aclapi.h>
 #include <sddl.h>
+#include <vss.h>
+#include <vsadmin.h>
 #include "check.h"
 #include "provider/ids.h"
 #include "provider/path_rights.h"
@@ -210,6 +212,7 @@ extern change_config2 __wrap___imp_ChangeServiceConfig2W;
 
 static struct {
 	DWORD sid;
+	DWORD preshutdown_ms;
 	bool privileges, about;
 	SC_ACTION actions[3];
 	DWORD reset_s;
@@ -217,7 +220,8 @@ static struct {
 
 static BOOL WINAPI recording(SC_HANDLE service, DWORD level, void *info)
 {
-	static const WCHAR wanted[] = L"SeChangeNotifyPrivilege\0SeImpersonatePrivilege\0";
+	static const WCHAR wanted[] =
+		L"SeChangeNotifyPrivilege\0SeImpersonatePrivilege\0SeIncreaseWorkingSetPrivilege\0";
 
 	if (level == SERVICE_CONFIG_SERVICE_SID_INFO) {
 		asked.sid = ((SERVICE_SID_INFO *)info)->dwServiceSidType;
@@ -229,6 +233,8 @@ static BOOL WINAPI recording(SC_HANDLE service, DWORD level, void *info)
 		CHECK(failure->cActions == 3);
 		memcpy(asked.actions, failure->lpsaActions, sizeof(asked.actions));
 		asked.reset_s = failure->dwResetPeriod;
+	} else if (level == SERVICE_CONFIG_PRESHUTDOWN_INFO) {
+		asked.preshutdown_ms = ((SERVICE_PRESHUTDOWN_INFO *)info)->dwPreshutdownTimeout;
 	} else if (level == SERVICE_CONFIG_DESCRIPTION) {
 		asked.about = true;
 	}
@@ -266,6 +272,7 @@ static void the_service_is_hardened_quoted_and_put_back(void)
 	CHECK(asked.sid == SERVICE_SID_TYPE_UNRESTRICTED && asked.privileges && asked.about);
 	CHECK(asked.actions[0].Type == SC_ACTION_RESTART && asked.actions[1].Type == SC_ACTION_RESTART &&
 		asked.actions[2].Type == SC_ACTION_NONE && asked.reset_s == 86400);
+	CHECK(asked.preshutdown_ms >= 90000); /* Windows gives 10 s to who does not ask */
 	CHECK(!strcmp(setup_service_state(), "stopped"));
 	CHECK(setup_service_remember());
 	CHECK_HR(setup_service_create(second, false), S_OK);
@@ -284,8 +291,149 @@ static void the_service_is_hardened_quoted_and_put_back(void)
 	CHECK(!setup_service_remember());
 }
 
-int main(void)
+/* ---- a service that says "stopped" while its process is there still -------------------------------- */
+
+extern BOOL(WINAPI *__real___imp_ControlService)(SC_HANDLE, DWORD, SERVICE_STATUS *);
+extern BOOL(WINAPI *__real___imp_QueryServiceStatus)(SC_HANDLE, SERVICE_STATUS *);
+extern BOOL(WINAPI *__real___imp_QueryServiceStatusEx)(SC_HANDLE, SC_STATUS_TYPE, BYTE *, DWORD, DWORD *);
+extern void *__wrap___imp_ControlService, *__wrap___imp_QueryServiceStatus,
+	*__wrap___imp_QueryServiceStatusEx;
+
+static PROCESS_INFORMATION lingering; /* hProcess NULL: the real service manager answers */
+static HANDLE said_stopped;
+
+static BOOL WINAPI control(SC_HANDLE service, DWORD code, SERVICE_STATUS *status)
 {
+	if (!lingering.hProcess)
+		return __real___imp_ControlService(service, code, status);
+	CHECK(code == SERVICE_CONTROL_STOP);
+	return TRUE;
+}
+
+static BOOL WINAPI query_status(SC_HANDLE service, SERVICE_STATUS *status)
+{
+	if (!lingering.hProcess)
+		return __real___imp_QueryServiceStatus(service, status);
+	*status = (SERVICE_STATUS){.dwCurrentState = SERVICE_STOPPED};
+	SetEvent(said_stopped);
+	return TRUE;
+}
+
+static BOOL WINAPI query_status_ex(
+	SC_HANDLE service, SC_STATUS_TYPE type, BYTE *out, DWORD size, DWORD *needed)
+{
+	if (!lingering.hProcess)
+		return __real___imp_QueryServiceStatusEx(service, type, out, size, needed);
+	CHECK(size >= sizeof(SERVICE_STATUS_PROCESS));
+	*(SERVICE_STATUS_PROCESS *)out = (SERVICE_STATUS_PROCESS){
+		.dwCurrentState = SERVICE_RUNNING, .dwProcessId = lingering.dwProcessId};
+	return TRUE;
+}
+
+void *__wrap___imp_ControlService = control;
+void *__wrap___imp_QueryServiceStatus = query_status;
+void *__wrap___imp_QueryServiceStatusEx = query_status_ex;
+
+static DWORD WINAPI end_it_later(void *unused)
+{
+	(void)unused;
+	WaitForSingleObject(said_stopped, INFINITE);
+	Sleep(500); /* who does not wait for the process is back long before */
+	TerminateProcess(lingering.hProcess, 0);
+	return 0;
+}
+
+static void a_service_has_stopped_when_its_process_is_gone(void)
+{
+	static const WCHAR program[] = L"C:\\Program Files\\One\\umbra-vss.exe";
+	STARTUPINFOW info = {.cb = sizeof(info)};
+	WCHAR own[MAX_PATH], line[MAX_PATH + 16];
+
+	CHECK(GetModuleFileNameW(NULL, own, MAX_PATH));
+	_snwprintf(line, MAX_PATH + 16, L"\"%ls\" linger", own);
+	CHECK_HR(setup_service_create(program, true), S_OK);
+	CHECK(CreateProcessW(NULL, line, NULL, NULL, FALSE, 0, NULL, NULL, &info, &lingering));
+	said_stopped = CreateEventW(NULL, TRUE, FALSE, NULL);
+	HANDLE thread = CreateThread(NULL, 0, end_it_later, NULL, 0, NULL);
+	CHECK_HR(setup_service_stop(), S_OK);
+	CHECK(WaitForSingleObject(lingering.hProcess, 0) == WAIT_OBJECT_0);
+	WaitForSingleObject(thread, INFINITE);
+	lingering.hProcess = NULL;
+	CHECK(setup_service_remember()); /* it stays */
+	CHECK_HR(setup_service_delete(), S_OK);
+	CHECK_HR(setup_service_stop(), S_OK); /* there is none */
+}
+
+/* ---- a name that is being deleted -------------------------------------------------------------------- */
+
+static DWORD WINAPI close_it_later(void *handle)
+{
+	Sleep(1000);
+	CloseServiceHandle(handle);
+	return 0;
+}
+
+/* As the Services console does, somebody holds the service while it is deleted. */
+static void a_service_that_is_being_deleted_is_waited_for(void)
+{
+	static const WCHAR program[] = L"C:\\Program Files\\One\\umbra-vss.exe";
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT | SC_MANAGER_CREATE_SERVICE);
+
+	CHECK_HR(setup_service_create(program, true), S_OK);
+	SC_HANDLE held = OpenServiceW(manager, UMBRA_SERVICE_NAME, SERVICE_QUERY_STATUS);
+	CHECK(held);
+	CHECK_HR(setup_service_delete(), S_OK);
+	CHECK(CreateServiceW(manager, UMBRA_SERVICE_NAME, L"another", SERVICE_ALL_ACCESS,
+		      SERVICE_WIN32_OWN_PROCESS, SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, program, NULL,
+		      NULL, NULL, NULL, NULL) == NULL);
+	CHECK(GetLastError() == ERROR_SERVICE_MARKED_FOR_DELETE);
+	HANDLE thread = CreateThread(NULL, 0, close_it_later, held, 0, NULL);
+	CHECK_HR(setup_service_create(program, true), S_OK);
+	WaitForSingleObject(thread, INFINITE);
+	CHECK(command_is(L"\"C:\\Program Files\\One\\umbra-vss.exe\" run"));
+	CHECK_HR(setup_service_delete(), S_OK);
+	CloseServiceHandle(manager);
+}
+
+/* ---- VSS is disabled ------------------------------------------------------------------------------------ */
+
+extern HRESULT(WINAPI *__real___imp_CoCreateInstance)(REFCLSID, IUnknown *, DWORD, REFIID, void **);
+extern void *__wrap___imp_CoCreateInstance;
+static HRESULT vss_answers;
+
+static HRESULT WINAPI create_instance(REFCLSID clsid, IUnknown *outer, DWORD context, REFIID iid, void **out)
+{
+	if (!vss_answers || !IsEqualIID(iid, &IID_IVssAdmin))
+		return __real___imp_CoCreateInstance(clsid, outer, context, iid, out);
+	return vss_answers;
+}
+
+void *__wrap___imp_CoCreateInstance = create_instance;
+
+/* Then nothing that VSS knows is in use: removal goes on without it. */
+static void a_disabled_vss_keeps_nobody_from_removing(void)
+{
+	static WCHAR force[] = L"--force", wrong[] = L"--nothing";
+	WCHAR *words[] = {force}, *others[] = {wrong};
+
+	CHECK(setup_uninstall(1, others) == 2);
+	CHECK_HR(registry_set_text(UMBRA_KEY_VSS, NULL, REG_SZ, UMBRA_PROVIDER_NAME), S_OK);
+	vss_answers = E_FAIL;
+	CHECK(setup_uninstall(0, NULL) == 1 && registry_exists(UMBRA_KEY_VSS));
+	vss_answers = HRESULT_FROM_WIN32(ERROR_SERVICE_DISABLED);
+	CHECK(setup_uninstall(0, NULL) == 0 && !registry_exists(UMBRA_KEY_VSS));
+	CHECK_HR(registry_set_text(UMBRA_KEY_VSS, NULL, REG_SZ, UMBRA_PROVIDER_NAME), S_OK);
+	vss_answers = E_FAIL;
+	CHECK(setup_uninstall(1, words) == 0 && !registry_exists(UMBRA_KEY_VSS));
+	vss_answers = S_OK;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "linger")) {
+		Sleep(INFINITE);
+		return 0;
+	}
 	static const struct test tests[] = {
 		TEST(who_may_change_a_program),
 		TEST(a_real_file_is_judged),
@@ -294,6 +442,9 @@ int main(void)
 		TEST(what_is_registered_is_of_this_version),
 		TEST(failures_are_explained),
 		TEST(the_service_is_hardened_quoted_and_put_back),
+		TEST(a_service_has_stopped_when_its_process_is_gone),
+		TEST(a_service_that_is_being_deleted_is_waited_for),
+		TEST(a_disabled_vss_keeps_nobody_from_removing),
 		TEST(calls_that_never_answer_are_given_up),
 	};
 
