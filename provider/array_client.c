@@ -119,8 +119,8 @@ static bool is_later(const struct array_info *a, unsigned i, unsigned of_rank, u
 	return own != of_rank ? own > of_rank : alike(a, i, &a->paths[i]) > turn;
 }
 
-/* Inserts by rank, then by turns of the routes: the first few are ways that do not fail together, if there are such. The
- * worst falls out when the table is full. */
+/* Inserts by rank. Within a rank the routes take turns, so that the first few ways do not fail together. When
+ * the table is full the last one falls out. */
 static void add_path(struct array_info *a, const struct channel_path *p)
 {
 	unsigned at = a->path_count, turn = alike(a, a->path_count, p);
@@ -160,8 +160,8 @@ static struct array_info *array_slot(
 	return a;
 }
 
-/* One look through the host's devices. Devices on one route fail together, and so do those of one array, as far as the
- * last look tells whose they are: with multipathing the LUNs of all arrays may stand on one route. */
+/* One look through the host's devices. Devices on one route fail together. So do those of one array, where
+ * the last look has told whose they are: with multipathing the LUNs of all arrays may stand on one route. */
 struct tour {
 	unsigned device_count, count;
 	bool gaps;
@@ -195,7 +195,8 @@ static int visit(struct array_client *c, struct tour *t, const struct transport_
 		err = ask(c, &ch, x, UP_OP_IDENTIFY);
 	if (err == 0 && up_has(&x->reply, UP_TAG_ARRAY_ID))
 		a = array_slot(t->arrays, &t->count, &x->reply);
-	/* It said nothing, and not because it has gone: it may be the only way to an array. Or it is one array too many. */
+	/* The device is there and gave no answer: it may be the only way to an array. Or its array is one too
+	 * many for the table. */
 	t->gaps = t->gaps || (err < 0 && err != -ENODEV) || (err == 0 && !a);
 	if (a && p.device.device_type == 0) {
 		err = ask(c, &ch, x, UP_OP_DESCRIBE_LUN);
@@ -218,7 +219,7 @@ static bool same_device(const struct transport_device *a, const struct transport
 	       a->target == b->target && a->lun == b->lun;
 }
 
-/* Whose are they, as far as is known? Names move: no more than a hint. */
+/* To which array the devices belonged at the last look. Only a hint, for names move. */
 static void find_owners(struct array_client *c, struct tour *t)
 {
 	AcquireSRWLockShared(&c->lock);
@@ -230,7 +231,7 @@ static void find_owners(struct array_client *c, struct tour *t)
 	ReleaseSRWLockShared(&c->lock);
 }
 
-/* Was a device among from … to - 1 silent with which this one would be, too? */
+/* Has one of the devices from … to - 1 been silent that fails together with this one? */
 static bool is_hopeless(const struct tour *t, unsigned i, unsigned from, unsigned to)
 {
 	for (unsigned n = from; n < to; n++)
@@ -420,8 +421,9 @@ static int try_path(
 	return err ? err : -EIO;
 }
 
-/* All ways to the array, silent ones after the others, those through `not_through` last. One that is silent now puts what
- * shares its route behind the others at once: the time is not for a dead route alone. */
+/* Tries all ways to the array: silent ones after the others, those through `not_through` last. When a way
+ * says nothing now, those that share its route go behind the others at once, so that a dead route does not
+ * use up the time. */
 static int try_paths(struct array_client *c, struct array_info *info, const uint8_t *not_through,
 	struct exchange *x, uint64_t deadline_ms)
 {
@@ -476,7 +478,8 @@ static void remember(struct array_client *c, const uint8_t array_id[UP_ID_BYTES]
 	ReleaseSRWLockExclusive(&c->lock);
 }
 
-/* The known arrays, those that did not answer of late last: a LUN of another array need not wait for them. */
+/* The known arrays. Those that have not answered lately come last, so that a LUN of another array does not
+ * wait for them. */
 static unsigned ids_by_answer(struct array_client *c, uint8_t ids[ARRAYS_MAX][UP_ID_BYTES])
 {
 	uint64_t now_ms = GetTickCount64();

@@ -158,7 +158,7 @@ static enum cs_result work_add(struct provider *p, struct snapshot_set *s, uint3
 	return a->refusal != CS_OK ? a->refusal : set_add(s, a->snapshot_id, a->luns, a->count, &a->wish);
 }
 
-/* Also a volume that is refused tells, by a new set id, that the set before was dropped. */
+/* A new set id says that the set before was dropped, also when the volume itself is refused. */
 static HRESULT WINAPI hw_BeginPrepareSnapshot(IVssHardwareSnapshotProviderEx *iface, VSS_ID set_id,
 	VSS_ID snapshot_id, LONG context, LONG count, VSS_PWSZ *devices, VDS_LUN_INFORMATION *luns)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See path_rights.h. Entries that deny count for nothing: what a rule allows may be undone by no other one. */
+/* See path_rights.h. Entries that deny are not counted: what one entry allows must not depend on another to
+ * be harmless. */
 #include "provider/path_rights.h"
 
 #include <stdio.h>

@@ -583,7 +583,8 @@ enum cs_result set_handed(
 
 /* ---- undoing --------------------------------------------------------------------------------------- */
 
-/* An array that had been told to keep the set when another one failed to: nobody has all identities. */
+/* This array keeps the set already, but another one has failed to keep it. Nobody has all identities, so its
+ * copies are of no use. */
 static void delete_kept(struct snapshot_set *s, unsigned array, struct talk *talk)
 {
 	for (unsigned i = 0; i < s->pair_count; i++)

@@ -152,7 +152,8 @@ struct lanes_view {
 	bool failed;         /* one has just come back without an answer to it */
 };
 
-/* Takes back what is back. *err is how the request last failed; what belongs to an earlier one does not count. */
+/* Takes the lanes back that have ended. *err: how the request last failed. What a lane brings of an earlier
+ * request does not count. */
 static struct lanes_view lanes_look(struct worker *k, uint64_t request_id, int *err)
 {
 	struct lanes_view v = {0};
@@ -248,7 +249,8 @@ static void do_commit(struct worker *k)
 	}
 }
 
-/* Over any lane that is here, or comes back one day: the array may get to see the commit as late as that. */
+/* Over any lane that is here, and over one that comes back later: until then its command may still bring the
+ * commit to the array. */
 static void do_undo(struct worker *k)
 {
 	const struct up_msg *reply;

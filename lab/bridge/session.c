@@ -100,8 +100,8 @@ static void cmd_wait_again(struct session_cmd *c)
 	c->sense_bytes = c->data_bytes = c->residual_bytes = 0;
 }
 
-/* The session goes, and this command, which libiscsi does not have, with it: told, or sent again by the next
- * one. */
+/* The session ends, and libiscsi does not have this command: its owner is told, or the next session sends it
+ * again. */
 static void cmd_lose(struct session_cmd *c)
 {
 	c->session->drop_wanted = true;

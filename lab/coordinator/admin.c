@@ -189,8 +189,8 @@ static bool bad_text(const WCHAR *text)
 	return !text || !*text || wcslen(text) >= PROVIDER_TEXT_MAX;
 }
 
-/* What a test wants VSS to answer instead of doing it, so many times (settings RegisterAnswer and RegisterTimes, or
- * Unregister…; no number: always). S_OK: nothing. */
+/* A test may want VSS to answer something instead of doing it: the settings RegisterAnswer and RegisterTimes
+ * (how often; absent: always), or Unregister…. S_OK: no test wants that. */
 static HRESULT wanted_answer(const wchar_t *method)
 {
 	wchar_t answer_name[40], times_name[40];

@@ -238,8 +238,8 @@ static bool delete_luns(
 	return all;
 }
 
-/* Is any LUN of the set visible? A set that lost all of them, and whose deletion nobody can bring about, would stay in
- * the catalogue for ever. */
+/* Is any LUN of the set visible? If not, nobody could delete the set any more, and it would stay in the
+ * catalogue for ever. */
 static bool any_visible(
 	struct record *r, struct provider *p, const struct shadow_set *s, const struct port_scan *scan)
 {

@@ -299,7 +299,8 @@ static void serve(struct broker *b)
 			fds[i + 1] = (struct pollfd){.fd = b->clients[i].fd, .events = POLLIN};
 		if (poll(fds, MAX_CLIENTS + 1, wait_ms(b)) < 0 && errno != EINTR)
 			break;
-		/* First what was said: the machine may have stood still, and it was in time. */
+		/* Lines are read before the limit is looked at: when the machine has stood still, a RELEASE
+		 * may have come in time. */
 		for (size_t i = 0; i < MAX_CLIENTS; i++)
 			if (fds[i + 1].revents && fds[i + 1].fd == b->clients[i].fd && b->clients[i].fd >= 0)
 				on_readable(b, &b->clients[i]);

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * diskshadow's /l LOG: what goes to stdout goes to a file, too, that of the programs that it starts included.
- *
- * stdout is the file meanwhile; log_tell copies to the real one what has come since. So nobody needs a thread, and no
- * program that outlives the script holds a pipe open.
- */
+/* diskshadow's /l LOG: what goes to stdout, also from the programs that it starts, goes to a file, too. While
+ * there is a log, stdout is that file, and log_tell copies what has come since to the real stdout. So no
+ * thread is needed, and no program that outlives the script holds a pipe open. */
 #ifndef LAB_REQUESTER_LOG_H
 #define LAB_REQUESTER_LOG_H
 

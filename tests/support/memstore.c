@@ -767,7 +767,7 @@ struct memstore *memstore_create(uint64_t capacity_bytes)
 	return m;
 }
 
-/* Failed transactions whose outcome a crash decides: now it did not come. */
+/* A crash decides what became of failed transactions. There was no crash: they did not take effect. */
 static void unsure_free(struct memstore *m)
 {
 	list_for_each_safe (n, &m->ops) {

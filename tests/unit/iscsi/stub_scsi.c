@@ -104,7 +104,8 @@ int scsi_nexus_create(
 	return 0;
 }
 
-/* As the SCSI layer does: those that are there now. One that waits for its turn is parsed anew, at the list's end. */
+/* Like the SCSI layer, aborts the tasks that are there now. One that waits for its turn is parsed again and
+ * then stands at the list's end. */
 void stub_abort_parsed(void)
 {
 	for (unsigned count = stub.parsed_unfinished; count && !list_empty(&stub.parsed); count--) {

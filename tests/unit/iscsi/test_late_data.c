@@ -139,7 +139,8 @@ TEST(a_reset_without_data)
 	assert_int_equal(stub.executed, 2 * FUNCTIONS);
 }
 
-/* The wait is for silence: a slow initiator has its time, and a PDU that is just coming at its end is no harm. */
+/* Only silence ends the wait: a slow initiator may go on. A PDU that is arriving when the wait ends does no
+ * harm. */
 TEST(a_reset_and_data_half_way)
 {
 	struct raw *r = raw_session("ImmediateData=No\n");

@@ -191,7 +191,7 @@ TEST(past_a_limit_a_login_is_refused_with_a_status)
 	close(other);
 }
 
-/* The first request of a login that would go on is answered, however long its text is; nothing else is. */
+/* Past a limit the first request of a login is answered, however long its text is; nothing else is. */
 TEST(refused_at_the_first_request)
 {
 	static uint8_t noise[ISCSI_BHS_BYTES];

@@ -244,8 +244,8 @@ static void give_secret(void *arg)
 	snprintf(record->chap_secret, sizeof(record->chap_secret), "%s", (const char *)arg);
 }
 
-/* A login that began when nothing was to be proved ends when something is: the sessions that were there by then
- * have been ended, too. A discovery session has nothing to prove. */
+/* A login that began before its host had a secret is refused when the host has one by the end, as the
+ * sessions of that time are ended. A discovery session has nothing to prove. */
 TEST(secret_comes_during_the_login)
 {
 	struct raw *r = raw_connect(), *d = raw_connect();
@@ -773,8 +773,8 @@ TEST(too_many_immediate_commands)
 	raw_close(r);
 }
 
-/* Never reads what comes back: the server must stop taking pings in, so that at last nothing more can be
- * sent. */
+/* The peer never reads what comes back. The server must stop taking its pings in, so that in the end it can
+ * send no more. */
 static unsigned reset_answer(struct raw *r, uint32_t tag)
 {
 	raw_expect(r, ISCSI_TASK_MANAGEMENT_RESPONSE);

@@ -278,7 +278,7 @@ static bool block_mapped(const struct fake_lun *f, uint64_t at)
 	return memcmp(f->data + at / sizeof(zeros) * sizeof(zeros), zeros, sizeof(zeros)) != 0;
 }
 
-/* At most 64 KiB at once, so that whoever asks has to go on asking. */
+/* Tells of at most 64 KiB at once, so that the caller has to ask again. */
 static void mapped(struct fake_lun *f, struct store_io *io)
 {
 	uint64_t at = io->offset, end = io->offset + io->len;

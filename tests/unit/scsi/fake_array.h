@@ -16,7 +16,7 @@
 struct fake_lun {
 	struct lun lun;
 	uint8_t data[FAKE_LUN_BYTES];
-	bool clean; /* data is the pattern; who writes to it directly says so by false */
+	bool clean; /* data is the pattern; whoever writes to it directly sets this to false */
 	unsigned flushes, writes, fua_writes, unmaps, clones;
 };
 

@@ -74,7 +74,7 @@ TEST(lba_status_fits_any_room)
 		for (unsigned i = 0; room >= 24 && i < count; i++)
 			expect_run(i, 8 * i, 8, (i + 1) % 2);
 	}
-	/* so many runs take more questions than one command asks: the next one goes on where this one ended */
+	/* there are more runs than one command may look for: the next command goes on where this one ended */
 	expect_good(lba_status(0, 8 + 16 * 256));
 	assert_int_equal(test_last.len, 8 + 16 * 64);
 	/* the store's failure is the command's */

@@ -19,7 +19,7 @@ void guard_fail_after(LONG n);
 /* No failure from now on. True: there was one. */
 bool guard_fail_end(void);
 
-/* For tests: is called at every allocation (false) and every free (true); NULL: not. */
+/* For tests: called at every allocation (false) and every free (true). NULL: off. */
 extern void (*guard_watch)(bool is_free);
 
 #endif

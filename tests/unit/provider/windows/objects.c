@@ -29,7 +29,7 @@ static void sink(const struct event_note *note)
 {
 	watch_saw("an event");
 	CHECK(strcmp(note->call, "-"));
-	/* an error: it comes with a veto, and says whose, unless this host has no memory */
+	/* an error event comes with a veto, and names the LUN and the array; not so a lack of memory here */
 	if (note->id >> 30 == 3 && note->id != UMBRA_EVENT_INTERNAL)
 		CHECK(strcmp(note->lun, "-") &&
 			(strcmp(note->array, "-") || note->id == UMBRA_EVENT_LUN_UNKNOWN ||

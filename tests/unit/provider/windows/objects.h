@@ -41,7 +41,7 @@ void start(void);
 void start_over(struct transport *transport);
 void start_with(unsigned on_first, unsigned on_second);
 void finish(void);
-/* Until the threads of a window, which end by themselves, have. */
+/* Waits until the threads of a window have ended, which they do by themselves. */
 void wait_for_threads(void);
 
 /* Everything that the tests so far have taken is given back; start() expects it, too. */

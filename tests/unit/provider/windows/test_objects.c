@@ -755,7 +755,7 @@ static void an_array_that_is_away_is_no_deletion(void)
 	finish();
 }
 
-/* It costs one request its time-out, not every request for a LUN of another array. */
+/* One request meets its time-out; later requests for LUNs of other arrays do not. */
 static void a_silent_array_is_asked_last(void)
 {
 	for (unsigned silent = 0; silent < 2; silent++) { /* whichever of the two is known first */
