@@ -56,9 +56,12 @@ def life_of_a_set(array, session):
     channel.ask('unmap', 'ok', lun_id=ids[0], scope=1)
     assert session.report_luns() == [1, 2]
     channel.ask('map', 'ok', lun_id=ids[1])
+    # a host wrote to the first one, and nobody sees it now: it goes only when that is meant (flag 1)
+    channel.ask('delete', 'denied', lun_id=ids[0])
+    channel.ask('delete', 'ok', lun_id=ids[0], flags=1)
+    channel.ask('delete', 'ok', lun_id=ids[1])
     for shadow in ids:
-        channel.ask('delete', 'ok', lun_id=shadow)
-        channel.ask('delete', 'ok', lun_id=shadow)
+        channel.ask('delete', 'ok', lun_id=shadow)  # it is gone already
     assert shadows(array) == [] and session.report_luns() == [1, 2]
 
 
