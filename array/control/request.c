@@ -53,7 +53,7 @@ void request_finish(struct request *r)
 
 void request_fault(struct request *r, int err, const struct fault *fault)
 {
-	REFUSE(r, control_status(err), "%s", fault && fault->err ? fault->text : "");
+	REFUSE(r, control_status(err), "%s", fault && fault->err ? fault->text : control_sentence(err));
 }
 
 struct up_msg *request_accept(struct request *r)

@@ -28,65 +28,12 @@ void mgmt_result(struct mgmt_call *c, json_t *result)
 	c->door->end(c, json_pack("{s:s, s:O?, s:o}", "jsonrpc", "2.0", "id", c->id, "result", result));
 }
 
-static const char *hint_of(int err)
-{
-	switch (-err) {
-	case ENOENT:
-		return "check the name; the list command shows those there are";
-	case EEXIST:
-		return "choose another name or number, or take the other away first";
-	case EBUSY:
-		return "something uses it still: unmap it, or wait for what runs";
-	case ENOSPC:
-		return "the pool is full: delete shadow LUNs or LUNs, or give its file system more room";
-	case EROFS:
-		return "the pool is read-only after a failed write: look at its disk, then restart umbrad";
-	case EBADFD:
-		return "what is asked for fits another state: umbractl set show tells that";
-	case EMLINK:
-	case ENOBUFS:
-		return "a limit of the configuration is reached: see umbrad.conf(5)";
-	case ENOTSUP:
-		return "this version does not offer it yet";
-	case EINVAL:
-	case ERANGE:
-		return "correct the value";
-	case ETIME:
-		return "the pool's disk is slow: nothing of the set is kept, try again";
-	case EIO:
-		return "the pool's disk failed: look at it and the kernel's log; umbractl status tells the pool's state";
-	case EUCLEAN:
-		return "records of the pool are damaged: stop umbrad, run umbractl pool check, or restore a backup";
-	case ENODEV:
-		return "it is being deleted, or gone: the list command shows those there are";
-	case ECANCELED:
-		return "somebody else undid it meanwhile: begin anew";
-	case EAGAIN:
-		return "try again in a moment";
-	case ENOMEM:
-		return "umbrad has no memory: give its machine more, then try again";
-	case EPERM:
-		return "see the host's rights: umbractl host show";
-	case EXDEV:
-		return "make a set for each store";
-	case EMSGSIZE:
-		return "ask for less at once";
-	case ESHUTDOWN:
-		return "umbrad is ending: try again when it runs";
-	default:
-		return "see umbrad's log";
-	}
-}
-
 void mgmt_fault(struct mgmt_call *c, int err, const struct fault *fault)
 {
-	struct fault plain;
+	bool told = fault && fault->err && fault->text[0];
 
-	if (!fault || !fault->err || !fault->text[0]) {
-		fault_errno(&plain, err);
-		fault = &plain;
-	}
-	c->door->end(c, mgmt_error_json(c->id, MGMT_FAILED, fault->text, err, hint_of(err)));
+	c->door->end(c, mgmt_error_json(c->id, MGMT_FAILED, told ? fault->text : fault_what(err), err,
+				fault_remedy(err)));
 }
 
 void mgmt_fail(struct mgmt_call *c, int err, const char *format, ...)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include "array/util/fault.h"
 
 static const struct {
 	int err;
@@ -26,8 +27,8 @@ static const struct {
 	{ENFILE, UP_LIMIT},
 	{ETIME, UP_DEADLINE},
 	{ETIMEDOUT, UP_DEADLINE},
-	{EBUSY, UP_BUSY},
 	{EAGAIN, UP_BUSY},
+	{EBUSY, UP_BUSY},
 	{EIO, UP_IO_ERROR},
 	{EROFS, UP_IO_ERROR},
 	{EUCLEAN, UP_IO_ERROR},
@@ -36,6 +37,7 @@ static const struct {
 	{ENOMEM, UP_LIMIT},
 };
 
+/* What the protocol alone knows. The others are told by the words for the first errno above that becomes them. */
 static const char *const remedies[UP_STATUS_COUNT] = {
 	[UP_OK] = "",
 	[UP_PENDING] = "The request still runs: fetch its reply again.",
@@ -49,12 +51,6 @@ static const char *const remedies[UP_STATUS_COUNT] = {
 	[UP_DENIED] = "The host's record on the array does not allow it: see umbractl host show.",
 	[UP_NOT_AUTHENTICATED] =
 		"Log in with CHAP, or let the administrator set control-without-chap for the host.",
-	[UP_NO_SPACE] = "The pool is full: delete shadow LUNs, or give it room.",
-	[UP_LIMIT] = "A limit of the array is reached: see umbractl status.",
-	[UP_DEADLINE] = "The set was not durable in time and nothing of it is kept: begin a new set.",
-	[UP_BUSY] = "Something else is under way: try again in a moment.",
-	[UP_IO_ERROR] = "The array's storage failed: look at its disk, umbractl status and umbractl events.",
-	[UP_OTHER_STORE] = "All LUNs of a set lie in one store: make a set for each store.",
 	[UP_NOT_MAPPED] = "The LUN is not mapped to this host: see umbractl map.",
 	[UP_ID_CONFLICT] = "The id is in use: choose a new random one.",
 	[UP_INTERNAL] = "The array met an unexpected error: see its log and umbractl events.",
@@ -70,5 +66,17 @@ enum up_status control_status(int err)
 
 const char *control_remedy(enum up_status status)
 {
-	return (unsigned)status < UP_STATUS_COUNT ? remedies[status] : remedies[UP_INTERNAL];
+	if ((unsigned)status >= UP_STATUS_COUNT)
+		status = UP_INTERNAL;
+	for (size_t i = 0; !remedies[status] && i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].status == status)
+			return fault_sentence(-rows[i].err);
+	return remedies[status];
+}
+
+const char *control_sentence(int err)
+{
+	enum up_status status = control_status(err);
+
+	return remedies[status] ? remedies[status] : fault_sentence(err);
 }

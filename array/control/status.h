@@ -10,5 +10,7 @@ enum up_status control_status(int err);
 
 /* What the asking side can do about a status when nothing better is known; never NULL, "" for UP_OK. */
 const char *control_remedy(enum up_status status);
+/* The same for an error of the array's that came without a text. */
+const char *control_sentence(int err);
 
 #endif

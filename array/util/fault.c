@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See fault.h. */
+/*
+ * See fault.h. The one table from an errno of the array's to words: what it is, and what to do about it. Whoever tells a
+ * person of an errno takes them from here.
+ */
 #include "array/util/fault.h"
 
 #include <errno.h>
@@ -7,6 +10,78 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+struct words {
+	int err;
+	const char *what, *remedy, *sentence;
+};
+
+#define ROW(err, what, remedy)                                                                               \
+	{                                                                                                    \
+		err, what, remedy, what ": " remedy                                                          \
+	}
+#define DISK_WHAT   "the pool's disk reports errors"
+#define DISK_REMEDY "look at it and the kernel's log, then run umbractl pool check"
+
+static const struct words rows[] = {
+	/* the pool */
+	ROW(ENOSPC, "the pool is full", "delete shadow LUNs or LUNs, or give it more room"),
+	ROW(EROFS, "the pool is read-only since a write to its disk failed",
+		"look at the disk, then restart umbrad"),
+	ROW(EIO, DISK_WHAT, DISK_REMEDY),
+	ROW(ENXIO, DISK_WHAT, DISK_REMEDY),
+	ROW(EUCLEAN, "records of the pool are damaged",
+		"stop umbrad, run umbractl pool check, or restore a backup"),
+	ROW(ETIME, "the pool's disk was too slow", "nothing of the set is kept: try again"),
+	/* umbrad */
+	ROW(ENOMEM, "umbrad has no memory left", "give its machine more, or try again later"),
+	ROW(ESHUTDOWN, "umbrad is ending", "try again when umbrad runs again"),
+	ROW(EAGAIN, "it is busy", "try again in a moment"),
+	ROW(EMLINK, "a limit of the array is reached", "see umbractl status and umbrad.conf(5)"),
+	ROW(ENOBUFS, "a limit of the array is reached", "see umbractl status and umbrad.conf(5)"),
+	/* what was asked for */
+	ROW(ENOENT, "there is no such thing", "check the name; the list command shows those there are"),
+	ROW(ENODEV, "it is being deleted, or gone", "the list command shows those there are"),
+	ROW(EEXIST, "the name or number is taken",
+		"choose another name or number, or take the other away first"),
+	ROW(EBUSY, "something uses it still", "unmap it, or wait for what runs"),
+	ROW(EBADFD, "what is asked for fits another state", "umbractl set show tells it"),
+	ROW(ECANCELED, "somebody else undid it meanwhile", "begin anew"),
+	ROW(EXDEV, "the LUNs lie in several stores", "make a set for each store"),
+	ROW(EINVAL, "the value is not valid", "correct it"),
+	ROW(ERANGE, "the value is out of range", "correct it"),
+	ROW(EMSGSIZE, "it is too much at once", "ask for less"),
+	ROW(ENOTSUP, "this version does not offer it", "see the documentation for what it offers"),
+	ROW(EPERM, "it is not allowed", "be root, or see the host's rights: umbractl host show"),
+	ROW(EACCES, "it is not allowed", "look at the owner and mode, or be root"),
+};
+static const struct words other = ROW(0, "it failed unexpectedly", "see umbrad's log and umbractl events");
+
+static const struct words *words_of(int err)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].err == -err)
+			return &rows[i];
+	return &other;
+}
+
+const char *fault_what(int err)
+{
+	const struct words *w = words_of(err);
+	const char *library = w == &other ? strerrordesc_np(-err) : NULL;
+
+	return library ? library : w->what;
+}
+
+const char *fault_remedy(int err)
+{
+	return words_of(err)->remedy;
+}
+
+const char *fault_sentence(int err)
+{
+	return words_of(err)->sentence;
+}
 
 int fault_set(struct fault *f, int err, const char *format, ...)
 {
@@ -23,25 +98,5 @@ int fault_set(struct fault *f, int err, const char *format, ...)
 
 int fault_errno(struct fault *f, int err)
 {
-	switch (err) {
-	case -ENOMEM:
-		return fault_set(f, err, FAULT_NO_MEMORY);
-	case -ENOSPC:
-		return fault_set(
-			f, err, "%s: delete shadow copies or LUNs, or give the pool room", strerror(-err));
-	case -EIO:
-		return fault_set(f, err, "%s: look at the pool's disk and the kernel's log", strerror(-err));
-	case -EROFS:
-		return fault_set(f, err, "%s: look at the pool's disk, then restart umbrad", strerror(-err));
-	case -EACCES:
-	case -EPERM:
-		return fault_set(f, err, "%s: look at the owner and mode, or be root", strerror(-err));
-	case -EAGAIN:
-	case -EBUSY:
-		return fault_set(f, err, "%s: try again in a moment", strerror(-err));
-	case -EUCLEAN:
-		return fault_set(f, err, "%s: run umbractl pool check, or restore a backup", strerror(-err));
-	default:
-		return fault_set(f, err, "%s: see umbrad's log and umbractl events", strerror(-err));
-	}
+	return fault_set(f, err, "%s: %s", fault_what(err), fault_remedy(err));
 }

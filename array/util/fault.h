@@ -16,7 +16,13 @@ int fault_set(struct fault *f, int err, const char *format, ...) __attribute__((
 
 #define FAULT_NO_MEMORY "umbrad has no memory left: give its machine more, or try again later"
 #define FAULT_NO_RANDOM "the kernel gives no random numbers: try again in a moment"
-/* The same for an errno that came without a text. */
+
+/* The words for a negative errno that came without a text: what it is, what to do about it, and both in one sentence.
+ * Never NULL, whatever err is. */
+const char *fault_what(int err);
+const char *fault_remedy(int err);
+const char *fault_sentence(int err);
+/* Fills *f with both; what an errno is that the array does not know, the C library says. */
 int fault_errno(struct fault *f, int err);
 
 #endif

@@ -38,29 +38,10 @@ void array_call_refuse(struct array_call *call, int err, const char *format, ...
 
 int array_store_fault(struct fault *f, int err, const char *what)
 {
-	switch (err) {
-	case -ENOSPC:
-		return fault_set(f, err, "%s: the store is full; delete shadow copies or add space", what);
-	case -EROFS:
-		return fault_set(f, err,
-			"%s: the store went read-only after a failed write; check the disk, "
-			"then restart umbrad",
-			what);
-	case -ENOMEM:
-		return fault_set(f, err, "%s: " FAULT_NO_MEMORY, what);
-	case -ESHUTDOWN:
-		return fault_set(
-			f, err, "%s: the store is shutting down; ask again when umbrad runs again", what);
-	case -EAGAIN:
-		return fault_set(f, err, "%s: the store is busy; try again in a moment", what);
-	case -EUCLEAN:
-		return fault_set(f, err,
-			"%s: its records are damaged; run umbractl pool check, or restore a backup", what);
-	default:
-		return fault_set(f, err,
-			"%s: the store failed (%s); look at its disk, the kernel's log and umbractl events",
-			what, strerror(-err));
-	}
+	struct fault store;
+
+	fault_errno(&store, err);
+	return fault_set(f, err, "%s: %s", what, store.text);
 }
 
 void *change_new(struct array *a, size_t size, const struct change_ops *ops, struct array_call *call)

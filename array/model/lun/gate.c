@@ -119,14 +119,7 @@ static void tell_trouble(const struct lun *lun, int err)
 	static const struct {
 		int err;
 		enum array_event_level level;
-		const char *what;
-	} rows[] = {
-		{-ENOSPC, ARRAY_EVENT_WARNING, "the pool is full: delete copy sets or LUNs, or give it room"},
-		{-EROFS, ARRAY_EVENT_ERROR,
-			"the pool is read-only since a flush to its disk failed: look at the disk, then restart umbrad"},
-		{-EIO, ARRAY_EVENT_ERROR,
-			"the pool's disk reports errors: look at it and the kernel's log, then run umbractl pool check"},
-	};
+	} rows[] = {{-ENOSPC, ARRAY_EVENT_WARNING}, {-EROFS, ARRAY_EVENT_ERROR}, {-EIO, ARRAY_EVENT_ERROR}};
 	struct array *a = lun->array;
 	uint64_t now = array_clock_ns();
 
@@ -135,7 +128,7 @@ static void tell_trouble(const struct lun *lun, int err)
 			continue;
 		a->trouble_ns[i] = now;
 		array_event_tell(
-			a, rows[i].level, "pool", "I/O of LUN %s failed, %s", lun->name, rows[i].what);
+			a, rows[i].level, "pool", "I/O of LUN %s failed: %s", lun->name, fault_sentence(err));
 		if (err == -ENOSPC && a->recycled_count > 0)
 			array_event_tell(a, ARRAY_EVENT_WARNING, "pool",
 				"%u shadow LUN(s) in the recycle bin hold %llu MiB: umbractl shadow purge gives it back",
