@@ -27,8 +27,9 @@ struct run;
 struct stream {
 	struct run *run;
 	uint32_t index;
-	uint64_t done[2]; /* last answered record on A and B */
-	int side;         /* whose turn it is: 0 A, 1 B */
+	uint64_t done[2];       /* last answered record on A and B */
+	int side;               /* whose turn it is: 0 A, 1 B */
+	struct scsi_task *task; /* ours until its answer is here */
 	bool under_way;
 	int64_t due_us, began_us;
 	uint8_t block[RECORD_BYTES];
@@ -67,8 +68,8 @@ static void on_answer(struct iscsi_context *iscsi, int status, void *command_dat
 	s->under_way = false;
 	r->under_way--;
 	bool again = task_wants_retry(task, status);
-	if (task)
-		scsi_free_scsi_task(task);
+	scsi_free_scsi_task(s->task);
+	s->task = NULL;
 	if (again) {
 		issue(s);
 		return;
@@ -99,9 +100,9 @@ static void issue(struct stream *s)
 	uint64_t at = r->o->offset_bytes + record_slot(s->index, id.seq, r->o->slots) * RECORD_BYTES;
 	record_make(s->block, &id);
 	s->began_us = now_us();
-	struct scsi_task *task = iscsi_write16_task(l->iscsi, l->number, at / l->block_bytes, s->block,
-		RECORD_BYTES, (int)l->block_bytes, 0, 0, 0, 0, 0, on_answer, s);
-	if (!task) {
+	s->task = iscsi_write16_task(l->iscsi, l->number, at / l->block_bytes, s->block, RECORD_BYTES,
+		(int)l->block_bytes, 0, 0, 0, 0, 0, on_answer, s);
+	if (!s->task) {
 		fprintf(stderr, "umbra-lab-writer: a write cannot be sent: %s\n", iscsi_get_error(l->iscsi));
 		r->failed = true;
 		return;
@@ -319,6 +320,9 @@ int writer_run(const struct writer_options *o)
 		close(r->broker);
 	lun_close(&r->luns[0]);
 	lun_close(&r->luns[1]);
+	for (uint32_t i = 0; i < o->streams; i++)
+		if (r->streams[i].task) /* libiscsi told nobody that it will get no answer */
+			scsi_free_scsi_task(r->streams[i].task);
 	free(r);
 	return failed ? 1 : 0;
 }
