@@ -84,7 +84,7 @@ static bool parse_command(int argc, char **argv, struct labw_request *req)
 static int connect_bridge(const char *port_file)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval patience = {.tv_sec = 30};
+	struct timeval patience = {.tv_sec = 300};
 	char text[16] = "";
 	unsigned long port;
 	FILE *f = fopen(port_file, "re");

@@ -8,7 +8,7 @@
 #include <vsadmin.h>
 #include "lab/coordinator/settings.h"
 
-#define STOP_MS  10000
+#define STOP_MS  60000
 #define TRIES    4
 #define PAUSE_MS 250
 

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <iscsi/iscsi.h>
 
-#define PATIENCE_S 10
+#define PATIENCE_S 300
 
 typedef int task_mgmt(struct iscsi_context *iscsi, int lun, enum iscsi_task_mgmt_funcs function,
 	uint32_t ritt, uint32_t rcmdsn, iscsi_command_cb cb, void *private_data);

@@ -17,7 +17,7 @@
 #define OPERATIONAL  (1 << 2)
 #define NO_RESOURCES 0x0302
 #define HUNG_UP      0xffff
-#define PATIENCE_MS  5000
+#define PATIENCE_MS  60000
 
 static int start_with(const struct iscsi_options *options)
 {

@@ -441,7 +441,7 @@ static DWORD exit_code_of(const char *word)
 	CHECK(GetModuleFileNameW(NULL, program, MAX_PATH));
 	_snwprintf(command, MAX_PATH + 40, L"\"%ls\" %hs", program, word);
 	CHECK(CreateProcessW(program, command, NULL, NULL, FALSE, 0, NULL, NULL, &start_info, &process));
-	CHECK(WaitForSingleObject(process.hProcess, 60000) == WAIT_OBJECT_0);
+	CHECK(WaitForSingleObject(process.hProcess, 600000) == WAIT_OBJECT_0);
 	CHECK(GetExitCodeProcess(process.hProcess, &code));
 	CloseHandle(process.hThread);
 	CloseHandle(process.hProcess);

@@ -197,7 +197,7 @@ static void a_violation_ends_the_program(void)
 	CHECK(GetModuleFileNameW(NULL, program, MAX_PATH));
 	swprintf(line, MAX_PATH + 20, L"\"%ls\" violate", program);
 	CHECK(CreateProcessW(program, line, NULL, NULL, FALSE, 0, NULL, NULL, &startup, &process));
-	CHECK(WaitForSingleObject(process.hProcess, 60000) == WAIT_OBJECT_0);
+	CHECK(WaitForSingleObject(process.hProcess, 600000) == WAIT_OBJECT_0);
 	CHECK(GetExitCodeProcess(process.hProcess, &code) && code == 1);
 	CloseHandle(process.hThread);
 	CloseHandle(process.hProcess);
