@@ -27,7 +27,7 @@ class Ground:
     array = None
     provider = None  # its id for --provider, None: the first that supports the volumes
 
-    def run(self, host, program, *words, timeout=240):
+    def run(self, host, program, *words, timeout=labhost.PATIENCE_S):
         return self.state.host(host).run(labhost.need_program(program, self.state.bin), *words, capture=True,
                                          timeout=timeout)
 
@@ -50,7 +50,7 @@ class Ground:
         return labhost.start_requester(self.state.host(host), *words)
 
     @staticmethod
-    def finish_vss(child, timeout=240):
+    def finish_vss(child, timeout=labhost.PATIENCE_S):
         code, answer, text = labhost.finish_requester(child, timeout)
         return code, answer or {'hresult_name': 'no answer', 'message': text.strip()[-300:], 'calls': [], 'luns': []}
 

@@ -43,11 +43,20 @@ def walk_build(top):
         yield folder, folders, names
 
 
+FOUND = {}  # (name, directory): path, '' for none; a look through build/ is not made again for every request to a bridge
+
+
 def find_program(name, directory=None):
     """The newest of that name in the given directory, or in build/."""
-    places = [directory] if directory else [os.environ['UMBRA_LAB_BIN']] if os.environ.get('UMBRA_LAB_BIN') else None
-    if places:
-        found = [p for p in (os.path.join(places[0], name),) if os.path.isfile(p)]
+    directory = directory or os.environ.get('UMBRA_LAB_BIN')
+    if not os.path.isfile(FOUND.get((name, directory), '')):
+        FOUND[name, directory] = look_for_program(name, directory) or ''
+    return FOUND[name, directory] or None
+
+
+def look_for_program(name, directory):
+    if directory:
+        found = [p for p in (os.path.join(directory, name),) if os.path.isfile(p)]
     else:
         found = [os.path.join(folder, name) for top in BUILT for folder, _, names in walk_build(top) if name in names]
     return max(found, key=os.path.getmtime) if found else None
@@ -131,7 +140,7 @@ class Process:
             return None
         return int(pid) if str(start_time(pid)) == started else None
 
-    def stop(self, seconds=3):
+    def stop(self, seconds=20):
         for sig in (signal.SIGTERM, signal.SIGKILL):
             pid = self.pid()
             if pid is None:
@@ -227,7 +236,7 @@ def end_prefix(prefix):
     for _ in range(2):
         subprocess.run(['wineserver', '-k'], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
-        if wait_until(lambda: not prefix_processes(prefix), 10):
+        if wait_until(lambda: not prefix_processes(prefix), 60):
             return True
     kill_processes(prefix_processes(prefix))
     return wait_until(lambda: not prefix_processes(prefix), PATIENCE_S)
@@ -490,10 +499,10 @@ class Host:
             if settings.get(key):
                 arguments += ['--setting', f'{name}={settings[key]}']
         child = self.keeper.start(arguments, log, wine_environment(self.prefix))
-        came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None, 180)
+        came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None, PATIENCE_S)
         said = tail(ready, 1)
         if said != 'ok':
-            why = said or (f'it ended ({child.poll()}) {tail(log)}' if came else 'it gave no answer in 180 s')
+            why = said or (f'it ended ({child.poll()}) {tail(log)}' if came else f'it gave no answer in {PATIENCE_S} s')
             raise LabError(f'host {self.name} did not come up: {why}. Bridge: {tail(self.bridge.log, 2)}')
 
     def down(self):

@@ -445,7 +445,7 @@ def count_shadows(run, count):
     if run.ground.array is None:
         return
     wanted = 0 if count == 'no' else int(count)
-    if not labhost.wait_until(lambda: len(run.ground.shadows()) == wanted, 60, 0.2):
+    if not labhost.wait_until(lambda: len(run.ground.shadows()) == wanted, labhost.PATIENCE_S, 0.2):
         raise Failure(f'{len(run.ground.shadows())} shadow LUNs: {run.ground.left()}')
 
 
@@ -484,7 +484,7 @@ def start_writers(run, a, b, how):
 def stop_writers(run):
     for writer in run.writers:
         writer.send_signal(signal.SIGTERM)
-        said = writer.communicate(timeout=60)[1]
+        said = writer.communicate(timeout=labhost.PATIENCE_S)[1]
         if writer.returncode != 0:
             raise Failure(f'a writer failed: {said[-300:]}')
     run.writers = []
@@ -498,7 +498,7 @@ def one_instant(run, a, b, name):
     initiator, url = ground.url(host, first)
     done = subprocess.run([labhost.need_program('umbra-lab-writer'), 'verify', '--a', url, '--b',
                            ground.url(host, second)[1], *initiator, '--streams', '8'], capture_output=True, text=True,
-                          timeout=120, stdin=subprocess.DEVNULL)
+                          timeout=labhost.PATIENCE_S, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise Failure(f'they are not: {(done.stdout + done.stderr)[-400:]}')
 
@@ -658,7 +658,7 @@ def strike(run, who, number, luns):
     kind = 'drop-before' if who == 'path' else 'delay'
     bridge.control('fault', kind, '--op', OUT_OPCODE, '--skip', number, '--ms', '3600000')
     child = ground.start_vss('A', *words)
-    labhost.wait_until(lambda: bridge.counters()['faults'] > before or child.poll() is not None, 60, 0.01)
+    labhost.wait_until(lambda: bridge.counters()['faults'] > before or child.poll() is not None, labhost.PATIENCE_S, 0.03)
     if bridge.counters()['faults'] == before:
         run.answer = ground.finish_vss(child)[1]
         bridge.control('fault', 'clear')
@@ -681,7 +681,7 @@ def whole(run):
         mine = [[s for s in shadows if s['set_id'] == row['id']] for row in sets]
         return all(row['state'] == 'kept' and len(luns) == row['luns'] for row, luns in zip(sets, mine)) and \
             sum(map(len, mine)) == len(shadows)
-    if not labhost.wait_until(settled, 90, 0.2):
+    if not labhost.wait_until(settled, labhost.PATIENCE_S, 0.2):
         raise Failure(f'{left}')
     ground.forget_sets()
     ground.world.clear_away()

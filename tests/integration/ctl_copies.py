@@ -105,7 +105,7 @@ def resyncs(array):
 
 
 def wait_full(array, shadow):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while True:
         lun = array.ctl('lun', 'show', shadow)
         if lun.get('hydration') == 'full':

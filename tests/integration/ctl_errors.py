@@ -22,7 +22,7 @@ from umbra_lab import Array, run_ctl, umbractl_path, umbrad_path  # noqa: E402
 
 def umbrad(*arguments):
     return subprocess.run([umbrad_path(), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=60)
+                          timeout=600)
 
 
 def expect(done, code, *words):
@@ -158,7 +158,7 @@ def pool_checked_on_a_terminal(array):
                 shown += terminal.read(4096)
             except OSError:  # the other end is closed
                 break
-        assert watched.wait(60) == 0 and b'checking the map: 0 %' in shown and shown.endswith(b'no findings\r\n'), shown
+        assert watched.wait(600) == 0 and b'checking the map: 0 %' in shown and shown.endswith(b'no findings\r\n'), shown
 
 
 def put_back(path, data):
@@ -349,12 +349,12 @@ def output():
         command = [umbractl_path(), '--socket', array.socket]
         array.ctl('lun', 'create', 'a', '--size', '1M')  # there is an event
         with open('/dev/full', 'w') as full:
-            done = subprocess.run([*command, 'status'], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            done = subprocess.run([*command, 'status'], stdout=full, stderr=subprocess.PIPE, text=True, timeout=600)
         assert done.returncode == 1 and 'cannot be written' in done.stderr, done
         for words in (['top', '--interval', '100ms'], ['top', '--interval', '100ms', '--json'], ['events', '--follow']):
             reader, writer = os.pipe()
             os.close(reader)
-            done = subprocess.run([*command, *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+            done = subprocess.run([*command, *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=600)
             os.close(writer)
             assert done.returncode == 1 and 'umbrad ended' not in done.stderr, done
 
@@ -372,7 +372,7 @@ except BrokenPipeError:
     pass  # refused already; the reason is there to be read
 print(s.makefile().readline())
 """
-    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=600)
 
 
 def users():

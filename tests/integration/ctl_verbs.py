@@ -133,7 +133,7 @@ def events(array):
             assert 'seen' in event['text'] and event['area'] == 'lun'
             array.ctl('lun', 'delete', 'seen')
             array.stop()
-            assert follower.wait(20) == 1 and 'ended the connection' in follower.stderr.read()
+            assert follower.wait(600) == 1 and 'ended the connection' in follower.stderr.read()
         finally:
             follower.kill()
     array.start()

@@ -19,7 +19,7 @@ NAME, SECRET = 'iqn.2026-01.test:paths', 'secret-of-paths'
 CUT_S = 3
 
 
-def until(what, true, timeout_s=60):
+def until(what, true, timeout_s=600):
     end = time.monotonic() + timeout_s
     while not true():
         if time.monotonic() > end:

@@ -14,7 +14,7 @@ import labhost  # noqa: E402
 
 class Peer:
     def __init__(self, port, hello):
-        self.socket = socket.create_connection(('127.0.0.1', port), timeout=60)
+        self.socket = socket.create_connection(('127.0.0.1', port), timeout=600)
         self.file = self.socket.makefile('r')
         self.say(hello)
 
@@ -153,7 +153,7 @@ def main(program):
         port_file = os.path.join(directory, 'port')
         broker = subprocess.Popen([program, '--port-file', port_file])
         try:
-            assert labhost.wait_until(lambda: os.path.exists(port_file), 60)
+            assert labhost.wait_until(lambda: os.path.exists(port_file), 600)
             with open(port_file) as source:
                 port = int(source.read())
             for part in (nobody_to_hold, held_and_released, limits, peers_that_go, nonsense, many, nobody_to_hold):
@@ -163,7 +163,7 @@ def main(program):
             assert subprocess.run([program, '--port', str(port)], stderr=subprocess.DEVNULL).returncode == 1
         finally:
             broker.terminate()
-            assert broker.wait(60) == 0
+            assert broker.wait(600) == 0
     return 0
 
 

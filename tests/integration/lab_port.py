@@ -51,7 +51,7 @@ class LabTest(unittest.TestCase):
     def host(self, name='A'):
         return self.state.host(name)
 
-    def probe(self, *arguments, host='A', expect=0, timeout=90):
+    def probe(self, *arguments, host='A', expect=0, timeout=600):
         """Runs the probe; its lines."""
         program = labhost.need_program('umbra-lab-probe.exe')
         done = self.host(host).run(program, *arguments, capture=True, timeout=timeout)
@@ -79,7 +79,7 @@ class Port(LabTest):
                             for line in lines), lines)
         page = self.probe('cdb', 'PhysicalDrive1', '12018300ff00', '--in', '255')[1].split()[1]
         url = f'iscsi://labuser%twelve-chars-or-more@{self.tgt.portal}/{self.tgt.target}/1'
-        direct = subprocess.run(['iscsi-inq', '-e', '1', '-c', '131', url], capture_output=True, text=True, timeout=120)
+        direct = subprocess.run(['iscsi-inq', '-e', '1', '-c', '131', url], capture_output=True, text=True, timeout=600)
         designator = re.search(r'Designator:\[(.*?)\]', direct.stdout)
         self.assertIsNotNone(designator, direct.stdout + direct.stderr)
         self.assertIn(designator[1].strip().encode().hex(), page)
@@ -269,7 +269,7 @@ class Command(unittest.TestCase):
 
     def lab(self, *words, expect=0):
         done = subprocess.run([os.path.join(labhost.ROOT, 'lab', 'lab'), '--state', self.state, *words],
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
         self.assertEqual(done.returncode, expect, f'{words}: {done.stdout} {done.stderr}')
         return done.stdout + done.stderr
 

@@ -381,7 +381,7 @@ class Order(Scenario):
         checked = subprocess.run([labhost.need_program('umbra-lab-writer'), 'verify', '--a',
                                   world.array.url('A', numbers[1]), '--b', world.array.url('A', numbers[2]),
                                   '--initiator', world.array.hosts['A'][0], '--streams', '8', *options],
-                                 capture_output=True, text=True, timeout=120)
+                                 capture_output=True, text=True, timeout=600)
         self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
 
     def test_held_writers_stand_still(self):
@@ -426,7 +426,7 @@ class CommandLine(Scenario):
 
     def lab(self, *words, want=0):
         done = subprocess.run([os.path.join(labhost.ROOT, 'lab', 'lab'), '--state', world.state.path, 'vss', *words],
-                              cwd=world.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+                              cwd=world.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
         self.assertEqual(done.returncode, want, f'{words}: {done.stdout}{done.stderr}')
         return done.stdout + done.stderr
 

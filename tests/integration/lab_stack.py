@@ -96,10 +96,10 @@ class Stack:
 
     # ---- hosts
 
-    def run(self, program, *words, host='A', timeout=180):
+    def run(self, program, *words, host='A', timeout=labhost.PATIENCE_S):
         return self.state.host(host).run(labhost.need_program(program), *words, capture=True, timeout=timeout)
 
-    def ask(self, *words, host='A', timeout=180):
+    def ask(self, *words, host='A', timeout=labhost.PATIENCE_S):
         """The requester: its exit code and what its JSON says."""
         done = self.run('umbra-lab-requester.exe', *words, '--json', host=host, timeout=timeout)
         nothing = {'hresult_name': None, 'message': done.stderr, 'calls': [], 'phases': [], 'luns': []}
@@ -122,7 +122,7 @@ class Stack:
         with open(path, 'w') as out:
             out.write('REGEDIT4\n' + '\n'.join(lines) + '\n')
         reg = os.path.join(self.state.host(host).prefix, 'drive_c/windows/system32/reg.exe')
-        done = self.state.host(host).run(reg, 'import', labhost.windows_path(path), capture=True, timeout=180)
+        done = self.state.host(host).run(reg, 'import', labhost.windows_path(path), capture=True, timeout=labhost.PATIENCE_S)
         if done.returncode != 0:
             raise RuntimeError(f'reg import: {done.stdout}{done.stderr}')
 
@@ -205,7 +205,7 @@ class Stack:
         """Do two LUNs show one instant? Through a host's own sessions. The exit code and the verdict."""
         words = [labhost.need_program('umbra-lab-writer'), 'verify', *self.writer_words(a, b, host), '--json']
         done = subprocess.run(words + (['--expect', expect] if expect else []), capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=120)
+                              stdin=subprocess.DEVNULL, timeout=labhost.PATIENCE_S)
         return done.returncode, done.stdout + done.stderr
 
 

@@ -158,10 +158,10 @@ def kill_after_commit(s, name):
         committed = labhost.wait_until(lambda: any(one['state'] == 'committed' for one in s.sets()) or
                                        child.poll() is not None, 120)
         victims = s.state.host('A').kill_program(name)
-        code = child.wait(120)
+        code = child.wait(labhost.PATIENCE_S)
     s.check(committed and victims and code == 1, f'{name} killed after the commit: the set fails',
             (committed, victims, code))
-    s.check(labhost.wait_until(lambda: s.shadows() == [] and s.sets() == [], 90),
+    s.check(labhost.wait_until(lambda: s.shadows() == [] and s.sets() == [], labhost.PATIENCE_S),
             'the array itself undoes the set when its lease ends', s.sets())
 
 

@@ -77,10 +77,10 @@ class World:
 
     # ---- Windows programs
 
-    def run(self, name, program, *arguments, timeout=120):
+    def run(self, name, program, *arguments, timeout=labhost.PATIENCE_S):
         return self.state.host(name).run(labhost.need_program(program), *arguments, capture=True, timeout=timeout)
 
-    def vss(self, name, *words, want=0, timeout=120):
+    def vss(self, name, *words, want=0, timeout=labhost.PATIENCE_S):
         """The requester's verb; its JSON as a dict. want: the exit code, None: any."""
         words = labhost.requester_arguments([str(w) for w in words])
         done = self.run(name, 'umbra-lab-requester.exe', *words, '--json', timeout=timeout)
@@ -96,7 +96,7 @@ class World:
         return labhost.start_requester(self.state.host(name), *words)
 
     @staticmethod
-    def finish_vss(child, timeout=90):
+    def finish_vss(child, timeout=labhost.PATIENCE_S):
         """Its exit code and its JSON (or None)."""
         return labhost.finish_requester(child, timeout)[:2]
 
@@ -139,7 +139,7 @@ class World:
 
     def nothing_left(self, seconds=0):
         """Neither shadow LUNs nor sets on the array, at once (0) or after a while (a lease), on a busy machine a longer one."""
-        return labhost.wait_until(lambda: not self.shadows() and not self.sets(), seconds and seconds + 60, 0.1)
+        return labhost.wait_until(lambda: not self.shadows() and not self.sets(), seconds and seconds + labhost.PATIENCE_S, 0.1)
 
     def clear_away(self):
         """Every set and shadow LUN goes, by the administrator's hand."""

@@ -82,7 +82,7 @@ class Lab:
         with open(path, 'w+', errors='replace') as out, open(path + '-said', 'w+', errors='replace') as said:
             try:
                 code = subprocess.run([os.path.join(ROOT, 'lab/lab'), '--state', os.path.join(self.dir, 'lab'), *arguments],
-                                      stdin=subprocess.DEVNULL, stdout=out, stderr=said, timeout=120).returncode
+                                      stdin=subprocess.DEVNULL, stdout=out, stderr=said, timeout=labhost.PATIENCE_S).returncode
             except subprocess.TimeoutExpired as error:
                 host = arguments[arguments.index('--host') + 1] if '--host' in arguments else 'A'
                 raise labhost.Stuck(error, labhost.State(os.path.join(self.dir, 'lab')).host(host).prefix) from None
@@ -124,7 +124,7 @@ class Lab:
     def shadows(self):
         return self.array.ctl('shadow', 'list')['shadows']
 
-    def expect_nothing_left(self, why, within_s=LEASE_MS / 1000 + 60):
+    def expect_nothing_left(self, why, within_s=LEASE_MS / 1000 + labhost.PATIENCE_S):
         end = time.monotonic() + within_s
         while self.sets() or self.shadows():
             check(time.monotonic() < end, f'{why}: left behind: {self.sets()} {self.shadows()}')
@@ -225,7 +225,7 @@ def in_background(function, *arguments, **options):
     return thread, result
 
 
-def joined(thread, result, timeout_s=120):
+def joined(thread, result, timeout_s=labhost.PATIENCE_S):
     thread.join(timeout_s)
     check(not thread.is_alive(), 'the requester did not come back')
     if 'error' in result:
@@ -293,7 +293,7 @@ def scenario_killed_provider(lab):
         killed = lab.kill_provider('A') if stands else 0
         lab_steps.let_go(lab.bridge())  # what the dead one had sent still arrives
         answer = joined(thread, result)
-        kept, end = [], time.monotonic() + LEASE_MS / 1000 + 60
+        kept, end = [], time.monotonic() + LEASE_MS / 1000 + labhost.PATIENCE_S
         while lab.sets() or lab.shadows():
             check(time.monotonic() < end, f'killed at step {step} ({state}): left: {lab.sets()} {lab.shadows()}')
             for one in [s['id'] for s in lab.sets() if s['state'] == 'kept']:
@@ -361,7 +361,7 @@ def scenario_two_arrays(lab):
         check(commits and int(commits[0]['hresult'], 16) == VETO, f'CommitSnapshots: {answer}')
         lab.expect_nothing_left('one of two arrays was lost in the window')
         host.bridges[1].control('fault', 'clear')
-        end = time.monotonic() + LEASE_MS / 1000 + 60
+        end = time.monotonic() + LEASE_MS / 1000 + labhost.PATIENCE_S
         while not nothing_on_second():
             check(time.monotonic() < end, f"left: {second.ctl('set', 'list')} {second.ctl('shadow', 'list')}")
         check('array=second' in lab.wait_for_event('C', 1), 'the event names another array')

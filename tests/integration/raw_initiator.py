@@ -48,7 +48,7 @@ def pairs(data):
 
 
 class Raw:
-    def __init__(self, port, address='127.0.0.1', timeout_s=30):
+    def __init__(self, port, address='127.0.0.1', timeout_s=600):
         self.socket = socket.create_connection((address, port), timeout=timeout_s)
         self.cmdsn, self.statsn, self.itt, self.tsih, self.expcmdsn = 100, 0, 0, 0, 0
         self.isid, self.cid = b'\x80' + os.urandom(5), 1

@@ -76,7 +76,7 @@ class Session:
     """One normal session. host: the name of one that array.add_host made; iqn, secret, user override.
     isid: a number: the same one makes the same initiator port again. mutual: (name, secret) of the target's proof."""
 
-    def __init__(self, array, host=None, iqn=None, secret=None, user=None, timeout_s=30, digest=False, isid=None,
+    def __init__(self, array, host=None, iqn=None, secret=None, user=None, timeout_s=600, digest=False, isid=None,
                  mutual=None):
         name, password = array.hosts.get(host, (None, None))
         self.iqn = iqn or name

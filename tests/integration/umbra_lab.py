@@ -21,7 +21,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-READY_TIMEOUT_S = 60 * float(os.environ.get('UMBRA_TEST_PATIENCE', '1'))
+READY_TIMEOUT_S = 600 * float(os.environ.get('UMBRA_TEST_PATIENCE', '1'))
 
 
 def program(name, variable):
@@ -126,7 +126,7 @@ class Array:
     def pid(self):
         return self.process.pid if self.process else None
 
-    def stop(self, timeout_s=60):
+    def stop(self, timeout_s=600):
         """An orderly end; returns the exit code."""
         if not self.process:
             return None
@@ -228,7 +228,7 @@ def run_ctl(*arguments, socket=None, check=True, stdin=None):
     if socket:
         command += ['--socket', socket]
     done = subprocess.run(command, stdin=stdin or subprocess.DEVNULL, capture_output=True, text=True,
-                          errors='replace', timeout=300)
+                          errors='replace', timeout=600)
     if check and done.returncode != 0:
         raise CtlError(arguments, done)
     return done
