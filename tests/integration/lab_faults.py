@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""An array that is slow or away in mid commit; one of two paths that falls silent then; deaths during an import on
-another host and during a deletion."""
+"""An array that is slow or away in mid commit (SlowCommit); one of two paths that falls silent then (Paths); deaths during
+an import on another host and during a deletion (OtherDeaths).
+
+    lab_faults.py [CLASS]
+"""
 import os
 import subprocess
 import sys
@@ -17,25 +20,13 @@ ENDLESS_MS = int(lab_steps.HOLD_MS)
 VETO = 'VSS_E_PROVIDER_VETO'
 
 
-def setUpModule():
-    global world
-    world = World(copysets={'lease': f'{LEASE_S}s', 'host_gone': '30s'})
-    try:
-        world.add_luns(LUNS)
-    except BaseException:
-        world.close()
-        raise
-
-
-def tearDownModule():
-    if not world.close():
-        raise RuntimeError('processes were left')
+world = None  # of the class that runs
 
 
 def run_windows(world, program, *arguments, codes=(0,)):
     """One of Windows' own programs on host A."""
     host = world.state.host('A')
-    done = host.run(os.path.join(host.prefix, 'drive_c/windows/system32', program), *arguments, capture=True, timeout=120)
+    done = host.run(os.path.join(host.prefix, 'drive_c/windows/system32', program), *arguments, capture=True, timeout=lab_steps.PATIENCE_S)
     assert done.returncode in codes, f'{program} {arguments}: {done.stdout}{done.stderr}'
 
 
@@ -50,6 +41,21 @@ def no_later(ms, limit_ms, why):
 
 
 class Faults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        global world
+        world = World(copysets={'lease': f'{LEASE_S}s', 'host_gone': '30s'})
+        try:
+            world.add_luns(LUNS)
+        except BaseException:
+            world.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        if not world.close():
+            raise RuntimeError('processes were left')
+
     def setUp(self):
         self.assertTrue(world.nothing_left(10), f'{world.sets()} {world.shadows()}')
         self.bridge = world.state.host('A').bridge
@@ -71,11 +77,11 @@ class Faults(unittest.TestCase):
         bridge.control('fault', kind, '--op', lab_steps.POST, '--skip', str(number), '--ms', lab_steps.HOLD_MS)
         child = start()
         labhost.wait_until(lambda: bridge.counters()['faults'] > before or child.poll() is not None,
-                           lab_steps.PATIENCE_S, 0.01)
+                           lab_steps.PATIENCE_S, 0.03)
         hit = bridge.counters()['faults'] > before
         if hit:
             if kind == 'delay-reply':  # the array has served it
-                labhost.wait_until(lambda: bridge.counters()['held'] or child.poll() is not None, lab_steps.PATIENCE_S, 0.01)
+                labhost.wait_until(lambda: bridge.counters()['held'] or child.poll() is not None, lab_steps.PATIENCE_S, 0.03)
             strike()
         lab_steps.let_go(bridge)
         code, answer = world.finish_vss(child)
@@ -98,7 +104,7 @@ class SlowCommit(Faults):
         before = self.bridge.counters()['faults']
         self.bridge.control('fault', kind, '--op', lab_steps.POST, '--ms', str(ms), '--count', str(LUNS))
         lab_steps.release(self.bridge)
-        self.assertTrue(labhost.wait_until(lambda: self.bridge.counters()['faults'] > before, lab_steps.PATIENCE_S, 0.01))
+        self.assertTrue(labhost.wait_until(lambda: self.bridge.counters()['faults'] > before, lab_steps.PATIENCE_S, 0.03))
         strike()
         code, answer = world.finish_vss(child)
         call = [c for c in answer['calls'] if c['method'] == 'CommitSnapshots'][0]
@@ -207,7 +213,7 @@ class Paths(unittest.TestCase):
         for bridge in silenced:
             bridge.control('fault', kind, '--op', lab_steps.POST, '--ms', lab_steps.HOLD_MS)
         lab_steps.release(self.bridges[1])
-        self.assertTrue(labhost.wait_until(lambda: self.bridges[0].counters()['faults'] > before, lab_steps.PATIENCE_S, 0.01))
+        self.assertTrue(labhost.wait_until(lambda: self.bridges[0].counters()['faults'] > before, lab_steps.PATIENCE_S, 0.03))
         for bridge in silenced:
             bridge.control('fault', 'silent', '--count', '0')
         code, answer = self.world.finish_vss(child)

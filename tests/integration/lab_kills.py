@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Something dies, or the path goes, at every step of a shadow copy set's life.
 
-A step is one request on the control channel. The bridge delays the n-th (before the array sees it, or after it was
-served and before the provider hears); while it waits, the array, the provider or the whole host is killed, or the
+A step is one request on the control channel. The bridge delays the n-th before the array sees it, or after it was
+served and before the provider hears; while it waits, the array, the provider or the whole host is killed, or the
 session dropped. n counts up until a creation runs through without meeting its fault. After each:
 
 - what was flushed before is there;
@@ -13,7 +13,7 @@ session dropped. n counts up until a creation runs through without meeting its f
   lease is over; failed later (an import that was cut off), it may have the whole set, for the administrator;
 - the next creation works.
 
-lab_kills.py array|provider|host|path [FIRST [LAST]]
+lab_kills.py array|provider|host|path before|after|both [FIRST [LAST]]
 """
 import os
 import sys
@@ -54,14 +54,14 @@ class Step:
 
         def met(counter, than):
             return labhost.wait_until(lambda: self.bridge.counters()[counter] > than or child.poll() is not None,
-                                      lab_steps.PATIENCE_S, 0.01) and self.bridge.counters()[counter] > than
+                                      lab_steps.PATIENCE_S, 0.03) and self.bridge.counters()[counter] > than
         self.hit = met('faults', before)
         if self.hit:
             if kind == 'delay-reply':
                 met('held', 0)  # the array has served it
             strike()
         lab_steps.let_go(self.bridge)
-        self.code, self.answer = world.finish_vss(child, 120)
+        self.code, self.answer = world.finish_vss(child)
         if self.answer is None:
             self.code = None  # whatever it ended with: under Wine with 0, when the server of the whole host is killed first
 
@@ -83,7 +83,7 @@ class Step:
 
 class Deaths(unittest.TestCase):
     """The frame; a subclass says who dies."""
-    kinds = ('delay', 'delay-reply')
+    kinds = {'before': 'delay', 'after': 'delay-reply'}
 
     @classmethod
     def setUpClass(cls):
@@ -113,7 +113,7 @@ class Deaths(unittest.TestCase):
     def whole_or_nothing(self, step):
         """Waits for the lease; fails on half a set, or on one that has no business to be there."""
         world = self.world
-        end = time.monotonic() + LEASE_S + 60
+        end = time.monotonic() + LEASE_S + lab_steps.PATIENCE_S
         while True:
             sets, shadows = world.sets(), world.shadows()
             if [(s['id'], s['state']) for s in sets] != [(s['id'], s['state']) for s in world.sets()]:
@@ -164,7 +164,7 @@ class Deaths(unittest.TestCase):
         first, last = RANGE
         for number in range(first, last):
             hit = False
-            for kind in self.kinds:
+            for kind in (self.kinds[when] for when in WHEN):
                 step = Step(self.world, number, kind, self.strike)
                 hit = hit or step.hit
                 with self.subTest(step=number, kind=kind):
@@ -209,19 +209,21 @@ class HostDies(Deaths):
 
 class PathGoes(Deaths):
     """The session is dropped instead of the request being sent, or after it was served."""
-    kinds = ('drop-before', 'drop-after')
+    kinds = {'before': 'drop-before', 'after': 'drop-after'}
 
     def strike(self):
         pass
 
 
 NAMES = {'array': ArrayDies, 'provider': ProviderDies, 'host': HostDies, 'path': PathGoes}
+WHEN = ('before', 'after')
 RANGE = (0, STEPS_MAX)
 
 if __name__ == '__main__':
     words = sys.argv[1:]
-    if not words or words[0] not in NAMES:
-        sys.exit(f'usage: lab_kills.py {"|".join(NAMES)} [FIRST [LAST]]')
-    RANGE = (int(words[1]) if len(words) > 1 else 0, int(words[2]) + 1 if len(words) > 2 else STEPS_MAX)
+    if len(words) < 2 or words[0] not in NAMES or words[1] not in (*WHEN, 'both'):
+        sys.exit(f'usage: lab_kills.py {"|".join(NAMES)} before|after|both [FIRST [LAST]]')
+    WHEN = WHEN if words[1] == 'both' else (words[1],)
+    RANGE = (int(words[2]) if len(words) > 2 else 0, int(words[3]) + 1 if len(words) > 3 else STEPS_MAX)
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(NAMES[words[0]])
     sys.exit(not unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful())

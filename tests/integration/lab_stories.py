@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scenarios of lab/scenarios hold, and files that cannot be understood are refused before anything runs.
 
-    lab_stories.py [NAME…]      the scenarios named, or all
+    lab_stories.py          all of it
+    lab_stories.py NAME…    the scenarios named
+    lab_stories.py GROUP    one of the parts that run side by side: many, faults, life (the scenarios that are in no other),
+                            scripts (all that is no scenario of lab/scenarios)
 """
 import glob
 import os
@@ -18,7 +21,17 @@ import ground as grounds  # noqa: E402
 import labhost  # noqa: E402
 import scenario  # noqa: E402
 
-NAMES = []
+# One scenario with many LUNs, after which every look at the disks takes long; what breaks, and mostly waits for leases.
+GROUPS = {'many': ['sixteen-and-sixty-four'],
+          'faults': ['array-away', 'callers', 'deaths', 'foreign', 'full', 'giving-up', 'import-fails']}
+
+
+def path_of(name):
+    return os.path.join(ROOT, 'lab', 'scenarios', name + '.scenario')
+
+
+def scenario_names():
+    return sorted(os.path.splitext(os.path.basename(path))[0] for path in glob.glob(path_of('*')))
 
 
 class Reading(unittest.TestCase):
@@ -175,7 +188,7 @@ exit
         self.assertIn('cannot be read', self.script('list shadows all\n\0\n', want=1))
 
 
-class Playing(Scripts, unittest.TestCase):
+class OnOwnGround(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.ground = grounds.OwnGround()
@@ -187,13 +200,18 @@ class Playing(Scripts, unittest.TestCase):
     def say(self, text):
         print(text, file=sys.stderr, flush=True)
 
-    def test_every_scenario(self):
-        for path in sorted(glob.glob(os.path.join(ROOT, 'lab', 'scenarios', '*.scenario'))):
-            story = scenario.Scenario(path)
-            if not NAMES or story.name in NAMES:
-                with self.subTest(story.name):
-                    self.assertTrue(scenario.play(story, self.ground, self.say))
+class Stories(OnOwnGround):
+    names = None  # all
 
+    def test_every_scenario(self):
+        there = scenario_names()
+        self.assertEqual([name for name in self.names or [] if name not in there], [], 'no such scenario')
+        for name in self.names or there:
+            with self.subTest(name):
+                self.assertTrue(scenario.play(scenario.Scenario(path_of(name)), self.ground, self.say))
+
+
+class Playing(Scripts, OnOwnGround):
     def test_on_hosts_that_are_up(self):
         """As with --clsid: another ground on the same hosts, I/O through their own disks."""
         self.ground.need([8, 8])
@@ -202,7 +220,7 @@ class Playing(Scripts, unittest.TestCase):
         theirs = grounds.UsersGround(self.ground.state, clsid, numbers)
         self.addCleanup(theirs.close)
         for name in ('one-volume', 'transportable', 'order'):
-            story = scenario.Scenario(os.path.join(ROOT, 'lab', 'scenarios', name + '.scenario'))
+            story = scenario.Scenario(path_of(name))
             self.assertTrue(scenario.play(story, theirs, self.say), name)
         with self.assertRaises(labhost.LabError):
             grounds.UsersGround(self.ground.state, clsid, [99])
@@ -219,6 +237,19 @@ class Playing(Scripts, unittest.TestCase):
         self.assertTrue(self.ground.nothing_left(), 'the ground is cleaned after a failure, too')
 
 
+def everything(words):
+    """What the words name, as a suite."""
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    named = words
+    if words == ['life']:
+        grouped = [name for names in GROUPS.values() for name in names]
+        named = [name for name in scenario_names() if name not in grouped]
+    elif len(words) == 1:
+        named = GROUPS.get(words[0], words)
+    Stories.names = named or None
+    cases = [Reading, Playing] if words == ['scripts'] else [Stories] if words else [Reading, Playing, Stories]
+    return unittest.TestSuite(load(case) for case in cases)
+
+
 if __name__ == '__main__':
-    NAMES = sys.argv[1:]
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    sys.exit(not unittest.TextTestRunner(verbosity=2).run(everything(sys.argv[1:])).wasSuccessful())
