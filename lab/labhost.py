@@ -585,7 +585,7 @@ class Host:
 PATH_OPTIONS = ('--transportable', '--document')
 PATH_SWITCHES = ('-t', '-script', '-exec', '-bc', '-i', '-resync')  # vshadow's: -t=FILE
 PATH_VERBS = ('import', 'resync')
-VALUE_OPTIONS = ('--provider', '--snapshot', '--cancel-after-ms', '--abandon-after', '--abort-after')
+VALUE_OPTIONS = ('--seed', '--stagger-ms', '--provider', '--snapshot', '--cancel-after-ms', '--abandon-after', '--abort-after')
 
 
 def requester_arguments(words):

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+import zlib
 
 import labhost
 from ground import BLOCK, Failure, SkipScenario
@@ -20,12 +21,14 @@ CONTEXTS = {'differential': 'differential', 'plex': 'plex', 'persistent': 'persi
             'without writers': 'no-writers', 'with auto-recovery': 'recovery', 'without auto-recovery': 'no-auto-recovery',
             'client-accessible': 'client-accessible'}
 CREATE_WORDS = {'not imported': ['--no-import'], 'targets after the final commit': ['--targets-after', 'final'],
+                'targets after the commit': ['--targets-after', 'post-commit'], 'held for 9 s before': ['--stagger-ms', '9000'],
                 'asked as no VSS would': ['--any-context']}
 BREAK_WORDS = {'read-write': ['--read-write'], 'masked': ['--mask'], 'all identities reverted': ['--revert', 'all'],
                'no identity reverted': ['--revert', 'none']}
 UNANNOUNCED = ['-bw']  # BreakSnapshotSet, then read-write by the Virtual Disk Service: no provider hears of either
 BREAK_WORDS['unannounced'] = UNANNOUNCED
 SIZE = {'M': 1, 'G': 1024}
+SEED = os.environ.get('UMBRA_LAB_SEED', '1')  # of what VSS is free to do; empty: nothing is varied
 
 
 class BadScenario(labhost.LabError):
@@ -55,8 +58,9 @@ class Copy:
 class Run:
     """One scenario on one ground."""
 
-    def __init__(self, ground):
+    def __init__(self, ground, seed='', name=''):
         self.ground, self.sets, self.writers = ground, {}, []
+        self.seed, self.name, self.requests = seed, name, 0
         self.expected = None  # codes that the next request may fail with
         self.answer = {'calls': []}
         self.documents = 0
@@ -76,8 +80,14 @@ class Run:
                           f'{" or ".join(expected)} was expected')
         return answer
 
+    def varied(self):
+        """What VSS is free to do differs from request to request, and is the same for the same seed."""
+        self.requests += 1
+        number = zlib.crc32(f'{self.seed}/{self.name}/{self.requests}'.encode()) >> 1
+        return ('--seed', str(number or 1)) if self.seed else ()
+
     def ask(self, host, *words):
-        code, answer = self.ground.vss(host, *words)
+        code, answer = self.ground.vss(host, *words, *self.varied())
         return self.judge(words, code, answer)
 
     def copy(self, name):
@@ -119,7 +129,7 @@ class Run:
         return header[512 + 56:512 + 72] if header[512:520] == b'EFI PART' else header[440:444]
 
     def last_calls(self):
-        return [call['method'] for call in self.answer.get('calls', [])]
+        return [call['method'] for call in self.answer.get('calls', []) if call['method'][0] != '(']
 
     def close(self):
         for writer in self.writers:
@@ -182,7 +192,7 @@ def check_create(wishes):
     options(wishes, {**CONTEXTS, **CREATE_WORDS, 'transportable': 1}, 'a set')
 
 
-@step(r'create a set SET of VOLUMES((?:, [A-Za-z- ]+)*)')
+@step(r'create a set SET of VOLUMES((?:, [A-Za-z0-9 -]+)*)')
 def create(run, name, luns, wishes):
     failing = run.expected is not None
     words, document = create_words(run, luns, wishes)
@@ -771,11 +781,11 @@ class Scenario:
             self._bad(number, 'too many LUNs')
 
 
-def play(scenario, ground, say=print):
-    """True: it holds. False: it does not, or cannot be played here ("skip")."""
+def play(scenario, ground, say=print, seed=SEED):
+    """True: it holds. False: it does not, or cannot be played here ("skip"). An empty seed: VSS varies nothing."""
     began = time.monotonic()
     say(f'== {scenario.name}: {" ".join(scenario.story)}')
-    run, line, good = Run(ground), None, True
+    run, line, good = Run(ground, seed, scenario.name), None, True
     try:
         missing = scenario.hosts - set(ground.hosts)
         if missing:
@@ -794,6 +804,7 @@ def play(scenario, ground, say=print):
             f'         {type(error).__name__}: {error}')
         for call in run.answer.get('calls', []):
             say(f'         {call["start_ms"]:10.1f} ms {call["method"]:26} {call["hresult"]} {call["arguments"]}')
+        say(f'         the same again: UMBRA_LAB_SEED={seed}')
     finally:
         run.close()
         ground.clean_up()

@@ -159,6 +159,29 @@ HRESULT record_fail(struct record *r, HRESULT hr, const wchar_t *format, ...)
 	return hr;
 }
 
+struct record_mark record_mark(const struct record *r)
+{
+	return (struct record_mark){r->result->call_count, r->result->phase_count, r->result->lun_count};
+}
+
+void record_rewind(struct record *r, struct record_mark mark)
+{
+	LAB_RESULT *res = r->result;
+	while (res->call_count > mark.calls) {
+		LAB_CALL *c = &res->calls[--res->call_count];
+		CoTaskMemFree(c->method);
+		CoTaskMemFree(c->arguments);
+	}
+	while (res->phase_count > mark.phases)
+		CoTaskMemFree(res->phases[--res->phase_count].name);
+	res->lun_count = mark.luns; /* their texts stay: nothing that is rewound has any yet */
+	CoTaskMemFree(res->message);
+	res->message = NULL;
+	res->hr = S_OK;
+	res->hold_us = res->commit_us = -1;
+	res->writers = 0;
+}
+
 HRESULT record_finish(struct record *r, LAB_RESULT **result)
 {
 	if (r->out_of_memory && SUCCEEDED(r->result->hr))

@@ -31,6 +31,7 @@ static bool begin(struct record *r, LAB_RESULT **result, HRESULT *hr)
 		return false;
 	}
 	pending_mend(r);
+	variation_begin(r);
 	return true;
 }
 

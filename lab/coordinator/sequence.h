@@ -8,7 +8,9 @@
  *   dropped. From EndPrepareSnapshots until GetTargetLuns has succeeded, every failure is followed by
  *   AbortSnapshots, once.
  * - However a creation ends, the writers run again and the flags on the originals are as they were before.
- * - CommitSnapshots that takes longer than HOLD_LIMIT_MS is a failure, whatever it returned.
+ * - The writers are held for HOLD_LIMIT_MS at most, from the hold of the first volume on, and frozen for FREEZE_LIMIT_MS:
+ *   past either the set is a failure, whatever the provider returned.
+ * - What VSS is free to do is chosen by the seed of the request (vary.h); without one it is as README.md has it.
  */
 #ifndef LAB_SEQUENCE_H
 #define LAB_SEQUENCE_H
@@ -16,7 +18,11 @@
 #include <windows.h>
 #include "lab/coordinator/record.h"
 
-#define HOLD_LIMIT_MS 10000
+#define HOLD_LIMIT_MS   10000
+#define FREEZE_LIMIT_MS 60000
+
+/* At the begin of each request: reads the settings Seed and StaggerMs. */
+void variation_begin(struct record *r);
 
 void sequence_scan(struct record *r);
 void sequence_create(struct record *r, const LAB_CREATE *request);

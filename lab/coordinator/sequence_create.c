@@ -25,6 +25,11 @@ struct creation {
 	struct hold hold;
 	bool doing;   /* EndPrepareSnapshots was called: a failure is followed by AbortSnapshots */
 	bool stopped; /* the request wanted no more after the last call */
+	const struct variation *vary;
+	bool trial;               /* a set that is to fail as vary says */
+	bool struck;              /* it did */
+	int64_t frozen_us;        /* since when the writers are */
+	int64_t held_us;          /* since when the first of them are held */
 	struct matching *arrived; /* owned; auto-recovery's, which made the shadow LUNs visible */
 };
 
@@ -75,9 +80,23 @@ static bool wants_recovery(const struct creation *c)
 	       !(context_of(c) & VSS_VOLSNAP_ATTR_NO_AUTORECOVERY);
 }
 
+/* The trial ends here as it was to. */
+static HRESULT strike(struct creation *c, HRESULT hr)
+{
+	c->struck = true;
+	return record_fail(c->r, hr, L"it was to fail");
+}
+
+static bool is_trial(const struct creation *c, enum vary_trial kind)
+{
+	return c->trial && c->vary->trial == kind;
+}
+
 /* What the requester wants after a call that went well: hr, or that it stops here. */
 static HRESULT unless_stopped(struct creation *c, const wchar_t *method, HRESULT hr)
 {
+	if (hr == S_OK && is_trial(c, VARY_DROPPED) && wcscmp(method, L"BeginPrepareSnapshot") == 0)
+		return strike(c, VSS_S_ASYNC_CANCELLED);
 	if (hr != S_OK || !c->request->stop || !c->request->stop_after ||
 		wcscmp(c->request->stop_after, method) != 0)
 		return hr;
@@ -248,13 +267,36 @@ static HRESULT add_volumes(struct creation *c)
 
 typedef HRESULT(STDMETHODCALLTYPE *set_method)(IVssProviderCreateSnapshotSet *, VSS_ID);
 
+/* Does another thread abort the set during this call? */
+static bool abort_begins(struct creation *c, const wchar_t *name, struct interloper *i)
+{
+	return is_trial(c, VARY_ABORTED) && !c->struck && wcscmp(c->vary->method, name) == 0 &&
+	       interloper_start(i, c->p->set, c->set->id, c->vary->abort_us);
+}
+
+/* hr: what the call in whose middle that was answered. Any answer that VSS knows is right, but AbortSnapshots succeeds. */
+static HRESULT abort_ends(struct creation *c, const wchar_t *name, struct interloper *i, HRESULT hr)
+{
+	HRESULT aborted = interloper_join(i);
+	c->doing = false; /* no second one */
+	if (aborted == S_OK && provider_visible_error(hr, false) == hr)
+		return strike(c, VSS_S_ASYNC_CANCELLED);
+	return record_fail(c->r, VSS_E_UNEXPECTED_PROVIDER_ERROR,
+		L"AbortSnapshots during %ls answered 0x%08x, and %ls 0x%08x (seed %u)", name,
+		(unsigned)aborted, name, (unsigned)hr, (unsigned)c->vary->seed);
+}
+
 /* One of the methods that take the set's id, as a phase of its own. */
 static HRESULT step(struct creation *c, const wchar_t *name, set_method method)
 {
+	struct interloper i;
 	ULONG phase = record_phase_begin(c->r, name);
+	bool abort = abort_begins(c, name, &i);
 	ULONG call = record_call_begin(c->r, name, L"%hs", "set");
 	HRESULT hr = method(c->p->set, c->set->id);
 	provider_check(c->p, record_call_end(c->r, call, hr));
+	if (abort)
+		return record_phase_end(c->r, phase, abort_ends(c, name, &i, hr));
 	HRESULT seen = provider_visible_error(hr, false);
 	if (hr != S_OK)
 		record_fail(c->r, seen, L"%ls failed with 0x%08x", name, (unsigned)hr);
@@ -299,24 +341,38 @@ static HRESULT clear_flags(struct creation *c)
 	return record_phase_end(c->r, phase, result);
 }
 
-/* As VSS: first everything is flushed, then the writers stand still. */
+/* Flushes LUNs from … to - 1. */
+static HRESULT flush(struct creation *c, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		if (FAILED(port_flush(c->disks[i])))
+			return record_fail(c->r, VSS_E_FLUSH_WRITES_TIMEOUT, L"%ls cannot be flushed",
+				c->disks[i]->device);
+	return S_OK;
+}
+
+/* The time between the holds is VSS's own, and counts for the limit as if it had passed. */
+static DWORD hold_limit_ms(const struct creation *c)
+{
+	return c->vary->stagger_ms < HOLD_LIMIT_MS ? HOLD_LIMIT_MS - c->vary->stagger_ms : 0;
+}
+
+/* VSS flushes and holds volume by volume: when the last are flushed, the first may be held for a while already. */
 static HRESULT flush_and_hold(struct creation *c)
 {
 	ULONG phase = record_phase_begin(c->r, L"FlushAndHold");
-	HRESULT hr = S_OK;
-	for (size_t i = 0; i < c->set->lun_count && hr == S_OK; i++) {
-		hr = port_flush(c->disks[i]);
-		if (FAILED(hr))
-			hr = record_fail(c->r, VSS_E_FLUSH_WRITES_TIMEOUT, L"%ls cannot be flushed",
-				c->disks[i]->device);
-	}
+	size_t before = c->set->lun_count - c->set->lun_count * c->vary->flushed_in_hold / 100;
+	HRESULT hr = flush(c, 0, before);
 	if (hr == S_OK) {
 		hr = hold_begin(&c->hold, HOLD_LIMIT_MS);
 		if (FAILED(hr))
 			record_fail(c->r, hr,
 				L"the writers could not be held: is the hold broker running, do all writers answer?");
 	}
+	c->held_us = record_now_us(c->r);
 	c->r->result->writers = c->hold.writers;
+	if (hr == S_OK)
+		hr = flush(c, before, c->set->lun_count);
 	return record_phase_end(c->r, phase, hr);
 }
 
@@ -336,29 +392,50 @@ static HRESULT commit(struct creation *c)
 {
 	LAB_RESULT *res = c->r->result;
 	HRESULT hr = flush_and_hold(c);
-	int64_t held = record_now_us(c->r);
 	if (hr == S_OK) {
+		int64_t begun_us = record_now_us(c->r);
 		hr = step(c, L"CommitSnapshots", c->p->set->lpVtbl->CommitSnapshots);
-		res->commit_us = record_now_us(c->r) - held;
-		if (hr == S_OK && res->commit_us > HOLD_LIMIT_MS * 1000LL)
+		res->commit_us = record_now_us(c->r) - begun_us;
+		int64_t ms = (record_now_us(c->r) - c->held_us) / 1000;
+		if (hr == S_OK && ms > hold_limit_ms(c))
 			hr = record_fail(c->r, VSS_E_HOLD_WRITES_TIMEOUT,
-				L"CommitSnapshots took %lld ms, the limit is %d",
-				(long long)res->commit_us / 1000, HOLD_LIMIT_MS);
+				L"the first volume was held for %lld ms, the limit is %d",
+				(long long)ms + c->vary->stagger_ms, HOLD_LIMIT_MS);
 		if (hr == S_OK && c->request->hold_ms > 0)
 			Sleep((DWORD)c->request->hold_ms);
 	}
-	res->hold_us = record_now_us(c->r) - held;
+	res->hold_us = record_now_us(c->r) - c->held_us;
 	HRESULT released = release(c);
 	return hr == S_OK ? released : hr;
 }
 
+/* What the writers say, or their clock. */
+static HRESULT writers(struct creation *c, enum vary_trial when)
+{
+	if (is_trial(c, when))
+		return strike(c, VSS_E_WRITERERROR_TIMEOUT);
+	if (when == VARY_NOT_FROZEN) {
+		c->frozen_us = record_now_us(c->r);
+		return S_OK;
+	}
+	int64_t ms = (record_now_us(c->r) - c->frozen_us) / 1000 + c->vary->freeze_ms;
+	return ms <= FREEZE_LIMIT_MS ? S_OK
+				     : record_fail(c->r, VSS_E_WRITERERROR_TIMEOUT,
+					       L"the writers were frozen for %lld ms, the limit is %d",
+					       (long long)ms, FREEZE_LIMIT_MS);
+}
+
 static HRESULT post_commit(struct creation *c)
 {
+	struct interloper i;
 	ULONG phase = record_phase_begin(c->r, L"PostCommitSnapshots");
+	bool abort = abort_begins(c, L"PostCommitSnapshots", &i);
 	LONG count = (LONG)c->set->volume_count;
 	ULONG call = record_call_begin(c->r, L"PostCommitSnapshots", L"set, %ld", count);
 	HRESULT hr = IVssProviderCreateSnapshotSet_PostCommitSnapshots(c->p->set, c->set->id, count);
 	provider_check(c->p, record_call_end(c->r, call, hr));
+	if (abort)
+		return record_phase_end(c->r, phase, abort_ends(c, L"PostCommitSnapshots", &i, hr));
 	HRESULT seen = provider_visible_error(hr, false);
 	if (hr != S_OK)
 		record_fail(c->r, seen, L"PostCommitSnapshots failed with 0x%08x", (unsigned)hr);
@@ -390,18 +467,22 @@ static HRESULT volume_targets(struct creation *c, size_t v)
 	struct volume_args a;
 	HRESULT hr = E_OUTOFMEMORY;
 	const char *wrong = NULL;
+	struct interloper i;
+	bool abort = abort_begins(c, L"GetTargetLuns", &i);
 	VDS_LUN_INFORMATION *targets = lun_info_alloc_array(c->set->volumes[v].count);
 	if (targets && volume_args(c, v, &a)) {
 		ULONG call = record_call_begin(
 			c->r, L"GetTargetLuns", L"volume %u, %ld LUNs", (unsigned)v, a.count);
 		hr = IVssHardwareSnapshotProvider_GetTargetLuns(c->p->hw, a.count, a.names, a.infos, targets);
 		provider_check(c->p, record_call_end(c->r, call, hr));
-		for (LONG i = 0; i < a.count && hr == S_OK && !wrong; i++)
+		for (LONG k = 0; k < a.count && hr == S_OK && !wrong; k++)
 			wrong = take_target(
-				c, c->set->members[c->set->volumes[v].first + (size_t)i], &targets[i]);
+				c, c->set->members[c->set->volumes[v].first + (size_t)k], &targets[k]);
 		volume_args_free(&a);
 	}
 	lun_info_free_array(targets, c->set->volumes[v].count);
+	if (abort)
+		return abort_ends(c, L"GetTargetLuns", &i, hr);
 	if (wrong)
 		return record_fail(c->r, VSS_E_UNEXPECTED_PROVIDER_ERROR, L"GetTargetLuns of volume %u: %hs",
 			(unsigned)v, wrong);
@@ -434,13 +515,14 @@ static HRESULT auto_recovery(struct creation *c)
 static HRESULT do_snapshot_set(struct creation *c)
 {
 	const IVssProviderCreateSnapshotSetVtbl *m = c->p->set->lpVtbl;
-	bool late = (c->request->flags & LAB_TARGETS_AFTER_FINAL) != 0;
+	bool late = (c->request->flags & LAB_TARGETS_AFTER_FINAL) || c->vary->targets_late;
 	HRESULT hr;
 	c->doing = true;
 	if ((hr = step(c, L"EndPrepareSnapshots", m->EndPrepareSnapshots)) != S_OK ||
 		(hr = set_flags(c)) != S_OK ||
 		(hr = step(c, L"PreCommitSnapshots", m->PreCommitSnapshots)) != S_OK ||
-		(hr = commit(c)) != S_OK || (hr = post_commit(c)) != S_OK ||
+		(hr = writers(c, VARY_NOT_FROZEN)) != S_OK || (hr = commit(c)) != S_OK ||
+		(hr = post_commit(c)) != S_OK || (hr = writers(c, VARY_NOT_THAWED)) != S_OK ||
 		(!late && (hr = get_target_luns(c)) != S_OK) ||
 		(hr = step(c, L"PreFinalCommitSnapshots", m->PreFinalCommitSnapshots)) != S_OK ||
 		(hr = auto_recovery(c)) != S_OK ||
@@ -554,30 +636,69 @@ static void hand_over(struct creation *c)
 	report_snapshots(c->r, c->set);
 }
 
-void sequence_create(struct record *r, const LAB_CREATE *request)
+/* What may be varied in this request: a requester that gives up counts the calls, and with auto-recovery the copies are
+ * visible before the end, where no abort takes them back. */
+static struct variation variation_of(const LAB_CREATE *request)
+{
+	const LONG recovering = VSS_VOLSNAP_ATTR_TXF_RECOVERY | VSS_VOLSNAP_ATTR_AUTORECOVER;
+	struct variation v = *variation_now();
+	if ((request->context & recovering) || request->stop || (request->flags & LAB_ANY_CONTEXT))
+		v.trial = VARY_NO_TRIAL;
+	if ((request->context & recovering) || request->stop || (request->flags & LAB_TARGETS_AFTER_COMMIT))
+		v.targets_late = false;
+	/* No abort may come behind the last call of all: the set is the requester's then. */
+	const wchar_t *last = v.targets_late ? L"GetTargetLuns" : L"PostFinalCommitSnapshots";
+	if (v.trial == VARY_ABORTED && wcscmp(v.method, last) == 0)
+		v.method = L"PreFinalCommitSnapshots";
+	return v;
+}
+
+/* Makes one set. True: it was a trial that failed as it was to. */
+static bool create_one(struct record *r, const LAB_CREATE *request, const struct variation *v, bool trial)
 {
 	struct creation *c = calloc(1, sizeof *c);
 	struct shadow_set *s = set_new();
-	if (!c || !s) {
+	bool struck = false;
+	if (c && s) {
+		c->r = r;
+		c->request = request;
+		c->set = s;
+		c->vary = v;
+		c->trial = trial;
+		describe_set(c);
+		if (check_request(c) == S_OK) {
+			if (add_volumes(c) == S_OK && do_snapshot_set(c) == S_OK)
+				hand_over(c);
+			else
+				undo(c);
+		}
+		struck = c->struck && r->result->hr != VSS_E_UNEXPECTED_PROVIDER_ERROR;
+		port_scan_free(c->scan);
+		matching_free(c->arrived);
+	} else {
 		record_fail(r, E_OUTOFMEMORY, L"out of memory");
-		free(c);
-		set_free(s);
-		return;
 	}
-	c->r = r;
-	c->request = request;
-	c->set = s;
-	describe_set(c);
-	if (check_request(c) == S_OK) {
-		if (add_volumes(c) == S_OK && do_snapshot_set(c) == S_OK)
-			hand_over(c);
-		else
-			undo(c);
-	}
-	if (request->flags & LAB_UNLOAD_AFTER)
-		providers_unload_all(false, r);
-	port_scan_free(c->scan);
-	matching_free(c->arrived);
 	free(c);
 	set_free(s);
+	return struck;
+}
+
+/* By the seed another set is begun before, and given up. What becomes of it is not the request's, unless it fails otherwise
+ * than it was to. */
+void sequence_create(struct record *r, const LAB_CREATE *request)
+{
+	struct variation v = variation_of(request);
+	struct record_mark mark = record_mark(r);
+	bool go_on = true;
+	if (v.trial != VARY_NO_TRIAL) {
+		go_on = create_one(r, request, &v, true);
+		if (go_on)
+			record_rewind(r, mark);
+		if (go_on && v.trial_reload)
+			providers_unload_all(true, NULL);
+	}
+	if (go_on)
+		create_one(r, request, &v, false);
+	if (request->flags & LAB_UNLOAD_AFTER)
+		providers_unload_all(false, r);
 }

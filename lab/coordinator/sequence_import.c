@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 #include <vsserror.h>
 #include "lab/coordinator/settings.h"
 
@@ -107,25 +108,35 @@ static void forget_wanted(struct shadow_set *s, struct matching *m)
 	}
 }
 
+/* The LUNs of members first … first + count - 1: those of a volume, or of all. */
+static HRESULT locate_luns(struct record *r, struct provider *p, struct shadow_set *s, size_t first,
+	size_t count, const wchar_t *what)
+{
+	HRESULT hr = E_OUTOFMEMORY;
+	VDS_LUN_INFORMATION *luns = lun_info_alloc_array(count);
+	bool good = luns != NULL;
+	for (size_t k = 0; good && k < count; k++)
+		good = lun_info_copy(&luns[k], &s->luns[s->members[first + k]].shadow);
+	if (good) {
+		ULONG call = record_call_begin(r, L"LocateLuns", L"%ls, %u LUNs", what, (unsigned)count);
+		hr = IVssHardwareSnapshotProvider_LocateLuns(p->hw, (LONG)count, luns);
+		provider_check(p, record_call_end(r, call, hr));
+	}
+	lun_info_free_array(luns, count);
+	return hr;
+}
+
+/* Once a volume, or, by the seed, once for the set: Microsoft's documentation says both. */
 static HRESULT locate(struct record *r, struct provider *p, struct shadow_set *s)
 {
 	ULONG phase = record_phase_begin(r, L"LocateLuns");
 	HRESULT hr = S_OK;
-	for (size_t v = 0; v < s->volume_count && hr == S_OK; v++) {
-		const struct set_volume *volume = &s->volumes[v];
-		VDS_LUN_INFORMATION *luns = lun_info_alloc_array(volume->count);
-		bool good = luns != NULL;
-		for (size_t k = 0; good && k < volume->count; k++)
-			good = lun_info_copy(&luns[k], &s->luns[s->members[volume->first + k]].shadow);
-		if (good) {
-			ULONG call = record_call_begin(r, L"LocateLuns", L"volume %u, %u LUNs", (unsigned)v,
-				(unsigned)volume->count);
-			hr = IVssHardwareSnapshotProvider_LocateLuns(p->hw, (LONG)volume->count, luns);
-			provider_check(p, record_call_end(r, call, hr));
-		}
-		lun_info_free_array(luns, volume->count);
-		if (!good)
-			hr = E_OUTOFMEMORY;
+	if (variation_now()->locate_set)
+		hr = locate_luns(r, p, s, 0, s->member_count, L"set");
+	for (size_t v = 0; v < s->volume_count && hr == S_OK && !variation_now()->locate_set; v++) {
+		wchar_t what[32];
+		swprintf(what, 32, L"volume %u", (unsigned)v);
+		hr = locate_luns(r, p, s, s->volumes[v].first, s->volumes[v].count, what);
 	}
 	HRESULT seen = provider_visible_error(hr, false);
 	if (hr != S_OK)

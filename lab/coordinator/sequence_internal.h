@@ -8,6 +8,7 @@
 #include "lab/coordinator/provider_host.h"
 #include "lab/coordinator/scsi_port.h"
 #include "lab/coordinator/sequence.h"
+#include "lab/coordinator/vary.h"
 
 /* --- sequence.c --- */
 
@@ -37,6 +38,22 @@ void report_snapshots(struct record *r, const struct shadow_set *s);
 /* OnLunStateChange for each volume of the set. A provider without that method (before 2008) cannot mask; of
  * what needs no work it is not told. Returns what the requester sees. */
 HRESULT state_change(struct record *r, struct provider *p, const struct shadow_set *s, DWORD flags);
+
+/* --- sequence_vary.c --- */
+
+/* What is varied in the request that runs; seed 0 in it: nothing. */
+const struct variation *variation_now(void);
+
+/* AbortSnapshots from a thread of its own, a while after the start. */
+struct interloper {
+	IVssProviderCreateSnapshotSet *set;
+	VSS_ID id;
+	uint32_t after_us;
+	HANDLE thread;
+	HRESULT hr;
+};
+bool interloper_start(struct interloper *i, IVssProviderCreateSnapshotSet *set, VSS_ID id, uint32_t after_us);
+HRESULT interloper_join(struct interloper *i); /* what AbortSnapshots answered */
 
 /* --- sequence_import.c --- */
 

@@ -3,7 +3,7 @@
  * Where the lab keeps its settings and its state in a Wine prefix (services see no environment and no working
  * directory of their caller).
  *
- *   HKLM\Software\Umbra\Lab        HoldPort, IdleMs, ImportWaitMs (DWORD), StateDir (string)
+ *   HKLM\Software\Umbra\Lab        HoldPort, IdleMs, ImportWaitMs, Seed, StaggerMs (DWORD), StateDir (string)
  *   HKLM\System\CurrentControlSet\Services\VSS\Providers\{id}   registered providers, as Windows keeps them
  */
 #ifndef LAB_SETTINGS_H

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
+#include "lab/coordinator/settings.h"
 #include "lab/coordinator/wine_rpc.h"
 #include "lab/requester/request.h"
 
@@ -77,6 +78,15 @@ static int understand(struct options *o, int argc, wchar_t **argv)
 	return why ? 2 : 0;
 }
 
+/* For the coordinator's next request: see lab/coordinator/settings.h. -1: no such value. */
+static void set_for_request(const wchar_t *name, LONG value)
+{
+	if (value < 0)
+		RegDeleteKeyValueW(HKEY_LOCAL_MACHINE, LAB_KEY, name);
+	else
+		RegSetKeyValueW(HKEY_LOCAL_MACHINE, LAB_KEY, name, REG_DWORD, &value, sizeof value);
+}
+
 int wmain(int argc, wchar_t **argv);
 
 int wmain(int argc, wchar_t **argv)
@@ -99,6 +109,8 @@ int wmain(int argc, wchar_t **argv)
 			"the coordinator cannot be reached: register vss_ps.dll and umbra-lab-vss in "
 			"this prefix",
 			hr);
+	set_for_request(L"Seed", o.seed ? o.seed : -1);
+	set_for_request(L"StaggerMs", o.stagger_ms);
 	rc = o.verb == VERB_DISKSHADOW ? diskshadow_run(admin, lab, o.file, &o)
 				       : request_whole(admin, lab, &o);
 	lab->lpVtbl->Release(lab);

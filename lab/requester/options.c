@@ -44,7 +44,8 @@ const char options_usage[] =
 	"every verb: --json (everything, for programs), --calls (each call to the provider), --provider ID (this "
 	"one\n"
 	"instead of the first that supports the volumes), --abandon-after METHOD (the requester is gone after the\n"
-	"provider's METHOD: no AbortSnapshots), --abort-after METHOD, --unload (OnUnload at the end), --help.\n"
+	"provider's METHOD: no AbortSnapshots), --abort-after METHOD, --unload (OnUnload at the end), --seed N (vary\n"
+	"what VSS is free to do), --stagger-ms N (so much of the hold has passed before the last volume's), --help.\n"
 	"Ends 0, 1 (failed, with the reason) or 2 (wrong usage).\n";
 
 static bool is(const wchar_t *a, const wchar_t *b)
@@ -123,6 +124,7 @@ static bool options_add_context(struct options *o, const wchar_t *text)
 void options_init(struct options *o)
 {
 	memset(o, 0, sizeof *o);
+	o->stagger_ms = -1;
 	o->resync.cancel_after_ms = -1;
 	o->create.luns = o->luns;
 	o->resync.targets = o->targets;
@@ -159,6 +161,13 @@ int options_common(struct options *o, int left, wchar_t **argv)
 			o->create.flags |= LAB_UNLOAD_AFTER;
 		return 1;
 	}
+	const wchar_t *end;
+	if (is(name, L"--seed") || is(name, L"--stagger-ms")) {
+		bool good = value &&
+			    options_number(value, &end, is(name, L"--seed") ? &o->seed : &o->stagger_ms) &&
+			    *end == 0;
+		return good ? 2 : -1;
+	}
 	if (is(name, L"--provider"))
 		return value && CLSIDFromString(value, &o->create.provider_id) == S_OK ? 2 : -1;
 	if (!abandon && !abort)
@@ -187,8 +196,7 @@ static bool valued_option(struct options *o, const wchar_t *name, const wchar_t 
 		return true;
 	}
 	if (is(name, L"--targets-after")) {
-		if (is(value, L"final"))
-			o->create.flags |= LAB_TARGETS_AFTER_FINAL;
+		o->create.flags |= is(value, L"final") ? LAB_TARGETS_AFTER_FINAL : LAB_TARGETS_AFTER_COMMIT;
 		return is(value, L"final") || is(value, L"post-commit");
 	}
 	if (is(name, L"--revert")) {

@@ -50,6 +50,8 @@ struct options {
 	LONG break_flags;   /* VSS_BREAKEX_FLAG_… */
 	LONG late_flags;    /* LAB_WRITABLE_LATER */
 	LAB_CREATE create;  /* its flags hold for every verb */
+	LONG seed;          /* of what VSS varies; 0: nothing */
+	LONG stagger_ms;    /* from the first volume's hold to the last one's; -1: as the seed has it */
 	LAB_VOLUME_LUN luns[MAX_VOLUME_LUNS];
 	LONG volumes;
 	LAB_RESYNC resync;
