@@ -10,6 +10,7 @@
 #include "proto/identity.h"
 #include "provider/adopt.h"
 #include "provider/array_client.h"
+#include "provider/check_try.h"
 #include "provider/com_security.h"
 #include "provider/page83.h"
 #include "provider/setup.h"
@@ -185,13 +186,33 @@ void check_arrays(struct findings *f)
 
 /* ---- the command ---------------------------------------------------------------------------------- */
 
+struct check_words {
+	bool json;
+	unsigned drive; /* CHECK_NO_DRIVE: none is tried */
+};
+
+static bool parse_words(int count, wchar_t **words, struct check_words *out)
+{
+	*out = (struct check_words){.drive = CHECK_NO_DRIVE};
+	for (int i = 0; i < count; i++) {
+		bool is_lun = !wcscmp(words[i], L"--lun") && i + 1 < count && out->drive == CHECK_NO_DRIVE;
+		if (is_lun && check_drive_parse(words[i + 1], &out->drive))
+			i++;
+		else if (!wcscmp(words[i], L"--json") && !out->json)
+			out->json = true;
+		else
+			return false;
+	}
+	return true;
+}
+
 int check_run(int count, wchar_t **words)
 {
 	static struct findings f;
-	bool json = count == 1 && !wcscmp(words[0], L"--json");
+	struct check_words w;
 
-	if (count && !json) {
-		fputs("Usage: umbra-vss check [--json]\n", stderr);
+	if (!parse_words(count, words, &w)) {
+		fputs("Usage: umbra-vss check [--lun PhysicalDriveN] [--json]\n", stderr);
 		return 2;
 	}
 	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED | COINIT_DISABLE_OLE1DDE);
@@ -202,7 +223,9 @@ int check_run(int count, wchar_t **words)
 	else
 		finding_add(&f, FINDING_WRONG, "COM", setup_explain(hr), "error 0x%08lx", (unsigned long)hr);
 	check_arrays(&f);
-	if (json)
+	if (SUCCEEDED(hr) && w.drive != CHECK_NO_DRIVE)
+		check_try(&f, w.drive);
+	if (w.json)
 		findings_print_json(&f, provider_version, stdout);
 	else
 		findings_print(&f, stdout);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * "umbra-vss check": the preflight. Looks at everything that a shadow copy will need, before one is made, and says how to
- * mend what is wrong. Changes nothing; the service is started once, as VSS would start it.
+ * mend what is wrong. Changes nothing; the service is started once, as VSS would start it. With --lun a set is prepared on that
+ * LUN, and given up (check_try.h).
  */
 #ifndef UMBRA_PROVIDER_CHECK_H
 #define UMBRA_PROVIDER_CHECK_H

@@ -10,6 +10,7 @@
 #include "provider/service.h"
 #include "provider/setup.h"
 #include "provider/status.h"
+#include "provider/support.h"
 #include "provider/version.h"
 
 static const char usage[] =
@@ -23,10 +24,12 @@ static const char usage[] =
 	"  upgrade     replace another version's registration by this program's (install does so, too)\n"
 	"  status      what is installed and which arrays are reached\n"
 	"  check       look at all that a shadow copy needs, and say how to mend it; [--json]\n"
+	"              --lun PhysicalDriveN  prepare a shadow copy of that LUN, too, and give it up\n"
 	"  orphans     list shadow LUNs on the arrays that no host sees; [--json]\n"
 	"              --delete ID ...  delete those named, and nothing else\n"
 	"              --delete-written ID ...  also those to which a host wrote since\n"
 	"  adopt       ID ...  make ordinary LUNs of shadow LUNs that were broken off unknown to the provider; [--json]\n"
+	"  support     FILE.txt  write all that tells what is wrong into one file, without secrets\n"
 	"  run         serve: what the service manager starts; in a console until Ctrl+C\n"
 	"  --version   print the version\n"
 	"  --help      print this\n"
@@ -55,6 +58,7 @@ static const struct {
 	{L"check", check_run},
 	{L"orphans", orphans_run},
 	{L"uninstall", setup_uninstall},
+	{L"support", support_run},
 };
 
 static bool is_help(const WCHAR *word)

@@ -270,6 +270,55 @@ def scenario_one_of_two_arrays(lab):
         lab.hosts = lab.hosts.replace('F', '')
 
 
+def drive_of(lab, host, number):
+    return next(lun['drive'] for lun in lab.vss(host, 'scan')['luns'] if lun['lun'] == number)
+
+
+def scenario_check_lun(lab):
+    """A set is really prepared on the LUN that is named, and given up; what stands in its way is named."""
+    drive = drive_of(lab, 'A', 1)
+    for name in (f'PhysicalDrive{drive}', str(drive), f'\\\\.\\PHYSICALDRIVE{drive}'):
+        well = [f for f in command(lab, 'A', 'check', '--lun', name, want=0)['findings'] if f['level'] == 'ok']
+        check(any(f['area'] == 'try' and 'given up' in f['text'] for f in well), f'{well}')
+        check(any(f['area'] == 'page 83' and lab.array.ctl('lun', 'show', 'lun1')['id'] in f['text'] for f in well), f'{well}')
+        check(not lab.sets() and not lab.shadows(), f'left: {lab.sets()} {lab.shadows()}')
+    for words in (['--lun'], ['--lun', 'x'], ['--lun', '1', '--lun', '2'], ['--lun', 'PhysicalDrive']):
+        lab.run('A', 'check', *words, want=2)
+    wrong = by_level(command(lab, 'A', 'check', '--lun', '77', want=1), 'wrong')
+    check(set(wrong) == {'try'} and 'no LUN of an Umbra array' in wrong['try']['text'], f'{wrong}')
+
+    lab.run('A', 'uninstall')
+    wrong = by_level(command(lab, 'A', 'check', '--lun', str(drive), want=1), 'wrong')
+    check('CoCreateInstance' in wrong['try']['text'] and wrong['try']['remedy'], f'{wrong}')
+    lab.run('A', 'install')
+    command(lab, 'A', 'check', '--lun', str(drive), want=0)
+    lab.expect_nothing_left('after the tries', 0)
+
+
+def scenario_support(lab):
+    """One file with everything, and no secret."""
+    secret = '0123456789abcA'
+    lab.set_value('A', 'ChapSecret', 'REG_SZ', secret)
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+    path = os.path.join(lab.dir, 'support.txt')
+    check('no secrets' in lab.run('A', 'support', labhost.windows_path(path)), 'it says nothing')
+    with open(path, encoding='utf-8') as source:
+        text = source.read()
+    parts = ['system', 'check', 'registry', 'arrays', 'disks', 'events', 'programs', 'trace', 'end']
+    places = [text.find(f'== {part} ==') for part in parts]
+    check(-1 not in places and places == sorted(places), f'{dict(zip(parts, places))}')
+    for words in ('All is well.', 'LaunchPermission = O:BAG:BAD:(A;;', 'AccessPermission = O:BAG:BAD:(A;;', '(ours)',
+                  lab.array.ctl('lun', 'show', 'lun1')['id'], '83: association 0 type 1', 'ChapSecret = (left out)',
+                  'CommitSnapshots', 'vssadmin.exe list writers', 'LocalService = "umbra-vss"'):
+        check(words in text, f'{words!r} is missing in:\n{text[:6000]}')
+    check(secret not in text, 'the secret is in it')
+    reg(lab, 'A', 'delete', provider_lab.PROVIDER_KEY, '/v', 'ChapSecret', '/f')
+    for words in ([], ['--json'], ['a', 'b']):
+        lab.run('A', 'support', *words, want=2)
+    lab.run('A', 'support', r'C:\no-such\support.txt', want=1)
+    lab.expect_nothing_left('at the end')
+
+
 SCENARIOS = {name[len('scenario_'):]: function for name, function in list(globals().items())
              if name.startswith('scenario_')}
 

@@ -10,6 +10,7 @@
 #include "provider/output.h"
 #include "provider/page83.h"
 #include "provider/shadow_bits.h"
+#include "provider/support_text.h"
 #include "tests/support/test.h"
 
 #define ID_A L"00112233445566778899aabbccddeeff"
@@ -329,6 +330,97 @@ TEST(malformed_partition_tables)
 		}
 }
 
+/* ---- support -------------------------------------------------------------------------------------- */
+
+TEST(secrets_are_known_by_their_names)
+{
+	static const char *const secret[] = {
+		"ChapSecret", "CHAP", "TargetPassword", "pwd", "apiToken", "Credentials"};
+	static const char *const open[] = {
+		"", "TraceFile", "LaunchPermission", "MaxRequestHoldTime", "Pass", "CommitBudgetMs"};
+
+	for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++)
+		assert_true(support_is_secret(secret[i]));
+	for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++)
+		assert_false(support_is_secret(open[i]));
+	assert_true(support_source_wanted("iscsiprt") && support_source_wanted("VSS"));
+	assert_false(support_source_wanted("VSSx"));
+	assert_false(support_source_wanted("Security"));
+}
+
+static size_t put16(uint8_t *at, const char *text)
+{
+	size_t n = 0;
+
+	do {
+		at[2 * n] = (uint8_t)text[n];
+		at[2 * n + 1] = 0;
+	} while (text[n++]);
+	return 2 * n;
+}
+
+/* An EVENTLOGRECORD with a source and two strings. */
+static size_t make_event(uint8_t *r)
+{
+	size_t at = 56;
+
+	memset(r, 0, 512);
+	at += put16(r + at, "volsnap");
+	at += put16(r + at, "HOST");
+	r[36] = (uint8_t)at;
+	at += put16(r + at, "C:");
+	at += put16(r + at, "late");
+	r[0] = (uint8_t)at;
+	r[1] = (uint8_t)(at >> 8);
+	r[13] = 1; /* 256 s after 1970 */
+	r[20] = 8;
+	r[23] = 0xc0;
+	r[24] = 1;
+	r[26] = 2;
+	return at;
+}
+
+TEST(events_become_lines)
+{
+	uint8_t record[512];
+	size_t len = make_event(record);
+	struct support_event e;
+	char got[400] = "";
+
+	assert_true(support_event_parse(record, len, 0, &e));
+	assert_string_equal(e.source, "volsnap");
+	FILE *out = fmemopen(got, sizeof(got), "w");
+	support_event_print(record, len, 0, &e, out);
+	fclose(out);
+	assert_string_equal(got, "1970-01-01 00:04:16 UTC  error       volsnap 8: C: | late\n");
+}
+
+/* Cut anywhere, bent anywhere: nothing outside is read (the sanitizers watch). */
+TEST(malformed_events)
+{
+	uint8_t record[512];
+	size_t len = make_event(record);
+	FILE *out = fopen("/dev/null", "w");
+	struct support_event e;
+
+	for (size_t cut = 0; cut < len; cut++) {
+		uint8_t *exact = malloc(cut ? cut : 1);
+		memcpy(exact, record, cut);
+		assert_false(support_event_parse(exact, cut, 0, &e));
+		free(exact);
+	}
+	for (size_t at = 0; at < len; at++)
+		for (unsigned value = 0; value < 256; value += 15) {
+			uint8_t *exact = malloc(len);
+			memcpy(exact, record, len);
+			exact[at] = (uint8_t)value;
+			if (support_event_parse(exact, len, 0, &e))
+				support_event_print(exact, len, 0, &e, out);
+			free(exact);
+		}
+	fclose(out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,6 +438,9 @@ int main(void)
 		cmocka_unit_test(malformed_descriptors_are_read_within_their_bounds),
 		cmocka_unit_test(the_partition_table_tells_whether_vss_has_the_copy),
 		cmocka_unit_test(malformed_partition_tables),
+		cmocka_unit_test(secrets_are_known_by_their_names),
+		cmocka_unit_test(events_become_lines),
+		cmocka_unit_test(malformed_events),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
