@@ -10,8 +10,8 @@
  * Invariants:
  * - Every result is one that VSS allows (vss-provider contract: anything else becomes "unexpected").
  * - A set that ends in any way without having been kept is always followed by CS_DO_UNDO; after a failure
- * once more when it is aborted or replaced (undoing is idempotent, and the first try may not have got
- * through).
+ *   once more when it is aborted or replaced (undoing is idempotent, and the first try may not have got
+ *   through).
  * - A kept set is never undone. Its identities are out, though perhaps only with VSS: when VSS aborts it before
  *   PostFinalCommitSnapshots, no requester has them, and what no host sees is withdrawn (CS_DO_WITHDRAW). In all
  *   other cases only what is known of it is dropped.

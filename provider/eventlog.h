@@ -6,7 +6,7 @@
  * Invariants:
  * - Noting an event or a trace line takes no heap, file, registry or event log work, at any time.
  * - Nothing is written while a hold is on (volumes may be frozen then). A hold that nobody lifts ends by
- * itself after EVENTLOG_HOLD_LIMIT_MS: VSS freezes volumes for ten seconds at most.
+ *   itself after EVENTLOG_HOLD_LIMIT_MS: VSS freezes volumes for ten seconds at most.
  * - When the queue is full the newest entries are lost and their number is told.
  */
 #ifndef UMBRA_PROVIDER_EVENTLOG_H

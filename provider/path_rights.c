@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See path_rights.h. Entries that deny are not counted: what one entry allows must not depend on another to
- * be harmless. */
+/* See path_rights.h. Entries that deny are not counted: one that allows too much is wrong,
+ * whatever another one denies. */
 #include "provider/path_rights.h"
 
 #include <stdio.h>

@@ -6,7 +6,7 @@
  * Invariants:
  * - Counted references: a method that works on a set holds one, so that AbortSnapshots can drop it meanwhile.
  * - No lock is held during I/O. A cancelled set starts no new request but its undoing, and what slipped
- * through is undone by who sent it.
+ *   through is undone by who sent it.
  * - Whoever returns a result other than CS_OK has queued the event that explains it.
  */
 #ifndef UMBRA_PROVIDER_SNAPSHOT_SET_H

@@ -7,9 +7,9 @@
  * - Between window_open() and window_commit()'s return nothing here takes heap, registry, event log or file
  *   work (the pass-through itself excepted).
  * - The provider's own clock decides: what is not there within the budget is a failure, and then every array
- * is told to give the set up, even by a thread that was stuck and comes back later.
+ *   is told to give the set up, even by a thread that was stuck and comes back later.
  * - A way over which nothing comes back costs the window a second, not the set: the same request goes over the next one
- * beside it. What comes back over the first one later is the answer to that request, or nobody's.
+ *   beside it. What comes back over the first one later is the answer to that request, or nobody's.
  * - The memory belongs to the set and to the threads together: a stuck thread outlives its set.
  */
 #ifndef UMBRA_PROVIDER_WINDOW_H

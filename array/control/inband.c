@@ -10,7 +10,7 @@
  * Invariants:
  * - A message always gets a reply message, whatever it holds; only a lack of mailboxes is a SCSI error.
  * - Everything is bounded: mailboxes of an initiator, mailboxes altogether, exchanges of a mailbox, bytes of
- * an exchange. What is idle longest makes room; what runs, or is being waited for, never does.
+ *   an exchange. What is idle longest makes room; what runs, or is being waited for, never does.
  * - An exchange is freed when it is out of its mailbox, does not run and nobody waits for it.
  */
 #include "array/control/control.h"

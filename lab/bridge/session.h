@@ -10,7 +10,7 @@
  * - Every submitted command's done() is called exactly once, never from inside session_submit().
  * - The libiscsi context is created and destroyed only in session_service(), outside libiscsi's callbacks.
  * - libiscsi's own reconnecting is off: it would send commands again that were perhaps done. After a loss a
- * new session is made (same ISID: it reinstates the old one); see LABW_LOST for what was under way.
+ *   new session is made (same ISID: it reinstates the old one); see LABW_LOST for what was under way.
  */
 #ifndef UMBRA_LAB_SESSION_H
 #define UMBRA_LAB_SESSION_H

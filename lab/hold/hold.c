@@ -8,7 +8,7 @@
  * Invariants:
  * - HELD is answered only when every writer connected at that time has said that it stands still.
  * - A hold ends by RELEASE, by the coordinator's going away, or at its limit, whichever comes first; whoever
- * asks for the release after the limit is told EXPIRED.
+ *   asks for the release after the limit is told EXPIRED.
  * - A writer that connects during a hold is held before its first write.
  * - Bounds: MAX_CLIENTS connections, LINE_BYTES a line; a peer beyond them is cut off.
  */

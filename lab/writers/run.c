@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - A stream has at most one write under way; B's write of record n starts after A's was answered, A's of n +
- * 1 after B's of n.
+ *   1 after B's of n.
  * - After HELD was sent and until RELEASE comes no write is under way and none is started.
  * - A write is repeated after a unit attention or a busy status, always with the same content.
  */

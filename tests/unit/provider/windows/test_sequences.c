@@ -5,6 +5,7 @@
  * - every veto has an event with call, LUN, array and remedy, and no event came without a reason;
  * - the answer is the one that docs/provider-states.md has for the state (a model: the machine run beside it);
  * - what is on the arrays afterwards: only kept copies.
+ *
  * The watch over the commit window and the heap guard are on throughout. UMBRA_TEST_SEED repeats a run.
  */
 #include "objects.h"
