@@ -6,8 +6,8 @@
 
 static bool may_close(const struct pool *p)
 {
-	if (p->cycle_running || p->checkpoint_running || pool_map_busy(&p->map) || p->growing ||
-		p->discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
+	if (p->cycle_running || p->checkpoint_running || pool_map_busy(&p->map) || p->space.growing ||
+		p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
 	if (p->base.latched)
 		return true;
@@ -54,7 +54,7 @@ static void close_begin(struct pool_call *call)
 
 	pool_reclaim_stop(p);
 	pool_hydrate_stop(p);
-	pool_alloc_wake(p, 0); /* nothing comes any more */
+	pool_alloc_wake(&p->space, 0); /* nothing comes any more */
 	pool_cycle_request(p);
 	pool_close_step(p);
 }
@@ -104,13 +104,12 @@ void pool_destroy(struct pool *p)
 		host->ops->timer_disarm(host, &p->checkpoint_timer);
 	}
 	pool_reclaim_free(p->reclaim);
-	pool_reserve_destroy(p);
+	pool_reserves_destroy(&p->space);
 	pool_map_destroy(&p->map);
 	free_objects(p);
 	pool_locks_destroy(&p->locks);
-	pool_alloc_destroy(p);
+	pool_space_destroy(&p->space);
 	pool_log_close(&p->log);
-	pool_data_close(p);
 	pool_meta_close(&p->meta);
 	free(p);
 	host->ops->free(host);

@@ -78,16 +78,17 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	p->store.ops = &pool_ops;
 	p->base.host = host;
 	p->base.asks = &asks;
-	struct list *lists[] = {&p->sub_free, &p->piece_free, &p->alloc_waiters, &p->flushes, &p->riders,
-		&p->cycle_flushes, &p->cycle_riders, &p->backlog, &p->checkpointing, &p->applied_waiters,
-		&p->applied_running, &p->todos, &p->hydrations, &p->reserves, &p->grace_waiters,
-		&p->grace_running_waiters};
+	struct list *lists[] = {&p->sub_free, &p->piece_free, &p->flushes, &p->riders, &p->cycle_flushes,
+		&p->cycle_riders, &p->backlog, &p->checkpointing, &p->applied_waiters, &p->applied_running,
+		&p->todos, &p->hydrations, &p->space.reserves, &p->space.grace_waiters,
+		&p->space.grace_running_waiters};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	pool_locks_init(&p->locks);
 	pool_map_init(&p->map, &p->base, &p->meta, &p->store,
 		options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
+	pool_space_init(&p->space, &p->base, &p->super, &p->meta, &p->map);
 	p->bounce_free = calloc(64, sizeof(p->bounce_free[0]));
 	p->reclaim = pool_reclaim_new(p);
 	if (!p->bounce_free || !p->reclaim) {
@@ -143,13 +144,8 @@ static int load_tables(struct pool *p)
 	if (!err)
 		err = pool_meta_each(&p->meta, txn, POOL_TABLE_TODO, pool_todo_load, p);
 	if (!err)
-		err = pool_refs_loose_count(&p->meta, txn, &p->loose_count);
-	if (!err)
-		err = pool_refs_count(&p->meta, txn, &p->refs_count);
+		err = pool_space_open(&p->space, txn);
 	mdb_txn_abort(txn);
-	p->loose_likely = p->loose_count > 0;
-	if (!err)
-		err = pool_bits_load(p);
 	return err;
 }
 
@@ -171,7 +167,7 @@ static void start_values(struct pool *p)
 static int check_device(struct pool *p, const char *device, struct fault *fault)
 {
 	struct pool_super found;
-	int err = pool_label_read(p->data[0].file, &found);
+	int err = pool_label_read(p->space.data[0].file, &found);
 
 	if (err == -ENOMEM)
 		return err;
@@ -213,7 +209,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	err = replay(p, fault);
 	if (err)
 		return err;
-	err = pool_data_open(p, p->super.data_device ? options->data_device : NULL);
+	err = pool_data_open(&p->space, p->super.data_device ? options->data_device : NULL);
 	if (err == -EBUSY)
 		return still_busy(fault);
 	if (err)

@@ -24,9 +24,8 @@
 #include "array/store/pool/durable/super.h"
 #include "array/store/pool/map/lock.h"
 #include "array/store/pool/map/map.h"
+#include "array/store/pool/space/space.h"
 #include "array/store/store.h"
-
-#define POOL_SEGMENTS_MAX 1024u
 
 #define POOL_IOV_MAX 20u
 
@@ -173,13 +172,6 @@ struct pool_cut {
 
 /* ---- the commit cycle ------------------------------------------------------------------------------- */
 
-struct pool_data {
-	struct pool *pool;
-	struct pool_file *file;
-	bool dirty; /* written since the last sync began */
-	struct pool_op sync;
-};
-
 /* A durable frame on its way into LMDB. */
 struct pool_backlog {
 	struct list_node link;
@@ -212,50 +204,12 @@ struct pool {
 	void **bounce_free;
 	unsigned bounce_count;
 
-	/* data files and allocator */
-	struct pool_data *data;
-	unsigned data_count;
-	uint64_t grown_chunks; /* chunk numbers below it have room in a data file */
-	uint64_t **groups;     /* bitmaps, a set bit: in use or not yet usable; NULL: all free */
-	uint16_t *group_free;
-	uint64_t group_count;
-	uint64_t used_chunks, cursor;
-	uint64_t reserved_chunks; /* free ones that are set aside: reserve.c */
-	struct list reserves;
-	struct pool_call reserve_call;
-	bool reserve_called;
-	struct list alloc_waiters;
-	bool growing;
-	int grow_err;
-	struct pool_job grow_job;
-	uint64_t grow_to, grow_step; /* grow_step: after one that found no room; 0: as usual */
-	int grow_result;
-	bool grow_unsafe; /* a sync failed */
-	struct pool_data grow_data;
-	unsigned grow_segment;
-
-	/* freed chunks: new → in a frame → grace period → discard → free */
-	struct pool_free_list free_new, free_logged, free_grace, free_discard;
-	unsigned io_epoch;
-	uint64_t io_inflight[2];
-	bool grace_running, discard_running;
-	struct list grace_waiters, grace_running_waiters; /* for the next grace period, for this one */
-	struct pool_job discard_job;
-
-	/* shared chunks (refs.c) */
-	struct pool_free_list unshared; /* that an entry let go of; go into the next frame */
-	uint64_t refs_count;            /* in LMDB */
-	bool loose_likely;              /* since the last look */
-	/* in LMDB; of them, those given back by frames up to loose_sequence */
-	uint64_t loose_count, loose_given, loose_sequence;
+	struct pool_space space;
 
 	/* the commit cycle */
 	struct list flushes, riders;             /* wait for the next cycle */
 	struct list cycle_flushes, cycle_riders; /* in the running one */
 	bool cycle_running, cycle_wanted, cycle_no_room;
-	unsigned cycle_syncs;
-	int cycle_err;
-	struct pool_free_list cycle_frees;
 	struct pool_buffer cycle_buf;
 	struct pool_call cycle_call;
 	struct pool_timer flush_timer;
@@ -343,57 +297,6 @@ void pool_unshare_chunk(struct pool_unshare *u, struct pool *p, struct pool_disk
 /* ---- mapped.c --------------------------------------------------------------------------------------- */
 
 void pool_mapped_start(struct store_io *io); /* STORE_MAPPED, len > 0 */
-
-/* ---- bits.c, data.c, freed.c, alloc.c --------------------------------------------------------------- */
-
-int pool_bits_load(struct pool *p);
-bool pool_bit_get(const struct pool *p, uint64_t phys);
-bool pool_bit_set(struct pool *p, uint64_t phys); /* false: no memory */
-void pool_bit_clear(struct pool *p, uint64_t phys);
-uint64_t pool_bit_find(const struct pool *p); /* a free chunk, from the cursor on; 0: none */
-void pool_data_grow(struct pool *p);
-uint64_t pool_data_step(const struct pool *p); /* chunks that it would grow by */
-bool pool_frees_under_way(const struct pool *p);
-void pool_alloc_destroy(struct pool *p);
-/* 0; -EAGAIN: some may come, wait in alloc_waiters; -ENOSPC. */
-int pool_alloc(struct pool *p, uint64_t *phys);
-/* The same for background work, which leaves a share of the pool to the clients. */
-int pool_alloc_spare(struct pool *p, uint64_t *phys);
-bool pool_alloc_spare_room(const struct pool *p); /* would it find one at once? */
-/* There is too little room: -EAGAIN, -ENOSPC or -EROFS, as above. */
-int pool_alloc_more(struct pool *p);
-uint64_t pool_alloc_room(const struct pool *p);          /* chunks that are free and not set aside */
-int pool_alloc_reserved(struct pool *p, uint64_t *phys); /* one of those set aside; 0, -ENOMEM */
-void pool_alloc_wait(struct pool *p, struct pool_waiter *w);
-void pool_alloc_wake(struct pool *p, int err);
-/* The map dropped it: it goes the long way of a freed chunk. */
-void pool_free_chunk(struct pool *p, struct pool_branch *b, uint64_t phys);
-void pool_free_durable(struct pool *p, struct pool_free_list *frees);
-unsigned pool_epoch_enter(struct pool *p);
-void pool_epoch_leave(struct pool *p, unsigned epoch);
-/* Wakes w, perhaps from inside, when all I/O that has begun has ended; never when the pool closes before. */
-void pool_grace_wait(struct pool *p, struct pool_waiter *w);
-struct pool_data *pool_data_of(struct pool *p, uint64_t phys, uint64_t *offset);
-int pool_data_open(struct pool *p, const char *device);
-void pool_data_close(struct pool *p);
-
-/* ---- reserve.c -------------------------------------------------------------------------------------- */
-
-void pool_reserve(struct store_reserve *r);
-void pool_reserve_join(struct store_reserve *r, struct store_disk *d);
-void pool_reserve_end(struct store_reserve *r);
-/* A write to this chunk of the disk found no room: a chunk that is set aside for it. False: there is none. */
-bool pool_reserve_take(struct pool_disk *d, uint64_t chunk, uint64_t *phys);
-void pool_reserve_destroy(struct pool *p);
-
-/* ---- refs.c ----------------------------------------------------------------------------------------- */
-
-/* An entry of the branch has the chunk no more; it is freed, or looked at in time when others may have it. */
-void pool_chunk_drop(struct pool *p, struct pool_branch *b, uint64_t phys, bool shared);
-void pool_refs_loosened(struct pool *p); /* UNSHARE records are on their way: reclaim is to look in time */
-bool pool_may_share(const struct pool *p);
-uint64_t pool_refs_loose(const struct pool *p); /* chunks that are loose and not yet freed, about */
-void pool_refs_frame(struct pool *p, struct pool_buffer *out);
 
 /* ---- the files of io/ ------------------------------------------------------------------------------- */
 

@@ -28,17 +28,15 @@ static uint64_t droppable_chunks(const struct pool *p)
 static void pool_stats(struct store *s, struct store_stats *out)
 {
 	const struct pool *p = pool_of(s);
-	uint64_t pending = droppable_chunks(p) + pool_refs_loose(p) + p->free_new.count +
-			   p->cycle_frees.count + p->free_logged.count + p->free_grace.count +
-			   p->free_discard.count;
+	uint64_t pending = droppable_chunks(p) + pool_share_loose(&p->space) + pool_frees_count(&p->space);
 
 	memset(out, 0, sizeof(*out));
 	out->capacity_bytes = (p->super.capacity_chunks - 1) << POOL_CHUNK_SHIFT;
-	out->used_bytes = (p->used_chunks - 1) << POOL_CHUNK_SHIFT;
+	out->used_bytes = (p->space.used_chunks - 1) << POOL_CHUNK_SHIFT;
 	out->reclaim_pending_bytes = pending << POOL_CHUNK_SHIFT;
 	if (out->reclaim_pending_bytes > out->used_bytes)
 		out->reclaim_pending_bytes = out->used_bytes;
-	out->reserved_bytes = p->reserved_chunks << POOL_CHUNK_SHIFT;
+	out->reserved_bytes = p->space.reserved_chunks << POOL_CHUNK_SHIFT;
 	out->read_only = p->base.latched != 0;
 	snprintf(out->read_only_reason, sizeof(out->read_only_reason), "%s", p->base.latch_reason);
 }
@@ -102,6 +100,11 @@ static int pool_iterate(struct store *s, enum store_table table,
 	return err;
 }
 
+static void reserve(struct store_reserve *r)
+{
+	pool_reserve_begin(&pool_of(r->disks[0]->store)->space, r);
+}
+
 static void submit(struct store_io *io)
 {
 	if (io->op == STORE_CLONE)
@@ -136,7 +139,7 @@ const struct store_ops pool_ops = {
 	.hydrate = pool_hydrate,
 	.hydrate_cancel = pool_hydrate_cancel,
 	.clones = true,
-	.reserve = pool_reserve,
+	.reserve = reserve,
 	.reserve_join = pool_reserve_join,
 	.reserve_end = pool_reserve_end,
 };

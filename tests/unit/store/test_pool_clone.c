@@ -148,12 +148,12 @@ TEST(test_so_many)
 	a = world_create_disk(&w, 2 * CHUNK);
 	b = world_create_disk(&w, 2 * CHUNK);
 	write_all(&w, a, 0, 2 * CHUNK);
-	world_pool(&w)->refs_count = 65536;
+	world_pool(&w)->space.refs_count = 65536;
 	assert_int_equal(clone(&w, b, 0, CHUNK, a, 0), 0);
 	world_used(&w); /* LMDB has been asked again */
 	assert_int_equal(clone(&w, b, CHUNK, CHUNK, a, CHUNK), 1);
 	assert_int_equal(world_used(&w), 3);
-	assert_int_equal(world_pool(&w)->refs_count, 2);
+	assert_int_equal(world_pool(&w)->space.refs_count, 2);
 	world_verify_end(&w);
 }
 
@@ -303,7 +303,7 @@ TEST(test_cut_dropped_while_write_waits)
 	assert_int_equal(err, 1);
 	assert_int_equal(world_unmap(&w, c, 0, CHUNK), 0); /* a chunk is on its way */
 	io = world_start_write(&w, a, 8, 8);
-	assert_false(list_empty(&world_pool(&w)->alloc_waiters));
+	assert_false(list_empty(&world_pool(&w)->space.alloc_waiters));
 	w.store->ops->cut_drop(&made);
 	assert_int_equal(world_wait(&w, io), 0);
 	world_verify(&w, false);
@@ -536,7 +536,7 @@ TEST(test_over_and_over)
 	write_all(&w, b, 0, 16 * CHUNK);
 	for (unsigned i = 0; i < 100; i++) {
 		assert_int_equal(clone(&w, c, 0, 16 * CHUNK, i % 2 ? a : b, 0), 16);
-		assert_true(world_pool(&w)->unshared.count <= world_pool(&w)->map.dirty_max);
+		assert_true(world_pool(&w)->space.unshared.count <= world_pool(&w)->map.dirty_max);
 	}
 	world_verify(&w, false);
 	assert_int_equal(world_used(&w), 32);

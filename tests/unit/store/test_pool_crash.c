@@ -223,7 +223,7 @@ static struct model *until_growth(struct world *w, uint64_t seed, struct list *h
 
 		world_idle(w);
 		io = world_start_write(w, m, chunk * CHUNK_SECTORS, 10 * CHUNK_SECTORS);
-		while (world_pool(w)->growing && (n = list_pop(&w->sim.jobs)))
+		while (world_pool(w)->space.growing && (n = list_pop(&w->sim.jobs)))
 			list_push_back(held, n);
 		assert_int_equal(world_wait(w, io), 0);
 	}
@@ -244,7 +244,7 @@ TEST(test_growth_and_a_failing_sync)
 	assert_int_equal(world_write(&w, m, 0, 8, 0), 0); /* something to sync; nobody wants more room */
 	w.sim.fail_at = w.sim.steps + 2;                  /* more room is step 1 */
 	world_release_jobs(&w, &held);
-	while (world_pool(&w)->growing)
+	while (world_pool(&w)->space.growing)
 		assert_true(sim_step(&w.sim, false));
 	assert_int_not_equal(world_flush(&w, m), 0);
 	assert_true(dead(&w));
@@ -265,11 +265,11 @@ TEST(test_power_loss_in_growth)
 		struct world w;
 
 		m = until_growth(&w, seed + n, &held);
-		world_pool(&w)->cursor =
-			world_pool(&w)->grown_chunks; /* the next chunk lies in the new room */
+		world_pool(&w)->space.cursor =
+			world_pool(&w)->space.grown_chunks; /* the next chunk lies in the new room */
 		w.sim.off_at = w.sim.steps + n;
 		world_release_jobs(&w, &held);
-		for (unsigned i = 0; world_pool(&w)->growing && i < 100; i++)
+		for (unsigned i = 0; world_pool(&w)->space.growing && i < 100; i++)
 			sim_step(&w.sim, false);
 		for (uint64_t chunk = 900; chunk < 904 && !dead(&w); chunk++) {
 			world_write(&w, m, chunk * CHUNK_SECTORS, CHUNK_SECTORS, 0);

@@ -145,16 +145,16 @@ TEST(test_ends_are_written)
 			assert_int_equal(world_write(&w, set[k], 0, A_CHUNKS * CHUNK_SECTORS, 0), 0);
 		assert_int_equal(world_cut(&w, set, 2), 0); /* an older copy has the tables as they are */
 		assert_int_equal(room_get(&w, &x, set, 2), 0);
-		assert_int_equal(p->reserved_chunks, 2 * STORE_RESERVE_CHUNKS);
+		assert_int_equal(p->space.reserved_chunks, 2 * STORE_RESERVE_CHUNKS);
 		w.store->ops->stats(w.store, &stats);
-		assert_int_equal(stats.reserved_bytes, p->reserved_chunks << POOL_CHUNK_SHIFT);
+		assert_int_equal(stats.reserved_bytes, p->space.reserved_chunks << POOL_CHUNK_SHIFT);
 		fill(&w, filler);
 		assert_int_equal(world_used_chunks(&w), CHUNKS(6) - 2 * STORE_RESERVE_CHUNKS);
 		assert_int_equal(write_chunk(&w, set[0], 5), -ENOSPC);
 		write_ends(&w, set[0], 0);
 		write_ends(&w, set[1], 0);
 		write_ends(&w, set[1], 0); /* in place */
-		assert_int_equal(p->reserved_chunks, 2 * STORE_RESERVE_CHUNKS - 6);
+		assert_int_equal(p->space.reserved_chunks, 2 * STORE_RESERVE_CHUNKS - 6);
 		if (i % 3 == 2)
 			assert_int_equal(world_flush(&w, set[0]), 0);
 		assert_int_equal(world_cut(&w, set, 2), 0);
@@ -164,14 +164,14 @@ TEST(test_ends_are_written)
 		write_ends(&w, set[1], 0);
 		write_ends(&w, set[0], 0);
 		write_ends(&w, set[0], 0);
-		assert_int_equal(p->reserved_chunks, 6);
+		assert_int_equal(p->space.reserved_chunks, 6);
 		write_ends(&w, copies[0], -ENOSPC);
 		for (unsigned k = 0; k < 2; k++)
 			w.store->ops->reserve_join(&x.r, copies[k]->disk);
 		assert_int_equal(write_chunk(&w, copies[1], 5), -ENOSPC);
 		write_ends(&w, copies[1], 0);
 		write_ends(&w, copies[0], 0);
-		assert_int_equal(p->reserved_chunks, 0);
+		assert_int_equal(p->space.reserved_chunks, 0);
 		assert_int_equal(world_used_chunks(&w), CHUNKS(6));
 		assert_int_equal(world_flush(&w, set[0]), 0);
 		world_verify(&w, false);
@@ -214,18 +214,18 @@ TEST(test_kinds_of_writes)
 	assert_int_equal(world_cut(&w, &a, 1), 0);
 	assert_int_equal(world_write(&w, a, 3, 1, STORE_IO_FUA), 0);                    /* part of a block */
 	assert_int_equal(world_unmap(&w, a, (A_CHUNKS - 1) * CHUNK_SECTORS + 1, 2), 0); /* zeros in one */
-	assert_int_equal(world_pool(&w)->reserved_chunks, STORE_RESERVE_CHUNKS - 2);
+	assert_int_equal(world_pool(&w)->space.reserved_chunks, STORE_RESERVE_CHUNKS - 2);
 	/* A COMPARE AND WRITE in one chunk; one over two would have to give its chunk back. */
 	assert_int_equal(world_cut(&w, &a, 1), 0);
 	assert_int_equal(world_wait(&w, world_start_compare(&w, a, 5, 8)), 0);
 	assert_int_equal(
 		world_wait(&w, world_start_compare(&w, a, (A_CHUNKS - 2) * CHUNK_SECTORS - 2, 4)), -ENOSPC);
-	assert_int_equal(world_pool(&w)->reserved_chunks, STORE_RESERVE_CHUNKS - 3);
+	assert_int_equal(world_pool(&w)->space.reserved_chunks, STORE_RESERVE_CHUNKS - 3);
 	/* The end of one that goes over into a chunk that is no end: that part fails. */
 	assert_int_equal(world_write(&w, a, (A_CHUNKS - 3) * CHUNK_SECTORS, 2 * CHUNK_SECTORS, 0), -ENOSPC);
-	assert_int_equal(world_pool(&w)->reserved_chunks, STORE_RESERVE_CHUNKS - 4);
+	assert_int_equal(world_pool(&w)->space.reserved_chunks, STORE_RESERVE_CHUNKS - 4);
 	room_end(&w, &x);
-	assert_int_equal(world_pool(&w)->reserved_chunks, 0);
+	assert_int_equal(world_pool(&w)->space.reserved_chunks, 0);
 	world_end(&w);
 }
 
@@ -269,21 +269,21 @@ TEST(test_refused)
 		assert_int_equal(write_chunk(&w, b, i), 0);
 	assert_int_equal(room_get(&w, &x, set, 2), -ENOSPC);
 	assert_null(x.r.priv);
-	assert_int_equal(p->reserved_chunks, 0);
+	assert_int_equal(p->space.reserved_chunks, 0);
 	assert_int_equal(room_get(&w, &x, set, 1), 0);
 	assert_int_equal(room_get(&w, &y, &b, 1), -ENOSPC);
-	assert_int_equal(p->reserved_chunks, STORE_RESERVE_CHUNKS);
+	assert_int_equal(p->space.reserved_chunks, STORE_RESERVE_CHUNKS);
 	/* Two of one disk are two. */
 	room_end(&w, &x);
 	assert_int_equal(world_unmap(&w, b, 0, 2 * CHUNK_SECTORS), 0);
 	assert_int_equal(room_get(&w, &x, &a, 1), 0);
 	assert_int_equal(room_get(&w, &y, &a, 1), 0);
-	assert_int_equal(p->reserved_chunks, 2 * STORE_RESERVE_CHUNKS);
+	assert_int_equal(p->space.reserved_chunks, 2 * STORE_RESERVE_CHUNKS);
 	room_end(&w, &x);
 	fill(&w, b);
 	write_ends(&w, a, 0);
 	room_end(&w, &y);
-	assert_int_equal(p->reserved_chunks, 0);
+	assert_int_equal(p->space.reserved_chunks, 0);
 	fill(&w, b);
 	assert_int_equal(room_get(&w, &x, &a, 1), -ENOSPC);
 	/* What is at hand is taken though it be less, or nothing. */
@@ -292,10 +292,10 @@ TEST(test_refused)
 	room_start(&x, &a, 1, true);
 	assert_int_equal(x.done, 1);
 	assert_int_equal(x.err, 0);
-	assert_int_equal(p->reserved_chunks, 1);
+	assert_int_equal(p->space.reserved_chunks, 1);
 	room_start(&y, &a, 1, true);
 	assert_int_equal(y.done, 1);
-	assert_int_equal(p->reserved_chunks, 1);
+	assert_int_equal(p->space.reserved_chunks, 1);
 	room_end(&w, &y);
 	room_end(&w, &x);
 	world_verify(&w, false);
@@ -321,7 +321,7 @@ TEST(test_waits)
 	room_end(&w, &x); /* asked for no more */
 	world_settle(&w);
 	assert_int_equal(x.done, 0);
-	assert_int_equal(p->reserved_chunks, 0);
+	assert_int_equal(p->space.reserved_chunks, 0);
 	fill(&w, b);
 	assert_int_equal(world_delete_disk(&w, b), 0);
 	room_start(&x, &a, 1, false);
@@ -329,7 +329,7 @@ TEST(test_waits)
 	assert_int_equal(room_get(&w, &(struct room){0}, &a, 1), 0);
 	assert_int_equal(x.done, 1);
 	assert_int_equal(x.err, 0);
-	assert_int_equal(p->reserved_chunks, 2 * STORE_RESERVE_CHUNKS);
+	assert_int_equal(p->space.reserved_chunks, 2 * STORE_RESERVE_CHUNKS);
 	/* The pool closes with what nobody has ended. */
 	world_end(&w);
 }
@@ -472,7 +472,7 @@ TEST(test_crash_between)
 		}
 		room_start(&x, &a, 1, true);
 		assert_int_equal(x.err, 0);
-		assert_true(world_pool(&w)->reserved_chunks >= 3);
+		assert_true(world_pool(&w)->space.reserved_chunks >= 3);
 		fill(&w, filler);
 		write_ends(&w, a, 0);
 		world_verify(&w, false);
@@ -502,7 +502,7 @@ TEST(test_copies_leave_room)
 	}
 	s = world_fork(&w, a);
 	assert_int_equal(world_hydrate(&w, s), -ENOSPC);
-	assert_int_equal(pool_alloc_room(p), 10);
+	assert_int_equal(pool_alloc_room(&p->space), 10);
 	assert_int_equal(room_get(&w, &x, &a, 1), 0);
 	assert_int_equal(write_chunk(&w, b, 0), 0);
 	assert_int_equal(write_chunk(&w, b, 1), -ENOSPC);
@@ -534,7 +534,7 @@ TEST(test_unshared_copies_leave_room)
 	assert_int_equal(world_clone(&w, b, 0, 40 * CHUNK_SECTORS, a, 0, &shared), 0);
 	assert_int_equal(shared, 40 * POOL_CHUNK_BYTES);
 	assert_int_equal(world_hydrate(&w, b), -ENOSPC);
-	assert_int_equal(pool_alloc_room(p), 2);
+	assert_int_equal(pool_alloc_room(&p->space), 2);
 	world_verify(&w, false);
 	assert_int_equal(world_unmap(&w, filler, 0, 70 * CHUNK_SECTORS), 0);
 	world_hydrate_start(&w, b, 0);

@@ -53,7 +53,7 @@ static struct model *start_hydration(
 		assert_int_equal(world_close(w), 0);
 		assert_int_equal(world_open(w), 0);
 	}
-	*epoch = pool_epoch_enter(world_pool(w));
+	*epoch = pool_epoch_enter(&world_pool(w)->space);
 	assert_int_equal(world_unmap(w, *fill, 0, CHUNK), 0);
 	world_hydrate_start(w, b, 0);
 	for (unsigned i = 0; i < steps; i++)
@@ -79,7 +79,7 @@ static void close_while_hydrating(uint64_t seed, bool shares, unsigned steps)
 
 	b = start_hydration(&w, seed, shares, steps, &fill, &epoch);
 	w.store->ops->close(w.store, world_ended, &end);
-	pool_epoch_leave(world_pool(&w), epoch);
+	pool_epoch_leave(&world_pool(&w)->space, epoch);
 	while (!end)
 		assert_true(sim_step(&w.sim, true));
 	assert_int_equal(end, 1);
@@ -111,7 +111,7 @@ TEST(test_cancel_hydration)
 
 		b = start_hydration(&w, seed + i, false, i, &fill, &epoch);
 		world_hydrate_cancel(&w, b);
-		pool_epoch_leave(world_pool(&w), epoch);
+		pool_epoch_leave(&world_pool(&w)->space, epoch);
 		goes_on(&w, b, fill);
 	}
 }
@@ -195,11 +195,11 @@ TEST(test_freed_is_bounded)
 		io[count++] = world_start_write(&w, m, 0, 8);
 		for (unsigned i = 0; i < 100; i++)
 			sim_step(&w.sim, false);
-		if (!list_empty(&p->alloc_waiters))
+		if (!list_empty(&p->space.alloc_waiters))
 			break;
 		assert_int_equal(world_unmap(&w, m, 0, CHUNK), 0);
 	}
-	assert_true(p->free_new.count <= 2 * p->map.dirty_max);
+	assert_true(p->space.free_new.count <= 2 * p->map.dirty_max);
 	pool_cycle_room(p);
 	for (unsigned i = 0; i < count; i++)
 		assert_int_equal(world_wait(&w, io[i]), 0);

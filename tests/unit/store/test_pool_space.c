@@ -272,7 +272,7 @@ static void foreign(uint64_t seed)
 		struct model *a, *b;
 
 		/* Without discards: what was written stays on the medium. */
-		world_pool(&w)->data[0].file->no_discard = sim_below(&w.sim, 2);
+		world_pool(&w)->space.data[0].file->no_discard = sim_below(&w.sim, 2);
 		a = world_create_disk(&w, 48 * CHUNK_SECTORS);
 		assert_non_null(a);
 		assert_int_equal(world_write(&w, a, 0, 48 * CHUNK_SECTORS, STORE_IO_FUA), 0);

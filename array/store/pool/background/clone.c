@@ -176,7 +176,7 @@ static int target_set(struct pool_clone *c, struct pool_leaf *leaf, uint64_t chu
 	if (!edit)
 		return -ENOMEM;
 	if (edit->phys)
-		pool_chunk_drop(p, pio->branch, edit->phys, edit->shared);
+		pool_chunk_drop(&p->space, pio->branch, edit->phys, edit->shared);
 	edit->phys = at->entry.phys;
 	edit->shared = 1;
 	edit->valid = at->mask;
@@ -206,10 +206,10 @@ static int share_chunk(struct pool_clone *c)
 	if (err <= 0)
 		return err;
 	/* Over and over onto entries that are dirty already it is the "unshare" records that fill the frame. */
-	if (pool_dirty_full(&p->map) || p->unshared.count >= p->map.dirty_max) {
-		if (p->unshared.count >= p->map.dirty_max)
+	if (pool_dirty_full(&p->map) || p->space.unshared.count >= p->map.dirty_max) {
+		if (p->space.unshared.count >= p->map.dirty_max)
 			pool_cycle_request(p);
-		pool_alloc_wait(p, &c->waiter);
+		pool_alloc_wait(&p->space, &c->waiter);
 		return -EAGAIN;
 	}
 	err = pool_map_leaf(&p->map, pio->branch, target, true, &c->waiter, &leaf);
@@ -299,7 +299,7 @@ static bool at_whole_chunk(const struct pool_clone *c)
 	uint64_t target = c->io->offset + c->at, source = c->io->source_offset + c->at;
 
 	return ((target | source) & (POOL_CHUNK_BYTES - 1)) == 0 && c->io->len - c->at >= POOL_CHUNK_BYTES &&
-	       pool_may_share(c->pool);
+	       pool_may_share(&c->pool->space);
 }
 
 /* ---- copying --------------------------------------------------------------------------------------- */
@@ -366,7 +366,7 @@ static uint64_t copy_up_to(const struct pool_clone *c)
 		 rest = c->io->len - c->at;
 	uint64_t chunk = POOL_CHUNK_BYTES - (target & (POOL_CHUNK_BYTES - 1));
 
-	if (((target ^ source) & (POOL_CHUNK_BYTES - 1)) != 0 || !pool_may_share(c->pool))
+	if (((target ^ source) & (POOL_CHUNK_BYTES - 1)) != 0 || !pool_may_share(&c->pool->space))
 		return rest;
 	return chunk < rest ? chunk : rest;
 }

@@ -103,17 +103,17 @@ static void chunk_release(struct chunk_copy *c)
 		pool_bounce_put(p, c->bounce);
 	c->bounce = NULL;
 	if (c->held)
-		pool_epoch_leave(p, c->epoch);
+		pool_epoch_leave(&p->space, c->epoch);
 	c->held = false;
 	if (c->leaf)
 		pool_leaf_unpin(c->leaf);
 	c->leaf = NULL;
 	if (c->fresh_phys)
-		pool_free_chunk(p, NULL, c->phys);
+		pool_free_chunk(&p->space, NULL, c->phys);
 	c->fresh_phys = false;
 	if (c->counted) {
 		p->map.dirty_pending--;
-		if (!list_empty(&p->alloc_waiters))
+		if (!list_empty(&p->space.alloc_waiters))
 			pool_cycle_request(p); /* they may have waited for this one */
 	}
 	c->counted = false;
@@ -159,7 +159,7 @@ static void chunk_wait_room(struct chunk_copy *c)
 {
 	chunk_release(c);
 	c->waiter.wake = chunk_room;
-	pool_alloc_wait(c->h->pool, &c->waiter);
+	pool_alloc_wait(&c->h->pool->space, &c->waiter);
 }
 
 /* The blocks are written: the map says so at once for all of them. */
@@ -195,7 +195,7 @@ static void transfer(struct chunk_copy *c, enum pool_op_kind kind, uint64_t phys
 {
 	struct pool *p = c->h->pool;
 	uint64_t base;
-	struct pool_data *data = pool_data_of(p, phys, &base);
+	struct pool_data *data = pool_data_of(&p->space, phys, &base);
 
 	c->iov.iov_base = c->bounce + ((size_t)c->block << POOL_BLOCK_SHIFT);
 	c->iov.iov_len = (size_t)c->run << POOL_BLOCK_SHIFT;
@@ -234,7 +234,7 @@ static void written(struct pool_op *op, int err)
 		chunk_end(c, err);
 		return;
 	}
-	pool_data_of(c->h->pool, c->phys, &unused)->dirty = true;
+	pool_data_of(&c->h->pool->space, c->phys, &unused)->dirty = true;
 	c->h->pool->copied_blocks += c->run;
 	c->left &= (uint16_t) ~(((1u << c->run) - 1) << c->block);
 	write_next(c);
@@ -245,7 +245,7 @@ static void was_read(struct pool_op *op, int err);
 static void read_next(struct chunk_copy *c)
 {
 	if (!c->left) {
-		pool_epoch_leave(c->h->pool, c->epoch);
+		pool_epoch_leave(&c->h->pool->space, c->epoch);
 		c->held = false;
 		c->left = c->mask;
 		write_next(c);
@@ -333,7 +333,7 @@ static int chunk_begin(struct chunk_copy *c)
 	if (pool_dirty_full(&p->map))
 		return -EBUSY;
 	if (!c->phys) {
-		err = pool_alloc_spare(p, &c->phys);
+		err = pool_alloc_spare(&p->space, &c->phys);
 		if (err)
 			return err == -EAGAIN ? -EBUSY : err;
 		c->fresh_phys = true;
@@ -344,7 +344,7 @@ static int chunk_begin(struct chunk_copy *c)
 	c->counted = true;
 	p->map.dirty_pending++;
 	c->held = true;
-	c->epoch = pool_epoch_enter(p);
+	c->epoch = pool_epoch_enter(&p->space);
 	h->tokens -= (int64_t)__builtin_popcount(c->mask) << POOL_BLOCK_SHIFT;
 	c->left = c->mask;
 	return 0;
@@ -523,7 +523,7 @@ static void own_settled(struct pool_waiter *w, int err)
 {
 	struct pool_hydrate *h = container_of(w, struct pool_hydrate, waiter);
 
-	h->next = h->pool->refs_count ? 0 : UINT64_MAX;
+	h->next = h->pool->space.refs_count ? 0 : UINT64_MAX;
 	flushed(h, err);
 }
 
@@ -548,12 +548,12 @@ static void own_room(struct pool_waiter *w, int err)
 /* Is there room to spare for a chunk? If not, it is waited for, or the hydration ends. */
 static bool own_may_copy(struct pool_hydrate *h)
 {
-	int err = pool_alloc_spare_room(h->pool) ? 0 : pool_alloc_more(h->pool);
+	int err = pool_alloc_spare_room(&h->pool->space) ? 0 : pool_alloc_more(&h->pool->space);
 
 	if (err == -EAGAIN) {
 		h->waiting = true;
 		h->waiter.wake = own_room;
-		pool_alloc_wait(h->pool, &h->waiter);
+		pool_alloc_wait(&h->pool->space, &h->waiter);
 	} else if (err) {
 		h->err = err;
 	}
@@ -743,7 +743,7 @@ static bool step_once(struct pool_hydrate *h)
 	} else if (h->branch->parent && !h->read_out) {
 		h->waiting = true;
 		h->waiter.wake = readers_gone;
-		pool_grace_wait(p, &h->waiter);
+		pool_grace_wait(&p->space, &h->waiter);
 		return false;
 	} else {
 		err = h->branch->parent ? detach(h) : commit(h, NULL, own_durable);

@@ -39,7 +39,7 @@ static void entry_drop(struct pool_merge *m, const struct pool_entry *e)
 
 	pool_map_remove(&m->pool->map, m->leaf, m->chunk, e->gen);
 	if (phys)
-		pool_chunk_drop(m->pool, m->branch, phys, shared);
+		pool_chunk_drop(&m->pool->space, m->branch, phys, shared);
 }
 
 /* The older entry has given what was needed. */
@@ -71,7 +71,7 @@ static void copy_next(struct pool_merge *m);
 static void copy_start(struct pool_merge *m, enum pool_op_kind kind, uint64_t phys)
 {
 	uint64_t base;
-	struct pool_data *data = pool_data_of(m->pool, phys, &base);
+	struct pool_data *data = pool_data_of(&m->pool->space, phys, &base);
 
 	memset(&m->op, 0, sizeof(m->op));
 	m->iov.iov_base = m->bounce;
@@ -95,7 +95,7 @@ static void copy_written(struct pool_op *op, int err)
 		merge_end(m, err);
 		return;
 	}
-	pool_data_of(m->pool, m->to_phys, &unused)->dirty = true;
+	pool_data_of(&m->pool->space, m->to_phys, &unused)->dirty = true;
 	m->pool->copied_blocks += m->run;
 	m->left &= (uint16_t) ~(((1u << m->run) - 1) << m->block);
 	copy_next(m);

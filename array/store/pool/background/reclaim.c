@@ -115,7 +115,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 	struct pool *p = r->pool;
 
 	if (r->task == TASK_LOOSE && !more)
-		pool_refs_loosened(p); /* another look in a while */
+		pool_share_loosened(&p->space); /* another look in a while */
 	r->failures = more ? 0 : r->failures + 1;
 	if (!more && r->task == TASK_TODO) {
 		list_remove(&r->todo->link);
@@ -138,7 +138,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 		r->retry.fire = retry_fired;
 		p->base.host->ops->timer_arm(p->base.host, &r->retry, RETRY_MS);
 	}
-	pool_alloc_wake(p, 0);
+	pool_alloc_wake(&p->space, 0);
 	pool_ask_ended(&p->base);
 }
 
@@ -319,7 +319,7 @@ static void drop_batch(struct pool_reclaim *r)
 			.run = {.phys = e->value.phys, .count = 1}};
 		pool_buffer_record(&t->rider.records, &rec);
 		if (e->value.shared) {
-			pool_refs_loosened(p);
+			pool_share_loosened(&p->space);
 			continue;
 		}
 		pool_free_list_add(&t->frees, e->value.phys);
@@ -390,7 +390,7 @@ static int splice_entry(
 		r->child->chunks++;
 	}
 	if (e.phys && !copy.phys)
-		pool_chunk_drop(p, r->branch, e.phys, e.shared);
+		pool_chunk_drop(&p->space, r->branch, e.phys, e.shared);
 	pool_map_remove(&p->map, from, r->chunk, e.gen);
 	return 0;
 }
@@ -473,8 +473,8 @@ static void loose_batch_done(void *arg, int err)
 	struct pool_reclaim *r = arg;
 	struct pool *p = r->pool;
 
-	p->loose_given += err ? 0 : r->count;
-	p->loose_sequence = p->log.sequence;
+	p->space.loose_given += err ? 0 : r->count;
+	p->space.loose_sequence = p->log.sequence;
 	drop_batch_done(r, err);
 }
 
@@ -625,7 +625,7 @@ static void batch_run(struct pool_reclaim *r)
 		r->in_loop = false;
 		if (!r->went_on) { /* it comes back by itself */
 			if (lock_blocked(r))
-				pool_alloc_wake(p, 0); /* the lock's holder may be waiting for room */
+				pool_alloc_wake(&p->space, 0); /* the lock's holder may be waiting for room */
 			return;
 		}
 	}
@@ -753,7 +753,7 @@ static void called(struct pool_call *call)
 		return;
 	r->scan_wanted = false;
 	if (!choose(r)) {
-		pool_alloc_wake(r->pool, 0);
+		pool_alloc_wake(&r->pool->space, 0);
 		return;
 	}
 	r->running = true;
@@ -773,8 +773,8 @@ void pool_reclaim_kick(struct pool *p)
 
 void pool_reclaim_look(struct pool *p)
 {
-	p->reclaim->loose_wanted = p->reclaim->loose_wanted || p->loose_likely;
-	p->loose_likely = false;
+	p->reclaim->loose_wanted = p->reclaim->loose_wanted || p->space.loose_likely;
+	p->space.loose_likely = false;
 }
 
 void pool_reclaim_scan(struct pool *p)

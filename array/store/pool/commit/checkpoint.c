@@ -62,10 +62,10 @@ static void checkpoint_done(struct pool_job *job)
 		return;
 	}
 	p->map.applied = p->checkpoint_state.applied_sequence;
-	p->refs_count = p->checkpoint_refs;
-	p->loose_count = p->checkpoint_loose;
-	if (p->map.applied >= p->loose_sequence)
-		p->loose_given = 0;
+	p->space.refs_count = p->checkpoint_refs;
+	p->space.loose_count = p->checkpoint_loose;
+	if (p->map.applied >= p->space.loose_sequence)
+		p->space.loose_given = 0;
 	pool_log_release(&p->log, p->checkpoint_bytes);
 	while ((n = list_pop(&p->checkpointing))) {
 		struct pool_backlog *b = container_of(n, struct pool_backlog, link);

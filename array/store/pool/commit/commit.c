@@ -42,8 +42,8 @@ static void flush_timer_fired(struct pool_timer *timer)
 	struct pool *p = container_of(timer, struct pool, flush_timer);
 
 	p->flush_timer_armed = false;
-	p->grow_err = 0;
-	pool_alloc_wake(p, 0);
+	p->space.grow_err = 0;
+	pool_alloc_wake(&p->space, 0);
 	pool_cycle_request(p);
 	pool_ask_reclaim(&p->base, POOL_RECLAIM_LOOK);
 }
@@ -91,22 +91,13 @@ static uint64_t state_estimate(const struct pool *p)
 {
 	uint64_t n = POOL_RECORD_MAX_FIXED;
 
-	n += p->map.dirty_count * (40 + 48) +
-	     (p->free_new.count + p->unshared.count) * 24; /* each may be of a branch of its own */
+	n += p->map.dirty_count * (40 + 48) + (p->space.free_new.count + p->space.unshared.count) *
+						      24; /* each may be of a branch of its own */
 	list_for_each (b, &p->map.dirty_branches) {
 		(void)b;
 		n += 48;
 	}
 	return n + pool_todo_unlogged(p) * 24;
-}
-
-static void put_frees(struct pool *p)
-{
-	struct pool_free_list *l = &p->cycle_frees;
-
-	pool_free_list_move(l, &p->free_new);
-	pool_free_list_sort(l);
-	pool_buffer_runs(&p->cycle_buf, POOL_RECORD_FREE, l);
 }
 
 static void put_branches(struct pool *p)
@@ -183,8 +174,8 @@ static void close_epoch(struct pool *p, uint64_t rider_left)
 	while ((n = list_pop(&p->flushes)))
 		list_push_back(&p->cycle_flushes, n);
 	put_map(p);
-	put_frees(p);
-	pool_refs_frame(p, &p->cycle_buf);
+	pool_frees_frame(&p->space, &p->cycle_buf);
+	pool_share_frame(&p->space, &p->cycle_buf);
 	put_riders(p, rider_left);
 	pool_todo_frame(p, &p->cycle_buf);
 }
@@ -205,7 +196,7 @@ static void cycle_fail(struct pool *p, int err)
 
 		io->done(io, err);
 	}
-	pool_alloc_wake(p, -EROFS);
+	pool_alloc_wake(&p->space, -EROFS);
 }
 
 static void cycle_end(struct pool *p)
@@ -223,9 +214,8 @@ static void cycle_end(struct pool *p)
 
 		io->done(io, 0);
 	}
-	if (p->cycle_frees.count)
-		pool_free_durable(p, &p->cycle_frees);
-	pool_alloc_wake(p, 0);
+	pool_frees_logged(&p->space);
+	pool_alloc_wake(&p->space, 0);
 	if (p->cycle_wanted || !list_empty(&p->riders) || !list_empty(&p->flushes))
 		pool_cycle_request(p);
 	pool_ask_reclaim(&p->base, POOL_RECLAIM_KICK);
@@ -261,10 +251,12 @@ static void log_written(struct pool_log *log, int err)
 	cycle_end(p);
 }
 
-static void data_synced(struct pool *p)
+static void data_synced(struct pool_space *s, int err)
 {
-	if (p->cycle_err) {
-		cycle_failed(p, p->cycle_err, "flushing its data");
+	struct pool *p = container_of(s, struct pool, space);
+
+	if (err) {
+		cycle_failed(p, err, "flushing its data");
 	} else if (p->cycle_buf.len == POOL_FRAME_HEAD_SIZE) {
 		free(p->cycle_buf.data);
 		memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
@@ -276,43 +268,11 @@ static void data_synced(struct pool *p)
 	}
 }
 
-static void sync_done(struct pool_op *op, int err)
-{
-	struct pool *p = container_of(op, struct pool_data, sync)->pool;
-
-	if (err && !p->cycle_err)
-		p->cycle_err = err;
-	if (--p->cycle_syncs == 0)
-		data_synced(p);
-}
-
-static void sync_data(struct pool *p)
-{
-	p->cycle_err = 0;
-	p->cycle_syncs = 1;
-	for (unsigned i = 0; i < p->data_count; i++) {
-		struct pool_data *d = &p->data[i];
-
-		if (!d->dirty)
-			continue;
-		d->dirty = false;
-		memset(&d->sync, 0, sizeof(d->sync));
-		d->sync.done = sync_done;
-		d->sync.kind = POOL_OP_SYNC;
-		d->sync.file = d->file;
-		d->pool = p;
-		p->cycle_syncs++;
-		p->base.host->ops->submit(p->base.host, &d->sync);
-	}
-	if (--p->cycle_syncs == 0)
-		data_synced(p);
-}
-
 /* Anything to do? */
 bool pool_cycle_needed(const struct pool *p)
 {
-	if (!list_empty(&p->flushes) || !list_empty(&p->riders) || p->map.dirty_count || p->free_new.count ||
-		p->unshared.count || !list_empty(&p->map.dirty_branches))
+	if (!list_empty(&p->flushes) || !list_empty(&p->riders) || p->map.dirty_count ||
+		p->space.free_new.count || p->space.unshared.count || !list_empty(&p->map.dirty_branches))
 		return true;
 	return pool_todo_unlogged(p) > 0;
 }
@@ -329,7 +289,7 @@ static void cycle_start(struct pool *p)
 		return;
 	}
 	if (!pool_cycle_needed(p)) {
-		pool_alloc_wake(p, 0);
+		pool_alloc_wake(&p->space, 0);
 		pool_ask_ended(&p->base);
 		return;
 	}
@@ -349,7 +309,7 @@ static void cycle_start(struct pool *p)
 	}
 	p->cycle_running = true;
 	close_epoch(p, payload - state);
-	sync_data(p);
+	pool_data_sync(&p->space, data_synced);
 }
 
 void pool_cycle_room(struct pool *p)

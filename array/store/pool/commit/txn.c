@@ -298,7 +298,7 @@ static void txn_applied(struct pool_txn *t)
 		}
 	}
 	if (t->frees.count)
-		pool_free_durable(p, &t->frees);
+		pool_free_durable(&p->space, &t->frees);
 	txn_free(t);
 	done(arg, 0);
 }

@@ -70,7 +70,7 @@ static void targets_start(struct store_io *io)
 	struct list subs;
 
 	if (pool_dirty_full(&p->map)) {
-		pool_alloc_wait(p, &pio->waiter);
+		pool_alloc_wait(&p->space, &pio->waiter);
 		return;
 	}
 	pio->ready = 0;

@@ -171,12 +171,12 @@ void pool_sub_end(struct pool_sub *sub, int err)
 
 	assert(sub->pieces == 0);
 	if (sub->held)
-		pool_epoch_leave(p, sub->epoch);
+		pool_epoch_leave(&p->space, sub->epoch);
 	if (sub->leaf)
 		pool_leaf_unpin(sub->leaf);
 	if (sub->counted) {
 		p->map.dirty_pending--;
-		if (!list_empty(&p->alloc_waiters))
+		if (!list_empty(&p->space.alloc_waiters))
 			pool_cycle_request(p); /* they may have waited for this one */
 	}
 	if (sub->bounce)
@@ -207,7 +207,7 @@ void pool_sub_hold(struct pool_sub *sub)
 {
 	if (sub->held)
 		return;
-	sub->epoch = pool_epoch_enter(sub->pool);
+	sub->epoch = pool_epoch_enter(&sub->pool->space);
 	sub->held = true;
 }
 
@@ -218,7 +218,7 @@ void pool_sub_leave(struct pool_sub *sub)
 	if (!sub->held)
 		return;
 	sub->held = false;
-	pool_epoch_leave(sub->pool, sub->epoch);
+	pool_epoch_leave(&sub->pool->space, sub->epoch);
 }
 
 /* ---- transfers -------------------------------------------------------------------------------------- */
@@ -257,7 +257,7 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 		pool_sub_piece_end(sub, -ENOMEM); /* the starter holds one more: no call back from here */
 		return;
 	}
-	data = pool_data_of(p, phys, &base);
+	data = pool_data_of(&p->space, phys, &base);
 	memset(&piece->op, 0, sizeof(piece->op));
 	memset(&piece->link, 0, sizeof(piece->link));
 	piece->sub = sub;
@@ -287,7 +287,7 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 
 bool pool_sub_direct(struct pool_sub *sub)
 {
-	const struct pool_file *f = sub->pool->data[0].file;
+	const struct pool_file *f = sub->pool->space.data[0].file;
 	struct iovec iov[POOL_IOV_MAX];
 
 	if (f->offset_align > 1 && !pool_sub_whole(sub))

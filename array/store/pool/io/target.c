@@ -44,7 +44,7 @@ static void count_pending(struct pool_sub *sub)
 /* Chunks that were taken and freed again and again wait for the next frame, too. */
 static bool freed_full(struct pool *p)
 {
-	if (p->free_new.count < p->map.dirty_max)
+	if (p->space.free_new.count < p->map.dirty_max)
 		return false;
 	pool_cycle_request(p);
 	return true;
@@ -56,7 +56,7 @@ static bool target_reserved(const struct pool_sub *sub, uint64_t *phys)
 {
 	if (sub->ops->joint && sub->len < sub->io->len)
 		return false;
-	return pool_reserve_take(pool_disk_of(sub->io->disk), sub->chunk, phys);
+	return pool_reserve_take(&sub->pool->space, pool_disk_of(sub->io->disk), sub->chunk, phys);
 }
 
 /* A chunk for a write that has none yet, and room in the next frame for what it makes dirty. `e`: the entry
@@ -71,10 +71,10 @@ static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool ma
 		err = -EAGAIN;
 	else if (*phys == 0 && freed_full(p))
 		err = -EAGAIN;
-	else if (*phys == 0 && (err = pool_alloc(p, phys)) && target_reserved(sub, phys))
+	else if (*phys == 0 && (err = pool_alloc(&p->space, phys)) && target_reserved(sub, phys))
 		err = 0;
 	if (err == -EAGAIN && may_wait)
-		pool_alloc_wait(p, &sub->waiter);
+		pool_alloc_wait(&p->space, &sub->waiter);
 	return err;
 }
 
@@ -142,7 +142,7 @@ int pool_target_prepare(struct pool_sub *sub, bool may_wait)
 			room = (struct pool_entry){.gen = sub->entry_gen, .phys = phys};
 			err = pool_map_insert(&p->map, leaf, sub->chunk, &room);
 			if (err) {
-				pool_free_chunk(p, NULL, phys);
+				pool_free_chunk(&p->space, NULL, phys);
 				return err;
 			}
 		}
@@ -167,7 +167,7 @@ int pool_target_replaced(struct pool_sub *sub)
 	if (!e)
 		return -ENOMEM;
 	assert(e->shared && sub->mask == POOL_ALL_BLOCKS);
-	pool_chunk_drop(p, b, e->phys, true);
+	pool_chunk_drop(&p->space, b, e->phys, true);
 	e->phys = sub->phys;
 	e->shared = 0;
 	e->valid = POOL_ALL_BLOCKS;
@@ -191,7 +191,7 @@ void pool_target_failed(struct pool_sub *sub)
 	e = pool_map_edit(&p->map, sub->leaf, sub->chunk, sub->entry_gen);
 	if (!e || e->valid || !e->phys)
 		return;
-	pool_chunk_drop(p, b, e->phys, e->shared);
+	pool_chunk_drop(&p->space, b, e->phys, e->shared);
 	e->phys = e->shared = 0;
 	if (!e->zero)
 		pool_map_remove(&p->map, sub->leaf, sub->chunk, sub->entry_gen);
@@ -202,7 +202,7 @@ void pool_target_drop(struct pool_sub *sub)
 	if (!sub->phys)
 		return;
 	if (sub->replaces)
-		pool_free_chunk(sub->pool, NULL, sub->phys);
+		pool_free_chunk(&sub->pool->space, NULL, sub->phys);
 	else
 		pool_target_failed(sub);
 }

@@ -25,7 +25,7 @@ static int unmap_owned(
 	if (valid == e->valid && zero == e->zero)
 		return 0;
 	if (!valid && e->phys) {
-		pool_chunk_drop(p, leaf->branch, e->phys, e->shared);
+		pool_chunk_drop(&p->space, leaf->branch, e->phys, e->shared);
 		e->phys = e->shared = 0;
 	}
 	e->valid = valid;
@@ -66,7 +66,7 @@ int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint6
 	if (!owned && !below)
 		return 0;
 	if (p->map.dirty_count >= p->map.dirty_max) {
-		pool_alloc_wait(p, w);
+		pool_alloc_wait(&p->space, w);
 		return -EAGAIN;
 	}
 	/* Loading the ancestors' leaves may have let this one go. */

@@ -26,11 +26,11 @@ static void replace_ended(struct pool_sub *sub)
 	uint64_t unused;
 
 	if (!sub->err) {
-		pool_data_of(sub->pool, sub->phys, &unused)->dirty = true;
+		pool_data_of(&sub->pool->space, sub->phys, &unused)->dirty = true;
 		sub->err = pool_target_replaced(sub);
 	}
 	if (sub->err)
-		pool_free_chunk(sub->pool, NULL, sub->phys);
+		pool_free_chunk(&sub->pool->space, NULL, sub->phys);
 	pool_sub_end(sub, write_error(sub));
 }
 
@@ -43,7 +43,7 @@ static void write_ended(struct pool_sub *sub)
 	if (sub->err)
 		pool_target_failed(sub);
 	if (!sub->err) {
-		pool_data_of(p, sub->phys, &unused)->dirty = true;
+		pool_data_of(&p->space, sub->phys, &unused)->dirty = true;
 		/* A packed entry has all blocks and nothing to change; pool_map_edit would unpack it. */
 		if (!(sub->leaf->slot[sub->chunk % POOL_LEAF_CHUNKS] & 1)) {
 			e = pool_map_edit(&p->map, sub->leaf, sub->chunk, sub->entry_gen);

@@ -10,9 +10,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <assert.h>
-#include <string.h>
 #include "array/store/pool/base/base.h"
 
 static struct list *bucket(struct pool_locks *l, uint64_t branch, uint64_t chunk)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The data files and their growth. */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/space/space.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,146 +16,180 @@
 
 static void grow_work(struct pool_job *job)
 {
-	struct pool *p = container_of(job, struct pool, grow_job);
-	const struct pool_host_ops *ops = p->base.host->ops;
-	uint64_t from = p->grown_chunks, to = p->grow_to;
-	uint64_t base = (uint64_t)p->grow_segment * POOL_SEGMENT_CHUNKS;
-	bool is_new = !p->grow_data.file;
+	struct pool_space *s = container_of(job, struct pool_space, grow_job);
+	const struct pool_host_ops *ops = s->base->host->ops;
+	uint64_t from = s->grown_chunks, to = s->grow_to;
+	uint64_t base = (uint64_t)s->grow_segment * POOL_SEGMENT_CHUNKS;
+	bool is_new = !s->grow_data.file;
 	char name[32];
 
-	p->grow_result = 0;
-	p->grow_unsafe = false;
+	s->grow_result = 0;
+	s->grow_unsafe = false;
 	if (is_new) {
-		snprintf(name, sizeof(name), "data.%u", p->grow_segment);
-		p->grow_result = ops->file_open(
-			p->base.host, name, POOL_FILE_CREATE | POOL_FILE_DIRECT, &p->grow_data.file);
-		if (p->grow_result == -EEXIST) /* left by a crash before it was used */
-			p->grow_result =
-				ops->file_open(p->base.host, name, POOL_FILE_DIRECT, &p->grow_data.file);
+		snprintf(name, sizeof(name), "data.%u", s->grow_segment);
+		s->grow_result = ops->file_open(
+			s->base->host, name, POOL_FILE_CREATE | POOL_FILE_DIRECT, &s->grow_data.file);
+		if (s->grow_result == -EEXIST) /* left by a crash before it was used */
+			s->grow_result =
+				ops->file_open(s->base->host, name, POOL_FILE_DIRECT, &s->grow_data.file);
 	}
-	if (!p->grow_result)
-		p->grow_result = ops->file_allocate(p->grow_data.file, (from - base) << POOL_CHUNK_SHIFT,
+	if (!s->grow_result)
+		s->grow_result = ops->file_allocate(s->grow_data.file, (from - base) << POOL_CHUNK_SHIFT,
 			(to - from) << POOL_CHUNK_SHIFT);
 	/* Its name. The size becomes durable with the data that is written there, before a record speaks of that. No sync
 	 * here of a file that holds data: the kernel tells of data that it lost once, and a flush must learn of it. */
-	if (!p->grow_result && is_new) {
-		p->grow_result = ops->file_sync(p->grow_data.file);
-		p->grow_unsafe = p->grow_result && p->grow_result != -ENOSPC;
+	if (!s->grow_result && is_new) {
+		s->grow_result = ops->file_sync(s->grow_data.file);
+		s->grow_unsafe = s->grow_result && s->grow_result != -ENOSPC;
 	}
 }
 
 static void grow_done(struct pool_job *job)
 {
-	struct pool *p = container_of(job, struct pool, grow_job);
+	struct pool_space *s = container_of(job, struct pool_space, grow_job);
 
-	p->growing = false;
-	if (p->grow_data.file && p->grow_segment == p->data_count) {
-		p->data[p->data_count++].file = p->grow_data.file;
+	s->growing = false;
+	if (s->grow_data.file && s->grow_segment == s->data_count) {
+		s->data[s->data_count++].file = s->grow_data.file;
 	}
-	p->grow_data.file = NULL;
-	if (p->grow_unsafe)
-		pool_latch(&p->base, p->grow_result, "flushing its data");
-	if (!p->grow_result) {
-		p->grown_chunks = p->grow_to;
-		p->grow_step = 0;
-	} else if (p->grow_result == -ENOSPC && p->grow_to - p->grown_chunks > GROW_MIN_CHUNKS) {
-		p->grow_step = (p->grow_to - p->grown_chunks) / 4; /* there may be room for less */
-		if (p->grow_step < GROW_MIN_CHUNKS)
-			p->grow_step = GROW_MIN_CHUNKS;
+	s->grow_data.file = NULL;
+	if (s->grow_unsafe)
+		pool_latch(s->base, s->grow_result, "flushing its data");
+	if (!s->grow_result) {
+		s->grown_chunks = s->grow_to;
+		s->grow_step = 0;
+	} else if (s->grow_result == -ENOSPC && s->grow_to - s->grown_chunks > GROW_MIN_CHUNKS) {
+		s->grow_step = (s->grow_to - s->grown_chunks) / 4; /* there may be room for less */
+		if (s->grow_step < GROW_MIN_CHUNKS)
+			s->grow_step = GROW_MIN_CHUNKS;
 	} else {
-		p->grow_err = p->grow_result;
-		p->grow_step = 0;
-		pool_ask_commit_later(&p->base); /* tries again in a while */
+		s->grow_err = s->grow_result;
+		s->grow_step = 0;
+		pool_ask_commit_later(s->base); /* tries again in a while */
 	}
-	pool_alloc_wake(p, 0);
-	pool_ask_ended(&p->base);
+	pool_alloc_wake(s, 0);
+	pool_ask_ended(s->base);
 }
 
-uint64_t pool_data_step(const struct pool *p)
+uint64_t pool_data_step(const struct pool_space *s)
 {
-	uint64_t step = p->grown_chunks / 8;
+	uint64_t step = s->grown_chunks / 8;
 
-	if (p->grow_step)
-		return p->grow_step;
+	if (s->grow_step)
+		return s->grow_step;
 	if (step < GROW_STEP_CHUNKS)
 		return GROW_STEP_CHUNKS;
 	return step < GROW_MAX_CHUNKS ? step : GROW_MAX_CHUNKS;
 }
 
-void pool_data_grow(struct pool *p)
+void pool_data_grow(struct pool_space *s)
 {
 	uint64_t segment_end;
 
-	if (p->growing || p->base.closing || p->grow_err || p->base.latched ||
-		p->grown_chunks >= p->super.capacity_chunks || p->super.data_device)
+	if (s->growing || s->base->closing || s->grow_err || s->base->latched ||
+		s->grown_chunks >= s->super->capacity_chunks || s->super->data_device)
 		return;
-	p->grow_segment = (unsigned)(p->grown_chunks / POOL_SEGMENT_CHUNKS);
-	if (p->grow_segment >= POOL_SEGMENTS_MAX)
+	s->grow_segment = (unsigned)(s->grown_chunks / POOL_SEGMENT_CHUNKS);
+	if (s->grow_segment >= POOL_SEGMENTS_MAX)
 		return;
-	segment_end = ((uint64_t)p->grow_segment + 1) * POOL_SEGMENT_CHUNKS;
-	p->grow_to = p->grown_chunks + pool_data_step(p);
-	if (p->grow_to > p->super.capacity_chunks)
-		p->grow_to = p->super.capacity_chunks;
-	if (p->grow_to > segment_end)
-		p->grow_to = segment_end;
-	p->grow_data.file = p->grow_segment < p->data_count ? p->data[p->grow_segment].file : NULL;
-	p->growing = true;
-	p->grow_job.work = grow_work;
-	p->grow_job.done = grow_done;
-	p->base.host->ops->work(p->base.host, &p->grow_job, POOL_QUEUE_WORKERS);
+	segment_end = ((uint64_t)s->grow_segment + 1) * POOL_SEGMENT_CHUNKS;
+	s->grow_to = s->grown_chunks + pool_data_step(s);
+	if (s->grow_to > s->super->capacity_chunks)
+		s->grow_to = s->super->capacity_chunks;
+	if (s->grow_to > segment_end)
+		s->grow_to = segment_end;
+	s->grow_data.file = s->grow_segment < s->data_count ? s->data[s->grow_segment].file : NULL;
+	s->growing = true;
+	s->grow_job.work = grow_work;
+	s->grow_job.done = grow_done;
+	s->base->host->ops->work(s->base->host, &s->grow_job, POOL_QUEUE_WORKERS);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------ */
 
-struct pool_data *pool_data_of(struct pool *p, uint64_t phys, uint64_t *offset)
+struct pool_data *pool_data_of(struct pool_space *s, uint64_t phys, uint64_t *offset)
 {
-	uint64_t segment = p->super.data_device ? 0 : phys / POOL_SEGMENT_CHUNKS;
+	uint64_t segment = s->super->data_device ? 0 : phys / POOL_SEGMENT_CHUNKS;
 
-	assert(phys > 0 && segment < p->data_count);
+	assert(phys > 0 && segment < s->data_count);
 	*offset = (phys - segment * POOL_SEGMENT_CHUNKS) << POOL_CHUNK_SHIFT;
-	return &p->data[segment];
+	return &s->data[segment];
 }
 
-int pool_data_open(struct pool *p, const char *device)
+int pool_data_open(struct pool_space *s, const char *device)
 {
-	const struct pool_host_ops *ops = p->base.host->ops;
+	const struct pool_host_ops *ops = s->base->host->ops;
 	unsigned flags = POOL_FILE_DIRECT;
 	uint64_t size = 0;
 	int err = 0;
 
-	p->data = calloc(POOL_SEGMENTS_MAX, sizeof(p->data[0]));
-	if (!p->data)
+	s->data = calloc(POOL_SEGMENTS_MAX, sizeof(s->data[0]));
+	if (!s->data)
 		return -ENOMEM;
 	for (unsigned i = 0; i < POOL_SEGMENTS_MAX; i++) {
 		char name[32];
 
 		snprintf(name, sizeof(name), "data.%u", i);
-		err = ops->file_open(p->base.host, device ? device : name, flags, &p->data[i].file);
+		err = ops->file_open(s->base->host, device ? device : name, flags, &s->data[i].file);
 		if (err)
 			break;
-		p->data_count = i + 1;
-		err = ops->file_size(p->data[i].file, &size);
+		s->data_count = i + 1;
+		err = ops->file_size(s->data[i].file, &size);
 		if (err)
 			return err;
-		p->grown_chunks = (uint64_t)i * POOL_SEGMENT_CHUNKS + (size >> POOL_CHUNK_SHIFT);
+		s->grown_chunks = (uint64_t)i * POOL_SEGMENT_CHUNKS + (size >> POOL_CHUNK_SHIFT);
 		if (device || size >> POOL_CHUNK_SHIFT < POOL_SEGMENT_CHUNKS)
 			break;
 	}
-	if (err && !(err == -ENOENT && p->data_count > 0))
+	if (err && !(err == -ENOENT && s->data_count > 0))
 		return err;
-	if (p->grown_chunks ==
+	if (s->grown_chunks ==
 		0) /* the first chunk, which is never handed out, was there from the beginning */
 		return -EUCLEAN;
-	if (p->grown_chunks > p->super.capacity_chunks)
-		p->grown_chunks = p->super.capacity_chunks;
+	if (s->grown_chunks > s->super->capacity_chunks)
+		s->grown_chunks = s->super->capacity_chunks;
 	return 0;
 }
 
-void pool_data_close(struct pool *p)
+void pool_data_close(struct pool_space *s)
 {
-	for (unsigned i = 0; i < p->data_count; i++)
-		p->base.host->ops->file_close(p->data[i].file);
-	free(p->data);
-	p->data = NULL;
-	p->data_count = 0;
+	for (unsigned i = 0; i < s->data_count; i++)
+		s->base->host->ops->file_close(s->data[i].file);
+	free(s->data);
+	s->data = NULL;
+	s->data_count = 0;
+}
+
+/* ---- sync ------------------------------------------------------------------------------------------- */
+
+static void sync_ended(struct pool_space *s, int err)
+{
+	if (err && !s->sync_err)
+		s->sync_err = err;
+	if (--s->syncs == 0)
+		s->synced(s, s->sync_err);
+}
+
+static void sync_done(struct pool_op *op, int err)
+{
+	sync_ended(container_of(op, struct pool_data, sync)->space, err);
+}
+
+void pool_data_sync(struct pool_space *s, void (*synced)(struct pool_space *s, int err))
+{
+	s->synced = synced;
+	s->sync_err = 0;
+	s->syncs = 1;
+	for (unsigned i = 0; i < s->data_count; i++) {
+		struct pool_data *d = &s->data[i];
+
+		if (!d->dirty)
+			continue;
+		d->dirty = false;
+		d->sync = (struct pool_op){.done = sync_done, .kind = POOL_OP_SYNC, .file = d->file};
+		d->space = s;
+		s->syncs++;
+		s->base->host->ops->submit(s->base->host, &d->sync);
+	}
+	sync_ended(s, 0);
 }

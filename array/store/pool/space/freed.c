@@ -2,130 +2,148 @@
 /*
  * The long way of a freed chunk, and the I/O epochs that it depends on.
  *
- * A freed chunk goes: free_new (the map dropped it) → the next frame → free_logged (the free is durable) →
+ * A freed chunk goes: free_new (the map dropped it) → free_framed (the next frame has it) → free_logged (the free is durable) →
  * free_grace (until all I/O that began before has ended) → free_discard (its discard is under way) → its bit
  * is cleared and it may be handed out. Others wait for such a grace period, too (pool_grace_wait): a viewer may
  * only go when nobody reads any more what was looked up through it.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/space/space.h"
 
 #include <assert.h>
 
-void pool_free_chunk(struct pool *p, struct pool_branch *b, uint64_t phys)
+void pool_free_chunk(struct pool_space *s, struct pool_branch *b, uint64_t phys)
 {
-	assert(pool_bit_get(p, phys));
+	assert(pool_bit_get(s, phys));
 	if (b)
 		b->chunks--;
-	pool_free_list_add(&p->free_new, phys);
-	pool_ask_commit_later(&p->base);
+	pool_free_list_add(&s->free_new, phys);
+	pool_ask_commit_later(s->base);
 }
 
-bool pool_frees_under_way(const struct pool *p)
+uint64_t pool_frees_count(const struct pool_space *s)
 {
-	return p->free_new.count || p->cycle_frees.count || p->free_logged.count || p->free_grace.count ||
-	       p->free_discard.count;
+	return s->free_new.count + s->free_framed.count + s->free_logged.count + s->free_grace.count +
+	       s->free_discard.count;
+}
+
+bool pool_frees_under_way(const struct pool_space *s)
+{
+	return pool_frees_count(s) > 0;
 }
 
 static void discard_work(struct pool_job *job)
 {
-	struct pool *p = container_of(job, struct pool, discard_job);
-	struct pool_free_list *l = &p->free_discard;
+	struct pool_space *s = container_of(job, struct pool_space, discard_job);
+	struct pool_free_list *l = &s->free_discard;
 	size_t i = 0;
 
 	pool_free_list_sort(l);
 	while (i < l->count) {
 		uint64_t offset;
-		struct pool_data *data = pool_data_of(p, l->phys[i], &offset);
+		struct pool_data *data = pool_data_of(s, l->phys[i], &offset);
 		size_t n = 1;
 
 		while (i + n < l->count && l->phys[i + n] == l->phys[i] + n &&
 			l->phys[i + n] % POOL_SEGMENT_CHUNKS)
 			n++;
 		if (!data->file->no_discard &&
-			p->base.host->ops->file_discard(data->file, offset, (uint64_t)n << POOL_CHUNK_SHIFT))
+			s->base->host->ops->file_discard(data->file, offset, (uint64_t)n << POOL_CHUNK_SHIFT))
 			data->file->no_discard = true; /* masks hide old content all the same */
 		i += n;
 	}
 }
 
-static void grace_start(struct pool *p);
+static void grace_start(struct pool_space *s);
 
 static void discard_done(struct pool_job *job)
 {
-	struct pool *p = container_of(job, struct pool, discard_job);
+	struct pool_space *s = container_of(job, struct pool_space, discard_job);
 
-	p->discard_running = false;
-	for (size_t i = 0; i < p->free_discard.count; i++)
-		pool_bit_clear(p, p->free_discard.phys[i]);
-	p->free_discard.count = 0;
-	p->grow_err = 0; /* there may be room again */
-	grace_start(p);
-	pool_alloc_wake(p, 0);
-	pool_ask_ended(&p->base);
+	s->discard_running = false;
+	for (size_t i = 0; i < s->free_discard.count; i++)
+		pool_bit_clear(s, s->free_discard.phys[i]);
+	s->free_discard.count = 0;
+	s->grow_err = 0; /* there may be room again */
+	grace_start(s);
+	pool_alloc_wake(s, 0);
+	pool_ask_ended(s->base);
 }
 
-static void grace_check(struct pool *p)
+static void grace_check(struct pool_space *s)
 {
-	if (!p->grace_running || p->io_inflight[(p->io_epoch + 1) & 1])
+	if (!s->grace_running || s->io_inflight[(s->io_epoch + 1) & 1])
 		return;
-	p->grace_running = false;
-	pool_wake_all(&p->grace_running_waiters, 0);
-	if (p->base.closing)
+	s->grace_running = false;
+	pool_wake_all(&s->grace_running_waiters, 0);
+	if (s->base->closing)
 		return;
-	if (p->free_grace.count == 0) {
-		grace_start(p);
+	if (s->free_grace.count == 0) {
+		grace_start(s);
 		return;
 	}
-	assert(!p->discard_running);
-	pool_free_list_move(&p->free_discard, &p->free_grace);
-	p->discard_running = true;
-	p->discard_job.work = discard_work;
-	p->discard_job.done = discard_done;
-	p->base.host->ops->work(p->base.host, &p->discard_job, POOL_QUEUE_WORKERS);
+	assert(!s->discard_running);
+	pool_free_list_move(&s->free_discard, &s->free_grace);
+	s->discard_running = true;
+	s->discard_job.work = discard_work;
+	s->discard_job.done = discard_done;
+	s->base->host->ops->work(s->base->host, &s->discard_job, POOL_QUEUE_WORKERS);
 }
 
 /* One grace period at a time: the other parity is empty when it begins. Freed chunks take part only when no discard is
  * under way, so that theirs can follow. */
-static void grace_start(struct pool *p)
+static void grace_start(struct pool_space *s)
 {
-	bool frees = p->free_logged.count && !p->discard_running;
+	bool frees = s->free_logged.count && !s->discard_running;
 	struct list_node *n;
 
-	if (p->grace_running || p->base.closing || (!frees && list_empty(&p->grace_waiters)))
+	if (s->grace_running || s->base->closing || (!frees && list_empty(&s->grace_waiters)))
 		return;
-	assert(p->io_inflight[(p->io_epoch + 1) & 1] == 0);
+	assert(s->io_inflight[(s->io_epoch + 1) & 1] == 0);
 	if (frees)
-		pool_free_list_move(&p->free_grace, &p->free_logged);
-	while ((n = list_pop(&p->grace_waiters)))
-		list_push_back(&p->grace_running_waiters, n);
-	p->io_epoch++;
-	p->grace_running = true;
-	grace_check(p);
+		pool_free_list_move(&s->free_grace, &s->free_logged);
+	while ((n = list_pop(&s->grace_waiters)))
+		list_push_back(&s->grace_running_waiters, n);
+	s->io_epoch++;
+	s->grace_running = true;
+	grace_check(s);
 }
 
-void pool_grace_wait(struct pool *p, struct pool_waiter *w)
+void pool_grace_wait(struct pool_space *s, struct pool_waiter *w)
 {
-	list_push_back(&p->grace_waiters, &w->link);
-	grace_start(p);
+	list_push_back(&s->grace_waiters, &w->link);
+	grace_start(s);
 }
 
-void pool_free_durable(struct pool *p, struct pool_free_list *frees)
+void pool_frees_frame(struct pool_space *s, struct pool_buffer *out)
 {
-	pool_free_list_move(&p->free_logged, frees);
-	grace_start(p);
+	pool_free_list_move(&s->free_framed, &s->free_new);
+	pool_free_list_sort(&s->free_framed);
+	pool_buffer_runs(out, POOL_RECORD_FREE, &s->free_framed);
+}
+
+void pool_frees_logged(struct pool_space *s)
+{
+	if (s->free_framed.count)
+		pool_free_durable(s, &s->free_framed);
+}
+
+void pool_free_durable(struct pool_space *s, struct pool_free_list *frees)
+{
+	pool_free_list_move(&s->free_logged, frees);
+	grace_start(s);
 }
 
 /* ---- epochs ----------------------------------------------------------------------------------------- */
 
-unsigned pool_epoch_enter(struct pool *p)
+unsigned pool_epoch_enter(struct pool_space *s)
 {
-	p->io_inflight[p->io_epoch & 1]++;
-	return p->io_epoch & 1;
+	s->io_inflight[s->io_epoch & 1]++;
+	return s->io_epoch & 1;
 }
 
-void pool_epoch_leave(struct pool *p, unsigned epoch)
+void pool_epoch_leave(struct pool_space *s, unsigned epoch)
 {
-	assert(p->io_inflight[epoch] > 0);
-	if (--p->io_inflight[epoch] == 0)
-		grace_check(p);
+	assert(s->io_inflight[epoch] > 0);
+	if (--s->io_inflight[epoch] == 0)
+		grace_check(s);
 }

@@ -5,14 +5,14 @@
  * hidden for a shadow copy stays hidden, and the copy cannot be imported beside its original.
  *
  * Invariants:
- * - A reserve is a number (`left`), a part of pool.reserved_chunks, which no other allocation touches (alloc.c). It is in
+ * - A reserve is a number (`left`), a part of pool_space.reserved_chunks, which no other allocation touches (alloc.c). It is in
  *   memory only: chunks that are set aside are free, in LMDB and in the log too, so nothing is lost by a crash.
  * - It is asked only where an allocation has failed: as long as there is room it stays whole, and no other write
  *   knows of it.
  * - After a cut each end needs one chunk at most, whoever writes there first; the others find it in its place. So a
  *   reserve is enough for one cut: for the original before and after it, and for the copy.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/space/space.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -28,9 +28,9 @@ struct pool_reserve_member {
 };
 
 struct pool_reserve {
-	struct pool *pool;
+	struct pool_space *space;
 	struct store_reserve *owner;
-	struct list_node link; /* pool.reserves */
+	struct list_node link; /* pool_space.reserves */
 	uint64_t left;
 	struct pool_waiter waiter;
 	unsigned disks, count;                /* asked for; they and those that have joined */
@@ -43,25 +43,25 @@ static void reserve_free(struct pool_reserve *r)
 		list_remove(&r->members[i].link);
 	list_remove(&r->waiter.link);
 	list_remove(&r->link);
-	r->pool->reserved_chunks -= r->left;
+	r->space->reserved_chunks -= r->left;
 	free(r);
 }
 
 static void reserve_step(struct pool_reserve *r)
 {
 	struct store_reserve *owner = r->owner;
-	struct pool *p = r->pool;
-	uint64_t want = (uint64_t)r->disks * STORE_RESERVE_CHUNKS, room = pool_alloc_room(p);
+	struct pool_space *s = r->space;
+	uint64_t want = (uint64_t)r->disks * STORE_RESERVE_CHUNKS, room = pool_alloc_room(s);
 	int err = 0;
 
-	if (p->base.latched)
+	if (s->base->latched)
 		err = -EROFS;
 	else if (room < want && owner->at_hand)
 		want = room;
 	else if (room < want)
-		err = pool_alloc_more(p);
+		err = pool_alloc_more(s);
 	if (err == -EAGAIN) {
-		pool_alloc_wait(p, &r->waiter);
+		pool_alloc_wait(s, &r->waiter);
 		return;
 	}
 	if (err) {
@@ -69,7 +69,7 @@ static void reserve_step(struct pool_reserve *r)
 		reserve_free(r);
 	} else {
 		r->left = want;
-		p->reserved_chunks += want;
+		s->reserved_chunks += want;
 	}
 	owner->done(owner, err);
 }
@@ -90,9 +90,8 @@ static void member_add(struct pool_reserve *r, struct store_disk *disk)
 	list_push_back(&d->reserves, &m->link);
 }
 
-void pool_reserve(struct store_reserve *owner)
+void pool_reserve_begin(struct pool_space *s, struct store_reserve *owner)
 {
-	struct pool *p = pool_of(owner->disks[0]->store);
 	struct pool_reserve *r = calloc(1, sizeof(*r) + 2 * owner->count * sizeof(r->members[0]));
 
 	owner->priv = r;
@@ -100,11 +99,11 @@ void pool_reserve(struct store_reserve *owner)
 		owner->done(owner, -ENOMEM);
 		return;
 	}
-	r->pool = p;
+	r->space = s;
 	r->owner = owner;
 	r->disks = owner->count;
 	r->waiter.wake = woken;
-	list_push_back(&p->reserves, &r->link);
+	list_push_back(&s->reserves, &r->link);
 	for (unsigned i = 0; i < owner->count; i++)
 		member_add(r, owner->disks[i]);
 	reserve_step(r);
@@ -120,24 +119,24 @@ void pool_reserve_join(struct store_reserve *owner, struct store_disk *d)
 
 static void wake_called(struct pool_call *call)
 {
-	struct pool *p = container_of(call, struct pool, reserve_call);
+	struct pool_space *s = container_of(call, struct pool_space, reserve_call);
 
-	p->reserve_called = false;
-	pool_alloc_wake(p, 0);
+	s->reserve_called = false;
+	pool_alloc_wake(s, 0);
 }
 
 void pool_reserve_end(struct store_reserve *owner)
 {
 	struct pool_reserve *r = owner->priv;
-	struct pool *p = r->pool;
+	struct pool_space *s = r->space;
 
 	owner->priv = NULL;
 	reserve_free(r);
-	if (list_empty(&p->alloc_waiters) || p->reserve_called)
+	if (list_empty(&s->alloc_waiters) || s->reserve_called)
 		return;
-	p->reserve_called = true; /* not from inside the caller */
-	p->reserve_call.call = wake_called;
-	p->base.host->ops->call(p->base.host, &p->reserve_call);
+	s->reserve_called = true; /* not from inside the caller */
+	s->reserve_call.call = wake_called;
+	s->base->host->ops->call(s->base->host, &s->reserve_call);
 }
 
 static bool at_an_end(const struct pool_disk *d, uint64_t chunk)
@@ -145,16 +144,16 @@ static bool at_an_end(const struct pool_disk *d, uint64_t chunk)
 	return chunk == 0 || chunk + LAST_CHUNKS > (d->size_bytes - 1) >> POOL_CHUNK_SHIFT;
 }
 
-bool pool_reserve_take(struct pool_disk *d, uint64_t chunk, uint64_t *phys)
+bool pool_reserve_take(struct pool_space *s, struct pool_disk *d, uint64_t chunk, uint64_t *phys)
 {
-	if (list_empty(&d->reserves) || !at_an_end(d, chunk) || pool_of(d->base.store)->base.latched)
+	if (list_empty(&d->reserves) || !at_an_end(d, chunk) || s->base->latched)
 		return false;
 	list_for_each (n, &d->reserves) {
 		struct pool_reserve *r = container_of(n, struct pool_reserve_member, link)->reserve;
 
 		if (r->left == 0)
 			continue;
-		if (pool_alloc_reserved(r->pool, phys)) {
+		if (pool_alloc_reserved(s, phys)) {
 			*phys = 0;
 			return false;
 		}
@@ -164,10 +163,10 @@ bool pool_reserve_take(struct pool_disk *d, uint64_t chunk, uint64_t *phys)
 	return false;
 }
 
-void pool_reserve_destroy(struct pool *p)
+void pool_reserves_destroy(struct pool_space *s)
 {
 	struct list_node *n;
 
-	while ((n = p->reserves.head.next) != &p->reserves.head)
+	while ((n = s->reserves.head.next) != &s->reserves.head)
 		reserve_free(container_of(n, struct pool_reserve, link));
 }
