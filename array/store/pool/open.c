@@ -3,7 +3,7 @@
  * Opening a pool. In this order: version, log label, replay of the log into LMDB with a new incarnation (after which
  * the log is empty), then disks and branches into memory. The map itself is loaded on demand.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/background/background.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,17 +22,17 @@ static struct pool *above(struct pool_base *b)
 
 static void ask_commit(struct pool_base *b)
 {
-	pool_cycle_request(above(b));
+	pool_commit_request(&above(b)->commit);
 }
 
 static void ask_commit_later(struct pool_base *b)
 {
-	pool_cycle_later(above(b));
+	pool_commit_later(&above(b)->commit);
 }
 
 static void ask_log_has_room(struct pool_base *b)
 {
-	pool_cycle_room(above(b));
+	pool_commit_log_has_room(&above(b)->commit);
 }
 
 static void ask_reclaim(struct pool_base *b, enum pool_reclaim_ask what)
@@ -78,21 +78,15 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	p->store.ops = &pool_ops;
 	p->base.host = host;
 	p->base.asks = &asks;
-	struct list *lists[] = {&p->sub_free, &p->piece_free, &p->flushes, &p->riders, &p->cycle_flushes,
-		&p->cycle_riders, &p->backlog, &p->checkpointing, &p->applied_waiters, &p->applied_running,
-		&p->todos, &p->hydrations, &p->space.reserves, &p->space.grace_waiters,
-		&p->space.grace_running_waiters};
-
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		list_init(lists[i]);
+	list_init(&p->hydrations);
 	pool_locks_init(&p->locks);
 	pool_map_init(&p->map, &p->base, &p->meta, &p->store,
 		options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
 	pool_space_init(&p->space, &p->base, &p->super, &p->meta, &p->map);
-	p->bounce_free = calloc(64, sizeof(p->bounce_free[0]));
+	pool_commit_init(&p->commit, &p->base, &p->super, &p->meta, &p->map, &p->space, &p->log);
 	p->reclaim = pool_reclaim_new(p);
-	if (!p->bounce_free || !p->reclaim) {
-		free(p->bounce_free);
+	if (!pool_spares_init(&p->spares) || !p->reclaim) {
+		pool_spares_destroy(&p->spares);
 		pool_reclaim_free(p->reclaim);
 		free(p);
 		return NULL;
@@ -100,16 +94,16 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	return p;
 }
 
-static int replay(struct pool *p, struct fault *fault)
+static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 {
 	struct pool_replay r = {0};
 	MDB_txn *txn = NULL;
 	int err = pool_meta_begin(&p->meta, false, &txn);
 
 	if (!err)
-		err = pool_meta_state(&p->meta, txn, &p->state);
+		err = pool_meta_state(&p->meta, txn, state);
 	if (!err)
-		err = pool_log_read(p->base.host, p->log.file, &p->super, &p->state, &r);
+		err = pool_log_read(p->base.host, p->log.file, &p->super, state, &r);
 	if (!err && r.cut_short)
 		err = -EUCLEAN;
 	if (!err) {
@@ -122,7 +116,7 @@ static int replay(struct pool *p, struct fault *fault)
 		mdb_txn_abort(txn);
 	else if (!err)
 		err = p->base.host->ops->meta_commit(p->base.host, txn);
-	p->state = r.state;
+	*state = r.state;
 	pool_replay_free(&r);
 	if (err == -EUCLEAN || err == -EBADMSG)
 		return fault_set(fault, -EUCLEAN,
@@ -133,7 +127,7 @@ static int replay(struct pool *p, struct fault *fault)
 		   : 0;
 }
 
-static int load_tables(struct pool *p)
+static int load_tables(struct pool *p, const struct pool_state *state)
 {
 	MDB_txn *txn;
 	int err = pool_meta_begin(&p->meta, true, &txn);
@@ -142,22 +136,21 @@ static int load_tables(struct pool *p)
 		return err;
 	err = pool_map_open(&p->map, txn);
 	if (!err)
-		err = pool_meta_each(&p->meta, txn, POOL_TABLE_TODO, pool_todo_load, p);
+		err = pool_commit_open(&p->commit, state, txn);
 	if (!err)
 		err = pool_space_open(&p->space, txn);
 	mdb_txn_abort(txn);
 	return err;
 }
 
-static void start_values(struct pool *p)
+static void start_values(struct pool *p, const struct pool_state *state)
 {
 	uint64_t frame_max = (p->super.log_bytes - POOL_LOG_START) / 4;
 
-	pool_log_start(&p->log, &p->state);
-	p->map.applied = p->state.applied_sequence;
-	p->map.next_branch = p->state.next_branch;
-	p->map.next_disk = p->state.next_disk;
-	p->checkpoint_state = p->state;
+	pool_log_start(&p->log, state);
+	p->map.applied = state->applied_sequence;
+	p->map.next_branch = state->next_branch;
+	p->map.next_disk = state->next_disk;
 	/* A quarter of a frame at most for the map: 40 bytes an entry, 24 its chunk's free, 48 its branch. */
 	p->map.dirty_max = frame_max / 4 / 112;
 	if (p->map.dirty_max > DIRTY_MAX)
@@ -185,6 +178,7 @@ static int still_busy(struct fault *fault)
 
 static int open_parts(struct pool *p, const struct pool_options *options, struct fault *fault)
 {
+	struct pool_state state;
 	int err;
 
 	err = pool_read_super(p->base.host, &p->super, fault);
@@ -206,7 +200,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	err = pool_meta_open(&p->meta, p->base.host, &p->super, false, fault);
 	if (err)
 		return err;
-	err = replay(p, fault);
+	err = replay(p, &state, fault);
 	if (err)
 		return err;
 	err = pool_data_open(&p->space, p->super.data_device ? options->data_device : NULL);
@@ -219,8 +213,8 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 			options->data_device ? options->data_device : "data.0", strerror(-err));
 	if (p->super.data_device && (err = check_device(p, options->data_device, fault)))
 		return err;
-	start_values(p);
-	err = load_tables(p);
+	start_values(p, &state);
+	err = load_tables(p, &state);
 	if (err)
 		return fault_set(fault, err,
 			"the pool's metadata is damaged: run `umbractl pool check`, or restore a backup");

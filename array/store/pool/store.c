@@ -3,7 +3,7 @@
  * The pool as a store: the table of operations, statistics, and the small operations. See pool.h for the invariants
  * and docs/pool-format.md for the durability argument.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/background/background.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -100,6 +100,16 @@ static int pool_iterate(struct store *s, enum store_table table,
 	return err;
 }
 
+static struct store_txn *txn_begin(struct store *s)
+{
+	return pool_txn_handle(pool_txn_new(&pool_of(s)->commit));
+}
+
+static void cut_begin(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
+{
+	pool_cut_begin(&pool_of(s)->commit, cut, cut_done, arg);
+}
+
 static void reserve(struct store_reserve *r)
 {
 	pool_reserve_begin(&pool_of(r->disks[0]->store)->space, r);
@@ -122,7 +132,7 @@ const struct store_ops pool_ops = {
 	.disk_size = pool_disk_size,
 	.disk_used = pool_disk_used,
 	.submit = submit,
-	.txn_begin = pool_txn_begin,
+	.txn_begin = txn_begin,
 	.txn_put = pool_txn_put,
 	.txn_del = pool_txn_del,
 	.txn_disk_create = pool_txn_disk_create,
@@ -133,10 +143,10 @@ const struct store_ops pool_ops = {
 	.txn_commit = pool_txn_commit,
 	.txn_drop = pool_txn_drop,
 	.iterate = pool_iterate,
-	.cut = pool_cut,
+	.cut = cut_begin,
 	.cut_commit = pool_cut_commit,
 	.cut_drop = pool_cut_drop,
-	.hydrate = pool_hydrate,
+	.hydrate = pool_hydrate_start,
 	.hydrate_cancel = pool_hydrate_cancel,
 	.clones = true,
 	.reserve = reserve,

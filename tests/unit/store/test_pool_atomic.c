@@ -209,7 +209,7 @@ TEST(test_waits_for_a_frame)
 	open_world(&w, test_seed());
 	p = world_pool(&w);
 	m = world_create_disk(&w, 12 * CHUNK);
-	p->cycle_no_room = true; /* the log is full */
+	p->commit.no_room = true; /* the log is full */
 	p->map.dirty_max = 3;
 	for (unsigned i = 0; i < 3; i++)
 		io[i] = world_start_compare(&w, m, (4 * i + 1) * CHUNK - 8, 16);
@@ -217,7 +217,7 @@ TEST(test_waits_for_a_frame)
 		sim_step(&w.sim, false);
 	assert_true(p->map.dirty_count >= 3 && p->map.dirty_count <= 4);
 	assert_int_equal(p->map.dirty_pending, 0);
-	pool_cycle_room(p);
+	pool_commit_log_has_room(&p->commit);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(world_wait(&w, io[i]), 0);
 	assert_int_equal(p->map.dirty_pending, 0);
@@ -267,11 +267,11 @@ TEST(test_write_fails)
 		prepare(&w, m, other, (enum before)(i / 4), 3);
 		assert_int_equal(world_flush(&w, m), 0);
 		world_settle(&w);
-		world_pool(&w)->flush_timer_armed = true; /* no other step comes between */
+		world_pool(&w)->commit.flush_timer_armed = true; /* no other step comes between */
 		w.sim.fail_at = w.sim.steps + 1 + i % 4;
 		assert_int_equal(compare(&w, m, CHUNK - 8, CHUNK + 32), i % 4 < 3 ? -EIO : 0);
 		w.sim.fail_at = 0;
-		world_pool(&w)->flush_timer_armed = false;
+		world_pool(&w)->commit.flush_timer_armed = false;
 		world_verify(&w, false);
 		world_settle(&w);
 		if (i & 1)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/io/io.h"
 #include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 

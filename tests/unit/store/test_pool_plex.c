@@ -353,13 +353,13 @@ TEST(test_hydrate_is_bounded)
 	world_hydrate_start(&w, s, 0);
 	while (own_chunks(s) == 0)
 		assert_true(sim_step(&w.sim, true));
-	p->cycle_no_room = true;
+	p->commit.no_room = true;
 	world_settle(&w);
 	assert_true(s->hydration && p->map.dirty_count > 0);
 	assert_true(p->map.dirty_count + p->map.dirty_pending <= p->map.dirty_max / 2 + 4);
 	for (unsigned k = 0; k < 20; k++)
 		assert_int_equal(world_write(&w, a, k * CHUNK_SECTORS + 16, 8, 0), 0);
-	pool_cycle_room(p);
+	pool_commit_log_has_room(&p->commit);
 	world_settle(&w);
 	assert_true(s->alone);
 	world_verify(&w, false);
@@ -520,7 +520,7 @@ static void until_end_waits(struct world *w, struct model *s)
 	world_hydrate_start(w, s, 0);
 	for (;;) {
 		assert_true(sim_step(&w->sim, true));
-		list_for_each (n, &world_pool(w)->riders) {
+		list_for_each (n, &world_pool(w)->commit.riders) {
 			if (container_of(n, struct pool_rider, link)->refresh)
 				return;
 		}

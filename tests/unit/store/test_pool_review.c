@@ -232,14 +232,14 @@ TEST(test_dirty_is_bounded)
 		assert_true(io[i].done && !io[i].err);
 	}
 	/* The log's file does not answer: no frame ends. */
-	world_pool(&w)->cycle_no_room = true;
+	world_pool(&w)->commit.no_room = true;
 	for (unsigned i = 0; i < COUNT; i++)
 		submit(&io[i], disk, STORE_WRITE, ((uint64_t)i << POOL_CHUNK_SHIFT) + POOL_BLOCK_BYTES, data);
 	step_without_jobs(&w, &held);
 	assert_true(world_pool(&w)->map.dirty_count > 0);
 	assert_true(world_pool(&w)->map.dirty_count <= world_pool(&w)->map.dirty_max);
 	world_release_jobs(&w, &held);
-	pool_cycle_room(world_pool(&w));
+	pool_commit_log_has_room(&world_pool(&w)->commit);
 	world_idle(&w);
 	for (unsigned i = 0; i < COUNT; i++)
 		assert_true(io[i].done && !io[i].err);

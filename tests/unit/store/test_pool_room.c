@@ -158,14 +158,14 @@ TEST(test_loose_is_pending)
 	assert_int_equal(world_write(&w, x, 0, 4 * CHUNK, 0), 0);
 	assert_int_equal(world_clone(&w, y, 0, 4 * CHUNK, x, 0, NULL), 0);
 	world_settle(&w);
-	world_pool(&w)->flush_timer_armed = true; /* nobody looks */
+	world_pool(&w)->commit.flush_timer_armed = true; /* nobody looks */
 	assert_int_equal(world_unmap(&w, x, 0, 3 * CHUNK), 0);
 	assert_int_equal(world_unmap(&w, y, 0, 3 * CHUNK), 0);
 	assert_int_equal(world_flush(&w, x), 0);
 	world_settle(&w);
 	assert_int_equal(world_used_chunks(&w), 4);
 	assert_int_equal(pending_chunks(&w), 3);
-	world_pool(&w)->flush_timer_armed = false;
+	world_pool(&w)->commit.flush_timer_armed = false;
 	world_crash(&w);
 	world_settle(&w);
 	assert_int_equal(world_used_chunks(&w), 1);
@@ -189,7 +189,7 @@ TEST(test_freed_is_bounded)
 	m = world_create_disk(&w, 4 * CHUNK);
 	assert_int_equal(world_write(&w, m, 0, CHUNK, 0), 0);
 	world_fork(&w, m);
-	p->cycle_no_room = true; /* the log is full */
+	p->commit.no_room = true; /* the log is full */
 	p->map.dirty_max = 4;
 	while (count < 64) {
 		io[count++] = world_start_write(&w, m, 0, 8);
@@ -200,7 +200,7 @@ TEST(test_freed_is_bounded)
 		assert_int_equal(world_unmap(&w, m, 0, CHUNK), 0);
 	}
 	assert_true(p->space.free_new.count <= 2 * p->map.dirty_max);
-	pool_cycle_room(p);
+	pool_commit_log_has_room(&p->commit);
 	for (unsigned i = 0; i < count; i++)
 		assert_int_equal(world_wait(&w, io[i]), 0);
 	world_verify_end(&w);
@@ -234,7 +234,7 @@ TEST(test_waits_for_the_frame)
 	assert_int_equal(err, 1);
 	assert_int_equal(world_write(&w, a, 0, CHUNK, 0), 0); /* the last chunk */
 	w.store->ops->cut_drop(&made);
-	pool_cycle_request(world_pool(&w));
+	pool_commit_request(&world_pool(&w)->commit);
 	while (list_empty(&w.sim.ops))
 		assert_true(sim_step(&w.sim, false));
 	write = world_start_write(&w, fill, 0, 8);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "array/store/pool/io/io.h"
 #include "tests/support/test.h"
 #include "tests/unit/store/world.h"
 
@@ -248,7 +249,7 @@ static void delete_all(uint64_t seed)
 			(unsigned long long)world_used_chunks(&w));
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++)
 		assert_true(list_empty(&world_pool(&w)->map.branch_hash[i]));
-	assert_true(list_empty(&world_pool(&w)->todos));
+	assert_true(list_empty(&world_pool(&w)->commit.todos.list));
 	world_end(&w);
 }
 

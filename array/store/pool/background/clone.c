@@ -13,7 +13,7 @@
  * Of the blocks that a shared entry says nothing of (neither data nor zeros), nothing older has data: so a merge
  * never has to write blocks into its chunk. What lies in an entry of which that is not true is copied.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/background/background.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -208,7 +208,7 @@ static int share_chunk(struct pool_clone *c)
 	/* Over and over onto entries that are dirty already it is the "unshare" records that fill the frame. */
 	if (pool_dirty_full(&p->map) || p->space.unshared.count >= p->map.dirty_max) {
 		if (p->space.unshared.count >= p->map.dirty_max)
-			pool_cycle_request(p);
+			pool_commit_request(&p->commit);
 		pool_alloc_wait(&p->space, &c->waiter);
 		return -EAGAIN;
 	}
@@ -381,7 +381,7 @@ static void clone_end(struct pool_clone *c)
 	free(c->buf);
 	free(c);
 	if (!err && (io->flags & STORE_IO_FUA))
-		pool_flush_wait(pool_of(io->disk->store), io);
+		pool_flush_wait(&pool_of(io->disk->store)->commit, io);
 	else
 		io->done(io, err);
 }

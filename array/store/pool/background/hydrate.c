@@ -25,7 +25,7 @@
  * branch is spliced into its child, or becomes independent itself), and in LMDB the entries of a chunk are
  * always with one of those listed or with the branch itself.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/background/background.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -114,7 +114,7 @@ static void chunk_release(struct chunk_copy *c)
 	if (c->counted) {
 		p->map.dirty_pending--;
 		if (!list_empty(&p->space.alloc_waiters))
-			pool_cycle_request(p); /* they may have waited for this one */
+			pool_commit_request(&p->commit); /* they may have waited for this one */
 	}
 	c->counted = false;
 	if (c->locked)
@@ -407,7 +407,7 @@ static void chunk_start(struct pool_hydrate *h, uint64_t chunk)
 static int commit(struct pool_hydrate *h, struct pool_txn *t, void (*done)(void *arg, int err))
 {
 	if (!t)
-		t = pool_txn_new(h->pool);
+		t = pool_txn_new(&h->pool->commit);
 	if (!t)
 		return -ENOMEM;
 	h->waiting = true;
@@ -456,10 +456,11 @@ static void detached(void *arg, int err)
 
 	if (!err) {
 		h->independent = true;
-		pool_todo_logged(p, h->parent_id, h->parent_gen);
+		pool_todo_logged(&p->commit.todos, h->parent_id, h->parent_gen);
 		if (parent) {
 			if (parent->id != h->parent_id || b->parent_gen != h->parent_gen)
-				pool_todo_add(p, parent->id, b->parent_gen); /* spliced since */
+				pool_todo_add(
+					&p->commit.todos, parent->id, b->parent_gen); /* spliced since */
 			pool_branch_detach(b);
 			b->parent_gen = 0;
 		}
@@ -471,7 +472,7 @@ static void detached(void *arg, int err)
 /* Everything is the branch's own. */
 static int detach(struct pool_hydrate *h)
 {
-	struct pool_txn *t = pool_txn_new(h->pool);
+	struct pool_txn *t = pool_txn_new(&h->pool->commit);
 	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 
 	if (!t)
@@ -536,7 +537,7 @@ static void own_flushed(void *arg, int err)
 		return;
 	}
 	h->waiter.wake = own_settled;
-	pool_applied_wait(h->pool, &h->waiter);
+	pool_applied_wait(&h->pool->commit.checkpoint, &h->waiter);
 }
 
 /* A chunk may have become free. */
@@ -634,7 +635,7 @@ static void start_flushed(void *arg, int err)
 		return;
 	}
 	h->waiter.wake = settled;
-	pool_applied_wait(h->pool, &h->waiter);
+	pool_applied_wait(&h->pool->commit.checkpoint, &h->waiter);
 }
 
 static void tick(struct pool_timer *timer)
@@ -790,7 +791,7 @@ static void list_chain(struct pool_hydrate *h)
 			(struct pool_map_key){.branch = b->parent->id, .gen = b->parent_gen};
 }
 
-void pool_hydrate(struct store_hydration *owner)
+void pool_hydrate_start(struct store_hydration *owner)
 {
 	struct pool_disk *d = pool_disk_of(owner->disk);
 	struct pool *p = pool_of(d->base.store);

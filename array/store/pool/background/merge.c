@@ -10,7 +10,7 @@
  * Blocks are copied to where the newer entry has none, so nobody reads them before the map says so; the
  * record that says so follows the data's flush like any other.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/background/background.h"
 
 #include <assert.h>
 #include <errno.h>

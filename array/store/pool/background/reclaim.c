@@ -15,7 +15,7 @@
  * A task begins when LMDB has every frame up to now (the lists come from LMDB). To-dos and the absence of a
  * disk are durable, so nothing has to be remembered across a restart.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/background/background.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -119,7 +119,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 	r->failures = more ? 0 : r->failures + 1;
 	if (!more && r->task == TASK_TODO) {
 		list_remove(&r->todo->link);
-		list_push_back(&p->todos, &r->todo->link);
+		list_push_back(&p->commit.todos.list, &r->todo->link);
 	} else if (!more && r->branch) {
 		r->branch->stuck = true;
 	}
@@ -162,7 +162,7 @@ static struct pool_txn *own_txn(struct pool *p)
 	struct pool_txn *t = pool_xrealloc(NULL, sizeof(*t));
 
 	memset(t, 0, sizeof(*t));
-	t->pool = p;
+	t->commit = &p->commit;
 	return t;
 }
 
@@ -252,7 +252,7 @@ static void drop_removed(void *arg, int err)
 		task_end(r, false);
 		return;
 	}
-	list_for_each_safe (n, &p->todos) {
+	list_for_each_safe (n, &p->commit.todos.list) {
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 
 		if (t->branch == b->id) {
@@ -263,7 +263,7 @@ static void drop_removed(void *arg, int err)
 	pool_branch_detach(b);
 	pool_branch_free(&p->map, b);
 	if (parent) /* this frame had its record */
-		pool_todo_logged(p, parent->id, gen);
+		pool_todo_logged(&p->commit.todos, parent->id, gen);
 	task_end(r, true);
 }
 
@@ -278,7 +278,7 @@ static void drop_finish(struct pool_reclaim *r)
 	b->record_dirty = false;
 	b->dead = true;
 	pool_buffer_record(&t->rider.records, &rec);
-	list_for_each (n, &p->todos) {
+	list_for_each (n, &p->commit.todos.list) {
 		const struct pool_todo *todo = container_of(n, struct pool_todo, link);
 
 		if (todo->branch == b->id)
@@ -594,16 +594,17 @@ bool pool_reclaim_may_free(struct pool *p)
 		step_aside(r);
 	if (r->running)
 		return !lock_blocked(r);
-	list_for_each (n, &p->todos) {
+	list_for_each (n, &p->commit.todos.list) {
 		uint64_t sequence = container_of(n, struct pool_todo, link)->sequence;
 
 		if (!sequence || sequence > p->log.sequence) {
-			pool_cycle_request(p); /* whose end kicks us, as that of the one under way */
+			pool_commit_request(
+				&p->commit); /* whose end kicks us, as that of the one under way */
 			return true;
 		}
 	}
 	pool_reclaim_kick(p);
-	return r->scan_wanted || r->loose_wanted || !list_empty(&p->todos);
+	return r->scan_wanted || r->loose_wanted || !list_empty(&p->commit.todos.list);
 }
 
 /* The chunks of the batch, one after another; a frame in between when much is dirty. */
@@ -641,7 +642,7 @@ static bool choose_todo(struct pool_reclaim *r)
 {
 	struct pool *p = r->pool;
 
-	list_for_each (n, &p->todos) {
+	list_for_each (n, &p->commit.todos.list) {
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 
 		if (t->sequence && t->sequence <= p->log.sequence) {
@@ -684,7 +685,7 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 				r->branch = b;
 				return true;
 			}
-			if (b->child_count == 1 && !splice && !pool_todo_of(p, b))
+			if (b->child_count == 1 && !splice && !pool_todo_of(&p->commit.todos, b))
 				splice = b;
 		}
 	}
@@ -740,7 +741,7 @@ static void flushed(void *arg, int err)
 		return;
 	}
 	r->waiter.wake = settled;
-	pool_applied_wait(r->pool, &r->waiter);
+	pool_applied_wait(&r->pool->commit.checkpoint, &r->waiter);
 }
 
 static void called(struct pool_call *call)
@@ -749,7 +750,7 @@ static void called(struct pool_call *call)
 
 	if (r->running || must_stop(r) || r->pool->base.closing)
 		return;
-	if (!r->scan_wanted && !r->loose_wanted && list_empty(&r->pool->todos))
+	if (!r->scan_wanted && !r->loose_wanted && list_empty(&r->pool->commit.todos.list))
 		return;
 	r->scan_wanted = false;
 	if (!choose(r)) {
@@ -765,7 +766,7 @@ void pool_reclaim_kick(struct pool *p)
 	struct pool_reclaim *r = p->reclaim;
 
 	if (r->running || r->stopping || p->base.latched || p->base.closing ||
-		(!r->scan_wanted && !r->loose_wanted && list_empty(&p->todos)))
+		(!r->scan_wanted && !r->loose_wanted && list_empty(&p->commit.todos.list)))
 		return;
 	r->call.call = called;
 	p->base.host->ops->call(p->base.host, &r->call);

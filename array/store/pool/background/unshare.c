@@ -4,7 +4,7 @@
  * by a COMPARE AND WRITE, which changes nothing and, as every write, never goes into a shared chunk. When a client's
  * write came between, it is looked at again.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/background/background.h"
 
 #include <errno.h>
 #include <string.h>

@@ -10,7 +10,7 @@
  * data was not durable before the record was written. A cycle with nothing for the log ends after the sync.
  * The first failure latches the pool read-only.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/commit/commit.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -19,92 +19,92 @@
 
 #define FLUSH_LATER_MS 1000u
 
-static void cycle_start(struct pool *p);
+static void cycle_start(struct pool_commit *c);
 
 /* ---- asking for one -------------------------------------------------------------------------------- */
 
 static void cycle_called(struct pool_call *call)
 {
-	cycle_start(container_of(call, struct pool, cycle_call));
+	cycle_start(container_of(call, struct pool_commit, call));
 }
 
-void pool_cycle_request(struct pool *p)
+void pool_commit_request(struct pool_commit *c)
 {
-	p->cycle_wanted = true;
-	if (p->cycle_running || p->cycle_no_room)
+	c->wanted = true;
+	if (c->running || c->no_room)
 		return;
-	p->cycle_call.call = cycle_called;
-	p->base.host->ops->call(p->base.host, &p->cycle_call);
+	c->call.call = cycle_called;
+	c->base->host->ops->call(c->base->host, &c->call);
 }
 
 static void flush_timer_fired(struct pool_timer *timer)
 {
-	struct pool *p = container_of(timer, struct pool, flush_timer);
+	struct pool_commit *c = container_of(timer, struct pool_commit, flush_timer);
 
-	p->flush_timer_armed = false;
-	p->space.grow_err = 0;
-	pool_alloc_wake(&p->space, 0);
-	pool_cycle_request(p);
-	pool_ask_reclaim(&p->base, POOL_RECLAIM_LOOK);
+	c->flush_timer_armed = false;
+	c->space->grow_err = 0;
+	pool_alloc_wake(c->space, 0);
+	pool_commit_request(c);
+	pool_ask_reclaim(c->base, POOL_RECLAIM_LOOK);
 }
 
-void pool_cycle_later(struct pool *p)
+void pool_commit_later(struct pool_commit *c)
 {
-	if (p->map.dirty_count >= p->map.dirty_max / 2 && !p->cycle_running)
-		pool_cycle_request(p);
-	if (p->flush_timer_armed || p->base.latched)
+	if (c->map->dirty_count >= c->map->dirty_max / 2 && !c->running)
+		pool_commit_request(c);
+	if (c->flush_timer_armed || c->base->latched)
 		return;
-	p->flush_timer_armed = true;
-	p->flush_timer.fire = flush_timer_fired;
-	p->base.host->ops->timer_arm(p->base.host, &p->flush_timer, FLUSH_LATER_MS);
+	c->flush_timer_armed = true;
+	c->flush_timer.fire = flush_timer_fired;
+	c->base->host->ops->timer_arm(c->base->host, &c->flush_timer, FLUSH_LATER_MS);
 }
 
-void pool_flush_wait(struct pool *p, struct store_io *io)
+void pool_flush_wait(struct pool_commit *c, struct store_io *io)
 {
-	if (p->base.latched) {
+	if (c->base->latched) {
 		io->done(io, -EROFS);
 		return;
 	}
-	list_push_back(&p->flushes, &io->link);
-	pool_cycle_request(p);
+	list_push_back(&c->flushes, &io->link);
+	pool_commit_request(c);
 }
 
-uint64_t pool_rider_max(const struct pool *p)
+uint64_t pool_rider_max(const struct pool_commit *c)
 {
-	return (p->super.log_bytes - POOL_LOG_START) / 8;
+	return (c->super->log_bytes - POOL_LOG_START) / 8;
 }
 
-void pool_ride(struct pool *p, struct pool_rider *r)
+void pool_ride(struct pool_commit *c, struct pool_rider *r)
 {
-	if (p->base.latched) {
+	if (c->base->latched) {
 		r->ended(r, -EROFS);
 		return;
 	}
-	list_push_back(&p->riders, &r->link);
-	pool_cycle_request(p);
+	list_push_back(&c->riders, &r->link);
+	pool_commit_request(c);
 }
 
 /* ---- the frame ------------------------------------------------------------------------------------- */
 
 /* An upper bound of what map, frees, branches and to-dos need. */
-static uint64_t state_estimate(const struct pool *p)
+static uint64_t state_estimate(const struct pool_commit *c)
 {
 	uint64_t n = POOL_RECORD_MAX_FIXED;
 
-	n += p->map.dirty_count * (40 + 48) + (p->space.free_new.count + p->space.unshared.count) *
-						      24; /* each may be of a branch of its own */
-	list_for_each (b, &p->map.dirty_branches) {
+	n += c->map->dirty_count * (40 + 48) + (c->space->free_new.count + c->space->unshared.count) *
+						       24; /* each may be of a branch of its own */
+	list_for_each (b, &c->map->dirty_branches) {
 		(void)b;
 		n += 48;
 	}
-	return n + pool_todo_unlogged(p) * 24;
+	return n + pool_todo_unlogged(&c->todos) * 24;
 }
 
-static void put_branches(struct pool *p)
+static void put_branches(struct pool_commit *c)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&p->map.dirty_branches))) {
+	while ((n = list_pop(&c->map->dirty_branches))) {
 		struct pool_branch *b = container_of(n, struct pool_branch, dirty_link);
 		struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 
@@ -114,208 +114,263 @@ static void put_branches(struct pool *p)
 			.parent = b->parent ? b->parent->id : 0,
 			.parent_gen = b->parent_gen,
 			.chunks = b->chunks};
-		pool_buffer_record(&p->cycle_buf, &r);
+		pool_buffer_record(&c->frame, &r);
 	}
 }
 
-static void put_map(struct pool *p)
+static void put_map(struct pool_commit *c)
 {
-	size_t count = p->map.dirty_count;
+	size_t count = c->map->dirty_count;
 
 	for (size_t i = 0; i < count; i++) { /* its generation and its count go along */
-		if (!p->map.dirty[i].branch->dead)
-			pool_branch_record_dirty(&p->map, p->map.dirty[i].branch);
+		if (!c->map->dirty[i].branch->dead)
+			pool_branch_record_dirty(c->map, c->map->dirty[i].branch);
 	}
-	put_branches(p);
+	put_branches(c);
 	for (size_t i = 0; i < count; i++) {
 		struct pool_record r;
 
-		pool_map_collect(&p->map, &p->map.dirty[i], p->log.sequence + 1, &r);
-		pool_buffer_record(&p->cycle_buf, &r);
+		pool_map_collect(c->map, &c->map->dirty[i], c->log->sequence + 1, &r);
+		pool_buffer_record(&c->frame, &r);
 	}
-	assert(p->map.dirty_count == count);
-	p->map.dirty_count = 0;
+	assert(c->map->dirty_count == count);
+	c->map->dirty_count = 0;
 }
 
 /* Riders in their order, as many as fit (one always does: pool_rider_max saw to it). */
-static void put_riders(struct pool *p, uint64_t left)
+static void put_riders(struct pool_commit *c, uint64_t left)
 {
 	bool ids = false;
 
-	while (!list_empty(&p->riders)) {
-		struct pool_rider *r = container_of(p->riders.head.next, struct pool_rider, link);
+	while (!list_empty(&c->riders)) {
+		struct pool_rider *r = container_of(c->riders.head.next, struct pool_rider, link);
 
 		if (r->records.len > left)
 			break;
 		left -= r->records.len;
 		list_remove(&r->link);
-		list_push_back(&p->cycle_riders, &r->link);
+		list_push_back(&c->cycle_riders, &r->link);
 		if (r->refresh)
 			r->refresh(r);
-		pool_buffer_bytes(&p->cycle_buf, r->records.data, r->records.len);
-		p->cycle_buf.records += r->records.records;
+		pool_buffer_bytes(&c->frame, r->records.data, r->records.len);
+		c->frame.records += r->records.records;
 		ids = ids || r->ids;
 	}
 	if (ids) {
 		struct pool_record r = {.type = POOL_RECORD_IDS,
-			.ids = {.next_branch = p->map.next_branch, .next_disk = p->map.next_disk}};
+			.ids = {.next_branch = c->map->next_branch, .next_disk = c->map->next_disk}};
 
-		pool_buffer_record(&p->cycle_buf, &r);
+		pool_buffer_record(&c->frame, &r);
 	}
 }
 
-static void close_epoch(struct pool *p, uint64_t rider_left)
+static void close_epoch(struct pool_commit *c, uint64_t rider_left)
 {
 	static const uint8_t head[POOL_FRAME_HEAD_SIZE];
 	struct list_node *n;
 
-	assert(p->cycle_buf.data == NULL);
-	pool_buffer_bytes(&p->cycle_buf, head, sizeof(head));
-	while ((n = list_pop(&p->flushes)))
-		list_push_back(&p->cycle_flushes, n);
-	put_map(p);
-	pool_frees_frame(&p->space, &p->cycle_buf);
-	pool_share_frame(&p->space, &p->cycle_buf);
-	put_riders(p, rider_left);
-	pool_todo_frame(p, &p->cycle_buf);
+	assert(c->frame.data == NULL);
+	pool_buffer_bytes(&c->frame, head, sizeof(head));
+	while ((n = list_pop(&c->flushes)))
+		list_push_back(&c->cycle_flushes, n);
+	put_map(c);
+	pool_frees_frame(c->space, &c->frame);
+	pool_share_frame(c->space, &c->frame);
+	put_riders(c, rider_left);
+	pool_todo_frame(&c->todos, &c->frame);
 }
 
 /* ---- the cycle ------------------------------------------------------------------------------------- */
 
-static void cycle_fail(struct pool *p, int err)
+static void cycle_fail(struct pool_commit *c, int err)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&p->cycle_riders)) || (n = list_pop(&p->riders))) {
+	while ((n = list_pop(&c->cycle_riders)) || (n = list_pop(&c->riders))) {
 		struct pool_rider *r = container_of(n, struct pool_rider, link);
 
 		r->ended(r, err);
 	}
-	while ((n = list_pop(&p->cycle_flushes)) || (n = list_pop(&p->flushes))) {
+	while ((n = list_pop(&c->cycle_flushes)) || (n = list_pop(&c->flushes))) {
 		struct store_io *io = container_of(n, struct store_io, link);
 
 		io->done(io, err);
 	}
-	pool_alloc_wake(&p->space, -EROFS);
+	pool_alloc_wake(c->space, -EROFS);
 }
 
-static void cycle_end(struct pool *p)
+static void cycle_end(struct pool_commit *c)
 {
 	struct list_node *n;
 
-	p->cycle_running = false;
-	while ((n = list_pop(&p->cycle_riders))) {
+	c->running = false;
+	while ((n = list_pop(&c->cycle_riders))) {
 		struct pool_rider *r = container_of(n, struct pool_rider, link);
 
 		r->ended(r, 0);
 	}
-	while ((n = list_pop(&p->cycle_flushes))) {
+	while ((n = list_pop(&c->cycle_flushes))) {
 		struct store_io *io = container_of(n, struct store_io, link);
 
 		io->done(io, 0);
 	}
-	pool_frees_logged(&p->space);
-	pool_alloc_wake(&p->space, 0);
-	if (p->cycle_wanted || !list_empty(&p->riders) || !list_empty(&p->flushes))
-		pool_cycle_request(p);
-	pool_ask_reclaim(&p->base, POOL_RECLAIM_KICK);
-	pool_ask_ended(&p->base);
+	pool_frees_logged(c->space);
+	pool_alloc_wake(c->space, 0);
+	if (c->wanted || !list_empty(&c->riders) || !list_empty(&c->flushes))
+		pool_commit_request(c);
+	pool_ask_reclaim(c->base, POOL_RECLAIM_KICK);
+	pool_ask_ended(c->base);
 }
 
-static void cycle_failed(struct pool *p, int err, const char *what)
+static void cycle_failed(struct pool_commit *c, int err, const char *what)
 {
-	pool_latch(&p->base, err, what);
-	free(p->cycle_buf.data);
-	memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
-	p->cycle_running = false;
-	cycle_fail(p, -EIO);
-	pool_ask_ended(&p->base);
+	pool_latch(c->base, err, what);
+	free(c->frame.data);
+	memset(&c->frame, 0, sizeof(c->frame));
+	c->running = false;
+	cycle_fail(c, -EIO);
+	pool_ask_ended(c->base);
 }
 
-static void log_written(struct pool_log *log, int err)
+static void log_written(void *arg, int err)
 {
-	struct pool *p = container_of(log, struct pool, log);
+	struct pool_commit *c = arg;
 	struct pool_backlog *b;
 
 	if (err) {
-		cycle_failed(p, err, "writing its log");
+		cycle_failed(c, err, "writing its log");
 		return;
 	}
 	b = pool_xrealloc(NULL, sizeof(*b));
 	memset(b, 0, sizeof(*b));
-	b->buf = p->cycle_buf.data;
-	b->frame = log->frame;
-	b->log_bytes = log->frame_bytes;
-	memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
-	pool_checkpoint_feed(p, b);
-	cycle_end(p);
+	b->buf = c->frame.data;
+	b->frame = c->log->frame;
+	b->log_bytes = c->log->frame_bytes;
+	memset(&c->frame, 0, sizeof(c->frame));
+	pool_checkpoint_feed(&c->checkpoint, b);
+	cycle_end(c);
 }
 
-static void data_synced(struct pool_space *s, int err)
+static void data_synced(void *arg, int err)
 {
-	struct pool *p = container_of(s, struct pool, space);
+	struct pool_commit *c = arg;
 
 	if (err) {
-		cycle_failed(p, err, "flushing its data");
-	} else if (p->cycle_buf.len == POOL_FRAME_HEAD_SIZE) {
-		free(p->cycle_buf.data);
-		memset(&p->cycle_buf, 0, sizeof(p->cycle_buf));
-		cycle_end(p);
-	} else if (p->base.latched) {
-		cycle_failed(p, p->base.latched, "");
+		cycle_failed(c, err, "flushing its data");
+	} else if (c->frame.len == POOL_FRAME_HEAD_SIZE) {
+		free(c->frame.data);
+		memset(&c->frame, 0, sizeof(c->frame));
+		cycle_end(c);
+	} else if (c->base->latched) {
+		cycle_failed(c, c->base->latched, "");
 	} else {
-		pool_log_write(&p->log, &p->cycle_buf, log_written);
+		pool_log_write(c->log, &c->frame, log_written, c);
 	}
 }
 
 /* Anything to do? */
-bool pool_cycle_needed(const struct pool *p)
+bool pool_commit_needed(const struct pool_commit *c)
 {
-	if (!list_empty(&p->flushes) || !list_empty(&p->riders) || p->map.dirty_count ||
-		p->space.free_new.count || p->space.unshared.count || !list_empty(&p->map.dirty_branches))
+	if (!list_empty(&c->flushes) || !list_empty(&c->riders) || c->map->dirty_count ||
+		c->space->free_new.count || c->space->unshared.count || !list_empty(&c->map->dirty_branches))
 		return true;
-	return pool_todo_unlogged(p) > 0;
+	return pool_todo_unlogged(&c->todos) > 0;
 }
 
-static void cycle_start(struct pool *p)
+static void cycle_start(struct pool_commit *c)
 {
 	uint64_t state, riders = 0, payload;
 
-	if (p->cycle_running || !p->cycle_wanted)
+	if (c->running || !c->wanted)
 		return;
-	p->cycle_wanted = false;
-	if (p->base.latched) {
-		cycle_fail(p, -EROFS);
-		return;
-	}
-	if (!pool_cycle_needed(p)) {
-		pool_alloc_wake(&p->space, 0);
-		pool_ask_ended(&p->base);
+	c->wanted = false;
+	if (c->base->latched) {
+		cycle_fail(c, -EROFS);
 		return;
 	}
-	state = state_estimate(p);
-	list_for_each (n, &p->riders)
+	if (!pool_commit_needed(c)) {
+		pool_alloc_wake(c->space, 0);
+		pool_ask_ended(c->base);
+		return;
+	}
+	state = state_estimate(c);
+	list_for_each (n, &c->riders)
 		riders += container_of(n, struct pool_rider, link)->records.len;
 	payload = state + riders;
-	if (payload > pool_log_payload_max(&p->log))
-		payload = state > pool_log_payload_max(&p->log) ? state : pool_log_payload_max(&p->log);
+	if (payload > pool_log_payload_max(c->log))
+		payload = state > pool_log_payload_max(c->log) ? state : pool_log_payload_max(c->log);
 	if (payload < state + POOL_RECORD_MAX_FIXED)
 		payload = state + POOL_RECORD_MAX_FIXED;
-	if (!pool_log_fits(&p->log, payload)) {
-		p->cycle_no_room = true;
-		p->cycle_wanted = true;
-		pool_checkpoint_request(p);
+	if (!pool_log_fits(c->log, payload)) {
+		c->no_room = true;
+		c->wanted = true;
+		pool_checkpoint_request(&c->checkpoint);
 		return;
 	}
-	p->cycle_running = true;
-	close_epoch(p, payload - state);
-	pool_data_sync(&p->space, data_synced);
+	c->running = true;
+	close_epoch(c, payload - state);
+	pool_data_sync(c->space, data_synced, c);
 }
 
-void pool_cycle_room(struct pool *p)
+void pool_commit_log_has_room(struct pool_commit *c)
 {
-	if (!p->cycle_no_room)
+	if (!c->no_room)
 		return;
-	p->cycle_no_room = false;
-	pool_cycle_request(p);
+	c->no_room = false;
+	pool_commit_request(c);
+}
+
+/* ---- the whole -------------------------------------------------------------------------------------- */
+
+void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struct pool_super *super,
+	struct pool_meta *meta, struct pool_map *map, struct pool_space *space, struct pool_log *log)
+{
+	struct list *lists[] = {&c->flushes, &c->riders, &c->cycle_flushes, &c->cycle_riders, &c->todos.list,
+		&c->checkpoint.backlog, &c->checkpoint.batch, &c->checkpoint.waiters,
+		&c->checkpoint.batch_waiters};
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_init(lists[i]);
+	c->base = c->todos.base = c->checkpoint.base = base;
+	c->super = c->checkpoint.super = super;
+	c->checkpoint.meta = meta;
+	c->map = c->checkpoint.map = map;
+	c->space = c->checkpoint.space = space;
+	c->log = c->checkpoint.log = log;
+	c->todos.log = log;
+}
+
+int pool_commit_open(struct pool_commit *c, const struct pool_state *state, MDB_txn *txn)
+{
+	c->checkpoint.state = *state;
+	return pool_meta_each(c->checkpoint.meta, txn, POOL_TABLE_TODO, pool_todo_load, &c->todos);
+}
+
+void pool_commit_stop(struct pool_commit *c)
+{
+	struct pool_host *host = c->base->host;
+
+	host->ops->timer_disarm(host, &c->flush_timer);
+	host->ops->timer_disarm(host, &c->checkpoint.timer);
+	c->flush_timer_armed = c->checkpoint.timer_armed = true; /* never again */
+}
+
+bool pool_commit_busy(const struct pool_commit *c)
+{
+	return c->running || c->checkpoint.running;
+}
+
+void pool_commit_destroy(struct pool_commit *c)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&c->todos.list)))
+		free(container_of(n, struct pool_todo, link));
+	while ((n = list_pop(&c->checkpoint.backlog)) || (n = list_pop(&c->checkpoint.batch))) {
+		struct pool_backlog *b = container_of(n, struct pool_backlog, link);
+
+		free(b->buf);
+		free(b);
+	}
+	free(c->frame.data);
 }

@@ -7,7 +7,7 @@
  *
  * Until it ends, a cut is a viewer of the frozen generations, so nothing of them is written over.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/commit/commit.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,11 +18,11 @@ static bool member_draining(const struct pool_cut_member *m)
 	return pool_branch_oldest_write(m->branch) <= m->viewer.gen;
 }
 
-void pool_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
+void pool_cut_begin(
+	struct pool_commit *commit, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
 {
-	struct pool *p = pool_of(s);
 	struct pool_cut *c;
-	int err = p->base.latched ? -EROFS : 0;
+	int err = commit->base->latched ? -EROFS : 0;
 
 	cut->priv = NULL;
 	for (unsigned i = 0; i < cut->count && !err; i++) {
@@ -34,7 +34,7 @@ void pool_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg
 		cut_done(arg, err ? err : -ENOMEM);
 		return;
 	}
-	c->pool = p;
+	c->commit = commit;
 	c->owner = cut;
 	c->count = cut->count;
 	cut->priv = c;
@@ -62,8 +62,8 @@ static void cut_end(struct pool_cut *c)
 		pool_branch_frozen_update(m->branch);
 		/* Nobody sees the frozen generation: what the next one wrote over can be merged. */
 		if (!pool_branch_viewer_in(m->branch, m->viewer.gen, m->viewer.gen + 1) &&
-			!c->pool->base.latched)
-			pool_todo_add(c->pool, m->branch->id, m->viewer.gen);
+			!c->commit->base->latched)
+			pool_todo_add(&c->commit->todos, m->branch->id, m->viewer.gen);
 	}
 	c->owner->priv = NULL;
 	free(c);
@@ -84,7 +84,7 @@ static void commit_drained(struct pool_cut *c)
 	struct pool_txn *t = c->txn;
 
 	for (unsigned i = 0; i < c->count; i++)
-		pool_branch_record_dirty(&c->pool->map, c->members[i].branch); /* the new generation */
+		pool_branch_record_dirty(c->commit->map, c->members[i].branch); /* the new generation */
 	c->txn = NULL;
 	pool_txn_ride(t, cut_committed, c);
 }

@@ -3,18 +3,18 @@
  * What reclaim has yet to do, by branch and generation (what that means is told in reclaim.c). A to-do is durable
  * from its frame on, and a restart finds it again.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/commit/commit.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "array/util/bytes.h"
 
-static struct pool_todo *todo_get(struct pool *p, uint64_t branch, uint32_t gen)
+static struct pool_todo *todo_get(struct pool_todos *todos, uint64_t branch, uint32_t gen)
 {
 	struct pool_todo *t;
 
-	list_for_each (n, &p->todos) {
+	list_for_each (n, &todos->list) {
 		t = container_of(n, struct pool_todo, link);
 		if (t->branch == branch && t->gen == gen && !t->busy)
 			return t;
@@ -23,25 +23,25 @@ static struct pool_todo *todo_get(struct pool *p, uint64_t branch, uint32_t gen)
 	memset(t, 0, sizeof(*t));
 	t->branch = branch;
 	t->gen = gen;
-	list_push_back(&p->todos, &t->link);
+	list_push_back(&todos->list, &t->link);
 	return t;
 }
 
-void pool_todo_add(struct pool *p, uint64_t branch, uint32_t gen)
+void pool_todo_add(struct pool_todos *todos, uint64_t branch, uint32_t gen)
 {
-	todo_get(p, branch, gen);
-	pool_ask_commit_later(&p->base);
+	todo_get(todos, branch, gen);
+	pool_ask_commit_later(todos->base);
 }
 
-void pool_todo_logged(struct pool *p, uint64_t branch, uint32_t gen)
+void pool_todo_logged(struct pool_todos *todos, uint64_t branch, uint32_t gen)
 {
-	todo_get(p, branch, gen)->sequence = p->log.sequence;
+	todo_get(todos, branch, gen)->sequence = todos->log->sequence;
 }
 
 int pool_todo_load(
 	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
 {
-	struct pool *p = arg;
+	struct pool_todos *todos = arg;
 	struct pool_todo *t;
 
 	(void)value;
@@ -53,41 +53,41 @@ int pool_todo_load(
 		return -ENOMEM;
 	t->branch = get_be64(key);
 	t->gen = get_be32(key + 8);
-	t->sequence = p->state.applied_sequence;
+	t->sequence = todos->log->sequence;
 	if (!t->sequence)
 		t->sequence = 1;
-	list_push_back(&p->todos, &t->link);
+	list_push_back(&todos->list, &t->link);
 	return 0;
 }
 
-bool pool_todo_of(const struct pool *p, const struct pool_branch *b)
+bool pool_todo_of(const struct pool_todos *todos, const struct pool_branch *b)
 {
-	list_for_each (n, &p->todos) {
+	list_for_each (n, &todos->list) {
 		if (container_of(n, struct pool_todo, link)->branch == b->id)
 			return true;
 	}
 	return false;
 }
 
-size_t pool_todo_unlogged(const struct pool *p)
+size_t pool_todo_unlogged(const struct pool_todos *todos)
 {
 	size_t count = 0;
 
-	list_for_each (n, &p->todos)
+	list_for_each (n, &todos->list)
 		count += container_of(n, struct pool_todo, link)->sequence == 0;
 	return count;
 }
 
-void pool_todo_frame(struct pool *p, struct pool_buffer *out)
+void pool_todo_frame(struct pool_todos *todos, struct pool_buffer *out)
 {
-	list_for_each (n, &p->todos) {
+	list_for_each (n, &todos->list) {
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 		struct pool_record r = {
 			.type = POOL_RECORD_TODO_PUT, .todo = {.branch = t->branch, .gen = t->gen}};
 
 		if (t->sequence)
 			continue;
-		t->sequence = p->log.sequence + 1;
+		t->sequence = todos->log->sequence + 1;
 		pool_buffer_record(out, &r);
 	}
 }

@@ -4,29 +4,24 @@
  * together or not at all. What changes in memory (new, deleted, larger disks) changes when the frame is
  * durable.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/commit/commit.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
-struct pool_txn *pool_txn_new(struct pool *p)
+struct pool_txn *pool_txn_new(struct pool_commit *commit)
 {
 	struct pool_txn *t = calloc(1, sizeof(*t));
 
 	if (t)
-		t->pool = p;
+		t->commit = commit;
 	return t;
-}
-
-struct store_txn *pool_txn_begin(struct store *s)
-{
-	return pool_txn_handle(pool_txn_new(pool_of(s)));
 }
 
 static int add(struct pool_txn *t, const struct pool_record *r)
 {
-	if (t->rider.records.len + pool_record_size(r) > pool_rider_max(t->pool))
+	if (t->rider.records.len + pool_record_size(r) > pool_rider_max(t->commit))
 		return -EMSGSIZE;
 	pool_buffer_record(&t->rider.records, r);
 	return 0;
@@ -88,8 +83,8 @@ static int put_branch(struct pool_txn *t, struct pool_disk_change *change, const
 	struct pool_record r = {.type = POOL_RECORD_BRANCH_PUT};
 	struct pool_branch *b = change->branch;
 
-	assert(b->id == t->pool->map.next_branch);
-	t->pool->map.next_branch++;
+	assert(b->id == t->commit->map->next_branch);
+	t->commit->map->next_branch++;
 	b->fresh = true;
 	if (from) {
 		change->from = from->branch;
@@ -113,18 +108,18 @@ static int put_head_todo(struct pool_txn *t, const struct pool_branch *b)
 static int new_disk(struct pool_txn *t, enum pool_disk_change_kind kind, uint64_t size_bytes,
 	const struct pool_frozen *from, struct store_disk **out)
 {
-	struct pool *p = t->pool;
+	struct pool_commit *commit = t->commit;
 	struct pool_disk_change *change = add_change(t);
-	struct pool_branch *b = change ? pool_branch_new(&p->map, p->map.next_branch) : NULL;
-	struct pool_disk *d = b ? pool_disk_new(&p->map, p->map.next_disk, b, size_bytes) : NULL;
+	struct pool_branch *b = change ? pool_branch_new(commit->map, commit->map->next_branch) : NULL;
+	struct pool_disk *d = b ? pool_disk_new(commit->map, commit->map->next_disk, b, size_bytes) : NULL;
 	int err;
 
 	if (!d) {
 		if (b)
-			pool_branch_free(&p->map, b);
+			pool_branch_free(commit->map, b);
 		return -ENOMEM;
 	}
-	p->map.next_disk++;
+	commit->map->next_disk++;
 	d->pending = true;
 	*change = (struct pool_disk_change){.kind = kind, .disk = d, .branch = b, .size_bytes = size_bytes};
 	t->change_count++;
@@ -164,9 +159,9 @@ int pool_txn_disk_delete(struct store_txn *t, struct store_disk *disk)
 /* The disk leaves its branch, which is then as after a deletion, for a new one on the frozen generation. */
 int pool_txn_repoint(struct pool_txn *txn, const struct pool_frozen *from, struct pool_disk *d)
 {
-	struct pool *p = txn->pool;
+	struct pool_commit *commit = txn->commit;
 	struct pool_disk_change *change = add_change(txn);
-	struct pool_branch *b = change ? pool_branch_new(&p->map, p->map.next_branch) : NULL;
+	struct pool_branch *b = change ? pool_branch_new(commit->map, commit->map->next_branch) : NULL;
 	int err;
 
 	assert(!d->pending && !d->hydration);
@@ -226,7 +221,7 @@ static void undo(struct pool_txn *t)
 			pool_disk_free(c->disk);
 		if (c->branch) {
 			c->branch->disk = NULL;
-			pool_branch_free(&t->pool->map, c->branch);
+			pool_branch_free(t->commit->map, c->branch);
 		}
 	}
 }
@@ -247,16 +242,16 @@ static void txn_failed(struct pool_txn *t, int err)
 	done(arg, err);
 }
 
-static void apply_delete(struct pool *p, const struct pool_disk_change *c)
+static void apply_delete(struct pool_commit *commit, const struct pool_disk_change *c)
 {
 	struct pool_branch *b = c->disk->branch;
 
 	pool_disk_free(c->disk);
-	pool_todo_logged(p, b->id, c->gen);
-	pool_ask_reclaim(&p->base, POOL_RECLAIM_SCAN);
+	pool_todo_logged(&commit->todos, b->id, c->gen);
+	pool_ask_reclaim(commit->base, POOL_RECLAIM_SCAN);
 }
 
-static void apply_repoint(struct pool *p, const struct pool_disk_change *c)
+static void apply_repoint(struct pool_commit *commit, const struct pool_disk_change *c)
 {
 	struct pool_disk *d = c->disk;
 	struct pool_branch *old = d->branch;
@@ -265,13 +260,13 @@ static void apply_repoint(struct pool *p, const struct pool_disk_change *c)
 	pool_branch_attach(c->from, c->branch);
 	d->branch = c->branch;
 	d->size_bytes = c->size_bytes;
-	pool_todo_logged(p, old->id, c->gen);
-	pool_ask_reclaim(&p->base, POOL_RECLAIM_SCAN);
+	pool_todo_logged(&commit->todos, old->id, c->gen);
+	pool_ask_reclaim(commit->base, POOL_RECLAIM_SCAN);
 }
 
 static void txn_applied(struct pool_txn *t)
 {
-	struct pool *p = t->pool;
+	struct pool_commit *commit = t->commit;
 	void (*done)(void *arg, int err) = t->done;
 	void *arg = t->arg;
 
@@ -287,18 +282,18 @@ static void txn_applied(struct pool_txn *t)
 			c->disk->pending = false;
 			break;
 		case POOL_DISK_DELETE:
-			apply_delete(p, c);
+			apply_delete(commit, c);
 			break;
 		case POOL_DISK_RESIZE:
 			c->disk->size_bytes = c->size_bytes;
 			break;
 		case POOL_DISK_REPOINT:
-			apply_repoint(p, c);
+			apply_repoint(commit, c);
 			break;
 		}
 	}
 	if (t->frees.count)
-		pool_free_durable(&p->space, &t->frees);
+		pool_free_durable(commit->space, &t->frees);
 	txn_free(t);
 	done(arg, 0);
 }
@@ -319,7 +314,7 @@ void pool_txn_ride(struct pool_txn *t, void (*done)(void *arg, int err), void *a
 	t->arg = arg;
 	t->rider.ids = t->change_count > 0;
 	t->rider.ended = txn_ended;
-	pool_ride(t->pool, &t->rider);
+	pool_ride(t->commit, &t->rider);
 }
 
 void pool_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg)

@@ -274,16 +274,17 @@ static void frame_written(struct pool_op *op, int err)
 		log->offset = log->frame.offset + pool_frame_bytes(log->frame.payload_bytes);
 		log->used += log->frame_bytes;
 	}
-	log->written(log, err);
+	log->written(log->arg, err);
 }
 
 void pool_log_write(
-	struct pool_log *log, struct pool_buffer *buf, void (*written)(struct pool_log *log, int err))
+	struct pool_log *log, struct pool_buffer *buf, void (*written)(void *arg, int err), void *arg)
 {
 	uint64_t bytes = pool_frame_bytes(buf->len - POOL_FRAME_HEAD_SIZE);
 	static const uint8_t zeros[POOL_LOG_ALIGN];
 
 	log->written = written;
+	log->arg = arg;
 	log->frame = (struct pool_frame){.incarnation = log->incarnation,
 		.sequence = log->sequence + 1,
 		.offset = wraps(log, bytes) ? POOL_LOG_START : log->offset,

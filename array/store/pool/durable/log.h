@@ -42,7 +42,8 @@ struct pool_log {
 	uint64_t frame_bytes; /* of the log, what it skipped at the end included */
 	struct pool_op op;
 	struct iovec iov;
-	void (*written)(struct pool_log *log, int err);
+	void (*written)(void *arg, int err);
+	void *arg;
 };
 
 int pool_log_open(struct pool_log *log, struct pool_host *host, const struct pool_super *super);
@@ -53,7 +54,7 @@ bool pool_log_fits(const struct pool_log *log, uint64_t payload_bytes); /* is th
 /* Makes a frame of the buffer, which begins with POOL_FRAME_HEAD_SIZE bytes of room, and writes it. One at a time;
  * the buffer stays until `written`, which finds log->frame. */
 void pool_log_write(
-	struct pool_log *log, struct pool_buffer *buf, void (*written)(struct pool_log *log, int err));
+	struct pool_log *log, struct pool_buffer *buf, void (*written)(void *arg, int err), void *arg);
 void pool_log_release(struct pool_log *log, uint64_t bytes); /* of frames that LMDB has */
 
 #endif

@@ -7,7 +7,7 @@
  * Who waits here holds no I/O epoch: the write whose lock another sub waits for, or another sub itself, may wait
  * for chunks that are free when all I/O that began before has ended.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/io/io.h"
 
 #include <errno.h>
 

@@ -3,7 +3,7 @@
  * Which blocks of a disk hold data of their own, its own or an ancestor's: the map is asked chunk by chunk,
  * without locks, as a read asks it. One call looks at no more than MAPPED_CHUNKS_MAX chunks.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/io/io.h"
 
 #include <errno.h>
 

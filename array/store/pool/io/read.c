@@ -3,7 +3,7 @@
  * READ takes no lock: it looks its blocks up, enters the I/O epoch (so that no chunk it may look at is handed out again
  * before it ends) and reads.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/io/io.h"
 
 #include <errno.h>
 

@@ -3,7 +3,7 @@
  * The parts of an I/O, one a chunk: their memory, their transfers, and the I/O that they count for. What a part does
  * is in read.c, write.c, compare.c and unmap.c.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/io/io.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -143,7 +143,7 @@ struct pool_sub *pool_sub_new(struct store_io *io, const struct pool_sub_ops *op
 {
 	struct pool_io *pio = pool_io_of(io);
 	struct pool *p = pio->pool;
-	struct list_node *n = list_pop(&p->sub_free);
+	struct list_node *n = list_pop(&p->spares.subs);
 	struct pool_sub *sub = n ? container_of(n, struct pool_sub, link) : malloc(sizeof(*sub));
 
 	if (!sub)
@@ -177,14 +177,14 @@ void pool_sub_end(struct pool_sub *sub, int err)
 	if (sub->counted) {
 		p->map.dirty_pending--;
 		if (!list_empty(&p->space.alloc_waiters))
-			pool_cycle_request(p); /* they may have waited for this one */
+			pool_commit_request(&p->commit); /* they may have waited for this one */
 	}
 	if (sub->bounce)
 		pool_bounce_put(p, sub->bounce);
 	list_remove(&sub->link);
 	if (sub->wait.lock)
 		pool_lock_release(&p->locks, &sub->wait);
-	list_push_front(&p->sub_free, &sub->link);
+	list_push_front(&p->spares.subs, &sub->link);
 	pool_io_put(io, err);
 }
 
@@ -237,7 +237,7 @@ static void piece_done(struct pool_op *op, int err)
 	struct pool_piece *piece = container_of(op, struct pool_piece, op);
 	struct pool_sub *sub = piece->sub;
 
-	list_push_front(&sub->pool->piece_free, &piece->link);
+	list_push_front(&sub->pool->spares.pieces, &piece->link);
 	pool_sub_piece_end(sub, err);
 }
 
@@ -247,7 +247,7 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 	uint32_t len, uint8_t *buf)
 {
 	struct pool *p = sub->pool;
-	struct list_node *n = list_pop(&p->piece_free);
+	struct list_node *n = list_pop(&p->spares.pieces);
 	struct pool_piece *piece = n ? container_of(n, struct pool_piece, link) : malloc(sizeof(*piece));
 	struct pool_data *data;
 	uint64_t base;

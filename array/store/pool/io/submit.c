@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An I/O from its submission to its end: which way it goes, and its parts, one a chunk. */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/io/io.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -19,7 +19,7 @@ static void io_finish(struct store_io *io)
 			return;
 		}
 		if ((io->flags & STORE_IO_FUA) && !pio->err) {
-			pool_flush_wait(pool_of(io->disk->store), io);
+			pool_flush_wait(&pool_of(io->disk->store)->commit, io);
 			return;
 		}
 	}
@@ -106,7 +106,7 @@ bool pool_io_accept(struct store_io *io)
 void pool_submit(struct store_io *io)
 {
 	if (io->op == STORE_FLUSH) {
-		pool_flush_wait(pool_of(io->disk->store), io);
+		pool_flush_wait(&pool_of(io->disk->store)->commit, io);
 		return;
 	}
 	if (!pool_io_accept(io))

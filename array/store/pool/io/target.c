@@ -4,7 +4,7 @@
  * others have, too, is never written to: a new one takes its place when everything is in it. A chunk that lies in too
  * many entries is copied up into one.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/io/io.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -46,7 +46,7 @@ static bool freed_full(struct pool *p)
 {
 	if (p->space.free_new.count < p->map.dirty_max)
 		return false;
-	pool_cycle_request(p);
+	pool_commit_request(&p->commit);
 	return true;
 }
 

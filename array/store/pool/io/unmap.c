@@ -4,7 +4,7 @@
  * where older data would show through; parts of blocks are written as zeros. A range is done in steps of
  * UNMAP_STEP_CHUNKS; within a step it falls on one side of a cut, a longer one may be cut between steps.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/io/io.h"
 
 #include <assert.h>
 #include <errno.h>

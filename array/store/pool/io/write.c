@@ -9,7 +9,7 @@
  * A block's bit in the map is set only when its data has been written (in the page cache or the disk's volatile
  * cache: the next flush makes the data durable first and the bit after it).
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/io/io.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -167,7 +167,7 @@ static void sync_ended(struct pool_space *s, int err)
 	if (err && !s->sync_err)
 		s->sync_err = err;
 	if (--s->syncs == 0)
-		s->synced(s, s->sync_err);
+		s->synced(s->sync_arg, s->sync_err);
 }
 
 static void sync_done(struct pool_op *op, int err)
@@ -175,9 +175,10 @@ static void sync_done(struct pool_op *op, int err)
 	sync_ended(container_of(op, struct pool_data, sync)->space, err);
 }
 
-void pool_data_sync(struct pool_space *s, void (*synced)(struct pool_space *s, int err))
+void pool_data_sync(struct pool_space *s, void (*synced)(void *arg, int err), void *arg)
 {
 	s->synced = synced;
+	s->sync_arg = arg;
 	s->sync_err = 0;
 	s->syncs = 1;
 	for (unsigned i = 0; i < s->data_count; i++) {

@@ -47,7 +47,8 @@ struct pool_space {
 	/* the sync of all that were written to */
 	unsigned syncs; /* under way, and 1 for the one who starts them */
 	int sync_err;
-	void (*synced)(struct pool_space *s, int err);
+	void (*synced)(void *arg, int err);
+	void *sync_arg;
 
 	/* which chunks are in use */
 	uint64_t **groups; /* bitmaps, a set bit: in use or not yet usable; NULL: all free */
@@ -107,7 +108,7 @@ void pool_data_grow(struct pool_space *s);
 uint64_t pool_data_step(const struct pool_space *s); /* chunks that it would grow by */
 
 /* Makes what was written to the data files durable; `synced` may come from inside. One at a time. */
-void pool_data_sync(struct pool_space *s, void (*synced)(struct pool_space *s, int err));
+void pool_data_sync(struct pool_space *s, void (*synced)(void *arg, int err), void *arg);
 
 /* ---- freed.c ---------------------------------------------------------------------------------------- */
 

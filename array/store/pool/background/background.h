@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What goes on beside the clients' I/O: merging, clones, hydration, reclaim. */
+#ifndef UMBRA_POOL_BACKGROUND_H
+#define UMBRA_POOL_BACKGROUND_H
+
+#include "array/store/pool/io/io.h"
+#include "array/store/pool/pool.h"
+
+/* ---- merge.c ---------------------------------------------------------------------------------------- */
+
+/* Background work on one chunk of a branch; memory of the caller's. */
+struct pool_merge {
+	struct pool *pool;
+	struct pool_branch *branch;
+	uint64_t chunk;
+	void (*done)(struct pool_merge *m, int err);
+	/* its own */
+	struct pool_lock_wait wait;
+	struct pool_waiter waiter;
+	struct pool_leaf *leaf; /* pinned */
+	uint8_t *bounce;
+	uint32_t newer_gen, older_gen;
+	uint16_t valid, zero, left;
+	uint64_t from_phys, to_phys;
+	unsigned block, run;
+	void (*copy_done)(struct pool_op *op, int err);
+	struct pool_op op;
+	struct iovec iov;
+};
+
+/* Merges what can be merged of a chunk's entries. `done` may come from inside. */
+void pool_merge_chunk(struct pool_merge *m, struct pool *p, struct pool_branch *b, uint64_t chunk,
+	void (*done)(struct pool_merge *m, int err));
+
+/* ---- unshare.c -------------------------------------------------------------------------------------- */
+
+/* Memory of the caller's. */
+struct pool_unshare {
+	struct pool *pool;
+	struct pool_disk *disk;
+	uint64_t chunk;
+	void (*done)(struct pool_unshare *u, int err);
+	uint64_t copied; /* out, bytes */
+	/* its own */
+	struct pool_waiter waiter;
+	struct store_io io;
+	struct iovec iov[2];
+	uint8_t *buf;
+};
+
+/* The disk lets go of what it shares in this chunk; `done` may come from inside. */
+void pool_unshare_chunk(struct pool_unshare *u, struct pool *p, struct pool_disk *d, uint64_t chunk,
+	void (*done)(struct pool_unshare *u, int err));
+
+/* ---- clone.c ---------------------------------------------------------------------------------------- */
+
+void pool_clone(struct store_io *io); /* STORE_CLONE */
+
+/* ---- hydrate.c -------------------------------------------------------------------------------------- */
+
+void pool_hydrate_start(struct store_hydration *h);
+void pool_hydrate_cancel(struct store_hydration *h);
+void pool_hydrate_stop(struct pool *p); /* all of them, for the pool closes */
+
+/* ---- reclaim.c -------------------------------------------------------------------------------------- */
+
+struct pool_reclaim *pool_reclaim_new(struct pool *p);
+void pool_reclaim_free(struct pool_reclaim *r);
+
+void pool_reclaim_stop(struct pool *p);
+bool pool_reclaim_busy(const struct pool *p);
+
+void pool_reclaim_kick(struct pool *p); /* goes on with what is known to be to do */
+void pool_reclaim_scan(struct pool *p); /* a branch may have become free */
+void pool_reclaim_look(struct pool *p); /* for loose chunks, if there may be any; with the next kick */
+
+/* Will chunks come back, without waiting for anybody who waits for chunks? Then alloc_waiters are woken. */
+bool pool_reclaim_may_free(struct pool *p);
+
+#endif
