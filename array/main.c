@@ -25,6 +25,7 @@
 #include "array/iscsi/iscsi.h"
 #include "array/reactor/reactor.h"
 #include "array/scsi/scsi.h"
+#include "array/store/pool/public.h"
 #include "array/store/store.h"
 
 #define ADDRESS_PAUSE_MS 50

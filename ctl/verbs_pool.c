@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "array/store/pool/public.h"
 #include "array/store/store.h"
 #include "ctl/ctl.h"
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include "array/store/pool/public.h"
 #include "array/store/store.h"
 #include "tests/support/memstore.h"
 

@@ -3,9 +3,9 @@
  * The open pool: its rooms, and what the top does with them. For io/, background/ and the top; the rooms below know
  * one another by their own headers.
  *
- *   store.c create.c open.c close.c check.c dump.c public.c
+ *   store.c create.c open.c close.c check.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim
- *   io/           submit, compare, unmap, read, write, target, mapped, sub
+ *   io/           submit, compare, unmap, read, write, target, mapped, sub, spares
  *   commit/       cut, txn, commit, checkpoint, todo
  *   space/        reserve, alloc, share, freed, data, bits
  *   map/          map, branch, disk, lock
@@ -26,6 +26,7 @@
 #include "array/store/pool/durable/super.h"
 #include "array/store/pool/map/lock.h"
 #include "array/store/pool/map/map.h"
+#include "array/store/pool/public.h"
 #include "array/store/pool/space/space.h"
 #include "array/store/store.h"
 

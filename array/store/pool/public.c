@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What array/store/store.h exports of the pool: create, open and check on the real machine. */
+/* What public.h offers: the functions of pool.h on the real machine. */
 #include "array/store/pool/pool.h"
 
 #include <errno.h>

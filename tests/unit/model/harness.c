@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "proto/identity.h"
+#include "array/store/pool/public.h"
 #include "tests/unit/model/harness.h"
 
 #ifdef HARNESS_POOL

@@ -16,7 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "array/store/pool/pool.h"
+#include "array/store/pool/durable/meta.h"
 
 #define HOLD_TRIES    200u
 #define HOLD_PAUSE_US 50000u

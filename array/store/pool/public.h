@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool for those who use it: making, opening, checking and dumping one on the real machine. */
+#ifndef UMBRA_POOL_PUBLIC_H
+#define UMBRA_POOL_PUBLIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "array/store/store.h"
+#include "array/util/fault.h"
+
+struct pool_options {
+	const char *path;          /* directory */
+	const char *data_device;   /* NULL, or a block device or file for the data instead of data.N */
+	uint64_t map_memory_bytes; /* bound of the map cache, 0: default */
+	uint64_t log_bytes;        /* create only, 0: default */
+	uint64_t capacity_bytes;   /* create only: 0: what the file system has */
+	bool read_only;            /* open for check and dump */
+	/* check only: from 0 to 100 while it goes on, with the argument of `report`; NULL: nobody watches */
+	void (*progress)(void *arg, unsigned percent);
+};
+
+/* Makes an empty pool with a new random pool id. Blocks. -EEXIST when there is one, -ENOENT, -EACCES … */
+int pool_create(const struct pool_options *options, struct fault *fault);
+/* Replays the log, takes the pool's lock. Blocks. -EBUSY: in use; -EUCLEAN: damaged; -ENOTSUP: newer format;
+ * -ENOENT: no pool there; each with a text that says what to do. */
+int pool_open(
+	const struct pool_options *options, struct reactor *reactor, struct store **out, struct fault *fault);
+/* Verifies a pool that nobody has open: prints findings by `report` (one line each), repairs when asked.
+ * Returns the number of findings left, or a negative errno. Blocks. */
+int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
+	void *arg, struct fault *fault);
+
+struct pool_dump_field {
+	const char *name, *text; /* text NULL: a number */
+	uint64_t number;
+};
+/* Tells what a pool holds that nobody has open, and changes nothing: rows of the tables pool, log, disk, branch,
+ * todo, map (one for each branch, or with `entries` one for each entry), catalogue, damaged (values
+ * with a wrong CRC), total. Rows of one table follow one another. 0 or a negative errno. Blocks. */
+int pool_dump(const struct pool_options *options, bool entries,
+	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
+	void *arg, struct fault *fault);
+
+#endif
