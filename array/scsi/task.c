@@ -27,7 +27,7 @@
 
 bool scsi_task_is_urgent(const struct scsi_task *task)
 {
-	return task->direction == SCSI_TO_INITIATOR || task->cdb[0] == 0xB5;
+	return task->direction == SCSI_TO_INITIATOR || (task->command->flags & CMD_INBAND);
 }
 
 /* ---- execute, in order --------------------------------------------------------------------------------- */

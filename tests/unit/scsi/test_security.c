@@ -121,6 +121,21 @@ TEST(messages_go_through)
 	expect_good(put(&test_a, 1, 0xB5, 0xF0, 1, UP_REQUEST_MAX_BYTES));
 }
 
+/* They get their buffers before others do, so that waiting writes never stop them. */
+TEST(a_control_request_is_urgent_under_either_opcode)
+{
+	static uint8_t block[512];
+
+	expect_good(put(&test_a, 1, 0xB5, 0xF0, 1, 64));
+	assert_true(scsi_task_is_urgent(&test_last.task));
+	expect_good(put(&test_a, 1, UP_OPCODE_VENDOR_OUT, 0xF0, 1, 64));
+	assert_true(scsi_task_is_urgent(&test_last.task));
+	expect_good(run(a, 1, CDB(0x28, 0, 0, 0, 0, 0, 0, 0, 1), NO_DATA));
+	assert_true(scsi_task_is_urgent(&test_last.task));
+	expect_good(run(a, 1, CDB(0x2A, 0, 0, 0, 0, 0, 0, 0, 1), block, sizeof(block)));
+	assert_false(scsi_task_is_urgent(&test_last.task));
+}
+
 TEST(what_is_refused)
 {
 	static const uint8_t protocols[] = {0x01, 0x02, 0x20, 0x40, 0xEE, 0xEF, 0xF1, 0xFF};
@@ -245,7 +260,8 @@ TEST(without_a_control_layer)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, client_teardown)
-	const struct CMUnitTest tests[] = {T(messages_go_through), T(what_is_refused),
+	const struct CMUnitTest tests[] = {T(messages_go_through),
+		T(a_control_request_is_urgent_under_either_opcode), T(what_is_refused),
 		T(protocol_00h_tells_what_there_is), T(errors_become_sense), T(nothing_stands_in_the_way),
 		T(a_waiting_fetch_ends_late_or_is_given_up),
 		cmocka_unit_test_setup_teardown(without_a_control_layer, client_setup, client_teardown)};
