@@ -23,7 +23,7 @@
 #include "array/reactor/reactor.h"
 
 #define EXCHANGES_MAX 4
-/* A host that counts its request ids from 1 after a restart must not meet its old ones for ever. */
+/* After a restart a host may count its request ids from 1 again: exchanges of before are forgotten in time. */
 #define REMEMBER_NS (UINT64_C(300) * 1000000000)
 
 struct exchange {

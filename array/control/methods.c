@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the management methods share: parameters, names, paging, the JSON of LUNs. See management.h. */
+/* What the management methods share: parameters, names, paging, the JSON of LUNs. See methods.h. */
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>

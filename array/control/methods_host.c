@@ -87,7 +87,7 @@ static bool take_import(struct mgmt_call *c, const char *text, struct host_recor
 	return false;
 }
 
-/* A name that nobody has is a slip of the pen, and a right for whoever gets that name later. */
+/* A name that nobody has is a typing error, and would be a right for whoever gets that name later. */
 static bool check_import_hosts(struct mgmt_call *c, json_t *given, const struct host_record *r)
 {
 	for (unsigned i = 0; given && i < r->import_host_count; i++) {
@@ -159,7 +159,7 @@ static bool take_record(struct mgmt_call *c, struct host_record *r, const char *
 	}
 	r->control_lu = control_lu;
 	r->control_without_chap = without_chap;
-	if (secret && !*secret && !mutual) /* who need not prove itself gets no proof either */
+	if (secret && !*secret && !mutual) /* without CHAP of the host there is no mutual CHAP */
 		mutual = "";
 	return take_text(c, "name", name, r->name, sizeof(r->name)) &&
 	       take_text(c, "chap_user", user, r->chap_user, sizeof(r->chap_user)) &&
@@ -206,7 +206,7 @@ static void host_set_done(struct array_call *call)
 {
 	struct mgmt_call *c = mgmt_call_of(call);
 
-	if (call->fault.err == -EAGAIN) { /* somebody else's change came first: this one's on top of it */
+	if (call->fault.err == -EAGAIN) { /* somebody else's change came first: made again, on top of it */
 		memset(call, 0, sizeof(*call));
 		host_set_method(c);
 		return;
@@ -261,7 +261,7 @@ static void host_show_method(struct mgmt_call *c)
 		return;
 	json_t *out = host_json(h), *mappings = json_array();
 	struct lun *lun = NULL;
-	/* All, on no pages: with the longest names they take half of what a reply may. */
+	/* All at once, not in pages: with the longest names they take half of what a reply may. */
 	for (uint32_t n = map_next(h, 0, &lun); n; n = map_next(h, n, &lun))
 		json_array_append_new(mappings, json_pack("{s:i, s:s, s:o}", "number", (int)n, "lun",
 							lun->name, "lun_id", mgmt_id(lun->id)));

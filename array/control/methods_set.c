@@ -125,7 +125,7 @@ static int add_luns(struct mgmt_call *c, json_t *luns, enum up_copy_kind kind, s
 	return 0;
 }
 
-/* Before the set begins: what can be known to be wrong. */
+/* Refuses what is known to be wrong before the set begins. */
 static bool check_create(struct mgmt_call *c, const char *name, json_t *luns)
 {
 	if (!json_is_array(luns) || !json_array_size(luns)) {

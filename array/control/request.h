@@ -17,7 +17,7 @@ struct request {
 	void (*done)(struct request *r); /* once, perhaps from inside request_run; reply is complete */
 	/* out */
 	struct up_msg reply;
-	/* private to requests.c */
+	/* private to request.c and requests*.c */
 	char initiator[UP_NAME_MAX_BYTES + 1]; /* lower case */
 	struct array_call call;
 	struct lun *lun; /* held while a call runs */

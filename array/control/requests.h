@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files requests*.c share: the ends of a request, who may do what, and their handlers. */
+/* What the files requests*.c share (request.c), and the handlers of each. */
 #ifndef UMBRA_CONTROL_REQUESTS_H
 #define UMBRA_CONTROL_REQUESTS_H
 

@@ -69,7 +69,7 @@ void request_resync_start(struct request *r)
 		REFUSE(r, UP_BAD_STATE, "The LUN to resync from is an ordinary one: name a shadow LUN.");
 		return;
 	}
-	/* A resync reads the copy for the host: having taken it is no right to do so. */
+	/* A resync lets the host read the copy: that the host took the copy is not enough. */
 	int err = map_number(request_host(r), shadow) ? 0 : set_may_import(request_host(r), shadow, &fault);
 	if (err) {
 		request_fault(r, err, &fault);
@@ -91,7 +91,7 @@ void request_resync_state(struct request *r)
 	job_reply(r, r->msg.job);
 }
 
-/* Where it is too late the state says so. */
+/* If it is too late for that, the state says so. */
 void request_resync_cancel(struct request *r)
 {
 	lun_resync_cancel(r->array, r->initiator, r->msg.job, NULL);

@@ -17,8 +17,8 @@ static bool require_shadow(struct request *r, const struct lun *lun, const char 
 	return false;
 }
 
-/* Is its set kept? One of an unkept set is nobody's yet: it is not mapped (an abort could not undo it) and
- * goes with its set, not alone. */
+/* Is its set kept? A shadow LUN of an unkept set is not mapped, for an abort could not undo that, and is deleted with
+ * its set only. */
 static bool request_set_kept(const struct lun *shadow)
 {
 	struct set *set = set_find(shadow->array, shadow->set_id, NULL);
@@ -114,7 +114,7 @@ void request_map(struct request *r)
 	map_add(request_host(r), lun, 0, r->nexus, &r->call);
 }
 
-/* Ends with nothing but UP_OK, or the fault. */
+/* The reply is a bare UP_OK, or the fault. */
 static void request_plain_done(struct array_call *call)
 {
 	struct request *r = container_of(call, struct request, call);
@@ -171,7 +171,7 @@ void request_unmap(struct request *r)
 static void delete_done(struct array_call *call)
 {
 	if (call->fault.err == -ENOENT || call->fault.err == -ENODEV)
-		call->fault.err = 0; /* somebody was faster: gone is what was asked for */
+		call->fault.err = 0; /* somebody was faster; that it is gone is what was asked for */
 	request_plain_done(call);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The order of CmdSN (RFC 7143 4.2.2.1). A request without the I bit is carried out when all before it have
- * been. Outside the window, or when it has come before, it is thrown away in silence. One that is ahead waits
- * here: a request before it was rejected (7.3: its CmdSN counts as not received).
- * The initiator closes the gap by sending that one again or by aborting it (7.11). A gap that stays open for
- * the time of a login ends the connection.
+ * The order of CmdSN (RFC 7143 4.2.2.1). A request without the I bit is carried out when all before it have been.
+ * One outside the window, or that has come before, is thrown away in silence.
+ *
+ * One that is ahead waits here: a request before it was rejected, and its CmdSN counts as not received (7.3). The
+ * initiator closes the gap by sending that one again or by aborting it (7.11). A gap that stays open for the time of a
+ * login ends the connection.
  */
 #include "array/iscsi/internal.h"
 

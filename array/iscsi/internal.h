@@ -16,7 +16,7 @@
  *   conn.c             a connection's life, its timers, its end
  *   server.c           portals, accepting, stopping
  *
- * With one connection a session they are one struct: iscsi_conn. A connection is freed only by a deferred
+ * A session has one connection, so both are one struct: iscsi_conn. A connection is freed only by a deferred
  * call, when nothing of it is under way: no receive, no send, no task in the SCSI layer, no task management.
  */
 #ifndef UMBRA_ISCSI_INTERNAL_H
@@ -163,7 +163,7 @@ struct iscsi_task {
 
 enum iscsi_conn_state {
 	ISCSI_CONN_LOGIN,
-	ISCSI_CONN_REINSTATING, /* login is done, but for the end of the session that it replaces */
+	ISCSI_CONN_REINSTATING, /* the login is done; it waits for the end of the session that it replaces */
 	ISCSI_CONN_FULL,
 	ISCSI_CONN_LOGOUT, /* answer is due when the tasks are over */
 	ISCSI_CONN_ENDING, /* the last PDUs go out; nothing more is taken in */
@@ -265,7 +265,8 @@ struct iscsi_conn {
 	unsigned draining;       /* tasks */
 	uint64_t drain_ns;       /* when one began to drain, or data of one came */
 	uint64_t buffer_bytes;   /* lent to it */
-	const void *host; /* by which sessions of one host are known; never looked into. NULL: of none */
+	const void
+		*host; /* tells the sessions of one host from others; never dereferenced. NULL: no host's */
 	unsigned late_next;
 	uint32_t late[ISCSI_LATE_R2TS]; /* target transfer tags, 0: none */
 	struct list tasks;              /* all, by arrival */
@@ -283,8 +284,8 @@ void iscsi_receive_more(struct iscsi_conn *c);
 
 /* ---- transmit.c */
 void iscsi_transmit_init(struct iscsi_conn *c);
-void iscsi_transmit(
-	struct iscsi_conn *c, struct iscsi_out *out); /* queues; goes out at the end of the turn */
+/* Queues it; it goes out at the end of the turn. */
+void iscsi_transmit(struct iscsi_conn *c, struct iscsi_out *out);
 /* A PDU with room for text_len bytes of data, or NULL: no memory, and the connection is ended. */
 struct iscsi_small *iscsi_small_new(
 	struct iscsi_conn *c, enum iscsi_opcode opcode, uint8_t flags, uint32_t itt, uint32_t text_len);
@@ -340,7 +341,7 @@ struct iscsi_task *iscsi_task_find(struct iscsi_conn *c, uint32_t itt);
 void iscsi_task_drop(struct iscsi_task *t);
 /* The same, but it keeps its tag until the data has come that was asked for: counts in c->draining. */
 void iscsi_task_drain(struct iscsi_task *t);
-/* Their data has not come: they go. */
+/* The tasks that drain go now: their data has not come. */
 void iscsi_drain_give_up(struct iscsi_conn *c);
 /* The next target transfer tag: neither 0 nor the reserved one. */
 uint32_t iscsi_new_ttt(struct iscsi_conn *c);
@@ -358,7 +359,7 @@ void iscsi_fill_sn(struct iscsi_conn *c, uint8_t *bhs, bool uses_statsn);
 void iscsi_management(struct iscsi_conn *c, const uint8_t *bhs);
 /* ExpCmdSN moved on, or a task has drained: does a function wait for it no more? */
 void iscsi_management_check(struct iscsi_conn *c);
-/* Those that wait for the initiator are given up: the connection is on its way out. */
+/* The connection is on its way out: functions that wait for the initiator are given up. */
 void iscsi_management_drop(struct iscsi_conn *c);
 
 /* ---- discovery.c */

@@ -30,7 +30,7 @@ static void accept_retry(struct reactor_timer *t)
 		accept_more(l);
 }
 
-/* The connections there are, as somebody from `peer` meets them. Who has a discovery session has proved nothing. */
+/* The connections there are, for a decision on one more from `peer`. Who has a discovery session has proved nothing. */
 struct census {
 	unsigned welcome, strangers; /* strangers: of this address, not logged in or for discovery only */
 	unsigned turned_away, turned_away_here;

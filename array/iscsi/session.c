@@ -193,7 +193,7 @@ static uint16_t new_tsih(struct iscsi_server *s)
 	}
 }
 
-/* What the host may not do any more it cannot do from now on; the initiator may end its session in order. */
+/* The host's rights are gone: no command is served any more. The initiator is given the time to log out. */
 static void close_by_scsi(void *transport)
 {
 	struct iscsi_conn *c = transport;
@@ -329,7 +329,7 @@ void iscsi_reinstate(struct iscsi_conn *c)
 	struct iscsi_small *s = c->last_response;
 
 	if (kill_twins(c))
-		return; /* their end calls again */
+		return; /* called again when they have ended */
 	c->last_response = NULL;
 	c->state = ISCSI_CONN_LOGIN;
 	establish(c, s);
@@ -372,7 +372,7 @@ static void login_done(struct iscsi_conn *c, struct iscsi_small *s)
 	iscsi_reinstate(c);
 }
 
-/* Whoever it is; the event was when the connection came. */
+/* Refuses the login, whoever asks. The event was told when the connection came. */
 static void turn_away(struct iscsi_conn *c, const uint8_t *bhs)
 {
 	struct iscsi_small *s = response_new(c, bhs, bhs[1] & 0x0c, ISCSI_LOGIN_NO_RESOURCES, 0);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Task management (RFC 7143 11.5). Tasks whose data is still arriving are dropped here, those in the SCSI
- * layer by scsi_tmf(), which tells of those of other sessions (iscsi_task_aborted). The answer is queued behind the
- * responses of tasks that ended before.
+ * Task management (RFC 7143 11.5). Tasks whose data is still arriving are dropped here. Those in the SCSI layer are
+ * aborted by scsi_tmf(), which also tells other sessions of their tasks (iscsi_task_aborted). The answer is queued
+ * behind the responses of tasks that ended before.
  *
- * A function on more than one task goes by RFC 7143 4.2.3.3: it begins when all requests with a CmdSN before its own
- * have come (those on the whole target need not wait: what has not come counts as received), and it is answered when
- * the data has come that this session's tasks had asked for. There are initiators that send none after a reset: the
- * wait ends after a while of silence. What comes later still, or for a single task that was aborted, is known by its
- * target transfer tag and thrown away.
+ * A function on more than one task goes by RFC 7143 4.2.3.3:
+ * - It begins when all requests with a lower CmdSN have come. One on the whole target does not wait: what has not come
+ *   counts as received.
+ * - It is answered when the data has come that this session's tasks had asked for. Some initiators send none after a
+ *   reset, so the wait ends after a while of silence.
+ * - Data that comes later still, or for a single task that was aborted, is known by its target transfer tag and thrown
+ *   away.
  */
 #include "array/iscsi/internal.h"
 

@@ -70,8 +70,7 @@ void reactor_writev(struct reactor *r, struct reactor_op *op, int fd, const stru
 	uint64_t offset);
 void reactor_fdatasync(struct reactor *r, struct reactor_op *op, int fd);
 void reactor_accept(struct reactor *r, struct reactor_op *op, int fd); /* result: the new socket */
-/* No descriptor or memory for another socket: who asks again at once gets the same answer at once, and burns the
- * processor. So long, then. */
+/* No descriptor or memory for another socket. To ask again at once would only burn the processor: so long is waited. */
 #define REACTOR_ACCEPT_RETRY_MS 100
 static inline bool reactor_accept_starved(int result)
 {

@@ -4,7 +4,7 @@
  * for each kind, for each nexus and LUN, so the same thing is never queued twice; the lowest bit goes first.
  *
  * 3F/0E (REPORTED LUNS DATA HAS CHANGED) belongs to the nexus: told on one LUN only, and done with once the
- * initiator asks REPORT LUNS. That a commit must not be disturbed by attentions is the array's care: it calls
+ * initiator asks REPORT LUNS. Attentions must not disturb a commit: the array sees to that by calling
  * late.
  */
 #include "array/scsi/attention.h"

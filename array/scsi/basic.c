@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands that move no data of the medium: TEST UNIT READY, REQUEST SENSE, START STOP UNIT, PREVENT ALLOW.
- */
+/* Commands that move no data of the medium: TEST UNIT READY, REQUEST SENSE, START STOP UNIT, PREVENT ALLOW … */
 #include "array/scsi/attention.h"
 #include "array/scsi/command.h"
 #include "array/scsi/commands.h"

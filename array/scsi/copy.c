@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The engine of third-party copies: images of the sources first, then step by step clones into the
- * destinations. Before each step it is asked again whether it may: aborted, mapping, reservation, write
- * protection. An I/O that ends inside its submit does not recurse.
+ * destinations. Before each step it is checked again that it was not aborted, that its LUNs are still
+ * mapped, and that no reservation or write protection forbids it. An I/O that ends inside its submit does not recurse.
  */
 #include "array/scsi/bounds.h"
 #include "array/scsi/command.h"

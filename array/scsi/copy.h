@@ -3,9 +3,9 @@
  * Third-party copies (SPC-4 5.17, SBC-3 4.28): EXTENDED COPY and the token commands (ODX), which share one
  * engine. Offered when the store can clone ranges; the data of a copy is that of one instant (lun_image).
  *
- * A struct scsi_copy lives in its nexus's list from its command on: it runs, with the command waiting for it
- * or (IMMED) in the background, and is kept when it is over so that its result can be asked for. The nexus
- * stays while it runs, and takes what is kept along when it goes.
+ * A struct scsi_copy is in its nexus's list from its command on. It runs while the command waits for it, or (IMMED) in
+ * the background. When it is over it is kept, so that its result can be asked for. One that runs holds the nexus; those
+ * that are kept are freed with it.
  */
 #ifndef UMBRA_SCSI_COPY_H
 #define UMBRA_SCSI_COPY_H
@@ -175,12 +175,12 @@ struct scsi_copy {
 	struct lun_io io;
 };
 
-/* A new one in the list, the task's; NULL: the task has failed (too many, the list id is in use, no memory). */
+/* A new one for the task, in its nexus's list. NULL: the task has failed (too many, the list id is in use, no memory). */
 struct scsi_copy *scsi_copy_new(
 	struct scsi_task *task, uint32_t list_id, enum copy_naming naming, unsigned moves);
 /* Begins. immediate: the task is finished with GOOD. Else in the end. */
 void scsi_copy_start(struct scsi_copy *c, bool immediate);
-/* Instead of a start: it has never been. */
+/* Instead of a start: forgets it. */
 void scsi_copy_drop(struct scsi_copy *c);
 /* NULL: none has that name. */
 struct scsi_copy *scsi_copy_find(const struct scsi_nexus *n, uint32_t list_id, enum copy_naming naming);
@@ -190,7 +190,7 @@ bool scsi_copy_stop(struct scsi_copy *c);
 void scsi_copy_stop_on(struct scsi_nexus *n, const struct lun *lun);
 /* Is there any that writes to the LUN, for whichever nexus? */
 bool scsi_copies_write_to(const struct scsi_target *t, const struct lun *lun);
-/* Are there any that were stopped before the call of that serial and have not ended? In the background only. */
+/* Is there any in the background that was stopped before the TMF of that serial began to wait, and has not ended? */
 bool scsi_copies_stopping(const struct scsi_nexus *n, uint64_t serial);
 void scsi_copies_free(struct scsi_nexus *n);
 void scsi_copy_vpd(const struct scsi_task *task, struct scsi_reply *r);

@@ -110,8 +110,8 @@ static bool check_type(struct scsi_task *task, const struct scsi_pr_request *q)
 	return type_valid(q->type) || scsi_fail_cdb_bit(task, 2, 3);
 }
 
-/* Of the holder, or of everybody when all hold and the key is 0: the asker holds then. Else the registrations with
- * the key go, the asker's too, and scope and type mean nothing. */
+/* When the key is the holder's (or 0, and all registrants hold) the asker becomes the holder. Else only the
+ * registrations with that key go, the asker's own too; scope and type mean nothing then. */
 static bool do_preempt(struct scsi_task *task, struct scsi_lun *s, struct scsi_pr_request *q)
 {
 	bool all = scsi_reserve_all_registrants(s->pr_type);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SANITIZE (SBC-4 5.30, 4.11): BLOCK ERASE unmaps the whole LUN, OVERWRITE fills it with a pattern, so often as
- * wanted. What it can promise is what a LUN of an array can: nothing of the data can be read through this LUN
- * any more. Shadow copies and other LUNs that share it keep theirs.
+ * SANITIZE (SBC-4 5.30, 4.11): BLOCK ERASE unmaps the whole LUN, OVERWRITE fills it with a pattern, as often as
+ * wanted. Afterwards nothing of the data can be read through this LUN. That is all that an array can promise: shadow
+ * copies and other LUNs that share the data keep it.
  *
- * Once begun it goes on whatever becomes of its task, of sessions, resets and umbrad itself: what is to be done
- * is kept in the catalogue, and the first command that reaches the LUN after a restart begins it again. Until
- * its end every command but a few answers NOT READY, 04/1B. It runs at most at the target's rate, for others
- * share the array's disks. One that fails leaves the LUN unusable (31/03) until another one is done or, where
- * its AUSE bit allowed it, EXIT FAILURE MODE.
+ * Once begun it goes on, whatever becomes of its task, of sessions, resets and umbrad itself. What is to be done is
+ * kept in the catalogue, and the first command that reaches the LUN after a restart begins it again. Until its end
+ * every command but a few answers NOT READY, 04/1B. It runs at most at the target's rate, for others share the array's
+ * disks. One that fails leaves the LUN unusable (31/03) until another one is done or, where its AUSE bit allowed it,
+ * EXIT FAILURE MODE.
  */
 #include "array/scsi/bounds.h"
 #include "array/scsi/command.h"
@@ -377,7 +377,7 @@ bool scsi_sanitize_allows(struct scsi_task *task)
 	}
 	if (!z || (task->command->flags & CMD_SANITIZING))
 		return true;
-	/* Another one takes its place: not before nothing of it is under way. */
+	/* Another SANITIZE may take its place when nothing of it is under way any more. */
 	if (z->failed && !z->target && task->cdb[0] == 0x48)
 		return true;
 	scsi_sanitize_sense(z, &sense);
@@ -445,8 +445,8 @@ void scsi_sanitize(struct scsi_task *task)
 
 	if (task->lun_held->resyncing)
 		scsi_set_errno(task, -EBUSY);
-	/* The order of tasks does not wait for copies in the background and those that another LUN was asked for: what
-	 * of them is with the store could write behind our back. */
+	/* Copies in the background, and those that another LUN was asked for, are not in the order of this LUN's tasks:
+	 * what the store has of them could write behind our back. */
 	if (z && (scsi_copies_write_to(t, task->lun_held) || begin(z, t, task->lun_held))) {
 		free(z);
 		z = NULL;

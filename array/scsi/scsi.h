@@ -3,11 +3,12 @@
  * The SCSI layer as a transport (iSCSI) sees it: nexuses, tasks, task management. It knows nothing of the
  * transport's PDUs; the transport knows nothing of commands.
  *
- * A task's life: the transport fills `lun`, `cdb`, `attribute`, `tag`, `expected_*` and calls
- * scsi_task_parse(). It then owns the question of buffers: when `direction` is out it collects data_len bytes
- * into `data` (for reads it provides room for data_len bytes), 4 KiB-aligned if it can; then it calls
- * scsi_task_execute(). `done` comes once, perhaps from inside execute. Then status, sense, data_len (bytes
- * in `data` to send, for reads) are set. The transport frees or re-uses the task afterwards.
+ * A task's life:
+ * - The transport fills what the struct names as its own and calls scsi_task_parse(), which tells direction and length.
+ * - The transport provides `data`, 4 KiB-aligned if it can: the data_len bytes from the initiator, or room for as many
+ *   to it. Then it calls scsi_task_execute().
+ * - `done` comes once, perhaps from inside execute. Status and sense are set, and data_len is what to send of `data`.
+ *   The task is the transport's again.
  */
 #ifndef UMBRA_SCSI_H
 #define UMBRA_SCSI_H
@@ -168,8 +169,8 @@ struct scsi_tmf_call {
 	enum scsi_tmf function;
 	uint8_t lun[8];
 	uint64_t tag; /* ABORT_TASK: the task's */
-	void (*done)(
-		struct scsi_tmf_call *call, enum scsi_tmf_result result); /* all affected tasks are over */
+	/* All affected tasks are over. */
+	void (*done)(struct scsi_tmf_call *call, enum scsi_tmf_result result);
 	struct scsi_nexus *nexus;
 	struct list_node link; /* private */
 	uint64_t serial;       /* private */

@@ -2,7 +2,7 @@
 /*
  * Commands that take several I/Os, one after the other: VERIFY, WRITE AND VERIFY, WRITE SAME, UNMAP. The
  * command's next() is called before each; an I/O that ends inside its submit does not recurse. How many run
- * at one time is bounded, for each may hold a buffer; one host has at most half of them, for others to have some.
+ * at one time is bounded, for each may hold a buffer. One host has at most half of them, so that others have some.
  */
 #include "array/scsi/bounds.h"
 #include "array/scsi/nexus.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The soft threshold of thin provisioning (SBC-3 4.7.3.8): when the store is fuller than a share of it, every
- * host learns 38/07 on each of its LUNs, once, and again only after there was room. The store is asked every
- * so many bytes written, not on a timer: what is not written to does not fill.
+ * The soft threshold of thin provisioning (SBC-3 4.7.3.8): when the store is fuller than its threshold, every host
+ * learns 38/07 on each of its LUNs, once, and again only after there was room. The store is asked each time that so
+ * many bytes were written, not on a timer: it fills by writes only.
  *
- * While a copy set is about to commit no attention may disturb; the question is then put off.
+ * No attention may disturb a copy set that is about to commit: the store is asked later then.
  */
 #include "array/scsi/attention.h"
 #include "array/scsi/nexus.h"

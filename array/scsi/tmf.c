@@ -53,8 +53,8 @@ static bool still_running(const struct scsi_tmf_call *call)
 	return false;
 }
 
-/* A call waits for all that was aborted before it began to wait, its own or not: that ends soon, for its I/O is
- * under way. Not for what is aborted later: somebody might go on with that for ever. */
+/* A call waits for every task that was aborted before it began to wait, whoever aborted it: those end soon, for their
+ * I/O is under way. It does not wait for tasks that are aborted later: there might always be another one. */
 void scsi_tmf_check(struct scsi_target *t)
 {
 	struct list_node *node = t->tmfs.head.next;
