@@ -6,6 +6,7 @@ own processes end with its wineserver. Nothing outside STATE and the cache of pr
 """
 import configparser
 import fcntl
+import glob
 import io
 import json
 import os
@@ -23,7 +24,7 @@ ADAPTERS_MAX = 4
 PATIENCE_S = 300  # for what comes at once, on a machine that may stand still for a while; only a failure waits so long
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
-SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'hold_port',
+SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'reset_ms', 'hold_port',
             'idle_ms', 'import_wait_ms')
 COORDINATOR_SETTINGS = {'hold_port': 'HoldPort', 'idle_ms': 'IdleMs', 'import_wait_ms': 'ImportWaitMs'}
 
@@ -380,6 +381,16 @@ class State:
                 parser.write(out)
             os.rename(self.conf + '.new', self.conf)
 
+    def harm(self):
+        """What the hosts' Windows had to reset, and whose commands that ended: lines of the bridges' logs. A story that is
+        not about late commands leaves none."""
+        found = []
+        for log in sorted(glob.glob(os.path.join(self.path, '*', 'bridge*.log'))):
+            with open(log, errors='replace') as source:
+                found += [f'host {os.path.basename(os.path.dirname(log))}: {line.strip()}' for line in source
+                          if line.startswith('RESET')]
+        return found
+
     def drop_adapter(self, name, adapter):
         """Forgets the settings of a host's last adapter; the host must be down."""
         with open(os.path.join(self.path, 'lock'), 'w') as lock:
@@ -412,7 +423,7 @@ class Bridge:
                 raise LabError(f'host {self.host.name} has no {key}: give --{key} or write it into {state.conf}')
         arguments = [need_program('umbra-lab-bridge', state.bin), '--port-file', self.port_file,
                      '--adapter', str(self.adapter)]
-        for key in ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms'):
+        for key in ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'reset_ms'):
             if settings.get(key):
                 arguments += ['--' + key.replace('_', '-'), settings[key]]
         if self.host.is_up() and os.path.exists(self.last_port_file):

@@ -142,9 +142,10 @@ static void print_luns(const struct labw_reply *rep)
 
 static void print_status(const struct labw_status *st)
 {
-	printf("connected %u\nsessions %u\nrescan-wanted %u\ncommands %u\ntimeouts %u\nlost %u\nfaults %u\nheld %u\n",
+	printf("connected %u\nsessions %u\nrescan-wanted %u\ncommands %u\ntimeouts %u\nlost %u\nfaults %u\nheld %u\n"
+	       "resets %u\naborted %u\n",
 		st->connected, st->sessions, st->rescan_wanted, st->commands, st->timeouts, st->lost,
-		st->faults, st->held);
+		st->faults, st->held, st->resets, st->aborted);
 }
 
 int control_main(int argc, char **argv)

@@ -25,14 +25,16 @@ static const char USAGE[] =
 	"  --chap-secret-file FILE  its first line is the secret\n"
 	"  --port N                 where to listen (default 0: any free port)\n"
 	"  --port-file FILE         written, with the port in it, when the bridge listens\n"
-	"  --link-down-ms N         how long commands wait for a lost session (default 15000)\n"
+	"  --link-down-ms N         how long commands wait for a lost session (default 60000)\n"
+	"  --reset-ms N             how long a reset may take before the next, harder one (default 10000)\n"
 	"  --nop-ms N               keepalive interval, 0: none (default 5000)\n"
 	"\n"
 	"Commands for a running bridge (PORTFILE is its port file):\n"
 	"  status | list | rescan | fault KIND [--op HEX] [--lun N] [--count N] [--skip N] [--ms N]\n"
 	"  KIND: delay, delay-reply, silent, drop-before, drop-after, drop-now, down-now, clear, release\n"
 	"  --op: only this operation code; --count: how many commands (default 1, 0: until clear); --skip: after\n"
-	"  so many that match. clear: forget them; release: what is delayed or away (down-now) goes on at once\n";
+	"  so many that match. clear: forget them; release: what is delayed or away (down-now) goes on at once,\n"
+	"  what is silent is lost\n";
 
 struct options {
 	struct session_options session;
@@ -62,8 +64,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 	static const struct option longs[] = {{"portal", 1, NULL, 'p'}, {"target", 1, NULL, 't'},
 		{"initiator", 1, NULL, 'i'}, {"adapter", 1, NULL, 'a'}, {"chap-user", 1, NULL, 'u'},
 		{"chap-secret-file", 1, NULL, 's'}, {"port", 1, NULL, 'P'}, {"port-file", 1, NULL, 'f'},
-		{"link-down-ms", 1, NULL, 'l'}, {"nop-ms", 1, NULL, 'n'}, {"help", 0, NULL, 'h'},
-		{NULL, 0, NULL, 0}};
+		{"link-down-ms", 1, NULL, 'l'}, {"nop-ms", 1, NULL, 'n'}, {"reset-ms", 1, NULL, 'r'},
+		{"help", 0, NULL, 'h'}, {NULL, 0, NULL, 0}};
 	unsigned long number;
 	int opt;
 
@@ -100,6 +102,11 @@ static int parse_options(int argc, char **argv, struct options *o)
 			if (!parse_number(optarg, 3600000, &number))
 				return 2;
 			o->session.link_down_ms = (uint32_t)number;
+			break;
+		case 'r':
+			if (!parse_number(optarg, 3600000, &number) || !number)
+				return 2;
+			o->session.reset_ms = (uint32_t)number;
 			break;
 		case 'n':
 			if (!parse_number(optarg, 3600000, &number))
@@ -215,7 +222,7 @@ static int serve(struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.session = {.link_down_ms = 15000, .nop_ms = 5000}};
+	struct options o = {.session = {.link_down_ms = 60000, .reset_ms = 10000, .nop_ms = 5000}};
 
 	if (argc >= 2 && strcmp(argv[1], "--control") == 0) {
 		int rc = control_main(argc - 2, argv + 2);

@@ -18,9 +18,18 @@ enum {
 	MAX_FAULTS = 16,
 	CLASS_TRIES = 8,
 	LOGIN_TIMEOUT_MS = 10000,
+	FIRST_LOGIN_MS = 15000, /* no more patience than that with a target that was never there */
 	RETRY_FIRST_MS = 100,
 	RETRY_MAX_MS = 1000,
 	NOPS_UNANSWERED = 3,
+	STATUS_TASK_ABORTED = 0x40,
+};
+
+/* Which reset is under way. */
+enum rung {
+	RUNG_NONE,
+	RUNG_LUN,
+	RUNG_TARGET
 };
 
 struct session {
@@ -33,7 +42,10 @@ struct session {
 	uint64_t login_started_ms, retry_at_ms;
 	uint32_t retry_ms;
 	uint64_t nop_at_ms;
-	uint64_t now_ms; /* of the current session_service call */
+	enum rung rung;
+	uint16_t rung_lun;      /* of the first one */
+	uint64_t rung_until_ms; /* valid with a rung */
+	uint64_t now_ms;        /* of the current session_service call */
 	struct list cmds;
 	unsigned int cmd_count;
 	struct labw_fault faults[MAX_FAULTS];
@@ -157,6 +169,22 @@ static void take_outcome(struct session_cmd *c, int status)
 		c->residual_bytes = (uint32_t)task->residual;
 }
 
+/* A reset took it along: as the class driver, once more; else its outcome is unknown. */
+static void cmd_aborted(struct session_cmd *c)
+{
+	c->session->counters.aborted++;
+	fprintf(stderr, "RESET: a command (%02x) for LUN %u was aborted with it\n", c->req.cdb[0],
+		c->req.lun);
+	c->reset = false;
+	c->fault = LABW_FAULT_CLEAR;
+	if (c->req.flags & LABW_F_CLASS && c->tries_left) {
+		c->tries_left--;
+		cmd_wait_again(c);
+	} else {
+		cmd_finish(c, LABW_LOST);
+	}
+}
+
 /* The target has answered (or libiscsi has given the command back: status ≥ SCSI_STATUS_CANCELLED). */
 static void on_command(struct iscsi_context *iscsi, int status, void *data, void *arg)
 {
@@ -172,10 +200,17 @@ static void on_command(struct iscsi_context *iscsi, int status, void *data, void
 	assert(c->state == CMD_SENT);
 	c->state = CMD_WAITING; /* not libiscsi's any more */
 	if (status < 0 || status > 0xFF) {
-		cmd_lose(c);
+		if (c->reset)
+			cmd_aborted(c);
+		else
+			cmd_lose(c);
 		return;
 	}
 	take_outcome(c, status);
+	if (status == STATUS_TASK_ABORTED) {
+		s->counters.aborted++;
+		fprintf(stderr, "RESET by another host: a command for LUN %u was aborted\n", c->req.lun);
+	}
 	if (is_unit_attention(c)) {
 		note_attention(c);
 		if (c->req.flags & LABW_F_CLASS && c->tries_left) {
@@ -253,54 +288,140 @@ static void cmd_send(struct session *s, struct session_cmd *c)
 	}
 }
 
-/* The task management answer does not matter; the aborted task itself stays with libiscsi until then or
- * later. */
-static void on_abort(struct iscsi_context *iscsi, int status, void *data, void *arg)
-{
-	struct session *s = arg;
+/* --- what follows a command that is late --------------------------------------------------------------------
+ */
 
-	(void)data;
-	if (iscsi != s->iscsi || status != SCSI_STATUS_GOOD)
-		return;
+static bool reset_covers(const struct session *s, const struct session_cmd *c)
+{
+	return s->rung == RUNG_TARGET || (s->rung == RUNG_LUN && c->req.lun == s->rung_lun);
+}
+
+/* For Windows it is under way, wherever it is held. */
+static bool is_outstanding(const struct session *s, const struct session_cmd *c)
+{
+	return c->state == CMD_REPLY_HELD || c->state == CMD_SILENT ||
+	       (c->state == CMD_WAITING && c->hold_until_ms > s->now_ms);
+}
+
+/* The target has done it: it will answer none of these any more. */
+static void reset_done(struct session *s)
+{
 	list_for_each_safe (n, &s->cmds) {
 		struct session_cmd *c = cmd_of(n);
 
-		if (c->state == CMD_ABANDONED && c->task)
-			(void)iscsi_scsi_cancel_task(iscsi, c->task); /* on_command frees it */
+		if (c->req.verb != LABW_EXEC || !reset_covers(s, c))
+			continue;
+		c->reset = true;
+		if ((c->state == CMD_SENT || c->state == CMD_ABANDONED) && c->task)
+			(void)iscsi_scsi_cancel_task(s->iscsi, c->task); /* on_command ends it */
+		else if (is_outstanding(s, c))
+			cmd_aborted(c);
+		else
+			c->reset = false;
 	}
+	s->rung = RUNG_NONE;
 }
 
-static void abandon_late(struct session *s, struct session_cmd *c)
+static void reset_climb(struct session *s);
+
+static void on_reset_answer(struct session *s, enum rung rung, int status, const void *data)
 {
-	if (c->state == CMD_SENT && c->task && s->up && !s->drop_wanted)
-		(void)iscsi_task_mgmt_abort_task_async(s->iscsi, c->task, on_abort, s);
+	if (s->rung != rung)
+		return; /* the next one is under way already */
+	/* the task management response, 0 = function complete (RFC 7143 11.6.1) */
+	if (status == SCSI_STATUS_GOOD && data && *(const uint32_t *)data == 0)
+		reset_done(s);
+	else
+		reset_climb(s);
+}
+
+static void on_lun_reset(struct iscsi_context *iscsi, int status, void *data, void *arg)
+{
+	struct session *s = arg;
+
+	if (iscsi == s->iscsi)
+		on_reset_answer(s, RUNG_LUN, status, data);
+}
+
+static void on_target_reset(struct iscsi_context *iscsi, int status, void *data, void *arg)
+{
+	struct session *s = arg;
+
+	if (iscsi == s->iscsi)
+		on_reset_answer(s, RUNG_TARGET, status, data);
+}
+
+/* The next, harder reset; the hardest is the end of the session. */
+static void reset_climb(struct session *s)
+{
+	int err;
+
+	s->counters.resets++;
+	s->rung_until_ms = s->now_ms + s->opt.reset_ms;
+	if (s->rung == RUNG_NONE) {
+		s->rung = RUNG_LUN;
+		fprintf(stderr, "RESET of LUN %u: a command was late\n", s->rung_lun);
+		err = iscsi_task_mgmt_lun_reset_async(s->iscsi, s->rung_lun, on_lun_reset, s);
+	} else if (s->rung == RUNG_LUN) {
+		s->rung = RUNG_TARGET;
+		fprintf(stderr, "RESET of the target: that of the LUN was not answered\n");
+		err = iscsi_task_mgmt_target_warm_reset_async(s->iscsi, on_target_reset, s);
+	} else {
+		fprintf(stderr, "RESET: the session is dropped, the target answers nothing\n");
+		err = -ECONNRESET;
+	}
+	if (err)
+		s->drop_wanted = true;
+}
+
+static void command_late(struct session *s, struct session_cmd *c)
+{
+	uint16_t lun = c->req.lun;
+	bool exec = c->req.verb == LABW_EXEC;
+
+	fprintf(stderr, "late: command %02x for LUN %u\n", c->req.cdb[0], lun);
 	cmd_finish(c, LABW_TIMEOUT);
+	if (!exec || s->drop_wanted || (s->rung != RUNG_NONE && lun == s->rung_lun))
+		return;
+	if (s->rung == RUNG_NONE)
+		s->rung_lun = lun;
+	if (s->rung != RUNG_TARGET) /* two LUNs: the target has a fault */
+		reset_climb(s);
 }
 
 static bool may_send(const struct session *s, const struct session_cmd *c, uint64_t now_ms)
 {
-	if (!s->up || s->drop_wanted || now_ms < c->hold_until_ms)
+	if (!s->up || s->drop_wanted || now_ms < c->hold_until_ms || reset_covers(s, c))
 		return false;
 	return !s->settling || c->req.flags & LABW_F_CLASS;
+}
+
+/* How long commands wait for a session. */
+static uint32_t hold_ms(const struct session *s)
+{
+	return !s->counters.sessions && s->opt.link_down_ms > FIRST_LOGIN_MS ? FIRST_LOGIN_MS
+									     : s->opt.link_down_ms;
 }
 
 /* Sends what may go, and ends what has waited too long. */
 static void pump(struct session *s)
 {
+	if (s->rung != RUNG_NONE && s->now_ms >= s->rung_until_ms && !s->drop_wanted)
+		reset_climb(s);
 	list_for_each_safe (n, &s->cmds) {
 		struct session_cmd *c = cmd_of(n);
 
 		if (c->state == CMD_ABANDONED)
 			continue;
-		if (c->deadline_ms && s->now_ms >= c->deadline_ms)
-			abandon_late(s, c);
+		if (s->up && c->deadline_ms && s->now_ms >= c->deadline_ms)
+			command_late(s, c);
 		else if (c->state == CMD_REPLY_HELD && s->now_ms >= c->hold_until_ms)
 			cmd_finish(c, LABW_OK);
 		else if (c->state != CMD_WAITING)
 			continue;
 		else if (may_send(s, c, s->now_ms))
 			cmd_send(s, c);
-		else if (!s->up && s->now_ms >= s->down_since_ms + s->opt.link_down_ms)
+		else if (!s->up && s->now_ms >= s->down_since_ms + hold_ms(s))
 			cmd_finish(c, LABW_NOT_CONNECTED);
 	}
 }
@@ -320,6 +441,8 @@ static void match_fault(struct session *s, struct session_cmd *c)
 		}
 		s->counters.faults++;
 		c->fault = f->kind;
+		if (f->value_ms == LABW_HOLD_MS)
+			c->deadline_ms = 0;
 		if (f->kind == LABW_FAULT_DELAY)
 			c->hold_until_ms = s->now_ms + f->value_ms;
 		if (f->kind == LABW_FAULT_DELAY_REPLY)
@@ -366,6 +489,7 @@ static void session_down(struct session *s)
 
 	s->iscsi = NULL;
 	s->drop_wanted = false;
+	s->rung = RUNG_NONE;
 	if (s->up) {
 		s->up = false;
 		s->down_since_ms = s->now_ms;
@@ -388,6 +512,17 @@ static void login_failed(struct session *s)
 		s->retry_at_ms = s->now_ms + s->retry_ms;
 }
 
+/* Time-outs begin with the session. */
+static void time_afresh(struct session *s)
+{
+	list_for_each (n, &s->cmds) {
+		struct session_cmd *c = cmd_of(n);
+
+		if (c->deadline_ms)
+			c->deadline_ms = s->now_ms + c->req.timeout_ms;
+	}
+}
+
 static void on_login(struct iscsi_context *iscsi, int status, void *data, void *arg)
 {
 	struct session *s = arg;
@@ -400,6 +535,7 @@ static void on_login(struct iscsi_context *iscsi, int status, void *data, void *
 		return;
 	}
 	s->up = true;
+	time_afresh(s);
 	s->settling = s->on_up != NULL;
 	s->retry_ms = RETRY_FIRST_MS;
 	s->nop_at_ms = s->now_ms + s->opt.nop_ms;
@@ -534,7 +670,7 @@ int session_wait_ms(const struct session *s, uint64_t now_ms)
 
 		if (c->state == CMD_ABANDONED)
 			continue;
-		if (c->deadline_ms && c->deadline_ms < until)
+		if (s->up && c->deadline_ms && c->deadline_ms < until)
 			until = c->deadline_ms;
 		if ((c->state == CMD_REPLY_HELD || (c->state == CMD_WAITING && c->hold_until_ms > now_ms)) &&
 			c->hold_until_ms < until)
@@ -544,7 +680,26 @@ int session_wait_ms(const struct session *s, uint64_t now_ms)
 	}
 	if (!s->iscsi && s->retry_at_ms < until)
 		until = s->retry_at_ms;
+	if (s->rung != RUNG_NONE && s->rung_until_ms < until)
+		until = s->rung_until_ms;
 	return until > now_ms ? (int)(until - now_ms) : 0;
+}
+
+/* What is delayed goes on. What would never be answered ends as with a lost session: it is not to be late in another test. */
+static void release(struct session *s)
+{
+	list_for_each_safe (n, &s->cmds) {
+		struct session_cmd *c = cmd_of(n);
+
+		if (c->state != CMD_ABANDONED && c->req.timeout_ms && !c->deadline_ms)
+			c->deadline_ms = s->now_ms + c->req.timeout_ms;
+		c->hold_until_ms = 0;
+		if (c->state == CMD_SILENT)
+			cmd_finish(c, LABW_LOST);
+		else if (c->fault == LABW_FAULT_SILENT)
+			c->fault = LABW_FAULT_CLEAR;
+	}
+	s->retry_at_ms = s->now_ms;
 }
 
 void session_fault(struct session *s, const struct labw_fault *fault, uint64_t now_ms)
@@ -562,9 +717,7 @@ void session_fault(struct session *s, const struct labw_fault *fault, uint64_t n
 			s->retry_at_ms = now_ms + fault->value_ms;
 		break;
 	case LABW_FAULT_RELEASE:
-		list_for_each (n, &s->cmds)
-			cmd_of(n)->hold_until_ms = 0;
-		s->retry_at_ms = now_ms;
+		release(s);
 		break;
 	default:
 		if (s->fault_count < MAX_FAULTS)

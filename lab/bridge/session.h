@@ -11,6 +11,9 @@
  * - The libiscsi context is created and destroyed only in session_service(), outside libiscsi's callbacks.
  * - libiscsi's own reconnecting is off: it would send commands again that were perhaps done. After a loss a
  *   new session is made (same ISID: it reinstates the old one); see LABW_LOST for what was under way.
+ * - A command that is late ends as Storport ends it: its LUN is reset, then the target, then the session, until one of
+ *   them is answered. What else is under way there ends with it. Every reset is counted, and said in the log.
+ * - Without a session no time-out counts: commands are held until there is one, for link_down_ms at most.
  */
 #ifndef UMBRA_LAB_SESSION_H
 #define UMBRA_LAB_SESSION_H
@@ -30,6 +33,7 @@ struct session_options {
 	const char *chap_user;   /* NULL: no CHAP */
 	const char *chap_secret; /* borrowed while the session lives, as the others */
 	uint32_t link_down_ms;   /* how long commands wait for a lost session */
+	uint32_t reset_ms;       /* how long the target may take for a reset before the next, harder one */
 	uint32_t nop_ms;         /* keepalive interval; three without an answer end the session */
 };
 
@@ -51,6 +55,7 @@ struct session_cmd {
 
 	enum session_cmd_state state;
 	uint8_t fault; /* enum labw_fault_kind that hit it */
+	bool reset;    /* libiscsi gives it back because of a reset */
 	unsigned int tries_left;
 	uint64_t deadline_ms, hold_until_ms;
 	uint32_t reply_delay_ms;

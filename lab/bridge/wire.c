@@ -23,7 +23,7 @@ enum {
 	REPLY_BYTES = COMMON_BYTES + 4,
 	REPLY_EXEC_BYTES = REPLY_BYTES + 16,
 	REPLY_LIST_BYTES = REPLY_BYTES + 4,
-	REPLY_STATUS_BYTES = REPLY_BYTES + 32,
+	REPLY_STATUS_BYTES = REPLY_BYTES + 40,
 };
 
 size_t labw_body_bytes(const uint8_t length_word[LABW_LENGTH_BYTES])
@@ -197,6 +197,8 @@ size_t labw_reply_head(const struct labw_reply *rep, uint8_t head[LABW_HEAD_MAX_
 		put_be32(p + 20, rep->status.lost);
 		put_be32(p + 24, rep->status.faults);
 		put_be32(p + 28, rep->status.held);
+		put_be32(p + 32, rep->status.resets);
+		put_be32(p + 36, rep->status.aborted);
 		body = REPLY_STATUS_BYTES;
 	}
 	put_common(head, body + data, rep->verb, rep->flags, rep->tag);
@@ -255,6 +257,8 @@ bool labw_reply_decode(struct labw_reply *rep, const uint8_t *body, size_t len_b
 		rep->status.lost = get_be32(p + 20);
 		rep->status.faults = get_be32(p + 24);
 		rep->status.held = get_be32(p + 28);
+		rep->status.resets = get_be32(p + 32);
+		rep->status.aborted = get_be32(p + 36);
 		return true;
 	default:
 		return len_bytes == REPLY_BYTES;

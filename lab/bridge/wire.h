@@ -47,7 +47,7 @@ enum labw_result {
 	LABW_BAD_REQUEST = 1,   /* the frame makes no sense */
 	LABW_NOT_CONNECTED = 2, /* no session, and none came back within the link-down time */
 	LABW_LOST = 3,          /* the session ended while the command was under way: outcome unknown */
-	LABW_TIMEOUT = 4,       /* the command's own time-out; it was aborted */
+	LABW_TIMEOUT = 4,       /* the command's own time-out; the LUN is being reset */
 	LABW_BUSY = 5,          /* the bridge's bounds are reached */
 	LABW_RESULT_COUNT
 };
@@ -62,17 +62,19 @@ enum labw_fault_kind {
 	LABW_FAULT_CLEAR = 0,       /* forget all armed faults */
 	LABW_FAULT_DELAY = 1,       /* send the command value_ms later */
 	LABW_FAULT_DELAY_REPLY = 2, /* send it at once, answer value_ms later than the target */
-	LABW_FAULT_SILENT = 3,      /* send it, never answer (the command's time-out ends it) */
+	LABW_FAULT_SILENT = 3,      /* send it, never answer: it will be late, or released */
 	LABW_FAULT_DROP_BEFORE = 4, /* drop the session instead of sending it */
 	LABW_FAULT_DROP_AFTER = 5,  /* send it, drop the session when the target has answered */
 	LABW_FAULT_DROP_NOW = 6,    /* drop the session at once, whatever runs */
 	LABW_FAULT_DOWN_NOW = 7,    /* drop the session and stay away for value_ms */
-	LABW_FAULT_RELEASE = 8,     /* what is delayed goes on now, a session that stays away comes back */
+	LABW_FAULT_RELEASE =
+		8, /* what is delayed goes on now, what is silent is lost, a session that stays away comes back */
 	LABW_FAULT_KIND_COUNT
 };
 
 #define LABW_ANY_OPCODE 0x100u
 #define LABW_ANY_LUN    0xFFFFu
+#define LABW_HOLD_MS    3600000u /* of a delay: until it is released; no time-out counts meanwhile */
 
 struct labw_fault {
 	uint8_t kind;    /* enum labw_fault_kind */
@@ -117,8 +119,10 @@ struct labw_status {
 	uint32_t commands;
 	uint32_t timeouts;
 	uint32_t lost;
-	uint32_t faults; /* commands that a fault hit */
-	uint32_t held;   /* commands that a fault delays now */
+	uint32_t faults;  /* commands that a fault hit */
+	uint32_t held;    /* commands that a fault delays now */
+	uint32_t resets;  /* of a LUN, of the target, of the session, after a command that was late */
+	uint32_t aborted; /* other commands that a reset ended, this host's or another's */
 };
 
 struct labw_reply {

@@ -13,7 +13,7 @@
 #include <vsserror.h>
 
 #define SENSE_BYTES     32
-#define COMMAND_SECONDS 30
+#define COMMAND_SECONDS 60
 #define RETRIES         3 /* of a unit attention */
 
 struct pass_through {

@@ -10,8 +10,9 @@ enum {
 	MAX_WORKERS = 96,
 	MAX_QUEUED = 1024,
 	CONNECT_MS = 10000,
-	GRACE_MS = 15000, /* the bridge keeps the time-outs; this much later it counts as gone */
-	PLAIN_MS = 45000  /* requests without a time-out of their own: a scan waits for a lost session */
+	/* The bridge keeps the time-outs, and holds what has no session: this much later it counts as gone. */
+	GRACE_MS = 130000,
+	PLAIN_MS = 90000 /* requests without a time-out of their own: a scan waits for a lost session */
 };
 
 struct port_worker {

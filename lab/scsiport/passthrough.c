@@ -8,7 +8,7 @@
 #include "lab/scsiport/ioctl.h"
 
 enum {
-	DEFAULT_TIMEOUT_MS = 30000,
+	DEFAULT_TIMEOUT_MS = 60000, /* a disk's TimeOutValue on msiscsi */
 	CHUNK_BYTES = 256 * 1024
 };
 

@@ -140,6 +140,53 @@ class Port(LabTest):
         self.assertLess(time.monotonic() - start, 60)  # without the time-out: for ever
         self.probe('cdb', 'PhysicalDrive1', '120000006000', '--in', '96')
 
+    def start(self, *arguments):
+        command, env = self.host().command(labhost.need_program('umbra-lab-probe.exe'), *arguments)
+        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(child.stdout.close)
+        self.addCleanup(child.kill)
+        return child
+
+    def await_counter(self, name, value):
+        bridge = self.host().bridge
+        self.assertTrue(labhost.wait_until(lambda: bridge.counters()[name] == value, lab_steps.PATIENCE_S, 0.05),
+                        f'{name} {value}: {bridge.counters()}')
+
+    def test_a_late_command_resets_its_lun(self):
+        bridge = self.host().bridge
+        self.addCleanup(lab_steps.let_go, bridge)
+        before = bridge.counters()
+        bridge.control('fault', 'delay-reply', '--op', '28', '--count', '2', '--ms', lab_steps.HOLD_MS)
+        read = ('28000000000000000100', '--in', '512')
+        beside, elsewhere = self.start('cdb', 'PhysicalDrive1', *read), self.start('cdb', 'PhysicalDrive2', *read)
+        self.await_counter('held', before['held'] + 2)
+        bridge.control('fault', 'silent', '--op', '12')
+        self.assertEqual(self.error('cdb', 'PhysicalDrive1', '120000006000', '--in', '96', '--timeout', '1'), TIMEOUT)
+        self.assertEqual(beside.communicate(timeout=60)[0].split()[:2], ['error', str(IO_DEVICE)])
+        self.await_counter('aborted', before['aborted'] + 1)
+        self.assertEqual(bridge.counters()['resets'], before['resets'] + 1)
+        self.assertEqual(bridge.counters()['held'], before['held'] + 1)  # of the other LUN
+        lab_steps.let_go(bridge)
+        self.assertEqual(elsewhere.communicate(timeout=60)[0].splitlines()[0], 'status 00')
+        self.assertIn('LUN 1', ' '.join(self.state.harm()))
+
+    def test_a_target_that_answers_nothing_loses_the_session(self):
+        self.addCleanup(self.configure, {'link_down_ms': 60000, 'reset_ms': 10000})
+        self.configure({'link_down_ms': 20000, 'reset_ms': 300})
+        os.kill(self.tgt.process.pid, signal.SIGSTOP)
+        try:
+            self.assertEqual(self.error('cdb', 'PhysicalDrive1', '120000006000', '--in', '96', '--timeout', '1'), TIMEOUT)
+            self.await_counter('connected', 0)
+            self.assertEqual(self.host().bridge.counters()['resets'], 3)
+            # Held, not timed: no session, no reset.
+            child = self.start('cdb', 'PhysicalDrive2', '120000006000', '--in', '96', '--timeout', '1')
+            time.sleep(3)
+            self.assertIsNone(child.poll())
+        finally:
+            os.kill(self.tgt.process.pid, signal.SIGCONT)
+        self.assertEqual(child.communicate(timeout=60)[0].splitlines()[0], 'status 00')
+        self.assertEqual(self.host().bridge.counters()['resets'], 3)
+
     def test_a_lost_session_is_told_once_and_mended(self):
         self.host().bridge.control('fault', 'drop-after', '--op', '12')
         self.assertEqual(self.error('cdb', 'PhysicalDrive1', '120000006000', '--in', '96'), IO_DEVICE)
@@ -149,16 +196,16 @@ class Port(LabTest):
         self.host().bridge.control('fault', 'drop-before', '--op', '88')
         self.probe('read', 'PhysicalDrive1', '0', '4096', labhost.windows_path(os.path.join(self.directory, 'x.bin')))
 
-    def link_down(self, ms):
-        """Commands wait so long for a lost session from now on: the bridge starts anew."""
-        self.state.configure('A', {'link_down_ms': ms})
+    def configure(self, settings):
+        """The bridge starts anew with them."""
+        self.state.configure('A', settings)
         self.host().bridge.stop()
         self.host().up()
         self.assertEqual(self.probe('rescan'), ['ok'])
 
     def test_a_session_that_stays_away_is_no_device(self):
-        self.addCleanup(self.link_down, 60000)
-        self.link_down(4000)
+        self.addCleanup(self.configure, {'link_down_ms': 60000})
+        self.configure({'link_down_ms': 4000})
         lab_steps.away(self.host().bridge)
         start = time.monotonic()
         self.assertEqual(self.error('cdb', 'PhysicalDrive1', '000000000000'), NOT_CONNECTED)

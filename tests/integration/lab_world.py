@@ -29,6 +29,7 @@ BLOCK = 512
 class World:
     def __init__(self, copysets=None, hosts=('A', 'B'), up=True, pool_options=()):
         self.array = self.hold = None
+        self.resets_expected = False  # set by a story that is about late commands
         self.hosts = hosts
         self.directory = tempfile.mkdtemp(prefix='umbra-lab-')
         self.state = labhost.State(os.path.join(self.directory, 'lab'))
@@ -46,7 +47,7 @@ class World:
                 if up:
                     self.up(name)
         except BaseException:
-            self.close()
+            self._close()
             raise
 
     def _start_hold(self):
@@ -170,6 +171,14 @@ class World:
     # ---- the end
 
     def close(self):
+        """True when no process is left. No story may have made a host's Windows reset anything."""
+        harm = [] if self.resets_expected else self.state.harm()
+        clean = self._close()
+        if harm:
+            raise RuntimeError('a host reset LUNs:\n' + '\n'.join(harm))
+        return clean
+
+    def _close(self):
         clean = all([self.state.host(name).down() for name in self.hosts if name in self.state.names()])
         if self.hold:
             self.hold.terminate()

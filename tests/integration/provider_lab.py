@@ -69,8 +69,10 @@ class Lab:
 
     def remove(self):
         self.lab('down', want=None)
+        harm = labhost.State(os.path.join(self.dir, 'lab')).harm()
         self.array.remove()
         shutil.rmtree(self.dir, ignore_errors=True)
+        check(not harm, 'a host reset LUNs:\n' + '\n'.join(harm))
 
     def trace(self, host):
         return os.path.join(self.dir, f'trace-{host}')
