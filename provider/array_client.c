@@ -13,10 +13,11 @@
 #define DEVICES_MAX         288
 #define SLOTS               32
 #define REDISCOVER_AFTER_MS 250
-#define IDENTIFY_TIMEOUT_S  5  /* of discovery, which asks every LUN that may answer */
-#define REQUEST_TIMEOUT_S   10 /* outside the commit window an array answers in milliseconds */
-#define TRIES_PER_PATH      2
-#define SILENT_MS           60000 /* so long an array that timed out, or a way over which nothing came, is asked last */
+#define IDENTIFY_LIMIT_MS   5000 /* of discovery, which asks every LUN that may answer */
+#define REQUEST_PATIENCE_MS                                                                                  \
+	10000 /* outside the commit window an array answers in a second, if only that it works on it */
+#define TRIES_PER_PATH 2
+#define SILENT_MS      60000 /* so long an array that timed out, or a way over which nothing came, is asked last */
 
 struct array_client {
 	struct transport *transport;
@@ -84,21 +85,20 @@ static int ask(struct array_client *c, struct channel *ch, struct exchange *x, e
 
 	up_request_init(request, op, array_client_new_request_id(c));
 	int err = exchange_prepare(x, request, array_client_new_slot(c));
-	ch->timeout_s = IDENTIFY_TIMEOUT_S;
+	ch->patience_ms = IDENTIFY_LIMIT_MS;
 	if (err == 0)
-		err = channel_exchange(ch, x, GetTickCount64() + IDENTIFY_TIMEOUT_S * 1000);
+		err = channel_exchange(ch, x, GetTickCount64() + IDENTIFY_LIMIT_MS);
 	if (err == 0 && x->reply.status != UP_OK)
 		err = -EPROTO;
 	return err;
 }
 
+/* A command that is late harms nobody on the control LU: what Windows does about it hits no data. */
 static unsigned rank(const struct channel_path *p)
 {
-	static const uint8_t zero[UP_ID_BYTES];
-
 	if (p->is_shadow)
 		return 2;
-	return memcmp(p->lun_id, zero, UP_ID_BYTES) == 0 ? 1 : 0;
+	return channel_path_controls(p) ? 0 : 1;
 }
 
 /* How many of the first `count` ways have the rank and the route of `p`. */
@@ -209,7 +209,7 @@ static int visit(struct array_client *c, struct tour *t, const struct transport_
 	if (a)
 		add_path(a, &p);
 	/* Windows gives some time-outs back as errors of the device. */
-	bool late = GetTickCount64() - begun_ms >= IDENTIFY_TIMEOUT_S * 1000 / 2;
+	bool late = GetTickCount64() - begun_ms >= IDENTIFY_LIMIT_MS / 2;
 	return err == -ETIMEDOUT || (err < 0 && late) ? -ETIMEDOUT : 0;
 }
 
@@ -405,7 +405,7 @@ static int try_path(
 	struct channel ch;
 	int err = channel_open(c->transport, p, &ch);
 
-	ch.timeout_s = REQUEST_TIMEOUT_S;
+	ch.patience_ms = REQUEST_PATIENCE_MS;
 	for (unsigned n = 0; err == 0 && n < TRIES_PER_PATH; n++) {
 		err = channel_exchange(&ch, x, deadline_ms);
 		if (err == 0) {
@@ -445,7 +445,7 @@ static int try_paths(struct array_client *c, struct array_info *info, const uint
 				array_client_silent(c, info->id, &p->device);
 				mark_silent(info, &p->device, UINT64_MAX);
 			}
-			if (err == 0 || err == -ENOMEM)
+			if (err == 0 || err == -ENOMEM || err == -EINPROGRESS)
 				return err;
 		}
 	}
@@ -518,7 +518,7 @@ int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BY
 		err = array_client_info(c, array_id, &room->info);
 		if (err == 0)
 			err = try_paths(c, &room->info, not_through, &room->x, deadline_ms);
-		if (err < 0 && err != -ENOMEM && err != -ETIMEDOUT) {
+		if (err < 0 && err != -ENOMEM && err != -ETIMEDOUT && err != -EINPROGRESS) {
 			int known = discover_since(c, now + 1);
 			err = known < 0 ? known : array_client_info(c, array_id, &room->info);
 			if (err == 0)
@@ -526,6 +526,8 @@ int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BY
 		}
 		if (err == -ENOENT)
 			err = -EHOSTUNREACH;
+		if (err == -EINPROGRESS)
+			err = -ETIMEDOUT;
 		remember(c, array_id, err == -ETIMEDOUT);
 	}
 	if (err == 0) {

@@ -17,7 +17,7 @@
 
 #define ARRAYS_MAX       8
 #define ARRAY_PATHS_MAX  16
-#define REQUEST_LIMIT_MS 21000 /* two paths that answer nothing for REQUEST_TIMEOUT_S each */
+#define REQUEST_LIMIT_MS 21000 /* two paths that answer nothing for REQUEST_PATIENCE_MS each */
 
 struct array_info {
 	uint8_t id[UP_ID_BYTES];
@@ -28,7 +28,7 @@ struct array_info {
 	bool authenticated;
 	uint64_t silent_ms; /* when it last let a request time out; 0: it answered since */
 	unsigned path_count;
-	/* The best first: originals, control LU, shadow LUNs; of each by turns one of every route. */
+	/* The best first: control LU, originals, shadow LUNs; of each by turns one of every route. */
 	struct channel_path paths[ARRAY_PATHS_MAX];
 };
 

@@ -6,8 +6,9 @@
 #include <string.h>
 #include <windows.h>
 
-#define COMMAND_TIMEOUT_S     30
-#define PROBE_TIMEOUT_S       5
+#define PROBE_PATIENCE_MS     5000
+#define PENDING_PATIENCE_MS   10000 /* of an array that says that it works on it, from one time to the next */
+#define PENDING_LIMIT_MS      60000
 #define RETRY_PAUSE_MS        20
 #define UNIT_ATTENTIONS_MAX   8
 #define STATUS_GOOD           0x00
@@ -37,14 +38,23 @@ static struct sense sense_parse(const uint8_t *s)
 	}
 }
 
+/* How long one command is waited for; 0: as long as it takes. */
+static uint32_t patience(uint32_t patience_ms, uint64_t deadline_ms)
+{
+	uint64_t now_ms = GetTickCount64(), left_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 1;
+
+	return patience_ms && left_ms < patience_ms ? (uint32_t)left_ms : patience_ms;
+}
+
 /* Carries one command out, repeating it over BUSY and unit attentions until the deadline. */
-static int carry_out(struct channel *ch, struct transport_command *command, uint64_t deadline_ms)
+static int carry_out(
+	struct channel *ch, struct transport_command *command, uint32_t patience_ms, uint64_t deadline_ms)
 {
 	uint32_t len_bytes = command->len_bytes;
 
 	for (unsigned attentions = 0;;) {
 		command->len_bytes = len_bytes;
-		int err = ch->transport->ops->command(ch->handle, command);
+		int err = courier_command(ch->courier, command, patience(patience_ms, deadline_ms));
 		if (err < 0)
 			return err;
 		if (command->status == STATUS_GOOD)
@@ -74,9 +84,8 @@ static int inquiry(struct channel *ch, bool vital, uint8_t page, uint8_t *buf, u
 		.cdb_len_bytes = 6,
 		.direction = TRANSPORT_IN,
 		.data = buf,
-		.len_bytes = cap,
-		.timeout_s = PROBE_TIMEOUT_S};
-	int err = carry_out(ch, &c, GetTickCount64() + PROBE_TIMEOUT_S * 1000);
+		.len_bytes = cap};
+	int err = carry_out(ch, &c, PROBE_PATIENCE_MS, GetTickCount64() + PROBE_PATIENCE_MS);
 
 	*len = c.len_bytes;
 	return err;
@@ -121,8 +130,8 @@ int channel_open(struct transport *t, const struct channel_path *path, struct ch
 {
 	char serial[TRANSPORT_SERIAL_MAX_BYTES + 1];
 
-	*out = (struct channel){.transport = t};
-	int err = t->ops->open(t, &path->device, &out->handle);
+	memset(out, 0, sizeof(*out));
+	int err = courier_open(t, &path->device, &out->courier);
 	if (err < 0 || !path->serial[0])
 		return err;
 	err = read_serial(out, serial);
@@ -135,9 +144,8 @@ int channel_open(struct transport *t, const struct channel_path *path, struct ch
 
 void channel_close(struct channel *ch)
 {
-	if (ch->handle)
-		ch->transport->ops->close(ch->handle);
-	ch->handle = NULL;
+	courier_close(ch->courier);
+	ch->courier = NULL;
 }
 
 int exchange_prepare(struct exchange *x, const struct up_msg *request, uint16_t slot)
@@ -150,8 +158,7 @@ int exchange_prepare(struct exchange *x, const struct up_msg *request, uint16_t 
 }
 
 /* SPC-4 6.30, 6.31: byte 1 the protocol, 2–3 the mailbox, 6–9 the length. */
-static void security_cdb(
-	struct transport_command *c, uint8_t opcode, uint16_t slot, uint32_t len, uint32_t timeout_s)
+static void security_cdb(struct transport_command *c, uint8_t opcode, uint16_t slot, uint32_t len)
 {
 	memset(c->cdb, 0, sizeof(c->cdb));
 	c->cdb[0] = opcode;
@@ -164,7 +171,6 @@ static void security_cdb(
 	c->cdb[9] = (uint8_t)len;
 	c->cdb_len_bytes = 12;
 	c->len_bytes = len;
-	c->timeout_s = timeout_s ? timeout_s : COMMAND_TIMEOUT_S;
 }
 
 static int post(struct channel *ch, struct exchange *x, uint64_t deadline_ms)
@@ -172,8 +178,8 @@ static int post(struct channel *ch, struct exchange *x, uint64_t deadline_ms)
 	struct transport_command c = {.direction = TRANSPORT_OUT, .data = x->out};
 
 	security_cdb(&c, ch->vendor_opcodes ? UP_OPCODE_VENDOR_OUT : UP_OPCODE_OUT, x->slot,
-		(uint32_t)x->out_len_bytes, ch->timeout_s);
-	int err = carry_out(ch, &c, deadline_ms);
+		(uint32_t)x->out_len_bytes);
+	int err = carry_out(ch, &c, ch->patience_ms, deadline_ms);
 	if (err != -EOPNOTSUPP || ch->vendor_opcodes)
 		return err;
 	ch->vendor_opcodes = true;
@@ -184,9 +190,8 @@ static int fetch(struct channel *ch, struct exchange *x, uint64_t deadline_ms)
 {
 	struct transport_command c = {.direction = TRANSPORT_IN, .data = x->in};
 
-	security_cdb(&c, ch->vendor_opcodes ? UP_OPCODE_VENDOR_IN : UP_OPCODE_IN, x->slot, sizeof(x->in),
-		ch->timeout_s);
-	int err = carry_out(ch, &c, deadline_ms);
+	security_cdb(&c, ch->vendor_opcodes ? UP_OPCODE_VENDOR_IN : UP_OPCODE_IN, x->slot, sizeof(x->in));
+	int err = carry_out(ch, &c, ch->patience_ms, deadline_ms);
 	if (err < 0)
 		return err;
 	enum up_status decoded = up_decode(&x->reply, x->in, c.len_bytes);
@@ -199,14 +204,18 @@ static int fetch(struct channel *ch, struct exchange *x, uint64_t deadline_ms)
 
 int channel_exchange(struct channel *ch, struct exchange *x, uint64_t deadline_ms)
 {
+	uint64_t limit_ms = GetTickCount64() + PENDING_LIMIT_MS;
 	int err = post(ch, x, deadline_ms);
 
 	while (err == 0) {
 		err = fetch(ch, x, deadline_ms);
 		if (err < 0 || x->reply.status != UP_PENDING)
 			break;
-		if (GetTickCount64() + RETRY_PAUSE_MS >= deadline_ms)
-			return -ETIMEDOUT;
+		uint64_t now_ms = GetTickCount64();
+		if (now_ms >= limit_ms)
+			return -EINPROGRESS;
+		if (deadline_ms < now_ms + PENDING_PATIENCE_MS)
+			deadline_ms = now_ms + PENDING_PATIENCE_MS;
 		Sleep(RETRY_PAUSE_MS);
 	}
 	return err;

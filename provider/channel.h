@@ -6,13 +6,15 @@
  * Invariants:
  * - A channel serves one thread at a time; exchanging allocates nothing.
  * - A request keeps its id over every repetition, on whatever channel: the array does the work once.
- * - Results are 0 or a negative errno, as in transport.h, and -EBADMSG: the answer is not one to our request.
+ * - Results are 0 or a negative errno, as in transport.h, and -EBADMSG: the answer is not one to our request;
+ * -EINPROGRESS: the array answers, again and again, that it works on it.
  */
 #ifndef UMBRA_PROVIDER_CHANNEL_H
 #define UMBRA_PROVIDER_CHANNEL_H
 
+#include <string.h>
 #include "proto/umbra_proto.h"
-#include "provider/transport.h"
+#include "provider/courier.h"
 
 /* Of a logical unit of ours. */
 struct channel_path {
@@ -23,16 +25,24 @@ struct channel_path {
 	uint64_t silent_until_ms; /* nothing came back over it lately: asked last until then */
 };
 
+/* Is it the control LU? */
+static inline bool channel_path_controls(const struct channel_path *p)
+{
+	static const uint8_t zero[UP_ID_BYTES];
+
+	return memcmp(p->lun_id, zero, UP_ID_BYTES) == 0;
+}
+
 static inline bool channel_path_silent(const struct channel_path *p, uint64_t now_ms)
 {
 	return now_ms < p->silent_until_ms;
 }
 
 struct channel {
-	struct transport *transport;
-	struct transport_handle *handle; /* owned */
-	bool vendor_opcodes;             /* the standard ones are filtered on the way */
-	uint32_t timeout_s;              /* SCSI time-out of a command; 0: 30 s, as in the commit window */
+	struct courier *courier; /* owned */
+	bool vendor_opcodes;     /* the standard ones are filtered on the way */
+	uint32_t
+		patience_ms; /* with a command of an exchange; 0: as long as it takes, as in the commit window */
 };
 
 /* Opens and checks that VPD page 80h still is path->serial: drive numbers move. -ENODEV when it is not. */
@@ -56,7 +66,8 @@ struct exchange {
 /* Encodes the request. -EINVAL: it does not fit. */
 int exchange_prepare(struct exchange *x, const struct up_msg *request, uint16_t slot);
 
-/* Sends x->out and waits for the answer, at most until deadline_ms on GetTickCount64's clock.
+/* Sends x->out and waits for the answer, at most until deadline_ms on GetTickCount64's clock; longer, up to a minute, for an
+ * array that says meanwhile that it works on it.
  * 0: x->reply holds the answer, whatever its status. */
 int channel_exchange(struct channel *ch, struct exchange *x, uint64_t deadline_ms);
 

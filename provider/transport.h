@@ -5,6 +5,7 @@
  *
  * Invariants:
  * - A handle serves one thread at a time. command() allocates nothing: what it needs came with open().
+ * - No caller chooses a time-out: Windows resets the LUN under everybody's I/O when it has passed. See courier.h.
  * - int results: 0, or a negative errno: -ENODEV (nothing there any more), -EIO (the device or the path
  *   failed), -ETIMEDOUT, -EACCES, -ENOMEM, -EOPNOTSUPP (the system refuses the command).
  */
@@ -41,7 +42,6 @@ struct transport_command {
 	enum transport_direction direction;
 	uint8_t *data;      /* borrowed */
 	uint32_t len_bytes; /* of data; afterwards: bytes that were moved */
-	uint32_t timeout_s;
 	/* results */
 	uint8_t status; /* SCSI */
 	uint8_t sense[TRANSPORT_SENSE_MAX_BYTES];

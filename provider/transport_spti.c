@@ -18,13 +18,14 @@
 #include "proto/umbra_proto.h"
 #include "provider/memory.h"
 
-#define DRIVES_MAX      256
-#define PORTS_MAX       32
-#define PROBE_TIMEOUT_S 5
-#define PROBE_TARGETS   8
-#define INQUIRY_CAP     65536
-#define CONTROLLER_TYPE 0x0C
-#define VENDOR_BYTES    8
+#define DRIVES_MAX         256
+#define PORTS_MAX          32
+#define DISK_TIMEOUT_S     60 /* of disks on msiscsi */
+#define DISK_TIMEOUT_MAX_S 3600
+#define PROBE_TARGETS      8
+#define INQUIRY_CAP        65536
+#define CONTROLLER_TYPE    0x0C
+#define VENDOR_BYTES       8
 
 struct spti_request {
 	SCSI_PASS_THROUGH spt;
@@ -36,6 +37,7 @@ struct spti_request {
 struct transport_handle {
 	HANDLE file;
 	struct transport_device device;
+	ULONG timeout_s;
 	struct spti_request request; /* page-locked when the working set allows it */
 };
 
@@ -67,6 +69,19 @@ static int errno_of(DWORD error)
 	}
 }
 
+/* As long as a disk's own commands may take. When it passes, Storport resets the LUN, then the target, then the session, and
+ * aborts what others have under way there: what an application's I/O sits out must not end by a request of ours. */
+static ULONG disk_timeout_s(void)
+{
+	DWORD value, size = sizeof(value);
+
+	if (RegGetValueW(HKEY_LOCAL_MACHINE, L"SYSTEM\\CurrentControlSet\\Services\\Disk", L"TimeOutValue",
+		    RRF_RT_REG_DWORD, NULL, &value, &size) != ERROR_SUCCESS ||
+		value < DISK_TIMEOUT_S)
+		return DISK_TIMEOUT_S;
+	return value < DISK_TIMEOUT_MAX_S ? value : DISK_TIMEOUT_MAX_S;
+}
+
 /* access 0: to ask Windows about a device, without touching it. */
 static HANDLE open_device(const char *name, DWORD access)
 {
@@ -88,6 +103,7 @@ static int spti_open(
 		return err;
 	}
 	h->device = *device;
+	h->timeout_s = disk_timeout_s();
 	/* Best effort: without it the commit window might have to wait for the paging file. */
 	(void)memory_lock(&h->request, sizeof(h->request));
 	*out = h;
@@ -124,7 +140,7 @@ static int spti_command(struct transport_handle *h, struct transport_command *c)
 							: SCSI_IOCTL_DATA_UNSPECIFIED;
 	r->spt.DataTransferLength = c->len_bytes;
 	r->spt.DataBufferOffset = offsetof(struct spti_request, data);
-	r->spt.TimeOutValue = c->timeout_s;
+	r->spt.TimeOutValue = h->timeout_s;
 	memcpy(r->spt.Cdb, c->cdb, c->cdb_len_bytes);
 	if (c->direction == TRANSPORT_OUT)
 		memcpy(r->data, c->data, c->len_bytes);
@@ -268,8 +284,7 @@ static void units_by_probe(unsigned port, struct transport_device *out, unsigned
 			.cdb_len_bytes = 6,
 			.direction = TRANSPORT_IN,
 			.data = inquiry,
-			.len_bytes = sizeof(inquiry),
-			.timeout_s = PROBE_TIMEOUT_S};
+			.len_bytes = sizeof(inquiry)};
 		port_name(port, d.name);
 		if (spti_open(NULL, &d, &h) < 0)
 			return;

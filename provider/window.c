@@ -295,22 +295,42 @@ static bool open_lane(struct worker *k, struct transport *t, const struct array_
 	return true;
 }
 
-/* A lane for each way, the best first. Through a shadow LUN only when there is nothing else, for somebody may delete it
- * meanwhile: a host may see no LUN of the array but such as were broken off their set unknown to the provider. Those over
- * which nothing came back, lately or just now, only when there are no others: applications are frozen already. */
+enum lane_kind {
+	LANE_ORIGINAL,
+	LANE_CONTROL,
+	LANE_SHADOW,
+	LANE_KINDS
+};
+
+static enum lane_kind lane_kind(const struct channel_path *p)
+{
+	if (p->is_shadow)
+		return LANE_SHADOW;
+	return channel_path_controls(p) ? LANE_CONTROL : LANE_ORIGINAL;
+}
+
+/* A lane for each way; the originals' before the control LU: they are what must answer when the commit does. Through a shadow
+ * LUN only when there is nothing else, for somebody may delete it meanwhile: a host may see no LUN of the array but such as were
+ * broken off their set unknown to the provider. Those over which nothing came back, lately or just now, only when there are no
+ * others: applications are frozen already. */
 static int open_lanes(struct worker *k, struct transport *t, const struct array_info *a)
 {
 	uint32_t silent_routes[ARRAY_PATHS_MAX];
 	unsigned silent_count = 0;
 	uint64_t now_ms = GetTickCount64();
 
-	for (unsigned round = 0; round < 4 && !k->lane_count; round++) {
+	for (unsigned round = 0; round < 2 * LANE_KINDS; round++) {
+		enum lane_kind kind = (enum lane_kind)(round % LANE_KINDS);
+		if (round == LANE_KINDS && k->lane_count)
+			break;
+		if (kind == LANE_SHADOW && k->lane_count)
+			continue;
 		for (unsigned i = 0; i < a->path_count && k->lane_count < LANES_MAX; i++) {
 			const struct channel_path *p = &a->paths[i];
 			bool silent = channel_path_silent(p, now_ms);
 			for (unsigned n = 0; n < silent_count; n++)
 				silent = silent || (p->device.route && p->device.route == silent_routes[n]);
-			if (p->is_shadow != ((round & 1) != 0) || silent != (round >= 2))
+			if (lane_kind(p) != kind || silent != (round >= LANE_KINDS))
 				continue;
 			if (!open_lane(k, t, a, i) && silent_count < ARRAY_PATHS_MAX)
 				silent_routes[silent_count++] = p->device.route;

@@ -537,6 +537,13 @@ static int security_in(const struct fake_device *d, struct transport_command *c)
 		Sleep(1);
 		AcquireSRWLockExclusive(&fake_lock);
 	}
+	if (a->pending[box->request.op]) {
+		struct up_msg wait;
+		a->pending[box->request.op]--;
+		up_reply_init(&wait, &box->request, UP_PENDING);
+		c->len_bytes = (uint32_t)up_encode(&wait, c->data, c->len_bytes);
+		return 0;
+	}
 	if (!box->done) {
 		box->running = true;
 		DWORD delay_ms = a->delay_ms[box->request.op];

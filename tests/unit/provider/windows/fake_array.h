@@ -51,6 +51,7 @@ struct fake_array {
 	enum up_status refuse[UP_OP_COUNT]; /* instead of doing it */
 	unsigned refuse_count[UP_OP_COUNT]; /* how often; 0: always */
 	DWORD delay_ms[UP_OP_COUNT];        /* IN waits so long; the work is done at its end */
+	unsigned pending[UP_OP_COUNT];      /* IN says so many times that the request runs still */
 	unsigned lose_replies;              /* so many INs fail */
 	bool old_opcodes_filtered;          /* A2h and B5h are invalid */
 	unsigned job_polls;                 /* so many RESYNC_STATEs until a job is done */

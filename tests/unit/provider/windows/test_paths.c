@@ -285,7 +285,37 @@ static void a_silent_path_is_asked_last(void)
 	finish();
 }
 
-/* The LUNs are all on the route that is silent, the other one has only the control LU: it is next, not last. */
+/* The control LU is asked as long as there is one: a command that is late there hits nobody's data. In the commit window the
+ * originals carry it. */
+static void the_control_lu_is_asked_first(void)
+{
+	struct array_trouble trouble;
+	uint64_t capabilities;
+
+	start_with(2, 0);
+	fake_add_control_lu(0);
+	CHECK(array_client_discover(context.client) == 1);
+	unsigned first = fake_devices[0].commands, second = fake_devices[1].commands;
+	unsigned control = fake_devices[2].commands;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	CHECK(fake_devices[0].commands == first && fake_devices[1].commands == second);
+	CHECK(fake_devices[2].commands > control);
+	fake_devices[2].broken = true;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	fake_devices[2].broken = false;
+	for (unsigned i = 0; i < 2; i++)
+		hang(i, FAKE_HANG_REQUEST);
+	up_to_the_window(1);
+	CHECK_HR(commit(&set_id), S_OK); /* over the control LU in the end */
+	CHECK(fake_hung() == 2);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	expect_event(UMBRA_EVENT_PATH_SILENT);
+	release_hung();
+	CHECK_HR(abort_set(&set_id), S_OK);
+	finish();
+}
+
+/* The best ways are all on the route that is silent, the other one has only a LUN: it is next, not last. */
 static void a_worse_way_on_another_route_is_next(void)
 {
 	struct array_trouble trouble;
@@ -294,22 +324,64 @@ static void a_worse_way_on_another_route_is_next(void)
 	start_with(5, 0);
 	fake_add_control_lu(0);
 	for (unsigned i = 0; i < 6; i++)
-		fake_devices[i].route = i < 5 ? 1 : 2;
+		fake_devices[i].route = i == 4 ? 2 : 1;
 	CHECK(array_client_discover(context.client) == 1);
-	unsigned before[5];
-	for (unsigned i = 0; i < 5; i++) {
+	unsigned before[6];
+	for (unsigned i = 0; i < 6; i++) {
 		before[i] = fake_devices[i].commands;
-		fake_devices[i].times_out = true;
+		fake_devices[i].times_out = i != 4;
 	}
 	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
-	for (unsigned i = 0; i < 5; i++)
-		CHECK(fake_devices[i].commands == before[i] + (i == 0));
+	for (unsigned i = 0; i < 4; i++)
+		CHECK(fake_devices[i].commands == before[i]);
+	CHECK(fake_devices[5].commands == before[5] + 1);
 	/* each is asked, once, when there is no other way */
-	fake_devices[5].broken = true;
+	fake_devices[4].broken = true;
 	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == -ETIMEDOUT);
-	for (unsigned i = 0; i < 5; i++)
-		CHECK(fake_devices[i].commands == before[i] + 1 + (i == 0));
+	for (unsigned i = 0; i < 6; i++)
+		CHECK(i == 4 || fake_devices[i].commands == before[i] + 1 + (i == 5));
 	finish();
+}
+
+/* Outside of the window, too, a command that does not come back holds nobody: it is left behind, with its device. */
+static void a_command_is_left_behind(void)
+{
+	struct array_trouble trouble;
+	uint64_t capabilities;
+
+	start_with(2, 0);
+	CHECK(array_client_discover(context.client) == 1);
+	fake_devices[0].hang = FAKE_HANG_REPLY;
+	fake_devices[0].hang_op = UP_OP_IDENTIFY;
+	uint64_t begun_ms = GetTickCount64();
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	CHECK(GetTickCount64() - begun_ms >= 5000 && fake_hung() == 1 && fake_open_handles() == 1);
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	CHECK(fake_hung() == 1); /* not asked again */
+	release_hung();
+	finish();
+}
+
+/* An array that says that it works on it is waited for, past the deadline for one that is silent. */
+static void a_request_that_is_pending(void)
+{
+	static struct exchange x;
+	struct channel_path path = {.device.name = "0"};
+	struct up_msg request;
+	struct channel ch;
+
+	for (unsigned i = 0; i < 2; i++) {
+		start_with(1, 0);
+		CHECK(channel_open(context.transport, &path, &ch) == 0);
+		ch.patience_ms = i ? 60000 : 0;
+		fakes[0].pending[UP_OP_IDENTIFY] = 25;
+		up_request_init(&request, UP_OP_IDENTIFY, array_client_new_request_id(context.client));
+		CHECK(exchange_prepare(&x, &request, array_client_new_slot(context.client)) == 0);
+		CHECK(channel_exchange(&ch, &x, GetTickCount64() + 100) == 0);
+		CHECK(x.reply.status == UP_OK && fakes[0].executed[UP_OP_IDENTIFY] == 1);
+		channel_close(&ch);
+		finish();
+	}
 }
 
 static void stand_on_routes(unsigned first_count, uint32_t first, uint32_t others)
@@ -441,7 +513,10 @@ int main(void)
 		TEST(silent_before_the_window),
 		TEST(a_route_is_not_crowded_out),
 		TEST(a_silent_path_is_asked_last),
+		TEST(the_control_lu_is_asked_first),
 		TEST(a_worse_way_on_another_route_is_next),
+		TEST(a_command_is_left_behind),
+		TEST(a_request_that_is_pending),
 		TEST(a_silent_route_is_not_waited_for),
 		TEST(the_other_route_is_found),
 		TEST(one_silent_lun_hides_no_other),
