@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Mailboxes behind SECURITY PROTOCOL OUT and IN: OUT posts a request, IN fetches the reply to what was posted
- * last, waiting while it runs.
+ * last. While that runs IN waits a second, then says so (UP_PENDING), to be sent again: Windows resets a LUN whose command takes
+ * longer than its disks' may. A commit, which has a deadline, is waited for.
  *
  * A mailbox belongs to (initiator name, slot), never to a session: OUT and IN may come over different paths.
  * It remembers its last few exchanges (request and reply), so that a request sent again, by whatever path
@@ -32,6 +33,7 @@ struct exchange {
 	bool current; /* of its mailbox */
 	bool running;
 	uint64_t request_id;
+	uint16_t op;
 	uint64_t ended_ns;
 	size_t request_len, reply_len;
 	uint8_t *request_bytes, *reply_bytes;
@@ -46,6 +48,7 @@ struct pending {
 
 struct waiter {
 	struct list_node link; /* in exchange->waiters */
+	struct reactor_timer timer;
 	struct exchange *exchange;
 	uint8_t *buf;
 	size_t cap;
@@ -65,13 +68,14 @@ struct mailbox {
 struct inband {
 	struct array *array;
 	struct reactor *reactor;
-	unsigned per_initiator, max;
+	unsigned per_initiator, max, wait_ms;
 	unsigned mailbox_count;
 	struct list mailboxes;
 	unsigned running;
 	void (*idle)(void *arg); /* of inband_stop */
 	void *idle_arg;
-	uint8_t wire[UP_REPLY_MAX_BYTES]; /* scratch */
+	uint8_t wire[UP_REPLY_MAX_BYTES]; /* scratch, as the next */
+	struct up_msg note;
 };
 
 int inband_create(const struct inband_options *options, struct inband **out)
@@ -84,6 +88,7 @@ int inband_create(const struct inband_options *options, struct inband **out)
 	b->reactor = options->reactor;
 	b->per_initiator = options->mailboxes_per_initiator ? options->mailboxes_per_initiator : 64;
 	b->max = options->mailboxes_max ? options->mailboxes_max : 1024;
+	b->wait_ms = options->wait_ms ? options->wait_ms : 1000;
 	list_init(&b->mailboxes);
 	*out = b;
 	return 0;
@@ -125,21 +130,40 @@ static bool exchange_idle(const struct exchange *e)
 	return !e->running && list_empty(&e->waiters);
 }
 
-static void answer(struct waiter *w)
+/* bytes NULL: there is no memory for the reply. */
+static void give(struct waiter *w, const uint8_t *bytes, size_t len)
 {
-	struct exchange *e = w->exchange;
-	size_t len = e->reply_len < w->cap ? e->reply_len : w->cap;
 	void (*done)(void *arg, long result) = w->done;
 	void *arg = w->arg;
 
-	if (!e->reply_bytes) {
-		free(w);
-		done(arg, -ENOMEM);
-		return;
-	}
-	memcpy(w->buf, e->reply_bytes, len);
+	if (len > w->cap)
+		len = w->cap;
+	if (bytes)
+		memcpy(w->buf, bytes, len);
+	reactor_timer_disarm(w->exchange->inband->reactor, &w->timer);
 	free(w);
-	done(arg, (long)len);
+	done(arg, bytes ? (long)len : -ENOMEM);
+}
+
+static void answer(struct waiter *w)
+{
+	give(w, w->exchange->reply_bytes, w->exchange->reply_len);
+}
+
+/* It has waited long enough. The request goes on. */
+static void say_pending(struct reactor_timer *t)
+{
+	struct waiter *w = container_of(t, struct waiter, timer);
+	struct exchange *e = w->exchange;
+	struct inband *b = e->inband;
+
+	up_reply_init(&b->note, NULL, UP_PENDING);
+	b->note.op = e->op;
+	b->note.request_id = e->request_id;
+	size_t len = up_encode(&b->note, b->wire, sizeof(b->wire));
+	assert(len > 0);
+	list_remove(&w->link);
+	give(w, b->wire, len);
 }
 
 /* The reply is there: keeps its bytes, wakes who waits. */
@@ -369,6 +393,7 @@ static void post(struct inband *b, struct mailbox *m, struct pending *p)
 	struct exchange *e = p->exchange;
 
 	e->request_id = p->request.msg.request_id;
+	e->op = p->request.msg.op;
 	e->running = true;
 	b->running++;
 	list_push_front(&m->exchanges, &e->link);
@@ -452,6 +477,9 @@ void *inband_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf
 	*w = (struct waiter){.exchange = e, .buf = buf, .cap = cap, .done = done, .arg = arg};
 	if (e->running) {
 		list_push_back(&e->waiters, &w->link);
+		w->timer.fire = say_pending;
+		if (e->op != UP_OP_SET_COMMIT)
+			reactor_timer_arm(b->reactor, &w->timer, b->wait_ms);
 		return w;
 	}
 	answer(w);
@@ -465,6 +493,7 @@ void inband_cancel(void *ctx, void *token)
 
 	(void)ctx;
 	list_remove(&w->link);
+	reactor_timer_disarm(e->inband->reactor, &w->timer);
 	free(w);
 	exchange_free_if_unused(e);
 }

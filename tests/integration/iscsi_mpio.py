@@ -95,7 +95,8 @@ class Paths(unittest.TestCase):
 
     def ask(self, raw, op, **fields):
         self.post(raw, message(op, int.from_bytes(os.urandom(8), 'big'), **fields))
-        reply = Reply(self.fetch(raw))
+        while (reply := Reply(self.fetch(raw))).status == 'pending':
+            pass
         assert reply.status == 'ok', (op, reply.status, reply.fields)
         return reply
 

@@ -223,7 +223,7 @@ class Reply:
                                      else struct.unpack('>' + kind, value)[0])
         assert at == length
         self.raw = raw[:length]
-        if self.status != 'ok':
+        if self.status not in ('ok', 'pending'):
             assert len(self.fields.get('text', '')) > 20, f'{self.status} says nothing of what to do'
 
     def __getattr__(self, name):
@@ -269,8 +269,11 @@ class Channel:
         return data
 
     def exchange(self, raw):
+        """The reply, waited for however long the array says that it works on it."""
         self.post(raw)
-        return Reply(self.fetch())
+        while (reply := Reply(self.fetch())).status == 'pending':
+            pass
+        return reply
 
     def ask(self, op, want=None, **fields):
         """Asks with a new id; want: the status that the reply must have."""

@@ -243,7 +243,10 @@ enum up_status rig_ask(struct rig *rig, struct host_nexus *n, const struct up_ms
 	int err = rig_post(rig, n, NULL, 1, m);
 
 	assert(!err);
-	bool there = rig_fetch(rig, n, 1, reply);
+	bool there;
+	do
+		there = rig_fetch(rig, n, 1, reply);
+	while (there && reply->status == UP_PENDING);
 	assert(there && reply->request_id == m->request_id && reply->op == m->op);
 	if (reply->status != UP_OK) { /* what is wrong, and behind it what to do */
 		assert(up_has(reply, UP_TAG_TEXT));

@@ -13,12 +13,15 @@ static struct lun *data;
 static uint8_t wire[UP_REQUEST_MAX_BYTES * 2];
 static const uint8_t set_one[UP_ID_BYTES] = {1, 2, 3};
 
-#define H1 (&rig.nexus[0])
+#define H1      (&rig.nexus[0])
+#define WAIT_MS 20
 
 static int open_rig(void **state)
 {
 	(void)state;
-	rig_open(&rig, NULL, &(struct inband_options){.mailboxes_per_initiator = 3, .mailboxes_max = 6});
+	rig_open(&rig, NULL,
+		&(struct inband_options){
+			.mailboxes_per_initiator = 3, .mailboxes_max = 6, .wait_ms = WAIT_MS});
 	data = rig_lun(&rig, "data", 8 << 20);
 	rig_map(&rig, 0, data);
 	return 0;
@@ -144,6 +147,64 @@ TEST(a_wait_given_up_leaves_the_request)
 	assert_false(w.done);
 	assert_true(rig_fetch(&rig, H1, 1, &reply));
 	assert_int_equal(reply.request_id, id);
+	assert_int_equal(reply.status, UP_OK);
+}
+
+/* Windows resets a LUN whose command takes longer than a disk's may: IN comes back, and is sent again. */
+TEST(what_takes_long_is_pending)
+{
+	static struct waiting w;
+
+	begin();
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_OK);
+	rig_request(&rig, &ask, UP_OP_SET_ADD);
+	rig_set_id(&ask, set_one);
+	rig_lun_id(&ask, data->id);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_OK);
+	memstore_timing(rig.memory, MEMSTORE_RESERVE, MEMSTORE_MANUAL, 0);
+	rig_request(&rig, &ask, UP_OP_SET_ARM);
+	rig_set_id(&ask, set_one);
+	assert_int_equal(rig_post(&rig, H1, NULL, 1, &ask), 0);
+	for (int i = 0; i < 3; i++) {
+		uint64_t begun_ns = reactor_now_ns(rig.reactor);
+		assert_true(rig_fetch(&rig, i == 1 ? &rig.second : H1, 1, &reply));
+		assert_int_equal(reply.status, UP_PENDING);
+		assert_int_equal(reply.op, UP_OP_SET_ARM);
+		assert_int_equal(reply.request_id, ask.request_id);
+		assert_true(reactor_now_ns(rig.reactor) - begun_ns >= UINT64_C(1000000) * (WAIT_MS - 1));
+	}
+	/* given up while it waits; one that waits gets the reply as soon as it is there */
+	void *token = inband_in(rig.inband, H1, 1, w.bytes, sizeof(w.bytes), waited, &w);
+	inband_cancel(rig.inband, token);
+	memset(&w, 0, sizeof(w));
+	assert_non_null(inband_in(rig.inband, H1, 1, w.bytes, sizeof(w.bytes), waited, &w));
+	memstore_timing(rig.memory, MEMSTORE_RESERVE, MEMSTORE_INLINE, 0);
+	assert_true(memstore_complete_kind(rig.memory, MEMSTORE_RESERVE));
+	rig_until(&rig, &w.done);
+	assert_int_equal(up_decode(&reply, w.bytes, (size_t)w.result), UP_OK);
+	assert_int_equal(reply.status, UP_OK);
+	assert_int_equal(reply.state, UP_SET_ARMED);
+	assert_true(rig_fetch(&rig, H1, 1, &reply));
+	assert_int_equal(reply.status, UP_OK);
+}
+
+/* Its deadline bounds it. */
+TEST(a_commit_is_waited_for)
+{
+	static struct waiting w;
+	uint64_t id;
+
+	hold_a_commit(&id);
+	memset(&w, 0, sizeof(w));
+	assert_non_null(inband_in(rig.inband, H1, 1, w.bytes, sizeof(w.bytes), waited, &w));
+	uint64_t until_ns = reactor_now_ns(rig.reactor) + UINT64_C(1000000) * 3 * WAIT_MS;
+	while (reactor_now_ns(rig.reactor) < until_ns) {
+		rig_turn(&rig, 1);
+		assert_false(w.done);
+	}
+	let_it_go();
+	rig_until(&rig, &w.done);
+	assert_int_equal(up_decode(&reply, w.bytes, (size_t)w.result), UP_OK);
 	assert_int_equal(reply.status, UP_OK);
 }
 
@@ -366,6 +427,8 @@ int main(void)
 		WITH_RIG(nothing_posted_is_an_error),
 		WITH_RIG(the_same_request_does_its_work_once),
 		WITH_RIG(a_wait_given_up_leaves_the_request),
+		WITH_RIG(what_takes_long_is_pending),
+		WITH_RIG(a_commit_is_waited_for),
 		WITH_RIG(another_request_does_not_wait_for_the_first),
 		WITH_RIG(an_id_used_for_something_else_is_told),
 		WITH_RIG(malformed_messages_get_replies),
