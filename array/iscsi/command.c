@@ -432,7 +432,8 @@ static void parse_again(struct iscsi_task *t)
 	t->scsi.data = data;
 }
 
-/* A task whose data is just being received stays until that PDU is complete. */
+/* A task whose data is just being received stays until that PDU is complete. One that is to be answered gets all its data
+ * first, as its initiator will send it. */
 void iscsi_task_aborted(void *transport, struct scsi_task *scsi)
 {
 	struct iscsi_task *t = container_of(scsi, struct iscsi_task, scsi);
@@ -443,6 +444,8 @@ void iscsi_task_aborted(void *transport, struct scsi_task *scsi)
 		parse_again(t);
 		return;
 	}
+	if (scsi_task_is_told(scsi))
+		return;
 	if (c->rx.task != t) {
 		iscsi_task_drop(t);
 		return;

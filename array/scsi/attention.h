@@ -10,7 +10,6 @@ enum scsi_attention {
 	ATTENTION_POWER_ON,                /* 29/00 */
 	ATTENTION_TARGET_RESET,            /* 29/02 */
 	ATTENTION_LUN_RESET,               /* 29/03 */
-	ATTENTION_COMMANDS_CLEARED,        /* 2F/00 */
 	ATTENTION_REPORTED_LUNS,           /* 3F/0E: of the nexus, not of a LUN */
 	ATTENTION_MEDIUM_CHANGED,          /* 28/00: a resync replaced the data */
 	ATTENTION_CAPACITY,                /* 2A/09 */

@@ -33,6 +33,7 @@
 #define WCE             0x04 /* caching, byte 2 */
 #define D_SENSE         0x04 /* control, byte 2 */
 #define SWP             0x08 /* control, byte 4 */
+#define TAS             0x40 /* control, byte 5 */
 
 enum page_control {
 	PC_CURRENT,
@@ -59,6 +60,7 @@ static void control(const struct scsi_mode *m, uint8_t *p)
 	p[2] = m->d_sense ? D_SENSE : 0;
 	p[3] = 0x10; /* unrestricted reordering; QERR 0 */
 	p[4] = m->swp ? SWP : 0;
+	p[5] = TAS;              /* see tmf.c */
 	put_be16(p + 8, 0xFFFF); /* busy timeout: unlimited */
 }
 

@@ -156,7 +156,8 @@ static void finish_after_aborted(struct scsi_task *task, struct scsi_pr_request 
 	struct abort_wait *w = calloc(1, sizeof(*w));
 
 	for (unsigned i = 0; i < q->preempted_count; i++) {
-		scsi_nexus_abort_tasks(q->preempted[i], task_is_on_lun, task->lun_held, false);
+		scsi_nexus_abort_tasks(q->preempted[i], task_is_on_lun, task->lun_held,
+			q->preempted[i] == task->nexus ? SCSI_END_SILENT : SCSI_END_TOLD);
 		scsi_nexus_put(q->preempted[i]);
 	}
 	if (!w) {

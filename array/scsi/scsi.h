@@ -145,6 +145,8 @@ bool scsi_task_parse(struct scsi_task *task);
 /* A parsed task that is to get a buffer before others: a read, or one that carries a control request. */
 bool scsi_task_is_urgent(const struct scsi_task *task);
 void scsi_task_execute(struct scsi_task *task);
+/* An aborted task that is to be answered all the same: it goes on to collect its data, and to execute. */
+bool scsi_task_is_told(const struct scsi_task *task);
 /* Before execute, when the transport gives a parsed task up. */
 void scsi_task_discard(struct scsi_task *task);
 

@@ -122,7 +122,7 @@ static void lun_unmapped(struct host_nexus *an, struct lun *lun, uint32_t number
 	if (s && s->legacy_holder == n)
 		s->legacy_holder = NULL;
 	/* The initiator did not ask for their end: they are answered. */
-	scsi_nexus_abort_tasks(n, task_is_on_lun, lun, true);
+	scsi_nexus_abort_tasks(n, task_is_on_lun, lun, SCSI_END_UNMAPPED);
 	scsi_copy_stop_on(n, lun);
 	scsi_tokens_revoke(n->target, host_record_of(an->host)->name, lun);
 }
@@ -200,7 +200,7 @@ static bool every_task(const struct scsi_task *task, const void *arg)
 void scsi_nexus_destroy(struct scsi_nexus *n)
 {
 	n->lost = true;
-	scsi_nexus_abort_tasks(n, every_task, NULL, false);
+	scsi_nexus_abort_tasks(n, every_task, NULL, SCSI_END_SILENT);
 	scsi_copy_stop_on(n, NULL);
 	scsi_reserve_nexus_lost(n);
 	scsi_nexus_put(n);
@@ -208,7 +208,7 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 
 void scsi_nexus_move(struct scsi_nexus *n, void *transport)
 {
-	scsi_nexus_abort_tasks(n, every_task, NULL, false);
+	scsi_nexus_abort_tasks(n, every_task, NULL, SCSI_END_SILENT);
 	n->transport = transport;
 }
 

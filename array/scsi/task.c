@@ -148,10 +148,10 @@ void scsi_task_finish(struct scsi_task *task)
 	if (task->flags & TASK_ORDERED)
 		s->ordered_running = false;
 	if (was_aborted) {
-		task->aborted = !(task->flags & TASK_UNMAPPED) || n->lost;
-		if (task->aborted)
-			task->status = SCSI_STATUS_TASK_ABORTED;
-		else
+		task->aborted = n->lost || !(task->flags & (TASK_UNMAPPED | TASK_TOLD));
+		task->status = SCSI_STATUS_TASK_ABORTED;
+		task->sense_len = 0;
+		if (!task->aborted && (task->flags & TASK_UNMAPPED))
 			scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_NO_LUN);
 	}
 	if (task->direction != SCSI_FROM_INITIATOR && task->status != SCSI_STATUS_GOOD)
@@ -276,9 +276,14 @@ static bool scsi_task_abort(struct scsi_task *task)
 	return false;
 }
 
+bool scsi_task_is_told(const struct scsi_task *task)
+{
+	return task->flags & TASK_TOLD;
+}
+
 /* Marks first, then ends one after the other from the start of the list: a task's `done` may change it. */
 void scsi_nexus_abort_tasks(struct scsi_nexus *n,
-	bool (*match)(const struct scsi_task *task, const void *arg), const void *arg, bool unmapped)
+	bool (*match)(const struct scsi_task *task, const void *arg), const void *arg, enum scsi_end how)
 {
 	struct scsi_task *found;
 
@@ -287,10 +292,10 @@ void scsi_nexus_abort_tasks(struct scsi_nexus *n,
 
 		if (!match(task, arg))
 			continue;
-		if (!unmapped)
-			task->flags &= ~TASK_UNMAPPED;
+		if (how == SCSI_END_SILENT)
+			task->flags &= ~(TASK_UNMAPPED | TASK_TOLD);
 		else if (!(task->flags & TASK_ABORTED))
-			task->flags |= TASK_UNMAPPED;
+			task->flags |= how == SCSI_END_TOLD ? TASK_TOLD : TASK_UNMAPPED;
 		if (!(task->flags & TASK_ABORTED))
 			task->abort_serial = n->target->tmf_serial;
 		task->flags |= TASK_ABORTED;

@@ -28,6 +28,7 @@
 #define TASK_WAITS       (1u << 14) /* waits for aborted tasks itself (PREEMPT AND ABORT) */
 #define TASK_COPY        (1u << 15) /* task->waiting is a struct scsi_copy */
 #define TASK_SANITIZE    (1u << 16) /* task->waiting is a struct scsi_sanitize */
+#define TASK_TOLD        (1u << 17) /* with TASK_ABORTED: another nexus did it, so it is answered (TAS is 1) */
 
 /* Status is set (GOOD when nothing was); takes the task out and calls done. */
 void scsi_task_finish(struct scsi_task *task);
@@ -37,9 +38,14 @@ void scsi_task_io(struct scsi_task *task, enum store_io_op op, uint64_t offset, 
 void scsi_task_submit(struct scsi_task *task, void (*done)(struct lun_io *io, int err));
 /* What a failed I/O's errno means for this task (recheck results included). */
 void scsi_task_set_io_error(struct scsi_task *task, int err);
-/* Aborts all of the nexus's tasks for which `match` says so; those that run end later. With `unmapped` they
- * are answered (no such LUN), else dropped. */
+/* How aborted tasks end. */
+enum scsi_end {
+	SCSI_END_SILENT,   /* without an answer: the nexus asked for it, or is lost */
+	SCSI_END_TOLD,     /* TASK ABORTED: another nexus asked for it (SAM-5 5.3.1, TAS 1) */
+	SCSI_END_UNMAPPED, /* no such LUN */
+};
+/* Aborts all of the nexus's tasks for which `match` says so; those that run end later. */
 void scsi_nexus_abort_tasks(struct scsi_nexus *n,
-	bool (*match)(const struct scsi_task *task, const void *arg), const void *arg, bool unmapped);
+	bool (*match)(const struct scsi_task *task, const void *arg), const void *arg, enum scsi_end how);
 
 #endif

@@ -3,8 +3,9 @@
  * Task management (SAM-5 7, RFC 7143 11.5). A function is complete when the tasks it affects are over: those
  * that wait end at once, those whose I/O runs are waited for.
  *
- * TAS is 0: aborted tasks get no answer; the nexuses that lost tasks or met a reset learn of it by a unit
- * attention. A target reset reaches the LUNs that the asking host sees, and no others.
+ * TAS is 1: tasks of other nexuses end with TASK ABORTED, so that another node of a cluster need not wait for its own
+ * time-out, and reset in its turn; the asking nexus's own get no answer. A reset is told by a unit attention, too. A target
+ * reset reaches the LUNs that the asking host sees, and no others.
  */
 #include "array/scsi/attention.h"
 #include "array/scsi/copy.h"
@@ -96,33 +97,21 @@ static void abort_task(struct scsi_tmf_call *call, uint32_t number)
 		call->done(call, SCSI_TMF_NO_TASK);
 		return;
 	}
-	scsi_nexus_abort_tasks(call->nexus, reaches, &r, false);
+	scsi_nexus_abort_tasks(call->nexus, reaches, &r, SCSI_END_SILENT);
 	scsi_tmf_wait(call);
 }
 
-static bool has_task(const struct scsi_nexus *n, const struct reach *r)
-{
-	list_for_each (node, &n->tasks)
-		if (reaches(container_of(node, struct scsi_task, link), r))
-			return true;
-	return false;
-}
-
-/* On one LUN, for every nexus; others that lose a task are told when `tell` says so. The list of nexuses may
- * shrink meanwhile: each is held while it is looked at. */
-static void abort_on_lun(struct scsi_nexus *asker, struct lun *lun, bool tell)
+/* On one LUN, for every nexus. The list of nexuses may shrink meanwhile: each is held while it is looked at. */
+static void abort_on_lun(struct scsi_nexus *asker, struct lun *lun)
 {
 	struct reach r = {.lun = lun};
 	struct list_node *node = asker->target->nexuses.head.next;
 
 	while (node != &asker->target->nexuses.head) {
 		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
-		uint32_t number = n->lost ? 0 : map_number(n->array.host, lun);
 
 		scsi_nexus_get(n);
-		if (tell && n != asker && number != 0 && has_task(n, &r))
-			scsi_attention_set(n, number, ATTENTION_COMMANDS_CLEARED);
-		scsi_nexus_abort_tasks(n, reaches, &r, false);
+		scsi_nexus_abort_tasks(n, reaches, &r, n == asker ? SCSI_END_SILENT : SCSI_END_TOLD);
 		scsi_copy_stop_on(n, lun);
 		node = n->link.next;
 		scsi_nexus_put(n);
@@ -133,7 +122,7 @@ static void reset_lun(struct scsi_nexus *asker, struct lun *lun, enum scsi_atten
 {
 	struct scsi_lun *s = lun->scsi;
 
-	abort_on_lun(asker, lun, false);
+	abort_on_lun(asker, lun);
 	if (s) {
 		scsi_reserve_lun_reset(s);
 		s->mode = scsi_mode_default();
@@ -146,7 +135,7 @@ static void reset_control_lu(struct scsi_nexus *n, enum scsi_attention what)
 {
 	struct reach r = {.lun = NULL};
 
-	scsi_nexus_abort_tasks(n, reaches, &r, false);
+	scsi_nexus_abort_tasks(n, reaches, &r, SCSI_END_SILENT);
 	scsi_attention_set(n, 0, what);
 }
 
@@ -179,11 +168,11 @@ static void on_lun(struct scsi_tmf_call *call, uint32_t number)
 		if (call->function == SCSI_LUN_RESET)
 			reset_control_lu(n, ATTENTION_LUN_RESET);
 		else
-			scsi_nexus_abort_tasks(n, reaches, &r, false);
+			scsi_nexus_abort_tasks(n, reaches, &r, SCSI_END_SILENT);
 		if (lun)
 			scsi_copy_stop_on(n, lun);
 	} else if (call->function == SCSI_CLEAR_TASK_SET) {
-		abort_on_lun(n, lun, true);
+		abort_on_lun(n, lun);
 	} else {
 		reset_lun(n, lun, ATTENTION_LUN_RESET);
 	}

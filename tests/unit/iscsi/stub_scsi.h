@@ -20,6 +20,7 @@ struct stub {
 	unsigned flags;
 	unsigned nexuses, running, parsed_unfinished, discarded, executed, aborted, tmfs, moves;
 	struct list hanging, parsed, all; /* tasks, tasks, nexuses */
+	bool told;                        /* tasks that another session aborts are to be answered */
 	struct host_record hosts[STUB_HOSTS_MAX];
 	unsigned host_count;
 	char events[STUB_EVENTS_MAX][300];

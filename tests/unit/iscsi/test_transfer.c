@@ -457,6 +457,28 @@ TEST(abort_a_task_that_collects)
 	raw_close(r);
 }
 
+/* Another session's reset: what is to be answered goes on to collect, and then gets its answer. */
+TEST(a_task_that_is_told_collects_first)
+{
+	struct raw *r = raw_session("ImmediateData=No\n");
+	uint8_t bhs[ISCSI_BHS_BYTES];
+	uint32_t ttt, itt;
+
+	stub.told = true;
+	raw_write10(r, bhs, true, 0, 8);
+	raw_send(r, bhs, NULL, 0);
+	raw_expect(r, ISCSI_R2T);
+	ttt = get_be32(r->bhs + ISCSI_AT_TTT);
+	itt = r->itt;
+	stub_abort_parsed();
+	raw_test_unit_ready(r); /* the session is as it was */
+	raw_data_out(r, true, itt, ttt, 0, 0, pattern, 4096);
+	raw_expect(r, ISCSI_SCSI_RESPONSE);
+	assert_int_equal(get_be32(r->bhs + ISCSI_AT_ITT), itt);
+	assert_int_equal(stub.discarded, 0);
+	raw_close(r);
+}
+
 TEST(abort_plugs_a_gap)
 {
 	struct raw *r = raw_session("");
@@ -903,6 +925,7 @@ int main(void)
 		T(cmdsn_wraps_around),
 		T(abort_a_running_task),
 		T(abort_a_task_that_collects),
+		T(a_task_that_is_told_collects_first),
 		T(abort_plugs_a_gap),
 		T(resets_end_tasks_and_answer),
 		T(cold_reset_ends_all_sessions),

@@ -717,7 +717,7 @@ TEST(a_copy_in_the_foreground_can_be_aborted)
 TEST(errors_are_told_in_sense_and_in_the_status)
 {
 	static const struct scsi_range r = {0, 8};
-	uint8_t token[512], page[16] = {0, 0, 0, 0, 0x0A, 0x0A, 0, 0x10, 0x08};
+	uint8_t token[512], page[16] = {0, 0, 0, 0, 0x0A, 0x0A, 0, 0x10, 0x08, 0x40};
 
 	make_token(&test_a, 1, &r, 1, token);
 	fake_error = -ENOSPC;

@@ -317,8 +317,9 @@ TEST(preempt_and_abort_waits)
 	client_begin(&test_b, &p, 1, CDB(0x5F, PREEMPT_AND_ABORT, 5, 0, 0, 0, 0, 0, 24, 0), list, 24);
 	assert_false(w.done || p.done);
 	fake_complete();
-	assert_true(w.done && w.task.aborted);
-	assert_true(q.done && !q.task.aborted); /* on another LUN */
+	assert_true(w.done && !w.task.aborted);
+	assert_int_equal(w.task.status, SCSI_STATUS_TASK_ABORTED);    /* by another nexus: it is told */
+	assert_true(q.done && !q.task.aborted && q.task.status == 0); /* on another LUN */
 	assert_true(p.done);
 	expect_good(p.task.status);
 	fake_hold_io = false;

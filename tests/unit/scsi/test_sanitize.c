@@ -293,7 +293,7 @@ TEST(nothing_follows_a_failure_before_it_is_durable)
 
 TEST(only_who_may_write)
 {
-	uint8_t page[16] = {0, 0, 0, 0, 0x0A, 0x0A, 0, 0x10, 0x08}, keys[24] = {0};
+	uint8_t page[16] = {0, 0, 0, 0, 0x0A, 0x0A, 0, 0x10, 0x08, 0x40}, keys[24] = {0};
 
 	keys[15] = 7;
 	expect_good(run(b, 3, CDB(0x5F, 6, 0, 0, 0, 0, 0, 0, 24), keys, 24));

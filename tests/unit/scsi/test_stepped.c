@@ -270,7 +270,7 @@ TEST(mode_sense_tells_caching_and_control)
 {
 	static const uint8_t caching[] = {
 		0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-	static const uint8_t control[] = {0x0A, 0x0A, 0, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0};
+	static const uint8_t control[] = {0x0A, 0x0A, 0, 0x10, 0, 0x40, 0, 0, 0xFF, 0xFF, 0, 0};
 
 	expect_good(run(a, 1, CDB(0x1A, 0, 0x08, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 4 + 8 + 20);
@@ -328,8 +328,8 @@ TEST(mode_select_write_cache)
 
 TEST(mode_select_changes_sense_and_write_protection)
 {
-	uint8_t list[] = {0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0x0A, 0x0A, 0x04, 0x10, 0x08, 0, 0,
-		0, 0xFF, 0xFF, 0, 0};
+	uint8_t list[] = {0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0x0A, 0x0A, 0x04, 0x10, 0x08, 0x40,
+		0, 0, 0xFF, 0xFF, 0, 0};
 
 	expect_good(run(a, 1, CDB(0x55, 0x10, 0, 0, 0, 0, 0, 0, sizeof(list), 0), list, sizeof(list)));
 	/* descriptor sense and software write protection from now on */

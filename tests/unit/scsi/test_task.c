@@ -23,6 +23,12 @@ static int teardown(void **state)
 	return err;
 }
 
+static void expect_told(const struct exchange *e)
+{
+	assert_true(e->done && !e->task.aborted);
+	assert_int_equal(e->task.status, SCSI_STATUS_TASK_ABORTED);
+}
+
 static void tmf_done(struct scsi_tmf_call *call, enum scsi_tmf_result result)
 {
 	struct tmf *t = container_of(call, struct tmf, call);
@@ -139,11 +145,40 @@ TEST(parsed_tasks_are_checked_again)
 	e->task.data = buf;
 	e->task.data_in_hand = 512;
 	scsi_task_execute(&e->task);
-	assert_true(e->done && e->task.aborted);
+	expect_told(e);
 	assert_int_equal(fake_luns[0].writes, 0);
 }
 
 /* ---- aborts -------------------------------------------------------------------------------------------- */
+
+/* TAS is 1. */
+TEST(the_last_abort_says_who_did_it)
+{
+	struct tmf t, own;
+
+	expect_good(run(b, 1, CDB(0x1A, 8, 0x0A, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.data[4 + 5] & 0x40, 0x40);
+	fake_hold_io = true;
+	write_begin(&test_b, &x[0], 1, 1);
+	write_begin(&test_b, &x[1], 1, 2);
+	write_begin(&test_b, &x[2], 1, 3);
+	tmf(&t, &test_a, SCSI_LUN_RESET, 1, 0);
+	tmf(&own, &test_b, SCSI_ABORT_TASK, 1, 2); /* then it wants no answer any more */
+	assert_false(t.done || own.done);
+	fake_complete();
+	assert_true(t.done && own.done);
+	expect_told(&x[0]);
+	assert_true(x[1].done && x[1].task.aborted);
+	expect_told(&x[2]);
+	/* its nexus is lost: there is nobody to tell */
+	client_clear_attentions(&test_b);
+	write_begin(&test_b, &x[0], 1, 4);
+	tmf(&t, &test_a, SCSI_LUN_RESET, 1, 0);
+	scsi_nexus_destroy(test_b.nexus);
+	test_b.nexus = NULL;
+	fake_complete();
+	assert_true(t.done && x[0].done && x[0].task.aborted);
+}
 
 TEST(an_aborted_task_ends_wherever_it_waits)
 {
@@ -189,12 +224,14 @@ TEST(abort_and_clear_task_set)
 	tmf(&t, &test_a, SCSI_ABORT_TASK_SET, 1, 0);
 	assert_true(t.done && x[0].done && x[0].task.aborted);
 	assert_false(x[1].done || x[2].done);
-	/* CLEAR TASK SET takes the other nexus's task, which is told so */
+	/* CLEAR TASK SET takes the other nexus's task, whose answer says so */
+	write_begin(&test_a, &x[3], 1, 3);
 	tmf(&t, &test_a, SCSI_CLEAR_TASK_SET, 1, 0);
-	assert_true(t.done && x[2].done && x[2].task.aborted);
+	assert_true(t.done && x[3].done && x[3].task.aborted);
+	expect_told(&x[2]);
 	expect_good(tur(&test_a, 1));
 	expect_good(tur(&test_a2, 1)); /* had no task */
-	expect_sense(tur(&test_b, 1), 6, 0x2F00);
+	expect_good(tur(&test_b, 1));
 	expect_good(tur(&test_b, 2));
 	tmf(&t, &test_a, SCSI_CLEAR_TASK_SET, 9, 0);
 	assert_int_equal(t.result, SCSI_TMF_NO_LUN);
@@ -221,8 +258,9 @@ TEST(a_lun_reset_ends_tasks_reservations_and_modes)
 	tmf(&t, &test_b, SCSI_LUN_RESET, 1, 0);
 	assert_false(t.done);
 	fake_complete();
-	assert_true(t.done && x[0].done && x[0].task.aborted);
-	assert_true(x[1].done && !x[1].task.aborted);
+	assert_true(t.done);
+	expect_told(&x[0]);
+	assert_true(x[1].done && !x[1].task.aborted && x[1].task.status == 0);
 	expect_sense(tur(&test_a, 1), 6, 0x2903);
 	expect_sense(tur(&test_a2, 1), 6, 0x2903);
 	expect_sense(tur(&test_b, 1), 6, 0x2903);
@@ -246,7 +284,8 @@ TEST(target_reset_reaches_what_the_host_sees)
 	write_begin(&test_b, &x[0], 1, 1);
 	write_begin(&test_b, &x[1], 4, 2);
 	tmf(&t, &test_a, SCSI_TARGET_WARM_RESET, 0, 0);
-	assert_true(t.done && x[0].done && x[0].task.aborted);
+	assert_true(t.done);
+	expect_told(&x[0]);
 	assert_false(x[1].done);
 	for (unsigned lun = 1; lun <= 3; lun++) {
 		expect_sense(tur(&test_a, lun), 6, 0x2902);
@@ -383,10 +422,10 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, teardown)
 	const struct CMUnitTest tests[] = {T(writes_wait_at_the_gate_and_reads_pass),
 		T(queued_writes_are_checked_again), T(parsed_tasks_are_checked_again),
-		T(an_aborted_task_ends_wherever_it_waits), T(abort_and_clear_task_set),
-		T(a_lun_reset_ends_tasks_reservations_and_modes), T(target_reset_reaches_what_the_host_sees),
-		T(a_function_does_not_wait_for_later_ones), T(lost_nexus_ends_its_tasks),
-		T(unmapping_answers_what_waits), T(steps_end_when_aborted),
+		T(an_aborted_task_ends_wherever_it_waits), T(the_last_abort_says_who_did_it),
+		T(abort_and_clear_task_set), T(a_lun_reset_ends_tasks_reservations_and_modes),
+		T(target_reset_reaches_what_the_host_sees), T(a_function_does_not_wait_for_later_ones),
+		T(lost_nexus_ends_its_tasks), T(unmapping_answers_what_waits), T(steps_end_when_aborted),
 		T(ordered_waits_and_is_waited_for), T(blocked_tasks_can_be_aborted)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
