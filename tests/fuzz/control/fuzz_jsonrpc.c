@@ -2,6 +2,7 @@
 /* Any bytes as lines on the management socket, over the real model: every answer is JSON-RPC 2.0 with a
  * result or an error that has a message. */
 #include <assert.h>
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
