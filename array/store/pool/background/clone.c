@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/base/loop.h"
 
 #define COPY_BYTES    (256u << 10)
 #define STEPS_AT_ONCE 256u /* before others have their turn */
@@ -34,7 +35,8 @@ struct pool_clone {
 	struct store_io *io;
 	struct pool_branch *source; /* at the step's beginning */
 	uint64_t at;                /* bytes done */
-	bool busy, in_loop;
+	bool busy;                  /* a step waits */
+	struct pool_loop loop;
 	unsigned turn;
 	int err;
 	struct pool_call call;
@@ -66,8 +68,7 @@ static void step_ended(struct pool_clone *c, int err)
 	c->busy = false;
 	if (err)
 		c->err = err;
-	if (!c->in_loop)
-		clone_run(c);
+	clone_run(c);
 }
 
 /* ---- sharing --------------------------------------------------------------------------------------- */
@@ -391,30 +392,35 @@ static void turn_called(struct pool_call *call)
 	step_ended(container_of(call, struct pool_clone, call), 0);
 }
 
+static bool clone_step(struct pool_loop *loop)
+{
+	struct pool_clone *c = container_of(loop, struct pool_clone, loop);
+
+	if (!c->err && c->pool->base.latched)
+		c->err = -EROFS;
+	if (c->err || c->at == c->io->len) {
+		clone_end(c);
+		return false;
+	}
+	if (++c->turn % STEPS_AT_ONCE == 0) {
+		c->busy = true;
+		c->call.call = turn_called;
+		c->pool->base.host->ops->call(c->pool->base.host, &c->call);
+	} else if (c->left) {
+		copy_step(c);
+	} else if (at_whole_chunk(c)) {
+		share_begin(c);
+	} else {
+		c->left = copy_up_to(c);
+		c->copy = COPY_ASK;
+	}
+	loop->again = !c->busy;
+	return true;
+}
+
 static void clone_run(struct pool_clone *c)
 {
-	c->in_loop = true;
-	while (!c->busy) {
-		if (!c->err && c->pool->base.latched)
-			c->err = -EROFS;
-		if (c->err || c->at == c->io->len) {
-			clone_end(c);
-			return;
-		}
-		if (++c->turn % STEPS_AT_ONCE == 0) {
-			c->busy = true;
-			c->call.call = turn_called;
-			c->pool->base.host->ops->call(c->pool->base.host, &c->call);
-		} else if (c->left) {
-			copy_step(c);
-		} else if (at_whole_chunk(c)) {
-			share_begin(c);
-		} else {
-			c->left = copy_up_to(c);
-			c->copy = COPY_ASK;
-		}
-	}
-	c->in_loop = false;
+	pool_loop_run(&c->loop, clone_step);
 }
 
 void pool_clone(struct store_io *io)

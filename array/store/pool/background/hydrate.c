@@ -31,15 +31,34 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/base/loop.h"
 
 #define CHUNKS_MAX  4u /* under way at a time */
 #define BATCH       1024u
 #define TICK_MS     50u
 #define TICKS_PER_S (1000u / TICK_MS)
 
+enum hydrate_phase {
+	ANCESTORS,   /* what some viewer finds in an ancestor is copied */
+	OWN,         /* the disk lets go of chunks that it shares */
+	READERS,     /* those end who began to read in an ancestor */
+	DETACH,      /* the frame that ends it */
+	INDEPENDENT, /* durably */
+};
+
+/* What all of it waits for: nothing else goes on meanwhile. */
+enum hydrate_wait {
+	WAIT_NOTHING,
+	WAIT_COMMIT,  /* a frame, and LMDB if need be */
+	WAIT_SCAN,    /* the next chunks to look at */
+	WAIT_ROOM,    /* a free chunk */
+	WAIT_READERS, /* the end of a grace period */
+};
+
 struct chunk_copy {
 	struct pool_hydrate *h;
 	bool busy, locked;
+	bool waits_room; /* for a free chunk, without the lock */
 	bool counted;    /* in pool.dirty_pending */
 	bool held;       /* the epoch */
 	bool fresh_phys; /* phys is in no entry yet */
@@ -66,10 +85,11 @@ struct pool_hydrate {
 	struct pool_branch *branch;
 	struct list_node link; /* pool.hydrations */
 	int err;               /* why it stops */
-	bool waiting;          /* for a commit, LMDB or a scan: nothing else goes on */
-	bool independent, ticking, in_step, again, call_queued;
-	bool own;      /* the ancestors are done: now the chunks that the branch itself shares */
-	bool read_out; /* nobody reads in an ancestor any more */
+	enum hydrate_phase phase;
+	enum hydrate_wait wait;
+	bool ticking; /* no copy begins before the timer fires */
+	bool call_queued;
+	struct pool_loop loop;
 	struct pool_call call;
 	struct pool_timer timer;
 	struct pool_waiter waiter;
@@ -148,6 +168,7 @@ static void chunk_room(struct pool_waiter *w, int err)
 {
 	struct chunk_copy *c = container_of(w, struct chunk_copy, waiter);
 
+	c->waits_room = false;
 	if (err || c->h->err)
 		chunk_end(c, err);
 	else
@@ -159,6 +180,7 @@ static void chunk_wait_room(struct chunk_copy *c)
 {
 	chunk_release(c);
 	c->waiter.wake = chunk_room;
+	c->waits_room = true;
 	pool_alloc_wait(&c->h->pool->space, &c->waiter);
 }
 
@@ -191,21 +213,14 @@ static int chunk_apply(struct chunk_copy *c)
 	return 0;
 }
 
-static void transfer(struct chunk_copy *c, enum pool_op_kind kind, uint64_t phys)
+static void transfer(struct chunk_copy *c, enum pool_op_kind kind, uint64_t phys,
+	void (*done)(struct pool_op *op, int err))
 {
-	struct pool *p = c->h->pool;
-	uint64_t base;
-	struct pool_data *data = pool_data_of(&p->space, phys, &base);
-
-	c->iov.iov_base = c->bounce + ((size_t)c->block << POOL_BLOCK_SHIFT);
-	c->iov.iov_len = (size_t)c->run << POOL_BLOCK_SHIFT;
-	c->op.kind = kind;
-	c->op.file = data->file;
-	c->op.iov = &c->iov;
-	c->op.iov_count = 1;
-	c->op.offset = base + ((uint64_t)c->block << POOL_BLOCK_SHIFT);
-	c->op.len = c->iov.iov_len;
-	p->base.host->ops->submit(p->base.host, &c->op);
+	c->iov = (struct iovec){.iov_base = c->bounce + ((size_t)c->block << POOL_BLOCK_SHIFT),
+		.iov_len = (size_t)c->run << POOL_BLOCK_SHIFT};
+	c->op = (struct pool_op){
+		.done = done, .kind = kind, .iov = &c->iov, .iov_count = 1, .len = c->iov.iov_len};
+	pool_data_submit(&c->h->pool->space, &c->op, phys, (uint64_t)c->block << POOL_BLOCK_SHIFT);
 }
 
 static void written(struct pool_op *op, int err);
@@ -217,26 +232,21 @@ static void write_next(struct chunk_copy *c)
 		return;
 	}
 	c->block = (unsigned)__builtin_ctz(c->left);
-	c->run = 1;
-	while (c->block + c->run < POOL_BLOCKS && (c->left >> (c->block + c->run) & 1))
-		c->run++;
-	memset(&c->op, 0, sizeof(c->op));
-	c->op.done = written;
-	transfer(c, POOL_OP_WRITE, c->phys);
+	c->run = pool_run_length(c->left, NULL, c->block);
+	transfer(c, POOL_OP_WRITE, c->phys, written);
 }
 
 static void written(struct pool_op *op, int err)
 {
 	struct chunk_copy *c = container_of(op, struct chunk_copy, op);
-	uint64_t unused;
 
 	if (err) {
 		chunk_end(c, err);
 		return;
 	}
-	pool_data_of(&c->h->pool->space, c->phys, &unused)->dirty = true;
+	pool_data_written(&c->h->pool->space, c->phys);
 	c->h->pool->copied_blocks += c->run;
-	c->left &= (uint16_t) ~(((1u << c->run) - 1) << c->block);
+	c->left &= (uint16_t)~pool_block_mask(c->block, c->run);
 	write_next(c);
 }
 
@@ -252,13 +262,8 @@ static void read_next(struct chunk_copy *c)
 		return;
 	}
 	c->block = (unsigned)__builtin_ctz(c->left);
-	c->run = 1;
-	while (c->block + c->run < POOL_BLOCKS && (c->left >> (c->block + c->run) & 1) &&
-		c->places.phys[c->block + c->run] == c->places.phys[c->block])
-		c->run++;
-	memset(&c->op, 0, sizeof(c->op));
-	c->op.done = was_read;
-	transfer(c, POOL_OP_READ, c->places.phys[c->block]);
+	c->run = pool_run_length(c->left, &c->places, c->block);
+	transfer(c, POOL_OP_READ, c->places.phys[c->block], was_read);
 }
 
 static void was_read(struct pool_op *op, int err)
@@ -269,7 +274,7 @@ static void was_read(struct pool_op *op, int err)
 		chunk_end(c, err);
 		return;
 	}
-	c->left &= (uint16_t) ~(((1u << c->run) - 1) << c->block);
+	c->left &= (uint16_t)~pool_block_mask(c->block, c->run);
 	read_next(c);
 }
 
@@ -410,7 +415,7 @@ static int commit(struct pool_hydrate *h, struct pool_txn *t, void (*done)(void 
 		t = pool_txn_new(&h->pool->commit);
 	if (!t)
 		return -ENOMEM;
-	h->waiting = true;
+	h->wait = WAIT_COMMIT;
 	pool_txn_ride(t, done, h);
 	return 0;
 }
@@ -419,7 +424,7 @@ static void flushed(void *arg, int err)
 {
 	struct pool_hydrate *h = arg;
 
-	h->waiting = false;
+	h->wait = WAIT_NOTHING;
 	if (err && !h->err)
 		h->err = err;
 	step(h);
@@ -455,7 +460,7 @@ static void detached(void *arg, int err)
 	struct pool_branch *b = h->branch, *parent = b->parent;
 
 	if (!err) {
-		h->independent = true;
+		h->phase = INDEPENDENT;
 		pool_todo_logged(&p->commit.todos, h->parent_id, h->parent_gen);
 		if (parent) {
 			if (parent->id != h->parent_id || b->parent_gen != h->parent_gen)
@@ -552,7 +557,7 @@ static bool own_may_copy(struct pool_hydrate *h)
 	int err = pool_alloc_spare_room(&h->pool->space) ? 0 : pool_alloc_more(&h->pool->space);
 
 	if (err == -EAGAIN) {
-		h->waiting = true;
+		h->wait = WAIT_ROOM;
 		h->waiter.wake = own_room;
 		pool_alloc_wait(&h->pool->space, &h->waiter);
 	} else if (err) {
@@ -566,7 +571,8 @@ static void own_durable(void *arg, int err)
 {
 	struct pool_hydrate *h = arg;
 
-	h->independent = !err;
+	if (!err)
+		h->phase = INDEPENDENT;
 	flushed(h, err);
 }
 
@@ -595,8 +601,8 @@ static void readers_gone(struct pool_waiter *w, int err)
 	struct pool_hydrate *h = container_of(w, struct pool_hydrate, waiter);
 
 	(void)err;
-	h->waiting = false;
-	h->read_out = true;
+	h->wait = WAIT_NOTHING;
+	h->phase = DETACH;
 	step_later(h);
 }
 
@@ -604,9 +610,9 @@ static void scan_work(struct pool_job *job)
 {
 	struct pool_hydrate *h = container_of(job, struct pool_hydrate, job);
 
-	h->job_err = h->own ? scan_own(h)
-			    : pool_meta_scan_chunks(&h->pool->meta, h->chain, h->chain_count, h->next, BATCH,
-				      h->chunks, &h->count, &h->next);
+	h->job_err = h->phase == OWN ? scan_own(h)
+				     : pool_meta_scan_chunks(&h->pool->meta, h->chain, h->chain_count,
+					       h->next, BATCH, h->chunks, &h->count, &h->next);
 }
 
 static void scanned(struct pool_job *job)
@@ -655,7 +661,7 @@ static bool may_start(struct pool_hydrate *h)
 {
 	struct pool *p = h->pool;
 
-	if (h->busy == CHUNKS_MAX || h->waiting || h->ticking)
+	if (h->busy == CHUNKS_MAX || h->wait || h->ticking)
 		return false;
 	if (!h->owner->bytes_per_s)
 		h->tokens = 1;
@@ -686,8 +692,10 @@ static void progress(struct pool_hydrate *h)
 			first = h->copy[i].chunk;
 	}
 	owner->total_bytes = size;
-	if (h->independent || first > size >> POOL_CHUNK_SHIFT)
-		owner->passed_bytes = h->independent ? size : owner->passed_bytes;
+	if (h->phase == INDEPENDENT)
+		owner->passed_bytes = size;
+	else if (first > size >> POOL_CHUNK_SHIFT)
+		; /* nothing new */
 	else if (first << POOL_CHUNK_SHIFT > owner->passed_bytes)
 		owner->passed_bytes = first << POOL_CHUNK_SHIFT;
 }
@@ -696,7 +704,7 @@ static void end(struct pool_hydrate *h)
 {
 	struct store_hydration *owner = h->owner;
 	struct pool *p = h->pool;
-	int err = h->independent ? 0 : h->err;
+	int err = h->phase == INDEPENDENT ? 0 : h->err;
 
 	p->base.host->ops->timer_disarm(p->base.host, &h->timer);
 	list_remove(&h->link);
@@ -708,67 +716,89 @@ static void end(struct pool_hydrate *h)
 	pool_ask_ended(&p->base);
 }
 
-/* True: something was done that leaves more to do. */
-static bool step_once(struct pool_hydrate *h)
+/* The next chunk of the batch. False: not now. */
+static bool chunk_next(struct pool_hydrate *h)
 {
-	struct pool *p = h->pool;
-	int err;
-
-	if (h->at < h->count) {
-		if ((h->own && h->busy) || !may_start(h))
-			return false;
-		if (h->own) {
-			if (!own_may_copy(h))
-				return false;
-			h->busy++;
-			pool_unshare_chunk(&h->unshare, p, h->disk, h->chunks[h->at++], unshared);
-			return true;
-		}
+	if ((h->phase == OWN && h->busy) || !may_start(h))
+		return false;
+	if (h->phase != OWN) {
 		chunk_start(h, h->chunks[h->at++]);
 		return true;
 	}
-	if (h->waiting)
+	if (!own_may_copy(h))
 		return false;
-	if (h->next != UINT64_MAX) {
-		h->waiting = true;
-		h->job.work = scan_work;
-		h->job.done = scanned;
-		p->base.host->ops->work(p->base.host, &h->job, POOL_QUEUE_WORKERS);
-		return false;
-	}
-	if (h->busy)
-		return false;
-	if (!h->own) {
-		h->own = true;
+	h->busy++;
+	pool_unshare_chunk(&h->unshare, h->pool, h->disk, h->chunks[h->at++], unshared);
+	return true;
+}
+
+static void scan_start(struct pool_hydrate *h)
+{
+	h->wait = WAIT_SCAN;
+	h->job.work = scan_work;
+	h->job.done = scanned;
+	h->pool->base.host->ops->work(h->pool->base.host, &h->job, POOL_QUEUE_WORKERS);
+}
+
+static void phase_next(struct pool_hydrate *h)
+{
+	int err;
+
+	if (h->phase == ANCESTORS) {
+		h->phase = OWN;
 		err = commit(h, NULL, own_flushed);
-	} else if (h->branch->parent && !h->read_out) {
-		h->waiting = true;
+	} else if (h->phase == OWN && h->branch->parent) {
+		h->phase = READERS;
+		h->wait = WAIT_READERS;
 		h->waiter.wake = readers_gone;
-		pool_grace_wait(&p->space, &h->waiter);
-		return false;
+		pool_grace_wait(&h->pool->space, &h->waiter);
+		return;
 	} else {
+		h->phase = DETACH;
 		err = h->branch->parent ? detach(h) : commit(h, NULL, own_durable);
 	}
 	if (err)
 		h->err = err;
+}
+
+/* True: something was done that leaves more to do. */
+static bool step_once(struct pool_hydrate *h)
+{
+	if (h->at < h->count)
+		return chunk_next(h);
+	if (h->wait)
+		return false;
+	if (h->next != UINT64_MAX)
+		scan_start(h);
+	else if (!h->busy)
+		phase_next(h);
 	return false;
+}
+
+static bool ended(const struct pool_hydrate *h)
+{
+	return h->err || h->phase == INDEPENDENT;
+}
+
+static bool steps(struct pool_loop *loop)
+{
+	struct pool_hydrate *h = container_of(loop, struct pool_hydrate, loop);
+
+	while (!ended(h) && step_once(h))
+		;
+	return true;
 }
 
 /* Goes on as far as it can; ends the hydration when nothing is under way any more. */
 static void step(struct pool_hydrate *h)
 {
-	h->again = true;
-	if (h->in_step)
+	bool inner = h->loop.running;
+
+	pool_loop_run(&h->loop, steps);
+	if (inner)
 		return;
-	h->in_step = true;
-	while (h->again) {
-		h->again = false;
-		while (!h->err && !h->independent && step_once(h))
-			;
-	}
-	h->in_step = false;
 	progress(h);
-	if ((h->err || h->independent) && !h->busy && !h->waiting && !h->call_queued)
+	if (ended(h) && !h->busy && !h->wait && !h->call_queued)
 		end(h);
 }
 
@@ -814,11 +844,11 @@ void pool_hydrate_start(struct store_hydration *owner)
 	d->hydration = h;
 	list_push_back(&p->hydrations, &h->link);
 	list_chain(h);
-	h->in_step = true; /* until it is all set up: done may come from inside */
+	h->loop.running = true; /* until it is all set up: done may come from inside */
 	err = commit(h, NULL, start_flushed);
 	if (err)
 		h->err = err;
-	h->in_step = false;
+	h->loop.running = false;
 	step(h);
 }
 
@@ -834,16 +864,16 @@ static void cancel(struct pool_hydrate *h)
 		struct chunk_copy *c = &h->copy[i];
 
 		/* Room may be long in coming. */
-		if (c->busy && !c->locked && c->waiter.wake == chunk_room && list_linked(&c->waiter.link)) {
+		if (c->waits_room) {
 			list_remove(&c->waiter.link);
-			c->busy = false;
+			c->busy = c->waits_room = false;
 			h->busy--;
 		}
 	}
 	/* So may the end of a slow read. */
-	if ((h->waiter.wake == own_room || h->waiter.wake == readers_gone) && list_linked(&h->waiter.link)) {
+	if (h->wait == WAIT_ROOM || h->wait == WAIT_READERS) {
 		list_remove(&h->waiter.link);
-		h->waiting = false;
+		h->wait = WAIT_NOTHING;
 	}
 	step_later(h);
 }

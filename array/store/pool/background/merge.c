@@ -70,34 +70,23 @@ static void copy_next(struct pool_merge *m);
 
 static void copy_start(struct pool_merge *m, enum pool_op_kind kind, uint64_t phys)
 {
-	uint64_t base;
-	struct pool_data *data = pool_data_of(&m->pool->space, phys, &base);
-
-	memset(&m->op, 0, sizeof(m->op));
-	m->iov.iov_base = m->bounce;
-	m->iov.iov_len = (size_t)m->run << POOL_BLOCK_SHIFT;
-	m->op.done = m->copy_done;
-	m->op.kind = kind;
-	m->op.file = data->file;
-	m->op.iov = &m->iov;
-	m->op.iov_count = 1;
-	m->op.offset = base + ((uint64_t)m->block << POOL_BLOCK_SHIFT);
-	m->op.len = m->iov.iov_len;
-	m->pool->base.host->ops->submit(m->pool->base.host, &m->op);
+	m->iov = (struct iovec){.iov_base = m->bounce, .iov_len = (size_t)m->run << POOL_BLOCK_SHIFT};
+	m->op = (struct pool_op){
+		.done = m->copy_done, .kind = kind, .iov = &m->iov, .iov_count = 1, .len = m->iov.iov_len};
+	pool_data_submit(&m->pool->space, &m->op, phys, (uint64_t)m->block << POOL_BLOCK_SHIFT);
 }
 
 static void copy_written(struct pool_op *op, int err)
 {
 	struct pool_merge *m = container_of(op, struct pool_merge, op);
-	uint64_t unused;
 
 	if (err) {
 		merge_end(m, err);
 		return;
 	}
-	pool_data_of(&m->pool->space, m->to_phys, &unused)->dirty = true;
+	pool_data_written(&m->pool->space, m->to_phys);
 	m->pool->copied_blocks += m->run;
-	m->left &= (uint16_t) ~(((1u << m->run) - 1) << m->block);
+	m->left &= (uint16_t)~pool_block_mask(m->block, m->run);
 	copy_next(m);
 }
 
@@ -121,9 +110,7 @@ static void copy_next(struct pool_merge *m)
 		return;
 	}
 	m->block = (unsigned)__builtin_ctz(m->left);
-	m->run = 1;
-	while (m->block + m->run < POOL_BLOCKS && (m->left >> (m->block + m->run) & 1))
-		m->run++;
+	m->run = pool_run_length(m->left, NULL, m->block);
 	m->copy_done = copy_read;
 	copy_start(m, POOL_OP_READ, m->from_phys);
 }

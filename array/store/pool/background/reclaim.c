@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/base/loop.h"
 
 #define BATCH        256u
 #define FAILURES_MAX 3u /* in a row: then nobody waits for what may be freed */
@@ -56,7 +57,7 @@ struct pool_reclaim {
 	int job_err;
 	/* the chunk at hand */
 	struct pool_merge merge;
-	bool in_loop, went_on;
+	struct pool_loop loop;
 	struct pool_lock_wait lock;
 	struct pool_waiter leaf_waiter;
 	uint64_t chunk;
@@ -234,9 +235,7 @@ static void merge_done(struct pool_merge *m, int err)
 
 	(void)err; /* what cannot be read or written stays as it is */
 	r->at++;
-	r->went_on = true;
-	if (!r->in_loop)
-		batch_run(r);
+	batch_run(r);
 }
 
 /* ---- drop ------------------------------------------------------------------------------------------- */
@@ -431,9 +430,7 @@ static void splice_locked(struct pool_reclaim *r)
 	}
 	while (r->at < r->count && r->entries[r->at].key.chunk == r->chunk)
 		r->at++;
-	r->went_on = true;
-	if (!r->in_loop)
-		batch_run(r);
+	batch_run(r);
 }
 
 static void splice_granted(struct pool_lock_wait *w)
@@ -449,8 +446,7 @@ static void splice_woken(struct pool_waiter *w, int err)
 		pool_lock_release(&r->pool->locks, &r->lock);
 		r->job_err = err;
 		r->at = r->count;
-		if (!r->in_loop)
-			batch_run(r);
+		batch_run(r);
 		return;
 	}
 	splice_locked(r);
@@ -607,33 +603,32 @@ bool pool_reclaim_may_free(struct pool *p)
 	return r->scan_wanted || r->loose_wanted || !list_empty(&p->commit.todos.list);
 }
 
-/* The chunks of the batch, one after another; a frame in between when much is dirty. */
-static void batch_run(struct pool_reclaim *r)
+static bool batch_step(struct pool_loop *loop)
 {
+	struct pool_reclaim *r = container_of(loop, struct pool_reclaim, loop);
 	struct pool *p = r->pool;
 
-	while (r->at < r->count && !must_stop(r) && !splice_moot(r)) {
-		if (p->map.dirty_count >= p->map.dirty_max / 2) {
-			own_commit(own_txn(p), batch_flushed, r);
-			return;
-		}
-		r->in_loop = true;
-		r->went_on = false;
+	if (must_stop(r) || splice_moot(r) || (r->at == r->count && r->job_err)) {
+		task_end(r, splice_moot(r));
+	} else if (r->at == r->count) {
+		batch_start(r);
+	} else if (p->map.dirty_count >= p->map.dirty_max / 2) {
+		own_commit(own_txn(p), batch_flushed, r);
+	} else {
 		if (r->task == TASK_TODO)
 			pool_merge_chunk(&r->merge, p, r->branch, r->keys[r->at].chunk, merge_done);
 		else
 			splice_run(r);
-		r->in_loop = false;
-		if (!r->went_on) { /* it comes back by itself */
-			if (lock_blocked(r))
-				pool_alloc_wake(&p->space, 0); /* the lock's holder may be waiting for room */
-			return;
-		}
+		if (!loop->again && lock_blocked(r))
+			pool_alloc_wake(&p->space, 0); /* the lock's holder may be waiting for room */
 	}
-	if (must_stop(r) || r->job_err || splice_moot(r))
-		task_end(r, splice_moot(r));
-	else
-		batch_start(r);
+	return true;
+}
+
+/* The chunks of the batch, one after another; a frame in between when much is dirty. */
+static void batch_run(struct pool_reclaim *r)
+{
+	pool_loop_run(&r->loop, batch_step);
 }
 
 /* ---- choosing --------------------------------------------------------------------------------------- */

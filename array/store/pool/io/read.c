@@ -21,12 +21,9 @@ static void read_direct(struct pool_sub *sub, const struct pool_places *places)
 	uint32_t at = sub->offset, end = sub->offset + sub->len;
 
 	while (at < end) {
-		unsigned block = at >> POOL_BLOCK_SHIFT, n = 1;
-		uint32_t stop;
+		unsigned block = at >> POOL_BLOCK_SHIFT;
+		uint32_t stop = (block + pool_run_length(POOL_ALL_BLOCKS, places, block)) << POOL_BLOCK_SHIFT;
 
-		while (block + n < POOL_BLOCKS && places->phys[block + n] == places->phys[block])
-			n++;
-		stop = (block + n) << POOL_BLOCK_SHIFT;
 		if (stop > end)
 			stop = end;
 		if (places->phys[block])

@@ -249,32 +249,22 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 	struct pool *p = sub->pool;
 	struct list_node *n = list_pop(&p->spares.pieces);
 	struct pool_piece *piece = n ? container_of(n, struct pool_piece, link) : malloc(sizeof(*piece));
-	struct pool_data *data;
-	uint64_t base;
+	unsigned iov_count;
 
 	sub->pieces++;
 	if (!piece) {
 		pool_sub_piece_end(sub, -ENOMEM); /* the starter holds one more: no call back from here */
 		return;
 	}
-	data = pool_data_of(&p->space, phys, &base);
-	memset(&piece->op, 0, sizeof(piece->op));
 	memset(&piece->link, 0, sizeof(piece->link));
 	piece->sub = sub;
-	piece->op.done = piece_done;
-	piece->op.kind = kind;
-	piece->op.file = data->file;
-	piece->op.offset = base + offset;
-	piece->op.len = len;
-	piece->op.iov = piece->iov;
 	if (buf) {
-		piece->iov[0].iov_base = buf;
-		piece->iov[0].iov_len = len;
-		piece->op.iov_count = 1;
+		piece->iov[0] = (struct iovec){.iov_base = buf, .iov_len = len};
+		iov_count = 1;
 	} else {
-		piece->op.iov_count =
+		iov_count =
 			iov_slice(sub->io, sub->io_offset + (offset - sub->offset), len, 1, 1, piece->iov);
-		assert(piece->op.iov_count > 0);
+		assert(iov_count > 0);
 	}
 	if (kind == POOL_OP_WRITE) {
 		p->data_writes++;
@@ -282,7 +272,9 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 	} else {
 		p->data_reads++;
 	}
-	p->base.host->ops->submit(p->base.host, &piece->op);
+	piece->op = (struct pool_op){
+		.done = piece_done, .kind = kind, .iov = piece->iov, .iov_count = iov_count, .len = len};
+	pool_data_submit(&p->space, &piece->op, phys, offset);
 }
 
 bool pool_sub_direct(struct pool_sub *sub)
@@ -306,8 +298,7 @@ void pool_sub_fetch(struct pool_sub *sub, const struct pool_places *places, uint
 		n = 1;
 		if (!(mask >> i & 1))
 			continue;
-		while (i + n < end && (mask >> (i + n) & 1) && places->phys[i + n] == places->phys[i])
-			n++;
+		n = pool_run_length(mask, places, i);
 		if (places->phys[i])
 			pool_sub_transfer(sub, POOL_OP_READ, places->phys[i], i << POOL_BLOCK_SHIFT,
 				n << POOL_BLOCK_SHIFT, to);

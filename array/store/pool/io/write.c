@@ -23,10 +23,9 @@ static int write_error(const struct pool_sub *sub)
 
 static void replace_ended(struct pool_sub *sub)
 {
-	uint64_t unused;
 
 	if (!sub->err) {
-		pool_data_of(&sub->pool->space, sub->phys, &unused)->dirty = true;
+		pool_data_written(&sub->pool->space, sub->phys);
 		sub->err = pool_target_replaced(sub);
 	}
 	if (sub->err)
@@ -38,12 +37,11 @@ static void write_ended(struct pool_sub *sub)
 {
 	struct pool *p = sub->pool;
 	struct pool_entry *e;
-	uint64_t unused;
 
 	if (sub->err)
 		pool_target_failed(sub);
 	if (!sub->err) {
-		pool_data_of(&p->space, sub->phys, &unused)->dirty = true;
+		pool_data_written(&p->space, sub->phys);
 		/* A packed entry has all blocks and nothing to change; pool_map_edit would unpack it. */
 		if (!(sub->leaf->slot[sub->chunk % POOL_LEAF_CHUNKS] & 1)) {
 			e = pool_map_edit(&p->map, sub->leaf, sub->chunk, sub->entry_gen);

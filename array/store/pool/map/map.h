@@ -161,6 +161,17 @@ static inline uint16_t pool_block_mask(unsigned first, unsigned count)
 	return (uint16_t)(((1u << count) - 1) << first);
 }
 
+/* How many of the blocks in `mask`, from `first` on, lie one behind the other. `places` NULL: all in one chunk. */
+static inline unsigned pool_run_length(uint16_t mask, const struct pool_places *places, unsigned first)
+{
+	unsigned n = 1;
+
+	while (first + n < POOL_BLOCKS && (mask >> (first + n) & 1) &&
+		(!places || places->phys[first + n] == places->phys[first]))
+		n++;
+	return n;
+}
+
 static inline struct list *pool_bucket(struct list *hash, uint64_t id)
 {
 	return &hash[id % POOL_HASH_BUCKETS];

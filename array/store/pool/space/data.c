@@ -116,6 +116,22 @@ struct pool_data *pool_data_of(struct pool_space *s, uint64_t phys, uint64_t *of
 	return &s->data[segment];
 }
 
+void pool_data_submit(struct pool_space *s, struct pool_op *op, uint64_t phys, uint64_t offset)
+{
+	uint64_t base;
+
+	op->file = pool_data_of(s, phys, &base)->file;
+	op->offset = base + offset;
+	s->base->host->ops->submit(s->base->host, op);
+}
+
+void pool_data_written(struct pool_space *s, uint64_t phys)
+{
+	uint64_t unused;
+
+	pool_data_of(s, phys, &unused)->dirty = true;
+}
+
 int pool_data_open(struct pool_space *s, const char *device)
 {
 	const struct pool_host_ops *ops = s->base->host->ops;

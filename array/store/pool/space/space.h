@@ -104,6 +104,10 @@ void pool_data_close(struct pool_space *s);
 
 struct pool_data *pool_data_of(struct pool_space *s, uint64_t phys, uint64_t *offset);
 
+/* A transfer of a chunk's bytes from `offset` on; `op` says all but the place. */
+void pool_data_submit(struct pool_space *s, struct pool_op *op, uint64_t phys, uint64_t offset);
+void pool_data_written(
+	struct pool_space *s, uint64_t phys); /* it is to be synced before a record speaks of it */
 void pool_data_grow(struct pool_space *s);
 uint64_t pool_data_step(const struct pool_space *s); /* chunks that it would grow by */
 
