@@ -2,6 +2,7 @@
 /* The selftest's provider: see selftest.h for what decides its answers. */
 #include "lab/selftest/selftest.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <wchar.h>
@@ -273,11 +274,17 @@ static const IVssHardwareSnapshotProviderExVtbl ex_vtbl = {ex_QueryInterface, ex
 
 /* --- IVssProviderCreateSnapshotSet: a test's set id carries its own result --- */
 
+/* Such an id: all but the result is fixed, with a version that no random GUID has. */
+static bool carries_result(const VSS_ID *id)
+{
+	return !id->Data2 && !id->Data3 && id->Data4[7] == 0x77;
+}
+
 #define SET_METHOD(name)                                                                                     \
 	static HRESULT STDMETHODCALLTYPE set_##name(IVssProviderCreateSnapshotSet *iface, VSS_ID id)         \
 	{                                                                                                    \
 		(void)iface;                                                                                 \
-		return id.Data4[7] == 0x77 ? (HRESULT)id.Data1 : told(L"" #name);                            \
+		return carries_result(&id) ? (HRESULT)id.Data1 : told(L"" #name);                            \
 	}
 
 SET_METHOD(EndPrepareSnapshots)
@@ -291,7 +298,7 @@ static HRESULT STDMETHODCALLTYPE set_PostCommitSnapshots(
 	IVssProviderCreateSnapshotSet *iface, VSS_ID id, LONG count)
 {
 	(void)iface;
-	if (id.Data4[7] != 0x77)
+	if (!carries_result(&id))
 		return told(L"PostCommitSnapshots");
 	return count == 42 ? (HRESULT)id.Data1 : E_INVALIDARG;
 }

@@ -118,7 +118,7 @@ def requesters_that_go_away(s):
                 f'abandoned after {method}: nothing more is called', (called(res), res['message']))
         s.check(flags_are_clear(s, res), 'the flags are cleared')
         code, res = s.ask('create', '--lun', '1', '--no-import', '--abort-after', method)
-        s.check(code == 1 and called(res)[-2:] == [method, 'AbortSnapshots'], f'aborted after {method}', called(res))
+        s.check(code == 1 and called(res)[-2:] == [method, 'AbortSnapshots'], f'aborted after {method}', (called(res), res['message']))
     code, res = s.ask('create', '--lun', '1', '--abandon-after', 'NoSuchMethod')
     s.check(code == 1 and res['hresult_name'] == 'E_INVALIDARG' and called(res) == [], 'a method that does not exist')
 
