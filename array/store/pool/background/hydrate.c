@@ -6,13 +6,13 @@
  *
  * Why no copy changes (docs/pool-format.md has the argument):
  * - What the parent shows is frozen. The copied blocks go into an entry that every viewer of the branch sees,
- * and are blocks that no such entry has: so nobody's newer block is hidden, and each viewer finds the same
- * data as before, the disk as well as the copies that were or will be made of it.
+ *   and are blocks that no such entry has: so nobody's newer block is hidden, and each viewer finds the same
+ *   data as before, the disk as well as the copies that were or will be made of it.
  * - Once a chunk has been done nothing of it is looked for in an ancestor again: blocks that are unmapped
- * leave known zeros as long as there is a parent.
+ *   leave known zeros as long as there is a parent.
  * - In memory the branch keeps its parent until the frame is durable, so the parent keeps what it shows. And all I/O
- * that began before the last chunk was copied has ended by then: a read that found its data in an ancestor, and is slow,
- * must not find there what the ancestor's own disk writes.
+ *   that began before the last chunk was copied has ended by then: a read that found its data in an ancestor, and is slow,
+ *   must not find there what the ancestor's own disk writes.
  *
  * Copies leave a share of the pool free for the clients (pool_alloc_spare): below it they wait, and stop with -ENOSPC,
  * as if the pool were full.

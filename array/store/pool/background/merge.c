@@ -5,7 +5,7 @@
  *
  * - an entry that no viewer sees goes, and its chunk with it;
  * - an older entry that is only seen through a newer one gives that one the blocks it lacks (known zeros and
- * a whole chunk move without copying; else the few blocks are copied) and goes.
+ *   a whole chunk move without copying; else the few blocks are copied) and goes.
  *
  * Blocks are copied to where the newer entry has none, so nobody reads them before the map says so; the
  * record that says so follows the data's flush like any other.

@@ -4,7 +4,7 @@
  * a restart goes on with what is left.
  *
  * - A to-do (branch, gen) says that the viewer of that generation is gone. Only chunks that were written
- * again between it and the next viewer can have something to give back: the index of generations lists them.
+ *   again between it and the next viewer can have something to give back: the index of generations lists them.
  * - A branch without disk and child is dropped: its entries go, then the branch, and its parent gets a to-do.
  * - A branch without disk and with one child is spliced: its entries move into the child (whose generations
  *   begin above them), then the child takes its place. Readers find the same blocks before, between, after.
