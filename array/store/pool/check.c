@@ -38,7 +38,7 @@ struct check {
 	unsigned findings, repaired;
 	bool damaged_entry; /* a chunk that seems free may be its */
 	struct check_branch *branches;
-	size_t branch_count, branch_room;
+	size_t branch_count, branch_cap;
 	/* A bit for each chunk: an entry holds it; as a shared one; it waits in `loose`. */
 	uint8_t *seen, *shared, *loose;
 	uint64_t grown_chunks;
@@ -124,9 +124,9 @@ static int each_branch(
 		finding(c, false, "a branch record is damaged");
 		return 0;
 	}
-	if (c->branch_count == c->branch_room) {
-		c->branch_room = c->branch_room ? 2 * c->branch_room : 64;
-		c->branches = pool_xrealloc(c->branches, c->branch_room * sizeof(c->branches[0]));
+	if (c->branch_count == c->branch_cap) {
+		c->branch_cap = c->branch_cap ? 2 * c->branch_cap : 64;
+		c->branches = pool_xrealloc(c->branches, c->branch_cap * sizeof(c->branches[0]));
 	}
 	c->branches[c->branch_count].id = get_be64(key);
 	c->branches[c->branch_count].disk = 0;

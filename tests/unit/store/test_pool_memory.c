@@ -45,7 +45,7 @@ WRAP(int, pool_map_insert, struct pool_map *map, struct pool_leaf *leaf, uint64_
 {
 	uint64_t slot = leaf->slot[chunk % POOL_LEAF_CHUNKS];
 	const struct pool_chain *c = (const struct pool_chain *)(uintptr_t)slot;
-	bool allocates = slot == 0 || (slot & 1) || c->count == c->room;
+	bool allocates = slot == 0 || (slot & 1) || c->count == c->cap;
 
 	if (fail_moves && allocates && entry->zero) {
 		fail_moves--;

@@ -96,14 +96,14 @@ static int place_find(
 	memset(out, 0, sizeof(*out));
 	for (; b && need && !out->spread; gen = b->parent_gen, b = b->parent) {
 		const struct pool_entry *e = NULL;
-		struct pool_entry room;
+		struct pool_entry unpacked;
 		struct pool_leaf *leaf;
 		unsigned count;
 		int err = pool_map_leaf(&p->map, b, chunk, false, w, &leaf);
 
 		if (err)
 			return err;
-		count = leaf ? pool_map_entries(leaf, chunk, &e, &room) : 0;
+		count = leaf ? pool_map_entries(leaf, chunk, &e, &unpacked) : 0;
 		for (unsigned i = 0; i < count && need; i++) {
 			if (e[i].gen > gen)
 				continue;
@@ -161,8 +161,8 @@ static int target_set(struct pool_clone *c, struct pool_leaf *leaf, uint64_t chu
 	struct pool *p = c->pool;
 	struct pool_io *pio = pool_io_of(c->io);
 	const struct pool_entry *e = NULL;
-	struct pool_entry room, *edit;
-	unsigned count = pool_map_entries(leaf, chunk, &e, &room);
+	struct pool_entry unpacked, *edit;
+	unsigned count = pool_map_entries(leaf, chunk, &e, &unpacked);
 	bool owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->write.gen);
 	uint32_t gen = owned ? e[0].gen : pio->write.gen;
 

@@ -284,8 +284,8 @@ static void choose_entry(struct chunk_copy *c)
 	struct pool_branch *b = c->h->branch;
 	uint32_t first = pool_branch_first_viewer(b);
 	const struct pool_entry *e = NULL;
-	struct pool_entry room;
-	unsigned count = pool_map_entries(c->leaf, c->chunk, &e, &room);
+	struct pool_entry unpacked;
+	unsigned count = pool_map_entries(c->leaf, c->chunk, &e, &unpacked);
 
 	c->gen = first;
 	c->phys = 0;

@@ -146,21 +146,21 @@ static int merge_step(struct pool_merge *m)
 {
 	struct pool_branch *b = m->branch;
 	const struct pool_entry *e = NULL;
-	struct pool_entry room, *bottom;
-	unsigned n = pool_map_entries(m->leaf, m->chunk, &e, &room);
+	struct pool_entry unpacked, *bottom;
+	unsigned n = pool_map_entries(m->leaf, m->chunk, &e, &unpacked);
 
 	if (n == 0)
 		return 0;
 	for (unsigned i = 0; i < n; i++) {
-		room = e[i];
-		if (!room.valid && !room.zero) { /* of a write that failed */
-			entry_drop(m, &room);
+		unpacked = e[i];
+		if (!unpacked.valid && !unpacked.zero) { /* of a write that failed */
+			entry_drop(m, &unpacked);
 			return 1;
 		}
 	}
-	room = e[0];
-	if (!pool_branch_viewer_from(b, room.gen)) {
-		entry_drop(m, &room);
+	unpacked = e[0];
+	if (!pool_branch_viewer_from(b, unpacked.gen)) {
+		entry_drop(m, &unpacked);
 		return 1;
 	}
 	for (unsigned i = 0; i + 1 < n; i++) {
@@ -172,8 +172,8 @@ static int merge_step(struct pool_merge *m)
 			return merge_pair(m, e[i], e[i + 1]) ? 2 : 1;
 	}
 	if (!b->parent && e[n - 1].zero) { /* nothing older to hide */
-		room = e[n - 1];
-		bottom = pool_map_edit(&m->pool->map, m->leaf, m->chunk, room.gen);
+		unpacked = e[n - 1];
+		bottom = pool_map_edit(&m->pool->map, m->leaf, m->chunk, unpacked.gen);
 		assert(bottom);
 		bottom->zero = 0;
 		if (bottom->valid)

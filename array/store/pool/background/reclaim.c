@@ -407,9 +407,9 @@ static int splice_chunk(struct pool_reclaim *r)
 	err = pool_map_leaf(&p->map, r->branch, r->chunk, false, &r->leaf_waiter, &from);
 	while (!err && from) {
 		const struct pool_entry *e = NULL;
-		struct pool_entry room;
+		struct pool_entry unpacked;
 
-		if (!pool_map_entries(from, r->chunk, &e, &room))
+		if (!pool_map_entries(from, r->chunk, &e, &unpacked))
 			break;
 		err = splice_entry(r, from, to, e[0]);
 	}

@@ -59,8 +59,8 @@ static void was_read(struct store_io *io, int err)
 static bool sees_shared(const struct pool_leaf *leaf, uint64_t chunk)
 {
 	const struct pool_entry *e = NULL;
-	struct pool_entry room;
-	unsigned count = leaf ? pool_map_entries(leaf, chunk, &e, &room) : 0;
+	struct pool_entry unpacked;
+	unsigned count = leaf ? pool_map_entries(leaf, chunk, &e, &unpacked) : 0;
 	uint16_t need = POOL_ALL_BLOCKS;
 
 	for (unsigned i = 0; i < count; i++) {

@@ -33,9 +33,9 @@ void *pool_xrealloc(void *old, size_t bytes)
 
 void pool_free_list_add(struct pool_free_list *l, uint64_t phys)
 {
-	if (l->count == l->room) {
-		l->room = l->room ? 2 * l->room : 256;
-		l->phys = pool_xrealloc(l->phys, l->room * sizeof(l->phys[0]));
+	if (l->count == l->cap) {
+		l->cap = l->cap ? 2 * l->cap : 256;
+		l->phys = pool_xrealloc(l->phys, l->cap * sizeof(l->phys[0]));
 	}
 	l->phys[l->count++] = phys;
 }

@@ -61,7 +61,7 @@ void *pool_xrealloc(void *old, size_t bytes);
 
 struct pool_free_list {
 	uint64_t *phys;
-	size_t count, room;
+	size_t count, cap;
 };
 
 void pool_free_list_add(struct pool_free_list *l, uint64_t phys);

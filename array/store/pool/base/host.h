@@ -86,8 +86,8 @@ struct pool_host_ops {
 	int (*file_open)(struct pool_host *h, const char *name, unsigned flags, struct pool_file **out);
 	void (*file_close)(struct pool_file *f);
 	int (*file_size)(struct pool_file *f, uint64_t *out);
-	int (*file_pread)(
-		struct pool_file *f, void *buf, size_t len, uint64_t offset); /* all of it or an errno */
+	/* All of it or an errno, as the next one. */
+	int (*file_pread)(struct pool_file *f, void *buf, size_t len, uint64_t offset);
 	int (*file_pwrite)(struct pool_file *f, const void *buf, size_t len, uint64_t offset);
 	int (*file_sync)(struct pool_file *f);
 	int (*file_allocate)(struct pool_file *f, uint64_t offset, uint64_t len); /* room, reads as zeros */

@@ -160,7 +160,7 @@ struct pool_txn {
 	struct pool_commit *commit;
 	struct pool_rider rider;
 	struct pool_disk_change *changes;
-	unsigned change_count, change_room;
+	unsigned change_count, change_cap;
 	struct pool_free_list frees; /* whose FREE records are among the records */
 	const void *frozen_by;       /* the cut that its forks are of */
 	void (*done)(void *arg, int err);

@@ -56,14 +56,14 @@ int pool_txn_del(struct store_txn *t, enum store_table table, const void *key, s
 
 static struct pool_disk_change *add_change(struct pool_txn *t)
 {
-	if (t->change_count == t->change_room) {
-		unsigned room = t->change_room ? 2 * t->change_room : 4;
-		struct pool_disk_change *c = realloc(t->changes, room * sizeof(*c));
+	if (t->change_count == t->change_cap) {
+		unsigned cap = t->change_cap ? 2 * t->change_cap : 4;
+		struct pool_disk_change *c = realloc(t->changes, cap * sizeof(*c));
 
 		if (!c)
 			return NULL;
 		t->changes = c;
-		t->change_room = room;
+		t->change_cap = cap;
 	}
 	return &t->changes[t->change_count];
 }

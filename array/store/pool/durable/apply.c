@@ -29,7 +29,7 @@ struct space_change {
 struct batch {
 	struct map_change *map;
 	struct space_change *space;
-	size_t map_count, map_room, space_count, space_room;
+	size_t map_count, map_cap, space_count, space_cap;
 	struct pool_free_list unshared;
 	uint32_t order;
 };
@@ -64,9 +64,9 @@ static void add_space(struct batch *b, uint64_t phys, uint64_t count, bool used)
 
 		if (part > count)
 			part = count;
-		if (b->space_count == b->space_room) {
-			b->space_room = b->space_room ? 2 * b->space_room : 1024;
-			b->space = pool_xrealloc(b->space, b->space_room * sizeof(b->space[0]));
+		if (b->space_count == b->space_cap) {
+			b->space_cap = b->space_cap ? 2 * b->space_cap : 1024;
+			b->space = pool_xrealloc(b->space, b->space_cap * sizeof(b->space[0]));
 		}
 		b->space[b->space_count++] = (struct space_change){phys, part, b->order, used};
 		phys += part;
@@ -76,9 +76,9 @@ static void add_space(struct batch *b, uint64_t phys, uint64_t count, bool used)
 
 static void add_map(struct batch *b, const struct pool_record *r)
 {
-	if (b->map_count == b->map_room) {
-		b->map_room = b->map_room ? 2 * b->map_room : 1024;
-		b->map = pool_xrealloc(b->map, b->map_room * sizeof(b->map[0]));
+	if (b->map_count == b->map_cap) {
+		b->map_cap = b->map_cap ? 2 * b->map_cap : 1024;
+		b->map = pool_xrealloc(b->map, b->map_cap * sizeof(b->map[0]));
 	}
 	b->map[b->map_count++] =
 		(struct map_change){r->map.key, r->map.value, b->order, r->type == POOL_RECORD_MAP_PUT};

@@ -4,29 +4,29 @@
 
 #include <string.h>
 
-static void buffer_room(struct pool_buffer *b, size_t bytes)
+static void buffer_grow(struct pool_buffer *b, size_t bytes)
 {
-	size_t room = b->room ? b->room : 4096;
+	size_t cap = b->cap ? b->cap : 4096;
 
-	while (room < b->len + bytes)
-		room *= 2;
-	if (room != b->room)
-		b->data = pool_xrealloc(b->data, room);
-	b->room = room;
+	while (cap < b->len + bytes)
+		cap *= 2;
+	if (cap != b->cap)
+		b->data = pool_xrealloc(b->data, cap);
+	b->cap = cap;
 }
 
 void pool_buffer_bytes(struct pool_buffer *b, const void *data, size_t len)
 {
 	if (len == 0)
 		return;
-	buffer_room(b, len);
+	buffer_grow(b, len);
 	memcpy(b->data + b->len, data, len);
 	b->len += len;
 }
 
 void pool_buffer_record(struct pool_buffer *b, const struct pool_record *record)
 {
-	buffer_room(b, pool_record_size(record));
+	buffer_grow(b, pool_record_size(record));
 	b->len += pool_record_encode(b->data + b->len, record);
 	b->records++;
 }

@@ -10,7 +10,7 @@
 
 struct pool_buffer {
 	uint8_t *data;
-	size_t len, room;
+	size_t len, cap;
 	uint32_t records;
 };
 

@@ -118,10 +118,10 @@ static int later_frame(struct pool_host *host, struct pool_file *log, const stru
 
 static void keep(struct pool_replay *r, uint8_t *buf, const struct pool_frame *frame)
 {
-	if (r->count == r->room) {
-		r->room = r->room ? 2 * r->room : 64;
-		r->payloads = pool_xrealloc(r->payloads, r->room * sizeof(r->payloads[0]));
-		r->buffers = pool_xrealloc(r->buffers, r->room * sizeof(r->buffers[0]));
+	if (r->count == r->cap) {
+		r->cap = r->cap ? 2 * r->cap : 64;
+		r->payloads = pool_xrealloc(r->payloads, r->cap * sizeof(r->payloads[0]));
+		r->buffers = pool_xrealloc(r->buffers, r->cap * sizeof(r->buffers[0]));
 	}
 	r->buffers[r->count] = buf;
 	r->payloads[r->count++] = (struct pool_payload){buf + POOL_FRAME_HEAD_SIZE, frame->payload_bytes};

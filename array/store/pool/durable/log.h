@@ -19,7 +19,7 @@ int pool_log_check(struct pool_host *host, struct pool_file *log, const struct p
 struct pool_replay {
 	struct pool_payload *payloads;
 	uint8_t **buffers;
-	size_t count, room;
+	size_t count, cap;
 	struct pool_state state; /* after it */
 	bool cut_short; /* what comes next was durable and is damaged: acknowledged frames are lost */
 };

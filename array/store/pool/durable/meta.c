@@ -335,7 +335,7 @@ static int scan_map(struct pool_meta *m, const struct pool_map_key *from, uint64
 	struct pool_meta_entry **out, size_t *out_count)
 {
 	uint8_t key[POOL_MAP_KEY_BYTES];
-	size_t room = 0;
+	size_t cap = 0;
 	MDB_cursor *cursor;
 	MDB_txn *txn;
 	MDB_val k, v;
@@ -347,9 +347,9 @@ static int scan_map(struct pool_meta *m, const struct pool_map_key *from, uint64
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	while (!err && *out_count < max) {
-		if (*out_count == room) {
-			room = room ? 2 * room : 512;
-			*out = pool_xrealloc(*out, room * sizeof(**out));
+		if (*out_count == cap) {
+			cap = cap ? 2 * cap : 512;
+			*out = pool_xrealloc(*out, cap * sizeof(**out));
 		}
 		err = decode_entry(m, &k, &v, &(*out)[*out_count]);
 		if (err || (*out)[*out_count].key.branch != from->branch ||

@@ -101,7 +101,7 @@ int pool_target_prepare(struct pool_sub *sub, bool may_wait)
 	struct pool *p = sub->pool;
 	struct pool_io *pio = pool_io_of(sub->io);
 	const struct pool_entry *e = NULL;
-	struct pool_entry room, *edit;
+	struct pool_entry unpacked, *edit;
 	struct pool_leaf *leaf;
 	unsigned count;
 	bool owned, is_new;
@@ -111,7 +111,7 @@ int pool_target_prepare(struct pool_sub *sub, bool may_wait)
 
 	if (err)
 		return err;
-	count = pool_map_entries(leaf, sub->chunk, &e, &room);
+	count = pool_map_entries(leaf, sub->chunk, &e, &unpacked);
 	assert(count == 0 || e[0].gen <= pio->write.gen);
 	owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->write.gen);
 	if (owned && e[0].shared && (sub->copy_up || !may_wait))
@@ -139,8 +139,8 @@ int pool_target_prepare(struct pool_sub *sub, bool may_wait)
 			edit = pool_map_edit(&p->map, leaf, sub->chunk, sub->entry_gen);
 			edit->phys = phys;
 		} else {
-			room = (struct pool_entry){.gen = sub->entry_gen, .phys = phys};
-			err = pool_map_insert(&p->map, leaf, sub->chunk, &room);
+			unpacked = (struct pool_entry){.gen = sub->entry_gen, .phys = phys};
+			err = pool_map_insert(&p->map, leaf, sub->chunk, &unpacked);
 			if (err) {
 				pool_free_chunk(&p->space, NULL, phys);
 				return err;

@@ -41,7 +41,7 @@ int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint6
 	struct pool_waiter *w)
 {
 	const struct pool_entry *e = NULL;
-	struct pool_entry room;
+	struct pool_entry unpacked;
 	struct pool_places places;
 	struct pool_leaf *leaf;
 	uint16_t below = 0;
@@ -50,7 +50,7 @@ int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint6
 
 	if (err)
 		return err;
-	if (leaf && pool_map_entries(leaf, chunk, &e, &room)) {
+	if (leaf && pool_map_entries(leaf, chunk, &e, &unpacked)) {
 		assert(e[0].gen <= gen);
 		owned = pool_entry_owned(b, e[0].gen, gen);
 		if (owned)
@@ -75,8 +75,8 @@ int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint6
 		return err;
 	if (owned)
 		return unmap_owned(p, leaf, chunk, gen, mask, below);
-	room = (struct pool_entry){.gen = gen, .zero = below};
-	err = pool_map_insert(&p->map, leaf, chunk, &room);
+	unpacked = (struct pool_entry){.gen = gen, .zero = below};
+	err = pool_map_insert(&p->map, leaf, chunk, &unpacked);
 	if (!err)
 		pool_map_mark_dirty(&p->map, leaf, chunk, pool_map_edit(&p->map, leaf, chunk, gen));
 	return err;

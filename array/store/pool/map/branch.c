@@ -70,10 +70,10 @@ void pool_branch_attach(struct pool_branch *parent, struct pool_branch *child)
 	unsigned at = child_lower(parent, child->parent_gen + 1);
 
 	assert(!child->parent && child->parent_gen > 0);
-	if (parent->child_count == parent->child_room) {
-		parent->child_room = parent->child_room ? 2 * parent->child_room : 4;
+	if (parent->child_count == parent->child_cap) {
+		parent->child_cap = parent->child_cap ? 2 * parent->child_cap : 4;
 		parent->children =
-			pool_xrealloc(parent->children, parent->child_room * sizeof(struct pool_branch *));
+			pool_xrealloc(parent->children, parent->child_cap * sizeof(struct pool_branch *));
 	}
 	memmove(parent->children + at + 1, parent->children + at,
 		(parent->child_count - at) * sizeof(struct pool_branch *));

@@ -48,9 +48,9 @@ static struct pool_entry slot_unpack(uint64_t slot)
 		.shared = slot >> 28 & 1};
 }
 
-static size_t chain_size(uint32_t room)
+static size_t chain_size(uint32_t cap)
 {
-	return sizeof(struct pool_chain) + room * sizeof(struct pool_entry);
+	return sizeof(struct pool_chain) + cap * sizeof(struct pool_entry);
 }
 
 static void account(struct pool_map *map, struct pool_leaf *leaf, int64_t bytes)
@@ -65,14 +65,14 @@ static uint64_t *slot_of(struct pool_leaf *leaf, uint64_t chunk)
 	return &leaf->slot[chunk % POOL_LEAF_CHUNKS];
 }
 
-static bool slot_set_chain(struct pool_map *map, struct pool_leaf *leaf, uint64_t *slot, uint32_t room)
+static bool slot_set_chain(struct pool_map *map, struct pool_leaf *leaf, uint64_t *slot, uint32_t cap)
 {
 	struct pool_chain *old = slot_is_chain(*slot) ? slot_chain(*slot) : NULL;
-	struct pool_chain *c = realloc(old, chain_size(room));
+	struct pool_chain *c = realloc(old, chain_size(cap));
 
 	if (!c)
 		return false;
-	account(map, leaf, (int64_t)chain_size(room) - (old ? (int64_t)chain_size(old ? c->room : 0) : 0));
+	account(map, leaf, (int64_t)chain_size(cap) - (old ? (int64_t)chain_size(old ? c->cap : 0) : 0));
 	if (!old) {
 		c->count = 0;
 		if (*slot) {
@@ -80,7 +80,7 @@ static bool slot_set_chain(struct pool_map *map, struct pool_leaf *leaf, uint64_
 			c->count = 1;
 		}
 	}
-	c->room = room;
+	c->cap = cap;
 	*slot = (uint64_t)(uintptr_t)c;
 	return true;
 }
@@ -88,7 +88,7 @@ static bool slot_set_chain(struct pool_map *map, struct pool_leaf *leaf, uint64_
 static void slot_free(struct pool_map *map, struct pool_leaf *leaf, uint64_t *slot)
 {
 	if (slot_is_chain(*slot)) {
-		account(map, leaf, -(int64_t)chain_size(slot_chain(*slot)->room));
+		account(map, leaf, -(int64_t)chain_size(slot_chain(*slot)->cap));
 		free(slot_chain(*slot));
 	}
 	*slot = 0;
@@ -110,8 +110,8 @@ static void slot_compact(struct pool_map *map, struct pool_leaf *leaf, uint64_t 
 	*slot = packed;
 }
 
-unsigned pool_map_entries(
-	const struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry **out, struct pool_entry *room)
+unsigned pool_map_entries(const struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry **out,
+	struct pool_entry *unpacked)
 {
 	uint64_t slot = leaf->slot[chunk % POOL_LEAF_CHUNKS];
 
@@ -121,8 +121,8 @@ unsigned pool_map_entries(
 		*out = slot_chain(slot)->e;
 		return slot_chain(slot)->count;
 	}
-	*room = slot_unpack(slot);
-	*out = room;
+	*unpacked = slot_unpack(slot);
+	*out = unpacked;
 	return 1;
 }
 
@@ -167,7 +167,7 @@ int pool_map_insert(
 	struct pool_chain *c;
 	uint32_t at;
 
-	if (!slot_is_chain(*slot) || slot_chain(*slot)->room == count) {
+	if (!slot_is_chain(*slot) || slot_chain(*slot)->cap == count) {
 		if (!slot_set_chain(map, leaf, slot, count < 2 ? count + 1 : count + count / 2))
 			return -ENOMEM;
 	}
@@ -183,9 +183,9 @@ int pool_map_insert(
 
 static void dirty_add(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
 {
-	if (map->dirty_count == map->dirty_room) {
-		map->dirty_room = map->dirty_room ? 2 * map->dirty_room : 1024;
-		map->dirty = pool_xrealloc(map->dirty, map->dirty_room * sizeof(map->dirty[0]));
+	if (map->dirty_count == map->dirty_cap) {
+		map->dirty_cap = map->dirty_cap ? 2 * map->dirty_cap : 1024;
+		map->dirty = pool_xrealloc(map->dirty, map->dirty_cap * sizeof(map->dirty[0]));
 	}
 	map->dirty[map->dirty_count++] =
 		(struct pool_dirty){.branch = leaf->branch, .chunk = chunk, .gen = gen};
@@ -546,8 +546,8 @@ static void resolve_leaf(
 	const struct pool_leaf *leaf, uint64_t chunk, uint32_t gen, uint16_t *need, struct pool_places *out)
 {
 	const struct pool_entry *e = NULL;
-	struct pool_entry room;
-	unsigned count = pool_map_entries(leaf, chunk, &e, &room);
+	struct pool_entry unpacked;
+	unsigned count = pool_map_entries(leaf, chunk, &e, &unpacked);
 
 	for (unsigned i = count ? chain_find(e, count, gen) : 0; i < count && *need; i++) {
 		uint16_t take = e[i].valid & *need;
@@ -565,8 +565,8 @@ uint16_t pool_map_covered(const struct pool_leaf *leaf, uint64_t chunk)
 {
 	uint32_t first = pool_branch_first_viewer(leaf->branch);
 	const struct pool_entry *e = NULL;
-	struct pool_entry room;
-	unsigned count = pool_map_entries(leaf, chunk, &e, &room);
+	struct pool_entry unpacked;
+	unsigned count = pool_map_entries(leaf, chunk, &e, &unpacked);
 	uint16_t covered = 0;
 
 	for (unsigned i = count ? chain_find(e, count, first) : 0; i < count; i++)

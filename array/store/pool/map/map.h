@@ -35,7 +35,7 @@ struct pool_entry {
 
 /* The entries of one chunk, newest first. */
 struct pool_chain {
-	uint32_t count, room;
+	uint32_t count, cap;
 	struct pool_entry e[];
 };
 
@@ -81,7 +81,7 @@ struct pool_branch {
 	struct pool_branch *parent;
 	struct pool_disk *disk;        /* NULL: headless */
 	struct pool_branch **children; /* ascending parent_gen */
-	unsigned child_count, child_room;
+	unsigned child_count, child_cap;
 	struct list cuts;    /* struct pool_viewer: frozen, the cut not yet ended */
 	uint32_t frozen_max; /* the newest generation that a child or a cut sees; 0: none */
 	uint64_t chunks;     /* physical chunks its entries hold */
@@ -129,7 +129,7 @@ struct pool_map {
 	uint64_t next_branch, next_disk;
 	/* what goes into the next frame */
 	struct pool_dirty *dirty;
-	size_t dirty_count, dirty_room, dirty_max;
+	size_t dirty_count, dirty_cap, dirty_max;
 	size_t dirty_pending; /* writes under way that may make an entry dirty */
 	/* leaves */
 	struct list lru;
@@ -213,9 +213,9 @@ int pool_map_leaf(struct pool_map *map, struct pool_branch *b, uint64_t chunk, b
 	struct pool_waiter *w, struct pool_leaf **out);
 /* The leaf if it is in memory and loaded. */
 struct pool_leaf *pool_map_peek(const struct pool_branch *b, uint64_t chunk);
-/* Entries of a chunk, newest first; a compact one is put into *room. */
-unsigned pool_map_entries(
-	const struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry **out, struct pool_entry *room);
+/* Entries of a chunk, newest first; a compact one is put into *unpacked. */
+unsigned pool_map_entries(const struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry **out,
+	struct pool_entry *unpacked);
 /* The entry to change, or NULL (also: no memory to unpack it). Valid until the next change of the chunk. */
 struct pool_entry *pool_map_edit(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen);
 int pool_map_insert(
