@@ -38,10 +38,11 @@
 #define UP_PAGE_MAX_LUNS     64 /* LUN entries in one reply */
 
 /* Identity strings as INQUIRY and VPD 80h show them: no spaces, no padding. */
-#define UP_VENDOR       "UMBRADEV"
-#define UP_PRODUCT      "UMBRA-DISK-LUN-1"
-#define UP_REVISION     "0001"
-#define UP_SERIAL_BYTES 32 /* lower-case hex of the 128-bit id */
+#define UP_VENDOR          "UMBRADEV"
+#define UP_PRODUCT         "UMBRA-DISK-LUN-1"
+#define UP_PRODUCT_CONTROL "UMBRA-CONTROL-LU" /* of the control LU: no disk for MPIO to claim */
+#define UP_REVISION        "0001"
+#define UP_SERIAL_BYTES    32 /* lower-case hex of the 128-bit id */
 
 enum up_op {
 	UP_OP_IDENTIFY = 1,       /* who is the array, who am I, what may I */

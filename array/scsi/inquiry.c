@@ -62,8 +62,6 @@ static void page_identification(const struct scsi_task *task, struct scsi_reply 
 	uint8_t body[UP_DESIGNATORS * (4 + UP_DESIGNATOR_MAX_BYTES)];
 
 	scsi_reply_put(r, body, up_id_vpd83(identity(task), body, sizeof(body)));
-	if (!task->lun_held)
-		return;
 	port_designator(r, 4, task->nexus->portal_group_tag); /* relative target port */
 	port_designator(r, 5, TARGET_PORT_GROUP);
 }
@@ -178,7 +176,7 @@ static void standard(struct scsi_task *task)
 		data[5] |= THIRD_PARTY_COPIES;
 	data[7] = CMDQUE;
 	memcpy(data + 8, UP_VENDOR, 8);
-	memcpy(data + 16, UP_PRODUCT, 16);
+	memcpy(data + 16, task->lun_held ? UP_PRODUCT : UP_PRODUCT_CONTROL, 16);
 	memcpy(data + 32, UP_REVISION, 4);
 	for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++)
 		put_be16(data + 58 + 2 * i, versions[i]);

@@ -131,6 +131,16 @@ uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
 
 /* Windows sees LUN numbers up to 254 of a target. */
 #define NUMBER_COMMON_MAX 254
+#define WINDOWS_IQN       "iqn.1991-05.com.microsoft:"
+
+/* By the name that its initiator has unless somebody changed it. */
+static bool runs_windows(const struct host *h)
+{
+	for (unsigned i = 0; i < h->record.iqn_count; i++)
+		if (strncmp(h->record.iqns[i], WINDOWS_IQN, strlen(WINDOWS_IQN)) == 0)
+			return true;
+	return false;
+}
 
 /* The lowest number from..to that is free and does not rest; 0: none. */
 static uint32_t number_rested(const struct host *h, uint32_t from, uint32_t to, uint64_t now)
@@ -167,7 +177,7 @@ static uint32_t number_longest_rested(const struct host *h, uint32_t to, uint64_
 
 /* A number for a LUN that names none. Many sets one after another would drive the numbers beyond what Windows
  * sees; before that, a number is taken again that has rested for a tenth of its time: a minute by default, twice
- * as long as Windows shows a ghost. 0: there is none. */
+ * as long as Windows shows a ghost. A host that runs Windows gets no other one. 0: there is none. */
 static uint32_t number_free(const struct host *h)
 {
 	uint64_t now = reactor_now_ns(h->array->options.reactor);
@@ -175,7 +185,7 @@ static uint32_t number_free(const struct host *h)
 
 	if (!number)
 		number = number_longest_rested(h, NUMBER_COMMON_MAX, now);
-	if (!number)
+	if (!number && !runs_windows(h))
 		number = number_rested(h, NUMBER_COMMON_MAX + 1, ARRAY_LUN_NUMBER_MAX, now);
 	return number;
 }
@@ -203,10 +213,27 @@ static void map_clear(struct change *c)
 		host_release(op->host);
 }
 
+/* Mapped, the LUN would never show there, and an import would end in a time-out of VSS. */
+static int refuse_windows(struct map_change *op, int err, struct fault *fault)
+{
+	fault_set(fault, err, "host %s runs Windows, which sees LUN numbers 1 to %d: %s",
+		op->host->record.name, NUMBER_COMMON_MAX,
+		op->number
+			? "choose one of those"
+			: "none is free; unmap LUNs it needs no more, a number is free a minute after that");
+	array_event_tell(op->c.array, ARRAY_EVENT_WARNING, "host", "LUN %s was not mapped: %s", op->lun->name,
+		fault->text);
+	return err;
+}
+
 static int number_choose(struct map_change *op, struct fault *fault)
 {
+	if (op->number > NUMBER_COMMON_MAX && op->number <= ARRAY_LUN_NUMBER_MAX && runs_windows(op->host))
+		return refuse_windows(op, -EINVAL, fault);
 	if (!op->number)
 		op->number = number_free(op->host);
+	if (!op->number && runs_windows(op->host))
+		return refuse_windows(op, -EMLINK, fault);
 	if (!op->number)
 		return fault_set(fault, -EMLINK,
 			"host %s has no LUN number left: unmap LUNs; a number is free some minutes after that",

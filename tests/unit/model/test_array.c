@@ -5,6 +5,7 @@
 
 #define IQN_A "iqn.1991-05.com.microsoft:a"
 #define IQN_B "iqn.1991-05.com.microsoft:b"
+#define IQN_L "iqn.1993-08.org.debian:01:l"
 
 TEST(luns_are_created_found_and_there_after_a_restart)
 {
@@ -317,7 +318,7 @@ TEST(numbers_start_at_one_and_rest)
 	struct harness *h = *state;
 	struct lun *l[4] = {make_lun(h, "l0", MIB), make_lun(h, "l1", MIB), make_lun(h, "l2", MIB),
 		make_lun(h, "l3", MIB)};
-	struct host *a = make_host(h, "a", IQN_A), *b = make_host(h, "b", IQN_B);
+	struct host *a = make_host(h, "a", IQN_L), *b = make_host(h, "b", IQN_B);
 	struct lun *seen;
 
 	assert_int_equal(do_map(h, a, l[0], 0), 1);
@@ -378,7 +379,7 @@ TEST(numbers_are_taken_again_before_they_grow_too_high)
 	harness_open(h);
 	l = make_lun(h, "l", MIB);
 	m = make_lun(h, "m", MIB);
-	a = make_host(h, "a", IQN_A);
+	a = make_host(h, "a", IQN_L);
 	for (int i = 1; i <= 254; i++) {
 		assert_int_equal(do_map(h, a, l, 0), i);
 		assert_int_equal(do_unmap(h, a, l), 0);
@@ -388,6 +389,43 @@ TEST(numbers_are_taken_again_before_they_grow_too_high)
 	assert_int_equal(do_map(h, a, m, 0), 1); /* the one that has rested longest */
 	assert_int_equal(do_unmap(h, a, m), 0);
 	assert_int_equal(do_map(h, a, m, 0), 2);
+}
+
+static bool was_told(struct harness *h, const char *text)
+{
+	const struct array_event *e;
+
+	for (uint64_t after = 0; (e = array_event_after(h->array, after)); after = e->serial)
+		if (strstr(e->text, text))
+			return true;
+	return false;
+}
+
+/* Windows would not see them, and VSS wait in vain. */
+TEST(windows_gets_no_number_that_it_cannot_see)
+{
+	struct harness *h = *state;
+	struct lun *l, *m;
+	struct host *a;
+
+	harness_close(h);
+	h->options.number_rest_ms = TICKS(20000);
+	harness_open(h);
+	l = make_lun(h, "l", MIB);
+	m = make_lun(h, "m", MIB);
+	a = make_host(h, "a", IQN_A);
+	assert_int_equal(do_map(h, a, l, 255), -EINVAL);
+	assert_int_equal(do_map(h, a, l, ARRAY_LUN_NUMBER_MAX), -EINVAL);
+	assert_int_equal(do_map(h, a, l, 254), 254);
+	assert_int_equal(do_unmap(h, a, l), 0);
+	for (int i = 1; i <= 253; i++) {
+		assert_int_equal(do_map(h, a, l, 0), i);
+		assert_int_equal(do_unmap(h, a, l), 0);
+	}
+	assert_int_equal(do_map(h, a, m, 0), -EMLINK); /* all rest */
+	assert_true(was_told(h, "runs Windows"));
+	harness_advance(h, TICKS(2100));
+	assert_in_range(do_map(h, a, m, 0), 1, 254);
 }
 
 TEST(nexuses_hear_of_changes_except_the_asker)
@@ -523,6 +561,7 @@ int main(void)
 		t(numbers_start_at_one_and_rest),
 		t(the_rest_of_a_number_ends),
 		t(numbers_are_taken_again_before_they_grow_too_high),
+		t(windows_gets_no_number_that_it_cannot_see),
 		t(nexuses_hear_of_changes_except_the_asker),
 		t(strangers_have_no_nexus),
 		t(a_host_with_mappings_is_not_deleted),

@@ -79,8 +79,9 @@ TEST(fixed_strings_fill_their_fields)
 {
 	assert_int_equal(strlen(UP_VENDOR), 8);
 	assert_int_equal(strlen(UP_PRODUCT), 16);
+	assert_int_equal(strlen(UP_PRODUCT_CONTROL), 16);
 	assert_int_equal(strlen(UP_REVISION), 4);
-	assert_null(strchr(UP_VENDOR UP_PRODUCT UP_REVISION, ' '));
+	assert_null(strchr(UP_VENDOR UP_PRODUCT UP_PRODUCT_CONTROL UP_REVISION, ' '));
 }
 
 int main(void)

@@ -57,7 +57,10 @@ TEST(control_lu_is_a_controller)
 {
 	expect_good(run(c, 0, CDB(0x12, 0, 0, 0, 96, 0), NO_DATA));
 	assert_int_equal(test_last.data[0], 0x0C);
-	assert_memory_equal(test_last.data + 8, "UMBRADEV", 8);
+	assert_memory_equal(test_last.data + 8, "UMBRADEVUMBRA-CONTROL-LU", 24);
+	expect_good(run(c, 0, CDB(0x12, 1, 0x83, 1, 0, 0), NO_DATA));
+	assert_memory_equal(
+		test_last.data + test_last.len - 16, "\x51\x94\0\4\0\0\0\1\x51\x95\0\4\0\0\0\1", 16);
 	expect_good(run(c, 0, CDB(0x12, 1, 0x00, 0, 96, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8);
 	assert_memory_equal(test_last.data, "\x0C\x00\x00\x04\x00\x80\x83\x86", 8);
