@@ -10,7 +10,8 @@
 #include <ole2.h>
 #include "provider/array_client.h"
 
-#define PROVIDER_BUDGET_MS 8000 /* VSS breaks the hold off at ten seconds */
+/* VSS breaks the hold off ten seconds after the first volume's began, which is before CommitSnapshots. */
+#define PROVIDER_BUDGET_MS 5000
 
 /* What all provider objects of the process share; borrowed, outlives them. */
 struct provider_context {

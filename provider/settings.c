@@ -9,7 +9,7 @@
 #include "provider/provider.h"
 
 #define BUDGET_MIN_MS 100
-#define BUDGET_MAX_MS 9000
+#define BUDGET_MAX_MS 8000
 
 static bool read_budget(DWORD *value)
 {
@@ -97,7 +97,7 @@ unsigned settings_fault(unsigned n, const WCHAR **name, const char **want)
 		const char *want;
 		bool (*is_good)(void);
 	} rows[SETTINGS] = {
-		{L"CommitBudgetMs", "a DWORD from 100 to 9000", budget_is_good},
+		{L"CommitBudgetMs", "a DWORD from 100 to 8000", budget_is_good},
 		{L"DefaultCopyKind", "a string: differential, plex or array", kind_is_good},
 		{L"TraceFile", "a string: the full path of a file, in a folder that is there", file_is_good},
 	};

@@ -8,7 +8,7 @@
 #include <windows.h>
 #include "proto/umbra_proto.h"
 
-/* CommitBudgetMs, 100–9000, default 8000. */
+/* CommitBudgetMs, 100–8000, default 5000. */
 uint32_t settings_commit_budget_ms(void);
 /* DefaultCopyKind, a string: "differential", "plex" or "array" (the default: UP_COPY_DEFAULT). */
 enum up_copy_kind settings_copy_kind(void);

@@ -462,6 +462,7 @@ enum cs_result set_commit(struct snapshot_set *s)
 {
 	bool ok = window_commit(s->window, s->budget_ms, &s->commit_us);
 
+	s->budget_ms = window_budget_ms(s->window);
 	for (unsigned i = 0; i < s->array_count; i++)
 		window_result(s->window, i, &s->committed[i]);
 	return ok ? CS_OK : explain_commit(s);

@@ -20,12 +20,14 @@
 #include <windows.h>
 #include "provider/memory.h"
 
-#define LANES_MAX     4
-#define LANE_TRIES    2    /* for one request */
-#define TRY_MS        1000 /* less when the budget has not so much for each lane */
-#define BUSY_PAUSE_MS 10
-#define UNDO_LIMIT_MS 30000 /* of one try */
-#define THREAD_STACK  (256 * 1024)
+#define LANES_MAX       4
+#define LANE_TRIES      2    /* for one request */
+#define TRY_MS          1000 /* less when the budget has not so much for each lane */
+#define BUSY_PAUSE_MS   10
+#define UNDO_LIMIT_MS   30000 /* of one try */
+#define HOLD_MS         9500  /* of the ten seconds that Windows holds writes */
+#define BUDGET_LEAST_MS 1000
+#define THREAD_STACK    (256 * 1024)
 
 enum order {
 	ORDER_NONE,
@@ -73,6 +75,7 @@ struct window {
 	HANDLE go, verdict;  /* manual reset */
 	struct array_client *client;
 	uint32_t array_deadline_ms, budget_ms;
+	uint64_t ready_ms; /* writes may be held since */
 	unsigned count;
 	HANDLE done[ARRAYS_MAX];
 	struct window_result results[ARRAYS_MAX];
@@ -433,6 +436,7 @@ int window_open(struct array_client *client, struct transport *transport, const 
 		return err;
 	}
 	(void)memory_lock(w, sizeof(*w) + count * sizeof(struct worker));
+	w->ready_ms = GetTickCount64();
 	*out = w;
 	return 0;
 }
@@ -471,12 +475,36 @@ static uint64_t now_us(void)
 	return whole * 1000000 + rest * 1000000 / (uint64_t)frequency.QuadPart;
 }
 
+/* The holds may have begun when the window was ready: what is left of their time, if it is less. Never nothing, for they may have
+ * begun just now, too; VSS refuses a copy whose holds were broken. */
+static void fit_budget(struct window *w, uint32_t budget_ms)
+{
+	uint64_t since_ms = GetTickCount64() - w->ready_ms;
+	uint32_t left_ms =
+		since_ms + BUDGET_LEAST_MS < HOLD_MS ? (uint32_t)(HOLD_MS - since_ms) : BUDGET_LEAST_MS;
+
+	w->budget_ms = budget_ms < left_ms ? budget_ms : left_ms;
+	if (w->budget_ms == budget_ms)
+		return;
+	uint32_t deadline_ms = w->budget_ms / 8 * 5;
+	if (deadline_ms < w->array_deadline_ms)
+		w->array_deadline_ms = deadline_ms;
+	for (unsigned i = 0; i < w->count; i++)
+		w->workers[i].commit.deadline_ms = w->array_deadline_ms;
+}
+
+uint32_t window_budget_ms(const struct window *w)
+{
+	return w->budget_ms;
+}
+
 bool window_commit(struct window *w, uint32_t budget_ms, uint64_t *elapsed_us)
 {
 	uint64_t start_us = now_us();
 	bool ok = true;
 
-	w->budget_ms = budget_ms;
+	fit_budget(w, budget_ms);
+	budget_ms = w->budget_ms;
 	InterlockedExchange(&w->order, ORDER_COMMIT);
 	SetEvent(w->go);
 	(void)WaitForMultipleObjects(w->count, w->done, TRUE, budget_ms);

@@ -39,8 +39,11 @@ int window_open(struct array_client *client, struct transport *transport, const 
 	const struct array_info *arrays, unsigned count, uint32_t array_deadline_ms, struct window **out,
 	unsigned *failed);
 
-/* Commits on all arrays. True: every one committed within budget_ms. *elapsed_us on our own clock. */
+/* Commits on all arrays. True: every one committed within budget_ms, or what is left of it: the holds may have begun as early as
+ * window_open's end. *elapsed_us on our own clock. */
 bool window_commit(struct window *w, uint32_t budget_ms, uint64_t *elapsed_us);
+/* What it had, after window_commit. */
+uint32_t window_budget_ms(const struct window *w);
 /* After window_commit. */
 void window_result(const struct window *w, unsigned index, struct window_result *out);
 /* Likewise: the ways to the array that have been silent for long at this moment, one a call. *next counts, from 0. */
