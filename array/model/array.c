@@ -148,7 +148,7 @@ void array_close(struct array *a)
 	while ((n = list_pop(&a->hosts)))
 		host_free(container_of(n, struct host, link));
 	while ((n = list_pop(&a->luns)))
-		lun_free(container_of(n, struct lun_box, lun.link));
+		lun_free(container_of(n, struct lun_box, link));
 	array_graves_bury(a);
 	array_index_free(&a->luns_by_id);
 	array_index_free(&a->luns_by_name);

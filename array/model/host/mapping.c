@@ -46,7 +46,7 @@ void map_link(struct map *m)
 	page->at[m->number % MAP_PAGE_NUMBERS].rest_until_ns = 0;
 	page->used++;
 	array_index_add(&m->host->array->mappings, &m->by_pair, hash_pair(m->host, m->lun));
-	list_push_back(&m->lun->links_mappings, &m->link_lun);
+	list_push_back(&lun_box_of(m->lun)->mappings, &m->link_lun);
 	m->lun->mappings++;
 	m->host->mappings++;
 	m->host->array->mapping_count++;
@@ -370,7 +370,7 @@ static int remove_build(struct change *c, struct store_txn *t)
 
 	if (op->host)
 		return map_record_del(c->array, t, op->host->record.name, op->lun->id);
-	list_for_each (n, &op->lun->links_mappings) {
+	list_for_each (n, &lun_box_of(op->lun)->mappings) {
 		struct map *m = container_of(n, struct map, link_lun);
 
 		if (!err)
@@ -403,7 +403,7 @@ static void remove_end(struct change *c, int err)
 	if (op->m.host) {
 		mapping_remove(mapping_find(op->m.host, lun), op->m.asker);
 	} else {
-		list_for_each_safe (n, &lun->links_mappings)
+		list_for_each_safe (n, &lun_box_of(lun)->mappings)
 			mapping_remove(container_of(n, struct map, link_lun), op->m.asker);
 	}
 	op->wait->call = c->call;

@@ -114,7 +114,7 @@ static void tell_replaced(struct host_nexus *n, struct lun *lun, uint32_t number
 /* Every nexus that sees the LUN. */
 static void tell_all(struct lun *lun, void (*tell)(struct host_nexus *n, struct lun *lun, uint32_t number))
 {
-	list_for_each (n, &lun->links_mappings) {
+	list_for_each (n, &lun_box_of(lun)->mappings) {
 		struct map *m = container_of(n, struct map, link_lun);
 
 		list_for_each_safe (node, &m->host->nexuses)

@@ -18,7 +18,7 @@
 
 void lun_gate_init(struct lun_box *b)
 {
-	list_init(&b->lun.gate_queue);
+	list_init(&b->gate_queue);
 	list_init(&b->drains);
 	list_init(&b->drains_next);
 }
@@ -32,12 +32,12 @@ static void drain_turn(struct lun_box *b)
 	while (!b->draining && !list_empty(&b->drains_next)) {
 		struct list_node *n;
 
-		assert(list_empty(&b->drains) && lun->inflight[lun->epoch ^ 1] == 0);
+		assert(list_empty(&b->drains) && b->inflight[b->epoch ^ 1] == 0);
 		while ((n = list_pop(&b->drains_next)))
 			list_push_back(&b->drains, n);
-		lun->epoch ^= 1;
+		b->epoch ^= 1;
 		b->draining = true;
-		if (lun->inflight[lun->epoch ^ 1] > 0)
+		if (b->inflight[b->epoch ^ 1] > 0)
 			break;
 		/* Whoever is called may drain again: that waits for the next turn. */
 		while ((n = list_pop(&b->drains))) {
@@ -55,8 +55,8 @@ static void inflight_down(struct lun *lun, unsigned epoch)
 	struct lun_box *b = lun_box_of(lun);
 	struct list_node *n;
 
-	assert(lun->inflight[epoch] > 0);
-	if (--lun->inflight[epoch] > 0 || !b->draining || epoch == lun->epoch)
+	assert(b->inflight[epoch] > 0);
+	if (--b->inflight[epoch] > 0 || !b->draining || epoch == b->epoch)
 		return;
 	lun_hold(lun);
 	while ((n = list_pop(&b->drains))) {
@@ -177,16 +177,17 @@ static int refusal(const struct lun *lun)
 void lun_submit(struct lun_io *io)
 {
 	struct lun *lun = io->lun;
+	struct lun_box *b = lun_box_of(lun);
 
 	io->gate_link.next = io->gate_link.prev = NULL;
-	io->epoch = lun->epoch;
-	lun->inflight[io->epoch]++;
+	io->epoch = b->epoch;
+	b->inflight[io->epoch]++;
 	if (lun->gone | lun->resyncing)
 		io_end(io, refusal(lun));
 	else if (!io_in_range(io))
 		io_end(io, -ERANGE);
-	else if (lun->gate_closed > 0 && io_changes(io))
-		list_push_back(&lun->gate_queue, &io->gate_link);
+	else if (b->gate_closed > 0 && io_changes(io))
+		list_push_back(&b->gate_queue, &io->gate_link);
 	else
 		io_go(io);
 }
@@ -202,7 +203,7 @@ bool lun_io_withdraw(struct lun_io *io)
 
 void lun_gate_close(struct lun *lun)
 {
-	lun->gate_closed++;
+	lun_box_of(lun)->gate_closed++;
 }
 
 static void io_admit(struct lun_io *io)
@@ -222,16 +223,17 @@ static void io_admit(struct lun_io *io)
 /* The gate counts as closed until the queue is empty, so that what comes meanwhile goes behind it. */
 void lun_gate_open(struct lun *lun)
 {
+	struct lun_box *b = lun_box_of(lun);
 	struct list_node *n;
 
-	assert(lun->gate_closed > 0);
-	if (lun->gate_closed > 1) {
-		lun->gate_closed--;
+	assert(b->gate_closed > 0);
+	if (b->gate_closed > 1) {
+		b->gate_closed--;
 		return;
 	}
 	lun_hold(lun);
-	while ((n = list_pop(&lun->gate_queue)))
+	while ((n = list_pop(&b->gate_queue)))
 		io_admit(container_of(n, struct lun_io, gate_link));
-	lun->gate_closed--;
+	b->gate_closed--;
 	lun_release(lun);
 }

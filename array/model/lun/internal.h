@@ -52,23 +52,37 @@ int lun_reservations_record_get(const void *key, size_t key_len, const void *val
 
 /* ---- lun.c ------------------------------------------------------------------------------------------ */
 
+/* A LUN with what only the model knows of it. */
 struct lun_box {
 	struct lun lun;
+	uint32_t holds;
+	uint64_t serial;       /* by creation */
+	struct list_node link; /* array->luns */
 	struct array_index_node by_id, by_name;
 	struct array_ident ident;
-	uint64_t serial;
-	unsigned unkept;                 /* unkept sets that have it, as original or as copy */
-	bool copy_unkept;                /* it is a copy of a set that is not kept yet */
-	unsigned cutting;                /* cuts of its disk in the store, besides those of unkept sets */
-	struct lun_plex *plex;           /* NULL: there never was anything to hydrate */
-	struct list_node link_resized;   /* array->luns_resized */
+	struct array_grave grave;
+	/* the gate */
+	uint32_t gate_closed; /* > 0: writes queue */
+	struct list gate_queue;
+	unsigned epoch;                  /* 0, 1: which inflight counter new I/O takes */
+	uint64_t inflight[2];            /* I/O between lun_submit and the return of its done */
 	struct list drains, drains_next; /* waiters for the old epoch; for the epoch after that */
 	bool draining;
 	bool noting; /* lun_note_write is under way */
-	struct array_grave grave;
+	/* copies */
+	unsigned unkept;       /* unkept sets that have it, as original or as copy */
+	bool copy_unkept;      /* it is a copy of a set that is not kept yet */
+	unsigned cutting;      /* cuts of its disk in the store, besides those of unkept sets */
+	struct lun_plex *plex; /* NULL: there never was anything to hydrate */
+	/* of the hosts that see it: host/ */
+	struct list mappings;
+	struct list_node link_resized; /* array->luns_resized */
 };
 
-struct lun_box *lun_box_of(const struct lun *lun);
+static inline struct lun_box *lun_box_of(const struct lun *lun)
+{
+	return container_of(lun, struct lun_box, lun);
+}
 /* A LUN from its record; not linked anywhere yet. NULL: no memory. */
 struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct store_disk *disk);
 void lun_link(struct lun_box *b);

@@ -11,11 +11,6 @@
 #include "array/model/lun/internal.h"
 #include "proto/identity.h"
 
-struct lun_box *lun_box_of(const struct lun *lun)
-{
-	return container_of(lun, struct lun_box, lun);
-}
-
 void lun_free(struct lun_box *b)
 {
 	if (b->lun.scsi && b->lun.scsi_free)
@@ -32,15 +27,17 @@ static void lun_bury(struct array_grave *g)
 
 void lun_hold(struct lun *lun)
 {
-	assert(lun->holds > 0);
-	lun->holds++;
+	assert(lun_box_of(lun)->holds > 0);
+	lun_box_of(lun)->holds++;
 }
 
 void lun_release(struct lun *lun)
 {
-	assert(lun->holds > 0);
-	if (--lun->holds == 0)
-		array_grave_add(lun->array, &lun_box_of(lun)->grave);
+	struct lun_box *b = lun_box_of(lun);
+
+	assert(b->holds > 0);
+	if (--b->holds == 0)
+		array_grave_add(lun->array, &b->grave);
 }
 
 struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct store_disk *disk)
@@ -62,10 +59,10 @@ struct lun_box *lun_new(struct array *a, const struct lun_record *r, struct stor
 	if (r->kind == LUN_SHADOW)
 		b->lun.copy_kind = r->hydration == LUN_HYDRATION_NONE ? UP_COPY_DIFFERENTIAL : UP_COPY_PLEX;
 	b->lun.disk = disk;
-	b->lun.holds = 1;
+	b->holds = 1;
 	b->serial = r->serial;
 	b->grave.bury = lun_bury;
-	list_init(&b->lun.links_mappings);
+	list_init(&b->mappings);
 	lun_gate_init(b);
 	if (r->hydration == LUN_HYDRATION_RUNS && lun_hydration_prepare(b)) {
 		free(b);
@@ -96,10 +93,10 @@ int lun_order_all(struct array *a)
 	if (!all)
 		return -ENOMEM;
 	while ((n = list_pop(&a->luns)))
-		all[count++] = container_of(n, struct lun_box, lun.link);
+		all[count++] = container_of(n, struct lun_box, link);
 	qsort(all, count, sizeof(struct lun_box *), by_serial);
 	for (uint32_t i = 0; i < count; i++)
-		list_push_back(&a->luns, &all[i]->lun.link);
+		list_push_back(&a->luns, &all[i]->link);
 	free(all);
 	return 0;
 }
@@ -110,9 +107,9 @@ static void lun_sort_in(struct array *a, struct lun_box *b)
 	struct list_node *at = a->luns.head.prev;
 
 	while (!a->loading && at != &a->luns.head &&
-		container_of(at, struct lun_box, lun.link)->serial > b->serial)
+		container_of(at, struct lun_box, link)->serial > b->serial)
 		at = at->prev;
-	list_insert_after(at, &b->lun.link);
+	list_insert_after(at, &b->link);
 }
 
 void lun_link(struct lun_box *b)
@@ -132,7 +129,7 @@ void lun_unlink(struct lun_box *b)
 {
 	struct array *a = b->lun.array;
 
-	list_remove(&b->lun.link);
+	list_remove(&b->link);
 	list_remove(&b->link_resized);
 	array_index_remove(&a->luns_by_id, &b->by_id);
 	array_index_remove(&a->luns_by_name, &b->by_name);
@@ -192,9 +189,9 @@ struct lun *lun_find_name(struct array *a, const char *name)
 
 struct lun *lun_next(struct array *a, const struct lun *after)
 {
-	struct list_node *n = after ? after->link.next : a->luns.head.next;
+	struct list_node *n = after ? lun_box_of(after)->link.next : a->luns.head.next;
 
-	return n && n != &a->luns.head ? container_of(n, struct lun, link) : NULL;
+	return n && n != &a->luns.head ? &container_of(n, struct lun_box, link)->lun : NULL;
 }
 
 /* ---- create ---- */

@@ -14,6 +14,7 @@ enum lun_kind {
 	LUN_SHADOW = UP_LUN_SHADOW
 };
 
+/* What everybody may know of a LUN. The model keeps the rest around it: lun_box, lun/internal.h. */
 struct lun {
 	struct array *array;
 	uint8_t id[UP_ID_BYTES]; /* all identity follows from it: proto/identity.h */
@@ -44,13 +45,6 @@ struct lun {
 	/* what lun_keep_reservations() kept at last, durable; NULL: nothing. Changes only in its `done`. */
 	uint8_t *reservations;
 	uint32_t reservations_len;
-	/* private to model/ */
-	uint32_t holds;
-	uint32_t gate_closed; /* > 0: writes queue */
-	unsigned epoch;       /* 0, 1: which inflight counter new I/O takes */
-	uint64_t inflight[2]; /* I/O between lun_submit and the return of its done */
-	struct list gate_queue, links_mappings;
-	struct list_node link;
 };
 
 void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call); /* lun */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See chains.h. */
+#include "array/model/lun/internal.h"
 #include "tests/unit/model/chains.h"
 
 struct chain {
@@ -50,7 +51,7 @@ static void chain_go(struct chain *c)
 	for (unsigned i = 0; i < sizeof(c->data); i += 4)
 		memcpy(c->data + i, &c->n, 4);
 	c->io.lun = c->run->luns[chain_lun(c->number, c->hop)];
-	c->run->held += c->io.lun->gate_closed > 0;
+	c->run->held += lun_box_of(c->io.lun)->gate_closed > 0;
 	lun_submit(&c->io);
 }
 

@@ -5,6 +5,7 @@
  * whom.
  */
 #include <stdio.h>
+#include "array/model/lun/internal.h"
 #include "tests/unit/model/harness.h"
 
 #define IQN_A "iqn.1991-05.com.microsoft:a"
@@ -216,17 +217,17 @@ TEST(gates_close_for_the_members_of_one_set_at_a_time)
 	manual(h, MEMSTORE_CUT_COMMIT);
 	set_commit(h->array, set_id(1), "", 0, waiter_init(&one));
 	set_commit(h->array, set_id(2), "", 0, waiter_init(&two));
-	assert_int_equal(l[0]->gate_closed, 1);
-	assert_int_equal(l[1]->gate_closed, 0);
+	assert_int_equal(lun_box_of(l[0])->gate_closed, 1);
+	assert_int_equal(lun_box_of(l[1])->gate_closed, 0);
 	assert_int_equal(set_state(h, set_id(2)), UP_SET_COMMITTING);
 	memstore_complete_kind(h->memory, MEMSTORE_CUT);
-	assert_int_equal(l[0]->gate_closed, 0);
+	assert_int_equal(lun_box_of(l[0])->gate_closed, 0);
 	assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT), 0);
 	memstore_complete_kind(h->memory, MEMSTORE_CUT_COMMIT);
 	assert_int_equal(one.done, 1);
 	assert_int_equal(two.done, 0);
-	assert_int_equal(l[0]->gate_closed, 1);
-	assert_int_equal(l[1]->gate_closed, 1);
+	assert_int_equal(lun_box_of(l[0])->gate_closed, 1);
+	assert_int_equal(lun_box_of(l[1])->gate_closed, 1);
 	all_inline(h);
 	assert_int_equal(two.done, 1);
 	assert_int_equal(one.call.fault.err | two.call.fault.err, 0);
@@ -253,7 +254,7 @@ static void stop_prepare(struct harness *h, enum stop stop, struct lun **l, uint
 	manual(h, stop == STOP_IN_CUT ? MEMSTORE_CUT : MEMSTORE_CUT_COMMIT);
 	set_commit(h->array, set_id(2), IQN_A, deadline_ms, waiter_init(w));
 	assert_int_equal(w->done, 0);
-	assert_int_equal(l[0]->gate_closed, stop == STOP_IN_CUT);
+	assert_int_equal(lun_box_of(l[0])->gate_closed, stop == STOP_IN_CUT);
 	assert_int_equal(set_state(h, set_id(2)), UP_SET_COMMITTING);
 }
 
@@ -264,7 +265,7 @@ static void nothing_is_left(struct harness *h, struct lun **l, uint8_t ids[2][UP
 	assert_null(lun_find(h->array, ids[1]));
 	assert_int_equal(memstore_records(h->memory, STORE_TABLE_SET),
 		set_state(h, set_id(1)) >= UP_SET_COMMITTED && set_state(h, set_id(1)) <= UP_SET_KEPT);
-	assert_int_equal(l[0]->gate_closed + l[1]->gate_closed, 0);
+	assert_int_equal(lun_box_of(l[0])->gate_closed + lun_box_of(l[1])->gate_closed, 0);
 	assert_int_equal(do_write(h, l[0], 0, 1), 0);
 	assert_int_equal(do_delete(h, l[1]), 0);
 }

@@ -244,14 +244,16 @@ uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
 
 void lun_hold(struct lun *lun)
 {
-	lun->holds++;
+	container_of(lun, struct fake_lun, lun)->holds++;
 	fake_holds++;
 }
 
 void lun_release(struct lun *lun)
 {
-	assert(lun->holds > 0);
-	lun->holds--;
+	struct fake_lun *f = container_of(lun, struct fake_lun, lun);
+
+	assert(f->holds > 0);
+	f->holds--;
 	fake_holds--;
 }
 

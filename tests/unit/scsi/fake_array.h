@@ -17,7 +17,7 @@ struct fake_lun {
 	struct lun lun;
 	uint8_t data[FAKE_LUN_BYTES];
 	bool clean; /* data is the pattern; whoever writes to it directly sets this to false */
-	unsigned flushes, writes, fua_writes, unmaps, clones;
+	unsigned holds, flushes, writes, fua_writes, unmaps, clones;
 };
 
 extern struct fake_lun fake_luns[FAKE_LUNS];

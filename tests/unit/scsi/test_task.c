@@ -124,7 +124,7 @@ TEST(parsed_tasks_are_checked_again)
 	assert_true(scsi_task_parse(&e->task));
 	assert_int_equal(e->task.direction, SCSI_FROM_INITIATOR);
 	assert_int_equal(e->task.data_len, 512);
-	assert_int_equal(fake_luns[0].lun.holds, 1);
+	assert_int_equal(fake_luns[0].holds, 1);
 	expect_good(run(b, 1, CDB(0x16), NO_DATA));
 	e->task.data = buf;
 	e->task.data_in_hand = 512;
@@ -136,7 +136,7 @@ TEST(parsed_tasks_are_checked_again)
 	/* given up by the transport; aborted by another's reset before its data came */
 	assert_true(scsi_task_parse(&e->task));
 	scsi_task_discard(&e->task);
-	assert_int_equal(fake_luns[0].lun.holds, 0);
+	assert_int_equal(fake_luns[0].holds, 0);
 	struct tmf t;
 	assert_true(scsi_task_parse(&e->task));
 	tmf(&t, &test_b, SCSI_LUN_RESET, 1, 0);
