@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The array: opening and closing, identities, names, and what the other files share. */
-#include <assert.h>
-#include <ctype.h>
+/* The array as a whole: opening and closing it, and what its rooms tell each other. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
-#include <time.h>
 #include "array/model/array.h"
 #include "array/model/catalogue.h"
 #include "array/model/set/internal.h"
-#include "proto/identity.h"
-
-/* ---- open and close ---- */
 
 static uint32_t or_default(uint32_t value, uint32_t if_zero)
 {
@@ -40,21 +32,6 @@ static void options_fill(struct array_options *o)
 		o->set_luns_max = SET_RECORD_MEMBERS_MAX;
 }
 
-static int indexes_init(struct array *a)
-{
-	const struct array_options *o = &a->options;
-	int err = array_index_init(&a->luns_by_id, o->luns_max);
-
-	err = err ? err : array_index_init(&a->luns_by_name, o->luns_max);
-	err = err ? err : array_index_init(&a->idents, o->luns_max);
-	err = err ? err : array_index_init(&a->hosts_by_name, o->hosts_max);
-	err = err ? err : array_index_init(&a->hosts_by_iqn, o->hosts_max);
-	err = err ? err : array_index_init(&a->mappings, ARRAY_MAPPINGS_MAX);
-	err = err ? err : array_index_init(&a->sets_by_id, o->sets_max);
-	err = err ? err : array_index_init(&a->recycled_by_id, o->luns_max);
-	return err;
-}
-
 static const struct array_news news = {
 	.lun_resized = host_tell_resized,
 	.lun_replaced = host_tell_replaced,
@@ -62,9 +39,18 @@ static const struct array_news news = {
 	.initiator_went = set_initiator_went,
 };
 
+/* The array in one piece of memory; the rooms know their parts of it. */
+struct whole {
+	struct array array;
+	struct luns luns;
+	struct hosts hosts;
+	struct sets sets;
+};
+
 static struct array *array_new(const struct array_options *options)
 {
-	struct array *a = calloc(1, sizeof(*a));
+	struct whole *w = calloc(1, sizeof(*w));
+	struct array *a = w ? &w->array : NULL;
 
 	if (!a)
 		return NULL;
@@ -73,31 +59,29 @@ static struct array *array_new(const struct array_options *options)
 	options_fill(&a->options);
 	snprintf(a->name, sizeof(a->name), "%s", options->name ? options->name : "umbra");
 	a->options.name = a->name;
-	list_init(&a->luns);
-	list_init(&a->hosts);
-	list_init(&a->nexuses_pending);
-	list_init(&a->luns_resized);
-	list_init(&a->sets);
 	list_init(&a->turns);
-	list_init(&a->images);
-	list_init(&a->images_dying);
-	list_init(&a->resyncs);
-	list_init(&a->hydrations);
-	list_init(&a->recycled);
 	list_init(&a->changes);
-	array_graves_init(a);
 	list_init(&a->event_listeners);
-	a->quiet_timer.fire = host_quiet_timer_fire;
-	a->hydration_timer.fire = lun_hydration_timer_fire;
-	a->recycle_timer.fire = lun_recycle_timer_fire;
-	a->lun_serial = 1;
+	array_graves_init(a);
 	return a;
+}
+
+static int rooms_setup(struct array *a)
+{
+	struct whole *w = container_of(a, struct whole, array);
+	int errs[] = {array_index_init(&a->idents, a->options.luns_max), lun_setup(&w->luns, a),
+		host_setup(&w->hosts, a), set_setup(&w->sets, a)};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < sizeof(errs) / sizeof(errs[0]); i++)
+		err = errs[i];
+	return err;
 }
 
 int array_open(const struct array_options *options, struct array **out, struct fault *fault)
 {
 	struct array *a = array_new(options);
-	int err = a ? indexes_init(a) : -ENOMEM;
+	int err = a ? rooms_setup(a) : -ENOMEM;
 
 	if (err) {
 		fault_set(fault, err, FAULT_NO_MEMORY);
@@ -134,29 +118,19 @@ void array_stop(struct array *a, void (*done)(void *arg), void *arg)
 
 void array_close(struct array *a)
 {
-	struct list_node *n;
-
 	change_close_all(a);
 	array_turns_close(a);
 	lun_images_close(a);
 	lun_resync_close_all(a);
 	lun_recycle_close(a);
 	set_close_all(a);
-	reactor_timer_disarm(a->options.reactor, &a->quiet_timer);
+	host_close_all(a);
+	lun_close_all(a);
 	reactor_timer_disarm(a->options.reactor, &a->grave_timer);
-	reactor_timer_disarm(a->options.reactor, &a->hydration_timer);
-	while ((n = list_pop(&a->hosts)))
-		host_free(container_of(n, struct host, link));
-	while ((n = list_pop(&a->luns)))
-		lun_free(container_of(n, struct lun_box, link));
 	array_graves_bury(a);
-	array_index_free(&a->luns_by_id);
-	array_index_free(&a->luns_by_name);
+	set_teardown(a);
+	host_teardown(a);
+	lun_teardown(a);
 	array_index_free(&a->idents);
-	array_index_free(&a->hosts_by_name);
-	array_index_free(&a->hosts_by_iqn);
-	array_index_free(&a->mappings);
-	array_index_free(&a->sets_by_id);
-	array_index_free(&a->recycled_by_id);
-	free(a);
+	free(container_of(a, struct whole, array));
 }

@@ -297,15 +297,15 @@ int catalogue_load(struct array *a, struct fault *fault)
 	if (!fault)
 		l.fault = &none;
 	l.fault->err = 0;
-	a->loading = true;
+	a->luns->loading = true;
 	for (size_t i = 0; !err && i < sizeof(tables) / sizeof(tables[0]); i++)
 		err = store->ops->iterate(store, tables[i].table, tables[i].each, &l);
-	a->loading = false;
+	a->luns->loading = false;
 	if (!err)
 		err = lun_order_all(a);
 	if (!err)
 		err = shadows_check(&l);
-	if (!err && !a->meta_durable && a->lun_count + a->host_count > 0)
+	if (!err && !a->meta_durable && a->luns->count + a->hosts->count > 0)
 		err = fault_set(l.fault, -EUCLEAN, "the array record is missing; run umbractl pool check");
 	disks_free(&l.disks);
 	if (err && l.fault->err != err)

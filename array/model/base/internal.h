@@ -55,62 +55,27 @@ struct array_news {
 	void (*initiator_went)(struct array *a, const char *initiator);
 };
 
+/* What all rooms share, and the way to what each has for itself. */
 struct array {
 	struct array_options options;
 	const struct array_news *news;
 	char name[UP_NAME_MAX_BYTES + 1];
 	uint8_t id[UP_ID_BYTES];
 	uint64_t created_unix_ms;
-	bool meta_durable; /* id is in the catalogue; else the next transaction puts it there */
+	bool meta_durable;         /* id is in the catalogue; else the next transaction puts it there */
+	struct array_index idents; /* NAA of LUNs, recycled ones too, and of reserved ids */
 
-	struct list luns; /* by creation */
-	bool loading;     /* they are linked as they come, and ordered in the end */
-	unsigned lun_count, reserved_count;
-	uint64_t lun_serial;
-	struct array_index luns_by_id, luns_by_name, idents; /* idents: NAA of LUNs and of reserved ids */
-
-	struct list hosts;
-	unsigned host_count;
-	struct array_index hosts_by_name, hosts_by_iqn;
-	unsigned mapping_count;
-	struct array_index mappings; /* by host and LUN */
-
-	struct list nexuses_pending; /* to be told of changed mappings */
-	struct list luns_resized;    /* hosts to be told of */
-	unsigned quiet;              /* sets armed or committing: attentions wait */
-	struct reactor_timer quiet_timer;
-
-	struct list sets; /* by beginning, remembered aborted ones included */
-	unsigned set_count, aborted_count;
-	struct array_index sets_by_id;
-	struct list turns; /* at the store's cut: the first one has it, the others wait */
-	unsigned turn_count;
-
-	struct list images;       /* with users */
-	struct list images_dying; /* without, still in the store */
-	bool images_burying;
-	unsigned image_count;
-
-	struct list resyncs; /* by number; those that run, and the last that ended */
-	unsigned resyncs_ended;
-	uint32_t resync_last; /* number */
+	struct luns *luns;   /* lun/internal.h */
+	struct hosts *hosts; /* host/internal.h */
+	struct sets *sets;   /* set/internal.h */
 
 	struct list changes;
 	unsigned change_count;
 	struct change *change_now;
 	bool changes_running;
 
-	struct list hydrations; /* that wait for their turn */
-	unsigned hydrations_active;
-	struct reactor_timer hydration_timer;
-	bool stopping;
-	void (*stopped)(void *arg); /* of array_stop */
-	void *stopped_arg;
-
-	struct list recycled; /* by deletion */
-	unsigned recycled_count;
-	struct array_index recycled_by_id;
-	struct reactor_timer recycle_timer;
+	struct list turns; /* at the store's cut: the first one has it, the others wait */
+	unsigned turn_count;
 
 	struct list graves;
 	struct reactor_timer grave_timer;
@@ -118,7 +83,6 @@ struct array {
 	struct array_event events[ARRAY_EVENTS_KEPT]; /* serial s lies at (s - 1) % KEPT */
 	uint64_t event_serial;
 	struct list event_listeners;
-	uint64_t trouble_ns[3]; /* when the store's last trouble of each kind was told (gate.c); 0: never */
 
 	uint8_t scratch[STORE_VALUE_MAX_BYTES]; /* a record being packed */
 };

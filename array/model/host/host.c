@@ -29,6 +29,37 @@ void host_free(struct host *h)
 	free(h);
 }
 
+int host_setup(struct hosts *hosts, struct array *a)
+{
+	int err;
+
+	a->hosts = hosts;
+	hosts->array = a;
+	list_init(&hosts->all);
+	list_init(&hosts->nexuses_pending);
+	list_init(&hosts->luns_resized);
+	hosts->quiet_timer.fire = host_quiet_fire;
+	err = array_index_init(&hosts->by_name, a->options.hosts_max);
+	err = err ? err : array_index_init(&hosts->by_iqn, a->options.hosts_max);
+	return err ? err : array_index_init(&hosts->mappings, ARRAY_MAPPINGS_MAX);
+}
+
+void host_close_all(struct array *a)
+{
+	struct list_node *n;
+
+	reactor_timer_disarm(a->options.reactor, &a->hosts->quiet_timer);
+	while ((n = list_pop(&a->hosts->all)))
+		host_free(container_of(n, struct host, link));
+}
+
+void host_teardown(struct array *a)
+{
+	array_index_free(&a->hosts->by_name);
+	array_index_free(&a->hosts->by_iqn);
+	array_index_free(&a->hosts->mappings);
+}
+
 void host_hold(struct host *h)
 {
 	assert(h->holds > 0);
@@ -62,24 +93,24 @@ static void iqns_link(struct host *h)
 		h->iqns[i].host = h;
 		h->iqns[i].iqn = h->record.iqns[i];
 		array_index_add(
-			&h->array->hosts_by_iqn, &h->iqns[i].node, array_hash_text(h->record.iqns[i]));
+			&h->array->hosts->by_iqn, &h->iqns[i].node, array_hash_text(h->record.iqns[i]));
 	}
 }
 
 static void iqns_unlink(struct host *h)
 {
 	for (unsigned i = 0; i < h->record.iqn_count; i++)
-		array_index_remove(&h->array->hosts_by_iqn, &h->iqns[i].node);
+		array_index_remove(&h->array->hosts->by_iqn, &h->iqns[i].node);
 }
 
 void host_link(struct host *h)
 {
 	struct array *a = h->array;
 
-	list_push_back(&a->hosts, &h->link);
-	array_index_add(&a->hosts_by_name, &h->by_name, array_hash_text(h->record.name));
+	list_push_back(&a->hosts->all, &h->link);
+	array_index_add(&a->hosts->by_name, &h->by_name, array_hash_text(h->record.name));
 	iqns_link(h);
-	a->host_count++;
+	a->hosts->count++;
 }
 
 static void host_unlink(struct host *h)
@@ -87,16 +118,16 @@ static void host_unlink(struct host *h)
 	struct array *a = h->array;
 
 	list_remove(&h->link);
-	array_index_remove(&a->hosts_by_name, &h->by_name);
+	array_index_remove(&a->hosts->by_name, &h->by_name);
 	iqns_unlink(h);
-	a->host_count--;
+	a->hosts->count--;
 	h->gone = true;
 	host_release(h);
 }
 
 struct host *host_find(struct array *a, const char *name)
 {
-	struct array_index_node *n = array_index_first(&a->hosts_by_name, array_hash_text(name));
+	struct array_index_node *n = array_index_first(&a->hosts->by_name, array_hash_text(name));
 
 	for (; n; n = array_index_again(n)) {
 		struct host *h = container_of(n, struct host, by_name);
@@ -122,7 +153,7 @@ struct host *host_find_iqn(struct array *a, const char *iqn)
 		return NULL;
 	snprintf(name, sizeof(name), "%s", iqn);
 	lower(name);
-	for (n = array_index_first(&a->hosts_by_iqn, array_hash_text(name)); n; n = array_index_again(n)) {
+	for (n = array_index_first(&a->hosts->by_iqn, array_hash_text(name)); n; n = array_index_again(n)) {
 		struct host_iqn *i = container_of(n, struct host_iqn, node);
 
 		if (strcmp(i->iqn, name) == 0)
@@ -133,9 +164,9 @@ struct host *host_find_iqn(struct array *a, const char *iqn)
 
 struct host *host_next(struct array *a, const struct host *after)
 {
-	struct list_node *n = after ? after->link.next : a->hosts.head.next;
+	struct list_node *n = after ? after->link.next : a->hosts->all.head.next;
 
-	return n && n != &a->hosts.head ? container_of(n, struct host, link) : NULL;
+	return n && n != &a->hosts->all.head ? container_of(n, struct host, link) : NULL;
 }
 
 const struct host_record *host_record_of(const struct host *h)
@@ -274,7 +305,7 @@ static int add_check(struct change *c)
 	err = iqns_free(a, &op->record, NULL, &c->fault);
 	if (!err)
 		err = secrets_free(a, &op->record, NULL, &c->fault);
-	if (!err && a->host_count >= a->options.hosts_max)
+	if (!err && a->hosts->count >= a->options.hosts_max)
 		err = fault_set(&c->fault, -EMLINK,
 			"the array has its %u hosts; delete one or raise hosts_max", a->options.hosts_max);
 	if (err)

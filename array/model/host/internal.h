@@ -28,6 +28,25 @@ int map_record_get(const void *key, size_t key_len, const void *value, size_t le
 
 /* ---- host.c ----------------------------------------------------------------------------------------- */
 
+/* What the array has for its hosts: array->hosts. */
+struct hosts {
+	struct array *array;
+	struct list all;
+	unsigned count;
+	struct array_index by_name, by_iqn;
+	unsigned mapping_count;
+	struct array_index mappings; /* by host and LUN */
+
+	struct list nexuses_pending; /* to be told of changed mappings */
+	struct list luns_resized;    /* hosts to be told of */
+	unsigned quiet;              /* sets armed or committing: attentions wait */
+	struct reactor_timer quiet_timer;
+};
+
+int host_setup(struct hosts *hosts, struct array *a); /* -ENOMEM; host_teardown is due all the same */
+void host_close_all(struct array *a);                 /* frees the hosts */
+void host_teardown(struct array *a);
+
 struct map {
 	struct host *host;
 	struct lun *lun;
@@ -90,7 +109,7 @@ void host_revoke(struct host *h, bool all); /* those that the record no longer a
 /* A set becomes armed; its commit has ended. Attentions wait in between. */
 void host_quiet_enter(struct array *a);
 void host_quiet_leave(struct array *a);
-void host_quiet_timer_fire(struct reactor_timer *t);
+void host_quiet_fire(struct reactor_timer *t);
 /* How many sessions has this initiator name? */
 unsigned host_nexus_count(struct array *a, const char *initiator);
 

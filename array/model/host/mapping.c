@@ -45,11 +45,11 @@ void map_link(struct map *m)
 	page->at[m->number % MAP_PAGE_NUMBERS].mapping = m;
 	page->at[m->number % MAP_PAGE_NUMBERS].rest_until_ns = 0;
 	page->used++;
-	array_index_add(&m->host->array->mappings, &m->by_pair, hash_pair(m->host, m->lun));
+	array_index_add(&m->host->array->hosts->mappings, &m->by_pair, hash_pair(m->host, m->lun));
 	list_push_back(&lun_box_of(m->lun)->mappings, &m->link_lun);
 	m->lun->mappings++;
 	m->host->mappings++;
-	m->host->array->mapping_count++;
+	m->host->array->hosts->mapping_count++;
 }
 
 /* Frees it. */
@@ -60,11 +60,11 @@ static void mapping_unlink(struct map *m, uint64_t rest_until_ns)
 	page->at[m->number % MAP_PAGE_NUMBERS].mapping = NULL;
 	page->at[m->number % MAP_PAGE_NUMBERS].rest_until_ns = rest_until_ns;
 	page->used--;
-	array_index_remove(&m->host->array->mappings, &m->by_pair);
+	array_index_remove(&m->host->array->hosts->mappings, &m->by_pair);
 	list_remove(&m->link_lun);
 	m->lun->mappings--;
 	m->host->mappings--;
-	m->host->array->mapping_count--;
+	m->host->array->hosts->mapping_count--;
 	free(m);
 }
 
@@ -81,7 +81,7 @@ void map_free_all(struct host *h)
 
 static struct map *mapping_find(const struct host *h, const struct lun *lun)
 {
-	struct array_index_node *n = array_index_first(&lun->array->mappings, hash_pair(h, lun));
+	struct array_index_node *n = array_index_first(&lun->array->hosts->mappings, hash_pair(h, lun));
 
 	for (; n; n = array_index_again(n)) {
 		struct map *m = container_of(n, struct map, by_pair);
@@ -268,7 +268,7 @@ static int add_check(struct change *c)
 	if (lun_unkept(op->lun))
 		return fault_set(&c->fault, -EBUSY,
 			"LUN %s belongs to a copy set that is not kept yet; keep it first", op->lun->name);
-	if (c->array->mapping_count >= ARRAY_MAPPINGS_MAX)
+	if (c->array->hosts->mapping_count >= ARRAY_MAPPINGS_MAX)
 		return fault_set(
 			&c->fault, -EMLINK, "the array has its %u mappings; remove some", ARRAY_MAPPINGS_MAX);
 	if (op->host->mappings >= c->array->options.host_luns_max)

@@ -65,8 +65,8 @@ void host_nexus_detach(struct array *a, struct host_nexus *n)
 static void quiet_put_off(struct array *a)
 {
 	/* The first that waits sets the limit for all. */
-	if (a->quiet_timer.heap_index == 0)
-		reactor_timer_arm(a->options.reactor, &a->quiet_timer, ARRAY_QUIET_MAX_MS);
+	if (a->hosts->quiet_timer.heap_index == 0)
+		reactor_timer_arm(a->options.reactor, &a->hosts->quiet_timer, ARRAY_QUIET_MAX_MS);
 }
 
 static void nexus_deliver(struct array *a); /* all that waits, now */
@@ -81,10 +81,10 @@ void host_tell_mappings(struct host *h, const struct host_nexus *asker)
 		if (n == asker || n->pending_mappings)
 			continue;
 		n->pending_mappings = true;
-		list_push_back(&a->nexuses_pending, &n->link_pending);
+		list_push_back(&a->hosts->nexuses_pending, &n->link_pending);
 		quiet_put_off(a);
 	}
-	if (a->quiet == 0)
+	if (a->hosts->quiet == 0)
 		nexus_deliver(a);
 }
 
@@ -94,10 +94,10 @@ void host_tell_resized(struct lun *lun)
 	struct lun_box *b = lun_box_of(lun);
 
 	if (!list_linked(&b->link_resized)) {
-		list_push_back(&a->luns_resized, &b->link_resized);
+		list_push_back(&a->hosts->luns_resized, &b->link_resized);
 		quiet_put_off(a);
 	}
-	if (a->quiet == 0)
+	if (a->hosts->quiet == 0)
 		nexus_deliver(a);
 }
 
@@ -131,14 +131,14 @@ static void nexus_deliver(struct array *a)
 {
 	struct list_node *n;
 
-	reactor_timer_disarm(a->options.reactor, &a->quiet_timer);
-	while ((n = list_pop(&a->nexuses_pending))) {
+	reactor_timer_disarm(a->options.reactor, &a->hosts->quiet_timer);
+	while ((n = list_pop(&a->hosts->nexuses_pending))) {
 		struct host_nexus *nexus = container_of(n, struct host_nexus, link_pending);
 
 		nexus->pending_mappings = false;
 		nexus->ops->mappings_changed(nexus);
 	}
-	while ((n = list_pop(&a->luns_resized)))
+	while ((n = list_pop(&a->hosts->luns_resized)))
 		tell_all(&container_of(n, struct lun_box, link_resized)->lun, tell_resized);
 }
 
@@ -165,22 +165,22 @@ void host_revoke(struct host *h, bool all)
 
 bool host_is_quiet(const struct array *a)
 {
-	return a->quiet > 0;
+	return a->hosts->quiet > 0;
 }
 
 void host_quiet_enter(struct array *a)
 {
-	a->quiet++;
+	a->hosts->quiet++;
 }
 
 void host_quiet_leave(struct array *a)
 {
-	assert(a->quiet > 0);
-	if (--a->quiet == 0)
+	assert(a->hosts->quiet > 0);
+	if (--a->hosts->quiet == 0)
 		nexus_deliver(a);
 }
 
-void host_quiet_timer_fire(struct reactor_timer *t)
+void host_quiet_fire(struct reactor_timer *t)
 {
-	nexus_deliver(container_of(t, struct array, quiet_timer));
+	nexus_deliver(container_of(t, struct hosts, quiet_timer)->array);
 }

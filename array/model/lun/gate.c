@@ -124,15 +124,16 @@ static void tell_trouble(const struct lun *lun, int err)
 	uint64_t now = array_clock_ns();
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		if (rows[i].err != err || (a->trouble_ns[i] && now - a->trouble_ns[i] < TROUBLE_PAUSE_NS))
+		if (rows[i].err != err ||
+			(a->luns->trouble_ns[i] && now - a->luns->trouble_ns[i] < TROUBLE_PAUSE_NS))
 			continue;
-		a->trouble_ns[i] = now;
+		a->luns->trouble_ns[i] = now;
 		array_event_tell(
 			a, rows[i].level, "pool", "I/O of LUN %s failed: %s", lun->name, fault_sentence(err));
-		if (err == -ENOSPC && a->recycled_count > 0)
+		if (err == -ENOSPC && a->luns->recycled_count > 0)
 			array_event_tell(a, ARRAY_EVENT_WARNING, "pool",
 				"%u shadow LUN(s) in the recycle bin hold %llu MiB: umbractl shadow purge gives it back",
-				a->recycled_count, (unsigned long long)(lun_recycled_bytes(a) >> 20));
+				a->luns->recycled_count, (unsigned long long)(lun_recycled_bytes(a) >> 20));
 	}
 }
 

@@ -26,7 +26,7 @@ struct lun_plex {
 	int told_err;         /* the last error that became an event */
 	struct reactor_timer retry;
 	struct list halts;     /* struct array_drain: who waits for the end of it */
-	struct list_node link; /* array->hydrations */
+	struct list_node link; /* array->luns->hydrations */
 };
 
 static void retry_fire(struct reactor_timer *t)
@@ -85,14 +85,14 @@ static bool eligible(const struct lun_plex *p)
 	const struct lun *lun = &p->box->lun;
 
 	return (lun->hydration == LUN_HYDRATION_RUNS || lun->hydration == LUN_HYDRATION_WAITS) &&
-	       !lun->gone && !lun->resyncing && !p->active && !p->storing && !p->array->stopping &&
+	       !lun->gone && !lun->resyncing && !p->active && !p->storing && !p->array->luns->stopping &&
 	       p->array->options.store->ops->hydrate && !lun_unkept(lun);
 }
 
 static void row_wake(struct array *a)
 {
-	if (!list_empty(&a->hydrations) && a->hydration_timer.heap_index == 0)
-		reactor_timer_arm(a->options.reactor, &a->hydration_timer, 0);
+	if (!list_empty(&a->luns->hydrations) && a->luns->hydration_timer.heap_index == 0)
+		reactor_timer_arm(a->options.reactor, &a->luns->hydration_timer, 0);
 }
 
 void lun_hydration_kick(struct lun *lun)
@@ -104,7 +104,7 @@ void lun_hydration_kick(struct lun *lun)
 	lun->hydration = LUN_HYDRATION_RUNS;
 	reactor_timer_disarm(p->array->options.reactor, &p->retry);
 	if (!list_linked(&p->link))
-		list_push_back(&p->array->hydrations, &p->link);
+		list_push_back(&p->array->luns->hydrations, &p->link);
 	row_wake(p->array);
 }
 
@@ -122,12 +122,12 @@ void lun_hydration_halt(struct lun *lun, struct array_drain *d)
 
 static void stop_check(struct array *a)
 {
-	void (*stopped)(void *arg) = a->stopped;
+	void (*stopped)(void *arg) = a->luns->stopped;
 
-	if (!stopped || a->hydrations_active > 0)
+	if (!stopped || a->luns->hydrations_active > 0)
 		return;
-	a->stopped = NULL;
-	stopped(a->stopped_arg);
+	a->luns->stopped = NULL;
+	stopped(a->luns->stopped_arg);
 }
 
 /* ---- full ---- */
@@ -231,7 +231,7 @@ static void hydration_done(struct store_hydration *h, int err)
 	lun = &p->box->lun;
 	lun_hold(lun);
 	p->active = false;
-	a->hydrations_active--;
+	a->luns->hydrations_active--;
 	if (!err) {
 		full_start(p);
 	} else if (err != -ECANCELED) {
@@ -251,18 +251,19 @@ static void hydration_done(struct store_hydration *h, int err)
 	stop_check(a);
 }
 
-void lun_hydration_timer_fire(struct reactor_timer *t)
+void lun_hydration_fire(struct reactor_timer *t)
 {
-	struct array *a = container_of(t, struct array, hydration_timer);
+	struct array *a = container_of(t, struct luns, hydration_timer)->array;
 	struct list_node *n;
 
-	while (a->hydrations_active < a->options.hydrations_max && (n = list_pop(&a->hydrations))) {
+	while (a->luns->hydrations_active < a->options.hydrations_max &&
+		(n = list_pop(&a->luns->hydrations))) {
 		struct lun_plex *p = container_of(n, struct lun_plex, link);
 
 		if (!eligible(p))
 			continue;
 		p->active = true;
-		a->hydrations_active++;
+		a->luns->hydrations_active++;
 		memset(&p->h, 0, sizeof(p->h));
 		p->h.disk = p->box->lun.disk;
 		p->h.bytes_per_s = a->options.hydrate_bytes_per_s;
@@ -273,9 +274,9 @@ void lun_hydration_timer_fire(struct reactor_timer *t)
 
 void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg)
 {
-	a->stopping = true;
-	a->stopped = stopped;
-	a->stopped_arg = arg;
+	a->luns->stopping = true;
+	a->luns->stopped = stopped;
+	a->luns->stopped_arg = arg;
 	for (struct lun *lun = lun_next(a, NULL); lun; lun = lun_next(a, lun)) {
 		struct lun_plex *p = lun_box_of(lun)->plex;
 

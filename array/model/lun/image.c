@@ -45,9 +45,9 @@ static void taking_end(struct taking *k, int err, const char *what)
 	call->image = NULL;
 	if (err) {
 		array_store_fault(&fault, err, what);
-		a->image_count--;
+		a->luns->image_count--;
 	} else {
-		list_push_back(&a->images, &k->image->link);
+		list_push_back(&a->luns->images, &k->image->link);
 		call->image = k->image;
 		k->image = NULL;
 	}
@@ -145,9 +145,9 @@ void lun_image_take(struct lun *lun, struct array_call *call)
 	struct taking *k;
 
 	call->image = NULL;
-	if (a->turn_count > IMAGE_TURNS_MAX || a->image_count >= IMAGES_MAX) {
+	if (a->turn_count > IMAGE_TURNS_MAX || a->luns->image_count >= IMAGES_MAX) {
 		array_call_refuse(call, -EBUSY, "%u images of LUNs, %u cuts waiting; try again",
-			a->image_count, a->turn_count);
+			a->luns->image_count, a->turn_count);
 		return;
 	}
 	k = calloc(1, sizeof(*k));
@@ -165,7 +165,7 @@ void lun_image_take(struct lun *lun, struct array_call *call)
 	k->image->users = 1;
 	k->turn.begin = taking_begin;
 	k->turn.orphan = taking_orphan;
-	a->image_count++;
+	a->luns->image_count++;
 	lun_hold(lun);
 	array_turn_take(a, &k->turn);
 }
@@ -206,14 +206,14 @@ static void burial_end(struct change *c, int err)
 	struct array *a = c->array;
 	struct list_node *n;
 
-	a->images_burying = false;
+	a->luns->images_burying = false;
 	while ((n = list_pop(&b->images))) {
 		if (err) {
-			list_push_back(&a->images_dying, n);
+			list_push_back(&a->luns->images_dying, n);
 			continue;
 		}
 		free(container_of(n, struct lun_image, link));
-		a->image_count--;
+		a->luns->image_count--;
 	}
 	if (!err)
 		lun_images_bury(a);
@@ -236,15 +236,15 @@ void lun_images_bury(struct array *a)
 	struct list_node *n;
 	struct burial *b;
 
-	if (a->images_burying || list_empty(&a->images_dying))
+	if (a->luns->images_burying || list_empty(&a->luns->images_dying))
 		return;
 	b = change_new(a, sizeof(*b), &ops, NULL);
 	if (!b)
 		return;
 	list_init(&b->images);
-	while ((n = list_pop(&a->images_dying)))
+	while ((n = list_pop(&a->luns->images_dying)))
 		list_push_back(&b->images, n);
-	a->images_burying = true;
+	a->luns->images_burying = true;
 	change_submit(&b->c);
 }
 
@@ -256,8 +256,8 @@ int lun_image_left_over(struct array *a, struct store_disk *disk)
 		return -ENOMEM;
 	i->array = a;
 	i->disk = disk;
-	a->image_count++;
-	list_push_back(&a->images_dying, &i->link);
+	a->luns->image_count++;
+	list_push_back(&a->luns->images_dying, &i->link);
 	return 0;
 }
 
@@ -265,7 +265,7 @@ void lun_images_close(struct array *a)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&a->images)) || (n = list_pop(&a->images_dying)))
+	while ((n = list_pop(&a->luns->images)) || (n = list_pop(&a->luns->images_dying)))
 		free(container_of(n, struct lun_image, link));
 }
 
@@ -280,6 +280,6 @@ void lun_image_release(struct lun_image *i)
 	if (--i->users > 0)
 		return;
 	list_remove(&i->link);
-	list_push_back(&i->array->images_dying, &i->link);
+	list_push_back(&i->array->luns->images_dying, &i->link);
 	lun_images_bury(i->array);
 }

@@ -52,12 +52,49 @@ int lun_reservations_record_get(const void *key, size_t key_len, const void *val
 
 /* ---- lun.c ------------------------------------------------------------------------------------------ */
 
+/* What the array has for its LUNs: array->luns. */
+struct luns {
+	struct array *array;
+	struct list all; /* by creation */
+	bool loading;    /* they are linked as they come, and ordered in the end */
+	unsigned count;
+	unsigned reserved_count; /* ids that copy sets hold for shadow LUNs to come */
+	uint64_t serial;         /* of the next one */
+	struct array_index by_id, by_name;
+	uint64_t trouble_ns[3]; /* when the store's last trouble of each kind was told (gate.c); 0: never */
+
+	struct list images;       /* with users */
+	struct list images_dying; /* without, still in the store */
+	bool images_burying;
+	unsigned image_count;
+
+	struct list resyncs; /* by number; those that run, and the last that ended */
+	unsigned resyncs_ended;
+	uint32_t resync_last; /* number */
+
+	struct list hydrations; /* that wait for their turn */
+	unsigned hydrations_active;
+	struct reactor_timer hydration_timer;
+	bool stopping;
+	void (*stopped)(void *arg); /* of lun_hydration_stop */
+	void *stopped_arg;
+
+	struct list recycled; /* by deletion */
+	unsigned recycled_count;
+	struct array_index recycled_by_id;
+	struct reactor_timer recycle_timer;
+};
+
+int lun_setup(struct luns *luns, struct array *a); /* -ENOMEM; lun_teardown is due all the same */
+void lun_close_all(struct array *a);               /* frees the LUNs */
+void lun_teardown(struct array *a);
+
 /* A LUN with what only the model knows of it. */
 struct lun_box {
 	struct lun lun;
 	uint32_t holds;
 	uint64_t serial;       /* by creation */
-	struct list_node link; /* array->luns */
+	struct list_node link; /* array->luns->all */
 	struct array_index_node by_id, by_name;
 	struct array_ident ident;
 	struct array_grave grave;
@@ -76,7 +113,7 @@ struct lun_box {
 	struct lun_plex *plex; /* NULL: there never was anything to hydrate */
 	/* of the hosts that see it: host/ */
 	struct list mappings;
-	struct list_node link_resized; /* array->luns_resized */
+	struct list_node link_resized; /* array->hosts->luns_resized */
 };
 
 static inline struct lun_box *lun_box_of(const struct lun *lun)
@@ -129,7 +166,7 @@ void lun_hydration_kick(struct lun *lun);
 void lun_hydration_halt(struct lun *lun, struct array_drain *d);
 /* Ends those that run and begins no more; `stopped` perhaps from inside. */
 void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg);
-void lun_hydration_timer_fire(struct reactor_timer *t);
+void lun_hydration_fire(struct reactor_timer *t);
 
 /* ---- recycle.c -------------------------------------------------------------------------------------- */
 
@@ -140,7 +177,7 @@ struct lun_recycled {
 	uint64_t due_ns; /* by the reactor's clock: changes of the wall clock purge nothing */
 	bool purging;
 	struct array_index_node by_id;
-	struct list_node link; /* array->recycled */
+	struct list_node link; /* array->luns->recycled */
 };
 
 bool lun_recycle_wanted(const struct lun *lun); /* its deletion leads into the bin */
@@ -155,7 +192,7 @@ void lun_recycled_take(struct array *a, struct lun_recycled *r);
 void lun_recycled_unlink(struct array *a, struct lun_recycled *r); /* out of the bin; not freed */
 int lun_recycled_load(struct array *a, const struct lun_record *record, struct store_disk *disk);
 uint64_t lun_recycled_bytes(const struct array *a); /* what they hold alone */
-void lun_recycle_timer_fire(struct reactor_timer *t);
+void lun_recycle_fire(struct reactor_timer *t);
 void lun_recycle_close(struct array *a);
 
 /* ---- resync.c --------------------------------------------------------------------------------------- */

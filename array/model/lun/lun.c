@@ -11,6 +11,42 @@
 #include "array/model/lun/internal.h"
 #include "proto/identity.h"
 
+int lun_setup(struct luns *luns, struct array *a)
+{
+	int err;
+
+	a->luns = luns;
+	luns->array = a;
+	luns->serial = 1;
+	list_init(&luns->all);
+	list_init(&luns->images);
+	list_init(&luns->images_dying);
+	list_init(&luns->resyncs);
+	list_init(&luns->hydrations);
+	list_init(&luns->recycled);
+	luns->hydration_timer.fire = lun_hydration_fire;
+	luns->recycle_timer.fire = lun_recycle_fire;
+	err = array_index_init(&luns->by_id, a->options.luns_max);
+	err = err ? err : array_index_init(&luns->by_name, a->options.luns_max);
+	return err ? err : array_index_init(&luns->recycled_by_id, a->options.luns_max);
+}
+
+void lun_close_all(struct array *a)
+{
+	struct list_node *n;
+
+	reactor_timer_disarm(a->options.reactor, &a->luns->hydration_timer);
+	while ((n = list_pop(&a->luns->all)))
+		lun_free(container_of(n, struct lun_box, link));
+}
+
+void lun_teardown(struct array *a)
+{
+	array_index_free(&a->luns->by_id);
+	array_index_free(&a->luns->by_name);
+	array_index_free(&a->luns->recycled_by_id);
+}
+
 void lun_free(struct lun_box *b)
 {
 	if (b->lun.scsi && b->lun.scsi_free)
@@ -80,23 +116,23 @@ static int by_serial(const void *a, const void *b)
 
 unsigned lun_taken(const struct array *a)
 {
-	return a->lun_count + a->reserved_count + a->recycled_count;
+	return a->luns->count + a->luns->reserved_count + a->luns->recycled_count;
 }
 
 /* By creation: at the start they come in the order of their ids. */
 int lun_order_all(struct array *a)
 {
-	struct lun_box **all = calloc(a->lun_count + 1, sizeof(struct lun_box *));
+	struct lun_box **all = calloc(a->luns->count + 1, sizeof(struct lun_box *));
 	struct list_node *n;
 	uint32_t count = 0;
 
 	if (!all)
 		return -ENOMEM;
-	while ((n = list_pop(&a->luns)))
+	while ((n = list_pop(&a->luns->all)))
 		all[count++] = container_of(n, struct lun_box, link);
 	qsort(all, count, sizeof(struct lun_box *), by_serial);
 	for (uint32_t i = 0; i < count; i++)
-		list_push_back(&a->luns, &all[i]->link);
+		list_push_back(&a->luns->all, &all[i]->link);
 	free(all);
 	return 0;
 }
@@ -104,9 +140,9 @@ int lun_order_all(struct array *a)
 /* A new one is the latest; commits and undone deletions may link earlier ones. */
 static void lun_sort_in(struct array *a, struct lun_box *b)
 {
-	struct list_node *at = a->luns.head.prev;
+	struct list_node *at = a->luns->all.head.prev;
 
-	while (!a->loading && at != &a->luns.head &&
+	while (!a->luns->loading && at != &a->luns->all.head &&
 		container_of(at, struct lun_box, link)->serial > b->serial)
 		at = at->prev;
 	list_insert_after(at, &b->link);
@@ -117,12 +153,12 @@ void lun_link(struct lun_box *b)
 	struct array *a = b->lun.array;
 
 	lun_sort_in(a, b);
-	array_index_add(&a->luns_by_id, &b->by_id, array_hash_id(b->lun.id));
-	array_index_add(&a->luns_by_name, &b->by_name, array_hash_text(b->lun.name));
+	array_index_add(&a->luns->by_id, &b->by_id, array_hash_id(b->lun.id));
+	array_index_add(&a->luns->by_name, &b->by_name, array_hash_text(b->lun.name));
 	array_ident_add(a, &b->ident, b->lun.id);
-	a->lun_count++;
-	if (b->serial >= a->lun_serial)
-		a->lun_serial = b->serial + 1;
+	a->luns->count++;
+	if (b->serial >= a->luns->serial)
+		a->luns->serial = b->serial + 1;
 }
 
 void lun_unlink(struct lun_box *b)
@@ -131,10 +167,10 @@ void lun_unlink(struct lun_box *b)
 
 	list_remove(&b->link);
 	list_remove(&b->link_resized);
-	array_index_remove(&a->luns_by_id, &b->by_id);
-	array_index_remove(&a->luns_by_name, &b->by_name);
+	array_index_remove(&a->luns->by_id, &b->by_id);
+	array_index_remove(&a->luns->by_name, &b->by_name);
 	array_ident_remove(a, &b->ident);
-	a->lun_count--;
+	a->luns->count--;
 	b->lun.gone = true;
 	b->lun.disk = NULL;
 	lun_release(&b->lun);
@@ -163,7 +199,7 @@ bool lun_unkept(const struct lun *lun)
 
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES])
 {
-	struct array_index_node *n = array_index_first(&a->luns_by_id, array_hash_id(id));
+	struct array_index_node *n = array_index_first(&a->luns->by_id, array_hash_id(id));
 
 	for (; n; n = array_index_again(n)) {
 		struct lun_box *b = container_of(n, struct lun_box, by_id);
@@ -176,7 +212,7 @@ struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES])
 
 struct lun *lun_find_name(struct array *a, const char *name)
 {
-	struct array_index_node *n = array_index_first(&a->luns_by_name, array_hash_text(name));
+	struct array_index_node *n = array_index_first(&a->luns->by_name, array_hash_text(name));
 
 	for (; n; n = array_index_again(n)) {
 		struct lun_box *b = container_of(n, struct lun_box, by_name);
@@ -189,9 +225,9 @@ struct lun *lun_find_name(struct array *a, const char *name)
 
 struct lun *lun_next(struct array *a, const struct lun *after)
 {
-	struct list_node *n = after ? lun_box_of(after)->link.next : a->luns.head.next;
+	struct list_node *n = after ? lun_box_of(after)->link.next : a->luns->all.head.next;
 
-	return n && n != &a->luns.head ? &container_of(n, struct lun_box, link)->lun : NULL;
+	return n && n != &a->luns->all.head ? &container_of(n, struct lun_box, link)->lun : NULL;
 }
 
 /* ---- create ---- */
@@ -242,7 +278,7 @@ static int create_check(struct change *c)
 			a->options.luns_max);
 	if (!err)
 		err = array_id_new(a, op->record.id);
-	op->record.serial = a->lun_serial++;
+	op->record.serial = a->luns->serial++;
 	return err;
 }
 
@@ -408,9 +444,9 @@ static void rename_end(struct change *c, int err)
 		return;
 	array_event_tell(
 		c->array, ARRAY_EVENT_INFO, "lun", "LUN %s is now called %s", op->lun->name, op->name);
-	array_index_remove(&c->array->luns_by_name, &b->by_name);
+	array_index_remove(&c->array->luns->by_name, &b->by_name);
 	memcpy(op->lun->name, op->name, sizeof(op->name));
-	array_index_add(&c->array->luns_by_name, &b->by_name, array_hash_text(op->lun->name));
+	array_index_add(&c->array->luns->by_name, &b->by_name, array_hash_text(op->lun->name));
 }
 
 void lun_rename(struct lun *lun, const char *name, struct array_call *call)

@@ -57,30 +57,30 @@ static void timer_arm(struct array *a)
 {
 	uint64_t now = reactor_now_ns(a->options.reactor), first = UINT64_MAX;
 
-	list_for_each (n, &a->recycled) {
+	list_for_each (n, &a->luns->recycled) {
 		const struct lun_recycled *r = container_of(n, struct lun_recycled, link);
 
 		if (!r->purging && r->due_ns < first)
 			first = r->due_ns;
 	}
-	reactor_timer_disarm(a->options.reactor, &a->recycle_timer);
+	reactor_timer_disarm(a->options.reactor, &a->luns->recycle_timer);
 	if (first != UINT64_MAX)
-		reactor_timer_arm(
-			a->options.reactor, &a->recycle_timer, first > now ? (first - now) / 1000000 + 1 : 0);
+		reactor_timer_arm(a->options.reactor, &a->luns->recycle_timer,
+			first > now ? (first - now) / 1000000 + 1 : 0);
 }
 
 static void recycled_link(struct array *a, struct lun_recycled *r, uint64_t left_ms)
 {
-	struct list_node *at = a->recycled.head.prev;
+	struct list_node *at = a->luns->recycled.head.prev;
 
-	while (at != &a->recycled.head &&
+	while (at != &a->luns->recycled.head &&
 		container_of(at, struct lun_recycled, link)->record.deleted_unix_ms >
 			r->record.deleted_unix_ms)
 		at = at->prev;
 	list_insert_after(at, &r->link);
 	array_ident_add(a, &r->ident, r->record.id);
-	array_index_add(&a->recycled_by_id, &r->by_id, array_hash_id(r->record.id));
-	a->recycled_count++;
+	array_index_add(&a->luns->recycled_by_id, &r->by_id, array_hash_id(r->record.id));
+	a->luns->recycled_count++;
 	r->due_ns = reactor_now_ns(a->options.reactor) + UINT64_C(1000000) * left_ms;
 	timer_arm(a);
 }
@@ -110,8 +110,8 @@ void lun_recycled_unlink(struct array *a, struct lun_recycled *r)
 {
 	list_remove(&r->link);
 	array_ident_remove(a, &r->ident);
-	array_index_remove(&a->recycled_by_id, &r->by_id);
-	a->recycled_count--;
+	array_index_remove(&a->luns->recycled_by_id, &r->by_id);
+	a->luns->recycled_count--;
 	timer_arm(a);
 }
 
@@ -119,8 +119,8 @@ void lun_recycle_close(struct array *a)
 {
 	struct list_node *n;
 
-	reactor_timer_disarm(a->options.reactor, &a->recycle_timer);
-	while ((n = list_pop(&a->recycled)))
+	reactor_timer_disarm(a->options.reactor, &a->luns->recycle_timer);
+	while ((n = list_pop(&a->luns->recycled)))
 		free(container_of(n, struct lun_recycled, link));
 }
 
@@ -128,7 +128,7 @@ void lun_recycle_close(struct array *a)
 
 struct lun_recycled *lun_recycled_find(struct array *a, const uint8_t id[UP_ID_BYTES])
 {
-	struct array_index_node *n = array_index_first(&a->recycled_by_id, array_hash_id(id));
+	struct array_index_node *n = array_index_first(&a->luns->recycled_by_id, array_hash_id(id));
 
 	for (; n; n = array_index_again(n)) {
 		struct lun_recycled *r = container_of(n, struct lun_recycled, by_id);
@@ -147,9 +147,11 @@ static uint64_t recycled_used(const struct lun_recycled *r)
 bool lun_recycled_next(struct array *a, const uint8_t after[UP_ID_BYTES], struct lun_recycled_view *out)
 {
 	const struct lun_recycled *r = after ? lun_recycled_find(a, after) : NULL;
-	const struct list_node *n = !after ? a->recycled.head.next : r ? r->link.next : &a->recycled.head;
+	const struct list_node *n = !after ? a->luns->recycled.head.next
+				    : r    ? r->link.next
+					   : &a->luns->recycled.head;
 
-	if (n == &a->recycled.head)
+	if (n == &a->luns->recycled.head)
 		return false;
 	r = container_of(n, struct lun_recycled, link);
 	memset(out, 0, sizeof(*out));
@@ -168,7 +170,7 @@ uint64_t lun_recycled_bytes(const struct array *a)
 {
 	uint64_t bytes = 0;
 
-	list_for_each (n, &a->recycled)
+	list_for_each (n, &a->luns->recycled)
 		bytes += recycled_used(container_of(n, struct lun_recycled, link));
 	return bytes;
 }
@@ -234,12 +236,12 @@ void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call
 }
 
 /* One after the other: each purge arms the timer again. */
-void lun_recycle_timer_fire(struct reactor_timer *t)
+void lun_recycle_fire(struct reactor_timer *t)
 {
-	struct array *a = container_of(t, struct array, recycle_timer);
+	struct array *a = container_of(t, struct luns, recycle_timer)->array;
 	uint64_t now = reactor_now_ns(a->options.reactor);
 
-	list_for_each (n, &a->recycled) {
+	list_for_each (n, &a->luns->recycled) {
 		struct lun_recycled *r = container_of(n, struct lun_recycled, link);
 
 		if (r->purging || r->due_ns > now)

@@ -26,7 +26,7 @@
 struct lun_resync {
 	struct lun_resync_view view;
 	struct resync_change *run; /* NULL: ended */
-	struct list_node link;     /* array->resyncs, ascending numbers */
+	struct list_node link;     /* array->luns->resyncs, ascending numbers */
 };
 
 struct resync_cut {
@@ -51,7 +51,7 @@ struct resync_change {
 
 static struct lun_resync *job_find(struct array *a, const char *owner, uint32_t number)
 {
-	list_for_each (n, &a->resyncs) {
+	list_for_each (n, &a->luns->resyncs) {
 		struct lun_resync *job = container_of(n, struct lun_resync, link);
 
 		if (job->view.job == number && (!owner || strcasecmp(job->view.owner, owner) == 0))
@@ -62,16 +62,16 @@ static struct lun_resync *job_find(struct array *a, const char *owner, uint32_t 
 
 static void jobs_trim(struct array *a)
 {
-	list_for_each_safe (n, &a->resyncs) {
+	list_for_each_safe (n, &a->luns->resyncs) {
 		struct lun_resync *job = container_of(n, struct lun_resync, link);
 
-		if (a->resyncs_ended <= RESYNC_ENDED_KEPT)
+		if (a->luns->resyncs_ended <= RESYNC_ENDED_KEPT)
 			return;
 		if (job->run)
 			continue;
 		list_remove(&job->link);
 		free(job);
-		a->resyncs_ended--;
+		a->luns->resyncs_ended--;
 	}
 }
 
@@ -98,7 +98,7 @@ static void job_end(struct lun_resync *job, int err, const struct fault *fault)
 			err ? fault->text : NULL);
 	}
 	job->run = NULL;
-	a->resyncs_ended++;
+	a->luns->resyncs_ended++;
 	jobs_trim(a);
 }
 
@@ -385,9 +385,9 @@ static uint32_t number_new(struct array *a)
 {
 	uint32_t chance;
 
-	if (a->resync_last == 0 && getrandom(&chance, sizeof(chance), 0) == sizeof(chance))
-		a->resync_last = chance >> 2;
-	return ++a->resync_last;
+	if (a->luns->resync_last == 0 && getrandom(&chance, sizeof(chance), 0) == sizeof(chance))
+		a->luns->resync_last = chance >> 2;
+	return ++a->luns->resync_last;
 }
 
 static struct lun_resync *job_new(struct resync_change *op, const char *owner)
@@ -401,7 +401,7 @@ static struct lun_resync *job_new(struct resync_change *op, const char *owner)
 	snprintf(job->view.owner, sizeof(job->view.owner), "%s", owner);
 	memcpy(job->view.shadow_id, op->shadow->id, UP_ID_BYTES);
 	memcpy(job->view.target_id, op->target->id, UP_ID_BYTES);
-	list_push_back(&a->resyncs, &job->link);
+	list_push_back(&a->luns->resyncs, &job->link);
 	job_event(job, ARRAY_EVENT_INFO, "has begun", NULL);
 	return job;
 }
@@ -409,7 +409,7 @@ static struct lun_resync *job_new(struct resync_change *op, const char *owner)
 /* The running job with this target, or NULL. */
 static struct lun_resync *job_of_target(struct array *a, const struct lun *target)
 {
-	list_for_each (n, &a->resyncs) {
+	list_for_each (n, &a->luns->resyncs) {
 		struct lun_resync *job = container_of(n, struct lun_resync, link);
 
 		if (job->run && job->view.state == LUN_RESYNC_RUNS && job->run->target == target)
@@ -471,7 +471,7 @@ int lun_resync_view_of(struct array *a, const char *owner, uint32_t job, struct 
 
 uint32_t lun_resync_next(struct array *a, uint32_t after)
 {
-	list_for_each (n, &a->resyncs) {
+	list_for_each (n, &a->luns->resyncs) {
 		const struct lun_resync *job = container_of(n, struct lun_resync, link);
 
 		if (job->view.job > after)
@@ -519,6 +519,6 @@ void lun_resync_close_all(struct array *a)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&a->resyncs)))
+	while ((n = list_pop(&a->luns->resyncs)))
 		free(container_of(n, struct lun_resync, link));
 }

@@ -200,7 +200,7 @@ static void shadows_attach(struct commit *c, bool link)
 		if (link) {
 			array_ident_remove(s->array, &side->ident);
 			side->reserved = false;
-			s->array->reserved_count--;
+			s->array->luns->reserved_count--;
 			lun_link(c->boxes[i]);
 		}
 		c->boxes[i] = NULL;
@@ -266,7 +266,7 @@ static int shadow_put(struct commit *c, struct store_txn *t, unsigned i)
 	char serial[UP_SERIAL_BYTES + 1];
 	struct store_disk *disk;
 	struct lun_record r = {.kind = LUN_SHADOW,
-		.serial = a->lun_serial++,
+		.serial = a->luns->serial++,
 		.hydration = m->kind == UP_COPY_PLEX ? LUN_HYDRATION_RUNS : LUN_HYDRATION_NONE};
 	int err = ops->txn_disk_fork(t, &c->cut, i, &disk);
 

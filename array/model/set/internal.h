@@ -23,6 +23,17 @@
 #define SET_COMMITS_MAX  64u   /* commits that wait for another; beyond: -EBUSY */
 #define SET_RETRY_MS     2000u /* after an undo that the store refused */
 
+/* What the array has for its copy sets: array->sets. */
+struct sets {
+	struct list all; /* by beginning, remembered aborted ones included */
+	unsigned count, aborted_count;
+	struct array_index by_id;
+};
+
+int set_setup(struct sets *sets, struct array *a); /* -ENOMEM; set_teardown is due all the same */
+void set_close_all(struct array *a);               /* frees the sets */
+void set_teardown(struct array *a);
+
 /* The private side of set.members[i]. */
 struct set_side {
 	struct lun *original; /* unkept: held; else NULL */
@@ -42,7 +53,7 @@ struct set {
 	unsigned member_count;
 	struct set_member *members; /* room for set_luns_max, never moved */
 	struct set_side *sides;
-	bool quiet;            /* counted in array->quiet */
+	bool quiet;            /* counted in array->hosts->quiet */
 	struct commit *commit; /* under way or waiting */
 	bool shadows_linked;
 	bool undo_due;
@@ -80,8 +91,6 @@ int set_record_del(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_
 int set_record_get(const void *key, size_t key_len, const void *value, size_t len, struct set_record *out);
 
 /* ---- set.c ---- */
-
-void set_close_all(struct array *a);
 
 /* A call ends when the set's undo or arming does. Without memory it is refused, now; false. */
 bool set_wait(struct list *waiters, struct array_call *call);

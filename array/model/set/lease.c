@@ -103,7 +103,7 @@ void set_lease_follow(struct set *s)
 /* Every unkept set of the initiator. */
 static void each_unkept(struct array *a, const char *initiator, void (*each)(struct set *s))
 {
-	list_for_each (n, &a->sets) {
+	list_for_each (n, &a->sets->all) {
 		struct set *s = container_of(n, struct set, link);
 
 		if (set_state_unkept(s->state) && strcasecmp(s->owner, initiator) == 0)

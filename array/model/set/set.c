@@ -123,9 +123,9 @@ void set_release(struct set *s)
 
 void set_link(struct set *s)
 {
-	list_push_back(&s->array->sets, &s->link);
-	array_index_add(&s->array->sets_by_id, &s->by_id, array_hash_id(s->id));
-	s->array->set_count++;
+	list_push_back(&s->array->sets->all, &s->link);
+	array_index_add(&s->array->sets->by_id, &s->by_id, array_hash_id(s->id));
+	s->array->sets->count++;
 }
 
 void set_forget(struct set *s)
@@ -136,30 +136,42 @@ void set_forget(struct set *s)
 	set_lease_stop(s);
 	set_reserve_give_back(s);
 	list_remove(&s->link);
-	array_index_remove(&a->sets_by_id, &s->by_id);
+	array_index_remove(&a->sets->by_id, &s->by_id);
 	if (s->state == UP_SET_ABORTED)
-		a->aborted_count--;
+		a->sets->aborted_count--;
 	else
-		a->set_count--;
+		a->sets->count--;
 	s->forgotten = true;
 	set_release(s);
+}
+
+int set_setup(struct sets *sets, struct array *a)
+{
+	a->sets = sets;
+	list_init(&sets->all);
+	return array_index_init(&sets->by_id, a->options.sets_max);
 }
 
 void set_close_all(struct array *a)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&a->sets)))
+	while ((n = list_pop(&a->sets->all)))
 		set_free(container_of(n, struct set, link));
+}
+
+void set_teardown(struct array *a)
+{
+	array_index_free(&a->sets->by_id);
 }
 
 /* The oldest aborted sets beyond the bound are not remembered any more. */
 static void aborted_trim(struct array *a)
 {
-	list_for_each_safe (n, &a->sets) {
+	list_for_each_safe (n, &a->sets->all) {
 		struct set *s = container_of(n, struct set, link);
 
-		if (a->aborted_count <= SET_ABORTED_KEPT)
+		if (a->sets->aborted_count <= SET_ABORTED_KEPT)
 			return;
 		if (s->state == UP_SET_ABORTED && !s->undo_due)
 			set_forget(s);
@@ -179,7 +191,7 @@ void set_let_go(struct set *s)
 		if (side->reserved) {
 			array_ident_remove(s->array, &side->ident);
 			side->reserved = false;
-			s->array->reserved_count--;
+			s->array->luns->reserved_count--;
 		}
 	}
 	if (s->state != UP_SET_KEPT)
@@ -238,8 +250,8 @@ void set_enter(struct set *s, enum up_set_state next)
 	if (next == UP_SET_KEPT || (next == UP_SET_ABORTED && !s->undo_due))
 		set_let_go(s);
 	if (next == UP_SET_ABORTED && before != UP_SET_ABORTED) {
-		a->set_count--;
-		a->aborted_count++;
+		a->sets->count--;
+		a->sets->aborted_count++;
 		aborted_trim(a);
 	}
 	set_lease_follow(s);
@@ -279,7 +291,7 @@ const char *set_label(const struct set *s, char out[ARRAY_NAME_MAX_BYTES + 1])
 
 static struct set *find_any(struct array *a, const uint8_t id[UP_ID_BYTES])
 {
-	struct array_index_node *n = array_index_first(&a->sets_by_id, array_hash_id(id));
+	struct array_index_node *n = array_index_first(&a->sets->by_id, array_hash_id(id));
 
 	for (; n; n = array_index_again(n)) {
 		struct set *s = container_of(n, struct set, by_id);
@@ -299,7 +311,7 @@ struct set *set_find(struct array *a, const uint8_t set_id[UP_ID_BYTES], const c
 
 struct set *set_find_name(struct array *a, const char *name)
 {
-	list_for_each (n, &a->sets) {
+	list_for_each (n, &a->sets->all) {
 		struct set *s = container_of(n, struct set, link);
 
 		if (s->state != UP_SET_ABORTED && s->name[0] && strcmp(s->name, name) == 0)
@@ -310,9 +322,9 @@ struct set *set_find_name(struct array *a, const char *name)
 
 struct set *set_next(struct array *a, const struct set *after)
 {
-	struct list_node *n = after ? after->link.next : a->sets.head.next;
+	struct list_node *n = after ? after->link.next : a->sets->all.head.next;
 
-	return n && n != &a->sets.head ? container_of(n, struct set, link) : NULL;
+	return n && n != &a->sets->all.head ? container_of(n, struct set, link) : NULL;
 }
 
 void set_view_of(const struct set *s, struct set_view *out)
@@ -373,7 +385,7 @@ int set_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *ow
 		set_lease_renew(s);
 		return 0;
 	}
-	if (a->set_count >= a->options.sets_max)
+	if (a->sets->count >= a->options.sets_max)
 		return fault_set(fault, -EMLINK,
 			"the array has its %u copy sets; delete one or raise sets_max", a->options.sets_max);
 	s = set_new(a, set_id, owner, a->options.set_luns_max);
@@ -480,7 +492,7 @@ int set_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owne
 	lun_box_of(original)->unkept++;
 	array_ident_add(a, &side->ident, m->shadow_id);
 	side->reserved = true;
-	a->reserved_count++;
+	a->luns->reserved_count++;
 	s->member_count++;
 	memcpy(shadow_id, m->shadow_id, UP_ID_BYTES);
 	set_lease_renew(s);

@@ -29,7 +29,7 @@ static int set_again(struct undelete *op, struct array *a)
 {
 	const struct lun_record *r = &op->record;
 
-	if (a->set_count >= a->options.sets_max)
+	if (a->sets->count >= a->options.sets_max)
 		return fault_set(&op->c.fault, -EMLINK, "the array has its %u copy sets; delete one first",
 			a->options.sets_max);
 	op->s = set_new(a, r->set_id, r->set.owner, 1);
