@@ -6,6 +6,7 @@
 #   make check      every test, and a line as each ends
 #   make bench      side-by-side benchmarks
 #   make soak       long campaigns, SOAK_SECONDS each (default 600)
+#   make msi        the provider's package: build/bin/umbra-vss.msi; SIGN=CERTIFICATE.p12 signs it and what is in it
 #   make deb        a Debian package of the Linux programs: build/bin/umbra_VERSION_ARCHITECTURE.deb
 #   make install    install the Linux programs (DESTDIR, PREFIX)
 SHELL := /bin/sh
@@ -13,7 +14,7 @@ PREFIX ?= /usr/local
 export PREFIX
 SOAK_SECONDS ?= 600
 
-.PHONY: all bootstrap linux windows demo test check bench soak deb install format clean
+.PHONY: all bootstrap linux windows demo test check bench soak msi deb install format clean
 
 all: linux windows
 
@@ -40,6 +41,9 @@ bench: linux
 
 soak: bootstrap
 	@scripts/soak $(SOAK_SECONDS)
+
+msi: windows
+	@packaging/msi/make-msi build/windows build/bin $(SIGN)
 
 deb: linux
 	@packaging/deb/make-package build/linux build/bin

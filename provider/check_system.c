@@ -357,6 +357,10 @@ static void check_vss(struct findings *f)
 
 /* ---- SAN policy ----------------------------------------------------------------------------------- */
 
+#define SAN_REMEDY                                                                                           \
+	"OfflineShared is right for a node of a cluster; on a server by itself, where an imported or "       \
+	"broken-off shadow copy stays offline: diskpart, \"san policy=OnlineAll\""
+
 static void check_san_policy(struct findings *f)
 {
 	static const char *const names[] = {
@@ -366,15 +370,14 @@ static void check_san_policy(struct findings *f)
 	if (RegGetValueW(HKEY_LOCAL_MACHINE, KEY_PARTMGR, L"SanPolicy", RRF_RT_REG_DWORD, NULL, &policy,
 		    &size) != ERROR_SUCCESS ||
 		policy == 0 || policy > 4)
-		finding_add(f, FINDING_SKIPPED, "SAN policy", NULL,
-			"this Windows does not tell it (diskpart, \"san\" shows it where it exists)");
+		finding_add(f, FINDING_NOTE, "SAN policy", SAN_REMEDY,
+			"not set in the registry: that of this edition of Windows holds, on a server often "
+			"OfflineShared (diskpart, \"san\" shows it)");
 	else if (policy == 1 || policy == 4)
 		finding_add(f, FINDING_OK, "SAN policy", NULL,
 			"%s: disks of arrays come online when they arrive", names[policy]);
 	else
-		finding_add(f, FINDING_NOTE, "SAN policy",
-			"right for a node of a cluster; on a server by itself, where an imported or broken-off "
-			"shadow copy stays offline: diskpart, \"san policy=OnlineAll\"",
+		finding_add(f, FINDING_NOTE, "SAN policy", SAN_REMEDY,
 			"%s: disks of arrays stay offline and read-only when they arrive", names[policy]);
 }
 

@@ -25,6 +25,7 @@ DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0
 #define UMBRA_SERVICE_ABOUT                                                                                  \
 	L"Makes application-consistent shadow copies of LUNs on Umbra arrays for the Volume Shadow Copy service."
 #define UMBRA_EVENT_SOURCE L"Umbra VSS Provider"
+#define UMBRA_EVENT_DLL    L"umbra-vss-events.dll"
 
 #define UMBRA_KEY_CLSID   L"SOFTWARE\\Classes\\CLSID\\" UMBRA_CLSID_TEXT
 #define UMBRA_KEY_APPID   L"SOFTWARE\\Classes\\AppID\\" UMBRA_APPID_TEXT

@@ -2,6 +2,7 @@
 /* umbra-vss.exe: the command line. Exit codes: 0 done, 1 failed (with a reason), 2 wrong usage. */
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <wchar.h>
 #include <windows.h>
 #include "provider/adopt.h"
@@ -66,6 +67,21 @@ static bool is_help(const WCHAR *word)
 	return !wcscmp(word, L"--help") || !wcscmp(word, L"-h") || !wcscmp(word, L"/?");
 }
 
+static UINT console_before;
+
+static void console_back(void)
+{
+	SetConsoleOutputCP(console_before);
+}
+
+/* All that is printed is UTF-8 (names on arrays); a console shows its own code page, and keeps the one that it is given. */
+static void console_utf8(void)
+{
+	console_before = GetConsoleOutputCP();
+	if (console_before && SetConsoleOutputCP(CP_UTF8))
+		atexit(console_back);
+}
+
 int wmain(int argc, WCHAR **argv); /* what -municode starts */
 
 int wmain(int argc, WCHAR **argv)
@@ -73,6 +89,7 @@ int wmain(int argc, WCHAR **argv)
 	/* Nothing is ever loaded from the program's folder or the current one. */
 	SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
 	(void)HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
+	console_utf8();
 	if (argc > 1 && is_help(argv[argc - 1])) {
 		fputs(usage, stdout);
 		return 0;

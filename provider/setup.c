@@ -132,10 +132,22 @@ static bool settings_are_there(void)
 
 static WCHAR old_event_file[PATH_CHARS];
 
+/* The DLL beside this program; where somebody copied the program alone, that has the texts, too. */
+static const WCHAR *event_file(void)
+{
+	static WCHAR path[PATH_CHARS];
+	WCHAR *end = wcsrchr(wcscpy(path, own_path), L'\\');
+
+	if (!end || end + wcslen(UMBRA_EVENT_DLL) + 2 > path + PATH_CHARS)
+		return own_path;
+	wcscpy(end + 1, UMBRA_EVENT_DLL);
+	return GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES ? path : own_path;
+}
+
 static HRESULT events_do(void)
 {
 	DWORD types = EVENTLOG_ERROR_TYPE | EVENTLOG_WARNING_TYPE | EVENTLOG_INFORMATION_TYPE;
-	HRESULT hr = registry_set_text(UMBRA_KEY_EVENTS, L"EventMessageFile", REG_EXPAND_SZ, own_path);
+	HRESULT hr = registry_set_text(UMBRA_KEY_EVENTS, L"EventMessageFile", REG_EXPAND_SZ, event_file());
 
 	if (SUCCEEDED(hr))
 		hr = registry_set(UMBRA_KEY_EVENTS, L"TypesSupported", REG_DWORD, &types, sizeof(types));

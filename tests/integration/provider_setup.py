@@ -260,7 +260,7 @@ def scenario_package(lab):
         package.expect_program(this)
     first, version = state(lab), registered(lab)
     check(first['service'] == '"C:\\Program Files\\Umbra\\umbra-vss.exe" run', first['service'])
-    check(first['event file'] == 'C:\\Program Files\\Umbra\\umbra-vss.exe', first['event file'])
+    check(first['event file'] == 'C:\\Program Files\\Umbra\\umbra-vss-events.dll', first['event file'])
     works(lab)
     check(lab.provider_pids('A'), 'the service does not run')
     os.unlink(package.program)

@@ -69,8 +69,8 @@ class Tables(unittest.TestCase):
         upgrade = {row['ActionProperty']: row for row in table('Upgrade')}
         self.assertEqual({row['UpgradeCode'] for row in upgrade.values()}, {product['UpgradeCode']})
         self.assertEqual(upgrade['WIX_UPGRADE_DETECTED']['Attributes'], '513')  # older ones, and this version
-        file, = table('File')
-        self.assertEqual((file['FileName'], file['Version']), ('umbra-vss.exe', VERSION + '.0'))
+        files = {row['FileName'].split('|')[-1]: row['Version'] for row in table('File')}
+        self.assertEqual(files, {name: VERSION + '.0' for name in ('umbra-vss.exe', 'umbra-vss-events.dll')})
         control, = table('ServiceControl')
         self.assertEqual((control['Name'], control['Wait']), ('umbra-vss', '1'))
         self.assertEqual(int(control['Event']), 0x22)  # stops it at install and uninstall, starts it never: COM does

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """umbra-vss.exe as Windows will load it: header flags, imports, sections, version resource, message table.
 
-test_program.py PROGRAM VERSION EVENTS.MC
+test_program.py PROGRAM VERSION EVENTS.MC EVENTS.DLL
 """
 import re
 import struct
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-PROGRAM, VERSION, EVENTS = '', '', ''
+PROGRAM, VERSION, EVENTS, EVENTS_DLL = '', '', '', ''
 TOOLS = 'x86_64-w64-mingw32-'
 # All are KnownDLLs: Windows maps them from System32 whatever lies beside the program.
 SYSTEM_DLLS = {'advapi32.dll', 'kernel32.dll', 'msvcrt.dll', 'ole32.dll'}
@@ -89,7 +89,8 @@ class Program(unittest.TestCase):
         self.assertEqual({n.lower() for n in re.findall(r'DLL Name: (\S+)', self.header)}, SYSTEM_DLLS)
         self.assertRegex(self.header, r'Entry d 0{16} 0{8} Delay Import Directory')
         self.assertRegex(self.header, r'Entry 0 0{16} 0{8} Export Directory')
-        self.assertIn('SetDefaultDllDirectories', self.header)
+        for call in ('SetDefaultDllDirectories', 'SetConsoleOutputCP'):
+            self.assertIn(call, self.header)
         self.assertNotRegex(self.header, r'\bLoadLibrary(A|W|Ex.)\b')  # the program loads nothing itself
 
     def test_stack_protector_is_in_the_code(self):
@@ -144,7 +145,16 @@ class Program(unittest.TestCase):
                     self.assertGreater(len(text.strip()), 40)
                     self.assertNotRegex(text, '[\ufffd\u00c3]')  # the encoding survived
 
+    def test_the_texts_lie_in_a_file_of_their_own(self):
+        with open(EVENTS_DLL, 'rb') as source:
+            found = resources(source.read())
+        texts = {k: v for k, v in self.resources.items() if k[0] == RT_MESSAGETABLE}
+        self.assertEqual({k: v for k, v in found.items() if k[0] == RT_MESSAGETABLE}, texts)
+        header = subprocess.run([TOOLS + 'objdump', '-p', EVENTS_DLL], capture_output=True, text=True, check=True).stdout
+        self.assertNotIn('DLL Name', header)  # nothing runs when it is loaded
+        self.assertRegex(header, r'AddressOfEntryPoint\s+0+\s')
+
 
 if __name__ == '__main__':
-    PROGRAM, VERSION, EVENTS = sys.argv[1:4]
+    PROGRAM, VERSION, EVENTS, EVENTS_DLL = sys.argv[1:5]
     unittest.main(argv=sys.argv[:1], verbosity=1)
