@@ -3,6 +3,7 @@
  * here, and stricter than Wine's; so is what Windows lets a process lock in memory. */
 #include <stdbool.h>
 #include <windows.h>
+#include <objbase.h>
 #include "check.h"
 #include "provider/memory.h"
 #include "provider/service.h"
@@ -20,7 +21,7 @@ static struct {
 	SERVICE_STATUS states[STATES];
 	unsigned count;
 	SIZE_T least, locked;
-	DWORD longest_wait_ms;
+	bool running;
 } scm;
 
 /* ---- what the service calls (see meson.build) ----------------------------------------------------- */
@@ -67,8 +68,10 @@ static BOOL WINAPI set_status(SERVICE_STATUS_HANDLE handle, SERVICE_STATUS *stat
 	for (unsigned i = 0; i < scm.count; i++)
 		stopping += scm.states[i].dwCurrentState == SERVICE_STOP_PENDING;
 	LeaveCriticalSection(&scm.lock);
-	if (status->dwCurrentState == SERVICE_RUNNING)
+	if (status->dwCurrentState == SERVICE_RUNNING) {
+		scm.running = true;
 		SetEvent(scm.runs);
+	}
 	if (status->dwCurrentState == SERVICE_STOPPED)
 		SetEvent(scm.stopped);
 	if (stopping)
@@ -118,6 +121,67 @@ static BOOL WINAPI unlock(void *at, SIZE_T bytes)
 	return TRUE;
 }
 
+/* ---- COM, whose order Wine does not mind ------------------------------------------------------------- */
+
+extern HRESULT(WINAPI *__real___imp_CoInitializeSecurity)(PSECURITY_DESCRIPTOR, LONG,
+	SOLE_AUTHENTICATION_SERVICE *, void *, DWORD, DWORD, void *, DWORD, void *);
+extern HRESULT(WINAPI *__real___imp_CoCreateInstance)(REFCLSID, IUnknown *, DWORD, REFIID, void **);
+extern HRESULT(WINAPI *__real___imp_CoRegisterClassObject)(REFCLSID, IUnknown *, DWORD, DWORD, DWORD *);
+extern HRESULT(WINAPI *__real___imp_CoResumeClassObjects)(void);
+extern void *__wrap___imp_CoInitializeSecurity, *__wrap___imp_CoCreateInstance,
+	*__wrap___imp_CoRegisterClassObject, *__wrap___imp_CoResumeClassObjects;
+
+static struct {
+	unsigned secured, created, registered, resumed;
+} com;
+
+static HRESULT WINAPI secure(PSECURITY_DESCRIPTOR sd, LONG count, SOLE_AUTHENTICATION_SERVICE *services,
+	void *r1, DWORD level, DWORD impersonation, void *list, DWORD capabilities, void *r3)
+{
+	SECURITY_DESCRIPTOR_CONTROL control;
+	BOOL present, defaulted;
+	PSID owner = NULL, group = NULL;
+	ACL *dacl = NULL;
+	DWORD revision;
+
+	if (com.secured++ || com.created || com.registered)
+		return RPC_E_TOO_LATE;
+	CHECK(IsValidSecurityDescriptor(sd) && GetSecurityDescriptorControl(sd, &control, &revision));
+	CHECK(!(control & SE_SELF_RELATIVE)); /* COM takes the absolute form only */
+	CHECK(GetSecurityDescriptorOwner(sd, &owner, &defaulted) && owner);
+	CHECK(GetSecurityDescriptorGroup(sd, &group, &defaulted) && group);
+	CHECK(GetSecurityDescriptorDacl(sd, &present, &dacl, &defaulted) && present && dacl);
+	CHECK(level == RPC_C_AUTHN_LEVEL_PKT_PRIVACY && impersonation == RPC_C_IMP_LEVEL_IDENTIFY);
+	return __real___imp_CoInitializeSecurity(
+		sd, count, services, r1, level, impersonation, list, capabilities, r3);
+}
+
+static HRESULT WINAPI create_instance(REFCLSID clsid, IUnknown *outer, DWORD context, REFIID iid, void **out)
+{
+	com.created++;
+	return __real___imp_CoCreateInstance(clsid, outer, context, iid, out);
+}
+
+static HRESULT WINAPI register_class(
+	REFCLSID clsid, IUnknown *object, DWORD context, DWORD flags, DWORD *cookie)
+{
+	com.registered++;
+	CHECK(com.secured == 1 && flags == (REGCLS_MULTIPLEUSE | REGCLS_SUSPENDED));
+	return __real___imp_CoRegisterClassObject(clsid, object, context, flags, cookie);
+}
+
+static HRESULT WINAPI resume(void)
+{
+	com.resumed++;
+	CHECK(com.registered == 1 && !scm.running); /* who activates it gets it before the service "runs" */
+	return __real___imp_CoResumeClassObjects();
+}
+
+void *__wrap___imp_CoInitializeSecurity = secure;
+void *__wrap___imp_CoCreateInstance = create_instance;
+void *__wrap___imp_CoRegisterClassObject = register_class;
+void *__wrap___imp_CoResumeClassObjects = resume;
+
 void *__wrap___imp_StartServiceCtrlDispatcherW = dispatch;
 void *__wrap___imp_RegisterServiceCtrlHandlerExW = take_handler;
 void *__wrap___imp_SetServiceStatus = set_status;
@@ -154,6 +218,12 @@ static HANDLE start(void)
 	HANDLE thread = CreateThread(NULL, 0, run_thread, NULL, 0, NULL);
 	CHECK(thread && WaitForSingleObject(scm.runs, WAIT_MS) == WAIT_OBJECT_0);
 	return thread;
+}
+
+/* An activation before CoInitializeSecurity would have COM choose for the process, and ours come too late. */
+static void com_is_secured_first_and_once(void)
+{
+	CHECK(com.secured == 1 && com.created > 0 && com.registered == 1 && com.resumed == 1);
 }
 
 static void what_the_window_needs_can_be_locked(void)
@@ -213,6 +283,7 @@ static void an_end_that_takes_long_is_told_of(void)
 int main(void)
 {
 	static const struct test tests[] = {
+		TEST(com_is_secured_first_and_once),
 		TEST(what_the_window_needs_can_be_locked),
 		TEST(it_does_not_end_by_itself),
 		TEST(it_hears_of_a_shutdown_before_others_do),
