@@ -12,6 +12,7 @@
 #include "provider/array_client.h"
 #include "provider/check_try.h"
 #include "provider/com_security.h"
+#include "provider/device_names.h"
 #include "provider/page83.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
@@ -165,9 +166,12 @@ static void check_page83(struct findings *f)
 	unsigned count = 0;
 
 	if (disks && buf) {
-		for (unsigned n = 0; n < DISKS_MAX; n++)
+		struct device_names names = device_names_read();
+		for (unsigned n = 0;
+			count < DISKS_MAX && device_names_next(&names, L"PhysicalDrive", L"", n, &n); n++)
 			if (read_disk(n, buf, &disks[count]))
 				count++;
+		device_names_free(&names);
 		if (!compare_disks(f, disks, count))
 			finding_add(f, FINDING_OK, "page 83", NULL, "unique over %u disk%s", count,
 				count == 1 ? "" : "s");

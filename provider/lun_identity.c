@@ -117,6 +117,8 @@ VDS_LUN_INFORMATION *lun_identity_build(
 	memset(built, 0, count * sizeof(*built));
 	for (unsigned i = 0; i < count; i++) {
 		built[i].m_BusType = sources ? sources[i].m_BusType : VDSBusTypeScsi;
+		if (built[i].m_BusType == VDSBusTypeUnknown) /* VSS does not find a copy with it again */
+			built[i].m_BusType = VDSBusTypeScsi;
 		if (!lun_identity_rebuild(&built[i], ids[i])) {
 			lun_identity_discard(built, count);
 			return NULL;

@@ -8,6 +8,7 @@
  */
 #include "provider/transport.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,23 +17,22 @@
 #include <winioctl.h>
 #include <ntddscsi.h>
 #include "proto/umbra_proto.h"
+#include "provider/device_names.h"
 #include "provider/memory.h"
 
-#define DRIVES_MAX         256
-#define PORTS_MAX          32
 #define DISK_TIMEOUT_S     60 /* of disks on msiscsi */
 #define DISK_TIMEOUT_MAX_S 3600
-#define PROBE_TARGETS      8
 #define INQUIRY_CAP        65536
 #define CONTROLLER_TYPE    0x0C
 #define VENDOR_BYTES       8
+#define DATA_ALIGNMENT     16
 
 struct spti_request {
 	SCSI_PASS_THROUGH spt;
-	ULONG align;
 	UCHAR sense[TRANSPORT_SENSE_MAX_BYTES];
-	UCHAR data[TRANSPORT_DATA_MAX_BYTES];
+	_Alignas(DATA_ALIGNMENT) UCHAR data[TRANSPORT_DATA_MAX_BYTES];
 };
+static_assert(offsetof(struct spti_request, data) % DATA_ALIGNMENT == 0, "as adapters may ask for");
 
 struct transport_handle {
 	HANDLE file;
@@ -67,6 +67,12 @@ static int errno_of(DWORD error)
 	default:
 		return -EIO;
 	}
+}
+
+/* The port driver answers so for a LUN that a class driver has claimed: that is no word of the operation code. */
+static int errno_of_port(DWORD error)
+{
+	return error == ERROR_INVALID_FUNCTION ? -EACCES : errno_of(error);
 }
 
 /* As long as a disk's own commands may take. When it passes, Storport resets the LUN, then the target, then the session, and
@@ -146,7 +152,7 @@ static int spti_command(struct transport_handle *h, struct transport_command *c)
 		memcpy(r->data, c->data, c->len_bytes);
 	DWORD size = (DWORD)(offsetof(struct spti_request, data) + c->len_bytes);
 	if (!DeviceIoControl(h->file, IOCTL_SCSI_PASS_THROUGH, r, size, r, size, &returned, NULL))
-		return errno_of(GetLastError());
+		return h->device.is_port ? errno_of_port(GetLastError()) : errno_of(GetLastError());
 	c->status = r->spt.ScsiStatus;
 	memcpy(c->sense, r->sense, sizeof(c->sense));
 	if (r->spt.DataTransferLength < c->len_bytes)
@@ -194,11 +200,11 @@ static uint32_t route_of_drive(HANDLE file)
 	return route_of(a.PortNumber, a.PathId, a.TargetId);
 }
 
-static unsigned find_drives(struct transport_device *out, unsigned cap)
+static unsigned find_drives(const struct device_names *names, struct transport_device *out, unsigned cap)
 {
 	unsigned found = 0;
 
-	for (unsigned n = 0; n < DRIVES_MAX && found < cap; n++) {
+	for (unsigned n = 0; found < cap && device_names_next(names, L"PhysicalDrive", L"", n, &n); n++) {
 		struct transport_device d = {.is_port = false};
 		snprintf(d.name, sizeof(d.name), "\\\\.\\PhysicalDrive%u", n);
 		HANDLE file = open_device(d.name, 0);
@@ -239,19 +245,19 @@ static void add_port_unit(unsigned port, uint8_t path, uint8_t target, uint8_t l
 	d->device_type = CONTROLLER_TYPE;
 }
 
-/* What the port driver knows of its units. False: it does not tell. */
-static bool units_by_port(
+/* What the port driver knows of its units. One that keeps no inquiry data has none of ours: they are on iSCSI, by Storport. */
+static void units_by_port(
 	HANDLE file, unsigned port, struct transport_device *out, unsigned cap, unsigned *found)
 {
 	uint8_t *buf = calloc(1, INQUIRY_CAP);
 	DWORD returned = 0;
 
 	if (!buf)
-		return true;
+		return;
 	if (!DeviceIoControl(file, IOCTL_SCSI_GET_INQUIRY_DATA, NULL, 0, buf, INQUIRY_CAP, &returned, NULL) ||
 		returned < offsetof(SCSI_ADAPTER_BUS_INFO, BusData)) {
 		free(buf);
-		return false;
+		return;
 	}
 	const SCSI_ADAPTER_BUS_INFO *info = (const SCSI_ADAPTER_BUS_INFO *)buf;
 	for (unsigned b = 0; b < info->NumberOfBuses; b++) {
@@ -270,44 +276,20 @@ static bool units_by_port(
 		}
 	}
 	free(buf);
-	return true;
 }
 
-/* For ports that keep no inquiry data: ask LUN 0 of the first targets. */
-static void units_by_probe(unsigned port, struct transport_device *out, unsigned cap, unsigned *found)
-{
-	for (unsigned target = 0; target < PROBE_TARGETS && *found < cap; target++) {
-		struct transport_device d = {.target = (uint8_t)target, .is_port = true};
-		struct transport_handle *h;
-		uint8_t inquiry[36] = {0};
-		struct transport_command c = {.cdb = {0x12, 0, 0, 0, sizeof(inquiry)},
-			.cdb_len_bytes = 6,
-			.direction = TRANSPORT_IN,
-			.data = inquiry,
-			.len_bytes = sizeof(inquiry)};
-		port_name(port, d.name);
-		if (spti_open(NULL, &d, &h) < 0)
-			return;
-		if (spti_command(h, &c) == 0 && c.status == 0 && is_our_controller(inquiry, c.len_bytes))
-			add_port_unit(port, 0, (uint8_t)target, 0, out, found);
-		spti_close(h);
-	}
-}
-
-static unsigned find_controllers(struct transport_device *out, unsigned cap)
+static unsigned find_controllers(const struct device_names *names, struct transport_device *out, unsigned cap)
 {
 	unsigned found = 0;
 
-	for (unsigned n = 0; n < PORTS_MAX && found < cap; n++) {
+	for (unsigned n = 0; found < cap && device_names_next(names, L"Scsi", L":", n, &n); n++) {
 		char name[TRANSPORT_NAME_MAX_BYTES];
 		port_name(n, name);
 		HANDLE file = open_device(name, 0);
 		if (file == INVALID_HANDLE_VALUE)
 			continue;
-		bool told = units_by_port(file, n, out, cap, &found);
+		units_by_port(file, n, out, cap, &found);
 		CloseHandle(file);
-		if (!told)
-			units_by_probe(n, out, cap, &found);
 	}
 	return found;
 }
@@ -315,9 +297,12 @@ static unsigned find_controllers(struct transport_device *out, unsigned cap)
 static unsigned spti_enumerate(struct transport *t, struct transport_device *out, unsigned cap)
 {
 	(void)t;
-	unsigned found = find_drives(out, cap);
+	struct device_names names = device_names_read();
+	unsigned found = find_drives(&names, out, cap);
 
-	return found + find_controllers(out + found, cap - found);
+	found += find_controllers(&names, out + found, cap - found);
+	device_names_free(&names);
+	return found;
 }
 
 static const struct transport_ops spti_ops = {

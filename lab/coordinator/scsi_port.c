@@ -18,9 +18,8 @@
 
 struct pass_through {
 	SCSI_PASS_THROUGH spt;
-	ULONG pad;
 	UCHAR sense[SENSE_BYTES];
-	UCHAR data[PORT_MAX_TRANSFER_BYTES];
+	_Alignas(16) UCHAR data[PORT_MAX_TRANSFER_BYTES];
 };
 
 static HANDLE open_device(const wchar_t *name)

@@ -9,7 +9,8 @@
 
 enum {
 	DEFAULT_TIMEOUT_MS = 60000, /* a disk's TimeOutValue on msiscsi */
-	CHUNK_BYTES = 256 * 1024
+	CHUNK_BYTES = 256 * 1024,
+	ALIGNMENT = 16 /* as strict as an adapter may be; see query.c */
 };
 
 static NTSTATUS status_of(uint32_t result)
@@ -49,6 +50,8 @@ static NTSTATUS check_pass_through(const struct port_call *call, const SCSI_PASS
 		return STATUS_INVALID_PARAMETER;
 	if (spt->DataTransferLength && !inside(spt->DataBufferOffset, spt->DataTransferLength, room))
 		return STATUS_INVALID_PARAMETER;
+	if (spt->DataTransferLength && spt->DataBufferOffset % ALIGNMENT)
+		return STATUS_INVALID_PARAMETER;
 	if (spt->SenseInfoLength && !inside(spt->SenseInfoOffset, spt->SenseInfoLength, call->out_bytes))
 		return STATUS_INVALID_PARAMETER;
 	if (call->out_bytes < sizeof(*spt))
@@ -67,7 +70,7 @@ static NTSTATUS pick_lun(const struct port_call *call, const SCSI_PASS_THROUGH *
 		return STATUS_NO_SUCH_DEVICE;
 	*lun = spt->Lun;
 	if (spt->Cdb[0] != 0x12 && spt->Cdb[0] != 0xA0 && disks_claimed(call->adapter, spt->Lun))
-		return STATUS_ACCESS_DENIED;
+		return STATUS_INVALID_DEVICE_REQUEST; /* Storport; ERROR_INVALID_FUNCTION */
 	return STATUS_SUCCESS;
 }
 

@@ -24,7 +24,7 @@ enum {
 struct packet {
 	SCSI_PASS_THROUGH spt;
 	uint8_t sense[SENSE_MAX];
-	uint8_t data[DATA_MAX];
+	_Alignas(16) uint8_t data[DATA_MAX];
 };
 
 struct command {

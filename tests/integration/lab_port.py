@@ -18,7 +18,7 @@ import lab_steps  # noqa: E402
 from lab_tgt import Tgt, labhost  # noqa: E402
 
 MIB = 1 << 20
-ACCESS_DENIED, INVALID_PARAMETER, TIMEOUT, IO_DEVICE, NOT_CONNECTED = 5, 87, 121, 1117, 1167
+INVALID_FUNCTION, INVALID_PARAMETER, TIMEOUT, IO_DEVICE, NOT_CONNECTED = 1, 87, 121, 1117, 1167
 NO_SUCH_DEVICE = 433
 
 
@@ -121,7 +121,7 @@ class Port(LabTest):
 
     def test_claimed_luns_are_refused_through_the_adapter(self):
         self.assertEqual(self.probe('cdb', 'Scsi0:', '000000000000'), ['status 00'])
-        self.assertEqual(self.error('cdb', 'Scsi0:', '000000000000', '--lun', '1'), ACCESS_DENIED)
+        self.assertEqual(self.error('cdb', 'Scsi0:', '000000000000', '--lun', '1'), INVALID_FUNCTION)
         self.probe('cdb', 'Scsi0:', '120000006000', '--lun', '1', '--in', '96')
         report = self.probe('cdb', 'Scsi0:', 'a00000000000000000800000', '--in', '128')[1]
         self.assertIn('0001000000000000', report)

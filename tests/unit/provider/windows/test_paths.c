@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 #include "events.h"
+#include "provider/device_names.h"
 
 static void hang(unsigned device, enum fake_hang where)
 {
@@ -499,6 +500,27 @@ static void an_array_too_many(void)
 	finish();
 }
 
+/* However high their numbers are, in whatever order they come. */
+static void devices_are_found_by_the_names_that_exist(void)
+{
+	static WCHAR text[] =
+		L"C:\0PhysicalDrive70000\0PhysicalDrive9x\0physicaldrive300\0PhysicalDrives7\0PhysicalDrive\0"
+		L"Scsi2:\0Scsi40:\0Scsi41\0PhysicalDrive0\0SCSI#Disk&Ven_X#1\0";
+	const struct device_names names = {text}, none = {NULL};
+	unsigned n;
+
+	CHECK(device_names_next(&names, L"PhysicalDrive", L"", 0, &n) && n == 0);
+	CHECK(device_names_next(&names, L"PhysicalDrive", L"", 1, &n) && n == 300);
+	CHECK(device_names_next(&names, L"PhysicalDrive", L"", 301, &n) && n == 70000);
+	CHECK(!device_names_next(&names, L"PhysicalDrive", L"", 70001, &n));
+	CHECK(device_names_next(&names, L"Scsi", L":", 3, &n) && n == 40);
+	CHECK(!device_names_next(&names, L"Scsi", L":", 41, &n));
+	CHECK(!device_names_next(&none, L"Scsi", L":", 0, &n));
+	struct device_names real = device_names_read();
+	CHECK(real.text && *real.text);
+	device_names_free(&real);
+}
+
 int main(void)
 {
 	static const struct test tests[] = {
@@ -522,6 +544,7 @@ int main(void)
 		TEST(one_silent_lun_hides_no_other),
 		TEST(one_route_for_all_arrays),
 		TEST(an_array_too_many),
+		TEST(devices_are_found_by_the_names_that_exist),
 	};
 
 	return run_object_tests(tests, sizeof(tests) / sizeof(tests[0]));
