@@ -136,11 +136,12 @@ static WCHAR old_event_file[PATH_CHARS];
 static const WCHAR *event_file(void)
 {
 	static WCHAR path[PATH_CHARS];
-	WCHAR *end = wcsrchr(wcscpy(path, own_path), L'\\');
+	const WCHAR *end = wcsrchr(own_path, L'\\');
+	int folder_chars = end ? (int)(end - own_path) : 0;
 
-	if (!end || end + wcslen(UMBRA_EVENT_DLL) + 2 > path + PATH_CHARS)
+	if (!end || folder_chars + 1 + wcslen(UMBRA_EVENT_DLL) >= PATH_CHARS)
 		return own_path;
-	wcscpy(end + 1, UMBRA_EVENT_DLL);
+	_snwprintf(path, PATH_CHARS, L"%.*ls\\%ls", folder_chars, own_path, UMBRA_EVENT_DLL);
 	return GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES ? path : own_path;
 }
 
