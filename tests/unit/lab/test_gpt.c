@@ -119,7 +119,7 @@ static struct gpt_disk gpt(struct disk *d)
 		.write = disk_write};
 }
 
-TEST(test_set_and_restore)
+TEST(shadow_bits_are_set_and_what_was_before_is_restored)
 {
 	for (uint32_t block_bytes = 512; block_bytes <= 4096; block_bytes *= 8) {
 		struct disk d;
@@ -298,7 +298,7 @@ TEST(the_crc_is_that_of_the_standard)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(the_crc_is_that_of_the_standard),
-		cmocka_unit_test(test_set_and_restore),
+		cmocka_unit_test(shadow_bits_are_set_and_what_was_before_is_restored),
 		cmocka_unit_test(a_table_that_is_damaged_or_foreign_is_left_alone),
 		cmocka_unit_test(an_error_leaves_one_whole_copy),
 		cmocka_unit_test(another_identity_and_back_changes_nothing_else),

@@ -40,7 +40,7 @@ static void write_until(uint64_t writes)
 		put((int)(w % 2), RUN, w / 2 + 1);
 }
 
-TEST(test_every_stop_is_good)
+TEST(a_writer_may_stop_after_any_write)
 {
 	for (uint64_t writes = 0; writes < 6 * SLOTS; writes++) {
 		uint64_t last[2];
@@ -51,7 +51,7 @@ TEST(test_every_stop_is_good)
 	}
 }
 
-TEST(test_b_without_a)
+TEST(a_write_to_b_without_the_one_to_a_is_found)
 {
 	uint64_t last[2];
 	uint8_t older[SLOTS * RECORD_BYTES];
@@ -106,8 +106,9 @@ TEST(what_an_earlier_run_left_does_not_count)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_stop_is_good),
-		cmocka_unit_test(test_b_without_a), cmocka_unit_test(damage_anywhere_is_found),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(a_writer_may_stop_after_any_write),
+		cmocka_unit_test(a_write_to_b_without_the_one_to_a_is_found),
+		cmocka_unit_test(damage_anywhere_is_found),
 		cmocka_unit_test(what_an_earlier_run_left_does_not_count)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

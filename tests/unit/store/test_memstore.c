@@ -81,7 +81,7 @@ static void compare(struct store_disk *d, const uint8_t *model)
 	assert_memory_equal(have, model, DISK_BYTES);
 }
 
-TEST(test_clone)
+TEST(a_clone_shares_whole_chunks_and_lasts_from_the_next_flush)
 {
 	struct memstore *m = memstore_create(0);
 	struct store *s = memstore_open(m, NULL);
@@ -119,7 +119,7 @@ TEST(test_clone)
 	memstore_destroy(m);
 }
 
-TEST(test_clone_of_full)
+TEST(a_full_store_still_shares_but_does_not_copy)
 {
 	struct memstore *m = memstore_create(6 * CHUNK);
 	struct store *s = memstore_open(m, NULL);
@@ -140,8 +140,8 @@ TEST(test_clone_of_full)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clone),
-		cmocka_unit_test(test_clone_of_full),
+		cmocka_unit_test(a_clone_shares_whole_chunks_and_lasts_from_the_next_flush),
+		cmocka_unit_test(a_full_store_still_shares_but_does_not_copy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

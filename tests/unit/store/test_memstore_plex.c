@@ -78,7 +78,7 @@ static void repoint(struct store *s, struct store_disk *from, struct store_disk 
 	}
 }
 
-TEST(test_repoint)
+TEST(a_disk_takes_anothers_content_and_size_all_or_nothing)
 {
 	struct memstore *m = memstore_create(0);
 	struct store *s = memstore_open(m, NULL);
@@ -150,7 +150,7 @@ static void hydrate(struct hydration *x, struct store_disk *d)
 	d->store->ops->hydrate(&x->h);
 }
 
-TEST(test_hydrate)
+TEST(a_hydration_that_stopped_goes_on_until_nothing_is_shared)
 {
 	struct memstore *m = memstore_create(0);
 	struct store *s = memstore_open(m, NULL);
@@ -203,8 +203,8 @@ TEST(test_hydrate)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_repoint),
-		cmocka_unit_test(test_hydrate),
+		cmocka_unit_test(a_disk_takes_anothers_content_and_size_all_or_nothing),
+		cmocka_unit_test(a_hydration_that_stopped_goes_on_until_nothing_is_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

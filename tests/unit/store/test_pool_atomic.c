@@ -106,7 +106,7 @@ static void no_room(uint64_t seed, enum before kind, unsigned chunks)
 	world_verify_end(&w);
 }
 
-TEST(test_no_room)
+TEST(without_room_for_all_its_chunks_nothing_is_written)
 {
 	uint64_t seed = test_seed();
 
@@ -115,7 +115,7 @@ TEST(test_no_room)
 }
 
 /* Two want more than there is: one has it, none hangs. */
-TEST(test_two_at_once)
+TEST(of_two_that_want_the_last_room_one_has_it)
 {
 	uint64_t seed = test_seed();
 
@@ -150,7 +150,7 @@ static struct model *copied(struct world *w)
 	return m;
 }
 
-TEST(test_waits_for_room)
+TEST(an_atomic_write_waits_for_chunks_on_their_way_if_enough)
 {
 	uint64_t seed = test_seed();
 
@@ -175,7 +175,7 @@ TEST(test_waits_for_room)
 
 /* It has read one chunk and waits for the other one's lock; the write that has it waits for chunks that wait until
  * all I/O that began before has ended: not for this one. */
-TEST(test_waits_for_a_write)
+TEST(an_atomic_write_never_blocks_the_write_it_waits_for)
 {
 	uint64_t seed = test_seed();
 
@@ -199,7 +199,7 @@ TEST(test_waits_for_a_write)
 }
 
 /* For room in the next frame, too. */
-TEST(test_waits_for_a_frame)
+TEST(an_atomic_write_waits_for_room_in_the_next_frame)
 {
 	struct world_io *io[3];
 	struct model *m;
@@ -225,7 +225,7 @@ TEST(test_waits_for_a_frame)
 }
 
 /* The pool goes read-only under one that waits. */
-TEST(test_latched)
+TEST(an_atomic_write_ends_when_the_pool_goes_read_only)
 {
 	uint64_t seed = test_seed();
 
@@ -253,7 +253,7 @@ TEST(test_latched)
 /* ---- a write that fails ---------------------------------------------------------------------------- */
 
 /* Each sector is old or new, and no chunk is lost. */
-TEST(test_write_fails)
+TEST(a_failed_write_leaves_sectors_old_or_new_and_no_chunk_lost)
 {
 	uint64_t seed = test_seed();
 
@@ -289,13 +289,13 @@ TEST(test_write_fails)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_two_at_once),
-		cmocka_unit_test(test_waits_for_room),
-		cmocka_unit_test(test_waits_for_a_write),
-		cmocka_unit_test(test_waits_for_a_frame),
-		cmocka_unit_test(test_latched),
-		cmocka_unit_test(test_write_fails),
+		cmocka_unit_test(without_room_for_all_its_chunks_nothing_is_written),
+		cmocka_unit_test(of_two_that_want_the_last_room_one_has_it),
+		cmocka_unit_test(an_atomic_write_waits_for_chunks_on_their_way_if_enough),
+		cmocka_unit_test(an_atomic_write_never_blocks_the_write_it_waits_for),
+		cmocka_unit_test(an_atomic_write_waits_for_room_in_the_next_frame),
+		cmocka_unit_test(an_atomic_write_ends_when_the_pool_goes_read_only),
+		cmocka_unit_test(a_failed_write_leaves_sectors_old_or_new_and_no_chunk_lost),
 	};
 
 	if (argc > 1)

@@ -29,7 +29,7 @@ static uint64_t clone(struct world *w, struct model *m, uint64_t sector, uint64_
 
 /* ---- what is shared, what it costs ----------------------------------------------------------------- */
 
-TEST(test_whole_chunks_are_shared)
+TEST(whole_chunks_are_shared_and_the_rest_is_copied)
 {
 	struct model *a, *b;
 	struct world w;
@@ -59,7 +59,7 @@ TEST(test_whole_chunks_are_shared)
 }
 
 /* A full pool still shares; what must be copied has no room. */
-TEST(test_full_pool_shares)
+TEST(a_full_pool_still_shares)
 {
 	struct model *a, *b;
 	struct world w;
@@ -84,7 +84,7 @@ TEST(test_full_pool_shares)
 }
 
 /* The first write to a shared chunk takes a new one, on either side; the last of the old one's is freed. */
-TEST(test_write_after_share)
+TEST(the_first_write_to_a_shared_chunk_takes_a_new_one)
 {
 	struct model *a, *b;
 	struct world w;
@@ -115,7 +115,7 @@ TEST(test_write_after_share)
 }
 
 /* Where the source has nothing, the target has nothing afterwards. */
-TEST(test_zeros)
+TEST(where_the_source_has_nothing_the_target_has_nothing)
 {
 	struct model *a, *b, *f;
 	struct world w;
@@ -139,7 +139,7 @@ TEST(test_zeros)
 }
 
 /* Shared entries are metadata without chunks: more than was set aside for them are not made. */
-TEST(test_so_many)
+TEST(sharing_ends_where_its_metadata_has_no_room)
 {
 	struct model *a, *b;
 	struct world w;
@@ -160,7 +160,7 @@ TEST(test_so_many)
 /* ---- generations ----------------------------------------------------------------------------------- */
 
 /* A viewer of the target's old chunk keeps it; source and target in the forms that branches give them. */
-TEST(test_viewers)
+TEST(a_copy_of_the_target_keeps_what_it_saw)
 {
 	struct model *a, *b, *f, *g;
 	struct world w;
@@ -198,7 +198,7 @@ TEST(test_viewers)
 
 /* The source's blocks lie in one entry that says nothing of the others, and older data shows through it for
  * somebody else: it must not be shared, else a merge would have to write into a shared chunk. */
-TEST(test_silent_blocks)
+TEST(a_chunk_through_which_older_data_shows_is_not_shared)
 {
 	struct model *a, *b, *f, *g;
 	struct world w;
@@ -227,7 +227,7 @@ TEST(test_silent_blocks)
 }
 
 /* A merge moves a shared chunk to a newer entry: it stays shared there. */
-TEST(test_merge_moves_shared)
+TEST(a_chunk_that_a_merge_moves_stays_shared)
 {
 	struct model *a, *b, *f;
 	struct world w;
@@ -253,7 +253,7 @@ TEST(test_merge_moves_shared)
 }
 
 /* UNMAP of a part of a shared chunk touches this entry only; nothing older comes to light. */
-TEST(test_unmap_of_shared)
+TEST(unmap_of_a_shared_chunk_touches_one_disk_only)
 {
 	struct model *a, *b, *f;
 	struct world w;
@@ -281,7 +281,7 @@ TEST(test_unmap_of_shared)
 
 /* A write into a shared chunk that a cut sees waits for a chunk; the cut is given up, and the entry is the
  * write's after all, which has not read all of its blocks. */
-TEST(test_cut_dropped_while_write_waits)
+TEST(a_write_that_waits_outlives_a_cut_that_is_dropped)
 {
 	struct model *a, *b, *c;
 	struct world_io *io;
@@ -313,7 +313,7 @@ TEST(test_cut_dropped_while_write_waits)
 }
 
 /* A clone, a write to its target and a cut of it wait for the same chunk, in that order. */
-TEST(test_cut_while_clone_waits)
+TEST(a_disk_is_cut_while_clones_to_it_wait)
 {
 	for (unsigned i = 0; i < 40; i++) {
 		struct model *a, *b, *f;
@@ -364,7 +364,7 @@ static void assert_shares_nothing(struct world *w, const struct model *m)
 
 /* A disk that hydrates lets go of what clones made it share, with and without a parent, be its entries its own
  * or seen by a copy of it. */
-TEST(test_hydration_unshares)
+TEST(a_hydrated_disk_shares_nothing_with_clones)
 {
 	for (unsigned i = 0; i < 24; i++) {
 		struct model *a, *b, *f, *g;
@@ -414,7 +414,7 @@ TEST(test_hydration_unshares)
 /* ---- a long one ------------------------------------------------------------------------------------ */
 
 /* Over several leaves, while leaves come and go and the log is small: all is shared, what waits stays bounded. */
-TEST(test_long)
+TEST(a_long_clone_shares_all_and_what_waits_is_bounded)
 {
 	const uint64_t chunks = 5 * POOL_LEAF_CHUNKS + 3;
 	struct model *a, *b;
@@ -444,7 +444,7 @@ TEST(test_long)
 
 /* At each step of sharing, writing on both sides and deleting both: afterwards all is old or new, a check finds
  * nothing, and in the end no chunk stays used. */
-TEST(test_power_loss_at_each_step)
+TEST(power_loss_at_any_step_leaves_old_or_new_and_no_chunk_used)
 {
 	for (unsigned n = 1; n < 120; n++) {
 		struct model *a, *b;
@@ -490,7 +490,7 @@ TEST(test_power_loss_at_each_step)
 
 /* Written, shared and let go of by all within one frame: the log never had an entry with the chunk. It is used all
  * the same until it has been freed, also after a restart. */
-TEST(test_shared_within_one_frame)
+TEST(a_chunk_shared_and_let_go_in_one_frame_is_freed)
 {
 	for (unsigned crash = 0; crash < 2; crash++) {
 		struct model *a, *b, *c;
@@ -523,7 +523,7 @@ TEST(test_shared_within_one_frame)
 }
 
 /* Sharing over what was shared a moment ago makes nothing dirty that was not; the frame has an end all the same. */
-TEST(test_over_and_over)
+TEST(sharing_over_and_over_stays_bounded)
 {
 	struct model *a, *b, *c;
 	struct world w;
@@ -622,7 +622,7 @@ static void churn(uint64_t seed)
 	world_verify_end(&w);
 }
 
-TEST(test_churn)
+TEST(random_changes_to_few_chunks_lose_no_data_and_no_chunk)
 {
 	test_seeds(20, churn);
 }
@@ -649,7 +649,7 @@ static void super_edit(struct world *w, uint64_t features)
 }
 
 /* A pool that was made without shared chunks stays so: everything is copied. */
-TEST(test_pool_of_before)
+TEST(a_pool_made_without_shared_chunks_copies_everything)
 {
 	struct model *a, *b;
 	struct world w;
@@ -666,7 +666,7 @@ TEST(test_pool_of_before)
 }
 
 /* The index of shared chunks follows from the map: a check finds what is wrong with it, a repair mends it. */
-TEST(test_check)
+TEST(check_finds_and_repairs_a_wrong_index_of_shared_chunks)
 {
 	struct world_edit edit;
 	struct model *a, *b;
@@ -708,25 +708,25 @@ TEST(test_check)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_whole_chunks_are_shared),
-		cmocka_unit_test(test_full_pool_shares),
-		cmocka_unit_test(test_write_after_share),
-		cmocka_unit_test(test_zeros),
-		cmocka_unit_test(test_so_many),
-		cmocka_unit_test(test_viewers),
-		cmocka_unit_test(test_silent_blocks),
-		cmocka_unit_test(test_merge_moves_shared),
-		cmocka_unit_test(test_unmap_of_shared),
-		cmocka_unit_test(test_cut_dropped_while_write_waits),
-		cmocka_unit_test(test_cut_while_clone_waits),
-		cmocka_unit_test(test_hydration_unshares),
-		cmocka_unit_test(test_long),
-		cmocka_unit_test(test_power_loss_at_each_step),
-		cmocka_unit_test(test_shared_within_one_frame),
-		cmocka_unit_test(test_over_and_over),
-		cmocka_unit_test(test_churn),
-		cmocka_unit_test(test_pool_of_before),
-		cmocka_unit_test(test_check),
+		cmocka_unit_test(whole_chunks_are_shared_and_the_rest_is_copied),
+		cmocka_unit_test(a_full_pool_still_shares),
+		cmocka_unit_test(the_first_write_to_a_shared_chunk_takes_a_new_one),
+		cmocka_unit_test(where_the_source_has_nothing_the_target_has_nothing),
+		cmocka_unit_test(sharing_ends_where_its_metadata_has_no_room),
+		cmocka_unit_test(a_copy_of_the_target_keeps_what_it_saw),
+		cmocka_unit_test(a_chunk_through_which_older_data_shows_is_not_shared),
+		cmocka_unit_test(a_chunk_that_a_merge_moves_stays_shared),
+		cmocka_unit_test(unmap_of_a_shared_chunk_touches_one_disk_only),
+		cmocka_unit_test(a_write_that_waits_outlives_a_cut_that_is_dropped),
+		cmocka_unit_test(a_disk_is_cut_while_clones_to_it_wait),
+		cmocka_unit_test(a_hydrated_disk_shares_nothing_with_clones),
+		cmocka_unit_test(a_long_clone_shares_all_and_what_waits_is_bounded),
+		cmocka_unit_test(power_loss_at_any_step_leaves_old_or_new_and_no_chunk_used),
+		cmocka_unit_test(a_chunk_shared_and_let_go_in_one_frame_is_freed),
+		cmocka_unit_test(sharing_over_and_over_stays_bounded),
+		cmocka_unit_test(random_changes_to_few_chunks_lose_no_data_and_no_chunk),
+		cmocka_unit_test(a_pool_made_without_shared_chunks_copies_everything),
+		cmocka_unit_test(check_finds_and_repairs_a_wrong_index_of_shared_chunks),
 	};
 
 	if (argc > 1)

@@ -115,7 +115,7 @@ static void say(unsigned n, uint64_t seed)
 }
 
 /* The power goes at step n of the workload; two crashes a run, the second in what the first left. */
-TEST(test_power_loss)
+TEST(power_loss_at_any_step_keeps_what_was_promised)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(60);
@@ -140,7 +140,7 @@ TEST(test_power_loss)
 }
 
 /* The power goes while the pool is being opened (the replay) and while it closes. */
-TEST(test_power_loss_at_open)
+TEST(power_loss_while_opening_or_closing_loses_nothing)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(12);
@@ -173,7 +173,7 @@ TEST(test_power_loss_at_open)
 
 /* A write, a sync or a commit fails once, or from then on: nothing is acknowledged that is not so, readers go
  * on, and after a restart the pool is as after a power loss. */
-TEST(test_failures)
+TEST(a_failing_write_sync_or_commit_acknowledges_nothing_untrue)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(48);
@@ -232,7 +232,7 @@ static struct model *until_growth(struct world *w, uint64_t seed, struct list *h
 
 /* The first sync of a data file after it has grown fails. The kernel tells of data that it lost once: it is a flush that
  * must learn of it. */
-TEST(test_growth_and_a_failing_sync)
+TEST(a_sync_that_fails_after_growth_fails_the_flush)
 {
 	struct list held;
 	struct model *m;
@@ -254,7 +254,7 @@ TEST(test_growth_and_a_failing_sync)
 }
 
 /* The power goes while the data files grow, and when the new room is first used. */
-TEST(test_power_loss_in_growth)
+TEST(power_loss_while_data_files_grow_loses_nothing)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(6);
@@ -283,7 +283,7 @@ TEST(test_power_loss_in_growth)
 }
 
 /* A read of the medium fails: that I/O ends with an error, nothing else does. */
-TEST(test_read_failures)
+TEST(a_failed_read_does_not_make_the_pool_read_only)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(30), errors = 0;
@@ -310,12 +310,12 @@ TEST(test_read_failures)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_power_loss),
-		cmocka_unit_test(test_power_loss_at_open),
-		cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_growth_and_a_failing_sync),
-		cmocka_unit_test(test_power_loss_in_growth),
-		cmocka_unit_test(test_read_failures),
+		cmocka_unit_test(power_loss_at_any_step_keeps_what_was_promised),
+		cmocka_unit_test(power_loss_while_opening_or_closing_loses_nothing),
+		cmocka_unit_test(a_failing_write_sync_or_commit_acknowledges_nothing_untrue),
+		cmocka_unit_test(a_sync_that_fails_after_growth_fails_the_flush),
+		cmocka_unit_test(power_loss_while_data_files_grow_loses_nothing),
+		cmocka_unit_test(a_failed_read_does_not_make_the_pool_read_only),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

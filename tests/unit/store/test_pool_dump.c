@@ -67,7 +67,7 @@ static struct seen dump(struct world *w, bool entries)
 	return s;
 }
 
-TEST(test_dump)
+TEST(a_dump_tells_of_the_pool_and_its_log_and_changes_nothing)
 {
 	struct model *a, *b;
 	struct seen s;
@@ -109,7 +109,7 @@ TEST(test_dump)
 }
 
 /* A damaged value is told, and the rest all the same; so is a log that cannot be read. */
-TEST(test_dump_damaged)
+TEST(a_dump_tells_of_damage_and_of_the_rest_all_the_same)
 {
 	static uint8_t junk[POOL_MAP_VALUE_BYTES];
 	struct world_edit edit;
@@ -148,8 +148,8 @@ TEST(test_dump_damaged)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dump),
-		cmocka_unit_test(test_dump_damaged),
+		cmocka_unit_test(a_dump_tells_of_the_pool_and_its_log_and_changes_nothing),
+		cmocka_unit_test(a_dump_tells_of_damage_and_of_the_rest_all_the_same),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,7 +41,7 @@ static void until_spliced(struct world *w, uint64_t parent)
 
 /* The child is cut while the record that gives it its new parent waits: that record must not bring back the
  * generation from before the cut, in which writes would go into the copy. */
-TEST(test_cut_during_splice)
+TEST(a_cut_during_a_splice_keeps_its_new_generation)
 {
 	uint64_t seed = test_seed();
 
@@ -64,7 +64,7 @@ TEST(test_cut_during_splice)
 }
 
 /* A read through the branch that is spliced waits for a leaf of it. */
-TEST(test_read_during_splice)
+TEST(a_read_through_a_branch_being_spliced_ends_well)
 {
 	uint64_t seed = test_seed();
 
@@ -92,7 +92,7 @@ TEST(test_read_during_splice)
 
 /* A partial write has read its block and waits for a chunk; the chunks that will be free wait for all I/O
  * that began before: not for this one. */
-TEST(test_partial_write_waits_for_frees)
+TEST(a_partial_write_waits_for_chunks_that_become_free)
 {
 	uint64_t seed = test_seed();
 
@@ -167,7 +167,7 @@ static void step_without_jobs(struct world *w, struct list *held)
 }
 
 /* Frames that describe many branches fill the log to its end while the checkpoint stands still. */
-TEST(test_full_log_of_many_branches)
+TEST(a_log_filled_by_many_branches_goes_on_after_a_checkpoint)
 {
 	static uint8_t data[POOL_BLOCK_BYTES];
 	struct store_disk *disk[MANY];
@@ -206,7 +206,7 @@ TEST(test_full_log_of_many_branches)
 }
 
 /* What waits for a frame is bounded, new blocks of old chunks included. */
-TEST(test_dirty_is_bounded)
+TEST(what_waits_for_a_frame_is_bounded)
 {
 	enum {
 		COUNT = 1500
@@ -287,7 +287,7 @@ static void power_loss_and_damage(struct world *w, unsigned damaged)
 }
 
 /* Frames that were acknowledged stand behind a damaged one: it was not torn. Nothing is given up without a word. */
-TEST(test_damage_within_the_log)
+TEST(a_pool_with_damage_within_its_log_opens_only_after_repair)
 {
 	for (unsigned damaged = 0; damaged + 1 < FRAMES; damaged++) {
 		struct world w;
@@ -305,7 +305,7 @@ TEST(test_damage_within_the_log)
 }
 
 /* Of the last one nobody can tell whether it was torn. */
-TEST(test_damage_at_the_end_of_the_log)
+TEST(damage_at_the_end_of_the_log_is_taken_for_a_torn_frame)
 {
 	struct world w;
 
@@ -319,7 +319,7 @@ TEST(test_damage_at_the_end_of_the_log)
 /* ---- repair ---------------------------------------------------------------------------------------- */
 
 /* Nobody knows which chunk a damaged entry holds: a repair gives none back. */
-TEST(test_repair_with_damaged_entry)
+TEST(a_repair_frees_no_chunk_while_an_entry_is_damaged)
 {
 	static uint8_t junk[POOL_MAP_VALUE_BYTES];
 	uint8_t key[8] = {0}, before[POOL_SPACE_VALUE_BYTES];
@@ -364,14 +364,14 @@ TEST(test_repair_with_damaged_entry)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cut_during_splice),
-		cmocka_unit_test(test_read_during_splice),
-		cmocka_unit_test(test_partial_write_waits_for_frees),
-		cmocka_unit_test(test_full_log_of_many_branches),
-		cmocka_unit_test(test_dirty_is_bounded),
-		cmocka_unit_test(test_damage_within_the_log),
-		cmocka_unit_test(test_damage_at_the_end_of_the_log),
-		cmocka_unit_test(test_repair_with_damaged_entry),
+		cmocka_unit_test(a_cut_during_a_splice_keeps_its_new_generation),
+		cmocka_unit_test(a_read_through_a_branch_being_spliced_ends_well),
+		cmocka_unit_test(a_partial_write_waits_for_chunks_that_become_free),
+		cmocka_unit_test(a_log_filled_by_many_branches_goes_on_after_a_checkpoint),
+		cmocka_unit_test(what_waits_for_a_frame_is_bounded),
+		cmocka_unit_test(a_pool_with_damage_within_its_log_opens_only_after_repair),
+		cmocka_unit_test(damage_at_the_end_of_the_log_is_taken_for_a_torn_frame),
+		cmocka_unit_test(a_repair_frees_no_chunk_while_an_entry_is_damaged),
 	};
 
 	if (argc > 1)

@@ -132,7 +132,7 @@ static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
 
 /* An entry of the branch that goes has data that the child hides, and known zeros that it does not: its chunk is
  * free, its zeros move. The move finds no memory, once and again; the chunk is another's by then. */
-TEST(test_splice_without_memory)
+TEST(a_splice_without_memory_is_tried_again_and_harms_no_chunk)
 {
 	uint64_t seed = test_seed();
 
@@ -174,7 +174,7 @@ TEST(test_splice_without_memory)
 
 /* Reclaim has failed over and over, so a writer without room is not kept waiting. As soon as there is something new to
  * give back it waits for that; and what failed is tried again without anybody asking. */
-TEST(test_reclaim_fails_for_a_while)
+TEST(reclaim_that_failed_goes_on_and_writers_wait_for_new_room)
 {
 	uint64_t seed = test_seed();
 
@@ -275,7 +275,7 @@ static void churn(uint64_t seed)
 	world_verify_end(&w);
 }
 
-TEST(test_churn)
+TEST(allocations_that_fail_lose_no_data_and_no_chunk)
 {
 	test_seeds(20, churn);
 	assert_true(failed > 0);
@@ -284,9 +284,9 @@ TEST(test_churn)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_splice_without_memory),
-		cmocka_unit_test(test_reclaim_fails_for_a_while),
-		cmocka_unit_test(test_churn),
+		cmocka_unit_test(a_splice_without_memory_is_tried_again_and_harms_no_chunk),
+		cmocka_unit_test(reclaim_that_failed_goes_on_and_writers_wait_for_new_room),
+		cmocka_unit_test(allocations_that_fail_lose_no_data_and_no_chunk),
 	};
 
 	if (argc > 1)

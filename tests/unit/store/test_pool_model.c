@@ -122,7 +122,7 @@ static void model_run(uint64_t seed, bool direct, uint64_t map_memory, unsigned 
 	world_end(&w);
 }
 
-TEST(test_model)
+TEST(random_operations_agree_with_the_model)
 {
 	uint64_t seed = test_seed();
 	unsigned hydrated = 0;
@@ -138,7 +138,7 @@ TEST(test_model)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_model)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(random_operations_agree_with_the_model)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

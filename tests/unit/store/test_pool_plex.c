@@ -13,7 +13,7 @@
 
 /* An original goes back to its copy: no data moves, what only the original held returns, other copies keep
  * what they have, over a crash too. */
-TEST(test_repoint)
+TEST(a_repoint_moves_no_data_and_frees_what_only_it_held)
 {
 	uint64_t seed = test_seed();
 
@@ -56,7 +56,7 @@ TEST(test_repoint)
 
 /* The disk takes the size of what it takes; the same transaction may make it larger again. One that is
  * dropped has changed nothing and left nothing. */
-TEST(test_repoint_size)
+TEST(a_repointed_disk_takes_the_size_and_may_be_resized_at_once)
 {
 	struct store_disk *disk;
 	struct store_cut cut = {.disks = &disk, .count = 1};
@@ -118,7 +118,7 @@ static uint64_t own_chunks(const struct model *m)
 }
 
 /* What is copied: the blocks that the copy inherits and has not written or unmapped itself, once each. */
-TEST(test_hydrate_costs)
+TEST(hydration_copies_each_inherited_block_once)
 {
 	struct model *a, *s;
 	struct world w;
@@ -169,7 +169,7 @@ static void raw_done(struct store_io *io, int err)
 }
 
 /* A disk of 256 TiB costs what is mapped of it; so does one of whose original much was written since. */
-TEST(test_hydrate_sparse)
+TEST(hydration_of_a_huge_disk_costs_only_what_is_mapped)
 {
 	static uint8_t block[POOL_BLOCK_BYTES];
 	struct store_disk *a, *s;
@@ -224,7 +224,7 @@ TEST(test_hydrate_sparse)
 }
 
 /* Cancelled or cut short by a crash again and again: it gets on, and copies no more than a few chunks twice. */
-TEST(test_hydrate_goes_on)
+TEST(a_hydration_that_stops_often_copies_little_twice)
 {
 	uint64_t seed = test_seed();
 
@@ -270,7 +270,7 @@ TEST(test_hydrate_goes_on)
 }
 
 /* No room: it stops, nobody's data suffers, and it goes on when there is room. */
-TEST(test_hydrate_full)
+TEST(a_hydration_stops_without_room_and_goes_on_with_it)
 {
 	uint64_t seed = test_seed();
 
@@ -306,7 +306,7 @@ TEST(test_hydrate_full)
 }
 
 /* The limit is kept, and may change meanwhile. */
-TEST(test_hydrate_rate)
+TEST(a_hydration_keeps_its_limit_which_may_change_meanwhile)
 {
 	struct model *a, *s;
 	uint64_t start;
@@ -337,7 +337,7 @@ TEST(test_hydrate_rate)
 }
 
 /* The log does not answer: hydration stops at half of what may be dirty, writes go on. */
-TEST(test_hydrate_is_bounded)
+TEST(a_hydration_leaves_room_for_writes_when_the_log_is_full)
 {
 	struct model *a, *s;
 	struct pool *p;
@@ -502,7 +502,7 @@ static void interleave(uint64_t seed, unsigned steps, enum meanwhile what)
 	world_end(&w);
 }
 
-TEST(test_meanwhile)
+TEST(whatever_happens_meanwhile_a_copy_becomes_independent)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(36);
@@ -528,7 +528,7 @@ static void until_end_waits(struct world *w, struct model *s)
 }
 
 /* The frame that ends the hydration is not durable yet: the original still writes beside what the copy shows. */
-TEST(test_original_written_at_the_end)
+TEST(the_original_may_be_written_before_the_end_is_durable)
 {
 	uint64_t seed = test_seed();
 
@@ -556,7 +556,7 @@ TEST(test_original_written_at_the_end)
 
 /* The frame that ends the hydration waits, and the copy is cut: its new generation must not be taken back, or
  * what is written next would go into the cut. */
-TEST(test_cut_at_the_end)
+TEST(a_cut_at_the_end_keeps_its_new_generation)
 {
 	uint64_t seed = test_seed();
 
@@ -619,7 +619,7 @@ static void hold_jobs(struct world *w, struct holder *h)
 }
 
 /* The original is being spliced into its last copy when that becomes independent. */
-TEST(test_splice_at_the_end)
+TEST(an_original_is_spliced_while_its_copy_becomes_independent)
 {
 	uint64_t seed = test_seed();
 
@@ -673,7 +673,7 @@ static void steps_held(struct world *w, struct holder *first, struct holder *sec
 
 /* The original's own original, deleted, is spliced into it just when the hydration of the copy begins: between
  * the flush at its start and LMDB's having it. What has moved is not in LMDB where it is looked for. */
-TEST(test_splice_at_the_start)
+TEST(a_hydration_may_begin_in_the_middle_of_a_splice)
 {
 	uint64_t seed = test_seed();
 
@@ -708,7 +708,7 @@ TEST(test_splice_at_the_start)
 }
 
 /* A read through the copy waits for a leaf of the original when that is no longer its parent, and dropped. */
-TEST(test_read_at_the_end)
+TEST(a_read_that_waits_for_a_leaf_outlives_the_parent)
 {
 	uint64_t seed = test_seed();
 
@@ -760,7 +760,7 @@ static void release_reads(struct world *w, struct list *held)
 
 /* A read of the copy, or of a copy's copy, has found its data with the original, and the disk is slow: the original may
  * not write there before it has ended, though the copy has everything itself by then. */
-TEST(test_late_read_at_the_end)
+TEST(a_late_read_sees_nothing_that_the_original_wrote_since)
 {
 	uint64_t seed = test_seed();
 
@@ -794,7 +794,7 @@ TEST(test_late_read_at_the_end)
 }
 
 /* Known zeros over an ancestor's data, then a write to them that fails, then a splice: still zeros. */
-TEST(test_zeros_survive_a_splice)
+TEST(zeros_survive_a_failed_write_and_a_splice)
 {
 	struct model *g, *a, *s;
 	struct world w;
@@ -818,7 +818,7 @@ TEST(test_zeros_survive_a_splice)
 
 /* A write waits for a chunk that is being copied, and the generation that it belongs to is cut off by a cut
  * that is given up: the copied blocks must not become newer than it. */
-TEST(test_write_waits)
+TEST(copied_blocks_are_never_newer_than_a_write_that_waited)
 {
 	uint64_t seed = test_seed();
 
@@ -849,23 +849,23 @@ TEST(test_write_waits)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_repoint),
-		cmocka_unit_test(test_repoint_size),
-		cmocka_unit_test(test_hydrate_costs),
-		cmocka_unit_test(test_hydrate_sparse),
-		cmocka_unit_test(test_hydrate_goes_on),
-		cmocka_unit_test(test_hydrate_full),
-		cmocka_unit_test(test_hydrate_rate),
-		cmocka_unit_test(test_hydrate_is_bounded),
-		cmocka_unit_test(test_meanwhile),
-		cmocka_unit_test(test_original_written_at_the_end),
-		cmocka_unit_test(test_cut_at_the_end),
-		cmocka_unit_test(test_splice_at_the_end),
-		cmocka_unit_test(test_splice_at_the_start),
-		cmocka_unit_test(test_read_at_the_end),
-		cmocka_unit_test(test_late_read_at_the_end),
-		cmocka_unit_test(test_zeros_survive_a_splice),
-		cmocka_unit_test(test_write_waits),
+		cmocka_unit_test(a_repoint_moves_no_data_and_frees_what_only_it_held),
+		cmocka_unit_test(a_repointed_disk_takes_the_size_and_may_be_resized_at_once),
+		cmocka_unit_test(hydration_copies_each_inherited_block_once),
+		cmocka_unit_test(hydration_of_a_huge_disk_costs_only_what_is_mapped),
+		cmocka_unit_test(a_hydration_that_stops_often_copies_little_twice),
+		cmocka_unit_test(a_hydration_stops_without_room_and_goes_on_with_it),
+		cmocka_unit_test(a_hydration_keeps_its_limit_which_may_change_meanwhile),
+		cmocka_unit_test(a_hydration_leaves_room_for_writes_when_the_log_is_full),
+		cmocka_unit_test(whatever_happens_meanwhile_a_copy_becomes_independent),
+		cmocka_unit_test(the_original_may_be_written_before_the_end_is_durable),
+		cmocka_unit_test(a_cut_at_the_end_keeps_its_new_generation),
+		cmocka_unit_test(an_original_is_spliced_while_its_copy_becomes_independent),
+		cmocka_unit_test(a_hydration_may_begin_in_the_middle_of_a_splice),
+		cmocka_unit_test(a_read_that_waits_for_a_leaf_outlives_the_parent),
+		cmocka_unit_test(a_late_read_sees_nothing_that_the_original_wrote_since),
+		cmocka_unit_test(zeros_survive_a_failed_write_and_a_splice),
+		cmocka_unit_test(copied_blocks_are_never_newer_than_a_write_that_waited),
 	};
 
 	if (argc > 1)

@@ -211,7 +211,7 @@ static void make_version(uint32_t version)
 	close(fd);
 }
 
-TEST(test_open_errors)
+TEST(create_and_open_say_what_is_wrong)
 {
 	struct pool_options o;
 	struct reactor *r = new_reactor();
@@ -254,7 +254,7 @@ TEST(test_open_errors)
 }
 
 /* What a killed process's ring still writes keeps its file open: the next start waits for it. */
-TEST(test_open_waits_for_writes)
+TEST(open_waits_for_the_writes_of_a_killed_process)
 {
 	static const char *const names[] = {"data.0", "log"};
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -294,7 +294,7 @@ TEST(test_open_waits_for_writes)
 	reactor_destroy(r);
 }
 
-TEST(test_damaged_log_and_meta)
+TEST(a_damaged_log_or_meta_is_found_at_open)
 {
 	struct pool_options o;
 	struct fault fault = {0};
@@ -318,7 +318,7 @@ TEST(test_damaged_log_and_meta)
 
 /* ---- read and write, O_DIRECT and odd sizes -------------------------------------------------------- */
 
-TEST(test_reopen)
+TEST(what_was_flushed_is_there_after_a_reopen)
 {
 	struct pool_options o;
 	struct reactor *r = new_reactor();
@@ -390,7 +390,7 @@ static void expect_runs(
 
 #define KIB(n) (UINT64_C(1024) * (n))
 
-TEST(test_mapped)
+TEST(mapped_runs_are_told_for_disks_and_forks)
 {
 	static const struct run empty[] = {{0, UINT64_MAX, false}};
 	static const struct run runs[] = {{0, KIB(60), false}, {KIB(60), KIB(72), true},
@@ -453,7 +453,7 @@ TEST(test_mapped)
 }
 
 /* Data beside the directory, on a device (here a file). */
-TEST(test_data_device)
+TEST(a_data_device_holds_the_data_of_one_pool_only)
 {
 	char device[96], other[96], second[96];
 	struct pool_options o;
@@ -694,7 +694,7 @@ static void report_line(void *arg, const char *line)
 	print_error("check: %s\n", line);
 }
 
-TEST(test_kill)
+TEST(a_killed_process_loses_nothing_that_was_flushed)
 {
 	unsigned rounds =
 		getenv("UMBRA_TEST_RUNS") ? (unsigned)strtoul(getenv("UMBRA_TEST_RUNS"), NULL, 10) : 10;
@@ -756,13 +756,13 @@ TEST(test_kill)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_open_errors),
-		cmocka_unit_test(test_open_waits_for_writes),
-		cmocka_unit_test(test_damaged_log_and_meta),
-		cmocka_unit_test(test_reopen),
-		cmocka_unit_test(test_mapped),
-		cmocka_unit_test(test_data_device),
-		cmocka_unit_test(test_kill),
+		cmocka_unit_test(create_and_open_say_what_is_wrong),
+		cmocka_unit_test(open_waits_for_the_writes_of_a_killed_process),
+		cmocka_unit_test(a_damaged_log_or_meta_is_found_at_open),
+		cmocka_unit_test(what_was_flushed_is_there_after_a_reopen),
+		cmocka_unit_test(mapped_runs_are_told_for_disks_and_forks),
+		cmocka_unit_test(a_data_device_holds_the_data_of_one_pool_only),
+		cmocka_unit_test(a_killed_process_loses_nothing_that_was_flushed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,7 +125,7 @@ static void end_with_originals(struct world *w, struct model *filler)
 
 /* ---- a full pool ----------------------------------------------------------------------------------- */
 
-TEST(test_ends_are_written)
+TEST(with_room_set_aside_the_ends_are_written_in_a_full_pool)
 {
 	uint64_t seed = test_seed();
 
@@ -183,7 +183,7 @@ TEST(test_ends_are_written)
 }
 
 /* Without it they are not: what this is all about. */
-TEST(test_without)
+TEST(without_room_set_aside_the_ends_are_not_written)
 {
 	struct model *a, *filler;
 	struct world w;
@@ -199,7 +199,7 @@ TEST(test_without)
 }
 
 /* All kinds of changes draw on it, and only as much as they need. */
-TEST(test_kinds_of_writes)
+TEST(all_kinds_of_writes_draw_only_what_they_need)
 {
 	struct model *a, *filler;
 	struct room x;
@@ -230,7 +230,7 @@ TEST(test_kinds_of_writes)
 }
 
 /* Small disks are all ends. */
-TEST(test_small_disks)
+TEST(small_disks_are_all_ends)
 {
 	for (unsigned chunks = 1; chunks <= 3; chunks++) {
 		struct model *a, *filler;
@@ -253,7 +253,7 @@ TEST(test_small_disks)
 
 /* ---- getting it, giving it back -------------------------------------------------------------------- */
 
-TEST(test_refused)
+TEST(room_that_is_not_there_is_refused)
 {
 	struct model *a, *b, *set[2];
 	struct room x, y;
@@ -303,7 +303,7 @@ TEST(test_refused)
 }
 
 /* A full pool may be about to get chunks back. */
-TEST(test_waits)
+TEST(room_on_its_way_is_waited_for)
 {
 	struct model *a, *b;
 	struct room x;
@@ -335,7 +335,7 @@ TEST(test_waits)
 }
 
 /* The file system below is full: what the pool could grow by is no room. */
-TEST(test_no_room_below)
+TEST(what_the_file_system_below_lacks_is_no_room)
 {
 	struct model *a, *b;
 	struct room x;
@@ -358,7 +358,7 @@ TEST(test_no_room_below)
 }
 
 /* A disk that is deleted leaves; the others keep theirs. */
-TEST(test_deleted_disk)
+TEST(a_deleted_disk_gives_up_its_room_and_others_keep_theirs)
 {
 	struct model *set[2], *filler;
 	struct room x;
@@ -435,7 +435,7 @@ static void interleave(uint64_t seed)
 	end_with_originals(&w, filler);
 }
 
-TEST(test_interleavings)
+TEST(writes_of_ends_never_fail_whatever_comes_between)
 {
 	uint64_t seed = test_seed();
 
@@ -444,7 +444,7 @@ TEST(test_interleavings)
 }
 
 /* Power goes between the reserve and the second write of the ends: what was left is free, and is enough. */
-TEST(test_crash_between)
+TEST(after_a_crash_there_is_room_to_write_the_ends_again)
 {
 	uint64_t seed = test_seed();
 
@@ -484,7 +484,7 @@ TEST(test_crash_between)
 /* ---- background work ------------------------------------------------------------------------------- */
 
 /* A copy that becomes independent leaves a 64th of the pool to the writers, and to sets that are armed. */
-TEST(test_copies_leave_room)
+TEST(a_hydration_leaves_a_64th_of_the_pool_to_writers)
 {
 	struct model *a, *s, *b, *c;
 	struct room x;
@@ -517,7 +517,7 @@ TEST(test_copies_leave_room)
 }
 
 /* Also one that lets go of chunks shared by a clone; and one that waits can be cancelled. */
-TEST(test_unshared_copies_leave_room)
+TEST(a_hydration_that_unshares_leaves_a_64th_and_is_cancelled)
 {
 	struct model *a, *b, *filler;
 	struct pool *p;
@@ -549,18 +549,18 @@ TEST(test_unshared_copies_leave_room)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ends_are_written),
-		cmocka_unit_test(test_without),
-		cmocka_unit_test(test_kinds_of_writes),
-		cmocka_unit_test(test_small_disks),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_waits),
-		cmocka_unit_test(test_no_room_below),
-		cmocka_unit_test(test_deleted_disk),
-		cmocka_unit_test(test_interleavings),
-		cmocka_unit_test(test_crash_between),
-		cmocka_unit_test(test_copies_leave_room),
-		cmocka_unit_test(test_unshared_copies_leave_room),
+		cmocka_unit_test(with_room_set_aside_the_ends_are_written_in_a_full_pool),
+		cmocka_unit_test(without_room_set_aside_the_ends_are_not_written),
+		cmocka_unit_test(all_kinds_of_writes_draw_only_what_they_need),
+		cmocka_unit_test(small_disks_are_all_ends),
+		cmocka_unit_test(room_that_is_not_there_is_refused),
+		cmocka_unit_test(room_on_its_way_is_waited_for),
+		cmocka_unit_test(what_the_file_system_below_lacks_is_no_room),
+		cmocka_unit_test(a_deleted_disk_gives_up_its_room_and_others_keep_theirs),
+		cmocka_unit_test(writes_of_ends_never_fail_whatever_comes_between),
+		cmocka_unit_test(after_a_crash_there_is_room_to_write_the_ends_again),
+		cmocka_unit_test(a_hydration_leaves_a_64th_of_the_pool_to_writers),
+		cmocka_unit_test(a_hydration_that_unshares_leaves_a_64th_and_is_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

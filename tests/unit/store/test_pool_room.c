@@ -91,7 +91,7 @@ static void close_while_hydrating(uint64_t seed, bool shares, unsigned steps)
 	goes_on(&w, b, fill);
 }
 
-TEST(test_close_while_hydrating)
+TEST(close_ends_a_hydration_that_waits_for_chunks)
 {
 	uint64_t seed = test_seed();
 
@@ -100,7 +100,7 @@ TEST(test_close_while_hydrating)
 }
 
 /* One that is given up does not wait for them. */
-TEST(test_cancel_hydration)
+TEST(a_cancelled_hydration_does_not_wait_for_chunks)
 {
 	uint64_t seed = test_seed();
 
@@ -119,7 +119,7 @@ TEST(test_cancel_hydration)
 /* ---- loose chunks ----------------------------------------------------------------------------------- */
 
 /* A write holds the lock that a splice wants, and waits for a chunk; there is one that nobody has any more. */
-TEST(test_loose_before_splice)
+TEST(a_write_that_waits_gets_a_loose_chunk_despite_a_splice)
 {
 	uint64_t seed = test_seed();
 
@@ -147,7 +147,7 @@ TEST(test_loose_before_splice)
 }
 
 /* They are on their way back, and said to be. */
-TEST(test_loose_is_pending)
+TEST(loose_chunks_are_told_as_pending)
 {
 	struct model *x, *y;
 	struct world w;
@@ -176,7 +176,7 @@ TEST(test_loose_is_pending)
 /* ---- what waits for a frame is bounded -------------------------------------------------------------- */
 
 /* Written and unmapped over and over: that makes nothing dirty that was not, but each time a chunk is freed. */
-TEST(test_freed_is_bounded)
+TEST(what_is_freed_before_a_frame_is_bounded)
 {
 	struct world_io *io[64];
 	unsigned count = 0;
@@ -209,7 +209,7 @@ TEST(test_freed_is_bounded)
 /* ---- a to-do in the frame under way ----------------------------------------------------------------- */
 
 /* Who waits for what it will give back does not ask again and again until the frame is written. */
-TEST(test_waits_for_the_frame)
+TEST(who_waits_for_a_frame_does_not_ask_again_and_again)
 {
 	struct model *a, *fill;
 	struct world_io *write;
@@ -252,12 +252,12 @@ TEST(test_waits_for_the_frame)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_close_while_hydrating),
-		cmocka_unit_test(test_cancel_hydration),
-		cmocka_unit_test(test_loose_before_splice),
-		cmocka_unit_test(test_loose_is_pending),
-		cmocka_unit_test(test_freed_is_bounded),
-		cmocka_unit_test(test_waits_for_the_frame),
+		cmocka_unit_test(close_ends_a_hydration_that_waits_for_chunks),
+		cmocka_unit_test(a_cancelled_hydration_does_not_wait_for_chunks),
+		cmocka_unit_test(a_write_that_waits_gets_a_loose_chunk_despite_a_splice),
+		cmocka_unit_test(loose_chunks_are_told_as_pending),
+		cmocka_unit_test(what_is_freed_before_a_frame_is_bounded),
+		cmocka_unit_test(who_waits_for_a_frame_does_not_ask_again_and_again),
 	};
 
 	if (argc > 1)

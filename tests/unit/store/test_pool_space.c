@@ -11,7 +11,7 @@
 
 /* ---- the first write after a cut ------------------------------------------------------------------- */
 
-TEST(test_overwrite_costs_one_write)
+TEST(an_overwrite_after_a_cut_costs_one_write)
 {
 	struct model *m;
 	struct pool *p;
@@ -44,7 +44,7 @@ TEST(test_overwrite_costs_one_write)
 }
 
 /* A chunk is never spread over more than a few places, however many cuts there are. */
-TEST(test_bounded_places)
+TEST(a_chunk_lies_in_few_places_however_many_cuts)
 {
 	struct pool_places places;
 	struct model *m;
@@ -67,7 +67,7 @@ TEST(test_bounded_places)
 
 /* ---- a full pool ----------------------------------------------------------------------------------- */
 
-TEST(test_full)
+TEST(a_full_pool_does_all_that_needs_no_new_chunk)
 {
 	struct model *a, *b, *set[2];
 	struct store_stats stats;
@@ -109,7 +109,7 @@ TEST(test_full)
 }
 
 /* The file system below is full before the pool is. */
-TEST(test_no_room_below)
+TEST(a_full_file_system_below_refuses_writes_until_it_has_room)
 {
 	struct model *m;
 	struct world w;
@@ -134,7 +134,7 @@ TEST(test_no_room_below)
 }
 
 /* A chunk that was taken for a write that failed is free again. */
-TEST(test_failed_writes)
+TEST(the_chunk_of_a_failed_write_is_free_again)
 {
 	uint64_t seed = test_seed();
 
@@ -166,7 +166,7 @@ TEST(test_failed_writes)
 }
 
 /* The metadata of a deleted disk is damaged: it stays, others' space returns, and nobody waits for it for ever. */
-TEST(test_reclaim_fails)
+TEST(a_deleted_disk_with_damage_keeps_nobody_waiting)
 {
 	static uint8_t junk[POOL_MAP_VALUE_BYTES];
 	struct model *bad, *a, *b;
@@ -253,7 +253,7 @@ static void delete_all(uint64_t seed)
 	world_end(&w);
 }
 
-TEST(test_delete_all)
+TEST(deletions_in_any_order_give_everything_back)
 {
 	uint64_t seed = test_seed();
 	unsigned runs = test_runs(25);
@@ -296,7 +296,7 @@ static void foreign(uint64_t seed)
 	world_end(&w);
 }
 
-TEST(test_foreign_data)
+TEST(a_chunk_used_again_shows_nothing_of_its_former_owner)
 {
 	uint64_t seed = test_seed();
 
@@ -306,7 +306,7 @@ TEST(test_foreign_data)
 
 /* ---- check finds and repairs ----------------------------------------------------------------------- */
 
-TEST(test_check_repairs)
+TEST(check_finds_and_repairs_a_wrong_bitmap)
 {
 	struct world_edit edit;
 	struct model *m;
@@ -339,15 +339,15 @@ TEST(test_check_repairs)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_overwrite_costs_one_write),
-		cmocka_unit_test(test_bounded_places),
-		cmocka_unit_test(test_full),
-		cmocka_unit_test(test_no_room_below),
-		cmocka_unit_test(test_failed_writes),
-		cmocka_unit_test(test_reclaim_fails),
-		cmocka_unit_test(test_delete_all),
-		cmocka_unit_test(test_foreign_data),
-		cmocka_unit_test(test_check_repairs),
+		cmocka_unit_test(an_overwrite_after_a_cut_costs_one_write),
+		cmocka_unit_test(a_chunk_lies_in_few_places_however_many_cuts),
+		cmocka_unit_test(a_full_pool_does_all_that_needs_no_new_chunk),
+		cmocka_unit_test(a_full_file_system_below_refuses_writes_until_it_has_room),
+		cmocka_unit_test(the_chunk_of_a_failed_write_is_free_again),
+		cmocka_unit_test(a_deleted_disk_with_damage_keeps_nobody_waiting),
+		cmocka_unit_test(deletions_in_any_order_give_everything_back),
+		cmocka_unit_test(a_chunk_used_again_shows_nothing_of_its_former_owner),
+		cmocka_unit_test(check_finds_and_repairs_a_wrong_bitmap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
