@@ -8,7 +8,8 @@
  * - No lock is held during I/O, except that one discovery runs at a time.
  * - No device stays open between requests.
  * - A way over which nothing came back, and what shares its route, is asked last for a while.
- * - Nor does a look through the devices wait for each of them: two LUNs of a route that say nothing speak for it.
+ * - Nor does a look through the devices wait for each of them: two LUNs of a route that say nothing speak for
+ *   it.
  */
 #ifndef UMBRA_PROVIDER_ARRAY_CLIENT_H
 #define UMBRA_PROVIDER_ARRAY_CLIENT_H
@@ -49,8 +50,8 @@ void array_client_destroy(struct array_client *c);
 
 /* Looks through the host's devices. Returns the number of arrays found. */
 unsigned array_client_discover(struct array_client *c);
-/* The last look met a device of an array that could not be asked, or more arrays than there is room for: there may be
- * arrays that are not known. */
+/* The last look met a device of an array that could not be asked, or more arrays than there is room for:
+ * there may be arrays that are not known. */
 bool array_client_has_gaps(struct array_client *c);
 /* Copies what is known. -ENOENT. */
 int array_client_info(struct array_client *c, const uint8_t array_id[UP_ID_BYTES], struct array_info *out);
@@ -82,7 +83,8 @@ int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BY
 	struct array_trouble *trouble);
 
 /* Which array knows this LUN? 0, *lun and array_id are filled in; -ENOENT: every array answered and none
- * does; else the first failure (trouble tells). */
+ * does; else the first failure (trouble tells). When no array knows it or one did not answer, the devices may
+ * be looked through again and the arrays asked once more, which may take seconds. */
 int array_client_find_lun(struct array_client *c, const uint8_t lun_id[UP_ID_BYTES], struct up_lun *lun,
 	uint8_t array_id[UP_ID_BYTES], struct array_trouble *trouble);
 

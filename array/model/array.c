@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The array as a whole: opening and closing it, and what its rooms tell each other. */
+/* The array as a whole: opening and closing it, and what its lower folders tell the upper ones. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +39,7 @@ static const struct array_news news = {
 	.initiator_went = set_initiator_went,
 };
 
-/* The array in one piece of memory; the rooms know their parts of it. */
+/* The array in one piece of memory. Each folder knows its own part of it. */
 struct whole {
 	struct array array;
 	struct luns luns;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The array's model: LUNs, hosts, mappings and copy sets, over one store (later several). The SCSI layer and
- * the control layer both stand on it and never on each other.
+ * the control layer both use it and never each other. This is the one header for everybody outside
+ * array/model.
  *
  * Rules:
  * - Reactor thread only. Nothing blocks, except array_open.
@@ -19,10 +20,10 @@
 
 /* Reads the catalogue; blocks. -EUCLEAN: a record is damaged or contradicts another. */
 int array_open(const struct array_options *options, struct array **out, struct fault *fault);
-/* Ends what goes on in the background in the store, which can be closed afterwards; `done` perhaps from inside.
- * Then only array_close. */
+/* Ends the model's background work in the store, so that the store can be closed. `done` may be called from
+ * inside. Only array_close may follow. */
 void array_stop(struct array *a, void (*done)(void *arg), void *arg);
-/* Aborts nothing, deletes nothing: sets and LUNs are as durable as they were. No I/O, no nexus left. */
+/* Aborts and deletes nothing: sets and LUNs stay as durable as they were. No I/O and no nexus may be left. */
 void array_close(struct array *a);
 
 #endif

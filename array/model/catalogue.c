@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads the catalogue at the start and checks that its records agree: every LUN has a disk of its size that
- * no other LUN has; names, ids and numbers are unique; a mapping has its host and its LUN; a shadow LUN has
- * its set and a set its shadow LUNs. What contradicts is refused as a whole (-EUCLEAN), never guessed at.
+ * Reads the catalogue at the start and checks that its records agree:
+ * - every LUN has a disk of its own, of its size;
+ * - names, ids and numbers are unique;
+ * - a mapping has its host and its LUN;
+ * - a shadow LUN has its set, and a set its shadow LUNs.
+ * A catalogue that contradicts itself is refused as a whole (-EUCLEAN). Nothing is guessed.
  */
 #include <assert.h>
 #include <errno.h>
@@ -42,7 +45,7 @@ static int bad(struct loader *l, const char *what, const void *key, size_t key_l
 
 static int disk_once(struct loader *l, uint64_t disk_id);
 
-/* Nobody has it any more: it goes as soon as the array is open. */
+/* The disk of an image of an earlier run. Nobody uses it any more: it is deleted once the array is open. */
 static int load_image(struct loader *l, const void *key, size_t key_len, const void *value, size_t len)
 {
 	struct store *store = l->a->options.store;

@@ -4,8 +4,8 @@
  *
  * Its records, by the store's tables. Integers are big-endian; a text is a length byte and its bytes.
  *
- *	record:  version u8 (1; of a HOST 2, of a LUN 2 or 3), fields, checksum u32 (XXH32 over key and value, table as
- *	         the seed)
+ *	record:  version u8 (1; of a HOST 2, of a LUN 2 or 3), fields,
+ *	         checksum u32 (XXH32 over key and value, table as the seed)
  *	META:    key "array";              id 16, created u64
  *	         key "image", disk id u64; nothing: a hidden disk that goes with a restart
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
@@ -18,12 +18,11 @@
  *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8,
  *	                                   host names, since version 2: our CHAP secret
  *	MAP:     key host, NUL, LUN id;    number u32
- *	SET:     key id;                   state u8, name, owner, cut, window, durable (u64 each), members u16,
- *	                                   of each: original 16, shadow 16, kind u8, size u64
- *	RESERVATION: key LUN id;           bytes of the SCSI layer's (scsi/reserve_keep.c)
+ *	SET:     key id;                   state u8, name, owner, cut, window, durable (u64 each),
+ *	                                   members u16, of each: original 16, shadow 16, kind u8, size u64
+ *	RESERVATION: key LUN id;           bytes of the SCSI layer (scsi/reserve_keep.c)
  *
- * A record that does not check is -EUCLEAN; one with a higher version -ENOTSUP. Reading never trusts a
- * length.
+ * A damaged record is -EUCLEAN, one with a higher version -ENOTSUP. Reading never trusts a length.
  */
 #ifndef UMBRA_MODEL_CATALOGUE_H
 #define UMBRA_MODEL_CATALOGUE_H

@@ -41,9 +41,9 @@ enum store_io_op {
 	STORE_UNMAP,         /* the range reads as zeros afterwards and its space may return; any length */
 	STORE_FLUSH,
 	STORE_MAPPED, /* asks what is mapped: `mapped`, `run_bytes`; moves no data, any length */
-	/* The range becomes that of `source` at `source_offset`, any length; whole chunks by sharing the map,
-	 * the rest by copying. Nobody may change the source's range meanwhile, nor may it overlap the target's.
-	 * Until it is done each block is the old or the new one, as after an error. Only if ops->clones. */
+	/* The range becomes that of `source` at `source_offset`; any length. Whole chunks are shared, the
+	 * rest is copied. Nobody may change the source's range meanwhile, nor may it overlap the target's.
+	 * Until it is done, and after an error, each block is the old or the new one. Only if ops->clones. */
 	STORE_CLONE,
 };
 
@@ -60,11 +60,11 @@ static inline bool store_op_any_length(enum store_io_op op)
 
 #define STORE_IO_FUA 1u
 
-/* What a store may keep in a store_io while it is under way; each store asserts that its own fits. The pool's
- * struct pool_io fills about half. */
+/* Room in a store_io for the store's own struct while the I/O is under way. Each store asserts that its
+ * struct fits; the pool's struct pool_io fills about half. */
 #define STORE_SCRATCH_BYTES 320
 
-/* One I/O. Memory of the caller's, untouched by it until `done`. */
+/* One I/O. The memory is the caller's, who leaves it alone until `done`. */
 struct store_io {
 	enum store_io_op op;
 	unsigned flags;
@@ -73,8 +73,9 @@ struct store_io {
 	const struct iovec *iov;
 	unsigned iov_count;
 	uint64_t miscompare_offset; /* out, with -EILSEQ: byte offset within the range */
-	/* Out of MAPPED: whether the block at `offset` holds data of its own (one that does not reads as zeros)
-	 * and how far that goes; 0 < run_bytes <= len, perhaps less than there is. True at some instant. */
+	/* Out, of MAPPED: whether the block at `offset` holds data, and how far that goes. A block without
+	 * data reads as zeros. 0 < run_bytes <= len; the run may go on behind it. The answer was true at some
+	 * instant of the call. */
 	bool mapped;
 	uint64_t run_bytes;
 	/* of CLONE: a disk of the same store; out: how much of the range was shared, not copied */
@@ -108,29 +109,29 @@ struct store_cut {
 	void *priv; /* the store's */
 };
 
-/* Makes a disk independent of all others in the background (what is cloned meanwhile may be shared again). Memory
- * of the caller's until `done`. */
+/* Makes a disk independent of all others in the background. Ranges that are cloned meanwhile may be shared
+ * again. The memory is the caller's and stays valid until `done`. */
 struct store_hydration {
 	struct store_disk *disk;
 	uint64_t bytes_per_s; /* how much is copied at most; 0: as fast as it goes. May change meanwhile */
-	/* out, growing: how much of the disk has been looked at and copied if need be, out of its size */
+	/* out, growing: how much of the disk is done, and its size */
 	uint64_t passed_bytes, total_bytes;
-	/* 0: the disk shares nothing with another one, durably; -ECANCELED; else why it stopped. What was
-	 * copied is kept: another hydration of the disk goes on from there. */
+	/* 0: the disk shares nothing with another one, durably. -ECANCELED, or another error that stopped it.
+	 * What was copied is kept: the next hydration of the disk goes on from there. */
 	void (*done)(struct store_hydration *h, int err);
 	void *priv; /* the store's */
 };
 
-/* Chunks set aside for writes to the ends of disks, where their partition tables are (the first chunk and the last
- * two): when others find no room any more, those writes do. STORE_RESERVE_CHUNKS for each disk, as many as it takes
- * to write to its ends once before a cut of it and once after, and once to the ends of the copy. In memory only.
- * Memory of the caller's until reserve_end. */
+/* Chunks set aside for writes to the ends of disks, where the partition tables are: the first chunk and the
+ * last two. Those writes still find room when others do not. Each disk gets STORE_RESERVE_CHUNKS: enough to
+ * write to its ends once before a cut and once after it, and once to the ends of the copy. A reserve is not
+ * durable. The memory is the caller's and stays valid until reserve_end. */
 #define STORE_RESERVE_CHUNKS 9u
 struct store_reserve {
-	struct store_disk *
-		*disks; /* distinct; valid until `done`. One that is deleted later leaves by itself */
+	/* Distinct; valid until `done`. A disk that is deleted later leaves the reserve by itself. */
+	struct store_disk **disks;
 	unsigned count;
-	bool at_hand; /* nothing is waited for, and less will do */
+	bool at_hand; /* takes what is free now, perhaps less, and waits for nothing */
 	/* 0, -ENOSPC, -EROFS, -ENOMEM; after an error there is nothing to end. */
 	void (*done)(struct store_reserve *r, int err);
 	void *priv; /* the store's */
@@ -138,7 +139,7 @@ struct store_reserve {
 
 struct store_stats {
 	uint64_t capacity_bytes, used_bytes; /* used: chunks in use, all disks */
-	uint64_t reclaim_pending_bytes;      /* of them: nobody's any more, not yet given back; about */
+	uint64_t reclaim_pending_bytes;      /* of them: unused, but not given back yet; an estimate */
 	uint64_t reserved_bytes;             /* free, but set aside: see reserve() */
 	bool read_only;                      /* latched after a failed flush */
 	char read_only_reason[128];
@@ -153,13 +154,17 @@ struct store_ops {
 	void (*stats)(struct store *s, struct store_stats *out);
 
 	/* ---- disks. A disk's id is persistent, unique in the store, never reused, never 0. */
-	int (*disk_open)(struct store *s, uint64_t disk_id, struct store_disk **out); /* at start; -ENOENT */
+
+	/* Only when the array is opened. -ENOENT. */
+	int (*disk_open)(struct store *s, uint64_t disk_id, struct store_disk **out);
 	uint64_t (*disk_id)(const struct store_disk *d);
 	uint64_t (*disk_size)(const struct store_disk *d); /* bytes */
 	uint64_t (*disk_used)(const struct store_disk *d); /* bytes that this disk alone holds; an estimate */
-	void (*submit)(struct store_io *io); /* io->disk set; op, offset, len within the size (asserted) */
+	/* io->disk is set; the range lies within the disk (asserted). */
+	void (*submit)(struct store_io *io);
 
 	/* ---- transactions: puts, deletes, new and deleted disks; durable as one. */
+
 	struct store_txn *(*txn_begin)(struct store *s); /* NULL: no memory */
 	/* These three return 0, -ENOMEM, -EMSGSIZE or -ENOSPC; after an error only txn_drop is allowed. */
 	int (*txn_put)(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
@@ -171,17 +176,18 @@ struct store_ops {
 	 * given to cut_commit of the same cut. Size: that of the original at the cut. */
 	int (*txn_disk_fork)(
 		struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out);
-	/* The disk goes away with the transaction; no I/O may be under way or come any more. Space returns
-	 * in the background, over restarts too. */
+	/* The disk is deleted with the transaction; no I/O may be under way or come any more. Its space
+	 * returns in the background, and a restart does not stop that. */
 	int (*txn_disk_delete)(struct store_txn *t, struct store_disk *d);
 	/* Growing only; takes effect when done. May follow a repoint of the disk in the same transaction. */
 	int (*txn_disk_resize)(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
-	/* The disk takes the content and the size of cut->disks[index] at the cut; what it held goes away as
-	 * if deleted. The transaction must then be given to cut_commit of the same cut. The disk is not in
-	 * the cut; no I/O on it may be under way or come until the transaction is done. */
+	/* The disk takes the content and the size of cut->disks[index] at the cut. What it held before goes
+	 * as if deleted. The disk must not be in the cut, and no I/O on it may be under way or come until the
+	 * transaction is done. The transaction must then be given to cut_commit of the same cut. */
 	int (*txn_disk_repoint)(
 		struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk);
-	void (*txn_commit)(struct store_txn *t, void (*done)(void *arg, int err), void *arg); /* frees t */
+	/* Frees t. */
+	void (*txn_commit)(struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 	void (*txn_drop)(struct store_txn *t);
 	/* Calls `each` for every record; may block (at start only). A non-zero result ends it and is
 	 * returned. */
@@ -189,13 +195,14 @@ struct store_ops {
 		int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
 		void *arg);
 
-	/* ---- cuts. The caller holds the gates of all the disks closed from before `cut` until cut_done has
-	 * been called: no WRITE, UNMAP or COMPARE_WRITE is submitted to them meanwhile. Those submitted
-	 * before and not yet done may fall on either side, wholly (of a long UNMAP: each step of 16 MiB; of a
-	 * CLONE: each 64 KiB);
-	 * every one that was done is in the cut.
-	 * cut_done may come from inside the call (pool: always). One cut at a time in a store. A caller that
-	 * gives up before cut_done may open the gates at once; then only cut_drop is allowed. */
+	/* ---- cuts. One at a time in a store. */
+
+	/* The caller closes the gates of all the disks before it calls `cut` and keeps them closed until
+	 * cut_done: no WRITE, UNMAP or COMPARE_WRITE is submitted to them meanwhile.
+	 * What was done before is in the cut. What was submitted before and is not done yet may be on either
+	 * side of the cut, but as a whole: a long UNMAP in steps of 16 MiB, a CLONE in steps of 64 KiB.
+	 * cut_done may be called from inside (pool: always). A caller that gives up before cut_done may open
+	 * the gates at once; then only cut_drop is allowed. */
 	void (*cut)(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg);
 	/* With open gates: waits for the writes of the frozen generations, makes data, map and the
 	 * transaction (with its forks) durable together. Ends the cut, frees the transaction. */
@@ -204,19 +211,21 @@ struct store_ops {
 	/* Nothing of the cut is kept. */
 	void (*cut_drop)(struct store_cut *cut);
 
-	/* ---- independence. I/O goes on as ever. A disk has one hydration at a time, and none when it is
-	 * deleted or repointed, or when the store is closed. */
-	void (*hydrate)(struct store_hydration *h);        /* done may come from inside */
-	void (*hydrate_cancel)(struct store_hydration *h); /* done comes soon, perhaps with 0 */
+	/* ---- independence. I/O goes on as usual. A disk has at most one hydration. It must have none when
+	 * the disk is deleted or repointed, or when the store is closed. */
+
+	void (*hydrate)(struct store_hydration *h);        /* done may be called from inside */
+	void (*hydrate_cancel)(struct store_hydration *h); /* done is called soon, perhaps with 0 */
 	bool clones;                                       /* STORE_CLONE is offered */
 
 	/* ---- room for the ends of disks. NULL where the store cannot become full. */
-	void (*reserve)(
-		struct store_reserve *r); /* done may come from inside; waits while room is on its way */
-	/* The disk, a copy of one of them, may draw on it too (after done; one for each disk). */
+
+	/* Waits while chunks are being freed. `done` may be called from inside. */
+	void (*reserve)(struct store_reserve *r);
+	/* A copy of one of the disks may use the reserve, too. After `done`; one copy for each disk. */
 	void (*reserve_join)(struct store_reserve *r, struct store_disk *d);
-	void (*reserve_end)(
-		struct store_reserve *r); /* gives back what is left; a done that has not come never does */
+	/* Gives back what is left. If `done` has not been called yet, it never is. */
+	void (*reserve_end)(struct store_reserve *r);
 };
 
 /* The head of every store's own struct. */

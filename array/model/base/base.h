@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What every room of the model speaks of: the array's settings and identity, the call of whoever asks for a change,
+ * What every folder of the model needs: the array's settings and identity, the call that asks for a change,
  * and events.
+ *
+ * The folders of array/model may include it. Everybody else includes array/model/array.h.
  */
 #ifndef UMBRA_MODEL_BASE_H
 #define UMBRA_MODEL_BASE_H
@@ -35,7 +37,7 @@ struct array_options {
 	enum up_copy_kind copy_kind;  /* what DEFAULT becomes; 0: differential */
 	uint64_t hydrate_bytes_per_s; /* of each plex copy, 0: as fast as it goes */
 	unsigned hydrations_max;      /* at a time, the others wait; 0: 2 */
-	uint32_t recycle_s;           /* deleted shadow LUNs stay in the recycle bin so long; 0: not at all */
+	uint32_t recycle_s; /* deleted shadow LUNs stay in the recycle bin for so long; 0: not at all */
 	uint32_t luns_max, hosts_max, sets_max, set_luns_max; /* 0: 16384, 4096, 4096, 64 */
 	uint32_t host_luns_max; /* mapped to one host, 0: ARRAY_LUN_NUMBER_MAX */
 	uint64_t lun_max_bytes; /* of a new or resized LUN, 0: ARRAY_LUN_MAX_BYTES */
@@ -45,7 +47,8 @@ const uint8_t *array_id(const struct array *a); /* 16 bytes, persistent */
 const char *array_name(const struct array *a);
 const struct array_options *array_settings(const struct array *a); /* with the defaults filled in */
 
-/* An asynchronous change. Memory of the caller's until `done`, which may come from inside the call. */
+/* An asynchronous change. The memory is the caller's and stays valid until `done`, which may be called from
+ * inside the call. */
 struct array_call {
 	void (*done)(struct array_call *call);
 	struct fault fault; /* fault.err 0: it is done and durable */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Changes of the catalogue, one at a time: check, drain, transaction, end. What a check found true is true
- * still at the end. A change that waits costs the others one flush of the store.
+ * Changes of the catalogue, one at a time: check, drain, transaction, end. What a check found true is still
+ * true at the end. The price: a change waits for one flush of the store for each change before it.
  */
 #include <assert.h>
 #include <errno.h>

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of the array's model: what its rooms stand on, under a banner per file.
+ * The inside of the array's model that all its folders use, one banner for each file of base/.
+ *
+ * base/, lun/, host/, set/ and array/model itself may include it. Nobody outside array/model may.
  *
  * Invariants:
- * - The catalogue changes one change at a time (change.c): a change checks, writes its transaction, and only
- *   when that is durable alters the model. So a check holds until its change is done, and memory never runs
- *   ahead of the catalogue. The commit of a copy set (set/commit.c) is the one other writer; it touches only
- *   what a set reserves (its shadow LUNs' ids) and its own set record.
- * - LUNs, hosts and sets that went away are freed by a timer in a later turn (grave), never under a caller.
- * - Whoever was asked to wait (change, drain) can be orphaned by array_close: then `array` is NULL and its
- *   callback frees it and does nothing else.
+ * - The catalogue changes one change at a time (change.c). A change checks, writes its transaction, and
+ *   alters the model only when the transaction is durable. So a check holds until its change is done, and
+ *   memory never runs ahead of the catalogue.
+ * - The commit of a copy set (set/commit.c) is the one other writer. It touches only the ids that the set has
+ *   reserved for its shadow LUNs, and the set's own record.
+ * - LUNs, hosts and sets that were removed are freed in a later turn of the reactor (grave.c), never under a
+ *   caller.
+ * - A change or a drain that waits can be orphaned by array_close. Then `array` is NULL, and its callback
+ *   frees it and does nothing else.
  */
 #ifndef UMBRA_MODEL_BASE_INTERNAL_H
 #define UMBRA_MODEL_BASE_INTERNAL_H
@@ -46,7 +50,7 @@ uint64_t array_hash_text(const char *text);
 
 /* ---- the array -------------------------------------------------------------------------------------- */
 
-/* What rooms above want to hear from rooms below: set when the array is opened. */
+/* What the upper folders want to hear from the lower ones. Set when the array is opened. */
 struct array_news {
 	void (*lun_resized)(struct lun *lun);
 	void (*lun_replaced)(struct lun *lun); /* what hosts remember of its data is wrong */
@@ -55,7 +59,7 @@ struct array_news {
 	void (*initiator_went)(struct array *a, const char *initiator);
 };
 
-/* What all rooms share, and the way to what each has for itself. */
+/* What all folders of the model share, and a pointer to what each has for itself. */
 struct array {
 	struct array_options options;
 	const struct array_news *news;
@@ -74,7 +78,7 @@ struct array {
 	struct change *change_now;
 	bool changes_running;
 
-	struct list turns; /* at the store's cut: the first one has it, the others wait */
+	struct list turns; /* for the store's cut: the first one has it, the others wait */
 	unsigned turn_count;
 
 	struct list graves;
@@ -101,7 +105,7 @@ struct array_ident {
 };
 
 bool array_name_valid(const char *name, struct fault *fault);
-/* For what is named now: no name that reads as an id, for commands take both. */
+/* Checks a new name. A name that reads as an id is refused, because commands take both. */
 bool array_name_allowed(const char *name, struct fault *fault);
 bool array_id_zero(const uint8_t id[UP_ID_BYTES]);
 /* A random id whose NAA nobody has. 0 or a negative errno. */
@@ -130,7 +134,7 @@ void array_call_end(struct array_call *call, int err, const struct fault *fault)
 void array_call_refuse(struct array_call *call, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Who waits until something has become idle. */
+/* A waiter, called once something has become idle. */
 struct array_drain {
 	struct list_node link;
 	void (*idle)(struct array_drain *d);
@@ -140,8 +144,8 @@ struct change_ops {
 	/* Checks and marks. 0: go on; 1: there is nothing to change, success; negative: refused, with
 	 * c->fault. */
 	int (*check)(struct change *c);
-	/* Begins the index'th wait that must end before the transaction; its end calls change_drained. False:
-	 * there is none of that index. May be NULL. lun_change_drain waits for a LUN. */
+	/* Begins wait number `index`, which must end before the transaction. Its end calls change_drained.
+	 * False: there is no wait of that number. May be NULL. lun_change_drain waits for a LUN. */
 	bool (*drain)(struct change *c, unsigned index);
 	int (*build)(struct change *c, struct store_txn *t);
 	/* Instead of build: makes a transaction of its own, and ends with change_written. */
@@ -159,7 +163,7 @@ struct change {
 	struct array_call *call; /* may be NULL; end() may take it over by setting NULL */
 	struct fault fault;
 	struct list_node link;
-	/* while it waits: the how manieth wait it is, and for which LUN */
+	/* while it waits: for which LUN; `drained` is the number of the wait */
 	struct array_drain drain;
 	struct lun *draining;
 	unsigned drained;
@@ -179,13 +183,14 @@ int array_meta_put(struct array *a, struct store_txn *t);
 
 struct array_turn {
 	void (*begin)(struct array_turn *t);
-	void (*orphan)(
-		struct array_turn *t); /* the array is closed: frees it, now or when the store answers */
+	/* The array is closed: frees the turn, now or when the store answers. */
+	void (*orphan)(struct array_turn *t);
 	struct list_node link;
 	bool begun;
 };
 
-void array_turn_take(struct array *a, struct array_turn *t); /* begins from inside when there is no other */
+/* Calls `begin` from inside when there is no other turn. */
+void array_turn_take(struct array *a, struct array_turn *t);
 /* The store has let go. The next one begins with array_turns_run. */
 void array_turn_leave(struct array *a, struct array_turn *t);
 void array_turns_run(struct array *a);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Packing and unpacking of catalogue records. A record is a version byte, its fields and a checksum over key and
- * value; catalogue.h has what is in them. Reading never trusts a length: what does not check is -EUCLEAN, a higher
- * version -ENOTSUP.
+ * Packing and unpacking of catalogue records. A record is a version byte, its fields and a checksum over key
+ * and value; catalogue.h lists the fields. Reading never trusts a length. A damaged record is -EUCLEAN, one
+ * with a higher version -ENOTSUP.
  */
 #ifndef UMBRA_MODEL_PACK_H
 #define UMBRA_MODEL_PACK_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The clocks: that of the wall for what people read, the other for how long something took. */
+/* The clocks: the wall clock for times that people read, the monotonic one for durations. */
 #include <time.h>
 #include "array/model/base/internal.h"
 

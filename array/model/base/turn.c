@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Cuts of the store, one after the other in the order of asking: who needs one takes a turn and leaves it when
- * the store has let go. */
+/*
+ * Cuts of the store, one after the other, in the order in which they were asked for. Who needs a cut takes a
+ * turn, and leaves it when the store has let go of the cut.
+ */
 #include "array/model/base/internal.h"
 
 void array_turns_run(struct array *a)

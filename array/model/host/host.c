@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hosts: initiator names and their rights. An initiator name belongs to at most one host. A deleted host's
- * struct lives until its last session has gone.
+ * Hosts: initiator names and their rights. An initiator name belongs to at most one host. The struct of a
+ * deleted host lives until its last session has ended.
  */
 #include <assert.h>
 #include <ctype.h>
@@ -251,7 +251,7 @@ int host_record_check(struct host_record *r, struct fault *fault)
 
 struct host_change {
 	struct change c;
-	struct host *host; /* add: the new one, ours; else held */
+	struct host *host; /* add: the new one, owned; else held */
 	struct host_record record;
 	unsigned updates; /* of the host, when the record was given */
 };
@@ -374,7 +374,7 @@ static int update_check(struct change *c)
 	struct host_change *op = container_of(c, struct host_change, c);
 	int err = gone_check(c, op->host);
 
-	/* The record was made of one that is no more: it would take back what the other change has done. */
+	/* The record was made from an older one: it would undo what another change has done since. */
 	if (!err && op->updates != op->host->updates)
 		err = fault_set(&c->fault, -EAGAIN, "host %s was changed meanwhile: try again",
 			op->host->record.name);
@@ -388,8 +388,8 @@ static int update_check(struct change *c)
 	return err ? err : secrets_free(c->array, &op->record, op->host, &c->fault);
 }
 
-/* Who logged in with the old secret has not proved that it knows the new one. A host of which nothing is asked
- * any more may go on. */
+/* A session that logged in with the old secret has not proved that it knows the new one. When no secret is
+ * asked for any more, it may go on. */
 static bool proof_differs(const struct host_record *old, const struct host_record *r)
 {
 	if (strcmp(old->mutual_secret, r->mutual_secret) != 0)

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hosts, what is mapped to them, and their sessions as the model sees them. */
+/*
+ * Hosts, what is mapped to them, and their sessions as the model sees them.
+ *
+ * host/, set/ and array/model itself may include it. Everybody else includes array/model/array.h.
+ */
 #ifndef UMBRA_MODEL_HOST_H
 #define UMBRA_MODEL_HOST_H
 
@@ -31,8 +35,8 @@ struct host_record {
 };
 
 void host_add(struct array *a, const struct host_record *record, struct array_call *call); /* host */
-/* Replaces the record; sessions that it no longer allows are closed, all of them when a CHAP name or secret
- * changed. */
+/* Replaces the record. Sessions that it no longer allows are closed; when a CHAP name or secret has changed,
+ * all are. */
 void host_update(struct host *h, const struct host_record *record, struct array_call *call);
 void host_delete(struct host *h, struct array_call *call); /* -EBUSY while it has mappings */
 struct host *host_find(struct array *a, const char *name);
@@ -44,12 +48,12 @@ unsigned host_mappings(const struct host *h); /* LUNs that it sees */
 
 /* ---- mappings --------------------------------------------------------------------------------------- */
 
-/* number 0: the lowest free one that does not rest (below 255 as long as one there has rested for a tenth
- * of the time). `asker` (may be NULL) gets no unit attention.
- * call->number is the result. Mapping what is mapped already succeeds with its number. */
+/* number 0: the lowest free number that does not rest. Numbers below 255 are preferred, even one that has
+ * rested for only a tenth of the time. `asker` (may be NULL) gets no unit attention. call->number is the
+ * result. If the LUN is mapped already, the call succeeds with its number. */
 void map_add(
 	struct host *h, struct lun *lun, uint32_t number, struct host_nexus *asker, struct array_call *call);
-/* Done when no I/O of the host on the LUN is under way any more. Not mapped: succeeds. */
+/* Done when no I/O of the host on the LUN is under way any more. Succeeds, too, when it is not mapped. */
 void map_remove(struct host *h, struct lun *lun, struct host_nexus *asker, struct array_call *call);
 void map_remove_all(struct lun *lun, struct host_nexus *asker, struct array_call *call);
 uint32_t map_number(const struct host *h, const struct lun *lun); /* 0: not mapped */
@@ -83,7 +87,7 @@ struct host_nexus {
 int host_nexus_attach(struct array *a, struct host_nexus *n);
 void host_nexus_detach(struct array *a, struct host_nexus *n);
 
-/* A set is armed or commits: what would disturb hosts (unit attentions) is to wait. */
+/* A set is armed or commits: unit attentions, which would disturb hosts, must wait. */
 bool host_is_quiet(const struct array *a);
 
 #endif

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of hosts, mappings and nexuses. */
+/*
+ * The inside of hosts, mappings and nexuses.
+ *
+ * host/, set/ and array/model itself may include it. Nobody outside array/model may.
+ */
 #ifndef UMBRA_MODEL_HOST_INTERNAL_H
 #define UMBRA_MODEL_HOST_INTERNAL_H
 

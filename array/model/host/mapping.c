@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mappings: which host sees which LUN under which number. The way from (host, number) to the LUN is two array
- * look-ups, the way from (host, LUN) to the number a look-up in a hash table: a LUN may have thousands of hosts,
- * and a host thousands of LUNs.
+ * Mappings: which host sees which LUN under which number. A LUN may have thousands of hosts, and a host
+ * thousands of LUNs. So from (host, number) to the LUN it takes two array look-ups, and from (host, LUN) to
+ * the number one look-up in a hash table.
  *
- * A number that was given up rests, so that a host that has not rescanned yet never takes one LUN for another; the
- * rest is in memory only and does not outlast the array (a restart drops all sessions, and the hosts rescan). A
- * number that the administrator names is taken although it rests.
+ * A number that was given up rests for a while, so that a host that has not rescanned yet never takes one LUN
+ * for another. The rest is kept in memory only: a restart ends all sessions, and the hosts rescan. A number
+ * that the administrator names is used even if it rests.
  */
 #include <assert.h>
 #include <errno.h>
@@ -133,7 +133,7 @@ uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
 #define NUMBER_COMMON_MAX 254
 #define WINDOWS_IQN       "iqn.1991-05.com.microsoft:"
 
-/* By the name that its initiator has unless somebody changed it. */
+/* Told by the initiator name that Windows has unless somebody changed it. */
 static bool runs_windows(const struct host *h)
 {
 	for (unsigned i = 0; i < h->record.iqn_count; i++)
@@ -157,7 +157,7 @@ static uint32_t number_rested(const struct host *h, uint32_t from, uint32_t to, 
 	return 0;
 }
 
-/* The one of 1..to that has rested longest, if for a tenth of the rest at least; 0: none. */
+/* The number of 1..to that has rested longest, if it has rested for a tenth of its time; 0: none. */
 static uint32_t number_longest_rested(const struct host *h, uint32_t to, uint64_t now)
 {
 	uint64_t best_until = now + h->array->options.number_rest_ms * UINT64_C(900000) + 1;
@@ -175,9 +175,10 @@ static uint32_t number_longest_rested(const struct host *h, uint32_t to, uint64_
 	return best;
 }
 
-/* A number for a LUN that names none. Many sets one after another would drive the numbers beyond what Windows
- * sees; before that, a number is taken again that has rested for a tenth of its time: a minute by default, twice
- * as long as Windows shows a ghost. A host that runs Windows gets no other one. 0: there is none. */
+/* A number for a mapping that names none; 0: there is none. Many sets one after another would use up the
+ * numbers that Windows sees. Before that happens, a number that has rested for a tenth of its time is used
+ * again. That is a minute by default, twice as long as Windows shows a device that has gone. A host that runs
+ * Windows gets no number beyond. */
 static uint32_t number_free(const struct host *h)
 {
 	uint64_t now = reactor_now_ns(h->array->options.reactor);
@@ -213,7 +214,7 @@ static void map_clear(struct change *c)
 		host_release(op->host);
 }
 
-/* Mapped, the LUN would never show there, and an import would end in a time-out of VSS. */
+/* A LUN mapped there would never appear on Windows, and an import would end in a time-out of VSS. */
 static int refuse_windows(struct map_change *op, int err, struct fault *fault)
 {
 	fault_set(fault, err, "host %s runs Windows, which sees LUN numbers 1 to %d: %s",
@@ -333,7 +334,7 @@ void map_add(
 
 /* ---- unmap ---- */
 
-/* The call waits, outside the row of changes, for the I/O that had been submitted before. */
+/* The call waits for the I/O that had been submitted before. Other changes go on meanwhile. */
 struct unmap_wait {
 	struct array_drain drain;
 	struct array_call *call;

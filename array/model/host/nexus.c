@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nexuses: what the sessions must be told. Attentions (3F/0E, 2A/09) wait while a set is armed or committing,
- * because a host that meets one may stop its I/O for seconds; never longer than ARRAY_QUIET_MAX_MS.
+ * Nexuses: what the sessions must be told. Unit attentions (3F/0E, 2A/09) wait while a set is armed or
+ * committing, because a host that gets one may stop its I/O for seconds. They never wait longer than
+ * ARRAY_QUIET_MAX_MS.
  */
 #include <assert.h>
 #include <errno.h>

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gate: the way of every I/O from the SCSI layer to the store, and what holds a LUN's writes during a
+ * The gate: every I/O from the SCSI layer to the store passes it, and it holds a LUN's writes back during a
  * cut.
  *
  * Invariants:
- * - Gate closed: WRITE, UNMAP and COMPARE_WRITE queue; READ and FLUSH pass. When it opens, what queued goes
- * on in order of arrival, each asked again by recheck, before anything that comes later.
- * - An I/O counts in inflight[epoch] from lun_submit until its done has returned, in the queue too. A drain
- *   turns the epoch and waits for the old counter; no two drains run at once, so the other counter is zero
- *   whenever the epoch turns.
+ * - While the gate is closed, WRITE, UNMAP and COMPARE_WRITE queue; READ and FLUSH pass. When it opens, what
+ *   has queued goes on in order of arrival, before anything that comes later. Each is first asked again by
+ *   `recheck`.
+ * - An I/O counts in inflight[epoch] from lun_submit until its `done` has returned, also while it queues.
+ * - A drain turns the epoch and waits for the old counter. No two drains run at once, so the other counter is
+ *   zero whenever the epoch turns.
  */
 #include <assert.h>
 #include <errno.h>
@@ -23,7 +24,7 @@ void lun_gate_init(struct lun_box *b)
 	list_init(&b->drains_next);
 }
 
-/* Turns the epoch for those who wait in drains_next, as long as there is nothing to wait for. */
+/* Turns the epoch for the waiters in drains_next; again and again, as long as the old counter is zero. */
 static void drain_turn(struct lun_box *b)
 {
 	struct lun *lun = &b->lun;
@@ -39,7 +40,7 @@ static void drain_turn(struct lun_box *b)
 		b->draining = true;
 		if (b->inflight[b->epoch ^ 1] > 0)
 			break;
-		/* Whoever is called may drain again: that waits for the next turn. */
+		/* A waiter may drain again from inside: that one waits for the next epoch. */
 		while ((n = list_pop(&b->drains))) {
 			struct array_drain *d = container_of(n, struct array_drain, link);
 
@@ -113,7 +114,7 @@ static void io_end(struct lun_io *io, int err)
 	inflight_down(lun, epoch);
 }
 
-/* The initiator gets its sense, the administrator an event: at most one of a kind in a while. */
+/* The initiator gets sense data, the administrator an event: not more than one of a kind in a while. */
 static void tell_trouble(const struct lun *lun, int err)
 {
 	static const struct {
@@ -151,7 +152,7 @@ static bool io_changes(const struct lun_io *io)
 	return store_op_changes(io->io.op);
 }
 
-/* The first write to a shadow LUN is remembered before it goes: see lun_note_write. */
+/* The first write to a shadow LUN is noted before it goes to the store: see lun_note_write. */
 static void io_go(struct lun_io *io)
 {
 	struct lun *lun = io->lun;
@@ -221,7 +222,7 @@ static void io_admit(struct lun_io *io)
 		io_go(io);
 }
 
-/* The gate counts as closed until the queue is empty, so that what comes meanwhile goes behind it. */
+/* The gate counts as closed until the queue is empty, so that what comes meanwhile queues behind it. */
 void lun_gate_open(struct lun *lun)
 {
 	struct lun_box *b = lun_box_of(lun);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Plex copies are made independent of their originals in the background: at most hydrations_max at a time, the
- * others wait in a row.
+ * Plex copies are made independent of their originals in the background: at most hydrations_max at a time,
+ * the others wait in a queue.
  *
  * Invariants:
- * - A LUN hydrates only while lun->hydration is RUNS, its set is kept, and nobody deletes or resyncs it: who does
- *   marks it first (gone, resyncing) and then waits with lun_hydration_halt.
- * - Its record says FULL (of an ordinary LUN: NONE) only after the store has made it so, durably; a restart in
- *   between hydrates once more, in no time.
- * - A hydration begins in a turn of its own, never inside the caller that made it possible.
+ * - A LUN hydrates only while lun->hydration is RUNS, its set is kept, and nobody deletes or resyncs it. Who
+ *   does marks it first (gone, resyncing) and then waits with lun_hydration_halt.
+ * - Its record says FULL (of an ordinary LUN: NONE) only after the store has made the disk independent,
+ *   durably. After a restart in between it hydrates again, with nothing left to copy.
+ * - A hydration begins in a turn of the reactor of its own, never inside the caller that made it possible.
  */
 #include <assert.h>
 #include <errno.h>
@@ -25,7 +25,7 @@ struct lun_plex {
 	bool active, storing; /* the store works on it; its record is being changed */
 	int told_err;         /* the last error that became an event */
 	struct reactor_timer retry;
-	struct list halts;     /* struct array_drain: who waits for the end of it */
+	struct list halts;     /* struct array_drain: they wait for its end */
 	struct list_node link; /* array->luns->hydrations */
 };
 
@@ -54,7 +54,7 @@ void lun_hydration_free(struct lun_box *b)
 		return;
 	b->plex = NULL;
 	list_remove(&p->link);
-	/* One that never was in the model may outlive the array. */
+	/* A LUN that never was in the model may outlive the array. */
 	if (p->retry.heap_index)
 		reactor_timer_disarm(p->array->options.reactor, &p->retry);
 	if (!p->active) {
@@ -78,7 +78,7 @@ unsigned lun_full_percent(const struct lun *lun)
 	return percent < 99 ? (unsigned)percent : 99;
 }
 
-/* ---- the row ---- */
+/* ---- the queue ---- */
 
 static bool eligible(const struct lun_plex *p)
 {
@@ -144,7 +144,7 @@ static int full_check(struct change *c)
 	if (lun->gone)
 		return fault_set(
 			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
-	return lun->hydration == LUN_HYDRATION_NONE; /* a resync was faster */
+	return lun->hydration == LUN_HYDRATION_NONE; /* a resync has come first */
 }
 
 static enum lun_hydration full_state(const struct lun *lun)
@@ -245,7 +245,7 @@ static void hydration_done(struct store_hydration *h, int err)
 		d->idle(d);
 	}
 	if (err == -ECANCELED)
-		lun_hydration_kick(lun); /* who asked for it may have been cancelled itself */
+		lun_hydration_kick(lun); /* what cancelled it may have been cancelled, too */
 	lun_release(lun);
 	row_wake(a);
 	stop_check(a);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images: a LUN's data as of one instant, held for an offloaded copy. A cut through the one LUN and a fork
- * that nobody sees; its record in the catalogue says only that the disk is to go with the next start.
+ * Images: a LUN's data as of one instant, held for an offloaded copy. An image is a cut through one LUN and a
+ * fork that no host sees. Its record in the catalogue says only that the next start is to delete the disk.
  *
- * An image without users is dying: one change after the other deletes all that are by then. What fails to be
- * deleted is tried again with the next one, at the latest after a restart.
+ * An image without users is dying. A change deletes all images that are dying when it begins. If a deletion
+ * fails, it is tried again with the next image, or after a restart.
  */
 #include <assert.h>
 #include <errno.h>
@@ -25,7 +25,7 @@ struct taking {
 	struct lun_image *image;
 };
 
-/* ---- taking ---------------------------------------------------------------------------------------------- */
+/* ---- taking ----------------------------------------------------------------------------------------- */
 
 static void taking_free(struct taking *k)
 {
@@ -170,7 +170,7 @@ void lun_image_take(struct lun *lun, struct array_call *call)
 	array_turn_take(a, &k->turn);
 }
 
-/* ---- letting go ------------------------------------------------------------------------------------------ */
+/* ---- letting go ------------------------------------------------------------------------------------- */
 
 struct burial {
 	struct change c;
@@ -219,7 +219,7 @@ static void burial_end(struct change *c, int err)
 		lun_images_bury(a);
 }
 
-/* With the array gone before the store answered. */
+/* The array was closed before the store answered. */
 static void burial_clear(struct change *c)
 {
 	struct burial *b = container_of(c, struct burial, c);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of LUNs: what the files of lun/ share with each other and with the rooms above. */
+/*
+ * The inside of LUNs: what the files of lun/ share with each other and with host/ and set/.
+ *
+ * lun/, host/, set/ and array/model itself may include it. Nobody outside array/model may.
+ */
 #ifndef UMBRA_MODEL_LUN_INTERNAL_H
 #define UMBRA_MODEL_LUN_INTERNAL_H
 
@@ -13,7 +17,7 @@ struct lun_recycled;
 
 /* ---- record.c --------------------------------------------------------------------------------------- */
 
-/* What a record says; of the catalogue's side only. */
+/* What a record in the catalogue is. */
 enum lun_role {
 	LUN_ROLE_LIVE = 0,
 	LUN_ROLE_RECYCLED = 1, /* a shadow LUN in the recycle bin: recycle.c */
@@ -36,8 +40,8 @@ struct lun_record {
 };
 
 int lun_record_put(struct array *a, struct store_txn *t, const struct lun_record *r);
-int lun_record_del(
-	struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]); /* and its reservations */
+/* Deletes its reservations, too. */
+int lun_record_del(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]);
 int lun_record_get(const void *key, size_t key_len, const void *value, size_t len, struct lun_record *out);
 int lun_image_record_put(struct array *a, struct store_txn *t, uint64_t disk_id);
 int lun_image_record_del(struct array *a, struct store_txn *t, uint64_t disk_id);
@@ -56,12 +60,12 @@ int lun_reservations_record_get(const void *key, size_t key_len, const void *val
 struct luns {
 	struct array *array;
 	struct list all; /* by creation */
-	bool loading;    /* they are linked as they come, and ordered in the end */
+	bool loading;    /* the catalogue is being read: linked in any order, sorted at the end */
 	unsigned count;
 	unsigned reserved_count; /* ids that copy sets hold for shadow LUNs to come */
 	uint64_t serial;         /* of the next one */
 	struct array_index by_id, by_name;
-	uint64_t trouble_ns[3]; /* when the store's last trouble of each kind was told (gate.c); 0: never */
+	uint64_t trouble_ns[3]; /* when an event last told each kind of store error (gate.c); 0: never */
 
 	struct list images;       /* with users */
 	struct list images_dying; /* without, still in the store */
@@ -147,8 +151,8 @@ void lun_gate_close(struct lun *lun);
 void lun_gate_open(struct lun *lun); /* admits what queued, in order, before it returns */
 /* Calls back when every I/O submitted before has ended; from inside when there is none. */
 void lun_gate_drain(struct lun *lun, struct array_drain *d);
-/* For change_ops.drain: calls change_drained when the LUN's I/O and then its hydration have ended. The change has
- * marked the LUN, so that none begins. LUN NULL: does nothing, false. */
+/* For change_ops.drain: calls change_drained when the LUN's I/O has ended, and then its hydration. The change
+ * has marked the LUN, so that no other begins. lun NULL: does nothing, false. */
 bool lun_change_drain(struct change *c, struct lun *lun);
 
 /* ---- notify.c ----------------------------------------------------------------------------------------- */
@@ -160,11 +164,11 @@ void lun_note_write(struct lun *lun);
 
 int lun_hydration_prepare(struct lun_box *b); /* of a LUN with something to hydrate; -ENOMEM */
 void lun_hydration_free(struct lun_box *b);
-/* It may be possible now: the set is kept, or what was in the way has ended. */
+/* Tries to begin: the set has been kept, or what was in the way has ended. */
 void lun_hydration_kick(struct lun *lun);
-/* Calls back when the store does not work on it any more; perhaps from inside. */
+/* Calls back when the store no longer works on it, perhaps from inside. */
 void lun_hydration_halt(struct lun *lun, struct array_drain *d);
-/* Ends those that run and begins no more; `stopped` perhaps from inside. */
+/* Ends those that run and begins no more. `stopped` may be called from inside. */
 void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg);
 void lun_hydration_fire(struct reactor_timer *t);
 
@@ -184,10 +188,10 @@ bool lun_recycle_wanted(const struct lun *lun); /* its deletion leads into the b
 /* set: what its set says of itself. NULL: no memory. */
 struct lun_recycled *lun_recycled_new(const struct lun *lun, const struct lun_record_set *set);
 struct lun_recycled *lun_recycled_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
-void lun_recycled_free(struct lun_recycled *r); /* of one that never came into the bin */
-int lun_recycled_put(
-	struct array *a, struct store_txn *t, const struct lun_recycled *r); /* instead of the LUN's */
-/* It is durable, and the LUN unlinked. */
+void lun_recycled_free(struct lun_recycled *r); /* one that never came into the bin */
+/* Replaces the LUN's record. */
+int lun_recycled_put(struct array *a, struct store_txn *t, const struct lun_recycled *r);
+/* Takes it into the bin: its record is durable, and the LUN is unlinked. */
 void lun_recycled_take(struct array *a, struct lun_recycled *r);
 void lun_recycled_unlink(struct array *a, struct lun_recycled *r); /* out of the bin; not freed */
 int lun_recycled_load(struct array *a, const struct lun_record *record, struct store_disk *disk);

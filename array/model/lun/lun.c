@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * LUNs: creation, growth, names. A LUN's struct lives until the model and every lun_hold() have let
- * go of it; its disk until its deletion is durable, and that waits for its I/O.
+ * LUNs: creation, growth, names. A LUN's struct lives until the model and every lun_hold() have let go of it.
+ * Its disk lives until its deletion is durable, and the deletion waits for the LUN's I/O.
  */
 #include <assert.h>
 #include <errno.h>
@@ -119,7 +119,7 @@ unsigned lun_taken(const struct array *a)
 	return a->luns->count + a->luns->reserved_count + a->luns->recycled_count;
 }
 
-/* By creation: at the start they come in the order of their ids. */
+/* Orders them by creation: the catalogue has them in the order of their ids. */
 int lun_order_all(struct array *a)
 {
 	struct lun_box **all = calloc(a->luns->count + 1, sizeof(struct lun_box *));
@@ -137,7 +137,7 @@ int lun_order_all(struct array *a)
 	return 0;
 }
 
-/* A new one is the latest; commits and undone deletions may link earlier ones. */
+/* Keeps the order by creation. A new LUN is the last; commits and undeletes may link one that is older. */
 static void lun_sort_in(struct array *a, struct lun_box *b)
 {
 	struct list_node *at = a->luns->all.head.prev;

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LUNs: creation, growth, names, I/O, the recycle bin, resync and images. */
+/*
+ * LUNs: creation, growth, names, I/O, the recycle bin, resync and images.
+ *
+ * lun/, host/, set/ and array/model itself may include it. Everybody else includes array/model/array.h.
+ */
 #ifndef UMBRA_MODEL_LUN_H
 #define UMBRA_MODEL_LUN_H
 
@@ -26,8 +30,8 @@ struct lun {
 	uint8_t origin_id[UP_ID_BYTES], set_id[UP_ID_BYTES];
 	enum up_copy_kind copy_kind; /* of a shadow LUN */
 	uint32_t notified;           /* of a shadow LUN: UP_NOTIFY_… that its hosts told, UP_NOTED_… */
-	/* A plex copy is made independent of its original in the background, from keep on; over restarts, and
-	 * after a break too (then NONE follows, when it is done). */
+	/* From keep on, a plex copy is made independent of its original in the background. Neither a restart
+	 * nor a break ends that; after a break the end is NONE instead of FULL. */
 	enum lun_hydration {
 		LUN_HYDRATION_NONE, /* not a plex copy */
 		LUN_HYDRATION_RUNS,
@@ -42,7 +46,7 @@ struct lun {
 	/* of the SCSI layer: per-LUN state (reservations), created on first use; freed by lun_scsi_free */
 	void *scsi;
 	void (*scsi_free)(void *scsi);
-	/* what lun_keep_reservations() kept at last, durable; NULL: nothing. Changes only in its `done`. */
+	/* what lun_keep_reservations() kept last, durably; NULL: nothing. Changes only in its `done`. */
 	uint8_t *reservations;
 	uint32_t reservations_len;
 };
@@ -50,8 +54,8 @@ struct lun {
 void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call); /* lun */
 void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call); /* growing only */
 void lun_rename(struct lun *lun, const char *name, struct array_call *call);
-/* Keeps bytes of the SCSI layer's (copied before this returns) over restarts, instead of those before;
- * len 0: none. The LUN's deletion forgets them. -EMSGSIZE: too many. */
+/* Keeps bytes of the SCSI layer over restarts, in place of those kept before; len 0: none. They are copied
+ * before this returns. The LUN's deletion forgets them. -EMSGSIZE: too many. */
 void lun_keep_reservations(struct lun *lun, const void *bytes, size_t len, struct array_call *call);
 /* The recycle bin. */
 struct lun_recycled_view {
@@ -59,25 +63,25 @@ struct lun_recycled_view {
 	char name[ARRAY_NAME_MAX_BYTES + 1];
 	uint64_t size_bytes, used_bytes, deleted_unix_ms, purge_unix_ms;
 };
-bool lun_recycled_next(
-	struct array *a, const uint8_t after[UP_ID_BYTES], struct lun_recycled_view *out); /* NULL: first */
-void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call);   /* for good, now */
+/* after NULL: the first. */
+bool lun_recycled_next(struct array *a, const uint8_t after[UP_ID_BYTES], struct lun_recycled_view *out);
+void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call); /* for good, now */
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
 struct lun *lun_find_name(struct array *a, const char *name);
 struct lun *lun_next(struct array *a, const struct lun *after); /* NULL: the first; by creation */
 void lun_hold(struct lun *lun);
 void lun_release(struct lun *lun);
 
-/* How far a plex copy is independent of its original: 100: wholly. Of others 0. */
+/* How far a plex copy is independent of its original; 100: wholly. 0 for every other LUN. */
 unsigned lun_full_percent(const struct lun *lun);
 /* Ors UP_NOTIFY_… into lun->notified, durably. -EINVAL: an ordinary LUN, or unknown flags. */
 void lun_notify(struct lun *lun, uint32_t flags, struct array_call *call);
 
-/* Resync: `target`, an ordinary LUN, takes the data and the size of `shadow`, a shadow LUN of a kept set,
- * which survives with all other copies. A job: call->job is its number as soon as the call is done; the job
- * goes on whatever becomes of the asker. -EINVAL: not such LUNs, or the target is smaller; -EBUSY: another
- * resync of the target, or it is a member of an unkept set. Hosts that see the target learn that its
- * medium changed (28/00), and of a new size (2A/09). */
+/* Resync: `target`, an ordinary LUN, takes the data and the size of `shadow`, a shadow LUN of a kept set. The
+ * shadow LUN and all other copies survive. A resync is a job: call->job is its number when the call is done,
+ * and the job goes on even if the caller goes away. Hosts that see the target learn that its medium changed
+ * (28/00), and that its size did (2A/09). -EINVAL: not such LUNs, or the target is smaller. -EBUSY: another
+ * resync of the target runs, or the target is a member of an unkept set. */
 enum lun_resync_state {
 	LUN_RESYNC_RUNS = 1,
 	LUN_RESYNC_DONE = 2,
@@ -92,17 +96,17 @@ struct lun_resync_view {
 	unsigned percent;
 	struct fault fault; /* of a failed one */
 };
-/* owner as with copy sets; jobs that ended are remembered (the last 256, in memory). */
+/* owner: as for copy sets. The last 256 jobs that ended are remembered, in memory. */
 void lun_resync_start(
 	struct array *a, const char *owner, struct lun *shadow, struct lun *target, struct array_call *call);
-int lun_resync_view_of(
-	struct array *a, const char *owner, uint32_t job, struct lun_resync_view *out); /* -ENOENT */
-/* Asks it to end; what was done already stays done (then its state is DONE). -ENOENT. */
+/* 0 or -ENOENT. */
+int lun_resync_view_of(struct array *a, const char *owner, uint32_t job, struct lun_resync_view *out);
+/* Asks the job to end. When it was too late, its state is DONE. 0 or -ENOENT. */
 int lun_resync_cancel(struct array *a, const char *owner, uint32_t job, struct fault *fault);
 uint32_t lun_resync_next(struct array *a, uint32_t after); /* the next job number, 0: no more */
 
-/* A LUN's data as of one instant, for offloaded copies: hidden, read only, gone with a restart. Taking one is a
- * cut like a copy set's and waits for its turn behind one. call->image. */
+/* A LUN's data as of one instant, for offloaded copies: hidden, read only, gone after a restart. Taking one
+ * needs a cut, and waits for its turn like the commit of a copy set. call->image. */
 struct lun_image {
 	struct array *array;
 	struct store_disk *disk; /* source of a STORE_CLONE through lun_submit */
@@ -120,16 +124,17 @@ struct lun_io {
 	struct store_io io; /* io.op … io.iov set by the caller; io.done is the LUN layer's */
 	struct lun *lun;
 	void (*done)(struct lun_io *io, int err);
-	/* Asked when a write that had queued at a closed gate goes on, NULL: always; a non-zero result ends
-	 * the I/O with it (reservation, mapping or size changed meanwhile). */
+	/* Called when the gate opens for a write that queued there; NULL: the write always goes on. A
+	 * non-zero result ends the I/O with it: the reservation, the mapping or the size has changed
+	 * meanwhile. */
 	int (*recheck)(struct lun_io *io);
 	struct list_node gate_link; /* private */
 	unsigned epoch;             /* private */
 };
 /* Range outside the LUN: -ERANGE. Reads and flushes pass a closed gate. */
 void lun_submit(struct lun_io *io);
-/* True: it was queued at the gate and has been taken out; its done is not called any more. False: it runs
- * and its done will come. */
+/* True: it was queued at the gate and has been taken out; `done` will not be called. False: it runs, and
+ * `done` will be called. */
 bool lun_io_withdraw(struct lun_io *io);
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a shadow LUN remembers of its hosts: the notifications that they leave on it, and that one has written to it. */
+/*
+ * What a shadow LUN remembers of its hosts: the notifications that they sent it, and whether one of them has
+ * written to it.
+ */
 #include <errno.h>
 #include <string.h>
 #include "array/model/lun/internal.h"
@@ -93,8 +96,8 @@ static int note_check(struct change *c)
 
 	if (lun->gone)
 		return -ENODEV;
-	return lun->kind != LUN_SHADOW ||
-	       (lun->notified & UP_NOTED_WRITTEN); /* broken, or noted, meanwhile */
+	/* It may have been broken, or noted, meanwhile. */
+	return lun->kind != LUN_SHADOW || (lun->notified & UP_NOTED_WRITTEN);
 }
 
 static void note_end(struct change *c, int err)
@@ -106,8 +109,8 @@ static void note_end(struct change *c, int err)
 		lun->notified |= UP_NOTED_WRITTEN;
 }
 
-/* Nobody waits for it: a write that waited for a change of the catalogue would be in the way of one that drains the LUN.
- * It is on its way to the log before the write is to its disk, and what fails is tried again at the next write. */
+/* The write does not wait for the note: a change that drains the LUN would wait for the write, and the note
+ * for that change. The note is begun before the write is. If it fails, the next write tries again. */
 void lun_note_write(struct lun *lun)
 {
 	static const struct change_ops ops = {

@@ -7,7 +7,7 @@
 #include "array/util/bytes.h"
 
 #define LUN_VERSION           3
-#define LUN_VERSION_UNWRITTEN 2 /* what every version before this one reads */
+#define LUN_VERSION_UNWRITTEN 2 /* of a LUN not written to; older programs read it, too */
 #define IMAGE_KEY             "image"
 #define IMAGE_KEY_BYTES       (sizeof(IMAGE_KEY) - 1 + 8)
 
@@ -52,7 +52,7 @@ int lun_record_del(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_
 	return err ? err : pack_del(a, t, STORE_TABLE_LUN, id, UP_ID_BYTES);
 }
 
-/* What version 2 has more. */
+/* The fields that version 2 added. */
 static void unpack_lun_2(struct unpacker *u, struct lun_record *out)
 {
 	static const enum lun_hydration hydrations[] = {

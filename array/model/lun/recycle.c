@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The recycle bin: with recycle_s, a deleted shadow LUN of a kept set stays in the store, and in the catalogue
- * under its own id, until its time is over or the administrator purges it. Nobody else finds it: it is no LUN any
- * more, only a record, a disk and a reserved id.
+ * The recycle bin. When recycle_s is set, a deleted shadow LUN of a kept set stays in the store, and in the
+ * catalogue under its own id, until its time is over or the administrator purges it. It is no longer a LUN,
+ * only a record, a disk and a reserved id.
  *
  * Invariants:
- * - Deletion, return and purge are changes: a LUN is in the bin, or it is a LUN, or it is gone, durably.
- * - The record keeps what is needed to bring its copy set back too, should it have ended meanwhile.
- * - Nothing is purged before its time, also when the store is full: an event says how much lies in the bin.
+ * - Deletion, return and purge are changes. So what was a LUN is, durably, a LUN still, or in the bin, or
+ *   gone.
+ * - The record keeps what is needed to bring back its copy set, too, if the set has ended meanwhile.
+ * - Nothing is purged before its time, not even when the store is full. An event says how much lies in the
+ *   bin.
  */
 #include <assert.h>
 #include <errno.h>
@@ -235,7 +237,7 @@ void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call
 	purge_start(a, id, call);
 }
 
-/* One after the other: each purge arms the timer again. */
+/* Purges one. The end of the purge arms the timer again for the next. */
 void lun_recycle_fire(struct reactor_timer *t)
 {
 	struct array *a = container_of(t, struct luns, recycle_timer)->array;

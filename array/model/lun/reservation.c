@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a LUN's reservations need to outlive a restart: bytes of the SCSI layer's, a record of the catalogue
- * like any other. Their meaning is not the model's affair.
+ * What a LUN's reservations need to survive a restart: bytes of the SCSI layer, in a record of the catalogue.
+ * The model does not know what they mean.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Resync: an ordinary LUN takes the data and the size of a shadow LUN. A job is a change of the catalogue
- * whose transaction is that of a cut:
+ * whose transaction is committed with a cut:
  *
- *	row of changes: check, target refuses I/O → its I/O has ended → turn at the cut → cut of the shadow LUN
- *	→ transaction with the repointed disk → durable → target serves the new data, its hosts are told
+ *	queue of changes: check, target refuses I/O → its I/O has ended → turn for a cut
+ *	→ cut of the shadow LUN → transaction with the repointed disk → durable
+ *	→ target serves the new data, its hosts are told
  *
  * Invariants:
  * - target->resyncing is true exactly from the check to the end or the cancellation of its job.
- * - A job can be cancelled until its transaction is in the store's hands; nothing has changed then. The change
- *   ends with the cancellation; the cut (struct resync_cut) outlives it until the store lets go.
+ * - A job can be cancelled until its transaction has been given to the store; until then nothing has changed.
+ *   The change ends with the cancellation. The cut (struct resync_cut) lives until the store lets go of it.
  * - Whatever the cut needs is allocated before the job has a number.
  */
 #include <assert.h>
@@ -43,8 +44,8 @@ struct resync_change {
 	struct change c;
 	struct lun_resync *job;
 	struct lun *shadow, *target; /* held */
-	struct resync_cut *cut; /* until it has been handed over to the store, and while it is the change's */
-	bool marked;            /* target->resyncing is this job's */
+	struct resync_cut *cut;      /* as long as the change owns it; NULL once the store has it */
+	bool marked;                 /* target->resyncing is this job's */
 };
 
 /* ---- jobs ---- */
@@ -210,7 +211,7 @@ static void resync_clear(struct change *c)
 
 /* ---- the cut ---- */
 
-/* The store has let go of it. The change, if there is one still, ends with err. */
+/* The store has let go of the cut. The change, if it is still there, ends with err. */
 static void cut_leave(struct resync_cut *k, int err, const char *what)
 {
 	struct array *a = k->array;
@@ -380,7 +381,7 @@ static struct resync_change *op_new(struct lun *shadow, struct lun *target)
 	return op;
 }
 
-/* The numbers of another life of the array are to be unknown. */
+/* Begins at a random number, so that job numbers from before a restart are unknown. */
 static uint32_t number_new(struct array *a)
 {
 	uint32_t chance;
@@ -488,7 +489,7 @@ static void run_cancel(struct resync_change *op)
 
 	target_unmark(op);
 	if (!k->waits && !k->in_store)
-		return; /* in the row or draining: it will see */
+		return; /* queued or draining: it will see that it was cancelled */
 	if (k->in_store) {
 		k->op = NULL;
 		op->cut = NULL;
@@ -496,7 +497,7 @@ static void run_cancel(struct resync_change *op)
 		change_written(&op->c, -ECANCELED);
 		return;
 	}
-	array_turn_leave(a, &k->turn); /* the first in the row has begun: nobody waits for this one */
+	array_turn_leave(a, &k->turn); /* the first in the queue has begun: nobody waits for this one */
 	change_written(&op->c, -ECANCELED);
 }
 

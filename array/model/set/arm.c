@@ -2,18 +2,19 @@
 /*
  * Arming, and the room that goes with it.
  *
- * Between arm and commit VSS writes flags (hidden, read-only, …) into the partition tables of a set's originals, and
- * takes them off again after the commit, when the old tables are the copies'; a copy that is imported beside its original
- * gets an identity of its own. In a pool without room these writes would fail and the volumes stay hidden. So a host's
- * set is armed only when the store has set aside what they need (store_reserve); else arm is refused, and VSS gives up
- * before the cut.
+ * Between arm and commit VSS writes flags (hidden, read-only, …) into the partition tables of a set's
+ * originals. After the commit it takes them off again; by then the old tables belong to the copies, so this
+ * needs new chunks. A copy that is imported beside its original gets an identity of its own, which is
+ * written, too. In a full pool these writes would fail, and the volumes would stay hidden. So a host's set is
+ * armed only when the store has set aside the room that they need (store_reserve). Else arm is refused, and
+ * VSS gives up before the cut.
  *
  * Invariants:
- * - The room of a set is held from arm until the set is aborted and nothing of its cut is left, or, when it is kept (which
- *   comes before VSS takes the flags off), for one more lease; or until the set ends.
- * - The store keeps it in memory only. A set that is found at the start asks again before anybody can write: what was
- *   set aside is free then.
- * - The administrator's own sets (owner "") have no VSS behind them: they need no room.
+ * - A set holds its room from arm on. If it is aborted, until nothing of its cut is left. If it is kept, for
+ *   one more lease, because VSS takes the flags off after keep. In any case not beyond the end of the set.
+ * - The store keeps the room in memory only. After a restart a set asks for it again before anybody can
+ *   write, while the chunks that were set aside are still free.
+ * - The administrator's own sets (owner "") have no VSS behind them and need no room.
  */
 #include <assert.h>
 #include <errno.h>
@@ -21,14 +22,14 @@
 #include <string.h>
 #include "array/model/set/internal.h"
 
-#define ARM_WAIT_MS 10000u /* for space that is on its way; then the host is to ask again */
+#define ARM_WAIT_MS 10000u /* for space that is being freed; after that the host must ask again */
 
 static const struct store_ops *ops_of(const struct set *s)
 {
 	return s->array->options.store->ops;
 }
 
-/* ---- who waits for it ---- */
+/* ---- calls that wait for it ---- */
 
 /* Ends the calls; arming is over. */
 static void tell(struct set *s, int err, const struct fault *fault)
@@ -138,7 +139,8 @@ static bool room_wanted(const struct set *s)
 	return s->owner[0] && ops_of(s)->reserve;
 }
 
-/* Kept so lately that VSS may not have ended: within a lease of the cut, and one more has not passed. */
+/* VSS may not have ended yet: no more than two leases have passed since the cut, one for keep and one after
+ * it. */
 static bool room_was_held(const struct set *s)
 {
 	uint64_t now = array_clock_unix_ms(),

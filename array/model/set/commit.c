@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The commit of a copy set: one at a time array-wide, the others wait in a row within their own deadlines.
+ * The commit of a copy set. The array does one at a time; the others queue, each within its own deadline.
  *
  *	gates close in id order → store cut → gates open → transaction with the forks → durable → reply
  *
  * Invariants:
- * - Gates are closed only between commit_start and cut_done (or the deadline, or an abort: then the cut will
- *   be dropped). The array's timer opens them, whatever the requester does.
- * - A commit that was given up has answered its call; it stays at the head of the row until the store has let
- *   go of its cut. If it became durable all the same, the set is undone (undo.c).
- * - Everything that needs memory and is not the store's is allocated before the gates close, or after they
- *   open.
+ * - Gates are closed only between commit_start and cut_done. The deadline or an abort opens them earlier, and
+ *   then the cut is dropped. The array's own timer opens them, whatever the requester does.
+ * - A commit that was given up has answered its call. It stays at the head of the queue until the store has
+ *   let go of its cut. If it became durable all the same, the set is undone (undo.c).
+ * - The model allocates all the memory it needs before the gates close, or after they open.
  */
 #include <assert.h>
 #include <errno.h>
@@ -83,7 +82,7 @@ static struct commit *commit_new(struct set *s, struct array_call *call)
 	return c;
 }
 
-/* The store has let go: the next one's turn. */
+/* The store has let go of the cut: the next commit has its turn. */
 static void commit_leave(struct commit *c)
 {
 	struct array *a = c->array;
@@ -106,7 +105,7 @@ static void gates_open(struct commit *c)
 {
 	if (!c->gates_closed)
 		return;
-	c->gates_closed = false; /* a write that goes on may come back here */
+	c->gates_closed = false; /* first, because a write that goes on may come back here */
 	for (unsigned i = 0; i < c->count; i++)
 		lun_gate_open(commit_original(c, i));
 }
@@ -140,7 +139,7 @@ bool set_commit_give_up(struct set *s, int err, const struct fault *why)
 	return in_store;
 }
 
-/* The set is aborted, nothing of it is in the store. */
+/* The set is aborted. Nothing of it is in the store. */
 static void commit_failed(struct commit *c, int err, const char *what)
 {
 	struct set *s = c->s;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The end of a single LUN: its deletion, or, of a shadow LUN, the break that makes an ordinary LUN of it. A shadow
- * LUN leaves its set with that, durably in the same transaction; the set goes with its last one.
+ * The end of a single LUN: its deletion, or the break, which makes an ordinary LUN of a shadow LUN. Either
+ * way a shadow LUN leaves its set in the same transaction. A set ends with its last shadow LUN.
  */
 #include <assert.h>
 #include <errno.h>

@@ -3,7 +3,8 @@
 #include <errno.h>
 #include "array/model/set/internal.h"
 
-/* Is it one of those from whose LUN the copy was taken? When the original is gone, that is who took the copy. */
+/* Did the host see the LUN from which the copy was taken? When the original is gone, only the host that took
+ * the copy counts as such. */
 static bool had_original(const struct host *h, const struct lun *shadow, const struct lun *original)
 {
 	if (original)

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of copy sets: set.c (their records and calls), arm.c (the room that they need), commit.c (the cut), lease.c (what ends a set
- * that nobody keeps), undo.c (what removes a committed one again).
+ * The inside of copy sets: set.c (their structs and calls), arm.c (the room that they need), commit.c (the
+ * cut), lease.c (what ends a set that nobody keeps), undo.c (what removes a committed set).
+ *
+ * set/ and array/model itself may include it. Nobody outside array/model may.
  *
  * Invariants:
  * - A set is in the catalogue exactly from its durable commit until its last shadow LUN is durably deleted.
  * - While a set is unkept its originals cannot be deleted, and its shadow LUNs cannot be mapped or deleted
- * one by one (lun_box.unkept counts).
- * - Before the commit is durable the ids of the shadow LUNs are reserved (array.idents,
- * array.reserved_count).
- * - `undo_due`: the transaction of an aborted set became durable, or may still; the set is remembered until
- * that is undone.
+ *   one by one (lun_box.unkept counts).
+ * - Before the commit is durable the ids of the shadow LUNs are reserved (array.idents, luns.reserved_count).
+ * - `undo_due`: the transaction of an aborted set has become durable, or may still do so. The set is
+ *   remembered until that is undone.
  */
 #ifndef UMBRA_MODEL_SET_INTERNAL_H
 #define UMBRA_MODEL_SET_INTERNAL_H
@@ -37,8 +38,8 @@ void set_teardown(struct array *a);
 /* The private side of set.members[i]. */
 struct set_side {
 	struct lun *original; /* unkept: held; else NULL */
-	struct lun
-		*shadow; /* NULL before the commit is durable; in the model as long as set->shadows_linked */
+	/* NULL before the commit is durable; in the model as long as set->shadows_linked. */
+	struct lun *shadow;
 	struct array_ident ident; /* the reserved id, as long as `reserved` */
 	bool reserved;
 };
@@ -62,7 +63,7 @@ struct set {
 	bool arming, room_asked, room_held;
 	struct list arm_waiters; /* while arming: set_wait */
 	struct reactor_timer arm_timer;
-	/* aborted: when it is forgotten, or the undo is tried again; kept: when its room goes back */
+	/* aborted: when it is forgotten, or its undo is tried again; kept: when its room is given back */
 	struct reactor_timer lease_timer;
 	struct reactor_timer gone_timer;
 	uint64_t lease_until_ns;
@@ -150,7 +151,7 @@ struct lun_recycled *set_recycled_new(const struct lun *lun);
 
 void set_lease_init(struct set *s);
 void set_lease_renew(struct set *s);
-/* As the state has changed: arms or disarms. */
+/* The state has changed: starts or stops the timers. */
 void set_lease_follow(struct set *s);
 void set_lease_stop(struct set *s);
 void set_initiator_came(struct array *a, const char *initiator);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What ends a set that nobody keeps: its lease (renewed by every call about the set), and the absence of its
- * owner. The same timer forgets an aborted set after a while, or tries its undo again, and takes a kept one's room.
+ * What ends a set that nobody keeps: the end of its lease, which every call about the set renews, and the
+ * absence of its owner. The same timer forgets an aborted set after a while, or tries its undo again, and
+ * gives back the room of a kept one.
  */
 #include <string.h>
 #include <strings.h>

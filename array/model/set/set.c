@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copy sets: their structs, their names and the calls that need no I/O (begin, add), keep and abort.
- * What may follow on what says state.c alone.
+ * Copy sets: their structs and names, the calls that need no I/O (begin, add), keep and abort. state.c alone
+ * says which call may follow which.
  */
 #include <assert.h>
 #include <errno.h>

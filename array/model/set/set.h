@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Copy sets: begin, add, arm, commit, keep; or abort. */
+/*
+ * Copy sets: begin, add, arm, commit, keep; or abort.
+ *
+ * set/ and array/model itself may include it. Everybody else includes array/model/array.h.
+ */
 #ifndef UMBRA_MODEL_SET_H
 #define UMBRA_MODEL_SET_H
 
@@ -13,7 +17,8 @@ int set_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *ow
 /* Adding a LUN again gives the same shadow. *shadow_id: the future LUN's id, unique, reserved. */
 int set_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct lun *original,
 	enum up_copy_kind kind, uint8_t shadow_id[UP_ID_BYTES], struct fault *fault);
-/* -ENOSPC: the store has no room for what VSS writes to the originals before and after the cut (owner not ""). */
+/* -ENOSPC: the store has no room for what VSS writes to the originals before and after the cut. A set of the
+ * administrator needs no such room. */
 void set_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
 /* The cut. call->window_ns, durable_ns. -ETIME: past the deadline, nothing is kept (the state is aborted). */
 void set_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, uint32_t deadline_ms,
@@ -48,20 +53,22 @@ struct set *set_find_name(struct array *a, const char *name);
 struct set *set_next(struct array *a, const struct set *after);
 void set_view_of(const struct set *s, struct set_view *out);
 int set_rename(struct set *s, const char *name, struct fault *fault); /* before the commit */
-/* May this host import (map) that shadow LUN? 0, -EPERM. Where the original is gone, the host that took the copy
- * stands for those that it was mapped to. */
+/* May this host import (map) that shadow LUN? 0, -EPERM. When the original is gone, the host that took the
+ * copy counts as the one host that it was mapped to. */
 int set_may_import(const struct host *h, const struct lun *shadow, struct fault *fault);
 
 /* ---- what happens to a LUN and concerns its set ---- */
 
-/* Refused (-EBUSY) while mapped or a member of an unkept set. Ordinary and shadow LUNs alike. With a recycle
- * bin a shadow LUN goes there: nobody finds it any more but lun_recycled_next, its space returns later. */
+/* Deletes an ordinary or a shadow LUN. Refused (-EBUSY) while it is mapped or a member of an unkept set. With
+ * a recycle bin a shadow LUN goes there: only lun_recycled_next finds it then, and its space returns
+ * later. */
 void lun_delete(struct lun *lun, struct array_call *call);
-/* A shadow LUN of a kept set becomes an ordinary one: same id, same data, same mappings; its set forgets it
- * (and goes with its last one). An ordinary one: succeeds, for a repeated request is no error. */
+/* A shadow LUN of a kept set becomes an ordinary one, with the same id, data and mappings. It leaves its set,
+ * and the set ends with its last shadow LUN. Succeeds for an ordinary LUN, because a repeated request is no
+ * error. */
 void lun_break(struct lun *lun, struct array_call *call);
-/* Back as a shadow LUN, unmapped; its copy set too. -ENOENT, -EEXIST: another LUN has its name, -EBUSY: another set
- * has its set's id. call->lun */
+/* Brings a LUN back from the recycle bin as a shadow LUN, unmapped, and its copy set with it. call->lun.
+ * -ENOENT. -EEXIST: another LUN has its name. -EBUSY: another set has its set's id. */
 void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call);
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of a copy set's life: see state.h. Positive entries are states, negative ones refusals.
- */
+/* The table of a copy set's life: see state.h. Positive entries are states, negative ones refusals. */
 #include <assert.h>
 #include <errno.h>
 #include "array/model/set/state.h"

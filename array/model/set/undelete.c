@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Back from the recycle bin: the LUN is a member of its set again. A set that had ended meanwhile returns with it, as
- * the record in the bin says it was.
+ * Back from the recycle bin: the LUN becomes a member of its set again. If the set has ended meanwhile, it
+ * returns, too, from what the record in the bin says of it.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Removing whole sets: the undo of a committed one that nobody keeps, of one whose commit became durable
- * after the set had been aborted, and the administrator's deletion of a kept one. One transaction deletes
- * every shadow LUN and the set's record.
+ * Removing whole sets: a committed one that nobody keeps, one whose commit became durable after the set had
+ * been aborted, and a kept one that the administrator deletes. One transaction deletes every shadow LUN and
+ * the set's record.
  */
 #include <assert.h>
 #include <errno.h>
@@ -103,7 +103,7 @@ static int removal_build(struct change *c, struct store_txn *t)
 	return err;
 }
 
-/* Takes the shadow LUNs out of the model, or frees those that never came into it. */
+/* Takes the shadow LUNs out of the model, or frees those that never were in it. */
 static void shadows_drop(struct set *s)
 {
 	for (unsigned i = 0; i < s->member_count; i++) {
@@ -114,7 +114,7 @@ static void shadows_drop(struct set *s)
 			lun_unlink(b);
 		} else {
 			b->lun.gone = true;
-			lun_release(&b->lun); /* who drains it may hold it still */
+			lun_release(&b->lun); /* a change that drains it may still hold it */
 		}
 	}
 }

@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hydration: a disk becomes independent of its branch's ancestors. Chunk by chunk, under the chunk's exclusive
- * lock, the blocks that some viewer of the branch finds in an ancestor are copied into the branch; then, in one
- * frame, the branch loses its parent and the parent gets a to-do.
+ * Hydration: a disk becomes independent of its branch's ancestors.
+ * 1. Blocks that some viewer of the branch finds in an ancestor are copied into the branch. This goes chunk
+ *    by chunk, under the chunk's exclusive lock.
+ * 2. The disk lets go of the chunks that it shares with others through clones (unshare.c). Clones that are
+ *    made meanwhile may be shared all the same.
+ * 3. In one frame the branch loses its parent and the parent gets a to-do.
  *
  * Why no copy changes (docs/pool-format.md has the argument):
  * - What the parent shows is frozen. The copied blocks go into an entry that every viewer of the branch sees,
- *   and are blocks that no such entry has: so nobody's newer block is hidden, and each viewer finds the same
- *   data as before, the disk as well as the copies that were or will be made of it.
- * - Once a chunk has been done nothing of it is looked for in an ancestor again: blocks that are unmapped
- *   leave known zeros as long as there is a parent.
- * - In memory the branch keeps its parent until the frame is durable, so the parent keeps what it shows. And all I/O
- *   that began before the last chunk was copied has ended by then: a read that found its data in an ancestor, and is slow,
- *   must not find there what the ancestor's own disk writes.
+ *   and only blocks that no such entry has are copied. So no newer block is hidden, and each viewer finds the
+ *   same data as before: the disk, and the copies that were or will be made of it.
+ * - Once a chunk is done, nothing of it is looked for in an ancestor again: as long as there is a parent,
+ *   blocks that are unmapped leave known zeros.
+ * - In memory the branch keeps its parent until the frame is durable, so the parent keeps what it shows.
+ * - All I/O that began before the last chunk was copied has ended before that frame. Else a slow read that
+ *   found its data in an ancestor could read there what the ancestor's own disk has written since.
  *
- * Copies leave a share of the pool free for the clients (pool_alloc_spare): below it they wait, and stop with -ENOSPC,
- * as if the pool were full.
+ * Copies leave a share of the pool free for the clients (pool_alloc_spare). Below it they wait, and stop with
+ * -ENOSPC as if the pool were full.
  *
- * Then the disk lets go of the chunks that it shares with others through clones (unshare.c), before the frame at
- * the end. Clones that are made meanwhile may be shared all the same.
- *
- * Chunks to look at come from LMDB: those of which any ancestor has an entry. The ancestors are listed once,
- * at the start, before a flush brings all that they show into LMDB. Later the chain only gets shorter (a
- * branch is spliced into its child, or becomes independent itself), and in LMDB the entries of a chunk are
- * always with one of those listed or with the branch itself.
+ * The chunks to look at come from LMDB: those of which any ancestor has an entry. The ancestors are listed
+ * once, at the start, before a flush brings all that they show into LMDB. Later the chain only gets shorter,
+ * when a branch is spliced into its child or becomes independent itself. So in LMDB the entries of a chunk
+ * always belong to a listed branch or to the branch itself.
  */
 #include "array/store/pool/background/background.h"
 
@@ -41,12 +41,12 @@
 enum hydrate_phase {
 	ANCESTORS,   /* what some viewer finds in an ancestor is copied */
 	OWN,         /* the disk lets go of chunks that it shares */
-	READERS,     /* those end who began to read in an ancestor */
-	DETACH,      /* the frame that ends it */
+	READERS,     /* waits for reads that began in an ancestor */
+	DETACH,      /* the frame in which the branch loses its parent */
 	INDEPENDENT, /* durably */
 };
 
-/* What all of it waits for: nothing else goes on meanwhile. */
+/* What the whole hydration waits for. Nothing else of it goes on meanwhile. */
 enum hydrate_wait {
 	WAIT_NOTHING,
 	WAIT_COMMIT,  /* a frame, and LMDB if need be */
@@ -59,7 +59,7 @@ struct chunk_copy {
 	struct pool_hydrate *h;
 	bool busy, locked;
 	bool waits_room; /* for a free chunk, without the lock */
-	bool counted;    /* in pool.dirty_pending */
+	bool counted;    /* in pool_map.dirty_pending */
 	bool held;       /* the epoch */
 	bool fresh_phys; /* phys is in no entry yet */
 	bool has_entry;  /* gen is that of an entry */
@@ -102,7 +102,7 @@ struct pool_hydrate {
 	uint64_t chunks[BATCH], next;
 	size_t count, at;
 	int job_err;
-	/* the frame that ends it: whose to-do it has; a parent that is gone does no harm */
+	/* of the to-do in the last frame; a parent that is gone by then does no harm */
 	uint64_t parent_id;
 	uint32_t parent_gen;
 	unsigned busy;
@@ -134,7 +134,7 @@ static void chunk_release(struct chunk_copy *c)
 	if (c->counted) {
 		p->map.dirty_pending--;
 		if (!list_empty(&p->space.alloc_waiters))
-			pool_commit_request(&p->commit); /* they may have waited for this one */
+			pool_commit_request(&p->commit); /* they may have waited for this chunk */
 	}
 	c->counted = false;
 	if (c->locked)
@@ -175,7 +175,7 @@ static void chunk_room(struct pool_waiter *w, int err)
 		chunk_lock(c);
 }
 
-/* Waits for room without the lock: a writer of the chunk does not wait for us, nor reclaim. */
+/* Waits for room without the lock, so that neither a writer of the chunk nor reclaim waits for us. */
 static void chunk_wait_room(struct chunk_copy *c)
 {
 	chunk_release(c);
@@ -278,7 +278,7 @@ static void was_read(struct pool_op *op, int err)
 	read_next(c);
 }
 
-/* Where the copied blocks go: the newest entry that every viewer sees, else a new one that all will see. */
+/* The entry for the copied blocks: the newest that every viewer sees, else a new one that all will see. */
 static void choose_entry(struct chunk_copy *c)
 {
 	struct pool_branch *b = c->h->branch;
@@ -296,7 +296,7 @@ static void choose_entry(struct chunk_copy *c)
 		c->has_entry = true;
 		c->gen = e[i].gen;
 		c->phys = e[i].phys;
-		assert(!e[i].shared); /* what it says nothing of is nowhere (clone.c) */
+		assert(!e[i].shared); /* a shared entry leaves nothing to an ancestor (clone.c) */
 	}
 	if (count == 0) { /* a write that waits for this lock must not find a newer one */
 		uint32_t oldest = pool_branch_oldest_write(b);
@@ -355,14 +355,14 @@ static int chunk_begin(struct chunk_copy *c)
 	return 0;
 }
 
-/* Under the lock; entered again after each wait for a leaf. */
+/* Under the lock. Called again after each wait for a leaf. */
 static void chunk_run(struct chunk_copy *c)
 {
 	int err = c->h->pool->base.latched ? -EROFS : chunk_begin(c);
 
 	if (err == -EAGAIN)
 		return;
-	if (err == -EBUSY && !c->h->err) /* once it is given up nobody wakes it */
+	if (err == -EBUSY && !c->h->err) /* after an error nobody would wake it */
 		chunk_wait_room(c);
 	else if (err)
 		chunk_end(c, err > 0 || err == -EBUSY ? 0 : err);
@@ -656,7 +656,7 @@ static void tick(struct pool_timer *timer)
 	step(h);
 }
 
-/* May a chunk be copied now? If not, something will call step. */
+/* May a chunk be copied now? If not, something will call the step again. */
 static bool may_start(struct pool_hydrate *h)
 {
 	struct pool *p = h->pool;
@@ -671,7 +671,7 @@ static bool may_start(struct pool_hydrate *h)
 		p->base.host->ops->timer_arm(p->base.host, &h->timer, TICK_MS);
 		return false;
 	}
-	/* Half of what may wait for a frame is the clients'. */
+	/* Half of what may wait for a frame is left to the clients. */
 	if (p->map.dirty_count + p->map.dirty_pending >= p->map.dirty_max / 2) {
 		int err = commit(h, NULL, flushed);
 
@@ -844,7 +844,7 @@ void pool_hydrate_start(struct store_hydration *owner)
 	d->hydration = h;
 	list_push_back(&p->hydrations, &h->link);
 	list_chain(h);
-	h->loop.running = true; /* until it is all set up: done may come from inside */
+	h->loop.running = true; /* until all is set up: done may be called from inside */
 	err = commit(h, NULL, start_flushed);
 	if (err)
 		h->err = err;
@@ -863,14 +863,14 @@ static void cancel(struct pool_hydrate *h)
 	for (unsigned i = 0; i < CHUNKS_MAX; i++) {
 		struct chunk_copy *c = &h->copy[i];
 
-		/* Room may be long in coming. */
+		/* It may be long before there is room. */
 		if (c->waits_room) {
 			list_remove(&c->waiter.link);
 			c->busy = c->waits_room = false;
 			h->busy--;
 		}
 	}
-	/* So may the end of a slow read. */
+	/* It may be long before a slow read ends. */
 	if (h->wait == WAIT_ROOM || h->wait == WAIT_READERS) {
 		list_remove(&h->waiter.link);
 		h->wait = WAIT_NOTHING;

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Deletion and reclaim in the background: one task at a time, in small steps, each durable by itself, so that
- * a restart goes on with what is left.
+ * Deletion and reclaim in the background: one task at a time, in small steps. Each step is durable by itself,
+ * so a restart goes on with what is left. The tasks:
  *
  * - A to-do (branch, gen) says that the viewer of that generation is gone. Only chunks that were written
- *   again between it and the next viewer can have something to give back: the index of generations lists them.
- * - A branch without disk and child is dropped: its entries go, then the branch, and its parent gets a to-do.
- * - A branch without disk and with one child is spliced: its entries move into the child (whose generations
- *   begin above them), then the child takes its place. Readers find the same blocks before, between, after.
+ *   again between it and the next viewer can have something to give back. The index of generations lists
+ *   them.
+ * - A branch without disk and child is dropped: its entries are deleted, then the branch, and its parent gets
+ *   a to-do.
+ * - A branch without disk and with one child is spliced: its entries move into the child, whose generations
+ *   begin above them, then the child takes its place. Readers find the same blocks at every moment.
+ * - Loose chunks, which are shared chunks that no entry has any more, are freed (refs.c). They are looked for
+ *   once a second at most, and when chunks are wanted.
  *
- * - Shared chunks that no entry has any more are freed (refs.c): looked for once a second at most, and when
- *   chunks are wanted.
- *
- * A task begins when LMDB has every frame up to now (the lists come from LMDB). To-dos and the absence of a
- * disk are durable, so nothing has to be remembered across a restart.
+ * The lists come from LMDB, so a task begins when LMDB has every frame up to now. To-dos and the absence of a
+ * disk are durable, so nothing else has to be remembered across a restart.
  */
 #include "array/store/pool/background/background.h"
 
@@ -23,7 +24,7 @@
 #include "array/store/pool/base/loop.h"
 
 #define BATCH        256u
-#define FAILURES_MAX 3u /* in a row: then nobody waits for what may be freed */
+#define FAILURES_MAX 3u /* in a row; after that no writer waits for reclaim */
 #define RETRY_MS     60000u
 
 enum task {
@@ -109,8 +110,9 @@ static void retry_fired(struct pool_timer *timer)
 	pool_reclaim_kick(r->pool);
 }
 
-/* `more`: it is done. Else it failed; others have their turn. After FAILURES_MAX of them a writer who finds no room is
- * told so at once; a deletion gives new hope (pool_reclaim_scan), and what failed is tried again in a while. */
+/* `more`: the task is done. Else it failed, and others have their turn; it is tried again after a while.
+ * After FAILURES_MAX failures in a row a writer that finds no room gets its error at once, until there is
+ * more to reclaim (pool_reclaim_scan). */
 static void task_end(struct pool_reclaim *r, bool more)
 {
 	struct pool *p = r->pool;
@@ -143,7 +145,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 	pool_ask_ended(&p->base);
 }
 
-/* The child has become independent (hydrate.c): what is left of the branch is for nobody. */
+/* The child has become independent (hydrate.c): nobody needs what is left of the branch. */
 static bool splice_moot(const struct pool_reclaim *r)
 {
 	return r->task == TASK_SPLICE && r->child->parent != r->branch;
@@ -342,8 +344,9 @@ static void splice_removed(void *arg, int err)
 	task_end(r, true);
 }
 
-/* Nothing is left in b: the child takes its place at once. The next frame has the child's record, as it is by
- * then (it may be cut before), and this one or a later one the end of b; in between b is an empty branch. */
+/* Nothing is left in b: the child takes its place at once. The next frame has the child's record as it is by
+ * then; the child may be cut before. That frame or a later one has the end of b. In between b is an empty
+ * branch. */
 static void splice_finish(struct pool_reclaim *r)
 {
 	struct pool_branch *b = r->branch, *c = r->child, *parent = b->parent;
@@ -363,7 +366,7 @@ static void splice_finish(struct pool_reclaim *r)
 	own_commit(t, splice_removed, r);
 }
 
-/* The child gets what it sees of the entry. What cannot be moved for want of memory stays as it is, chunk and all. */
+/* The child gets what it sees of the entry. Without memory the entry stays where it is, with its chunk. */
 static int splice_entry(
 	struct pool_reclaim *r, struct pool_leaf *from, struct pool_leaf *to, struct pool_entry e)
 {
@@ -394,7 +397,8 @@ static int splice_entry(
 	return 0;
 }
 
-/* All entries of one chunk, at once: the newest first, so that readers find the same however many went. */
+/* Moves all entries of one chunk at once, the newest first: readers find the same, however many have
+ * moved. */
 static int splice_chunk(struct pool_reclaim *r)
 {
 	struct pool *p = r->pool;
@@ -474,7 +478,7 @@ static void loose_batch_done(void *arg, int err)
 	drop_batch_done(r, err);
 }
 
-/* No entry has them, and none can get them: all of LMDB's answer lies before this task in the log. */
+/* No entry has them, and none can get them: all that LMDB has listed is older in the log than this task. */
 static void loose_batch(struct pool_reclaim *r)
 {
 	struct pool_txn *t = own_txn(r->pool);
@@ -567,8 +571,8 @@ static bool lock_blocked(const struct pool_reclaim *r)
 	       (r->task == TASK_SPLICE && list_linked(&r->lock.link));
 }
 
-/* The task at a lock gives way to a look for loose chunks, for which the lock's holder may be waiting. It goes on from
- * what it has left to do. */
+/* A task that waits at a lock gives way to a look for loose chunks, because the lock's holder may be waiting
+ * for a chunk. The task begins again later with what it has left to do. */
 static void step_aside(struct pool_reclaim *r)
 {
 	unsigned failures = r->failures;
@@ -594,8 +598,8 @@ bool pool_reclaim_may_free(struct pool *p)
 		uint64_t sequence = container_of(n, struct pool_todo, link)->sequence;
 
 		if (!sequence || sequence > p->log.sequence) {
-			pool_commit_request(
-				&p->commit); /* whose end kicks us, as that of the one under way */
+			/* Its end kicks us, as does that of a commit under way. */
+			pool_commit_request(&p->commit);
 			return true;
 		}
 	}
@@ -625,7 +629,7 @@ static bool batch_step(struct pool_loop *loop)
 	return true;
 }
 
-/* The chunks of the batch, one after another; a frame in between when much is dirty. */
+/* The chunks of the batch, one after another. When much is dirty, a frame comes in between. */
 static void batch_run(struct pool_reclaim *r)
 {
 	pool_loop_run(&r->loop, batch_step);
@@ -659,9 +663,10 @@ static bool choose_loose(struct pool_reclaim *r)
 	return true;
 }
 
-/* A branch to drop, else a look for loose chunks, else one to splice. `stuck`: of those that failed before. Loose
- * chunks are given back at once; a splice is long, gives back little, and may stand at the lock of a write that waits
- * for a chunk. It has its turn all the same: a look takes what there is by then, and the next one waits to be asked for. */
+/* Chooses a branch to drop, else a look for loose chunks, else a branch to splice. `stuck`: among the
+ * branches that failed before. A look for loose chunks frees them at once. A splice is long, frees little,
+ * and may wait at the lock of a write that itself waits for a chunk; so it comes last. It has its turn all
+ * the same, because a look ends with what there is by then and the next one must be asked for. */
 static bool choose_other(struct pool_reclaim *r, bool stuck)
 {
 	struct pool *p = r->pool;
@@ -694,7 +699,7 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 	return true;
 }
 
-/* After a failure the others come first: what always fails must not hold them up. */
+/* What failed before comes last: a task that always fails must not hold up the others. */
 static bool choose(struct pool_reclaim *r)
 {
 	if (r->loose_next && choose_loose(r))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a write goes: the entry of the map that its generation owns, or a new one, and the entry's chunk. A chunk that
- * others have, too, is never written to: a new one takes its place when everything is in it. A chunk that lies in too
- * many entries is copied up into one.
+ * Where a write goes: the entry of the map that its generation owns, or a new one, and the entry's chunk. A
+ * shared chunk is never written to. A new chunk takes its place once all blocks are in it. A chunk whose
+ * blocks lie in too many entries is copied up into one.
  */
 #include "array/store/pool/io/io.h"
 
@@ -18,7 +18,7 @@ static unsigned depth(const struct pool_branch *b)
 	return n;
 }
 
-/* Would the chunk lie in too many places? 0 or 1, or -EAGAIN (w waits, when given). */
+/* Would the chunk's blocks lie in too many entries? 0 or 1, -ENOMEM, or -EAGAIN (w waits, if it is given). */
 int pool_target_copy_up(struct pool_sub *sub, struct pool_waiter *w)
 {
 	struct pool_branch *b = pool_io_of(sub->io)->branch;
@@ -41,7 +41,7 @@ static void count_pending(struct pool_sub *sub)
 	sub->counted = true;
 }
 
-/* Chunks that were taken and freed again and again wait for the next frame, too. */
+/* Freed chunks wait for the next frame, too; a write that is repeated can free many of them. */
 static bool freed_full(struct pool *p)
 {
 	if (p->space.free_new.count < p->map.dirty_max)
@@ -50,8 +50,9 @@ static bool freed_full(struct pool *p)
 	return true;
 }
 
-/* There is no chunk for everybody: one that is set aside for this write? Not for a COMPARE AND WRITE over several chunks: it
- * gives back what it got when another has none, and that would not come into the reserve again. */
+/* No chunk is free for everybody: is one set aside for this write? Never for a COMPARE AND WRITE over several
+ * chunks: if one of them gets no chunk, the others give theirs back, and these would not return to the
+ * reserve. */
 static bool target_reserved(const struct pool_sub *sub, uint64_t *phys)
 {
 	if (sub->ops->joint && sub->len < sub->io->len)
@@ -59,8 +60,8 @@ static bool target_reserved(const struct pool_sub *sub, uint64_t *phys)
 	return pool_reserve_take(&sub->pool->space, pool_disk_of(sub->io->disk), sub->chunk, phys);
 }
 
-/* A chunk for a write that has none yet, and room in the next frame for what it makes dirty. `e`: the entry
- * that it owns, or NULL. */
+/* Gets a chunk for a write that has none yet, and room in the next frame for what the write makes dirty. `e`:
+ * the entry that it owns, or NULL. */
 static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool may_wait, uint64_t *phys)
 {
 	struct pool *p = sub->pool;
@@ -78,7 +79,7 @@ static int target_room(struct pool_sub *sub, const struct pool_entry *e, bool ma
 	return err;
 }
 
-/* The entry is the write's, its chunk is others', too: a chunk that will take its place when everything is in it. */
+/* The write owns the entry but shares its chunk: gets a chunk that replaces it once all blocks are in it. */
 static int target_replace(struct pool_sub *sub, struct pool_leaf *leaf, uint32_t gen, bool may_wait)
 {
 	uint64_t phys = 0;
@@ -116,7 +117,8 @@ int pool_target_prepare(struct pool_sub *sub, bool may_wait)
 	owned = count && pool_entry_owned(pio->branch, e[0].gen, pio->write.gen);
 	if (owned && e[0].shared && (sub->copy_up || !may_wait))
 		return target_replace(sub, leaf, e[0].gen, may_wait);
-	if (owned && e[0].shared) { /* by a viewer that went while this write waited: as if it were there */
+	if (owned && e[0].shared) {
+		/* Owned only because a viewer went while this write waited: goes on as if it were there. */
 		assert(e[0].gen < pio->write.gen);
 		owned = false;
 	}
@@ -177,7 +179,7 @@ int pool_target_replaced(struct pool_sub *sub)
 	return 0;
 }
 
-/* Nothing was ever written in the entry's chunk, and nobody else is about to: it goes back. */
+/* The entry's chunk goes back if nothing was ever written to it and nobody else is about to. */
 void pool_target_failed(struct pool_sub *sub)
 {
 	struct pool *p = sub->pool;
@@ -187,7 +189,7 @@ void pool_target_failed(struct pool_sub *sub)
 	if (sub->leaf->slot[sub->chunk % POOL_LEAF_CHUNKS] & 1)
 		return;
 	if (!sub->wait.exclusive && sub->wait.lock->shared > 1)
-		return; /* the last one that fails sees to it */
+		return; /* the last one that fails gives it back */
 	e = pool_map_edit(&p->map, sub->leaf, sub->chunk, sub->entry_gen);
 	if (!e || e->valid || !e->phys)
 		return;

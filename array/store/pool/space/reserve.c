@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Chunks that are set aside for writes to the ends of disks. After a cut the first write to each chunk needs a new one.
- * For most writes a full pool may say no; the partition tables must be written all the same, or a volume that VSS has
- * hidden for a shadow copy stays hidden, and the copy cannot be imported beside its original.
+ * Chunks that are set aside for writes to the ends of disks. After a cut the first write to each chunk needs
+ * a new one. A full pool may refuse most writes, but the partition tables must be written all the same. Else
+ * a volume that VSS has hidden for a shadow copy stays hidden, and the copy cannot be imported beside its
+ * original.
  *
  * Invariants:
- * - A reserve is a number (`left`), a part of pool_space.reserved_chunks, which no other allocation touches (alloc.c). It is in
- *   memory only: chunks that are set aside are free, in LMDB and in the log too, so nothing is lost by a crash.
- * - It is asked only where an allocation has failed: as long as there is room it stays whole, and no other write
- *   knows of it.
- * - After a cut each end needs one chunk at most, whoever writes there first; the others find it in its place. So a
- *   reserve is enough for one cut: for the original before and after it, and for the copy.
+ * - A reserve is a number (`left`). It is a part of pool_space.reserved_chunks, which no other allocation
+ *   touches (alloc.c). It is in memory only: in LMDB and in the log the chunks are free, so a crash loses
+ *   nothing.
+ * - A write draws on it only when its allocation has failed. As long as there is room, the reserve stays
+ *   whole.
+ * - After a cut each end needs at most one chunk, taken by the first write there. Later writes find that
+ *   chunk in place. So a reserve is enough for one cut: for the original before and after it, and for the
+ *   copy.
  */
 #include "array/store/pool/space/space.h"
 
@@ -76,7 +79,7 @@ static void reserve_step(struct pool_reserve *r)
 
 static void woken(struct pool_waiter *w, int err)
 {
-	(void)err; /* latched: it will see */
+	(void)err; /* latched: the step sees it, too */
 	reserve_step(container_of(w, struct pool_reserve, waiter));
 }
 
@@ -134,7 +137,7 @@ void pool_reserve_end(struct store_reserve *owner)
 	reserve_free(r);
 	if (list_empty(&s->alloc_waiters) || s->reserve_called)
 		return;
-	s->reserve_called = true; /* not from inside the caller */
+	s->reserve_called = true; /* the waiters are woken later, not from inside the caller */
 	s->reserve_call.call = wake_called;
 	s->base->host->ops->call(s->base->host, &s->reserve_call);
 }
