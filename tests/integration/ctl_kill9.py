@@ -121,6 +121,9 @@ class Writer(threading.Thread):
     def __init__(self, array, first, rng):
         super().__init__(daemon=True)
         self.session = Session(array, 'h1')
+        for number in (1, 2):  # a kill may have left one behind the other, for what was not flushed may be lost
+            self.session.write(number, 0, block(first))
+            self.session.flush(number)
         self.issued = self.durable = first
         self.pace = rng.choice([1, 3, 20])
 
