@@ -187,12 +187,21 @@ int print_json(json_t *value)
 	return CTL_OK;
 }
 
+void print_warning(const json_t *result)
+{
+	const char *text = json_string_value(json_object_get(result, "warning"));
+
+	if (text)
+		fprintf(stderr, "umbractl: warning: %s.\n", text);
+}
+
 int print_result(const struct invocation *in, json_t *value, const char *format, ...)
 {
 	va_list args;
 
 	if (!value)
 		return CTL_FAILED;
+	print_warning(value);
 	if (in->json)
 		return print_json(value);
 	va_start(args, format);

@@ -24,6 +24,8 @@ static const struct option_row size_options[] = {
 };
 static const struct option_row number_options[] = {
 	{"number", "N", "this LUN number, 1 to 16383 (default: the lowest that is free)"},
+	{"force", NULL,
+		"even if the number rests after an unmap, and the host may still show the disk that it was"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row host_add_options[] = {

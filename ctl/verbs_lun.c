@@ -96,8 +96,8 @@ static int map(struct invocation *in, const char *method)
 	if (!ctl_number(in, "number", 1, 16383, &number))
 		return CTL_USAGE;
 	json_t *mapping = ctl_call(in, method,
-		json_pack("{s:s, s:s, s:I}", "lun", in->operands[0], "host", in->operands[1], "number",
-			number));
+		json_pack("{s:s, s:s, s:I, s:b}", "lun", in->operands[0], "host", in->operands[1], "number",
+			number, "force", ctl_flag(in, "force")));
 	return print_result(in, mapping, "%s mapped to %s as LUN %s\n", in->operands[0], in->operands[1],
 		count_of(mapping, "number"));
 }

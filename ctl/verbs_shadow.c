@@ -132,8 +132,10 @@ int verb_shadow_resync(struct invocation *in)
 	json_t *job = ctl_call(in, "resync.start",
 		json_pack("{s:s, s:s}", "shadow", in->operands[0], "target", in->operands[1]));
 
-	if (job && !ctl_flag(in, "no-wait"))
+	if (job && runs(job) && !ctl_flag(in, "no-wait")) {
+		print_warning(job);
 		job = wait_for(in, job);
+	}
 	return job ? tell(in, job) : CTL_FAILED;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Management methods for LUNs and mappings. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include "array/control/methods.h"
 
@@ -187,7 +188,8 @@ static bool is_kept(const struct lun *lun)
 	return view.state == UP_SET_KEPT;
 }
 
-static void start_map(struct mgmt_call *c, struct lun *lun, const char *host_name, json_int_t number)
+static void start_map(
+	struct mgmt_call *c, struct lun *lun, const char *host_name, json_int_t number, bool force)
 {
 	struct host *host = lun ? mgmt_find_host(c, host_name) : NULL;
 
@@ -205,25 +207,29 @@ static void start_map(struct mgmt_call *c, struct lun *lun, const char *host_nam
 	}
 	hold(c, lun);
 	c->call.done = map_done;
-	map_add(host, lun, (uint32_t)number, NULL, &c->call);
+	map_add(host, lun, (uint32_t)number, force ? MAP_FORCE : 0, NULL, &c->call);
 }
 
 static void map_add_method(struct mgmt_call *c)
 {
 	const char *name, *host;
 	json_int_t number = 0;
+	int force = false;
 
-	if (mgmt_unpack(c, "{s:s, s:s, s?I}", "lun", &name, "host", &host, "number", &number))
-		start_map(c, mgmt_find_lun(c, name), host, number);
+	if (mgmt_unpack(c, "{s:s, s:s, s?I, s?b}", "lun", &name, "host", &host, "number", &number, "force",
+		    &force))
+		start_map(c, mgmt_find_lun(c, name), host, number, force);
 }
 
 static void shadow_map_method(struct mgmt_call *c)
 {
 	const char *name, *host;
 	json_int_t number = 0;
+	int force = false;
 
-	if (mgmt_unpack(c, "{s:s, s:s, s?I}", "lun", &name, "host", &host, "number", &number))
-		start_map(c, mgmt_find_shadow(c, name), host, number);
+	if (mgmt_unpack(c, "{s:s, s:s, s?I, s?b}", "lun", &name, "host", &host, "number", &number, "force",
+		    &force))
+		start_map(c, mgmt_find_shadow(c, name), host, number, force);
 }
 
 /* host NULL: from all. */
@@ -233,6 +239,12 @@ static void start_unmap(struct mgmt_call *c, struct lun *lun, const char *host_n
 
 	if (!lun || (host_name && !host))
 		return;
+	unsigned sessions = map_sessions(lun, host);
+	if (sessions > 0)
+		snprintf(c->warning, sizeof(c->warning),
+			"LUN %s was on %u session%s of its host%s: if its disk was in use there, what the host had "
+			"not written yet is lost. Rescan there before another LUN gets its number",
+			lun->name, sessions, sessions == 1 ? "" : "s", host ? "" : "s");
 	hold(c, lun);
 	c->call.done = mgmt_done;
 	if (host)

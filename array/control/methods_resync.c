@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Management methods for resync jobs. The administrator sees and cancels those of all hosts. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include "array/control/methods.h"
 #include "array/util/json_text.h"
@@ -35,7 +36,7 @@ static void job_result(struct mgmt_call *c, uint32_t job)
 			"There is no resync %u (umbractl resync list shows those there are; a restart forgets those that ended).",
 			(unsigned)job);
 	else
-		mgmt_result(c, job_json(c->array, &view));
+		mgmt_result(c, mgmt_warned(c, job_json(c->array, &view)));
 }
 
 static void started(struct array_call *call)
@@ -58,6 +59,12 @@ static void resync_start_method(struct mgmt_call *c)
 	struct lun *target = shadow ? mgmt_find_lun(c, target_name) : NULL;
 	if (!target)
 		return;
+	unsigned sessions = map_sessions(target, NULL);
+	if (sessions > 0)
+		snprintf(c->warning, sizeof(c->warning),
+			"LUN %s is on %u session%s: a host that has its disk online sees other data of a sudden, and "
+			"may write what it remembers of the old over it. Take it offline there first",
+			target->name, sessions, sessions == 1 ? "" : "s");
 	c->call.done = started;
 	lun_resync_start(c->array, "", shadow, target, &c->call);
 }

@@ -111,7 +111,7 @@ void request_map(struct request *r)
 	}
 	request_hold(r, lun);
 	r->call.done = map_done;
-	map_add(request_host(r), lun, 0, r->nexus, &r->call);
+	map_add(request_host(r), lun, 0, 0, r->nexus, &r->call);
 }
 
 /* The reply is a bare UP_OK, or the fault. */

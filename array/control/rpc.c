@@ -52,6 +52,13 @@ struct mgmt_call *mgmt_call_of(struct array_call *call)
 	return container_of(call, struct mgmt_call, call);
 }
 
+json_t *mgmt_warned(const struct mgmt_call *c, json_t *result)
+{
+	if (result && c->warning[0])
+		json_object_set_new(result, "warning", json_text(c->warning));
+	return result;
+}
+
 void mgmt_done(struct array_call *call)
 {
 	struct mgmt_call *c = mgmt_call_of(call);
@@ -59,7 +66,7 @@ void mgmt_done(struct array_call *call)
 	if (call->fault.err)
 		mgmt_fault(c, call->fault.err, &call->fault);
 	else
-		mgmt_result(c, json_object());
+		mgmt_result(c, mgmt_warned(c, json_object()));
 }
 
 void mgmt_bad_params(struct mgmt_call *c, const char *format, ...)

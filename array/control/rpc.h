@@ -48,7 +48,8 @@ struct mgmt_call {
 	uint8_t set_id[UP_ID_BYTES];
 	bool keep;
 	struct fault first_fault;
-	struct lun *lun; /* held, or NULL */
+	struct lun *lun;   /* held, or NULL */
+	char warning[240]; /* empty, or what goes with the result as "warning" */
 };
 
 /* Ends the call. result: moved; NULL means that there was no memory. */
@@ -60,8 +61,10 @@ void mgmt_bad_params(struct mgmt_call *c, const char *format, ...) __attribute__
 
 /* Of the array_call in it. */
 struct mgmt_call *mgmt_call_of(struct array_call *call);
-/* For the `done` of that array_call: ends the call with {}, or with the fault. */
+/* For the `done` of that array_call: ends the call with {} (and the warning), or with the fault. */
 void mgmt_done(struct array_call *call);
+/* The result with the call's warning, if it has one. result: moved. */
+json_t *mgmt_warned(const struct mgmt_call *c, json_t *result);
 /* Ends the call; from now on its connection gets every event later than `after`, as a notification. */
 void mgmt_follow(struct mgmt_call *c, uint64_t after);
 /* An error as JSON-RPC has it. err: a negative errno, or 0: none. */

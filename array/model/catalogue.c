@@ -3,7 +3,7 @@
  * Reads the catalogue at the start and checks that its records agree:
  * - every LUN has a disk of its own, of its size;
  * - names, ids and numbers are unique;
- * - a mapping has its host and its LUN;
+ * - a mapping has its host and its LUN, and a number that rests its host;
  * - a shadow LUN has its set, and a set its shadow LUNs.
  * A catalogue that contradicts itself is refused as a whole (-EUCLEAN). Nothing is guessed.
  */
@@ -154,6 +154,22 @@ static int load_host(void *arg, const void *key, size_t key_len, const void *val
 	return 0;
 }
 
+static int load_rest(struct loader *l, const void *key, size_t key_len, const void *value, size_t len)
+{
+	struct rest_record r;
+	int err = rest_record_get(key, key_len, value, len, &r);
+	struct host *h = err ? NULL : host_find(l->a, r.host);
+
+	if (err)
+		return bad(l, "mapping", key, key_len, err, "its content does not check");
+	if (!h)
+		return bad(l, "mapping", key, key_len, -EUCLEAN, "its host is not there");
+	err = rest_load(h, &r);
+	return err ? bad(l, "mapping", key, key_len, err == -EEXIST ? -EUCLEAN : err,
+			     "a number both rests and is in use")
+		   : 0;
+}
+
 static int load_map(void *arg, const void *key, size_t key_len, const void *value, size_t len)
 {
 	struct loader *l = arg;
@@ -161,6 +177,9 @@ static int load_map(void *arg, const void *key, size_t key_len, const void *valu
 	struct map *m;
 	struct host *h;
 	struct lun *lun;
+
+	if (rest_record_is(key, key_len))
+		return load_rest(l, key, key_len, value, len);
 	int err = map_record_get(key, key_len, value, len, &r);
 
 	if (err)
@@ -179,6 +198,7 @@ static int load_map(void *arg, const void *key, size_t key_len, const void *valu
 	m->host = h;
 	m->lun = lun;
 	m->number = r.number;
+	m->seen = true; /* in an earlier life of the array, perhaps */
 	map_link(m);
 	return 0;
 }

@@ -443,7 +443,10 @@ static int delete_check(struct change *c)
 
 static int delete_build(struct change *c, struct store_txn *t)
 {
-	return host_record_del(c->array, t, container_of(c, struct host_change, c)->host->record.name);
+	struct host *h = container_of(c, struct host_change, c)->host;
+	int err = rest_put_none(h, t);
+
+	return err ? err : host_record_del(c->array, t, h->record.name);
 }
 
 static void delete_end(struct change *c, int err)

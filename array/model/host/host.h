@@ -50,14 +50,18 @@ unsigned host_mappings(const struct host *h); /* LUNs that it sees */
 
 /* number 0: the lowest free number that does not rest. Numbers below 255 are preferred, even one that has
  * rested for only a tenth of the time. `asker` (may be NULL) gets no unit attention. call->number is the
- * result. If the LUN is mapped already, the call succeeds with its number. */
-void map_add(
-	struct host *h, struct lun *lun, uint32_t number, struct host_nexus *asker, struct array_call *call);
+ * result. If the LUN is mapped already, the call succeeds with its number. -EBUSY: the number rests, it was
+ * another LUN's, and the host may show that one's disk under it still; MAP_FORCE maps all the same. */
+#define MAP_FORCE 1u
+void map_add(struct host *h, struct lun *lun, uint32_t number, unsigned flags, struct host_nexus *asker,
+	struct array_call *call);
 /* Done when no I/O of the host on the LUN is under way any more. Succeeds, too, when it is not mapped. */
 void map_remove(struct host *h, struct lun *lun, struct host_nexus *asker, struct array_call *call);
 void map_remove_all(struct lun *lun, struct host_nexus *asker, struct array_call *call);
 uint32_t map_number(const struct host *h, const struct lun *lun); /* 0: not mapped */
 struct lun *map_lun(const struct host *h, uint32_t number);       /* hot path; NULL */
+/* How many sessions have the LUN: those of h, or, with NULL, of all hosts that see it. */
+unsigned map_sessions(const struct lun *lun, const struct host *h);
 /* Ascending numbers: the next mapping after `number`, 0: the first. Returns its number, 0: no more. */
 uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun);
 

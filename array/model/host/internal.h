@@ -23,12 +23,28 @@ struct map_record {
 	uint32_t number;
 };
 
+/* The numbers of one page (see mapping.c) that rest. */
+struct rest_record {
+	char host[ARRAY_NAME_MAX_BYTES + 1];
+	uint8_t page;
+	unsigned count;
+	struct {
+		uint8_t at; /* in the page */
+		bool seen;
+		uint8_t lun_id[UP_ID_BYTES];
+	} rests[MAP_PAGE_NUMBERS];
+};
+
 int host_record_put(struct array *a, struct store_txn *t, const struct host_record *r);
 int host_record_del(struct array *a, struct store_txn *t, const char *name);
 int host_record_get(const void *key, size_t key_len, const void *value, size_t len, struct host_record *out);
 int map_record_put(struct array *a, struct store_txn *t, const struct map_record *r);
 int map_record_del(struct array *a, struct store_txn *t, const char *host, const uint8_t lun_id[UP_ID_BYTES]);
 int map_record_get(const void *key, size_t key_len, const void *value, size_t len, struct map_record *out);
+/* They lie in the table of the mappings. count 0: deletes it. */
+int rest_record_put(struct array *a, struct store_txn *t, const struct rest_record *r);
+bool rest_record_is(const void *key, size_t key_len);
+int rest_record_get(const void *key, size_t key_len, const void *value, size_t len, struct rest_record *out);
 
 /* ---- host.c ----------------------------------------------------------------------------------------- */
 
@@ -51,19 +67,26 @@ int host_setup(struct hosts *hosts, struct array *a); /* -ENOMEM; host_teardown 
 void host_close_all(struct array *a);                 /* frees the hosts */
 void host_teardown(struct array *a);
 
+/* A mapping, and when it is over the rest of its number. */
 struct map {
 	struct host *host;
-	struct lun *lun;
+	struct lun *lun; /* of a rest: NULL */
 	uint32_t number;
+	bool seen; /* a session may have seen the LUN under this number */
 	struct array_index_node by_pair;
 	struct list_node link_lun;
+	/* of a rest */
+	uint8_t lun_id[UP_ID_BYTES];
+	uint64_t until_ns;
 };
 
 struct map_page {
-	unsigned used; /* mappings in it */
+	unsigned used;      /* mappings in it */
+	bool rests_durable; /* the catalogue has a record of rests */
+	bool rests_next;    /* and once the transaction under way is durable */
 	struct {
 		struct map *mapping;
-		uint64_t rest_until_ns; /* 0: does not rest */
+		struct map *rest; /* perhaps over by now; NULL: none */
 	} at[MAP_PAGE_NUMBERS];
 };
 
@@ -80,6 +103,7 @@ struct host {
 	struct host_iqn iqns[ARRAY_HOST_IQNS_MAX];
 	struct list nexuses;
 	unsigned sessions;
+	bool seen; /* it has had a session since the array was opened */
 	struct map_page *pages[MAP_PAGES];
 	unsigned mappings;
 	unsigned holds; /* the model's, one for each nexus, changes under way */
@@ -102,6 +126,21 @@ int host_record_check(struct host_record *record, struct fault *fault);
 void map_link(struct map *m);                       /* needs the page: map_page_make */
 int map_page_make(struct host *h, uint32_t number); /* -ENOMEM */
 void map_free_all(struct host *h);
+
+/* ---- rest.c ----------------------------------------------------------------------------------------- */
+
+/* A mapping that is unlinked becomes the rest of its number: moved. */
+void rest_begin(struct map *m, uint64_t now_ns);
+void rest_end(struct host *h, uint32_t number); /* if there is one */
+/* The rest of the number, if it is not over; else NULL. */
+const struct map *rest_find(const struct host *h, uint32_t number, uint64_t now_ns);
+/* The record of the number's page as it is once the number has become `lun`'s, or rests after it was `gone`'s.
+ * One of the two is NULL. rest_put_end: that is durable. */
+int rest_put(struct host *h, uint32_t number, const struct map *gone, struct store_txn *t);
+void rest_put_end(struct host *h, uint32_t number);
+int rest_put_none(struct host *h, struct store_txn *t); /* the host is deleted */
+/* From the catalogue: each rest begins anew. -ENOMEM, -EEXIST: a number of it is mapped, or rests already. */
+int rest_load(struct host *h, const struct rest_record *r);
 
 /* ---- nexus.c ---------------------------------------------------------------------------------------- */
 

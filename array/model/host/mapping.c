@@ -4,9 +4,8 @@
  * thousands of LUNs. So from (host, number) to the LUN it takes two array look-ups, and from (host, LUN) to
  * the number one look-up in a hash table.
  *
- * A number that was given up rests for a while, so that a host that has not rescanned yet never takes one LUN
- * for another. The rest is kept in memory only: a restart ends all sessions, and the hosts rescan. A number
- * that the administrator names is used even if it rests.
+ * A number that was given up rests for a while (rest.c). One that the administrator names is used even if it
+ * rests, unless the host may show the disk of its last LUN under it still: then he has to insist.
  */
 #include <assert.h>
 #include <errno.h>
@@ -42,8 +41,8 @@ void map_link(struct map *m)
 	struct map_page *page = page_of(m->host, m->number);
 
 	assert(page && !page->at[m->number % MAP_PAGE_NUMBERS].mapping);
+	rest_end(m->host, m->number);
 	page->at[m->number % MAP_PAGE_NUMBERS].mapping = m;
-	page->at[m->number % MAP_PAGE_NUMBERS].rest_until_ns = 0;
 	page->used++;
 	array_index_add(&m->host->array->hosts->mappings, &m->by_pair, hash_pair(m->host, m->lun));
 	list_push_back(&lun_box_of(m->lun)->mappings, &m->link_lun);
@@ -52,28 +51,31 @@ void map_link(struct map *m)
 	m->host->array->hosts->mapping_count++;
 }
 
-/* Frees it. */
-static void mapping_unlink(struct map *m, uint64_t rest_until_ns)
+/* It is the caller's then. */
+static void mapping_unlink(struct map *m)
 {
 	struct map_page *page = page_of(m->host, m->number);
 
 	page->at[m->number % MAP_PAGE_NUMBERS].mapping = NULL;
-	page->at[m->number % MAP_PAGE_NUMBERS].rest_until_ns = rest_until_ns;
 	page->used--;
 	array_index_remove(&m->host->array->hosts->mappings, &m->by_pair);
 	list_remove(&m->link_lun);
 	m->lun->mappings--;
 	m->host->mappings--;
 	m->host->array->hosts->mapping_count--;
-	free(m);
 }
 
 void map_free_all(struct host *h)
 {
 	for (unsigned i = 0; i < MAP_PAGES; i++) {
-		for (unsigned j = 0; h->pages[i] && h->pages[i]->used > 0 && j < MAP_PAGE_NUMBERS; j++)
-			if (h->pages[i]->at[j].mapping)
-				mapping_unlink(h->pages[i]->at[j].mapping, 0);
+		for (unsigned j = 0; h->pages[i] && j < MAP_PAGE_NUMBERS; j++) {
+			struct map *m = h->pages[i]->at[j].mapping;
+
+			if (m)
+				mapping_unlink(m);
+			free(m);
+			free(h->pages[i]->at[j].rest);
+		}
 		free(h->pages[i]);
 		h->pages[i] = NULL;
 	}
@@ -109,6 +111,18 @@ struct lun *map_lun(const struct host *h, uint32_t number)
 	page = h->pages[number / MAP_PAGE_NUMBERS];
 	m = page ? page->at[number % MAP_PAGE_NUMBERS].mapping : NULL;
 	return m ? m->lun : NULL;
+}
+
+unsigned map_sessions(const struct lun *lun, const struct host *h)
+{
+	unsigned count = 0;
+
+	list_for_each (n, &lun_box_of(lun)->mappings) {
+		const struct map *m = container_of(n, struct map, link_lun);
+
+		count += !h || m->host == h ? m->host->sessions : 0;
+	}
+	return count;
 }
 
 uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun)
@@ -149,7 +163,7 @@ static uint32_t number_rested(const struct host *h, uint32_t from, uint32_t to, 
 		const struct map_page *page = page_of(h, i);
 		unsigned at = i % MAP_PAGE_NUMBERS;
 
-		if (!page || (!page->at[at].mapping && page->at[at].rest_until_ns <= now))
+		if (!page || (!page->at[at].mapping && !rest_find(h, i, now)))
 			return i;
 		if (page->used == MAP_PAGE_NUMBERS)
 			i |= MAP_PAGE_NUMBERS - 1;
@@ -167,8 +181,11 @@ static uint32_t number_longest_rested(const struct host *h, uint32_t to, uint64_
 		const struct map_page *page = page_of(h, i);
 		unsigned at = i % MAP_PAGE_NUMBERS;
 
-		if (page && !page->at[at].mapping && page->at[at].rest_until_ns < best_until) {
-			best_until = page->at[at].rest_until_ns;
+		if (!page || page->at[at].mapping)
+			continue;
+		uint64_t until_ns = page->at[at].rest ? page->at[at].rest->until_ns : 0;
+		if (until_ns < best_until) {
+			best_until = until_ns;
 			best = i;
 		}
 	}
@@ -198,6 +215,7 @@ struct map_change {
 	struct host *host; /* held; remove_all: NULL */
 	struct lun *lun;   /* held */
 	uint32_t number;
+	unsigned flags;
 	const struct host_nexus *asker; /* compared only, never followed */
 	struct map *mapping;            /* add: the new one */
 };
@@ -227,8 +245,28 @@ static int refuse_windows(struct map_change *op, int err, struct fault *fault)
 	return err;
 }
 
+/* Would the host take the LUN for the one that had the number before? */
+static int rest_check(const struct map_change *op, struct fault *fault)
+{
+	const struct host *h = op->host;
+	uint64_t now = reactor_now_ns(h->array->options.reactor);
+	const struct map *rest = rest_find(h, op->number, now);
+	const struct lun *last = rest ? lun_find(h->array, rest->lun_id) : NULL;
+
+	if (!rest || last == op->lun || (op->flags & MAP_FORCE) || (!rest->seen && h->sessions == 0))
+		return 0;
+	return fault_set(fault, -EBUSY,
+		"number %u of host %s was LUN %s's and rests for %u s more: the host may still write to that disk. "
+		"Rescan there and wait, choose another number, or use --force",
+		op->number, h->record.name, last ? last->name : "(deleted)",
+		(unsigned)((rest->until_ns - now) / 1000000000 + 1));
+}
+
 static int number_choose(struct map_change *op, struct fault *fault)
 {
+	bool named = op->number != 0;
+	int err;
+
 	if (op->number > NUMBER_COMMON_MAX && op->number <= ARRAY_LUN_NUMBER_MAX && runs_windows(op->host))
 		return refuse_windows(op, -EINVAL, fault);
 	if (!op->number)
@@ -246,7 +284,8 @@ static int number_choose(struct map_change *op, struct fault *fault)
 		return fault_set(fault, -EEXIST,
 			"host %s has another LUN with number %u: choose another number",
 			op->host->record.name, op->number);
-	return map_page_make(op->host, op->number);
+	err = named ? rest_check(op, fault) : 0;
+	return err ? err : map_page_make(op->host, op->number);
 }
 
 static int add_check(struct change *c)
@@ -290,7 +329,8 @@ static int add_build(struct change *c, struct store_txn *t)
 
 	memcpy(r.host, op->host->record.name, sizeof(r.host));
 	memcpy(r.lun_id, op->lun->id, UP_ID_BYTES);
-	return map_record_put(c->array, t, &r);
+	int err = map_record_put(c->array, t, &r);
+	return err ? err : rest_put(op->host, op->number, NULL, t);
 }
 
 static void add_end(struct change *c, int err)
@@ -307,6 +347,7 @@ static void add_end(struct change *c, int err)
 	op->mapping->host = op->host;
 	op->mapping->lun = op->lun;
 	op->mapping->number = op->number;
+	rest_put_end(op->host, op->number);
 	map_link(op->mapping);
 	op->mapping = NULL;
 	array_event_tell(c->array, ARRAY_EVENT_INFO, "host", "LUN %s mapped to host %s with number %u",
@@ -314,8 +355,8 @@ static void add_end(struct change *c, int err)
 	host_tell_mappings(op->host, op->asker);
 }
 
-void map_add(
-	struct host *h, struct lun *lun, uint32_t number, struct host_nexus *asker, struct array_call *call)
+void map_add(struct host *h, struct lun *lun, uint32_t number, unsigned flags, struct host_nexus *asker,
+	struct array_call *call)
 {
 	static const struct change_ops ops = {
 		.check = add_check, .build = add_build, .end = add_end, .clear = map_clear};
@@ -328,6 +369,7 @@ void map_add(
 	op->lun = lun;
 	lun_hold(lun);
 	op->number = number;
+	op->flags = flags;
 	op->asker = asker;
 	change_submit(&op->c);
 }
@@ -364,19 +406,23 @@ static int remove_check(struct change *c)
 	return op->wait ? 0 : -ENOMEM;
 }
 
+/* Its record goes, and its number rests. */
+static int mapping_del(const struct map *m, struct store_txn *t)
+{
+	int err = map_record_del(m->host->array, t, m->host->record.name, m->lun->id);
+
+	return err ? err : rest_put(m->host, m->number, m, t);
+}
+
 static int remove_build(struct change *c, struct store_txn *t)
 {
 	struct map_change *op = container_of(c, struct map_change, c);
 	int err = 0;
 
 	if (op->host)
-		return map_record_del(c->array, t, op->host->record.name, op->lun->id);
-	list_for_each (n, &lun_box_of(op->lun)->mappings) {
-		struct map *m = container_of(n, struct map, link_lun);
-
-		if (!err)
-			err = map_record_del(c->array, t, m->host->record.name, op->lun->id);
-	}
+		return mapping_del(mapping_find(op->host, op->lun), t);
+	list_for_each (n, &lun_box_of(op->lun)->mappings)
+		err = err ? err : mapping_del(container_of(n, struct map, link_lun), t);
 	return err;
 }
 
@@ -387,7 +433,12 @@ static void mapping_remove(struct map *m, const struct host_nexus *asker)
 	struct lun *lun = m->lun;
 	uint32_t number = m->number;
 
-	mapping_unlink(m, reactor_now_ns(a->options.reactor) + UINT64_C(1000000) * a->options.number_rest_ms);
+	mapping_unlink(m);
+	memcpy(m->lun_id, lun->id, UP_ID_BYTES);
+	m->lun = NULL;
+	m->seen = m->seen || h->seen;
+	rest_begin(m, reactor_now_ns(a->options.reactor));
+	rest_put_end(h, number);
 	array_event_tell(a, ARRAY_EVENT_INFO, "host", "LUN %s unmapped from host %s, was number %u",
 		lun->name, h->record.name, number);
 	host_tell_unmapped(h, lun, number);

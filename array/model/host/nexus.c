@@ -38,6 +38,7 @@ int host_nexus_attach(struct array *a, struct host_nexus *n)
 	n->host = h;
 	host_hold(h);
 	h->sessions++;
+	h->seen = true;
 	n->pending_mappings = false;
 	n->link_pending.next = n->link_pending.prev = NULL;
 	list_push_back(&h->nexuses, &n->link_host);

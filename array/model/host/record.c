@@ -6,6 +6,7 @@
 #include "array/model/host/internal.h"
 
 #define HOST_VERSION                   2
+#define REST_VERSION                   2 /* so that a program that knows no rests says why it cannot read it */
 #define HOST_FLAG_CONTROL_LU           1u
 #define HOST_FLAG_CONTROL_WITHOUT_CHAP 2u
 
@@ -119,6 +120,69 @@ int map_record_get(const void *key, size_t key_len, const void *value, size_t le
 	memcpy(out->lun_id, k + name_len + 1, UP_ID_BYTES);
 	out->number = unpack_u32(&u);
 	if (!array_name_valid(out->host, NULL) || out->number == 0 || out->number > ARRAY_LUN_NUMBER_MAX)
+		return -EUCLEAN;
+	return unpack_end(&u);
+}
+
+/* ---- numbers that rest ------------------------------------------------------------------------------ */
+
+/* The key: the host's name, 0, the page. */
+static size_t rest_key(const struct rest_record *r, uint8_t key[ARRAY_NAME_MAX_BYTES + 2])
+{
+	size_t len = strlen(r->host) + 1;
+
+	memcpy(key, r->host, len);
+	key[len] = r->page;
+	return len + 1;
+}
+
+int rest_record_put(struct array *a, struct store_txn *t, const struct rest_record *r)
+{
+	uint8_t key[ARRAY_NAME_MAX_BYTES + 2];
+	size_t key_len = rest_key(r, key);
+	struct packer k = pack_begin_version(a, REST_VERSION);
+
+	if (r->count == 0)
+		return pack_del(a, t, STORE_TABLE_MAP, key, key_len);
+	for (unsigned i = 0; i < r->count; i++) {
+		pack_u8(&k, r->rests[i].at);
+		pack_u8(&k, r->rests[i].seen);
+		pack_bytes(&k, r->rests[i].lun_id, UP_ID_BYTES);
+	}
+	return pack_put(a, t, STORE_TABLE_MAP, key, key_len, &k);
+}
+
+bool rest_record_is(const void *key, size_t key_len)
+{
+	const uint8_t *zero = memchr(key, 0, key_len);
+
+	return zero && zero + 2 == (const uint8_t *)key + key_len;
+}
+
+int rest_record_get(const void *key, size_t key_len, const void *value, size_t len, struct rest_record *out)
+{
+	struct unpacker u;
+	uint8_t version;
+	int err = unpack_begin_version(STORE_TABLE_MAP, key, key_len, value, len, &u, REST_VERSION, &version);
+
+	if (err)
+		return err;
+	memset(out, 0, sizeof(*out));
+	if (version < REST_VERSION || key_len < 3 || key_len > sizeof(out->host) + 1)
+		return -EUCLEAN;
+	memcpy(out->host, key, key_len - 2);
+	out->page = ((const uint8_t *)key)[key_len - 1];
+	while (!u.bad && u.left > 0 && out->count < MAP_PAGE_NUMBERS) {
+		uint8_t seen;
+
+		out->rests[out->count].at = unpack_u8(&u);
+		seen = unpack_u8(&u);
+		out->rests[out->count].seen = seen != 0;
+		unpack_bytes(&u, out->rests[out->count].lun_id, UP_ID_BYTES);
+		u.bad = u.bad || seen > 1 || (out->page == 0 && out->rests[out->count].at == 0);
+		out->count++;
+	}
+	if (out->count == 0 || out->page >= MAP_PAGES || !array_name_valid(out->host, NULL))
 		return -EUCLEAN;
 	return unpack_end(&u);
 }

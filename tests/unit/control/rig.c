@@ -177,7 +177,7 @@ uint32_t rig_map(struct rig *rig, unsigned host, struct lun *lun)
 {
 	struct waiting w = {.call.done = call_done};
 
-	map_add(rig->hosts[host], lun, 0, NULL, &w.call);
+	map_add(rig->hosts[host], lun, 0, 0, NULL, &w.call);
 	finish(rig, &w);
 	return w.call.number;
 }

@@ -248,7 +248,7 @@ int do_map(struct harness *h, struct host *host, struct lun *lun, uint32_t numbe
 	struct waiter w;
 	int err;
 
-	map_add(host, lun, number, NULL, waiter_init(&w));
+	map_add(host, lun, number, 0, NULL, waiter_init(&w));
 	err = waiter_wait(h, &w);
 	return err ? err : (int)w.call.number;
 }

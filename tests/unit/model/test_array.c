@@ -367,6 +367,75 @@ TEST(the_rest_of_a_number_ends)
 	assert_int_equal(do_map(h, a, l, 0), 1);
 }
 
+static int do_map_force(struct harness *h, struct host *host, struct lun *lun, uint32_t number)
+{
+	struct waiter w;
+	int err;
+
+	map_add(host, lun, number, MAP_FORCE, NULL, waiter_init(&w));
+	err = waiter_wait(h, &w);
+	return err ? err : (int)w.call.number;
+}
+
+/* An initiator recovers its session over a restart without looking which LUNs there are: its stale disk must
+ * not meet another LUN. */
+TEST(a_rest_outlives_restarts)
+{
+	struct harness *h = *state;
+	struct lun *l = make_lun(h, "l", MIB), *m = make_lun(h, "m", MIB);
+	struct host *a = make_host(h, "a", IQN_L);
+	struct watcher w;
+
+	assert_int_equal(do_map(h, a, l, 0), 1);
+	assert_int_equal(watcher_attach(h, &w, IQN_L, true), 0);
+	assert_int_equal(do_unmap(h, a, l), 0);
+	watcher_detach(h, &w);
+	for (int i = 0; i < 2; i++) {
+		harness_reopen(h);
+		a = host_find(h->array, "a");
+		l = lun_find_name(h->array, "l");
+		m = lun_find_name(h->array, "m");
+		assert_int_equal(do_map(h, a, m, 1), -EBUSY); /* nobody is there yet; he may come back */
+		assert_int_equal(watcher_attach(h, &w, IQN_L, true), 0);
+		assert_int_equal(do_map(h, a, m, 1), -EBUSY);
+		assert_int_equal(do_map(h, a, m, 0), 2 + 2 * i);
+		assert_int_equal(do_unmap(h, a, m), 0); /* that one rests, too */
+		assert_int_equal(do_map(h, a, l, 0), 3 + 2 * i);
+		assert_int_equal(do_unmap(h, a, l), 0);
+		assert_int_equal(do_map(h, a, m, 2), 2); /* its own disk comes back */
+		assert_int_equal(do_unmap(h, a, m), 0);
+		watcher_detach(h, &w);
+	}
+	assert_int_equal(do_map_force(h, a, m, 1), 1);
+	harness_reopen(h);
+	a = host_find(h->array, "a");
+	l = lun_find_name(h->array, "l");
+	m = lun_find_name(h->array, "m");
+	assert_ptr_equal(map_lun(a, 1), m);
+	assert_int_equal(do_map(h, a, l, 0), 6);
+	/* all of them, and a host that is deleted leaves none behind */
+	struct host *b = make_host(h, "b", IQN_B);
+	struct waiter all;
+	assert_int_equal(do_map(h, b, l, 200), 200);
+	map_remove_all(l, NULL, waiter_init(&all));
+	assert_int_equal(waiter_wait(h, &all), 0);
+	assert_int_equal(do_unmap(h, a, m), 0);
+	harness_reopen(h);
+	a = host_find(h->array, "a");
+	b = host_find(h->array, "b");
+	m = lun_find_name(h->array, "m");
+	assert_int_equal(do_map(h, a, lun_find_name(h->array, "l"), 1), -EBUSY); /* in an earlier life? */
+	assert_int_equal(do_map(h, b, m, 200), 200); /* it had no session as long as it was mapped */
+	assert_int_equal(do_unmap(h, b, m), 0);
+	host_delete(a, waiter_init(&all));
+	assert_int_equal(waiter_wait(h, &all), 0);
+	host_delete(b, waiter_init(&all));
+	assert_int_equal(waiter_wait(h, &all), 0);
+	harness_reopen(h);
+	a = make_host(h, "a", IQN_L);
+	assert_int_equal(do_map(h, a, lun_find_name(h->array, "l"), 1), 1);
+}
+
 /* Hosts like Windows see numbers up to 254: rather than go beyond, one that has rested for a tenth is taken. */
 TEST(numbers_are_taken_again_before_they_grow_too_high)
 {
@@ -439,7 +508,7 @@ TEST(nexuses_hear_of_changes_except_the_asker)
 	assert_int_equal(watcher_attach(h, &one, IQN_A, true), 0);
 	assert_int_equal(watcher_attach(h, &two, IQN_A, true), 0);
 	assert_int_equal(watcher_attach(h, &other, IQN_B, true), 0);
-	map_add(a, l, 0, &one.nexus, waiter_init(&w));
+	map_add(a, l, 0, 0, &one.nexus, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), 0);
 	assert_int_equal(one.mappings_changed, 0);
 	assert_int_equal(two.mappings_changed, 1);
@@ -560,6 +629,7 @@ int main(void)
 		t(one_secret_never_proves_both_sides),
 		t(numbers_start_at_one_and_rest),
 		t(the_rest_of_a_number_ends),
+		t(a_rest_outlives_restarts),
 		t(numbers_are_taken_again_before_they_grow_too_high),
 		t(windows_gets_no_number_that_it_cannot_see),
 		t(nexuses_hear_of_changes_except_the_asker),

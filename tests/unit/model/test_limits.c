@@ -46,7 +46,7 @@ static int map(struct harness *h, struct host *to, struct lun *l, const char *sa
 	struct waiter w;
 	int err;
 
-	map_add(to, l, 0, NULL, waiter_init(&w));
+	map_add(to, l, 0, 0, NULL, waiter_init(&w));
 	err = waiter_wait(h, &w);
 	if (err)
 		assert_non_null(strstr(w.call.fault.text, says));
