@@ -11,7 +11,9 @@
 #include "array/util/bytes.h"
 
 #define DEFAULT_MAP_BYTES (UINT64_C(256) << 20)
-#define DIRTY_MAX         65536u
+#define RECORD_BYTES      12288u /* of LMDB's pages, that a record of a batch may make dirty: map, gen, space */
+#define RECORDS_MIN       256u
+#define RECORDS_MAX       65536u
 
 /* ---- the way up (asks.h) --------------------------------------------------------------------------- */
 
@@ -28,6 +30,14 @@ static void ask_commit(struct pool_base *b)
 static void ask_commit_later(struct pool_base *b)
 {
 	pool_commit_later(&above(b)->commit);
+}
+
+static void ask_checkpoint(struct pool_base *b)
+{
+	struct pool_commit *c = &above(b)->commit;
+
+	pool_commit_request(c);
+	pool_checkpoint_hurry(&c->checkpoint);
 }
 
 static void ask_log_has_room(struct pool_base *b)
@@ -61,6 +71,7 @@ static void ask_ended(struct pool_base *b)
 static const struct pool_asks asks = {
 	.commit = ask_commit,
 	.commit_later = ask_commit_later,
+	.checkpoint = ask_checkpoint,
 	.log_has_room = ask_log_has_room,
 	.reclaim = ask_reclaim,
 	.may_free = ask_may_free,
@@ -68,6 +79,17 @@ static const struct pool_asks asks = {
 };
 
 /* ---- the parts ------------------------------------------------------------------------------------- */
+
+/* Three quarters of the memory are the map's, the rest is LMDB's for the batches of the checkpoint. */
+static void share_memory(struct pool *p, uint64_t bytes)
+{
+	uint64_t records = bytes / 4 / RECORD_BYTES;
+
+	p->map.bytes_max = bytes - bytes / 4;
+	if (records < RECORDS_MIN)
+		records = RECORDS_MIN;
+	p->commit.checkpoint.records_max = records < RECORDS_MAX ? records : RECORDS_MAX;
+}
 
 static struct pool *pool_new(struct pool_host *host, const struct pool_options *options)
 {
@@ -80,10 +102,10 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	p->base.asks = &asks;
 	list_init(&p->hydrations);
 	pool_locks_init(&p->locks);
-	pool_map_init(&p->map, &p->base, &p->meta, &p->store,
-		options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
+	pool_map_init(&p->map, &p->base, &p->meta, &p->store);
 	pool_space_init(&p->space, &p->base, &p->super, &p->meta, &p->map);
 	pool_commit_init(&p->commit, &p->base, &p->super, &p->meta, &p->map, &p->space, &p->log);
+	share_memory(p, options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
 	p->reclaim = pool_reclaim_new(p);
 	if (!pool_spares_init(&p->spares) || !p->reclaim) {
 		pool_spares_destroy(&p->spares);
@@ -153,8 +175,8 @@ static void start_values(struct pool *p, const struct pool_state *state)
 	p->map.next_disk = state->next_disk;
 	/* A quarter of a frame at most for the map: 40 bytes an entry, 24 its chunk's free, 48 its branch. */
 	p->map.dirty_max = frame_max / 4 / 112;
-	if (p->map.dirty_max > DIRTY_MAX)
-		p->map.dirty_max = DIRTY_MAX;
+	if (p->map.dirty_max > p->commit.checkpoint.records_max)
+		p->map.dirty_max = p->commit.checkpoint.records_max;
 }
 
 static int check_device(struct pool *p, const char *device, struct fault *fault)

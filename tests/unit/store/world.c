@@ -684,7 +684,7 @@ int world_open(struct world *w)
 		return err;
 	}
 	if (w->map_memory) /* leaves come and go all the time */
-		world_pool(w)->map.loads_kept = 8;
+		world_pool(w)->map.leaves_kept = 8;
 	err = w->store->ops->iterate(w->store, STORE_TABLE_LUN, each_name, &f);
 	assert(!err);
 	err = w->store->ops->iterate(w->store, STORE_TABLE_SET, each_set, &f);

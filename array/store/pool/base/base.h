@@ -32,6 +32,11 @@ static inline void pool_ask_commit_later(struct pool_base *b)
 	b->asks->commit_later(b);
 }
 
+static inline void pool_ask_checkpoint(struct pool_base *b)
+{
+	b->asks->checkpoint(b);
+}
+
 static inline void pool_ask_log_has_room(struct pool_base *b)
 {
 	b->asks->log_has_room(b);

@@ -58,14 +58,14 @@ static void checkpoint_done(struct pool_job *job)
 		pool_latch(c->base, c->err, "writing its metadata");
 		pool_wake_all(&c->batch_waiters, -EROFS);
 		pool_wake_all(&c->waiters, -EROFS);
+		pool_map_latched(c->map, -EROFS);
 		pool_ask_log_has_room(c->base);
 		pool_ask_ended(c->base);
 		return;
 	}
-	c->map->applied = c->state.applied_sequence;
 	c->space->refs_count = c->refs;
 	c->space->loose_count = c->loose;
-	if (c->map->applied >= c->space->loose_sequence)
+	if (c->state.applied_sequence >= c->space->loose_sequence)
 		c->space->loose_given = 0;
 	pool_log_release(c->log, c->bytes);
 	while ((n = list_pop(&c->batch))) {
@@ -75,18 +75,52 @@ static void checkpoint_done(struct pool_job *job)
 		free(b->buf);
 		free(b);
 	}
-	pool_wake_all(&c->batch_waiters, 0);
-	pool_map_trim(c->map);
+	pool_map_applied(c->map, c->state.applied_sequence);
+	if (c->map->applied >= c->target_sequence)
+		pool_wake_all(&c->batch_waiters, 0);
 	pool_ask_log_has_room(c->base);
-	if (c->wanted || !list_empty(&c->waiters))
+	if (c->wanted || !list_empty(&c->waiters) || !list_empty(&c->batch_waiters))
 		checkpoint_start(c);
 	pool_ask_ended(c->base);
 }
 
-static void checkpoint_start(struct pool_checkpoint *c)
+/* Those who wait get what is in the backlog now; who comes later, when they have it. */
+static void take_waiters(struct pool_checkpoint *c)
 {
 	struct list_node *n;
 
+	if (!list_empty(&c->batch_waiters))
+		return;
+	c->target_sequence = container_of(c->backlog.head.prev, struct pool_backlog, link)->frame.sequence;
+	while ((n = list_pop(&c->waiters)))
+		list_push_back(&c->batch_waiters, n);
+}
+
+/* Frames off the backlog, as many as a batch may have. */
+static void fill_batch(struct pool_checkpoint *c)
+{
+	uint64_t records = 0;
+
+	c->bytes = 0;
+	while (!list_empty(&c->backlog)) {
+		struct list_node *n = c->backlog.head.next;
+		struct pool_backlog *b = container_of(n, struct pool_backlog, link);
+
+		records += b->frame.records;
+		if (!list_empty(&c->batch) && records > c->records_max) {
+			c->wanted = true;
+			break;
+		}
+		list_remove(n);
+		list_push_back(&c->batch, n);
+		c->bytes += b->log_bytes;
+		c->state.applied_sequence = b->frame.sequence;
+		c->state.log_offset = b->frame.offset + pool_frame_bytes(b->frame.payload_bytes);
+	}
+}
+
+static void checkpoint_start(struct pool_checkpoint *c)
+{
 	if (c->running)
 		return;
 	if (c->base->latched) {
@@ -94,21 +128,13 @@ static void checkpoint_start(struct pool_checkpoint *c)
 		return;
 	}
 	c->wanted = false;
-	while ((n = list_pop(&c->waiters)))
-		list_push_back(&c->batch_waiters, n);
 	if (list_empty(&c->backlog)) {
 		pool_wake_all(&c->batch_waiters, 0);
+		pool_wake_all(&c->waiters, 0);
 		return;
 	}
-	c->bytes = 0;
-	while ((n = list_pop(&c->backlog))) {
-		struct pool_backlog *b = container_of(n, struct pool_backlog, link);
-
-		list_push_back(&c->batch, n);
-		c->bytes += b->log_bytes;
-		c->state.applied_sequence = b->frame.sequence;
-		c->state.log_offset = b->frame.offset + pool_frame_bytes(b->frame.payload_bytes);
-	}
+	take_waiters(c);
+	fill_batch(c);
 	c->running = true;
 	c->job.work = checkpoint_work;
 	c->job.done = checkpoint_done;
@@ -129,12 +155,18 @@ void pool_checkpoint_request(struct pool_checkpoint *c)
 	checkpoint_start(c);
 }
 
+void pool_checkpoint_hurry(struct pool_checkpoint *c)
+{
+	if (!list_empty(&c->backlog))
+		pool_checkpoint_request(c);
+}
+
 void pool_checkpoint_feed(struct pool_checkpoint *c, struct pool_backlog *b)
 {
 	list_push_back(&c->backlog, &b->link);
 	c->backlog_bytes += b->log_bytes;
 	if (c->base->closing || c->backlog_bytes > c->super->log_bytes / 3 ||
-		c->map->bytes > c->map->bytes_max) {
+		c->map->bytes > c->map->bytes_max || !list_empty(&c->map->room_waiters)) {
 		pool_checkpoint_request(c);
 	} else if (!c->timer_armed && !c->running) {
 		c->timer_armed = true;

@@ -197,6 +197,7 @@ static void cycle_fail(struct pool_commit *c, int err)
 		io->done(io, err);
 	}
 	pool_alloc_wake(c->space, -EROFS);
+	pool_map_latched(c->map, -EROFS);
 }
 
 static void cycle_end(struct pool_commit *c)

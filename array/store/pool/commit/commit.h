@@ -65,7 +65,10 @@ struct pool_checkpoint {
 	bool running, wanted;
 	struct pool_timer timer;
 	bool timer_armed;
-	struct list waiters, batch_waiters; /* for the next batch, for this one */
+	uint64_t records_max;      /* of a batch, unless one frame has more: bounds LMDB's memory */
+	struct list waiters;       /* for all frames that there are when the next batch begins */
+	struct list batch_waiters; /* for target_sequence */
+	uint64_t target_sequence;
 	/* the batch */
 	struct list batch; /* struct pool_backlog */
 	uint64_t bytes;    /* of the log */
@@ -77,6 +80,8 @@ struct pool_checkpoint {
 
 void pool_checkpoint_feed(struct pool_checkpoint *c, struct pool_backlog *b);
 void pool_checkpoint_request(struct pool_checkpoint *c);
+/* The map waits for it; so does what the frame under way has. */
+void pool_checkpoint_hurry(struct pool_checkpoint *c);
 /* Wakes w when LMDB has all frames up to the last durable one. */
 void pool_applied_wait(struct pool_checkpoint *c, struct pool_waiter *w);
 

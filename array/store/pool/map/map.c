@@ -4,7 +4,8 @@
  * loaded leaf by leaf from LMDB by a worker.
  *
  * Invariants: a leaf in memory that is not loading is complete and is the truth. A leaf goes only when no
- * entry of it is dirty, nobody holds a pin, and LMDB has its last frame. An entry's address is valid until
+ * entry of it is dirty, nobody holds a pin, and LMDB has its last frame. Past the bound a change that needs one more leaf
+ * waits until the checkpoint has made some clean; reads push out clean ones. An entry's address is valid until
  * the next change of its chunk; nothing keeps one across a wait.
  */
 #include "array/store/pool/map/map.h"
@@ -14,7 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOADS_KEPT     1024u
+#define LEAVES_KEPT    1024u
+#define TRIM_FEW       4u         /* leaves looked at for each new one */
+#define TRIM_MANY      512u       /* after a load, a checkpoint */
 #define PACKED_GEN_END (1u << 27) /* generations below it can be packed */
 
 struct leaf_load {
@@ -181,6 +184,16 @@ int pool_map_insert(
 	return 0;
 }
 
+/* LMDB lacks something of the leaf: it cannot go. */
+static void leaf_hold(struct pool_map *map, struct pool_leaf *leaf, struct list *where)
+{
+	if (!leaf->held)
+		map->held++;
+	leaf->held = true;
+	list_remove(&leaf->lru);
+	list_push_back(where, &leaf->lru);
+}
+
 static void dirty_add(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen)
 {
 	if (map->dirty_count == map->dirty_cap) {
@@ -189,7 +202,8 @@ static void dirty_add(struct pool_map *map, struct pool_leaf *leaf, uint64_t chu
 	}
 	map->dirty[map->dirty_count++] =
 		(struct pool_dirty){.branch = leaf->branch, .chunk = chunk, .gen = gen};
-	leaf->dirty++;
+	if (leaf->dirty++ == 0)
+		leaf_hold(map, leaf, &map->unlogged);
 	pool_ask_commit_later(map->base);
 }
 
@@ -234,8 +248,9 @@ void pool_map_collect(
 	uint32_t at;
 
 	assert(leaf && leaf->dirty > 0);
-	leaf->dirty--;
 	leaf->pin_sequence = sequence;
+	if (--leaf->dirty == 0)
+		leaf_hold(map, leaf, &map->logged);
 	memset(out, 0, sizeof(*out));
 	out->type = POOL_RECORD_MAP_DEL;
 	out->map.key = (struct pool_map_key){.branch = d->branch->id, .chunk = d->chunk, .gen = d->gen};
@@ -280,61 +295,126 @@ static struct pool_leaf *tree_get(const struct pool_branch *b, uint64_t index)
 	return b->top[top]->leaf[index % POOL_MID_LEAVES];
 }
 
-static int tree_put(struct pool_branch *b, struct pool_leaf *leaf)
+/* The branch has room for the leaf's mid at top[top]. */
+static int tree_grow(struct pool_map *map, struct pool_branch *b, uint64_t top)
+{
+	uint64_t count = top + 1;
+	struct pool_mid **t;
+
+	if (top < b->top_count)
+		return 0;
+	t = realloc(b->top, count * sizeof(t[0]));
+	if (!t)
+		return -ENOMEM;
+	memset(t + b->top_count, 0, (count - b->top_count) * sizeof(t[0]));
+	map->bytes += (count - b->top_count) * sizeof(t[0]);
+	b->top = t;
+	b->top_count = count;
+	return 0;
+}
+
+static void tree_shrink(struct pool_map *map, struct pool_branch *b)
+{
+	if (b->mids)
+		return;
+	map->bytes -= b->top_count * sizeof(b->top[0]);
+	free(b->top);
+	b->top = NULL;
+	b->top_count = 0;
+}
+
+static int tree_put(struct pool_map *map, struct pool_branch *b, struct pool_leaf *leaf)
 {
 	uint64_t top = leaf->index / POOL_MID_LEAVES;
 
-	if (top >= b->top_count) {
-		uint64_t count = top + 1;
-		struct pool_mid **t = realloc(b->top, count * sizeof(t[0]));
-
-		if (!t)
-			return -ENOMEM;
-		memset(t + b->top_count, 0, (count - b->top_count) * sizeof(t[0]));
-		b->top = t;
-		b->top_count = count;
-	}
-	if (!b->top[top] && !(b->top[top] = calloc(1, sizeof(struct pool_mid))))
+	if (tree_grow(map, b, top))
 		return -ENOMEM;
+	if (!b->top[top]) {
+		b->top[top] = calloc(1, sizeof(struct pool_mid));
+		if (!b->top[top]) {
+			tree_shrink(map, b);
+			return -ENOMEM;
+		}
+		b->mids++;
+		map->bytes += sizeof(struct pool_mid);
+	}
 	b->top[top]->leaf[leaf->index % POOL_MID_LEAVES] = leaf;
 	b->top[top]->used++;
 	return 0;
 }
 
-static void leaf_free(struct pool_map *map, struct pool_leaf *leaf)
+static void tree_remove(struct pool_map *map, const struct pool_leaf *leaf)
 {
 	struct pool_branch *b = leaf->branch;
 	uint64_t top = leaf->index / POOL_MID_LEAVES;
 
+	b->top[top]->leaf[leaf->index % POOL_MID_LEAVES] = NULL;
+	if (--b->top[top]->used)
+		return;
+	free(b->top[top]);
+	b->top[top] = NULL;
+	b->mids--;
+	map->bytes -= sizeof(struct pool_mid);
+	tree_shrink(map, b);
+}
+
+static void leaf_free(struct pool_map *map, struct pool_leaf *leaf)
+{
 	assert(list_empty(&leaf->waiters));
 	for (unsigned i = 0; i < POOL_LEAF_CHUNKS; i++)
 		slot_free(map, leaf, &leaf->slot[i]);
-	b->top[top]->leaf[leaf->index % POOL_MID_LEAVES] = NULL;
-	if (--b->top[top]->used == 0) {
-		free(b->top[top]);
-		b->top[top] = NULL;
-	}
+	tree_remove(map, leaf);
+	if (leaf->held)
+		map->held--;
 	list_remove(&leaf->lru);
 	map->bytes -= sizeof(*leaf);
 	free(leaf);
 }
 
+static bool leaf_may_go(const struct pool_map *map, const struct pool_leaf *leaf)
+{
+	/* One that was looked at lately stays: who waits for a second leaf must find the first one again. */
+	return !leaf->loading && leaf->pins == 0 && leaf->touched + map->leaves_kept < map->leaf_count;
+}
+
+static void trim(struct pool_map *map, unsigned tries)
+{
+	while (map->bytes > map->bytes_max && tries-- && !list_empty(&map->lru)) {
+		struct pool_leaf *leaf = container_of(map->lru.head.next, struct pool_leaf, lru);
+
+		if (leaf_may_go(map, leaf)) {
+			leaf->branch->fresh = false;
+			leaf_free(map, leaf);
+		} else {
+			list_remove(&leaf->lru);
+			list_push_back(&map->lru, &leaf->lru);
+		}
+	}
+}
+
+void pool_map_trim(struct pool_map *map)
+{
+	trim(map, TRIM_MANY);
+}
+
 static struct pool_leaf *leaf_new(struct pool_map *map, struct pool_branch *b, uint64_t index)
 {
-	struct pool_leaf *leaf = calloc(1, sizeof(*leaf));
+	struct pool_leaf *leaf;
 
+	trim(map, TRIM_FEW);
+	leaf = calloc(1, sizeof(*leaf));
 	if (!leaf)
 		return NULL;
 	leaf->branch = b;
 	leaf->index = index;
 	list_init(&leaf->waiters);
-	if (tree_put(b, leaf)) {
+	if (tree_put(map, b, leaf)) {
 		free(leaf);
 		return NULL;
 	}
 	list_push_back(&map->lru, &leaf->lru);
 	map->bytes += sizeof(*leaf);
-	leaf->touched = map->load_count;
+	leaf->touched = ++map->leaf_count;
 	return leaf;
 }
 
@@ -347,8 +427,8 @@ struct pool_leaf *pool_map_peek(const struct pool_branch *b, uint64_t chunk)
 
 static void pool_map_touch(struct pool_map *map, struct pool_leaf *leaf)
 {
-	leaf->touched = map->load_count;
-	if (map->lru.head.prev == &leaf->lru)
+	leaf->touched = map->leaf_count;
+	if (leaf->held || map->lru.head.prev == &leaf->lru)
 		return;
 	list_remove(&leaf->lru);
 	list_push_back(&map->lru, &leaf->lru);
@@ -416,10 +496,9 @@ static void load_done(struct pool_job *job)
 	free(l->entries);
 	free(l);
 	map->loads--;
-	map->load_count++;
 	b->loads--;
 	leaf->loading = false;
-	leaf->touched = map->load_count;
+	leaf->touched = map->leaf_count;
 	list_init(&waiters);
 	while ((n = list_pop(&leaf->waiters)))
 		list_push_back(&waiters, n);
@@ -461,7 +540,14 @@ static int load_start(struct pool_map *map, struct pool_branch *b, uint64_t inde
 	return -EAGAIN;
 }
 
-int pool_map_leaf(struct pool_map *map, struct pool_branch *b, uint64_t chunk, bool make,
+/* Must one more leaf that will be changed wait for the checkpoint? */
+static bool must_wait(const struct pool_map *map, const struct pool_waiter *w)
+{
+	return map->bytes >= map->bytes_max && map->held > map->leaves_kept / 2 &&
+	       !(w && w == map->admitted) && !map->base->latched;
+}
+
+static int leaf_get(struct pool_map *map, struct pool_branch *b, uint64_t chunk, bool make, bool changes,
 	struct pool_waiter *w, struct pool_leaf **out)
 {
 	uint64_t index = chunk / POOL_LEAF_CHUNKS;
@@ -472,48 +558,78 @@ int pool_map_leaf(struct pool_map *map, struct pool_branch *b, uint64_t chunk, b
 		pool_map_touch(map, leaf);
 		return 0;
 	}
+	*out = NULL;
 	if (leaf) {
-		*out = NULL;
 		if (w)
 			list_push_back(&leaf->waiters, &w->link);
 		return -EAGAIN;
 	}
+	if (b->fresh && !make)
+		return 0;
+	if (changes && must_wait(map, w)) {
+		if (w) {
+			list_push_back(&map->room_waiters, &w->link);
+			pool_ask_checkpoint(map->base);
+		}
+		return -EAGAIN;
+	}
 	if (!b->fresh)
 		return w ? load_start(map, b, index, w) : -EAGAIN;
-	if (!make)
-		return 0;
 	*out = leaf_new(map, b, index);
 	return *out ? 0 : -ENOMEM;
 }
 
-static bool leaf_may_go(const struct pool_map *map, const struct pool_leaf *leaf)
+int pool_map_leaf(struct pool_map *map, struct pool_branch *b, uint64_t chunk, bool make,
+	struct pool_waiter *w, struct pool_leaf **out)
 {
-	/* One that was looked at lately stays: who waits for a second leaf must find the first one again. */
-	return !leaf->loading && leaf->dirty == 0 && leaf->pins == 0 && leaf->pin_sequence <= map->applied &&
-	       leaf->touched + map->loads_kept < map->load_count;
+	return leaf_get(map, b, chunk, make, true, w, out);
 }
 
-void pool_map_trim(struct pool_map *map)
+/* All who wait for room look again; the first goes on whatever it finds. */
+static void wake_room_waiters(struct pool_map *map, int err)
 {
-	unsigned tries = 64;
+	struct list woken;
+	struct list_node *n;
 
-	while (map->bytes > map->bytes_max && tries-- && !list_empty(&map->lru)) {
-		struct pool_leaf *leaf = container_of(map->lru.head.next, struct pool_leaf, lru);
+	list_init(&woken);
+	while ((n = list_pop(&map->room_waiters)))
+		list_push_back(&woken, n);
+	if (!list_empty(&woken))
+		map->admitted = container_of(woken.head.next, struct pool_waiter, link);
+	while ((n = list_pop(&woken))) {
+		struct pool_waiter *w = container_of(n, struct pool_waiter, link);
 
-		if (leaf_may_go(map, leaf)) {
-			leaf->branch->fresh = false;
-			leaf_free(map, leaf);
-		} else {
-			list_remove(&leaf->lru);
-			list_push_back(&map->lru, &leaf->lru);
-		}
+		w->wake(w, err);
+		map->admitted = NULL;
 	}
+}
+
+void pool_map_applied(struct pool_map *map, uint64_t sequence)
+{
+	map->applied = sequence;
+	while (!list_empty(&map->logged)) {
+		struct pool_leaf *leaf = container_of(map->logged.head.next, struct pool_leaf, lru);
+
+		if (leaf->pin_sequence > sequence)
+			break;
+		leaf->held = false;
+		map->held--;
+		list_remove(&leaf->lru);
+		list_push_back(&map->lru, &leaf->lru);
+	}
+	trim(map, TRIM_MANY);
+	wake_room_waiters(map, 0);
+}
+
+void pool_map_latched(struct pool_map *map, int err)
+{
+	wake_room_waiters(map, err);
 }
 
 void pool_map_free(struct pool_map *map, struct pool_branch *b)
 {
 	for (uint64_t t = 0; t < b->top_count; t++) {
-		for (unsigned i = 0; b->top[t] && i < POOL_MID_LEAVES; i++) {
+		for (unsigned i = 0; t < b->top_count && b->top[t] && i < POOL_MID_LEAVES; i++) {
 			struct pool_leaf *leaf = b->top[t]->leaf[i];
 
 			if (leaf) {
@@ -582,7 +698,7 @@ int pool_map_resolve(struct pool_map *map, struct pool_branch *b, uint32_t gen, 
 	memset(out, 0, sizeof(*out));
 	while (b && need) {
 		struct pool_leaf *leaf;
-		int err = pool_map_leaf(map, b, chunk, false, w, &leaf);
+		int err = leaf_get(map, b, chunk, false, false, w, &leaf);
 
 		if (err)
 			return err;
@@ -596,20 +712,21 @@ int pool_map_resolve(struct pool_map *map, struct pool_branch *b, uint32_t gen, 
 
 /* ---- the whole -------------------------------------------------------------------------------------- */
 
-void pool_map_init(struct pool_map *map, struct pool_base *base, struct pool_meta *meta, struct store *store,
-	uint64_t bytes_max)
+void pool_map_init(struct pool_map *map, struct pool_base *base, struct pool_meta *meta, struct store *store)
 {
 	map->base = base;
 	map->meta = meta;
 	map->store = store;
-	map->bytes_max = bytes_max;
-	map->loads_kept = LOADS_KEPT;
+	map->leaves_kept = LEAVES_KEPT;
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
 		list_init(&map->branch_hash[i]);
 		list_init(&map->disk_hash[i]);
 	}
 	list_init(&map->dirty_branches);
 	list_init(&map->lru);
+	list_init(&map->unlogged);
+	list_init(&map->logged);
+	list_init(&map->room_waiters);
 }
 
 int pool_map_open(struct pool_map *map, MDB_txn *txn)

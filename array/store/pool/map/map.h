@@ -48,9 +48,10 @@ struct pool_leaf {
 	uint32_t dirty;        /* entries that wait for a frame */
 	uint32_t pins;         /* users that hold the leaf across a wait */
 	uint64_t pin_sequence; /* must be in LMDB before the leaf may go */
-	struct list_node lru;
+	struct list_node lru;  /* in pool_map.lru, unlogged or logged */
+	bool held;             /* in one of the latter two */
 	struct list waiters;
-	uint64_t touched; /* pool_map.load_count at its last use */
+	uint64_t touched; /* pool_map.leaf_count at its last use */
 	uint64_t chain_bytes;
 	uint64_t slot[POOL_LEAF_CHUNKS];
 };
@@ -92,9 +93,9 @@ struct pool_branch {
 	bool stuck;          /* reclaim failed with it */
 	unsigned loads;      /* of its leaves, under way */
 	struct list_node hash_link, dirty_link;
-	struct list writes; /* struct pool_write, ascending gen */
-	struct pool_mid **top;
-	uint64_t top_count;
+	struct list writes;    /* struct pool_write, ascending gen */
+	struct pool_mid **top; /* NULL while there is no leaf */
+	uint64_t top_count, mids;
 };
 
 struct pool_disk {
@@ -131,16 +132,21 @@ struct pool_map {
 	struct pool_dirty *dirty;
 	size_t dirty_count, dirty_cap, dirty_max;
 	size_t dirty_pending; /* writes under way that may make an entry dirty */
-	/* leaves */
-	struct list lru;
-	uint64_t bytes, bytes_max;
-	uint64_t load_count, loads_kept; /* a leaf stays for so many loads after its last use */
-	unsigned loads;                  /* under way */
+	/* leaves: those that LMDB has in full, longest unused first; those with an entry for the next frame; those that LMDB
+	 * will have when it has their frame, in the order of the frames */
+	struct list lru, unlogged, logged;
+	uint64_t held; /* in the latter two: they cannot go */
+	uint64_t bytes,
+		bytes_max; /* leaves, with their tree; past the bound what would make more of them waits */
+	struct list room_waiters;         /* for the next checkpoint */
+	struct pool_waiter *admitted;     /* the one that has waited longest: goes on in any case */
+	uint64_t leaf_count, leaves_kept; /* a leaf stays for so many new ones after its last use */
+	unsigned loads;                   /* under way */
 	uint64_t applied; /* the last frame that LMDB has: leaves may go that are not dirty since */
 };
 
-void pool_map_init(struct pool_map *map, struct pool_base *base, struct pool_meta *meta, struct store *store,
-	uint64_t bytes_max);
+/* Its bounds come later. */
+void pool_map_init(struct pool_map *map, struct pool_base *base, struct pool_meta *meta, struct store *store);
 void pool_map_destroy(struct pool_map *map);
 bool pool_map_busy(const struct pool_map *map);
 int pool_map_open(struct pool_map *map, MDB_txn *txn); /* all branches and disks; -EUCLEAN, -ENOMEM */
@@ -207,8 +213,9 @@ void pool_disk_free(struct pool_disk *d);
 
 /* ---- map.c ------------------------------------------------------------------------------------------ */
 
-/* The leaf of a chunk. 0: *out is it, or NULL when it is known to be empty (never NULL with `make`).
- * -EAGAIN: it is being loaded and `w` will be woken. -ENOMEM. */
+/* The leaf of a chunk that is to be changed. 0: *out is it, or NULL when it is known to be empty (never NULL with
+ * `make`). -EAGAIN: it is being loaded, or the map has its memory full of what LMDB does not have yet; `w` will be
+ * woken. -ENOMEM. */
 int pool_map_leaf(struct pool_map *map, struct pool_branch *b, uint64_t chunk, bool make,
 	struct pool_waiter *w, struct pool_leaf **out);
 /* The leaf if it is in memory and loaded. */
@@ -237,6 +244,9 @@ bool pool_places_zero(const struct pool_places *places, unsigned first, unsigned
 uint16_t pool_map_covered(const struct pool_leaf *leaf, uint64_t chunk);
 void pool_map_free(struct pool_map *map, struct pool_branch *b); /* all leaves; none may be dirty */
 void pool_map_trim(struct pool_map *map);                        /* evicts down to the bound */
+/* LMDB has all frames up to `sequence`; or nothing more comes to it (`err`). */
+void pool_map_applied(struct pool_map *map, uint64_t sequence);
+void pool_map_latched(struct pool_map *map, int err);
 void pool_leaf_pin(struct pool_leaf *leaf);
 void pool_leaf_unpin(struct pool_leaf *leaf);
 
