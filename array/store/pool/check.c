@@ -2,9 +2,14 @@
 /*
  * Verifying a pool that nobody has open: the log is applied inside an LMDB transaction, everything is
  * compared with everything in it (map, index, bitmaps, branches, disks, catalogue, to-dos, file sizes), and
- * the transaction is committed only to repair. What a repair mends: bitmaps and the index, which follow from
- * the map; and it gives up what comes after a damaged place of the log. What it does not touch: values whose CRC is wrong;
- * those need a backup.
+ * the transaction is committed only to repair. What a repair mends: bitmaps and the indexes, which follow from
+ * the map, and the next ids; and it gives up what comes after a damaged place of the log. What it does not touch:
+ * values whose CRC is wrong; those need a backup.
+ *
+ * A chunk that an entry has, or may have, is never given back: a finding that hides one keeps what the bitmaps say, and
+ * where they say nothing either, all of it counts as used. What is left is either SAFE, for the pool that is opened
+ * answers with errors where it lies (decode_entry), or UNSAFE: then the repair shuts the pool, in the same
+ * transaction, until one that finds nothing of the kind opens it again.
  */
 #include "array/store/pool/pool.h"
 
@@ -16,6 +21,12 @@
 #include "array/util/bytes.h"
 
 #define LINES_MAX 50u
+
+enum outcome {
+	SAFE, /* what is lost answers with errors, for ever */
+	UNSAFE,
+	MENDED,
+};
 
 struct check_branch {
 	uint64_t id;
@@ -35,8 +46,9 @@ struct check {
 	void *arg;
 	uint64_t steps, steps_in_all; /* entries of the map, each looked at twice */
 	unsigned percent;             /* told last; 0: nothing yet */
-	unsigned findings, repaired;
-	bool damaged_entry; /* a chunk that seems free may be its */
+	unsigned findings, unsafe, repaired;
+	bool damaged_entry;               /* a chunk that seems free may be its */
+	uint64_t branches_end, disks_end; /* ids from here on are in no record */
 	struct check_branch *branches;
 	size_t branch_count, branch_cap;
 	/* A bit for each chunk: an entry holds it; as a shared one; it waits in `loose`. */
@@ -72,26 +84,32 @@ static int steps_begin(struct check *c)
 	return 0;
 }
 
-static void finding(struct check *c, bool repaired, const char *format, ...)
+static enum outcome mended(const struct check *c)
+{
+	return c->repair ? MENDED : SAFE;
+}
+
+static void finding(struct check *c, enum outcome outcome, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-static void finding(struct check *c, bool repaired, const char *format, ...)
+static void finding(struct check *c, enum outcome outcome, const char *format, ...)
 {
 	char line[256];
 	size_t len;
 	va_list args;
 
-	if (repaired)
+	if (outcome == MENDED)
 		c->repaired++;
 	else
 		c->findings++;
+	c->unsafe += outcome == UNSAFE;
 	if (c->findings + c->repaired > LINES_MAX || !c->report)
 		return;
 	va_start(args, format);
 	vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
 	len = strlen(line);
-	if (repaired)
+	if (outcome == MENDED)
 		snprintf(line + len, sizeof(line) - len, " (repaired)");
 	c->report(c->arg, line);
 	if (c->findings + c->repaired == LINES_MAX)
@@ -121,7 +139,7 @@ static int each_branch(
 	struct check *c = arg;
 
 	if (!intact || key_len != 8 || value_len != POOL_BRANCH_VALUE_BYTES - 4) {
-		finding(c, false, "a branch record is damaged");
+		finding(c, UNSAFE, "a branch record is damaged");
 		return 0;
 	}
 	if (c->branch_count == c->branch_cap) {
@@ -130,6 +148,8 @@ static int each_branch(
 	}
 	c->branches[c->branch_count].id = get_be64(key);
 	c->branches[c->branch_count].disk = 0;
+	if (get_be64(key) >= c->branches_end)
+		c->branches_end = get_be64(key) + 1;
 	pool_branch_value_decode(value, &c->branches[c->branch_count++].value);
 	return 0;
 }
@@ -142,16 +162,18 @@ static int each_disk(
 	struct check_branch *b;
 
 	if (!intact || key_len != 8 || value_len != POOL_DISK_VALUE_BYTES - 4) {
-		finding(c, false, "a disk record is damaged");
+		finding(c, UNSAFE, "a disk record is damaged");
 		return 0;
 	}
 	pool_disk_value_decode(value, &v);
+	if (get_be64(key) >= c->disks_end)
+		c->disks_end = get_be64(key) + 1;
 	b = find_branch(c, v.branch);
 	if (!b)
-		finding(c, false, "disk %llu lies on branch %llu, which is missing",
+		finding(c, UNSAFE, "disk %llu lies on branch %llu, which is missing",
 			(unsigned long long)get_be64(key), (unsigned long long)v.branch);
 	else if (b->disk)
-		finding(c, false, "disks %llu and %llu lie on the same branch", (unsigned long long)b->disk,
+		finding(c, UNSAFE, "disks %llu and %llu lie on the same branch", (unsigned long long)b->disk,
 			(unsigned long long)get_be64(key));
 	else
 		b->disk = get_be64(key);
@@ -164,16 +186,14 @@ static void check_branches(struct check *c)
 		const struct check_branch *b = &c->branches[i];
 		const struct check_branch *parent;
 
-		if (b->id >= c->state.next_branch)
-			finding(c, false, "branch %llu is beyond the next id", (unsigned long long)b->id);
 		if (!b->value.parent)
 			continue;
 		parent = find_branch(c, b->value.parent);
 		if (!parent)
-			finding(c, false, "the parent of branch %llu is missing", (unsigned long long)b->id);
+			finding(c, UNSAFE, "the parent of branch %llu is missing", (unsigned long long)b->id);
 		else if (parent->id >= b->id || b->value.parent_gen == 0 ||
 			 b->value.parent_gen >= parent->value.gen || b->value.gen <= b->value.parent_gen)
-			finding(c, false,
+			finding(c, UNSAFE,
 				"branch %llu (generation %u, from %u of branch %llu at %u) does not fit its parent",
 				(unsigned long long)b->id, b->value.gen, b->value.parent_gen,
 				(unsigned long long)parent->id, parent->value.gen);
@@ -202,14 +222,16 @@ static void bit_set(uint8_t *bits, uint64_t phys)
 
 static void check_place(struct check *c, const struct pool_map_key *key, uint64_t phys, bool shared)
 {
-	if (phys >= c->super.capacity_chunks || phys >= c->grown_chunks) {
-		finding(c, false, "branch %llu chunk %llu: chunk %llu lies beyond the data",
+	bool beyond = phys >= c->super.capacity_chunks; /* such an entry is not believed */
+
+	if (beyond || phys >= c->grown_chunks)
+		finding(c, beyond ? SAFE : UNSAFE, "branch %llu chunk %llu: chunk %llu lies beyond the data",
 			(unsigned long long)key->branch, (unsigned long long)key->chunk,
 			(unsigned long long)phys);
+	if (beyond)
 		return;
-	}
 	if (bit(c->seen, phys) && !(shared && bit(c->shared, phys)))
-		finding(c, false, "branch %llu chunk %llu: chunk %llu is used twice",
+		finding(c, UNSAFE, "branch %llu chunk %llu: chunk %llu is used twice",
 			(unsigned long long)key->branch, (unsigned long long)key->chunk,
 			(unsigned long long)phys);
 	bit_set(c->seen, phys);
@@ -231,7 +253,7 @@ static int check_ref(struct check *c, const struct pool_map_key *key, uint64_t p
 		if (c->repair)
 			rc = pool_meta_put(&c->meta, c->txn, POOL_TABLE_REFS, ref, sizeof(ref), NULL, 0);
 	}
-	finding(c, c->repair && c->meta.shares,
+	finding(c, c->repair && c->meta.shares ? MENDED : UNSAFE,
 		"branch %llu chunk %llu: missing in the index of shared chunks",
 		(unsigned long long)key->branch, (unsigned long long)key->chunk);
 	return rc;
@@ -249,24 +271,26 @@ static int each_entry(
 
 	step(c);
 	if (!intact || key_len != POOL_MAP_KEY_BYTES || value_len != POOL_MAP_VALUE_BYTES - 4) {
-		finding(c, false, "a map entry is damaged");
+		finding(c, SAFE, "a map entry is damaged");
 		c->damaged_entry = true;
 		return 0;
 	}
 	pool_map_key_decode(key, &k);
 	pool_map_value_decode(value, &v);
 	b = find_branch(c, k.branch);
+	if (k.branch >= c->branches_end && k.branch < UINT64_MAX)
+		c->branches_end = k.branch + 1;
 	if (!b)
-		finding(c, false, "branch %llu chunk %llu: the branch is missing",
+		finding(c, SAFE, "branch %llu chunk %llu: the branch is missing",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	else if (k.gen == 0 || k.gen > b->value.gen)
-		finding(c, false, "branch %llu chunk %llu: generation %u is from the future",
+		finding(c, SAFE, "branch %llu chunk %llu: generation %u is from the future",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk, k.gen);
 	if ((v.valid & v.zero) || (!v.valid && !v.zero) || (v.valid && !v.phys) || (!v.valid && v.phys))
-		finding(c, false, "branch %llu chunk %llu: the entry contradicts itself",
+		finding(c, SAFE, "branch %llu chunk %llu: the entry contradicts itself",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	if (v.shared && !v.valid)
-		finding(c, false, "branch %llu chunk %llu: the entry shares nothing",
+		finding(c, SAFE, "branch %llu chunk %llu: the entry shares nothing",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	if (v.phys)
 		check_place(c, &k, v.phys, v.shared);
@@ -280,7 +304,7 @@ static int each_entry(
 	if (rc == 0) {
 		if (c->repair)
 			rc = pool_meta_put(&c->meta, c->txn, POOL_TABLE_GEN, index, sizeof(index), NULL, 0);
-		finding(c, c->repair, "branch %llu chunk %llu: missing in the index of generations",
+		finding(c, mended(c), "branch %llu chunk %llu: missing in the index of generations",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	}
 	return rc < 0 ? rc : 0;
@@ -308,7 +332,7 @@ static int check_index(struct check *c)
 		if (has == 0) {
 			if (c->repair && mdb_cursor_del(cursor, 0))
 				has = -EIO;
-			finding(c, c->repair, "branch %llu chunk %llu: in the index of generations only",
+			finding(c, mended(c), "branch %llu chunk %llu: in the index of generations only",
 				(unsigned long long)key.branch, (unsigned long long)key.chunk);
 		}
 	}
@@ -364,7 +388,7 @@ static int check_keys(struct check *c, enum pool_table table,
 			continue;
 		if (c->repair)
 			err = pool_errno(mdb_cursor_del(cursor, 0));
-		finding(c, c->repair, "%s", what);
+		finding(c, mended(c), "%s", what);
 	}
 	mdb_cursor_close(cursor);
 	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
@@ -383,64 +407,105 @@ static int check_shared(struct check *c)
 
 /* ---- allocator ------------------------------------------------------------------------------------- */
 
+struct group_count {
+	unsigned leaked, missing, outside, beyond;
+};
+
+static void group_report(struct check *c, uint64_t first, const struct group_count *n)
+{
+	if (n->leaked)
+		finding(c, mended(c), "%u chunks from %llu on are marked as used, but nothing uses them",
+			n->leaked, (unsigned long long)first);
+	if (n->outside)
+		finding(c, mended(c), "%u chunks from %llu on are marked as used, but are none of the pool's",
+			n->outside, (unsigned long long)first);
+	if (n->missing)
+		finding(c, mended(c), "%u chunks from %llu on are in use, but marked as free", n->missing,
+			(unsigned long long)first);
+	if (n->beyond)
+		finding(c, UNSAFE, "%u chunks from %llu on are in use, but the data end before them",
+			n->beyond, (unsigned long long)first);
+}
+
+/* What the bitmap has to say. */
+static void group_want(struct check *c, uint64_t first, const uint8_t *have, uint8_t *want)
+{
+	struct group_count n = {0};
+
+	for (unsigned i = 0; i < POOL_GROUP_CHUNKS; i++) {
+		uint64_t phys = first + i;
+		bool used = bit(c->seen, phys) || bit(c->loose, phys), marked = bit(have, i);
+
+		if (phys >= c->super.capacity_chunks) {
+			n.outside += marked;
+			continue;
+		}
+		used = used || (marked && phys && c->damaged_entry);
+		want[i / 8] |= (uint8_t)(used << (i % 8));
+		n.leaked += marked && !used;
+		n.missing += used && !marked;
+		n.beyond += used && phys >= c->grown_chunks;
+	}
+	group_report(c, first, &n);
+}
+
 static int check_group(struct check *c, uint64_t group)
 {
 	uint8_t key[8], want[POOL_GROUP_BYTES] = {0}, have[POOL_GROUP_BYTES] = {0};
 	uint64_t first = group * POOL_GROUP_CHUNKS;
 	MDB_val k = {.mv_size = 8, .mv_data = key}, v;
-	unsigned leaked = 0, missing = 0;
+	bool same = true;
 	int rc;
 
 	put_be64(key, group);
 	rc = mdb_get(c->txn, c->meta.table[POOL_TABLE_SPACE], &k, &v);
 	if (rc && rc != MDB_NOTFOUND)
 		return pool_errno(rc);
-	if (!rc) {
-		if (v.mv_size != POOL_SPACE_VALUE_BYTES ||
-			!pool_value_ok(c->super.id, POOL_TABLE_SPACE, key, 8, v.mv_data, v.mv_size))
-			finding(c, c->repair, "the bitmap of chunks %llu is damaged",
-				(unsigned long long)first);
-		else
-			memcpy(have, v.mv_data, POOL_GROUP_BYTES);
+	if (!rc && v.mv_size == POOL_SPACE_VALUE_BYTES &&
+		pool_value_ok(c->super.id, POOL_TABLE_SPACE, key, 8, v.mv_data, v.mv_size)) {
+		memcpy(have, v.mv_data, POOL_GROUP_BYTES);
+	} else if (!rc) {
+		finding(c, mended(c), "the bitmap of chunks %llu is damaged", (unsigned long long)first);
+		same = false;
+		/* Nothing tells which of them a damaged entry has. */
+		for (unsigned i = 0; c->damaged_entry && i < POOL_GROUP_CHUNKS; i++)
+			if (first + i < c->grown_chunks && first + i < c->super.capacity_chunks)
+				have[i / 8] |= (uint8_t)(1u << (i % 8));
 	}
-	for (unsigned i = 0; i < POOL_GROUP_CHUNKS && first + i < c->super.capacity_chunks; i++) {
-		bool used = c->seen[(first + i) / 8] >> ((first + i) % 8) & 1;
-		bool marked = have[i / 8] >> (i % 8) & 1;
-
-		if (bit(c->loose, first + i)) {
-			if (!marked)
-				finding(c, c->repair, "chunk %llu waits to be freed, but is marked as free",
-					(unsigned long long)(first + i));
-			used = true;
-		}
-		used = used || (marked && c->damaged_entry);
-		want[i / 8] |= (uint8_t)(used << (i % 8));
-		leaked += marked && !used;
-		missing += used && !marked;
-	}
-	if (leaked)
-		finding(c, c->repair, "%u chunks from %llu on are marked as used, but nothing uses them",
-			leaked, (unsigned long long)first);
-	if (missing)
-		finding(c, c->repair, "%u chunks from %llu on are in use, but marked as free", missing,
-			(unsigned long long)first);
-	if (c->repair && memcmp(want, have, sizeof(want)))
+	group_want(c, first, have, want);
+	if (c->repair && !(same && memcmp(want, have, sizeof(want)) == 0))
 		return pool_meta_put(&c->meta, c->txn, POOL_TABLE_SPACE, key, 8, want, POOL_GROUP_BYTES);
 	return 0;
 }
 
+/* Bitmaps of chunks that the pool does not have. */
+static bool group_true(struct check *c, const MDB_val *k)
+{
+	return k->mv_size == 8 &&
+	       get_be64(k->mv_data) < (c->super.capacity_chunks + POOL_GROUP_CHUNKS - 1) / POOL_GROUP_CHUNKS;
+}
+
 /* ---- the rest -------------------------------------------------------------------------------------- */
 
-static int each_other(
+static int each_record(
 	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
 {
-	struct check *c = arg;
-
 	(void)key;
 	(void)value;
 	(void)value_len;
 	if (!intact || key_len == 0)
-		finding(c, false, "a record of the catalogue or of the to-do list is damaged");
+		finding(arg, UNSAFE, "a record of the catalogue is damaged");
+	return 0;
+}
+
+static int each_todo(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	(void)key;
+	(void)value;
+	(void)value_len;
+	if (!intact || key_len != POOL_TODO_KEY_BYTES)
+		finding(arg, UNSAFE, "a record of the to-do list is damaged");
 	return 0;
 }
 
@@ -470,6 +535,26 @@ static int find_grown(struct check *c, const struct pool_options *options)
 	return 0;
 }
 
+/* An id that is taken must never be given to another. */
+static int check_ids(struct check *c)
+{
+	bool low = false;
+
+	if (c->state.next_branch < c->branches_end) {
+		finding(c, mended(c), "branch %llu is beyond the next id",
+			(unsigned long long)c->branches_end - 1);
+		c->state.next_branch = c->branches_end;
+		low = true;
+	}
+	if (c->state.next_disk < c->disks_end) {
+		finding(c, mended(c), "disk %llu is beyond the next id",
+			(unsigned long long)c->disks_end - 1);
+		c->state.next_disk = c->disks_end;
+		low = true;
+	}
+	return low && c->repair ? pool_meta_put_state(&c->meta, c->txn, &c->state) : 0;
+}
+
 static int check_all(struct check *c)
 {
 	uint64_t groups = (c->super.capacity_chunks + POOL_GROUP_CHUNKS - 1) / POOL_GROUP_CHUNKS;
@@ -496,11 +581,35 @@ static int check_all(struct check *c)
 	for (uint64_t g = 0; g < groups && !err; g++)
 		err = check_group(c, g);
 	if (!err)
-		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_CATALOGUE, each_other, c);
+		err = check_keys(
+			c, POOL_TABLE_SPACE, group_true, "a bitmap is of chunks that the pool does not have");
 	if (!err)
-		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_TODO, each_other, c);
+		err = check_ids(c);
+	if (!err)
+		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_CATALOGUE, each_record, c);
+	if (!err)
+		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_TODO, each_todo, c);
 	tell(c, 100);
 	return err;
+}
+
+/* A repair that leaves what is unsafe shuts the pool; one that leaves nothing of it opens it. */
+static int check_shut(struct check *c)
+{
+	bool shut = c->unsafe > 0;
+
+	if (c->state.shut && !shut)
+		finding(c, mended(c), "the pool is shut since a repair that could not mend all");
+	if (!c->repair || c->state.shut == shut)
+		return 0;
+	if (shut) {
+		c->repaired++; /* to be written */
+		if (c->report)
+			c->report(c->arg,
+				"the pool stays shut, so that no more is lost: restore what is named above from a backup of this pool, then repair again");
+	}
+	c->state.shut = shut;
+	return pool_meta_put_state(&c->meta, c->txn, &c->state);
 }
 
 static int replay_and_check(struct check *c, struct fault *fault)
@@ -524,7 +633,7 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	if (!err)
 		err = pool_log_read(c->host, log, &c->super, &c->state, &r);
 	if (!err && r.cut_short)
-		finding(c, c->repair,
+		finding(c, mended(c),
 			"the log is damaged after frame %llu: what was flushed and set up after that is lost, and blocks may show what others wrote%s",
 			(unsigned long long)r.state.applied_sequence,
 			c->repair ? "" : "; restore a backup of this pool, or give it up by --repair");
@@ -538,6 +647,8 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	c->host->ops->file_close(log);
 	if (!err)
 		err = check_all(c);
+	if (!err)
+		err = check_shut(c);
 	if (!err && c->repaired) {
 		err = c->host->ops->meta_commit(c->host, c->txn);
 		c->txn = NULL;

@@ -124,6 +124,11 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 
 	if (!err)
 		err = pool_meta_state(&p->meta, txn, state);
+	if (!err && state->shut) {
+		mdb_txn_abort(txn);
+		return fault_set(fault, -EUCLEAN,
+			"the pool is shut since a repair that could not mend all: `umbractl pool check` names what is missing; restore that from a backup of this pool, then run `umbractl pool check --repair`");
+	}
 	if (!err)
 		err = pool_log_read(p->base.host, p->log.file, &p->super, state, &r);
 	if (!err && r.cut_short)

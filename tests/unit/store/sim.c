@@ -27,6 +27,8 @@ struct sim_disk_file {
 	uint64_t room, size, durable_size;
 	struct list unsynced;
 	uint64_t unsynced_count, unsynced_base; /* number of the first one */
+	uint8_t *lost;                          /* by sim_cut: as it was */
+	uint64_t lost_size;
 };
 
 struct sim_open_file {
@@ -156,6 +158,31 @@ static void file_write(
 	f->unsynced_count++;
 	if (o->dsync)
 		sync_up_to(f, f->unsynced_base + f->unsynced_count, f->size);
+}
+
+void sim_cut(struct sim *s, const char *name, uint64_t bytes)
+{
+	struct sim_disk_file *f = find_file(s, name);
+
+	sync_up_to(f, f->unsynced_base + f->unsynced_count, f->size);
+	if (bytes >= f->size)
+		return;
+	f->lost = realloc(f->lost, f->size);
+	assert(f->lost);
+	memcpy(f->lost, f->now, f->size);
+	f->lost_size = f->size;
+	memset(f->now + bytes, 0, f->size - bytes);
+	memset(f->durable + bytes, 0, f->size - bytes);
+	f->size = f->durable_size = bytes;
+}
+
+void sim_uncut(struct sim *s, const char *name)
+{
+	struct sim_disk_file *f = find_file(s, name);
+
+	memcpy(f->now + f->size, f->lost + f->size, f->lost_size - f->size);
+	memcpy(f->durable + f->size, f->lost + f->size, f->lost_size - f->size);
+	f->size = f->durable_size = f->lost_size;
 }
 
 static struct sim *sim_of(struct pool_host *h)
@@ -636,6 +663,7 @@ void sim_destroy(struct sim *s)
 
 		while (f->unsynced_count)
 			drop_first(f);
+		free(f->lost);
 		free(f->now);
 		free(f->durable);
 		free(f);

@@ -46,6 +46,9 @@ bool sim_step(struct sim *s, bool timers);
 void sim_power_off(struct sim *s);
 /* Ready for the next start: counters and faults are cleared. */
 void sim_power_on(struct sim *s);
+/* A file of a machine that stands still becomes shorter; sim_uncut: gets back what it had there. */
+void sim_cut(struct sim *s, const char *name, uint64_t bytes);
+void sim_uncut(struct sim *s, const char *name);
 /* A pool with the given room; asserts. */
 void sim_create(struct sim *s, uint64_t capacity_bytes, uint64_t log_bytes);
 

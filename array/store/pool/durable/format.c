@@ -450,23 +450,28 @@ void pool_disk_value_decode(const uint8_t in[POOL_DISK_VALUE_BYTES], struct pool
 	value->size_bytes = get_be64(in + 8);
 }
 
-void pool_state_encode(uint8_t out[POOL_STATE_VALUE_BYTES], const struct pool_state *state)
+size_t pool_state_encode(uint8_t out[POOL_STATE_SHUT_BYTES], const struct pool_state *state)
 {
-	memset(out, 0, POOL_STATE_VALUE_BYTES);
+	memset(out, 0, POOL_STATE_SHUT_BYTES);
 	put_be64(out, state->incarnation);
 	put_be64(out + 8, state->applied_sequence);
 	put_be64(out + 16, state->log_offset);
 	put_be64(out + 24, state->next_branch);
 	put_be64(out + 32, state->next_disk);
+	return state->shut ? POOL_STATE_SHUT_BYTES : POOL_STATE_VALUE_BYTES;
 }
 
-void pool_state_decode(const uint8_t in[POOL_STATE_VALUE_BYTES], struct pool_state *state)
+size_t pool_state_decode(const uint8_t *in, size_t value_len, struct pool_state *state)
 {
+	if (value_len != POOL_STATE_VALUE_BYTES && value_len != POOL_STATE_SHUT_BYTES)
+		return 0;
 	state->incarnation = get_be64(in);
 	state->applied_sequence = get_be64(in + 8);
 	state->log_offset = get_be64(in + 16);
 	state->next_branch = get_be64(in + 24);
 	state->next_disk = get_be64(in + 32);
+	state->shut = value_len == POOL_STATE_SHUT_BYTES;
+	return value_len;
 }
 
 static uint32_t value_crc(const uint8_t id[POOL_ID_BYTES], enum pool_table table, const void *key,

@@ -184,6 +184,7 @@ struct pool_state {
 	uint64_t applied_sequence; /* the last frame that is in here */
 	uint64_t log_offset;       /* where the next one is */
 	uint64_t next_branch, next_disk;
+	bool shut; /* a repair left what makes it dangerous to open the pool */
 };
 
 #define POOL_MAP_KEY_BYTES      20u /* branch, chunk, ~gen: the newest generation comes first */
@@ -192,6 +193,7 @@ struct pool_state {
 #define POOL_BRANCH_VALUE_BYTES 32u
 #define POOL_DISK_VALUE_BYTES   24u
 #define POOL_STATE_VALUE_BYTES  48u
+#define POOL_STATE_SHUT_BYTES   56u /* of a pool that is shut: who does not know it takes it for damaged */
 #define POOL_SPACE_VALUE_BYTES  (POOL_GROUP_BYTES + 4u)
 #define POOL_TODO_KEY_BYTES     12u
 #define POOL_REF_KEY_BYTES      28u /* chunk number, then the map's key */
@@ -209,8 +211,9 @@ void pool_branch_value_encode(uint8_t out[POOL_BRANCH_VALUE_BYTES], const struct
 void pool_branch_value_decode(const uint8_t in[POOL_BRANCH_VALUE_BYTES], struct pool_branch_value *value);
 void pool_disk_value_encode(uint8_t out[POOL_DISK_VALUE_BYTES], const struct pool_disk_value *value);
 void pool_disk_value_decode(const uint8_t in[POOL_DISK_VALUE_BYTES], struct pool_disk_value *value);
-void pool_state_encode(uint8_t out[POOL_STATE_VALUE_BYTES], const struct pool_state *state);
-void pool_state_decode(const uint8_t in[POOL_STATE_VALUE_BYTES], struct pool_state *state);
+/* Both return the value's bytes; decode 0 when it is none. */
+size_t pool_state_encode(uint8_t out[POOL_STATE_SHUT_BYTES], const struct pool_state *state);
+size_t pool_state_decode(const uint8_t *in, size_t value_len, struct pool_state *state);
 
 /* The CRC in the last four bytes of a value, over id, table, key and the bytes before it. */
 void pool_value_seal(const uint8_t id[POOL_ID_BYTES], enum pool_table table, const void *key, size_t key_len,

@@ -106,19 +106,15 @@ int pool_meta_state(struct pool_meta *m, MDB_txn *txn, struct pool_state *out)
 
 	if (err)
 		return err == -ENOENT ? -EUCLEAN : err;
-	if (len != POOL_STATE_VALUE_BYTES - 4)
-		return -EUCLEAN;
-	pool_state_decode(value, out);
-	return 0;
+	return pool_state_decode(value, len + 4, out) ? 0 : -EUCLEAN;
 }
 
 int pool_meta_put_state(struct pool_meta *m, MDB_txn *txn, const struct pool_state *state)
 {
-	uint8_t buf[POOL_STATE_VALUE_BYTES];
+	uint8_t buf[POOL_STATE_SHUT_BYTES];
+	size_t len = pool_state_encode(buf, state);
 
-	pool_state_encode(buf, state);
-	return pool_meta_put(
-		m, txn, POOL_TABLE_STATE, state_key, sizeof(state_key), buf, POOL_STATE_VALUE_BYTES - 4);
+	return pool_meta_put(m, txn, POOL_TABLE_STATE, state_key, sizeof(state_key), buf, len - 4);
 }
 
 /* ---- open and close --------------------------------------------------------------------------------- */
@@ -295,8 +291,9 @@ static int decode_entry(struct pool_meta *m, const MDB_val *k, const MDB_val *v,
 		return -EUCLEAN;
 	pool_map_key_decode(k->mv_data, &out->key);
 	pool_map_value_decode(v->mv_data, &out->value);
-	if (out->value.phys >= m->capacity_chunks || (out->value.valid & out->value.zero) ||
-		(out->value.valid && !out->value.phys) || (out->value.shared && !out->value.valid))
+	if (out->key.gen == 0 || out->value.phys >= m->capacity_chunks ||
+		(out->value.valid & out->value.zero) || !(out->value.valid | out->value.zero) ||
+		!out->value.valid != !out->value.phys || (out->value.shared && !out->value.valid))
 		return -EUCLEAN;
 	return 0;
 }

@@ -464,6 +464,8 @@ static int load_install(
 		uint64_t *slot = slot_of(leaf, e[i].key.chunk);
 		size_t n = 1;
 
+		if (e[i].key.gen > leaf->branch->gen) /* the newest of the chunk comes first */
+			return -EUCLEAN;
 		while (i + n < count && e[i + n].key.chunk == e[i].key.chunk)
 			n++;
 		if (!slot_set_chain(map, leaf, slot, (uint32_t)n))
