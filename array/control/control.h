@@ -17,9 +17,9 @@ struct inband;
 struct inband_options {
 	struct array *array;
 	struct reactor *reactor;
-	unsigned mailboxes_per_initiator; /* 0: 64 */
-	unsigned mailboxes_max;           /* all initiators together, 0: 1024 */
-	unsigned wait_ms;                 /* before IN says that the request runs still, 0: 1000 */
+	unsigned mailboxes_per_host; /* 0: 64 */
+	unsigned mailboxes_max;      /* all hosts together, 0: 1024 */
+	unsigned wait_ms;            /* before IN says that the request runs still, 0: 1000 */
 };
 int inband_create(const struct inband_options *options, struct inband **out);
 /* `done` (perhaps from inside) when no request runs any more. No nexus is left that could send another. */

@@ -4,13 +4,14 @@
  * last. While that runs IN waits a second, then says so (UP_PENDING), to be sent again: Windows resets a LUN whose command takes
  * longer than its disks' may. A commit, which has a deadline, is waited for.
  *
- * A mailbox belongs to (initiator name, slot), never to a session: OUT and IN may come over different paths.
+ * A mailbox belongs to (host, slot), never to a session or an initiator name: OUT and IN may come over different
+ * paths, and those of a host may have names of their own.
  * It remembers its last few exchanges (request and reply), so that a request sent again, by whatever path
  * and while the first still runs, gets the same reply and does its work once.
  *
  * Invariants:
  * - A message always gets a reply message, whatever it holds; only a lack of mailboxes is a SCSI error.
- * - Everything is bounded: mailboxes of an initiator, mailboxes altogether, exchanges of a mailbox, bytes of
+ * - Everything is bounded: mailboxes of a host, mailboxes altogether, exchanges of a mailbox, bytes of
  *   an exchange. What is idle longest makes room; what runs, or is being waited for, never does.
  * - An exchange is freed when it is out of its mailbox, does not run and nobody waits for it.
  */
@@ -58,7 +59,7 @@ struct waiter {
 
 struct mailbox {
 	struct list_node link; /* in inband->mailboxes, most recently used first */
-	char initiator[UP_NAME_MAX_BYTES + 1];
+	char host[ARRAY_NAME_MAX_BYTES + 1];
 	uint16_t slot;
 	unsigned count; /* of exchanges in the list */
 	struct list exchanges;
@@ -68,7 +69,7 @@ struct mailbox {
 struct inband {
 	struct array *array;
 	struct reactor *reactor;
-	unsigned per_initiator, max, wait_ms;
+	unsigned per_host, max, wait_ms;
 	unsigned mailbox_count;
 	struct list mailboxes;
 	unsigned running;
@@ -86,7 +87,7 @@ int inband_create(const struct inband_options *options, struct inband **out)
 		return -ENOMEM;
 	b->array = options->array;
 	b->reactor = options->reactor;
-	b->per_initiator = options->mailboxes_per_initiator ? options->mailboxes_per_initiator : 64;
+	b->per_host = options->mailboxes_per_host ? options->mailboxes_per_host : 64;
 	b->max = options->mailboxes_max ? options->mailboxes_max : 1024;
 	b->wait_ms = options->wait_ms ? options->wait_ms : 1000;
 	list_init(&b->mailboxes);
@@ -246,11 +247,11 @@ static void mailbox_free(struct inband *b, struct mailbox *m)
 	free(m);
 }
 
-static struct mailbox *mailbox_find(struct inband *b, const char *initiator, uint16_t slot)
+static struct mailbox *mailbox_find(struct inband *b, const char *host, uint16_t slot)
 {
 	list_for_each (node, &b->mailboxes) {
 		struct mailbox *m = container_of(node, struct mailbox, link);
-		if (m->slot != slot || strcmp(m->initiator, initiator) != 0)
+		if (m->slot != slot || strcmp(m->host, host) != 0)
 			continue;
 		list_remove(&m->link);
 		list_push_front(&b->mailboxes, &m->link);
@@ -259,15 +260,15 @@ static struct mailbox *mailbox_find(struct inband *b, const char *initiator, uin
 	return NULL;
 }
 
-/* Room for one more: of this initiator's when it has its share, else of anybody's. */
-static bool make_room(struct inband *b, const char *initiator)
+/* Room for one more: of this host's when it has its share, else of anybody's. */
+static bool make_room(struct inband *b, const char *host)
 {
 	struct mailbox *own = NULL, *any = NULL;
 	unsigned owned = 0;
 
 	list_for_each (node, &b->mailboxes) {
 		struct mailbox *m = container_of(node, struct mailbox, link);
-		bool mine = strcmp(m->initiator, initiator) == 0, idle = mailbox_idle(m);
+		bool mine = strcmp(m->host, host) == 0, idle = mailbox_idle(m);
 		owned += mine;
 		if (mine && idle)
 			own = m;
@@ -275,7 +276,7 @@ static bool make_room(struct inband *b, const char *initiator)
 			any = m;
 	}
 	struct mailbox *victim = NULL;
-	if (owned >= b->per_initiator)
+	if (owned >= b->per_host)
 		victim = own;
 	else if (b->mailbox_count >= b->max)
 		victim = any;
@@ -287,18 +288,18 @@ static bool make_room(struct inband *b, const char *initiator)
 	return true;
 }
 
-static struct mailbox *mailbox_get(struct inband *b, const char *initiator, uint16_t slot)
+static struct mailbox *mailbox_get(struct inband *b, const char *host, uint16_t slot)
 {
-	struct mailbox *m = mailbox_find(b, initiator, slot);
+	struct mailbox *m = mailbox_find(b, host, slot);
 
 	if (m)
 		return m;
-	if (!make_room(b, initiator))
+	if (!make_room(b, host))
 		return NULL;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return NULL;
-	memcpy(m->initiator, initiator, strlen(initiator) + 1);
+	memcpy(m->host, host, strlen(host) + 1);
 	m->slot = slot;
 	list_init(&m->exchanges);
 	list_push_front(&b->mailboxes, &m->link);
@@ -414,10 +415,9 @@ int inband_out(
 	void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
 {
 	struct inband *b = ctx;
-	char initiator[UP_NAME_MAX_BYTES + 1];
+	const char *host = host_record_of(nexus->host)->name;
 
-	request_normalise(nexus->initiator, initiator);
-	struct mailbox *m = mailbox_get(b, initiator, slot);
+	struct mailbox *m = mailbox_get(b, host, slot);
 	if (!m)
 		return -ENOBUFS;
 
@@ -460,10 +460,9 @@ void *inband_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf
 	void (*done)(void *arg, long result), void *arg)
 {
 	struct inband *b = ctx;
-	char initiator[UP_NAME_MAX_BYTES + 1];
+	const char *host = host_record_of(nexus->host)->name;
 
-	request_normalise(nexus->initiator, initiator);
-	struct mailbox *m = mailbox_find(b, initiator, slot);
+	struct mailbox *m = mailbox_find(b, host, slot);
 	struct exchange *e = m ? m->current : NULL;
 	if (!e) {
 		done(arg, -ENOENT);

@@ -123,7 +123,7 @@ bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_
 
 	for (struct set *s = set_next(r->array, NULL); s; s = set_next(r->array, s)) {
 		set_view_of(s, &view);
-		if (view.state > UP_SET_COMMITTING || strcmp(view.owner, r->initiator) != 0)
+		if (view.state > UP_SET_COMMITTING || !set_find(r->array, view.id, r->owner))
 			continue;
 		for (unsigned i = 0; i < view.member_count; i++) {
 			if (memcmp(view.members[i].shadow_id, id, UP_ID_BYTES) != 0)
@@ -137,7 +137,7 @@ bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_
 
 static bool owns(struct request *r, const struct lun *shadow)
 {
-	return set_find(r->array, shadow->set_id, r->initiator) != NULL;
+	return set_find(r->array, shadow->set_id, r->owner) != NULL;
 }
 
 int request_may_manage(struct request *r, const struct lun *shadow, struct fault *fault)

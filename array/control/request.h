@@ -19,6 +19,7 @@ struct request {
 	struct up_msg reply;
 	/* private to request.c and requests*.c */
 	char initiator[UP_NAME_MAX_BYTES + 1]; /* lower case */
+	char owner[ARRAY_NAME_MAX_BYTES + 1];  /* the host: of sets and jobs */
 	struct array_call call;
 	struct lun *lun; /* held while a call runs */
 };
@@ -29,7 +30,7 @@ void request_run(struct request *r);
 void request_refuse(struct request *r, enum up_status status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* iSCSI names compare without case: the one form for mailbox keys and owners of sets. */
+/* iSCSI names compare without case: the one form to show. */
 void request_normalise(const char *name, char out[UP_NAME_MAX_BYTES + 1]);
 
 #endif

@@ -35,7 +35,7 @@ static void put_state(struct up_msg *reply, enum up_set_state state)
 /* The set's state, lease and times as they are now; a set that is gone is aborted. */
 static void put_set(struct request *r, struct up_msg *reply)
 {
-	struct set *set = set_find(r->array, r->msg.set_id, r->initiator);
+	struct set *set = set_find(r->array, r->msg.set_id, r->owner);
 	struct set_view view;
 
 	put_set_id(reply, r->msg.set_id);
@@ -186,7 +186,7 @@ static void run_begin(struct request *r)
 {
 	struct fault fault = {0};
 
-	set_reply(r, set_begin(r->array, r->msg.set_id, r->initiator, &fault), &fault);
+	set_reply(r, set_begin(r->array, r->msg.set_id, r->owner, &fault), &fault);
 }
 
 static void add_reply(struct request *r, const uint8_t shadow_id[UP_ID_BYTES])
@@ -224,7 +224,7 @@ static void run_add(struct request *r)
 			"sets.",
 			lun->name);
 	} else {
-		int err = set_add(r->array, r->msg.set_id, r->initiator, lun, kind, shadow_id, &fault);
+		int err = set_add(r->array, r->msg.set_id, r->owner, lun, kind, shadow_id, &fault);
 		if (err)
 			request_fault(r, err, &fault);
 		else
@@ -234,7 +234,7 @@ static void run_add(struct request *r)
 
 static struct set *own_set(struct request *r)
 {
-	struct set *set = set_find(r->array, r->msg.set_id, r->initiator);
+	struct set *set = set_find(r->array, r->msg.set_id, r->owner);
 
 	if (!set)
 		REFUSE(r, UP_NOT_FOUND,
@@ -264,7 +264,7 @@ static void set_call_done(struct array_call *call)
 static void run_arm(struct request *r)
 {
 	r->call.done = set_call_done;
-	set_arm(r->array, r->msg.set_id, r->initiator, &r->call);
+	set_arm(r->array, r->msg.set_id, r->owner, &r->call);
 }
 
 static void commit_done(struct array_call *call)
@@ -293,13 +293,13 @@ static void run_commit(struct request *r)
 	if (!deadline_ms || deadline_ms > budget_ms)
 		deadline_ms = budget_ms;
 	r->call.done = commit_done;
-	set_commit(r->array, r->msg.set_id, r->initiator, deadline_ms, &r->call);
+	set_commit(r->array, r->msg.set_id, r->owner, deadline_ms, &r->call);
 }
 
 static void run_keep(struct request *r)
 {
 	r->call.done = set_call_done;
-	set_keep(r->array, r->msg.set_id, r->initiator, &r->call);
+	set_keep(r->array, r->msg.set_id, r->owner, &r->call);
 }
 
 static void abort_done(struct array_call *call)
@@ -319,7 +319,7 @@ static void abort_done(struct array_call *call)
 static void run_abort(struct request *r)
 {
 	r->call.done = abort_done;
-	set_abort(r->array, r->msg.set_id, r->initiator, &r->call);
+	set_abort(r->array, r->msg.set_id, r->owner, &r->call);
 }
 
 /* The cursor is an index into the set's members; shadow LUNs deleted since are left out. */
@@ -383,6 +383,7 @@ void request_run(struct request *r)
 
 	assert(r->array && r->nexus && r->nexus->host && r->done);
 	request_normalise(r->nexus->initiator, r->initiator);
+	snprintf(r->owner, sizeof(r->owner), "%s", host_record_of(r->nexus->host)->name);
 	if (r->msg.is_reply)
 		REFUSE(r, UP_BAD_MESSAGE,
 			"This is a reply (flag 1 of the header): requests have the flag clear.");

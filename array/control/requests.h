@@ -22,7 +22,7 @@ void request_fault(struct request *r, int err, const struct fault *fault);
 struct host *request_host(const struct request *r);
 /* May the asking host manage (map, delete, break) that shadow LUN? 0, -EPERM. */
 int request_may_manage(struct request *r, const struct lun *shadow, struct fault *fault);
-/* Is id the reserved identity of a shadow LUN in a set of this initiator's that is not cut yet? */
+/* Is id the reserved identity of a shadow LUN in a set of this host's that is not cut yet? */
 bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_lun *out);
 void request_describe(const struct lun *lun, uint32_t number, struct up_lun *out);
 /* The same of a member of a set that is not cut yet. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The in-band requests about resync jobs. A job belongs to the initiator that started it. */
+/* The in-band requests about resync jobs. A job belongs to the host that started it. */
 #include <errno.h>
 #include "array/control/requests.h"
 #include "array/control/status.h"
@@ -14,7 +14,7 @@ static void job_reply(struct request *r, uint32_t job)
 	struct lun_resync_view view;
 	struct up_msg *reply;
 
-	if (lun_resync_view_of(r->array, r->initiator, job, &view)) {
+	if (lun_resync_view_of(r->array, r->owner, job, &view)) {
 		REFUSE(r, UP_NOT_FOUND,
 			"This host has no resync %u: its number is wrong, or the array was restarted since; compare the "
 			"LUN's data, or start again.",
@@ -83,7 +83,7 @@ void request_resync_start(struct request *r)
 		return;
 	}
 	r->call.done = start_done;
-	lun_resync_start(r->array, r->initiator, shadow, target, &r->call);
+	lun_resync_start(r->array, r->owner, shadow, target, &r->call);
 }
 
 void request_resync_state(struct request *r)
@@ -94,6 +94,6 @@ void request_resync_state(struct request *r)
 /* If it is too late for that, the state says so. */
 void request_resync_cancel(struct request *r)
 {
-	lun_resync_cancel(r->array, r->initiator, r->msg.job, NULL);
+	lun_resync_cancel(r->array, r->owner, r->msg.job, NULL);
 	job_reply(r, r->msg.job);
 }

@@ -35,8 +35,8 @@ static void options_fill(struct array_options *o)
 static const struct array_news news = {
 	.lun_resized = host_tell_resized,
 	.lun_replaced = host_tell_replaced,
-	.initiator_came = set_initiator_came,
-	.initiator_went = set_initiator_went,
+	.host_came = set_host_came,
+	.host_went = set_host_went,
 };
 
 /* The array in one piece of memory. Each folder knows its own part of it. */
@@ -107,6 +107,7 @@ int array_open(const struct array_options *options, struct array **out, struct f
 		return err;
 	}
 	lun_images_bury(a);
+	set_owners_settle(a);
 	*out = a;
 	return 0;
 }

@@ -325,6 +325,8 @@ int catalogue_load(struct array *a, struct fault *fault)
 		err = store->ops->iterate(store, tables[i].table, tables[i].each, &l);
 	a->luns->loading = false;
 	if (!err)
+		set_owners_resolve(a);
+	if (!err)
 		err = lun_order_all(a);
 	if (!err)
 		err = shadows_check(&l);

@@ -18,7 +18,10 @@
  *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8,
  *	                                   host names, since version 2: our CHAP secret
  *	MAP:     key host, NUL, LUN id;    number u32
+ *	         key host, NUL, page u8;   version 2: of each number of the page that rests: place in the page u8,
+ *	                                   seen u8, LUN id 16
  *	SET:     key id;                   state u8, name, owner, cut, window, durable (u64 each),
+ *	                                   (owner: a host's name; of earlier programs an initiator's)
  *	                                   members u16, of each: original 16, shadow 16, kind u8, size u64
  *	RESERVATION: key LUN id;           bytes of the SCSI layer (scsi/reserve_keep.c)
  *

@@ -231,7 +231,7 @@ def the_original_goes(array, session):
     channel.ask('resync-start', 'denied', lun_id=shadow, target_id=log_id)  # it would read the copy for the host
     array.ctl('lun', 'delete', 'lost')
     with Session(array, 'h2') as other:
-        assert 'another host took' in Channel(other).ask('map', 'denied', lun_id=shadow).text
+        assert 'host h1 took it' in Channel(other).ask('map', 'denied', lun_id=shadow).text
     number = channel.ask('map', 'ok', lun_id=shadow).lun_number
     assert session.read(number, 0, 1) == b'G' * 512
     channel.ask('delete', 'ok', lun_id=shadow)

@@ -3,10 +3,18 @@
 """Whose a LUN, a number and a copy is, with the real daemon: over restarts and kills, and under other initiator names."""
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from umbra_initiator import Session  # noqa: E402
+from umbra_initiator import Channel, Reply, Session, message  # noqa: E402
 from umbra_lab import Array, run_ctl  # noqa: E402
+
+
+def wait_for(what, is_so, seconds=60):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
 
 
 def refused(array, *arguments):
@@ -71,7 +79,87 @@ def a_lun_in_use_is_warned_of():
     print('ok a LUN in use is warned of')
 
 
+def two_names(array):
+    """A host that logs in by either of two initiator names."""
+    for name in ('data', 'other'):
+        array.ctl('lun', 'create', name, '--size', '16M')
+    array.add_host('h', 'iqn.2026-01.test:one', '--iqn', 'iqn.2026-01.test:two', '--control-without-chap')
+    array.ctl('map', 'data', 'h')
+    return (Session(array, iqn='iqn.2026-01.test:one'), Session(array, iqn='iqn.2026-01.test:two'),
+            bytes.fromhex(array.ctl('lun', 'show', 'data')['id']))
+
+
+def set_state(array, set_id):
+    return {entry['id']: entry['state'] for entry in array.ctl('set', 'list')['sets']}.get(set_id.hex())
+
+
+def a_set_is_its_hosts_whatever_the_path():
+    """A commit that fails over to the other initiator name's path succeeds; so does all else."""
+    with Array({'copysets': {'host_gone': '1s'}}) as array:
+        one, two, lun = two_names(array)
+        first, second, set_id = Channel(one), Channel(two), os.urandom(16)
+        first.ask('set-begin', 'ok', set_id=set_id)
+        shadow = second.ask('set-add', 'ok', set_id=set_id, lun_id=lun).lun_id
+        assert first.ask('describe-lun', 'ok', lun_id=shadow).luns[0].id == shadow
+        first.ask('set-arm', 'ok', set_id=set_id)
+        # OUT over one path, IN over the other; and the same request again: one piece of work, one answer
+        commit = message('set-commit', 77, set_id=set_id, deadline_ms=5000)
+        first.post(commit)
+        done = Reply(second.fetch())
+        assert done.status == 'ok' and done.request_id == 77, done.fields
+        assert second.exchange(commit).fields == done.fields
+        # one path goes, for longer than host_gone: the host is there
+        one.close()
+        time.sleep(2.5)
+        assert set_state(array, set_id) == 'committed'
+        second.ask('set-keep', 'ok', set_id=set_id)
+        one = Session(array, iqn='iqn.2026-01.test:one')
+        first = Channel(one)
+        job = second.ask('resync-start', 'ok', lun_id=shadow, target_id=lun).job
+        wait_for('the resync does not end', lambda: first.ask('resync-state', 'ok', job=job).job_state == 2)
+        lost = os.urandom(16)
+        second.make_set(lost, [lun], keep=False)
+        for session in (one, two):
+            session.close()
+        wait_for('the host has gone, its set has not', lambda: set_state(array, lost) is None)
+        assert set_state(array, set_id) == 'kept'
+    print('ok a set is its hosts whatever the path')
+
+
+def a_rebuilt_server_has_its_copies():
+    with Array() as array:
+        one, two, lun = two_names(array)
+        shadow, = Channel(one).make_set(os.urandom(16), [lun])
+        one.close()
+        two.close()
+        array.ctl('host', 'set', 'h', '--iqn', 'iqn.2026-01.test:rebuilt')
+        array.add_host('stranger', 'iqn.2026-01.test:stranger', '--control-without-chap')
+        array.ctl('unmap', 'data', 'h')
+        array.ctl('lun', 'delete', 'data')  # the copy is all that is left
+        door = array.ctl('map', 'other', 'h')['number']
+        array.ctl('map', 'other', 'stranger')
+        for how in (None, array.kill9):
+            if how:
+                how()
+                array.start()
+            with Session(array, 'stranger') as session:
+                reply = Channel(session).ask('map', 'denied', lun_id=shadow)
+                assert 'host h took it' in reply.text, reply.text
+            with Session(array, iqn='iqn.2026-01.test:rebuilt') as session:
+                channel = Channel(session, lun=door)
+                assert shadow in [entry.id for entry in channel.ask('list', 'ok').luns]
+                number = channel.ask('map', 'ok', lun_id=shadow).lun_number
+                assert session.read(number, 0, 1) == bytes(512)
+                channel.ask('unmap', 'ok', lun_id=shadow, scope=1)
+        with Session(array, iqn='iqn.2026-01.test:rebuilt') as session:
+            Channel(session, lun=door).ask('delete', 'ok', lun_id=shadow)
+        assert array.ctl('host', 'add', 'iqn.x', '--iqn', 'iqn.2026-01.test:x', want=1)
+    print('ok a rebuilt server has its copies')
+
+
 def main():
+    a_set_is_its_hosts_whatever_the_path()
+    a_rebuilt_server_has_its_copies()
     a_number_rests_over_restarts()
     a_lun_in_use_is_warned_of()
 

@@ -54,9 +54,9 @@ uint64_t array_hash_text(const char *text);
 struct array_news {
 	void (*lun_resized)(struct lun *lun);
 	void (*lun_replaced)(struct lun *lun); /* what hosts remember of its data is wrong */
-	/* A session of this initiator name has begun; has ended. */
-	void (*initiator_came)(struct array *a, const char *initiator);
-	void (*initiator_went)(struct array *a, const char *initiator);
+	/* A session of this host has begun; has ended. */
+	void (*host_came)(struct array *a, const struct host *h);
+	void (*host_went)(struct array *a, const struct host *h);
 };
 
 /* What all folders of the model share, and a pointer to what each has for itself. */

@@ -298,6 +298,10 @@ static int add_check(struct change *c)
 
 	if (err)
 		return err;
+	if (iqn_valid(op->record.name)) /* commands take both, and copy sets are whose name it is */
+		return fault_set(&c->fault, -EINVAL,
+			"%s reads as an initiator's name: call the host something else, and give that as its initiator name",
+			op->record.name);
 	if (host_find(a, op->record.name))
 		return fault_set(&c->fault, -EEXIST,
 			"there is a host %s already: choose another name, or change that one",

@@ -153,7 +153,5 @@ void host_revoke(struct host *h, bool all); /* those that the record no longer a
 void host_quiet_enter(struct array *a);
 void host_quiet_leave(struct array *a);
 void host_quiet_fire(struct reactor_timer *t);
-/* How many sessions has this initiator name? */
-unsigned host_nexus_count(struct array *a, const char *initiator);
 
 #endif

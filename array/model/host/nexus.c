@@ -7,20 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include "array/model/host/internal.h"
-
-unsigned host_nexus_count(struct array *a, const char *initiator)
-{
-	struct host *h = host_find_iqn(a, initiator);
-	unsigned count = 0;
-
-	if (!h)
-		return 0;
-	list_for_each (n, &h->nexuses)
-		count += strcasecmp(container_of(n, struct host_nexus, link_host)->initiator, initiator) == 0;
-	return count;
-}
 
 static bool nexus_allowed(const struct host *h, const struct host_nexus *n)
 {
@@ -44,7 +31,7 @@ int host_nexus_attach(struct array *a, struct host_nexus *n)
 	list_push_back(&h->nexuses, &n->link_host);
 	array_event_tell(
 		a, ARRAY_EVENT_INFO, "session", "%s of host %s connected", n->initiator, h->record.name);
-	a->news->initiator_came(a, n->initiator);
+	a->news->host_came(a, h);
 	return 0;
 }
 
@@ -60,8 +47,8 @@ void host_nexus_detach(struct array *a, struct host_nexus *n)
 	h->sessions--;
 	array_event_tell(
 		a, ARRAY_EVENT_INFO, "session", "%s of host %s disconnected", n->initiator, h->record.name);
+	a->news->host_went(a, h);
 	host_release(h);
-	a->news->initiator_went(a, n->initiator);
 }
 
 static void quiet_put_off(struct array *a)

@@ -180,6 +180,7 @@ struct lun_recycled {
 	struct array_ident ident;
 	uint64_t due_ns; /* by the reactor's clock: changes of the wall clock purge nothing */
 	bool purging;
+	bool owner_stale; /* the set's owner is not in the catalogue as it is here: set/owner.c */
 	struct array_index_node by_id;
 	struct list_node link; /* array->luns->recycled */
 };

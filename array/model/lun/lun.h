@@ -96,7 +96,7 @@ struct lun_resync_view {
 	unsigned percent;
 	struct fault fault; /* of a failed one */
 };
-/* owner: as for copy sets. The last 256 jobs that ended are remembered, in memory. */
+/* owner: a host's name, or "" for the administrator. The last 256 jobs that ended are remembered, in memory. */
 void lun_resync_start(
 	struct array *a, const char *owner, struct lun *shadow, struct lun *target, struct array_call *call);
 /* 0 or -ENOENT. */

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 #include "array/model/lun/internal.h"
 
@@ -55,7 +54,7 @@ static struct lun_resync *job_find(struct array *a, const char *owner, uint32_t 
 	list_for_each (n, &a->luns->resyncs) {
 		struct lun_resync *job = container_of(n, struct lun_resync, link);
 
-		if (job->view.job == number && (!owner || strcasecmp(job->view.owner, owner) == 0))
+		if (job->view.job == number && (!owner || strcmp(job->view.owner, owner) == 0))
 			return job;
 	}
 	return NULL;
@@ -433,7 +432,7 @@ void lun_resync_start(
 			call, -ENOTSUP, "this array's store does not offer resync: copy the data on a host");
 		return;
 	}
-	if (job && job->run->shadow == shadow && strcasecmp(job->view.owner, owner) == 0) {
+	if (job && job->run->shadow == shadow && strcmp(job->view.owner, owner) == 0) {
 		call->job = job->view.job;
 		array_call_end(call, 0, NULL);
 		return;

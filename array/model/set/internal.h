@@ -49,6 +49,7 @@ struct set {
 	uint8_t id[UP_ID_BYTES];
 	char name[ARRAY_NAME_MAX_BYTES + 1];
 	char owner[UP_NAME_MAX_BYTES + 1];
+	bool owner_stale; /* it is not in the catalogue as it is here: owner.c */
 	enum up_set_state state;
 	uint64_t cut_unix_ms, window_ns, durable_ns;
 	unsigned member_count;
@@ -118,6 +119,14 @@ struct set *set_find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const c
 /* "set NAME" or the id, for messages. */
 const char *set_label(const struct set *s, char out[ARRAY_NAME_MAX_BYTES + 1]);
 
+/* ---- owner.c ---- */
+
+struct host *set_owner_host(struct array *a, const char *owner); /* NULL: no host is it */
+bool set_owner_same(struct array *a, const char *x, const char *y);
+/* Once the catalogue is loaded: owners that are initiator names become hosts. */
+void set_owners_resolve(struct array *a);
+void set_owners_settle(struct array *a); /* and durably so, in the background */
+
 /* ---- arm.c ---- */
 
 /* Also ends an arm that waits for it. */
@@ -154,7 +163,7 @@ void set_lease_renew(struct set *s);
 /* The state has changed: starts or stops the timers. */
 void set_lease_follow(struct set *s);
 void set_lease_stop(struct set *s);
-void set_initiator_came(struct array *a, const char *initiator);
-void set_initiator_went(struct array *a, const char *initiator);
+void set_host_came(struct array *a, const struct host *h);
+void set_host_went(struct array *a, const struct host *h);
 
 #endif

@@ -4,8 +4,6 @@
  * absence of its owner. The same timer forgets an aborted set after a while, or tries its undo again, and
  * gives back the room of a kept one.
  */
-#include <string.h>
-#include <strings.h>
 #include "array/model/set/internal.h"
 
 #define COMMIT_WAIT_MS 1000u /* a commit runs: its deadline decides soon */
@@ -84,6 +82,13 @@ void set_touch(struct set *s)
 	set_lease_renew(s);
 }
 
+static unsigned owner_sessions(const struct set *s)
+{
+	const struct host *h = set_owner_host(s->array, s->owner);
+
+	return h ? h->sessions : 0;
+}
+
 void set_lease_follow(struct set *s)
 {
 	struct array *a = s->array;
@@ -92,7 +97,7 @@ void set_lease_follow(struct set *s)
 		set_lease_renew(s);
 		/* Found at the start: nobody is connected yet. */
 		if (s->state == UP_SET_COMMITTED && s->owner[0] && s->gone_timer.heap_index == 0 &&
-			host_nexus_count(a, s->owner) == 0)
+			owner_sessions(s) == 0)
 			reactor_timer_arm(reactor_of(s), &s->gone_timer, a->options.host_gone_ms);
 		return;
 	}
@@ -101,13 +106,13 @@ void set_lease_follow(struct set *s)
 		reactor_timer_arm(reactor_of(s), &s->lease_timer, a->options.lease_ms);
 }
 
-/* Every unkept set of the initiator. */
-static void each_unkept(struct array *a, const char *initiator, void (*each)(struct set *s))
+/* Every unkept set of the host. */
+static void each_unkept(struct array *a, const struct host *h, void (*each)(struct set *s))
 {
 	list_for_each (n, &a->sets->all) {
 		struct set *s = container_of(n, struct set, link);
 
-		if (set_state_unkept(s->state) && strcasecmp(s->owner, initiator) == 0)
+		if (set_state_unkept(s->state) && set_owner_same(a, s->owner, h->record.name))
 			each(s);
 	}
 }
@@ -122,13 +127,13 @@ static void gone_arm(struct set *s)
 	reactor_timer_arm(reactor_of(s), &s->gone_timer, s->array->options.host_gone_ms);
 }
 
-void set_initiator_came(struct array *a, const char *initiator)
+void set_host_came(struct array *a, const struct host *h)
 {
-	each_unkept(a, initiator, gone_disarm);
+	each_unkept(a, h, gone_disarm);
 }
 
-void set_initiator_went(struct array *a, const char *initiator)
+void set_host_went(struct array *a, const struct host *h)
 {
-	if (initiator[0] && host_nexus_count(a, initiator) == 0)
-		each_unkept(a, initiator, gone_arm);
+	if (h->sessions == 0)
+		each_unkept(a, h, gone_arm);
 }

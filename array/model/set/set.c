@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include "array/model/set/internal.h"
 #include "proto/identity.h"
 
@@ -306,7 +305,7 @@ struct set *set_find(struct array *a, const uint8_t set_id[UP_ID_BYTES], const c
 {
 	struct set *s = find_any(a, set_id);
 
-	return s && (!owner || strcasecmp(s->owner, owner) == 0) ? s : NULL;
+	return s && (!owner || set_owner_same(a, s->owner, owner)) ? s : NULL;
 }
 
 struct set *set_find_name(struct array *a, const char *name)
@@ -371,11 +370,12 @@ struct set *set_find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const c
 int set_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault)
 {
 	struct set *s = find_any(a, set_id);
+	const struct host *h;
 	enum up_set_state next;
 
 	if (array_id_zero(set_id) || strlen(owner) > UP_NAME_MAX_BYTES)
 		return fault_set(fault, -EINVAL, "the id of a copy set is zero: choose a random one");
-	if (s && strcasecmp(s->owner, owner) != 0)
+	if (s && !set_owner_same(a, s->owner, owner))
 		return fault_set(fault, -EEXIST, "the set id is in use by another host; choose another");
 	if (s) {
 		int err;
@@ -388,7 +388,8 @@ int set_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *ow
 	if (a->sets->count >= a->options.sets_max)
 		return fault_set(fault, -EMLINK,
 			"the array has its %u copy sets; delete one or raise sets_max", a->options.sets_max);
-	s = set_new(a, set_id, owner, a->options.set_luns_max);
+	h = set_owner_host(a, owner);
+	s = set_new(a, set_id, h ? h->record.name : owner, a->options.set_luns_max);
 	if (!s)
 		return fault_set(fault, -ENOMEM, FAULT_NO_MEMORY);
 	set_link(s);

@@ -9,8 +9,8 @@
 
 #include "array/model/host/host.h"
 
-/* owner: the initiator name for whom the set is, or "" for the administrator. All calls below check it:
- * a set of another owner is -ENOENT (set_find with owner NULL sees all).
+/* owner: the host for whom the set is, by its name (or by an initiator name of its record), or "" for the
+ * administrator. All calls below check it: a set of another owner is -ENOENT (set_find with owner NULL sees all).
  * Errors: -EEXIST set id in use (by another owner, or committed), -ENOENT, -EBADFD wrong state,
  * -ENOTSUP copy kind, -EMLINK too many, -EXDEV LUN in another store, -ETIME deadline, -EBUSY, -ENOSPC. */
 int set_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault);
@@ -41,6 +41,7 @@ struct set_member {
 struct set_view {
 	uint8_t id[UP_ID_BYTES];
 	char name[ARRAY_NAME_MAX_BYTES + 1]; /* empty, or what the administrator calls it */
+	/* The host's name, empty: the administrator's. An initiator name: of an earlier version, and no host's. */
 	char owner[UP_NAME_MAX_BYTES + 1];
 	enum up_set_state state;
 	uint32_t lease_left_ms; /* 0 when kept */

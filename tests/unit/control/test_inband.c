@@ -20,8 +20,7 @@ static int open_rig(void **state)
 {
 	(void)state;
 	rig_open(&rig, NULL,
-		&(struct inband_options){
-			.mailboxes_per_initiator = 3, .mailboxes_max = 6, .wait_ms = WAIT_MS});
+		&(struct inband_options){.mailboxes_per_host = 3, .mailboxes_max = 6, .wait_ms = WAIT_MS});
 	data = rig_lun(&rig, "data", 8 << 20);
 	rig_map(&rig, 0, data);
 	return 0;

@@ -120,6 +120,61 @@ TEST(a_set_belongs_to_its_owner)
 	assert_int_equal(do_keep(h, set_id(1), IQN_A), 0);
 }
 
+static void rename_initiator(struct harness *h, const char *name, const char *iqn)
+{
+	struct host *host = host_find(h->array, name);
+	struct host_record r = *host_record_of(host);
+	struct waiter w;
+
+	snprintf(r.iqns[0], sizeof(r.iqns[0]), "%s", iqn);
+	host_update(host, &r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+}
+
+static void expect_owner(struct harness *h, unsigned set, const char *owner)
+{
+	struct set_view v;
+
+	set_view_of(set_find(h->array, set_id(set), NULL), &v);
+	assert_string_equal(v.owner, owner);
+}
+
+/* A catalogue of an earlier program has the initiator name that began a set. */
+TEST(the_owner_of_an_old_set_becomes_the_host)
+{
+	struct harness *h = *state;
+	struct lun *l;
+	uint8_t ids[2][UP_ID_BYTES];
+	struct waiter w;
+
+	harness_close(h);
+	h->options.recycle_s = 1000;
+	harness_open(h);
+	l = make_lun(h, "l", MIB);
+	for (unsigned i = 0; i < 2; i++) { /* no host has the name: it stays the owner, as in an old record */
+		make_armed(h, set_id(i + 1), IQN_A, &l, 1, &ids[i]);
+		assert_int_equal(do_commit(h, set_id(i + 1), IQN_A, 0), 0);
+		assert_int_equal(do_keep(h, set_id(i + 1), IQN_A), 0);
+		expect_owner(h, i + 1, IQN_A);
+	}
+	assert_int_equal(do_delete(h, lun_find(h->array, ids[1])), 0); /* in the bin with its set's owner */
+	make_host(h, "a", IQN_A);
+	make_host(h, "b", IQN_B);
+	assert_non_null(set_find(h->array, set_id(1), "a"));
+	assert_non_null(set_find(h->array, set_id(1), IQN_A));
+	assert_null(set_find(h->array, set_id(1), "b"));
+	assert_null(set_find(h->array, set_id(1), ""));
+	harness_reopen(h);
+	expect_owner(h, 1, "a");
+	rename_initiator(h, "a", "iqn.2026-01.test:rebuilt");
+	harness_reopen(h);
+	expect_owner(h, 1, "a");
+	assert_null(set_find(h->array, set_id(1), IQN_A)); /* whoever has that name now */
+	lun_undelete(h->array, ids[1], waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	expect_owner(h, 2, "a");
+}
+
 TEST(each_state_refuses_what_does_not_belong_to_it)
 {
 	struct harness *h = *state;
@@ -373,6 +428,43 @@ TEST(a_host_that_went_loses_its_unkept_sets)
 	assert_int_equal(do_delete(h, l), 0);
 }
 
+/* Either of a host's paths may have an initiator name of its own. */
+TEST(a_set_is_its_hosts_under_each_of_its_names)
+{
+	struct harness *h = *state;
+	struct host_record *r = calloc(1, sizeof(*r));
+	struct lun *l;
+	struct watcher one, two;
+	struct waiter w;
+
+	assert_non_null(r);
+	reopen_with(h, 0, TICKS(200));
+	l = make_lun(h, "l", MIB);
+	snprintf(r->name, sizeof(r->name), "a");
+	snprintf(r->iqns[0], sizeof(r->iqns[0]), "%s", IQN_A);
+	snprintf(r->iqns[1], sizeof(r->iqns[1]), "%s", IQN_B);
+	r->iqn_count = 2;
+	r->import = HOST_IMPORT_OWN;
+	host_add(h->array, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	snprintf(r->name, sizeof(r->name), "iqn.2026-01.test"); /* sets are whose name it is */
+	r->iqn_count = 0;
+	host_add(h->array, r, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), -EINVAL);
+	free(r);
+	assert_int_equal(watcher_attach(h, &one, IQN_A, true), 0);
+	assert_int_equal(watcher_attach(h, &two, IQN_B, true), 0);
+	make_armed(h, set_id(1), IQN_A, &l, 1, NULL);
+	assert_int_equal(do_commit(h, set_id(1), IQN_B, 0), 0);
+	expect_owner(h, 1, "a");
+	watcher_detach(h, &one);
+	harness_advance(h, TICKS(300));
+	assert_int_equal(set_state(h, set_id(1)), UP_SET_COMMITTED);
+	watcher_detach(h, &two);
+	harness_advance(h, TICKS(300));
+	assert_int_equal(set_state(h, set_id(1)), UP_SET_ABORTED);
+}
+
 TEST(a_host_that_does_not_come_back_after_a_restart)
 {
 	struct harness *h = *state;
@@ -554,6 +646,8 @@ int main(void)
 		t(adding_again_gives_the_same_shadow),
 		t(what_cannot_be_added_is_refused),
 		t(a_set_belongs_to_its_owner),
+		t(the_owner_of_an_old_set_becomes_the_host),
+		t(a_set_is_its_hosts_under_each_of_its_names),
 		t(each_state_refuses_what_does_not_belong_to_it),
 		t(abort_undoes_every_state_before_kept),
 		t(shadows_of_an_unkept_set_are_out_of_reach),
