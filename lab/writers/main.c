@@ -6,15 +6,20 @@
  * broker says so, at any point between two writes, and notes in the ledger where each stream stood verify
  * reads two LUNs (originals or shadow LUNs) and checks that they are of one instant
  *
- * Ends 0; 1: failed, or what was read breaks the order; 2: wrong usage.
+ * Ends 0; 1: failed, or what was read breaks the order; 2: wrong usage. Ends, too, when the process that started it is gone.
  */
 #include <errno.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 #include "lab/writers/writer.h"
+
+#define PARENT_POLL_MS 200
 
 static const char usage_text[] =
 	"usage: umbra-lab-writer run    --a URL --b URL [options]\n"
@@ -47,6 +52,26 @@ static void on_signal(int sig)
 bool writer_ending(void)
 {
 	return ending != 0;
+}
+
+/* Nobody is left who could end it, and libiscsi would try for ever to reach an array that has gone with the test. A thread
+ * of its own: libiscsi's waits cannot be left. */
+static void *end_with_parent(void *arg)
+{
+	const pid_t parent = *(const pid_t *)arg;
+	const struct timespec pause = {.tv_nsec = PARENT_POLL_MS * 1000000};
+	while (getppid() == parent)
+		nanosleep(&pause, NULL);
+	_exit(1);
+}
+
+static void watch_parent(void)
+{
+	static pid_t parent;
+	pthread_t thread;
+	parent = getppid();
+	if (pthread_create(&thread, NULL, end_with_parent, &parent) == 0)
+		pthread_detach(thread);
 }
 
 enum {
@@ -157,6 +182,7 @@ int main(int argc, char **argv)
 		.pause_us = 1000,
 		.name = "writer"};
 	const char *verb = argc > 1 ? argv[1] : "";
+	watch_parent();
 	bool run = strcmp(verb, "run") == 0;
 	if (strcmp(verb, "--help") == 0) {
 		fputs(usage_text, stdout);

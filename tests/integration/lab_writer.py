@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """lab_writer.py WRITER BROKER: the ordered writer against umbrad: what it writes verifies, what breaks the order does not,
-held it stands still, and it says so when array or broker go away."""
+held it stands still, it says so when the broker goes away, and it does not outlive who started it."""
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -140,6 +141,39 @@ def refused(bench):
         assert done.returncode == 1 and done.stderr, words
 
 
+STARTER = 'import subprocess, sys; p = subprocess.Popen(sys.argv[1:]); print(p.pid, flush=True); p.wait()'
+
+
+def runs(pid):
+    """A process that has ended and that nobody has waited for yet does not."""
+    try:
+        with open(f'/proc/{pid}/stat') as source:
+            return source.read().rpartition(')')[2].split()[0] not in 'ZX'
+    except OSError:
+        return False
+
+
+def orphaned(bench):
+    """A test that is killed leaves no writer behind, whether the array is gone with it or not."""
+    for array_too in (False, True):
+        if os.path.exists(bench.file('ready')):
+            os.unlink(bench.file('ready'))
+        starter = subprocess.Popen([sys.executable, '-c', STARTER, bench.writer, 'run', *bench.words(1, 2), '--ready',
+                                    bench.file('ready')], stdout=subprocess.PIPE, text=True)
+        pid = int(starter.stdout.readline())
+        wait_for(bench.file('ready'), starter)
+        if array_too:
+            bench.array.kill9()
+        assert runs(pid)
+        starter.kill()
+        starter.wait()
+        starter.stdout.close()
+        gone = wait_until(lambda: not runs(pid), 60)
+        if not gone:
+            os.kill(pid, signal.SIGKILL)
+        assert gone, f'a writer outlives who started it (its array {"gone" if array_too else "there"})'
+
+
 def main(writer, broker):
     with Array() as array:
         for name in 'abc':
@@ -148,7 +182,7 @@ def main(writer, broker):
         for name in 'abc':
             array.ctl('map', name, 'w')
         bench = Bench(array, os.path.abspath(writer), os.path.abspath(broker))
-        for part in (written_and_verified, held, refused):
+        for part in (written_and_verified, held, refused, orphaned):
             part(bench)
             print(f'ok   {part.__name__}', flush=True)
     return 0

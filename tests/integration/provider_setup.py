@@ -232,9 +232,20 @@ class Package:
 
     def run(self, option, package, *properties, want=0):
         """want: 0, 1 for any failure (Wine cuts exit codes to 8 bits), None for either."""
+        seen = len(self.said())
         code, text = self.lab.command('run', '--host', 'A', self.msiexec, option, labhost.windows_path(package), '/qn',
                                       *properties)
-        check(want is None or (code != 0) == bool(want), f'msiexec {option} {os.path.basename(package)}: exit code {code}\n{text}')
+        check(want is None or (code != 0) == bool(want),
+              f'msiexec {option} {os.path.basename(package)}: exit code {code}\n{text}\nThe program, in its trace:\n'
+              f'{self.said()[seen:] or "nothing"}\nWindows holds: {state(self.lab)}')
+
+    def said(self):
+        """What the program that the package runs told: nobody sees its output."""
+        path = self.lab.trace('A')
+        if not os.path.exists(path):
+            return ''
+        with open(path, errors='replace') as source:
+            return source.read()
 
     def expect_program(self, name):
         """The file that is installed is this one; None: no file, no folder."""
