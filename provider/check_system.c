@@ -8,6 +8,7 @@
 #include <ole2.h>
 #include "provider/com_security.h"
 #include "provider/ids.h"
+#include "provider/load_mark.h"
 #include "provider/path_rights.h"
 #include "provider/settings.h"
 #include "provider/setup.h"
@@ -325,6 +326,17 @@ static void check_settings(struct findings *f)
 
 /* ---- VSS ------------------------------------------------------------------------------------------ */
 
+/* VSS hears nothing of a provider's end, and may call the process that is gone until it unloads its providers. */
+static void check_loaded(struct findings *f)
+{
+	if (load_mark_is_dead())
+		finding_add(f, FINDING_WRONG, "VSS",
+			"while no backup runs, let VSS go: \"net stop vss\" (it starts again when it is needed); by itself it "
+			"lets go some minutes after the last backup",
+			"the provider's process has ended while VSS had it loaded: until VSS lets go of it shadow copies "
+			"may fail (VSS_E_UNEXPECTED_PROVIDER_ERROR, 0x800706BA)");
+}
+
 static void check_vss(struct findings *f)
 {
 	const struct service_facts *s = read_service(L"VSS");
@@ -393,5 +405,6 @@ void check_system(struct findings *f)
 	check_events(f);
 	check_settings(f);
 	check_vss(f);
+	check_loaded(f);
 	check_san_policy(f);
 }

@@ -2,6 +2,7 @@
 /* IVssProviderCreateSnapshotSet and IVssProviderNotifications. */
 #include "provider/eventlog.h"
 #include "provider/async.h"
+#include "provider/load_mark.h"
 #include "provider/provider_object.h"
 #include "provider/result.h"
 
@@ -135,6 +136,7 @@ static HRESULT WINAPI notify_OnLoad(IVssProviderNotifications *iface, IUnknown *
 {
 	(void)iface;
 	(void)callback; /* reserved */
+	load_mark_begin();
 	return provider_answer("OnLoad", CS_OK);
 }
 
@@ -144,9 +146,12 @@ static HRESULT WINAPI notify_OnUnload(IVssProviderNotifications *iface, WINBOOL 
 	if (!force && async_busy())
 		return provider_answer("OnUnload: a resync runs", CS_BUSY);
 	enum cs_call call = force ? CS_CALL_UNLOAD_FORCE : CS_CALL_UNLOAD;
-
-	return provider_answer(cs_call_name(call),
+	HRESULT hr = provider_answer(cs_call_name(call),
 		provider_run(impl_from_IVssProviderNotifications(iface), call, NULL, NULL, NULL));
+
+	if (hr != S_FALSE) /* else it stays loaded */
+		load_mark_end();
+	return hr;
 }
 
 const IVssProviderNotificationsVtbl provider_notifications_vtbl = {

@@ -15,10 +15,12 @@
 #include <stdio.h>
 #include <windows.h>
 #include <objbase.h>
+#include "events.h"
 #include "provider/class_object.h"
 #include "provider/com_security.h"
 #include "provider/eventlog.h"
 #include "provider/ids.h"
+#include "provider/load_mark.h"
 #include "provider/memory.h"
 #include "provider/provider.h"
 #include "provider/settings.h"
@@ -34,6 +36,7 @@ static struct {
 	SERVICE_STATUS_HANDLE status; /* NULL: in the foreground */
 	HANDLE stop;                  /* manual reset */
 	HANDLE stopped;               /* manual reset: the last state was reported */
+	volatile bool shutdown;       /* of Windows: what is stopped need not be told of */
 	int exit_code;
 	CRITICAL_SECTION lock; /* guards what follows */
 	DWORD state, checkpoint;
@@ -107,6 +110,13 @@ static void do_not_handle_exceptions(void)
 	IGlobalOptions_Release(options);
 }
 
+/* Of the process before this one, which ended without a word, or of this one. */
+static void tell_if_loaded(bool loaded, const char *what)
+{
+	if (loaded && !service.shutdown)
+		eventlog_note(UMBRA_EVENT_ENDED_LOADED, what, NULL, NULL, NULL);
+}
+
 static HRESULT serve(void)
 {
 	static struct provider_context context = {
@@ -121,6 +131,7 @@ static HRESULT serve(void)
 	context.client = array_client_create(context.transport);
 	if (!context.client)
 		return E_OUTOFMEMORY;
+	tell_if_loaded(load_mark_is_dead(), "the process before this one ended");
 	CoAddRefServerProcess();
 	hr = class_object_register(&context);
 	if (SUCCEEDED(hr))
@@ -133,6 +144,7 @@ static HRESULT serve(void)
 		WaitForSingleObject(service.stop, INFINITE);
 		report(SERVICE_STOP_PENDING, 0);
 		eventlog_trace("umbra-vss ends");
+		tell_if_loaded(load_mark_is_loaded(), "the service was stopped");
 	}
 	class_object_revoke();
 	provider_abort_all();
@@ -162,8 +174,10 @@ static DWORD WINAPI control(DWORD code, DWORD type, void *data, void *context)
 	(void)data;
 	(void)context;
 	switch (code) {
-	case SERVICE_CONTROL_STOP:
 	case SERVICE_CONTROL_PRESHUTDOWN:
+		service.shutdown = true;
+		/* fall through */
+	case SERVICE_CONTROL_STOP:
 		report(SERVICE_STOP_PENDING, 0);
 		SetEvent(service.stop);
 		return NO_ERROR;

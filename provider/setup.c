@@ -122,6 +122,8 @@ static HRESULT settings_undo(void)
 {
 	HRESULT hr = registry_delete_empty(UMBRA_KEY_SETTINGS);
 
+	(void)registry_delete(
+		UMBRA_KEY_LOADED); /* VSS, which does not know the provider any more, holds none */
 	return SUCCEEDED(hr) ? registry_delete_empty(UMBRA_KEY_VENDOR) : hr;
 }
 

@@ -11,11 +11,43 @@
 #include "provider/version.h"
 
 #define VSS_LIMIT_MS 60000
+#define VSS_TRIES    8
+#define VSS_PAUSE_MS 500
 
-static HRESULT open_vss(IVssAdmin **admin)
+/* VSS ends by itself when it has been idle for some minutes. Who comes in that moment hears one of these, from the activation
+ * or from the first call, and meets a new process when asking again. */
+static bool is_ending(HRESULT hr)
 {
-	return CoCreateInstance(
-		&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)admin);
+	static const HRESULT codes[] = {CO_E_SERVER_EXEC_FAILURE, CO_E_SERVER_STOPPING, CO_E_OBJNOTCONNECTED,
+		RPC_E_DISCONNECTED, RPC_E_SERVER_DIED, RPC_E_SERVER_DIED_DNE,
+		HRESULT_FROM_WIN32(RPC_S_SERVER_UNAVAILABLE), HRESULT_FROM_WIN32(RPC_S_CALL_FAILED),
+		HRESULT_FROM_WIN32(RPC_S_CALL_FAILED_DNE)};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (hr == codes[i])
+			return true;
+	return false;
+}
+
+/* Each call can be made again whether the one before had its effect or not. */
+static HRESULT with_vss(HRESULT (*call)(IVssAdmin *admin, void *arg), void *arg)
+{
+	HRESULT hr = E_FAIL;
+
+	for (unsigned n = 0; n < VSS_TRIES; n++) {
+		IVssAdmin *admin;
+		if (n)
+			Sleep(VSS_PAUSE_MS);
+		hr = CoCreateInstance(
+			&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssAdmin, (void **)&admin);
+		if (SUCCEEDED(hr)) {
+			hr = call(admin, arg);
+			IVssAdmin_Release(admin);
+		}
+		if (!is_ending(hr))
+			break;
+	}
+	return hr;
 }
 
 /* After one call that never came back there is no point in further ones. */
@@ -25,19 +57,19 @@ static HRESULT ask_vss(HRESULT (*work)(void *arg), void *arg)
 				     : setup_bounded(work, arg, VSS_LIMIT_MS);
 }
 
-static HRESULT remove_work(void *unused)
+static HRESULT remove_call(IVssAdmin *admin, void *unused)
 {
 	(void)unused;
-	IVssAdmin *admin;
-	HRESULT hr = open_vss(&admin);
+	HRESULT hr = IVssAdmin_UnregisterProvider(admin, UMBRA_PROVIDER_ID);
 
-	if (hr == REGDB_E_CLASSNOTREG)
-		return S_OK; /* where there is no VSS nothing is registered */
-	if (FAILED(hr))
-		return hr;
-	hr = IVssAdmin_UnregisterProvider(admin, UMBRA_PROVIDER_ID);
-	IVssAdmin_Release(admin);
 	return hr == VSS_E_PROVIDER_NOT_REGISTERED ? S_OK : hr;
+}
+
+static HRESULT remove_work(void *unused)
+{
+	HRESULT hr = with_vss(remove_call, unused);
+
+	return hr == REGDB_E_CLASSNOTREG ? S_OK : hr; /* where there is no VSS nothing is registered */
 }
 
 HRESULT registration_remove(void)
@@ -50,14 +82,11 @@ HRESULT registration_erase(void)
 	return registry_delete(UMBRA_KEY_VSS);
 }
 
-static HRESULT add_work(void *arg)
+static HRESULT add_call(IVssAdmin *admin, void *arg)
 {
 	const VSS_PROVIDER_PROP *props = arg;
-	IVssAdmin *admin;
-	HRESULT hr = open_vss(&admin);
+	HRESULT hr = S_OK;
 
-	if (FAILED(hr))
-		return hr;
 	for (unsigned round = 0; round < 2; round++) {
 		hr = IVssAdmin_RegisterProvider(admin, UMBRA_PROVIDER_ID, props->m_ClassId,
 			props->m_pwszProviderName, props->m_eProviderType, props->m_pwszProviderVersion,
@@ -71,8 +100,12 @@ static HRESULT add_work(void *arg)
 			break;
 		}
 	}
-	IVssAdmin_Release(admin);
 	return hr;
+}
+
+static HRESULT add_work(void *arg)
+{
+	return with_vss(add_call, arg);
 }
 
 HRESULT registration_add(const VSS_PROVIDER_PROP *props)
@@ -117,17 +150,12 @@ void registration_free(VSS_PROVIDER_PROP *props)
 	memset(props, 0, sizeof(*props));
 }
 
-static HRESULT query_work(void *arg)
+static HRESULT query_call(IVssAdmin *admin, void *arg)
 {
 	VSS_PROVIDER_PROP *props = arg;
-	IVssAdmin *admin;
 	IVssEnumObject *list;
-	HRESULT hr = open_vss(&admin);
+	HRESULT hr = IVssAdmin_QueryProviders(admin, &list);
 
-	if (FAILED(hr))
-		return hr;
-	hr = IVssAdmin_QueryProviders(admin, &list);
-	IVssAdmin_Release(admin);
 	if (FAILED(hr))
 		return hr;
 	for (;;) {
@@ -147,6 +175,11 @@ static HRESULT query_work(void *arg)
 	}
 	IVssEnumObject_Release(list);
 	return FAILED(hr) ? hr : props->m_pwszProviderName ? S_OK : S_FALSE;
+}
+
+static HRESULT query_work(void *arg)
+{
+	return with_vss(query_call, arg);
 }
 
 HRESULT registration_query(VSS_PROVIDER_PROP *props)

@@ -141,8 +141,16 @@ struct provider *provider_loaded(const GUID *id)
 	return NULL;
 }
 
+/* The setting KeepDead: VSS hears nothing of the end of a provider's process, and keeps its proxies until it unloads it. */
+static bool keeps_dead(void)
+{
+	return settings_dword(L"KeepDead", 0) != 0;
+}
+
 HRESULT provider_check(struct provider *p, HRESULT hr)
 {
+	if (keeps_dead())
+		return hr;
 	if (hr == RPC_E_DISCONNECTED || hr == RPC_E_SERVER_DIED || hr == RPC_E_SERVER_DIED_DNE ||
 		hr == CO_E_OBJNOTCONNECTED || hr == HRESULT_FROM_WIN32(RPC_S_SERVER_UNAVAILABLE) ||
 		hr == HRESULT_FROM_WIN32(RPC_S_CALL_FAILED) ||
@@ -232,7 +240,7 @@ static bool is_alive(struct provider *p)
 struct provider *provider_load(const struct provider_entry *entry, struct record *r)
 {
 	struct provider *p = provider_loaded(&entry->id);
-	if (p && is_alive(p))
+	if (p && (keeps_dead() || is_alive(p)))
 		return p;
 	p = NULL;
 	for (int i = 0; i < PROVIDERS_MAX && !p; i++)

@@ -4,7 +4,7 @@
  *
  * Invariants: a provider that was loaded has had OnLoad, and gets OnUnload before its last reference goes,
  * unless its process is gone; a provider whose process died is forgotten at the call that shows it, so that
- * the next request activates it anew.
+ * the next request activates it anew; with KeepDead only when it is unloaded.
  */
 #ifndef LAB_PROVIDER_HOST_H
 #define LAB_PROVIDER_HOST_H

@@ -267,6 +267,49 @@ def scenario_array_away(lab):
     lab.expect_nothing_left('after the session was away')
 
 
+def findings(lab, area, *words):
+    """What check finds of an area."""
+    code, text = lab.command('run', '--host', 'A', lab.provider, 'check', *words, '--json')
+    check(code in (0, 1), text)
+    return [f for f in lab.json_in(text)['findings'] if f['area'] == area and f['level'] == 'wrong']
+
+
+def scenario_dead_proxies(lab):
+    """VSS gets no word when the provider's process ends, and goes on calling what is gone: every shadow copy fails until VSS
+    unloads its providers. Nothing is left on the array, and check, and the event of a stopped service, say what to do."""
+    state = labhost.State(os.path.join(lab.dir, 'lab'))
+    system = os.path.join(state.host('A').prefix, 'drive_c/windows/system32')
+    def keep_dead(value):
+        lab.lab('run', '--host', 'A', os.path.join(system, 'reg.exe'), 'add', r'HKLM\Software\Umbra\Lab', '/v', 'KeepDead', '/t',
+                'REG_DWORD', '/d', str(value), '/f')
+    def unload():
+        lab.lab('run', '--host', 'A', labhost.need_program('umbra-lab-requester.exe'), 'unload')
+    keep_dead(1)
+    for end in ('stopped', 'killed'):
+        lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+        check(findings(lab, 'VSS') == [], 'a provider that lives is taken for dead')
+        if end == 'killed':
+            check(lab.kill_provider('A') == 1, 'it did not run')
+        else:
+            lab.lab('run', '--host', 'A', os.path.join(system, 'net.exe'), 'stop', 'umbra-vss')
+            check(labhost.wait_until(lambda: not lab.provider_pids('A'), labhost.PATIENCE_S), 'it does not end')
+            lab.wait_for_event('A', 29)
+        for _ in range(2):
+            answer = lab.vss('A', 'create', '--lun', '1,2', want=1)
+            check(answer['hresult_name'] == 'VSS_E_UNEXPECTED_PROVIDER_ERROR', f'{answer}')
+        found = findings(lab, 'VSS')
+        check(len(found) == 1 and 'net stop vss' in found[0]['remedy'] and '0x800706BA' in found[0]['text'], f'{end}: {found}')
+        unload()
+        lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
+        check(findings(lab, 'VSS') == [], f'after VSS has let go: {findings(lab, "VSS")}')
+    unload()  # nobody has it loaded: that it ends is nothing to tell of
+    lab.kill_provider('A')
+    check(findings(lab, 'VSS') == [], 'what was unloaded is taken for loaded')
+    keep_dead(0)
+    lab.restart_host('A')
+    lab.expect_nothing_left('after the dead proxies', 0)
+
+
 def scenario_lost_answers(lab):
     """The session drops after a control command went out, at each of them in turn: the work is done once."""
     for skip_ms in range(0, 1500, 300):

@@ -8,6 +8,7 @@
 #include <vsadmin.h>
 #include "check.h"
 #include "provider/ids.h"
+#include "provider/load_mark.h"
 #include "provider/path_rights.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
@@ -400,11 +401,15 @@ static void a_service_that_is_being_deleted_is_waited_for(void)
 extern HRESULT(WINAPI *__real___imp_CoCreateInstance)(REFCLSID, IUnknown *, DWORD, REFIID, void **);
 extern void *__wrap___imp_CoCreateInstance;
 static HRESULT vss_answers;
+static unsigned vss_asked, vss_ends_for;
 
 static HRESULT WINAPI create_instance(REFCLSID clsid, IUnknown *outer, DWORD context, REFIID iid, void **out)
 {
 	if (!vss_answers || !IsEqualIID(iid, &IID_IVssAdmin))
 		return __real___imp_CoCreateInstance(clsid, outer, context, iid, out);
+	vss_asked++;
+	if (vss_ends_for && vss_ends_for--)
+		return CO_E_SERVER_EXEC_FAILURE;
 	return vss_answers;
 }
 
@@ -428,6 +433,45 @@ static void a_disabled_vss_keeps_nobody_from_removing(void)
 	vss_answers = S_OK;
 }
 
+static void whether_vss_holds_what_is_gone(void)
+{
+	static const struct {
+		struct load_mark mark, now;
+		bool told, dead;
+	} cases[] = {
+		{{0, 0}, {7, 9}, true, false},  /* nothing was loaded */
+		{{7, 9}, {7, 9}, true, false},  /* it runs */
+		{{7, 9}, {0, 9}, true, true},   /* it ended, */
+		{{7, 9}, {8, 9}, true, true},   /* … and another one runs */
+		{{7, 9}, {8, 10}, true, false}, /* of another VSS */
+		{{7, 9}, {0, 0}, true, false},  /* VSS has ended, too */
+		{{7, 0}, {8, 10}, true, true},  /* which one it was is not known */
+		{{7, 0}, {8, 0}, false, true},  /* nor is the one of now */
+		{{7, 0}, {7, 0}, false, false},
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		CHECK(load_mark_judge(&cases[i].mark, &cases[i].now, cases[i].told) == cases[i].dead);
+}
+
+/* It ends when it is idle, and starts for who asks again; one that never starts is given up. */
+static void a_vss_that_is_ending_is_asked_again(void)
+{
+	VSS_PROVIDER_PROP props;
+
+	vss_answers = VSS_E_UNEXPECTED;
+	vss_asked = 0;
+	vss_ends_for = 2;
+	CHECK_HR(registration_query(&props), VSS_E_UNEXPECTED);
+	CHECK(vss_asked == 3);
+	vss_ends_for = 1000;
+	vss_asked = 0;
+	CHECK_HR(registration_remove(), CO_E_SERVER_EXEC_FAILURE);
+	CHECK(vss_asked > 3 && vss_asked < 20);
+	vss_ends_for = 0;
+	vss_answers = S_OK;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "linger")) {
@@ -445,6 +489,8 @@ int main(int argc, char **argv)
 		TEST(a_service_has_stopped_when_its_process_is_gone),
 		TEST(a_service_that_is_being_deleted_is_waited_for),
 		TEST(a_disabled_vss_keeps_nobody_from_removing),
+		TEST(a_vss_that_is_ending_is_asked_again),
+		TEST(whether_vss_holds_what_is_gone),
 		TEST(calls_that_never_answer_are_given_up),
 	};
 
