@@ -16,10 +16,15 @@
 #include "provider/page83.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
+#include "provider/setup_registry.h"
 #include "provider/version.h"
 
 #define DISKS_MAX      256
 #define DESCRIPTOR_CAP 4096
+/* mingw-w64 has it not. METHOD_BUFFERED, FILE_ANY_ACCESS; out: a BOOLEAN. */
+#ifndef IOCTL_DISK_IS_CLUSTERED
+#define IOCTL_DISK_IS_CLUSTERED 0x000700F8
+#endif
 
 /* ---- arrays --------------------------------------------------------------------------------------- */
 
@@ -103,9 +108,20 @@ static void check_reach(struct findings *f)
 
 struct disk {
 	unsigned number;
-	bool ours;
+	bool ours, clustered;
 	struct page83_disk page;
 };
+
+/* Only the class driver of a node of a cluster answers with anything but "no". */
+static bool is_clustered(HANDLE disk)
+{
+	BOOLEAN clustered = FALSE;
+	DWORD returned = 0;
+
+	return DeviceIoControl(disk, IOCTL_DISK_IS_CLUSTERED, NULL, 0, &clustered, sizeof(clustered),
+		       &returned, NULL) &&
+	       returned == sizeof(clustered) && clustered;
+}
 
 /* False: there is no such disk, or it has no page 83. */
 static bool read_disk(unsigned number, uint8_t *buf, struct disk *out)
@@ -122,6 +138,7 @@ static bool read_disk(unsigned number, uint8_t *buf, struct disk *out)
 	if (file == INVALID_HANDLE_VALUE)
 		return false;
 	out->ours = transport_spti_is_ours(file);
+	out->clustered = out->ours && is_clustered(file);
 	memset(buf, 0, DESCRIPTOR_CAP);
 	bool told = DeviceIoControl(file, IOCTL_STORAGE_QUERY_PROPERTY, &query, sizeof(query), buf,
 		DESCRIPTOR_CAP, &returned, NULL);
@@ -159,6 +176,28 @@ static unsigned compare_disks(struct findings *f, const struct disk *disks, unsi
 	return wrong;
 }
 
+/* A node brings up no second disk with the signature of one of the cluster's: what is imported where it was made stays
+ * offline, or takes the original's place. Windows calls that "auto-import", and does not support it in a cluster. */
+static void check_cluster(struct findings *f, const struct disk *disks, unsigned count)
+{
+	bool node = registry_exists(L"Cluster");
+	unsigned clustered = 0, first = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (disks[i].clustered && !clustered++)
+			first = disks[i].number;
+	if (clustered)
+		finding_add(f, FINDING_NOTE, "cluster",
+			"make transportable shadow copies of cluster disks (diskshadow: set option transportable) and import "
+			"them on a host that is no node of this cluster",
+			"PhysicalDrive%u%s: a disk of the failover cluster, of which Windows does not support shadow "
+			"copies that are imported on a node",
+			first, clustered > 1 ? " and others" : "");
+	else if (node)
+		finding_add(f, FINDING_OK, "cluster", NULL,
+			"a node of a failover cluster; none of its disks is a LUN of an array here");
+}
+
 static void check_page83(struct findings *f)
 {
 	struct disk *disks = calloc(DISKS_MAX, sizeof(*disks));
@@ -172,6 +211,7 @@ static void check_page83(struct findings *f)
 			if (read_disk(n, buf, &disks[count]))
 				count++;
 		device_names_free(&names);
+		check_cluster(f, disks, count);
 		if (!compare_disks(f, disks, count))
 			finding_add(f, FINDING_OK, "page 83", NULL, "unique over %u disk%s", count,
 				count == 1 ? "" : "s");

@@ -11,12 +11,12 @@
 #include "provider/array_client.h"
 #include "provider/check.h"
 #include "provider/com_security.h"
+#include "provider/device_names.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
 #include "provider/support_text.h"
 #include "provider/version.h"
 
-#define DISKS_MAX    256
 #define PROPERTY_CAP 8192
 #define SHOWN_BYTES  128
 
@@ -140,8 +140,9 @@ static void show_disk(FILE *out, HANDLE disk, unsigned number, uint8_t *property
 static void disks(FILE *out)
 {
 	uint8_t *property = malloc(PROPERTY_CAP);
+	struct device_names names = device_names_read();
 
-	for (unsigned n = 0; property && n < DISKS_MAX; n++) {
+	for (unsigned n = 0; property && device_names_next(&names, L"PhysicalDrive", L"", n, &n); n++) {
 		char name[TRANSPORT_NAME_MAX_BYTES];
 		snprintf(name, sizeof(name), "\\\\.\\PhysicalDrive%u", n);
 		HANDLE disk = CreateFileA(
@@ -151,6 +152,7 @@ static void disks(FILE *out)
 		show_disk(out, disk, n, property);
 		CloseHandle(disk);
 	}
+	device_names_free(&names);
 	free(property);
 }
 

@@ -11,6 +11,7 @@
 #include <winioctl.h>
 #include <ntddscsi.h>
 #include <vsserror.h>
+#include "lab/coordinator/settings.h"
 
 #define SENSE_BYTES     32
 #define COMMAND_SECONDS 60
@@ -193,7 +194,8 @@ static bool ask_disk(HANDLE h, struct port_disk *d)
 struct port_scan *port_scan(void)
 {
 	struct port_scan *s = calloc(1, sizeof *s);
-	for (int drive = 0; s && drive < PORT_MAX_DISKS; drive++) {
+	int first = (int)settings_dword(L"FirstDrive", 0);
+	for (int drive = first; s && drive < first + PORT_MAX_DISKS; drive++) {
 		struct port_disk *d = &s->disks[s->count];
 		memset(d, 0, sizeof *d);
 		d->drive = drive;

@@ -33,6 +33,16 @@ void port_name(UNICODE_STRING *name, WCHAR *buf, const char *prefix, unsigned in
 	name->MaximumLength = (USHORT)(name->Length + sizeof(WCHAR));
 }
 
+/* The setting FirstDrive, as it was when the driver was loaded. */
+static unsigned int disks_first(void)
+{
+	static unsigned int first;
+
+	if (!first)
+		first = port_setting(L"FirstDrive", DISKS_FIRST);
+	return first;
+}
+
 static bool device_make(unsigned int slot)
 {
 	struct device_extension *ext;
@@ -41,7 +51,7 @@ static bool device_make(unsigned int slot)
 
 	if (disks[slot].device)
 		return true;
-	port_name(&name, buf, "\\Device\\UmbraLabDisk", slot + DISKS_FIRST, "");
+	port_name(&name, buf, "\\Device\\UmbraLabDisk", disks_first() + slot, "");
 	if (!NT_SUCCESS(IoCreateDevice(
 		    port_driver, sizeof(*ext), &name, FILE_DEVICE_DISK, 0, FALSE, &disks[slot].device))) {
 		disks[slot].device = NULL;
@@ -49,7 +59,7 @@ static bool device_make(unsigned int slot)
 	}
 	ext = disks[slot].device->DeviceExtension;
 	ext->slot = slot;
-	disks[slot].number = slot + DISKS_FIRST;
+	disks[slot].number = disks_first() + slot;
 	disks[slot].device->Flags |= DO_BUFFERED_IO;
 	disks[slot].device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
 	return true;
@@ -58,8 +68,8 @@ static bool device_make(unsigned int slot)
 static void link_names(
 	unsigned int slot, UNICODE_STRING *link, WCHAR *link_buf, UNICODE_STRING *target, WCHAR *target_buf)
 {
-	port_name(link, link_buf, "\\DosDevices\\PhysicalDrive", slot + DISKS_FIRST, "");
-	port_name(target, target_buf, "\\Device\\UmbraLabDisk", slot + DISKS_FIRST, "");
+	port_name(link, link_buf, "\\DosDevices\\PhysicalDrive", disks_first() + slot, "");
+	port_name(target, target_buf, "\\Device\\UmbraLabDisk", disks_first() + slot, "");
 }
 
 static void disk_remove(unsigned int slot)

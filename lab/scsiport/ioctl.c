@@ -43,6 +43,8 @@ static NTSTATUS disk_ioctl(struct port_call *call, ULONG code)
 		return query_geometry(call, true);
 	case IOCTL_DISK_GET_LENGTH_INFO:
 		return query_length(call);
+	case IOCTL_DISK_IS_CLUSTERED:
+		return query_clustered(call);
 	case IOCTL_DISK_IS_WRITABLE:
 		return STATUS_SUCCESS;
 	default:

@@ -6,6 +6,11 @@
 #include <ntddk.h>
 #include "lab/scsiport/disks.h"
 
+/* mingw-w64 has it not. METHOD_BUFFERED, FILE_ANY_ACCESS; out: a BOOLEAN. */
+#ifndef IOCTL_DISK_IS_CLUSTERED
+#define IOCTL_DISK_IS_CLUSTERED 0x000700F8
+#endif
+
 /* What the handlers get: the caller's buffer (in and out), and the disk, if it is one. */
 struct port_call {
 	struct port_worker *worker;
@@ -38,5 +43,6 @@ NTSTATUS query_address(struct port_call *call);
 NTSTATUS query_device_number(struct port_call *call);
 NTSTATUS query_geometry(struct port_call *call, bool extended);
 NTSTATUS query_length(struct port_call *call);
+NTSTATUS query_clustered(struct port_call *call);
 
 #endif

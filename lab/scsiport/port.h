@@ -31,6 +31,9 @@ bool port_pool_queue(void *item);
 /* How many bridges umbra-lab-keeper.exe named. */
 unsigned int port_adapters(void);
 
+/* A DWORD of HKLM\Software\Umbra\Lab, or `otherwise`. At PASSIVE_LEVEL. */
+unsigned int port_setting(const wchar_t *name, unsigned int otherwise);
+
 /* One request to an adapter's bridge, one reply; *rep borrows from the worker until its next exchange.
  * Returns rep's result, or LABW_NOT_CONNECTED when the bridge does not answer in time. Never waits longer
  * than req->timeout_ms and a bit. */

@@ -231,3 +231,10 @@ NTSTATUS query_length(struct port_call *call)
 	l.Length.QuadPart = (LONGLONG)(call->disk.lun.blocks * call->disk.lun.block_bytes);
 	return give_whole(call, &l, sizeof(l));
 }
+
+NTSTATUS query_clustered(struct port_call *call)
+{
+	BOOLEAN clustered = call->adapter == 0 && port_setting(L"ClusteredLun", ~0u) == call->disk.lun.lun;
+
+	return give_whole(call, &clustered, sizeof(clustered));
+}

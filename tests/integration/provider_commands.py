@@ -296,6 +296,45 @@ def scenario_check_lun(lab):
     lab.expect_nothing_left('after the tries', 0)
 
 
+def scenario_cluster(lab):
+    """A disk of a cluster: copies of it belong to a host outside, which check says. It is not said of others."""
+    def told(well=0):
+        return [f for f in command(lab, 'A', 'check', want=well)['findings'] if f['area'] == 'cluster']
+    check(told() == [], f'{told()}')
+    lab_key = r'HKLM\Software\Umbra\Lab'
+    reg(lab, 'A', 'add', r'HKLM\Cluster', '/f')
+    found = told()
+    check([f['level'] for f in found] == ['ok'] and 'a node' in found[0]['text'], f'{found}')
+    reg(lab, 'A', 'add', lab_key, '/v', 'ClusteredLun', '/t', 'REG_DWORD', '/d', '1', '/f')
+    found = told()
+    check([f['level'] for f in found] == ['note'] and 'PhysicalDrive' in found[0]['text'] and
+          'transportable' in found[0]['remedy'], f'{found}')
+    reg(lab, 'A', 'delete', lab_key, '/v', 'ClusteredLun', '/f')
+    reg(lab, 'A', 'delete', r'HKLM\Cluster', '/f')
+    check(told() == [], f'{told()}')
+
+
+def scenario_high_numbers(lab):
+    """A disk is found whatever its number: Windows gives high ones to what comes while many others are there."""
+    lab_key = r'HKLM\Software\Umbra\Lab'
+    reg(lab, 'A', 'add', lab_key, '/v', 'FirstDrive', '/t', 'REG_DWORD', '/d', '4711', '/f')
+    lab.restart_host('A')
+    path = os.path.join(lab.dir, 'support-high.txt')
+    lab.run('A', 'support', labhost.windows_path(path))
+    with open(path, encoding='utf-8') as source:
+        disks = source.read().partition('== disks ==')[2].partition('\n== ')[0]
+    check(all(f'PhysicalDrive{n} (ours)' in disks for n in range(4711, 4715)), disks)
+    found = command(lab, 'A', 'check', '--lun', '4711', want=0)['findings']
+    check([f['level'] for f in found if f['area'] == 'try'] == ['ok'], f'{found}')
+    check(any(f['area'] == 'page 83' and 'over 4 disks' in f['text'] for f in found), f'{found}')
+    answer = lab.vss('A', 'create', '--lun', '1,2')
+    check(all(lun['drive'] >= 4711 for lun in answer['luns']), f"{answer['luns']}")
+    lab.vss('A', 'delete', set_text(answer))
+    reg(lab, 'A', 'delete', lab_key, '/v', 'FirstDrive', '/f')
+    lab.restart_host('A')
+    lab.expect_nothing_left('after the set', 0)
+
+
 def scenario_support(lab):
     """One file with everything, and no secret."""
     secret = '0123456789abcA'
