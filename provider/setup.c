@@ -193,7 +193,7 @@ static HRESULT vss_do(void)
 {
 	VSS_PROVIDER_PROP props;
 
-	if (vss_is_current())
+	if (vss_is_current() && !taken_out)
 		return S_OK;
 	registration_of_this(&props);
 	return registration_add(&props);
@@ -283,8 +283,8 @@ static int failed(const char *command, const char *what, HRESULT hr, HRESULT bac
 	return 1;
 }
 
-/* Everything that VSS or the file system may object to, before anything changes. An older version is taken out of VSS
- * here: it refuses while a shadow copy is being made. */
+/* Everything that VSS or the file system may object to, before anything changes. A version that is to be stopped is taken out
+ * of VSS here: it refuses while a shadow copy is being made, and unloads the provider, whose process it would call on. */
 static HRESULT prepare(const char **what)
 {
 	DWORD length = GetModuleFileNameW(NULL, own_path, PATH_CHARS);
@@ -299,7 +299,7 @@ static HRESULT prepare(const char **what)
 	hr = registration_query(&old_registration);
 	for (size_t i = 0; i < STEPS && SUCCEEDED(hr); i++)
 		was_there[i] = steps[i].is_there();
-	if (hr == S_OK && !vss_is_current())
+	if (hr == S_OK && (!vss_is_current() || !setup_service_runs(own_path)))
 		hr = vss_undo();
 	return FAILED(hr) ? hr : S_OK;
 }

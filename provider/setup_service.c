@@ -165,14 +165,26 @@ static HRESULT create_or_change(DWORD start, const WCHAR *command, bool replace)
 	return hr;
 }
 
+static bool command_of(const WCHAR *program, WCHAR command[COMMAND_CHARS])
+{
+	int length = _snwprintf(command, COMMAND_CHARS, L"\"%ls\" run", program);
+
+	return length >= 0 && length < COMMAND_CHARS;
+}
+
 HRESULT setup_service_create(const WCHAR *program, bool replace)
 {
 	WCHAR command[COMMAND_CHARS];
-	int length = _snwprintf(command, COMMAND_CHARS, L"\"%ls\" run", program);
 
-	if (length < 0 || length >= COMMAND_CHARS)
-		return HRESULT_FROM_WIN32(ERROR_FILENAME_EXCED_RANGE);
-	return create_or_change(SERVICE_DEMAND_START, command, replace);
+	return command_of(program, command) ? create_or_change(SERVICE_DEMAND_START, command, replace)
+					    : HRESULT_FROM_WIN32(ERROR_FILENAME_EXCED_RANGE);
+}
+
+bool setup_service_runs(const WCHAR *program)
+{
+	WCHAR command[COMMAND_CHARS];
+
+	return command_of(program, command) && !wcscmp(before.command, command);
 }
 
 bool setup_service_remember(void)
@@ -181,6 +193,8 @@ bool setup_service_remember(void)
 	SC_HANDLE handle = manager ? OpenServiceW(manager, UMBRA_SERVICE_NAME, SERVICE_QUERY_CONFIG) : NULL;
 	bool there = handle && SUCCEEDED(read_config(handle, &before.start, before.command));
 
+	if (!there)
+		before.command[0] = L'\0';
 	if (handle)
 		CloseServiceHandle(handle);
 	if (manager)

@@ -11,6 +11,8 @@
 HRESULT setup_service_create(const WCHAR *program, bool replace);
 /* Is it there? Then remembers what restore puts back: command line and kind of start. */
 bool setup_service_remember(void);
+/* Is what was remembered a service that runs this program? */
+bool setup_service_runs(const WCHAR *program);
 HRESULT setup_service_restore(void);
 /* Stops it, and waits until its process is gone: it may have commands on the way that nothing can take back. Not there:
  * S_OK. It does not end: ERROR_SERVICE_REQUEST_TIMEOUT. */
