@@ -51,19 +51,21 @@ static BOOL ask(SOCKET s, const char *line, char answer[LINE_MAX_BYTES])
 	return TRUE;
 }
 
-HRESULT hold_begin(struct hold *h, DWORD limit_ms)
+HRESULT hold_lun(struct hold *h, const char *serial, DWORD limit_ms)
 {
-	char line[64], answer[LINE_MAX_BYTES];
+	char line[128], answer[LINE_MAX_BYTES];
 	DWORD port = settings_dword(L"HoldPort", 0);
-	memset(h, 0, sizeof *h);
+	bool first = h->socket == 0;
 	if (port == 0)
 		return S_OK;
-	SOCKET s = connect_broker((WORD)port);
+	SOCKET s = first ? connect_broker((WORD)port) : (SOCKET)h->socket;
 	if (s == INVALID_SOCKET)
 		return VSS_E_FLUSH_WRITES_TIMEOUT;
-	snprintf(line, sizeof line, "COORDINATOR\nHOLD %lu\n", (unsigned long)limit_ms);
+	snprintf(line, sizeof line, "%sHOLD %lu %.40s\n", first ? "COORDINATOR\n" : "",
+		(unsigned long)limit_ms, serial && *serial ? serial : "-");
 	if (!ask(s, line, answer) || strncmp(answer, "HELD ", 5) != 0) {
 		closesocket(s);
+		h->socket = 0;
 		return VSS_E_FLUSH_WRITES_TIMEOUT;
 	}
 	h->socket = s;

@@ -26,10 +26,11 @@ struct creation {
 	bool doing;   /* EndPrepareSnapshots was called: a failure is followed by AbortSnapshots */
 	bool stopped; /* the request wanted no more after the last call */
 	const struct variation *vary;
-	bool trial;               /* a set that is to fail as vary says */
-	bool struck;              /* it did */
-	int64_t frozen_us;        /* since when the writers are */
-	int64_t held_us;          /* since when the first of them are held */
+	bool trial;        /* a set that is to fail as vary says */
+	bool struck;       /* it did */
+	int64_t frozen_us; /* since when the writers are */
+	int64_t held_us;   /* since when the first of them are held; 0: none is yet */
+	bool held[SET_MAX_LUNS];
 	struct matching *arrived; /* owned; auto-recovery's, which made the shadow LUNs visible */
 };
 
@@ -341,38 +342,45 @@ static HRESULT clear_flags(struct creation *c)
 	return record_phase_end(c->r, phase, result);
 }
 
-/* Flushes LUNs from … to - 1. */
-static HRESULT flush(struct creation *c, size_t from, size_t to)
-{
-	for (size_t i = from; i < to; i++)
-		if (FAILED(port_flush(c->disks[i])))
-			return record_fail(c->r, VSS_E_FLUSH_WRITES_TIMEOUT, L"%ls cannot be flushed",
-				c->disks[i]->device);
-	return S_OK;
-}
-
 /* The time between the holds is VSS's own, and counts for the limit as if it had passed. */
 static DWORD hold_limit_ms(const struct creation *c)
 {
 	return c->vary->stagger_ms < HOLD_LIMIT_MS ? HOLD_LIMIT_MS - c->vary->stagger_ms : 0;
 }
 
+/* The LUNs of one volume that no volume before had. The clock starts with the first that is held. */
+static HRESULT flush_and_hold_volume(struct creation *c, size_t v)
+{
+	HRESULT hr = S_OK;
+	for (size_t k = 0; k < c->set->volumes[v].count && hr == S_OK; k++) {
+		size_t slot = c->set->members[c->set->volumes[v].first + k];
+		if (c->held[slot])
+			continue;
+		if (FAILED(port_flush(c->disks[slot])))
+			return record_fail(c->r, VSS_E_FLUSH_WRITES_TIMEOUT, L"%ls cannot be flushed",
+				c->disks[slot]->device);
+		hr = hold_lun(&c->hold, c->disks[slot]->info.m_szSerialNumber, HOLD_LIMIT_MS);
+		if (FAILED(hr))
+			return record_fail(c->r, hr,
+				L"the writers could not be held: is the hold broker running, do all writers answer?");
+		if (!c->held_us)
+			c->held_us = record_now_us(c->r);
+		c->held[slot] = true;
+	}
+	return hr;
+}
+
 /* VSS flushes and holds volume by volume: when the last are flushed, the first may be held for a while already. */
 static HRESULT flush_and_hold(struct creation *c)
 {
 	ULONG phase = record_phase_begin(c->r, L"FlushAndHold");
-	size_t before = c->set->lun_count - c->set->lun_count * c->vary->flushed_in_hold / 100;
-	HRESULT hr = flush(c, 0, before);
-	if (hr == S_OK) {
-		hr = hold_begin(&c->hold, HOLD_LIMIT_MS);
-		if (FAILED(hr))
-			record_fail(c->r, hr,
-				L"the writers could not be held: is the hold broker running, do all writers answer?");
-	}
-	c->held_us = record_now_us(c->r);
+	size_t count = c->set->volume_count;
+	HRESULT hr = S_OK;
+	for (size_t i = 0; i < count && hr == S_OK; i++)
+		hr = flush_and_hold_volume(c, (c->vary->held_first + i) % count);
+	if (!c->held_us)
+		c->held_us = record_now_us(c->r);
 	c->r->result->writers = c->hold.writers;
-	if (hr == S_OK)
-		hr = flush(c, before, c->set->lun_count);
 	return record_phase_end(c->r, phase, hr);
 }
 

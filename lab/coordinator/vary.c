@@ -32,7 +32,7 @@ void vary_choose(struct variation *v, uint32_t seed)
 	v->targets_late = below(&state, 2);
 	v->locate_set = below(&state, 2);
 	v->reload = below(&state, 4) == 0;
-	v->flushed_in_hold = below(&state, 2) ? below(&state, 101) : 0;
+	v->held_first = below(&state, 2) ? below(&state, 64) : 0;
 	v->stagger_ms = below(&state, VARY_STAGGER_MAX_MS + 1);
 	v->freeze_ms = below(&state, VARY_FREEZE_MAX_MS + 1);
 	if (below(&state, 5) < 2) {
@@ -54,9 +54,9 @@ void vary_text(const struct variation *v, wchar_t out[VARY_TEXT_CHARS])
 		[VARY_NOT_THAWED] = L", one before whose writers did not thaw"};
 	bool in = v->trial == VARY_ABORTED;
 	swprintf(out, VARY_TEXT_CHARS,
-		L"seed %u: targets %ls, located by %ls, holds %u ms apart, %u %% flushed in them, frozen %u ms%ls%ls%ls%ls",
+		L"seed %u: targets %ls, located by %ls, holds %u ms apart from volume %u on, frozen %u ms%ls%ls%ls%ls",
 		(unsigned)v->seed, v->targets_late ? L"late" : L"early", v->locate_set ? L"set" : L"volume",
-		(unsigned)v->stagger_ms, v->flushed_in_hold, (unsigned)v->freeze_ms,
+		(unsigned)v->stagger_ms, v->held_first, (unsigned)v->freeze_ms,
 		v->reload ? L", reloaded" : L"", trials[v->trial], in ? v->method : L"",
 		v->trial && v->trial_reload ? L", reloaded after it" : L"");
 	out[VARY_TEXT_CHARS - 1] = 0;

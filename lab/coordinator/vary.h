@@ -34,7 +34,7 @@ struct variation {
 	bool reload;       /* the providers are unloaded before the request, if they let themselves be */
 	bool trial_reload; /* … and between the trial and the set itself */
 	unsigned
-		flushed_in_hold; /* percent of the LUNs that are flushed when the first writers are held already */
+		held_first; /* the volume (modulo their number) that is flushed and held first; the others follow in turn */
 	uint32_t stagger_ms; /* from the hold of the first volume to that of the last */
 	uint32_t freeze_ms;  /* that the writers take */
 	enum vary_trial trial;

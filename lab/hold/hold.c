@@ -6,7 +6,8 @@
  * protocol.
  *
  * Invariants:
- * - HELD is answered only when every writer connected at that time has said that it stands still.
+ * - HELD is answered only when every writer connected at that time that writes to what is held has said that it stands
+ *   still there. A hold grows LUN by LUN, as Windows flushes and holds volume by volume; its limit counts from the first.
  * - A hold ends by RELEASE, by the coordinator's going away, or at its limit, whichever comes first; whoever
  *   asks for the release after the limit is told EXPIRED.
  * - A writer that connects during a hold is held before its first write.
@@ -29,7 +30,9 @@
 #include <unistd.h>
 
 #define MAX_CLIENTS  256
-#define LINE_BYTES   128
+#define LINE_BYTES   160
+#define LUNS_MAX     2     /* of a writer */
+#define LUN_CHARS    41    /* a serial number */
 #define STOP_MS      10000 /* for a writer to stand still */
 #define LIMIT_MAX_MS 60000
 
@@ -48,8 +51,9 @@ enum hold_state {
 struct client {
 	int fd; /* -1: a free slot */
 	enum role role;
-	char name[64];
-	bool standing; /* a writer that said HELD for the current hold */
+	char name[48];
+	char luns[LUNS_MAX][LUN_CHARS]; /* a writer's; none told: it writes to all */
+	bool standing; /* a writer that said HELD to the last step of the current hold, or that this does not concern */
 	char line[LINE_BYTES];
 	size_t len;
 };
@@ -59,7 +63,8 @@ struct broker {
 	struct client clients[MAX_CLIENTS];
 	enum hold_state state;
 	struct client *holder; /* the coordinator whose hold it is */
-	unsigned long hold_id;
+	unsigned long hold_id; /* of its last step */
+	bool grows;            /* it is in force for other LUNs already */
 	int64_t deadline_ms, limit_ms, held_at_ms;
 };
 
@@ -135,27 +140,43 @@ static void check_all_standing(struct broker *b)
 	if (b->state != HOLD_STOPPING || count_writers(b, true) != count_writers(b, false))
 		return;
 	b->state = HOLD_HELD;
-	b->held_at_ms = now_ms();
+	if (!b->grows)
+		b->held_at_ms = now_ms();
 	b->deadline_ms = b->held_at_ms + b->limit_ms;
 	say(b, b->holder, "HELD %u\n", count_writers(b, true));
 }
 
-static void begin_hold(struct broker *b, struct client *c, long limit_ms)
+static bool writes_to(const struct client *w, const char *lun)
 {
-	if (b->state != HOLD_NONE) {
-		say(b, c, "FAIL another hold is in force\n");
+	bool named = false, hit = !*lun;
+	for (size_t i = 0; i < LUNS_MAX; i++) {
+		named = named || w->luns[i][0];
+		hit = hit || strcmp(w->luns[i], lun) == 0;
+	}
+	return hit || !named;
+}
+
+/* lun: "" for all. More of a hold that the coordinator has already, or its first step. */
+static void begin_hold(struct broker *b, struct client *c, long limit_ms, const char *lun)
+{
+	b->grows = b->state == HOLD_HELD && b->holder == c && *lun;
+	if (b->state != HOLD_NONE && !b->grows) {
+		say(b, c, b->holder == c ? "FAIL the hold is over\n" : "FAIL another hold is in force\n");
 		return;
 	}
 	b->state = HOLD_STOPPING;
 	b->holder = c;
 	b->hold_id++;
-	b->limit_ms = limit_ms;
+	if (!b->grows)
+		b->limit_ms = limit_ms;
 	b->deadline_ms = now_ms() + STOP_MS;
+	if (b->grows && b->deadline_ms > b->held_at_ms + b->limit_ms)
+		b->deadline_ms = b->held_at_ms + b->limit_ms;
 	for (size_t i = 0; i < MAX_CLIENTS; i++) {
 		struct client *w = &b->clients[i];
-		w->standing = false;
-		if (w->fd >= 0 && w->role == ROLE_WRITER)
-			say(b, w, "HOLD %lu\n", b->hold_id);
+		w->standing = w->role == ROLE_WRITER && !writes_to(w, lun);
+		if (w->fd >= 0 && w->role == ROLE_WRITER && !w->standing)
+			say(b, w, "HOLD %lu%s%s\n", b->hold_id, *lun ? " " : "", lun);
 	}
 	check_all_standing(b);
 }
@@ -216,10 +237,26 @@ static void on_coordinator_line(struct broker *b, struct client *c)
 	}
 	char *end = c->line;
 	long limit_ms = strncmp(c->line, "HOLD ", 5) == 0 ? strtol(c->line + 5, &end, 10) : 0;
-	if (*end != 0 || limit_ms <= 0 || limit_ms > LIMIT_MAX_MS)
-		say(b, c, "FAIL HOLD <1..%d ms> or RELEASE\n", LIMIT_MAX_MS);
+	if (*end == ' ' && end[1] && !strchr(end + 1, ' ') && strlen(end + 1) < LUN_CHARS)
+		end++;
+	else if (*end != 0)
+		limit_ms = 0;
+	if (limit_ms <= 0 || limit_ms > LIMIT_MAX_MS)
+		say(b, c, "FAIL HOLD <1..%d ms> [LUN] or RELEASE\n", LIMIT_MAX_MS);
 	else
-		begin_hold(b, c, limit_ms);
+		begin_hold(b, c, limit_ms, end);
+}
+
+/* NAME [LUN [LUN]]; what is longer or more is no LUN of a hold. */
+static void take_writer(struct client *c, const char *words)
+{
+	size_t len = strcspn(words, " ");
+	snprintf(c->name, sizeof c->name, "%.*s", (int)(len < 47 ? len : 47), words);
+	for (size_t i = 0; i < LUNS_MAX && words[len]; i++) {
+		words += len + 1;
+		len = strcspn(words, " ");
+		snprintf(c->luns[i], LUN_CHARS, "%.*s", (int)(len < LUN_CHARS ? len : 0), words);
+	}
 }
 
 static void on_line(struct broker *b, struct client *c)
@@ -232,7 +269,7 @@ static void on_line(struct broker *b, struct client *c)
 		c->role = ROLE_COORDINATOR;
 	} else if (strncmp(c->line, "WRITER ", 7) == 0) {
 		c->role = ROLE_WRITER;
-		snprintf(c->name, sizeof c->name, "%.60s", c->line + 7);
+		take_writer(c, c->line + 7);
 		say(b, c, "OK\n");
 		if (b->state == HOLD_STOPPING || b->state == HOLD_HELD)
 			say(b, c, "HOLD %lu\n", b->hold_id);

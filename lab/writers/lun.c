@@ -37,6 +37,30 @@ static bool read_capacity(struct lun *l)
 	return false;
 }
 
+/* By it the hold broker knows which LUNs a writer writes to. */
+static void read_serial(struct lun *l)
+{
+	size_t len = 0;
+	struct scsi_task *task = NULL;
+	for (int i = 0; i < RETRIES; i++) {
+		task = iscsi_inquiry_sync(l->iscsi, l->number, 1, 0x80, 255);
+		if (!task || task->status == SCSI_STATUS_GOOD || !task_wants_retry(task, task->status))
+			break;
+		scsi_free_scsi_task(task);
+		task = NULL;
+	}
+	for (int i = 4; task && task->status == SCSI_STATUS_GOOD && i < task->datain.size &&
+			i < 4 + task->datain.data[3];
+		i++)
+		if (task->datain.data[i] > ' ' && task->datain.data[i] < 0x7F && len + 1 < sizeof l->serial)
+			l->serial[len++] = (char)task->datain.data[i];
+	if (!len)
+		l->serial[len++] = '-';
+	l->serial[len] = 0;
+	if (task)
+		scsi_free_scsi_task(task);
+}
+
 bool lun_open(struct lun *l, const char *url, const char *initiator)
 {
 	memset(l, 0, sizeof *l);
@@ -66,6 +90,8 @@ bool lun_open(struct lun *l, const char *url, const char *initiator)
 			iscsi_get_error(l->iscsi));
 		good = false;
 	}
+	if (good)
+		read_serial(l);
 	return good;
 }
 

@@ -5,7 +5,7 @@
  * Invariants:
  * - A stream has at most one write under way; B's write of record n starts after A's was answered, A's of n +
  *   1 after B's of n.
- * - After HELD was sent and until RELEASE comes no write is under way and none is started.
+ * - After HELD was sent and until RELEASE comes no write to what is held (a LUN, or both) is under way and none is started.
  * - A write is repeated after a unit attention or a busy status, always with the same content.
  */
 #include "lab/writers/writer.h"
@@ -40,12 +40,13 @@ struct run {
 	struct lun luns[2];
 	uint64_t id;
 	struct stream streams[WRITER_MAX_STREAMS];
-	uint32_t under_way;
+	uint32_t under_way, under_way_on[2];
 	bool failed;
 	int broker; /* -1: none */
 	char line[128];
 	size_t line_len;
-	bool hold_asked, standing;
+	bool held[2]; /* A, B: nothing is begun there */
+	bool unanswered;
 	unsigned long hold_id;
 	uint64_t writes, holds, worst_us;
 	bool ready_said;
@@ -67,6 +68,7 @@ static void on_answer(struct iscsi_context *iscsi, int status, void *command_dat
 	struct scsi_task *task = command_data;
 	s->under_way = false;
 	r->under_way--;
+	r->under_way_on[s->side]--;
 	bool again = task_wants_retry(task, status);
 	scsi_free_scsi_task(s->task);
 	s->task = NULL;
@@ -109,6 +111,7 @@ static void issue(struct stream *s)
 	}
 	s->under_way = true;
 	r->under_way++;
+	r->under_way_on[s->side]++;
 }
 
 /* --- the hold --- */
@@ -133,7 +136,7 @@ static bool broker_say(struct run *r, const char *text)
 static bool broker_connect(struct run *r)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(r->o->hold_port)};
-	char hello[128];
+	char hello[160];
 	int on = 1;
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	r->broker = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -142,7 +145,8 @@ static bool broker_connect(struct run *r)
 		return false;
 	}
 	setsockopt(r->broker, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	snprintf(hello, sizeof hello, "WRITER %.60s\n", r->o->name);
+	snprintf(hello, sizeof hello, "WRITER %.40s %s %s\n", r->o->name, r->luns[0].serial,
+		r->luns[1].serial);
 	return broker_say(r, hello);
 }
 
@@ -165,15 +169,18 @@ static bool note_in_ledger(struct run *r)
 static void stand_still_when_idle(struct run *r)
 {
 	char text[64];
-	if (!r->hold_asked || r->standing || r->under_way > 0)
+	if (!r->unanswered)
 		return;
-	if (!note_in_ledger(r)) {
+	for (int i = 0; i < 2; i++)
+		if (r->held[i] && r->under_way_on[i])
+			return;
+	if (r->held[0] && r->held[1] && !note_in_ledger(r)) {
 		fprintf(stderr, "umbra-lab-writer: %s: %s\n", r->o->ledger, strerror(errno));
 		r->failed = true;
 		return;
 	}
-	r->standing = true;
-	r->holds++;
+	r->unanswered = false;
+	r->holds += r->held[0] && r->held[1];
 	snprintf(text, sizeof text, "HELD %lu\n", r->hold_id);
 	broker_say(r, text);
 }
@@ -183,11 +190,12 @@ static void on_broker_line(struct run *r)
 	char *end;
 	if (strncmp(r->line, "HOLD ", 5) == 0) {
 		r->hold_id = strtoul(r->line + 5, &end, 10);
-		r->hold_asked = true;
-		r->standing = false;
+		for (int i = 0; i < 2; i++)
+			if (*end != ' ' || strcmp(end + 1, r->luns[i].serial) == 0)
+				r->held[i] = true;
+		r->unanswered = true;
 	} else if (strncmp(r->line, "RELEASE ", 8) == 0) {
-		r->hold_asked = false;
-		r->standing = false;
+		r->held[0] = r->held[1] = r->unanswered = false;
 	} else if (strcmp(r->line, "OK") != 0) {
 		broker_gone(r, r->line);
 	}
@@ -224,7 +232,7 @@ static int64_t start_due(struct run *r)
 	int64_t now = now_us(), wait = 100000;
 	for (uint32_t i = 0; i < r->o->streams && !r->failed; i++) {
 		struct stream *s = &r->streams[i];
-		if (s->under_way || r->hold_asked)
+		if (s->under_way || r->held[s->side])
 			continue;
 		if (s->due_us <= now)
 			issue(s);

@@ -28,6 +28,7 @@ struct lun {
 	int number;
 	uint32_t block_bytes;
 	uint64_t blocks;
+	char serial[41]; /* page 80h, without blanks; "-": it tells none */
 };
 
 /* --- main.c --- */

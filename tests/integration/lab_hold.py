@@ -74,6 +74,34 @@ def held_and_released(port):
         one.close()
 
 
+def lun_by_lun(port):
+    """A hold grows; who does not write there goes on; its limit counts from the first."""
+    both, other, old = writer(port, 'both a b'), writer(port, 'other c'), writer(port, 'old')
+    c = Peer(port, 'COORDINATOR')
+    start = time.monotonic()
+    for lun, stop, ms in (('a', [both, old], 1000), ('c', [other, old], 60000), ('b', [both, old], 60000)):
+        c.say(f'HOLD {ms} {lun}')
+        for one in stop:
+            word, number, which = one.hear().split()
+            assert (word, which) == ('HOLD', lun)
+            one.say(f'HELD {number}')
+        assert c.hear() == 'HELD 3'
+    late = writer(port, 'late d e')
+    assert len(late.hear().split()) == 2  # of what it does, nobody knows yet
+    late.close()
+    assert [one.hear().split()[0] for one in (both, other, old)] == ['RELEASE'] * 3 and time.monotonic() - start >= 1
+    c.say('HOLD 1000 a')
+    assert c.hear().startswith('FAIL ')
+    c.say('RELEASE')
+    assert c.hear().startswith('EXPIRED ')
+    c.say('HOLD 5000 nobody')
+    assert old.hear().split()[2] == 'nobody'
+    c.say('RELEASE')  # before all stood
+    assert c.hear().startswith('RELEASED ') and both.hear().startswith('RELEASE ')
+    for one in (both, other, old, c):
+        one.close()
+
+
 def limits(port):
     w, c = writer(port), Peer(port, 'COORDINATOR')
     start = time.monotonic()
@@ -120,7 +148,7 @@ def nonsense(port):
         assert peer.hear() in ('', 'FAIL WRITER <name> or COORDINATOR first')
         peer.close()
     c, w = Peer(port, 'COORDINATOR'), writer(port)
-    for words in ('HOLD', 'HOLD 0', 'HOLD -1', 'HOLD 60001', 'HOLD 99999999999999999999', 'HOLD 5x', 'FOO'):
+    for words in ('HOLD', 'HOLD 0', 'HOLD -1', 'HOLD 60001', 'HOLD 99999999999999999999', 'HOLD 5x', 'HOLD 5 ', 'HOLD 5 a b', 'HOLD 5 ' + 'x' * 41, 'FOO'):
         c.say(words)
         assert c.hear().startswith('FAIL '), words
     w.say('HELD 12345')  # nobody asked
@@ -156,7 +184,7 @@ def main(program):
             assert labhost.wait_until(lambda: os.path.exists(port_file), 600)
             with open(port_file) as source:
                 port = int(source.read())
-            for part in (nobody_to_hold, held_and_released, limits, peers_that_go, nonsense, many, nobody_to_hold):
+            for part in (nobody_to_hold, held_and_released, lun_by_lun, limits, peers_that_go, nonsense, many, nobody_to_hold):
                 time.sleep(0.05)  # what the last part closed is gone
                 part(port)
                 print(f'ok   {part.__name__}', flush=True)

@@ -130,6 +130,33 @@ def held(bench):
                           capture_output=True, timeout=PATIENCE_S).returncode == 1
 
 
+def held_lun_by_lun(bench):
+    """The LUN that is held first stands still, the other one is written to until it is held, too."""
+    broker, port = bench.start_broker()
+    process = bench.start('--hold', str(port), '--ledger', bench.file('ledger2'), '--pause-us', '200')
+    serials = {n: bench.array.ctl('lun', 'show', name)['id'] for n, name in ((1, 'a'), (2, 'b'))}
+    with socket.create_connection(('127.0.0.1', port)) as coordinator:
+        lines = coordinator.makefile('r')
+        coordinator.sendall(b'COORDINATOR\n')
+        for first, second, ahead in ((1, 2, 0), (2, 1, 1)):  # A is one ahead of B where B stands
+            for lun in (first, second):
+                coordinator.sendall(f'HOLD 60000 {serials[lun]}\n'.encode())
+                assert lines.readline() == 'HELD 1\n'
+                assert wait_until(lambda: all(s['a'] - s['b'] == ahead for s in bench.streams()))
+                before = bench.streams()
+            assert bench.streams() == before
+            with open(bench.file('ledger2')) as source:
+                expect = json.loads(source.readlines()[-1])['expect']
+            assert bench.verify(1, 2, '--expect', expect)[0] == 0
+            coordinator.sendall(b'RELEASE\n')
+            assert lines.readline().startswith('RELEASED ')
+            assert wait_until(lambda: bench.streams() != before)
+        lines.close()
+    assert ended(process, 0)['holds'] == 2
+    broker.terminate()
+    broker.wait()
+
+
 def refused(bench):
     for words in ([], ['bogus'], ['run'], ['verify', '--a', 'x'], ['run', *bench.words(1, 2), '--offset', '5'],
                   ['run', *bench.words(1, 2), '--slots', '0'], ['run', *bench.words(1, 2), '--streams', '65'],
@@ -182,7 +209,7 @@ def main(writer, broker):
         for name in 'abc':
             array.ctl('map', name, 'w')
         bench = Bench(array, os.path.abspath(writer), os.path.abspath(broker))
-        for part in (written_and_verified, held, refused, orphaned):
+        for part in (written_and_verified, held, held_lun_by_lun, refused, orphaned):
             part(bench)
             print(f'ok   {part.__name__}', flush=True)
     return 0
