@@ -653,8 +653,7 @@ static int replay_and_check(struct check *c, struct fault *fault)
 		err = c->host->ops->meta_commit(c->host, c->txn);
 		c->txn = NULL;
 	}
-	if (c->txn)
-		mdb_txn_abort(c->txn);
+	pool_meta_abort(c->txn);
 	free(c->seen);
 	free(c->shared);
 	free(c->loose);
@@ -685,7 +684,7 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 		return fault_set(fault, err,
 			"the pool's data cannot be opened: %s; put it back, or restore it from a backup of this pool",
 			strerror(-err));
-	err = pool_meta_open(&c.meta, host, &c.super, false, fault);
+	err = pool_meta_open(&c.meta, host, &c.super, POOL_META_CHECK, fault);
 	if (err)
 		return err;
 	err = replay_and_check(&c, fault);

@@ -121,6 +121,8 @@ int pool_create_on(struct pool_host *host, const struct pool_options *options, u
 			"the log of %llu MiB cannot be written in %s (%s): give the file system room, or choose a smaller one (--log)",
 			(unsigned long long)(super.log_bytes >> 20), options->path, strerror(-err));
 	err = pool_meta_create(host, &super);
+	if (err == -ENOMEM)
+		return pool_meta_no_room(&super, fault);
 	if (err)
 		return fault_set(fault, err,
 			"the metadata cannot be made in %s (%s): give the file system room, or look at its disk",

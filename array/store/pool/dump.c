@@ -95,7 +95,7 @@ static int apply_log(struct dump *d)
 	pool_replay_free(&r);
 	if (!bad)
 		return 0;
-	mdb_txn_abort(d->txn);
+	pool_meta_abort(d->txn);
 	d->txn = NULL;
 	return pool_meta_begin(&d->meta, true, &d->txn);
 }
@@ -273,14 +273,13 @@ int pool_dump_on(struct pool_host *host, bool entries,
 
 	if (err)
 		return err;
-	err = pool_meta_open(&d.meta, host, &d.super, false, fault);
+	err = pool_meta_open(&d.meta, host, &d.super, POOL_META_CHECK, fault);
 	if (err)
 		return err;
 	err = pool_meta_begin(&d.meta, false, &d.txn);
 	if (!err)
 		err = dump_all(&d);
-	if (d.txn)
-		mdb_txn_abort(d.txn);
+	pool_meta_abort(d.txn);
 	pool_meta_close(&d.meta);
 	return err ? fault_set(fault, err,
 			     "the pool cannot be read (%s): look at the disk and the kernel's log",

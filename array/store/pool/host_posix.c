@@ -211,7 +211,7 @@ static const char *posix_meta_path(struct pool_host *h)
 static int posix_meta_commit(struct pool_host *h, MDB_txn *txn)
 {
 	(void)h;
-	return pool_errno(mdb_txn_commit(txn));
+	return pool_meta_commit(txn);
 }
 
 /* ---- transfers ------------------------------------------------------------------------------------- */

@@ -125,7 +125,7 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 	if (!err)
 		err = pool_meta_state(&p->meta, txn, state);
 	if (!err && state->shut) {
-		mdb_txn_abort(txn);
+		pool_meta_abort(txn);
 		return fault_set(fault, -EUCLEAN,
 			"the pool is shut since a repair that could not mend all: `umbractl pool check` names what is missing; restore that from a backup of this pool, then run `umbractl pool check --repair`");
 	}
@@ -140,7 +140,7 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 		err = pool_meta_apply(&p->meta, txn, r.payloads, r.count, &r.state);
 	}
 	if (err && txn)
-		mdb_txn_abort(txn);
+		pool_meta_abort(txn);
 	else if (!err)
 		err = p->base.host->ops->meta_commit(p->base.host, txn);
 	*state = r.state;
@@ -166,7 +166,7 @@ static int load_tables(struct pool *p, const struct pool_state *state)
 		err = pool_commit_open(&p->commit, state, txn);
 	if (!err)
 		err = pool_space_open(&p->space, txn);
-	mdb_txn_abort(txn);
+	pool_meta_abort(txn);
 	return err;
 }
 
@@ -224,7 +224,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	if (err)
 		return fault_set(fault, err == -ENOENT || err == -EBADMSG ? -EUCLEAN : err,
 			"the pool's file `log` is missing or damaged: restore it from a backup of this pool");
-	err = pool_meta_open(&p->meta, p->base.host, &p->super, false, fault);
+	err = pool_meta_open(&p->meta, p->base.host, &p->super, POOL_META_USE, fault);
 	if (err)
 		return err;
 	err = replay(p, &state, fault);

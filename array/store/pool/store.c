@@ -96,7 +96,7 @@ static int pool_iterate(struct store *s, enum store_table table,
 	if (err)
 		return err;
 	err = pool_meta_each(&p->meta, txn, POOL_TABLE_CATALOGUE, iterate_each, &a);
-	mdb_txn_abort(txn);
+	pool_meta_abort(txn);
 	return err;
 }
 

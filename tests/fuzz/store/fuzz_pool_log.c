@@ -60,7 +60,7 @@ static void start(void)
 	for (unsigned i = 0; i < POOL_ID_BYTES; i++)
 		super.id[i] = (uint8_t)i;
 	if (!mkdtemp(dir) || pool_host_posix(dir, NULL, false, false, &host, NULL) ||
-		pool_meta_create(host, &super) || pool_meta_open(&meta, host, &super, false, NULL))
+		pool_meta_create(host, &super) || pool_meta_open(&meta, host, &super, POOL_META_USE, NULL))
 		abort();
 	atexit(remove_dir);
 }
@@ -99,7 +99,7 @@ static void replay(void)
 		if (pool_meta_begin(&meta, false, &txn))
 			abort();
 		err = pool_meta_apply(&meta, txn, r.payloads, r.count, &r.state);
-		mdb_txn_abort(txn);
+		pool_meta_abort(txn);
 		assert(err == 0 || err == -EUCLEAN || err == -EINVAL);
 	}
 	pool_replay_free(&r);

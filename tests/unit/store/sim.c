@@ -329,10 +329,10 @@ static int sim_meta_commit(struct pool_host *h, MDB_txn *txn)
 
 	/* A power loss at this step: the commit had ended, or it had not begun. */
 	if (err && !(s->off_at && s->steps == s->off_at && !before)) {
-		mdb_txn_abort(txn);
+		pool_meta_abort(txn);
 		return err;
 	}
-	if (mdb_txn_commit(txn))
+	if (pool_meta_commit(txn))
 		abort();
 	return err;
 }

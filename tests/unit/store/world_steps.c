@@ -109,13 +109,13 @@ void world_edit_begin(struct world *w, struct world_edit *e)
 
 	e->host = sim_host(&w->sim);
 	assert_int_equal(pool_read_super(e->host, &super, NULL), 0);
-	assert_int_equal(pool_meta_open(&e->meta, e->host, &super, false, NULL), 0);
+	assert_int_equal(pool_meta_open(&e->meta, e->host, &super, POOL_META_USE, NULL), 0);
 	assert_int_equal(pool_meta_begin(&e->meta, false, &e->txn), 0);
 }
 
 void world_edit_end(struct world_edit *e)
 {
-	assert_int_equal(mdb_txn_commit(e->txn), 0);
+	assert_int_equal(pool_meta_commit(e->txn), 0);
 	pool_meta_close(&e->meta);
 	e->host->ops->free(e->host);
 }

@@ -40,7 +40,7 @@ static void checkpoint_work(struct pool_job *job)
 		if (!err)
 			err = pool_refs_loose_count(c->meta, txn, &c->loose);
 		if (err)
-			mdb_txn_abort(txn);
+			pool_meta_abort(txn);
 		else
 			err = c->base->host->ops->meta_commit(c->base->host, txn);
 	}

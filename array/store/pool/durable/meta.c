@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "array/store/pool/durable/pages.h"
 
 static const char *const table_names[POOL_TABLES] = {
 	[POOL_TABLE_STATE] = "state",
@@ -131,33 +132,55 @@ static size_t map_size(const struct pool_super *super)
 }
 
 /*
- * LMDB reads through a mapping: a file that is shorter than its pages say, or a disk that cannot read one, comes as
- * SIGBUS, in the middle of anything. What is durable stays so; nothing can go on. Only async-signal-safe calls.
+ * LMDB reads through a mapping, and believes what it finds: a file that is shorter than its pages say, or a disk that
+ * cannot read one, comes as SIGBUS, a damaged page as SIGSEGV or as a failed assertion of its own, in the middle of
+ * anything. pages.c has looked before, but not at every leaf of a large file, and a disk may fail later. What is durable
+ * stays so; nothing can go on. Signals that come from elsewhere take their course. Only async-signal-safe calls.
  */
-static void mapping_failed(int number, siginfo_t *info, void *context)
+static _Thread_local volatile sig_atomic_t transactions; /* of this thread */
+static struct sigaction signals_before[2];               /* SIGBUS, SIGSEGV */
+
+static void cannot_go_on(void)
 {
 	static const char text[] =
-		"pool: the pool's metadata cannot be read: meta/data.mdb is shorter than it should be, or its disk "
-		"fails. Look at the disk and the kernel's log; else restore the directory `meta` from a backup of "
-		"this pool\n";
-
-	(void)context;
-	if (info->si_code != BUS_ADRERR) {
-		signal(number, SIG_DFL);
-		raise(number);
-		return;
-	}
+		"pool: the pool's metadata cannot be read: meta/data.mdb is damaged or shorter than it should be, or its "
+		"disk fails. Look at the disk and the kernel's log, and at what `umbractl pool check` says; else restore the "
+		"directory `meta` from a backup of this pool\n";
 	ssize_t written = write(STDERR_FILENO, text, sizeof(text) - 1);
+
 	(void)written;
 	_exit(1);
 }
 
+static void mapping_failed(int number, siginfo_t *info, void *context)
+{
+	(void)context;
+	if (transactions > 0 || (number == SIGBUS && info->si_code == BUS_ADRERR))
+		cannot_go_on();
+	sigaction(number, &signals_before[number == SIGSEGV], NULL); /* it comes again */
+}
+
+static void assertion_failed(MDB_env *env, const char *text)
+{
+	(void)env;
+	(void)text;
+	cannot_go_on();
+}
+
 static void watch_mapping(void)
 {
-	struct sigaction action = {.sa_sigaction = mapping_failed, .sa_flags = SA_SIGINFO};
+	struct sigaction action = {.sa_sigaction = mapping_failed, .sa_flags = SA_SIGINFO}, now;
 
 	sigemptyset(&action.sa_mask);
-	sigaction(SIGBUS, &action, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		int number = i ? SIGSEGV : SIGBUS;
+
+		sigaction(number, NULL, &now);
+		if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == mapping_failed)
+			continue;
+		signals_before[i] = now;
+		sigaction(number, &action, NULL);
+	}
 }
 
 static int env_open(struct pool_meta *m, const char *path, const struct pool_super *super, unsigned flags)
@@ -167,6 +190,7 @@ static int env_open(struct pool_meta *m, const char *path, const struct pool_sup
 	if (rc)
 		return pool_errno(rc);
 	watch_mapping();
+	mdb_env_set_assert(m->env, assertion_failed);
 	rc = mdb_env_set_mapsize(m->env, map_size(super));
 	if (!rc)
 		rc = mdb_env_set_maxdbs(m->env, POOL_TABLES);
@@ -182,17 +206,17 @@ static int env_open(struct pool_meta *m, const char *path, const struct pool_sup
 static int open_tables(struct pool_meta *m, bool create)
 {
 	MDB_txn *txn;
-	int rc = mdb_txn_begin(m->env, NULL, create ? 0 : MDB_RDONLY, &txn);
+	int rc = pool_meta_begin(m, !create, &txn);
 
 	if (rc)
-		return pool_errno(rc);
+		return rc;
 	for (unsigned i = 0; i < (m->shares ? POOL_TABLES : POOL_TABLE_REFS) && !rc; i++)
 		rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &m->table[i]);
 	if (rc) {
-		mdb_txn_abort(txn);
+		pool_meta_abort(txn);
 		return rc == MDB_NOTFOUND ? -EUCLEAN : pool_errno(rc);
 	}
-	return pool_errno(mdb_txn_commit(txn));
+	return pool_meta_commit(txn);
 }
 
 /* Room for LMDB to go on in when the file system below is full. */
@@ -209,6 +233,13 @@ static void reserve_room(const char *path)
 	int rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, RESERVE_BYTES);
 	(void)rc;
 	close(fd);
+}
+
+int pool_meta_no_room(const struct pool_super *super, struct fault *fault)
+{
+	return fault_set(fault, -ENOMEM,
+		"the pool's metadata wants %llu GiB of address space, which costs no memory: raise the limit of this program (LimitAS= of its unit, ulimit -v), or take it away",
+		(unsigned long long)(map_size(super) >> 30) + 1);
 }
 
 int pool_meta_create(struct pool_host *host, const struct pool_super *super)
@@ -234,9 +265,9 @@ int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 	if (!err) {
 		err = pool_meta_put_state(&m, txn, &state);
 		if (err)
-			mdb_txn_abort(txn);
+			pool_meta_abort(txn);
 		else
-			err = pool_errno(mdb_txn_commit(txn));
+			err = pool_meta_commit(txn);
 	}
 	mdb_env_close(m.env);
 	if (!err)
@@ -245,23 +276,27 @@ int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 }
 
 int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct pool_super *super,
-	bool read_only, struct fault *fault)
+	enum pool_meta_use use, struct fault *fault)
 {
 	const char *path = host->ops->meta_path(host);
-	int err;
+	int err = pool_pages_check(path, map_size(super), use == POOL_META_CHECK, fault);
 
 	memset(m, 0, sizeof(*m));
+	if (err)
+		return err;
 	m->host = host;
 	m->capacity_chunks = super->capacity_chunks;
 	m->shares = (super->features_refuse & POOL_FEATURE_SHARED) != 0;
 	memcpy(m->id, super->id, POOL_ID_BYTES);
-	err = env_open(m, path, super, read_only ? MDB_RDONLY : 0);
+	err = env_open(m, path, super, 0);
 	if (!err)
 		err = open_tables(m, false);
 	if (!err)
 		return 0;
 	pool_meta_close(m);
-	if (err == -EACCES || err == -EROFS || err == -ENOMEM || err == -EIO)
+	if (err == -ENOMEM)
+		return pool_meta_no_room(super, fault);
+	if (err == -EACCES || err == -EROFS || err == -EIO)
 		return fault_set(fault, err,
 			"the pool's metadata %s cannot be opened (%s): look at its owner and mode, at the disk and the kernel's log",
 			path, strerror(-err));
@@ -279,7 +314,30 @@ void pool_meta_close(struct pool_meta *m)
 
 int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out)
 {
-	return pool_errno(mdb_txn_begin(m->env, NULL, read_only ? MDB_RDONLY : 0, out));
+	int rc;
+
+	*out = NULL;
+	transactions++;
+	rc = mdb_txn_begin(m->env, NULL, read_only ? MDB_RDONLY : 0, out);
+	if (rc)
+		transactions--;
+	return pool_errno(rc);
+}
+
+int pool_meta_commit(MDB_txn *txn)
+{
+	int rc = mdb_txn_commit(txn);
+
+	transactions--;
+	return pool_errno(rc);
+}
+
+void pool_meta_abort(MDB_txn *txn)
+{
+	if (!txn)
+		return;
+	mdb_txn_abort(txn);
+	transactions--;
 }
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
@@ -302,11 +360,11 @@ static int decode_entry(struct pool_meta *m, const MDB_val *k, const MDB_val *v,
 static int scan_begin(struct pool_meta *m, enum pool_table table, const uint8_t *key, size_t key_len,
 	MDB_txn **txn, MDB_cursor **cursor, MDB_val *k, MDB_val *v)
 {
-	int rc = mdb_txn_begin(m->env, NULL, MDB_RDONLY, txn);
+	int rc = pool_meta_begin(m, true, txn);
 
 	*cursor = NULL;
 	if (rc)
-		return pool_errno(rc);
+		return rc;
 	rc = mdb_cursor_open(*txn, m->table[table], cursor);
 	k->mv_size = key_len;
 	k->mv_data = (void *)key;
@@ -316,7 +374,7 @@ static int scan_begin(struct pool_meta *m, enum pool_table table, const uint8_t 
 		return 0;
 	if (*cursor)
 		mdb_cursor_close(*cursor);
-	mdb_txn_abort(*txn);
+	pool_meta_abort(*txn);
 	return pool_errno(rc);
 }
 
@@ -324,7 +382,7 @@ static int scan_begin(struct pool_meta *m, enum pool_table table, const uint8_t 
 static int scan_end(MDB_txn *txn, MDB_cursor *cursor, int err)
 {
 	mdb_cursor_close(cursor);
-	mdb_txn_abort(txn);
+	pool_meta_abort(txn);
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -477,8 +535,7 @@ int pool_meta_scan_chunks(struct pool_meta *m, const struct pool_map_key *chain,
 	}
 	if (cursor)
 		mdb_cursor_close(cursor);
-	if (txn)
-		mdb_txn_abort(txn);
+	pool_meta_abort(txn);
 	free(at);
 	return err;
 }

@@ -30,10 +30,21 @@ int pool_errno(int lmdb); /* LMDB's result as a negative errno */
 /* ---- open and close --------------------------------------------------------------------------------- */
 
 int pool_meta_create(struct pool_host *host, const struct pool_super *super);
+/* What for: LMDB's pages are looked at first, of a large environment not all when it is to be used. */
+enum pool_meta_use {
+	POOL_META_USE,
+	POOL_META_CHECK
+};
 int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct pool_super *super,
-	bool read_only, struct fault *fault);
+	enum pool_meta_use use, struct fault *fault);
+/* -ENOMEM of create or open, in words. */
+int pool_meta_no_room(const struct pool_super *super, struct fault *fault);
 void pool_meta_close(struct pool_meta *m);
-int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out);
+/* A transaction, which stays on its thread. What damaged pages do to LMDB while it lasts ends the program, with a text
+ * that says what to do. */
+int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out); /* after an error *out is NULL */
+int pool_meta_commit(MDB_txn *txn);                                      /* ends it, whatever comes of it */
+void pool_meta_abort(MDB_txn *txn);                                      /* NULL: nothing */
 
 /* ---- single values ---------------------------------------------------------------------------------- */
 

@@ -147,6 +147,6 @@ int pool_refs_scan_loose(struct pool_meta *m, uint64_t from, size_t max, uint64_
 		err = scan(m, cursor, from, max, out, count);
 		mdb_cursor_close(cursor);
 	}
-	mdb_txn_abort(txn);
+	pool_meta_abort(txn);
 	return err;
 }
