@@ -17,6 +17,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from umbra_initiator import Session  # noqa: E402
 from umbra_lab import Array, run_ctl, umbractl_path, umbrad_path  # noqa: E402
 
 
@@ -215,6 +216,77 @@ def pool_cut_short(array):
         shutil.copy(os.path.join(array.dir, os.path.basename(path)), path)
 
 
+def pool_data_too_short(array):
+    # the file that is short is named, not the metadata; the repair gives nothing away
+    data = os.path.join(array.pool, 'data.0')
+    array.start()
+    array.add_host('h', 'iqn.2026-01.test:h')
+    array.ctl('map', 'kept', 'h', '--number', '1')
+    with Session(array, 'h') as session:
+        session.write(1, 0, b'd' * (1 << 20))
+    array.stop()
+    with open(data, 'rb') as file:
+        content = file.read()
+    os.truncate(data, 65536 * 4)
+    expect(umbrad('--config', array.config_path), 1, 'data.0 is too short', 'backup')
+    expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'data.0 ends before', 'findings')
+    expect(run_ctl('pool', 'check', '--repair', array.pool, check=False), 1, 'stays shut', 'backup')
+    expect(umbrad('--config', array.config_path), 1, 'the pool is shut', '--repair')
+    assert os.path.getsize(data) == 65536 * 4
+    put_back(data, content)
+    expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'is shut')
+    expect(run_ctl('pool', 'check', '--repair', array.pool, check=False), 0, 'no findings')
+
+
+def pool_on_a_read_only_place(array):
+    # as a rescue system mounts it; where no name space of mounts can be had there is nothing to see
+    def in_its_own(*command):
+        script = f'mount --bind {array.pool} {array.pool} && mount -o remount,bind,ro {array.pool} && exec "$@"'
+        return subprocess.run(['unshare', '-m', 'sh', '-c', script, 'sh', *command], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=600)
+    if in_its_own('true').returncode:
+        print('no read-only mount can be made here: not tested')
+        return
+    expect(in_its_own(umbractl_path(), 'pool', 'check', array.pool), 0, 'no findings')
+    expect(in_its_own(umbractl_path(), 'pool', 'dump', array.pool), 0, 'disk id=')
+    expect(in_its_own(umbractl_path(), 'pool', 'check', '--repair', array.pool), 1, 'Read-only')
+    expect(in_its_own('env', 'TMPDIR=/nonexistent', umbractl_path(), 'pool', 'check', array.pool), 1, 'TMPDIR')
+
+
+def pool_with_little_address_space(array):
+    with open(umbractl_path(), 'rb') as file:
+        if b'__asan_init' in file.read():
+            return  # a program with a sanitizer takes more by itself
+    done = subprocess.run([umbractl_path(), 'pool', 'check', array.pool], capture_output=True, text=True, timeout=600,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)))
+    expect(done, 1, 'GiB of address space', 'ulimit -v')
+
+
+def devices():
+    place = tempfile.mkdtemp(prefix='umbra-device-')
+    names = [os.path.join(place, name) for name in ('one', 'other', 'nobodys')]
+    for name in names:
+        with open(name + '.device', 'wb') as out:
+            out.truncate(64 << 20)
+    for name in names[:2]:
+        run_ctl('pool', 'create', name, '--data-device', name + '.device', '--log', '4M')
+    with Array({'pool': {'path': names[0], 'data_device': names[0] + '.device'}}, pool=names[0]) as array:
+        array.stop()
+
+        def both(device, *words):
+            array.config['pool']['data_device'] = device
+            array.write_config()
+            expect(umbrad('--config', array.config_path), 1, *words)
+            expect(run_ctl('pool', 'check', names[0], '--data-device', device, check=False), 1, *words)
+        both(names[1] + '.device', 'holds the data of another pool')
+        both(names[2] + '.device', 'nor of another')
+        os.truncate(names[0] + '.device', 32 << 20)
+        both(names[0] + '.device', 'became smaller', '33554432 bytes', '67108864')
+        os.truncate(names[0] + '.device', 64 << 20)
+        expect(run_ctl('pool', 'check', names[0], '--data-device', names[0] + '.device', check=False), 0, 'no findings')
+    shutil.rmtree(place)
+
+
 def pools():
     pool_missing()
     pool_of_an_odd_name()
@@ -222,7 +294,8 @@ def pools():
         array.ctl('lun', 'create', 'kept', '--size', '8M')
         pool_in_use(array)
         array.stop()
-        for part in (pool_dumped, pool_checked_on_a_terminal, pool_of_another_version, pool_damaged, pool_cut_short):
+        for part in (pool_dumped, pool_checked_on_a_terminal, pool_of_another_version, pool_damaged, pool_cut_short,
+                     pool_data_too_short, pool_on_a_read_only_place, pool_with_little_address_space):
             part(array)
         # nothing was lost by all that
         array.start()
@@ -399,7 +472,7 @@ def users():
 
 
 def main():
-    for step in (command_lines, configurations, pools, users, verbs, ahead, descriptors, output):
+    for step in (command_lines, configurations, pools, devices, users, verbs, ahead, descriptors, output):
         step()
         print('ok', step.__name__)
 

@@ -423,8 +423,9 @@ static void group_report(struct check *c, uint64_t first, const struct group_cou
 		finding(c, mended(c), "%u chunks from %llu on are in use, but marked as free", n->missing,
 			(unsigned long long)first);
 	if (n->beyond)
-		finding(c, UNSAFE, "%u chunks from %llu on are in use, but the data end before them",
-			n->beyond, (unsigned long long)first);
+		finding(c, UNSAFE, "%u chunks from %llu on are in use, but data.%u ends before them",
+			n->beyond, (unsigned long long)first,
+			(unsigned)(c->grown_chunks / POOL_SEGMENT_CHUNKS));
 }
 
 /* What the bitmap has to say. */
@@ -509,22 +510,28 @@ static int each_todo(
 	return 0;
 }
 
-static int find_grown(struct check *c, const struct pool_options *options)
+static int find_grown(struct check *c, const struct pool_options *options, struct fault *fault)
 {
 	for (unsigned i = 0; i < POOL_SEGMENTS_MAX; i++) {
 		struct pool_file *f;
 		char name[32];
+		const char *what = name;
 		uint64_t size = 0;
 		int err;
 
 		snprintf(name, sizeof(name), "data.%u", i);
-		err = c->host->ops->file_open(
-			c->host, c->super.data_device ? options->data_device : name, POOL_FILE_READONLY, &f);
+		if (c->super.data_device)
+			what = options->data_device;
+		err = c->host->ops->file_open(c->host, what, POOL_FILE_READONLY, &f);
 		if (err == -ENOENT && i > 0)
 			return 0;
 		if (err)
-			return err;
+			return pool_data_fault(fault, err, what);
 		err = c->host->ops->file_size(f, &size);
+		if (err)
+			err = pool_data_fault(fault, err, what);
+		else if (c->super.data_device)
+			err = pool_device_check(f, what, &c->super, fault);
 		c->host->ops->file_close(f);
 		if (err)
 			return err;
@@ -616,8 +623,11 @@ static int replay_and_check(struct check *c, struct fault *fault)
 {
 	struct pool_replay r = {0};
 	struct pool_file *log;
-	int err = c->host->ops->file_open(c->host, "log", POOL_FILE_READONLY, &log);
+	int err = c->host->ops->file_open(c->host, "log", POOL_FILE_READONLY | POOL_FILE_HOLD, &log);
 
+	if (err == -EBUSY)
+		return fault_set(fault, err,
+			"a process that was killed still has writes of this pool under way: try again when its disk has answered");
 	if (err)
 		return fault_set(fault, -EUCLEAN,
 			"the pool's file `log` is missing: restore it from a backup of this pool");
@@ -674,16 +684,16 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 		.host = host, .repair = repair, .report = report, .progress = options->progress, .arg = arg};
 	int err = pool_read_super(host, &c.super, fault);
 
+	if (!err)
+		err = pool_super_usable(&c.super, fault);
 	if (err)
 		return err;
 	if (c.super.data_device && !options->data_device)
 		return fault_set(fault, -ENXIO,
 			"the pool keeps its data on a device: name it with data_device in the configuration");
-	err = find_grown(&c, options);
+	err = find_grown(&c, options, fault);
 	if (err)
-		return fault_set(fault, err,
-			"the pool's data cannot be opened: %s; put it back, or restore it from a backup of this pool",
-			strerror(-err));
+		return err;
 	err = pool_meta_open(&c.meta, host, &c.super, POOL_META_CHECK, fault);
 	if (err)
 		return err;

@@ -27,6 +27,7 @@ struct posix_host {
 	int dir_fd, lock_fd;
 	bool read_only;
 	char meta[4096];
+	bool meta_copied; /* to a directory of our own: the pool's cannot be written */
 	/* the checkpoint thread; the queue belongs to the lock */
 	pthread_t thread;
 	bool thread_runs;
@@ -75,9 +76,9 @@ static void find_alignment(struct posix_file *f, bool direct)
  * be under way: it would land on chunks that were handed out anew, or on the log's new frames. Such a transfer
  * holds the open file, and so this lock on it. Blocks.
  */
-static int hold_file(int fd)
+static int hold_file(int fd, bool writable)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct flock lock = {.l_type = writable ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
 
 	for (unsigned i = 0; fcntl(fd, F_OFD_SETLK, &lock); i++) {
 		if (errno != EAGAIN && errno != EACCES)
@@ -111,8 +112,9 @@ static int posix_file_open(struct pool_host *h, const char *name, unsigned flags
 		f->fd = openat(host->dir_fd, name, how & ~O_EXCL, 0600);
 	}
 	err = f->fd < 0 || fstat(f->fd, &st) ? -errno : 0;
-	if (!err && flags & (POOL_FILE_DIRECT | POOL_FILE_DSYNC) && (how & O_ACCMODE) == O_RDWR)
-		err = hold_file(f->fd);
+	if (!err && ((flags & (POOL_FILE_DIRECT | POOL_FILE_DSYNC) && (how & O_ACCMODE) == O_RDWR) ||
+			    flags & POOL_FILE_HOLD))
+		err = hold_file(f->fd, (how & O_ACCMODE) == O_RDWR);
 	if (err) {
 		if (f->fd >= 0)
 			close(f->fd);
@@ -368,6 +370,62 @@ static void posix_timer_disarm(struct pool_host *h, struct pool_timer *timer)
 	reactor_timer_disarm(host_of(h)->reactor, &timer->timer);
 }
 
+/* ---- a pool on a place that cannot be written ------------------------------------------------------ */
+
+static void meta_remove(struct posix_host *host)
+{
+	static const char *const names[] = {"data.mdb", "lock.mdb"};
+	char path[4200];
+
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s", host->meta, names[i]);
+		unlink(path);
+	}
+	rmdir(host->meta);
+}
+
+static int copy_file(int in, int out)
+{
+	static char buf[1 << 16];
+	ssize_t n;
+
+	while ((n = read(in, buf, sizeof(buf))) > 0) {
+		for (ssize_t at = 0, done; at < n; at += done) {
+			done = write(out, buf + at, (size_t)(n - at));
+			if (done <= 0)
+				return done < 0 ? -errno : -EIO;
+		}
+	}
+	return n < 0 ? -errno : 0;
+}
+
+/* Who looks at a pool applies its log in a transaction of LMDB's that is thrown away, and LMDB must be able to write. So
+ * that happens in a copy. */
+static int meta_copy(struct posix_host *host, struct fault *fault)
+{
+	int in = openat(host->dir_fd, "meta/data.mdb", O_RDONLY | O_CLOEXEC), out = -1, err;
+	const char *place = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
+	char path[4200];
+
+	if (in < 0)
+		return 0; /* what is wrong is told where it is opened */
+	snprintf(host->meta, sizeof(host->meta), "%s/umbra-pool-XXXXXX", place);
+	err = mkdtemp(host->meta) ? 0 : -errno;
+	if (!err) {
+		host->meta_copied = true;
+		snprintf(path, sizeof(path), "%s/data.mdb", host->meta);
+		out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		err = out < 0 ? -errno : copy_file(in, out);
+	}
+	if (out >= 0 && close(out) && !err)
+		err = -errno;
+	close(in);
+	return err ? fault_set(fault, err,
+			     "the pool's place cannot be written, so its metadata must be copied to be looked at, and %s does not take it (%s): name another directory by TMPDIR",
+			     place, strerror(-err))
+		   : 0;
+}
+
 /* ---- life ------------------------------------------------------------------------------------------ */
 
 static void posix_free(struct pool_host *h)
@@ -383,6 +441,8 @@ static void posix_free(struct pool_host *h)
 	}
 	pthread_mutex_destroy(&host->lock);
 	pthread_cond_destroy(&host->wake);
+	if (host->meta_copied)
+		meta_remove(host);
 	if (host->lock_fd >= 0)
 		close(host->lock_fd);
 	if (host->dir_fd >= 0)
@@ -412,8 +472,17 @@ static const struct pool_host_ops posix_ops = {
 static int take_lock(struct posix_host *host, const char *path, struct fault *fault)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int err;
 
 	host->lock_fd = openat(host->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (host->lock_fd < 0 && errno == EROFS && host->read_only) {
+		/* The same machine may have it mounted elsewhere, too. */
+		lock.l_type = F_RDLCK;
+		err = meta_copy(host, fault);
+		host->lock_fd = err ? -1 : openat(host->dir_fd, "lock", O_RDONLY | O_CLOEXEC);
+		if (err || (host->lock_fd < 0 && errno == ENOENT))
+			return err;
+	}
 	if (host->lock_fd < 0)
 		return fault_set(fault, -errno, "%s/lock cannot be opened: %s%s", path, strerror(errno),
 			errno == EROFS ? "; the service may write only below its unit's ReadWritePaths: add "

@@ -184,19 +184,6 @@ static void start_values(struct pool *p, const struct pool_state *state)
 		p->map.dirty_max = p->commit.checkpoint.records_max;
 }
 
-static int check_device(struct pool *p, const char *device, struct fault *fault)
-{
-	struct pool_super found;
-	int err = pool_label_read(p->space.data[0].file, &found);
-
-	if (err == -ENOMEM)
-		return err;
-	if (!err && memcmp(found.id, p->super.id, POOL_ID_BYTES) == 0)
-		return 0;
-	return fault_set(fault, -EUCLEAN,
-		"%s does not hold the data of this pool: name the device that it was made with", device);
-}
-
 static int still_busy(struct fault *fault)
 {
 	return fault_set(fault, -EBUSY,
@@ -211,10 +198,9 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	err = pool_read_super(p->base.host, &p->super, fault);
 	if (err)
 		return err;
-	if (p->super.features_meta_readonly & ~(uint64_t)POOL_FEATURES_META_READONLY ||
-		p->super.features_data_readonly & ~(uint64_t)POOL_FEATURES_DATA_READONLY)
-		return fault_set(fault, -ENOTSUP,
-			"the pool uses features that this program can only read: install a newer Umbra");
+	err = pool_super_usable(&p->super, fault);
+	if (err)
+		return err;
 	if (p->super.data_device && !options->data_device)
 		return fault_set(fault, -ENXIO,
 			"the pool keeps its data on a device: name it with data_device in the configuration");
@@ -234,14 +220,19 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	if (err == -EBUSY)
 		return still_busy(fault);
 	if (err)
-		return fault_set(fault, err == -ENOENT ? -EUCLEAN : err,
-			"the pool's data (%s) cannot be opened: %s; put it back, or restore it from a backup of this "
-			"pool",
-			options->data_device ? options->data_device : "data.0", strerror(-err));
-	if (p->super.data_device && (err = check_device(p, options->data_device, fault)))
+		return pool_data_fault(fault, err, p->super.data_device ? options->data_device : "data.0");
+	err = p->super.data_device
+		      ? pool_device_check(p->space.data[0].file, options->data_device, &p->super, fault)
+		      : 0;
+	if (err)
 		return err;
 	start_values(p, &state);
 	err = load_tables(p, &state);
+	if (err && p->space.beyond)
+		return fault_set(fault, -EUCLEAN,
+			"data.%u is too short: the pool has data in its chunk %llu, behind the end. Restore that file from a backup of this pool; `umbractl pool check` says what is lost without it",
+			(unsigned)(p->space.grown_chunks / POOL_SEGMENT_CHUNKS),
+			(unsigned long long)p->space.beyond);
 	if (err)
 		return fault_set(fault, err,
 			"the pool's metadata is damaged: run `umbractl pool check`, or restore a backup");

@@ -123,7 +123,7 @@ int pool_check(const struct pool_options *options, bool repair, void (*report)(v
 	void *arg, struct fault *fault)
 {
 	struct pool_host *host;
-	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+	int err = pool_host_posix(options->path, NULL, true, !repair, &host, fault);
 
 	if (err)
 		return err;
@@ -137,7 +137,7 @@ int pool_dump(const struct pool_options *options, bool entries,
 	void *arg, struct fault *fault)
 {
 	struct pool_host *host;
-	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+	int err = pool_host_posix(options->path, NULL, true, true, &host, fault);
 
 	if (err)
 		return err;

@@ -325,7 +325,7 @@ static int sim_meta_commit(struct pool_host *h, MDB_txn *txn)
 {
 	struct sim *s = sim_of(h);
 	bool before = sim_below(s, 2);
-	int err = step(s);
+	int err = s->no_memory && s->no_memory-- ? -ENOMEM : step(s);
 
 	/* A power loss at this step: the commit had ended, or it had not begun. */
 	if (err && !(s->off_at && s->steps == s->off_at && !before)) {

@@ -31,6 +31,7 @@ struct sim {
 	uint64_t fs_bytes; /* room of the "file system", 0: any */
 	uint64_t events;
 	unsigned discards;
+	unsigned no_memory; /* so many commits of LMDB fail for want of memory */
 };
 
 void sim_init(struct sim *s, uint64_t seed);

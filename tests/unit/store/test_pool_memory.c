@@ -281,9 +281,31 @@ TEST(allocations_that_fail_lose_no_data_and_no_chunk)
 	assert_true(failed > 0);
 }
 
+/* A moment without memory is not a broken disk: the checkpoint is tried again, and nobody is turned away. */
+TEST(a_checkpoint_without_memory_is_tried_again)
+{
+	struct store_stats stats;
+	struct model *m;
+	struct world w;
+
+	world_begin(&w, test_seed(), UINT64_C(8) << 20);
+	m = world_create_disk(&w, 16 * CHUNK_SECTORS);
+	for (unsigned i = 0; i < 3; i++) {
+		w.sim.no_memory = 3;
+		assert_int_equal(world_write(&w, m, i * CHUNK_SECTORS, CHUNK_SECTORS, STORE_IO_FUA), 0);
+		world_settle(&w);
+		assert_int_equal(w.sim.no_memory, 0);
+		assert_int_equal(world_pool(&w)->map.applied, world_pool(&w)->log.sequence);
+		w.store->ops->stats(w.store, &stats);
+		assert_false(stats.read_only);
+	}
+	world_verify_end(&w);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_checkpoint_without_memory_is_tried_again),
 		cmocka_unit_test(a_splice_without_memory_is_tried_again_and_harms_no_chunk),
 		cmocka_unit_test(reclaim_that_failed_goes_on_and_writers_wait_for_new_room),
 		cmocka_unit_test(allocations_that_fail_lose_no_data_and_no_chunk),

@@ -80,6 +80,8 @@ struct pool_timer {
 #define POOL_FILE_DSYNC    2u /* a write that is done is durable */
 #define POOL_FILE_READONLY 4u
 #define POOL_FILE_DIRECT   8u /* past the page cache where the place allows */
+/* -EBUSY: a process that was killed still has a transfer of it under way. Without it: with DSYNC and DIRECT. */
+#define POOL_FILE_HOLD 16u
 
 struct pool_host_ops {
 	/* Files, by name within the pool's directory (or an absolute path: a device). All block. */
@@ -111,7 +113,8 @@ struct pool_host {
 };
 
 /* The real machine. `reactor` may be NULL when only the blocking functions are used (create, check).
- * Takes the pool's lock (an OFD lock on the file `lock`) when `lock` says so: -EBUSY. */
+ * Takes the pool's lock (an OFD lock on the file `lock`) when `lock` says so: -EBUSY. `read_only`: the place need not be
+ * writable, and what is done to the metadata may be done to a copy. */
 int pool_host_posix(const char *path, struct reactor *reactor, bool lock, bool read_only,
 	struct pool_host **out, struct fault *fault);
 

@@ -13,6 +13,7 @@
 #define CHECKPOINT_LATER_MS 2000u
 
 static void checkpoint_start(struct pool_checkpoint *c);
+static void checkpoint_later(struct pool_checkpoint *c);
 
 static void checkpoint_work(struct pool_job *job)
 {
@@ -48,12 +49,31 @@ static void checkpoint_work(struct pool_job *job)
 	c->err = err;
 }
 
+/* What was taken from the front of a list. */
+static void put_back(struct list *taken, struct list *list)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(list)))
+		list_push_back(taken, n);
+	while ((n = list_pop(taken)))
+		list_push_back(list, n);
+}
+
 static void checkpoint_done(struct pool_job *job)
 {
 	struct pool_checkpoint *c = container_of(job, struct pool_checkpoint, job);
 	struct list_node *n;
 
 	c->running = false;
+	/* Nothing of it is in LMDB, all of it is in the log: once more, in a while. */
+	if (c->err == -ENOMEM && !c->base->latched && !c->base->closing) {
+		put_back(&c->batch, &c->backlog);
+		put_back(&c->batch_waiters, &c->waiters);
+		checkpoint_later(c);
+		pool_ask_ended(c->base);
+		return;
+	}
 	if (c->err) {
 		pool_latch(c->base, c->err, "writing its metadata");
 		pool_wake_all(&c->batch_waiters, -EROFS);
@@ -149,6 +169,15 @@ static void timer_fired(struct pool_timer *timer)
 	pool_checkpoint_request(c);
 }
 
+static void checkpoint_later(struct pool_checkpoint *c)
+{
+	if (c->timer_armed)
+		return;
+	c->timer_armed = true;
+	c->timer.fire = timer_fired;
+	c->base->host->ops->timer_arm(c->base->host, &c->timer, CHECKPOINT_LATER_MS);
+}
+
 void pool_checkpoint_request(struct pool_checkpoint *c)
 {
 	c->wanted = true;
@@ -169,9 +198,7 @@ void pool_checkpoint_feed(struct pool_checkpoint *c, struct pool_backlog *b)
 		c->map->bytes > c->map->bytes_max || !list_empty(&c->map->room_waiters)) {
 		pool_checkpoint_request(c);
 	} else if (!c->timer_armed && !c->running) {
-		c->timer_armed = true;
-		c->timer.fire = timer_fired;
-		c->base->host->ops->timer_arm(c->base->host, &c->timer, CHECKPOINT_LATER_MS);
+		checkpoint_later(c);
 	} else if (c->running) {
 		c->wanted = c->wanted || c->backlog_bytes > c->super->log_bytes / 6;
 	}

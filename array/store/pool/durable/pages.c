@@ -52,10 +52,10 @@ struct tree {
 struct pages {
 	int fd;
 	uint64_t file_pages, last;
-	size_t size;           /* of a page */
-	uint8_t *seen;         /* a bit for each page */
-	uint8_t *at;           /* the pages on the way from a root, then the same for a table's tree */
-	unsigned level;        /* the first one of `at` that is not in use */
+	size_t size;    /* of a page */
+	uint8_t *seen;  /* a bit for each page */
+	uint8_t *at;    /* the pages on the way from a root, then the same for a table's tree */
+	unsigned level; /* the first one of `at` that is not in use */
 	bool deep;
 	struct fault *fault;
 };
@@ -181,8 +181,8 @@ static bool node_fits(struct pages *w, const struct tree *t, const uint8_t *page
 }
 
 /* The nodes of a page, and their order; lo: none is before it; hi: all are. Either may be without data. */
-static int check_nodes(struct pages *w, const struct tree *t, const uint8_t *page, bool leaf, struct key lo,
-	struct key hi)
+static int check_nodes(
+	struct pages *w, const struct tree *t, const uint8_t *page, bool leaf, struct key lo, struct key hi)
 {
 	unsigned lower = u16(page + 12), upper = u16(page + 14), count;
 	struct key before = {0};
@@ -200,8 +200,8 @@ static int check_nodes(struct pages *w, const struct tree *t, const uint8_t *pag
 		key = key_of(node_at(page, i));
 		if (!leaf && i == 0) /* it has no key */
 			continue;
-		if ((before.data && compare(t, before, key) >= 0) ||
-			(lo.data && compare(t, key, lo) < 0) || (hi.data && compare(t, key, hi) >= 0))
+		if ((before.data && compare(t, before, key) >= 0) || (lo.data && compare(t, key, lo) < 0) ||
+			(hi.data && compare(t, key, hi) >= 0))
 			return bad(w, u64(page), t->name, "has entries that are not in order");
 		before = key;
 	}
@@ -253,7 +253,8 @@ static int check_leaf(struct pages *w, struct tree *t, const uint8_t *page)
 	return err;
 }
 
-static int walk(struct pages *w, struct tree *t, uint64_t number, unsigned depth, struct key lo, struct key hi)
+static int walk(
+	struct pages *w, struct tree *t, uint64_t number, unsigned depth, struct key lo, struct key hi)
 {
 	bool leaf = depth == t->depth;
 	uint8_t *page = w->at + (size_t)w->level * w->size;
@@ -271,8 +272,8 @@ static int walk(struct pages *w, struct tree *t, uint64_t number, unsigned depth
 	if (!err && leaf)
 		err = check_leaf(w, t, page);
 	for (unsigned i = 0, n = leaf ? 0 : node_count(page); i < n && !err; i++)
-		err = walk(w, t, node_child(node_at(page, i)), depth + 1,
-			i ? key_of(node_at(page, i)) : lo, i + 1 < n ? key_of(node_at(page, i + 1)) : hi);
+		err = walk(w, t, node_child(node_at(page, i)), depth + 1, i ? key_of(node_at(page, i)) : lo,
+			i + 1 < n ? key_of(node_at(page, i + 1)) : hi);
 	w->level--;
 	return err;
 }
@@ -308,7 +309,8 @@ static int check_tree(struct pages *w, struct tree *t, uint64_t page)
 /* ---- the trees --------------------------------------------------------------------------------------- */
 
 /* A table's record in the tree of tables. */
-static int table_node(struct pages *w, struct tree *all, const uint8_t *node, const uint8_t *value, uint64_t len)
+static int table_node(
+	struct pages *w, struct tree *all, const uint8_t *node, const uint8_t *value, uint64_t len)
 {
 	struct key key = key_of(node);
 	struct tree t = {0};

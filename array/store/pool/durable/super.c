@@ -67,6 +67,49 @@ int pool_label_read(struct pool_file *f, struct pool_super *found)
 	return err;
 }
 
+int pool_device_check(
+	struct pool_file *f, const char *device, const struct pool_super *super, struct fault *fault)
+{
+	struct pool_super found;
+	uint64_t size;
+	int err = f->host->ops->file_size(f, &size);
+
+	if (!err)
+		err = size < POOL_SUPER_BYTES ? -EBADMSG : pool_label_read(f, &found);
+	if (err && err != -EBADMSG && err != -ENOTSUP)
+		return pool_data_fault(fault, err, device);
+	if (err == -EBADMSG)
+		return fault_set(fault, -EUCLEAN,
+			"%s does not hold the data of this pool, nor of another: name the device that it was made with, or restore that from a backup",
+			device);
+	if (err || memcmp(found.id, super->id, POOL_ID_BYTES) != 0)
+		return fault_set(fault, -EUCLEAN,
+			"%s holds the data of another pool (its id begins with %02x%02x%02x%02x): name the device that this one was made with",
+			device, found.id[0], found.id[1], found.id[2], found.id[3]);
+	if (size >> POOL_CHUNK_SHIFT < super->capacity_chunks)
+		return fault_set(fault, -EUCLEAN,
+			"%s has %llu bytes, and the pool's data go to %llu: the device became smaller; give it its size back, what lay at its end may still be there",
+			device, (unsigned long long)size,
+			(unsigned long long)(super->capacity_chunks << POOL_CHUNK_SHIFT));
+	return 0;
+}
+
+int pool_super_usable(const struct pool_super *super, struct fault *fault)
+{
+	if (super->features_meta_readonly & ~(uint64_t)POOL_FEATURES_META_READONLY ||
+		super->features_data_readonly & ~(uint64_t)POOL_FEATURES_DATA_READONLY)
+		return fault_set(fault, -ENOTSUP,
+			"the pool uses features that this program can only read: install a newer Umbra");
+	return 0;
+}
+
+int pool_data_fault(struct fault *fault, int err, const char *name)
+{
+	return fault_set(fault, err == -ENOENT ? -EUCLEAN : err,
+		"the pool's data (%s) cannot be opened: %s; put it back, or restore it from a backup of this pool",
+		name, strerror(-err));
+}
+
 int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault)
 {
 	struct pool_file *f;

@@ -12,5 +12,12 @@ int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault
 
 int pool_label_write(struct pool_host *host, const char *device, const struct pool_super *super);
 int pool_label_read(struct pool_file *f, struct pool_super *found);
+/* Is it this pool's device, and as large as it was? */
+int pool_device_check(
+	struct pool_file *f, const char *device, const struct pool_super *super, struct fault *fault);
+/* -ENOTSUP: it has features that this program can only read. */
+int pool_super_usable(const struct pool_super *super, struct fault *fault);
+/* The data, a file or a device, cannot be opened. */
+int pool_data_fault(struct fault *fault, int err, const char *name);
 
 #endif

@@ -82,8 +82,10 @@ static int load_group(
 
 		if (!(value[i / 8] >> (i % 8) & 1) || phys == 0)
 			continue;
-		if (phys >= s->grown_chunks) /* its data file has lost its end */
+		if (phys >= s->grown_chunks) { /* its data file has lost its end */
+			s->beyond = phys < s->super->capacity_chunks ? phys : 0;
 			return -EUCLEAN;
+		}
 		if (!pool_bit_set(s, phys))
 			return -ENOMEM;
 	}

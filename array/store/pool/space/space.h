@@ -35,6 +35,7 @@ struct pool_space {
 	/* data files and their growth */
 	struct pool_data *data;
 	unsigned data_count;
+	uint64_t beyond;       /* at open: a chunk that is used, and has no room in a data file; 0: none */
 	uint64_t grown_chunks; /* chunk numbers below it have room in a data file */
 	bool growing;
 	int grow_err;
