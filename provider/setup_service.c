@@ -41,34 +41,46 @@ static HANDLE process_of(SC_HANDLE handle)
 	return OpenProcess(SYNCHRONIZE, FALSE, status.dwProcessId);
 }
 
-static HRESULT wait_stopped(SC_HANDLE handle, HANDLE process)
+/* *told: it was asked to stop, or does not run. It may refuse for now: while it starts, or ends by itself. */
+static HRESULT ask_to_stop(SC_HANDLE handle, bool *told)
 {
-	ULONGLONG end_ms = GetTickCount64() + STOP_LIMIT_MS;
 	SERVICE_STATUS status;
 
-	do {
-		if (!QueryServiceStatus(handle, &status))
-			return last_error();
-		bool gone = !process || WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
-		if (status.dwCurrentState == SERVICE_STOPPED && gone)
-			return S_OK;
-		Sleep(POLL_MS);
-	} while (GetTickCount64() < end_ms);
-	return HRESULT_FROM_WIN32(ERROR_SERVICE_REQUEST_TIMEOUT);
+	*told = ControlService(handle, SERVICE_CONTROL_STOP, &status);
+	if (*told || GetLastError() == ERROR_SERVICE_CANNOT_ACCEPT_CTRL)
+		return S_OK;
+	if (GetLastError() != ERROR_SERVICE_NOT_ACTIVE)
+		return last_error();
+	*told = true; /* its process may be there still */
+	return S_OK;
 }
 
 static HRESULT stop(SC_HANDLE handle)
 {
+	ULONGLONG end_ms = GetTickCount64() + STOP_LIMIT_MS;
 	HANDLE process = process_of(handle);
+	HRESULT hr = HRESULT_FROM_WIN32(ERROR_SERVICE_REQUEST_TIMEOUT);
 	SERVICE_STATUS status;
-	HRESULT hr = S_OK;
+	bool told = false;
 
-	if (!ControlService(handle, SERVICE_CONTROL_STOP, &status) &&
-		GetLastError() != ERROR_SERVICE_CANNOT_ACCEPT_CTRL && /* it ends or starts: waited for */
-		GetLastError() != ERROR_SERVICE_NOT_ACTIVE)           /* its process may be there still */
-		hr = last_error();
-	if (SUCCEEDED(hr))
-		hr = wait_stopped(handle, process);
+	do {
+		if (!told && FAILED(ask_to_stop(handle, &told))) {
+			hr = last_error();
+			break;
+		}
+		if (!QueryServiceStatus(handle, &status)) {
+			hr = last_error();
+			break;
+		}
+		bool gone = !process || WaitForSingleObject(process, 0) == WAIT_OBJECT_0;
+		if (status.dwCurrentState == SERVICE_STOPPED && gone) {
+			hr = S_OK;
+			break;
+		}
+		if (!process)
+			process = process_of(handle);
+		Sleep(POLL_MS);
+	} while (GetTickCount64() < end_ms);
 	if (process)
 		CloseHandle(process);
 	return hr;

@@ -303,8 +303,23 @@ extern void *__wrap___imp_ControlService, *__wrap___imp_QueryServiceStatus,
 static PROCESS_INFORMATION lingering; /* hProcess NULL: the real service manager answers */
 static HANDLE said_stopped;
 
+/* A service that starts: it takes no orders until it runs. */
+static struct {
+	bool on;
+	unsigned looks, refused, told;
+} starting;
+
 static BOOL WINAPI control(SC_HANDLE service, DWORD code, SERVICE_STATUS *status)
 {
+	if (starting.on && starting.looks < 3) {
+		starting.refused++;
+		SetLastError(ERROR_SERVICE_CANNOT_ACCEPT_CTRL);
+		return FALSE;
+	}
+	if (starting.on) {
+		starting.told++;
+		return TRUE;
+	}
 	if (!lingering.hProcess)
 		return __real___imp_ControlService(service, code, status);
 	CHECK(code == SERVICE_CONTROL_STOP);
@@ -313,6 +328,11 @@ static BOOL WINAPI control(SC_HANDLE service, DWORD code, SERVICE_STATUS *status
 
 static BOOL WINAPI query_status(SC_HANDLE service, SERVICE_STATUS *status)
 {
+	if (starting.on) {
+		DWORD state = starting.looks++ < 3 ? SERVICE_START_PENDING : SERVICE_RUNNING;
+		*status = (SERVICE_STATUS){.dwCurrentState = starting.told ? SERVICE_STOPPED : state};
+		return TRUE;
+	}
 	if (!lingering.hProcess)
 		return __real___imp_QueryServiceStatus(service, status);
 	*status = (SERVICE_STATUS){.dwCurrentState = SERVICE_STOPPED};
@@ -331,6 +351,21 @@ static BOOL WINAPI query_status_ex(
 	return TRUE;
 }
 
+extern HANDLE(WINAPI *__real___imp_OpenProcess)(DWORD access, BOOL inherit, DWORD id);
+extern void *__wrap___imp_OpenProcess;
+static unsigned denied; /* how often; 0: it is not */
+
+static HANDLE WINAPI open_process(DWORD access, BOOL inherit, DWORD id)
+{
+	CHECK(access == SYNCHRONIZE); /* what an administrator has on a process of LocalSystem */
+	if (!denied)
+		return __real___imp_OpenProcess(access, inherit, id);
+	denied++;
+	SetLastError(ERROR_ACCESS_DENIED);
+	return NULL;
+}
+
+void *__wrap___imp_OpenProcess = open_process;
 void *__wrap___imp_ControlService = control;
 void *__wrap___imp_QueryServiceStatus = query_status;
 void *__wrap___imp_QueryServiceStatusEx = query_status_ex;
@@ -363,6 +398,34 @@ static void a_service_has_stopped_when_its_process_is_gone(void)
 	CHECK(setup_service_remember()); /* it stays */
 	CHECK_HR(setup_service_delete(), S_OK);
 	CHECK_HR(setup_service_stop(), S_OK); /* there is none */
+}
+
+static void where_its_process_cannot_be_waited_for_its_state_counts(void)
+{
+	static const WCHAR program[] = L"C:\\Program Files\\One\\umbra-vss.exe";
+
+	CHECK_HR(setup_service_create(program, true), S_OK);
+	lingering.hProcess = GetCurrentProcess(); /* which does not end */
+	lingering.dwProcessId = GetCurrentProcessId();
+	said_stopped = CreateEventW(NULL, TRUE, FALSE, NULL);
+	denied = 1;
+	CHECK_HR(setup_service_stop(), S_OK);
+	CHECK(denied > 1);
+	denied = 0;
+	lingering.hProcess = NULL;
+	CHECK_HR(setup_service_delete(), S_OK);
+}
+
+static void a_service_that_starts_is_stopped_when_it_runs(void)
+{
+	static const WCHAR program[] = L"C:\\Program Files\\One\\umbra-vss.exe";
+
+	CHECK_HR(setup_service_create(program, true), S_OK);
+	starting.on = true;
+	CHECK_HR(setup_service_stop(), S_OK);
+	starting.on = false;
+	CHECK(starting.refused > 0 && starting.told == 1);
+	CHECK_HR(setup_service_delete(), S_OK);
 }
 
 /* ---- a name that is being deleted -------------------------------------------------------------------- */
@@ -487,6 +550,8 @@ int main(int argc, char **argv)
 		TEST(failures_are_explained),
 		TEST(the_service_is_hardened_quoted_and_put_back),
 		TEST(a_service_has_stopped_when_its_process_is_gone),
+		TEST(where_its_process_cannot_be_waited_for_its_state_counts),
+		TEST(a_service_that_starts_is_stopped_when_it_runs),
 		TEST(a_service_that_is_being_deleted_is_waited_for),
 		TEST(a_disabled_vss_keeps_nobody_from_removing),
 		TEST(a_vss_that_is_ending_is_asked_again),
