@@ -310,6 +310,25 @@ def scenario_dead_proxies(lab):
     lab.expect_nothing_left('after the dead proxies', 0)
 
 
+def scenario_right_after_boot(lab):
+    """VSS asks for the provider before the iSCSI session is there: a clear no, nothing that lasts, and the same process serves as
+    soon as the LUNs have come. The service is started by that, and by nothing else."""
+    lab.restart_host('A')
+    check(lab.provider_pids('A') == [], 'it runs before anybody wants it')
+    lab_steps.away(lab.bridge())
+    answer = lab.vss('A', 'create', '--lun', '1', want=1)
+    check(answer['hresult_name'] in ('VSS_E_OBJECT_NOT_FOUND', 'VSS_E_VOLUME_NOT_SUPPORTED'), f'{answer}')
+    code, text = lab.command('run', '--host', 'A', lab.provider, 'check', '--json')
+    wrong = {f['area'] for f in lab.json_in(text)['findings'] if f['level'] == 'wrong'}
+    check(code == 1 and 'array' in wrong and wrong <= {'array', 'page 83'}, f'{wrong}')
+    before = lab.provider_pids('A')
+    check(len(before) == 1, f'processes: {before}')
+    lab_steps.come_back(lab.bridge())
+    lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1,2')))
+    check(lab.provider_pids('A') == before, 'another process')
+    lab.expect_nothing_left('after the boot', 0)
+
+
 def scenario_lost_answers(lab):
     """The session drops after a control command went out, at each of them in turn: the work is done once."""
     for skip_ms in range(0, 1500, 300):

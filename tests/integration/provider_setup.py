@@ -5,6 +5,7 @@
 provider_setup.py [SCENARIO …]: all of them, or those named.
 """
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -217,6 +218,82 @@ def scenario_in_use(lab):
         check(alive and '80042307' in text and 'Wait until' in text, f'{alive}: {text}')
         lab.vss('A', 'delete', set_text(joined(thread, result)))
         check(state(lab) == before and registered(lab) == version, f'{words}: {state(lab)}')
+
+
+LAB_PROVIDERS = r'HKLM\SYSTEM\CurrentControlSet\Services\VSS\Providers'
+# As qemu-ga's registers itself: a software provider, in front of ours in the list.
+QEMU = {'id': '{3629D4ED-EE09-4E0E-9A5C-6D8BA2872AEF}', 'name': 'QEMU Guest Agent VSS Provider', 'type': '2',
+        'version': '8.2.0', 'clsid': '{6E6A3492-8D4D-440C-9619-5E5D0CC31CA8}'}
+
+
+def scenario_beside_others(lab):
+    """Another vendor's provider is registered, too: ours is found, made, replaced and removed beside it, and it stays."""
+    key = LAB_PROVIDERS + '\\' + QEMU['id']
+    reg(lab, 'add', key, '/ve', '/t', 'REG_SZ', '/d', QEMU['name'], '/f')
+    reg(lab, 'add', key, '/v', 'Type', '/t', 'REG_DWORD', '/d', QEMU['type'], '/f')
+    reg(lab, 'add', key, '/v', 'Version', '/t', 'REG_SZ', '/d', QEMU['version'], '/f')
+    reg(lab, 'add', key, '/v', 'VersionId', '/t', 'REG_SZ', '/d', '{00000000-0000-0000-0000-000000000009}', '/f')
+    reg(lab, 'add', key + '\\CLSID', '/ve', '/t', 'REG_SZ', '/d', QEMU['clsid'], '/f')
+
+    def others():
+        text = lab.lab('run', '--host', 'A', labhost.need_program('umbra-lab-requester.exe'), 'providers', '--json')
+        return [p for p in lab.json_in(text) if p['id'].strip('{}').lower() != PROVIDER_ID]
+    theirs = others()
+    check(len(theirs) == 1 and theirs[0]['name'] == QEMU['name'], f'{theirs}')
+    ours = registered(lab)
+    check(ours is not None, 'ours is not in the list')
+    check('registered, version' in lab.run('A', 'status'), 'status')
+    lab.run('A', 'check')
+    works(lab)
+    lab.lab('run', '--host', 'A', built(NEXT + '.exe'), 'upgrade')
+    check(registered(lab)['version_id'] != ours['version_id'] and others() == theirs, f'{others()}')
+    lab.run('A', 'upgrade')
+    works(lab)
+    for _ in range(2):
+        lab.run('A', 'uninstall')
+    check(registered(lab) is None and others() == theirs, f'{registered(lab)} {others()}')
+    check('not installed' in lab.run('A', 'status', want=1), 'status takes theirs for ours')
+    lab.vss('A', 'create', '--lun', '1', want=1)  # no hardware provider is left
+    lab.run('A', 'install')
+    works(lab)
+    reg(lab, 'delete', key, '/f')
+
+
+LANGUAGES = (('de_DE', '0407', 1252), ('ru_RU', '0419', 1251), ('ja_JP', '0411', 932), ('tr_TR', '041f', 1254))
+
+
+def scenario_languages(lab):
+    """Windows in German, Russian, Japanese and Turkish: accounts have other names there, letters other pairs of cases."""
+    places = os.path.join(lab.dir, 'locales')
+    os.makedirs(places)
+    before = {name: os.environ.get(name) for name in ('LC_ALL', 'LOCPATH')}
+    try:
+        for language, number, page in LANGUAGES:
+            place = os.path.join(places, language + '.UTF-8')
+            made = subprocess.run(['localedef', '-i', language, '-f', 'UTF-8', place], capture_output=True, text=True)
+            check(os.path.isdir(place), f'the package locales is needed: {made.stderr}')
+            os.environ.update(LC_ALL=language + '.UTF-8', LOCPATH=places)
+            lab.restart_host('A')
+            lab.run('A', 'uninstall')
+            lab.run('A', 'install')
+            now = state(lab)
+            for key in ('clsid', 'appid', 'settings', 'events'):
+                check(KEY_ACL == set(a + ')' for a in now[key][now[key].index('('):].split(')')[:-1]), f'{language}: {now[key]}')
+            may, _ = accounts(lab)
+            check({a for a in may if 'yes' in may[a].values()} == {'SYSTEM', 'administrator'}, f'{language}: {may}')
+            check('All is well.' in lab.run('A', 'check'), language)
+            works(lab)
+            path = os.path.join(lab.dir, f'{language} Größe ölçüsü İıŞş размер 容量 "x" & %TEMP%.txt'.replace('"', "'"))
+            lab.run('A', 'support', labhost.windows_path(path))
+            with open(path, encoding='utf-8') as source:
+                told = next(line for line in source if line.startswith('language: '))
+            check(told.startswith(f'language: {number}, code pages {page} and '), f'{language}: {told}')
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+        lab.restart_host('A')
 
 
 class Package:
