@@ -32,7 +32,7 @@ const char *orphan_why(enum orphan_verdict verdict)
 		       "\"umbractl shadow break\" on the array, or delete it with --delete-written";
 	case ORPHAN_MAPPED_HERE:
 		return "this host sees it: delete the shadow copy with VSS (diskshadow, vshadow, the backup "
-		       "software)";
+		       "software); if VSS does not list it, an import failed: --unmap, then --delete";
 	case ORPHAN_MAPPED_THERE:
 		return "another host sees it: delete the shadow copy with VSS there";
 	case ORPHAN_NOT_KEPT:
@@ -58,7 +58,7 @@ static bool parse_id(const wchar_t *word, uint8_t id[UP_ID_BYTES])
 	return up_id_parse(text, id);
 }
 
-static bool add_id(struct orphan_words *out, const uint8_t id[UP_ID_BYTES], bool written)
+static bool add_id(struct orphan_words *out, const uint8_t id[UP_ID_BYTES], bool written, bool unmap)
 {
 	unsigned at = 0;
 
@@ -66,15 +66,18 @@ static bool add_id(struct orphan_words *out, const uint8_t id[UP_ID_BYTES], bool
 		at++;
 	if (at == ORPHANS_DELETE_MAX)
 		return false;
+	if (at < out->delete_count && out->unmap[at] != unmap)
+		return false;
 	if (at == out->delete_count)
 		memcpy(out->ids[out->delete_count++], id, UP_ID_BYTES);
 	out->written[at] = out->written[at] || written;
+	out->unmap[at] = unmap;
 	return true;
 }
 
 bool orphan_parse(int count, wchar_t *const *words, struct orphan_words *out)
 {
-	bool want_ids = false, written = false;
+	bool want_ids = false, written = false, unmap = false;
 
 	memset(out, 0, sizeof(*out));
 	for (int i = 0; i < count; i++) {
@@ -84,7 +87,11 @@ bool orphan_parse(int count, wchar_t *const *words, struct orphan_words *out)
 		} else if (!wcscmp(words[i], L"--delete") || !wcscmp(words[i], L"--delete-written")) {
 			want_ids = true;
 			written = words[i][8] != L'\0';
-		} else if (!want_ids || !parse_id(words[i], id) || !add_id(out, id, written)) {
+			unmap = false;
+		} else if (!wcscmp(words[i], L"--unmap")) {
+			want_ids = unmap = true;
+			written = false;
+		} else if (!want_ids || !parse_id(words[i], id) || !add_id(out, id, written, unmap)) {
 			return false;
 		}
 	}
@@ -98,7 +105,7 @@ bool orphan_parse_ids(int count, wchar_t *const *words, struct orphan_words *out
 		uint8_t id[UP_ID_BYTES];
 		if (!wcscmp(words[i], L"--json"))
 			out->json = true;
-		else if (!parse_id(words[i], id) || !add_id(out, id, false))
+		else if (!parse_id(words[i], id) || !add_id(out, id, false, false))
 			return false;
 	}
 	return out->delete_count > 0;

@@ -8,6 +8,9 @@
  *
  * One to which a host has written since may be more: a copy that was broken off its set (BreakSnapshotSet, of which no
  * provider hears) holds somebody's data. It is told apart, and deleted only by a word of its own.
+ *
+ * What a host sees is no orphan, but may be left over all the same: from an import that failed halfway. VSS on that
+ * host knows; the list shows it apart, and a word of its own unmaps it from this host.
  */
 #ifndef UMBRA_PROVIDER_ORPHAN_RULES_H
 #define UMBRA_PROVIDER_ORPHAN_RULES_H
@@ -38,6 +41,7 @@ struct orphan_words {
 	unsigned delete_count;
 	uint8_t ids[ORPHANS_DELETE_MAX][UP_ID_BYTES];
 	bool written[ORPHANS_DELETE_MAX]; /* named behind --delete-written */
+	bool unmap[ORPHANS_DELETE_MAX];   /* named behind --unmap: not deleted */
 };
 
 /* The words after "orphans". False: wrong usage. An id given twice counts once. */

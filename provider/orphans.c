@@ -138,9 +138,33 @@ static void survey_free(struct survey *s)
 /* ---- deleting ------------------------------------------------------------------------------------- */
 
 struct outcome {
-	bool gone; /* it is not there any more, or never was */
+	bool gone; /* it is not there any more, or never was; of --unmap: this host does not see it */
 	char text[480];
 };
+
+static void unmap_shadow(struct survey *s, struct shadow *found, struct outcome *o)
+{
+	struct up_msg *m = calloc(2, sizeof(*m));
+	struct array_trouble trouble = {.err = -ENOMEM};
+
+	if (m) {
+		up_request_init(&m[0], UP_OP_UNMAP, 0);
+		memcpy(m[0].lun_id, found->lun.id, UP_ID_BYTES);
+		m[0].scope = UP_SCOPE_ME;
+		m[0].has = UP_HAS(UP_TAG_LUN_ID) | UP_HAS(UP_TAG_SCOPE);
+		o->gone = array_client_request(s->client, s->arrays[found->array].id, found->lun.id, &m[0],
+				  &m[1], &trouble) == 0;
+	}
+	if (o->gone && found->lun.number) {
+		found->lun.number = 0;
+		found->lun.mapped_hosts -= found->lun.mapped_hosts > 0;
+	}
+	if (o->gone)
+		snprintf(o->text, sizeof(o->text), "unmapped from this host");
+	else
+		orphans_explain(&trouble, o->text, sizeof(o->text));
+	free(m);
+}
 
 static void delete_shadow(struct survey *s, struct shadow *found, bool written, struct outcome *o)
 {
@@ -198,14 +222,17 @@ static void judge_absent(struct survey *s, const uint8_t id[UP_ID_BYTES], struct
 			orphan_why(lun.kind == UP_LUN_FUTURE_SHADOW ? ORPHAN_NOT_KEPT : orphan_judge(&lun)));
 }
 
-static void delete_one(struct survey *s, const uint8_t id[UP_ID_BYTES], bool written, struct outcome *o)
+static void delete_one(
+	struct survey *s, const uint8_t id[UP_ID_BYTES], bool written, bool unmap, struct outcome *o)
 {
 	memset(o, 0, sizeof(*o));
 	for (unsigned i = 0; i < s->shadow_count; i++) {
 		enum orphan_verdict verdict = orphan_judge(&s->shadows[i].lun);
 		if (memcmp(s->shadows[i].lun.id, id, UP_ID_BYTES) != 0)
 			continue;
-		if (verdict == ORPHAN_YES || (verdict == ORPHAN_WRITTEN && written))
+		if (unmap && verdict != ORPHAN_NO_SHADOW_LUN)
+			unmap_shadow(s, &s->shadows[i], o);
+		else if (verdict == ORPHAN_YES || (verdict == ORPHAN_WRITTEN && written))
 			delete_shadow(s, &s->shadows[i], written, o);
 		else
 			snprintf(o->text, sizeof(o->text), "not deleted: %s", orphan_why(verdict));
@@ -236,7 +263,7 @@ static const char *state_of(const struct up_lun *lun)
 }
 
 struct left {
-	unsigned orphans, written;
+	unsigned orphans, written, here, there;
 };
 
 struct texts {
@@ -252,7 +279,8 @@ static void make_texts(const struct up_lun *lun, struct texts *t)
 	output_time(lun->created_unix_ms, t->created);
 }
 
-static unsigned print_those(const struct survey *s, unsigned array, enum orphan_verdict verdict)
+static unsigned print_those(
+	const struct survey *s, unsigned array, enum orphan_verdict verdict, const char *heading)
 {
 	unsigned left = 0;
 	struct texts t;
@@ -263,8 +291,8 @@ static unsigned print_those(const struct survey *s, unsigned array, enum orphan_
 			continue;
 		const char *device = device_of(&s->arrays[array], lun->origin_id);
 		make_texts(lun, &t);
-		if (!left++ && verdict == ORPHAN_WRITTEN)
-			puts("  written to by a host since, and perhaps in use as a disk:");
+		if (!left++ && heading)
+			printf("  %s:\n", heading);
 		printf("  %s\n    copy of  %s%s%s\n    set      %s, %s\n    created  %s, %llu MiB\n", t.id,
 			t.origin, device ? "  " : "", device ? device : "", t.set, state_of(lun), t.created,
 			(unsigned long long)(lun->size_bytes >> 20));
@@ -280,11 +308,14 @@ static void print_array(const struct survey *s, unsigned array, struct left *lef
 	printf("array %s (%s)\n", s->arrays[array].name, id);
 	if (s->faults[array][0])
 		printf("  could not be asked: %s\n", s->faults[array]);
-	unsigned orphans = print_those(s, array, ORPHAN_YES);
+	unsigned orphans = print_those(s, array, ORPHAN_YES, NULL);
 	if (!orphans && !s->faults[array][0])
 		puts("  no orphans");
 	left->orphans += orphans;
-	left->written += print_those(s, array, ORPHAN_WRITTEN);
+	left->written += print_those(
+		s, array, ORPHAN_WRITTEN, "written to by a host since, and perhaps in use as a disk");
+	left->here += print_those(s, array, ORPHAN_MAPPED_HERE, "no orphans: this host sees them");
+	left->there += print_those(s, array, ORPHAN_MAPPED_THERE, "no orphans: another host sees them");
 }
 
 static unsigned print_json_those(const struct survey *s, unsigned array, enum orphan_verdict verdict)
@@ -322,6 +353,10 @@ static void print_json_array(const struct survey *s, unsigned array, struct left
 	left->orphans += print_json_those(s, array, ORPHAN_YES);
 	printf(", \"written\": ");
 	left->written += print_json_those(s, array, ORPHAN_WRITTEN);
+	printf(", \"seen_here\": ");
+	left->here += print_json_those(s, array, ORPHAN_MAPPED_HERE);
+	printf(", \"seen_elsewhere\": ");
+	left->there += print_json_those(s, array, ORPHAN_MAPPED_THERE);
 	printf("}");
 }
 
@@ -346,6 +381,12 @@ static void print_hint(const struct left *left)
 	if (left->orphans)
 		puts("\nNo host sees these shadow LUNs. Each is a leftover, or a transportable shadow copy that waits for its\n"
 		     "import on some host. When no backup needs one: umbra-vss orphans --delete ID");
+	if (left->here)
+		puts("\nVSS on this host knows the copies that it imported (\"diskshadow\", list shadows all). One that it does not\n"
+		     "list is of an import that failed: umbra-vss orphans --unmap ID takes it from this host; then it is an orphan.");
+	if (left->there)
+		puts("\nWhat other hosts see goes when the last of them deletes it, with VSS there; after a failed import, by \"umbra-vss\n"
+		     "orphans --unmap ID\" there. If such a host is gone for good: umbractl shadow unmap on the array.");
 	if (left->written)
 		puts("\nA host wrote to these shadow LUNs after they were made: each may be a copy that was broken off its set\n"
 		     "and holds somebody's data, or an import that was left behind. \"umbractl shadow break\" on the array keeps one\n"
@@ -361,7 +402,7 @@ static bool delete_all(struct survey *s, const struct orphan_words *words)
 	for (unsigned i = 0; i < words->delete_count; i++) {
 		char id[UP_SERIAL_BYTES + 1];
 		struct outcome o;
-		delete_one(s, words->ids[i], words->written[i], &o);
+		delete_one(s, words->ids[i], words->written[i], words->unmap[i], &o);
 		all = all && o.gone;
 		up_id_format(words->ids[i], id);
 		if (words->json) {
@@ -408,7 +449,7 @@ int orphans_run(int count, wchar_t **words)
 	int result = 1;
 
 	if (!orphan_parse(count, words, &parsed)) {
-		fputs("Usage: umbra-vss orphans [--delete ID ...] [--delete-written ID ...] [--json]\n"
+		fputs("Usage: umbra-vss orphans [--delete ID ...] [--delete-written ID ...] [--unmap ID ...] [--json]\n"
 		      "An ID has 32 hexadecimal digits, as \"umbra-vss orphans\" shows it.\n",
 			stderr);
 		return 2;

@@ -191,20 +191,39 @@ static void delete_unmapped(struct array_call *call)
 		lun_delete(r->lun, call);
 }
 
-/* Unmaps first where that is allowed, then deletes. */
+/* It was unmapped from the asking host and stays for the others; the last of them deletes it. */
+static void delete_left(struct array_call *call)
+{
+	struct request *r = container_of(call, struct request, call);
+	struct up_lun entry;
+
+	if (call->fault.err) {
+		request_fault(r, call->fault.err, &call->fault);
+		return;
+	}
+	array_event_tell(r->array, ARRAY_EVENT_INFO, "lun",
+		"host %s has deleted shadow LUN %s, which %u other host%s sees: it stays until that deletes it",
+		r->owner, r->lun->name, r->lun->mappings, r->lun->mappings == 1 ? "" : "s");
+	request_describe(r->lun, 0, &entry);
+	request_put_entry(request_accept(r), &entry);
+	request_finish(r);
+}
+
+/* Unmaps first where that is allowed, then deletes. Two hosts that imported one copy would wait for each other
+ * if the first were refused: it is done with it, and the last one takes it away. */
 static void start_delete(struct request *r, struct lun *lun, enum up_scope scope)
 {
 	uint32_t here = map_number(request_host(r), lun) != 0;
+	bool others = lun->mappings > here && scope != UP_SCOPE_ALL;
 
-	if (lun->mappings > here && scope != UP_SCOPE_ALL) {
+	if (others && !here) {
 		REFUSE(r, UP_BUSY,
-			"%s is mapped to another host as well: unmap it there, or ask with scope 2 (all "
-			"hosts).",
+			"%s is mapped to another host: delete it there, or ask with scope 2 (all hosts).",
 			lun->name);
 		return;
 	}
 	request_hold(r, lun);
-	r->call.done = delete_unmapped;
+	r->call.done = others ? delete_left : delete_unmapped;
 	if (scope == UP_SCOPE_ALL)
 		map_remove_all(lun, r->nexus, &r->call);
 	else

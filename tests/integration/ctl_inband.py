@@ -191,8 +191,13 @@ def rights(array, session):
         door.ask('describe-lun', 'bad message')
         assert door.ask('map', 'ok', lun_id=shadow).lun_number == 1
         assert backup.serial(1) == shadow.hex()
+        channel.ask('map', 'ok', lun_id=shadow)
+        # both have imported it: the first is done with it, the last one deletes it
+        left = channel.ask('delete', 'ok', lun_id=shadow)
+        assert [entry.mapped_hosts for entry in left.luns] == [1] and left.luns[0].number == 0
+        assert backup.read(1, 0, 1)
         channel.ask('delete', 'busy', lun_id=shadow)
-        door.ask('delete', 'ok', lun_id=shadow)
+        assert not door.ask('delete', 'ok', lun_id=shadow).luns
     channel.ask('map', 'not found', lun_id=shadow)
     # what the administrator took: a host may import it, never delete it, nor break it off
     array.ctl('set', 'create', 'nightly', 'data')

@@ -117,7 +117,23 @@ def scenario_orphans_spared(lab):
     check('transportable' in lab.run('A', 'orphans', want=1), 'nothing warns of transportable copies')
     imported = lab.vss('B', 'import', document)
     check(not orphans_of(command(lab, 'A', 'orphans', want=0)), 'it is imported')
+    told = command(lab, 'A', 'orphans', want=0)['arrays'][0]
+    check([o['id'] for o in told['seen_elsewhere']] == [lab.shadows()[0]['id']] and not told['seen_here'], f'{told}')
+    # both hosts import it: the first deletion is one for that host, the last one is the copy's end
+    twice = lab.vss('A', 'import', document)
+    check(len(command(lab, 'A', 'orphans', want=0)['arrays'][0]['seen_here']) == 1, 'what this host sees is not shown')
+    lab.vss('A', 'delete', set_text(twice))
+    check(len(lab.shadows()) == 1 and lab.vss('B', 'list')['sets'], 'it was taken from host B')
     lab.vss('B', 'delete', set_text(imported))
+    check(not lab.shadows(), 'two hosts imported a copy, both deleted it, and it is still there')
+    # what a failed import leaves: mapped, and unknown to VSS
+    lab.vss('A', 'create', '--lun', '1', '--transportable', document)
+    left = lab.shadows()[0]
+    lab.array.ctl('shadow', 'map', left['name'], 'A')
+    check(not orphans_of(command(lab, 'A', 'orphans', want=0)), 'what a host sees is no orphan')
+    check('--unmap' in lab.run('A', 'orphans', want=0), 'nothing says what to do about it')
+    check(command(lab, 'A', 'orphans', '--unmap', left['id'], want=0)['deleted'][0]['gone'], 'it was not unmapped')
+    command(lab, 'A', 'orphans', '--delete', left['id'], want=0)
     for words in (['--delete'], ['--delete', 'x'], ['--delete', '0' * 31], ['--force'], [original]):
         lab.run('A', 'orphans', *words, want=2)
     lab_steps.away(lab.bridge())

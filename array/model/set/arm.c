@@ -166,6 +166,32 @@ void set_reserve_close(struct set *s)
 
 /* ---- arm ---- */
 
+/* Around the cut VSS marks the partition tables of the originals (hidden, read only, no letter), and puts back
+ * what it found there. Two hosts that did so at once would find each other's marks, and the last one would put
+ * those back: the disk stays hidden. So the second one is told now, while nothing is marked. */
+static int others_check(struct set *s, struct fault *fault)
+{
+	struct array *a = s->array;
+
+	list_for_each (n, &a->sets->all) {
+		struct set *other = container_of(n, struct set, link);
+		bool marks = other->state == UP_SET_ARMED || other->state == UP_SET_COMMITTING ||
+			     other->state == UP_SET_COMMITTED || other->arming;
+
+		if (!marks || !s->owner[0] || !other->owner[0] || set_owner_same(a, s->owner, other->owner))
+			continue;
+		for (unsigned i = 0; i < s->member_count; i++)
+			for (unsigned j = 0; j < other->member_count; j++)
+				if (s->sides[i].original == other->sides[j].original)
+					return fault_set(fault, -EBUSY,
+						"host %s takes a shadow copy of LUN %s at this moment, too, and "
+						"two at once would leave its partitions hidden: try again when "
+						"that one has ended",
+						other->owner, s->sides[i].original->name);
+	}
+	return 0;
+}
+
 static void arm_start(struct set *s, struct array_call *call)
 {
 	struct fault fault;
@@ -197,6 +223,9 @@ void set_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *own
 		array_call_end(call, err, &fault);
 	} else if (s->member_count == 0) {
 		array_call_refuse(call, -EINVAL, "the copy set has no LUN; add one first");
+	} else if (s->state == UP_SET_PREPARING && !s->arming && (err = others_check(s, &fault)) != 0) {
+		array_event_tell(a, ARRAY_EVENT_WARNING, "set", "%s", fault.text);
+		array_call_end(call, err, &fault);
 	} else if (s->state == UP_SET_PREPARING && room_wanted(s)) {
 		arm_start(s, call);
 	} else {

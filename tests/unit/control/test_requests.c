@@ -299,8 +299,12 @@ TEST(shadows_are_mapped_and_deleted_by_right)
 	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
 	assert_int_equal(reply.lun_number, 3);
 	assert_int_equal(on_lun(H4, UP_OP_MAP, shadow, 0), UP_OK);
+	/* two hosts have it: the first is done with it, and it stays for the other */
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, 0), UP_OK);
+	assert_int_equal(reply.lun_count, 1);
+	assert_int_equal(reply.luns[0].mapped_hosts, 1);
+	assert_int_equal(map_number(rig.hosts[0], lun_find(rig.array, shadow)), 0);
 	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, 0), UP_BUSY);
-	assert_int_equal(map_number(rig.hosts[0], lun_find(rig.array, shadow)), 3); /* not unmapped by it */
 	assert_int_equal(on_lun(H1, UP_OP_UNMAP, shadow, UP_SCOPE_ME), UP_OK);
 	assert_int_equal(on_lun(H1, UP_OP_UNMAP, shadow, UP_SCOPE_ME), UP_OK);
 	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_OK);

@@ -9,6 +9,7 @@
 #include "tests/unit/model/harness.h"
 
 #define IQN_A "iqn.1991-05.com.microsoft:a"
+#define IQN_B "iqn.1991-05.com.microsoft:b"
 
 static void begin_and_add(
 	struct harness *h, const uint8_t *set, const char *owner, struct lun **l, unsigned count)
@@ -290,6 +291,34 @@ TEST(a_pool_becomes_full_meanwhile)
 
 #endif
 
+#ifndef HARNESS_POOL
+
+/* Each would put back the marks of the other's VSS, and the partitions stay hidden. */
+TEST(two_hosts_do_not_arm_sets_of_one_lun_at_once)
+{
+	struct harness *h = *state;
+	struct lun *l[2] = {make_lun(h, "l", MIB), make_lun(h, "m", MIB)};
+	uint8_t id[UP_ID_BYTES];
+
+	make_host(h, "a", IQN_A);
+	make_host(h, "b", IQN_B);
+	make_armed(h, set_id(1), IQN_A, l, 2, NULL);
+	make_armed(h, set_id(2), IQN_A, &l[1], 1, NULL);
+	make_armed(h, set_id(3), "", l, 2, NULL); /* nobody marks anything for the administrator */
+	assert_int_equal(set_begin(h->array, set_id(4), IQN_B, NULL), 0);
+	assert_int_equal(set_add(h->array, set_id(4), IQN_B, l[1], UP_COPY_DEFAULT, id, NULL), 0);
+	assert_int_equal(do_arm(h, set_id(4), IQN_B), -EBUSY);
+	assert_int_equal(do_commit(h, set_id(1), IQN_A, 0), 0);
+	assert_int_equal(do_abort(h, set_id(2), IQN_A), 0);
+	assert_int_equal(do_arm(h, set_id(4), IQN_B), -EBUSY);
+	assert_int_equal(do_keep(h, set_id(1), IQN_A), 0);
+	assert_int_equal(do_arm(h, set_id(4), IQN_B), 0);
+	assert_int_equal(do_arm(h, set_id(4), IQN_B), 0); /* again */
+	assert_int_equal(do_commit(h, set_id(4), IQN_B, 0), 0);
+}
+
+#endif
+
 #define t(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
 int main(void)
@@ -302,6 +331,7 @@ int main(void)
 		t(without_room_it_is_refused),
 		t(arm_waits_for_room),
 		t(a_restart_asks_again),
+		t(two_hosts_do_not_arm_sets_of_one_lun_at_once),
 #endif
 	};
 

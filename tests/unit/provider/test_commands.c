@@ -39,12 +39,18 @@ TEST(words_that_are_understood)
 	assert_true(words.delete_count == 2 && !words.written[0] && words.written[1]);
 	assert_true(PARSE(L"--delete", ID_A, L"--delete-written", ID_A, L"--delete", ID_A));
 	assert_true(words.delete_count == 1 && words.written[0]);
+	assert_true(PARSE(L"--unmap", ID_A, L"--delete-written", ID_B));
+	assert_true(words.delete_count == 2 && words.unmap[0] && !words.unmap[1] && !words.written[0]);
+	assert_true(PARSE(L"--delete-written", ID_B, L"--unmap", ID_A, ID_A));
+	assert_true(words.delete_count == 2 && words.unmap[1] && !words.unmap[0] && !words.written[1]);
 }
 
 TEST(words_that_are_wrong)
 {
 	assert_false(PARSE(L"--delete"));
 	assert_false(PARSE(L"--delete-written"));
+	assert_false(PARSE(L"--unmap"));
+	assert_false(PARSE(L"--unmap", ID_A, L"--delete", ID_A)); /* which of the two? */
 	assert_false(PARSE(L"--delete-writte", ID_A));
 	assert_false(PARSE(ID_A));
 	assert_false(PARSE(ID_A, L"--delete"));
