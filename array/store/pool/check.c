@@ -647,9 +647,12 @@ static int replay_and_check(struct check *c, struct fault *fault)
 			"the log is damaged after frame %llu: what was flushed and set up after that is lost, and blocks may show what others wrote%s",
 			(unsigned long long)r.state.applied_sequence,
 			c->repair ? "" : "; restore a backup of this pool, or give it up by --repair");
+	if (!err && r.meta_old)
+		finding(c, mended(c),
+			"the metadata is older than the log: what was flushed and set up since is lost, and blocks may show what others wrote%s",
+			c->repair ? "" : "; restore a backup of this pool, or give it up by --repair");
 	if (!err) {
-		r.state.incarnation++;
-		r.state.log_offset = POOL_LOG_START;
+		pool_replay_begin(&r);
 		err = pool_meta_apply(&c->meta, c->txn, r.payloads, r.count, &r.state);
 		c->state = r.state;
 	}

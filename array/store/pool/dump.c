@@ -91,7 +91,7 @@ static int apply_log(struct dump *d)
 		bad = pool_meta_apply(&d->meta, d->txn, r.payloads, r.count, &r.state);
 	if (!bad)
 		d->state = r.state;
-	dump_log(d, bad || r.cut_short ? "damaged" : "good", bad ? 0 : r.count, bytes);
+	dump_log(d, bad || r.cut_short || r.meta_old ? "damaged" : "good", bad ? 0 : r.count, bytes);
 	pool_replay_free(&r);
 	if (!bad)
 		return 0;

@@ -131,12 +131,10 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 	}
 	if (!err)
 		err = pool_log_read(p->base.host, p->log.file, &p->super, state, &r);
-	if (!err && r.cut_short)
+	if (!err && (r.cut_short || r.meta_old))
 		err = -EUCLEAN;
 	if (!err) {
-		/* A new incarnation: no frame of the past can be taken for one of the future. */
-		r.state.incarnation++;
-		r.state.log_offset = POOL_LOG_START;
+		pool_replay_begin(&r);
 		err = pool_meta_apply(&p->meta, txn, r.payloads, r.count, &r.state);
 	}
 	if (err && txn)

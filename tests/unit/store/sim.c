@@ -578,6 +578,15 @@ static void tear(struct sim *s, struct sim_disk_file *f, const struct sim_write 
 	}
 }
 
+void sim_keep(struct sim *s)
+{
+	list_for_each (n, &s->files) {
+		struct sim_disk_file *f = container_of(n, struct sim_disk_file, link);
+
+		sync_up_to(f, f->unsynced_base + f->unsynced_count, f->size);
+	}
+}
+
 void sim_power_off(struct sim *s)
 {
 	if (s->power_off)

@@ -45,6 +45,8 @@ bool sim_step(struct sim *s, bool timers);
 /* The files as the power loss leaves them; sim_step then only fails what is under way. Done by itself when
  * off_at is reached. */
 void sim_power_off(struct sim *s);
+/* What was written is on the disk, synced or not: as a process that is killed leaves it, before sim_power_off. */
+void sim_keep(struct sim *s);
 /* Ready for the next start: counters and faults are cleared. */
 void sim_power_on(struct sim *s);
 /* A file of a machine that stands still becomes shorter; sim_uncut: gets back what it had there. */

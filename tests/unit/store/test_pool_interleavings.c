@@ -4,6 +4,8 @@
  * ends between two steps of a cut or of a read, a pool without a free chunk, a log without room.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "tests/support/test.h"
 #include "tests/unit/store/world.h"
@@ -252,11 +254,32 @@ enum {
 	FRAMES = 6
 };
 
-/* A machine that lost its power with FRAMES frames in the log that LMDB does not have; one of them is damaged then. */
-static void power_loss_and_damage(struct world *w, unsigned damaged)
+enum log_damage {
+	IN_HEAD,
+	IN_PAYLOAD,
+	ZEROED
+};
+
+static void damage_frame(struct world *w, struct pool_file *log, uint64_t at, enum log_damage how)
+{
+	uint8_t block[POOL_LOG_ALIGN];
+
+	assert_int_equal(log->host->ops->file_pread(log, block, sizeof(block), at), 0);
+	if (how == ZEROED)
+		memset(block, 0, sizeof(block));
+	else if (how == IN_HEAD)
+		block[sim_below(&w->sim, 48)] ^= 1; /* none of what the CRC leaves out */
+	else
+		block[POOL_FRAME_HEAD_SIZE + sim_below(&w->sim, 16)] ^= 1;
+	assert_int_equal(log->host->ops->file_pwrite(log, block, sizeof(block), at), 0);
+}
+
+/* FRAMES frames in the log that LMDB does not have; then the process is killed or the power goes, and the frames from
+ * `first` on, `count` of them, are damaged. */
+static void end_and_damage(struct world *w, bool killed, unsigned first, unsigned count, enum log_damage how)
 {
 	uint64_t at[FRAMES], applied;
-	uint8_t byte[POOL_LOG_ALIGN];
+	struct pool_checkpoint *checkpoint;
 	struct pool_file *log;
 	struct pool_host *h;
 	struct model *m;
@@ -264,6 +287,9 @@ static void power_loss_and_damage(struct world *w, unsigned damaged)
 	world_begin(w, test_seed(), UINT64_C(8) << 20);
 	m = world_create_disk(w, FRAMES * CHUNK_SECTORS);
 	applied = world_pool(w)->log.sequence;
+	checkpoint = &world_pool(w)->commit.checkpoint;
+	checkpoint->base->host->ops->timer_disarm(checkpoint->base->host, &checkpoint->timer);
+	checkpoint->timer_armed = true; /* LMDB gets nothing of what follows */
 	for (unsigned i = 0; i < FRAMES; i++) {
 		assert_int_equal(world_write(w, m, i * CHUNK_SECTORS, CHUNK_SECTORS, 0), 0);
 		at[i] = world_pool(w)->log.offset;
@@ -272,47 +298,134 @@ static void power_loss_and_damage(struct world *w, unsigned damaged)
 	}
 	assert_int_equal(world_pool(w)->log.sequence, applied + FRAMES);
 	assert_true(world_pool(w)->map.applied <= applied);
+	while (killed && world_pool(w)->log.mark_busy)
+		sim_step(&w->sim, false);
+	assert_true(world_pool(w)->map.applied <= applied);
+	if (killed)
+		sim_keep(&w->sim);
 	sim_power_off(&w->sim);
 	world_drain(w);
 	world_close(w);
 	sim_power_on(&w->sim);
 	h = sim_host(&w->sim);
 	assert_int_equal(h->ops->file_open(h, "log", 0, &log), 0);
-	assert_int_equal(h->ops->file_pread(log, byte, sizeof(byte), at[damaged]), 0);
-	byte[sim_below(&w->sim, POOL_FRAME_HEAD_SIZE)] ^= 1;
-	assert_int_equal(h->ops->file_pwrite(log, byte, sizeof(byte), at[damaged]), 0);
+	for (unsigned i = 0; i < count; i++)
+		damage_frame(w, log, at[first + i], how);
 	assert_int_equal(h->ops->file_sync(log), 0);
 	h->ops->file_close(log);
 	h->ops->free(h);
 }
 
-/* Frames that were acknowledged stand behind a damaged one: it was not torn. Nothing is given up without a word. */
+static void lose_mark(struct world *w)
+{
+	struct pool_host *h = sim_host(&w->sim);
+	uint8_t junk[POOL_MARK_BYTES] = {1};
+	struct pool_file *mark;
+
+	assert_int_equal(h->ops->file_open(h, "mark", 0, &mark), 0);
+	assert_int_equal(h->ops->file_pwrite(mark, junk, sizeof(junk), 0), 0);
+	assert_int_equal(h->ops->file_sync(mark), 0);
+	h->ops->file_close(mark);
+	h->ops->free(h);
+}
+
+static void opens_only_after_repair(struct world *w)
+{
+	assert_int_equal(world_open(w), -EUCLEAN);
+	assert_int_equal(world_check(w, false), 1);
+	assert_int_equal(world_open(w), -EUCLEAN);
+	assert_int_equal(world_check(w, true), 0);
+	assert_int_equal(world_open(w), 0);
+	assert_int_equal(world_close(w), 0);
+	assert_int_equal(world_check(w, false), 0);
+	world_destroy(w);
+}
+
+/* Frames that were acknowledged stand behind a damaged one: it was not torn. Nothing is given up without a word. The
+ * head of one frame is enough, also if nothing else of the log is left. */
 TEST(a_pool_with_damage_within_its_log_opens_only_after_repair)
 {
 	for (unsigned damaged = 0; damaged + 1 < FRAMES; damaged++) {
 		struct world w;
 
-		power_loss_and_damage(&w, damaged);
-		assert_int_equal(world_open(&w), -EUCLEAN);
-		assert_int_equal(world_check(&w, false), 1);
-		assert_int_equal(world_open(&w), -EUCLEAN);
-		assert_int_equal(world_check(&w, true), 0);
-		assert_int_equal(world_open(&w), 0);
-		assert_int_equal(world_close(&w), 0);
-		assert_int_equal(world_check(&w, false), 0);
-		world_destroy(&w);
+		end_and_damage(&w, false, damaged, 1, damaged % 2 ? IN_HEAD : IN_PAYLOAD);
+		lose_mark(&w);
+		opens_only_after_repair(&w);
+	}
+	for (unsigned first = 0; first + 1 < FRAMES; first++) {
+		struct world w;
+
+		end_and_damage(&w, false, first, FRAMES - first, IN_PAYLOAD);
+		lose_mark(&w);
+		opens_only_after_repair(&w);
 	}
 }
 
-/* Of the last one nobody can tell whether it was torn. */
-TEST(damage_at_the_end_of_the_log_is_taken_for_a_torn_frame)
+/* After a kill the mark says how far the log went, so the last frames cannot go either, whatever is left of them. */
+TEST(damage_at_the_end_of_the_log_is_found_after_a_kill)
+{
+	for (unsigned i = 0; i < 9; i++) {
+		static const unsigned counts[] = {1, 3, FRAMES};
+		struct world w;
+
+		end_and_damage(&w, true, FRAMES - counts[i / 3], counts[i / 3], (enum log_damage)(i % 3));
+		opens_only_after_repair(&w);
+	}
+}
+
+/* When the power goes the mark may be old; of the last frame nobody can tell then whether it was torn. */
+TEST(damage_at_the_end_of_the_log_is_taken_for_a_torn_frame_without_a_mark)
 {
 	struct world w;
 
-	power_loss_and_damage(&w, FRAMES - 1);
+	end_and_damage(&w, false, FRAMES - 1, 1, IN_PAYLOAD);
+	lose_mark(&w);
 	assert_int_equal(world_open(&w), 0);
 	assert_int_equal(world_close(&w), 0);
 	assert_int_equal(world_check(&w, false), 0);
+	world_destroy(&w);
+}
+
+static void copy_meta(struct world *w, const char *from, const char *to)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "cp %s/%s %s/%s", w->sim.meta, from, w->sim.meta, to);
+	assert_int_equal(system(command), 0);
+}
+
+/* An old copy of `meta` beside a log that went on: not believed, and no incarnation of the log comes again. */
+TEST(metadata_older_than_the_log_opens_only_after_repair)
+{
+	struct pool_state found;
+	struct world_edit edit;
+	struct model *m;
+	struct world w;
+	uint64_t incarnation = 0;
+	char old[128];
+
+	world_begin(&w, test_seed(), UINT64_C(8) << 20);
+	m = world_create_disk(&w, 4 * CHUNK_SECTORS);
+	assert_int_equal(world_close(&w), 0);
+	copy_meta(&w, "data.mdb", "old");
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(world_open(&w), 0);
+		assert_int_equal(world_write(&w, m, i * CHUNK_SECTORS, 8, STORE_IO_FUA), 0);
+		incarnation = world_pool(&w)->log.incarnation;
+		assert_int_equal(world_close(&w), 0);
+	}
+	copy_meta(&w, "old", "data.mdb");
+	snprintf(old, sizeof(old), "%s/old", w.sim.meta);
+	assert_int_equal(remove(old), 0);
+	assert_int_equal(world_open(&w), -EUCLEAN);
+	assert_int_equal(world_check(&w, false), 1);
+	assert_int_equal(world_check(&w, true), 0);
+	world_edit_begin(&w, &edit);
+	assert_int_equal(pool_meta_state(&edit.meta, edit.txn, &found), 0);
+	assert_true(found.incarnation > incarnation);
+	world_edit_end(&edit);
+	assert_int_equal(world_open(&w), 0);
+	assert_int_equal(world_close(&w), 0);
 	world_destroy(&w);
 }
 
@@ -370,7 +483,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_log_filled_by_many_branches_goes_on_after_a_checkpoint),
 		cmocka_unit_test(what_waits_for_a_frame_is_bounded),
 		cmocka_unit_test(a_pool_with_damage_within_its_log_opens_only_after_repair),
-		cmocka_unit_test(damage_at_the_end_of_the_log_is_taken_for_a_torn_frame),
+		cmocka_unit_test(damage_at_the_end_of_the_log_is_found_after_a_kill),
+		cmocka_unit_test(damage_at_the_end_of_the_log_is_taken_for_a_torn_frame_without_a_mark),
+		cmocka_unit_test(metadata_older_than_the_log_opens_only_after_repair),
 		cmocka_unit_test(a_repair_frees_no_chunk_while_an_entry_is_damaged),
 	};
 

@@ -323,6 +323,13 @@ void pool_commit_log_has_room(struct pool_commit *c)
 
 /* ---- the whole -------------------------------------------------------------------------------------- */
 
+static void mark_idle(void *arg)
+{
+	struct pool_commit *c = arg;
+
+	pool_ask_ended(c->base);
+}
+
 void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struct pool_super *super,
 	struct pool_meta *meta, struct pool_map *map, struct pool_space *space, struct pool_log *log)
 {
@@ -339,6 +346,8 @@ void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struc
 	c->space = c->checkpoint.space = space;
 	c->log = c->checkpoint.log = log;
 	c->todos.log = log;
+	log->mark_idle = mark_idle;
+	log->mark_arg = c;
 }
 
 int pool_commit_open(struct pool_commit *c, const struct pool_state *state, MDB_txn *txn)
@@ -358,7 +367,7 @@ void pool_commit_stop(struct pool_commit *c)
 
 bool pool_commit_busy(const struct pool_commit *c)
 {
-	return c->running || c->checkpoint.running;
+	return c->running || c->checkpoint.running || c->log->mark_busy;
 }
 
 void pool_commit_destroy(struct pool_commit *c)

@@ -90,6 +90,30 @@ int pool_log_label_check(const uint8_t in[POOL_LOG_START], const uint8_t id[POOL
 	return 0;
 }
 
+static const uint8_t mark_magic[8] = "UmbraMrk";
+
+void pool_mark_encode(
+	uint8_t out[POOL_MARK_BYTES], const uint8_t id[POOL_ID_BYTES], const struct pool_mark *mark)
+{
+	memset(out, 0, POOL_MARK_BYTES);
+	memcpy(out, mark_magic, sizeof(mark_magic));
+	memcpy(out + 8, id, POOL_ID_BYTES);
+	put_be64(out + 24, mark->incarnation);
+	put_be64(out + 32, mark->sequence);
+	put_be32(out + POOL_MARK_BYTES - 4, pool_crc(~0u, out, POOL_MARK_BYTES - 4));
+}
+
+int pool_mark_decode(
+	const uint8_t in[POOL_MARK_BYTES], const uint8_t id[POOL_ID_BYTES], struct pool_mark *out)
+{
+	if (memcmp(in, mark_magic, sizeof(mark_magic)) != 0 || memcmp(in + 8, id, POOL_ID_BYTES) != 0 ||
+		get_be32(in + POOL_MARK_BYTES - 4) != pool_crc(~0u, in, POOL_MARK_BYTES - 4))
+		return -EBADMSG;
+	out->incarnation = get_be64(in + 24);
+	out->sequence = get_be64(in + 32);
+	return 0;
+}
+
 uint64_t pool_frame_bytes(uint64_t payload_bytes)
 {
 	return (POOL_FRAME_HEAD_SIZE + payload_bytes + POOL_LOG_ALIGN - 1) / POOL_LOG_ALIGN * POOL_LOG_ALIGN;

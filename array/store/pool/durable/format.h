@@ -80,6 +80,21 @@ int pool_frame_check(const uint8_t *buf, const uint8_t id[POOL_ID_BYTES], const 
 /* Bytes the frame takes in the file. */
 uint64_t pool_frame_bytes(uint64_t payload_bytes);
 
+/* ---- the file `mark`: what was durable in the log, at least --------------------------------------------- */
+
+#define POOL_MARK_BYTES      64u
+#define POOL_MARK_FILE_BYTES 4096u
+
+struct pool_mark {
+	uint64_t incarnation, sequence; /* of a frame that was durable before this was written */
+};
+
+void pool_mark_encode(
+	uint8_t out[POOL_MARK_BYTES], const uint8_t id[POOL_ID_BYTES], const struct pool_mark *mark);
+/* -EBADMSG: not one of this pool, or torn: it says nothing. */
+int pool_mark_decode(
+	const uint8_t in[POOL_MARK_BYTES], const uint8_t id[POOL_ID_BYTES], struct pool_mark *out);
+
 enum pool_record_type {
 	POOL_RECORD_MAP_PUT = 1,
 	POOL_RECORD_MAP_DEL = 2,

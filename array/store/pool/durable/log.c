@@ -3,8 +3,12 @@
  * The log: a file of fixed size, written round and round in frames of 4 KiB multiples. A frame never wraps:
  * one that does not fit at the end goes to the start. There is one frame under way at a time, and a frame is
  * believed only with the pool's id, the current incarnation, the next sequence number and the right CRC; so
- * what follows the last whole frame is, at most, one torn frame, which nobody was told of. A whole frame of the same
- * incarnation with a higher number proves something else: the one between was durable, too, and is damaged.
+ * what follows the last whole frame is, at most, one torn frame, which nobody was told of. The head of a frame of the
+ * same incarnation with a higher number proves something else: the one between was durable, too, and is damaged. Of a
+ * later incarnation: LMDB is older than the log.
+ *
+ * The last frame has none after it. So each frame that is durable is noted in the file `mark`, without a sync: a process
+ * that is killed leaves it exact, a power loss perhaps older. It is a lower bound, and may be missing.
  */
 #include "array/store/pool/durable/log.h"
 
@@ -79,41 +83,74 @@ static int read_frame(struct pool_host *host, struct pool_file *log, const struc
 }
 
 #define SCAN_BYTES (1u << 20)
+#define NEAR       (UINT64_C(1) << 32) /* an incarnation that may come some day */
 
-/* Is the frame whose head is at `head` whole, and later than the one that comes next? */
-static int is_later(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
-	const struct pool_state *state, const uint8_t *head, uint64_t offset)
+/* What a frame, or the mark, says of the log beyond what was found in it. */
+static void later(struct pool_replay *r, uint64_t incarnation, uint64_t sequence)
+{
+	if (incarnation > r->state.incarnation)
+		r->meta_old = true;
+	else if (incarnation == r->state.incarnation && sequence > r->state.applied_sequence)
+		r->cut_short = true;
+	if (incarnation > r->newest)
+		r->newest = incarnation;
+}
+
+/* A head of this opening tells as much as a whole frame: who began the one after the next had the next durable. One of a
+ * later opening, which the current one had to write, must be whole. */
+static int look_at_head(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	struct pool_replay *r, const uint8_t *head, uint64_t offset)
 {
 	struct pool_frame frame;
 	uint8_t *b = NULL;
+	int rc = 1;
 
-	if (pool_frame_head(head, super->id, super->log_bytes - offset, &frame) || frame.offset != offset ||
-		frame.incarnation != state->incarnation || frame.sequence <= state->applied_sequence + 1)
+	if (pool_frame_head(head, super->id, super->log_bytes - offset, &frame) || frame.offset != offset)
 		return 0;
-	int rc = read_whole(host, log, super, &frame, &b);
+	if (frame.incarnation > r->state.incarnation)
+		rc = read_whole(host, log, super, &frame, &b);
 	free(b);
-	return rc;
+	if (rc > 0)
+		later(r, frame.incarnation, frame.sequence - 1);
+	else if (rc == 0 && frame.incarnation - r->state.incarnation < NEAR && frame.incarnation > r->newest)
+		r->newest = frame.incarnation; /* damaged; no opening shall ever take it for its own */
+	return rc < 0 ? rc : 0;
 }
 
-/* 1: there is a frame later than the one that comes next; 0: none; or a negative errno. */
-static int later_frame(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
-	const struct pool_state *state)
+/* All heads that stand in the log, whosever turn it is. */
+static int look_at_heads(
+	struct pool_host *host, struct pool_file *log, const struct pool_super *super, struct pool_replay *r)
 {
 	uint8_t *b;
-	int rc = 0;
+	int err = 0;
 
 	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, SCAN_BYTES))
 		return -ENOMEM;
-	for (uint64_t at = POOL_LOG_START; at + POOL_LOG_ALIGN <= super->log_bytes && !rc; at += SCAN_BYTES) {
+	for (uint64_t at = POOL_LOG_START; at + POOL_LOG_ALIGN <= super->log_bytes && !err;
+		at += SCAN_BYTES) {
 		uint64_t left = (super->log_bytes - at) / POOL_LOG_ALIGN * POOL_LOG_ALIGN;
 		size_t len = left < SCAN_BYTES ? (size_t)left : SCAN_BYTES;
 
-		rc = host->ops->file_pread(log, b, len, at);
-		for (size_t n = 0; n < len && !rc; n += POOL_LOG_ALIGN)
-			rc = is_later(host, log, super, state, b + n, at + n);
+		err = host->ops->file_pread(log, b, len, at);
+		for (size_t n = 0; n < len && !err; n += POOL_LOG_ALIGN)
+			err = look_at_head(host, log, super, r, b + n, at + n);
 	}
 	free(b);
-	return rc;
+	return err;
+}
+
+/* The mark, if there is one that can be read. */
+static void look_at_mark(struct pool_host *host, const struct pool_super *super, struct pool_replay *r)
+{
+	uint8_t buf[POOL_MARK_BYTES];
+	struct pool_mark mark;
+	struct pool_file *f;
+
+	if (host->ops->file_open(host, "mark", POOL_FILE_READONLY, &f))
+		return;
+	if (!host->ops->file_pread(f, buf, sizeof(buf), 0) && !pool_mark_decode(buf, super->id, &mark))
+		later(r, mark.incarnation, mark.sequence);
+	host->ops->file_close(f);
 }
 
 static void keep(struct pool_replay *r, uint8_t *buf, const struct pool_frame *frame)
@@ -144,9 +181,8 @@ int pool_log_read(struct pool_host *host, struct pool_file *log, const struct po
 		if (rc < 0)
 			return rc;
 		if (rc == 0) {
-			rc = later_frame(host, log, super, &out->state);
-			out->cut_short = rc > 0;
-			return rc < 0 ? rc : 0;
+			look_at_mark(host, super, out);
+			return look_at_heads(host, log, super, out);
 		}
 		/* A whole frame of this pool whose records are out of shape was written so: not a torn one.
 		 */
@@ -156,6 +192,14 @@ int pool_log_read(struct pool_host *host, struct pool_file *log, const struct po
 		}
 		keep(out, buf, &frame);
 	}
+}
+
+void pool_replay_begin(struct pool_replay *r)
+{
+	if (r->state.incarnation < r->newest)
+		r->state.incarnation = r->newest;
+	r->state.incarnation++;
+	r->state.log_offset = POOL_LOG_START;
 }
 
 void pool_replay_free(struct pool_replay *r)
@@ -217,6 +261,70 @@ int pool_log_check(struct pool_host *host, struct pool_file *log, const struct p
 	return err;
 }
 
+/* ---- the mark --------------------------------------------------------------------------------------- */
+
+static void mark_close(struct pool_log *log)
+{
+	if (log->mark)
+		log->host->ops->file_close(log->mark);
+	log->mark = NULL;
+}
+
+/* Pools of before have none; where it cannot be made it goes without. */
+static void mark_open(struct pool_log *log)
+{
+	static const uint8_t zeros[POOL_MARK_FILE_BYTES];
+	const struct pool_host_ops *ops = log->host->ops;
+	uint64_t size = 0;
+	int err = ops->file_open(log->host, "mark", 0, &log->mark);
+
+	if (err == -ENOENT)
+		err = ops->file_open(log->host, "mark", POOL_FILE_CREATE, &log->mark);
+	if (err) {
+		log->mark = NULL;
+		return;
+	}
+	err = ops->file_size(log->mark, &size);
+	if (!err && size < sizeof(zeros))
+		err = ops->file_pwrite(log->mark, zeros, sizeof(zeros), 0);
+	if (err)
+		mark_close(log);
+}
+
+static void mark_write(struct pool_log *log);
+
+static void mark_written(struct pool_op *op, int err)
+{
+	struct pool_log *log = container_of(op, struct pool_log, mark_op);
+
+	log->mark_busy = false;
+	if (err) /* it says what it said */
+		mark_close(log);
+	else if (log->marked < log->sequence)
+		mark_write(log);
+	if (!log->mark_busy)
+		log->mark_idle(log->mark_arg);
+}
+
+static void mark_write(struct pool_log *log)
+{
+	struct pool_mark mark = {.incarnation = log->incarnation, .sequence = log->sequence};
+
+	if (!log->mark || log->mark_busy)
+		return;
+	log->mark_busy = true;
+	log->marked = mark.sequence;
+	pool_mark_encode(log->mark_bytes, log->super->id, &mark);
+	log->mark_iov = (struct iovec){.iov_base = log->mark_bytes, .iov_len = sizeof(log->mark_bytes)};
+	log->mark_op = (struct pool_op){.done = mark_written,
+		.kind = POOL_OP_WRITE,
+		.file = log->mark,
+		.iov = &log->mark_iov,
+		.iov_count = 1,
+		.len = sizeof(log->mark_bytes)};
+	log->host->ops->submit(log->host, &log->mark_op);
+}
+
 /* ---- writing --------------------------------------------------------------------------------------- */
 
 int pool_log_open(struct pool_log *log, struct pool_host *host, const struct pool_super *super)
@@ -225,7 +333,11 @@ int pool_log_open(struct pool_log *log, struct pool_host *host, const struct poo
 
 	log->host = host;
 	log->super = super;
-	return err ? err : pool_log_check(host, log->file, super);
+	if (!err)
+		err = pool_log_check(host, log->file, super);
+	if (!err)
+		mark_open(log);
+	return err;
 }
 
 void pool_log_start(struct pool_log *log, const struct pool_state *state)
@@ -240,6 +352,7 @@ void pool_log_close(struct pool_log *log)
 	if (log->file)
 		log->host->ops->file_close(log->file);
 	log->file = NULL;
+	mark_close(log);
 }
 
 uint64_t pool_log_payload_max(const struct pool_log *log)
@@ -275,6 +388,8 @@ static void frame_written(struct pool_op *op, int err)
 		log->used += log->frame_bytes;
 	}
 	log->written(log->arg, err);
+	if (!err)
+		mark_write(log);
 }
 
 void pool_log_write(

@@ -22,9 +22,14 @@ struct pool_replay {
 	size_t count, cap;
 	struct pool_state state; /* after it */
 	bool cut_short; /* what comes next was durable and is damaged: acknowledged frames are lost */
+	bool meta_old; /* the log is of a later opening than LMDB: that is an old copy, or lost what it had */
+	uint64_t newest; /* incarnation that stands in the log or the mark */
 };
 int pool_log_read(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
 	const struct pool_state *state, struct pool_replay *out);
+/* The state from which an opening goes on: a new incarnation, above all that stand in the log. So no frame of the past
+ * can be taken for one of the future. */
+void pool_replay_begin(struct pool_replay *r);
 void pool_replay_free(struct pool_replay *r);
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
@@ -44,6 +49,15 @@ struct pool_log {
 	struct iovec iov;
 	void (*written)(void *arg, int err);
 	void *arg;
+	/* the mark; no file: goes without */
+	struct pool_file *mark;
+	bool mark_busy;
+	uint64_t marked; /* the frame that stands there, or will */
+	uint8_t mark_bytes[POOL_MARK_BYTES];
+	struct pool_op mark_op;
+	struct iovec mark_iov;
+	void (*mark_idle)(void *arg); /* set by who opens it: mark_busy has ended */
+	void *mark_arg;
 };
 
 int pool_log_open(struct pool_log *log, struct pool_host *host, const struct pool_super *super);
