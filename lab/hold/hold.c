@@ -320,6 +320,7 @@ static void on_connection(struct broker *b)
 	close(fd);
 }
 
+/* -1: nothing is awaited but what comes over sockets. */
 static int wait_ms(const struct broker *b)
 {
 	if (b->state != HOLD_STOPPING && b->state != HOLD_HELD)
@@ -328,13 +329,20 @@ static int wait_ms(const struct broker *b)
 	return left > 0 ? (int)left : 0;
 }
 
-static void serve(struct broker *b)
+/* waiting: the signals that may come while it waits, and then only: one that came between the question whether to end and a wait
+ * without limit would be slept over. */
+static void serve(struct broker *b, const sigset_t *waiting)
 {
 	while (!ending) {
 		struct pollfd fds[MAX_CLIENTS + 1] = {{.fd = b->listener, .events = POLLIN}};
 		for (size_t i = 0; i < MAX_CLIENTS; i++)
 			fds[i + 1] = (struct pollfd){.fd = b->clients[i].fd, .events = POLLIN};
-		if (poll(fds, MAX_CLIENTS + 1, wait_ms(b)) < 0 && errno != EINTR)
+		int ms = wait_ms(b);
+		struct timespec limit = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+		int ready = ppoll(fds, MAX_CLIENTS + 1, ms < 0 ? NULL : &limit, waiting);
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready < 0)
 			break;
 		/* Lines are read before the limit is looked at: when the machine has stood still, a RELEASE
 		 * may have come in time. */
@@ -414,8 +422,13 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	struct sigaction act = {.sa_handler = on_signal};
+	sigset_t ends, before;
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGINT, &act, NULL);
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigprocmask(SIG_BLOCK, &ends, &before);
 	for (size_t i = 0; i < MAX_CLIENTS; i++)
 		b.clients[i].fd = -1;
 	b.listener = listen_on((unsigned)port, &bound);
@@ -432,7 +445,7 @@ int main(int argc, char **argv)
 		printf("%u\n", bound);
 		fflush(stdout);
 	}
-	serve(&b);
+	serve(&b, &before);
 	for (size_t i = 0; i < MAX_CLIENTS; i++)
 		if (b.clients[i].fd >= 0)
 			close(b.clients[i].fd);

@@ -152,7 +152,7 @@ def hold_failures(s):
 def kill_after_commit(s, name):
     """A set whose program `name` is killed while the writers are held after the commit. The requester's exit code."""
     command, env = s.state.host('A').command(labhost.need_program('umbra-lab-requester.exe'), 'create', '--lun', '1',
-                                             '--hold-ms', '9500', '--json')
+                                             '--lun', '2', '--hold-ms', '9500', '--json')
     with open(s.path('killed.json'), 'w') as out:
         child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         committed = labhost.wait_until(lambda: any(one['state'] == 'committed' for one in s.sets()) or
@@ -185,7 +185,7 @@ def coordinator_killed(s):
     writer = s.start_writer(1, 2, name='killed')
     kill_after_commit(s, 'umbra-lab-vss')
     before = len(s.ledger('killed'))
-    code, res = s.ask('create', '--lun', '1')
+    code, res = s.ask('create', '--lun', '1', '--lun', '2')  # both, or the writer is held in part
     s.check(code == 0, 'the next set goes well', res['message'])
     s.check([p['hresult'] for p in res['phases'] if p['name'] == 'MendFlags'] == ['0x00000000'],
             'the flags that were left are cleared first')
