@@ -86,7 +86,7 @@ def wine_environment(prefix):
     kept_out = ('DISPLAY', 'WAYLAND_DISPLAY', 'WINEDEBUG', 'MALLOC_PERTURB_')
     env = {k: v for k, v in os.environ.items() if k not in kept_out}
     env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml=',
-               WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all'))
+               WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all,err+module,err+process,err+seh,err+server'))
     return env
 
 
@@ -571,6 +571,9 @@ class Host:
             raise stuck or error
         if child.returncode < 0:  # what it had not written yet is lost
             sinks[child.stderr].write(f'{os.path.basename(program)} was ended by signal {-child.returncode}\n'.encode())
+        elif capture and child.returncode and not any(sink.getvalue() for sink in sinks.values()):
+            sinks[child.stderr].write(f'{os.path.basename(program)} ended with {child.returncode} and said nothing; the host:\n'
+                                      f'{picture(self.prefix)}\n'.encode())
         texts = [sinks[s].getvalue().decode(errors='replace') if capture else None for s in (child.stdout, child.stderr)]
         child.stdout.close()
         child.stderr.close()

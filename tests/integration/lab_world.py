@@ -86,8 +86,7 @@ class World:
         words = labhost.requester_arguments([str(w) for w in words])
         done = self.run(name, 'umbra-lab-requester.exe', *words, '--json', timeout=timeout)
         if want is not None and done.returncode != want:
-            said = done.stdout[-3000:] + done.stderr[-1000:] or labhost.picture(self.state.host(name).prefix)
-            raise AssertionError(f'{words}: exit code {done.returncode}\n{said}')
+            raise AssertionError(f'{words}: exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-1000:]}')
         answer = labhost.json_in(done.stdout)
         if answer is None and want is not None:
             raise AssertionError(f'{words}: no JSON: {done.stdout[-2000:]}{done.stderr[-1000:]}')
