@@ -76,7 +76,8 @@ class Line:
 
 
 class Guest:
-    def __init__(self, initiator=INITIATOR, memory='256M'):
+    def __init__(self, initiator=INITIATOR, memory='256M', disks=()):
+        """disks: files here that are /dev/ubda, /dev/ubdb, … there, without a cache of the guest's below them."""
         self.initiator = initiator
         self.dir = tempfile.mkdtemp(prefix='umbra-guest-')
         self.console_path = os.path.join(self.dir, 'console')
@@ -87,13 +88,14 @@ class Guest:
             self.process = subprocess.Popen(
                 ['linux.uml', f'mem={memory}', f'uml_dir={self.dir}', 'umid=guest', 'root=/dev/root',
                  'rootfstype=hostfs', 'rootflags=/', 'ro', 'init=' + os.path.join(HERE, 'guest_init'), 'con=null',
-                 'con0=null,fd:1', 'ssl=null', 'ssl0=' + self.talk.argument(), 'ssl1=' + self.news.argument(),
+                 'con0=null,fd:1', *(f'ubd{i}={path}' for i, path in enumerate(disks)), 'ssl=null', 'ssl0=' + self.talk.argument(), 'ssl1=' + self.news.argument(),
                  'eth0=slirp,,/usr/bin/env,' + ','.join(preload + ['slirp-fullbolt'])],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
                 pass_fds=self.talk.ends() + self.news.ends(), env={**os.environ, 'TMPDIR': memory_folder(self.dir)})
         for line in (self.talk, self.news):
             line.started()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
         self.release = self._answer('the start', LIMIT_S)['ready']
 
     def _listen(self):
@@ -143,6 +145,10 @@ class Guest:
             return self.printed.get(timeout=limit_s)
         except queue.Empty:
             raise GuestError(f'nothing was printed in {limit_s} s\n{self.console()}') from None
+
+    def heard(self):
+        """After kill(): waits until all that was printed is in `printed`."""
+        self.listener.join(LIMIT_S)
 
     def modules(self, *names):
         self.run('modprobe -d /mnt/modules -a ' + ' '.join(names))
