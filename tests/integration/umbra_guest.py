@@ -33,10 +33,10 @@ class GuestError(Exception):
     """A command in the guest failed; what it said."""
 
 
-def missing():
-    """The Debian packages that a guest needs and this machine does not have."""
+def missing(*more):
+    """The Debian packages that a guest needs, and more, that this machine does not have."""
     path = os.environ['PATH'] + ':/usr/sbin:/sbin'
-    return [package for name, package in NEEDED.items() if not shutil.which(name, path=path)]
+    return [package for name, package in (*NEEDED.items(), *zip(more, more)) if not shutil.which(name, path=path)]
 
 
 def memory_folder(other):
@@ -76,8 +76,9 @@ class Line:
 
 
 class Guest:
-    def __init__(self, initiator=INITIATOR, memory='256M', disks=()):
-        """disks: files here that are /dev/ubda, /dev/ubdb, … there, without a cache of the guest's below them."""
+    def __init__(self, initiator=INITIATOR, memory='256M', disks=(), shared=None):
+        """disks: files here that are /dev/ubda, /dev/ubdb, … there, without a cache of the guest's below them. shared: a
+        folder here that is /mnt/host there."""
         self.initiator = initiator
         self.dir = tempfile.mkdtemp(prefix='umbra-guest-')
         self.console_path = os.path.join(self.dir, 'console')
@@ -97,6 +98,8 @@ class Guest:
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()
         self.release = self._answer('the start', LIMIT_S)['ready']
+        if shared:
+            self.run(f'mkdir /mnt/host && mount -t hostfs -o sync,{shared} none /mnt/host')
 
     def _listen(self):
         try:
