@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* umbra-vss.exe: the command line. Exit codes: 0 done, 1 failed (with a reason), 2 wrong usage. */
+#include <fcntl.h>
+#include <io.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,19 +70,32 @@ static bool is_help(const WCHAR *word)
 	return !wcscmp(word, L"--help") || !wcscmp(word, L"-h") || !wcscmp(word, L"/?");
 }
 
+#define CONSOLE_BYTES 65536
+
 static UINT console_before;
 
 static void console_back(void)
 {
+	fflush(stdout);
+	fflush(stderr);
 	SetConsoleOutputCP(console_before);
 }
 
-/* All that is printed is UTF-8 (names on arrays); a console shows its own code page, and keeps the one that it is given. */
+/* All that is printed is UTF-8 (paths, names); a console shows its own code page, and keeps the one that it is given. It gets
+ * whole texts: byte by byte, as the C library writes to it, many a Windows puts no character together. */
 static void console_utf8(void)
 {
 	console_before = GetConsoleOutputCP();
-	if (console_before && SetConsoleOutputCP(CP_UTF8))
-		atexit(console_back);
+	if (!console_before || !SetConsoleOutputCP(CP_UTF8))
+		return;
+	atexit(console_back);
+	setvbuf(stdout, NULL, _IOFBF, CONSOLE_BYTES);
+	setvbuf(stderr, NULL, _IOFBF, CONSOLE_BYTES);
+	/* Nor is the C library to translate: a console goes to the first column by a line feed alone. */
+	if (_isatty(_fileno(stdout)))
+		_setmode(_fileno(stdout), _O_BINARY);
+	if (_isatty(_fileno(stderr)))
+		_setmode(_fileno(stderr), _O_BINARY);
 }
 
 int wmain(int argc, WCHAR **argv); /* what -municode starts */

@@ -139,8 +139,10 @@ static HRESULT serve(void)
 	if (SUCCEEDED(hr)) {
 		report(SERVICE_RUNNING, 0);
 		eventlog_trace("umbra-vss %s serves", provider_version);
-		if (!service.status)
+		if (!service.status) {
 			puts("umbra-vss serves in the foreground; Ctrl+C ends it.");
+			fflush(stdout);
+		}
 		WaitForSingleObject(service.stop, INFINITE);
 		report(SERVICE_STOP_PENDING, 0);
 		eventlog_trace("umbra-vss ends");

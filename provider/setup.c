@@ -334,8 +334,10 @@ int setup_install(void)
 	while (SUCCEEDED(hr) && done < STEPS) {
 		what = steps[done].what;
 		hr = steps[done++].act();
-		if (SUCCEEDED(hr))
+		if (SUCCEEDED(hr)) {
 			printf("%s: done\n", what);
+			fflush(stdout); /* the next one may take a while */
+		}
 	}
 	if (FAILED(hr)) {
 		(void)failed("install", what, hr, done ? roll_back(done) : S_OK);
@@ -390,9 +392,11 @@ int setup_uninstall(int count, WCHAR **words)
 		was_there[i] = steps[i].is_there();
 	while (SUCCEEDED(hr) && left > 0) {
 		hr = steps[--left].undo();
-		if (SUCCEEDED(hr))
+		if (SUCCEEDED(hr)) {
 			printf("%s: %s\n", steps[left].what,
 				keep_service && steps[left].undo == service_undo ? "stopped" : "removed");
+			fflush(stdout);
+		}
 	}
 	if (FAILED(hr)) {
 		HRESULT back = S_OK;

@@ -5,6 +5,8 @@
 provider_commands.py [SCENARIO …]: all of them, or those named.
 """
 import os
+import pty
+import re
 import shutil
 import sys
 import time
@@ -328,6 +330,48 @@ def scenario_cluster(lab):
     reg(lab, 'A', 'delete', lab_key, '/v', 'ClusteredLun', '/f')
     reg(lab, 'A', 'delete', r'HKLM\Cluster', '/f')
     check(told() == [], f'{told()}')
+
+
+def on_console(host, *words, until=None, keys=b''):
+    """A program on a Windows console, whose screen is this terminal: how it ended, and what stood there. keys: typed when
+    `until` stands there."""
+    command, env = host.command(*words)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, dict(env, TERM='xterm'))
+    said, end = b'', time.monotonic() + labhost.PATIENCE_S
+    try:
+        while time.monotonic() < end:
+            try:
+                said += os.read(terminal, 65536)
+            except OSError:  # nobody has it open any more
+                break
+            text = re.sub(rb'\x1b\[[0-9;?]*[A-Za-z]', b'', said.replace(b'\x1b[K\x1b[1C', b' ')).decode(errors='replace')
+            if until and until in text:
+                os.write(terminal, keys)
+                until = None
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+    finally:
+        os.close(terminal)
+
+
+def scenario_console(lab):
+    """Names are shown as they are, the console has its own code page again behind the command, and Ctrl+C ends `run` in order."""
+    host = labhost.State(os.path.join(lab.dir, 'lab')).host('A')
+    folder = os.path.join(host.prefix, 'drive_c/Program Files/größe')
+    os.makedirs(folder)
+    shutil.copy(lab.provider, os.path.join(folder, 'umbra-vss.exe'))
+    probe = os.path.join(labhost.ROOT, 'build/windows/tests/unit/provider/windows/umbra-test-setup-probe.exe')
+    lab.lab('run', '--host', 'A', probe, '--start', '3', '--command', '"C:\\Program Files\\größe\\umbra-vss.exe" run')
+    cmd = os.path.join(host.prefix, 'drive_c/windows/system32/cmd.exe')
+    code, text = on_console(host, cmd, '/c', f'chcp & {labhost.windows_path(lab.provider)} check & chcp')
+    pages = re.findall(r'Active code page: (\d+)', text)
+    check(code == 0 and len(pages) == 2 and pages[0] == pages[1] != '65001', f'{code}: {text}')
+    check('Files\\größe\\umbra-vss.exe' in re.sub(r'[\r\n]', '', text), f'a name is not shown as it is: {text}')
+    lab.run('A', 'upgrade')
+    code, text = on_console(host, lab.provider, 'run', until='Ctrl+C ends it', keys=b'\x03')
+    check(code == 0 and 'serves in the foreground' in text, f'{code}: {text}')
+    shutil.rmtree(folder)
 
 
 def scenario_high_numbers(lab):
