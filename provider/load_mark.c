@@ -5,7 +5,9 @@
 #include "provider/ids.h"
 
 static SRWLOCK lock = SRWLOCK_INIT;
-static unsigned loads; /* under the lock */
+/* Under the lock: how often, and by which process of VSS. */
+static unsigned loads;
+static DWORD loaded_by;
 
 /* The process of a service that runs; *told: the service manager knows the service. */
 static DWORD process_of(const WCHAR *name, bool *told)
@@ -64,6 +66,9 @@ void load_mark_begin(void)
 
 	mark.vss = process_of(L"VSS", &told);
 	AcquireSRWLockExclusive(&lock);
+	if (mark.vss != loaded_by)
+		loads = 0; /* the one before has ended without OnUnload */
+	loaded_by = mark.vss;
 	loads++;
 	set_mark(&mark);
 	ReleaseSRWLockExclusive(&lock);

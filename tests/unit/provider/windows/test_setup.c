@@ -517,6 +517,31 @@ static void whether_vss_holds_what_is_gone(void)
 		CHECK(load_mark_judge(&cases[i].mark, &cases[i].now, cases[i].told) == cases[i].dead);
 }
 
+static void what_a_vss_that_is_gone_had_loaded_does_not_count(void)
+{
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT | SC_MANAGER_CREATE_SERVICE);
+	SC_HANDLE vss = CreateServiceW(manager, L"VSS", NULL, SERVICE_ALL_ACCESS, SERVICE_WIN32_OWN_PROCESS,
+		SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, L"C:\\vssvc.exe", NULL, NULL, NULL, NULL, NULL);
+
+	CHECK(vss);
+	lingering.hProcess = GetCurrentProcess(); /* so the service manager is played here */
+	lingering.dwProcessId = 11;
+	load_mark_begin();
+	load_mark_begin();
+	load_mark_end();
+	CHECK(load_mark_is_loaded() && registry_exists(UMBRA_KEY_LOADED));
+	lingering.dwProcessId = 12;
+	load_mark_begin();
+	load_mark_end();
+	CHECK(!load_mark_is_loaded() && !registry_exists(UMBRA_KEY_LOADED));
+	load_mark_end(); /* once too often */
+	CHECK(!load_mark_is_loaded());
+	lingering.hProcess = NULL;
+	CHECK(DeleteService(vss));
+	CloseServiceHandle(vss);
+	CloseServiceHandle(manager);
+}
+
 /* It ends when it is idle, and starts for who asks again; one that never starts is given up. */
 static void a_vss_that_is_ending_is_asked_again(void)
 {
@@ -556,6 +581,7 @@ int main(int argc, char **argv)
 		TEST(a_disabled_vss_keeps_nobody_from_removing),
 		TEST(a_vss_that_is_ending_is_asked_again),
 		TEST(whether_vss_holds_what_is_gone),
+		TEST(what_a_vss_that_is_gone_had_loaded_does_not_count),
 		TEST(calls_that_never_answer_are_given_up),
 	};
 
