@@ -80,6 +80,12 @@ static const struct option_row top_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct option_row pool_grow_options[] = {
+	{"capacity", "SIZE", "the new capacity (default: all that the file system or the device has)"},
+	{"data-device", "DEVICE", "with PATH: where the pool's data is, if not in the directory"},
+	{NULL, NULL, NULL},
+};
+
 const struct verb ctl_verbs[] = {
 	{"pool", "create", "PATH", 1, 1, pool_create_options,
 		"Makes an empty pool in the directory PATH (made when it is not there). umbrad is not needed.",
@@ -92,6 +98,10 @@ const struct verb ctl_verbs[] = {
 		"Prints what the pool in PATH holds as the next start would find it: superblock, log, disks, branches, "
 		"map; for diagnosis. Changes nothing; umbrad must not have it open. docs/pool-format.md explains the words.",
 		verb_pool_dump},
+	{"pool", "grow", "[PATH]", 0, 1, pool_grow_options,
+		"Raises the pool's capacity, after its file system or data device was enlarged: umbrad's pool while it runs, or the one "
+		"in PATH that no umbrad has open. A pool cannot become smaller.",
+		verb_pool_grow},
 	{"pool", "status", "", 0, 0, NULL,
 		"Shows the pool's capacity and use, and what is set aside: free space that only writes to the partition tables "
 		"of LUNs around a shadow copy may take. New data and new sets do not get it.",

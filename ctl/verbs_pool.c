@@ -43,6 +43,32 @@ int verb_pool_create(struct invocation *in)
 		options.data_device ? options.data_device : "");
 }
 
+int verb_pool_grow(struct invocation *in)
+{
+	struct pool_options options = {.path = in->operand_count ? in->operands[0] : NULL,
+		.data_device = ctl_option(in, "data-device", 0)};
+	uint64_t capacity = 0;
+	struct fault fault = {0};
+
+	if (!ctl_size(in, "capacity", false, &options.capacity_bytes))
+		return CTL_USAGE;
+	if (!options.path) {
+		json_t *pool = ctl_call(in, "pool.grow",
+			json_pack("{s:I}", "capacity_bytes", (json_int_t)options.capacity_bytes));
+
+		return print_result(in, pool, "%s has a capacity of %s.\n", text_of(pool, "path"),
+			size_of(pool, "capacity_bytes"));
+	}
+	int err = pool_grow(&options, &capacity, &fault);
+
+	if (err)
+		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+	return print_result(in,
+		json_pack("{s:o, s:I}", "path", json_text(options.path), "capacity_bytes",
+			(json_int_t)capacity),
+		"%s has a capacity of %llu MiB.\n", options.path, (unsigned long long)(capacity >> 20));
+}
+
 struct check {
 	const struct invocation *in;
 	json_t *lines;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Management methods that show: the array, its pool, sessions, events, counters. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "array/control/methods.h"
@@ -120,6 +121,54 @@ static void pool_status_method(struct mgmt_call *c)
 		mgmt_result(c, pool_json(c));
 }
 
+struct pool_grow {
+	struct store_grow grow;
+	struct mgmt_call *call;
+};
+
+static void pool_grown(struct store_grow *grow, int err)
+{
+	struct pool_grow *g = container_of(grow, struct pool_grow, grow);
+	struct mgmt_call *c = g->call;
+
+	if (err) {
+		mgmt_fault(c, err, &grow->fault);
+	} else {
+		array_event_tell(c->array, ARRAY_EVENT_INFO, "pool",
+			"the pool has a capacity of %llu MiB now",
+			(unsigned long long)(grow->capacity_bytes >> 20));
+		mgmt_result(c, pool_json(c));
+	}
+	free(g);
+}
+
+static void pool_grow_method(struct mgmt_call *c)
+{
+	struct store *store = array_settings(c->array)->store;
+	json_int_t capacity = 0;
+	struct pool_grow *g;
+
+	if (!mgmt_unpack(c, "{s?I}", "capacity_bytes", &capacity))
+		return;
+	if (capacity < 0) {
+		mgmt_bad_params(c, "capacity_bytes must be 0 (all that there is) or more");
+		return;
+	}
+	if (!store->ops->grow) {
+		mgmt_fail(c, -EOPNOTSUPP, "this array's store does not grow by a command.");
+		return;
+	}
+	g = calloc(1, sizeof(*g));
+	if (!g) {
+		mgmt_fail(c, -ENOMEM, "umbrad has no memory for this: try again.");
+		return;
+	}
+	g->call = c;
+	g->grow =
+		(struct store_grow){.store = store, .capacity_bytes = (uint64_t)capacity, .done = pool_grown};
+	store->ops->grow(&g->grow);
+}
+
 static void session_list_method(struct mgmt_call *c)
 {
 	if (mgmt_unpack(c, "{}"))
@@ -193,6 +242,7 @@ static void events_follow_method(struct mgmt_call *c)
 const struct mgmt_method mgmt_status_methods[] = {
 	{"status", status_method},
 	{"pool.status", pool_status_method},
+	{"pool.grow", pool_grow_method},
 	{"session.list", session_list_method},
 	{"session.logout", session_logout_method},
 	{"stats", stats_method},

@@ -145,6 +145,14 @@ struct store_stats {
 	char read_only_reason[128];
 };
 
+/* To raise a store's capacity. One at a time. */
+struct store_grow {
+	struct store *store;
+	uint64_t capacity_bytes; /* wanted, 0: all that its place has; in the end: what it is */
+	void (*done)(struct store_grow *g, int err); /* may be called from inside */
+	struct fault fault;                          /* why not; it may have no text */
+};
+
 struct store_ops {
 	const char *name; /* "pool", "rbd" */
 
@@ -152,6 +160,8 @@ struct store_ops {
 	 * is closed by it. No I/O may be under way. */
 	void (*close)(struct store *s, void (*done)(void *arg, int err), void *arg);
 	void (*stats)(struct store *s, struct store_stats *out);
+	/* NULL where the place gives all it has by itself. */
+	void (*grow)(struct store_grow *g);
 
 	/* ---- disks. A disk's id is persistent, unique in the store, never reused, never 0. */
 

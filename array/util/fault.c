@@ -25,7 +25,7 @@ struct words {
 
 static const struct words rows[] = {
 	/* the pool */
-	ROW(ENOSPC, "the pool is full", "delete shadow LUNs or LUNs, or give it more room"),
+	ROW(ENOSPC, "the pool is full", "delete shadow LUNs or LUNs, or enlarge it (umbractl pool grow)"),
 	ROW(EROFS, "the pool is read-only since a write to its disk failed",
 		"look at the disk, then restart umbrad"),
 	ROW(EIO, DISK_WHAT, DISK_REMEDY),

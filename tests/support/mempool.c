@@ -46,6 +46,13 @@ int pool_check(const struct pool_options *options, bool repair, void (*report)(v
 	return fault_set(fault, -ENOTSUP, "A store in memory has nothing to check.");
 }
 
+int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault)
+{
+	(void)options;
+	(void)capacity_bytes;
+	return fault_set(fault, -EOPNOTSUPP, "A store in memory does not grow.");
+}
+
 int pool_dump(const struct pool_options *options, bool entries,
 	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
 	void *arg, struct fault *fault)

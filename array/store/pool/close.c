@@ -6,7 +6,7 @@
 
 static bool may_close(const struct pool *p)
 {
-	if (pool_commit_busy(&p->commit) || pool_map_busy(&p->map) || p->space.growing ||
+	if (pool_commit_busy(&p->commit) || pool_map_busy(&p->map) || p->space.growing || p->growth ||
 		p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
 	if (p->base.latched)

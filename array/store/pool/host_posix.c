@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include "array/store/pool/durable/meta.h"
 
@@ -203,6 +204,55 @@ static int posix_file_discard(struct pool_file *f, uint64_t offset, uint64_t len
 	return fallocate(fd_of(f), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len)
 		       ? -errno
 		       : 0;
+}
+
+/* Owner and mode stay as they are: root may do it for umbrad. */
+static int replace_write(
+	struct posix_host *host, const char *name, const char *temporary, const void *buf, size_t len)
+{
+	int fd = openat(host->dir_fd, temporary, O_CLOEXEC | O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	struct posix_file f = {.base.host = &host->base, .fd = fd};
+	struct stat old = {0};
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = fstatat(host->dir_fd, name, &old, 0) && errno != ENOENT ? -errno : 0;
+	if (!err && old.st_mode && (fchown(fd, old.st_uid, old.st_gid) || fchmod(fd, old.st_mode & 07777)))
+		err = -errno;
+	if (!err)
+		err = posix_file_pwrite(&f.base, buf, len, 0);
+	if (!err && fsync(fd))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static int posix_file_replace(struct pool_host *h, const char *name, const void *buf, size_t len)
+{
+	struct posix_host *host = host_of(h);
+	char temporary[64];
+	int err;
+
+	snprintf(temporary, sizeof(temporary), "%s.new", name);
+	err = replace_write(host, name, temporary, buf, len);
+	if (!err && renameat(host->dir_fd, temporary, host->dir_fd, name))
+		err = -errno;
+	if (err) {
+		unlinkat(host->dir_fd, temporary, 0);
+		return err;
+	}
+	return fsync(host->dir_fd) ? -errno : 0;
+}
+
+static int posix_room(struct pool_host *h, uint64_t *bytes)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(host_of(h)->dir_fd, &fs))
+		return -errno;
+	*bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return 0;
 }
 
 static const char *posix_meta_path(struct pool_host *h)
@@ -459,6 +509,8 @@ static const struct pool_host_ops posix_ops = {
 	.file_sync = posix_file_sync,
 	.file_allocate = posix_file_allocate,
 	.file_discard = posix_file_discard,
+	.file_replace = posix_file_replace,
+	.room = posix_room,
 	.meta_path = posix_meta_path,
 	.meta_commit = posix_meta_commit,
 	.submit = posix_submit,

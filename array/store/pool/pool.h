@@ -3,7 +3,7 @@
  * The open pool: its rooms, and what the top does with them. For io/, background/ and the top; the rooms below know
  * one another by their own headers.
  *
- *   store.c create.c open.c close.c check.c dump.c public.c host_posix.c
+ *   store.c create.c open.c close.c grow.c check.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, spares
  *   commit/       cut, txn, commit, checkpoint, todo
@@ -50,6 +50,7 @@ struct pool {
 	struct pool_spares spares;
 	struct pool_reclaim *reclaim;
 	struct list hydrations;
+	struct pool_growth *growth; /* the one under way, or NULL */
 	bool opened;
 
 	/* close */
@@ -76,12 +77,15 @@ void pool_close_step(struct pool *p); /* something ended: may the pool close now
 /* Frees everything; nothing may be under way. */
 void pool_destroy(struct pool *p);
 
-/* ---- create.c, open.c, check.c, dump.c -------------------------------------------------------------- */
+/* ---- create.c, open.c, grow.c, check.c, dump.c ------------------------------------------------------- */
 
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault);
 int pool_open_on(struct pool_host *host, const struct pool_options *options, struct reactor *reactor,
 	struct store **out, struct fault *fault);
+void pool_grow_start(struct store_grow *request); /* of an open pool */
+int pool_grow_on(struct pool_host *host, const struct pool_options *options, uint64_t *capacity_bytes,
+	struct fault *fault);
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
 	void (*report)(void *arg, const char *line), void *arg, struct fault *fault);
 int pool_dump_on(struct pool_host *host, bool entries,

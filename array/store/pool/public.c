@@ -119,6 +119,18 @@ int pool_open(
 	return err ? err : pool_open_on(host, options, reactor, out, fault);
 }
 
+int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault)
+{
+	struct pool_host *host;
+	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+
+	if (err)
+		return err;
+	err = pool_grow_on(host, options, capacity_bytes, fault);
+	host->ops->free(host);
+	return err;
+}
+
 int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
 	void *arg, struct fault *fault)
 {

@@ -13,7 +13,7 @@ struct pool_options {
 	const char *data_device;   /* NULL, or a block device or file for the data instead of data.N */
 	uint64_t map_memory_bytes; /* bound of the map cache, 0: default */
 	uint64_t log_bytes;        /* create only, 0: default */
-	uint64_t capacity_bytes;   /* create only: 0: what the file system has */
+	uint64_t capacity_bytes;   /* create, grow: 0: what the file system or the device has */
 	bool read_only;            /* open for check and dump */
 	/* check only: from 0 to 100 while it goes on, with the argument of `report`; NULL: nobody watches */
 	void (*progress)(void *arg, unsigned percent);
@@ -25,6 +25,9 @@ int pool_create(const struct pool_options *options, struct fault *fault);
  * -ENOENT: no pool there; each with a text that says what to do. */
 int pool_open(
 	const struct pool_options *options, struct reactor *reactor, struct store **out, struct fault *fault);
+/* Raises the capacity of a pool that nobody has open. *capacity_bytes: what it is then. Blocks. -EINVAL: it would become
+ * smaller; -ENOSPC: there is no more room. */
+int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault);
 /* Verifies a pool that nobody has open: prints findings by `report` (one line each), repairs when asked.
  * Returns the number of findings left, or a negative errno. Blocks. */
 int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),

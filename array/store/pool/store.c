@@ -127,6 +127,7 @@ const struct store_ops pool_ops = {
 	.name = "pool",
 	.close = pool_close,
 	.stats = pool_stats,
+	.grow = pool_grow_start,
 	.disk_open = pool_disk_open,
 	.disk_id = pool_disk_id,
 	.disk_size = pool_disk_size,

@@ -316,6 +316,33 @@ static int sim_file_discard(struct pool_file *f, uint64_t offset, uint64_t len)
 	return 0;
 }
 
+static int sim_file_replace(struct pool_host *h, const char *name, const void *buf, size_t len)
+{
+	struct sim *s = sim_of(h);
+	struct sim_disk_file *f = find_file(s, name);
+	int err = step(s); /* the new file is written */
+
+	assert(f && len <= f->size);
+	if (err)
+		return err;
+	err = step(s); /* and has the name; what a failure leaves is open */
+	if (!err || sim_below(s, 2)) {
+		memcpy(f->now, buf, len);
+		memcpy(f->durable, buf, len);
+	}
+	return err;
+}
+
+static int sim_room(struct pool_host *h, uint64_t *bytes)
+{
+	struct sim *s = sim_of(h);
+
+	*bytes = s->fs_bytes ? s->fs_bytes : UINT64_C(1) << 40;
+	list_for_each (n, &s->files)
+		*bytes -= container_of(n, struct sim_disk_file, link)->size;
+	return 0;
+}
+
 static const char *sim_meta_path(struct pool_host *h)
 {
 	return sim_of(h)->meta;
@@ -448,6 +475,8 @@ static const struct pool_host_ops sim_ops = {
 	.file_sync = sim_file_sync,
 	.file_allocate = sim_file_allocate,
 	.file_discard = sim_file_discard,
+	.file_replace = sim_file_replace,
+	.room = sim_room,
 	.meta_path = sim_meta_path,
 	.meta_commit = sim_meta_commit,
 	.submit = sim_submit,

@@ -94,6 +94,9 @@ struct pool_host_ops {
 	int (*file_sync)(struct pool_file *f);
 	int (*file_allocate)(struct pool_file *f, uint64_t offset, uint64_t len); /* room, reads as zeros */
 	int (*file_discard)(struct pool_file *f, uint64_t offset, uint64_t len);
+	/* A small file gets this content as a whole, durably: after a crash, and after a failure, the old one or the new. */
+	int (*file_replace)(struct pool_host *h, const char *name, const void *buf, size_t len);
+	int (*room)(struct pool_host *h, uint64_t *bytes); /* that the directory's file system has free */
 	/* The directory that holds the LMDB environment `meta`. */
 	const char *(*meta_path)(struct pool_host *h);
 	/* mdb_txn_commit, or what a test puts in its place. Blocks. Returns 0 or a negative errno. */

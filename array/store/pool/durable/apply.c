@@ -215,7 +215,7 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 		b->order++;
 		switch (r.type) {
 		case POOL_RECORD_MAP_PUT:
-			if (r.map.value.phys >= m->capacity_chunks || (r.map.value.shared && !m->shares))
+			if (r.map.value.phys >= pool_meta_capacity(m) || (r.map.value.shared && !m->shares))
 				return -EUCLEAN;
 			add_map(b, &r);
 			break;
@@ -223,12 +223,12 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 			add_map(b, &r);
 			break;
 		case POOL_RECORD_FREE:
-			if (r.run.phys + r.run.count > m->capacity_chunks)
+			if (r.run.phys + r.run.count > pool_meta_capacity(m))
 				return -EUCLEAN;
 			add_space(b, r.run.phys, r.run.count, false);
 			break;
 		case POOL_RECORD_UNSHARE:
-			if (!m->shares || r.run.phys + r.run.count > m->capacity_chunks)
+			if (!m->shares || r.run.phys + r.run.count > pool_meta_capacity(m))
 				return -EUCLEAN;
 			/* Perhaps no frame ever had an entry with it. */
 			add_space(b, r.run.phys, r.run.count, true);

@@ -312,6 +312,18 @@ void pool_meta_close(struct pool_meta *m)
 	m->env = NULL;
 }
 
+void pool_meta_grown(struct pool_meta *m, uint64_t capacity_chunks)
+{
+	__atomic_store_n(&m->capacity_chunks, capacity_chunks, __ATOMIC_RELAXED);
+}
+
+uint64_t pool_meta_mapped(const struct pool_meta *m)
+{
+	MDB_envinfo info;
+
+	return mdb_env_info(m->env, &info) ? 0 : info.me_mapsize;
+}
+
 int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out)
 {
 	int rc;
@@ -349,7 +361,7 @@ static int decode_entry(struct pool_meta *m, const MDB_val *k, const MDB_val *v,
 		return -EUCLEAN;
 	pool_map_key_decode(k->mv_data, &out->key);
 	pool_map_value_decode(v->mv_data, &out->value);
-	if (out->key.gen == 0 || out->value.phys >= m->capacity_chunks ||
+	if (out->key.gen == 0 || out->value.phys >= pool_meta_capacity(m) ||
 		(out->value.valid & out->value.zero) || !(out->value.valid | out->value.zero) ||
 		!out->value.valid != !out->value.phys || (out->value.shared && !out->value.valid))
 		return -EUCLEAN;

@@ -15,8 +15,8 @@ struct pool_meta {
 	MDB_env *env;
 	MDB_dbi table[POOL_TABLES];
 	uint8_t id[POOL_ID_BYTES];
-	uint64_t capacity_chunks;
-	bool shares; /* has the tables of POOL_FEATURE_SHARED */
+	uint64_t capacity_chunks; /* pool_meta_capacity: worker threads read it */
+	bool shares;              /* has the tables of POOL_FEATURE_SHARED */
 };
 
 /* Entries of one leaf as LMDB has them: ascending chunk, descending gen. */
@@ -45,6 +45,13 @@ void pool_meta_close(struct pool_meta *m);
 int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out); /* after an error *out is NULL */
 int pool_meta_commit(MDB_txn *txn);                                      /* ends it, whatever comes of it */
 void pool_meta_abort(MDB_txn *txn);                                      /* NULL: nothing */
+/* More chunk numbers are handed out from now on. */
+void pool_meta_grown(struct pool_meta *m, uint64_t capacity_chunks);
+uint64_t pool_meta_mapped(const struct pool_meta *m); /* bytes that the metadata may take while it is open */
+static inline uint64_t pool_meta_capacity(const struct pool_meta *m)
+{
+	return __atomic_load_n(&m->capacity_chunks, __ATOMIC_RELAXED);
+}
 
 /* ---- single values ---------------------------------------------------------------------------------- */
 

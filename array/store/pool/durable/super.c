@@ -29,6 +29,14 @@ int pool_super_write(struct pool_host *host, const struct pool_super *super)
 	return err;
 }
 
+int pool_super_replace(struct pool_host *host, const struct pool_super *super)
+{
+	uint8_t buf[POOL_SUPER_BYTES];
+
+	pool_super_encode(buf, super);
+	return host->ops->file_replace(host, "pool", buf, sizeof(buf));
+}
+
 /* The device's chunk 0, which is never handed out, says whose data it holds. `super` NULL: nobody's. */
 int pool_label_write(struct pool_host *host, const char *device, const struct pool_super *super)
 {

@@ -6,6 +6,8 @@
 #include "array/store/pool/base/host.h"
 #include "array/store/pool/durable/format.h"
 
+/* Puts it in the place of the one there is, as a whole. */
+int pool_super_replace(struct pool_host *host, const struct pool_super *super);
 int pool_super_write(struct pool_host *host, const struct pool_super *super);
 
 int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault *fault);

@@ -108,6 +108,26 @@ int pool_bits_load(struct pool_space *s, MDB_txn *txn)
 	return pool_meta_each(s->meta, txn, POOL_TABLE_SPACE, load_group, s);
 }
 
+int pool_bits_grow(struct pool_space *s, uint64_t capacity_chunks)
+{
+	uint64_t count = (capacity_chunks + POOL_GROUP_CHUNKS - 1) / POOL_GROUP_CHUNKS;
+	uint64_t **groups = realloc(s->groups, count * sizeof(groups[0]));
+	uint16_t *group_free;
+
+	if (!groups)
+		return -ENOMEM;
+	s->groups = groups;
+	group_free = realloc(s->group_free, count * sizeof(group_free[0]));
+	if (!group_free)
+		return -ENOMEM;
+	s->group_free = group_free;
+	for (; s->group_count < count; s->group_count++) {
+		s->groups[s->group_count] = NULL;
+		s->group_free[s->group_count] = POOL_GROUP_CHUNKS;
+	}
+	return 0;
+}
+
 /* ---- who waits -------------------------------------------------------------------------------------- */
 
 void pool_alloc_wait(struct pool_space *s, struct pool_waiter *w)

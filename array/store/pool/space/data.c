@@ -105,6 +105,15 @@ void pool_data_grow(struct pool_space *s)
 	s->base->host->ops->work(s->base->host, &s->grow_job, POOL_QUEUE_WORKERS);
 }
 
+void pool_data_room(struct pool_space *s, uint64_t device_chunks)
+{
+	if (s->super->data_device && device_chunks > s->grown_chunks)
+		s->grown_chunks =
+			device_chunks < s->super->capacity_chunks ? device_chunks : s->super->capacity_chunks;
+	s->grow_err = 0;
+	pool_alloc_wake(s, 0);
+}
+
 /* ---- files ------------------------------------------------------------------------------------------ */
 
 struct pool_data *pool_data_of(struct pool_space *s, uint64_t phys, uint64_t *offset)

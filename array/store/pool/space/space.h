@@ -90,6 +90,7 @@ bool pool_space_busy(const struct pool_space *s); /* a job of its own is under w
 /* ---- bits.c ----------------------------------------------------------------------------------------- */
 
 int pool_bits_load(struct pool_space *s, MDB_txn *txn);
+int pool_bits_grow(struct pool_space *s, uint64_t capacity_chunks); /* -ENOMEM */
 bool pool_bit_get(const struct pool_space *s, uint64_t phys);
 bool pool_bit_set(struct pool_space *s, uint64_t phys); /* false: no memory */
 void pool_bit_clear(struct pool_space *s, uint64_t phys);
@@ -110,6 +111,8 @@ void pool_data_submit(struct pool_space *s, struct pool_op *op, uint64_t phys, u
 void pool_data_written(
 	struct pool_space *s, uint64_t phys); /* it is to be synced before a record speaks of it */
 void pool_data_grow(struct pool_space *s);
+/* The pool has more capacity, a device this many chunks: who waits for room looks again. */
+void pool_data_room(struct pool_space *s, uint64_t device_chunks);
 uint64_t pool_data_step(const struct pool_space *s); /* chunks that it would grow by */
 
 /* Makes what was written to the data files durable; `synced` may come from inside. One at a time. */
