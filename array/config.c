@@ -46,6 +46,8 @@ static const struct key keys[] = {
 	{"array", "lun_size_max", KEY_BYTES, AT(lun_max_bytes), ARRAY_LUN_MIN_BYTES, ARRAY_LUN_MAX_BYTES},
 	{"pool", "path", KEY_PATH, AT(pool_path), 0, 0},
 	{"pool", "data_device", KEY_PATH, AT(pool_data_device), 0, 0},
+	{"pool", "meta_mirror", KEY_PATH, AT(pool_meta_mirror), 0, 0},
+	{"pool", "log_mirror", KEY_YES, AT(pool_log_mirror), 0, 0},
 	{"pool", "map_memory", KEY_BYTES, AT(pool_map_memory_bytes), 1 << 20, UINT64_C(1) << 40},
 	{"iscsi", "portals", KEY_PORTALS, 0, 0, 0},
 	{"iscsi", "redirect", KEY_REDIRECT, 0, 0, 0},

@@ -21,6 +21,8 @@ struct config {
 
 	char pool_path[CONFIG_TEXT_MAX_BYTES + 1];
 	char pool_data_device[CONFIG_TEXT_MAX_BYTES + 1];
+	char pool_meta_mirror[CONFIG_TEXT_MAX_BYTES + 1]; /* empty: none */
+	bool pool_log_mirror;
 	uint64_t pool_map_memory_bytes;
 
 	struct iscsi_portal portals[CONFIG_PORTALS_MAX];

@@ -32,6 +32,7 @@
 #define ADDRESS_TRIES    60
 
 struct daemon {
+	char pool_notice[400]; /* at its opening */
 	struct config config;
 	const char *port_file;
 	struct reactor *reactor;
@@ -153,13 +154,28 @@ static int write_port_file(struct daemon *d)
 
 /* ---- start ---------------------------------------------------------------------------------------- */
 
+/* Of the pool: before there is an array it is kept for later. */
+static void pool_notice(void *arg, const char *text)
+{
+	struct daemon *d = arg;
+
+	if (d->array)
+		array_event_tell(d->array, ARRAY_EVENT_ERROR, "pool", "%s", text);
+	else
+		snprintf(d->pool_notice, sizeof(d->pool_notice), "%s", text);
+}
+
 static int open_array(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
 	struct pool_options pool = {
 		.path = c->pool_path,
 		.data_device = c->pool_data_device[0] ? c->pool_data_device : NULL,
+		.meta_mirror = c->pool_meta_mirror[0] ? c->pool_meta_mirror : NULL,
+		.log_mirror = c->pool_log_mirror,
 		.map_memory_bytes = c->pool_map_memory_bytes,
+		.notice = pool_notice,
+		.notice_arg = d,
 	};
 	int err = reactor_create(&d->reactor, NULL);
 
@@ -196,6 +212,8 @@ static int open_array(struct daemon *d, struct fault *fault)
 	d->log.event = log_event;
 	array_event_listen(d->array, &d->log);
 	d->listening = true;
+	if (d->pool_notice[0])
+		pool_notice(d, d->pool_notice);
 	return 0;
 }
 

@@ -145,6 +145,8 @@ int verb_pool_check(struct invocation *in);
 int verb_pool_dump(struct invocation *in);
 int verb_pool_status(struct invocation *in);
 int verb_pool_grow(struct invocation *in);
+int verb_pool_backup(struct invocation *in);
+int verb_pool_restore(struct invocation *in);
 int verb_lun_create(struct invocation *in);
 int verb_lun_list(struct invocation *in);
 int verb_lun_show(struct invocation *in);

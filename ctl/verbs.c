@@ -80,6 +80,13 @@ static const struct option_row top_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct option_row pool_restore_options[] = {
+	{"from", "DIRECTORY", "the mirror (meta_mirror) or a backup (pool backup)"},
+	{"data-device", "DEVICE", "the pool's data device, if it has one"},
+	{"salvage", NULL,
+		"restore what is older than the data, too; the pool is then for reading only, and data may be another LUN's"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row pool_grow_options[] = {
 	{"capacity", "SIZE", "the new capacity (default: all that the file system or the device has)"},
 	{"data-device", "DEVICE", "with PATH: where the pool's data is, if not in the directory"},
@@ -102,6 +109,16 @@ const struct verb ctl_verbs[] = {
 		"Raises the pool's capacity, after its file system or data device was enlarged: umbrad's pool while it runs, or the one "
 		"in PATH that no umbrad has open. A pool cannot become smaller.",
 		verb_pool_grow},
+	{"pool", "backup", "PATH", 1, 1, NULL,
+		"Copies what finds the data again, the pool's metadata as it is now, to the new directory PATH, by umbrad while it runs. It "
+		"is not a copy of the data, and restores the pool only together with its log: what was written later stands there. "
+		"What should also survive the loss of the pool's directory needs meta_mirror and log_mirror in umbrad.conf.",
+		verb_pool_backup},
+	{"pool", "restore", "PATH", 1, 1, pool_restore_options,
+		"Puts metadata from a mirror or a backup in the place of what is lost or damaged in the pool in PATH, which no umbrad has "
+		"open. What is older than the data is refused: chunks that were given to other LUNs since would be shown, and written, as "
+		"the old ones'. What was there is set aside, not deleted.",
+		verb_pool_restore},
 	{"pool", "status", "", 0, 0, NULL,
 		"Shows the pool's capacity and use, and what is set aside: free space that only writes to the partition tables "
 		"of LUNs around a shadow copy may take. New data and new sets do not get it.",

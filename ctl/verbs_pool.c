@@ -69,6 +69,54 @@ int verb_pool_grow(struct invocation *in)
 		"%s has a capacity of %llu MiB.\n", options.path, (unsigned long long)(capacity >> 20));
 }
 
+/* umbrad makes it, whose working directory is another. */
+int verb_pool_backup(struct invocation *in)
+{
+	char here[PATH_MAX], path[2 * PATH_MAX];
+
+	if (in->operands[0][0] == '/')
+		snprintf(path, sizeof(path), "%s", in->operands[0]);
+	else if (getcwd(here, sizeof(here)))
+		snprintf(path, sizeof(path), "%s/%s", here, in->operands[0]);
+	else
+		return ctl_fail(in, -errno,
+			"The working directory cannot be found (%s): give an absolute path.",
+			strerror(errno));
+	json_t *done = ctl_call(in, "pool.backup", json_pack("{s:o}", "path", json_text(path)));
+
+	return print_result(in, done,
+		"The pool's metadata is in %s. Keep it with the pool's log in mind: see umbractl pool backup "
+		"--help.\n",
+		text_of(done, "path"));
+}
+
+int verb_pool_restore(struct invocation *in)
+{
+	struct pool_options options = {
+		.path = in->operands[0], .data_device = ctl_option(in, "data-device", 0)};
+	const char *from = ctl_option(in, "from", 0);
+	struct pool_restored done;
+	struct fault fault = {0};
+
+	if (!from)
+		return ctl_usage(in, "pool restore needs --from DIRECTORY");
+	int err = pool_restore(&options, from, ctl_flag(in, "salvage"), &done, &fault);
+
+	if (err)
+		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+	return print_result(in,
+		json_pack("{s:o, s:o, s:b, s:I, s:o}", "path", json_text(options.path), "from",
+			json_text(from), "salvaged", done.salvaged, "frames", (json_int_t)done.frames, "kept",
+			json_text(done.kept)),
+		"The metadata of %s is restored; %llu frames of the log follow it.%s%s%s\n", options.path,
+		(unsigned long long)done.frames,
+		done.salvaged
+			? " It is older than the data: the pool is for reading only, what was written since may be missing or "
+			  "another LUN's. Copy what you need and compare it."
+			: " Nothing that was acknowledged is missing.",
+		done.kept[0] ? " What was there before is kept as " : "", done.kept);
+}
+
 struct check {
 	const struct invocation *in;
 	json_t *lines;
@@ -182,8 +230,9 @@ int verb_pool_status(struct invocation *in)
 	bool read_only = json_is_true(json_object_get(pool, "read_only"));
 
 	return print_result(in, pool,
-		"path       %s\ncapacity   %s\nused       %s\nreclaiming %s\nset aside  %s\nstate      %s%s\n",
+		"path       %s\ncapacity   %s\nused       %s\nreclaiming %s\nset aside  %s\nmirror     %s\nstate      %s%s\n",
 		text_of(pool, "path"), size_of(pool, "capacity_bytes"), size_of(pool, "used_bytes"),
 		size_of(pool, "reclaim_pending_bytes"), size_of(pool, "reserved_bytes"),
-		read_only ? "read-only: " : "read-write", read_only ? text_of(pool, "read_only_reason") : "");
+		text_of(pool, "mirror"), read_only ? "read-only: " : "read-write",
+		read_only ? text_of(pool, "read_only_reason") : "");
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Management methods that show: the array, its pool, sessions, events, counters. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,11 +15,12 @@ static json_t *pool_json(struct mgmt_call *c)
 	struct store_stats stats = {0};
 
 	store->ops->stats(store, &stats);
-	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:b, s:o}", "store", store->ops->name, "path",
+	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "store", store->ops->name, "path",
 		c->options->pool_path, "capacity_bytes", (json_int_t)stats.capacity_bytes, "used_bytes",
 		(json_int_t)stats.used_bytes, "reclaim_pending_bytes",
 		(json_int_t)stats.reclaim_pending_bytes, "reserved_bytes", (json_int_t)stats.reserved_bytes,
-		"read_only", stats.read_only, "read_only_reason", json_text(stats.read_only_reason));
+		"read_only", stats.read_only, "read_only_reason", json_text(stats.read_only_reason), "mirror",
+		json_text(stats.mirror[0] ? stats.mirror : "none"));
 }
 
 static json_t *session_json(struct mgmt_call *c, const struct management_session *s)
@@ -169,6 +171,54 @@ static void pool_grow_method(struct mgmt_call *c)
 	store->ops->grow(&g->grow);
 }
 
+struct pool_backup {
+	struct store_backup backup;
+	struct mgmt_call *call;
+	char path[4096];
+};
+
+static void pool_backed_up(struct store_backup *backup, int err)
+{
+	struct pool_backup *b = container_of(backup, struct pool_backup, backup);
+	struct mgmt_call *c = b->call;
+
+	if (err) {
+		mgmt_fault(c, err, &backup->fault);
+	} else {
+		array_event_tell(
+			c->array, ARRAY_EVENT_INFO, "pool", "the pool's metadata was copied to %s", b->path);
+		mgmt_result(c, json_pack("{s:s}", "path", b->path));
+	}
+	free(b);
+}
+
+static void pool_backup_method(struct mgmt_call *c)
+{
+	struct store *store = array_settings(c->array)->store;
+	struct pool_backup *b;
+	const char *path;
+
+	if (!mgmt_unpack(c, "{s:s}", "path", &path))
+		return;
+	if (*path != '/' || strlen(path) >= sizeof(b->path)) {
+		mgmt_bad_params(c, "path must be an absolute path");
+		return;
+	}
+	if (!store->ops->backup) {
+		mgmt_fail(c, -EOPNOTSUPP, "this array's store has no metadata to copy.");
+		return;
+	}
+	b = calloc(1, sizeof(*b));
+	if (!b) {
+		mgmt_fail(c, -ENOMEM, "umbrad has no memory for this: try again.");
+		return;
+	}
+	b->call = c;
+	snprintf(b->path, sizeof(b->path), "%s", path);
+	b->backup = (struct store_backup){.store = store, .path = b->path, .done = pool_backed_up};
+	store->ops->backup(&b->backup);
+}
+
 static void session_list_method(struct mgmt_call *c)
 {
 	if (mgmt_unpack(c, "{}"))
@@ -243,6 +293,7 @@ const struct mgmt_method mgmt_status_methods[] = {
 	{"status", status_method},
 	{"pool.status", pool_status_method},
 	{"pool.grow", pool_grow_method},
+	{"pool.backup", pool_backup_method},
 	{"session.list", session_list_method},
 	{"session.logout", session_logout_method},
 	{"stats", stats_method},

@@ -143,6 +143,7 @@ struct store_stats {
 	uint64_t reserved_bytes;             /* free, but set aside: see reserve() */
 	bool read_only;                      /* latched after a failed flush */
 	char read_only_reason[128];
+	char mirror[224]; /* of the metadata: none, current, or why it is lost */
 };
 
 /* To raise a store's capacity. One at a time. */
@@ -151,6 +152,14 @@ struct store_grow {
 	uint64_t capacity_bytes; /* wanted, 0: all that its place has; in the end: what it is */
 	void (*done)(struct store_grow *g, int err); /* may be called from inside */
 	struct fault fault;                          /* why not; it may have no text */
+};
+
+/* To copy what finds the data again (not the data) to a directory that is not there yet, or empty, as of now. */
+struct store_backup {
+	struct store *store;
+	const char *path;
+	void (*done)(struct store_backup *b, int err); /* may be called from inside */
+	struct fault fault;                            /* why not; it may have no text */
 };
 
 struct store_ops {
@@ -162,6 +171,8 @@ struct store_ops {
 	void (*stats)(struct store *s, struct store_stats *out);
 	/* NULL where the place gives all it has by itself. */
 	void (*grow)(struct store_grow *g);
+	/* NULL where the store needs none. */
+	void (*backup)(struct store_backup *b);
 
 	/* ---- disks. A disk's id is persistent, unique in the store, never reused, never 0. */
 

@@ -53,6 +53,16 @@ int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, stru
 	return fault_set(fault, -EOPNOTSUPP, "A store in memory does not grow.");
 }
 
+int pool_restore(const struct pool_options *options, const char *from, bool salvage,
+	struct pool_restored *out, struct fault *fault)
+{
+	(void)options;
+	(void)from;
+	(void)salvage;
+	(void)out;
+	return fault_set(fault, -EOPNOTSUPP, "A store in memory has nothing to restore.");
+}
+
 int pool_dump(const struct pool_options *options, bool entries,
 	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
 	void *arg, struct fault *fault)

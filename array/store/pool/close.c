@@ -7,7 +7,7 @@
 static bool may_close(const struct pool *p)
 {
 	if (pool_commit_busy(&p->commit) || pool_map_busy(&p->map) || p->space.growing || p->growth ||
-		p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
+		p->backups || p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
 	if (p->base.latched)
 		return true;
@@ -87,6 +87,7 @@ void pool_destroy(struct pool *p)
 	pool_locks_destroy(&p->locks);
 	pool_space_destroy(&p->space);
 	pool_log_close(&p->log);
+	pool_mirror_close(&p->mirror);
 	pool_meta_close(&p->meta);
 	free(p);
 	host->ops->free(host);

@@ -20,10 +20,12 @@
 
 struct grow_plan {
 	struct pool_host *host;
-	struct pool_super super; /* with the new capacity in the end */
-	uint64_t grown_chunks;   /* in data files, or on the device */
-	uint64_t chunks_max;     /* 0: any number */
-	uint64_t wanted_bytes;   /* 0: all that the place has */
+	struct pool_super super;    /* with the new capacity in the end */
+	uint64_t grown_chunks;      /* in data files, or on the device */
+	uint64_t chunks_max;        /* 0: any number */
+	uint64_t wanted_bytes;      /* 0: all that the place has */
+	struct pool_mirror *mirror; /* its superblock goes first; or NULL */
+	int mirror_lost, mirror_err;
 };
 
 static unsigned long long mib(uint64_t chunks)
@@ -96,7 +98,10 @@ static int grow(struct grow_plan *plan, struct fault *fault)
 	if (err || chunks == plan->super.capacity_chunks)
 		return err;
 	plan->super.capacity_chunks = chunks;
-	err = pool_super_replace(plan->host, &plan->super);
+	if (plan->mirror)
+		err = plan->mirror_err = pool_mirror_super(plan->mirror, &plan->super, &plan->mirror_lost);
+	if (!err)
+		err = pool_super_replace(plan->host, &plan->super);
 	return err ? fault_set(fault, err,
 			     "the file `pool` cannot be written (%s): give the file system room, or look at its disk; the pool has the "
 			     "capacity that it had",
@@ -133,11 +138,16 @@ static void growth_written(struct pool_job *job)
 	struct pool *p = g->pool;
 	int err = g->err;
 
+	if (g->plan.mirror_lost)
+		pool_mirror_lost(&p->mirror, g->plan.mirror_lost, "its file `pool`");
+	if (g->plan.mirror_err)
+		pool_latch(&p->base, g->plan.mirror_err, "striking its mirror off its data");
 	if (!err)
 		err = pool_bits_grow(&p->space, g->plan.super.capacity_chunks);
 	if (!err) {
 		p->super.capacity_chunks = g->plan.super.capacity_chunks;
 		pool_meta_grown(&p->meta, p->super.capacity_chunks);
+		pool_meta_grown(&p->mirror.meta, p->super.capacity_chunks);
 		pool_data_room(&p->space, g->plan.grown_chunks);
 	}
 	growth_end(g, err);
@@ -189,6 +199,7 @@ void pool_grow_start(struct store_grow *request)
 	g->plan.grown_chunks = p->space.grown_chunks;
 	g->plan.chunks_max = pool_meta_mapped(&p->meta) / MAPPED_BYTES;
 	g->plan.wanted_bytes = request->capacity_bytes;
+	g->plan.mirror = p->mirror.active ? &p->mirror : NULL;
 	p->growth = g;
 	if (p->base.latched) {
 		g->err =

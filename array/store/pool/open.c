@@ -6,6 +6,7 @@
 #include "array/store/pool/background/background.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "array/util/bytes.h"
@@ -104,7 +105,14 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	pool_locks_init(&p->locks);
 	pool_map_init(&p->map, &p->base, &p->meta, &p->store);
 	pool_space_init(&p->space, &p->base, &p->super, &p->meta, &p->map);
-	pool_commit_init(&p->commit, &p->base, &p->super, &p->meta, &p->map, &p->space, &p->log);
+	pool_commit_init(&p->commit, &p->base, &p->super, &p->meta, &p->map, &p->space, &p->log, &p->mirror);
+	p->mirror = (struct pool_mirror){.base = &p->base,
+		.super = &p->super,
+		.space = &p->space,
+		.host = options->mirror,
+		.logs = options->log_mirror,
+		.notice = options->notice,
+		.notice_arg = options->notice_arg};
 	share_memory(p, options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
 	p->reclaim = pool_reclaim_new(p);
 	if (!pool_spares_init(&p->spares) || !p->reclaim) {
@@ -114,6 +122,22 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 		return NULL;
 	}
 	return p;
+}
+
+static bool salvaged(const struct pool *p)
+{
+	return (p->super.features_data_readonly & POOL_FEATURE_SALVAGED) != 0;
+}
+
+/* Chunks that it says are one LUN's may have been another's for long. */
+static int is_old(const struct pool *p, const struct pool_state *state, struct fault *fault)
+{
+	if (salvaged(p) || state->incarnation >= p->mirror.stamp.incarnation)
+		return 0;
+	fault_set(fault, -EUCLEAN,
+		"the pool's metadata is older than its data (an old copy was put back): written with, it would mix up LUNs' data. "
+		"Restore the mirror (`umbractl pool restore`), or this copy with --salvage, for reading only");
+	return -ESTALE;
 }
 
 static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
@@ -130,6 +154,8 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 			"the pool is shut since a repair that could not mend all: `umbractl pool check` names what is missing; restore that from a backup of this pool, then run `umbractl pool check --repair`");
 	}
 	if (!err)
+		err = is_old(p, state, fault);
+	if (!err)
 		err = pool_log_read(p->base.host, p->log.file, &p->super, state, &r);
 	if (!err && (r.cut_short || r.meta_old))
 		err = -EUCLEAN;
@@ -143,9 +169,11 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 		err = p->base.host->ops->meta_commit(p->base.host, txn);
 	*state = r.state;
 	pool_replay_free(&r);
+	if (err == -ESTALE) /* it has been said */
+		return -EUCLEAN;
 	if (err == -EUCLEAN || err == -EBADMSG)
 		return fault_set(fault, -EUCLEAN,
-			"the pool's log or metadata is damaged: run `umbractl pool check`, or restore a backup");
+			"the pool's log or metadata is damaged: run `umbractl pool check`, or restore it (`umbractl pool restore`)");
 	return err ? fault_set(fault, err,
 			     "the pool's log cannot be replayed (%s): look at the disk and the kernel's log",
 			     strerror(-err))
@@ -188,6 +216,24 @@ static int still_busy(struct fault *fault)
 		"a process that was killed still has writes of this pool under way: try again when its disk has answered");
 }
 
+static int open_mirror(struct pool *p, const struct pool_state *state, struct fault *fault)
+{
+	int err = pool_mirror_open(&p->mirror, p->base.host, &p->meta, p->log.file, state);
+	char text[320];
+
+	if (err)
+		return fault_set(fault, err,
+			"the pool cannot note its opening (%s): look at the disk of its data and of the file `pool`",
+			strerror(-err));
+	if (p->mirror.host && !p->mirror.active && p->mirror.notice) {
+		snprintf(text, sizeof(text),
+			"the metadata is not mirrored (%s); the pool goes on without: mend the mirror's place, then restart umbrad",
+			p->mirror.reason);
+		p->mirror.notice(p->mirror.notice_arg, text);
+	}
+	return 0;
+}
+
 static int open_parts(struct pool *p, const struct pool_options *options, struct fault *fault)
 {
 	struct pool_state state;
@@ -207,11 +253,8 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 		return still_busy(fault);
 	if (err)
 		return fault_set(fault, err == -ENOENT || err == -EBADMSG ? -EUCLEAN : err,
-			"the pool's file `log` is missing or damaged: restore it from a backup of this pool");
+			"the pool's file `log` is missing or damaged: where the mirror has a log, `umbractl pool restore` brings it back");
 	err = pool_meta_open(&p->meta, p->base.host, &p->super, POOL_META_USE, fault);
-	if (err)
-		return err;
-	err = replay(p, &state, fault);
 	if (err)
 		return err;
 	err = pool_data_open(&p->space, p->super.data_device ? options->data_device : NULL);
@@ -224,6 +267,17 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 		      : 0;
 	if (err)
 		return err;
+	err = pool_mirror_stamp(&p->mirror);
+	if (err)
+		return fault_set(fault, err,
+			"the pool's data cannot be read (%s): look at its disk and the kernel's log",
+			strerror(-err));
+	err = replay(p, &state, fault);
+	if (err)
+		return err;
+	err = salvaged(p) ? 0 : open_mirror(p, &state, fault);
+	if (err)
+		return err;
 	start_values(p, &state);
 	err = load_tables(p, &state);
 	if (err && p->space.beyond)
@@ -233,7 +287,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 			(unsigned long long)p->space.beyond);
 	if (err)
 		return fault_set(fault, err,
-			"the pool's metadata is damaged: run `umbractl pool check`, or restore a backup");
+			"the pool's metadata is damaged: run `umbractl pool check`, or restore it (`umbractl pool restore`)");
 	return 0;
 }
 
@@ -245,6 +299,8 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 
 	if (!p) {
 		host->ops->free(host);
+		if (options->mirror)
+			options->mirror->ops->free(options->mirror);
 		return fault_set(
 			fault, -ENOMEM, "there is not enough memory to open the pool: give umbrad more");
 	}
@@ -255,6 +311,11 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 		return err;
 	}
 	p->opened = true;
+	if (salvaged(p)) {
+		p->base.latched = -EROFS;
+		snprintf(p->base.latch_reason, sizeof(p->base.latch_reason),
+			"it was restored with --salvage from metadata that is older than its data: see docs/operations.md");
+	}
 	*out = &p->store;
 	pool_reclaim_look(p);
 	pool_reclaim_kick(p);

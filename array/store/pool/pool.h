@@ -3,13 +3,13 @@
  * The open pool: its rooms, and what the top does with them. For io/, background/ and the top; the rooms below know
  * one another by their own headers.
  *
- *   store.c create.c open.c close.c grow.c check.c dump.c public.c host_posix.c
+ *   store.c create.c open.c close.c grow.c backup.c restore.c check.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, spares
- *   commit/       cut, txn, commit, checkpoint, todo
+ *   commit/       cut, txn, commit, checkpoint, mirror, todo
  *   space/        reserve, alloc, share, freed, data, bits
  *   map/          map, branch, disk, lock
- *   durable/      apply, refs, meta, pages, log, super, buffer, format
+ *   durable/      apply, refs, meta, pages, log, super, stamp, buffer, format
  *   base/         base, host, asks
  *
  * All of it belongs to the reactor's thread, except what runs in a pool_job's `work`, which touches the job's own memory
@@ -46,11 +46,13 @@ struct pool {
 	struct pool_locks locks;
 	struct pool_map map;
 	struct pool_space space;
+	struct pool_mirror mirror;
 	struct pool_commit commit;
 	struct pool_spares spares;
 	struct pool_reclaim *reclaim;
 	struct list hydrations;
 	struct pool_growth *growth; /* the one under way, or NULL */
+	unsigned backups;           /* under way */
 	bool opened;
 
 	/* close */
@@ -77,13 +79,14 @@ void pool_close_step(struct pool *p); /* something ended: may the pool close now
 /* Frees everything; nothing may be under way. */
 void pool_destroy(struct pool *p);
 
-/* ---- create.c, open.c, grow.c, check.c, dump.c ------------------------------------------------------- */
+/* ---- create.c, open.c, grow.c, backup.c, restore.c, check.c, dump.c ------------------------------------------------------- */
 
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault);
 int pool_open_on(struct pool_host *host, const struct pool_options *options, struct reactor *reactor,
 	struct store **out, struct fault *fault);
 void pool_grow_start(struct store_grow *request); /* of an open pool */
+void pool_backup_start(struct store_backup *request);
 int pool_grow_on(struct pool_host *host, const struct pool_options *options, uint64_t *capacity_bytes,
 	struct fault *fault);
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,

@@ -86,7 +86,7 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 		host->ops->free(host);
 		return fault_set(fault, -EEXIST,
 			"%s holds parts of a pool, but not the file `pool`: remove them if a creation was "
-			"interrupted, else restore that file from a backup",
+			"interrupted, else bring that file back with `umbractl pool restore`",
 			options->path);
 	}
 	if (!capacity && !options->data_device) {
@@ -110,13 +110,31 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 	return err;
 }
 
+/* Where it cannot be opened the pool goes on without: pool_open_on strikes it off. */
+static void open_mirror(struct pool_options *options, struct reactor *reactor)
+{
+	struct fault fault = {0};
+
+	if (mkdir(options->meta_mirror, 0700) && errno != EEXIST)
+		fault_set(&fault, -errno, "%s cannot be made: %s", options->meta_mirror, strerror(errno));
+	else
+		pool_host_posix(options->meta_mirror, reactor, true, false, &options->mirror, &fault);
+	if (!options->mirror && options->notice)
+		options->notice(options->notice_arg, fault.text);
+}
+
 int pool_open(
 	const struct pool_options *options, struct reactor *reactor, struct store **out, struct fault *fault)
 {
 	struct pool_host *host;
+	struct pool_options with = *options;
 	int err = pool_host_posix(options->path, reactor, true, false, &host, fault);
 
-	return err ? err : pool_open_on(host, options, reactor, out, fault);
+	if (err)
+		return err;
+	if (options->meta_mirror)
+		open_mirror(&with, reactor);
+	return pool_open_on(host, &with, reactor, out, fault);
 }
 
 int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault)
@@ -131,6 +149,31 @@ int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, stru
 	return err;
 }
 
+/* A repair changes what the mirror does not see: it is struck off before. */
+static int forget_mirror(struct pool_host *host, const struct pool_options *options)
+{
+	struct pool_super super;
+	struct pool_stamp stamp;
+	struct pool_file *f;
+	struct fault fault;
+	int err = pool_read_super(host, &super, &fault);
+
+	if (err || !(super.features_refuse & POOL_FEATURE_MIRRORED)) /* what is wrong the check tells */
+		return 0;
+	err = host->ops->file_open(
+		host, super.data_device && options->data_device ? options->data_device : "data.0", 0, &f);
+	if (err)
+		return 0;
+	err = pool_stamp_read(f, super.id, &stamp);
+	if (!err && stamp.flags) {
+		stamp.epoch++;
+		stamp.flags = 0;
+		err = pool_stamp_write(f, super.id, &stamp);
+	}
+	host->ops->file_close(f);
+	return err;
+}
+
 int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
 	void *arg, struct fault *fault)
 {
@@ -139,7 +182,13 @@ int pool_check(const struct pool_options *options, bool repair, void (*report)(v
 
 	if (err)
 		return err;
-	err = pool_check_on(host, options, repair, report, arg, fault);
+	err = repair ? forget_mirror(host, options) : 0;
+	if (err)
+		fault_set(fault, err,
+			"the pool's data cannot be written (%s): look at its disk and the kernel's log",
+			strerror(-err));
+	else
+		err = pool_check_on(host, options, repair, report, arg, fault);
 	host->ops->free(host);
 	return err;
 }

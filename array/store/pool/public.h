@@ -8,13 +8,21 @@
 #include "array/store/store.h"
 #include "array/util/fault.h"
 
+struct pool_host;
+
 struct pool_options {
 	const char *path;          /* directory */
 	const char *data_device;   /* NULL, or a block device or file for the data instead of data.N */
 	uint64_t map_memory_bytes; /* bound of the map cache, 0: default */
 	uint64_t log_bytes;        /* create only, 0: default */
 	uint64_t capacity_bytes;   /* create, grow: 0: what the file system or the device has */
-	bool read_only;            /* open for check and dump */
+	const char *meta_mirror;   /* open only: NULL, or a directory for a second copy of the metadata */
+	bool log_mirror;           /* and of the log */
+	struct pool_host *mirror;  /* the host of that directory; pool_open makes it */
+	/* open only: something happened that an administrator should know; or NULL */
+	void (*notice)(void *arg, const char *text);
+	void *notice_arg;
+	bool read_only; /* open for check and dump */
 	/* check only: from 0 to 100 while it goes on, with the argument of `report`; NULL: nobody watches */
 	void (*progress)(void *arg, unsigned percent);
 };
@@ -28,6 +36,18 @@ int pool_open(
 /* Raises the capacity of a pool that nobody has open. *capacity_bytes: what it is then. Blocks. -EINVAL: it would become
  * smaller; -ENOSPC: there is no more room. */
 int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault);
+/* What a restore found: for the words to the administrator. */
+struct pool_restored {
+	bool from_log;   /* the pool's own log went on where the copy ended */
+	uint64_t frames; /* that came from a log */
+	bool salvaged;   /* older than the data: for reading only */
+	char kept[64];   /* the directory's name for what was there before, or empty */
+};
+/* Puts metadata from `from`, a mirror or a backup, in the place of what is lost or damaged in a pool that nobody has open:
+ * `pool`, `meta`, and the log when that is lost too. Blocks. -ESTALE: it, with the logs that there are, is older than the data;
+ * `salvage` restores it for reading only. */
+int pool_restore(const struct pool_options *options, const char *from, bool salvage,
+	struct pool_restored *out, struct fault *fault);
 /* Verifies a pool that nobody has open: prints findings by `report` (one line each), repairs when asked.
  * Returns the number of findings left, or a negative errno. Blocks. */
 int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),

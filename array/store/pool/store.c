@@ -38,6 +38,10 @@ static void pool_stats(struct store *s, struct store_stats *out)
 		out->reclaim_pending_bytes = out->used_bytes;
 	out->reserved_bytes = p->space.reserved_chunks << POOL_CHUNK_SHIFT;
 	out->read_only = p->base.latched != 0;
+	if (p->mirror.active || !p->mirror.host)
+		snprintf(out->mirror, sizeof(out->mirror), "%s", p->mirror.active ? "current" : "none");
+	else
+		snprintf(out->mirror, sizeof(out->mirror), "lost: %s", p->mirror.reason);
 	snprintf(out->read_only_reason, sizeof(out->read_only_reason), "%s", p->base.latch_reason);
 }
 
@@ -128,6 +132,7 @@ const struct store_ops pool_ops = {
 	.close = pool_close,
 	.stats = pool_stats,
 	.grow = pool_grow_start,
+	.backup = pool_backup_start,
 	.disk_open = pool_disk_open,
 	.disk_id = pool_disk_id,
 	.disk_size = pool_disk_size,

@@ -35,12 +35,13 @@ struct sim_open_file {
 	struct pool_file base;
 	struct sim *sim;
 	struct sim_disk_file *file;
-	bool dsync;
+	bool dsync, mirror;
 };
 
 struct sim_host {
 	struct pool_host base;
 	struct sim *sim;
+	bool mirror;
 };
 
 uint64_t sim_random(struct sim *s)
@@ -59,8 +60,17 @@ uint64_t sim_below(struct sim *s, uint64_t n)
 
 /* ---- files ----------------------------------------------------------------------------------------- */
 
-static struct sim_disk_file *find_file(struct sim *s, const char *name)
+static bool of_mirror(const struct pool_host *h)
 {
+	return h && ((const struct sim_host *)(const void *)h)->mirror;
+}
+
+static struct sim_disk_file *find_file(struct sim *s, const struct pool_host *h, const char *in_directory)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%s%s",
+		of_mirror(h) && strncmp(in_directory, "data.", 5) != 0 ? "mirror/" : "", in_directory);
 	list_for_each (n, &s->files) {
 		struct sim_disk_file *f = container_of(n, struct sim_disk_file, link);
 
@@ -162,7 +172,7 @@ static void file_write(
 
 void sim_cut(struct sim *s, const char *name, uint64_t bytes)
 {
-	struct sim_disk_file *f = find_file(s, name);
+	struct sim_disk_file *f = find_file(s, NULL, name);
 
 	sync_up_to(f, f->unsynced_base + f->unsynced_count, f->size);
 	if (bytes >= f->size)
@@ -178,7 +188,7 @@ void sim_cut(struct sim *s, const char *name, uint64_t bytes)
 
 void sim_uncut(struct sim *s, const char *name)
 {
-	struct sim_disk_file *f = find_file(s, name);
+	struct sim_disk_file *f = find_file(s, NULL, name);
 
 	memcpy(f->now + f->size, f->lost + f->size, f->lost_size - f->size);
 	memcpy(f->durable + f->size, f->lost + f->size, f->lost_size - f->size);
@@ -210,23 +220,42 @@ static int step(struct sim *s)
 	return 0;
 }
 
+static int file_step(const struct sim_open_file *o)
+{
+	return o->mirror && o->sim->mirror_fails ? -EIO : step(o->sim);
+}
+
+static int host_step(const struct pool_host *h)
+{
+	struct sim *s = ((const struct sim_host *)(const void *)h)->sim;
+
+	return of_mirror(h) && s->mirror_fails ? -EIO : step(s);
+}
+
+static struct sim_disk_file *new_file(struct sim *s, const struct pool_host *h, const char *name)
+{
+	struct sim_disk_file *f = calloc(1, sizeof(*f));
+
+	assert(f);
+	snprintf(f->name, sizeof(f->name), "%s%s", of_mirror(h) ? "mirror/" : "", name);
+	list_init(&f->unsynced);
+	make_room(f, 1);
+	list_push_back(&s->files, &f->link);
+	return f;
+}
+
 static int sim_file_open(struct pool_host *h, const char *name, unsigned flags, struct pool_file **out)
 {
 	struct sim *s = sim_of(h);
-	struct sim_disk_file *f = find_file(s, name);
+	struct sim_disk_file *f = find_file(s, h, name);
 	struct sim_open_file *o;
 
-	if (s->power_off)
+	if (s->power_off || (of_mirror(h) && s->mirror_fails))
 		return -EIO;
 	if (flags & POOL_FILE_CREATE) {
 		if (f)
 			return -EEXIST;
-		f = calloc(1, sizeof(*f));
-		assert(f);
-		snprintf(f->name, sizeof(f->name), "%s", name);
-		list_init(&f->unsynced);
-		make_room(f, 1);
-		list_push_back(&s->files, &f->link);
+		f = new_file(s, h, name);
 	}
 	if (!f)
 		return -ENOENT;
@@ -238,6 +267,7 @@ static int sim_file_open(struct pool_host *h, const char *name, unsigned flags, 
 	o->sim = s;
 	o->file = f;
 	o->dsync = (flags & POOL_FILE_DSYNC) != 0;
+	o->mirror = of_mirror(h);
 	*out = &o->base;
 	return 0;
 }
@@ -268,7 +298,7 @@ static int sim_file_pread(struct pool_file *f, void *buf, size_t len, uint64_t o
 static int sim_file_pwrite(struct pool_file *f, const void *buf, size_t len, uint64_t offset)
 {
 	struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
-	int err = step(open_of(f)->sim);
+	int err = file_step(open_of(f));
 
 	if (!err)
 		file_write(open_of(f), &iov, 1, offset, len);
@@ -278,7 +308,7 @@ static int sim_file_pwrite(struct pool_file *f, const void *buf, size_t len, uin
 static int sim_file_sync(struct pool_file *f)
 {
 	struct sim_disk_file *d = open_of(f)->file;
-	int err = step(open_of(f)->sim);
+	int err = file_step(open_of(f));
 
 	if (!err)
 		sync_up_to(d, d->unsynced_base + d->unsynced_count, d->size);
@@ -291,7 +321,7 @@ static int sim_file_allocate(struct pool_file *f, uint64_t offset, uint64_t len)
 {
 	struct sim_open_file *o = open_of(f);
 	uint64_t total = 0;
-	int err = step(o->sim);
+	int err = file_step(o);
 
 	if (err)
 		return err;
@@ -307,7 +337,7 @@ static int sim_file_allocate(struct pool_file *f, uint64_t offset, uint64_t len)
 
 static int sim_file_discard(struct pool_file *f, uint64_t offset, uint64_t len)
 {
-	int err = step(open_of(f)->sim);
+	int err = file_step(open_of(f));
 
 	if (err)
 		return err;
@@ -319,16 +349,19 @@ static int sim_file_discard(struct pool_file *f, uint64_t offset, uint64_t len)
 static int sim_file_replace(struct pool_host *h, const char *name, const void *buf, size_t len)
 {
 	struct sim *s = sim_of(h);
-	struct sim_disk_file *f = find_file(s, name);
-	int err = step(s); /* the new file is written */
+	struct sim_disk_file *f = find_file(s, h, name);
+	int err = host_step(h); /* the new file is written */
 
-	assert(f && len <= f->size);
 	if (err)
 		return err;
-	err = step(s); /* and has the name; what a failure leaves is open */
+	err = host_step(h); /* and has the name; what a failure leaves is open */
 	if (!err || sim_below(s, 2)) {
+		if (!f)
+			f = new_file(s, h, name);
+		make_room(f, len);
 		memcpy(f->now, buf, len);
 		memcpy(f->durable, buf, len);
+		f->size = f->durable_size = len;
 	}
 	return err;
 }
@@ -345,14 +378,14 @@ static int sim_room(struct pool_host *h, uint64_t *bytes)
 
 static const char *sim_meta_path(struct pool_host *h)
 {
-	return sim_of(h)->meta;
+	return of_mirror(h) ? sim_of(h)->mirror_meta : sim_of(h)->meta;
 }
 
 static int sim_meta_commit(struct pool_host *h, MDB_txn *txn)
 {
 	struct sim *s = sim_of(h);
 	bool before = sim_below(s, 2);
-	int err = s->no_memory && s->no_memory-- ? -ENOMEM : step(s);
+	int err = s->no_memory && s->no_memory-- ? -ENOMEM : host_step(h);
 
 	/* A power loss at this step: the commit had ended, or it had not begun. */
 	if (err && !(s->off_at && s->steps == s->off_at && !before)) {
@@ -415,7 +448,7 @@ static void op_run(struct sim *s, struct pool_op *op)
 		err = s->fail_read_at == s->reads ? -EIO : 0;
 	} else if (!err) {
 		list_push_front(&s->ops, &op->link); /* under way, should the power go now */
-		err = step(s);
+		err = file_step(o);
 		list_remove(&op->link);
 	}
 	if (!err && op->kind == POOL_OP_READ) {
@@ -486,6 +519,14 @@ static const struct pool_host_ops sim_ops = {
 	.timer_disarm = sim_timer_disarm,
 	.free = sim_host_free,
 };
+
+struct pool_host *sim_mirror_host(struct sim *s)
+{
+	struct sim_host *h = (struct sim_host *)(void *)sim_host(s);
+
+	h->mirror = true;
+	return &h->base;
+}
 
 struct pool_host *sim_host(struct sim *s)
 {
@@ -688,6 +729,7 @@ void sim_init(struct sim *s, uint64_t seed)
 	if (!mkdtemp(s->dir))
 		abort();
 	snprintf(s->meta, sizeof(s->meta), "%s/meta", s->dir);
+	snprintf(s->mirror_meta, sizeof(s->mirror_meta), "%s/mirror-meta", s->dir);
 }
 
 void sim_destroy(struct sim *s)
@@ -706,11 +748,12 @@ void sim_destroy(struct sim *s)
 		free(f->durable);
 		free(f);
 	}
-	for (unsigned i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "%s/%s", s->meta, names[i]);
+	for (unsigned i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "%s/%s", i < 2 ? s->meta : s->mirror_meta, names[i % 2]);
 		unlink(path);
 	}
 	rmdir(s->meta);
+	rmdir(s->mirror_meta);
 	rmdir(s->dir);
 }
 

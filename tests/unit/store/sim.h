@@ -16,6 +16,7 @@ struct sim {
 	struct list files;
 	char dir[64];  /* of the test */
 	char meta[80]; /* LMDB's */
+	char mirror_meta[80];
 	/* the running machine */
 	struct list ops, jobs, jobs_done, calls, timers;
 	struct list slow_ops; /* reads and writes of data that take longer than much that follows them */
@@ -28,6 +29,7 @@ struct sim {
 	bool fail_forever;               /* every step from fail_at on */
 	uint64_t reads, fail_read_at;
 	bool direct;       /* files demand alignment like O_DIRECT */
+	bool mirror_fails; /* every step in the directory `mirror` */
 	uint64_t fs_bytes; /* room of the "file system", 0: any */
 	uint64_t events;
 	unsigned discards;
@@ -40,6 +42,8 @@ uint64_t sim_random(struct sim *s);
 uint64_t sim_below(struct sim *s, uint64_t n);
 /* A new host on the same files (the pool frees it). */
 struct pool_host *sim_host(struct sim *s);
+/* One in the directory `mirror`: all of its files but the data, which is the pool's own. */
+struct pool_host *sim_mirror_host(struct sim *s);
 /* One event. False: nothing is left to happen (timers count only when `timers`). */
 bool sim_step(struct sim *s, bool timers);
 /* The files as the power loss leaves them; sim_step then only fails what is under way. Done by itself when

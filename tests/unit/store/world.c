@@ -670,12 +670,24 @@ static int each_set(void *arg, const void *key, size_t key_len, const void *valu
 	return 0;
 }
 
+static void noticed(void *arg, const char *text)
+{
+	trace("notice: %s", text);
+	((struct world *)arg)->notices++;
+}
+
 int world_open(struct world *w)
 {
-	struct pool_options options = {.path = "sim", .map_memory_bytes = w->map_memory};
+	struct pool_options options = {.path = "sim",
+		.map_memory_bytes = w->map_memory,
+		.mirror = w->mirrored ? sim_mirror_host(&w->sim) : NULL,
+		.log_mirror = w->log_mirrored,
+		.notice = noticed,
+		.notice_arg = w};
 	struct found f = {.w = w};
 	struct fault fault = {0};
-	int err = pool_open_on(sim_host(&w->sim), &options, NULL, &w->store, &fault);
+	int err = pool_open_on(w->from_mirror ? sim_mirror_host(&w->sim) : sim_host(&w->sim), &options, NULL,
+		&w->store, &fault);
 
 	if (err) {
 		if (!w->sim.power_off && !w->sim.fail_at)

@@ -55,6 +55,9 @@ struct world {
 	bool no_memory;      /* is an answer */
 	uint64_t acked_sets; /* ids < are known */
 	uint64_t map_memory;
+	bool mirrored, log_mirrored; /* world_open: the pool has a mirror, with its log */
+	bool from_mirror; /* world_open: the pool's directory is lost, the mirror is in its place */
+	unsigned notices;
 	uint64_t next_set, next_version;
 	unsigned enospc, eio, erofs;
 	unsigned hydrated, hydrations;

@@ -18,6 +18,7 @@ static void checkpoint_later(struct pool_checkpoint *c);
 static void checkpoint_work(struct pool_job *job)
 {
 	struct pool_checkpoint *c = container_of(job, struct pool_checkpoint, job);
+	struct pool_state before = c->state;
 	struct pool_payload *payloads;
 	size_t count = 0, i = 0;
 	MDB_txn *txn = NULL;
@@ -45,6 +46,9 @@ static void checkpoint_work(struct pool_job *job)
 		else
 			err = c->base->host->ops->meta_commit(c->base->host, txn);
 	}
+	c->mirror_lost = c->mirror_err = 0;
+	if (!err && c->mirrors)
+		c->mirror_err = pool_mirror_apply(c->mirror, payloads, count, &before, &c->mirror_lost);
 	free(payloads);
 	c->err = err;
 }
@@ -66,6 +70,10 @@ static void checkpoint_done(struct pool_job *job)
 	struct list_node *n;
 
 	c->running = false;
+	if (c->mirror_lost)
+		pool_mirror_lost(c->mirror, c->mirror_lost, "its metadata");
+	if (c->mirror_err)
+		pool_latch(c->base, c->mirror_err, "striking its mirror off its data");
 	/* Nothing of it is in LMDB, all of it is in the log: once more, in a while. */
 	if (c->err == -ENOMEM && !c->base->latched && !c->base->closing) {
 		put_back(&c->batch, &c->backlog);
@@ -155,6 +163,7 @@ static void checkpoint_start(struct pool_checkpoint *c)
 	}
 	take_waiters(c);
 	fill_batch(c);
+	c->mirrors = c->mirror->active;
 	c->running = true;
 	c->job.work = checkpoint_work;
 	c->job.done = checkpoint_done;

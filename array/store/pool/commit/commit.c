@@ -233,13 +233,13 @@ static void cycle_failed(struct pool_commit *c, int err, const char *what)
 	pool_ask_ended(c->base);
 }
 
-static void log_written(void *arg, int err)
+/* The frame is in the log, and in the mirror's. */
+static void frame_durable(struct pool_commit *c)
 {
-	struct pool_commit *c = arg;
 	struct pool_backlog *b;
 
-	if (err) {
-		cycle_failed(c, err, "writing its log");
+	if (c->frame_err) {
+		cycle_failed(c, c->frame_err, c->frame_what);
 		return;
 	}
 	b = pool_xrealloc(NULL, sizeof(*b));
@@ -250,6 +250,38 @@ static void log_written(void *arg, int err)
 	memset(&c->frame, 0, sizeof(c->frame));
 	pool_checkpoint_feed(&c->checkpoint, b);
 	cycle_end(c);
+}
+
+static void frame_write_ended(struct pool_commit *c, int err, const char *what)
+{
+	if (err && !c->frame_err) {
+		c->frame_err = err;
+		c->frame_what = what;
+	}
+	if (--c->frame_writes == 0)
+		frame_durable(c);
+}
+
+static void log_written(void *arg, int err)
+{
+	frame_write_ended(arg, err, "writing its log");
+}
+
+static void mirror_written(void *arg, int err)
+{
+	frame_write_ended(arg, err, "striking its mirror off its data");
+}
+
+static void write_frame(struct pool_commit *c)
+{
+	bool mirrors = c->mirror->active && c->mirror->logs;
+
+	c->frame_writes = mirrors ? 2 : 1;
+	c->frame_err = 0;
+	pool_log_write(c->log, &c->frame, log_written, c);
+	if (mirrors)
+		pool_mirror_frame(c->mirror, c->frame.data, pool_frame_bytes(c->log->frame.payload_bytes),
+			c->log->frame.offset, mirror_written, c);
 }
 
 static void data_synced(void *arg, int err)
@@ -265,7 +297,7 @@ static void data_synced(void *arg, int err)
 	} else if (c->base->latched) {
 		cycle_failed(c, c->base->latched, "");
 	} else {
-		pool_log_write(c->log, &c->frame, log_written, c);
+		write_frame(c);
 	}
 }
 
@@ -331,7 +363,8 @@ static void mark_idle(void *arg)
 }
 
 void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struct pool_super *super,
-	struct pool_meta *meta, struct pool_map *map, struct pool_space *space, struct pool_log *log)
+	struct pool_meta *meta, struct pool_map *map, struct pool_space *space, struct pool_log *log,
+	struct pool_mirror *mirror)
 {
 	struct list *lists[] = {&c->flushes, &c->riders, &c->cycle_flushes, &c->cycle_riders, &c->todos.list,
 		&c->checkpoint.backlog, &c->checkpoint.batch, &c->checkpoint.waiters,
@@ -348,6 +381,7 @@ void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struc
 	c->todos.log = log;
 	log->mark_idle = mark_idle;
 	log->mark_arg = c;
+	c->mirror = c->checkpoint.mirror = mirror;
 }
 
 int pool_commit_open(struct pool_commit *c, const struct pool_state *state, MDB_txn *txn)

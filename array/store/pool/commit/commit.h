@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "array/store/pool/base/base.h"
+#include "array/store/pool/commit/mirror.h"
 #include "array/store/pool/durable/log.h"
 #include "array/store/pool/durable/meta.h"
 #include "array/store/pool/map/map.h"
@@ -60,6 +61,7 @@ struct pool_checkpoint {
 	struct pool_map *map;
 	struct pool_space *space;
 	struct pool_log *log;
+	struct pool_mirror *mirror;
 	struct list backlog; /* struct pool_backlog */
 	uint64_t backlog_bytes;
 	bool running, wanted;
@@ -76,6 +78,8 @@ struct pool_checkpoint {
 	struct pool_state state;
 	uint64_t refs, loose;
 	int err;
+	bool mirrors; /* this batch goes to the mirror, too */
+	int mirror_lost, mirror_err;
 };
 
 void pool_checkpoint_feed(struct pool_checkpoint *c, struct pool_backlog *b);
@@ -109,14 +113,19 @@ struct pool_commit {
 	struct list cycle_flushes, cycle_riders; /* in the running one */
 	bool running, wanted;
 	bool no_room; /* of the log: the checkpoint is asked to make some */
+	struct pool_mirror *mirror;
 	struct pool_buffer frame;
+	unsigned frame_writes; /* of the frame, under way */
+	int frame_err;
+	const char *frame_what;
 	struct pool_call call;
 	struct pool_timer flush_timer;
 	bool flush_timer_armed;
 };
 
 void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struct pool_super *super,
-	struct pool_meta *meta, struct pool_map *map, struct pool_space *space, struct pool_log *log);
+	struct pool_meta *meta, struct pool_map *map, struct pool_space *space, struct pool_log *log,
+	struct pool_mirror *mirror);
 /* The log was replayed: this is what LMDB has. Reads the to-dos. */
 int pool_commit_open(struct pool_commit *c, const struct pool_state *state, MDB_txn *txn);
 void pool_commit_stop(struct pool_commit *c); /* nothing comes by itself any more */

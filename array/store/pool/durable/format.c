@@ -14,7 +14,7 @@ static const uint8_t log_magic[8] = {'U', 'm', 'b', 'r', 'a', 'L', 'o', 'g'};
 #define FRAME_MAGIC 0x556d4672u         /* "UmFr" */
 #define SHARED_BIT  (UINT64_C(1) << 63) /* of a chunk number */
 
-static uint32_t pool_crc(uint32_t crc, const void *data, size_t len)
+uint32_t pool_crc(uint32_t crc, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 

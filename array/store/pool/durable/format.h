@@ -31,13 +31,17 @@
 /* Features this program knows. An unknown bit in the first set refuses the pool, in the second makes the
  * data read-only, in the third all of it. */
 #define POOL_FEATURE_SHARED         1u /* refuses: a chunk may be in several entries (tables refs and loose) */
-#define POOL_FEATURES_REFUSE        POOL_FEATURE_SHARED
-#define POOL_FEATURES_DATA_READONLY 0u
+#define POOL_FEATURE_MIRRORED       16u /* refuses: a mirror relies on the stamp on the data (stamp.h) */
+#define POOL_FEATURE_SALVAGED       1u /* data read-only: restored from metadata that is older than the data */
+#define POOL_FEATURES_REFUSE        (POOL_FEATURE_SHARED | POOL_FEATURE_MIRRORED)
+#define POOL_FEATURES_DATA_READONLY POOL_FEATURE_SALVAGED
 #define POOL_FEATURES_META_READONLY 0u
 
 /* ---- the file `pool`: identity and version -------------------------------------------------------- */
 
 #define POOL_SUPER_BYTES 4096u
+
+uint32_t pool_crc(uint32_t crc, const void *data, size_t len); /* CRC-32C; begins with ~0 */
 
 struct pool_super {
 	uint32_t version;

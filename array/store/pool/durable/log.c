@@ -153,6 +153,46 @@ static void look_at_mark(struct pool_host *host, const struct pool_super *super,
 	host->ops->file_close(f);
 }
 
+static int newest_in(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	const uint8_t *head, uint64_t offset, struct pool_frame *out)
+{
+	struct pool_frame frame;
+	uint8_t *b = NULL;
+	int rc;
+
+	if (pool_frame_head(head, super->id, super->log_bytes - offset, &frame) || frame.offset != offset ||
+		frame.incarnation < out->incarnation ||
+		(frame.incarnation == out->incarnation && frame.sequence <= out->sequence))
+		return 0;
+	rc = read_whole(host, log, super, &frame, &b);
+	free(b);
+	if (rc > 0)
+		*out = frame;
+	return rc < 0 ? rc : 0;
+}
+
+int pool_log_newest(
+	struct pool_host *host, struct pool_file *log, const struct pool_super *super, struct pool_frame *out)
+{
+	uint8_t *b;
+	int err = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, SCAN_BYTES))
+		return -ENOMEM;
+	for (uint64_t at = POOL_LOG_START; at + POOL_LOG_ALIGN <= super->log_bytes && !err;
+		at += SCAN_BYTES) {
+		uint64_t left = (super->log_bytes - at) / POOL_LOG_ALIGN * POOL_LOG_ALIGN;
+		size_t len = left < SCAN_BYTES ? (size_t)left : SCAN_BYTES;
+
+		err = host->ops->file_pread(log, b, len, at);
+		for (size_t n = 0; n < len && !err; n += POOL_LOG_ALIGN)
+			err = newest_in(host, log, super, b + n, at + n, out);
+	}
+	free(b);
+	return err;
+}
+
 static void keep(struct pool_replay *r, uint8_t *buf, const struct pool_frame *frame)
 {
 	if (r->count == r->cap) {

@@ -30,6 +30,9 @@ int pool_log_read(struct pool_host *host, struct pool_file *log, const struct po
 /* The state from which an opening goes on: a new incarnation, above all that stand in the log. So no frame of the past
  * can be taken for one of the future. */
 void pool_replay_begin(struct pool_replay *r);
+/* Incarnation and sequence of the newest whole frame, whatever LMDB has; zeros: none. Blocks. */
+int pool_log_newest(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
+	struct pool_frame *out);
 void pool_replay_free(struct pool_replay *r);
 
 /* ---- writing ---------------------------------------------------------------------------------------- */

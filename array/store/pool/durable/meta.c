@@ -144,8 +144,8 @@ static void cannot_go_on(void)
 {
 	static const char text[] =
 		"pool: the pool's metadata cannot be read: meta/data.mdb is damaged or shorter than it should be, or its "
-		"disk fails. Look at the disk and the kernel's log, and at what `umbractl pool check` says; else restore the "
-		"directory `meta` from a backup of this pool\n";
+		"disk fails. Look at the disk and the kernel's log, and at what `umbractl pool check` says; else bring the "
+		"metadata back with `umbractl pool restore` from the mirror or a backup\n";
 	ssize_t written = write(STDERR_FILENO, text, sizeof(text) - 1);
 
 	(void)written;
@@ -301,7 +301,7 @@ int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct poo
 			"the pool's metadata %s cannot be opened (%s): look at its owner and mode, at the disk and the kernel's log",
 			path, strerror(-err));
 	return fault_set(fault, -EUCLEAN,
-		"the pool's metadata %s is damaged (%s): restore the directory `meta` from a backup of this pool",
+		"the pool's metadata %s is damaged (%s): bring it back with `umbractl pool restore` from the mirror or a backup",
 		path, err == -ENOENT ? "missing" : mdb_strerror(-err));
 }
 
@@ -322,6 +322,38 @@ uint64_t pool_meta_mapped(const struct pool_meta *m)
 	MDB_envinfo info;
 
 	return mdb_env_info(m->env, &info) ? 0 : info.me_mapsize;
+}
+
+int pool_meta_copy_to(struct pool_meta *m, const char *path)
+{
+	static const char *const files[] = {"data.mdb", "lock.mdb"};
+	char name[4200];
+	int err, fd;
+
+	for (unsigned i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(name, sizeof(name), "%s/%s", path, files[i]);
+		if (unlink(name) && errno != ENOENT)
+			return -errno;
+	}
+	err = pool_errno(mdb_env_copy(m->env, path));
+	if (err)
+		return err;
+	for (unsigned i = 0; i < 2; i++) { /* the file, its name */
+		snprintf(name, sizeof(name), "%s%s", path, i ? "" : "/data.mdb");
+		fd = open(name, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || fsync(fd))
+			err = -errno;
+		if (fd >= 0)
+			close(fd);
+	}
+	return err;
+}
+
+int pool_meta_copy(struct pool_meta *m, struct pool_host *to)
+{
+	const char *path = to->ops->meta_path(to);
+
+	return mkdir(path, 0700) && errno != EEXIST ? -errno : pool_meta_copy_to(m, path);
 }
 
 int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out)

@@ -52,6 +52,10 @@ static inline uint64_t pool_meta_capacity(const struct pool_meta *m)
 {
 	return __atomic_load_n(&m->capacity_chunks, __ATOMIC_RELAXED);
 }
+/* A whole copy of what is committed, as another host's metadata, in place of what that has. */
+int pool_meta_copy(struct pool_meta *m, struct pool_host *to);
+/* The same into a directory, which is there. */
+int pool_meta_copy_to(struct pool_meta *m, const char *path);
 
 /* ---- single values ---------------------------------------------------------------------------------- */
 

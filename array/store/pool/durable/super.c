@@ -126,7 +126,7 @@ int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault
 	if (err) {
 		if (err == -ENOENT)
 			return fault_set(fault, err,
-				"there is no pool there: check the path, or make one with `umbractl pool create`");
+				"there is no pool there: check the path, make one with `umbractl pool create`, or bring its lost file `pool` back with `umbractl pool restore`");
 		return fault_set(fault, err,
 			"the pool cannot be read (%s): look at its owner and mode, at the disk and the kernel's log",
 			strerror(-err));
@@ -140,7 +140,7 @@ int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault
 			"the pool has format %u, this program knows up to %u: install a newer Umbra",
 			out->version, POOL_VERSION);
 	if (err)
-		return fault_set(
-			fault, -EUCLEAN, "the file `pool` is damaged: restore it from a backup of this pool");
+		return fault_set(fault, -EUCLEAN,
+			"the file `pool` is damaged: bring it back with `umbractl pool restore` from the mirror or a backup");
 	return 0;
 }
