@@ -25,7 +25,7 @@ PATIENCE_S = 300  # for what comes at once, on a machine that may stand still fo
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
 SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'reset_ms', 'hold_port',
-            'idle_ms', 'import_wait_ms')
+            'idle_ms', 'import_wait_ms', 'volumes')
 COORDINATOR_SETTINGS = {'hold_port': 'HoldPort', 'idle_ms': 'IdleMs', 'import_wait_ms': 'ImportWaitMs'}
 
 
@@ -85,7 +85,7 @@ def wine_environment(prefix):
     # MALLOC_PERTURB_: meson's, another one for every test; it is Wine's own memory that it would fill with junk.
     kept_out = ('DISPLAY', 'WAYLAND_DISPLAY', 'WINEDEBUG', 'MALLOC_PERTURB_')
     env = {k: v for k, v in os.environ.items() if k not in kept_out}
-    env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml=',
+    env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml=;vssapi=native,builtin',
                WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all,err+module,err+process,err+seh,err+server'))
     return env
 
@@ -314,6 +314,15 @@ def relay(child, sinks, timeout=None):
                 raise subprocess.TimeoutExpired(child.args, timeout)
 
 
+def volumes_of(settings):
+    """[('D', '1,2'), …] of the setting "D=1,2 E=3"."""
+    pairs = [word.partition('=') for word in settings.get('volumes', '').split()]
+    for letter, _, luns in pairs:
+        if not re.fullmatch('[A-Za-z]', letter) or not re.fullmatch(r'\d{1,3}(,\d{1,3})*', luns):
+            raise LabError(f'{letter}={luns} is no volume: a letter and LUN numbers, D=1 or D=1,2')
+    return [(letter.upper(), luns) for letter, _, luns in pairs]
+
+
 # --- hosts ------------------------------------------------------------------------------------------------------
 
 class State:
@@ -506,6 +515,9 @@ class Host:
             if path:
                 arguments += [option, windows_path(path)]
         settings = self.state.settings(self.name)
+        for letter, luns in volumes_of(settings):
+            arguments += ['--volume', f'{letter}={luns}']
+        self._place_vssapi()
         for key, name in COORDINATOR_SETTINGS.items():
             if settings.get(key):
                 arguments += ['--setting', f'{name}={settings[key]}']
@@ -515,6 +527,16 @@ class Host:
         if said != 'ok':
             why = said or (f'it ended ({child.poll()}) {tail(log)}' if came else f'it gave no answer in {PATIENCE_S} s')
             raise LabError(f'host {self.name} did not come up: {why}. Bridge: {tail(self.bridge.log, 2)}')
+
+    def _place_vssapi(self):
+        """The lab's vssapi.dll instead of Wine's, which is a link into the prepared prefix: never written through."""
+        dll = find_program('vssapi.dll', self.state.bin)
+        if not dll:
+            return
+        placed = os.path.join(self.prefix, 'drive_c', 'windows', 'system32', 'vssapi.dll')
+        if os.path.exists(placed):
+            os.unlink(placed)
+        shutil.copyfile(dll, placed)
 
     def down(self):
         """Ends everything; True when nothing is left."""

@@ -11,6 +11,7 @@
 #include <vsserror.h>
 #include "lab/coordinator/provider_host.h"
 #include "lab/coordinator/requests.h"
+#include "lab/coordinator/session.h"
 #include "lab/coordinator/settings.h"
 
 /* --- IVssEnumObject over providers --- */
@@ -284,7 +285,8 @@ static ULONG STDMETHODCALLTYPE requester_Release(ILabRequester *iface)
 
 static const ILabRequesterVtbl requester_vtbl = {requester_QueryInterface, requester_AddRef,
 	requester_Release, requester_Scan, requester_Create, requester_Import, requester_List,
-	requester_Delete, requester_Break, requester_Resync, requester_Expose, requester_Unload};
+	requester_Delete, requester_Break, requester_Resync, requester_Expose, requester_Unload,
+	requester_OpenSession};
 
 HRESULT coordinator_create(REFIID iid, void **out)
 {

@@ -22,6 +22,11 @@ void server_release(void);
 /* wine_rpc.h's remedy, and the coordinator's own class registered anew. */
 void server_forget_dead_classes(void);
 
+/* One set is made at a time, which may take several requests (session.c); false: another one is being made. */
+bool making_enter(void);
+void making_leave(void);
+bool making_now(void);
+
 /* One request at a time; false: another one runs. */
 bool request_enter(void);
 void request_leave(void);

@@ -173,6 +173,7 @@ char *set_to_document(const struct shadow_set *s)
 	json_int(&j, "context", s->context);
 	json_bool(&j, "transportable", s->transportable);
 	json_bool(&j, "imported", s->imported);
+	json_int(&j, "made", (int64_t)s->made_count);
 	json_string(&j, "created", s->created);
 	json_string(&j, "machine", s->machine);
 	json_open(&j, "luns", '[');
@@ -192,6 +193,10 @@ char *set_to_document(const struct shadow_set *s)
 	for (size_t i = 0; i < s->volume_count; i++) {
 		json_open(&j, NULL, '{');
 		put_guid(&j, "snapshot", &s->volumes[i].snapshot_id);
+		if (s->volumes[i].name[0])
+			json_string(&j, "name", s->volumes[i].name);
+		if (s->volumes[i].device)
+			json_int(&j, "device", s->volumes[i].device);
 		if (s->volumes[i].exposed[0])
 			json_string(&j, "exposed", s->volumes[i].exposed);
 		json_open(&j, "luns", '[');
@@ -297,9 +302,11 @@ static bool get_volumes(struct shadow_set *s, const struct json_value *list)
 		if (s->volume_count == SET_MAX_VOLUMES || !luns || !luns->child)
 			return false;
 		struct set_volume *volume = &s->volumes[s->volume_count++];
-		const char *exposed = json_get_string(v, "exposed");
+		const char *exposed = json_get_string(v, "exposed"), *name = json_get_string(v, "name");
 		volume->first = s->member_count;
 		snprintf(volume->exposed, sizeof volume->exposed, "%s", exposed ? exposed : "");
+		snprintf(volume->name, sizeof volume->name, "%s", name ? name : "");
+		volume->device = (LONG)json_get_int(v, "device", 0);
 		if (!get_guid(v, "snapshot", &volume->snapshot_id))
 			return false;
 		for (const struct json_value *one = luns->child; one; one = one->next) {
@@ -319,6 +326,7 @@ static bool get_set(struct shadow_set *s, const struct json_value *v)
 	const struct json_value *imported = json_get(v, "imported", JSON_BOOL);
 	const char *created = json_get_string(v, "created"), *machine = json_get_string(v, "machine");
 	s->context = (LONG)json_get_int(v, "context", 0);
+	s->made_count = (ULONG)json_get_int(v, "made", 0);
 	s->transportable = transportable && transportable->number;
 	s->imported = imported && imported->number;
 	snprintf(s->created, sizeof s->created, "%s", created ? created : "");

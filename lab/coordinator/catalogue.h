@@ -33,7 +33,9 @@ struct set_lun {
 
 struct set_volume {
 	GUID snapshot_id;
+	char name[SET_NAME_BYTES];    /* of the volume, UTF-8; empty: it has none */
 	char exposed[SET_NAME_BYTES]; /* UTF-8; empty: not exposed */
+	LONG device;                  /* n of HarddiskVolumeShadowCopy<n>; 0: none on this host */
 	size_t first, count;          /* in members[] */
 };
 
@@ -41,6 +43,7 @@ struct shadow_set {
 	GUID id, provider_id;
 	LONG context;
 	bool transportable, imported;
+	ULONG made_count; /* volumes that it was made with */
 	char created[32]; /* ISO 8601, UTC */
 	char machine[64]; /* where it was made */
 	size_t volume_count, lun_count, member_count;

@@ -33,6 +33,7 @@
 #define LINGER_MS         3000
 #define FIRST_CLIENT_MS   60000 /* for the one that the process was started for to arrive */
 
+static LONG making;        /* a set is */
 static LONG users;         /* objects and locks */
 static HANDLE became_idle; /* auto-reset: users went to 0 */
 static CRITICAL_SECTION request_lock;
@@ -59,6 +60,21 @@ bool request_enter(void)
 		return true;
 	LeaveCriticalSection(&request_lock);
 	return false;
+}
+
+bool making_enter(void)
+{
+	return InterlockedCompareExchange(&making, 1, 0) == 0;
+}
+
+void making_leave(void)
+{
+	InterlockedExchange(&making, 0);
+}
+
+bool making_now(void)
+{
+	return InterlockedCompareExchange(&making, 0, 0) != 0;
 }
 
 void request_leave(void)

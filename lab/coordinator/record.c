@@ -159,6 +159,15 @@ HRESULT record_fail(struct record *r, HRESULT hr, const wchar_t *format, ...)
 	return hr;
 }
 
+HRESULT record_take_failure(struct record *r, LAB_STRING *why)
+{
+	HRESULT hr = r->result->hr;
+	*why = r->result->message;
+	r->result->message = NULL;
+	r->result->hr = S_OK;
+	return hr;
+}
+
 struct record_mark record_mark(const struct record *r)
 {
 	return (struct record_mark){r->result->call_count, r->result->phase_count, r->result->lun_count};
@@ -180,6 +189,17 @@ void record_rewind(struct record *r, struct record_mark mark)
 	res->hr = S_OK;
 	res->hold_us = res->commit_us = -1;
 	res->writers = 0;
+}
+
+void record_drop(struct record *r)
+{
+	if (!r->result)
+		return;
+	record_rewind(r, (struct record_mark){0});
+	CoTaskMemFree(r->result->calls);
+	CoTaskMemFree(r->result->phases);
+	CoTaskMemFree(r->result);
+	memset(r, 0, sizeof *r);
 }
 
 HRESULT record_finish(struct record *r, LAB_RESULT **result)

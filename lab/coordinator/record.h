@@ -42,12 +42,17 @@ wchar_t *record_utf8(const char *text, int len); /* from UTF-8, len -1: NUL-term
 /* The outcome; the first failure wins, later ones are ignored. Returns hr. */
 HRESULT record_fail(struct record *r, HRESULT hr, const wchar_t *format, ...);
 
+/* The outcome so far, which is forgotten, the calls are not; *why is its sentence, or NULL, CoTaskMem. */
+HRESULT record_take_failure(struct record *r, LAB_STRING *why);
+
 /* Where the record stands, and back to there: what came since is forgotten, the outcome too. */
 struct record_mark {
 	ULONG calls, phases, luns;
 };
 struct record_mark record_mark(const struct record *r);
 void record_rewind(struct record *r, struct record_mark mark);
+
+void record_drop(struct record *r); /* nobody wants it */
 
 /* Hands the result to the caller. */
 HRESULT record_finish(struct record *r, LAB_RESULT **result);

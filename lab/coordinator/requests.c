@@ -12,7 +12,9 @@
 #include "lab/coordinator/record.h"
 #include "lab/coordinator/sequence.h"
 
-/* True: the request may run, finish is due. False: *hr is the method's answer. */
+#define TURN_PAUSE_MS 10
+
+/* True: the request may run, request_end is due. False: *hr is the method's answer. */
 static bool begin(struct record *r, LAB_RESULT **result, HRESULT *hr)
 {
 	if (!result) {
@@ -30,12 +32,44 @@ static bool begin(struct record *r, LAB_RESULT **result, HRESULT *hr)
 		*hr = record_finish(r, result);
 		return false;
 	}
-	pending_mend(r);
-	variation_begin(r);
+	request_prepare(r);
 	return true;
 }
 
-static HRESULT finish(struct record *r, LAB_RESULT **result)
+void request_prepare(struct record *r)
+{
+	pending_mend(r);
+	variation_begin(r);
+}
+
+void await_turn(void)
+{
+	while (!request_enter())
+		Sleep(TURN_PAUSE_MS);
+}
+
+void end_turn(void)
+{
+	request_leave();
+}
+
+bool request_begin(struct record *r, LAB_RESULT **result, HRESULT *hr)
+{
+	if (!result) {
+		*hr = E_POINTER;
+		return false;
+	}
+	*result = NULL;
+	if (!record_begin(r)) {
+		*hr = E_OUTOFMEMORY;
+		return false;
+	}
+	await_turn();
+	request_prepare(r);
+	return true;
+}
+
+HRESULT request_end(struct record *r, LAB_RESULT **result)
 {
 	request_leave();
 	return record_finish(r, result);
@@ -49,7 +83,7 @@ HRESULT STDMETHODCALLTYPE requester_Scan(ILabRequester *iface, LAB_RESULT **resu
 	if (!begin(&r, result, &hr))
 		return hr;
 	sequence_scan(&r);
-	return finish(&r, result);
+	return request_end(&r, result);
 }
 
 HRESULT STDMETHODCALLTYPE requester_Create(ILabRequester *iface, LAB_CREATE *request, LAB_RESULT **result)
@@ -61,12 +95,17 @@ HRESULT STDMETHODCALLTYPE requester_Create(ILabRequester *iface, LAB_CREATE *req
 	HRESULT hr;
 	if (!begin(&r, result, &hr))
 		return hr;
-	sequence_create(&r, request);
-	return finish(&r, result);
+	if (making_enter()) {
+		sequence_create(&r, request);
+		making_leave();
+	} else {
+		record_fail(&r, VSS_E_SNAPSHOT_SET_IN_PROGRESS,
+			L"another requester is making a shadow copy set: try again later");
+	}
+	return request_end(&r, result);
 }
 
-/* In UTF-8, malloc'ed; NULL: the record says that there was no memory. */
-static char *document_text(struct record *r, const WCHAR *document)
+char *document_text(struct record *r, const WCHAR *document)
 {
 	int bytes = WideCharToMultiByte(CP_UTF8, 0, document, -1, NULL, 0, NULL, NULL);
 	char *text = bytes > 0 ? malloc((size_t)bytes) : NULL;
@@ -91,7 +130,7 @@ HRESULT STDMETHODCALLTYPE requester_Import(
 	if (text)
 		sequence_import(&r, text, strlen(text), flags);
 	free(text);
-	return finish(&r, result);
+	return request_end(&r, result);
 }
 
 HRESULT STDMETHODCALLTYPE requester_List(ILabRequester *iface, LAB_RESULT **result)
@@ -102,7 +141,7 @@ HRESULT STDMETHODCALLTYPE requester_List(ILabRequester *iface, LAB_RESULT **resu
 	if (!begin(&r, result, &hr))
 		return hr;
 	sequence_list(&r);
-	return finish(&r, result);
+	return request_end(&r, result);
 }
 
 HRESULT STDMETHODCALLTYPE requester_Delete(ILabRequester *iface, GUID set_id, LONG flags, LAB_RESULT **result)
@@ -113,7 +152,7 @@ HRESULT STDMETHODCALLTYPE requester_Delete(ILabRequester *iface, GUID set_id, LO
 	if (!begin(&r, result, &hr))
 		return hr;
 	sequence_delete(&r, &set_id, flags);
-	return finish(&r, result);
+	return request_end(&r, result);
 }
 
 HRESULT STDMETHODCALLTYPE requester_Break(
@@ -125,7 +164,7 @@ HRESULT STDMETHODCALLTYPE requester_Break(
 	if (!begin(&r, result, &hr))
 		return hr;
 	sequence_break(&r, &set_id, break_flags, flags);
-	return finish(&r, result);
+	return request_end(&r, result);
 }
 
 HRESULT STDMETHODCALLTYPE requester_Resync(
@@ -142,7 +181,7 @@ HRESULT STDMETHODCALLTYPE requester_Resync(
 	if (text)
 		sequence_resync(&r, text, strlen(text), request);
 	free(text);
-	return finish(&r, result);
+	return request_end(&r, result);
 }
 
 HRESULT STDMETHODCALLTYPE requester_Expose(
@@ -156,7 +195,7 @@ HRESULT STDMETHODCALLTYPE requester_Expose(
 	if (!begin(&r, result, &hr))
 		return hr;
 	sequence_expose(&r, &snapshot_id, name);
-	return finish(&r, result);
+	return request_end(&r, result);
 }
 
 HRESULT STDMETHODCALLTYPE requester_Unload(ILabRequester *iface, WINBOOL force, LAB_RESULT **result)
@@ -168,5 +207,5 @@ HRESULT STDMETHODCALLTYPE requester_Unload(ILabRequester *iface, WINBOOL force, 
 		return hr;
 	if (!providers_unload_all(force, &r))
 		record_fail(&r, S_FALSE, L"a provider is busy and stays loaded");
-	return finish(&r, result);
+	return request_end(&r, result);
 }

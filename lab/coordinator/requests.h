@@ -3,8 +3,20 @@
 #ifndef LAB_REQUESTS_H
 #define LAB_REQUESTS_H
 
+#include <stdbool.h>
 #include <windows.h>
 #include "lab_requester.h"
+
+struct record;
+
+/* For session.c: the request's turn, for which it waits; end_turn gives it back. Then a record, and its end. */
+void await_turn(void);
+void end_turn(void);
+bool request_begin(struct record *r, LAB_RESULT **result, HRESULT *hr);
+HRESULT request_end(struct record *r, LAB_RESULT **result);
+void request_prepare(struct record *r); /* what every request begins with */
+/* In UTF-8, malloc'ed; NULL: the record says that there was no memory. */
+char *document_text(struct record *r, const WCHAR *document);
 
 HRESULT STDMETHODCALLTYPE requester_Scan(ILabRequester *iface, LAB_RESULT **result);
 HRESULT STDMETHODCALLTYPE requester_Create(ILabRequester *iface, LAB_CREATE *request, LAB_RESULT **result);

@@ -98,6 +98,11 @@ void report_snapshots(struct record *r, const struct shadow_set *s)
 		out->context = s->context;
 		out->created = record_utf8(s->created, -1);
 		out->exposed = record_utf8(s->volumes[v].exposed, -1);
+		out->provider_id = s->provider_id;
+		out->name = record_utf8(s->volumes[v].name, -1);
+		out->machine = record_utf8(s->machine, -1);
+		out->device = s->volumes[v].device;
+		out->set_count = s->made_count ? s->made_count : (ULONG)s->volume_count;
 	}
 }
 

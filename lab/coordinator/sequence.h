@@ -26,6 +26,23 @@ void variation_begin(struct record *r);
 
 void sequence_scan(struct record *r);
 void sequence_create(struct record *r, const LAB_CREATE *request);
+
+/* The same step by step, for one requester at a time (session.c). The record and the request live as long as it does; the
+ * request's LUNs are not looked at. Between the steps other requests may run. */
+struct creation;
+struct creation *creation_start(struct record *r, const LAB_CREATE *request); /* NULL: the record says why */
+const GUID *creation_id(const struct creation *c);
+/* One volume: AreLunsSupported, BeginPrepareSnapshot. One that fails is not in the set, which goes on without it. */
+HRESULT creation_add(struct creation *c, const char *name, const LAB_VOLUME_LUN *luns, ULONG count, GUID *id);
+/* AreLunsSupported alone; c is for nothing else afterwards. */
+BOOL creation_supports(struct creation *c, const LAB_VOLUME_LUN *luns, ULONG count);
+void creation_do(
+	struct creation *c); /* from EndPrepareSnapshots to the import; what came of it is in the record */
+void creation_cancel(
+	struct creation *c); /* from any thread: no further call but AbortSnapshots, while it can be undone */
+/* One that was not done is dropped: before EndPrepareSnapshots VSS says nothing to the provider. */
+void creation_free(struct creation *c);
+
 void sequence_import(struct record *r, const char *document, size_t len, LONG flags);
 void sequence_list(struct record *r);
 /* BreakSnapshotSetEx; break_flags are VSS_BREAKEX_FLAG_… */

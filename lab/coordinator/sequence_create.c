@@ -23,9 +23,10 @@ struct creation {
 	struct gpt_state before[SET_MAX_LUNS];       /* the originals' flags before ours */
 	bool flagged[SET_MAX_LUNS];
 	struct hold hold;
-	bool doing;   /* EndPrepareSnapshots was called: a failure is followed by AbortSnapshots */
-	bool stopped; /* the request wanted no more after the last call */
-	const struct variation *vary;
+	bool doing;              /* EndPrepareSnapshots was called: a failure is followed by AbortSnapshots */
+	bool stopped;            /* the request wanted no more after the last call */
+	volatile LONG cancelled; /* creation_cancel */
+	struct variation vary;
 	bool trial;        /* a set that is to fail as vary says */
 	bool struck;       /* it did */
 	int64_t frozen_us; /* since when the writers are */
@@ -90,7 +91,7 @@ static HRESULT strike(struct creation *c, HRESULT hr)
 
 static bool is_trial(const struct creation *c, enum vary_trial kind)
 {
-	return c->trial && c->vary->trial == kind;
+	return c->trial && c->vary.trial == kind;
 }
 
 /* What the requester wants after a call that went well: hr, or that it stops here. */
@@ -142,36 +143,53 @@ static HRESULT find_lun_slot(struct creation *c, const struct port_disk *d, size
 	return lun_info_copy(&l->original, &d->info) ? S_OK : E_OUTOFMEMORY;
 }
 
+static HRESULT new_volume(struct creation *c)
+{
+	struct shadow_set *s = c->set;
+	if (s->volume_count == SET_MAX_VOLUMES)
+		return record_fail(c->r, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED,
+			L"a shadow copy set holds at most %d volumes", SET_MAX_VOLUMES);
+	struct set_volume *volume = &s->volumes[s->volume_count++];
+	memset(volume, 0, sizeof *volume);
+	volume->first = s->member_count;
+	CoCreateGuid(&volume->snapshot_id);
+	return S_OK;
+}
+
+/* A LUN into the last volume. */
+static HRESULT add_member(struct creation *c, const LAB_VOLUME_LUN *want)
+{
+	struct shadow_set *s = c->set;
+	const struct port_disk *d = want->by_drive ? port_find_drive(c->scan, want->number)
+						   : port_find_lun(c->scan, want->number);
+	size_t slot;
+	if (!d)
+		return record_fail(c->r, VSS_E_OBJECT_NOT_FOUND,
+			L"no disk with %ls %ld on this host's SCSI port; scan shows what there is",
+			want->by_drive ? L"drive number" : L"LUN number", want->number);
+	HRESULT hr = s->member_count == SET_MAX_MEMBERS ? VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED
+							: find_lun_slot(c, d, &slot);
+	if (FAILED(hr))
+		return record_fail(c->r, hr, L"too many LUNs in one set");
+	s->members[s->member_count++] = slot;
+	s->volumes[s->volume_count - 1].count++;
+	return S_OK;
+}
+
 /* The request's LUNs into the set's volumes. */
 static HRESULT resolve_volumes(struct creation *c)
 {
-	struct shadow_set *s = c->set;
 	LONG volume = -1;
 	for (ULONG i = 0; i < c->request->count; i++) {
 		const LAB_VOLUME_LUN *want = &c->request->luns[i];
-		const struct port_disk *d = want->by_drive ? port_find_drive(c->scan, want->number)
-							   : port_find_lun(c->scan, want->number);
-		size_t slot;
-		if (!d)
-			return record_fail(c->r, VSS_E_OBJECT_NOT_FOUND,
-				L"no disk with %ls %ld on this host's SCSI port; scan shows what there is",
-				want->by_drive ? L"drive number" : L"LUN number", want->number);
-		if (want->volume != volume) {
-			if (s->volume_count == SET_MAX_VOLUMES)
-				return record_fail(c->r, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED,
-					L"a shadow copy set holds at most %d volumes", SET_MAX_VOLUMES);
-			volume = want->volume;
-			s->volumes[s->volume_count].first = s->member_count;
-			CoCreateGuid(&s->volumes[s->volume_count++].snapshot_id);
-		}
-		HRESULT hr = s->member_count == SET_MAX_MEMBERS ? VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED
-								: find_lun_slot(c, d, &slot);
-		if (FAILED(hr))
-			return record_fail(c->r, hr, L"too many LUNs in one set");
-		s->members[s->member_count++] = slot;
-		s->volumes[s->volume_count - 1].count++;
+		HRESULT hr = want->volume == volume ? S_OK : new_volume(c);
+		volume = want->volume;
+		if (hr == S_OK)
+			hr = add_member(c, want);
+		if (hr != S_OK)
+			return hr;
 	}
-	return s->volume_count ? S_OK : record_fail(c->r, E_INVALIDARG, L"no LUN is named");
+	return c->set->volume_count ? S_OK : record_fail(c->r, E_INVALIDARG, L"no LUN is named");
 }
 
 /* --- AddToSnapshotSet --- */
@@ -225,8 +243,10 @@ static HRESULT choose_provider(struct creation *c)
 	if (FAILED(hr))
 		return record_fail(c->r, provider_visible_error(hr, false),
 			L"AreLunsSupported failed with 0x%08x", (unsigned)hr);
-	return record_fail(
-		c->r, VSS_E_VOLUME_NOT_SUPPORTED, L"no provider supports volume 0 in this context");
+	return record_fail(c->r,
+		IsEqualGUID(&c->request->provider_id, &any) ? VSS_E_VOLUME_NOT_SUPPORTED
+							    : VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER,
+		L"no provider supports volume 0 in this context");
 }
 
 static HRESULT begin_prepare(struct creation *c, size_t v)
@@ -247,20 +267,25 @@ static HRESULT begin_prepare(struct creation *c, size_t v)
 		L"BeginPrepareSnapshot of volume %u failed with 0x%08x", (unsigned)v, (unsigned)hr);
 }
 
+/* AddToSnapshotSet's calls for one volume. */
+static HRESULT add_volume(struct creation *c, size_t v)
+{
+	HRESULT hr = S_OK;
+	if (v == 0)
+		hr = choose_provider(c);
+	else if (!ask_supported(c, c->p, v, &hr))
+		hr = record_fail(c->r,
+			FAILED(hr) ? provider_visible_error(hr, false) : VSS_E_VOLUME_NOT_SUPPORTED,
+			L"the provider does not support volume %u in this context", (unsigned)v);
+	return hr == S_OK ? begin_prepare(c, v) : hr;
+}
+
 static HRESULT add_volumes(struct creation *c)
 {
 	ULONG phase = record_phase_begin(c->r, L"AddToSnapshotSet");
-	HRESULT hr = choose_provider(c);
-	for (size_t v = 0; v < c->set->volume_count && hr == S_OK; v++) {
-		HRESULT asked = S_OK;
-		if (v > 0 && !ask_supported(c, c->p, v, &asked))
-			hr = record_fail(c->r,
-				FAILED(asked) ? provider_visible_error(asked, false)
-					      : VSS_E_VOLUME_NOT_SUPPORTED,
-				L"the provider does not support volume %u in this context", (unsigned)v);
-		else
-			hr = begin_prepare(c, v);
-	}
+	HRESULT hr = S_OK;
+	for (size_t v = 0; v < c->set->volume_count && hr == S_OK; v++)
+		hr = add_volume(c, v);
 	return record_phase_end(c->r, phase, hr);
 }
 
@@ -271,8 +296,8 @@ typedef HRESULT(STDMETHODCALLTYPE *set_method)(IVssProviderCreateSnapshotSet *, 
 /* Does another thread abort the set during this call? */
 static bool abort_begins(struct creation *c, const wchar_t *name, struct interloper *i)
 {
-	return is_trial(c, VARY_ABORTED) && !c->struck && wcscmp(c->vary->method, name) == 0 &&
-	       interloper_start(i, c->p->set, c->set->id, c->vary->abort_us);
+	return is_trial(c, VARY_ABORTED) && !c->struck && wcscmp(c->vary.method, name) == 0 &&
+	       interloper_start(i, c->p->set, c->set->id, c->vary.abort_us);
 }
 
 /* hr: what the call in whose middle that was answered. Any answer that VSS knows is right, but AbortSnapshots succeeds. */
@@ -284,13 +309,15 @@ static HRESULT abort_ends(struct creation *c, const wchar_t *name, struct interl
 		return strike(c, VSS_S_ASYNC_CANCELLED);
 	return record_fail(c->r, VSS_E_UNEXPECTED_PROVIDER_ERROR,
 		L"AbortSnapshots during %ls answered 0x%08x, and %ls 0x%08x (seed %u)", name,
-		(unsigned)aborted, name, (unsigned)hr, (unsigned)c->vary->seed);
+		(unsigned)aborted, name, (unsigned)hr, (unsigned)c->vary.seed);
 }
 
 /* One of the methods that take the set's id, as a phase of its own. */
 static HRESULT step(struct creation *c, const wchar_t *name, set_method method)
 {
 	struct interloper i;
+	if (InterlockedCompareExchange(&c->cancelled, 0, 0))
+		return record_fail(c->r, VSS_S_ASYNC_CANCELLED, L"cancelled before %ls", name);
 	ULONG phase = record_phase_begin(c->r, name);
 	bool abort = abort_begins(c, name, &i);
 	ULONG call = record_call_begin(c->r, name, L"%hs", "set");
@@ -345,7 +372,7 @@ static HRESULT clear_flags(struct creation *c)
 /* The time between the holds is VSS's own, and counts for the limit as if it had passed. */
 static DWORD hold_limit_ms(const struct creation *c)
 {
-	return c->vary->stagger_ms < HOLD_LIMIT_MS ? HOLD_LIMIT_MS - c->vary->stagger_ms : 0;
+	return c->vary.stagger_ms < HOLD_LIMIT_MS ? HOLD_LIMIT_MS - c->vary.stagger_ms : 0;
 }
 
 /* The LUNs of one volume that no volume before had. The clock starts with the first that is held. */
@@ -377,7 +404,7 @@ static HRESULT flush_and_hold(struct creation *c)
 	size_t count = c->set->volume_count;
 	HRESULT hr = S_OK;
 	for (size_t i = 0; i < count && hr == S_OK; i++)
-		hr = flush_and_hold_volume(c, (c->vary->held_first + i) % count);
+		hr = flush_and_hold_volume(c, (c->vary.held_first + i) % count);
 	if (!c->held_us)
 		c->held_us = record_now_us(c->r);
 	c->r->result->writers = c->hold.writers;
@@ -408,7 +435,7 @@ static HRESULT commit(struct creation *c)
 		if (hr == S_OK && ms > hold_limit_ms(c))
 			hr = record_fail(c->r, VSS_E_HOLD_WRITES_TIMEOUT,
 				L"the first volume was held for %lld ms, the limit is %d",
-				(long long)ms + c->vary->stagger_ms, HOLD_LIMIT_MS);
+				(long long)ms + c->vary.stagger_ms, HOLD_LIMIT_MS);
 		if (hr == S_OK && c->request->hold_ms > 0)
 			Sleep((DWORD)c->request->hold_ms);
 	}
@@ -426,7 +453,7 @@ static HRESULT writers(struct creation *c, enum vary_trial when)
 		c->frozen_us = record_now_us(c->r);
 		return S_OK;
 	}
-	int64_t ms = (record_now_us(c->r) - c->frozen_us) / 1000 + c->vary->freeze_ms;
+	int64_t ms = (record_now_us(c->r) - c->frozen_us) / 1000 + c->vary.freeze_ms;
 	return ms <= FREEZE_LIMIT_MS ? S_OK
 				     : record_fail(c->r, VSS_E_WRITERERROR_TIMEOUT,
 					       L"the writers were frozen for %lld ms, the limit is %d",
@@ -523,7 +550,7 @@ static HRESULT auto_recovery(struct creation *c)
 static HRESULT do_snapshot_set(struct creation *c)
 {
 	const IVssProviderCreateSnapshotSetVtbl *m = c->p->set->lpVtbl;
-	bool late = (c->request->flags & LAB_TARGETS_AFTER_FINAL) || c->vary->targets_late;
+	bool late = (c->request->flags & LAB_TARGETS_AFTER_FINAL) || c->vary.targets_late;
 	HRESULT hr;
 	c->doing = true;
 	if ((hr = step(c, L"EndPrepareSnapshots", m->EndPrepareSnapshots)) != S_OK ||
@@ -588,8 +615,8 @@ static HRESULT check_request(struct creation *c)
 			c->r, VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED, L"too many LUNs in one set");
 	ULONG phase = record_phase_begin(c->r, L"Scan");
 	c->scan = port_scan();
-	HRESULT hr = c->scan ? resolve_volumes(c) : record_fail(c->r, E_OUTOFMEMORY, L"out of memory");
-	return record_phase_end(c->r, phase, hr);
+	return record_phase_end(
+		c->r, phase, c->scan ? S_OK : record_fail(c->r, E_OUTOFMEMORY, L"out of memory"));
 }
 
 static void describe_set(struct creation *c)
@@ -627,6 +654,7 @@ static void report_originals(struct creation *c)
 static void hand_over(struct creation *c)
 {
 	bool import = !c->set->transportable && !(c->request->flags & LAB_NO_IMPORT);
+	c->set->made_count = (ULONG)c->set->volume_count;
 	char *document = set_to_document(c->set);
 	c->r->result->document = document ? record_utf8(document, -1) : NULL;
 	CoTaskMemFree(document);
@@ -661,34 +689,140 @@ static struct variation variation_of(const LAB_CREATE *request)
 	return v;
 }
 
+static struct creation *creation_new(
+	struct record *r, const LAB_CREATE *request, const struct variation *v, bool trial)
+{
+	struct creation *c = calloc(1, sizeof *c);
+	if (c)
+		c->set = set_new();
+	if (!c || !c->set) {
+		free(c);
+		record_fail(r, E_OUTOFMEMORY, L"out of memory");
+		return NULL;
+	}
+	c->r = r;
+	c->request = request;
+	c->vary = *v;
+	c->trial = trial;
+	describe_set(c);
+	return c;
+}
+
+void creation_free(struct creation *c)
+{
+	if (!c)
+		return;
+	port_scan_free(c->scan);
+	matching_free(c->arrived);
+	set_free(c->set);
+	free(c);
+}
+
 /* Makes one set. True: it was a trial that failed as it was to. */
 static bool create_one(struct record *r, const LAB_CREATE *request, const struct variation *v, bool trial)
 {
-	struct creation *c = calloc(1, sizeof *c);
-	struct shadow_set *s = set_new();
-	bool struck = false;
-	if (c && s) {
-		c->r = r;
-		c->request = request;
-		c->set = s;
-		c->vary = v;
-		c->trial = trial;
-		describe_set(c);
-		if (check_request(c) == S_OK) {
-			if (add_volumes(c) == S_OK && do_snapshot_set(c) == S_OK)
-				hand_over(c);
-			else
-				undo(c);
-		}
-		struck = c->struck && r->result->hr != VSS_E_UNEXPECTED_PROVIDER_ERROR;
-		port_scan_free(c->scan);
-		matching_free(c->arrived);
-	} else {
-		record_fail(r, E_OUTOFMEMORY, L"out of memory");
+	struct creation *c = creation_new(r, request, v, trial);
+	if (!c)
+		return false;
+	if (check_request(c) == S_OK && resolve_volumes(c) == S_OK) {
+		if (add_volumes(c) == S_OK && do_snapshot_set(c) == S_OK)
+			hand_over(c);
+		else
+			undo(c);
 	}
-	free(c);
-	set_free(s);
+	bool struck = c->struck && r->result->hr != VSS_E_UNEXPECTED_PROVIDER_ERROR;
+	creation_free(c);
 	return struck;
+}
+
+struct creation *creation_start(struct record *r, const LAB_CREATE *request)
+{
+	struct variation v = variation_of(request);
+	v.trial = VARY_NO_TRIAL; /* the requester may make as many as it likes */
+	struct creation *c = creation_new(r, request, &v, false);
+	if (c && check_request(c) == S_OK)
+		return c;
+	creation_free(c);
+	return NULL;
+}
+
+const GUID *creation_id(const struct creation *c)
+{
+	return &c->set->id;
+}
+
+/* The last volume, which has failed, and what it alone has brought along. */
+static void take_back_volume(struct creation *c, size_t luns_before)
+{
+	struct shadow_set *s = c->set;
+	struct set_volume *volume = &s->volumes[--s->volume_count];
+	s->member_count = volume->first;
+	while (s->lun_count > luns_before) {
+		struct set_lun *l = &s->luns[--s->lun_count];
+		lun_info_free(&l->original);
+		memset(l, 0, sizeof *l);
+		c->disks[s->lun_count] = NULL;
+	}
+	if (s->volume_count == 0)
+		c->p = NULL;
+}
+
+/* Nothing of a set may go on with a provider that was unloaded, or died, since its first volume was added. */
+static HRESULT same_provider(struct creation *c)
+{
+	return c->p && provider_loaded(&c->set->provider_id) != c->p
+		       ? record_fail(c->r, VSS_E_UNEXPECTED_PROVIDER_ERROR,
+				 L"the provider is not the one any more that the set was begun with")
+		       : S_OK;
+}
+
+HRESULT creation_add(struct creation *c, const char *name, const LAB_VOLUME_LUN *luns, ULONG count, GUID *id)
+{
+	struct shadow_set *s = c->set;
+	size_t luns_before = s->lun_count;
+	for (size_t v = 0; v < s->volume_count; v++)
+		if (_stricmp(s->volumes[v].name, name) == 0)
+			return record_fail(
+				c->r, VSS_E_OBJECT_ALREADY_EXISTS, L"%hs is in the set already", name);
+	HRESULT hr = same_provider(c);
+	if (hr == S_OK)
+		hr = new_volume(c);
+	if (hr != S_OK)
+		return hr;
+	snprintf(s->volumes[s->volume_count - 1].name, SET_NAME_BYTES, "%s", name);
+	ULONG phase = record_phase_begin(c->r, L"AddToSnapshotSet");
+	for (ULONG i = 0; i < count && hr == S_OK; i++)
+		hr = add_member(c, &luns[i]);
+	if (hr == S_OK)
+		hr = add_volume(c, s->volume_count - 1);
+	if (hr == S_OK)
+		*id = s->volumes[s->volume_count - 1].snapshot_id;
+	else
+		take_back_volume(c, luns_before);
+	return record_phase_end(c->r, phase, hr);
+}
+
+BOOL creation_supports(struct creation *c, const LAB_VOLUME_LUN *luns, ULONG count)
+{
+	HRESULT hr = new_volume(c);
+	for (ULONG i = 0; i < count && hr == S_OK; i++)
+		hr = add_member(c, &luns[i]);
+	return hr == S_OK && choose_provider(c) == S_OK;
+}
+
+void creation_do(struct creation *c)
+{
+	if (same_provider(c) != S_OK)
+		return;
+	if (do_snapshot_set(c) == S_OK)
+		hand_over(c);
+	else
+		undo(c);
+}
+
+void creation_cancel(struct creation *c)
+{
+	InterlockedExchange(&c->cancelled, 1);
 }
 
 /* By the seed another set is begun before, and given up. What becomes of it is not the request's, unless it fails otherwise

@@ -238,6 +238,15 @@ HRESULT locate_and_match(struct record *r, struct provider *p, struct shadow_set
 	return hr;
 }
 
+/* n of \\?\GLOBALROOT\Device\HarddiskVolumeShadowCopy<n>: never one that a shadow copy had before. */
+static void number_devices(struct shadow_set *s)
+{
+	DWORD last = settings_dword(L"LastShadowDevice", 0);
+	for (size_t v = 0; v < s->volume_count; v++)
+		s->volumes[v].device = (LONG)++last;
+	RegSetKeyValueW(HKEY_LOCAL_MACHINE, LAB_KEY, L"LastShadowDevice", REG_DWORD, &last, sizeof last);
+}
+
 HRESULT keep_import(struct record *r, struct shadow_set *s, const struct matching *m)
 {
 	HRESULT hr = S_OK;
@@ -246,6 +255,7 @@ HRESULT keep_import(struct record *r, struct shadow_set *s, const struct matchin
 			&s->luns[i].original);
 	if (m->matched > 0) {
 		s->imported = true;
+		number_devices(s);
 		report_snapshots(r, s);
 		if (!catalogue_store(s))
 			hr = record_fail(r, VSS_E_UNEXPECTED, L"the set cannot be written to the catalogue");

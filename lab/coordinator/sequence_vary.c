@@ -2,6 +2,7 @@
 /* The variation of the request that runs (vary.h), and the thread that aborts a set in the middle of a call. */
 #include "lab/coordinator/sequence_internal.h"
 
+#include "lab/coordinator/admin.h"
 #include "lab/coordinator/settings.h"
 
 static struct variation now;
@@ -20,7 +21,7 @@ void variation_begin(struct record *r)
 		return;
 	vary_text(&now, text);
 	record_call_end(r, record_call_begin(r, L"(vary)", L"%ls", text), S_OK);
-	if (now.reload)
+	if (now.reload && !making_now()) /* VSS unloads no provider of a set that is being made */
 		providers_unload_all(false, NULL);
 }
 

@@ -172,6 +172,17 @@ static DWORD write_setting(const wchar_t *text)
 	return set_value(LAB_KEY, name, REG_DWORD, &value, sizeof(value));
 }
 
+/* "D=1,2": the LUNs of a drive, for vssapi.dll. */
+static DWORD write_volume(const wchar_t *text)
+{
+	wchar_t name[2] = {text[0], 0};
+
+	if (!text[0] || text[1] != L'=')
+		return ERROR_INVALID_PARAMETER;
+	return set_value(LAB_KEY L"\\Volumes", name, REG_SZ, text + 2,
+		(DWORD)((wcslen(text + 2) + 1) * sizeof(wchar_t)));
+}
+
 static int prepare_com(int argc, wchar_t **argv)
 {
 	static const struct {
@@ -180,6 +191,7 @@ static int prepare_com(int argc, wchar_t **argv)
 		const char *what;
 	} options[] = {{L"--proxy-stub", register_proxy_stub, "registering the proxy-stub"},
 		{L"--coordinator", register_coordinator, "registering the coordinator"},
+		{L"--volume", write_volume, "writing the volumes"},
 		{L"--setting", write_setting, "writing the coordinator's settings"}};
 
 	for (int i = 0; i < argc; i += 2) {
@@ -230,6 +242,7 @@ int wmain(int argc, wchar_t **argv)
 		return 2;
 	}
 	ready_path = argv[1];
+	RegDeleteTreeW(HKEY_LOCAL_MACHINE, LAB_KEY L"\\Volumes");
 	err = set_ports(argv[2], &adapters);
 	if (err)
 		return fail("writing the driver's parameters", err);

@@ -27,10 +27,11 @@ def iqn(host):
 
 
 class Stack:
-    def __init__(self, luns, hosts='A', config=None, hold=False, host_options=None):
+    def __init__(self, luns, hosts='A', config=None, hold=False, host_options=None, volumes=None):
         self.directory = tempfile.mkdtemp(prefix='umbra-stack-')
         self.luns, self.host_names = dict(luns), list(hosts)
         self.config, self.want_hold, self.host_options = config, hold, host_options or {}
+        self.volumes = volumes or {}  # host: 'D=1 E=2,3'
         self.array = self.state = self.broker = None
         self.writers = []
         self.checks = self.failed = 0
@@ -64,7 +65,8 @@ class Stack:
         for host in self.host_names:
             self.state.configure(host, {
                 'portal': self.array.portal(), 'target': self.array.target, 'chap_user': iqn(host),
-                'chap_secret_file': self.path('secret'), 'hold_port': self.hold_port if self.broker else 0})
+                'chap_secret_file': self.path('secret'), 'hold_port': self.hold_port if self.broker else 0,
+                'volumes': self.volumes.get(host)})
             self.state.host(host).up()
 
     def __exit__(self, kind, value, trace):

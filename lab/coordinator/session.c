@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See session.h. */
+#include "lab/coordinator/session.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <vss.h>
+#include <vsserror.h>
+#include "lab/coordinator/admin.h"
+#include "lab/coordinator/catalogue.h"
+#include "lab/coordinator/record.h"
+#include "lab/coordinator/requests.h"
+#include "lab/coordinator/sequence.h"
+#include "lab/coordinator/settings.h"
+
+#define OWNED_MAX      64
+#define LOG_LINE_BYTES 512
+
+struct session {
+	ILabSession ILabSession_iface;
+	LONG refs;
+	HANDLE process, closing; /* closing: an event */
+	CRITICAL_SECTION
+	lock; /* of the members below, between threads; whoever changes them has the turn, too */
+	bool closed;
+	LAB_CREATE request;
+	struct record record;
+	struct creation *c; /* the set that is being made */
+	GUID owned[OWNED_MAX];
+	ULONG owned_count;
+};
+
+static struct session *impl_from_ILabSession(ILabSession *iface)
+{
+	return CONTAINING_RECORD(iface, struct session, ILabSession_iface);
+}
+
+static HRESULT STDMETHODCALLTYPE session_QueryInterface(ILabSession *iface, REFIID iid, void **out)
+{
+	if (!out)
+		return E_POINTER;
+	*out = IsEqualIID(iid, &IID_IUnknown) || IsEqualIID(iid, &IID_ILabSession) ? iface : NULL;
+	if (!*out)
+		return E_NOINTERFACE;
+	ILabSession_AddRef(iface);
+	return S_OK;
+}
+
+static ULONG STDMETHODCALLTYPE session_AddRef(ILabSession *iface)
+{
+	return (ULONG)InterlockedIncrement(&impl_from_ILabSession(iface)->refs);
+}
+
+static ULONG STDMETHODCALLTYPE session_Release(ILabSession *iface)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	LONG refs = InterlockedDecrement(&s->refs);
+	if (refs == 0) {
+		CloseHandle(s->process);
+		CloseHandle(s->closing);
+		DeleteCriticalSection(&s->lock);
+		free(s);
+		server_release();
+	}
+	return (ULONG)refs;
+}
+
+/* --- the log: what the provider was asked, for whoever wants to see what a requester caused --- */
+
+static void log_line(HANDLE h, const wchar_t *set, const wchar_t *kind, const LAB_CALL *call)
+{
+	wchar_t text[LOG_LINE_BYTES];
+	char line[LOG_LINE_BYTES * 3];
+	DWORD got;
+	_snwprintf(text, LOG_LINE_BYTES, L"%ls %ls %lld %lld 0x%08x %ls %ls\r\n", set, kind,
+		(long long)(call->start_us / 1000), (long long)(call->us / 1000), (unsigned)call->hr,
+		call->method ? call->method : L"", call->arguments ? call->arguments : L"");
+	text[LOG_LINE_BYTES - 1] = 0;
+	int bytes = WideCharToMultiByte(CP_UTF8, 0, text, -1, line, sizeof line, NULL, NULL);
+	if (bytes > 1)
+		WriteFile(h, line, (DWORD)bytes - 1, &got, NULL);
+}
+
+/* <StateDir>\sessions.log: a line for each call and phase: set, kind, begin and length in ms, code, name, arguments. */
+static void log_session(const LAB_RESULT *result, const wchar_t *outcome)
+{
+	wchar_t dir[MAX_PATH], path[MAX_PATH], set[40];
+	if (!settings_state_dir(dir, MAX_PATH) || _snwprintf(path, MAX_PATH, L"%ls\\sessions.log", dir) < 0)
+		return;
+	path[MAX_PATH - 1] = 0;
+	HANDLE h = CreateFileW(
+		path, FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_ALWAYS, 0, NULL);
+	if (h == INVALID_HANDLE_VALUE)
+		return;
+	StringFromGUID2(&result->set_id, set, 40);
+	for (ULONG i = 0; i < result->call_count; i++)
+		log_line(h, set, L"call", &result->calls[i]);
+	for (ULONG i = 0; i < result->phase_count; i++) {
+		const LAB_PHASE *p = &result->phases[i];
+		log_line(h, set, L"phase",
+			&(LAB_CALL){.start_us = p->start_us, .us = p->us, .hr = p->hr, .method = p->name});
+	}
+	log_line(h, set, L"end",
+		&(LAB_CALL){.hr = result->hr,
+			.method = (wchar_t *)(uintptr_t)outcome,
+			.arguments = result->message});
+	CloseHandle(h);
+}
+
+/* --- the set that is being made --- */
+
+/* The set is no longer being made. With the turn. */
+static void end_making(struct session *s)
+{
+	EnterCriticalSection(&s->lock);
+	struct creation *c = s->c;
+	s->c = NULL;
+	LeaveCriticalSection(&s->lock);
+	creation_free(c);
+	if (c)
+		making_leave();
+}
+
+static void drop_set(struct session *s)
+{
+	if (!s->c)
+		return;
+	log_session(s->record.result, L"dropped");
+	end_making(s);
+	record_drop(&s->record);
+}
+
+static HRESULT STDMETHODCALLTYPE session_Start(
+	ILabSession *iface, LONG context, GUID *set_id, LAB_STRING *why)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	HRESULT hr = VSS_E_SNAPSHOT_SET_IN_PROGRESS;
+	if (!set_id || !why)
+		return E_POINTER;
+	*why = NULL;
+	await_turn();
+	if (s->closed) {
+		hr = VSS_E_BAD_STATE;
+	} else if (making_enter()) {
+		bool begun = record_begin(&s->record);
+		memset(&s->request, 0, sizeof s->request);
+		s->request.context = context;
+		if (begun) {
+			request_prepare(&s->record);
+			s->c = creation_start(&s->record, &s->request);
+		}
+		hr = begun ? record_take_failure(&s->record, why) : E_OUTOFMEMORY;
+		if (s->c) {
+			*set_id = *creation_id(s->c);
+		} else {
+			record_drop(&s->record);
+			making_leave();
+		}
+	}
+	end_turn();
+	return hr;
+}
+
+static HRESULT STDMETHODCALLTYPE session_IsSupported(ILabSession *iface, LONG context, GUID provider_id,
+	ULONG count, LAB_VOLUME_LUN *luns, WINBOOL *supported, LAB_STRING *why)
+{
+	struct record r;
+	LAB_CREATE request = {.context = context, .provider_id = provider_id};
+	(void)iface;
+	if (!supported || !why || (count && !luns))
+		return E_POINTER;
+	*supported = FALSE;
+	*why = NULL;
+	if (!record_begin(&r))
+		return E_OUTOFMEMORY;
+	await_turn();
+	request_prepare(&r);
+	struct creation *c = creation_start(&r, &request);
+	*supported = c && creation_supports(c, luns, count);
+	creation_free(c);
+	end_turn();
+	HRESULT hr = record_take_failure(&r, why);
+	record_drop(&r);
+	bool no = hr == VSS_E_VOLUME_NOT_SUPPORTED || hr == VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER ||
+		  hr == VSS_E_UNSUPPORTED_CONTEXT;
+	return no ? S_OK : hr;
+}
+
+static HRESULT STDMETHODCALLTYPE session_Add(ILabSession *iface, WCHAR *name, GUID provider_id, ULONG count,
+	LAB_VOLUME_LUN *luns, GUID *snapshot_id, LAB_STRING *why)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	char utf8[SET_NAME_BYTES];
+	if (!name || !snapshot_id || !why || (count && !luns))
+		return E_POINTER;
+	*why = NULL;
+	if (!count || !WideCharToMultiByte(CP_UTF8, 0, name, -1, utf8, sizeof utf8, NULL, NULL))
+		return E_INVALIDARG;
+	await_turn();
+	HRESULT hr = VSS_E_BAD_STATE;
+	if (s->c) {
+		s->request.provider_id = provider_id;
+		creation_add(s->c, utf8, luns, count, snapshot_id);
+		hr = record_take_failure(&s->record, why);
+	}
+	end_turn();
+	return hr;
+}
+
+/* Is it to go with its requester? */
+static bool is_auto_release(LONG context)
+{
+	return !(context & VSS_VOLSNAP_ATTR_NO_AUTO_RELEASE);
+}
+
+static void own(struct session *s, const LAB_RESULT *result, bool visible)
+{
+	if (visible && is_auto_release(result->context) && s->owned_count < OWNED_MAX)
+		s->owned[s->owned_count++] = result->set_id;
+}
+
+static HRESULT STDMETHODCALLTYPE session_Do(ILabSession *iface, LAB_RESULT **result)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	if (!result)
+		return E_POINTER;
+	*result = NULL;
+	await_turn();
+	if (!s->c) {
+		end_turn();
+		return VSS_E_BAD_STATE;
+	}
+	creation_do(s->c);
+	log_session(s->record.result, L"done");
+	own(s, s->record.result, catalogue_has(&s->record.result->set_id));
+	end_making(s);
+	record_finish(&s->record, result);
+	end_turn();
+	return S_OK;
+}
+
+static HRESULT STDMETHODCALLTYPE session_Abort(ILabSession *iface)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	EnterCriticalSection(&s->lock);
+	if (s->c)
+		creation_cancel(s->c);
+	LeaveCriticalSection(&s->lock);
+	await_turn(); /* of a Do that runs this is the end, and there is nothing left to drop */
+	drop_set(s);
+	end_turn();
+	return S_OK;
+}
+
+/* --- the rest --- */
+
+static HRESULT STDMETHODCALLTYPE session_Import(ILabSession *iface, WCHAR *document, LAB_RESULT **result)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	struct record r;
+	HRESULT hr;
+	if (!document)
+		return E_INVALIDARG;
+	if (!request_begin(&r, result, &hr))
+		return hr;
+	char *text = document_text(&r, document);
+	if (text)
+		sequence_import(&r, text, strlen(text), 0);
+	free(text);
+	bool mine = r.result->hr != VSS_E_OBJECT_ALREADY_EXISTS && catalogue_has(&r.result->set_id);
+	own(s, r.result, mine);
+	return request_end(&r, result);
+}
+
+static HRESULT STDMETHODCALLTYPE session_Delete(ILabSession *iface, GUID id, LONG flags, LAB_RESULT **result)
+{
+	struct record r;
+	HRESULT hr;
+	(void)iface;
+	if (!request_begin(&r, result, &hr))
+		return hr;
+	sequence_delete(&r, &id, flags);
+	return request_end(&r, result);
+}
+
+static HRESULT STDMETHODCALLTYPE session_Query(ILabSession *iface, LAB_RESULT **result)
+{
+	struct record r;
+	HRESULT hr;
+	(void)iface;
+	if (!request_begin(&r, result, &hr))
+		return hr;
+	sequence_list(&r);
+	return request_end(&r, result);
+}
+
+static void delete_owned(struct session *s)
+{
+	while (s->owned_count) {
+		const GUID *id = &s->owned[--s->owned_count];
+		struct record r;
+		if (!catalogue_has(id) || !record_begin(&r))
+			continue;
+		request_prepare(&r);
+		sequence_delete(&r, id, LAB_FORGET_GONE);
+		log_session(r.result, L"released");
+		record_drop(&r);
+	}
+}
+
+static HRESULT STDMETHODCALLTYPE session_Close(ILabSession *iface)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	session_Abort(iface);
+	await_turn();
+	if (!s->closed) {
+		s->closed = true;
+		delete_owned(s);
+	}
+	end_turn();
+	SetEvent(s->closing);
+	return S_OK;
+}
+
+static const ILabSessionVtbl session_vtbl = {session_QueryInterface, session_AddRef, session_Release,
+	session_Start, session_IsSupported, session_Add, session_Do, session_Abort, session_Import,
+	session_Delete, session_Query, session_Close};
+
+/* Has a reference of its own. COM under Wine never says that a client is gone, and keeps its references for ever. */
+static DWORD WINAPI watch(void *arg)
+{
+	struct session *s = arg;
+	HANDLE either[] = {s->closing, s->process};
+	CoInitializeEx(NULL, COINIT_MULTITHREADED);
+	if (WaitForMultipleObjects(2, either, FALSE, INFINITE) != WAIT_OBJECT_0) {
+		session_Close(&s->ILabSession_iface);
+		CoDisconnectObject((IUnknown *)&s->ILabSession_iface, 0);
+	}
+	ILabSession_Release(&s->ILabSession_iface);
+	CoUninitialize();
+	return 0;
+}
+
+HRESULT STDMETHODCALLTYPE requester_OpenSession(ILabRequester *iface, ULONG process_id, ILabSession **session)
+{
+	(void)iface;
+	if (!session)
+		return E_POINTER;
+	*session = NULL;
+	struct session *s = calloc(1, sizeof *s);
+	if (!s)
+		return E_OUTOFMEMORY;
+	s->ILabSession_iface.lpVtbl = (ILabSessionVtbl *)(uintptr_t)&session_vtbl;
+	s->process = OpenProcess(SYNCHRONIZE, FALSE, process_id);
+	s->closing = CreateEventW(NULL, TRUE, FALSE, NULL);
+	if (!s->process || !s->closing) {
+		HRESULT hr = HRESULT_FROM_WIN32(GetLastError());
+		CloseHandle(s->process);
+		CloseHandle(s->closing);
+		free(s);
+		return hr;
+	}
+	InitializeCriticalSection(&s->lock);
+	s->refs = 2;
+	server_hold();
+	HANDLE watcher = CreateThread(NULL, 0, watch, s, 0, NULL);
+	if (!watcher) {
+		s->refs = 1;
+		session_Release(&s->ILabSession_iface);
+		return E_OUTOFMEMORY;
+	}
+	CloseHandle(watcher);
+	*session = &s->ILabSession_iface;
+	return S_OK;
+}
