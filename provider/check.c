@@ -21,10 +21,6 @@
 
 #define DISKS_MAX      256
 #define DESCRIPTOR_CAP 4096
-/* mingw-w64 has it not. METHOD_BUFFERED, FILE_ANY_ACCESS; out: a BOOLEAN. */
-#ifndef IOCTL_DISK_IS_CLUSTERED
-#define IOCTL_DISK_IS_CLUSTERED 0x000700F8
-#endif
 
 /* ---- arrays --------------------------------------------------------------------------------------- */
 
@@ -112,17 +108,6 @@ struct disk {
 	struct page83_disk page;
 };
 
-/* Only the class driver of a node of a cluster answers with anything but "no". */
-static bool is_clustered(HANDLE disk)
-{
-	BOOLEAN clustered = FALSE;
-	DWORD returned = 0;
-
-	return DeviceIoControl(disk, IOCTL_DISK_IS_CLUSTERED, NULL, 0, &clustered, sizeof(clustered),
-		       &returned, NULL) &&
-	       returned == sizeof(clustered) && clustered;
-}
-
 /* False: there is no such disk, or it has no page 83. */
 static bool read_disk(unsigned number, uint8_t *buf, struct disk *out)
 {
@@ -138,7 +123,7 @@ static bool read_disk(unsigned number, uint8_t *buf, struct disk *out)
 	if (file == INVALID_HANDLE_VALUE)
 		return false;
 	out->ours = transport_spti_is_ours(file);
-	out->clustered = out->ours && is_clustered(file);
+	out->clustered = out->ours && transport_spti_is_clustered(file);
 	memset(buf, 0, DESCRIPTOR_CAP);
 	bool told = DeviceIoControl(file, IOCTL_STORAGE_QUERY_PROPERTY, &query, sizeof(query), buf,
 		DESCRIPTOR_CAP, &returned, NULL);

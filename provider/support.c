@@ -125,8 +125,9 @@ static void show_disk(FILE *out, HANDLE disk, unsigned number, uint8_t *property
 
 	(void)DeviceIoControl(disk, IOCTL_DISK_GET_LENGTH_INFO, NULL, 0, &length, sizeof(length), &got, NULL);
 	bool writable = DeviceIoControl(disk, IOCTL_DISK_IS_WRITABLE, NULL, 0, NULL, 0, &got, NULL);
-	fprintf(out, "PhysicalDrive%u%s: %lld bytes%s", number, transport_spti_is_ours(disk) ? " (ours)" : "",
-		(long long)length.Length.QuadPart, writable ? "" : ", not writable");
+	fprintf(out, "PhysicalDrive%u%s: %lld bytes%s%s", number,
+		transport_spti_is_ours(disk) ? " (ours)" : "", (long long)length.Length.QuadPart,
+		writable ? "" : ", not writable", transport_spti_is_clustered(disk) ? ", of a cluster" : "");
 	if (len >= sizeof(*d))
 		fprintf(out, ", bus %u, vendor \"%s\", product \"%s\", revision \"%s\", 80: \"%s\"",
 			(unsigned)d->BusType, text_at(property, len, d->VendorIdOffset),

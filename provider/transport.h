@@ -69,5 +69,7 @@ struct transport *transport_spti(void);
 
 /* Does this open drive (HANDLE) come from one of our arrays? Windows is asked, not the disk. */
 bool transport_spti_is_ours(void *file);
+/* Is this open drive (HANDLE) a disk of a failover cluster? */
+bool transport_spti_is_clustered(void *file);
 
 #endif

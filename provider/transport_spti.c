@@ -20,6 +20,10 @@
 #include "provider/device_names.h"
 #include "provider/memory.h"
 
+/* mingw-w64 has it not. METHOD_BUFFERED, FILE_ANY_ACCESS; out: a BOOLEAN. */
+#ifndef IOCTL_DISK_IS_CLUSTERED
+#define IOCTL_DISK_IS_CLUSTERED 0x000700F8
+#endif
 #define DISK_TIMEOUT_S     60 /* of disks on msiscsi */
 #define DISK_TIMEOUT_MAX_S 3600
 #define INQUIRY_CAP        65536
@@ -160,6 +164,17 @@ static int spti_command(struct transport_handle *h, struct transport_command *c)
 	if (c->direction == TRANSPORT_IN)
 		memcpy(c->data, r->data, c->len_bytes);
 	return 0;
+}
+
+/* Only the class driver of a node of a cluster answers with anything but "no". */
+bool transport_spti_is_clustered(void *file)
+{
+	BOOLEAN clustered = FALSE;
+	DWORD returned = 0;
+
+	return DeviceIoControl(file, IOCTL_DISK_IS_CLUSTERED, NULL, 0, &clustered, sizeof(clustered),
+		       &returned, NULL) &&
+	       returned == sizeof(clustered) && clustered;
 }
 
 /* Windows' own answer to "who made this disk?". False: not ours, or it cannot be asked. */

@@ -327,6 +327,11 @@ def scenario_cluster(lab):
     found = told()
     check([f['level'] for f in found] == ['note'] and 'PhysicalDrive' in found[0]['text'] and
           'transportable' in found[0]['remedy'], f'{found}')
+    path = os.path.join(lab.dir, 'support-cluster.txt')
+    lab.run('A', 'support', labhost.windows_path(path))
+    with open(path, encoding='utf-8') as source:
+        text = source.read()
+    check('cluster node: yes' in text and text.count(', of a cluster') == 1, text[:3000])
     reg(lab, 'A', 'delete', lab_key, '/v', 'ClusteredLun', '/f')
     reg(lab, 'A', 'delete', r'HKLM\Cluster', '/f')
     check(told() == [], f'{told()}')
