@@ -13,6 +13,8 @@
 #include "lab/coordinator/hold_client.h"
 #include "lab/coordinator/pending.h"
 
+#define FLUSHED_IN_HOLD_MAX 8
+
 struct creation {
 	struct record *r;
 	const LAB_CREATE *request;
@@ -31,7 +33,7 @@ struct creation {
 	bool struck;       /* it did */
 	int64_t frozen_us; /* since when the writers are */
 	int64_t held_us;   /* since when the first of them are held; 0: none is yet */
-	bool held[SET_MAX_LUNS];
+	bool held[SET_MAX_LUNS], flushed[SET_MAX_LUNS];
 	struct matching *arrived; /* owned; auto-recovery's, which made the shadow LUNs visible */
 };
 
@@ -375,6 +377,15 @@ static DWORD hold_limit_ms(const struct creation *c)
 	return c->vary.stagger_ms < HOLD_LIMIT_MS ? HOLD_LIMIT_MS - c->vary.stagger_ms : 0;
 }
 
+static HRESULT flush(struct creation *c, size_t slot)
+{
+	c->flushed[slot] = true;
+	return SUCCEEDED(port_flush(c->disks[slot]))
+		       ? S_OK
+		       : record_fail(c->r, VSS_E_FLUSH_WRITES_TIMEOUT, L"%ls cannot be flushed",
+				 c->disks[slot]->device);
+}
+
 /* The LUNs of one volume that no volume before had. The clock starts with the first that is held. */
 static HRESULT flush_and_hold_volume(struct creation *c, size_t v)
 {
@@ -383,9 +394,8 @@ static HRESULT flush_and_hold_volume(struct creation *c, size_t v)
 		size_t slot = c->set->members[c->set->volumes[v].first + k];
 		if (c->held[slot])
 			continue;
-		if (FAILED(port_flush(c->disks[slot])))
-			return record_fail(c->r, VSS_E_FLUSH_WRITES_TIMEOUT, L"%ls cannot be flushed",
-				c->disks[slot]->device);
+		if (!c->flushed[slot] && (hr = flush(c, slot)) != S_OK)
+			return hr;
 		hr = hold_lun(&c->hold, c->disks[slot]->info.m_szSerialNumber, HOLD_LIMIT_MS);
 		if (FAILED(hr))
 			return record_fail(c->r, hr,
@@ -403,6 +413,9 @@ static HRESULT flush_and_hold(struct creation *c)
 	ULONG phase = record_phase_begin(c->r, L"FlushAndHold");
 	size_t count = c->set->volume_count;
 	HRESULT hr = S_OK;
+	/* Of many LUNs most are flushed before: no verdict may hang on how fast this machine flushes. */
+	for (size_t slot = FLUSHED_IN_HOLD_MAX; slot < c->set->lun_count && hr == S_OK; slot++)
+		hr = flush(c, slot);
 	for (size_t i = 0; i < count && hr == S_OK; i++)
 		hr = flush_and_hold_volume(c, (c->vary.held_first + i) % count);
 	if (!c->held_us)
