@@ -19,13 +19,16 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import volumes  # noqa: E402
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ADAPTERS_MAX = 4
 PATIENCE_S = 300  # for what comes at once, on a machine that may stand still for a while; only a failure waits so long
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
 SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'reset_ms', 'hold_port',
-            'idle_ms', 'import_wait_ms', 'volumes')
+            'idle_ms', 'import_wait_ms', 'volumes', 'mounted')
 COORDINATOR_SETTINGS = {'hold_port': 'HoldPort', 'idle_ms': 'IdleMs', 'import_wait_ms': 'ImportWaitMs'}
 
 
@@ -123,9 +126,9 @@ class Process:
     def __init__(self, path):
         self.path = path
 
-    def start(self, arguments, log, env=None):
+    def start(self, arguments, log, env=None, stdin=subprocess.DEVNULL):
         with open(log, 'ab') as sink:
-            child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=env,
+            child = subprocess.Popen(arguments, stdin=stdin, stdout=sink, stderr=sink, env=env,
                                      start_new_session=True, cwd='/')
         CHILDREN[child.pid] = child
         with open(self.path, 'w') as out:
@@ -469,6 +472,7 @@ class Host:
         self.path = os.path.join(state.path, name)
         self.prefix = os.path.join(self.path, 'prefix')
         self.keeper = Process(os.path.join(self.path, 'keeper.pid'))
+        self.manager = Process(os.path.join(self.path, 'volumes.pid'))
         self.bridges = [Bridge(self, adapter) for adapter in state.adapters(name)]
         self.bridge = self.bridges[0]
 
@@ -518,6 +522,10 @@ class Host:
         for letter, luns in volumes_of(settings):
             arguments += ['--volume', f'{letter}={luns}']
         self._place_vssapi()
+        if settings.get('mounted') == 'yes':
+            arguments += ['--setting', f'VolumePort={self._start_volumes(settings)}']
+        else:
+            arguments += ['--setting', 'VolumePort=0']
         for key, name in COORDINATOR_SETTINGS.items():
             if settings.get(key):
                 arguments += ['--setting', f'{name}={settings[key]}']
@@ -538,12 +546,39 @@ class Host:
             os.unlink(placed)
         shutil.copyfile(dll, placed)
 
+    def _start_volumes(self, settings):
+        """The volume manager; the drives are there before Wine starts, which looks for them then only. Its port."""
+        self._stop_volumes()
+        why = volumes.missing()
+        if why:
+            raise LabError(f'the volumes of host {self.name} cannot be mounted: {why}')
+        folder = self._file('volumes')
+        os.makedirs(folder, exist_ok=True)
+        told = {key: settings.get(key) for key in ('portal', 'target', 'chap_user', 'chap_secret_file', 'initiator')}
+        told.update(prefix=self.prefix, hold_port=int(settings.get('hold_port') or 0),
+                    volumes=[(letter, int(luns)) for letter, luns in volumes_of(settings) if ',' not in luns])
+        with open(self._file('volumes.json'), 'w') as out:
+            json.dump(told, out)
+        with open(self._file('volumes.json')) as source:
+            child = self.manager.start([sys.executable, volumes.__file__, folder], self._file('volumes.log'), stdin=source)
+        port = os.path.join(folder, 'port')
+        if not wait_until(lambda: os.path.exists(port) or child.poll() is not None, PATIENCE_S) or not os.path.exists(port):
+            raise LabError(f'the volumes of host {self.name} cannot be mounted: {tail(self._file("volumes.log"))}')
+        return int(tail(port, 1))
+
+    def _stop_volumes(self):
+        self.manager.stop(PATIENCE_S)
+        port = os.path.join(self._file('volumes'), 'port')
+        if os.path.exists(port):
+            os.unlink(port)
+
     def down(self):
         """Ends everything; True when nothing is left."""
         clean = True
         if os.path.isdir(self.prefix):
             clean = end_prefix(self.prefix)
         self.keeper.stop()
+        self._stop_volumes()
         for bridge in self.bridges:
             bridge.stop()
         if os.path.exists(self._file('ready')):

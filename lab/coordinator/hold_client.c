@@ -9,8 +9,7 @@
 #include <vsserror.h>
 #include "lab/coordinator/settings.h"
 
-#define LINE_MAX_BYTES 256
-#define ANSWER_MS      30000 /* the broker gives its writers ten seconds */
+#define ANSWER_MS 30000 /* the broker gives its writers ten seconds */
 
 static SOCKET connect_broker(WORD port)
 {
@@ -35,12 +34,12 @@ static SOCKET connect_broker(WORD port)
 }
 
 /* Sends one line, reads the one that answers (without its end). */
-static BOOL ask(SOCKET s, const char *line, char answer[LINE_MAX_BYTES])
+static BOOL ask(SOCKET s, const char *line, char answer[HOLD_LINE_BYTES])
 {
 	int len = (int)strlen(line), have = 0;
 	if (send(s, line, len, 0) != len)
 		return FALSE;
-	while (have < LINE_MAX_BYTES - 1) {
+	while (have < HOLD_LINE_BYTES - 1) {
 		if (recv(s, answer + have, 1, 0) != 1)
 			return FALSE;
 		if (answer[have] == '\n')
@@ -51,9 +50,20 @@ static BOOL ask(SOCKET s, const char *line, char answer[LINE_MAX_BYTES])
 	return TRUE;
 }
 
+uintptr_t hold_connect(WORD port)
+{
+	SOCKET s = connect_broker(port);
+	return s == INVALID_SOCKET ? 0 : (uintptr_t)s;
+}
+
+BOOL hold_ask(uintptr_t connection, const char *line, char answer[HOLD_LINE_BYTES])
+{
+	return ask((SOCKET)connection, line, answer);
+}
+
 HRESULT hold_lun(struct hold *h, const char *serial, DWORD limit_ms)
 {
-	char line[128], answer[LINE_MAX_BYTES];
+	char line[128], answer[HOLD_LINE_BYTES];
 	DWORD port = settings_dword(L"HoldPort", 0);
 	bool first = h->socket == 0;
 	if (port == 0)
@@ -75,7 +85,7 @@ HRESULT hold_lun(struct hold *h, const char *serial, DWORD limit_ms)
 
 HRESULT hold_end(struct hold *h)
 {
-	char answer[LINE_MAX_BYTES];
+	char answer[HOLD_LINE_BYTES];
 	if (h->socket == 0)
 		return S_OK;
 	BOOL good = ask((SOCKET)h->socket, "RELEASE\n", answer) && strncmp(answer, "RELEASED", 8) == 0;

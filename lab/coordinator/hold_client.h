@@ -13,6 +13,13 @@
 #include <stdint.h>
 #include <windows.h>
 
+#define HOLD_LINE_BYTES 256
+
+/* Of any protocol of lines on 127.0.0.1: 0: nobody is there. */
+uintptr_t hold_connect(WORD port);
+/* Sends a line, reads the one that answers (without its end). */
+BOOL hold_ask(uintptr_t connection, const char *line, char answer[HOLD_LINE_BYTES]);
+
 struct hold {
 	uintptr_t socket; /* 0: none */
 	int writers;      /* that stand still, or write elsewhere */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <wchar.h>
 #include <vsserror.h>
+#include "lab/coordinator/surface.h"
 
 #define IDENTIFIERS_TEXT 4096
 
@@ -220,6 +221,9 @@ static bool delete_luns(
 	struct record *r, struct provider *p, struct shadow_set *s, int volume, const struct port_scan *scan)
 {
 	bool all = true;
+	for (size_t v = 0; v < s->volume_count; v++)
+		if (volume < 0 || (size_t)volume == v)
+			surface_unmount(s->volumes[v].device);
 	for (size_t i = 0; i < s->lun_count; i++) {
 		if (volume >= 0 && set_uses_lun(s, i, volume))
 			continue;

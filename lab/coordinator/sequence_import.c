@@ -14,6 +14,7 @@
 #include <wchar.h>
 #include <vsserror.h>
 #include "lab/coordinator/settings.h"
+#include "lab/coordinator/surface.h"
 
 #define RESCAN_PAUSE_MS 200
 
@@ -247,6 +248,19 @@ static void number_devices(struct shadow_set *s)
 	RegSetKeyValueW(HKEY_LOCAL_MACHINE, LAB_KEY, L"LastShadowDevice", REG_DWORD, &last, sizeof last);
 }
 
+/* The first LUN of a volume has its file system, as far as the lab can mount it. */
+static void surface(struct record *r, const struct shadow_set *s, const struct matching *m)
+{
+	ULONG phase = record_phase_begin(r, L"Surface");
+	HRESULT result = S_OK;
+	for (size_t v = 0; v < s->volume_count; v++) {
+		size_t at = s->members[s->volumes[v].first];
+		HRESULT hr = m->have[at] ? surface_mount(s->volumes[v].device, m->found[at].bytes.lun) : S_OK;
+		result = hr == S_OK ? result : hr;
+	}
+	record_phase_end(r, phase, result);
+}
+
 HRESULT keep_import(struct record *r, struct shadow_set *s, const struct matching *m)
 {
 	HRESULT hr = S_OK;
@@ -256,6 +270,7 @@ HRESULT keep_import(struct record *r, struct shadow_set *s, const struct matchin
 	if (m->matched > 0) {
 		s->imported = true;
 		number_devices(s);
+		surface(r, s, m);
 		report_snapshots(r, s);
 		if (!catalogue_store(s))
 			hr = record_fail(r, VSS_E_UNEXPECTED, L"the set cannot be written to the catalogue");

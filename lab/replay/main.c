@@ -361,22 +361,44 @@ static HRESULT do_touch(wchar_t **w)
 	return f ? S_OK : E_FAIL;
 }
 
+/* read N FILE: a file of shadow copy N's device. read FILE: any file. */
+static HRESULT do_read(wchar_t **w)
+{
+	wchar_t path[MAX_PATH];
+	char text[64] = "";
+	DWORD got = 0;
+	_snwprintf(path, MAX_PATH,
+		w[1] && w[2] ? L"\\\\?\\GLOBALROOT\\Device\\HarddiskVolumeShadowCopy%ls\\%ls" : L"%ls",
+		w[1] ? w[1] : L"", w[1] && w[2] ? w[2] : L"");
+	path[MAX_PATH - 1] = 0;
+	HANDLE h = CreateFileW(
+		path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_EXISTING, 0, NULL);
+	HRESULT hr = h != INVALID_HANDLE_VALUE ? S_OK : HRESULT_FROM_WIN32(GetLastError());
+	if (hr == S_OK && !ReadFile(h, text, sizeof text - 1, &got, NULL))
+		hr = HRESULT_FROM_WIN32(GetLastError());
+	if (h != INVALID_HANDLE_VALUE)
+		CloseHandle(h);
+	text[strcspn(text, "\r\n ")] = 0; /* its first word */
+	printf(" text=%s", text);
+	return hr;
+}
+
 static const struct {
 	const wchar_t *name;
 	HRESULT (*run)(wchar_t **words);
 	int without; /* an object of vssapi.dll */
 } steps[] = {{L"create", do_create, 1}, {L"release", do_release, 0}, {L"die", do_die, 1},
-	{L"await", do_await, 1}, {L"touch", do_touch, 1}, {L"apartment", do_apartment, 1},
-	{L"QueryInterface", do_query_interface, 0}, {L"InitializeForBackup", do_initialize, 0},
-	{L"InitializeForRestore", do_initialize, 0}, {L"SetContext", do_context, 0},
-	{L"SetBackupState", do_state, 0}, {L"GatherWriterMetadata", do_gather, 0},
-	{L"GetWriterMetadataCount", do_counts, 0}, {L"GetWriterStatusCount", do_counts, 0},
-	{L"GetWriterComponentsCount", do_counts, 0}, {L"FreeWriterMetadata", do_free, 0},
-	{L"FreeWriterStatus", do_free, 0}, {L"GatherWriterStatus", do_status, 0},
-	{L"AddComponent", do_component, 0}, {L"StartSnapshotSet", do_start, 0},
-	{L"AddToSnapshotSet", do_add, 0}, {L"IsVolumeSupported", do_supported, 0},
-	{L"PrepareForBackup", do_prepare, 0}, {L"DoSnapshotSet", do_do, 0},
-	{L"GetSnapshotProperties", do_properties, 0}, {L"Query", do_query, 0},
+	{L"await", do_await, 1}, {L"touch", do_touch, 1}, {L"read", do_read, 1},
+	{L"apartment", do_apartment, 1}, {L"QueryInterface", do_query_interface, 0},
+	{L"InitializeForBackup", do_initialize, 0}, {L"InitializeForRestore", do_initialize, 0},
+	{L"SetContext", do_context, 0}, {L"SetBackupState", do_state, 0},
+	{L"GatherWriterMetadata", do_gather, 0}, {L"GetWriterMetadataCount", do_counts, 0},
+	{L"GetWriterStatusCount", do_counts, 0}, {L"GetWriterComponentsCount", do_counts, 0},
+	{L"FreeWriterMetadata", do_free, 0}, {L"FreeWriterStatus", do_free, 0},
+	{L"GatherWriterStatus", do_status, 0}, {L"AddComponent", do_component, 0},
+	{L"StartSnapshotSet", do_start, 0}, {L"AddToSnapshotSet", do_add, 0},
+	{L"IsVolumeSupported", do_supported, 0}, {L"PrepareForBackup", do_prepare, 0},
+	{L"DoSnapshotSet", do_do, 0}, {L"GetSnapshotProperties", do_properties, 0}, {L"Query", do_query, 0},
 	{L"BackupComplete", do_complete, 0}, {L"AbortBackup", do_abort, 0},
 	{L"DeleteSnapshots", do_delete, 0}, {L"ImportSnapshots", do_import, 0}, {L"SaveAsXML", do_save, 0},
 	{L"BreakSnapshotSet", do_break, 0}};

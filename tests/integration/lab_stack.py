@@ -27,11 +27,11 @@ def iqn(host):
 
 
 class Stack:
-    def __init__(self, luns, hosts='A', config=None, hold=False, host_options=None, volumes=None):
+    def __init__(self, luns, hosts='A', config=None, hold=False, host_options=None, volumes=None, mounted=False):
         self.directory = tempfile.mkdtemp(prefix='umbra-stack-')
         self.luns, self.host_names = dict(luns), list(hosts)
         self.config, self.want_hold, self.host_options = config, hold, host_options or {}
-        self.volumes = volumes or {}  # host: 'D=1 E=2,3'
+        self.volumes, self.mounted = volumes or {}, mounted  # host: 'D=1 E=2,3'
         self.array = self.state = self.broker = None
         self.writers = []
         self.checks = self.failed = 0
@@ -67,6 +67,9 @@ class Stack:
                 'portal': self.array.portal(), 'target': self.array.target, 'chap_user': iqn(host),
                 'chap_secret_file': self.path('secret'), 'hold_port': self.hold_port if self.broker else 0,
                 'volumes': self.volumes.get(host)})
+            if self.mounted:  # up comes the host when there is something on its LUNs
+                self.state.configure(host, {'mounted': 'yes'})
+                continue
             self.state.host(host).up()
 
     def __exit__(self, kind, value, trace):
