@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "array/store/pool/background/background.h"
 #include "array/store/pool/io/io.h"
 #include "tests/support/test.h"
 #include "tests/unit/store/world.h"
@@ -336,9 +337,46 @@ TEST(check_finds_and_repairs_a_wrong_bitmap)
 	world_destroy(&w);
 }
 
+/* Copies that were deleted together go together: the frames that it takes do not grow with their number. */
+TEST(deleted_copies_share_frames)
+{
+	uint64_t seed = test_seed(), frames[2];
+
+	for (unsigned round = 0; round < 2; round++) {
+		unsigned copies = round ? 9 : 3;
+		struct model *m, *copy[9];
+		struct world w;
+
+		world_begin(&w, seed, UINT64_C(8) << 20);
+		m = world_create_disk(&w, 8 * CHUNK_SECTORS);
+		for (unsigned i = 0; i < copies; i++) {
+			assert_int_equal(world_write(&w, m, sim_below(&w.sim, 60) * 16, 16, 0), 0);
+			copy[i] = world_fork(&w, m);
+		}
+		world_settle(&w);
+		pool_reclaim_stop(world_pool(&w)); /* they come together */
+		for (unsigned i = 0; i < copies; i++)
+			assert_int_equal(world_delete_disk(&w, copy[i]), 0);
+		assert_int_equal(world_close(&w), 0);
+		assert_int_equal(world_open(&w), 0);
+		frames[round] = world_pool(&w)->log.sequence;
+		world_settle(&w);
+		frames[round] = world_pool(&w)->log.sequence - frames[round];
+		assert_true(world_used_chunks(&w) <= 8); /* all of theirs is back */
+		for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+			list_for_each (n, &world_pool(&w)->map.branch_hash[i])
+				assert_non_null(container_of(n, struct pool_branch, hash_link)->disk);
+		}
+		assert_true(list_empty(&world_pool(&w)->commit.todos.list));
+		world_verify_end(&w);
+	}
+	assert_true(frames[1] <= frames[0] + 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(deleted_copies_share_frames),
 		cmocka_unit_test(an_overwrite_after_a_cut_costs_one_write),
 		cmocka_unit_test(a_chunk_lies_in_few_places_however_many_cuts),
 		cmocka_unit_test(a_full_pool_does_all_that_needs_no_new_chunk),

@@ -5,9 +5,9 @@
  *
  * - A to-do (branch, gen) says that the viewer of that generation is gone. Only chunks that were written
  *   again between it and the next viewer can have something to give back. The index of generations lists
- *   them.
+ *   them. To-dos of a branch with the same next viewer are one walk.
  * - A branch without disk and child is dropped: its entries are deleted, then the branch, and its parent gets
- *   a to-do.
+ *   a to-do. Those without entries go together, in one frame.
  * - A branch without disk and with one child is spliced: its entries move into the child, whose generations
  *   begin above them, then the child takes its place. Readers find the same blocks at every moment.
  * - Loose chunks, which are shared chunks that no entry has any more, are freed (refs.c). They are looked for
@@ -24,7 +24,9 @@
 #include "array/store/pool/base/loop.h"
 
 #define BATCH        256u
-#define FAILURES_MAX 3u /* in a row; after that no writer waits for reclaim */
+#define DROPS_MAX    256u /* empty branches that go at once */
+#define DROPS_IN_ROW 16u  /* then a to-do has its turn */
+#define FAILURES_MAX 3u   /* in a row; after that no writer waits for reclaim */
 #define RETRY_MS     60000u
 
 enum task {
@@ -45,6 +47,10 @@ struct pool_reclaim {
 	bool loose_next;   /* before all else */
 	struct pool_branch *branch, *child;
 	struct pool_todo *todo;
+	/* branches to drop when the task was chosen; by the job: which have no entry */
+	uint64_t drops[DROPS_MAX];
+	bool empty[DROPS_MAX];
+	unsigned drop_count, drops_in_row;
 	struct pool_call call;
 	struct pool_waiter waiter;
 	struct pool_job job;
@@ -110,6 +116,17 @@ static void retry_fired(struct pool_timer *timer)
 	pool_reclaim_kick(r->pool);
 }
 
+/* The to-do at hand and those that joined it wait again. */
+static void release_todos(struct pool_reclaim *r)
+{
+	list_for_each (n, &r->pool->commit.todos.list) {
+		struct pool_todo *t = container_of(n, struct pool_todo, link);
+
+		if (t == r->todo || t->joined)
+			t->busy = t->joined = false;
+	}
+}
+
 /* `more`: the task is done. Else it failed, and others have their turn; it is tried again after a while.
  * After FAILURES_MAX failures in a row a writer that finds no room gets its error at once, until there is
  * more to reclaim (pool_reclaim_scan). */
@@ -130,7 +147,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 	r->entries = NULL;
 	r->task = TASK_NONE;
 	if (r->todo)
-		r->todo->busy = false;
+		release_todos(r);
 	r->todo = NULL;
 	r->branch = r->child = NULL;
 	r->running = false;
@@ -180,11 +197,16 @@ static void todo_removed(void *arg, int err)
 {
 	struct pool_reclaim *r = arg;
 
-	if (!err) {
-		list_remove(&r->todo->link);
-		free(r->todo);
-		r->todo = NULL;
+	list_for_each_safe (n, &r->pool->commit.todos.list) {
+		struct pool_todo *t = container_of(n, struct pool_todo, link);
+
+		if (err || (t != r->todo && !t->joined))
+			continue;
+		list_remove(n);
+		free(t);
 	}
+	if (!err)
+		r->todo = NULL;
 	task_end(r, true);
 }
 
@@ -192,19 +214,30 @@ static void todo_finish(struct pool_reclaim *r)
 {
 	struct pool_txn *t = own_txn(r->pool);
 
-	put_todo_del(t, r->todo->branch, r->todo->gen);
+	list_for_each (n, &r->pool->commit.todos.list) {
+		const struct pool_todo *todo = container_of(n, struct pool_todo, link);
+
+		if (todo == r->todo || todo->joined)
+			put_todo_del(t, todo->branch, todo->gen);
+	}
 	own_commit(t, todo_removed, r);
 }
 
 /* The next viewer above gen; UINT32_MAX: the head, or none. */
 static uint32_t next_viewer(const struct pool_branch *b, uint32_t gen)
 {
-	uint32_t best = UINT32_MAX;
+	unsigned lo = 0, hi = b->child_count;
+	uint32_t best;
 
-	for (unsigned i = 0; i < b->child_count; i++) {
-		if (b->children[i]->parent_gen > gen && b->children[i]->parent_gen < best)
-			best = b->children[i]->parent_gen;
+	while (lo < hi) { /* they ascend */
+		unsigned mid = lo + (hi - lo) / 2;
+
+		if (b->children[mid]->parent_gen > gen)
+			hi = mid;
+		else
+			lo = mid + 1;
 	}
+	best = lo < b->child_count ? b->children[lo]->parent_gen : UINT32_MAX;
 	list_for_each (n, &b->cuts) {
 		uint32_t g = container_of(n, struct pool_viewer, link)->gen;
 
@@ -214,20 +247,49 @@ static uint32_t next_viewer(const struct pool_branch *b, uint32_t gen)
 	return best;
 }
 
+/* The other to-dos of the branch that this walk does, too: LMDB has all that they concern, nobody sees anything between
+ * them and the same next viewer, or (`all`) anything of the branch at all. */
+static void join_todos(struct pool_reclaim *r, bool all)
+{
+	struct pool *p = r->pool;
+	uint64_t left = pool_rider_max(&p->commit) / 2 / 24; /* records of their end */
+
+	list_for_each (n, &p->commit.todos.list) {
+		struct pool_todo *t = container_of(n, struct pool_todo, link);
+
+		if (t == r->todo || t->busy || t->branch != r->todo->branch || !t->sequence ||
+			t->sequence > p->map.applied || !left)
+			continue;
+		if (!all && (pool_branch_viewer_in(r->branch, t->gen, t->gen + 1) ||
+				    next_viewer(r->branch, t->gen) != r->last_gen))
+			continue;
+		t->busy = t->joined = true;
+		left--;
+		if (t->gen + 1 < r->from.gen)
+			r->from.gen = t->gen + 1;
+	}
+}
+
 static void todo_begin(struct pool_reclaim *r)
 {
 	struct pool_branch *b = pool_branch_find(&r->pool->map, r->todo->branch);
 	uint32_t gen = r->todo->gen;
 
 	r->branch = b;
-	if (!b || b->dead || pool_branch_viewer_in(b, gen, gen + 1) || !pool_branch_viewer_from(b, 1)) {
-		todo_finish(r); /* nothing to do, or all of the branch goes anyway */
+	if (!b || b->dead || !pool_branch_viewer_from(b, 1)) { /* all of the branch goes anyway */
+		join_todos(r, true);
+		todo_finish(r);
+		return;
+	}
+	if (pool_branch_viewer_in(b, gen, gen + 1)) { /* nothing to do */
+		todo_finish(r);
 		return;
 	}
 	r->last_gen = next_viewer(b, gen);
 	r->from = (struct pool_map_key){.branch = b->id, .gen = gen + 1};
 	if (r->last_gen == UINT32_MAX && !b->disk)
 		r->from.gen = b->frozen_max + 1; /* no head: all that no child sees */
+	join_todos(r, false);
 	batch_start(r);
 }
 
@@ -328,6 +390,122 @@ static void drop_batch(struct pool_reclaim *r)
 			r->branch->chunks--;
 	}
 	own_commit(t, drop_batch_done, r);
+}
+
+/* ---- many drops ------------------------------------------------------------------------------------- */
+
+static bool droppable(const struct pool_branch *b)
+{
+	return !b->disk && !b->dead && list_empty(&b->cuts) && b->child_count == 0 && !b->loads;
+}
+
+/* All that went in the frame. */
+static void drops_removed(void *arg, int err)
+{
+	struct pool_reclaim *r = arg;
+	struct pool *p = r->pool;
+
+	if (err) {
+		task_end(r, false);
+		return;
+	}
+	list_for_each_safe (n, &p->commit.todos.list) {
+		struct pool_todo *t = container_of(n, struct pool_todo, link);
+		const struct pool_branch *b = pool_branch_find(&p->map, t->branch);
+
+		if (b && b->dead) {
+			list_remove(n);
+			free(t);
+		}
+	}
+	for (unsigned i = 0; i < r->drop_count; i++) {
+		struct pool_branch *b = r->empty[i] ? pool_branch_find(&p->map, r->drops[i]) : NULL;
+		struct pool_branch *parent = b ? b->parent : NULL;
+		uint32_t gen = b ? b->parent_gen : 0;
+
+		if (!b)
+			continue;
+		pool_branch_detach(b);
+		pool_branch_free(&p->map, b);
+		if (parent && !parent->dead) /* this frame had its record */
+			pool_todo_logged(&p->commit.todos, parent->id, gen);
+	}
+	task_end(r, true);
+}
+
+static void drops_put(struct pool_reclaim *r, struct pool_txn *t, struct pool_branch *b)
+{
+	struct pool_record rec = {.type = POOL_RECORD_BRANCH_DEL, .branch = {.id = b->id}};
+
+	pool_map_free(&r->pool->map, b);
+	list_remove(&b->dirty_link);
+	b->record_dirty = false;
+	b->dead = true;
+	pool_buffer_record(&t->rider.records, &rec);
+	if (!b->parent)
+		return;
+	rec = (struct pool_record){
+		.type = POOL_RECORD_TODO_PUT, .todo = {.branch = b->parent->id, .gen = b->parent_gen}};
+	pool_buffer_record(&t->rider.records, &rec);
+}
+
+static void drops_looked(struct pool_job *job)
+{
+	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
+	struct pool *p = r->pool;
+	struct pool_txn *t;
+	unsigned count = 0;
+
+	if (must_stop(r)) {
+		task_end(r, false);
+		return;
+	}
+	for (unsigned i = 0; i < r->drop_count; i++) {
+		const struct pool_branch *b = pool_branch_find(&p->map, r->drops[i]);
+
+		r->empty[i] = r->empty[i] && b && droppable(b);
+		count += r->empty[i];
+	}
+	if (count < 2) {
+		batch_start(r);
+		return;
+	}
+	t = own_txn(p);
+	for (unsigned i = 0; i < r->drop_count; i++) {
+		if (r->empty[i])
+			drops_put(r, t, pool_branch_find(&p->map, r->drops[i]));
+	}
+	list_for_each (n, &p->commit.todos.list) {
+		const struct pool_todo *todo = container_of(n, struct pool_todo, link);
+		const struct pool_branch *b = pool_branch_find(&p->map, todo->branch);
+
+		if (b && b->dead)
+			put_todo_del(t, todo->branch, todo->gen);
+	}
+	own_commit(t, drops_removed, r);
+}
+
+/* Which have no entry? LMDB has all frames up to when they were chosen, and nobody has written to them since. */
+static void drops_look(struct pool_job *job)
+{
+	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
+
+	for (unsigned i = 0; i < r->drop_count; i++) {
+		struct pool_map_key from = {.branch = r->drops[i], .gen = UINT32_MAX};
+		struct pool_meta_entry *e = NULL;
+		size_t count = 0;
+		int err = pool_meta_scan_branch(&r->pool->meta, &from, 1, &e, &count);
+
+		r->empty[i] = !err && count == 0;
+		free(e);
+	}
+}
+
+static void drops_begin(struct pool_reclaim *r)
+{
+	r->job.work = drops_look;
+	r->job.done = drops_looked;
+	r->pool->base.host->ops->work(r->pool->base.host, &r->job, POOL_QUEUE_WORKERS);
 }
 
 /* ---- splice ----------------------------------------------------------------------------------------- */
@@ -699,10 +877,41 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 	return true;
 }
 
+/* Several branches that nobody has are looked at together, before their parents' to-dos: these then are one walk. */
+static bool choose_drops(struct pool_reclaim *r)
+{
+	r->drop_count = 0;
+	if (r->drops_in_row == DROPS_IN_ROW) {
+		r->drops_in_row = 0;
+		return false;
+	}
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS && r->drop_count < DROPS_MAX; i++) {
+		list_for_each (n, &r->pool->map.branch_hash[i]) {
+			struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+			if (!droppable(b) || b->stuck || r->drop_count == DROPS_MAX)
+				continue;
+			if (!r->drop_count)
+				r->branch = b;
+			r->drops[r->drop_count++] = b->id;
+		}
+	}
+	if (r->drop_count < 2) {
+		r->drop_count = r->drops_in_row = 0;
+		r->branch = NULL;
+		return false;
+	}
+	r->task = TASK_DROP;
+	r->drops_in_row++;
+	return true;
+}
+
 /* What failed before comes last: a task that always fails must not hold up the others. */
 static bool choose(struct pool_reclaim *r)
 {
 	if (r->loose_next && choose_loose(r))
+		return true;
+	if (choose_drops(r))
 		return true;
 	if (r->failures % 2)
 		return choose_other(r, false) || choose_todo(r) || choose_other(r, true);
@@ -729,7 +938,10 @@ static void settled(struct pool_waiter *w, int err)
 	r->from = (struct pool_map_key){.branch = r->branch->id, .gen = UINT32_MAX};
 	if (r->task == TASK_DROP)
 		pool_map_free(&r->pool->map, r->branch); /* nobody looks at it any more */
-	batch_start(r);
+	if (r->task == TASK_DROP && r->drop_count > 1)
+		drops_begin(r);
+	else
+		batch_start(r);
 }
 
 static void flushed(void *arg, int err)

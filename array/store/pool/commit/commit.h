@@ -26,6 +26,7 @@ struct pool_todo {
 	uint32_t gen;
 	uint64_t sequence; /* its frame; 0: not yet in one */
 	bool busy;         /* reclaim works on it: the same one may be asked for again */
+	bool joined;       /* it is done with another one of its branch */
 };
 
 struct pool_todos {
