@@ -140,8 +140,9 @@ struct store_reserve {
 struct store_stats {
 	uint64_t capacity_bytes, used_bytes; /* used: chunks in use, all disks */
 	uint64_t reclaim_pending_bytes;      /* of them: unused, but not given back yet; an estimate */
-	uint64_t reserved_bytes;             /* free, but set aside: see reserve() */
-	bool read_only;                      /* latched after a failed flush */
+	uint64_t reclaim_pending_steps; /* deleted disks of which something is left to look at or give back */
+	uint64_t reserved_bytes;        /* free, but set aside: see reserve() */
+	bool read_only;                 /* latched after a failed flush */
 	char read_only_reason[128];
 	char mirror[224]; /* of the metadata: none, current, or why it is lost */
 };

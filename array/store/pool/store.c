@@ -25,9 +25,35 @@ static uint64_t droppable_chunks(const struct pool *p)
 	return chunks;
 }
 
+static bool nobody_has(const struct pool_branch *b)
+{
+	return !b->disk && b->child_count < 2;
+}
+
+/* To-dos, and branches that nobody has: what they give back is known when they have been looked at. */
+static uint64_t pending_steps(struct pool *p)
+{
+	uint64_t steps = 0;
+
+	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
+		list_for_each (n, &p->map.branch_hash[i]) {
+			const struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
+
+			steps += nobody_has(b);
+		}
+	}
+	list_for_each (n, &p->commit.todos.list) {
+		const struct pool_branch *b =
+			pool_branch_find(&p->map, container_of(n, struct pool_todo, link)->branch);
+
+		steps += b && !nobody_has(b); /* else it goes with the branch */
+	}
+	return steps;
+}
+
 static void pool_stats(struct store *s, struct store_stats *out)
 {
-	const struct pool *p = pool_of(s);
+	struct pool *p = pool_of(s);
 	uint64_t pending = droppable_chunks(p) + pool_share_loose(&p->space) + pool_frees_count(&p->space);
 
 	memset(out, 0, sizeof(*out));
@@ -36,6 +62,7 @@ static void pool_stats(struct store *s, struct store_stats *out)
 	out->reclaim_pending_bytes = pending << POOL_CHUNK_SHIFT;
 	if (out->reclaim_pending_bytes > out->used_bytes)
 		out->reclaim_pending_bytes = out->used_bytes;
+	out->reclaim_pending_steps = pending_steps(p);
 	out->reserved_bytes = p->space.reserved_chunks << POOL_CHUNK_SHIFT;
 	out->read_only = p->base.latched != 0;
 	if (p->mirror.active || !p->mirror.host)

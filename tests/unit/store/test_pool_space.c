@@ -345,6 +345,7 @@ TEST(deleted_copies_share_frames)
 	for (unsigned round = 0; round < 2; round++) {
 		unsigned copies = round ? 9 : 3;
 		struct model *m, *copy[9];
+		struct store_stats stats;
 		struct world w;
 
 		world_begin(&w, seed, UINT64_C(8) << 20);
@@ -360,7 +361,11 @@ TEST(deleted_copies_share_frames)
 		assert_int_equal(world_close(&w), 0);
 		assert_int_equal(world_open(&w), 0);
 		frames[round] = world_pool(&w)->log.sequence;
+		w.store->ops->stats(w.store, &stats);
+		assert_int_equal(stats.reclaim_pending_steps, copies);
 		world_settle(&w);
+		w.store->ops->stats(w.store, &stats);
+		assert_int_equal(stats.reclaim_pending_steps, 0);
 		frames[round] = world_pool(&w)->log.sequence - frames[round];
 		assert_true(world_used_chunks(&w) <= 8); /* all of theirs is back */
 		for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
