@@ -85,7 +85,8 @@ void print_rows(const struct column *columns, const json_t *rows);
 
 /* Prints the JSON and frees it. NULL: CTL_FAILED, else CTL_OK. */
 int print_json(json_t *value);
-/* Says what the daemon warns of in its result, if it does. */
+/* Says what the daemon warns of in its result, if it does. What else it has to say ("note") print_result prints
+ * behind its own line. */
 void print_warning(const json_t *result);
 /* The warning; then with --json the JSON; else the format, as printf. Frees value. NULL value: CTL_FAILED. */
 int print_result(const struct invocation *in, json_t *value, const char *format, ...)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What umbractl prints: tables for people, JSON for programs. */
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -207,6 +208,9 @@ int print_result(const struct invocation *in, json_t *value, const char *format,
 	va_start(args, format);
 	vprintf(format, args);
 	va_end(args);
+	const char *note = json_string_value(json_object_get(value, "note"));
+	if (note)
+		printf("%c%s.\n", toupper((unsigned char)*note), note + 1);
 	json_decref(value);
 	return CTL_OK;
 }

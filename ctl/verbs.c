@@ -65,7 +65,15 @@ static const struct option_row set_list_options[] = {
 	{"all", NULL, "show aborted sets too, as long as the array remembers them"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row break_options[] = {
+	{"keep-marks", NULL,
+		"leave what VSS wrote into the partition table: attributes (hidden, read-only, no drive letter, shadow copy)"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row resync_start_options[] = {
+	{"keep-marks", NULL,
+		"leave what VSS wrote into the copy's partition table: attributes (hidden, read-only, no drive letter, "
+		"shadow copy), and the disk identity that an import gave to it"},
 	{"no-wait", NULL, "do not wait for its end; resync list shows how it stands"},
 	{NULL, NULL, NULL},
 };
@@ -162,8 +170,9 @@ const struct verb ctl_verbs[] = {
 		verb_shadow_unmap},
 	{"shadow", "delete", "SHADOW", 1, 1, NULL, "Deletes a shadow LUN. It must not be mapped.",
 		verb_shadow_delete},
-	{"shadow", "break", "SHADOW", 1, 1, NULL,
-		"Makes a shadow LUN an ordinary one, with the same id, data and hosts; its copy set forgets it.",
+	{"shadow", "break", "SHADOW", 1, 1, break_options,
+		"Makes a shadow LUN an ordinary one, with the same id, data and hosts; its copy set forgets it. VSS's marks "
+		"are taken off its partitions (GPT); hosts that see it rescan.",
 		verb_shadow_break},
 	{"shadow", "recycled", "", 0, 0, NULL,
 		"Lists the recycle bin: deleted shadow LUNs whose space has not returned yet ([copysets] recycle_time).",
@@ -177,7 +186,7 @@ const struct verb ctl_verbs[] = {
 	{"shadow", "resync", "SHADOW LUN", 2, 2, resync_start_options,
 		"Makes LUN hold the data of SHADOW again; what it holds now is lost. The shadow LUN and all other "
 		"copies stay. Take the disk offline on its host first. LUN takes the shadow LUN's size; a smaller "
-		"one is refused.",
+		"one is refused. VSS's marks are taken off its partitions (GPT), and it keeps its disk identity.",
 		verb_shadow_resync},
 	{"resync", "list", "", 0, 0, NULL, "Lists the resyncs that run, and the latest that ended.",
 		verb_resync_list},

@@ -43,8 +43,10 @@ int verb_shadow_delete(struct invocation *in)
 
 int verb_shadow_break(struct invocation *in)
 {
-	return print_result(in, ctl_call_named(in, "shadow.break", "lun"), "%s is an ordinary LUN now\n",
-		in->operands[0]);
+	json_t *lun = ctl_call(in, "shadow.break",
+		json_pack("{s:s, s:b}", "lun", in->operands[0], "keep_marks", ctl_flag(in, "keep-marks")));
+
+	return print_result(in, lun, "%s is an ordinary LUN now\n", in->operands[0]);
 }
 
 /* ---- the recycle bin ------------------------------------------------------------------------------ */
@@ -130,7 +132,8 @@ static int tell(struct invocation *in, json_t *job)
 int verb_shadow_resync(struct invocation *in)
 {
 	json_t *job = ctl_call(in, "resync.start",
-		json_pack("{s:s, s:s}", "shadow", in->operands[0], "target", in->operands[1]));
+		json_pack("{s:s, s:s, s:b}", "shadow", in->operands[0], "target", in->operands[1],
+			"keep_marks", ctl_flag(in, "keep-marks")));
 
 	if (job && runs(job) && !ctl_flag(in, "no-wait")) {
 		print_warning(job);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "array/control/methods.h"
+#include "array/util/json_text.h"
 
 /* ---- LUNs ----------------------------------------------------------------------------------------- */
 
@@ -152,16 +153,34 @@ static void shadow_show_method(struct mgmt_call *c)
 		mgmt_result(c, mgmt_lun_json(lun, true));
 }
 
+static void broken_done(struct array_call *call)
+{
+	struct mgmt_call *c = mgmt_call_of(call);
+	json_t *lun;
+
+	if (call->fault.err) {
+		mgmt_fault(c, call->fault.err, &call->fault);
+		return;
+	}
+	lun = mgmt_lun_json(c->lun, true);
+	if (lun && call->note[0])
+		json_object_set_new(lun, "note", json_text(call->note));
+	mgmt_result(c, lun);
+}
+
 static void shadow_break_method(struct mgmt_call *c)
 {
 	const char *name;
-	struct lun *lun = mgmt_unpack(c, "{s:s}", "lun", &name) ? mgmt_find_lun(c, name) : NULL;
+	int keep = false;
 
+	if (!mgmt_unpack(c, "{s:s, s?b}", "lun", &name, "keep_marks", &keep))
+		return;
+	struct lun *lun = mgmt_find_lun(c, name);
 	if (!lun)
 		return;
 	hold(c, lun);
-	c->call.done = held_done;
-	lun_break(lun, &c->call);
+	c->call.done = broken_done;
+	lun_break(lun, keep ? 0 : LUN_MEND_MARKS, &c->call);
 }
 
 /* ---- mappings ------------------------------------------------------------------------------------- */

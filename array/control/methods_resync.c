@@ -20,11 +20,12 @@ static json_t *job_json(struct array *a, const struct lun_resync_view *v)
 		[LUN_RESYNC_CANCELLED] = "cancelled",
 		[LUN_RESYNC_FAILED] = "failed"};
 
-	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o}", "job", (json_int_t)v->job,
+	return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o}", "job", (json_int_t)v->job,
 		"shadow_id", mgmt_id(v->shadow_id), "shadow", lun_name(a, v->shadow_id), "target_id",
 		mgmt_id(v->target_id), "target", lun_name(a, v->target_id), "owner", json_text(v->owner),
 		"state", states[v->state], "percent", (int)v->percent, "error",
-		v->state == LUN_RESYNC_FAILED ? json_text(v->fault.text) : json_null());
+		v->state == LUN_RESYNC_FAILED ? json_text(v->fault.text) : json_null(), "note",
+		v->note[0] ? json_text(v->note) : json_null());
 }
 
 static void job_result(struct mgmt_call *c, uint32_t job)
@@ -53,7 +54,10 @@ static void resync_start_method(struct mgmt_call *c)
 {
 	const char *shadow_name, *target_name;
 
-	if (!mgmt_unpack(c, "{s:s, s:s}", "shadow", &shadow_name, "target", &target_name))
+	int keep = false;
+
+	if (!mgmt_unpack(c, "{s:s, s:s, s?b}", "shadow", &shadow_name, "target", &target_name, "keep_marks",
+		    &keep))
 		return;
 	struct lun *shadow = mgmt_find_lun(c, shadow_name);
 	struct lun *target = shadow ? mgmt_find_lun(c, target_name) : NULL;
@@ -66,7 +70,7 @@ static void resync_start_method(struct mgmt_call *c)
 			"may write what it remembers of the old over it. Take it offline there first",
 			target->name, sessions, sessions == 1 ? "" : "s");
 	c->call.done = started;
-	lun_resync_start(c->array, "", shadow, target, &c->call);
+	lun_resync_start(c->array, "", shadow, target, keep ? 0 : LUN_MEND_MARKS, &c->call);
 }
 
 /* The job that the params name; false: the call has been ended. */

@@ -83,7 +83,7 @@ void request_resync_start(struct request *r)
 		return;
 	}
 	r->call.done = start_done;
-	lun_resync_start(r->array, r->owner, shadow, target, &r->call);
+	lun_resync_start(r->array, r->owner, shadow, target, 0, &r->call);
 }
 
 void request_resync_state(struct request *r)

@@ -298,7 +298,7 @@ static void break_unmapped(struct array_call *call)
 	}
 	memset(call, 0, sizeof(*call));
 	call->done = request_plain_done;
-	lun_break(r->lun, call);
+	lun_break(r->lun, 0, call);
 }
 
 /* An ordinary LUN has been broken already, perhaps: nothing is told of it. That the asking host wants it out of

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <windows.h>
 #include <vdslun.h>
-#include "lab/coordinator/gpt.h"
+#include "array/util/gpt.h"
 
 #define SET_MAX_VOLUMES    64  /* VSS: at most 64 volumes in a set */
 #define CATALOGUE_MAX      256 /* sets that are listed */

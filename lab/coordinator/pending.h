@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include "lab/coordinator/gpt.h"
+#include "array/util/gpt.h"
 #include "lab/coordinator/record.h"
 #include "lab/coordinator/scsi_port.h"
 

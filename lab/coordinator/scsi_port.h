@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <windows.h>
-#include "lab/coordinator/gpt.h"
+#include "array/util/gpt.h"
 #include "lab/coordinator/lun_info.h"
 
 #define PORT_MAX_DISKS          256

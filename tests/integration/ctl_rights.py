@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose a LUN, a number and a copy is, with the real daemon: over restarts and kills, and under other initiator names."""
 import os
+import struct
 import sys
 import time
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_initiator import Channel, Reply, Session, message  # noqa: E402
@@ -157,7 +159,89 @@ def a_rebuilt_server_has_its_copies():
     print('ok a rebuilt server has its copies')
 
 
+# What VSS sets on a copy's partitions: read-only, shadow copy, hidden, no drive letter (bits 60 to 63).
+MARKS = 0xF << 60
+DATA_PARTITION = bytes.fromhex('a2a0d0ebe5b9334487c068b6b72699c7')
+BLOCKS = 16 * 2048
+
+
+def put_gpt(session, number, disk, marks):
+    """Two partitions; disk: a letter, from which all identity is made."""
+    entries = b''.join(DATA_PARTITION + disk * 15 + bytes([i]) + struct.pack('<QQQ', 2048 * i, 2048 * i + 99, marks)
+                       + bytes(72) for i in (1, 2)).ljust(16384, b'\0')
+
+    def header(here, other, table):
+        raw = bytearray(b'EFI PART' + struct.pack('<IIIIQQQQ', 0x10000, 92, 0, 0, here, other, 34, BLOCKS - 34)
+                        + disk * 16 + struct.pack('<QIII', table, 128, 128, zlib.crc32(entries)))
+        struct.pack_into('<I', raw, 16, zlib.crc32(raw))
+        return bytes(raw).ljust(512, b'\0')
+
+    protective = bytearray(512)
+    protective[450], protective[510:512] = 0xEE, b'\x55\xaa'
+    session.write(number, 0, bytes(protective) + header(1, BLOCKS - 1, 2) + entries)
+    session.write(number, BLOCKS - 33, entries + header(BLOCKS - 1, 1, BLOCKS - 33))
+    session.flush(number)
+
+
+def get_gpt(session, number):
+    """Both tables whole and alike: (disk's identity, partitions' identities, attributes)."""
+    found = []
+    for at, table in ((1, 2), (BLOCKS - 1, BLOCKS - 33)):
+        raw, entries = bytearray(session.read(number, at, 1)[:92]), session.read(number, table, 32)
+        crc, = struct.unpack_from('<I', raw, 16)
+        struct.pack_into('<I', raw, 16, 0)
+        assert zlib.crc32(raw) == crc and struct.unpack_from('<I', raw, 88)[0] == zlib.crc32(entries), 'a broken GPT'
+        found.append((bytes(raw[56:72]), entries[16:32] + entries[144:160],
+                      struct.unpack_from('<Q', entries, 48)[0] | struct.unpack_from('<Q', entries, 176)[0]))
+    assert found[0] == found[1], found
+    return found[0]
+
+
+def identity(disk):
+    return disk * 16, disk * 15 + b'\x01' + disk * 15 + b'\x02'
+
+
+def an_administrators_way_back_leaves_no_marks():
+    """A copy that VSS made has its marks in its partition table, and an import another identity of the disk."""
+    with Array({'copysets': {'number_rest': '1ms'}}) as array:
+        array.ctl('lun', 'create', 'data', '--size', '16M')
+        array.ctl('lun', 'create', 'blank', '--size', '16M')
+        array.add_host('h', 'iqn.2026-01.test:h')
+        array.ctl('map', 'data', 'h', '--number', '1')
+        array.ctl('map', 'blank', 'h', '--number', '2')
+        with Session(array, 'h') as session:
+            put_gpt(session, 1, b'i', MARKS | 1)  # as an imported copy: marked, and of another identity
+            session.write(1, 5000, b'old' + bytes(509))
+            shadow = array.ctl('set', 'create', 'good', 'data')['members'][0]['shadow']
+            put_gpt(session, 1, b'o', 0)
+            session.write(1, 5000, b'new' + bytes(509))
+            done = array.ctl('shadow', 'resync', shadow, 'data')
+            assert 'marks were taken off' in done['note'] and '{6F6F6F6F-' in done['note'], done
+            assert get_gpt(session, 1) == (*identity(b'o'), 1) and session.read(1, 5000, 1)[:3] == b'old'
+            array.kill9()
+        array.start()
+        with Session(array, 'h') as session:
+            assert get_gpt(session, 1) == (*identity(b'o'), 1)
+            # a LUN that had no table has the copy's identity; what is asked to stay stays
+            array.ctl('shadow', 'resync', shadow, 'blank')
+            assert get_gpt(session, 2) == (*identity(b'i'), 1)
+            array.ctl('shadow', 'resync', shadow, 'data', '--keep-marks')
+            assert get_gpt(session, 1) == (*identity(b'i'), MARKS | 1)
+            number = array.ctl('shadow', 'map', shadow, 'h')['number']
+            broken = array.text('shadow', 'break', shadow)
+            assert 'VSS\'s marks were taken off its partitions; disk identity {69696969-' in broken, broken
+            assert get_gpt(session, number) == (*identity(b'i'), 1) and session.read(number, 5000, 1)[:3] == b'old'
+            # a damaged table is left alone, and said
+            session.write(1, 2, bytes(512))
+            shadow = array.ctl('set', 'create', 'damaged', 'data')['members'][0]['shadow']
+            assert 'damaged' in array.ctl('shadow', 'break', shadow)['note']
+        done = array.ctl('shadow', 'resync', array.ctl('set', 'create', 'n', 'blank')['members'][0]['shadow'], 'blank')
+        assert 'no marks' in done['note'], done
+    print('ok an administrators way back leaves no marks')
+
+
 def main():
+    an_administrators_way_back_leaves_no_marks()
     a_set_is_its_hosts_whatever_the_path()
     a_rebuilt_server_has_its_copies()
     a_number_rests_over_restarts()

@@ -53,6 +53,7 @@ void *change_new(struct array *a, size_t size, const struct change_ops *ops, str
 		call->host = NULL;
 		call->number = 0;
 		call->window_ns = call->durable_ns = 0;
+		call->note[0] = 0;
 	}
 	if (a->change_count >= ARRAY_CHANGES_MAX) {
 		array_call_refuse(call, -EBUSY, "too many changes are waiting; try again");

@@ -103,6 +103,14 @@ bool lun_change_drain(struct change *c, struct lun *lun)
 	return true;
 }
 
+bool lun_change_drain_io(struct change *c, struct lun *lun)
+{
+	c->draining = lun;
+	c->drain.idle = change_idle;
+	lun_gate_drain(lun, &c->drain);
+	return true;
+}
+
 /* ---- I/O ---- */
 
 static void io_end(struct lun_io *io, int err)

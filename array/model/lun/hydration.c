@@ -120,7 +120,7 @@ void lun_hydration_halt(struct lun *lun, struct array_drain *d)
 	p->h.disk->store->ops->hydrate_cancel(&p->h);
 }
 
-static void stop_check(struct array *a)
+void lun_stop_check(struct array *a)
 {
 	void (*stopped)(void *arg) = a->luns->stopped;
 
@@ -248,7 +248,7 @@ static void hydration_done(struct store_hydration *h, int err)
 		lun_hydration_kick(lun); /* what cancelled it may have been cancelled, too */
 	lun_release(lun);
 	row_wake(a);
-	stop_check(a);
+	lun_stop_check(a);
 }
 
 void lun_hydration_fire(struct reactor_timer *t)
@@ -283,5 +283,5 @@ void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg)
 		if (p && p->active)
 			p->h.disk->store->ops->hydrate_cancel(&p->h);
 	}
-	stop_check(a);
+	lun_stop_check(a);
 }

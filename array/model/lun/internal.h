@@ -9,6 +9,7 @@
 
 #include "array/model/base/internal.h"
 #include "array/model/lun/lun.h"
+#include "array/util/gpt.h"
 
 #define ARRAY_SHADOW_PREFIX "shadow-"
 
@@ -80,6 +81,7 @@ struct luns {
 	unsigned hydrations_active;
 	struct reactor_timer hydration_timer;
 	bool stopping;
+	unsigned marks_running;     /* I/O of marks.c under way */
 	void (*stopped)(void *arg); /* of lun_hydration_stop */
 	void *stopped_arg;
 
@@ -154,6 +156,7 @@ void lun_gate_drain(struct lun *lun, struct array_drain *d);
 /* For change_ops.drain: calls change_drained when the LUN's I/O has ended, and then its hydration. The change
  * has marked the LUN, so that no other begins. lun NULL: does nothing, false. */
 bool lun_change_drain(struct change *c, struct lun *lun);
+bool lun_change_drain_io(struct change *c, struct lun *lun); /* the I/O only; true */
 
 /* ---- notify.c ----------------------------------------------------------------------------------------- */
 
@@ -170,6 +173,7 @@ void lun_hydration_kick(struct lun *lun);
 void lun_hydration_halt(struct lun *lun, struct array_drain *d);
 /* Ends those that run and begins no more. `stopped` may be called from inside. */
 void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg);
+void lun_stop_check(struct array *a); /* has the last of what `stopped` waits for ended? */
 void lun_hydration_fire(struct reactor_timer *t);
 
 /* ---- recycle.c -------------------------------------------------------------------------------------- */
@@ -203,6 +207,41 @@ void lun_recycle_close(struct array *a);
 /* ---- resync.c --------------------------------------------------------------------------------------- */
 
 void lun_resync_close_all(struct array *a);
+
+/* ---- marks.c ---------------------------------------------------------------------------------------- */
+
+#define LUN_MARKS_WINDOW_BYTES 65536u /* at either end: a partition table with all that belongs to it */
+
+/* Both ends of a disk, read to be changed. */
+struct lun_marks {
+	struct array *array;
+	void *arg;      /* the owner's */
+	char note[160]; /* after lun_marks_edit: what became of the table; empty: there is none */
+	/* private */
+	struct store_disk *disk;
+	struct lun *lun;
+	uint64_t size_bytes;
+	bool head_dirty, tail_dirty, busy, abandoned;
+	unsigned steps;
+	int err;
+	void (*done)(struct lun_marks *m, int err);
+	struct store_io io;
+	struct lun_io through;
+	struct iovec iov;
+	uint8_t head[LUN_MARKS_WINDOW_BYTES], tail[LUN_MARKS_WINDOW_BYTES];
+};
+
+struct lun_marks *lun_marks_new(struct array *a, void *arg); /* NULL: no memory */
+/* While its I/O is under way `done` is not called any more, and it frees itself at the end. NULL is allowed. */
+void lun_marks_free(struct lun_marks *m);
+void lun_marks_read(struct lun_marks *m, struct store_disk *disk, void (*done)(struct lun_marks *m, int err));
+/* Only to look, as any host's I/O. */
+void lun_marks_read_lun(struct lun_marks *m, struct lun *lun, void (*done)(struct lun_marks *m, int err));
+void lun_marks_identity(struct lun_marks *m, struct gpt_identity *out); /* of what was read */
+/* Takes VSS's marks off, and gives the disk the identity (NULL: its own) where it is of the same kind. In memory. */
+void lun_marks_edit(struct lun_marks *m, const struct gpt_identity *want);
+/* Durably; perhaps nothing. */
+void lun_marks_write(struct lun_marks *m, void (*done)(struct lun_marks *m, int err));
 
 /* ---- image.c ---------------------------------------------------------------------------------------- */
 

@@ -93,12 +93,17 @@ struct lun_resync_view {
 	uint8_t shadow_id[UP_ID_BYTES], target_id[UP_ID_BYTES];
 	char owner[UP_NAME_MAX_BYTES + 1];
 	enum lun_resync_state state;
+	char note[160]; /* what became of the partition table, with LUN_MEND_MARKS; else empty */
 	unsigned percent;
 	struct fault fault; /* of a failed one */
 };
 /* owner: a host's name, or "" for the administrator. The last 256 jobs that ended are remembered, in memory. */
-void lun_resync_start(
-	struct array *a, const char *owner, struct lun *shadow, struct lun *target, struct array_call *call);
+/* What VSS wrote into the copy's partition table for its own ends (attributes of the partitions; on import another
+ * identity of the disk) is mended, and the target keeps the identity that its disk has. For a resync or a break of
+ * the administrator's: when VSS asks for one, VSS mends. */
+#define LUN_MEND_MARKS 1u
+void lun_resync_start(struct array *a, const char *owner, struct lun *shadow, struct lun *target,
+	unsigned flags, struct array_call *call);
 /* 0 or -ENOENT. */
 int lun_resync_view_of(struct array *a, const char *owner, uint32_t job, struct lun_resync_view *out);
 /* Asks the job to end. When it was too late, its state is DONE. 0 or -ENOENT. */

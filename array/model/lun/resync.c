@@ -7,6 +7,10 @@
  *	→ cut of the shadow LUN → transaction with the repointed disk → durable
  *	→ target serves the new data, its hosts are told
  *
+ * One that mends what VSS wrote into the copy's partition table has a prelude: an image of the shadow LUN is
+ * taken, the target's identity is read, the image is mended (marks.c), and the cut is the image's. So the
+ * target never shows the marks, and whenever the power fails it has the old data or the mended.
+ *
  * Invariants:
  * - target->resyncing is true exactly from the check to the end or the cancellation of its job.
  * - A job can be cancelled until its transaction has been given to the store; until then nothing has changed.
@@ -45,6 +49,12 @@ struct resync_change {
 	struct lun *shadow, *target; /* held */
 	struct resync_cut *cut;      /* as long as the change owns it; NULL once the store has it */
 	bool marked;                 /* target->resyncing is this job's */
+	/* of one that mends */
+	bool prelude; /* it is not submitted yet */
+	struct array_call image_call;
+	struct lun_image *image; /* one hold */
+	struct lun_marks *marks;
+	struct gpt_identity identity; /* the target's */
 };
 
 /* ---- jobs ---- */
@@ -146,6 +156,8 @@ static int resync_check(struct change *c)
 
 	if (op->job->view.state != LUN_RESYNC_RUNS)
 		return -ECANCELED;
+	if (c->fault.err) /* of the prelude */
+		return c->fault.err;
 	err = luns_check(op->shadow, op->target, &c->fault);
 	if (!err)
 		op->target->resyncing = op->marked = true;
@@ -181,6 +193,8 @@ static void resync_end(struct change *c, int err)
 	target->size_bytes = op->shadow->size_bytes;
 	target->hydration = LUN_HYDRATION_NONE;
 	target_unmark(op);
+	if (op->job->view.note[0])
+		job_event(op->job, ARRAY_EVENT_INFO, "has mended the partition table", op->job->view.note);
 	job_end(op->job, 0, NULL);
 	target->array->news->lun_replaced(target);
 	if (resized)
@@ -202,8 +216,11 @@ static void resync_clear(struct change *c)
 		op->cut->array = c->array;
 		cut_free(op->cut);
 	}
+	lun_marks_free(op->marks);
 	if (!c->array)
 		return;
+	if (op->image)
+		lun_image_release(op->image);
 	lun_release(op->shadow);
 	lun_release(op->target);
 }
@@ -311,7 +328,7 @@ static void cut_begin(struct array_turn *turn)
 
 	k->waits = false;
 	k->in_store = k->gate_closed = true;
-	k->disk = k->shadow->disk;
+	k->disk = k->op->image ? k->op->image->disk : k->shadow->disk;
 	k->cut.disks = &k->disk;
 	k->cut.count = 1;
 	k->op->job->view.percent = 50;
@@ -377,6 +394,7 @@ static struct resync_change *op_new(struct lun *shadow, struct lun *target)
 	lun_hold(shadow);
 	lun_hold(shadow); /* the cut's */
 	lun_hold(target);
+	op->prelude = true;
 	return op;
 }
 
@@ -418,8 +436,77 @@ static struct lun_resync *job_of_target(struct array *a, const struct lun *targe
 	return NULL;
 }
 
-void lun_resync_start(
-	struct array *a, const char *owner, struct lun *shadow, struct lun *target, struct array_call *call)
+/* ---- the prelude ---- */
+
+static void prelude_end(struct resync_change *op, int err, const char *what)
+{
+	if (err)
+		array_store_fault(&op->c.fault, err, what);
+	lun_marks_free(op->marks);
+	op->marks = NULL;
+	op->prelude = false;
+	change_submit(&op->c);
+}
+
+static void mend_written(struct lun_marks *m, int err)
+{
+	prelude_end(m->arg, err, "the marks of VSS in the copy's partition table could not be taken off");
+}
+
+static void image_read(struct lun_marks *m, int err)
+{
+	struct resync_change *op = m->arg;
+
+	if (err || op->job->view.state != LUN_RESYNC_RUNS) {
+		prelude_end(op, err, "the copy's partition table cannot be read");
+		return;
+	}
+	lun_marks_edit(m, op->identity.kind == GPT_NONE ? NULL : &op->identity);
+	memcpy(op->job->view.note, m->note, sizeof(op->job->view.note));
+	lun_marks_write(m, mend_written);
+}
+
+static void target_read(struct lun_marks *m, int err)
+{
+	struct resync_change *op = m->arg;
+
+	if (err || op->job->view.state != LUN_RESYNC_RUNS) {
+		prelude_end(op, err, "the LUN's partition table cannot be read");
+		return;
+	}
+	lun_marks_identity(m, &op->identity);
+	lun_marks_read(m, op->image->disk, image_read);
+}
+
+static void image_taken(struct array_call *call)
+{
+	struct resync_change *op = container_of(call, struct resync_change, image_call);
+	int err = call->fault.err;
+
+	op->image = call->image;
+	if (!err && op->target->gone)
+		err = -ENODEV;
+	if (!err && op->c.array->luns->stopping)
+		err = -ESHUTDOWN;
+	if (err || op->job->view.state != LUN_RESYNC_RUNS)
+		prelude_end(op, err, "the copy cannot be mended");
+	else
+		lun_marks_read_lun(op->marks, op->target, target_read);
+}
+
+static void prelude_begin(struct resync_change *op)
+{
+	op->marks = lun_marks_new(op->c.array, op);
+	if (!op->marks) {
+		prelude_end(op, -ENOMEM, "the copy cannot be mended");
+		return;
+	}
+	op->image_call.done = image_taken;
+	lun_image_take(op->shadow, &op->image_call);
+}
+
+void lun_resync_start(struct array *a, const char *owner, struct lun *shadow, struct lun *target,
+	unsigned flags, struct array_call *call)
 {
 	struct lun_resync *job = job_of_target(a, target);
 	struct resync_change *op;
@@ -455,7 +542,10 @@ void lun_resync_start(
 	}
 	job = job_new(op, owner);
 	call->job = job->view.job; /* it may have ended, and be forgotten, before change_submit returns */
-	change_submit(&op->c);
+	if (flags & LUN_MEND_MARKS)
+		prelude_begin(op);
+	else
+		prelude_end(op, 0, NULL);
 	array_call_end(call, 0, NULL);
 }
 
@@ -487,8 +577,8 @@ static void run_cancel(struct resync_change *op)
 	struct array *a = k->array;
 
 	target_unmark(op);
-	if (!k->waits && !k->in_store)
-		return; /* queued or draining: it will see that it was cancelled */
+	if (op->prelude || (!k->waits && !k->in_store))
+		return; /* mending, queued or draining: it will see that it was cancelled */
 	if (k->in_store) {
 		k->op = NULL;
 		op->cut = NULL;
@@ -519,6 +609,15 @@ void lun_resync_close_all(struct array *a)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&a->luns->resyncs)))
-		free(container_of(n, struct lun_resync, link));
+	while ((n = list_pop(&a->luns->resyncs))) {
+		struct lun_resync *job = container_of(n, struct lun_resync, link);
+
+		if (job->run &&
+			job->run->prelude) { /* no list of changes has it; its image is closed with the others */
+			lun_marks_free(job->run->marks);
+			free(job->run->cut);
+			free(job->run);
+		}
+		free(job);
+	}
 }

@@ -14,6 +14,10 @@ struct end_change {
 	struct lun *lun;          /* held */
 	bool marked;              /* lun->gone is this change's */
 	struct lun_recycled *bin; /* what it becomes, NULL: nothing */
+	/* of a break that mends */
+	struct lun_marks *marks;
+	bool gated;
+	int mend_err;
 };
 
 static void end_clear(struct change *c)
@@ -21,6 +25,7 @@ static void end_clear(struct change *c)
 	struct end_change *op = container_of(c, struct end_change, c);
 
 	lun_recycled_free(op->bin);
+	lun_marks_free(op->marks);
 	if (c->array)
 		lun_release(op->lun);
 }
@@ -170,12 +175,51 @@ static int break_check(struct change *c)
 	return 0;
 }
 
+/* The marks go first: if the power fails before the break is durable, it is a shadow LUN without marks. */
+static void break_mended(struct lun_marks *m, int err)
+{
+	struct end_change *op = m->arg;
+
+	op->mend_err = err;
+	change_drained(&op->c);
+}
+
+static void break_read(struct lun_marks *m, int err)
+{
+	if (err) {
+		break_mended(m, err);
+		return;
+	}
+	lun_marks_edit(m, NULL);
+	lun_marks_write(m, break_mended);
+}
+
+/* First what hosts have under way; then nobody writes to the disk. */
+static bool break_drain(struct change *c, unsigned index)
+{
+	struct end_change *op = container_of(c, struct end_change, c);
+
+	if (!op->marks || index > 1)
+		return false;
+	if (index == 1) {
+		lun_marks_read(op->marks, op->lun->disk, break_read);
+		return true;
+	}
+	op->gated = true;
+	lun_gate_close(op->lun);
+	return lun_change_drain_io(c, op->lun);
+}
+
 static int break_build(struct change *c, struct store_txn *t)
 {
 	struct lun *lun = container_of(c, struct end_change, c)->lun;
 	struct lun_record r;
-	int err = put_without(c->array, t, lun);
+	int err = container_of(c, struct end_change, c)->mend_err;
 
+	if (err)
+		return array_store_fault(&c->fault, err,
+			"the marks of VSS in the copy's partition table could not be taken off");
+	err = put_without(c->array, t, lun);
 	lun_record_of(lun, &r);
 	r.kind = LUN_ORDINARY;
 	memset(r.origin_id, 0, sizeof(r.origin_id));
@@ -188,16 +232,21 @@ static int break_build(struct change *c, struct store_txn *t)
 
 static void break_end(struct change *c, int err)
 {
-	struct lun *lun = container_of(c, struct end_change, c)->lun;
+	struct end_change *op = container_of(c, struct end_change, c);
+	struct lun *lun = op->lun;
 
+	if (op->gated)
+		lun_gate_open(lun);
 	if (err)
 		return;
 	if (c->call)
 		c->call->lun = lun;
+	if (c->call && op->marks)
+		memcpy(c->call->note, op->marks->note, sizeof(c->call->note));
 	if (lun->kind == LUN_ORDINARY)
 		return;
-	array_event_tell(
-		c->array, ARRAY_EVENT_INFO, "lun", "shadow LUN %s is an ordinary LUN now", lun->name);
+	array_event_tell(c->array, ARRAY_EVENT_INFO, "lun", "shadow LUN %s is an ordinary LUN now%s%s",
+		lun->name, op->marks && op->marks->note[0] ? "; " : "", op->marks ? op->marks->note : "");
 	forget_shadow(c->array, lun);
 	lun->kind = LUN_ORDINARY;
 	memset(lun->origin_id, 0, sizeof(lun->origin_id));
@@ -208,15 +257,22 @@ static void break_end(struct change *c, int err)
 		lun->hydration = LUN_HYDRATION_NONE;
 }
 
-void lun_break(struct lun *lun, struct array_call *call)
+void lun_break(struct lun *lun, unsigned flags, struct array_call *call)
 {
-	static const struct change_ops ops = {
-		.check = break_check, .build = break_build, .end = break_end, .clear = end_clear};
+	static const struct change_ops ops = {.check = break_check,
+		.drain = break_drain,
+		.build = break_build,
+		.end = break_end,
+		.clear = end_clear};
 	struct end_change *op = change_new(lun->array, sizeof(*op), &ops, call);
 
 	if (!op)
 		return;
 	op->lun = lun;
 	lun_hold(lun);
+	if (flags & LUN_MEND_MARKS && lun->kind == LUN_SHADOW) {
+		op->marks = lun_marks_new(lun->array, op);
+		op->mend_err = op->marks ? 0 : -ENOMEM;
+	}
 	change_submit(&op->c);
 }

@@ -67,7 +67,7 @@ void lun_delete(struct lun *lun, struct array_call *call);
 /* A shadow LUN of a kept set becomes an ordinary one, with the same id, data and mappings. It leaves its set,
  * and the set ends with its last shadow LUN. Succeeds for an ordinary LUN, because a repeated request is no
  * error. */
-void lun_break(struct lun *lun, struct array_call *call);
+void lun_break(struct lun *lun, unsigned flags, struct array_call *call); /* LUN_MEND_MARKS; call->note */
 /* Brings a LUN back from the recycle bin as a shadow LUN, unmapped, and its copy set with it. call->lun.
  * -ENOENT. -EEXIST: another LUN has its name. -EBUSY: another set has its set's id. */
 void lun_undelete(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call);

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "lab/coordinator/gpt.h"
+#include "array/util/gpt.h"
 #include "tests/support/test.h"
 
 #define BLOCKS 256

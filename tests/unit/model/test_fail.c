@@ -79,10 +79,10 @@ static void copies(struct harness *h, struct lun *original)
 	copy = lun_find(h->array, id);
 	lun_notify(copy, UP_NOTIFY_READ_WRITE, waiter_init(&w));
 	waiter_wait(h, &w);
-	lun_resync_start(h->array, "", copy, original, waiter_init(&w));
+	lun_resync_start(h->array, "", copy, original, 0, waiter_init(&w));
 	waiter_wait(h, &w);
 	harness_advance(h, 70000); /* also when it is tried again */
-	lun_break(copy, waiter_init(&w));
+	lun_break(copy, 0, waiter_init(&w));
 	waiter_wait(h, &w);
 	assert_int_equal(copy->kind, w.call.fault.err ? LUN_SHADOW : LUN_ORDINARY);
 }

@@ -51,7 +51,7 @@ static void resync(struct harness *h, struct shared *m, const uint8_t copy[UP_ID
 	m->resync_asked = true;
 	memcpy(m->resync_from, copy, UP_ID_BYTES);
 	lun_resync_start(
-		h->array, "", lun_find(h->array, copy), lun_find_name(h->array, "r"), waiter_init(&w));
+		h->array, "", lun_find(h->array, copy), lun_find_name(h->array, "r"), 0, waiter_init(&w));
 	if (waiter_wait(h, &w))
 		_exit(5);
 	while (v.state == LUN_RESYNC_RUNS && lun_resync_view_of(h->array, "", w.call.job, &v) == 0)

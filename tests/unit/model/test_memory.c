@@ -67,7 +67,7 @@ static void copies(struct harness *h, struct lun *original)
 	copy = lun_find(h->array, id);
 	lun_notify(copy, UP_NOTIFY_READ_WRITE, waiter_init(&w));
 	waiter_wait(h, &w);
-	lun_resync_start(h->array, "", copy, original, waiter_init(&w));
+	lun_resync_start(h->array, "", copy, original, 0, waiter_init(&w));
 	waiter_wait(h, &w);
 	harness_advance(h, 10);
 	if (do_delete(h, copy) == 0) {
@@ -81,7 +81,7 @@ static void copies(struct harness *h, struct lun *original)
 	}
 	copy = lun_find(h->array, id);
 	if (copy) {
-		lun_break(copy, waiter_init(&w));
+		lun_break(copy, 0, waiter_init(&w));
 		waiter_wait(h, &w);
 	}
 	lun_purge(h->array, id, waiter_init(&w));

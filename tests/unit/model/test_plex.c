@@ -43,7 +43,7 @@ static int do_break(struct harness *h, struct lun *lun)
 {
 	struct waiter w;
 
-	lun_break(lun, waiter_init(&w));
+	lun_break(lun, 0, waiter_init(&w));
 	return waiter_wait(h, &w);
 }
 
@@ -142,7 +142,7 @@ TEST(what_changes_a_hydrating_lun_waits_for_it)
 	assert_int_equal(broken->hydration, LUN_HYDRATION_RUNS);
 	/* a resync of it ends that: it has other data then */
 	copy = lun_find(h->array, ids[2]);
-	lun_resync_start(h->array, "", copy, broken, waiter_init(&w));
+	lun_resync_start(h->array, "", copy, broken, 0, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), 0);
 	until(h, ids[1], LUN_HYDRATION_NONE);
 	assert_int_equal(copy->hydration, LUN_HYDRATION_RUNS);
@@ -202,7 +202,7 @@ TEST(a_cancelled_resync_lets_it_go_on)
 	harness_advance(h, 10);
 	broken = lun_find(h->array, ids[0]);
 	assert_int_equal(do_break(h, broken), 0);
-	lun_resync_start(h->array, "", lun_find(h->array, ids[1]), broken, waiter_init(&w));
+	lun_resync_start(h->array, "", lun_find(h->array, ids[1]), broken, 0, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), 0);
 	assert_true(broken->resyncing);
 	assert_int_equal(lun_resync_cancel(h->array, "", w.call.job, NULL), 0);
@@ -328,7 +328,7 @@ TEST(a_store_that_cannot_says_so)
 	assert_int_equal(set_begin(h->array, set_id(1), "", NULL), 0);
 	assert_int_equal(set_add(h->array, set_id(1), "", l, UP_COPY_PLEX, id, &fault), -ENOTSUP);
 	assert_int_equal(set_add(h->array, set_id(1), "", l, UP_COPY_DEFAULT, id, &fault), 0);
-	lun_resync_start(h->array, "", l, l, waiter_init(&w));
+	lun_resync_start(h->array, "", l, l, 0, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), -ENOTSUP);
 	h->store->ops = ops;
 }

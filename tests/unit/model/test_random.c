@@ -237,7 +237,7 @@ static void do_break_step(struct model *m, struct model_set *s, unsigned l)
 
 	if (!shadow)
 		return;
-	lun_break(shadow, waiter_init(&w));
+	lun_break(shadow, 0, waiter_init(&w));
 	assert_int_equal(waiter_wait(m->h, &w), s->state == UP_SET_KEPT ? 0 : -EBUSY);
 	if (s->state != UP_SET_KEPT)
 		return;
@@ -260,7 +260,7 @@ static void do_resync_step(struct model *m, struct model_set *s, unsigned l, uns
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (unkept(m->sets[i].state) && m->sets[i].member[target])
 			want = -EBUSY;
-	lun_resync_start(m->h->array, s->owner, shadow, m->luns[target], waiter_init(&w));
+	lun_resync_start(m->h->array, s->owner, shadow, m->luns[target], 0, waiter_init(&w));
 	assert_int_equal(waiter_wait(m->h, &w), want);
 	if (want)
 		return;

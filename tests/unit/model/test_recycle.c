@@ -117,7 +117,7 @@ TEST(a_deleted_copy_lies_in_the_bin_and_comes_back)
 	assert_int_equal(after.durable_ns, before.durable_ns);
 	assert_int_equal(do_read(h, lun_find(h->array, ids[1]), 3), 0x11);
 	/* ordinary LUNs go at once, the broken one too */
-	lun_break(lun_find(h->array, ids[1]), waiter_init(&w));
+	lun_break(lun_find(h->array, ids[1]), 0, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), 0);
 	assert_int_equal(do_delete(h, lun_find(h->array, ids[1])), 0);
 	assert_int_equal(do_delete(h, lun_find_name(h->array, "a")), 0);

@@ -14,7 +14,7 @@ static int start(struct harness *h, const char *owner, struct lun *shadow, struc
 {
 	struct waiter w;
 
-	lun_resync_start(h->array, owner, shadow, target, waiter_init(&w));
+	lun_resync_start(h->array, owner, shadow, target, 0, waiter_init(&w));
 	int err = waiter_wait(h, &w);
 	if (!err)
 		assert_true(w.call.job > 0);

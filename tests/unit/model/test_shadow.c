@@ -8,7 +8,7 @@ static int do_break(struct harness *h, struct lun *lun)
 {
 	struct waiter w;
 
-	lun_break(lun, waiter_init(&w));
+	lun_break(lun, 0, waiter_init(&w));
 	return waiter_wait(h, &w);
 }
 

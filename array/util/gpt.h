@@ -8,8 +8,8 @@
  * Invariants: nothing is written unless both headers and both entry arrays were read and their checksums are
  * right; the backup is written before the primary, so that a table cut off in the middle is still readable.
  */
-#ifndef LAB_GPT_H
-#define LAB_GPT_H
+#ifndef UMBRA_UTIL_GPT_H
+#define UMBRA_UTIL_GPT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See gpt.h. Fields of header and entry are taken by offset, little-endian (UEFI 5.3.2, 5.3.3). */
-#include "lab/coordinator/gpt.h"
+#include "array/util/gpt.h"
 
 #include <errno.h>
 #include <stddef.h>
