@@ -59,6 +59,7 @@ static struct array *array_new(const struct array_options *options)
 	options_fill(&a->options);
 	snprintf(a->name, sizeof(a->name), "%s", options->name ? options->name : "umbra");
 	a->options.name = a->name;
+	a->opened_ns = reactor_now_ns(a->options.reactor);
 	list_init(&a->turns);
 	list_init(&a->changes);
 	list_init(&a->event_listeners);

@@ -72,10 +72,13 @@ static int load_meta(void *arg, const void *key, size_t key_len, const void *val
 
 	if (lun_image_record_is(key, key_len))
 		return load_image(l, key, key_len, value, len);
-	int err = array_record_get(key, key_len, value, len, &r);
+	int err = array_ran_is(key, key_len) ? array_ran_get(key, key_len, value, len, &l->a->ran_before_ms)
+					     : array_record_get(key, key_len, value, len, &r);
 
 	if (err)
 		return bad(l, "array", key, key_len, err, "its content does not check");
+	if (array_ran_is(key, key_len))
+		return 0;
 	memcpy(l->a->id, r.id, UP_ID_BYTES);
 	l->a->created_unix_ms = r.created_unix_ms;
 	l->a->meta_durable = true;
@@ -242,6 +245,7 @@ static int set_fill(struct set *s, const struct set_record *r)
 	s->cut_unix_ms = r->cut_unix_ms;
 	s->window_ns = r->window_ns;
 	s->durable_ns = r->durable_ns;
+	s->cut_ran_ms = r->cut_ran_ms;
 	for (unsigned i = 0; i < r->member_count; i++) {
 		s->members[i] = r->members[i];
 		s->sides[i].shadow = member_shadow(s->array, s, &r->members[i]);

@@ -7,13 +7,15 @@
  *	record:  version u8 (1; of a HOST 2, of a LUN 2 or 3), fields,
  *	         checksum u32 (XXH32 over key and value, table as the seed)
  *	META:    key "array";              id 16, created u64
+ *	         key "ran";                version 2: running time in ms u64
  *	         key "image", disk id u64; nothing: a hidden disk that goes with a restart
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
  *	                                   set id 16, name; since version 2: role u8 (0 live, 1 recycled),
  *	                                   hydration u8 (0 none, 1 wanted, 2 full), notified u32 (version 3:
  *	                                   with the bit that a host has written to it);
  *	                                   of a recycled one: deleted, purge (u64 each), and of its set: name,
- *	                                   owner, cut, window, durable (u64 each)
+ *	                                   owner, cut, window, durable (u64 each); since version 4 (recycled
+ *	                                   ones only) the running time at which it is purged u64
  *	HOST:    key name;                 flags u8 (1 control LU, 2 control without CHAP), import u8,
  *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8,
  *	                                   host names, since version 2: our CHAP secret
@@ -22,7 +24,8 @@
  *	                                   seen u8, LUN id 16
  *	SET:     key id;                   state u8, name, owner, cut, window, durable (u64 each),
  *	                                   (owner: a host's name; of earlier programs an initiator's)
- *	                                   members u16, of each: original 16, shadow 16, kind u8, size u64
+ *	                                   members u16, of each: original 16, shadow 16, kind u8, size u64; since version 2 (sets of
+ *	                                   hosts only) the running time at the cut u64
  *	RESERVATION: key LUN id;           bytes of the SCSI layer (scsi/reserve_keep.c)
  *
  * A damaged record is -EUCLEAN, one with a higher version -ENOTSUP. Reading never trusts a length.

@@ -66,6 +66,7 @@ struct array {
 	char name[UP_NAME_MAX_BYTES + 1];
 	uint8_t id[UP_ID_BYTES];
 	uint64_t created_unix_ms;
+	uint64_t ran_before_ms, opened_ns; /* array_ran_ms */
 	bool meta_durable;         /* id is in the catalogue; else the next transaction puts it there */
 	struct array_index idents; /* NAA of LUNs, recycled ones too, and of reserved ids */
 
@@ -196,7 +197,16 @@ void array_turn_leave(struct array *a, struct array_turn *t);
 void array_turns_run(struct array *a);
 void array_turns_close(struct array *a);
 
-/* ---- record of the array itself --------------------------------------------------------------------- */
+/* ---- meta.c: running time; the record of the array itself -------------------------------------------- */
+
+/* How long umbrad has run with this catalogue, over all its lives: what must last over a restart counts by it, for the
+ * wall clock may be wrong at a start by any amount. Never more than the truth: what passed since array_ran_put
+ * last became durable is lost with a crash. */
+uint64_t array_ran_ms(const struct array *a);
+int array_ran_put(struct array *a, struct store_txn *t);
+void array_ran_note(struct array *a); /* a change of its own, in the background */
+bool array_ran_is(const void *key, size_t key_len);
+int array_ran_get(const void *key, size_t key_len, const void *value, size_t len, uint64_t *ran_ms);
 
 struct array_record {
 	uint8_t id[UP_ID_BYTES];

@@ -34,6 +34,7 @@ struct lun_record {
 	uint32_t notified;
 	/* of a recycled one: when, and its copy set as it was */
 	uint64_t deleted_unix_ms, purge_unix_ms;
+	uint64_t purge_ran_ms; /* by array_ran_ms; 0: of an earlier program */
 	struct lun_record_set {
 		char name[ARRAY_NAME_MAX_BYTES + 1], owner[UP_NAME_MAX_BYTES + 1];
 		uint64_t cut_unix_ms, window_ns, durable_ns;
@@ -88,7 +89,7 @@ struct luns {
 	struct list recycled; /* by deletion */
 	unsigned recycled_count;
 	struct array_index recycled_by_id;
-	struct reactor_timer recycle_timer;
+	struct reactor_timer recycle_timer, ran_timer;
 };
 
 int lun_setup(struct luns *luns, struct array *a); /* -ENOMEM; lun_teardown is due all the same */
@@ -184,6 +185,7 @@ struct lun_recycled {
 	struct array_ident ident;
 	uint64_t due_ns; /* by the reactor's clock: changes of the wall clock purge nothing */
 	bool purging;
+	bool timeless;    /* the catalogue does not have its purge_ran_ms yet */
 	bool owner_stale; /* the set's owner is not in the catalogue as it is here: set/owner.c */
 	struct array_index_node by_id;
 	struct list_node link; /* array->luns->recycled */
@@ -202,6 +204,7 @@ void lun_recycled_unlink(struct array *a, struct lun_recycled *r); /* out of the
 int lun_recycled_load(struct array *a, const struct lun_record *record, struct store_disk *disk);
 uint64_t lun_recycled_bytes(const struct array *a); /* what they hold alone */
 void lun_recycle_fire(struct reactor_timer *t);
+void lun_recycle_ran_fire(struct reactor_timer *t);
 void lun_recycle_close(struct array *a);
 
 /* ---- resync.c --------------------------------------------------------------------------------------- */

@@ -26,6 +26,7 @@ int lun_setup(struct luns *luns, struct array *a)
 	list_init(&luns->recycled);
 	luns->hydration_timer.fire = lun_hydration_fire;
 	luns->recycle_timer.fire = lun_recycle_fire;
+	luns->ran_timer.fire = lun_recycle_ran_fire;
 	err = array_index_init(&luns->by_id, a->options.luns_max);
 	err = err ? err : array_index_init(&luns->by_name, a->options.luns_max);
 	return err ? err : array_index_init(&luns->recycled_by_id, a->options.luns_max);

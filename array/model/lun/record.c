@@ -6,7 +6,8 @@
 #include "array/model/lun/internal.h"
 #include "array/util/bytes.h"
 
-#define LUN_VERSION           3
+#define LUN_VERSION           4
+#define LUN_VERSION_WRITTEN   3 /* of one that is not in the recycle bin; older programs read it, too */
 #define LUN_VERSION_UNWRITTEN 2 /* of a LUN not written to; older programs read it, too */
 #define IMAGE_KEY             "image"
 #define IMAGE_KEY_BYTES       (sizeof(IMAGE_KEY) - 1 + 8)
@@ -22,12 +23,15 @@ static void pack_recycled(struct packer *k, const struct lun_record *r)
 	pack_u64(k, r->set.cut_unix_ms);
 	pack_u64(k, r->set.window_ns);
 	pack_u64(k, r->set.durable_ns);
+	pack_u64(k, r->purge_ran_ms);
 }
 
 int lun_record_put(struct array *a, struct store_txn *t, const struct lun_record *r)
 {
 	bool written = (r->notified & UP_NOTED_WRITTEN) != 0;
-	struct packer k = pack_begin_version(a, written ? LUN_VERSION : LUN_VERSION_UNWRITTEN);
+	struct packer k = pack_begin_version(a, r->role == LUN_ROLE_RECYCLED ? LUN_VERSION
+						: written                    ? LUN_VERSION_WRITTEN
+									     : LUN_VERSION_UNWRITTEN);
 
 	pack_u8(&k, (uint8_t)r->kind);
 	pack_u64(&k, r->serial);
@@ -53,7 +57,7 @@ int lun_record_del(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_
 }
 
 /* The fields that version 2 added. */
-static void unpack_lun_2(struct unpacker *u, struct lun_record *out)
+static void unpack_lun_2(struct unpacker *u, uint8_t version, struct lun_record *out)
 {
 	static const enum lun_hydration hydrations[] = {
 		LUN_HYDRATION_NONE, LUN_HYDRATION_RUNS, LUN_HYDRATION_FULL};
@@ -76,6 +80,7 @@ static void unpack_lun_2(struct unpacker *u, struct lun_record *out)
 	out->set.cut_unix_ms = unpack_u64(u);
 	out->set.window_ns = unpack_u64(u);
 	out->set.durable_ns = unpack_u64(u);
+	out->purge_ran_ms = version > 3 ? unpack_u64(u) : 0;
 	if ((out->set.name[0] && !array_name_valid(out->set.name, NULL)) ||
 		out->purge_unix_ms < out->deleted_unix_ms ||
 		out->purge_unix_ms - out->deleted_unix_ms > UINT64_C(1000) * UINT32_MAX)
@@ -116,7 +121,7 @@ int lun_record_get(const void *key, size_t key_len, const void *value, size_t le
 	unpack_bytes(&u, out->set_id, UP_ID_BYTES);
 	unpack_text(&u, out->name, sizeof(out->name));
 	if (version > 1)
-		unpack_lun_2(&u, out);
+		unpack_lun_2(&u, version, out);
 	if (u.bad || kind != (uint8_t)out->kind || !lun_record_sound(out))
 		return -EUCLEAN;
 	return unpack_end(&u);

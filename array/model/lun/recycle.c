@@ -8,6 +8,7 @@
  * - Deletion, return and purge are changes. So what was a LUN is, durably, a LUN still, or in the bin, or
  *   gone.
  * - The record keeps what is needed to bring back its copy set, too, if the set has ended meanwhile.
+ * - Its time is umbrad's running time: whatever the wall clock says at a start, nothing is purged for it.
  * - Nothing is purged before its time, not even when the store is full. An event says how much lies in the
  *   bin.
  */
@@ -20,6 +21,7 @@
 #include "proto/identity.h"
 
 #define PURGE_RETRY_MS 60000u
+#define RAN_NOTE_MS    60000u /* so much of the time in the bin may be lost with a crash */
 
 /* ---- into the bin ---- */
 
@@ -38,6 +40,7 @@ struct lun_recycled *lun_recycled_new(const struct lun *lun, const struct lun_re
 	r->record.role = LUN_ROLE_RECYCLED;
 	r->record.deleted_unix_ms = array_clock_unix_ms();
 	r->record.purge_unix_ms = r->record.deleted_unix_ms + UINT64_C(1000) * lun->array->options.recycle_s;
+	r->record.purge_ran_ms = array_ran_ms(lun->array) + UINT64_C(1000) * lun->array->options.recycle_s;
 	r->disk = lun->disk;
 	r->record.set = *set;
 	return r;
@@ -52,7 +55,53 @@ int lun_recycled_put(struct array *a, struct store_txn *t, const struct lun_recy
 {
 	int err = lun_reservations_record_put(a, t, r->record.id, NULL, 0);
 
+	err = err ? err : array_ran_put(a, t);
 	return err ? err : lun_record_put(a, t, &r->record);
+}
+
+/* ---- the running time, noted while something counts by it ---- */
+
+static int ran_check(struct change *c)
+{
+	(void)c;
+	return 0;
+}
+
+static int ran_build(struct change *c, struct store_txn *t)
+{
+	int err = array_ran_put(c->array, t);
+
+	list_for_each (n, &c->array->luns->recycled) {
+		struct lun_recycled *r = container_of(n, struct lun_recycled, link);
+
+		if (!err && r->timeless)
+			err = lun_record_put(c->array, t, &r->record);
+	}
+	return err;
+}
+
+static void ran_end(struct change *c, int err)
+{
+	list_for_each (n, &c->array->luns->recycled)
+		if (!err)
+			container_of(n, struct lun_recycled, link)->timeless = false;
+}
+
+static void clock_arm(struct array *a)
+{
+	if (a->luns->recycled_count > 0 && a->luns->ran_timer.heap_index == 0)
+		reactor_timer_arm(a->options.reactor, &a->luns->ran_timer, RAN_NOTE_MS);
+}
+
+void lun_recycle_ran_fire(struct reactor_timer *t)
+{
+	static const struct change_ops ops = {.check = ran_check, .build = ran_build, .end = ran_end};
+	struct array *a = container_of(t, struct luns, ran_timer)->array;
+	struct change *c = a->luns->recycled_count > 0 ? change_new(a, sizeof(*c), &ops, NULL) : NULL;
+
+	clock_arm(a);
+	if (c)
+		change_submit(c);
 }
 
 static void timer_arm(struct array *a)
@@ -65,6 +114,7 @@ static void timer_arm(struct array *a)
 		if (!r->purging && r->due_ns < first)
 			first = r->due_ns;
 	}
+	clock_arm(a);
 	reactor_timer_disarm(a->options.reactor, &a->luns->recycle_timer);
 	if (first != UINT64_MAX)
 		reactor_timer_arm(a->options.reactor, &a->luns->recycle_timer,
@@ -96,14 +146,18 @@ void lun_recycled_take(struct array *a, struct lun_recycled *r)
 
 int lun_recycled_load(struct array *a, const struct lun_record *record, struct store_disk *disk)
 {
-	uint64_t now = array_clock_unix_ms(), whole_ms = record->purge_unix_ms - record->deleted_unix_ms;
-	uint64_t left_ms = record->purge_unix_ms > now ? record->purge_unix_ms - now : 0;
+	/* One of an earlier program has the wall clock's times only: its time begins anew. */
+	uint64_t now = array_ran_ms(a), whole_ms = record->purge_unix_ms - record->deleted_unix_ms;
+	uint64_t due = record->purge_ran_ms ? record->purge_ran_ms : now + whole_ms;
+	uint64_t left_ms = due > now ? due - now : 0;
 	struct lun_recycled *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
 	r->record = *record;
+	r->record.purge_ran_ms = due;
 	r->disk = disk;
+	r->timeless = !record->purge_ran_ms;
 	recycled_link(a, r, left_ms < whole_ms ? left_ms : whole_ms);
 	return 0;
 }
@@ -122,6 +176,7 @@ void lun_recycle_close(struct array *a)
 	struct list_node *n;
 
 	reactor_timer_disarm(a->options.reactor, &a->luns->recycle_timer);
+	reactor_timer_disarm(a->options.reactor, &a->luns->ran_timer);
 	while ((n = list_pop(&a->luns->recycled)))
 		free(container_of(n, struct lun_recycled, link));
 }
@@ -139,6 +194,15 @@ struct lun_recycled *lun_recycled_find(struct array *a, const uint8_t id[UP_ID_B
 			return r;
 	}
 	return NULL;
+}
+
+/* As far as the wall clock can tell now. */
+static uint64_t due_unix_ms(const struct lun_recycled *r)
+{
+	uint64_t now = reactor_now_ns(r->disk->store->reactor);
+	uint64_t due = array_clock_unix_ms() + (r->due_ns > now ? (r->due_ns - now) / 1000000 : 0);
+
+	return due > r->record.deleted_unix_ms ? due : r->record.deleted_unix_ms;
 }
 
 static uint64_t recycled_used(const struct lun_recycled *r)
@@ -164,7 +228,7 @@ bool lun_recycled_next(struct array *a, const uint8_t after[UP_ID_BYTES], struct
 	out->size_bytes = r->record.size_bytes;
 	out->used_bytes = recycled_used(r);
 	out->deleted_unix_ms = r->record.deleted_unix_ms;
-	out->purge_unix_ms = r->record.purge_unix_ms;
+	out->purge_unix_ms = due_unix_ms(r);
 	return true;
 }
 

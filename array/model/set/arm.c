@@ -143,10 +143,9 @@ static bool room_wanted(const struct set *s)
  * it. */
 static bool room_was_held(const struct set *s)
 {
-	uint64_t now = array_clock_unix_ms(),
-		 until = s->cut_unix_ms + UINT64_C(2) * s->array->options.lease_ms;
+	uint64_t until = s->cut_ran_ms + UINT64_C(2) * s->array->options.lease_ms;
 
-	return s->state == UP_SET_COMMITTED || now < until;
+	return s->state == UP_SET_COMMITTED || (s->cut_ran_ms && array_ran_ms(s->array) < until);
 }
 
 int set_reserve_again(struct set *s)

@@ -292,6 +292,8 @@ static int commit_build(struct commit *c, struct store_txn *t)
 	struct set_record r;
 	int err = array_meta_put(c->array, t);
 
+	if (!err && c->s->owner[0])
+		err = array_ran_put(c->array, t);
 	for (unsigned i = 0; !err && i < c->count; i++)
 		err = shadow_put(c, t, i);
 	set_record_of(c->s, &r);
@@ -330,6 +332,7 @@ static void commit_cut_done(void *arg, int err)
 	c->cut_ns = array_clock_ns();
 	c->s->window_ns = c->cut_ns - c->closed_ns;
 	c->s->cut_unix_ms = array_clock_unix_ms();
+	c->s->cut_ran_ms = array_ran_ms(c->s->array) + 1;
 	gates_open(c);
 	if (err) {
 		commit_failed(c, err, "the cut failed");

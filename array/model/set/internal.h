@@ -52,6 +52,7 @@ struct set {
 	bool owner_stale; /* it is not in the catalogue as it is here: owner.c */
 	enum up_set_state state;
 	uint64_t cut_unix_ms, window_ns, durable_ns;
+	uint64_t cut_ran_ms; /* by array_ran_ms; 0: not known */
 	unsigned member_count;
 	struct set_member *members; /* room for set_luns_max, never moved */
 	struct set_side *sides;
@@ -81,7 +82,7 @@ struct set_record {
 	uint8_t id[UP_ID_BYTES];
 	enum up_set_state state; /* COMMITTED or KEPT */
 	char name[ARRAY_NAME_MAX_BYTES + 1], owner[UP_NAME_MAX_BYTES + 1];
-	uint64_t cut_unix_ms, window_ns, durable_ns;
+	uint64_t cut_unix_ms, window_ns, durable_ns, cut_ran_ms;
 	unsigned member_count;
 	struct set_member *members; /* unpacked: allocated, the caller's */
 };

@@ -29,6 +29,13 @@ static void expire(struct set *s, const char *why)
 		set_enter(s, next);
 }
 
+/* The next start does not ask for it again. */
+static void room_ends(struct set *s)
+{
+	set_reserve_give_back(s);
+	array_ran_note(s->array);
+}
+
 static void lease_fire(struct reactor_timer *t)
 {
 	struct set *s = container_of(t, struct set, lease_timer);
@@ -36,7 +43,7 @@ static void lease_fire(struct reactor_timer *t)
 	if (s->state == UP_SET_COMMITTING)
 		reactor_timer_arm(reactor_of(s), t, COMMIT_WAIT_MS);
 	else if (s->state == UP_SET_KEPT)
-		set_reserve_give_back(s);
+		room_ends(s);
 	else if (s->state != UP_SET_ABORTED)
 		expire(s, "its lease ended");
 	else if (s->undo_due && !s->commit)

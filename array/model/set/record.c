@@ -7,9 +7,12 @@
 #include "array/model/base/pack.h"
 #include "array/model/set/internal.h"
 
+#define SET_VERSION 2
+
 int set_record_put(struct array *a, struct store_txn *t, const struct set_record *r)
 {
-	struct packer k = pack_begin(a);
+	bool timed = r->owner[0] && r->cut_ran_ms; /* others are as older programs read them */
+	struct packer k = pack_begin_version(a, timed ? SET_VERSION : 1);
 
 	assert(r->member_count <= SET_RECORD_MEMBERS_MAX);
 	pack_u8(&k, (uint8_t)r->state);
@@ -25,6 +28,8 @@ int set_record_put(struct array *a, struct store_txn *t, const struct set_record
 		pack_u8(&k, (uint8_t)r->members[i].kind);
 		pack_u64(&k, r->members[i].size_bytes);
 	}
+	if (timed)
+		pack_u64(&k, r->cut_ran_ms);
 	return pack_put(a, t, STORE_TABLE_SET, r->id, UP_ID_BYTES, &k);
 }
 
@@ -51,7 +56,8 @@ static void unpack_members(struct unpacker *u, struct set_record *out)
 int set_record_get(const void *key, size_t key_len, const void *value, size_t len, struct set_record *out)
 {
 	struct unpacker u;
-	int err = unpack_begin(STORE_TABLE_SET, key, key_len, value, len, &u);
+	uint8_t version;
+	int err = unpack_begin_version(STORE_TABLE_SET, key, key_len, value, len, &u, SET_VERSION, &version);
 
 	memset(out, 0, sizeof(*out));
 	if (err)
@@ -74,6 +80,7 @@ int set_record_get(const void *key, size_t key_len, const void *value, size_t le
 	if (!out->members)
 		return -ENOMEM;
 	unpack_members(&u, out);
+	out->cut_ran_ms = version > 1 ? unpack_u64(&u) : 0;
 	err = unpack_end(&u);
 	if (err) {
 		free(out->members);

@@ -273,6 +273,7 @@ void set_record_of(const struct set *s, struct set_record *out)
 	out->cut_unix_ms = s->cut_unix_ms;
 	out->window_ns = s->window_ns;
 	out->durable_ns = s->durable_ns;
+	out->cut_ran_ms = s->cut_ran_ms;
 	out->member_count = s->member_count;
 	out->members = s->members;
 }

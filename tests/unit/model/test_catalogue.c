@@ -284,10 +284,12 @@ TEST(a_record_that_contradicts_is_found)
 			memcpy(k, key, key_len);
 			memstore_record_delete(h->memory, t, k, key_len);
 			if (t != STORE_TABLE_MAP && t != STORE_TABLE_RESERVATION) {
-				/* A plain LUN without mappings may be missing: nothing points to it. */
+				/* A plain LUN without mappings may be missing: nothing points to it. Without the running
+				 * time what counts by it begins anew. */
+				bool ran = t == STORE_TABLE_META && key_len == 3;
 				int err = open_error(h);
 
-				assert_true(err == -EUCLEAN || (t == STORE_TABLE_LUN && err == 0));
+				assert_true(err == -EUCLEAN || ((t == STORE_TABLE_LUN || ran) && err == 0));
 				if (err)
 					store_close(h);
 				else
