@@ -190,6 +190,20 @@ void iscsi_receive_more(struct iscsi_conn *c)
 	reactor_recv(r, &rx->op, c->fd, rx->buf + rx->end, ISCSI_RECEIVE_BYTES - rx->end, 0);
 }
 
+/* In the middle of its login: it has not told us why, but there is one reason above all. */
+static void hung_up(struct iscsi_conn *c)
+{
+	const struct host *host = host_find_iqn(c->server->options.array, c->initiator);
+
+	if (c->state == ISCSI_CONN_LOGIN && c->initiator[0])
+		iscsi_event(c->server, ARRAY_EVENT_WARNING, "%s (%s) hung up in the middle of its login%s",
+			c->initiator, c->peer_text,
+			host && host_record_of(host)->mutual_secret[0]
+				? ": does it have another secret for the array than --mutual-chap-file gave?"
+				: "");
+	iscsi_conn_kill(c, NULL);
+}
+
 static void received(struct reactor_op *op, int result)
 {
 	struct iscsi_conn *c = container_of(op, struct iscsi_conn, rx.op);
@@ -202,7 +216,7 @@ static void received(struct reactor_op *op, int result)
 		if (result == -EINTR || result == -EAGAIN)
 			iscsi_receive_more(c);
 		else
-			iscsi_conn_kill(c, NULL);
+			hung_up(c);
 		return;
 	}
 	if (iscsi_conn_open(c)) {

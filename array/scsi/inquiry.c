@@ -23,6 +23,7 @@
 #define PERIPHERAL_ABSENT     0x7F /* qualifier 011b, type 1Fh */
 #define TPGS_IMPLICIT         0x10
 #define THIRD_PARTY_COPIES    0x08
+#define MULTIP                0x10
 #define CMDQUE                0x02
 #define TARGET_PORT_GROUP     1
 
@@ -64,6 +65,20 @@ static void page_identification(const struct scsi_task *task, struct scsi_reply 
 	scsi_reply_put(r, body, up_id_vpd83(identity(task), body, sizeof(body)));
 	port_designator(r, 4, task->nexus->portal_group_tag); /* relative target port */
 	port_designator(r, 5, TARGET_PORT_GROUP);
+}
+
+/* SPC-4 7.8.15: every target port, with its relative number as its name. */
+static void page_ports(const struct scsi_task *task, struct scsi_reply *r)
+{
+	const struct scsi_target *t = task->nexus->target;
+
+	for (unsigned i = 0; i < t->port_count; i++) {
+		scsi_reply_be16(r, 0);
+		scsi_reply_be16(r, t->ports[i]);
+		scsi_reply_be32(r, 0); /* no initiator port of ours */
+		scsi_reply_be32(r, 8); /* bytes of its designators */
+		port_designator(r, 4, t->ports[i]);
+	}
 }
 
 /* SPC-4 7.8.7 */
@@ -128,6 +143,7 @@ static const struct vpd_page {
 	{0x80, false, false, page_serial},
 	{0x83, false, false, page_identification},
 	{0x86, false, false, page_extended},
+	{0x88, false, false, page_ports},
 	{0x8F, true, true, scsi_copy_vpd},
 	{0xB0, true, false, page_block_limits},
 	{0xB1, true, false, page_characteristics},
@@ -174,6 +190,7 @@ static void standard(struct scsi_task *task)
 	data[5] = task->lun_held ? TPGS_IMPLICIT : 0;
 	if (task->lun_held && scsi_copies_offered(task->nexus->target))
 		data[5] |= THIRD_PARTY_COPIES;
+	data[6] = task->nexus->target->port_count > 1 ? MULTIP : 0;
 	data[7] = CMDQUE;
 	memcpy(data + 8, UP_VENDOR, 8);
 	memcpy(data + 16, task->lun_held ? UP_PRODUCT : UP_PRODUCT_CONTROL, 16);

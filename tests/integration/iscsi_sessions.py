@@ -76,6 +76,14 @@ class Sessions(unittest.TestCase):
         with Session(self.array, 'mutual', mutual=(self.array.target, OURS)) as session:
             session.read(1, 0, 1)
         self.assertRaises(LoginError, Session, self.array, 'mutual', mutual=(self.array.target, 'not-that-secret'))
+        self.tells(f'{HOST} (127.0.0.1', 'hung up in the middle of its login: does it have another secret')
+
+    def tells(self, *words):
+        """Waits for an event with these words."""
+        end = time.monotonic() + 60
+        while not any(all(word in line for word in words) for line in self.array.log().splitlines()):
+            self.assertLess(time.monotonic(), end, self.array.log())
+            time.sleep(0.05)
 
     def test_the_initiators_order_of_algorithms_counts(self):
         for offer, chosen in (('7,5', '7'), ('5,7', '5'), ('200,7', '7')):

@@ -62,8 +62,8 @@ TEST(control_lu_is_a_controller)
 	assert_memory_equal(
 		test_last.data + test_last.len - 16, "\x51\x94\0\4\0\0\0\1\x51\x95\0\4\0\0\0\1", 16);
 	expect_good(run(c, 0, CDB(0x12, 1, 0x00, 0, 96, 0), NO_DATA));
-	assert_int_equal(test_last.len, 8);
-	assert_memory_equal(test_last.data, "\x0C\x00\x00\x04\x00\x80\x83\x86", 8);
+	assert_int_equal(test_last.len, 9);
+	assert_memory_equal(test_last.data, "\x0C\x00\x00\x05\x00\x80\x83\x86\x88", 9);
 	expect_good(run(c, 0, CDB(0x12, 1, 0x80, 0, 96, 0), NO_DATA));
 	assert_memory_equal(test_last.data + 4, "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5", 32);
 	expect_good(run(c, 0, CDB(0x00, 0, 0, 0, 0, 0), NO_DATA));
@@ -78,8 +78,8 @@ TEST(vpd_pages_have_the_identity)
 	size_t len;
 
 	expect_good(run(a, 1, CDB(0x12, 1, 0x00, 0, 255, 0), NO_DATA));
-	assert_int_equal(test_last.len, 12);
-	assert_memory_equal(test_last.data, "\0\0\0\x08\x00\x80\x83\x86\x8F\xB0\xB1\xB2", 12);
+	assert_int_equal(test_last.len, 13);
+	assert_memory_equal(test_last.data, "\0\0\0\x09\x00\x80\x83\x86\x88\x8F\xB0\xB1\xB2", 13);
 
 	expect_good(run(a, 2, CDB(0x12, 1, 0x80, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 36);
@@ -102,6 +102,16 @@ TEST(vpd_pages_have_the_identity)
 	expect_good(run(a, 1, CDB(0x12, 1, 0x86, 0, 255, 0), NO_DATA));
 	assert_int_equal(test_last.len, 64);
 	assert_memory_equal(test_last.data, "\0\x86\0\x3C\0\x07\x01\0", 8);
+
+	/* two ports: both in page 88h, and MULTIP */
+	expect_good(run(a, 1, CDB(0x12, 1, 0x88, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.len, 44);
+	assert_memory_equal(test_last.data,
+		"\0\x88\0\x28\0\0\0\1\0\0\0\0\0\0\0\x08\x51\x94\0\4\0\0\0\1"
+		"\0\0\0\2\0\0\0\0\0\0\0\x08\x51\x94\0\4\0\0\0\2",
+		44);
+	expect_good(run(b, 1, CDB(0x12, 0, 0, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.data[6], 0x10);
 }
 
 TEST(vpd_block_pages_have_the_limits)
