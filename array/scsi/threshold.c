@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The soft threshold of thin provisioning (SBC-3 4.7.3.8): when the store is fuller than its threshold, every host
- * learns 38/07 on each of its LUNs, once, and again only after there was room. The store is asked each time that so
+ * learns 38/07 on each of its LUNs, and the administrator by an event, once, and again only after there was room. The store is asked each time that so
  * many bytes were written, not on a timer: it fills by writes only.
  *
  * No attention may disturb a copy set that is about to commit: the store is asked later then.
@@ -45,6 +45,10 @@ static void ask(struct scsi_target *t)
 	percent = stats.capacity_bytes >= 100 ? stats.used_bytes / (stats.capacity_bytes / 100) : 0;
 	if (percent >= t->threshold_percent && !t->threshold_told) {
 		t->threshold_told = true;
+		array_event_tell(t->array, ARRAY_EVENT_WARNING, "store",
+			"the store is %u %% full, and its hosts are told (threshold_percent is %u): delete shadow copies and "
+			"LUNs that nobody needs, have the hosts give space back (UNMAP), or make it larger",
+			(unsigned)percent, t->threshold_percent);
 		tell_all(t);
 	} else if (percent + REARM_PERCENT < t->threshold_percent) {
 		t->threshold_told = false;

@@ -2,6 +2,7 @@
 /* See fake_array.h. */
 #include "tests/unit/scsi/fake_array.h"
 
+#include <stdarg.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -169,6 +170,23 @@ const uint8_t *array_id(const struct array *a)
 const struct array_options *array_settings(const struct array *a)
 {
 	return &a->options;
+}
+
+unsigned fake_events;
+char fake_event[256];
+
+void array_event_tell(
+	struct array *a, enum array_event_level level, const char *area, const char *format, ...)
+{
+	va_list args;
+
+	(void)a;
+	(void)level;
+	(void)area;
+	va_start(args, format);
+	vsnprintf(fake_event, sizeof(fake_event), format, args);
+	va_end(args);
+	fake_events++;
 }
 
 bool host_is_quiet(const struct array *a)

@@ -30,6 +30,8 @@ extern unsigned fake_gate_queued;
 extern unsigned fake_holds; /* lun_hold() without lun_release() */
 extern unsigned fake_nexuses;
 extern bool fake_hold_keeps;  /* lun_keep_reservations() waits for fake_kept() */
+extern unsigned fake_events;  /* told by array_event_tell */
+extern char fake_event[256];  /* the last one */
 extern bool fake_quiet;       /* a copy set is armed */
 extern unsigned fake_keeps;   /* how often it was called */
 extern bool fake_hold_images; /* lun_image_take() waits for fake_taken() */

@@ -106,11 +106,16 @@ static void fill(unsigned percent)
 
 TEST(each_host_learns_once_that_the_pool_fills)
 {
+	unsigned events = fake_events;
+
 	fill(69);
 	write_much();
 	expect_good(run(a, 1, CDB(0x00), NO_DATA));
+	assert_int_equal(fake_events, events);
 	fill(71);
 	write_much();
+	assert_int_equal(fake_events, events + 1); /* the administrator, too */
+	assert_non_null(strstr(fake_event, "71 % full"));
 	/* once on each LUN, for each nexus */
 	expect_sense(run(a, 1, CDB(0x00), NO_DATA), 6, 0x3807);
 	expect_good(run(a, 1, CDB(0x00), NO_DATA));
@@ -131,6 +136,7 @@ TEST(each_host_learns_once_that_the_pool_fills)
 	fill(70);
 	write_much();
 	expect_sense(run(a, 1, CDB(0x00), NO_DATA), 6, 0x3807);
+	assert_int_equal(fake_events, events + 2);
 }
 
 TEST(not_during_a_commit)
