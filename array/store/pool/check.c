@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/durable/digest.h"
 #include "array/util/bytes.h"
 
 #define LINES_MAX 50u
@@ -198,6 +199,188 @@ static void check_branches(struct check *c)
 				(unsigned long long)b->id, b->value.gen, b->value.parent_gen,
 				(unsigned long long)parent->id, parent->value.gen);
 	}
+}
+
+/* ---- digests --------------------------------------------------------------------------------------- */
+
+static const char *const digest_names[POOL_TABLES] = {
+	[POOL_TABLE_CATALOGUE] = "catalogue",
+	[POOL_TABLE_DISK] = "disk",
+	[POOL_TABLE_BRANCH] = "branch",
+	[POOL_TABLE_SPACE] = "space",
+	[POOL_TABLE_TODO] = "todo",
+	[POOL_TABLE_LOOSE] = "loose",
+};
+
+/* Of a small table: all of it, and of now. */
+static int check_table(struct check *c, enum pool_table table,
+	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
+		bool intact))
+{
+	bool derived = table == POOL_TABLE_SPACE || table == POOL_TABLE_LOOSE;
+	int err = pool_meta_all(&c->meta, c->txn, table, each, c);
+
+	if (err != -EUCLEAN)
+		return err;
+	finding(c, derived ? mended(c) : UNSAFE, "records of the table %s are missing, or are old",
+		digest_names[table]);
+	return 0;
+}
+
+static int each_any(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	(void)arg;
+	(void)key;
+	(void)key_len;
+	(void)value;
+	(void)value_len;
+	(void)intact;
+	return 0;
+}
+
+/* Is one of the part's entries damaged? That is told of the entry. */
+static bool part_damaged(struct check *c, const uint8_t *key)
+{
+	uint8_t first[POOL_MAP_KEY_BYTES] = {0};
+	MDB_val k = {.mv_size = sizeof(first), .mv_data = first}, v;
+	MDB_cursor *cursor;
+	bool damaged = false;
+
+	memcpy(first, key, 8);
+	put_be64(first + 8, get_be64(key + 8) / POOL_DIGEST_CHUNKS * POOL_DIGEST_CHUNKS);
+	if (mdb_cursor_open(c->txn, c->meta.table[POOL_TABLE_MAP], &cursor))
+		return false;
+	for (int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+		!rc && !damaged && k.mv_size >= 16 && pool_digest_same(POOL_TABLE_MAP, k.mv_data, key);
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))
+		damaged = !pool_value_ok(
+			c->super.id, POOL_TABLE_MAP, k.mv_data, k.mv_size, v.mv_data, v.mv_size);
+	mdb_cursor_close(cursor);
+	return damaged;
+}
+
+/* Of the map: what is lost answers with errors, and its chunks are used. Of refs: they follow the map. */
+static int part_wrong(
+	struct check *c, enum pool_table table, const uint8_t *key, const struct pool_digest *found)
+{
+	size_t len = table == POOL_TABLE_MAP ? POOL_MAP_KEY_BYTES : 8;
+	int mend = c->repair && found ? pool_digest_mend(&c->meta, c->txn, table, key, len, found) : 0;
+
+	if (mend < 0)
+		return mend;
+	if (table == POOL_TABLE_REFS) {
+		finding(c, mended(c),
+			"entries of the index of shared chunks around %llu are missing, or are old",
+			(unsigned long long)get_be64(key));
+		return 0;
+	}
+	c->damaged_entry = true;
+	if (found && part_damaged(c, key))
+		return 0;
+	finding(c, mend ? MENDED : SAFE,
+		"branch %llu: entries around chunk %llu are missing, or are old, or their digest is damaged",
+		(unsigned long long)get_be64(key), (unsigned long long)get_be64(key + 8));
+	return 0;
+}
+
+static int part_end(
+	struct check *c, enum pool_table table, const uint8_t *key, const struct pool_digest *found)
+{
+	size_t len = table == POOL_TABLE_MAP ? POOL_MAP_KEY_BYTES : 8;
+	int err = pool_digest_check(&c->meta, c->txn, table, key, len, found);
+
+	return err == -EUCLEAN ? part_wrong(c, table, key, found) : err;
+}
+
+/* Parts of which there are records. */
+static int check_parts(struct check *c, enum pool_table table)
+{
+	uint8_t part[POOL_REF_KEY_BYTES] = {0};
+	struct pool_digest found = {0};
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(c->txn, c->meta.table[table], &cursor), err = 0;
+
+	if (rc)
+		return pool_errno(rc);
+	while (!err && !(rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
+		if (k.mv_size < POOL_MAP_KEY_BYTES ||
+			k.mv_size > sizeof(part)) /* told as damaged elsewhere */
+			continue;
+		if (found.count && !pool_digest_same(table, part, k.mv_data)) {
+			err = part_end(c, table, part, &found);
+			found = (struct pool_digest){0};
+		}
+		memcpy(part, k.mv_data, k.mv_size);
+		pool_digest_add(&found, v.mv_data, v.mv_size);
+	}
+	if (!err && found.count)
+		err = part_end(c, table, part, &found);
+	mdb_cursor_close(cursor);
+	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+/* Parts of which there should be. */
+static int check_empty_parts(struct check *c)
+{
+	MDB_cursor *cursor, *at;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(c->txn, c->meta.table[POOL_TABLE_DIGEST], &cursor), err = 0;
+
+	if (rc)
+		return pool_errno(rc);
+	while (!err && !(rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
+		uint8_t first[POOL_MAP_KEY_BYTES] = {0};
+		const uint8_t *key = k.mv_data;
+		MDB_val found = {.mv_data = first}, unused;
+		enum pool_table table = k.mv_size == 17 ? POOL_TABLE_MAP : POOL_TABLE_REFS;
+
+		if ((k.mv_size != 17 && k.mv_size != 9) || key[0] != table)
+			continue;
+		found.mv_size = k.mv_size == 17 ? sizeof(first) : 8;
+		if (k.mv_size == 17)
+			memcpy(first, key + 1, 8);
+		put_be64(first + k.mv_size - 9,
+			get_be64(key + k.mv_size - 8) *
+				(k.mv_size == 17 ? POOL_DIGEST_CHUNKS : POOL_DIGEST_REFS));
+		err = pool_errno(mdb_cursor_open(c->txn, c->meta.table[table], &at));
+		if (err)
+			break;
+		if (mdb_cursor_get(at, &found, &unused, MDB_SET_RANGE) || found.mv_size < 8 ||
+			!pool_digest_same(table, found.mv_data, first))
+			err = part_wrong(c, table, first, NULL);
+		mdb_cursor_close(at);
+	}
+	mdb_cursor_close(cursor);
+	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+static int check_digests(struct check *c)
+{
+	int err;
+
+	if (!c->meta.digests)
+		return 0;
+	err = check_parts(c, POOL_TABLE_MAP);
+	if (!err)
+		err = check_parts(c, POOL_TABLE_REFS);
+	if (!err)
+		err = check_empty_parts(c);
+	if (!err)
+		err = check_table(c, POOL_TABLE_SPACE, each_any);
+	return err ? err : check_table(c, POOL_TABLE_LOOSE, each_any);
+}
+
+/* What a repair has changed, in the digests, too. */
+static int digests_follow(struct check *c)
+{
+	static const enum pool_table derived[] = {POOL_TABLE_SPACE, POOL_TABLE_REFS, POOL_TABLE_LOOSE};
+	int err = pool_digest_flush(&c->meta, c->txn);
+
+	for (unsigned i = 0; i < 3 && !err; i++)
+		err = pool_digest_rebuild(&c->meta, c->txn, derived[i]);
+	return err;
 }
 
 /* ---- map and index --------------------------------------------------------------------------------- */
@@ -572,11 +755,13 @@ static int check_all(struct check *c)
 	c->loose = calloc(groups, POOL_GROUP_BYTES);
 	if (!c->seen || !c->shared || !c->loose)
 		return -ENOMEM;
-	err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_BRANCH, each_branch, c);
+	err = check_table(c, POOL_TABLE_BRANCH, each_branch);
 	if (!err)
-		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_DISK, each_disk, c);
+		err = check_table(c, POOL_TABLE_DISK, each_disk);
 	if (!err)
 		check_branches(c);
+	if (!err)
+		err = check_digests(c);
 	if (!err)
 		err = steps_begin(c);
 	if (!err)
@@ -593,9 +778,9 @@ static int check_all(struct check *c)
 	if (!err)
 		err = check_ids(c);
 	if (!err)
-		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_CATALOGUE, each_record, c);
+		err = check_table(c, POOL_TABLE_CATALOGUE, each_record);
 	if (!err)
-		err = pool_meta_each(&c->meta, c->txn, POOL_TABLE_TODO, each_todo, c);
+		err = check_table(c, POOL_TABLE_TODO, each_todo);
 	tell(c, 100);
 	return err;
 }
@@ -662,6 +847,8 @@ static int replay_and_check(struct check *c, struct fault *fault)
 		err = check_all(c);
 	if (!err)
 		err = check_shut(c);
+	if (!err && c->repaired)
+		err = digests_follow(c);
 	if (!err && c->repaired) {
 		err = c->host->ops->meta_commit(c->host, c->txn);
 		c->txn = NULL;

@@ -87,7 +87,7 @@ static int create_data(struct pool_host *host, const struct pool_options *option
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault)
 {
-	struct pool_super super = {.version = POOL_VERSION, .features_refuse = POOL_FEATURE_SHARED};
+	struct pool_super super = {.version = POOL_VERSION, .features_refuse = POOL_FEATURES_NEW};
 	struct pool_file *f;
 	int err;
 

@@ -9,7 +9,7 @@
  *   commit/       cut, txn, commit, checkpoint, mirror, todo
  *   space/        reserve, alloc, share, freed, data, bits
  *   map/          map, branch, disk, lock
- *   durable/      apply, refs, meta, pages, log, super, stamp, buffer, format
+ *   durable/      apply, refs, digest, meta, pages, log, super, stamp, buffer, format
  *   base/         base, host, asks
  *
  * All of it belongs to the reactor's thread, except what runs in a pool_job's `work`, which touches the job's own memory

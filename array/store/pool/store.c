@@ -126,7 +126,7 @@ static int pool_iterate(struct store *s, enum store_table table,
 
 	if (err)
 		return err;
-	err = pool_meta_each(&p->meta, txn, POOL_TABLE_CATALOGUE, iterate_each, &a);
+	err = pool_meta_all(&p->meta, txn, POOL_TABLE_CATALOGUE, iterate_each, &a);
 	pool_meta_abort(txn);
 	return err;
 }

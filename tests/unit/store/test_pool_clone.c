@@ -638,7 +638,7 @@ static void super_edit(struct world *w, uint64_t features)
 
 	assert_int_equal(pool_read_super(h, &super, NULL), 0);
 	assert_int_equal(
-		super.features_refuse, POOL_FEATURE_SHARED); /* an older program refuses a new pool */
+		super.features_refuse, POOL_FEATURES_NEW); /* an older program refuses a new pool */
 	super.features_refuse = features;
 	pool_super_encode(buf, &super);
 	assert_int_equal(h->ops->file_open(h, "pool", 0, &f), 0);
@@ -662,6 +662,30 @@ TEST(a_pool_made_without_shared_chunks_copies_everything)
 	write_all(&w, a, CHUNK, 2 * CHUNK);
 	assert_int_equal(clone(&w, b, 0, 4 * CHUNK, a, 0), 0);
 	assert_int_equal(world_used(&w), 4);
+	world_verify_end(&w);
+}
+
+/* Nor are digests kept where they have not been from the beginning. */
+TEST(a_pool_made_without_digests_shares_chunks_and_frees_them)
+{
+	struct model *a, *b;
+	struct world w;
+
+	world_init(&w, 12, UINT64_C(4) << 20, 1 << 20);
+	super_edit(&w, POOL_FEATURE_SHARED);
+	assert_int_equal(world_open(&w), 0);
+	a = world_create_disk(&w, 4 * CHUNK);
+	b = world_create_disk(&w, 4 * CHUNK);
+	write_all(&w, a, 0, 4 * CHUNK);
+	assert_int_equal(clone(&w, b, 0, 4 * CHUNK, a, 0), 4);
+	assert_int_equal(world_used(&w), 4);
+	assert_int_equal(world_close(&w), 0);
+	assert_int_equal(world_check(&w, false), 0);
+	assert_int_equal(world_open(&w), 0);
+	world_verify(&w, false);
+	assert_int_equal(world_delete_disk(&w, a), 0);
+	assert_int_equal(world_delete_disk(&w, b), 0);
+	assert_int_equal(world_used(&w), 0);
 	world_verify_end(&w);
 }
 
@@ -693,7 +717,7 @@ TEST(check_finds_and_repairs_a_wrong_index_of_shared_chunks)
 		pool_meta_put(&edit.meta, edit.txn, POOL_TABLE_REFS, stray, sizeof(stray), NULL, 0), 0);
 	assert_int_equal(pool_meta_put(&edit.meta, edit.txn, POOL_TABLE_LOOSE, key, sizeof(key), NULL, 0), 0);
 	world_edit_end(&edit);
-	assert_int_equal(world_check(&w, false), 3);
+	assert_int_equal(world_check(&w, false), 4); /* its digest tells, too */
 	assert_int_equal(world_check(&w, true), 0);
 	assert_int_equal(world_check(&w, false), 0);
 	assert_int_equal(world_open(&w), 0);
@@ -726,6 +750,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(sharing_over_and_over_stays_bounded),
 		cmocka_unit_test(random_changes_to_few_chunks_lose_no_data_and_no_chunk),
 		cmocka_unit_test(a_pool_made_without_shared_chunks_copies_everything),
+		cmocka_unit_test(a_pool_made_without_digests_shares_chunks_and_frees_them),
 		cmocka_unit_test(check_finds_and_repairs_a_wrong_index_of_shared_chunks),
 	};
 

@@ -86,6 +86,8 @@ static void raw_done(struct store_io *io, int err)
 	r->err = err;
 }
 
+static unsigned read_errors;
+
 /* Every sector is what was written last, or an error. */
 static void read_all(struct world *w, const struct model *m)
 {
@@ -107,6 +109,7 @@ static void read_all(struct world *w, const struct model *m)
 		w->store->ops->submit(&r.io);
 		while (!r.done)
 			sim_step(&w->sim, true);
+		read_errors += r.err != 0;
 		for (unsigned i = 0; i < CHUNK_SECTORS && !r.err; i++) {
 			const struct sector *s = &m->s[at + i];
 
@@ -115,7 +118,8 @@ static void read_all(struct world *w, const struct model *m)
 	}
 }
 
-static void fill(struct world *w, uint64_t seed)
+/* `old`: what LMDB had some time before; its pages went elsewhere, and came back. */
+static void fill(struct world *w, uint64_t seed, struct image *old)
 {
 	world_begin(w, seed, CAPACITY);
 	for (unsigned i = 0; i < 4; i++)
@@ -123,6 +127,13 @@ static void fill(struct world *w, uint64_t seed)
 	for (unsigned i = 0; i < 200; i++) {
 		struct model *m = world_any_disk(w);
 
+		if (i == 100 || i == 150) {
+			world_settle(w);
+			assert_int_equal(world_close(w), 0);
+			if (old && i == 100)
+				image_read(w, old);
+			assert_int_equal(world_open(w), 0);
+		}
 		if (i % 40 == 39 && !w->disk[WORLD_DISKS - 2].disk_id) {
 			world_drain(w);
 			world_fork(w, m);
@@ -157,14 +168,15 @@ static void fewer_nodes(struct world *w, uint8_t *page)
 	memcpy(page + 12, &lower, 2);
 }
 
-static void damage(struct world *w, const struct image *image, uint8_t *bytes, uint64_t *len)
+static void damage(
+	struct world *w, const struct image *image, const struct image *old, uint8_t *bytes, uint64_t *len)
 {
 	uint64_t pages = image->len / PAGE, at = sim_below(&w->sim, pages), from = sim_below(&w->sim, pages);
 	uint8_t *page = bytes + at * PAGE;
 
 	memcpy(bytes, image->bytes, image->len);
 	*len = image->len;
-	switch (sim_below(&w->sim, 10)) {
+	switch (sim_below(&w->sim, 12)) {
 	case 0:
 		*len = sim_below(&w->sim, 4) ? at * PAGE : sim_below(&w->sim, image->len);
 		break;
@@ -178,7 +190,12 @@ static void damage(struct world *w, const struct image *image, uint8_t *bytes, u
 		memcpy(page + 8, image->bytes + from * PAGE + 8, PAGE - 8);
 		break;
 	case 4:
+	case 10:
+		if (at >= 2 && at < old->len / PAGE)
+			memcpy(page, old->bytes + at * PAGE, PAGE);
+		break;
 	case 5:
+	case 11:
 		fewer_nodes(w, page);
 		break;
 	default:
@@ -190,19 +207,19 @@ static unsigned found, harmless, refused;
 
 static void damaged_pages(uint64_t seed)
 {
-	struct image image;
+	struct image image, old;
 	struct world w;
 	uint8_t *bytes;
 	uint64_t len;
 
-	fill(&w, seed);
+	fill(&w, seed, &old);
 	image_read(&w, &image);
 	bytes = malloc(image.len);
 	assert_non_null(bytes);
 	for (unsigned i = 0; i < 30; i++) {
 		int rc;
 
-		damage(&w, &image, bytes, &len);
+		damage(&w, &image, &old, bytes, &len);
 		image_write(&image, bytes, len);
 		rc = check(&w, NULL);
 		assert_true(rc >= 0 || rc == -EUCLEAN);
@@ -219,6 +236,7 @@ static void damaged_pages(uint64_t seed)
 	}
 	free(bytes);
 	free(image.bytes);
+	free(old.bytes);
 	world_destroy(&w);
 }
 
@@ -227,7 +245,7 @@ TEST(damaged_pages_are_answered_and_never_believed)
 	test_seeds(40, damaged_pages);
 	print_message("%u found, %u harmless; %u not opened\n", found, harmless, refused);
 	if (test_runs(40) >= 40)
-		assert_true(found > 300 && refused > 8);
+		assert_true(found > 200 && refused > 4);
 }
 
 /* The text names the file, the table and what to do. */
@@ -238,7 +256,7 @@ TEST(what_is_said_of_a_damaged_page_says_what_to_do)
 	struct image image;
 	struct world w;
 
-	fill(&w, test_seed());
+	fill(&w, test_seed(), NULL);
 	image_read(&w, &image);
 	image_write(&image, zeros, PAGE);
 	assert_int_equal(check(&w, said), -EUCLEAN);
@@ -252,6 +270,137 @@ TEST(what_is_said_of_a_damaged_page_says_what_to_do)
 	assert_int_equal(check(&w, said), -EUCLEAN);
 	assert_non_null(strstr(said, "is missing"));
 	free(image.bytes);
+	world_destroy(&w);
+}
+
+/* ---- records that are gone, or are what they were before ---------------------------------------------- */
+
+/* A pool with records in every table but todo: two disks, a copy, chunks that are shared. */
+static void small_pool(struct world *w)
+{
+	struct model *a, *b;
+	uint64_t shared;
+
+	world_begin(w, test_seed(), CAPACITY);
+	a = world_create_disk(w, 8 * CHUNK_SECTORS);
+	b = world_create_disk(w, 8 * CHUNK_SECTORS);
+	assert_int_equal(world_write(w, a, 0, 8 * CHUNK_SECTORS, 0), 0);
+	assert_int_equal(world_clone(w, b, 0, 2 * CHUNK_SECTORS, a, 0, &shared), 0);
+	assert_true(shared > 0);
+	world_fork(w, b);
+	assert_int_equal(world_write(w, b, 0, 8, STORE_IO_FUA), 0);
+	world_settle(w);
+	assert_int_equal(world_close(w), 0);
+}
+
+/* As a page that lost its first key, or all: LMDB's own counts are right. */
+static void lose(struct world *w, enum pool_table table, bool all)
+{
+	struct world_edit e;
+	MDB_cursor *c;
+	MDB_val k, v;
+
+	world_edit_begin(w, &e);
+	assert_int_equal(mdb_cursor_open(e.txn, e.meta.table[table], &c), 0);
+	while (!mdb_cursor_get(c, &k, &v, MDB_FIRST)) {
+		assert_int_equal(mdb_cursor_del(c, 0), 0);
+		if (!all)
+			break;
+	}
+	mdb_cursor_close(c);
+	world_edit_end(&e);
+}
+
+static int no_record(void *arg, const void *key, size_t key_len, const void *value, size_t value_len)
+{
+	(void)arg;
+	(void)key;
+	(void)key_len;
+	(void)value;
+	(void)value_len;
+	return 0;
+}
+
+TEST(a_record_that_is_missing_is_found_at_the_start)
+{
+	static const enum pool_table tables[] = {
+		POOL_TABLE_BRANCH, POOL_TABLE_DISK, POOL_TABLE_SPACE, POOL_TABLE_CATALOGUE};
+
+	for (unsigned i = 0; i < 8; i++) {
+		struct world w;
+		int err;
+
+		small_pool(&w);
+		lose(&w, tables[i / 2], i % 2);
+		assert_true(check(&w, NULL) > 0);
+		err = open_raw(&w);
+		if (!err && tables[i / 2] == POOL_TABLE_CATALOGUE) { /* who reads it learns */
+			err = w.store->ops->iterate(w.store, STORE_TABLE_LUN, no_record, NULL);
+			world_close(&w);
+		}
+		assert_int_equal(err, -EUCLEAN);
+		world_destroy(&w);
+	}
+}
+
+/* An entry that is missing, or old, takes its leaf with it: an error, not what was there before. */
+TEST(an_entry_that_is_missing_or_old_is_an_error_for_who_reads_it)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t key[POOL_MAP_KEY_BYTES], value[POOL_MAP_VALUE_BYTES];
+		struct pool_map_value entry;
+		struct world_edit e;
+		MDB_cursor *c;
+		struct world w;
+		MDB_val k, v;
+
+		small_pool(&w);
+		if (i < 2) {
+			lose(&w, POOL_TABLE_MAP, i);
+		} else {
+			world_edit_begin(&w, &e);
+			assert_int_equal(mdb_cursor_open(e.txn, e.meta.table[POOL_TABLE_MAP], &c), 0);
+			assert_int_equal(mdb_cursor_get(c, &k, &v, MDB_LAST), 0);
+			memcpy(key, k.mv_data, sizeof(key));
+			pool_map_value_decode(v.mv_data, &entry);
+			entry.phys = 7;
+			pool_map_value_encode(value, &entry);
+			pool_value_seal(e.meta.id, POOL_TABLE_MAP, key, sizeof(key), value, sizeof(value));
+			k.mv_data = key;
+			v.mv_data = value;
+			assert_int_equal(mdb_cursor_put(c, &k, &v, MDB_CURRENT), 0);
+			mdb_cursor_close(c);
+			world_edit_end(&e);
+		}
+		assert_true(check(&w, NULL) > 0);
+		read_errors = 0;
+		assert_int_equal(open_raw(&w), 0);
+		for (unsigned n = 0; n < 3; n++)
+			read_all(&w, &w.disk[n]);
+		assert_true(read_errors > 0);
+		world_close(&w);
+		world_destroy(&w);
+	}
+}
+
+/* The index of shared chunks lost an entry: the chunk is kept, for somebody may have it. */
+TEST(a_shared_chunk_is_kept_while_its_index_is_not_whole)
+{
+	struct world w;
+
+	small_pool(&w);
+	lose(&w, POOL_TABLE_REFS, true);
+	assert_int_equal(world_open(&w), 0);
+	assert_int_equal(world_delete_disk(&w, &w.disk[0]), 0);
+	world_settle(&w);
+	for (unsigned n = 0; n < 3; n++) { /* new data everywhere */
+		struct model *m = world_create_disk(&w, 100 * CHUNK_SECTORS);
+
+		for (unsigned at = 0; m && at < 100; at++)
+			world_write(&w, m, at * CHUNK_SECTORS, CHUNK_SECTORS, 0);
+	}
+	world_verify(&w, false);
+	world_close(&w);
 	world_destroy(&w);
 }
 
@@ -293,6 +442,9 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(damaged_pages_are_answered_and_never_believed),
 		cmocka_unit_test(what_is_said_of_a_damaged_page_says_what_to_do),
+		cmocka_unit_test(a_record_that_is_missing_is_found_at_the_start),
+		cmocka_unit_test(an_entry_that_is_missing_or_old_is_an_error_for_who_reads_it),
+		cmocka_unit_test(a_shared_chunk_is_kept_while_its_index_is_not_whole),
 		cmocka_unit_test(a_fault_while_metadata_is_read_ends_with_what_to_do),
 	};
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "tests/support/test.h"
+#include "array/store/pool/durable/digest.h"
 #include "tests/unit/store/world.h"
 
 unsigned test_runs(unsigned normal)
@@ -115,6 +116,7 @@ void world_edit_begin(struct world *w, struct world_edit *e)
 
 void world_edit_end(struct world_edit *e)
 {
+	assert_int_equal(pool_digest_flush(&e->meta, e->txn), 0);
 	assert_int_equal(pool_meta_commit(e->txn), 0);
 	pool_meta_close(&e->meta);
 	e->host->ops->free(e->host);

@@ -387,7 +387,7 @@ void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struc
 int pool_commit_open(struct pool_commit *c, const struct pool_state *state, MDB_txn *txn)
 {
 	c->checkpoint.state = *state;
-	return pool_meta_each(c->checkpoint.meta, txn, POOL_TABLE_TODO, pool_todo_load, &c->todos);
+	return pool_meta_all(c->checkpoint.meta, txn, POOL_TABLE_TODO, pool_todo_load, &c->todos);
 }
 
 void pool_commit_stop(struct pool_commit *c)

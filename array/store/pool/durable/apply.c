@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/durable/digest.h"
 #include "array/store/pool/durable/refs.h"
 #include "array/store/store.h"
 #include "array/util/bytes.h"
@@ -255,6 +256,8 @@ static int apply_loose(struct pool_meta *m, MDB_txn *txn, struct batch *b)
 		if (!b->space[i].used)
 			err = pool_refs_freed(m, txn, b->space[i].phys, b->space[i].count);
 	}
+	if (!err)
+		err = pool_digest_flush(m, txn); /* it looks */
 	return err ? err : pool_refs_settle(m, txn, &b->unshared);
 }
 
@@ -304,6 +307,8 @@ int pool_meta_apply(struct pool_meta *m, MDB_txn *txn, const struct pool_payload
 		err = apply_payload(m, txn, &payloads[i], &b, state);
 	if (!err)
 		err = apply_batch(m, txn, &b);
+	if (!err)
+		err = pool_digest_flush(m, txn);
 	if (!err)
 		err = pool_meta_put_state(m, txn, state);
 	free(b.map);

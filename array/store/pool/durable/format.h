@@ -31,9 +31,11 @@
 /* Features this program knows. An unknown bit in the first set refuses the pool, in the second makes the
  * data read-only, in the third all of it. */
 #define POOL_FEATURE_SHARED         1u /* refuses: a chunk may be in several entries (tables refs and loose) */
+#define POOL_FEATURE_DIGESTS        2u /* refuses: the table `digest` is kept */
 #define POOL_FEATURE_MIRRORED       16u /* refuses: a mirror relies on the stamp on the data (stamp.h) */
 #define POOL_FEATURE_SALVAGED       1u /* data read-only: restored from metadata that is older than the data */
-#define POOL_FEATURES_REFUSE        (POOL_FEATURE_SHARED | POOL_FEATURE_MIRRORED)
+#define POOL_FEATURES_NEW           (POOL_FEATURE_SHARED | POOL_FEATURE_DIGESTS) /* of pools that are made now */
+#define POOL_FEATURES_REFUSE        (POOL_FEATURES_NEW | POOL_FEATURE_MIRRORED)
 #define POOL_FEATURES_DATA_READONLY POOL_FEATURE_SALVAGED
 #define POOL_FEATURES_META_READONLY 0u
 
@@ -195,6 +197,7 @@ enum pool_table {
 	POOL_TABLE_TODO,
 	POOL_TABLE_REFS, /* this one and the next only with POOL_FEATURE_SHARED */
 	POOL_TABLE_LOOSE,
+	POOL_TABLE_DIGEST, /* with POOL_FEATURE_DIGESTS */
 	POOL_TABLES
 };
 
@@ -217,6 +220,10 @@ struct pool_state {
 #define POOL_TODO_KEY_BYTES     12u
 #define POOL_REF_KEY_BYTES      28u /* chunk number, then the map's key */
 #define POOL_LOOSE_KEY_BYTES    8u  /* chunk number */
+#define POOL_DIGEST_KEY_BYTES   17u /* table; of the map: branch, chunk / 512; of refs: chunk number / 64 */
+#define POOL_DIGEST_VALUE_BYTES 20u
+#define POOL_DIGEST_REFS        64u  /* chunks of the data, in one digest of refs */
+#define POOL_DIGEST_CHUNKS      512u /* of a disk, in one digest: a leaf of the map */
 
 void pool_map_key_encode(uint8_t out[POOL_MAP_KEY_BYTES], const struct pool_map_key *key);
 void pool_map_key_decode(const uint8_t in[POOL_MAP_KEY_BYTES], struct pool_map_key *key);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "array/store/pool/durable/digest.h"
 #include "array/store/pool/durable/pages.h"
 
 static const char *const table_names[POOL_TABLES] = {
@@ -28,6 +29,7 @@ static const char *const table_names[POOL_TABLES] = {
 	[POOL_TABLE_TODO] = "todo",
 	[POOL_TABLE_REFS] = "refs",
 	[POOL_TABLE_LOOSE] = "loose",
+	[POOL_TABLE_DIGEST] = "digest",
 };
 
 #define RESERVE_BYTES (16 << 20)
@@ -76,7 +78,7 @@ int pool_meta_put(struct pool_meta *m, MDB_txn *txn, enum pool_table table, cons
 	const void *value, size_t value_len)
 {
 	MDB_val k = {.mv_size = key_len, .mv_data = (void *)key};
-	MDB_val v = {.mv_size = value_len + 4};
+	MDB_val v = {.mv_size = value_len + 4}, old;
 	uint8_t *copy = malloc(value_len + 4);
 	int rc;
 
@@ -86,16 +88,24 @@ int pool_meta_put(struct pool_meta *m, MDB_txn *txn, enum pool_table table, cons
 		memcpy(copy, value, value_len);
 	pool_value_seal(m->id, table, key, key_len, copy, value_len + 4);
 	v.mv_data = copy;
-	rc = mdb_put(txn, m->table[table], &k, &v, 0);
+	rc = m->digests ? mdb_get(txn, m->table[table], &k, &old) : MDB_NOTFOUND;
+	if (!rc || rc == MDB_NOTFOUND) {
+		pool_digest_note(m, table, key, key_len, rc ? NULL : &old, copy, value_len + 4);
+		rc = mdb_put(txn, m->table[table], &k, &v, 0);
+	}
 	free(copy);
 	return pool_errno(rc);
 }
 
 int pool_meta_del(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len)
 {
-	MDB_val k = {.mv_size = key_len, .mv_data = (void *)key};
-	int rc = mdb_del(txn, m->table[table], &k, NULL);
+	MDB_val k = {.mv_size = key_len, .mv_data = (void *)key}, old;
+	int rc = m->digests ? mdb_get(txn, m->table[table], &k, &old) : 0;
 
+	if (!rc && m->digests)
+		pool_digest_note(m, table, key, key_len, &old, NULL, 0);
+	if (!rc)
+		rc = mdb_del(txn, m->table[table], &k, NULL);
 	return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
 }
 
@@ -210,8 +220,12 @@ static int open_tables(struct pool_meta *m, bool create)
 
 	if (rc)
 		return rc;
-	for (unsigned i = 0; i < (m->shares ? POOL_TABLES : POOL_TABLE_REFS) && !rc; i++)
+	for (unsigned i = 0; i < POOL_TABLES && !rc; i++) {
+		if ((!m->shares && (i == POOL_TABLE_REFS || i == POOL_TABLE_LOOSE)) ||
+			(!m->digests && i == POOL_TABLE_DIGEST))
+			continue;
 		rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &m->table[i]);
+	}
 	if (rc) {
 		pool_meta_abort(txn);
 		return rc == MDB_NOTFOUND ? -EUCLEAN : pool_errno(rc);
@@ -246,7 +260,8 @@ int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 {
 	struct pool_meta m = {.host = host,
 		.capacity_chunks = super->capacity_chunks,
-		.shares = (super->features_refuse & POOL_FEATURE_SHARED) != 0};
+		.shares = (super->features_refuse & POOL_FEATURE_SHARED) != 0,
+		.digests = (super->features_refuse & POOL_FEATURE_DIGESTS) != 0};
 	struct pool_state state = {
 		.incarnation = 1, .log_offset = POOL_LOG_START, .next_branch = 1, .next_disk = 1};
 	const char *path = host->ops->meta_path(host);
@@ -287,6 +302,7 @@ int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct poo
 	m->host = host;
 	m->capacity_chunks = super->capacity_chunks;
 	m->shares = (super->features_refuse & POOL_FEATURE_SHARED) != 0;
+	m->digests = (super->features_refuse & POOL_FEATURE_DIGESTS) != 0;
 	memcpy(m->id, super->id, POOL_ID_BYTES);
 	err = env_open(m, path, super, 0);
 	if (!err)
@@ -310,6 +326,9 @@ void pool_meta_close(struct pool_meta *m)
 	if (m->env)
 		mdb_env_close(m->env);
 	m->env = NULL;
+	free(m->changes);
+	m->changes = NULL;
+	m->change_count = m->change_cap = 0;
 }
 
 void pool_meta_grown(struct pool_meta *m, uint64_t capacity_chunks)
@@ -361,6 +380,8 @@ int pool_meta_begin(struct pool_meta *m, bool read_only, MDB_txn **out)
 	int rc;
 
 	*out = NULL;
+	if (!read_only)
+		m->change_count = 0;
 	transactions++;
 	rc = mdb_txn_begin(m->env, NULL, read_only ? MDB_RDONLY : 0, out);
 	if (rc)
@@ -430,7 +451,60 @@ static int scan_end(MDB_txn *txn, MDB_cursor *cursor, int err)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int scan_map(struct pool_meta *m, const struct pool_map_key *from, uint64_t end_chunk, size_t max,
+/* The entries of one leaf, from the cursor on. */
+static int load_leaf(struct pool_meta *m, MDB_cursor *cursor, const struct pool_map_key *from,
+	uint64_t end_chunk, struct pool_meta_entry **out, size_t *count, struct pool_digest *digest)
+{
+	uint8_t key[POOL_MAP_KEY_BYTES];
+	MDB_val k = {.mv_size = sizeof(key), .mv_data = key}, v;
+	size_t cap = 0;
+	int err;
+
+	pool_map_key_encode(key, from);
+	err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE));
+	while (!err) {
+		struct pool_meta_entry e;
+
+		err = decode_entry(m, &k, &v, &e);
+		if (err || e.key.branch != from->branch || e.key.chunk >= end_chunk)
+			break;
+		if (*count == cap) {
+			cap = cap ? 2 * cap : 512;
+			*out = pool_xrealloc(*out, cap * sizeof(**out));
+		}
+		(*out)[(*count)++] = e;
+		pool_digest_add(digest, v.mv_data, v.mv_size);
+		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+int pool_meta_load(
+	struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_entry **out, size_t *out_count)
+{
+	struct pool_map_key from = {.branch = branch, .chunk = leaf * POOL_DIGEST_CHUNKS, .gen = UINT32_MAX};
+	uint8_t key[POOL_MAP_KEY_BYTES];
+	struct pool_digest digest = {0};
+	MDB_cursor *cursor = NULL;
+	MDB_txn *txn;
+	int err = pool_meta_begin(m, true, &txn);
+
+	*out = NULL;
+	*out_count = 0;
+	if (!err)
+		err = pool_errno(mdb_cursor_open(txn, m->table[POOL_TABLE_MAP], &cursor));
+	if (!err)
+		err = load_leaf(m, cursor, &from, from.chunk + POOL_DIGEST_CHUNKS, out, out_count, &digest);
+	pool_map_key_encode(key, &from);
+	if (!err)
+		err = pool_digest_check(m, txn, POOL_TABLE_MAP, key, sizeof(key), &digest);
+	if (cursor)
+		mdb_cursor_close(cursor);
+	pool_meta_abort(txn);
+	return err;
+}
+
+int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, size_t max,
 	struct pool_meta_entry **out, size_t *out_count)
 {
 	uint8_t key[POOL_MAP_KEY_BYTES];
@@ -440,6 +514,7 @@ static int scan_map(struct pool_meta *m, const struct pool_map_key *from, uint64
 	MDB_val k, v;
 	int err;
 
+	*out = NULL;
 	*out_count = 0;
 	pool_map_key_encode(key, from);
 	err = scan_begin(m, POOL_TABLE_MAP, key, sizeof(key), &txn, &cursor, &k, &v);
@@ -451,29 +526,12 @@ static int scan_map(struct pool_meta *m, const struct pool_map_key *from, uint64
 			*out = pool_xrealloc(*out, cap * sizeof(**out));
 		}
 		err = decode_entry(m, &k, &v, &(*out)[*out_count]);
-		if (err || (*out)[*out_count].key.branch != from->branch ||
-			(*out)[*out_count].key.chunk >= end_chunk)
+		if (err || (*out)[*out_count].key.branch != from->branch)
 			break;
 		(*out_count)++;
 		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
 	}
 	return scan_end(txn, cursor, err);
-}
-
-int pool_meta_load(struct pool_meta *m, uint64_t branch, uint64_t chunk, uint64_t count,
-	struct pool_meta_entry **out, size_t *out_count)
-{
-	struct pool_map_key from = {.branch = branch, .chunk = chunk, .gen = UINT32_MAX};
-
-	*out = NULL;
-	return scan_map(m, &from, chunk + count, SIZE_MAX, out, out_count);
-}
-
-int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, size_t max,
-	struct pool_meta_entry **out, size_t *out_count)
-{
-	*out = NULL;
-	return scan_map(m, from, UINT64_MAX, max, out, out_count);
 }
 
 int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
@@ -607,4 +665,31 @@ int pool_meta_each(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
 	if (err)
 		return err;
 	return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+struct all {
+	struct pool_digest digest;
+	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
+		bool intact);
+	void *arg;
+};
+
+static int all_each(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	struct all *all = arg;
+
+	pool_digest_add(&all->digest, value, intact ? value_len + 4 : 0);
+	return all->each(all->arg, key, key_len, value, value_len, intact);
+}
+
+int pool_meta_all(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
+	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
+		bool intact),
+	void *arg)
+{
+	struct all all = {.each = each, .arg = arg};
+	int err = pool_meta_each(m, txn, table, all_each, &all);
+
+	return err ? err : pool_digest_check(m, txn, table, NULL, 0, &all.digest);
 }

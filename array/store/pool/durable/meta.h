@@ -17,6 +17,13 @@ struct pool_meta {
 	uint8_t id[POOL_ID_BYTES];
 	uint64_t capacity_chunks; /* pool_meta_capacity: worker threads read it */
 	bool shares;              /* has the tables of POOL_FEATURE_SHARED */
+	bool digests; /* and that of POOL_FEATURE_DIGESTS */
+	/* noted by the transaction that writes, of which there is one at a time (digest.c) */
+	struct pool_digest_change {
+		uint8_t key[POOL_DIGEST_KEY_BYTES], key_len;
+		uint64_t count, sum;
+	} * changes;
+	size_t change_count, change_cap;
 };
 
 /* Entries of one leaf as LMDB has them: ascending chunk, descending gen. */
@@ -74,9 +81,10 @@ int pool_meta_put_state(struct pool_meta *m, MDB_txn *txn, const struct pool_sta
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
-/* Entries of `count` chunks from `chunk` on; *out is malloc'ed. Blocks. -EUCLEAN: a CRC is wrong. */
-int pool_meta_load(struct pool_meta *m, uint64_t branch, uint64_t chunk, uint64_t count,
-	struct pool_meta_entry **out, size_t *out_count);
+/* Entries of the POOL_DIGEST_CHUNKS chunks of a leaf; *out is malloc'ed. Blocks. -EUCLEAN: a CRC is wrong, or one is missing
+ * or is not of now. */
+int pool_meta_load(
+	struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_entry **out, size_t *out_count);
 /* Up to `max` entries of a branch from (chunk, gen) on in key order; *out is malloc'ed. Blocks. */
 int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, size_t max,
 	struct pool_meta_entry **out, size_t *out_count);
@@ -89,6 +97,11 @@ int pool_meta_scan_chunks(struct pool_meta *m, const struct pool_map_key *chain,
 	uint64_t from, size_t max, uint64_t *out, size_t *out_count, uint64_t *next);
 /* Calls each for every record of a table within txn; the value without its CRC. -EUCLEAN: a CRC is wrong. */
 int pool_meta_each(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
+	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
+		bool intact),
+	void *arg);
+/* The same of a small table (not map, gen, refs); -EUCLEAN at its end if that was not all, or not of now. */
+int pool_meta_all(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
 	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
 		bool intact),
 	void *arg);

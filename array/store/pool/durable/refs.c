@@ -20,6 +20,7 @@
 #include "array/store/pool/durable/refs.h"
 
 #include <errno.h>
+#include "array/store/pool/durable/digest.h"
 #include "array/util/bytes.h"
 
 int pool_refs_change(struct pool_meta *m, MDB_txn *txn, const struct pool_map_key *key,
@@ -52,18 +53,28 @@ int pool_refs_freed(struct pool_meta *m, MDB_txn *txn, uint64_t phys, uint64_t c
 	return err;
 }
 
-/* Has any entry the chunk? 0, 1 or an error. */
-static int referred(MDB_cursor *cursor, uint64_t phys)
+/* Has any entry the chunk? 0, 1 or an error. Where the table does not say what it should, one may have it. */
+static int referred(struct pool_meta *m, MDB_txn *txn, MDB_cursor *cursor, uint64_t phys)
 {
-	uint8_t key[8];
-	MDB_val k = {.mv_size = sizeof(key), .mv_data = key}, v;
+	struct pool_digest digest = {0};
+	uint8_t key[8], first[8];
+	MDB_val k = {.mv_size = sizeof(first), .mv_data = first}, v;
+	bool found = false;
 	int rc;
 
 	put_be64(key, phys);
+	put_be64(first, m->digests ? phys / POOL_DIGEST_REFS * POOL_DIGEST_REFS : phys);
 	rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-	if (rc)
-		return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
-	return k.mv_size >= 8 && get_be64(k.mv_data) == phys;
+	while (!rc && !found && k.mv_size >= 8 && pool_digest_same(POOL_TABLE_REFS, k.mv_data, key)) {
+		found = get_be64(k.mv_data) == phys;
+		if (!m->digests)
+			break;
+		pool_digest_add(&digest, v.mv_data, v.mv_size);
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	}
+	if (rc && rc != MDB_NOTFOUND)
+		return pool_errno(rc);
+	return found || pool_digest_check(m, txn, POOL_TABLE_REFS, key, sizeof(key), &digest) ? 1 : 0;
 }
 
 int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *unshared)
@@ -80,7 +91,7 @@ int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *u
 	for (size_t i = 0; i < unshared->count && has >= 0; i++) {
 		uint8_t key[POOL_LOOSE_KEY_BYTES];
 
-		has = referred(cursor, unshared->phys[i]);
+		has = referred(m, txn, cursor, unshared->phys[i]);
 		if (has == 0) {
 			put_be64(key, unshared->phys[i]);
 			has = pool_meta_put(m, txn, POOL_TABLE_LOOSE, key, sizeof(key), NULL, 0);

@@ -210,7 +210,7 @@ static int attach_branches(struct pool_map *map)
 
 int pool_branches_load(struct pool_map *map, MDB_txn *txn)
 {
-	int err = pool_meta_each(map->meta, txn, POOL_TABLE_BRANCH, load_branch, map);
+	int err = pool_meta_all(map->meta, txn, POOL_TABLE_BRANCH, load_branch, map);
 
 	return err ? err : attach_branches(map);
 }

@@ -61,5 +61,5 @@ static int load_disk(
 
 int pool_disks_load(struct pool_map *map, MDB_txn *txn)
 {
-	return pool_meta_each(map->meta, txn, POOL_TABLE_DISK, load_disk, map);
+	return pool_meta_all(map->meta, txn, POOL_TABLE_DISK, load_disk, map);
 }

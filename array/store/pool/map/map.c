@@ -15,9 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAVES_KEPT    1024u
-#define TRIM_FEW       4u         /* leaves looked at for each new one */
-#define TRIM_MANY      512u       /* after a load, a checkpoint */
+#define LEAVES_KEPT 1024u
+#define TRIM_FEW    4u   /* leaves looked at for each new one */
+#define TRIM_MANY   512u /* after a load, a checkpoint */
+_Static_assert(POOL_LEAF_CHUNKS == POOL_DIGEST_CHUNKS, "a leaf is loaded with its digest");
+
 #define PACKED_GEN_END (1u << 27) /* generations below it can be packed */
 
 struct leaf_load {
@@ -451,8 +453,7 @@ static void load_work(struct pool_job *job)
 {
 	struct leaf_load *l = container_of(job, struct leaf_load, job);
 
-	l->err = pool_meta_load(l->map->meta, l->branch, l->leaf->index * POOL_LEAF_CHUNKS, POOL_LEAF_CHUNKS,
-		&l->entries, &l->count);
+	l->err = pool_meta_load(l->map->meta, l->branch, l->leaf->index, &l->entries, &l->count);
 }
 
 static int load_install(

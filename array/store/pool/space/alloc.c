@@ -103,6 +103,16 @@ void pool_space_init(struct pool_space *s, struct pool_base *base, const struct 
 	list_init(&s->grace_running_waiters);
 }
 
+static int each_loose(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	(void)arg;
+	(void)key;
+	(void)value;
+	(void)value_len;
+	return intact && key_len == POOL_LOOSE_KEY_BYTES ? 0 : -EUCLEAN;
+}
+
 int pool_space_open(struct pool_space *s, MDB_txn *txn)
 {
 	int err = pool_refs_loose_count(s->meta, txn, &s->loose_count);
@@ -110,6 +120,8 @@ int pool_space_open(struct pool_space *s, MDB_txn *txn)
 	if (!err)
 		err = pool_refs_count(s->meta, txn, &s->refs_count);
 	s->loose_likely = s->loose_count > 0;
+	if (!err && s->meta->shares) /* what stands there is freed */
+		err = pool_meta_all(s->meta, txn, POOL_TABLE_LOOSE, each_loose, NULL);
 	return err ? err : pool_bits_load(s, txn);
 }
 

@@ -105,7 +105,7 @@ int pool_bits_load(struct pool_space *s, MDB_txn *txn)
 		s->group_free[g] = POOL_GROUP_CHUNKS;
 	if (!pool_bit_set(s, 0)) /* never handed out */
 		return -ENOMEM;
-	return pool_meta_each(s->meta, txn, POOL_TABLE_SPACE, load_group, s);
+	return pool_meta_all(s->meta, txn, POOL_TABLE_SPACE, load_group, s);
 }
 
 int pool_bits_grow(struct pool_space *s, uint64_t capacity_chunks)
