@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "array/model/array.h"
+#include "array/reactor/reactor.h"
 #include "array/store/pool/public.h"
 #include "array/store/store.h"
 #include "ctl/ctl.h"
@@ -146,11 +148,26 @@ static void show_progress(void *arg, unsigned percent)
 	fflush(stdout);
 }
 
+/* With umbrad's own eyes. Where there is no reactor umbrad does not run either. */
+static int look_at_catalogue(struct store *store, struct fault *fault)
+{
+	struct reactor_options options = {.ring_entries = 8, .workers = 1};
+	struct reactor *reactor;
+	int err = reactor_create(&reactor, &options);
+
+	if (err)
+		return 0;
+	err = array_check(store, reactor, fault);
+	reactor_destroy(reactor);
+	return err;
+}
+
 int verb_pool_check(struct invocation *in)
 {
 	struct pool_options options = {.path = in->operands[0],
 		.data_device = ctl_option(in, "data-device", 0),
-		.read_only = !ctl_flag(in, "repair")};
+		.read_only = !ctl_flag(in, "repair"),
+		.catalogue = look_at_catalogue};
 	struct check check = {.in = in, .lines = json_array(), .shows = isatty(STDOUT_FILENO) && !in->json};
 	struct fault fault = {0};
 

@@ -113,6 +113,18 @@ int array_open(const struct array_options *options, struct array **out, struct f
 	return 0;
 }
 
+int array_check(struct store *store, struct reactor *reactor, struct fault *fault)
+{
+	struct array_options options = {.store = store, .reactor = reactor};
+	struct array *a = array_new(&options);
+	int err = a ? rooms_setup(a) : -ENOMEM;
+
+	err = err ? fault_set(fault, err, FAULT_NO_MEMORY) : catalogue_load(a, fault);
+	if (a)
+		array_close(a);
+	return err;
+}
+
 void array_stop(struct array *a, void (*done)(void *arg), void *arg)
 {
 	lun_hydration_stop(a, done, arg);

@@ -20,6 +20,9 @@
 
 /* Reads the catalogue; blocks. -EUCLEAN: a record is damaged or contradicts another. */
 int array_open(const struct array_options *options, struct array **out, struct fault *fault);
+/* Would array_open take the catalogue? The same answers; changes and keeps nothing. Blocks. Of the store it needs iterate,
+ * disk_open, disk_id and disk_size; the reactor must not run. */
+int array_check(struct store *store, struct reactor *reactor, struct fault *fault);
 /* Ends the model's background work in the store, so that the store can be closed. `done` may be called from
  * inside. Only array_close may follow. */
 void array_stop(struct array *a, void (*done)(void *arg), void *arg);

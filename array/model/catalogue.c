@@ -39,8 +39,9 @@ static int bad(struct loader *l, const char *what, const void *key, size_t key_l
 			"the %s record %s was written by a newer umbrad; install that one", what, name);
 	if (err == -ENOMEM)
 		return fault_set(l->fault, err, FAULT_NO_MEMORY);
-	return fault_set(l->fault, err, "the %s record %.80s is damaged (%s); run umbractl pool check", what,
-		name, why);
+	return fault_set(l->fault, err,
+		"the %s record %.80s is damaged (%s): umbractl pool check looks at the rest; restore a backup of this pool",
+		what, name, why);
 }
 
 static int disk_once(struct loader *l, uint64_t disk_id);
@@ -335,7 +336,8 @@ int catalogue_load(struct array *a, struct fault *fault)
 	if (!err)
 		err = shadows_check(&l);
 	if (!err && !a->meta_durable && a->luns->count + a->hosts->count > 0)
-		err = fault_set(l.fault, -EUCLEAN, "the array record is missing; run umbractl pool check");
+		err = fault_set(l.fault, -EUCLEAN,
+			"the array record is missing: umbractl pool check looks at the rest; restore a backup of this pool");
 	disks_free(&l.disks);
 	if (err && l.fault->err != err)
 		array_store_fault(l.fault, err, "the catalogue cannot be read");

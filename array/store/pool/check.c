@@ -45,6 +45,7 @@ struct check {
 	void (*report)(void *arg, const char *line);
 	void (*progress)(void *arg, unsigned percent);
 	void *arg;
+	int (*catalogue)(struct store *store, struct fault *fault);
 	uint64_t steps, steps_in_all; /* entries of the map, each looked at twice */
 	unsigned percent;             /* told last; 0: nothing yet */
 	unsigned findings, unsafe, repaired;
@@ -745,6 +746,21 @@ static int check_ids(struct check *c)
 	return low && c->repair ? pool_meta_put_state(&c->meta, c->txn, &c->state) : 0;
 }
 
+/* What the array would say of it at its start. It refuses by itself what does not fit. */
+static int check_catalogue(struct check *c)
+{
+	struct fault fault = {0};
+	int err = 0;
+
+	if (c->catalogue && !c->unsafe)
+		err = pool_check_catalogue(&c->meta, c->txn, c->catalogue, &fault);
+	if (err == -ENOMEM)
+		return err;
+	if (err)
+		finding(c, SAFE, "the catalogue: %s", fault.text);
+	return 0;
+}
+
 static int check_all(struct check *c)
 {
 	uint64_t groups = (c->super.capacity_chunks + POOL_GROUP_CHUNKS - 1) / POOL_GROUP_CHUNKS;
@@ -781,6 +797,8 @@ static int check_all(struct check *c)
 		err = check_table(c, POOL_TABLE_CATALOGUE, each_record);
 	if (!err)
 		err = check_table(c, POOL_TABLE_TODO, each_todo);
+	if (!err)
+		err = check_catalogue(c);
 	tell(c, 100);
 	return err;
 }
@@ -870,8 +888,12 @@ static int replay_and_check(struct check *c, struct fault *fault)
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
 	void (*report)(void *arg, const char *line), void *arg, struct fault *fault)
 {
-	struct check c = {
-		.host = host, .repair = repair, .report = report, .progress = options->progress, .arg = arg};
+	struct check c = {.host = host,
+		.repair = repair,
+		.report = report,
+		.progress = options->progress,
+		.arg = arg,
+		.catalogue = options->catalogue};
 	int err = pool_read_super(host, &c.super, fault);
 
 	if (!err)

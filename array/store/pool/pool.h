@@ -3,7 +3,7 @@
  * The open pool: its rooms, and what the top does with them. For io/, background/ and the top; the rooms below know
  * one another by their own headers.
  *
- *   store.c create.c open.c close.c grow.c backup.c restore.c check.c dump.c public.c host_posix.c
+ *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, spares
  *   commit/       cut, txn, commit, checkpoint, mirror, todo
@@ -91,6 +91,9 @@ int pool_grow_on(struct pool_host *host, const struct pool_options *options, uin
 	struct fault *fault);
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
 	void (*report)(void *arg, const char *line), void *arg, struct fault *fault);
+/* Lets `look` look at the catalogue and the disks, within the transaction of a check (check_catalogue.c). */
+int pool_check_catalogue(struct pool_meta *meta, MDB_txn *txn,
+	int (*look)(struct store *store, struct fault *fault), struct fault *fault);
 int pool_dump_on(struct pool_host *host, bool entries,
 	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
 	void *arg, struct fault *fault);

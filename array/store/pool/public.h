@@ -25,6 +25,9 @@ struct pool_options {
 	bool read_only; /* open for check and dump */
 	/* check only: from 0 to 100 while it goes on, with the argument of `report`; NULL: nobody watches */
 	void (*progress)(void *arg, unsigned percent);
+	/* check only: says whether the catalogue fits itself and the disks, which the pool cannot know. The store can be asked
+	 * for iterate, disk_open, disk_id and disk_size, and lasts during the call. NULL: nobody looks */
+	int (*catalogue)(struct store *store, struct fault *fault);
 };
 
 /* Makes an empty pool with a new random pool id. Blocks. -EEXIST when there is one, -ENOENT, -EACCES … */

@@ -88,7 +88,12 @@ static void store_close(struct harness *h)
 
 static void expect_damage(struct harness *h)
 {
+	struct fault fault = {0};
+
 	assert_int_equal(open_error(h), -EUCLEAN);
+	assert_int_equal(
+		array_check(h->store, h->reactor, &fault), -EUCLEAN); /* who only looks finds it, too */
+	assert_true(strlen(fault.text) > 10);
 	store_close(h);
 }
 

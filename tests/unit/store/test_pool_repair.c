@@ -435,10 +435,67 @@ TEST(a_pool_that_lost_the_end_of_its_data_stays_shut_until_it_is_back)
 	world_verify_end(&w);
 }
 
+static struct {
+	unsigned names;
+	uint64_t sectors;
+	int answer;
+} looked;
+
+static int look_at_name(void *arg, const void *key, size_t key_len, const void *value, size_t value_len)
+{
+	struct store *store = arg;
+	struct store_disk *disk;
+	char text[32] = "";
+
+	(void)value;
+	(void)value_len;
+	memcpy(text, key, key_len < sizeof(text) ? key_len : sizeof(text) - 1);
+	assert_int_equal(store->ops->disk_open(store, strtoull(text + 5, NULL, 10), &disk), 0);
+	assert_int_equal(store->ops->disk_id(disk), strtoull(text + 5, NULL, 10));
+	looked.names++;
+	looked.sectors += store->ops->disk_size(disk) / SECTOR;
+	return 0;
+}
+
+static int look(struct store *store, struct fault *fault)
+{
+	struct store_disk *disk;
+	int err = store->ops->iterate(store, STORE_TABLE_LUN, look_at_name, store);
+
+	assert_int_equal(store->ops->disk_open(store, 99, &disk), -ENOENT);
+	return looked.answer ? fault_set(fault, looked.answer, "it does not fit") : err;
+}
+
+/* Whatever the array would refuse at its start is a finding: check lets it look at the catalogue and the disks. */
+TEST(what_the_array_says_of_the_catalogue_is_a_finding)
+{
+	struct pool_options options = {.path = "sim", .catalogue = look};
+	struct world w;
+
+	world_begin(&w, test_seed(), CAPACITY);
+	assert_non_null(world_create_disk(&w, 3 * CHUNK_SECTORS));
+	assert_non_null(world_create_disk(&w, 5 * CHUNK_SECTORS));
+	assert_int_equal(world_close(&w), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct pool_host *h = sim_host(&w.sim);
+		struct fault fault = {0};
+
+		looked.names = 0;
+		looked.sectors = 0;
+		looked.answer = i ? -EUCLEAN : 0;
+		assert_int_equal(pool_check_on(h, &options, false, say, NULL, &fault), i);
+		assert_int_equal(looked.names, 2);
+		assert_int_equal(looked.sectors, 8 * CHUNK_SECTORS);
+		h->ops->free(h);
+	}
+	world_destroy(&w);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(after_a_repair_no_chunk_that_an_entry_has_is_given_to_another),
+		cmocka_unit_test(what_the_array_says_of_the_catalogue_is_a_finding),
 		cmocka_unit_test(a_pool_that_lost_the_end_of_its_data_stays_shut_until_it_is_back),
 	};
 
