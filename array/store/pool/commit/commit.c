@@ -396,6 +396,7 @@ void pool_commit_stop(struct pool_commit *c)
 
 	host->ops->timer_disarm(host, &c->flush_timer);
 	host->ops->timer_disarm(host, &c->checkpoint.timer);
+	pool_log_stop(c->log);
 	c->flush_timer_armed = c->checkpoint.timer_armed = true; /* never again */
 }
 

@@ -31,7 +31,7 @@
 /* Features this program knows. An unknown bit in the first set refuses the pool, in the second makes the
  * data read-only, in the third all of it. */
 #define POOL_FEATURE_SHARED         1u /* refuses: a chunk may be in several entries (tables refs and loose) */
-#define POOL_FEATURE_DIGESTS        2u /* refuses: the table `digest` is kept */
+#define POOL_FEATURE_DIGESTS        2u  /* refuses: the table `digest` is kept */
 #define POOL_FEATURE_MIRRORED       16u /* refuses: a mirror relies on the stamp on the data (stamp.h) */
 #define POOL_FEATURE_SALVAGED       1u /* data read-only: restored from metadata that is older than the data */
 #define POOL_FEATURES_NEW           (POOL_FEATURE_SHARED | POOL_FEATURE_DIGESTS) /* of pools that are made now */

@@ -7,8 +7,9 @@
  * same incarnation with a higher number proves something else: the one between was durable, too, and is damaged. Of a
  * later incarnation: LMDB is older than the log.
  *
- * The last frame has none after it. So each frame that is durable is noted in the file `mark`, without a sync: a process
- * that is killed leaves it exact, a power loss perhaps older. It is a lower bound, and may be missing.
+ * The last frame has none after it. So what was durable is noted in the file `mark`, without a sync and after those who
+ * waited were told: it outlives a process that is killed; after a power loss it may be older. It is a lower bound, and
+ * may be missing.
  */
 #include "array/store/pool/durable/log.h"
 
@@ -350,7 +351,7 @@ static void mark_write(struct pool_log *log)
 {
 	struct pool_mark mark = {.incarnation = log->incarnation, .sequence = log->sequence};
 
-	if (!log->mark || log->mark_busy)
+	if (!log->mark || log->mark_busy || log->mark_stopped)
 		return;
 	log->mark_busy = true;
 	log->marked = mark.sequence;
@@ -385,6 +386,11 @@ void pool_log_start(struct pool_log *log, const struct pool_state *state)
 	log->incarnation = state->incarnation;
 	log->sequence = state->applied_sequence;
 	log->offset = state->log_offset;
+}
+
+void pool_log_stop(struct pool_log *log)
+{
+	log->mark_stopped = true;
 }
 
 void pool_log_close(struct pool_log *log)

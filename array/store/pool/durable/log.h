@@ -54,7 +54,7 @@ struct pool_log {
 	void *arg;
 	/* the mark; no file: goes without */
 	struct pool_file *mark;
-	bool mark_busy;
+	bool mark_busy, mark_stopped;
 	uint64_t marked; /* the frame that stands there, or will */
 	uint8_t mark_bytes[POOL_MARK_BYTES];
 	struct pool_op mark_op;
@@ -65,6 +65,8 @@ struct pool_log {
 
 int pool_log_open(struct pool_log *log, struct pool_host *host, const struct pool_super *super);
 void pool_log_start(struct pool_log *log, const struct pool_state *state); /* where frames begin */
+void pool_log_stop(
+	struct pool_log *log); /* before it is closed: begins no mark any more; mark_busy may last */
 void pool_log_close(struct pool_log *log);
 uint64_t pool_log_payload_max(const struct pool_log *log);
 bool pool_log_fits(const struct pool_log *log, uint64_t payload_bytes); /* is there room for it now? */

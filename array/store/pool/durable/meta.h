@@ -17,7 +17,7 @@ struct pool_meta {
 	uint8_t id[POOL_ID_BYTES];
 	uint64_t capacity_chunks; /* pool_meta_capacity: worker threads read it */
 	bool shares;              /* has the tables of POOL_FEATURE_SHARED */
-	bool digests; /* and that of POOL_FEATURE_DIGESTS */
+	bool digests;             /* and that of POOL_FEATURE_DIGESTS */
 	/* noted by the transaction that writes, of which there is one at a time (digest.c) */
 	struct pool_digest_change {
 		uint8_t key[POOL_DIGEST_KEY_BYTES], key_len;
