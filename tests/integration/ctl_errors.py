@@ -211,8 +211,8 @@ def pool_cut_short(array):
         path = os.path.join(array.pool, name)
         shutil.copy(path, array.dir)
         os.truncate(path, os.path.getsize(path) // 2 // 4096 * 4096)
-        expect(umbrad('--config', array.config_path), 1, 'pool', 'backup')
-        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'pool', 'backup')
+        expect(umbrad('--config', array.config_path), 1, 'pool', 'backup|pool restore')
+        expect(run_ctl('pool', 'check', array.pool, check=False), 1, 'pool', 'backup|pool restore')
         shutil.copy(os.path.join(array.dir, os.path.basename(path)), path)
 
 
