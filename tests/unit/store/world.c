@@ -649,6 +649,9 @@ static int each_name(void *arg, const void *key, size_t key_len, const void *val
 		if (m->disk_id != id)
 			continue;
 		found_repointed(m, have[1]);
+		if (have[0] == m->resizing) /* it came to be before the power went */
+			world_model_grow(m, m->resizing);
+		m->resizing = 0;
 		assert(m->sectors == have[0] && m->version == have[1]);
 		f->seen[i] = true;
 		return 0;

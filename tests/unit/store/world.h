@@ -40,6 +40,7 @@ struct model {
 	/* a repoint that may have come to be: a crash decides */
 	struct sector *next_s;
 	uint64_t next_sectors, version, next_version;
+	uint64_t resizing; /* a size that may have come to be; 0: none */
 	struct world_hydration *hydration;
 	bool alone; /* shares nothing, durably */
 };
@@ -149,6 +150,7 @@ void world_txn_done(void *arg, int err); /* of a struct world_wait */
 int world_txn_wait(struct world *w, struct world_wait *t);
 void world_model_init(struct model *m, uint64_t sectors);
 void world_model_free(struct model *m);
+void world_model_grow(struct model *m, uint64_t sectors);    /* with zeros */
 struct sector *world_sectors_copy(const struct model *from); /* what a copy of the disk may hold */
 void world_sectors_free(struct sector *s, uint64_t count);
 void world_put_name(struct world *w, struct store_txn *t, uint64_t id, uint64_t sectors, uint64_t version);

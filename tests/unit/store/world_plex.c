@@ -101,21 +101,8 @@ static void resized(void *arg, int err)
 	*(int *)arg = err ? err : 1;
 }
 
-int world_resize(struct world *w, struct model *m, uint64_t sectors)
+void world_model_grow(struct model *m, uint64_t sectors)
 {
-	struct store_txn *t = w->store->ops->txn_begin(w->store);
-	int err = w->store->ops->txn_disk_resize(t, m->disk, sectors * SECTOR), end = 0;
-
-	assert(!err && sectors >= m->sectors);
-	world_put_name(w, t, m->disk_id, sectors, m->version);
-	w->store->ops->txn_commit(t, resized, &end);
-	while (!end) {
-		bool went = sim_step(&w->sim, true);
-
-		assert(went && "a transaction never ends");
-	}
-	if (end < 0)
-		return end;
 	m->s = realloc(m->s, sectors * sizeof(m->s[0]));
 	assert(m->s);
 	for (; m->sectors < sectors; m->sectors++) {
@@ -125,6 +112,26 @@ int world_resize(struct world *w, struct model *m, uint64_t sectors)
 		assert(s->tags);
 		s->tags[0].completed = 1;
 	}
+}
+
+int world_resize(struct world *w, struct model *m, uint64_t sectors)
+{
+	struct store_txn *t = w->store->ops->txn_begin(w->store);
+	int err = w->store->ops->txn_disk_resize(t, m->disk, sectors * SECTOR), end = 0;
+
+	assert(!err && sectors >= m->sectors);
+	world_put_name(w, t, m->disk_id, sectors, m->version);
+	m->resizing = sectors;
+	w->store->ops->txn_commit(t, resized, &end);
+	while (!end) {
+		bool went = sim_step(&w->sim, true);
+
+		assert(went && "a transaction never ends");
+	}
+	if (end < 0)
+		return end;
+	m->resizing = 0;
+	world_model_grow(m, sectors);
 	return 0;
 }
 
