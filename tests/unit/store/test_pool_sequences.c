@@ -31,13 +31,9 @@ enum step {
 static const char *const step_names[STEPS] = {
 	"write", "overwrite", "unmap", "flush", "set", "delete", "resync", "record", "resize", "hydrate"};
 
-#define SEQUENCES (STEPS * STEPS * STEPS)
-#define LENGTH    3u
-#ifdef __SANITIZE_ADDRESS__
-#define STATES 1000u
-#else
-#define STATES 10000u
-#endif
+#define SEQUENCES    (STEPS * STEPS * STEPS)
+#define LENGTH       3u
+#define STATES       10000u
 #define PLACES_DRAWN 16u /* where a part of the states begins */
 
 static unsigned step_of(unsigned sequence, unsigned i)
