@@ -94,7 +94,7 @@ void pool_digest_note(struct pool_meta *m, enum pool_table table, const void *ke
 	const MDB_val *old, const uint8_t *value, size_t len)
 {
 	struct pool_digest was = {0}, is = {0};
-	struct pool_digest_change *c = m->changes + m->change_count - 1;
+	struct pool_digest_change *c = m->change_count ? &m->changes[m->change_count - 1] : NULL;
 	uint8_t part[POOL_DIGEST_KEY_BYTES] = {0};
 	size_t part_len;
 
@@ -105,7 +105,7 @@ void pool_digest_note(struct pool_meta *m, enum pool_table table, const void *ke
 	if (value)
 		pool_digest_add(&is, value, len);
 	part_len = part_of(table, key, key_len, part);
-	if (m->change_count == 0 || c->key_len != part_len || memcmp(c->key, part, part_len) != 0) {
+	if (!c || c->key_len != part_len || memcmp(c->key, part, part_len) != 0) {
 		if (m->change_count == m->change_cap) {
 			m->change_cap = m->change_cap ? 2 * m->change_cap : 64;
 			m->changes = pool_xrealloc(m->changes, m->change_cap * sizeof(m->changes[0]));
