@@ -157,7 +157,7 @@ class Databases:
 def main():
     lacking = missing() + ([] if programs_of_postgresql() else ['postgresql'])
     if lacking:
-        print(f"skipped: scripts/bootstrap installs what is missing: {', '.join(lacking)}")
+        print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(lacking)}")
         return 77
     wanted, seconds = (int(os.environ.get(name, default))
                        for name, default in (('UMBRA_COPIES', '3'), ('UMBRA_COPY_SECONDS', '0')))

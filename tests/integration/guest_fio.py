@@ -45,7 +45,7 @@ def cut(array, folder, lun, seed):
 
 def main():
     if missing('fio'):
-        print(f"skipped: scripts/bootstrap installs what is missing: {', '.join(missing('fio'))}")
+        print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(missing('fio'))}")
         return 77
     with Array() as array:
         array.add_host('guest', INITIATOR)

@@ -128,7 +128,7 @@ def a_resync_brings_back_the_copy(array, guest):
 
 def main():
     if missing():
-        print(f"skipped: scripts/bootstrap installs what is missing: {', '.join(missing())}")
+        print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(missing())}")
         return 77
     config = {'iscsi': {'portals': f'127.0.0.1:{free_port()}'}}  # the same after a restart
     with Array(config) as array, Guest() as guest:

@@ -136,7 +136,7 @@ def a_round(array, rng, record_path):
 
 def main():
     if missing():
-        print(f"skipped: scripts/bootstrap installs what is missing: {', '.join(missing())}")
+        print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(missing())}")
         return 77
     seed = int(os.environ.get('UMBRA_TEST_SEED', '20260104'))
     print(f'seed {seed} (UMBRA_TEST_SEED)')

@@ -34,9 +34,23 @@ class GuestError(Exception):
 
 
 def missing(*more):
-    """The Debian packages that a guest needs, and more, that this machine does not have."""
+    """What a guest needs, and the programs in more, that this machine does not have: Debian packages mostly."""
     path = os.environ['PATH'] + ':/usr/sbin:/sbin'
-    return [package for name, package in (*NEEDED.items(), *zip(more, more)) if not shutil.which(name, path=path)]
+    packages = [package for name, package in (*NEEDED.items(), *zip(more, more)) if not shutil.which(name, path=path)]
+    if not packages and not runs_at_all():
+        return ['a machine that lets User Mode Linux run (ptrace, shared memory that may be executed)']
+    return packages
+
+
+def runs_at_all():
+    """Does a guest come as far as its first process? It panics behind that, as it must."""
+    with tempfile.TemporaryDirectory(prefix='umbra-guest-') as folder:
+        done = subprocess.run(
+            ['linux.uml', 'mem=64M', f'uml_dir={folder}', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro',
+             'init=/bin/true', 'con=null', 'con0=null,fd:1', 'panic=1'], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, timeout=LIMIT_S,
+            env={**os.environ, 'TMPDIR': memory_folder(folder)}, check=False)
+    return b'Run /bin/true as init process' in done.stdout
 
 
 def memory_folder(other):
