@@ -19,7 +19,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from umbra_guest import INITIATOR, Guest, missing  # noqa: E402
+from umbra_guest import INITIATOR, Guest, skipped  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 NAMES = ('pg', 'sqlite')
@@ -66,23 +66,19 @@ class Databases:
     def __init__(self, array, guest):
         self.array, self.guest = array, guest
         self.programs = programs_of_postgresql()
-        self.naa = {}
         for lun, size in (('data', '192M'), ('wal', '96M')):
             array.ctl('lun', 'create', lun, '--size', size)
             array.ctl('map', lun, 'guest')
         guest.login(array)
         guest.modules('dm_snapshot', 'loop')
         for lun in ('data', 'wal'):
-            disk = guest.disk(self.naa_of(lun))
+            disk = guest.disk(array, lun)
             guest.run(f'mkfs.ext4 -q -J size=4 {disk} && mkdir /mnt/{lun} && mount {disk} /mnt/{lun} && chmod 777 /mnt/{lun}')
         self.initialize()
         self.acknowledged = Acknowledged(guest)
         self.acknowledged.start()
         for name in NAMES:
             guest.begin(f'python3 {HERE}/guest_workload.py {name}')
-
-    def naa_of(self, name):
-        return self.array.ctl('lun', 'show', name)['naa'][4:].lower()
 
     def as_postgres(self, command):
         return self.guest.run(f'setpriv --reuid=postgres --regid=postgres --clear-groups {command}')
@@ -116,7 +112,7 @@ class Databases:
             self.array.ctl('shadow', 'map', shadow, 'guest')
         self.guest.rescan()
         for lun, shadow in (('data', data), ('wal', wal)):
-            disks.append(self.guest.disk(self.naa_of(shadow)))
+            disks.append(self.guest.disk(self.array, shadow))
             self.guest.run(f'truncate -s {OVERLAY_BYTES} /tmp/{lun}.cow && loop=$(losetup -f --show /tmp/{lun}.cow) && '
                            f'dmsetup create copy-{lun} --noudevsync --table "0 $(blockdev --getsz {disks[-1]}) snapshot '
                            f'{disks[-1]} $loop N 8" && dmsetup mknodes')
@@ -155,10 +151,8 @@ class Databases:
 
 
 def main():
-    lacking = missing() + ([] if programs_of_postgresql() else ['postgresql'])
-    if lacking:
-        print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(lacking)}")
-        return 77
+    if (code := skipped((programs_of_postgresql() or '/usr/lib/postgresql') + '/initdb')) is not None:
+        return code
     wanted, seconds = (int(os.environ.get(name, default))
                        for name, default in (('UMBRA_COPIES', '3'), ('UMBRA_COPY_SECONDS', '0')))
     with Array({'copysets': {'number_rest': '1ms'}}) as array, Guest(memory='384M') as guest:

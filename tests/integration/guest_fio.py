@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from umbra_guest import INITIATOR, Guest, missing  # noqa: E402
+from umbra_guest import INITIATOR, Guest, skipped  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 JOB = ('--name=fua --rw=randwrite --bsrange=512-32k --size=6M --offset_increment=6M --numjobs=4 --direct=1 --sync=dsync --ioengine=psync '
@@ -23,7 +23,7 @@ def fio(disk, seed, more):
 
 def disk_of(array, guest, lun):
     guest.login(array)
-    return guest.disk(array.ctl('lun', 'show', lun)['naa'][4:].lower())
+    return guest.disk(array, lun)
 
 
 def cut(array, folder, lun, seed):
@@ -44,9 +44,8 @@ def cut(array, folder, lun, seed):
 
 
 def main():
-    if missing('fio'):
-        print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(missing('fio'))}")
-        return 77
+    if (code := skipped('fio')) is not None:
+        return code
     with Array() as array:
         array.add_host('guest', INITIATOR)
         for number in range(int(os.environ.get('UMBRA_KILL_ROUNDS', '2'))):

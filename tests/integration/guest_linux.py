@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from umbra_guest import INITIATOR, PATIENCE, Guest, missing  # noqa: E402
+from umbra_guest import INITIATOR, PATIENCE, Guest, skipped  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 MARK = 'what the host wrote'
@@ -29,16 +29,12 @@ def wait_for(what, condition, seconds=300 * PATIENCE):
         time.sleep(0.2)
 
 
-def naa_of(array, lun):
-    return array.ctl('lun', 'show', lun)['naa'][4:].lower()
-
-
 def new_file_system(array, guest, lun, size):
     """A LUN with ext4 on it, mounted in the guest at /mnt/LUN; its disk."""
     array.ctl('lun', 'create', lun, '--size', size)
     array.ctl('map', lun, 'guest')
     guest.rescan()
-    disk = guest.disk(naa_of(array, lun))
+    disk = guest.disk(array, lun)
     guest.run(f'mkfs.ext4 -q -J size=4 {disk} && mkdir /mnt/{lun} && mount {disk} /mnt/{lun}')
     return disk
 
@@ -90,7 +86,7 @@ def a_stale_disk_meets_no_other_lun(array, guest):
     code, said = guest.run(f'dd if=/dev/zero of={disk} bs=4096 count=1 oflag=direct 2>&1', check=False)
     assert code != 0, said
     guest.rescan()
-    fresh = guest.disk(naa_of(array, 'new'))
+    fresh = guest.disk(array, 'new')
     assert fresh != disk
     guest.run(f'cmp -n 33554432 {fresh} /dev/zero')
     guest.run(f'for d in {disk} {fresh}; do echo 1 >/sys/block/${{d#/dev/}}/device/delete; done')
@@ -127,9 +123,8 @@ def a_resync_brings_back_the_copy(array, guest):
 
 
 def main():
-    if missing():
-        print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(missing())}")
-        return 77
+    if (code := skipped()) is not None:
+        return code
     config = {'iscsi': {'portals': f'127.0.0.1:{free_port()}'}}  # the same after a restart
     with Array(config) as array, Guest() as guest:
         array.add_host('guest', INITIATOR)

@@ -14,7 +14,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from umbra_guest import INITIATOR, Guest, missing  # noqa: E402
+from umbra_guest import INITIATOR, Guest, skipped  # noqa: E402
 from umbra_initiator import Session  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
@@ -104,7 +104,7 @@ def a_round(array, rng, record_path):
     with Guest(disks=[record_path]) as guest:
         guest.modules('dm_log_writes')
         guest.login(array)
-        disk = guest.disk(array.ctl('lun', 'show', 'a')['naa'][4:].lower())
+        disk = guest.disk(array, 'a')
         guest.run(f'dmsetup create logged --noudevsync --table "0 {LUN_BYTES // 512} log-writes {disk} /dev/ubda" '
                   '&& dmsetup mknodes')
         discards = Discards(guest)
@@ -135,9 +135,8 @@ def a_round(array, rng, record_path):
 
 
 def main():
-    if missing():
-        print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(missing())}")
-        return 77
+    if (code := skipped()) is not None:
+        return code
     seed = int(os.environ.get('UMBRA_TEST_SEED', '20260104'))
     print(f'seed {seed} (UMBRA_TEST_SEED)')
     rng = random.Random(seed)

@@ -5,7 +5,7 @@ PostgreSQL) runs there. 10.0.2.2 there is 127.0.0.1 here, by slirp.
 
     with Guest() as guest:
         guest.login(array)                          # disks as the kernel finds them
-        disk = guest.disk(lun_id)                   # /dev/sdX by its NAA designator
+        disk = guest.disk(array, 'a')               # /dev/sdX of LUN a, by its NAA designator
         guest.run(f'mkfs.ext4 -q {disk}')           # its output; raises GuestError unless it ends 0
         pid = guest.begin('a program that prints')  # what it prints: guest.lines()
         guest.kill()                                # a power cut
@@ -40,6 +40,15 @@ def missing(*more):
     if not packages and not runs_at_all():
         return ['a machine that lets User Mode Linux run (ptrace, shared memory that may be executed)']
     return packages
+
+
+def skipped(*more):
+    """The exit code of a test that is skipped, having said why; None when a guest can run."""
+    lacking = missing(*more)
+    if not lacking:
+        return None
+    print(f"skipped (scripts/bootstrap installs packages): this needs {', '.join(lacking)}")
+    return 77
 
 
 def runs_at_all():
@@ -200,8 +209,9 @@ class Guest:
             found.setdefault(wwid.removeprefix('naa.').lower(), []).append('/dev/' + name)
         return found
 
-    def disk(self, naa, limit_s=60 * PATIENCE):
-        """The first disk of that LUN; waits for it."""
+    def disk(self, array, lun, limit_s=60 * PATIENCE):
+        """The first disk of that LUN or shadow LUN; waits for it."""
+        naa = array.ctl('lun', 'show', lun)['naa'][4:].lower()
         end = time.monotonic() + limit_s
         while True:
             disks = self.disks()
