@@ -19,20 +19,10 @@ static unsigned live(struct world *w)
 	return n;
 }
 
-static bool dead(struct world *w)
-{
-	struct store_stats stats;
-
-	if (w->sim.power_off)
-		return true;
-	w->store->ops->stats(w->store, &stats);
-	return stats.read_only;
-}
-
 /* Everything at once, until the power goes (or the pool has gone read-only). */
 static void workload(struct world *w, unsigned ops)
 {
-	for (unsigned i = 0; i < ops && !dead(w); i++) {
+	for (unsigned i = 0; i < ops && !world_dead(w); i++) {
 		uint64_t kind = sim_below(&w->sim, 60);
 
 		if (kind == 0 && live(w) < WORLD_DISKS - 3) {
@@ -41,13 +31,13 @@ static void workload(struct world *w, unsigned ops)
 			struct model *m = world_any_disk(w);
 
 			world_drain(w);
-			if (m && m->disk_id && !m->maybe && !dead(w))
+			if (m && m->disk_id && !m->maybe && !world_dead(w))
 				world_delete_disk(w, m);
 		} else if (kind < 5 && live(w) < WORLD_DISKS - 2) {
 			struct model *set[2] = {world_any_disk(w), world_any_disk(w)};
 
 			world_drain(w);
-			if (!set[0] || dead(w))
+			if (!set[0] || world_dead(w))
 				continue;
 			for (unsigned k = 0; k < 4; k++)
 				world_random_op(w);
@@ -65,7 +55,7 @@ static void workload(struct world *w, unsigned ops)
 			if (!from || from == to)
 				continue;
 			world_hydrate_cancel(w, to);
-			if (dead(w))
+			if (world_dead(w))
 				continue;
 			to->maybe = true;
 			for (unsigned k = 0; k < 4; k++)
@@ -95,19 +85,6 @@ static void start(struct world *w, uint64_t seed)
 	world_drain(w);
 }
 
-/* After the power loss: start, verify, work a little, and all must be well. */
-static void after_crash(struct world *w)
-{
-	world_drain(w);
-	sim_power_off(&w->sim);
-	if (w->store)
-		world_close(w);
-	sim_power_on(&w->sim);
-	assert_int_equal(world_check(w, false), 0);
-	assert_int_equal(world_open(w), 0);
-	world_verify(w, true);
-}
-
 static void say(unsigned n, uint64_t seed)
 {
 	if (getenv("UMBRA_TEST_VERBOSE"))
@@ -128,10 +105,10 @@ TEST(power_loss_at_any_step_keeps_what_was_promised)
 		w.sim.steps = 0;
 		w.sim.off_at = n;
 		workload(&w, 400);
-		after_crash(&w);
+		world_recover(&w);
 		w.sim.off_at = 1 + sim_below(&w.sim, 60);
 		workload(&w, 200);
-		after_crash(&w);
+		world_recover(&w);
 		workload(&w, 40);
 		world_drain(&w);
 		world_verify(&w, false);
@@ -166,7 +143,7 @@ TEST(power_loss_while_opening_or_closing_loses_nothing)
 		world_drain(&w);
 		w.sim.off_at = w.sim.steps + 1 + sim_below(&w.sim, 4);
 		world_close(&w);
-		after_crash(&w);
+		world_recover(&w);
 		world_end(&w);
 	}
 }
@@ -189,7 +166,7 @@ TEST(a_failing_write_sync_or_commit_acknowledges_nothing_untrue)
 		w.sim.fail_forever = n % 3 == 0;
 		workload(&w, 300);
 		world_drain(&w);
-		if (dead(&w)) {
+		if (world_dead(&w)) {
 			struct store_stats stats;
 
 			latched++;
@@ -200,7 +177,7 @@ TEST(a_failing_write_sync_or_commit_acknowledges_nothing_untrue)
 			world_drain(&w);
 			world_verify(&w, false); /* readers go on */
 		}
-		after_crash(&w);
+		world_recover(&w);
 		workload(&w, 40);
 		world_drain(&w);
 		world_verify(&w, false);
@@ -247,9 +224,9 @@ TEST(a_sync_that_fails_after_growth_fails_the_flush)
 	while (world_pool(&w)->space.growing)
 		assert_true(sim_step(&w.sim, false));
 	assert_int_not_equal(world_flush(&w, m), 0);
-	assert_true(dead(&w));
+	assert_true(world_dead(&w));
 	world_verify(&w, false);
-	after_crash(&w);
+	world_recover(&w);
 	world_end(&w);
 }
 
@@ -271,11 +248,11 @@ TEST(power_loss_while_data_files_grow_loses_nothing)
 		world_release_jobs(&w, &held);
 		for (unsigned i = 0; world_pool(&w)->space.growing && i < 100; i++)
 			sim_step(&w.sim, false);
-		for (uint64_t chunk = 900; chunk < 904 && !dead(&w); chunk++) {
+		for (uint64_t chunk = 900; chunk < 904 && !world_dead(&w); chunk++) {
 			world_write(&w, m, chunk * CHUNK_SECTORS, CHUNK_SECTORS, 0);
 			world_flush(&w, m);
 		}
-		after_crash(&w);
+		world_recover(&w);
 		assert_int_equal(world_write(&w, m, 0, 10 * CHUNK_SECTORS, 0), 0);
 		world_verify(&w, false);
 		world_end(&w);
@@ -297,11 +274,11 @@ TEST(a_failed_read_does_not_make_the_pool_read_only)
 		w.sim.fail_read_at = n;
 		workload(&w, 200);
 		world_drain(&w);
-		assert_false(dead(&w));
+		assert_false(world_dead(&w));
 		errors += w.eio;
 		w.sim.fail_read_at = 0;
 		world_verify(&w, false);
-		after_crash(&w);
+		world_recover(&w);
 		world_end(&w);
 	}
 	assert_true(errors > 0);

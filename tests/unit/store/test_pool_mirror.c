@@ -12,16 +12,6 @@
 
 #define CHUNK 128u /* sectors */
 
-static bool dead(struct world *w)
-{
-	struct store_stats stats;
-
-	if (w->sim.power_off)
-		return true;
-	w->store->ops->stats(w->store, &stats);
-	return stats.read_only;
-}
-
 static const char *mirror_of(struct world *w)
 {
 	static struct store_stats stats;
@@ -32,7 +22,7 @@ static const char *mirror_of(struct world *w)
 
 static void workload(struct world *w, unsigned ops)
 {
-	for (unsigned i = 0; i < ops && !dead(w); i++) {
+	for (unsigned i = 0; i < ops && !world_dead(w); i++) {
 		uint64_t kind = sim_below(&w->sim, 40);
 		struct model *m = world_any_disk(w);
 
@@ -43,11 +33,11 @@ static void workload(struct world *w, unsigned ops)
 			for (unsigned k = 0; k < WORLD_DISKS; k++)
 				n += w->disk[k].disk_id || w->disk[k].maybe;
 			world_drain(w);
-			if (n < WORLD_DISKS - 1 && !dead(w))
+			if (n < WORLD_DISKS - 1 && !world_dead(w))
 				world_cut_start(w, set, 1, false);
 		} else if (kind == 1 && m) {
 			world_drain(w);
-			if (m->disk_id && !m->maybe && m != &w->disk[0] && !dead(w))
+			if (m->disk_id && !m->maybe && m != &w->disk[0] && !world_dead(w))
 				world_delete_disk(w, m);
 		} else {
 			world_random_op(w);
@@ -150,7 +140,7 @@ TEST(a_mirror_that_fails_is_struck_off_before_anything_more_is_acknowledged)
 			world_settle(&w);
 			assert_memory_equal(mirror_of(&w), "lost: ", 6);
 			assert_int_equal(w.notices, 1);
-			assert_false(dead(&w));
+			assert_false(world_dead(&w));
 			world_verify(&w, false);
 		}
 		crash(&w);

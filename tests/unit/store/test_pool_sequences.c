@@ -43,16 +43,6 @@ static unsigned step_of(unsigned sequence, unsigned i)
 	return sequence % STEPS;
 }
 
-static bool dead(struct world *w)
-{
-	struct store_stats stats;
-
-	if (w->sim.power_off)
-		return true;
-	w->store->ops->stats(w->store, &stats);
-	return stats.read_only;
-}
-
 static struct model *original(struct world *w)
 {
 	return &w->disk[0];
@@ -85,7 +75,7 @@ static void delete_copy(struct world *w)
 
 	world_drain(w);
 	m = copy(w);
-	if (m && !dead(w))
+	if (m && !world_dead(w))
 		world_delete_disk(w, m);
 }
 
@@ -95,10 +85,10 @@ static void resync(struct world *w)
 
 	world_drain(w);
 	from = copy(w);
-	if (!from || dead(w))
+	if (!from || world_dead(w))
 		return;
 	world_hydrate_cancel(w, original(w));
-	if (!dead(w))
+	if (!world_dead(w))
 		world_repoint_start(w, from, original(w));
 }
 
@@ -116,7 +106,7 @@ static void put_record(struct world *w)
 static void resize(struct world *w)
 {
 	world_drain(w);
-	if (!dead(w))
+	if (!world_dead(w))
 		world_resize(w, original(w), original(w)->sectors + CHUNK_SECTORS);
 }
 
@@ -127,7 +117,7 @@ static void begin(struct world *w, enum step step, uint64_t apart)
 
 	if (m->next_s) /* a disk's gate is closed while it becomes another */
 		world_drain(w);
-	if (dead(w))
+	if (world_dead(w))
 		return;
 	switch (step) {
 	case WRITE: /* what holds little */
@@ -168,7 +158,7 @@ static void begin(struct world *w, enum step step, uint64_t apart)
 /* The sequence, until the power goes. */
 static void play(struct world *w, unsigned sequence, bool overlapped)
 {
-	for (unsigned i = 0; i < LENGTH && !dead(w); i++) {
+	for (unsigned i = 0; i < LENGTH && !world_dead(w); i++) {
 		begin(w, step_of(sequence, i), overlapped ? i : 0);
 		if (!overlapped)
 			world_drain(w);
@@ -176,7 +166,7 @@ static void play(struct world *w, unsigned sequence, bool overlapped)
 			sim_step(&w->sim, true);
 	}
 	world_drain(w);
-	if (!dead(w))
+	if (!world_dead(w))
 		world_idle(w);
 }
 
@@ -211,13 +201,7 @@ static bool try_state(unsigned sequence, bool overlapped, uint64_t seed, uint64_
 	w.sim.off_at = place;
 	play(&w, sequence, overlapped);
 	met = w.sim.power_off;
-	sim_power_off(&w.sim);
-	world_drain(&w);
-	world_close(&w);
-	sim_power_on(&w.sim);
-	assert_int_equal(world_check(&w, false), 0);
-	assert_int_equal(world_open(&w), 0);
-	world_verify(&w, true);
+	world_recover(&w);
 	world_end(&w);
 	return met;
 }

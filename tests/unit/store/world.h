@@ -120,6 +120,9 @@ void test_seeds(unsigned normal, void (*run)(uint64_t seed)); /* so often, each 
 void world_begin(struct world *w, uint64_t seed, uint64_t capacity_bytes); /* a small log; opened */
 void world_end(struct world *w); /* closes; a check finds nothing; destroys */
 void world_verify_end(struct world *w);
+bool world_dead(struct world *w); /* the power has gone, or the pool is read-only */
+/* The power goes, if it has not: a check finds nothing, and after the next start what was promised is there. */
+void world_recover(struct world *w);
 void world_settle(struct world *w);                         /* world_drain, world_idle */
 void world_ended(void *arg, int err);                       /* a cut, a commit: the int is 1 or the error */
 struct model *world_any_disk(struct world *w);              /* a random one; NULL: there is none */

@@ -43,6 +43,28 @@ void world_verify_end(struct world *w)
 	world_end(w);
 }
 
+bool world_dead(struct world *w)
+{
+	struct store_stats stats;
+
+	if (w->sim.power_off)
+		return true;
+	w->store->ops->stats(w->store, &stats);
+	return stats.read_only;
+}
+
+void world_recover(struct world *w)
+{
+	world_drain(w);
+	sim_power_off(&w->sim);
+	if (w->store)
+		world_close(w);
+	sim_power_on(&w->sim);
+	assert_int_equal(world_check(w, false), 0);
+	assert_int_equal(world_open(w), 0);
+	world_verify(w, true);
+}
+
 void world_settle(struct world *w)
 {
 	world_drain(w);
