@@ -196,11 +196,12 @@ struct lun_recycled *lun_recycled_find(struct array *a, const uint8_t id[UP_ID_B
 	return NULL;
 }
 
-/* As far as the wall clock can tell now. */
+/* As far as the wall clock can tell now; rounded up, as nothing goes before its time. */
 static uint64_t due_unix_ms(const struct lun_recycled *r)
 {
 	uint64_t now = reactor_now_ns(r->disk->store->reactor);
-	uint64_t due = array_clock_unix_ms() + (r->due_ns > now ? (r->due_ns - now) / 1000000 : 0);
+	uint64_t left_ms = r->due_ns > now ? (r->due_ns - now + 999999) / 1000000 : 0;
+	uint64_t due = array_clock_unix_ms() + left_ms;
 
 	return due > r->record.deleted_unix_ms ? due : r->record.deleted_unix_ms;
 }
