@@ -90,8 +90,8 @@ TEST(a_deleted_copy_lies_in_the_bin_and_comes_back)
 		assert_string_equal(v.name, name);
 		assert_int_equal(v.size_bytes, MIB);
 		/* two clocks, read one after the other: within a second of each other */
-		assert_in_range(v.purge_unix_ms - v.deleted_unix_ms, BIN_S * 1000 - 1000,
-			BIN_S * 1000 + 60000);
+		assert_in_range(
+			v.purge_unix_ms - v.deleted_unix_ms, BIN_S * 1000 - 1000, BIN_S * 1000 + 60000);
 		harness_reopen(h);
 	}
 	assert_int_equal(do_undelete(h, ids[0]), 0);
