@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The object itself, its initialisation, and the part of the writers, of which there are none. */
-#include "lab/vssapi/snapshots.h"
+/* The object itself, its initialisation, and the part of the writers, of which there are none but those of writers.c. */
+#include "lab/vssapi/writers.h"
 
 #include <initguid.h>
 #include <stdlib.h>
@@ -184,7 +184,7 @@ static HRESULT STDMETHODCALLTYPE c_SetRestoreState(Components *iface, VSS_RESTOR
 								      : S_OK;
 }
 
-/* --- writers: none --- */
+/* --- writers --- */
 
 static HRESULT nothing(struct components *x, void *arg)
 {
@@ -258,7 +258,10 @@ static HRESULT STDMETHODCALLTYPE c_GetWriterMetadataCount(Components *iface, UIN
 
 static HRESULT STDMETHODCALLTYPE c_GetWriterStatusCount(Components *iface, UINT *count)
 {
-	return count_of(iface, impl_from(iface)->status_gathered, count);
+	HRESULT hr = count_of(iface, impl_from(iface)->status_gathered, count);
+	if (hr == S_OK)
+		*count = writers_count();
+	return hr;
 }
 
 static HRESULT STDMETHODCALLTYPE c_GetWriterComponentsCount(Components *iface, UINT *count)
@@ -356,7 +359,7 @@ static const IVssBackupComponentsEx4Vtbl components_vtbl = {
 	.GatherWriterStatus = c_GatherWriterStatus,
 	.GetWriterStatusCount = c_GetWriterStatusCount,
 	.FreeWriterStatus = c_FreeWriterStatus,
-	.GetWriterStatus = (void *)no_such_writer,
+	.GetWriterStatus = writers_status,
 	.SetBackupSucceeded = (void *)no_such_writer,
 	.SetBackupOptions = (void *)no_such_writer,
 	.SetSelectedForRestore = (void *)no_such_writer,

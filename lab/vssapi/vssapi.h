@@ -6,7 +6,8 @@
  * - The order of calls is checked here, as VSS documents it, and where it leaves a freedom, on the strict side
  *   (README.md has the rules); whatever a provider is asked is the coordinator's.
  * - All COM happens on threads of this DLL in the multi-threaded apartment (mta.h), whatever the caller's thread is.
- * - There are no writers: counts are 0, and what names a writer or a component is VSS_E_OBJECT_NOT_FOUND.
+ * - There are no writers but those that a test names, which have a state and nothing else (writers.c): other counts are 0, and
+ *   what names a writer or a component is VSS_E_OBJECT_NOT_FOUND.
  */
 #ifndef LAB_VSSAPI_H
 #define LAB_VSSAPI_H
