@@ -6,4 +6,6 @@
 #include <vss.h>
 #include <vsprov.h>
 #include <vsadmin.h>
+#include <vswriter.h>
+#include <vsbackup.h>
 #include "provider/ids.h"

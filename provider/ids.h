@@ -34,6 +34,8 @@ DEFINE_GUID(APPID_UmbraProvider, 0xf6df2b1b, 0x5a2c, 0x407e, 0xbb, 0x2d, 0xa5, 0
 /* Where VSS keeps what RegisterProvider told it. Touched only where VSS itself cannot be asked. */
 #define UMBRA_KEY_VSS    L"SYSTEM\\CurrentControlSet\\Services\\VSS\\Providers\\" UMBRA_PROVIDER_TEXT
 #define UMBRA_KEY_VENDOR L"SOFTWARE\\Umbra"
+/* See copy_book.h. */
+#define UMBRA_KEY_COPIES L"SOFTWARE\\Umbra\\Copies"
 /* Volatile: see load_mark.h. */
 #define UMBRA_KEY_LOADED L"SOFTWARE\\Umbra\\Loaded"
 /* Settings, all optional: see settings.h. */

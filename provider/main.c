@@ -9,6 +9,8 @@
 #include <windows.h>
 #include "provider/adopt.h"
 #include "provider/check.h"
+#include "provider/copies.h"
+#include "provider/copy.h"
 #include "provider/orphans.h"
 #include "provider/service.h"
 #include "provider/setup.h"
@@ -33,15 +35,22 @@ static const char usage[] =
 	"              --delete-written ID ...  also those to which a host wrote since\n"
 	"              --unmap ID ...  take those that a failed import left from this host\n"
 	"  adopt       ID ...  make ordinary LUNs of shadow LUNs that were broken off unknown to the provider; [--json]\n"
+	"  copy        VOLUME ...  make an application-consistent copy of the volumes; \"copy\" alone tells its options\n"
+	"              [--label LABEL] [--keep hourly=24,daily=7] [--writers WHICH] [--transportable FILE] [--json]\n"
+	"  copies      the copies that there are; [--label LABEL] [--json]\n"
+	"  import      FILE|SET  take a copy that was made with --transportable onto this host\n"
+	"  delete      SET ...  delete copies, through VSS; [--json]\n"
+	"  restore     SET [VOLUME ...] --overwrite  the volumes get back what they had when the copy was made\n"
 	"  support     FILE.txt  write all that tells what is wrong into one file, without secrets\n"
 	"  run         serve: what the service manager starts; in a console until Ctrl+C\n"
 	"  --version   print the version\n"
 	"  --help      print this\n"
 	"\n"
-	"All commands can be repeated. All but --version and --help need an elevated prompt.\n"
+	"Set-up can be repeated. All but --version and --help need an elevated prompt.\n"
 	"What goes wrong is in the Application log, source \"Umbra VSS Provider\". Settings are optional values of\n"
 	"HKLM\\SOFTWARE\\Umbra\\Provider: CommitBudgetMs, DefaultCopyKind, TraceFile.\n"
-	"Exit code: 0 all is well, 1 something is wrong or was found, 2 wrong usage.\n";
+	"Exit code: 0 all is well, 1 something is wrong or was found, 2 wrong usage; of copy also 3: the copy is there,\n"
+	"and something else failed.\n";
 
 static const struct {
 	const WCHAR *name;
@@ -60,7 +69,12 @@ static const struct {
 } worded[] = {
 	{L"adopt", adopt_run},
 	{L"check", check_run},
+	{L"copies", copies_run},
+	{L"copy", copy_run},
+	{L"delete", delete_run},
+	{L"import", import_run},
 	{L"orphans", orphans_run},
+	{L"restore", restore_run},
 	{L"uninstall", setup_uninstall},
 	{L"support", support_run},
 };

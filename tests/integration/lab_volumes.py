@@ -121,6 +121,27 @@ def held(s):
     nothing_left(s, 'after it')
 
 
+def own_requester(s):
+    """umbra-vss copy, while the counters run: its copies are of one instant, and named by their drives."""
+    counter = Counter([os.path.join(drive(s, 'D'), 'a.txt'), os.path.join(drive(s, 'E'), 'c.txt')])
+    counter.start()
+    labhost.wait_until(lambda: counter.number > 3, labhost.PATIENCE_S)
+    done = s.run('umbra-vss.exe', 'copy', 'D:', 'E:', '--label', 'files', '--json')
+    answer = labhost.json_in(done.stdout) or {'copies': []}
+    d, e = [one['device'].rpartition('Copy')[2] for one in answer['copies'] if one['device']] or ('0', '0')
+    s.check(done.returncode == 0 and [one['volume'] for one in answer['copies']] == ['D:\\', 'E:\\'], 'umbra-vss copy of both drives',
+            done.stdout + done.stderr)
+    seen = [step.values.get('text') for step in replay(s, f'read {d} a.txt', f'read {e} c.txt', f'read {e} still.txt')]
+    numbers = [int(text) for text in seen[:2] if text and text.isdigit()]
+    s.check(len(numbers) == 2 and numbers[1] <= numbers[0] <= numbers[1] + 1 and seen[2] == 'stays', 'of one instant', seen)
+    s.check(counter.stop(), 'the counter had no failure', counter.error)
+    again = s.run('umbra-vss.exe', 'copy', 'e:\\', 'D:', '--label', 'files', '--keep', 'yearly=1', '--json')
+    told = labhost.json_in(again.stdout) or {}
+    s.check((told.get('kept'), told.get('deleted')) == (1, 1), 'the next one, in whatever order, replaces it', again.stdout)
+    s.check(s.run('umbra-vss.exe', 'delete', told.get('set', '{}')).returncode == 0, 'and is deleted')
+    nothing_left(s, 'after it')
+
+
 def dead_requester(s):
     """A program that dies while it has a file of the copy open: unmounted, deleted."""
     begun = s.path('begun')
@@ -155,6 +176,7 @@ def main():
         s.check([step.values.get('text') for step in steps] == ['stays', 'stays'], 'a Windows program reads the drives', bad(steps))
         one_instant(s)
         held(s)
+        own_requester(s)
         dead_requester(s)
         return s.done()
 

@@ -17,7 +17,7 @@ PAGE = os.path.join(ROOT, 'docs/windows-assumptions.md')
 PROGRAM = ''
 HOW = ('test', 'document', 'not at all')
 # COM methods of others' objects that are called by these macros.
-METHOD = re.compile(r'\b(IVssAdmin|IVssEnumObject|IGlobalOptions)_(\w+)\(')
+METHOD = re.compile(r'\b(IVssAdmin|IVssEnumObject|IGlobalOptions|IVssAsync|IVssBackupComponents(?:Ex\d)?)_(\w+)\(')
 
 
 def read(path):

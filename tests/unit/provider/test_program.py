@@ -4,6 +4,8 @@
 
 test_program.py PROGRAM VERSION EVENTS.MC EVENTS.DLL
 """
+import glob
+import os
 import re
 import struct
 import subprocess
@@ -13,10 +15,15 @@ import unittest
 PROGRAM, VERSION, EVENTS, EVENTS_DLL = '', '', '', ''
 TOOLS = 'x86_64-w64-mingw32-'
 # All are KnownDLLs: Windows maps them from System32 whatever lies beside the program.
-SYSTEM_DLLS = {'advapi32.dll', 'kernel32.dll', 'msvcrt.dll', 'ole32.dll'}
+SYSTEM_DLLS = {'advapi32.dll', 'kernel32.dll', 'msvcrt.dll', 'ole32.dll', 'oleaut32.dll'}
 RT_MESSAGETABLE, RT_VERSION = 11, 16
 ENGLISH, GERMAN = 0x409, 0x407
 UNICODE_ENTRY = 1
+
+
+def read_lines(path):
+    with open(path, encoding='utf-8') as source:
+        return source.readlines()
 
 
 def tool(name, *arguments):
@@ -86,12 +93,19 @@ class Program(unittest.TestCase):
             self.assertFalse(flags & 0x80000000 and flags & 0x20000000, name)
 
     def test_nothing_but_known_dlls_of_windows(self):
+        """vssapi.dll is not among them: the service works without it."""
         self.assertEqual({n.lower() for n in re.findall(r'DLL Name: (\S+)', self.header)}, SYSTEM_DLLS)
         self.assertRegex(self.header, r'Entry d 0{16} 0{8} Delay Import Directory')
         self.assertRegex(self.header, r'Entry 0 0{16} 0{8} Export Directory')
         for call in ('SetDefaultDllDirectories', 'SetConsoleOutputCP'):
             self.assertIn(call, self.header)
-        self.assertNotRegex(self.header, r'\bLoadLibrary(A|W|Ex.)\b')  # the program loads nothing itself
+        self.assertNotRegex(self.header, r'\bLoadLibrary(A|W|ExA)\b')
+
+    def test_vssapi_alone_is_loaded_later_and_from_system32(self):
+        loads = [line for path in glob.glob(os.path.join(os.path.dirname(EVENTS), '*.c')) for line in read_lines(path)
+                 if 'LoadLibrary' in line]
+        self.assertEqual(len(loads), 1, loads)
+        self.assertIn('LoadLibraryExW(L"vssapi.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32)', loads[0])
 
     def test_stack_protector_is_in_the_code(self):
         code = tool('objdump', '-d', '--no-show-raw-insn')
