@@ -2,7 +2,7 @@
 /*
  * umbra-lab-requester.exe: the backup software's part in the lab. Asks the coordinator (umbra-lab-vss.exe)
  * over COM for shadow copy sets, prints what came of it. Ends 0 (done), 1 (failed: why and what to do on
- * stderr, or in the JSON), 2 (wrong usage).
+ * stderr, or in the JSON), 2 (wrong usage), 4 (what it had to say could not be written).
  */
 #define INITGUID
 #include <windows.h>
@@ -27,6 +27,8 @@ static void usage(FILE *out)
 	fputs("or, as diskshadow has it: umbra-lab-requester diskshadow -s FILE [-l LOG] [--json] [--calls]\n",
 		out);
 }
+
+#define OUTPUT_LOST 4 /* the exit code */
 
 static bool is(const wchar_t *a, const wchar_t *b)
 {
@@ -116,5 +118,6 @@ int wmain(int argc, wchar_t **argv)
 	lab->lpVtbl->Release(lab);
 	IVssAdmin_Release(admin);
 	CoUninitialize();
-	return rc;
+	/* A caller that reads nothing is to know whether there was nothing to read. */
+	return fflush(stdout) || ferror(stdout) ? OUTPUT_LOST : rc;
 }
