@@ -74,6 +74,7 @@ const char *percent_of(const json_t *object, const char *member); /* "-": not th
 const char *yes_of(const json_t *object, const char *member);
 const char *time_of(const json_t *object, const char *member); /* local time of a *_unix_ms, "-" for null */
 const char *nanoseconds_of(const json_t *object, const char *member);
+const char *duration_of(const json_t *object, const char *member); /* "13 d 4 h" of a *_ms, "-" for 0 */
 
 /* A table of objects: a heading as table_new has it, and what of an object stands below. */
 struct column {
@@ -108,6 +109,10 @@ int ctl_fail(const struct invocation *in, int err, const char *format, ...)
 bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes);
 bool ctl_number(
 	const struct invocation *in, const char *name, json_int_t min, json_int_t max, json_int_t *number);
+/* How long from now: 12h, 14d. More than 0. */
+bool ctl_duration(const struct invocation *in, const char *name, json_int_t *ms);
+/* A date, with a time or without, local or (Z) in UTC. */
+bool ctl_date(const struct invocation *in, const char *name, json_int_t *unix_ms);
 bool ctl_operand_number(
 	const struct invocation *in, int operand, json_int_t min, json_int_t max, json_int_t *number);
 
@@ -178,6 +183,7 @@ int verb_set_list(struct invocation *in);
 int verb_set_show(struct invocation *in);
 int verb_set_delete(struct invocation *in);
 int verb_set_abort(struct invocation *in);
+int verb_set_lock(struct invocation *in);
 int verb_status(struct invocation *in);
 int verb_session_list(struct invocation *in);
 int verb_session_logout(struct invocation *in);

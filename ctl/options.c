@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "array/util/units.h"
 #include "ctl/ctl.h"
 
@@ -100,6 +101,60 @@ bool ctl_number(
 
 	snprintf(what, sizeof(what), "--%s ", name);
 	return !text || take_number(in, what, text, min, max, number);
+}
+
+bool ctl_duration(const struct invocation *in, const char *name, json_int_t *ms)
+{
+	const char *text = ctl_option(in, name, 0);
+	uint64_t value = 0;
+
+	if (!text)
+		return true;
+	if (units_parse_long_ms(text, &value) || value == 0) {
+		ctl_usage(in, "--%s %s is no time: write it as in 90min, 12h, 14d, 8w or 7y.", name, text);
+		return false;
+	}
+	*ms = (json_int_t)value;
+	return true;
+}
+
+/* The whole of the text in one of the formats, as local time or, with a Z, in UTC. */
+static bool read_date(const char *text, struct tm *out, bool *utc)
+{
+	static const char *const formats[] = {
+		"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d"};
+
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		memset(out, 0, sizeof(*out));
+		out->tm_isdst = -1;
+		const char *end = strptime(text, formats[i], out);
+		*utc = end && *end == 'Z';
+		if (end && !end[*utc])
+			return true;
+	}
+	return false;
+}
+
+bool ctl_date(const struct invocation *in, const char *name, json_int_t *unix_ms)
+{
+	const char *text = ctl_option(in, name, 0);
+	struct tm date, as_read;
+	bool utc;
+
+	if (!text)
+		return true;
+	if (read_date(text, &date, &utc)) {
+		as_read = date;
+		time_t seconds = utc ? timegm(&date) : mktime(&date);
+		if (seconds > 0 && date.tm_mday == as_read.tm_mday) { /* no 31st of a month without */
+			*unix_ms = (json_int_t)seconds * 1000;
+			return true;
+		}
+	}
+	ctl_usage(in,
+		"--%s %s is no date: write it as in 2027-01-31, \"2027-01-31 18:00\" or 2027-01-31T18:00:00Z.",
+		name, text);
+	return false;
 }
 
 bool ctl_operand_number(

@@ -162,6 +162,22 @@ const char *time_of(const json_t *object, const char *member)
 	return out;
 }
 
+const char *duration_of(const json_t *object, const char *member)
+{
+	json_int_t seconds = (json_integer_value(json_object_get(object, member)) + 999) / 1000;
+	char *out = slot();
+
+	if (!seconds)
+		return "-";
+	if (seconds >= 86400)
+		snprintf(out, TEXT_BYTES, "%lld d %lld h", seconds / 86400, seconds % 86400 / 3600);
+	else if (seconds >= 3600)
+		snprintf(out, TEXT_BYTES, "%lld h %lld min", seconds / 3600, seconds % 3600 / 60);
+	else
+		snprintf(out, TEXT_BYTES, "%lld min %lld s", seconds / 60, seconds % 60);
+	return out;
+}
+
 const char *nanoseconds_of(const json_t *object, const char *member)
 {
 	json_int_t ns = json_integer_value(json_object_get(object, member));

@@ -65,6 +65,12 @@ static const struct option_row set_list_options[] = {
 	{"all", NULL, "show aborted sets too, as long as the array remembers them"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row set_lock_options[] = {
+	{"until", "DATE",
+		"until then: 2027-01-31, \"2027-01-31 18:00\" (local time) or 2027-01-31T18:00:00Z"},
+	{"for", "TIME", "from now on: 90min, 12h, 14d, 8w, 7y"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row break_options[] = {
 	{"keep-marks", NULL,
 		"leave what VSS wrote into the partition table: attributes (hidden, read-only, no drive letter, shadow copy)"},
@@ -163,6 +169,11 @@ const struct verb ctl_verbs[] = {
 		"Deletes a kept set and its shadow LUNs. None of them may be mapped.", verb_set_delete},
 	{"set", "abort", "SET", 1, 1, NULL, "Undoes a set that is not kept yet, whoever began it.",
 		verb_set_abort},
+	{"set", "lock", "SET", 1, 1, set_lock_options,
+		"Locks a kept set: until then nobody, no host and no administrator, can delete its shadow LUNs, break them or "
+		"write to them. A lock can be made longer, never shorter, and there is no way to end one: it ends when its "
+		"date has come and umbrad has run for as long as it was until then, so that no clock ends it early.",
+		verb_set_lock},
 	{"shadow", "list", "", 0, 0, NULL, "Lists the shadow LUNs.", verb_shadow_list},
 	{"shadow", "map", "SHADOW HOST", 2, 2, number_options, "Lets a host see a shadow LUN.",
 		verb_shadow_map},

@@ -18,6 +18,9 @@ static void print_set(const json_t *set)
 		text_of(set, "id"), text_of(set, "name"), text_of(set, "owner"), text_of(set, "state"),
 		time_of(set, "cut_unix_ms"), nanoseconds_of(set, "window_ns"),
 		nanoseconds_of(set, "durable_ns"));
+	if (json_integer_value(json_object_get(set, "lock_left_ms")))
+		printf("locked    until %s, and for %s of umbrad's running time\n",
+			time_of(set, "locked_until_unix_ms"), duration_of(set, "lock_left_ms"));
 	print_rows(columns, json_object_get(set, "members"));
 }
 
@@ -48,6 +51,7 @@ int verb_set_list(struct invocation *in)
 		{">LUNS", count_of, "luns"},
 		{"CUT", time_of, "cut_unix_ms"},
 		{">WINDOW", nanoseconds_of, "window_ns"},
+		{"LOCKED", time_of, "locked_until_unix_ms"},
 		{"OWNER", text_of, "owner"},
 		{"ID", text_of, "id"},
 		{NULL, NULL, NULL},
@@ -74,4 +78,19 @@ int verb_set_delete(struct invocation *in)
 int verb_set_abort(struct invocation *in)
 {
 	return print_result(in, ctl_call_named(in, "set.abort", "set"), "Set %s undone\n", in->operands[0]);
+}
+
+int verb_set_lock(struct invocation *in)
+{
+	json_int_t until = 0, for_ms = 0;
+
+	if (!ctl_date(in, "until", &until) || !ctl_duration(in, "for", &for_ms))
+		return CTL_USAGE;
+	if (!until == !for_ms)
+		return ctl_usage(in, "Give one of --until and --for, as in --for 14d.");
+	json_t *params = json_pack("{s:s}", "set", in->operands[0]);
+	json_object_set_new(params, until ? "until_unix_ms" : "for_ms", json_integer(until ? until : for_ms));
+	json_t *set = ctl_call(in, "set.lock", params);
+	return print_result(in, set, "Set %s is locked until %s\n", in->operands[0],
+		time_of(set, "locked_until_unix_ms"));
 }

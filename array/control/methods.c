@@ -159,6 +159,7 @@ json_t *mgmt_lun_json(struct lun *lun, bool detail)
 		json_object_set_new(out, "copy_kind",
 			json_string(lun->copy_kind == UP_COPY_PLEX ? "plex" : "differential"));
 		json_object_set_new(out, "notified", notified_json(lun->notified));
+		json_object_set_new(out, "locked", json_boolean(lun->locked));
 	}
 	if (out && (lun->kind == LUN_SHADOW || lun->hydration != LUN_HYDRATION_NONE))
 		json_object_set_new(out, "hydration", json_string(hydrations[lun->hydration]));

@@ -31,6 +31,10 @@ static json_t *set_json(struct array *a, const struct set *s, bool detail)
 		"lease_left_ms", (json_int_t)view.lease_left_ms, "cut_unix_ms", mgmt_time(view.cut_unix_ms),
 		"window_ns", (json_int_t)view.window_ns, "durable_ns", (json_int_t)view.durable_ns, "luns",
 		(int)view.member_count);
+	if (out) {
+		json_object_set_new(out, "locked_until_unix_ms", mgmt_time(view.lock_unix_ms));
+		json_object_set_new(out, "lock_left_ms", json_integer((json_int_t)view.lock_left_ms));
+	}
 	if (!out || !detail)
 		return out;
 	json_t *members = json_array();
@@ -267,6 +271,42 @@ static void set_delete_method(struct mgmt_call *c)
 	set_delete(c->array, c->set_id, &c->call);
 }
 
+static void locked(struct array_call *call)
+{
+	struct mgmt_call *c = mgmt_call_of(call);
+
+	if (call->fault.err)
+		mgmt_fault(c, call->fault.err, &call->fault);
+	else
+		set_result(c);
+}
+
+/* Either a time or how long from now: for_ms counts by the array's clock, whatever the caller's says. */
+static void set_lock_method(struct mgmt_call *c)
+{
+	json_int_t until = 0, for_ms = 0;
+	const char *name;
+
+	if (!mgmt_unpack(c, "{s:s, s?I, s?I}", "set", &name, "until_unix_ms", &until, "for_ms", &for_ms))
+		return;
+	if ((until == 0) == (for_ms == 0) || until < 0 || for_ms < 0) {
+		mgmt_bad_params(c, "give one of until_unix_ms and for_ms, more than 0");
+		return;
+	}
+	struct set *s = mgmt_find_set(c, name);
+	struct set_view view;
+
+	if (!s)
+		return;
+	set_view_of(s, &view);
+	memcpy(c->set_id, view.id, UP_ID_BYTES);
+	c->call.done = locked;
+	if (for_ms)
+		set_lock_for(c->array, c->set_id, (uint64_t)for_ms, &c->call);
+	else
+		set_lock(c->array, c->set_id, (uint64_t)until, &c->call);
+}
+
 /* The administrator may undo and keep anybody's set: in its owner's name. */
 static void end_as_owner(struct mgmt_call *c, void (*end)(struct array *a, const uint8_t set_id[UP_ID_BYTES],
 						      const char *owner, struct array_call *call))
@@ -296,5 +336,6 @@ const struct mgmt_method mgmt_set_methods[] = {
 	{"set.delete", set_delete_method},
 	{"set.abort", set_abort_method},
 	{"set.keep", set_keep_method},
+	{"set.lock", set_lock_method},
 	{NULL, NULL},
 };

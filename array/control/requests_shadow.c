@@ -56,6 +56,17 @@ static bool require_managed(
 	return true;
 }
 
+/* Refuses before anything is unmapped for what the lock then forbids. */
+static bool require_unlocked(struct request *r, const struct lun *shadow, const char *what)
+{
+	if (!shadow->locked)
+		return true;
+	REFUSE(r, UP_DENIED,
+		"%s is locked with its copy set: nobody can %s it before the lock ends (umbractl set show says when).",
+		shadow->name, what);
+	return false;
+}
+
 static void map_done(struct array_call *call)
 {
 	struct request *r = container_of(call, struct request, call);
@@ -256,6 +267,8 @@ void request_delete(struct request *r)
 			lun->name);
 		return;
 	}
+	if (!require_unlocked(r, lun, "delete"))
+		return;
 	uint32_t flags = up_has(&r->msg, UP_TAG_FLAGS) ? r->msg.flags : 0;
 	if ((lun->notified & UP_NOTED_WRITTEN) && !(flags & UP_DELETE_WRITTEN) &&
 		!map_number(request_host(r), lun)) {
@@ -340,6 +353,8 @@ void request_break(struct request *r)
 			lun->name);
 		return;
 	}
+	if (!require_unlocked(r, lun, "break"))
+		return;
 	request_hold(r, lun);
 	r->call.done = break_unmapped;
 	if (flags & UP_BREAK_MASK)

@@ -34,6 +34,7 @@ static void options_fill(struct array_options *o)
 
 static const struct array_news news = {
 	.lun_resized = host_tell_resized,
+	.lun_protected = host_tell_protected,
 	.lun_replaced = host_tell_replaced,
 	.host_came = set_host_came,
 	.host_went = set_host_went,

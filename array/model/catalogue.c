@@ -4,7 +4,8 @@
  * - every LUN has a disk of its own, of its size;
  * - names, ids and numbers are unique;
  * - a mapping has its host and its LUN, and a number that rests its host;
- * - a shadow LUN has its set, and a set its shadow LUNs.
+ * - a shadow LUN has its set, and a set its shadow LUNs;
+ * - a lock has its set.
  * A catalogue that contradicts itself is refused as a whole (-EUCLEAN). Nothing is guessed.
  */
 #include <assert.h>
@@ -73,6 +74,8 @@ static int load_meta(void *arg, const void *key, size_t key_len, const void *val
 
 	if (lun_image_record_is(key, key_len))
 		return load_image(l, key, key_len, value, len);
+	if (set_lock_record_is(key, key_len))
+		return 0; /* once the sets are there */
 	int err = array_ran_is(key, key_len) ? array_ran_get(key, key_len, value, len, &l->a->ran_before_ms)
 					     : array_record_get(key, key_len, value, len, &r);
 
@@ -282,6 +285,21 @@ static int load_set(void *arg, const void *key, size_t key_len, const void *valu
 	return set_reserve_again(s) ? bad(l, "copy set", key, key_len, -ENOMEM, "") : 0;
 }
 
+static int load_lock(void *arg, const void *key, size_t key_len, const void *value, size_t len)
+{
+	struct loader *l = arg;
+	struct lock_record r;
+	int err;
+
+	if (!set_lock_record_is(key, key_len))
+		return 0;
+	err = set_lock_record_get(key, key_len, value, len, &r);
+	if (err)
+		return bad(l, "lock", key, key_len, err, "its content does not check");
+	err = set_lock_load(l->a, &r);
+	return err ? bad(l, "lock", key, key_len, err, "its copy set is not there or not kept") : 0;
+}
+
 /* Every shadow LUN must be a member of its set. */
 static int shadows_check(struct loader *l)
 {
@@ -316,7 +334,7 @@ int catalogue_load(struct array *a, struct fault *fault)
 		int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len);
 	} tables[] = {{STORE_TABLE_META, load_meta}, {STORE_TABLE_LUN, load_lun},
 		{STORE_TABLE_HOST, load_host}, {STORE_TABLE_MAP, load_map}, {STORE_TABLE_SET, load_set},
-		{STORE_TABLE_RESERVATION, load_reservations}};
+		{STORE_TABLE_META, load_lock}, {STORE_TABLE_RESERVATION, load_reservations}};
 	struct store *store = a->options.store;
 	struct loader l = {.a = a, .fault = fault};
 	struct fault none;

@@ -8,6 +8,7 @@
  *	         checksum u32 (XXH32 over key and value, table as the seed)
  *	META:    key "array";              id 16, created u64
  *	         key "ran";                version 2: running time in ms u64
+ *	         key "lock", set id;       version 2: end by the wall clock in ms u64, by running time in ms u64
  *	         key "image", disk id u64; nothing: a hidden disk that goes with a restart
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
  *	                                   set id 16, name; since version 2: role u8 (0 live, 1 recycled),

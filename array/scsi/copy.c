@@ -242,7 +242,7 @@ static int may_write(const struct scsi_copy *c, struct lun *lun)
 		return -EBUSY;
 	if (scsi_reserve_excludes(s, c->nexus, CONFLICT_WRITE))
 		return -EACCES;
-	return s->mode.swp ? -EPERM : 0;
+	return scsi_lun_protected(lun) ? -EPERM : 0;
 }
 
 static int copy_recheck(struct lun_io *io)

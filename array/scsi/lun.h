@@ -52,6 +52,11 @@ static inline struct scsi_lun *scsi_lun_of(const struct scsi_task *task)
 {
 	return task->lun_held ? task->lun_held->scsi : NULL;
 }
+/* By an initiator (SWP), or because its copy set is locked. It has its state of SCSI. */
+static inline bool scsi_lun_protected(const struct lun *lun)
+{
+	return ((const struct scsi_lun *)lun->scsi)->mode.swp || lun->locked;
+}
 /* The LUN number in an 8-byte LUN field (SAM-5 4.7), SCSI_NO_LUN when it cannot be one. */
 uint32_t scsi_lun_decode(const uint8_t lun[8]);
 void scsi_lun_encode(uint32_t number, uint8_t lun[8]);

@@ -115,7 +115,7 @@ static bool write_protected(const struct scsi_task *task)
 	struct store_stats stats = {0};
 
 	store->ops->stats(store, &stats);
-	return stats.read_only || scsi_lun_of(task)->mode.swp;
+	return stats.read_only || scsi_lun_protected(task->lun_held);
 }
 
 static void header(

@@ -151,7 +151,7 @@ static bool check_lengths(struct scsi_task *task)
 	read_lba(task);
 	if ((row->flags & CMD_RANGE) && !check_range(task))
 		return false;
-	if ((row->flags & CMD_WRITES) && scsi_lun_of(task)->mode.swp)
+	if ((row->flags & CMD_WRITES) && scsi_lun_protected(task->lun_held))
 		return scsi_fail(task, SENSE_DATA_PROTECT, ASC_SOFTWARE_WRITE_PROTECTED);
 	task->direction = row->direction;
 	if (row->flags & CMD_BLOCKS) {

@@ -102,6 +102,12 @@ static void lun_resized(struct host_nexus *an, struct lun *lun, uint32_t number)
 	scsi_attention_set(nexus_of(an), number, ATTENTION_CAPACITY);
 }
 
+static void lun_protected(struct host_nexus *an, struct lun *lun, uint32_t number)
+{
+	(void)lun;
+	scsi_attention_set(nexus_of(an), number, ATTENTION_MODE_PARAMETERS);
+}
+
 static void lun_replaced(struct host_nexus *an, struct lun *lun, uint32_t number)
 {
 	(void)lun;
@@ -147,6 +153,7 @@ static const struct host_nexus_ops array_ops = {
 	.may_write = may_write,
 	.mappings_changed = mappings_changed,
 	.lun_resized = lun_resized,
+	.lun_protected = lun_protected,
 	.lun_replaced = lun_replaced,
 	.lun_unmapped = lun_unmapped,
 	.host_revoked = host_revoked,

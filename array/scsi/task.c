@@ -57,7 +57,7 @@ static int recheck(struct scsi_task *task)
 		task->flags |= TASK_CONFLICT;
 		return -EBUSY;
 	}
-	if ((task->command->flags & CMD_WRITES) && scsi_lun_of(task)->mode.swp) {
+	if ((task->command->flags & CMD_WRITES) && scsi_lun_protected(task->lun_held)) {
 		task->flags |= TASK_PROTECTED;
 		return -EROFS;
 	}

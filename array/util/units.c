@@ -84,12 +84,13 @@ int units_parse_bytes(const char *text, uint64_t *bytes)
 	return 0;
 }
 
-int units_parse_ms(const char *text, uint32_t *ms)
+struct time_unit {
+	const char *unit; /* NULL ends the list */
+	uint64_t ms;
+};
+
+static int parse_time(const char *text, const struct time_unit *units, uint64_t max, uint64_t *ms)
 {
-	static const struct {
-		const char *unit;
-		uint64_t ms;
-	} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"min", 60000}, {"h", 3600000}};
 	uint64_t number;
 
 	if (!isdigit((unsigned char)*text))
@@ -98,15 +99,35 @@ int units_parse_ms(const char *text, uint32_t *ms)
 		return -ERANGE;
 	if (*text == ' ')
 		text++;
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		if (strcmp(text, units[i].unit) != 0)
+	for (; units->unit; units++) {
+		if (strcmp(text, units->unit) != 0)
 			continue;
-		if (number > UINT32_MAX / units[i].ms)
+		if (number > max / units->ms)
 			return -ERANGE;
-		*ms = (uint32_t)(number * units[i].ms);
+		*ms = number * units->ms;
 		return 0;
 	}
 	return -EINVAL;
+}
+
+int units_parse_ms(const char *text, uint32_t *ms)
+{
+	static const struct time_unit units[] = {
+		{"ms", 1}, {"s", 1000}, {"m", 60000}, {"min", 60000}, {"h", 3600000}, {NULL, 0}};
+	uint64_t value;
+	int err = parse_time(text, units, UINT32_MAX, &value);
+
+	if (!err)
+		*ms = (uint32_t)value;
+	return err;
+}
+
+int units_parse_long_ms(const char *text, uint64_t *ms)
+{
+	static const struct time_unit units[] = {{"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000},
+		{"w", 7 * UINT64_C(86400000)}, {"y", 365 * UINT64_C(86400000)}, {NULL, 0}};
+
+	return parse_time(text, units, INT64_MAX, ms);
 }
 
 void units_format_bytes(uint64_t bytes, char out[UNITS_TEXT_BYTES])

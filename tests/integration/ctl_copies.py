@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of copies, by umbractl and with real data: break, resync, plex copies, each over a restart or a kill -9."""
+"""What becomes of copies, by umbractl and with real data: break, resync, plex copies, locks, each over a restart or a kill -9."""
 import os
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from umbra_initiator import Session  # noqa: E402
+from umbra_initiator import ScsiError, Session  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 BLOCKS = 256  # 128 KiB of each disk are compared
@@ -168,6 +168,55 @@ def recycle(array):
     assert not array.ctl('shadow', 'recycled')['luns']
 
 
+def refused_write(array, number):
+    """The sense key and code that a write to the LUN is answered with."""
+    with Session(array, 'h') as session:
+        try:
+            session.write(number, 0, bytes(512))
+        except ScsiError as error:
+            return error.sense
+    return None
+
+
+def locks(array):
+    """Nobody gets rid of a locked copy, by any way that umbractl or an initiator has."""
+    put(array, 1, 'l')
+    shadow = copy(array, 'locked', 'data')
+    put(array, 1, 'm')
+    array.ctl('shadow', 'map', shadow, 'h', '--number', '14')
+    for options in ((), ('--for', '3m'), ('--for', '0d'), ('--until', 'soon'), ('--until', '2027-02-30'),
+                    ('--for', '1d', '--until', '2100-01-01')):
+        array.ctl('set', 'lock', 'locked', *options, want=2)
+    fails(array, 'EINVAL', 'set', 'lock', 'locked', '--until', '2020-01-31')
+    fails(array, 'ENOENT', 'set', 'lock', 'nobody', '--for', '1d')
+    array.ctl('set', 'lock', 'locked', '--for', '14d')
+    locked = array.ctl('set', 'lock', 'locked', '--until', '2100-01-31T18:00:00Z')
+    assert locked['locked_until_unix_ms'] == 4105101600000, locked
+    fails(array, 'EPERM', 'set', 'lock', 'locked', '--for', '1h')
+    assert 'locked ' in array.text('set', 'show', 'locked') and '2100-01-31' in array.text('set', 'list')
+    for again in range(2):
+        assert refused_write(array, 14) == (7, 0x2702)
+        fails(array, 'EPERM', 'shadow', 'break', shadow)
+        fails(array, 'EPERM', 'shadow', 'delete', shadow)
+        fails(array, 'EPERM', 'set', 'delete', 'locked')
+        array.ctl('set', 'abort', 'locked', want=1)
+        fails(array, 'ENOENT', 'shadow', 'purge', shadow)
+        fails(array, 'EINVAL', 'shadow', 'resync', shadow, shadow)
+        fails(array, 'EINVAL', 'lun', 'delete', shadow)
+        array.kill9()
+        array.start()
+    array.ctl('shadow', 'resync', shadow, 'data')
+    array.ctl('shadow', 'unmap', shadow)
+    fails(array, 'EPERM', 'shadow', 'delete', shadow)
+    array.ctl('shadow', 'map', shadow, 'h', '--number', '14')
+    holds(array, 14, 'l')
+    holds(array, 1, 'l')
+    array.ctl('shadow', 'unmap', shadow)
+    array.ctl('unmap', 'data', 'h')
+    array.ctl('lun', 'delete', 'data')
+    assert array.ctl('set', 'show', 'locked')['members'][0]['shadow_state'] == 'present'
+
+
 def main():
     with Array() as array:
         array.add_host('h', 'iqn.x:h', secret='secret-of-host')
@@ -177,6 +226,7 @@ def main():
         resyncs(array)
         recycle(array)
         plexes(array)
+        locks(array)
         assert array.stop() == 0
 
 

@@ -53,7 +53,8 @@ uint64_t array_hash_text(const char *text);
 /* What the upper folders want to hear from the lower ones. Set when the array is opened. */
 struct array_news {
 	void (*lun_resized)(struct lun *lun);
-	void (*lun_replaced)(struct lun *lun); /* what hosts remember of its data is wrong */
+	void (*lun_protected)(struct lun *lun); /* it is write protected now, or no more */
+	void (*lun_replaced)(struct lun *lun);  /* what hosts remember of its data is wrong */
 	/* A session of this host has begun; has ended. */
 	void (*host_came)(struct array *a, const struct host *h);
 	void (*host_went)(struct array *a, const struct host *h);

@@ -69,8 +69,9 @@ uint32_t map_next(const struct host *h, uint32_t number, struct lun **lun);
 
 struct host_nexus_ops {
 	void (*mappings_changed)(struct host_nexus *n); /* 3F/0E; already put off during a commit */
-	void (*lun_resized)(struct host_nexus *n, struct lun *lun, uint32_t number);  /* 2A/09, likewise */
-	void (*lun_replaced)(struct host_nexus *n, struct lun *lun, uint32_t number); /* 28/00: resync */
+	void (*lun_resized)(struct host_nexus *n, struct lun *lun, uint32_t number);   /* 2A/09, likewise */
+	void (*lun_protected)(struct host_nexus *n, struct lun *lun, uint32_t number); /* 2A/01: lock */
+	void (*lun_replaced)(struct host_nexus *n, struct lun *lun, uint32_t number);  /* 28/00: resync */
 	/* The mapping number → lun is going; I/O of this nexus on it is to end. */
 	void (*lun_unmapped)(struct host_nexus *n, struct lun *lun, uint32_t number);
 	void (*host_revoked)(struct host_nexus *n); /* close the session */

@@ -146,7 +146,8 @@ int rest_load(struct host *h, const struct rest_record *r);
 
 void host_tell_mappings(struct host *h, const struct host_nexus *asker); /* now or after the quiet */
 void host_tell_resized(struct lun *lun);
-void host_tell_replaced(struct lun *lun); /* at once: what the hosts remember of its data is wrong */
+void host_tell_protected(struct lun *lun); /* at once: its write protection has changed */
+void host_tell_replaced(struct lun *lun);  /* at once: what the hosts remember of its data is wrong */
 void host_tell_unmapped(struct host *h, struct lun *lun, uint32_t number); /* at once */
 void host_revoke(struct host *h, bool all); /* those that the record no longer allows */
 /* A set becomes armed; its commit has ended. Attentions wait in between. */

@@ -95,6 +95,11 @@ static void tell_resized(struct host_nexus *n, struct lun *lun, uint32_t number)
 	n->ops->lun_resized(n, lun, number);
 }
 
+static void tell_protected(struct host_nexus *n, struct lun *lun, uint32_t number)
+{
+	n->ops->lun_protected(n, lun, number);
+}
+
 static void tell_replaced(struct host_nexus *n, struct lun *lun, uint32_t number)
 {
 	n->ops->lun_replaced(n, lun, number);
@@ -109,6 +114,11 @@ static void tell_all(struct lun *lun, void (*tell)(struct host_nexus *n, struct 
 		list_for_each_safe (node, &m->host->nexuses)
 			tell(container_of(node, struct host_nexus, link_host), lun, m->number);
 	}
+}
+
+void host_tell_protected(struct lun *lun)
+{
+	tell_all(lun, tell_protected);
 }
 
 void host_tell_replaced(struct lun *lun)

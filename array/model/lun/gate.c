@@ -179,9 +179,15 @@ static bool io_in_range(const struct lun_io *io)
 	return io->io.offset <= size && io->io.len <= size - io->io.offset;
 }
 
-static int refusal(const struct lun *lun)
+static int refusal(const struct lun_io *io)
 {
-	return lun->gone ? -ENODEV : lun->resyncing ? -EBUSY : 0;
+	const struct lun *lun = io->lun;
+
+	if (lun->gone)
+		return -ENODEV;
+	if (lun->resyncing)
+		return -EBUSY;
+	return lun->locked && io_changes(io) ? -EROFS : 0;
 }
 
 void lun_submit(struct lun_io *io)
@@ -192,8 +198,10 @@ void lun_submit(struct lun_io *io)
 	io->gate_link.next = io->gate_link.prev = NULL;
 	io->epoch = b->epoch;
 	b->inflight[io->epoch]++;
-	if (lun->gone | lun->resyncing)
-		io_end(io, refusal(lun));
+	int err = lun->gone | lun->resyncing | lun->locked ? refusal(io) : 0;
+
+	if (err)
+		io_end(io, err);
 	else if (!io_in_range(io))
 		io_end(io, -ERANGE);
 	else if (b->gate_closed > 0 && io_changes(io))
@@ -221,7 +229,7 @@ static void io_admit(struct lun_io *io)
 	int err = io->recheck ? io->recheck(io) : 0;
 
 	if (!err)
-		err = refusal(io->lun);
+		err = refusal(io);
 	if (!err && !io_in_range(io))
 		err = -ERANGE;
 	if (err)

@@ -140,6 +140,7 @@ void lun_record_of(const struct lun *lun, struct lun_record *out);
 bool lun_unkept(const struct lun *lun);
 
 /* May the LUN be deleted? 0, -ENODEV, -EBUSY. */
+int lun_locked_fault(const struct lun *lun, struct fault *fault); /* -EPERM */
 int lun_delete_check(const struct lun *lun, struct fault *fault);
 /* The records and the disk of one that is deleted, or goes into the bin. */
 int lun_put_end(const struct lun *lun, const struct lun_recycled *bin, struct store_txn *t);

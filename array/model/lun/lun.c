@@ -370,6 +370,8 @@ static int resize_check(struct change *c)
 		err = fault_set(&c->fault, -EINVAL,
 			"LUN %s has %llu bytes; a LUN only grows: create a smaller one and copy",
 			op->lun->name, (unsigned long long)op->lun->size_bytes);
+	if (!err && op->lun->locked)
+		err = lun_locked_fault(op->lun, &c->fault);
 	return err ? err : op->size_bytes == op->lun->size_bytes;
 }
 
@@ -472,11 +474,20 @@ void lun_rename(struct lun *lun, const char *name, struct array_call *call)
 
 /* ---- the end ---- */
 
+int lun_locked_fault(const struct lun *lun, struct fault *fault)
+{
+	return fault_set(fault, -EPERM,
+		"shadow LUN %s is locked with its copy set: wait until the lock ends (umbractl set show says when)",
+		lun->name);
+}
+
 int lun_delete_check(const struct lun *lun, struct fault *fault)
 {
 	if (lun->gone)
 		return fault_set(
 			fault, -ENODEV, "LUN %s is deleted already: nothing is left to do", lun->name);
+	if (lun->locked)
+		return lun_locked_fault(lun, fault);
 	if (lun->mappings > 0)
 		return fault_set(fault, -EBUSY, "LUN %s is mapped to %u host(s); unmap it first", lun->name,
 			lun->mappings);

@@ -41,6 +41,7 @@ struct lun {
 	struct store_disk *disk;
 	bool gone;         /* deleted: every I/O answers -ENODEV */
 	bool resyncing;    /* a resync replaces its data: every I/O answers -EBUSY for that time */
+	bool locked;       /* of a shadow LUN whose set is locked: what changes it answers -EROFS */
 	bool sanitizing;   /* the SCSI layer's: no resync begins meanwhile */
 	uint32_t mappings; /* how many hosts see it */
 	/* of the SCSI layer: per-LUN state (reservations), created on first use; freed by lun_scsi_free */

@@ -169,6 +169,8 @@ static int break_check(struct change *c)
 			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
 	if (lun->kind == LUN_ORDINARY)
 		return 1;
+	if (lun->locked)
+		return lun_locked_fault(lun, &c->fault);
 	if (lun_unkept(lun))
 		return fault_set(&c->fault, -EBUSY,
 			"LUN %s belongs to a copy set that is not kept yet; keep the set first", lun->name);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The inside of copy sets: set.c (their structs and calls), arm.c (the room that they need), commit.c (the
- * cut), lease.c (what ends a set that nobody keeps), undo.c (what removes a committed set).
+ * cut), lease.c (what ends a set that nobody keeps), lock.c (what nobody frees), undo.c (what removes a committed
+ * set).
  *
  * set/ and array/model itself may include it. Nobody outside array/model may.
  *
@@ -29,6 +30,8 @@ struct sets {
 	struct list all; /* by beginning, remembered aborted ones included */
 	unsigned count, aborted_count;
 	struct array_index by_id;
+	struct array *array;
+	struct reactor_timer lock_timer; /* armed while a set is locked */
 };
 
 int set_setup(struct sets *sets, struct array *a); /* -ENOMEM; set_teardown is due all the same */
@@ -52,7 +55,9 @@ struct set {
 	bool owner_stale; /* it is not in the catalogue as it is here: owner.c */
 	enum up_set_state state;
 	uint64_t cut_unix_ms, window_ns, durable_ns;
-	uint64_t cut_ran_ms; /* by array_ran_ms; 0: not known */
+	uint64_t cut_ran_ms;                /* by array_ran_ms; 0: not known */
+	uint64_t lock_unix_ms, lock_ran_ms; /* lock.c; 0: not locked */
+	bool lock_ending;
 	unsigned member_count;
 	struct set_member *members; /* room for set_luns_max, never moved */
 	struct set_side *sides;
@@ -90,6 +95,7 @@ struct set_record {
 #define SET_RECORD_MEMBERS_MAX 1024u
 
 int set_record_put(struct array *a, struct store_txn *t, const struct set_record *r);
+/* Deletes the record of its lock, too. */
 int set_record_del(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]);
 int set_record_get(const void *key, size_t key_len, const void *value, size_t len, struct set_record *out);
 
@@ -151,6 +157,23 @@ void set_undo_start(struct set *s, struct array_call *call);
 /* The commit of an aborted set has ended; durable: its shadow LUNs are in s->sides. */
 void set_undo_settled(struct set *s, bool durable);
 void set_undo_wait(struct set *s, struct array_call *call);
+
+/* ---- lock.c ------------------------------------------------------------------------------------------ */
+
+struct lock_record {
+	uint8_t set_id[UP_ID_BYTES];
+	uint64_t unix_ms, ran_ms; /* the ends by either clock */
+};
+
+int set_lock_record_put(struct array *a, struct store_txn *t, const struct lock_record *r);
+int set_lock_record_del(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES]);
+bool set_lock_record_is(const void *key, size_t key_len); /* of the META table */
+int set_lock_record_get(
+	const void *key, size_t key_len, const void *value, size_t len, struct lock_record *out);
+/* One found at the start, once the sets are loaded. -EUCLEAN: it has no kept set. */
+int set_lock_load(struct array *a, const struct lock_record *r);
+uint64_t set_lock_left_ms(const struct set *s); /* 0: over, or not locked */
+void set_lock_fire(struct reactor_timer *t);
 
 /* ---- end.c ------------------------------------------------------------------------------------------ */
 

@@ -35,7 +35,9 @@ int set_record_put(struct array *a, struct store_txn *t, const struct set_record
 
 int set_record_del(struct array *a, struct store_txn *t, const uint8_t id[UP_ID_BYTES])
 {
-	return pack_del(a, t, STORE_TABLE_SET, id, UP_ID_BYTES);
+	int err = set_lock_record_del(a, t, id);
+
+	return err ? err : pack_del(a, t, STORE_TABLE_SET, id, UP_ID_BYTES);
 }
 
 static void unpack_members(struct unpacker *u, struct set_record *out)

@@ -147,6 +147,8 @@ void set_forget(struct set *s)
 int set_setup(struct sets *sets, struct array *a)
 {
 	a->sets = sets;
+	sets->array = a;
+	sets->lock_timer.fire = set_lock_fire;
 	list_init(&sets->all);
 	return array_index_init(&sets->by_id, a->options.sets_max);
 }
@@ -155,6 +157,7 @@ void set_close_all(struct array *a)
 {
 	struct list_node *n;
 
+	reactor_timer_disarm(a->options.reactor, &a->sets->lock_timer);
 	while ((n = list_pop(&a->sets->all)))
 		set_free(container_of(n, struct set, link));
 }
@@ -341,6 +344,9 @@ void set_view_of(const struct set *s, struct set_view *out)
 	out->cut_unix_ms = s->cut_unix_ms;
 	out->window_ns = s->window_ns;
 	out->durable_ns = s->durable_ns;
+	out->lock_unix_ms = s->lock_unix_ms;
+	if (s->lock_unix_ms)
+		out->lock_left_ms = set_lock_left_ms(s) + 1;
 	out->member_count = s->member_count;
 	out->members = s->members;
 }

@@ -29,6 +29,16 @@ void set_abort(
 	struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
 /* The administrator's: deletes every shadow LUN of a kept set (those mapped: -EBUSY, nothing is deleted). */
 void set_delete(struct array *a, const uint8_t set_id[UP_ID_BYTES], struct array_call *call);
+/* The administrator's: until then nobody, the administrator included, deletes the shadow LUNs of a kept set, breaks
+ * them or writes to them: -EPERM. It ends when both the wall clock is there and umbrad has run for as long as it is
+ * until then now; so a clock that is set forward ends no lock. No call ends a lock or makes it shorter. -EINVAL: a
+ * time that has passed, or over 100 years away. -EPERM: it is locked for longer. -EBADFD: not kept. -EBUSY: a host
+ * sanitizes a shadow LUN. Hosts that see one learn that it is write protected (2A/01). */
+void set_lock(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], uint64_t until_unix_ms, struct array_call *call);
+/* The same, from now on. */
+void set_lock_for(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], uint64_t for_ms, struct array_call *call);
 /* Renews the lease of an unkept set. */
 void set_touch(struct set *s);
 
@@ -46,6 +56,8 @@ struct set_view {
 	enum up_set_state state;
 	uint32_t lease_left_ms; /* 0 when kept */
 	uint64_t cut_unix_ms, window_ns, durable_ns;
+	uint64_t lock_unix_ms; /* locked until then at least; 0: not locked */
+	uint64_t lock_left_ms; /* of running time, if umbrad goes on running; at least 1 while it is locked */
 	unsigned member_count;
 	const struct set_member *members; /* borrowed */
 };

@@ -32,6 +32,7 @@ static const struct host_nexus_ops nexus_ops = {
 	.may_write = not_reserved,
 	.mappings_changed = nothing_changed,
 	.lun_resized = nothing_resized,
+	.lun_protected = nothing_resized,
 	.lun_replaced = nothing_resized,
 	.lun_unmapped = nothing_resized,
 	.host_revoked = nothing_changed,
@@ -180,6 +181,15 @@ uint32_t rig_map(struct rig *rig, unsigned host, struct lun *lun)
 	map_add(rig->hosts[host], lun, 0, 0, NULL, &w.call);
 	finish(rig, &w);
 	return w.call.number;
+}
+
+void rig_lock(struct rig *rig, const uint8_t set_id[UP_ID_BYTES], uint64_t for_ms)
+{
+	struct waiting w = {.call.done = call_done};
+
+	set_lock_for(rig->array, set_id, for_ms, &w.call);
+	finish(rig, &w);
+	assert(!w.call.fault.err);
 }
 
 /* ---- in-band -------------------------------------------------------------------------------------- */

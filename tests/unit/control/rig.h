@@ -39,6 +39,7 @@ void rig_turn(struct rig *rig, unsigned turns);
 
 struct lun *rig_lun(struct rig *rig, const char *name, uint64_t size_bytes);
 uint32_t rig_map(struct rig *rig, unsigned host, struct lun *lun);
+void rig_lock(struct rig *rig, const uint8_t set_id[UP_ID_BYTES], uint64_t for_ms);
 
 /* ---- in-band */
 

@@ -241,6 +241,24 @@ TEST(times_are_parsed)
 	assert_int_equal(units_parse_ms("5000000h", &ms), -ERANGE);
 }
 
+TEST(long_times_are_parsed)
+{
+	uint64_t ms;
+
+	assert_int_equal(units_parse_long_ms("14d", &ms), 0);
+	assert_int_equal(ms, UINT64_C(14) * 86400000);
+	assert_int_equal(units_parse_long_ms("8 w", &ms), 0);
+	assert_int_equal(ms, UINT64_C(56) * 86400000);
+	assert_int_equal(units_parse_long_ms("7y", &ms), 0);
+	assert_int_equal(ms, UINT64_C(7) * 365 * 86400000);
+	assert_int_equal(units_parse_long_ms("90min", &ms), 0);
+	assert_int_equal(ms, 5400000);
+	assert_int_equal(units_parse_long_ms("3m", &ms), -EINVAL); /* minutes or months? */
+	assert_int_equal(units_parse_long_ms("-3d", &ms), -EINVAL);
+	assert_int_equal(units_parse_long_ms("14", &ms), -EINVAL);
+	assert_int_equal(units_parse_long_ms("999999999999y", &ms), -ERANGE);
+}
+
 TEST(sizes_are_shown)
 {
 	char text[UNITS_TEXT_BYTES];
@@ -269,6 +287,7 @@ int main(void)
 		cmocka_unit_test(a_line_too_long_is_refused),
 		cmocka_unit_test(sizes_are_parsed),
 		cmocka_unit_test(times_are_parsed),
+		cmocka_unit_test(long_times_are_parsed),
 		cmocka_unit_test(sizes_are_shown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

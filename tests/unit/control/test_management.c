@@ -379,6 +379,36 @@ TEST(sets_are_made_in_one_call)
 	json_decref(list);
 }
 
+TEST(a_locked_set_cannot_be_deleted)
+{
+	rig_lun(&rig, "a", 1 << 20);
+	json_t *set = ask("set.create", "{'name':'nightly','luns':['a']}");
+	assert_true(json_is_null(json_object_get(set, "locked_until_unix_ms")));
+	json_decref(set);
+	fails("set.lock", "{'set':'none','for_ms':1000}", ENOENT);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"set.lock\",\"params\":{\"set\":\"nightly\"}}",
+		-32602);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"set.lock\",\"params\":{\"set\":\"nightly\",\"for_ms\":1000,\"until_unix_ms\":4000000000000}}",
+		-32602);
+	refused("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"set.lock\",\"params\":{\"set\":\"nightly\",\"for_ms\":-5}}",
+		-32602);
+	fails("set.lock", "{'set':'nightly','until_unix_ms':1000}", EINVAL);
+	set = ask("set.lock", "{'set':'nightly','until_unix_ms':4000000000000}");
+	assert_int_equal(json_integer_value(json_object_get(set, "locked_until_unix_ms")), 4000000000000);
+	assert_true(json_integer_value(json_object_get(set, "lock_left_ms")) > 0);
+	json_decref(set);
+	fails("set.delete", "{'set':'nightly'}", EPERM);
+	fails("set.lock", "{'set':'nightly','for_ms':1000}", EPERM);
+	json_t *list = ask("shadow.list", "{}");
+	json_t *shadow = json_array_get(json_object_get(list, "luns"), 0);
+	assert_true(json_is_true(json_object_get(shadow, "locked")));
+	char params[200];
+	snprintf(params, sizeof(params), "{'lun':'%s'}", json_string_value(json_object_get(shadow, "name")));
+	fails("shadow.delete", params, EPERM);
+	fails("shadow.break", params, EPERM);
+	json_decref(list);
+}
+
 TEST(a_broken_shadow_is_an_ordinary_lun)
 {
 	char params[200];
@@ -857,6 +887,7 @@ int main(void)
 		WITH_RIG(hosts_are_changed_part_by_part),
 		WITH_RIG(changes_of_a_host_at_the_same_time_add_up),
 		WITH_RIG(sets_are_made_in_one_call),
+		WITH_RIG(a_locked_set_cannot_be_deleted),
 		WITH_RIG(a_broken_shadow_is_an_ordinary_lun),
 		WITH_RIG(plex_copies_show_how_far_they_are),
 		WITH_RIG(the_bin_is_the_administrators),

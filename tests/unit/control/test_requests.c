@@ -395,6 +395,24 @@ TEST(a_shadow_that_was_written_to_is_deleted_by_a_word_of_its_own)
 	assert_null(lun_find(rig.array, shadow));
 }
 
+/* Refused before anything is unmapped. */
+TEST(a_locked_shadow_stays_and_stays_mapped)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	make_kept(set_one, shadow);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
+	rig_lock(&rig, set_one, 3600000);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ME), UP_DENIED);
+	assert_non_null(strstr(reply.text, "locked"));
+	assert_int_equal(with_flags(H1, UP_OP_DELETE, shadow, UP_DELETE_WRITTEN), UP_DENIED);
+	assert_int_equal(with_flags(H1, UP_OP_BREAK, shadow, UP_BREAK_MASK), UP_DENIED);
+	assert_int_equal(lun_find(rig.array, shadow)->mappings, 1);
+	assert_int_equal(on_lun(H1, UP_OP_UNMAP, shadow, UP_SCOPE_ME), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, UP_SCOPE_ALL), UP_DENIED);
+	assert_non_null(lun_find(rig.array, shadow));
+}
+
 TEST(shadows_are_broken_by_right)
 {
 	uint8_t shadow[UP_ID_BYTES];
@@ -692,6 +710,7 @@ int main(void)
 		WITH_RIG(a_mapped_shadow_is_unmapped_by_its_deletion),
 		WITH_RIG(what_is_not_kept_is_not_mapped),
 		WITH_RIG(a_shadow_that_was_written_to_is_deleted_by_a_word_of_its_own),
+		WITH_RIG(a_locked_shadow_stays_and_stays_mapped),
 		WITH_RIG(shadows_are_broken_by_right),
 		WITH_RIG(plex_copies_become_full),
 		WITH_RIG(a_deleted_copy_is_out_of_the_hosts_reach),

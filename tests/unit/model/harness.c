@@ -425,6 +425,12 @@ static void count_resized(struct host_nexus *n, struct lun *lun, uint32_t number
 	container_of(n, struct watcher, nexus)->resized++;
 }
 
+static void count_protected(struct host_nexus *n, struct lun *lun, uint32_t number)
+{
+	assert_ptr_equal(map_lun(n->host, number), lun);
+	container_of(n, struct watcher, nexus)->protected ++;
+}
+
 static void count_replaced(struct host_nexus *n, struct lun *lun, uint32_t number)
 {
 	assert_ptr_equal(map_lun(n->host, number), lun);
@@ -447,6 +453,7 @@ int watcher_attach(struct harness *h, struct watcher *w, const char *iqn, bool a
 {
 	static const struct host_nexus_ops ops = {.mappings_changed = count_mappings,
 		.lun_resized = count_resized,
+		.lun_protected = count_protected,
 		.lun_replaced = count_replaced,
 		.lun_unmapped = count_unmapped,
 		.host_revoked = count_revoked};

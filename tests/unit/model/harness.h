@@ -88,7 +88,7 @@ enum up_set_state set_state(struct harness *h, const uint8_t *set); /* 0: unknow
 /* A nexus that counts what it is told. */
 struct watcher {
 	struct host_nexus nexus;
-	unsigned mappings_changed, resized, replaced, unmapped, revoked;
+	unsigned mappings_changed, resized, protected, replaced, unmapped, revoked;
 };
 int watcher_attach(struct harness *h, struct watcher *w, const char *iqn, bool authenticated);
 void watcher_detach(struct harness *h, struct watcher *w);

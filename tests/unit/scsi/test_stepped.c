@@ -342,6 +342,22 @@ TEST(mode_select_changes_sense_and_write_protection)
 	assert_int_equal(test_last.data[4 + 2], 0x04);
 }
 
+/* The LUN is a copy of a locked set. */
+TEST(a_locked_lun_is_write_protected)
+{
+	fake_luns[0].lun.locked = true;
+	expect_sense(run(a, 1, CDB(0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0), buf, BLOCK), 7, 0x2702);
+	expect_sense(run(a, 1, CDB(0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0), buf, 24), 7, 0x2702);
+	expect_good(run(a, 1, CDB(0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA));
+	expect_good(run(a, 1, CDB(0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0), NO_DATA));
+	expect_good(run(a, 1, CDB(0x1A, 8, 0x0A, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.data[2], 0x90);
+	fake_luns[0].lun.locked = false;
+	expect_good(run(a, 1, CDB(0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0), buf, BLOCK));
+	expect_good(run(a, 1, CDB(0x1A, 8, 0x0A, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.data[2], 0x10);
+}
+
 TEST(mode_select_refuses)
 {
 	uint8_t good[] = {0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -425,7 +441,7 @@ int main(void)
 		T(lba_status_tells_one_mapped_run), T(orwrite_sets_bits), T(orwrite_loses_nothing),
 		T(hints_are_good_and_there_are_no_defects), T(mode_sense_tells_caching_and_control),
 		T(mode_select_write_cache), T(mode_select_changes_sense_and_write_protection),
-		T(mode_select_refuses), T(stepped_commands_are_bounded)};
+		T(a_locked_lun_is_write_protected), T(mode_select_refuses), T(stepped_commands_are_bounded)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
