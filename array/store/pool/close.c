@@ -58,6 +58,7 @@ static void close_begin(struct pool_call *call)
 	pool_hydrate_stop(p);
 	pool_alloc_wake(&p->space, 0); /* nothing comes any more */
 	pool_commit_request(&p->commit);
+	pool_checkpoint_hurry(&p->commit.checkpoint); /* its timer does not come any more */
 	pool_close_step(p);
 }
 

@@ -64,6 +64,15 @@ static bool ask_may_free(struct pool_base *b)
 	return pool_reclaim_may_free(above(b));
 }
 
+static bool ask_hurried(struct pool_base *b)
+{
+	struct pool *p = above(b);
+	bool waits = pool_commit_hurried(&p->commit);
+
+	waits = pool_wake_impatient(b, &p->space.alloc_waiters) || waits;
+	return pool_wake_impatient(b, &p->map.room_waiters) || waits;
+}
+
 static void ask_ended(struct pool_base *b)
 {
 	pool_close_step(above(b));
@@ -76,6 +85,7 @@ static const struct pool_asks asks = {
 	.log_has_room = ask_log_has_room,
 	.reclaim = ask_reclaim,
 	.may_free = ask_may_free,
+	.hurried = ask_hurried,
 	.ended = ask_ended,
 };
 
@@ -101,6 +111,7 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	p->store.ops = &pool_ops;
 	p->base.host = host;
 	p->base.asks = &asks;
+	pool_patience_init(&p->base);
 	list_init(&p->hydrations);
 	pool_locks_init(&p->locks);
 	pool_map_init(&p->map, &p->base, &p->meta, &p->store);
@@ -251,8 +262,12 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	err = pool_log_open(&p->log, p->base.host, &p->super);
 	if (err == -EBUSY)
 		return still_busy(fault);
+	if (err && err != -ENOENT && err != -EBADMSG)
+		return fault_set(fault, err,
+			"the pool's file `log` cannot be read (%s): look at the disk and the kernel's log",
+			strerror(-err));
 	if (err)
-		return fault_set(fault, err == -ENOENT || err == -EBADMSG ? -EUCLEAN : err,
+		return fault_set(fault, -EUCLEAN,
 			"the pool's file `log` is missing or damaged: where the mirror has a log, `umbractl pool restore` brings it back");
 	err = pool_meta_open(&p->meta, p->base.host, &p->super, POOL_META_USE, fault);
 	if (err)

@@ -206,7 +206,16 @@ static struct sim_open_file *open_of(struct pool_file *f)
 }
 
 /* A step that changes something: may fail, may be the last. */
-static int step(struct sim *s)
+static int fail(struct sim *s, const char *kind, const char *name)
+{
+	if (!s->failed[0])
+		snprintf(s->failed, sizeof(s->failed), "%s %s", kind, name);
+	s->failed_durable =
+		s->failed_durable || (strncmp(name, "data.", 5) == 0 && strcmp(kind, "sync") == 0);
+	return s->fail_err ? s->fail_err : -EIO;
+}
+
+static int step(struct sim *s, const char *kind, const char *name)
 {
 	if (s->power_off)
 		return -EIO;
@@ -215,24 +224,27 @@ static int step(struct sim *s)
 		sim_power_off(s);
 		return -EIO;
 	}
-	if (s->fail_at && (s->steps == s->fail_at || (s->fail_forever && s->steps > s->fail_at)))
-		return -EIO;
-	return 0;
+	if (!s->fail_at || s->steps < s->fail_at || (s->fail_only && !strstr(name, s->fail_only)))
+		return 0;
+	if (!s->failing_until)
+		s->failing_until = s->now_ms + s->fail_ms;
+	return s->steps == s->fail_at || s->fail_forever || s->now_ms < s->failing_until ? fail(s, kind, name)
+											 : 0;
 }
 
 /* The log's mark makes nothing durable, and comes when it comes: no step to count to. */
-static int file_step(const struct sim_open_file *o)
+static int file_step(const struct sim_open_file *o, const char *kind)
 {
 	if (strcmp(o->file->name, "mark") == 0 && !o->mirror)
 		return o->sim->power_off ? -EIO : 0;
-	return o->mirror && o->sim->mirror_fails ? -EIO : step(o->sim);
+	return o->mirror && o->sim->mirror_fails ? -EIO : step(o->sim, kind, o->file->name);
 }
 
-static int host_step(const struct pool_host *h)
+static int host_step(const struct pool_host *h, const char *kind, const char *name)
 {
 	struct sim *s = ((const struct sim_host *)(const void *)h)->sim;
 
-	return of_mirror(h) && s->mirror_fails ? -EIO : step(s);
+	return of_mirror(h) && s->mirror_fails ? -EIO : step(s, of_mirror(h) ? "mirror's" : kind, name);
 }
 
 static struct sim_disk_file *new_file(struct sim *s, const struct pool_host *h, const char *name)
@@ -292,6 +304,8 @@ static int sim_file_pread(struct pool_file *f, void *buf, size_t len, uint64_t o
 
 	if (open_of(f)->sim->power_off)
 		return -EIO;
+	if (++open_of(f)->sim->preads == open_of(f)->sim->fail_pread_at)
+		return fail(open_of(f)->sim, "read", d->name);
 	if (offset + len > d->size)
 		return -EBADMSG;
 	memcpy(buf, d->now + offset, len);
@@ -301,7 +315,7 @@ static int sim_file_pread(struct pool_file *f, void *buf, size_t len, uint64_t o
 static int sim_file_pwrite(struct pool_file *f, const void *buf, size_t len, uint64_t offset)
 {
 	struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
-	int err = file_step(open_of(f));
+	int err = file_step(open_of(f), "sync"); /* of data: the stamp, which is synced next */
 
 	if (!err)
 		file_write(open_of(f), &iov, 1, offset, len);
@@ -311,7 +325,7 @@ static int sim_file_pwrite(struct pool_file *f, const void *buf, size_t len, uin
 static int sim_file_sync(struct pool_file *f)
 {
 	struct sim_disk_file *d = open_of(f)->file;
-	int err = file_step(open_of(f));
+	int err = file_step(open_of(f), "sync");
 
 	if (!err)
 		sync_up_to(d, d->unsynced_base + d->unsynced_count, d->size);
@@ -324,7 +338,7 @@ static int sim_file_allocate(struct pool_file *f, uint64_t offset, uint64_t len)
 {
 	struct sim_open_file *o = open_of(f);
 	uint64_t total = 0;
-	int err = file_step(o);
+	int err = file_step(o, "allocate");
 
 	if (err)
 		return err;
@@ -340,7 +354,7 @@ static int sim_file_allocate(struct pool_file *f, uint64_t offset, uint64_t len)
 
 static int sim_file_discard(struct pool_file *f, uint64_t offset, uint64_t len)
 {
-	int err = file_step(open_of(f));
+	int err = file_step(open_of(f), "discard");
 
 	if (err)
 		return err;
@@ -353,11 +367,11 @@ static int sim_file_replace(struct pool_host *h, const char *name, const void *b
 {
 	struct sim *s = sim_of(h);
 	struct sim_disk_file *f = find_file(s, h, name);
-	int err = host_step(h); /* the new file is written */
+	int err = host_step(h, "replace", name); /* the new file is written */
 
 	if (err)
 		return err;
-	err = host_step(h); /* and has the name; what a failure leaves is open */
+	err = host_step(h, "replace", name); /* and has the name; what a failure leaves is open */
 	if (!err || sim_below(s, 2)) {
 		if (!f)
 			f = new_file(s, h, name);
@@ -388,7 +402,7 @@ static int sim_meta_commit(struct pool_host *h, MDB_txn *txn)
 {
 	struct sim *s = sim_of(h);
 	bool before = sim_below(s, 2);
-	int err = s->no_memory && s->no_memory-- ? -ENOMEM : host_step(h);
+	int err = s->no_memory && s->no_memory-- ? -ENOMEM : host_step(h, "commit", "meta");
 
 	/* A power loss at this step: the commit had ended, or it had not begun. */
 	if (err && !(s->off_at && s->steps == s->off_at && !before)) {
@@ -441,6 +455,15 @@ static void op_read(struct pool_op *op)
 	}
 }
 
+/* Some of it may stand there. */
+static void failed_write(struct sim *s, struct sim_open_file *o, const struct pool_op *op)
+{
+	uint64_t len = sim_below(s, op->len / SECTOR + 1) * SECTOR;
+
+	if (len && strcmp(o->file->name, "mark") != 0)
+		file_write(o, op->iov, op->iov_count, op->offset, len);
+}
+
 static void op_run(struct sim *s, struct pool_op *op)
 {
 	struct sim_open_file *o = open_of(op->file);
@@ -448,10 +471,10 @@ static void op_run(struct sim *s, struct pool_op *op)
 
 	if (!err && op->kind == POOL_OP_READ) {
 		s->reads++;
-		err = s->fail_read_at == s->reads ? -EIO : 0;
+		err = s->fail_read_at == s->reads ? fail(s, "read", o->file->name) : 0;
 	} else if (!err) {
 		list_push_front(&s->ops, &op->link); /* under way, should the power go now */
-		err = file_step(o);
+		err = file_step(o, op->kind == POOL_OP_SYNC ? "sync" : "write");
 		list_remove(&op->link);
 	}
 	if (!err && op->kind == POOL_OP_READ) {
@@ -459,6 +482,8 @@ static void op_run(struct sim *s, struct pool_op *op)
 	} else if (!err && op->kind == POOL_OP_WRITE) {
 		assert(op->offset + op->len <= o->file->size);
 		file_write(o, op->iov, op->iov_count, op->offset, op->len);
+	} else if (op->kind == POOL_OP_WRITE && !s->power_off) {
+		failed_write(s, o, op);
 	} else if (!err) {
 		sync_up_to(o->file, op->offset, op->len);
 	} else if (op->kind == POOL_OP_SYNC && !s->power_off) {
@@ -710,8 +735,13 @@ void sim_power_on(struct sim *s)
 		list_empty(&s->jobs_done));
 	assert(list_empty(&s->calls) && list_empty(&s->timers));
 	s->power_off = false;
-	s->steps = s->off_at = s->fail_at = s->reads = s->fail_read_at = 0;
+	s->steps = s->off_at = s->fail_at = s->reads = s->fail_read_at = s->preads = s->fail_pread_at = 0;
 	s->fail_forever = false;
+	s->fail_ms = s->failing_until = 0;
+	s->fail_err = 0;
+	s->fail_only = NULL;
+	s->failed[0] = 0;
+	s->failed_durable = false;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */

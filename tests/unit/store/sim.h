@@ -27,6 +27,13 @@ struct sim {
 	 */
 	uint64_t steps, off_at, fail_at; /* 0: never */
 	bool fail_forever;               /* every step from fail_at on */
+	int fail_err;                    /* negative errno; 0: -EIO */
+	uint64_t fail_ms;                /* every step for so long from fail_at on; 0: that one */
+	uint64_t failing_until;
+	const char *fail_only;          /* of files with this in their name; NULL: any */
+	char failed[48];                /* the first step or read that failed: "sync data.0", "commit meta" */
+	bool failed_durable;            /* a sync of data, or the stamp on it */
+	uint64_t preads, fail_pread_at; /* while the pool is opened */
 	uint64_t reads, fail_read_at;
 	bool direct;       /* files demand alignment like O_DIRECT */
 	bool mirror_fails; /* every step in the directory `mirror` */

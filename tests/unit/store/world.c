@@ -226,9 +226,12 @@ static void count_error(struct world *w, int err)
 	w->enospc += err == -ENOSPC;
 	w->eio += err == -EIO;
 	w->erofs += err == -EROFS;
-	if (err != -ENOSPC && err != -EIO && err != -EROFS && !(w->no_memory && err == -ENOMEM))
+	w->busy += err == -EAGAIN;
+	if (err != -ENOSPC && err != -EIO && err != -EROFS && err != -EAGAIN &&
+		!(w->no_memory && err == -ENOMEM)) {
 		fprintf(stderr, "unexpected error %d\n", err);
-	assert(err == -ENOSPC || err == -EIO || err == -EROFS || (w->no_memory && err == -ENOMEM));
+		abort();
+	}
 }
 
 static void io_done(struct store_io *io, int err)
@@ -239,7 +242,8 @@ static void io_done(struct store_io *io, int err)
 	if (io->op != STORE_READ)
 		trace("done disk %llu op %d tag %llu: %d", (unsigned long long)x->m->disk_id, (int)io->op,
 			(unsigned long long)x->tag, err);
-	if (err == -EILSEQ || (io->op == STORE_COMPARE_WRITE && (err == -ENOSPC || err == -ENOMEM))) {
+	if (err == -EILSEQ ||
+		(io->op == STORE_COMPARE_WRITE && (err == -ENOSPC || err == -ENOMEM || err == -EAGAIN))) {
 		assert(err != -EILSEQ || x->expect_miscompare);
 		if (err != -EILSEQ)
 			count_error(w, err);
@@ -542,6 +546,11 @@ struct world_io *world_start_write(struct world *w, struct model *m, uint64_t se
 struct world_io *world_start_compare(struct world *w, struct model *m, uint64_t sector, uint64_t count)
 {
 	return start_change(w, m, STORE_COMPARE_WRITE, sector, count, 0, false, true);
+}
+
+struct world_io *world_start_compare_fua(struct world *w, struct model *m, uint64_t sector, uint64_t count)
+{
+	return start_change(w, m, STORE_COMPARE_WRITE, sector, count, STORE_IO_FUA, false, true);
 }
 
 struct world_io *world_start_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count,

@@ -60,7 +60,7 @@ struct world {
 	bool from_mirror; /* world_open: the pool's directory is lost, the mirror is in its place */
 	unsigned notices;
 	uint64_t next_set, next_version;
-	unsigned enospc, eio, erofs;
+	unsigned enospc, eio, erofs, busy;
 	unsigned hydrated, hydrations;
 	uint64_t cloned, shared; /* sectors */
 };
@@ -88,6 +88,7 @@ int world_clone(struct world *w, struct model *m, uint64_t sector, uint64_t coun
 struct world_io *world_start_write(struct world *w, struct model *m, uint64_t sector, uint64_t count);
 /* A COMPARE AND WRITE that finds what it expects. */
 struct world_io *world_start_compare(struct world *w, struct model *m, uint64_t sector, uint64_t count);
+struct world_io *world_start_compare_fua(struct world *w, struct model *m, uint64_t sector, uint64_t count);
 struct world_io *world_start_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count,
 	struct model *from, uint64_t from_sector);
 int world_wait(struct world *w, struct world_io *x);

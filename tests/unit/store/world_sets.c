@@ -90,7 +90,7 @@ struct model *world_create_disk(struct world *w, uint64_t sectors)
 	err = world_txn_wait(w, &wait);
 	if (err) {
 		/* Whether it is there is found at the next open. */
-		if (!w->sim.power_off)
+		if (!world_dead(w))
 			world_model_free(m);
 		return NULL;
 	}
@@ -122,7 +122,7 @@ int world_delete_disk(struct world *w, struct model *m)
 	err = world_txn_wait(w, &wait);
 	if (!err)
 		world_model_free(m);
-	else if (!w->sim.power_off)
+	else if (!world_dead(w))
 		m->maybe = m->held = false;
 	return err;
 }
@@ -170,7 +170,7 @@ static void cut_committed(void *arg, int err)
 		if (!err) {
 			m->disk = c->forks[i];
 			m->maybe = false;
-		} else if (!w->sim.power_off) {
+		} else if (!world_dead(w)) {
 			world_model_free(m);
 		}
 	}

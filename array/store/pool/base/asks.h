@@ -3,8 +3,8 @@
  * The one way up: what a lower room asks of those above it, which it does not know. The calls are set when the pool
  * is opened.
  *
- * Rule: nothing happens from inside the call; whatever follows comes by a call of the host's. `may_free` alone
- * answers at once.
+ * Rule: nothing happens from inside the call; whatever follows comes by a call of the host's. `may_free`
+ * answers at once; `hurried` comes from a timer and may call back those who wait.
  */
 #ifndef UMBRA_POOL_ASKS_H
 #define UMBRA_POOL_ASKS_H
@@ -27,6 +27,8 @@ struct pool_asks {
 	void (*reclaim)(struct pool_base *b, enum pool_reclaim_ask what);
 	/* Will chunks come back, without waiting for anybody who waits for chunks? Then those who wait are woken. */
 	bool (*may_free)(struct pool_base *b);
+	/* A while has gone by: who has waited too long gets an answer. Does anybody still wait? */
+	bool (*hurried)(struct pool_base *b);
 	void (*ended)(struct pool_base *b); /* something ended: may the pool close now? */
 };
 

@@ -95,3 +95,61 @@ void pool_wake_all(struct list *waiters, int err)
 		w->wake(w, err);
 	}
 }
+
+/* ---- an initiator's patience ------------------------------------------------------------------------ */
+
+#define TICK_MS 5000u
+
+static void patience_fired(struct pool_timer *timer)
+{
+	struct pool_base *b = container_of(timer, struct pool_base, patience);
+
+	b->ticking = false;
+	b->tick++;
+	if (pool_ask_hurried(b))
+		pool_patience_start(b);
+}
+
+void pool_patience_init(struct pool_base *b)
+{
+	b->tick = 1;
+	b->patience.fire = patience_fired;
+}
+
+void pool_patience_start(struct pool_base *b)
+{
+	if (b->ticking)
+		return;
+	b->ticking = true;
+	b->host->ops->timer_arm(b->host, &b->patience, TICK_MS);
+}
+
+void pool_patience_stop(struct pool_base *b)
+{
+	b->host->ops->timer_disarm(b->host, &b->patience);
+	b->ticking = true; /* never again */
+}
+
+bool pool_wake_impatient(struct pool_base *b, struct list *waiters)
+{
+	bool waits = false;
+	struct list late;
+	struct list_node *n;
+
+	list_init(&late);
+	list_for_each_safe (i, waiters) {
+		const struct pool_waiter *w = container_of(i, struct pool_waiter, link);
+
+		if (w->since && b->tick - w->since >= POOL_PATIENCE_TICKS) {
+			list_remove(i);
+			list_push_back(&late, i);
+		}
+		waits = waits || w->since;
+	}
+	while ((n = list_pop(&late))) {
+		struct pool_waiter *w = container_of(n, struct pool_waiter, link);
+
+		w->wake(w, -EAGAIN);
+	}
+	return waits;
+}

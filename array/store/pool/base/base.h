@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What every room of the pool stands on: the host, the latch, the way up (asks.h), and small things: lists of chunk
- * numbers, those who wait.
+ * numbers, those who wait, and how long.
  */
 #ifndef UMBRA_POOL_BASE_H
 #define UMBRA_POOL_BASE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +21,10 @@ struct pool_base {
 	/* read-only from the first failure of a flush, the log or LMDB on */
 	int latched;
 	char latch_reason[128];
+	/* how long I/O waits: a tick every few seconds while any does */
+	struct pool_timer patience;
+	bool ticking;
+	uint32_t tick;
 };
 
 static inline void pool_ask_commit(struct pool_base *b)
@@ -52,6 +57,11 @@ static inline bool pool_ask_may_free(struct pool_base *b)
 	return b->asks->may_free(b);
 }
 
+static inline bool pool_ask_hurried(struct pool_base *b)
+{
+	return b->asks->hurried(b);
+}
+
 static inline void pool_ask_ended(struct pool_base *b)
 {
 	b->asks->ended(b);
@@ -61,6 +71,12 @@ static inline void pool_ask_ended(struct pool_base *b)
 void pool_latch(struct pool_base *b, int err, const char *what);
 /* Allocation of small bookkeeping: the program ends when there is no memory (the pool is crash-safe). */
 void *pool_xrealloc(void *old, size_t bytes);
+
+/* An error that says nothing of the disk, or that may have gone by the next try. */
+static inline bool pool_may_pass(int err)
+{
+	return err == -ENOMEM || err == -EAGAIN || err == -ENOSPC || err == -EDQUOT || err == -EIO;
+}
 
 /* ---- lists of chunk numbers ------------------------------------------------------------------------- */
 
@@ -79,8 +95,20 @@ void pool_free_list_unique(struct pool_free_list *l); /* sorted, each once */
 struct pool_waiter {
 	struct list_node link;
 	void (*wake)(struct pool_waiter *w, int err);
+	uint32_t since; /* the tick from which on an initiator waits; 0: background work, which has time */
 };
 
 void pool_wake_all(struct list *waiters, int err);
+
+/* ---- an initiator's patience ------------------------------------------------------------------------ */
+
+/* An I/O that waits for so many ticks (15 to 20 s) is to be tried again: initiators give up after 30 s. */
+#define POOL_PATIENCE_TICKS 3u
+
+void pool_patience_init(struct pool_base *b);
+void pool_patience_start(struct pool_base *b); /* somebody waits */
+void pool_patience_stop(struct pool_base *b);
+/* Those who have waited too long are woken with -EAGAIN. Does an initiator still wait? */
+bool pool_wake_impatient(struct pool_base *b, struct list *waiters);
 
 #endif

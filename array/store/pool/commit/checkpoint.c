@@ -11,6 +11,7 @@
 #include "array/store/pool/durable/refs.h"
 
 #define CHECKPOINT_LATER_MS 2000u
+#define TRIES_MAX           8u /* of a disk that fails */
 
 static void checkpoint_start(struct pool_checkpoint *c);
 static void checkpoint_later(struct pool_checkpoint *c);
@@ -64,6 +65,18 @@ static void put_back(struct list *taken, struct list *list)
 		list_push_back(list, n);
 }
 
+/* A disk that goes on failing is not waited for for ever, memory and room are. Every try writes all of the batch anew, so
+ * it does not matter what became of what an earlier one wrote. */
+static bool may_try_again(struct pool_checkpoint *c)
+{
+	if (!pool_may_pass(c->err) || c->base->latched || c->base->closing)
+		return false;
+	c->tries++;
+	if (c->tries == 1)
+		pool_mirror_tell(c->mirror, "the pool cannot write its metadata", c->err);
+	return c->err != -EIO || c->tries < TRIES_MAX;
+}
+
 static void checkpoint_done(struct pool_job *job)
 {
 	struct pool_checkpoint *c = container_of(job, struct pool_checkpoint, job);
@@ -75,7 +88,7 @@ static void checkpoint_done(struct pool_job *job)
 	if (c->mirror_err)
 		pool_latch(c->base, c->mirror_err, "striking its mirror off its data");
 	/* Nothing of it is in LMDB, all of it is in the log: once more, in a while. */
-	if (c->err == -ENOMEM && !c->base->latched && !c->base->closing) {
+	if (may_try_again(c)) {
 		put_back(&c->batch, &c->backlog);
 		put_back(&c->batch_waiters, &c->waiters);
 		checkpoint_later(c);
@@ -91,6 +104,7 @@ static void checkpoint_done(struct pool_job *job)
 		pool_ask_ended(c->base);
 		return;
 	}
+	c->tries = 0;
 	c->space->refs_count = c->refs;
 	c->space->loose_count = c->loose;
 	if (c->state.applied_sequence >= c->space->loose_sequence)
@@ -150,6 +164,8 @@ static void fill_batch(struct pool_checkpoint *c)
 static void checkpoint_start(struct pool_checkpoint *c)
 {
 	if (c->running)
+		return;
+	if (c->tries && c->timer_armed && !c->base->latched && !c->base->closing) /* again, but not at once */
 		return;
 	if (c->base->latched) {
 		pool_wake_all(&c->waiters, -EROFS);

@@ -8,7 +8,8 @@
  *
  * What completes after the epoch closed belongs to the next cycle: so a record never speaks of a block whose
  * data was not durable before the record was written. A cycle with nothing for the log ends after the sync.
- * The first failure latches the pool read-only.
+ * A frame that cannot be written is written again for a while; the first failure of anything else latches the pool
+ * read-only.
  */
 #include "array/store/pool/commit/commit.h"
 
@@ -18,6 +19,8 @@
 #include <string.h>
 
 #define FLUSH_LATER_MS 1000u
+#define AGAIN_MS       250u /* between two tries to write a frame */
+#define AGAIN_MAX      40u
 
 static void cycle_start(struct pool_commit *c);
 
@@ -66,7 +69,36 @@ void pool_flush_wait(struct pool_commit *c, struct store_io *io)
 		return;
 	}
 	list_push_back(&c->flushes, &io->link);
+	pool_patience_start(c->base);
 	pool_commit_request(c);
+}
+
+/* A COMPARE AND WRITE has written: tried again it would miscompare. */
+static void flush_busy(struct list *flushes)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(flushes))) {
+		struct store_io *io = container_of(n, struct store_io, link);
+
+		io->done(io, io->op == STORE_COMPARE_WRITE ? -EIO : -EAGAIN);
+	}
+}
+
+bool pool_commit_hurried(struct pool_commit *c)
+{
+	struct list late;
+	struct list_node *n;
+
+	if (list_empty(&c->flushes) && list_empty(&c->cycle_flushes))
+		return false;
+	if (++c->stalled < POOL_PATIENCE_TICKS)
+		return true;
+	list_init(&late);
+	while ((n = list_pop(&c->cycle_flushes)) || (n = list_pop(&c->flushes)))
+		list_push_back(&late, n);
+	flush_busy(&late);
+	return !list_empty(&c->flushes);
 }
 
 uint64_t pool_rider_max(const struct pool_commit *c)
@@ -205,6 +237,7 @@ static void cycle_end(struct pool_commit *c)
 	struct list_node *n;
 
 	c->running = false;
+	c->stalled = 0;
 	while ((n = list_pop(&c->cycle_riders))) {
 		struct pool_rider *r = container_of(n, struct pool_rider, link);
 
@@ -262,9 +295,37 @@ static void frame_write_ended(struct pool_commit *c, int err, const char *what)
 		frame_durable(c);
 }
 
+static void again_fired(struct pool_timer *timer)
+{
+	struct pool_commit *c = container_of(timer, struct pool_commit, again);
+
+	pool_log_again(c->log);
+}
+
+/* Nobody was told of the frame, and it counts only when all of it is written: so it can be written again, unlike data,
+ * of which a sync that failed tells once what is lost. A disk that goes on failing is not waited for for ever, memory and
+ * room are. */
+static bool write_again(struct pool_commit *c, int err)
+{
+	if (!pool_may_pass(err) || c->base->latched)
+		return false;
+	if (c->tries++ == 0)
+		pool_mirror_tell(c->mirror, "the pool cannot write its log", err);
+	if (c->tries >= AGAIN_MAX && (err == -EIO || c->base->closing))
+		return false;
+	c->again.fire = again_fired;
+	c->base->host->ops->timer_arm(c->base->host, &c->again, AGAIN_MS);
+	return true;
+}
+
 static void log_written(void *arg, int err)
 {
-	frame_write_ended(arg, err, "writing its log");
+	struct pool_commit *c = arg;
+
+	if (err && write_again(c, err))
+		return;
+	c->tries = 0;
+	frame_write_ended(c, err, "writing its log");
 }
 
 static void mirror_written(void *arg, int err)
@@ -396,6 +457,7 @@ void pool_commit_stop(struct pool_commit *c)
 
 	host->ops->timer_disarm(host, &c->flush_timer);
 	host->ops->timer_disarm(host, &c->checkpoint.timer);
+	pool_patience_stop(c->base);
 	pool_log_stop(c->log);
 	c->flush_timer_armed = c->checkpoint.timer_armed = true; /* never again */
 }

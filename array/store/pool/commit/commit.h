@@ -68,6 +68,7 @@ struct pool_checkpoint {
 	bool running, wanted;
 	struct pool_timer timer;
 	bool timer_armed;
+	unsigned tries;            /* that failed, of the batch in hand */
 	uint64_t records_max;      /* of a batch, unless one frame has more: bounds LMDB's memory */
 	struct list waiters;       /* for all frames that there are when the next batch begins */
 	struct list batch_waiters; /* for target_sequence */
@@ -119,6 +120,10 @@ struct pool_commit {
 	unsigned frame_writes; /* of the frame, under way */
 	int frame_err;
 	const char *frame_what;
+	/* the log could not be written: the same frame again */
+	struct pool_timer again;
+	unsigned tries;
+	unsigned stalled; /* ticks of the clock since a cycle ended */
 	struct pool_call call;
 	struct pool_timer flush_timer;
 	bool flush_timer_armed;
@@ -139,6 +144,9 @@ void pool_commit_later(struct pool_commit *c);
 
 bool pool_commit_needed(const struct pool_commit *c);
 void pool_commit_log_has_room(struct pool_commit *c); /* the log has room again */
+
+/* Flushes that have waited too long are to be tried again. Does anybody still wait for one? */
+bool pool_commit_hurried(struct pool_commit *c);
 
 void pool_flush_wait(struct pool_commit *c, struct store_io *io);
 void pool_ride(struct pool_commit *c, struct pool_rider *r); /* with the next frame that has room */

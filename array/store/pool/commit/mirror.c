@@ -45,6 +45,16 @@ void pool_mirror_lost(struct pool_mirror *m, int err, const char *what)
 		m->notice(m->notice_arg, text);
 }
 
+void pool_mirror_tell(struct pool_mirror *m, const char *what, int err)
+{
+	char text[320];
+
+	snprintf(text, sizeof(text), "%s (%s): it tries again, and hosts are told BUSY while it must wait",
+		what, strerror(-err));
+	if (m->notice)
+		m->notice(m->notice_arg, text);
+}
+
 /* ---- opening ---------------------------------------------------------------------------------------- */
 
 static int refuse(struct pool_mirror *m, int err, const char *what)

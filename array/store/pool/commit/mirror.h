@@ -59,6 +59,8 @@ void pool_mirror_frame(struct pool_mirror *m, uint8_t *frame, uint64_t bytes, ui
 int pool_mirror_apply(struct pool_mirror *m, const struct pool_payload *payloads, size_t count,
 	const struct pool_state *state, int *lost);
 void pool_mirror_lost(struct pool_mirror *m, int err, const char *what); /* it was struck off: says so */
+/* Something else that an administrator should hear of. */
+void pool_mirror_tell(struct pool_mirror *m, const char *what, int err);
 /* Blocks: on any thread. The superblock changes. As pool_mirror_apply. */
 int pool_mirror_super(struct pool_mirror *m, const struct pool_super *super, int *lost);
 

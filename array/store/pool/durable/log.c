@@ -455,7 +455,15 @@ void pool_log_write(
 	assert(log->used + log->frame_bytes <= log->super->log_bytes - POOL_LOG_START);
 	pool_buffer_bytes(buf, zeros, bytes - buf->len);
 	pool_frame_seal(buf->data, log->super->id, &log->frame);
-	log->iov = (struct iovec){.iov_base = buf->data, .iov_len = bytes};
+	log->frame_data = buf->data;
+	pool_log_again(log);
+}
+
+void pool_log_again(struct pool_log *log)
+{
+	uint64_t bytes = pool_frame_bytes(log->frame.payload_bytes);
+
+	log->iov = (struct iovec){.iov_base = log->frame_data, .iov_len = bytes};
 	log->op = (struct pool_op){.done = frame_written,
 		.kind = POOL_OP_WRITE,
 		.file = log->file,

@@ -47,6 +47,7 @@ struct pool_log {
 	uint64_t used;     /* bytes from tail to offset, wraps included */
 	/* the frame that is being written, later the last one */
 	struct pool_frame frame;
+	uint8_t *frame_data;
 	uint64_t frame_bytes; /* of the log, what it skipped at the end included */
 	struct pool_op op;
 	struct iovec iov;
@@ -74,6 +75,8 @@ bool pool_log_fits(const struct pool_log *log, uint64_t payload_bytes); /* is th
  * the buffer stays until `written`, which finds log->frame. */
 void pool_log_write(
 	struct pool_log *log, struct pool_buffer *buf, void (*written)(void *arg, int err), void *arg);
+/* `written` said that it failed: the same bytes to the same place. It is durable only if all of them are written now. */
+void pool_log_again(struct pool_log *log);
 void pool_log_release(struct pool_log *log, uint64_t bytes); /* of frames that LMDB has */
 
 #endif

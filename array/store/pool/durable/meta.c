@@ -43,8 +43,8 @@ int pool_errno(int lmdb)
 		return 0;
 	case MDB_NOTFOUND:
 		return -ENOENT;
-	case MDB_MAP_FULL:
-		return -ENOSPC;
+	case MDB_MAP_FULL: /* unlike a full file system nothing that passes */
+		return -EFBIG;
 	case MDB_CORRUPTED:
 	case MDB_PAGE_NOTFOUND:
 	case MDB_INVALID:

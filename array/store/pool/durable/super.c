@@ -133,8 +133,10 @@ int pool_read_super(struct pool_host *host, struct pool_super *out, struct fault
 	}
 	err = pool_label_read(f, out);
 	host->ops->file_close(f);
-	if (err == -ENOMEM)
-		return err;
+	if (err && err != -ENOTSUP && err != -EBADMSG && err != -EUCLEAN)
+		return fault_set(fault, err,
+			"the file `pool` cannot be read (%s): look at the disk and the kernel's log",
+			strerror(-err));
 	if (err == -ENOTSUP)
 		return fault_set(fault, err,
 			"the pool has format %u, this program knows up to %u: install a newer Umbra",

@@ -153,6 +153,7 @@ struct pool_sub *pool_sub_new(struct store_io *io, const struct pool_sub_ops *op
 	sub->io = io;
 	sub->ops = ops;
 	sub->waiter.wake = sub_woken;
+	sub->waiter.since = p->base.tick;
 	sub->wait.granted = sub_granted;
 	sub->wait.try_shared = ops->try_shared ? sub_try_shared : NULL;
 	sub->chunk = offset >> POOL_CHUNK_SHIFT;

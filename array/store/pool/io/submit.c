@@ -98,6 +98,7 @@ bool pool_io_accept(struct store_io *io)
 	pio->pool = p;
 	pio->branch = d->branch;
 	pio->finish = io_finish;
+	pio->waiter.since = p->base.tick;
 	pio->cursor = io->offset;
 	list_init(&pio->sub_list);
 	return true;

@@ -572,6 +572,8 @@ static int leaf_get(struct pool_map *map, struct pool_branch *b, uint64_t chunk,
 	if (changes && must_wait(map, w)) {
 		if (w) {
 			list_push_back(&map->room_waiters, &w->link);
+			if (w->since)
+				pool_patience_start(map->base);
 			pool_ask_checkpoint(map->base);
 		}
 		return -EAGAIN;

@@ -85,7 +85,10 @@ int pool_alloc_more(struct pool_space *s)
 			pool_ask_commit(s->base);
 		return -EAGAIN;
 	}
-	return pool_ask_may_free(s->base) ? -EAGAIN : -ENOSPC;
+	if (pool_ask_may_free(s->base))
+		return -EAGAIN;
+	/* There may be room, but making it failed: the reason is that. */
+	return s->grow_err && s->grow_err != -ENOSPC && s->grow_err != -EDQUOT ? s->grow_err : -ENOSPC;
 }
 
 /* ---- the whole -------------------------------------------------------------------------------------- */

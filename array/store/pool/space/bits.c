@@ -135,6 +135,8 @@ void pool_alloc_wait(struct pool_space *s, struct pool_waiter *w)
 	if (s->map->dirty_count && pool_dirty_full(s->map))
 		pool_ask_commit(s->base);
 	list_push_back(&s->alloc_waiters, &w->link);
+	if (w->since)
+		pool_patience_start(s->base);
 }
 
 void pool_alloc_wake(struct pool_space *s, int err)
