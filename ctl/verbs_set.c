@@ -1,7 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* umbractl set. */
 #include <stdio.h>
+#include <string.h>
 #include "ctl/ctl.h"
+
+/* "12.3 ms", or "not told". */
+static const char *told_ms(const json_t *set, const char *member, char out[32])
+{
+	json_t *us = json_object_get(set, member);
+
+	if (json_is_integer(us))
+		snprintf(out, 32, "%.1f ms", (double)json_integer_value(us) / 1000);
+	else
+		snprintf(out, 32, "not told");
+	return out;
+}
+
+static const char *held_of(const json_t *set, const char *member)
+{
+	static char texts[2][32];
+	static unsigned next;
+
+	return json_is_integer(json_object_get(set, member)) ? told_ms(set, member, texts[next++ % 2]) : "-";
+}
+
+/* What the set's hosts told of it. */
+static void print_cost(const json_t *set)
+{
+	const char *consistency = text_of(set, "consistency"), *recovery = text_of(set, "auto_recovery");
+	bool told = strcmp(consistency, "not told") != 0;
+	char a[32], b[32], c[32], d[32];
+
+	printf("label     %s\nwriters   %s%s%s%s%s\nfrozen    %s\n", text_of(set, "label"),
+		text_of(set, "writers"), told ? ": " : "", told ? consistency : "", told ? "-consistent" : "",
+		strcmp(recovery, "none") == 0   ? ""
+		: strcmp(recovery, "done") == 0 ? ", auto-recovery done"
+						: ", auto-recovery begun",
+		told_ms(set, "frozen_us", a));
+	if (json_is_integer(json_object_get(set, "held_us")))
+		printf("held      %s: flush %s, CommitSnapshots %s, release %s\n", told_ms(set, "held_us", a),
+			told_ms(set, "flush_us", b), told_ms(set, "commit_us", c),
+			told_ms(set, "release_us", d));
+	else
+		printf("held      not told\n");
+	printf("import    %s\n", told_ms(set, "import_us", a));
+}
 
 static void print_set(const json_t *set)
 {
@@ -21,6 +64,7 @@ static void print_set(const json_t *set)
 	if (json_integer_value(json_object_get(set, "lock_left_ms")))
 		printf("locked    until %s, and for %s of umbrad's running time\n",
 			time_of(set, "locked_until_unix_ms"), duration_of(set, "lock_left_ms"));
+	print_cost(set);
 	print_rows(columns, json_object_get(set, "members"));
 }
 
@@ -52,6 +96,9 @@ int verb_set_list(struct invocation *in)
 		{"CUT", time_of, "cut_unix_ms"},
 		{">WINDOW", nanoseconds_of, "window_ns"},
 		{"LOCKED", time_of, "locked_until_unix_ms"},
+		{">HELD", held_of, "held_us"},
+		{"WRITERS", text_of, "writers"},
+		{"LABEL", text_of, "label"},
 		{"OWNER", text_of, "owner"},
 		{"ID", text_of, "id"},
 		{NULL, NULL, NULL},

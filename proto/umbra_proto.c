@@ -55,6 +55,13 @@ static const struct field fields[UP_TAG_COUNT] = {
 	U32(UP_TAG_COMMIT_BUDGET_MS, commit_budget_ms),
 	U32(UP_TAG_JOB, job),
 	U32(UP_TAG_JOB_STATE, job_state),
+	STRING(UP_TAG_LABEL, label, UP_LABEL_MAX_BYTES),
+	U32(UP_TAG_WRITERS, writers),
+	U64(UP_TAG_FROZEN_US, frozen_us),
+	U64(UP_TAG_FLUSH_US, flush_us),
+	U64(UP_TAG_COMMIT_US, commit_us),
+	U64(UP_TAG_RELEASE_US, release_us),
+	U64(UP_TAG_IMPORT_US, import_us),
 };
 
 struct op_row {
@@ -85,6 +92,8 @@ static const struct op_row ops[UP_OP_COUNT] = {
 	[UP_OP_RESYNC_CANCEL] = {"resync-cancel", UP_HAS(UP_TAG_JOB), true},
 	[UP_OP_LIST] = {"list", 0, false},
 	[UP_OP_NOTIFY] = {"notify", LUN | UP_HAS(UP_TAG_FLAGS), true},
+	[UP_OP_SET_LABEL] = {"set-label", SET | UP_HAS(UP_TAG_LABEL), true},
+	[UP_OP_SET_TELL] = {"set-tell", SET, true},
 };
 #undef SET
 #undef LUN
@@ -412,6 +421,47 @@ const char *up_set_state_name(uint32_t state)
 	size_t count = sizeof(set_state_names) / sizeof(set_state_names[0]);
 
 	return state < count && set_state_names[state] ? set_state_names[state] : "unknown state";
+}
+
+const char *up_writers_name(uint32_t writers)
+{
+	static const char *const names[] = {"not told", "took part", "left out", "no VSS"};
+
+	return writers < sizeof(names) / sizeof(names[0]) ? names[writers] : "unknown";
+}
+
+/* The length of the UTF-8 character at p, at least 2 bytes long; 0: there is none. */
+static size_t utf8_length(const uint8_t *p)
+{
+	size_t len = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
+	uint32_t code = p[0] & (0xFFu >> (len + 1));
+
+	if (p[0] < 0xC2 || p[0] > 0xF4)
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xC0) != 0x80)
+			return 0;
+		code = code << 6 | (p[i] & 0x3Fu);
+	}
+	if ((len == 3 && (code < 0x800 || (code >= 0xD800 && code < 0xE000))) ||
+		(len == 4 && (code < 0x10000 || code > 0x10FFFF)))
+		return 0;
+	return code < 0xA0 ? 0 : len; /* control characters */
+}
+
+bool up_label_valid(const char *label)
+{
+	size_t at = 0;
+
+	while (label[at]) {
+		const uint8_t *p = (const uint8_t *)label + at;
+		size_t len = *p < 0x80 ? *p >= 0x20 && *p != 0x7F : utf8_length(p);
+
+		if (!len)
+			return false;
+		at += len;
+	}
+	return at <= UP_LABEL_MAX_BYTES;
 }
 
 bool up_op_changes(uint32_t op)

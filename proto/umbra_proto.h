@@ -35,6 +35,7 @@
 #define UP_ID_BYTES          16
 #define UP_NAME_MAX_BYTES    223 /* an iSCSI name, RFC 7143 4.2.7.1 */
 #define UP_TEXT_MAX_BYTES    255
+#define UP_LABEL_MAX_BYTES   63 /* of a copy set's label */
 #define UP_PAGE_MAX_LUNS     64 /* LUN entries in one reply */
 
 /* Identity strings as INQUIRY and VPD 80h show them: no spaces, no padding. */
@@ -64,6 +65,8 @@ enum up_op {
 	UP_OP_RESYNC_CANCEL = 17, /* JOB */
 	UP_OP_LIST = 18,          /* diagnosis: LUNs that the asking host may see or import, CURSOR */
 	UP_OP_NOTIFY = 19, /* LUN_ID of a shadow LUN, FLAGS: UP_NOTIFY_…; the array keeps a record of it */
+	UP_OP_SET_LABEL = 20, /* SET_ID, LABEL: what its requester calls the set; empty: nothing */
+	UP_OP_SET_TELL = 21,  /* SET_ID, what it cost: WRITERS and the times, or IMPORT_US, or both */
 	UP_OP_COUNT
 };
 
@@ -110,6 +113,19 @@ enum up_set_state {
 	UP_SET_KEPT = 5,
 	UP_SET_ABORTED = 6,
 };
+
+/* What VSS had the applications' writers do. */
+enum up_writers {
+	UP_WRITERS_NOT_TOLD = 0,
+	UP_WRITERS_TOOK_PART = 1, /* application-consistent */
+	UP_WRITERS_LEFT_OUT = 2,  /* the requester's context had NO_WRITERS: as after a power failure */
+	UP_WRITERS_NO_VSS = 3,    /* the set was made without VSS: what its host did is not known */
+};
+
+/* Longer than any copy takes: a time beyond it is a fault. A day. */
+#define UP_COST_MAX_US (UINT64_C(86400) * 1000000)
+/* I/O that was held for longer is a warning. VSS gives up at 10 s. */
+#define UP_HOLD_SLOW_US (UINT64_C(5) * 1000000)
 
 enum up_scope {
 	UP_SCOPE_ME = 1,
@@ -171,6 +187,13 @@ enum up_tag {
 	UP_TAG_COMMIT_BUDGET_MS = 24, /* u32: the array's own longest deadline */
 	UP_TAG_JOB = 25,              /* u32 */
 	UP_TAG_JOB_STATE = 26,        /* u32, enum up_job_state */
+	UP_TAG_LABEL = 27,            /* UTF-8, no control characters; of a set */
+	UP_TAG_WRITERS = 28,          /* u32, enum up_writers */
+	UP_TAG_FROZEN_US = 29,        /* u64: from PreCommitSnapshots to PostFinalCommitSnapshots */
+	UP_TAG_FLUSH_US = 30,         /* u64: of the hold, before CommitSnapshots */
+	UP_TAG_COMMIT_US = 31,        /* u64: of the hold, CommitSnapshots */
+	UP_TAG_RELEASE_US = 32,       /* u64: of the hold, after CommitSnapshots */
+	UP_TAG_IMPORT_US = 33,        /* u64: from LocateLuns until the disks were there */
 	UP_TAG_COUNT
 };
 
@@ -209,9 +232,11 @@ struct up_msg {
 	uint8_t lun_id[UP_ID_BYTES];
 	uint8_t target_id[UP_ID_BYTES];
 	uint64_t capabilities, window_ns, durable_ns;
+	uint64_t frozen_us, flush_us, commit_us, release_us, import_us;
 	uint32_t authenticated, max_set_luns, lease_ms, copy_kind, state, deadline_ms, cursor, lun_number;
-	uint32_t scope, flags, percent, max_request, commit_budget_ms, job, job_state;
+	uint32_t scope, flags, percent, max_request, commit_budget_ms, job, job_state, writers;
 	char text[UP_TEXT_MAX_BYTES + 1];           /* NUL-terminated */
+	char label[UP_LABEL_MAX_BYTES + 1];         /* NUL-terminated */
 	char array_name[UP_NAME_MAX_BYTES + 1];     /* NUL-terminated */
 	char initiator_name[UP_NAME_MAX_BYTES + 1]; /* NUL-terminated */
 	uint32_t lun_count;
@@ -246,6 +271,10 @@ enum up_status up_request_check(const struct up_msg *m, const char **missing);
 const char *up_op_name(uint32_t op);
 const char *up_status_name(uint32_t status);
 const char *up_set_state_name(uint32_t state);
+const char *up_writers_name(uint32_t writers); /* "took part", "left out", "no VSS", "not told" */
+
+/* Is it UTF-8 without control characters, and short enough to be a label? Empty is one, too. */
+bool up_label_valid(const char *label);
 
 /* Does the operation change something (and so need an authenticated session)? */
 bool up_op_changes(uint32_t op);

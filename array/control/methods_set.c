@@ -21,6 +21,53 @@ static json_t *member_json(struct array *a, const struct set_view *view, const s
 		m->kind == UP_COPY_PLEX ? "plex" : "differential", "size_bytes", (json_int_t)m->size_bytes);
 }
 
+/* How far the writers' own recovery of the copies has come, by what VSS told of each. */
+static const char *auto_recovery(struct array *a, const struct set_view *view)
+{
+	unsigned begun = 0, done = 0;
+
+	for (unsigned i = 0; i < view->member_count; i++) {
+		const struct lun *shadow = lun_find(a, view->members[i].shadow_id);
+
+		begun += shadow && shadow->notified & (UP_NOTIFY_PRE_RECOVERY | UP_NOTIFY_POST_RECOVERY);
+		done += shadow && shadow->notified & UP_NOTIFY_POST_RECOVERY;
+	}
+	return !begun ? "none" : done == begun ? "done" : "begun";
+}
+
+/* A host tells of its sets; of the administrator's it is known that no VSS was there. */
+static enum up_writers writers_of(const struct set_view *view)
+{
+	return view->owner[0] ? view->notes.writers : UP_WRITERS_NO_VSS;
+}
+
+static json_t *microseconds(bool told, uint64_t us)
+{
+	return told ? json_integer((json_int_t)us) : json_null();
+}
+
+static void put_notes(struct array *a, const struct set_view *view, json_t *out)
+{
+	static const char *const consistencies[] = {[UP_WRITERS_NOT_TOLD] = "not told",
+		[UP_WRITERS_TOOK_PART] = "application",
+		[UP_WRITERS_LEFT_OUT] = "crash",
+		[UP_WRITERS_NO_VSS] = "crash"};
+	const struct set_notes *n = &view->notes;
+	enum up_writers writers = writers_of(view);
+	bool told = n->writers == UP_WRITERS_TOOK_PART || n->writers == UP_WRITERS_LEFT_OUT;
+
+	json_object_set_new(out, "label", json_text(n->label));
+	json_object_set_new(out, "writers", json_string(up_writers_name(writers)));
+	json_object_set_new(out, "consistency", json_string(consistencies[writers]));
+	json_object_set_new(out, "auto_recovery", json_string(auto_recovery(a, view)));
+	json_object_set_new(out, "frozen_us", microseconds(told, n->frozen_us));
+	json_object_set_new(out, "held_us", microseconds(told, set_notes_held_us(n)));
+	json_object_set_new(out, "flush_us", microseconds(told, n->flush_us));
+	json_object_set_new(out, "commit_us", microseconds(told, n->commit_us));
+	json_object_set_new(out, "release_us", microseconds(told, n->release_us));
+	json_object_set_new(out, "import_us", microseconds(n->imported, n->import_us));
+}
+
 static json_t *set_json(struct array *a, const struct set *s, bool detail)
 {
 	struct set_view view;
@@ -35,6 +82,8 @@ static json_t *set_json(struct array *a, const struct set *s, bool detail)
 		json_object_set_new(out, "locked_until_unix_ms", mgmt_time(view.lock_unix_ms));
 		json_object_set_new(out, "lock_left_ms", json_integer((json_int_t)view.lock_left_ms));
 	}
+	if (out)
+		put_notes(a, &view, out);
 	if (!out || !detail)
 		return out;
 	json_t *members = json_array();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What each in-band request does, and who may ask it: here those about the array and about sets;
- * requests_shadow.c has those about shadow LUNs, requests_resync.c the jobs. What they share is in request.c.
+ * requests_note.c has what hosts tell of sets, requests_shadow.c those about shadow LUNs, requests_resync.c the jobs. What they share is in request.c.
  *
  * Invariants:
  * - Every request ends in exactly one reply; one that is no UP_OK has a text that says what to do.
@@ -32,8 +32,29 @@ static void put_state(struct up_msg *reply, enum up_set_state state)
 	reply->has |= UP_HAS(UP_TAG_STATE);
 }
 
-/* The set's state, lease and times as they are now; a set that is gone is aborted. */
-static void put_set(struct request *r, struct up_msg *reply)
+/* What its hosts told of it, as far as they did. */
+static void put_notes(struct up_msg *reply, const struct set_notes *n)
+{
+	if (n->label[0]) {
+		memcpy(reply->label, n->label, sizeof(reply->label));
+		reply->has |= UP_HAS(UP_TAG_LABEL);
+	}
+	if (n->writers) {
+		reply->writers = (uint32_t)n->writers;
+		reply->frozen_us = n->frozen_us;
+		reply->flush_us = n->flush_us;
+		reply->commit_us = n->commit_us;
+		reply->release_us = n->release_us;
+		reply->has |= UP_HAS(UP_TAG_WRITERS) | REQUEST_COST_TIMES;
+	}
+	if (n->imported) {
+		reply->import_us = n->import_us;
+		reply->has |= UP_HAS(UP_TAG_IMPORT_US);
+	}
+}
+
+/* The set's state, lease, times and notes as they are now; a set that is gone is aborted. */
+void request_put_set(struct request *r, struct up_msg *reply)
 {
 	struct set *set = set_find(r->array, r->msg.set_id, r->owner);
 	struct set_view view;
@@ -52,6 +73,7 @@ static void put_set(struct request *r, struct up_msg *reply)
 		reply->durable_ns = view.durable_ns;
 		reply->has |= UP_HAS(UP_TAG_WINDOW_NS) | UP_HAS(UP_TAG_DURABLE_NS);
 	}
+	put_notes(reply, &view.notes);
 }
 
 static void put_cursor(struct up_msg *reply, uint32_t cursor)
@@ -178,7 +200,7 @@ static void set_reply(struct request *r, int err, const struct fault *fault)
 		request_fault(r, err, fault);
 		return;
 	}
-	put_set(r, request_accept(r));
+	request_put_set(r, request_accept(r));
 	request_finish(r);
 }
 
@@ -194,7 +216,7 @@ static void add_reply(struct request *r, const uint8_t shadow_id[UP_ID_BYTES])
 	struct up_msg *reply = request_accept(r);
 	struct up_lun entry;
 
-	put_set(r, reply);
+	request_put_set(r, reply);
 	memcpy(reply->lun_id, shadow_id, UP_ID_BYTES);
 	reply->has |= UP_HAS(UP_TAG_LUN_ID);
 	if (request_future(r, shadow_id, &entry))
@@ -274,12 +296,12 @@ static void commit_done(struct array_call *call)
 	if (call->fault.err) {
 		request_refuse(r, control_status(call->fault.err), "%s", call->fault.text);
 		if (call->fault.err != -ENOENT)
-			put_set(r, &r->reply);
+			request_put_set(r, &r->reply);
 		request_finish(r);
 		return;
 	}
 	struct up_msg *reply = request_accept(r);
-	put_set(r, reply);
+	request_put_set(r, reply);
 	reply->window_ns = call->window_ns;
 	reply->durable_ns = call->durable_ns;
 	reply->has |= UP_HAS(UP_TAG_WINDOW_NS) | UP_HAS(UP_TAG_DURABLE_NS);
@@ -333,7 +355,7 @@ static void run_set_luns(struct request *r)
 		return;
 	set_view_of(set, &view);
 	struct up_msg *reply = request_accept(r);
-	put_set(r, reply);
+	request_put_set(r, reply);
 	for (; at < view.member_count; at++) {
 		struct lun *shadow = lun_find(r->array, view.members[at].shadow_id);
 		struct up_lun entry;
@@ -374,6 +396,8 @@ static void (*const handlers[UP_OP_COUNT])(struct request *r) = {
 	[UP_OP_RESYNC_CANCEL] = request_resync_cancel,
 	[UP_OP_NOTIFY] = request_notify,
 	[UP_OP_LIST] = run_list,
+	[UP_OP_SET_LABEL] = request_set_label,
+	[UP_OP_SET_TELL] = request_set_tell,
 };
 
 void request_run(struct request *r)

@@ -30,6 +30,19 @@ void request_describe_member(
 	const struct set_view *view, const struct set_member *member, struct up_lun *out);
 bool request_put_entry(struct up_msg *reply, const struct up_lun *entry); /* false: the page is full */
 
+/* ---- requests.c ---- */
+
+/* What a reply about a set says of it; r->owner's, or with another's set id: as one that is gone. */
+void request_put_set(struct request *r, struct up_msg *reply);
+
+/* ---- requests_note.c ---- */
+
+#define REQUEST_COST_TIMES                                                                                   \
+	(UP_HAS(UP_TAG_FROZEN_US) | UP_HAS(UP_TAG_FLUSH_US) | UP_HAS(UP_TAG_COMMIT_US) |                     \
+		UP_HAS(UP_TAG_RELEASE_US))
+void request_set_label(struct request *r);
+void request_set_tell(struct request *r);
+
 /* ---- requests_shadow.c ---- */
 
 void request_map(struct request *r);

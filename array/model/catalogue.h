@@ -4,7 +4,7 @@
  *
  * Its records, by the store's tables. Integers are big-endian; a text is a length byte and its bytes.
  *
- *	record:  version u8 (1; of a HOST 2, of a LUN 2 or 3), fields,
+ *	record:  version u8 (1; of a HOST 2, of a LUN 2 to 5, of a SET 1 to 3), fields,
  *	         checksum u32 (XXH32 over key and value, table as the seed)
  *	META:    key "array";              id 16, created u64
  *	         key "ran";                version 2: running time in ms u64
@@ -16,7 +16,8 @@
  *	                                   with the bit that a host has written to it);
  *	                                   of a recycled one: deleted, purge (u64 each), and of its set: name,
  *	                                   owner, cut, window, durable (u64 each); since version 4 (recycled
- *	                                   ones only) the running time at which it is purged u64
+ *	                                   ones only) the running time at which it is purged u64; version 5
+ *	                                   (recycled ones only): its set's notes
  *	HOST:    key name;                 flags u8 (1 control LU, 2 control without CHAP), import u8,
  *	                                   names u8, initiator names, CHAP user, CHAP secret, hosts u8,
  *	                                   host names, since version 2: our CHAP secret
@@ -26,7 +27,10 @@
  *	SET:     key id;                   state u8, name, owner, cut, window, durable (u64 each),
  *	                                   (owner: a host's name; of earlier programs an initiator's)
  *	                                   members u16, of each: original 16, shadow 16, kind u8, size u64; since version 2 (sets of
- *	                                   hosts only) the running time at the cut u64
+ *	                                   hosts only) the running time at the cut u64; version 3 (sets of
+ *	                                   which a host told): notes
+ *	         notes:                    label, writers u8 (enum up_writers), frozen, flush, commit, release
+ *	                                   (microseconds u64 each), imported u8 (0 or 1), import u64
  *	RESERVATION: key LUN id;           bytes of the SCSI layer (scsi/reserve_keep.c)
  *
  * A damaged record is -EUCLEAN, one with a higher version -ENOTSUP. Reading never trusts a length.

@@ -61,6 +61,24 @@ struct array_call {
 	uint64_t window_ns, durable_ns;
 };
 
+/* What the hosts of a copy set told of it: its label, and what it cost them. */
+struct set_notes {
+	char label[UP_LABEL_MAX_BYTES + 1]; /* UTF-8; empty: none */
+	enum up_writers writers;            /* UP_WRITERS_NOT_TOLD: and the next four times neither */
+	uint64_t frozen_us, flush_us, commit_us, release_us;
+	bool imported; /* import_us is told */
+	uint64_t import_us;
+};
+static inline bool set_notes_any(const struct set_notes *n)
+{
+	return n->label[0] || n->writers || n->imported;
+}
+/* How long I/O was held, as the host saw it. */
+static inline uint64_t set_notes_held_us(const struct set_notes *n)
+{
+	return n->flush_us + n->commit_us + n->release_us;
+}
+
 /* ---- events ----------------------------------------------------------------------------------------- */
 
 enum array_event_level {

@@ -60,6 +60,18 @@ void pack_text(struct packer *k, const char *text)
 	pack_bytes(k, text, len);
 }
 
+void pack_notes(struct packer *k, const struct set_notes *n)
+{
+	pack_text(k, n->label);
+	pack_u8(k, (uint8_t)n->writers);
+	pack_u64(k, n->frozen_us);
+	pack_u64(k, n->flush_us);
+	pack_u64(k, n->commit_us);
+	pack_u64(k, n->release_us);
+	pack_u8(k, n->imported);
+	pack_u64(k, n->import_us);
+}
+
 struct packer pack_begin_version(struct array *a, uint8_t version)
 {
 	struct packer k = {.p = a->scratch};
@@ -142,6 +154,32 @@ void unpack_text(struct unpacker *u, char *to, size_t cap)
 		unpack_bytes(u, to, len);
 	if (!u->bad && memchr(to, 0, len))
 		u->bad = true;
+}
+
+static uint64_t unpack_cost(struct unpacker *u)
+{
+	uint64_t us = unpack_u64(u);
+
+	if (us > UP_COST_MAX_US)
+		u->bad = true;
+	return us;
+}
+
+void unpack_notes(struct unpacker *u, struct set_notes *n)
+{
+	unpack_text(u, n->label, sizeof(n->label));
+	uint8_t writers = unpack_u8(u);
+	n->frozen_us = unpack_cost(u);
+	n->flush_us = unpack_cost(u);
+	n->commit_us = unpack_cost(u);
+	n->release_us = unpack_cost(u);
+	uint8_t imported = unpack_u8(u);
+	n->import_us = unpack_cost(u);
+	if (writers > UP_WRITERS_NO_VSS || imported > 1 || !up_label_valid(n->label))
+		u->bad = true;
+	else
+		n->writers = (enum up_writers)writers;
+	n->imported = imported == 1;
 }
 
 int unpack_begin_version(enum store_table table, const void *key, size_t key_len, const void *value,

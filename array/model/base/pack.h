@@ -23,6 +23,7 @@ void pack_u16(struct packer *k, uint16_t v);
 void pack_u32(struct packer *k, uint32_t v);
 void pack_u64(struct packer *k, uint64_t v);
 void pack_text(struct packer *k, const char *text);
+void pack_notes(struct packer *k, const struct set_notes *n);
 struct packer pack_begin_version(struct array *a, uint8_t version);
 struct packer pack_begin(struct array *a);
 int pack_put(struct array *a, struct store_txn *t, enum store_table table, const void *key, size_t key_len,
@@ -41,6 +42,7 @@ uint16_t unpack_u16(struct unpacker *u);
 uint32_t unpack_u32(struct unpacker *u);
 uint64_t unpack_u64(struct unpacker *u);
 void unpack_text(struct unpacker *u, char *to, size_t cap);
+void unpack_notes(struct unpacker *u, struct set_notes *n);
 /* newest: the highest version that this program reads. The record's own goes to *version. */
 int unpack_begin_version(enum store_table table, const void *key, size_t key_len, const void *value,
 	size_t len, struct unpacker *u, uint8_t newest, uint8_t *version);

@@ -38,6 +38,7 @@ struct lun_record {
 	struct lun_record_set {
 		char name[ARRAY_NAME_MAX_BYTES + 1], owner[UP_NAME_MAX_BYTES + 1];
 		uint64_t cut_unix_ms, window_ns, durable_ns;
+		struct set_notes notes;
 	} set;
 };
 

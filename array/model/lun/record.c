@@ -6,7 +6,8 @@
 #include "array/model/lun/internal.h"
 #include "array/util/bytes.h"
 
-#define LUN_VERSION           4
+#define LUN_VERSION           5
+#define LUN_VERSION_RECYCLED  4 /* of one whose set has no notes; older programs read it, too */
 #define LUN_VERSION_WRITTEN   3 /* of one that is not in the recycle bin; older programs read it, too */
 #define LUN_VERSION_UNWRITTEN 2 /* of a LUN not written to; older programs read it, too */
 #define IMAGE_KEY             "image"
@@ -24,14 +25,20 @@ static void pack_recycled(struct packer *k, const struct lun_record *r)
 	pack_u64(k, r->set.window_ns);
 	pack_u64(k, r->set.durable_ns);
 	pack_u64(k, r->purge_ran_ms);
+	if (set_notes_any(&r->set.notes))
+		pack_notes(k, &r->set.notes);
+}
+
+static uint8_t lun_version(const struct lun_record *r)
+{
+	if (r->role == LUN_ROLE_RECYCLED)
+		return set_notes_any(&r->set.notes) ? LUN_VERSION : LUN_VERSION_RECYCLED;
+	return r->notified & UP_NOTED_WRITTEN ? LUN_VERSION_WRITTEN : LUN_VERSION_UNWRITTEN;
 }
 
 int lun_record_put(struct array *a, struct store_txn *t, const struct lun_record *r)
 {
-	bool written = (r->notified & UP_NOTED_WRITTEN) != 0;
-	struct packer k = pack_begin_version(a, r->role == LUN_ROLE_RECYCLED ? LUN_VERSION
-						: written                    ? LUN_VERSION_WRITTEN
-									     : LUN_VERSION_UNWRITTEN);
+	struct packer k = pack_begin_version(a, lun_version(r));
 
 	pack_u8(&k, (uint8_t)r->kind);
 	pack_u64(&k, r->serial);
@@ -81,6 +88,8 @@ static void unpack_lun_2(struct unpacker *u, uint8_t version, struct lun_record 
 	out->set.window_ns = unpack_u64(u);
 	out->set.durable_ns = unpack_u64(u);
 	out->purge_ran_ms = version > 3 ? unpack_u64(u) : 0;
+	if (version > 4)
+		unpack_notes(u, &out->set.notes);
 	if ((out->set.name[0] && !array_name_valid(out->set.name, NULL)) ||
 		out->purge_unix_ms < out->deleted_unix_ms ||
 		out->purge_unix_ms - out->deleted_unix_ms > UINT64_C(1000) * UINT32_MAX)

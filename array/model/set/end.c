@@ -86,6 +86,7 @@ struct lun_recycled *set_recycled_new(const struct lun *lun)
 		set.cut_unix_ms = s->cut_unix_ms;
 		set.window_ns = s->window_ns;
 		set.durable_ns = s->durable_ns;
+		set.notes = s->notes;
 	}
 	return lun_recycled_new(lun, &set);
 }

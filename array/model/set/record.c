@@ -7,12 +7,14 @@
 #include "array/model/base/pack.h"
 #include "array/model/set/internal.h"
 
-#define SET_VERSION 2
+#define SET_VERSION       3
+#define SET_VERSION_TIMED 2 /* of one of which nothing is told; older programs read it, too */
 
 int set_record_put(struct array *a, struct store_txn *t, const struct set_record *r)
 {
 	bool timed = r->owner[0] && r->cut_ran_ms; /* others are as older programs read them */
-	struct packer k = pack_begin_version(a, timed ? SET_VERSION : 1);
+	bool noted = set_notes_any(&r->notes);
+	struct packer k = pack_begin_version(a, noted ? SET_VERSION : timed ? SET_VERSION_TIMED : 1);
 
 	assert(r->member_count <= SET_RECORD_MEMBERS_MAX);
 	pack_u8(&k, (uint8_t)r->state);
@@ -28,8 +30,10 @@ int set_record_put(struct array *a, struct store_txn *t, const struct set_record
 		pack_u8(&k, (uint8_t)r->members[i].kind);
 		pack_u64(&k, r->members[i].size_bytes);
 	}
-	if (timed)
+	if (timed || noted)
 		pack_u64(&k, r->cut_ran_ms);
+	if (noted)
+		pack_notes(&k, &r->notes);
 	return pack_put(a, t, STORE_TABLE_SET, r->id, UP_ID_BYTES, &k);
 }
 
@@ -83,6 +87,8 @@ int set_record_get(const void *key, size_t key_len, const void *value, size_t le
 		return -ENOMEM;
 	unpack_members(&u, out);
 	out->cut_ran_ms = version > 1 ? unpack_u64(&u) : 0;
+	if (version > 2)
+		unpack_notes(&u, &out->notes);
 	err = unpack_end(&u);
 	if (err) {
 		free(out->members);

@@ -277,6 +277,7 @@ void set_record_of(const struct set *s, struct set_record *out)
 	out->window_ns = s->window_ns;
 	out->durable_ns = s->durable_ns;
 	out->cut_ran_ms = s->cut_ran_ms;
+	out->notes = s->notes;
 	out->member_count = s->member_count;
 	out->members = s->members;
 }
@@ -347,6 +348,7 @@ void set_view_of(const struct set *s, struct set_view *out)
 	out->lock_unix_ms = s->lock_unix_ms;
 	if (s->lock_unix_ms)
 		out->lock_left_ms = set_lock_left_ms(s) + 1;
+	out->notes = s->notes;
 	out->member_count = s->member_count;
 	out->members = s->members;
 }

@@ -42,6 +42,14 @@ void set_lock_for(
 /* Renews the lease of an unkept set. */
 void set_touch(struct set *s);
 
+/* What a host tells of a set: the parts of `notes` that `which` says. Durable when the set is, else with its commit.
+ * -EBADFD: not in this state (what it cost: once it is committed); -EINVAL: a label or a time that cannot be. */
+#define SET_NOTE_LABEL  1u
+#define SET_NOTE_COST   2u /* writers and the four times */
+#define SET_NOTE_IMPORT 4u /* import_us */
+void set_note(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,
+	const struct set_notes *notes, unsigned which, struct array_call *call);
+
 struct set_member {
 	uint8_t original_id[UP_ID_BYTES], shadow_id[UP_ID_BYTES];
 	enum up_copy_kind kind;
@@ -58,6 +66,7 @@ struct set_view {
 	uint64_t cut_unix_ms, window_ns, durable_ns;
 	uint64_t lock_unix_ms; /* locked until then at least; 0: not locked */
 	uint64_t lock_left_ms; /* of running time, if umbrad goes on running; at least 1 while it is locked */
+	struct set_notes notes;
 	unsigned member_count;
 	const struct set_member *members; /* borrowed */
 };

@@ -42,6 +42,7 @@ static int set_again(struct undelete *op, struct array *a)
 	op->s->cut_unix_ms = r->set.cut_unix_ms;
 	op->s->window_ns = r->set.window_ns;
 	op->s->durable_ns = r->set.durable_ns;
+	op->s->notes = r->set.notes;
 	return 0;
 }
 

@@ -353,6 +353,11 @@ TEST(sets_are_made_in_one_call)
 	does("lun.create", "{'name':'b','size_bytes':1048576}");
 	json_t *set = ask("set.create", "{'name':'nightly','luns':['a','b']}");
 	assert_string_equal(json_string_value(json_object_get(set, "state")), "kept");
+	/* no host tells of the administrator's sets */
+	assert_string_equal(json_string_value(json_object_get(set, "writers")), "no VSS");
+	assert_string_equal(json_string_value(json_object_get(set, "consistency")), "crash");
+	assert_true(json_is_null(json_object_get(set, "held_us")) &&
+		    json_is_null(json_object_get(set, "import_us")));
 	json_t *members = json_object_get(set, "members");
 	assert_int_equal(json_array_size(members), 2);
 	const char *shadow = json_string_value(json_object_get(json_array_get(members, 0), "shadow"));
@@ -407,6 +412,52 @@ TEST(a_locked_set_cannot_be_deleted)
 	fails("shadow.delete", params, EPERM);
 	fails("shadow.break", params, EPERM);
 	json_decref(list);
+}
+
+static void noted(struct array_call *call)
+{
+	assert_int_equal(call->fault.err, 0);
+}
+
+TEST(a_hosts_set_shows_what_it_cost)
+{
+	static const uint8_t id[UP_ID_BYTES] = {1};
+	const struct set_notes notes = {.label = "nightly",
+		.writers = UP_WRITERS_TOOK_PART,
+		.frozen_us = 812000,
+		.flush_us = 61000,
+		.commit_us = 12000,
+		.release_us = 22000};
+	struct array_call call = {.done = noted};
+	uint8_t shadow[UP_ID_BYTES];
+
+	assert_int_equal(set_begin(rig.array, id, "h1", NULL), 0);
+	assert_int_equal(
+		set_add(rig.array, id, "h1", rig_lun(&rig, "a", 1 << 20), UP_COPY_DEFAULT, shadow, NULL), 0);
+	set_arm(rig.array, id, "h1", &call);
+	rig_turn(&rig, 10);
+	set_commit(rig.array, id, "h1", 0, &call);
+	rig_turn(&rig, 10);
+	json_t *set = ask("set.show", "{'set':'01000000000000000000000000000000'}");
+	assert_string_equal(json_string_value(json_object_get(set, "writers")), "not told");
+	assert_string_equal(json_string_value(json_object_get(set, "consistency")), "not told");
+	assert_string_equal(json_string_value(json_object_get(set, "auto_recovery")), "none");
+	assert_string_equal(json_string_value(json_object_get(set, "label")), "");
+	assert_true(json_is_null(json_object_get(set, "frozen_us")));
+	json_decref(set);
+	set_note(rig.array, id, "h1", &notes, SET_NOTE_COST | SET_NOTE_LABEL, &call);
+	rig_turn(&rig, 10);
+	lun_notify(lun_find(rig.array, shadow), UP_NOTIFY_POST_RECOVERY, &call);
+	rig_turn(&rig, 10);
+	set = ask("set.show", "{'set':'01000000000000000000000000000000'}");
+	assert_string_equal(json_string_value(json_object_get(set, "label")), "nightly");
+	assert_string_equal(json_string_value(json_object_get(set, "writers")), "took part");
+	assert_string_equal(json_string_value(json_object_get(set, "consistency")), "application");
+	assert_string_equal(json_string_value(json_object_get(set, "auto_recovery")), "done");
+	assert_int_equal(json_integer_value(json_object_get(set, "frozen_us")), 812000);
+	assert_int_equal(json_integer_value(json_object_get(set, "held_us")), 95000);
+	assert_true(json_is_null(json_object_get(set, "import_us")));
+	json_decref(set);
 }
 
 TEST(a_broken_shadow_is_an_ordinary_lun)
@@ -888,6 +939,7 @@ int main(void)
 		WITH_RIG(changes_of_a_host_at_the_same_time_add_up),
 		WITH_RIG(sets_are_made_in_one_call),
 		WITH_RIG(a_locked_set_cannot_be_deleted),
+		WITH_RIG(a_hosts_set_shows_what_it_cost),
 		WITH_RIG(a_broken_shadow_is_an_ordinary_lun),
 		WITH_RIG(plex_copies_show_how_far_they_are),
 		WITH_RIG(the_bin_is_the_administrators),

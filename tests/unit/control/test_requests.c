@@ -220,6 +220,127 @@ TEST(sets_belong_to_their_initiator)
 	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, nothing), UP_OK);
 }
 
+static enum up_status label_set(struct host_nexus *n, const uint8_t set[UP_ID_BYTES], const char *label)
+{
+	rig_request(&rig, &ask, UP_OP_SET_LABEL);
+	rig_set_id(&ask, set);
+	snprintf(ask.label, sizeof(ask.label), "%s", label);
+	ask.has |= UP_HAS(UP_TAG_LABEL);
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+#define COST                                                                                                 \
+	(UP_HAS(UP_TAG_WRITERS) | UP_HAS(UP_TAG_FROZEN_US) | UP_HAS(UP_TAG_FLUSH_US) |                       \
+		UP_HAS(UP_TAG_COMMIT_US) | UP_HAS(UP_TAG_RELEASE_US))
+
+static enum up_status tell(
+	struct host_nexus *n, const uint8_t set[UP_ID_BYTES], uint64_t what, uint64_t flush_us)
+{
+	rig_request(&rig, &ask, UP_OP_SET_TELL);
+	rig_set_id(&ask, set);
+	ask.writers = UP_WRITERS_TOOK_PART;
+	ask.frozen_us = 812000;
+	ask.flush_us = flush_us;
+	ask.commit_us = 12000;
+	ask.release_us = 22000;
+	ask.import_us = 2100000;
+	ask.has |= what;
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+/* The level of the last event of the area "set" that has the text; 0: there is none. */
+static unsigned event_level(const char *text)
+{
+	const struct array_event *e;
+	uint64_t after = 0;
+	unsigned level = 0;
+
+	while ((e = array_event_after(rig.array, after))) {
+		after = e->serial;
+		if (strcmp(e->area, "set") == 0 && strstr(e->text, text))
+			level = e->level;
+	}
+	return level;
+}
+
+TEST(what_a_set_cost_is_told_and_shown)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_false(up_has(&reply, UP_TAG_WRITERS) || up_has(&reply, UP_TAG_LABEL));
+	assert_int_equal(tell(H1, set_one, COST, 61000), UP_BAD_STATE); /* nothing is cut yet */
+	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, set_one), UP_OK);
+	assert_int_equal(tell(H1, set_one, COST, 61000), UP_BAD_STATE);
+	make_kept(set_two, shadow);
+	assert_int_equal(tell(H1, set_two, COST, 61000), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_two), UP_OK);
+	assert_true((reply.has & COST) == COST && !up_has(&reply, UP_TAG_IMPORT_US));
+	assert_int_equal(reply.writers, UP_WRITERS_TOOK_PART);
+	assert_int_equal(reply.frozen_us, 812000);
+	assert_int_equal(reply.flush_us, 61000);
+	assert_int_equal(reply.commit_us, 12000);
+	assert_int_equal(reply.release_us, 22000);
+	assert_int_equal(event_level("I/O held 95 ms"), ARRAY_EVENT_INFO);
+	assert_int_equal(event_level("slowest"), 0);
+	/* 5 s are no warning yet, more are; the phase is named */
+	assert_int_equal(tell(H1, set_two, COST, 5000000 - 34000), UP_OK);
+	assert_int_equal(event_level("slowest"), 0);
+	assert_int_equal(tell(H1, set_two, COST, 5000001 - 34000), UP_OK);
+	assert_int_equal(event_level("slowest: flush and hold, 4967 ms"), ARRAY_EVENT_WARNING);
+	/* what is no cost */
+	assert_int_equal(tell(H1, set_two, 0, 0), UP_BAD_MESSAGE);
+	assert_int_equal(tell(H1, set_two, COST & ~UP_HAS(UP_TAG_COMMIT_US), 0), UP_BAD_MESSAGE);
+	assert_int_equal(
+		tell(H1, set_two, UP_HAS(UP_TAG_IMPORT_US) | UP_HAS(UP_TAG_WRITERS), 0), UP_BAD_MESSAGE);
+	assert_int_equal(tell(H1, set_two, COST, UP_COST_MAX_US + 1), UP_BAD_MESSAGE);
+	rig_request(&rig, &ask, UP_OP_SET_TELL);
+	rig_set_id(&ask, set_two);
+	ask.has |= COST; /* writers 0 */
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_BAD_MESSAGE);
+}
+
+TEST(who_tells_of_a_set)
+{
+	uint8_t shadow[UP_ID_BYTES];
+
+	make_kept(set_one, shadow);
+	/* another host hears of no set that it may not import */
+	assert_int_equal(tell(H2, set_one, COST, 1), UP_NOT_FOUND);
+	assert_int_equal(tell(H2, set_one, UP_HAS(UP_TAG_IMPORT_US), 1), UP_NOT_FOUND);
+	assert_int_equal(label_set(H2, set_one, "mine"), UP_NOT_FOUND);
+	assert_int_equal(tell(H3, set_one, COST, 1), UP_NOT_AUTHENTICATED);
+	assert_int_equal(label_set(H3, set_one, "mine"), UP_NOT_AUTHENTICATED);
+	/* one that may import it tells of its import, and nothing else */
+	assert_int_equal(tell(H4, set_one, COST, 1), UP_NOT_FOUND);
+	assert_int_equal(tell(H4, set_one, COST | UP_HAS(UP_TAG_IMPORT_US), 1), UP_NOT_FOUND);
+	assert_int_equal(tell(H4, set_one, UP_HAS(UP_TAG_IMPORT_US), 1), UP_OK);
+	assert_int_equal(label_set(H4, set_one, "mine"), UP_NOT_FOUND);
+	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_one), UP_OK);
+	assert_true(up_has(&reply, UP_TAG_IMPORT_US) && !up_has(&reply, UP_TAG_WRITERS));
+	assert_int_equal(reply.import_us, 2100000);
+	assert_int_equal(tell(H1, nothing, COST, 1), UP_NOT_FOUND);
+}
+
+TEST(a_set_has_its_label_from_its_first_day)
+{
+	assert_int_equal(label_set(H1, set_one, "early"), UP_NOT_FOUND);
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
+	assert_int_equal(label_set(H1, set_one, "first"), UP_OK);
+	assert_string_equal(reply.label, "first");
+	assert_int_equal(label_set(H1, set_one, "nightly \xC3\xA4"), UP_OK);
+	assert_int_equal(label_set(H1, set_one, "\x1B[2J"), UP_BAD_MESSAGE);
+	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
+	assert_string_equal(reply.label, "nightly \xC3\xA4");
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_KEEP, set_one), UP_OK);
+	assert_string_equal(reply.label, "nightly \xC3\xA4");
+	assert_int_equal(label_set(H1, set_one, ""), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_one), UP_OK);
+	assert_false(up_has(&reply, UP_TAG_LABEL));
+}
+
 TEST(unknown_sets_and_luns_are_not_found)
 {
 	static const enum up_op ops[] = {
@@ -703,6 +824,9 @@ int main(void)
 		WITH_RIG(describe_shows_what_the_host_may_see),
 		WITH_RIG(a_set_goes_its_way),
 		WITH_RIG(sets_belong_to_their_initiator),
+		WITH_RIG(what_a_set_cost_is_told_and_shown),
+		WITH_RIG(who_tells_of_a_set),
+		WITH_RIG(a_set_has_its_label_from_its_first_day),
 		WITH_RIG(unknown_sets_and_luns_are_not_found),
 		WITH_RIG(changes_need_chap),
 		WITH_RIG(what_is_not_offered_says_so),

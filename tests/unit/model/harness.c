@@ -285,6 +285,22 @@ int do_commit(struct harness *h, const uint8_t *set, const char *owner, uint32_t
 	return waiter_wait(h, &w);
 }
 
+void note_set(struct harness *h, const uint8_t *set)
+{
+	const struct set_notes notes = {.label = "weekly",
+		.writers = UP_WRITERS_TOOK_PART,
+		.frozen_us = 4,
+		.flush_us = 1,
+		.commit_us = 2,
+		.release_us = 3,
+		.import_us = 5};
+	struct waiter w;
+
+	set_note(h->array, set, NULL, &notes, SET_NOTE_LABEL | SET_NOTE_COST | SET_NOTE_IMPORT,
+		waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+}
+
 int do_keep(struct harness *h, const uint8_t *set, const char *owner)
 {
 	struct waiter w;

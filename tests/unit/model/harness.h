@@ -72,6 +72,8 @@ int do_delete(struct harness *h, struct lun *lun);
 int do_arm(struct harness *h, const uint8_t *set, const char *owner);
 int do_commit(struct harness *h, const uint8_t *set, const char *owner, uint32_t deadline_ms);
 int do_keep(struct harness *h, const uint8_t *set, const char *owner);
+/* Its owner tells all that can be told of it: the label "weekly", the times 4 and 1, 2, 3; 5. */
+void note_set(struct harness *h, const uint8_t *set);
 int do_abort(struct harness *h, const uint8_t *set, const char *owner);
 int do_set_delete(struct harness *h, const uint8_t *set);
 /* 512 bytes filled with `byte` at a block. */

@@ -46,6 +46,7 @@ static void populate_more(struct harness *h)
 	h->options.recycle_s = 3600;
 	harness_open(h);
 	populate(h);
+	note_set(h, set_id(1));
 	memstore_timing(h->memory, MEMSTORE_HYDRATE, MEMSTORE_TIMED, 1000000);
 	assert_int_equal(set_begin(h->array, set_id(3), IQN_A, NULL), 0);
 	for (unsigned i = 0; i < 2; i++)
@@ -55,6 +56,7 @@ static void populate_more(struct harness *h)
 	assert_int_equal(do_arm(h, set_id(3), IQN_A), 0);
 	assert_int_equal(do_commit(h, set_id(3), IQN_A, 0), 0);
 	assert_int_equal(do_keep(h, set_id(3), IQN_A), 0);
+	note_set(h, set_id(3));
 	lun_notify(lun_find(h->array, id), UP_NOTIFY_PRE_RECOVERY, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), 0);
 	assert_int_equal(do_delete(h, lun_find(h->array, id)), 0);
@@ -117,6 +119,16 @@ TEST(all_comes_back)
 	assert_memory_equal(members, after.members, sizeof(members));
 	before.members = after.members = NULL;
 	assert_memory_equal(&before, &after, sizeof(before));
+	assert_int_equal(after.notes.writers, UP_WRITERS_NOT_TOLD); /* a record as older programs read it */
+	note_set(h, set_id(1));
+	harness_reopen(h);
+	set_view_of(set_find_name(h->array, "kept-one"), &after);
+	assert_string_equal(after.notes.label, "weekly");
+	assert_int_equal(after.notes.writers, UP_WRITERS_TOOK_PART);
+	assert_int_equal(after.notes.frozen_us, 4);
+	assert_int_equal(set_notes_held_us(&after.notes), 6);
+	assert_true(after.notes.imported);
+	assert_int_equal(after.notes.import_us, 5);
 	assert_int_equal(after.state, UP_SET_KEPT);
 	assert_true(after.durable_ns > 0);
 	assert_int_equal(set_state(h, set_id(2)), UP_SET_COMMITTED);

@@ -32,6 +32,19 @@ static struct host *try_host(struct harness *h)
 	return waiter_wait(h, &w) ? NULL : w.call.host;
 }
 
+/* What could not be made durable is not shown either. */
+static void try_note(struct harness *h, const uint8_t *id)
+{
+	const struct set_notes notes = {.label = "weekly"};
+	struct set_view v;
+	struct waiter w;
+
+	set_note(h->array, id, IQN_A, &notes, SET_NOTE_LABEL, waiter_init(&w));
+	int err = waiter_wait(h, &w);
+	set_view_of(set_find(h->array, id, NULL), &v);
+	assert_string_equal(v.notes.label, err ? "" : "weekly");
+}
+
 /* The error of arm, which the host answers by giving up. */
 static int try_arm(struct harness *h, unsigned n, struct lun **l, unsigned count, uint8_t (*ids)[UP_ID_BYTES])
 {
@@ -114,6 +127,7 @@ static void scenario(struct harness *h)
 	check_set(h, 1, err, ids, count);
 	if (!err && do_keep(h, set_id(1), IQN_A) == 0) {
 		assert_int_equal(set_state(h, set_id(1)), UP_SET_KEPT);
+		try_note(h, set_id(1));
 		do_delete(h, lun_find(h->array, ids[0]));
 	}
 	err = try_set(h, 2, l, count, ids);
@@ -301,12 +315,35 @@ TEST(the_power_goes_at_any_call)
 	}
 }
 
+/* It is told while the commit runs: the record that the commit writes may have the old label already. */
+TEST(no_label_gets_lost_in_a_commit)
+{
+	struct harness *h = *state;
+	struct lun *l[1] = {make_lun(h, "a", MIB)};
+	uint8_t ids[1][UP_ID_BYTES];
+	const struct set_notes notes = {.label = "nightly"};
+	struct waiter w, note;
+
+	make_armed(h, set_id(1), IQN_A, l, 1, ids);
+	memstore_timing(h->memory, MEMSTORE_CUT_COMMIT, MEMSTORE_MANUAL, 0);
+	set_commit(h->array, set_id(1), IQN_A, 0, waiter_init(&w));
+	set_note(h->array, set_id(1), IQN_A, &notes, SET_NOTE_LABEL, waiter_init(&note));
+	assert_int_equal(waiter_wait(h, &note), -EBUSY);
+	memstore_timing(h->memory, MEMSTORE_CUT_COMMIT, MEMSTORE_INLINE, 0);
+	memstore_complete_all(h->memory);
+	assert_int_equal(waiter_wait(h, &w), 0);
+	set_note(h->array, set_id(1), IQN_A, &notes, SET_NOTE_LABEL, waiter_init(&note));
+	assert_int_equal(waiter_wait(h, &note), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_call_fails_once),
 		cmocka_unit_test(any_call_fails_and_the_power_goes),
 		cmocka_unit_test(the_power_goes_at_any_call),
+		cmocka_unit_test_setup_teardown(
+			no_label_gets_lost_in_a_commit, harness_setup, harness_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

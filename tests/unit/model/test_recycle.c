@@ -75,6 +75,7 @@ TEST(a_deleted_copy_lies_in_the_bin_and_comes_back)
 
 	bin_open(h);
 	make_kept(h, ids);
+	note_set(h, set_id(1));
 	set_view_of(set_find_name(h->array, "nightly"), &before);
 	lun_notify(lun_find(h->array, ids[0]), UP_NOTIFY_READ_WRITE, waiter_init(&w));
 	assert_int_equal(waiter_wait(h, &w), 0);
@@ -120,6 +121,10 @@ TEST(a_deleted_copy_lies_in_the_bin_and_comes_back)
 	assert_string_equal(after.owner, IQN_A);
 	assert_int_equal(after.cut_unix_ms, before.cut_unix_ms);
 	assert_int_equal(after.durable_ns, before.durable_ns);
+	assert_string_equal(after.notes.label, "weekly");
+	assert_int_equal(after.notes.writers, UP_WRITERS_TOOK_PART);
+	assert_int_equal(set_notes_held_us(&after.notes), 6);
+	assert_int_equal(after.notes.import_us, 5);
 	assert_int_equal(do_read(h, lun_find(h->array, ids[1]), 3), 0x11);
 	/* ordinary LUNs go at once, the broken one too */
 	lun_break(lun_find(h->array, ids[1]), 0, waiter_init(&w));

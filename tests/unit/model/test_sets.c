@@ -307,6 +307,44 @@ TEST(a_set_ends_with_its_last_shadow)
 	assert_int_equal(set_begin(h->array, set_id(1), "", NULL), 0);
 }
 
+static int note(struct harness *h, const uint8_t *set, const char *owner, const char *label, unsigned which)
+{
+	struct set_notes notes = {.writers = UP_WRITERS_LEFT_OUT, .frozen_us = 9};
+	struct waiter w;
+
+	snprintf(notes.label, sizeof(notes.label), "%s", label);
+	set_note(h->array, set, owner, &notes, which, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
+TEST(a_label_before_the_commit_is_durable_with_it)
+{
+	struct harness *h = *state;
+	struct lun *l[1] = {make_lun(h, "a", MIB)};
+	uint8_t ids[1][UP_ID_BYTES];
+	struct set_view v;
+
+	make_armed(h, set_id(1), IQN_A, l, 1, ids);
+	assert_int_equal(note(h, set_id(1), IQN_A, "nightly", SET_NOTE_LABEL), 0);
+	assert_int_equal(note(h, set_id(1), IQN_B, "theirs", SET_NOTE_LABEL), -ENOENT);
+	assert_int_equal(note(h, set_id(1), IQN_A, "", SET_NOTE_COST), -EBADFD);
+	assert_int_equal(do_commit(h, set_id(1), IQN_A, 0), 0);
+	harness_reopen(h);
+	set_view_of(set_find(h->array, set_id(1), NULL), &v);
+	assert_string_equal(v.notes.label, "nightly");
+	assert_int_equal(v.notes.writers, UP_WRITERS_NOT_TOLD);
+	/* of a committed set, then of a kept one; one part leaves the other alone */
+	assert_int_equal(note(h, set_id(1), IQN_A, "", SET_NOTE_COST), 0);
+	assert_int_equal(do_keep(h, set_id(1), IQN_A), 0);
+	assert_int_equal(note(h, set_id(1), IQN_A, "weekly", SET_NOTE_LABEL), 0);
+	harness_reopen(h);
+	set_view_of(set_find(h->array, set_id(1), NULL), &v);
+	assert_string_equal(v.notes.label, "weekly");
+	assert_int_equal(v.notes.writers, UP_WRITERS_LEFT_OUT);
+	assert_int_equal(v.notes.frozen_us, 9);
+	assert_false(v.notes.imported);
+}
+
 TEST(names_of_sets)
 {
 	struct harness *h = *state;
@@ -653,6 +691,7 @@ int main(void)
 		t(shadows_of_an_unkept_set_are_out_of_reach),
 		t(the_original_may_go_and_the_shadow_lives),
 		t(a_set_ends_with_its_last_shadow),
+		t(a_label_before_the_commit_is_durable_with_it),
 		t(names_of_sets),
 		t(lease_ends_unkept_sets),
 		t(a_committed_set_gets_a_fresh_lease_at_the_start),

@@ -37,6 +37,13 @@ static void fill(struct up_msg *m)
 	m->max_request = UP_REQUEST_MAX_BYTES;
 	m->commit_budget_ms = 5000;
 	memset(m->text, 't', UP_TEXT_MAX_BYTES);
+	memset(m->label, 'l', UP_LABEL_MAX_BYTES);
+	m->writers = UP_WRITERS_LEFT_OUT;
+	m->frozen_us = UP_COST_MAX_US;
+	m->flush_us = 61000;
+	m->commit_us = UINT64_C(0xFEDCBA9876543210);
+	m->release_us = 1;
+	m->import_us = 2100000;
 	memset(m->array_name, 'a', UP_NAME_MAX_BYTES);
 	snprintf(m->initiator_name, sizeof(m->initiator_name), "iqn.1991-05.com.microsoft:db1");
 	m->lun_count = UP_PAGE_MAX_LUNS;
@@ -218,12 +225,34 @@ TEST(damaged_messages_decode_or_are_refused)
 	assert_true(decoded > 1000);
 }
 
+TEST(labels_are_plain_text)
+{
+	static const char *const good[] = {
+		"", "nightly", "Nacht und Tag", "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80"};
+	static const char *const bad[] = {"a\nb", "\x1B[31m", "\x7F",
+		"\xC2\x85" /* a control character, U+0085 */, "\xC0\xAF" /* overlong */, "\xE0\x80\xAF",
+		"\xF0\x80\x80\xAF", "\xED\xA0\x80" /* surrogate */, "\xF4\x90\x80\x80", "\xF5\x80\x80\x80",
+		"\x80", "\xE2\x82", "\xFF"};
+	char text[UP_LABEL_MAX_BYTES + 2];
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		assert_true(up_label_valid(good[i]));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(up_label_valid(bad[i]));
+	memset(text, 'x', sizeof(text));
+	text[UP_LABEL_MAX_BYTES + 1] = '\0';
+	assert_false(up_label_valid(text));
+	text[UP_LABEL_MAX_BYTES] = '\0';
+	assert_true(up_label_valid(text));
+}
+
 TEST(names_are_never_null)
 {
 	for (uint32_t i = 0; i < 40; i++) {
 		assert_non_null(up_op_name(i));
 		assert_non_null(up_status_name(i));
 		assert_non_null(up_set_state_name(i));
+		assert_non_null(up_writers_name(i));
 	}
 	assert_true(up_op_changes(UP_OP_DELETE));
 	assert_false(up_op_changes(UP_OP_SET_STATE));
@@ -242,6 +271,7 @@ int main(void)
 		cmocka_unit_test(another_major_version_is_told),
 		cmocka_unit_test(required_fields_are_checked),
 		cmocka_unit_test(damaged_messages_decode_or_are_refused),
+		cmocka_unit_test(labels_are_plain_text),
 		cmocka_unit_test(names_are_never_null),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
