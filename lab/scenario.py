@@ -22,6 +22,7 @@ CONTEXTS = {'differential': 'differential', 'plex': 'plex', 'persistent': 'persi
             'client-accessible': 'client-accessible'}
 CREATE_WORDS = {'not imported': ['--no-import'], 'targets after the final commit': ['--targets-after', 'final'],
                 'targets after the commit': ['--targets-after', 'post-commit'], 'held for 9 s before': ['--stagger-ms', '9000'],
+                'held for 5 s after': ['--hold-ms', '5050'],
                 'asked as no VSS would': ['--any-context']}
 BREAK_WORDS = {'read-write': ['--read-write'], 'masked': ['--mask'], 'all identities reverted': ['--revert', 'all'],
                'no identity reverted': ['--revert', 'none']}
@@ -159,6 +160,75 @@ def volumes(run, text):
     return words
 
 
+# --- what a set cost ----------------------------------------------------------------------------------------------
+
+CLOCK_MS = 1.0  # what two readings of one clock in two programs may differ by, roundings included
+NO_WRITERS = 0x10  # of a context
+
+
+class Cost:
+    """What the provider told the array of a set, beside what the coordinator saw of the same calls. Each of the provider's
+    times lies within a call that the coordinator has measured from outside."""
+
+    def __init__(self, run, copy, answer):
+        self.run, self.copy, self.answer = run, copy, answer
+        self.calls = [(c['method'], c['start_ms'], c['start_ms'] + c['ms']) for c in answer.get('calls', [])]
+
+    def view(self):
+        return self.run.ground.array.ctl('set', 'show', self.copy.id.strip('{}').lower().replace('-', ''))
+
+    def call(self, method, which=0):
+        """When it began and ended."""
+        return [(begin, end) for name, begin, end in self.calls if name == method][which]
+
+    def within(self, what, told_us, least_ms, most_ms):
+        if told_us is None or not least_ms - CLOCK_MS <= told_us / 1000 <= most_ms + CLOCK_MS:
+            raise Failure(f'{self.copy.id}: the array was told {what} {told_us} us, the coordinator saw '
+                          f'{least_ms:.3f} to {most_ms:.3f} ms')
+
+    def between(self, what, told_us, first, last):
+        self.within(what, told_us, last[0] - first[1], last[1] - first[0])
+
+    def check_create(self):
+        view, ready, commit = self.view(), self.call('PreCommitSnapshots'), self.call('CommitSnapshots')
+        after, final = self.call('PostCommitSnapshots'), self.call('PostFinalCommitSnapshots')
+        writers = 'left out' if int(self.answer['context'], 16) & NO_WRITERS else 'took part'
+        if view['writers'] != writers:
+            raise Failure(f'{self.copy.id}: writers {view["writers"]!r}, not {writers!r}')
+        self.between('frozen_us', view['frozen_us'], ready, final)
+        self.between('flush_us', view['flush_us'], ready, commit)
+        self.within('commit_us', view['commit_us'], view['durable_ns'] / 1e6, commit[1] - commit[0])
+        self.between('release_us', view['release_us'], commit, after)
+        self.between('held_us', view['held_us'], ready, after)
+        self.within('held_us', view['held_us'], self.answer['hold_ms'], view['frozen_us'] / 1000)
+
+    def check_import(self):
+        """It is told by a thread: an earlier import's figure may stand there still."""
+        disks = {lun['device'] for lun in self.answer['luns'] if lun['role'] == 'shadow' and lun['device']}
+        begin = self.call('LocateLuns')
+        asked = [(c['start_ms'], c['start_ms'] + c['ms']) for c in self.answer['calls']
+                 if c['method'] == 'FillInLunInfo' and c['start_ms'] >= begin[0] and c['arguments'] in disks]
+        least, most = asked[-1][0] - begin[1], asked[-1][1] - begin[0]
+
+        def told():
+            us = self.view()['import_us']
+            return us is not None and least - CLOCK_MS <= us / 1000 <= most + CLOCK_MS
+        if not labhost.wait_until(told, labhost.PATIENCE_S, 0.1):
+            self.within('import_us', self.view()['import_us'], least, most)
+
+
+def check_costs(run, copy, answer):
+    """In every story, of every set that was made or imported."""
+    if run.ground.array is None:
+        return
+    cost = Cost(run, copy, answer)
+    methods = [name for name, _, _ in cost.calls]
+    if 'PostFinalCommitSnapshots' in methods:
+        cost.check_create()
+    if 'LocateLuns' in methods and any(lun['role'] == 'shadow' and lun['device'] for lun in answer['luns']):
+        cost.check_import()
+
+
 STEPS = []  # (compiled pattern, function)
 
 
@@ -199,6 +269,7 @@ def create(run, name, luns, wishes):
     answer = run.ask('A', *words)
     if not failing:
         run.sets[name] = Copy(answer, 'A', document, run.numbers())
+        check_costs(run, run.sets[name], answer)
 
 
 @step(r'create a set SET of the copy of LUN in SET on ([AB])')
@@ -209,6 +280,7 @@ def create_of_copy(run, name, n, source, host):
     answer = run.ask(host, 'create', '--lun', str(number))
     if not failing:
         run.sets[name] = Copy(answer, host, None, {number: int(n)})
+        check_costs(run, run.sets[name], answer)
 
 
 @step(r'(abandon|abort) a set of VOLUMES((?:, [A-Za-z- ]+)*) after (\w+)')
@@ -225,6 +297,7 @@ def import_set(run, name, host):
     if not failing:
         copy.host = host
         copy.see(host, answer)
+        check_costs(run, copy, answer)
 
 
 @step(r'delete SET ON')
@@ -448,6 +521,27 @@ def in_time(run):
     """VSS gives up after ten seconds; the lab's coordinator, too."""
     if not 0 <= run.answer.get('commit_ms', -1) < 10000 or run.answer.get('hold_ms', 10000) >= 10000:
         raise Failure(f'CommitSnapshots {run.answer.get("commit_ms")} ms, hold {run.answer.get("hold_ms")} ms')
+
+
+@step(r'the array says of (\w+|the only set): writers (took part|left out|not told)')
+def writers_are(run, name, what):
+    if run.ground.array is None:
+        return
+    sets = run.ground.array.ctl('set', 'list')['sets']
+    wanted = None if name == 'the only set' else run.copy(name).id.strip('{}').lower().replace('-', '')
+    found = [one['writers'] for one in sets if wanted in (None, one['id'])]
+    if found != [what]:
+        raise Failure(f'the array has {found}')
+
+
+@step(r'the array warned of (flush and hold|CommitSnapshots|release) in SET')
+def warned(run, phase, name):
+    if run.ground.array is None:
+        return
+    wanted = run.copy(name).id.strip('{}').lower().replace('-', '')
+    events = run.ground.array.ctl('events')['events']
+    if not any(e['level'] == 'warning' and wanted in e['text'] and f'slowest: {phase}' in e['text'] for e in events):
+        raise Failure(f'no such warning: {[e["text"] for e in events][-5:]}')
 
 
 @step(r'(\d+|no) shadow LUNs? (?:is|are) on the array')

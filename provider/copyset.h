@@ -85,8 +85,9 @@ enum cs_call {
 #define CS_DO_TARGETS (1u << 7) /* hand out identities */
 #define CS_DO_FORGET  (1u << 8) /* the previous set was kept: only drop what is known of it */
 #define CS_DO_WITHDRAW                                                                                       \
-	(1u << 9) /* it was kept, but VSS gave it up: delete those of its LUNs that nobody sees */
-#define CS_DO_END (CS_DO_UNDO | CS_DO_FORGET | CS_DO_WITHDRAW) /* one of these: the previous set has ended */
+	(1u << 9)             /* it was kept, but VSS gave it up: delete those of its LUNs that nobody sees */
+#define CS_DO_TELL (1u << 10) /* tell the arrays what the set cost */
+#define CS_DO_END  (CS_DO_UNDO | CS_DO_FORGET | CS_DO_WITHDRAW) /* one of these: the previous set has ended */
 
 struct cs_machine {
 	enum cs_state state;

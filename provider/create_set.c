@@ -54,6 +54,15 @@ static enum cs_result work_check(struct provider *p, struct snapshot_set *s, uin
 	return set_check(s);
 }
 
+static enum cs_result work_tell(struct provider *p, struct snapshot_set *s, uint32_t epoch, void *arg)
+{
+	(void)p;
+	(void)epoch;
+	(void)arg;
+	set_tell(s);
+	return CS_OK;
+}
+
 static HRESULT WINAPI set_EndPrepareSnapshots(IVssProviderCreateSnapshotSet *iface, VSS_ID set_id)
 {
 	return provider_run_set_call(
@@ -93,7 +102,7 @@ static HRESULT WINAPI set_PreFinalCommitSnapshots(IVssProviderCreateSnapshotSet 
 static HRESULT WINAPI set_PostFinalCommitSnapshots(IVssProviderCreateSnapshotSet *iface, VSS_ID set_id)
 {
 	return provider_run_set_call(
-		impl_from_IVssProviderCreateSnapshotSet(iface), CS_CALL_POST_FINAL, &set_id, NULL, NULL);
+		impl_from_IVssProviderCreateSnapshotSet(iface), CS_CALL_POST_FINAL, &set_id, work_tell, NULL);
 }
 
 static HRESULT WINAPI set_AbortSnapshots(IVssProviderCreateSnapshotSet *iface, VSS_ID set_id)

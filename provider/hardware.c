@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include "events.h"
+#include "provider/clock.h"
 #include "provider/eventlog.h"
 #include "provider/lun_identity.h"
 #include "provider/provider_object.h"
+#include "provider/imports.h"
 #include "provider/result.h"
+#include "provider/set_cost.h"
 #include "provider/snapshot_set.h"
 
 #define CONTEXTS_REFUSED (VSS_VOLSNAP_ATTR_CLIENT_ACCESSIBLE | VSS_VOLSNAP_ATTR_FILE_SHARE)
@@ -58,8 +61,9 @@ uint8_t (*provider_recognise_all(const VDS_LUN_INFORMATION *luns, unsigned count
 static bool wish_of(struct provider *p, LONG context, struct copy_wish *wish)
 {
 	static_assert(COPY_CONTEXT_DIFFERENTIAL == VSS_VOLSNAP_ATTR_DIFFERENTIAL &&
-			      COPY_CONTEXT_PLEX == VSS_VOLSNAP_ATTR_PLEX,
-		"copy_kind.h has vss.h's bits");
+			      COPY_CONTEXT_PLEX == VSS_VOLSNAP_ATTR_PLEX &&
+			      COST_CONTEXT_NO_WRITERS == VSS_VOLSNAP_ATTR_NO_WRITERS,
+		"copy_kind.h and set_cost.h have vss.h's bits");
 	enum up_copy_kind preferred = p->context->copy_kind ? p->context->copy_kind() : UP_COPY_DEFAULT;
 
 	return !(context & CONTEXTS_REFUSED) && copy_wish_of_context((uint32_t)context, preferred, wish);
@@ -137,6 +141,7 @@ static HRESULT WINAPI hw_FillInLunInfo(
 		return provider_answer("FillInLunInfo: foreign", CS_OK);
 	if (!lun_identity_rebuild(lun, id))
 		return provider_answer("FillInLunInfo", CS_OUT_OF_MEMORY);
+	imports_arrived(id);
 	*supported = TRUE;
 	return provider_answer("FillInLunInfo: ours", CS_OK);
 }
@@ -146,6 +151,7 @@ struct add_args {
 	const uint8_t (*luns)[UP_ID_BYTES];
 	unsigned count;
 	struct copy_wish wish;
+	uint32_t context;
 	enum cs_result refusal; /* the volume is none for us; CS_OK: it may be */
 };
 
@@ -155,6 +161,7 @@ static enum cs_result work_add(struct provider *p, struct snapshot_set *s, uint3
 
 	(void)p;
 	(void)epoch;
+	set_note_context(s, a->context);
 	return a->refusal != CS_OK ? a->refusal : set_add(s, a->snapshot_id, a->luns, a->count, &a->wish);
 }
 
@@ -164,7 +171,7 @@ static HRESULT WINAPI hw_BeginPrepareSnapshot(IVssHardwareSnapshotProviderEx *if
 {
 	struct provider *p = impl_from_IVssHardwareSnapshotProviderEx(iface);
 	const char *call = cs_call_name(CS_CALL_BEGIN_PREPARE);
-	struct add_args args = {.count = (unsigned)count};
+	struct add_args args = {.count = (unsigned)count, .context = (uint32_t)context};
 	uint8_t(*ids)[UP_ID_BYTES] = NULL;
 
 	(void)devices;
@@ -279,20 +286,22 @@ static enum cs_result find(struct provider *p, const char *call, const uint8_t i
 }
 
 static enum cs_result locate(struct provider *p, const uint8_t id[UP_ID_BYTES], const char *call,
-	bool *mapped_now, uint8_t array_id[UP_ID_BYTES])
+	bool *mapped_now, struct import_lun *import)
 {
 	struct array_trouble trouble;
 	struct up_lun lun;
-	enum cs_result result = find(p, call, id, &lun, array_id);
+	enum cs_result result = find(p, call, id, &lun, import->array_id);
 
 	*mapped_now = false;
 	if (result != CS_OK)
 		return result;
 	if (lun.number == 0 && lun.kind != UP_LUN_SHADOW)
 		return CS_NOT_FOUND; /* only shadow LUNs are ours to unmask */
+	memcpy(import->lun_id, id, UP_ID_BYTES);
+	memcpy(import->set_id, lun.set_id, UP_ID_BYTES);
 	if (lun.number != 0)
 		return CS_OK;
-	if (provider_ask_lun(p, array_id, UP_OP_MAP, id, &trouble) < 0)
+	if (provider_ask_lun(p, import->array_id, UP_OP_MAP, id, &trouble) < 0)
 		return result_note(&trouble, call, id);
 	*mapped_now = true;
 	return CS_OK;
@@ -304,6 +313,7 @@ static HRESULT WINAPI hw_LocateLuns(
 {
 	struct provider *p = impl_from_IVssHardwareSnapshotProviderEx(iface);
 	const char *call = "LocateLuns";
+	uint64_t begun_us = clock_us();
 	struct array_trouble trouble;
 	enum cs_result result;
 	LONG done = 0;
@@ -313,19 +323,21 @@ static HRESULT WINAPI hw_LocateLuns(
 	uint8_t(*ids)[UP_ID_BYTES] = provider_recognise_all(luns, (unsigned)count, CS_NOT_FOUND, &result);
 	if (!ids)
 		return provider_answer(call, result);
-	uint8_t(*arrays)[UP_ID_BYTES] = calloc((size_t)count, sizeof(*arrays));
+	struct import_lun *imports = calloc((size_t)count, sizeof(*imports));
 	bool *mapped = calloc((size_t)count, sizeof(*mapped));
-	if (!arrays || !mapped)
+	if (!imports || !mapped)
 		result = CS_OUT_OF_MEMORY;
 	while (done < count && result == CS_OK) {
-		result = locate(p, ids[done], call, &mapped[done], arrays[done]);
+		result = locate(p, ids[done], call, &mapped[done], &imports[done]);
 		done++;
 	}
 	for (LONG i = 0; result != CS_OK && i < done; i++)
 		if (mapped[i])
-			(void)provider_ask_lun(p, arrays[i], UP_OP_UNMAP, ids[i], &trouble);
+			(void)provider_ask_lun(p, imports[i].array_id, UP_OP_UNMAP, ids[i], &trouble);
+	if (result == CS_OK)
+		imports_located(p->context, imports, (unsigned)count, begun_us);
 	free(mapped);
-	free(arrays);
+	free(imports);
 	free(ids);
 	return provider_answer(call, result);
 }

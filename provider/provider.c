@@ -14,6 +14,7 @@
 #include <string.h>
 #include "provider/async.h"
 #include "provider/eventlog.h"
+#include "provider/imports.h"
 #include "provider/provider_object.h"
 #include "provider/result.h"
 
@@ -254,4 +255,5 @@ void provider_abort_all(void)
 		(void)provider_release(p);
 	}
 	async_leave_all();
+	imports_leave();
 }

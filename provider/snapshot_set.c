@@ -9,8 +9,10 @@
 #include <windows.h>
 #include "events.h"
 #include "proto/identity.h"
+#include "provider/clock.h"
 #include "provider/eventlog.h"
 #include "provider/result.h"
+#include "provider/set_cost.h"
 #include "provider/window.h"
 
 #define ARM_LIMIT_MS          60000
@@ -50,6 +52,8 @@ struct snapshot_set {
 	struct window *window;
 	uint32_t budget_ms;
 	uint64_t commit_us;
+	struct set_times times;
+	uint32_t context;
 	struct window_result committed[ARRAYS_MAX];
 };
 
@@ -405,6 +409,8 @@ static uint32_t array_deadline_ms(const struct snapshot_set *s, uint32_t budget_
 enum cs_result set_ready(struct snapshot_set *s, uint32_t budget_ms)
 {
 	const char *call = cs_call_name(CS_CALL_PRE_COMMIT);
+
+	s->times.pre_commit_in = clock_us();
 	struct array_info *infos = calloc(s->array_count, sizeof(*infos));
 	unsigned failed = 0;
 	int err = infos ? 0 : -ENOMEM;
@@ -424,6 +430,7 @@ enum cs_result set_ready(struct snapshot_set *s, uint32_t budget_ms)
 	}
 	free(infos);
 	s->budget_ms = budget_ms;
+	s->times.pre_commit_out = clock_us();
 	if (err == 0)
 		return CS_OK;
 	struct array_trouble trouble = {.err = err == -ENOENT ? -EHOSTUNREACH : err, .op = UP_OP_SET_COMMIT};
@@ -460,11 +467,13 @@ static enum cs_result explain_commit(struct snapshot_set *s)
 
 enum cs_result set_commit(struct snapshot_set *s)
 {
+	s->times.commit_in = clock_us();
 	bool ok = window_commit(s->window, s->budget_ms, &s->commit_us);
 
 	s->budget_ms = window_budget_ms(s->window);
 	for (unsigned i = 0; i < s->array_count; i++)
 		window_result(s->window, i, &s->committed[i]);
+	s->times.commit_out = clock_us();
 	return ok ? CS_OK : explain_commit(s);
 }
 
@@ -505,8 +514,9 @@ enum cs_result set_check(struct snapshot_set *s)
 {
 	const char *call = cs_call_name(CS_CALL_POST_COMMIT);
 	enum cs_result result = CS_OK;
-	struct talk *talk = malloc(sizeof(*talk));
 
+	s->times.post_commit_in = clock_us();
+	struct talk *talk = malloc(sizeof(*talk));
 	note_silences(s, call);
 	window_close(s->window);
 	s->window = NULL;
@@ -524,6 +534,62 @@ enum cs_result set_check(struct snapshot_set *s)
 	}
 	free(talk);
 	return result;
+}
+
+/* ---- what it cost ------------------------------------------------------------------------------------ */
+
+void set_note_context(struct snapshot_set *s, uint32_t context)
+{
+	s->context = context;
+}
+
+/* True: the array has it, or is older and keeps no record. */
+static bool tell_one(struct snapshot_set *s, unsigned array, const struct set_cost *cost, struct talk *talk)
+{
+	struct up_msg *m = &talk->request;
+
+	up_request_init(m, UP_OP_SET_TELL, 0);
+	memcpy(m->set_id, s->id, UP_ID_BYTES);
+	m->writers = (uint32_t)cost->writers;
+	m->frozen_us = cost->frozen_us;
+	m->flush_us = cost->flush_us;
+	m->commit_us = cost->commit_us;
+	m->release_us = cost->release_us;
+	m->has = UP_HAS(UP_TAG_SET_ID) | UP_HAS(UP_TAG_WRITERS) | UP_HAS(UP_TAG_FROZEN_US) |
+		 UP_HAS(UP_TAG_FLUSH_US) | UP_HAS(UP_TAG_COMMIT_US) | UP_HAS(UP_TAG_RELEASE_US);
+	int err = array_client_request(s->client, s->arrays[array].id, NULL, m, &talk->reply, &talk->trouble);
+
+	return err == 0 || (err == -EPROTO && talk->reply.status == UP_UNSUPPORTED);
+}
+
+void set_tell(struct snapshot_set *s)
+{
+	const char *call = cs_call_name(CS_CALL_POST_FINAL);
+	char detail[300], label[UP_LABEL_MAX_BYTES + 1] = "";
+	struct set_cost cost;
+
+	s->times.post_final_in = clock_us();
+	set_cost_of(&s->times, s->context, &cost);
+	struct talk *talk = malloc(sizeof(*talk));
+	for (unsigned i = 0; i < s->array_count && talk && !s->cancelled; i++) {
+		bool told = tell_one(s, i, &cost, talk);
+		if (told && up_has(&talk->reply, UP_TAG_LABEL))
+			snprintf(label, sizeof(label), "%s", talk->reply.label);
+		if (told || s->cancelled)
+			continue;
+		snprintf(detail, sizeof(detail), "What the set cost was not recorded (%s).",
+			talk->trouble.err < 0 ? "no answer" : up_status_name(talk->trouble.status));
+		result_event(UMBRA_EVENT_NOT_TOLD, call, a_lun_on(s, i), s->arrays[i].name, detail);
+	}
+	free(talk);
+	if (s->cancelled)
+		return;
+	set_cost_text(&cost, label, detail, sizeof(detail));
+	result_event(UMBRA_EVENT_SET_COST, call, a_lun_on(s, 0), s->arrays[0].name, detail);
+	if (!set_cost_slow(&cost))
+		return;
+	set_cost_slow_text(&cost, detail, sizeof(detail));
+	result_event(UMBRA_EVENT_HOLD_SLOW, call, a_lun_on(s, 0), s->arrays[0].name, detail);
 }
 
 /* ---- identities and keeping ------------------------------------------------------------------------ */

@@ -32,6 +32,8 @@ void set_unref(struct snapshot_set *s);
 /* Adds one volume: its LUNs, all or none of them. */
 enum cs_result set_add(struct snapshot_set *s, const uint8_t snapshot_id[CS_ID_BYTES],
 	const uint8_t (*luns)[UP_ID_BYTES], unsigned count, const struct copy_wish *wish);
+/* VSS's context of the set, the same with each of its volumes. */
+void set_note_context(struct snapshot_set *s, uint32_t context);
 
 enum cs_result set_arm(struct snapshot_set *s);
 /* Opens the window for set_commit. budget_ms: how long CommitSnapshots may take. */
@@ -48,6 +50,10 @@ enum cs_result set_lookup(struct snapshot_set *s, const uint8_t (*originals)[UP_
  * told to keep it, and *kept is set. */
 enum cs_result set_handed(
 	struct snapshot_set *s, const uint8_t (*originals)[UP_ID_BYTES], unsigned count, bool *kept);
+
+/* VSS is through with the set: tells its arrays, and the Application log, what it cost. That an array does not hear of it
+ * changes nothing for VSS. */
+void set_tell(struct snapshot_set *s);
 
 /* Tells every array to give the set up; may be called again and at any time. call: for the event log. */
 void set_undo(struct snapshot_set *s, const char *call);

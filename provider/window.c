@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <windows.h>
+#include "provider/clock.h"
 #include "provider/memory.h"
 
 #define LANES_MAX       4
@@ -464,17 +465,6 @@ static void collect(struct window *w, unsigned i)
 	}
 }
 
-static uint64_t now_us(void)
-{
-	LARGE_INTEGER count, frequency;
-
-	QueryPerformanceCounter(&count);
-	QueryPerformanceFrequency(&frequency);
-	uint64_t whole = (uint64_t)(count.QuadPart / frequency.QuadPart);
-	uint64_t rest = (uint64_t)(count.QuadPart % frequency.QuadPart);
-	return whole * 1000000 + rest * 1000000 / (uint64_t)frequency.QuadPart;
-}
-
 /* The holds may have begun when the window was ready: what is left of their time, if it is less. Never nothing, for they may have
  * begun just now, too; VSS refuses a copy whose holds were broken. */
 static void fit_budget(struct window *w, uint32_t budget_ms)
@@ -500,7 +490,7 @@ uint32_t window_budget_ms(const struct window *w)
 
 bool window_commit(struct window *w, uint32_t budget_ms, uint64_t *elapsed_us)
 {
-	uint64_t start_us = now_us();
+	uint64_t start_us = clock_us();
 	bool ok = true;
 
 	fit_budget(w, budget_ms);
@@ -512,7 +502,7 @@ bool window_commit(struct window *w, uint32_t budget_ms, uint64_t *elapsed_us)
 		collect(w, i);
 		ok = ok && w->results[i].ok;
 	}
-	*elapsed_us = now_us() - start_us;
+	*elapsed_us = clock_us() - start_us;
 	if (*elapsed_us > (uint64_t)budget_ms * 1000)
 		ok = false;
 	InterlockedExchange(&w->undo, !ok);

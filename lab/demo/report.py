@@ -85,6 +85,21 @@ def figure(value, what):
     return f'<div class="figure"><b>{value}</b><span>{html.escape(what)}</span></div>'
 
 
+def cost_table(cost):
+    """What the provider told the array of a set."""
+    def ms(key):
+        return 'not told' if cost[key] is None else f'{cost[key]:.2f} ms'
+    consistency = cost['consistency'] + ('-consistent' if cost['consistency'] != 'not told' else '')
+    held = ms('held_ms')
+    if cost['held_ms'] is not None:
+        held += f": flush {ms('flush_ms')}, CommitSnapshots {ms('commit_ms')}, release {ms('release_ms')}"
+    rows = (('label', cost['label'] or '-'), ('consistency', f"{consistency}; writers {cost['writers']}"),
+            ('auto-recovery', cost['auto_recovery']), ('applications frozen', ms('frozen_ms')), ('I/O held', held),
+            ('import, until the disks were there', ms('import_ms')))
+    return ('<h3>What it cost, as the provider told the array</h3><table>'
+            + ''.join(f'<tr><td>{html.escape(a)}</td><td>{html.escape(b)}</td></tr>' for a, b in rows) + '</table>')
+
+
 def section(one):
     title = 'transportable' if one['transportable'] else 'imported on the same host'
     rows = ''.join(
@@ -99,6 +114,7 @@ def section(one):
             + figure(f'{one["hold_ms"]:.1f} ms', 'write hold: writers stood still')
             + figure(verdict, 'contents as of the instant') + '</div>'
             + '<h3>From PreCommit to PostCommit</h3>' + timeline(around_the_hold(one['phases']))
+            + (cost_table(one['cost']) if 'cost' in one else '')
             + '<h3>The whole set</h3>' + timeline(one['phases'])
             + '<details><summary>as a table</summary><table><tr><th>phase</th><th class="n">start ms</th>'
               f'<th class="n">ms</th><th>HRESULT</th></tr>{rows}</table></details>')

@@ -44,9 +44,10 @@ static struct cs_step make_call(struct cs_machine *m, enum cs_call c, const uint
 	return cs_call(m, c, names_a_set(c) ? set : NULL);
 }
 
+/* That can fail. To tell the arrays what a set cost cannot. */
 static bool has_work(struct cs_step step)
 {
-	return (step.actions & ~CS_DO_END) != 0;
+	return (step.actions & ~(CS_DO_END | CS_DO_TELL)) != 0;
 }
 
 static void explore(struct cs_machine m)

@@ -9,6 +9,7 @@
 #include "provider/orphan_rules.h"
 #include "provider/output.h"
 #include "provider/page83.h"
+#include "provider/set_cost.h"
 #include "provider/shadow_bits.h"
 #include "provider/support_text.h"
 #include "tests/support/test.h"
@@ -427,6 +428,59 @@ TEST(malformed_events)
 	fclose(out);
 }
 
+TEST(costs_are_what_lies_between_the_calls)
+{
+	struct set_times t = {.pre_commit_in = 1000,
+		.pre_commit_out = 3000,
+		.commit_in = 64000,
+		.commit_out = 76000,
+		.post_commit_in = 98000,
+		.post_final_in = 813000};
+	struct set_cost c;
+	char text[300];
+
+	set_cost_of(&t, 0, &c);
+	assert_int_equal(c.writers, UP_WRITERS_TOOK_PART);
+	assert_int_equal(c.frozen_us, 812000);
+	assert_int_equal(c.flush_us, 61000);
+	assert_int_equal(c.commit_us, 12000);
+	assert_int_equal(c.release_us, 22000);
+	assert_int_equal(set_cost_held_us(&c), 95000);
+	assert_false(set_cost_slow(&c));
+	set_cost_text(&c, "", text, sizeof(text));
+	assert_string_equal(text,
+		"Application-consistent (writers took part). Applications were frozen for 812 ms; I/O was held for 95 ms: "
+		"flush 61, CommitSnapshots 12, release 22.");
+	set_cost_of(&t, COST_CONTEXT_NO_WRITERS | 0x9, &c);
+	assert_int_equal(c.writers, UP_WRITERS_LEFT_OUT);
+	set_cost_text(&c, "nightly", text, sizeof(text));
+	assert_non_null(strstr(text, "Crash-consistent (writers left out)"));
+	assert_non_null(strstr(text, " Label: nightly"));
+	/* a call that did not come makes no phase */
+	t.post_final_in = 0;
+	set_cost_of(&t, 0, &c);
+	assert_int_equal(c.frozen_us, 0);
+}
+
+TEST(a_long_hold_names_its_slowest_phase)
+{
+	struct set_cost c = {.flush_us = 2000000, .commit_us = 2000000, .release_us = 1000000};
+	char text[300];
+
+	assert_false(set_cost_slow(&c)); /* 5 s and no more */
+	c.release_us++;
+	assert_true(set_cost_slow(&c));
+	set_cost_slow_text(&c, text, sizeof(text));
+	assert_non_null(strstr(text,
+		"held for 5001 ms; the slowest phase was CommitSnapshots with 2000 ms: look at the array"));
+	c.flush_us = 2000001;
+	set_cost_slow_text(&c, text, sizeof(text));
+	assert_non_null(strstr(text, "the slowest phase was flush and hold with 2001 ms"));
+	c.release_us = 4000000;
+	set_cost_slow_text(&c, text, sizeof(text));
+	assert_non_null(strstr(text, "the slowest phase was the release with 4000 ms"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +501,8 @@ int main(void)
 		cmocka_unit_test(secrets_are_known_by_their_names),
 		cmocka_unit_test(events_become_lines),
 		cmocka_unit_test(malformed_events),
+		cmocka_unit_test(costs_are_what_lies_between_the_calls),
+		cmocka_unit_test(a_long_hold_names_its_slowest_phase),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -335,6 +335,31 @@ static enum up_status do_notify(struct fake_array *a, const struct up_msg *reque
 	return UP_OK;
 }
 
+static enum up_status do_tell(struct fake_array *a, const struct up_msg *request, struct up_msg *reply)
+{
+	struct fake_set *s = fake_find_set((unsigned)(a - fakes), request->set_id);
+
+	if (!s)
+		return UP_NOT_FOUND;
+	if (s->state != UP_SET_COMMITTED && s->state != UP_SET_KEPT)
+		return UP_BAD_STATE;
+	s->told |= request->has & ~UP_HAS(UP_TAG_SET_ID);
+	if (up_has(request, UP_TAG_WRITERS)) {
+		s->writers = request->writers;
+		s->frozen_us = request->frozen_us;
+		s->flush_us = request->flush_us;
+		s->commit_us = request->commit_us;
+		s->release_us = request->release_us;
+	}
+	if (up_has(request, UP_TAG_IMPORT_US))
+		s->import_us = request->import_us;
+	if (s->label[0]) {
+		memcpy(reply->label, s->label, sizeof(reply->label));
+		reply->has |= UP_HAS(UP_TAG_LABEL);
+	}
+	return UP_OK;
+}
+
 static enum up_status do_resync_start(
 	struct fake_array *a, const struct up_msg *request, struct up_msg *reply)
 {
@@ -448,6 +473,8 @@ static enum up_status execute(const struct fake_device *d, const struct up_msg *
 		return do_break(a, request);
 	case UP_OP_NOTIFY:
 		return do_notify(a, request);
+	case UP_OP_SET_TELL:
+		return do_tell(a, request, reply);
 	case UP_OP_RESYNC_START:
 		return do_resync_start(a, request, reply);
 	case UP_OP_RESYNC_STATE:

@@ -34,6 +34,10 @@ struct fake_set {
 	bool there;
 	uint8_t id[UP_ID_BYTES];
 	enum up_set_state state;
+	/* what set-tell told of it: the fields' bits, and their values */
+	uint64_t told, frozen_us, flush_us, commit_us, release_us, import_us;
+	uint32_t writers;
+	char label[UP_LABEL_MAX_BYTES + 1]; /* in replies to it */
 };
 
 struct fake_array {

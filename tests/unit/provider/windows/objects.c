@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "events.h"
+#include "provider/imports.h"
 
 struct provider_context context;
 IVssHardwareSnapshotProviderEx *hw;
@@ -113,6 +114,7 @@ void finish(void)
 	IVssProviderNotifications_Release(notify);
 	IVssProviderCreateSnapshotSet_Release(set);
 	CHECK(IVssHardwareSnapshotProviderEx_Release(hw) == 0);
+	imports_leave();
 	wait_for_threads();
 	eventlog_drain();
 	array_client_destroy(context.client);
@@ -194,7 +196,7 @@ HRESULT targets(const uint8_t (*of)[UP_ID_BYTES], LONG count, VDS_LUN_INFORMATIO
 void expect_event(DWORD id)
 {
 	eventlog_drain();
-	for (int i = 0; i < 100 && !events; i++)
+	for (int i = 0; i < 2000 && !events; i++)
 		Sleep(10);
 	if (last_event.id != id)
 		printf("event 0x%lx: %s %s %s %s\n", last_event.id, last_event.call, last_event.lun,

@@ -169,7 +169,7 @@ static void whole_life(void)
 	}
 	CHECK(fake_shadows() == 0);
 	eventlog_drain();
-	CHECK(events == 0);
+	CHECK(events == 1 && last_event.id == UMBRA_EVENT_SET_COST);
 	CHECK(heap_calls > 10); /* they are being watched */
 	lun_identity_clear(&seen);
 	lun_identity_clear(&out[0]);
@@ -503,7 +503,8 @@ static void end_in_a_state(unsigned way, unsigned steps, unsigned handed)
 	lun_identity_clear(&out);
 	finish(); /* way 3: the last Release */
 	CHECK(fake_shadows() == left && fake_open_sets() == 0);
-	CHECK(events == (way == 0 && left)); /* VSS gave up what is kept */
+	/* what a set cost that came to its end; VSS gave up what is kept */
+	CHECK(events == (steps == 7) + (way == 0 && left));
 }
 
 static void every_way_to_end_in_every_state(void)
@@ -595,6 +596,114 @@ static void keeping_is_all_or_nothing(void)
 	expect_event(UMBRA_EVENT_STORE_ERROR);
 	CHECK_HR(abort_set(&set_id), S_OK);
 	CHECK(fake_shadows() == 0);
+	finish();
+}
+
+#define COST                                                                                                 \
+	(UP_HAS(UP_TAG_WRITERS) | UP_HAS(UP_TAG_FROZEN_US) | UP_HAS(UP_TAG_FLUSH_US) |                       \
+		UP_HAS(UP_TAG_COMMIT_US) | UP_HAS(UP_TAG_RELEASE_US))
+
+/* A set of one LUN, up to its last call; the release takes a tenth of a second. */
+static struct fake_set *finished(LONG context_flags)
+{
+	CHECK_HR(begin(&set_id, &volume_id, context_flags, luns, 1), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), S_OK);
+	Sleep(100);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	CHECK_HR(IVssProviderCreateSnapshotSet_PreFinalCommitSnapshots(set, set_id), S_OK);
+	CHECK(!fake_find_set(0, set_bytes)->told);
+	CHECK_HR(IVssProviderCreateSnapshotSet_PostFinalCommitSnapshots(set, set_id), S_OK);
+	eventlog_drain();
+	return fake_find_set(0, set_bytes);
+}
+
+static void the_arrays_hear_what_a_set_cost(void)
+{
+	for (int left_out = 0; left_out < 2; left_out++) {
+		start_with(1, 0);
+		struct fake_set *s = finished(left_out ? VSS_VOLSNAP_ATTR_NO_WRITERS : 0);
+		CHECK(s->told == COST);
+		CHECK(s->writers == (left_out ? UP_WRITERS_LEFT_OUT : UP_WRITERS_TOOK_PART));
+		CHECK(s->commit_us > 0);
+		CHECK(s->release_us >= 50000 && s->flush_us < s->frozen_us);
+		CHECK(s->flush_us + s->commit_us + s->release_us <= s->frozen_us);
+		CHECK(events == 1 && last_event.id == UMBRA_EVENT_SET_COST);
+		CHECK(!strncmp(last_event.detail, left_out ? "Crash-" : "Application-", 6));
+		CHECK(!strcmp(last_event.array, "fake-a") && !strstr(last_event.detail, "Label"));
+		finish();
+	}
+}
+
+/* Whatever the array answers, VSS has its copy. */
+static void an_array_that_does_not_hear_stops_nothing(void)
+{
+	start_with(1, 0);
+	fakes[0].refuse[UP_OP_SET_TELL] = UP_UNSUPPORTED; /* an older one */
+	CHECK(!finished(0)->told);
+	CHECK(events == 1 && last_event.id == UMBRA_EVENT_SET_COST);
+	finish();
+	start_with(1, 0);
+	fakes[0].refuse[UP_OP_SET_TELL] = UP_BUSY;
+	CHECK(!finished(0)->told);
+	CHECK(events == 2 && last_event.id == UMBRA_EVENT_SET_COST);
+	finish();
+}
+
+static void the_event_has_the_label(void)
+{
+	start_with(1, 0);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	struct fake_set *s = fake_find_set(0, set_bytes);
+	snprintf(s->label, sizeof(s->label), "nightly");
+	(void)finished(0);
+	CHECK(strstr(last_event.detail, "Label: nightly"));
+	finish();
+}
+
+static void arrive(const uint8_t id[UP_ID_BYTES])
+{
+	VDS_LUN_INFORMATION seen;
+	WINBOOL ours;
+
+	describe(&seen, id);
+	CHECK_HR(IVssHardwareSnapshotProviderEx_FillInLunInfo(hw, NULL, &seen, &ours), S_OK);
+	CHECK(ours);
+	lun_identity_clear(&seen);
+}
+
+/* Two volumes, a call of LocateLuns each: the import lasts from the first call to the last disk. */
+static void the_array_hears_how_long_an_import_took(void)
+{
+	VDS_LUN_INFORMATION out[2];
+	uint8_t shadow[2][UP_ID_BYTES];
+
+	start_with(2, 0);
+	memset(out, 0, sizeof(out));
+	committed(luns, 2);
+	CHECK_HR(targets(luns, 2, out), S_OK);
+	for (int i = 0; i < 2; i++)
+		CHECK(lun_identity_recognise(&out[i], shadow[i]));
+	struct fake_set *s = fake_find_set(0, set_bytes);
+	for (int again = 0; again < 2; again++) {
+		CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, &out[0]), S_OK);
+		Sleep(100);
+		CHECK_HR(IVssHardwareSnapshotProviderEx_LocateLuns(hw, 1, &out[1]), S_OK);
+		fake_rescan();
+		arrive(ids[0]); /* an original: none of the import's */
+		arrive(shadow[1]);
+		arrive(shadow[1]);
+		CHECK(!s->told);
+		arrive(shadow[0]);
+		expect_event(UMBRA_EVENT_IMPORTED);
+		CHECK(s->told == UP_HAS(UP_TAG_IMPORT_US) && s->import_us >= 50000);
+		arrive(shadow[0]); /* VSS asks again before it deletes */
+		s->told = 0;
+	}
+	CHECK(fakes[0].executed[UP_OP_SET_TELL] == 2);
+	lun_identity_clear(&out[0]);
+	lun_identity_clear(&out[1]);
 	finish();
 }
 
@@ -782,6 +891,10 @@ int main(void)
 		TEST(null_pointers_are_invalid_arguments),
 		TEST(support_is_all_or_nothing),
 		TEST(whole_life),
+		TEST(the_arrays_hear_what_a_set_cost),
+		TEST(an_array_that_does_not_hear_stops_nothing),
+		TEST(the_event_has_the_label),
+		TEST(the_array_hears_how_long_an_import_took),
 		TEST(targets_after_the_final_commit),
 		TEST(calls_out_of_order_and_unknown_sets),
 		TEST(volumes_on_one_lun_share_a_copy),
