@@ -19,8 +19,9 @@
 #include <unistd.h>
 #include "array/store/pool/durable/meta.h"
 
-#define HOLD_TRIES    200u
-#define HOLD_PAUSE_US 50000u
+#define HOLD_TRIES      200u
+#define HOLD_PAUSE_US   50000u
+#define LMDB_ROOM_BYTES (16u << 20)
 
 struct posix_host {
 	struct pool_host base;
@@ -561,6 +562,7 @@ int pool_host_posix(const char *path, struct reactor *reactor, bool lock, bool r
 		return fault_set(
 			fault, -ENOMEM, "there is not enough memory to open the pool: give umbrad more");
 	host->base.ops = &posix_ops;
+	host->base.meta_reserve_bytes = LMDB_ROOM_BYTES;
 	host->reactor = reactor;
 	host->read_only = read_only;
 	host->lock_fd = -1;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,10 +21,13 @@ struct sim_write {
 	uint8_t *data;
 };
 
+#define PIECE 65536u
+
 struct sim_disk_file {
 	struct list_node link;
 	char name[32];
-	uint8_t *now, *durable; /* of room bytes */
+	uint8_t *now, *durable; /* of room bytes, from mmap: what is not touched costs nothing */
+	uint8_t *touched;       /* a byte for each PIECE of them: not zero, perhaps */
 	uint64_t room, size, durable_size;
 	struct list unsynced;
 	uint64_t unsynced_count, unsynced_base; /* number of the first one */
@@ -80,24 +84,41 @@ static struct sim_disk_file *find_file(struct sim *s, const struct pool_host *h,
 	return NULL;
 }
 
+static uint8_t *image_grown(uint8_t *image, uint64_t from, uint64_t to)
+{
+	void *grown = image ? mremap(image, from, to, MREMAP_MAYMOVE)
+			    : mmap(NULL, to, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert(grown != MAP_FAILED);
+	return grown;
+}
+
 static void make_room(struct sim_disk_file *f, uint64_t bytes)
 {
-	uint64_t room = f->room ? f->room : 65536;
+	uint64_t room = f->room ? f->room : PIECE;
 
 	while (room < bytes)
 		room *= 2;
 	if (room == f->room)
 		return;
-	f->now = realloc(f->now, room);
-	f->durable = realloc(f->durable, room);
-	assert(f->now && f->durable);
-	memset(f->now + f->room, 0, room - f->room);
-	memset(f->durable + f->room, 0, room - f->room);
+	f->now = image_grown(f->now, f->room, room);
+	f->durable = image_grown(f->durable, f->room, room);
+	f->touched = realloc(f->touched, room / PIECE);
+	assert(f->touched);
+	memset(f->touched + f->room / PIECE, 0, (room - f->room) / PIECE);
 	f->room = room;
 }
 
-static void put(uint8_t *image, const struct sim_write *w, uint64_t from, uint64_t len)
+static void touch(struct sim_disk_file *f, uint64_t offset, uint64_t len)
 {
+	if (len > 0)
+		memset(f->touched + offset / PIECE, 1, (offset + len - 1) / PIECE - offset / PIECE + 1);
+}
+
+static void put(
+	struct sim_disk_file *f, uint8_t *image, const struct sim_write *w, uint64_t from, uint64_t len)
+{
+	touch(f, w->offset + from, len);
 	if (w->data)
 		memcpy(image + w->offset + from, w->data + from, len);
 	else
@@ -119,7 +140,7 @@ static void sync_up_to(struct sim_disk_file *f, uint64_t number, uint64_t size)
 	while (f->unsynced_count && f->unsynced_base < number) {
 		struct sim_write *w = container_of(f->unsynced.head.next, struct sim_write, link);
 
-		put(f->durable, w, 0, w->len);
+		put(f, f->durable, w, 0, w->len);
 		drop_first(f);
 	}
 	if (size > f->durable_size)
@@ -163,7 +184,7 @@ static void file_write(
 		if (offset + len > f->size)
 			f->size = offset + len;
 	}
-	put(f->now, w, 0, len);
+	put(f, f->now, w, 0, len);
 	list_push_back(&f->unsynced, &w->link);
 	f->unsynced_count++;
 	if (o->dsync)
@@ -376,6 +397,7 @@ static int sim_file_replace(struct pool_host *h, const char *name, const void *b
 		if (!f)
 			f = new_file(s, h, name);
 		make_room(f, len);
+		touch(f, 0, len);
 		memcpy(f->now, buf, len);
 		memcpy(f->durable, buf, len);
 		f->size = f->durable_size = len;
@@ -672,7 +694,7 @@ static void tear(struct sim *s, struct sim_disk_file *f, const struct sim_write 
 		uint64_t part = w->len - at < SECTOR ? w->len - at : SECTOR;
 
 		if (all == 0 || (all == 1 && sim_below(s, 2)))
-			put(f->durable, w, at, part);
+			put(f, f->durable, w, at, part);
 	}
 }
 
@@ -683,6 +705,15 @@ void sim_keep(struct sim *s)
 
 		sync_up_to(f, f->unsynced_base + f->unsynced_count, f->size);
 	}
+}
+
+/* What is not durable of this piece, and what lies behind the file's end, is lost. */
+static void piece_lost(struct sim_disk_file *f, uint64_t at)
+{
+	uint64_t kept = f->size <= at ? 0 : f->size - at < PIECE ? f->size - at : PIECE;
+
+	memset(f->durable + at + kept, 0, PIECE - kept);
+	memcpy(f->now + at, f->durable + at, PIECE);
 }
 
 void sim_power_off(struct sim *s)
@@ -724,8 +755,9 @@ void sim_power_off(struct sim *s)
 		struct sim_disk_file *f = container_of(n, struct sim_disk_file, link);
 
 		f->size = f->durable_size;
-		memset(f->durable + f->size, 0, f->room - f->size);
-		memcpy(f->now, f->durable, f->room);
+		for (uint64_t at = 0; at < f->room; at += PIECE)
+			if (f->touched[at / PIECE])
+				piece_lost(f, at);
 	}
 }
 
@@ -777,8 +809,11 @@ void sim_destroy(struct sim *s)
 		while (f->unsynced_count)
 			drop_first(f);
 		free(f->lost);
-		free(f->now);
-		free(f->durable);
+		if (f->room) {
+			munmap(f->now, f->room);
+			munmap(f->durable, f->room);
+		}
+		free(f->touched);
 		free(f);
 	}
 	for (unsigned i = 0; i < 4; i++) {

@@ -113,6 +113,7 @@ struct pool_host_ops {
 
 struct pool_host {
 	const struct pool_host_ops *ops;
+	uint32_t meta_reserve_bytes; /* of a new pool: room for LMDB when the file system below is full */
 };
 
 /* The real machine. `reactor` may be NULL when only the blocking functions are used (create, check).

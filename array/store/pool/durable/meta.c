@@ -32,8 +32,6 @@ static const char *const table_names[POOL_TABLES] = {
 	[POOL_TABLE_DIGEST] = "digest",
 };
 
-#define RESERVE_BYTES (16 << 20)
-
 static const char state_key[] = "state";
 
 int pool_errno(int lmdb)
@@ -234,7 +232,7 @@ static int open_tables(struct pool_meta *m, bool create)
 }
 
 /* Room for LMDB to go on in when the file system below is full. */
-static void reserve_room(const char *path)
+static void reserve_room(const char *path, uint32_t bytes)
 {
 	char file[4200];
 	int fd;
@@ -244,7 +242,7 @@ static void reserve_room(const char *path)
 	if (fd < 0)
 		return;
 	/* Not every file system can; then it is as it is. */
-	int rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, RESERVE_BYTES);
+	int rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, bytes);
 	(void)rc;
 	close(fd);
 }
@@ -285,8 +283,8 @@ int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 			err = pool_meta_commit(txn);
 	}
 	mdb_env_close(m.env);
-	if (!err)
-		reserve_room(path);
+	if (!err && host->meta_reserve_bytes)
+		reserve_room(path, host->meta_reserve_bytes);
 	return err;
 }
 
