@@ -4,6 +4,7 @@
 #   make demo       the main job, end to end; report in build/demo/
 #   make test       the unit tests, in a minute or two
 #   make check      every test, and a line as each ends
+#   make requesters the unmodified restic.exe, built from Debian's source, backs up in the lab; report in build/requesters/
 #   make bench      side-by-side benchmarks
 #   make soak       long campaigns, SOAK_SECONDS each (default 600)
 #   make msi        the provider's package: build/bin/umbra-vss.msi; SIGN=CERTIFICATE.p12 signs it and what is in it
@@ -14,7 +15,7 @@ PREFIX ?= /usr/local
 export PREFIX
 SOAK_SECONDS ?= 600
 
-.PHONY: all bootstrap linux windows demo test check bench soak msi deb install format clean
+.PHONY: all bootstrap linux windows demo test check requesters bench soak msi deb install format clean
 
 all: linux windows
 
@@ -35,6 +36,9 @@ test: bootstrap
 
 check: bootstrap
 	@scripts/check
+
+requesters: all
+	@scripts/requesters
 
 bench: linux
 	@bench/run

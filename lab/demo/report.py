@@ -109,7 +109,8 @@ def section(one):
     verdict = '<span class="ok">verified</span>' if one['verified'] else '<span class="bad">not verified</span>'
     return (f'<h2>{html.escape(one.get("title") or title)}</h2><p class="lead"><code>{html.escape(one["id"])}</code>, '
             f'{len(one["luns"])} LUNs</p><div class="figures">'
-            + figure(f'{one["commit_window_ms"] * 1000:.1f} µs', 'commit window: gates closed on the array')
+            + (figure(f'{one["commit_window_ms"] * 1000:.1f} µs', 'commit window: gates closed on the array')
+               if one['commit_window_ms'] is not None else '')
             + figure(f'{commit:.2f} ms', 'CommitSnapshots as the coordinator saw it')
             + figure(f'{one["hold_ms"]:.1f} ms', 'write hold: writers stood still')
             + figure(verdict, 'contents as of the instant') + '</div>'
