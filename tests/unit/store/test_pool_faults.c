@@ -320,6 +320,33 @@ TEST(while_the_metadata_cannot_be_written_and_the_log_is_full_io_is_answered_bus
 	}
 }
 
+/* A pool is full, and what a deletion gives back does not come: whoever needs a chunk is told in time. */
+TEST(a_write_that_waits_for_a_chunk_is_answered_busy_in_time)
+{
+	struct model *c, *full;
+	uint64_t since;
+	struct world w;
+	int err = 0;
+
+	start(&w, test_seed(), false);
+	c = world_create_disk(&w, 8 * CHUNK_SECTORS);
+	full = world_create_disk(&w, 40 * CHUNK_SECTORS);
+	assert_int_equal(world_write(&w, c, 0, 8 * CHUNK_SECTORS, 0), 0);
+	for (uint64_t i = 0; !err; i++)
+		err = world_write(&w, full, i * CHUNK_SECTORS, CHUNK_SECTORS, 0);
+	assert_int_equal(err, -ENOSPC);
+	world_settle(&w);
+	begin_fault(&w, -ENOSPC, "meta");
+	w.sim.fail_ms = UINT64_MAX / 2;
+	assert_int_equal(world_delete_disk(&w, c), 0);
+	since = w.sim.now_ms;
+	err = world_write(&w, full, 36 * CHUNK_SECTORS, CHUNK_SECTORS, 0);
+	assert_busy(&w, err, since);
+	w.sim.fail_at = 0;
+	assert_int_equal(world_write(&w, full, 36 * CHUNK_SECTORS, CHUNK_SECTORS, 0), 0);
+	end_fault(&w);
+}
+
 /* A start that fails says why, and the next one finds everything. */
 TEST(a_start_that_cannot_read_fails_with_words_and_the_next_one_does_not)
 {
@@ -351,6 +378,7 @@ int main(void)
 		cmocka_unit_test(while_the_log_cannot_be_written_a_flush_is_answered_busy_in_time),
 		cmocka_unit_test(
 			while_the_metadata_cannot_be_written_and_the_log_is_full_io_is_answered_busy_in_time),
+		cmocka_unit_test(a_write_that_waits_for_a_chunk_is_answered_busy_in_time),
 		cmocka_unit_test(a_start_that_cannot_read_fails_with_words_and_the_next_one_does_not),
 	};
 

@@ -337,6 +337,43 @@ TEST(check_finds_and_repairs_a_wrong_bitmap)
 	world_destroy(&w);
 }
 
+/* What a copy held back is merged by copying what was written since, not what was not. The power may go meanwhile. */
+TEST(a_merge_copies_the_fewer_blocks)
+{
+	uint64_t seed = test_seed(), copied = 0;
+
+	for (unsigned n = 0; n < 30; n++) {
+		struct model *m, *copy;
+		struct world w;
+
+		world_begin(&w, seed + n, UINT64_C(8) << 20);
+		m = world_create_disk(&w, 8 * CHUNK_SECTORS);
+		assert_int_equal(world_write(&w, m, 0, 8 * CHUNK_SECTORS, 0), 0);
+		copy = world_fork(&w, m);
+		for (unsigned i = 0; i < 8; i++)
+			assert_int_equal(world_write(&w, m, i * CHUNK_SECTORS + 16, 8, 0), 0);
+		assert_int_equal(world_write(&w, m, CHUNK_SECTORS + 32, 88, 0), 0); /* more than half of it */
+		if (n % 3)
+			assert_int_equal(world_flush(&w, m), 0);
+		assert_int_equal(world_used_chunks(&w), 16);
+		assert_int_equal(world_delete_disk(&w, copy), 0);
+		world_pool(&w)->copied_blocks = 0;
+		if (n % 2) {
+			w.sim.off_at = w.sim.steps + 1 + sim_below(&w.sim, 40);
+			for (unsigned k = 0; k < 600 && !world_dead(&w); k++)
+				sim_step(&w.sim, true);
+			world_recover(&w);
+		} else {
+			assert_int_equal(world_used(&w), 8);
+			copied = world_pool(&w)->copied_blocks;
+			assert_int_equal(copied, 7 + 4);
+		}
+		assert_int_equal(world_used(&w), 8);
+		world_verify_end(&w);
+	}
+	assert_true(copied > 0);
+}
+
 /* Copies that were deleted together go together: the frames that it takes do not grow with their number. */
 TEST(deleted_copies_share_frames)
 {
@@ -381,6 +418,7 @@ TEST(deleted_copies_share_frames)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_merge_copies_the_fewer_blocks),
 		cmocka_unit_test(deleted_copies_share_frames),
 		cmocka_unit_test(an_overwrite_after_a_cut_costs_one_write),
 		cmocka_unit_test(a_chunk_lies_in_few_places_however_many_cuts),

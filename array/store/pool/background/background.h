@@ -21,6 +21,7 @@ struct pool_merge {
 	uint8_t *bounce;
 	uint32_t newer_gen, older_gen;
 	uint16_t valid, zero, left;
+	bool upward; /* the newer entry's blocks go into the older one's chunk */
 	uint64_t from_phys, to_phys;
 	unsigned block, run;
 	void (*copy_done)(struct pool_op *op, int err);

@@ -5,10 +5,13 @@
  *
  * - an entry that no viewer sees goes, and its chunk with it;
  * - an older entry that is only seen through a newer one gives that one the blocks it lacks (known zeros and
- *   a whole chunk move without copying; else the few blocks are copied) and goes.
+ *   a whole chunk move without copying) and goes. Where the newer one has fewer blocks than it lacks, its own are copied to
+ *   the older one's chunk, and it takes that.
  *
- * Blocks are copied to where the newer entry has none, so nobody reads them before the map says so; the
- * record that says so follows the data's flush like any other.
+ * Blocks are copied to where nobody reads them before the map says so: the newer entry has none there, or hides what the
+ * older one has. The record that says so follows the data's flush like any other. After a crash before it the old map holds:
+ * what the newer entry durably has still hides the places that were written to, and what it has since the last flush may be
+ * there or not, sector by sector, as after any write that was not flushed.
  */
 #include "array/store/pool/background/background.h"
 
@@ -64,6 +67,26 @@ static void give(struct pool_merge *m, uint32_t older_gen, uint16_t valid, uint1
 	entry_drop(m, older);
 }
 
+/* The newer entry's blocks are in the older one's chunk, too: the two change chunks. */
+static void take_chunk(struct pool_merge *m)
+{
+	struct pool_map *map = &m->pool->map;
+	struct pool_entry *older = pool_map_edit(map, m->leaf, m->chunk, m->older_gen);
+	struct pool_entry *newer = pool_map_edit(map, m->leaf, m->chunk, m->newer_gen);
+	struct pool_entry was;
+
+	assert(older && newer && !older->shared && newer->phys == m->from_phys);
+	was = *newer;
+	newer->phys = older->phys;
+	newer->shared = 0;
+	older->phys = was.phys;
+	older->shared = was.shared;
+	newer->valid |= m->valid;
+	newer->zero |= m->zero;
+	pool_map_mark_dirty(map, m->leaf, m->chunk, newer);
+	entry_drop(m, older);
+}
+
 /* ---- copying --------------------------------------------------------------------------------------- */
 
 static void copy_next(struct pool_merge *m);
@@ -105,7 +128,10 @@ static void copy_read(struct pool_op *op, int err)
 static void copy_next(struct pool_merge *m)
 {
 	if (!m->left) {
-		give(m, m->older_gen, m->valid, m->zero, false);
+		if (m->upward)
+			take_chunk(m);
+		else
+			give(m, m->older_gen, m->valid, m->zero, false);
 		merge_run(m);
 		return;
 	}
@@ -116,6 +142,12 @@ static void copy_next(struct pool_merge *m)
 }
 
 /* ---- what to do ------------------------------------------------------------------------------------ */
+
+/* Is it less to copy what the newer entry has than what it lacks? Never into a shared chunk. */
+static bool cheaper_upward(struct pool_entry newer, struct pool_entry older, uint16_t lacks)
+{
+	return !older.shared && __builtin_popcount(newer.valid) < __builtin_popcount(lacks);
+}
 
 /* True: the merge waits for a copy or has ended. */
 static bool merge_pair(struct pool_merge *m, struct pool_entry newer, struct pool_entry older)
@@ -134,9 +166,10 @@ static bool merge_pair(struct pool_merge *m, struct pool_entry newer, struct poo
 		merge_end(m, -ENOMEM);
 		return true;
 	}
-	m->from_phys = older.phys;
-	m->to_phys = newer.phys;
-	m->left = m->valid;
+	m->upward = cheaper_upward(newer, older, m->valid);
+	m->from_phys = m->upward ? newer.phys : older.phys;
+	m->to_phys = m->upward ? older.phys : newer.phys;
+	m->left = m->upward ? newer.valid : m->valid;
 	copy_next(m);
 	return true;
 }

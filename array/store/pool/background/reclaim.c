@@ -24,6 +24,7 @@
 #include "array/store/pool/base/loop.h"
 
 #define BATCH        256u
+#define MERGES       8u   /* chunks that are merged at once */
 #define DROPS_MAX    256u /* empty branches that go at once */
 #define DROPS_IN_ROW 16u  /* then a to-do has its turn */
 #define FAILURES_MAX 3u   /* in a row; after that no writer waits for reclaim */
@@ -63,7 +64,13 @@ struct pool_reclaim {
 	size_t count, at;
 	int job_err;
 	/* the chunk at hand */
-	struct pool_merge merge;
+	struct merge_slot {
+		struct pool_reclaim *reclaim;
+		struct pool_merge merge;
+		bool busy;
+	} merges[MERGES];
+	unsigned merging; /* of a to-do: chunks at once */
+	bool flushing;
 	struct pool_loop loop;
 	struct pool_lock_wait lock;
 	struct pool_waiter leaf_waiter;
@@ -295,11 +302,12 @@ static void todo_begin(struct pool_reclaim *r)
 
 static void merge_done(struct pool_merge *m, int err)
 {
-	struct pool_reclaim *r = container_of(m, struct pool_reclaim, merge);
+	struct merge_slot *s = container_of(m, struct merge_slot, merge);
 
 	(void)err; /* what cannot be read or written stays as it is */
-	r->at++;
-	batch_run(r);
+	s->busy = false;
+	s->reclaim->merging--;
+	batch_run(s->reclaim);
 }
 
 /* ---- drop ------------------------------------------------------------------------------------------- */
@@ -737,16 +745,23 @@ static void batch_flushed(void *arg, int err)
 {
 	struct pool_reclaim *r = arg;
 
+	r->flushing = false;
 	if (err || must_stop(r))
 		task_end(r, false);
 	else
 		batch_run(r);
 }
 
+/* Does all that is under way wait at locks of others? One of its own chunks twice is no such lock. */
 static bool lock_blocked(const struct pool_reclaim *r)
 {
-	return (r->task == TASK_TODO && list_linked(&r->merge.wait.link)) ||
-	       (r->task == TASK_SPLICE && list_linked(&r->lock.link));
+	if (r->task != TASK_TODO || !r->merging)
+		return r->task == TASK_SPLICE && list_linked(&r->lock.link);
+	for (unsigned i = 0; i < MERGES; i++) {
+		if (r->merges[i].busy && !list_linked(&r->merges[i].merge.wait.link))
+			return false;
+	}
+	return true;
 }
 
 /* A task that waits at a lock gives way to a look for loose chunks, because the lock's holder may be waiting
@@ -755,7 +770,15 @@ static void step_aside(struct pool_reclaim *r)
 {
 	unsigned failures = r->failures;
 
-	list_remove(r->task == TASK_TODO ? &r->merge.wait.link : &r->lock.link);
+	if (r->task == TASK_SPLICE)
+		list_remove(&r->lock.link);
+	for (unsigned i = 0; i < MERGES && r->merging; i++) {
+		if (!r->merges[i].busy)
+			continue;
+		list_remove(&r->merges[i].merge.wait.link);
+		r->merges[i].busy = false;
+		r->merging--;
+	}
 	r->loose_next = true;
 	task_end(r, true);
 	r->failures = failures;
@@ -785,29 +808,52 @@ bool pool_reclaim_may_free(struct pool *p)
 	return r->scan_wanted || r->loose_wanted || !list_empty(&p->commit.todos.list);
 }
 
+static void merge_next(struct pool_reclaim *r)
+{
+	struct merge_slot *s = r->merges;
+
+	while (s->busy)
+		s++;
+	s->reclaim = r;
+	s->busy = true;
+	r->merging++;
+	r->loop.again = r->merging < MERGES;
+	pool_merge_chunk(&s->merge, r->pool, r->branch, r->keys[r->at++].chunk, merge_done);
+}
+
 static bool batch_step(struct pool_loop *loop)
 {
 	struct pool_reclaim *r = container_of(loop, struct pool_reclaim, loop);
 	struct pool *p = r->pool;
+	bool stops = must_stop(r) || splice_moot(r) || (r->at == r->count && r->job_err);
 
-	if (must_stop(r) || splice_moot(r) || (r->at == r->count && r->job_err)) {
+	if (r->flushing) /* its end comes here */
+		return true;
+	if (r->merging == MERGES ||
+		((stops || r->at == r->count || p->map.dirty_count >= p->map.dirty_max / 2) && r->merging)) {
+		if (lock_blocked(r))
+			pool_alloc_wake(&p->space, 0); /* the lock's holder may be waiting for room */
+		return true;
+	}
+	if (stops) {
 		task_end(r, splice_moot(r));
 	} else if (r->at == r->count) {
 		batch_start(r);
 	} else if (p->map.dirty_count >= p->map.dirty_max / 2) {
+		r->flushing = true;
 		own_commit(own_txn(p), batch_flushed, r);
 	} else {
 		if (r->task == TASK_TODO)
-			pool_merge_chunk(&r->merge, p, r->branch, r->keys[r->at].chunk, merge_done);
+			merge_next(r);
 		else
 			splice_run(r);
 		if (!loop->again && lock_blocked(r))
-			pool_alloc_wake(&p->space, 0); /* the lock's holder may be waiting for room */
+			pool_alloc_wake(&p->space, 0);
 	}
 	return true;
 }
 
-/* The chunks of the batch, one after another. When much is dirty, a frame comes in between. */
+/* The chunks of the batch, some at once. When much is dirty, a frame comes in between. */
 static void batch_run(struct pool_reclaim *r)
 {
 	pool_loop_run(&r->loop, batch_step);
