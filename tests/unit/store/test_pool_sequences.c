@@ -25,16 +25,27 @@ enum step {
 	RECORD,
 	RESIZE,
 	HYDRATE,
+	GROW,
 	STEPS
 };
 
-static const char *const step_names[STEPS] = {
-	"write", "overwrite", "unmap", "flush", "set", "delete", "resync", "record", "resize", "hydrate"};
+static const char *const step_names[STEPS] = {"write", "overwrite", "unmap", "flush", "set", "delete",
+	"resync", "record", "resize", "hydrate", "grow"};
 
 #define SEQUENCES    (STEPS * STEPS * STEPS)
 #define LENGTH       3u
 #define STATES       10000u
 #define PLACES_DRAWN 16u /* where a part of the states begins */
+
+#define CHUNKS   128u /* in the pool, at first */
+#define GROWS_BY 16u
+
+/* The one under way, or the last. */
+static struct growth {
+	struct store_grow request;
+	bool busy;
+	unsigned wanted, done; /* how often */
+} growth;
 
 static unsigned step_of(unsigned sequence, unsigned i)
 {
@@ -110,6 +121,44 @@ static void resize(struct world *w)
 		world_resize(w, original(w), original(w)->sectors + CHUNK_SECTORS);
 }
 
+static void grown(struct store_grow *request, int err)
+{
+	(void)request;
+	growth.busy = false;
+	growth.done += !err;
+}
+
+/* The pool itself, under whatever else goes on. */
+static void grow(struct world *w)
+{
+	if (growth.busy)
+		return;
+	growth.busy = true;
+	growth.wanted++;
+	growth.request = (struct store_grow){.store = w->store,
+		.capacity_bytes = (CHUNKS + GROWS_BY * (uint64_t)growth.wanted) << POOL_CHUNK_SHIFT,
+		.done = grown};
+	w->store->ops->grow(&growth.request);
+}
+
+static void grow_end(struct world *w)
+{
+	while (growth.busy)
+		assert_true(sim_step(&w->sim, true));
+}
+
+/* What was said to have grown has. */
+static void check_capacity(struct world *w)
+{
+	struct store_stats stats;
+	uint64_t chunks;
+
+	w->store->ops->stats(w->store, &stats);
+	chunks = stats.capacity_bytes >> POOL_CHUNK_SHIFT;
+	assert_true(chunks >= CHUNKS + GROWS_BY * growth.done && chunks <= CHUNKS + GROWS_BY * growth.wanted);
+	assert_int_equal(chunks % GROWS_BY, 0);
+}
+
 /* apart: so many places further, for two writes under way to one sector may end either way. */
 static void begin(struct world *w, enum step step, uint64_t apart)
 {
@@ -148,6 +197,9 @@ static void begin(struct world *w, enum step step, uint64_t apart)
 	case RESIZE:
 		resize(w);
 		break;
+	case GROW:
+		grow(w);
+		break;
 	default:
 		m = copy(w);
 		if (m)
@@ -160,12 +212,15 @@ static void play(struct world *w, unsigned sequence, bool overlapped)
 {
 	for (unsigned i = 0; i < LENGTH && !world_dead(w); i++) {
 		begin(w, step_of(sequence, i), overlapped ? i : 0);
-		if (!overlapped)
+		if (!overlapped) {
 			world_drain(w);
+			grow_end(w);
+		}
 		for (uint64_t k = overlapped ? sim_below(&w->sim, 4) : 0; k > 0; k--)
 			sim_step(&w->sim, true);
 	}
 	world_drain(w);
+	grow_end(w);
 	if (!world_dead(w))
 		world_idle(w);
 }
@@ -175,7 +230,8 @@ static void prepare(struct world *w, uint64_t seed)
 {
 	struct model *m;
 
-	world_init(w, seed, UINT64_C(8) << 20, 1 << 20);
+	growth = (struct growth){0};
+	world_init(w, seed, (uint64_t)CHUNKS << POOL_CHUNK_SHIFT, 1 << 20);
 	w->sim.direct = seed & 1;
 	w->sim.slow = seed % 4 ? 0 : 8;
 	assert_int_equal(world_open(w), 0);
@@ -202,6 +258,7 @@ static bool try_state(unsigned sequence, bool overlapped, uint64_t seed, uint64_
 	play(&w, sequence, overlapped);
 	met = w.sim.power_off;
 	world_recover(&w);
+	check_capacity(&w);
 	world_end(&w);
 	return met;
 }
