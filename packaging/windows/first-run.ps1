@@ -43,7 +43,7 @@ function Assert-Exit([string]$What) {
 
 function Invoke-DiskShadow([string]$Name, [string]$Script) {
     $File = Join-Path $Folder "$Name.dsh"
-    Set-Content -Path $File -Value $Script -Encoding ASCII
+    Set-Content -Path $File -Value ($Script -split "`r?`n") -Encoding ASCII # lines end as Windows' do
     diskshadow /s $File
     Assert-Exit "diskshadow $Name"
 }

@@ -11,6 +11,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = ''
 PASSWORD = 'only for this test'
+SIGNED = ('umbra-vss.exe', 'umbra-vss-events.dll')
 
 
 def run(*words, want=0, **more):
@@ -46,16 +47,17 @@ class Sign(unittest.TestCase):
         place = os.path.join(self.dir, 'in')
         run('msiextract', '-C', place, package)
         found = {name: os.path.join(where, name) for where, _, names in os.walk(place) for name in names}
-        self.assertEqual(set(found), {'umbra-vss.exe', 'umbra-vss-events.dll'})
+        self.assertEqual(set(found), {*SIGNED, 'first-run.ps1'})
         return found
 
     def test_the_package_and_what_is_in_it_are_signed(self):
         package, said = self.make(self.pkcs12)
         self.assertIn(': signed', said)
         self.assertTrue(self.is_signed(package))
-        for name, path in self.files_in(package).items():
+        found = self.files_in(package)
+        for name in SIGNED:
             with self.subTest(file=name):
-                self.assertTrue(self.is_signed(path))
+                self.assertTrue(self.is_signed(found[name]))
                 self.assertFalse(self.is_signed(os.path.join(BUILD, 'provider', name)))  # the build stays as it is
         with open(package, 'r+b') as file:  # the verdict is about this very file
             file.seek(-4096, os.SEEK_END)

@@ -70,6 +70,7 @@ class Tables(unittest.TestCase):
         self.assertEqual({row['UpgradeCode'] for row in upgrade.values()}, {product['UpgradeCode']})
         self.assertEqual(upgrade['WIX_UPGRADE_DETECTED']['Attributes'], '513')  # older ones, and this version
         files = {row['FileName'].split('|')[-1]: row['Version'] for row in table('File')}
+        self.assertEqual(files.pop('first-run.ps1'), '')
         self.assertEqual(files, {name: VERSION + '.0' for name in ('umbra-vss.exe', 'umbra-vss-events.dll')})
         control, = table('ServiceControl')
         self.assertEqual((control['Name'], control['Wait']), ('umbra-vss', '1'))
