@@ -115,6 +115,23 @@ static void rebuilding_agrees_with_the_target(void)
 	lun_identity_discard(target, 1);
 }
 
+/* A copy has its original's bus; "unknown" becomes SCSI: VSS would not find a copy with it again. */
+static void a_copy_has_a_bus_that_is_known(void)
+{
+	static const struct {
+		VDS_STORAGE_BUS_TYPE source, copy;
+	} cases[] = {{VDSBusTypeUnknown, VDSBusTypeScsi}, {VDSBusTypeiScsi, VDSBusTypeiScsi},
+		{VDSBusTypeFibre, VDSBusTypeFibre}, {VDSBusTypeScsi, VDSBusTypeScsi}};
+	VDS_LUN_INFORMATION source = {0};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		source.m_BusType = cases[i].source;
+		VDS_LUN_INFORMATION *copy = lun_identity_build(&source, &sample, 1);
+		CHECK(copy && copy->m_BusType == cases[i].copy);
+		lun_identity_discard(copy, 1);
+	}
+}
+
 static void foreign_luns_are_not_recognised(void)
 {
 	VDS_LUN_INFORMATION lun;
@@ -260,6 +277,7 @@ int main(void)
 	static const struct test tests[] = {
 		TEST(rebuild_is_exact),
 		TEST(rebuilding_agrees_with_the_target),
+		TEST(a_copy_has_a_bus_that_is_known),
 		TEST(foreign_luns_are_not_recognised),
 		TEST(every_allocation_may_fail),
 		TEST(moving_frees_what_was_there),
