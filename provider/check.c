@@ -12,7 +12,7 @@
 #include "provider/array_client.h"
 #include "provider/check_try.h"
 #include "provider/com_security.h"
-#include "provider/device_names.h"
+#include "provider/disk_numbers.h"
 #include "provider/page83.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
@@ -190,12 +190,15 @@ static void check_page83(struct findings *f)
 	unsigned count = 0;
 
 	if (disks && buf) {
-		struct device_names names = device_names_read();
-		for (unsigned n = 0;
-			count < DISKS_MAX && device_names_next(&names, L"PhysicalDrive", L"", n, &n); n++)
-			if (read_disk(n, buf, &disks[count]))
+		struct disk_numbers there = disk_numbers_read();
+		for (size_t i = 0; i < there.count && count < DISKS_MAX; i++)
+			if (read_disk(there.numbers[i], buf, &disks[count]))
 				count++;
-		device_names_free(&names);
+		if (there.error)
+			finding_add(f, FINDING_WRONG, "page 83",
+				"look at the disks in Device Manager; restart the server when it shows none, either",
+				"Windows does not tell all its disks: error %lu", (unsigned long)there.error);
+		disk_numbers_free(&there);
 		check_cluster(f, disks, count);
 		if (!compare_disks(f, disks, count))
 			finding_add(f, FINDING_OK, "page 83", NULL, "unique over %u disk%s", count,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names of devices, from the directory of all names (QueryDosDevice). PhysicalDriveN and ScsiN: have no upper bound that
- * could be tried: a number grows with every device that comes while others are there.
+ * Names of adapters, from the directory of all names (QueryDosDevice): ScsiN: has no upper bound that could be tried. Disks
+ * are found by their interfaces (disk_numbers.c); an adapter's interface would tell no number, and by that its routes are known.
  */
 #include "provider/device_names.h"
 

@@ -11,7 +11,7 @@
 #include "provider/array_client.h"
 #include "provider/check.h"
 #include "provider/com_security.h"
-#include "provider/device_names.h"
+#include "provider/disk_numbers.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
 #include "provider/support_text.h"
@@ -141,9 +141,12 @@ static void show_disk(FILE *out, HANDLE disk, unsigned number, uint8_t *property
 static void disks(FILE *out)
 {
 	uint8_t *property = malloc(PROPERTY_CAP);
-	struct device_names names = device_names_read();
+	struct disk_numbers there = disk_numbers_read();
 
-	for (unsigned n = 0; property && device_names_next(&names, L"PhysicalDrive", L"", n, &n); n++) {
+	if (there.error)
+		fprintf(out, "Windows does not tell all its disks: error %lu\n", (unsigned long)there.error);
+	for (size_t i = 0; property && i < there.count; i++) {
+		unsigned n = there.numbers[i];
 		char name[TRANSPORT_NAME_MAX_BYTES];
 		snprintf(name, sizeof(name), "\\\\.\\PhysicalDrive%u", n);
 		HANDLE disk = CreateFileA(
@@ -153,7 +156,7 @@ static void disks(FILE *out)
 		show_disk(out, disk, n, property);
 		CloseHandle(disk);
 	}
-	device_names_free(&names);
+	disk_numbers_free(&there);
 	free(property);
 }
 

@@ -18,6 +18,7 @@
 #include <ntddscsi.h>
 #include "proto/umbra_proto.h"
 #include "provider/device_names.h"
+#include "provider/disk_numbers.h"
 #include "provider/memory.h"
 
 /* mingw-w64 has it not. METHOD_BUFFERED, FILE_ANY_ACCESS; out: a BOOLEAN. */
@@ -215,13 +216,14 @@ static uint32_t route_of_drive(HANDLE file)
 	return route_of(a.PortNumber, a.PathId, a.TargetId);
 }
 
-static unsigned find_drives(const struct device_names *names, struct transport_device *out, unsigned cap)
+static unsigned find_drives(struct transport_device *out, unsigned cap)
 {
+	struct disk_numbers disks = disk_numbers_read();
 	unsigned found = 0;
 
-	for (unsigned n = 0; found < cap && device_names_next(names, L"PhysicalDrive", L"", n, &n); n++) {
+	for (size_t i = 0; i < disks.count && found < cap; i++) {
 		struct transport_device d = {.is_port = false};
-		snprintf(d.name, sizeof(d.name), "\\\\.\\PhysicalDrive%u", n);
+		snprintf(d.name, sizeof(d.name), "\\\\.\\PhysicalDrive%u", disks.numbers[i]);
 		HANDLE file = open_device(d.name, 0);
 		if (file == INVALID_HANDLE_VALUE)
 			continue;
@@ -231,6 +233,7 @@ static unsigned find_drives(const struct device_names *names, struct transport_d
 		}
 		CloseHandle(file);
 	}
+	disk_numbers_free(&disks);
 	return found;
 }
 
@@ -312,8 +315,8 @@ static unsigned find_controllers(const struct device_names *names, struct transp
 static unsigned spti_enumerate(struct transport *t, struct transport_device *out, unsigned cap)
 {
 	(void)t;
+	unsigned found = find_drives(out, cap);
 	struct device_names names = device_names_read();
-	unsigned found = find_drives(&names, out, cap);
 
 	found += find_controllers(&names, out + found, cap - found);
 	device_names_free(&names);

@@ -194,9 +194,10 @@ static bool ask_disk(HANDLE h, struct port_disk *d)
 struct port_scan *port_scan(void)
 {
 	struct port_scan *s = calloc(1, sizeof *s);
-	int first = (int)settings_dword(L"FirstDrive", 0);
-	for (int drive = first; s && drive < first + PORT_MAX_DISKS; drive++) {
+	int first = (int)settings_dword(L"FirstDrive", 0), step = (int)settings_dword(L"DriveStep", 1);
+	for (int i = 0; s && i < PORT_MAX_DISKS; i++) {
 		struct port_disk *d = &s->disks[s->count];
+		int drive = first + i * step;
 		memset(d, 0, sizeof *d);
 		d->drive = drive;
 		_snwprintf(d->device, PORT_NAME_CHARS, L"\\\\.\\PHYSICALDRIVE%d", drive);

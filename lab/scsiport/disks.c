@@ -2,6 +2,7 @@
 /* See disks.h. The table is guarded by port_lock(). */
 #include <string.h>
 #include "lab/scsiport/disks.h"
+#include "lab/scsiport/interface.h"
 
 DRIVER_OBJECT *port_driver;
 
@@ -33,14 +34,22 @@ void port_name(UNICODE_STRING *name, WCHAR *buf, const char *prefix, unsigned in
 	name->MaximumLength = (USHORT)(name->Length + sizeof(WCHAR));
 }
 
-/* The setting FirstDrive, as it was when the driver was loaded. */
-static unsigned int disks_first(void)
+/* The settings FirstDrive and DriveStep, as they were when the driver was loaded. */
+static unsigned int drive_number(unsigned int slot)
 {
-	static unsigned int first;
+	static unsigned int first, step;
 
-	if (!first)
+	if (!step) {
 		first = port_setting(L"FirstDrive", DISKS_FIRST);
-	return first;
+		step = port_setting(L"DriveStep", 1);
+	}
+	return first + slot * step;
+}
+
+/* A new disk can be opened by its number before its interface is listed: until the next look, when LateDisks is set. */
+static bool is_late(void)
+{
+	return port_setting(L"LateDisks", 0) != 0;
 }
 
 static bool device_make(unsigned int slot)
@@ -51,7 +60,7 @@ static bool device_make(unsigned int slot)
 
 	if (disks[slot].device)
 		return true;
-	port_name(&name, buf, "\\Device\\UmbraLabDisk", disks_first() + slot, "");
+	port_name(&name, buf, "\\Device\\UmbraLabDisk", drive_number(slot), "");
 	if (!NT_SUCCESS(IoCreateDevice(
 		    port_driver, sizeof(*ext), &name, FILE_DEVICE_DISK, 0, FALSE, &disks[slot].device))) {
 		disks[slot].device = NULL;
@@ -59,7 +68,7 @@ static bool device_make(unsigned int slot)
 	}
 	ext = disks[slot].device->DeviceExtension;
 	ext->slot = slot;
-	disks[slot].number = disks_first() + slot;
+	disks[slot].number = drive_number(slot);
 	disks[slot].device->Flags |= DO_BUFFERED_IO;
 	disks[slot].device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
 	return true;
@@ -68,17 +77,33 @@ static bool device_make(unsigned int slot)
 static void link_names(
 	unsigned int slot, UNICODE_STRING *link, WCHAR *link_buf, UNICODE_STRING *target, WCHAR *target_buf)
 {
-	port_name(link, link_buf, "\\DosDevices\\PhysicalDrive", disks_first() + slot, "");
-	port_name(target, target_buf, "\\Device\\UmbraLabDisk", disks_first() + slot, "");
+	port_name(link, link_buf, "\\DosDevices\\PhysicalDrive", drive_number(slot), "");
+	port_name(target, target_buf, "\\Device\\UmbraLabDisk", drive_number(slot), "");
+}
+
+/* The interface's name leads to the disk, and is listed. */
+static void disk_list(unsigned int slot)
+{
+	UNICODE_STRING link, target, name;
+	WCHAR link_buf[48], target_buf[48], name_buf[INTERFACE_CHARS];
+
+	link_names(slot, &link, link_buf, &target, target_buf);
+	interface_link(&name, name_buf, slot + 1);
+	if (NT_SUCCESS(IoCreateSymbolicLink(&name, &target)) && NT_SUCCESS(interface_set(slot + 1, true)))
+		disks[slot].listed = true;
 }
 
 static void disk_remove(unsigned int slot)
 {
-	UNICODE_STRING link, target;
-	WCHAR link_buf[48], target_buf[48];
+	UNICODE_STRING link, target, name;
+	WCHAR link_buf[48], target_buf[48], name_buf[INTERFACE_CHARS];
 
 	link_names(slot, &link, link_buf, &target, target_buf);
 	IoDeleteSymbolicLink(&link);
+	interface_link(&name, name_buf, slot + 1);
+	(void)interface_set(slot + 1, false);
+	IoDeleteSymbolicLink(&name);
+	disks[slot].listed = false;
 	disks[slot].present = false;
 	disks[slot].generation++;
 }
@@ -99,6 +124,8 @@ static void disk_add(unsigned int adapter, const struct labw_lun *lun)
 		disks[slot].adapter = adapter;
 		disks[slot].present = true;
 		disks[slot].generation++;
+		if (!is_late())
+			disk_list(slot);
 		return;
 	}
 }
@@ -136,6 +163,8 @@ static void table_fit(unsigned int adapter, const struct found *now)
 	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
 		if (disks[slot].present && disks[slot].adapter == adapter && !still_there(&disks[slot], now))
 			disk_remove(slot);
+		else if (disks[slot].present && !disks[slot].listed)
+			disk_list(slot);
 	}
 	for (uint32_t i = 0; i < now->count; i++) {
 		struct disk *disk = find_disk(adapter, &now->luns[i]);

@@ -17,6 +17,7 @@
 
 struct disk {
 	bool present;
+	bool listed;         /* its interface is */
 	uint32_t generation; /* odd while present */
 	unsigned int number; /* N of PhysicalDriveN */
 	unsigned int adapter;

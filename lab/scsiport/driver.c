@@ -6,6 +6,7 @@
  */
 #include <ntddk.h>
 #include "lab/scsiport/disks.h"
+#include "lab/scsiport/interface.h"
 #include "lab/scsiport/ioctl.h"
 
 NTSTATUS WINAPI DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path);
@@ -119,6 +120,7 @@ NTSTATUS WINAPI DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
 	port_driver = driver;
 	if (!port_pool_start(work))
 		return STATUS_INSUFFICIENT_RESOURCES;
+	(void)interface_set(INTERFACE_GHOST, true);
 	driver->MajorFunction[IRP_MJ_CREATE] = on_create;
 	driver->MajorFunction[IRP_MJ_CLOSE] = on_close;
 	driver->MajorFunction[IRP_MJ_CLEANUP] = on_close;

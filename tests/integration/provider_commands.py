@@ -380,22 +380,27 @@ def scenario_console(lab):
 
 
 def scenario_high_numbers(lab):
-    """A disk is found whatever its number: Windows gives high ones to what comes while many others are there."""
+    """A disk is found whatever its number: Windows gives high ones to what comes while many others are there, with gaps."""
     lab_key = r'HKLM\Software\Umbra\Lab'
-    reg(lab, 'A', 'add', lab_key, '/v', 'FirstDrive', '/t', 'REG_DWORD', '/d', '4711', '/f')
+    for name, value in (('FirstDrive', 4711), ('DriveStep', 13)):
+        reg(lab, 'A', 'add', lab_key, '/v', name, '/t', 'REG_DWORD', '/d', str(value), '/f')
     lab.restart_host('A')
     path = os.path.join(lab.dir, 'support-high.txt')
     lab.run('A', 'support', labhost.windows_path(path))
     with open(path, encoding='utf-8') as source:
         disks = source.read().partition('== disks ==')[2].partition('\n== ')[0]
-    check(all(f'PhysicalDrive{n} (ours)' in disks for n in range(4711, 4715)), disks)
+    check(all(f'PhysicalDrive{n} (ours)' in disks for n in range(4711, 4711 + 4 * 13, 13)), disks)
+    check(disks.count('PhysicalDrive') == 4, disks)
     found = command(lab, 'A', 'check', '--lun', '4711', want=0)['findings']
     check([f['level'] for f in found if f['area'] == 'try'] == ['ok'], f'{found}')
     check(any(f['area'] == 'page 83' and 'over 4 disks' in f['text'] for f in found), f'{found}')
+    # A copy's disk can be opened before Windows lists it.
+    reg(lab, 'A', 'add', lab_key, '/v', 'LateDisks', '/t', 'REG_DWORD', '/d', '1', '/f')
     answer = lab.vss('A', 'create', '--lun', '1,2')
     check(all(lun['drive'] >= 4711 for lun in answer['luns']), f"{answer['luns']}")
     lab.vss('A', 'delete', set_text(answer))
-    reg(lab, 'A', 'delete', lab_key, '/v', 'FirstDrive', '/f')
+    for name in ('FirstDrive', 'DriveStep', 'LateDisks'):
+        reg(lab, 'A', 'delete', lab_key, '/v', name, '/f')
     lab.restart_host('A')
     lab.expect_nothing_left('after the set', 0)
 

@@ -15,7 +15,7 @@ import unittest
 PROGRAM, VERSION, EVENTS, EVENTS_DLL = '', '', '', ''
 TOOLS = 'x86_64-w64-mingw32-'
 # All are KnownDLLs: Windows maps them from System32 whatever lies beside the program.
-SYSTEM_DLLS = {'advapi32.dll', 'kernel32.dll', 'msvcrt.dll', 'ole32.dll', 'oleaut32.dll'}
+SYSTEM_DLLS = {'advapi32.dll', 'kernel32.dll', 'msvcrt.dll', 'ole32.dll', 'oleaut32.dll', 'setupapi.dll'}
 RT_MESSAGETABLE, RT_VERSION = 11, 16
 ENGLISH, GERMAN = 0x409, 0x407
 UNICODE_ENTRY = 1

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "events.h"
 #include "provider/device_names.h"
+#include "provider/disk_numbers.h"
 
 static void hang(unsigned device, enum fake_hang where)
 {
@@ -500,8 +501,28 @@ static void an_array_too_many(void)
 	finish();
 }
 
+/* However high their numbers are, in whatever order they come; one that is told twice is one. */
+static void disks_are_numbered_once_and_in_order(void)
+{
+	static const unsigned told[] = {70000, 3, 300, 0, 3, 70000, 4, 0}, wanted[] = {0, 3, 4, 300, 70000};
+	struct disk_numbers d = {0};
+
+	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++)
+		disk_numbers_add(&d, told[i]);
+	CHECK(d.count == sizeof(wanted) / sizeof(wanted[0]) && !d.error);
+	CHECK(!memcmp(d.numbers, wanted, sizeof(wanted)));
+	for (unsigned n = 1000; n > 500; n--)
+		disk_numbers_add(&d, n);
+	CHECK(d.count == 505 && d.numbers[4] == 501 && d.numbers[504] == 70000);
+	disk_numbers_free(&d);
+	CHECK(!d.numbers && !d.count);
+	struct disk_numbers real = disk_numbers_read();
+	CHECK(!real.error); /* no disk here has an interface */
+	disk_numbers_free(&real);
+}
+
 /* However high their numbers are, in whatever order they come. */
-static void devices_are_found_by_the_names_that_exist(void)
+static void adapters_are_found_by_the_names_that_exist(void)
 {
 	static WCHAR text[] =
 		L"C:\0PhysicalDrive70000\0PhysicalDrive9x\0physicaldrive300\0PhysicalDrives7\0PhysicalDrive\0"
@@ -544,7 +565,8 @@ int main(void)
 		TEST(one_silent_lun_hides_no_other),
 		TEST(one_route_for_all_arrays),
 		TEST(an_array_too_many),
-		TEST(devices_are_found_by_the_names_that_exist),
+		TEST(disks_are_numbered_once_and_in_order),
+		TEST(adapters_are_found_by_the_names_that_exist),
 	};
 
 	return run_object_tests(tests, sizeof(tests) / sizeof(tests[0]));
