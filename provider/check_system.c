@@ -161,6 +161,28 @@ static void check_service(struct findings *f)
 		finding_add(f, FINDING_OK, "service", NULL, "installed, started on demand, as LocalSystem");
 }
 
+/* What a shadow copy needs of Windows' own services. One that is not there is not judged: names differ with the initiator. */
+static void check_needed(struct findings *f)
+{
+	const struct service_facts *s = read_service(L"MSiSCSI");
+	const bool initiator = !s->type || s->start == SERVICE_AUTO_START;
+
+	if (!initiator)
+		finding_add(f, FINDING_NOTE, "services",
+			"run \"sc config MSiSCSI start= auto\", unless the LUNs come over an adapter with an initiator of its "
+			"own",
+			"the Microsoft iSCSI Initiator Service does not start with Windows: after a restart the LUNs are "
+			"missing");
+	s = read_service(L"EventSystem");
+	if (s->type && s->start == SERVICE_DISABLED)
+		finding_add(f, FINDING_WRONG, "services",
+			"run \"sc config EventSystem start= auto\", then restart",
+			"the COM+ Event System is disabled: VSS reaches no writer without it");
+	else if (initiator)
+		finding_add(
+			f, FINDING_OK, "services", NULL, "those that shadow copies need are not disabled");
+}
+
 /* Its SID and the privileges that it keeps; a system that tells neither has neither. */
 static void check_hardening(struct findings *f)
 {
@@ -401,6 +423,7 @@ void check_system(struct findings *f)
 	check_hardening(f);
 	check_com(f);
 	check_keys(f);
+	check_needed(f);
 	check_start(f);
 	check_events(f);
 	check_settings(f);

@@ -157,7 +157,7 @@ def scenario_check(lab):
     """A sound host: everything is looked at and well. Then each thing is broken, found, and mended as it says."""
     answer = command(lab, 'A', 'check', want=0)
     check(answer['well'] and answer['lost'] == 0, f'{answer}')
-    wanted = {'program', 'Windows', 'rights', 'service', 'service rights', 'COM class', 'COM rights', 'registry', 'start',
+    wanted = {'program', 'Windows', 'rights', 'service', 'service rights', 'COM class', 'COM rights', 'registry', 'services', 'start',
               'event source', 'settings', 'VSS', 'array', 'array CHAP', 'array offers', 'page 83'}
     check(wanted <= set(by_level(answer, 'ok')), f"missing: {wanted - set(by_level(answer, 'ok'))}")
     check(set(by_level(answer, 'skipped')) <= {'hardening'}, f'{answer}')
@@ -210,6 +210,20 @@ def scenario_check(lab):
     command(lab, 'A', 'check', want=0)
     lab.vss('A', 'delete', set_text(lab.vss('A', 'create', '--lun', '1')))
     lab.expect_nothing_left('at the end', 0)
+
+
+def scenario_check_needed(lab):
+    """Windows' own services: an initiator that is not there after a restart is a note, VSS without its events is wrong."""
+    sc = os.path.join(labhost.State(os.path.join(lab.dir, 'lab')).host('A').prefix, 'drive_c/windows/system32/sc.exe')
+    for service, start, level, words in (('MSiSCSI', 'demand', 'note', 'sc config MSiSCSI start= auto'),
+                                         ('MSiSCSI', 'disabled', 'note', 'after a restart'),
+                                         ('MSiSCSI', 'auto', 'ok', 'not disabled'),
+                                         ('EventSystem', 'disabled', 'wrong', 'sc config EventSystem start= auto'),
+                                         ('EventSystem', 'demand', 'ok', 'not disabled')):
+        lab.lab('run', '--host', 'A', sc, 'create', service, 'binPath=', r'C:\nothing.exe', 'start=', start)
+        one = by_level(command(lab, 'A', 'check', want=1 if level == 'wrong' else 0), level).get('services')
+        check(one and words in one['text'] + (one['remedy'] or ''), f'{service} {start}: {one}')
+        lab.lab('run', '--host', 'A', sc, 'delete', service)
 
 
 def scenario_check_service(lab):

@@ -15,6 +15,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 PAGE = os.path.join(ROOT, 'docs/windows-assumptions.md')
 PROGRAM = ''
+HEADER = '/usr/x86_64-w64-mingw32/include/winnt.h'
 HOW = ('test', 'document', 'not at all')
 # COM methods of others' objects that are called by these macros.
 METHOD = re.compile(r'\b(IVssAdmin|IVssEnumObject|IGlobalOptions|IVssAsync|IVssBackupComponents(?:Ex\d)?)_(\w+)\(')
@@ -92,6 +93,15 @@ class Page(unittest.TestCase):
             count[cells[4].partition(': ')[0]] += len(calls)
         wanted = [f'| {how} | {count[how]} |' for how in HOW] + [f'| together | {sum(count.values())} |']
         self.assertIn('\n'.join(wanted), read(PAGE), 'the table of counts is another')
+
+    def test_privileges_that_are_asked_for_are_the_services(self):
+        """Windows cuts a service's token down to those that it says it needs: others cannot be switched on."""
+        known = dict(re.findall(r'#define (SE_\w+_NAME) TEXT\("(Se\w+)"\)', read(HEADER)))
+        kept = re.search(r'#define PRIVILEGES L"(.*)"', read(os.path.join(ROOT, 'provider/setup_service.c')))[1].split(r'\0')
+        asked = {known[name] for path in glob.glob(os.path.join(ROOT, 'provider/*.c'))
+                 for name in re.findall(r'\bSE_\w+_NAME\b', read(path))}
+        self.assertTrue(asked)
+        self.assertLessEqual(asked, set(kept))
 
     def test_no_name_of_an_account_is_looked_up(self):
         self.assertEqual([c for c in imports() if 'LookupAccount' in c], [], 'names differ by the language of Windows')
