@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "provider/copies.h"
+#include "provider/copy_array.h"
 #include "provider/copy_book.h"
 #include "provider/copy_words.h"
 #include "provider/ids.h"
@@ -44,6 +45,8 @@ struct job {
 	unsigned writer_count;
 	struct writer writers[WRITERS_MAX];
 	bool began, made, imported, half;
+	bool has_cost;
+	struct set_cost cost; /* as the provider told the array */
 	unsigned gone, stay;
 	WCHAR devices[COPY_VOLUMES_MAX][BOOK_VOLUME_CHARS];
 };
@@ -281,7 +284,14 @@ static bool note(struct job *j)
 		wcscpy_s(j->entry.label, COPY_LABEL_CHARS, j->words.label);
 	j->entry.exported = j->words.document != NULL;
 	HRESULT hr = book_write(&j->set, &j->entry);
-	return SUCCEEDED(hr) ? true : fail("HKLM\\SOFTWARE\\Umbra\\Copies", hr);
+	if (FAILED(hr))
+		return fail("HKLM\\SOFTWARE\\Umbra\\Copies", hr);
+	if (j->words.label && !copy_tell_label(&j->set, j->words.label)) {
+		fputs("umbra-vss: the array does not know the label: what it does by labels will not count this copy.\n",
+			stderr);
+		j->half = true;
+	}
+	return true;
 }
 
 static bool make(struct job *j)
@@ -389,6 +399,7 @@ static void complete(struct job *j)
 			j->half = true;
 		}
 	}
+	j->has_cost = copy_ask_cost(&j->set, &j->cost);
 	if (j->words.keep_given && !copies_prune(&j->words.keep, &j->entry, &j->set, &j->gone, &j->stay))
 		j->half = true;
 	if (failed_writers(j))
@@ -420,6 +431,9 @@ static void print_text(const struct job *j)
 	for (size_t i = 0; i < PHASES; i++)
 		if (i != PHASE_IMPORT || j->imported)
 			printf("%s %s %llu ms", i ? "," : ";", phase_names[i], j->ms[i]);
+	if (j->has_cost)
+		printf("; applications frozen %.1f ms, I/O held %.1f ms", (double)j->cost.frozen_us / 1000,
+			(double)set_cost_held_us(&j->cost) / 1000);
 	if (j->words.keep_given)
 		printf("; %u kept, %u deleted", j->stay, j->gone);
 	putchar('\n');
@@ -470,7 +484,14 @@ static void print_json(const struct job *j, int code)
 	printf(", \"phases_ms\": {");
 	for (size_t i = 0; i < PHASES; i++)
 		printf("%s\"%s\": %llu", i ? ", " : "", phase_names[i], j->ms[i]);
-	printf("}, \"kept\": %u, \"deleted\": %u}\n", j->stay, j->gone);
+	printf("}, \"cost_us\": ");
+	if (j->has_cost)
+		printf("{\"frozen\": %llu, \"flush\": %llu, \"commit\": %llu, \"release\": %llu}",
+			(unsigned long long)j->cost.frozen_us, (unsigned long long)j->cost.flush_us,
+			(unsigned long long)j->cost.commit_us, (unsigned long long)j->cost.release_us);
+	else
+		printf("null");
+	printf(", \"kept\": %u, \"deleted\": %u}\n", j->stay, j->gone);
 }
 
 static int work(struct job *j)

@@ -92,7 +92,11 @@ def two_volumes(s):
     s.check(answer['application_consistent'] and [w['failed'] for w in answer['writers']] == [False, False],
             'both writers took part', answer['writers'])
     s.check(set(answer['phases_ms']) == {'writers', 'prepare', 'snapshot', 'import'}, 'each phase has its time', answer)
-    s.check([one['state'] for one in s.sets()] == ['kept'] and len(s.shadows()) == 2, 'one set on the array', s.sets())
+    s.check([(one['state'], one['label']) for one in s.sets()] == [('kept', 'nightly')] and len(s.shadows()) == 2,
+            'one set on the array, with its label', s.sets())
+    cost, told = answer['cost_us'] or {}, s.array.ctl('set', 'show', s.sets()[0]['id'])
+    s.check(cost.get('commit', 0) > 0 and sum(cost.values()) - cost['frozen'] <= cost['frozen'] and
+            {name: told.get(f'{name}_us') for name in cost} == cost, 'what it cost is what the array has', (cost, told))
     found = umbra(s, 'copies')['copies']
     s.check([(c['set'], c['label'], c['restorable']) for c in found] == [(answer['set'], 'nightly', True)] * 2 and
             sorted(c['device'] for c in found) == sorted(devices) and len({c['volume'] for c in found}) == 2,
