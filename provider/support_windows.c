@@ -272,8 +272,9 @@ static void run_program(FILE *out, const WCHAR *words)
 void support_programs(FILE *out)
 {
 	static const WCHAR *const all[] = {L"vssadmin.exe list providers", L"vssadmin.exe list writers",
-		L"vssadmin.exe list shadows", L"mpclaim.exe -s -d", L"sc.exe queryex umbra-vss",
-		L"sc.exe qc umbra-vss", L"sc.exe qc vss", L"fltmc.exe filters"};
+		L"vssadmin.exe list shadows", L"vssadmin.exe list volumes", L"iscsicli.exe SessionList",
+		L"mpclaim.exe -s -d", L"sc.exe queryex umbra-vss", L"sc.exe qc umbra-vss", L"sc.exe qc vss",
+		L"fltmc.exe filters"};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		run_program(out, all[i]);

@@ -433,7 +433,7 @@ def scenario_support(lab):
     check(-1 not in places and places == sorted(places), f'{dict(zip(parts, places))}')
     for words in ('All is well.', 'LaunchPermission = O:BAG:BAD:(A;;', 'AccessPermission = O:BAG:BAD:(A;;', '(ours)',
                   lab.array.ctl('lun', 'show', 'lun1')['id'], '83: association 0 type 1', 'ChapSecret = (left out)',
-                  'CommitSnapshots', 'vssadmin.exe list writers', 'LocalService = "umbra-vss"'):
+                  'CommitSnapshots', 'vssadmin.exe list writers', 'iscsicli.exe SessionList', 'LocalService = "umbra-vss"'):
         check(words in text, f'{words!r} is missing in:\n{text[:6000]}')
     check(secret not in text, 'the secret is in it')
     reg(lab, 'A', 'delete', provider_lab.PROVIDER_KEY, '/v', 'ChapSecret', '/f')
