@@ -165,6 +165,17 @@ static void pool_notice(void *arg, const char *text)
 		snprintf(d->pool_notice, sizeof(d->pool_notice), "%s", text);
 }
 
+static void pool_damaged(void *arg, const struct pool_damage *damage)
+{
+	struct daemon *d = arg;
+	char where[64];
+
+	snprintf(where, sizeof(where), "%s at byte %llu", damage->file,
+		(unsigned long long)damage->file_offset);
+	if (d->array)
+		lun_damaged(d->array, damage->disk_id, damage->disk_offset, where);
+}
+
 static int open_array(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
@@ -176,6 +187,8 @@ static int open_array(struct daemon *d, struct fault *fault)
 		.map_memory_bytes = c->pool_map_memory_bytes,
 		.notice = pool_notice,
 		.notice_arg = d,
+		.damaged = pool_damaged,
+		.damaged_arg = d,
 	};
 	int err = reactor_create(&d->reactor, NULL);
 

@@ -7,6 +7,7 @@ static const struct option_row pool_create_options[] = {
 		"put the data on this block device (or file) instead of files beside the metadata"},
 	{"capacity", "SIZE", "use at most this much for data (default: what the file system has)"},
 	{"log", "SIZE", "size of the intent log (default: 64M)"},
+	{"checksums", "on|off", "keep a checksum of each 4 KiB block of the data (default: off)"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row pool_check_options[] = {
@@ -133,6 +134,10 @@ const struct verb ctl_verbs[] = {
 		"open. What is older than the data is refused: chunks that were given to other LUNs since would be shown, and written, as "
 		"the old ones'. What was there is set aside, not deleted.",
 		verb_pool_restore},
+	{"pool", "checksums", "PATH on|off", 2, 2, NULL,
+		"Keeps checksums of the data of the pool in PATH from now on, or no more; umbrad must not have it open. Blocks that are "
+		"there have none until they are written again. Versions of Umbra without checksums do not open a pool that has them.",
+		verb_pool_checksums},
 	{"pool", "status", "", 0, 0, NULL,
 		"Shows the pool's capacity and use, and what is set aside: free space that only writes to the partition tables "
 		"of LUNs around a shadow copy may take. New data and new sets do not get it.",

@@ -21,16 +21,25 @@ static const char *fault_text(struct fault *fault, int err)
 	return fault->text;
 }
 
+static bool on_or_off(const char *word, bool *on)
+{
+	*on = strcmp(word, "on") == 0;
+	return *on || strcmp(word, "off") == 0;
+}
+
 int verb_pool_create(struct invocation *in)
 {
 	struct pool_options options = {
 		.path = in->operands[0], .data_device = ctl_option(in, "data-device", 0)};
+	const char *checksums = ctl_option(in, "checksums", 0);
 	char path[PATH_MAX];
 	struct fault fault = {0};
 
 	if (!ctl_size(in, "capacity", false, &options.capacity_bytes) ||
 		!ctl_size(in, "log", false, &options.log_bytes))
 		return CTL_USAGE;
+	if (checksums && !on_or_off(checksums, &options.checksums))
+		return ctl_usage(in, "--checksums takes on or off");
 	if (mkdir(options.path, 0700) && errno != EEXIST)
 		return ctl_fail(in, -errno, "%s cannot be made (%s): make its parent directory, or be root.",
 			options.path, strerror(errno));
@@ -43,6 +52,24 @@ int verb_pool_create(struct invocation *in)
 		"Pool made in %s. Name it in umbrad.conf: [pool] path = %s%s%s\n", absolute, absolute,
 		options.data_device ? ", data_device = " : "",
 		options.data_device ? options.data_device : "");
+}
+
+int verb_pool_checksums(struct invocation *in)
+{
+	struct pool_options options = {.path = in->operands[0]};
+	struct fault fault = {0};
+
+	if (!on_or_off(in->operands[1], &options.checksums))
+		return ctl_usage(in, "pool checksums takes on or off");
+	int err = pool_checksums(&options, &fault);
+
+	if (err)
+		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+	return print_result(in,
+		json_pack("{s:o, s:b}", "path", json_text(options.path), "checksums", options.checksums),
+		options.checksums ? "%s keeps checksums of what is written from now on.\n"
+				  : "%s keeps no checksums any more.\n",
+		options.path);
 }
 
 int verb_pool_grow(struct invocation *in)

@@ -188,5 +188,10 @@ void scsi_set_errno(struct scsi_task *task, int err)
 		sense.has_information = true;
 		sense.information = task->io.io.miscompare_offset;
 	}
+	/* The first logical block that cannot be had. */
+	if (err == -EUCLEAN && task->io.io.damaged_offset != STORE_NOWHERE) {
+		sense.has_information = true;
+		sense.information = task->io.io.damaged_offset / STORE_BLOCK_BYTES;
+	}
 	scsi_fail_sense(task, &sense);
 }

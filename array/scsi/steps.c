@@ -82,6 +82,7 @@ int scsi_steps_io(struct scsi_task *task, enum store_io_op op, uint64_t lba, uin
 	io->offset = lba * SCSI_BLOCK_BYTES;
 	io->len = len;
 	io->miscompare_offset = 0;
+	io->damaged_offset = STORE_NOWHERE;
 	task->iov[0].iov_base = data;
 	task->iov[0].iov_len = len;
 	io->iov = data ? task->iov : NULL;

@@ -235,6 +235,7 @@ void scsi_task_io(struct scsi_task *task, enum store_io_op op, uint64_t offset, 
 	io->offset = offset;
 	io->len = len;
 	io->miscompare_offset = 0;
+	io->damaged_offset = STORE_NOWHERE;
 	task->iov[0].iov_base = task->data;
 	task->iov[0].iov_len = op == STORE_COMPARE_WRITE ? 2 * len : len;
 	io->iov = data ? task->iov : NULL;

@@ -60,6 +60,8 @@ static inline bool store_op_any_length(enum store_io_op op)
 
 #define STORE_IO_FUA 1u
 
+#define STORE_NOWHERE UINT64_MAX
+
 /* Room in a store_io for the store's own struct while the I/O is under way. Each store asserts that its
  * struct fits; the pool's struct pool_io fills about half. */
 #define STORE_SCRATCH_BYTES 320
@@ -73,6 +75,9 @@ struct store_io {
 	const struct iovec *iov;
 	unsigned iov_count;
 	uint64_t miscompare_offset; /* out, with -EILSEQ: byte offset within the range */
+	/* Out, with -EUCLEAN: where on the disk the first damaged block lies, bytes; STORE_NOWHERE, which the caller sets:
+	 * it is not known. */
+	uint64_t damaged_offset;
 	/* Out, of MAPPED: whether the block at `offset` holds data, and how far that goes. A block without
 	 * data reads as zeros. 0 < run_bytes <= len; the run may go on behind it. The answer was true at some
 	 * instant of the call. */

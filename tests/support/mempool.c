@@ -46,6 +46,12 @@ int pool_check(const struct pool_options *options, bool repair, void (*report)(v
 	return fault_set(fault, -ENOTSUP, "A store in memory has nothing to check.");
 }
 
+int pool_checksums(const struct pool_options *options, struct fault *fault)
+{
+	(void)options;
+	return fault_set(fault, -EOPNOTSUPP, "the store in memory has no pool");
+}
+
 int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault)
 {
 	(void)options;

@@ -177,6 +177,27 @@ void lun_unlink(struct lun_box *b)
 	lun_release(&b->lun);
 }
 
+void lun_damaged(struct array *a, uint64_t disk_id, uint64_t disk_offset, const char *where)
+{
+	const struct lun *found = NULL;
+
+	list_for_each (n, &a->luns->all) {
+		const struct lun *lun = &container_of(n, struct lun_box, link)->lun;
+
+		if (lun->disk && disk_id && lun->disk->store->ops->disk_id(lun->disk) == disk_id)
+			found = lun;
+	}
+	if (found)
+		array_event_tell(a, ARRAY_EVENT_ERROR, "pool",
+			"LUN %s: the block at LBA %llu is damaged (%s): what is read there is not what was written. Look at that disk; "
+			"write the block again from a backup",
+			found->name, (unsigned long long)(disk_offset / STORE_BLOCK_BYTES), where);
+	else
+		array_event_tell(a, ARRAY_EVENT_ERROR, "pool",
+			"a block is damaged (%s): what is read there is not what was written. Look at that disk",
+			where);
+}
+
 void lun_record_of(const struct lun *lun, struct lun_record *out)
 {
 	memset(out, 0, sizeof(*out));

@@ -68,6 +68,8 @@ struct lun_recycled_view {
 bool lun_recycled_next(struct array *a, const uint8_t after[UP_ID_BYTES], struct lun_recycled_view *out);
 void lun_purge(struct array *a, const uint8_t id[UP_ID_BYTES], struct array_call *call); /* for good, now */
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES]);
+/* A block of its data is damaged: an event for the administrator. `where`: what holds it. */
+void lun_damaged(struct array *a, uint64_t disk_id, uint64_t disk_offset, const char *where);
 struct lun *lun_find_name(struct array *a, const char *name);
 struct lun *lun_next(struct array *a, const struct lun *after); /* NULL: the first; by creation */
 void lun_hold(struct lun *lun);

@@ -9,6 +9,8 @@ static bool may_close(const struct pool *p)
 	if (pool_commit_busy(&p->commit) || pool_map_busy(&p->map) || p->space.growing || p->growth ||
 		p->backups || p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
+	if (pool_sums_busy(&p->space.sums))
+		return false;
 	if (p->base.latched)
 		return true;
 	return !p->commit.wanted && !pool_commit_needed(&p->commit) &&
@@ -35,7 +37,7 @@ void pool_close_step(struct pool *p)
 {
 	if (!p->base.closing || p->close_asked)
 		return;
-	if (may_close(p)) {
+	if (may_close(p) && pool_sums_close_step(&p->space.sums)) {
 		p->close_asked = true;
 		p->close_call.call = close_called;
 		p->base.host->ops->call(p->base.host, &p->close_call);
@@ -70,6 +72,7 @@ void pool_close(struct store *s, void (*done)(void *arg, int err), void *arg)
 	p->close_done = done;
 	p->close_arg = arg;
 	pool_commit_stop(&p->commit);
+	pool_sums_stop(&p->space.sums);
 	p->close_call.call = close_begin;
 	p->base.host->ops->call(p->base.host, &p->close_call);
 }
@@ -78,8 +81,10 @@ void pool_destroy(struct pool *p)
 {
 	struct pool_host *host = p->base.host;
 
-	if (p->opened)
+	if (p->opened) {
 		pool_commit_stop(&p->commit);
+		pool_sums_stop(&p->space.sums);
+	}
 	pool_reclaim_free(p->reclaim);
 	pool_reserves_destroy(&p->space);
 	pool_map_destroy(&p->map);

@@ -84,6 +84,30 @@ static int create_data(struct pool_host *host, const struct pool_options *option
 		   : 0;
 }
 
+/* The files of the checksums, so that they have room later: with nothing in them. */
+static int create_sums(struct pool_host *host, const struct pool_super *super)
+{
+	static const char *const names[] = {"sums", "touched"};
+	const uint64_t bytes[] = {
+		POOL_SUMS_PAGE_BYTES, pool_touched_pages(super->capacity_chunks) * POOL_SUMS_PAGE_BYTES};
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < 2; i++) {
+		struct pool_file *f;
+
+		err = host->ops->file_open(host, names[i], POOL_FILE_CREATE, &f);
+		if (err == -EEXIST) /* of a creation that was interrupted, or removed but for this */
+			err = host->ops->file_open(host, names[i], 0, &f);
+		if (err)
+			break;
+		err = host->ops->file_allocate(f, 0, bytes[i]);
+		if (!err)
+			err = host->ops->file_sync(f);
+		host->ops->file_close(f);
+	}
+	return err;
+}
+
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault)
 {
@@ -98,6 +122,8 @@ int pool_create_on(struct pool_host *host, const struct pool_options *options, u
 			"%s holds a pool already: open it, or give another directory for the new one",
 			options->path);
 	}
+	if (options->checksums)
+		super.features_refuse |= POOL_FEATURE_SUMS;
 	super.log_bytes = options->log_bytes ? options->log_bytes : DEFAULT_LOG_BYTES;
 	super.log_bytes -= super.log_bytes % POOL_LOG_ALIGN;
 	if (super.log_bytes < POOL_LOG_MIN_BYTES)
@@ -126,6 +152,11 @@ int pool_create_on(struct pool_host *host, const struct pool_options *options, u
 	if (err)
 		return fault_set(fault, err,
 			"the metadata cannot be made in %s (%s): give the file system room, or look at its disk",
+			options->path, strerror(-err));
+	err = options->checksums ? create_sums(host, &super) : 0;
+	if (err)
+		return fault_set(fault, err,
+			"the files of the checksums cannot be made in %s (%s): give the file system room, or look at its disk",
 			options->path, strerror(-err));
 	err = super.data_device ? pool_label_write(host, options->data_device, &super) : 0;
 	if (err)

@@ -24,6 +24,7 @@ struct grow_plan {
 	uint64_t grown_chunks;      /* in data files, or on the device */
 	uint64_t chunks_max;        /* 0: any number */
 	uint64_t wanted_bytes;      /* 0: all that the place has */
+	struct pool_sums *sums;     /* of a pool that is open and has checksums; or NULL */
 	struct pool_mirror *mirror; /* its superblock goes first; or NULL */
 	int mirror_lost, mirror_err;
 };
@@ -98,7 +99,9 @@ static int grow(struct grow_plan *plan, struct fault *fault)
 	if (err || chunks == plan->super.capacity_chunks)
 		return err;
 	plan->super.capacity_chunks = chunks;
-	if (plan->mirror)
+	if (plan->sums)
+		err = pool_touched_room(plan->sums, chunks);
+	if (!err && plan->mirror)
 		err = plan->mirror_err = pool_mirror_super(plan->mirror, &plan->super, &plan->mirror_lost);
 	if (!err)
 		err = pool_super_replace(plan->host, &plan->super);
@@ -144,6 +147,8 @@ static void growth_written(struct pool_job *job)
 		pool_latch(&p->base, g->plan.mirror_err, "striking its mirror off its data");
 	if (!err)
 		err = pool_bits_grow(&p->space, g->plan.super.capacity_chunks);
+	if (!err && p->space.sums.on)
+		err = pool_touched_grow(&p->space.sums, g->plan.super.capacity_chunks);
 	if (!err) {
 		p->super.capacity_chunks = g->plan.super.capacity_chunks;
 		pool_meta_grown(&p->meta, p->super.capacity_chunks);
@@ -199,6 +204,7 @@ void pool_grow_start(struct store_grow *request)
 	g->plan.grown_chunks = p->space.grown_chunks;
 	g->plan.chunks_max = pool_meta_mapped(&p->meta) / MAPPED_BYTES;
 	g->plan.wanted_bytes = request->capacity_bytes;
+	g->plan.sums = p->space.sums.on ? &p->space.sums : NULL;
 	g->plan.mirror = p->mirror.active ? &p->mirror : NULL;
 	p->growth = g;
 	if (p->base.latched) {

@@ -13,6 +13,7 @@
 
 #define DEFAULT_MAP_BYTES (UINT64_C(256) << 20)
 #define RECORD_BYTES      12288u /* of LMDB's pages, that a record of a batch may make dirty: map, gen, space */
+#define SUMS_SHARE        8u     /* of the memory: pages of checksums */
 #define RECORDS_MIN       256u
 #define RECORDS_MAX       65536u
 
@@ -31,6 +32,11 @@ static void ask_commit(struct pool_base *b)
 static void ask_commit_later(struct pool_base *b)
 {
 	pool_commit_later(&above(b)->commit);
+}
+
+static void ask_flush(struct pool_base *b, struct store_io *io)
+{
+	pool_flush_wait(&above(b)->commit, io);
 }
 
 static void ask_checkpoint(struct pool_base *b)
@@ -81,6 +87,7 @@ static void ask_ended(struct pool_base *b)
 static const struct pool_asks asks = {
 	.commit = ask_commit,
 	.commit_later = ask_commit_later,
+	.flush = ask_flush,
 	.checkpoint = ask_checkpoint,
 	.log_has_room = ask_log_has_room,
 	.reclaim = ask_reclaim,
@@ -91,11 +98,13 @@ static const struct pool_asks asks = {
 
 /* ---- the parts ------------------------------------------------------------------------------------- */
 
-/* Three quarters of the memory are the map's, the rest is LMDB's for the batches of the checkpoint. */
+/* Three quarters of the memory are the map's (less what checksums take, open_sums), the rest is LMDB's for the batches of
+ * the checkpoint. */
 static void share_memory(struct pool *p, uint64_t bytes)
 {
 	uint64_t records = bytes / 4 / RECORD_BYTES;
 
+	p->memory_bytes = bytes;
 	p->map.bytes_max = bytes - bytes / 4;
 	if (records < RECORDS_MIN)
 		records = RECORDS_MIN;
@@ -124,6 +133,8 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 		.logs = options->log_mirror,
 		.notice = options->notice,
 		.notice_arg = options->notice_arg};
+	p->damages.found = options->damaged;
+	p->damages.arg = options->damaged_arg;
 	share_memory(p, options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
 	p->reclaim = pool_reclaim_new(p);
 	if (!pool_spares_init(&p->spares) || !p->reclaim) {
@@ -151,8 +162,30 @@ static int is_old(const struct pool *p, const struct pool_state *state, struct f
 	return -ESTALE;
 }
 
+/* Before the new incarnation is durable: after a crash it is still known which sums are the last opening's. */
+static int open_sums(struct pool *p, uint64_t before, uint64_t now, struct fault *fault)
+{
+	uint64_t memory = p->memory_bytes / SUMS_SHARE;
+	int err;
+
+	if (!(p->super.features_refuse & POOL_FEATURE_SUMS))
+		return 0;
+	err = pool_sums_open(&p->space.sums, before, now, memory, salvaged(p));
+	if (!err && !salvaged(p))
+		err = pool_touched_room(&p->space.sums, p->super.capacity_chunks);
+	if (!err) {
+		p->map.bytes_max -= memory;
+		return 0;
+	}
+	fault_set(fault, err,
+		"the checksums of the pool's data (`sums`, `touched`) cannot be used (%s): give the file system room, or look at its disk",
+		strerror(-err));
+	return -ESTALE; /* it has been said */
+}
+
 static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 {
+	uint64_t before;
 	struct pool_replay r = {0};
 	MDB_txn *txn = NULL;
 	int err = pool_meta_begin(&p->meta, false, &txn);
@@ -171,9 +204,12 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 	if (!err && (r.cut_short || r.meta_old))
 		err = -EUCLEAN;
 	if (!err) {
+		before = state->incarnation;
 		pool_replay_begin(&r);
-		err = pool_meta_apply(&p->meta, txn, r.payloads, r.count, &r.state);
+		err = open_sums(p, before, r.state.incarnation, fault);
 	}
+	if (!err)
+		err = pool_meta_apply(&p->meta, txn, r.payloads, r.count, &r.state);
 	if (err && txn)
 		pool_meta_abort(txn);
 	else if (!err)
@@ -332,6 +368,7 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 			"it was restored with --salvage from metadata that is older than its data: see docs/operations.md");
 	}
 	*out = &p->store;
+	pool_sums_start(&p->space.sums);
 	pool_reclaim_look(p);
 	pool_reclaim_kick(p);
 	return 0;

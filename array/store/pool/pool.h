@@ -5,11 +5,11 @@
  *
  *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim
- *   io/           submit, compare, unmap, read, write, target, mapped, sub, spares
+ *   io/           submit, compare, unmap, read, write, target, mapped, sub, damage, spares
  *   commit/       cut, txn, commit, checkpoint, mirror, todo
- *   space/        reserve, alloc, share, freed, data, bits
+ *   space/        reserve, alloc, share, freed, data, sums, touched, settle, bits
  *   map/          map, branch, disk, lock
- *   durable/      apply, refs, digest, meta, pages, log, super, stamp, buffer, format
+ *   durable/      apply, refs, digest, meta, pages, log, super, stamp, sums, buffer, format
  *   base/         base, host, asks
  *
  * All of it belongs to the reactor's thread, except what runs in a pool_job's `work`, which touches the job's own memory
@@ -37,6 +37,16 @@ struct pool_spares {
 	unsigned bounce_count;
 };
 
+#define POOL_DAMAGES_KEPT 64u
+
+/* Damaged blocks that were told of. */
+struct pool_damages {
+	void (*found)(void *arg, const struct pool_damage *damage); /* or NULL */
+	void *arg;
+	uint64_t place[POOL_DAMAGES_KEPT]; /* chunk number << 4 | block; 0: none */
+	unsigned next;
+};
+
 struct pool {
 	struct store store;
 	struct pool_base base;
@@ -48,7 +58,9 @@ struct pool {
 	struct pool_space space;
 	struct pool_mirror mirror;
 	struct pool_commit commit;
+	struct pool_damages damages;
 	struct pool_spares spares;
+	uint64_t memory_bytes; /* map_memory */
 	struct pool_reclaim *reclaim;
 	struct list hydrations;
 	struct pool_growth *growth; /* the one under way, or NULL */

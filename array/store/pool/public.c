@@ -149,6 +149,29 @@ int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, stru
 	return err;
 }
 
+int pool_checksums(const struct pool_options *options, struct fault *fault)
+{
+	struct pool_super super;
+	struct pool_host *host;
+	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+
+	if (err)
+		return err;
+	err = pool_read_super(host, &super, fault);
+	if (!err)
+		err = pool_super_usable(&super, fault);
+	if (!err && options->checksums != !!(super.features_refuse & POOL_FEATURE_SUMS)) {
+		super.features_refuse ^= POOL_FEATURE_SUMS;
+		err = pool_super_replace(host, &super);
+		if (err)
+			fault_set(fault, err,
+				"the file `pool` cannot be written (%s): give the file system room, or look at its disk; nothing has changed",
+				strerror(-err));
+	}
+	host->ops->free(host);
+	return err;
+}
+
 /* A repair changes what the mirror does not see: it is struck off before. */
 static int forget_mirror(struct pool_host *host, const struct pool_options *options)
 {

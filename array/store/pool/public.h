@@ -10,11 +10,20 @@
 
 struct pool_host;
 
+/* A block of the data does not fit its checksum. */
+struct pool_damage {
+	uint64_t disk_id; /* who found it there; 0: not known */
+	uint64_t disk_offset;
+	char file[24]; /* where it lies */
+	uint64_t file_offset;
+};
+
 struct pool_options {
 	const char *path;          /* directory */
 	const char *data_device;   /* NULL, or a block device or file for the data instead of data.N */
 	uint64_t map_memory_bytes; /* bound of the map cache, 0: default */
 	uint64_t log_bytes;        /* create only, 0: default */
+	bool checksums;            /* create, checksums: each block of the data has one */
 	uint64_t capacity_bytes;   /* create, grow: 0: what the file system or the device has */
 	const char *meta_mirror;   /* open only: NULL, or a directory for a second copy of the metadata */
 	bool log_mirror;           /* and of the log */
@@ -22,6 +31,9 @@ struct pool_options {
 	/* open only: something happened that an administrator should know; or NULL */
 	void (*notice)(void *arg, const char *text);
 	void *notice_arg;
+	/* open only: of each damaged block once, about; or NULL */
+	void (*damaged)(void *arg, const struct pool_damage *damage);
+	void *damaged_arg;
 	bool read_only; /* open for check and dump */
 	/* check only: from 0 to 100 while it goes on, with the argument of `report`; NULL: nobody watches */
 	void (*progress)(void *arg, unsigned percent);
@@ -39,6 +51,8 @@ int pool_open(
 /* Raises the capacity of a pool that nobody has open. *capacity_bytes: what it is then. Blocks. -EINVAL: it would become
  * smaller; -ENOSPC: there is no more room. */
 int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault);
+/* From now on the pool, which nobody has open, keeps checksums or does not. Blocks. */
+int pool_checksums(const struct pool_options *options, struct fault *fault);
 /* What a restore found: for the words to the administrator. */
 struct pool_restored {
 	bool from_log;   /* the pool's own log went on where the copy ended */

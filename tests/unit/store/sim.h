@@ -35,6 +35,7 @@ struct sim {
 	bool failed_durable;            /* a sync of data, or the stamp on it */
 	uint64_t preads, fail_pread_at; /* while the pool is opened */
 	uint64_t reads, fail_read_at;
+	bool no_checksums; /* sim_create */
 	bool direct;       /* files demand alignment like O_DIRECT */
 	bool mirror_fails; /* every step in the directory `mirror` */
 	uint64_t fs_bytes; /* room of the "file system", 0: any */
@@ -63,6 +64,11 @@ void sim_power_on(struct sim *s);
 /* A file of a machine that stands still becomes shorter; sim_uncut: gets back what it had there. */
 void sim_cut(struct sim *s, const char *name, uint64_t bytes);
 void sim_uncut(struct sim *s, const char *name);
+/* One bit of a file of a machine that stands still is another one. */
+void sim_flip(struct sim *s, const char *name, uint64_t bit);
+/* A file's content, to be freed; and to be put back, whatever came to be there. */
+uint8_t *sim_take(struct sim *s, const char *name, uint64_t *bytes);
+void sim_put(struct sim *s, const char *name, const uint8_t *content, uint64_t bytes);
 /* A pool with the given room; asserts. */
 void sim_create(struct sim *s, uint64_t capacity_bytes, uint64_t log_bytes);
 

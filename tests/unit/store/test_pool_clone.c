@@ -637,7 +637,8 @@ static void super_edit(struct world *w, uint64_t features)
 	struct pool_file *f;
 
 	assert_int_equal(pool_read_super(h, &super, NULL), 0);
-	assert_int_equal(super.features_refuse, POOL_FEATURES_NEW); /* an older program refuses a new pool */
+	assert_int_equal(super.features_refuse,
+		POOL_FEATURES_NEW | POOL_FEATURE_SUMS); /* an older program refuses a new pool */
 	super.features_refuse = features;
 	pool_super_encode(buf, &super);
 	assert_int_equal(h->ops->file_open(h, "pool", 0, &f), 0);

@@ -607,6 +607,17 @@ void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_
 	w->max_sectors = 16 * 128;
 }
 
+/* Of a pool without checksums. */
+void world_init_plain(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes)
+{
+	memset(w, 0, sizeof(*w));
+	list_init(&w->reads);
+	sim_init(&w->sim, seed);
+	w->sim.no_checksums = true;
+	sim_create(&w->sim, capacity_bytes, log_bytes);
+	w->max_sectors = 16 * 128;
+}
+
 void world_destroy(struct world *w)
 {
 	assert(!w->store);
@@ -688,6 +699,14 @@ static void noticed(void *arg, const char *text)
 	((struct world *)arg)->notices++;
 }
 
+static void damaged(void *arg, const struct pool_damage *damage)
+{
+	struct world *w = arg;
+
+	w->damaged++;
+	w->damage = *damage;
+}
+
 int world_open(struct world *w)
 {
 	struct pool_options options = {.path = "sim",
@@ -695,7 +714,9 @@ int world_open(struct world *w)
 		.mirror = w->mirrored ? sim_mirror_host(&w->sim) : NULL,
 		.log_mirror = w->log_mirrored,
 		.notice = noticed,
-		.notice_arg = w};
+		.notice_arg = w,
+		.damaged = damaged,
+		.damaged_arg = w};
 	struct found f = {.w = w};
 	struct fault fault = {0};
 	int err = pool_open_on(w->from_mirror ? sim_mirror_host(&w->sim) : sim_host(&w->sim), &options, NULL,

@@ -57,8 +57,9 @@ struct world {
 	uint64_t acked_sets; /* ids < are known */
 	uint64_t map_memory;
 	bool mirrored, log_mirrored; /* world_open: the pool has a mirror, with its log */
-	bool from_mirror; /* world_open: the pool's directory is lost, the mirror is in its place */
-	unsigned notices;
+	bool from_mirror;          /* world_open: the pool's directory is lost, the mirror is in its place */
+	unsigned notices, damaged; /* blocks that the pool told of */
+	struct pool_damage damage; /* the last one */
 	uint64_t next_set, next_version;
 	unsigned enospc, eio, erofs, busy;
 	unsigned hydrated, hydrations;
@@ -66,6 +67,8 @@ struct world {
 };
 
 void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
+/* A pool without checksums. */
+void world_init_plain(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
 void world_destroy(struct world *w); /* the pool is closed */
 int world_open(struct world *w);     /* also finds the model's disks again */
 int world_close(struct world *w);

@@ -24,8 +24,8 @@ struct pool_merge {
 	bool upward; /* the newer entry's blocks go into the older one's chunk */
 	uint64_t from_phys, to_phys;
 	unsigned block, run;
-	void (*copy_done)(struct pool_op *op, int err);
-	struct pool_op op;
+	void (*copy_done)(struct pool_transfer *t, int err);
+	struct pool_transfer transfer;
 	struct iovec iov;
 };
 

@@ -74,7 +74,7 @@ struct chunk_copy {
 	uint64_t phys; /* its chunk */
 	unsigned epoch;
 	uint8_t *bounce;
-	struct pool_op op;
+	struct pool_transfer transfer;
 	struct iovec iov;
 };
 
@@ -214,16 +214,16 @@ static int chunk_apply(struct chunk_copy *c)
 }
 
 static void transfer(struct chunk_copy *c, enum pool_op_kind kind, uint64_t phys,
-	void (*done)(struct pool_op *op, int err))
+	void (*done)(struct pool_transfer *t, int err))
 {
 	c->iov = (struct iovec){.iov_base = c->bounce + ((size_t)c->block << POOL_BLOCK_SHIFT),
 		.iov_len = (size_t)c->run << POOL_BLOCK_SHIFT};
-	c->op = (struct pool_op){
-		.done = done, .kind = kind, .iov = &c->iov, .iov_count = 1, .len = c->iov.iov_len};
-	pool_data_submit(&c->h->pool->space, &c->op, phys, (uint64_t)c->block << POOL_BLOCK_SHIFT);
+	c->transfer = (struct pool_transfer){
+		.done = done, .kind = kind, .iov = &c->iov, .iov_count = 1, .len = (uint32_t)c->iov.iov_len};
+	pool_data_submit(&c->h->pool->space, &c->transfer, phys, (uint64_t)c->block << POOL_BLOCK_SHIFT);
 }
 
-static void written(struct pool_op *op, int err);
+static void written(struct pool_transfer *t, int err);
 
 static void write_next(struct chunk_copy *c)
 {
@@ -236,9 +236,9 @@ static void write_next(struct chunk_copy *c)
 	transfer(c, POOL_OP_WRITE, c->phys, written);
 }
 
-static void written(struct pool_op *op, int err)
+static void written(struct pool_transfer *t, int err)
 {
-	struct chunk_copy *c = container_of(op, struct chunk_copy, op);
+	struct chunk_copy *c = container_of(t, struct chunk_copy, transfer);
 
 	if (err) {
 		chunk_end(c, err);
@@ -250,7 +250,7 @@ static void written(struct pool_op *op, int err)
 	write_next(c);
 }
 
-static void was_read(struct pool_op *op, int err);
+static void was_read(struct pool_transfer *t, int err);
 
 static void read_next(struct chunk_copy *c)
 {
@@ -266,10 +266,12 @@ static void read_next(struct chunk_copy *c)
 	transfer(c, POOL_OP_READ, c->places.phys[c->block], was_read);
 }
 
-static void was_read(struct pool_op *op, int err)
+static void was_read(struct pool_transfer *t, int err)
 {
-	struct chunk_copy *c = container_of(op, struct chunk_copy, op);
+	struct chunk_copy *c = container_of(t, struct chunk_copy, transfer);
 
+	if (t->damaged)
+		pool_damage_found(c->h->pool, c->h->branch->disk ? c->h->branch->disk->id : 0, c->chunk, t);
 	if (err) {
 		chunk_end(c, err);
 		return;

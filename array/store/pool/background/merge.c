@@ -94,14 +94,17 @@ static void copy_next(struct pool_merge *m);
 static void copy_start(struct pool_merge *m, enum pool_op_kind kind, uint64_t phys)
 {
 	m->iov = (struct iovec){.iov_base = m->bounce, .iov_len = (size_t)m->run << POOL_BLOCK_SHIFT};
-	m->op = (struct pool_op){
-		.done = m->copy_done, .kind = kind, .iov = &m->iov, .iov_count = 1, .len = m->iov.iov_len};
-	pool_data_submit(&m->pool->space, &m->op, phys, (uint64_t)m->block << POOL_BLOCK_SHIFT);
+	m->transfer = (struct pool_transfer){.done = m->copy_done,
+		.kind = kind,
+		.iov = &m->iov,
+		.iov_count = 1,
+		.len = (uint32_t)m->iov.iov_len};
+	pool_data_submit(&m->pool->space, &m->transfer, phys, (uint64_t)m->block << POOL_BLOCK_SHIFT);
 }
 
-static void copy_written(struct pool_op *op, int err)
+static void copy_written(struct pool_transfer *t, int err)
 {
-	struct pool_merge *m = container_of(op, struct pool_merge, op);
+	struct pool_merge *m = container_of(t, struct pool_merge, transfer);
 
 	if (err) {
 		merge_end(m, err);
@@ -113,10 +116,12 @@ static void copy_written(struct pool_op *op, int err)
 	copy_next(m);
 }
 
-static void copy_read(struct pool_op *op, int err)
+static void copy_read(struct pool_transfer *t, int err)
 {
-	struct pool_merge *m = container_of(op, struct pool_merge, op);
+	struct pool_merge *m = container_of(t, struct pool_merge, transfer);
 
+	if (t->damaged)
+		pool_damage_found(m->pool, m->branch->disk ? m->branch->disk->id : 0, m->chunk, t);
 	if (err) {
 		merge_end(m, err);
 		return;

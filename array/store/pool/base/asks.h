@@ -12,6 +12,7 @@
 #include <stdbool.h>
 
 struct pool_base;
+struct store_io;
 
 enum pool_reclaim_ask {
 	POOL_RECLAIM_KICK, /* go on with what is known to be to do */
@@ -22,8 +23,10 @@ enum pool_reclaim_ask {
 struct pool_asks {
 	void (*commit)(struct pool_base *b);       /* a commit cycle */
 	void (*commit_later)(struct pool_base *b); /* something became dirty: within a second */
-	void (*checkpoint)(struct pool_base *b);   /* all that is in memory is to go into LMDB */
-	void (*log_has_room)(struct pool_base *b); /* again: a cycle may wait for it */
+	void (*flush)(
+		struct pool_base *b, struct store_io *io); /* a flush for the pool itself; not latched */
+	void (*checkpoint)(struct pool_base *b);           /* all that is in memory is to go into LMDB */
+	void (*log_has_room)(struct pool_base *b);         /* again: a cycle may wait for it */
 	void (*reclaim)(struct pool_base *b, enum pool_reclaim_ask what);
 	/* Will chunks come back, without waiting for anybody who waits for chunks? Then those who wait are woken. */
 	bool (*may_free)(struct pool_base *b);

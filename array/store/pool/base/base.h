@@ -37,6 +37,11 @@ static inline void pool_ask_commit_later(struct pool_base *b)
 	b->asks->commit_later(b);
 }
 
+static inline void pool_ask_flush(struct pool_base *b, struct store_io *io)
+{
+	b->asks->flush(b, io);
+}
+
 static inline void pool_ask_checkpoint(struct pool_base *b)
 {
 	b->asks->checkpoint(b);

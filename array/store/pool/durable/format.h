@@ -32,10 +32,11 @@
  * data read-only, in the third all of it. */
 #define POOL_FEATURE_SHARED         1u /* refuses: a chunk may be in several entries (tables refs and loose) */
 #define POOL_FEATURE_DIGESTS        2u  /* refuses: the table `digest` is kept */
+#define POOL_FEATURE_SUMS           4u  /* refuses: each block of the data has a checksum (sums.h) */
 #define POOL_FEATURE_MIRRORED       16u /* refuses: a mirror relies on the stamp on the data (stamp.h) */
 #define POOL_FEATURE_SALVAGED       1u /* data read-only: restored from metadata that is older than the data */
 #define POOL_FEATURES_NEW           (POOL_FEATURE_SHARED | POOL_FEATURE_DIGESTS) /* of pools that are made now */
-#define POOL_FEATURES_REFUSE        (POOL_FEATURES_NEW | POOL_FEATURE_MIRRORED)
+#define POOL_FEATURES_REFUSE        (POOL_FEATURES_NEW | POOL_FEATURE_SUMS | POOL_FEATURE_MIRRORED)
 #define POOL_FEATURES_DATA_READONLY POOL_FEATURE_SALVAGED
 #define POOL_FEATURES_META_READONLY 0u
 

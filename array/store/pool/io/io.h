@@ -12,8 +12,6 @@
 
 #include "array/store/pool/pool.h"
 
-#define POOL_IOV_MAX 20u
-
 #define POOL_ANCESTOR_MAX 4u /* entries that one chunk may be spread over before it is copied up */
 
 struct pool_sub;
@@ -80,7 +78,7 @@ struct pool_sub {
 
 /* One transfer of a sub. */
 struct pool_piece {
-	struct pool_op op;
+	struct pool_transfer transfer;
 	struct pool_sub *sub;
 	struct list_node link;
 	struct iovec iov[POOL_IOV_MAX];
@@ -126,6 +124,12 @@ void pool_sub_fetch(struct pool_sub *sub, const struct pool_places *places, uint
 
 size_t pool_iov_copy_out(const struct store_io *io, uint64_t from, uint8_t *to, size_t len);
 size_t pool_iov_copy_in(const struct store_io *io, uint64_t to, const uint8_t *from, size_t len);
+
+/* ---- damage.c --------------------------------------------------------------------------------------- */
+
+/* The transfer, of the disk's chunk, found blocks that do not fit their checksums: whoever listens is told, of each block
+ * once. disk_id 0: not known. */
+void pool_damage_found(struct pool *p, uint64_t disk_id, uint64_t chunk, const struct pool_transfer *t);
 
 /* ---- target.c --------------------------------------------------------------------------------------- */
 

@@ -233,11 +233,27 @@ void pool_sub_piece_end(struct pool_sub *sub, int err)
 		sub->next(sub);
 }
 
-static void piece_done(struct pool_op *op, int err)
+/* Blocks do not fit their checksums. */
+static void sub_damaged(struct pool_sub *sub, const struct pool_transfer *t)
 {
-	struct pool_piece *piece = container_of(op, struct pool_piece, op);
+	struct store_io *io = sub->io;
+	uint64_t at =
+		(sub->chunk << POOL_CHUNK_SHIFT) + ((uint64_t)__builtin_ctz(t->damaged) << POOL_BLOCK_SHIFT);
+
+	pool_damage_found(sub->pool, pool_disk_of(io->disk)->id, sub->chunk, t);
+	if (at < io->offset) /* a part of the block is wanted */
+		at = io->offset;
+	if (io->damaged_offset > at)
+		io->damaged_offset = at;
+}
+
+static void piece_done(struct pool_transfer *t, int err)
+{
+	struct pool_piece *piece = container_of(t, struct pool_piece, transfer);
 	struct pool_sub *sub = piece->sub;
 
+	if (t->damaged)
+		sub_damaged(sub, t);
 	list_push_front(&sub->pool->spares.pieces, &piece->link);
 	pool_sub_piece_end(sub, err);
 }
@@ -273,9 +289,14 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 	} else {
 		p->data_reads++;
 	}
-	piece->op = (struct pool_op){
-		.done = piece_done, .kind = kind, .iov = piece->iov, .iov_count = iov_count, .len = len};
-	pool_data_submit(&p->space, &piece->op, phys, offset);
+	piece->transfer.done = piece_done;
+	piece->transfer.kind = kind;
+	piece->transfer.iov = piece->iov;
+	piece->transfer.iov_count = iov_count;
+	piece->transfer.len = len;
+	piece->transfer.alone = piece->transfer.adopts = false;
+	piece->transfer.damaged = 0;
+	pool_data_submit(&p->space, &piece->transfer, phys, offset);
 }
 
 bool pool_sub_direct(struct pool_sub *sub)
@@ -283,7 +304,7 @@ bool pool_sub_direct(struct pool_sub *sub)
 	const struct pool_file *f = sub->pool->space.data[0].file;
 	struct iovec iov[POOL_IOV_MAX];
 
-	if (f->offset_align > 1 && !pool_sub_whole(sub))
+	if ((f->offset_align > 1 || sub->pool->space.sums.on) && !pool_sub_whole(sub))
 		return false;
 	return iov_slice(sub->io, sub->io_offset, sub->len, f->memory_align, f->offset_align, iov) > 0;
 }

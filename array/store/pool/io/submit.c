@@ -100,6 +100,7 @@ bool pool_io_accept(struct store_io *io)
 	pio->finish = io_finish;
 	pio->waiter.since = p->base.tick;
 	pio->cursor = io->offset;
+	io->damaged_offset = STORE_NOWHERE;
 	list_init(&pio->sub_list);
 	return true;
 }

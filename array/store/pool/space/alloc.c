@@ -104,6 +104,7 @@ void pool_space_init(struct pool_space *s, struct pool_base *base, const struct 
 	list_init(&s->reserves);
 	list_init(&s->grace_waiters);
 	list_init(&s->grace_running_waiters);
+	pool_sums_init(&s->sums, base, super, s);
 }
 
 static int each_loose(
@@ -140,6 +141,7 @@ void pool_space_destroy(struct pool_space *s)
 	free(s->free_discard.phys);
 	free(s->free_framed.phys);
 	free(s->unshared.phys);
+	pool_sums_destroy(&s->sums);
 	pool_data_close(s);
 }
 

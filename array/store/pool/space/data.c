@@ -125,13 +125,32 @@ struct pool_data *pool_data_of(struct pool_space *s, uint64_t phys, uint64_t *of
 	return &s->data[segment];
 }
 
-void pool_data_submit(struct pool_space *s, struct pool_op *op, uint64_t phys, uint64_t offset)
+static void plain_done(struct pool_op *op, int err)
+{
+	struct pool_transfer *t = container_of(op, struct pool_transfer, op);
+
+	t->done(t, err);
+}
+
+void pool_data_submit(struct pool_space *s, struct pool_transfer *t, uint64_t phys, uint64_t offset)
 {
 	uint64_t base;
 
-	op->file = pool_data_of(s, phys, &base)->file;
-	op->offset = base + offset;
-	s->base->host->ops->submit(s->base->host, op);
+	t->file = pool_data_of(s, phys, &base)->file;
+	t->offset = base + offset;
+	t->phys = phys;
+	if (s->sums.on) {
+		pool_sums_submit(&s->sums, t);
+		return;
+	}
+	t->op = (struct pool_op){.done = plain_done,
+		.kind = t->kind,
+		.file = t->file,
+		.iov = (struct iovec *)t->iov,
+		.iov_count = t->iov_count,
+		.offset = t->offset,
+		.len = t->len};
+	s->base->host->ops->submit(s->base->host, &t->op);
 }
 
 void pool_data_written(struct pool_space *s, uint64_t phys)

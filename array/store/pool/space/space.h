@@ -15,6 +15,7 @@
 #include "array/store/pool/durable/buffer.h"
 #include "array/store/pool/durable/meta.h"
 #include "array/store/pool/map/map.h"
+#include "array/store/pool/space/sums.h"
 #include "array/store/store.h"
 
 #define POOL_SEGMENTS_MAX 1024u
@@ -72,6 +73,8 @@ struct pool_space {
 	struct list grace_waiters, grace_running_waiters; /* for the next grace period, for this one */
 	struct pool_job discard_job;
 
+	struct pool_sums sums;
+
 	/* shared chunks (share.c) */
 	struct pool_free_list unshared; /* that an entry let go of; go into the next frame */
 	uint64_t refs_count;            /* in LMDB */
@@ -106,8 +109,8 @@ void pool_data_close(struct pool_space *s);
 
 struct pool_data *pool_data_of(struct pool_space *s, uint64_t phys, uint64_t *offset);
 
-/* A transfer of a chunk's bytes from `offset` on; `op` says all but the place. */
-void pool_data_submit(struct pool_space *s, struct pool_op *op, uint64_t phys, uint64_t offset);
+/* A transfer of a chunk's bytes from `offset` on; `t` says all but the place. */
+void pool_data_submit(struct pool_space *s, struct pool_transfer *t, uint64_t phys, uint64_t offset);
 void pool_data_written(
 	struct pool_space *s, uint64_t phys); /* it is to be synced before a record speaks of it */
 void pool_data_grow(struct pool_space *s);

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checksums of the data: damage is seen in every block that is not believed as a crash left it, and nothing is ever said to be
+ * damaged that is not. (That no crash makes a false one is also looked at by all tests of the store that crash.)
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/support/test.h"
+#include "tests/unit/store/world.h"
+
+#define MIB UINT64_C(1048576)
+
+struct one_read {
+	struct store_io io;
+	struct iovec iov;
+	uint8_t buf[8 * SECTOR];
+	int done; /* 1 or the error */
+};
+
+static void one_read_done(struct store_io *io, int err)
+{
+	container_of(io, struct one_read, io)->done = err ? err : 1;
+}
+
+/* Reads `count` sectors by an I/O of its own: 0 or the error. */
+static int read_at(struct world *w, struct model *m, uint64_t sector, unsigned count, uint64_t *damaged)
+{
+	struct one_read r = {.io = {.op = STORE_READ,
+				     .offset = sector * SECTOR,
+				     .len = count * SECTOR,
+				     .iov_count = 1,
+				     .done = one_read_done}};
+
+	r.iov = (struct iovec){.iov_base = r.buf, .iov_len = count * SECTOR};
+	r.io.iov = &r.iov;
+	r.io.disk = m->disk;
+	w->store->ops->submit(&r.io);
+	while (!r.done)
+		assert_true(sim_step(&w->sim, true));
+	if (damaged)
+		*damaged = r.io.damaged_offset;
+	return r.done == 1 ? 0 : r.done;
+}
+
+/* Where the block of the disk lies in data.0, bytes; 0: nowhere. */
+static uint64_t place_of(struct world *w, struct model *m, uint64_t block)
+{
+	struct pool_places places;
+	struct pool *p = world_pool(w);
+	int err;
+
+	while ((err = pool_map_resolve(&p->map, pool_disk_of(m->disk)->branch, POOL_GEN_HEAD, block / 16,
+			POOL_ALL_BLOCKS, NULL, &places)) == -EAGAIN)
+		assert_int_equal(read_at(w, m, block * 8, 8, NULL), 0); /* brings the leaf into memory */
+	assert_int_equal(err, 0);
+	return places.phys[block % 16]
+		       ? (places.phys[block % 16] << POOL_CHUNK_SHIFT) + (block % 16 << POOL_BLOCK_SHIFT)
+		       : 0;
+}
+
+static void reopen(struct world *w)
+{
+	assert_int_equal(world_close(w), 0);
+	assert_int_equal(world_open(w), 0);
+}
+
+/* Flips a bit of the closed pool's data, looks at all blocks of all disks, and flips it back. */
+static unsigned damaged_blocks(struct world *w, uint64_t byte, uint64_t *where)
+{
+	unsigned found = 0;
+
+	assert_int_equal(world_close(w), 0);
+	sim_flip(&w->sim, "data.0", byte * 8 + sim_below(&w->sim, 8));
+	assert_int_equal(world_open(w), 0);
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		struct model *m = &w->disk[i];
+
+		for (uint64_t b = 0; m->disk_id && b < m->sectors / 8; b++) {
+			uint64_t damaged;
+			int err = read_at(w, m, b * 8, 8, &damaged);
+
+			if (!err)
+				continue;
+			assert_int_equal(err, -EUCLEAN);
+			assert_int_equal(damaged, b * 8 * SECTOR);
+			*where = (uint64_t)i << 32 | b;
+			found++;
+		}
+	}
+	return found;
+}
+
+TEST(a_flipped_bit_is_found_where_it_is_and_a_new_write_heals_it)
+{
+	struct world w;
+	struct model *m;
+	uint64_t place, where = 0, damaged;
+
+	world_begin(&w, test_seed(), 24 * MIB);
+	m = world_create_disk(&w, 64 * 128);
+	assert_int_equal(world_write(&w, m, 0, 512, 0), 0);
+	assert_int_equal(world_write(&w, m, 20, 3, 0), 0); /* parts of blocks */
+	world_settle(&w);
+	place = place_of(&w, m, 17);
+	assert_true(place);
+	assert_int_equal(damaged_blocks(&w, place + 4000, &where), 1);
+	assert_int_equal(where & 0xffffffff, 17);
+	assert_int_equal(w.damaged, 1); /* told once */
+	assert_int_equal(w.damage.disk_offset, 17 * 4096);
+	assert_int_equal(w.damage.file_offset, place);
+	assert_string_equal(w.damage.file, "data.0");
+	/* A part of the block; and a block before it: the sector that is wanted first. */
+	assert_int_equal(read_at(&w, m, 17 * 8 + 5, 1, &damaged), -EUCLEAN);
+	assert_int_equal(damaged, (17 * 8 + 5) * SECTOR);
+	assert_int_equal(read_at(&w, m, 17 * 8 - 2, 4, &damaged), -EUCLEAN);
+	assert_int_equal(damaged, 17 * 8 * SECTOR);
+	/* What would need the rest of it cannot be written, the whole can. */
+	assert_int_equal(world_write(&w, m, 17 * 8, 8, 0), 0);
+	assert_int_equal(read_at(&w, m, 17 * 8, 8, NULL), 0);
+	world_verify_end(&w);
+}
+
+TEST(copies_and_their_original_see_the_same_damage)
+{
+	struct world w;
+	struct model *m, *copy;
+	uint64_t where;
+
+	world_begin(&w, test_seed(), 24 * MIB);
+	m = world_create_disk(&w, 16 * 128);
+	assert_int_equal(world_write(&w, m, 0, 256, 0), 0);
+	copy = world_fork(&w, m);
+	assert_non_null(copy);
+	assert_int_equal(world_write(&w, m, 8, 8, 0), 0);
+	assert_int_equal(damaged_blocks(&w, place_of(&w, copy, 3), &where), 2);
+	sim_flip(&w.sim, "data.0", 0); /* chunk 0 holds no data: nothing of it is read */
+	assert_int_equal(world_write(&w, m, 3 * 8, 8, 0), 0);
+	assert_int_equal(read_at(&w, m, 3 * 8, 8, NULL), 0);
+	assert_int_equal(read_at(&w, copy, 3 * 8, 8, NULL), -EUCLEAN);
+	assert_int_equal(world_close(&w), 0);
+	world_destroy(&w);
+}
+
+/* Whatever happened before, a crash included: once things have settled, a flipped bit of any block is seen. */
+static void run_any(uint64_t seed)
+{
+	struct world w;
+
+	world_begin(&w, seed, 24 * MIB);
+	for (unsigned i = 0; i < 3; i++)
+		assert_non_null(world_create_disk(&w, 4 * 128));
+	for (unsigned i = 0; i < 150; i++)
+		world_random_op(&w);
+	world_drain(&w);
+	if (seed % 4) {
+		w.sim.off_at = 1 + sim_below(&w.sim, 40);
+		for (unsigned i = 0; i < 100 && !world_dead(&w); i++) {
+			world_random_op(&w);
+			sim_step(&w.sim, true);
+		}
+		world_recover(&w);
+	}
+	world_settle(&w);
+	assert_int_equal(world_pool(&w)->space.sums.counts.lost, 0);
+	for (unsigned i = 0; i < 6; i++) {
+		struct model *m = world_any_disk(&w);
+		uint64_t block = m ? sim_below(&w.sim, m->sectors / 8) : 0, place, where;
+		uint64_t bit;
+
+		if (!m || !(place = place_of(&w, m, block)))
+			continue;
+		assert_int_equal(world_close(&w), 0);
+		bit = place * 8 + sim_below(&w.sim, 4096 * 8);
+		sim_flip(&w.sim, "data.0", bit);
+		assert_int_equal(world_open(&w), 0);
+		assert_int_equal(read_at(&w, m, block * 8, 8, &where), -EUCLEAN);
+		assert_int_equal(world_close(&w), 0);
+		sim_flip(&w.sim, "data.0", bit);
+		assert_int_equal(world_open(&w), 0);
+		assert_int_equal(read_at(&w, m, block * 8, 8, NULL), 0);
+	}
+	world_verify_end(&w);
+}
+
+TEST(after_a_crash_too_any_settled_block_is_watched)
+{
+	test_seeds(12, run_any);
+}
+
+/* What is not known, or lost, or of before, never makes a false error. */
+TEST(damaged_lost_and_old_checksums_are_no_damage_of_the_data)
+{
+	struct world w;
+	struct model *m;
+	uint64_t bytes, seed = test_seed();
+	uint8_t *old;
+
+	world_begin(&w, seed, 24 * MIB);
+	m = world_create_disk(&w, 64 * 128);
+	assert_int_equal(world_write(&w, m, 0, 512, 0), 0);
+	world_settle(&w);
+	assert_int_equal(world_close(&w), 0);
+	old = sim_take(&w.sim, "sums", &bytes);
+	for (unsigned i = 0; i < 20; i++)
+		sim_flip(&w.sim, "sums", 4096 * 8 + sim_below(&w.sim, (bytes - 4096) * 8));
+	assert_int_equal(world_open(&w), 0);
+	world_verify(&w, false);
+	assert_true(world_pool(&w)->space.sums.counts.lost > 0);
+	assert_int_equal(world_write(&w, m, 64, 300, 0), 0);
+	reopen(&w);
+	assert_int_equal(world_write(&w, m, 0, 256, 0), 0);
+	assert_int_equal(world_close(&w), 0);
+	sim_put(&w.sim, "sums", old, bytes); /* of two openings ago */
+	assert_int_equal(world_open(&w), 0);
+	world_verify(&w, false);
+	assert_int_equal(world_close(&w), 0);
+	sim_put(&w.sim, "sums", NULL, 0);
+	sim_put(&w.sim, "touched", NULL, 0);
+	assert_int_equal(world_open(&w), 0);
+	world_verify(&w, false);
+	free(old);
+	world_verify_end(&w);
+}
+
+/* A pool of before: nothing is compared, and it is written on as it is. */
+TEST(a_pool_without_checksums_stays_one)
+{
+	struct world w = {0};
+	struct model *m;
+	uint64_t place;
+
+	world_init_plain(&w, test_seed(), 24 * MIB, 1 << 20);
+	assert_int_equal(world_open(&w), 0);
+	m = world_create_disk(&w, 64 * 128);
+	assert_int_equal(world_write(&w, m, 0, 512, 0), 0);
+	world_settle(&w);
+	assert_false(world_pool(&w)->space.sums.on);
+	place = place_of(&w, m, 17);
+	assert_int_equal(world_close(&w), 0);
+	sim_flip(&w.sim, "data.0", (place + 4) * 8);
+	assert_int_equal(world_open(&w), 0);
+	assert_int_equal(read_at(&w, m, 17 * 8, 8, NULL), 0);
+	assert_int_equal(world_close(&w), 0);
+	world_destroy(&w);
+}
+
+/* What is written when everything is quiet leaves no note behind: a later crash finds nothing unsure. */
+TEST(notes_go_when_nothing_is_written)
+{
+	struct world w;
+	struct model *m;
+
+	world_begin(&w, test_seed(), 24 * MIB);
+	m = world_create_disk(&w, 64 * 128);
+	assert_int_equal(world_write(&w, m, 0, 512, 0), 0);
+	assert_true(pool_touched_any(&world_pool(&w)->space.sums));
+	world_settle(&w);
+	assert_false(pool_touched_any(&world_pool(&w)->space.sums));
+	world_crash(&w);
+	assert_int_equal(world_pool(&w)->space.sums.counts.unsure, 0);
+	assert_int_equal(world_write(&w, m, 0, 8, 0), 0);
+	world_crash(&w);
+	assert_true(world_pool(&w)->space.sums.counts.unsure > 0);
+	world_settle(&w);
+	assert_false(pool_touched_any(&world_pool(&w)->space.sums));
+	world_verify_end(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_flipped_bit_is_found_where_it_is_and_a_new_write_heals_it),
+		cmocka_unit_test(copies_and_their_original_see_the_same_damage),
+		cmocka_unit_test(after_a_crash_too_any_settled_block_is_watched),
+		cmocka_unit_test(damaged_lost_and_old_checksums_are_no_damage_of_the_data),
+		cmocka_unit_test(a_pool_without_checksums_stays_one),
+		cmocka_unit_test(notes_go_when_nothing_is_written),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
