@@ -2,14 +2,15 @@
 # The first run of Umbra's VSS provider on a Windows Server: steps 2 to 9 of docs/first-run-windows.md, on a LUN of its own,
 # ALL OF WHICH IS LOST. Leaves a report beside what it made, in a folder that it names at the end.
 #
-#   powershell -ExecutionPolicy Bypass -File first-run.ps1 -Disk 3 [-Letter U] [-CopyLetter S] [-UmbraVss PATH]
+#   powershell -ExecutionPolicy Bypass -File first-run.ps1 -Disk 3 [-Letter U] [-CopyLetter S] [-UmbraVss PATH] [-Overwrite]
 #
-# -Disk is the number that Get-Disk shows. Run it in an elevated console.
+# -Disk is the number that Get-Disk shows; -Overwrite: it has partitions, which may be lost. Run it in an elevated console.
 param(
     [Parameter(Mandatory = $true)][int]$Disk,
     [string]$Letter = 'U',
     [string]$CopyLetter = 'S',
-    [string]$UmbraVss = "$env:ProgramFiles\Umbra\umbra-vss.exe"
+    [string]$UmbraVss = "$env:ProgramFiles\Umbra\umbra-vss.exe",
+    [switch]$Overwrite
 )
 $ErrorActionPreference = 'Stop'
 $Folder = Join-Path $env:TEMP ('umbra-first-run-' + (Get-Date -Format 'yyyyMMdd-HHmmss'))
@@ -17,6 +18,9 @@ $Volume = "${Letter}:"
 $Copy = "${CopyLetter}:"
 $Metadata = Join-Path $Folder 'set.cab'
 $Report = Join-Path $Folder 'report.txt'
+$Named = Get-Disk -Number $Disk
+if ($Named.FriendlyName -notlike 'UMBRADEV*') { throw "disk $Disk is no LUN of an Umbra array" }
+if ($Named.PartitionStyle -ne 'RAW' -and -not $Overwrite) { throw "disk $Disk has partitions: with -Overwrite they are lost" }
 New-Item -ItemType Directory -Path $Folder | Out-Null
 
 function Write-Report([string]$Text) {
@@ -73,7 +77,7 @@ Invoke-Step '3 all that a shadow copy needs is there' {
 Invoke-Step '4 a volume on the LUN' {
     Set-Disk -Number $Disk -IsOffline $false
     Set-Disk -Number $Disk -IsReadOnly $false
-    if ((Get-Disk -Number $Disk).PartitionStyle -ne 'RAW') { Clear-Disk -Number $Disk -RemoveData -RemoveOEM -Confirm:$false }
+    if ($Named.PartitionStyle -ne 'RAW') { Clear-Disk -Number $Disk -RemoveData -RemoveOEM -Confirm:$false }
     Initialize-Disk -Number $Disk -PartitionStyle GPT
     New-Partition -DiskNumber $Disk -UseMaximumSize -DriveLetter $Letter | Format-Volume -FileSystem NTFS -NewFileSystemLabel umbra -Confirm:$false
     Set-Content-Of-Volume 'first'

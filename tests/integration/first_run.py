@@ -29,9 +29,10 @@ def read():
         return source.read()
 
 
-def fault(text):
-    """What is wrong with the script's brackets, quotes and here-strings; None: nothing."""
+def fault(text, seen=None):
+    """What is wrong with the script's brackets, quotes and here-strings; None: nothing. seen: where those are that count."""
     open_ones, i, line = [], 0, 1
+    seen = [] if seen is None else seen
     while i < len(text):
         c, rest = text[i], text[i:]
         if rest.startswith('@"\n') or rest.startswith("@'\n"):
@@ -48,11 +49,15 @@ def fault(text):
             end = text.find(c, i + 1)
             if end < 0 or '\n' in text[i:end]:
                 return f'line {line}: a quote without an end'
+            seen += [i, end]
             i = end
         elif c in PAIRS.values():
+            seen.append(i)
             open_ones.append((c, line))
-        elif c in PAIRS and (not open_ones or open_ones.pop()[0] != PAIRS[c]):
-            return f'line {line}: a {c} too many'
+        elif c in PAIRS:
+            seen.append(i)
+            if not open_ones or open_ones.pop()[0] != PAIRS[c]:
+                return f'line {line}: a {c} too many'
         line += c == '\n'
         i += 1
     return f'line {open_ones[-1][1]}: {open_ones[-1][0]} is not closed' if open_ones else None
@@ -81,12 +86,11 @@ class Form(unittest.TestCase):
         text = read()
         self.assertIsNone(fault(text))
         self.assertLess(text.count('\n'), 200, 'short enough to be read before it is run')
-        for c in '{}()\'"':
-            for at in [m.start() for m in re.finditer(re.escape(c), text)][5::9]:
-                line = text[text.rfind('\n', 0, at) + 1:at]
-                if '#' in line or text[at - 1] == '@' or text[at + 1:at + 2] == '@':
-                    continue
-                self.assertIsNotNone(fault(text[:at] + text[at + 1:]), f'{c} at {at} can go unnoticed')
+        seen = []
+        fault(text, seen)
+        self.assertGreater(len(seen), 200)
+        for at in seen:
+            self.assertIsNotNone(fault(text[:at] + text[at + 1:]), f'{text[at]} at {at} can go unnoticed')
 
     def test_every_line_is_played(self):
         """No line that runs one of the two programs is written so that the other test would miss it."""
@@ -97,6 +101,18 @@ class Form(unittest.TestCase):
         self.assertEqual(len(re.findall(r'diskshadow /s', text)), 1, 'the one of the function')
         numbers = re.findall(r"Invoke-Step '(\d+) ", text)
         self.assertEqual(numbers, [str(n) for n in range(2, 10)])
+
+
+    def test_no_disk_but_an_umbra_lun_is_overwritten(self):
+        """What looks at the disk stands before all that changes one, outside of any step, and ends the script."""
+        rows = read().splitlines()
+        guards = [n for n, row in enumerate(rows) if row.startswith('if ($Named.') and 'throw' in row]
+        self.assertEqual(len(guards), 2)
+        self.assertIn("-notlike 'UMBRADEV*'", rows[guards[0]])
+        self.assertIn('-not $Overwrite', rows[guards[1]])
+        changes = [n for n, row in enumerate(rows) if re.search(r'\b(Set|Clear|Initialize)-Disk\b|New-Partition|Format-Volume', row)]
+        self.assertGreater(min(changes), max(guards))
+        self.assertGreater(next(n for n, row in enumerate(rows) if row.startswith('Invoke-Step')), max(guards))
 
 
 class Played(unittest.TestCase):
