@@ -94,6 +94,7 @@ static const struct op_row ops[UP_OP_COUNT] = {
 	[UP_OP_NOTIFY] = {"notify", LUN | UP_HAS(UP_TAG_FLAGS), true},
 	[UP_OP_SET_LABEL] = {"set-label", SET | UP_HAS(UP_TAG_LABEL), true},
 	[UP_OP_SET_TELL] = {"set-tell", SET, true},
+	[UP_OP_SET_TAKE] = {"set-take", SET | UP_HAS(UP_TAG_LUN_ENTRY), true},
 };
 #undef SET
 #undef LUN

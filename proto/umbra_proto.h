@@ -67,6 +67,8 @@ enum up_op {
 	UP_OP_NOTIFY = 19, /* LUN_ID of a shadow LUN, FLAGS: UP_NOTIFY_…; the array keeps a record of it */
 	UP_OP_SET_LABEL = 20, /* SET_ID, LABEL: what its requester calls the set; empty: nothing */
 	UP_OP_SET_TELL = 21,  /* SET_ID, what it cost: WRITERS and the times, or IMPORT_US, or both */
+	/* SET_ID, LUN entries (their ids) -> a kept set of them, without VSS: all of SET_BEGIN to SET_KEEP in one request */
+	UP_OP_SET_TAKE = 22,
 	UP_OP_COUNT
 };
 

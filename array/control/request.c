@@ -145,6 +145,13 @@ int request_may_manage(struct request *r, const struct lun *shadow, struct fault
 	return owns(r, shadow) ? 0 : set_may_import(r->nexus->host, shadow, fault);
 }
 
+uint32_t request_deadline_ms(const struct request *r)
+{
+	uint32_t budget_ms = array_settings(r->array)->commit_budget_ms, deadline_ms = r->msg.deadline_ms;
+
+	return !deadline_ms || deadline_ms > budget_ms ? budget_ms : deadline_ms;
+}
+
 struct host *request_host(const struct request *r)
 {
 	return r->nexus->host;

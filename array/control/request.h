@@ -21,7 +21,8 @@ struct request {
 	char initiator[UP_NAME_MAX_BYTES + 1]; /* lower case */
 	char owner[ARRAY_NAME_MAX_BYTES + 1];  /* the host: of sets and jobs */
 	struct array_call call;
-	struct lun *lun; /* held while a call runs */
+	struct lun *lun;          /* held while a call runs */
+	struct fault first_fault; /* why what was begun is being undone */
 };
 
 void request_run(struct request *r);

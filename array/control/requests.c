@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What each in-band request does, and who may ask it: here those about the array and about sets;
- * requests_note.c has what hosts tell of sets, requests_shadow.c those about shadow LUNs, requests_resync.c the jobs. What they share is in request.c.
+ * requests_note.c has what hosts tell of sets, requests_take.c sets without VSS, requests_shadow.c those about shadow LUNs, requests_resync.c the jobs. What they share is in request.c.
  *
  * Invariants:
  * - Every request ends in exactly one reply; one that is no UP_OK has a text that says what to do.
@@ -310,12 +310,8 @@ static void commit_done(struct array_call *call)
 
 static void run_commit(struct request *r)
 {
-	uint32_t budget_ms = array_settings(r->array)->commit_budget_ms, deadline_ms = r->msg.deadline_ms;
-
-	if (!deadline_ms || deadline_ms > budget_ms)
-		deadline_ms = budget_ms;
 	r->call.done = commit_done;
-	set_commit(r->array, r->msg.set_id, r->owner, deadline_ms, &r->call);
+	set_commit(r->array, r->msg.set_id, r->owner, request_deadline_ms(r), &r->call);
 }
 
 static void run_keep(struct request *r)
@@ -398,6 +394,7 @@ static void (*const handlers[UP_OP_COUNT])(struct request *r) = {
 	[UP_OP_LIST] = run_list,
 	[UP_OP_SET_LABEL] = request_set_label,
 	[UP_OP_SET_TELL] = request_set_tell,
+	[UP_OP_SET_TAKE] = request_set_take,
 };
 
 void request_run(struct request *r)

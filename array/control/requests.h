@@ -22,6 +22,8 @@ void request_fault(struct request *r, int err, const struct fault *fault);
 struct host *request_host(const struct request *r);
 /* May the asking host manage (map, delete, break) that shadow LUN? 0, -EPERM. */
 int request_may_manage(struct request *r, const struct lun *shadow, struct fault *fault);
+/* The deadline of a commit that the request asks for, within the array's budget. */
+uint32_t request_deadline_ms(const struct request *r);
 /* Is id the reserved identity of a shadow LUN in a set of this host's that is not cut yet? */
 bool request_future(struct request *r, const uint8_t id[UP_ID_BYTES], struct up_lun *out);
 void request_describe(const struct lun *lun, uint32_t number, struct up_lun *out);
@@ -42,6 +44,10 @@ void request_put_set(struct request *r, struct up_msg *reply);
 		UP_HAS(UP_TAG_RELEASE_US))
 void request_set_label(struct request *r);
 void request_set_tell(struct request *r);
+
+/* ---- requests_take.c ---- */
+
+void request_set_take(struct request *r);
 
 /* ---- requests_shadow.c ---- */
 

@@ -14,7 +14,8 @@
  *   one more lease, because VSS takes the flags off after keep. In any case not beyond the end of the set.
  * - The store keeps the room in memory only. After a restart a set asks for it again before anybody can
  *   write, while the chunks that were set aside are still free.
- * - The administrator's own sets (owner "") have no VSS behind them and need no room.
+ * - The administrator's own sets (owner "") and those that a host takes without VSS have no VSS behind them and need no
+ *   room.
  */
 #include <assert.h>
 #include <errno.h>
@@ -134,9 +135,15 @@ static void arm_late(struct reactor_timer *t)
 	tell(s, fault_set(&fault, -EBUSY, "the pool is still freeing space; try again in a moment"), &fault);
 }
 
+/* Is VSS behind it, which marks partition tables? */
+static bool by_vss(const struct set *s)
+{
+	return s->owner[0] && s->notes.writers != UP_WRITERS_NO_VSS;
+}
+
 static bool room_wanted(const struct set *s)
 {
-	return s->owner[0] && ops_of(s)->reserve;
+	return by_vss(s) && ops_of(s)->reserve;
 }
 
 /* VSS may not have ended yet: no more than two leases have passed since the cut, one for keep and one after
@@ -165,28 +172,40 @@ void set_reserve_close(struct set *s)
 
 /* ---- arm ---- */
 
+static bool marks_now(const struct set *s)
+{
+	return by_vss(s) && (s->state == UP_SET_ARMED || s->state == UP_SET_COMMITTING ||
+				    s->state == UP_SET_COMMITTED || s->arming);
+}
+
 /* Around the cut VSS marks the partition tables of the originals (hidden, read only, no letter), and puts back
  * what it found there. Two hosts that did so at once would find each other's marks, and the last one would put
- * those back: the disk stays hidden. So the second one is told now, while nothing is marked. */
+ * those back: the disk stays hidden. So the second one is told now, while nothing is marked. A copy that a host takes
+ * without VSS would have the marks in it. */
+static bool in_the_way(const struct set *s, const struct set *other)
+{
+	return s->owner[0] && marks_now(other) &&
+	       (!by_vss(s) || !set_owner_same(s->array, s->owner, other->owner));
+}
+
 static int others_check(struct set *s, struct fault *fault)
 {
 	struct array *a = s->array;
 
 	list_for_each (n, &a->sets->all) {
 		struct set *other = container_of(n, struct set, link);
-		bool marks = other->state == UP_SET_ARMED || other->state == UP_SET_COMMITTING ||
-			     other->state == UP_SET_COMMITTED || other->arming;
 
-		if (!marks || !s->owner[0] || !other->owner[0] || set_owner_same(a, s->owner, other->owner))
+		if (other == s || !in_the_way(s, other))
 			continue;
 		for (unsigned i = 0; i < s->member_count; i++)
 			for (unsigned j = 0; j < other->member_count; j++)
 				if (s->sides[i].original == other->sides[j].original)
 					return fault_set(fault, -EBUSY,
 						"host %s takes a shadow copy of LUN %s at this moment, too, and "
-						"two at once would leave its partitions hidden: try again when "
-						"that one has ended",
-						other->owner, s->sides[i].original->name);
+						"%s: try again when that one has ended",
+						other->owner, s->sides[i].original->name,
+						by_vss(s) ? "two at once would leave its partitions hidden"
+							  : "its partitions are marked for VSS");
 	}
 	return 0;
 }

@@ -5,7 +5,9 @@
  *
  * A set that is not committed has no record yet: a label waits in memory for the commit, which writes it.
  */
+#include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include "array/model/set/internal.h"
 
@@ -163,6 +165,13 @@ static void note_clear(struct change *c)
 {
 	if (c->array)
 		set_release(note_of(c)->s);
+}
+
+void set_without_vss(struct set *s, const char *label)
+{
+	assert(s->state == UP_SET_PREPARING && !s->arming && up_label_valid(label));
+	snprintf(s->notes.label, sizeof(s->notes.label), "%s", label);
+	s->notes.writers = UP_WRITERS_NO_VSS;
 }
 
 void set_note(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,

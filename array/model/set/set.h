@@ -14,6 +14,9 @@
  * Errors: -EEXIST set id in use (by another owner, or committed), -ENOENT, -EBADFD wrong state,
  * -ENOTSUP copy kind, -EMLINK too many, -EXDEV LUN in another store, -ETIME deadline, -EBUSY, -ENOSPC. */
 int set_begin(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct fault *fault);
+/* Of a set that is being prepared: its host takes it without VSS. Says so to who looks, and arming it needs no room.
+ * label: valid, empty: none. */
+void set_without_vss(struct set *s, const char *label);
 /* Adding a LUN again gives the same shadow. *shadow_id: the future LUN's id, unique, reserved. */
 int set_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct lun *original,
 	enum up_copy_kind kind, uint8_t shadow_id[UP_ID_BYTES], struct fault *fault);

@@ -341,6 +341,91 @@ TEST(a_set_has_its_label_from_its_first_day)
 	assert_false(up_has(&reply, UP_TAG_LABEL));
 }
 
+static enum up_status take(
+	struct host_nexus *n, const uint8_t set[UP_ID_BYTES], struct lun *const *luns, unsigned count)
+{
+	rig_request(&rig, &ask, UP_OP_SET_TAKE);
+	rig_set_id(&ask, set);
+	for (unsigned i = 0; i < count; i++)
+		memcpy(ask.luns[i].id, luns[i]->id, UP_ID_BYTES);
+	ask.lun_count = count;
+	if (count)
+		ask.has |= UP_HAS(UP_TAG_LUN_ENTRY);
+	snprintf(ask.label, sizeof(ask.label), "sql");
+	ask.has |= UP_HAS(UP_TAG_LABEL);
+	return rig_ask(&rig, n, &ask, &reply);
+}
+
+TEST(a_set_without_vss_takes_one_request)
+{
+	struct lun *luns[2] = {data, log_lun};
+
+	assert_int_equal(take(H1, set_one, luns, 2), UP_OK);
+	assert_int_equal(reply.state, UP_SET_KEPT);
+	assert_int_equal(reply.writers, UP_WRITERS_NO_VSS);
+	assert_string_equal(reply.label, "sql");
+	assert_true(up_has(&reply, UP_TAG_WINDOW_NS) && up_has(&reply, UP_TAG_DURABLE_NS));
+	assert_int_equal(reply.lun_count, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_memory_equal(reply.luns[i].origin_id, luns[i]->id, UP_ID_BYTES);
+		assert_int_equal(reply.luns[i].kind, UP_LUN_SHADOW);
+		assert_int_equal(reply.luns[i].set_state, UP_SET_KEPT);
+	}
+	/* the same rights as with VSS: the host's own, to map and to delete */
+	uint8_t shadow[UP_ID_BYTES];
+	memcpy(shadow, reply.luns[0].id, UP_ID_BYTES);
+	assert_int_equal(on_lun(H2, UP_OP_MAP, shadow, 0), UP_DENIED);
+	assert_int_equal(on_lun(H1, UP_OP_MAP, shadow, 0), UP_OK);
+	assert_int_equal(on_lun(H1, UP_OP_DELETE, shadow, 0), UP_OK);
+	assert_int_equal(take(H1, set_one, luns, 2), UP_ID_CONFLICT);
+}
+
+TEST(a_set_without_vss_by_right)
+{
+	struct lun *mixed[2] = {data, foreign}, *twice[2] = {data, data}, nobody = {0};
+	struct lun *unknown[2] = {data, &nobody};
+
+	nobody.id[0] = 77;
+	assert_int_equal(take(H1, set_one, mixed, 2), UP_NOT_MAPPED);
+	assert_int_equal(take(H1, set_one, unknown, 2), UP_NOT_FOUND);
+	assert_int_equal(take(H1, set_one, mixed, 0), UP_BAD_MESSAGE);
+	assert_int_equal(take(H3, set_one, mixed, 1), UP_NOT_AUTHENTICATED);
+	assert_int_equal(take(H2, set_one, mixed, 1), UP_NOT_MAPPED);
+	assert_null(set_next(rig.array, NULL)); /* nothing was begun */
+	assert_int_equal(take(H1, set_one, twice, 2), UP_OK);
+	assert_int_equal(reply.lun_count, 1);
+}
+
+/* Whatever step fails: nothing is left, and the answer is what went wrong first. */
+TEST(a_set_without_vss_is_whole_or_nothing)
+{
+	struct lun *luns[2] = {data, log_lun};
+
+	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_two), UP_OK);
+	assert_int_equal(add(H1, set_two, log_lun, -1), UP_OK);
+	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_two), UP_OK);
+	assert_int_equal(take(H1, set_one, luns, 2), UP_BUSY); /* VSS marks the partitions of one of them */
+	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_one), UP_OK);
+	assert_int_equal(reply.state, UP_SET_ABORTED);
+	assert_int_equal(on_set(H1, UP_OP_SET_ABORT, set_two), UP_OK);
+	for (unsigned nth = 1;; nth++) {
+		uint8_t id[UP_ID_BYTES] = {(uint8_t)nth, 0xEE};
+		memstore_fail(rig.memory, nth, -ENOMEM, false);
+		enum up_status status = take(H1, id, luns, 2);
+		bool failed = memstore_failed(rig.memory);
+		memstore_fail(rig.memory, 0, 0, false);
+		if (!failed) {
+			assert_int_equal(status, UP_OK);
+			assert_true(nth > 2);
+			return;
+		}
+		assert_int_not_equal(status, UP_OK);
+		rig_turn(&rig, 20);
+		for (struct lun *l = lun_next(rig.array, NULL); l; l = lun_next(rig.array, l))
+			assert_int_equal(l->kind, LUN_ORDINARY);
+	}
+}
+
 TEST(unknown_sets_and_luns_are_not_found)
 {
 	static const enum up_op ops[] = {
@@ -827,6 +912,9 @@ int main(void)
 		WITH_RIG(what_a_set_cost_is_told_and_shown),
 		WITH_RIG(who_tells_of_a_set),
 		WITH_RIG(a_set_has_its_label_from_its_first_day),
+		WITH_RIG(a_set_without_vss_takes_one_request),
+		WITH_RIG(a_set_without_vss_by_right),
+		WITH_RIG(a_set_without_vss_is_whole_or_nothing),
 		WITH_RIG(unknown_sets_and_luns_are_not_found),
 		WITH_RIG(changes_need_chap),
 		WITH_RIG(what_is_not_offered_says_so),
