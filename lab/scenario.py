@@ -66,6 +66,7 @@ class Run:
         self.answer = {'calls': []}
         self.documents = 0
         self.saved = {}  # identities by name
+        self.plain = {}  # ids of the sets without VSS
 
     # ---- requests
 
@@ -300,6 +301,39 @@ def import_set(run, name, host):
         check_costs(run, copy, answer)
 
 
+def plain(run, host, *words, refused=False):
+    """umbra-vss set …: its answer; refused: it must fail, and say why."""
+    done = run.ground.run(host, 'umbra-vss.exe', 'set', *words, '--json')
+    if refused != (done.returncode == 1) or (done.returncode and not done.stderr.strip()):
+        raise Failure(f'set {" ".join(words)}: exit code {done.returncode}: {done.stdout[-400:]}{done.stderr[-400:]}')
+    return None if refused else labhost.json_in(done.stdout)
+
+
+@step(r'take a set SET of VOLUMES without VSS')
+def take_plain(run, name, luns):
+    """The first LUN is named by its drive, the others by their ids."""
+    disks = {lun['lun']: lun for lun in run.ground.vss('A', 'scan')[1]['luns']}
+    wanted = [disks[run.ground.number(int(n))] for n in re.findall(r'\d+', luns)]
+    names = [wanted[0]['device'].rsplit('\\', 1)[1]] + [disk['serial'] for disk in wanted[1:]]
+    answer = plain(run, 'A', 'create', '--luns', *names, '--label', name)
+    if [one['original'] for one in answer['luns']] != [disk['serial'] for disk in wanted] or answer['label'] != name:
+        raise Failure(f'{answer}')
+    run.plain[name] = answer['set']
+
+
+@step(r'(restore|delete) SET without VSS( is refused)?')
+def end_plain(run, verb, name, refused):
+    words = ['--overwrite'] if verb == 'restore' else []
+    plain(run, 'A', verb, run.plain.get(name) or run.copy(name).id, *words, refused=bool(refused))
+
+
+@step(r'A lists (.*) without VSS')
+def lists_plain(run, names):
+    found = sorted(one['label'] or '?' for one in plain(run, 'A', 'list')['sets'])
+    if found != sorted([] if names == 'no set' else names.split(' and ')):
+        raise Failure(f'{found}')
+
+
 @step(r'delete SET ON')
 def delete(run, name, host):
     run.ask(host or run.copy(name).host, 'delete', run.copy(name).id)
@@ -523,12 +557,13 @@ def in_time(run):
         raise Failure(f'CommitSnapshots {run.answer.get("commit_ms")} ms, hold {run.answer.get("hold_ms")} ms')
 
 
-@step(r'the array says of (\w+|the only set): writers (took part|left out|not told)')
+@step(r'the array says of (\w+|the only set): writers (took part|left out|not told|no VSS)')
 def writers_are(run, name, what):
     if run.ground.array is None:
         return
     sets = run.ground.array.ctl('set', 'list')['sets']
-    wanted = None if name == 'the only set' else run.copy(name).id.strip('{}').lower().replace('-', '')
+    set_id = None if name == 'the only set' else run.plain.get(name) or run.copy(name).id
+    wanted = set_id and set_id.strip('{}').lower().replace('-', '')
     found = [one['writers'] for one in sets if wanted in (None, one['id'])]
     if found != [what]:
         raise Failure(f'the array has {found}')

@@ -13,6 +13,7 @@
 #include "provider/copy.h"
 #include "provider/orphans.h"
 #include "provider/service.h"
+#include "provider/sets.h"
 #include "provider/setup.h"
 #include "provider/status.h"
 #include "provider/support.h"
@@ -41,6 +42,7 @@ static const char usage[] =
 	"  import      FILE|SET  take a copy that was made with --transportable onto this host\n"
 	"  delete      SET ...  delete copies, through VSS; [--json]\n"
 	"  restore     SET [VOLUME ...] --overwrite  the volumes get back what they had when the copy was made\n"
+	"  set         create|list|restore|delete  copy sets without VSS; \"set\" alone tells its options\n"
 	"  support     FILE.txt  write all that tells what is wrong into one file, without secrets\n"
 	"  run         serve: what the service manager starts; in a console until Ctrl+C\n"
 	"  --version   print the version\n"
@@ -75,6 +77,7 @@ static const struct {
 	{L"import", import_run},
 	{L"orphans", orphans_run},
 	{L"restore", restore_run},
+	{L"set", sets_run},
 	{L"uninstall", setup_uninstall},
 	{L"support", support_run},
 };

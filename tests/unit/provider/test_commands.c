@@ -10,6 +10,7 @@
 #include "provider/output.h"
 #include "provider/page83.h"
 #include "provider/set_cost.h"
+#include "provider/set_words.h"
 #include "provider/shadow_bits.h"
 #include "provider/support_text.h"
 #include "tests/support/test.h"
@@ -481,6 +482,82 @@ TEST(a_long_hold_names_its_slowest_phase)
 	assert_non_null(strstr(text, "the slowest phase was the release with 4000 ms"));
 }
 
+#define SET_WORDS(...)                                                                                       \
+	wchar_t *given[] = {__VA_ARGS__};                                                                    \
+	struct set_words w;                                                                                  \
+	const char *wrong = set_parse(sizeof(given) / sizeof(given[0]), given, &w)
+
+TEST(the_words_of_set_create)
+{
+	SET_WORDS(L"create", L"--luns", L"3", L"PhysicalDrive12", L"--label", L"sql", L"--json", L"--plex");
+
+	assert_null(wrong);
+	assert_int_equal(w.verb, SET_VERB_CREATE);
+	assert_int_equal(w.name_count, 2);
+	assert_true(!w.volumes && w.json && w.kind == UP_COPY_PLEX);
+	assert_int_equal(wcscmp(w.names[1], L"PhysicalDrive12"), 0);
+	assert_int_equal(wcscmp(w.label, L"sql"), 0);
+}
+
+TEST(the_words_of_the_other_set_commands)
+{
+	SET_WORDS(L"delete", L"{00112233-4455-6677-8899-AABBCCDDEEFF}", L"ffeeddccbbaa99887766554433221100");
+	wchar_t *restore[] = {L"restore", L"00112233445566778899aabbccddeeff", L"--overwrite"};
+	wchar_t *list[] = {L"list", L"--all", L"--label", L"x"};
+	wchar_t *volumes[] = {L"create", L"--volumes", L"D:", L"E:\\data\\"};
+
+	assert_null(wrong);
+	assert_int_equal(w.id_count, 2);
+	assert_int_equal(w.ids[0][1], 0x11);
+	assert_int_equal(w.ids[1][0], 0xff);
+	assert_null(set_parse(3, restore, &w));
+	assert_true(w.verb == SET_VERB_RESTORE && w.overwrite && w.id_count == 1);
+	assert_non_null(set_parse(2, restore, &w)); /* without --overwrite */
+	assert_null(set_parse(4, list, &w));
+	assert_true(w.all && w.label);
+	assert_null(set_parse(4, volumes, &w));
+	assert_true(w.volumes && w.name_count == 2);
+}
+
+TEST(wrong_words_of_set)
+{
+	static wchar_t *const wrong[][6] = {{0}, {L"make"}, {L"create"}, {L"create", L"--luns"},
+		{L"create", L"D:"}, {L"create", L"--luns", L"3", L"3"},
+		{L"create", L"--luns", L"3", L"--volumes", L"D:"}, {L"create", L"--luns", L"3", L"--label"},
+		{L"create", L"--luns", L"3", L"--all"},
+		{L"create", L"--luns", L"3", L"--plex", L"--differential"}, {L"list", L"3"},
+		{L"list", L"--luns", L"3"}, {L"delete"}, {L"delete", L"nightly"},
+		{L"delete", L"00112233445566778899aabbccddeeff", L"--label", L"x"},
+		{L"restore", L"00112233445566778899aabbccddeeff"}};
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct set_words w;
+		int count = 0;
+		while (count < 6 && wrong[i][count])
+			count++;
+		assert_non_null(set_parse(count, wrong[i], &w));
+	}
+}
+
+TEST(luns_are_named_by_drive_or_id)
+{
+	uint8_t id[UP_ID_BYTES];
+	int drive;
+
+	assert_false(set_parse_lun(L"3", id, &drive));
+	assert_int_equal(drive, 3);
+	assert_false(set_parse_lun(L"\\\\.\\physicaldrive17", id, &drive));
+	assert_int_equal(drive, 17);
+	assert_true(set_parse_lun(L"00112233445566778899aabbccddeeff", id, &drive));
+	assert_int_equal(id[15], 0xff);
+	static const wchar_t *const neither[] = {
+		L"", L"D:", L"PhysicalDrive", L"12345", L"-1", L"3x", L"\x20ac"};
+	for (size_t i = 0; i < sizeof(neither) / sizeof(neither[0]); i++) {
+		assert_false(set_parse_lun(neither[i], id, &drive));
+		assert_int_equal(drive, -1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -503,6 +580,10 @@ int main(void)
 		cmocka_unit_test(malformed_events),
 		cmocka_unit_test(costs_are_what_lies_between_the_calls),
 		cmocka_unit_test(a_long_hold_names_its_slowest_phase),
+		cmocka_unit_test(the_words_of_set_create),
+		cmocka_unit_test(the_words_of_the_other_set_commands),
+		cmocka_unit_test(wrong_words_of_set),
+		cmocka_unit_test(luns_are_named_by_drive_or_id),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
