@@ -426,7 +426,7 @@ static bool all_offline(const struct found_set *set)
 			continue;
 		snprintf(why, sizeof(why),
 			"it is online: take it offline (Set-Disk -Number %s -IsOffline $true), then try again",
-			drive + strcspn(drive, "0123456789"));
+			drive + strlen("PhysicalDrive"));
 		complain(drive, why);
 		return false;
 	}

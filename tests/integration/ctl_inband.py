@@ -278,6 +278,53 @@ def nothing_is_left_behind(array):
         assert shadows(array) == []
 
 
+def costs_and_labels(array, session):
+    """What a host tells of its set stands with it, over a power loss of the array too."""
+    channel = Channel(session)
+    data = channel.ask('describe-lun', 'ok').luns[0].id
+    times = {'writers': 1, 'frozen_us': 812000, 'flush_us': 61000, 'commit_us': 12000, 'release_us': 22000}
+    set_id = os.urandom(16)
+    channel.ask('set-begin', 'ok', set_id=set_id)
+    channel.ask('set-add', 'ok', set_id=set_id, lun_id=data)
+    assert channel.ask('set-label', 'ok', set_id=set_id, label='nightly').label == 'nightly'
+    channel.ask('set-tell', 'wrong state', set_id=set_id, **times)
+    channel.ask('set-arm', 'ok', set_id=set_id)
+    channel.ask('set-commit', 'ok', set_id=set_id, deadline_ms=5000)
+    channel.ask('set-keep', 'ok', set_id=set_id)
+    view = array.ctl('set', 'show', set_id.hex())
+    assert (view['label'], view['writers'], view['held_us']) == ('nightly', 'not told', None), view
+    assert 'not told' in array.text('set', 'show', set_id.hex())
+    channel.ask('set-tell', 'ok', set_id=set_id, **times)
+    channel.ask('set-tell', 'ok', set_id=set_id, import_us=2100000)
+    channel.ask('set-tell', 'bad message', set_id=set_id, writers=1)
+    view = array.ctl('set', 'show', set_id.hex())
+    assert (view['writers'], view['consistency'], view['held_us'], view['import_us']) == (
+        'took part', 'application', 95000, 2100000), view
+    text = array.text('set', 'show', set_id.hex())
+    assert 'took part: application-consistent' in text and '95.0 ms: flush 61.0 ms' in text and 'nightly' in text, text
+    array.ctl('set', 'delete', set_id.hex())
+
+
+def without_vss(array, session):
+    """One request: a kept set; the same rights as step by step."""
+    channel = Channel(session)
+    data, log = (channel.ask('describe-lun', 'ok', lun_id=bytes.fromhex(array.ctl('lun', 'show', name)['id'])).luns[0].id
+                 for name in ('data', 'log'))
+    foreign = bytes.fromhex(array.ctl('lun', 'show', 'foreign')['id'])
+    set_id = os.urandom(16)
+    channel.ask('set-take', 'LUN not mapped', set_id=set_id, luns=[data, foreign])
+    channel.ask('set-take', 'not found', set_id=set_id, luns=[data, bytes(16)])
+    channel.ask('set-take', 'bad message', set_id=set_id)
+    reply = channel.ask('set-take', 'ok', set_id=set_id, luns=[data, log], label='sql')
+    assert [lun.origin for lun in reply.luns] == [data, log] and reply.state_name == 'kept' and reply.writers == 3
+    channel.ask('set-take', 'id in use', set_id=set_id, luns=[data])
+    view = array.ctl('set', 'show', set_id.hex())
+    assert (view['writers'], view['consistency'], view['label']) == ('no VSS', 'crash', 'sql'), view
+    for lun in reply.luns:
+        channel.ask('delete', 'ok', lun_id=lun.id)
+    assert shadows(array) == []
+
+
 def main():
     memory = '--memory' in sys.argv
     config = {'copysets': {'lease': f'{LEASE_S}s', 'host_gone': '1s', 'number_rest': '1ms'}}
@@ -294,7 +341,7 @@ def main():
         array.ctl('map', 'foreign', 'h2')
         array.ctl('map', 'foreign', 'h3')
         with Session(array, 'h1') as session:
-            for step in (life_of_a_set, bad_input, copies, sending_again, rights, the_original_goes):
+            for step in (life_of_a_set, bad_input, costs_and_labels, without_vss, copies, sending_again, rights, the_original_goes):
                 step(array, session)
                 print('ok', step.__name__)
         nothing_is_left_behind(array)
@@ -304,7 +351,7 @@ def main():
             array.restart()
             assert shadows(array) == [] and len(array.ctl('lun', 'list')['luns']) == 3
             print('ok restart')
-    assert len(OPS) == 19
+    assert len(OPS) == 22
 
 
 if __name__ == '__main__':

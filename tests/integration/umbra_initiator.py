@@ -174,7 +174,8 @@ class Session:
 
 OPS = {'identify': 1, 'describe-lun': 2, 'set-begin': 3, 'set-add': 4, 'set-state': 5, 'set-arm': 6, 'set-commit': 7,
        'set-keep': 8, 'set-abort': 9, 'set-luns': 10, 'map': 11, 'unmap': 12, 'delete': 13, 'break': 14,
-       'resync-start': 15, 'resync-state': 16, 'resync-cancel': 17, 'list': 18, 'notify': 19}
+       'resync-start': 15, 'resync-state': 16, 'resync-cancel': 17, 'list': 18, 'notify': 19,
+       'set-label': 20, 'set-tell': 21, 'set-take': 22}
 STATUS = ['ok', 'pending', 'bad message', 'version not spoken', 'not supported', 'not found', 'wrong state', 'denied',
           'not authenticated', 'no space', 'limit reached', 'deadline passed', 'busy', 'store error',
           'LUN in another store', 'LUN not mapped', 'id in use', 'internal error']
@@ -185,7 +186,8 @@ TAGS = {'text': (1, 's'), 'array_id': (2, 'id'), 'array_name': (3, 's'), 'initia
         'state': (13, 'I'), 'deadline_ms': (14, 'I'), 'window_ns': (15, 'Q'), 'durable_ns': (16, 'Q'),
         'cursor': (17, 'I'), 'lun_number': (18, 'I'), 'scope': (19, 'I'), 'flags': (20, 'I'), 'percent': (21, 'I'),
         'lun_entry': (22, 'lun'), 'max_request': (23, 'I'), 'commit_budget_ms': (24, 'I'),
-        'job': (25, 'I'), 'job_state': (26, 'I')}
+        'job': (25, 'I'), 'job_state': (26, 'I'), 'label': (27, 's'), 'writers': (28, 'I'), 'frozen_us': (29, 'Q'),
+        'flush_us': (30, 'Q'), 'commit_us': (31, 'Q'), 'release_us': (32, 'Q'), 'import_us': (33, 'Q')}
 BY_TAG = {tag: (name, kind) for name, (tag, kind) in TAGS.items()}
 
 
@@ -237,9 +239,9 @@ class Reply:
         return STATES[self.state]
 
 
-def message(op, request_id, major=1, **fields):
-    """A request's bytes."""
-    body = b''
+def message(op, request_id, major=1, luns=(), **fields):
+    """A request's bytes. luns: the ids of its LUN entries."""
+    body = b''.join(struct.pack('>HH', 22, 96) + bytes(lun) + bytes(80) for lun in luns)
     for name, value in fields.items():
         tag, kind = TAGS[name]
         raw = value.encode() if kind == 's' else bytes(value) if kind == 'id' else struct.pack('>' + kind, value)
