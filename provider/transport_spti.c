@@ -19,6 +19,7 @@
 #include "proto/umbra_proto.h"
 #include "provider/device_names.h"
 #include "provider/disk_numbers.h"
+#include "provider/eventlog.h"
 #include "provider/memory.h"
 
 /* mingw-w64 has it not. METHOD_BUFFERED, FILE_ANY_ACCESS; out: a BOOLEAN. */
@@ -233,6 +234,8 @@ static unsigned find_drives(struct transport_device *out, unsigned cap)
 		}
 		CloseHandle(file);
 	}
+	if (disks.error)
+		eventlog_trace("Windows does not tell all its disks: error %lu", (unsigned long)disks.error);
 	disk_numbers_free(&disks);
 	return found;
 }
