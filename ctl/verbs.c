@@ -12,6 +12,7 @@ static const struct option_row pool_create_options[] = {
 };
 static const struct option_row pool_check_options[] = {
 	{"repair", NULL, "mend what can be mended"},
+	{"data", NULL, "also read all data and compare it with its checksums, where the pool keeps them"},
 	{"data-device", "DEVICE", "the pool's data device, if it has one"},
 	{NULL, NULL, NULL},
 };

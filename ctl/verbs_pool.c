@@ -194,7 +194,8 @@ int verb_pool_check(struct invocation *in)
 	struct pool_options options = {.path = in->operands[0],
 		.data_device = ctl_option(in, "data-device", 0),
 		.read_only = !ctl_flag(in, "repair"),
-		.catalogue = look_at_catalogue};
+		.catalogue = look_at_catalogue,
+		.data = ctl_flag(in, "data")};
 	struct check check = {.in = in, .lines = json_array(), .shows = isatty(STDOUT_FILENO) && !in->json};
 	struct fault fault = {0};
 

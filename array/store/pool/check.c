@@ -56,6 +56,9 @@ struct check {
 	/* A bit for each chunk: an entry holds it; as a shared one; it waits in `loose`. */
 	uint8_t *seen, *shared, *loose;
 	uint64_t grown_chunks;
+	bool data;
+	const char *data_device;
+	uint64_t incarnation; /* of the last opening */
 };
 
 static void tell(struct check *c, unsigned percent)
@@ -81,7 +84,7 @@ static int steps_begin(struct check *c)
 
 	if (rc)
 		return pool_errno(rc);
-	c->steps_in_all = 2 * stat.ms_entries + 1;
+	c->steps_in_all = (c->data ? 3 : 2) * stat.ms_entries + 1;
 	tell(c, 0);
 	return 0;
 }
@@ -746,6 +749,76 @@ static int check_ids(struct check *c)
 	return low && c->repair ? pool_meta_put_state(&c->meta, c->txn, &c->state) : 0;
 }
 
+/* ---- the data --------------------------------------------------------------------------------------- */
+
+/* Who sees the chunk: a disk, or only copies of one that is gone. */
+static void name_owner(struct check *c, const struct pool_map_key *key, char *out, size_t size)
+{
+	const struct check_branch *b = find_branch(c, key->branch);
+
+	if (b && b->disk)
+		snprintf(out, size, "disk %llu", (unsigned long long)b->disk);
+	else
+		snprintf(out, size, "branch %llu", (unsigned long long)key->branch);
+}
+
+static void data_damaged(void *arg, const struct pool_map_key *key, unsigned block, const char *where)
+{
+	uint64_t at = (key->chunk << POOL_CHUNK_SHIFT) + ((uint64_t)block << POOL_BLOCK_SHIFT);
+	char owner[40];
+
+	name_owner(arg, key, owner, sizeof(owner));
+	finding(arg, SAFE, "%s, generation %u: the block at LBA %llu is damaged (%s)", owner, key->gen,
+		(unsigned long long)(at / STORE_BLOCK_BYTES), where);
+}
+
+static void data_unreadable(
+	void *arg, const struct pool_map_key *key, const char *file, uint64_t offset, int err)
+{
+	char owner[40];
+
+	name_owner(arg, key, owner, sizeof(owner));
+	finding(arg, SAFE, "%s: 64 KiB at LBA %llu cannot be read (%s at byte %llu: %s)", owner,
+		(unsigned long long)((key->chunk << POOL_CHUNK_SHIFT) / STORE_BLOCK_BYTES), file,
+		(unsigned long long)offset, strerror(-err));
+}
+
+static void data_step(void *arg)
+{
+	step(arg);
+}
+
+static int check_data(struct check *c)
+{
+	struct pool_check_data with = {.host = c->host,
+		.super = &c->super,
+		.data_device = c->data_device,
+		.incarnation = c->incarnation,
+		.grown_chunks = c->grown_chunks,
+		.damaged = data_damaged,
+		.unreadable = data_unreadable,
+		.step = data_step,
+		.arg = c};
+	char line[200];
+	int err = pool_check_data(&with, &c->meta, c->txn);
+
+	if (err)
+		return err;
+	if (with.lost)
+		finding(c, SAFE,
+			"%llu sectors of the files `sums` and `touched` are damaged: what they say is not used",
+			(unsigned long long)with.lost);
+	if ((with.unknown || with.unsure) && c->report) {
+		snprintf(line, sizeof(line),
+			"not compared: %llu of %llu blocks, which have no checksum (%llu), or were being written when the pool was last "
+			"left (%llu)",
+			(unsigned long long)(with.unknown + with.unsure), (unsigned long long)with.blocks,
+			(unsigned long long)with.unknown, (unsigned long long)with.unsure);
+		c->report(c->arg, line);
+	}
+	return 0;
+}
+
 /* What the array would say of it at its start. It refuses by itself what does not fit. */
 static int check_catalogue(struct check *c)
 {
@@ -799,6 +872,8 @@ static int check_all(struct check *c)
 		err = check_table(c, POOL_TABLE_TODO, each_todo);
 	if (!err)
 		err = check_catalogue(c);
+	if (!err && c->data)
+		err = check_data(c);
 	tell(c, 100);
 	return err;
 }
@@ -843,6 +918,7 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	err = pool_meta_begin(&c->meta, false, &c->txn);
 	if (!err)
 		err = pool_meta_state(&c->meta, c->txn, &c->state);
+	c->incarnation = c->state.incarnation;
 	if (!err)
 		err = pool_log_read(c->host, log, &c->super, &c->state, &r);
 	if (!err && r.cut_short)
@@ -867,6 +943,8 @@ static int replay_and_check(struct check *c, struct fault *fault)
 		err = check_shut(c);
 	if (!err && c->repaired)
 		err = digests_follow(c);
+	if (!err && c->repaired && (c->super.features_refuse & POOL_FEATURE_SUMS))
+		err = pool_sums_carry(c->host, c->super.id, c->incarnation, c->state.incarnation);
 	if (!err && c->repaired) {
 		err = c->host->ops->meta_commit(c->host, c->txn);
 		c->txn = NULL;
@@ -893,7 +971,9 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 		.report = report,
 		.progress = options->progress,
 		.arg = arg,
-		.catalogue = options->catalogue};
+		.catalogue = options->catalogue,
+		.data = options->data,
+		.data_device = options->data_device};
 	int err = pool_read_super(host, &c.super, fault);
 
 	if (!err)
@@ -903,6 +983,9 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 	if (c.super.data_device && !options->data_device)
 		return fault_set(fault, -ENXIO,
 			"the pool keeps its data on a device: name it with data_device in the configuration");
+	if (c.data && !(c.super.features_refuse & POOL_FEATURE_SUMS))
+		return fault_set(fault, -ENOTSUP,
+			"the pool keeps no checksums, so its data cannot be checked: `umbractl pool checksums PATH on` lets it keep some of what is written from then on");
 	err = find_grown(&c, options, fault);
 	if (err)
 		return err;

@@ -3,7 +3,7 @@
  * The open pool: its rooms, and what the top does with them. For io/, background/ and the top; the rooms below know
  * one another by their own headers.
  *
- *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c dump.c public.c host_posix.c
+ *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c check_data.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, damage, spares
  *   commit/       cut, txn, commit, checkpoint, mirror, todo
@@ -106,6 +106,22 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 /* Lets `look` look at the catalogue and the disks, within the transaction of a check (check_catalogue.c). */
 int pool_check_catalogue(struct pool_meta *meta, MDB_txn *txn,
 	int (*look)(struct store *store, struct fault *fault), struct fault *fault);
+/* The data of a pool that nobody has open, compared with its checksums (check_data.c). */
+struct pool_check_data {
+	struct pool_host *host;
+	const struct pool_super *super;
+	const char *data_device;
+	uint64_t incarnation; /* of the last opening */
+	uint64_t grown_chunks;
+	/* a block does not fit; a chunk cannot be read; an entry was looked at */
+	void (*damaged)(void *arg, const struct pool_map_key *key, unsigned block, const char *where);
+	void (*unreadable)(
+		void *arg, const struct pool_map_key *key, const char *file, uint64_t offset, int err);
+	void (*step)(void *arg);
+	void *arg;
+	uint64_t blocks, unknown, unsure, lost; /* out; lost: sectors of checksums that do not check */
+};
+int pool_check_data(struct pool_check_data *with, struct pool_meta *meta, MDB_txn *txn);
 int pool_dump_on(struct pool_host *host, bool entries,
 	void (*row)(void *arg, const char *table, const struct pool_dump_field *fields, unsigned count),
 	void *arg, struct fault *fault);

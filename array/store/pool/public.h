@@ -35,6 +35,7 @@ struct pool_options {
 	void (*damaged)(void *arg, const struct pool_damage *damage);
 	void *damaged_arg;
 	bool read_only; /* open for check and dump */
+	bool data;      /* check only: the data, too, where it has checksums */
 	/* check only: from 0 to 100 while it goes on, with the argument of `report`; NULL: nobody watches */
 	void (*progress)(void *arg, unsigned percent);
 	/* check only: says whether the catalogue fits itself and the disks, which the pool cannot know. The store can be asked

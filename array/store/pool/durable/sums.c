@@ -53,6 +53,27 @@ int pool_sums_label_read(struct pool_file *sums, const uint8_t id[POOL_ID_BYTES]
 	return err ? err : pool_sums_label_decode(buf, id, out);
 }
 
+int pool_sums_carry(struct pool_host *host, const uint8_t id[POOL_ID_BYTES], uint64_t before, uint64_t now)
+{
+	uint8_t bytes[POOL_SUMS_PAGE_BYTES];
+	struct pool_sums_label label;
+	struct pool_file *f;
+	int err = host->ops->file_open(host, "sums", 0, &f);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = pool_sums_label_read(f, id, &label);
+	if (!err && label.incarnation >= before && label.incarnation < now) {
+		label.incarnation = now;
+		pool_sums_label_encode(bytes, id, &label);
+		err = host->ops->file_pwrite(f, bytes, sizeof(bytes), 0);
+		if (!err)
+			err = host->ops->file_sync(f);
+	}
+	host->ops->file_close(f);
+	return err == -EBADMSG ? 0 : err;
+}
+
 /* The sector's number in its file and the pool's id are part of its CRC. */
 static uint32_t sector_crc(
 	const uint8_t *sector, const uint8_t id[POOL_ID_BYTES], const char *file, uint64_t number)

@@ -72,6 +72,10 @@ void pool_touched_encode(uint8_t out[POOL_SUMS_PAGE_BYTES], const uint8_t id[POO
 unsigned pool_touched_decode(const uint8_t in[POOL_SUMS_PAGE_BYTES], const uint8_t id[POOL_ID_BYTES],
 	uint32_t epoch, uint64_t page, uint64_t chunks[POOL_TOUCHED_REGIONS]);
 
+/* Sums of the opening `before` are those of the incarnation `now`, too, which is not durable yet. Nothing to do where there
+ * are none. Blocks. */
+int pool_sums_carry(struct pool_host *host, const uint8_t id[POOL_ID_BYTES], uint64_t before, uint64_t now);
+
 /* Reads the label of `sums`. 0, -EBADMSG, or what reading says. Blocks. */
 int pool_sums_label_read(
 	struct pool_file *sums, const uint8_t id[POOL_ID_BYTES], struct pool_sums_label *out);
