@@ -40,7 +40,7 @@ struct key {
 #define AT(member) offsetof(struct config, member)
 static const struct key keys[] = {
 	{"array", "name", KEY_NAME, AT(array_name), 0, 0},
-	{"array", "luns_max", KEY_COUNT, AT(luns_max), 1, 16384},
+	{"array", "luns_max", KEY_COUNT, AT(luns_max), 1, 131072},
 	{"array", "hosts_max", KEY_COUNT, AT(hosts_max), 1, 4096},
 	{"array", "host_luns_max", KEY_COUNT, AT(host_luns_max), 1, ARRAY_LUN_NUMBER_MAX},
 	{"array", "lun_size_max", KEY_BYTES, AT(lun_max_bytes), ARRAY_LUN_MIN_BYTES, ARRAY_LUN_MAX_BYTES},
@@ -73,7 +73,7 @@ static const struct key keys[] = {
 	{"copysets", "host_gone", KEY_MS, AT(host_gone_ms), 100, 86400000},
 	{"copysets", "commit_budget", KEY_MS, AT(commit_budget_ms), 10, 60000},
 	{"copysets", "number_rest", KEY_MS, AT(number_rest_ms), 1, 86400000},
-	{"copysets", "sets_max", KEY_COUNT, AT(sets_max), 1, 4096},
+	{"copysets", "sets_max", KEY_COUNT, AT(sets_max), 1, 65536},
 	{"copysets", "copy_kind", KEY_KIND, AT(copy_kind), 0, 0},
 	{"copysets", "hydrate_rate", KEY_BYTES, AT(hydrate_bytes_per_s), 64 << 10, UINT64_C(1) << 40},
 	{"copysets", "hydrations", KEY_COUNT, AT(hydrations_max), 1, 64},

@@ -192,8 +192,8 @@ static int others_check(struct set *s, struct fault *fault)
 {
 	struct array *a = s->array;
 
-	list_for_each (n, &a->sets->all) {
-		struct set *other = container_of(n, struct set, link);
+	list_for_each (n, &a->sets->unkept) {
+		struct set *other = container_of(n, struct set, unkept_link);
 
 		if (other == s || !in_the_way(s, other))
 			continue;

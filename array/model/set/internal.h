@@ -27,9 +27,10 @@
 
 /* What the array has for its copy sets: array->sets. */
 struct sets {
-	struct list all; /* by beginning, remembered aborted ones included */
+	struct list all;    /* by beginning, remembered aborted ones included */
+	struct list unkept; /* of them: from begin to keep or abort */
 	unsigned count, aborted_count;
-	struct array_index by_id;
+	struct array_index by_id, by_name;
 	struct array *array;
 	struct reactor_timer lock_timer; /* armed while a set is locked */
 };
@@ -77,8 +78,8 @@ struct set {
 	uint64_t lease_until_ns;
 	unsigned holds; /* the model's, its commit's, its changes' */
 	bool forgotten;
-	struct array_index_node by_id;
-	struct list_node link;
+	struct array_index_node by_id, by_name; /* by_name: if it has one */
+	struct list_node link, unkept_link;
 	struct array_grave grave;
 };
 

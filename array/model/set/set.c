@@ -122,9 +122,15 @@ void set_release(struct set *s)
 
 void set_link(struct set *s)
 {
-	list_push_back(&s->array->sets->all, &s->link);
-	array_index_add(&s->array->sets->by_id, &s->by_id, array_hash_id(s->id));
-	s->array->sets->count++;
+	struct sets *sets = s->array->sets;
+
+	list_push_back(&sets->all, &s->link);
+	if (s->state != UP_SET_KEPT && s->state != UP_SET_ABORTED)
+		list_push_back(&sets->unkept, &s->unkept_link);
+	array_index_add(&sets->by_id, &s->by_id, array_hash_id(s->id));
+	if (s->name[0])
+		array_index_add(&sets->by_name, &s->by_name, array_hash_text(s->name));
+	sets->count++;
 }
 
 void set_forget(struct set *s)
@@ -135,7 +141,10 @@ void set_forget(struct set *s)
 	set_lease_stop(s);
 	set_reserve_give_back(s);
 	list_remove(&s->link);
+	list_remove(&s->unkept_link);
 	array_index_remove(&a->sets->by_id, &s->by_id);
+	if (s->name[0])
+		array_index_remove(&a->sets->by_name, &s->by_name);
 	if (s->state == UP_SET_ABORTED)
 		a->sets->aborted_count--;
 	else
@@ -149,8 +158,11 @@ int set_setup(struct sets *sets, struct array *a)
 	a->sets = sets;
 	sets->array = a;
 	sets->lock_timer.fire = set_lock_fire;
+	int err = array_index_init(&sets->by_id, a->options.sets_max);
+
 	list_init(&sets->all);
-	return array_index_init(&sets->by_id, a->options.sets_max);
+	list_init(&sets->unkept);
+	return err ? err : array_index_init(&sets->by_name, a->options.sets_max);
 }
 
 void set_close_all(struct array *a)
@@ -165,6 +177,7 @@ void set_close_all(struct array *a)
 void set_teardown(struct array *a)
 {
 	array_index_free(&a->sets->by_id);
+	array_index_free(&a->sets->by_name);
 }
 
 /* The oldest aborted sets beyond the bound are not remembered any more. */
@@ -241,6 +254,8 @@ void set_enter(struct set *s, enum up_set_state next)
 	bool quiet = next == UP_SET_ARMED || next == UP_SET_COMMITTING;
 
 	s->state = next;
+	if (next == UP_SET_KEPT || next == UP_SET_ABORTED)
+		list_remove(&s->unkept_link);
 	if (next == UP_SET_COMMITTED && before != next) {
 		shadows_unkept(s, true);
 		originals_find(s);
@@ -315,10 +330,12 @@ struct set *set_find(struct array *a, const uint8_t set_id[UP_ID_BYTES], const c
 
 struct set *set_find_name(struct array *a, const char *name)
 {
-	list_for_each (n, &a->sets->all) {
-		struct set *s = container_of(n, struct set, link);
+	struct array_index_node *n = array_index_first(&a->sets->by_name, array_hash_text(name));
 
-		if (s->state != UP_SET_ABORTED && s->name[0] && strcmp(s->name, name) == 0)
+	for (; n; n = array_index_again(n)) {
+		struct set *s = container_of(n, struct set, by_name);
+
+		if (s->state != UP_SET_ABORTED && strcmp(s->name, name) == 0)
 			return s;
 	}
 	return NULL;
@@ -419,7 +436,10 @@ int set_rename(struct set *s, const char *name, struct fault *fault)
 	other = set_find_name(s->array, name);
 	if (other && other != s)
 		return fault_set(fault, -EEXIST, "there is a copy set %s already; choose another name", name);
+	if (s->name[0])
+		array_index_remove(&s->array->sets->by_name, &s->by_name);
 	snprintf(s->name, sizeof(s->name), "%s", name);
+	array_index_add(&s->array->sets->by_name, &s->by_name, array_hash_text(s->name));
 	return 0;
 }
 

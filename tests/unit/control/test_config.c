@@ -71,7 +71,8 @@ TEST(portals_have_groups_and_redirections)
 			      "redirect = [::1]:3261 storage-2.example.com:860 permanent\n"
 			      "portals = 127.0.0.1:0, 10.0.0.1:3260/2, [::1]:3261/65535\n"
 			      "redirect = 10.0.0.1 [2001:db8::1]:3260 temporary\n"
-			      "max_burst = 4M\n[array]\nlun_size_max = 256T\nhost_luns_max = 1024\n"),
+			      "max_burst = 4M\n[array]\nlun_size_max = 256T\nhost_luns_max = 1024\n"
+			      "luns_max = 131072\n[copysets]\nsets_max = 65536\n"),
 		0);
 	assert_int_equal(config.portal_count, 3);
 	assert_int_equal(config.portals[0].group, 0);
@@ -86,6 +87,8 @@ TEST(portals_have_groups_and_redirections)
 	assert_int_equal(config.max_burst_bytes, 4 << 20);
 	assert_int_equal(config.lun_max_bytes, UINT64_C(256) << 40);
 	assert_int_equal(config.host_luns_max, 1024);
+	assert_int_equal(config.luns_max, 131072);
+	assert_int_equal(config.sets_max, 65536);
 }
 
 TEST(what_is_left_out_has_defaults)
@@ -119,6 +122,7 @@ TEST(what_is_wrong_is_refused_with_its_line)
 		{"[copysets]\nhydrations = 0\n", 2, "hydrations must be"},
 		{"[scsi]\nthreshold_percent = 100\n", 2, "from 10 to 99"},
 		{"[copysets]\nset_luns_max = 65\n", 2, "from 1 to 64"},
+		{"[copysets]\nsets_max = 65537\n", 2, "from 1 to 65536"},
 		{"[copysets]\nset_luns_max = -1\n", 2, "must be a number"},
 		{"[copysets]\nset_luns_max = 5x\n", 2, "must be a number"},
 		{"[pool]\nmap_memory = 1\n", 2, "must be a size"},

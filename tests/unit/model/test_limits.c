@@ -235,6 +235,40 @@ TEST(configured_ones)
 	assert_int_equal(map(h, a, l[2], ""), 0);
 }
 
+/* One LUN with more copies than the default allows, each in a set of its own with a name. */
+TEST(thousands_of_copies_of_one_lun)
+{
+	enum {
+		COPIES = 4200
+	};
+	struct harness *h = *state;
+	struct lun *l;
+	char name[32];
+
+	harness_close(h);
+	h->options.luns_max = 2 * COPIES;
+	h->options.sets_max = COPIES;
+	harness_open(h);
+	l = make_lun(h, "l", MIB);
+	for (unsigned i = 0; i < COPIES; i++) {
+		make_armed(h, set_id(i), "", &l, 1, NULL);
+		snprintf(name, sizeof(name), "s%u", i);
+		assert_int_equal(set_rename(set_find(h->array, set_id(i), ""), name, NULL), 0);
+		assert_int_equal(do_commit(h, set_id(i), "", 0), 0);
+		assert_int_equal(do_keep(h, set_id(i), ""), 0);
+	}
+	assert_int_equal(set_begin(h->array, set_id(COPIES), "", NULL), -EMLINK);
+	harness_reopen(h);
+	for (unsigned i = 0; i < COPIES; i += 100) {
+		snprintf(name, sizeof(name), "s%u", i);
+		assert_ptr_equal(set_find_name(h->array, name), set_find(h->array, set_id(i), ""));
+	}
+	assert_int_equal(do_set_delete(h, set_id(77)), 0);
+	assert_null(set_find_name(h->array, "s77"));
+	assert_int_equal(set_begin(h->array, set_id(COPIES), "", NULL), 0);
+	assert_int_equal(set_rename(set_find(h->array, set_id(COPIES), ""), "s77", NULL), 0);
+}
+
 TEST(the_largest_lun)
 {
 	struct harness *h = *state;
@@ -260,6 +294,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(all_mappings_go, harness_setup, harness_teardown),
 		cmocka_unit_test_setup_teardown(configured_ones, harness_setup, harness_teardown),
 		cmocka_unit_test_setup_teardown(the_largest_lun, harness_setup, harness_teardown),
+		cmocka_unit_test_setup_teardown(
+			thousands_of_copies_of_one_lun, harness_setup, harness_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -357,6 +357,15 @@ TEST(names_of_sets)
 	assert_int_equal(set_rename(s, "no name", NULL), -EINVAL);
 	assert_int_equal(set_begin(h->array, set_id(2), "", NULL), 0);
 	assert_int_equal(set_rename(set_find(h->array, set_id(2), ""), "nightly", NULL), -EEXIST);
+	/* another name: the first is free again, and so is that of an aborted set */
+	assert_int_equal(set_rename(s, "weekly", NULL), 0);
+	assert_null(set_find_name(h->array, "nightly"));
+	assert_ptr_equal(set_find_name(h->array, "weekly"), s);
+	assert_int_equal(set_rename(set_find(h->array, set_id(2), ""), "nightly", NULL), 0);
+	assert_int_equal(do_abort(h, set_id(2), ""), 0);
+	assert_null(set_find_name(h->array, "nightly"));
+	assert_int_equal(set_rename(s, "nightly", NULL), 0);
+	assert_ptr_equal(set_find_name(h->array, "nightly"), s);
 	assert_int_equal(do_commit(h, set_id(1), "", 0), 0);
 	assert_int_equal(set_rename(s, "later", NULL), -EBADFD);
 	assert_int_equal(do_keep(h, set_id(1), ""), 0);
