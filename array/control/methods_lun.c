@@ -2,6 +2,7 @@
 /* Management methods for LUNs and mappings. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "array/control/methods.h"
 #include "array/util/json_text.h"
@@ -62,6 +63,48 @@ static void lun_show_method(struct mgmt_call *c)
 
 	if (lun)
 		mgmt_result(c, mgmt_lun_json(lun, true));
+}
+
+struct lun_space {
+	struct store_account account;
+	struct mgmt_call *call;
+};
+
+static void space_counted(struct store_account *account, int err)
+{
+	struct lun_space *s = container_of(account, struct lun_space, account);
+	struct mgmt_call *c = s->call;
+
+	if (err)
+		mgmt_fail(c, err, "what the LUN costs cannot be counted now: try again.");
+	else
+		mgmt_result(c,
+			json_pack("{s:I, s:I, s:I}", "exclusive_bytes", (json_int_t)account->exclusive_bytes,
+				"shared_bytes", (json_int_t)account->shared_bytes, "deletion_frees_bytes",
+				(json_int_t)account->freed_bytes));
+	free(s);
+}
+
+/* It goes on in the store, while I/O does. */
+static void lun_space_method(struct mgmt_call *c)
+{
+	const char *name;
+	struct lun *lun = mgmt_unpack(c, "{s:s}", "lun", &name) ? mgmt_find_lun(c, name) : NULL;
+	struct lun_space *s;
+
+	if (!lun)
+		return;
+	if (!lun->disk->store->ops->account) {
+		mgmt_fail(c, -EOPNOTSUPP, "this array's store does not tell what a LUN costs.");
+		return;
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		mgmt_fail(c, -ENOMEM, "umbrad has no memory for this: try again.");
+		return;
+	}
+	*s = (struct lun_space){.account = {.disk = lun->disk, .done = space_counted}, .call = c};
+	lun->disk->store->ops->account(&s->account);
 }
 
 static void held_done(struct array_call *call)
@@ -324,6 +367,7 @@ const struct mgmt_method mgmt_lun_methods[] = {
 	{"lun.create", lun_create_method},
 	{"lun.list", lun_list_method},
 	{"lun.show", lun_show_method},
+	{"lun.space", lun_space_method},
 	{"lun.resize", lun_resize_method},
 	{"lun.rename", lun_rename_method},
 	{"lun.delete", lun_delete_method},

@@ -168,6 +168,16 @@ struct store_backup {
 	struct fault fault;                            /* why not; it may have no text */
 };
 
+/* What a disk costs, as of about now. */
+struct store_account {
+	struct store_disk *disk;
+	/* Out: data that no other disk shows; what it shows that others do, too (in the store's chunks); what its deletion
+	 * would give back. */
+	uint64_t exclusive_bytes, shared_bytes, freed_bytes;
+	void (*done)(struct store_account *a,
+		int err); /* may be called from inside; -ECANCELED: the store closes */
+};
+
 struct store_ops {
 	const char *name; /* "pool", "rbd" */
 
@@ -187,6 +197,8 @@ struct store_ops {
 	uint64_t (*disk_id)(const struct store_disk *d);
 	uint64_t (*disk_size)(const struct store_disk *d); /* bytes */
 	uint64_t (*disk_used)(const struct store_disk *d); /* bytes that this disk alone holds; an estimate */
+	/* The disk may go meanwhile. NULL where it cannot be told. */
+	void (*account)(struct store_account *a);
 	/* io->disk is set; the range lies within the disk (asserted). */
 	void (*submit)(struct store_io *io);
 

@@ -26,7 +26,7 @@ static void backup_end(struct pool_backup *b, int err)
 	struct store_backup *request = b->request;
 
 	free(b);
-	p->backups--;
+	p->readers--;
 	request->done(request, err);
 	pool_close_step(p);
 }
@@ -114,6 +114,6 @@ void pool_backup_start(struct store_backup *request)
 	}
 	b->pool = p;
 	b->request = request;
-	p->backups++;
+	p->readers++;
 	pool_txn_ride(t, backup_flushed, b);
 }

@@ -7,7 +7,7 @@
 static bool may_close(const struct pool *p)
 {
 	if (pool_commit_busy(&p->commit) || pool_map_busy(&p->map) || p->space.growing || p->growth ||
-		p->backups || p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
+		p->readers || p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
 	if (pool_sums_busy(&p->space.sums))
 		return false;

@@ -64,7 +64,7 @@ struct pool {
 	struct pool_reclaim *reclaim;
 	struct list hydrations;
 	struct pool_growth *growth; /* the one under way, or NULL */
-	unsigned backups;           /* under way */
+	unsigned readers;           /* of the metadata, under way: backups, accounts */
 	bool opened;
 
 	/* close */

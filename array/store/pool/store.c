@@ -164,6 +164,7 @@ const struct store_ops pool_ops = {
 	.disk_id = pool_disk_id,
 	.disk_size = pool_disk_size,
 	.disk_used = pool_disk_used,
+	.account = pool_account_start,
 	.submit = submit,
 	.txn_begin = txn_begin,
 	.txn_put = pool_txn_put,

@@ -154,6 +154,8 @@ TEST(a_lun_is_made_resized_renamed_and_deleted)
 	fails("lun.resize", "{'lun':'a','size_bytes':1048576}", EINVAL);
 	does("lun.rename", "{'lun':'a','name':'b'}");
 	fails("lun.show", "{'lun':'a'}", ENOENT);
+	fails("lun.space", "{'lun':'a'}", ENOENT);
+	fails("lun.space", "{'lun':'b'}", EOPNOTSUPP); /* the store in memory */
 	does("map.add", "{'lun':'b','host':'h1'}");
 	does("map.add", "{'lun':'b','host':'iqn.2026-01.test:H2','number':9}");
 	fails("map.add", "{'lun':'b','host':'nobody'}", ENOENT);

@@ -63,6 +63,10 @@ void pool_hydrate_start(struct store_hydration *h);
 void pool_hydrate_cancel(struct store_hydration *h);
 void pool_hydrate_stop(struct pool *p); /* all of them, for the pool closes */
 
+/* ---- account.c -------------------------------------------------------------------------------------- */
+
+void pool_account_start(struct store_account *request);
+
 /* ---- reclaim.c -------------------------------------------------------------------------------------- */
 
 struct pool_reclaim *pool_reclaim_new(struct pool *p);

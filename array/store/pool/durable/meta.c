@@ -560,6 +560,66 @@ int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, ui
 	return scan_end(txn, cursor, err);
 }
 
+static int cursor_entry(struct pool_meta *m, MDB_cursor *cursor, MDB_cursor_op op,
+	const struct pool_map_key *at, struct pool_meta_entry *out)
+{
+	uint8_t bytes[POOL_MAP_KEY_BYTES];
+	MDB_val k = {.mv_size = sizeof(bytes), .mv_data = bytes}, v;
+	int err;
+
+	if (at)
+		pool_map_key_encode(bytes, at);
+	err = pool_errno(mdb_cursor_get(cursor, &k, &v, op));
+	return err ? err : decode_entry(m, &k, &v, out);
+}
+
+/* An entry that another viewer below sees, too, is not above `before`; one that a viewer above sees directly has none
+ * newer that this one sees. Else the newer one hides blocks of it, and will get the others, or give its own for its chunk. */
+static int sole_entry(struct pool_meta *m, MDB_cursor *cursor, const struct pool_map_key *key,
+	const struct pool_sole_range *range, struct pool_sole *sum)
+{
+	struct pool_map_key at = {.branch = key->branch, .chunk = key->chunk, .gen = range->last};
+	struct pool_meta_entry e, newer = {0};
+	uint16_t hidden = POOL_ALL_BLOCKS;
+	int err = cursor_entry(m, cursor, MDB_SET_RANGE, &at, &e);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (e.key.branch != key->branch || e.key.chunk != key->chunk || e.key.gen != key->gen)
+		return 0; /* an older one, which will be merged anyway */
+	if (range->seen_above) {
+		err = cursor_entry(m, cursor, MDB_PREV, NULL, &newer);
+		if (err && err != -ENOENT)
+			return err;
+		if (err || newer.key.branch != key->branch || newer.key.chunk != key->chunk ||
+			newer.key.gen > range->next)
+			return 0;
+		hidden = newer.value.valid | newer.value.zero;
+	}
+	if (e.value.shared || !e.value.phys)
+		return 0;
+	sum->blocks += (unsigned)__builtin_popcount(e.value.valid & hidden);
+	sum->chunks += !range->seen_above || newer.value.phys || !(e.value.valid & ~hidden);
+	return 0;
+}
+
+int pool_meta_sole(struct pool_meta *m, const struct pool_map_key *keys, size_t count,
+	const struct pool_sole_range *range, struct pool_sole *sum)
+{
+	MDB_cursor *cursor = NULL;
+	MDB_txn *txn = NULL;
+	int err = pool_meta_begin(m, true, &txn);
+
+	if (!err)
+		err = pool_errno(mdb_cursor_open(txn, m->table[POOL_TABLE_MAP], &cursor));
+	for (size_t i = 0; i < count && !err; i++)
+		err = sole_entry(m, cursor, &keys[i], range, sum);
+	if (cursor)
+		mdb_cursor_close(cursor);
+	pool_meta_abort(txn);
+	return err;
+}
+
 /* What a scan knows of one branch: nothing before `chunk`, and there something, if `sure`. */
 struct scan_place {
 	uint64_t chunk;

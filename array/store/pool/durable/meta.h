@@ -91,6 +91,19 @@ int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, 
 /* Up to `max` keys of the index (branch, gen, chunk) from `from` on, gen ≤ last_gen. Blocks. */
 int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
 	struct pool_map_key *out, size_t *out_count);
+/* Of a branch's viewers one looks from `last`, its neighbours from `before` (0: none) and `next` (if somebody looks from
+ * above at all). */
+struct pool_sole_range {
+	uint32_t before, last, next;
+	bool seen_above;
+};
+struct pool_sole {
+	uint64_t blocks; /* with data that only it sees */
+	uint64_t chunks; /* that nobody needs without it */
+};
+/* Adds to `sum` what there is of it in the entries `keys`, whose generations lie in (before, last]. Blocks. */
+int pool_meta_sole(struct pool_meta *m, const struct pool_map_key *keys, size_t count,
+	const struct pool_sole_range *range, struct pool_sole *sum);
 /* Up to `max` chunks from `from` on of which any of the branches in `chain` has an entry not newer than the
  * generation that stands with it; ascending. *next: where to go on; UINT64_MAX: that was all. Blocks. */
 int pool_meta_scan_chunks(struct pool_meta *m, const struct pool_map_key *chain, size_t chain_count,
