@@ -212,6 +212,16 @@ def scenario_check(lab):
     lab.expect_nothing_left('at the end', 0)
 
 
+def scenario_check_rights(lab):
+    """An administrator's ordinary prompt has the group for denial only: check says so, and what to do."""
+    probe = os.path.join(labhost.ROOT, 'build/windows/tests/unit/provider/windows/umbra-test-setup-probe.exe')
+    path = labhost.windows_path(lab.provider)
+    answer = lab.json_in(lab.lab('run', '--host', 'A', probe, '--not-elevated', f'"{path}" check --json', want=1))
+    rights = by_level(answer, 'wrong').get('rights')
+    check(rights and 'elevated prompt' in rights['remedy'], f'{answer}')
+    check(by_level(command(lab, 'A', 'check', want=0), 'ok').get('rights'), 'the lab itself is no administrator')
+
+
 def scenario_check_needed(lab):
     """Windows' own services: an initiator that is not there after a restart is a note, VSS without its events is wrong."""
     sc = os.path.join(labhost.State(os.path.join(lab.dir, 'lab')).host('A').prefix, 'drive_c/windows/system32/sc.exe')

@@ -3,7 +3,8 @@
  * What set-up has left in Windows, one a line: "NAME\tVALUE", or "NAME\t-" for what is not there. Keys are told with their
  * access list, the service with all that the service manager tells of it. "--start N" and "--command TEXT" change the
  * service first, as an administrator does by hand. "--hold FILE" does nothing of that: it holds the service open, makes FILE,
- * and ends when that is gone, as the Services console would.
+ * and ends when that is gone, as the Services console would. "--not-elevated COMMAND" runs it as an administrator does from an
+ * ordinary prompt: the group of administrators is in its token for denial only.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,12 +137,36 @@ static int hold_service(const WCHAR *file)
 	return 0;
 }
 
+static int run_not_elevated(WCHAR *command)
+{
+	BYTE sid[SECURITY_MAX_SID_SIZE];
+	DWORD size = sizeof(sid), code = 1;
+	SID_AND_ATTRIBUTES administrators = {.Sid = sid};
+	STARTUPINFOW start = {.cb = sizeof(start)};
+	PROCESS_INFORMATION process;
+	HANDLE token, less;
+
+	if (!CreateWellKnownSid(WinBuiltinAdministratorsSid, NULL, sid, &size) ||
+		!OpenProcessToken(GetCurrentProcess(), MAXIMUM_ALLOWED, &token) ||
+		!CreateRestrictedToken(token, 0, 1, &administrators, 0, NULL, 0, NULL, &less) ||
+		!CreateProcessAsUserW(
+			less, NULL, command, NULL, NULL, TRUE, 0, NULL, NULL, &start, &process)) {
+		printf("error %lu\n", (unsigned long)GetLastError());
+		return 99;
+	}
+	WaitForSingleObject(process.hProcess, INFINITE);
+	GetExitCodeProcess(process.hProcess, &code);
+	return (int)code;
+}
+
 int wmain(int argc, WCHAR **argv); /* what -municode starts */
 
 int wmain(int argc, WCHAR **argv)
 {
 	if (argc == 3 && !wcscmp(argv[1], L"--hold"))
 		return hold_service(argv[2]);
+	if (argc == 3 && !wcscmp(argv[1], L"--not-elevated"))
+		return run_not_elevated(argv[2]);
 	if (argc > 1 && change_service(argc, argv) != 0)
 		return 1;
 	tell_key("clsid", UMBRA_KEY_CLSID);
