@@ -44,17 +44,7 @@ static void check_windows(struct findings *f)
 
 static void check_rights(struct findings *f)
 {
-	SID_IDENTIFIER_AUTHORITY nt = {SECURITY_NT_AUTHORITY};
-	PSID admins = NULL;
-	BOOL member = FALSE;
-
-	if (AllocateAndInitializeSid(&nt, 2, SECURITY_BUILTIN_DOMAIN_RID, DOMAIN_ALIAS_RID_ADMINS, 0, 0, 0, 0,
-		    0, 0, &admins)) {
-		if (!CheckTokenMembership(NULL, admins, &member))
-			member = FALSE;
-		FreeSid(admins);
-	}
-	if (member)
+	if (path_rights_is_administrator())
 		finding_add(f, FINDING_OK, "rights", NULL, "an administrator, elevated");
 	else
 		finding_add(f, FINDING_WRONG, "rights", "start the command from an elevated prompt",

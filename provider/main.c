@@ -12,6 +12,7 @@
 #include "provider/copies.h"
 #include "provider/copy.h"
 #include "provider/orphans.h"
+#include "provider/path_rights.h"
 #include "provider/service.h"
 #include "provider/sets.h"
 #include "provider/setup.h"
@@ -115,6 +116,15 @@ static void console_utf8(void)
 		_setmode(_fileno(stderr), _O_BINARY);
 }
 
+/* Windows does not say so of a disk or service that it hides: set-up refuses such a prompt, the others go on with what they see. */
+static void warn_of_prompt(void)
+{
+	if (!path_rights_is_administrator())
+		fputs("umbra-vss: this prompt is not elevated: arrays, disks and services may look as if they were not "
+		      "there. Start the command from an elevated prompt, as an administrator.\n",
+			stderr);
+}
+
 int wmain(int argc, WCHAR **argv); /* what -municode starts */
 
 int wmain(int argc, WCHAR **argv)
@@ -131,6 +141,9 @@ int wmain(int argc, WCHAR **argv)
 		printf("umbra-vss %s\n", provider_version);
 		return 0;
 	}
+	if (argc > 1 && wcscmp(argv[1], L"install") != 0 && wcscmp(argv[1], L"upgrade") != 0 &&
+		wcscmp(argv[1], L"uninstall") != 0)
+		warn_of_prompt();
 	for (size_t i = 0; argc == 2 && i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!wcscmp(argv[1], commands[i].name))
 			return commands[i].run();

@@ -118,3 +118,18 @@ HRESULT path_rights_private_key(const WCHAR *key)
 	who_am_i(&self);
 	return judge(path, PATH_KEY, self.sid);
 }
+
+bool path_rights_is_administrator(void)
+{
+	SID_IDENTIFIER_AUTHORITY nt = {SECURITY_NT_AUTHORITY};
+	PSID admins = NULL;
+	BOOL member = FALSE;
+
+	if (!AllocateAndInitializeSid(
+		    &nt, 2, SECURITY_BUILTIN_DOMAIN_RID, DOMAIN_ALIAS_RID_ADMINS, 0, 0, 0, 0, 0, 0, &admins))
+		return false;
+	if (!CheckTokenMembership(NULL, admins, &member))
+		member = FALSE;
+	FreeSid(admins);
+	return member;
+}

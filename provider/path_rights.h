@@ -23,4 +23,7 @@ enum path_kind {
 };
 bool path_rights_judge(PSID owner, const ACL *dacl, enum path_kind kind, PSID self);
 
+/* Is this process an administrator's, elevated (or LocalSystem's)? At an ordinary prompt it is not. */
+bool path_rights_is_administrator(void);
+
 #endif

@@ -245,8 +245,13 @@ static const struct step {
 
 static bool was_there[STEPS];
 
-static HRESULT enter_com(void)
+/* Whoever may not change what set-up changes learns that before anything is. */
+static HRESULT enter(const char **what)
 {
+	*what = "rights";
+	if (!path_rights_is_administrator())
+		return HRESULT_FROM_WIN32(ERROR_ACCESS_DENIED);
+	*what = "COM";
 	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED | COINIT_DISABLE_OLE1DDE);
 
 	return FAILED(hr) ? hr : com_security_client();
@@ -324,8 +329,8 @@ static HRESULT roll_back(size_t done)
 
 int setup_install(void)
 {
-	const char *what = "COM";
-	HRESULT hr = enter_com();
+	const char *what;
+	HRESULT hr = enter(&what);
 
 	if (FAILED(hr))
 		return failed("install", what, hr, S_OK);
@@ -380,11 +385,12 @@ int setup_uninstall(int count, WCHAR **words)
 			return 2;
 		}
 	}
-	HRESULT hr = enter_com();
+	const char *what;
+	HRESULT hr = enter(&what);
 	size_t left = STEPS;
 
 	if (FAILED(hr))
-		return failed("uninstall", "COM", hr, S_OK);
+		return failed("uninstall", what, hr, S_OK);
 	hr = ask_before_removal(force);
 	if (FAILED(hr))
 		return failed("uninstall", "VSS", hr, S_OK);

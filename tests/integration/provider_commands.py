@@ -219,7 +219,9 @@ def scenario_check_rights(lab):
     answer = lab.json_in(lab.lab('run', '--host', 'A', probe, '--not-elevated', f'"{path}" check --json', want=1))
     rights = by_level(answer, 'wrong').get('rights')
     check(rights and 'elevated prompt' in rights['remedy'], f'{answer}')
+    check('prompt is not elevated' in lab.lab('run', '--host', 'A', probe, '--not-elevated', f'"{path}" status'), 'status')
     check(by_level(command(lab, 'A', 'check', want=0), 'ok').get('rights'), 'the lab itself is no administrator')
+    check('elevated:' not in lab.run('A', 'status'), 'an elevated prompt is warned, too')
 
 
 def scenario_check_needed(lab):

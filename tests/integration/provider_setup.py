@@ -220,6 +220,17 @@ def scenario_in_use(lab):
         check(state(lab) == before and registered(lab) == version, f'{words}: {state(lab)}')
 
 
+def scenario_ordinary_prompt(lab):
+    """An administrator who has not elevated the prompt: refused before anything is changed, and told what to do."""
+    before, version = state(lab), registered(lab)
+    for words in ('install', 'upgrade', 'uninstall', 'uninstall --force'):
+        command = f'"{labhost.windows_path(lab.provider)}" {words}'
+        text = lab.lab('run', '--host', 'A', built('umbra-test-setup-probe.exe'), '--not-elevated', command, want=1)
+        check('elevated prompt' in text and 'everything is as it was before' in text, f'{words}: {text}')
+        check(not any(done in text for done in (': done', ': removed', ': stopped', 'putting things back', 'look as if')), f'{words}: {text}')
+        check(state(lab) == before and registered(lab) == version, f'{words}: {state(lab)} {registered(lab)}')
+
+
 LAB_PROVIDERS = r'HKLM\SYSTEM\CurrentControlSet\Services\VSS\Providers'
 # As qemu-ga's registers itself: a software provider, in front of ours in the list.
 QEMU = {'id': '{3629D4ED-EE09-4E0E-9A5C-6D8BA2872AEF}', 'name': 'QEMU Guest Agent VSS Provider', 'type': '2',
