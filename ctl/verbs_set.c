@@ -31,12 +31,14 @@ static void print_cost(const json_t *set)
 	bool told = strcmp(consistency, "not told") != 0;
 	char a[32], b[32], c[32], d[32];
 
-	printf("label     %s\nwriters   %s%s%s%s%s\nfrozen    %s\n", text_of(set, "label"),
-		text_of(set, "writers"), told ? ": " : "", told ? consistency : "", told ? "-consistent" : "",
+	printf("label     %s\nwriters   %s%s%s%s%s\n", text_of(set, "label"), text_of(set, "writers"),
+		told ? ": " : "", told ? consistency : "", told ? "-consistent" : "",
 		strcmp(recovery, "none") == 0   ? ""
 		: strcmp(recovery, "done") == 0 ? ", auto-recovery done"
-						: ", auto-recovery begun",
-		told_ms(set, "frozen_us", a));
+						: ", auto-recovery begun");
+	if (strcmp(text_of(set, "writers"), "no VSS") == 0) /* which froze and held nothing */
+		return;
+	printf("frozen    %s\n", told_ms(set, "frozen_us", a));
 	if (json_is_integer(json_object_get(set, "held_us")))
 		printf("held      %s: flush %s, CommitSnapshots %s, release %s\n", told_ms(set, "held_us", a),
 			told_ms(set, "flush_us", b), told_ms(set, "commit_us", c),

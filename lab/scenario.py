@@ -196,6 +196,10 @@ class Cost:
         writers = 'left out' if int(self.answer['context'], 16) & NO_WRITERS else 'took part'
         if view['writers'] != writers:
             raise Failure(f'{self.copy.id}: writers {view["writers"]!r}, not {writers!r}')
+        recovered = any(c['method'] == 'OnLunStateChange' and c['arguments'].endswith('flags 0x400')
+                        for c in self.answer['calls'])
+        if view['auto_recovery'] != ('done' if recovered else 'none'):
+            raise Failure(f'{self.copy.id}: auto-recovery {view["auto_recovery"]!r}, recovered: {recovered}')
         self.between('frozen_us', view['frozen_us'], ready, final)
         self.between('flush_us', view['flush_us'], ready, commit)
         self.within('commit_us', view['commit_us'], view['durable_ns'] / 1e6, commit[1] - commit[0])
