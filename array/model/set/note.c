@@ -138,9 +138,10 @@ static void note_tell(struct set *s, unsigned which)
 	if (which & SET_NOTE_COST)
 		array_event_tell(s->array, ARRAY_EVENT_INFO, "set",
 			"copy set %s: writers %s, applications frozen %llu ms, I/O held %llu ms (flush %llu, "
-			"CommitSnapshots %llu, release %llu)",
+			"CommitSnapshots %llu, release %llu)%s%s",
 			label, up_writers_name(n->writers), ms(n->frozen_us), ms(set_notes_held_us(n)),
-			ms(n->flush_us), ms(n->commit_us), ms(n->release_us));
+			ms(n->flush_us), ms(n->commit_us), ms(n->release_us), n->label[0] ? ", label " : "",
+			n->label);
 	if ((which & SET_NOTE_COST) && set_notes_held_us(n) > UP_HOLD_SLOW_US)
 		tell_slow(s, label);
 	if (which & SET_NOTE_IMPORT)

@@ -566,8 +566,8 @@ static void keep_end(struct change *c, int err)
 	if (err || s->state == UP_SET_KEPT)
 		return;
 	set_enter(s, UP_SET_KEPT);
-	array_event_tell(c->array, ARRAY_EVENT_INFO, "set", "copy set %s kept, %u LUN(s)",
-		set_label(s, label), s->member_count);
+	array_event_tell(c->array, ARRAY_EVENT_INFO, "set", "copy set %s kept, %u LUN(s)%s%s",
+		set_label(s, label), s->member_count, s->notes.label[0] ? ", label " : "", s->notes.label);
 }
 
 static void keep_clear(struct change *c)

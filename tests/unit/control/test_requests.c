@@ -336,6 +336,9 @@ TEST(a_set_has_its_label_from_its_first_day)
 	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_OK);
 	assert_int_equal(on_set(H1, UP_OP_SET_KEEP, set_one), UP_OK);
 	assert_string_equal(reply.label, "nightly \xC3\xA4");
+	assert_int_equal(event_level("kept, 1 LUN(s), label nightly \xC3\xA4"), ARRAY_EVENT_INFO);
+	assert_int_equal(tell(H1, set_one, COST, 61000), UP_OK);
+	assert_int_equal(event_level("release 22), label nightly \xC3\xA4"), ARRAY_EVENT_INFO);
 	assert_int_equal(label_set(H1, set_one, ""), UP_OK);
 	assert_int_equal(on_set(H1, UP_OP_SET_STATE, set_one), UP_OK);
 	assert_false(up_has(&reply, UP_TAG_LABEL));
