@@ -317,7 +317,8 @@ def plain(run, host, *words, refused=False):
 def take_plain(run, name, luns):
     """The first LUN is named by its drive, the others by their ids."""
     disks = {lun['lun']: lun for lun in run.ground.vss('A', 'scan')[1]['luns']}
-    wanted = [disks[run.ground.number(int(n))] for n in re.findall(r'\d+', luns)]
+    numbers = range(1, len(run.ground.current) + 1) if luns == 'every LUN' else map(int, re.findall(r'\d+', luns))
+    wanted = [disks[run.ground.number(n)] for n in numbers]
     names = [wanted[0]['device'].rsplit('\\', 1)[1]] + [disk['serial'] for disk in wanted[1:]]
     answer = plain(run, 'A', 'create', '--luns', *names, '--label', name)
     if [one['original'] for one in answer['luns']] != [disk['serial'] for disk in wanted] or answer['label'] != name:

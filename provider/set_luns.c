@@ -115,6 +115,10 @@ static bool add_extents(struct set_luns *luns, HANDLE volume, const char *text, 
 		snprintf(why, cap,
 			"Windows does not say on which disks %s lies (error %lu): name its LUNs by --luns",
 			text, (unsigned long)GetLastError());
+	if (good && !extents->NumberOfDiskExtents) {
+		snprintf(why, cap, "%s lies on no disk: name its LUNs by --luns", text);
+		good = false;
+	}
 	for (DWORD i = 0; good && i < extents->NumberOfDiskExtents; i++)
 		good = id_of_drive(extents->Extents[i].DiskNumber, id, why, cap) &&
 		       add_id(luns, id, why, cap);
