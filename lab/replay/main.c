@@ -41,13 +41,21 @@ static void print_id(const char *key, const GUID *id)
 	printf(" %s=%ls", key, text);
 }
 
-/* Waits as the words behind the method say: a number of ms (then gives up and cancels), "cancel MS", "leave". */
+/* Waits as the words behind the method say: a number of ms (then gives up and cancels), "giveup MS" (waits so long, says how
+ * far it is, and does without), "cancel MS", "leave". */
 static HRESULT finish(HRESULT hr, IVssAsync *async, wchar_t **words)
 {
 	HRESULT status = 0, waited;
 	if (hr != S_OK || !async)
 		return hr;
 	if (words[1] && wcscmp(words[1], L"leave") == 0) {
+		IVssAsync_Release(async);
+		return hr;
+	}
+	if (words[1] && wcscmp(words[1], L"giveup") == 0) {
+		waited = IVssAsync_Wait(async, words[2] ? wcstoul(words[2], NULL, 10) : 0);
+		IVssAsync_QueryStatus(async, &status, NULL);
+		printf(" wait=0x%08x pending=%d", (unsigned)waited, status == VSS_S_ASYNC_PENDING);
 		IVssAsync_Release(async);
 		return hr;
 	}

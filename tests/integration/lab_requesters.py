@@ -14,6 +14,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lab_stack import Stack, labhost  # noqa: E402
 from lab_tgt import Tgt  # noqa: E402
+import lab_steps  # noqa: E402
 import requesters  # noqa: E402
 
 OK, PENDING, FINISHED, CANCELLED = 0, 0x42309, 0x4230A, 0x4230B
@@ -232,6 +233,44 @@ def asynchronous(s):
     nothing_left(s, 'after it')
 
 
+def times_out(s):
+    """A requester whose patience ends while the set is being made (restic: 120 s an operation), in each way of giving up: the set is
+    undone, whatever the provider had done of it, and the next one is made."""
+    bridge = s.state.host('A').bridges[0]
+    for ends in (['AbortBackup', 'release'], ['release'], ['die']):
+        for name in ('go', 'gave-up'):
+            if os.path.exists(s.path(name)):
+                os.unlink(s.path(name))
+        lab_steps.hold(bridge, *lab_steps.READS)  # VSS stands still once the array has the set armed
+        waiting = start_replay(s, *READY, *SET[:3], 'DoSnapshotSet giveup 200', f"touch {labhost.windows_path(s.path('gave-up'))}",
+                               f"await {labhost.windows_path(s.path('go'))}", *ends)
+        try:
+            s.check(gave_up_when_armed(s, bridge, waiting), 'it gives up while the array has the set armed', s.sets())
+            open(s.path('go'), 'w').close()
+            labhost.wait_until(lambda: waiting.poll() is not None or ends != ['die'], labhost.PATIENCE_S)
+        finally:
+            lab_steps.let_go(bridge)
+        s.check(waiting.wait(labhost.PATIENCE_S) == (9 if ends == ['die'] else 0), f'and ends by {ends[0]}')
+        with open(s.path('replay.out')) as out:
+            s.check(' pending=1' in out.read(), 'having been told that it is under way')
+        steps = patiently(s, *READY, *SET, 'release')
+        s.check(bad(steps) == [], 'the next set goes well', bad(steps))
+        nothing_left(s, 'after both')
+
+
+def gave_up_when_armed(s, bridge, process):
+    """Lets VSS read until the array has the set armed; then until the requester has given up."""
+    def armed():
+        if any(one['state'] == 'armed' for one in s.sets()):
+            return True
+        if bridge.counters()['held']:
+            lab_steps.release(bridge)
+        return process.poll() is not None
+    labhost.wait_until(armed, labhost.PATIENCE_S, 0.05)
+    return process.poll() is None and labhost.wait_until(
+        lambda: os.path.exists(s.path('gave-up')), labhost.PATIENCE_S, 0.05)
+
+
 def two_requesters(s):
     """One makes sets at a time; the other is told so, and has its turn afterwards."""
     first = start_replay(s, *READY, 'StartSnapshotSet', 'AddToSnapshotSet D:\\', f"touch {labhost.windows_path(s.path('begun'))}",
@@ -331,7 +370,7 @@ def beside_another(s):
     nothing_left(s, 'beside another provider')
 
 
-PARTS = (backups, by_guid, goes_on_without, shapes, order, asynchronous, two_requesters, lifetime, transportable, beside_another)
+PARTS = (backups, by_guid, goes_on_without, shapes, order, asynchronous, times_out, two_requesters, lifetime, transportable, beside_another)
 
 
 def add_foreign(s):
