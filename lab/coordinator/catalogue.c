@@ -45,6 +45,23 @@ bool set_uses_lun(const struct shadow_set *s, size_t lun, int except)
 	return false;
 }
 
+const GUID *set_lun_provider(const struct shadow_set *s, size_t lun)
+{
+	for (size_t v = 0; v < s->volume_count; v++)
+		for (size_t k = 0; k < s->volumes[v].count; k++)
+			if (s->members[s->volumes[v].first + k] == lun)
+				return &s->volumes[v].provider_id;
+	return &s->provider_id;
+}
+
+bool set_is_mixed(const struct shadow_set *s)
+{
+	for (size_t v = 0; v < s->volume_count; v++)
+		if (!IsEqualGUID(&s->volumes[v].provider_id, &s->provider_id))
+			return true;
+	return false;
+}
+
 static void remove_lun(struct shadow_set *s, size_t lun)
 {
 	lun_info_free(&s->luns[lun].original);
@@ -193,6 +210,8 @@ char *set_to_document(const struct shadow_set *s)
 	for (size_t i = 0; i < s->volume_count; i++) {
 		json_open(&j, NULL, '{');
 		put_guid(&j, "snapshot", &s->volumes[i].snapshot_id);
+		if (!IsEqualGUID(&s->volumes[i].provider_id, &s->provider_id))
+			put_guid(&j, "provider", &s->volumes[i].provider_id);
 		if (s->volumes[i].name[0])
 			json_string(&j, "name", s->volumes[i].name);
 		if (s->volumes[i].device)
@@ -307,7 +326,9 @@ static bool get_volumes(struct shadow_set *s, const struct json_value *list)
 		snprintf(volume->exposed, sizeof volume->exposed, "%s", exposed ? exposed : "");
 		snprintf(volume->name, sizeof volume->name, "%s", name ? name : "");
 		volume->device = (LONG)json_get_int(v, "device", 0);
-		if (!get_guid(v, "snapshot", &volume->snapshot_id))
+		volume->provider_id = s->provider_id;
+		if (!get_guid(v, "snapshot", &volume->snapshot_id) ||
+			(json_get_string(v, "provider") && !get_guid(v, "provider", &volume->provider_id)))
 			return false;
 		for (const struct json_value *one = luns->child; one; one = one->next) {
 			if (one->type != JSON_INT || one->number < 0 ||

@@ -33,6 +33,7 @@ struct set_lun {
 
 struct set_volume {
 	GUID snapshot_id;
+	GUID provider_id;             /* whose copy it is */
 	char name[SET_NAME_BYTES];    /* of the volume, UTF-8; empty: it has none */
 	char exposed[SET_NAME_BYTES]; /* UTF-8; empty: not exposed */
 	LONG device;                  /* n of HarddiskVolumeShadowCopy<n>; 0: none on this host */
@@ -40,7 +41,7 @@ struct set_volume {
 };
 
 struct shadow_set {
-	GUID id, provider_id;
+	GUID id, provider_id; /* of the first volume */
 	LONG context;
 	bool transportable, imported;
 	ULONG made_count; /* volumes that it was made with */
@@ -59,6 +60,10 @@ void set_free(struct shadow_set *s);
 int set_find_snapshot(const struct shadow_set *s, const GUID *snapshot_id);
 /* Is there a volume but `except` (-1: none) that lies on LUN `lun`? */
 bool set_uses_lun(const struct shadow_set *s, size_t lun, int except);
+/* Whose copy this LUN is: all volumes on it are one provider's. */
+const GUID *set_lun_provider(const struct shadow_set *s, size_t lun);
+/* Is it of more than one provider? */
+bool set_is_mixed(const struct shadow_set *s);
 /* Takes a volume out, and the LUNs on which no other volume lies. */
 void set_remove_volume(struct shadow_set *s, size_t volume);
 

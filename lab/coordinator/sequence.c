@@ -99,7 +99,7 @@ void report_snapshots(struct record *r, const struct shadow_set *s)
 		out->context = s->context;
 		out->created = record_utf8(s->created, -1);
 		out->exposed = record_utf8(s->volumes[v].exposed, -1);
-		out->provider_id = s->provider_id;
+		out->provider_id = s->volumes[v].provider_id;
 		out->name = record_utf8(s->volumes[v].name, -1);
 		out->machine = record_utf8(s->machine, -1);
 		out->device = s->volumes[v].device;
@@ -174,6 +174,13 @@ struct provider *load_provider(struct record *r, const GUID *id)
 	return NULL;
 }
 
+struct provider *load_lun_provider(
+	struct record *r, struct provider *p, const struct shadow_set *s, size_t lun)
+{
+	const GUID *id = set_lun_provider(s, lun);
+	return IsEqualGUID(id, &p->entry.id) ? p : load_provider(r, id);
+}
+
 HRESULT fill_in_lun_info(struct record *r, struct provider *p, const struct port_disk *d,
 	VDS_LUN_INFORMATION *out, BOOL *supported)
 {
@@ -228,7 +235,8 @@ static bool delete_luns(
 		if (volume >= 0 && set_uses_lun(s, i, volume))
 			continue;
 		VDS_LUN_INFORMATION info = {0};
-		const struct port_disk *d = find_shadow(r, p, scan, &s->luns[i].shadow, &info);
+		struct provider *q = load_lun_provider(r, p, s, i);
+		const struct port_disk *d = q ? find_shadow(r, q, scan, &s->luns[i].shadow, &info) : NULL;
 		report_lun(r, L"shadow", &s->luns[i].shadow, d, -1, &s->luns[i].original);
 		if (!d) {
 			record_fail(r, VSS_E_MISSING_DISK,
@@ -237,7 +245,7 @@ static bool delete_luns(
 			all = false;
 			continue;
 		}
-		HRESULT hr = lun_empty(r, p, d, &info);
+		HRESULT hr = lun_empty(r, q, d, &info);
 		lun_info_free(&info);
 		if (hr != S_OK)
 			record_fail(r, provider_visible_error(hr, false),
@@ -254,7 +262,8 @@ static bool any_visible(
 {
 	for (size_t i = 0; i < s->lun_count; i++) {
 		VDS_LUN_INFORMATION info = {0};
-		if (find_shadow(r, p, scan, &s->luns[i].shadow, &info)) {
+		struct provider *q = load_lun_provider(r, p, s, i);
+		if (q && find_shadow(r, q, scan, &s->luns[i].shadow, &info)) {
 			lun_info_free(&info);
 			return true;
 		}

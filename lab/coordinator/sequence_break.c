@@ -133,7 +133,9 @@ void sequence_break(struct record *r, const GUID *set_id, LONG break_flags, LONG
 	}
 	struct breaking *b = calloc(1, sizeof *b);
 	struct shadow_set *s = b ? known_set(r, set_id) : NULL;
-	if (s) {
+	if (s && set_is_mixed(s)) {
+		record_fail(r, E_NOTIMPL, L"the lab breaks no set of several providers");
+	} else if (s) {
 		ULONG phase = record_phase_begin(r, L"Break");
 		*b = (struct breaking){
 			.r = r, .set = s, .flags = break_flags, .p = load_provider(r, &s->provider_id)};

@@ -5,6 +5,7 @@
  */
 #include "lab/coordinator/sequence_internal.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,9 @@ struct creation {
 	const LAB_CREATE *request;
 	struct port_scan *scan;
 	struct shadow_set *set;
-	struct provider *p;
+	struct provider *p;                                          /* the first volume's */
+	struct provider *parts[PROVIDERS_MAX], *of[SET_MAX_VOLUMES]; /* all of the set's; each volume's */
+	size_t part_count;
 	const struct port_disk *disks[SET_MAX_LUNS]; /* of set->luns, borrowed from scan */
 	struct gpt_state before[SET_MAX_LUNS];       /* the originals' flags before ours */
 	bool flagged[SET_MAX_LUNS];
@@ -215,29 +218,55 @@ static BOOL ask_supported(struct creation *c, struct provider *p, size_t v, HRES
 	return SUCCEEDED(*hr) && supported;
 }
 
-/* The first volume chooses the provider, the others must be able to go with it. */
-static HRESULT choose_provider(struct creation *c)
+/* Whose is a LUN of this volume already? Two volumes on one LUN are one provider's. */
+static struct provider *taken_by(const struct creation *c, size_t v)
+{
+	const struct set_volume *mine = &c->set->volumes[v];
+	for (size_t other = 0; other < v; other++)
+		for (size_t k = 0; k < c->set->volumes[other].count; k++)
+			for (size_t i = 0; i < mine->count; i++)
+				if (c->set->members[c->set->volumes[other].first + k] ==
+					c->set->members[mine->first + i])
+					return c->of[other];
+	return NULL;
+}
+
+static HRESULT take_provider(struct creation *c, size_t v, struct provider *p)
+{
+	size_t i = 0;
+	while (i < c->part_count && c->parts[i] != p)
+		i++;
+	if (i == c->part_count)
+		c->parts[c->part_count++] = p;
+	c->of[v] = p;
+	c->p = c->parts[0];
+	c->set->provider_id = c->p->entry.id;
+	c->set->volumes[v].provider_id = p->entry.id;
+	return unless_stopped(c, L"AreLunsSupported", S_OK);
+}
+
+/* Each volume has its own: that which is named, or the first that supports it. */
+static HRESULT choose_provider(struct creation *c, size_t v)
 {
 	static const GUID any;
 	struct provider_entry entries[PROVIDERS_MAX];
+	struct provider *only = taken_by(c, v);
 	ULONG count = providers_list(entries), tried = 0;
 	HRESULT hr = S_OK;
-	for (ULONG i = 0; i < count && !c->p; i++) {
+	for (ULONG i = 0; i < count; i++) {
 		if (entries[i].type != VSS_PROV_HARDWARE)
 			continue;
 		if (!IsEqualGUID(&c->request->provider_id, &any) &&
 			!IsEqualGUID(&c->request->provider_id, &entries[i].id))
 			continue;
 		tried++;
+		if (only && !IsEqualGUID(&only->entry.id, &entries[i].id))
+			continue;
 		struct provider *p = provider_load(&entries[i], c->r);
 		if (!p)
 			return c->r->result->hr;
-		if (ask_supported(c, p, 0, &hr))
-			c->p = p;
-	}
-	if (c->p) {
-		c->set->provider_id = c->p->entry.id;
-		return unless_stopped(c, L"AreLunsSupported", S_OK);
+		if (ask_supported(c, p, v, &hr))
+			return take_provider(c, v, p);
 	}
 	if (tried == 0)
 		return record_fail(
@@ -248,7 +277,7 @@ static HRESULT choose_provider(struct creation *c)
 	return record_fail(c->r,
 		IsEqualGUID(&c->request->provider_id, &any) ? VSS_E_VOLUME_NOT_SUPPORTED
 							    : VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER,
-		L"no provider supports volume 0 in this context");
+		L"no provider supports volume %u in this context", (unsigned)v);
 }
 
 static HRESULT begin_prepare(struct creation *c, size_t v)
@@ -258,9 +287,9 @@ static HRESULT begin_prepare(struct creation *c, size_t v)
 	if (volume_args(c, v, &a)) {
 		ULONG call = record_call_begin(c->r, L"BeginPrepareSnapshot",
 			L"volume %u, context 0x%x, %ld LUNs", (unsigned)v, (unsigned)context_of(c), a.count);
-		hr = IVssHardwareSnapshotProvider_BeginPrepareSnapshot(c->p->hw, c->set->id,
+		hr = IVssHardwareSnapshotProvider_BeginPrepareSnapshot(c->of[v]->hw, c->set->id,
 			c->set->volumes[v].snapshot_id, context_of(c), a.count, a.names, a.infos);
-		provider_check(c->p, record_call_end(c->r, call, hr));
+		provider_check(c->of[v], record_call_end(c->r, call, hr));
 	}
 	volume_args_free(&a);
 	if (hr == S_OK)
@@ -272,13 +301,7 @@ static HRESULT begin_prepare(struct creation *c, size_t v)
 /* AddToSnapshotSet's calls for one volume. */
 static HRESULT add_volume(struct creation *c, size_t v)
 {
-	HRESULT hr = S_OK;
-	if (v == 0)
-		hr = choose_provider(c);
-	else if (!ask_supported(c, c->p, v, &hr))
-		hr = record_fail(c->r,
-			FAILED(hr) ? provider_visible_error(hr, false) : VSS_E_VOLUME_NOT_SUPPORTED,
-			L"the provider does not support volume %u in this context", (unsigned)v);
+	HRESULT hr = choose_provider(c, v);
 	return hr == S_OK ? begin_prepare(c, v) : hr;
 }
 
@@ -295,10 +318,18 @@ static HRESULT add_volumes(struct creation *c)
 
 typedef HRESULT(STDMETHODCALLTYPE *set_method)(IVssProviderCreateSnapshotSet *, VSS_ID);
 
+#define SET_METHOD(name) L## #name, offsetof(IVssProviderCreateSnapshotSetVtbl, name)
+
+static set_method method_of(const struct provider *p, size_t offset)
+{
+	return *(set_method *)((const char *)(const void *)p->set->lpVtbl + offset);
+}
+
 /* Does another thread abort the set during this call? */
 static bool abort_begins(struct creation *c, const wchar_t *name, struct interloper *i)
 {
-	return is_trial(c, VARY_ABORTED) && !c->struck && wcscmp(c->vary.method, name) == 0 &&
+	return is_trial(c, VARY_ABORTED) && !c->struck && c->part_count == 1 &&
+	       wcscmp(c->vary.method, name) == 0 &&
 	       interloper_start(i, c->p->set, c->set->id, c->vary.abort_us);
 }
 
@@ -314,17 +345,20 @@ static HRESULT abort_ends(struct creation *c, const wchar_t *name, struct interl
 		(unsigned)aborted, name, (unsigned)hr, (unsigned)c->vary.seed);
 }
 
-/* One of the methods that take the set's id, as a phase of its own. */
-static HRESULT step(struct creation *c, const wchar_t *name, set_method method)
+/* One of the methods that take the set's id, as a phase of its own: each of the set's providers, until one fails. */
+static HRESULT step(struct creation *c, const wchar_t *name, size_t method)
 {
 	struct interloper i;
 	if (InterlockedCompareExchange(&c->cancelled, 0, 0))
 		return record_fail(c->r, VSS_S_ASYNC_CANCELLED, L"cancelled before %ls", name);
 	ULONG phase = record_phase_begin(c->r, name);
 	bool abort = abort_begins(c, name, &i);
-	ULONG call = record_call_begin(c->r, name, L"%hs", "set");
-	HRESULT hr = method(c->p->set, c->set->id);
-	provider_check(c->p, record_call_end(c->r, call, hr));
+	HRESULT hr = S_OK;
+	for (size_t k = 0; k < c->part_count && hr == S_OK; k++) {
+		ULONG call = record_call_begin(c->r, name, L"%hs", "set");
+		hr = method_of(c->parts[k], method)(c->parts[k]->set, c->set->id);
+		provider_check(c->parts[k], record_call_end(c->r, call, hr));
+	}
 	if (abort)
 		return record_phase_end(c->r, phase, abort_ends(c, name, &i, hr));
 	HRESULT seen = provider_visible_error(hr, false);
@@ -442,7 +476,7 @@ static HRESULT commit(struct creation *c)
 	HRESULT hr = flush_and_hold(c);
 	if (hr == S_OK) {
 		int64_t begun_us = record_now_us(c->r);
-		hr = step(c, L"CommitSnapshots", c->p->set->lpVtbl->CommitSnapshots);
+		hr = step(c, SET_METHOD(CommitSnapshots));
 		res->commit_us = record_now_us(c->r) - begun_us;
 		int64_t ms = (record_now_us(c->r) - c->held_us) / 1000;
 		if (hr == S_OK && ms > hold_limit_ms(c))
@@ -479,9 +513,12 @@ static HRESULT post_commit(struct creation *c)
 	ULONG phase = record_phase_begin(c->r, L"PostCommitSnapshots");
 	bool abort = abort_begins(c, L"PostCommitSnapshots", &i);
 	LONG count = (LONG)c->set->volume_count;
-	ULONG call = record_call_begin(c->r, L"PostCommitSnapshots", L"set, %ld", count);
-	HRESULT hr = IVssProviderCreateSnapshotSet_PostCommitSnapshots(c->p->set, c->set->id, count);
-	provider_check(c->p, record_call_end(c->r, call, hr));
+	HRESULT hr = S_OK;
+	for (size_t k = 0; k < c->part_count && hr == S_OK; k++) {
+		ULONG call = record_call_begin(c->r, L"PostCommitSnapshots", L"set, %ld", count);
+		hr = IVssProviderCreateSnapshotSet_PostCommitSnapshots(c->parts[k]->set, c->set->id, count);
+		provider_check(c->parts[k], record_call_end(c->r, call, hr));
+	}
 	if (abort)
 		return record_phase_end(c->r, phase, abort_ends(c, L"PostCommitSnapshots", &i, hr));
 	HRESULT seen = provider_visible_error(hr, false);
@@ -521,8 +558,9 @@ static HRESULT volume_targets(struct creation *c, size_t v)
 	if (targets && volume_args(c, v, &a)) {
 		ULONG call = record_call_begin(
 			c->r, L"GetTargetLuns", L"volume %u, %ld LUNs", (unsigned)v, a.count);
-		hr = IVssHardwareSnapshotProvider_GetTargetLuns(c->p->hw, a.count, a.names, a.infos, targets);
-		provider_check(c->p, record_call_end(c->r, call, hr));
+		hr = IVssHardwareSnapshotProvider_GetTargetLuns(
+			c->of[v]->hw, a.count, a.names, a.infos, targets);
+		provider_check(c->of[v], record_call_end(c->r, call, hr));
 		for (LONG k = 0; k < a.count && hr == S_OK && !wrong; k++)
 			wrong = take_target(
 				c, c->set->members[c->set->volumes[v].first + (size_t)k], &targets[k]);
@@ -555,6 +593,8 @@ static HRESULT auto_recovery(struct creation *c)
 {
 	if (!wants_recovery(c))
 		return S_OK;
+	if (c->part_count > 1)
+		return record_fail(c->r, E_NOTIMPL, L"the lab recovers no set of several providers");
 	c->arrived = matching_new();
 	return c->arrived ? recover(c->r, c->p, c->set, c->arrived)
 			  : record_fail(c->r, E_OUTOFMEMORY, L"out of memory");
@@ -562,19 +602,17 @@ static HRESULT auto_recovery(struct creation *c)
 
 static HRESULT do_snapshot_set(struct creation *c)
 {
-	const IVssProviderCreateSnapshotSetVtbl *m = c->p->set->lpVtbl;
 	bool late = (c->request->flags & LAB_TARGETS_AFTER_FINAL) || c->vary.targets_late;
 	HRESULT hr;
 	c->doing = true;
-	if ((hr = step(c, L"EndPrepareSnapshots", m->EndPrepareSnapshots)) != S_OK ||
-		(hr = set_flags(c)) != S_OK ||
-		(hr = step(c, L"PreCommitSnapshots", m->PreCommitSnapshots)) != S_OK ||
+	if ((hr = step(c, SET_METHOD(EndPrepareSnapshots))) != S_OK || (hr = set_flags(c)) != S_OK ||
+		(hr = step(c, SET_METHOD(PreCommitSnapshots))) != S_OK ||
 		(hr = writers(c, VARY_NOT_FROZEN)) != S_OK || (hr = commit(c)) != S_OK ||
 		(hr = post_commit(c)) != S_OK || (hr = writers(c, VARY_NOT_THAWED)) != S_OK ||
 		(!late && (hr = get_target_luns(c)) != S_OK) ||
-		(hr = step(c, L"PreFinalCommitSnapshots", m->PreFinalCommitSnapshots)) != S_OK ||
+		(hr = step(c, SET_METHOD(PreFinalCommitSnapshots))) != S_OK ||
 		(hr = auto_recovery(c)) != S_OK ||
-		(hr = step(c, L"PostFinalCommitSnapshots", m->PostFinalCommitSnapshots)) != S_OK ||
+		(hr = step(c, SET_METHOD(PostFinalCommitSnapshots))) != S_OK ||
 		(hr = clear_flags(c)) != S_OK || (late && (hr = get_target_luns(c)) != S_OK))
 		return hr;
 	c->doing = false;
@@ -588,9 +626,13 @@ static void undo(struct creation *c)
 	bool aborted = c->stopped && c->request->stop == LAB_STOP_ABORT;
 	if (c->p && !abandoned && (c->doing || aborted)) {
 		ULONG phase = record_phase_begin(c->r, L"AbortSnapshots");
-		ULONG call = record_call_begin(c->r, L"AbortSnapshots", L"set");
-		HRESULT hr = IVssProviderCreateSnapshotSet_AbortSnapshots(c->p->set, c->set->id);
-		record_phase_end(c->r, phase, record_call_end(c->r, call, hr));
+		HRESULT hr = S_OK;
+		for (size_t k = 0; k < c->part_count; k++) {
+			ULONG call = record_call_begin(c->r, L"AbortSnapshots", L"set");
+			hr = record_call_end(c->r, call,
+				IVssProviderCreateSnapshotSet_AbortSnapshots(c->parts[k]->set, c->set->id));
+		}
+		record_phase_end(c->r, phase, hr);
 	}
 	bool any = false;
 	for (size_t i = 0; i < c->set->lun_count; i++)
@@ -776,17 +818,28 @@ static void take_back_volume(struct creation *c, size_t luns_before)
 		memset(l, 0, sizeof *l);
 		c->disks[s->lun_count] = NULL;
 	}
-	if (s->volume_count == 0)
-		c->p = NULL;
+	c->of[s->volume_count] = NULL;
+	/* A provider of whose volumes none is left has nothing to do with the set. */
+	size_t kept = 0;
+	for (size_t i = 0; i < c->part_count; i++) {
+		bool used = false;
+		for (size_t v = 0; v < s->volume_count; v++)
+			used = used || c->of[v] == c->parts[i];
+		if (used)
+			c->parts[kept++] = c->parts[i];
+	}
+	c->part_count = kept;
+	c->p = kept ? c->parts[0] : NULL;
 }
 
 /* Nothing of a set may go on with a provider that was unloaded, or died, since its first volume was added. */
 static HRESULT same_provider(struct creation *c)
 {
-	return c->p && provider_loaded(&c->set->provider_id) != c->p
-		       ? record_fail(c->r, VSS_E_UNEXPECTED_PROVIDER_ERROR,
-				 L"the provider is not the one any more that the set was begun with")
-		       : S_OK;
+	for (size_t v = 0; v < c->set->volume_count; v++)
+		if (provider_loaded(&c->set->volumes[v].provider_id) != c->of[v])
+			return record_fail(c->r, VSS_E_UNEXPECTED_PROVIDER_ERROR,
+				L"a provider is not the one any more that the set was begun with");
+	return S_OK;
 }
 
 HRESULT creation_add(struct creation *c, const char *name, const LAB_VOLUME_LUN *luns, ULONG count, GUID *id)
@@ -820,7 +873,7 @@ BOOL creation_supports(struct creation *c, const LAB_VOLUME_LUN *luns, ULONG cou
 	HRESULT hr = new_volume(c);
 	for (ULONG i = 0; i < count && hr == S_OK; i++)
 		hr = add_member(c, &luns[i]);
-	return hr == S_OK && choose_provider(c) == S_OK;
+	return hr == S_OK && choose_provider(c, 0) == S_OK;
 }
 
 void creation_do(struct creation *c)

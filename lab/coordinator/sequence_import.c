@@ -48,6 +48,12 @@ static bool is_wanted(const struct shadow_set *s, const struct matching *m, cons
 	return false;
 }
 
+static struct provider *volume_provider(
+	struct record *r, struct provider *p, const struct shadow_set *s, size_t v)
+{
+	return load_lun_provider(r, p, s, s->members[s->volumes[v].first]);
+}
+
 /* One arrived disk: asked about, compared with every LUN that is still missing. */
 static void arrived(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m,
 	const struct port_disk *d)
@@ -56,6 +62,13 @@ static void arrived(struct record *r, struct provider *p, struct shadow_set *s, 
 	BOOL supported = FALSE;
 	const char *difference = NULL;
 	fill_in_lun_info(r, p, d, &info, &supported);
+	for (size_t v = 0; !supported && v < s->volume_count; v++) {
+		struct provider *q = volume_provider(r, p, s, v);
+		if (!q || q == p)
+			continue;
+		lun_info_free(&info);
+		fill_in_lun_info(r, q, d, &info, &supported);
+	}
 	for (size_t i = 0; supported && i < s->lun_count; i++) {
 		if (m->have[i])
 			continue;
@@ -132,12 +145,14 @@ static HRESULT locate(struct record *r, struct provider *p, struct shadow_set *s
 {
 	ULONG phase = record_phase_begin(r, L"LocateLuns");
 	HRESULT hr = S_OK;
-	if (variation_now()->locate_set)
+	bool whole = variation_now()->locate_set && !set_is_mixed(s);
+	if (whole)
 		hr = locate_luns(r, p, s, 0, s->member_count, L"set");
-	for (size_t v = 0; v < s->volume_count && hr == S_OK && !variation_now()->locate_set; v++) {
+	for (size_t v = 0; v < s->volume_count && hr == S_OK && !whole; v++) {
 		wchar_t what[32];
+		struct provider *q = volume_provider(r, p, s, v);
 		swprintf(what, 32, L"volume %u", (unsigned)v);
-		hr = locate_luns(r, p, s, s->volumes[v].first, s->volumes[v].count, what);
+		hr = q ? locate_luns(r, q, s, s->volumes[v].first, s->volumes[v].count, what) : r->result->hr;
 	}
 	HRESULT seen = provider_visible_error(hr, false);
 	if (hr != S_OK)

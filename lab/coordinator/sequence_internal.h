@@ -19,6 +19,10 @@ void report_lun(struct record *r, const wchar_t *role, const VDS_LUN_INFORMATION
 /* The set's provider, activated; NULL: the record says why. */
 struct provider *load_provider(struct record *r, const GUID *id);
 
+/* The provider whose copy this LUN of the set is; p: one of the set's. NULL: the record says why. */
+struct provider *load_lun_provider(
+	struct record *r, struct provider *p, const struct shadow_set *s, size_t lun);
+
 /* FillInLunInfo for a visible disk, over what its INQUIRY data gave. *out is to be freed whatever it returns.
  */
 HRESULT fill_in_lun_info(struct record *r, struct provider *p, const struct port_disk *d,
@@ -70,7 +74,8 @@ struct matching {
 struct matching *matching_new(void); /* NULL: no memory */
 void matching_free(struct matching *m);
 
-/* LocateLuns, rescan, FillInLunInfo for each disk that arrives, match; a disk that looks like its original gets an
+/* p: one of the set's providers; each is asked for its own volumes, and of a disk that arrives until one knows it.
+ * LocateLuns, rescan, FillInLunInfo for each disk that arrives, match; a disk that looks like its original gets an
  * identity of its own. S_OK, or what the requester sees. */
 HRESULT locate_and_match(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m);
 

@@ -269,6 +269,8 @@ void sequence_resync(struct record *r, const char *document, size_t len, const L
 	if (!x || !s) {
 		record_fail(r, x ? VSS_E_INVALID_XML_DOCUMENT : E_OUTOFMEMORY,
 			L"the document cannot be used: %hs", why && x ? why : "no memory");
+	} else if (set_is_mixed(s)) {
+		record_fail(r, E_NOTIMPL, L"the lab resyncs no set of several providers");
 	} else if (!s->transportable) {
 		record_fail(
 			r, VSS_E_NONTRANSPORTABLE_BCD, L"only transportable shadow copies can be resynced");

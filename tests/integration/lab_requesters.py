@@ -22,6 +22,7 @@ BAD_STATE, NOT_FOUND, IN_PROGRESS = 0x80042301, 0x80042308, 0x80042316
 NOT_REGISTERED, NOT_SUPPORTED, NOT_BY_PROVIDER = 0x80042304, 0x8004230C, 0x8004230E
 EXISTS, UNSUPPORTED_CONTEXT, BAD_DOCUMENT, BAD_ARGUMENT = 0x8004230D, 0x8004231B, 0x80042311, 0x80070057
 UMBRA = '{c27fdb10-24d1-4708-9442-880e6246fe94}'
+OTHER = '{7b0f8b6e-3c0a-4f0b-9b55-5e1f7e5c1a02}'  # the lab's own provider, umbra-lab-selftest
 NOBODY = '{00000000-1111-2222-3333-444444444444}'
 DEVICE = '\\\\?\\GLOBALROOT\\Device\\HarddiskVolumeShadowCopy'
 UNIQUE_D = '\\\\?\\Volume{00000000-0000-0000-0000-000000000044}\\'
@@ -357,9 +358,14 @@ def transportable(s):
     s.check(find(steps, 'InitializeForBackup').hr == BAD_DOCUMENT, 'no document of VSS', find(steps, 'InitializeForBackup'))
 
 
+def install_another(s):
+    if not any(OTHER in one.line.lower() for one in replay(s, *INIT, 'Query 4', 'release')):
+        s.install_selftest()
+
+
 def beside_another(s):
     """Another hardware provider that refuses everything, registered beside: whoever names none still reaches Umbra's."""
-    s.install_selftest()
+    install_another(s)
     s.tell(Supported=0)
     for name in ('restic', 'bareos', 'vshadow'):
         make, end = requesters.REQUESTERS[name](['D:\\'])
@@ -370,7 +376,52 @@ def beside_another(s):
     nothing_left(s, 'beside another provider')
 
 
-PARTS = (backups, by_guid, goes_on_without, shapes, order, asynchronous, times_out, two_requesters, lifetime, transportable, beside_another)
+STEPS = ('EndPrepareSnapshots', 'PreCommitSnapshots', 'CommitSnapshots', 'PostCommitSnapshots', 'GetTargetLuns',
+         'PreFinalCommitSnapshots', 'PostFinalCommitSnapshots')
+
+
+def clear_away(s):
+    """By the administrator's hand."""
+    for one in s.sets():
+        s.array.ctl('set', 'abort', one['id'], check=False)
+    for one in s.shadows():
+        s.array.ctl('shadow', 'delete', one['id'], check=False)
+
+
+def mixed(s):
+    """D: is Umbra's, E: another provider's, in one set: both are called at each step; whatever the other one fails, and whoever comes
+    first, nothing is left of Umbra's part, but where all of Umbra's calls were over."""
+    install_another(s)
+    s.tell(Supported=1)
+    start = [*INIT, 'SetContext 0x39', 'StartSnapshotSet']
+    ours, theirs = f'AddToSnapshotSet D:\\ {UMBRA}', f'AddToSnapshotSet E:\\ {OTHER}'
+    for adds in ([ours, theirs], [theirs, ours]):
+        steps = replay(s, *start, *adds, 'DoSnapshotSet', 'release')
+        s.check(bad(steps) == [], 'a set of two providers', bad(steps))
+        calls = [name for kind, name, _ in pieces(s)[find(steps, 'StartSnapshotSet').values['set'].lower()] if kind == 'call']
+        s.check(all(calls.count(name) == 2 for name in STEPS), 'each is called at each step', calls)
+        s.check([one['state'] for one in s.sets()] == ['kept'] and len(s.shadows()) == 1, 'the array has its part', s.sets())
+        clear_away(s)
+        nothing_left(s, 'when an administrator has deleted it')
+        for name in STEPS:
+            s.tell(Supported=1, **{name: 0x80042306})
+            steps = replay(s, *start, *adds, 'DoSnapshotSet', 'release')
+            calls = [one for kind, one, _ in pieces(s)[find(steps, 'StartSnapshotSet').values['set'].lower()] if kind == 'call']
+            s.check(find(steps, 'DoSnapshotSet').status == 0x80042306 and calls.count('AbortSnapshots') == 2,
+                    f'the other one fails {name}: both are aborted', (find(steps, 'DoSnapshotSet').line, calls))
+            if name == 'PostFinalCommitSnapshots' and adds[0] == ours:
+                s.check([one['state'] for one in s.sets()] == ['kept'],
+                        'behind the last call of Umbra\'s own it stays: nobody could tell the set from one that was handed over', s.sets())
+                clear_away(s)
+            nothing_left(s, f'after {name}')
+        s.tell(Supported=1)
+    steps = replay(s, *start, ours, 'AddToSnapshotSet F:\\', f'AddToSnapshotSet G:\\ {OTHER}', 'AbortBackup', 'release')
+    s.check([step.hr for step in steps if step.method == 'AddToSnapshotSet'] == [OK, OK, NOT_BY_PROVIDER],
+            'volumes on one LUN are one provider\'s', [str(step) for step in steps])
+    s.tell(Supported=0)
+
+
+PARTS = (backups, by_guid, goes_on_without, shapes, order, asynchronous, times_out, two_requesters, lifetime, transportable, beside_another, mixed)
 
 
 def add_foreign(s):
