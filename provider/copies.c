@@ -64,11 +64,11 @@ static int32_t offset_at(LONGLONG filetime)
 	return (int32_t)((there - filetime + (there >= filetime ? 5000000 : -5000000)) / 10000000);
 }
 
-/* Is it of the same label and volumes, and nobody else's? */
-static bool is_of_series(const GUID *set, const struct book_entry *like)
+/* Is it of the same label and volumes, and nobody else's? One of which a part is gone counts for nothing, and is left alone. */
+static bool is_of_series(const GUID *set, unsigned here, const struct book_entry *like)
 {
 	static struct book_entry e;
-	bool same = book_read(set, &e) && !e.exported && !wcscmp(e.label, like->label) &&
+	bool same = book_read(set, &e) && !e.exported && e.count == here && !wcscmp(e.label, like->label) &&
 		    book_same_volumes(&e, like);
 
 	SysFreeString(e.document);
@@ -83,9 +83,12 @@ static size_t series_of(const struct shadow_list *list, const struct book_entry 
 	for (unsigned i = 0; i < list->count; i++) {
 		const struct shadow_copy *s = &list->items[i];
 		bool seen = false;
+		unsigned here = 0;
+		for (unsigned k = 0; k < list->count; k++)
+			here += IsEqualGUID(&list->items[k].set, &s->set);
 		for (size_t k = 0; k < count; k++)
 			seen = seen || IsEqualGUID(&list->items[out[k].tag].set, &s->set);
-		if (seen || !is_ours(s) || !is_of_series(&s->set, like))
+		if (seen || !is_ours(s) || !s->made || !is_of_series(&s->set, here, like))
 			continue;
 		out[count++] = (struct keep_copy){.made_s = (int64_t)(unix_ms(s->made) / 1000),
 			.offset_s = offset_at(s->made),
@@ -407,7 +410,7 @@ static HRESULT resync(const struct book_entry *e, const bool chosen[COPY_VOLUMES
 			hr = IVssBackupComponentsEx3_AddSnapshotToRecoverySet(ex, e->snapshots[k], 0, NULL);
 	if (SUCCEEDED(hr)) {
 		hr = IVssBackupComponentsEx3_RecoverSet(ex, 0, &async);
-		hr = requester_wait(hr, async, true); /* half a restore is no volume */
+		hr = requester_wait(hr, async, REQUESTER_TO_THE_END); /* half a restore is no volume */
 	}
 	if (ex)
 		IVssBackupComponentsEx3_Release(ex);

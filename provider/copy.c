@@ -45,6 +45,7 @@ struct job {
 	unsigned writer_count;
 	struct writer writers[WRITERS_MAX];
 	bool began, made, imported, half;
+	bool unsure; /* VSS never said how DoSnapshotSet ended */
 	bool has_cost;
 	struct set_cost cost; /* as the provider told the array */
 	unsigned gone, stay;
@@ -91,7 +92,7 @@ static HRESULT ask_writers(struct job *j)
 	if (j->words.writers == COPY_WRITERS_NONE)
 		return S_OK;
 	HRESULT hr = IVssBackupComponents_GatherWriterStatus(j->backup, &async);
-	hr = requester_wait(hr, async, false);
+	hr = requester_wait(hr, async, REQUESTER_CANCELS);
 	if (SUCCEEDED(hr))
 		hr = IVssBackupComponents_GetWriterStatusCount(j->backup, &count);
 	for (UINT i = 0; SUCCEEDED(hr) && i < count && j->writer_count < WRITERS_MAX; i++) {
@@ -246,7 +247,7 @@ static bool prepare(struct job *j)
 		hr = IVssBackupComponents_SetBackupState(j->backup, FALSE, FALSE, VSS_BT_COPY, FALSE);
 	if (SUCCEEDED(hr) && writers) {
 		hr = IVssBackupComponents_GatherWriterMetadata(j->backup, &async);
-		hr = requester_wait(hr, async, false);
+		hr = requester_wait(hr, async, REQUESTER_CANCELS);
 	}
 	if (FAILED(hr))
 		return fail("VSS", hr);
@@ -260,7 +261,7 @@ static bool prepare(struct job *j)
 	async = NULL;
 	if (writers) {
 		hr = IVssBackupComponents_PrepareForBackup(j->backup, &async);
-		hr = requester_wait(hr, async, false);
+		hr = requester_wait(hr, async, REQUESTER_CANCELS);
 		if (SUCCEEDED(hr))
 			hr = ask_writers(j);
 		if (FAILED(hr))
@@ -300,7 +301,8 @@ static bool make(struct job *j)
 	ULONGLONG since = GetTickCount64();
 	HRESULT hr = IVssBackupComponents_DoSnapshotSet(j->backup, &async);
 
-	hr = requester_wait(hr, async, false);
+	hr = requester_wait(hr, async, REQUESTER_CANCELS);
+	j->unsure = hr == HRESULT_FROM_WIN32(ERROR_TIMEOUT);
 	if (FAILED(hr))
 		return fail("DoSnapshotSet", hr);
 	j->made = true;
@@ -376,13 +378,14 @@ static void take_back(struct job *j)
 		if (SUCCEEDED(hr) || j->imported)
 			hr = requester_delete(&j->set);
 	}
-	if (SUCCEEDED(hr)) {
+	if (SUCCEEDED(hr) && !j->unsure) {
 		book_forget(&j->set);
 		fputs("umbra-vss: there is no copy, and nothing is left of it.\n", stderr);
 		return;
 	}
-	requester_complain("deleting what was made of the copy", hr);
-	fputs("umbra-vss: what is left: \"umbra-vss copies\", then \"umbra-vss delete ID\"; if it is not among them, \"umbra-vss "
+	if (FAILED(hr))
+		requester_complain("deleting what was made of the copy", hr);
+	fputs("umbra-vss: there may be something left: \"umbra-vss copies\", then \"umbra-vss delete ID\"; if it is not among them, \"umbra-vss "
 	      "orphans\".\n",
 		stderr);
 }
@@ -393,14 +396,16 @@ static void complete(struct job *j)
 
 	if (j->words.writers != COPY_WRITERS_NONE) {
 		HRESULT hr = IVssBackupComponents_BackupComplete(j->backup, &async);
-		hr = requester_wait(hr, async, true);
+		hr = requester_wait(hr, async, REQUESTER_BOUNDED);
 		if (FAILED(hr)) {
 			requester_complain("BackupComplete, which ends it for the writers", hr);
 			j->half = true;
 		}
 	}
 	j->has_cost = copy_ask_cost(&j->set, &j->cost);
-	if (j->words.keep_given && !copies_prune(&j->words.keep, &j->entry, &j->set, &j->gone, &j->stay))
+	if (j->words.keep_given && j->words.writers == COPY_WRITERS_ANY && failed_writers(j))
+		fputs("umbra-vss: no copy was deleted for --keep: a writer failed.\n", stderr);
+	else if (j->words.keep_given && !copies_prune(&j->words.keep, &j->entry, &j->set, &j->gone, &j->stay))
 		j->half = true;
 	if (failed_writers(j))
 		j->half = true;

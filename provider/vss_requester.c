@@ -118,10 +118,10 @@ static HRESULT status_of(IVssAsync *async)
 	return FAILED(hr) ? hr : status;
 }
 
-static HRESULT wait_for(IVssAsync *async, bool to_the_end)
+static HRESULT wait_for(IVssAsync *async, enum requester_patience patience)
 {
 	ULONGLONG begun = GetTickCount64(), limit = OPERATION_MS;
-	bool cancelled = false;
+	bool cancels = patience == REQUESTER_CANCELS, cancelled = false;
 
 	for (;;) {
 		HRESULT status = status_of(async);
@@ -135,9 +135,9 @@ static HRESULT wait_for(IVssAsync *async, bool to_the_end)
 			       : status == VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED
 				       ? VSS_E_SOME_SNAPSHOTS_NOT_IMPORTED
 				       : S_OK;
-		if (passed > limit && (cancelled || to_the_end))
+		if (passed > limit && (cancelled || patience == REQUESTER_BOUNDED))
 			return HRESULT_FROM_WIN32(ERROR_TIMEOUT);
-		if (!cancelled && !to_the_end && (passed > limit || requester_stopped())) {
+		if (!cancelled && cancels && (passed > limit || requester_stopped())) {
 			cancelled = true;
 			limit = passed + CANCELLED_MS;
 			IVssAsync_Cancel(async);
@@ -147,11 +147,11 @@ static HRESULT wait_for(IVssAsync *async, bool to_the_end)
 	}
 }
 
-HRESULT requester_wait(HRESULT hr, IVssAsync *async, bool to_the_end)
+HRESULT requester_wait(HRESULT hr, IVssAsync *async, enum requester_patience patience)
 {
 	if (FAILED(hr) || !async)
 		return FAILED(hr) ? hr : E_UNEXPECTED;
-	hr = wait_for(async, to_the_end);
+	hr = wait_for(async, patience);
 	IVssAsync_Release(async);
 	return hr;
 }
@@ -253,7 +253,7 @@ HRESULT requester_import(BSTR document)
 	if (FAILED(hr))
 		return hr;
 	hr = IVssBackupComponents_ImportSnapshots(x, &async);
-	hr = requester_wait(hr, async, true);
+	hr = requester_wait(hr, async, REQUESTER_BOUNDED);
 	IVssBackupComponents_Release(x);
 	return hr;
 }

@@ -25,9 +25,16 @@ void requester_end(void);
 /* A new object, initialized for a backup, with a document or without (NULL). Its caller releases it. */
 HRESULT requester_open(BSTR document, LONG context, IVssBackupComponents **out);
 
-/* Until the operation has ended; takes the reference over. hr: what the method answered that began it. S_OK, or why not. A
- * Ctrl+C cancels it, unless it is to end by itself. VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED counts as a failure. */
-HRESULT requester_wait(HRESULT hr, IVssAsync *async, bool to_the_end);
+enum requester_patience {
+	REQUESTER_CANCELS,   /* Ctrl+C cancels it, and so does the limit */
+	REQUESTER_BOUNDED,   /* the limit alone, and then it goes on without us */
+	REQUESTER_TO_THE_END /* half of it would be worse than any wait */
+};
+
+/* Until the operation has ended; takes the reference over. hr: what the method answered that began it. S_OK, or why not;
+ * HRESULT_FROM_WIN32(ERROR_TIMEOUT): it has not ended, and nobody knows how it will. VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED counts as
+ * a failure. */
+HRESULT requester_wait(HRESULT hr, IVssAsync *async, enum requester_patience patience);
 /* Was Ctrl+C typed, the console closed, or the session ended? */
 bool requester_stopped(void);
 

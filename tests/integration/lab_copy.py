@@ -156,7 +156,16 @@ def keep(s):
     s.check((second['kept'], second['deleted']) == (1, 1), 'the second replaces it', second)
     have = {c['set'] for c in umbra(s, 'copies')['copies']}
     s.check(have == {second['set'], *other}, 'and others stay', have)
-    umbra(s, 'delete', second['set'], *other)
+    writers(s, **{'Lab Writer': 'freeze 0x800423f4'})
+    third = umbra(s, 'copy', 'D:', '--label', 'h', '--keep', 'yearly=1', '--writers', 'any', want=3)
+    s.check(third['made'] and third['deleted'] == 0, 'nor does one of which a writer failed delete any', third)
+    writers(s, **{'Lab Writer': ''})
+    umbra(s, 'delete', second['set'], third['set'], *other)
+    whole = umbra(s, 'copy', 'D:', 'E:', '--label', 'h')
+    answer = s.ask('delete-one', whole['copies'][0]['copy'])
+    both = umbra(s, 'copy', 'D:', 'E:', '--label', 'h', '--keep', 'yearly=1')
+    s.check((both['kept'], both['deleted']) == (1, 0), 'a set of which a part is gone counts for nothing', (answer, both))
+    umbra(s, 'delete', whole['set'], both['set'])
     nothing_left(s, 'after them')
 
 
