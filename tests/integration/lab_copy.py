@@ -74,6 +74,24 @@ def no_provider(s):
     s.check('umbra-vss install' in answer['stderr'] and not answer['made'], 'it says what is missing', answer)
 
 
+def three_commands(s):
+    """From the package to the first copy, as README.md has them; then the package goes again."""
+    host = s.state.host('A')
+    msiexec = os.path.join(host.prefix, 'drive_c/windows/system32/msiexec.exe')
+    package = labhost.windows_path(labhost.need_program('umbra-vss.msi'))
+    installed = os.path.join(host.prefix, 'drive_c/Program Files/Umbra/umbra-vss.exe')
+    commands = ([msiexec, '/i', package, '/qn'], [installed, 'check'], [installed, 'copy', 'D:', '--label', 'first'])
+    for program, *words in commands:
+        done = host.run(program, *words, capture=True, timeout=labhost.PATIENCE_S)
+        s.check(done.returncode == 0, f"{os.path.basename(program)} {' '.join(words)}", done.stdout + done.stderr)
+    s.check(len(s.shadows()) == 1 and s.sets()[0]['label'] == 'first', 'and there is a copy', s.sets())
+    s.check(host.run(installed, 'delete', done.stdout.split()[0], capture=True, timeout=labhost.PATIENCE_S).returncode == 0,
+            'which is deleted')
+    nothing_left(s, 'after it')
+    done = host.run(msiexec, '/x', package, '/qn', capture=True, timeout=labhost.PATIENCE_S)
+    s.check(done.returncode == 0 and not os.path.exists(installed), 'the package is removed', done.stdout + done.stderr)
+
+
 def usage(s):
     for words in ([], ['D:', '--keep', 'daily=7'], ['D:', 'd:\\'], ['D:', '--label', 'x', '--keep', 'daily=0'], ['D:', '--what']):
         done = s.run('umbra-vss.exe', 'copy', *words)
@@ -281,6 +299,8 @@ def main(names):
         try:
             if not names or 'no_provider' in names:
                 no_provider(s)
+            if not names or 'three_commands' in names:
+                three_commands(s)
             s.install_provider('A')
             s.install_provider('B')
             for part in PARTS:
