@@ -6,6 +6,7 @@
 #include <string.h>
 #include <objbase.h>
 #include "provider/ids.h"
+#include "provider/setup_registry.h"
 
 #define GUID_CHARS     39
 #define DOCUMENT_BYTES (16u << 20) /* more is no document */
@@ -56,9 +57,16 @@ HRESULT book_write(const GUID *set, const struct book_entry *entry)
 {
 	WCHAR path[128];
 	HKEY key;
+	HRESULT hr = S_OK;
 
 	if (!key_of(set, path, 128))
 		return E_INVALIDARG;
+	if (!registry_exists(UMBRA_KEY_COPIES))
+		hr = registry_create(UMBRA_KEY_COPIES);
+	if (SUCCEEDED(hr))
+		hr = registry_protect(UMBRA_KEY_COPIES); /* hands down to the entries */
+	if (FAILED(hr))
+		return hr;
 	LSTATUS status = RegCreateKeyExW(HKEY_LOCAL_MACHINE, path, 0, NULL, 0,
 		KEY_SET_VALUE | KEY_QUERY_VALUE | KEY_WOW64_64KEY, NULL, &key, NULL);
 	if (status == ERROR_SUCCESS) {

@@ -124,6 +124,8 @@ static HRESULT settings_undo(void)
 
 	(void)registry_delete(
 		UMBRA_KEY_LOADED); /* VSS, which does not know the provider any more, holds none */
+	if (SUCCEEDED(hr))
+		hr = registry_delete_empty(UMBRA_KEY_COPIES); /* what is known of copies stays */
 	return SUCCEEDED(hr) ? registry_delete_empty(UMBRA_KEY_VENDOR) : hr;
 }
 

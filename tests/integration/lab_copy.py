@@ -90,6 +90,9 @@ def three_commands(s):
     nothing_left(s, 'after it')
     done = host.run(msiexec, '/x', package, '/qn', capture=True, timeout=labhost.PATIENCE_S)
     s.check(done.returncode == 0 and not os.path.exists(installed), 'the package is removed', done.stdout + done.stderr)
+    reg = os.path.join(host.prefix, 'drive_c/windows/system32/reg.exe')
+    done = host.run(reg, 'query', r'HKLM\Software\Umbra\Copies', capture=True, timeout=labhost.PATIENCE_S)
+    s.check(done.returncode != 0, 'with the key of the copies, in which there is nothing', done.stdout)
 
 
 def usage(s):
