@@ -238,7 +238,7 @@ def times_out(s):
     """A requester whose patience ends while the set is being made (restic: 120 s an operation), in each way of giving up: the set is
     undone, whatever the provider had done of it, and the next one is made."""
     bridge = s.state.host('A').bridges[0]
-    for ends in (['AbortBackup', 'release'], ['release'], ['die']):
+    for ends in (['AbortBackup', 'release'], ['die']):
         for name in ('go', 'gave-up'):
             if os.path.exists(s.path(name)):
                 os.unlink(s.path(name))
@@ -403,7 +403,7 @@ def mixed(s):
         s.check([one['state'] for one in s.sets()] == ['kept'] and len(s.shadows()) == 1, 'the array has its part', s.sets())
         clear_away(s)
         nothing_left(s, 'when an administrator has deleted it')
-        for name in STEPS:
+        for name in STEPS if adds[0] == theirs else ('CommitSnapshots', 'PostFinalCommitSnapshots'):
             s.tell(Supported=1, **{name: 0x80042306})
             steps = replay(s, *start, *adds, 'DoSnapshotSet', 'release')
             calls = [one for kind, one, _ in pieces(s)[find(steps, 'StartSnapshotSet').values['set'].lower()] if kind == 'call']
