@@ -239,15 +239,15 @@ def times_out(s):
     undone, whatever the provider had done of it, and the next one is made."""
     bridge = s.state.host('A').bridges[0]
     for ends in (['AbortBackup', 'release'], ['die']):
-        for name in ('go', 'gave-up'):
+        for name in ('end', 'gave-up'):
             if os.path.exists(s.path(name)):
                 os.unlink(s.path(name))
         lab_steps.hold(bridge, *lab_steps.READS)  # VSS stands still once the array has the set armed
         waiting = start_replay(s, *READY, *SET[:3], 'DoSnapshotSet giveup 200', f"touch {labhost.windows_path(s.path('gave-up'))}",
-                               f"await {labhost.windows_path(s.path('go'))}", *ends)
+                               f"await {labhost.windows_path(s.path('end'))}", *ends)
         try:
             s.check(gave_up_when_armed(s, bridge, waiting), 'it gives up while the array has the set armed', s.sets())
-            open(s.path('go'), 'w').close()
+            open(s.path('end'), 'w').close()
             labhost.wait_until(lambda: waiting.poll() is not None or ends != ['die'], labhost.PATIENCE_S)
         finally:
             lab_steps.let_go(bridge)
