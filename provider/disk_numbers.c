@@ -5,6 +5,7 @@
  */
 #include "provider/disk_numbers.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,10 @@
 
 #define PATH_BYTES_MAX 8192
 #define DISKS_MAX      65536
+
+/* What Windows takes for cbSize, of 64 bits; any other size is refused. */
+static_assert(sizeof(SP_DEVICE_INTERFACE_DETAIL_DATA_W) == 8, "the fixed part with the first character");
+static_assert(sizeof(SP_DEVICE_INTERFACE_DATA) == 32, "one interface");
 
 void disk_numbers_add(struct disk_numbers *d, unsigned number)
 {
