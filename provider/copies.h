@@ -6,7 +6,7 @@
 
 #include <windows.h>
 #include "provider/copy_book.h"
-#include "provider/keep_rules.h"
+#include "proto/keep_rules.h"
 
 int copies_run(int count, WCHAR **words);
 int import_run(int count, WCHAR **words);

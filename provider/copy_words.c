@@ -73,6 +73,21 @@ static const char *take_writers(struct copy_words *out, const wchar_t *value)
 	return NULL;
 }
 
+/* The rules are plain ASCII: whatever else is there is no rule. */
+static bool take_keep(const wchar_t *value, struct keep_rules *out)
+{
+	char text[128];
+	size_t len = 0;
+
+	for (; value[len]; len++) {
+		if (len == sizeof(text) - 1 || value[len] > 0x7f)
+			return false;
+		text[len] = (char)value[len];
+	}
+	text[len] = 0;
+	return keep_parse(text, out);
+}
+
 static const char *take_option(struct copy_words *out, const wchar_t *name, const wchar_t *value)
 {
 	if (!wcscmp(name, L"--writers"))
@@ -88,7 +103,7 @@ static const char *take_option(struct copy_words *out, const wchar_t *name, cons
 		return *value ? NULL : "--transportable needs the name of a file";
 	}
 	out->keep_given = true;
-	return keep_parse(value, &out->keep)
+	return take_keep(value, &out->keep)
 		       ? NULL
 		       : "--keep takes hourly=N, daily=N, weekly=N, monthly=N and yearly=N with "
 			 "commas between them, each once, one of them above 0";

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 #include <wchar.h>
-#include "provider/keep_rules.h"
+#include "proto/keep_rules.h"
 
 #define COPY_VOLUMES_MAX 64 /* VSS: of a set */
 #define COPY_LABEL_CHARS 64 /* with the NUL; UTF-8 must fit, too */

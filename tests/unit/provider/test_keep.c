@@ -8,14 +8,14 @@
 #include <time.h>
 #include <wchar.h>
 #include "provider/copy_words.h"
-#include "provider/keep_rules.h"
+#include "proto/keep_rules.h"
 
 #define HOUR 3600
 #define DAY  86400
 #define NOON INT64_C(1767268800) /* 2026-01-01 12:00:00 UTC, a Thursday */
 #define MANY 400
 
-static struct keep_rules rules_of(const wchar_t *text)
+static struct keep_rules rules_of(const char *text)
 {
 	struct keep_rules r;
 
@@ -24,7 +24,7 @@ static struct keep_rules rules_of(const wchar_t *text)
 }
 
 /* The copies are as many as there are times; which are kept, as a text of their tags. */
-static const char *kept(const wchar_t *rules, const int64_t *made, size_t count, int32_t offset)
+static const char *kept(const char *rules, const int64_t *made, size_t count, int32_t offset)
 {
 	static char text[256];
 	struct keep_copy copies[32];
@@ -42,14 +42,14 @@ static const char *kept(const wchar_t *rules, const int64_t *made, size_t count,
 
 TEST(rules_are_words_with_numbers)
 {
-	struct keep_rules r = rules_of(L"yearly=3,hourly=24,monthly=0");
+	struct keep_rules r = rules_of("yearly=3,hourly=24,monthly=0");
 
 	assert_int_equal(r.count[KEEP_HOURLY], 24);
 	assert_int_equal(r.count[KEEP_DAILY], 0);
 	assert_int_equal(r.count[KEEP_YEARLY], 3);
-	static const wchar_t *const bad[] = {L"", L"daily", L"daily=", L"daily=x", L"daily=-1", L"daily=1,",
-		L",daily=1", L"daily=1,daily=2", L"daily=10000", L"daily=99999999999", L"daily=0",
-		L"weekly=1 ", L"Daily=1", L"daily=1;weekly=1"};
+	static const char *const bad[] = {"", "daily", "daily=", "daily=x", "daily=-1", "daily=1,",
+		",daily=1", "daily=1,daily=2", "daily=10000", "daily=99999999999", "daily=0", "weekly=1 ",
+		"Daily=1", "daily=1;weekly=1"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_false(keep_parse(bad[i], &r));
 }
@@ -58,18 +58,18 @@ TEST(the_newest_of_each_of_the_last_periods_stays)
 {
 	const int64_t hours[] = {NOON, NOON + 60, NOON + HOUR, NOON + HOUR + 1, NOON + 3 * HOUR};
 
-	assert_string_equal(kept(L"hourly=1", hours, 5, 0), "4 ");
-	assert_string_equal(kept(L"hourly=2", hours, 5, 0), "4 3 ");
-	assert_string_equal(kept(L"hourly=9", hours, 5, 0), "4 3 1 ");
-	assert_string_equal(kept(L"daily=9", hours, 5, 0), "4 ");
+	assert_string_equal(kept("hourly=1", hours, 5, 0), "4 ");
+	assert_string_equal(kept("hourly=2", hours, 5, 0), "4 3 ");
+	assert_string_equal(kept("hourly=9", hours, 5, 0), "4 3 1 ");
+	assert_string_equal(kept("daily=9", hours, 5, 0), "4 ");
 	const int64_t days[] = {
 		NOON, NOON + DAY, NOON + 3 * DAY, NOON + 4 * DAY, NOON + 31 * DAY, NOON + 365 * DAY};
-	assert_string_equal(kept(L"daily=2", days, 6, 0), "5 4 ");
-	assert_string_equal(kept(L"weekly=3", days, 6, 0), "5 4 3 ");
-	assert_string_equal(kept(L"weekly=9", days, 6, 0), "5 4 3 2 ");
-	assert_string_equal(kept(L"monthly=9", days, 6, 0), "5 4 3 ");
-	assert_string_equal(kept(L"yearly=9", days, 6, 0), "5 4 ");
-	assert_string_equal(kept(L"yearly=1,daily=3", days, 6, 0), "5 4 3 ");
+	assert_string_equal(kept("daily=2", days, 6, 0), "5 4 ");
+	assert_string_equal(kept("weekly=3", days, 6, 0), "5 4 3 ");
+	assert_string_equal(kept("weekly=9", days, 6, 0), "5 4 3 2 ");
+	assert_string_equal(kept("monthly=9", days, 6, 0), "5 4 3 ");
+	assert_string_equal(kept("yearly=9", days, 6, 0), "5 4 ");
+	assert_string_equal(kept("yearly=1,daily=3", days, 6, 0), "5 4 3 ");
 }
 
 /* 2026-01-04 is a Sunday: with it the week of the 1st ends. */
@@ -77,16 +77,16 @@ TEST(weeks_begin_on_monday)
 {
 	const int64_t days[] = {NOON, NOON + 3 * DAY, NOON + 4 * DAY};
 
-	assert_string_equal(kept(L"weekly=5", days, 3, 0), "2 1 ");
+	assert_string_equal(kept("weekly=5", days, 3, 0), "2 1 ");
 }
 
 TEST(days_are_the_wall_clocks)
 {
 	const int64_t made[] = {NOON + 11 * HOUR + 1800, NOON + 12 * HOUR + 1800};
 
-	assert_string_equal(kept(L"daily=5", made, 2, 0), "1 0 ");
-	assert_string_equal(kept(L"daily=5", made, 2, HOUR), "1 ");
-	assert_string_equal(kept(L"monthly=5,yearly=5", made, 2, -13 * HOUR), "1 ");
+	assert_string_equal(kept("daily=5", made, 2, 0), "1 0 ");
+	assert_string_equal(kept("daily=5", made, 2, HOUR), "1 ");
+	assert_string_equal(kept("monthly=5,yearly=5", made, 2, -13 * HOUR), "1 ");
 }
 
 /* At 3:00 clocks go back to 2:00: 2:30 comes twice, and both hours count. */
@@ -94,7 +94,7 @@ TEST(an_hour_that_comes_twice_is_two)
 {
 	struct keep_copy copies[] = {
 		{.made_s = NOON, .offset_s = 2 * HOUR}, {.made_s = NOON + HOUR, .offset_s = HOUR}};
-	struct keep_rules r = rules_of(L"hourly=2");
+	struct keep_rules r = rules_of("hourly=2");
 
 	keep_apply(&r, copies, 2);
 	assert_true(copies[0].keep && copies[1].keep);

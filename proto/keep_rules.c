@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See keep_rules.h. */
-#include "provider/keep_rules.h"
+#include "proto/keep_rules.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,25 +8,25 @@
 #define HOUR_S 3600
 #define DAY_S  86400
 
-static const wchar_t *const names[KEEP_PERIODS] = {[KEEP_HOURLY] = L"hourly",
-	[KEEP_DAILY] = L"daily",
-	[KEEP_WEEKLY] = L"weekly",
-	[KEEP_MONTHLY] = L"monthly",
-	[KEEP_YEARLY] = L"yearly"};
+const char *const keep_names[KEEP_PERIODS] = {[KEEP_HOURLY] = "hourly",
+	[KEEP_DAILY] = "daily",
+	[KEEP_WEEKLY] = "weekly",
+	[KEEP_MONTHLY] = "monthly",
+	[KEEP_YEARLY] = "yearly"};
 
 /* One "daily=7"; *at is moved behind it. */
-static bool parse_one(const wchar_t **at, struct keep_rules *out, bool seen[KEEP_PERIODS])
+static bool parse_one(const char **at, struct keep_rules *out, bool seen[KEEP_PERIODS])
 {
 	for (size_t i = 0; i < KEEP_PERIODS; i++) {
-		size_t len = wcslen(names[i]);
+		size_t len = strlen(keep_names[i]);
 		unsigned number = 0;
-		if (wcsncmp(*at, names[i], len) != 0 || (*at)[len] != L'=')
+		if (strncmp(*at, keep_names[i], len) != 0 || (*at)[len] != '=')
 			continue;
-		const wchar_t *digit = *at + len + 1;
-		if (seen[i] || *digit < L'0' || *digit > L'9')
+		const char *digit = *at + len + 1;
+		if (seen[i] || *digit < '0' || *digit > '9')
 			return false;
-		for (; *digit >= L'0' && *digit <= L'9'; digit++) {
-			number = number * 10 + (unsigned)(*digit - L'0');
+		for (; *digit >= '0' && *digit <= '9'; digit++) {
+			number = number * 10 + (unsigned)(*digit - '0');
 			if (number > KEEP_COUNT_MAX)
 				return false;
 		}
@@ -38,7 +38,7 @@ static bool parse_one(const wchar_t **at, struct keep_rules *out, bool seen[KEEP
 	return false;
 }
 
-bool keep_parse(const wchar_t *text, struct keep_rules *out)
+bool keep_parse(const char *text, struct keep_rules *out)
 {
 	bool seen[KEEP_PERIODS] = {false}, any = false;
 
@@ -48,7 +48,7 @@ bool keep_parse(const wchar_t *text, struct keep_rules *out)
 			return false;
 		if (!*text)
 			break;
-		if (*text++ != L',')
+		if (*text++ != ',')
 			return false;
 	}
 	for (size_t i = 0; i < KEEP_PERIODS; i++)
@@ -112,8 +112,10 @@ void keep_apply(const struct keep_rules *rules, struct keep_copy *copies, size_t
 	if (!count)
 		return;
 	qsort(copies, count, sizeof(*copies), newest_first);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		copies[i].keep = false;
+		copies[i].by = 0;
+	}
 	for (size_t kind = 0; kind < KEEP_PERIODS; kind++) {
 		unsigned left = rules->count[kind];
 		int64_t last = 0;
@@ -126,6 +128,7 @@ void keep_apply(const struct keep_rules *rules, struct keep_copy *copies, size_t
 			any = true;
 			last = period;
 			copies[i].keep = true;
+			copies[i].by |= 1u << kind;
 			left--;
 		}
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which copies of a series are kept: "hourly=24,daily=7". Pure.
+ * Which copies of a series are kept: "hourly=24,daily=7". Pure. The host's own retention and the array's are this.
  *
  * For each kind of period the newest copy of each of the last N periods that have one is kept; all others go. A copy that
  * one kind keeps stays, whatever the others say. The last periods are counted among those that have a copy: a server that
@@ -9,13 +9,12 @@
  * Hours are those of UTC: no hour of a day on which clocks are put back is lost. Days, weeks (from Monday on), months and
  * years are the wall clock's.
  */
-#ifndef UMBRA_PROVIDER_KEEP_RULES_H
-#define UMBRA_PROVIDER_KEEP_RULES_H
+#ifndef UMBRA_KEEP_RULES_H
+#define UMBRA_KEEP_RULES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <wchar.h>
 
 enum keep_period {
 	KEEP_HOURLY,
@@ -33,13 +32,15 @@ struct keep_rules {
 };
 
 /* False: a word that is not understood, a kind named twice, or rules that would keep nothing at all. */
-bool keep_parse(const wchar_t *text, struct keep_rules *out);
+bool keep_parse(const char *text, struct keep_rules *out);
+extern const char *const keep_names[KEEP_PERIODS]; /* "hourly" … */
 
 struct keep_copy {
 	int64_t made_s;   /* since 1970, UTC; negative: before */
 	int32_t offset_s; /* of the wall clock at that time, east of UTC */
 	unsigned tag;     /* the caller's */
 	bool keep;        /* out */
+	unsigned by;      /* out: a bit, 1u << KEEP_…, for each kind that keeps it */
 };
 
 /* Says for each whether it stays. The copies are in order afterwards, the newest first; of two made in one second the one
