@@ -198,7 +198,7 @@ void lun_submit(struct lun_io *io)
 	io->gate_link.next = io->gate_link.prev = NULL;
 	io->epoch = b->epoch;
 	b->inflight[io->epoch]++;
-	int err = lun->gone | lun->resyncing | lun->locked ? refusal(io) : 0;
+	int err = (lun->gone | lun->resyncing | lun->locked) ? refusal(io) : 0;
 
 	if (err)
 		io_end(io, err);
