@@ -134,6 +134,8 @@ json_t *ctl_call_named(const struct invocation *in, const char *method, const ch
 
 /* All pages of a list: an array (owned), NULL: said why. flag: NULL, or a parameter to set to true. */
 json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag);
+/* The same of what the first operand names: it is the parameter `as`. */
+json_t *ctl_list_named(const struct invocation *in, const char *method, const char *member, const char *as);
 /* Fetches a whole list and prints it, as a table or as JSON ({as: […]}). Returns the exit code. */
 int print_list(const struct invocation *in, const char *method, const char *member, const char *as,
 	const char *flag, const struct column *columns);
@@ -185,6 +187,12 @@ int verb_set_show(struct invocation *in);
 int verb_set_delete(struct invocation *in);
 int verb_set_abort(struct invocation *in);
 int verb_set_lock(struct invocation *in);
+int verb_policy_create(struct invocation *in);
+int verb_policy_set(struct invocation *in);
+int verb_policy_list(struct invocation *in);
+int verb_policy_show(struct invocation *in);
+int verb_policy_preview(struct invocation *in);
+int verb_policy_delete(struct invocation *in);
 int verb_status(struct invocation *in);
 int verb_session_list(struct invocation *in);
 int verb_session_logout(struct invocation *in);

@@ -2,16 +2,16 @@
 /* Whole lists, which umbrad hands out in pages. */
 #include "ctl/ctl.h"
 
-json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag)
+/* base: what each page is asked with besides its offset; moved. */
+static json_t *all_pages(const struct invocation *in, const char *method, const char *member, json_t *base)
 {
 	struct client *c = client_open(in);
 	json_t *all = c ? json_array() : NULL;
 	json_int_t offset = 0;
 
 	while (all) {
-		json_t *params = json_pack("{s:I}", "offset", offset);
-		if (flag)
-			json_object_set_new(params, flag, json_true());
+		json_t *params = json_copy(base);
+		json_object_set_new(params, "offset", json_integer(offset));
 		json_t *page = client_call(c, method, params);
 		if (!page) {
 			json_decref(all);
@@ -27,7 +27,22 @@ json_t *ctl_list(const struct invocation *in, const char *method, const char *me
 			break;
 	}
 	client_close(c);
+	json_decref(base);
 	return all;
+}
+
+json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag)
+{
+	json_t *base = json_object();
+
+	if (flag)
+		json_object_set_new(base, flag, json_true());
+	return all_pages(in, method, member, base);
+}
+
+json_t *ctl_list_named(const struct invocation *in, const char *method, const char *member, const char *as)
+{
+	return all_pages(in, method, member, json_pack("{s:s}", as, in->operands[0]));
 }
 
 int print_list(const struct invocation *in, const char *method, const char *member, const char *as,

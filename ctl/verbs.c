@@ -61,6 +61,8 @@ static const struct option_row set_create_options[] = {
 	{"no-keep", NULL, "leave the set unkept: the array undoes it when its lease ends"},
 	{"plex", NULL, "full copies: made independent of the originals in the background"},
 	{"differential", NULL, "copies that share what the originals do not change"},
+	{"label", "TEXT", "a label, by which policies and people find the set"},
+	{"lock", "TIME", "lock it for so long at once: 12h, 14d (see set lock)"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row set_list_options[] = {
@@ -71,6 +73,20 @@ static const struct option_row set_lock_options[] = {
 	{"until", "DATE",
 		"until then: 2027-01-31, \"2027-01-31 18:00\" (local time) or 2027-01-31T18:00:00Z"},
 	{"for", "TIME", "from now on: 90min, 12h, 14d, 8w, 7y"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row policy_options[] = {
+	{"luns", "LUN,LUN…", "what to take copies of, at one instant"},
+	{"every", "TIME", "how often: 15min, 1h, 1d; none: it takes no copies, and only deletes"},
+	{"at", "HH:MM",
+		"with whole days: the time of the day, local time; none: at multiples of --every, in UTC"},
+	{"keep", "RULES",
+		"hourly=24,daily=7,weekly=4,monthly=12,yearly=3: of each of the last so many hours, days … the newest "
+		"copy is kept; none: everything"},
+	{"label", "TEXT", "of the copies that it takes, and of those that it deletes (default: its name)"},
+	{"vss", NULL, "delete copies that hosts took under the label, too, VSS's own included"},
+	{"no-vss", NULL, "delete no copies that hosts took (the default)"},
+	{"lock", "TIME", "lock what it takes for so long: 14d (see set lock); none: not"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row break_options[] = {
@@ -180,6 +196,20 @@ const struct verb ctl_verbs[] = {
 		"write to them. A lock can be made longer, never shorter, and there is no way to end one: it ends when its "
 		"date has come and umbrad has run for as long as it was until then, so that no clock ends it early.",
 		verb_set_lock},
+	{"policy", "create", "NAME", 1, 1, policy_options,
+		"Makes a policy: the array takes crash-consistent copies of LUNs by itself, and deletes those under its label "
+		"that no rule keeps. A copy that one rule keeps stays whatever the others say; what is locked or mapped to a host "
+		"stays. The first copies are taken at once; what was missed while umbrad did not run is made up for once.",
+		verb_policy_create},
+	{"policy", "set", "NAME", 1, 1, policy_options, "Changes a policy; what is not given stays.",
+		verb_policy_set},
+	{"policy", "list", "", 0, 0, NULL, "Lists the policies.", verb_policy_list},
+	{"policy", "show", "NAME", 1, 1, NULL, "Shows a policy, and when it last took copies and will again.",
+		verb_policy_show},
+	{"policy", "preview", "NAME", 1, 1, NULL,
+		"Prints for each copy set under the policy's label whether it is kept, by which rules, or will be deleted.",
+		verb_policy_preview},
+	{"policy", "delete", "NAME", 1, 1, NULL, "Deletes a policy. Its copy sets stay.", verb_policy_delete},
 	{"shadow", "list", "", 0, 0, NULL, "Lists the shadow LUNs.", verb_shadow_list},
 	{"shadow", "map", "SHADOW HOST", 2, 2, number_options, "Lets a host see a shadow LUN.",
 		verb_shadow_map},

@@ -81,6 +81,16 @@ int verb_set_create(struct invocation *in)
 		json_array_append_new(luns, json_string(in->operands[i]));
 	json_t *params = json_pack(
 		"{s:s, s:o, s:b}", "name", in->operands[0], "luns", luns, "keep", !ctl_flag(in, "no-keep"));
+	const char *label = ctl_option(in, "label", 0);
+	json_int_t lock_ms = 0;
+	if (!ctl_duration(in, "lock", &lock_ms)) {
+		json_decref(params);
+		return CTL_USAGE;
+	}
+	if (label)
+		json_object_set_new(params, "label", json_string(label));
+	if (lock_ms)
+		json_object_set_new(params, "lock_ms", json_integer(lock_ms));
 	if (plex || differential)
 		json_object_set_new(params, "kind", json_string(plex ? "plex" : "differential"));
 	json_t *set = ctl_call(in, "set.create", params);

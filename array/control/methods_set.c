@@ -4,6 +4,7 @@
  * without VSS, made in one call: begin, add, arm, commit, keep.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include "array/control/methods.h"
@@ -95,23 +96,6 @@ static json_t *set_json(struct array *a, const struct set *s, bool detail)
 
 /* ---- create --------------------------------------------------------------------------------------- */
 
-static void aborted(struct array_call *call)
-{
-	struct mgmt_call *c = mgmt_call_of(call);
-
-	mgmt_fault(c, c->first_fault.err, &c->first_fault);
-}
-
-/* Undoes the set, then ends the call with what went wrong first. */
-static void give_up(struct mgmt_call *c, int err, const struct fault *fault)
-{
-	c->first_fault = *fault;
-	c->first_fault.err = err;
-	memset(&c->call, 0, sizeof(c->call));
-	c->call.done = aborted;
-	set_abort(c->array, c->set_id, "", &c->call);
-}
-
 static void set_result(struct mgmt_call *c)
 {
 	struct set *s = set_find(c->array, c->set_id, NULL);
@@ -119,63 +103,31 @@ static void set_result(struct mgmt_call *c)
 	mgmt_result(c, s ? set_json(c->array, s, true) : json_object());
 }
 
-static void kept(struct array_call *call)
+static void taken(struct array_call *call)
 {
 	struct mgmt_call *c = mgmt_call_of(call);
 
 	if (call->fault.err)
-		give_up(c, call->fault.err, &(struct fault){.err = call->fault.err});
+		mgmt_fault(c, call->fault.err, &call->fault);
 	else
 		set_result(c);
 }
 
-static void committed(struct array_call *call)
+/* The LUNs that are named, allocated; NULL: the call has been ended. */
+static struct lun **find_luns(struct mgmt_call *c, json_t *names)
 {
-	struct mgmt_call *c = mgmt_call_of(call);
+	struct lun **luns = calloc(json_array_size(names), sizeof(struct lun *));
 
-	if (call->fault.err) {
-		struct fault fault = call->fault;
-		give_up(c, fault.err, &fault);
-		return;
+	if (!luns)
+		mgmt_fail(c, -ENOMEM, FAULT_NO_MEMORY);
+	for (size_t i = 0; luns && i < json_array_size(names); i++) {
+		luns[i] = mgmt_find_lun(c, json_string_value(json_array_get(names, i)));
+		if (!luns[i]) {
+			free(luns);
+			return NULL;
+		}
 	}
-	if (!c->keep) {
-		set_result(c);
-		return;
-	}
-	memset(call, 0, sizeof(*call));
-	call->done = kept;
-	set_keep(c->array, c->set_id, "", call);
-}
-
-static void armed(struct array_call *call)
-{
-	struct mgmt_call *c = mgmt_call_of(call);
-
-	if (call->fault.err) {
-		struct fault fault = call->fault;
-		give_up(c, fault.err, &fault);
-		return;
-	}
-	memset(call, 0, sizeof(*call));
-	call->done = committed;
-	set_commit(c->array, c->set_id, "", array_settings(c->array)->commit_budget_ms, call);
-}
-
-static int add_luns(struct mgmt_call *c, json_t *luns, enum up_copy_kind kind, struct fault *fault)
-{
-	for (size_t i = 0; i < json_array_size(luns); i++) {
-		const char *name = json_string_value(json_array_get(luns, i));
-		uint8_t id[UP_ID_BYTES];
-		struct lun *lun = lun_find_name(c->array, name);
-		if (!lun && up_id_parse(name, id))
-			lun = lun_find(c->array, id);
-		if (!lun)
-			return fault_set(fault, -ENOENT, "There is no LUN %.80s.", name);
-		int err = set_add(c->array, c->set_id, "", lun, kind, id, fault);
-		if (err)
-			return err;
-	}
-	return 0;
+	return luns;
 }
 
 /* Refuses what is known to be wrong before the set begins. */
@@ -217,36 +169,41 @@ static bool take_kind(struct mgmt_call *c, const char *name, enum up_copy_kind *
 
 static void set_create_method(struct mgmt_call *c)
 {
-	const char *name = NULL, *kind_name = "default";
+	const char *name = NULL, *label = NULL, *kind_name = "default";
 	enum up_copy_kind kind;
+	json_int_t lock_ms = 0;
 	json_t *luns;
 	int keep = 1;
-	struct fault fault = {0};
 
-	if (!mgmt_unpack(c, "{s?s, s:o, s?b, s?s}", "name", &name, "luns", &luns, "keep", &keep, "kind",
-		    &kind_name) ||
+	if (!mgmt_unpack(c, "{s?s, s:o, s?b, s?s, s?s, s?I}", "name", &name, "luns", &luns, "keep", &keep,
+		    "kind", &kind_name, "label", &label, "lock_ms", &lock_ms) ||
 		!check_create(c, name, luns) || !take_kind(c, kind_name, &kind))
 		return;
-	c->keep = keep;
-	if (getrandom(c->set_id, UP_ID_BYTES, 0) != UP_ID_BYTES) {
+	if (lock_ms < 0 || (lock_ms && !keep) || (label && !up_label_valid(label))) {
+		mgmt_bad_params(c,
+			lock_ms ? "lock_ms must be more than 0, and only a kept set can be locked"
+				: "the label must be plain text of up to %d bytes",
+			UP_LABEL_MAX_BYTES);
+		return;
+	}
+	struct lun **found = find_luns(c, luns);
+	if (!found)
+		return;
+	struct set_order order = {.name = name,
+		.label = label,
+		.luns = found,
+		.lun_count = (unsigned)json_array_size(luns),
+		.kind = kind,
+		.keep = keep,
+		.lock_ms = (uint64_t)lock_ms};
+	c->call.done = taken;
+	if (getrandom(c->set_id, UP_ID_BYTES, 0) == UP_ID_BYTES) {
+		memcpy(c->taking.set_id, c->set_id, UP_ID_BYTES);
+		set_take(c->array, &c->taking, &order, &c->call);
+	} else {
 		mgmt_fail(c, -EAGAIN, "The kernel gives no random numbers: try again in a moment.");
-		return;
 	}
-	int err = set_begin(c->array, c->set_id, "", &fault);
-	if (err) {
-		mgmt_fault(c, err, &fault);
-		return;
-	}
-	if (name)
-		err = set_rename(set_find(c->array, c->set_id, ""), name, &fault);
-	if (!err)
-		err = add_luns(c, luns, kind, &fault);
-	if (err) {
-		give_up(c, err, &fault);
-		return;
-	}
-	c->call.done = armed;
-	set_arm(c->array, c->set_id, "", &c->call);
+	free(found);
 }
 
 /* ---- the others ------------------------------------------------------------------------------------ */

@@ -46,8 +46,7 @@ struct mgmt_call {
 	struct array_call call;   /* for the method's asynchronous work */
 	/* of the methods for sets (methods_set.c) */
 	uint8_t set_id[UP_ID_BYTES];
-	bool keep;
-	struct fault first_fault;
+	struct set_taking taking;
 	struct lun *lun;   /* held, or NULL */
 	char warning[240]; /* empty, or what goes with the result as "warning" */
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "array/model/array.h"
 #include "array/model/catalogue.h"
+#include "array/model/policy/internal.h"
 #include "array/model/set/internal.h"
 
 static uint32_t or_default(uint32_t value, uint32_t if_zero)
@@ -46,6 +47,7 @@ struct whole {
 	struct luns luns;
 	struct hosts hosts;
 	struct sets sets;
+	struct policies policies;
 };
 
 static struct array *array_new(const struct array_options *options)
@@ -75,6 +77,7 @@ static int rooms_setup(struct array *a)
 		host_setup(&w->hosts, a), set_setup(&w->sets, a)};
 	int err = 0;
 
+	policy_setup(&w->policies, a);
 	for (size_t i = 0; !err && i < sizeof(errs) / sizeof(errs[0]); i++)
 		err = errs[i];
 	return err;
@@ -138,6 +141,7 @@ void array_close(struct array *a)
 	lun_images_close(a);
 	lun_resync_close_all(a);
 	lun_recycle_close(a);
+	policy_close_all(a);
 	set_close_all(a);
 	host_close_all(a);
 	lun_close_all(a);

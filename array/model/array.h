@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The array's model: LUNs, hosts, mappings and copy sets, over one store (later several). The SCSI layer and
+ * The array's model: LUNs, hosts, mappings, copy sets and policies, over one store (later several). The SCSI layer and
  * the control layer both use it and never each other. This is the one header for everybody outside
  * array/model.
  *
@@ -16,6 +16,7 @@
 
 #include "array/model/host/host.h"
 #include "array/model/lun/lun.h"
+#include "array/model/policy/policy.h"
 #include "array/model/set/set.h"
 
 /* Reads the catalogue; blocks. -EUCLEAN: a record is damaged or contradicts another. */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "array/model/catalogue.h"
+#include "array/model/policy/internal.h"
 #include "array/model/set/internal.h"
 #include "proto/identity.h"
 
@@ -67,6 +68,17 @@ static int load_image(struct loader *l, const void *key, size_t key_len, const v
 	return err ? array_store_fault(l->fault, err, "an image of a LUN") : 0;
 }
 
+static int load_policy(struct loader *l, const void *key, size_t key_len, const void *value, size_t len)
+{
+	struct policy *p;
+	int err = policy_record_get(key, key_len, value, len, &p);
+
+	if (err)
+		return bad(l, "policy", key, key_len, err, "its content does not check");
+	policy_link(l->a, p);
+	return 0;
+}
+
 static int load_meta(void *arg, const void *key, size_t key_len, const void *value, size_t len)
 {
 	struct loader *l = arg;
@@ -74,6 +86,8 @@ static int load_meta(void *arg, const void *key, size_t key_len, const void *val
 
 	if (lun_image_record_is(key, key_len))
 		return load_image(l, key, key_len, value, len);
+	if (policy_record_is(key, key_len))
+		return load_policy(l, key, key_len, value, len);
 	if (set_lock_record_is(key, key_len))
 		return 0; /* once the sets are there */
 	int err = array_ran_is(key, key_len) ? array_ran_get(key, key_len, value, len, &l->a->ran_before_ms)

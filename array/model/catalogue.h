@@ -9,6 +9,10 @@
  *	META:    key "array";              id 16, created u64
  *	         key "ran";                version 2: running time in ms u64
  *	         key "lock", set id;       version 2: end by the wall clock in ms u64, by running time in ms u64
+ *	         key "policy:", name;      version 2: label text, hosts u8 (0, 1), every_ms u64, at_min u16,
+ *	                                   copies kept hourly, daily, weekly, monthly, yearly u16, lock_ms u64,
+ *	                                   last turn: taken u8 (0, 1), slot u64, ms by the wall clock u64, by
+ *	                                   running time u64; LUNs u16, id 16 each
  *	         key "image", disk id u64; nothing: a hidden disk that goes with a restart
  *	LUN:     key id;                   kind u8, serial, size, created, disk id (u64 each), origin id 16,
  *	                                   set id 16, name; since version 2: role u8 (0 live, 1 recycled),

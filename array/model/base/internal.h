@@ -71,9 +71,10 @@ struct array {
 	bool meta_durable;         /* id is in the catalogue; else the next transaction puts it there */
 	struct array_index idents; /* NAA of LUNs, recycled ones too, and of reserved ids */
 
-	struct luns *luns;   /* lun/internal.h */
-	struct hosts *hosts; /* host/internal.h */
-	struct sets *sets;   /* set/internal.h */
+	struct luns *luns;         /* lun/internal.h */
+	struct hosts *hosts;       /* host/internal.h */
+	struct sets *sets;         /* set/internal.h */
+	struct policies *policies; /* policy/internal.h */
 
 	struct list changes;
 	unsigned change_count;

@@ -53,6 +53,29 @@ void set_touch(struct set *s);
 void set_note(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,
 	const struct set_notes *notes, unsigned which, struct array_call *call);
 
+/* A set of the administrator's in one call. */
+struct set_order {
+	const char *name, *label; /* NULL or empty: none */
+	struct lun *const *luns;
+	unsigned lun_count;
+	enum up_copy_kind kind;
+	bool keep;
+	uint64_t lock_ms; /* 0: it is not locked */
+};
+/* The memory is the caller's until the call is done; set_id is a random one of its choice. */
+struct set_taking {
+	uint8_t set_id[UP_ID_BYTES];
+	/* private */
+	struct array *array;
+	struct array_call step, *call;
+	bool keep;
+	uint64_t lock_ms;
+	struct fault fault;
+};
+/* Begin, rename, add, label, arm, commit, keep, lock. When one of them fails, the set is undone and the call ends with
+ * that failure; but a set that cannot be locked stays. order: read before this returns. */
+void set_take(struct array *a, struct set_taking *t, const struct set_order *order, struct array_call *call);
+
 struct set_member {
 	uint8_t original_id[UP_ID_BYTES], shadow_id[UP_ID_BYTES];
 	enum up_copy_kind kind;
