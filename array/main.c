@@ -176,6 +176,22 @@ static void pool_damaged(void *arg, const struct pool_damage *damage)
 		lun_damaged(d->array, damage->disk_id, damage->disk_offset, where);
 }
 
+static void pool_scrubbed(void *arg, const struct store_scrub *view)
+{
+	struct daemon *d = arg;
+	bool bad = view->damaged || view->unreadable || view->err;
+
+	if (d->array)
+		array_event_tell(d->array, bad ? ARRAY_EVENT_ERROR : ARRAY_EVENT_INFO, "pool",
+			"the scrub of the pool %s: %llu MiB read, %llu blocks damaged, %llu places unreadable%s",
+			view->finished ? "has ended"
+			: view->err    ? "failed"
+				       : "was stopped",
+			(unsigned long long)(view->bytes >> 20), (unsigned long long)view->damaged,
+			(unsigned long long)view->unreadable,
+			view->damaged ? "; events before name them" : "");
+}
+
 static int open_array(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
@@ -188,6 +204,7 @@ static int open_array(struct daemon *d, struct fault *fault)
 		.notice = pool_notice,
 		.notice_arg = d,
 		.damaged = pool_damaged,
+		.scrubbed = pool_scrubbed,
 		.damaged_arg = d,
 	};
 	int err = reactor_create(&d->reactor, NULL);

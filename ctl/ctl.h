@@ -152,6 +152,7 @@ int verb_pool_create(struct invocation *in);
 int verb_pool_check(struct invocation *in);
 int verb_pool_dump(struct invocation *in);
 int verb_pool_status(struct invocation *in);
+int verb_pool_scrub(struct invocation *in);
 int verb_pool_checksums(struct invocation *in);
 int verb_pool_grow(struct invocation *in);
 int verb_pool_backup(struct invocation *in);

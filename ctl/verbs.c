@@ -16,6 +16,10 @@ static const struct option_row pool_check_options[] = {
 	{"data-device", "DEVICE", "the pool's data device, if it has one"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row pool_scrub_options[] = {
+	{"rate", "SIZE", "with start: read at most this much a second (default: 64M; 0: as fast as it goes)"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row pool_dump_options[] = {
 	{"map", NULL, "every entry of the map, not only how many each branch has"},
 	{NULL, NULL, NULL},
@@ -151,6 +155,11 @@ const struct verb ctl_verbs[] = {
 		"open. What is older than the data is refused: chunks that were given to other LUNs since would be shown, and written, as "
 		"the old ones'. What was there is set aside, not deleted.",
 		verb_pool_restore},
+	{"pool", "scrub", "start|stop|status", 1, 1, pool_scrub_options,
+		"Reads all data of umbrad's pool in the background and compares it with its checksums. Each damaged block is an event with "
+		"LUN, LBA and place in the file; so is the end. A scrub that was stopped goes on where it was with the next start, one that "
+		"umbrad's end stopped by itself. start, while it runs, changes its rate.",
+		verb_pool_scrub},
 	{"pool", "checksums", "PATH on|off", 2, 2, NULL,
 		"Keeps checksums of the data of the pool in PATH from now on, or no more; umbrad must not have it open. Blocks that are "
 		"there have none until they are written again. Versions of Umbra without checksums do not open a pool that has them.",

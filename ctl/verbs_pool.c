@@ -54,6 +54,33 @@ int verb_pool_create(struct invocation *in)
 		options.data_device ? options.data_device : "");
 }
 
+int verb_pool_scrub(struct invocation *in)
+{
+	const char *word = in->operands[0];
+	uint64_t rate = UINT64_C(64) << 20;
+	json_t *params = NULL, *scrub;
+	char method[32];
+
+	if (strcmp(word, "start") != 0 && strcmp(word, "stop") != 0 && strcmp(word, "status") != 0)
+		return ctl_usage(in, "pool scrub takes start, stop or status");
+	if (ctl_option(in, "rate", 0) && strcmp(word, "start") != 0)
+		return ctl_usage(in, "--rate goes with start");
+	if (ctl_option(in, "rate", 0) && strcmp(ctl_option(in, "rate", 0), "0") == 0)
+		rate = 0;
+	else if (!ctl_size(in, "rate", false, &rate))
+		return CTL_USAGE;
+	if (strcmp(word, "start") == 0)
+		params = json_pack("{s:I}", "bytes_per_s", (json_int_t)rate);
+	snprintf(method, sizeof(method), "pool.scrub_%s", word);
+	scrub = ctl_call(in, method, params);
+	return print_result(in, scrub,
+		"state      %s, %s %%\nread       %s\ndamaged    %s blocks\nunreadable %s places\nrate       %s a second\nsettling   %s chunks\n",
+		text_of(scrub, "state"), count_of(scrub, "percent"), size_of(scrub, "read_bytes"),
+		count_of(scrub, "damaged"), count_of(scrub, "unreadable"),
+		json_integer_value(json_object_get(scrub, "rate")) ? size_of(scrub, "rate") : "all",
+		count_of(scrub, "settling"));
+}
+
 int verb_pool_checksums(struct invocation *in)
 {
 	struct pool_options options = {.path = in->operands[0]};

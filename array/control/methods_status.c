@@ -220,6 +220,84 @@ static void pool_backup_method(struct mgmt_call *c)
 	store->ops->backup(&b->backup);
 }
 
+static json_t *scrub_json(struct store *store)
+{
+	struct store_scrub v = {0};
+
+	store->ops->scrub_view(store, &v);
+	return json_pack("{s:s, s:b, s:i, s:I, s:I, s:I, s:I, s:I}", "state",
+		v.running    ? "running"
+		: v.err      ? "failed"
+		: v.finished ? "finished"
+		: v.passed   ? "stopped"
+			     : "none",
+		"checksums", v.possible, "percent",
+		v.finished ? 100
+		: v.total  ? (int)(v.passed * 100 / v.total)
+			   : 0,
+		"read_bytes", (json_int_t)v.bytes, "damaged", (json_int_t)v.damaged, "unreadable",
+		(json_int_t)v.unreadable, "rate", (json_int_t)v.bytes_per_s, "settling",
+		(json_int_t)v.settling);
+}
+
+/* The store that can be scrubbed; NULL: the call has been ended. */
+static struct store *scrub_store(struct mgmt_call *c)
+{
+	struct store *store = array_settings(c->array)->store;
+
+	if (store->ops->scrub_view)
+		return store;
+	mgmt_fail(c, -EOPNOTSUPP, "this array's store keeps no checksums.");
+	return NULL;
+}
+
+static void pool_scrub_status_method(struct mgmt_call *c)
+{
+	struct store *store = mgmt_unpack(c, "{}") ? scrub_store(c) : NULL;
+
+	if (store)
+		mgmt_result(c, scrub_json(store));
+}
+
+static void pool_scrub_start_method(struct mgmt_call *c)
+{
+	json_int_t rate = 0;
+	struct store *store;
+	int err;
+
+	if (!mgmt_unpack(c, "{s?I}", "bytes_per_s", &rate))
+		return;
+	if (rate < 0) {
+		mgmt_bad_params(c, "bytes_per_s must not be negative");
+		return;
+	}
+	store = scrub_store(c);
+	if (!store)
+		return;
+	err = store->ops->scrub_start(store, (uint64_t)rate);
+	if (err == -EOPNOTSUPP)
+		mgmt_fail(c, err,
+			"the pool keeps no checksums to compare with: stop umbrad, run `umbractl pool checksums PATH on`, start it again.");
+	else if (err == -EROFS)
+		mgmt_fail(c, err, "the pool is read-only: `umbractl pool status` says why.");
+	else if (err == -EBUSY)
+		mgmt_fail(c, err, "a scrub is just ending: try again.");
+	else if (err)
+		mgmt_fail(c, err, "umbrad has no memory for this: try again.");
+	else
+		mgmt_result(c, scrub_json(store));
+}
+
+static void pool_scrub_stop_method(struct mgmt_call *c)
+{
+	struct store *store = mgmt_unpack(c, "{}") ? scrub_store(c) : NULL;
+
+	if (!store)
+		return;
+	store->ops->scrub_stop(store);
+	mgmt_result(c, scrub_json(store));
+}
+
 static void session_list_method(struct mgmt_call *c)
 {
 	if (mgmt_unpack(c, "{}"))
@@ -295,6 +373,9 @@ const struct mgmt_method mgmt_status_methods[] = {
 	{"pool.status", pool_status_method},
 	{"pool.grow", pool_grow_method},
 	{"pool.backup", pool_backup_method},
+	{"pool.scrub_start", pool_scrub_start_method},
+	{"pool.scrub_stop", pool_scrub_stop_method},
+	{"pool.scrub_status", pool_scrub_status_method},
 	{"session.list", session_list_method},
 	{"session.logout", session_logout_method},
 	{"stats", stats_method},

@@ -178,6 +178,20 @@ struct store_account {
 		int err); /* may be called from inside; -ECANCELED: the store closes */
 };
 
+/* Reading all data and comparing it with its checksums, in the background. */
+struct store_scrub {
+	bool possible; /* the store keeps checksums */
+	bool running;
+	bool finished;          /* the last one came to the end */
+	int err;                /* why the last one did not; 0 too when it was stopped */
+	uint64_t bytes_per_s;   /* at most; 0: as fast as it goes */
+	uint64_t passed, total; /* pieces, about */
+	uint64_t bytes;         /* read */
+	uint64_t damaged;       /* blocks found that do not fit */
+	uint64_t unreadable;    /* pieces that could not be read */
+	uint64_t settling;      /* pieces that are still read after a crash, before they are compared */
+};
+
 struct store_ops {
 	const char *name; /* "pool", "rbd" */
 
@@ -189,6 +203,12 @@ struct store_ops {
 	void (*grow)(struct store_grow *g);
 	/* NULL where the store needs none. */
 	void (*backup)(struct store_backup *b);
+
+	/* All three NULL where there are no checksums. Start: 0, also when it runs: then only the rate changes; it goes on where the
+	 * last one was stopped. -EOPNOTSUPP: nothing to compare with; -EROFS, -EBUSY (one is just ending), -ENOMEM. */
+	int (*scrub_start)(struct store *s, uint64_t bytes_per_s);
+	void (*scrub_stop)(struct store *s);
+	void (*scrub_view)(struct store *s, struct store_scrub *out);
 
 	/* ---- disks. A disk's id is persistent, unique in the store, never reused, never 0. */
 

@@ -8,6 +8,7 @@ kind where nothing is damaged, kills included.
 import os
 import struct
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -95,6 +96,34 @@ class Damage(unittest.TestCase):
             self.fill(array, 0, 77, 1)
             self.assertEqual(self.damaged(array), [])
 
+    def scrub(self, array):
+        while array.ctl('pool', 'scrub', 'status')['state'] == 'running':
+            time.sleep(0.05)
+        return array.ctl('pool', 'scrub', 'status')
+
+    def test_a_scrub_finds_damage_that_nobody_reads(self):
+        with Array(pool_options=ON) as array:
+            self.begin(array)
+            self.fill(array)
+            array.stop()
+            at = self.place(array, 200)
+            self.damage(array, at)
+            array.start()
+            self.assertEqual(array.ctl('pool', 'scrub', 'status')['state'], 'none')
+            array.ctl('pool', 'scrub', 'start', '--rate', '1G')
+            found = self.scrub(array)
+            self.assertEqual((found['state'], found['percent'], found['damaged'], found['unreadable']),
+                             ('finished', 100, 1, 0))
+            events = [e['text'] for e in array.ctl('events')['events']]
+            self.assertTrue(any('LUN a' in e and f'LBA {200 * 8}' in e for e in events), events)
+            self.assertTrue(any('scrub of the pool has ended' in e and '1 blocks damaged' in e for e in events), events)
+            self.fill(array, 0, 200, 1)
+            array.ctl('pool', 'scrub', 'start', '--rate', '0')
+            self.assertEqual(self.scrub(array)['damaged'], 0)
+            self.assertIn('finished, 100 %', array.text('pool', 'scrub', 'status'))
+            for wrong in (('begin',), ('stop', '--rate', '1M'), ('start', '--rate', 'much')):
+                self.assertEqual(array.ctl('pool', 'scrub', *wrong, check=False).returncode, 2)
+
     def test_kills_make_no_damage(self):
         with Array(pool_options=ON) as array:
             self.begin(array)
@@ -143,6 +172,9 @@ class Damage(unittest.TestCase):
             array.start()
             refused = array.ctl('pool', 'checksums', array.pool, 'on', check=False)
             self.assertEqual(refused.returncode, 1)
+            refused = array.ctl('pool', 'scrub', 'start', check=False)
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn('keeps no checksums', refused.stderr)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ static bool may_close(const struct pool *p)
 	if (pool_commit_busy(&p->commit) || pool_map_busy(&p->map) || p->space.growing || p->growth ||
 		p->readers || p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
 		return false;
-	if (pool_sums_busy(&p->space.sums))
+	if (pool_sums_busy(&p->space.sums) || pool_scrub_busy(p))
 		return false;
 	if (p->base.latched)
 		return true;
@@ -58,6 +58,7 @@ static void close_begin(struct pool_call *call)
 
 	pool_reclaim_stop(p);
 	pool_hydrate_stop(p);
+	pool_scrub_close(p);
 	pool_alloc_wake(&p->space, 0); /* nothing comes any more */
 	pool_commit_request(&p->commit);
 	pool_checkpoint_hurry(&p->commit.checkpoint); /* its timer does not come any more */
@@ -86,6 +87,7 @@ void pool_destroy(struct pool *p)
 		pool_sums_stop(&p->space.sums);
 	}
 	pool_reclaim_free(p->reclaim);
+	pool_scrub_free(p->scrub);
 	pool_reserves_destroy(&p->space);
 	pool_map_destroy(&p->map);
 	pool_spares_destroy(&p->spares);

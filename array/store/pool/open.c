@@ -135,9 +135,12 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 		.notice_arg = options->notice_arg};
 	p->damages.found = options->damaged;
 	p->damages.arg = options->damaged_arg;
+	p->scrubbed = options->scrubbed;
 	share_memory(p, options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
 	p->reclaim = pool_reclaim_new(p);
-	if (!pool_spares_init(&p->spares) || !p->reclaim) {
+	p->scrub = pool_scrub_new(p);
+	if (!pool_spares_init(&p->spares) || !p->reclaim || !p->scrub) {
+		pool_scrub_free(p->scrub);
 		pool_spares_destroy(&p->spares);
 		pool_reclaim_free(p->reclaim);
 		free(p);
@@ -369,6 +372,7 @@ int pool_open_on(struct pool_host *host, const struct pool_options *options, str
 	}
 	*out = &p->store;
 	pool_sums_start(&p->space.sums);
+	pool_scrub_resume(p);
 	pool_reclaim_look(p);
 	pool_reclaim_kick(p);
 	return 0;

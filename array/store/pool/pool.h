@@ -4,7 +4,7 @@
  * one another by their own headers.
  *
  *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c check_data.c dump.c public.c host_posix.c
- *   background/   merge, unshare, clone, hydrate, reclaim
+ *   background/   merge, unshare, clone, hydrate, reclaim, scrub
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, damage, spares
  *   commit/       cut, txn, commit, checkpoint, mirror, todo
  *   space/        reserve, alloc, share, freed, data, sums, touched, settle, bits
@@ -62,6 +62,8 @@ struct pool {
 	struct pool_spares spares;
 	uint64_t memory_bytes; /* map_memory */
 	struct pool_reclaim *reclaim;
+	struct pool_scrub *scrub;
+	void (*scrubbed)(void *arg, const struct store_scrub *view); /* with damages.arg; or NULL */
 	struct list hydrations;
 	struct pool_growth *growth; /* the one under way, or NULL */
 	unsigned readers;           /* of the metadata, under way: backups, accounts */

@@ -33,9 +33,11 @@ struct pool_options {
 	void *notice_arg;
 	/* open only: of each damaged block once, about; or NULL */
 	void (*damaged)(void *arg, const struct pool_damage *damage);
-	void *damaged_arg;
-	bool read_only; /* open for check and dump */
-	bool data;      /* check only: the data, too, where it has checksums */
+	/* open only: a scrub has ended; or NULL */
+	void (*scrubbed)(void *arg, const struct store_scrub *view);
+	void *damaged_arg; /* of both */
+	bool read_only;    /* open for check and dump */
+	bool data;         /* check only: the data, too, where it has checksums */
 	/* check only: from 0 to 100 while it goes on, with the argument of `report`; NULL: nobody watches */
 	void (*progress)(void *arg, unsigned percent);
 	/* check only: says whether the catalogue fits itself and the disks, which the pool cannot know. The store can be asked

@@ -333,6 +333,152 @@ TEST(a_check_after_a_crash_finds_nothing_and_a_repair_keeps_the_sums)
 	test_seeds(12, run_checks);
 }
 
+/* ---- scrub ------------------------------------------------------------------------------------------ */
+
+static struct store_scrub scrub_view(struct world *w)
+{
+	struct store_scrub v;
+
+	w->store->ops->scrub_view(w->store, &v);
+	return v;
+}
+
+static struct store_scrub scrub(struct world *w)
+{
+	assert_int_equal(w->store->ops->scrub_start(w->store, 0), 0);
+	while (scrub_view(w).running)
+		assert_true(sim_step(&w->sim, true));
+	return scrub_view(w);
+}
+
+/* Finds what is damaged and nothing else, while clients go on, and whatever a crash left. */
+static void run_scrub(uint64_t seed)
+{
+	struct model *m, *copy;
+	struct store_scrub v;
+	uint64_t place, bit;
+	struct world w;
+
+	world_begin(&w, seed, 24 * MIB);
+	m = world_create_disk(&w, 16 * 128);
+	assert_int_equal(world_write(&w, m, 0, 1000, 0), 0);
+	copy = world_fork(&w, m);
+	assert_non_null(copy);
+	for (unsigned i = 0; i < 100; i++)
+		world_random_op(&w);
+	world_settle(&w);
+	v = scrub(&w);
+	assert_true(v.finished && v.bytes > 0 && !v.damaged && !v.unreadable);
+	assert_int_equal(w.damaged, 0);
+	while (!(place = place_of(&w, m, bit = sim_below(&w.sim, 16 * 16))))
+		;
+	assert_int_equal(world_close(&w), 0);
+	sim_flip(&w.sim, "data.0", place * 8 + sim_below(&w.sim, 32768));
+	assert_int_equal(world_open(&w), 0);
+	v = scrub(&w);
+	assert_true(v.finished && v.damaged > 0);
+	assert_int_equal(w.damaged, 1);
+	assert_int_equal(w.damage.file_offset, place);
+	assert_int_equal(world_close(&w), 0);
+	world_destroy(&w);
+}
+
+TEST(a_scrub_finds_what_is_damaged_and_nothing_else)
+{
+	test_seeds(8, run_scrub);
+}
+
+TEST(a_scrub_beside_clients_and_over_crashes_finds_nothing)
+{
+	uint64_t seed = test_seed();
+
+	for (unsigned i = 0; i < 6; i++) {
+		struct world w;
+
+		world_begin(&w, seed + i, 24 * MIB);
+		w.sim.direct = i & 1;
+		for (unsigned k = 0; k < 3; k++)
+			assert_non_null(world_create_disk(&w, 4 * 128));
+		for (unsigned k = 0; k < 4; k++) {
+			assert_int_equal(w.store->ops->scrub_start(w.store, k & 1 ? 1 << 20 : 0), 0);
+			for (unsigned n = 0; n < 150; n++) {
+				world_random_op(&w);
+				sim_step(&w.sim, true);
+			}
+			if (k == 1)
+				world_crash(&w);
+			world_drain(&w);
+			while (scrub_view(&w).running)
+				assert_true(sim_step(&w.sim, true));
+			assert_int_equal(scrub_view(&w).damaged, 0);
+		}
+		assert_int_equal(w.damaged, 0);
+		world_verify_end(&w);
+	}
+}
+
+TEST(a_scrub_stops_goes_on_and_goes_on_after_a_restart)
+{
+	struct store_scrub v;
+	struct world w;
+	struct model *m;
+
+	world_begin(&w, test_seed(), 64 * MIB);
+	m = world_create_disk(&w, 600 * 128);
+	for (unsigned i = 0; i < 600; i++)
+		assert_int_equal(world_write(&w, m, i * 128, 8, 0), 0);
+	world_settle(&w);
+	assert_int_equal(w.store->ops->scrub_start(w.store, 64 << 10), 0);
+	while ((v = scrub_view(&w)).passed < 300)
+		assert_true(sim_step(&w.sim, true));
+	w.store->ops->scrub_stop(w.store);
+	while (scrub_view(&w).running)
+		assert_true(sim_step(&w.sim, true));
+	v = scrub_view(&w);
+	assert_true(!v.finished && !v.err && v.passed >= 300 && v.passed < 600);
+	reopen(&w);
+	world_settle(&w);
+	assert_false(scrub_view(&w).running); /* was stopped by who may */
+	assert_int_equal(scrub_view(&w).passed, v.passed);
+	assert_int_equal(w.store->ops->scrub_start(w.store, 64 << 10), 0);
+	while (scrub_view(&w).passed < v.passed + 100)
+		assert_true(sim_step(&w.sim, true));
+	reopen(&w);
+	assert_true(scrub_view(&w).running); /* by itself */
+	assert_true(scrub_view(&w).passed >= v.passed + 100);
+	while (scrub_view(&w).running)
+		assert_true(sim_step(&w.sim, true));
+	v = scrub_view(&w);
+	assert_true(v.finished && v.passed == v.total && !v.damaged);
+	world_verify_end(&w);
+}
+
+/* Of a pool that began without them: a scrub gives blocks the checksums that they lack. */
+TEST(a_scrub_gives_checksums_to_blocks_that_have_none)
+{
+	struct check_lines lines;
+	struct world w;
+	struct model *m;
+	uint64_t where;
+
+	world_begin(&w, test_seed(), 24 * MIB);
+	m = world_create_disk(&w, 16 * 128);
+	assert_int_equal(world_write(&w, m, 0, 512, 0), 0);
+	world_settle(&w);
+	assert_int_equal(world_close(&w), 0);
+	sim_put(&w.sim, "sums", NULL, 0);
+	assert_int_equal(world_open(&w), 0);
+	assert_int_equal(world_close(&w), 0);
+	assert_int_equal(check_data(&w, &lines), 0);
+	assert_int_equal(lines.not_compared, 1);
+	assert_int_equal(world_open(&w), 0);
+	assert_true(scrub(&w).finished);
+	assert_true(
+		damaged_blocks(&w, place_of(&w, m, 9), &where) == 1); /* which checks that all are compared */
+	assert_int_equal(world_close(&w), 0);
+	world_destroy(&w);
+}
+
 TEST(notes_go_when_nothing_is_written)
 {
 	struct world w;
@@ -363,6 +509,10 @@ int main(void)
 		cmocka_unit_test(damaged_lost_and_old_checksums_are_no_damage_of_the_data),
 		cmocka_unit_test(a_pool_without_checksums_stays_one),
 		cmocka_unit_test(a_check_after_a_crash_finds_nothing_and_a_repair_keeps_the_sums),
+		cmocka_unit_test(a_scrub_finds_what_is_damaged_and_nothing_else),
+		cmocka_unit_test(a_scrub_beside_clients_and_over_crashes_finds_nothing),
+		cmocka_unit_test(a_scrub_stops_goes_on_and_goes_on_after_a_restart),
+		cmocka_unit_test(a_scrub_gives_checksums_to_blocks_that_have_none),
 		cmocka_unit_test(notes_go_when_nothing_is_written),
 	};
 

@@ -61,6 +61,18 @@ void pool_clone(struct store_io *io); /* STORE_CLONE */
 
 void pool_hydrate_start(struct store_hydration *h);
 void pool_hydrate_cancel(struct store_hydration *h);
+/* ---- scrub.c ---------------------------------------------------------------------------------------- */
+
+struct pool_scrub *pool_scrub_new(struct pool *p); /* NULL: no memory */
+void pool_scrub_free(struct pool_scrub *s);
+void pool_scrub_resume(
+	struct pool *p); /* the pool is open: goes on with what the last opening left. Blocks */
+int pool_scrub_start(struct store *store, uint64_t bytes_per_s);
+void pool_scrub_stop(struct store *store);
+void pool_scrub_view(struct store *store, struct store_scrub *out);
+void pool_scrub_close(struct pool *p);
+bool pool_scrub_busy(const struct pool *p);
+
 void pool_hydrate_stop(struct pool *p); /* all of them, for the pool closes */
 
 /* ---- account.c -------------------------------------------------------------------------------------- */

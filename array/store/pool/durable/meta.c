@@ -532,6 +532,32 @@ int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, 
 	return scan_end(txn, cursor, err);
 }
 
+int pool_meta_scan_map(struct pool_meta *m, const struct pool_map_key *from, size_t max,
+	struct pool_meta_entry **out, size_t *out_count, uint64_t *all)
+{
+	uint8_t key[POOL_MAP_KEY_BYTES];
+	MDB_cursor *cursor;
+	MDB_stat stat = {0};
+	MDB_txn *txn;
+	MDB_val k, v;
+	int err;
+
+	*out = pool_xrealloc(NULL, max * sizeof(**out));
+	*out_count = 0;
+	pool_map_key_encode(key, from);
+	err = scan_begin(m, POOL_TABLE_MAP, key, sizeof(key), &txn, &cursor, &k, &v);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (!mdb_stat(txn, m->table[POOL_TABLE_MAP], &stat))
+		*all = stat.ms_entries;
+	while (!err && *out_count < max) {
+		if (!decode_entry(m, &k, &v, &(*out)[*out_count]))
+			(*out_count)++;
+		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
+	}
+	return scan_end(txn, cursor, err);
+}
+
 int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
 	struct pool_map_key *out, size_t *out_count)
 {

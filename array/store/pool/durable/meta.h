@@ -88,6 +88,9 @@ int pool_meta_load(
 /* Up to `max` entries of a branch from (chunk, gen) on in key order; *out is malloc'ed. Blocks. */
 int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, size_t max,
 	struct pool_meta_entry **out, size_t *out_count);
+/* Up to `max` entries of the map from `from` on; those that are damaged are left out. *all: entries that there are. Blocks. */
+int pool_meta_scan_map(struct pool_meta *m, const struct pool_map_key *from, size_t max,
+	struct pool_meta_entry **out, size_t *out_count, uint64_t *all);
 /* Up to `max` keys of the index (branch, gen, chunk) from `from` on, gen ≤ last_gen. Blocks. */
 int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
 	struct pool_map_key *out, size_t *out_count);

@@ -295,7 +295,7 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
 	piece->transfer.iov_count = iov_count;
 	piece->transfer.len = len;
 	piece->transfer.alone = piece->transfer.adopts = false;
-	piece->transfer.damaged = 0;
+	piece->transfer.damaged = piece->transfer.only = 0;
 	pool_data_submit(&p->space, &piece->transfer, phys, offset);
 }
 

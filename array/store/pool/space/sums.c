@@ -540,6 +540,8 @@ void pool_sums_submit(struct pool_sums *s, struct pool_transfer *t)
 	t->sums = s;
 	t->first = (uint8_t)(in_chunk >> POOL_BLOCK_SHIFT);
 	t->mask = (uint16_t)(((1u << (t->len >> POOL_BLOCK_SHIFT)) - 1) << t->first);
+	if (t->only)
+		t->mask &= t->only;
 	t->page = NULL;
 	t->was_read = t->holds = false;
 	t->damaged = 0;

@@ -51,6 +51,7 @@ struct pool_transfer {
 	const struct iovec *iov;
 	unsigned iov_count;
 	uint32_t len;
+	uint16_t only;    /* of a read: the blocks that are compared; 0: all */
 	uint16_t damaged; /* out: blocks of the chunk */
 	uint64_t phys;
 	/* the pool's */
