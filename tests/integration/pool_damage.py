@@ -18,7 +18,7 @@ from umbra_lab import Array  # noqa: E402
 
 BLOCK = 4096
 BLOCKS = 256
-ON = ('--capacity', '64M', '--log', '4M', '--checksums', 'on')
+ON = ('--capacity', '64M', '--log', '4M')  # as a new pool is
 
 
 def content(block, version=0):
@@ -139,7 +139,7 @@ class Damage(unittest.TestCase):
             self.assertFalse([e for e in array.ctl('events')['events'] if 'damaged' in e['text']])
 
     def test_a_pool_gets_checksums_and_loses_them_again(self):
-        with Array(pool_options=ON[:-2]) as array:
+        with Array(pool_options=ON + ('--checksums', 'off')) as array:
             self.begin(array)
             self.fill(array)
             array.stop()

@@ -165,6 +165,12 @@ static int is_old(const struct pool *p, const struct pool_state *state, struct f
 	return -ESTALE;
 }
 
+static int still_busy(struct fault *fault)
+{
+	return fault_set(fault, -EBUSY,
+		"a process that was killed still has writes of this pool under way: try again when its disk has answered");
+}
+
 /* Before the new incarnation is durable: after a crash it is still known which sums are the last opening's. */
 static int open_sums(struct pool *p, uint64_t before, uint64_t now, struct fault *fault)
 {
@@ -180,9 +186,12 @@ static int open_sums(struct pool *p, uint64_t before, uint64_t now, struct fault
 		p->map.bytes_max -= memory;
 		return 0;
 	}
-	fault_set(fault, err,
-		"the checksums of the pool's data (`sums`, `touched`) cannot be used (%s): give the file system room, or look at its disk",
-		strerror(-err));
+	if (err == -EBUSY)
+		still_busy(fault);
+	else
+		fault_set(fault, err,
+			"the checksums of the pool's data (`sums`, `touched`) cannot be used (%s): give the file system room, or look at its disk",
+			strerror(-err));
 	return -ESTALE; /* it has been said */
 }
 
@@ -258,12 +267,6 @@ static void start_values(struct pool *p, const struct pool_state *state)
 	p->map.dirty_max = frame_max / 4 / 112;
 	if (p->map.dirty_max > p->commit.checkpoint.records_max)
 		p->map.dirty_max = p->commit.checkpoint.records_max;
-}
-
-static int still_busy(struct fault *fault)
-{
-	return fault_set(fault, -EBUSY,
-		"a process that was killed still has writes of this pool under way: try again when its disk has answered");
 }
 
 static int open_mirror(struct pool *p, const struct pool_state *state, struct fault *fault)

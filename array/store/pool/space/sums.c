@@ -74,7 +74,7 @@ int pool_sums_open(struct pool_sums *s, uint64_t before, uint64_t now, uint64_t 
 	struct pool_sums_label label = {0};
 	uint64_t pages = memory_bytes / sizeof(struct pool_sums_page);
 	bool valid;
-	int err = open_file(s, "sums", 0, read_only, &s->file);
+	int err = open_file(s, "sums", POOL_FILE_HOLD, read_only, &s->file);
 
 	if (!err)
 		err = open_file(s, "touched", POOL_FILE_DSYNC, read_only, &s->touched_file);
