@@ -99,7 +99,7 @@ static void reopen(struct world *w)
 }
 
 /* Flips a bit of the closed pool's data, looks at all blocks of all disks, and flips it back. */
-static unsigned damaged_blocks(struct world *w, uint64_t byte, uint64_t *where)
+static unsigned damaged_blocks(struct world *w, uint64_t byte, bool alone, uint64_t *where)
 {
 	struct check_lines lines;
 	unsigned found = 0;
@@ -109,8 +109,10 @@ static unsigned damaged_blocks(struct world *w, uint64_t byte, uint64_t *where)
 	assert_int_equal(check_data(w, &lines), 0);
 	assert_int_equal(lines.not_compared, 0);
 	sim_flip(&w->sim, "data.0", byte * 8 + sim_below(&w->sim, 8));
-	assert_int_equal(check_data(w, &lines), 1);
-	assert_int_equal(lines.damaged, 1);
+	/* A finding for each entry of the map that has it: clones share chunks. */
+	assert_true(check_data(w, &lines) > 0 && lines.damaged > 0);
+	if (alone)
+		assert_int_equal(lines.damaged, 1);
 	snprintf(wanted, sizeof(wanted), "data.0 at byte %llu", (unsigned long long)(byte & ~4095ull));
 	assert_non_null(strstr(lines.last, wanted));
 	assert_int_equal(world_open(w), 0);
@@ -145,7 +147,7 @@ TEST(a_flipped_bit_is_found_where_it_is_and_a_new_write_heals_it)
 	world_settle(&w);
 	place = place_of(&w, m, 17);
 	assert_true(place);
-	assert_int_equal(damaged_blocks(&w, place + 4000, &where), 1);
+	assert_int_equal(damaged_blocks(&w, place + 4000, true, &where), 1);
 	assert_int_equal(where & 0xffffffff, 17);
 	assert_int_equal(w.damaged, 1); /* told once */
 	assert_int_equal(w.damage.disk_offset, 17 * 4096);
@@ -174,7 +176,7 @@ TEST(copies_and_their_original_see_the_same_damage)
 	copy = world_fork(&w, m);
 	assert_non_null(copy);
 	assert_int_equal(world_write(&w, m, 8, 8, 0), 0);
-	assert_int_equal(damaged_blocks(&w, place_of(&w, copy, 3), &where), 2);
+	assert_int_equal(damaged_blocks(&w, place_of(&w, copy, 3), true, &where), 2);
 	sim_flip(&w.sim, "data.0", 0); /* chunk 0 holds no data: nothing of it is read */
 	assert_int_equal(world_write(&w, m, 3 * 8, 8, 0), 0);
 	assert_int_equal(read_at(&w, m, 3 * 8, 8, NULL), 0);
@@ -323,7 +325,7 @@ static void run_checks(uint64_t seed)
 	assert_int_equal(world_check(&w, true), 0);
 	assert_int_equal(world_open(&w), 0);
 	if (place_of(&w, m, 3))
-		assert_true(damaged_blocks(&w, place_of(&w, m, 3), &where) > 0);
+		assert_true(damaged_blocks(&w, place_of(&w, m, 3), false, &where) > 0);
 	assert_int_equal(world_close(&w), 0);
 	world_destroy(&w);
 }
@@ -473,8 +475,8 @@ TEST(a_scrub_gives_checksums_to_blocks_that_have_none)
 	assert_int_equal(lines.not_compared, 1);
 	assert_int_equal(world_open(&w), 0);
 	assert_true(scrub(&w).finished);
-	assert_true(
-		damaged_blocks(&w, place_of(&w, m, 9), &where) == 1); /* which checks that all are compared */
+	assert_true(damaged_blocks(&w, place_of(&w, m, 9), true, &where) ==
+		    1); /* which checks that all are compared */
 	assert_int_equal(world_close(&w), 0);
 	world_destroy(&w);
 }
