@@ -22,7 +22,7 @@ struct request {
 	char owner[ARRAY_NAME_MAX_BYTES + 1];  /* the host: of sets and jobs */
 	struct array_call call;
 	struct lun *lun;          /* held while a call runs */
-	struct fault first_fault; /* why what was begun is being undone */
+	struct set_taking taking; /* of set-take */
 };
 
 void request_run(struct request *r);

@@ -12,37 +12,6 @@
 #include "array/control/requests.h"
 #include "array/control/status.h"
 
-static void aborted(struct array_call *call)
-{
-	struct request *r = container_of(call, struct request, call);
-
-	request_fault(r, r->first_fault.err, &r->first_fault);
-}
-
-/* Undoes the set, then answers with what went wrong first. */
-static void give_up(struct request *r, int err, const struct fault *fault)
-{
-	r->first_fault = *fault;
-	r->first_fault.err = err;
-	memset(&r->call, 0, sizeof(r->call));
-	r->call.done = aborted;
-	set_abort(r->array, r->msg.set_id, r->owner, &r->call);
-}
-
-/* True: the step went well, and the call is ready for the next one. */
-static bool went_on(struct request *r, void (*next)(struct array_call *call))
-{
-	struct fault fault = r->call.fault;
-
-	if (fault.err) {
-		give_up(r, fault.err, &fault);
-		return false;
-	}
-	memset(&r->call, 0, sizeof(r->call));
-	r->call.done = next;
-	return true;
-}
-
 /* The new copies are mapped to nobody. */
 static void taken(struct array_call *call)
 {
@@ -51,8 +20,7 @@ static void taken(struct array_call *call)
 	struct set_view view;
 
 	if (call->fault.err) {
-		struct fault fault = call->fault;
-		give_up(r, fault.err, &fault);
+		request_fault(r, call->fault.err, &call->fault);
 		return;
 	}
 	struct up_msg *reply = request_accept(r);
@@ -69,32 +37,6 @@ static void taken(struct array_call *call)
 		request_put_entry(reply, &entry);
 	}
 	request_finish(r);
-}
-
-static void committed(struct array_call *call)
-{
-	struct request *r = container_of(call, struct request, call);
-
-	if (went_on(r, taken))
-		set_keep(r->array, r->msg.set_id, r->owner, &r->call);
-}
-
-static void armed(struct array_call *call)
-{
-	struct request *r = container_of(call, struct request, call);
-
-	if (went_on(r, committed))
-		set_commit(r->array, r->msg.set_id, r->owner, request_deadline_ms(r), &r->call);
-}
-
-static int add_one(struct request *r, const uint8_t lun_id[UP_ID_BYTES], struct fault *fault)
-{
-	enum up_copy_kind kind =
-		up_has(&r->msg, UP_TAG_COPY_KIND) ? (enum up_copy_kind)r->msg.copy_kind : UP_COPY_DEFAULT;
-	struct lun *lun = lun_find(r->array, lun_id);
-	uint8_t shadow_id[UP_ID_BYTES];
-
-	return set_add(r->array, r->msg.set_id, r->owner, lun, kind, shadow_id, fault);
 }
 
 /* Refuses what is known to be wrong before anything is begun. */
@@ -134,22 +76,21 @@ static bool check_take(struct request *r)
 
 void request_set_take(struct request *r)
 {
-	struct fault fault = {0};
+	struct lun *luns[UP_PAGE_MAX_LUNS];
+	struct set_order order = {.owner = r->owner,
+		.label = r->msg.label,
+		.luns = luns,
+		.lun_count = r->msg.lun_count,
+		.kind = up_has(&r->msg, UP_TAG_COPY_KIND) ? (enum up_copy_kind)r->msg.copy_kind
+							  : UP_COPY_DEFAULT,
+		.keep = true,
+		.deadline_ms = request_deadline_ms(r)};
 
 	if (!check_take(r))
 		return;
-	int err = set_begin(r->array, r->msg.set_id, r->owner, &fault);
-	if (err) {
-		request_fault(r, err, &fault);
-		return;
-	}
-	set_without_vss(set_find(r->array, r->msg.set_id, r->owner), r->msg.label);
-	for (uint32_t i = 0; i < r->msg.lun_count && !err; i++)
-		err = add_one(r, r->msg.luns[i].id, &fault);
-	if (err) {
-		give_up(r, err, &fault);
-		return;
-	}
-	r->call.done = armed;
-	set_arm(r->array, r->msg.set_id, r->owner, &r->call);
+	for (uint32_t i = 0; i < r->msg.lun_count; i++)
+		luns[i] = lun_find(r->array, r->msg.luns[i].id);
+	memcpy(r->taking.set_id, r->msg.set_id, UP_ID_BYTES);
+	r->call.done = taken;
+	set_take(r->array, &r->taking, &order, &r->call);
 }

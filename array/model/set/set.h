@@ -53,14 +53,16 @@ void set_touch(struct set *s);
 void set_note(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,
 	const struct set_notes *notes, unsigned which, struct array_call *call);
 
-/* A set of the administrator's in one call. */
+/* A set without VSS in one call. */
 struct set_order {
+	const char *owner;        /* NULL: the administrator's; else valid until the call is done */
 	const char *name, *label; /* NULL or empty: none */
 	struct lun *const *luns;
 	unsigned lun_count;
 	enum up_copy_kind kind;
 	bool keep;
-	uint64_t lock_ms; /* 0: it is not locked */
+	uint64_t lock_ms;     /* 0: it is not locked */
+	uint32_t deadline_ms; /* of the commit; 0: commit_budget_ms */
 };
 /* The memory is the caller's until the call is done; set_id is a random one of its choice. */
 struct set_taking {
@@ -68,11 +70,13 @@ struct set_taking {
 	/* private */
 	struct array *array;
 	struct array_call step, *call;
+	const char *owner;
 	bool keep;
 	uint64_t lock_ms;
+	uint32_t deadline_ms;
 	struct fault fault;
 };
-/* Begin, rename, add, label, arm, commit, keep, lock. When one of them fails, the set is undone and the call ends with
+/* Begin, rename, label, add, arm, commit, keep, lock. When one of them fails, the set is undone and the call ends with
  * that failure; but a set that cannot be locked stays. order: read before this returns. */
 void set_take(struct array *a, struct set_taking *t, const struct set_order *order, struct array_call *call);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A copy set in one call, for the administrator and for policies: begun, cut, kept, locked; or undone whole. */
+/* A copy set in one call and without VSS, for hosts, the administrator and policies: begun, cut, kept, locked; or undone
+ * whole. */
 #include <errno.h>
 #include <string.h>
 #include "array/model/set/internal.h"
@@ -25,7 +26,7 @@ static void give_up(struct set_taking *t, const struct fault *fault)
 	t->fault = *fault;
 	memset(&t->step, 0, sizeof(t->step));
 	t->step.done = undone;
-	set_abort(t->array, t->set_id, "", &t->step);
+	set_abort(t->array, t->set_id, t->owner, &t->step);
 }
 
 /* The next step is to end with `done`; false: this one has failed, and the set is given up. */
@@ -70,7 +71,7 @@ static void committed(struct array_call *step)
 	if (!go_on(step, kept))
 		return;
 	if (t->keep)
-		set_keep(t->array, t->set_id, "", step);
+		set_keep(t->array, t->set_id, t->owner, step);
 	else
 		take_done(t, 0);
 }
@@ -80,15 +81,7 @@ static void armed(struct array_call *step)
 	struct set_taking *t = taking_of(step);
 
 	if (go_on(step, committed))
-		set_commit(t->array, t->set_id, "", t->array->options.commit_budget_ms, step);
-}
-
-static void labelled(struct array_call *step)
-{
-	struct set_taking *t = taking_of(step);
-
-	if (go_on(step, armed))
-		set_arm(t->array, t->set_id, "", step);
+		set_commit(t->array, t->set_id, t->owner, t->deadline_ms, step);
 }
 
 static int order_luns(struct set_taking *t, const struct set_order *o)
@@ -97,41 +90,47 @@ static int order_luns(struct set_taking *t, const struct set_order *o)
 	int err = 0;
 
 	for (unsigned i = 0; !err && i < o->lun_count; i++)
-		err = set_add(t->array, t->set_id, "", o->luns[i], o->kind, id, &t->fault);
+		err = set_add(t->array, t->set_id, t->owner, o->luns[i], o->kind, id, &t->fault);
 	return err;
+}
+
+/* The set with its name, its label and its LUNs. */
+static int order_place(struct set_taking *t, const struct set_order *o)
+{
+	struct set *s = set_find(t->array, t->set_id, t->owner);
+	int err = 0;
+
+	if (o->name && o->name[0])
+		err = set_rename(s, o->name, &t->fault);
+	if (!err && (t->owner[0] || (o->label && o->label[0])))
+		set_without_vss(s, o->label ? o->label : "");
+	return err ? err : order_luns(t, o);
 }
 
 void set_take(struct array *a, struct set_taking *t, const struct set_order *o, struct array_call *call)
 {
-	struct set_notes notes = {.writers = UP_WRITERS_NOT_TOLD};
 	struct fault fault;
 	int err;
 
 	t->array = a;
 	t->call = call;
+	t->owner = o->owner ? o->owner : "";
 	t->keep = o->keep;
 	t->lock_ms = o->lock_ms;
+	t->deadline_ms = o->deadline_ms ? o->deadline_ms : a->options.commit_budget_ms;
 	memset(&t->fault, 0, sizeof(t->fault));
-	err = set_begin(a, t->set_id, "", &t->fault);
+	err = set_begin(a, t->set_id, t->owner, &t->fault);
 	if (err) {
 		take_done(t, err);
 		return;
 	}
-	if (o->name && o->name[0])
-		err = set_rename(set_find(a, t->set_id, ""), o->name, &t->fault);
-	if (!err)
-		err = order_luns(t, o);
+	err = order_place(t, o);
 	if (err) {
 		fault = t->fault;
 		give_up(t, &fault);
 		return;
 	}
 	memset(&t->step, 0, sizeof(t->step));
-	t->step.done = labelled;
-	if (!o->label || !o->label[0]) {
-		labelled(&t->step);
-		return;
-	}
-	strncpy(notes.label, o->label, UP_LABEL_MAX_BYTES);
-	set_note(a, t->set_id, "", &notes, SET_NOTE_LABEL, &t->step);
+	t->step.done = armed;
+	set_arm(a, t->set_id, t->owner, &t->step);
 }
