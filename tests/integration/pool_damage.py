@@ -7,6 +7,7 @@ kind where nothing is damaged, kills included.
 """
 import os
 import struct
+import subprocess
 import sys
 import time
 import unittest
@@ -137,6 +138,33 @@ class Damage(unittest.TestCase):
                 array.start()
                 self.assertEqual(self.damaged(array, range(version + 1)), [])
             self.assertFalse([e for e in array.ctl('events')['events'] if 'damaged' in e['text']])
+
+    def test_reads_and_writes_of_one_place_at_once_make_no_damage(self):
+        """Two hosts write other patterns over each other while two read: whatever they see, it is not called damaged."""
+        with Array(pool_options=ON) as array:
+            array.ctl('lun', 'create', 'a', '--size', '1M')
+            hosts = [f'iqn.2026-01.test:h{i}' for i in range(4)]
+            for i, iqn in enumerate(hosts):
+                array.add_host(f'h{i}', iqn)
+                array.ctl('map', 'a', f'h{i}')
+
+            def bench(iqn, size, *more):
+                image = (f'driver=iscsi,transport=tcp,portal={array.portal()},target={array.target},lun=1,'
+                         f'initiator-name={iqn}')
+                return subprocess.Popen(['qemu-img', 'bench', '-c', '5000', '-d', '16', '-t', 'none', '-s', str(size), '-S',
+                                         str(size), *more, '--image-opts', image], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            running = [bench(hosts[0], 65536, '-w', '--pattern=17'), bench(hosts[1], 32768, '-w', '--pattern=34'),
+                       bench(hosts[2], 65536), bench(hosts[3], 4096)]
+            for process in running:
+                said = process.communicate()[1]
+                self.assertEqual(process.returncode, 0, said[-300:])
+            array.restart()
+            with Session(array, 'h0') as session:
+                for block in range(256):
+                    session.read(1, block * 8, 8)
+            self.assertEqual(array.ctl('pool', 'scrub', 'start', '--rate', '0')['checksums'], True)
+            self.assertEqual(self.scrub(array)['damaged'], 0)
 
     def test_a_pool_gets_checksums_and_loses_them_again(self):
         with Array(pool_options=ON + ('--checksums', 'off')) as array:
