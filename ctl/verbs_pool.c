@@ -302,9 +302,10 @@ int verb_pool_status(struct invocation *in)
 	bool read_only = json_is_true(json_object_get(pool, "read_only"));
 
 	return print_result(in, pool,
-		"path       %s\ncapacity   %s\nused       %s\nreclaiming %s, %s steps\nset aside  %s\nmirror     %s\nstate      %s%s\n",
+		"path       %s\ncapacity   %s\nused       %s\nreclaiming %s, %s steps\nset aside  %s\nmirror     %s\nchecksums  %s\nstate      %s%s\n",
 		text_of(pool, "path"), size_of(pool, "capacity_bytes"), size_of(pool, "used_bytes"),
 		size_of(pool, "reclaim_pending_bytes"), count_of(pool, "reclaim_pending_steps"),
 		size_of(pool, "reserved_bytes"), text_of(pool, "mirror"),
+		json_is_true(json_object_get(pool, "checksums")) ? "on" : "off",
 		read_only ? "read-only: " : "read-write", read_only ? text_of(pool, "read_only_reason") : "");
 }

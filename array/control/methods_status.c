@@ -12,16 +12,19 @@
 static json_t *pool_json(struct mgmt_call *c)
 {
 	struct store *store = array_settings(c->array)->store;
+	struct store_scrub scrub = {0};
 	struct store_stats stats = {0};
 
 	store->ops->stats(store, &stats);
-	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "store", store->ops->name,
-		"path", c->options->pool_path, "capacity_bytes", (json_int_t)stats.capacity_bytes,
-		"used_bytes", (json_int_t)stats.used_bytes, "reclaim_pending_bytes",
-		(json_int_t)stats.reclaim_pending_bytes, "reclaim_pending_steps",
+	if (store->ops->scrub_view)
+		store->ops->scrub_view(store, &scrub);
+	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:b}", "store",
+		store->ops->name, "path", c->options->pool_path, "capacity_bytes",
+		(json_int_t)stats.capacity_bytes, "used_bytes", (json_int_t)stats.used_bytes,
+		"reclaim_pending_bytes", (json_int_t)stats.reclaim_pending_bytes, "reclaim_pending_steps",
 		(json_int_t)stats.reclaim_pending_steps, "reserved_bytes", (json_int_t)stats.reserved_bytes,
 		"read_only", stats.read_only, "read_only_reason", json_text(stats.read_only_reason), "mirror",
-		json_text(stats.mirror[0] ? stats.mirror : "none"));
+		json_text(stats.mirror[0] ? stats.mirror : "none"), "checksums", scrub.possible);
 }
 
 static json_t *session_json(struct mgmt_call *c, const struct management_session *s)

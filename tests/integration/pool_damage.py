@@ -111,6 +111,7 @@ class Damage(unittest.TestCase):
             self.damage(array, at)
             array.start()
             self.assertEqual(array.ctl('pool', 'scrub', 'status')['state'], 'none')
+            self.assertIn('checksums  on\n', array.text('pool', 'status'))
             array.ctl('pool', 'scrub', 'start', '--rate', '1G')
             found = self.scrub(array)
             self.assertEqual((found['state'], found['percent'], found['damaged'], found['unreadable']),
@@ -200,6 +201,7 @@ class Damage(unittest.TestCase):
             array.start()
             refused = array.ctl('pool', 'checksums', array.pool, 'on', check=False)
             self.assertEqual(refused.returncode, 1)
+            self.assertIs(array.ctl('pool', 'status')['checksums'], False)
             refused = array.ctl('pool', 'scrub', 'start', check=False)
             self.assertEqual(refused.returncode, 1)
             self.assertIn('keeps no checksums', refused.stderr)

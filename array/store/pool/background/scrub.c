@@ -112,7 +112,7 @@ static void scrub_work(struct pool_job *job)
 	struct pool_scrub *s = container_of(job, struct pool_scrub, job);
 	struct pool *p = s->pool;
 
-	if (s->keep_only || s->batches % KEEP_EVERY == 0)
+	if (s->keep_only || s->batches % KEEP_EVERY == 1)
 		p->base.host->ops->file_replace(p->base.host, "scrub", s->file, sizeof(s->file));
 	if (s->keep_only)
 		return;
@@ -282,8 +282,8 @@ static void next_batch(struct pool_scrub *s)
 	s->job.work = scrub_work;
 	s->job.done = scrub_worked;
 	s->keep_only = false;
+	s->batches++; /* the job looks at it */
 	s->pool->base.host->ops->work(s->pool->base.host, &s->job, POOL_QUEUE_WORKERS);
-	s->batches++;
 }
 
 static void scrub_called(struct pool_call *call)
