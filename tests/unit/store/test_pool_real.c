@@ -40,7 +40,7 @@ struct shared {
 static struct pool_options options(void)
 {
 	return (struct pool_options){
-		.path = dir, .capacity_bytes = UINT64_C(96) << 20, .log_bytes = 2u << 20};
+		.path = dir, .capacity_bytes = UINT64_C(96) << 20, .log_bytes = 2u << 20, .checksums = true};
 }
 
 static void make_dir(void)
@@ -52,7 +52,7 @@ static void make_dir(void)
 static void remove_pool(const char *of)
 {
 	static const char *const names[] = {
-		"pool", "log", "lock", "data.0", "meta/data.mdb", "meta/lock.mdb"};
+		"pool", "log", "lock", "data.0", "mark", "sums", "touched", "meta/data.mdb", "meta/lock.mdb"};
 	char path[128];
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
