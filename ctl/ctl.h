@@ -130,6 +130,12 @@ json_t *ctl_call(const struct invocation *in, const char *method, json_t *params
 /* The same for what the first operand names: it is the parameter `as`. */
 json_t *ctl_call_named(const struct invocation *in, const char *method, const char *as);
 
+/* ---- verbs_host.c ----------------------------------------------------------------------------------- */
+
+/* The first line of a file as the parameter `member`. option: who named the file. Returns the exit code. */
+int ctl_secret(const struct invocation *in, const char *option, const char *member, const char *path,
+	json_t *params);
+
 /* ---- list.c ------------------------------------------------------------------------------------------- */
 
 /* All pages of a list: an array (owned), NULL: said why. flag: NULL, or a parameter to set to true. */
@@ -194,6 +200,8 @@ int verb_policy_list(struct invocation *in);
 int verb_policy_show(struct invocation *in);
 int verb_policy_preview(struct invocation *in);
 int verb_policy_delete(struct invocation *in);
+int verb_apply(struct invocation *in);
+int verb_config_export(struct invocation *in);
 int verb_status(struct invocation *in);
 int verb_session_list(struct invocation *in);
 int verb_session_logout(struct invocation *in);

@@ -79,6 +79,13 @@ static const struct option_row set_lock_options[] = {
 	{"for", "TIME", "from now on: 90min, 12h, 14d, 8w, 7y"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row apply_options[] = {
+	{"check", NULL, "change nothing, and print what would be done"},
+	{"diff", NULL, "print for each change what is there and what it becomes"},
+	{"prune", NULL, "also take away what the file does not name, of the kinds that it speaks of"},
+	{"yes", NULL, "with --prune: do so, the data of LUNs included"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row policy_options[] = {
 	{"luns", "LUN,LUN…", "what to take copies of, at one instant"},
 	{"every", "TIME", "how often: 15min, 1h, 1d; none: it takes no copies, and only deletes"},
@@ -205,6 +212,13 @@ const struct verb ctl_verbs[] = {
 		"write to them. A lock can be made longer, never shorter, and there is no way to end one: it ends when its "
 		"date has come and umbrad has run for as long as it was until then, so that no clock ends it early.",
 		verb_set_lock},
+	{"apply", NULL, "FILE", 1, 1, apply_options,
+		"Makes the array as a file says: LUNs, hosts, mappings and policies, in JSON (see docs/operations.md; - reads the "
+		"standard input). What is there already stays, so that a second run changes nothing; LUNs only grow. Secrets are "
+		"in files that it names, and are read for hosts that have none yet. Nothing is taken away without --prune --yes.",
+		verb_apply},
+	{"config", "export", "", 0, 0, NULL, "Prints the file by which apply makes an array like this one.",
+		verb_config_export},
 	{"policy", "create", "NAME", 1, 1, policy_options,
 		"Makes a policy: the array takes crash-consistent copies of LUNs by itself, and deletes those under its label "
 		"that no rule keeps. A copy that one rule keeps stays whatever the others say; what is locked or mapped to a host "

@@ -10,22 +10,22 @@
 #define BYTE_ORDER_MARK   "\xef\xbb\xbf"
 #define SECRET_TEXT_BYTES (SECRET_MAX_BYTES + sizeof(BYTE_ORDER_MARK) + 1) /* with the line's end and a NUL */
 
-/* The first line of the file that `option` names into secret. */
+/* The first line of the file that `option` names, as the user wrote it, into secret. */
 static int read_secret(
 	const struct invocation *in, const char *option, const char *path, char secret[SECRET_TEXT_BYTES])
 {
 	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
 
 	if (!file)
-		return ctl_fail(in, -errno, "%s: %s: --%s names a file with the secret in its first line.",
+		return ctl_fail(in, -errno, "%s: %s: %s names a file with the secret in its first line.",
 			path, strerror(errno), option);
 	char *line = fgets(secret, SECRET_TEXT_BYTES, file);
 	int err = ferror(file) ? errno : 0; /* a directory opens, too */
 	if (file != stdin)
 		fclose(file);
 	if (err)
-		return ctl_fail(in, -err, "%s: %s: --%s names a file with the secret in its first line.",
-			path, strerror(err), option);
+		return ctl_fail(in, -err, "%s: %s: %s names a file with the secret in its first line.", path,
+			strerror(err), option);
 	if (!line)
 		return ctl_fail(in, -ENODATA, "%s is empty: put the secret in its first line.", path);
 	if (strncmp(secret, "\xff\xfe", 2) == 0 || strncmp(secret, "\xfe\xff", 2) == 0)
@@ -76,26 +76,36 @@ static void add_flag(const struct invocation *in, json_t *params, const char *op
 		json_object_set_new(params, member, json_false());
 }
 
+int ctl_secret(
+	const struct invocation *in, const char *option, const char *member, const char *path, json_t *params)
+{
+	char secret[SECRET_TEXT_BYTES];
+	int failed = read_secret(in, option, path, secret);
+
+	if (!failed)
+		json_object_set_new(params, member, json_string(secret));
+	explicit_bzero(secret, sizeof(secret));
+	if (failed)
+		return failed;
+	if (!json_object_get(params, member))
+		return ctl_fail(in, -EINVAL, "The secret in %s is not UTF-8 text: choose another.", path);
+	return CTL_OK;
+}
+
 /* A secret from the file that `option` names, or none any more with `no_option`. */
 static int add_secret(const struct invocation *in, json_t *params, const char *option, const char *no_option,
 	const char *member)
 {
 	const char *path = ctl_option(in, option, 0);
-	char secret[SECRET_TEXT_BYTES];
 
 	if (path && ctl_flag(in, no_option))
 		return ctl_usage(in, "--%s and --%s contradict each other.", option, no_option);
-	if (path) {
-		int failed = read_secret(in, option, path, secret);
-		if (!failed)
-			json_object_set_new(params, member, json_string(secret));
-		explicit_bzero(secret, sizeof(secret));
-		if (failed)
-			return failed;
-		if (!json_object_get(params, member))
-			return ctl_fail(
-				in, -EINVAL, "The secret in %s is not UTF-8 text: choose another.", path);
-	}
+	char what[40];
+
+	snprintf(what, sizeof(what), "--%s", option);
+	int failed = path ? ctl_secret(in, what, member, path, params) : CTL_OK;
+	if (failed)
+		return failed;
 	if (ctl_flag(in, no_option))
 		json_object_set_new(params, member, json_string(""));
 	return CTL_OK;
