@@ -19,7 +19,8 @@ from umbra_lab import Array  # noqa: E402
 
 BLOCK = 4096
 BLOCKS = 256
-ON = ('--capacity', '64M', '--log', '4M')  # as a new pool is
+PLAIN = ('--capacity', '64M', '--log', '4M')
+ON = PLAIN + ('--checksums', 'on')
 
 
 def content(block, version=0):
@@ -168,7 +169,7 @@ class Damage(unittest.TestCase):
             self.assertEqual(self.scrub(array)['damaged'], 0)
 
     def test_a_pool_gets_checksums_and_loses_them_again(self):
-        with Array(pool_options=ON + ('--checksums', 'off')) as array:
+        with Array(pool_options=PLAIN) as array:
             self.begin(array)
             self.fill(array)
             array.stop()
