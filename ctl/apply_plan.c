@@ -20,6 +20,18 @@ static void differ(const json_t *entry, const json_t *is, const char *member, js
 	json_object_set_new(values, member, json_pack("{s:O?, s:O}", "is", now, "becomes", want));
 }
 
+/* A step for what is not there yet, or has changes: more params than its name. params and values: moved. */
+static void put(struct plan *p, const json_t *is, const char *method, json_t *params, json_t *values,
+	const char *kind, const char *name)
+{
+	if (!is || json_object_size(params) > 1) {
+		plan_add(p, is ? '~' : '+', method, params, values, "%s %s", kind, name);
+		return;
+	}
+	json_decref(params);
+	json_decref(values);
+}
+
 /* ---- LUNs ------------------------------------------------------------------------------------------- */
 
 static bool plan_lun(struct plan *p, size_t at, json_t *entry)
@@ -100,12 +112,7 @@ static bool plan_host(struct plan *p, size_t at, json_t *entry)
 		json_decref(values);
 		return false;
 	}
-	if (!is || json_object_size(params) > 1) {
-		plan_add(p, is ? '~' : '+', is ? "host.set" : "host.add", params, values, "host %s", name);
-	} else {
-		json_decref(params);
-		json_decref(values);
-	}
+	put(p, is, is ? "host.set" : "host.add", params, values, "host", name);
 	return true;
 }
 
@@ -227,13 +234,7 @@ static bool plan_policy(struct plan *p, size_t at, json_t *entry)
 	}
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 		differ(words, now, members[i], params, values);
-	if (!is || json_object_size(params) > 1) {
-		plan_add(p, is ? '~' : '+', is ? "policy.set" : "policy.create", params, values, "policy %s",
-			name);
-	} else {
-		json_decref(params);
-		json_decref(values);
-	}
+	put(p, is, is ? "policy.set" : "policy.create", params, values, "policy", name);
 	json_decref(now);
 	json_decref(words);
 	return true;

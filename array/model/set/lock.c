@@ -198,6 +198,7 @@ struct locking {
 	struct change c;
 	struct set *s; /* held */
 	struct lock_record r;
+	uint64_t for_ms; /* 0: until r.unix_ms */
 	bool gated;
 };
 
@@ -212,6 +213,8 @@ static int time_check(struct locking *op)
 	uint64_t now = array_clock_unix_ms();
 	char label[ARRAY_NAME_MAX_BYTES + 1];
 
+	if (op->for_ms)
+		op->r.unix_ms = op->for_ms > LOCK_MAX_MS ? UINT64_MAX : now + op->for_ms;
 	if (op->r.unix_ms <= now)
 		return fault_set(&op->c.fault, -EINVAL,
 			"that time has passed already: name one that is to come, and look at the clock");
@@ -304,8 +307,8 @@ static void lock_clear(struct change *c)
 		set_release(locking_of(c)->s);
 }
 
-void set_lock(
-	struct array *a, const uint8_t set_id[UP_ID_BYTES], uint64_t until_unix_ms, struct array_call *call)
+static void lock_start(struct array *a, const uint8_t set_id[UP_ID_BYTES], uint64_t until_ms, uint64_t for_ms,
+	struct array_call *call)
 {
 	static const struct change_ops ops = {.check = lock_check,
 		.drain = lock_drain,
@@ -324,16 +327,21 @@ void set_lock(
 	if (!op)
 		return;
 	op->s = s;
-	op->r.unix_ms = until_unix_ms;
+	op->r.unix_ms = until_ms;
+	op->for_ms = for_ms;
 	memcpy(op->r.set_id, s->id, UP_ID_BYTES);
 	set_hold(s);
 	change_submit(&op->c);
 }
 
+void set_lock(
+	struct array *a, const uint8_t set_id[UP_ID_BYTES], uint64_t until_unix_ms, struct array_call *call)
+{
+	lock_start(a, set_id, until_unix_ms, 0, call);
+}
+
 void set_lock_for(
 	struct array *a, const uint8_t set_id[UP_ID_BYTES], uint64_t for_ms, struct array_call *call)
 {
-	uint64_t now = array_clock_unix_ms();
-
-	set_lock(a, set_id, for_ms > LOCK_MAX_MS ? UINT64_MAX : now + for_ms, call);
+	lock_start(a, set_id, 0, for_ms, call);
 }

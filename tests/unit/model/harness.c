@@ -486,6 +486,16 @@ void watcher_detach(struct harness *h, struct watcher *w)
 	host_nexus_detach(h->array, &w->nexus);
 }
 
+unsigned events_with(struct harness *h, const char *text)
+{
+	const struct array_event *e;
+	unsigned count = 0;
+
+	for (uint64_t at = 0; (e = array_event_after(h->array, at)); at = e->serial)
+		count += strstr(e->text, text) != NULL;
+	return count;
+}
+
 /* ---- the whole model ---- */
 
 static void dump_luns(struct harness *h, FILE *f)

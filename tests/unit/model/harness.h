@@ -64,6 +64,9 @@ struct array_call *waiter_init(struct waiter *w);
 /* Waits for it; returns the error. */
 int waiter_wait(struct harness *h, struct waiter *w);
 
+/* How many of the events that are kept have the text in theirs. */
+unsigned events_with(struct harness *h, const char *text);
+
 struct lun *make_lun(struct harness *h, const char *name, uint64_t size_bytes);
 struct host *make_host(struct harness *h, const char *name, const char *iqn);
 int do_map(struct harness *h, struct host *host, struct lun *lun, uint32_t number);

@@ -248,16 +248,6 @@ TEST(hydrations_outlive_restarts)
 	assert_int_equal(state_of(h, ids[COPIES - 1]), LUN_HYDRATION_NONE);
 }
 
-static unsigned events_with(struct harness *h, const char *text)
-{
-	const struct array_event *e;
-	unsigned count = 0;
-
-	for (uint64_t at = 0; (e = array_event_after(h->array, at)); at = e->serial)
-		count += strstr(e->text, text) != NULL;
-	return count;
-}
-
 TEST(a_failed_hydration_is_tried_again)
 {
 	struct harness *h = *state;

@@ -89,16 +89,6 @@ static unsigned kept_sets(struct harness *h)
 	return count;
 }
 
-static unsigned events_with(struct harness *h, const char *text)
-{
-	const struct array_event *e;
-	unsigned count = 0;
-
-	for (uint64_t at = 0; (e = array_event_after(h->array, at)); at = e->serial)
-		count += strstr(e->text, text) != NULL;
-	return count;
-}
-
 static struct set *newest(struct harness *h)
 {
 	struct set *last = NULL;

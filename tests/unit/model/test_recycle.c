@@ -340,16 +340,6 @@ TEST(the_bin_counts_as_luns)
 	assert_non_null(make_lun(h, "more", MIB));
 }
 
-static unsigned events_with(struct harness *h, const char *text)
-{
-	const struct array_event *e;
-	unsigned count = 0;
-
-	for (uint64_t at = 0; (e = array_event_after(h->array, at)); at = e->serial)
-		count += strstr(e->text, text) != NULL;
-	return count;
-}
-
 TEST(a_full_store_tells_of_the_bin)
 {
 	struct harness *h = *state;
