@@ -207,5 +207,6 @@ int verb_session_list(struct invocation *in);
 int verb_session_logout(struct invocation *in);
 int verb_events(struct invocation *in);
 int verb_top(struct invocation *in);
+int verb_metrics(struct invocation *in);
 
 #endif

@@ -123,6 +123,11 @@ static const struct option_row top_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct option_row metrics_options[] = {
+	{"http", NULL,
+		"read an HTTP request from standard input, and print the answer to it: for umbra-metrics.socket"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row pool_restore_options[] = {
 	{"from", "DIRECTORY", "the mirror (meta_mirror) or a backup (pool backup)"},
 	{"data-device", "DEVICE", "the pool's data device, if it has one"},
@@ -274,5 +279,9 @@ const struct verb ctl_verbs[] = {
 		verb_events},
 	{"top", NULL, "", 0, 0, top_options,
 		"Shows commands and bytes a second, by session, until interrupted.", verb_top},
+	{"metrics", NULL, "", 0, 0, metrics_options,
+		"Prints counters and states as Prometheus reads them: array, pool, LUNs, hosts, copy sets, policies, events. "
+		"A LUN or host has histograms once it was read or written since umbrad started.",
+		verb_metrics},
 	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

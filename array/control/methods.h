@@ -13,7 +13,8 @@ struct mgmt_method {
 };
 /* Each ended by a row without a name. */
 extern const struct mgmt_method mgmt_lun_methods[], mgmt_host_methods[], mgmt_set_methods[],
-	mgmt_policy_methods[], mgmt_resync_methods[], mgmt_recycle_methods[], mgmt_status_methods[];
+	mgmt_policy_methods[], mgmt_resync_methods[], mgmt_recycle_methods[], mgmt_load_methods[],
+	mgmt_status_methods[];
 
 /* The params, all of them, by jansson's unpack format (strict: unknown members are refused). False: the
  * call has been ended. */

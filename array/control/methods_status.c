@@ -18,13 +18,16 @@ static json_t *pool_json(struct mgmt_call *c)
 	store->ops->stats(store, &stats);
 	if (store->ops->scrub_view)
 		store->ops->scrub_view(store, &scrub);
-	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:b}", "store",
-		store->ops->name, "path", c->options->pool_path, "capacity_bytes",
+	return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:b, s:I, s:I, s:I, s:I}",
+		"store", store->ops->name, "path", c->options->pool_path, "capacity_bytes",
 		(json_int_t)stats.capacity_bytes, "used_bytes", (json_int_t)stats.used_bytes,
 		"reclaim_pending_bytes", (json_int_t)stats.reclaim_pending_bytes, "reclaim_pending_steps",
 		(json_int_t)stats.reclaim_pending_steps, "reserved_bytes", (json_int_t)stats.reserved_bytes,
 		"read_only", stats.read_only, "read_only_reason", json_text(stats.read_only_reason), "mirror",
-		json_text(stats.mirror[0] ? stats.mirror : "none"), "checksums", scrub.possible);
+		json_text(stats.mirror[0] ? stats.mirror : "none"), "checksums", scrub.possible, "log_bytes",
+		(json_int_t)stats.log_bytes, "log_used_bytes", (json_int_t)stats.log_used_bytes,
+		"map_memory_bytes", (json_int_t)stats.map_memory_bytes, "map_memory_used_bytes",
+		(json_int_t)stats.map_memory_used_bytes);
 }
 
 static json_t *session_json(struct mgmt_call *c, const struct management_session *s)
@@ -107,6 +110,13 @@ static json_t *counts_json(struct mgmt_call *c)
 		lun_recycled_bytes);
 }
 
+static json_t *events_json(const struct array *a)
+{
+	return json_pack("{s:I, s:I, s:I}", "info", (json_int_t)array_event_count(a, ARRAY_EVENT_INFO),
+		"warning", (json_int_t)array_event_count(a, ARRAY_EVENT_WARNING), "error",
+		(json_int_t)array_event_count(a, ARRAY_EVENT_ERROR));
+}
+
 static void status_method(struct mgmt_call *c)
 {
 	const struct management_transport *t = c->options->transport;
@@ -117,8 +127,9 @@ static void status_method(struct mgmt_call *c)
 		"name", array_name(c->array), "version", UMBRA_VERSION, "pid", (int)getpid(),
 		"started_unix_ms", (json_int_t)c->started_unix_ms, "target_name", t ? t->target_name : NULL,
 		"portals", portals_json(c));
-	mgmt_result(c, json_pack("{s:o, s:o, s:o, s:o, s:o}", "array", array, "pool", pool_json(c), "counts",
-			       counts_json(c), "limits", limits_json(c), "sessions", sessions_json(c)));
+	mgmt_result(c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "array", array, "pool", pool_json(c),
+			       "counts", counts_json(c), "limits", limits_json(c), "sessions",
+			       sessions_json(c), "events", events_json(c->array)));
 }
 
 static void pool_status_method(struct mgmt_call *c)

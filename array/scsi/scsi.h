@@ -134,6 +134,7 @@ struct scsi_task {
 	struct iovec iov[2];
 	void *waiting;
 	uint64_t lba, blocks, progress;
+	uint64_t started_ns; /* when it was executed, by the reactor's clock */
 	unsigned state;
 	uint32_t flags;
 	uint64_t abort_serial; /* with TASK_ABORTED */

@@ -101,12 +101,22 @@ static void start_blocked(struct scsi_lun *s)
 	s->pumping = false;
 }
 
+/* Of this turn of the reactor: it costs no look at a clock. */
+static uint64_t now_ns(const struct scsi_task *task)
+{
+	return reactor_now_ns(array_settings(task->nexus->target->array)->reactor);
+}
+
 void scsi_task_execute(struct scsi_task *task)
 {
 	struct scsi_lun *s = scsi_lun_of(task);
 
 	assert(list_linked(&task->link) && !(task->flags & TASK_EXECUTING));
 	task->flags |= TASK_EXECUTING;
+	task->started_ns = now_ns(task);
+	task->nexus->array.queue++;
+	if (task->lun_held)
+		task->lun_held->queue++;
 	if (task->flags & TASK_ABORTED) {
 		scsi_task_finish(task);
 		return;
@@ -125,6 +135,35 @@ void scsi_task_execute(struct scsi_task *task)
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------- */
+
+static enum load_kind load_kind_of(const struct scsi_task *task)
+{
+	if (!(task->command->flags & CMD_BLOCKS))
+		return LOAD_OTHER;
+	if (task->direction == SCSI_TO_INITIATOR)
+		return LOAD_READ;
+	return (task->command->flags & CMD_WRITES) ? LOAD_WRITE : LOAD_OTHER;
+}
+
+/* The operation is over, and its result is known. */
+static void count(const struct scsi_task *task)
+{
+	struct host *host = task->nexus->array.host; /* NULL: the session has ended */
+	struct load *loads[] = {task->lun_held ? &task->lun_held->load : NULL, host ? host_load(host) : NULL};
+	enum load_kind kind = load_kind_of(task);
+	uint64_t bytes = kind == LOAD_READ ? task->data_len : kind == LOAD_WRITE ? task->data_in_hand : 0;
+	uint64_t ns = now_ns(task) - task->started_ns;
+
+	for (unsigned i = 0; i < sizeof(loads) / sizeof(loads[0]); i++) {
+		if (loads[i] && task->status == SCSI_STATUS_GOOD)
+			load_add(loads[i], kind, bytes, ns);
+		else if (loads[i])
+			loads[i]->failed++;
+	}
+	task->nexus->array.queue--;
+	if (task->lun_held)
+		task->lun_held->queue--;
+}
 
 static void release(struct scsi_task *task)
 {
@@ -158,6 +197,8 @@ void scsi_task_finish(struct scsi_task *task)
 		task->data_len = 0;
 	if ((task->command->flags & CMD_WRITES) && task->status == SCSI_STATUS_GOOD)
 		scsi_threshold_written(n->target, (uint64_t)task->blocks * SCSI_BLOCK_BYTES);
+	if (task->flags & TASK_EXECUTING)
+		count(task);
 	task->lun_held = NULL;
 	task->done(task);
 	/* The task is the transport's again: not to be touched. */

@@ -147,7 +147,10 @@ struct store_stats {
 	uint64_t reclaim_pending_bytes;      /* of them: unused, but not given back yet; an estimate */
 	uint64_t reclaim_pending_steps; /* deleted disks of which something is left to look at or give back */
 	uint64_t reserved_bytes;        /* free, but set aside: see reserve() */
-	bool read_only;                 /* latched after a failed flush */
+	uint64_t log_bytes, log_used_bytes; /* of the intent log; 0: there is none */
+	uint64_t map_memory_bytes,
+		map_memory_used_bytes; /* the map's memory, and how much it may take; 0: as above */
+	bool read_only;                /* latched after a failed flush */
 	char read_only_reason[128];
 	char mirror[224]; /* of the metadata: none, current, or why it is lost */
 };

@@ -58,6 +58,7 @@ def look_inside(package, scratch, by_meson):
     assert '\nDepends: ' in control and 'liburing2' in control and 'liblmdb0' in control, control
     assert read(root, 'DEBIAN/conffiles') == f'/{CONFIGURATION}\n'
     assert 'ExecStart=/usr/sbin/umbrad ' in read(root, 'usr/lib/systemd/system/umbrad.service')
+    assert 'ExecStart=-/usr/bin/umbractl ' in read(root, 'usr/lib/systemd/system/umbra-metrics@.service')
     owners = {line.split()[1] for line in run('dpkg-deb', '-c', package).splitlines()}
     assert owners == {'root/root'}, owners
     shutil.rmtree(os.path.join(root, 'DEBIAN'))
@@ -77,6 +78,12 @@ def look_at_unit(root):
             file.write(read(root, 'usr/lib/systemd/system/umbrad.service').replace('=/usr/sbin/', f'={root}/usr/sbin/'))
         said = run('systemd-analyze', '--man=no', 'verify', file.name)
         assert 'umbrad' not in said, said
+        run('systemd-analyze', 'security', '--offline=yes', f'--threshold={EXPOSURE_MAX}', file.name)
+        for unit in ('umbra-metrics.socket', 'umbra-metrics@.service'):
+            with open(os.path.join(root, unit), 'w') as file:
+                file.write(read(root, 'usr/lib/systemd/system/' + unit).replace('-/usr/bin/', f'-{root}/usr/bin/'))
+        said = run('systemd-analyze', '--man=no', 'verify', os.path.join(root, 'umbra-metrics.socket'), file.name)
+        assert 'umbra' not in said, said
         run('systemd-analyze', 'security', '--offline=yes', f'--threshold={EXPOSURE_MAX}', file.name)
     if shutil.which('systemd-sysusers') and os.geteuid() == 0:
         run('systemd-sysusers', '--root=' + root, 'umbra.conf')

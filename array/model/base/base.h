@@ -99,6 +99,8 @@ void array_event_tell(struct array *a, enum array_event_level level, const char 
 	...) __attribute__((format(printf, 4, 5)));
 /* Keeps the last 1,024. The oldest kept event with a serial > after, or NULL. */
 const struct array_event *array_event_after(const struct array *a, uint64_t after);
+/* How many of this level there were since the array was opened. */
+uint64_t array_event_count(const struct array *a, enum array_event_level level);
 /* Called on every new event; one listener for each list node. */
 struct array_event_listener {
 	void (*event)(struct array_event_listener *l, const struct array_event *e);

@@ -13,6 +13,7 @@ void array_event_tell(
 	struct array_event copy;
 	va_list args;
 
+	a->event_counts[level]++;
 	memset(e, 0, sizeof(*e));
 	e->serial = serial;
 	e->unix_ms = array_clock_unix_ms();
@@ -37,6 +38,11 @@ const struct array_event *array_event_after(const struct array *a, uint64_t afte
 	if (after == UINT64_MAX || want > a->event_serial)
 		return NULL;
 	return &a->events[(want - 1) % ARRAY_EVENTS_KEPT];
+}
+
+uint64_t array_event_count(const struct array *a, enum array_event_level level)
+{
+	return a->event_counts[level];
 }
 
 void array_event_listen(struct array *a, struct array_event_listener *l)

@@ -87,8 +87,8 @@ struct array {
 	struct list graves;
 	struct reactor_timer grave_timer;
 
-	struct array_event events[ARRAY_EVENTS_KEPT]; /* serial s lies at (s - 1) % KEPT */
-	uint64_t event_serial;
+	struct array_event events[ARRAY_EVENTS_KEPT];               /* serial s lies at (s - 1) % KEPT */
+	uint64_t event_serial, event_counts[ARRAY_EVENT_ERROR + 1]; /* counts: by level */
 	struct list event_listeners;
 
 	uint8_t scratch[STORE_VALUE_MAX_BYTES]; /* a record being packed */

@@ -184,6 +184,20 @@ unsigned host_mappings(const struct host *h)
 	return h->mappings;
 }
 
+struct load *host_load(struct host *h)
+{
+	return &h->load;
+}
+
+uint32_t host_queue(const struct host *h)
+{
+	uint32_t queue = 0;
+
+	list_for_each (n, &h->nexuses)
+		queue += container_of(n, struct host_nexus, link_host)->queue;
+	return queue;
+}
+
 /* RFC 7143 4.2.7: iqn., eui. or naa. and what may follow, in lower case. */
 static bool iqn_valid(const char *iqn)
 {

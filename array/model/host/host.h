@@ -45,6 +45,8 @@ struct host *host_next(struct array *a, const struct host *after);
 const struct host_record *host_record_of(const struct host *h);
 unsigned host_sessions(const struct host *h);
 unsigned host_mappings(const struct host *h); /* LUNs that it sees */
+struct load *host_load(struct host *h);       /* of all its sessions since the start; the SCSI layer's */
+uint32_t host_queue(const struct host *h);    /* operations under way, of its sessions now */
 
 /* ---- mappings --------------------------------------------------------------------------------------- */
 
@@ -85,6 +87,7 @@ struct host_nexus {
 	struct host *host;                        /* borrowed; set by attach */
 	char initiator[UP_NAME_MAX_BYTES + 1];    /* as logged in */
 	bool authenticated;                       /* by CHAP */
+	uint32_t queue;                           /* the SCSI layer's: operations under way */
 	struct list_node link_host, link_pending; /* private */
 	bool pending_mappings;                    /* private */
 };

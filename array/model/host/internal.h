@@ -104,6 +104,7 @@ struct host {
 	struct list nexuses;
 	unsigned sessions;
 	bool seen; /* it has had a session since the array was opened */
+	struct load load;
 	struct map_page *pages[MAP_PAGES];
 	unsigned mappings;
 	unsigned holds; /* the model's, one for each nexus, changes under way */

@@ -8,6 +8,7 @@
 #define UMBRA_MODEL_LUN_H
 
 #include "array/model/base/base.h"
+#include "array/model/base/load.h"
 
 #define ARRAY_LUN_MIN_BYTES        (1u << 20)
 #define LUN_RESERVATIONS_MAX_BYTES 61440u /* of one LUN, that are kept */
@@ -44,6 +45,9 @@ struct lun {
 	bool locked;       /* of a shadow LUN whose set is locked: what changes it answers -EROFS */
 	bool sanitizing;   /* the SCSI layer's: no resync begins meanwhile */
 	uint32_t mappings; /* how many hosts see it */
+	/* of the SCSI layer: what hosts do, and operations under way, those that wait for others too */
+	struct load load;
+	uint32_t queue;
 	/* of the SCSI layer: per-LUN state (reservations), created on first use; freed by lun_scsi_free */
 	void *scsi;
 	void (*scsi_free)(void *scsi);

@@ -64,6 +64,10 @@ static void pool_stats(struct store *s, struct store_stats *out)
 		out->reclaim_pending_bytes = out->used_bytes;
 	out->reclaim_pending_steps = pending_steps(p);
 	out->reserved_bytes = p->space.reserved_chunks << POOL_CHUNK_SHIFT;
+	out->log_bytes = p->super.log_bytes;
+	out->log_used_bytes = p->log.used;
+	out->map_memory_bytes = p->map.bytes_max;
+	out->map_memory_used_bytes = p->map.bytes;
 	out->read_only = p->base.latched != 0;
 	if (p->mirror.active || !p->mirror.host)
 		snprintf(out->mirror, sizeof(out->mirror), "%s", p->mirror.active ? "current" : "none");

@@ -20,6 +20,7 @@ struct array {
 struct host {
 	struct host_record record;
 	struct lun *map[NUMBERS];
+	struct load load;
 };
 
 struct fake_lun fake_luns[FAKE_LUNS];
@@ -198,6 +199,11 @@ bool host_is_quiet(const struct array *a)
 const struct host_record *host_record_of(const struct host *h)
 {
 	return &h->record;
+}
+
+struct load *host_load(struct host *h)
+{
+	return &h->load;
 }
 
 struct lun *lun_find(struct array *a, const uint8_t id[UP_ID_BYTES])

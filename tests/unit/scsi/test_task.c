@@ -417,6 +417,60 @@ TEST(blocked_tasks_can_be_aborted)
 	assert_true(x[0].done && x[2].done);
 }
 
+/* ---- counters ------------------------------------------------------------------------------------------ */
+
+static uint64_t operations(const struct load *l, enum load_kind kind)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i <= LOAD_BOUNDS; i++)
+		sum += l->counts[kind].buckets[i];
+	return sum;
+}
+
+TEST(what_hosts_do_is_counted)
+{
+	struct lun *lun = &fake_luns[0].lun;
+	const struct load before = lun->load, host_before = *host_load(fake_host(0));
+	struct load *loads[] = {&lun->load, host_load(fake_host(0))};
+	const struct load *olds[] = {&before, &host_before};
+	struct tmf t;
+
+	assert_int_equal(lun->queue, 0);
+	fake_gate(true);
+	fake_hold_io = true;
+	read_begin(&test_a, &x[0], 1, SCSI_SIMPLE);
+	write_begin(&test_a, &x[1], 1, 7);
+	write_begin(&test_a2, &x[2], 1, 8);
+	client_begin_attribute(&test_a, &x[3], 1, CDB(0x35), NO_DATA, SCSI_ORDERED, 9);
+	assert_int_equal(lun->queue, 4); /* held, at the gate, behind others */
+	assert_int_equal(scsi_nexus_array(test_a.nexus)->queue, 3);
+	tmf(&t, &test_a, SCSI_ABORT_TASK, 1, 7);
+	assert_true(x[1].done);
+	assert_int_equal(lun->queue, 3);
+	fake_advance(20);
+	fake_hold_io = false;
+	fake_complete();
+	fake_gate(false);
+	assert_true(x[0].done && x[2].done && x[3].done);
+	assert_int_equal(lun->queue, 0);
+	assert_int_equal(scsi_nexus_array(test_a.nexus)->queue, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct load_count *read = &loads[i]->counts[LOAD_READ];
+		const struct load_count *old = &olds[i]->counts[LOAD_READ];
+
+		assert_int_equal(loads[i]->failed - olds[i]->failed, 1);
+		assert_int_equal(operations(loads[i], LOAD_READ) - operations(olds[i], LOAD_READ), 1);
+		assert_int_equal(operations(loads[i], LOAD_WRITE) - operations(olds[i], LOAD_WRITE), 1);
+		assert_int_equal(operations(loads[i], LOAD_OTHER) - operations(olds[i], LOAD_OTHER), 1);
+		assert_int_equal(read->bytes - old->bytes, 1024);
+		assert_int_equal(
+			loads[i]->counts[LOAD_WRITE].bytes - olds[i]->counts[LOAD_WRITE].bytes, 1024);
+		assert_int_equal(read->ns - old->ns, 20000000);
+		assert_int_equal(read->buckets[5] - old->buckets[5], 1); /* up to 50 ms */
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, teardown)
@@ -426,7 +480,8 @@ int main(void)
 		T(abort_and_clear_task_set), T(a_lun_reset_ends_tasks_reservations_and_modes),
 		T(target_reset_reaches_what_the_host_sees), T(a_function_does_not_wait_for_later_ones),
 		T(lost_nexus_ends_its_tasks), T(unmapping_answers_what_waits), T(steps_end_when_aborted),
-		T(ordered_waits_and_is_waited_for), T(blocked_tasks_can_be_aborted)};
+		T(ordered_waits_and_is_waited_for), T(blocked_tasks_can_be_aborted),
+		T(what_hosts_do_is_counted)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
