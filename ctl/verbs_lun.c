@@ -41,8 +41,9 @@ static void print_lun(const json_t *lun)
 		text_of(lun, "name"), text_of(lun, "id"), text_of(lun, "kind"), size_of(lun, "size_bytes"),
 		size_of(lun, "used_bytes"), text_of(lun, "vendor"), text_of(lun, "product"),
 		text_of(lun, "serial"), text_of(lun, "naa"), time_of(lun, "created_unix_ms"));
-	printf("alone     %s\nshared    %s\nback      %s\n", size_of(lun, "exclusive_bytes"),
-		size_of(lun, "shared_bytes"), size_of(lun, "deletion_frees_bytes"));
+	if (json_is_integer(json_object_get(lun, "exclusive_bytes")))
+		printf("alone     %s\nshared    %s\nback      %s\n", size_of(lun, "exclusive_bytes"),
+			size_of(lun, "shared_bytes"), size_of(lun, "deletion_frees_bytes"));
 	if (json_object_get(lun, "origin_id"))
 		printf("original  %s (%s)\nset       %s\n", text_of(lun, "origin"), text_of(lun, "origin_id"),
 			text_of(lun, "set_id"));
@@ -61,8 +62,11 @@ int verb_lun_show(struct invocation *in)
 	json_t *lun = ctl_call_named(in, "lun.show", "lun");
 	json_t *space = lun ? ctl_call_named(in, "lun.space", "lun") : NULL;
 
-	if (space)
-		json_object_update(lun, space);
+	if (lun && !space) {
+		json_decref(lun);
+		return CTL_FAILED;
+	}
+	json_object_update(lun, space);
 	json_decref(space);
 	if (lun && !in->json)
 		print_lun(lun);

@@ -95,7 +95,8 @@ static void lun_space_method(struct mgmt_call *c)
 	if (!lun)
 		return;
 	if (!lun->disk->store->ops->account) {
-		mgmt_fail(c, -EOPNOTSUPP, "this array's store does not tell what a LUN costs.");
+		/* This store does not tell. */
+		mgmt_result(c, json_pack("{s:n, s:n, s:n}", "exclusive_bytes", "shared_bytes", "deletion_frees_bytes"));
 		return;
 	}
 	s = calloc(1, sizeof(*s));
