@@ -74,6 +74,8 @@ class Load:
 
 
 class NoReset(unittest.TestCase):
+    maxDiff = None  # what a program said, to its end
+
     def setUp(self):
         self.bridge = world.state.host('A').bridge
         self.load = Load()
