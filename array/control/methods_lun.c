@@ -96,7 +96,8 @@ static void lun_space_method(struct mgmt_call *c)
 		return;
 	if (!lun->disk->store->ops->account) {
 		/* This store does not tell. */
-		mgmt_result(c, json_pack("{s:n, s:n, s:n}", "exclusive_bytes", "shared_bytes", "deletion_frees_bytes"));
+		mgmt_result(c, json_pack("{s:n, s:n, s:n}", "exclusive_bytes", "shared_bytes",
+				       "deletion_frees_bytes"));
 		return;
 	}
 	s = calloc(1, sizeof(*s));
