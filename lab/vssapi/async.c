@@ -15,6 +15,7 @@ struct async {
 	struct components *owner;
 	async_work work;
 	void (*cancel)(struct components *x);
+	volatile LONG cancelled; /* before it had ended */
 	void *arg;
 	HANDLE ended;
 	HRESULT status; /* valid when ended is set */
@@ -70,7 +71,10 @@ static HRESULT STDMETHODCALLTYPE async_Cancel(IVssAsync *iface)
 	struct async *a = impl_from_IVssAsync(iface);
 	if (has_ended(a))
 		return a->status == VSS_S_ASYNC_CANCELLED ? VSS_S_ASYNC_CANCELLED : VSS_S_ASYNC_FINISHED;
-	return a->cancel ? mta_run(cancel_it, a) : S_OK;
+	if (!a->cancel)
+		return S_OK;
+	InterlockedExchange(&a->cancelled, 1);
+	return mta_run(cancel_it, a);
 }
 
 static HRESULT STDMETHODCALLTYPE async_Wait(IVssAsync *iface, DWORD ms)
@@ -98,6 +102,9 @@ static HRESULT run(void *arg)
 	struct async *a = arg;
 	struct components *owner = a->owner;
 	HRESULT hr = a->work(owner, a->arg);
+	/* The coordinator heard of the end before it heard of the beginning: there is no set any more. */
+	if (hr == VSS_E_BAD_STATE && InterlockedCompareExchange(&a->cancelled, 0, 0))
+		hr = VSS_S_ASYNC_CANCELLED;
 	a->status = hr == S_OK ? VSS_S_ASYNC_FINISHED : hr;
 	SetEvent(a->ended);
 	/* The last reference to the components may be this one. */
