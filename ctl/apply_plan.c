@@ -32,6 +32,20 @@ static void put(struct plan *p, const json_t *is, const char *method, json_t *pa
 	json_decref(values);
 }
 
+/* What is there and the file does not name. one: what such a thing is called, and the parameter that names it. */
+static void prune_named(struct plan *p, const char *kind, json_t *there, const char *method, const char *one)
+{
+	json_t *entry;
+	size_t i;
+
+	json_array_foreach(there, i, entry)
+	{
+		const char *name = text_of(entry, "name");
+		if (!plan_find(wanted(p, kind), "name", name))
+			plan_add(p, '-', method, json_pack("{s:s}", one, name), NULL, "%s %s", one, name);
+	}
+}
+
 /* ---- LUNs ------------------------------------------------------------------------------------------- */
 
 static bool plan_lun(struct plan *p, size_t at, json_t *entry)
@@ -118,16 +132,7 @@ static bool plan_host(struct plan *p, size_t at, json_t *entry)
 
 static void prune_hosts(struct plan *p)
 {
-	json_t *host;
-	size_t i;
-
-	json_array_foreach(p->hosts, i, host)
-	{
-		const char *name = text_of(host, "name");
-		if (!plan_find(wanted(p, "hosts"), "name", name))
-			plan_add(p, '-', "host.delete", json_pack("{s:s}", "host", name), NULL, "host %s",
-				name);
-	}
+	prune_named(p, "hosts", p->hosts, "host.delete", "host");
 }
 
 /* ---- mappings --------------------------------------------------------------------------------------- */
@@ -242,16 +247,7 @@ static bool plan_policy(struct plan *p, size_t at, json_t *entry)
 
 static void prune_policies(struct plan *p)
 {
-	json_t *policy;
-	size_t i;
-
-	json_array_foreach(p->policies, i, policy)
-	{
-		const char *name = text_of(policy, "name");
-		if (!plan_find(wanted(p, "policies"), "name", name))
-			plan_add(p, '-', "policy.delete", json_pack("{s:s}", "policy", name), NULL,
-				"policy %s", name);
-	}
+	prune_named(p, "policies", p->policies, "policy.delete", "policy");
 }
 
 bool plan_make(struct plan *p)

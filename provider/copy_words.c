@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <wctype.h>
+#include "provider/ascii.h"
 
 /* How long it is in UTF-8; what a surrogate pair stands for has four bytes, two a half. */
 static size_t utf8_bytes(const wchar_t *text)
@@ -73,19 +74,11 @@ static const char *take_writers(struct copy_words *out, const wchar_t *value)
 	return NULL;
 }
 
-/* The rules are plain ASCII: whatever else is there is no rule. */
 static bool take_keep(const wchar_t *value, struct keep_rules *out)
 {
 	char text[128];
-	size_t len = 0;
 
-	for (; value[len]; len++) {
-		if (len == sizeof(text) - 1 || value[len] > 0x7f)
-			return false;
-		text[len] = (char)value[len];
-	}
-	text[len] = 0;
-	return keep_parse(text, out);
+	return ascii_of(value, text, sizeof(text)) && keep_parse(text, out);
 }
 
 static const char *take_option(struct copy_words *out, const wchar_t *name, const wchar_t *value)

@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "proto/identity.h"
+#include "provider/ascii.h"
 
 #define ID_CHARS_MAX 38 /* with a GUID's dashes and braces */
 
@@ -46,16 +47,8 @@ const char *orphan_why(enum orphan_verdict verdict)
 static bool parse_id(const wchar_t *word, uint8_t id[UP_ID_BYTES])
 {
 	char text[ID_CHARS_MAX + 1];
-	size_t len = wcslen(word);
 
-	if (len > ID_CHARS_MAX)
-		return false;
-	for (size_t i = 0; i <= len; i++) {
-		if ((unsigned long)word[i] > 0x7E)
-			return false;
-		text[i] = (char)word[i];
-	}
-	return up_id_parse(text, id);
+	return ascii_of(word, text, sizeof(text)) && up_id_parse(text, id);
 }
 
 static bool add_id(struct orphan_words *out, const uint8_t id[UP_ID_BYTES], bool written, bool unmap)
