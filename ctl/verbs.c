@@ -28,6 +28,18 @@ static const struct option_row size_options[] = {
 	{"size", "SIZE", "as in 500G (powers of 1024)"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row import_options[] = {
+	{"name", "NAME", "of the LUN (default: the file's, without its ending)"},
+	{"format", "FORMAT", "raw, qcow2, vhdx, vmdk or vhd (default: by the file's ending; a device: raw)"},
+	{"force", NULL,
+		"also what may be larger than the room in the pool, and devices that are in use or have sectors of 4096 bytes"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row export_options[] = {
+	{"format", "FORMAT", "raw, qcow2, vhdx, vmdk or vhd (default: by the file's ending)"},
+	{"force", NULL, "overwrite a file that is there"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row number_options[] = {
 	{"number", "N", "this LUN number, 1 to 16383 (default: the lowest that is free)"},
 	{"force", NULL,
@@ -190,6 +202,16 @@ const struct verb ctl_verbs[] = {
 		verb_lun_rename},
 	{"lun", "delete", "LUN", 1, 1, NULL, "Deletes a LUN and its data. It must not be mapped.",
 		verb_lun_delete},
+	{"lun", "import", "FILE", 1, 1, import_options,
+		"Makes a LUN of a disk image, or of a block device of this machine. Zeros take no space. All of FILE is looked at "
+		"first: a damaged or cut image, one that leads to other files, or one larger than the room in the pool is refused. "
+		"Ctrl+C ends it, and no LUN is left. Needs qemu-img.",
+		verb_lun_import},
+	{"lun", "export", "LUN FILE", 2, 2, export_options,
+		"Writes a LUN to a file (- is standard output, raw), where zeros take no space. A copy is made first, so hosts may write "
+		"on: FILE is as after a power failure at one instant. The copy goes again. FILE has its name only when it is "
+		"whole; Ctrl+C ends it, and nothing is left. Needs qemu-img.",
+		verb_lun_export},
 	{"host", "add", "NAME", 1, 1, host_add_options, "Makes a host known by its iSCSI initiator names.",
 		verb_host_add},
 	{"host", "set", "HOST", 1, 1, host_set_options, "Changes a host's record; what is not given stays.",
@@ -258,6 +280,10 @@ const struct verb ctl_verbs[] = {
 	{"shadow", "purge", "SHADOW", 1, 1, NULL,
 		"Deletes a shadow LUN in the recycle bin for good; its space returns now.",
 		verb_shadow_purge},
+	{"shadow", "export", "SHADOW FILE", 2, 2, export_options,
+		"Writes a shadow LUN to a file (- is standard output, raw), as lun export does. It is only read, and cannot be deleted "
+		"meanwhile. docs/off-host.md tells how to back up from there.",
+		verb_shadow_export},
 	{"shadow", "resync", "SHADOW LUN", 2, 2, resync_start_options,
 		"Makes LUN hold the data of SHADOW again; what it holds now is lost. The shadow LUN and all other "
 		"copies stay. Take the disk offline on its host first. LUN takes the shadow LUN's size; a smaller "
