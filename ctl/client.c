@@ -33,27 +33,45 @@ static struct client *cannot_reach(const struct invocation *in, int err)
 	return NULL;
 }
 
-struct client *client_open(const struct invocation *in)
+/* NULL: *err says why. */
+static struct client *reach(const struct invocation *in, int *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
 
+	*err = -ENAMETOOLONG;
 	if (strlen(in->socket_path) >= sizeof(address.sun_path))
-		return cannot_reach(in, -ENAMETOOLONG);
+		return NULL;
 	memcpy(address.sun_path, in->socket_path, strlen(in->socket_path) + 1);
 	struct client *c = calloc(1, sizeof(*c));
+	*err = -ENOMEM;
 	if (!c)
-		return cannot_reach(in, -ENOMEM);
+		return NULL;
 	c->in = in;
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address))) {
-		int err = -errno;
+		*err = -errno;
 		client_close(c);
-		return cannot_reach(in, err);
+		return NULL;
 	}
 	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	return c;
+}
+
+struct client *client_open(const struct invocation *in)
+{
+	int err;
+	struct client *c = reach(in, &err);
+
+	return c ? c : cannot_reach(in, err);
+}
+
+struct client *client_try(const struct invocation *in)
+{
+	int err;
+
+	return reach(in, &err);
 }
 
 void client_close(struct client *c)

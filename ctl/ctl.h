@@ -120,6 +120,8 @@ bool ctl_operand_number(
 
 struct client;
 struct client *client_open(const struct invocation *in); /* NULL: said why */
+/* The same without a word. */
+struct client *client_try(const struct invocation *in);
 void client_close(struct client *c);
 /* params: moved, may be NULL. The result (owned by the caller) or NULL: said why. */
 json_t *client_call(struct client *c, const char *method, json_t *params);
@@ -205,6 +207,8 @@ int verb_policy_preview(struct invocation *in);
 int verb_policy_delete(struct invocation *in);
 int verb_apply(struct invocation *in);
 int verb_config_export(struct invocation *in);
+int verb_setup(struct invocation *in);
+int verb_support(struct invocation *in);
 int verb_status(struct invocation *in);
 int verb_session_list(struct invocation *in);
 int verb_session_logout(struct invocation *in);

@@ -57,6 +57,7 @@ static const struct option_row host_add_options[] = {
 	{"control-without-chap", NULL,
 		"let the host take shadow copies without CHAP: whoever claims its name can"},
 	{"import", "WHOSE", "which shadow LUNs it may import: own (default), any, or named:HOST[,HOST…]"},
+	{"windows", NULL, "also print what to type on the server, in PowerShell: initiator, CHAP, MPIO"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row host_set_options[] = {
@@ -71,6 +72,24 @@ static const struct option_row host_set_options[] = {
 	{"control-without-chap", NULL, "let the host take shadow copies without CHAP"},
 	{"no-control-without-chap", NULL, "do not"},
 	{"import", "WHOSE", "own, any, or named:HOST[,HOST…]"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row host_show_options[] = {
+	{"windows", NULL, "print what to type on the server, in PowerShell: initiator, CHAP, MPIO"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row setup_options[] = {
+	{"pool", "PATH", "where: the pool's directory"},
+	{"data-device", "DEVICE", "put the data on this block device; the pool's directory has the rest"},
+	{"portal", "ADDRESS[:PORT]", "at which address of the storage network; several with commas"},
+	{"name", "NAME", "of the array"},
+	{"yes", NULL,
+		"ask nothing: what is not given is as proposed (/srv/umbra, all addresses, this machine's name)"},
+	{"config", "FILE", "the configuration (default: /etc/umbra/umbrad.conf)"},
+	{NULL, NULL, NULL},
+};
+static const struct option_row support_options[] = {
+	{"config", "FILE", "the configuration (default: /etc/umbra/umbrad.conf)"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row set_create_options[] = {
@@ -154,6 +173,11 @@ static const struct option_row pool_grow_options[] = {
 };
 
 const struct verb ctl_verbs[] = {
+	{"setup", NULL, "", 0, 0, setup_options,
+		"Makes a machine with the package an array that runs: asks where the pool may lie, at which address and under which "
+		"name (or takes that from options), makes the pool, writes the configuration, and starts the service. What it has made "
+		"goes again when a step before the service fails. Refused where there is an array or a pool already.",
+		verb_setup},
 	{"pool", "create", "PATH", 1, 1, pool_create_options,
 		"Makes an empty pool in the directory PATH (made when it is not there). umbrad is not needed.",
 		verb_pool_create},
@@ -217,7 +241,7 @@ const struct verb ctl_verbs[] = {
 	{"host", "set", "HOST", 1, 1, host_set_options, "Changes a host's record; what is not given stays.",
 		verb_host_set},
 	{"host", "list", "", 0, 0, NULL, "Lists the hosts.", verb_host_list},
-	{"host", "show", "HOST", 1, 1, NULL, "Shows a host, its rights and the LUNs it sees.",
+	{"host", "show", "HOST", 1, 1, host_show_options, "Shows a host, its rights and the LUNs it sees.",
 		verb_host_show},
 	{"host", "delete", "HOST", 1, 1, NULL,
 		"Forgets a host; its sessions end. It must have no LUN mapped.", verb_host_delete},
@@ -309,5 +333,9 @@ const struct verb ctl_verbs[] = {
 		"Prints counters and states as Prometheus reads them: array, pool, LUNs, hosts, copy sets, policies, events. "
 		"A LUN or host has histograms once it was read or written since umbrad started.",
 		verb_metrics},
+	{"support", NULL, "FILE.tar", 1, 1, support_options,
+		"Writes what somebody else needs to see into one tar file: versions, what umbrad answers, its events and counters, the "
+		"configuration, the service and its log, disks and addresses of the machine. No secret is in it; names and addresses are.",
+		verb_support},
 	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "ctl/ctl.h"
+#include "ctl/windows.h"
 
 #define SECRET_MAX_BYTES  255
 #define BYTE_ORDER_MARK   "\xef\xbb\xbf"
@@ -147,10 +148,18 @@ int verb_host_add(struct invocation *in)
 		return failed;
 	}
 	json_t *host = ctl_call(in, "host.add", params);
-	return print_result(in, host, "Host %s added%s\n", text_of(host, "name"),
+	bool windows = host && ctl_flag(in, "windows") && !in->json;
+	if (windows)
+		json_incref(host);
+	failed = print_result(in, host, "Host %s added%s\n", text_of(host, "name"),
 		json_is_true(json_object_get(host, "chap"))
 			? ""
 			: "; it has no CHAP secret: whoever claims its name sees its LUNs");
+	if (windows) {
+		failed = windows_print(in, host);
+		json_decref(host);
+	}
+	return failed;
 }
 
 int verb_host_set(struct invocation *in)
@@ -229,6 +238,11 @@ int verb_host_show(struct invocation *in)
 	char import[1200];
 	size_t i;
 
+	if (host && ctl_flag(in, "windows") && !in->json) {
+		int code = windows_print(in, host);
+		json_decref(host);
+		return code;
+	}
 	if (host && !in->json) {
 		printf("name                  %s\n", text_of(host, "name"));
 		json_array_foreach(json_object_get(host, "iqns"), i, item)

@@ -152,7 +152,7 @@ def newer(package, scratch):
 def life(package, scratch):
     """Install, upgrade, remove, purge."""
     root = Root(os.path.join(scratch, 'root'))
-    assert 'umbractl pool create' in root.dpkg('-i', package)
+    assert 'umbractl setup' in root.dpkg('-i', package)
     assert not root.has('srv') and not root.has('etc/systemd'), 'a pool or an enabled service out of nothing'
     serve(root.path)
     with open(os.path.join(root.path, CONFIGURATION), 'a') as file:

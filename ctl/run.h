@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Other programs, run to their end. */
+#ifndef UMBRA_CTL_RUN_H
+#define UMBRA_CTL_RUN_H
+
+#include <stddef.h>
+
+#define RUN_ABSENT 127
+
+/* Runs argv (ended by NULL) without input. out: what it wrote to both outputs, cut to size, with a NUL. Returns its exit code,
+ * RUN_ABSENT when it is not there, -1 when it was killed or could not be started. */
+int run_program(const char *const *argv, char *out, size_t size);
+
+#endif
