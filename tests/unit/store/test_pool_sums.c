@@ -291,7 +291,6 @@ TEST(a_pool_without_checksums_stays_one)
 	world_destroy(&w);
 }
 
-/* What is written when everything is quiet leaves no note behind: a later crash finds nothing unsure. */
 /* Right after a crash, too, a check says nothing false; a repair, which begins a new incarnation, keeps the sums. */
 static void run_checks(uint64_t seed)
 {
@@ -481,6 +480,127 @@ TEST(a_scrub_gives_checksums_to_blocks_that_have_none)
 	world_destroy(&w);
 }
 
+/* ---- notes ------------------------------------------------------------------------------------------ */
+
+#define REGIONS 290u /* of the pool of these tests: most of a page of `touched` */
+
+/* A write in the region, as the notes see it: was it to wait for one? */
+static unsigned note(struct world *w, uint64_t region, unsigned chunk)
+{
+	struct pool_sums *s = &world_pool(w)->space.sums;
+	uint64_t phys = region * POOL_SUMS_CHUNKS + chunk;
+	unsigned waited = 0;
+
+	while (s->marking && sim_below(&w->sim, 4)) /* one that nobody waits for may end meanwhile, or not */
+		assert_true(sim_step(&w->sim, false));
+	for (; !pool_touched_is(s, phys); waited = 1) {
+		assert_int_equal(pool_touched_wish(s, phys), 0);
+		pool_touched_write(s);
+		while (s->marking)
+			assert_true(sim_step(&w->sim, false));
+	}
+	pool_touched_ended(s, region);
+	return waited;
+}
+
+static unsigned noted_regions(struct world *w)
+{
+	unsigned count = 0;
+
+	while (world_pool(w)->space.sums.marking)
+		assert_true(sim_step(&w->sim, false));
+	for (uint64_t r = 0; r < REGIONS; r++)
+		count += pool_touched_is(&world_pool(w)->space.sums, r * POOL_SUMS_CHUNKS + 1);
+	return count;
+}
+
+static void begin_notes(struct world *w)
+{
+	world_begin(w, test_seed(), REGIONS * POOL_SUMS_CHUNKS * (uint64_t)POOL_CHUNK_BYTES);
+	assert_int_equal(noted_regions(w), 0);
+}
+
+/* One place after the other, none of them written before: seldom does a write wait for a note. */
+TEST(scattered_writes_to_places_at_rest_wait_for_few_notes)
+{
+	unsigned waited = 0, at;
+	struct world w;
+
+	begin_notes(&w);
+	at = (unsigned)sim_below(&w.sim, REGIONS);
+	for (unsigned i = 0; i < REGIONS; i++, at = (at + 89) % REGIONS)
+		waited += note(&w, at, i % POOL_SUMS_CHUNKS);
+	assert_in_range(waited, 1, 12);
+	for (unsigned i = 0; i < REGIONS; i++)
+		waited += note(&w, i, (i + 1) % POOL_SUMS_CHUNKS);
+	assert_in_range(waited, 1, 12);
+	world_settle(&w);
+	assert_int_equal(noted_regions(&w), 0);
+	world_verify_end(&w);
+}
+
+TEST(a_stream_waits_for_few_notes)
+{
+	unsigned waited = 0;
+	struct world w;
+
+	begin_notes(&w);
+	for (unsigned i = 0; i < REGIONS; i++) {
+		for (unsigned k = 0; k < POOL_SUMS_CHUNKS; k += 5)
+			waited += note(&w, i, k);
+	}
+	assert_in_range(waited, 1, 12);
+	world_settle(&w);
+	assert_int_equal(noted_regions(&w), 0);
+	world_verify_end(&w);
+}
+
+/* What a crash makes unsure is little more than what was written. */
+TEST(few_places_have_few_notes)
+{
+	struct world w;
+	unsigned before;
+
+	begin_notes(&w);
+	for (unsigned i = 0; i < 200; i++)
+		note(&w, i % 2 ? 7 : 250, i % POOL_SUMS_CHUNKS);
+	assert_int_equal(noted_regions(&w), 2);
+	note(&w, 11, 3);
+	note(&w, 13, 3); /* the third of a sector of the file */
+	before = noted_regions(&w);
+	assert_in_range(before, 4, POOL_TOUCHED_IN_SECTOR + 1);
+	world_settle(&w);
+	assert_int_equal(noted_regions(&w), 0);
+	world_verify_end(&w);
+}
+
+/* Notes that cannot be read are of places that the pool has. */
+TEST(damaged_notes_make_what_is_there_unsure_and_no_more)
+{
+	const struct pool_sums_counts *counts;
+	uint64_t bytes;
+	struct world w;
+	struct model *m;
+
+	world_begin(&w, test_seed(), 24 * MIB);
+	m = world_create_disk(&w, 64 * 128);
+	assert_int_equal(world_write(&w, m, 0, 512, 0), 0);
+	world_settle(&w);
+	assert_int_equal(world_close(&w), 0);
+	free(sim_take(&w.sim, "touched", &bytes));
+	for (uint64_t at = 0; at < bytes; at += POOL_SUMS_SECTOR)
+		sim_flip(&w.sim, "touched", at * 8 + sim_below(&w.sim, POOL_SUMS_SECTOR * 8));
+	assert_int_equal(world_open(&w), 0);
+	counts = &world_pool(&w)->space.sums.counts;
+	assert_true(counts->lost > 0);
+	assert_in_range(counts->unsure, 1, world_pool(&w)->super.capacity_chunks);
+	world_settle(&w);
+	assert_int_equal(counts->settled, counts->unsure);
+	assert_int_equal(counts->replaced, 0);
+	assert_false(pool_touched_any(&world_pool(&w)->space.sums));
+	world_verify_end(&w);
+}
+
 TEST(notes_go_when_nothing_is_written)
 {
 	struct world w;
@@ -515,6 +635,10 @@ int main(void)
 		cmocka_unit_test(a_scrub_beside_clients_and_over_crashes_finds_nothing),
 		cmocka_unit_test(a_scrub_stops_goes_on_and_goes_on_after_a_restart),
 		cmocka_unit_test(a_scrub_gives_checksums_to_blocks_that_have_none),
+		cmocka_unit_test(scattered_writes_to_places_at_rest_wait_for_few_notes),
+		cmocka_unit_test(a_stream_waits_for_few_notes),
+		cmocka_unit_test(few_places_have_few_notes),
+		cmocka_unit_test(damaged_notes_make_what_is_there_unsure_and_no_more),
 		cmocka_unit_test(notes_go_when_nothing_is_written),
 	};
 

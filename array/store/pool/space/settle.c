@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUND_MS 15000u
+#define ROUND_MS     15000u
+#define PASS_AT_ONCE 4096u /* chunks that hold nothing */
 
 static void round_batch(struct pool_sums *s);
 
@@ -211,6 +212,12 @@ static void settle_called(struct pool_call *call)
 	settle_next(container_of(call, struct pool_sums, settle_call));
 }
 
+static void settle_soon(struct pool_sums *s)
+{
+	s->settle_call.call = settle_called;
+	s->base->host->ops->call(s->base->host, &s->settle_call);
+}
+
 static void settled(struct pool_transfer *t, int err)
 {
 	struct pool_sums *s = container_of(t, struct pool_sums, settle);
@@ -221,8 +228,7 @@ static void settled(struct pool_transfer *t, int err)
 		pool_sums_later(s);
 	}
 	s->settle_at++;
-	s->settle_call.call = settle_called;
-	s->base->host->ops->call(s->base->host, &s->settle_call);
+	settle_soon(s);
 }
 
 static void settle_end(struct pool_sums *s)
@@ -236,12 +242,18 @@ static void settle_end(struct pool_sums *s)
 static void settle_next(struct pool_sums *s)
 {
 	struct pool_transfer *t = &s->settle;
+	unsigned passed = 0;
 	uint64_t phys;
 
 	while ((phys = pool_touched_next(s, s->settle_at)) && !pool_bit_get(s->space, phys)) {
 		pool_touched_sure(s, phys); /* nobody reads it before it is written */
+		s->counts.settled++;
 		pool_sums_later(s);
 		s->settle_at = phys;
+		if (++passed == PASS_AT_ONCE) {
+			settle_soon(s);
+			return;
+		}
 	}
 	if (!phys || s->stopped || s->base->latched) {
 		settle_end(s);
@@ -269,8 +281,7 @@ void pool_sums_start(struct pool_sums *s)
 	}
 	s->settling = true;
 	s->settle_at = 1;
-	s->settle_call.call = settle_called;
-	s->base->host->ops->call(s->base->host, &s->settle_call);
+	settle_soon(s);
 }
 
 /* ---- the end ---------------------------------------------------------------------------------------- */

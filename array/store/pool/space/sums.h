@@ -73,11 +73,13 @@ struct pool_transfer {
 
 /* Notes about the regions of one page of `touched`; by chunks, a bit each. */
 struct pool_touched {
-	struct list_node dirty;                /* in pool_sums.touched_dirty: the file has something else */
-	uint64_t mark[POOL_TOUCHED_REGIONS];   /* noted in the file, durably */
-	uint64_t wish[POOL_TOUCHED_REGIONS];   /* somebody waits for the note */
-	uint64_t unsure[POOL_TOUCHED_REGIONS]; /* a sum that does not fit proves nothing */
-	uint32_t tick[POOL_TOUCHED_REGIONS];   /* of the last write's end */
+	struct list_node dirty;                 /* in pool_sums.touched_dirty: the file has something else */
+	uint64_t mark[POOL_TOUCHED_REGIONS];    /* noted in the file, durably */
+	uint64_t wish[POOL_TOUCHED_REGIONS];    /* somebody waits for the note */
+	uint64_t unsure[POOL_TOUCHED_REGIONS];  /* a sum that does not fit proves nothing */
+	uint32_t tick[POOL_TOUCHED_REGIONS];    /* of the last write, or of the wish for one */
+	uint32_t noted[POOL_TOUCHED_REGIONS];   /* of the last wish, also of one ahead of all writes */
+	uint32_t entered[POOL_TOUCHED_REGIONS]; /* in which a write's end was looked at */
 };
 
 #define POOL_SUMS_BATCH 32u

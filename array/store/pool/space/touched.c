@@ -3,8 +3,10 @@
  * Notes of the chunks of which the file `sums` may be behind: one bit each, in the file `touched`, durable before such a
  * chunk is written. One write of the file is under way at a time; whoever needs a note meanwhile goes with the next one.
  *
- * A region of which some chunks are touched within a short time is noted as a whole, and the regions behind one that is
- * written from its beginning are noted ahead: so that a note is waited for seldom.
+ * A note is waited for seldom. A region is noted as a whole; where several regions of a sector of the file, or of a page, have
+ * been written lately, all of them are noted, and their notes stay as long as that is so; and a stream's are noted ahead of it,
+ * without anybody's waiting. What is noted and not written costs a read after a crash, no more than a bound: SECTOR_FROM of 62
+ * regions, PAGE_FROM of 496.
  */
 #include "array/store/pool/space/space.h"
 
@@ -13,8 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WHOLE_FROM 3u /* chunks of a region: then all of it is noted */
-#define AHEAD      8u /* regions */
+#define SECTOR_FROM 3u  /* regions of a sector of the file, written lately: then all of them are noted */
+#define PAGE_FROM   12u /* of a page */
+#define AHEAD       16u /* regions, of a stream */
 
 static struct pool_touched *page_of(const struct pool_sums *s, uint64_t region)
 {
@@ -43,6 +46,19 @@ static uint64_t bit_of(uint64_t phys)
 static unsigned index_of(uint64_t region)
 {
 	return (unsigned)(region % POOL_TOUCHED_REGIONS);
+}
+
+/* The region's chunks that may hold data, as bits: chunk 0 does not. */
+static uint64_t real_chunks(const struct pool_sums *s, uint64_t region)
+{
+	uint64_t first = region * POOL_SUMS_CHUNKS, all = s->super->capacity_chunks;
+	uint64_t bits = POOL_SUMS_ALL_CHUNKS;
+
+	if (first >= all)
+		return 0;
+	if (all - first < POOL_SUMS_CHUNKS)
+		bits = (UINT64_C(1) << (all - first)) - 1;
+	return first ? bits : bits & ~UINT64_C(1);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------- */
@@ -86,8 +102,10 @@ static int read_page(struct pool_sums *s, uint64_t page)
 	if (err)
 		return err;
 	s->counts.lost += pool_touched_decode(bytes, s->super->id, s->epoch, page, words);
-	for (unsigned i = 0; i < POOL_TOUCHED_REGIONS; i++)
+	for (unsigned i = 0; i < POOL_TOUCHED_REGIONS; i++) {
+		words[i] &= real_chunks(s, page * POOL_TOUCHED_REGIONS + i);
 		any |= words[i];
+	}
 	if (!any)
 		return 0;
 	err = page_make(s, page * POOL_TOUCHED_REGIONS, &t);
@@ -158,54 +176,97 @@ void pool_touched_doubt_all(struct pool_sums *s)
 		pool_touched_doubt(s, r);
 }
 
-void pool_touched_ended(struct pool_sums *s, uint64_t region)
-{
-	struct pool_touched *t = page_of(s, region);
-
-	if (t)
-		t->tick[index_of(region)] = s->tick;
-}
-
 static void page_dirty(struct pool_sums *s, struct pool_touched *t)
 {
 	if (!list_linked(&t->dirty))
 		list_push_back(&s->touched_dirty, &t->dirty);
 }
 
-/* Noted with the next write that comes anyway. */
-static void wish_ahead(struct pool_sums *s, uint64_t region)
+/* Regions of the page from one up to another that have been written after the tick. */
+static unsigned written_after(const struct pool_touched *t, unsigned from, unsigned to, uint32_t tick)
+{
+	unsigned count = 0;
+
+	for (unsigned i = from; i < to; i++)
+		count += t->tick[i] > tick;
+	return count;
+}
+
+/* Is the neighbourhood of the region noted as a whole? Then which one: its sector or its page. */
+static bool neighbours(const struct pool_touched *t, unsigned i, uint32_t tick, unsigned *from, unsigned *to)
+{
+	*from = i - i % POOL_TOUCHED_IN_SECTOR;
+	*to = *from + POOL_TOUCHED_IN_SECTOR;
+	if (written_after(t, 0, POOL_TOUCHED_REGIONS, tick) >= PAGE_FROM) {
+		*from = 0;
+		*to = POOL_TOUCHED_REGIONS;
+		return true;
+	}
+	return written_after(t, *from, *to, tick) >= SECTOR_FROM;
+}
+
+/* Noted with the next write of the page. */
+static void wish(struct pool_sums *s, struct pool_touched *t, unsigned i)
+{
+	t->noted[i] = s->tick;
+	if (t->mark[i] == POOL_SUMS_ALL_CHUNKS)
+		return;
+	t->wish[i] = POOL_SUMS_ALL_CHUNKS;
+	page_dirty(s, t);
+}
+
+static bool is_noted(const struct pool_sums *s, uint64_t region)
+{
+	const struct pool_touched *t = page_of(s, region);
+
+	return t && (t->mark[index_of(region)] | t->wish[index_of(region)]) == POOL_SUMS_ALL_CHUNKS;
+}
+
+/* The first write in a while that ends in a region, when one in the region before it did: a stream, perhaps. */
+static void entered(struct pool_sums *s, uint64_t region)
 {
 	struct pool_touched *t;
 
-	if (region / POOL_TOUCHED_REGIONS >= s->touched_pages || page_make(s, region, &t))
+	if (!region || pool_touched_tick(s, region - 1) + 1 < s->tick || is_noted(s, region + AHEAD / 2))
 		return;
-	if (t->mark[index_of(region)] == POOL_SUMS_ALL_CHUNKS)
+	for (uint64_t r = region + 1; r <= region + AHEAD; r++) {
+		if (r * POOL_SUMS_CHUNKS >= s->super->capacity_chunks || page_make(s, r, &t))
+			break;
+		wish(s, t, index_of(r));
+	}
+	pool_touched_write(s);
+}
+
+void pool_touched_ended(struct pool_sums *s, uint64_t region)
+{
+	struct pool_touched *t = page_of(s, region);
+	unsigned i = index_of(region);
+
+	if (!t)
 		return;
-	t->wish[index_of(region)] = POOL_SUMS_ALL_CHUNKS;
-	t->tick[index_of(region)] = s->tick;
-	page_dirty(s, t);
+	if (t->entered[i] != s->tick) {
+		t->entered[i] = s->tick;
+		entered(s, region);
+	}
+	t->tick[i] = s->tick;
 }
 
 int pool_touched_wish(struct pool_sums *s, uint64_t phys)
 {
-	uint64_t region = phys / POOL_SUMS_CHUNKS, touched;
-	const struct pool_touched *before = region ? page_of(s, region - 1) : NULL;
-	unsigned i = index_of(region);
+	uint64_t region = phys / POOL_SUMS_CHUNKS;
+	unsigned from, to, i = index_of(region);
 	struct pool_touched *t;
 	int err = page_make(s, region, &t);
 
 	if (err)
 		return err;
-	t->wish[i] |= bit_of(phys);
-	touched = t->mark[i] | t->wish[i];
-	if ((unsigned)__builtin_popcountll(touched) >= WHOLE_FROM)
-		t->wish[i] |= POOL_SUMS_ALL_CHUNKS;
+	wish(s, t, i);
 	t->tick[i] = s->tick;
-	page_dirty(s, t);
-	if (before && before->mark[index_of(region - 1)] == POOL_SUMS_ALL_CHUNKS) {
-		for (unsigned k = 0; k < AHEAD; k++)
-			wish_ahead(s, region + k);
-	}
+	if (!neighbours(t, i, s->tick - 2, &from, &to))
+		return 0;
+	region -= i;
+	for (i = from; i < to && (region + i) * POOL_SUMS_CHUNKS < s->super->capacity_chunks; i++)
+		wish(s, t, i);
 	return 0;
 }
 
@@ -307,25 +368,35 @@ bool pool_touched_any(const struct pool_sums *s)
 static bool may_clear(struct pool_sums *s, const struct pool_touched *t, uint64_t region, uint32_t limit)
 {
 	const struct pool_sums_page *page;
+	unsigned i = index_of(region);
 
-	if (!(t->mark[index_of(region)] & ~t->unsure[index_of(region)]) || t->wish[index_of(region)] ||
-		t->tick[index_of(region)] > limit)
+	if (!(t->mark[i] & ~t->unsure[i]) || t->wish[i] || t->tick[i] > limit || t->noted[i] > limit)
 		return false;
 	page = pool_sums_find(s, region);
 	return !page || (page->pins == 0 && page->version == page->written);
 }
 
-void pool_touched_clear(struct pool_sums *s, uint32_t limit)
+static void page_clear(struct pool_sums *s, uint64_t first, struct pool_touched *t, uint32_t limit)
 {
-	for (uint64_t p = 0; p < s->touched_pages; p++) {
-		struct pool_touched *t = s->touched[p];
+	unsigned from, to;
 
-		for (unsigned i = 0; t && i < POOL_TOUCHED_REGIONS; i++) {
-			if (!may_clear(s, t, p * POOL_TOUCHED_REGIONS + i, limit))
+	for (unsigned at = 0; at < POOL_TOUCHED_REGIONS; at = to) {
+		if (neighbours(t, at, limit, &from, &to)) /* would be noted again at once */
+			continue;
+		for (unsigned i = from; i < to; i++) {
+			if (!may_clear(s, t, first + i, limit))
 				continue;
 			t->mark[i] = t->unsure[i];
 			page_dirty(s, t);
 		}
+	}
+}
+
+void pool_touched_clear(struct pool_sums *s, uint32_t limit)
+{
+	for (uint64_t p = 0; p < s->touched_pages; p++) {
+		if (s->touched[p])
+			page_clear(s, p * POOL_TOUCHED_REGIONS, s->touched[p], limit);
 	}
 	pool_touched_write(s);
 }
