@@ -292,7 +292,7 @@ static int part_end(
 	struct check *c, enum pool_table table, const uint8_t *key, const struct pool_digest *found)
 {
 	size_t len = table == POOL_TABLE_MAP ? POOL_MAP_KEY_BYTES : 8;
-	int err = pool_digest_check(&c->meta, c->txn, table, key, len, found);
+	int err = pool_digest_check(&c->meta, c->txn, table, key, len, found, false);
 
 	return err == -EUCLEAN ? part_wrong(c, table, key, found) : err;
 }

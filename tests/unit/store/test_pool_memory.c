@@ -82,11 +82,10 @@ WRAP(struct pool_sub *, pool_sub_new, struct store_io *io, const struct pool_sub
 	return fails() ? NULL : __real_pool_sub_new(io, ops, offset, len, io_offset);
 }
 
-WRAP(int, pool_meta_load, struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_entry **out,
-	size_t *out_count)
+WRAP(int, pool_meta_load, struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_leaf *out)
 {
-	*out = NULL;
-	return fails() ? -ENOMEM : __real_pool_meta_load(m, branch, leaf, out, out_count);
+	memset(out, 0, sizeof(*out));
+	return fails() ? -ENOMEM : __real_pool_meta_load(m, branch, leaf, out);
 }
 
 WRAP(int, pool_meta_scan_branch, struct pool_meta *m, const struct pool_map_key *from, size_t max,

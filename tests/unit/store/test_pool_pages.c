@@ -383,6 +383,124 @@ TEST(an_entry_that_is_missing_or_old_is_an_error_for_who_reads_it)
 	}
 }
 
+/* One bit of a record of the map is another one: of its value, or of its key. */
+static void flip_entry(struct world *w, bool of_key)
+{
+	uint8_t key[POOL_MAP_KEY_BYTES], value[POOL_MAP_VALUE_BYTES];
+	struct world_edit e;
+	MDB_cursor *c;
+	MDB_stat st;
+	MDB_val k, v;
+	uint64_t n;
+
+	world_edit_begin(w, &e);
+	assert_int_equal(mdb_stat(e.txn, e.meta.table[POOL_TABLE_MAP], &st), 0);
+	assert_int_equal(mdb_cursor_open(e.txn, e.meta.table[POOL_TABLE_MAP], &c), 0);
+	n = sim_below(&w->sim, st.ms_entries);
+	do {
+		assert_int_equal(mdb_cursor_get(c, &k, &v, MDB_NEXT), 0);
+	} while (n--);
+	memcpy(key, k.mv_data, sizeof(key));
+	memcpy(value, v.mv_data, sizeof(value));
+	if (of_key) {
+		assert_int_equal(mdb_cursor_del(c, 0), 0);
+		n = sim_below(&w->sim, sizeof(key) * 8);
+		key[n / 8] ^= (uint8_t)(1u << n % 8);
+	} else {
+		n = sim_below(&w->sim, sizeof(value) * 8);
+		value[n / 8] ^= (uint8_t)(1u << n % 8);
+	}
+	mdb_cursor_close(c);
+	k = (MDB_val){.mv_size = sizeof(key), .mv_data = key};
+	v = (MDB_val){.mv_size = sizeof(value), .mv_data = value};
+	assert_int_equal(mdb_put(e.txn, e.meta.table[POOL_TABLE_MAP], &k, &v, 0), 0);
+	world_edit_end(&e);
+}
+
+static unsigned flips_seen;
+
+static void damaged_entry(uint64_t seed)
+{
+	struct world w;
+	bool of_key = seed % 2;
+
+	fill(&w, seed, NULL);
+	flip_entry(&w, of_key);
+	assert_true(check(&w, NULL) > 0);
+	read_errors = 0;
+	if (open_raw(&w)) { /* it made the log, which is applied then, impossible */
+		world_destroy(&w);
+		return;
+	}
+	for (unsigned i = 0; i < WORLD_DISKS; i++) {
+		if (w.disk[i].disk_id)
+			read_all(&w, &w.disk[i]);
+	}
+	flips_seen += read_errors > 0;
+	if (!of_key) /* one chunk of the disk, and of those that look through its branch */
+		assert_in_range(read_errors, 0, WORLD_DISKS);
+	world_close(&w);
+	world_destroy(&w);
+}
+
+TEST(a_damaged_entry_takes_its_chunk_with_it_and_no_more)
+{
+	test_seeds(40, damaged_entry);
+	if (test_runs(40) >= 40)
+		assert_true(flips_seen > 10);
+}
+
+static int chunk_io(struct world *w, const struct model *m, enum store_io_op op, unsigned chunk)
+{
+	static uint8_t buf[POOL_CHUNK_BYTES];
+	struct raw r = {.iov = {.iov_base = buf, .iov_len = 4096}};
+
+	r.io = (struct store_io){.op = op,
+		.disk = m->disk,
+		.offset = (uint64_t)chunk << POOL_CHUNK_SHIFT,
+		.len = 4096,
+		.iov = &r.iov,
+		.iov_count = 1,
+		.done = raw_done};
+	w->store->ops->submit(&r.io);
+	while (!r.done)
+		sim_step(&w->sim, true);
+	return r.err;
+}
+
+/* The other chunks are written to; who writes there gets the error, too. */
+TEST(beside_a_damaged_entry_all_goes_on)
+{
+	unsigned failed = 0;
+	struct world w;
+	struct model *m;
+
+	world_begin(&w, test_seed(), CAPACITY);
+	m = world_create_disk(&w, 16 * CHUNK_SECTORS);
+	assert_int_equal(world_write(&w, m, 0, 16 * CHUNK_SECTORS, 0), 0);
+	world_settle(&w);
+	assert_int_equal(world_close(&w), 0);
+	flip_entry(&w, false);
+	assert_int_equal(world_open(&w), 0);
+	for (unsigned i = 0; i < 16; i++) {
+		if (!chunk_io(&w, m, STORE_READ, i)) {
+			assert_int_equal(world_write(&w, m, i * CHUNK_SECTORS + 3, 9, 0), 0);
+			continue;
+		}
+		assert_int_equal(chunk_io(&w, m, STORE_WRITE, i), -EUCLEAN);
+		assert_int_equal(chunk_io(&w, m, STORE_UNMAP, i), -EUCLEAN);
+		failed++;
+	}
+	assert_int_equal(failed, 1);
+	world_settle(&w);
+	read_errors = 0;
+	read_all(&w, m);
+	assert_int_equal(read_errors, 1);
+	assert_int_equal(world_close(&w), 0);
+	assert_true(check(&w, NULL) > 0);
+	world_destroy(&w);
+}
+
 /* The index of shared chunks lost an entry: the chunk is kept, for somebody may have it. */
 TEST(a_shared_chunk_is_kept_while_its_index_is_not_whole)
 {
@@ -444,6 +562,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_is_said_of_a_damaged_page_says_what_to_do),
 		cmocka_unit_test(a_record_that_is_missing_is_found_at_the_start),
 		cmocka_unit_test(an_entry_that_is_missing_or_old_is_an_error_for_who_reads_it),
+		cmocka_unit_test(a_damaged_entry_takes_its_chunk_with_it_and_no_more),
+		cmocka_unit_test(beside_a_damaged_entry_all_goes_on),
 		cmocka_unit_test(a_shared_chunk_is_kept_while_its_index_is_not_whole),
 		cmocka_unit_test(a_fault_while_metadata_is_read_ends_with_what_to_do),
 	};

@@ -12,9 +12,9 @@ struct pool_digest {
 /* One more record has been read; len: of its value. */
 void pool_digest_add(struct pool_digest *d, const void *value, size_t len);
 /* Is that what is known of the table, or of the part of it that the record `key` lies in? 0, -EUCLEAN: no. Of a pool
- * without digests, or a table without: 0. */
+ * without digests, or a table without: 0. count_only: some of the records are known to be damaged. */
 int pool_digest_check(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key,
-	size_t key_len, const struct pool_digest *found);
+	size_t key_len, const struct pool_digest *found, bool count_only);
 /* Do two records lie in the same part? */
 bool pool_digest_same(enum pool_table table, const void *a, const void *b);
 

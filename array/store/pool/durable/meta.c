@@ -449,56 +449,122 @@ static int scan_end(MDB_txn *txn, MDB_cursor *cursor, int err)
 	return err == -ENOENT ? 0 : err;
 }
 
-/* The entries of one leaf, from the cursor on. */
-static int load_leaf(struct pool_meta *m, MDB_cursor *cursor, const struct pool_map_key *from,
-	uint64_t end_chunk, struct pool_meta_entry **out, size_t *count, struct pool_digest *digest)
+/* A leaf that is being read. */
+struct leaf_read {
+	struct pool_meta *m;
+	MDB_txn *txn;
+	struct pool_map_key from; /* the first key that it may have */
+	struct pool_digest digest;
+	uint8_t last[POOL_MAP_KEY_BYTES]; /* the key before */
+	struct pool_meta_leaf *out;
+	size_t cap;
+};
+
+/* A damaged record: 0: its key is right, so only that chunk is damaged; -ENOENT: it lies behind the leaf, or says so.
+ *
+ * The key is right when the index of generations has it, all keys of the leaf ascend, and there are as many as the digest
+ * says: so many different keys of a set of that size are the set. */
+static int leaf_damaged(struct leaf_read *r, const MDB_val *k)
 {
-	uint8_t key[POOL_MAP_KEY_BYTES];
-	MDB_val k = {.mv_size = sizeof(key), .mv_data = key}, v;
-	size_t cap = 0;
-	int err;
+	uint8_t index[POOL_GEN_KEY_BYTES];
+	struct pool_map_key key;
+	const uint8_t *value;
+	uint64_t chunk;
+	size_t len;
 
-	pool_map_key_encode(key, from);
-	err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE));
-	while (!err) {
-		struct pool_meta_entry e;
-
-		err = decode_entry(m, &k, &v, &e);
-		if (err || e.key.branch != from->branch || e.key.chunk >= end_chunk)
-			break;
-		if (*count == cap) {
-			cap = cap ? 2 * cap : 512;
-			*out = pool_xrealloc(*out, cap * sizeof(**out));
-		}
-		(*out)[(*count)++] = e;
-		pool_digest_add(digest, v.mv_data, v.mv_size);
-		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
-	}
-	return err == -ENOENT ? 0 : err;
+	if (!r->m->digests || k->mv_size != POOL_MAP_KEY_BYTES)
+		return -EUCLEAN;
+	pool_map_key_decode(k->mv_data, &key);
+	chunk = key.chunk - r->from.chunk;
+	if (key.branch != r->from.branch || chunk >= POOL_DIGEST_CHUNKS)
+		return -ENOENT;
+	pool_gen_key_encode(index, &key);
+	if (pool_meta_get(r->m, r->txn, POOL_TABLE_GEN, index, sizeof(index), &value, &len))
+		return -EUCLEAN;
+	r->out->bad[chunk / 64] |= UINT64_C(1) << chunk % 64;
+	r->out->damaged++;
+	return 0;
 }
 
-int pool_meta_load(
-	struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_entry **out, size_t *out_count)
+/* -ENOENT: it lies behind the leaf. */
+static int leaf_record(struct leaf_read *r, const MDB_val *k, const MDB_val *v)
 {
-	struct pool_map_key from = {.branch = branch, .chunk = leaf * POOL_DIGEST_CHUNKS, .gen = UINT32_MAX};
-	uint8_t key[POOL_MAP_KEY_BYTES];
-	struct pool_digest digest = {0};
-	MDB_cursor *cursor = NULL;
-	MDB_txn *txn;
-	int err = pool_meta_begin(m, true, &txn);
+	struct pool_meta_leaf *out = r->out;
+	struct pool_meta_entry e;
+	int err = decode_entry(r->m, k, v, &e);
 
-	*out = NULL;
-	*out_count = 0;
-	if (!err)
-		err = pool_errno(mdb_cursor_open(txn, m->table[POOL_TABLE_MAP], &cursor));
-	if (!err)
-		err = load_leaf(m, cursor, &from, from.chunk + POOL_DIGEST_CHUNKS, out, out_count, &digest);
-	pool_map_key_encode(key, &from);
-	if (!err)
-		err = pool_digest_check(m, txn, POOL_TABLE_MAP, key, sizeof(key), &digest);
-	if (cursor)
-		mdb_cursor_close(cursor);
-	pool_meta_abort(txn);
+	if (!err && (e.key.branch != r->from.branch || e.key.chunk - r->from.chunk >= POOL_DIGEST_CHUNKS))
+		return -ENOENT;
+	if (err == -EUCLEAN) {
+		err = leaf_damaged(r, k);
+	} else {
+		if (out->count == r->cap) {
+			r->cap = r->cap ? 2 * r->cap : 512;
+			out->entries = pool_xrealloc(out->entries, r->cap * sizeof(out->entries[0]));
+		}
+		out->entries[out->count++] = e;
+	}
+	if (err)
+		return err;
+	if (r->digest.count && memcmp(r->last, k->mv_data, sizeof(r->last)) >= 0)
+		return -EUCLEAN;
+	memcpy(r->last, k->mv_data, sizeof(r->last));
+	pool_digest_add(&r->digest, v->mv_data, v->mv_size);
+	return 0;
+}
+
+static int leaf_read(struct leaf_read *r)
+{
+	uint8_t first[POOL_MAP_KEY_BYTES];
+	MDB_val k = {.mv_size = sizeof(first), .mv_data = first}, v;
+	MDB_cursor *cursor;
+	int err = pool_errno(mdb_cursor_open(r->txn, r->m->table[POOL_TABLE_MAP], &cursor));
+
+	if (err)
+		return err;
+	pool_map_key_encode(first, &r->from);
+	err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE));
+	while (!err) {
+		err = leaf_record(r, &k, &v);
+		if (!err)
+			err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
+	}
+	mdb_cursor_close(cursor);
+	if (err != -ENOENT)
+		return err;
+	pool_map_key_encode(first, &r->from);
+	return pool_digest_check(
+		r->m, r->txn, POOL_TABLE_MAP, first, sizeof(first), &r->digest, r->out->damaged > 0);
+}
+
+/* Of a chunk with a damaged entry none is believed. */
+static void leaf_leave_out(struct pool_meta_leaf *leaf)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < leaf->count; i++) {
+		uint64_t chunk = leaf->entries[i].key.chunk % POOL_DIGEST_CHUNKS;
+
+		if (!(leaf->bad[chunk / 64] >> chunk % 64 & 1))
+			leaf->entries[kept++] = leaf->entries[i];
+	}
+	leaf->count = kept;
+}
+
+int pool_meta_load(struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_leaf *out)
+{
+	struct leaf_read r = {.m = m,
+		.from = {.branch = branch, .chunk = leaf * POOL_DIGEST_CHUNKS, .gen = UINT32_MAX},
+		.out = out};
+	int err = pool_meta_begin(m, true, &r.txn);
+
+	memset(out, 0, sizeof(*out));
+	if (err)
+		return err;
+	err = leaf_read(&r);
+	pool_meta_abort(r.txn);
+	if (!err && out->damaged)
+		leaf_leave_out(out);
 	return err;
 }
 
@@ -775,5 +841,5 @@ int pool_meta_all(struct pool_meta *m, MDB_txn *txn, enum pool_table table,
 	struct all all = {.each = each, .arg = arg};
 	int err = pool_meta_each(m, txn, table, all_each, &all);
 
-	return err ? err : pool_digest_check(m, txn, table, NULL, 0, &all.digest);
+	return err ? err : pool_digest_check(m, txn, table, NULL, 0, &all.digest, false);
 }

@@ -81,10 +81,15 @@ int pool_meta_put_state(struct pool_meta *m, MDB_txn *txn, const struct pool_sta
 
 /* ---- reading ---------------------------------------------------------------------------------------- */
 
-/* Entries of the POOL_DIGEST_CHUNKS chunks of a leaf; *out is malloc'ed. Blocks. -EUCLEAN: a CRC is wrong, or one is missing
- * or is not of now. */
-int pool_meta_load(
-	struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_entry **out, size_t *out_count);
+/* The entries of the POOL_DIGEST_CHUNKS chunks of a leaf. */
+struct pool_meta_leaf {
+	struct pool_meta_entry *entries; /* malloc'ed */
+	size_t count, damaged;
+	uint64_t bad[POOL_DIGEST_CHUNKS /
+		     64]; /* chunks that have a damaged entry; the others have all of theirs */
+};
+/* Blocks. -EUCLEAN: an entry is missing, or is not of now, or nobody can say which chunk a damaged one belongs to. */
+int pool_meta_load(struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_leaf *out);
 /* Up to `max` entries of a branch from (chunk, gen) on in key order; *out is malloc'ed. Blocks. */
 int pool_meta_scan_branch(struct pool_meta *m, const struct pool_map_key *from, size_t max,
 	struct pool_meta_entry **out, size_t *out_count);

@@ -74,7 +74,7 @@ static int referred(struct pool_meta *m, MDB_txn *txn, MDB_cursor *cursor, uint6
 	}
 	if (rc && rc != MDB_NOTFOUND)
 		return pool_errno(rc);
-	return found || pool_digest_check(m, txn, POOL_TABLE_REFS, key, sizeof(key), &digest) ? 1 : 0;
+	return found || pool_digest_check(m, txn, POOL_TABLE_REFS, key, sizeof(key), &digest, false) ? 1 : 0;
 }
 
 int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *unshared)

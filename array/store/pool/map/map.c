@@ -27,8 +27,7 @@ struct leaf_load {
 	struct pool_map *map;
 	struct pool_leaf *leaf;
 	uint64_t branch;
-	struct pool_meta_entry *entries;
-	size_t count;
+	struct pool_meta_leaf read;
 	int err;
 };
 
@@ -370,6 +369,7 @@ static void leaf_free(struct pool_map *map, struct pool_leaf *leaf)
 		map->held--;
 	list_remove(&leaf->lru);
 	map->bytes -= sizeof(*leaf);
+	free(leaf->bad);
 	free(leaf);
 }
 
@@ -453,7 +453,7 @@ static void load_work(struct pool_job *job)
 {
 	struct leaf_load *l = container_of(job, struct leaf_load, job);
 
-	l->err = pool_meta_load(l->map->meta, l->branch, l->leaf->index, &l->entries, &l->count);
+	l->err = pool_meta_load(l->map->meta, l->branch, l->leaf->index, &l->read);
 }
 
 static int load_install(
@@ -495,8 +495,15 @@ static void load_done(struct pool_job *job)
 	int err = l->err;
 
 	if (!err)
-		err = load_install(map, leaf, l->entries, l->count);
-	free(l->entries);
+		err = load_install(map, leaf, l->read.entries, l->read.count);
+	if (!err && l->read.damaged) {
+		leaf->bad = malloc(sizeof(l->read.bad));
+		if (leaf->bad)
+			memcpy(leaf->bad, l->read.bad, sizeof(l->read.bad));
+		else
+			err = -ENOMEM;
+	}
+	free(l->read.entries);
 	free(l);
 	map->loads--;
 	b->loads--;
@@ -550,18 +557,27 @@ static bool must_wait(const struct pool_map *map, const struct pool_waiter *w)
 	       !(w && w == map->admitted) && !map->base->latched;
 }
 
+static bool is_bad(const struct pool_leaf *leaf, uint64_t chunk)
+{
+	unsigned at = chunk % POOL_LEAF_CHUNKS;
+
+	return leaf->bad && (leaf->bad[at / 64] >> at % 64 & 1);
+}
+
 static int leaf_get(struct pool_map *map, struct pool_branch *b, uint64_t chunk, bool make, bool changes,
 	struct pool_waiter *w, struct pool_leaf **out)
 {
 	uint64_t index = chunk / POOL_LEAF_CHUNKS;
 	struct pool_leaf *leaf = tree_get(b, index);
 
-	*out = leaf;
+	*out = NULL;
 	if (leaf && !leaf->loading) {
 		pool_map_touch(map, leaf);
+		if (is_bad(leaf, chunk))
+			return -EUCLEAN;
+		*out = leaf;
 		return 0;
 	}
-	*out = NULL;
 	if (leaf) {
 		if (w)
 			list_push_back(&leaf->waiters, &w->link);

@@ -50,6 +50,7 @@ struct pool_leaf {
 	uint64_t pin_sequence; /* must be in LMDB before the leaf may go */
 	struct list_node lru;  /* in pool_map.lru, unlogged or logged */
 	bool held;             /* in one of the latter two */
+	uint64_t *bad;         /* bits of chunks whose entries are damaged; NULL: of none */
 	struct list waiters;
 	uint64_t touched; /* pool_map.leaf_count at its last use */
 	uint64_t chain_bytes;
