@@ -35,53 +35,56 @@ struct key {
 	enum key_type type;
 	size_t offset;
 	uint64_t min, max;
+	bool live; /* may change while umbrad runs */
 };
 
 #define AT(member) offsetof(struct config, member)
 static const struct key keys[] = {
-	{"array", "name", KEY_NAME, AT(array_name), 0, 0},
-	{"array", "luns_max", KEY_COUNT, AT(luns_max), 1, 131072},
-	{"array", "hosts_max", KEY_COUNT, AT(hosts_max), 1, 4096},
-	{"array", "host_luns_max", KEY_COUNT, AT(host_luns_max), 1, ARRAY_LUN_NUMBER_MAX},
-	{"array", "lun_size_max", KEY_BYTES, AT(lun_max_bytes), ARRAY_LUN_MIN_BYTES, ARRAY_LUN_MAX_BYTES},
-	{"pool", "path", KEY_PATH, AT(pool_path), 0, 0},
-	{"pool", "data_device", KEY_PATH, AT(pool_data_device), 0, 0},
-	{"pool", "meta_mirror", KEY_PATH, AT(pool_meta_mirror), 0, 0},
-	{"pool", "log_mirror", KEY_YES, AT(pool_log_mirror), 0, 0},
-	{"pool", "map_memory", KEY_BYTES, AT(pool_map_memory_bytes), 1 << 20, UINT64_C(1) << 40},
-	{"iscsi", "portals", KEY_PORTALS, 0, 0, 0},
-	{"iscsi", "redirect", KEY_REDIRECT, 0, 0, 0},
-	{"iscsi", "target_name", KEY_IQN, AT(target_name), 0, 0},
-	{"iscsi", "connections_max", KEY_COUNT, AT(connections_max), 1, 16384},
-	{"iscsi", "connections_per_source", KEY_COUNT, AT(connections_per_source), 1, 16384},
-	{"iscsi", "sessions_max", KEY_COUNT, AT(sessions_max), 1, 16384},
-	{"iscsi", "sessions_per_host", KEY_COUNT, AT(sessions_per_host), 1, 16384},
-	{"iscsi", "tasks_max", KEY_COUNT, AT(tasks_max), 1, 1024},
-	{"iscsi", "buffer_memory", KEY_BYTES, AT(buffer_bytes_max), 16 << 20, UINT64_C(1) << 40},
-	{"iscsi", "login_timeout", KEY_MS, AT(login_timeout_ms), 100, 600000},
-	{"iscsi", "nop_interval", KEY_MS, AT(nop_interval_ms), 100, 3600000},
-	{"iscsi", "nop_timeout", KEY_MS, AT(nop_timeout_ms), 100, 3600000},
-	{"iscsi", "logout_timeout", KEY_MS, AT(logout_timeout_ms), 100, 600000},
-	{"iscsi", "max_recv_segment", KEY_BYTES, AT(max_recv_segment_bytes), 512, SCSI_TRANSFER_MAX_BYTES},
-	{"iscsi", "max_burst", KEY_BYTES, AT(max_burst_bytes), 512, SCSI_TRANSFER_MAX_BYTES},
-	{"iscsi", "first_burst", KEY_BYTES, AT(first_burst_bytes), 512, SCSI_TRANSFER_MAX_BYTES},
-	{"iscsi", "discovery_needs_chap", KEY_YES, AT(discovery_needs_chap), 0, 0},
-	{"scsi", "threshold_percent", KEY_COUNT, AT(threshold_percent), 10, 99},
-	{"scsi", "physical_block", KEY_BYTES, AT(physical_block_bytes), 512, 4096},
-	{"scsi", "sanitize_rate", KEY_BYTES, AT(sanitize_bytes_per_s), 1 << 20, UINT64_C(1) << 40},
-	{"copysets", "lease", KEY_MS, AT(lease_ms), 100, 86400000},
-	{"copysets", "host_gone", KEY_MS, AT(host_gone_ms), 100, 86400000},
-	{"copysets", "commit_budget", KEY_MS, AT(commit_budget_ms), 10, 60000},
-	{"copysets", "number_rest", KEY_MS, AT(number_rest_ms), 1, 86400000},
-	{"copysets", "sets_max", KEY_COUNT, AT(sets_max), 1, 65536},
-	{"copysets", "copy_kind", KEY_KIND, AT(copy_kind), 0, 0},
-	{"copysets", "hydrate_rate", KEY_BYTES, AT(hydrate_bytes_per_s), 64 << 10, UINT64_C(1) << 40},
-	{"copysets", "hydrations", KEY_COUNT, AT(hydrations_max), 1, 64},
-	{"copysets", "recycle_time", KEY_MS, AT(recycle_ms), 1000, UINT32_MAX},
-	{"copysets", "set_luns_max", KEY_COUNT, AT(set_luns_max), 1, 64},
-	{"management", "socket", KEY_PATH, AT(socket_path), 0, 0},
-	{"management", "group", KEY_TEXT, AT(management_group), 0, 0},
-	{"management", "connections_max", KEY_COUNT, AT(management_connections_max), 1, 1024},
+	{"array", "name", KEY_NAME, AT(array_name), 0, 0, false},
+	{"array", "luns_max", KEY_COUNT, AT(luns_max), 1, 131072, false},
+	{"array", "hosts_max", KEY_COUNT, AT(hosts_max), 1, 4096, false},
+	{"array", "host_luns_max", KEY_COUNT, AT(host_luns_max), 1, ARRAY_LUN_NUMBER_MAX, true},
+	{"array", "lun_size_max", KEY_BYTES, AT(lun_max_bytes), ARRAY_LUN_MIN_BYTES, ARRAY_LUN_MAX_BYTES,
+		true},
+	{"pool", "path", KEY_PATH, AT(pool_path), 0, 0, false},
+	{"pool", "data_device", KEY_PATH, AT(pool_data_device), 0, 0, false},
+	{"pool", "meta_mirror", KEY_PATH, AT(pool_meta_mirror), 0, 0, false},
+	{"pool", "log_mirror", KEY_YES, AT(pool_log_mirror), 0, 0, false},
+	{"pool", "map_memory", KEY_BYTES, AT(pool_map_memory_bytes), 1 << 20, UINT64_C(1) << 40, false},
+	{"iscsi", "portals", KEY_PORTALS, 0, 0, 0, false},
+	{"iscsi", "redirect", KEY_REDIRECT, 0, 0, 0, false},
+	{"iscsi", "target_name", KEY_IQN, AT(target_name), 0, 0, false},
+	{"iscsi", "connections_max", KEY_COUNT, AT(connections_max), 1, 16384, true},
+	{"iscsi", "connections_per_source", KEY_COUNT, AT(connections_per_source), 1, 16384, true},
+	{"iscsi", "sessions_max", KEY_COUNT, AT(sessions_max), 1, 16384, true},
+	{"iscsi", "sessions_per_host", KEY_COUNT, AT(sessions_per_host), 1, 16384, true},
+	{"iscsi", "tasks_max", KEY_COUNT, AT(tasks_max), 1, 1024, false},
+	{"iscsi", "buffer_memory", KEY_BYTES, AT(buffer_bytes_max), 16 << 20, UINT64_C(1) << 40, false},
+	{"iscsi", "login_timeout", KEY_MS, AT(login_timeout_ms), 100, 600000, true},
+	{"iscsi", "nop_interval", KEY_MS, AT(nop_interval_ms), 100, 3600000, true},
+	{"iscsi", "nop_timeout", KEY_MS, AT(nop_timeout_ms), 100, 3600000, true},
+	{"iscsi", "logout_timeout", KEY_MS, AT(logout_timeout_ms), 100, 600000, true},
+	{"iscsi", "max_recv_segment", KEY_BYTES, AT(max_recv_segment_bytes), 512, SCSI_TRANSFER_MAX_BYTES,
+		false},
+	{"iscsi", "max_burst", KEY_BYTES, AT(max_burst_bytes), 512, SCSI_TRANSFER_MAX_BYTES, false},
+	{"iscsi", "first_burst", KEY_BYTES, AT(first_burst_bytes), 512, SCSI_TRANSFER_MAX_BYTES, false},
+	{"iscsi", "discovery_needs_chap", KEY_YES, AT(discovery_needs_chap), 0, 0, true},
+	{"scsi", "threshold_percent", KEY_COUNT, AT(threshold_percent), 10, 99, true},
+	{"scsi", "physical_block", KEY_BYTES, AT(physical_block_bytes), 512, 4096, false},
+	{"scsi", "sanitize_rate", KEY_BYTES, AT(sanitize_bytes_per_s), 1 << 20, UINT64_C(1) << 40, true},
+	{"copysets", "lease", KEY_MS, AT(lease_ms), 100, 86400000, true},
+	{"copysets", "host_gone", KEY_MS, AT(host_gone_ms), 100, 86400000, true},
+	{"copysets", "commit_budget", KEY_MS, AT(commit_budget_ms), 10, 60000, true},
+	{"copysets", "number_rest", KEY_MS, AT(number_rest_ms), 1, 86400000, true},
+	{"copysets", "sets_max", KEY_COUNT, AT(sets_max), 1, 65536, false},
+	{"copysets", "copy_kind", KEY_KIND, AT(copy_kind), 0, 0, true},
+	{"copysets", "hydrate_rate", KEY_BYTES, AT(hydrate_bytes_per_s), 64 << 10, UINT64_C(1) << 40, true},
+	{"copysets", "hydrations", KEY_COUNT, AT(hydrations_max), 1, 64, true},
+	{"copysets", "recycle_time", KEY_MS, AT(recycle_ms), 1000, UINT32_MAX, true},
+	{"copysets", "set_luns_max", KEY_COUNT, AT(set_luns_max), 1, 64, false},
+	{"management", "socket", KEY_PATH, AT(socket_path), 0, 0, false},
+	{"management", "group", KEY_TEXT, AT(management_group), 0, 0, false},
+	{"management", "connections_max", KEY_COUNT, AT(management_connections_max), 1, 1024, true},
 };
 #undef AT
 #define KEY_TOTAL (sizeof(keys) / sizeof(keys[0]))
@@ -493,4 +496,73 @@ int config_load(const char *path, struct config *out, struct fault *fault)
 		return FAIL(&r, "neither [section] nor key = value nor comment: correct or remove the line.");
 	}
 	return fill_in(&r);
+}
+
+/* ---- reading it again ------------------------------------------------------------------------------- */
+
+static size_t key_bytes(const struct key *k)
+{
+	switch (k->type) {
+	case KEY_COUNT:
+	case KEY_MS:
+		return sizeof(uint32_t);
+	case KEY_BYTES:
+		return sizeof(uint64_t);
+	case KEY_YES:
+		return sizeof(bool);
+	case KEY_KIND:
+		return sizeof(enum up_copy_kind);
+	default:
+		return 0;
+	}
+}
+
+static bool portals_differ(const struct config *a, const struct config *b, bool redirect)
+{
+	if (!redirect && a->portal_count != b->portal_count)
+		return true;
+	for (unsigned i = 0; i < a->portal_count && i < b->portal_count; i++) {
+		const struct iscsi_portal *x = &a->portals[i], *y = &b->portals[i];
+		if (redirect ? strcmp(x->redirect, y->redirect) != 0 || x->moved != y->moved
+			     : strcmp(x->address, y->address) != 0 || x->port != y->port ||
+					x->group != y->group)
+			return true;
+	}
+	return false;
+}
+
+static bool differs(const struct key *k, const struct config *a, const struct config *b)
+{
+	const char *x = (const char *)a + k->offset, *y = (const char *)b + k->offset;
+	size_t bytes = key_bytes(k);
+
+	if (k->type == KEY_PORTALS || k->type == KEY_REDIRECT)
+		return portals_differ(a, b, k->type == KEY_REDIRECT);
+	return bytes ? memcmp(x, y, bytes) != 0 : strcmp(x, y) != 0;
+}
+
+/* Puts the name at the end of a list, as far as there is room. */
+static void list_add(char list[CONFIG_NAMES_BYTES], const char *name)
+{
+	size_t used = strlen(list);
+
+	snprintf(list + used, CONFIG_NAMES_BYTES - used, "%s%s", used ? ", " : "", name);
+}
+
+void config_take(struct config *running, const struct config *fresh, char taken[CONFIG_NAMES_BYTES],
+	char refused[CONFIG_NAMES_BYTES])
+{
+	taken[0] = refused[0] = '\0';
+	for (size_t i = 0; i < KEY_TOTAL; i++) {
+		const struct key *k = &keys[i];
+		char *at = (char *)running + k->offset;
+		const char *from = (const char *)fresh + k->offset;
+		size_t bytes = key_bytes(k);
+
+		if (!differs(k, running, fresh))
+			continue;
+		list_add(k->live ? taken : refused, k->name);
+		if (k->live)
+			memcpy(at, from, bytes ? bytes : strlen(from) + 1);
+	}
 }

@@ -51,4 +51,10 @@ struct config {
  * FILE:LINE: where there is a line. */
 int config_load(const char *path, struct config *out, struct fault *fault);
 
+/* Takes from a configuration that was read again what may change while umbrad runs. taken, refused: the keys that differ and
+ * were taken, and those that need a restart. */
+#define CONFIG_NAMES_BYTES 160
+void config_take(struct config *running, const struct config *fresh, char taken[CONFIG_NAMES_BYTES],
+	char refused[CONFIG_NAMES_BYTES]);
+
 #endif

@@ -7,12 +7,13 @@
  * exit code 2 for a wrong command line or configuration, 1 for all else.
  *
  * The end (SIGTERM, SIGINT): the same order backwards, on the reactor, each step begun when the one before is
- * over. A second signal ends the program at once: nothing acknowledged is lost by that, as with any crash.
+ * over. SIGHUP reads the configuration again and takes what may change meanwhile. A second signal ends the program at once: nothing acknowledged is lost by that, as with any crash.
  */
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +35,7 @@
 struct daemon {
 	char pool_notice[400]; /* at its opening */
 	struct config config;
-	const char *port_file;
+	const char *config_path, *port_file;
 	struct reactor *reactor;
 	struct store *store;
 	struct array *array;
@@ -46,6 +47,11 @@ struct daemon {
 	struct management *management;
 	struct array_event_listener log;
 	bool listening;
+	/* SIGHUP: what the thread of the signals has read; the reactor's thread takes it and posts the semaphore */
+	struct config fresh;
+	struct fault fresh_fault;
+	struct reactor_message reload_message;
+	sem_t reloaded;
 	/* the end */
 	pthread_t signals;
 	bool signals_started;
@@ -192,6 +198,31 @@ static void pool_scrubbed(void *arg, const struct store_scrub *view)
 			view->damaged ? "; events before name them" : "");
 }
 
+static struct array_options array_options_of(const struct daemon *d)
+{
+	const struct config *c = &d->config;
+
+	return (struct array_options){
+		.reactor = d->reactor,
+		.store = d->store,
+		.name = c->array_name,
+		.lease_ms = c->lease_ms,
+		.host_gone_ms = c->host_gone_ms,
+		.commit_budget_ms = c->commit_budget_ms,
+		.number_rest_ms = c->number_rest_ms,
+		.copy_kind = c->copy_kind,
+		.hydrate_bytes_per_s = c->hydrate_bytes_per_s,
+		.hydrations_max = c->hydrations_max,
+		.recycle_s = c->recycle_ms / 1000,
+		.luns_max = c->luns_max,
+		.hosts_max = c->hosts_max,
+		.host_luns_max = c->host_luns_max,
+		.lun_max_bytes = c->lun_max_bytes,
+		.sets_max = c->sets_max,
+		.set_luns_max = c->set_luns_max,
+	};
+}
+
 static int open_array(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
@@ -217,25 +248,8 @@ static int open_array(struct daemon *d, struct fault *fault)
 	err = pool_open(&pool, d->reactor, &d->store, fault);
 	if (err)
 		return err;
-	struct array_options options = {
-		.reactor = d->reactor,
-		.store = d->store,
-		.name = c->array_name,
-		.lease_ms = c->lease_ms,
-		.host_gone_ms = c->host_gone_ms,
-		.commit_budget_ms = c->commit_budget_ms,
-		.number_rest_ms = c->number_rest_ms,
-		.copy_kind = c->copy_kind,
-		.hydrate_bytes_per_s = c->hydrate_bytes_per_s,
-		.hydrations_max = c->hydrations_max,
-		.recycle_s = c->recycle_ms / 1000,
-		.luns_max = c->luns_max,
-		.hosts_max = c->hosts_max,
-		.host_luns_max = c->host_luns_max,
-		.lun_max_bytes = c->lun_max_bytes,
-		.sets_max = c->sets_max,
-		.set_luns_max = c->set_luns_max,
-	};
+	struct array_options options = array_options_of(d);
+
 	err = array_open(&options, &d->array, fault);
 	if (err)
 		return err;
@@ -292,10 +306,11 @@ static int listen_patiently(struct daemon *d, const struct iscsi_options *option
 	return err;
 }
 
-static int open_iscsi(struct daemon *d, struct fault *fault)
+static struct iscsi_options iscsi_options_of(const struct daemon *d)
 {
 	const struct config *c = &d->config;
-	struct iscsi_options options = {
+
+	return (struct iscsi_options){
 		.reactor = d->reactor,
 		.array = d->array,
 		.scsi = d->scsi,
@@ -317,6 +332,11 @@ static int open_iscsi(struct daemon *d, struct fault *fault)
 		.first_burst_bytes = (uint32_t)c->first_burst_bytes,
 		.discovery_needs_chap = c->discovery_needs_chap,
 	};
+}
+
+static int open_iscsi(struct daemon *d, struct fault *fault)
+{
+	struct iscsi_options options = iscsi_options_of(d);
 
 	return listen_patiently(d, &options, fault);
 }
@@ -361,6 +381,65 @@ static void tell_ready(struct daemon *d)
 		d->config.target_name, iscsi_server_port(d->iscsi, 0));
 	log_line(6, "array", text);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", text);
+}
+
+/* ---- SIGHUP ----------------------------------------------------------------------------------------- */
+
+static void tell_reload(struct daemon *d, const char *taken, const char *refused)
+{
+	if (d->fresh_fault.err)
+		array_event_tell(d->array, ARRAY_EVENT_ERROR, "config",
+			"the configuration was read again and is wrong, so nothing changes: %s",
+			d->fresh_fault.text);
+	else if (*refused)
+		array_event_tell(d->array, ARRAY_EVENT_WARNING, "config",
+			"the configuration was read again; these change only when umbrad is restarted: %s",
+			refused);
+	if (!d->fresh_fault.err && (*taken || !*refused))
+		array_event_tell(d->array, ARRAY_EVENT_INFO, "config",
+			"the configuration was read again; %s%s",
+			*taken ? "these have changed: " : "nothing has changed", taken);
+}
+
+/* What began keeps the times and limits that it began with. */
+static void reload(struct reactor_message *message)
+{
+	struct daemon *d = container_of(message, struct daemon, reload_message);
+	char taken[CONFIG_NAMES_BYTES] = "", refused[CONFIG_NAMES_BYTES] = "";
+
+	if (d->array && d->management && !d->step) {
+		if (!d->fresh_fault.err)
+			config_take(&d->config, &d->fresh, taken, refused);
+		if (*taken) {
+			struct array_options array = array_options_of(d);
+			struct iscsi_options iscsi = iscsi_options_of(d);
+			struct scsi_target_options scsi = {.threshold_percent = d->config.threshold_percent,
+				.sanitize_bytes_per_s = d->config.sanitize_bytes_per_s};
+
+			array_reload(d->array, &array);
+			iscsi_server_reload(d->iscsi, &iscsi);
+			scsi_target_reload(d->scsi, &scsi);
+			management_reload(d->management, d->config.management_connections_max);
+		}
+		tell_reload(d, taken, refused);
+		sd_notify(0, "READY=1");
+	}
+	sem_post(&d->reloaded);
+}
+
+/* On the signals' thread: a file may be slow to read. */
+static void read_again(struct daemon *d)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+		(unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+	d->fresh_fault = (struct fault){0};
+	config_load(d->config_path, &d->fresh, &d->fresh_fault);
+	reactor_post(d->reactor, &d->reload_message);
+	while (sem_wait(&d->reloaded) && errno == EINTR)
+		;
 }
 
 /* ---- the end -------------------------------------------------------------------------------------- */
@@ -500,11 +579,12 @@ static void begin_stop(struct reactor_message *message)
 	reactor_defer(d->reactor, &d->next_step);
 }
 
-static void signals_of_the_end(sigset_t *set)
+static void signals_awaited(sigset_t *set)
 {
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
 }
 
 static void *wait_for_signals(void *arg)
@@ -513,17 +593,27 @@ static void *wait_for_signals(void *arg)
 	sigset_t set;
 	int number;
 
-	signals_of_the_end(&set);
-	if (sigwait(&set, &number) == 0)
-		reactor_post(d->reactor, &d->stop_message);
-	if (sigwait(&set, &number) == 0)
-		_exit(1);
+	signals_awaited(&set);
+	for (bool ending = false;;) {
+		if (sigwait(&set, &number))
+			continue;
+		if (number == SIGHUP && !ending) {
+			read_again(d);
+		} else if (number != SIGHUP) {
+			if (ending)
+				_exit(1);
+			ending = true;
+			reactor_post(d->reactor, &d->stop_message);
+		}
+	}
 	return NULL;
 }
 
 static int start_signals(struct daemon *d)
 {
 	d->stop_message.call = begin_stop;
+	d->reload_message.call = reload;
+	sem_init(&d->reloaded, 0, 0);
 	int err = pthread_create(&d->signals, NULL, wait_for_signals, d);
 	d->signals_started = !err;
 	return -err;
@@ -551,7 +641,7 @@ static int serve(struct daemon *d)
 	struct fault fault = {0};
 	sigset_t set;
 
-	signals_of_the_end(&set);
+	signals_awaited(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread exists */
 	signal(SIGPIPE, SIG_IGN);
 	int err = open_array(d, &fault);
@@ -629,6 +719,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "umbrad: unexpected argument %s: see umbrad --help\n", argv[optind]);
 		return 2;
 	}
+	d.config_path = config_path;
 	if (config_load(config_path, &d.config, &fault)) {
 		fprintf(stderr, "umbrad: %s\n", fault.text);
 		return 2;

@@ -71,6 +71,8 @@ struct management_options {
 };
 /* -EADDRINUSE: another daemon answers there; a socket that nobody serves is replaced. */
 int management_create(const struct management_options *options, struct management **out, struct fault *fault);
+/* For who connects from now on. 0: 32. */
+void management_reload(struct management *m, unsigned connections_max);
 /* Accepts no more, ends the connections, removes the socket; `done` (perhaps from inside) when no call runs.
  */
 void management_stop(struct management *m, void (*done)(void *arg), void *arg);

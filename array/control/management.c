@@ -673,6 +673,11 @@ int management_create(const struct management_options *options, struct managemen
 	return 0;
 }
 
+void management_reload(struct management *m, unsigned connections_max)
+{
+	m->options.connections_max = connections_max;
+}
+
 void management_stop(struct management *m, void (*done)(void *arg), void *arg)
 {
 	m->stopping = true;

@@ -46,6 +46,8 @@ struct iscsi_options {
 };
 /* Binds and listens. -EADDRINUSE, -EADDRNOTAVAIL … with a text. */
 int iscsi_server_create(const struct iscsi_options *options, struct iscsi_server **out, struct fault *fault);
+/* Takes the limits of connections and sessions, the times, and discovery_needs_chap, for what comes from now on. */
+void iscsi_server_reload(struct iscsi_server *s, const struct iscsi_options *options);
 uint16_t iscsi_server_port(const struct iscsi_server *s, unsigned portal);
 /* Accepts no more, asks initiators to log out, ends all connections; then `done`. */
 void iscsi_server_stop(struct iscsi_server *s, void (*done)(void *arg), void *arg);

@@ -230,6 +230,22 @@ void iscsi_server_init(struct iscsi_server *s, const struct iscsi_options *optio
 	iscsi_buffers_init(&s->buffers, s->options.buffer_bytes_max);
 }
 
+void iscsi_server_reload(struct iscsi_server *s, const struct iscsi_options *options)
+{
+	struct iscsi_options fresh = *options, *o = &s->options;
+
+	fill_defaults(&fresh);
+	o->connections_max = fresh.connections_max;
+	o->connections_per_source = fresh.connections_per_source;
+	o->sessions_max = fresh.sessions_max;
+	o->sessions_per_host = fresh.sessions_per_host;
+	o->login_timeout_ms = fresh.login_timeout_ms;
+	o->nop_interval_ms = fresh.nop_interval_ms;
+	o->nop_timeout_ms = fresh.nop_timeout_ms;
+	o->logout_timeout_ms = fresh.logout_timeout_ms;
+	o->discovery_needs_chap = fresh.discovery_needs_chap;
+}
+
 static int check_options(const struct iscsi_options *o, struct fault *fault)
 {
 	if (!o->target_name || !o->target_name[0] || strlen(o->target_name) > ISCSI_NAME_MAX_BYTES)

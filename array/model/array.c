@@ -117,6 +117,26 @@ int array_open(const struct array_options *options, struct array **out, struct f
 	return 0;
 }
 
+void array_reload(struct array *a, const struct array_options *options)
+{
+	struct array_options fresh = *options, *o = &a->options;
+
+	options_fill(&fresh);
+	o->lease_ms = fresh.lease_ms;
+	o->host_gone_ms = fresh.host_gone_ms;
+	o->commit_budget_ms = fresh.commit_budget_ms;
+	o->number_rest_ms = fresh.number_rest_ms;
+	o->hydrate_bytes_per_s = fresh.hydrate_bytes_per_s;
+	o->hydrations_max = fresh.hydrations_max;
+	o->recycle_s = fresh.recycle_s;
+	o->host_luns_max = fresh.host_luns_max;
+	o->lun_max_bytes = fresh.lun_max_bytes;
+	if (o->store->ops->hydrate)
+		o->copy_kind = fresh.copy_kind;
+	for (struct lun *lun = lun_next(a, NULL); lun; lun = lun_next(a, lun))
+		lun_hydration_kick(lun);
+}
+
 int array_check(struct store *store, struct reactor *reactor, struct fault *fault)
 {
 	struct array_options options = {.store = store, .reactor = reactor};

@@ -21,6 +21,9 @@
 
 /* Reads the catalogue; blocks. -EUCLEAN: a record is damaged or contradicts another. */
 int array_open(const struct array_options *options, struct array **out, struct fault *fault);
+/* Takes the options that may change while it runs: times, rates, the kind of copies, host_luns_max, lun_max_bytes. What has begun
+ * goes on as it began. */
+void array_reload(struct array *a, const struct array_options *options);
 /* Would array_open take the catalogue? The same answers; changes and keeps nothing. Blocks. Of the store it needs iterate,
  * disk_open, disk_id and disk_size; the reactor must not run. */
 int array_check(struct store *store, struct reactor *reactor, struct fault *fault);

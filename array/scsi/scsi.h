@@ -62,6 +62,8 @@ struct scsi_target_options {
 	unsigned threshold_percent;    /* of the store in use: hosts are warned (38/07); 0: 70 */
 };
 int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out);
+/* Takes threshold_percent and sanitize_bytes_per_s. */
+void scsi_target_reload(struct scsi_target *t, const struct scsi_target_options *options);
 /* No nexus will come any more: done comes (perhaps from inside) when what runs in the background has ended. */
 void scsi_target_stop(struct scsi_target *t, void (*done)(void *arg), void *arg);
 void scsi_target_destroy(struct scsi_target *t); /* no nexus left, nothing in the background */

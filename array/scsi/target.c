@@ -29,6 +29,14 @@ static void nexus_over(struct scsi_nexus *n)
 	scsi_target_check_stop(t);
 }
 
+void scsi_target_reload(struct scsi_target *t, const struct scsi_target_options *options)
+{
+	t->threshold_percent =
+		options->threshold_percent ? options->threshold_percent : SCSI_THRESHOLD_PERCENT;
+	t->sanitize_bytes_per_s =
+		options->sanitize_bytes_per_s ? options->sanitize_bytes_per_s : SCSI_SANITIZE_BYTES_PER_S;
+}
+
 int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out)
 {
 	struct scsi_target *t = calloc(1, sizeof(*t));
@@ -47,14 +55,11 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 		t->inband = *options->inband;
 		t->has_inband = true;
 	}
-	t->threshold_percent =
-		options->threshold_percent ? options->threshold_percent : SCSI_THRESHOLD_PERCENT;
+	scsi_target_reload(t, options);
 	for (unsigned i = 0; i < options->port_count; i++)
 		scsi_target_add_port(t, options->ports[i]);
 	t->physical_block_bytes =
 		options->physical_block_bytes ? options->physical_block_bytes : STORE_PHYSICAL_BYTES;
-	t->sanitize_bytes_per_s =
-		options->sanitize_bytes_per_s ? options->sanitize_bytes_per_s : SCSI_SANITIZE_BYTES_PER_S;
 	list_init(&t->nexuses);
 	list_init(&t->tmfs);
 	list_init(&t->sanitizing);
