@@ -91,6 +91,9 @@ def wine_environment(prefix):
     env = {k: v for k, v in os.environ.items() if k not in kept_out}
     env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml=;vssapi=native,builtin',
                WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all,err+module,err+process,err+seh,err+server'))
+    ends_threads = find_program('umbra-lab-wine.so')  # lab/wine/thread_exit.c; a lab of other programs (--bin) may have none
+    if ends_threads:
+        env['LD_PRELOAD'] = ends_threads
     return env
 
 
@@ -614,9 +617,8 @@ class Host:
         The output goes through pipes that are read until the program ends, not until they close: what it leaves
         running (COM starts the coordinator as its child) holds them open.
 
-        Under Wine one start in a thousand or so, mostly beside another one, ends with 1 before the program's own code: nothing
-        is written, not even by exit(). The lab's own programs always say why they fail, so one that ends so never ran: it is
-        run again, and that is said. A program that is tested is not.
+        Without lab/wine a program may end with 1 and not a word, of Wine's own doing. The lab's own programs always say why
+        they fail, so one that ends so is run again, and that is said. A program that is tested is not.
         """
         if not os.path.isfile(program):
             raise LabError(f'there is no program {program}')

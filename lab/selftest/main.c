@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* umbra-lab-selftest.exe register | client | register-provider | unregister-provider | keep | hostile {CLSID}; COM
- * starts it with -Embedding. */
+/* umbra-lab-selftest.exe register | client | register-provider | unregister-provider | keep | threads | hostile {CLSID};
+ * COM starts it with -Embedding. */
 #define INITGUID
 #include <windows.h>
 #include <initguid.h>
@@ -47,6 +47,25 @@ static int with_admin(BOOL on)
 	return FAILED(hr);
 }
 
+static DWORD WINAPI ends_when_told(void *told)
+{
+	WaitForSingleObject(told, INFINITE);
+	return 0;
+}
+
+/* Ends with 7 while threads of its own are ending. */
+static int end_among_threads(void)
+{
+	HANDLE told = CreateEventW(NULL, TRUE, FALSE, NULL);
+	for (int i = 0; told && i < 4; i++) {
+		HANDLE thread = CreateThread(NULL, 0, ends_when_told, told, 0, NULL);
+		if (!thread)
+			return 1;
+		CloseHandle(thread);
+	}
+	return told && SetEvent(told) ? 7 : 1;
+}
+
 int wmain(int argc, wchar_t **argv);
 
 int wmain(int argc, wchar_t **argv)
@@ -64,11 +83,13 @@ int wmain(int argc, wchar_t **argv)
 		return with_admin(TRUE);
 	if (wcscmp(verb, L"unregister-provider") == 0)
 		return with_admin(FALSE);
+	if (wcscmp(verb, L"threads") == 0)
+		return end_among_threads();
 	if (wcscmp(verb, L"keep") == 0) {
 		Sleep(INFINITE);
 		return 0;
 	}
-	fputws(L"usage: umbra-lab-selftest register | client | register-provider | unregister-provider | keep\n"
+	fputws(L"usage: umbra-lab-selftest register | client | register-provider | unregister-provider | keep | threads\n"
 	       L"       umbra-lab-selftest hostile {CLSID}    (calls any provider as nobody should)\n",
 		stderr);
 	return 2;
