@@ -145,8 +145,8 @@ static int fill_bytes(const struct scsi_target *t, struct scsi_token *k, const s
 	put_be32(b + AT_DEVICE, SCSI_BLOCK_BYTES);
 	b[AT_DEVICE + 5] = scsi_physical_exponent(t);
 	put_be16(b + AT_DEVICE + 6, 0xC000); /* LBPME, LBPRZ */
-	/* the target device: a SCSI name string, UTF-8 */
-	b[AT_TARGET] = 0x03;
+	/* the target device: a SCSI name string of iSCSI, UTF-8 */
+	b[AT_TARGET] = 0x53;
 	b[AT_TARGET + 1] = 0xA8;
 	b[AT_TARGET + 3] = (uint8_t)(name_len < 252 ? (name_len + 4) & ~3u : 252);
 	memcpy(b + AT_TARGET + 4, t->name, name_len < 252 ? name_len : 252);

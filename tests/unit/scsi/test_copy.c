@@ -340,6 +340,9 @@ TEST(data_of_one_instant)
 	assert_int_equal(fake_images, 1);
 	assert_int_equal(get_be32(token), 0x00800000);
 	assert_int_equal(get_be16(token + 6), 504);
+	assert_int_equal(
+		get_be16(token + 128), 0x53A8); /* the target: iSCSI, UTF-8; PIV, a SCSI name string */
+	assert_memory_equal(token + 132, "iqn.", 4);
 	assert_int_equal(get_be64(token + 56), 30 * 512);
 	mark(1, 100, 10, 0xEE);
 	mark(1, 300, 20, 0xEE);
