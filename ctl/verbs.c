@@ -10,6 +10,10 @@ static const struct option_row pool_create_options[] = {
 	{"checksums", "on|off", "keep a checksum of each 4 KiB block of the data (default: off)"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row pool_upgrade_options[] = {
+	{"data-device", "DEVICE", "the pool's data device, if it has one"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row pool_check_options[] = {
 	{"repair", NULL, "mend what can be mended"},
 	{"data", NULL, "also read all data and compare it with its checksums, where the pool keeps them"},
@@ -212,6 +216,11 @@ const struct verb ctl_verbs[] = {
 		"Keeps checksums of the data of the pool in PATH from now on, or no more; umbrad must not have it open. Blocks that are "
 		"there have none until they are written again. Versions of Umbra without checksums do not open a pool that has them.",
 		verb_pool_checksums},
+	{"pool", "upgrade", "PATH", 1, 1, pool_upgrade_options,
+		"Gives the pool in PATH, made by an earlier version of Umbra, what pools have that are made now: clones share chunks, and "
+		"cross-checks find metadata that is missing or old. umbrad must not have it open. The pool is checked before. Versions "
+		"without these do not open it any more. Checksums of the data are a thing of their own (pool checksums).",
+		verb_pool_upgrade},
 	{"pool", "status", "", 0, 0, NULL,
 		"Shows the pool's capacity and use, and what is set aside: free space that only writes to the partition tables "
 		"of LUNs around a shadow copy may take. New data and new sets do not get it.",

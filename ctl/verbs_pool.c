@@ -99,6 +99,21 @@ int verb_pool_checksums(struct invocation *in)
 		options.path);
 }
 
+int verb_pool_upgrade(struct invocation *in)
+{
+	struct pool_options options = {
+		.path = in->operands[0], .data_device = ctl_option(in, "data-device", 0)};
+	struct fault fault = {0};
+	bool changed;
+	int err = pool_upgrade(&options, &changed, &fault);
+
+	if (err)
+		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+	return print_result(in, json_pack("{s:o, s:b}", "path", json_text(options.path), "changed", changed),
+		changed ? "%s has what new pools have.\n" : "%s had all that new pools have.\n",
+		options.path);
+}
+
 int verb_pool_grow(struct invocation *in)
 {
 	struct pool_options options = {.path = in->operand_count ? in->operands[0] : NULL,

@@ -168,6 +168,40 @@ class Damage(unittest.TestCase):
             self.assertEqual(array.ctl('pool', 'scrub', 'start', '--rate', '0')['checksums'], True)
             self.assertEqual(self.scrub(array)['damaged'], 0)
 
+    @staticmethod
+    def as_of_before(path):
+        """The superblock of a pool that was made without shared chunks and digests."""
+        with open(path, 'r+b') as pool:
+            block = bytearray(pool.read(4096))
+            block[16:24] = bytes(8)
+            crc = 0xffffffff
+            for byte in block[:4092]:
+                crc ^= byte
+                for _ in range(8):
+                    crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+            block[4092:] = crc.to_bytes(4, 'big')
+            pool.seek(0)
+            pool.write(block)
+
+    def test_a_pool_of_an_earlier_version_is_upgraded(self):
+        with Array(pool_options=PLAIN, start=False) as array:
+            self.as_of_before(os.path.join(array.pool, 'pool'))
+            array.start()
+            self.begin(array)
+            self.fill(array)
+            refused = array.ctl('pool', 'upgrade', array.pool, check=False)
+            self.assertEqual(refused.returncode, 1)  # umbrad has it
+            array.stop()
+            for changed in (True, False):
+                self.assertIs(array.ctl('pool', 'upgrade', array.pool)['changed'], changed)
+            array.start()
+            with Session(array, 'h') as session:
+                self.assertEqual(len(session.read(1, 50 * 8, 8)), BLOCK)
+            array.stop()
+            array.ctl('pool', 'check', array.pool)
+            with open(os.path.join(array.pool, 'pool'), 'rb') as pool:
+                self.assertEqual(pool.read(24)[16:], bytes(7) + b'\3')
+
     def test_a_pool_gets_checksums_and_loses_them_again(self):
         with Array(pool_options=PLAIN) as array:
             self.begin(array)

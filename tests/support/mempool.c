@@ -52,6 +52,13 @@ int pool_checksums(const struct pool_options *options, struct fault *fault)
 	return fault_set(fault, -EOPNOTSUPP, "the store in memory has no pool");
 }
 
+int pool_upgrade(const struct pool_options *options, bool *changed, struct fault *fault)
+{
+	(void)options;
+	*changed = false;
+	return fault_set(fault, -EOPNOTSUPP, "the store in memory has no pool");
+}
+
 int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault)
 {
 	(void)options;

@@ -93,7 +93,7 @@ void pool_close_step(struct pool *p); /* something ended: may the pool close now
 /* Frees everything; nothing may be under way. */
 void pool_destroy(struct pool *p);
 
-/* ---- create.c, open.c, grow.c, backup.c, restore.c, check.c, dump.c ------------------------------------------------------- */
+/* ---- create.c, open.c, grow.c, backup.c, restore.c, upgrade.c, check.c, dump.c ------------------------------------------------------- */
 
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault);
@@ -103,6 +103,9 @@ void pool_grow_start(struct store_grow *request); /* of an open pool */
 void pool_backup_start(struct store_backup *request);
 int pool_grow_on(struct pool_host *host, const struct pool_options *options, uint64_t *capacity_bytes,
 	struct fault *fault);
+/* *changed: false: the pool has all of it. */
+int pool_upgrade_on(
+	struct pool_host *host, const struct pool_options *options, bool *changed, struct fault *fault);
 int pool_check_on(struct pool_host *host, const struct pool_options *options, bool repair,
 	void (*report)(void *arg, const char *line), void *arg, struct fault *fault);
 /* Lets `look` look at the catalogue and the disks, within the transaction of a check (check_catalogue.c). */

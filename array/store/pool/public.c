@@ -197,6 +197,25 @@ static int forget_mirror(struct pool_host *host, const struct pool_options *opti
 	return err;
 }
 
+/* The mirror's metadata is another one then, and made anew. */
+int pool_upgrade(const struct pool_options *options, bool *changed, struct fault *fault)
+{
+	struct pool_host *host;
+	int err = pool_host_posix(options->path, NULL, true, false, &host, fault);
+
+	if (err)
+		return err;
+	err = forget_mirror(host, options);
+	if (err)
+		fault_set(fault, err,
+			"the pool's data cannot be written (%s): look at its disk and the kernel's log",
+			strerror(-err));
+	else
+		err = pool_upgrade_on(host, options, changed, fault);
+	host->ops->free(host);
+	return err;
+}
+
 int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
 	void *arg, struct fault *fault)
 {

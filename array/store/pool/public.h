@@ -56,6 +56,9 @@ int pool_open(
 int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault);
 /* From now on the pool, which nobody has open, keeps checksums or does not. Blocks. */
 int pool_checksums(const struct pool_options *options, struct fault *fault);
+/* The pool, which nobody has open, gets what a pool that is made now has; *changed: false: it had it. Blocks. -EUCLEAN: it is
+ * damaged. */
+int pool_upgrade(const struct pool_options *options, bool *changed, struct fault *fault);
 /* What a restore found: for the words to the administrator. */
 struct pool_restored {
 	bool from_log;   /* the pool's own log went on where the copy ended */

@@ -689,6 +689,101 @@ TEST(a_pool_made_without_digests_shares_chunks_and_frees_them)
 	world_verify_end(&w);
 }
 
+static int upgrade(struct world *w, bool *changed)
+{
+	struct pool_options options = {.path = "sim"};
+	struct pool_host *h = sim_host(&w->sim);
+	struct fault fault = {0};
+	int err = pool_upgrade_on(h, &options, changed, &fault);
+
+	h->ops->free(h);
+	return err;
+}
+
+/* Whatever it was made without, and however the upgrade before ended: then it has all that new ones have. */
+static void upgraded(uint64_t seed)
+{
+	static const uint64_t before[] = {
+		0, POOL_FEATURE_SHARED, POOL_FEATURE_SUMS, POOL_FEATURE_SHARED | POOL_FEATURE_SUMS};
+	struct world_edit edit;
+	struct world w;
+	MDB_stat st;
+	bool changed;
+
+	world_init(&w, seed, UINT64_C(24) << 20, 1 << 20);
+	super_edit(&w, before[seed % 4]);
+	assert_int_equal(world_open(&w), 0);
+	assert_non_null(world_create_disk(&w, 4 * CHUNK));
+	for (unsigned n = 0; n < 2; n++) {
+		for (unsigned i = 0; i < 80; i++)
+			world_random_op(&w);
+		world_drain(&w);
+		assert_non_null(world_any_disk(&w) ? world_any_disk(&w) : world_create_disk(&w, 4 * CHUNK));
+		if (seed % 3)
+			world_settle(&w);
+		if (seed % 3 == 2)
+			world_crash(&w); /* the log has what LMDB lacks */
+		assert_int_equal(world_close(&w), 0);
+		if (!n && seed % 2) { /* ends before the superblock says so */
+			w.sim.fail_only = "pool";
+			w.sim.fail_at = w.sim.steps + 1;
+			w.sim.fail_forever = true;
+			assert_int_not_equal(upgrade(&w, &changed), 0);
+			w.sim.fail_at = 0;
+			w.sim.fail_forever = false;
+			w.sim.fail_only = NULL;
+			assert_int_equal(world_open(&w), 0);
+			continue;
+		}
+		assert_int_equal(upgrade(&w, &changed), 0);
+		assert_int_equal(changed, n == (seed % 2));
+		assert_int_equal(world_check(&w, false), 0);
+		assert_int_equal(world_open(&w), 0);
+	}
+	world_verify(&w, false);
+	assert_int_equal(world_close(&w), 0);
+	assert_int_equal(world_check(&w, false), 0);
+	world_edit_begin(&w, &edit);
+	assert_true(edit.meta.digests && edit.meta.shares);
+	assert_int_equal(mdb_stat(edit.txn, edit.meta.table[POOL_TABLE_DIGEST], &st), 0);
+	assert_true(st.ms_entries > 0);
+	assert_int_equal(mdb_drop(edit.txn, edit.meta.table[POOL_TABLE_DISK], 0), 0);
+	world_edit_end(&edit);
+	assert_true(world_check(&w, false) > 0);
+	assert_int_equal(world_open(&w), -EUCLEAN); /* what is missing is found now */
+	world_destroy(&w);
+}
+
+TEST(a_pool_made_by_an_earlier_version_is_upgraded)
+{
+	test_seeds(24, upgraded);
+}
+
+/* What lacks something already would be taken for whole. */
+TEST(a_damaged_pool_is_not_upgraded)
+{
+	struct world_edit edit;
+	struct world w;
+	bool changed;
+
+	world_init(&w, test_seed(), UINT64_C(4) << 20, 1 << 20);
+	super_edit(&w, POOL_FEATURE_SHARED);
+	assert_int_equal(world_open(&w), 0);
+	assert_non_null(world_create_disk(&w, 4 * CHUNK));
+	assert_int_equal(world_write(&w, &w.disk[0], 0, 4 * CHUNK, 0), 0);
+	world_settle(&w);
+	assert_int_equal(world_close(&w), 0);
+	world_edit_begin(&w, &edit);
+	assert_int_equal(mdb_drop(edit.txn, edit.meta.table[POOL_TABLE_GEN], 0), 0);
+	world_edit_end(&edit);
+	assert_int_equal(upgrade(&w, &changed), -EUCLEAN);
+	assert_int_equal(world_check(&w, true), 0);
+	assert_int_equal(upgrade(&w, &changed), 0);
+	assert_true(changed);
+	assert_int_equal(world_open(&w), 0);
+	world_verify_end(&w);
+}
+
 /* The index of shared chunks follows from the map: a check finds what is wrong with it, a repair mends it. */
 TEST(check_finds_and_repairs_a_wrong_index_of_shared_chunks)
 {
@@ -751,6 +846,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(random_changes_to_few_chunks_lose_no_data_and_no_chunk),
 		cmocka_unit_test(a_pool_made_without_shared_chunks_copies_everything),
 		cmocka_unit_test(a_pool_made_without_digests_shares_chunks_and_frees_them),
+		cmocka_unit_test(a_pool_made_by_an_earlier_version_is_upgraded),
+		cmocka_unit_test(a_damaged_pool_is_not_upgraded),
 		cmocka_unit_test(check_finds_and_repairs_a_wrong_index_of_shared_chunks),
 	};
 

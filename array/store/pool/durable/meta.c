@@ -288,8 +288,8 @@ int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 	return err;
 }
 
-int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct pool_super *super,
-	enum pool_meta_use use, struct fault *fault)
+static int meta_open(struct pool_meta *m, struct pool_host *host, const struct pool_super *super,
+	enum pool_meta_use use, bool make_tables, struct fault *fault)
 {
 	const char *path = host->ops->meta_path(host);
 	int err = pool_pages_check(path, map_size(super), use == POOL_META_CHECK, fault);
@@ -304,7 +304,7 @@ int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct poo
 	memcpy(m->id, super->id, POOL_ID_BYTES);
 	err = env_open(m, path, super, 0);
 	if (!err)
-		err = open_tables(m, false);
+		err = open_tables(m, make_tables);
 	if (!err)
 		return 0;
 	pool_meta_close(m);
@@ -317,6 +317,23 @@ int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct poo
 	return fault_set(fault, -EUCLEAN,
 		"the pool's metadata %s is damaged (%s): bring it back with `umbractl pool restore` from the mirror or a backup",
 		path, err == -ENOENT ? "missing" : mdb_strerror(-err));
+}
+
+int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct pool_super *super,
+	enum pool_meta_use use, struct fault *fault)
+{
+	return meta_open(m, host, super, use, false, fault);
+}
+
+int pool_meta_open_more(
+	struct pool_meta *m, struct pool_host *host, const struct pool_super *super, struct fault *fault)
+{
+	return meta_open(m, host, super, POOL_META_CHECK, true, fault);
+}
+
+int pool_meta_empty(struct pool_meta *m, MDB_txn *txn, enum pool_table table)
+{
+	return pool_errno(mdb_drop(txn, m->table[table], 0));
 }
 
 void pool_meta_close(struct pool_meta *m)

@@ -46,6 +46,11 @@ int pool_meta_open(struct pool_meta *m, struct pool_host *host, const struct poo
 	enum pool_meta_use use, struct fault *fault);
 /* -ENOMEM of create or open, in words. */
 int pool_meta_no_room(const struct pool_super *super, struct fault *fault);
+/* The same, of metadata that lacks tables of the superblock: they are made. */
+int pool_meta_open_more(
+	struct pool_meta *m, struct pool_host *host, const struct pool_super *super, struct fault *fault);
+/* Within a transaction that writes: all records of a table go, digests untouched. */
+int pool_meta_empty(struct pool_meta *m, MDB_txn *txn, enum pool_table table);
 void pool_meta_close(struct pool_meta *m);
 /* A transaction, which stays on its thread. What damaged pages do to LMDB while it lasts ends the program, with a text
  * that says what to do. */
