@@ -171,16 +171,30 @@ def life(package, scratch):
     assert pool and all(os.path.getsize(os.path.join(root.path, 'srv', path)) == size for path, size in pool.items())
 
 
+def page_life(package, page, scratch):
+    """The page's package has the folder cockpit/ where Cockpit looks for it; it goes without a trace."""
+    root = Root(os.path.join(scratch, 'page-root'))
+    root.dpkg('-i', package, page)
+    source = os.path.join(ROOT, 'cockpit')
+    there = files_below(os.path.join(root.path, 'usr/share/cockpit/umbra'))
+    assert there == files_below(source) and 'manifest.json' in there, there ^ files_below(source)
+    for path in there:
+        assert read(root.path, 'usr/share/cockpit/umbra', path) == read(source, path), path
+    root.dpkg('-P', 'cockpit-umbra')
+    assert not root.has('usr/share/cockpit') and root.has('usr/bin/umbractl')
+
+
 def main():
     build = sys.argv[1]
     scratch = tempfile.mkdtemp(prefix='umbra-deb-')
     try:
         by_meson = installed_by_meson(build, scratch)
-        package = run(os.path.join(ROOT, 'packaging/deb/make-package'), build, scratch).strip()
+        package, page = run(os.path.join(ROOT, 'packaging/deb/make-package'), build, scratch).split()
         assert os.path.dirname(package) == scratch and package.endswith('.deb'), package
         look_inside(package, scratch, by_meson)
         if os.geteuid() == 0:
             life(package, scratch)
+            page_life(package, page, scratch)
         else:
             run('dpkg-deb', '-x', package, os.path.join(scratch, 'root'))
             serve(os.path.join(scratch, 'root'))
