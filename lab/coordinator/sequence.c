@@ -131,13 +131,20 @@ static HRESULT change_volume(
 	return hr;
 }
 
+/* Each volume's provider is told of its own. */
 HRESULT state_change(struct record *r, struct provider *p, const struct shadow_set *s, DWORD flags)
 {
-	if (!p->ex && (flags & VSS_ONLUNSTATECHANGE_DO_MASK_LUNS))
-		return record_fail(r, VSS_E_LEGACY_PROVIDER,
-			L"the provider offers no IVssHardwareSnapshotProviderEx, so it cannot mask LUNs");
-	for (size_t v = 0; p->ex && v < s->volume_count; v++) {
-		HRESULT hr = change_volume(r, p, s, v, flags);
+	struct provider *of[SET_MAX_VOLUMES];
+	for (size_t v = 0; v < s->volume_count; v++) {
+		of[v] = load_lun_provider(r, p, s, s->members[s->volumes[v].first]);
+		if (!of[v])
+			return r->result->hr;
+		if (!of[v]->ex && (flags & VSS_ONLUNSTATECHANGE_DO_MASK_LUNS))
+			return record_fail(r, VSS_E_LEGACY_PROVIDER,
+				L"the provider offers no IVssHardwareSnapshotProviderEx, so it cannot mask LUNs");
+	}
+	for (size_t v = 0; v < s->volume_count; v++) {
+		HRESULT hr = of[v]->ex ? change_volume(r, of[v], s, v, flags) : S_OK;
 		if (hr != S_OK)
 			return record_fail(r, provider_visible_error(hr, false),
 				L"OnLunStateChange(0x%lx) of volume %u failed with 0x%08x",

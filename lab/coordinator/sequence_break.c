@@ -20,7 +20,7 @@
 
 struct breaking {
 	struct record *r;
-	struct provider *p;
+	struct provider *p; /* one of the set's */
 	struct shadow_set *set;
 	struct port_scan *scan;
 	const struct port_disk *disks[SET_MAX_LUNS]; /* of set->luns, borrowed from scan */
@@ -32,7 +32,10 @@ static HRESULT find_luns(struct breaking *b)
 {
 	for (size_t i = 0; i < b->set->lun_count; i++) {
 		VDS_LUN_INFORMATION info = {0};
-		b->disks[i] = find_shadow(b->r, b->p, b->scan, &b->set->luns[i].shadow, &info);
+		struct provider *p = load_lun_provider(b->r, b->p, b->set, i);
+		if (!p)
+			return b->r->result->hr;
+		b->disks[i] = find_shadow(b->r, p, b->scan, &b->set->luns[i].shadow, &info);
 		lun_info_free(&info);
 		if (!b->disks[i])
 			return record_fail(b->r, VSS_E_MISSING_DISK,
@@ -133,9 +136,7 @@ void sequence_break(struct record *r, const GUID *set_id, LONG break_flags, LONG
 	}
 	struct breaking *b = calloc(1, sizeof *b);
 	struct shadow_set *s = b ? known_set(r, set_id) : NULL;
-	if (s && set_is_mixed(s)) {
-		record_fail(r, E_NOTIMPL, L"the lab breaks no set of several providers");
-	} else if (s) {
+	if (s) {
 		ULONG phase = record_phase_begin(r, L"Break");
 		*b = (struct breaking){
 			.r = r, .set = s, .flags = break_flags, .p = load_provider(r, &s->provider_id)};

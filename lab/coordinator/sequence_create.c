@@ -593,8 +593,6 @@ static HRESULT auto_recovery(struct creation *c)
 {
 	if (!wants_recovery(c))
 		return S_OK;
-	if (c->part_count > 1)
-		return record_fail(c->r, E_NOTIMPL, L"the lab recovers no set of several providers");
 	c->arrived = matching_new();
 	return c->arrived ? recover(c->r, c->p, c->set, c->arrived)
 			  : record_fail(c->r, E_OUTOFMEMORY, L"out of memory");

@@ -54,42 +54,56 @@ static struct provider *volume_provider(
 	return load_lun_provider(r, p, s, s->members[s->volumes[v].first]);
 }
 
-/* One arrived disk: asked about, compared with every LUN that is still missing. */
-static void arrived(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m,
-	const struct port_disk *d)
+/* What p says of a disk, compared with every LUN of p's that is still missing. True: it is one. *difference: in what it is not
+ * the one whose serial number it has. */
+static bool is_missing_one(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m,
+	const struct port_disk *d, const char **difference)
 {
 	VDS_LUN_INFORMATION info = {0};
 	BOOL supported = FALSE;
-	const char *difference = NULL;
+	bool matched = false;
 	fill_in_lun_info(r, p, d, &info, &supported);
-	for (size_t v = 0; !supported && v < s->volume_count; v++) {
-		struct provider *q = volume_provider(r, p, s, v);
-		if (!q || q == p)
-			continue;
-		lun_info_free(&info);
-		fill_in_lun_info(r, q, d, &info, &supported);
-	}
-	for (size_t i = 0; supported && i < s->lun_count; i++) {
-		if (m->have[i])
+	for (size_t i = 0; supported && i < s->lun_count && !matched; i++) {
+		if (m->have[i] || !IsEqualGUID(set_lun_provider(s, i), &p->entry.id))
 			continue;
 		const char *found = lun_info_difference(&info, &s->luns[i].shadow);
-		if (!found) {
+		matched = !found;
+		if (matched) {
 			m->found[i] = *d;
 			m->have[i] = true;
 			m->matched++;
-			difference = NULL;
-			break;
+		} else if (info.m_szSerialNumber && s->luns[i].shadow.m_szSerialNumber &&
+			   strcmp(info.m_szSerialNumber, s->luns[i].shadow.m_szSerialNumber) == 0) {
+			*difference = found;
 		}
-		if (info.m_szSerialNumber && s->luns[i].shadow.m_szSerialNumber &&
-			strcmp(info.m_szSerialNumber, s->luns[i].shadow.m_szSerialNumber) == 0)
-			difference = found;
 	}
-	if (difference) {
+	lun_info_free(&info);
+	return matched;
+}
+
+/* One arrived disk: each provider of the set is asked about it, until it is one of that provider's. */
+static void arrived(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m,
+	const struct port_disk *d)
+{
+	const char *difference = NULL;
+	struct provider *asked[SET_MAX_VOLUMES];
+	size_t count = 0;
+	bool matched = false;
+	for (size_t v = 0; v < s->volume_count && !matched; v++) {
+		struct provider *q = volume_provider(r, p, s, v);
+		bool again = !q;
+		for (size_t i = 0; i < count; i++)
+			again = again || asked[i] == q;
+		if (again)
+			continue;
+		asked[count++] = q;
+		matched = is_missing_one(r, q, s, m, d, &difference);
+	}
+	if (difference && !matched) {
 		ULONG call = record_call_begin(
 			r, L"(match)", L"%ls differs from GetTargetLuns in %hs", d->device, difference);
 		record_call_end(r, call, VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED);
 	}
-	lun_info_free(&info);
 }
 
 static void look_for_arrivals(struct record *r, struct provider *p, struct shadow_set *s, struct matching *m)

@@ -39,7 +39,7 @@ struct shadow_set *known_set(struct record *r, const GUID *set_id);
 /* The set and its shadow copies into the result. */
 void report_snapshots(struct record *r, const struct shadow_set *s);
 
-/* OnLunStateChange for each volume of the set. A provider without that method (before 2008) cannot mask; of
+/* OnLunStateChange for each volume of the set, to the provider whose it is; p: one of the set's. A provider without that method (before 2008) cannot mask; of
  * what needs no work it is not told. Returns what the requester sees. */
 HRESULT state_change(struct record *r, struct provider *p, const struct shadow_set *s, DWORD flags);
 

@@ -7,6 +7,7 @@
  * - A target that holds a volume nobody named is refused, unless the caller says VSS_RECOVERY_NO_VOLUME_CHECK.
  * - At the end a target has the identity that it had before (or its original's, VSS_RECOVERY_REVERT_IDENTITY_ALL)
  *   and no shadow copy flags; the shadow copy itself stays as it is.
+ * - A set of several providers is theirs one after the other; a failure leaves the targets of those behind it alone.
  * - The IVssAsync is released once, whatever happens; the outcome is what QueryStatus said last.
  */
 #include "lab/coordinator/sequence_internal.h"
@@ -24,10 +25,10 @@
 struct resync {
 	struct record *r;
 	const LAB_RESYNC *request;
-	struct provider *p;
+	struct provider *p; /* one of the set's */
 	struct shadow_set *set;
 	struct port_scan *scan;
-	size_t count;
+	size_t count, done;                            /* pairs; those that are copied */
 	size_t luns[SET_MAX_LUNS];                     /* of set->luns: the sources */
 	const struct port_disk *targets[SET_MAX_LUNS]; /* borrowed from scan */
 	struct gpt_identity before[SET_MAX_LUNS];      /* of the targets */
@@ -108,6 +109,29 @@ static HRESULT check_volumes(struct resync *x)
 	return S_OK;
 }
 
+static bool same_provider(const struct resync *x, size_t i, size_t j)
+{
+	return IsEqualGUID(set_lun_provider(x->set, x->luns[i]), set_lun_provider(x->set, x->luns[j]));
+}
+
+/* What is one provider's lies side by side afterwards, each provider where its first LUN was. */
+static void group_by_provider(struct resync *x)
+{
+	for (size_t i = 1; i < x->count; i++) {
+		size_t lun = x->luns[i], at = i;
+		const struct port_disk *target = x->targets[i];
+		for (size_t k = 0; k < i; k++)
+			if (same_provider(x, k, i))
+				at = k + 1;
+		for (size_t k = i; k > at; k--) {
+			x->luns[k] = x->luns[k - 1];
+			x->targets[k] = x->targets[k - 1];
+		}
+		x->luns[at] = lun;
+		x->targets[at] = target;
+	}
+}
+
 static HRESULT resolve(struct resync *x)
 {
 	HRESULT hr = S_OK;
@@ -120,6 +144,7 @@ static HRESULT resolve(struct resync *x)
 		hr = check_volumes(x);
 	if (hr != S_OK)
 		return hr;
+	group_by_provider(x);
 	x->from = lun_info_alloc_array(x->count);
 	x->to = lun_info_alloc_array(x->count);
 	for (size_t i = 0; i < x->count; i++)
@@ -162,7 +187,7 @@ static HRESULT cancel(struct resync *x, IVssAsync *async)
 }
 
 /* Until it has ended: VSS_S_ASYNC_FINISHED, _CANCELLED or the error. */
-static HRESULT wait_for(struct resync *x, IVssAsync *async)
+static HRESULT wait_for(struct resync *x, struct provider *p, IVssAsync *async)
 {
 	ULONGLONG begin = GetTickCount64(), limit = LIMIT_MS;
 	HRESULT state = VSS_S_ASYNC_PENDING, hr = S_OK;
@@ -188,7 +213,7 @@ static HRESULT wait_for(struct resync *x, IVssAsync *async)
 		if (FAILED(hr))
 			break;
 	}
-	provider_check(x->p, record_call_end(x->r, call, FAILED(hr) ? hr : S_OK));
+	provider_check(p, record_call_end(x->r, call, FAILED(hr) ? hr : S_OK));
 	if (FAILED(hr))
 		return hr;
 	return state == VSS_S_ASYNC_PENDING ? HRESULT_FROM_WIN32(ERROR_TIMEOUT) : state;
@@ -201,7 +226,7 @@ static HRESULT mend_targets(struct resync *x)
 	ULONG phase = record_phase_begin(x->r, L"MendTargets");
 	port_rescan();
 	struct port_scan *now = port_scan();
-	for (size_t i = 0; now && i < x->count && hr == S_OK; i++) {
+	for (size_t i = 0; now && i < x->done && hr == S_OK; i++) {
 		const struct set_lun *l = &x->set->luns[x->luns[i]];
 		const struct port_disk *d = port_find_drive(now, x->targets[i]->drive);
 		const struct gpt_identity *want =
@@ -226,24 +251,23 @@ static HRESULT mend_targets(struct resync *x)
 	return record_phase_end(x->r, phase, hr == S_OK ? S_OK : x->r->result->hr);
 }
 
-static HRESULT run(struct resync *x)
+/* The pairs from first on, which are all of p's. */
+static HRESULT run_part(struct resync *x, struct provider *p, size_t first, size_t count)
 {
 	IVssAsync *async = NULL;
-	if (!x->p->ex)
-		return record_fail(x->r, VSS_E_LEGACY_PROVIDER,
-			L"the provider offers no IVssHardwareSnapshotProviderEx");
+	x->r->result->percent = -1;
 	ULONG phase = record_phase_begin(x->r, L"ResyncLuns");
-	ULONG call = record_call_begin(x->r, L"ResyncLuns", L"%u LUNs", (unsigned)x->count);
-	HRESULT hr =
-		IVssHardwareSnapshotProviderEx_ResyncLuns(x->p->ex, x->from, x->to, (DWORD)x->count, &async);
-	provider_check(x->p, record_call_end(x->r, call, hr));
+	ULONG call = record_call_begin(x->r, L"ResyncLuns", L"%u LUNs", (unsigned)count);
+	HRESULT hr = IVssHardwareSnapshotProviderEx_ResyncLuns(
+		p->ex, x->from + first, x->to + first, (DWORD)count, &async);
+	provider_check(p, record_call_end(x->r, call, hr));
 	HRESULT state = hr;
 	if (hr == S_OK && !async)
 		state = E_UNEXPECTED;
 	else if (hr == S_OK && x->request->release_early)
 		query(x, async, &state);
 	else if (hr == S_OK)
-		state = wait_for(x, async);
+		state = wait_for(x, p, async);
 	if (async)
 		IVssAsync_Release(async);
 	if (state == VSS_S_ASYNC_FINISHED || (x->request->release_early && state == VSS_S_ASYNC_PENDING))
@@ -261,6 +285,27 @@ static HRESULT run(struct resync *x)
 	return record_phase_end(x->r, phase, seen);
 }
 
+static HRESULT run(struct resync *x)
+{
+	struct provider *of[SET_MAX_LUNS];
+	HRESULT hr = S_OK;
+	for (size_t i = 0; i < x->count; i++) {
+		of[i] = load_lun_provider(x->r, x->p, x->set, x->luns[i]);
+		if (!of[i])
+			return x->r->result->hr;
+		if (!of[i]->ex)
+			return record_fail(x->r, VSS_E_LEGACY_PROVIDER,
+				L"the provider offers no IVssHardwareSnapshotProviderEx");
+	}
+	for (size_t first = 0, count; first < x->count && hr == S_OK; first += count) {
+		for (count = 1; first + count < x->count && of[first + count] == of[first];)
+			count++;
+		hr = run_part(x, of[first], first, count);
+		x->done += hr == S_OK ? count : 0;
+	}
+	return hr;
+}
+
 void sequence_resync(struct record *r, const char *document, size_t len, const LAB_RESYNC *request)
 {
 	const char *why = NULL;
@@ -269,8 +314,6 @@ void sequence_resync(struct record *r, const char *document, size_t len, const L
 	if (!x || !s) {
 		record_fail(r, x ? VSS_E_INVALID_XML_DOCUMENT : E_OUTOFMEMORY,
 			L"the document cannot be used: %hs", why && x ? why : "no memory");
-	} else if (set_is_mixed(s)) {
-		record_fail(r, E_NOTIMPL, L"the lab resyncs no set of several providers");
 	} else if (!s->transportable) {
 		record_fail(
 			r, VSS_E_NONTRANSPORTABLE_BCD, L"only transportable shadow copies can be resynced");
@@ -283,7 +326,9 @@ void sequence_resync(struct record *r, const char *document, size_t len, const L
 		x->scan = x->p ? port_scan() : NULL;
 		if (x->p && !x->scan)
 			record_fail(r, E_OUTOFMEMORY, L"out of memory");
-		if (x->scan && resolve(x) == S_OK && run(x) == S_OK && !request->release_early)
+		if (x->scan && resolve(x) == S_OK)
+			run(x);
+		if (x->done && !request->release_early)
 			mend_targets(x);
 		report_snapshots(r, s);
 		lun_info_free_array(x->from, x->count);

@@ -38,6 +38,14 @@ static DWORD setting(const wchar_t *name, const wchar_t *ending, DWORD otherwise
 	return value;
 }
 
+/* The serial number of the disk that plays its shadow LUN, ASCII; false: there is none, and what it invents never arrives. */
+static bool shadow_serial(char *out, DWORD cap)
+{
+	DWORD bytes = cap;
+	return RegGetValueA(HKEY_LOCAL_MACHINE, "Software\\Umbra\\Lab\\Selftest", "ShadowSerial",
+		       RRF_RT_REG_SZ, NULL, out, &bytes) == ERROR_SUCCESS;
+}
+
 /* What the registry wants of a method when the coordinator calls it. */
 static HRESULT told(const wchar_t *method)
 {
@@ -117,13 +125,49 @@ static HRESULT STDMETHODCALLTYPE ex_AreLunsSupported(IVssHardwareSnapshotProvide
 	return hr == S_OK ? work(count, luns, (enum mode)context) : hr;
 }
 
+static char *text_of(const char *text)
+{
+	char *out = CoTaskMemAlloc(strlen(text) + 1);
+	if (out)
+		memcpy(out, text, strlen(text) + 1);
+	return out;
+}
+
+/* As GetTargetLuns has it, and FillInLunInfo of the disk. */
+static void describe_shadow(VDS_LUN_INFORMATION *out, const char *serial)
+{
+	VDS_STORAGE_DEVICE_ID_DESCRIPTOR *d = &out->m_deviceIdDescriptor;
+	memset(out, 0, sizeof *out);
+	out->m_version = VER_VDS_LUN_INFORMATION;
+	out->m_BusType = VDSBusTypeiScsi;
+	out->m_szVendorId = text_of("umbra-lab");
+	out->m_szProductId = text_of("selftest");
+	out->m_szProductRevision = text_of("1");
+	out->m_szSerialNumber = text_of(serial);
+	d->m_version = 1;
+	d->m_cIdentifiers = 1;
+	d->m_rgIdentifiers = CoTaskMemAlloc(sizeof *d->m_rgIdentifiers);
+	d->m_rgIdentifiers[0] = (VDS_STORAGE_IDENTIFIER){.m_CodeSet = VDSStorageIdCodeSetAscii,
+		.m_Type = VDSStorageIdTypeVendorId,
+		.m_cbIdentifier = (ULONG)strlen(serial),
+		.m_rgbIdentifier = (BYTE *)text_of(serial)};
+}
+
 static HRESULT STDMETHODCALLTYPE ex_FillInLunInfo(
 	IVssHardwareSnapshotProviderEx *iface, VSS_PWSZ name, VDS_LUN_INFORMATION *lun, WINBOOL *supported)
 {
 	(void)iface;
+	char serial[64];
 	*supported = TRUE;
 	if (is_test_device(name))
 		return work(1, lun, (enum mode)wcstol(name + 5, NULL, 10));
+	if (shadow_serial(serial, sizeof serial)) {
+		*supported = lun->m_szSerialNumber && strcmp(lun->m_szSerialNumber, serial) == 0;
+		if (*supported) {
+			pattern_free(lun);
+			describe_shadow(lun, serial);
+		}
+	}
 	return told(L"FillInLunInfo");
 }
 
@@ -175,10 +219,15 @@ static HRESULT STDMETHODCALLTYPE ex_GetTargetLuns(IVssHardwareSnapshotProviderEx
 {
 	(void)iface;
 	if (names && count > 0 && !is_test_device(names[0])) {
+		char serial[64];
 		HRESULT hr = told(L"GetTargetLuns");
+		bool real = shadow_serial(serial, sizeof serial);
 		for (LONG i = 0; i < count && hr == S_OK; i++) {
 			pattern_free(&to[i]);
-			invent_target(&to[i], &from[i]);
+			if (real)
+				describe_shadow(&to[i], serial);
+			else
+				invent_target(&to[i], &from[i]);
 		}
 		return hr;
 	}

@@ -8,7 +8,7 @@
  * mode from there, one that takes a set id returns the id's Data1 as its HRESULT. With devices that are not the
  * test's (the coordinator's), it plays a plain provider whose answers the registry can change:
  * HKLM\Software\Umbra\Lab\Selftest, DWORD values "<method>" (the HRESULT to return) and "<method>Ms" (to sleep
- * before).
+ * before); the string "ShadowSerial" names a disk of the host by its serial number, which then is what it has made.
  */
 #ifndef LAB_SELFTEST_H
 #define LAB_SELFTEST_H

@@ -4,8 +4,10 @@
 
     lab_requesters.py [PART…]      the parts named, or all
 
-D: and E: lie on LUNs 1 and 2, F: on LUN 1, too, G: on both; H: on a LUN of another array, C: on none.
+D: and E: lie on LUNs 1 and 2, F: on LUN 1, too, G: on both; H: on a LUN of another array, C: on none. LUN 3 is what the lab's
+own provider has for its shadow LUN.
 """
+import json
 import os
 import re
 import subprocess
@@ -23,6 +25,7 @@ NOT_REGISTERED, NOT_SUPPORTED, NOT_BY_PROVIDER = 0x80042304, 0x8004230C, 0x80042
 EXISTS, UNSUPPORTED_CONTEXT, BAD_DOCUMENT, BAD_ARGUMENT = 0x8004230D, 0x8004231B, 0x80042311, 0x80070057
 UMBRA = '{c27fdb10-24d1-4708-9442-880e6246fe94}'
 OTHER = '{7b0f8b6e-3c0a-4f0b-9b55-5e1f7e5c1a02}'  # the lab's own provider, umbra-lab-selftest
+VETO, PERSISTENT, TRANSPORTABLE, TXF_RECOVERY = 0x80042306, 0x19, 0x20, 0x2000000
 NOBODY = '{00000000-1111-2222-3333-444444444444}'
 DEVICE = '\\\\?\\GLOBALROOT\\Device\\HarddiskVolumeShadowCopy'
 UNIQUE_D = '\\\\?\\Volume{00000000-0000-0000-0000-000000000044}\\'
@@ -421,7 +424,67 @@ def mixed(s):
     s.tell(Supported=0)
 
 
-PARTS = (backups, by_guid, goes_on_without, shapes, order, asynchronous, times_out, two_requesters, lifetime, transportable, beside_another, mixed)
+def called(answer):
+    return [call['method'] for call in answer['calls']]
+
+
+def two_providers(s, context, *adds):
+    """A set of both, the other one's copy being LUN 3: its id, its shadow copies, and its document for the lab's requester."""
+    saved, document = s.path('mixed.xml'), s.path('mixed.json')
+    steps = replay(s, *INIT, f'SetContext {context:#x}', 'StartSnapshotSet', *adds, 'DoSnapshotSet',
+                   f'SaveAsXML {labhost.windows_path(saved)}', 'release')
+    s.check(bad(steps) == [], f'a set of two providers, context {context:#x}', bad(steps))
+    with open(saved, encoding='utf-16-le') as source, open(document, 'w') as out:
+        out.write(source.read())
+    return (find(steps, 'StartSnapshotSet').values['set'].lower(),
+            [step.values['snapshot'] for step in steps if step.method == 'AddToSnapshotSet'], document)
+
+
+def mixed_lives(s):
+    """What was made by two providers is recovered, deleted, broken and resynced: each is called for its own."""
+    install_another(s)
+    their_copy = [one['serial'] for one in s.ask('scan')[1]['luns'] if one['lun'] == 3][0]
+    ours, theirs = f'AddToSnapshotSet D:\\ {UMBRA}', f'AddToSnapshotSet E:\\ {OTHER}'
+    s.tell(Supported=1, ShadowSerial=their_copy)
+    made, _, _ = two_providers(s, PERSISTENT | TXF_RECOVERY, ours, theirs)
+    told = [name for kind, name, hr in pieces(s)[made] if kind == 'call' and hr == '0x00000000']
+    s.check(told.count('OnLunStateChange') == 4, 'both hear of both ends of the recovery', told)
+    code, res = s.ask('delete', made)
+    s.check(code == 0 and called(res).count('OnLunEmpty') == 2, 'deleted by both', (res['message'], called(res)))
+    nothing_left(s, 'of it')
+
+    made, _, _ = two_providers(s, PERSISTENT, theirs, ours)
+    s.tell(Supported=1, ShadowSerial=their_copy, OnLunStateChange=VETO)
+    code, res = s.ask('break', made, '--read-write')
+    s.check(code == 1 and res['hresult_name'] == 'VSS_E_PROVIDER_VETO' and len(s.shadows()) == 1,
+            'the other one refuses the break: Umbra was not told', (res['hresult_name'], called(res)))
+    s.tell(Supported=1, ShadowSerial=their_copy)
+    ordinary = {one['name'] for one in s.array.ctl('lun', 'list')['luns']}
+    code, res = s.ask('break', made, '--read-write')
+    s.check(code == 0 and called(res).count('OnLunStateChange') == 2, 'broken', (res['message'], called(res)))
+    left = [one['name'] for one in s.array.ctl('lun', 'list')['luns'] if one['name'] not in ordinary]
+    s.check(len(left) == 1 and s.shadows() == [] and known(s) == [], 'Umbra\'s copy is a LUN like any other', (left, s.shadows()))
+    for name in left:
+        s.array.ctl('unmap', name, 'A', check=False)
+        s.array.ctl('lun', 'delete', name, check=False)
+
+    made, copies, document = two_providers(s, PERSISTENT | TRANSPORTABLE, ours, theirs)
+    wanted = [word for copy in copies for word in ('--snapshot', copy)]
+    code, res = s.ask('resync', document, *wanted)
+    s.check(code == 0 and [call['arguments'] for call in res['calls'] if call['method'] == 'ResyncLuns'] == ['1 LUNs'] * 2 and
+            res['percent'] == 100, 'each resyncs its own', (res['message'], called(res)))
+    s.tell(Supported=1, ShadowSerial=their_copy, ResyncLuns=VETO)
+    code, res = s.ask('resync', document, *wanted)
+    s.check(code == 1 and res['hresult_name'] == 'VSS_E_PROVIDER_VETO' and called(res).count('ResyncLuns') == 2,
+            'the second one refuses', (res['message'], called(res)))
+    s.check([one['lun'] for one in res['luns'] if one['role'] == 'target' and one['table'] == 'gpt'] == [1],
+            'the first one\'s target is in order all the same', res['luns'])
+    s.tell(Supported=0)
+    clear_away(s)
+    nothing_left(s, 'after sets of two providers')
+
+
+PARTS = (backups, by_guid, goes_on_without, shapes, order, asynchronous, times_out, two_requesters, lifetime, transportable, beside_another, mixed, mixed_lives)
 
 
 def add_foreign(s):
@@ -435,7 +498,7 @@ def add_foreign(s):
 
 
 def main(names):
-    with Stack(luns={'data': '64M', 'log': '64M'}, hosts='AB', hold=True, config={'copysets': {'lease': '10s'}},
+    with Stack(luns={'data': '64M', 'log': '64M', 'theirs': '64M'}, hosts='AB', hold=True, config={'copysets': {'lease': '10s'}},
                host_options={'B': ('--control-lu', '--import', 'any')}, volumes={'A': 'D=1 E=2 F=1 G=1,2 H=99'}) as s:
         s.make_gpt(1, 64 << 20)
         tgt = add_foreign(s)

@@ -135,9 +135,11 @@ class Stack:
         self.registry(r'[HKEY_LOCAL_MACHINE\Software\Umbra\Lab]', f'"{name}"=dword:{value:08x}', host=host)
 
     def tell(self, host='A', **answers):
-        """What the selftest provider is to do from now on, and nothing else: CommitSnapshots=0x80004005, …Ms=500."""
+        """What the selftest provider is to do from now on, and nothing else: CommitSnapshots=0x80004005, …Ms=500.
+        ShadowSerial='…': the disk that it has for its shadow LUN."""
         key = r'HKEY_LOCAL_MACHINE\Software\Umbra\Lab\Selftest'
-        self.registry(f'[-{key}]', f'[{key}]', *(f'"{name}"=dword:{value:08x}' for name, value in answers.items()),
+        self.registry(f'[-{key}]', f'[{key}]', *(f'"{name}"="{value}"' if isinstance(value, str) else f'"{name}"=dword:{value:08x}'
+                                                      for name, value in answers.items()),
                       host=host)
 
     # ---- the array
