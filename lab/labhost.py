@@ -330,6 +330,17 @@ def volumes_of(settings):
     return [(letter.upper(), luns) for letter, _, luns in pairs]
 
 
+def place_vssapi(prefix, bin_directory=None):
+    """The lab's vssapi.dll instead of Wine's, which is a link into the prepared prefix: never written through."""
+    dll = find_program('vssapi.dll', bin_directory)
+    if not dll:
+        return
+    placed = os.path.join(prefix, 'drive_c', 'windows', 'system32', 'vssapi.dll')
+    if os.path.exists(placed):
+        os.unlink(placed)
+    shutil.copyfile(dll, placed)
+
+
 # --- hosts ------------------------------------------------------------------------------------------------------
 
 class State:
@@ -525,7 +536,7 @@ class Host:
         settings = self.state.settings(self.name)
         for letter, luns in volumes_of(settings):
             arguments += ['--volume', f'{letter}={luns}']
-        self._place_vssapi()
+        place_vssapi(self.prefix, self.state.bin)
         if settings.get('mounted') == 'yes':
             arguments += ['--setting', f'VolumePort={self._start_volumes(settings)}']
         else:
@@ -539,16 +550,6 @@ class Host:
         if said != 'ok':
             why = said or (f'it ended ({child.poll()}) {tail(log)}' if came else f'it gave no answer in {PATIENCE_S} s')
             raise LabError(f'host {self.name} did not come up: {why}. Bridge: {tail(self.bridge.log, 2)}')
-
-    def _place_vssapi(self):
-        """The lab's vssapi.dll instead of Wine's, which is a link into the prepared prefix: never written through."""
-        dll = find_program('vssapi.dll', self.state.bin)
-        if not dll:
-            return
-        placed = os.path.join(self.prefix, 'drive_c', 'windows', 'system32', 'vssapi.dll')
-        if os.path.exists(placed):
-            os.unlink(placed)
-        shutil.copyfile(dll, placed)
 
     def _start_volumes(self, settings):
         """The volume manager; the drives are there before Wine starts, which looks for them then only. Its port."""

@@ -284,9 +284,8 @@ static ULONG STDMETHODCALLTYPE requester_Release(ILabRequester *iface)
 }
 
 static const ILabRequesterVtbl requester_vtbl = {requester_QueryInterface, requester_AddRef,
-	requester_Release, requester_Scan, requester_Create, requester_Import, requester_List,
-	requester_Delete, requester_Break, requester_Resync, requester_Expose, requester_Unload,
-	requester_OpenSession};
+	requester_Release, requester_Scan, requester_Break, requester_Resync, requester_Expose,
+	requester_Unload, requester_OpenSession};
 
 HRESULT coordinator_create(REFIID iid, void **out)
 {

@@ -14,28 +14,6 @@
 
 #define TURN_PAUSE_MS 10
 
-/* True: the request may run, request_end is due. False: *hr is the method's answer. */
-static bool begin(struct record *r, LAB_RESULT **result, HRESULT *hr)
-{
-	if (!result) {
-		*hr = E_POINTER;
-		return false;
-	}
-	*result = NULL;
-	if (!record_begin(r)) {
-		*hr = E_OUTOFMEMORY;
-		return false;
-	}
-	if (!request_enter()) {
-		record_fail(r, VSS_E_SNAPSHOT_SET_IN_PROGRESS,
-			L"another request is being worked on: try again later");
-		*hr = record_finish(r, result);
-		return false;
-	}
-	request_prepare(r);
-	return true;
-}
-
 void request_prepare(struct record *r)
 {
 	pending_mend(r);
@@ -53,7 +31,7 @@ void end_turn(void)
 	request_leave();
 }
 
-bool request_begin(struct record *r, LAB_RESULT **result, HRESULT *hr)
+bool request_begin(struct record *r, bool wait, LAB_RESULT **result, HRESULT *hr)
 {
 	if (!result) {
 		*hr = E_POINTER;
@@ -64,7 +42,13 @@ bool request_begin(struct record *r, LAB_RESULT **result, HRESULT *hr)
 		*hr = E_OUTOFMEMORY;
 		return false;
 	}
-	await_turn();
+	if (wait) {
+		await_turn();
+	} else if (!request_enter()) {
+		record_fail(r, VSS_E_SNAPSHOT_SET_IN_PROGRESS, REQUEST_IN_THE_WAY);
+		*hr = record_finish(r, result);
+		return false;
+	}
 	request_prepare(r);
 	return true;
 }
@@ -80,28 +64,9 @@ HRESULT STDMETHODCALLTYPE requester_Scan(ILabRequester *iface, LAB_RESULT **resu
 	struct record r;
 	HRESULT hr;
 	(void)iface;
-	if (!begin(&r, result, &hr))
+	if (!request_begin(&r, false, result, &hr))
 		return hr;
 	sequence_scan(&r);
-	return request_end(&r, result);
-}
-
-HRESULT STDMETHODCALLTYPE requester_Create(ILabRequester *iface, LAB_CREATE *request, LAB_RESULT **result)
-{
-	struct record r;
-	(void)iface;
-	if (!request || (request->count && !request->luns))
-		return E_INVALIDARG;
-	HRESULT hr;
-	if (!begin(&r, result, &hr))
-		return hr;
-	if (making_enter()) {
-		sequence_create(&r, request);
-		making_leave();
-	} else {
-		record_fail(&r, VSS_E_SNAPSHOT_SET_IN_PROGRESS,
-			L"another requester is making a shadow copy set: try again later");
-	}
 	return request_end(&r, result);
 }
 
@@ -116,52 +81,13 @@ char *document_text(struct record *r, const WCHAR *document)
 	return text;
 }
 
-HRESULT STDMETHODCALLTYPE requester_Import(
-	ILabRequester *iface, WCHAR *document, LONG flags, LAB_RESULT **result)
-{
-	struct record r;
-	(void)iface;
-	if (!document)
-		return E_INVALIDARG;
-	HRESULT hr;
-	if (!begin(&r, result, &hr))
-		return hr;
-	char *text = document_text(&r, document);
-	if (text)
-		sequence_import(&r, text, strlen(text), flags);
-	free(text);
-	return request_end(&r, result);
-}
-
-HRESULT STDMETHODCALLTYPE requester_List(ILabRequester *iface, LAB_RESULT **result)
-{
-	struct record r;
-	HRESULT hr;
-	(void)iface;
-	if (!begin(&r, result, &hr))
-		return hr;
-	sequence_list(&r);
-	return request_end(&r, result);
-}
-
-HRESULT STDMETHODCALLTYPE requester_Delete(ILabRequester *iface, GUID set_id, LONG flags, LAB_RESULT **result)
-{
-	struct record r;
-	HRESULT hr;
-	(void)iface;
-	if (!begin(&r, result, &hr))
-		return hr;
-	sequence_delete(&r, &set_id, flags);
-	return request_end(&r, result);
-}
-
 HRESULT STDMETHODCALLTYPE requester_Break(
 	ILabRequester *iface, GUID set_id, LONG break_flags, LONG flags, LAB_RESULT **result)
 {
 	struct record r;
 	HRESULT hr;
 	(void)iface;
-	if (!begin(&r, result, &hr))
+	if (!request_begin(&r, false, result, &hr))
 		return hr;
 	sequence_break(&r, &set_id, break_flags, flags);
 	return request_end(&r, result);
@@ -175,7 +101,7 @@ HRESULT STDMETHODCALLTYPE requester_Resync(
 	if (!document || !request || (request->count && !request->targets))
 		return E_INVALIDARG;
 	HRESULT hr;
-	if (!begin(&r, result, &hr))
+	if (!request_begin(&r, false, result, &hr))
 		return hr;
 	char *text = document_text(&r, document);
 	if (text)
@@ -192,7 +118,7 @@ HRESULT STDMETHODCALLTYPE requester_Expose(
 	if (!name)
 		return E_INVALIDARG;
 	HRESULT hr;
-	if (!begin(&r, result, &hr))
+	if (!request_begin(&r, false, result, &hr))
 		return hr;
 	sequence_expose(&r, &snapshot_id, name);
 	return request_end(&r, result);
@@ -203,7 +129,7 @@ HRESULT STDMETHODCALLTYPE requester_Unload(ILabRequester *iface, WINBOOL force, 
 	struct record r;
 	HRESULT hr;
 	(void)iface;
-	if (!begin(&r, result, &hr))
+	if (!request_begin(&r, false, result, &hr))
 		return hr;
 	if (!providers_unload_all(force, &r))
 		record_fail(&r, S_FALSE, L"a provider is busy and stays loaded");

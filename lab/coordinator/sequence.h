@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * VSS's part: the order in which a provider is called to create, import, break, resync and delete shadow copies, and
- * what happens on the disks around it. Each function does one request of ILabRequester and fills the record.
+ * what happens on the disks around it. Each function does one request and fills the record.
  *
  * Invariants, as VSS has them:
  * - No AbortSnapshots before EndPrepareSnapshots was called: a set that fails while volumes are added is just
@@ -25,12 +25,13 @@
 void variation_begin(struct record *r);
 
 void sequence_scan(struct record *r);
-void sequence_create(struct record *r, const LAB_CREATE *request);
 
-/* The same step by step, for one requester at a time (session.c). The record and the request live as long as it does; the
- * request's LUNs are not looked at. Between the steps other requests may run. */
+/* A set is made step by step, for one requester at a time (session.c). The record and the request live as long as it does.
+ * Between the steps other requests may run. */
 struct creation;
-struct creation *creation_start(struct record *r, const LAB_CREATE *request); /* NULL: the record says why */
+/* NULL: the record says why. Where the request tells its LUNs, the seed may have another set of them begun before, and given
+ * up. */
+struct creation *creation_start(struct record *r, const LAB_CREATE *request);
 const GUID *creation_id(const struct creation *c);
 /* One volume: AreLunsSupported, BeginPrepareSnapshot. One that fails is not in the set, which goes on without it. */
 HRESULT creation_add(struct creation *c, const char *name, const LAB_VOLUME_LUN *luns, ULONG count, GUID *id);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Creation of a shadow copy set: what AddToSnapshotSet and DoSnapshotSet make VSS do. sequence.h has the
- * invariants; create_set at the end reads as the sequence does.
+ * Creation of a shadow copy set: what StartSnapshotSet, AddToSnapshotSet and DoSnapshotSet make VSS do. sequence.h has
+ * the invariants; do_snapshot_set reads as the sequence does.
  */
 #include "lab/coordinator/sequence_internal.h"
 
@@ -603,6 +603,9 @@ static HRESULT do_snapshot_set(struct creation *c)
 	bool late = (c->request->flags & LAB_TARGETS_AFTER_FINAL) || c->vary.targets_late;
 	HRESULT hr;
 	c->doing = true;
+	/* What is to come in the middle of a call needs one provider to come to. */
+	if (is_trial(c, VARY_ABORTED) && c->part_count > 1)
+		return strike(c, VSS_S_ASYNC_CANCELLED);
 	if ((hr = step(c, SET_METHOD(EndPrepareSnapshots))) != S_OK || (hr = set_flags(c)) != S_OK ||
 		(hr = step(c, SET_METHOD(PreCommitSnapshots))) != S_OK ||
 		(hr = writers(c, VARY_NOT_FROZEN)) != S_OK || (hr = commit(c)) != S_OK ||
@@ -771,27 +774,43 @@ void creation_free(struct creation *c)
 	free(c);
 }
 
-/* Makes one set. True: it was a trial that failed as it was to. */
-static bool create_one(struct record *r, const LAB_CREATE *request, const struct variation *v, bool trial)
+/* Makes a set in part, and gives it up. True: it failed as it was to. */
+static bool fails_as_it_should(struct record *r, const LAB_CREATE *request, const struct variation *v)
 {
-	struct creation *c = creation_new(r, request, v, trial);
+	struct creation *c = creation_new(r, request, v, true);
 	if (!c)
 		return false;
-	if (check_request(c) == S_OK && resolve_volumes(c) == S_OK) {
-		if (add_volumes(c) == S_OK && do_snapshot_set(c) == S_OK)
-			hand_over(c);
-		else
-			undo(c);
-	}
+	if (check_request(c) == S_OK && resolve_volumes(c) == S_OK &&
+		(add_volumes(c) != S_OK || do_snapshot_set(c) != S_OK))
+		undo(c);
 	bool struck = c->struck && r->result->hr != VSS_E_UNEXPECTED_PROVIDER_ERROR;
 	creation_free(c);
 	return struck;
 }
 
+/* By the seed another set of these volumes is begun before, and given up. What becomes of it is not the request's, unless it
+ * fails otherwise than it was to: false, the record says how. */
+static bool try_another(struct record *r, const LAB_CREATE *request, const struct variation *v)
+{
+	struct record_mark mark = record_mark(r);
+	if (v->trial == VARY_NO_TRIAL || !request->count)
+		return true;
+	if (!fails_as_it_should(r, request, v)) {
+		record_fail(
+			r, VSS_E_UNEXPECTED, L"a set that was to fail did not (seed %u)", (unsigned)v->seed);
+		return false;
+	}
+	record_rewind(r, mark);
+	if (v->trial_reload)
+		providers_unload_all(true, NULL);
+	return true;
+}
+
 struct creation *creation_start(struct record *r, const LAB_CREATE *request)
 {
 	struct variation v = variation_of(request);
-	v.trial = VARY_NO_TRIAL; /* the requester may make as many as it likes */
+	if (!try_another(r, request, &v))
+		return NULL;
 	struct creation *c = creation_new(r, request, &v, false);
 	if (c && check_request(c) == S_OK)
 		return c;
@@ -840,6 +859,14 @@ static HRESULT same_provider(struct creation *c)
 	return S_OK;
 }
 
+/* The requester gave up after the volume's call: nothing follows but, where it wants that, AbortSnapshots. */
+static bool given_up(struct creation *c)
+{
+	if (c->stopped)
+		undo(c);
+	return c->stopped;
+}
+
 HRESULT creation_add(struct creation *c, const char *name, const LAB_VOLUME_LUN *luns, ULONG count, GUID *id)
 {
 	struct shadow_set *s = c->set;
@@ -861,7 +888,7 @@ HRESULT creation_add(struct creation *c, const char *name, const LAB_VOLUME_LUN 
 		hr = add_volume(c, s->volume_count - 1);
 	if (hr == S_OK)
 		*id = s->volumes[s->volume_count - 1].snapshot_id;
-	else
+	else if (!given_up(c))
 		take_back_volume(c, luns_before);
 	return record_phase_end(c->r, phase, hr);
 }
@@ -887,24 +914,4 @@ void creation_do(struct creation *c)
 void creation_cancel(struct creation *c)
 {
 	InterlockedExchange(&c->cancelled, 1);
-}
-
-/* By the seed another set is begun before, and given up. What becomes of it is not the request's, unless it fails otherwise
- * than it was to. */
-void sequence_create(struct record *r, const LAB_CREATE *request)
-{
-	struct variation v = variation_of(request);
-	struct record_mark mark = record_mark(r);
-	bool go_on = true;
-	if (v.trial != VARY_NO_TRIAL) {
-		go_on = create_one(r, request, &v, true);
-		if (go_on)
-			record_rewind(r, mark);
-		if (go_on && v.trial_reload)
-			providers_unload_all(true, NULL);
-	}
-	if (go_on)
-		create_one(r, request, &v, false);
-	if (request->flags & LAB_UNLOAD_AFTER)
-		providers_unload_all(false, r);
 }

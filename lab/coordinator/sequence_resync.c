@@ -33,6 +33,7 @@ struct resync {
 	const struct port_disk *targets[SET_MAX_LUNS]; /* borrowed from scan */
 	struct gpt_identity before[SET_MAX_LUNS];      /* of the targets */
 	VDS_LUN_INFORMATION *from, *to;                /* owned, count each */
+	HANDLE cancel;                                 /* owned; NULL: nobody can cancel it */
 };
 
 static const struct port_disk *find_original(const struct resync *x, size_t lun)
@@ -201,8 +202,7 @@ static HRESULT wait_for(struct resync *x, struct provider *p, IVssAsync *async)
 			hr = query(x, async, &state); /* the first question asks for no percent */
 		if (hr != S_OK || state != VSS_S_ASYNC_PENDING || passed > limit)
 			break;
-		if (!asked && x->request->cancel_after_ms >= 0 &&
-			passed >= (ULONGLONG)x->request->cancel_after_ms) {
+		if (!asked && x->cancel && WaitForSingleObject(x->cancel, 0) == WAIT_OBJECT_0) {
 			asked = true;
 			limit = passed + CANCEL_MS;
 			hr = cancel(x, async);
@@ -323,6 +323,7 @@ void sequence_resync(struct record *r, const char *document, size_t len, const L
 		r->result->set_id = s->id;
 		r->result->context = s->context;
 		r->result->transportable = s->transportable;
+		x->cancel = request->cancel ? OpenEventW(SYNCHRONIZE, FALSE, request->cancel) : NULL;
 		x->scan = x->p ? port_scan() : NULL;
 		if (x->p && !x->scan)
 			record_fail(r, E_OUTOFMEMORY, L"out of memory");
@@ -334,6 +335,8 @@ void sequence_resync(struct record *r, const char *document, size_t len, const L
 		lun_info_free_array(x->from, x->count);
 		lun_info_free_array(x->to, x->count);
 		port_scan_free(x->scan);
+		if (x->cancel)
+			CloseHandle(x->cancel);
 	}
 	set_free(s);
 	free(x);

@@ -10,6 +10,7 @@
 #include <vsserror.h>
 #include "lab/coordinator/admin.h"
 #include "lab/coordinator/catalogue.h"
+#include "lab/coordinator/provider_host.h"
 #include "lab/coordinator/record.h"
 #include "lab/coordinator/requests.h"
 #include "lab/coordinator/sequence.h"
@@ -24,10 +25,11 @@ struct session {
 	HANDLE process, closing; /* closing: an event */
 	CRITICAL_SECTION
 	lock; /* of the members below, between threads; whoever changes them has the turn, too */
-	bool closed;
-	LAB_CREATE request;
-	struct record record;
-	struct creation *c; /* the set that is being made */
+	bool closed, is_tuned;
+	LAB_CREATE tuned;     /* owned */
+	LAB_CREATE request;   /* of the set that is being made; its pointers are tuned's */
+	struct record record; /* of that set, or of a Start that failed: until somebody wants it */
+	struct creation *c;   /* the set that is being made */
 	GUID owned[OWNED_MAX];
 	ULONG owned_count;
 };
@@ -53,6 +55,13 @@ static ULONG STDMETHODCALLTYPE session_AddRef(ILabSession *iface)
 	return (ULONG)InterlockedIncrement(&impl_from_ILabSession(iface)->refs);
 }
 
+static void free_tuned(LAB_CREATE *tuned)
+{
+	free(tuned->luns);
+	CoTaskMemFree(tuned->stop_after);
+	memset(tuned, 0, sizeof *tuned);
+}
+
 static ULONG STDMETHODCALLTYPE session_Release(ILabSession *iface)
 {
 	struct session *s = impl_from_ILabSession(iface);
@@ -61,6 +70,8 @@ static ULONG STDMETHODCALLTYPE session_Release(ILabSession *iface)
 		CloseHandle(s->process);
 		CloseHandle(s->closing);
 		DeleteCriticalSection(&s->lock);
+		record_drop(&s->record);
+		free_tuned(&s->tuned);
 		free(s);
 		server_release();
 	}
@@ -123,13 +134,64 @@ static void end_making(struct session *s)
 		making_leave();
 }
 
+/* The record stays. With the turn. */
 static void drop_set(struct session *s)
 {
 	if (!s->c)
 		return;
 	log_session(s->record.result, L"dropped");
 	end_making(s);
+}
+
+/* The turn, for which it waits unless it was asked not to. */
+static bool take_turn(const struct session *s)
+{
+	if (s->tuned.flags & LAB_NO_TURN)
+		return request_enter();
+	await_turn();
+	return true;
+}
+
+static HRESULT STDMETHODCALLTYPE session_Tune(ILabSession *iface, LAB_CREATE *wishes)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	HRESULT hr = VSS_E_BAD_STATE;
+	if (!wishes || (wishes->count && !wishes->luns) || wishes->count > SET_MAX_MEMBERS)
+		return E_INVALIDARG;
+	EnterCriticalSection(&s->lock);
+	if (!s->c) {
+		free_tuned(&s->tuned);
+		s->tuned = *wishes;
+		s->tuned.stop_after = wishes->stop_after ? record_text(wishes->stop_after) : NULL;
+		s->tuned.luns = calloc(wishes->count + 1, sizeof *wishes->luns);
+		if (s->tuned.luns && wishes->count)
+			memcpy(s->tuned.luns, wishes->luns, wishes->count * sizeof *wishes->luns);
+		hr = s->tuned.luns ? S_OK : E_OUTOFMEMORY;
+		if (hr != S_OK)
+			s->tuned.count = 0;
+		s->is_tuned = true;
+	}
+	LeaveCriticalSection(&s->lock);
+	return hr;
+}
+
+/* With the turn, without which nobody begins a set. */
+static HRESULT start_set(struct session *s, LONG context, LAB_STRING *why)
+{
 	record_drop(&s->record);
+	if (!record_begin(&s->record))
+		return E_OUTOFMEMORY;
+	s->request = s->tuned;
+	s->request.context = context;
+	request_prepare(&s->record);
+	making_enter();
+	s->c = creation_start(&s->record, &s->request);
+	HRESULT hr = record_take_failure(&s->record, why);
+	if (!s->c)
+		making_leave();
+	if (!s->c && !s->is_tuned)
+		record_drop(&s->record);
+	return hr;
 }
 
 static HRESULT STDMETHODCALLTYPE session_Start(
@@ -140,24 +202,18 @@ static HRESULT STDMETHODCALLTYPE session_Start(
 	if (!set_id || !why)
 		return E_POINTER;
 	*why = NULL;
-	await_turn();
+	if (!take_turn(s)) {
+		*why = record_text(REQUEST_IN_THE_WAY);
+		return hr;
+	}
 	if (s->closed) {
 		hr = VSS_E_BAD_STATE;
-	} else if (making_enter()) {
-		bool begun = record_begin(&s->record);
-		memset(&s->request, 0, sizeof s->request);
-		s->request.context = context;
-		if (begun) {
-			request_prepare(&s->record);
-			s->c = creation_start(&s->record, &s->request);
-		}
-		hr = begun ? record_take_failure(&s->record, why) : E_OUTOFMEMORY;
-		if (s->c) {
+	} else if (!making_now()) {
+		hr = start_set(s, context, why);
+		if (s->c)
 			*set_id = *creation_id(s->c);
-		} else {
-			record_drop(&s->record);
-			making_leave();
-		}
+	} else {
+		*why = record_text(L"another requester is making a shadow copy set: try again later");
 	}
 	end_turn();
 	return hr;
@@ -217,6 +273,8 @@ static bool is_auto_release(LONG context)
 
 static void own(struct session *s, const LAB_RESULT *result, bool visible)
 {
+	if (s->tuned.flags & LAB_KEEP)
+		return;
 	if (visible && is_auto_release(result->context) && s->owned_count < OWNED_MAX)
 		s->owned[s->owned_count++] = result->set_id;
 }
@@ -233,6 +291,8 @@ static HRESULT STDMETHODCALLTYPE session_Do(ILabSession *iface, LAB_RESULT **res
 		return VSS_E_BAD_STATE;
 	}
 	creation_do(s->c);
+	if (s->request.flags & LAB_UNLOAD_AFTER)
+		providers_unload_all(false, &s->record);
 	log_session(s->record.result, L"done");
 	own(s, s->record.result, catalogue_has(&s->record.result->set_id));
 	end_making(s);
@@ -250,11 +310,34 @@ static HRESULT STDMETHODCALLTYPE session_Abort(ILabSession *iface)
 	LeaveCriticalSection(&s->lock);
 	await_turn(); /* of a Do that runs this is the end, and there is nothing left to drop */
 	drop_set(s);
+	record_drop(&s->record);
 	end_turn();
 	return S_OK;
 }
 
+static HRESULT STDMETHODCALLTYPE session_GiveUp(ILabSession *iface, LAB_RESULT **result)
+{
+	struct session *s = impl_from_ILabSession(iface);
+	if (!result)
+		return E_POINTER;
+	*result = NULL;
+	if (!s->record.result) /* this session's own calls make one */
+		return VSS_E_BAD_STATE;
+	await_turn();
+	if (s->record.result && (s->request.flags & LAB_UNLOAD_AFTER))
+		providers_unload_all(false, &s->record);
+	drop_set(s);
+	HRESULT hr = s->record.result ? record_finish(&s->record, result) : VSS_E_BAD_STATE;
+	end_turn();
+	return hr;
+}
+
 /* --- the rest --- */
+
+static bool waits(const struct session *s)
+{
+	return !(s->tuned.flags & LAB_NO_TURN);
+}
 
 static HRESULT STDMETHODCALLTYPE session_Import(ILabSession *iface, WCHAR *document, LAB_RESULT **result)
 {
@@ -263,11 +346,11 @@ static HRESULT STDMETHODCALLTYPE session_Import(ILabSession *iface, WCHAR *docum
 	HRESULT hr;
 	if (!document)
 		return E_INVALIDARG;
-	if (!request_begin(&r, result, &hr))
+	if (!request_begin(&r, waits(s), result, &hr))
 		return hr;
 	char *text = document_text(&r, document);
 	if (text)
-		sequence_import(&r, text, strlen(text), 0);
+		sequence_import(&r, text, strlen(text), s->tuned.flags);
 	free(text);
 	bool mine = r.result->hr != VSS_E_OBJECT_ALREADY_EXISTS && catalogue_has(&r.result->set_id);
 	own(s, r.result, mine);
@@ -278,10 +361,10 @@ static HRESULT STDMETHODCALLTYPE session_Delete(ILabSession *iface, GUID id, LON
 {
 	struct record r;
 	HRESULT hr;
-	(void)iface;
-	if (!request_begin(&r, result, &hr))
+	if (!request_begin(&r, waits(impl_from_ILabSession(iface)), result, &hr))
 		return hr;
-	sequence_delete(&r, &id, flags);
+	sequence_delete(&r, &id,
+		flags | (impl_from_ILabSession(iface)->tuned.flags & (LAB_UNLOAD_AFTER | LAB_FORGET_GONE)));
 	return request_end(&r, result);
 }
 
@@ -289,8 +372,7 @@ static HRESULT STDMETHODCALLTYPE session_Query(ILabSession *iface, LAB_RESULT **
 {
 	struct record r;
 	HRESULT hr;
-	(void)iface;
-	if (!request_begin(&r, result, &hr))
+	if (!request_begin(&r, waits(impl_from_ILabSession(iface)), result, &hr))
 		return hr;
 	sequence_list(&r);
 	return request_end(&r, result);
@@ -313,20 +395,26 @@ static void delete_owned(struct session *s)
 static HRESULT STDMETHODCALLTYPE session_Close(ILabSession *iface)
 {
 	struct session *s = impl_from_ILabSession(iface);
-	session_Abort(iface);
-	await_turn();
-	if (!s->closed) {
-		s->closed = true;
-		delete_owned(s);
+	EnterCriticalSection(&s->lock);
+	bool idle = !s->c && !s->owned_count; /* there is nothing for which it would need its turn */
+	s->closed = s->closed || idle;
+	LeaveCriticalSection(&s->lock);
+	if (!idle) {
+		session_Abort(iface);
+		await_turn();
+		if (!s->closed) {
+			s->closed = true;
+			delete_owned(s);
+		}
+		end_turn();
 	}
-	end_turn();
 	SetEvent(s->closing);
 	return S_OK;
 }
 
 static const ILabSessionVtbl session_vtbl = {session_QueryInterface, session_AddRef, session_Release,
-	session_Start, session_IsSupported, session_Add, session_Do, session_Abort, session_Import,
-	session_Delete, session_Query, session_Close};
+	session_Tune, session_Start, session_IsSupported, session_Add, session_Do, session_Abort,
+	session_GiveUp, session_Import, session_Delete, session_Query, session_Close};
 
 /* Has a reference of its own. COM under Wine never says that a client is gone, and keeps its references for ever. */
 static DWORD WINAPI watch(void *arg)

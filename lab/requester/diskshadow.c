@@ -16,6 +16,7 @@
 #include <vsserror.h>
 #include <wchar.h>
 #include "lab/coordinator/json.h"
+#include "lab/requester/client.h"
 #include "lab/requester/log.h"
 #include "lab/requester/output.h"
 #include "lab/requester/program.h"
@@ -31,8 +32,6 @@ struct alias {
 };
 
 struct session {
-	IVssAdmin *admin;
-	ILabRequester *lab;
 	const struct options *like; /* --json and the like */
 	struct options todo;        /* volumes and targets collected so far */
 	LONG context;
@@ -188,7 +187,7 @@ static int ask(struct session *s, struct options *o)
 	announce(s);
 	o->create.luns = o->luns; /* o may be a copy */
 	o->resync.targets = o->targets;
-	int rc = request_whole(s->admin, s->lab, o);
+	int rc = request_whole(o);
 	if (s->like->json)
 		puts("}");
 	return rc ? wrong(s, "failed") : 0;
@@ -339,7 +338,7 @@ static int create(struct session *s)
 	o->create.context = s->context;
 	o->document = document_name(s);
 	announce(s);
-	HRESULT hr = request_run(s->lab, o, &res);
+	HRESULT hr = request_run(o, &res);
 	if (SUCCEEDED(hr) && res && res->hr == S_OK) {
 		name_new_set(s, res);
 		if (res->document)
@@ -368,7 +367,7 @@ static bool find_exposed(struct session *s, unsigned n, GUID *id)
 {
 	wchar_t name[WORD_CHARS];
 	LAB_RESULT *all = NULL;
-	if (!word(s, n, name) || FAILED(s->lab->lpVtbl->List(s->lab, &all)) || !all)
+	if (!word(s, n, name) || FAILED(client_list(&all)) || !all)
 		return false;
 	for (ULONG i = 0; i < all->snapshot_count; i++)
 		if (all->snapshots[i].exposed && _wcsicmp(all->snapshots[i].exposed, name) == 0) {
@@ -383,7 +382,7 @@ static int delete_volume(struct session *s, struct options *o, bool all)
 {
 	for (bool any = false;; any = true) {
 		LAB_RESULT *res = NULL;
-		HRESULT hr = request_run(s->lab, o, &res);
+		HRESULT hr = request_run(o, &res);
 		if (any && SUCCEEDED(hr) && res && res->hr == VSS_E_OBJECT_NOT_FOUND)
 			return 0;
 		announce(s);
@@ -633,7 +632,7 @@ static int run_lines(struct session *s, struct script_line **lines, size_t count
 	return rc;
 }
 
-int diskshadow_run(IVssAdmin *admin, ILabRequester *lab, const wchar_t *path, const struct options *like)
+int diskshadow_run(const wchar_t *path, const struct options *like)
 {
 	wchar_t *wide = request_read_file(path);
 	if (!wide)
@@ -644,8 +643,6 @@ int diskshadow_run(IVssAdmin *admin, ILabRequester *lab, const wchar_t *path, co
 	struct session *s = lines ? calloc(1, sizeof *s) : NULL;
 	int rc = s ? 0 : 2;
 	if (s) {
-		s->admin = admin;
-		s->lab = lab;
 		s->like = like;
 		options_init(&s->todo);
 		rc = run_lines(s, lines, count);

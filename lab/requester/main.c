@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * umbra-lab-requester.exe: the backup software's part in the lab. Asks the coordinator (umbra-lab-vss.exe)
- * over COM for shadow copy sets, prints what came of it. Ends 0 (done), 1 (failed: why and what to do on
+ * umbra-lab-requester.exe: the backup software's part in the lab. Asks VSS (vssapi.dll) for shadow copy sets, prints what
+ * came of it. Ends 0 (done), 1 (failed: why and what to do on
  * stderr, or in the JSON), 2 (wrong usage), 4 (what it had to say could not be written).
  */
-#define INITGUID
 #include <windows.h>
-#include <initguid.h>
 #include <objbase.h>
 #include <vss.h>
-#include <vsadmin.h>
 #include <vsserror.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,7 +14,6 @@
 #include <string.h>
 #include <wchar.h>
 #include "lab/coordinator/settings.h"
-#include "lab/coordinator/wine_rpc.h"
 #include "lab/requester/request.h"
 
 static void usage(FILE *out)
@@ -99,24 +95,12 @@ int wmain(int argc, wchar_t **argv)
 		usage(stdout);
 	if (rc != 0)
 		return rc == 1 ? 0 : rc;
-	IVssAdmin *admin = NULL;
-	ILabRequester *lab = NULL;
-	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
-	if (SUCCEEDED(hr))
-		hr = wine_reach_coordinator(&IID_IVssAdmin, (void **)&admin);
-	if (SUCCEEDED(hr))
-		hr = IVssAdmin_QueryInterface(admin, &IID_ILabRequester, (void **)&lab);
-	if (FAILED(hr))
-		return request_fail(
-			"the coordinator cannot be reached: register vss_ps.dll and umbra-lab-vss in "
-			"this prefix",
-			hr);
 	set_for_request(L"Seed", o.seed ? o.seed : -1);
 	set_for_request(L"StaggerMs", o.stagger_ms);
-	rc = o.verb == VERB_DISKSHADOW ? diskshadow_run(admin, lab, o.file, &o)
-				       : request_whole(admin, lab, &o);
-	lab->lpVtbl->Release(lab);
-	IVssAdmin_Release(admin);
+	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED);
+	if (FAILED(hr))
+		return request_fail("COM cannot be used", hr);
+	rc = o.verb == VERB_DISKSHADOW ? diskshadow_run(o.file, &o) : request_whole(&o);
 	CoUninitialize();
 	/* A caller that reads nothing is to know whether there was nothing to read. */
 	return fflush(stdout) || ferror(stdout) ? OUTPUT_LOST : rc;

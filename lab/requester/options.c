@@ -93,7 +93,7 @@ static bool options_add_context(struct options *o, const wchar_t *text)
 		LONG bits;
 	} names[] = {{L"backup", VSS_CTX_BACKUP}, {L"differential", VSS_VOLSNAP_ATTR_DIFFERENTIAL},
 		{L"plex", VSS_VOLSNAP_ATTR_PLEX}, {L"no-writers", VSS_VOLSNAP_ATTR_NO_WRITERS},
-		{L"persistent", VSS_VOLSNAP_ATTR_PERSISTENT},
+		{L"persistent", VSS_VOLSNAP_ATTR_PERSISTENT | VSS_VOLSNAP_ATTR_NO_AUTO_RELEASE},
 		{L"no-auto-release", VSS_VOLSNAP_ATTR_NO_AUTO_RELEASE},
 		{L"recovery", VSS_VOLSNAP_ATTR_TXF_RECOVERY},
 		{L"no-auto-recovery", VSS_VOLSNAP_ATTR_NO_AUTORECOVERY},
@@ -125,7 +125,7 @@ void options_init(struct options *o)
 {
 	memset(o, 0, sizeof *o);
 	o->stagger_ms = -1;
-	o->resync.cancel_after_ms = -1;
+	o->cancel_after_ms = -1;
 	o->create.luns = o->luns;
 	o->resync.targets = o->targets;
 }
@@ -190,7 +190,7 @@ static bool valued_option(struct options *o, const wchar_t *name, const wchar_t 
 	if (is(name, L"--hold-ms"))
 		return options_number(value, &end, &o->create.hold_ms) && *end == 0;
 	if (is(name, L"--cancel-after-ms"))
-		return options_number(value, &end, &o->resync.cancel_after_ms) && *end == 0;
+		return options_number(value, &end, &o->cancel_after_ms) && *end == 0;
 	if (is(name, L"--transportable") || is(name, L"--document")) {
 		*(name[2] == L't' ? &o->transportable : &o->document) = value;
 		return true;

@@ -55,6 +55,7 @@ struct options {
 	LAB_VOLUME_LUN luns[MAX_VOLUME_LUNS];
 	LONG volumes;
 	LAB_RESYNC resync;
+	LONG cancel_after_ms; /* RESYNC: IVssAsync::Cancel after so long; -1: never */
 	LAB_RESYNC_TARGET targets[MAX_TARGETS];
 };
 

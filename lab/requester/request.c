@@ -8,6 +8,7 @@
 #include <string.h>
 #include <vsserror.h>
 #include <wchar.h>
+#include "lab/requester/client.h"
 #include "lab/requester/output.h"
 #include "lab/requester/program.h"
 
@@ -79,7 +80,8 @@ int request_show(const char *verb, const struct options *o, HRESULT hr, const LA
 	const wchar_t *path = o->transportable ? o->transportable : o->document;
 	if (FAILED(hr) || !res)
 		return request_fail(
-			"the coordinator did not answer: is umbra-lab-vss registered in this prefix?", hr);
+			"vssapi.dll or the coordinator cannot be reached: lab/lab up puts both into a host",
+			hr);
 	bool written = true;
 	if (path && res->document)
 		written = write_file(path, res->document);
@@ -93,50 +95,49 @@ int request_show(const char *verb, const struct options *o, HRESULT hr, const LA
 	return res->hr == S_OK ? 0 : 1;
 }
 
-static int providers(IVssAdmin *admin, const struct options *o)
+struct listing {
+	bool json;
+	const char *separator;
+};
+
+static void print_provider(const VSS_PROVIDER_PROP *p, void *arg)
 {
-	IVssEnumObject *list = NULL;
-	VSS_OBJECT_PROP prop;
-	ULONG got;
-	HRESULT hr = IVssAdmin_QueryProviders(admin, &list);
+	struct listing *l = arg;
+	wchar_t id[40], clsid[40], version_id[40];
+	StringFromGUID2(&p->m_ProviderId, id, 40);
+	StringFromGUID2(&p->m_ClassId, clsid, 40);
+	StringFromGUID2(&p->m_ProviderVersionId, version_id, 40);
+	char *name = utf8_of(p->m_pwszProviderName), *version = utf8_of(p->m_pwszProviderVersion);
+	if (l->json)
+		printf("%s{\"id\":\"%ls\",\"clsid\":\"%ls\",\"version_id\":\"%ls\",\"type\":%d,\"name\":\"%s\","
+		       "\"version\":\"%s\"}",
+			l->separator, id, clsid, version_id, p->m_eProviderType, name, version);
+	else
+		printf("%ls  class %ls  type %d  %s %s\n", id, clsid, p->m_eProviderType, name, version);
+	l->separator = ",";
+	free(name);
+	free(version);
+}
+
+static int providers(const struct options *o)
+{
+	struct listing l = {.json = o->json, .separator = "["};
+	HRESULT hr = client_providers(print_provider, &l);
 	if (FAILED(hr))
-		return request_fail("QueryProviders failed", hr);
-	const char *separator = o->json ? "[" : "";
-	while (IVssEnumObject_Next(list, 1, &prop, &got) == S_OK && got == 1) {
-		VSS_PROVIDER_PROP *p = &prop.Obj.Prov;
-		wchar_t id[40], clsid[40], version_id[40];
-		StringFromGUID2(&p->m_ProviderId, id, 40);
-		StringFromGUID2(&p->m_ClassId, clsid, 40);
-		StringFromGUID2(&p->m_ProviderVersionId, version_id, 40);
-		char *name = utf8_of(p->m_pwszProviderName), *version = utf8_of(p->m_pwszProviderVersion);
-		if (o->json)
-			printf("%s{\"id\":\"%ls\",\"clsid\":\"%ls\",\"version_id\":\"%ls\",\"type\":%d,\"name\":\"%s\","
-			       "\"version\":\"%s\"}",
-				separator, id, clsid, version_id, p->m_eProviderType, name, version);
-		else
-			printf("%ls  class %ls  type %d  %s %s\n", id, clsid, p->m_eProviderType, name,
-				version);
-		separator = o->json ? "," : "";
-		free(name);
-		free(version);
-		CoTaskMemFree(p->m_pwszProviderName);
-		CoTaskMemFree(p->m_pwszProviderVersion);
-	}
+		return request_fail("the providers cannot be asked for", hr);
 	if (o->json)
-		printf("%s]\n", *separator == '[' ? "[" : "");
-	IVssEnumObject_Release(list);
+		printf("%s]\n", *l.separator == '[' ? "[" : "");
 	return 0;
 }
 
 /* import and resync: what they read is handed over. */
-static HRESULT with_document(ILabRequester *lab, const struct options *o, LAB_RESULT **res)
+static HRESULT with_document(const struct options *o, LAB_RESULT **res)
 {
 	wchar_t *document = request_read_file(o->file);
 	if (!document)
 		return HRESULT_FROM_WIN32(GetLastError() ? GetLastError() : ERROR_INVALID_DATA);
-	HRESULT hr = o->verb == VERB_IMPORT
-			     ? lab->lpVtbl->Import(lab, document, o->create.flags, res)
-			     : lab->lpVtbl->Resync(lab, document, (LAB_RESYNC *)(uintptr_t)&o->resync, res);
+	HRESULT hr =
+		o->verb == VERB_IMPORT ? client_import(o, document, res) : client_resync(o, document, res);
 	free(document);
 	return hr;
 }
@@ -172,18 +173,18 @@ static void narrow(const struct options *o, LAB_RESULT *res)
 }
 
 /* The oldest shadow copy of a volume that begins on that LUN. */
-static HRESULT delete_oldest(ILabRequester *lab, const struct options *o, LAB_RESULT **res)
+static HRESULT delete_oldest(const struct options *o, LAB_RESULT **res)
 {
 	LAB_RESULT *all = NULL;
 	const LAB_SNAPSHOT *oldest = NULL;
-	HRESULT hr = lab->lpVtbl->List(lab, &all);
+	HRESULT hr = client_list(&all);
 	for (ULONG i = 0; SUCCEEDED(hr) && all && i < all->snapshot_count; i++) {
 		const LAB_SNAPSHOT *s = &all->snapshots[i];
 		if (s->original_lun == o->lun && (!oldest || wcscmp(s->created, oldest->created) < 0))
 			oldest = s;
 	}
 	if (oldest)
-		return lab->lpVtbl->Delete(lab, oldest->id, o->create.flags | LAB_ONE_SNAPSHOT, res);
+		return client_delete(&oldest->id, VSS_OBJECT_SNAPSHOT, o->create.flags, res);
 	if (SUCCEEDED(hr) && all)
 		not_found(all);
 	*res = all;
@@ -191,11 +192,11 @@ static HRESULT delete_oldest(ILabRequester *lab, const struct options *o, LAB_RE
 }
 
 /* One answer for each set, in JSON as a list; 0 when every set went. */
-static int delete_all(ILabRequester *lab, const struct options *o)
+static int delete_all(const struct options *o)
 {
 	LAB_RESULT *all = NULL;
 	int rc = 0;
-	HRESULT hr = lab->lpVtbl->List(lab, &all);
+	HRESULT hr = client_list(&all);
 	if (FAILED(hr) || !all)
 		return request_fail("the coordinator did not answer", hr);
 	if (o->json)
@@ -204,7 +205,8 @@ static int delete_all(ILabRequester *lab, const struct options *o)
 		LAB_RESULT *res = NULL;
 		if (o->json && i)
 			puts(",");
-		hr = lab->lpVtbl->Delete(lab, all->sets[i].id, o->create.flags | LAB_FORGET_GONE, &res);
+		hr = client_delete(
+			&all->sets[i].id, VSS_OBJECT_SNAPSHOT_SET, o->create.flags | LAB_FORGET_GONE, &res);
 		rc |= request_show("delete", o, hr, res);
 	}
 	if (o->json)
@@ -212,41 +214,41 @@ static int delete_all(ILabRequester *lab, const struct options *o)
 	return rc;
 }
 
-HRESULT request_run(ILabRequester *lab, const struct options *o, LAB_RESULT **res)
+HRESULT request_run(const struct options *o, LAB_RESULT **res)
 {
-	LONG flags = o->create.flags;
 	HRESULT hr;
 	switch (o->verb) {
 	case VERB_CREATE:
-		return lab->lpVtbl->Create(lab, (LAB_CREATE *)(uintptr_t)&o->create, res);
+		return client_create(o, res);
 	case VERB_IMPORT:
 	case VERB_RESYNC:
-		return with_document(lab, o, res);
+		return with_document(o, res);
 	case VERB_LIST:
-		hr = lab->lpVtbl->List(lab, res);
-		if (SUCCEEDED(hr) && *res && o->has_id)
+		hr = client_list(res);
+		if (SUCCEEDED(hr) && o->has_id)
 			narrow(o, *res);
 		return hr;
 	case VERB_DELETE:
 	case VERB_DELETE_ONE:
-		return lab->lpVtbl->Delete(
-			lab, o->id, flags | (o->verb == VERB_DELETE_ONE ? LAB_ONE_SNAPSHOT : 0), res);
+		return client_delete(&o->id,
+			o->verb == VERB_DELETE_ONE ? VSS_OBJECT_SNAPSHOT : VSS_OBJECT_SNAPSHOT_SET,
+			o->create.flags, res);
 	case VERB_DELETE_OLDEST:
-		return delete_oldest(lab, o, res);
+		return delete_oldest(o, res);
 	case VERB_BREAK:
-		return lab->lpVtbl->Break(lab, o->id, o->break_flags, flags | o->late_flags, res);
+		return client_break(o, res);
 	case VERB_EXPOSE:
-		return lab->lpVtbl->Expose(lab, o->id, (wchar_t *)(uintptr_t)o->name, res);
+		return client_expose(o, res);
 	case VERB_SCAN:
-		return lab->lpVtbl->Scan(lab, res);
+		return client_scan(res);
 	case VERB_UNLOAD:
-		return lab->lpVtbl->Unload(lab, o->force, res);
+		return client_unload(o->force, res);
 	default:
 		return E_INVALIDARG;
 	}
 }
 
-int request_whole(IVssAdmin *admin, ILabRequester *lab, struct options *o)
+int request_whole(struct options *o)
 {
 	static const char *const names[] = {[VERB_CREATE] = "create",
 		[VERB_IMPORT] = "import",
@@ -261,10 +263,10 @@ int request_whole(IVssAdmin *admin, ILabRequester *lab, struct options *o)
 		[VERB_UNLOAD] = "unload"};
 	LAB_RESULT *res = NULL;
 	if (o->verb == VERB_DELETE_ALL)
-		return delete_all(lab, o);
+		return delete_all(o);
 	if (o->verb == VERB_PROVIDERS)
-		return providers(admin, o);
-	HRESULT hr = request_run(lab, o, &res);
+		return providers(o);
+	HRESULT hr = request_run(o, &res);
 	if (FAILED(hr) && !res && o->file)
 		return request_fail("the document cannot be read, or the coordinator did not answer", hr);
 	int rc = request_show(names[o->verb], o, hr, res);

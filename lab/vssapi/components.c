@@ -7,6 +7,7 @@
 #include <string.h>
 #include <vsadmin.h>
 #include <wchar.h>
+#include "lab/coordinator/wine_rpc.h"
 
 #define CONTEXT_BITS                                                                                         \
 	(VSS_VOLSNAP_ATTR_PERSISTENT | VSS_VOLSNAP_ATTR_CLIENT_ACCESSIBLE |                                  \
@@ -38,8 +39,15 @@ void components_leave(struct components *x)
 
 static HRESULT STDMETHODCALLTYPE c_QueryInterface(Components *iface, REFIID iid, void **out)
 {
+	struct components *x = impl_from(iface);
 	if (!out)
 		return E_POINTER;
+	if (IsEqualIID(iid, &IID_ILabComponents)) {
+		x->observed = true;
+		*out = &x->ILabComponents_iface;
+		IVssBackupComponentsEx4_AddRef(iface);
+		return S_OK;
+	}
 	*out = IsEqualIID(iid, &IID_IUnknown) || IsEqualIID(iid, &IID_IVssBackupComponents) ||
 			       IsEqualIID(iid, &IID_IVssBackupComponentsEx) ||
 			       IsEqualIID(iid, &IID_IVssBackupComponentsEx2) ||
@@ -77,6 +85,7 @@ static ULONG STDMETHODCALLTYPE c_Release(Components *iface)
 			mta_run(close_session, x);
 		DeleteCriticalSection(&x->lock);
 		CoTaskMemFree(x->document);
+		lab_free(x);
 		free(x);
 	}
 	return (ULONG)refs;
@@ -87,10 +96,11 @@ static ULONG STDMETHODCALLTYPE c_Release(Components *iface)
 static HRESULT open_session(void *arg)
 {
 	struct components *x = arg;
-	HRESULT hr = CoCreateInstance(
-		&CLSID_VSSCoordinator, NULL, CLSCTX_LOCAL_SERVER, &IID_ILabRequester, (void **)&x->requester);
+	HRESULT hr = wine_reach_coordinator(&IID_ILabRequester, (void **)&x->requester);
 	if (SUCCEEDED(hr))
 		hr = ILabRequester_OpenSession(x->requester, GetCurrentProcessId(), &x->session);
+	if (SUCCEEDED(hr))
+		hr = lab_tell_session(x);
 	if (FAILED(hr) && x->requester) {
 		ILabRequester_Release(x->requester);
 		x->requester = NULL;
@@ -147,7 +157,7 @@ static HRESULT STDMETHODCALLTYPE c_SetContext(Components *iface, LONG context)
 		return hr;
 	if (x->context_fixed)
 		hr = VSS_E_BAD_STATE;
-	else if (!context_is_known(context))
+	else if (!context_is_known(context) && !(x->tuned.flags & LAB_ANY_CONTEXT))
 		hr = E_INVALIDARG;
 	if (hr == S_OK) {
 		x->context = context;
@@ -416,6 +426,7 @@ HRESULT WINAPI create_components(IVssBackupComponents **out)
 	if (!x)
 		return E_OUTOFMEMORY;
 	x->IVssBackupComponentsEx4_iface.lpVtbl = (IVssBackupComponentsEx4Vtbl *)(uintptr_t)&components_vtbl;
+	x->ILabComponents_iface.lpVtbl = &lab_components_vtbl;
 	x->refs = 1;
 	InitializeCriticalSection(&x->lock);
 	*out = (IVssBackupComponents *)&x->IVssBackupComponentsEx4_iface;

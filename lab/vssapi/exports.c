@@ -20,7 +20,7 @@ HRESULT WINAPI is_volume_snapshotted(VSS_PWSZ volume, WINBOOL *present, LONG *ca
 		return E_POINTER;
 	*present = FALSE;
 	*capability = 0;
-	return volume_find(volume, &v);
+	return volume_find(volume, NULL, &v);
 }
 
 HRESULT WINAPI should_block_revert(LPCWSTR volume, boolean *block)
@@ -29,5 +29,5 @@ HRESULT WINAPI should_block_revert(LPCWSTR volume, boolean *block)
 	if (!block)
 		return E_POINTER;
 	*block = FALSE;
-	return volume_find(volume, &v);
+	return volume_find(volume, NULL, &v);
 }

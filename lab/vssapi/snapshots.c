@@ -45,7 +45,7 @@ static HRESULT start_set(void *arg)
 	struct adding *a = arg;
 	LAB_STRING why = NULL;
 	HRESULT hr = ILabSession_Start(a->x->session, a->context, &a->id, &why);
-	CoTaskMemFree(why);
+	lab_keep_reason(a->x, why);
 	return seen(hr);
 }
 
@@ -86,7 +86,7 @@ static HRESULT add_to_set(void *arg)
 	LAB_STRING why = NULL;
 	HRESULT hr = ILabSession_Add(a->x->session, a->volume->name, a->provider_id, a->volume->count,
 		a->volume->luns, &a->id, &why);
-	CoTaskMemFree(why);
+	lab_keep_reason(a->x, why);
 	return seen(hr);
 }
 
@@ -104,7 +104,7 @@ HRESULT STDMETHODCALLTYPE snap_AddToSnapshotSet(
 	if (!x->adding || x->working)
 		hr = VSS_E_BAD_STATE;
 	else
-		hr = volume_find(volume, &v);
+		hr = volume_find(volume, &x->tuned, &v);
 	if (hr == S_OK && v.count == 0)
 		hr = IsEqualGUID(&provider_id, &no_id) ? VSS_E_VOLUME_NOT_SUPPORTED
 						       : VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER;
@@ -143,7 +143,7 @@ static HRESULT do_set(struct components *x, void *arg)
 	if (hr == S_OK)
 		keep_document(x, result);
 	LeaveCriticalSection(&x->lock);
-	free_result(result);
+	lab_keep_result(x, result);
 	return hr;
 }
 
@@ -298,7 +298,7 @@ static HRESULT query_snapshots(struct asking *a)
 		item->Type = VSS_OBJECT_SNAPSHOT;
 		hr = fill_snapshot(&item->Obj.Snap, s) ? S_OK : E_OUTOFMEMORY;
 	}
-	free_result(result);
+	lab_keep_result(a->x, result);
 	return hr;
 }
 
@@ -379,7 +379,7 @@ HRESULT STDMETHODCALLTYPE snap_IsVolumeSupported(
 	*supported = FALSE;
 	HRESULT hr = may_ask(a.x);
 	if (hr == S_OK)
-		hr = volume_find(volume, &v);
+		hr = volume_find(volume, &a.x->tuned, &v);
 	if (hr != S_OK || v.count == 0)
 		return hr;
 	a.context = a.x->context == (LONG)VSS_CTX_ALL ? VSS_CTX_BACKUP : a.x->context;
@@ -412,12 +412,12 @@ static HRESULT delete_it(void *arg)
 	struct asking *a = arg;
 	LAB_RESULT *result = NULL;
 	HRESULT hr = look_up(a);
-	if (hr != S_OK)
+	if (hr != S_OK && hr != VSS_E_OBJECT_NOT_FOUND)
 		return hr;
 	hr = ILabSession_Delete(a->x->session, a->id, a->is_set ? 0 : LAB_ONE_SNAPSHOT, &result);
 	hr = outcome(hr, result);
 	a->deleted = hr == S_OK ? (LONG)a->count : 0;
-	free_result(result);
+	lab_keep_result(a->x, result);
 	return hr;
 }
 
@@ -450,13 +450,13 @@ static HRESULT import_it(struct components *x, void *arg)
 	EnterCriticalSection(&x->lock);
 	x->working = false;
 	LeaveCriticalSection(&x->lock);
-	free_result(result);
+	lab_keep_result(x, result);
 	return hr;
 }
 
 /* Starts an operation that nothing else may meet, with the document of InitializeForBackup where it needs one. */
-static HRESULT begin_work(
-	struct components *x, async_work work, void *arg, bool with_document, IVssAsync **out)
+static HRESULT begin_work(struct components *x, async_work work, void (*cancel)(struct components *x),
+	void *arg, bool with_document, IVssAsync **out)
 {
 	if (!out) {
 		free(arg);
@@ -474,7 +474,7 @@ static HRESULT begin_work(
 	} else {
 		x->context_fixed = true;
 		x->working = true;
-		hr = async_start(x, work, NULL, arg, out);
+		hr = async_start(x, work, cancel, arg, out);
 	}
 	components_leave(x);
 	return hr;
@@ -482,19 +482,19 @@ static HRESULT begin_work(
 
 HRESULT STDMETHODCALLTYPE snap_ImportSnapshots(Components *iface, IVssAsync **out)
 {
-	return begin_work(impl_from(iface), import_it, NULL, true, out);
+	return begin_work(impl_from(iface), import_it, NULL, NULL, true, out);
 }
 
 static HRESULT break_it(struct components *x, void *arg)
 {
 	struct asking *a = arg;
 	LAB_RESULT *result = NULL;
-	HRESULT hr = ILabRequester_Break(x->requester, a->id, (LONG)a->flags, 0, &result);
+	HRESULT hr = ILabRequester_Break(x->requester, a->id, (LONG)a->flags, x->tuned.flags, &result);
 	hr = outcome(hr, result);
 	EnterCriticalSection(&x->lock);
 	x->working = false;
 	LeaveCriticalSection(&x->lock);
-	free_result(result);
+	lab_keep_result(x, result);
 	return hr;
 }
 
@@ -506,7 +506,7 @@ HRESULT STDMETHODCALLTYPE snap_BreakSnapshotSetEx(
 		return E_OUTOFMEMORY;
 	a->id = set_id;
 	a->flags = flags;
-	return begin_work(impl_from(iface), break_it, a, false, out);
+	return begin_work(impl_from(iface), break_it, NULL, a, false, out);
 }
 
 HRESULT STDMETHODCALLTYPE snap_BreakSnapshotSet(Components *iface, VSS_ID set_id)
@@ -527,7 +527,7 @@ static HRESULT expose(void *arg)
 	LAB_RESULT *result = NULL;
 	HRESULT hr = ILabRequester_Expose(a->x->requester, a->id, a->text, &result);
 	hr = outcome(hr, result);
-	free_result(result);
+	lab_keep_result(a->x, result);
 	return hr;
 }
 
@@ -571,13 +571,16 @@ HRESULT STDMETHODCALLTYPE snap_AddSnapshotToRecoverySet(
 	else if (!x->given || x->working || x->target_count == RESYNC_MAX)
 		hr = VSS_E_BAD_STATE;
 	else if (destination)
-		hr = volume_find(destination, &v);
+		hr = volume_find(destination, &x->tuned, &v);
 	if (hr == S_OK && destination && v.count != 1)
 		hr = VSS_E_VOLUME_NOT_SUPPORTED;
 	if (hr == S_OK) {
 		LAB_RESYNC_TARGET *t = &x->targets[x->target_count++];
-		*t = (LAB_RESYNC_TARGET){
-			.snapshot_id = id, .to_original = !destination, .number = v.luns[0].number};
+		*t = (LAB_RESYNC_TARGET){.snapshot_id = id, .to_original = !destination};
+		if (destination) {
+			t->by_drive = v.luns[0].by_drive;
+			t->number = v.luns[0].number;
+		}
 	}
 	components_leave(x);
 	return hr;
@@ -588,7 +591,8 @@ static HRESULT recover(struct components *x, void *arg)
 	struct asking *a = arg;
 	LAB_RESULT *result = NULL;
 	LAB_RESYNC request = {.options = (LONG)a->flags,
-		.cancel_after_ms = -1,
+		.cancel = x->resync_cancel ? x->cancel_name : NULL,
+		.release_early = x->release_early,
 		.count = x->target_count,
 		.targets = x->targets};
 	HRESULT hr = ILabRequester_Resync(x->requester, x->document, &request, &result);
@@ -597,20 +601,37 @@ static HRESULT recover(struct components *x, void *arg)
 	x->working = false;
 	x->target_count = 0;
 	LeaveCriticalSection(&x->lock);
-	free_result(result);
+	lab_keep_result(x, result);
 	return hr;
+}
+
+/* The coordinator looks at the event while the provider works, so a Cancel that comes early is not lost. */
+static void cancel_recovery(struct components *x)
+{
+	if (x->resync_cancel)
+		SetEvent(x->resync_cancel);
+}
+
+/* A RecoverSet has an event of its own. */
+static void new_cancel_event(struct components *x)
+{
+	static volatile LONG last;
+	swprintf(x->cancel_name, VOLUME_CHARS, L"umbra-lab resync %lu %ld",
+		(unsigned long)GetCurrentProcessId(), (long)InterlockedIncrement(&last));
+	if (x->resync_cancel)
+		CloseHandle(x->resync_cancel);
+	x->resync_cancel = CreateEventW(NULL, TRUE, FALSE, x->cancel_name);
 }
 
 HRESULT STDMETHODCALLTYPE snap_RecoverSet(Components *iface, DWORD flags, IVssAsync **out)
 {
 	struct components *x = impl_from(iface);
+	if (!x->target_count || x->working)
+		return VSS_E_BAD_STATE;
 	struct asking *a = calloc(1, sizeof *a);
 	if (!a)
 		return E_OUTOFMEMORY;
 	a->flags = flags;
-	if (!x->target_count) {
-		free(a);
-		return VSS_E_BAD_STATE;
-	}
-	return begin_work(x, recover, a, true, out);
+	new_cancel_event(x);
+	return begin_work(x, recover, cancel_recovery, a, true, out);
 }

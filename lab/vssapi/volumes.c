@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which LUNs a drive lies on: HKLM\Software\Umbra\Lab\Volumes, a string a letter, "1,2". Volume names are Wine's: the
- * letter's ASCII code in the GUID's last byte. */
+ * letter's ASCII code in the GUID's last byte. Besides them those of lab_components.h. */
 #include "lab/vssapi/vssapi.h"
 
 #include <stdio.h>
@@ -34,20 +34,37 @@ static HRESULT read_luns(const wchar_t *list, struct volume *out)
 		unsigned long number = wcstoul(list, &end, 10);
 		if (end == list || (*end && *end != L',') || number > 255 || out->count == VOLUME_LUNS_MAX)
 			return VSS_E_UNEXPECTED;
-		out->luns[out->count++] = (LAB_VOLUME_LUN){.number = (LONG)number};
+		out->own[out->count++] = (LAB_VOLUME_LUN){.number = (LONG)number};
 		list = *end ? end + 1 : end;
 	}
 	return out->count ? S_OK : VSS_E_UNEXPECTED;
 }
 
-HRESULT volume_find(const wchar_t *text, struct volume *out)
+/* Volume n of what was tuned: its LUNs follow each other there. */
+static HRESULT find_tuned(LONG n, const LAB_CREATE *tuned, struct volume *out)
 {
+	swprintf(out->name, VOLUME_CHARS, LAB_VOLUME_NAME, (long)n);
+	for (ULONG i = 0; i < tuned->count; i++) {
+		if (tuned->luns[i].volume != n)
+			continue;
+		if (!out->count++)
+			out->luns = &tuned->luns[i];
+	}
+	return out->count ? S_OK : VSS_E_OBJECT_NOT_FOUND;
+}
+
+HRESULT volume_find(const wchar_t *text, const LAB_CREATE *tuned, struct volume *out)
+{
+	long n;
 	wchar_t letter = text ? letter_of(text) : 0;
 	wchar_t value[2] = {letter, 0}, root[] = L"?:\\", list[128];
 	DWORD bytes = sizeof list;
 	memset(out, 0, sizeof *out);
+	out->luns = out->own;
 	if (!text)
 		return E_INVALIDARG;
+	if (tuned && swscanf(text, LAB_VOLUME_NAME, &n) == 1)
+		return find_tuned((LONG)n, tuned, out);
 	if (!letter)
 		return VSS_E_OBJECT_NOT_FOUND;
 	swprintf(out->name, VOLUME_CHARS, VOLUME_FORMAT, (unsigned)letter);

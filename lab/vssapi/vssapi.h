@@ -19,7 +19,7 @@
 #include <vswriter.h>
 #include <vsbackup.h>
 #include <vsserror.h>
-#include "lab_requester.h"
+#include "lab/vssapi/lab_components.h"
 
 #define VOLUME_LUNS_MAX 16
 #define VOLUME_CHARS    64
@@ -34,6 +34,7 @@ enum phase {
 
 struct components {
 	IVssBackupComponentsEx4 IVssBackupComponentsEx4_iface;
+	ILabComponents ILabComponents_iface;
 	LONG refs;
 	CRITICAL_SECTION lock; /* of what follows; never held over a call to the coordinator */
 	ILabSession *session;
@@ -49,7 +50,22 @@ struct components {
 	bool given;        /* … the latter */
 	LAB_RESYNC_TARGET targets[RESYNC_MAX];
 	ULONG target_count;
+	HANDLE resync_cancel; /* an event, and its name; NULL: no RecoverSet was called */
+	wchar_t cancel_name[VOLUME_CHARS];
+	/* lab_components.c: */
+	bool observed;      /* somebody asked for ILabComponents: what was done is kept */
+	LAB_CREATE tuned;   /* owned; its LUNs are the volumes of LAB_VOLUME_NAME */
+	bool release_early; /* a resync is not waited for */
+	LAB_RESULT *last;   /* owned; what the last operation did, or NULL */
+	LAB_STRING why;     /* owned; why StartSnapshotSet or AddToSnapshotSet failed, or NULL */
 };
+
+/* lab_components.c */
+extern const struct ILabComponentsVtbl lab_components_vtbl;
+HRESULT lab_tell_session(struct components *x); /* the session is new: what was tuned before */
+void lab_keep_result(struct components *x, LAB_RESULT *result); /* or frees it; NULL: nothing */
+void lab_keep_reason(struct components *x, LAB_STRING why);
+void lab_free(struct components *x);
 
 /* components.c */
 HRESULT WINAPI create_components(IVssBackupComponents **out);
@@ -69,13 +85,15 @@ HRESULT mta_run(HRESULT (*work)(void *arg), void *arg);
 /* The same without waiting; false: no thread. */
 bool mta_begin(HRESULT (*work)(void *arg), void *arg);
 
-/* volumes.c: a volume as a requester names it: X:\ or \\?\Volume{…}\ */
+/* volumes.c: a volume as a requester names it: X:\, \\?\Volume{…}\, or LAB_VOLUME_NAME of what was tuned. */
 struct volume {
-	wchar_t name[VOLUME_CHARS]; /* \\?\Volume{…}\ */
-	LAB_VOLUME_LUN luns[VOLUME_LUNS_MAX];
-	ULONG count; /* 0: it lies on no LUN of the lab */
+	wchar_t name[VOLUME_CHARS];
+	LAB_VOLUME_LUN own[VOLUME_LUNS_MAX];
+	LAB_VOLUME_LUN *luns; /* own, or borrowed from tuned */
+	ULONG count;          /* 0: it lies on no LUN of the lab */
 };
-HRESULT volume_find(const wchar_t *text, struct volume *out); /* VSS_E_OBJECT_NOT_FOUND: there is none */
+/* VSS_E_OBJECT_NOT_FOUND: there is none. tuned may be NULL. */
+HRESULT volume_find(const wchar_t *text, const LAB_CREATE *tuned, struct volume *out);
 
 /* list.c */
 HRESULT list_create(VSS_OBJECT_PROP *items, ULONG count, IVssEnumObject **out); /* takes the items over */
