@@ -226,15 +226,25 @@ bool disks_get(unsigned int slot, uint32_t generation, struct disk *out)
 	return there;
 }
 
-bool disks_claimed(unsigned int adapter, unsigned int lun)
+bool disks_find(unsigned int adapter, unsigned int lun, struct disk *out)
 {
-	bool claimed = false;
+	bool there = false;
 
 	port_lock();
-	for (unsigned int slot = 0; slot < DISKS_MAX && !claimed; slot++)
-		claimed = disks[slot].present && disks[slot].adapter == adapter && disks[slot].lun.lun == lun;
+	for (unsigned int slot = 0; slot < DISKS_MAX && !there; slot++) {
+		there = disks[slot].present && disks[slot].adapter == adapter && disks[slot].lun.lun == lun;
+		if (there)
+			*out = disks[slot];
+	}
 	port_unlock();
-	return claimed;
+	return there;
+}
+
+bool disks_claimed(unsigned int adapter, unsigned int lun)
+{
+	struct disk disk;
+
+	return disks_find(adapter, lun, &disk);
 }
 
 uint32_t disks_all_luns(unsigned int adapter, struct labw_lun *out, uint32_t max)

@@ -25,11 +25,12 @@ struct disk {
 	DEVICE_OBJECT *device; /* NULL: never used */
 };
 
-/* A device object's extension: which slot of the table, or SLOT_ADAPTER and which adapter. */
+/* A device object's extension: which slot of the table, or SLOT_ADAPTER and which adapter, or SLOT_VOLUME and which letter. */
 struct device_extension {
 	unsigned int slot, adapter;
 };
 #define SLOT_ADAPTER 0xFFFFu
+#define SLOT_VOLUME  0xFFFEu
 
 /* Asks the adapter's bridge (verb LABW_LIST or LABW_RESCAN) and makes the table fit. */
 NTSTATUS disks_refresh(struct port_worker *worker, unsigned int adapter, uint8_t verb);
@@ -39,6 +40,9 @@ uint32_t disks_open(unsigned int slot);
 
 /* A copy of the slot, if `generation` is still its. */
 bool disks_get(unsigned int slot, uint32_t generation, struct disk *out);
+
+/* The disk of this LUN, if there is one. */
+bool disks_find(unsigned int adapter, unsigned int lun, struct disk *out);
 
 /* Has a disk claimed this LUN? */
 bool disks_claimed(unsigned int adapter, unsigned int lun);

@@ -8,6 +8,7 @@
 #include "lab/scsiport/disks.h"
 #include "lab/scsiport/interface.h"
 #include "lab/scsiport/ioctl.h"
+#include "lab/scsiport/volumes.h"
 
 NTSTATUS WINAPI DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path);
 
@@ -30,7 +31,7 @@ static NTSTATUS WINAPI on_create(DEVICE_OBJECT *device, IRP *irp)
 {
 	FILE_OBJECT *file = IoGetCurrentIrpStackLocation(irp)->FileObject;
 	unsigned int slot = extension(device)->slot;
-	uint32_t generation = slot == SLOT_ADAPTER ? 1 : disks_open(slot);
+	uint32_t generation = slot == SLOT_ADAPTER || slot == SLOT_VOLUME ? 1 : disks_open(slot);
 
 	if (!generation)
 		return complete(irp, STATUS_NO_SUCH_DEVICE);
@@ -85,6 +86,7 @@ static void WINAPI on_unload(DRIVER_OBJECT *driver)
 {
 	(void)driver;
 	port_pool_stop();
+	volumes_destroy();
 	disks_destroy();
 	delete_adapters();
 }
@@ -131,7 +133,9 @@ NTSTATUS WINAPI DriverEntry(DRIVER_OBJECT *driver, UNICODE_STRING *path)
 	driver->DriverUnload = on_unload;
 	for (unsigned int i = 0; i < port_adapters() && NT_SUCCESS(status); i++)
 		status = make_adapter(driver, i);
-	if (!NT_SUCCESS(status)) {
+	if (NT_SUCCESS(status)) {
+		volumes_make(driver);
+	} else {
 		delete_adapters();
 		port_pool_stop();
 	}

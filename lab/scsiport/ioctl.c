@@ -5,6 +5,7 @@
 #include <ntddstor.h>
 #include <ntdddisk.h>
 #include "lab/scsiport/ioctl.h"
+#include "lab/scsiport/volumes.h"
 
 static NTSTATUS adapter_ioctl(struct port_call *call, ULONG code)
 {
@@ -61,6 +62,19 @@ static NTSTATUS device_control(struct port_call *call, IO_STACK_LOCATION *stack)
 	return call->is_adapter ? adapter_ioctl(call, code) : disk_ioctl(call, code);
 }
 
+static NTSTATUS volume_run(struct port_call *call, IO_STACK_LOCATION *stack, unsigned int letter)
+{
+	call->out_bytes = stack->Parameters.DeviceIoControl.OutputBufferLength;
+	switch (stack->MajorFunction) {
+	case IRP_MJ_DEVICE_CONTROL:
+		return volume_ioctl(call, letter, stack->Parameters.DeviceIoControl.IoControlCode);
+	case IRP_MJ_FLUSH_BUFFERS:
+		return volume_flush(call, letter);
+	default:
+		return STATUS_INVALID_DEVICE_REQUEST;
+	}
+}
+
 NTSTATUS ioctl_run(struct port_worker *worker, IRP *irp, IO_STACK_LOCATION *stack,
 	const struct device_extension *ext, uint32_t generation)
 {
@@ -69,6 +83,12 @@ NTSTATUS ioctl_run(struct port_worker *worker, IRP *irp, IO_STACK_LOCATION *stac
 	NTSTATUS status;
 
 	call.buf = irp->AssociatedIrp.SystemBuffer;
+	if (ext->slot == SLOT_VOLUME) {
+		call.adapter = 0;
+		status = volume_run(&call, stack, ext->adapter);
+		irp->IoStatus.Information = call.done_bytes;
+		return status;
+	}
 	if (!call.is_adapter) {
 		if (!disks_get(ext->slot, generation, &call.disk))
 			return STATUS_NO_SUCH_DEVICE;

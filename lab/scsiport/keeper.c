@@ -3,10 +3,10 @@
  * umbra-lab-keeper.exe: makes a prefix a lab host, then stays: Wine ends services and drivers with the last
  * program.
  *
- *   umbra-lab-keeper.exe READY PORT[,PORT...] DRIVER [PROXYSTUB [COORDINATOR]]
+ *   umbra-lab-keeper.exe READY PORT[,PORT...] DRIVER [--proxy-stub DLL] [--coordinator EXE] [--volume D=1,2] [--setting NAME=N]
  *
- * Installs and starts the driver (an adapter for each bridge's port), waits until it has scanned, registers
- * the proxy-stub and the coordinator, writes "ok" or what failed into the file READY, and sleeps.
+ * Registers the proxy-stub and the coordinator, writes settings and volumes, installs and starts the driver (an adapter for
+ * each bridge's port), waits until it has scanned, writes "ok" or what failed into the file READY, and sleeps.
  */
 #include <windows.h>
 #include <winioctl.h>
@@ -172,7 +172,7 @@ static DWORD write_setting(const wchar_t *text)
 	return set_value(LAB_KEY, name, REG_DWORD, &value, sizeof(value));
 }
 
-/* "D=1,2": the LUNs of a drive, for vssapi.dll. */
+/* "D=1,2": the LUNs of a drive, for vssapi.dll and the driver. */
 static DWORD write_volume(const wchar_t *text)
 {
 	wchar_t name[2] = {text[0], 0};
@@ -183,7 +183,7 @@ static DWORD write_volume(const wchar_t *text)
 		(DWORD)((wcslen(text + 2) + 1) * sizeof(wchar_t)));
 }
 
-static int prepare_com(int argc, wchar_t **argv)
+static int prepare(int argc, wchar_t **argv)
 {
 	static const struct {
 		const wchar_t *name;
@@ -243,6 +243,8 @@ int wmain(int argc, wchar_t **argv)
 	}
 	ready_path = argv[1];
 	RegDeleteTreeW(HKEY_LOCAL_MACHINE, LAB_KEY L"\\Volumes");
+	if (prepare(argc - 4, argv + 4) != 0) /* the driver looks at the volumes and settings, too */
+		return 1;
 	err = set_ports(argv[2], &adapters);
 	if (err)
 		return fail("writing the driver's parameters", err);
@@ -253,8 +255,6 @@ int wmain(int argc, wchar_t **argv)
 		err = first_scan(i);
 	if (err)
 		return fail("the first scan of the SCSI port (is the target reachable?)", err);
-	if (prepare_com(argc - 4, argv + 4) != 0)
-		return 1;
 	report("ok");
 	Sleep(INFINITE);
 	return 0;

@@ -33,6 +33,8 @@ unsigned int port_adapters(void);
 
 /* A DWORD of HKLM\Software\Umbra\Lab, or `otherwise`. At PASSIVE_LEVEL. */
 unsigned int port_setting(const wchar_t *name, unsigned int otherwise);
+/* A string of the registry; false: there is none, or it is too long. */
+bool port_text(const wchar_t *path, const wchar_t *name, wchar_t *out, unsigned int chars);
 
 /* One request to an adapter's bridge, one reply; *rep borrows from the worker until its next exchange.
  * Returns rep's result, or LABW_NOT_CONNECTED when the bridge does not answer in time. Never waits longer

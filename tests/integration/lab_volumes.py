@@ -161,6 +161,24 @@ def dead_requester(s):
     s.check(known(s) == [], 'or known')
 
 
+def without_vss(s):
+    """umbra-vss set create --volumes: the LUNs that the drives lie on, by what the volumes say; what is no volume of the array is named."""
+    serials = {one['lun']: one['serial'] for one in s.ask('scan')[1]['luns']}
+    for drives, luns in ((['E:'], [2]), (['D:\\', 'E:'], [1, 2])):
+        done = s.run('umbra-vss.exe', 'set', 'create', '--volumes', *drives, '--json')
+        answer = labhost.json_in(done.stdout) or {}
+        s.check(done.returncode == 0 and [one['original'] for one in answer['luns']] == [serials[n] for n in luns],
+                f'a set without VSS of {" ".join(drives)} has their LUNs', (done.returncode, done.stdout, done.stderr))
+        s.check(len(s.shadows()) == len(luns), 'the array has their copies', s.shadows())
+        done = s.run('umbra-vss.exe', 'set', 'delete', answer.get('set', ''))
+        s.check(done.returncode == 0, 'deleted', done.stderr)
+    for drive_name, why in (('C:', 'C:'), ('Q:', 'Q: is no volume that can be opened')):
+        done = s.run('umbra-vss.exe', 'set', 'create', '--volumes', drive_name)
+        s.check(done.returncode == 1 and why in done.stderr and s.sets() == [], f'{drive_name} is refused by name',
+                (done.returncode, done.stderr))
+    nothing_left(s, 'after sets of volumes')
+
+
 def main():
     why = volumes.missing()
     if why:
@@ -178,6 +196,7 @@ def main():
         held(s)
         own_requester(s)
         dead_requester(s)
+        without_vss(s)
         return s.done()
 
 
