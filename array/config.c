@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "array/iscsi/address.h"
+#include "array/util/message.h"
 #include "array/util/units.h"
 
 enum key_type {
@@ -116,7 +117,10 @@ static int fault_set_line(struct reading *r, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	return fault_set(r->fault, -EINVAL, "%s:%d: %s", r->path, r->line, text);
+	fault_set(r->fault, -EINVAL, "%s:%d: %s", r->path, r->line, text);
+	if (r->fault)
+		r->fault->message = message_of(format);
+	return -EINVAL;
 }
 
 /* A "#" behind a blank begins a comment, as a ";" does in inih. */

@@ -28,6 +28,7 @@
 #include "array/scsi/scsi.h"
 #include "array/store/pool/public.h"
 #include "array/store/store.h"
+#include "array/util/message.h"
 
 #define ADDRESS_PAUSE_MS 50
 #define ADDRESS_TRIES    60
@@ -64,12 +65,16 @@ struct daemon {
 /* ---- the log -------------------------------------------------------------------------------------- */
 
 /* journald reads the level from the prefix; a terminal does not need it. */
-static void log_line(int level, const char *area, const char *text)
+static void log_line(int level, const char *area, const char *text, uint32_t message)
 {
+	char id[MESSAGE_ID_BYTES], mark[MESSAGE_ID_BYTES + 4] = "";
+
+	if (message)
+		snprintf(mark, sizeof(mark), " [%s]", message_id(message, id));
 	if (getenv("JOURNAL_STREAM"))
-		fprintf(stderr, "<%d>%s: %s\n", level, area, text);
+		fprintf(stderr, "<%d>%s: %s%s\n", level, area, text, mark);
 	else
-		fprintf(stderr, "umbrad: %s: %s\n", area, text);
+		fprintf(stderr, "umbrad: %s: %s%s\n", area, text, mark);
 }
 
 static void log_event(struct array_event_listener *l, const struct array_event *e)
@@ -78,14 +83,14 @@ static void log_event(struct array_event_listener *l, const struct array_event *
 		[ARRAY_EVENT_INFO] = 6, [ARRAY_EVENT_WARNING] = 4, [ARRAY_EVENT_ERROR] = 3};
 
 	(void)l;
-	log_line(levels[e->level], e->area, e->text);
+	log_line(levels[e->level], e->area, e->text, e->message);
 }
 
 static int fail(struct daemon *d, const char *area, struct fault *fault, int err)
 {
 	if (!fault->err)
 		fault_errno(fault, err);
-	log_line(3, area, fault->text);
+	log_line(3, area, fault->text, fault->message);
 	sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault->text, -err);
 	d->exit_code = 1;
 	return err;
@@ -166,7 +171,8 @@ static void pool_notice(void *arg, const char *text)
 	struct daemon *d = arg;
 
 	if (d->array)
-		array_event_tell(d->array, ARRAY_EVENT_ERROR, "pool", "%s", text);
+		array_event_as(
+			d->array, ARRAY_EVENT_ERROR, "pool", message_of("the pool tells of trouble"), text);
 	else
 		snprintf(d->pool_notice, sizeof(d->pool_notice), "%s", text);
 }
@@ -379,7 +385,7 @@ static void tell_ready(struct daemon *d)
 
 	snprintf(text, sizeof(text), "array %s serves %s on port %u", array_name(d->array),
 		d->config.target_name, iscsi_server_port(d->iscsi, 0));
-	log_line(6, "array", text);
+	log_line(6, "array", text, 0);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", text);
 }
 
@@ -574,7 +580,7 @@ static void begin_stop(struct reactor_message *message)
 	struct daemon *d = container_of(message, struct daemon, stop_message);
 
 	sd_notify(0, "STOPPING=1");
-	log_line(6, "array", "stopping");
+	log_line(6, "array", "stopping", 0);
 	d->next_step.call = next_step;
 	reactor_defer(d->reactor, &d->next_step);
 }
@@ -721,7 +727,8 @@ int main(int argc, char **argv)
 	}
 	d.config_path = config_path;
 	if (config_load(config_path, &d.config, &fault)) {
-		fprintf(stderr, "umbrad: %s\n", fault.text);
+		char id[MESSAGE_ID_BYTES];
+		fprintf(stderr, "umbrad: %s [%s]\n", fault.text, message_id(fault.message, id));
 		return 2;
 	}
 	if (check_only) {

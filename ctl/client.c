@@ -155,10 +155,11 @@ static void tell_error(const struct invocation *in, json_t *error)
 {
 	const char *message = json_string_value(json_object_get(error, "message"));
 	const char *hint = json_string_value(json_object_get(json_object_get(error, "data"), "hint"));
+	const char *id = json_string_value(json_object_get(json_object_get(error, "data"), "id"));
 
 	fprintf(stderr, "umbractl: %s\n", message ? message : "umbrad reports an error without a text");
 	if (hint)
-		fprintf(stderr, "  %s\n", hint);
+		fprintf(stderr, "  %s%s%s%s\n", hint, id ? " [" : "", id ? id : "", id ? "]" : "");
 	if (in->json)
 		print_json(json_pack("{s:O}", "error", error));
 }

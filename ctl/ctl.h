@@ -104,6 +104,9 @@ int ctl_usage(const struct invocation *in, const char *format, ...) __attribute_
 /* Prints reason and remedy (as JSON too, when asked), returns CTL_FAILED. */
 int ctl_fail(const struct invocation *in, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The same of a fault; one without a text gets the words for err. */
+struct fault;
+int ctl_fail_fault(const struct invocation *in, int err, struct fault *fault);
 /* These return false when the value is wrong (or required and not there), and have said so: the exit code is
  * CTL_USAGE. An option that was not given leaves *bytes or *number as it is. */
 bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes);

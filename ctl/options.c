@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "array/util/fault.h"
+#include "array/util/message.h"
 #include "array/util/units.h"
 #include "ctl/ctl.h"
 
@@ -33,15 +35,30 @@ const char *ctl_command_name(const struct verb *v)
 
 int ctl_usage(const struct invocation *in, const char *format, ...)
 {
+	char id[MESSAGE_ID_BYTES];
 	va_list args;
 
 	fputs("umbractl: ", stderr);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
-	fprintf(stderr, "\nSee umbractl %s%s--help.\n", in && in->verb ? ctl_command_name(in->verb) : "",
-		in && in->verb ? " " : "");
+	fprintf(stderr, "\nSee umbractl %s%s--help. [%s]\n", in && in->verb ? ctl_command_name(in->verb) : "",
+		in && in->verb ? " " : "", message_id(message_of(format), id));
 	return CTL_USAGE;
+}
+
+static int fail(const struct invocation *in, int err, uint32_t message, const char *text)
+{
+	char id[MESSAGE_ID_BYTES];
+
+	message_id(message, id);
+	fprintf(stderr, "umbractl: %s\n  [%s]\n", text, id);
+	if (in->json) {
+		json_t *name = err ? json_string(strerrorname_np(-err)) : json_null();
+		print_json(json_pack("{s:{s:o, s:{s:i, s:o, s:s}}}", "error", "message", json_text(text),
+			"data", "errno", -err, "name", name, "id", id));
+	}
+	return CTL_FAILED;
 }
 
 int ctl_fail(const struct invocation *in, int err, const char *format, ...)
@@ -52,13 +69,14 @@ int ctl_fail(const struct invocation *in, int err, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fprintf(stderr, "umbractl: %s\n", text);
-	if (in->json) {
-		json_t *name = err ? json_string(strerrorname_np(-err)) : json_null();
-		print_json(json_pack("{s:{s:o, s:{s:i, s:o}}}", "error", "message", json_text(text), "data",
-			"errno", -err, "name", name));
-	}
-	return CTL_FAILED;
+	return fail(in, err, message_of(format), text);
+}
+
+int ctl_fail_fault(const struct invocation *in, int err, struct fault *fault)
+{
+	if (!fault->err)
+		fault_errno(fault, err);
+	return fail(in, err, fault->message, fault->text);
 }
 
 bool ctl_size(const struct invocation *in, const char *name, bool required, uint64_t *bytes)

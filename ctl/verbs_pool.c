@@ -13,14 +13,6 @@
 #include "array/store/store.h"
 #include "ctl/ctl.h"
 
-/* What it says, or what there is to say of err. */
-static const char *fault_text(struct fault *fault, int err)
-{
-	if (!fault->err)
-		fault_errno(fault, err);
-	return fault->text;
-}
-
 static bool on_or_off(const char *word, bool *on)
 {
 	*on = strcmp(word, "on") == 0;
@@ -45,7 +37,7 @@ int verb_pool_create(struct invocation *in)
 			options.path, strerror(errno));
 	int err = pool_create(&options, &fault);
 	if (err)
-		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+		return ctl_fail_fault(in, err, &fault);
 	/* umbrad.conf takes absolute paths only. */
 	const char *absolute = *options.path != '/' && realpath(options.path, path) ? path : options.path;
 	return print_result(in, json_pack("{s:o}", "path", json_text(absolute)),
@@ -91,7 +83,7 @@ int verb_pool_checksums(struct invocation *in)
 	int err = pool_checksums(&options, &fault);
 
 	if (err)
-		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+		return ctl_fail_fault(in, err, &fault);
 	return print_result(in,
 		json_pack("{s:o, s:b}", "path", json_text(options.path), "checksums", options.checksums),
 		options.checksums ? "%s keeps checksums of what is written from now on.\n"
@@ -108,7 +100,7 @@ int verb_pool_upgrade(struct invocation *in)
 	int err = pool_upgrade(&options, &changed, &fault);
 
 	if (err)
-		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+		return ctl_fail_fault(in, err, &fault);
 	return print_result(in, json_pack("{s:o, s:b}", "path", json_text(options.path), "changed", changed),
 		changed ? "%s has what new pools have.\n" : "%s had all that new pools have.\n",
 		options.path);
@@ -133,7 +125,7 @@ int verb_pool_grow(struct invocation *in)
 	int err = pool_grow(&options, &capacity, &fault);
 
 	if (err)
-		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+		return ctl_fail_fault(in, err, &fault);
 	return print_result(in,
 		json_pack("{s:o, s:I}", "path", json_text(options.path), "capacity_bytes",
 			(json_int_t)capacity),
@@ -174,7 +166,7 @@ int verb_pool_restore(struct invocation *in)
 	int err = pool_restore(&options, from, ctl_flag(in, "salvage"), &done, &fault);
 
 	if (err)
-		return ctl_fail(in, err, "%s", fault_text(&fault, err));
+		return ctl_fail_fault(in, err, &fault);
 	return print_result(in,
 		json_pack("{s:o, s:o, s:b, s:I, s:o}", "path", json_text(options.path), "from",
 			json_text(from), "salvaged", done.salvaged, "frames", (json_int_t)done.frames, "kept",
@@ -247,7 +239,7 @@ int verb_pool_check(struct invocation *in)
 
 	if (findings < 0) {
 		json_decref(check.lines);
-		return ctl_fail(in, findings, "%s", fault_text(&fault, findings));
+		return ctl_fail_fault(in, findings, &fault);
 	}
 	print_result(in,
 		json_pack("{s:o, s:i, s:o}", "path", json_text(options.path), "findings", findings, "lines",
@@ -308,7 +300,7 @@ int verb_pool_dump(struct invocation *in)
 
 	if (d.json && d.table[0])
 		puts("\n  ]\n}");
-	return err ? ctl_fail(in, err, "%s", fault_text(&fault, err)) : CTL_OK;
+	return err ? ctl_fail_fault(in, err, &fault) : CTL_OK;
 }
 
 int verb_pool_status(struct invocation *in)

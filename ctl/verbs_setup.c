@@ -118,11 +118,8 @@ static int make_pool(struct setup *s)
 			"%s cannot be made (%s): make its parent directory, or be root.", s->pool,
 			strerror(errno));
 	int err = pool_create(&options, &fault);
-	if (err) {
-		if (!fault.err)
-			fault_errno(&fault, err);
-		return ctl_fail(s->in, err, "%s", fault.text);
-	}
+	if (err)
+		return ctl_fail_fault(s->in, err, &fault);
 	s->pool_made = true;
 	return CTL_OK;
 }

@@ -83,8 +83,8 @@ int verb_session_logout(struct invocation *in)
 
 static void print_event(const json_t *event)
 {
-	printf("%s  %-7s  %-8s %s\n", time_of(event, "unix_ms"), text_of(event, "level"),
-		text_of(event, "area"), text_of(event, "text"));
+	printf("%s  %-7s  %-8s %s [%s]\n", time_of(event, "unix_ms"), text_of(event, "level"),
+		text_of(event, "area"), text_of(event, "text"), text_of(event, "id"));
 }
 
 static int follow(struct invocation *in, json_int_t after)

@@ -27,6 +27,7 @@
 #include "array/control/methods.h"
 #include "array/reactor/reactor.h"
 #include "array/util/clock.h"
+#include "array/util/message.h"
 
 #define OUT_MAX_BYTES   (4u << 20)
 #define OUT_WAIT_BYTES  (64u << 10) /* so much not sent yet: the next call waits */
@@ -277,11 +278,12 @@ static void start_call(struct connection *c, struct management *m, json_t *messa
 
 	if (!call) {
 		if (id && !method)
-			send_json(c, mgmt_error_json(id, MGMT_NO_METHOD, "no such method", 0,
+			send_json(c, mgmt_error_json(id, MGMT_NO_METHOD, message_of("no such method"),
+					     "no such method", 0,
 					     "umbractl and umbrad should have the same version"));
 		else if (id)
-			send_json(c, mgmt_error_json(id, MGMT_INTERNAL, "umbrad has no memory", -ENOMEM,
-					     "try again"));
+			send_json(c, mgmt_error_json(id, MGMT_INTERNAL, fault_message(-ENOMEM),
+					     "umbrad has no memory", -ENOMEM, "try again"));
 		json_decref(message);
 		return;
 	}
@@ -308,11 +310,11 @@ static void handle_message(struct connection *c, struct management *m, const cha
 	const char *fault = message ? request_fault(message) : NULL;
 
 	if (!message) {
-		send_json(c, mgmt_error_json(json_null(), MGMT_PARSE_ERROR, where.text, 0,
-				     "one JSON object a line, UTF-8"));
+		send_json(c, mgmt_error_json(json_null(), MGMT_PARSE_ERROR, message_of("no JSON"), where.text,
+				     0, "one JSON object a line, UTF-8"));
 	} else if (fault) {
-		send_json(
-			c, mgmt_error_json(json_null(), MGMT_INVALID_REQUEST, fault, 0, "see JSON-RPC 2.0"));
+		send_json(c, mgmt_error_json(json_null(), MGMT_INVALID_REQUEST, message_of(fault), fault, 0,
+				     "see JSON-RPC 2.0"));
 		json_decref(message);
 	} else {
 		start_call(c, m, message);
@@ -353,6 +355,7 @@ static void handle_lines(struct connection *c)
 		c->in_used = 0;
 		c->closing = true;
 		send_json(c, mgmt_error_json(json_null(), MGMT_INVALID_REQUEST,
+				     message_of("the line is longer than 65536 bytes"),
 				     "the line is longer than 65536 bytes", 0, "send smaller requests"));
 		return;
 	}
@@ -450,7 +453,7 @@ static int check_peer(const struct management *m, int fd)
 
 static void refuse_connection(int fd, const char *message, const char *hint)
 {
-	json_t *error = mgmt_error_json(json_null(), MGMT_REFUSED, message, 0, hint);
+	json_t *error = mgmt_error_json(json_null(), MGMT_REFUSED, message_of(message), message, 0, hint);
 	char *text = error ? json_dumps(error, JSON_COMPACT) : NULL;
 
 	json_decref(error);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "array/control/methods.h"
 #include "array/util/json_text.h"
+#include "array/util/message.h"
 #include "proto/identity.h"
 
 bool mgmt_unpack(struct mgmt_call *c, const char *format, ...)
@@ -193,7 +194,9 @@ json_t *mgmt_event_json(const struct array_event *e)
 		[ARRAY_EVENT_WARNING] = "warning",
 		[ARRAY_EVENT_ERROR] = "error"};
 
-	return json_pack("{s:I, s:I, s:s, s:o, s:o}", "serial", (json_int_t)e->serial, "unix_ms",
-		(json_int_t)e->unix_ms, "level", levels[e->level], "area", json_text(e->area), "text",
-		json_text(e->text));
+	char id[MESSAGE_ID_BYTES];
+
+	return json_pack("{s:I, s:I, s:s, s:s, s:o, s:o}", "serial", (json_int_t)e->serial, "unix_ms",
+		(json_int_t)e->unix_ms, "id", message_id(e->message, id), "level", levels[e->level], "area",
+		json_text(e->area), "text", json_text(e->text));
 }

@@ -7,13 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 #include "array/util/json_text.h"
+#include "array/util/message.h"
 
-json_t *mgmt_error_json(json_t *id, int code, const char *message, int err, const char *hint)
+json_t *mgmt_error_json(json_t *id, int code, uint32_t number, const char *message, int err, const char *hint)
 {
+	char number_text[MESSAGE_ID_BYTES];
 	json_t *data =
 		err ? json_pack("{s:i, s:s, s:s}", "errno", -err, "name", strerrorname_np(-err), "hint", hint)
 		    : json_pack("{s:s}", "hint", hint);
 
+	if (data)
+		json_object_set_new(data, "id", json_string(message_id(number, number_text)));
 	/* json_text: a name in the message may have been cut within a character */
 	return json_pack("{s:s, s:O?, s:{s:i, s:o, s:o}}", "jsonrpc", "2.0", "id", id, "error", "code", code,
 		"message", json_text(message), "data", data);
@@ -32,13 +36,13 @@ void mgmt_fault(struct mgmt_call *c, int err, const struct fault *fault)
 {
 	bool told = fault && fault->err && fault->text[0];
 
-	c->door->end(c, mgmt_error_json(c->id, MGMT_FAILED, told ? fault->text : fault_what(err), err,
-				fault_remedy(err)));
+	c->door->end(c, mgmt_error_json(c->id, MGMT_FAILED, told ? fault->message : fault_message(err),
+				told ? fault->text : fault_what(err), err, fault_remedy(err)));
 }
 
 void mgmt_fail(struct mgmt_call *c, int err, const char *format, ...)
 {
-	struct fault fault = {.err = err};
+	struct fault fault = {.err = err, .message = message_of(format)};
 	va_list args;
 
 	va_start(args, format);
@@ -77,7 +81,7 @@ void mgmt_bad_params(struct mgmt_call *c, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	c->door->end(c, mgmt_error_json(c->id, MGMT_BAD_PARAMS, text, 0,
+	c->door->end(c, mgmt_error_json(c->id, MGMT_BAD_PARAMS, message_of(format), text, 0,
 				"see the method's parameters in docs/management.md"));
 }
 

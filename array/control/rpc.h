@@ -66,7 +66,8 @@ void mgmt_done(struct array_call *call);
 json_t *mgmt_warned(const struct mgmt_call *c, json_t *result);
 /* Ends the call; from now on its connection gets every event later than `after`, as a notification. */
 void mgmt_follow(struct mgmt_call *c, uint64_t after);
-/* An error as JSON-RPC has it. err: a negative errno, or 0: none. */
-json_t *mgmt_error_json(json_t *id, int code, const char *message, int err, const char *hint);
+/* An error as JSON-RPC has it. number: the text's id (array/util/message.h). err: a negative errno, or 0: none. */
+json_t *mgmt_error_json(
+	json_t *id, int code, uint32_t number, const char *message, int err, const char *hint);
 
 #endif

@@ -7,6 +7,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include "array/util/message.h"
 
 #define EVENTS_WINDOW_NS UINT64_C(10000000000)
 #define EVENTS_IN_WINDOW 64
@@ -27,8 +29,7 @@ void iscsi_event(struct iscsi_server *s, enum array_event_level level, const cha
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (s->events_in_window == EVENTS_IN_WINDOW)
-		array_event_tell(
-			s->options.array, level, "session", "%s (many such events: some are left out)", text);
-	else
-		array_event_tell(s->options.array, level, "session", "%s", text);
+		snprintf(text + strlen(text), sizeof(text) - strlen(text),
+			" (many such events: some are left out)");
+	array_event_as(s->options.array, level, "session", message_of(format), text);
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include "array/util/message.h"
 
 struct words {
 	int err;
@@ -83,6 +84,11 @@ const char *fault_sentence(int err)
 	return words_of(err)->sentence;
 }
 
+uint32_t fault_message(int err)
+{
+	return message_of(words_of(err)->what);
+}
+
 int fault_set(struct fault *f, int err, const char *format, ...)
 {
 	va_list args;
@@ -90,6 +96,7 @@ int fault_set(struct fault *f, int err, const char *format, ...)
 	if (!f)
 		return err;
 	f->err = err;
+	f->message = message_of(format);
 	va_start(args, format);
 	vsnprintf(f->text, sizeof(f->text), format, args);
 	va_end(args);
@@ -98,5 +105,8 @@ int fault_set(struct fault *f, int err, const char *format, ...)
 
 int fault_errno(struct fault *f, int err)
 {
-	return fault_set(f, err, "%s: %s", fault_what(err), fault_remedy(err));
+	fault_set(f, err, "%s: %s", fault_what(err), fault_remedy(err));
+	if (f)
+		f->message = fault_message(err);
+	return err;
 }

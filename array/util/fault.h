@@ -6,9 +6,12 @@
 #ifndef UMBRA_UTIL_FAULT_H
 #define UMBRA_UTIL_FAULT_H
 
+#include <stdint.h>
+
 struct fault {
-	int err;        /* negative errno, 0: nothing failed */
-	char text[252]; /* one sentence, no newline */
+	int err;          /* negative errno, 0: nothing failed */
+	uint32_t message; /* its id (message.h) */
+	char text[248];   /* one sentence, no newline */
 };
 
 /* Fills *f (when not NULL) and returns err, so that `return fault_set(f, -ENOENT, "…")` works. */
@@ -22,6 +25,7 @@ int fault_set(struct fault *f, int err, const char *format, ...) __attribute__((
 const char *fault_what(int err);
 const char *fault_remedy(int err);
 const char *fault_sentence(int err);
+uint32_t fault_message(int err); /* the id of these words */
 /* Fills *f with both; what an errno is that the array does not know, the C library says. */
 int fault_errno(struct fault *f, int err);
 

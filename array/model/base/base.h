@@ -91,12 +91,16 @@ struct array_event {
 	uint64_t serial; /* 1, 2, 3 … since the array was opened */
 	uint64_t unix_ms;
 	enum array_event_level level;
-	char area[16]; /* "lun", "host", "set", "session", "store" */
+	uint32_t message; /* its id (array/util/message.h) */
+	char area[16];    /* "lun", "host", "set", "session", "store" */
 	char text[232];
 };
 
 void array_event_tell(struct array *a, enum array_event_level level, const char *area, const char *format,
 	...) __attribute__((format(printf, 4, 5)));
+/* The same of a text that is ready; message: what its format had, as a fault has it. */
+void array_event_as(
+	struct array *a, enum array_event_level level, const char *area, uint32_t message, const char *text);
 /* Keeps the last 1,024. The oldest kept event with a serial > after, or NULL. */
 const struct array_event *array_event_after(const struct array *a, uint64_t after);
 /* How many of this level there were since the array was opened. */

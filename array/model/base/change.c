@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "array/model/base/internal.h"
+#include "array/util/message.h"
 
 static void change_drain(struct change *c);
 
@@ -27,7 +28,7 @@ void array_call_end(struct array_call *call, int err, const struct fault *fault)
 
 void array_call_refuse(struct array_call *call, int err, const char *format, ...)
 {
-	struct fault f = {.err = err};
+	struct fault f = {.err = err, .message = message_of(format)};
 	va_list args;
 
 	va_start(args, format);
@@ -41,7 +42,10 @@ int array_store_fault(struct fault *f, int err, const char *what)
 	struct fault store;
 
 	fault_errno(&store, err);
-	return fault_set(f, err, "%s: %s", what, store.text);
+	fault_set(f, err, "%s: %s", what, store.text);
+	if (f)
+		f->message = store.message;
+	return err;
 }
 
 void *change_new(struct array *a, size_t size, const struct change_ops *ops, struct array_call *call)

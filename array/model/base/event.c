@@ -4,30 +4,41 @@
 #include <stdio.h>
 #include <string.h>
 #include "array/model/base/internal.h"
+#include "array/util/message.h"
 
-void array_event_tell(
-	struct array *a, enum array_event_level level, const char *area, const char *format, ...)
+void array_event_as(
+	struct array *a, enum array_event_level level, const char *area, uint32_t message, const char *text)
 {
 	uint64_t serial = ++a->event_serial;
 	struct array_event *e = &a->events[(serial - 1) % ARRAY_EVENTS_KEPT];
 	struct array_event copy;
-	va_list args;
 
 	a->event_counts[level]++;
 	memset(e, 0, sizeof(*e));
 	e->serial = serial;
 	e->unix_ms = array_clock_unix_ms();
 	e->level = level;
+	e->message = message;
 	snprintf(e->area, sizeof(e->area), "%s", area);
-	va_start(args, format);
-	vsnprintf(e->text, sizeof(e->text), format, args);
-	va_end(args);
+	snprintf(e->text, sizeof(e->text), "%s", text);
 	copy = *e; /* a listener may cause events */
 	list_for_each_safe (n, &a->event_listeners) {
 		struct array_event_listener *l = container_of(n, struct array_event_listener, link);
 
 		l->event(l, &copy);
 	}
+}
+
+void array_event_tell(
+	struct array *a, enum array_event_level level, const char *area, const char *format, ...)
+{
+	char text[sizeof(((struct array_event *)NULL)->text)];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	array_event_as(a, level, area, message_of(format), text);
 }
 
 const struct array_event *array_event_after(const struct array *a, uint64_t after)

@@ -242,7 +242,7 @@ void set_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *own
 	} else if (s->member_count == 0) {
 		array_call_refuse(call, -EINVAL, "the copy set has no LUN; add one first");
 	} else if (s->state == UP_SET_PREPARING && !s->arming && (err = others_check(s, &fault)) != 0) {
-		array_event_tell(a, ARRAY_EVENT_WARNING, "set", "%s", fault.text);
+		array_event_as(a, ARRAY_EVENT_WARNING, "set", fault.message, fault.text);
 		array_call_end(call, err, &fault);
 	} else if (s->state == UP_SET_PREPARING && room_wanted(s)) {
 		arm_start(s, call);

@@ -46,8 +46,10 @@ static int read_supers(struct restore *r, struct fault *fault)
 			"%s holds no copy of a pool's metadata: its file `pool` is missing or damaged",
 			r->from);
 	err = pool_read_super(r->host, &own, &ignored);
+	if (err == -ENOTSUP && fault)
+		*fault = ignored;
 	if (err == -ENOTSUP)
-		return fault_set(fault, err, "%s", ignored.text);
+		return err;
 	if (err)
 		return 0;
 	if (memcmp(own.id, r->super.id, POOL_ID_BYTES) != 0)

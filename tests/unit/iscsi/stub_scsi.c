@@ -61,6 +61,13 @@ const struct host_record *host_record_of(const struct host *h)
 	return &h->record;
 }
 
+void array_event_as(
+	struct array *a, enum array_event_level level, const char *area, uint32_t message, const char *text)
+{
+	(void)message;
+	array_event_tell(a, level, area, "%s", text);
+}
+
 void array_event_tell(
 	struct array *a, enum array_event_level level, const char *area, const char *format, ...)
 {
