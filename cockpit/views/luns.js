@@ -10,11 +10,9 @@ const open = new Set();
 let current = null; // the row that Tab comes to
 
 function copiesOf(data) {
-    const byOrigin = new Map();
-    for (const shadow of data.shadows) {
-        const known = data.luns.some(lun => lun.id === shadow.origin_id) ? shadow.origin_id : '';
-        byOrigin.set(known, [...(byOrigin.get(known) || []), shadow]);
-    }
+    const byOrigin = new Map([['', []], ...data.luns.map(lun => [lun.id, []])]);
+    for (const shadow of data.shadows)
+        byOrigin.get(byOrigin.has(shadow.origin_id) ? shadow.origin_id : '').push(shadow);
     return byOrigin;
 }
 
@@ -28,11 +26,11 @@ function rowsOf(data) {
             below.forEach(lun => rows.push({ id: lun.id, level: 2, name: lun.name, lun, copies: 0 }));
     };
     for (const lun of data.luns) {
-        const below = copies.get(lun.id) || [];
+        const below = copies.get(lun.id);
         if (passes(CAPTION, lun.name, lun.id, ...below.flatMap(copy => [copy.name, copy.id])))
             add({ id: lun.id, level: 1, name: lun.name, lun }, below);
     }
-    const orphans = copies.get('') || [];
+    const orphans = copies.get('');
     if (orphans.length)
         add({ id: 'orphans', level: 1, name: 'Copies of deleted LUNs', lun: null }, orphans);
     return rows;

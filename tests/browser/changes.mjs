@@ -42,9 +42,11 @@ async function guarded(frame, name) {
 
 /** Opens an action's form by its button. scope: where, if there are several. */
 async function open(frame, name, scope = '#view') {
-    used.add(name);
     await frame.locator(`${scope} [data-action="${name}"]`).first().click();
     await frame.waitForSelector('dialog[open]');
+    if (!used.has(name))
+        await accessible(frame, `the form of ${name}`, 'dialog');
+    used.add(name);
 }
 
 /** The whole: button, fields, the name where one is wanted, and the dialog is closed when umbrad has said yes. */
@@ -129,9 +131,9 @@ async function luns(page, frame) {
     check(ctl('lun', 'show', 'newer').mapped_to[0].number === 5, 'it is mapped');
     await refused(frame, 'lun-delete', {}, /mapped/, 'newer');
     await act(frame, 'unmap');
-    check(!ctl('lun', 'show', 'newer').mapped_to.length, 'it is unmapped');
+    await until('it is unmapped', () => !ctl('lun', 'show', 'newer').mapped_to.length);
     await act(frame, 'lun-delete', {}, { confirm: 'newer' });
-    check(!lunOf('newer'), 'it is deleted');
+    await until('it is deleted', () => !lunOf('newer'));
 }
 
 /** Zeros do not count: random data, so that an import takes its time. */
@@ -181,7 +183,7 @@ async function sets(frame) {
     await go(frame, 'Copy sets');
     await act(frame, 'set-create', { name: 'fleeting', luns: ['log'], unkept: true });
     await act(frame, 'set-abort', {}, { confirm: 'fleeting' });
-    check(!ctl('set', 'list').sets.some(found => found.name === 'fleeting'), 'it is undone');
+    await until('it is undone', () => !ctl('set', 'list').sets.some(found => found.name === 'fleeting'));
 }
 
 async function copies(frame) {
@@ -189,30 +191,30 @@ async function copies(frame) {
     await act(frame, 'shadow-map', { host: 'backup' });
     await until('the host stands there', async () => /backup/.test(await frame.locator('#view').innerText()));
     await act(frame, 'unmap');
-    check(!shadowOf(mapped).mappings, 'the copy is unmapped');
+    await until('the copy is unmapped', () => !shadowOf(mapped).mappings);
     await act(frame, 'shadow-map', { host: 'backup', number: '7' });
     await act(frame, 'shadow-unmap');
-    check(!shadowOf(mapped).mappings, 'from all');
+    await until('from all', () => !shadowOf(mapped).mappings);
     await act(frame, 'shadow-resync', { target: 'log' }, { confirm: 'log' });
     await until('the resync is done', () => ctl('resync', 'list').jobs.some(job => job.shadow === mapped && job.state === 'done'));
     await act(frame, 'shadow-delete', {}, { confirm: mapped });
-    check(!shadowOf(mapped), 'the copy is deleted');
+    await until('the copy is deleted', () => !shadowOf(mapped));
     await until('the bin has it', async () => (await frame.locator('table[aria-label="Recycle bin"]').innerText().catch(() => '')).includes(mapped));
     await act(frame, 'shadow-undelete', {}, { scope: `tr:has-text("${mapped}")` });
-    check(shadowOf(mapped), 'it is back');
+    await until('it is back', () => shadowOf(mapped));
     await visitCopy(frame, 'mine', 'log');
     await act(frame, 'shadow-delete', {}, { confirm: mapped });
     await until('the bin has it again', async () => (await frame.locator('table[aria-label="Recycle bin"]').innerText().catch(() => '')).includes(mapped));
     await act(frame, 'shadow-purge', {}, { confirm: mapped, scope: `tr:has-text("${mapped}")` });
-    check(!ctl('shadow', 'recycled').luns.some(lun => lun.name === mapped), 'it is gone for good');
+    await until('it is gone for good', () => !ctl('shadow', 'recycled').luns.some(lun => lun.name === mapped));
     await visitCopy(frame, 'older', 'log'); // which is locked
     await refused(frame, 'shadow-delete', {}, /locked/, copyOf('older', 'log'));
     const broken = await visitCopy(frame, 'independent', 'log');
     await act(frame, 'shadow-break', {}, { confirm: broken });
-    check(lunOf(broken), 'it is an ordinary LUN');
+    await until('it is an ordinary LUN', () => lunOf(broken));
     await visit(frame, 'Copy sets', 'before-update');
     await act(frame, 'set-delete', {}, { confirm: 'before-update' });
-    check(!ctl('set', 'list').sets.some(set => set.name === 'before-update'), 'the set is deleted');
+    await until('the set is deleted', () => !ctl('set', 'list').sets.some(set => set.name === 'before-update'));
 }
 
 async function hosts(frame) {
@@ -234,7 +236,7 @@ async function hosts(frame) {
     await act(frame, 'session-logout');
     await act(frame, 'host-windows', {}, { output: /iscsi|Iscsi/ });
     await act(frame, 'host-delete', {}, { confirm: 'db2' });
-    check(!ctl('host', 'list').hosts.some(found => found.name === 'db2'), 'the host is deleted');
+    await until('the host is deleted', () => !ctl('host', 'list').hosts.some(found => found.name === 'db2'));
 }
 
 async function policies(frame) {
@@ -255,7 +257,7 @@ async function maintenance(page, frame) {
     await go(frame, 'Maintenance');
     await act(frame, 'scrub-start', { rate: '1M' });
     await act(frame, 'scrub-stop');
-    check(['stopped', 'finished'].includes(ctl('pool', 'scrub', 'status').state), 'the scrub was started and stopped');
+    await until('the scrub has stopped', () => ['stopped', 'finished'].includes(ctl('pool', 'scrub', 'status').state));
     await act(frame, 'pool-grow', { capacity: '1G' });
     check(ctl('pool', 'status').capacity_bytes === 2 ** 30, 'the pool is larger');
     await act(frame, 'pool-backup', { path: path.join(world.scratch, 'backup') });
@@ -294,7 +296,7 @@ async function apply(frame) {
     check(lunOf('described'), 'the LUN is made');
     const without = JSON.stringify({ luns: ctl('lun', 'list').luns.filter(lun => lun.name !== 'described').map(lun => ({ name: lun.name, size: String(lun.size_bytes) })) });
     await act(frame, 'apply', { file: without, check: false, prune: true }, { confirm: 'prune', output: /1 change\(s\) made/ });
-    check(!lunOf('described'), 'it is taken away');
+    await until('it is taken away', () => !lunOf('described'));
     await refused(frame, 'apply', { file: '{"luns": [', check: true }, /no JSON/);
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in Cockpit, in a real browser, over a real array with load: cockpit_page.py views|changes|SECONDS.
+"""The page in Cockpit, in a real browser, over a real array with load: cockpit_page.py views|changes|gone|SECONDS.
 
 views: everything is shown, accessibly. changes: every command of umbractl that changes something, through the page's forms,
-and what no form offers. A number: a walk at random for so long, with the seed UMBRA_TEST_SEED. Pictures are left in
+and what no form offers. gone: umbrad stops and is started again. A number: a walk at random for so long, with the seed UMBRA_TEST_SEED. Pictures are left in
 build/browser/pictures.
 """
 import os
@@ -86,12 +86,44 @@ def furnish(array):
     array.ctl('policy', 'create', 'nightly', '--luns', 'log', '--every', '1h', '--keep', 'daily=2')
 
 
+def wait_for(cockpit, name, browsing):
+    """Until the browser's test has written that file, or has ended."""
+    while browsing.is_alive() and not os.path.exists(os.path.join(cockpit.dir, name)):
+        browsing.join(0.05)
+
+
+def gone(array):
+    failed = []
+
+    def browse():
+        try:
+            cockpit.browse('gone.mjs')
+        except AssertionError as error:
+            failed.append(error)
+
+    array.ctl('lun', 'create', 'sql', '--size', '64M')
+    with Cockpit(array) as cockpit:
+        browsing = threading.Thread(target=browse)
+        browsing.start()
+        wait_for(cockpit, 'stop', browsing)
+        array.stop()
+        open(os.path.join(cockpit.dir, 'stopped'), 'w').close()
+        wait_for(cockpit, 'start', browsing)
+        array.start()
+        browsing.join()
+    if failed:
+        raise failed[0]
+
+
 def main():
     lacks = missing()
     if lacks:
         print(f'SKIP cockpit-{sys.argv[1]}: {lacks}')
         return SKIP
     with Array(config={'copysets': {'recycle_time': '1h'}}, pool_options=('--capacity', '512M', '--checksums', 'on')) as array:
+        if sys.argv[1] == 'gone':
+            gone(array)
+            return 0
         furnish(array)
         story = sys.argv[1] in ('views', 'changes')
         with Load(array, may_end=not story), Cockpit(array) as cockpit:
