@@ -209,8 +209,7 @@ static void todo_removed(void *arg, int err)
 
 		if (err || (t != r->todo && !t->joined))
 			continue;
-		list_remove(n);
-		free(t);
+		pool_todo_free(&r->pool->commit.todos, t);
 	}
 	if (!err)
 		r->todo = NULL;
@@ -327,8 +326,7 @@ static void drop_removed(void *arg, int err)
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 
 		if (t->branch == b->id) {
-			list_remove(n);
-			free(t);
+			pool_todo_free(&p->commit.todos, t);
 		}
 	}
 	pool_branch_detach(b);
@@ -422,8 +420,7 @@ static void drops_removed(void *arg, int err)
 		const struct pool_branch *b = pool_branch_find(&p->map, t->branch);
 
 		if (b && b->dead) {
-			list_remove(n);
-			free(t);
+			pool_todo_free(&p->commit.todos, t);
 		}
 	}
 	for (unsigned i = 0; i < r->drop_count; i++) {

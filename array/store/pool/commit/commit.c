@@ -129,7 +129,7 @@ static uint64_t state_estimate(const struct pool_commit *c)
 		(void)b;
 		n += 48;
 	}
-	return n + pool_todo_unlogged(&c->todos) * 24;
+	return n + c->todos.unlogged * 24;
 }
 
 static void put_branches(struct pool_commit *c)
@@ -368,7 +368,7 @@ bool pool_commit_needed(const struct pool_commit *c)
 	if (!list_empty(&c->flushes) || !list_empty(&c->riders) || c->map->dirty_count ||
 		c->space->free_new.count || c->space->unshared.count || !list_empty(&c->map->dirty_branches))
 		return true;
-	return pool_todo_unlogged(&c->todos) > 0;
+	return c->todos.unlogged > 0;
 }
 
 static void cycle_start(struct pool_commit *c)
@@ -427,19 +427,19 @@ void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struc
 	struct pool_meta *meta, struct pool_map *map, struct pool_space *space, struct pool_log *log,
 	struct pool_mirror *mirror)
 {
-	struct list *lists[] = {&c->flushes, &c->riders, &c->cycle_flushes, &c->cycle_riders, &c->todos.list,
+	struct list *lists[] = {&c->flushes, &c->riders, &c->cycle_flushes, &c->cycle_riders,
 		&c->checkpoint.backlog, &c->checkpoint.batch, &c->checkpoint.waiters,
 		&c->checkpoint.batch_waiters};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
-	c->base = c->todos.base = c->checkpoint.base = base;
+	c->base = c->checkpoint.base = base;
+	pool_todos_init(&c->todos, base, log);
 	c->super = c->checkpoint.super = super;
 	c->checkpoint.meta = meta;
 	c->map = c->checkpoint.map = map;
 	c->space = c->checkpoint.space = space;
 	c->log = c->checkpoint.log = log;
-	c->todos.log = log;
 	log->mark_idle = mark_idle;
 	log->mark_arg = c;
 	c->mirror = c->checkpoint.mirror = mirror;

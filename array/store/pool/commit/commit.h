@@ -27,13 +27,23 @@ struct pool_todo {
 	uint64_t sequence; /* its frame; 0: not yet in one */
 	bool busy;         /* reclaim works on it: the same one may be asked for again */
 	bool joined;       /* it is done with another one of its branch */
+	struct list_node hash_link;
 };
+
+#define POOL_TODO_BUCKETS 1024u
+
+/* There may be thousands: what each frame looks at is their count. */
 
 struct pool_todos {
 	struct pool_base *base;
 	const struct pool_log *log;
 	struct list list;
+	struct list hash[POOL_TODO_BUCKETS]; /* by branch and generation */
+	size_t unlogged; /* wait for a frame; they are the last ones of the list that were made */
 };
+
+void pool_todos_init(struct pool_todos *todos, struct pool_base *base, const struct pool_log *log);
+void pool_todo_free(struct pool_todos *todos, struct pool_todo *t);
 
 void pool_todo_add(struct pool_todos *todos, uint64_t branch, uint32_t gen);
 void pool_todo_logged(
@@ -42,7 +52,6 @@ void pool_todo_logged(
 int pool_todo_load(
 	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact);
 bool pool_todo_of(const struct pool_todos *todos, const struct pool_branch *b);
-size_t pool_todo_unlogged(const struct pool_todos *todos); /* how many wait for a frame */
 void pool_todo_frame(struct pool_todos *todos, struct pool_buffer *out);
 
 /* ---- checkpoint.c ----------------------------------------------------------------------------------- */

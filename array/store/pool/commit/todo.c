@@ -10,12 +10,49 @@
 #include <string.h>
 #include "array/util/bytes.h"
 
+static struct list *bucket(struct pool_todos *todos, uint64_t branch, uint32_t gen)
+{
+	return &todos->hash[(branch * 31 + gen) % POOL_TODO_BUCKETS];
+}
+
+void pool_todos_init(struct pool_todos *todos, struct pool_base *base, const struct pool_log *log)
+{
+	todos->base = base;
+	todos->log = log;
+	list_init(&todos->list);
+	for (unsigned i = 0; i < POOL_TODO_BUCKETS; i++)
+		list_init(&todos->hash[i]);
+	todos->unlogged = 0;
+}
+
+static void put(struct pool_todos *todos, struct pool_todo *t)
+{
+	list_push_back(&todos->list, &t->link);
+	list_push_back(bucket(todos, t->branch, t->gen), &t->hash_link);
+	todos->unlogged += !t->sequence;
+}
+
+void pool_todo_free(struct pool_todos *todos, struct pool_todo *t)
+{
+	todos->unlogged -= !t->sequence;
+	list_remove(&t->link);
+	list_remove(&t->hash_link);
+	free(t);
+}
+
+static void logged(struct pool_todos *todos, struct pool_todo *t, uint64_t sequence)
+{
+	todos->unlogged -= !t->sequence;
+	t->sequence = sequence;
+	todos->unlogged += !t->sequence;
+}
+
 static struct pool_todo *todo_get(struct pool_todos *todos, uint64_t branch, uint32_t gen)
 {
 	struct pool_todo *t;
 
-	list_for_each (n, &todos->list) {
-		t = container_of(n, struct pool_todo, link);
+	list_for_each (n, bucket(todos, branch, gen)) {
+		t = container_of(n, struct pool_todo, hash_link);
 		if (t->branch == branch && t->gen == gen && !t->busy)
 			return t;
 	}
@@ -23,7 +60,7 @@ static struct pool_todo *todo_get(struct pool_todos *todos, uint64_t branch, uin
 	memset(t, 0, sizeof(*t));
 	t->branch = branch;
 	t->gen = gen;
-	list_push_back(&todos->list, &t->link);
+	put(todos, t);
 	return t;
 }
 
@@ -35,7 +72,7 @@ void pool_todo_add(struct pool_todos *todos, uint64_t branch, uint32_t gen)
 
 void pool_todo_logged(struct pool_todos *todos, uint64_t branch, uint32_t gen)
 {
-	todo_get(todos, branch, gen)->sequence = todos->log->sequence;
+	logged(todos, todo_get(todos, branch, gen), todos->log->sequence);
 }
 
 int pool_todo_load(
@@ -56,7 +93,7 @@ int pool_todo_load(
 	t->sequence = todos->log->sequence;
 	if (!t->sequence)
 		t->sequence = 1;
-	list_push_back(&todos->list, &t->link);
+	put(todos, t);
 	return 0;
 }
 
@@ -69,25 +106,16 @@ bool pool_todo_of(const struct pool_todos *todos, const struct pool_branch *b)
 	return false;
 }
 
-size_t pool_todo_unlogged(const struct pool_todos *todos)
-{
-	size_t count = 0;
-
-	list_for_each (n, &todos->list)
-		count += container_of(n, struct pool_todo, link)->sequence == 0;
-	return count;
-}
-
 void pool_todo_frame(struct pool_todos *todos, struct pool_buffer *out)
 {
-	list_for_each (n, &todos->list) {
+	for (struct list_node *n = todos->list.head.prev; todos->unlogged; n = n->prev) {
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 		struct pool_record r = {
 			.type = POOL_RECORD_TODO_PUT, .todo = {.branch = t->branch, .gen = t->gen}};
 
 		if (t->sequence)
 			continue;
-		t->sequence = todos->log->sequence + 1;
+		logged(todos, t, todos->log->sequence + 1);
 		pool_buffer_record(out, &r);
 	}
 }
