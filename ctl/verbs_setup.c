@@ -109,7 +109,8 @@ static int ask_all(struct setup *s)
 
 static int make_pool(struct setup *s)
 {
-	struct pool_options options = {.path = s->pool, .data_device = ctl_option(s->in, "data-device", 0)};
+	struct pool_options options = {
+		.path = s->pool, .data_device = ctl_option(s->in, "data-device", 0), .checksums = true};
 	struct fault fault = {0};
 
 	s->folder_made = !mkdir(s->pool, 0700);

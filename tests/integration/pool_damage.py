@@ -19,8 +19,8 @@ from umbra_lab import Array  # noqa: E402
 
 BLOCK = 4096
 BLOCKS = 256
-PLAIN = ('--capacity', '64M', '--log', '4M')
-ON = PLAIN + ('--checksums', 'on')
+ON = ('--capacity', '64M', '--log', '4M')  # as a new pool is
+PLAIN = ON + ('--checksums', 'off')
 
 
 def content(block, version=0):
