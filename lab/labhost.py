@@ -25,7 +25,7 @@ import volumes  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ADAPTERS_MAX = 4
 PATIENCE_S = 300  # for what comes at once, on a machine that may stand still for a while; only a failure waits so long
-STARTS = 3  # of a program of the lab's that Wine does not run
+STARTS = 3  # of a program of the lab's that Wine does not run, and of a prefix
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
 SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'reset_ms', 'hold_port',
@@ -254,6 +254,21 @@ def cache_directory():
     return os.environ.get('UMBRA_LAB_CACHE') or os.path.join(ROOT, 'build', 'lab', 'cache')
 
 
+def make_prefix(wine, making):
+    """A new prefix; None, or why there is none."""
+    shutil.rmtree(making, ignore_errors=True)
+    env = dict(wine_environment(making), WINEDEBUG='-all')
+    for arguments in (['wineboot', '-i'], ['winecfg', '-v', 'win2008r2']):
+        done = subprocess.run([wine] + arguments, env=env, stdin=subprocess.DEVNULL, capture_output=True)
+        if done.returncode != 0:
+            end_prefix(making)
+            return f'wine {" ".join(arguments)} ended with {done.returncode}: {done.stderr.decode(errors="replace")[-300:]}'
+    subprocess.run(['wineserver', '-w'], env=env, stdin=subprocess.DEVNULL)
+    if not os.path.exists(os.path.join(making, 'system.reg')):
+        return 'wineboot made no registry; is the disk full?'
+    return None
+
+
 def prepare_prefix():
     """The path of a prefix that is ready to be copied; makes it on the first use (about 15 s)."""
     wine = wine_program()
@@ -266,15 +281,13 @@ def prepare_prefix():
         if os.path.isdir(ready):
             return ready
         making = ready + '.new'
-        shutil.rmtree(making, ignore_errors=True)
-        env = dict(wine_environment(making), WINEDEBUG='-all')
-        for arguments in (['wineboot', '-i'], ['winecfg', '-v', 'win2008r2']):
-            done = subprocess.run([wine] + arguments, env=env, stdin=subprocess.DEVNULL, capture_output=True)
-            if done.returncode != 0:
-                raise LabError(f'wine {" ".join(arguments)} failed: {done.stderr.decode(errors="replace")[-300:]}')
-        subprocess.run(['wineserver', '-w'], env=env, stdin=subprocess.DEVNULL)
-        if not os.path.exists(os.path.join(making, 'system.reg')):
-            raise LabError('wineboot made no registry; is the disk full?')
+        for left in reversed(range(STARTS)):
+            why = make_prefix(wine, making)
+            if not why:
+                break
+            if not left:
+                raise LabError(why)
+            print(f'{why}; it is begun anew', file=sys.stderr, flush=True)
         os.rename(making, ready)
     return ready
 
