@@ -14,7 +14,7 @@
 #include "ctl/ctl.h"
 
 /* LUNs or hosts in one answer: I/O waits while umbrad writes it, a few ms. */
-#define PAGE 250
+#define PAGE 100
 
 #define NS_DIGITS 9
 #define MS_DIGITS 3
