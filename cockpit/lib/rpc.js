@@ -3,13 +3,15 @@
 // the socket with the rights of who is logged in, as administrator where that is turned on; umbrad decides.
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
-/** Why a call failed, in umbrad's words: message, hint (what to do), name (ENOENT …); or the connection's problem. */
+/** Why a call failed, in umbrad's words: message, hint (what to do), errno (ENOENT …), id (docs/messages.md); or the connection's
+ * problem. */
 export class RpcError extends Error {
     constructor({ code, message, data }) {
         super(message);
         this.code = code;
         this.hint = (data && data.hint) || '';
         this.errno = (data && data.name) || '';
+        this.id = (data && data.id) || '';
     }
 }
 

@@ -69,7 +69,7 @@ function frame(action, subject, form) {
 }
 
 function errorText(error) {
-    return [error.message, error.hint].filter(text => text).map(text => h('p', {}, text));
+    return [error.message, error.hint, error.id].filter(text => text).map(text => h('p', {}, text));
 }
 
 /** Shows it. data: the lists to choose from. done: called with what run() returned, when it has succeeded. */

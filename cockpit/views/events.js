@@ -24,12 +24,13 @@ export const events = {
     render: ({ data, redraw }) => [
         h('div', { class: 'bar' }, h('h2', {}, 'Events'), levelBox(redraw), filterBox(CAPTION, 'Text', redraw)),
         table({ caption: CAPTION, redraw, key: event => String(event.serial), empty: 'There is none.',
-            rows: data.events.filter(event => wanted(event) && passes(CAPTION, event.text, event.area)).reverse(), columns: [
+            rows: data.events.filter(event => wanted(event) && passes(CAPTION, event.text, event.area, event.id)).reverse(), columns: [
                 { heading: 'Time', whole: true, cell: event => format.time(event.unix_ms) },
                 { heading: 'Level', cell: event => h('span', { class: `level ${event.level}` }, event.level) },
                 { heading: 'Area', cell: event => event.area },
                 { heading: 'What', cell: event => event.text },
                 { heading: 'What to do', cell: event => remedyOf(event) },
+                { heading: 'Id', whole: true, cell: event => event.id },
             ] }),
     ],
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the page shows of an array under load: every view says what umbractl says, axe-core finds nothing in any of them, in
 // light and in dark, the keyboard is enough, a narrow screen is not scrolled sideways; text of hosts stays text.
+import { REMEDIES } from '../../cockpit/messages.js';
 import { accessible, browse, check, ctl, go, picture, ready, until, world } from './browser.mjs';
 
 const HOSTILE = '<img src=x onerror="window.top.hacked=1">';
@@ -78,7 +79,9 @@ async function policy(frame) {
 async function events(frame) {
     await frame.locator('#event-level').selectOption('warning');
     await until('the refused login stands there', async () => (await text(frame, '#view')).includes('may not log in'));
-    check((await text(frame, '#view')).includes('CHAP secret with the host’s record'), 'with its remedy');
+    const { id } = ctl('events').events.find(event => event.text.includes('may not log in'));
+    check(REMEDIES[id] && (await text(frame, '#view')).toLowerCase().includes(REMEDIES[id].toLowerCase()), 'with its remedy');
+    check((await text(frame, '#view')).includes(id), 'and its id');
     await frame.locator('#event-level').selectOption('');
     ctl('lun', 'create', 'from-outside', '--size', '1M');
     await until('an event comes by itself', async () => (await text(frame, '#view')).includes('LUN from-outside created'));
