@@ -164,7 +164,7 @@ def dead_requester(s):
 def without_vss(s):
     """umbra-vss set create --volumes: the LUNs that the drives lie on, by what the volumes say; what is no volume of the array is named."""
     serials = {one['lun']: one['serial'] for one in s.ask('scan')[1]['luns']}
-    for drives, luns in ((['E:'], [2]), (['D:\\', 'E:'], [1, 2])):
+    for drives, luns in ((['E:'], [2]), (['D:\\', 'E:'], [1, 2]), (['G:', 'D:'], [1, 2])):
         done = s.run('umbra-vss.exe', 'set', 'create', '--volumes', *drives, '--json')
         answer = labhost.json_in(done.stdout) or {}
         s.check(done.returncode == 0 and [one['original'] for one in answer['luns']] == [serials[n] for n in luns],
@@ -179,15 +179,25 @@ def without_vss(s):
     nothing_left(s, 'after sets of volumes')
 
 
+def make_spanned(s):
+    """G: lies on both LUNs. There is nothing to mount, but Windows knows the drive."""
+    host, folder = s.state.host('A'), s.path('spanned')
+    os.makedirs(folder)
+    os.makedirs(host.path, exist_ok=True)
+    labhost.copy_prefix(labhost.prepare_prefix(), host.prefix)
+    os.symlink(folder, os.path.join(host.prefix, 'dosdevices', 'g:'))
+
+
 def main():
     why = volumes.missing()
     if why:
         print(f'skipped: {why}')
         return SKIPPED
-    with Stack(luns={'data': '64M', 'log': '64M'}, hold=True, config={'copysets': {'lease': '10s'}}, volumes={'A': 'D=1 E=2'},
+    with Stack(luns={'data': '64M', 'log': '64M'}, hold=True, config={'copysets': {'lease': '10s'}}, volumes={'A': 'D=1 E=2 G=1,2'},
                mounted=True) as s:
         make_ntfs(s, 1)
         make_ntfs(s, 2)
+        make_spanned(s)
         s.state.host('A').up()
         s.install_provider('A')
         steps = replay(s, 'read D:\\still.txt', 'read E:\\still.txt')
