@@ -450,6 +450,7 @@ class Bridge:
         base = os.path.join(host.path, f'bridge{adapter}')
         self.process = Process(base + '.pid')
         self.port_file, self.last_port_file, self.log = base + '.port', base + '.last-port', base + '.log'
+        self.log_begin = None  # where the log of the process begins that start() started
 
     def pid(self):
         return self.process.pid()
@@ -470,6 +471,7 @@ class Bridge:
             arguments += ['--port', tail(self.last_port_file, 1)]
         if os.path.exists(self.port_file):
             os.unlink(self.port_file)
+        self.log_begin = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         child = self.process.start(arguments, self.log)
         if not wait_until(lambda: os.path.exists(self.port_file) or child.poll() is not None, PATIENCE_S) or \
                 child.poll() is not None:
@@ -481,6 +483,14 @@ class Bridge:
         self.process.stop()
         if os.path.exists(self.port_file):
             os.unlink(self.port_file)
+
+    def refused(self):
+        """Did the target refuse its secret? Waiting does not change that."""
+        if self.log_begin is None:
+            return False
+        with open(self.log, errors='replace') as source:
+            source.seek(self.log_begin)
+            return any(line.startswith('login failed') and 'Authentication failure' in line for line in source)
 
     def control(self, *words):
         """Speaks to the bridge: status, list, rescan, fault …. Returns its output."""
@@ -531,7 +541,12 @@ class Host:
             self._start_keeper()
         except LabError:
             self.keeper.stop()
+            if self._refused():
+                raise
             self._start_keeper()
+
+    def _refused(self):
+        return any(bridge.refused() for bridge in self.bridges)
 
     def _start_keeper(self):
         end_prefix(self.prefix)  # what an earlier host may have left
@@ -558,10 +573,11 @@ class Host:
             if settings.get(key):
                 arguments += ['--setting', f'{name}={settings[key]}']
         child = self.keeper.start(arguments, log, wine_environment(self.prefix))
-        came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None, PATIENCE_S)
+        came = wait_until(lambda: os.path.exists(ready) or child.poll() is not None or self._refused(), PATIENCE_S)
         said = tail(ready, 1)
         if said != 'ok':
-            why = said or (f'it ended ({child.poll()}) {tail(log)}' if came else f'it gave no answer in {PATIENCE_S} s')
+            why = said or ('the target refuses its secret' if self._refused() else
+                           f'it ended ({child.poll()}) {tail(log)}' if came else f'it gave no answer in {PATIENCE_S} s')
             raise LabError(f'host {self.name} did not come up: {why}. Bridge: {tail(self.bridge.log, 2)}')
 
     def _start_volumes(self, settings):
