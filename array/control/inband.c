@@ -342,7 +342,7 @@ static bool mailbox_make_room(struct mailbox *m)
 /* Ends the request without running it; the exchange is not remembered, so the same id may be used again. */
 static int post_refusal(struct mailbox *m, struct pending *p, enum up_status status, const char *text)
 {
-	request_refuse(&p->request, status, "%s", text);
+	request_refuse_text(&p->request, status, text);
 	exchange_end(p->exchange, &p->request.reply);
 	mailbox_set_current(m, p->exchange);
 	free(p);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "array/control/status.h"
+#include "array/util/message.h"
 
 void request_normalise(const char *name, char out[UP_NAME_MAX_BYTES + 1])
 {
@@ -30,6 +31,17 @@ void request_put_text(struct up_msg *reply, const char *text)
 	reply->has |= UP_HAS(UP_TAG_TEXT);
 }
 
+/* The id stays whatever has to be cut of the text. */
+static void refuse(struct request *r, enum up_status status, uint32_t message, const char *said)
+{
+	char id[MESSAGE_ID_BYTES], text[UP_TEXT_MAX_BYTES + 1];
+	const int room = UP_TEXT_MAX_BYTES - (MESSAGE_ID_BYTES + 2);
+
+	snprintf(text, sizeof(text), "%.*s [%s]", room, said, message_id(message, id));
+	up_reply_init(&r->reply, &r->msg, status);
+	request_put_text(&r->reply, text);
+}
+
 void request_refuse(struct request *r, enum up_status status, const char *format, ...)
 {
 	char text[UP_TEXT_MAX_BYTES + 1];
@@ -38,8 +50,22 @@ void request_refuse(struct request *r, enum up_status status, const char *format
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	up_reply_init(&r->reply, &r->msg, status);
-	request_put_text(&r->reply, text[0] ? text : control_remedy(status));
+	refuse(r, status, message_of(format), text);
+}
+
+void request_refuse_text(struct request *r, enum up_status status, const char *text)
+{
+	const char *said = *text ? text : control_remedy(status);
+
+	refuse(r, status, message_of(said), said);
+}
+
+void request_refuse_fault(struct request *r, enum up_status status, int err, const struct fault *fault)
+{
+	if (fault && fault->err)
+		refuse(r, status, fault->message, fault->text);
+	else
+		refuse(r, status, fault_message(err), control_sentence(err));
 }
 
 void request_finish(struct request *r)
@@ -53,7 +79,8 @@ void request_finish(struct request *r)
 
 void request_fault(struct request *r, int err, const struct fault *fault)
 {
-	REFUSE(r, control_status(err), "%s", fault && fault->err ? fault->text : control_sentence(err));
+	request_refuse_fault(r, control_status(err), err, fault);
+	request_finish(r);
 }
 
 struct up_msg *request_accept(struct request *r)

@@ -31,6 +31,11 @@ void request_run(struct request *r);
 void request_refuse(struct request *r, enum up_status status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same of a text that has no parameters; empty: the words for the status. */
+void request_refuse_text(struct request *r, enum up_status status, const char *text);
+/* The same of a fault; one without a text gets the words for err. */
+void request_refuse_fault(struct request *r, enum up_status status, int err, const struct fault *fault);
+
 /* iSCSI names compare without case: the one form to show. */
 void request_normalise(const char *name, char out[UP_NAME_MAX_BYTES + 1]);
 

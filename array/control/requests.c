@@ -294,7 +294,7 @@ static void commit_done(struct array_call *call)
 	struct request *r = container_of(call, struct request, call);
 
 	if (call->fault.err) {
-		request_refuse(r, control_status(call->fault.err), "%s", call->fault.text);
+		request_refuse_fault(r, control_status(call->fault.err), call->fault.err, &call->fault);
 		if (call->fault.err != -ENOENT)
 			request_put_set(r, &r->reply);
 		request_finish(r);

@@ -41,10 +41,12 @@ static void start_done(struct array_call *call)
 {
 	struct request *r = container_of(call, struct request, call);
 
-	if (call->fault.err)
-		REFUSE(r, start_status(call->fault.err), "%s", call->fault.text);
-	else
+	if (call->fault.err) {
+		request_refuse_fault(r, start_status(call->fault.err), call->fault.err, &call->fault);
+		request_finish(r);
+	} else {
 		job_reply(r, call->job);
+	}
 }
 
 void request_resync_start(struct request *r)
