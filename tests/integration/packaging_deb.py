@@ -64,11 +64,19 @@ def look_inside(package, scratch, by_meson):
     shutil.rmtree(os.path.join(root, 'DEBIAN'))
     documents = 'usr/share/doc/umbra/'
     packed = {path[:-3] if '/man/' in path and path.endswith('.gz') else path for path in files_below(root)}
-    assert packed - by_meson == {documents + 'copyright', documents + 'changelog.gz'}, packed ^ by_meson
+    assert packed - by_meson == {documents + name for name in ('copyright', 'changelog.gz', 'CHANGELOG.md.gz')}, packed ^ by_meson
     assert not by_meson - packed, by_meson - packed
     with gzip.open(os.path.join(root, 'usr/share/man/man8/umbrad.8.gz'), 'rt') as page:
         assert page.read() == read(ROOT, 'docs/umbrad.8')
     look_at_unit(root)
+
+
+def look_by_lintian(package):
+    """Debian's own checker: nothing that it calls an error or a warning."""
+    if shutil.which('lintian'):
+        run('lintian', '--allow-root', '--no-cfg', '--fail-on', 'error,warning', package)
+    else:
+        print('lintian is not here: the package was not looked at by it')
 
 
 def look_at_unit(root):
@@ -192,6 +200,7 @@ def main():
         package, page = run(os.path.join(ROOT, 'packaging/deb/make-package'), build, scratch).split()
         assert os.path.dirname(package) == scratch and package.endswith('.deb'), package
         look_inside(package, scratch, by_meson)
+        look_by_lintian(package)
         if os.geteuid() == 0:
             life(package, scratch)
             page_life(package, page, scratch)
