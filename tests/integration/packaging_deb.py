@@ -71,12 +71,12 @@ def look_inside(package, scratch, by_meson):
     look_at_unit(root)
 
 
-def look_by_lintian(package):
+def look_by_lintian(*packages):
     """Debian's own checker: nothing that it calls an error or a warning."""
     if shutil.which('lintian'):
-        run('lintian', '--allow-root', '--no-cfg', '--fail-on', 'error,warning', package)
+        run('lintian', '--allow-root', '--no-cfg', '--fail-on', 'error,warning', *packages)
     else:
-        print('lintian is not here: the package was not looked at by it')
+        print('lintian is not here: the packages were not looked at by it')
 
 
 def look_at_unit(root):
@@ -200,7 +200,7 @@ def main():
         package, page = run(os.path.join(ROOT, 'packaging/deb/make-package'), build, scratch).split()
         assert os.path.dirname(package) == scratch and package.endswith('.deb'), package
         look_inside(package, scratch, by_meson)
-        look_by_lintian(package)
+        look_by_lintian(package, page)
         if os.geteuid() == 0:
             life(package, scratch)
             page_life(package, page, scratch)
