@@ -7,7 +7,7 @@ static const struct option_row pool_create_options[] = {
 		"put the data on this block device (or file) instead of files beside the metadata"},
 	{"capacity", "SIZE", "use at most this much for data (default: what the file system has)"},
 	{"log", "SIZE", "size of the intent log (default: 64M)"},
-	{"checksums", "on|off", "keep a checksum of each 4 KiB block of the data (default: on)"},
+	{"checksums", "on|off", "keep a checksum of each 4 KiB block of the data (default: off)"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row pool_upgrade_options[] = {

@@ -22,7 +22,7 @@ static bool on_or_off(const char *word, bool *on)
 int verb_pool_create(struct invocation *in)
 {
 	struct pool_options options = {
-		.path = in->operands[0], .data_device = ctl_option(in, "data-device", 0), .checksums = true};
+		.path = in->operands[0], .data_device = ctl_option(in, "data-device", 0)};
 	const char *checksums = ctl_option(in, "checksums", 0);
 	char path[PATH_MAX];
 	struct fault fault = {0};

@@ -109,8 +109,7 @@ static int ask_all(struct setup *s)
 
 static int make_pool(struct setup *s)
 {
-	struct pool_options options = {
-		.path = s->pool, .data_device = ctl_option(s->in, "data-device", 0), .checksums = true};
+	struct pool_options options = {.path = s->pool, .data_device = ctl_option(s->in, "data-device", 0)};
 	struct fault fault = {0};
 
 	s->folder_made = !mkdir(s->pool, 0700);

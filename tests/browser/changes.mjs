@@ -263,6 +263,7 @@ async function maintenance(page, frame) {
     await act(frame, 'pool-backup', { path: path.join(world.scratch, 'backup') });
     check(fs.readdirSync(path.join(world.scratch, 'backup')).length, 'the backup is there');
     await act(frame, 'pool-create', { path: pool, capacity: '64M', log: '8M' }, { output: /Pool made/ });
+    await act(frame, 'pool-checksums', { path: pool, word: 'on' }, { output: /keeps checksums/ });
     await act(frame, 'pool-checksums', { path: pool, word: 'off' }, { output: /keeps no checksums/ });
     await act(frame, 'pool-checksums', { path: pool, word: 'on' }, { output: /keeps checksums/ });
     await act(frame, 'pool-check', { path: pool, data: true }, { output: /no findings/ });

@@ -19,8 +19,8 @@ from umbra_lab import Array  # noqa: E402
 
 BLOCK = 4096
 BLOCKS = 256
-ON = ('--capacity', '64M', '--log', '4M')  # as a new pool is
-PLAIN = ON + ('--checksums', 'off')
+PLAIN = ('--capacity', '64M', '--log', '4M')
+ON = PLAIN + ('--checksums', 'on')
 
 
 def content(block, version=0):
