@@ -30,6 +30,8 @@ struct session {
 	LAB_CREATE request;   /* of the set that is being made; its pointers are tuned's */
 	struct record record; /* of that set, or of a Start that failed: until somebody wants it */
 	struct creation *c;   /* the set that is being made */
+	LAB_STRING
+		why; /* the last Add that failed: for GiveUp. Wine's COM loses the answers of a method that fails */
 	GUID owned[OWNED_MAX];
 	ULONG owned_count;
 };
@@ -72,6 +74,7 @@ static ULONG STDMETHODCALLTYPE session_Release(ILabSession *iface)
 		DeleteCriticalSection(&s->lock);
 		record_drop(&s->record);
 		free_tuned(&s->tuned);
+		CoTaskMemFree(s->why);
 		free(s);
 		server_release();
 	}
@@ -260,6 +263,8 @@ static HRESULT STDMETHODCALLTYPE session_Add(ILabSession *iface, WCHAR *name, GU
 		s->request.provider_id = provider_id;
 		creation_add(s->c, utf8, luns, count, snapshot_id);
 		hr = record_take_failure(&s->record, why);
+		CoTaskMemFree(s->why);
+		s->why = *why ? record_text(*why) : NULL;
 	}
 	end_turn();
 	return hr;
@@ -328,6 +333,11 @@ static HRESULT STDMETHODCALLTYPE session_GiveUp(ILabSession *iface, LAB_RESULT *
 		providers_unload_all(false, &s->record);
 	drop_set(s);
 	HRESULT hr = s->record.result ? record_finish(&s->record, result) : VSS_E_BAD_STATE;
+	if (*result && !((*result)->message && *(*result)->message)) {
+		CoTaskMemFree((*result)->message);
+		(*result)->message = s->why;
+		s->why = NULL;
+	}
 	end_turn();
 	return hr;
 }
