@@ -30,8 +30,8 @@ struct session {
 	LAB_CREATE request;   /* of the set that is being made; its pointers are tuned's */
 	struct record record; /* of that set, or of a Start that failed: until somebody wants it */
 	struct creation *c;   /* the set that is being made */
-	LAB_STRING
-		why; /* the last Add that failed: for GiveUp. Wine's COM loses the answers of a method that fails */
+	/* Of the last Add that failed, for GiveUp: Wine's COM loses the answers of a method that fails. */
+	LAB_STRING why;
 	GUID owned[OWNED_MAX];
 	ULONG owned_count;
 };
