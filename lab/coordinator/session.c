@@ -30,8 +30,7 @@ struct session {
 	LAB_CREATE request;   /* of the set that is being made; its pointers are tuned's */
 	struct record record; /* of that set, or of a Start that failed: until somebody wants it */
 	struct creation *c;   /* the set that is being made */
-	/* Of the last Add that failed, for GiveUp: Wine's COM loses the answers of a method that fails. */
-	LAB_STRING why;
+	LAB_STRING why;       /* … the last Start or Add failed: for GiveUp */
 	GUID owned[OWNED_MAX];
 	ULONG owned_count;
 };
@@ -178,8 +177,25 @@ static HRESULT STDMETHODCALLTYPE session_Tune(ILabSession *iface, LAB_CREATE *wi
 	return hr;
 }
 
+/* Takes the sentence over. */
+static void keep_reason(struct session *s, LAB_STRING why)
+{
+	EnterCriticalSection(&s->lock);
+	CoTaskMemFree(s->why);
+	s->why = why;
+	LeaveCriticalSection(&s->lock);
+}
+
+static HRESULT take_failure(struct session *s)
+{
+	LAB_STRING why;
+	HRESULT hr = record_take_failure(&s->record, &why);
+	keep_reason(s, why);
+	return hr;
+}
+
 /* With the turn, without which nobody begins a set. */
-static HRESULT start_set(struct session *s, LONG context, LAB_STRING *why)
+static HRESULT start_set(struct session *s, LONG context)
 {
 	record_drop(&s->record);
 	if (!record_begin(&s->record))
@@ -189,7 +205,7 @@ static HRESULT start_set(struct session *s, LONG context, LAB_STRING *why)
 	request_prepare(&s->record);
 	making_enter();
 	s->c = creation_start(&s->record, &s->request);
-	HRESULT hr = record_take_failure(&s->record, why);
+	HRESULT hr = take_failure(s);
 	if (!s->c)
 		making_leave();
 	if (!s->c && !s->is_tuned)
@@ -197,41 +213,40 @@ static HRESULT start_set(struct session *s, LONG context, LAB_STRING *why)
 	return hr;
 }
 
-static HRESULT STDMETHODCALLTYPE session_Start(
-	ILabSession *iface, LONG context, GUID *set_id, LAB_STRING *why)
+static HRESULT STDMETHODCALLTYPE session_Start(ILabSession *iface, LONG context, GUID *set_id)
 {
 	struct session *s = impl_from_ILabSession(iface);
 	HRESULT hr = VSS_E_SNAPSHOT_SET_IN_PROGRESS;
-	if (!set_id || !why)
+	if (!set_id)
 		return E_POINTER;
-	*why = NULL;
 	if (!take_turn(s)) {
-		*why = record_text(REQUEST_IN_THE_WAY);
+		keep_reason(s, record_text(REQUEST_IN_THE_WAY));
 		return hr;
 	}
 	if (s->closed) {
 		hr = VSS_E_BAD_STATE;
 	} else if (!making_now()) {
-		hr = start_set(s, context, why);
+		hr = start_set(s, context);
 		if (s->c)
 			*set_id = *creation_id(s->c);
 	} else {
-		*why = record_text(L"another requester is making a shadow copy set: try again later");
+		keep_reason(
+			s, record_text(L"another requester is making a shadow copy set: try again later"));
 	}
 	end_turn();
 	return hr;
 }
 
 static HRESULT STDMETHODCALLTYPE session_IsSupported(ILabSession *iface, LONG context, GUID provider_id,
-	ULONG count, LAB_VOLUME_LUN *luns, WINBOOL *supported, LAB_STRING *why)
+	ULONG count, LAB_VOLUME_LUN *luns, WINBOOL *supported)
 {
 	struct record r;
+	LAB_STRING why;
 	LAB_CREATE request = {.context = context, .provider_id = provider_id};
 	(void)iface;
-	if (!supported || !why || (count && !luns))
+	if (!supported || (count && !luns))
 		return E_POINTER;
 	*supported = FALSE;
-	*why = NULL;
 	if (!record_begin(&r))
 		return E_OUTOFMEMORY;
 	await_turn();
@@ -240,7 +255,8 @@ static HRESULT STDMETHODCALLTYPE session_IsSupported(ILabSession *iface, LONG co
 	*supported = c && creation_supports(c, luns, count);
 	creation_free(c);
 	end_turn();
-	HRESULT hr = record_take_failure(&r, why);
+	HRESULT hr = record_take_failure(&r, &why);
+	CoTaskMemFree(why);
 	record_drop(&r);
 	bool no = hr == VSS_E_VOLUME_NOT_SUPPORTED || hr == VSS_E_VOLUME_NOT_SUPPORTED_BY_PROVIDER ||
 		  hr == VSS_E_UNSUPPORTED_CONTEXT;
@@ -248,13 +264,12 @@ static HRESULT STDMETHODCALLTYPE session_IsSupported(ILabSession *iface, LONG co
 }
 
 static HRESULT STDMETHODCALLTYPE session_Add(ILabSession *iface, WCHAR *name, GUID provider_id, ULONG count,
-	LAB_VOLUME_LUN *luns, GUID *snapshot_id, LAB_STRING *why)
+	LAB_VOLUME_LUN *luns, GUID *snapshot_id)
 {
 	struct session *s = impl_from_ILabSession(iface);
 	char utf8[SET_NAME_BYTES];
-	if (!name || !snapshot_id || !why || (count && !luns))
+	if (!name || !snapshot_id || (count && !luns))
 		return E_POINTER;
-	*why = NULL;
 	if (!count || !WideCharToMultiByte(CP_UTF8, 0, name, -1, utf8, sizeof utf8, NULL, NULL))
 		return E_INVALIDARG;
 	await_turn();
@@ -262,9 +277,7 @@ static HRESULT STDMETHODCALLTYPE session_Add(ILabSession *iface, WCHAR *name, GU
 	if (s->c) {
 		s->request.provider_id = provider_id;
 		creation_add(s->c, utf8, luns, count, snapshot_id);
-		hr = record_take_failure(&s->record, why);
-		CoTaskMemFree(s->why);
-		s->why = *why ? record_text(*why) : NULL;
+		hr = take_failure(s);
 	}
 	end_turn();
 	return hr;
@@ -326,18 +339,21 @@ static HRESULT STDMETHODCALLTYPE session_GiveUp(ILabSession *iface, LAB_RESULT *
 	if (!result)
 		return E_POINTER;
 	*result = NULL;
-	if (!s->record.result) /* this session's own calls make one */
+	if (!s->record.result && !s->why) /* this session's own calls make them */
 		return VSS_E_BAD_STATE;
 	await_turn();
+	if (!s->record.result && !record_begin(&s->record)) {
+		end_turn();
+		return E_OUTOFMEMORY;
+	}
 	if (s->record.result && (s->request.flags & LAB_UNLOAD_AFTER))
 		providers_unload_all(false, &s->record);
 	drop_set(s);
-	HRESULT hr = s->record.result ? record_finish(&s->record, result) : VSS_E_BAD_STATE;
-	if (*result && !((*result)->message && *(*result)->message)) {
-		CoTaskMemFree((*result)->message);
-		(*result)->message = s->why;
+	if (!s->record.result->message) {
+		s->record.result->message = s->why;
 		s->why = NULL;
 	}
+	HRESULT hr = record_finish(&s->record, result);
 	end_turn();
 	return hr;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See lab_components.h. `why` and `last` belong to whoever runs the operation: a requester that wants them does one thing at a
- * time. */
+/* See lab_components.h. `last` belongs to whoever runs the operation: a requester that wants it does one thing at a time. */
 #include "lab/vssapi/vssapi.h"
 
 #include <stdlib.h>
@@ -83,12 +82,6 @@ void lab_keep_result(struct components *x, LAB_RESULT *result)
 	x->last = result;
 }
 
-void lab_keep_reason(struct components *x, LAB_STRING why)
-{
-	CoTaskMemFree(x->why);
-	x->why = why;
-}
-
 static HRESULT give_up(void *arg)
 {
 	struct components *x = arg;
@@ -118,11 +111,6 @@ static HRESULT STDMETHODCALLTYPE lab_TakeResult(ILabComponents *iface, LAB_RESUL
 	}
 	*result = x->last ? x->last : nothing_done();
 	x->last = NULL;
-	if (*result && x->why && !((*result)->message && *(*result)->message)) {
-		CoTaskMemFree((*result)->message);
-		(*result)->message = x->why;
-		x->why = NULL;
-	}
 	return *result ? S_OK : E_OUTOFMEMORY;
 }
 
@@ -172,7 +160,6 @@ void lab_free(struct components *x)
 {
 	free_tuned(x);
 	free_result(x->last);
-	CoTaskMemFree(x->why);
 	if (x->resync_cancel)
 		CloseHandle(x->resync_cancel);
 }

@@ -43,10 +43,7 @@ struct adding {
 static HRESULT start_set(void *arg)
 {
 	struct adding *a = arg;
-	LAB_STRING why = NULL;
-	HRESULT hr = ILabSession_Start(a->x->session, a->context, &a->id, &why);
-	lab_keep_reason(a->x, why);
-	return seen(hr);
+	return seen(ILabSession_Start(a->x->session, a->context, &a->id));
 }
 
 /* With writers their metadata must be gathered before, and a backup has one set. */
@@ -83,11 +80,8 @@ HRESULT STDMETHODCALLTYPE snap_StartSnapshotSet(Components *iface, VSS_ID *set_i
 static HRESULT add_to_set(void *arg)
 {
 	struct adding *a = arg;
-	LAB_STRING why = NULL;
-	HRESULT hr = ILabSession_Add(a->x->session, a->volume->name, a->provider_id, a->volume->count,
-		a->volume->luns, &a->id, &why);
-	lab_keep_reason(a->x, why);
-	return seen(hr);
+	return seen(ILabSession_Add(
+		a->x->session, a->volume->name, a->provider_id, a->volume->count, a->volume->luns, &a->id));
 }
 
 HRESULT STDMETHODCALLTYPE snap_AddToSnapshotSet(
@@ -362,11 +356,8 @@ HRESULT STDMETHODCALLTYPE snap_Query(
 static HRESULT is_supported(void *arg)
 {
 	struct adding *a = arg;
-	LAB_STRING why = NULL;
-	HRESULT hr = ILabSession_IsSupported(a->x->session, a->context, a->provider_id, a->volume->count,
-		a->volume->luns, &a->supported, &why);
-	CoTaskMemFree(why);
-	return seen(hr);
+	return seen(ILabSession_IsSupported(
+		a->x->session, a->context, a->provider_id, a->volume->count, a->volume->luns, &a->supported));
 }
 
 HRESULT STDMETHODCALLTYPE snap_IsVolumeSupported(

@@ -57,14 +57,12 @@ struct components {
 	LAB_CREATE tuned;   /* owned; its LUNs are the volumes of LAB_VOLUME_NAME */
 	bool release_early; /* a resync is not waited for */
 	LAB_RESULT *last;   /* owned; what the last operation did, or NULL */
-	LAB_STRING why;     /* owned; why StartSnapshotSet or AddToSnapshotSet failed, or NULL */
 };
 
 /* lab_components.c */
 extern const struct ILabComponentsVtbl lab_components_vtbl;
 HRESULT lab_tell_session(struct components *x); /* the session is new: what was tuned before */
 void lab_keep_result(struct components *x, LAB_RESULT *result); /* or frees it; NULL: nothing */
-void lab_keep_reason(struct components *x, LAB_STRING why);
 void lab_free(struct components *x);
 
 /* components.c */
