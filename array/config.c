@@ -15,6 +15,7 @@
 #include <string.h>
 #include "array/iscsi/address.h"
 #include "array/util/message.h"
+#include "array/util/places.h"
 #include "array/util/units.h"
 
 enum key_type {
@@ -465,7 +466,7 @@ static int fill_in(struct reading *r)
 	if (!c->array_name[0])
 		snprintf(c->array_name, sizeof(c->array_name), "umbra");
 	if (!c->socket_path[0])
-		snprintf(c->socket_path, sizeof(c->socket_path), "%s", CONFIG_SOCKET_DEFAULT);
+		snprintf(c->socket_path, sizeof(c->socket_path), "%s", PLACE_SOCKET);
 	if (!c->target_name[0]) {
 		int used = snprintf(c->target_name, sizeof(c->target_name), "iqn.2026-01.dev.umbra:");
 		for (const char *n = c->array_name; *n; n++)

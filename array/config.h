@@ -8,8 +8,6 @@
 #include "array/util/fault.h"
 #include "array/iscsi/iscsi.h"
 
-#define CONFIG_PATH_DEFAULT   "/etc/umbra/umbrad.conf"
-#define CONFIG_SOCKET_DEFAULT "/run/umbra/umbrad.sock"
 #define CONFIG_TEXT_MAX_BYTES 255
 #define CONFIG_PORTALS_MAX    16
 

@@ -29,6 +29,7 @@
 #include "array/store/pool/public.h"
 #include "array/store/store.h"
 #include "array/util/message.h"
+#include "array/util/places.h"
 
 #define ADDRESS_PAUSE_MS 50
 #define ADDRESS_TRIES    60
@@ -671,7 +672,7 @@ static const char help[] =
 	"\n"
 	"Serves the LUNs of a pool over iSCSI, with atomic snapshot sets for Umbra's VSS provider.\n"
 	"\n"
-	"  --config FILE     the configuration (default " CONFIG_PATH_DEFAULT ")\n"
+	"  --config FILE     the configuration (default " PLACE_CONFIG ")\n"
 	"  --check-config    say whether the configuration is right, and end\n"
 	"  --foreground      stay in the foreground and log to standard error (umbrad always does)\n"
 	"  --port-file FILE  when ready, write the portals' ports there, one a line\n"
@@ -692,7 +693,7 @@ int main(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	const char *config_path = CONFIG_PATH_DEFAULT;
+	const char *config_path = PLACE_CONFIG;
 	struct fault fault = {0};
 	bool check_only = false;
 	int option;

@@ -2,6 +2,7 @@
 /* --help and the manual page, from the table of commands. */
 #include <stdio.h>
 #include <string.h>
+#include "array/util/places.h"
 #include "ctl/ctl.h"
 
 #define WRAP_COLUMNS 78
@@ -110,8 +111,8 @@ void ctl_print_manual(void)
 	     ".PP\nLUNs, hosts and sets are named by their name or id (a host also by an initiator name).\n"
 	     "Sizes are written as in 500G, with powers of 1024.\n"
 	     ".SH OPTIONS\nOf every command:");
-	roff_option("socket", "PATH",
-		"umbrad's management socket (default /run/umbra/umbrad.sock, or $UMBRA_SOCKET).");
+	roff_option(
+		"socket", "PATH", "umbrad's management socket (default " PLACE_SOCKET ", or $UMBRA_SOCKET).");
 	roff_option("json", NULL,
 		"Print JSON; a failure too is printed as JSON, with its text on standard error.");
 	roff_option("help", NULL, "Print the command's help.");

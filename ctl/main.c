@@ -5,12 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/util/places.h"
 #include "ctl/ctl.h"
 
-#define SOCKET_DEFAULT "/run/umbra/umbrad.sock"
-
 static const struct option_row global_options[] = {
-	{"socket", "PATH", "umbrad's management socket (default " SOCKET_DEFAULT ", or $UMBRA_SOCKET)"},
+	{"socket", "PATH", "umbrad's management socket (default " PLACE_SOCKET ", or $UMBRA_SOCKET)"},
 	{"json", NULL, "print JSON"},
 	{"help", NULL, "print this command's help"},
 	{NULL, NULL, NULL},
@@ -207,7 +206,7 @@ int main(int argc, char **argv)
 	const char *environment = getenv("UMBRA_SOCKET");
 	in.socket_path = ctl_option(&in, "socket", 0);
 	if (!in.socket_path)
-		in.socket_path = environment && *environment ? environment : SOCKET_DEFAULT;
+		in.socket_path = environment && *environment ? environment : PLACE_SOCKET;
 	in.json = ctl_flag(&in, "json");
 	int code = in.verb->run(&in);
 	errno = 0;

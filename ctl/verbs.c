@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every command. See ctl.h. */
+#include "array/util/places.h"
 #include "ctl/ctl.h"
 
 static const struct option_row pool_create_options[] = {
@@ -89,11 +90,11 @@ static const struct option_row setup_options[] = {
 	{"name", "NAME", "of the array"},
 	{"yes", NULL,
 		"ask nothing: what is not given is as proposed (/srv/umbra, all addresses, this machine's name)"},
-	{"config", "FILE", "the configuration (default: /etc/umbra/umbrad.conf)"},
+	{"config", "FILE", "the configuration (default: " PLACE_CONFIG ")"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row support_options[] = {
-	{"config", "FILE", "the configuration (default: /etc/umbra/umbrad.conf)"},
+	{"config", "FILE", "the configuration (default: " PLACE_CONFIG ")"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row set_create_options[] = {

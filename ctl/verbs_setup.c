@@ -16,11 +16,11 @@
 #include <unistd.h>
 #include "array/store/pool/public.h"
 #include "array/util/fault.h"
+#include "array/util/places.h"
 #include "array/util/units.h"
 #include "ctl/ctl.h"
 #include "ctl/run.h"
 
-#define CONFIG_DEFAULT  "/etc/umbra/umbrad.conf"
 #define DROP_IN_FOLDER  "/etc/systemd/system/umbrad.service.d"
 #define ANSWER_BYTES    256
 #define READY_TIMEOUT_S 60 /* systemctl has waited already */
@@ -301,7 +301,7 @@ static int start_service(struct setup *s)
 	const struct timespec pause = {.tv_nsec = 100000000};
 	int code = CTL_OK;
 
-	if (needs_drop_in(s->pool) && !strcmp(s->config, CONFIG_DEFAULT)) {
+	if (needs_drop_in(s->pool) && !strcmp(s->config, PLACE_CONFIG)) {
 		mkdir(DROP_IN_FOLDER, 0755);
 		code = replace_file(s->in, DROP_IN_FOLDER "/pool.conf", write_drop_in, s);
 	}
@@ -381,7 +381,7 @@ static int tell(struct setup *s)
 int verb_setup(struct invocation *in)
 {
 	const char *config = ctl_option(in, "config", 0);
-	struct setup s = {.in = in, .config = config ? config : CONFIG_DEFAULT};
+	struct setup s = {.in = in, .config = config ? config : PLACE_CONFIG};
 	int code = ask_all(&s);
 
 	if (!code)

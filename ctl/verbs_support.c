@@ -12,13 +12,13 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "array/util/places.h"
 #include "ctl/ctl.h"
 #include "ctl/run.h"
 
-#define CONFIG_DEFAULT "/etc/umbra/umbrad.conf"
-#define TEXT_BYTES     (8u << 20)
-#define BLOCK_BYTES    512
-#define FOLDER         "umbra-support"
+#define TEXT_BYTES  (8u << 20)
+#define BLOCK_BYTES 512
+#define FOLDER      "umbra-support"
 
 struct tar {
 	FILE *file;
@@ -199,7 +199,7 @@ int verb_support(struct invocation *in)
 	struct invocation quiet = *in;
 	quiet.json = false; /* an error of umbrad's is for people here: the answer is the file */
 	bool answers = add_calls(&t, &quiet);
-	add_config(&t, config ? config : CONFIG_DEFAULT);
+	add_config(&t, config ? config : PLACE_CONFIG);
 	add_programs(&t);
 	tar_end(&t);
 	bool bad = fflush(t.file) || ferror(t.file) || fsync(fileno(t.file));

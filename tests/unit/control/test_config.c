@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <errno.h>
 #include "array/config.h"
+#include "array/util/places.h"
 #include "array/util/units.h"
 #include "tests/support/test.h"
 
@@ -96,7 +97,7 @@ TEST(what_is_left_out_has_defaults)
 	assert_int_equal(load("[pool]\npath = /srv/umbra\n"), 0);
 	assert_string_equal(config.array_name, "umbra");
 	assert_string_equal(config.target_name, "iqn.2026-01.dev.umbra:umbra");
-	assert_string_equal(config.socket_path, CONFIG_SOCKET_DEFAULT);
+	assert_string_equal(config.socket_path, PLACE_SOCKET);
 	assert_int_equal(config.portal_count, 1);
 	assert_int_equal(config.portals[0].port, 3260);
 	assert_int_equal(config.lease_ms, 0);
