@@ -106,7 +106,7 @@ void ctl_print_manual(void)
 	     ".SH SYNOPSIS\n.B umbractl\n.I COMMAND\n\\&... [\\fB\\-\\-socket\\fR \\fIPATH\\fR] [\\fB\\-\\-json\\fR]\n"
 	     ".SH DESCRIPTION\n"
 	     "Everything an administrator does with an array: pool, LUNs, hosts, mappings, copy sets, shadow LUNs.\n"
-	     "All but \\fBpool create\\fR, \\fBcheck\\fR, \\fBdump\\fR, \\fBrestore\\fR and \\fBgrow PATH\\fR ask the running \\fBumbrad\\fR(8) over its management\n"
+	     "All but \\fBsetup\\fR, \\fBpool create\\fR, \\fBcheck\\fR, \\fBdump\\fR, \\fBrestore\\fR, \\fBchecksums\\fR, \\fBupgrade\\fR and \\fBgrow PATH\\fR ask the running \\fBumbrad\\fR(8) over its management\n"
 	     "socket, which serves root, umbrad's own user and, where configured, a group.\n"
 	     ".PP\nLUNs, hosts and sets are named by their name or id (a host also by an initiator name).\n"
 	     "Sizes are written as in 500G, with powers of 1024.\n"
