@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "ctl/image.h"
+#include "ctl/run.h"
 
 #define OUTPUT_MAX_BYTES (16u << 20)
 #define TICK_MS          1000
@@ -65,14 +65,9 @@ static void child(const struct qemu_run *r, const int output[2], const int error
 	for (int i = 0; i < 2; i++)
 		if (r->inherited[i] > 0)
 			fcntl(r->inherited[i], F_SETFD, 0);
-	int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	dup2(nothing, STDIN_FILENO);
-	dup2(output[1], STDOUT_FILENO);
-	dup2(error[1], STDERR_FILENO);
 	setenv("LC_ALL", "C", 1);
 	memcpy(argv + 1, r->arguments, sizeof(r->arguments));
-	execvp(argv[0], (char *const *)(uintptr_t)argv);
-	err = errno;
+	err = run_become(argv, output[1], error[1]);
 	(void)!write(start, &err, sizeof(err));
 	_exit(127);
 }
@@ -180,7 +175,7 @@ static int cannot_start(const struct invocation *in, int err)
 
 int qemu_do(const struct invocation *in, struct qemu_run *r)
 {
-	int output[2], error[2], start[2], err = 0, status = 0;
+	int output[2], error[2], start[2], err = 0;
 
 	if (pipe2(output, O_CLOEXEC) || pipe2(error, O_CLOEXEC) || pipe2(start, O_CLOEXEC))
 		return ctl_fail(in, -errno, "no pipe can be made (%s): try again.", strerror(errno));
@@ -203,12 +198,8 @@ int qemu_do(const struct invocation *in, struct qemu_run *r)
 	} else {
 		follow(&p, r, pid);
 	}
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (err)
-		return cannot_start(in, err);
-	r->code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-	return CTL_OK;
+	r->code = run_wait(pid);
+	return err ? cannot_start(in, err) : CTL_OK;
 }
 
 int qemu_check(const struct invocation *in)

@@ -11,15 +11,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void child(const char *const *argv, int output)
+int run_become(const char *const *argv, int output, int error)
 {
 	int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	dup2(nothing, STDIN_FILENO);
 	dup2(output, STDOUT_FILENO);
-	dup2(output, STDERR_FILENO);
+	dup2(error, STDERR_FILENO);
 	execvp(argv[0], (char *const *)(uintptr_t)argv);
-	_exit(RUN_ABSENT);
+	return errno;
+}
+
+int run_wait(pid_t pid)
+{
+	int status = -1;
+
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 /* All that comes, of which the first part is kept. */
@@ -42,19 +51,19 @@ static void take(int from, char *out, size_t size)
 
 int run_program(const char *const *argv, char *out, size_t size)
 {
-	int output[2], status = 0;
+	int output[2];
 
 	out[0] = '\0';
 	if (pipe2(output, O_CLOEXEC))
 		return -1;
 	fflush(NULL);
 	pid_t pid = fork();
-	if (pid == 0)
-		child(argv, output[1]);
+	if (pid == 0) {
+		run_become(argv, output[1], output[1]);
+		_exit(RUN_ABSENT);
+	}
 	close(output[1]);
 	take(output[0], out, size);
 	close(output[0]);
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	return run_wait(pid);
 }

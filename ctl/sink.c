@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "ctl/image.h"
+#include "ctl/run.h"
 
 #define PIECE_BYTES     (256u << 10)
 #define WRITE_MAX_BYTES (64u << 20)
@@ -175,16 +175,13 @@ int sink_open(struct sink *s, const struct invocation *in, uint64_t size_bytes)
 
 int sink_close(struct sink *s, const struct invocation *in, bool whole)
 {
-	int status = 1;
-
 	close(s->socket);
 	if (whole)
 		(void)!send(s->finish, "", 1, MSG_NOSIGNAL);
 	shutdown(s->finish, SHUT_WR);
-	while (s->pid > 0 && waitpid(s->pid, &status, 0) < 0 && errno == EINTR)
-		;
+	int code = run_wait(s->pid);
 	close(s->finish);
-	if (whole && status)
+	if (whole && code)
 		return ctl_fail(
 			in, -EPIPE, "standard output takes no more: what has gone there is not whole.");
 	return CTL_OK;
