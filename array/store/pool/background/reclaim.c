@@ -325,9 +325,8 @@ static void drop_removed(void *arg, int err)
 	list_for_each_safe (n, &p->commit.todos.list) {
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 
-		if (t->branch == b->id) {
+		if (t->branch == b->id)
 			pool_todo_free(&p->commit.todos, t);
-		}
 	}
 	pool_branch_detach(b);
 	pool_branch_free(&p->map, b);
@@ -419,9 +418,8 @@ static void drops_removed(void *arg, int err)
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 		const struct pool_branch *b = pool_branch_find(&p->map, t->branch);
 
-		if (b && b->dead) {
+		if (b && b->dead)
 			pool_todo_free(&p->commit.todos, t);
-		}
 	}
 	for (unsigned i = 0; i < r->drop_count; i++) {
 		struct pool_branch *b = r->empty[i] ? pool_branch_find(&p->map, r->drops[i]) : NULL;

@@ -33,7 +33,6 @@ struct pool_todo {
 #define POOL_TODO_BUCKETS 1024u
 
 /* There may be thousands: what each frame looks at is their count. */
-
 struct pool_todos {
 	struct pool_base *base;
 	const struct pool_log *log;
