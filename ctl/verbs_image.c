@@ -377,25 +377,6 @@ static int tell_export(struct invocation *in, const struct target *t, const json
 		"%s written to %s\n", text_of(lun, "name"), image_shown(t->path));
 }
 
-int verb_shadow_export(struct invocation *in)
-{
-	struct target t;
-	int code = begin(in);
-	json_t *shadow = code ? NULL : ctl_call_named(in, "shadow.show", "lun");
-
-	if (!shadow)
-		return code ? code : CTL_FAILED;
-	code = open_target(in, &t);
-	if (!code) {
-		code = export_shadow(in, LEND_SHADOW, shadow, &t);
-		close_target(&t);
-	}
-	if (!code)
-		code = tell_export(in, &t, shadow);
-	json_decref(shadow);
-	return code;
-}
-
 /* The copy that was made for the export, out of the recycle bin, too. */
 static void drop_copy(struct invocation *in, const char *set, const char *shadow)
 {
@@ -409,11 +390,17 @@ static void drop_copy(struct invocation *in, const char *set, const char *shadow
 	json_decref(done);
 }
 
+static int copy_of_shadow(struct invocation *in, const json_t *shadow, struct target *t)
+{
+	return export_shadow(in, LEND_SHADOW, shadow, t);
+}
+
 /* Hosts may write on: what is exported is a copy of one instant. */
-static int export_copy(struct invocation *in, struct target *t)
+static int copy_of_lun(struct invocation *in, const json_t *lun, struct target *t)
 {
 	char name[65], id[65];
 
+	(void)lun; /* a set takes it by the name that was given */
 	lend_set_name(name);
 	json_t *set = ctl_call(in, "set.create",
 		json_pack("{s:s, s:[s], s:b}", "name", name, "luns", in->operands[0], "keep", 1));
@@ -429,21 +416,33 @@ static int export_copy(struct invocation *in, struct target *t)
 	return code;
 }
 
-int verb_lun_export(struct invocation *in)
+/* what: the LUN, as the method shows it. */
+static int export(struct invocation *in, const char *method,
+	int (*copy)(struct invocation *in, const json_t *what, struct target *t))
 {
 	struct target t;
 	int code = begin(in);
-	json_t *lun = code ? NULL : ctl_call_named(in, "lun.show", "lun");
+	json_t *what = code ? NULL : ctl_call_named(in, method, "lun");
 
-	if (!lun)
+	if (!what)
 		return code ? code : CTL_FAILED;
 	code = open_target(in, &t);
 	if (!code) {
-		code = export_copy(in, &t);
+		code = copy(in, what, &t);
 		close_target(&t);
 	}
 	if (!code)
-		code = tell_export(in, &t, lun);
-	json_decref(lun);
+		code = tell_export(in, &t, what);
+	json_decref(what);
 	return code;
+}
+
+int verb_lun_export(struct invocation *in)
+{
+	return export(in, "lun.show", copy_of_lun);
+}
+
+int verb_shadow_export(struct invocation *in)
+{
+	return export(in, "shadow.show", copy_of_shadow);
 }

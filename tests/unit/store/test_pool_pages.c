@@ -86,6 +86,25 @@ static void raw_done(struct store_io *io, int err)
 	r->err = err;
 }
 
+/* To its end. */
+static int raw_io(struct world *w, struct store_disk *disk, enum store_io_op op, uint64_t offset, void *buf,
+	uint32_t len)
+{
+	struct raw r = {.iov = {.iov_base = buf, .iov_len = len}};
+
+	r.io = (struct store_io){.op = op,
+		.disk = disk,
+		.offset = offset,
+		.len = len,
+		.iov = &r.iov,
+		.iov_count = 1,
+		.done = raw_done};
+	w->store->ops->submit(&r.io);
+	while (!r.done)
+		sim_step(&w->sim, true);
+	return r.err;
+}
+
 static unsigned read_errors;
 
 /* Every sector is what was written last, or an error. */
@@ -97,20 +116,10 @@ static void read_all(struct world *w, const struct model *m)
 	if (w->store->ops->disk_open(w->store, m->disk_id, &d))
 		return;
 	for (uint64_t at = 0; at + CHUNK_SECTORS <= m->sectors; at += CHUNK_SECTORS) {
-		struct raw r = {.iov = {.iov_base = buf, .iov_len = sizeof(buf)}};
+		int err = raw_io(w, d, STORE_READ, at * SECTOR, buf, sizeof(buf));
 
-		r.io = (struct store_io){.op = STORE_READ,
-			.disk = d,
-			.offset = at * SECTOR,
-			.len = sizeof(buf),
-			.iov = &r.iov,
-			.iov_count = 1,
-			.done = raw_done};
-		w->store->ops->submit(&r.io);
-		while (!r.done)
-			sim_step(&w->sim, true);
-		read_errors += r.err != 0;
-		for (unsigned i = 0; i < CHUNK_SECTORS && !r.err; i++) {
+		read_errors += err != 0;
+		for (unsigned i = 0; i < CHUNK_SECTORS && !err; i++) {
 			const struct sector *s = &m->s[at + i];
 
 			assert_int_equal(buf[i * SECTOR / 8], s->tags[s->count - 1].value);
@@ -453,19 +462,8 @@ TEST(a_damaged_entry_takes_its_chunk_with_it_and_no_more)
 static int chunk_io(struct world *w, const struct model *m, enum store_io_op op, unsigned chunk)
 {
 	static uint8_t buf[POOL_CHUNK_BYTES];
-	struct raw r = {.iov = {.iov_base = buf, .iov_len = 4096}};
 
-	r.io = (struct store_io){.op = op,
-		.disk = m->disk,
-		.offset = (uint64_t)chunk << POOL_CHUNK_SHIFT,
-		.len = 4096,
-		.iov = &r.iov,
-		.iov_count = 1,
-		.done = raw_done};
-	w->store->ops->submit(&r.io);
-	while (!r.done)
-		sim_step(&w->sim, true);
-	return r.err;
+	return raw_io(w, m->disk, op, (uint64_t)chunk << POOL_CHUNK_SHIFT, buf, 4096);
 }
 
 /* The other chunks are written to; who writes there gets the error, too. */
