@@ -51,15 +51,21 @@ def skipped(*more):
     return 77
 
 
+def guest_environment(folder):
+    """Of linux.uml, whose files lie in the folder."""
+    preload = {'LD_PRELOAD': os.environ['UMBRA_GUEST_REGISTERS']} if 'UMBRA_GUEST_REGISTERS' in os.environ else {}
+    return {**os.environ, **preload, 'TMPDIR': memory_folder(folder)}
+
+
 def runs_at_all():
-    """Does a guest come as far as its first process? It panics behind that, as it must."""
+    """Does a guest's first process run and end well? The guest panics behind that, as it must."""
     with tempfile.TemporaryDirectory(prefix='umbra-guest-') as folder:
         done = subprocess.run(
             ['linux.uml', 'mem=64M', f'uml_dir={folder}', 'root=/dev/root', 'rootfstype=hostfs', 'rootflags=/', 'ro',
              'init=/bin/true', 'con=null', 'con0=null,fd:1', 'panic=1'], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, timeout=LIMIT_S,
-            env={**os.environ, 'TMPDIR': memory_folder(folder)}, check=False)
-    return b'Run /bin/true as init process' in done.stdout
+            env=guest_environment(folder), check=False)
+    return b'Attempted to kill init! exitcode=0x00000000' in done.stdout
 
 
 def memory_folder(other):
@@ -115,7 +121,7 @@ class Guest:
                  'con0=null,fd:1', *(f'ubd{i}={path}' for i, path in enumerate(disks)), 'ssl=null', 'ssl0=' + self.talk.argument(), 'ssl1=' + self.news.argument(),
                  'eth0=slirp,,/usr/bin/env,' + ','.join(preload + ['slirp-fullbolt'])],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-                pass_fds=self.talk.ends() + self.news.ends(), env={**os.environ, 'TMPDIR': memory_folder(self.dir)})
+                pass_fds=self.talk.ends() + self.news.ends(), env=guest_environment(self.dir))
         for line in (self.talk, self.news):
             line.started()
         self.listener = threading.Thread(target=self._listen, daemon=True)
