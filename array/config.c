@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "array/iscsi/address.h"
+#include "array/store/module.h"
 #include "array/util/message.h"
 #include "array/util/places.h"
 #include "array/util/units.h"
@@ -28,6 +29,9 @@ enum key_type {
 	KEY_MS,
 	KEY_YES,
 	KEY_KIND,
+	KEY_STORE,
+	KEY_CEPH,
+	KEY_LABEL,
 	KEY_PORTALS,
 	KEY_REDIRECT
 };
@@ -48,11 +52,17 @@ static const struct key keys[] = {
 	{"array", "host_luns_max", KEY_COUNT, AT(host_luns_max), 1, ARRAY_LUN_NUMBER_MAX, true},
 	{"array", "lun_size_max", KEY_BYTES, AT(lun_max_bytes), ARRAY_LUN_MIN_BYTES, ARRAY_LUN_MAX_BYTES,
 		true},
+	{"store", "type", KEY_STORE, AT(store), 0, 0, false},
 	{"pool", "path", KEY_PATH, AT(pool_path), 0, 0, false},
 	{"pool", "data_device", KEY_PATH, AT(pool_data_device), 0, 0, false},
 	{"pool", "meta_mirror", KEY_PATH, AT(pool_meta_mirror), 0, 0, false},
 	{"pool", "log_mirror", KEY_YES, AT(pool_log_mirror), 0, 0, false},
 	{"pool", "map_memory", KEY_BYTES, AT(pool_map_memory_bytes), 1 << 20, UINT64_C(1) << 40, false},
+	{"rbd", "pool", KEY_CEPH, AT(rbd_pool), 0, 0, false},
+	{"rbd", "namespace", KEY_CEPH, AT(rbd_namespace), 0, 0, false},
+	{"rbd", "client", KEY_CEPH, AT(rbd_client), 0, 0, false},
+	{"rbd", "conf", KEY_PATH, AT(rbd_conf), 0, 0, false},
+	{"rbd", "array", KEY_LABEL, AT(rbd_array), 0, 0, false},
 	{"iscsi", "portals", KEY_PORTALS, 0, 0, 0, false},
 	{"iscsi", "redirect", KEY_REDIRECT, 0, 0, 0, false},
 	{"iscsi", "target_name", KEY_IQN, AT(target_name), 0, 0, false},
@@ -176,6 +186,14 @@ static int store_text(struct reading *r, const struct key *k, const char *value)
 					"%s may have lower-case letters, digits, '.', ':' and '-' only.",
 					k->name);
 	}
+	if (k->type == KEY_CEPH && strpbrk(value, "/@ \t"))
+		return FAIL(r, "%s is a name without blanks, '/' and '@'.", k->name);
+	if (k->type == KEY_CEPH && !strncmp(value, "client.", 7))
+		return FAIL(r, "%s is written without \"client.\": %s = %s.", k->name, k->name, value + 7);
+	if (k->type == KEY_LABEL && (strlen(value) > STORE_MODULE_ARRAY_MAX_BYTES ||
+					    value[strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789.-")]))
+		return FAIL(r, "%s must have at most %d lower-case letters, digits, '.' or '-'.", k->name,
+			STORE_MODULE_ARRAY_MAX_BYTES);
 	memcpy(at, value, strlen(value) + 1);
 	return 0;
 }
@@ -237,6 +255,17 @@ static int store_kind(struct reading *r, const struct key *k, const char *value)
 		return FAIL(r, "%s must be differential or plex.", k->name);
 	*(enum up_copy_kind *)(void *)((char *)r->config + k->offset) =
 		plex ? UP_COPY_PLEX : UP_COPY_DIFFERENTIAL;
+	return 0;
+}
+
+static int store_type(struct reading *r, const struct key *k, const char *value)
+{
+	bool rbd = !strcmp(value, "rbd");
+
+	if (!rbd && strcmp(value, "pool") != 0)
+		return FAIL(r, "%s must be pool or rbd.", k->name);
+	*(enum config_store *)(void *)((char *)r->config + k->offset) =
+		rbd ? CONFIG_STORE_RBD : CONFIG_STORE_POOL;
 	return 0;
 }
 
@@ -402,6 +431,8 @@ static int store_value(struct reading *r, const struct key *k, const char *value
 	case KEY_NAME:
 	case KEY_PATH:
 	case KEY_IQN:
+	case KEY_CEPH:
+	case KEY_LABEL:
 		return store_text(r, k, value);
 	case KEY_COUNT:
 		return store_count(r, k, value);
@@ -413,6 +444,8 @@ static int store_value(struct reading *r, const struct key *k, const char *value
 		return store_yes(r, k, value);
 	case KEY_KIND:
 		return store_kind(r, k, value);
+	case KEY_STORE:
+		return store_type(r, k, value);
 	case KEY_PORTALS:
 		return store_portals(r, value);
 	case KEY_REDIRECT:
@@ -444,10 +477,45 @@ static int take(void *user, const char *section, const char *name, const char *v
 	if (!*section)
 		FAIL(r, "%s stands before any section: put it below [array], [pool], [iscsi] …", name);
 	else if (!section_known)
-		FAIL(r, "unknown section [%s]: the sections are array, pool, iscsi, scsi, copysets, management.",
+		FAIL(r, "unknown section [%s]: the sections are array, store, pool, rbd, iscsi, scsi, copysets, management.",
 			section);
 	else
 		FAIL(r, "unknown key %s in [%s]: see umbrad.conf(5) for those there are.", name, section);
+	return 0;
+}
+
+static bool section_seen(const struct reading *r, const char *section)
+{
+	for (size_t i = 0; i < KEY_TOTAL; i++)
+		if (r->seen[i] && strcmp(keys[i].section, section) == 0)
+			return true;
+	return false;
+}
+
+/* One place for the data, and no doubt which. */
+static int check_store(struct reading *r)
+{
+	struct config *c = r->config;
+
+	if (c->store == CONFIG_STORE_RBD && section_seen(r, "pool"))
+		return fault_set(r->fault, -EINVAL,
+			"%s: the store is rbd ([store] type), but there are keys in [pool]: remove them.",
+			r->path);
+	if (c->store == CONFIG_STORE_POOL && section_seen(r, "rbd"))
+		return fault_set(r->fault, -EINVAL,
+			"%s: the store is a pool, but there are keys in [rbd]: add type = rbd to [store], or remove them.",
+			r->path);
+	if (c->store == CONFIG_STORE_POOL && !c->pool_path[0])
+		return fault_set(r->fault, -EINVAL,
+			"%s: [pool] has no path: add path = DIRECTORY (made by umbractl "
+			"pool create DIRECTORY).",
+			r->path);
+	if (c->store == CONFIG_STORE_RBD && !c->rbd_pool[0])
+		return fault_set(r->fault, -EINVAL,
+			"%s: [rbd] has no pool: add pool = POOL (of Ceph; prepared by umbractl rbd create POOL).",
+			r->path);
+	if (!c->rbd_array[0])
+		snprintf(c->rbd_array, sizeof(c->rbd_array), "default");
 	return 0;
 }
 
@@ -455,11 +523,9 @@ static int fill_in(struct reading *r)
 {
 	struct config *c = r->config;
 
-	if (!c->pool_path[0])
-		return fault_set(r->fault, -EINVAL,
-			"%s: [pool] has no path: add path = DIRECTORY (made by umbractl "
-			"pool create DIRECTORY).",
-			r->path);
+	int err = check_store(r);
+	if (err)
+		return err;
 	if (c->physical_block_bytes && c->physical_block_bytes != 512 && c->physical_block_bytes != 4096)
 		return fault_set(
 			r->fault, -EINVAL, "%s: physical_block in [scsi] must be 512 or 4096.", r->path);
@@ -517,6 +583,8 @@ static size_t key_bytes(const struct key *k)
 		return sizeof(bool);
 	case KEY_KIND:
 		return sizeof(enum up_copy_kind);
+	case KEY_STORE:
+		return sizeof(enum config_store);
 	default:
 		return 0;
 	}

@@ -11,17 +11,29 @@
 #define CONFIG_TEXT_MAX_BYTES 255
 #define CONFIG_PORTALS_MAX    16
 
+enum config_store {
+	CONFIG_STORE_POOL,
+	CONFIG_STORE_RBD,
+};
+
 /* Numbers: 0 means the default of the part that they are for. */
 struct config {
 	char array_name[CONFIG_TEXT_MAX_BYTES + 1];
 	uint32_t luns_max, hosts_max, host_luns_max;
 	uint64_t lun_max_bytes;
 
+	enum config_store store;
 	char pool_path[CONFIG_TEXT_MAX_BYTES + 1];
 	char pool_data_device[CONFIG_TEXT_MAX_BYTES + 1];
 	char pool_meta_mirror[CONFIG_TEXT_MAX_BYTES + 1]; /* empty: none */
 	bool pool_log_mirror;
 	uint64_t pool_map_memory_bytes;
+
+	char rbd_pool[CONFIG_TEXT_MAX_BYTES + 1];
+	char rbd_namespace[CONFIG_TEXT_MAX_BYTES + 1]; /* empty: none */
+	char rbd_client[CONFIG_TEXT_MAX_BYTES + 1];    /* empty: admin */
+	char rbd_conf[CONFIG_TEXT_MAX_BYTES + 1];      /* empty: where librados looks */
+	char rbd_array[CONFIG_TEXT_MAX_BYTES + 1];
 
 	struct iscsi_portal portals[CONFIG_PORTALS_MAX];
 	unsigned portal_count;

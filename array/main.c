@@ -2,7 +2,7 @@
 /*
  * umbrad: wires the parts together and ends them in order.
  *
- * Start: configuration, pool, array, SCSI target, in-band channel, iSCSI server, management socket; only then
+ * Start: configuration, store, array, SCSI target, in-band channel, iSCSI server, management socket; only then
  * is it ready (systemd is told, the port file is written). Any failure names its remedy and ends the program:
  * exit code 2 for a wrong command line or configuration, 1 for all else.
  *
@@ -26,6 +26,7 @@
 #include "array/iscsi/iscsi.h"
 #include "array/reactor/reactor.h"
 #include "array/scsi/scsi.h"
+#include "array/store/module.h"
 #include "array/store/pool/public.h"
 #include "array/store/store.h"
 #include "array/util/message.h"
@@ -35,7 +36,8 @@
 #define ADDRESS_TRIES    60
 
 struct daemon {
-	char pool_notice[400]; /* at its opening */
+	char store_notice[400]; /* at its opening */
+	char place[1024];       /* where the data is, for people */
 	struct config config;
 	const char *config_path, *port_file;
 	struct reactor *reactor;
@@ -95,6 +97,11 @@ static int fail(struct daemon *d, const char *area, struct fault *fault, int err
 	sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault->text, -err);
 	d->exit_code = 1;
 	return err;
+}
+
+static const char *store_area(const struct daemon *d)
+{
+	return d->config.store == CONFIG_STORE_RBD ? "rbd" : "pool";
 }
 
 /* ---- what the management shows of the transport ------------------------------------------------------ */
@@ -166,16 +173,18 @@ static int write_port_file(struct daemon *d)
 
 /* ---- start ---------------------------------------------------------------------------------------- */
 
-/* Of the pool: before there is an array it is kept for later. */
-static void pool_notice(void *arg, const char *text)
+/* Of the store: before there is an array it is kept for later. */
+static void store_notice(void *arg, const char *text)
 {
 	struct daemon *d = arg;
 
-	if (d->array)
+	if (!d->array)
+		snprintf(d->store_notice, sizeof(d->store_notice), "%s", text);
+	else if (d->config.store == CONFIG_STORE_RBD)
+		array_event_as(d->array, ARRAY_EVENT_ERROR, "rbd", message_of("Ceph tells of trouble"), text);
+	else
 		array_event_as(
 			d->array, ARRAY_EVENT_ERROR, "pool", message_of("the pool tells of trouble"), text);
-	else
-		snprintf(d->pool_notice, sizeof(d->pool_notice), "%s", text);
 }
 
 static void pool_damaged(void *arg, const struct pool_damage *damage)
@@ -230,21 +239,61 @@ static struct array_options array_options_of(const struct daemon *d)
 	};
 }
 
-static int open_array(struct daemon *d, struct fault *fault)
+static int open_pool(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
-	struct pool_options pool = {
+	struct pool_options options = {
 		.path = c->pool_path,
 		.data_device = c->pool_data_device[0] ? c->pool_data_device : NULL,
 		.meta_mirror = c->pool_meta_mirror[0] ? c->pool_meta_mirror : NULL,
 		.log_mirror = c->pool_log_mirror,
 		.map_memory_bytes = c->pool_map_memory_bytes,
-		.notice = pool_notice,
+		.notice = store_notice,
 		.notice_arg = d,
 		.damaged = pool_damaged,
 		.scrubbed = pool_scrubbed,
 		.damaged_arg = d,
 	};
+
+	snprintf(d->place, sizeof(d->place), "%s", c->pool_path);
+	return pool_open(&options, d->reactor, &d->store, fault);
+}
+
+/* Another umbrad has the array, or may have it. What is under way ends with the process, as in a crash: hosts then see a path
+ * that is gone, and go to the other one, where an orderly end would give them errors. */
+static void store_fenced(void *arg, const char *reason)
+{
+	char text[300];
+
+	(void)arg;
+	snprintf(text, sizeof(text), "this umbrad has lost the array and ends at once: %s", reason);
+	log_line(3, "rbd", text, message_of("this umbrad has lost the array and ends at once"));
+	sd_notifyf(0, "STATUS=%s\nERRNO=%d", text, ESHUTDOWN);
+	_exit(1);
+}
+
+static int open_rbd(struct daemon *d, struct fault *fault)
+{
+	const struct config *c = &d->config;
+	struct store_module_options options = {
+		.cluster_conf = c->rbd_conf[0] ? c->rbd_conf : NULL,
+		.client_id = c->rbd_client[0] ? c->rbd_client : NULL,
+		.ceph_pool = c->rbd_pool,
+		.ceph_namespace = c->rbd_namespace[0] ? c->rbd_namespace : NULL,
+		.array = c->rbd_array,
+		.notice = store_notice,
+		.notice_arg = d,
+		.fenced = store_fenced,
+	};
+	const struct store_module *module = store_module_load("rbd", fault);
+
+	snprintf(d->place, sizeof(d->place), "%s/%s%s%s", c->rbd_pool, c->rbd_namespace,
+		*c->rbd_namespace ? "/" : "", c->rbd_array);
+	return module ? module->open(&options, d->reactor, &d->store, fault) : fault->err;
+}
+
+static int open_array(struct daemon *d, struct fault *fault)
+{
 	int err = reactor_create(&d->reactor, NULL);
 
 	if (err)
@@ -252,7 +301,7 @@ static int open_array(struct daemon *d, struct fault *fault)
 			"io_uring is not available (%s): it needs Linux 5.10 or later, and a "
 			"container must allow it.",
 			strerror(-err));
-	err = pool_open(&pool, d->reactor, &d->store, fault);
+	err = d->config.store == CONFIG_STORE_RBD ? open_rbd(d, fault) : open_pool(d, fault);
 	if (err)
 		return err;
 	struct array_options options = array_options_of(d);
@@ -263,8 +312,8 @@ static int open_array(struct daemon *d, struct fault *fault)
 	d->log.event = log_event;
 	array_event_listen(d->array, &d->log);
 	d->listening = true;
-	if (d->pool_notice[0])
-		pool_notice(d, d->pool_notice);
+	if (d->store_notice[0])
+		store_notice(d, d->store_notice);
 	return 0;
 }
 
@@ -355,7 +404,7 @@ static int open_management(struct daemon *d, struct fault *fault)
 		.array = d->array,
 		.reactor = d->reactor,
 		.socket_path = c->socket_path,
-		.pool_path = c->pool_path,
+		.pool_path = d->place,
 		.group = c->management_group[0] ? c->management_group : NULL,
 		.connections_max = c->management_connections_max,
 		.transport = &d->transport,
@@ -466,11 +515,17 @@ static void store_closed(void *arg, int err)
 	d->store = NULL;
 	if (err) {
 		struct fault fault = {0};
-		fault_set(&fault, err,
-			"The pool could not be closed cleanly (%s): look at its disk, then run umbractl "
-			"pool check.",
-			strerror(-err));
-		fail(d, "pool", &fault, err);
+		if (d->config.store == CONFIG_STORE_RBD)
+			fault_set(&fault, err,
+				"The array in Ceph could not be closed cleanly (%s): look at the cluster (ceph -s); the "
+				"next start recovers it.",
+				strerror(-err));
+		else
+			fault_set(&fault, err,
+				"The pool could not be closed cleanly (%s): look at its disk, then run umbractl "
+				"pool check.",
+				strerror(-err));
+		fail(d, store_area(d), &fault, err);
 	}
 	step_done(d);
 }
@@ -558,7 +613,7 @@ static const struct end_step {
 	{"control requests", stop_inband},
 	{"the array's jobs", stop_array},
 	{"the parts' memory", free_parts},
-	{"the pool", close_store},
+	{"the store", close_store},
 };
 #define END_STEPS (sizeof(end_steps) / sizeof(end_steps[0]))
 
@@ -653,7 +708,7 @@ static int serve(struct daemon *d)
 	signal(SIGPIPE, SIG_IGN);
 	int err = open_array(d, &fault);
 	if (err)
-		fail(d, "pool", &fault, err);
+		fail(d, store_area(d), &fault, err);
 	else if ((err = open_doors(d, &fault)) || (err = start_signals(d)) || (err = write_port_file(d)))
 		fail(d, "start", &fault, err);
 	if (!d->reactor)
@@ -670,16 +725,29 @@ static int serve(struct daemon *d)
 static const char help[] =
 	"usage: umbrad [--config FILE] [--check-config] [--foreground] [--port-file FILE]\n"
 	"\n"
-	"Serves the LUNs of a pool over iSCSI, with atomic snapshot sets for Umbra's VSS provider.\n"
+	"Serves the LUNs of a pool, or of a Ceph cluster, over iSCSI, with atomic\n"
+	"snapshot sets for Umbra's VSS provider.\n"
 	"\n"
 	"  --config FILE     the configuration (default " PLACE_CONFIG ")\n"
 	"  --check-config    say whether the configuration is right, and end\n"
 	"  --foreground      stay in the foreground and log to standard error (umbrad always does)\n"
 	"  --port-file FILE  when ready, write the portals' ports there, one a line\n"
-	"  --version         print the version\n"
+	"  --version         print the version, and which stores there are\n"
 	"  --help            print this\n"
 	"\n"
 	"Exit codes: 0 ended by a signal, 1 failed, 2 wrong command line or configuration. See umbrad(8).\n";
+
+static int print_version(void)
+{
+	struct fault fault = {0};
+	const struct store_module *rbd = store_module_load("rbd", &fault);
+
+	printf("umbrad %s\nstores: pool, rbd (%s)\n", UMBRA_VERSION,
+		rbd                    ? rbd->library
+		: fault.err == -ENOENT ? "not installed: package umbra-rbd"
+				       : fault.text);
+	return 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -712,8 +780,7 @@ int main(int argc, char **argv)
 			d.port_file = optarg;
 			break;
 		case 'v':
-			puts("umbrad " UMBRA_VERSION);
-			return 0;
+			return print_version();
 		case 'h':
 			fputs(help, stdout);
 			return 0;

@@ -66,6 +66,53 @@ TEST(a_full_file_is_taken)
 	assert_string_equal(config.socket_path, "/tmp/x.sock");
 }
 
+TEST(the_store_may_be_rbd)
+{
+	assert_int_equal(load("[store]\ntype = rbd\n[rbd]\npool = vol.1\nnamespace = umbra\n"
+			      "client = array-1\nconf = /etc/ceph/other.conf\narray = prod-1\n"),
+		0);
+	assert_int_equal(config.store, CONFIG_STORE_RBD);
+	assert_string_equal(config.rbd_pool, "vol.1");
+	assert_string_equal(config.rbd_namespace, "umbra");
+	assert_string_equal(config.rbd_client, "array-1");
+	assert_string_equal(config.rbd_conf, "/etc/ceph/other.conf");
+	assert_string_equal(config.rbd_array, "prod-1");
+	assert_int_equal(load("[rbd]\npool = p\n[store]\ntype = rbd\n"), 0);
+	assert_string_equal(config.rbd_array, "default");
+	assert_string_equal(config.rbd_namespace, "");
+	assert_string_equal(config.rbd_client, "");
+	assert_string_equal(config.rbd_conf, "");
+	assert_int_equal(load("[store]\ntype = pool\n[pool]\npath = /a\n"), 0);
+	assert_int_equal(config.store, CONFIG_STORE_POOL);
+}
+
+TEST(a_store_that_is_not_one_place_is_refused)
+{
+	static const struct {
+		const char *text, *words;
+	} rows[] = {
+		{"[store]\ntype = ceph\n", ":2: type must be pool or rbd"},
+		{"[store]\ntype = rbd\n", "[rbd] has no pool: add pool = POOL"},
+		{"[store]\ntype = rbd\n[rbd]\npool = p\n[pool]\npath = /a\n",
+			"there are keys in [pool]: remove them"},
+		{"[pool]\npath = /a\n[rbd]\npool = p\n", "add type = rbd to [store]"},
+		{"[rbd]\npool = a/b\n", ":2: pool is a name without blanks, '/' and '@'"},
+		{"[rbd]\nnamespace = a@b\n", ":2: namespace is a name without"},
+		{"[rbd]\nclient = client.umbra\n", "without \"client.\": client = umbra."},
+		{"[rbd]\nconf = ceph.conf\n", ":2: conf must be an absolute path"},
+		{"[rbd]\narray = Prod\n", ":2: array must have at most 40 lower-case letters"},
+		{"[rbd]\narray = aaaaaaaaaabbbbbbbbbbccccccccccddddddddddd\n",
+			":2: array must have at most 40"},
+		{"[rbd]\narray =\n", ":2: array must have 1 to"},
+	};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(load(rows[i].text), -EINVAL);
+		if (!strstr(fault.text, rows[i].words))
+			fail_msg("%s: %s", rows[i].text, fault.text);
+	}
+}
+
 TEST(portals_have_groups_and_redirections)
 {
 	assert_int_equal(load("[pool]\npath = /a\n[iscsi]\n"
@@ -284,6 +331,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_full_file_is_taken),
+		cmocka_unit_test(the_store_may_be_rbd),
+		cmocka_unit_test(a_store_that_is_not_one_place_is_refused),
 		cmocka_unit_test(portals_have_groups_and_redirections),
 		cmocka_unit_test(what_is_left_out_has_defaults),
 		cmocka_unit_test(what_is_wrong_is_refused_with_its_line),

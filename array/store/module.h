@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stores that are not linked into umbrad but loaded by it, so that only those who use them need their libraries: what such a
+ * module gives (one symbol, `umbra_store_module`), and how it is found.
+ *
+ * A module takes reactor and util from the program that loads it: there is one reactor. So it fits the umbrad that it was built
+ * with and no other.
+ */
+#ifndef UMBRA_STORE_MODULE_H
+#define UMBRA_STORE_MODULE_H
+
+#include "array/util/fault.h"
+
+struct reactor;
+struct store;
+
+#define STORE_MODULE_VERSION         1
+#define STORE_MODULE_ARRAY_MAX_BYTES 40 /* the name of an array, of [a-z0-9.-] */
+
+struct store_module_options {
+	const char *cluster_conf; /* ceph.conf; NULL: where librados looks (CEPH_CONF, /etc/ceph/ceph.conf) */
+	const char *client_id;    /* the cephx user without "client."; NULL: admin */
+	const char *ceph_pool;    /* the RADOS pool */
+	const char *ceph_namespace; /* in that pool; NULL or "": none */
+	const char *array;          /* the array in that pool, which may hold several */
+	/* For the administrator; or NULL. On the reactor's thread, or inside open. */
+	void (*notice)(void *arg, const char *text);
+	void *notice_arg;
+	/* The store has lost its right to the array (fenced, or the lease was taken): nothing can be written any more. Once, on
+	 * the reactor's thread; or NULL. Its arg is notice_arg. */
+	void (*fenced)(void *arg, const char *reason);
+};
+
+struct store_module {
+	unsigned version;    /* STORE_MODULE_VERSION */
+	const char *umbra;   /* UMBRA_VERSION that it was built with */
+	const char *name;    /* "rbd" */
+	const char *library; /* what it stands on, for --version: "librbd 1.16.0" */
+	/* Blocks. -EEXIST: there is such an array. */
+	int (*create)(const struct store_module_options *o, struct fault *fault);
+	/* Takes the array's lease (when its old owner's has run out, or the owner is blocklisted), raises the epoch, sweeps. Blocks.
+	 * -EBUSY: another umbrad owns it; -ENOENT; -EACCES, -EPERM (the fault says which right is missing); -ETIMEDOUT: the cluster
+	 * does not answer. */
+	int (*open)(const struct store_module_options *o, struct reactor *reactor, struct store **out,
+		struct fault *fault);
+};
+
+/* In the module. */
+extern const struct store_module umbra_store_module;
+
+/* ---- in the programs -------------------------------------------------------------------------------- */
+
+/* Loads umbra-store-NAME.so from the folder that UMBRA_MODULES names, or else from where packages put it, as seen from the
+ * program, or from the program's own folder. It stays loaded. NULL: the fault says why, and what to install. */
+const struct store_module *store_module_load(const char *name, struct fault *fault);
+
+#endif
