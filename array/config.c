@@ -190,8 +190,7 @@ static int store_text(struct reading *r, const struct key *k, const char *value)
 		return FAIL(r, "%s is a name without blanks, '/' and '@'.", k->name);
 	if (k->type == KEY_CEPH && !strncmp(value, "client.", 7))
 		return FAIL(r, "%s is written without \"client.\": %s = %s.", k->name, k->name, value + 7);
-	if (k->type == KEY_LABEL && (strlen(value) > STORE_MODULE_ARRAY_MAX_BYTES ||
-					    value[strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789.-")]))
+	if (k->type == KEY_LABEL && !store_module_array_ok(value))
 		return FAIL(r, "%s must have at most %d lower-case letters, digits, '.' or '-'.", k->name,
 			STORE_MODULE_ARRAY_MAX_BYTES);
 	memcpy(at, value, strlen(value) + 1);
@@ -515,7 +514,7 @@ static int check_store(struct reading *r)
 			"%s: [rbd] has no pool: add pool = POOL (of Ceph; prepared by umbractl rbd create POOL).",
 			r->path);
 	if (!c->rbd_array[0])
-		snprintf(c->rbd_array, sizeof(c->rbd_array), "default");
+		snprintf(c->rbd_array, sizeof(c->rbd_array), "%s", STORE_MODULE_ARRAY);
 	return 0;
 }
 

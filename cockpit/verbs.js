@@ -13,6 +13,7 @@ export const VERBS = {
     'pool checksums': { actions: ['pool-checksums'] },
     'pool upgrade': { actions: ['pool-upgrade'] },
     'pool status': { view: 'overview' },
+    'rbd create': { actions: ['rbd-create'] },
     'lun create': { actions: ['lun-create'] },
     'lun list': { view: 'luns' },
     'lun show': { view: 'luns' },

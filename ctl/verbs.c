@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every command. See ctl.h. */
+#include "array/store/module.h"
 #include "array/util/places.h"
 #include "ctl/ctl.h"
 
@@ -177,6 +178,14 @@ static const struct option_row pool_grow_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct option_row rbd_create_options[] = {
+	{"namespace", "NAME", "a namespace in the pool (default: none)"},
+	{"client", "NAME", "the Ceph user, without \"client.\" (default: admin)"},
+	{"conf", "FILE", "the cluster's configuration (default: /etc/ceph/ceph.conf)"},
+	{"array", "NAME", "of the array, for a pool may have several (default: " STORE_MODULE_ARRAY ")"},
+	{NULL, NULL, NULL},
+};
+
 const struct verb ctl_verbs[] = {
 	{"setup", NULL, "", 0, 0, setup_options,
 		"Makes a machine with the package an array that runs: asks where the pool may lie, at which address and under which "
@@ -226,6 +235,10 @@ const struct verb ctl_verbs[] = {
 		"Shows the pool's capacity and use, and what is set aside: free space that only writes to the partition tables "
 		"of LUNs around a shadow copy may take. New data and new sets do not get it.",
 		verb_pool_status},
+	{"rbd", "create", "POOL", 1, 1, rbd_create_options,
+		"Makes an empty array in POOL, a pool of a Ceph cluster that `rbd pool init` has prepared. umbrad is not needed; the "
+		"package umbra-rbd is. docs/ceph.md tells the rights that the Ceph user needs.",
+		verb_rbd_create},
 	{"lun", "create", "NAME", 1, 1, size_options,
 		"Makes a LUN. It is thin: space is used as it is written.", verb_lun_create},
 	{"lun", "list", "", 0, 0, NULL, "Lists the ordinary LUNs.", verb_lun_list},

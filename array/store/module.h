@@ -9,13 +9,16 @@
 #ifndef UMBRA_STORE_MODULE_H
 #define UMBRA_STORE_MODULE_H
 
+#include <stdbool.h>
+#include <string.h>
 #include "array/util/fault.h"
 
 struct reactor;
 struct store;
 
 #define STORE_MODULE_VERSION         1
-#define STORE_MODULE_ARRAY_MAX_BYTES 40 /* the name of an array, of [a-z0-9.-] */
+#define STORE_MODULE_ARRAY_MAX_BYTES 40
+#define STORE_MODULE_ARRAY           "default" /* the array, where none is named */
 
 struct store_module_options {
 	const char *cluster_conf; /* ceph.conf; NULL: where librados looks (CEPH_CONF, /etc/ceph/ceph.conf) */
@@ -49,6 +52,14 @@ struct store_module {
 extern const struct store_module umbra_store_module;
 
 /* ---- in the programs -------------------------------------------------------------------------------- */
+
+/* The name of an array. */
+static inline bool store_module_array_ok(const char *name)
+{
+	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-");
+
+	return len && len <= STORE_MODULE_ARRAY_MAX_BYTES && !name[len];
+}
 
 /* Loads umbra-store-NAME.so from the folder that UMBRA_MODULES names, or else from where packages put it, as seen from the
  * program, or from the program's own folder. It stays loaded. NULL: the fault says why, and what to install. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be done with pools: umbrad's own, over its socket; and by umbractl those that no umbrad has open.
+// What can be done with pools: umbrad's own, over its socket; and by umbractl those that no umbrad has open, and those of Ceph's.
 import { call, umbractlOutcome } from '../lib/array.js';
 import { bytes } from '../lib/format.js';
 import { absolute, size } from '../lib/parse.js';
@@ -7,7 +7,8 @@ import { absolute, size } from '../lib/parse.js';
 const PATH = { name: 'path', label: 'Pool’s directory', type: 'text', required: true, hint: 'an absolute path on this machine' };
 const DEVICE = { name: 'data_device', label: 'Data device', type: 'text', covers: ['data-device'],
     hint: 'if the pool’s data is on one' };
-const OPTIONS = { data_device: '--data-device', capacity: '--capacity', log: '--log', checksums: '--checksums', from: '--from' };
+const OPTIONS = { data_device: '--data-device', capacity: '--capacity', log: '--log', checksums: '--checksums', from: '--from',
+    namespace: '--namespace', client: '--client', conf: '--conf', array: '--array' };
 const FLAGS = { repair: '--repair', data: '--data', map: '--map', salvage: '--salvage' };
 
 /** umbractl with what the form says; its words are the result. */
@@ -39,6 +40,19 @@ export const poolActions = {
                 options: [{ value: 'off', label: 'off' }, { value: 'on', label: 'on: of each 4 KiB block of the data' }] },
         ],
         run: offline('create'),
+    },
+    'rbd-create': {
+        title: 'Create an array in Ceph', submit: 'Create',
+        intro: 'Makes an empty array in a pool of a Ceph cluster, which rbd pool init has prepared. Needs the package umbra-rbd; umbrad is not ' +
+            'needed, and its configuration then names the array.',
+        fields: () => [
+            { name: 'pool', label: 'Pool in Ceph', type: 'text', required: true },
+            { name: 'namespace', label: 'Namespace', type: 'text', covers: ['namespace'], hint: 'in that pool; empty: none' },
+            { name: 'client', label: 'Ceph user', type: 'text', covers: ['client'], hint: 'without “client.”; empty: admin' },
+            { name: 'conf', label: 'Configuration of the cluster', type: 'text', covers: ['conf'], hint: 'empty: /etc/ceph/ceph.conf' },
+            { name: 'array', label: 'Name of the array', type: 'text', covers: ['array'], hint: 'in that pool, which may have several; empty: default' },
+        ],
+        run: values => run(['rbd', 'create', values.pool], values),
     },
     'pool-check': {
         title: 'Check a pool', submit: 'Check',

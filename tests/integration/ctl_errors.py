@@ -48,7 +48,8 @@ def command_lines():
                       ['host', 'add', 'h', '--iqn', 'iqn.x:y', '--import', 'some'], ['host', 'set', 'h'],
                       ['host', 'set', 'h', '--no-chap', '--chap-file', 'x'], ['set', 'create', 'only-a-name'],
                       ['events', '--after', '-3'], ['top', '--interval', '5'], ['pool', 'create'],
-                      ['pool', 'create', '/x', '--capacity', 'all']):
+                      ['pool', 'create', '/x', '--capacity', 'all'], ['rbd', 'create'], ['rbd', 'create', 'p', '--array', 'A_B'],
+                      ['rbd', 'create', 'p', '--array', ''], ['rbd', 'create', 'p', '--client', 'client.umbra']):
         expect(run_ctl(*arguments, check=False), 2, '--help|there is|needs one of')
     expect(run_ctl('status', socket='/nonexistent/sock', check=False), 1, '/nonexistent/sock', 'is umbrad running')
     done = run_ctl('status', '--json', socket='/nonexistent/sock', check=False)
@@ -78,6 +79,29 @@ def configurations():
             array.config['iscsi']['portals'] = f'127.0.0.1:{port}'
             array.write_config()
             expect(umbrad('--config', array.config_path), 1, rf'127\.0\.0\.1, port {port} cannot be opened')
+
+
+def stores():
+    """Without the package that brings the store rbd."""
+    with tempfile.TemporaryDirectory(prefix='umbra-') as empty:
+        before = os.environ.get('UMBRA_MODULES')
+        os.environ['UMBRA_MODULES'] = empty
+        expect(umbrad('--version'), 0, r'(?m)^stores: pool, rbd \(not installed: package umbra-rbd\)$')
+        done = run_ctl('rbd', 'create', 'rbd', '--json', check=False)
+        expect(done, 1, 'install the package umbra-rbd', '"ENOENT"')
+        path = os.path.join(empty, 'umbrad.conf')
+        with open(path, 'w') as file:
+            file.write(f'[store]\ntype = rbd\n[rbd]\npool = rbd\n[management]\nsocket = {empty}/sock\n')
+        expect(umbrad('--config', path, '--check-config'), 0, 'ok')
+        expect(umbrad('--config', path), 1, 'umbrad: rbd: ', 'install the package umbra-rbd')
+        with open(os.path.join(empty, 'umbra-store-rbd.so'), 'w') as file:
+            file.write('no module')
+        expect(umbrad('--config', path), 1, 'cannot be loaded', 'install the package umbra-rbd anew')
+        expect(umbrad('--version'), 0, 'cannot be loaded')
+        if before is None:
+            del os.environ['UMBRA_MODULES']
+        else:
+            os.environ['UMBRA_MODULES'] = before
 
 
 def crc32c(data):
@@ -472,7 +496,7 @@ def users():
 
 
 def main():
-    for step in (command_lines, configurations, pools, devices, users, verbs, ahead, descriptors, output):
+    for step in (command_lines, configurations, stores, pools, devices, users, verbs, ahead, descriptors, output):
         step()
         print('ok', step.__name__)
 
