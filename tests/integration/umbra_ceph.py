@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A Ceph cluster for tests: real daemons on 127.0.0.1 with free ports, everything in a temporary directory.
+
+    with Cluster() as cluster:                        # a monitor, an OSD with its data in memory, the pool `rbd`
+        cluster.ceph('osd', 'stat'); cluster.rbd('ls')
+        with Array(store=cluster) as array: …          # umbra_lab: an array in that pool
+    Cluster('bluestore')                              # data on a sparse file: it survives cluster.osd_kill()
+    Cluster(cephx=True).user('umbra', mon='…', osd='…')
+
+    umbra_ceph.py [--bluestore] [--set 'KEY = VALUE']… PROGRAM [ARGUMENT…]
+
+runs a program beside a cluster of its own: CEPH_CONF and UMBRA_TEST_CEPH_POOL tell it where that is. The exit code is the
+program's; 77, which meson calls skipped, where Ceph's programs are not installed.
+
+The daemons are children that the kernel kills with this process, however that ends, and a shell that waits for that end
+removes the directory. Nobody waits for health: without a manager (ceph-mgr) there is none.
+"""
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+
+PATIENCE_S = 240 * float(os.environ.get('UMBRA_TEST_PATIENCE', '1'))
+PROGRAMS = ('ceph-mon', 'ceph-osd', 'monmaptool', 'ceph', 'rbd', 'rados', 'ceph-authtool')
+POOL = 'rbd'
+STARTS = 5  # the monitor's port may be somebody else's by the time that it listens there
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+CONF = '''\
+[global]
+fsid = {fsid}
+mon host = [v2:127.0.0.1:{port}]
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+ms bind ipv6 = false
+auth cluster required = {auth}
+auth service required = {auth}
+auth client required = {auth}
+auth allow insecure global id reclaim = false
+run dir = {dir}
+pid file = {dir}/$name.pid
+admin socket = {dir}/$name.$pid.asok
+log file = {dir}/log/$name.log
+crash dir = {dir}/log
+keyring = {dir}/$name.keyring
+osd pool default size = 1
+osd pool default min size = 1
+osd crush chooseleaf type = 0
+pg autoscale mode = off
+mon allow pool size one = true
+mon allow pool delete = true
+mon warn on pool no redundancy = false
+mon data avail crit = 1
+mon data avail warn = 1
+paxos propose interval = {propose_s}
+paxos min wait = 0.01
+{settings}
+[client]
+pid file =
+admin socket =
+log file =
+[mon]
+mon data = {dir}/$name
+[osd]
+osd data = {dir}/$name
+osd objectstore = {store}
+memstore device bytes = 6G
+bluestore block size = 12G
+osd memory target = 939524096
+'''
+
+
+def missing():
+    """The programs of Ceph's that are not installed."""
+    return [name for name in PROGRAMS if not shutil.which(name)]
+
+
+def skip_without_ceph():
+    """Ends a test that cannot run here, by name and reason."""
+    if missing():
+        print(f"skipped: {', '.join(missing())}: not installed (scripts/packages names the packages)")
+        sys.exit(77)
+
+
+def skip_without_store():
+    """The same, and where umbrad was built without librbd."""
+    skip_without_ceph()
+    if not os.path.exists(os.path.join(os.environ.get('UMBRA_MODULES', ''), 'umbra-store-rbd.so')):
+        print('skipped: this build has no store rbd (librbd-dev, librados-dev)')
+        sys.exit(77)
+
+
+def dies_with_us():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def free_port():
+    with socket.create_server(('127.0.0.1', 0)) as probe:
+        return probe.getsockname()[1]
+
+
+class Cluster:
+    """store: memstore or bluestore; cephx: with keys; fast: a monitor round takes 50 ms, not the default 1 s; settings: more
+    lines of [global]."""
+
+    def __init__(self, store='memstore', cephx=False, fast=True, settings=(), pool=POOL):
+        self.store, self.cephx, self.pool = store, cephx, pool
+        self.propose_s = 0.05 if fast else 1.0
+        self.settings = list(settings)
+        self.daemons = {}  # name: Popen
+        self.dir = tempfile.mkdtemp(prefix='umbra-ceph-')
+        self.conf = os.path.join(self.dir, 'ceph.conf')
+        self.reaper = subprocess.Popen(
+            ['sh', '-c', 'cat >/dev/null; while rm -rf "$0"; [ -e "$0" ]; do sleep 1; done', self.dir], stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            self._start()
+        except BaseException:
+            self.remove(show=True)
+            raise
+
+    # ---- the start
+
+    def _start(self):
+        for attempt in range(STARTS):
+            self._make_monitor()
+            if self._monitor_answers():
+                break
+            self._kill('mon.a')
+            shutil.rmtree(os.path.join(self.dir, 'mon.a'))
+        else:
+            raise RuntimeError(f'the monitor did not start in {STARTS} attempts')
+        self._make_osd()
+        self.ceph('osd', 'pool', 'create', self.pool, '8', '8', 'replicated')
+        self.wait_for_osd()
+        self.rbd('pool', 'init', self.pool)
+
+    def _make_monitor(self):
+        self.fsid = str(uuid.uuid4())
+        port = free_port()
+        for name in ('mon.a', 'log'):
+            os.makedirs(os.path.join(self.dir, name), exist_ok=True)
+        with open(self.conf, 'w') as file:
+            file.write(CONF.format(fsid=self.fsid, port=port, auth='cephx' if self.cephx else 'none', dir=self.dir,
+                                   store=self.store, propose_s=self.propose_s, settings='\n'.join(self.settings)))
+        monmap = os.path.join(self.dir, 'monmap')
+        self._run('monmaptool', '--create', '--clobber', '--fsid', self.fsid, '--addv', 'a', f'[v2:127.0.0.1:{port}]', monmap)
+        keys = []
+        if self.cephx:
+            admin = os.path.join(self.dir, 'client.admin.keyring')
+            self._run('ceph-authtool', '--create-keyring', admin, '--gen-key', '-n', 'client.admin', '--cap', 'mon', 'allow *',
+                      '--cap', 'osd', 'allow *', '--cap', 'mgr', 'allow *')
+            monitors = os.path.join(self.dir, 'mon.keyring')
+            self._run('ceph-authtool', '--create-keyring', monitors, '--gen-key', '-n', 'mon.', '--cap', 'mon', 'allow *')
+            self._run('ceph-authtool', monitors, '--import-keyring', admin)
+            keys = ['--keyring', monitors]
+        self._run('ceph-mon', '-i', 'a', '--mkfs', '--monmap', monmap, *keys)
+        self.mon_start()
+
+    def _monitor_answers(self):
+        """False: it has ended, as it does when its port is taken. It has the port before it answers."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            if self.daemons['mon.a'].poll() is not None:
+                return False
+            if self.ceph('--connect-timeout', '5', 'mon', 'stat', check=False).returncode == 0:
+                return True
+        raise RuntimeError('the monitor does not answer')
+
+    def _make_osd(self):
+        name = str(uuid.uuid4())
+        os.mkdir(os.path.join(self.dir, 'osd.0'))
+        self.ceph('osd', 'new', name)
+        if self.cephx:
+            self.user('osd.0', mon='allow profile osd', osd='allow *', mgr='allow profile osd')
+        self._run('ceph-osd', '-i', '0', '--mkfs', '--osd-uuid', name)
+        self.osd_start()
+
+    def wait_for_osd(self, up=True):
+        end = time.monotonic() + PATIENCE_S
+        while json.loads(self.ceph('osd', 'stat', '-f', 'json').stdout)['num_up_osds'] != int(up):
+            if time.monotonic() > end:
+                raise RuntimeError(f"the OSD is not {'up' if up else 'down'}")
+            time.sleep(0.05)
+
+    # ---- the daemons
+
+    def _daemon(self, name, *command):
+        assert name not in self.daemons
+        with open(os.path.join(self.dir, 'log', name + '.out'), 'a') as log:
+            self.daemons[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment(),
+                                                  preexec_fn=dies_with_us)
+
+    def _kill(self, name):
+        process = self.daemons.pop(name, None)
+        if process:
+            process.kill()
+            process.wait()
+
+    def mon_start(self):
+        self._daemon('mon.a', 'ceph-mon', '-f', '-i', 'a')
+
+    def mon_kill(self):
+        self._kill('mon.a')
+
+    def osd_start(self):
+        self._daemon('osd.0', 'ceph-osd', '-f', '-i', '0')
+
+    def osd_kill(self):
+        """As by a power cut. What is in memory (memstore) is lost."""
+        self._kill('osd.0')
+
+    def freeze(self, name='osd.0'):
+        self.daemons[name].send_signal(signal.SIGSTOP)
+
+    def thaw(self, name='osd.0'):
+        self.daemons[name].send_signal(signal.SIGCONT)
+
+    # ---- commands
+
+    def environment(self, **more):
+        """For the programs that use the cluster."""
+        return dict(os.environ, CEPH_CONF=self.conf, UMBRA_TEST_CEPH_POOL=self.pool, CEPH_ARGS='', **more)
+
+    def _run(self, *command, check=True, **options):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace',
+                              env=self.environment(), timeout=PATIENCE_S, **options)
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def ceph(self, *arguments, check=True):
+        return self._run('ceph', *arguments, check=check)
+
+    def rbd(self, *arguments, check=True):
+        return self._run('rbd', *arguments, check=check)
+
+    def rados(self, *arguments, check=True):
+        return self._run('rados', '-p', self.pool, *arguments, check=check)
+
+    def images(self, namespace=''):
+        return json.loads(self.rbd('ls', '--format', 'json', f'{self.pool}/{namespace}' if namespace else self.pool).stdout)
+
+    def user(self, name, **caps):
+        """A key for NAME (osd.0, client.umbra), with these rights, where daemons and clients look for it."""
+        words = [word for pair in caps.items() for word in pair]
+        self.ceph('auth', 'get-or-create', name, *words, '-o', os.path.join(self.dir, name + '.keyring'))
+
+    def take_user(self, name):
+        self.ceph('auth', 'rm', name)
+        os.unlink(os.path.join(self.dir, name + '.keyring'))
+
+    # ---- the end
+
+    def _show(self):
+        folder = os.path.join(self.dir, 'log')
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            if name.endswith(('.log', '.out')):
+                with open(os.path.join(folder, name), errors='replace') as file:
+                    sys.stderr.write(f'--- the end of {name}\n{file.read()[-3000:]}')
+
+    def remove(self, show=False):
+        for name in list(self.daemons):
+            self._kill(name)
+        if show:
+            self._show()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        self.reaper.stdin.close()
+        self.reaper.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.remove(show=bool(kind) and kind is not SystemExit)
+
+
+def end_in_order():
+    """SIGTERM, as meson sends it past a time limit, ends this process as an exception does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def main(arguments):
+    store, settings = 'memstore', []
+    while arguments and arguments[0].startswith('--'):
+        option = arguments.pop(0)
+        if option == '--bluestore':
+            store = 'bluestore'
+        elif option == '--set' and arguments:
+            settings.append(arguments.pop(0))
+        else:
+            sys.exit(__doc__)
+    if not arguments:
+        sys.exit(__doc__)
+    skip_without_ceph()
+    end_in_order()
+    with Cluster(store, settings=settings) as cluster:
+        program = subprocess.Popen(arguments, env=cluster.environment(), preexec_fn=dies_with_us)
+        try:
+            code = program.wait()
+        finally:
+            program.kill()
+    return 128 - code if code < 0 else code
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
