@@ -12,6 +12,7 @@ enum scsi_attention {
 	ATTENTION_LUN_RESET,               /* 29/03 */
 	ATTENTION_REPORTED_LUNS,           /* 3F/0E: of the nexus, not of a LUN */
 	ATTENTION_MEDIUM_CHANGED,          /* 28/00: a resync replaced the data */
+	ATTENTION_ACCESS_STATE,            /* 2A/06: a target port group's */
 	ATTENTION_CAPACITY,                /* 2A/09 */
 	ATTENTION_MODE_PARAMETERS,         /* 2A/01 */
 	ATTENTION_RESERVATIONS_PREEMPTED,  /* 2A/03 */

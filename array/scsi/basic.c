@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands that move no data of the medium: TEST UNIT READY, REQUEST SENSE, START STOP UNIT, PREVENT ALLOW … */
+#include "array/scsi/access.h"
 #include "array/scsi/attention.h"
 #include "array/scsi/command.h"
 #include "array/scsi/commands.h"
@@ -30,6 +31,8 @@ void scsi_request_sense(struct scsi_task *task)
 		sense = (struct scsi_sense){.key = SENSE_ILLEGAL_REQUEST, .asc = ASC_NO_LUN};
 	else if (!scsi_attention_take(task->nexus, task->lun_number, &sense) && s && s->sanitize)
 		scsi_sanitize_sense(s->sanitize, &sense);
+	else if (sense.key == SENSE_NO_SENSE && !(task->flags & TASK_CONTROL_LU))
+		scsi_access_sense(task->nexus->target, &sense);
 	scsi_reply_put(&r, buf, scsi_sense_build(&sense, task->cdb[1] & 0x01, buf));
 	scsi_reply_end(task, &r);
 }

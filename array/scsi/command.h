@@ -40,7 +40,11 @@ enum scsi_conflict {
 #define CMD_EXACT      (1u << 13) /* an offer of more or less data than the CDB says is refused */
 #define CMD_COPY       (1u << 14) /* third-party copies: only where the store can clone */
 #define CMD_SANITIZING (1u << 15) /* also while the LUN is sanitized */
-#define CMD_ALL        (CMD_DATA | CMD_CONTROL | CMD_ABSENT)
+/* In which access states of the target port group (SPC-4 5.15.2) a LUN answers, besides active/optimized */
+#define CMD_ALWAYS  (1u << 16) /* in all */
+#define CMD_STANDBY (1u << 17) /* in standby */
+#define CMD_OWNER   (1u << 18) /* in standby, but it is the owner of the array who does it */
+#define CMD_ALL     (CMD_DATA | CMD_CONTROL | CMD_ABSENT)
 
 struct scsi_command {
 	uint8_t opcode, service_action;

@@ -2,7 +2,7 @@
 /*
  * The command table. One row a command says everything that is common to commands: where it may be sent, what
  * it conflicts with, where its LBA and lengths are, which bits of its CDB mean something, who does it.
- * Dispatch, reserved-bit checks, reservations and REPORT SUPPORTED OPERATION CODES all read it.
+ * Dispatch, reserved-bit checks, reservations, access states and REPORT SUPPORTED OPERATION CODES all read it.
  *
  * Invariants: rows of one opcode are adjacent; an opcode has either one row without CMD_SA or rows with it;
  * a usage mask covers exactly cdb_len bytes, its byte 0 is FFh, and byte 1 includes the service action.
@@ -21,26 +21,28 @@
 const struct scsi_command scsi_commands[] = {
 	{0x00, 0, 6, SCSI_NONE, CMD_DATA | CMD_CONTROL, CONFLICT_NEVER, .usage = {0xFF},
 		.execute = scsi_test_unit_ready},
-	{0x03, 0, 6, SCSI_TO_INITIATOR, CMD_ALL | CMD_UNMAPPED | CMD_QUIET | CMD_LEGACY_OK | CMD_SANITIZING,
+	{0x03, 0, 6, SCSI_TO_INITIATOR,
+		CMD_ALL | CMD_ALWAYS | CMD_UNMAPPED | CMD_QUIET | CMD_LEGACY_OK | CMD_SANITIZING,
 		CONFLICT_NEVER, ALLOC(4, 1), .reply_max = 252, .usage = {0xFF, 0x01, 0, 0, 0xFF},
 		.execute = scsi_request_sense},
 	{0x08, 0, 6, SCSI_TO_INITIATOR, CMD_DATA | CMD_RANGE | CMD_BLOCKS, CONFLICT_READ, LBA_6,
 		.usage = {0xFF, 0x1F, FF2, 0xFF}, .execute = scsi_read},
 	{0x0A, 0, 6, SCSI_FROM_INITIATOR, CMD_DATA | CMD_RANGE | CMD_BLOCKS | CMD_WRITES, CONFLICT_WRITE,
 		LBA_6, .usage = {0xFF, 0x1F, FF2, 0xFF}, .execute = scsi_write},
-	{0x12, 0, 6, SCSI_TO_INITIATOR, CMD_ALL | CMD_UNMAPPED | CMD_QUIET | CMD_LEGACY_OK | CMD_SANITIZING,
+	{0x12, 0, 6, SCSI_TO_INITIATOR,
+		CMD_ALL | CMD_ALWAYS | CMD_UNMAPPED | CMD_QUIET | CMD_LEGACY_OK | CMD_SANITIZING,
 		CONFLICT_NEVER, ALLOC(3, 2), .reply_max = 1024, .usage = {0xFF, 0x01, 0xFF, FF2},
 		.parse = scsi_inquiry_parse, .execute = scsi_inquiry},
-	{0x15, 0, 6, SCSI_FROM_INITIATOR, CMD_DATA | CMD_PARAMETERS, CONFLICT_WRITE, ALLOC(4, 1),
+	{0x15, 0, 6, SCSI_FROM_INITIATOR, CMD_DATA | CMD_OWNER | CMD_PARAMETERS, CONFLICT_WRITE, ALLOC(4, 1),
 		.usage = {0xFF, 0x11, 0, 0, 0xFF}, .execute = scsi_mode_select},
 	{0x16, 0, 6, SCSI_NONE, CMD_DATA, CONFLICT_NEVER, .usage = {0xFF}, .execute = scsi_legacy_reserve},
 	{0x17, 0, 6, SCSI_NONE, CMD_DATA | CMD_LEGACY_OK, CONFLICT_NEVER, .usage = {0xFF},
 		.execute = scsi_legacy_release},
-	{0x1A, 0, 6, SCSI_TO_INITIATOR, CMD_DATA, CONFLICT_READ, ALLOC(4, 1), .reply_max = 255,
+	{0x1A, 0, 6, SCSI_TO_INITIATOR, CMD_DATA | CMD_OWNER, CONFLICT_READ, ALLOC(4, 1), .reply_max = 255,
 		.usage = {0xFF, 0x08, 0xFF, 0xFF, 0xFF}, .execute = scsi_mode_sense},
 	{0x1B, 0, 6, SCSI_NONE, CMD_DATA, CONFLICT_WRITE, .usage = {0xFF, 0x01, 0, 0x0F, 0xF7},
 		.parse = scsi_start_stop_parse, .execute = scsi_start_stop},
-	{0x1D, 0, 6, SCSI_NONE, CMD_DATA | CMD_CONTROL, CONFLICT_WRITE, .usage = {0xFF, 0x04},
+	{0x1D, 0, 6, SCSI_NONE, CMD_DATA | CMD_CONTROL | CMD_OWNER, CONFLICT_WRITE, .usage = {0xFF, 0x04},
 		.execute = scsi_send_diagnostic},
 	{0x1E, 0, 6, SCSI_NONE, CMD_DATA, CONFLICT_WRITE, .usage = {0xFF, 0, 0, 0, 0x03},
 		.execute = scsi_prevent_allow},
@@ -75,15 +77,15 @@ const struct scsi_command scsi_commands[] = {
 	SANITIZE_ROW(0x01, scsi_sanitize),
 	SANITIZE_ROW(0x02, scsi_sanitize),
 	SANITIZE_ROW(0x1F, scsi_sanitize_exit),
-	{0x4D, 0, 10, SCSI_TO_INITIATOR, CMD_DATA | CMD_SANITIZING, CONFLICT_NEVER, ALLOC(7, 2),
+	{0x4D, 0, 10, SCSI_TO_INITIATOR, CMD_DATA | CMD_OWNER | CMD_SANITIZING, CONFLICT_NEVER, ALLOC(7, 2),
 		.reply_max = 512, .usage = {0xFF, 0, 0xFF, 0xFF, 0, FF2, FF2}, .execute = scsi_log_sense},
-	{0x55, 0, 10, SCSI_FROM_INITIATOR, CMD_DATA | CMD_PARAMETERS, CONFLICT_WRITE, ALLOC(7, 2),
+	{0x55, 0, 10, SCSI_FROM_INITIATOR, CMD_DATA | CMD_OWNER | CMD_PARAMETERS, CONFLICT_WRITE, ALLOC(7, 2),
 		.usage = {0xFF, 0x11, 0, 0, 0, 0, 0, FF2}, .execute = scsi_mode_select},
-	{0x5A, 0, 10, SCSI_TO_INITIATOR, CMD_DATA, CONFLICT_READ, ALLOC(7, 2), .reply_max = 512,
+	{0x5A, 0, 10, SCSI_TO_INITIATOR, CMD_DATA | CMD_OWNER, CONFLICT_READ, ALLOC(7, 2), .reply_max = 512,
 		.usage = {0xFF, 0x18, 0xFF, 0xFF, 0, 0, 0, FF2}, .execute = scsi_mode_sense},
 #define PR_IN(sa, fn)                                                                                        \
 	{                                                                                                    \
-		0x5E, sa, 10, SCSI_TO_INITIATOR, CMD_DATA | CMD_SA, CONFLICT_NEVER, ALLOC(7, 2),             \
+		0x5E, sa, 10, SCSI_TO_INITIATOR, CMD_DATA | CMD_SA | CMD_OWNER, CONFLICT_NEVER, ALLOC(7, 2), \
 			.reply_max = 65535, .usage = {0xFF, 0x1F, 0, 0, 0, 0, 0, FF2}, .execute = fn         \
 	}
 	PR_IN(0, scsi_pr_in_keys),
@@ -92,8 +94,9 @@ const struct scsi_command scsi_commands[] = {
 	PR_IN(3, scsi_pr_in_full_status),
 #define PR_OUT(sa)                                                                                           \
 	{                                                                                                    \
-		0x5F, sa, 10, SCSI_FROM_INITIATOR, CMD_DATA | CMD_SA | CMD_PARAMETERS, CONFLICT_NEVER,       \
-			ALLOC(5, 4), .usage = {0xFF, 0x1F, 0xFF, 0, 0, FF4}, .execute = scsi_pr_out          \
+		0x5F, sa, 10, SCSI_FROM_INITIATOR, CMD_DATA | CMD_SA | CMD_OWNER | CMD_PARAMETERS,           \
+			CONFLICT_NEVER, ALLOC(5, 4), .usage = {0xFF, 0x1F, 0xFF, 0, 0, FF4},                 \
+						     .execute = scsi_pr_out                                  \
 	}
 	PR_OUT(0),
 	PR_OUT(1),
@@ -148,20 +151,22 @@ const struct scsi_command scsi_commands[] = {
 		.usage = {0xFF, 0x1F, 0, 0, 0, 0, 0, 0, 0, 0, FF4}, .execute = scsi_read_capacity16},
 	{0x9E, 0x12, 16, SCSI_TO_INITIATOR, CMD_DATA | CMD_SA, CONFLICT_READ, LBA_16_L0, ALLOC(10, 4),
 		.reply_max = 8 + 16 * 256, .usage = {0xFF, 0x1F, FF8, FF4}, .execute = scsi_get_lba_status},
-	{0xA0, 0, 12, SCSI_TO_INITIATOR, CMD_ALL | CMD_QUIET | CMD_LEGACY_OK | CMD_SANITIZING, CONFLICT_NEVER,
-		ALLOC(6, 4), .reply_max = 8 + 8 * (ARRAY_LUN_NUMBER_MAX + 1),
+	{0xA0, 0, 12, SCSI_TO_INITIATOR, CMD_ALL | CMD_ALWAYS | CMD_QUIET | CMD_LEGACY_OK | CMD_SANITIZING,
+		CONFLICT_NEVER, ALLOC(6, 4), .reply_max = 8 + 8 * (ARRAY_LUN_NUMBER_MAX + 1),
 		.usage = {0xFF, 0, 0xFF, 0, 0, 0, FF4}, .parse = scsi_report_luns_parse,
 		.execute = scsi_report_luns},
-	{0xA2, 0, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_INBAND, CONFLICT_READ, ALLOC(6, 4),
-		.reply_max = UP_REPLY_MAX_BYTES, .usage = {0xFF, 0xFF, FF2, 0x80, 0, FF4},
+	{0xA2, 0, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_STANDBY | CMD_INBAND, CONFLICT_READ,
+		ALLOC(6, 4), .reply_max = UP_REPLY_MAX_BYTES, .usage = {0xFF, 0xFF, FF2, 0x80, 0, FF4},
 		.parse = scsi_security_parse, .execute = scsi_security_in},
-	{0xA3, 0x0A, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_SA, CONFLICT_NEVER, ALLOC(6, 4), .reply_max = 4096,
-		.usage = {0xFF, 0xFF, 0, 0, 0, 0, FF4}, .execute = scsi_report_target_port_groups},
-	{0xA3, 0x0C, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_SA, CONFLICT_NEVER, ALLOC(6, 4),
-		.reply_max = 8192, .usage = {0xFF, 0x1F, 0x87, 0xFF, FF2, FF4},
+	{0xA3, 0x0A, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_ALWAYS | CMD_SA, CONFLICT_NEVER, ALLOC(6, 4),
+		.reply_max = 4096, .usage = {0xFF, 0xFF, 0, 0, 0, 0, FF4},
+		.execute = scsi_report_target_port_groups},
+	{0xA3, 0x0C, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_STANDBY | CMD_SA, CONFLICT_NEVER,
+		ALLOC(6, 4), .reply_max = 8192, .usage = {0xFF, 0x1F, 0x87, 0xFF, FF2, FF4},
 		.execute = scsi_report_opcodes},
-	{0xA3, 0x0D, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_SA, CONFLICT_NEVER, ALLOC(6, 4),
-		.reply_max = 16, .usage = {0xFF, 0x1F, 0x80, 0, 0, 0, FF4}, .execute = scsi_report_tmfs},
+	{0xA3, 0x0D, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_STANDBY | CMD_SA, CONFLICT_NEVER,
+		ALLOC(6, 4), .reply_max = 16, .usage = {0xFF, 0x1F, 0x80, 0, 0, 0, FF4},
+		.execute = scsi_report_tmfs},
 	{0xA8, 0, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_RANGE | CMD_BLOCKS, CONFLICT_READ, LBA_12,
 		.usage = {0xFF, 0x18, FF4, FF4}, .execute = scsi_read},
 	{0xAA, 0, 12, SCSI_FROM_INITIATOR, CMD_DATA | CMD_RANGE | CMD_BLOCKS | CMD_WRITES, CONFLICT_WRITE,
@@ -171,19 +176,19 @@ const struct scsi_command scsi_commands[] = {
 		.execute = scsi_write_verify},
 	{0xAF, 0, 12, SCSI_FROM_INITIATOR, CMD_DATA | CMD_RANGE, CONFLICT_READ, LBA_12,
 		.usage = {0xFF, 0x16, FF4, FF4}, .parse = scsi_verify_parse, .execute = scsi_verify},
-	{0xB5, 0, 12, SCSI_FROM_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_INBAND | CMD_PARAMETERS,
+	{0xB5, 0, 12, SCSI_FROM_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_STANDBY | CMD_INBAND | CMD_PARAMETERS,
 		CONFLICT_WRITE, ALLOC(6, 4), .usage = {0xFF, 0xFF, FF2, 0x80, 0, FF4},
 		.parse = scsi_security_parse, .execute = scsi_security_out},
 	{0xB7, 0, 12, SCSI_TO_INITIATOR, CMD_DATA, CONFLICT_READ, ALLOC(6, 4), .reply_max = 8,
 		.usage = {0xFF, 0x1F, FF4, FF4}, .execute = scsi_read_defects},
-	{UP_OPCODE_VENDOR_IN, 0, 12, SCSI_TO_INITIATOR, CMD_DATA | CMD_CONTROL | CMD_INBAND | CMD_VENDOR,
-		CONFLICT_READ, ALLOC(6, 4), .reply_max = UP_REPLY_MAX_BYTES,
-		.usage = {0xFF, 0xFF, FF2, 0x80, 0, FF4}, .parse = scsi_security_parse,
-		.execute = scsi_security_in},
+	{UP_OPCODE_VENDOR_IN, 0, 12, SCSI_TO_INITIATOR,
+		CMD_DATA | CMD_CONTROL | CMD_STANDBY | CMD_INBAND | CMD_VENDOR, CONFLICT_READ, ALLOC(6, 4),
+		.reply_max = UP_REPLY_MAX_BYTES, .usage = {0xFF, 0xFF, FF2, 0x80, 0, FF4},
+		.parse = scsi_security_parse, .execute = scsi_security_in},
 	{UP_OPCODE_VENDOR_OUT, 0, 12, SCSI_FROM_INITIATOR,
-		CMD_DATA | CMD_CONTROL | CMD_INBAND | CMD_PARAMETERS | CMD_VENDOR, CONFLICT_WRITE,
-		ALLOC(6, 4), .usage = {0xFF, 0xFF, FF2, 0x80, 0, FF4}, .parse = scsi_security_parse,
-		.execute = scsi_security_out},
+		CMD_DATA | CMD_CONTROL | CMD_STANDBY | CMD_INBAND | CMD_PARAMETERS | CMD_VENDOR,
+		CONFLICT_WRITE, ALLOC(6, 4), .usage = {0xFF, 0xFF, FF2, 0x80, 0, FF4},
+		.parse = scsi_security_parse, .execute = scsi_security_out},
 };
 const unsigned scsi_command_count = sizeof(scsi_commands) / sizeof(scsi_commands[0]);
 

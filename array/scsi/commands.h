@@ -16,13 +16,14 @@ void scsi_start_stop(struct scsi_task *task);
 void scsi_prevent_allow(struct scsi_task *task);
 void scsi_send_diagnostic(struct scsi_task *task);
 void scsi_read_defects(struct scsi_task *task);
+/* access.c */
+void scsi_report_target_port_groups(struct scsi_task *task);
 /* inquiry.c */
 bool scsi_inquiry_parse(struct scsi_task *task);
 void scsi_inquiry(struct scsi_task *task);
 /* report.c */
 bool scsi_report_luns_parse(struct scsi_task *task);
 void scsi_report_luns(struct scsi_task *task);
-void scsi_report_target_port_groups(struct scsi_task *task);
 void scsi_report_opcodes(struct scsi_task *task);
 void scsi_report_tmfs(struct scsi_task *task);
 /* capacity.c */

@@ -25,7 +25,6 @@
 #define THIRD_PARTY_COPIES    0x08
 #define MULTIP                0x10
 #define CMDQUE                0x02
-#define TARGET_PORT_GROUP     1
 
 static uint8_t peripheral(const struct scsi_task *task)
 {
@@ -64,7 +63,7 @@ static void page_identification(const struct scsi_task *task, struct scsi_reply 
 
 	scsi_reply_put(r, body, up_id_vpd83(identity(task), body, sizeof(body)));
 	port_designator(r, 4, task->nexus->portal_group_tag); /* relative target port */
-	port_designator(r, 5, TARGET_PORT_GROUP);
+	port_designator(r, 5, task->nexus->target->own->id);
 }
 
 /* SPC-4 7.8.15: every target port, with its relative number as its name. */

@@ -12,17 +12,25 @@
 
 /* ---- the target ---------------------------------------------------------------------------------------- */
 
-void scsi_target_add_port(struct scsi_target *t, uint16_t tag)
+/* Ascending. False: it is among them, or there is no room. */
+static bool insert_port(uint16_t ports[SCSI_PORTS_MAX], unsigned *count, uint16_t tag)
 {
 	unsigned at = 0;
 
-	while (at < t->port_count && t->ports[at] < tag)
+	while (at < *count && ports[at] < tag)
 		at++;
-	if ((at < t->port_count && t->ports[at] == tag) || t->port_count == SCSI_PORTS_MAX)
-		return;
-	memmove(t->ports + at + 1, t->ports + at, (t->port_count - at) * sizeof(t->ports[0]));
-	t->ports[at] = tag;
-	t->port_count++;
+	if ((at < *count && ports[at] == tag) || *count == SCSI_PORTS_MAX)
+		return false;
+	memmove(ports + at + 1, ports + at, (*count - at) * sizeof(ports[0]));
+	ports[at] = tag;
+	++*count;
+	return true;
+}
+
+void scsi_target_add_port(struct scsi_target *t, uint16_t tag)
+{
+	if (insert_port(t->ports, &t->port_count, tag))
+		insert_port(t->own->ports, &t->own->port_count, tag);
 }
 
 bool scsi_target_has_port(const struct scsi_target *t, uint16_t tag)

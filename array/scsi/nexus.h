@@ -7,8 +7,6 @@
 
 #include "array/scsi/scsi.h"
 
-#define SCSI_PORTS_MAX 64u
-
 struct scsi_target {
 	struct array *array;
 	void (*nexus_over)(struct scsi_nexus *n); /* its last reference is gone */
@@ -31,7 +29,15 @@ struct scsi_target {
 	unsigned copies_running;
 	struct scsi_tokens *tokens; /* copy.h */
 	unsigned port_count;
-	uint16_t ports[SCSI_PORTS_MAX]; /* portal group tags, ascending: the relative target ports */
+	uint16_t ports
+		[SCSI_PORTS_MAX]; /* portal group tags, ascending: the relative target ports of all groups */
+	struct scsi_port_group groups[SCSI_PORT_GROUPS_MAX];
+	unsigned group_count;
+	struct scsi_port_group *own; /* one of them */
+	bool controllers;            /* the groups were given: there may be others */
+	struct scsi_standby_ops standby;
+	struct list remotes; /* remote.c */
+	unsigned remote_count;
 };
 
 struct scsi_nexus {
@@ -52,7 +58,7 @@ struct scsi_nexus {
 	uint16_t attention[ARRAY_LUN_NUMBER_MAX + 1];
 };
 
-/* One more port that initiators are told of, if there is room and it is not among them. */
+/* One more port of this controller that initiators are told of, if there is room and it is not among them. */
 void scsi_target_add_port(struct scsi_target *t, uint16_t tag);
 bool scsi_target_has_port(const struct scsi_target *t, uint16_t tag);
 /* Something that the target's stop waits for is over. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a CDB asks for, and whether it may: the LUN, the command's row, attentions, reservations, lengths.
+ * What a CDB asks for, and whether it may: the LUN, the command's row, attentions, access states, reservations, lengths.
  */
+#include "array/scsi/access.h"
 #include "array/scsi/attention.h"
 #include "array/scsi/bounds.h"
 #include "array/scsi/command.h"
@@ -172,6 +173,16 @@ static bool check_lengths(struct scsi_task *task)
 	return true;
 }
 
+/* What the LUN's state says. One that the owner of the array does meets it there. */
+static bool check_state(struct scsi_task *task)
+{
+	if (task->flags & TASK_FORWARD)
+		return true;
+	if (!scsi_sanitize_allows(task))
+		return false;
+	return !scsi_reserve_conflicts(task) || scsi_conflict(task);
+}
+
 static bool parse(struct scsi_task *task)
 {
 	bool opcode_known;
@@ -181,11 +192,7 @@ static bool parse(struct scsi_task *task)
 		task->flags |= TASK_INBAND;
 	if (!check_lun(task) || !check_attention(task) || !check_command(task, opcode_known))
 		return false;
-	if (!scsi_sanitize_allows(task))
-		return false;
-	if (scsi_reserve_conflicts(task))
-		return scsi_conflict(task);
-	if (!check_lengths(task))
+	if (!scsi_access_allows(task) || !check_state(task) || !check_lengths(task))
 		return false;
 	if (task->command->parse && !task->command->parse(task))
 		return false;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * REPORT LUNS, REPORT TARGET PORT GROUPS, REPORT SUPPORTED OPERATION CODES, REPORT SUPPORTED TASK MANAGEMENT
- * FUNCTIONS (SPC-4 6).
+ * REPORT LUNS, REPORT SUPPORTED OPERATION CODES, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6).
  */
 #include "array/scsi/attention.h"
 #include "array/scsi/command.h"
@@ -51,38 +50,6 @@ void scsi_report_luns(struct scsi_task *task)
 	}
 	scsi_reply_patch(&r, 0, (uint32_t)(r.len - 8), 4);
 	n->attention_nexus &= (uint16_t) ~(1u << ATTENTION_REPORTED_LUNS);
-	scsi_reply_end(task, &r);
-}
-
-/* ---- REPORT TARGET PORT GROUPS ------------------------------------------------------------------------- */
-
-/* One group, active/optimized: every portal reaches every LUN equally. */
-void scsi_report_target_port_groups(struct scsi_task *task)
-{
-	unsigned format = task->cdb[1] >> 5;
-	struct scsi_reply r = scsi_reply_begin(task);
-	const struct scsi_target *t = task->nexus->target;
-
-	if (format > 1) {
-		scsi_fail_cdb_bit(task, 1, 7);
-		scsi_task_finish(task);
-		return;
-	}
-	scsi_reply_be32(&r, 0);
-	if (format == 1) {
-		scsi_reply_u8(&r, 0x10); /* extended header */
-		scsi_reply_zero(&r, 3);
-	}
-	scsi_reply_u8(&r, 0x00); /* active/optimized */
-	scsi_reply_u8(&r, 0x01); /* that is the only state */
-	scsi_reply_be16(&r, 1);  /* group */
-	scsi_reply_u8(&r, 0);
-	scsi_reply_u8(&r, 0x02); /* status: by implicit behaviour */
-	scsi_reply_u8(&r, 0);
-	scsi_reply_u8(&r, (uint8_t)t->port_count);
-	for (unsigned i = 0; i < t->port_count; i++)
-		scsi_reply_be32(&r, t->ports[i]);
-	scsi_reply_patch(&r, 0, (uint32_t)(r.len - 4), 4);
 	scsi_reply_end(task, &r);
 }
 

@@ -10,6 +10,7 @@
  * disks. One that fails leaves the LUN unusable (31/03) until another one is done or, where its AUSE bit allowed it,
  * EXIT FAILURE MODE.
  */
+#include "array/scsi/access.h"
 #include "array/scsi/bounds.h"
 #include "array/scsi/command.h"
 #include "array/scsi/commands.h"
@@ -366,7 +367,8 @@ bool scsi_sanitize_allows(struct scsi_task *task)
 
 	if (!z || (task->flags & TASK_INBAND))
 		return true;
-	if (!z->failed && !z->target && !task->nexus->target->stop_done && !task->lun_held->resyncing &&
+	if (!z->failed && !z->target && !task->nexus->target->stop_done &&
+		scsi_access_is_owner(task->nexus->target) && !task->lun_held->resyncing &&
 		begin(z, task->nexus->target, task->lun_held) == 0) {
 		lun_hold(z->lun);
 		struct lun *lun = z->lun;

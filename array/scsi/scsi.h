@@ -31,6 +31,12 @@
 #define SCSI_STATUS_TASK_SET_FULL        0x28
 #define SCSI_STATUS_TASK_ABORTED         0x40
 
+enum scsi_direction {
+	SCSI_NONE,
+	SCSI_TO_INITIATOR,
+	SCSI_FROM_INITIATOR
+};
+
 struct scsi_target; /* one a daemon: array, in-band hook, identity of the target */
 struct scsi_nexus;  /* I_T nexus */
 struct scsi_task;
@@ -51,17 +57,77 @@ struct scsi_inband {
 	void (*cancel)(void *ctx, void *token);
 };
 
+/* SPC-4 5.15.2: what the ports of a target port group do with commands. */
+enum scsi_access {
+	SCSI_ACCESS_OPTIMIZED = 0x0,
+	SCSI_ACCESS_STANDBY = 0x2,     /* another controller owns the array */
+	SCSI_ACCESS_UNAVAILABLE = 0x3, /* its controller cannot be reached */
+	SCSI_ACCESS_TRANSITIONING = 0xF,
+};
+
+#define SCSI_PORTS_MAX       64u /* of all groups */
+#define SCSI_PORT_GROUPS_MAX 4u
+
+/* The ports of one controller. */
+struct scsi_port_group {
+	uint16_t id;
+	enum scsi_access access;
+	bool preferred;
+	unsigned port_count;
+	uint16_t ports[SCSI_PORTS_MAX]; /* portal group tags, which differ over all groups */
+};
+
+/*
+ * A command that one controller passes on to another: from a host that is logged in at a controller in standby, for
+ * the controller that owns the array.
+ */
+struct scsi_remote {
+	char initiator[UP_NAME_MAX_BYTES + 1];
+	uint8_t isid[6];
+	uint16_t port; /* portal group tag at which it is logged in */
+	bool authenticated;
+	uint8_t lun_id[UP_ID_BYTES];
+	uint8_t cdb[SCSI_CDB_MAX_BYTES];
+	unsigned cdb_len;
+	enum scsi_direction direction;
+	uint8_t *data;     /* of whoever passes it on, until done */
+	uint32_t data_len; /* bytes in it, or room; after done: bytes for the initiator */
+	/* Comes once, perhaps from inside. */
+	void (*done)(struct scsi_remote *r);
+	/* after done */
+	int err; /* not 0: it was not carried out, as far as is known, and the rest says nothing */
+	uint8_t status;
+	uint8_t sense[SCSI_SENSE_MAX_BYTES];
+	unsigned sense_len;
+};
+struct scsi_standby_ops {
+	void *ctx;
+	/* Takes it to the owner. It must end, if only by a time-out: -ESHUTDOWN when nobody owns the array,
+	 * -EAGAIN when it may be tried again. */
+	void (*forward)(void *ctx, struct scsi_remote *r);
+};
+
 struct scsi_target_options {
 	struct array *array;
 	const char *target_name; /* iSCSI name of the target */
 	const struct scsi_inband *inband;
 	const uint16_t *ports; /* portal group tags; those of nexuses are added as they come */
 	unsigned port_count;
-	uint32_t physical_block_bytes; /* as hosts are told: 512 or 4096; 0: 4096 */
-	uint64_t sanitize_bytes_per_s; /* how fast SANITIZE overwrites at most; 0: 128 MiB */
-	unsigned threshold_percent;    /* of the store in use: hosts are warned (38/07); 0: 70 */
+	/* With several controllers, instead of ports: the groups of all, and which is this one's. NULL: one group, with
+	 * the id 1, active/optimized. */
+	const struct scsi_port_group *groups;
+	unsigned group_count;
+	uint16_t group;
+	const struct scsi_standby_ops *standby; /* NULL: in standby, what only the owner knows is refused */
+	uint32_t physical_block_bytes;          /* as hosts are told: 512 or 4096; 0: 4096 */
+	uint64_t sanitize_bytes_per_s;          /* how fast SANITIZE overwrites at most; 0: 128 MiB */
+	unsigned threshold_percent;             /* of the store in use: hosts are warned (38/07); 0: 70 */
 };
+/* -EINVAL: groups of one id, with a port of another's, too many, or not with `group`. */
 int scsi_target_create(const struct scsi_target_options *options, struct scsi_target **out);
+/* Other groups than before, or other states of them: every nexus is told (2A/06) when anything is new. What has begun
+ * goes on; what waits is looked at again before it begins. -EINVAL as above; then nothing has changed. */
+int scsi_target_set_groups(struct scsi_target *t, const struct scsi_port_group *groups, unsigned count);
 /* Takes threshold_percent and sanitize_bytes_per_s. */
 void scsi_target_reload(struct scsi_target *t, const struct scsi_target_options *options);
 /* No nexus will come any more: done comes (perhaps from inside) when what runs in the background has ended. */
@@ -91,13 +157,13 @@ int scsi_nexus_create(
 void scsi_nexus_destroy(struct scsi_nexus *n);
 /* The nexus goes on with another connection: all its tasks are aborted as above, nothing else of it is lost. */
 void scsi_nexus_move(struct scsi_nexus *n, void *transport);
+/* The nexus goes on at another target of the same name and array (this controller has become its owner, or is it no
+ * more): *out is there what n was here, with what its initiator has not been told yet and 2A/06. n ends, and its target
+ * may be destroyed as after scsi_nexus_destroy; but of its tasks those that can be withdrawn are answered with 2A/06, and
+ * the others with what comes of them. Not 0: as for scsi_nexus_create, and n is what it was. */
+int scsi_nexus_rehome(struct scsi_nexus *n, struct scsi_target *t, struct scsi_nexus **out);
 struct host_nexus *scsi_nexus_array(struct scsi_nexus *n);
 
-enum scsi_direction {
-	SCSI_NONE,
-	SCSI_TO_INITIATOR,
-	SCSI_FROM_INITIATOR
-};
 enum scsi_attribute {
 	SCSI_UNTAGGED,
 	SCSI_SIMPLE,
@@ -182,5 +248,14 @@ struct scsi_tmf_call {
 };
 /* Tasks that were parsed and not yet executed are the transport's to drop (it knows them). */
 void scsi_tmf(struct scsi_tmf_call *call);
+
+/* ---- for the other controller ------------------------------------------------------------------------- */
+
+/* Carries out a command that another controller passed on, for the I_T nexus that it names: only commands that a controller
+ * in standby passes on, through a port of another group. Reservations see the initiator as if it were logged in here, until
+ * scsi_remote_lost. */
+void scsi_remote_execute(struct scsi_target *t, struct scsi_remote *r);
+/* The session of r's initiator, isid and port at the other controller has ended; or, with NULL, all have. */
+void scsi_remote_lost(struct scsi_target *t, const struct scsi_remote *r);
 
 #endif

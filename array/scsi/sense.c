@@ -5,6 +5,7 @@
  * Fixed or descriptor form follows the LUN's D_SENSE (control mode page); without a LUN it is fixed.
  */
 #include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
 #include "array/scsi/sense.h"
 #include "array/util/bytes.h"
 
@@ -184,6 +185,9 @@ void scsi_set_errno(struct scsi_task *task, int err)
 	task->status = scsi_errno_sense(err, task->io.io.op != STORE_READ, &sense);
 	if (task->status != SCSI_STATUS_CHECK_CONDITION)
 		return;
+	/* With several controllers it is another one that is about to own the array. */
+	if (err == -ESHUTDOWN && task->nexus->target->controllers)
+		sense.asc = ASC_TRANSITIONING;
 	if (err == -EILSEQ) {
 		sense.has_information = true;
 		sense.information = task->io.io.miscompare_offset;

@@ -25,6 +25,9 @@ enum scsi_sense_key {
 #define ASC_NONE                     0x0000
 #define ASC_NOT_READY                0x0400
 #define ASC_OPERATION_IN_PROGRESS    0x0407
+#define ASC_TRANSITIONING            0x040A
+#define ASC_STANDBY                  0x040B
+#define ASC_UNAVAILABLE              0x040C
 #define ASC_WRITE_ERROR              0x0C00
 #define ASC_UNEXPECTED_UNSOLICITED   0x0C0C
 #define ASC_NOT_ENOUGH_UNSOLICITED   0x0C0D
@@ -41,6 +44,7 @@ enum scsi_sense_key {
 #define ASC_WRITE_PROTECTED          0x2700
 #define ASC_SOFTWARE_WRITE_PROTECTED 0x2702
 #define ASC_SPACE_ALLOCATION_FAILED  0x2707
+#define ASC_ACCESS_STATE_CHANGED     0x2A06
 #define ASC_COMMAND_SEQUENCE         0x2C00
 #define ASC_SAVING_NOT_SUPPORTED     0x3900
 #define ASC_INTERNAL_FAILURE         0x4400

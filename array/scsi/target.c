@@ -3,6 +3,7 @@
  * The target as its transports and the array see it: its life, that of its nexuses, and what the array's model
  * tells them.
  */
+#include "array/scsi/access.h"
 #include "array/scsi/attention.h"
 #include "array/scsi/command.h"
 #include "array/scsi/copy.h"
@@ -56,14 +57,15 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 		t->has_inband = true;
 	}
 	scsi_target_reload(t, options);
-	for (unsigned i = 0; i < options->port_count; i++)
-		scsi_target_add_port(t, options->ports[i]);
 	t->physical_block_bytes =
 		options->physical_block_bytes ? options->physical_block_bytes : STORE_PHYSICAL_BYTES;
 	list_init(&t->nexuses);
 	list_init(&t->tmfs);
 	list_init(&t->sanitizing);
-	int err = scsi_tokens_init(t);
+	list_init(&t->remotes);
+	int err = scsi_access_init(t, options);
+	if (!err)
+		err = scsi_tokens_init(t);
 	if (err) {
 		free(t);
 		return err;
@@ -76,6 +78,7 @@ void scsi_target_stop(struct scsi_target *t, void (*done)(void *arg), void *arg)
 {
 	t->stop_done = done;
 	t->stop_arg = arg;
+	scsi_remote_lost(t, NULL);
 	scsi_sanitize_stop(t);
 	scsi_target_check_stop(t);
 }
@@ -216,6 +219,51 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 	scsi_copy_stop_on(n, NULL);
 	scsi_reserve_nexus_lost(n);
 	scsi_nexus_put(n);
+}
+
+/* What n's initiator has to be told: what it was not told yet, and what is different from now on. */
+static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *old)
+{
+	n->attention_nexus = old->attention_nexus;
+	n->attention[0] = old->attention[0];
+	for (uint32_t i = 1; i <= ARRAY_LUN_NUMBER_MAX; i++) {
+		const struct lun *before = map_lun(old->array.host, i), *now = map_lun(n->array.host, i);
+		bool same = before && now && memcmp(before->id, now->id, sizeof(now->id)) == 0;
+		const struct scsi_lun *s = before ? before->scsi : NULL;
+
+		n->attention[i] = same || !before ? old->attention[i] : 0;
+		if ((before || now) && !same)
+			scsi_attention_set(n, 0, ATTENTION_REPORTED_LUNS);
+		if (now)
+			scsi_attention_set(n, i, ATTENTION_ACCESS_STATE);
+		if (same && before->size_bytes != now->size_bytes)
+			scsi_attention_set(n, i, ATTENTION_CAPACITY);
+		if (same && s && s->legacy_holder == old) /* it ends with the nexus */
+			scsi_attention_set(n, i, ATTENTION_RESERVATIONS_RELEASED);
+	}
+}
+
+int scsi_nexus_rehome(struct scsi_nexus *old, struct scsi_target *t, struct scsi_nexus **out)
+{
+	struct scsi_nexus_options options = {.initiator_name = old->array.initiator,
+		.portal_group_tag = old->portal_group_tag,
+		.authenticated = old->array.authenticated,
+		.ops = old->ops,
+		.transport = old->transport};
+	int err;
+
+	memcpy(options.isid, old->isid, sizeof(options.isid));
+	err = scsi_nexus_create(t, &options, out);
+	if (err)
+		return err;
+	(*out)->control_lu = old->control_lu;
+	inherit_attentions(*out, old);
+	old->lost = true;
+	scsi_nexus_abort_tasks(old, every_task, NULL, SCSI_END_MOVED);
+	scsi_copy_stop_on(old, NULL);
+	scsi_reserve_nexus_lost(old);
+	scsi_nexus_put(old);
+	return 0;
 }
 
 void scsi_nexus_move(struct scsi_nexus *n, void *transport)

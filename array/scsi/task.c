@@ -8,6 +8,7 @@
  *
  * Reads, writes and flushes allocate nothing.
  */
+#include "array/scsi/access.h"
 #include "array/scsi/bounds.h"
 #include "array/scsi/command.h"
 #include "array/scsi/copy.h"
@@ -53,6 +54,12 @@ static int recheck(struct scsi_task *task)
 		task->flags |= TASK_UNMAPPED;
 		return -ENODEV;
 	}
+	if (!scsi_access_still_allows(task)) {
+		task->flags |= TASK_ACCESS;
+		return -ESHUTDOWN;
+	}
+	if (task->flags & TASK_FORWARD)
+		return 0;
 	if (scsi_reserve_conflicts(task)) {
 		task->flags |= TASK_CONFLICT;
 		return -EBUSY;
@@ -79,8 +86,10 @@ static void start(struct scsi_task *task)
 	int err = recheck(task);
 	if (err)
 		scsi_task_set_io_error(task, err);
-	if (err || !scsi_sanitize_allows(task))
+	if (err || (!(task->flags & TASK_FORWARD) && !scsi_sanitize_allows(task)))
 		scsi_task_finish(task);
+	else if (task->flags & TASK_FORWARD)
+		scsi_access_forward(task);
 	else
 		task->command->execute(task);
 }
@@ -173,6 +182,24 @@ static void release(struct scsi_task *task)
 		scsi_steps_free(task);
 }
 
+/* How a task ends that was to end: told, or in silence. */
+static void set_aborted(struct scsi_task *task)
+{
+	task->aborted = !(task->flags & TASK_MOVED) &&
+			(task->nexus->lost || !(task->flags & (TASK_UNMAPPED | TASK_TOLD)));
+	task->status = SCSI_STATUS_TASK_ABORTED;
+	task->sense_len = 0;
+	if (task->aborted)
+		return;
+	/* Nobody expects a unit attention of a control request. */
+	if ((task->flags & TASK_MOVED) && (task->flags & TASK_INBAND))
+		task->status = SCSI_STATUS_BUSY;
+	else if (task->flags & TASK_MOVED)
+		scsi_fail(task, SENSE_UNIT_ATTENTION, ASC_ACCESS_STATE_CHANGED);
+	else if (task->flags & TASK_UNMAPPED)
+		scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_NO_LUN);
+}
+
 void scsi_task_finish(struct scsi_task *task)
 {
 	struct scsi_nexus *n = task->nexus;
@@ -186,13 +213,8 @@ void scsi_task_finish(struct scsi_task *task)
 		s->running--;
 	if (task->flags & TASK_ORDERED)
 		s->ordered_running = false;
-	if (was_aborted) {
-		task->aborted = n->lost || !(task->flags & (TASK_UNMAPPED | TASK_TOLD));
-		task->status = SCSI_STATUS_TASK_ABORTED;
-		task->sense_len = 0;
-		if (!task->aborted && (task->flags & TASK_UNMAPPED))
-			scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_NO_LUN);
-	}
+	if (was_aborted)
+		set_aborted(task);
 	if (task->direction != SCSI_FROM_INITIATOR && task->status != SCSI_STATUS_GOOD)
 		task->data_len = 0;
 	if ((task->command->flags & CMD_WRITES) && task->status == SCSI_STATUS_GOOD)
@@ -235,10 +257,21 @@ static int io_recheck(struct lun_io *io)
 	return recheck(task);
 }
 
+/* The state of this controller changed after the task was parsed. */
+static void set_inaccessible(struct scsi_task *task)
+{
+	struct scsi_sense sense = {.key = SENSE_UNIT_ATTENTION, .asc = ASC_ACCESS_STATE_CHANGED};
+
+	scsi_access_sense(task->nexus->target, &sense);
+	scsi_fail_sense(task, &sense);
+}
+
 void scsi_task_set_io_error(struct scsi_task *task, int err)
 {
 	if (task->flags & TASK_CONFLICT)
 		scsi_conflict(task);
+	else if (task->flags & TASK_ACCESS)
+		set_inaccessible(task);
 	else if (task->flags & TASK_UNMAPPED)
 		scsi_fail(task, SENSE_ILLEGAL_REQUEST, ASC_NO_LUN);
 	else if (task->flags & TASK_PROTECTED)
@@ -327,6 +360,9 @@ bool scsi_task_is_told(const struct scsi_task *task)
 void scsi_nexus_abort_tasks(struct scsi_nexus *n,
 	bool (*match)(const struct scsi_task *task, const void *arg), const void *arg, enum scsi_end how)
 {
+	static const uint32_t how_flags[] = {[SCSI_END_TOLD] = TASK_TOLD,
+		[SCSI_END_UNMAPPED] = TASK_UNMAPPED,
+		[SCSI_END_MOVED] = TASK_MOVED};
 	struct scsi_task *found;
 
 	list_for_each (node, &n->tasks) {
@@ -337,7 +373,7 @@ void scsi_nexus_abort_tasks(struct scsi_nexus *n,
 		if (how == SCSI_END_SILENT)
 			task->flags &= ~(TASK_UNMAPPED | TASK_TOLD);
 		else if (!(task->flags & TASK_ABORTED))
-			task->flags |= how == SCSI_END_TOLD ? TASK_TOLD : TASK_UNMAPPED;
+			task->flags |= how_flags[how];
 		if (!(task->flags & TASK_ABORTED))
 			task->abort_serial = n->target->tmf_serial;
 		task->flags |= TASK_ABORTED;
@@ -358,8 +394,9 @@ void scsi_nexus_abort_tasks(struct scsi_nexus *n,
 			if (!(found->flags & (TASK_EXECUTING | TASK_UNMAPPED)) && !n->lost && n->ops &&
 				n->ops->task_aborted)
 				n->ops->task_aborted(n->transport, found);
-			else
-				scsi_task_abort(found);
+			else if (!scsi_task_abort(found) && (found->flags & TASK_MOVED))
+				found->flags &=
+					~(TASK_ABORTED | TASK_ABORT_TRIED | TASK_MOVED); /* it goes on */
 		}
 	} while (found);
 	scsi_nexus_put(n);

@@ -28,6 +28,9 @@
 #define TASK_WAITS       (1u << 14) /* waits for aborted tasks itself (PREEMPT AND ABORT) */
 #define TASK_COPY        (1u << 15) /* task->waiting is a struct scsi_copy */
 #define TASK_SANITIZE    (1u << 16) /* task->waiting is a struct scsi_sanitize */
+#define TASK_FORWARD     (1u << 18) /* the owner of the array does it (access.h) */
+#define TASK_ACCESS      (1u << 19) /* a recheck met the access state */
+#define TASK_MOVED       (1u << 20) /* with TASK_ABORTED: its nexus has gone to another target, which is told */
 #define TASK_TOLD        (1u << 17) /* with TASK_ABORTED: another nexus did it, so it is answered (TAS is 1) */
 
 /* Status is set (GOOD when nothing was); takes the task out and calls done. */
@@ -43,6 +46,7 @@ enum scsi_end {
 	SCSI_END_SILENT,   /* without an answer: the nexus asked for it, or is lost */
 	SCSI_END_TOLD,     /* TASK ABORTED: another nexus asked for it (SAM-5 5.3.1, TAS 1) */
 	SCSI_END_UNMAPPED, /* no such LUN */
+	SCSI_END_MOVED,    /* 2A/06, but only those that can be withdrawn: the nexus goes to another target */
 };
 /* Aborts all of the nexus's tasks for which `match` says so; those that run end later. */
 void scsi_nexus_abort_tasks(struct scsi_nexus *n,

@@ -228,6 +228,118 @@ static void model_call(uint8_t what)
 	}
 }
 
+/* The owner of the array: it does what it is asked for, answers something, or takes its time. */
+static struct scsi_remote *at_the_owner;
+
+static void answer_remote(struct scsi_remote *r, uint8_t status)
+{
+	r->status = status;
+	r->sense_len = status == SCSI_STATUS_CHECK_CONDITION ? 18 : 0;
+	if (r->direction == SCSI_TO_INITIATOR)
+		memset(r->data, 3, r->data_len);
+	r->done(r);
+}
+
+static void forward(void *ctx, struct scsi_remote *r)
+{
+	(void)ctx;
+	r->err = 0;
+	if (r->cdb[2] & 1 && !at_the_owner)
+		at_the_owner = r;
+	else
+		answer_remote(r, r->cdb[2] & 2 ? SCSI_STATUS_CHECK_CONDITION : SCSI_STATUS_GOOD);
+}
+
+static void owner_answers(void)
+{
+	struct scsi_remote *r = at_the_owner;
+
+	at_the_owner = NULL;
+	if (r)
+		answer_remote(r, SCSI_STATUS_GOOD);
+}
+
+static struct scsi_port_group groups[2] = {
+	{.id = 1, .port_count = 1, .ports = {1}}, {.id = 2, .port_count = 1, .ports = {2}}};
+
+static void access_changes(uint8_t what)
+{
+	static const enum scsi_access states[] = {SCSI_ACCESS_OPTIMIZED, SCSI_ACCESS_STANDBY,
+		SCSI_ACCESS_UNAVAILABLE, SCSI_ACCESS_TRANSITIONING};
+
+	groups[0].access = states[what & 3];
+	groups[1].access = states[what >> 2 & 3];
+	assert(scsi_target_set_groups(target, groups, 2) == 0);
+}
+
+static bool remote_under_way;
+
+static void remote_done(struct scsi_remote *r)
+{
+	assert(remote_under_way);
+	assert(r->err || r->status != SCSI_STATUS_CHECK_CONDITION || r->sense_len >= 8);
+	free(r->data);
+	free(r);
+	remote_under_way = false;
+}
+
+/* What another controller passes on, if it is one. */
+static void remote(struct input *in)
+{
+	struct scsi_remote *r;
+
+	if (remote_under_way)
+		return;
+	r = calloc(1, sizeof(*r));
+	assert(r);
+	r->data_len = take(in);
+	r->data = calloc(1, r->data_len + 1u);
+	assert(r->data);
+	memcpy(r->initiator, take(in) & 1 ? "iqn.test:a" : "iqn.test:b", 11);
+	r->port = take(in) & 3;
+	memset(r->lun_id, 0x10 + (take(in) & 3), sizeof(r->lun_id));
+	r->direction = take(in) % 3;
+	r->cdb_len = take(in) % 40;
+	for (unsigned i = 0; i < r->cdb_len && i < sizeof(r->cdb); i++)
+		r->cdb[i] = take(in);
+	for (unsigned i = 0; i < r->data_len; i++)
+		r->data[i] = take(in);
+	r->done = remote_done;
+	remote_under_way = true;
+	scsi_remote_execute(target, r);
+}
+
+/* A session goes on at a target, which is this one again. */
+static void moves(unsigned i)
+{
+	struct scsi_nexus *n;
+
+	end_parsed(false);
+	if (nexuses[i] && scsi_nexus_rehome(nexuses[i], target, &n) == 0)
+		nexuses[i] = n;
+}
+
+static void access_step(struct input *in, uint8_t what)
+{
+	switch (what & 7) {
+	case 0:
+		access_changes(take(in));
+		break;
+	case 1:
+		owner_answers();
+		break;
+	case 2:
+		remote(in);
+		break;
+	case 3:
+		scsi_remote_lost(target, NULL);
+		break;
+	default:
+		moves(what & 1);
+		break;
+	}
+}
+
 /* As if they had been kept before the start. */
 static void kept_before(struct input *in)
 {
@@ -312,6 +424,12 @@ static void step(struct input *in)
 			fake_taken();
 		fake_advance(take(in) * 10u);
 		break;
+	case 12:
+		if (op & 0x80) {
+			access_step(in, op >> 4);
+			break;
+		}
+		/* fall through */
 	default:
 		command(in);
 		break;
@@ -327,6 +445,7 @@ static void finish(void)
 {
 	bool over = false;
 
+	owner_answers();
 	fake_hold_io = fake_hold_keeps = fake_hold_images = false;
 	fake_gate(false);
 	box_end();
@@ -344,7 +463,7 @@ static void finish(void)
 		fake_complete();
 		fake_kept();
 	}
-	assert(over);
+	assert(over && !remote_under_way);
 	for (unsigned i = 0; i < TASKS_MAX; i++)
 		assert(!entries[i].used);
 	for (unsigned i = 0; i < CALLS_MAX; i++)
@@ -360,8 +479,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct scsi_inband inband = {.out = box_out, .in = box_in, .cancel = box_cancel};
-	struct scsi_target_options options = {
-		.array = fake_start(), .target_name = "iqn.test:target", .inband = &inband};
+	static const struct scsi_standby_ops standby = {.forward = forward};
+	struct scsi_target_options options = {.array = fake_start(),
+		.target_name = "iqn.test:target",
+		.inband = &inband,
+		.ports = (const uint16_t[]){1},
+		.port_count = 1,
+		.standby = &standby};
 	struct input in = {data, data + size};
 
 	for (unsigned i = 0; i < TASKS_MAX; i++)

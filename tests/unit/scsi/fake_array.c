@@ -42,7 +42,8 @@ static struct keep {
 } keeps[KEEPS_MAX];
 static unsigned keeps_waiting;
 static struct array array;
-static struct host hosts[FAKE_HOSTS];
+static struct host hosts[FAKE_HOSTS], twins[FAKE_HOSTS];
+static bool twins_come;
 static struct list held_io, gate_io;
 static bool gate_closed;
 
@@ -84,6 +85,8 @@ void fake_clones(bool offered)
 struct array *fake_start(void)
 {
 	memset(hosts, 0, sizeof(hosts));
+	memset(twins, 0, sizeof(twins));
+	twins_come = false;
 	for (unsigned i = 0; i < FAKE_HOSTS; i++) {
 		snprintf(hosts[i].record.name, sizeof(hosts[i].record.name), "%c", 'a' + (int)i);
 		snprintf(hosts[i].record.iqns[0], sizeof(hosts[i].record.iqns[0]), "iqn.test:%c",
@@ -154,6 +157,13 @@ void fake_advance(unsigned ms)
 struct host *fake_host(unsigned i)
 {
 	return &hosts[i];
+}
+
+struct host *fake_twin(unsigned i)
+{
+	twins_come = true;
+	twins[i].record = hosts[i].record;
+	return &twins[i];
 }
 
 void fake_map(struct host *h, uint32_t number, struct lun *lun)
@@ -229,7 +239,7 @@ int host_nexus_attach(struct array *a, struct host_nexus *n)
 	(void)a;
 	for (unsigned i = 0; i < FAKE_HOSTS; i++)
 		if (strcmp(hosts[i].record.iqns[0], n->initiator) == 0) {
-			n->host = &hosts[i];
+			n->host = twins_come ? &twins[i] : &hosts[i];
 			fake_nexuses++;
 			return 0;
 		}

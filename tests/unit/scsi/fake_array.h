@@ -43,6 +43,8 @@ struct array *fake_start(void);
 struct array *fake_again(void); /* the one that was started */
 void fake_stop(void);
 struct host *fake_host(unsigned i);
+/* Nexuses that come from now on belong to another array's host of that name, and this is it: with no LUNs mapped. */
+struct host *fake_twin(unsigned i);
 void fake_map(struct host *h, uint32_t number, struct lun *lun); /* lun NULL: unmaps, without telling */
 void fake_complete_one(void);                                    /* the oldest held back */
 void fake_complete(void);                                        /* all I/O held back */

@@ -10,7 +10,7 @@
 #include "array/scsi/sense.h"
 #include "tests/support/test.h"
 
-#define COLUMNS 8
+#define COLUMNS 9
 
 static const char *page_path, *tests_path;
 
@@ -23,6 +23,14 @@ static void where_text(const struct scsi_command *row, char out[40])
 {
 	snprintf(out, 40, "%s%s%s", row->flags & CMD_DATA ? "disk" : "",
 		row->flags & CMD_CONTROL ? ", control LU" : "", row->flags & CMD_ABSENT ? ", any" : "");
+}
+
+static const char *elsewhere_text(const struct scsi_command *row)
+{
+	return row->flags & CMD_ALWAYS    ? "every state"
+	       : row->flags & CMD_STANDBY ? "standby"
+	       : row->flags & CMD_OWNER   ? "owner"
+					  : "";
 }
 
 static void notes_text(const struct scsi_command *row, char out[120])
@@ -50,7 +58,8 @@ static void expected(const struct scsi_command *row, char out[COLUMNS][120])
 	snprintf(out[3], 120, "%u", row->cdb_len);
 	snprintf(out[4], 120, "%s", conflict_text(row->conflict));
 	where_text(row, out[5]);
-	notes_text(row, out[6]);
+	snprintf(out[6], 120, "%s", elsewhere_text(row));
+	notes_text(row, out[7]);
 }
 
 static char *trim(char *text)
@@ -92,9 +101,9 @@ static void row_agrees(char *line, const struct scsi_command *row)
 		assert_non_null(at);
 		if (i == 2 && !*field)
 			fail_msg("%s %s has no name", want[0], want[1]);
-		else if (i == 7 && !file_has(field, opcode))
+		else if (i == 8 && !file_has(field, opcode))
 			fail_msg("%s %s: %s is not there or does not send it", want[0], want[1], field);
-		else if (i != 2 && i != 7 && strcmp(field, want[i]) != 0)
+		else if (i != 2 && i != 8 && strcmp(field, want[i]) != 0)
 			fail_msg("%s %s, column %u: \"%s\", not \"%s\"", want[0], want[1], i + 1, field,
 				want[i]);
 	}
@@ -126,8 +135,8 @@ int main(int argc, char **argv)
 			char c[COLUMNS][120];
 
 			expected(&scsi_commands[i], c);
-			printf("| %s | %s | NAME | %s | %s | %s | %s | TESTS |\n", c[0], c[1], c[3], c[4],
-				c[5], c[6]);
+			printf("| %s | %s | NAME | %s | %s | %s | %s | %s | TESTS |\n", c[0], c[1], c[3],
+				c[4], c[5], c[6], c[7]);
 		}
 		return 0;
 	}

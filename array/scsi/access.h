@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asymmetric access (SPC-4 5.15.2): the target port groups, and what a command meets in this controller's state. */
+#ifndef UMBRA_SCSI_ACCESS_H
+#define UMBRA_SCSI_ACCESS_H
+
+#include "array/scsi/nexus.h"
+#include "array/scsi/sense.h"
+
+/* -EINVAL: as scsi_target_set_groups. Nobody is told. */
+int scsi_access_init(struct scsi_target *t, const struct scsi_target_options *options);
+/* Does this controller own the array? */
+bool scsi_access_is_owner(const struct scsi_target *t);
+/* Why a LUN is not accessible here; leaves *out when it is. */
+void scsi_access_sense(const struct scsi_target *t, struct scsi_sense *out);
+/* False: sense is set. True: it goes on here, or, with TASK_FORWARD, at the owner. */
+bool scsi_access_allows(struct scsi_task *task);
+/* Is that still so, now that the task's turn has come? */
+bool scsi_access_still_allows(const struct scsi_task *task);
+/* A task with TASK_FORWARD: the owner does it. Ends in scsi_task_finish. */
+void scsi_access_forward(struct scsi_task *task);
+
+#endif
