@@ -427,9 +427,34 @@ static void parse_again(struct iscsi_task *t)
 	uint8_t *data = t->scsi.data;
 
 	discard(t);
+	t->scsi.nexus = t->conn->nexus;
 	t->parsed = scsi_task_parse(&t->scsi);
 	t->over = !t->parsed;
 	t->scsi.data = data;
+}
+
+/* The CDB says how much data there is, so the buffer stays right. One that was aborted by another nexus stays that. One that
+ * fails now is answered when what it was asked for has come, which may be now. */
+void iscsi_tasks_rehome(struct iscsi_conn *c)
+{
+	list_for_each_safe (n, &c->tasks) {
+		struct iscsi_task *t = container_of(n, struct iscsi_task, link);
+
+		if (!t->parsed)
+			continue;
+		if (scsi_task_is_told(&t->scsi)) {
+			discard(t);
+			t->over = true;
+			t->scsi.status = SCSI_STATUS_TASK_ABORTED;
+			t->scsi.sense_len = 0;
+		} else {
+			parse_again(t);
+		}
+		if (t->over && t->state == ISCSI_TASK_SOLICITED) {
+			list_remove(&t->out.link);
+			advance(t);
+		}
+	}
 }
 
 /* A task whose data is just being received stays until that PDU is complete. One that is to be answered gets all its data

@@ -18,7 +18,7 @@ void iscsi_text_exchange_free(struct iscsi_conn *c)
 	memset(&c->text, 0, sizeof(c->text));
 }
 
-/* A portal that listens everywhere is told by the address at which this initiator reached us. */
+/* Ours, then those of other controllers. A portal of ours that listens everywhere is told by the address at which this initiator reached us. */
 static void put_portals(struct iscsi_conn *c, struct iscsi_text_out *out)
 {
 	struct iscsi_server *s = c->server;
@@ -36,6 +36,12 @@ static void put_portals(struct iscsi_conn *c, struct iscsi_text_out *out)
 		iscsi_address_text(address, text, sizeof(text), false);
 		iscsi_text_putf(out, "TargetAddress", "%s:%u,%u", text, iscsi_address_port(&l->address),
 			iscsi_portal_group(s, i));
+	}
+	for (unsigned i = 0; i < s->peer_count; i++) {
+		char text[80];
+
+		iscsi_address_text(&s->peers[i].address, text, sizeof(text), true);
+		iscsi_text_putf(out, "TargetAddress", "%s,%u", text, s->peers[i].group);
 	}
 }
 

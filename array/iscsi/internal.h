@@ -334,6 +334,8 @@ void iscsi_command_end(struct iscsi_conn *c);
 void iscsi_command_start(struct iscsi_task *t);
 /* Another initiator's task management ended a task that was still collecting its data. */
 void iscsi_task_aborted(void *transport, struct scsi_task *scsi);
+/* The connection has another nexus than before: tasks that still collect their data go on with that one. */
+void iscsi_tasks_rehome(struct iscsi_conn *c);
 bool iscsi_data_out_begin(struct iscsi_conn *c);
 void iscsi_data_out_end(struct iscsi_conn *c, bool spoilt);
 struct iscsi_task *iscsi_task_find(struct iscsi_conn *c, uint32_t itt);
@@ -359,6 +361,8 @@ void iscsi_fill_sn(struct iscsi_conn *c, uint8_t *bhs, bool uses_statsn);
 void iscsi_management(struct iscsi_conn *c, const uint8_t *bhs);
 /* ExpCmdSN moved on, or a task has drained: does a function wait for it no more? */
 void iscsi_management_check(struct iscsi_conn *c);
+/* The connection has another nexus than before: functions that have not begun are for that one. */
+void iscsi_management_rehome(struct iscsi_conn *c);
 /* The connection is on its way out: functions that wait for the initiator are given up. */
 void iscsi_management_drop(struct iscsi_conn *c);
 
@@ -369,6 +373,8 @@ void iscsi_text_exchange_free(struct iscsi_conn *c);
 /* ---- session.c */
 int iscsi_login_begin(struct iscsi_conn *c);
 void iscsi_login_pdu(struct iscsi_conn *c, const uint8_t *bhs, const char *data, uint32_t len);
+/* The session goes on at the server's SCSI target, which is another one now; or the connection is ended. */
+void iscsi_session_rehome(struct iscsi_conn *c);
 /* REINSTATING: goes on when no session with this name and ISID is left. */
 void iscsi_reinstate(struct iscsi_conn *c);
 void iscsi_login_release(struct iscsi_conn *c);
@@ -409,12 +415,20 @@ struct iscsi_listener {
 	struct sockaddr_storage address;
 };
 
+/* Of another controller. */
+struct iscsi_peer {
+	struct sockaddr_storage address;
+	uint16_t group;
+};
+
 struct iscsi_server {
 	struct iscsi_options options; /* defaults filled in; strings are the server's */
 	struct reactor *reactor;
 	char target_name[ISCSI_NAME_MAX_BYTES + 1];
 	struct iscsi_listener listeners[ISCSI_PORTALS_MAX];
 	unsigned listener_count;
+	struct iscsi_peer peers[ISCSI_PEER_PORTALS_MAX];
+	unsigned peer_count;
 	struct iscsi_buffers buffers;
 	struct list conns;
 	unsigned conn_count;

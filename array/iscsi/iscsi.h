@@ -49,6 +49,18 @@ int iscsi_server_create(const struct iscsi_options *options, struct iscsi_server
 /* Takes the limits of connections and sessions, the times, and discovery_needs_chap, for what comes from now on. */
 void iscsi_server_reload(struct iscsi_server *s, const struct iscsi_options *options);
 uint16_t iscsi_server_port(const struct iscsi_server *s, unsigned portal);
+/* From now on sessions are another SCSI target's, over that array: the ones that there are keep their connections and
+ * go on there (scsi_nexus_rehome); whose initiator is no host's there is ended. The old target has no nexus any more when
+ * what ran is over and the connections on their way out are gone: scsi_target_stop says when. */
+void iscsi_server_rehome(struct iscsi_server *s, struct array *array, struct scsi_target *scsi);
+/* A portal of another controller of this target, as SendTargets tells it after our own. */
+struct iscsi_peer_portal {
+	char address[64]; /* one that hosts can reach, no wildcard */
+	uint16_t port, group;
+};
+#define ISCSI_PEER_PORTALS_MAX 48
+/* Instead of those before. -EINVAL: an address that is none, a port or group of 0, or too many; then nothing changes. */
+int iscsi_server_set_peers(struct iscsi_server *s, const struct iscsi_peer_portal *peers, unsigned count);
 /* Accepts no more, asks initiators to log out, ends all connections; then `done`. */
 void iscsi_server_stop(struct iscsi_server *s, void (*done)(void *arg), void *arg);
 void iscsi_server_destroy(struct iscsi_server *s); /* after done */

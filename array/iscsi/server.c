@@ -291,6 +291,33 @@ int iscsi_server_create(const struct iscsi_options *options, struct iscsi_server
 	return 0;
 }
 
+void iscsi_server_rehome(struct iscsi_server *s, struct array *array, struct scsi_target *scsi)
+{
+	s->options.array = array;
+	s->options.scsi = scsi;
+	list_for_each_safe (n, &s->conns)
+		iscsi_session_rehome(container_of(n, struct iscsi_conn, link));
+}
+
+int iscsi_server_set_peers(struct iscsi_server *s, const struct iscsi_peer_portal *peers, unsigned count)
+{
+	struct iscsi_peer fresh[ISCSI_PEER_PORTALS_MAX] = {0};
+	socklen_t len;
+
+	if (count > ISCSI_PEER_PORTALS_MAX)
+		return -EINVAL;
+	for (unsigned i = 0; i < count; i++) {
+		if (peers[i].port == 0 || peers[i].group == 0 ||
+			iscsi_address_parse(peers[i].address, peers[i].port, &fresh[i].address, &len) != 0 ||
+			iscsi_address_is_wildcard(&fresh[i].address))
+			return -EINVAL;
+		fresh[i].group = peers[i].group;
+	}
+	memcpy(s->peers, fresh, sizeof(s->peers));
+	s->peer_count = count;
+	return 0;
+}
+
 uint16_t iscsi_server_port(const struct iscsi_server *s, unsigned portal)
 {
 	return portal < s->listener_count ? iscsi_address_port(&s->listeners[portal].address) : 0;

@@ -416,6 +416,26 @@ void iscsi_login_pdu(struct iscsi_conn *c, const uint8_t *bhs, const char *data,
 	free(r);
 }
 
+void iscsi_session_rehome(struct iscsi_conn *c)
+{
+	struct scsi_nexus *fresh;
+	int err;
+
+	/* Others are on their way out, with the nexus that they have. */
+	if (!c->nexus || (c->state != ISCSI_CONN_FULL && c->state != ISCSI_CONN_REINSTATING))
+		return;
+	err = scsi_nexus_rehome(c->nexus, c->server->options.scsi, &fresh);
+	if (err) {
+		iscsi_conn_kill(
+			c, err == -EACCES ? "the host may not use the array any more" : "out of memory");
+		return;
+	}
+	c->nexus = fresh;
+	c->host = scsi_nexus_array(fresh)->host;
+	iscsi_tasks_rehome(c);
+	iscsi_management_rehome(c);
+}
+
 unsigned iscsi_session_logout(struct iscsi_server *s, const char *initiator)
 {
 	unsigned count = 0;

@@ -172,6 +172,16 @@ void iscsi_management_check(struct iscsi_conn *c)
 	}
 }
 
+void iscsi_management_rehome(struct iscsi_conn *c)
+{
+	list_for_each (n, &c->managements) {
+		struct management *m = container_of(n, struct management, link);
+
+		if (!m->begun)
+			m->call.nexus = c->nexus;
+	}
+}
+
 void iscsi_management_drop(struct iscsi_conn *c)
 {
 	list_for_each_safe (n, &c->managements) {

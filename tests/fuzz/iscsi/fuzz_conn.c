@@ -88,7 +88,10 @@ static void happen(uint8_t what)
 		stub_revoke_all();
 		break;
 	case 7:
-		iscsi_session_logout(&server, NULL);
+		if (what & 8)
+			iscsi_server_rehome(&server, NULL, NULL);
+		else
+			iscsi_session_logout(&server, NULL);
 		break;
 	}
 	fake_reactor_settle(&reactor);

@@ -97,7 +97,7 @@ bool stub_saw_event(const char *part)
 int scsi_nexus_create(
 	struct scsi_target *t, const struct scsi_nexus_options *options, struct scsi_nexus **out)
 {
-	(void)t;
+	stub.target = t;
 	if (!host_find_iqn(NULL, options->initiator_name))
 		return -EACCES;
 	*out = calloc(1, sizeof(**out));
@@ -136,6 +136,8 @@ void stub_revoke_all(void)
 		n->ops->close(n->transport);
 	}
 }
+
+static bool refuse(struct scsi_task *t, uint8_t key, uint16_t asc);
 
 static void nexus_unref(struct scsi_nexus *n)
 {
@@ -189,6 +191,36 @@ void scsi_nexus_move(struct scsi_nexus *n, void *transport)
 	n->running--;
 }
 
+/* Hanging tasks are answered with 2A/06; stubborn ones with what comes of them. */
+int scsi_nexus_rehome(struct scsi_nexus *n, struct scsi_target *t, struct scsi_nexus **out)
+{
+	struct scsi_nexus_options options = {
+		.initiator_name = n->array.host ? host_record_of(n->array.host)->iqns[0] : "",
+		.ops = n->ops,
+		.transport = n->transport};
+	int err = scsi_nexus_create(t, &options, out);
+
+	if (err)
+		return err;
+	stub.nexuses--;
+	stub.rehomed++;
+	list_remove(&n->link);
+	n->running++;
+	list_for_each_safe (node, &stub.hanging) {
+		struct scsi_task *task = container_of(node, struct scsi_task, link);
+
+		if (task->nexus != n || (stub.flags & STUB_STUBBORN))
+			continue;
+		list_remove(node);
+		refuse(task, 6, 0x2a06);
+		finish(task);
+	}
+	n->running--;
+	n->gone = true;
+	nexus_unref(n);
+	return 0;
+}
+
 struct host_nexus *scsi_nexus_array(struct scsi_nexus *n)
 {
 	return &n->array;
@@ -224,6 +256,8 @@ static bool parse(struct scsi_task *t)
 	const uint8_t *cdb = t->cdb;
 	unsigned lun = get_be16(t->lun) & 0x3fff;
 
+	if (stub.flags & STUB_STANDBY)
+		return refuse(t, 2, 0x040b);
 	if (lun != 1 && cdb[0] != 0x12 && cdb[0] != 0xa0)
 		return refuse(t, 5, 0x2500);
 	t->direction = SCSI_TO_INITIATOR;

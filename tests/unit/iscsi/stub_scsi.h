@@ -12,14 +12,16 @@
 #define STUB_OPCODE_HANG 0xc0 /* no data; ends when released or aborted */
 #define STUB_HANG_WRITES 1u   /* stub.flags: WRITEs end when released */
 #define STUB_STUBBORN    2u   /* hanging tasks do not end with their nexus */
+#define STUB_STANDBY     4u   /* every command is refused with 02/04/0B */
 #define STUB_EVENTS_MAX  64
 #define STUB_HOSTS_MAX   16
 
 struct stub {
 	uint8_t disk[STUB_DISK_BYTES];
 	unsigned flags;
-	unsigned nexuses, running, parsed_unfinished, discarded, executed, aborted, tmfs, moves;
+	unsigned nexuses, running, parsed_unfinished, discarded, executed, aborted, tmfs, moves, rehomed;
 	struct list hanging, parsed, all; /* tasks, tasks, nexuses */
+	struct scsi_target *target;       /* of the last nexus that was made */
 	bool told;                        /* tasks that another session aborts are to be answered */
 	struct host_record hosts[STUB_HOSTS_MAX];
 	unsigned host_count;
