@@ -26,6 +26,7 @@
 #include "array/iscsi/iscsi.h"
 #include "array/reactor/reactor.h"
 #include "array/scsi/scsi.h"
+#include "array/service.h"
 #include "array/store/module.h"
 #include "array/store/pool/public.h"
 #include "array/store/store.h"
@@ -723,13 +724,15 @@ static int serve(struct daemon *d)
 /* ---- the command line ------------------------------------------------------------------------------ */
 
 static const char help[] =
-	"usage: umbrad [--config FILE] [--check-config] [--foreground] [--port-file FILE]\n"
+	"usage: umbrad [--config FILE] [--check-config | --unit | --give-pool USER] [--foreground] [--port-file FILE]\n"
 	"\n"
 	"Serves the LUNs of a pool, or of a Ceph cluster, over iSCSI, with atomic\n"
 	"snapshot sets for Umbra's VSS provider.\n"
 	"\n"
 	"  --config FILE     the configuration (default " PLACE_CONFIG ")\n"
 	"  --check-config    say whether the configuration is right, and end\n"
+	"  --unit            print what the configuration needs of systemd, a drop-in for umbrad.service, and end\n"
+	"  --give-pool USER  make root's pool the user's that umbrad is to run as, and end\n"
 	"  --foreground      stay in the foreground and log to standard error (umbrad always does)\n"
 	"  --port-file FILE  when ready, write the portals' ports there, one a line\n"
 	"  --version         print the version, and which stores there are\n"
@@ -749,59 +752,93 @@ static int print_version(void)
 	return 0;
 }
 
-int main(int argc, char **argv)
+struct command_line {
+	const char *config, *port_file, *user;
+	int only; /* an option's letter: do that, and end; 0: serve */
+};
+
+/* 0, or an exit code + 1. */
+static int read_command_line(int argc, char **argv, struct command_line *out)
 {
-	static struct daemon d;
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check-config", no_argument, NULL, 'k'},
+		{"unit", no_argument, NULL, 'u'},
+		{"give-pool", required_argument, NULL, 'g'},
 		{"foreground", no_argument, NULL, 'f'},
 		{"port-file", required_argument, NULL, 'p'},
 		{"version", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	const char *config_path = PLACE_CONFIG;
-	struct fault fault = {0};
-	bool check_only = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
-			config_path = optarg;
+			out->config = optarg;
+			break;
+		case 'g':
+			out->user = optarg;
+			out->only = option;
 			break;
 		case 'k':
-			check_only = true;
+		case 'u':
+			out->only = option;
 			break;
 		case 'f':
 			break;
 		case 'p':
-			d.port_file = optarg;
+			out->port_file = optarg;
 			break;
 		case 'v':
-			return print_version();
+			return 1 + print_version();
 		case 'h':
 			fputs(help, stdout);
-			return 0;
+			return 1;
 		default:
 			fputs("umbrad: see umbrad --help\n", stderr);
-			return 2;
+			return 3;
 		}
 	}
 	if (optind < argc) {
 		fprintf(stderr, "umbrad: unexpected argument %s: see umbrad --help\n", argv[optind]);
-		return 2;
+		return 3;
 	}
-	d.config_path = config_path;
-	if (config_load(config_path, &d.config, &fault)) {
-		char id[MESSAGE_ID_BYTES];
-		fprintf(stderr, "umbrad: %s [%s]\n", fault.text, message_id(fault.message, id));
-		return 2;
-	}
-	if (check_only) {
-		printf("%s: ok\n", config_path);
+	return 0;
+}
+
+static int refuse(const struct fault *fault, int code)
+{
+	char id[MESSAGE_ID_BYTES];
+
+	fprintf(stderr, "umbrad: %s [%s]\n", fault->text, message_id(fault->message, id));
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	static struct daemon d;
+	struct command_line line = {.config = PLACE_CONFIG};
+	struct fault fault = {0};
+	int code = read_command_line(argc, argv, &line);
+
+	if (code)
+		return code - 1;
+	d.config_path = line.config;
+	d.port_file = line.port_file;
+	if (config_load(line.config, &d.config, &fault))
+		return refuse(&fault, 2);
+	switch (line.only) {
+	case 'k':
+		printf("%s: ok\n", line.config);
 		return 0;
+	case 'u':
+		service_write_unit(&d.config, stdout);
+		return 0;
+	case 'g':
+		return service_give_pool(&d.config, line.user, &fault) ? refuse(&fault, 1) : 0;
+	default:
+		return serve(&d);
 	}
-	return serve(&d);
 }

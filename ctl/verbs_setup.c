@@ -21,7 +21,6 @@
 #include "ctl/ctl.h"
 #include "ctl/run.h"
 
-#define DROP_IN_FOLDER  "/etc/systemd/system/umbrad.service.d"
 #define ANSWER_BYTES    256
 #define READY_TIMEOUT_S 60 /* systemctl has waited already */
 
@@ -257,23 +256,6 @@ static int check_config(struct setup *s)
 
 /* ---- the service -------------------------------------------------------------------------------------- */
 
-/* The unit lets umbrad write below some places only. */
-static bool needs_drop_in(const char *pool)
-{
-	static const char *const places[] = {
-		"/srv/", "/mnt/", "/media/", "/var/lib/umbra/", "/var/lib/umbra"};
-
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-		if (!strncmp(pool, places[i], strlen(places[i])))
-			return false;
-	return true;
-}
-
-static void write_drop_in(struct setup *s, FILE *out)
-{
-	fprintf(out, "# Made by umbractl setup: where the pool is.\n[Service]\nReadWritePaths=%s\n", s->pool);
-}
-
 static int run_systemctl(const struct setup *s, const char *a, const char *b, const char *c)
 {
 	const char *argv[] = {"systemctl", a, b, c, NULL};
@@ -299,14 +281,9 @@ static bool umbrad_answers(const struct invocation *in)
 static int start_service(struct setup *s)
 {
 	const struct timespec pause = {.tv_nsec = 100000000};
-	int code = CTL_OK;
+	/* At this systemd looks into the configuration: umbra-generator. */
+	int code = run_systemctl(s, "daemon-reload", NULL, NULL);
 
-	if (needs_drop_in(s->pool) && !strcmp(s->config, PLACE_CONFIG)) {
-		mkdir(DROP_IN_FOLDER, 0755);
-		code = replace_file(s->in, DROP_IN_FOLDER "/pool.conf", write_drop_in, s);
-	}
-	if (!code)
-		code = run_systemctl(s, "daemon-reload", NULL, NULL);
 	if (!code)
 		code = run_systemctl(s, "enable", "--now", "umbrad");
 	for (int i = 0; !code && i < READY_TIMEOUT_S * 10 && !umbrad_answers(s->in); i++)

@@ -54,10 +54,12 @@ class CtlError(Exception):
 
 
 class Array:
-    """config: {section: {key: value}} over the defaults. pool: an existing pool's path (not removed)."""
+    """config: {section: {key: value}} over the defaults. pool: an existing pool's path (not removed). popen: options of
+    subprocess.Popen's for umbrad."""
 
-    def __init__(self, config=None, pool=None, start=True, name='lab', umbrad=None, pool_options=()):
+    def __init__(self, config=None, pool=None, start=True, name='lab', umbrad=None, pool_options=(), popen=None):
         self.umbrad = umbrad or umbrad_path()
+        self.popen = popen or {}
         self.dir = tempfile.mkdtemp(prefix='umbra-')
         self.pool = pool or os.path.join(self.dir, 'pool')
         self.socket = os.path.join(self.dir, 'umbrad.sock')
@@ -104,7 +106,7 @@ class Array:
         with open(self.log_path, 'a') as log:
             self.process = subprocess.Popen(
                 [self.umbrad, '--config', self.config_path, '--port-file', self.port_file],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.popen)
         end = time.monotonic() + READY_TIMEOUT_S
         while not os.path.exists(self.port_file):
             code = self.process.poll()

@@ -86,3 +86,11 @@ int pool_dump(const struct pool_options *options, bool entries,
 	(void)arg;
 	return fault_set(fault, -ENOTSUP, "A store in memory has nothing to dump.");
 }
+
+int pool_give(const char *path, uid_t user, gid_t group, struct fault *fault)
+{
+	(void)path;
+	(void)user;
+	(void)group;
+	return fault_set(fault, -EOPNOTSUPP, "A store in memory belongs to nobody.");
+}

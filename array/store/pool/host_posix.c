@@ -538,10 +538,13 @@ static int take_lock(struct posix_host *host, const char *path, struct fault *fa
 	}
 	if (host->lock_fd < 0)
 		return fault_set(fault, -errno, "%s/lock cannot be opened: %s%s", path, strerror(errno),
-			errno == EROFS ? "; the service may write only below its unit's ReadWritePaths: add "
-					 "the pool's place by systemctl edit umbrad, or mount it writable"
-			: errno == EACCES ? "; the pool must belong to the user that opens it"
-					  : "; look at the disk and the kernel's log");
+			errno == EROFS
+				? "; the service may write only where umbrad.conf had the pool when systemd read it: "
+				  "run systemctl daemon-reload, or mount it writable"
+			: errno == EACCES
+				? "; the pool must belong to the user that opens it: the service's start does "
+				  "that, umbrad --give-pool USER does it by hand"
+				: "; look at the disk and the kernel's log");
 	if (!fcntl(host->lock_fd, F_OFD_SETLK, &lock))
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
@@ -574,7 +577,7 @@ int pool_host_posix(const char *path, struct reactor *reactor, bool lock, bool r
 		err = fault_set(fault, -errno,
 			errno == ENOENT
 				? "there is no directory %s: check the path (%s)"
-				: "the directory %s cannot be opened: look at its owner and mode (%s)",
+				: "the directory %s cannot be opened: look at its owner and mode, and that its user may pass those above it (%s)",
 			path, strerror(errno));
 	else if (snprintf(host->meta, sizeof(host->meta), "%s/meta", path) >= (int)sizeof(host->meta))
 		err = fault_set(fault, -ENAMETOOLONG, "the pool's path is too long: choose a shorter one");

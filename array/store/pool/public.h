@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "array/store/store.h"
 #include "array/util/fault.h"
 
@@ -47,6 +48,8 @@ struct pool_options {
 
 /* Makes an empty pool with a new random pool id. Blocks. -EEXIST when there is one, -ENOENT, -EACCES … */
 int pool_create(const struct pool_options *options, struct fault *fault);
+/* What root has of the pool in this directory, or of a mirror, becomes the user's; nothing where there is none. */
+int pool_give(const char *path, uid_t user, gid_t group, struct fault *fault);
 /* Replays the log, takes the pool's lock. Blocks. -EBUSY: in use; -EUCLEAN: damaged; -ENOTSUP: newer format;
  * -ENOENT: no pool there; each with a text that says what to do. */
 int pool_open(

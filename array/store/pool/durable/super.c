@@ -113,6 +113,11 @@ int pool_super_usable(const struct pool_super *super, struct fault *fault)
 
 int pool_data_fault(struct fault *fault, int err, const char *name)
 {
+	if (err == -EACCES || err == -EPERM)
+		return fault_set(fault, err,
+			"the user that umbrad runs as may not use the pool's data (%s): %s; for a device of the service's run systemctl "
+			"daemon-reload and see that the group disk may read and write it; files must be that user's",
+			name, strerror(-err));
 	return fault_set(fault, err == -ENOENT ? -EUCLEAN : err,
 		"the pool's data (%s) cannot be opened: %s; put it back, or restore it from a backup of this pool",
 		name, strerror(-err));
