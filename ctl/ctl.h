@@ -145,6 +145,8 @@ int ctl_secret(const struct invocation *in, const char *option, const char *memb
 
 /* All pages of a list: an array (owned), NULL: said why. flag: NULL, or a parameter to set to true. */
 json_t *ctl_list(const struct invocation *in, const char *method, const char *member, const char *flag);
+/* base: what each page is asked with besides its offset; moved. */
+json_t *ctl_list_of(const struct invocation *in, const char *method, const char *member, json_t *base);
 /* The same of what the first operand names: it is the parameter `as`. */
 json_t *ctl_list_named(const struct invocation *in, const char *method, const char *member, const char *as);
 /* Fetches a whole list and prints it, as a table or as JSON ({as: […]}). Returns the exit code. */

@@ -15,7 +15,8 @@
 #include <unistd.h>
 #include "ctl/image.h"
 
-#define ID_BYTES 32
+#define ID_BYTES   32
+#define OWN_PREFIX "umbractl-" /* of all names here */
 
 /* When a process began, in the kernel's ticks; 0: there is none. */
 static unsigned long long began(long pid)
@@ -43,7 +44,7 @@ static void own_name(const char *why, const char *id, char out[65])
 {
 	long pid = (long)getpid();
 
-	snprintf(out, 65, "umbractl-%s-%.32s-%ld-%llu", why, id, pid, began(pid));
+	snprintf(out, 65, OWN_PREFIX "%s-%.32s-%ld-%llu", why, id, pid, began(pid));
 }
 
 void lend_set_name(char out[65])
@@ -58,7 +59,7 @@ static bool left_behind(const char *name, char why[2], char id[ID_BYTES + 1])
 	long pid;
 	int end = 0;
 
-	if (sscanf(name, "umbractl-%1[ies]-%32[0-9a-fset]-%ld-%llu%n", why, id, &pid, &begin, &end) != 4 ||
+	if (sscanf(name, OWN_PREFIX "%1[ies]-%32[0-9a-fset]-%ld-%llu%n", why, id, &pid, &begin, &end) != 4 ||
 		name[end])
 		return false;
 	return pid > 0 && began(pid) != begin;
@@ -107,7 +108,8 @@ static void sweep_host(const struct invocation *in, const json_t *host)
 int lend_sweep(const struct invocation *in)
 {
 	json_t *hosts = ctl_list(in, "host.list", "hosts", NULL), *item;
-	json_t *sets = hosts ? ctl_list(in, "set.list", "sets", NULL) : NULL;
+	json_t *sets =
+		hosts ? ctl_list_of(in, "set.list", "sets", json_pack("{s:s}", "prefix", OWN_PREFIX)) : NULL;
 	int code = sets ? CTL_OK : CTL_FAILED;
 	char why[2], id[ID_BYTES + 1];
 	size_t i;

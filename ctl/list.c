@@ -2,8 +2,7 @@
 /* Whole lists, which umbrad hands out in pages. */
 #include "ctl/ctl.h"
 
-/* base: what each page is asked with besides its offset; moved. */
-static json_t *all_pages(const struct invocation *in, const char *method, const char *member, json_t *base)
+json_t *ctl_list_of(const struct invocation *in, const char *method, const char *member, json_t *base)
 {
 	struct client *c = client_open(in);
 	json_t *all = c ? json_array() : NULL;
@@ -37,12 +36,12 @@ json_t *ctl_list(const struct invocation *in, const char *method, const char *me
 
 	if (flag)
 		json_object_set_new(base, flag, json_true());
-	return all_pages(in, method, member, base);
+	return ctl_list_of(in, method, member, base);
 }
 
 json_t *ctl_list_named(const struct invocation *in, const char *method, const char *member, const char *as)
 {
-	return all_pages(in, method, member, json_pack("{s:s}", as, in->operands[0]));
+	return ctl_list_of(in, method, member, json_pack("{s:s}", as, in->operands[0]));
 }
 
 int print_list(const struct invocation *in, const char *method, const char *member, const char *as,

@@ -21,14 +21,15 @@ bool mgmt_unpack(struct mgmt_call *c, const char *format, ...)
 	return !err;
 }
 
-bool mgmt_page_of(struct mgmt_call *c, json_int_t from, json_int_t count, size_t *offset, size_t *limit)
+bool mgmt_page_of(
+	struct mgmt_call *c, json_int_t from, json_int_t count, size_t most, size_t *offset, size_t *limit)
 {
 	if (from < 0 || from > UINT32_MAX || count < 1) {
 		mgmt_bad_params(c, "offset must be 0 or more, limit 1 or more");
 		return false;
 	}
 	*offset = (size_t)from;
-	*limit = count > MGMT_PAGE_MAX ? MGMT_PAGE_MAX : (size_t)count;
+	*limit = (json_int_t)most < count ? most : (size_t)count;
 	return true;
 }
 
@@ -37,7 +38,7 @@ bool mgmt_page(struct mgmt_call *c, size_t *offset, size_t *limit)
 	json_int_t from = 0, count = MGMT_PAGE_MAX;
 
 	return mgmt_unpack(c, "{s?I, s?I}", "offset", &from, "limit", &count) &&
-	       mgmt_page_of(c, from, count, offset, limit);
+	       mgmt_page_of(c, from, count, MGMT_PAGE_MAX, offset, limit);
 }
 
 json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool more)

@@ -5,7 +5,8 @@
 
 #include "array/control/rpc.h"
 
-#define MGMT_PAGE_MAX 1000 /* entries in one list reply */
+/* Entries in one list reply: I/O waits while it is made, some 10 us each. */
+#define MGMT_PAGE_MAX 200
 
 struct mgmt_method {
 	const char *name;
@@ -22,7 +23,8 @@ bool mgmt_unpack(struct mgmt_call *c, const char *format, ...);
 /* "offset" and "limit" of a list. False: ended. */
 bool mgmt_page(struct mgmt_call *c, size_t *offset, size_t *limit);
 /* The same, of values already unpacked. */
-bool mgmt_page_of(struct mgmt_call *c, json_int_t from, json_int_t count, size_t *offset, size_t *limit);
+bool mgmt_page_of(
+	struct mgmt_call *c, json_int_t from, json_int_t count, size_t most, size_t *offset, size_t *limit);
 /* {"NAME": entries, "next": the next offset or null}; entries is moved. */
 json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool more);
 

@@ -7,6 +7,8 @@
 #include "array/control/methods.h"
 #include "array/util/json_text.h"
 
+#define PREVIEW_MAX 1000 /* verdicts in one answer: for each answer all sets are judged */
+
 #define KEEP_TEXT_BYTES 96
 
 /* "hourly=24,daily=7", as it is given; empty: no rules. */
@@ -281,14 +283,14 @@ static json_t *verdict_json(const struct policy_verdict *v)
 
 static void policy_preview_method(struct mgmt_call *c)
 {
-	json_int_t from = 0, count = MGMT_PAGE_MAX;
+	json_int_t from = 0, count = PREVIEW_MAX;
 	struct policy_verdict *verdicts;
 	size_t offset, limit, found, at;
 	const char *name;
 	struct policy_view v;
 
 	if (!mgmt_unpack(c, "{s:s, s?I, s?I}", "policy", &name, "offset", &from, "limit", &count) ||
-		!mgmt_page_of(c, from, count, &offset, &limit))
+		!mgmt_page_of(c, from, count, PREVIEW_MAX, &offset, &limit))
 		return;
 	struct policy *p = find_policy(c, name);
 	if (!p)

@@ -213,17 +213,19 @@ static void set_list_method(struct mgmt_call *c)
 {
 	json_int_t from = 0, count = MGMT_PAGE_MAX;
 	size_t offset, limit, at = 0;
+	const char *prefix = "";
 	bool more = false;
 	int all = 0;
 
-	if (!mgmt_unpack(c, "{s?I, s?I, s?b}", "offset", &from, "limit", &count, "all", &all) ||
-		!mgmt_page_of(c, from, count, &offset, &limit))
+	if (!mgmt_unpack(c, "{s?I, s?I, s?b, s?s}", "offset", &from, "limit", &count, "all", &all, "prefix",
+		    &prefix) ||
+		!mgmt_page_of(c, from, count, MGMT_PAGE_MAX, &offset, &limit))
 		return;
 	json_t *list = json_array();
 	for (struct set *s = set_next(c->array, NULL); s; s = set_next(c->array, s)) {
 		struct set_view view;
 		set_view_of(s, &view);
-		if (view.state == UP_SET_ABORTED && !all)
+		if ((view.state == UP_SET_ABORTED && !all) || strncmp(view.name, prefix, strlen(prefix)) != 0)
 			continue;
 		if (at >= offset + limit) {
 			more = true;

@@ -9,6 +9,10 @@
 #include "array/util/clock.h"
 #include "array/util/json_text.h"
 
+/* Of one answer. */
+#define SESSIONS_MAX 1000
+#define EVENTS_MAX   1000
+
 static json_t *pool_json(struct mgmt_call *c)
 {
 	struct store *store = array_settings(c->array)->store;
@@ -47,7 +51,7 @@ static json_t *sessions_json(struct mgmt_call *c)
 	struct management_session session;
 	json_t *list = json_array();
 
-	for (unsigned i = 0; t && i < MGMT_PAGE_MAX && t->session(t->ctx, i, &session); i++)
+	for (unsigned i = 0; t && i < SESSIONS_MAX && t->session(t->ctx, i, &session); i++)
 		json_array_append_new(list, session_json(c, &session));
 	return list;
 }
@@ -350,7 +354,7 @@ static void stats_method(struct mgmt_call *c)
 
 static void events_list_method(struct mgmt_call *c)
 {
-	json_int_t after = 0, limit = MGMT_PAGE_MAX;
+	json_int_t after = 0, limit = EVENTS_MAX;
 
 	if (!mgmt_unpack(c, "{s?I, s?I}", "after", &after, "limit", &limit))
 		return;
@@ -361,7 +365,7 @@ static void events_list_method(struct mgmt_call *c)
 	json_t *list = json_array();
 	uint64_t last = (uint64_t)after;
 	const struct array_event *e = array_event_after(c->array, last);
-	for (; e && json_array_size(list) < (size_t)limit && json_array_size(list) < MGMT_PAGE_MAX;
+	for (; e && json_array_size(list) < (size_t)limit && json_array_size(list) < EVENTS_MAX;
 		e = array_event_after(c->array, last)) {
 		json_array_append_new(list, mgmt_event_json(e));
 		last = e->serial;

@@ -256,7 +256,8 @@ TEST(a_host_shows_all_its_luns)
 	json_t *host = ask("host.show", "{'host':'h2'}"), *all = json_object_get(host, "mappings");
 	assert_int_equal(json_array_size(all), MGMT_PAGE_MAX + 5);
 	json_t *last = json_array_get(all, MGMT_PAGE_MAX + 4);
-	assert_string_equal(json_string_value(json_object_get(last, "lun")), "lun-1005");
+	snprintf(params, sizeof(params), "lun-%u", MGMT_PAGE_MAX + 5);
+	assert_string_equal(json_string_value(json_object_get(last, "lun")), params);
 	json_decref(host);
 }
 
@@ -617,6 +618,28 @@ TEST(a_set_that_fails_leaves_nothing)
 	json_decref(list);
 }
 
+TEST(sets_are_listed_by_the_beginning_of_their_names)
+{
+	does("lun.create", "{'name':'a','size_bytes':1048576}");
+	does("set.create", "{'name':'nightly-1','luns':['a']}");
+	does("set.create", "{'name':'first','luns':['a']}");
+	does("set.create", "{'name':'nightly-2','luns':['a']}");
+	json_t *list = ask("set.list", "{'prefix':'nightly-'}");
+	assert_int_equal(json_array_size(json_object_get(list, "sets")), 2);
+	json_decref(list);
+	list = ask("set.list", "{'prefix':'nightly-','offset':1,'limit':1}");
+	const json_t *only = json_array_get(json_object_get(list, "sets"), 0);
+	assert_string_equal(json_string_value(json_object_get(only, "name")), "nightly-2");
+	assert_true(json_is_null(json_object_get(list, "next")));
+	json_decref(list);
+	list = ask("set.list", "{'prefix':'night'}");
+	assert_int_equal(json_array_size(json_object_get(list, "sets")), 2);
+	json_decref(list);
+	list = ask("set.list", "{'prefix':'none'}");
+	assert_int_equal(json_array_size(json_object_get(list, "sets")), 0);
+	json_decref(list);
+}
+
 /* Whatever the store fails with, the administrator is told what to do, in words that fit. */
 TEST(failures_of_the_store_tell_what_to_do)
 {
@@ -949,6 +972,7 @@ int main(void)
 		WITH_RIG(the_bin_is_the_administrators),
 		WITH_RIG(resyncs_are_jobs),
 		WITH_RIG(a_set_that_fails_leaves_nothing),
+		WITH_RIG(sets_are_listed_by_the_beginning_of_their_names),
 		WITH_RIG(failures_of_the_store_tell_what_to_do),
 		WITH_RIG(a_refusal_may_cut_a_character),
 		WITH_RIG(the_status_is_whole),
