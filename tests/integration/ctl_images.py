@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """umbractl lun import, lun export and shadow export: every format there and back, to a file and to standard output; what is
 refused leaves nothing; neither does Ctrl+C, kill -9 (at the next import) or a reader that goes. docs/off-host.md: a file of an
-NTFS volume comes back from a copy by the commands that stand there."""
+NTFS volume comes back from a copy by the commands that stand there, a whole disk through borg and restic.
+
+Only root has loop devices: for others, and where there are none, the import from a block device is left out, and named."""
 import hashlib
 import os
 import pty
@@ -298,6 +300,55 @@ def off_host(array):
         assert file.read() == content, shlex.quote(shell)
 
 
+def whole_disks(array):
+    """The lines of docs/off-host.md into borg and restic, and the disk back beside the LUN that is there."""
+    with open(os.path.join(ROOT, 'docs/off-host.md')) as page:
+        lines = re.search(r'## Whole disks\n+```\n(.*?)```', page.read(), re.S).group(1).splitlines()
+    shadow = array.ctl('set', 'create', 'whole', 'disk')['members'][0]['shadow']
+    wanted = digest(run(array, 'shadow', 'export', shadow, '-').stdout)
+    folder = os.path.join(array.dir, 'backups')
+    os.mkdir(folder)
+    environment = dict(os.environ, UMBRA_SOCKET=array.socket, HOME=folder, RESTIC_PASSWORD='x', RESTIC_CACHE_DIR=folder + '/cache',
+                       BORG_BASE_DIR=folder, BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK='yes',
+                       PATH=os.path.dirname(umbractl_path()) + ':' + os.environ['PATH'])
+    for name, begin, back in (('borg', 'borg init -e none REPO', 'borg extract REPO::$(borg list --short REPO)'),
+                              ('restic', 'restic -r REPO init -q', 'restic -r REPO restore latest -q --target .')):
+        one = [line for line in lines if f'| {name} ' in line]
+        assert len(one) == 1, lines
+        repository, out = os.path.join(folder, name), os.path.join(folder, name + '-out')
+        os.mkdir(out)
+        script = '\n'.join(['set -eo pipefail', begin.replace('REPO', repository),
+                            one[0].replace('SHADOW', shadow).replace('/backup', repository), back.replace('REPO', repository)])
+        done = subprocess.run(['bash', '-c', script], cwd=out, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, (script, done)
+        assert os.listdir(out) == ['sql-data.img'], os.listdir(out)
+        array.ctl('lun', 'import', os.path.join(out, 'sql-data.img'), '--format', 'raw', '--name', name)
+        assert digest(run(array, 'lun', 'export', name, '-').stdout) == wanted, name
+        array.ctl('lun', 'delete', name)
+    array.ctl('set', 'delete', 'whole')
+
+
+def block_device(array, wanted):
+    device = subprocess.run(['losetup', '--find', '--show', os.path.join(array.dir, 'disk.raw')], capture_output=True, text=True,
+                            env=dict(os.environ, PATH=os.environ['PATH'] + ':/usr/sbin'))
+    if device.returncode:
+        print(f'LEFT OUT: the import from a block device: {device.stderr.strip()}')
+        return
+    device = device.stdout.strip()
+    try:
+        held = os.open(device, os.O_RDONLY | os.O_EXCL)  # as a mount or a volume group has it
+        try:
+            refused(array, 'lun', 'import', device, '--name', 'x', says='in use')
+        finally:
+            os.close(held)
+        made = array.ctl('lun', 'import', device, '--name', 'device')
+        assert made['size_bytes'] == os.path.getsize(os.path.join(array.dir, 'disk.raw')), made
+        assert digest(run(array, 'lun', 'export', 'device', '-').stdout) == wanted
+        array.ctl('lun', 'delete', 'device')
+    finally:
+        subprocess.run(['losetup', '--detach', device], check=True, env=dict(os.environ, PATH=os.environ['PATH'] + ':/usr/sbin'))
+
+
 def main():
     with Array(pool_options=('--capacity', '160M')) as array:
         os.mkdir(os.path.join(array.dir, 'out'))
@@ -308,6 +359,8 @@ def main():
         broken_off(array)
         terminal(array)
         off_host(array)
+        whole_disks(array)
+        block_device(array, wanted)
 
 
 if __name__ == '__main__':
