@@ -672,6 +672,36 @@ static void *wait_for_signals(void *arg)
 	return NULL;
 }
 
+/* While the store is being opened, which may take long (a cluster that does not answer, another umbrad's lease that has yet to
+ * run out), nothing is acknowledged: a signal ends all of it at once. */
+static void *wait_while_opening(void *arg)
+{
+	sigset_t set;
+	int number;
+
+	(void)arg;
+	signals_awaited(&set);
+	sigdelset(&set, SIGHUP); /* taken when the array is open */
+	while (sigwait(&set, &number))
+		;
+	sd_notify(0, "STOPPING=1");
+	log_line(6, "array", "stopped while it was starting", 0);
+	_exit(0);
+}
+
+static int open_array_or_end(struct daemon *d, struct fault *fault)
+{
+	pthread_t waiting;
+	int err = -pthread_create(&waiting, NULL, wait_while_opening, NULL);
+
+	if (err)
+		return err;
+	err = open_array(d, fault);
+	pthread_cancel(waiting);
+	pthread_join(waiting, NULL);
+	return err;
+}
+
 static int start_signals(struct daemon *d)
 {
 	d->stop_message.call = begin_stop;
@@ -707,7 +737,7 @@ static int serve(struct daemon *d)
 	signals_awaited(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread exists */
 	signal(SIGPIPE, SIG_IGN);
-	int err = open_array(d, &fault);
+	int err = open_array_or_end(d, &fault);
 	if (err)
 		fail(d, store_area(d), &fault, err);
 	else if ((err = open_doors(d, &fault)) || (err = start_signals(d)) || (err = write_port_file(d)))
