@@ -8,7 +8,8 @@
 #   make bench      side-by-side benchmarks
 #   make soak       long campaigns, SOAK_SECONDS each (default 600)
 #   make msi        the provider's package: build/bin/umbra-vss.msi; SIGN=CERTIFICATE.p12 signs it and what is in it
-#   make deb        Debian packages: build/bin/umbra_VERSION_ARCHITECTURE.deb, and cockpit-umbra_VERSION_all.deb, the page
+#   make deb        Debian packages: build/bin/umbra_VERSION_ARCHITECTURE.deb, umbra-rbd_…, the store in Ceph, where librbd is
+#                   here, and cockpit-umbra_VERSION_all.deb, the page
 #   make install    install the Linux programs (DESTDIR, PREFIX)
 SHELL := /bin/sh
 PREFIX ?= /usr/local

@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_lab import ROOT, Array  # noqa: E402
 
 CONFIGURATION = 'etc/umbra/umbrad.conf'
+MODULE = 'umbra-store-rbd.so'
 EXPOSURE_MAX = 20  # tenths, as systemd-analyze security counts
 
 
@@ -65,6 +66,7 @@ def look_inside(package, scratch, by_meson):
     owners = {line.split()[1] for line in run('dpkg-deb', '-c', package).splitlines()}
     assert owners == {'root/root'}, owners
     shutil.rmtree(os.path.join(root, 'DEBIAN'))
+    by_meson = {path for path in by_meson if os.path.basename(path) != MODULE}
     documents = 'usr/share/doc/umbra/'
     packed = {path[:-3] if '/man/' in path and path.endswith('.gz') else path for path in files_below(root)}
     assert packed - by_meson == {documents + name for name in ('copyright', 'changelog.gz', 'CHANGELOG.md.gz')}, packed ^ by_meson
@@ -199,18 +201,44 @@ def page_life(package, page, scratch):
     assert not root.has('usr/share/cockpit') and root.has('usr/bin/umbractl')
 
 
+def store_life(package, store, scratch):
+    """The store's package has the module and nothing else; with it the installed umbrad finds the store, without it says so."""
+    root = Root(os.path.join(scratch, 'store-root'))
+    umbrad = os.path.join(root.path, 'usr/sbin/umbrad')
+    root.dpkg('-i', package)
+    assert 'rbd (not installed: package umbra-rbd)' in run(umbrad, '--version')
+    before = files_below(root.path + '/usr')
+    root.dpkg('-i', store)
+    added = {path for path in files_below(root.path + '/usr') - before if not path.startswith('share/doc/umbra-rbd/')}
+    assert len(added) == 1 and added.pop().endswith('/umbra/' + MODULE), added
+    assert 'stores: pool, rbd (librbd 1.' in run(umbrad, '--version')
+    control = run('dpkg-deb', '-f', store)
+    version = run('dpkg-deb', '-f', package, 'Version').strip()
+    for word in ('librbd1', 'librados2', f'umbra (= {version})'):
+        assert word in control, control
+    assert 'librbd1' not in run('dpkg-deb', '-f', package, 'Depends'), 'everybody needs Ceph'
+    root.dpkg('-P', 'umbra-rbd')
+    assert files_below(root.path + '/usr') == before
+
+
 def main():
     build = sys.argv[1]
+    os.environ.pop('UMBRA_MODULES', None)
     scratch = tempfile.mkdtemp(prefix='umbra-deb-')
     try:
         by_meson = installed_by_meson(build, scratch)
-        package, page = run(os.path.join(ROOT, 'packaging/deb/make-package'), build, scratch).split()
+        packages = run(os.path.join(ROOT, 'packaging/deb/make-package'), build, scratch).split()
+        package, page = packages[0], packages[-1]
+        has_store = any(path.endswith('/' + MODULE) for path in by_meson)
+        assert len(packages) == (3 if has_store else 2), packages
         assert os.path.dirname(package) == scratch and package.endswith('.deb'), package
         look_inside(package, scratch, by_meson)
-        look_by_lintian(package, page)
+        look_by_lintian(*packages)
         if os.geteuid() == 0:
             life(package, scratch)
             page_life(package, page, scratch)
+            if has_store:
+                store_life(package, packages[1], scratch)
         else:
             run('dpkg-deb', '-x', package, os.path.join(scratch, 'root'))
             serve(os.path.join(scratch, 'root'))
