@@ -11,7 +11,8 @@
     umbra_ceph.py [--bluestore] [--set 'KEY = VALUE']… PROGRAM [ARGUMENT…]
 
 runs a program beside a cluster of its own: CEPH_CONF and UMBRA_TEST_CEPH_POOL tell it where that is. The exit code is the
-program's; 77, which meson calls skipped, where Ceph's programs are not installed.
+program's; 77, which meson calls skipped, where Ceph's programs are not installed, and with --no-store, which stands for a program
+that was not built.
 
 The daemons are children that the kernel kills with this process, however that ends, and a shell that waits for that end
 removes the directory. Nobody waits for health: without a manager (ceph-mgr) there is none.
@@ -55,7 +56,7 @@ keyring = {dir}/$name.keyring
 osd pool default size = 1
 osd pool default min size = 1
 osd crush chooseleaf type = 0
-pg autoscale mode = off
+osd pool default pg autoscale mode = off
 mon allow pool size one = true
 mon allow pool delete = true
 mon warn on pool no redundancy = false
@@ -110,10 +111,10 @@ def free_port():
 
 class Cluster:
     """store: memstore or bluestore; cephx: with keys; fast: a monitor round takes 50 ms, not the default 1 s; settings: more
-    lines of [global]."""
+    lines of [global]; osds: how many, of which each object is on one."""
 
-    def __init__(self, store='memstore', cephx=False, fast=True, settings=(), pool=POOL):
-        self.store, self.cephx, self.pool = store, cephx, pool
+    def __init__(self, store='memstore', cephx=False, fast=True, settings=(), pool=POOL, osds=1):
+        self.store, self.cephx, self.pool, self.osds = store, cephx, pool, osds
         self.propose_s = 0.05 if fast else 1.0
         self.settings = list(settings)
         self.daemons = {}  # name: Popen
@@ -139,8 +140,10 @@ class Cluster:
             shutil.rmtree(os.path.join(self.dir, 'mon.a'))
         else:
             raise RuntimeError(f'the monitor did not start in {STARTS} attempts')
-        self._make_osd()
-        self.ceph('osd', 'pool', 'create', self.pool, '8', '8', 'replicated')
+        for number in range(self.osds):
+            self._make_osd(number)
+        groups = str(8 if self.osds == 1 else 32)
+        self.ceph('osd', 'pool', 'create', self.pool, groups, groups, 'replicated')
         self.wait_for_osd()
         self.rbd('pool', 'init', self.pool)
 
@@ -176,20 +179,20 @@ class Cluster:
                 return True
         raise RuntimeError('the monitor does not answer')
 
-    def _make_osd(self):
+    def _make_osd(self, number):
         name = str(uuid.uuid4())
-        os.mkdir(os.path.join(self.dir, 'osd.0'))
+        os.mkdir(os.path.join(self.dir, f'osd.{number}'))
         self.ceph('osd', 'new', name)
         if self.cephx:
-            self.user('osd.0', mon='allow profile osd', osd='allow *', mgr='allow profile osd')
-        self._run('ceph-osd', '-i', '0', '--mkfs', '--osd-uuid', name)
-        self.osd_start()
+            self.user(f'osd.{number}', mon='allow profile osd', osd='allow *', mgr='allow profile osd')
+        self._run('ceph-osd', '-i', str(number), '--mkfs', '--osd-uuid', name)
+        self.osd_start(number)
 
-    def wait_for_osd(self, up=True):
+    def wait_for_osd(self):
         end = time.monotonic() + PATIENCE_S
-        while json.loads(self.ceph('osd', 'stat', '-f', 'json').stdout)['num_up_osds'] != int(up):
+        while json.loads(self.ceph('osd', 'stat', '-f', 'json').stdout)['num_up_osds'] != self.osds:
             if time.monotonic() > end:
-                raise RuntimeError(f"the OSD is not {'up' if up else 'down'}")
+                raise RuntimeError('the OSD does not come up')
             time.sleep(0.05)
 
     # ---- the daemons
@@ -212,12 +215,13 @@ class Cluster:
     def mon_kill(self):
         self._kill('mon.a')
 
-    def osd_start(self):
-        self._daemon('osd.0', 'ceph-osd', '-f', '-i', '0')
+    def osd_start(self, number=0):
+        self._daemon(f'osd.{number}', 'ceph-osd', '-f', '-i', str(number))
 
-    def osd_kill(self):
-        """As by a power cut. What is in memory (memstore) is lost."""
-        self._kill('osd.0')
+    def osd_kill(self, number=0):
+        """As by a power cut, which the monitor is told of. What is in memory (memstore) is lost."""
+        self._kill(f'osd.{number}')
+        self.ceph('osd', 'down', str(number))
 
     def freeze(self, name='osd.0'):
         self.daemons[name].send_signal(signal.SIGSTOP)
@@ -246,6 +250,10 @@ class Cluster:
 
     def rados(self, *arguments, check=True):
         return self._run('rados', '-p', self.pool, *arguments, check=check)
+
+    def osd_of(self, name):
+        """The OSD that has the object of that name."""
+        return json.loads(self.ceph('osd', 'map', self.pool, name, '-f', 'json').stdout)['acting_primary']
 
     def images(self, namespace=''):
         return json.loads(self.rbd('ls', '--format', 'json', f'{self.pool}/{namespace}' if namespace else self.pool).stdout)
@@ -295,6 +303,9 @@ def main(arguments):
         option = arguments.pop(0)
         if option == '--bluestore':
             store = 'bluestore'
+        elif option == '--no-store':
+            print('skipped: this build has no store rbd (librbd-dev, librados-dev)')
+            sys.exit(77)
         elif option == '--set' and arguments:
             settings.append(arguments.pop(0))
         else:

@@ -8,6 +8,8 @@
         url = array.url('h1', 1)                # iscsi://user%secret@127.0.0.1:PORT/TARGET/1
         array.kill9(); array.restart()
 
+Run by umbra_ceph.py, a test has its arrays in that cluster in place of a pool, as with Array(ceph=cluster).
+
 The programs: $UMBRAD and $UMBRACTL, else build/bin/, else build/linux/. Everything is stopped by its pid and the
 directory removed at the end; when the test failed, umbrad's log is printed first.
 """
@@ -55,9 +57,12 @@ class CtlError(Exception):
 
 class Array:
     """config: {section: {key: value}} over the defaults. pool: an existing pool's path (not removed). popen: options of
-    subprocess.Popen's for umbrad."""
+    subprocess.Popen's for umbrad. ceph: a cluster (umbra_ceph.Cluster) that has the array; of: another Array, whose array
+    in Ceph this one is to serve."""
 
-    def __init__(self, config=None, pool=None, start=True, name='lab', umbrad=None, pool_options=(), popen=None):
+    made = 0
+
+    def __init__(self, config=None, pool=None, start=True, name='lab', umbrad=None, pool_options=(), popen=None, ceph=None, of=None):
         self.umbrad = umbrad or umbrad_path()
         self.popen = popen or {}
         self.dir = tempfile.mkdtemp(prefix='umbra-')
@@ -77,17 +82,37 @@ class Array:
             'copysets': {},
             'management': {'socket': self.socket},
         }
+        self.ceph = self._place_in_ceph(ceph, of) if not pool and not pool_options else None
+        if self.ceph:
+            del self.config['pool']
+            self.config.update(store={'type': 'rbd'}, rbd=self.ceph)
         for section, keys in (config or {}).items():
             self.config.setdefault(section, {}).update(keys)
         self.write_config()
         try:
-            if not pool:
+            if self.ceph and not of:
+                run_ctl('rbd', 'create', *self.ceph_words())
+            elif not self.ceph and not pool:
                 run_ctl('pool', 'create', self.pool, *pool_options)
             if start:
                 self.start()
         except BaseException:
             self.remove()
             raise
+
+    @staticmethod
+    def _place_in_ceph(ceph, of):
+        """The keys of [rbd]; None: a pool of this machine."""
+        if of:
+            return dict(of.ceph)
+        pool, conf = (ceph.pool, ceph.conf) if ceph else (os.environ.get('UMBRA_TEST_CEPH_POOL'), os.environ.get('CEPH_CONF'))
+        Array.made += 1
+        return {'pool': pool, 'conf': conf, 'array': f'a{os.getpid()}-{Array.made}'} if pool else None
+
+    def ceph_words(self):
+        """Operand and options that name the array in Ceph to umbractl."""
+        keys = self.config['rbd']
+        return [keys['pool']] + [word for key in keys if key != 'pool' for word in ('--' + key, keys[key])]
 
     def write_config(self):
         with open(self.config_path, 'w') as file:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An array over a store, and its clock, for the tests of model/. The same tests run over the store in
- * memory with a simulated clock and (HARNESS_POOL) over the pool with the real reactor.
+ * memory with a simulated clock and (HARNESS_POOL) over the pool with the real reactor; with HARNESS_RBD besides
+ * over the store rbd in place of the pool, in the cluster that CEPH_CONF and UMBRA_TEST_CEPH_POOL name.
  */
 #ifndef UMBRA_TEST_COPYSET_HARNESS_H
 #define UMBRA_TEST_COPYSET_HARNESS_H

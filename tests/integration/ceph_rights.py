@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The Ceph user of an array: the rights that docs/ceph.md names are enough for all that an array does, in a namespace too, and let it do
+nothing beside it; each that is missing, and each wrong place, is said in words that tell what to do."""
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
+from umbra_initiator import Channel, Session  # noqa: E402
+from umbra_lab import ROOT, Array, run_ctl, umbrad_path  # noqa: E402
+
+
+def documented():
+    """What docs/ceph.md tells to type for the user, as arguments of `ceph`."""
+    with open(os.path.join(ROOT, 'docs/ceph.md')) as page:
+        line = re.search(r"^ *ceph auth get-or-create client\.umbra mon '([^']+)' osd '([^']+)'", page.read(), re.M)
+    return {'mon': line[1], 'osd': line[2]}
+
+
+def refused(done, *words):
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    for word in words:
+        assert word in said, f'"{word}" is not in: {said}'
+
+
+def life(array):
+    """What needs rights: making, copying, cloning, growing, deleting, and locking out a predecessor that was killed."""
+    array.ctl('lun', 'create', 'a', '--size', '8M')
+    array.add_host('h1', 'iqn.2026-01.test:h1', secret='secret-of-h1-')
+    array.ctl('map', 'a', 'h1', '--number', '1')
+    lun = bytes.fromhex(array.ctl('lun', 'show', 'a')['id'])
+    with Session(array, 'h1') as session:
+        session.write(1, 0, b'\1' * 512)
+        (shadow,) = Channel(session).make_set(os.urandom(16), [lun])
+    array.kill9()
+    array.start()
+    with Session(array, 'h1') as session:
+        session.write(1, 0, b'\2' * 512)
+        at = Channel(session).ask('map', 'ok', lun_id=shadow).lun_number
+        assert session.read(at, 0, 1) == b'\1' * 512
+        Channel(session).ask('unmap', 'ok', lun_id=shadow, scope=2)
+    array.ctl('lun', 'resize', 'a', '--size', '16M')
+    array.ctl('set', 'create', 'plex', 'a', '--plex')
+    array.ctl('shadow', 'delete', shadow.hex())
+    array.ctl('status')
+
+
+def enough(cluster):
+    cluster.user('client.umbra', **documented())
+    cluster.ceph('osd', 'pool', 'create', 'other', '8', '8', 'replicated')
+    cluster.rbd('pool', 'init', 'other')
+    with Array({'rbd': {'client': 'umbra'}}, ceph=cluster) as array:
+        life(array)
+        images = [name for name in cluster.images() if name.startswith(array.ceph['array'] + '.')]
+        assert images, cluster.images()
+        refused(run_ctl('rbd', 'create', 'other', '--client', 'umbra', '--conf', cluster.conf, check=False), 'does not allow client.umbra')
+    cluster.rbd('namespace', 'create', f'{cluster.pool}/n')
+    cluster.user('client.inside', mon='profile rbd', osd=f'profile rbd pool={cluster.pool} namespace=n')
+    with Array({'rbd': {'client': 'inside', 'namespace': 'n'}}, ceph=cluster) as array:
+        life(array)
+        assert cluster.images('n')
+        refused(run_ctl('rbd', 'create', cluster.pool, '--client', 'inside', '--conf', cluster.conf, '--array', 'x', check=False),
+                'does not allow client.inside')
+
+
+def too_few(cluster):
+    create = ('rbd', 'create', cluster.pool, '--conf', cluster.conf)
+    refused(run_ctl(*create, '--client', 'nobody', check=False), 'client.nobody')
+    refused(run_ctl('rbd', 'create', 'nowhere', '--conf', cluster.conf, check=False), 'no pool nowhere', 'ceph osd pool create nowhere')
+    refused(run_ctl(*create, '--namespace', 'none', check=False), 'no namespace none', 'rbd namespace create')
+    refused(run_ctl('rbd', 'create', cluster.pool, '--conf', '/nonexistent/ceph.conf', check=False), '/nonexistent/ceph.conf')
+    cluster.user('client.reader', mon='allow r', osd=f'allow r pool={cluster.pool}')
+    refused(run_ctl(*create, '--client', 'reader', check=False), 'does not allow client.reader', 'profile rbd')
+    cluster.user('client.unfit', mon='allow r', osd=f'allow rwx pool={cluster.pool}')
+    with Array({'rbd': {'client': 'unfit'}}, ceph=cluster, start=False) as array:
+        refused(run_ctl(*create, '--array', array.ceph['array'], check=False), 'already')
+        try:
+            array.start()  # nobody is to be locked out yet
+            array.kill9()
+        except RuntimeError as failure:
+            assert 'does not allow client.unfit' in str(failure), failure
+        done = subprocess.run([umbrad_path(), '--config', array.config_path], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=PATIENCE_S)
+        refused(done, 'does not allow client.unfit', 'profile rbd')
+        cluster.ceph('auth', 'caps', 'client.unfit', 'mon', 'profile rbd', 'osd', f'profile rbd pool={cluster.pool}')
+        array.start()
+        array.config['rbd']['array'] = 'none-such'
+        array.write_config()
+        done = subprocess.run([umbrad_path(), '--config', array.config_path], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=PATIENCE_S)
+        refused(done, 'no array named none-such', 'umbractl rbd create')
+
+
+def main():
+    skip_without_store()
+    end_in_order()
+    with Cluster(cephx=True) as cluster:
+        for step in (enough, too_few):
+            step(cluster)
+            print('ok', step.__name__)
+
+
+if __name__ == '__main__':
+    main()
