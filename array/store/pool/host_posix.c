@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 #include "array/store/pool/durable/meta.h"
 
@@ -501,6 +502,15 @@ static void posix_free(struct pool_host *h)
 	free(host);
 }
 
+static uint64_t posix_now_ns(struct pool_host *h)
+{
+	struct timespec now;
+
+	(void)h;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static const struct pool_host_ops posix_ops = {
 	.file_open = posix_file_open,
 	.file_close = posix_file_close,
@@ -519,6 +529,7 @@ static const struct pool_host_ops posix_ops = {
 	.call = posix_call,
 	.timer_arm = posix_timer_arm,
 	.timer_disarm = posix_timer_disarm,
+	.now_ns = posix_now_ns,
 	.free = posix_free,
 };
 

@@ -4,7 +4,7 @@
  * one another by their own headers.
  *
  *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c check_data.c dump.c public.c host_posix.c
- *   background/   merge, unshare, clone, hydrate, reclaim, scrub
+ *   background/   merge, unshare, clone, hydrate, reclaim, pace, pending, scrub
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, damage, spares
  *   commit/       cut, txn, commit, checkpoint, mirror, todo
  *   space/        reserve, alloc, share, freed, data, sums, touched, settle, bits
@@ -76,6 +76,7 @@ struct pool {
 	bool close_asked, close_ready;
 
 	/* counters, for tests and measurements */
+	uint64_t client_ios; /* submitted; clones and their like are not among them */
 	uint64_t data_writes, data_reads, data_write_bytes, copied_blocks;
 };
 

@@ -4,26 +4,11 @@
  * and docs/pool-format.md for the durability argument.
  */
 #include "array/store/pool/background/background.h"
+#include "array/store/pool/background/pending.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Of deleted disks whose branch nobody else needs. */
-static uint64_t droppable_chunks(const struct pool *p)
-{
-	uint64_t chunks = 0;
-
-	for (unsigned i = 0; i < POOL_HASH_BUCKETS; i++) {
-		list_for_each (n, &p->map.branch_hash[i]) {
-			const struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
-
-			if (!b->disk && b->child_count == 0)
-				chunks += b->chunks;
-		}
-	}
-	return chunks;
-}
 
 static bool nobody_has(const struct pool_branch *b)
 {
@@ -54,7 +39,7 @@ static uint64_t pending_steps(struct pool *p)
 static void pool_stats(struct store *s, struct store_stats *out)
 {
 	struct pool *p = pool_of(s);
-	uint64_t pending = droppable_chunks(p) + pool_share_loose(&p->space) + pool_frees_count(&p->space);
+	uint64_t pending = pool_pending_chunks(p) + pool_share_loose(&p->space) + pool_frees_count(&p->space);
 
 	memset(out, 0, sizeof(*out));
 	out->capacity_bytes = (p->super.capacity_chunks - 1) << POOL_CHUNK_SHIFT;
@@ -152,6 +137,7 @@ static void reserve(struct store_reserve *r)
 
 static void submit(struct store_io *io)
 {
+	pool_of(io->disk->store)->client_ios += io->op != STORE_CLONE;
 	if (io->op == STORE_CLONE)
 		pool_clone(io);
 	else

@@ -563,6 +563,13 @@ static void sim_call(struct pool_host *h, struct pool_call *call)
 		list_push_back(&sim_of(h)->calls, &call->link);
 }
 
+static uint64_t sim_now_ns(struct pool_host *h)
+{
+	const struct sim *s = sim_of(h);
+
+	return (s->now_ms + 1) * 1000000 + s->events * s->event_ns;
+}
+
 static void sim_timer_arm(struct pool_host *h, struct pool_timer *timer, uint64_t delay_ms)
 {
 	struct sim *s = sim_of(h);
@@ -601,6 +608,7 @@ static const struct pool_host_ops sim_ops = {
 	.call = sim_call,
 	.timer_arm = sim_timer_arm,
 	.timer_disarm = sim_timer_disarm,
+	.now_ns = sim_now_ns,
 	.free = sim_host_free,
 };
 

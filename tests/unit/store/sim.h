@@ -40,6 +40,7 @@ struct sim {
 	bool mirror_fails; /* every step in the directory `mirror` */
 	uint64_t fs_bytes; /* room of the "file system", 0: any */
 	uint64_t events;
+	uint64_t event_ns; /* how long one takes, by the clock that the pool asks for running time */
 	unsigned discards;
 	unsigned no_memory; /* so many commits of LMDB fail for want of memory */
 };

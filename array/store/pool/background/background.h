@@ -86,6 +86,7 @@ void pool_reclaim_free(struct pool_reclaim *r);
 
 void pool_reclaim_stop(struct pool *p);
 bool pool_reclaim_busy(const struct pool *p);
+bool pool_reclaim_rests(const struct pool *p); /* for clients' sake (pace.h) */
 
 void pool_reclaim_kick(struct pool *p); /* goes on with what is known to be to do */
 void pool_reclaim_scan(struct pool *p); /* a branch may have become free */

@@ -21,6 +21,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/background/pace.h"
+#include "array/store/pool/background/pending.h"
 #include "array/store/pool/base/loop.h"
 
 #define BATCH        256u
@@ -29,6 +31,7 @@
 #define DROPS_IN_ROW 16u  /* then a to-do has its turn */
 #define FAILURES_MAX 3u   /* in a row; after that no writer waits for reclaim */
 #define RETRY_MS     60000u
+#define WALK_MAX     262144u /* chunks that are counted ahead */
 
 enum task {
 	TASK_NONE,
@@ -42,6 +45,10 @@ struct pool_reclaim {
 	struct pool *pool;
 	enum task task;
 	bool running, stopping, scan_wanted;
+	struct pool_pace pace;
+	struct pool_pending pending;
+	uint64_t walk;     /* by the job: chunks that this to-do comes by */
+	uint64_t expected; /* chunks that the to-dos at hand may give back yet; in the branch's count */
 	unsigned failures; /* tasks that failed since one did not, or since there was more to do */
 	struct pool_timer retry;
 	bool loose_wanted; /* look for shared chunks that no entry has any more */
@@ -80,13 +87,14 @@ struct pool_reclaim {
 static void batch_start(struct pool_reclaim *r);
 static void batch_run(struct pool_reclaim *r);
 static void splice_run(struct pool_reclaim *r);
+static void rested(void *arg);
 
 struct pool_reclaim *pool_reclaim_new(struct pool *p)
 {
 	struct pool_reclaim *r = calloc(1, sizeof(*r));
 
 	if (r) {
-		r->pool = p;
+		r->pool = r->pace.pool = r->pending.pool = p;
 		r->scan_wanted = true;
 	}
 	return r;
@@ -94,19 +102,29 @@ struct pool_reclaim *pool_reclaim_new(struct pool *p)
 
 void pool_reclaim_free(struct pool_reclaim *r)
 {
-	if (r)
-		free(r->entries);
+	if (!r)
+		return;
+	pool_pace_stop(&r->pace, false);
+	pool_pending_free(&r->pending);
+	free(r->entries);
 	free(r);
 }
 
 bool pool_reclaim_busy(const struct pool *p)
 {
-	return p->reclaim->running;
+	return p->reclaim->running || pool_pending_busy(&p->reclaim->pending);
+}
+
+bool pool_reclaim_rests(const struct pool *p)
+{
+	return p->reclaim->pace.resting;
 }
 
 void pool_reclaim_stop(struct pool *p)
 {
 	p->reclaim->stopping = true;
+	pool_pace_stop(&p->reclaim->pace, p->reclaim->running);
+	pool_pending_stop(&p->reclaim->pending);
 	p->base.host->ops->timer_disarm(p->base.host, &p->reclaim->retry);
 }
 
@@ -134,6 +152,24 @@ static void release_todos(struct pool_reclaim *r)
 	}
 }
 
+/* What the to-dos at hand may give back is told of the task now. */
+static void expect_of(struct pool_reclaim *r, struct pool_todo *t)
+{
+	uint64_t chunks = pool_todo_uncount(&r->pool->commit.todos, t);
+
+	if (!r->branch)
+		return;
+	r->expected += chunks;
+	r->branch->pending += chunks;
+}
+
+static void expect_no_more(struct pool_reclaim *r)
+{
+	if (r->expected) /* else the branch may be gone */
+		r->branch->pending -= r->expected;
+	r->expected = 0;
+}
+
 /* `more`: the task is done. Else it failed, and others have their turn; it is tried again after a while.
  * After FAILURES_MAX failures in a row a writer that finds no room gets its error at once, until there is
  * more to reclaim (pool_reclaim_scan). */
@@ -153,6 +189,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 	free(r->entries);
 	r->entries = NULL;
 	r->task = TASK_NONE;
+	expect_no_more(r);
 	if (r->todo)
 		release_todos(r);
 	r->todo = NULL;
@@ -162,6 +199,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 	if (r->scan_wanted) {
 		pool_reclaim_kick(p);
 	} else if (!must_stop(r)) {
+		pool_pace_end(&r->pace);
 		r->retry.fire = retry_fired;
 		p->base.host->ops->timer_arm(p->base.host, &r->retry, RETRY_MS);
 	}
@@ -188,14 +226,8 @@ static struct pool_txn *own_txn(struct pool *p)
 {
 	struct pool_txn *t = pool_xrealloc(NULL, sizeof(*t));
 
-	memset(t, 0, sizeof(*t));
-	t->commit = &p->commit;
+	*t = (struct pool_txn){.commit = &p->commit};
 	return t;
-}
-
-static void own_commit(struct pool_txn *t, void (*done)(void *arg, int err), struct pool_reclaim *r)
-{
-	pool_txn_ride(t, done, r);
 }
 
 /* ---- to-dos ----------------------------------------------------------------------------------------- */
@@ -226,31 +258,7 @@ static void todo_finish(struct pool_reclaim *r)
 		if (todo == r->todo || todo->joined)
 			put_todo_del(t, todo->branch, todo->gen);
 	}
-	own_commit(t, todo_removed, r);
-}
-
-/* The next viewer above gen; UINT32_MAX: the head, or none. */
-static uint32_t next_viewer(const struct pool_branch *b, uint32_t gen)
-{
-	unsigned lo = 0, hi = b->child_count;
-	uint32_t best;
-
-	while (lo < hi) { /* they ascend */
-		unsigned mid = lo + (hi - lo) / 2;
-
-		if (b->children[mid]->parent_gen > gen)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	best = lo < b->child_count ? b->children[lo]->parent_gen : UINT32_MAX;
-	list_for_each (n, &b->cuts) {
-		uint32_t g = container_of(n, struct pool_viewer, link)->gen;
-
-		if (g > gen && g < best)
-			best = g;
-	}
-	return best;
+	pool_txn_ride(t, todo_removed, r);
 }
 
 /* The other to-dos of the branch that this walk does, too: LMDB has all that they concern, nobody sees anything between
@@ -267,13 +275,36 @@ static void join_todos(struct pool_reclaim *r, bool all)
 			t->sequence > p->map.applied || !left)
 			continue;
 		if (!all && (pool_branch_viewer_in(r->branch, t->gen, t->gen + 1) ||
-				    next_viewer(r->branch, t->gen) != r->last_gen))
+				    pool_branch_next_viewer(r->branch, t->gen) != r->last_gen))
 			continue;
 		t->busy = t->joined = true;
+		expect_of(r, t);
 		left--;
 		if (t->gen + 1 < r->from.gen)
 			r->from.gen = t->gen + 1;
 	}
+}
+
+static void walk_counted(struct pool_job *job)
+{
+	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
+
+	r->branch->pending += r->walk - r->expected;
+	r->expected = r->walk;
+	if (must_stop(r))
+		task_end(r, false);
+	else
+		batch_start(r);
+}
+
+/* What the walk will come by, so that it is told from its beginning. */
+static void walk_count(struct pool_job *job)
+{
+	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
+	struct pool_map_key from = r->from;
+
+	/* What fails the walk will say. */
+	pool_meta_count_gens(&r->pool->meta, &from, r->last_gen, WALK_MAX, &r->walk);
 }
 
 static void todo_begin(struct pool_reclaim *r)
@@ -282,6 +313,7 @@ static void todo_begin(struct pool_reclaim *r)
 	uint32_t gen = r->todo->gen;
 
 	r->branch = b;
+	expect_of(r, r->todo);
 	if (!b || b->dead || !pool_branch_viewer_from(b, 1)) { /* all of the branch goes anyway */
 		join_todos(r, true);
 		todo_finish(r);
@@ -291,12 +323,14 @@ static void todo_begin(struct pool_reclaim *r)
 		todo_finish(r);
 		return;
 	}
-	r->last_gen = next_viewer(b, gen);
+	r->last_gen = pool_branch_next_viewer(b, gen);
 	r->from = (struct pool_map_key){.branch = b->id, .gen = gen + 1};
 	if (r->last_gen == UINT32_MAX && !b->disk)
 		r->from.gen = b->frozen_max + 1; /* no head: all that no child sees */
 	join_todos(r, false);
-	batch_start(r);
+	r->job.work = walk_count;
+	r->job.done = walk_counted;
+	r->pool->base.host->ops->work(r->pool->base.host, &r->job, POOL_QUEUE_WORKERS);
 }
 
 static void merge_done(struct pool_merge *m, int err)
@@ -306,6 +340,10 @@ static void merge_done(struct pool_merge *m, int err)
 	(void)err; /* what cannot be read or written stays as it is */
 	s->busy = false;
 	s->reclaim->merging--;
+	if (s->reclaim->expected) {
+		s->reclaim->expected--;
+		s->reclaim->branch->pending--;
+	}
 	batch_run(s->reclaim);
 }
 
@@ -357,17 +395,17 @@ static void drop_finish(struct pool_reclaim *r)
 			.todo = {.branch = b->parent->id, .gen = b->parent_gen}};
 		pool_buffer_record(&t->rider.records, &rec);
 	}
-	own_commit(t, drop_removed, r);
+	pool_txn_ride(t, drop_removed, r);
 }
 
 static void drop_batch_done(void *arg, int err)
 {
 	struct pool_reclaim *r = arg;
 
-	if (err || must_stop(r))
+	if (err)
 		task_end(r, false);
-	else
-		batch_start(r);
+	else if (!pool_pace_rest(&r->pace, rested, r))
+		rested(r);
 }
 
 /* The entries go and their chunks with them, in one frame. */
@@ -394,7 +432,7 @@ static void drop_batch(struct pool_reclaim *r)
 		if (r->branch->chunks)
 			r->branch->chunks--;
 	}
-	own_commit(t, drop_batch_done, r);
+	pool_txn_ride(t, drop_batch_done, r);
 }
 
 /* ---- many drops ------------------------------------------------------------------------------------- */
@@ -485,7 +523,7 @@ static void drops_looked(struct pool_job *job)
 		if (b && b->dead)
 			put_todo_del(t, todo->branch, todo->gen);
 	}
-	own_commit(t, drops_removed, r);
+	pool_txn_ride(t, drops_removed, r);
 }
 
 /* Which have no entry? LMDB has all frames up to when they were chosen, and nobody has written to them since. */
@@ -544,7 +582,7 @@ static void splice_finish(struct pool_reclaim *r)
 		pool_branch_attach(parent, c);
 	pool_branch_record_dirty(&r->pool->map, c);
 	pool_buffer_record(&t->rider.records, &rec);
-	own_commit(t, splice_removed, r);
+	pool_txn_ride(t, splice_removed, r);
 }
 
 /* The child gets what it sees of the entry. Without memory the entry stays where it is, with its chunk. */
@@ -670,7 +708,7 @@ static void loose_batch(struct pool_reclaim *r)
 		pool_buffer_record(&t->rider.records, &rec);
 		pool_free_list_add(&t->frees, r->loose[i]);
 	}
-	own_commit(t, loose_batch_done, r);
+	pool_txn_ride(t, loose_batch_done, r);
 }
 
 /* ---- batches ---------------------------------------------------------------------------------------- */
@@ -785,6 +823,7 @@ bool pool_reclaim_may_free(struct pool *p)
 
 	if (must_stop(r) || p->base.closing || r->failures >= FAILURES_MAX)
 		return false;
+	pool_pace_hurry(&r->pace);
 	pool_reclaim_look(p);
 	if (r->running && lock_blocked(r) && r->loose_wanted)
 		step_aside(r);
@@ -822,10 +861,10 @@ static bool batch_step(struct pool_loop *loop)
 	struct pool *p = r->pool;
 	bool stops = must_stop(r) || splice_moot(r) || (r->at == r->count && r->job_err);
 
-	if (r->flushing) /* its end comes here */
+	if (r->flushing || r->pace.resting) /* its end comes here */
 		return true;
-	if (r->merging == MERGES ||
-		((stops || r->at == r->count || p->map.dirty_count >= p->map.dirty_max / 2) && r->merging)) {
+	if (r->merging == MERGES || (r->merging && (stops || r->at == r->count || pool_pace_due(&r->pace) ||
+							   p->map.dirty_count >= p->map.dirty_max / 2))) {
 		if (lock_blocked(r))
 			pool_alloc_wake(&p->space, 0); /* the lock's holder may be waiting for room */
 		return true;
@@ -836,8 +875,8 @@ static bool batch_step(struct pool_loop *loop)
 		batch_start(r);
 	} else if (p->map.dirty_count >= p->map.dirty_max / 2) {
 		r->flushing = true;
-		own_commit(own_txn(p), batch_flushed, r);
-	} else {
+		pool_txn_ride(own_txn(p), batch_flushed, r);
+	} else if (!pool_pace_rest(&r->pace, rested, r)) {
 		if (r->task == TASK_TODO)
 			merge_next(r);
 		else
@@ -852,6 +891,21 @@ static bool batch_step(struct pool_loop *loop)
 static void batch_run(struct pool_reclaim *r)
 {
 	pool_loop_run(&r->loop, batch_step);
+}
+
+/* The task goes on, or the next one is chosen. */
+static void rested(void *arg)
+{
+	struct pool_reclaim *r = arg;
+
+	if (!r->running)
+		pool_reclaim_kick(r->pool);
+	else if (r->task == TASK_TODO || r->task == TASK_SPLICE)
+		batch_run(r);
+	else if (must_stop(r))
+		task_end(r, false);
+	else
+		batch_start(r);
 }
 
 /* ---- choosing --------------------------------------------------------------------------------------- */
@@ -904,7 +958,7 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 				r->branch = b;
 				return true;
 			}
-			if (b->child_count == 1 && !splice && !pool_todo_of(&p->commit.todos, b))
+			if (b->child_count == 1 && !splice && !b->todos)
 				splice = b;
 		}
 	}
@@ -1001,23 +1055,30 @@ static void called(struct pool_call *call)
 {
 	struct pool_reclaim *r = container_of(call, struct pool_reclaim, call);
 
-	if (r->running || must_stop(r) || r->pool->base.closing)
+	if (r->running || r->pace.resting || must_stop(r) || r->pool->base.closing)
 		return;
-	if (!r->scan_wanted && !r->loose_wanted && list_empty(&r->pool->commit.todos.list))
+	if (!r->scan_wanted && !r->loose_wanted && list_empty(&r->pool->commit.todos.list)) {
+		pool_pace_end(&r->pace);
+		return;
+	}
+	if (pool_pace_rest(&r->pace, rested, r))
 		return;
 	r->scan_wanted = false;
 	if (!choose(r)) {
+		pool_pace_end(&r->pace);
 		pool_alloc_wake(&r->pool->space, 0);
 		return;
 	}
 	r->running = true;
-	own_commit(own_txn(r->pool), flushed, r);
+	pool_pace_begin(&r->pace);
+	pool_txn_ride(own_txn(r->pool), flushed, r);
 }
 
 void pool_reclaim_kick(struct pool *p)
 {
 	struct pool_reclaim *r = p->reclaim;
 
+	pool_pending_count(&r->pending);
 	if (r->running || r->stopping || p->base.latched || p->base.closing ||
 		(!r->scan_wanted && !r->loose_wanted && list_empty(&p->commit.todos.list)))
 		return;

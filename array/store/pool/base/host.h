@@ -107,6 +107,7 @@ struct pool_host_ops {
 	void (*call)(struct pool_host *h, struct pool_call *call);
 	void (*timer_arm)(struct pool_host *h, struct pool_timer *timer, uint64_t delay_ms);
 	void (*timer_disarm)(struct pool_host *h, struct pool_timer *timer);
+	uint64_t (*now_ns)(struct pool_host *h); /* of running time; on any thread */
 	/* After the last use. */
 	void (*free)(struct pool_host *h);
 };

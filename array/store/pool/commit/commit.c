@@ -434,7 +434,7 @@ void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struc
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	c->base = c->checkpoint.base = base;
-	pool_todos_init(&c->todos, base, log);
+	pool_todos_init(&c->todos, base, log, map);
 	c->super = c->checkpoint.super = super;
 	c->checkpoint.meta = meta;
 	c->map = c->checkpoint.map = map;

@@ -27,6 +27,8 @@ struct pool_todo {
 	uint64_t sequence; /* its frame; 0: not yet in one */
 	bool busy;         /* reclaim works on it: the same one may be asked for again */
 	bool joined;       /* it is done with another one of its branch */
+	bool counted;      /* how many chunks it may give back */
+	uint64_t chunks;   /* so many; 0: not counted yet */
 	struct list_node hash_link;
 };
 
@@ -36,21 +38,29 @@ struct pool_todo {
 struct pool_todos {
 	struct pool_base *base;
 	const struct pool_log *log;
+	struct pool_map *map;
 	struct list list;
 	struct list hash[POOL_TODO_BUCKETS]; /* by branch and generation */
+	size_t uncounted;
 	size_t unlogged; /* wait for a frame; they are the last ones of the list that were made */
 };
 
-void pool_todos_init(struct pool_todos *todos, struct pool_base *base, const struct pool_log *log);
+void pool_todos_init(
+	struct pool_todos *todos, struct pool_base *base, const struct pool_log *log, struct pool_map *map);
 void pool_todo_free(struct pool_todos *todos, struct pool_todo *t);
 
+/* The one that nobody works on; or NULL. */
+struct pool_todo *pool_todo_find(const struct pool_todos *todos, uint64_t branch, uint32_t gen);
 void pool_todo_add(struct pool_todos *todos, uint64_t branch, uint32_t gen);
 void pool_todo_logged(
 	struct pool_todos *todos, uint64_t branch, uint32_t gen); /* the last frame had its record */
 /* At open: of the table, for pool_meta_each. */
 int pool_todo_load(
 	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact);
-bool pool_todo_of(const struct pool_todos *todos, const struct pool_branch *b);
+/* It may give back so many chunks of its branch (pending.c). */
+void pool_todo_count(struct pool_todos *todos, struct pool_todo *t, uint64_t chunks);
+/* What it may give back is another one's to tell. Returns it. */
+uint64_t pool_todo_uncount(struct pool_todos *todos, struct pool_todo *t);
 void pool_todo_frame(struct pool_todos *todos, struct pool_buffer *out);
 
 /* ---- checkpoint.c ----------------------------------------------------------------------------------- */

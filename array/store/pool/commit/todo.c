@@ -10,13 +10,16 @@
 #include <string.h>
 #include "array/util/bytes.h"
 
-static struct list *bucket(struct pool_todos *todos, uint64_t branch, uint32_t gen)
+static unsigned bucket_of(uint64_t branch, uint32_t gen)
 {
-	return &todos->hash[(branch * 31 + gen) % POOL_TODO_BUCKETS];
+	return (unsigned)((branch * 31 + gen) % POOL_TODO_BUCKETS);
 }
 
-void pool_todos_init(struct pool_todos *todos, struct pool_base *base, const struct pool_log *log)
+void pool_todos_init(
+	struct pool_todos *todos, struct pool_base *base, const struct pool_log *log, struct pool_map *map)
 {
+	todos->map = map;
+	todos->uncounted = 0;
 	todos->base = base;
 	todos->log = log;
 	list_init(&todos->list);
@@ -27,13 +30,49 @@ void pool_todos_init(struct pool_todos *todos, struct pool_base *base, const str
 
 static void put(struct pool_todos *todos, struct pool_todo *t)
 {
+	struct pool_branch *b;
+
 	list_push_back(&todos->list, &t->link);
-	list_push_back(bucket(todos, t->branch, t->gen), &t->hash_link);
+	list_push_back(&todos->hash[bucket_of(t->branch, t->gen)], &t->hash_link);
 	todos->unlogged += !t->sequence;
+	todos->uncounted++;
+	b = pool_branch_find(todos->map, t->branch);
+	if (b)
+		b->todos++;
+}
+
+void pool_todo_count(struct pool_todos *todos, struct pool_todo *t, uint64_t chunks)
+{
+	struct pool_branch *b = pool_branch_find(todos->map, t->branch);
+
+	todos->uncounted -= !t->counted;
+	t->counted = true;
+	if (b)
+		b->pending += chunks - t->chunks;
+	t->chunks = chunks;
+}
+
+uint64_t pool_todo_uncount(struct pool_todos *todos, struct pool_todo *t)
+{
+	struct pool_branch *b = pool_branch_find(todos->map, t->branch);
+	uint64_t chunks = t->chunks;
+
+	todos->uncounted += t->counted;
+	t->counted = false;
+	t->chunks = 0;
+	if (b)
+		b->pending -= chunks;
+	return b ? chunks : 0;
 }
 
 void pool_todo_free(struct pool_todos *todos, struct pool_todo *t)
 {
+	struct pool_branch *b = pool_branch_find(todos->map, t->branch);
+
+	pool_todo_uncount(todos, t);
+	todos->uncounted--;
+	if (b)
+		b->todos--;
 	todos->unlogged -= !t->sequence;
 	list_remove(&t->link);
 	list_remove(&t->hash_link);
@@ -47,15 +86,23 @@ static void logged(struct pool_todos *todos, struct pool_todo *t, uint64_t seque
 	todos->unlogged += !t->sequence;
 }
 
-static struct pool_todo *todo_get(struct pool_todos *todos, uint64_t branch, uint32_t gen)
+struct pool_todo *pool_todo_find(const struct pool_todos *todos, uint64_t branch, uint32_t gen)
 {
-	struct pool_todo *t;
+	list_for_each (n, &todos->hash[bucket_of(branch, gen)]) {
+		struct pool_todo *t = container_of(n, struct pool_todo, hash_link);
 
-	list_for_each (n, bucket(todos, branch, gen)) {
-		t = container_of(n, struct pool_todo, hash_link);
 		if (t->branch == branch && t->gen == gen && !t->busy)
 			return t;
 	}
+	return NULL;
+}
+
+static struct pool_todo *todo_get(struct pool_todos *todos, uint64_t branch, uint32_t gen)
+{
+	struct pool_todo *t = pool_todo_find(todos, branch, gen);
+
+	if (t)
+		return t;
 	t = pool_xrealloc(NULL, sizeof(*t));
 	memset(t, 0, sizeof(*t));
 	t->branch = branch;
@@ -95,15 +142,6 @@ int pool_todo_load(
 		t->sequence = 1;
 	put(todos, t);
 	return 0;
-}
-
-bool pool_todo_of(const struct pool_todos *todos, const struct pool_branch *b)
-{
-	list_for_each (n, &todos->list) {
-		if (container_of(n, struct pool_todo, link)->branch == b->id)
-			return true;
-	}
-	return false;
 }
 
 void pool_todo_frame(struct pool_todos *todos, struct pool_buffer *out)

@@ -669,6 +669,37 @@ int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, ui
 	return scan_end(txn, cursor, err);
 }
 
+int pool_meta_count_gens(
+	struct pool_meta *m, struct pool_map_key *from, uint32_t last_gen, uint64_t max, uint64_t *count)
+{
+	uint8_t key[POOL_GEN_KEY_BYTES];
+	struct pool_map_key at = *from;
+	MDB_cursor *cursor;
+	MDB_txn *txn;
+	MDB_val k, v;
+	int err;
+
+	*count = 0;
+	pool_gen_key_encode(key, from);
+	err = scan_begin(m, POOL_TABLE_GEN, key, sizeof(key), &txn, &cursor, &k, &v);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	while (!err && *count < max) {
+		if (k.mv_size != POOL_GEN_KEY_BYTES) {
+			err = -EUCLEAN;
+			break;
+		}
+		pool_gen_key_decode(k.mv_data, &at);
+		if (at.branch != from->branch || at.gen > last_gen)
+			break;
+		(*count)++;
+		*from = at;
+		from->chunk++;
+		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
+	}
+	return scan_end(txn, cursor, err);
+}
+
 static int cursor_entry(struct pool_meta *m, MDB_cursor *cursor, MDB_cursor_op op,
 	const struct pool_map_key *at, struct pool_meta_entry *out)
 {

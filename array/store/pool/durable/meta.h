@@ -104,6 +104,9 @@ int pool_meta_scan_map(struct pool_meta *m, const struct pool_map_key *from, siz
 /* Up to `max` keys of the index (branch, gen, chunk) from `from` on, gen ≤ last_gen. Blocks. */
 int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
 	struct pool_map_key *out, size_t *out_count);
+/* How many of them there are, up to `max`; `from`: where to go on. Blocks. */
+int pool_meta_count_gens(
+	struct pool_meta *m, struct pool_map_key *from, uint32_t last_gen, uint64_t max, uint64_t *count);
 /* Of a branch's viewers one looks from `last`, its neighbours from `before` (0: none) and `next` (if somebody looks from
  * above at all). */
 struct pool_sole_range {

@@ -128,6 +128,29 @@ bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi
 	return false;
 }
 
+uint32_t pool_branch_next_viewer(const struct pool_branch *b, uint32_t gen)
+{
+	unsigned lo = 0, hi = b->child_count;
+	uint32_t best;
+
+	while (lo < hi) { /* they ascend */
+		unsigned mid = lo + (hi - lo) / 2;
+
+		if (b->children[mid]->parent_gen > gen)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	best = lo < b->child_count ? b->children[lo]->parent_gen : UINT32_MAX;
+	list_for_each (n, &b->cuts) {
+		uint32_t g = container_of(n, struct pool_viewer, link)->gen;
+
+		if (g > gen && g < best)
+			best = g;
+	}
+	return best;
+}
+
 bool pool_branch_viewer_from(const struct pool_branch *b, uint32_t lo)
 {
 	return b->disk || b->frozen_max >= lo;

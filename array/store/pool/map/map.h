@@ -87,6 +87,8 @@ struct pool_branch {
 	struct list cuts;    /* struct pool_viewer: frozen, the cut not yet ended */
 	uint32_t frozen_max; /* the newest generation that a child or a cut sees; 0: none */
 	uint64_t chunks;     /* physical chunks its entries hold */
+	uint64_t pending;    /* that its to-dos may give back, as far as they are counted */
+	unsigned todos;      /* places in it where a viewer is gone (commit/todo.c) */
 	bool record_dirty;   /* a BRANCH_PUT goes into the next frame */
 	bool fresh;          /* LMDB has no entry of it: a missing leaf is an empty one */
 	bool dead;           /* its BRANCH_DEL waits for a frame */
@@ -197,6 +199,8 @@ void pool_branch_record_dirty(struct pool_map *map, struct pool_branch *b);
 uint32_t pool_branch_oldest_write(const struct pool_branch *b); /* under way; UINT32_MAX: none */
 /* Does a child or a cut see a generation in [lo, hi)? */
 bool pool_branch_viewer_in(const struct pool_branch *b, uint32_t lo, uint32_t hi);
+/* The next viewer above gen; UINT32_MAX: the head, or none. */
+uint32_t pool_branch_next_viewer(const struct pool_branch *b, uint32_t gen);
 /* Does anything, the head included, see entries of generation ≥ lo? */
 bool pool_branch_viewer_from(const struct pool_branch *b, uint32_t lo);
 /* The lowest generation that anything sees, now or ever after: all see entries up to it. UINT32_MAX: none. */

@@ -37,6 +37,7 @@ static void discard_work(struct pool_job *job)
 	struct pool_free_list *l = &s->free_discard;
 	size_t i = 0;
 
+	s->discard_from_ns = s->base->host->ops->now_ns(s->base->host);
 	pool_free_list_sort(l);
 	while (i < l->count) {
 		uint64_t offset;
@@ -60,6 +61,7 @@ static void discard_done(struct pool_job *job)
 	struct pool_space *s = container_of(job, struct pool_space, discard_job);
 
 	s->discard_running = false;
+	s->discard_ns += s->base->host->ops->now_ns(s->base->host) - s->discard_from_ns;
 	for (size_t i = 0; i < s->free_discard.count; i++)
 		pool_bit_clear(s, s->free_discard.phys[i]);
 	s->free_discard.count = 0;

@@ -72,6 +72,7 @@ struct pool_space {
 	bool grace_running, discard_running;
 	struct list grace_waiters, grace_running_waiters; /* for the next grace period, for this one */
 	struct pool_job discard_job;
+	uint64_t discard_from_ns, discard_ns; /* the one under way; that they have taken, all together */
 
 	struct pool_sums sums;
 
