@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The connection to Ceph. What the administrator's ceph.conf says holds, but for what would make an answer of ours untrue:
+ * - no cache, on no disk of this machine either: a write that is done is on the OSDs;
+ * - no bound of time for an operation: librados forgets one that timed out, the OSD does it all the same;
+ * - a parent that still has children goes to the trash, and is deleted with its last child;
+ * - who is locked out stays so for a year: a machine that was asleep must not find its list entry gone.
+ */
+#include "array/store/rbd/rbd.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCKLIST_SECONDS (365u * 24 * 3600)
+
+static const struct {
+	const char *name, *value;
+} settings[] = {
+	{"admin_socket", ""}, /* the service may write to no folder of Ceph's */
+	{"log_file", ""},
+	{"client_mount_timeout",
+		"15"}, /* of the connecting alone: an answer within reason that nobody is there */
+	{"rados_osd_op_timeout", "0"},
+	{"rados_mon_op_timeout", "0"},
+	/* An OSD that answers no more takes its share of these only; what there can be in flight is bounded by the array. */
+	{"objecter_inflight_ops", "65536"},
+	{"objecter_inflight_op_bytes", "4294967296"},
+	{"rbd_cache", "false"},
+	{"rbd_plugins", ""},
+	{"rbd_persistent_cache_mode", "disabled"},
+	{"rbd_disable_zero_copy_writes", "false"}, /* our buffers stay as they are until the end */
+	{"rbd_non_blocking_aio", "true"},
+	{"rbd_move_to_trash_on_remove", "false"},
+	{"rbd_move_parent_to_trash_on_remove", "true"},
+	{"rbd_blocklist_on_break_lock", "true"},
+	{"rbd_blocklist_expire_seconds", "0"}, /* the monitors' own; librbd 16 fails with another */
+	{"rbd_atime_update_interval", "0"},
+	{"rbd_mtime_update_interval", "0"},
+};
+
+static const char *user_of(const struct store_module_options *o)
+{
+	return o->client_id && *o->client_id ? o->client_id : "admin";
+}
+
+static int configure(struct rbd_cluster *c, const struct store_module_options *o, struct fault *f)
+{
+	int err = rados_conf_read_file(c->rados, o->cluster_conf);
+
+	if (err < 0)
+		return fault_set(f, err,
+			"Ceph's configuration (%s) cannot be read: %s; copy it from the cluster, or name it in umbrad.conf (rbd.conf)",
+			o->cluster_conf ? o->cluster_conf : "/etc/ceph/ceph.conf", strerror(-err));
+	rados_conf_parse_env(c->rados, NULL);
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		err = rados_conf_set(c->rados, settings[i].name, settings[i].value);
+		if (err < 0)
+			return fault_set(f, err,
+				"this librbd does not take the option %s = %s: take the version that umbrad was built with",
+				settings[i].name, settings[i].value);
+	}
+	return 0;
+}
+
+static int pool_open(struct rbd_cluster *c, const struct store_module_options *o, struct fault *f)
+{
+	const char *space = o->ceph_namespace ? o->ceph_namespace : "";
+	bool exists = true;
+	int err = rados_ioctx_create(c->rados, o->ceph_pool, &c->io);
+
+	if (err == -ENOENT)
+		return fault_set(f, err,
+			"Ceph has no pool %s: make one (ceph osd pool create %s; rbd pool init %s)",
+			o->ceph_pool, o->ceph_pool, o->ceph_pool);
+	if (err < 0)
+		return rbd_open_fault(f, err, o, "open the pool");
+	if (*space) {
+		err = rbd_namespace_exists(c->io, space, &exists);
+		if (err < 0)
+			return rbd_open_fault(f, err, o, "look for the namespace");
+		if (!exists)
+			return fault_set(f, -ENOENT,
+				"the pool %s has no namespace %s: make one (rbd namespace create %s/%s)",
+				o->ceph_pool, space, o->ceph_pool, space);
+	}
+	rados_ioctx_set_namespace(c->io, space);
+	rados_set_pool_full_try(c->io);
+	return 0;
+}
+
+int rbd_cluster_connect(struct rbd_cluster *c, const struct store_module_options *o, struct fault *f)
+{
+	int err = rados_create(&c->rados, user_of(o));
+
+	memset(&c->io, 0, sizeof(c->io));
+	c->addresses = NULL;
+	if (err < 0)
+		return fault_set(f, err,
+			"librados does not start: %s: see rbd.client in umbrad.conf, and the machine's memory",
+			strerror(-err));
+	err = configure(c, o, f);
+	if (!err) {
+		err = rados_connect(c->rados);
+		if (err == -ENOENT || err == -EACCES || err == -EPERM)
+			fault_set(f, err,
+				"there is no key for client.%s on this machine, or the wrong one: put it into "
+				"/etc/ceph/ceph.client.%s.keyring, which umbrad's user must be able to read (ceph auth get client.%s)",
+				user_of(o), user_of(o), user_of(o));
+		else if (err < 0)
+			err = rbd_open_fault(f, err, o, "connect");
+	}
+	if (!err)
+		err = pool_open(c, o, f);
+	if (!err) {
+		err = rados_getaddrs(c->rados, &c->addresses);
+		if (err < 0)
+			err = rbd_open_fault(f, err, o, "tell this client's address");
+	}
+	if (err)
+		rbd_cluster_close(c);
+	return err;
+}
+
+void rbd_cluster_close(struct rbd_cluster *c)
+{
+	if (c->addresses)
+		rados_buffer_free(c->addresses);
+	if (c->io)
+		rados_ioctx_destroy(c->io);
+	rados_shutdown(c->rados);
+	memset(c, 0, sizeof(*c));
+}
+
+int rbd_cluster_blocklist(struct rbd_cluster *c, const char *addresses)
+{
+	char *copy = strdup(addresses), *rest = NULL;
+	int err = copy ? 0 : -ENOMEM;
+
+	for (char *a = copy ? strtok_r(copy, " ,", &rest) : NULL; a && err >= 0;
+		a = strtok_r(NULL, " ,", &rest))
+		err = rados_blocklist_add(c->rados, a, BLOCKLIST_SECONDS);
+	free(copy);
+	/* From here on no OSD that has seen an operation of ours takes one of theirs. */
+	return err < 0 ? err : rados_wait_for_latest_osdmap(c->rados);
+}
+
+static uint64_t number_of(const json_t *object, const char *key)
+{
+	const json_t *v = json_object_get(object, key);
+
+	return json_is_number(v) && json_number_value(v) > 0 ? (uint64_t)json_number_value(v) : 0;
+}
+
+static void room_of(const json_t *stats, struct rbd_room *out)
+{
+	uint64_t quota = number_of(stats, "quota_bytes");
+
+	out->used_bytes = number_of(stats, "stored");
+	out->capacity_bytes = out->used_bytes + number_of(stats, "max_avail");
+	if (quota && quota < out->capacity_bytes)
+		out->capacity_bytes = quota;
+}
+
+int rbd_cluster_room(struct rbd_cluster *c, const char *pool, struct rbd_room *out)
+{
+	const char *command = "{\"prefix\": \"df\", \"detail\": \"detail\", \"format\": \"json\"}";
+	char *text = NULL;
+	size_t len = 0, i;
+	json_t *all, *one;
+	int err = rados_mon_command(c->rados, &command, 1, NULL, 0, &text, &len, NULL, NULL);
+
+	memset(out, 0, sizeof(*out));
+	if (err < 0)
+		return err;
+	all = json_loadb(text, len, 0, NULL);
+	json_array_foreach(json_object_get(all, "pools"), i, one)
+	{
+		const char *name = json_string_value(json_object_get(one, "name"));
+
+		if (name && strcmp(name, pool) == 0)
+			room_of(json_object_get(one, "stats"), out);
+	}
+	json_decref(all);
+	rados_buffer_free(text);
+	return 0;
+}

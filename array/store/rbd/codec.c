@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See codec.h. */
+#include "array/store/rbd/codec.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void rbd_image_name(char out[RBD_IMAGE_NAME_BYTES], const char *array, uint64_t id, uint64_t copy)
+{
+	if (copy)
+		snprintf(out, RBD_IMAGE_NAME_BYTES, "%s.lun-%" PRIu64 ".%" PRIu64, array, id, copy);
+	else
+		snprintf(out, RBD_IMAGE_NAME_BYTES, "%s.lun-%" PRIu64, array, id);
+}
+
+/* Digits up to `end`, as snprintf writes them: no sign, no leading zero. NULL: no number is there. */
+static const char *digits(const char *text, uint64_t *out)
+{
+	uint64_t n = 0;
+	const char *p = text;
+
+	for (; *p >= '0' && *p <= '9'; p++) {
+		uint64_t digit = (uint64_t)(*p - '0');
+
+		if (n > (UINT64_MAX - digit) / 10)
+			return NULL;
+		n = n * 10 + digit;
+	}
+	if (p == text || (p > text + 1 && text[0] == '0'))
+		return NULL;
+	*out = n;
+	return p;
+}
+
+bool rbd_number_parse(const char *text, uint64_t *out)
+{
+	const char *end = digits(text, out);
+
+	return end && !*end;
+}
+
+bool rbd_image_name_parse(const char *name, const char *array, uint64_t *id, uint64_t *copy)
+{
+	size_t len = strlen(array);
+
+	*copy = 0;
+	if (strncmp(name, array, len) != 0 || strncmp(name + len, ".lun-", 5) != 0)
+		return false;
+	const char *p = digits(name + len + 5, id);
+	if (p && *p == '.')
+		p = digits(p + 1, copy);
+	return p && !*p;
+}
+
+size_t rbd_record_key(char out[RBD_KEY_BYTES], unsigned table, const void *key, size_t key_len)
+{
+	out[0] = (char)('0' + table);
+	out[1] = '.';
+	memcpy(out + 2, key, key_len);
+	return key_len + 2;
+}
+
+void rbd_disk_key(char out[32], uint64_t id)
+{
+	snprintf(out, 32, "disk.%016" PRIx64, id);
+}
+
+bool rbd_disk_key_parse(const char *key, size_t key_len, uint64_t *id)
+{
+	char text[17], again[32], *end;
+
+	if (key_len != 21 || memcmp(key, "disk.", 5) != 0)
+		return false;
+	memcpy(text, key + 5, 16);
+	text[16] = 0;
+	*id = strtoull(text, &end, 16);
+	rbd_disk_key(again, *id);
+	return *id && !*end && memcmp(again, key, key_len) == 0;
+}
+
+void rbd_disk_value(char out[160], uint64_t size_bytes, const char *image)
+{
+	snprintf(out, 160, "%" PRIu64 " %s", size_bytes, image);
+}
+
+bool rbd_disk_value_parse(
+	const char *value, size_t len, uint64_t *size_bytes, char image[RBD_IMAGE_NAME_BYTES])
+{
+	char text[160];
+	const char *p;
+
+	if (len == 0 || len >= sizeof(text) || memchr(value, 0, len))
+		return false;
+	memcpy(text, value, len);
+	text[len] = 0;
+	p = digits(text, size_bytes);
+	if (!p || *p != ' ' || !p[1] || strlen(p + 1) >= RBD_IMAGE_NAME_BYTES || *size_bytes % 512)
+		return false;
+	snprintf(image, RBD_IMAGE_NAME_BYTES, "%s", p + 1);
+	return true;
+}
+
+void rbd_owner_format(char out[512], const struct rbd_owner *o)
+{
+	snprintf(out, 512, "%s|%s %" PRIu64 " %" PRIu64 "|%s", o->addresses, o->machine, o->pid, o->start,
+		o->host);
+}
+
+bool rbd_owner_parse(const char *text, struct rbd_owner *out)
+{
+	int end = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (sscanf(text, "%255[^|]|%79[^| ] %" SCNu64 " %" SCNu64 "|%n", out->addresses, out->machine,
+		    &out->pid, &out->start, &end) != 4 ||
+		!end)
+		return false;
+	snprintf(out->host, sizeof(out->host), "%s", text + end);
+	return true;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names and records of the store in Ceph, as `rbd ls` and `rados listomapkeys` show them. Pure functions.
+ *
+ * Images:   ARRAY.lun-ID     a disk's image; ID is the disk's, decimal
+ *           ARRAY.lun-ID.N   the image behind the disk since it was made to hold a copy's data (a resync); N rises
+ * Object:   umbra.ARRAY      the catalogue, an object with omap:
+ *           head.NAME        format, epoch, beat, owner, fence, next, disks
+ *           disk.ID          ID in 16 hex digits; value "SIZE IMAGE"
+ *           todo.IMAGE       an image to be deleted
+ *           flat.IMAGE       all that its parent had is copied; the tie is being cut (hydrate.c)
+ *           T.KEY            a record of table T (a digit); the key's bytes as they are
+ */
+#ifndef UMBRA_STORE_RBD_CODEC_H
+#define UMBRA_STORE_RBD_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RBD_IMAGE_NAME_BYTES 96 /* what librbd takes */
+#define RBD_KEY_BYTES        320
+#define RBD_CUT_PREFIX       "umbra-cut-" /* snapshots while a cut is under way: EPOCH-NUMBER follows */
+
+#define RBD_HEAD_FORMAT "head.format"
+#define RBD_HEAD_EPOCH  "head.epoch"
+#define RBD_HEAD_BEAT   "head.beat"  /* a count that the owner raises while it lives */
+#define RBD_HEAD_OWNER  "head.owner" /* "ADDRESSES|MACHINE PID START|HOST", "": nobody */
+#define RBD_HEAD_FENCE  "head.fence" /* addresses that are to be locked out before anything is written */
+#define RBD_HEAD_NEXT   "head.next"  /* the next disk's id */
+#define RBD_HEAD_DISKS  "head.disks" /* how many disk records there must be */
+#define RBD_FORMAT      "1"
+
+/* The names of an array's image; `copy` 0: the first one. */
+void rbd_image_name(char out[RBD_IMAGE_NAME_BYTES], const char *array, uint64_t id, uint64_t copy);
+/* Whether it is such a name, and of which disk. */
+bool rbd_image_name_parse(const char *name, const char *array, uint64_t *id, uint64_t *copy);
+
+size_t rbd_record_key(char out[RBD_KEY_BYTES], unsigned table, const void *key, size_t key_len);
+void rbd_disk_key(char out[32], uint64_t id);
+bool rbd_disk_key_parse(const char *key, size_t key_len, uint64_t *id);
+void rbd_disk_value(char out[160], uint64_t size_bytes, const char *image);
+bool rbd_disk_value_parse(
+	const char *value, size_t len, uint64_t *size_bytes, char image[RBD_IMAGE_NAME_BYTES]);
+/* Decimal, nothing else. */
+bool rbd_number_parse(const char *text, uint64_t *out);
+
+/* Who owns the array. */
+struct rbd_owner {
+	char addresses[256];
+	char machine[80]; /* boot and name space of processes: where a process number means something */
+	uint64_t pid, start;
+	char host[72];
+};
+void rbd_owner_format(char out[512], const struct rbd_owner *o);
+bool rbd_owner_parse(const char *text, struct rbd_owner *out);
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A cut: one snapshot of each image, all at once, a worker each, for each waits for a round of Ceph's monitors. librbd holds
+ * the image's own writes meanwhile: what it had is in the snapshot, what comes later is not. The caller keeps new ones away until
+ * the last snapshot is there.
+ *
+ * The snapshots are needed until the clones are made (txn.c). Then they are removed; one that has clones goes to Ceph's trash of
+ * snapshots by that, and with its last clone. A crash leaves them to the next opening of the image.
+ */
+#include "array/store/rbd/rbd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int progress(uint64_t offset, uint64_t total, void *arg)
+{
+	(void)offset, (void)total, (void)arg;
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static void cut_free(struct rbd_cut *c)
+{
+	struct rbd_store *s = c->s;
+
+	for (unsigned i = 0; i < c->count; i++)
+		if (c->members[i].referenced)
+			rbd_image_put(c->members[i].image);
+	free(c);
+	rbd_busy_end(s);
+}
+
+static void drop_work(struct rbd_job *job)
+{
+	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
+
+	m->err = rbd_snap_remove2(m->image->handle, m->cut->snap, 0, progress, NULL);
+}
+
+static void drop_done(struct rbd_job *job)
+{
+	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
+	struct rbd_cut *c = m->cut;
+
+	if (m->err < 0 && m->err != -ENOENT && m->err != -ESHUTDOWN)
+		rbd_notice(c->s, "the snapshot %s of the image %s stays until the next start: %s", c->snap,
+			m->image->name, strerror(-m->err));
+	if (--c->left == 0)
+		cut_free(c);
+}
+
+void rbd_cut_end(struct rbd_cut *c)
+{
+	c->owner->priv = NULL;
+	c->owner = NULL;
+	c->left = 1;
+	for (unsigned i = 0; i < c->count; i++) {
+		struct rbd_cut_member *m = &c->members[i];
+
+		if (!m->taken)
+			continue;
+		c->left++;
+		m->job.work = drop_work;
+		m->job.done = drop_done;
+		rbd_work(&c->s->workers, RBD_LANE_SHORT, &m->job);
+	}
+	if (--c->left == 0)
+		cut_free(c);
+}
+
+/* ---- the beginning ---- */
+
+static void cut_failed(struct rbd_cut *c, int err)
+{
+	void (*done)(void *, int) = c->done;
+	void *arg = c->arg;
+
+	rbd_cut_end(c);
+	done(arg, err);
+}
+
+static void member_ended(struct rbd_cut *c, int err)
+{
+	if (err && !c->err)
+		c->err = err;
+	if (--c->left)
+		return;
+	if (atomic_load(&c->s->lease.lost))
+		c->err = -ESHUTDOWN;
+	if (c->err) {
+		cut_failed(c, c->err);
+		return;
+	}
+	c->taken = true;
+	c->done(c->arg, 0);
+}
+
+static void snap_work(struct rbd_job *job)
+{
+	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
+
+	m->err = rbd_snap_create2(
+		m->image->handle, m->cut->snap, RBD_SNAP_CREATE_SKIP_QUIESCE, progress, NULL);
+}
+
+static void snap_done(struct rbd_job *job)
+{
+	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
+
+	if (m->err == -ESHUTDOWN)
+		rbd_lease_lost(&m->cut->s->lease, "Ceph has locked this umbrad out (ceph osd blocklist ls)");
+	member_ended(m->cut, m->err < 0 ? rbd_err(m->err) : 0);
+}
+
+/* librbd stops an image's writes before it asks the monitors for a snapshot's number. So they are asked for something before:
+ * where they do not answer, nothing stands still but the cut. */
+static void monitors_work(struct rbd_job *job)
+{
+	struct rbd_cut *c = container_of(job, struct rbd_cut, job);
+
+	c->monitors_err = rados_wait_for_latest_osdmap(c->s->cluster.rados);
+}
+
+static void monitors_done(struct rbd_job *job)
+{
+	struct rbd_cut *c = container_of(job, struct rbd_cut, job);
+
+	if (c->monitors_err < 0) {
+		cut_failed(c, rbd_err(c->monitors_err));
+		return;
+	}
+	c->left = c->count;
+	for (unsigned i = 0; i < c->count; i++) {
+		struct rbd_cut_member *m = &c->members[i];
+
+		m->taken = true; /* also if it fails: something of it may be there */
+		m->job.work = snap_work;
+		m->job.done = snap_done;
+		rbd_work(&c->s->workers, RBD_LANE_SHORT, &m->job);
+	}
+}
+
+/* All images are open, or cannot be. */
+static void open_ended(struct rbd_cut *c, int err)
+{
+	if (err && !c->err)
+		c->err = err;
+	if (--c->left)
+		return;
+	if (c->err) {
+		cut_failed(c, c->err);
+		return;
+	}
+	c->job.work = monitors_work;
+	c->job.done = monitors_done;
+	rbd_work(&c->s->workers, RBD_LANE_SHORT, &c->job);
+}
+
+static void opened(struct rbd_waiter *w, int err)
+{
+	struct rbd_cut_member *m = container_of(w, struct rbd_cut_member, waiter);
+
+	m->referenced = !err;
+	open_ended(m->cut, err);
+}
+
+void rbd_cut(struct store *store, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
+{
+	struct rbd_store *s = rbd_store_of(store);
+	struct rbd_cut *c = calloc(1, sizeof(*c) + cut->count * sizeof(c->members[0]));
+
+	assert(cut->count > 0);
+	cut->priv = c;
+	if (!c) {
+		cut_done(arg, -ENOMEM);
+		return;
+	}
+	c->s = s;
+	c->owner = cut;
+	c->done = cut_done;
+	c->arg = arg;
+	c->count = cut->count;
+	c->left = cut->count + 1;
+	snprintf(c->snap, sizeof(c->snap), RBD_CUT_PREFIX "%" PRIu64 "-%" PRIu64, s->epoch, ++s->cuts);
+	s->busy++;
+	for (unsigned i = 0; i < cut->count; i++) {
+		struct rbd_cut_member *m = &c->members[i];
+		struct rbd_disk *d = rbd_disk_of(cut->disks[i]);
+
+		assert(!d->pending);
+		m->cut = c;
+		m->image = d->image;
+		m->size_bytes = d->size_bytes;
+		m->waiter.call = opened;
+		if (atomic_load(&s->lease.lost))
+			open_ended(c, -ESHUTDOWN);
+		else
+			rbd_image_need(m->image, &m->waiter);
+	}
+	open_ended(c, 0);
+}
+
+void rbd_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg)
+{
+	struct rbd_cut *c = cut->priv;
+
+	assert(c && c->taken);
+	rbd_txn_start(t, c, done, arg);
+}
+
+void rbd_cut_drop(struct store_cut *cut)
+{
+	struct rbd_cut *c = cut->priv;
+
+	assert(c && c->taken);
+	rbd_cut_end(c);
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making a clone independent. librbd's own flatten has no pace, so the objects that only the parent has are copied here before, some
+ * at a time: the first block of such an object is compared with itself and written back, which makes librbd copy the object as a
+ * whole, unless somebody wrote to it meanwhile, and then it is copied already. The flatten at the end finds nothing to copy and
+ * cuts the tie. What was copied stays if it is stopped.
+ *
+ * librbd cuts the parent's end of the tie first, and with the last child the parent goes. Killed right then it leaves an image
+ * that names a parent which is no more, and cannot be opened. So the catalogue says before (`flat.IMAGE`) that nothing of the parent is needed,
+ * and the next opening cuts the image's own end.
+ */
+#include "array/store/rbd/rbd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BATCH    8u
+#define SLICE_MS 100u
+
+struct rbd_hydration {
+	struct store_hydration *h;
+	struct rbd_store *s;
+	struct rbd_disk *disk;
+	struct rbd_image *image; /* with a reference, once open */
+	struct rbd_waiter waiter;
+	struct rbd_job job;
+	struct reactor_message message; /* the pace and the progress meet */
+	struct reactor_deferred cancelled;
+	atomic_bool posted, cancel;
+	_Atomic uint64_t passed_bytes, bytes_per_s;
+	bool working;
+	int err;
+};
+
+static bool stopped(struct rbd_hydration *y)
+{
+	return atomic_load(&y->cancel) || atomic_load(&y->s->lease.lost);
+}
+
+static void meet(struct rbd_hydration *y)
+{
+	bool no = false;
+
+	if (atomic_compare_exchange_strong(&y->posted, &no, true))
+		reactor_post(y->s->base.reactor, &y->message);
+}
+
+static void met(struct reactor_message *m)
+{
+	struct rbd_hydration *y = container_of(m, struct rbd_hydration, message);
+
+	atomic_store(&y->posted, false);
+	y->h->passed_bytes = atomic_load(&y->passed_bytes);
+	atomic_store(&y->bytes_per_s, y->h->bytes_per_s);
+}
+
+/* ---- on a worker ---- */
+
+struct objects {
+	uint8_t *missing; /* one each: 1: the parent has it, the clone has not */
+	uint64_t count, bytes;
+	uint8_t mark;
+};
+
+static int mark_extent(uint64_t offset, size_t len, int exists, void *arg)
+{
+	struct objects *o = arg;
+
+	for (uint64_t i = offset / o->bytes; exists && i < o->count && i * o->bytes < offset + len; i++)
+		o->missing[i] = o->mark;
+	return 0;
+}
+
+static int objects_look(struct rbd_hydration *y, struct objects *o, uint64_t size_bytes)
+{
+	rbd_image_t handle = y->image->handle;
+	int err;
+
+	o->bytes = y->image->object_bytes;
+	o->count = (size_bytes + o->bytes - 1) / o->bytes;
+	o->missing = calloc(o->count ? o->count : 1, 1);
+	if (!o->missing)
+		return -ENOMEM;
+	o->mark = 1;
+	err = rbd_diff_iterate2(handle, NULL, 0, size_bytes, 1, 1, mark_extent, o);
+	if (err < 0)
+		return err;
+	o->mark = 0;
+	return rbd_diff_iterate2(handle, NULL, 0, size_bytes, 0, 1, mark_extent, o);
+}
+
+/* So that no more than bytes_per_s has been copied since the beginning of the batch. */
+static void pace(struct rbd_hydration *y, uint64_t bytes, uint64_t begun_ms)
+{
+	for (;;) {
+		uint64_t rate = atomic_load(&y->bytes_per_s);
+		struct timespec t = {.tv_nsec = SLICE_MS * 1000000L};
+
+		if (!rate || stopped(y) || rbd_clock_ms() - begun_ms >= bytes * 1000 / rate)
+			return;
+		meet(y);
+		nanosleep(&t, NULL);
+	}
+}
+
+struct copy {
+	uint64_t offset, mismatch;
+	rbd_completion_t completion;
+	char block[STORE_BLOCK_BYTES];
+};
+
+static int copies_wait(struct copy *c, unsigned count, int err)
+{
+	for (unsigned i = 0; i < count; i++) {
+		rbd_aio_wait_for_complete(c[i].completion);
+		int64_t r = rbd_aio_get_return_value(c[i].completion);
+
+		rbd_aio_release(c[i].completion);
+		if (r < 0 && r != -EILSEQ && err >= 0)
+			err = (int)r;
+	}
+	return err;
+}
+
+static int copies_do(struct rbd_hydration *y, struct copy *c, unsigned count, bool write)
+{
+	rbd_image_t handle = y->image->handle;
+	unsigned begun = 0;
+	int err = 0;
+
+	for (; begun < count; begun++) {
+		struct copy *p = &c[begun];
+
+		err = rbd_aio_create_completion(NULL, NULL, &p->completion);
+		if (err < 0)
+			break;
+		err = write ? (int)rbd_aio_compare_and_write(handle, p->offset, sizeof(p->block), p->block,
+				      p->block, p->completion, &p->mismatch, 0)
+			    : rbd_aio_read(handle, p->offset, sizeof(p->block), p->block, p->completion);
+		if (err < 0) {
+			rbd_aio_release(p->completion);
+			break;
+		}
+	}
+	return copies_wait(c, begun, err);
+}
+
+static int copy_all(struct rbd_hydration *y, const struct objects *o)
+{
+	struct copy c[BATCH];
+	uint64_t i = 0;
+	int err = 0;
+
+	while (i < o->count && err >= 0 && !stopped(y)) {
+		uint64_t begun_ms = rbd_clock_ms();
+		unsigned n = 0;
+
+		for (; i < o->count && n < BATCH; i++)
+			if (o->missing[i])
+				c[n++].offset = i * o->bytes;
+		err = copies_do(y, c, n, false);
+		if (err >= 0)
+			err = copies_do(y, c, n, true);
+		atomic_store(&y->passed_bytes, i * o->bytes);
+		meet(y);
+		if (err >= 0)
+			pace(y, n * o->bytes, begun_ms);
+	}
+	return err < 0 ? err : stopped(y) ? -ECANCELED : 0;
+}
+
+static int flatten_progress(uint64_t offset, uint64_t total, void *arg)
+{
+	(void)offset, (void)total;
+	return stopped(arg) ? -ECANCELED : 0;
+}
+
+/* -ENOENT: there is no parent. */
+static int parent_look(rbd_image_t handle)
+{
+	rbd_linked_image_spec_t image;
+	rbd_snap_spec_t snap;
+	int err = rbd_get_parent(handle, &image, &snap);
+
+	if (err >= 0) {
+		rbd_linked_image_spec_cleanup(&image);
+		rbd_snap_spec_cleanup(&snap);
+	}
+	return err;
+}
+
+/* The image needs nothing of its parent: said, or taken back. */
+static int flat_say(struct rbd_store *s, const char *image, bool flat)
+{
+	rados_write_op_t op = rbd_catalogue_op(s->epoch);
+	char key[RBD_KEY_BYTES];
+	int err;
+
+	snprintf(key, sizeof(key), "flat.%s", image);
+	if (flat)
+		rbd_op_set_text(op, key, "");
+	else
+		rbd_op_del(op, key, strlen(key));
+	err = rados_write_op_operate(op, s->cluster.io, s->object, NULL,
+		LIBRADOS_OPERATION_FULL_FORCE | LIBRADOS_OPERATION_FULL_TRY);
+	rados_release_write_op(op);
+	return err;
+}
+
+static int flatten(struct rbd_hydration *y)
+{
+	int err = flat_say(y->s, y->image->name, true);
+
+	if (err < 0)
+		return err;
+	err = rbd_flatten_with_progress(y->image->handle, flatten_progress, y);
+	/* Stopped, it may have got new objects to copy; nothing was cut. */
+	if (err >= 0 || err == -ECANCELED)
+		flat_say(y->s, y->image->name, false);
+	return err;
+}
+
+static void hydrate_work(struct rbd_job *job)
+{
+	struct rbd_hydration *y = container_of(job, struct rbd_hydration, job);
+	rbd_image_t handle = y->image->handle;
+	struct objects o = {0};
+	uint64_t size_bytes = 0;
+
+	y->err = parent_look(handle);
+	if (y->err == -ENOENT) {
+		y->err = 0;
+		return;
+	}
+	if (y->err >= 0)
+		y->err = rbd_get_size(handle, &size_bytes);
+	if (y->err >= 0)
+		y->err = objects_look(y, &o, size_bytes);
+	if (y->err >= 0)
+		y->err = copy_all(y, &o);
+	free(o.missing);
+	if (y->err >= 0)
+		y->err = flatten(y);
+}
+
+/* ---- on the reactor ---- */
+
+static void end(struct rbd_hydration *y, int err)
+{
+	struct rbd_store *s = y->s;
+	struct store_hydration *h = y->h;
+
+	if (y->image)
+		rbd_image_put(y->image);
+	y->disk->hydration = NULL;
+	h->priv = NULL;
+	if (!err)
+		h->passed_bytes = h->total_bytes = y->disk->size_bytes;
+	else if (atomic_load(&s->lease.lost))
+		err = -ESHUTDOWN;
+	free(y);
+	if (!err)
+		rbd_reclaim_parked(s);
+	h->done(h, err);
+	rbd_busy_end(s);
+}
+
+/* What `meet` has posted came before this. */
+static void hydrate_done(struct rbd_job *job)
+{
+	struct rbd_hydration *y = container_of(job, struct rbd_hydration, job);
+
+	end(y, y->err == -ECANCELED ? -ECANCELED : y->err < 0 ? rbd_err(y->err) : 0);
+}
+
+static void opened(struct rbd_waiter *w, int err)
+{
+	struct rbd_hydration *y = container_of(w, struct rbd_hydration, waiter);
+
+	if (!err)
+		y->image = y->disk->image;
+	if (err || atomic_load(&y->cancel)) {
+		end(y, err ? err : -ECANCELED);
+		return;
+	}
+	y->working = true;
+	y->job.work = hydrate_work;
+	y->job.done = hydrate_done;
+	rbd_work(&y->s->workers, RBD_LANE_HYDRATE, &y->job);
+}
+
+void rbd_hydrate(struct store_hydration *h)
+{
+	struct rbd_disk *d = rbd_disk_of(h->disk);
+	struct rbd_store *s = rbd_store_of(h->disk->store);
+	struct rbd_hydration *y = calloc(1, sizeof(*y));
+
+	assert(!d->hydration && !d->pending);
+	h->passed_bytes = 0;
+	h->total_bytes = d->size_bytes;
+	h->priv = y;
+	if (!y || atomic_load(&s->lease.lost)) {
+		h->priv = NULL;
+		free(y);
+		h->done(h, y ? -ESHUTDOWN : -ENOMEM);
+		return;
+	}
+	y->h = h;
+	y->s = s;
+	y->disk = d;
+	y->message.call = met;
+	atomic_store(&y->bytes_per_s, h->bytes_per_s);
+	d->hydration = y;
+	s->busy++;
+	y->waiter.call = opened;
+	rbd_image_need(d->image, &y->waiter);
+}
+
+static void cancelled(struct reactor_deferred *deferred)
+{
+	end(container_of(deferred, struct rbd_hydration, cancelled), -ECANCELED);
+}
+
+void rbd_hydrate_cancel(struct store_hydration *h)
+{
+	struct rbd_hydration *y = h->priv;
+
+	atomic_store(&y->cancel, true);
+	if (y->working && rbd_work_cancel(&y->s->workers, &y->job)) {
+		y->working = false;
+		y->cancelled.call = cancelled;
+		reactor_defer(y->s->base.reactor, &y->cancelled);
+	}
+}
+
+/* ---- at the opening ---- */
+
+/* The image is there and cannot be opened, for its parent is not. */
+static int tie_cut(struct rbd_store *s, const char *image)
+{
+	char id[64];
+	int err = rbd_image_id(s, image, id);
+
+	if (err >= 0)
+		err = rbd_image_tie_cut(s, id);
+	return err == -ENOENT ? 0 : err; /* the image has gone since */
+}
+
+/* To the end: it may have been killed before or behind any step. */
+static int flatten_again(struct rbd_store *s, rbd_image_t handle)
+{
+	int err = rbd_image_own(s, handle);
+
+	if (err >= 0)
+		err = parent_look(handle);
+	if (err >= 0)
+		err = rbd_flatten(handle);
+	return err == -ENOENT ? 0 : err;
+}
+
+int rbd_hydrate_mend(struct rbd_store *s, const char *image)
+{
+	rbd_image_t handle;
+	int err = rbd_open(s->cluster.io, image, &handle, NULL);
+
+	if (err >= 0) {
+		err = flatten_again(s, handle);
+		rbd_close(handle);
+	} else if (err == -ENOENT) {
+		err = tie_cut(s, image);
+	}
+	return err < 0 ? err : flat_say(s, image, false);
+}

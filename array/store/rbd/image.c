@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An image and its handle. It is opened by the first that needs it (an array may have more images than a process can hold open
+ * in a second), and stays open until no disk has it or the store ends. An open one has its exclusive lock: another client that
+ * maps the image by hand can read, not write.
+ */
+#include "array/store/rbd/rbd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SNAPS_MAX 4096
+
+struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t need_bytes)
+{
+	struct rbd_image *i = calloc(1, sizeof(*i));
+
+	if (!i)
+		return NULL;
+	i->s = s;
+	snprintf(i->name, sizeof(i->name), "%s", name);
+	i->need_bytes = need_bytes;
+	list_init(&i->waiters);
+	return i;
+}
+
+/* ---- opening: on a worker ---- */
+
+/* `rbd_id.NAME` holds the image's id behind its length, 4 bytes, little-endian. */
+int rbd_image_id(struct rbd_store *s, const char *image, char id[64])
+{
+	char object[RBD_IMAGE_NAME_BYTES + 8];
+	uint8_t buf[68];
+	uint32_t len;
+	int got;
+
+	snprintf(object, sizeof(object), "rbd_id.%s", image);
+	got = rados_read(s->cluster.io, object, (char *)buf, sizeof(buf), 0);
+	if (got < 0)
+		return got;
+	len = got >= 4 ? (uint32_t)buf[0] | (uint32_t)buf[1] << 8 | (uint32_t)buf[2] << 16 |
+				 (uint32_t)buf[3] << 24
+		       : 0;
+	if (!len || len >= 64 || len > (uint32_t)got - 4)
+		return -EUCLEAN;
+	memcpy(id, buf + 4, len);
+	id[len] = 0;
+	return 0;
+}
+
+/* In the trash of snapshots, where the last clone takes it from: or was killed before it could. One that has clones is busy. */
+static void left_over(rbd_image_t handle, uint64_t snap)
+{
+	rbd_snap_namespace_type_t type;
+
+	if (rbd_snap_get_namespace_type(handle, snap, &type) >= 0 && type == RBD_SNAP_NAMESPACE_TYPE_TRASH)
+		rbd_snap_remove_by_id(handle, snap);
+}
+
+int rbd_image_tie_cut(struct rbd_store *s, const char *id)
+{
+	char header[80], out[8];
+
+	snprintf(header, sizeof(header), "rbd_header.%s", id);
+	return rados_exec(s->cluster.io, header, "rbd", "parent_detach", NULL, 0, out, sizeof(out));
+}
+
+int rbd_image_drop_cuts(rbd_image_t handle, bool crashed)
+{
+	rbd_snap_info_t *snaps = calloc(SNAPS_MAX, sizeof(*snaps));
+	int max = SNAPS_MAX, count, err = 0;
+
+	if (!snaps)
+		return -ENOMEM;
+	count = rbd_snap_list(handle, snaps, &max);
+	for (int i = 0; i < count; i++) {
+		int r = strncmp(snaps[i].name, RBD_CUT_PREFIX, strlen(RBD_CUT_PREFIX)) == 0
+				? rbd_snap_remove(handle, snaps[i].name)
+				: 0;
+
+		if (r < 0 && r != -ENOENT)
+			err = r;
+		else if (crashed)
+			left_over(handle, snaps[i].id);
+	}
+	if (count >= 0)
+		rbd_snap_list_end(snaps);
+	free(snaps);
+	return count < 0 ? count : err;
+}
+
+/* The client at this address was locked out when the array was taken. */
+static bool address_is_fenced(const struct rbd_store *s, const char *address)
+{
+	if (address[0] == 'v' && address[1] &&
+		address[2] == ':') /* the protocol's version, which others leave out */
+		address += 3;
+	size_t len = strlen(address);
+	for (const char *p = s->fenced_addresses; len && (p = strstr(p, address)); p += len)
+		if ((p == s->fenced_addresses || strchr(" ,:", p[-1])) && strchr(" ,", p[len]))
+			return true;
+	return false;
+}
+
+/* The old owner's exclusive lock. It is dead to the cluster; else librbd would lock it out once more for each image, a monitor
+ * round each. */
+static void break_fenced_lock(struct rbd_store *s, rbd_image_t handle)
+{
+	char id[64], header[80], tag[128], clients[256], cookies[256], addresses[256];
+	size_t tag_len = sizeof(tag), clients_len = sizeof(clients), cookies_len = sizeof(cookies);
+	size_t addresses_len = sizeof(addresses);
+	int exclusive;
+
+	if (!s->fenced_addresses[0] || rbd_get_id(handle, id, sizeof(id)) < 0)
+		return;
+	snprintf(header, sizeof(header), "rbd_header.%s", id);
+	/* An exclusive lock has one holder: the first string of each list. */
+	if (rados_list_lockers(s->cluster.io, header, "rbd_lock", &exclusive, tag, &tag_len, clients,
+		    &clients_len, cookies, &cookies_len, addresses, &addresses_len) == 1 &&
+		address_is_fenced(s, addresses))
+		rados_break_lock(s->cluster.io, header, "rbd_lock", clients, cookies);
+}
+
+int rbd_image_own(struct rbd_store *s, rbd_image_t handle)
+{
+	break_fenced_lock(s, handle);
+	return rbd_lock_acquire(handle, RBD_LOCK_MODE_EXCLUSIVE);
+}
+
+static int open_whole(struct rbd_image *i)
+{
+	rbd_image_info_t info;
+	int err = rbd_stat(i->handle, &info, sizeof(info));
+
+	if (err < 0)
+		return err;
+	if (info.size < i->need_bytes)
+		return -EIO; /* somebody has shrunk it */
+	i->object_bytes = info.obj_size;
+	err = rbd_image_own(i->s, i->handle);
+	if (err < 0)
+		return err;
+	err = rbd_image_drop_cuts(i->handle, i->s->fenced_addresses[0]);
+	/* What is left of them takes room, and is tried again at the next opening. */
+	return err == -ESHUTDOWN ? err : 0;
+}
+
+static void open_work(struct rbd_job *job)
+{
+	struct rbd_image *i = container_of(job, struct rbd_image, job);
+
+	i->err = rbd_open(i->s->cluster.io, i->name, &i->handle, NULL);
+	if (i->err < 0)
+		return;
+	i->err = open_whole(i);
+	if (i->err < 0)
+		rbd_close(i->handle);
+}
+
+static void settle(struct rbd_image *i);
+
+static void open_done(struct rbd_job *job)
+{
+	struct rbd_image *i = container_of(job, struct rbd_image, job);
+	struct rbd_store *s = i->s;
+	struct list_node *n;
+	int err = 0;
+
+	if (i->err < 0) {
+		err = rbd_err(i->err);
+		if (i->err == -ESHUTDOWN)
+			rbd_lease_lost(&s->lease, "Ceph has locked this umbrad out (ceph osd blocklist ls)");
+		else
+			rbd_notice(s, "the image %s cannot be opened: %s", i->name,
+				i->err == -EROFS || i->err == -EBUSY ? "another client has locked it"
+								     : strerror(-i->err));
+		i->state = RBD_IMAGE_CLOSED;
+	} else {
+		i->state = RBD_IMAGE_OPEN;
+		list_push_back(&s->images, &i->link);
+	}
+	i->refs++; /* over the calls, which may give theirs back at once */
+	while ((n = list_pop(&i->waiters))) {
+		struct rbd_waiter *w = container_of(n, struct rbd_waiter, link);
+
+		i->refs += !err;
+		w->call(w, err);
+	}
+	rbd_image_put(i);
+}
+
+void rbd_image_need(struct rbd_image *i, struct rbd_waiter *w)
+{
+	assert(!i->retired && !i->close);
+	if (i->state == RBD_IMAGE_OPEN) {
+		i->refs++;
+		w->call(w, 0);
+		return;
+	}
+	list_push_back(&i->waiters, &w->link);
+	if (i->state == RBD_IMAGE_OPENING)
+		return;
+	assert(i->state == RBD_IMAGE_CLOSED);
+	i->state = RBD_IMAGE_OPENING;
+	i->job.work = open_work;
+	i->job.done = open_done;
+	rbd_work(&i->s->workers, RBD_LANE_SHORT, &i->job);
+}
+
+void rbd_image_get(struct rbd_image *i)
+{
+	i->refs++;
+}
+
+void rbd_image_put(struct rbd_image *i)
+{
+	assert(i->refs);
+	i->refs--;
+	settle(i);
+}
+
+/* ---- the end ---- */
+
+static void close_work(struct rbd_job *job)
+{
+	rbd_close(container_of(job, struct rbd_image, job)->handle);
+}
+
+static void close_done(struct rbd_job *job)
+{
+	struct rbd_image *i = container_of(job, struct rbd_image, job);
+	struct rbd_store *s = i->s;
+
+	free(i);
+	rbd_busy_end(s);
+}
+
+static void settle(struct rbd_image *i)
+{
+	struct rbd_store *s = i->s;
+
+	if ((!i->retired && !i->close) || i->refs || i->state == RBD_IMAGE_OPENING ||
+		i->state == RBD_IMAGE_CLOSING)
+		return;
+	list_remove(&i->link);
+	if (i->retired && rbd_reclaim(s, i->name, i->recorded, i->state == RBD_IMAGE_OPEN ? i->handle : NULL,
+				  i->used_bytes)) {
+		free(i);
+		rbd_busy_end(s);
+		return;
+	}
+	if (i->state == RBD_IMAGE_CLOSED) { /* also without memory to delete it: the next opening does */
+		free(i);
+		rbd_busy_end(s);
+		return;
+	}
+	i->state = RBD_IMAGE_CLOSING;
+	i->job.work = close_work;
+	i->job.done = close_done;
+	rbd_work(&s->workers, RBD_LANE_SHORT, &i->job);
+}
+
+void rbd_image_retire(struct rbd_image *i, bool recorded, uint64_t used_bytes)
+{
+	assert(!i->retired && !i->close);
+	i->retired = true;
+	i->recorded = recorded;
+	i->used_bytes = used_bytes;
+	i->s->busy++;
+	settle(i);
+}
+
+void rbd_image_close(struct rbd_image *i)
+{
+	assert(!i->retired && !i->close);
+	i->close = true;
+	i->s->busy++;
+	settle(i);
+}

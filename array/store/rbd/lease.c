@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who owns the array. The owner writes its name and a rising count, the beat, into the catalogue's header, and holds the lease
+ * for LEASE_MS from when it sent a beat that was answered. Who wants the array watches the beat: when it has stood still for
+ * longer than any lease, by its own clock alone, the owner holds none.
+ *
+ * Taking it is three steps, each whole: (1) the epoch rises, if neither it nor the beat has moved, and the old owner's addresses
+ * go to the fence; from here on it changes nothing in the catalogue; (2) Ceph locks these addresses out; from here on it writes to
+ * no image; (3) the fence is empty again. A taker that dies in between leaves the fence to the next one.
+ *
+ * An owner on this machine whose process is gone need not be waited for. Its operations may still be on their way: it is fenced
+ * like any other.
+ */
+#include "array/store/rbd/rbd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LEASE_MS 6000u
+#define WATCH_MS 7000u /* longer, for clocks that do not run alike */
+#define BEAT_MS  1500u
+#define LOOK_MS  250u
+
+uint64_t rbd_clock_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* ---- who we are ---- */
+
+/* When a process began, in ticks since the machine's start; 0: there is none. */
+static uint64_t process_start(uint64_t pid)
+{
+	char path[64], text[1024];
+	const char *p;
+	FILE *file;
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	len = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[len] = 0;
+	p = strrchr(text, ')'); /* the name may hold blanks */
+	if (p && p[1] && (p[2] == 'Z' || p[2] == 'X'))
+		return 0;
+	for (unsigned i = 0; p && i < 20; i++) /* to field 22 */
+		p = strchr(p + 1, ' ');
+	return p ? strtoull(p + 1, NULL, 10) : 0;
+}
+
+/* Where a process number means something. "-": it is not known. */
+static void machine_name(char out[80])
+{
+	char boot[48] = "", space[32] = "";
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	ssize_t len = readlink("/proc/self/ns/pid", space, sizeof(space) - 1);
+
+	if (file && fscanf(file, "%47s", boot) != 1)
+		boot[0] = 0;
+	if (file)
+		fclose(file);
+	if (boot[0] && len > 0)
+		snprintf(out, 80, "%s:%s", boot, space);
+	else
+		snprintf(out, 80, "-");
+}
+
+static void owner_self(struct rbd_owner *o, const struct rbd_cluster *c)
+{
+	memset(o, 0, sizeof(*o));
+	snprintf(o->addresses, sizeof(o->addresses), "%s", c->addresses);
+	machine_name(o->machine);
+	o->pid = (uint64_t)getpid();
+	o->start = process_start(o->pid);
+	if (gethostname(o->host, sizeof(o->host) - 1))
+		o->host[0] = 0;
+	o->host[strcspn(o->host, "|")] = 0;
+}
+
+/* A process of this machine that is there no more. */
+static bool owner_gone(const struct rbd_owner *o)
+{
+	char here[80];
+
+	machine_name(here);
+	return o->start && strcmp(here, "-") != 0 && strcmp(here, o->machine) == 0 &&
+	       process_start(o->pid) != o->start;
+}
+
+/* ---- the header ---- */
+
+struct head {
+	char format[24], epoch[24], beat[24], owner[512], fence[4096];
+};
+
+static int head_read(struct rbd_store *s, struct head *h)
+{
+	rados_ioctx_t io = s->cluster.io;
+	int err = rbd_catalogue_header(io, s->object, RBD_HEAD_FORMAT, h->format, sizeof(h->format));
+
+	if (!err)
+		err = rbd_catalogue_header(io, s->object, RBD_HEAD_EPOCH, h->epoch, sizeof(h->epoch));
+	if (!err)
+		err = rbd_catalogue_header(io, s->object, RBD_HEAD_OWNER, h->owner, sizeof(h->owner));
+	if (!err)
+		err = rbd_catalogue_header(io, s->object, RBD_HEAD_FENCE, h->fence, sizeof(h->fence));
+	/* Last: what is read before it is of an older beat or of this one. */
+	if (!err)
+		err = rbd_catalogue_header(io, s->object, RBD_HEAD_BEAT, h->beat, sizeof(h->beat));
+	return err;
+}
+
+static int operate(struct rbd_store *s, rados_write_op_t op)
+{
+	int err = rados_write_op_operate(op, s->cluster.io, s->object, NULL,
+		LIBRADOS_OPERATION_FULL_FORCE | LIBRADOS_OPERATION_FULL_TRY);
+
+	rados_release_write_op(op);
+	return err;
+}
+
+/* Waits until nobody holds a lease any more. 0, -EBUSY: the owner lives. */
+static int watch(struct rbd_store *s, struct head *h, struct rbd_owner *owner)
+{
+	uint64_t begun_ms = rbd_clock_ms();
+	char epoch[24], beat[24];
+
+	memcpy(epoch, h->epoch, sizeof(epoch));
+	memcpy(beat, h->beat, sizeof(beat));
+	while (rbd_clock_ms() - begun_ms < WATCH_MS && !owner_gone(owner)) {
+		struct timespec t = {.tv_nsec = LOOK_MS * 1000000L};
+		int err;
+
+		nanosleep(&t, NULL);
+		err = head_read(s, h);
+		if (err)
+			return err;
+		if (strcmp(epoch, h->epoch) != 0 || strcmp(beat, h->beat) != 0)
+			return -EBUSY;
+		if (!h->owner[0])
+			return 0; /* given back */
+	}
+	return 0;
+}
+
+static int claim(struct rbd_store *s, const struct head *h, const struct rbd_owner *old)
+{
+	char text[512], fence[4096 + 300];
+	uint64_t beat = 0;
+	struct rbd_owner self;
+	rados_write_op_t op;
+	int err;
+
+	if (!rbd_number_parse(h->epoch, &s->epoch) || !rbd_number_parse(h->beat, &beat))
+		return -EUCLEAN;
+	op = rbd_catalogue_op(s->epoch++);
+	rbd_op_cmp_text(op, RBD_HEAD_BEAT, h->beat);
+	rbd_op_cmp_text(op, RBD_HEAD_OWNER, h->owner);
+	rbd_op_cmp_text(op, RBD_HEAD_FENCE, h->fence);
+	snprintf(text, sizeof(text), "%" PRIu64, s->epoch);
+	rbd_op_set_text(op, RBD_HEAD_EPOCH, text);
+	snprintf(text, sizeof(text), "%" PRIu64, beat + 1);
+	rbd_op_set_text(op, RBD_HEAD_BEAT, text);
+	owner_self(&self, &s->cluster);
+	rbd_owner_format(text, &self);
+	rbd_op_set_text(op, RBD_HEAD_OWNER, text);
+	snprintf(fence, sizeof(fence), "%s%s%s", h->fence, h->fence[0] && old->addresses[0] ? " " : "",
+		old->addresses);
+	if (strlen(fence) >= sizeof(h->fence)) { /* takers that died, one after the other */
+		rados_release_write_op(op);
+		return -E2BIG;
+	}
+	rbd_op_set_text(op, RBD_HEAD_FENCE, fence);
+	s->lease.beat = beat + 1;
+	uint64_t sent_ms = rbd_clock_ms();
+	err = operate(s, op);
+	if (err)
+		return err == -ECANCELED ? -EBUSY : err;
+	atomic_store(&s->lease.valid_until_ms, sent_ms + LEASE_MS);
+	s->fenced_addresses = strdup(fence);
+	return s->fenced_addresses ? 0 : -ENOMEM;
+}
+
+static int fence(struct rbd_store *s, const struct store_module_options *o, struct fault *f)
+{
+	rados_write_op_t op;
+	int err;
+
+	if (!s->fenced_addresses[0])
+		return 0;
+	err = rbd_cluster_blocklist(&s->cluster, s->fenced_addresses);
+	if (err < 0)
+		return rbd_open_fault(f, err, o, "lock the array's old owner out (ceph osd blocklist)");
+	op = rbd_catalogue_op(s->epoch);
+	rbd_op_set_text(op, RBD_HEAD_FENCE, "");
+	err = operate(s, op);
+	return err < 0 ? rbd_open_fault(f, err, o, "take the array") : 0;
+}
+
+/* ---- renewing ---- */
+
+void rbd_lease_lost(struct rbd_lease *l, const char *reason)
+{
+	bool no = false;
+
+	pthread_mutex_lock(&l->lock);
+	if (atomic_compare_exchange_strong(&l->telling, &no, true)) {
+		snprintf(l->reason, sizeof(l->reason), "%s", reason);
+		atomic_store(&l->lost, true);
+		reactor_post(l->s->base.reactor, &l->gone);
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void gone(struct reactor_message *m)
+{
+	struct rbd_lease *l = container_of(m, struct rbd_lease, gone);
+	struct rbd_store *s = l->s;
+
+	rbd_io_fenced(s);
+	if (s->fenced && !s->closing)
+		s->fenced(s->notice_arg, l->reason);
+}
+
+static void renewed(struct reactor_message *m)
+{
+	struct rbd_lease *l = container_of(m, struct rbd_lease, renewed);
+
+	atomic_store(&l->renewed_posted, false);
+	rbd_io_lease_back(l->s);
+}
+
+static void beat(struct rbd_lease *l)
+{
+	struct rbd_store *s = l->s;
+	uint64_t sent_ms = rbd_clock_ms();
+	rados_write_op_t op = rbd_catalogue_op(s->epoch);
+	bool was_out = sent_ms >= atomic_load(&l->valid_until_ms), no = false;
+	char text[24];
+	int err;
+
+	snprintf(text, sizeof(text), "%" PRIu64, ++l->beat);
+	rbd_op_set_text(op, RBD_HEAD_BEAT, text);
+	err = operate(s, op);
+	if (err == 0) {
+		was_out = was_out || rbd_clock_ms() >= atomic_load(&l->valid_until_ms);
+		atomic_store(&l->valid_until_ms, sent_ms + LEASE_MS);
+		if (was_out && atomic_compare_exchange_strong(&l->renewed_posted, &no, true))
+			reactor_post(s->base.reactor, &l->renewed);
+	} else if (err == -ECANCELED || err == -ENOENT) {
+		rbd_lease_lost(l, err == -ENOENT ? "the array's catalogue has been deleted from Ceph's pool"
+						 : "another umbrad has taken the array");
+	} else if (err == -ESHUTDOWN) {
+		rbd_lease_lost(l,
+			"Ceph has locked this umbrad out: another one has taken the array, or an administrator did it (ceph "
+			"osd blocklist ls)");
+	}
+	/* What else there may be is tried again. */
+}
+
+static void *renew(void *arg)
+{
+	struct rbd_lease *l = arg;
+
+	pthread_mutex_lock(&l->lock);
+	while (!l->end && !atomic_load(&l->lost)) {
+		struct timespec t;
+
+		pthread_mutex_unlock(&l->lock);
+		beat(l);
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		t.tv_sec += BEAT_MS / 1000;
+		t.tv_nsec += (long)(BEAT_MS % 1000) * 1000000;
+		if (t.tv_nsec >= 1000000000) {
+			t.tv_nsec -= 1000000000;
+			t.tv_sec++;
+		}
+		pthread_mutex_lock(&l->lock);
+		while (!l->end && !atomic_load(&l->lost) &&
+			pthread_cond_timedwait(&l->more, &l->lock, &t) == 0)
+			;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return NULL;
+}
+
+void rbd_lease_init(struct rbd_store *s)
+{
+	struct rbd_lease *l = &s->lease;
+	pthread_condattr_t attr;
+
+	l->s = s;
+	l->renewed.call = renewed;
+	l->gone.call = gone;
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->more, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void rbd_lease_fini(struct rbd_store *s)
+{
+	assert(!s->lease.running);
+	pthread_cond_destroy(&s->lease.more);
+	pthread_mutex_destroy(&s->lease.lock);
+}
+
+static int renew_start(struct rbd_lease *l)
+{
+	sigset_t all, before;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&l->thread, NULL, renew, l);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	l->running = !err;
+	return -err;
+}
+
+int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, struct fault *f)
+{
+	struct rbd_owner owner = {0};
+	struct head h;
+	int err = head_read(s, &h);
+
+	if (err == -ENOENT)
+		return fault_set(f, err, "the pool %s holds no array named %s: make it (umbractl rbd create)",
+			o->ceph_pool, s->array);
+	if (!err && strcmp(h.format, RBD_FORMAT) != 0)
+		return fault_set(f, -EPROTONOSUPPORT,
+			"the catalogue of the array %s has the format %s, and this umbrad knows %s: take a newer umbrad",
+			s->array, h.format, RBD_FORMAT);
+	if (!err && h.owner[0]) {
+		if (!rbd_owner_parse(h.owner, &owner))
+			err = -EUCLEAN;
+		else
+			err = watch(s, &h, &owner);
+		if (!h.owner[0])
+			memset(&owner, 0, sizeof(owner));
+	}
+	/* librados draws its address' number at random, and a process that was forked draws like its parent. */
+	if (!err &&
+		(strcmp(owner.addresses, s->cluster.addresses) == 0 || strstr(h.fence, s->cluster.addresses)))
+		return fault_set(f, -EADDRINUSE,
+			"this umbrad has the same address to Ceph as the one that it follows (%s): start it again",
+			s->cluster.addresses);
+	if (!err)
+		err = claim(s, &h, &owner);
+	if (err == -EBUSY)
+		return fault_set(f, err,
+			"another umbrad owns the array %s of the pool %s (on %s, process %" PRIu64
+			"): stop it first",
+			s->array, o->ceph_pool, owner.host[0] ? owner.host : "another machine", owner.pid);
+	if (err == -EUCLEAN)
+		return fault_set(f, err,
+			"the catalogue of the array (object %s) is damaged: its header is not in known words; nothing "
+			"was changed",
+			s->object);
+	if (err < 0)
+		return rbd_open_fault(f, err, o, "read and write the array's catalogue");
+	err = fence(s, o, f);
+	if (!err && renew_start(&s->lease))
+		err = fault_set(f, -ENOMEM, FAULT_NO_MEMORY);
+	return err;
+}
+
+void rbd_lease_release(struct rbd_store *s)
+{
+	struct rbd_lease *l = &s->lease;
+
+	if (!l->running)
+		return;
+	pthread_mutex_lock(&l->lock);
+	l->end = true;
+	pthread_cond_broadcast(&l->more);
+	pthread_mutex_unlock(&l->lock);
+	pthread_join(l->thread, NULL);
+	l->running = false;
+	if (!atomic_load(&l->lost)) {
+		rados_write_op_t op = rbd_catalogue_op(s->epoch);
+
+		rbd_op_set_text(op, RBD_HEAD_OWNER, "");
+		operate(s, op);
+	}
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making an array in a Ceph pool, and taking one. */
+#include "array/store/rbd/rbd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int object_name(char out[80], const char *array, struct fault *f)
+{
+	if (!store_module_array_ok(array))
+		return fault_set(f, -EINVAL,
+			"an array's name has 1 to %d characters out of a-z, 0-9, \".\" and \"-\"",
+			STORE_MODULE_ARRAY_MAX_BYTES);
+	snprintf(out, 80, "umbra.%s", array);
+	return 0;
+}
+
+static const char *array_of(const struct store_module_options *o)
+{
+	return o->array ? o->array : STORE_MODULE_ARRAY;
+}
+
+int rbd_module_create(const struct store_module_options *o, struct fault *f)
+{
+	struct rbd_cluster c;
+	struct fault why = {0};
+	char object[80];
+	int err = object_name(object, array_of(o), f);
+
+	if (!err)
+		err = rbd_cluster_connect(&c, o, f);
+	if (err)
+		return err;
+	err = rbd_catalogue_create(&c, object, &why);
+	rbd_cluster_close(&c);
+	if (err == -EEXIST)
+		return fault_set(f, err, "the pool %s holds an array named %s already: choose another name",
+			o->ceph_pool, array_of(o));
+	if (why.err) {
+		if (f)
+			*f = why;
+		return err;
+	}
+	return err < 0 ? rbd_open_fault(f, err, o, "make the array's catalogue") : 0;
+}
+
+static struct rbd_store *store_new(const struct store_module_options *o, struct reactor *r)
+{
+	struct rbd_store *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->base.ops = &rbd_ops;
+	s->base.reactor = r;
+	s->notice = o->notice;
+	s->fenced = o->fenced;
+	s->notice_arg = o->notice_arg;
+	snprintf(s->pool, sizeof(s->pool), "%s", o->ceph_pool);
+	snprintf(s->array, sizeof(s->array), "%s", array_of(o));
+	s->next_id = 1;
+	for (unsigned i = 0; i < RBD_BUCKETS; i++)
+		list_init(&s->buckets[i]);
+	list_init(&s->images);
+	list_init(&s->kept);
+	list_init(&s->held);
+	list_init(&s->txns);
+	list_init(&s->todos);
+	return s;
+}
+
+static int take(struct rbd_store *s, const struct store_module_options *o, struct fault *f)
+{
+	int err = rbd_lease_take(s, o, f);
+
+	if (err)
+		return err;
+	err = rbd_catalogue_load(s, f);
+	if (err && err != -EUCLEAN)
+		return rbd_open_fault(f, err, o, "read the array's catalogue");
+	if (!err) {
+		err = rbd_sweep(s);
+		if (err)
+			return rbd_open_fault(f, err, o, "list the pool's images");
+	}
+	return err;
+}
+
+int rbd_module_open(
+	const struct store_module_options *o, struct reactor *r, struct store **out, struct fault *f)
+{
+	struct rbd_store *s = store_new(o, r);
+	int err;
+
+	if (!s)
+		return fault_set(f, -ENOMEM, FAULT_NO_MEMORY);
+	err = object_name(s->object, s->array, f);
+	if (!err)
+		err = rbd_cluster_connect(&s->cluster, o, f);
+	if (err) {
+		free(s);
+		return err;
+	}
+	rbd_lease_init(s);
+	err = rbd_workers_start(&s->workers, r);
+	if (err)
+		fault_set(f, err, FAULT_NO_MEMORY);
+	else
+		err = take(s, o, f);
+	if (err) {
+		rbd_lease_release(s);
+		rbd_store_free(s);
+		return err;
+	}
+	rbd_cluster_room(&s->cluster, s->pool, &s->room);
+	s->open = true;
+	rbd_reclaim_start(s);
+	*out = &s->base;
+	return 0;
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store in Ceph: what its files share, under the name of the file that has it.
+ *
+ * A disk is an RBD image; its record, the array's records and what is still to be deleted are omap of one RADOS object, the
+ * catalogue. A transaction is one write operation on that object, and it holds only while the epoch in the catalogue is ours:
+ * who lost the array changes nothing any more.
+ *
+ * Invariants:
+ * - Images are made before the transaction that names them, and deleted after the one that no longer does. What a crash leaves
+ *   in between is an image that no record names: the next opening sweeps it.
+ * - Nobody is told of the end of an operation unless the lease held then. While it is out, ends are kept back; if the lease comes
+ *   back they are told, and if somebody else has the array they all become -ESHUTDOWN.
+ * - librbd's threads touch a struct only through reactor_post; what blocks runs on the store's workers (workers.c).
+ * - librados and librbd wait for the cluster without a bound of time (cluster.c): an operation that was reported as failed and
+ *   happens later all the same would be worse than one that is slow.
+ */
+#ifndef UMBRA_STORE_RBD_H
+#define UMBRA_STORE_RBD_H
+
+#include <pthread.h>
+#include <rados/librados.h>
+#include <rbd/librbd.h>
+#include <stdatomic.h>
+#include "array/reactor/reactor.h"
+#include "array/store/module.h"
+#include "array/store/rbd/codec.h"
+#include "array/store/store.h"
+
+struct rbd_store;
+struct rbd_disk;
+struct rbd_image;
+struct rbd_cut;
+struct rbd_used;
+struct rbd_hydration;
+
+/* ---- errors.c: what Ceph's errno are to the array, and to its administrator ---- */
+/* Of an operation on a disk or on the catalogue: 0 and more stays, else one of store.h's errors. */
+int rbd_err(int r);
+/* Why the array could not be opened or made: sets the fault, returns its errno. `what` was tried. */
+int rbd_open_fault(struct fault *f, int r, const struct store_module_options *o, const char *what);
+
+/* ---- cluster.c: the connection ---- */
+struct rbd_cluster {
+	rados_t rados;
+	rados_ioctx_t io; /* the pool and the namespace; ends in ENOSPC, not in waiting, where it is full */
+	char *addresses;  /* of this client, for a blocklist */
+};
+int rbd_cluster_connect(
+	struct rbd_cluster *c, const struct store_module_options *o, struct fault *f); /* blocks */
+void rbd_cluster_close(struct rbd_cluster *c);                                         /* blocks */
+/* No client at one of these addresses (separated by blanks) can write to the cluster any more. Blocks. */
+int rbd_cluster_blocklist(struct rbd_cluster *c, const char *addresses);
+/* How full the pool is, as the monitors know it; all 0: they do not know. Blocks. */
+struct rbd_room {
+	uint64_t capacity_bytes, used_bytes;
+};
+int rbd_cluster_room(struct rbd_cluster *c, const char *pool, struct rbd_room *out);
+
+/* ---- workers.c: threads for what blocks ---- */
+enum rbd_lane {
+	RBD_LANE_SHORT, /* opening, snapshots, clones: one monitor round each; as many at a time as a large set has LUNs */
+	RBD_LANE_LOOK,    /* counting what is mapped, the pool's statistics */
+	RBD_LANE_RECLAIM, /* deleting images */
+	RBD_LANE_HYDRATE,
+	RBD_LANES
+};
+struct rbd_job {
+	void (*work)(struct rbd_job *job); /* on a thread of the lane */
+	void (*done)(struct rbd_job *job); /* on the reactor's; may free the job */
+	/* private */
+	struct rbd_workers *workers;
+	struct list_node link;
+	struct reactor_message message;
+};
+struct rbd_workers {
+	struct reactor *reactor;
+	pthread_mutex_t lock; /* guards what follows */
+	struct rbd_lane_state {
+		struct list jobs;
+		pthread_cond_t more;
+		pthread_t *threads;
+		unsigned count, idle, max;
+	} lanes[RBD_LANES];
+	bool end;
+	unsigned jobs; /* of the reactor's thread: under way */
+};
+int rbd_workers_start(struct rbd_workers *w, struct reactor *r);
+void rbd_workers_stop(struct rbd_workers *w); /* nothing is under way; blocks shortly */
+void rbd_work(struct rbd_workers *w, enum rbd_lane lane, struct rbd_job *job);
+/* True: it had not begun; neither work nor done is called. */
+bool rbd_work_cancel(struct rbd_workers *w, struct rbd_job *job);
+
+/* ---- lease.c: who owns the array ---- */
+struct rbd_lease {
+	struct rbd_store *s;
+	pthread_t thread;
+	bool running;
+	pthread_mutex_t lock; /* guards `end` */
+	pthread_cond_t more;
+	bool end;
+	_Atomic uint64_t valid_until_ms; /* of rbd_clock_ms */
+	uint64_t beat;                   /* of the thread, once it runs */
+	atomic_bool lost, telling;
+	char reason[200]; /* written before `lost` is set */
+	struct reactor_message renewed, gone;
+	atomic_bool renewed_posted;
+};
+/* Milliseconds that also pass while the machine sleeps. */
+uint64_t rbd_clock_ms(void);
+void rbd_lease_init(struct rbd_store *s);
+void rbd_lease_fini(struct rbd_store *s);
+/* Takes the array: waits until a dead owner's lease is out, fences it, raises the epoch. Then renews from a thread. Blocks. */
+int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, struct fault *f);
+void rbd_lease_release(
+	struct rbd_store *s); /* gives the array back if it is ours, and ends the thread. Blocks */
+static inline bool rbd_lease_holds(struct rbd_lease *l)
+{
+	return !atomic_load(&l->lost) && rbd_clock_ms() < atomic_load(&l->valid_until_ms);
+}
+/* From any thread: Ceph says that this client may not write any more, or the epoch is another's. */
+void rbd_lease_lost(struct rbd_lease *l, const char *reason);
+
+/* ---- catalogue.c: the object ---- */
+int rbd_catalogue_create(struct rbd_cluster *c, const char *object, struct fault *f); /* blocks */
+/* Reads disks and to-dos into the store. Blocks. */
+int rbd_catalogue_load(struct rbd_store *s, struct fault *f);
+int rbd_catalogue_iterate(struct store *s, enum store_table table,
+	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
+	void *arg);
+/* A header record; absent: "". Blocks. */
+int rbd_catalogue_header(rados_ioctx_t io, const char *object, const char *key, char *value, size_t size);
+/* A write operation that does nothing unless the epoch is `epoch`. */
+rados_write_op_t rbd_catalogue_op(uint64_t epoch);
+void rbd_op_set(rados_write_op_t op, const void *key, size_t key_len, const void *value, size_t value_len);
+void rbd_op_set_text(rados_write_op_t op, const char *key, const char *value);
+void rbd_op_del(rados_write_op_t op, const void *key, size_t key_len);
+void rbd_op_cmp_text(rados_write_op_t op, const char *key, const char *value);
+
+/* ---- image.c: an image and its handle ---- */
+struct rbd_waiter {
+	void (*call)(struct rbd_waiter *w, int err); /* on the reactor's thread; may be from inside */
+	struct list_node link;
+};
+enum rbd_image_state {
+	RBD_IMAGE_CLOSED,
+	RBD_IMAGE_OPENING,
+	RBD_IMAGE_OPEN,
+	RBD_IMAGE_CLOSING
+};
+struct rbd_image {
+	struct rbd_store *s;
+	char name[RBD_IMAGE_NAME_BYTES];
+	enum rbd_image_state state;
+	rbd_image_t handle; /* when open: we have its exclusive lock */
+	uint64_t object_bytes, need_bytes;
+	struct list waiters;
+	unsigned refs; /* of jobs and I/O that use the handle; the disk's own is not counted */
+	bool retired;  /* no disk has it any more: it is closed and deleted when nobody uses it */
+	bool recorded; /* and the catalogue knows */
+	uint64_t used_bytes;
+	bool close;            /* only closed: the store ends */
+	struct list_node link; /* of the store's open images */
+	struct rbd_job job;
+	int err;
+};
+struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t need_bytes);
+/* Calls when it is open, with a reference; or with an error, without. */
+void rbd_image_need(struct rbd_image *i, struct rbd_waiter *w);
+void rbd_image_get(struct rbd_image *i);
+void rbd_image_put(struct rbd_image *i);
+/* No disk has it any more. It is deleted; `recorded`: the catalogue says that it is to be, and that goes then, too. */
+void rbd_image_retire(struct rbd_image *i, bool recorded, uint64_t used_bytes);
+void rbd_image_close(struct rbd_image *i); /* the store ends; frees it */
+/* -ENOENT: no image has this name, but perhaps one in the trash. Blocks. */
+int rbd_image_id(struct rbd_store *s, const char *image, char id[64]);
+/* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. Blocks. */
+int rbd_image_tie_cut(struct rbd_store *s, const char *id);
+/* Takes the exclusive lock, from a dead owner if need be. Blocks. */
+int rbd_image_own(struct rbd_store *s, rbd_image_t handle);
+/* Removes snapshots that a cut of this array has left; `crashed`: and those whose clones have gone. Blocks. */
+int rbd_image_drop_cuts(rbd_image_t handle, bool crashed);
+
+/* ---- disks (store.c) ---- */
+enum {
+	RBD_BUCKETS = 4096
+};
+struct rbd_disk {
+	struct store_disk base;
+	uint64_t id, size_bytes;
+	struct rbd_image *image;
+	bool pending; /* its transaction has not ended */
+	unsigned inflight;
+	struct list_node link;
+	/* io.c */
+	struct list changing; /* struct rbd_io: writes and the like that librbd has */
+	struct list blocked;  /* struct store_io: wait for a range */
+	struct list
+		ranges; /* struct rbd_io: compares of several blocks, which have their range for themselves */
+	struct rbd_hydration *hydration;
+	struct list looks;         /* look.c: struct rbd_used */
+	struct rbd_used *counting; /* look.c: is being counted */
+	uint64_t used_bytes, used_ns;
+	bool used_known, written; /* written: since it was counted */
+};
+static inline struct rbd_disk *rbd_disk_of(const struct store_disk *d)
+{
+	return (struct rbd_disk *)(uintptr_t)d;
+}
+struct rbd_disk *rbd_disk_new(struct rbd_store *s, uint64_t id, uint64_t size_bytes, const char *image);
+struct rbd_disk *rbd_disk_find(struct rbd_store *s, uint64_t id);
+void rbd_disk_free(struct rbd_disk *d); /* its image is another's affair */
+
+/* ---- io.c ---- */
+void rbd_submit(struct store_io *io);
+void rbd_io_lease_back(struct rbd_store *s); /* what was kept back goes on */
+void rbd_io_fenced(struct rbd_store *s);     /* what was kept back ends with -ESHUTDOWN */
+
+/* ---- look.c: what is mapped, used, free ---- */
+void rbd_mapped(struct rbd_image *i, struct store_io *io, void (*done)(struct store_io *io, int err));
+uint64_t rbd_disk_used(const struct store_disk *d);
+void rbd_used_forget(struct rbd_disk *d); /* it has other data now, or goes */
+void rbd_account(struct store_account *a);
+void rbd_room_refresh(struct rbd_store *s);
+void rbd_stats(struct store *s, struct store_stats *out);
+void rbd_reserve(struct store_reserve *r);
+void rbd_reserve_join(struct store_reserve *r, struct store_disk *d);
+void rbd_reserve_end(struct store_reserve *r);
+
+/* ---- txn.c ---- */
+struct store_txn *rbd_txn_begin(struct store *s);
+int rbd_txn_put(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len);
+int rbd_txn_del(struct store_txn *t, enum store_table table, const void *key, size_t key_len);
+int rbd_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct store_disk **out);
+int rbd_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out);
+int rbd_txn_disk_delete(struct store_txn *t, struct store_disk *d);
+int rbd_txn_disk_resize(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
+int rbd_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk);
+void rbd_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg);
+void rbd_txn_drop(struct store_txn *t);
+/* Takes a to-do out of the catalogue: the image is gone. */
+int rbd_txn_reclaimed(struct rbd_store *s, const char *image, void (*done)(void *arg, int err), void *arg);
+/* The cut's own: called in place of `done`. */
+void rbd_txn_start(struct store_txn *t, struct rbd_cut *cut, void (*done)(void *arg, int err), void *arg);
+
+/* ---- cut.c ---- */
+struct rbd_cut_member {
+	struct rbd_cut *cut;
+	struct rbd_image *image;
+	uint64_t size_bytes;
+	struct rbd_waiter waiter;
+	struct rbd_job job;
+	bool referenced, taken;
+	int err;
+};
+struct rbd_cut {
+	struct rbd_store *s;
+	struct store_cut *owner; /* NULL: it has ended, its snapshots go */
+	char snap[48];
+	unsigned count, left; /* left: members that are not done yet */
+	bool taken;           /* cut_done was called with 0 */
+	struct rbd_job job;
+	int monitors_err;
+	int err;
+	void (*done)(void *arg, int err);
+	void *arg;
+	struct rbd_cut_member members[];
+};
+void rbd_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg);
+void rbd_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
+void rbd_cut_drop(struct store_cut *cut);
+void rbd_cut_end(struct rbd_cut *c); /* removes the snapshots, in the background; frees it */
+
+/* ---- reclaim.c: images to delete ---- */
+struct rbd_todo {
+	struct rbd_store *s;
+	char image[RBD_IMAGE_NAME_BYTES];
+	char id[64];   /* the image's; "": not known yet */
+	bool recorded; /* in the catalogue */
+	bool running;  /* a worker or a transaction has it */
+	bool hangs;    /* found by the worker: in Ceph's trash, with copies that hang on it */
+	bool parked;   /* so it is; nothing is waited for */
+	unsigned tries;
+	uint64_t bytes; /* about what it gives back */
+	int err;
+	rbd_image_t handle; /* to be closed first, or NULL */
+	struct reactor_timer timer;
+	struct rbd_job job;
+	struct list_node link;
+};
+bool rbd_reclaim(struct rbd_store *s, const char *image, bool recorded, rbd_image_t handle,
+	uint64_t bytes);                      /* false: no memory */
+void rbd_reclaim_parked(struct rbd_store *s); /* an image or a tie has gone: what hung on it may go, soon */
+/* Images of this array that nothing names, and what the catalogue says is to be deleted. Blocks. */
+int rbd_sweep(struct rbd_store *s);
+void rbd_reclaim_start(struct rbd_store *s); /* what the opening has found */
+void rbd_reclaim_stop(struct rbd_store *s);  /* what waits for another try is left to the next opening */
+
+/* ---- hydrate.c ---- */
+void rbd_hydrate(struct store_hydration *h);
+void rbd_hydrate_cancel(struct store_hydration *h);
+/* The catalogue says that a flatten of this image was under way when its owner died. Blocks. */
+int rbd_hydrate_mend(struct rbd_store *s, const char *image);
+
+/* ---- store.c, open.c ---- */
+struct rbd_store {
+	struct store base;
+	struct rbd_cluster cluster;
+	struct rbd_workers workers;
+	struct rbd_lease lease;
+	char pool[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
+	uint64_t epoch, next_id, cuts;
+	char *fenced_addresses; /* of clients that were locked out when the array was taken */
+	void (*notice)(void *arg, const char *text);
+	void (*fenced)(void *arg, const char *reason);
+	void *notice_arg;
+	struct list buckets[RBD_BUCKETS]; /* struct rbd_disk by its id, also pending ones */
+	unsigned disk_count;              /* with a record */
+	struct list images;               /* open ones */
+	struct list kept;                 /* struct rbd_io: ended while the lease was out */
+	struct list held;                 /* struct store_io: submitted while it was out */
+	uint64_t error_told_ms;           /* io.c: when one was told of last */
+	unsigned busy;                    /* what close waits for, beside jobs */
+	/* txn.c */
+	struct list txns;
+	bool writing;
+	/* reclaim.c */
+	struct list todos;
+	struct reactor_timer parked_timer;
+	bool open;          /* deletions may begin */
+	bool closing;       /* of the reactor's thread */
+	atomic_bool ending; /* the same, for workers: no more deletions begin */
+	struct rbd_job close_job;
+	/* look.c */
+	struct rbd_room room;
+	struct rbd_job room_job;
+	struct rbd_room room_next;
+	int room_err;
+	bool room_running;
+	uint64_t room_ns;
+	/* close */
+	bool disks_closed;
+	void (*closed)(void *arg, int err);
+	void *closed_arg;
+};
+static inline struct rbd_store *rbd_store_of(const struct store *s)
+{
+	return (struct rbd_store *)(uintptr_t)s;
+}
+extern const struct store_ops rbd_ops;
+void rbd_notice(struct rbd_store *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void rbd_store_free(struct rbd_store *s); /* nothing is under way; blocks */
+void rbd_busy_end(struct rbd_store *s);   /* busy--; the store closes when it is the last */
+int rbd_module_create(const struct store_module_options *o, struct fault *f);
+int rbd_module_open(
+	const struct store_module_options *o, struct reactor *r, struct store **out, struct fault *f);
+
+#endif

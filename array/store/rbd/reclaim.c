@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Images to be deleted. A deletion is recorded in the catalogue by the transaction that takes the disk away, and the record goes
+ * when the image is gone, or in Ceph's trash: a restart goes on with it. An image that copies hang on goes to the trash. librbd
+ * takes it from there with its last copy, but for when the two ends meet; so it is kept in mind here (parked), and tried again after
+ * other images have gone.
+ *
+ * At the opening, images with a name of this array's that no record has are deleted as well: a crash left them. The same for its
+ * images in the trash, where librbd was killed in the middle.
+ */
+#include "array/store/rbd/rbd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_MS     5000u
+#define RETRY_MAX_MS 300000u
+#define PARKED_MS    500u
+
+/* ---- on a worker. A deletion is not stopped when the store closes: librbd leaves an image that is stopped in the middle without
+ * a name. The close waits for it; who is in a hurry may kill the process. ---- */
+
+/* Calls for each entry of the trash until one does not return 0. */
+static int trash_each(
+	struct rbd_store *s, int (*each)(void *arg, const rbd_trash_image_info_t *entry), void *arg)
+{
+	rbd_trash_image_info_t *entries = NULL;
+	size_t count = 64;
+	int err;
+
+	do {
+		free(entries);
+		entries = calloc(count, sizeof(entries[0]));
+		if (!entries)
+			return -ENOMEM;
+		err = rbd_trash_list(s->cluster.io, entries, &count);
+		count += err == -ERANGE ? 64 : 0; /* it may grow meanwhile */
+	} while (err == -ERANGE);
+	if (err >= 0) {
+		err = 0;
+		for (size_t i = 0; i < count && !err; i++)
+			err = each(arg, &entries[i]);
+		rbd_trash_list_cleanup(entries, count);
+	}
+	free(entries);
+	return err;
+}
+
+static int trash_find(void *arg, const rbd_trash_image_info_t *entry)
+{
+	struct rbd_todo *t = arg;
+
+	if (strcmp(entry->name, t->image) == 0)
+		snprintf(t->id, sizeof(t->id), "%s", entry->id);
+	return 0;
+}
+
+static int drop_cuts(struct rbd_todo *t)
+{
+	rbd_image_t handle;
+	int err = rbd_open(t->s->cluster.io, t->image, &handle, NULL);
+
+	if (err < 0)
+		return err;
+	err = rbd_image_drop_cuts(handle, true);
+	rbd_close(handle);
+	return err;
+}
+
+static size_t encode(uint8_t *to, const char *text)
+{
+	size_t len = strlen(text);
+
+	for (unsigned i = 0; i < 4; i++)
+		to[i] = (uint8_t)(len >> (8 * i));
+	memcpy(to + 4, text, len);
+	return len + 4;
+}
+
+/* An image on its way to the trash loses its id object, then its line in the pool's directory. Where a crash came in between, the
+ * line goes here; `rbd ls` would show it for ever. */
+static int directory_mend(struct rbd_todo *t)
+{
+	char key[RBD_IMAGE_NAME_BYTES + 8], value[80], out[8];
+	uint8_t in[RBD_IMAGE_NAME_BYTES + 80];
+	size_t len;
+	int err;
+
+	snprintf(key, sizeof(key), "name_%s", t->image);
+	err = rbd_catalogue_header(t->s->cluster.io, "rbd_directory", key, value, sizeof(value));
+	if (err < 0 || !value[0]) /* the length's first byte */
+		return err == -ENOENT ? 0 : err;
+	len = encode(in, t->image);
+	len += encode(in + len, value + 4);
+	err = rados_exec(t->s->cluster.io, "rbd_directory", "rbd", "dir_remove_image", (const char *)in, len,
+		out, sizeof(out));
+	return err == -ENOENT ? 0 : err;
+}
+
+/* Out of the names that `rbd ls` shows: it is gone, or in the trash under its id. */
+static int image_remove(struct rbd_todo *t)
+{
+	struct rbd_store *s = t->s;
+	int err = rbd_image_id(s, t->image, t->id);
+
+	if (err == -ENOENT) { /* in the trash since another time, or nowhere */
+		err = directory_mend(t);
+		return err < 0 || t->id[0] ? err : trash_each(s, trash_find, t);
+	}
+	if (err < 0)
+		return err;
+	err = rbd_remove(s->cluster.io, t->image);
+	if (err == -ENOTEMPTY || err == -EBUSY)
+		err = drop_cuts(t);
+	else if (err == -ENOENT) /* its parent has gone, and it cannot be opened */
+		err = rbd_image_tie_cut(s, t->id);
+	else
+		return err;
+	if (err >= 0)
+		err = rbd_remove(s->cluster.io, t->image);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int trash_remove(struct rbd_todo *t)
+{
+	rados_ioctx_t io = t->s->cluster.io;
+	rbd_trash_image_info_t info;
+	int err = rbd_trash_get(io, t->id, &info);
+
+	if (err >= 0) {
+		rbd_trash_get_cleanup(&info);
+		err = rbd_trash_remove(io, t->id, true);
+		if (err == -ENOENT && rbd_image_tie_cut(t->s, t->id) >= 0)
+			err = rbd_trash_remove(io, t->id, true);
+	}
+	/* Copies hang on it. */
+	t->hangs = err == -ENOTEMPTY || err == -ECHILD || err == -EBUSY;
+	return err == -ENOENT || t->hangs ? 0 : err;
+}
+
+static void reclaim_work(struct rbd_job *job)
+{
+	struct rbd_todo *t = container_of(job, struct rbd_todo, job);
+	struct rbd_store *s = t->s;
+
+	if (t->handle)
+		rbd_close(t->handle);
+	t->handle = NULL;
+	/* Who has lost the array does not know any more what is named, and what is not. */
+	if (atomic_load(&s->lease.lost) || atomic_load(&s->ending)) {
+		t->err = -ESHUTDOWN;
+		return;
+	}
+	t->hangs = false;
+	t->err = image_remove(t);
+	if (t->err >= 0 && t->id[0])
+		t->err = trash_remove(t);
+}
+
+/* ---- on the reactor ---- */
+
+static void reclaim_done(struct rbd_job *job);
+
+static void todo_free(struct rbd_todo *t)
+{
+	struct rbd_store *s = t->s;
+
+	reactor_timer_disarm(s->base.reactor, &t->timer);
+	list_remove(&t->link);
+	free(t);
+}
+
+static void start(struct rbd_todo *t)
+{
+	t->s->busy++;
+	t->running = true;
+	t->job.work = reclaim_work;
+	t->job.done = reclaim_done;
+	rbd_work(&t->s->workers, RBD_LANE_RECLAIM, &t->job);
+}
+
+static void again(struct reactor_timer *timer)
+{
+	start(container_of(timer, struct rbd_todo, timer));
+}
+
+static void retry(struct rbd_todo *t)
+{
+	uint64_t delay_ms = (uint64_t)RETRY_MS << (t->tries < 6 ? t->tries : 6);
+
+	t->tries++;
+	t->timer.fire = again;
+	reactor_timer_arm(t->s->base.reactor, &t->timer, delay_ms < RETRY_MAX_MS ? delay_ms : RETRY_MAX_MS);
+}
+
+static void parked_again(struct reactor_timer *timer)
+{
+	struct rbd_store *s = container_of(timer, struct rbd_store, parked_timer);
+
+	list_for_each (n, &s->todos) {
+		struct rbd_todo *t = container_of(n, struct rbd_todo, link);
+
+		if (t->parked && !t->running)
+			start(t);
+	}
+}
+
+void rbd_reclaim_parked(struct rbd_store *s)
+{
+	s->parked_timer.fire = parked_again;
+	if (!s->closing)
+		reactor_timer_arm(s->base.reactor, &s->parked_timer, PARKED_MS);
+}
+
+/* The catalogue need not know any more. */
+static void settled(struct rbd_todo *t)
+{
+	struct rbd_store *s = t->s;
+
+	if (t->parked && !s->closing)
+		return;
+	todo_free(t);
+	rbd_reclaim_parked(s);
+}
+
+static void recorded_gone(void *arg, int err)
+{
+	struct rbd_todo *t = arg;
+	struct rbd_store *s = t->s;
+
+	t->running = false;
+	if (err && err != -ESHUTDOWN && !s->closing) {
+		retry(t);
+	} else {
+		t->recorded = false;
+		settled(t);
+	}
+	rbd_busy_end(s);
+}
+
+static void reclaim_done(struct rbd_job *job)
+{
+	struct rbd_todo *t = container_of(job, struct rbd_todo, job);
+	struct rbd_store *s = t->s;
+
+	t->running = t->recorded && t->err >= 0;
+	t->parked = t->hangs && t->err >= 0;
+	if (t->err == -ESHUTDOWN || (t->err < 0 && s->closing)) {
+		todo_free(t); /* left to the next opening */
+	} else if (t->err < 0) {
+		if (t->tries == 1)
+			rbd_notice(s, "the image %s, which nothing needs any more, cannot be deleted yet: %s",
+				t->image, strerror(-t->err));
+		retry(t);
+	} else if (!t->recorded) {
+		settled(t);
+	} else if (rbd_txn_reclaimed(s, t->image, recorded_gone, t) == 0) {
+		return; /* still busy */
+	} else {
+		t->running = false;
+		retry(t);
+	}
+	rbd_busy_end(s);
+}
+
+bool rbd_reclaim(struct rbd_store *s, const char *image, bool recorded, rbd_image_t handle, uint64_t bytes)
+{
+	struct rbd_todo *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return false;
+	t->s = s;
+	snprintf(t->image, sizeof(t->image), "%s", image);
+	t->recorded = recorded;
+	t->handle = handle;
+	t->bytes = bytes;
+	list_push_back(&s->todos, &t->link);
+	if (s->open)
+		start(t);
+	return true;
+}
+
+void rbd_reclaim_start(struct rbd_store *s)
+{
+	list_for_each (n, &s->todos)
+		start(container_of(n, struct rbd_todo, link));
+}
+
+void rbd_reclaim_stop(struct rbd_store *s)
+{
+	reactor_timer_disarm(s->base.reactor, &s->parked_timer);
+	list_for_each_safe (n, &s->todos) {
+		struct rbd_todo *t = container_of(n, struct rbd_todo, link);
+
+		if (!t->running)
+			todo_free(t);
+	}
+}
+
+/* ---- the sweep ---- */
+
+struct names {
+	const char **list;
+	size_t count, room;
+};
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool names_has(const struct names *n, const char *name)
+{
+	return n->count && bsearch(&name, n->list, n->count, sizeof(n->list[0]), by_name);
+}
+
+static int names_add(struct names *n, const char *name)
+{
+	if (n->count == n->room) {
+		size_t room = n->room ? 2 * n->room : 256;
+		const char **list = realloc(n->list, room * sizeof(list[0]));
+
+		if (!list)
+			return -ENOMEM;
+		n->list = list;
+		n->room = room;
+	}
+	n->list[n->count++] = name;
+	return 0;
+}
+
+struct sweep {
+	struct rbd_store *s;
+	struct names disks, todos; /* images that are named; sorted */
+	size_t found;              /* of the disks' */
+};
+
+static int sweep_one(struct sweep *w, const char *name)
+{
+	struct rbd_store *s = w->s;
+	uint64_t id, copy;
+
+	if (!rbd_image_name_parse(name, s->array, &id, &copy))
+		return 0;
+	/* Should it stay, its name is not used again. */
+	if (id >= s->next_id)
+		s->next_id = id + 1;
+	if (copy >= s->next_id)
+		s->next_id = copy + 1;
+	if (names_has(&w->disks, name)) {
+		w->found++;
+		return 0;
+	}
+	if (names_has(&w->todos, name))
+		return 0;
+	return rbd_reclaim(s, name, false, NULL, 0) ? 0 : -ENOMEM;
+}
+
+static int sweep_trash(void *arg, const rbd_trash_image_info_t *entry)
+{
+	struct sweep *w = arg;
+	size_t found = w->found;
+	/* Only what librbd put there: what an administrator has thrown away may be wanted back. */
+	int err = entry->source == RBD_TRASH_IMAGE_SOURCE_USER_PARENT ||
+				  entry->source == RBD_TRASH_IMAGE_SOURCE_REMOVING
+			  ? sweep_one(w, entry->name)
+			  : 0;
+
+	w->found = found;
+	return err;
+}
+
+static int sweep_images(struct sweep *w)
+{
+	rbd_image_spec_t *images = NULL;
+	size_t count = 256;
+	int err;
+
+	do {
+		free(images);
+		images = calloc(count, sizeof(images[0]));
+		if (!images)
+			return -ENOMEM;
+		err = rbd_list2(w->s->cluster.io, images, &count);
+		count += err == -ERANGE ? 64 : 0;
+	} while (err == -ERANGE);
+	if (err >= 0) {
+		err = 0;
+		for (size_t i = 0; i < count && !err; i++)
+			err = sweep_one(w, images[i].name);
+		rbd_image_spec_list_cleanup(images, count);
+	}
+	free(images);
+	return err;
+}
+
+static int names_of(struct sweep *w)
+{
+	struct rbd_store *s = w->s;
+	int err = 0;
+
+	for (unsigned i = 0; i < RBD_BUCKETS; i++) {
+		list_for_each (n, &s->buckets[i])
+			if (!err)
+				err = names_add(
+					&w->disks, container_of(n, struct rbd_disk, link)->image->name);
+	}
+	list_for_each (n, &s->todos)
+		if (!err)
+			err = names_add(&w->todos, container_of(n, struct rbd_todo, link)->image);
+	if (!err && w->disks.count)
+		qsort(w->disks.list, w->disks.count, sizeof(w->disks.list[0]), by_name);
+	if (!err && w->todos.count)
+		qsort(w->todos.list, w->todos.count, sizeof(w->todos.list[0]), by_name);
+	return err;
+}
+
+int rbd_sweep(struct rbd_store *s)
+{
+	struct sweep w = {.s = s};
+	int err = names_of(&w);
+
+	if (!err)
+		err = sweep_images(&w);
+	if (!err && w.found < w.disks.count)
+		rbd_notice(s,
+			"%zu images that the array's catalogue names are not in the pool: I/O on their LUNs fails",
+			w.disks.count - w.found);
+	if (!err)
+		err = trash_each(s, sweep_trash, &w);
+	free(w.disks.list);
+	free(w.todos.list);
+	return err;
+}

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Transactions. While one is built its records go into a write operation of Ceph's and its disks into a list of steps. At the
+ * commit the steps make, clone and enlarge images, all at once on the workers; then the operation is sent. Transactions are
+ * written in the order of their commits, one at a time.
+ *
+ * One that fails, or is dropped, gives its images to reclaim. One of which nothing is known, for this client was locked out,
+ * leaves them: the next owner knows.
+ */
+#include "array/store/rbd/rbd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define CLONE_TRIES 10u
+#define FEATURES                                                                                             \
+	(RBD_FEATURE_LAYERING | RBD_FEATURE_EXCLUSIVE_LOCK | RBD_FEATURE_OBJECT_MAP |                        \
+		RBD_FEATURE_FAST_DIFF | RBD_FEATURE_DEEP_FLATTEN)
+
+enum step_kind {
+	STEP_CREATE, /* also a fork: with `member` */
+	STEP_DELETE,
+	STEP_RESIZE,
+	STEP_REPOINT
+};
+
+struct step {
+	struct store_txn *t;
+	struct list_node link;
+	enum step_kind kind;
+	struct rbd_disk *disk;
+	struct rbd_image *image;       /* a new one */
+	struct rbd_cut_member *member; /* what it is a clone of */
+	uint64_t size_bytes;
+	struct rbd_waiter waiter;
+	struct rbd_job job;
+	bool made; /* the image may be there */
+	int err;
+};
+
+struct store_txn {
+	struct rbd_store *s;
+	rados_write_op_t op;
+	struct list steps;
+	struct list_node link; /* of the store's, once committed */
+	struct rbd_cut *cut;
+	bool failed, ready;
+	unsigned left; /* steps that are not made yet, and one for the beginning */
+	int err;
+	void (*done)(void *arg, int err);
+	void *arg;
+	rados_completion_t completion;
+	struct reactor_message message;
+};
+
+struct store_txn *rbd_txn_begin(struct store *store)
+{
+	struct rbd_store *s = rbd_store_of(store);
+	struct store_txn *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->s = s;
+	list_init(&t->steps);
+	t->op = rbd_catalogue_op(s->epoch);
+	return t;
+}
+
+static int failed(struct store_txn *t, int err)
+{
+	t->failed = true;
+	return err;
+}
+
+int rbd_txn_put(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len)
+{
+	char name[RBD_KEY_BYTES];
+
+	assert(!t->failed && key_len > 0 && table > 0 && table < STORE_TABLE_COUNT);
+	if (key_len > STORE_KEY_MAX_BYTES || value_len > STORE_VALUE_MAX_BYTES)
+		return failed(t, -EMSGSIZE);
+	rbd_op_set(t->op, name, rbd_record_key(name, table, key, key_len), value, value_len);
+	return 0;
+}
+
+int rbd_txn_del(struct store_txn *t, enum store_table table, const void *key, size_t key_len)
+{
+	char name[RBD_KEY_BYTES];
+
+	assert(!t->failed && key_len > 0 && table > 0 && table < STORE_TABLE_COUNT);
+	if (key_len > STORE_KEY_MAX_BYTES)
+		return failed(t, -EMSGSIZE);
+	rbd_op_del(t->op, name, rbd_record_key(name, table, key, key_len));
+	return 0;
+}
+
+static struct step *step_new(struct store_txn *t, enum step_kind kind, struct rbd_disk *d)
+{
+	struct step *p = calloc(1, sizeof(*p));
+
+	assert(!t->failed);
+	if (!p)
+		return NULL;
+	p->t = t;
+	p->kind = kind;
+	p->disk = d;
+	list_push_back(&t->steps, &p->link);
+	return p;
+}
+
+static int disk_new(
+	struct store_txn *t, uint64_t size_bytes, struct rbd_cut_member *member, struct store_disk **out)
+{
+	struct rbd_store *s = t->s;
+	uint64_t id = s->next_id++;
+	char name[RBD_IMAGE_NAME_BYTES];
+
+	rbd_image_name(name, s->array, id, 0);
+	struct rbd_disk *d = rbd_disk_new(s, id, size_bytes, name);
+	struct step *p = d ? step_new(t, STEP_CREATE, d) : NULL;
+	if (!p) {
+		if (d) {
+			free(d->image);
+			rbd_disk_free(d);
+		}
+		return failed(t, -ENOMEM);
+	}
+	d->pending = true;
+	p->image = d->image;
+	p->member = member;
+	p->size_bytes = size_bytes;
+	*out = &d->base;
+	return 0;
+}
+
+int rbd_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct store_disk **out)
+{
+	assert(size_bytes % STORE_BLOCK_BYTES == 0);
+	return disk_new(t, size_bytes, NULL, out);
+}
+
+static struct rbd_cut_member *member_of(struct store_txn *t, struct store_cut *cut, unsigned index)
+{
+	struct rbd_cut *c = cut->priv;
+
+	assert(c && c->taken && index < c->count && (!t->cut || t->cut == c));
+	t->cut = c;
+	return &c->members[index];
+}
+
+int rbd_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out)
+{
+	struct rbd_cut_member *m = member_of(t, cut, index);
+
+	return disk_new(t, m->size_bytes, m, out);
+}
+
+int rbd_txn_disk_delete(struct store_txn *t, struct store_disk *disk)
+{
+	struct rbd_disk *d = rbd_disk_of(disk);
+
+	assert(!d->pending && !d->inflight && !d->hydration);
+	return step_new(t, STEP_DELETE, d) ? 0 : failed(t, -ENOMEM);
+}
+
+int rbd_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t size_bytes)
+{
+	struct rbd_disk *d = rbd_disk_of(disk);
+	struct step *p = NULL;
+
+	assert(!d->pending && size_bytes % STORE_BLOCK_BYTES == 0);
+	list_for_each (n, &t->steps) {
+		struct step *other = container_of(n, struct step, link);
+
+		if (other->disk == d && (other->kind == STEP_RESIZE || other->kind == STEP_REPOINT))
+			p = other; /* the same image: enlarged once */
+	}
+	assert(size_bytes >= (p ? p->size_bytes : d->size_bytes));
+	if (!p)
+		p = step_new(t, STEP_RESIZE, d);
+	if (!p)
+		return failed(t, -ENOMEM);
+	p->size_bytes = size_bytes;
+	return 0;
+}
+
+int rbd_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk)
+{
+	struct rbd_cut_member *m = member_of(t, cut, index);
+	struct rbd_disk *d = rbd_disk_of(disk);
+	char name[RBD_IMAGE_NAME_BYTES];
+	struct step *p;
+
+	assert(!d->pending && !d->inflight && !d->hydration && m->image != d->image);
+	p = step_new(t, STEP_REPOINT, d);
+	if (!p)
+		return failed(t, -ENOMEM);
+	rbd_image_name(name, t->s->array, d->id, t->s->next_id++);
+	p->member = m;
+	p->size_bytes = m->size_bytes;
+	p->image = rbd_image_new(t->s, name, p->size_bytes);
+	return p->image ? 0 : failed(t, -ENOMEM);
+}
+
+/* ---- the end ---- */
+
+/* The images that were made go to reclaim, the new disks are forgotten. */
+static void steps_undo(struct store_txn *t)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&t->steps))) {
+		struct step *p = container_of(n, struct step, link);
+
+		if (p->image && p->made)
+			rbd_image_retire(p->image, false, 0);
+		else
+			free(p->image);
+		if (p->kind == STEP_CREATE)
+			rbd_disk_free(p->disk);
+		free(p);
+	}
+}
+
+static void txn_free(struct store_txn *t)
+{
+	steps_undo(t);
+	rados_release_write_op(t->op);
+	free(t);
+}
+
+void rbd_txn_drop(struct store_txn *t)
+{
+	txn_free(t);
+}
+
+static void step_apply(struct rbd_store *s, struct step *p)
+{
+	struct rbd_disk *d = p->disk;
+	struct rbd_image *old = d->image;
+
+	switch (p->kind) {
+	case STEP_CREATE:
+		d->pending = false;
+		s->disk_count++;
+		break;
+	case STEP_DELETE:
+		s->disk_count--;
+		rbd_image_retire(old, true, d->used_bytes);
+		rbd_disk_free(d);
+		break;
+	case STEP_REPOINT:
+		assert(!d->inflight);
+		d->image = p->image;
+		d->size_bytes = d->image->need_bytes = p->size_bytes;
+		rbd_image_retire(old, true, d->used_bytes);
+		rbd_used_forget(d);
+		break;
+	case STEP_RESIZE:
+		d->size_bytes = d->image->need_bytes = p->size_bytes;
+		break;
+	}
+}
+
+static void pump(struct rbd_store *s);
+
+static void txn_end(struct store_txn *t, int err)
+{
+	struct rbd_store *s = t->s;
+	struct rbd_cut *cut = t->cut;
+	struct list_node *n;
+
+	list_remove(&t->link);
+	while (!err && (n = list_pop(&t->steps))) {
+		struct step *p = container_of(n, struct step, link);
+
+		step_apply(s, p);
+		free(p);
+	}
+	if (cut)
+		rbd_cut_end(cut);
+	t->done(t->arg, err);
+	txn_free(t);
+	pump(s);
+	rbd_busy_end(s);
+}
+
+/* ---- writing ---- */
+
+static void written(struct reactor_message *m)
+{
+	struct store_txn *t = container_of(m, struct store_txn, message);
+	struct rbd_store *s = t->s;
+	int r = rados_aio_get_return_value(t->completion);
+
+	rados_aio_release(t->completion);
+	s->writing = false;
+	if (r == -ECANCELED)
+		rbd_lease_lost(&s->lease, "another umbrad has taken the array");
+	else if (r == -ENOENT)
+		rbd_lease_lost(&s->lease, "the array's catalogue has been deleted from Ceph's pool");
+	else if (r == -ESHUTDOWN)
+		rbd_lease_lost(&s->lease,
+			"Ceph has locked this umbrad out: another one has taken the array, or an administrator did "
+			"it (ceph osd blocklist ls)");
+	txn_end(t, r < 0 ? r == -ENOENT ? -ESHUTDOWN : rbd_err(r) : 0);
+}
+
+static void completed(rados_completion_t c, void *arg)
+{
+	struct store_txn *t = arg;
+
+	(void)c;
+	reactor_post(t->s->base.reactor, &t->message);
+}
+
+static void disk_record(rados_write_op_t op, const struct rbd_disk *d, uint64_t size_bytes, const char *image)
+{
+	char key[32], value[160];
+
+	rbd_disk_key(key, d->id);
+	rbd_disk_value(value, size_bytes, image);
+	rbd_op_set_text(op, key, value);
+}
+
+static void todo_record(rados_write_op_t op, const char *image)
+{
+	char key[RBD_KEY_BYTES];
+
+	snprintf(key, sizeof(key), "todo.%s", image);
+	rbd_op_set(op, key, strlen(key), "", 0);
+}
+
+static int step_record(rados_write_op_t op, const struct step *p)
+{
+	char key[32];
+
+	switch (p->kind) {
+	case STEP_CREATE:
+		disk_record(op, p->disk, p->size_bytes, p->image->name);
+		return 1;
+	case STEP_DELETE:
+		rbd_disk_key(key, p->disk->id);
+		rbd_op_del(op, key, strlen(key));
+		todo_record(op, p->disk->image->name);
+		return -1;
+	case STEP_REPOINT:
+		disk_record(op, p->disk, p->size_bytes, p->image->name);
+		todo_record(op, p->disk->image->name);
+		return 0;
+	case STEP_RESIZE:
+		disk_record(op, p->disk, p->size_bytes, p->disk->image->name);
+		return 0;
+	}
+	return 0;
+}
+
+static void txn_write(struct store_txn *t)
+{
+	struct rbd_store *s = t->s;
+	int64_t disks = s->disk_count;
+	char text[24];
+	int err;
+
+	list_for_each (n, &t->steps)
+		disks += step_record(t->op, container_of(n, struct step, link));
+	if (!list_empty(&t->steps)) {
+		snprintf(text, sizeof(text), "%" PRIu64, s->next_id);
+		rbd_op_set_text(t->op, RBD_HEAD_NEXT, text);
+		snprintf(text, sizeof(text), "%" PRId64, disks);
+		rbd_op_set_text(t->op, RBD_HEAD_DISKS, text);
+	}
+	t->message.call = written;
+	err = rados_aio_create_completion2(t, completed, &t->completion);
+	if (err < 0) {
+		txn_end(t, -ENOMEM);
+		return;
+	}
+	s->writing = true;
+	/* A full pool still takes these: else nothing could be deleted. */
+	err = rados_aio_write_op_operate(t->op, s->cluster.io, t->completion, s->object, NULL,
+		LIBRADOS_OPERATION_FULL_FORCE | LIBRADOS_OPERATION_FULL_TRY);
+	if (err < 0) {
+		rados_aio_release(t->completion);
+		s->writing = false;
+		txn_end(t, rbd_err(err));
+	}
+}
+
+static void pump(struct rbd_store *s)
+{
+	while (!s->writing && !list_empty(&s->txns)) {
+		struct store_txn *t = container_of(s->txns.head.next, struct store_txn, link);
+
+		if (!t->ready)
+			return;
+		if (t->err || atomic_load(&s->lease.lost))
+			txn_end(t, t->err ? t->err : -ESHUTDOWN);
+		else
+			txn_write(t);
+	}
+}
+
+/* ---- making the images: on workers ---- */
+
+static int progress(uint64_t offset, uint64_t total, void *arg)
+{
+	(void)offset, (void)total, (void)arg;
+	return 0;
+}
+
+static int image_create(rados_ioctx_t io, const char *name, uint64_t size_bytes)
+{
+	rbd_image_options_t options;
+	int err;
+
+	rbd_image_options_create(&options);
+	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_FEATURES, FEATURES);
+	err = rbd_create4(io, name, size_bytes, options);
+	rbd_image_options_destroy(options);
+	return err;
+}
+
+static int image_enlarge(rbd_image_t handle, uint64_t size_bytes)
+{
+	uint64_t have_bytes = 0;
+	int err = rbd_get_size(handle, &have_bytes);
+
+	if (err >= 0 && have_bytes < size_bytes)
+		err = rbd_resize2(handle, size_bytes, false, progress, NULL);
+	return err;
+}
+
+static int image_clone(struct step *p)
+{
+	struct rbd_store *s = p->t->s;
+	rados_ioctx_t io = s->cluster.io;
+	rbd_image_options_t options;
+	rbd_image_t handle;
+	int err;
+
+	rbd_image_options_create(&options);
+	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_FEATURES, FEATURES);
+	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_CLONE_FORMAT, 2);
+	for (unsigned tries = 0;; tries++) {
+		const struct timespec pause = {.tv_nsec = 50 * 1000000L};
+
+		err = rbd_clone3(
+			io, p->member->image->name, p->member->cut->snap, io, p->image->name, options);
+		if (err != -ENOENT || tries == CLONE_TRIES)
+			break;
+		/* The original became independent while librbd opened it, and its parent went: it has none the next time. */
+		nanosleep(&pause, NULL);
+	}
+	rbd_image_options_destroy(options);
+	if (err < 0 || p->size_bytes == p->member->size_bytes)
+		return err;
+	err = rbd_open(io, p->image->name, &handle, NULL);
+	if (err < 0)
+		return err;
+	err = image_enlarge(handle, p->size_bytes);
+	rbd_close(handle);
+	return err;
+}
+
+static void step_work(struct rbd_job *job)
+{
+	struct step *p = container_of(job, struct step, job);
+
+	if (p->member)
+		p->err = image_clone(p);
+	else if (p->kind == STEP_CREATE)
+		p->err = image_create(p->t->s->cluster.io, p->image->name, p->size_bytes);
+	else
+		p->err = image_enlarge(p->disk->image->handle, p->size_bytes);
+}
+
+static void step_ended(struct store_txn *t, int err)
+{
+	if (err && !t->err)
+		t->err = err;
+	if (--t->left)
+		return;
+	t->ready = true;
+	pump(t->s);
+}
+
+static void step_done(struct rbd_job *job)
+{
+	struct step *p = container_of(job, struct step, job);
+
+	if (p->kind == STEP_RESIZE)
+		rbd_image_put(p->disk->image);
+	if (p->err < 0 && p->err != -ESHUTDOWN && p->err != -ENOSPC && p->err != -EDQUOT)
+		rbd_notice(p->t->s, "the image %s cannot be made ready: %s",
+			(p->image ? p->image : p->disk->image)->name, strerror(-p->err));
+	step_ended(p->t, p->err < 0 ? rbd_err(p->err) : 0);
+}
+
+static void resize_opened(struct rbd_waiter *w, int err)
+{
+	struct step *p = container_of(w, struct step, waiter);
+
+	if (err)
+		step_ended(p->t, err);
+	else
+		rbd_work(&p->t->s->workers, RBD_LANE_SHORT, &p->job);
+}
+
+static void step_start(struct store_txn *t, struct step *p)
+{
+	if (p->kind == STEP_DELETE)
+		return;
+	t->left++;
+	p->job.work = step_work;
+	p->job.done = step_done;
+	if (p->kind == STEP_RESIZE) {
+		p->waiter.call = resize_opened;
+		rbd_image_need(p->disk->image, &p->waiter);
+	} else {
+		p->made = true;
+		rbd_work(&t->s->workers, RBD_LANE_SHORT, &p->job);
+	}
+}
+
+void rbd_txn_start(struct store_txn *t, struct rbd_cut *cut, void (*done)(void *arg, int err), void *arg)
+{
+	struct rbd_store *s = t->s;
+
+	assert(!t->failed && t->cut == cut);
+	t->done = done;
+	t->arg = arg;
+	t->left = 1;
+	s->busy++;
+	list_push_back(&s->txns, &t->link);
+	if (atomic_load(&s->lease.lost))
+		t->err = -ESHUTDOWN;
+	else
+		list_for_each (n, &t->steps)
+			step_start(t, container_of(n, struct step, link));
+	step_ended(t, 0);
+}
+
+void rbd_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg)
+{
+	rbd_txn_start(t, NULL, done, arg);
+}
+
+int rbd_txn_reclaimed(struct rbd_store *s, const char *image, void (*done)(void *arg, int err), void *arg)
+{
+	struct store_txn *t = rbd_txn_begin(&s->base);
+	char key[RBD_KEY_BYTES];
+
+	if (!t)
+		return -ENOMEM;
+	snprintf(key, sizeof(key), "todo.%s", image);
+	rbd_op_del(t->op, key, strlen(key));
+	rbd_txn_start(t, NULL, done, arg);
+	return 0;
+}
