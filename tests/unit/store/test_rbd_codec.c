@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names, records and errnos of the store in Ceph: what an administrator and the next umbrad find there. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "array/store/rbd/rbd.h"
+#include "tests/support/test.h"
+
+TEST(an_image_is_named_after_its_array_and_disk_and_only_such_a_name_is_the_arrays)
+{
+	static const char *const others[] = {"a.lun-", "a.lun-x", "a.lun-1x", "a.lun-01", "a.lun-1.",
+		"a.lun-1.2.3", "a.lun-1.lun-2", "b.lun-1", "a.lun-+1", "a.lun- 1",
+		"a.lun-18446744073709551616", "a.lun-1-copy", "aa.lun-1", "lun-1", ""};
+	char name[RBD_IMAGE_NAME_BYTES], longest[STORE_MODULE_ARRAY_MAX_BYTES + 1];
+	uint64_t id, copy;
+
+	rbd_image_name(name, "a", 17, 0);
+	assert_string_equal(name, "a.lun-17");
+	assert_true(rbd_image_name_parse(name, "a", &id, &copy) && id == 17 && copy == 0);
+	rbd_image_name(name, "a", 17, 23);
+	assert_string_equal(name, "a.lun-17.23");
+	assert_true(rbd_image_name_parse(name, "a", &id, &copy) && id == 17 && copy == 23);
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_false(rbd_image_name_parse(others[i], "a", &id, &copy));
+	/* An array whose name looks like an image of another one. */
+	rbd_image_name(name, "a.lun-1", 5, 0);
+	assert_false(rbd_image_name_parse(name, "a", &id, &copy));
+	memset(longest, 'a', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = 0;
+	rbd_image_name(name, longest, UINT64_MAX, UINT64_MAX);
+	assert_true(
+		rbd_image_name_parse(name, longest, &id, &copy) && id == UINT64_MAX && copy == UINT64_MAX);
+}
+
+TEST(a_disk_record_is_read_back_and_nothing_else_is_taken_for_one)
+{
+	static const char *const bad_values[] = {"", "512", "512 ", " a.lun-1", "x a.lun-1", "513 a.lun-1",
+		"-512 a.lun-1", "0512 a.lun-1", "512  "};
+	static const char *const bad_keys[] = {"disk.0000000000000000", "disk.00000000000000zz",
+		"disk.000000000000001", "disk.00000000000000001", "dusk.0000000000000001",
+		"disk.000000000000000A", "disk.-000000000000001"};
+	char key[32], value[160], image[RBD_IMAGE_NAME_BYTES];
+	uint64_t id, size_bytes;
+
+	rbd_disk_key(key, 255);
+	assert_string_equal(key, "disk.00000000000000ff");
+	assert_true(rbd_disk_key_parse(key, strlen(key), &id) && id == 255);
+	rbd_disk_value(value, UINT64_C(1) << 40, "a.lun-255");
+	assert_string_equal(value, "1099511627776 a.lun-255");
+	assert_true(rbd_disk_value_parse(value, strlen(value), &size_bytes, image));
+	assert_true(size_bytes == UINT64_C(1) << 40);
+	assert_string_equal(image, "a.lun-255");
+	for (size_t i = 0; i + 1 < sizeof(bad_values) / sizeof(bad_values[0]); i++)
+		assert_false(rbd_disk_value_parse(bad_values[i], strlen(bad_values[i]), &size_bytes, image));
+	assert_false(rbd_disk_value_parse("512 a\0b", 7, &size_bytes, image));
+	for (size_t i = 0; i < sizeof(bad_keys) / sizeof(bad_keys[0]); i++)
+		assert_false(rbd_disk_key_parse(bad_keys[i], strlen(bad_keys[i]), &id));
+}
+
+TEST(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key)
+{
+	char one[RBD_KEY_BYTES], two[RBD_KEY_BYTES];
+	uint8_t longest[STORE_KEY_MAX_BYTES];
+
+	memset(longest, 0, sizeof(longest));
+	assert_int_equal(rbd_record_key(one, STORE_TABLE_LUN, "a\0b", 3), 5);
+	assert_memory_equal(one, "2.a\0b", 5);
+	assert_int_equal(rbd_record_key(two, STORE_TABLE_HOST, "a\0b", 3), 5);
+	assert_memory_not_equal(one, two, 5);
+	assert_true(rbd_record_key(one, STORE_TABLE_RESERVATION, longest, sizeof(longest)) <= RBD_KEY_BYTES);
+}
+
+TEST(an_owner_is_read_back_and_a_half_one_is_refused)
+{
+	struct rbd_owner o = {.addresses = "127.0.0.1:0/123",
+		.machine = "boot:pid:[1]",
+		.pid = 42,
+		.start = 77,
+		.host = "a host"};
+	struct rbd_owner back;
+	char text[512];
+
+	rbd_owner_format(text, &o);
+	assert_string_equal(text, "127.0.0.1:0/123|boot:pid:[1] 42 77|a host");
+	assert_true(rbd_owner_parse(text, &back));
+	assert_memory_equal(&o, &back, sizeof(o));
+	assert_false(rbd_owner_parse("", &back));
+	assert_false(rbd_owner_parse("127.0.0.1:0/123", &back));
+	assert_false(rbd_owner_parse("127.0.0.1:0/123|boot 42", &back));
+	assert_false(rbd_owner_parse("127.0.0.1:0/123|boot 42 77", &back));
+}
+
+TEST(each_errno_of_cephs_has_its_meaning)
+{
+	assert_int_equal(rbd_err(0), 0);
+	assert_int_equal(rbd_err(4096), 4096);
+	assert_int_equal(rbd_err(-ESHUTDOWN), -ESHUTDOWN); /* locked out */
+	assert_int_equal(rbd_err(-ECANCELED), -ESHUTDOWN); /* another epoch */
+	assert_int_equal(rbd_err(-ENOSPC), -ENOSPC);
+	assert_int_equal(rbd_err(-EDQUOT), -ENOSPC);
+	assert_int_equal(rbd_err(-EILSEQ), -EILSEQ);
+	assert_int_equal(rbd_err(-EROFS), -EROFS);
+	assert_int_equal(rbd_err(-ETIMEDOUT), -EAGAIN);
+	assert_int_equal(rbd_err(-ENOENT), -EIO); /* somebody has deleted the image */
+	assert_int_equal(rbd_err(-EINVAL), -EIO);
+}
+
+TEST(what_goes_wrong_at_the_opening_says_what_to_do)
+{
+	struct store_module_options o = {.ceph_pool = "vms", .client_id = "umbra"};
+	struct fault f = {0};
+
+	assert_int_equal(rbd_open_fault(&f, -EACCES, &o, "connect"), -EACCES);
+	assert_non_null(strstr(f.text, "client.umbra"));
+	assert_non_null(strstr(f.text, "profile rbd pool=vms"));
+	assert_int_equal(rbd_open_fault(&f, -ETIMEDOUT, &o, "connect"), -ETIMEDOUT);
+	assert_non_null(strstr(f.text, "monitors"));
+	assert_int_equal(rbd_open_fault(&f, -EDQUOT, &o, "connect"), -ENOSPC);
+	assert_non_null(strstr(f.text, "quota"));
+	assert_int_equal(rbd_open_fault(NULL, -EIO, &o, "connect"), -EIO);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			an_image_is_named_after_its_array_and_disk_and_only_such_a_name_is_the_arrays),
+		cmocka_unit_test(a_disk_record_is_read_back_and_nothing_else_is_taken_for_one),
+		cmocka_unit_test(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key),
+		cmocka_unit_test(an_owner_is_read_back_and_a_half_one_is_refused),
+		cmocka_unit_test(each_errno_of_cephs_has_its_meaning),
+		cmocka_unit_test(what_goes_wrong_at_the_opening_says_what_to_do),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
