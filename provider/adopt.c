@@ -13,6 +13,7 @@
 #include "provider/orphan_rules.h"
 #include "provider/orphans.h"
 #include "provider/output.h"
+#include "provider/refusal.h"
 #include "provider/shadow_bits.h"
 
 struct outcome {
@@ -102,16 +103,16 @@ int adopt_run(int count, wchar_t **words)
 	bool all = true;
 
 	if (!orphan_parse_ids(count, words, &parsed)) {
-		fputs("Usage: umbra-vss adopt ID ... [--json]\n"
-		      "An ID has 32 hexadecimal digits, as \"umbra-vss check\" and \"umbra-vss orphans\" show it.\n",
-			stderr);
-		return 2;
+		return refusal_words(
+			"adopt takes IDs of 32 hexadecimal digits, as \"umbra-vss check\" and \"umbra-vss orphans\" show them",
+			"Usage: umbra-vss adopt ID ... [--json]\n");
 	}
 	c = array_client_create(transport_spti());
 	if (!c || array_client_discover(c) == 0) {
-		fputs(c ? "umbra-vss: no array is reached; \"umbra-vss check\" tells more.\n"
-			: "umbra-vss: out of memory. Free memory and try again.\n",
-			stderr);
+		if (c)
+			refusal_say("no array is reached; \"umbra-vss check\" tells more.");
+		else
+			refusal_say("out of memory: free memory and try again.");
 		array_client_destroy(c);
 		return 1;
 	}

@@ -14,6 +14,7 @@
 #include "provider/com_security.h"
 #include "provider/disk_numbers.h"
 #include "provider/page83.h"
+#include "provider/refusal.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
 #include "provider/setup_registry.h"
@@ -244,8 +245,8 @@ int check_run(int count, wchar_t **words)
 	struct check_words w;
 
 	if (!parse_words(count, words, &w)) {
-		fputs("Usage: umbra-vss check [--lun PhysicalDriveN] [--json]\n", stderr);
-		return 2;
+		return refusal_words("check takes --lun with the name of a disk, and --json",
+			"Usage: umbra-vss check [--lun PhysicalDriveN] [--json]\n");
 	}
 	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED | COINIT_DISABLE_OLE1DDE);
 	if (SUCCEEDED(hr))

@@ -8,6 +8,7 @@
 #include "provider/copy_words.h"
 #include "provider/ids.h"
 #include "provider/output.h"
+#include "provider/refusal.h"
 #include "provider/vss_requester.h"
 
 #define TEXT_BYTES    512
@@ -259,16 +260,16 @@ static bool known_id(const WCHAR *word, GUID *out)
 	if (parse_id(word, out))
 		return true;
 	copies_utf8(word, text, sizeof(text));
-	fprintf(stderr, "umbra-vss: \"%s\" is no id of a set: \"umbra-vss copies\" shows them.\n", text);
+	refusal_say("\"%s\" is no id of a set: \"umbra-vss copies\" shows them.", text);
 	return false;
 }
 
 /* None of its LUNs is on the arrays that are reached: another host has deleted them, or an administrator. */
 static HRESULT forget_gone(void)
 {
-	fputs("umbra-vss: none of its LUNs is there any more: forgotten. (Were they of an array that is not reached now, "
-	      "\"umbra-vss orphans\" will show them.)\n",
-		stderr);
+	refusal_say(
+		"none of its LUNs is there any more: forgotten. (Were they of an array that is not reached now, "
+		"\"umbra-vss orphans\" will show them.)");
 	return S_OK;
 }
 
@@ -342,8 +343,8 @@ static int import_one(const struct copies_words *words)
 	else
 		document = requester_read_file(words->ids[0]);
 	if (!document) {
-		fprintf(stderr,
-			"umbra-vss: \"%s\" is neither a set with a document (umbra-vss copies) nor a file with one (error %lu).\n",
+		refusal_say(
+			"\"%s\" is neither a set with a document (umbra-vss copies) nor a file with one (error %lu).",
 			text, (unsigned long)GetLastError());
 		return 1;
 	}
@@ -386,7 +387,7 @@ static bool choose(
 				found = chosen[k] = true;
 		copies_utf8(words->ids[i], text, sizeof(text));
 		if (!found) {
-			fprintf(stderr, "umbra-vss: the set has no copy of %s.\n", text);
+			refusal_say("the set has no copy of %s.", text);
 			return false;
 		}
 	}
@@ -429,21 +430,19 @@ static int restore_set(const struct copies_words *words)
 		return 2;
 	if (!book_read(&set, &e) || !e.document) {
 		SysFreeString(e.document);
-		fputs("umbra-vss: this host has no document of that set: \"umbra-vss copies\" shows which are restorable (--json). "
-		      "With a document of another program: diskshadow, \"resync\".\n",
-			stderr);
+		refusal_say(
+			"this host has no document of that set: \"umbra-vss copies\" shows which are restorable (--json). "
+			"With a document of another program: diskshadow, \"resync\".");
 		return 1;
 	}
 	bool good = choose(words, &e, chosen);
 	for (unsigned k = 0; good && !words->overwrite && k < e.count; k++) {
 		copies_volume_text(e.volumes[k], text, sizeof(text));
 		if (chosen[k])
-			fprintf(stderr, "umbra-vss: %s and all else on its LUN would be overwritten.\n",
-				text);
+			refusal_say("%s and all else on its LUN would be overwritten.", text);
 	}
 	if (good && !words->overwrite) {
-		fputs("umbra-vss: nothing was done. End what uses the volumes, then give --overwrite.\n",
-			stderr);
+		refusal_say("nothing was done. End what uses the volumes, then give --overwrite.");
 		good = false;
 	}
 	HRESULT hr = good ? resync(&e, chosen) : S_OK;
@@ -469,8 +468,7 @@ static int run(const struct command *c, int count, WCHAR **words)
 	const char *why = copies_parse(count, words, c->options, c->least, c->most, &parsed);
 
 	if (why) {
-		fprintf(stderr, "umbra-vss: %s.\n%s", why, c->usage);
-		return 2;
+		return refusal_words(why, c->usage);
 	}
 	int code = requester_begin() ? c->work(&parsed) : 1;
 	requester_end();

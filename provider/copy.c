@@ -11,6 +11,7 @@
 #include "provider/copy_words.h"
 #include "provider/ids.h"
 #include "provider/output.h"
+#include "provider/refusal.h"
 #include "provider/vss_requester.h"
 
 #define TURN_MS     (2 * 60 * 1000) /* so long for the end of another program's set */
@@ -124,8 +125,8 @@ static bool writers_are_well(struct job *j)
 			      (j->words.writers == COPY_WRITERS_NAMED &&
 				      copy_names_writer(j->words.writer_names, w->name));
 		copies_utf8(w->name, name, sizeof(name));
-		fprintf(stderr, "umbra-vss: the writer \"%s\" %s (error 0x%08lx). %s\n", name,
-			state_name(w->state), (unsigned long)w->failure,
+		refusal_say("the writer \"%s\" %s (error 0x%08lx). %s", name, state_name(w->state),
+			(unsigned long)w->failure,
 			w->failure == VSS_E_WRITERERROR_RETRYABLE
 				? "Try again."
 				: "The Application log has its reason; restart its service (\"vssadmin list writers\").");
@@ -140,9 +141,9 @@ static bool writers_are_well(struct job *j)
 		if (i < j->writer_count)
 			continue;
 		copies_utf8(wanted, name, sizeof(name));
-		fprintf(stderr,
-			"umbra-vss: there is no writer \"%s\": \"vssadmin list writers\" has their names; is its service "
-			"running?\n",
+		refusal_say(
+			"there is no writer \"%s\": \"vssadmin list writers\" has their names; is its service "
+			"running?",
 			name);
 		well = false;
 	}
@@ -288,8 +289,8 @@ static bool note(struct job *j)
 	if (FAILED(hr))
 		return fail("HKLM\\SOFTWARE\\Umbra\\Copies", hr);
 	if (j->words.label && !copy_tell_label(&j->set, j->words.label)) {
-		fputs("umbra-vss: the array does not know the label: what it does by labels will not count this copy.\n",
-			stderr);
+		refusal_say(
+			"the array does not know the label: what it does by labels will not count this copy.");
 		j->half = true;
 	}
 	return true;
@@ -380,14 +381,14 @@ static void take_back(struct job *j)
 	}
 	if (SUCCEEDED(hr) && !j->unsure) {
 		book_forget(&j->set);
-		fputs("umbra-vss: there is no copy, and nothing is left of it.\n", stderr);
+		refusal_say("there is no copy, and nothing is left of it.");
 		return;
 	}
 	if (FAILED(hr))
 		requester_complain("deleting what was made of the copy", hr);
-	fputs("umbra-vss: there may be something left: \"umbra-vss copies\", then \"umbra-vss delete ID\"; if it is not among them, \"umbra-vss "
-	      "orphans\".\n",
-		stderr);
+	refusal_say(
+		"there may be something left: \"umbra-vss copies\", then \"umbra-vss delete ID\"; if it is not among them, \"umbra-vss "
+		"orphans\".");
 }
 
 static void complete(struct job *j)
@@ -404,7 +405,7 @@ static void complete(struct job *j)
 	}
 	j->has_cost = copy_ask_cost(&j->set, &j->cost);
 	if (j->words.keep_given && j->words.writers == COPY_WRITERS_ANY && failed_writers(j))
-		fputs("umbra-vss: no copy was deleted for --keep: a writer failed.\n", stderr);
+		refusal_say("no copy was deleted for --keep: a writer failed.");
 	else if (j->words.keep_given && !copies_prune(&j->words.keep, &j->entry, &j->set, &j->gone, &j->stay))
 		j->half = true;
 	if (failed_writers(j))
@@ -525,8 +526,7 @@ int copy_run(int count, WCHAR **words)
 	const char *why = copy_parse(count, words, &job.words);
 
 	if (why) {
-		fprintf(stderr, "umbra-vss: %s.\n%s", why, usage);
-		return 2;
+		return refusal_words(why, usage);
 	}
 	int code = requester_begin() ? work(&job) : 1;
 	requester_end();

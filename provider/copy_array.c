@@ -7,6 +7,7 @@
 #include <string.h>
 #include "provider/array_client.h"
 #include "provider/provider.h"
+#include "provider/refusal.h"
 
 /* Each array is asked; `take` gets what those answer that know the set. False: one did not do it, for no good reason. */
 static bool ask_all(
@@ -28,7 +29,7 @@ static bool ask_all(
 			take(&reply, arg);
 		} else if (err != -EPROTO ||
 			   (reply.status != UP_NOT_FOUND && reply.status != UP_UNSUPPORTED)) {
-			fprintf(stderr, "umbra-vss: array %s: %s\n", trouble.array,
+			refusal_say("array %s: %s", trouble.array,
 				trouble.text[0] ? trouble.text : "it does not answer");
 			good = false;
 		}

@@ -13,6 +13,7 @@
 #include "provider/copy.h"
 #include "provider/orphans.h"
 #include "provider/path_rights.h"
+#include "provider/refusal.h"
 #include "provider/service.h"
 #include "provider/sets.h"
 #include "provider/setup.h"
@@ -120,9 +121,9 @@ static void console_utf8(void)
 static void warn_of_prompt(void)
 {
 	if (!path_rights_is_administrator())
-		fputs("umbra-vss: this prompt is not elevated: arrays, disks and services may look as if they were not "
-		      "there. Start the command from an elevated prompt, as an administrator.\n",
-			stderr);
+		refusal_say(
+			"this prompt is not elevated: arrays, disks and services may look as if they were not "
+			"there. Start the command from an elevated prompt, as an administrator.");
 }
 
 int wmain(int argc, WCHAR **argv); /* what -municode starts */
@@ -150,6 +151,5 @@ int wmain(int argc, WCHAR **argv)
 	for (size_t i = 0; argc >= 2 && i < sizeof(worded) / sizeof(worded[0]); i++)
 		if (!wcscmp(argv[1], worded[i].name))
 			return worded[i].run(argc - 2, argv + 2);
-	fputs(usage, stderr);
-	return 2;
+	return refusal_words("there is no such command, or it takes other words", usage);
 }

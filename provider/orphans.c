@@ -20,6 +20,7 @@
 #include "provider/array_client.h"
 #include "provider/orphan_rules.h"
 #include "provider/output.h"
+#include "provider/refusal.h"
 
 #define PAGES_MAX 1024 /* of 64 LUNs: four times what an array holds */
 
@@ -422,9 +423,8 @@ static bool delete_all(struct survey *s, const struct orphan_words *words)
 static int work(struct survey *s, const struct orphan_words *words)
 {
 	if (!s->array_count) {
-		fputs("umbra-vss: no array is reached. Connect the array's iSCSI target and run this as an "
-		      "administrator; \"umbra-vss check\" tells more.\n",
-			stderr);
+		refusal_say("no array is reached. Connect the array's iSCSI target and run this as an "
+			    "administrator; \"umbra-vss check\" tells more.");
 		return 1;
 	}
 	if (words->json)
@@ -449,15 +449,13 @@ int orphans_run(int count, wchar_t **words)
 	int result = 1;
 
 	if (!orphan_parse(count, words, &parsed)) {
-		fputs("Usage: umbra-vss orphans [--delete ID ...] [--delete-written ID ...] [--unmap ID ...] [--json]\n"
-		      "An ID has 32 hexadecimal digits, as \"umbra-vss orphans\" shows it.\n",
-			stderr);
-		return 2;
+		return refusal_words("orphans takes IDs of 32 hexadecimal digits, as it shows them",
+			"Usage: umbra-vss orphans [--delete ID ...] [--delete-written ID ...] [--unmap ID ...] [--json]\n");
 	}
 	if (survey_make(&s))
 		result = work(&s, &parsed);
 	else
-		fputs("umbra-vss: out of memory. Free memory and try again.\n", stderr);
+		refusal_say("out of memory. Free memory and try again.");
 	survey_free(&s);
 	return result;
 }

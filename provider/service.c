@@ -23,6 +23,7 @@
 #include "provider/load_mark.h"
 #include "provider/memory.h"
 #include "provider/provider.h"
+#include "provider/refusal.h"
 #include "provider/settings.h"
 #include "provider/version.h"
 
@@ -226,13 +227,12 @@ int service_run(void)
 	if (StartServiceCtrlDispatcherW(table))
 		return service.exit_code;
 	if (GetLastError() != ERROR_FAILED_SERVICE_CONTROLLER_CONNECT) {
-		fprintf(stderr, "umbra-vss: the service manager refused us (error %lu).\n", GetLastError());
+		refusal_say("the service manager refused us (error %lu).", GetLastError());
 		return 1;
 	}
 	SetConsoleCtrlHandler(on_ctrl_c, TRUE);
 	HRESULT hr = set_up_and_serve();
 	if (FAILED(hr))
-		fprintf(stderr, "umbra-vss: COM refused to serve (0x%08lx). Run it as an administrator.\n",
-			(unsigned long)hr);
+		refusal_say("COM refused to serve (0x%08lx). Run it as an administrator.", (unsigned long)hr);
 	return FAILED(hr) ? 1 : 0;
 }

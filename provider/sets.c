@@ -15,6 +15,7 @@
 #include "provider/orphans.h"
 #include "provider/output.h"
 #include "provider/provider.h"
+#include "provider/refusal.h"
 #include "provider/set_luns.h"
 #include "provider/set_words.h"
 
@@ -52,12 +53,6 @@ struct found_set {
 	struct up_lun luns[UP_PAGE_MAX_LUNS];
 };
 
-static int complain(const char *what, const char *why)
-{
-	fprintf(stderr, "umbra-vss: %s%s%s.\n", what, *what ? ": " : "", why);
-	return 1;
-}
-
 static int ask(struct sets *s, unsigned array)
 {
 	return array_client_request(s->client, s->arrays[array], NULL, s->request, s->reply, &s->trouble);
@@ -92,14 +87,18 @@ static bool array_of(struct sets *s, const struct set_luns *luns, unsigned *arra
 		int err = array_client_find_lun(s->client, luns->ids[i], &lun, array_id, &s->trouble);
 		if (err < 0) {
 			orphans_explain(&s->trouble, why, sizeof(why));
-			complain("", err == -ENOENT ? "no array that is reached has one of the LUNs" : why);
+			if (err == -ENOENT)
+				refusal_say(
+					"no array that is reached has one of the LUNs: \"umbra-vss status\" shows which there are.");
+			else
+				refusal_say("%s.", why);
 			return false;
 		}
 		while (at < s->array_count && memcmp(s->arrays[at], array_id, UP_ID_BYTES) != 0)
 			at++;
 		if (at == s->array_count || (i && at != *array)) {
-			complain("",
-				"the LUNs lie on several arrays, which have no instant in common: make a set for each");
+			refusal_say(
+				"the LUNs lie on several arrays, which have no instant in common: make a set for each.");
 			return false;
 		}
 		*array = at;
@@ -114,7 +113,7 @@ static bool take_luns(const struct set_words *words, struct set_luns *luns)
 	memset(luns, 0, sizeof(*luns));
 	for (unsigned i = 0; i < words->name_count; i++) {
 		if (!set_luns_add(luns, words->names[i], words->volumes, why, sizeof(why))) {
-			complain("", why);
+			refusal_say("%s.", why);
 			return false;
 		}
 	}
@@ -161,8 +160,10 @@ static int create(struct sets *s)
 
 	if (!take_luns(s->words, &luns) || !array_of(s, &luns, &array))
 		return 1;
-	if (FAILED(CoCreateGuid(&guid)))
-		return complain("", "Windows gives no random id: try again");
+	if (FAILED(CoCreateGuid(&guid))) {
+		refusal_say("Windows gives no random id: try again.");
+		return 1;
+	}
 	provider_guid_bytes(&guid, set_id);
 	about_set(s, UP_OP_SET_TAKE, set_id);
 	m->has |= UP_HAS(UP_TAG_LUN_ENTRY) | UP_HAS(UP_TAG_COPY_KIND);
@@ -173,8 +174,10 @@ static int create(struct sets *s)
 	if (s->words->label) {
 		copies_utf8(s->words->label, m->label, sizeof(m->label));
 		m->has |= UP_HAS(UP_TAG_LABEL);
-		if (!m->label[0] || !strcmp(m->label, "?"))
-			return complain("", "a label has at most 63 bytes of UTF-8");
+		if (!m->label[0] || !strcmp(m->label, "?")) {
+			refusal_say("a label has at most 63 bytes of UTF-8: give a shorter one.");
+			return 1;
+		}
 	}
 	uint64_t begun_us = clock_us();
 	int err = ask(s, array);
@@ -184,12 +187,12 @@ static int create(struct sets *s)
 		return 0;
 	}
 	orphans_explain(&s->trouble, why, sizeof(why));
-	complain("no set", why);
+	refusal_say("%s: %s.", "no set", why);
 	if (err != -EPROTO)
-		fputs("It is not known whether the set was made: \"umbra-vss set list\" shows it once the array answers.\n",
-			stderr);
+		refusal_say(
+			"it is not known whether the set was made: \"umbra-vss set list\" shows it once the array answers.");
 	else if (s->trouble.status == UP_UNSUPPORTED)
-		fputs("Update umbrad: this one takes no sets without VSS.\n", stderr);
+		refusal_say("this umbrad takes no sets without VSS: update it.");
 	return 1;
 }
 
@@ -223,7 +226,7 @@ static bool find_set(struct sets *s, const uint8_t set_id[UP_ID_BYTES], struct f
 		else
 			return true;
 	}
-	complain(id, why);
+	refusal_say("%s: %s.", id, why);
 	return false;
 }
 
@@ -277,7 +280,7 @@ static void list_array(struct sets *s, struct listing *l, unsigned array)
 		if (ask(s, array) < 0) {
 			orphans_explain(&s->trouble, why, sizeof(why));
 			array_client_name(s->client, s->arrays[array], name);
-			complain(name, why);
+			refusal_say("%s: %s.", name, why);
 			l->failed = true;
 			return;
 		}
@@ -372,7 +375,7 @@ static int delete_sets(struct sets *s)
 		output_set_id(s->words->ids[i], id);
 		bool done = find_set(s, s->words->ids[i], set);
 		if (done && !delete_set(s, set, why, sizeof(why))) {
-			complain(id, why);
+			refusal_say("%s: %s.", id, why);
 			done = false;
 		}
 		all = all && done;
@@ -427,7 +430,7 @@ static bool all_offline(const struct found_set *set)
 		snprintf(why, sizeof(why),
 			"it is online: take it offline (Set-Disk -Number %s -IsOffline $true), then try again",
 			drive + strlen("PhysicalDrive"));
-		complain(drive, why);
+		refusal_say("%s: %s.", drive, why);
 		return false;
 	}
 	return true;
@@ -445,7 +448,7 @@ static int restore(struct sets *s)
 		up_id_format(set->luns[done].origin_id, lun);
 		good = restore_lun(s, set->array, &set->luns[done], why, sizeof(why));
 		if (!good) {
-			complain(lun, why);
+			refusal_say("%s: %s.", lun, why);
 			break;
 		}
 	}
@@ -454,8 +457,7 @@ static int restore(struct sets *s)
 	else if (good)
 		printf("%s: %u LUNs hold again what they held then\n", id, done);
 	if (!good && done)
-		fprintf(stderr,
-			"umbra-vss: %u LUNs were restored, the others not: run it again before anybody uses them.\n",
+		refusal_say("%u LUNs were restored, the others not: run it again before anybody uses them.",
 			done);
 	free(set);
 	return good ? 0 : 1;
@@ -476,17 +478,16 @@ int sets_run(int count, wchar_t **words)
 	const char *wrong = set_parse(count, words, &parsed);
 
 	if (wrong) {
-		fprintf(stderr, "umbra-vss set: %s.\n%s", wrong, usage);
-		return 2;
+		return refusal_words(wrong, usage);
 	}
 	s.request = calloc(1, sizeof(*s.request));
 	s.reply = calloc(1, sizeof(*s.reply));
 	s.client = array_client_create(transport_spti());
 	int code = 1;
 	if (!s.request || !s.reply || !s.client) {
-		complain("", "out of memory: free memory and try again");
+		refusal_say("out of memory: free memory and try again.");
 	} else if (array_client_discover(s.client) == 0) {
-		complain("", "no array is reached; \"umbra-vss check\" tells more");
+		refusal_say("no array is reached; \"umbra-vss check\" tells more.");
 	} else {
 		s.array_count = array_client_ids(s.client, s.arrays);
 		code = verbs[parsed.verb](&s);

@@ -19,6 +19,7 @@
 #include "provider/eventlog.h"
 #include "provider/ids.h"
 #include "provider/path_rights.h"
+#include "provider/refusal.h"
 #include "provider/settings.h"
 #include "provider/setup_bounded.h"
 #include "provider/setup_registration.h"
@@ -273,14 +274,14 @@ static int failed(const char *command, const char *what, HRESULT hr, HRESULT bac
 	char text[300];
 
 	snprintf(text, sizeof(text), "%s: error 0x%08lx. %s", what, (unsigned long)hr, setup_explain(hr));
-	fprintf(stderr, "umbra-vss: %s\n", text);
+	refusal_say("%s: error 0x%08lx. %s", what, (unsigned long)hr, setup_explain(hr));
 	if (FAILED(back))
-		fprintf(stderr,
-			"umbra-vss: putting things back failed too: error 0x%08lx. Run \"umbra-vss uninstall\", then "
-			"install again.\n",
+		refusal_say(
+			"putting things back failed too: error 0x%08lx. Run \"umbra-vss uninstall\", then "
+			"install again.",
 			(unsigned long)back);
 	else
-		fputs("umbra-vss: everything is as it was before.\n", stderr);
+		refusal_say("everything is as it was before.");
 	settings_trace_file(trace_file);
 	if (eventlog_start(trace_file)) {
 		eventlog_note(FAILED(back) ? UMBRA_EVENT_SETUP_HALF : UMBRA_EVENT_SETUP_FAILED, command, NULL,
@@ -383,8 +384,8 @@ int setup_uninstall(int count, WCHAR **words)
 		else if (!wcscmp(words[i], L"--force"))
 			force = true;
 		else {
-			fputs("Usage: umbra-vss uninstall [--keep-service] [--force]\n", stderr);
-			return 2;
+			return refusal_words("uninstall takes --keep-service and --force",
+				"Usage: umbra-vss uninstall [--keep-service] [--force]\n");
 		}
 	}
 	const char *what;

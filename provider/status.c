@@ -11,6 +11,7 @@
 #include "provider/array_client.h"
 #include "provider/com_security.h"
 #include "provider/ids.h"
+#include "provider/refusal.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
 #include "provider/setup_registration.h"
@@ -98,7 +99,7 @@ int status_show(void)
 	if (SUCCEEDED(hr))
 		hr = com_security_client();
 	if (FAILED(hr)) {
-		fprintf(stderr, "umbra-vss: COM: error 0x%08lx. %s\n", (unsigned long)hr, setup_explain(hr));
+		refusal_say("%s: error 0x%08lx. %s", "COM", (unsigned long)hr, setup_explain(hr));
 		return 1;
 	}
 	printf("umbra-vss:      %s\n", provider_version);

@@ -12,6 +12,7 @@
 #include "provider/check.h"
 #include "provider/com_security.h"
 #include "provider/disk_numbers.h"
+#include "provider/refusal.h"
 #include "provider/setup.h"
 #include "provider/setup_bounded.h"
 #include "provider/support_text.h"
@@ -170,13 +171,12 @@ int support_run(int count, wchar_t **words)
 		{"programs", support_programs}, {"trace", support_trace}};
 
 	if (count != 1 || words[0][0] == L'-' || !words[0][0]) {
-		fputs("Usage: umbra-vss support FILE.txt\n", stderr);
-		return 2;
+		return refusal_words("support takes the name of a file that it writes",
+			"Usage: umbra-vss support FILE.txt\n");
 	}
 	FILE *out = _wfopen(words[0], L"w");
 	if (!out) {
-		fprintf(stderr,
-			"umbra-vss: the file cannot be written. Name one in a folder that you may write to.\n");
+		refusal_say("the file cannot be written. Name one in a folder that you may write to.");
 		return 1;
 	}
 	fprintf(out, "umbra-vss support, version %s\n", provider_version);
@@ -190,7 +190,7 @@ int support_run(int count, wchar_t **words)
 	if (!setup_bounded_hangs())
 		CoUninitialize();
 	if (!good) {
-		fputs("umbra-vss: the file was not written wholly: is there room on its disk?\n", stderr);
+		refusal_say("the file was not written wholly: is there room on its disk?");
 		return 1;
 	}
 	puts("Written. It holds no secrets, but names and addresses of your machines: look through it before you pass it on.");

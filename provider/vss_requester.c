@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "provider/com_security.h"
+#include "provider/refusal.h"
 #include "provider/setup.h"
 
 #define SLICE_MS       50
@@ -66,9 +67,9 @@ bool requester_begin(void)
 		return false;
 	}
 	if (!load()) {
-		fprintf(stderr,
-			"umbra-vss: vssapi.dll cannot be used (error %lu): this Windows has no Volume Shadow Copy service, or "
-			"it is damaged.\n",
+		refusal_say(
+			"vssapi.dll cannot be used (error %lu): this Windows has no Volume Shadow Copy service, or "
+			"it is damaged.",
 			(unsigned long)GetLastError());
 		return false;
 	}
@@ -382,5 +383,5 @@ const char *requester_explain(HRESULT hr)
 
 void requester_complain(const char *what, HRESULT hr)
 {
-	fprintf(stderr, "umbra-vss: %s: error 0x%08lx. %s\n", what, (unsigned long)hr, requester_explain(hr));
+	refusal_say("%s: error 0x%08lx. %s", what, (unsigned long)hr, requester_explain(hr));
 }

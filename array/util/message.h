@@ -7,8 +7,9 @@
 #define UMBRA_UTIL_MESSAGE_H
 
 #include <stdint.h>
+#include "proto/message_id.h"
 
-#define MESSAGE_ID_BYTES 11 /* with a NUL */
+#define MESSAGE_ID_BYTES UP_MESSAGE_ID_BYTES
 
 /* Never 0, which is no message. */
 uint32_t message_of(const char *format);

@@ -13,6 +13,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ctl_messages import ID, catalogue  # noqa: E402
 from lab_requesters import add_foreign  # noqa: E402
 from lab_stack import SECRET, Stack, iqn, labhost  # noqa: E402
 import lab_steps  # noqa: E402
@@ -102,6 +103,23 @@ def usage(s):
                 f"wrong usage: copy {' '.join(words)}", (done.returncode, done.stderr))
     for words in (['delete'], ['restore'], ['import'], ['copies', 'x'], ['restore', 'nonsense']):
         s.check(s.run('umbra-vss.exe', *words).returncode == 2, f"wrong usage: {' '.join(words)}")
+    ids_are_known(s)
+
+
+def ids_are_known(s):
+    """Each refusal has an id, by which docs/messages.md has these words."""
+    rows, told = catalogue(), set()
+    for words in (['copy'], ['copy', 'D:', 'd:\\'], ['copy', 'D:', '--what'], ['delete', 'x'], ['restore', 'nonsense'], ['set', 'delete'],
+                  ['set', 'create', '--luns', 'x', '--label'], ['check', '--lun'], ['support'], ['adopt', 'x'], ['orphans', '--delete', 'x'],
+                  ['uninstall', '--all'], ['nonsense'], ['import', 'none.xml'], ['support', 'X:\\none\\x.txt']):
+        done = s.run('umbra-vss.exe', *words)
+        lines = [line for line in done.stderr.splitlines() if line.startswith('umbra-vss: ')]
+        ids = [ID.findall(line) for line in lines]
+        s.check(done.returncode in (1, 2) and lines and all(ids), f"{' '.join(words)}: refused, with an id", (done.returncode, done.stderr))
+        for line, numbers in zip(lines, ids):
+            s.check(numbers[-1] in rows and rows[numbers[-1]].search(line), 'which docs/messages.md has', line)
+            told.add(numbers[-1])
+    s.check(len(told) >= 12, 'ids of their own', told)
 
 
 def two_volumes(s):
