@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in Cockpit, in a real browser, over a real array with load: cockpit_page.py views|changes|gone|SECONDS.
+"""The page in Cockpit, in a real browser, over a real array with load: cockpit_page.py views|changes|gone|many|SECONDS.
 
 views: everything is shown, accessibly. changes: every command of umbractl that changes something, through the page's forms,
-and what no form offers. gone: umbrad stops and is started again. A number: a walk at random for so long, with the seed UMBRA_TEST_SEED. Pictures are left in
+and what no form offers. gone: umbrad stops and is started again. many: 2,000 LUNs. A number: a walk at random for so long, with the seed UMBRA_TEST_SEED. Pictures are left in
 build/browser/pictures.
 """
+import json
 import os
 import sys
 import threading
@@ -15,6 +16,7 @@ from umbra_initiator import Channel, LoginError, Session  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 SKIP = 77
+MANY = 2000
 HOSTILE = '<img src=x onerror="window.top.hacked=1">'
 BLOCKS = 128  # of 512 bytes: 64 KiB
 
@@ -115,6 +117,19 @@ def gone(array):
         raise failed[0]
 
 
+def many(array):
+    """2,000 LUNs, a host that sees a thousand of them, a copy set of 64."""
+    names = [f'lun-{number}' for number in range(1, MANY)] + ['with-a-copy']
+    path = os.path.join(array.dir, 'many.json')
+    with open(path, 'w') as file:
+        json.dump({'luns': [{'name': name, 'size': '1M'} for name in names], 'hosts': [{'name': 'db1', 'iqns': ['iqn.2026-01.test:db1']}],
+                   'mappings': [{'lun': name, 'host': 'db1'} for name in names[:1000]]}, file)
+    array.ctl('apply', path)
+    array.ctl('set', 'create', 'first', *names[-64:])
+    with Cockpit(array) as cockpit:
+        cockpit.browse('many.mjs')
+
+
 def main():
     lacks = missing()
     if lacks:
@@ -123,6 +138,9 @@ def main():
     with Array(config={'copysets': {'recycle_time': '1h'}}, pool_options=('--capacity', '512M', '--checksums', 'on')) as array:
         if sys.argv[1] == 'gone':
             gone(array)
+            return 0
+        if sys.argv[1] == 'many':
+            many(array)
             return 0
         furnish(array)
         story = sys.argv[1] in ('views', 'changes')
