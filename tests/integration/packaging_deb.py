@@ -109,6 +109,15 @@ def look_at_unit(root):
         run('systemd-tmpfiles', '--root=' + root, '--cat-config', 'umbra.conf')
 
 
+def same_again(build, scratch, *packages):
+    """Made a second time, elsewhere and under another umask: the same bytes."""
+    again = os.path.join(scratch, 'again')
+    made = run(os.path.join(ROOT, 'packaging/deb/make-package'), build, again, umask=0o077).split()
+    for first, second in zip(packages, made, strict=True):
+        with open(first, 'rb') as one, open(second, 'rb') as other:
+            assert one.read() == other.read(), f'{second} differs from {first}'
+
+
 class Root:
     """A scratch root with dpkg's database: one that has none of what the package depends on, which is outside."""
 
@@ -234,6 +243,7 @@ def main():
         assert os.path.dirname(package) == scratch and package.endswith('.deb'), package
         look_inside(package, scratch, by_meson)
         look_by_lintian(*packages)
+        same_again(build, scratch, *packages)
         if os.geteuid() == 0:
             life(package, scratch)
             page_life(package, page, scratch)
