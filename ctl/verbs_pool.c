@@ -303,11 +303,27 @@ int verb_pool_dump(struct invocation *in)
 	return err ? ctl_fail_fault(in, err, &fault) : CTL_OK;
 }
 
+/* Of a store in Ceph: what Ceph itself keeps is not asked of it. */
+static int print_ceph_pool(const struct invocation *in, json_t *pool)
+{
+	bool known = json_integer_value(json_object_get(pool, "capacity_bytes")) > 0;
+	bool read_only = json_is_true(json_object_get(pool, "read_only"));
+
+	return print_result(in, pool,
+		"in Ceph    %s\ncapacity   %s\nused       %s\nreclaiming %s, %s images\nstate      %s%s\n",
+		text_of(pool, "path"), known ? size_of(pool, "capacity_bytes") : "not known to the cluster",
+		known ? size_of(pool, "used_bytes") : "not known to the cluster",
+		size_of(pool, "reclaim_pending_bytes"), count_of(pool, "reclaim_pending_steps"),
+		read_only ? "read-only: " : "read-write", read_only ? text_of(pool, "read_only_reason") : "");
+}
+
 int verb_pool_status(struct invocation *in)
 {
 	json_t *pool = ctl_call(in, "pool.status", NULL);
 	bool read_only = json_is_true(json_object_get(pool, "read_only"));
 
+	if (strcmp(text_of(pool, "store"), "rbd") == 0)
+		return print_ceph_pool(in, pool);
 	return print_result(in, pool,
 		"path       %s\ncapacity   %s\nused       %s\nreclaiming %s, %s steps\nset aside  %s\nmirror     %s\nchecksums  %s\nstate      %s%s\n",
 		text_of(pool, "path"), size_of(pool, "capacity_bytes"), size_of(pool, "used_bytes"),

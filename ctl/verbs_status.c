@@ -40,10 +40,12 @@ static void print_status(const json_t *status)
 		"portal   %s port %s, group %s%s%s\n", text_of(portal, "address"), count_of(portal, "port"),
 		count_of(portal, "group"), json_object_get(portal, "redirect") ? ", sends hosts to " : "",
 		json_object_get(portal, "redirect") ? text_of(portal, "redirect") : "");
+	bool known = json_integer_value(json_object_get(pool, "capacity_bytes")) > 0;
 	printf("pool     %s: %s of %s used, %s being reclaimed, %s set aside for shadow copies%s%s\n",
-		text_of(pool, "path"), size_of(pool, "used_bytes"), size_of(pool, "capacity_bytes"),
-		size_of(pool, "reclaim_pending_bytes"), size_of(pool, "reserved_bytes"),
-		read_only ? ", READ-ONLY: " : "", read_only ? text_of(pool, "read_only_reason") : "");
+		text_of(pool, "path"), known ? size_of(pool, "used_bytes") : "?",
+		known ? size_of(pool, "capacity_bytes") : "?", size_of(pool, "reclaim_pending_bytes"),
+		size_of(pool, "reserved_bytes"), read_only ? ", READ-ONLY: " : "",
+		read_only ? text_of(pool, "read_only_reason") : "");
 	printf("LUNs     %s and %s shadow LUNs of %s\n", count_of(counts, "luns"),
 		count_of(counts, "shadows"), count_of(limits, "luns_max"));
 	printf("hosts    %s of %s\n", count_of(counts, "hosts"), count_of(limits, "hosts_max"));

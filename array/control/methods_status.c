@@ -176,7 +176,8 @@ static void pool_grow_method(struct mgmt_call *c)
 		return;
 	}
 	if (!store->ops->grow) {
-		mgmt_fail(c, -EOPNOTSUPP, "this array's store does not grow by a command.");
+		mgmt_fail(c, -EOPNOTSUPP,
+			"this array's store does not grow by a command: it lies in Ceph, which grows with its OSDs (docs/ceph.md).");
 		return;
 	}
 	g = calloc(1, sizeof(*g));
@@ -224,7 +225,8 @@ static void pool_backup_method(struct mgmt_call *c)
 		return;
 	}
 	if (!store->ops->backup) {
-		mgmt_fail(c, -EOPNOTSUPP, "this array's store has no metadata to copy.");
+		mgmt_fail(c, -EOPNOTSUPP,
+			"this array's store has no metadata to copy: it lies in Ceph, whose copies and backups are what keeps it (docs/ceph.md).");
 		return;
 	}
 	b = calloc(1, sizeof(*b));
@@ -265,7 +267,8 @@ static struct store *scrub_store(struct mgmt_call *c)
 
 	if (store->ops->scrub_view)
 		return store;
-	mgmt_fail(c, -EOPNOTSUPP, "this array's store keeps no checksums.");
+	mgmt_fail(c, -EOPNOTSUPP,
+		"this array's store keeps no checksums of its own: it lies in Ceph, whose scrubs look for damage (ceph pg deep-scrub).");
 	return NULL;
 }
 

@@ -46,7 +46,15 @@ def life(array):
     array.ctl('lun', 'resize', 'a', '--size', '16M')
     array.ctl('set', 'create', 'plex', 'a', '--plex')
     array.ctl('shadow', 'delete', shadow.hex())
-    array.ctl('status')
+
+
+def commands(array):
+    """What Ceph has its own means for is refused, and says so."""
+    status = array.text('pool', 'status')
+    assert re.search(r'^in Ceph +rbd/', status, re.M) and 'read-write' in status and 'mirror' not in status, status
+    assert array.ctl('status')['pool']['store'] == 'rbd'
+    for words in (['grow'], ['backup', array.dir], ['scrub', 'start']):
+        refused(array.ctl('pool', *words, check=False), 'it lies in Ceph')
 
 
 def enough(cluster):
@@ -55,6 +63,7 @@ def enough(cluster):
     cluster.rbd('pool', 'init', 'other')
     with Array({'rbd': {'client': 'umbra'}}, ceph=cluster) as array:
         life(array)
+        commands(array)
         images = [name for name in cluster.images() if name.startswith(array.ceph['array'] + '.')]
         assert images, cluster.images()
         refused(run_ctl('rbd', 'create', 'other', '--client', 'umbra', '--conf', cluster.conf, check=False), 'does not allow client.umbra')
@@ -69,7 +78,7 @@ def enough(cluster):
 
 def too_few(cluster):
     create = ('rbd', 'create', cluster.pool, '--conf', cluster.conf)
-    refused(run_ctl(*create, '--client', 'nobody', check=False), 'client.nobody')
+    refused(run_ctl(*create, '--client', 'nobody', check=False), 'client.nobody', 'keyring')
     refused(run_ctl('rbd', 'create', 'nowhere', '--conf', cluster.conf, check=False), 'no pool nowhere', 'ceph osd pool create nowhere')
     refused(run_ctl(*create, '--namespace', 'none', check=False), 'no namespace none', 'rbd namespace create')
     refused(run_ctl('rbd', 'create', cluster.pool, '--conf', '/nonexistent/ceph.conf', check=False), '/nonexistent/ceph.conf')
