@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The commands of the README. Meson does the building; this file only names what people type.
 #   make            build both machines; the programs end up in build/bin/
-#   make demo       the main job, end to end; report in build/demo/
+#   make demo       the main job, end to end; report in build/demo/. STORE=rbd: in a Ceph cluster
 #   make test       the unit tests, in a minute or two
 #   make check      every test, and a line as each ends
 #   make requesters the unmodified restic.exe, built from Debian's source, backs up in the lab; report in build/requesters/
@@ -30,7 +30,7 @@ windows: bootstrap
 	@scripts/build windows
 
 demo: all
-	@lab/demo/demo
+	@lab/demo/demo $(if $(STORE),--store $(STORE))
 
 test: bootstrap
 	@scripts/check unit
