@@ -61,6 +61,13 @@ class Later(threading.Thread):
         return self.failure
 
 
+def blocks_sigterm(pid):
+    """Whether umbrad is so far that it takes signals itself."""
+    with open(f'/proc/{pid}/status') as status:
+        mask = next(int(line.split()[1], 16) for line in status if line.startswith('SigBlk:'))
+    return bool(mask >> signal.SIGTERM - 1 & 1)
+
+
 def run_umbrad(array):
     return subprocess.run([umbrad_path(), '--config', array.config_path], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=PATIENCE_S)
@@ -192,7 +199,7 @@ def monitors():
             try:
                 process = subprocess.Popen([umbrad_path(), '--config', second.config_path], stdin=subprocess.DEVNULL,
                                            stderr=subprocess.PIPE, text=True)
-                time.sleep(1)
+                wait_until('it listens for signals', lambda: blocks_sigterm(process.pid))
                 process.send_signal(signal.SIGTERM)
                 said = process.communicate(timeout=PATIENCE_S)[1]
                 assert process.returncode == 0 and 'stopped while it was starting' in said, (process.returncode, said)
