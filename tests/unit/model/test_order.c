@@ -6,7 +6,9 @@
  */
 #include "tests/unit/model/chains.h"
 
-#ifdef HARNESS_POOL
+#ifdef HARNESS_RBD
+#define COMMITS 12 /* each waits for the monitors */
+#elif defined(HARNESS_POOL)
 #define COMMITS 30
 #else
 #define COMMITS 150
