@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A module as a store's package has it, and, by WRONG_…, modules that do not fit. */
+/* A module as a store's package has it, and, by WRONG_…, modules that do not fit in one respect each. NAME: of its file. */
 #include <errno.h>
 #include "array/reactor/reactor.h"
 #include "array/store/module.h"
@@ -38,7 +38,7 @@ const struct store_module umbra_store_module = {
 #ifdef WRONG_NAME
 	.name = "another",
 #else
-	.name = "good",
+	.name = NAME,
 #endif
 	.library = "libnothing 1",
 	.create = create,
