@@ -10,15 +10,35 @@
 #define UMBRA_STORE_MODULE_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include "array/util/fault.h"
 
 struct reactor;
 struct store;
 
-#define STORE_MODULE_VERSION         1
+#define STORE_MODULE_VERSION         2
 #define STORE_MODULE_ARRAY_MAX_BYTES 40
 #define STORE_MODULE_ARRAY           "default" /* the array, where none is named */
+
+/*
+ * For a controller that stands by: while another umbrad owns the array, open does not fail with -EBUSY but waits for it, and
+ * tells meanwhile what the catalogue says. All calls come from inside open, on its thread.
+ */
+struct store_standby {
+	void *arg;
+	/* Several times a second. False: open ends with -ECANCELED. owner: the owner's machine, "" when it is not known. */
+	bool (*waits)(void *arg, const char *owner);
+	/* About once a second, when the catalogue may have changed: what the array's tables hold that hosts and administrators see
+	 * (LUN, HOST, MAP, META), its disks, then the end. A record or disk that does not return 0 ends it. err: it could not be
+	 * read as a whole. */
+	void (*begin)(void *arg);
+	int (*record)(void *arg, unsigned table, const void *key, size_t key_len, const void *value,
+		size_t value_len);
+	int (*disk)(void *arg, uint64_t id, uint64_t size_bytes);
+	void (*end)(void *arg, int err);
+};
 
 struct store_module_options {
 	const char *cluster_conf; /* ceph.conf; NULL: where librados looks (CEPH_CONF, /etc/ceph/ceph.conf) */
@@ -32,6 +52,7 @@ struct store_module_options {
 	/* The store has lost its right to the array (fenced, or the lease was taken): nothing can be written any more. Once, on
 	 * the reactor's thread; or NULL. Its arg is notice_arg. */
 	void (*fenced)(void *arg, const char *reason);
+	const struct store_standby *standby; /* NULL: it does not wait */
 };
 
 struct store_module {
@@ -41,7 +62,8 @@ struct store_module {
 	const char *library; /* what it stands on, for --version: "librbd 1.16.0" */
 	/* Blocks. -EEXIST: there is such an array. */
 	int (*create)(const struct store_module_options *o, struct fault *fault);
-	/* Takes the array's lease (when its old owner's has run out, or the owner is blocklisted), raises the epoch, sweeps. Blocks.
+	/* Takes the array's lease (when its old owner's has run out, or the owner is blocklisted), raises the epoch, sweeps. Blocks;
+	 * from any thread, also while the reactor runs, which has the store from when open has returned.
 	 * -EBUSY: another umbrad owns it; -ENOENT; -EACCES, -EPERM (the fault says which right is missing); -ETIMEDOUT: the cluster
 	 * does not answer. */
 	int (*open)(const struct store_module_options *o, struct reactor *reactor, struct store **out,

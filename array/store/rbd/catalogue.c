@@ -245,6 +245,31 @@ static int load_flat(void *arg, const char *key, size_t key_len, const char *val
 	return rbd_hydrate_mend(arg, image);
 }
 
+struct disks_arg {
+	int (*each)(void *arg, uint64_t id, uint64_t size_bytes);
+	void *arg;
+};
+
+static int disks_each(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
+{
+	const struct disks_arg *a = arg;
+	char image[RBD_IMAGE_NAME_BYTES];
+	uint64_t id, size_bytes;
+
+	if (!rbd_disk_key_parse(key, key_len, &id) ||
+		!rbd_disk_value_parse(value, value_len, &size_bytes, image))
+		return -EUCLEAN;
+	return a->each(a->arg, id, size_bytes);
+}
+
+int rbd_catalogue_disks(
+	struct rbd_store *s, int (*each)(void *arg, uint64_t id, uint64_t size_bytes), void *arg)
+{
+	struct disks_arg a = {each, arg};
+
+	return records(s, "disk.", disks_each, &a);
+}
+
 int rbd_catalogue_load(struct rbd_store *s, struct fault *f)
 {
 	char next[24], disks[24];

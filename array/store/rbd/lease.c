@@ -132,8 +132,9 @@ static int operate(struct rbd_store *s, rados_write_op_t op)
 	return err;
 }
 
-/* Waits until nobody holds a lease any more. 0, -EBUSY: the owner lives. */
-static int watch(struct rbd_store *s, struct head *h, struct rbd_owner *owner)
+/* Waits until nobody holds a lease any more. 0; -EBUSY: the owner lives, and *h is of now; -ECANCELED. */
+static int watch(
+	struct rbd_store *s, const struct store_module_options *o, struct head *h, struct rbd_owner *owner)
 {
 	uint64_t begun_ms = rbd_clock_ms();
 	char epoch[24], beat[24];
@@ -144,6 +145,8 @@ static int watch(struct rbd_store *s, struct head *h, struct rbd_owner *owner)
 		struct timespec t = {.tv_nsec = LOOK_MS * 1000000L};
 		int err;
 
+		if (o->standby && !o->standby->waits(o->standby->arg, owner->host))
+			return -ECANCELED;
 		nanosleep(&t, NULL);
 		err = head_read(s, h);
 		if (err)
@@ -332,12 +335,14 @@ static int renew_start(struct rbd_lease *l)
 	return -err;
 }
 
-int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, struct fault *f)
+/* One try, whose fault is set where the error alone does not say it. */
+static int try_take(
+	struct rbd_store *s, const struct store_module_options *o, struct rbd_owner *owner, struct fault *f)
 {
-	struct rbd_owner owner = {0};
 	struct head h;
 	int err = head_read(s, &h);
 
+	memset(owner, 0, sizeof(*owner));
 	if (err == -ENOENT)
 		return fault_set(f, err, "the pool %s holds no array named %s: make it (umbractl rbd create)",
 			o->ceph_pool, s->array);
@@ -346,21 +351,39 @@ int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, st
 			"the catalogue of the array %s has the format %s, and this umbrad knows %s: take a newer umbrad",
 			s->array, h.format, RBD_FORMAT);
 	if (!err && h.owner[0]) {
-		if (!rbd_owner_parse(h.owner, &owner))
-			err = -EUCLEAN;
-		else
-			err = watch(s, &h, &owner);
+		if (!rbd_owner_parse(h.owner, owner))
+			return -EUCLEAN;
+		if (o->standby)
+			rbd_standby_look(s, o->standby);
+		err = watch(s, o, &h, owner);
 		if (!h.owner[0])
-			memset(&owner, 0, sizeof(owner));
+			memset(owner, 0, sizeof(*owner));
 	}
 	/* librados draws its address' number at random, and a process that was forked draws like its parent. */
-	if (!err &&
-		(strcmp(owner.addresses, s->cluster.addresses) == 0 || strstr(h.fence, s->cluster.addresses)))
+	if (!err && (strcmp(owner->addresses, s->cluster.addresses) == 0 ||
+			    strstr(h.fence, s->cluster.addresses)))
 		return fault_set(f, -EADDRINUSE,
 			"this umbrad has the same address to Ceph as the one that it follows (%s): start it again",
 			s->cluster.addresses);
-	if (!err)
-		err = claim(s, &h, &owner);
+	return err ? err : claim(s, &h, owner);
+}
+
+int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, struct fault *f)
+{
+	struct rbd_owner owner;
+	struct fault why = {0};
+	int err;
+
+	do
+		err = try_take(s, o, &owner, &why);
+	while (err == -EBUSY && o->standby);
+	if (why.err) {
+		if (f)
+			*f = why;
+		return why.err;
+	}
+	if (err == -ECANCELED)
+		return fault_set(f, err, "the wait for the array was ended: start umbrad again");
 	if (err == -EBUSY)
 		return fault_set(f, err,
 			"another umbrad owns the array %s of the pool %s (on %s, process %" PRIu64

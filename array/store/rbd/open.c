@@ -87,6 +87,32 @@ static int take(struct rbd_store *s, const struct store_module_options *o, struc
 	return err;
 }
 
+/* What has to do with the reactor begins on its thread. */
+static void opened(struct reactor_message *m)
+{
+	struct rbd_store *s = container_of(m, struct rbd_store, opened);
+
+	if (!s->closing)
+		rbd_reclaim_start(s);
+}
+
+/* Where the lease has left something for the reactor's thread, it is that thread that frees the store. */
+static void given_up(struct reactor_message *m)
+{
+	rbd_store_free(container_of(m, struct rbd_store, opened));
+}
+
+static void give_up(struct rbd_store *s)
+{
+	rbd_lease_release(s);
+	if (!atomic_load(&s->lease.telling) && !atomic_load(&s->lease.renewed_posted)) {
+		rbd_store_free(s);
+		return;
+	}
+	s->opened.call = given_up;
+	reactor_post(s->base.reactor, &s->opened);
+}
+
 int rbd_module_open(
 	const struct store_module_options *o, struct reactor *r, struct store **out, struct fault *f)
 {
@@ -109,13 +135,13 @@ int rbd_module_open(
 	else
 		err = take(s, o, f);
 	if (err) {
-		rbd_lease_release(s);
-		rbd_store_free(s);
+		give_up(s);
 		return err;
 	}
 	rbd_cluster_room(&s->cluster, s->pool, &s->room);
 	s->open = true;
-	rbd_reclaim_start(s);
+	s->opened.call = opened;
+	reactor_post(r, &s->opened);
 	*out = &s->base;
 	return 0;
 }

@@ -128,6 +128,9 @@ int rbd_catalogue_load(struct rbd_store *s, struct fault *f);
 int rbd_catalogue_iterate(struct store *s, enum store_table table,
 	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
 	void *arg);
+/* Each disk record. Blocks. */
+int rbd_catalogue_disks(
+	struct rbd_store *s, int (*each)(void *arg, uint64_t id, uint64_t size_bytes), void *arg);
 /* A header record; absent: "". Blocks. */
 int rbd_catalogue_header(rados_ioctx_t io, const char *object, const char *key, char *value, size_t size);
 /* A write operation that does nothing unless the epoch is `epoch`. */
@@ -136,6 +139,9 @@ void rbd_op_set(rados_write_op_t op, const void *key, size_t key_len, const void
 void rbd_op_set_text(rados_write_op_t op, const char *key, const char *value);
 void rbd_op_del(rados_write_op_t op, const void *key, size_t key_len);
 void rbd_op_cmp_text(rados_write_op_t op, const char *key, const char *value);
+
+/* ---- standby.c: the catalogue of an array that another umbrad owns ---- */
+void rbd_standby_look(struct rbd_store *s, const struct store_standby *to); /* blocks */
 
 /* ---- image.c: an image and its handle ---- */
 struct rbd_waiter {
@@ -332,6 +338,7 @@ struct rbd_store {
 	bool closing;       /* of the reactor's thread */
 	atomic_bool ending; /* the same, for workers: no more deletions begin */
 	struct rbd_job close_job;
+	struct reactor_message opened;
 	/* look.c */
 	struct rbd_room room;
 	struct rbd_job room_job;
