@@ -93,6 +93,10 @@ int array_open(const struct array_options *options, struct array **out, struct f
 	} else {
 		err = catalogue_load(a, fault);
 	}
+	if (!err && options->standby) {
+		*out = a;
+		return 0;
+	}
 	if (!err && a->options.copy_kind == UP_COPY_PLEX && !a->options.store->ops->hydrate)
 		err = fault_set(fault, -ENOTSUP,
 			"copy_kind is plex, and this store makes differential copies only: take the line out of umbrad.conf");
@@ -133,6 +137,8 @@ void array_reload(struct array *a, const struct array_options *options)
 	o->lun_max_bytes = fresh.lun_max_bytes;
 	if (o->store->ops->hydrate)
 		o->copy_kind = fresh.copy_kind;
+	if (o->standby)
+		return;
 	for (struct lun *lun = lun_next(a, NULL); lun; lun = lun_next(a, lun))
 		lun_hydration_kick(lun);
 }

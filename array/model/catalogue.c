@@ -82,8 +82,11 @@ static int load_policy(struct loader *l, const void *key, size_t key_len, const 
 static int load_meta(void *arg, const void *key, size_t key_len, const void *value, size_t len)
 {
 	struct loader *l = arg;
+	bool standby = l->a->options.standby;
 	struct array_record r;
 
+	if (standby && (lun_image_record_is(key, key_len) || policy_record_is(key, key_len)))
+		return 0;
 	if (lun_image_record_is(key, key_len))
 		return load_image(l, key, key_len, value, len);
 	if (policy_record_is(key, key_len))
@@ -141,6 +144,8 @@ static int load_lun(void *arg, const void *key, size_t key_len, const void *valu
 		return array_store_fault(l->fault, err, r.name);
 	if (store->ops->disk_size(disk) != r.size_bytes)
 		return bad(l, "LUN", key, key_len, -EUCLEAN, "its disk has another size");
+	if (r.role == LUN_ROLE_RECYCLED && l->a->options.standby)
+		return 0;
 	if (r.role == LUN_ROLE_RECYCLED)
 		return lun_recycled_load(l->a, &r, disk) ? bad(l, "LUN", key, key_len, -ENOMEM, "") : 0;
 	b = lun_new(l->a, &r, disk);
@@ -350,6 +355,9 @@ int catalogue_load(struct array *a, struct fault *fault)
 	} tables[] = {{STORE_TABLE_META, load_meta}, {STORE_TABLE_LUN, load_lun},
 		{STORE_TABLE_HOST, load_host}, {STORE_TABLE_MAP, load_map}, {STORE_TABLE_SET, load_set},
 		{STORE_TABLE_META, load_lock}, {STORE_TABLE_RESERVATION, load_reservations}};
+	enum {
+		STANDBY_TABLES = 4
+	};
 	struct store *store = a->options.store;
 	struct loader l = {.a = a, .fault = fault};
 	struct fault none;
@@ -359,14 +367,16 @@ int catalogue_load(struct array *a, struct fault *fault)
 		l.fault = &none;
 	l.fault->err = 0;
 	a->luns->loading = true;
-	for (size_t i = 0; !err && i < sizeof(tables) / sizeof(tables[0]); i++)
+	/* Sets, locks and reservations are the owner's affair. */
+	for (size_t i = 0;
+		!err && i < (a->options.standby ? STANDBY_TABLES : sizeof(tables) / sizeof(tables[0])); i++)
 		err = store->ops->iterate(store, tables[i].table, tables[i].each, &l);
 	a->luns->loading = false;
 	if (!err)
 		set_owners_resolve(a);
 	if (!err)
 		err = lun_order_all(a);
-	if (!err)
+	if (!err && !a->options.standby)
 		err = shadows_check(&l);
 	if (!err && !a->meta_durable && a->luns->count + a->hosts->count > 0)
 		err = fault_set(l.fault, -EUCLEAN,

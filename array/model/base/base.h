@@ -41,6 +41,9 @@ struct array_options {
 	uint32_t luns_max, hosts_max, sets_max, set_luns_max; /* 0: 16384, 4096, 4096, 64 */
 	uint32_t host_luns_max; /* mapped to one host, 0: ARRAY_LUN_NUMBER_MAX */
 	uint64_t lun_max_bytes; /* of a new or resized LUN, 0: ARRAY_LUN_MAX_BYTES */
+	/* Another controller owns the array: of its catalogue there are the hosts, the LUNs and the mappings, and nothing goes on
+	 * by itself. The store refuses whatever would change. */
+	bool standby;
 };
 
 const uint8_t *array_id(const struct array *a); /* 16 bytes, persistent */

@@ -59,6 +59,11 @@ void *change_new(struct array *a, size_t size, const struct change_ops *ops, str
 		call->window_ns = call->durable_ns = 0;
 		call->note[0] = 0;
 	}
+	if (a->options.standby) {
+		array_call_refuse(call, -ESHUTDOWN,
+			"this controller stands by, and another one owns the array: ask that one (umbractl status names it)");
+		return NULL;
+	}
 	if (a->change_count >= ARRAY_CHANGES_MAX) {
 		array_call_refuse(call, -EBUSY, "too many changes are waiting; try again");
 		return NULL;
