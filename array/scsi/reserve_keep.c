@@ -6,10 +6,13 @@
  *	u16, holder u8, name length u8, name; of a SANITIZE: action u8, flags u8 (1 AUSE, 2 INVERT, 4 it
  *	failed), passes u8, pattern length u16, pattern
  *
+ * With several controllers all of it is kept, APTPL or not: a takeover is no loss of power. It is APTPL's from then on.
+ *
  * The array's catalogue keeps it with a checksum, in the order in which it was given. The generation is not
  * kept: it begins at 0 with the power (SPC-4 6.15.2).
  */
 #include "array/scsi/lun.h"
+#include "array/scsi/nexus.h"
 #include "array/scsi/reserve.h"
 #include "array/scsi/sanitize.h"
 #include "array/scsi/sense.h"
@@ -47,7 +50,7 @@ size_t scsi_reserve_pack_size(const struct scsi_lun *s)
 static size_t pack(const struct scsi_lun *s, uint8_t *p)
 {
 	uint8_t *begin = p;
-	bool registrants = s->pr_kept && s->registrant_count > 0;
+	bool registrants = (s->pr_kept || s->pr_always) && s->registrant_count > 0;
 	bool sanitize = scsi_sanitize_is_kept(s->sanitize);
 
 	if (!registrants && !sanitize)
@@ -161,7 +164,8 @@ void scsi_reserve_finish_kept(struct scsi_task *task)
 	struct scsi_lun *s = scsi_lun_of(task);
 	struct keep *k;
 
-	if (!s->pr_kept && !task->lun_held->reservations && !s->pr_keeping) {
+	s->pr_always = task->nexus->target->controllers;
+	if (!s->pr_kept && !s->pr_always && !task->lun_held->reservations && !s->pr_keeping) {
 		scsi_task_finish(task);
 		return;
 	}

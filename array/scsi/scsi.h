@@ -158,7 +158,7 @@ void scsi_nexus_destroy(struct scsi_nexus *n);
 /* The nexus goes on with another connection: all its tasks are aborted as above, nothing else of it is lost. */
 void scsi_nexus_move(struct scsi_nexus *n, void *transport);
 /* The nexus goes on at another target of the same name and array (this controller has become its owner, or is it no
- * more): *out is there what n was here, with what its initiator has not been told yet and 2A/06. n ends, and its target
+ * more): *out is there what n was here, with what its initiator has not been told yet, and 2A/06 where the access states differ. n ends, and its target
  * may be destroyed as after scsi_nexus_destroy; but of its tasks those that can be withdrawn are answered with 2A/06, and
  * the others with what comes of them. Not 0: as for scsi_nexus_create, and n is what it was. */
 int scsi_nexus_rehome(struct scsi_nexus *n, struct scsi_target *t, struct scsi_nexus **out);

@@ -185,9 +185,10 @@ void scsi_set_errno(struct scsi_task *task, int err)
 	task->status = scsi_errno_sense(err, task->io.io.op != STORE_READ, &sense);
 	if (task->status != SCSI_STATUS_CHECK_CONDITION)
 		return;
-	/* With several controllers it is another one that is about to own the array. */
+	/* With several controllers it is another one that owns the array, or is about to. */
 	if (err == -ESHUTDOWN && task->nexus->target->controllers)
-		sense.asc = ASC_TRANSITIONING;
+		sense.asc = task->nexus->target->own->access == SCSI_ACCESS_STANDBY ? ASC_STANDBY
+										    : ASC_TRANSITIONING;
 	if (err == -EILSEQ) {
 		sense.has_information = true;
 		sense.information = task->io.io.miscompare_offset;

@@ -224,6 +224,10 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 /* What n's initiator has to be told: what it was not told yet, and what is different from now on. */
 static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *old)
 {
+	bool same_groups = n->target->group_count == old->target->group_count &&
+			   n->target->own->id == old->target->own->id &&
+			   memcmp(n->target->groups, old->target->groups, sizeof(n->target->groups)) == 0;
+
 	n->attention_nexus = old->attention_nexus;
 	n->attention[0] = old->attention[0];
 	for (uint32_t i = 1; i <= ARRAY_LUN_NUMBER_MAX; i++) {
@@ -234,7 +238,7 @@ static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *ol
 		n->attention[i] = same || !before ? old->attention[i] : 0;
 		if ((before || now) && !same)
 			scsi_attention_set(n, 0, ATTENTION_REPORTED_LUNS);
-		if (now)
+		if (now && !same_groups)
 			scsi_attention_set(n, i, ATTENTION_ACCESS_STATE);
 		if (same && before->size_bytes != now->size_bytes)
 			scsi_attention_set(n, i, ATTENTION_CAPACITY);

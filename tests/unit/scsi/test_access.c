@@ -613,6 +613,43 @@ TEST(what_is_different_there_is_told)
 			l->scsi_free(l->scsi);
 }
 
+/* From one snapshot of the catalogue to the next: the access states are the same, and only what differs is told. */
+TEST(the_same_states_there_are_not_told)
+{
+	static struct scsi_target *again;
+	struct scsi_target_options options = {.array = fake_again(),
+		.target_name = "iqn.test:target",
+		.groups = groups,
+		.group_count = 2,
+		.group = 1};
+
+	assert_int_equal(scsi_target_create(&options, &again), 0);
+	rehome(&test_a, again);
+	expect_good(run(a, 1, TUR, NO_DATA));
+	scsi_nexus_destroy(test_a.nexus);
+	test_a.nexus = NULL;
+	scsi_target_destroy(again);
+}
+
+/* With APTPL or without: the other controller knows them when it takes over. */
+TEST(reservations_are_kept_for_the_other_controller)
+{
+	expect_good(pr_out(&test_a, 0, 0, 0, 7));
+	expect_good(pr_out(&test_a, 1, 5, 7, 0));
+	assert_int_equal(fake_keeps, 2);
+	scsi_nexus_destroy(test_a.nexus);
+	test_a.nexus = NULL;
+	fake_restart();
+	client_login(&test_a, "iqn.test:a", 1, 1);
+	client_clear_attentions(&test_a);
+	expect_good(run(b, 1, CDB(0x5E, 1, 0, 0, 0, 0, 0, 4, 0, 0), NO_DATA));
+	assert_int_equal(test_last.len, 8 + 16);
+	assert_int_equal(test_last.data[8 + 13], 5);
+	expect_conflict(run(b, 1, CDB(0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA));
+	expect_good(pr_out(&test_a, 3, 0, 7, 0)); /* CLEAR: nothing is kept any more */
+	assert_int_equal(fake_luns[0].lun.reservations_len, 0);
+}
+
 TEST(nobody_who_may_not_goes_on)
 {
 	struct scsi_nexus *n = NULL;
@@ -639,7 +676,8 @@ int main(void)
 		T(the_owner_carries_out_nothing_else),
 		T(a_host_that_is_revoked_is_so_for_the_other_controller),
 		T(a_session_goes_on_at_another_target), T(what_was_not_told_yet_is_told_there),
-		T(what_is_different_there_is_told), T(nobody_who_may_not_goes_on)};
+		T(what_is_different_there_is_told), T(the_same_states_there_are_not_told),
+		T(reservations_are_kept_for_the_other_controller), T(nobody_who_may_not_goes_on)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
