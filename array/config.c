@@ -33,6 +33,7 @@ enum key_type {
 	KEY_CEPH,
 	KEY_LABEL,
 	KEY_PORTALS,
+	KEY_PEERS,
 	KEY_REDIRECT
 };
 
@@ -63,6 +64,8 @@ static const struct key keys[] = {
 	{"rbd", "client", KEY_CEPH, AT(rbd_client), 0, 0, false},
 	{"rbd", "conf", KEY_PATH, AT(rbd_conf), 0, 0, false},
 	{"rbd", "array", KEY_LABEL, AT(rbd_array), 0, 0, false},
+	{"controller", "number", KEY_COUNT, AT(controller), 1, 2, false},
+	{"controller", "peer_portals", KEY_PEERS, 0, 0, 0, false},
 	{"iscsi", "portals", KEY_PORTALS, 0, 0, 0, false},
 	{"iscsi", "redirect", KEY_REDIRECT, 0, 0, 0, false},
 	{"iscsi", "target_name", KEY_IQN, AT(target_name), 0, 0, false},
@@ -317,13 +320,15 @@ static int read_address(
 }
 
 /* An address, perhaps with "/" and a portal group. */
-static int store_portal(struct reading *r, const char *text, size_t len)
+static int store_portal(struct reading *r, const struct key *k, const char *text, size_t len)
 {
-	struct iscsi_portal *portal = &r->config->portals[r->config->portal_count];
+	bool ours = k->type == KEY_PORTALS;
+	unsigned *count = ours ? &r->config->portal_count : &r->config->peer_count;
+	struct iscsi_portal *portal = (ours ? r->config->portals : r->config->peers) + *count;
 	const char *slash = memchr(text, '/', len);
 	unsigned long group = 0;
 
-	if (r->config->portal_count == CONFIG_PORTALS_MAX)
+	if (*count == CONFIG_PORTALS_MAX)
 		return FAIL(r, "more than %d portals: leave some out.", CONFIG_PORTALS_MAX);
 	if (slash) {
 		char *stop;
@@ -331,14 +336,14 @@ static int store_portal(struct reading *r, const char *text, size_t len)
 		errno = 0;
 		group = strtoul(slash + 1, &stop, 10);
 		if (!isdigit((unsigned char)slash[1]) || stop != text + len || group < 1 || group > 65535)
-			return FAIL(r, "portals: the group in %.*s is no number from 1 to 65535.", (int)len,
-				text);
+			return FAIL(r, "%s: the group in %.*s is no number from 1 to 65535.", k->name,
+				(int)len, text);
 		len = (size_t)(slash - text);
 	}
-	if (read_address(r, "portals", text, len, portal))
+	if (read_address(r, k->name, text, len, portal))
 		return r->err;
 	portal->group = (uint16_t)group;
-	r->config->portal_count++;
+	++*count;
 	return 0;
 }
 
@@ -411,11 +416,11 @@ static int apply_redirects(struct reading *r)
 	return 0;
 }
 
-static int store_portals(struct reading *r, const char *value)
+static int store_portals(struct reading *r, const struct key *k, const char *value)
 {
 	while (*value) {
 		size_t len = strcspn(value, ", \t");
-		if (len && store_portal(r, value, len))
+		if (len && store_portal(r, k, value, len))
 			return r->err;
 		value += len;
 		value += strspn(value, ", \t");
@@ -446,7 +451,8 @@ static int store_value(struct reading *r, const struct key *k, const char *value
 	case KEY_STORE:
 		return store_type(r, k, value);
 	case KEY_PORTALS:
-		return store_portals(r, value);
+	case KEY_PEERS:
+		return store_portals(r, k, value);
 	case KEY_REDIRECT:
 		return store_redirect(r, value);
 	}
@@ -466,7 +472,7 @@ static int take(void *user, const char *section, const char *name, const char *v
 		section_known = true;
 		if (strcmp(name, k->name) != 0)
 			continue;
-		if (r->seen[i] && k->type != KEY_PORTALS && k->type != KEY_REDIRECT)
+		if (r->seen[i] && k->type != KEY_PORTALS && k->type != KEY_PEERS && k->type != KEY_REDIRECT)
 			FAIL(r, "%s is given twice in [%s]: remove one.", name, section);
 		else
 			store_value(r, k, value);
@@ -476,7 +482,7 @@ static int take(void *user, const char *section, const char *name, const char *v
 	if (!*section)
 		FAIL(r, "%s stands before any section: put it below [array], [pool], [iscsi] …", name);
 	else if (!section_known)
-		FAIL(r, "unknown section [%s]: the sections are array, store, pool, rbd, iscsi, scsi, copysets, management.",
+		FAIL(r, "unknown section [%s]: the sections are array, store, pool, rbd, controller, iscsi, scsi, copysets, management.",
 			section);
 	else
 		FAIL(r, "unknown key %s in [%s]: see umbrad.conf(5) for those there are.", name, section);
@@ -518,6 +524,56 @@ static int check_store(struct reading *r)
 	return 0;
 }
 
+/* Another controller's portals are told to hosts as they stand here. */
+static bool reachable(const struct iscsi_portal *p)
+{
+	struct sockaddr_storage address;
+	socklen_t len;
+
+	return p->port && iscsi_address_parse(p->address, p->port, &address, &len) == 0 &&
+	       !iscsi_address_is_wildcard(&address);
+}
+
+/* The other controller is reached elsewhere, by ports with numbers of their own. */
+static int check_controller(struct reading *r)
+{
+	struct config *c = r->config;
+
+	if (!c->controller && !c->peer_count)
+		return 0;
+	if (!c->controller)
+		return fault_set(r->fault, -EINVAL,
+			"%s: [controller] has no number: add number = 1, and number = 2 on the other controller.",
+			r->path);
+	if (c->store != CONFIG_STORE_RBD)
+		return fault_set(r->fault, -EINVAL,
+			"%s: two controllers need a store that both reach: set type = rbd in [store], or remove [controller].",
+			r->path);
+	if (!c->peer_count)
+		return fault_set(r->fault, -EINVAL,
+			"%s: [controller] has no peer_portals: add those of the other controller, as its portals in [iscsi] are.",
+			r->path);
+	for (unsigned i = 0; i < c->portal_count; i++)
+		if (!c->portals[i].group)
+			c->portals[i].group = (uint16_t)c->controller;
+	for (unsigned i = 0; i < c->peer_count; i++) {
+		struct iscsi_portal *p = &c->peers[i];
+
+		if (!reachable(p))
+			return fault_set(r->fault, -EINVAL,
+				"%s: peer_portals: hosts cannot reach the other controller at %s port %u: name an address of its own.",
+				r->path, p->address, p->port);
+		if (!p->group)
+			p->group = (uint16_t)(3 - c->controller);
+		for (unsigned j = 0; j < c->portal_count; j++)
+			if (c->portals[j].group == p->group)
+				return fault_set(r->fault, -EINVAL,
+					"%s: the portal group %u is on both controllers: give portals in [iscsi] and peer_portals different ones (ADDRESS/GROUP).",
+					r->path, p->group);
+	}
+	return 0;
+}
+
 static int fill_in(struct reading *r)
 {
 	struct config *c = r->config;
@@ -543,7 +599,8 @@ static int fill_in(struct reading *r)
 		c->portals[0].port = 3260;
 		c->portal_count = 1;
 	}
-	return apply_redirects(r);
+	err = check_controller(r);
+	return err ? err : apply_redirects(r);
 }
 
 int config_load(const char *path, struct config *out, struct fault *fault)
@@ -589,6 +646,17 @@ static size_t key_bytes(const struct key *k)
 	}
 }
 
+static bool peers_differ(const struct config *a, const struct config *b)
+{
+	if (a->peer_count != b->peer_count)
+		return true;
+	for (unsigned i = 0; i < a->peer_count; i++)
+		if (strcmp(a->peers[i].address, b->peers[i].address) != 0 ||
+			a->peers[i].port != b->peers[i].port || a->peers[i].group != b->peers[i].group)
+			return true;
+	return false;
+}
+
 static bool portals_differ(const struct config *a, const struct config *b, bool redirect)
 {
 	if (!redirect && a->portal_count != b->portal_count)
@@ -608,6 +676,8 @@ static bool differs(const struct key *k, const struct config *a, const struct co
 	const char *x = (const char *)a + k->offset, *y = (const char *)b + k->offset;
 	size_t bytes = key_bytes(k);
 
+	if (k->type == KEY_PEERS)
+		return peers_differ(a, b);
 	if (k->type == KEY_PORTALS || k->type == KEY_REDIRECT)
 		return portals_differ(a, b, k->type == KEY_REDIRECT);
 	return bytes ? memcmp(x, y, bytes) != 0 : strcmp(x, y) != 0;

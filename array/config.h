@@ -35,6 +35,10 @@ struct config {
 	char rbd_conf[CONFIG_TEXT_MAX_BYTES + 1];      /* empty: where librados looks */
 	char rbd_array[CONFIG_TEXT_MAX_BYTES + 1];
 
+	uint32_t controller;                           /* 1 or 2; 0: there is no other controller */
+	struct iscsi_portal peers[CONFIG_PORTALS_MAX]; /* the other one's portals */
+	unsigned peer_count;
+
 	struct iscsi_portal portals[CONFIG_PORTALS_MAX];
 	unsigned portal_count;
 	char target_name[UP_NAME_MAX_BYTES + 1];
@@ -56,6 +60,11 @@ struct config {
 	char management_group[CONFIG_TEXT_MAX_BYTES + 1];
 	uint32_t management_connections_max;
 };
+
+static inline uint16_t config_portal_group(const struct iscsi_portal *portal)
+{
+	return portal->group ? portal->group : 1;
+}
 
 /* Reads the file and fills in what it leaves open. A negative errno with a text that begins with
  * FILE:LINE: where there is a line. */

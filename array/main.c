@@ -6,6 +6,10 @@
  * is it ready (systemd is told, the port file is written). Any failure names its remedy and ends the program:
  * exit code 2 for a wrong command line or configuration, 1 for all else.
  *
+ * With [controller] there is another umbrad with the same array, and one of the two owns it. The other one stands by: what it
+ * serves comes from a snapshot of the catalogue, and is made anew, under the sessions that there are, whenever that changes, and
+ * when it becomes the owner. An owner that loses the array ends at once, and stands by when it is started again.
+ *
  * The end (SIGTERM, SIGINT): the same order backwards, on the reactor, each step begun when the one before is
  * over. SIGHUP reads the configuration again and takes what may change meanwhile. A second signal ends the program at once: nothing acknowledged is lost by that, as with any crash.
  */
@@ -23,9 +27,11 @@
 #include <unistd.h>
 #include "array/config.h"
 #include "array/control/control.h"
+#include "array/controller.h"
 #include "array/iscsi/iscsi.h"
 #include "array/reactor/reactor.h"
 #include "array/scsi/scsi.h"
+#include "array/standby.h"
 #include "array/service.h"
 #include "array/store/module.h"
 #include "array/store/pool/public.h"
@@ -35,6 +41,7 @@
 
 #define ADDRESS_PAUSE_MS 50
 #define ADDRESS_TRIES    60
+#define STOP_WAITING_MS  10000 /* for a cluster that does not answer */
 
 struct daemon {
 	char store_notice[400]; /* at its opening */
@@ -52,6 +59,11 @@ struct daemon {
 	struct management *management;
 	struct array_event_listener log;
 	bool listening;
+	struct controller *controller; /* [controller] */
+	bool standby;
+	unsigned retired; /* what was served before and is not gone yet */
+	bool end_waits_for_retired;
+	struct reactor_timer stop_waiting;
 	/* SIGHUP: what the thread of the signals has read; the reactor's thread takes it and posts the semaphore */
 	struct config fresh;
 	struct fault fresh_fault;
@@ -127,9 +139,15 @@ static bool transport_session(void *ctx, unsigned index, struct management_sessi
 	return true;
 }
 
-static uint16_t portal_group(const struct iscsi_portal *portal)
+static void transport_controller(void *ctx, struct management_controller *out)
 {
-	return portal->group ? portal->group : 1;
+	struct daemon *d = ctx;
+
+	memset(out, 0, sizeof(*out));
+	out->number = d->config.controller;
+	out->owns = !d->standby;
+	if (d->standby)
+		controller_owner(d->controller, out->owner);
 }
 
 static bool transport_portal(void *ctx, unsigned index, struct management_portal *out)
@@ -140,7 +158,7 @@ static bool transport_portal(void *ctx, unsigned index, struct management_portal
 		return false;
 	snprintf(out->address, sizeof(out->address), "%s", d->config.portals[index].address);
 	out->port = iscsi_server_port(d->iscsi, index);
-	out->group = portal_group(&d->config.portals[index]);
+	out->group = config_portal_group(&d->config.portals[index]);
 	if (d->config.portals[index].redirect[0])
 		snprintf(out->redirect, sizeof(out->redirect), "%s, %s", d->config.portals[index].redirect,
 			d->config.portals[index].moved ? "permanently" : "for now");
@@ -237,6 +255,7 @@ static struct array_options array_options_of(const struct daemon *d)
 		.lun_max_bytes = c->lun_max_bytes,
 		.sets_max = c->sets_max,
 		.set_luns_max = c->set_luns_max,
+		.standby = d->standby,
 	};
 }
 
@@ -273,6 +292,32 @@ static void store_fenced(void *arg, const char *reason)
 	_exit(1);
 }
 
+static void catalogue_seen(void *arg, struct snapshot *s);
+static void array_owned(void *arg, struct store *store);
+static void owning_failed(void *arg, const struct fault *fault);
+
+/* The array, or, while another umbrad owns it, what its catalogue says. */
+static int open_as_controller(struct daemon *d, const struct store_module *module,
+	const struct store_module_options *store, struct fault *fault)
+{
+	struct controller_options options = {.reactor = d->reactor,
+		.module = module,
+		.store = *store,
+		.seen = catalogue_seen,
+		.owned = array_owned,
+		.failed = owning_failed,
+		.arg = d};
+	struct snapshot *seen = NULL;
+	int err = controller_create(&options, &d->controller);
+
+	if (!err)
+		err = controller_first(d->controller, &d->store, &seen, fault);
+	d->standby = seen != NULL;
+	if (seen)
+		d->store = snapshot_store(seen);
+	return err;
+}
+
 static int open_rbd(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
@@ -290,7 +335,10 @@ static int open_rbd(struct daemon *d, struct fault *fault)
 
 	snprintf(d->place, sizeof(d->place), "%s/%s%s%s", c->rbd_pool, c->rbd_namespace,
 		*c->rbd_namespace ? "/" : "", c->rbd_array);
-	return module ? module->open(&options, d->reactor, &d->store, fault) : fault->err;
+	if (!module)
+		return fault->err;
+	return c->controller ? open_as_controller(d, module, &options, fault)
+			     : module->open(&options, d->reactor, &d->store, fault);
 }
 
 static int open_array(struct daemon *d, struct fault *fault)
@@ -322,6 +370,10 @@ static int open_inband(struct daemon *d)
 {
 	struct inband_options options = {.array = d->array, .reactor = d->reactor};
 
+	if (d->standby) {
+		d->inband_hook = standby_inband;
+		return 0;
+	}
 	d->inband_hook = (struct scsi_inband){.out = inband_out, .in = inband_in, .cancel = inband_cancel};
 	int err = inband_create(&options, &d->inband);
 	d->inband_hook.ctx = d->inband;
@@ -331,10 +383,11 @@ static int open_inband(struct daemon *d)
 static int open_target(struct daemon *d)
 {
 	const struct config *c = &d->config;
+	struct scsi_port_group groups[2];
 	uint16_t ports[CONFIG_PORTALS_MAX]; /* every initiator is told of all, whichever are in use */
 
 	for (unsigned i = 0; i < c->portal_count; i++)
-		ports[i] = portal_group(&c->portals[i]);
+		ports[i] = config_portal_group(&c->portals[i]);
 	struct scsi_target_options options = {
 		.ports = ports,
 		.port_count = c->portal_count,
@@ -345,6 +398,13 @@ static int open_target(struct daemon *d)
 		.physical_block_bytes = (uint32_t)c->physical_block_bytes,
 		.sanitize_bytes_per_s = c->sanitize_bytes_per_s,
 	};
+
+	if (c->controller) {
+		standby_groups(c, d->standby, groups);
+		options.groups = groups;
+		options.group_count = 2;
+		options.group = groups[0].id;
+	}
 	return scsi_target_create(&options, &d->scsi);
 }
 
@@ -394,8 +454,9 @@ static struct iscsi_options iscsi_options_of(const struct daemon *d)
 static int open_iscsi(struct daemon *d, struct fault *fault)
 {
 	struct iscsi_options options = iscsi_options_of(d);
+	int err = listen_patiently(d, &options, fault);
 
-	return listen_patiently(d, &options, fault);
+	return err ? err : standby_tell_peers(&d->config, d->iscsi);
 }
 
 static int open_management(struct daemon *d, struct fault *fault)
@@ -412,6 +473,7 @@ static int open_management(struct daemon *d, struct fault *fault)
 	};
 
 	d->transport = (struct management_transport){.ctx = d,
+		.controller = c->controller ? transport_controller : NULL,
 		.target_name = c->target_name,
 		.session = transport_session,
 		.portal = transport_portal,
@@ -434,10 +496,112 @@ static void tell_ready(struct daemon *d)
 {
 	char text[400];
 
-	snprintf(text, sizeof(text), "array %s serves %s on port %u", array_name(d->array),
-		d->config.target_name, iscsi_server_port(d->iscsi, 0));
+	snprintf(text, sizeof(text), "array %s %s %s on port %u", array_name(d->array),
+		d->standby ? "stands by for" : "serves", d->config.target_name,
+		iscsi_server_port(d->iscsi, 0));
 	log_line(6, "array", text, 0);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", text);
+}
+
+/* ---- two controllers ------------------------------------------------------------------------------------ */
+
+static void step_done(void *arg);
+
+static void retired_gone(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (--d->retired == 0 && d->end_waits_for_retired)
+		step_done(d);
+}
+
+/* Serves from d->store; what was served before goes. An error: all is as it was, and d->store is still the caller's. */
+static int serve_anew(struct daemon *d, struct store *store, bool standby, struct fault *fault)
+{
+	const struct served before = {.store = d->store, .array = d->array, .scsi = d->scsi};
+	struct retired *r = retired_new();
+	struct scsi_inband inband_before = d->inband_hook;
+	bool standby_before = d->standby;
+	struct array *array = NULL;
+	int err = r ? 0 : -ENOMEM;
+
+	d->store = store;
+	d->standby = standby;
+	struct array_options options = array_options_of(d);
+	if (!err)
+		err = array_open(&options, &array, fault);
+	if (!err) {
+		d->array = array;
+		err = open_inband(d);
+	}
+	if (!err)
+		err = open_target(d);
+	if (err) {
+		if (array)
+			array_close(array);
+		d->store = before.store;
+		d->array = before.array;
+		d->scsi = before.scsi;
+		d->inband_hook = inband_before;
+		d->standby = standby_before;
+		free(r);
+		return err;
+	}
+	array_event_unlisten(&d->log);
+	array_event_listen(d->array, &d->log);
+	iscsi_server_rehome(d->iscsi, d->array, d->scsi);
+	management_set_array(d->management, d->array);
+	d->retired++;
+	retired_go(r, &before, d->reactor, d->management, retired_gone, d);
+	return 0;
+}
+
+static void snapshot_closed(void *arg, int err)
+{
+	(void)arg, (void)err;
+}
+
+static void catalogue_seen(void *arg, struct snapshot *s)
+{
+	struct daemon *d = arg;
+	struct store *store = snapshot_store(s);
+	struct fault fault = {0};
+	int err = serve_anew(d, store, true, &fault);
+
+	if (!err)
+		return;
+	/* Of two changes, perhaps; the next look has it whole. */
+	if (!fault.err)
+		fault_errno(&fault, err);
+	array_event_tell(d->array, ARRAY_EVENT_WARNING, "controller",
+		"what the array's owner has changed could not be taken in, and is tried again with its next change: %s",
+		fault.text);
+	store->ops->close(store, snapshot_closed, NULL);
+}
+
+static void owning_failed(void *arg, const struct fault *fault)
+{
+	struct daemon *d = arg;
+
+	array_event_tell(d->array, ARRAY_EVENT_ERROR, "controller",
+		"this controller stands by and cannot take the array over; it tries again: %s", fault->text);
+}
+
+static void array_owned(void *arg, struct store *store)
+{
+	struct daemon *d = arg;
+	struct fault fault = {0};
+	int err = serve_anew(d, store, false, &fault);
+
+	if (err) {
+		/* Nobody has been told of anything: as after a crash, the other controller or the next start takes it. */
+		fail(d, "controller", &fault, err);
+		_exit(1);
+	}
+	array_event_tell(d->array, ARRAY_EVENT_WARNING, "controller",
+		"controller %u owns the array from now on: the other one gave it back, or was locked out of Ceph",
+		d->config.controller);
+	tell_ready(d);
 }
 
 /* ---- SIGHUP ----------------------------------------------------------------------------------------- */
@@ -531,6 +695,36 @@ static void store_closed(void *arg, int err)
 	step_done(d);
 }
 
+/* A cluster that does not answer: nothing is acknowledged here that could be lost. */
+static void stop_waiting_fired(struct reactor_timer *timer)
+{
+	_exit(container_of(timer, struct daemon, stop_waiting)->exit_code);
+}
+
+static void waits_no_more(void *arg)
+{
+	struct daemon *d = arg;
+
+	reactor_timer_disarm(d->reactor, &d->stop_waiting);
+	step_done(d);
+}
+
+static bool stop_controller(struct daemon *d)
+{
+	if (!d->controller || !d->standby)
+		return false;
+	d->stop_waiting.fire = stop_waiting_fired;
+	reactor_timer_arm(d->reactor, &d->stop_waiting, STOP_WAITING_MS);
+	controller_stop(d->controller, waits_no_more, d);
+	return true;
+}
+
+static bool wait_for_retired(struct daemon *d)
+{
+	d->end_waits_for_retired = true;
+	return d->retired > 0;
+}
+
 static bool stop_management(struct daemon *d)
 {
 	if (!d->management)
@@ -608,8 +802,10 @@ static const struct end_step {
 	bool (*stop)(
 		struct daemon *d); /* true: step_done() is called when it has ended, perhaps from inside */
 } end_steps[] = {
+	{"the wait for the array", stop_controller},
 	{"management calls", stop_management},
 	{"iSCSI sessions", stop_iscsi},
+	{"what was served before", wait_for_retired},
 	{"the SCSI target's background work", stop_target},
 	{"control requests", stop_inband},
 	{"the array's jobs", stop_array},
@@ -726,6 +922,7 @@ static int run_to_the_end(struct daemon *d)
 	if (d->port_file)
 		unlink(d->port_file);
 	reactor_destroy(d->reactor);
+	controller_destroy(d->controller);
 	return err ? 1 : d->exit_code;
 }
 

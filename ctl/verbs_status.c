@@ -25,16 +25,28 @@ static void print_sessions(const json_t *sessions)
 	print_rows(columns, sessions);
 }
 
+static const char *role_of(const json_t *controller)
+{
+	if (strcmp(text_of(controller, "role"), "owner") == 0)
+		return "which owns the array";
+	return *text_of(controller, "owner") ? "which stands by; the array is owned by umbrad on "
+					     : "which stands by";
+}
+
 static void print_status(const json_t *status)
 {
 	const json_t *array = json_object_get(status, "array"), *pool = json_object_get(status, "pool");
 	const json_t *counts = json_object_get(status, "counts"), *limits = json_object_get(status, "limits");
+	const json_t *controller = json_object_get(status, "controller");
 	bool read_only = json_is_true(json_object_get(pool, "read_only"));
 	json_t *portal;
 	size_t i;
 
 	printf("array    %s (%s), umbrad %s, since %s\n", text_of(array, "name"), text_of(array, "id"),
 		text_of(array, "version"), time_of(array, "started_unix_ms"));
+	if (json_is_object(controller))
+		printf("control  controller %s, %s%s\n", count_of(controller, "number"), role_of(controller),
+			*text_of(controller, "owner") ? text_of(controller, "owner") : "");
 	printf("target   %s\n", text_of(array, "target_name"));
 	json_array_foreach(json_object_get(array, "portals"), i, portal) printf(
 		"portal   %s port %s, group %s%s%s\n", text_of(portal, "address"), count_of(portal, "port"),

@@ -50,8 +50,16 @@ struct management_portal {
 	uint16_t port, group;
 	char redirect[300]; /* "address, permanently", empty: it serves */
 };
+/* One of two controllers. */
+struct management_controller {
+	unsigned number;
+	bool owns;      /* the array; else it stands by */
+	char owner[80]; /* the machine that does; "": this one, or it is not known */
+};
+
 struct management_transport {
 	void *ctx;
+	void (*controller)(void *ctx, struct management_controller *out); /* NULL: there is no other one */
 	const char *target_name;
 	/* Both: index 0 … until false. */
 	bool (*session)(void *ctx, unsigned index, struct management_session *out);
@@ -71,6 +79,9 @@ struct management_options {
 };
 /* -EADDRINUSE: another daemon answers there; a socket that nobody serves is replaced. */
 int management_create(const struct management_options *options, struct management **out, struct fault *fault);
+/* Calls that begin from now on are about this array. Those under way still have the one before. */
+void management_set_array(struct management *m, struct array *array);
+bool management_is_idle(const struct management *m); /* no call is under way */
 /* For who connects from now on. 0: 32. */
 void management_reload(struct management *m, unsigned connections_max);
 /* Accepts no more, ends the connections, removes the socket; `done` (perhaps from inside) when no call runs.

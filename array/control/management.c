@@ -676,6 +676,18 @@ int management_create(const struct management_options *options, struct managemen
 	return 0;
 }
 
+void management_set_array(struct management *m, struct array *array)
+{
+	array_event_unlisten(&m->listener);
+	m->options.array = array;
+	array_event_listen(array, &m->listener);
+}
+
+bool management_is_idle(const struct management *m)
+{
+	return m->calls == 0;
+}
+
 void management_reload(struct management *m, unsigned connections_max)
 {
 	m->options.connections_max = connections_max;

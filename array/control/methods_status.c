@@ -121,6 +121,18 @@ static json_t *events_json(const struct array *a)
 		(json_int_t)array_event_count(a, ARRAY_EVENT_ERROR));
 }
 
+/* NULL: there is no other controller. */
+static json_t *controller_json(const struct management_transport *t)
+{
+	struct management_controller view;
+
+	if (!t || !t->controller)
+		return json_null();
+	t->controller(t->ctx, &view);
+	return json_pack("{s:i, s:s, s:s}", "number", (int)view.number, "role",
+		view.owns ? "owner" : "standby", "owner", view.owner);
+}
+
 static void status_method(struct mgmt_call *c)
 {
 	const struct management_transport *t = c->options->transport;
@@ -131,9 +143,10 @@ static void status_method(struct mgmt_call *c)
 		"name", array_name(c->array), "version", UMBRA_VERSION, "pid", (int)getpid(),
 		"started_unix_ms", (json_int_t)c->started_unix_ms, "target_name", t ? t->target_name : NULL,
 		"portals", portals_json(c));
-	mgmt_result(c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "array", array, "pool", pool_json(c),
-			       "counts", counts_json(c), "limits", limits_json(c), "sessions",
-			       sessions_json(c), "events", events_json(c->array)));
+	mgmt_result(
+		c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "array", array, "controller",
+			   controller_json(t), "pool", pool_json(c), "counts", counts_json(c), "limits",
+			   limits_json(c), "sessions", sessions_json(c), "events", events_json(c->array)));
 }
 
 static void pool_status_method(struct mgmt_call *c)

@@ -327,6 +327,72 @@ TEST(sizes_are_shown)
 	assert_string_equal(text, "16384.0 PiB");
 }
 
+#define CEPH "[store]\ntype = rbd\n[rbd]\npool = p\n"
+
+TEST(two_controllers_know_each_other)
+{
+	assert_int_equal(
+		load(CEPH "[controller]\nnumber = 2\npeer_portals = 192.0.2.1, [2001:db8::1]:3261/7\n"
+			  "[iscsi]\nportals = 0.0.0.0:3260 192.0.2.2:3262/5\n"),
+		0);
+	assert_int_equal(config.controller, 2);
+	assert_int_equal(config.portals[0].group, 2);
+	assert_int_equal(config.portals[1].group, 5);
+	assert_int_equal(config.peer_count, 2);
+	assert_string_equal(config.peers[0].address, "192.0.2.1");
+	assert_int_equal(config.peers[0].port, 3260);
+	assert_int_equal(config.peers[0].group, 1);
+	assert_int_equal(config.peers[1].port, 3261);
+	assert_int_equal(config.peers[1].group, 7);
+	/* without a portal of its own it listens everywhere, in its own group all the same */
+	assert_int_equal(load(CEPH "[controller]\nnumber = 2\npeer_portals = 192.0.2.1\n"), 0);
+	assert_int_equal(config.portals[0].group, 2);
+	/* alone there is no group to be had, and none given */
+	assert_int_equal(load(CEPH), 0);
+	assert_int_equal(config.controller, 0);
+	assert_int_equal(config.portals[0].group, 0);
+}
+
+TEST(controllers_that_cannot_be_are_refused)
+{
+	static const struct {
+		const char *text, *says;
+	} bad[] = {
+		{CEPH "[controller]\nnumber = 3\n", "from 1 to 2"},
+		{CEPH "[controller]\nnumber = 1\n", "no peer_portals"},
+		{CEPH "[controller]\npeer_portals = 192.0.2.1\n", "no number"},
+		{"[pool]\npath = /x\n[controller]\nnumber = 1\npeer_portals = 192.0.2.1\n", "type = rbd"},
+		{CEPH "[controller]\nnumber = 1\npeer_portals = 0.0.0.0\n", "cannot reach"},
+		{CEPH "[controller]\nnumber = 1\npeer_portals = 192.0.2.1:0\n", "cannot reach"},
+		{CEPH "[controller]\nnumber = 1\npeer_portals = array.example\n", "neither an IPv4"},
+		{CEPH "[controller]\nnumber = 1\npeer_portals = 192.0.2.1/0\n", "from 1 to 65535"},
+		{CEPH "[controller]\nnumber = 1\npeer_portals = 192.0.2.1/1\n", "is on both controllers"},
+		{CEPH "[controller]\nnumber = 2\npeer_portals = 192.0.2.1\n[iscsi]\nportals = 192.0.2.2/1\n",
+			"is on both controllers"},
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(load(bad[i].text), -EINVAL);
+		if (!strstr(fault.text, bad[i].says))
+			fail_msg("\"%s\" does not say \"%s\"", fault.text, bad[i].says);
+	}
+}
+
+TEST(controllers_do_not_change_while_umbrad_runs)
+{
+	char taken[CONFIG_NAMES_BYTES], refused[CONFIG_NAMES_BYTES];
+	static struct config running;
+
+	assert_int_equal(load(CEPH "[controller]\nnumber = 1\npeer_portals = 192.0.2.1\n"), 0);
+	running = config;
+	config_take(&running, &config, taken, refused);
+	assert_string_equal(refused, "");
+	assert_int_equal(load(CEPH "[controller]\nnumber = 1\npeer_portals = 192.0.2.2\n"), 0);
+	config_take(&running, &config, taken, refused);
+	assert_string_equal(refused, "peer_portals");
+	assert_string_equal(taken, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -343,6 +409,9 @@ int main(void)
 		cmocka_unit_test(times_are_parsed),
 		cmocka_unit_test(long_times_are_parsed),
 		cmocka_unit_test(sizes_are_shown),
+		cmocka_unit_test(two_controllers_know_each_other),
+		cmocka_unit_test(controllers_that_cannot_be_are_refused),
+		cmocka_unit_test(controllers_do_not_change_while_umbrad_runs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One of two controllers of an array: waits, on a thread of its own, until it may own the array, and follows the catalogue
+ * meanwhile. What it does not know is what is served in either state; that is main.c's.
+ *
+ * The store's module sees to it that there is one owner: it takes the array when the owner has given it back or its lease has
+ * run out, and locks it out before anything is written.
+ */
+#ifndef UMBRA_CONTROLLER_H
+#define UMBRA_CONTROLLER_H
+
+#include "array/reactor/reactor.h"
+#include "array/store/module.h"
+#include "array/store/snapshot.h"
+
+struct controller;
+
+#define CONTROLLER_OWNER_BYTES 80
+
+struct controller_options {
+	struct reactor *reactor;
+	const struct store_module *module;
+	struct store_module_options
+		store; /* its standby is not set; what it points to outlives the controller */
+	/* All on the reactor's thread. The snapshot and the store are the called one's. */
+	void (*seen)(void *arg, struct snapshot *s);          /* the catalogue says something new */
+	void (*owned)(void *arg, struct store *store);        /* the last one */
+	void (*failed)(void *arg, const struct fault *fault); /* it is tried again every few seconds */
+	void *arg;
+};
+/* Begins to wait. 0, -ENOMEM, -EAGAIN. */
+int controller_create(const struct controller_options *options, struct controller **out);
+/* Before the reactor runs: waits until there is something to be told, and tells it by the result: 0 with *store or *seen, or the
+ * error for which the first try failed. */
+int controller_first(struct controller *c, struct store **store, struct snapshot **seen, struct fault *fault);
+/* Who owned the array when it was looked at last: a machine's name; "": it is not known. */
+void controller_owner(struct controller *c, char out[CONTROLLER_OWNER_BYTES]);
+/* Waits no more. done: when that is so, and a store that came just then is closed again. Not after `owned`. */
+void controller_stop(struct controller *c, void (*done)(void *arg), void *arg);
+/* After owned, a failed controller_first, or the end of controller_stop; and after the store's end. NULL is fine. */
+void controller_destroy(struct controller *c);
+
+#endif

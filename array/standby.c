@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See standby.h. */
+#include "array/standby.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/reactor/reactor.h"
+#include "array/store/store.h"
+
+#define RETIRE_LOOK_MS 100
+
+/* This controller's ports and the other one's. Whether that one can be reached nobody knows here: hosts do. */
+void standby_groups(const struct config *c, bool standby, struct scsi_port_group groups[2])
+{
+	memset(groups, 0, 2 * sizeof(groups[0]));
+	groups[0].id = (uint16_t)c->controller;
+	groups[0].access = standby ? SCSI_ACCESS_STANDBY : SCSI_ACCESS_OPTIMIZED;
+	groups[1].id = (uint16_t)(3 - c->controller);
+	groups[1].access = standby ? SCSI_ACCESS_OPTIMIZED : SCSI_ACCESS_STANDBY;
+	for (unsigned i = 0; i < c->portal_count; i++)
+		groups[0].ports[groups[0].port_count++] = config_portal_group(&c->portals[i]);
+	for (unsigned i = 0; i < c->peer_count; i++)
+		groups[1].ports[groups[1].port_count++] = config_portal_group(&c->peers[i]);
+}
+
+int standby_tell_peers(const struct config *c, struct iscsi_server *iscsi)
+{
+	struct iscsi_peer_portal peers[CONFIG_PORTALS_MAX];
+
+	for (unsigned i = 0; i < c->peer_count; i++) {
+		memcpy(peers[i].address, c->peers[i].address, sizeof(peers[i].address));
+		peers[i].port = c->peers[i].port;
+		peers[i].group = config_portal_group(&c->peers[i]);
+	}
+	return iscsi_server_set_peers(iscsi, peers, c->peer_count);
+}
+
+/* ---- the control channel ------------------------------------------------------------------------------- */
+
+static int standby_out(
+	void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
+{
+	(void)ctx, (void)nexus, (void)lun, (void)slot, (void)data, (void)len;
+	return -ESHUTDOWN;
+}
+
+static void *standby_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
+	void (*done)(void *arg, long result), void *arg)
+{
+	(void)ctx, (void)nexus, (void)slot, (void)buf, (void)cap;
+	done(arg, -ESHUTDOWN);
+	return NULL;
+}
+
+static void standby_cancel(void *ctx, void *token)
+{
+	(void)ctx, (void)token; /* nothing waits */
+}
+
+const struct scsi_inband standby_inband = {.out = standby_out, .in = standby_in, .cancel = standby_cancel};
+
+/* ---- what was served before ---------------------------------------------------------------------------- */
+
+struct retired {
+	struct served served;
+	struct reactor *reactor;
+	struct management *management;
+	struct reactor_timer look;
+	void (*gone)(void *arg);
+	void *arg;
+};
+
+struct retired *retired_new(void)
+{
+	return calloc(1, sizeof(struct retired));
+}
+
+static void closed(void *arg, int err)
+{
+	struct retired *r = arg;
+	void (*gone)(void *arg) = r->gone;
+
+	(void)err;
+	arg = r->arg;
+	free(r);
+	gone(arg);
+}
+
+static void stopped(void *arg)
+{
+	struct retired *r = arg;
+
+	array_close(r->served.array);
+	r->served.store->ops->close(r->served.store, closed, r);
+}
+
+static void look(struct reactor_timer *timer)
+{
+	struct retired *r = container_of(timer, struct retired, look);
+
+	if (!management_is_idle(r->management)) {
+		reactor_timer_arm(r->reactor, &r->look, RETIRE_LOOK_MS);
+		return;
+	}
+	scsi_target_destroy(r->served.scsi);
+	array_stop(r->served.array, stopped, r);
+}
+
+static void target_stopped(void *arg)
+{
+	struct retired *r = arg;
+
+	/* Not from inside: the target is in the middle of it. */
+	reactor_timer_arm(r->reactor, &r->look, 0);
+}
+
+void retired_go(struct retired *r, const struct served *what, struct reactor *reactor,
+	struct management *management, void (*gone)(void *arg), void *arg)
+{
+	*r = (struct retired){.served = *what,
+		.reactor = reactor,
+		.management = management,
+		.look = {.fire = look},
+		.gone = gone,
+		.arg = arg};
+	scsi_target_stop(what->scsi, target_stopped, r);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What two controllers tell hosts of each other, what one of them refuses that stands by, and how it lets go of what it served. */
+#ifndef UMBRA_STANDBY_H
+#define UMBRA_STANDBY_H
+
+#include "array/config.h"
+#include "array/control/control.h"
+#include "array/iscsi/iscsi.h"
+#include "array/scsi/scsi.h"
+
+/* This controller's ports and the other one's; standby: it is this one that stands by. */
+void standby_groups(const struct config *c, bool standby, struct scsi_port_group groups[2]);
+/* The other controller's portals, for SendTargets. */
+int standby_tell_peers(const struct config *c, struct iscsi_server *iscsi);
+/* The control channel of a controller that stands by: the provider goes to the other one at once. */
+extern const struct scsi_inband standby_inband;
+
+/* What an array is served by. */
+struct served {
+	struct store *store;
+	struct array *array;
+	struct scsi_target *scsi;
+};
+struct retired;
+struct retired *retired_new(void); /* NULL: no memory. free() when it is not to go */
+/* Its sessions are elsewhere. It goes when nothing of it is under way any more, and no call of the management, which has the array
+ * that it began with; then `gone`. */
+void retired_go(struct retired *r, const struct served *what, struct reactor *reactor,
+	struct management *management, void (*gone)(void *arg), void *arg);
+
+#endif

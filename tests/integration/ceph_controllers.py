@@ -1,0 +1,503 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Two umbrads in front of one array in Ceph: one owns it, the other stands by and follows its catalogue; it takes the array over when
+the owner is killed, stopped in order, or frozen; a frozen one that wakes up changes nothing. Initiators keep their sessions
+with the one that takes over, and their reservations."""
+import os
+import random
+import signal
+import struct
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from raw_initiator import ASYNC, DATA_IN, FINAL, NO_TAG, R2T, RESPONSE, TEXT, TEXT_RESPONSE, Raw, pairs, text  # noqa: E402
+from umbra_ceph import PATIENCE_S, Cluster, end_in_order, free_port, skip_without_store  # noqa: E402
+from umbra_lab import Array, CtlError, run_ctl  # noqa: E402
+
+STARTS = 5  # a port may be somebody else's by the time that umbrad listens there
+BLOCK = 512
+HOSTS = {'a': 'iqn.2026-01.test:a', 'b': 'iqn.2026-01.test:b'}
+STANDBY, CHANGED = (2, 0x040B), (6, 0x2A06)
+
+
+class Controller(Array):
+    """One of the two: an Array whose pool is in Ceph."""
+
+    def __init__(self, cluster, number, ports):
+        super().__init__(pool='/', start=False)  # it makes none
+        self.number = number
+        del self.config['pool']
+        self.config['iscsi']['portals'] = f'127.0.0.1:{ports[number - 1]}'
+        self.config.update(store={'type': 'rbd'}, rbd={'pool': cluster.pool, 'conf': cluster.conf},
+                           controller={'number': number, 'peer_portals': f'127.0.0.1:{ports[2 - number]}'})
+        self.write_config()
+
+    def role(self):
+        return self.ctl('status')['controller']['role']
+
+
+def wait_until(what, holds):
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def names(controller, what):
+    return sorted(thing['name'] for thing in controller.ctl(what, 'list')[what + 's'])
+
+
+class Session:
+    """An initiator that takes unit attentions as they come."""
+
+    def __init__(self, controller, host, isid=1, timeout_s=600):
+        self.raw = Raw(controller.port, timeout_s=timeout_s)
+        self.raw.isid = bytes([0x80, 0, 0, 0, 0, isid])
+        answer = self.raw.login(HOSTS[host], controller.target)
+        assert answer.status == 0, answer.status
+        self.attentions = []
+
+    def close(self):
+        self.raw.close()
+
+    def once(self, lun, cdb, out=None, length=0):
+        """(status, sense, data)"""
+        self.raw.command(lun, cdb, out=out, length=length)
+        data = b''
+        while True:
+            pdu = self.raw.expect(R2T, DATA_IN, RESPONSE, ASYNC)
+            if pdu.opcode == ASYNC:
+                raise ConnectionError('asked to log out')
+            if pdu.opcode == R2T:
+                offset, size = struct.unpack('>II', pdu.header[40:48])
+                self.raw.data_out(pdu, out[offset:offset + size])
+            elif pdu.opcode == DATA_IN:
+                data += pdu.data
+                if pdu.flags & 1:
+                    return pdu.status, None, data
+            else:
+                return pdu.status, pdu.sense() if pdu.status == 2 else None, data
+
+    def do(self, lun, cdb, out=None, length=0):
+        while True:
+            status, sense, data = self.once(lun, cdb, out, length)
+            if not sense or sense[0] != 6:
+                return status, sense, data
+            self.attentions.append(sense)
+
+    def good(self, lun, cdb, out=None, length=0):
+        status, sense, data = self.do(lun, cdb, out, length)
+        assert status == 0, (status, sense, cdb)
+        return data
+
+    def read(self, lun, lba, blocks=1):
+        return self.good(lun, read10(lba, blocks), length=blocks * BLOCK)
+
+    def write(self, lun, lba, data):
+        self.good(lun, write10(lba, len(data) // BLOCK), out=data)
+
+    def luns(self):
+        data = self.good(0, b'\xa0\0\0\0\0\0' + struct.pack('>I', 4096), length=4096)
+        return [struct.unpack('>H', data[i:i + 2])[0] for i in range(8, len(data), 8)]
+
+    def groups(self, lun=1):
+        """{id: (state, ports)}"""
+        data = self.good(lun, b'\xa3\x0a\0\0\0\0' + struct.pack('>I', 4096), length=4096)[4:]
+        found = {}
+        while data:
+            ports = [struct.unpack('>I', data[8 + 4 * i:12 + 4 * i])[0] for i in range(data[7])]
+            found[struct.unpack('>H', data[2:4])[0]] = (data[0] & 15, ports)
+            data = data[8 + 4 * data[7]:]
+        return found
+
+
+def read10(lba, blocks):
+    return struct.pack('>BBIBHB', 0x28, 0, lba, 0, blocks, 0)
+
+
+def write10(lba, blocks):
+    return struct.pack('>BBIBHB', 0x2A, 8, lba, 0, blocks, 0)  # FUA
+
+
+def block_of(number):
+    return struct.pack('>Q', number) * (BLOCK // 8)
+
+
+class Writer(threading.Thread):
+    """Writes 1, 2, 3 … to block 0, the next when the one before is acknowledged, until its controller is gone."""
+
+    def __init__(self, session):
+        super().__init__(daemon=True)
+        self.session, self.acknowledged, self.sent = session, 0, 0
+
+    def run(self):
+        try:
+            while True:
+                self.sent += 1
+                self.session.write(1, 0, block_of(self.sent))
+                self.acknowledged = self.sent
+        except (OSError, AssertionError):
+            pass  # the connection has ended
+
+
+def time_to_serve(session, begun):
+    """The session is with the one that stands by: seconds from `begun` until it reads and writes."""
+    def serves():
+        status, sense, _ = session.do(1, read10(0, 1), length=BLOCK)
+        assert status == 0 or sense in (STANDBY, (2, 0x040A)), (status, sense)
+        return status == 0
+    wait_until('the other controller serves', serves)
+    session.write(1, 8, block_of(8))
+    return time.monotonic() - begun
+
+
+def start(cluster):
+    for attempt in range(STARTS):
+        ports = [free_port(), free_port()]
+        one, two = Controller(cluster, 1, ports), Controller(cluster, 2, ports)
+        try:
+            one.start()
+            two.start()
+            return one, two
+        except RuntimeError as error:
+            two.remove()
+            one.remove()
+            if 'cannot be opened' not in str(error) or attempt == STARTS - 1:
+                raise
+
+
+def prepare(one):
+    for name, iqn in HOSTS.items():
+        one.ctl('host', 'add', name, '--iqn', iqn)
+    one.ctl('lun', 'create', 'data', '--size', '64M')
+    one.ctl('map', 'data', 'a', '--number', '1')
+    one.ctl('map', 'data', 'b', '--number', '1')
+
+
+# ---- the steps: owner, other (they change places) and what is kept between them
+
+
+def one_owns_the_other_stands_by(one, two):
+    assert (one.role(), two.role()) == ('owner', 'standby')
+    assert two.ctl('status')['controller']['owner'] == os.uname().nodename
+    assert 'stands by' in two.text('status')
+    prepare(one)
+    mine = Session(one, 'a')
+    wait_until('the host is known there', lambda: names(two, 'host') == ['a', 'b'])
+    wait_until('the LUN is known there', lambda: names(two, 'lun') == ['data'])
+    other = Session(two, 'a')
+    wait_until('the mapping is known there', lambda: other.luns() == [1])
+    assert mine.luns() == other.luns() == [1]
+    inquiry = b'\x12\x01\x83\x04\0\0'
+    assert mine.good(1, inquiry, length=1024)[4:-16] == other.good(1, inquiry, length=1024)[4:-16]
+    for session in (mine, other):
+        assert session.groups() == {1: (0, [1]), 2: (2, [2])}, session.groups()
+    mine.write(1, 0, block_of(77))
+    for cdb, arguments in ((read10(0, 1), {'length': BLOCK}), (write10(0, 1), {'out': block_of(1)}), (b'\0' * 6, {})):
+        assert other.do(1, cdb, **arguments)[1] == STANDBY
+    assert mine.read(1, 0) == block_of(77)
+    for command in (('lun', 'create', 'x', '--size', '64M'), ('unmap', 'data', 'a'), ('lun', 'delete', 'data')):
+        try:
+            two.text(*command)
+            raise AssertionError(f'{command} was done by a controller that stands by')
+        except CtlError as error:
+            assert 'stands by' in error.stderr, error
+    both = {f'127.0.0.1:{one.port},1', f'127.0.0.1:{two.port},2'}
+    for controller in (one, two):
+        raw = Raw(controller.port)
+        assert raw.login(HOSTS['a']).status == 0
+        raw.send(raw.header(TEXT, FINAL, ttt=NO_TAG), text([('SendTargets', 'All')]))
+        told = pairs(raw.expect(TEXT_RESPONSE).data)
+        assert {value for key, value in told if key == 'TargetAddress'} == both, told
+        raw.close()
+    mine.close()
+    other.close()
+
+
+def what_changes_is_followed(one, two):
+    session = Session(two, 'a')
+    session.luns()
+    one.ctl('lun', 'create', 'more', '--size', '64M')
+    one.ctl('map', 'more', 'a', '--number', '2')
+    wait_until('the new LUN is reported', lambda: session.luns() == [1, 2])
+    assert session.do(1, b'\0' * 6)[1] == STANDBY
+    assert CHANGED not in session.attentions, session.attentions  # nothing of the access states has changed
+    one.ctl('unmap', 'more', 'a')
+    one.ctl('lun', 'delete', 'more')
+    wait_until('it is gone', lambda: session.luns() == [1])
+    one.ctl('host', 'set', 'a', '--iqn', HOSTS['a'] + '-renamed')
+    wait_until('who is no host any more is ended', lambda: ended(session))
+    one.ctl('host', 'set', 'a', '--iqn', HOSTS['a'])
+    wait_until('and comes back', lambda: can_log_in(two))
+
+
+def ended(session):
+    try:
+        session.do(1, b'\0' * 6)
+        return False
+    except OSError:
+        return True
+
+
+def can_log_in(controller):
+    raw = Raw(controller.port)
+    try:
+        return raw.login(HOSTS['a'], controller.target).status == 0
+    except OSError:
+        return False
+    finally:
+        raw.close()
+
+
+def pr_out(session, action, kind, key, action_key, aptpl):
+    data = struct.pack('>QQ4xBxxx', key, action_key, 4 | aptpl if action in (0, 6) else 0)  # ALL_TG_PT
+    return session.do(1, struct.pack('>BBBxxIx', 0x5F, action, kind, 24), out=data)
+
+
+def pr_keys(session):
+    data = session.good(1, b'\x5e\0\0\0\0\0\0\x10\0\0', length=4096)
+    return sorted(struct.unpack('>Q', data[i:i + 8])[0] for i in range(8, len(data), 8))
+
+
+def a_killed_owner_is_followed(one, two):
+    """…and its reservation, which did not ask to be kept, holds."""
+    writer = Writer(Session(one, 'a'))
+    mine, theirs, foreign = Session(one, 'a', 2), Session(two, 'a'), Session(two, 'b')
+    assert pr_out(mine, 0, 0, 0, 0xA, 0)[0] == 0
+    assert pr_out(Session(one, 'a'), 6, 0, 0, 0xA, 0)[0] == 0
+    writer.session = Session(one, 'a')
+    assert pr_out(theirs, 0, 0, 0, 0xA, 0)[1] == STANDBY
+    assert pr_out(mine, 1, 5, 0xA, 0, 0)[0] == 0  # Write Exclusive, Registrants Only
+    writer.start()
+    wait_until('it writes', lambda: writer.acknowledged > 20)
+    begun = time.monotonic()
+    one.kill9()
+    writer.join(PATIENCE_S)
+    seconds = 0.0
+
+    def serves():
+        nonlocal seconds
+        seconds = time.monotonic() - begun
+        return theirs.do(1, read10(0, 1), length=BLOCK)[0] == 0
+    wait_until('the other controller serves', serves)
+    print(f'from kill -9 to the first I/O: {seconds:.1f} s')
+    assert CHANGED in theirs.attentions
+    last = struct.unpack('>Q', theirs.read(1, 0)[:8])[0]
+    assert last in (writer.acknowledged, writer.acknowledged + 1), (last, writer.acknowledged)
+    assert theirs.groups() == {1: (2, [1]), 2: (0, [2])}, theirs.groups()
+    assert two.role() == 'owner'
+    # the reservation: of host a, through all ports; b may read and not write
+    assert set(pr_keys(theirs)) == {0xA}
+    foreign.read(1, 0)
+    assert foreign.do(1, write10(8, 1), out=block_of(1))[0] == 0x18
+    assert pr_out(Session(two, 'a', 2), 3, 0, 0xA, 0, 0)[0] == 0  # CLEAR, by the one that had registered
+    foreign.write(1, 8, block_of(1))
+    # it comes back, and stands by
+    one.start()
+    assert one.role() == 'standby'
+    assert Session(one, 'a').do(1, read10(0, 1), length=BLOCK)[1] == STANDBY
+
+
+def an_orderly_end_gives_it_back(owner, other):
+    session = Session(other, 'a')
+    session.do(1, b'\0' * 6)
+    Session(owner, 'a').write(1, 0, block_of(5))
+    begun = time.monotonic()
+    assert owner.stop() == 0
+    print(f'from SIGTERM to the first I/O: {time_to_serve(session, begun):.1f} s')
+    assert session.read(1, 0) == block_of(5)
+    owner.start()
+    assert (owner.role(), other.role()) == ('standby', 'owner')
+
+
+def locked_out(cluster):
+    return cluster.ceph('osd', 'blocklist', 'ls').stdout.split('\n')
+
+
+def a_frozen_owner_is_locked_out(owner, other, cluster):
+    before = len(locked_out(cluster))
+    writer = Writer(Session(owner, 'a'))
+    session = Session(other, 'a')
+    session.do(1, b'\0' * 6)
+    writer.start()
+    wait_until('it writes', lambda: writer.acknowledged > 20)
+    begun = time.monotonic()
+    owner.process.send_signal(signal.SIGSTOP)
+    seconds = time_to_serve(session, begun)
+    print(f'from SIGSTOP to the first I/O: {seconds:.1f} s')
+    acknowledged = writer.acknowledged
+    last = struct.unpack('>Q', session.read(1, 0)[:8])[0]
+    assert last >= acknowledged, (last, acknowledged)
+    session.write(1, 0, block_of(10 ** 6))
+    owner.process.send_signal(signal.SIGCONT)
+    assert owner.process.wait(PATIENCE_S) == 1, owner.log()
+    owner.process = None
+    assert 'has lost the array' in owner.log()
+    writer.join(PATIENCE_S)
+    assert writer.acknowledged <= last, 'a write was acknowledged by an owner that had been replaced'
+    assert session.read(1, 0) == block_of(10 ** 6), 'the owner that had been replaced wrote'
+    assert len(locked_out(cluster)) > before, locked_out(cluster)
+    owner.start()
+    assert owner.role() == 'standby'
+
+
+def the_one_that_stands_by_may_end(owner, other):
+    session = Session(owner, 'a')
+    assert other.stop() == 0
+    session.write(1, 0, block_of(6))
+    other.start()
+    other.kill9()
+    other.start()
+    assert other.role() == 'standby'
+    assert session.read(1, 0) == block_of(6)
+
+
+# ---- rounds
+
+
+class Host(threading.Thread):
+    """Writes 1, 2, 3 … to a block of its own, by whichever path takes it, and reads each back before the next."""
+
+    def __init__(self, name, lba, controllers, isid):
+        super().__init__(daemon=True)
+        self.name, self.lba, self.controllers, self.isid = name, lba, controllers, isid
+        self.paths, self.at, self.acknowledged, self.over, self.failure = {}, 0, 0, False, None
+
+    def path(self):
+        controller = self.controllers[self.at]
+        if self.at not in self.paths:
+            self.paths[self.at] = Session(controller, self.name, self.isid, timeout_s=5)  # a frozen one answers nothing
+        return self.paths[self.at]
+
+    def next_path(self):
+        self.at = 1 - self.at
+        time.sleep(0.02)
+
+    def try_once(self, number):
+        """True: written and read back."""
+        try:
+            path = self.path()
+            status, sense, _ = path.do(1, write10(self.lba, 1), out=block_of(number))
+            if status != 0:
+                assert sense and sense[0] == 2, (status, sense)
+                return False
+            self.acknowledged = number
+            status, sense, data = path.do(1, read10(self.lba, 1), length=BLOCK)
+            if status != 0:
+                assert sense and sense[0] == 2, (status, sense)
+                return True
+            assert data == block_of(number), f'{self.name}: {struct.unpack(">Q", data[:8])[0]} in place of {number}'
+            return True
+        except (OSError, struct.error):
+            gone = self.paths.pop(self.at, None)
+            if gone:
+                gone.close()
+            return self.acknowledged == number
+
+    def run(self):
+        number = 1
+        try:
+            while not self.over:
+                if self.try_once(number):
+                    number += 1
+                else:
+                    self.next_path()
+        except BaseException as error:  # pylint: disable=broad-except
+            self.failure = error
+
+    def check(self):
+        if self.failure:
+            raise self.failure
+
+
+def owner_first(controllers):
+    return sorted(controllers, key=lambda c: c.role() != 'owner')
+
+
+def fault(dice, owner, other):
+    """Something happens to one of the two; returns what brings it back."""
+    what = dice.choice(('kill', 'stop', 'end', 'kill the other one', 'both'))
+    if what == 'stop':
+        owner.process.send_signal(signal.SIGSTOP)
+
+        def back():
+            owner.process.send_signal(signal.SIGCONT)
+            assert owner.process.wait(PATIENCE_S) == 1, owner.log()
+            owner.process = None
+            owner.start()
+    elif what == 'end':
+        assert owner.stop() == 0
+        back = owner.start
+    elif what == 'kill':
+        owner.kill9()
+        back = owner.start
+    elif what == 'both':
+        owner.kill9()
+        other.kill9()
+        other.start()
+        back = owner.start
+    else:
+        other.kill9()
+        back = other.start
+    return what, back
+
+
+def rounds(one, two):
+    """Whatever happens, what was acknowledged is there, and nothing older comes back."""
+    seed = int(os.environ.get('UMBRA_TEST_SEED') or random.SystemRandom().randrange(10 ** 9))
+    count = int(os.environ.get('UMBRA_TEST_RUNS') or 3)
+    print(f'UMBRA_TEST_SEED={seed} UMBRA_TEST_RUNS={count}')
+    dice = random.Random(seed)
+    hosts = [Host('a', 16, (one, two), 3), Host('b', 24, (one, two), 4)]
+    for host in hosts:
+        host.start()
+    for number in range(count):
+        owner, other = owner_first((one, two))
+        begun, slowest = time.monotonic(), 0.0
+        what, back = fault(dice, owner, other)
+        for host in hosts:
+            goal = host.acknowledged + 10
+
+            def reached(host=host, goal=goal):
+                host.check()
+                return host.acknowledged >= goal
+            wait_until('the hosts go on', reached)
+            slowest = max(slowest, time.monotonic() - begun)
+        back()
+        wait_until('one owns, one stands by', lambda: {one.role(), two.role()} == {'owner', 'standby'})
+        print(f'round {number}: {what}, {slowest:.1f} s', flush=True)
+    for host in hosts:
+        host.over = True
+        host.join(PATIENCE_S)
+        host.check()
+
+
+def main():
+    skip_without_store()
+    end_in_order()
+    with Cluster() as cluster:
+        run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
+        one, two = start(cluster)
+        try:
+            for step, arguments in ((one_owns_the_other_stands_by, (one, two)), (what_changes_is_followed, (one, two)),
+                                    (a_killed_owner_is_followed, (one, two)), (an_orderly_end_gives_it_back, (two, one)),
+                                    (a_frozen_owner_is_locked_out, (one, two, cluster)),
+                                    (the_one_that_stands_by_may_end, (two, one)), (rounds, (one, two))):
+                begun = time.monotonic()
+                step(*arguments)
+                print(f'ok {step.__name__} ({time.monotonic() - begun:.1f} s)', flush=True)
+            for controller in (one, two):
+                assert controller.stop() == 0, controller.log()
+        except BaseException:
+            for controller in (one, two):
+                sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
+            raise
+        finally:
+            one.remove()
+            two.remove()
+
+
+if __name__ == '__main__':
+    main()
