@@ -130,6 +130,7 @@ static void growth_end(struct pool_growth *g, int err)
 
 	request->capacity_bytes = (p->super.capacity_chunks - 1) << POOL_CHUNK_SHIFT;
 	p->growth = NULL;
+	p->commit.growing = false;
 	free(g);
 	request->done(request, err);
 	pool_close_step(p);
@@ -187,9 +188,16 @@ static void growth_refused(struct pool_call *call)
 void pool_grow_start(struct store_grow *request)
 {
 	struct pool *p = pool_of(request->store);
-	struct pool_growth *g = p->growth ? NULL : calloc(1, sizeof(*g));
+	bool remakes = pool_remake_busy(&p->commit);
+	struct pool_growth *g = p->growth || remakes ? NULL : calloc(1, sizeof(*g));
 
 	request->fault = (struct fault){0};
+	if (!g && remakes) {
+		request->done(request,
+			fault_set(&request->fault, -EBUSY,
+				"the mirror of the metadata is being made anew: try again when `umbractl pool status` says that it is current"));
+		return;
+	}
 	if (!g) {
 		request->done(
 			request, p->growth ? fault_set(&request->fault, -EBUSY,
@@ -207,6 +215,7 @@ void pool_grow_start(struct store_grow *request)
 	g->plan.sums = p->space.sums.on ? &p->space.sums : NULL;
 	g->plan.mirror = p->mirror.active ? &p->mirror : NULL;
 	p->growth = g;
+	p->commit.growing = true;
 	if (p->base.latched) {
 		g->err =
 			fault_set(&request->fault, -EROFS, "the pool is read-only: %s", p->base.latch_reason);

@@ -130,6 +130,7 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 		.super = &p->super,
 		.space = &p->space,
 		.host = options->mirror,
+		.wanted = options->mirror || options->meta_mirror,
 		.logs = options->log_mirror,
 		.notice = options->notice,
 		.notice_arg = options->notice_arg};
@@ -272,7 +273,7 @@ static void start_values(struct pool *p, const struct pool_state *state)
 static int open_mirror(struct pool *p, const struct pool_state *state, struct fault *fault)
 {
 	int err = pool_mirror_open(&p->mirror, p->base.host, &p->meta, p->log.file, state);
-	char text[320];
+	char text[384];
 
 	if (err)
 		return fault_set(fault, err,
@@ -280,7 +281,7 @@ static int open_mirror(struct pool *p, const struct pool_state *state, struct fa
 			strerror(-err));
 	if (p->mirror.host && !p->mirror.active && p->mirror.notice) {
 		snprintf(text, sizeof(text),
-			"the metadata is not mirrored (%s); the pool goes on without: mend the mirror's place, then restart umbrad",
+			"the metadata is not mirrored (%s); the pool goes on without: mend the mirror's place, and umbrad makes it by itself",
 			p->mirror.reason);
 		p->mirror.notice(p->mirror.notice_arg, text);
 	}

@@ -6,7 +6,7 @@
  *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c check_data.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim, pace, pending, scrub
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, damage, spares
- *   commit/       cut, txn, commit, checkpoint, mirror, todo
+ *   commit/       cut, txn, commit, checkpoint, mirror, remake, todo
  *   space/        reserve, alloc, share, freed, data, sums, touched, settle, bits
  *   map/          map, branch, disk, lock
  *   durable/      apply, refs, digest, meta, pages, log, super, stamp, sums, buffer, format

@@ -111,16 +111,34 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 }
 
 /* Where it cannot be opened the pool goes on without: pool_open_on strikes it off. */
-static void open_mirror(struct pool_options *options, struct reactor *reactor)
+static int mirror_host(const char *path, struct reactor *reactor, struct pool_host **out, struct fault *fault)
 {
-	struct fault fault = {0};
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return fault_set(fault, -errno, "%s cannot be made: %s", path, strerror(errno));
+	return pool_host_posix(path, reactor, true, false, out, fault);
+}
 
-	if (mkdir(options->meta_mirror, 0700) && errno != EEXIST)
-		fault_set(&fault, -errno, "%s cannot be made: %s", options->meta_mirror, strerror(errno));
-	else
-		pool_host_posix(options->meta_mirror, reactor, true, false, &options->mirror, &fault);
-	if (!options->mirror && options->notice)
-		options->notice(options->notice_arg, fault.text);
+static void open_mirror(struct pool_options *options, struct reactor *reactor, struct fault *fault)
+{
+	if (mirror_host(options->meta_mirror, reactor, &options->mirror, fault) && options->notice)
+		options->notice(options->notice_arg, fault->text);
+}
+
+static int reopen_mirror(struct pool_mirror *m, struct pool_host **out, struct fault *fault)
+{
+	struct pool *p = container_of(m, struct pool, mirror);
+
+	return mirror_host(m->reopen_arg, p->store.reactor, out, fault);
+}
+
+/* Should it be lost, or not be there now. */
+static void keep_reopening(struct pool *p, const char *path, const struct fault *fault)
+{
+	p->mirror.reopen_arg = strdup(path);
+	p->mirror.reopen = p->mirror.reopen_arg && !p->base.latched ? reopen_mirror : NULL;
+	if (!p->mirror.host)
+		snprintf(p->mirror.reason, sizeof(p->mirror.reason), "%.190s", fault->text);
+	pool_remake_later(&p->commit);
 }
 
 int pool_open(
@@ -128,13 +146,17 @@ int pool_open(
 {
 	struct pool_host *host;
 	struct pool_options with = *options;
+	struct fault mirror = {0};
 	int err = pool_host_posix(options->path, reactor, true, false, &host, fault);
 
 	if (err)
 		return err;
 	if (options->meta_mirror)
-		open_mirror(&with, reactor);
-	return pool_open_on(host, &with, reactor, out, fault);
+		open_mirror(&with, reactor, &mirror);
+	err = pool_open_on(host, &with, reactor, out, fault);
+	if (!err && options->meta_mirror)
+		keep_reopening(pool_of(*out), options->meta_mirror, &mirror);
+	return err;
 }
 
 int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault)

@@ -54,7 +54,7 @@ static void pool_stats(struct store *s, struct store_stats *out)
 	out->map_memory_bytes = p->map.bytes_max;
 	out->map_memory_used_bytes = p->map.bytes;
 	out->read_only = p->base.latched != 0;
-	if (p->mirror.active || !p->mirror.host)
+	if (p->mirror.active || !p->mirror.wanted)
 		snprintf(out->mirror, sizeof(out->mirror), "%s", p->mirror.active ? "current" : "none");
 	else
 		snprintf(out->mirror, sizeof(out->mirror), "lost: %s", p->mirror.reason);

@@ -620,6 +620,27 @@ struct pool_host *sim_mirror_host(struct sim *s)
 	return &h->base;
 }
 
+static int mirror_reopen(struct pool_mirror *m, struct pool_host **out, struct fault *fault)
+{
+	struct sim *s = *(struct sim **)m->reopen_arg;
+
+	if (s->mirror_fails)
+		return fault_set(fault, -ENOENT, "it is not there");
+	*out = sim_mirror_host(s);
+	return 0;
+}
+
+void sim_mirror_reopens(struct sim *s, struct pool *p)
+{
+	struct sim **arg = malloc(sizeof(struct sim *));
+
+	assert(arg);
+	*arg = s;
+	p->mirror.reopen_arg = arg;
+	p->mirror.reopen = mirror_reopen;
+	pool_remake_later(&p->commit);
+}
+
 struct pool_host *sim_host(struct sim *s)
 {
 	struct sim_host *h = calloc(1, sizeof(*h));

@@ -53,6 +53,8 @@ uint64_t sim_below(struct sim *s, uint64_t n);
 struct pool_host *sim_host(struct sim *s);
 /* One in the directory `mirror`: all of its files but the data, which is the pool's own. */
 struct pool_host *sim_mirror_host(struct sim *s);
+/* A lost mirror of the pool's is tried again by itself. */
+void sim_mirror_reopens(struct sim *s, struct pool *p);
 /* One event. False: nothing is left to happen (timers count only when `timers`). */
 bool sim_step(struct sim *s, bool timers);
 /* The files as the power loss leaves them; sim_step then only fails what is under way. Done by itself when

@@ -167,6 +167,81 @@ TEST(a_mirror_that_fails_is_struck_off_before_anything_more_is_acknowledged)
 	assert_true(struck > runs / 4);
 }
 
+/* Until it is current, or the power has gone: that, or a failure of the mirror, comes so many steps after its making began, or
+ * not (0). Timers that come by themselves again and again have an end. */
+static void wait_for_mirror(struct world *w, unsigned off_after, unsigned fail_after)
+{
+	for (unsigned n = 0; n < 6000 && !world_dead(w) && strcmp(mirror_of(w), "current") != 0; n++) {
+		bool busy = pool_remake_busy(&world_pool(w)->commit);
+		struct model *m;
+
+		if (busy && off_after)
+			w->sim.off_at = w->sim.steps + off_after;
+		if (busy && fail_after)
+			w->sim.fail_at = w->sim.steps + fail_after;
+		if (busy)
+			off_after = fail_after = 0;
+		if (busy || n % 64 == 0)
+			workload(w, 1);
+		m = world_any_disk(w);
+		if (busy && m && !m->maybe && !world_dead(w)) /* acknowledged meanwhile */
+			world_write(w, m, sim_below(&w->sim, 16) * 8, 8, STORE_IO_FUA);
+		if (!world_dead(w))
+			sim_step(&w->sim, true);
+	}
+}
+
+static void lose_mirror(struct world *w)
+{
+	w->sim.mirror_fails = true;
+	for (unsigned n = 0; n < 200 && strcmp(mirror_of(w), "current") == 0; n++)
+		workload(w, 5);
+	assert_int_equal(strncmp(mirror_of(w), "lost", 4), 0);
+	w->sim.mirror_fails = false;
+}
+
+/* Its place comes back while the pool is open. The power goes, or it fails again, at any step of its making, or a while later:
+ * it is said to be current only when it has everything. */
+TEST(a_lost_mirror_is_made_anew_on_line_and_is_never_wrongly_current)
+{
+	uint64_t seed = test_seed();
+	unsigned runs = test_runs(80), current = 0, stale = 0;
+
+	for (unsigned n = 0; n < runs; n++) {
+		struct world w;
+
+		start(&w, seed + n / 12);
+		workload(&w, 40);
+		lose_mirror(&w);
+		w.sim.fail_only = "mirror";
+		wait_for_mirror(&w, n % 4 == 0 ? 1 + n / 2 : 0, n % 4 == 1 ? 1 + n / 4 : 0);
+		w.sim.fail_at = 0;
+		if (!world_dead(&w)) {
+			wait_for_mirror(&w, 0, 0); /* tried again */
+			assert_string_equal(mirror_of(&w), "current");
+		}
+		if (!world_dead(&w) && n % 4 == 1)
+			lose_mirror(&w);
+		if (!world_dead(&w) && n % 4 != 3)
+			workload(&w, n % 20);
+		if (!world_dead(&w) && n % 4 == 3) /* as soon as it is current */
+			sim_power_off(&w.sim);
+		crash(&w);
+		w.from_mirror = is_current(&w);
+		current += w.from_mirror;
+		stale += !w.from_mirror;
+		w.mirrored = w.log_mirrored = false;
+		assert_int_equal(world_open(&w), 0);
+		world_verify(&w, true);
+		workload(&w, 20);
+		world_drain(&w);
+		world_verify(&w, false);
+		assert_int_equal(world_close(&w), 0);
+		world_destroy(&w);
+	}
+	assert_true(current > runs / 4 && stale > runs / 8);
+}
+
 /* The power goes while a pool with a mirror is opened: the next start, or the mirror, finds all. */
 TEST(power_loss_while_the_mirror_is_made_or_catches_up_loses_nothing)
 {
@@ -255,6 +330,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_mirror_has_all_that_was_acknowledged_whenever_the_power_goes),
 		cmocka_unit_test(a_mirror_that_fails_is_struck_off_before_anything_more_is_acknowledged),
+		cmocka_unit_test(a_lost_mirror_is_made_anew_on_line_and_is_never_wrongly_current),
 		cmocka_unit_test(power_loss_while_the_mirror_is_made_or_catches_up_loses_nothing),
 		cmocka_unit_test(metadata_that_is_older_than_the_data_is_refused),
 		cmocka_unit_test(a_mirror_without_a_log_follows_the_checkpoints),

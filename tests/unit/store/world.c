@@ -728,6 +728,8 @@ int world_open(struct world *w)
 		w->store = NULL;
 		return err;
 	}
+	if (w->mirrored)
+		sim_mirror_reopens(&w->sim, world_pool(w));
 	if (w->map_memory) /* leaves come and go all the time */
 		world_pool(w)->map.leaves_kept = 8;
 	err = w->store->ops->iterate(w->store, STORE_TABLE_LUN, each_name, &f);

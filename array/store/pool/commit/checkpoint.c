@@ -16,6 +16,18 @@
 static void checkpoint_start(struct pool_checkpoint *c);
 static void checkpoint_later(struct pool_checkpoint *c);
 
+static struct pool_commit *commit_of(struct pool_checkpoint *c)
+{
+	return container_of(c, struct pool_commit, checkpoint);
+}
+
+/* It cannot be held any longer: the log fills, or memory does. */
+static bool pressed(const struct pool_checkpoint *c)
+{
+	return c->base->closing || c->backlog_bytes > c->super->log_bytes / 2 ||
+	       !list_empty(&c->map->room_waiters);
+}
+
 static void checkpoint_work(struct pool_job *job)
 {
 	struct pool_checkpoint *c = container_of(job, struct pool_checkpoint, job);
@@ -83,7 +95,9 @@ static void checkpoint_done(struct pool_job *job)
 	struct list_node *n;
 
 	c->running = false;
-	if (c->mirror_lost)
+	if (c->mirror_lost && c->mirror->following)
+		commit_of(c)->remake.given_up = c->mirror_lost;
+	else if (c->mirror_lost)
 		pool_mirror_lost(c->mirror, c->mirror_lost, "its metadata");
 	if (c->mirror_err)
 		pool_latch(c->base, c->mirror_err, "striking its mirror off its data");
@@ -92,6 +106,7 @@ static void checkpoint_done(struct pool_job *job)
 		put_back(&c->batch, &c->backlog);
 		put_back(&c->batch_waiters, &c->waiters);
 		checkpoint_later(c);
+		pool_remake_step(commit_of(c));
 		pool_ask_ended(c->base);
 		return;
 	}
@@ -101,6 +116,7 @@ static void checkpoint_done(struct pool_job *job)
 		pool_wake_all(&c->waiters, -EROFS);
 		pool_map_latched(c->map, -EROFS);
 		pool_ask_log_has_room(c->base);
+		pool_remake_step(commit_of(c));
 		pool_ask_ended(c->base);
 		return;
 	}
@@ -123,6 +139,7 @@ static void checkpoint_done(struct pool_job *job)
 	pool_ask_log_has_room(c->base);
 	if (c->wanted || !list_empty(&c->waiters) || !list_empty(&c->batch_waiters))
 		checkpoint_start(c);
+	pool_remake_step(commit_of(c));
 	pool_ask_ended(c->base);
 }
 
@@ -171,6 +188,12 @@ static void checkpoint_start(struct pool_checkpoint *c)
 		pool_wake_all(&c->waiters, -EROFS);
 		return;
 	}
+	if (c->held && pressed(c))
+		pool_remake_pressed(commit_of(c));
+	if (c->held) {
+		c->wanted = true;
+		return;
+	}
 	c->wanted = false;
 	if (list_empty(&c->backlog)) {
 		pool_wake_all(&c->batch_waiters, 0);
@@ -179,7 +202,7 @@ static void checkpoint_start(struct pool_checkpoint *c)
 	}
 	take_waiters(c);
 	fill_batch(c);
-	c->mirrors = c->mirror->active;
+	c->mirrors = c->mirror->active || c->mirror->following;
 	c->running = true;
 	c->job.work = checkpoint_work;
 	c->job.done = checkpoint_done;

@@ -252,6 +252,7 @@ static void cycle_end(struct pool_commit *c)
 	pool_alloc_wake(c->space, 0);
 	if (c->wanted || !list_empty(&c->riders) || !list_empty(&c->flushes))
 		pool_commit_request(c);
+	pool_remake_step(c);
 	pool_ask_reclaim(c->base, POOL_RECLAIM_KICK);
 	pool_ask_ended(c->base);
 }
@@ -263,6 +264,7 @@ static void cycle_failed(struct pool_commit *c, int err, const char *what)
 	memset(&c->frame, 0, sizeof(c->frame));
 	c->running = false;
 	cycle_fail(c, -EIO);
+	pool_remake_step(c);
 	pool_ask_ended(c->base);
 }
 
@@ -375,7 +377,7 @@ static void cycle_start(struct pool_commit *c)
 {
 	uint64_t state, riders = 0, payload;
 
-	if (c->running || !c->wanted)
+	if (c->running || !c->wanted || (c->paused && !c->base->latched))
 		return;
 	c->wanted = false;
 	if (c->base->latched) {
@@ -398,6 +400,7 @@ static void cycle_start(struct pool_commit *c)
 	if (!pool_log_fits(c->log, payload)) {
 		c->no_room = true;
 		c->wanted = true;
+		pool_remake_pressed(c);
 		pool_checkpoint_request(&c->checkpoint);
 		return;
 	}
@@ -443,6 +446,7 @@ void pool_commit_init(struct pool_commit *c, struct pool_base *base, const struc
 	log->mark_idle = mark_idle;
 	log->mark_arg = c;
 	c->mirror = c->checkpoint.mirror = mirror;
+	c->remake.commit = c;
 }
 
 int pool_commit_open(struct pool_commit *c, const struct pool_state *state, MDB_txn *txn)
@@ -458,13 +462,14 @@ void pool_commit_stop(struct pool_commit *c)
 	host->ops->timer_disarm(host, &c->flush_timer);
 	host->ops->timer_disarm(host, &c->checkpoint.timer);
 	pool_patience_stop(c->base);
+	pool_remake_stop(c);
 	pool_log_stop(c->log);
 	c->flush_timer_armed = c->checkpoint.timer_armed = true; /* never again */
 }
 
 bool pool_commit_busy(const struct pool_commit *c)
 {
-	return c->running || c->checkpoint.running || c->log->mark_busy;
+	return c->running || c->checkpoint.running || c->log->mark_busy || pool_remake_busy(c);
 }
 
 void pool_commit_destroy(struct pool_commit *c)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include "array/store/pool/base/base.h"
 #include "array/store/pool/commit/mirror.h"
+#include "array/store/pool/commit/remake.h"
 #include "array/store/pool/durable/log.h"
 #include "array/store/pool/durable/meta.h"
 #include "array/store/pool/map/map.h"
@@ -84,6 +85,7 @@ struct pool_checkpoint {
 	struct list backlog; /* struct pool_backlog */
 	uint64_t backlog_bytes;
 	bool running, wanted;
+	bool held; /* the metadata stands still (remake.c) */
 	struct pool_timer timer;
 	bool timer_armed;
 	unsigned tries;            /* that failed, of the batch in hand */
@@ -134,6 +136,9 @@ struct pool_commit {
 	bool running, wanted;
 	bool no_room; /* of the log: the checkpoint is asked to make some */
 	struct pool_mirror *mirror;
+	struct pool_remake remake;
+	bool paused;  /* no cycle begins (remake.c) */
+	bool growing; /* the superblock changes */
 	struct pool_buffer frame;
 	unsigned frame_writes; /* of the frame, under way */
 	int frame_err;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "array/store/pool/durable/super.h"
 
@@ -31,15 +32,15 @@ static int strike_off(struct pool_mirror *m)
 
 void pool_mirror_lost(struct pool_mirror *m, int err, const char *what)
 {
-	char text[320];
+	char text[384];
 
 	if (!m->active)
 		return;
 	m->active = false;
 	snprintf(m->reason, sizeof(m->reason), "%s cannot be written: %s", what, strerror(-err));
 	snprintf(text, sizeof(text),
-		"the mirror of the metadata is lost (%s); the pool goes on without it: mend its place, then restart umbrad, which "
-		"makes it anew",
+		"the mirror of the metadata is lost (%s); the pool goes on without it: mend its place, and umbrad makes it anew "
+		"by itself within a minute",
 		m->reason);
 	if (m->notice)
 		m->notice(m->notice_arg, text);
@@ -47,7 +48,7 @@ void pool_mirror_lost(struct pool_mirror *m, int err, const char *what)
 
 void pool_mirror_tell(struct pool_mirror *m, const char *what, int err)
 {
-	char text[320];
+	char text[384];
 
 	snprintf(text, sizeof(text), "%s (%s): it tries again, and hosts are told BUSY while it must wait",
 		what, strerror(-err));
@@ -59,7 +60,7 @@ void pool_mirror_tell(struct pool_mirror *m, const char *what, int err)
 
 static int refuse(struct pool_mirror *m, int err, const char *what)
 {
-	snprintf(m->reason, sizeof(m->reason), "%s: %s", what, strerror(-err));
+	snprintf(m->failure, sizeof(m->failure), "%s: %s", what, strerror(-err));
 	return err;
 }
 
@@ -191,6 +192,8 @@ int pool_mirror_open(struct pool_mirror *m, struct pool_host *pool, struct pool_
 			m->active = false;
 		}
 	}
+	if (!m->active && m->failure[0])
+		memcpy(m->reason, m->failure, sizeof(m->reason));
 	if (!m->active && stamp.flags) { /* there was one: it is behind from now on */
 		stamp.epoch++;
 		stamp.flags = 0;
@@ -200,14 +203,86 @@ int pool_mirror_open(struct pool_mirror *m, struct pool_host *pool, struct pool_
 	return !err && !m->host ? say_mirrored(m, pool, false) : err;
 }
 
-void pool_mirror_close(struct pool_mirror *m)
+static void let_go(struct pool_mirror *m)
 {
 	if (m->log)
 		m->host->ops->file_close(m->log);
+	m->log = NULL;
 	pool_meta_close(&m->meta);
 	if (m->host)
 		m->host->ops->free(m->host);
 	m->host = NULL;
+}
+
+void pool_mirror_close(struct pool_mirror *m)
+{
+	let_go(m);
+	free(m->reopen_arg);
+	m->reopen_arg = NULL;
+}
+
+/* ---- made anew -------------------------------------------------------------------------------------- */
+
+int pool_mirror_reopen(struct pool_mirror *m)
+{
+	struct pool_stamp none = {0};
+	struct pool_super found;
+	struct fault fault = {0};
+	int err;
+
+	let_go(m);
+	err = m->reopen(m, &m->host, &fault);
+	if (err) {
+		m->host = NULL;
+		snprintf(m->failure, sizeof(m->failure), "%.190s", fault.text);
+		return err;
+	}
+	err = check_place(m, &found);
+	if (!err && (err = pool_stamp_write_mirror(m->host, m->super->id, &none)))
+		refuse(m, err, "its file `mirror` cannot be written");
+	return err;
+}
+
+int pool_mirror_copy(struct pool_mirror *m, struct pool_meta *meta)
+{
+	int err = copy_all(m, meta);
+
+	return err ? refuse(m, err, "the metadata cannot be copied to it") : 0;
+}
+
+int pool_mirror_restamp(struct pool_mirror *m, struct pool_host *pool, int *latch)
+{
+	struct pool_stamp stamp;
+	int err = pool_stamp_read(data_file(m), m->super->id, &stamp);
+
+	if (err)
+		return refuse(m, err, "the stamp on the data cannot be read");
+	if ((err = say_mirrored(m, pool, true)))
+		return refuse(m, err, "the pool's file `pool` cannot be written");
+	if ((err = pool_super_replace(m->host, m->super)))
+		return refuse(m, err, "its file `pool` cannot be written");
+	if (m->logs && (err = open_log(m)))
+		return refuse(m, err, "its log cannot be made or opened");
+	stamp.epoch = (stamp.epoch > m->stamp.epoch ? stamp.epoch : m->stamp.epoch) + 2;
+	stamp.incarnation = m->stamp.incarnation;
+	stamp.flags = POOL_STAMP_MIRRORED | (m->logs ? POOL_STAMP_LOGGED : 0);
+	if ((err = pool_stamp_write_mirror(m->host, m->super->id, &stamp)))
+		return refuse(m, err, "its file `mirror` cannot be written");
+	m->stamp = stamp;
+	err = pool_stamp_write(data_file(m), m->super->id, &stamp);
+	if (err) { /* what stands there nobody knows */
+		*latch = strike_off(m);
+		return refuse(m, err, "the stamp on the data cannot be written");
+	}
+	return 0;
+}
+
+void pool_mirror_again(struct pool_mirror *m)
+{
+	m->active = true;
+	m->reason[0] = 0;
+	if (m->notice)
+		m->notice(m->notice_arg, "the mirror of the metadata is current again");
 }
 
 /* ---- frames ----------------------------------------------------------------------------------------- */

@@ -19,10 +19,17 @@ struct pool_mirror {
 	struct pool_base *base;
 	struct pool_super *super;
 	struct pool_space *space;
-	struct pool_host *host; /* of its directory, with the lock; NULL: none is wanted */
-	bool logs;              /* the log is wanted there, too */
+	struct pool_host
+		*host; /* of its directory, with the lock; NULL: none is wanted, or it cannot be had */
+	bool wanted;
+	bool logs; /* the log is wanted there, too */
 	bool active;
-	char reason[192]; /* why it is not, though it is wanted */
+	bool following;    /* it is not, but gets what the checkpoint does (remake.c) */
+	char reason[192];  /* why it is not active, though it is wanted */
+	char failure[192]; /* what the last try to make it says; a worker's while there is one */
+	/* Its directory, anew, with the lock; blocks. NULL: a start of the pool alone makes it */
+	int (*reopen)(struct pool_mirror *m, struct pool_host **out, struct fault *fault);
+	void *reopen_arg; /* owned */
 	struct pool_meta meta;
 	struct pool_file *log;
 	struct pool_stamp stamp; /* on the data, as it was when the pool was opened */
@@ -47,6 +54,14 @@ int pool_mirror_stamp(struct pool_mirror *m);
 int pool_mirror_open(struct pool_mirror *m, struct pool_host *pool, struct pool_meta *meta,
 	struct pool_file *log, const struct pool_state *after);
 void pool_mirror_close(struct pool_mirror *m);
+
+/* ---- it is made anew (remake.c); block; nobody else uses it, `failure` says what failed ---------------- */
+
+int pool_mirror_reopen(struct pool_mirror *m); /* its place; it is worth nothing from now on */
+int pool_mirror_copy(struct pool_mirror *m, struct pool_meta *meta); /* which stands still */
+/* It has everything, and nothing comes. *latch: an error: the data may say that it is current, which it is not to be. */
+int pool_mirror_restamp(struct pool_mirror *m, struct pool_host *pool, int *latch);
+void pool_mirror_again(struct pool_mirror *m); /* it is current: says so */
 
 /* ---- while it is open ------------------------------------------------------------------------------- */
 
