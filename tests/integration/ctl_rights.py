@@ -201,6 +201,31 @@ def identity(disk):
     return disk * 16, disk * 15 + b'\x01' + disk * 15 + b'\x02'
 
 
+def put_mbr(session, lun, signature):
+    # one partition of NTFS from sector 2,048 on, as Windows makes it
+    entry = bytes([0, 0, 0, 0, 7, 0, 0, 0]) + struct.pack('<II', 2048, 16384)
+    session.write(lun, 0, bytes(440) + struct.pack('<IH', signature, 0) + entry + bytes(48) + b'\x55\xaa')
+
+
+def on_an_mbr_disk_the_host_is_asked():
+    """Where VSS's marks lie on such a disk nobody says: what to do is told, and whose the signature is."""
+    with Array({'copysets': {'number_rest': '1ms'}}) as array:
+        array.ctl('lun', 'create', 'data', '--size', '16M')
+        array.add_host('h', 'iqn.2026-01.test:h')
+        array.ctl('map', 'data', 'h', '--number', '1')
+        with Session(array, 'h') as session:
+            put_mbr(session, 1, 0xAABBCCDD)
+            shadow = array.ctl('set', 'create', 's', 'data')['members'][0]['shadow']
+            put_mbr(session, 1, 0x11223344)
+            done = array.ctl('shadow', 'resync', shadow, 'data')['note']
+            assert 'attributes volume clear' in done and 'signature 11223344, as the LUN had before' in done, done
+            assert struct.unpack_from('<I', session.read(1, 0, 1), 440)[0] == 0x11223344
+            array.ctl('shadow', 'map', shadow, 'h')
+            done = array.ctl('shadow', 'break', shadow)['note']
+            assert 'attributes volume clear' in done and done.endswith('signature AABBCCDD'), done
+    print('ok on an MBR disk the host is asked')
+
+
 def an_administrators_way_back_leaves_no_marks():
     """A copy that VSS made has its marks in its partition table, and an import another identity of the disk."""
     with Array({'copysets': {'number_rest': '1ms'}}) as array:
@@ -242,6 +267,7 @@ def an_administrators_way_back_leaves_no_marks():
 
 def main():
     an_administrators_way_back_leaves_no_marks()
+    on_an_mbr_disk_the_host_is_asked()
     a_set_is_its_hosts_whatever_the_path()
     a_rebuilt_server_has_its_copies()
     a_number_rests_over_restarts()

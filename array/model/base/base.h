@@ -60,7 +60,7 @@ struct array_call {
 	struct host *host;
 	struct lun_image *image;
 	uint32_t number, job;
-	char note[160]; /* what else there is to say, or empty */
+	char note[224]; /* what else there is to say, or empty */
 	uint64_t window_ns, durable_ns;
 };
 

@@ -221,7 +221,7 @@ void lun_resync_close_all(struct array *a);
 struct lun_marks {
 	struct array *array;
 	void *arg;      /* the owner's */
-	char note[160]; /* after lun_marks_edit: what became of the table; empty: there is none */
+	char note[224]; /* after lun_marks_edit: what became of the table; empty: there is none */
 	/* private */
 	struct store_disk *disk;
 	struct lun *lun;

@@ -100,7 +100,7 @@ struct lun_resync_view {
 	uint8_t shadow_id[UP_ID_BYTES], target_id[UP_ID_BYTES];
 	char owner[UP_NAME_MAX_BYTES + 1];
 	enum lun_resync_state state;
-	char note[160]; /* what became of the partition table, with LUN_MEND_MARKS; else empty */
+	char note[224]; /* what became of the partition table, with LUN_MEND_MARKS; else empty */
 	unsigned percent;
 	struct fault fault; /* of a failed one */
 };

@@ -99,9 +99,10 @@ static void note(struct lun_marks *m, bool flags, bool identity, const struct gp
 
 	identity_text(is, text);
 	snprintf(m->note, sizeof(m->note), "%s; disk identity %s%s",
-		flags                 ? "VSS's marks were taken off its partitions"
-		: is->kind == GPT_GPT ? "its partitions have no marks of VSS"
-				      : "marks of VSS on an MBR disk are the host's to take off",
+		flags ? "VSS's marks were taken off its partitions"
+		: is->kind == GPT_GPT
+			? "its partitions have no marks of VSS"
+			: "marks of VSS on an MBR disk are not where the array could find them: clear them on the host (diskpart, `attributes volume clear`)",
 		text, identity ? ", as the LUN had before" : "");
 }
 
