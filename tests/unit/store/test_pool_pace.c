@@ -100,6 +100,7 @@ TEST(reclaim_rests_while_a_client_reads_and_not_when_nobody_does)
 TEST(reclaim_does_not_rest_when_a_client_waits_for_a_chunk)
 {
 	uint64_t before, rested = 0;
+	struct world_io *writes[16];
 	unsigned written = 0, waited = 0;
 	struct world w;
 	struct model *m, *other;
@@ -114,13 +115,17 @@ TEST(reclaim_does_not_rest_when_a_client_waits_for_a_chunk)
 		assert_true(n < 1000000);
 		if (n % 16 == 0)
 			world_start_read(&w, m, 0, 8);
-		if (!waits && n % 4 == 0 && written < 16)
-			world_start_write(&w, other, written++ * CHUNK_SECTORS, 8);
+		if (!waits && n % 4 == 0 && written < 16) {
+			writes[written] = world_start_write(&w, other, written * CHUNK_SECTORS, 8);
+			written++;
+		}
 		before = w.sim.now_ms;
 		sim_step(&w.sim, true);
 		waited += waits;
 		rested += waits && pool_reclaim_rests(world_pool(&w)) ? w.sim.now_ms - before : 0;
 	}
+	for (unsigned i = 0; i < written; i++)
+		assert_int_equal(world_wait(&w, writes[i]), 0);
 	assert_true(waited > 0);
 	assert_int_equal(rested, 0);
 	world_settle(&w);
