@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """An array in Ceph and what goes wrong there: two umbrads for one array, an owner that was stopped and comes back, a full cluster, an
-OSD that hangs, monitors that are gone. No acknowledged write is lost, the rest goes on, and all heals without a restart.
+OSD that hangs or is killed, monitors that are gone. No acknowledged write is lost, the rest goes on, and all heals without a restart.
 
 usage: ceph_trouble.py CASE"""
 import json
@@ -178,6 +178,39 @@ def frozen():
             assert other.read(luns[slow][0], 0, 1) == block(99)
 
 
+def lost():
+    """The OSD is killed under load and comes back with what its disk has: the writes wait for it, each that was acknowledged is there, and
+    umbrad needs no restart."""
+    with Cluster('bluestore') as cluster, Array(ceph=cluster) as array:
+        with_luns(array, 1, '16M')
+        acknowledged, ended = {}, threading.Event()
+
+        def write(session):
+            count = 0
+            while not ended.is_set():
+                count += 1
+                at = count * 7919 % 16384
+                session.write(1, at, block(count))
+                acknowledged[at] = count
+
+        with Session(array, 'h1') as session, Session(array, 'h1') as reader:
+            writer = Later(write, session)
+            try:
+                for _ in range(2):
+                    before = len(acknowledged)
+                    wait_until('there are writes', lambda: len(acknowledged) > before + 200 or writer.failure)
+                    cluster.osd_kill()
+                    cluster.osd_start()
+                wait_until('it goes on', lambda: len(acknowledged) > before + 400 or writer.failure)
+            finally:
+                ended.set()
+            assert writer.end() is None, writer.failure
+            for at, count in acknowledged.items():
+                assert reader.read(1, at, 1) == block(count), f'LBA {at}'
+            lun = bytes.fromhex(array.ctl('lun', 'show', 'a0')['id'])
+            Channel(session).make_set(os.urandom(16), [lun])
+
+
 def monitors():
     """The monitors are gone for 20 s: I/O goes on; a copy set, which needs them, is vetoed by its deadline and leaves nothing, not even
     a LUN that waits; then one is made. An umbrad that starts meanwhile ends when it is told to."""
@@ -227,7 +260,7 @@ def monitors():
 def main():
     skip_without_store()
     end_in_order()
-    cases = {case.__name__: case for case in (owners, full, frozen, monitors)}
+    cases = {case.__name__: case for case in (owners, full, frozen, lost, monitors)}
     cases[sys.argv[1]]()
     print('ok', sys.argv[1])
 
