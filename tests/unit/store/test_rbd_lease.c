@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who owns an array in Ceph: one umbrad at a time, and who has lost it writes nothing, acknowledges nothing, and knows it. What an
+ * opening leaves alone, and what it sweeps.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "array/reactor/reactor.h"
+#include "array/store/module.h"
+#include "array/store/store.h"
+#include "tests/support/test.h"
+
+#define MIB   (UINT64_C(1) << 20)
+#define BLOCK 512u
+
+/* Of the owner that is stopped, and of the test. */
+struct shared {
+	_Atomic uint64_t acknowledged, refused;
+	_Atomic uint64_t disk_id;
+};
+
+static struct shared *shared;
+static int shared_fd;
+static struct reactor *reactor;
+static bool is_fenced;
+
+static void fenced(void *arg, const char *reason)
+{
+	(void)arg;
+	fprintf(stderr, "fenced: %s\n", reason);
+	is_fenced = true;
+}
+
+static struct store_module_options options(const char *array)
+{
+	return (struct store_module_options){
+		.ceph_pool = getenv("UMBRA_TEST_CEPH_POOL"), .array = array, .fenced = fenced};
+}
+
+static void create(const char *array)
+{
+	struct store_module_options o = options(array);
+	struct fault f = {0};
+	int err = umbra_store_module.create(&o, &f);
+
+	if (err)
+		fail_msg("%s", f.text);
+}
+
+static int open_it(const char *array, struct store **s, struct fault *f)
+{
+	struct store_module_options o = options(array);
+	int err = umbra_store_module.open(&o, reactor, s, f);
+
+	if (err)
+		fprintf(stderr, "%s\n", f->text);
+	return err;
+}
+
+struct wait {
+	bool done;
+	int err;
+};
+
+static void ended(void *arg, int err)
+{
+	struct wait *w = arg;
+
+	w->done = true;
+	w->err = err;
+}
+
+static int wait_for(const struct wait *w)
+{
+	while (!w->done)
+		assert_true(reactor_turn(reactor, 100) >= 0);
+	return w->err;
+}
+
+static void close_it(struct store *s)
+{
+	struct wait w = {0};
+
+	s->ops->close(s, ended, &w);
+	wait_for(&w);
+}
+
+struct one_io {
+	struct store_io io;
+	struct wait w;
+};
+
+static void io_ended(struct store_io *io, int err)
+{
+	ended(&container_of(io, struct one_io, io)->w, err);
+}
+
+static int io(struct store_disk *d, enum store_io_op op, void *buf)
+{
+	struct iovec iov = {buf, BLOCK};
+	struct one_io x = {
+		.io = {.op = op, .len = BLOCK, .iov = &iov, .iov_count = 1, .disk = d, .done = io_ended}};
+
+	d->store->ops->submit(&x.io);
+	return wait_for(&x.w);
+}
+
+static int make_disk(struct store *s, struct store_disk **out)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+	struct wait w = {0};
+
+	assert_int_equal(s->ops->txn_disk_create(t, 8 * MIB, out), 0);
+	s->ops->txn_commit(t, ended, &w);
+	return wait_for(&w);
+}
+
+TEST(a_second_owner_is_refused_while_the_first_lives_and_served_when_it_has_ended)
+{
+	struct store *first, *second;
+	struct fault f = {0};
+
+	create("two");
+	assert_int_equal(open_it("two", &first, &f), 0);
+	assert_int_equal(open_it("two", &second, &f), -EBUSY);
+	assert_non_null(strstr(f.text, "another umbrad owns the array two"));
+	close_it(first);
+	assert_int_equal(open_it("two", &second, &f), 0);
+	close_it(second);
+	assert_int_equal(open_it("none", &second, &f), -ENOENT);
+}
+
+/* The process that is stopped: writes until it is fenced. 42: as it should be. */
+static _Noreturn void owner(void)
+{
+	struct store_disk *d;
+	struct store *s;
+	struct fault f = {0};
+	uint8_t buf[BLOCK] = {1};
+	int err = 0;
+
+	if (open_it("stopped", &s, &f) || make_disk(s, &d))
+		_exit(1);
+	shared->disk_id = s->ops->disk_id(d);
+	while (!is_fenced && !err) {
+		err = io(d, STORE_WRITE, buf);
+		shared->acknowledged += !err;
+	}
+	while (!is_fenced)
+		reactor_turn(reactor, 100);
+	for (unsigned i = 0; i < 3; i++)
+		shared->refused +=
+			io(d, STORE_WRITE, buf) == -ESHUTDOWN && io(d, STORE_READ, buf) == -ESHUTDOWN;
+	_exit(shared->refused == 3 && make_disk(s, &d) == -ESHUTDOWN ? 42 : 2);
+}
+
+static void pause_ms(long ms)
+{
+	struct timespec t = {.tv_nsec = ms * 1000000};
+
+	nanosleep(&t, NULL);
+}
+
+static pid_t owner_start(void)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid)
+		return pid;
+	char fd[16];
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(fd, sizeof(fd), "%d", shared_fd);
+	execl("/proc/self/exe", "owner", fd, NULL);
+	_exit(127);
+}
+
+TEST(an_owner_that_stood_still_is_fenced_and_acknowledges_nothing_any_more)
+{
+	uint8_t mine[BLOCK] = {2}, back[BLOCK];
+	struct store_disk *d;
+	struct store *s;
+	struct fault f = {0};
+	uint64_t acknowledged;
+	int status;
+	pid_t pid;
+
+	create("stopped");
+	pid = owner_start();
+	while (shared->acknowledged < 20) {
+		assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+		pause_ms(10);
+	}
+	kill(pid, SIGSTOP);
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	acknowledged = shared->acknowledged;
+	assert_int_equal(open_it("stopped", &s, &f), 0);
+	assert_int_equal(s->ops->disk_open(s, shared->disk_id, &d), 0);
+	assert_int_equal(io(d, STORE_WRITE, mine), 0);
+	kill(pid, SIGCONT);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 42);
+	assert_true(shared->acknowledged == acknowledged);
+	assert_int_equal(io(d, STORE_READ, back), 0);
+	assert_memory_equal(back, mine, BLOCK);
+	assert_false(is_fenced);
+	close_it(s);
+}
+
+/* COMMAND -p POOL DO WHAT, quietly. */
+static int run(const char *command, const char *arguments)
+{
+	char line[256];
+
+	snprintf(line, sizeof(line), "%s -p %s %s >/dev/null 2>&1", command, getenv("UMBRA_TEST_CEPH_POOL"),
+		arguments);
+	return system(line);
+}
+
+TEST(a_catalogue_that_misses_a_disk_is_refused_and_no_image_is_swept)
+{
+	struct store_disk *d;
+	struct store *s;
+	struct fault f = {0};
+
+	create("damaged");
+	assert_int_equal(open_it("damaged", &s, &f), 0);
+	assert_int_equal(make_disk(s, &d), 0);
+	assert_int_equal(make_disk(s, &d), 0);
+	close_it(s);
+	assert_int_equal(run("rados", "rmomapkey umbra.damaged disk.0000000000000001"), 0);
+	assert_int_equal(open_it("damaged", &s, &f), -EUCLEAN);
+	assert_non_null(strstr(f.text, "damaged"));
+	assert_int_equal(run("rbd", "info damaged.lun-1"), 0);
+}
+
+TEST(images_that_no_record_names_are_swept_and_others_are_left_alone)
+{
+	struct store_stats stats;
+	struct store *s;
+	struct fault f = {0};
+
+	create("swept");
+	assert_int_equal(run("rbd", "create --size 8M swept.lun-99"), 0);
+	assert_int_equal(run("rbd", "create --size 8M swept.lun-99-mine"), 0);
+	assert_int_equal(run("rbd", "create --size 8M other.lun-99"), 0);
+	assert_int_equal(open_it("swept", &s, &f), 0);
+	do {
+		assert_true(reactor_turn(reactor, 100) >= 0);
+		s->ops->stats(s, &stats);
+	} while (stats.reclaim_pending_steps);
+	close_it(s);
+	assert_int_not_equal(run("rbd", "info swept.lun-99"), 0);
+	assert_int_equal(run("rbd", "info swept.lun-99-mine"), 0);
+	assert_int_equal(run("rbd", "info other.lun-99"), 0);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			a_second_owner_is_refused_while_the_first_lives_and_served_when_it_has_ended),
+		cmocka_unit_test(an_owner_that_stood_still_is_fenced_and_acknowledges_nothing_any_more),
+		cmocka_unit_test(a_catalogue_that_misses_a_disk_is_refused_and_no_image_is_swept),
+		cmocka_unit_test(images_that_no_record_names_are_swept_and_others_are_left_alone),
+	};
+	struct reactor_options o = {.workers = 1};
+
+	if (reactor_create(&reactor, &o))
+		return 1;
+	shared_fd = argc == 2 ? (int)strtol(argv[1], NULL, 10) : memfd_create("shared", 0);
+	if (ftruncate(shared_fd, sizeof(*shared)))
+		return 1;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, shared_fd, 0);
+	if (argc == 2)
+		owner();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
