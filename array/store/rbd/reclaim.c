@@ -70,58 +70,25 @@ static int drop_cuts(struct rbd_todo *t)
 	return err;
 }
 
-static size_t encode(uint8_t *to, const char *text)
-{
-	size_t len = strlen(text);
-
-	for (unsigned i = 0; i < 4; i++)
-		to[i] = (uint8_t)(len >> (8 * i));
-	memcpy(to + 4, text, len);
-	return len + 4;
-}
-
-/* An image on its way to the trash loses its id object, then its line in the pool's directory. Where a crash came in between, the
- * line goes here; `rbd ls` would show it for ever. */
-static int directory_mend(struct rbd_todo *t)
-{
-	char key[RBD_IMAGE_NAME_BYTES + 8], value[80], out[8];
-	uint8_t in[RBD_IMAGE_NAME_BYTES + 80];
-	size_t len;
-	int err;
-
-	snprintf(key, sizeof(key), "name_%s", t->image);
-	err = rbd_catalogue_header(t->s->cluster.io, "rbd_directory", key, value, sizeof(value));
-	if (err < 0 || !value[0]) /* the length's first byte */
-		return err == -ENOENT ? 0 : err;
-	len = encode(in, t->image);
-	len += encode(in + len, value + 4);
-	err = rados_exec(t->s->cluster.io, "rbd_directory", "rbd", "dir_remove_image", (const char *)in, len,
-		out, sizeof(out));
-	return err == -ENOENT ? 0 : err;
-}
-
 /* Out of the names that `rbd ls` shows: it is gone, or in the trash under its id. */
 static int image_remove(struct rbd_todo *t)
 {
 	struct rbd_store *s = t->s;
 	int err = rbd_image_id(s, t->image, t->id);
 
-	if (err == -ENOENT) { /* in the trash since another time, or nowhere */
-		err = directory_mend(t);
-		return err < 0 || t->id[0] ? err : trash_each(s, trash_find, t);
-	}
-	if (err < 0)
+	if (err < 0 && err != -ENOENT)
 		return err;
+	/* Without an id, too: what was killed in the middle of this is in the trash, is not listed there, and is found here. */
 	err = rbd_remove(s->cluster.io, t->image);
-	if (err == -ENOTEMPTY || err == -EBUSY)
+	if (err == -ENOTEMPTY || err == -EBUSY) {
 		err = drop_cuts(t);
-	else if (err == -ENOENT) /* its parent has gone, and it cannot be opened */
-		err = rbd_image_tie_cut(s, t->id);
-	else
+		if (err >= 0)
+			err = rbd_remove(s->cluster.io, t->image);
+	}
+	if (err != -ENOENT)
 		return err;
-	if (err >= 0)
-		err = rbd_remove(s->cluster.io, t->image);
-	return err == -ENOENT ? 0 : err;
+	/* in the trash since another time, or nowhere */
+	return t->id[0] ? 0 : trash_each(s, trash_find, t);
 }
 
 static int trash_remove(struct rbd_todo *t)
@@ -133,8 +100,6 @@ static int trash_remove(struct rbd_todo *t)
 	if (err >= 0) {
 		rbd_trash_get_cleanup(&info);
 		err = rbd_trash_remove(io, t->id, true);
-		if (err == -ENOENT && rbd_image_tie_cut(t->s, t->id) >= 0)
-			err = rbd_trash_remove(io, t->id, true);
 	}
 	/* Copies hang on it. */
 	t->hangs = err == -ENOTEMPTY || err == -ECHILD || err == -EBUSY;
