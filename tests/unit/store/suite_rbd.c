@@ -72,10 +72,10 @@ static struct store *open_it(struct reactor *r)
 }
 
 const struct suite_store suite_store = {.name = "rbd",
-	.survives = false,
+	.survives = true,
 	.empty = empty,
 	.begin = begin,
 	.end = end,
 	.open = open_it,
 	.rounds = 3,
-	.kills = 8};
+	.kills = 5};
