@@ -804,6 +804,7 @@ TEST(zeros_survive_a_failed_write_and_a_splice)
 	assert_int_equal(world_write(&w, g, 0, 2 * CHUNK_SECTORS, 0), 0);
 	a = world_fork(&w, g);
 	assert_int_equal(world_unmap(&w, a, 0, CHUNK_SECTORS), 0);
+	world_settle(&w); /* else another step may be the one that fails */
 	w.sim.fail_at = w.sim.steps + 1;
 	assert_int_equal(world_write(&w, a, 8, 8, 0), -EIO);
 	s = world_fork(&w, a);
