@@ -6,7 +6,7 @@
 
 static const struct option_row pool_create_options[] = {
 	{"data-device", "DEVICE",
-		"put the data on this block device (or file) instead of files beside the metadata"},
+		"put the data on this block device (or file) instead of files beside the metadata; PATH then needs room for the log and for metadata, up to 3 % of the data when small writes over copies fill it"},
 	{"capacity", "SIZE", "use at most this much for data (default: what the file system has)"},
 	{"log", "SIZE", "size of the intent log (default: 64M)"},
 	{"checksums", "on|off", "keep a checksum of each 4 KiB block of the data (default: off)"},
@@ -227,8 +227,8 @@ const struct verb ctl_verbs[] = {
 		"there have none until they are written again. Versions of Umbra without checksums do not open a pool that has them.",
 		verb_pool_checksums},
 	{"pool", "upgrade", "PATH", 1, 1, pool_upgrade_options,
-		"Gives the pool in PATH, made by an earlier version of Umbra, what pools have that are made now: clones share chunks, and "
-		"cross-checks find metadata that is missing or old. umbrad must not have it open. The pool is checked before. Versions "
+		"Gives the pool in PATH, made by an earlier version of Umbra, what pools have that are made now: clones share chunks, "
+		"small writes over what a copy holds take what they write and not 64K, and cross-checks find metadata that is missing or old. umbrad must not have it open. The pool is checked before. Versions "
 		"without these do not open it any more. Checksums of the data are a thing of their own (pool checksums).",
 		verb_pool_upgrade},
 	{"pool", "status", "", 0, 0, NULL,

@@ -200,7 +200,7 @@ class Damage(unittest.TestCase):
             array.stop()
             array.ctl('pool', 'check', array.pool)
             with open(os.path.join(array.pool, 'pool'), 'rb') as pool:
-                self.assertEqual(pool.read(24)[16:], bytes(7) + b'\3')
+                self.assertEqual(pool.read(24)[16:], bytes(7) + b'\x0b')
 
     def test_a_pool_gets_checksums_and_loses_them_again(self):
         with Array(pool_options=PLAIN) as array:

@@ -11,7 +11,7 @@
  * answers with errors where it lies (decode_entry), or UNSAFE: then the repair shuts the pool, in the same
  * transaction, until one that finds nothing of the kind opens it again.
  */
-#include "array/store/pool/pool.h"
+#include "array/store/pool/check.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -22,44 +22,6 @@
 #include "array/util/bytes.h"
 
 #define LINES_MAX 50u
-
-enum outcome {
-	SAFE, /* what is lost answers with errors, for ever */
-	UNSAFE,
-	MENDED,
-};
-
-struct check_branch {
-	uint64_t id;
-	struct pool_branch_value value;
-	uint64_t disk;
-};
-
-struct check {
-	struct pool_host *host;
-	struct pool_super super;
-	struct pool_meta meta;
-	struct pool_state state;
-	MDB_txn *txn;
-	bool repair;
-	void (*report)(void *arg, const char *line);
-	void (*progress)(void *arg, unsigned percent);
-	void *arg;
-	int (*catalogue)(struct store *store, struct fault *fault);
-	uint64_t steps, steps_in_all; /* entries of the map, each looked at twice */
-	unsigned percent;             /* told last; 0: nothing yet */
-	unsigned findings, unsafe, repaired;
-	bool damaged_entry;               /* a chunk that seems free may be its */
-	uint64_t branches_end, disks_end; /* ids from here on are in no record */
-	struct check_branch *branches;
-	size_t branch_count, branch_cap;
-	/* A bit for each chunk: an entry holds it; as a shared one; it waits in `loose`. */
-	uint8_t *seen, *shared, *loose;
-	uint64_t grown_chunks;
-	bool data;
-	const char *data_device;
-	uint64_t incarnation; /* of the last opening */
-};
 
 static void tell(struct check *c, unsigned percent)
 {
@@ -89,15 +51,7 @@ static int steps_begin(struct check *c)
 	return 0;
 }
 
-static enum outcome mended(const struct check *c)
-{
-	return c->repair ? MENDED : SAFE;
-}
-
-static void finding(struct check *c, enum outcome outcome, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void finding(struct check *c, enum outcome outcome, const char *format, ...)
+void pool_finding(struct check *c, enum outcome outcome, const char *format, ...)
 {
 	char line[256];
 	size_t len;
@@ -144,7 +98,7 @@ static int each_branch(
 	struct check *c = arg;
 
 	if (!intact || key_len != 8 || value_len != POOL_BRANCH_VALUE_BYTES - 4) {
-		finding(c, UNSAFE, "a branch record is damaged");
+		pool_finding(c, UNSAFE, "a branch record is damaged");
 		return 0;
 	}
 	if (c->branch_count == c->branch_cap) {
@@ -167,7 +121,7 @@ static int each_disk(
 	struct check_branch *b;
 
 	if (!intact || key_len != 8 || value_len != POOL_DISK_VALUE_BYTES - 4) {
-		finding(c, UNSAFE, "a disk record is damaged");
+		pool_finding(c, UNSAFE, "a disk record is damaged");
 		return 0;
 	}
 	pool_disk_value_decode(value, &v);
@@ -175,11 +129,11 @@ static int each_disk(
 		c->disks_end = get_be64(key) + 1;
 	b = find_branch(c, v.branch);
 	if (!b)
-		finding(c, UNSAFE, "disk %llu lies on branch %llu, which is missing",
+		pool_finding(c, UNSAFE, "disk %llu lies on branch %llu, which is missing",
 			(unsigned long long)get_be64(key), (unsigned long long)v.branch);
 	else if (b->disk)
-		finding(c, UNSAFE, "disks %llu and %llu lie on the same branch", (unsigned long long)b->disk,
-			(unsigned long long)get_be64(key));
+		pool_finding(c, UNSAFE, "disks %llu and %llu lie on the same branch",
+			(unsigned long long)b->disk, (unsigned long long)get_be64(key));
 	else
 		b->disk = get_be64(key);
 	return 0;
@@ -195,10 +149,11 @@ static void check_branches(struct check *c)
 			continue;
 		parent = find_branch(c, b->value.parent);
 		if (!parent)
-			finding(c, UNSAFE, "the parent of branch %llu is missing", (unsigned long long)b->id);
+			pool_finding(
+				c, UNSAFE, "the parent of branch %llu is missing", (unsigned long long)b->id);
 		else if (parent->id >= b->id || b->value.parent_gen == 0 ||
 			 b->value.parent_gen >= parent->value.gen || b->value.gen <= b->value.parent_gen)
-			finding(c, UNSAFE,
+			pool_finding(c, UNSAFE,
 				"branch %llu (generation %u, from %u of branch %llu at %u) does not fit its parent",
 				(unsigned long long)b->id, b->value.gen, b->value.parent_gen,
 				(unsigned long long)parent->id, parent->value.gen);
@@ -214,6 +169,7 @@ static const char *const digest_names[POOL_TABLES] = {
 	[POOL_TABLE_SPACE] = "space",
 	[POOL_TABLE_TODO] = "todo",
 	[POOL_TABLE_LOOSE] = "loose",
+	[POOL_TABLE_SPLIT] = "split",
 };
 
 /* Of a small table: all of it, and of now. */
@@ -221,12 +177,12 @@ static int check_table(struct check *c, enum pool_table table,
 	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
 		bool intact))
 {
-	bool derived = table == POOL_TABLE_SPACE || table == POOL_TABLE_LOOSE;
+	bool derived = table == POOL_TABLE_SPACE || table == POOL_TABLE_LOOSE || table == POOL_TABLE_SPLIT;
 	int err = pool_meta_all(&c->meta, c->txn, table, each, c);
 
 	if (err != -EUCLEAN)
 		return err;
-	finding(c, derived ? mended(c) : UNSAFE, "records of the table %s are missing, or are old",
+	pool_finding(c, derived ? pool_mended(c) : UNSAFE, "records of the table %s are missing, or are old",
 		digest_names[table]);
 	return 0;
 }
@@ -274,7 +230,7 @@ static int part_wrong(
 	if (mend < 0)
 		return mend;
 	if (table == POOL_TABLE_REFS) {
-		finding(c, mended(c),
+		pool_finding(c, pool_mended(c),
 			"entries of the index of shared chunks around %llu are missing, or are old",
 			(unsigned long long)get_be64(key));
 		return 0;
@@ -282,7 +238,7 @@ static int part_wrong(
 	c->damaged_entry = true;
 	if (found && part_damaged(c, key))
 		return 0;
-	finding(c, mend ? MENDED : SAFE,
+	pool_finding(c, mend ? MENDED : SAFE,
 		"branch %llu: entries around chunk %llu are missing, or are old, or their digest is damaged",
 		(unsigned long long)get_be64(key), (unsigned long long)get_be64(key + 8));
 	return 0;
@@ -373,6 +329,8 @@ static int check_digests(struct check *c)
 		err = check_empty_parts(c);
 	if (!err)
 		err = check_table(c, POOL_TABLE_SPACE, each_any);
+	if (!err && c->meta.splits)
+		err = check_table(c, POOL_TABLE_SPLIT, each_any);
 	return err ? err : check_table(c, POOL_TABLE_LOOSE, each_any);
 }
 
@@ -384,6 +342,8 @@ static int digests_follow(struct check *c)
 
 	for (unsigned i = 0; i < 3 && !err; i++)
 		err = pool_digest_rebuild(&c->meta, c->txn, derived[i]);
+	if (!err && c->meta.splits)
+		err = pool_digest_rebuild(&c->meta, c->txn, POOL_TABLE_SPLIT);
 	return err;
 }
 
@@ -397,28 +357,25 @@ static int has_key(struct check *c, enum pool_table table, const void *key, size
 	return rc == 0 ? 1 : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
 }
 
-static bool bit(const uint8_t *bits, uint64_t phys)
+static void check_place(struct check *c, const struct pool_map_key *key, const struct pool_map_value *v)
 {
-	return bits[phys / 8] >> (phys % 8) & 1;
-}
-
-static void bit_set(uint8_t *bits, uint64_t phys)
-{
-	bits[phys / 8] |= (uint8_t)(1u << (phys % 8));
-}
-
-static void check_place(struct check *c, const struct pool_map_key *key, uint64_t phys, bool shared)
-{
+	uint64_t phys = v->phys;
+	bool shared = v->shared;
 	bool beyond = phys >= c->super.capacity_chunks; /* such an entry is not believed */
 
 	if (beyond || phys >= c->grown_chunks)
-		finding(c, beyond ? SAFE : UNSAFE, "branch %llu chunk %llu: chunk %llu lies beyond the data",
+		pool_finding(c, beyond ? SAFE : UNSAFE,
+			"branch %llu chunk %llu: chunk %llu lies beyond the data",
 			(unsigned long long)key->branch, (unsigned long long)key->chunk,
 			(unsigned long long)phys);
 	if (beyond)
 		return;
+	if (v->split) {
+		pool_check_split(c, key, phys, v->valid);
+		return;
+	}
 	if (bit(c->seen, phys) && !(shared && bit(c->shared, phys)))
-		finding(c, UNSAFE, "branch %llu chunk %llu: chunk %llu is used twice",
+		pool_finding(c, UNSAFE, "branch %llu chunk %llu: chunk %llu is used twice",
 			(unsigned long long)key->branch, (unsigned long long)key->chunk,
 			(unsigned long long)phys);
 	bit_set(c->seen, phys);
@@ -440,7 +397,7 @@ static int check_ref(struct check *c, const struct pool_map_key *key, uint64_t p
 		if (c->repair)
 			rc = pool_meta_put(&c->meta, c->txn, POOL_TABLE_REFS, ref, sizeof(ref), NULL, 0);
 	}
-	finding(c, c->repair && c->meta.shares ? MENDED : UNSAFE,
+	pool_finding(c, c->repair && c->meta.shares ? MENDED : UNSAFE,
 		"branch %llu chunk %llu: missing in the index of shared chunks",
 		(unsigned long long)key->branch, (unsigned long long)key->chunk);
 	return rc;
@@ -458,7 +415,7 @@ static int each_entry(
 
 	step(c);
 	if (!intact || key_len != POOL_MAP_KEY_BYTES || value_len != POOL_MAP_VALUE_BYTES - 4) {
-		finding(c, SAFE, "a map entry is damaged");
+		pool_finding(c, SAFE, "a map entry is damaged");
 		c->damaged_entry = true;
 		return 0;
 	}
@@ -468,19 +425,20 @@ static int each_entry(
 	if (k.branch >= c->branches_end && k.branch < UINT64_MAX)
 		c->branches_end = k.branch + 1;
 	if (!b)
-		finding(c, SAFE, "branch %llu chunk %llu: the branch is missing",
+		pool_finding(c, SAFE, "branch %llu chunk %llu: the branch is missing",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	else if (k.gen == 0 || k.gen > b->value.gen)
-		finding(c, SAFE, "branch %llu chunk %llu: generation %u is from the future",
+		pool_finding(c, SAFE, "branch %llu chunk %llu: generation %u is from the future",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk, k.gen);
-	if ((v.valid & v.zero) || (!v.valid && !v.zero) || (v.valid && !v.phys) || (!v.valid && v.phys))
-		finding(c, SAFE, "branch %llu chunk %llu: the entry contradicts itself",
+	if ((v.valid & v.zero) || (!v.valid && !v.zero) || (v.valid && !v.phys) || (!v.valid && v.phys) ||
+		(v.split && (!v.valid || v.shared || !c->meta.splits)))
+		pool_finding(c, SAFE, "branch %llu chunk %llu: the entry contradicts itself",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	if (v.shared && !v.valid)
-		finding(c, SAFE, "branch %llu chunk %llu: the entry shares nothing",
+		pool_finding(c, SAFE, "branch %llu chunk %llu: the entry shares nothing",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	if (v.phys)
-		check_place(c, &k, v.phys, v.shared);
+		check_place(c, &k, &v);
 	rc = v.shared ? check_ref(c, &k, v.phys) : 0;
 	if (rc < 0)
 		return rc;
@@ -491,7 +449,7 @@ static int each_entry(
 	if (rc == 0) {
 		if (c->repair)
 			rc = pool_meta_put(&c->meta, c->txn, POOL_TABLE_GEN, index, sizeof(index), NULL, 0);
-		finding(c, mended(c), "branch %llu chunk %llu: missing in the index of generations",
+		pool_finding(c, pool_mended(c), "branch %llu chunk %llu: missing in the index of generations",
 			(unsigned long long)k.branch, (unsigned long long)k.chunk);
 	}
 	return rc < 0 ? rc : 0;
@@ -519,7 +477,8 @@ static int check_index(struct check *c)
 		if (has == 0) {
 			if (c->repair && mdb_cursor_del(cursor, 0))
 				has = -EIO;
-			finding(c, mended(c), "branch %llu chunk %llu: in the index of generations only",
+			pool_finding(c, pool_mended(c),
+				"branch %llu chunk %llu: in the index of generations only",
 				(unsigned long long)key.branch, (unsigned long long)key.chunk);
 		}
 	}
@@ -561,7 +520,7 @@ static bool loose_true(struct check *c, const MDB_val *k)
 	return true;
 }
 
-static int check_keys(struct check *c, enum pool_table table,
+int pool_check_keys(struct check *c, enum pool_table table,
 	bool (*is_true)(struct check *c, const MDB_val *k), const char *what)
 {
 	MDB_cursor *cursor;
@@ -575,7 +534,7 @@ static int check_keys(struct check *c, enum pool_table table,
 			continue;
 		if (c->repair)
 			err = pool_errno(mdb_cursor_del(cursor, 0));
-		finding(c, mended(c), "%s", what);
+		pool_finding(c, pool_mended(c), "%s", what);
 	}
 	mdb_cursor_close(cursor);
 	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
@@ -587,90 +546,10 @@ static int check_shared(struct check *c)
 
 	if (!c->meta.shares || c->damaged_entry) /* nobody knows what that one shares */
 		return 0;
-	err = check_keys(c, POOL_TABLE_REFS, ref_true, "a shared chunk is in its index only");
+	err = pool_check_keys(c, POOL_TABLE_REFS, ref_true, "a shared chunk is in its index only");
 	return err ? err
-		   : check_keys(c, POOL_TABLE_LOOSE, loose_true, "a chunk that is used waits to be freed");
-}
-
-/* ---- allocator ------------------------------------------------------------------------------------- */
-
-struct group_count {
-	unsigned leaked, missing, outside, beyond;
-};
-
-static void group_report(struct check *c, uint64_t first, const struct group_count *n)
-{
-	if (n->leaked)
-		finding(c, mended(c), "%u chunks from %llu on are marked as used, but nothing uses them",
-			n->leaked, (unsigned long long)first);
-	if (n->outside)
-		finding(c, mended(c), "%u chunks from %llu on are marked as used, but are none of the pool's",
-			n->outside, (unsigned long long)first);
-	if (n->missing)
-		finding(c, mended(c), "%u chunks from %llu on are in use, but marked as free", n->missing,
-			(unsigned long long)first);
-	if (n->beyond)
-		finding(c, UNSAFE, "%u chunks from %llu on are in use, but data.%u ends before them",
-			n->beyond, (unsigned long long)first,
-			(unsigned)(c->grown_chunks / POOL_SEGMENT_CHUNKS));
-}
-
-/* What the bitmap has to say. */
-static void group_want(struct check *c, uint64_t first, const uint8_t *have, uint8_t *want)
-{
-	struct group_count n = {0};
-
-	for (unsigned i = 0; i < POOL_GROUP_CHUNKS; i++) {
-		uint64_t phys = first + i;
-		bool used = bit(c->seen, phys) || bit(c->loose, phys), marked = bit(have, i);
-
-		if (phys >= c->super.capacity_chunks) {
-			n.outside += marked;
-			continue;
-		}
-		used = used || (marked && phys && c->damaged_entry);
-		want[i / 8] |= (uint8_t)(used << (i % 8));
-		n.leaked += marked && !used;
-		n.missing += used && !marked;
-		n.beyond += used && phys >= c->grown_chunks;
-	}
-	group_report(c, first, &n);
-}
-
-static int check_group(struct check *c, uint64_t group)
-{
-	uint8_t key[8], want[POOL_GROUP_BYTES] = {0}, have[POOL_GROUP_BYTES] = {0};
-	uint64_t first = group * POOL_GROUP_CHUNKS;
-	MDB_val k = {.mv_size = 8, .mv_data = key}, v;
-	bool same = true;
-	int rc;
-
-	put_be64(key, group);
-	rc = mdb_get(c->txn, c->meta.table[POOL_TABLE_SPACE], &k, &v);
-	if (rc && rc != MDB_NOTFOUND)
-		return pool_errno(rc);
-	if (!rc && v.mv_size == POOL_SPACE_VALUE_BYTES &&
-		pool_value_ok(c->super.id, POOL_TABLE_SPACE, key, 8, v.mv_data, v.mv_size)) {
-		memcpy(have, v.mv_data, POOL_GROUP_BYTES);
-	} else if (!rc) {
-		finding(c, mended(c), "the bitmap of chunks %llu is damaged", (unsigned long long)first);
-		same = false;
-		/* Nothing tells which of them a damaged entry has. */
-		for (unsigned i = 0; c->damaged_entry && i < POOL_GROUP_CHUNKS; i++)
-			if (first + i < c->grown_chunks && first + i < c->super.capacity_chunks)
-				have[i / 8] |= (uint8_t)(1u << (i % 8));
-	}
-	group_want(c, first, have, want);
-	if (c->repair && !(same && memcmp(want, have, sizeof(want)) == 0))
-		return pool_meta_put(&c->meta, c->txn, POOL_TABLE_SPACE, key, 8, want, POOL_GROUP_BYTES);
-	return 0;
-}
-
-/* Bitmaps of chunks that the pool does not have. */
-static bool group_true(struct check *c, const MDB_val *k)
-{
-	return k->mv_size == 8 &&
-	       get_be64(k->mv_data) < (c->super.capacity_chunks + POOL_GROUP_CHUNKS - 1) / POOL_GROUP_CHUNKS;
+		   : pool_check_keys(
+			     c, POOL_TABLE_LOOSE, loose_true, "a chunk that is used waits to be freed");
 }
 
 /* ---- the rest -------------------------------------------------------------------------------------- */
@@ -682,7 +561,7 @@ static int each_record(
 	(void)value;
 	(void)value_len;
 	if (!intact || key_len == 0)
-		finding(arg, UNSAFE, "a record of the catalogue is damaged");
+		pool_finding(arg, UNSAFE, "a record of the catalogue is damaged");
 	return 0;
 }
 
@@ -693,7 +572,7 @@ static int each_todo(
 	(void)value;
 	(void)value_len;
 	if (!intact || key_len != POOL_TODO_KEY_BYTES)
-		finding(arg, UNSAFE, "a record of the to-do list is damaged");
+		pool_finding(arg, UNSAFE, "a record of the to-do list is damaged");
 	return 0;
 }
 
@@ -735,13 +614,13 @@ static int check_ids(struct check *c)
 	bool low = false;
 
 	if (c->state.next_branch < c->branches_end) {
-		finding(c, mended(c), "branch %llu is beyond the next id",
+		pool_finding(c, pool_mended(c), "branch %llu is beyond the next id",
 			(unsigned long long)c->branches_end - 1);
 		c->state.next_branch = c->branches_end;
 		low = true;
 	}
 	if (c->state.next_disk < c->disks_end) {
-		finding(c, mended(c), "disk %llu is beyond the next id",
+		pool_finding(c, pool_mended(c), "disk %llu is beyond the next id",
 			(unsigned long long)c->disks_end - 1);
 		c->state.next_disk = c->disks_end;
 		low = true;
@@ -768,7 +647,7 @@ static void data_damaged(void *arg, const struct pool_map_key *key, unsigned blo
 	char owner[40];
 
 	name_owner(arg, key, owner, sizeof(owner));
-	finding(arg, SAFE, "%s, generation %u: the block at LBA %llu is damaged (%s)", owner, key->gen,
+	pool_finding(arg, SAFE, "%s, generation %u: the block at LBA %llu is damaged (%s)", owner, key->gen,
 		(unsigned long long)(at / STORE_BLOCK_BYTES), where);
 }
 
@@ -778,7 +657,7 @@ static void data_unreadable(
 	char owner[40];
 
 	name_owner(arg, key, owner, sizeof(owner));
-	finding(arg, SAFE, "%s: 64 KiB at LBA %llu cannot be read (%s at byte %llu: %s)", owner,
+	pool_finding(arg, SAFE, "%s: 64 KiB at LBA %llu cannot be read (%s at byte %llu: %s)", owner,
 		(unsigned long long)((key->chunk << POOL_CHUNK_SHIFT) / STORE_BLOCK_BYTES), file,
 		(unsigned long long)offset, strerror(-err));
 }
@@ -805,7 +684,7 @@ static int check_data(struct check *c)
 	if (err)
 		return err;
 	if (with.lost)
-		finding(c, SAFE,
+		pool_finding(c, SAFE,
 			"%llu sectors of the files `sums` and `touched` are damaged: what they say is not used",
 			(unsigned long long)with.lost);
 	if ((with.unknown || with.unsure) && c->report) {
@@ -830,7 +709,7 @@ static int check_catalogue(struct check *c)
 	if (err == -ENOMEM)
 		return err;
 	if (err)
-		finding(c, SAFE, "the catalogue: %s", fault.text);
+		pool_finding(c, SAFE, "the catalogue: %s", fault.text);
 	return 0;
 }
 
@@ -842,7 +721,8 @@ static int check_all(struct check *c)
 	c->seen = calloc(groups, POOL_GROUP_BYTES);
 	c->shared = calloc(groups, POOL_GROUP_BYTES);
 	c->loose = calloc(groups, POOL_GROUP_BYTES);
-	if (!c->seen || !c->shared || !c->loose)
+	c->blocks = calloc(groups, sizeof(c->blocks[0]));
+	if (!c->seen || !c->shared || !c->loose || !c->blocks)
 		return -ENOMEM;
 	err = check_table(c, POOL_TABLE_BRANCH, each_branch);
 	if (!err)
@@ -859,11 +739,8 @@ static int check_all(struct check *c)
 		err = check_index(c);
 	if (!err)
 		err = check_shared(c);
-	for (uint64_t g = 0; g < groups && !err; g++)
-		err = check_group(c, g);
 	if (!err)
-		err = check_keys(
-			c, POOL_TABLE_SPACE, group_true, "a bitmap is of chunks that the pool does not have");
+		err = pool_check_space(c);
 	if (!err)
 		err = check_ids(c);
 	if (!err)
@@ -884,7 +761,7 @@ static int check_shut(struct check *c)
 	bool shut = c->unsafe > 0;
 
 	if (c->state.shut && !shut)
-		finding(c, mended(c), "the pool is shut since a repair that could not mend all");
+		pool_finding(c, pool_mended(c), "the pool is shut since a repair that could not mend all");
 	if (!c->repair || c->state.shut == shut)
 		return 0;
 	if (shut) {
@@ -922,12 +799,12 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	if (!err)
 		err = pool_log_read(c->host, log, &c->super, &c->state, &r);
 	if (!err && r.cut_short)
-		finding(c, mended(c),
+		pool_finding(c, pool_mended(c),
 			"the log is damaged after frame %llu: what was flushed and set up after that is lost, and blocks may show what others wrote%s",
 			(unsigned long long)r.state.applied_sequence,
 			c->repair ? "" : "; restore a backup of this pool, or give it up by --repair");
 	if (!err && r.meta_old)
-		finding(c, mended(c),
+		pool_finding(c, pool_mended(c),
 			"the metadata is older than the log: what was flushed and set up since is lost, and blocks may show what others wrote%s",
 			c->repair ? "" : "; restore a backup of this pool, or give it up by --repair");
 	if (!err) {
@@ -953,6 +830,10 @@ static int replay_and_check(struct check *c, struct fault *fault)
 	free(c->seen);
 	free(c->shared);
 	free(c->loose);
+	for (uint64_t g = 0;
+		c->blocks && g < (c->super.capacity_chunks + POOL_GROUP_CHUNKS - 1) / POOL_GROUP_CHUNKS; g++)
+		free(c->blocks[g]);
+	free(c->blocks);
 	free(c->branches);
 	if (err == -EUCLEAN || err == -EBADMSG)
 		return fault_set(fault, -EUCLEAN,

@@ -111,7 +111,9 @@ static int create_sums(struct pool_host *host, const struct pool_super *super)
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault)
 {
-	struct pool_super super = {.version = POOL_VERSION, .features_refuse = POOL_FEATURES_NEW};
+	struct pool_super super = {.version = POOL_VERSION,
+		.features_refuse = POOL_FEATURES_NEW,
+		.entries_each = POOL_ENTRIES_SPLIT};
 	struct pool_file *f;
 	int err;
 

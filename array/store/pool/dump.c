@@ -22,7 +22,7 @@ struct dump {
 	void *arg;
 	/* the map of the branch at hand, and of all */
 	uint64_t branch, branch_entries;
-	uint64_t total, with_data, shared, zeros, damaged;
+	uint64_t total, with_data, shared, split, zeros, damaged;
 	uint64_t damaged_of[POOL_TABLES];
 	uint64_t records[STORE_TABLE_COUNT], record_bytes[STORE_TABLE_COUNT];
 	uint64_t used_chunks;
@@ -121,7 +121,7 @@ static void dump_branch(struct dump *d, const uint8_t *key, const uint8_t *value
 	d->row(d->arg, "branch",
 		(struct pool_dump_field[]){number("id", get_be64(key)), number("generation", v.gen),
 			number("parent", v.parent), number("parent_generation", v.parent_gen),
-			number("chunks", v.chunks)},
+			number("blocks", v.blocks)},
 		5);
 }
 
@@ -158,6 +158,7 @@ static void dump_entry(struct dump *d, const uint8_t *key, const uint8_t *value)
 	d->total++;
 	d->with_data += v.phys != 0;
 	d->shared += v.shared;
+	d->split += v.split;
 	d->zeros += v.zero != 0;
 	if (!d->entries)
 		return;
@@ -166,8 +167,8 @@ static void dump_entry(struct dump *d, const uint8_t *key, const uint8_t *value)
 	d->row(d->arg, "map",
 		(struct pool_dump_field[]){number("branch", k.branch), number("chunk", k.chunk),
 			number("generation", k.gen), number("place", v.phys), text("valid", valid),
-			text("zero", zero), number("shared", v.shared)},
-		7);
+			text("zero", zero), number("shared", v.shared), number("split", v.split)},
+		8);
 }
 
 static void count_record(struct dump *d, const uint8_t *key, size_t key_len, size_t value_len)
@@ -240,9 +241,9 @@ static void dump_totals(struct dump *d)
 	d->row(d->arg, "total",
 		(struct pool_dump_field[]){number("entries", d->total),
 			number("entries_with_data", d->with_data), number("entries_shared", d->shared),
-			number("entries_with_zeros", d->zeros), number("chunks_used", d->used_chunks),
-			number("damaged", d->damaged)},
-		6);
+			number("entries_split", d->split), number("entries_with_zeros", d->zeros),
+			number("chunks_used", d->used_chunks), number("damaged", d->damaged)},
+		7);
 }
 
 static int dump_all(struct dump *d)

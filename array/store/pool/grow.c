@@ -11,12 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The map of a full pool takes about 0.2 % of its data; what stays free for metadata besides. */
-#define META_SHARE   256u
-#define META_RESERVE (UINT64_C(64) << 20)
-
-/* What each chunk may need of LMDB's mapping, whose size is set at the opening: far more than it does need. */
-#define MAPPED_BYTES 256u
+/* The map of a full pool takes about 0.2 % of its data, and up to 3 % where chunks are split; what stays free for metadata
+ * besides. */
+#define META_SHARE       256u
+#define META_SHARE_SPLIT 32u
+#define META_RESERVE     (UINT64_C(64) << 20)
 
 struct grow_plan {
 	struct pool_host *host;
@@ -37,7 +36,7 @@ static unsigned long long mib(uint64_t chunks)
 /* All that the place has, in chunks. */
 static int place_chunks(const struct grow_plan *plan, uint64_t *chunks, struct fault *fault)
 {
-	uint64_t room, most;
+	uint64_t room, most, share = META_SHARE;
 	int err;
 
 	*chunks = plan->grown_chunks;
@@ -49,8 +48,10 @@ static int place_chunks(const struct grow_plan *plan, uint64_t *chunks, struct f
 			"the free space of the pool's file system cannot be found (%s): look at the disk and the kernel's log",
 			strerror(-err));
 	most = (plan->grown_chunks << POOL_CHUNK_SHIFT) + room;
-	if (room > META_RESERVE + most / META_SHARE)
-		*chunks += (room - META_RESERVE - most / META_SHARE) >> POOL_CHUNK_SHIFT;
+	if (plan->super.entries_each > POOL_ENTRIES_OLD)
+		share = META_SHARE_SPLIT;
+	if (room > META_RESERVE + most / share)
+		*chunks += (room - META_RESERVE - most / share) >> POOL_CHUNK_SHIFT;
 	return 0;
 }
 
@@ -210,7 +211,8 @@ void pool_grow_start(struct store_grow *request)
 	g->plan.host = p->base.host;
 	g->plan.super = p->super;
 	g->plan.grown_chunks = p->space.grown_chunks;
-	g->plan.chunks_max = pool_meta_mapped(&p->meta) / MAPPED_BYTES;
+	g->plan.chunks_max =
+		pool_meta_mapped(&p->meta) / (p->meta.splits ? POOL_META_EACH_SPLIT : POOL_META_EACH);
 	g->plan.wanted_bytes = request->capacity_bytes;
 	g->plan.sums = p->space.sums.on ? &p->space.sums : NULL;
 	g->plan.mirror = p->mirror.active ? &p->mirror : NULL;

@@ -12,10 +12,11 @@
 #include "array/util/bytes.h"
 
 #define DEFAULT_MAP_BYTES (UINT64_C(256) << 20)
-#define RECORD_BYTES      12288u /* of LMDB's pages, that a record of a batch may make dirty: map, gen, space */
-#define SUMS_SHARE        8u     /* of the memory: pages of checksums */
-#define RECORDS_MIN       256u
-#define RECORDS_MAX       65536u
+#define RECORD_BYTES                                                                                         \
+	16384u         /* of LMDB's pages, that a record of a batch may make dirty: map, gen, space, split */
+#define SUMS_SHARE  8u /* of the memory: pages of checksums */
+#define RECORDS_MIN 256u
+#define RECORDS_MAX 65536u
 
 /* ---- the way up (asks.h) --------------------------------------------------------------------------- */
 

@@ -3,11 +3,11 @@
  * The open pool: its rooms, and what the top does with them. For io/, background/ and the top; the rooms below know
  * one another by their own headers.
  *
- *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c check_data.c dump.c public.c host_posix.c
+ *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c check_data.c check_space.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim, pace, pending, scrub
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, damage, spares
  *   commit/       cut, txn, commit, checkpoint, mirror, remake, todo
- *   space/        reserve, alloc, share, freed, data, sums, touched, settle, bits
+ *   space/        reserve, alloc, split, share, freed, data, sums, touched, settle, bits
  *   map/          map, branch, disk, lock
  *   durable/      apply, refs, digest, meta, pages, log, super, stamp, sums, buffer, format
  *   base/         base, host, asks

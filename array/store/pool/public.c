@@ -99,8 +99,8 @@ int pool_create(const struct pool_options *options, struct fault *fault)
 				options->path, strerror(errno));
 		}
 		capacity = (uint64_t)fs.f_bavail * fs.f_frsize;
-		/* The map of a full pool takes about 0.2 % of its data. */
-		reserve = META_RESERVE_BYTES + (log_bytes ? log_bytes : UINT64_C(64) << 20) + capacity / 256;
+		/* The map of a full pool takes about 0.2 % of its data, and up to 3 % where chunks are split. */
+		reserve = META_RESERVE_BYTES + (log_bytes ? log_bytes : UINT64_C(64) << 20) + capacity / 32;
 		capacity = capacity > reserve ? capacity - reserve : 0;
 	}
 	err = pool_create_on(host, options, capacity, fault);

@@ -39,12 +39,13 @@ static uint64_t pending_steps(struct pool *p)
 static void pool_stats(struct store *s, struct store_stats *out)
 {
 	struct pool *p = pool_of(s);
-	uint64_t pending = pool_pending_chunks(p) + pool_share_loose(&p->space) + pool_frees_count(&p->space);
+	uint64_t pending = (pool_pending_chunks(p) + pool_share_loose(&p->space)) * POOL_BLOCKS +
+			   pool_frees_blocks(&p->space);
 
 	memset(out, 0, sizeof(*out));
 	out->capacity_bytes = (p->super.capacity_chunks - 1) << POOL_CHUNK_SHIFT;
 	out->used_bytes = (p->space.used_chunks - 1) << POOL_CHUNK_SHIFT;
-	out->reclaim_pending_bytes = pending << POOL_CHUNK_SHIFT;
+	out->reclaim_pending_bytes = pending << POOL_BLOCK_SHIFT;
 	if (out->reclaim_pending_bytes > out->used_bytes)
 		out->reclaim_pending_bytes = out->used_bytes;
 	out->reclaim_pending_steps = pending_steps(p);
@@ -83,7 +84,7 @@ static uint64_t pool_disk_size(const struct store_disk *d)
 
 static uint64_t pool_disk_used(const struct store_disk *d)
 {
-	return pool_disk_of(d)->branch->chunks << POOL_CHUNK_SHIFT;
+	return pool_disk_of(d)->branch->blocks << POOL_BLOCK_SHIFT;
 }
 
 struct iterate_arg {

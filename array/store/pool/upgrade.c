@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pool of an earlier version gets what new pools have: the tables for shared chunks, and the digests of what stands in its
+ * A pool of an earlier version gets what new pools have: the tables for shared and for split chunks, and the digests of what stands in its
  * metadata. The metadata first, in one transaction of LMDB; then the superblock says so. Until it does, the tables are of no
  * account, also when the pool is used in between, for each upgrade makes them anew.
  */
@@ -11,7 +11,7 @@
 #include "array/store/pool/durable/digest.h"
 
 static int upgrade_meta(
-	struct pool_host *host, const struct pool_super *super, bool share, struct fault *fault)
+	struct pool_host *host, const struct pool_super *super, uint64_t had, struct fault *fault)
 {
 	struct pool_meta meta;
 	MDB_txn *txn;
@@ -20,10 +20,13 @@ static int upgrade_meta(
 	if (err)
 		return err;
 	err = pool_meta_begin(&meta, false, &txn);
-	if (!err && share) /* of an upgrade that did not end */
+	/* of an upgrade that did not end */
+	if (!err && !(had & POOL_FEATURE_SHARED))
 		err = pool_meta_empty(&meta, txn, POOL_TABLE_REFS);
-	if (!err && share)
+	if (!err && !(had & POOL_FEATURE_SHARED))
 		err = pool_meta_empty(&meta, txn, POOL_TABLE_LOOSE);
+	if (!err && !(had & POOL_FEATURE_SPLIT))
+		err = pool_meta_empty(&meta, txn, POOL_TABLE_SPLIT);
 	for (unsigned i = 0; !err && i < POOL_TABLES; i++)
 		err = pool_digest_rebuild(&meta, txn, (enum pool_table)i);
 	if (!err)
@@ -35,6 +38,15 @@ static int upgrade_meta(
 			     "the pool's metadata cannot be written (%s): give the file system room, or look at its disk; the pool is as it was",
 			     strerror(-err))
 		   : 0;
+}
+
+/* For an entry for each block of the data? Where the data lies beside the metadata it may take all room itself. */
+static bool has_room(struct pool_host *host, const struct pool_super *super)
+{
+	uint64_t room;
+
+	return super->data_device && !host->ops->room(host, &room) &&
+	       room >= super->capacity_chunks * POOL_META_EACH_SPLIT;
 }
 
 int pool_upgrade_on(
@@ -59,7 +71,9 @@ int pool_upgrade_on(
 		return err;
 	had = super.features_refuse;
 	super.features_refuse |= POOL_FEATURES_NEW;
-	err = upgrade_meta(host, &super, !(had & POOL_FEATURE_SHARED), fault);
+	if (has_room(host, &super))
+		super.entries_each = POOL_ENTRIES_SPLIT;
+	err = upgrade_meta(host, &super, had, fault);
 	if (err)
 		return err;
 	err = pool_super_replace(host, &super);

@@ -895,6 +895,15 @@ void sim_create(struct sim *s, uint64_t capacity_bytes, uint64_t log_bytes)
 	struct fault fault = {0};
 	int err = pool_create_on(h, &options, capacity_bytes, &fault);
 
+	if (!err && s->whole) {
+		struct pool_super super;
+
+		err = pool_read_super(h, &super, &fault);
+		super.features_refuse &= ~(uint64_t)POOL_FEATURE_SPLIT;
+		super.entries_each = 0;
+		if (!err)
+			err = pool_super_replace(h, &super);
+	}
 	if (err) {
 		fprintf(stderr, "sim_create: %s\n", fault.text);
 		abort();

@@ -36,6 +36,7 @@ struct sim {
 	uint64_t preads, fail_pread_at; /* while the pool is opened */
 	uint64_t reads, fail_read_at;
 	bool no_checksums; /* sim_create */
+	bool whole;        /* the same: chunks are not split, as in pools of before */
 	bool direct;       /* files demand alignment like O_DIRECT */
 	bool mirror_fails; /* every step in the directory `mirror` */
 	uint64_t fs_bytes; /* room of the "file system", 0: any */

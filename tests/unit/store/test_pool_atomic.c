@@ -19,6 +19,14 @@ static void open_world(struct world *w, uint64_t seed)
 	assert_int_equal(world_open(w), 0);
 }
 
+/* Where the number of chunks is certain that a write over a copy takes. */
+static void open_whole(struct world *w, uint64_t seed)
+{
+	world_init_whole(w, seed, CHUNKS << POOL_CHUNK_SHIFT, 1 << 20);
+	w->sim.direct = seed & 1;
+	assert_int_equal(world_open(w), 0);
+}
+
 /* A disk that leaves so many chunks free. */
 static struct model *filler(struct world *w, unsigned leave)
 {
@@ -80,7 +88,7 @@ static void no_room(uint64_t seed, enum before kind, unsigned chunks)
 	struct world w;
 	unsigned needs;
 
-	open_world(&w, seed);
+	open_whole(&w, seed);
 	m = world_create_disk(&w, 4 * CHUNK);
 	other = world_create_disk(&w, 4 * CHUNK);
 	needs = prepare(&w, m, other, kind, chunks);
@@ -158,7 +166,7 @@ TEST(an_atomic_write_waits_for_chunks_on_their_way_if_enough)
 		struct model *m, *fill;
 		struct world w;
 
-		open_world(&w, seed + i);
+		open_whole(&w, seed + i);
 		m = copied(&w);
 		fill = filler(&w, i % 2);
 		assert_int_equal(world_unmap(&w, fill, 0, (2 - i % 2) * CHUNK), 0);

@@ -637,7 +637,7 @@ static void super_edit(struct world *w, uint64_t features)
 	struct pool_file *f;
 
 	assert_int_equal(pool_read_super(h, &super, NULL), 0);
-	assert_int_equal(super.features_refuse,
+	assert_int_equal(super.features_refuse | POOL_FEATURE_SPLIT,
 		POOL_FEATURES_NEW | POOL_FEATURE_SUMS); /* an older program refuses a new pool */
 	super.features_refuse = features;
 	pool_super_encode(buf, &super);
@@ -703,15 +703,16 @@ static int upgrade(struct world *w, bool *changed)
 /* Whatever it was made without, and however the upgrade before ended: then it has all that new ones have. */
 static void upgraded(uint64_t seed)
 {
-	static const uint64_t before[] = {
-		0, POOL_FEATURE_SHARED, POOL_FEATURE_SUMS, POOL_FEATURE_SHARED | POOL_FEATURE_SUMS};
+	static const uint64_t before[] = {0, POOL_FEATURE_SHARED, POOL_FEATURE_SUMS,
+		POOL_FEATURE_SHARED | POOL_FEATURE_SUMS, POOL_FEATURE_SHARED | POOL_FEATURE_DIGESTS,
+		POOL_FEATURE_SHARED | POOL_FEATURE_DIGESTS | POOL_FEATURE_SUMS};
 	struct world_edit edit;
 	struct world w;
 	MDB_stat st;
 	bool changed;
 
 	world_init(&w, seed, UINT64_C(24) << 20, 1 << 20);
-	super_edit(&w, before[seed % 4]);
+	super_edit(&w, before[seed % 6]);
 	assert_int_equal(world_open(&w), 0);
 	assert_non_null(world_create_disk(&w, 4 * CHUNK));
 	for (unsigned n = 0; n < 2; n++) {
@@ -744,7 +745,7 @@ static void upgraded(uint64_t seed)
 	assert_int_equal(world_close(&w), 0);
 	assert_int_equal(world_check(&w, false), 0);
 	world_edit_begin(&w, &edit);
-	assert_true(edit.meta.digests && edit.meta.shares);
+	assert_true(edit.meta.digests && edit.meta.shares && edit.meta.splits);
 	assert_int_equal(mdb_stat(edit.txn, edit.meta.table[POOL_TABLE_DIGEST], &st), 0);
 	assert_true(st.ms_entries > 0);
 	assert_int_equal(mdb_drop(edit.txn, edit.meta.table[POOL_TABLE_DISK], 0), 0);

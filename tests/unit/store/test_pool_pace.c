@@ -145,7 +145,7 @@ TEST(what_deleted_copies_will_give_back_is_told_before_reclaim_has_come_to_it)
 		assert_true(n < 1000000);
 		left = (stats_of(&w).reclaim_pending_bytes >> POOL_CHUNK_SHIFT) + used -
 		       world_used_chunks(&w);
-		if (!pool_frees_count(&world_pool(&w)->space)) /* which is known */
+		if (!pool_frees_blocks(&world_pool(&w)->space)) /* which is known */
 			told = left > told ? left : told;
 		if (n % 8 == 0)
 			world_start_read(&w, m, 0, 8);

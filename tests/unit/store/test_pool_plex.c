@@ -114,7 +114,7 @@ static uint64_t blocks_copied(struct world *w)
 
 static uint64_t own_chunks(const struct model *m)
 {
-	return pool_disk_of(m->disk)->branch->chunks;
+	return pool_disk_of(m->disk)->branch->blocks / POOL_BLOCKS;
 }
 
 /* What is copied: the blocks that the copy inherits and has not written or unmapped itself, once each. */
@@ -123,7 +123,7 @@ TEST(hydration_copies_each_inherited_block_once)
 	struct model *a, *s;
 	struct world w;
 
-	world_begin(&w, test_seed(), UINT64_C(16) << 20);
+	world_begin_whole(&w, test_seed(), UINT64_C(16) << 20);
 	a = world_create_disk(&w, 40 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, a, 0, 4 * CHUNK_SECTORS, 0), 0);
 	assert_int_equal(world_write(&w, a, 20 * CHUNK_SECTORS + 8, 8, 0), 0);

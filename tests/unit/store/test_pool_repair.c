@@ -105,10 +105,11 @@ static bool marked(struct world_edit *e, uint64_t phys)
 	return ((uint8_t *)v.mv_data)[phys % POOL_GROUP_CHUNKS / 8] >> phys % 8 & 1;
 }
 
-/* Every chunk has one owner, and counts as used. */
+/* Every chunk, or block of a split one, has one owner, and counts as used. */
 static void owners(struct world *w)
 {
 	uint8_t *count = calloc(1, CAPACITY / POOL_CHUNK_BYTES + 2);
+	uint16_t *blocks = calloc(CAPACITY / POOL_CHUNK_BYTES + 2, sizeof(blocks[0]));
 	struct pool_map_value value;
 	struct world_edit e;
 	MDB_cursor *c;
@@ -120,22 +121,31 @@ static void owners(struct world *w)
 		if (!believed(&e, &k, &v, &value))
 			continue;
 		assert_true(marked(&e, value.phys));
-		assert_false(count[value.phys] && !(value.shared && count[value.phys] == 2));
-		count[value.phys] = value.shared ? 2 : 1;
+		assert_false(count[value.phys] && !(value.shared && count[value.phys] == 2) &&
+			     !(value.split && count[value.phys] == 3));
+		assert_false(value.split && (blocks[value.phys] & value.valid));
+		if (value.split)
+			blocks[value.phys] |= value.valid;
+		count[value.phys] = value.shared ? 2 : value.split ? 3 : 1;
 	}
 	mdb_cursor_close(c);
 	world_edit_end(&e);
 	free(count);
+	free(blocks);
 }
 
 /* ---- damage ------------------------------------------------------------------------------------------ */
 
-static enum pool_table any_table(struct world *w)
+static enum pool_table any_table(struct world *w, const struct world_edit *e)
 {
 	static const enum pool_table often[] = {POOL_TABLE_MAP, POOL_TABLE_MAP, POOL_TABLE_SPACE};
 	uint64_t n = sim_below(&w->sim, 12);
 
-	return n < 3 ? often[n] : (enum pool_table)(1 + (n - 3) % (POOL_TABLES - 1));
+	if (n < 3)
+		return often[n];
+	return sim_below(&w->sim, 6) || !e->meta.splits
+		       ? (enum pool_table)(1 + (n - 3) % (POOL_TABLE_SPLIT - 1))
+		       : POOL_TABLE_SPLIT;
 }
 
 /* A cursor at a random record; NULL: the table is empty. */
@@ -167,7 +177,7 @@ static void flip_value(struct world *w, struct world_edit *e)
 {
 	static uint8_t value[STORE_VALUE_MAX_BYTES + 4];
 	MDB_val k, v;
-	MDB_cursor *c = any_record(w, e, any_table(w), &k, &v);
+	MDB_cursor *c = any_record(w, e, any_table(w, e), &k, &v);
 
 	if (!c)
 		return;
@@ -180,7 +190,7 @@ static void flip_value(struct world *w, struct world_edit *e)
 static void lose_record(struct world *w, struct world_edit *e)
 {
 	MDB_val k, v;
-	MDB_cursor *c = any_record(w, e, any_table(w), &k, &v);
+	MDB_cursor *c = any_record(w, e, any_table(w, e), &k, &v);
 
 	if (!c)
 		return;
@@ -191,9 +201,10 @@ static void lose_record(struct world *w, struct world_edit *e)
 static void lose_table(struct world *w, struct world_edit *e)
 {
 	static const enum pool_table tables[] = {
-		POOL_TABLE_SPACE, POOL_TABLE_GEN, POOL_TABLE_REFS, POOL_TABLE_LOOSE};
+		POOL_TABLE_SPACE, POOL_TABLE_GEN, POOL_TABLE_REFS, POOL_TABLE_LOOSE, POOL_TABLE_SPLIT};
 
-	assert_int_equal(mdb_drop(e->txn, e->meta.table[tables[sim_below(&w->sim, 4)]], 0), 0);
+	assert_int_equal(
+		mdb_drop(e->txn, e->meta.table[tables[sim_below(&w->sim, e->meta.splits ? 5 : 4)]], 0), 0);
 }
 
 static void wrong_bitmap(struct world *w, struct world_edit *e)

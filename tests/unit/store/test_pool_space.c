@@ -44,14 +44,14 @@ TEST(an_overwrite_after_a_cut_costs_one_write)
 	world_destroy(&w);
 }
 
-/* A chunk is never spread over more than a few places, however many cuts there are. */
+/* Where chunks are not split, one is never spread over more than a few places, however many cuts there are. */
 TEST(a_chunk_lies_in_few_places_however_many_cuts)
 {
 	struct pool_places places;
 	struct model *m;
 	struct world w;
 
-	world_begin(&w, 2, UINT64_C(24) << 20);
+	world_begin_whole(&w, 2, UINT64_C(24) << 20);
 	m = world_create_disk(&w, 2 * CHUNK_SECTORS);
 	assert_int_equal(world_write(&w, m, 0, 2 * CHUNK_SECTORS, 0), 0);
 	for (unsigned i = 0; i < 9; i++) {
@@ -346,7 +346,7 @@ TEST(a_merge_copies_the_fewer_blocks)
 		struct model *m, *copy;
 		struct world w;
 
-		world_begin(&w, seed + n, UINT64_C(8) << 20);
+		world_begin_whole(&w, seed + n, UINT64_C(8) << 20);
 		m = world_create_disk(&w, 8 * CHUNK_SECTORS);
 		assert_int_equal(world_write(&w, m, 0, 8 * CHUNK_SECTORS, 0), 0);
 		copy = world_fork(&w, m);

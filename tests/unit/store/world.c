@@ -519,6 +519,15 @@ bool world_random_op(struct world *w)
 	return true;
 }
 
+bool world_start(struct world *w, struct model *m, enum store_io_op op, uint64_t sector, uint64_t count)
+{
+	if (m->held || !range_free(m, sector, count) ||
+		(op == STORE_COMPARE_WRITE && !clean_for_compare(m, sector, count)))
+		return false;
+	start_change(w, m, op, sector, count, 0, false, false);
+	return true;
+}
+
 int world_wait(struct world *w, struct world_io *x)
 {
 	int err;
@@ -598,24 +607,42 @@ void world_idle(struct world *w)
 
 /* ---- open, close, verify --------------------------------------------------------------------------- */
 
-void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes)
+static void init(
+	struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes, bool plain, bool whole)
 {
 	memset(w, 0, sizeof(*w));
 	list_init(&w->reads);
 	sim_init(&w->sim, seed);
+	w->sim.no_checksums = plain;
+	w->sim.whole = whole;
 	sim_create(&w->sim, capacity_bytes, log_bytes);
 	w->max_sectors = 16 * 128;
 }
 
-/* Of a pool without checksums. */
+/* Pools of before are tested, too. */
+static bool as_before(uint64_t seed)
+{
+	return seed % 4 == 3;
+}
+
+void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes)
+{
+	init(w, seed, capacity_bytes, log_bytes, false, as_before(seed));
+}
+
+void world_init_whole(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes)
+{
+	init(w, seed, capacity_bytes, log_bytes, false, true);
+}
+
+void world_init_split(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes)
+{
+	init(w, seed, capacity_bytes, log_bytes, false, false);
+}
+
 void world_init_plain(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes)
 {
-	memset(w, 0, sizeof(*w));
-	list_init(&w->reads);
-	sim_init(&w->sim, seed);
-	w->sim.no_checksums = true;
-	sim_create(&w->sim, capacity_bytes, log_bytes);
-	w->max_sectors = 16 * 128;
+	init(w, seed, capacity_bytes, log_bytes, true, as_before(seed));
 }
 
 void world_destroy(struct world *w)

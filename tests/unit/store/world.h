@@ -67,6 +67,9 @@ struct world {
 };
 
 void world_init(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
+/* The same, whatever the seed: a pool whose chunks are not split; one in which they are. */
+void world_init_whole(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
+void world_init_split(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
 /* A pool without checksums. */
 void world_init_plain(struct world *w, uint64_t seed, uint64_t capacity_bytes, uint64_t log_bytes);
 void world_destroy(struct world *w); /* the pool is closed */
@@ -87,6 +90,8 @@ void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_
 /* Waits; *shared: bytes. */
 int world_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count, struct model *from,
 	uint64_t from_sector, uint64_t *shared);
+/* WRITE, UNMAP or COMPARE AND WRITE; started only. False: something of the range is busy. */
+bool world_start(struct world *w, struct model *m, enum store_io_op op, uint64_t sector, uint64_t count);
 /* Started only; each must be waited for. */
 struct world_io *world_start_write(struct world *w, struct model *m, uint64_t sector, uint64_t count);
 /* A COMPARE AND WRITE that finds what it expects. */
@@ -122,6 +127,8 @@ struct pool *world_pool(struct world *w);
 unsigned test_runs(unsigned normal); /* how often a random test runs: UMBRA_TEST_RUNS says otherwise */
 void test_seeds(unsigned normal, void (*run)(uint64_t seed)); /* so often, each with the next seed */
 void world_begin(struct world *w, uint64_t seed, uint64_t capacity_bytes); /* a small log; opened */
+void world_begin_whole(struct world *w, uint64_t seed, uint64_t capacity_bytes);
+void world_begin_split(struct world *w, uint64_t seed, uint64_t capacity_bytes);
 void world_end(struct world *w); /* closes; a check finds nothing; destroys */
 void world_verify_end(struct world *w);
 bool world_dead(struct world *w); /* the power has gone, or the pool is read-only */
@@ -132,7 +139,8 @@ void world_ended(void *arg, int err);                       /* a cut, a commit: 
 struct model *world_any_disk(struct world *w);              /* a random one; NULL: there is none */
 struct model *world_fork(struct world *w, struct model *m); /* cuts it alone: the copy */
 uint64_t world_used_chunks(struct world *w);
-uint64_t world_used(struct world *w);                        /* the same, when nothing goes on any more */
+uint64_t world_used_blocks(struct world *w);                 /* without what is free in split chunks */
+uint64_t world_used(struct world *w);                        /* chunks, when nothing goes on any more */
 void world_release_jobs(struct world *w, struct list *held); /* taken from the simulator before */
 /* The metadata of a closed pool, to be damaged. */
 struct world_edit {

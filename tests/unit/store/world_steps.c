@@ -30,6 +30,18 @@ void world_begin(struct world *w, uint64_t seed, uint64_t capacity_bytes)
 	assert_int_equal(world_open(w), 0);
 }
 
+void world_begin_whole(struct world *w, uint64_t seed, uint64_t capacity_bytes)
+{
+	world_init_whole(w, seed, capacity_bytes, 1 << 20);
+	assert_int_equal(world_open(w), 0);
+}
+
+void world_begin_split(struct world *w, uint64_t seed, uint64_t capacity_bytes)
+{
+	world_init_split(w, seed, capacity_bytes, 1 << 20);
+	assert_int_equal(world_open(w), 0);
+}
+
 void world_end(struct world *w)
 {
 	assert_int_equal(world_close(w), 0);
@@ -110,6 +122,11 @@ uint64_t world_used_chunks(struct world *w)
 
 	w->store->ops->stats(w->store, &stats);
 	return stats.used_bytes >> POOL_CHUNK_SHIFT;
+}
+
+uint64_t world_used_blocks(struct world *w)
+{
+	return world_used_chunks(w) * POOL_BLOCKS - world_pool(w)->space.split_free;
 }
 
 uint64_t world_used(struct world *w)

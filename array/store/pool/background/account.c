@@ -52,7 +52,7 @@ static void account_end(struct pool_account *a, int err)
 	uint64_t shown = a->shown_chunks << POOL_CHUNK_SHIFT;
 
 	request->exclusive_bytes = a->sole.blocks << POOL_BLOCK_SHIFT;
-	request->freed_bytes = a->sole.chunks << POOL_CHUNK_SHIFT;
+	request->freed_bytes = a->sole.freed << POOL_BLOCK_SHIFT;
 	request->shared_bytes = shown > request->exclusive_bytes ? shown - request->exclusive_bytes : 0;
 	free(a->levels);
 	free(a->chain);
@@ -115,8 +115,8 @@ static int list_all(struct pool_account *a, const struct pool_branch *head)
 	if (!a->levels || !a->chain)
 		return -ENOMEM;
 	if (!head->parent && !head->child_count && list_empty(&head->cuts)) { /* nobody else is there */
-		a->shown_chunks = a->sole.chunks = head->chunks;
-		a->sole.blocks = head->chunks * POOL_BLOCKS;
+		a->shown_chunks = head->blocks / POOL_BLOCKS;
+		a->sole.blocks = a->sole.freed = head->blocks;
 		a->next = UINT64_MAX;
 		return 0;
 	}

@@ -22,6 +22,11 @@ struct pool_merge {
 	uint32_t newer_gen, older_gen;
 	uint16_t valid, zero, left;
 	bool upward; /* the newer entry's blocks go into the older one's chunk */
+	/* Both entries' blocks go to a new place, the older one's first; and whether that is in a split chunk. */
+	bool anew, newers, split;
+	bool claims; /* the newer one has taken room for them in its chunk */
+	uint64_t newer_phys;
+	uint16_t newer_valid;
 	uint64_t from_phys, to_phys;
 	unsigned block, run;
 	void (*copy_done)(struct pool_transfer *t, int err);

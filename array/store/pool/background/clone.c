@@ -123,7 +123,7 @@ static int place_shareable(struct pool_clone *c, const struct place *at, uint64_
 	struct pool_places below;
 	int err;
 
-	if (at->spread)
+	if (at->spread || at->entry.split)
 		return 0;
 	if (at->branch != c->source && !(at->branch->id == target->branch && chunk == target->chunk) &&
 		!pool_lock_idle(&c->pool->locks, at->branch->id, chunk))
@@ -149,8 +149,8 @@ static int source_mark(struct pool_clone *c, const struct place *at, uint64_t ch
 	if (!e)
 		return -ENOMEM;
 	e->shared = 1;
-	if (at->branch->chunks)
-		at->branch->chunks--; /* they count what is the branch's alone */
+	if (at->branch->blocks >= POOL_BLOCKS)
+		at->branch->blocks -= POOL_BLOCKS; /* they count what is the branch's alone */
 	pool_map_mark_dirty(&p->map, at->leaf, chunk, e);
 	return 0;
 }
@@ -176,13 +176,14 @@ static int target_set(struct pool_clone *c, struct pool_leaf *leaf, uint64_t chu
 	edit = pool_map_edit(&p->map, leaf, chunk, gen);
 	if (!edit)
 		return -ENOMEM;
-	if (edit->phys)
-		pool_chunk_drop(&p->space, pio->branch, edit->phys, edit->shared);
+	pool_entry_let_go(&p->space, pio->branch, edit);
 	edit->phys = at->entry.phys;
+	edit->split = edit->held = 0;
 	edit->shared = 1;
 	edit->valid = at->mask;
 	edit->zero = (uint16_t)~at->mask;
 	pool_map_mark_dirty(&p->map, leaf, chunk, edit);
+	pool_target_shed(p, leaf, chunk);
 	return 0;
 }
 

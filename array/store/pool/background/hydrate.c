@@ -63,6 +63,7 @@ struct chunk_copy {
 	bool held;       /* the epoch */
 	bool fresh_phys; /* phys is in no entry yet */
 	bool has_entry;  /* gen is that of an entry */
+	bool moves;      /* its own blocks, which lie in a split chunk, go to phys, too */
 	uint64_t chunk;
 	struct pool_lock_wait lock;
 	struct pool_waiter waiter; /* for a leaf, or without the lock for a free chunk */
@@ -202,12 +203,18 @@ static int chunk_apply(struct chunk_copy *c)
 	if (!e)
 		return -ENOMEM;
 	if (c->fresh_phys) {
-		assert(!e->valid && (!e->phys || !c->has_entry));
+		assert(c->moves ? e->split && !(e->valid & ~c->mask)
+				: !e->valid && (!e->phys || !c->has_entry));
+		if (c->moves)
+			pool_entry_let_go(&p->space, c->h->branch, e);
+		if (c->moves)
+			e->valid = 0;
 		e->phys = c->phys;
+		e->split = e->held = 0;
 		c->fresh_phys = false;
-		c->h->branch->chunks++;
+		c->h->branch->blocks += POOL_BLOCKS;
 	}
-	assert(e->phys == c->phys && !e->shared && !((e->valid | e->zero) & c->mask));
+	assert(e->phys == c->phys && !e->shared && !e->split && !((e->valid | e->zero) & c->mask));
 	e->valid |= c->mask;
 	pool_map_mark_dirty(&p->map, c->leaf, c->chunk, e);
 	return 0;
@@ -291,7 +298,7 @@ static void choose_entry(struct chunk_copy *c)
 
 	c->gen = first;
 	c->phys = 0;
-	c->has_entry = false;
+	c->has_entry = c->moves = false;
 	for (unsigned i = 0; i < count && !c->has_entry; i++) {
 		if (e[i].gen > first)
 			continue;
@@ -299,6 +306,13 @@ static void choose_entry(struct chunk_copy *c)
 		c->gen = e[i].gen;
 		c->phys = e[i].phys;
 		assert(!e[i].shared); /* a shared entry leaves nothing to an ancestor (clone.c) */
+		if (!e[i].split)
+			continue;
+		c->phys = 0;
+		c->moves = true;
+		c->mask |= e[i].valid;
+		for (uint16_t m = e[i].valid; m; m &= (uint16_t)(m - 1))
+			c->places.phys[__builtin_ctz(m)] = e[i].phys;
 	}
 	if (count == 0) { /* a write that waits for this lock must not find a newer one */
 		uint32_t oldest = pool_branch_oldest_write(b);
@@ -446,7 +460,7 @@ static void detach_refresh(struct pool_rider *rider)
 		h->parent_gen = b->parent_gen;
 	}
 	r.branch.id = b->id;
-	r.branch.value = (struct pool_branch_value){.gen = b->gen, .chunks = b->chunks};
+	r.branch.value = (struct pool_branch_value){.gen = b->gen, .blocks = b->blocks};
 	assert(h->parent_id);
 	at = pool_record_encode(t->rider.records.data, &r);
 	r = (struct pool_record){

@@ -5,7 +5,9 @@
  *
  * - an entry that no viewer sees goes, and its chunk with it;
  * - an older entry that is only seen through a newer one gives that one the blocks it lacks (known zeros and
- *   a whole chunk move without copying) and goes. Where the newer one has fewer blocks than it lacks, its own are copied to
+ *   a whole place move without copying) and goes. Of two in split chunks both may go to a new place, so that what is
+ *   left of many does not lie about in chunks that nobody can have as a whole; without room the older one only loses
+ *   what is hidden. Where the newer one has fewer blocks than it lacks, its own are copied to
  *   the older one's chunk, and it takes that.
  *
  * Blocks are copied to where nobody reads them before the map says so: the newer entry has none there, or hides what the
@@ -21,10 +23,29 @@
 
 static void merge_run(struct pool_merge *m);
 
+/* What was taken for copies that have not been made. */
+static void untake(struct pool_merge *m)
+{
+	struct pool *p = m->pool;
+	struct pool_entry *newer,
+		place = {.phys = m->to_phys, .split = m->split, .held = m->valid | m->newer_valid};
+
+	if (m->anew) {
+		pool_entry_let_go(&p->space, NULL, &place);
+	} else if (m->claims) {
+		newer = pool_map_edit(&p->map, m->leaf, m->chunk, m->newer_gen);
+		assert(newer && newer->split);
+		pool_free_blocks(&p->space, m->branch, newer->phys, newer->held & (uint16_t)~newer->valid);
+		newer->held = newer->valid;
+	}
+	m->anew = m->claims = false;
+}
+
 static void merge_end(struct pool_merge *m, int err)
 {
 	struct pool *p = m->pool;
 
+	untake(m);
 	if (m->bounce)
 		pool_bounce_put(p, m->bounce);
 	m->bounce = NULL;
@@ -37,12 +58,10 @@ static void merge_end(struct pool_merge *m, int err)
 
 static void entry_drop(struct pool_merge *m, const struct pool_entry *e)
 {
-	uint64_t phys = e->phys;
-	bool shared = e->shared;
+	struct pool_entry gone = *e;
 
-	pool_map_remove(&m->pool->map, m->leaf, m->chunk, e->gen);
-	if (phys)
-		pool_chunk_drop(&m->pool->space, m->branch, phys, shared);
+	pool_map_remove(&m->pool->map, m->leaf, m->chunk, gone.gen);
+	pool_entry_let_go(&m->pool->space, m->branch, &gone);
 }
 
 /* The older entry has given what was needed. */
@@ -55,9 +74,13 @@ static void give(struct pool_merge *m, uint32_t older_gen, uint16_t valid, uint1
 	assert(older && newer && !(newer->valid & valid));
 	if (with_chunk) {
 		assert(!newer->phys);
+		if (older->split)
+			pool_free_blocks(&p->space, m->branch, older->phys, older->held & (uint16_t)~valid);
 		newer->phys = older->phys;
 		newer->shared = older->shared;
-		older->phys = older->shared = 0;
+		newer->split = older->split;
+		newer->held = older->split ? valid : 0;
+		older->phys = older->shared = older->split = older->held = 0;
 	}
 	if (valid || zero) {
 		newer->valid |= valid;
@@ -75,15 +98,37 @@ static void take_chunk(struct pool_merge *m)
 	struct pool_entry *newer = pool_map_edit(map, m->leaf, m->chunk, m->newer_gen);
 	struct pool_entry was;
 
-	assert(older && newer && !older->shared && newer->phys == m->from_phys);
+	assert(older && newer && !older->shared && !older->split && newer->phys == m->from_phys);
 	was = *newer;
 	newer->phys = older->phys;
-	newer->shared = 0;
+	newer->shared = newer->split = newer->held = 0;
 	older->phys = was.phys;
 	older->shared = was.shared;
+	older->split = was.split;
+	older->held = was.held;
 	newer->valid |= m->valid;
 	newer->zero |= m->zero;
 	pool_map_mark_dirty(map, m->leaf, m->chunk, newer);
+	entry_drop(m, older);
+}
+
+/* Both entries' blocks are in the new place. */
+static void take_new(struct pool_merge *m)
+{
+	struct pool *p = m->pool;
+	struct pool_entry *older = pool_map_edit(&p->map, m->leaf, m->chunk, m->older_gen);
+	struct pool_entry *newer = pool_map_edit(&p->map, m->leaf, m->chunk, m->newer_gen);
+
+	assert(older && newer && older->split && newer->split && newer->valid == m->newer_valid);
+	pool_entry_let_go(&p->space, m->branch, newer);
+	newer->phys = m->to_phys;
+	newer->split = m->split;
+	newer->valid |= m->valid;
+	newer->zero |= m->zero;
+	newer->held = m->split ? newer->valid : 0;
+	m->branch->blocks += pool_entry_blocks(newer);
+	m->anew = false;
+	pool_map_mark_dirty(&p->map, m->leaf, m->chunk, newer);
 	entry_drop(m, older);
 }
 
@@ -132,8 +177,16 @@ static void copy_read(struct pool_transfer *t, int err)
 
 static void copy_next(struct pool_merge *m)
 {
+	if (!m->left && m->anew && !m->newers) {
+		m->newers = true;
+		m->from_phys = m->newer_phys;
+		m->left = m->newer_valid;
+	}
 	if (!m->left) {
-		if (m->upward)
+		m->claims = false;
+		if (m->anew)
+			take_new(m);
+		else if (m->upward)
 			take_chunk(m);
 		else
 			give(m, m->older_gen, m->valid, m->zero, false);
@@ -148,10 +201,40 @@ static void copy_next(struct pool_merge *m)
 
 /* ---- what to do ------------------------------------------------------------------------------------ */
 
-/* Is it less to copy what the newer entry has than what it lacks? Never into a shared chunk. */
+/* Is it less to copy what the newer entry has than what it lacks? Never into a shared chunk, nor into a split one, where the
+ * blocks may be others'. */
 static bool cheaper_upward(struct pool_entry newer, struct pool_entry older, uint16_t lacks)
 {
+	if (newer.split || older.split)
+		return newer.split && !older.split;
 	return !older.shared && __builtin_popcount(newer.valid) < __builtin_popcount(lacks);
+}
+
+/* Of two in split chunks: gets room for the blocks of both, in the newer one's chunk or anew. A chunk for it is not taken from
+ * the clients. */
+static bool split_room(struct pool_merge *m, struct pool_entry newer)
+{
+	struct pool_space *s = &m->pool->space;
+	uint16_t all = newer.valid | m->valid;
+
+	m->to_phys = newer.phys;
+	m->newer_phys = newer.phys;
+	m->newer_valid = newer.valid;
+	m->newers = false;
+	if (pool_split_take(s, newer.phys, m->valid)) {
+		struct pool_entry *e = pool_map_edit(&m->pool->map, m->leaf, m->chunk, newer.gen);
+
+		assert(e && !(e->held & m->valid));
+		e->held |= m->valid;
+		m->branch->blocks += (unsigned)__builtin_popcount(m->valid);
+		m->claims = true;
+		return true;
+	}
+	m->split = all != POOL_ALL_BLOCKS;
+	m->anew = m->split && pool_split_find(s, all, &m->to_phys);
+	if (!m->anew && pool_alloc_spare_room(s))
+		m->anew = !(m->split ? pool_split_alloc(s, all, &m->to_phys) : pool_alloc(s, &m->to_phys));
+	return m->anew;
 }
 
 /* True: the merge waits for a copy or has ended. */
@@ -173,7 +256,8 @@ static bool merge_pair(struct pool_merge *m, struct pool_entry newer, struct poo
 	}
 	m->upward = cheaper_upward(newer, older, m->valid);
 	m->from_phys = m->upward ? newer.phys : older.phys;
-	m->to_phys = m->upward ? older.phys : newer.phys;
+	if (!newer.split || !older.split)
+		m->to_phys = m->upward ? older.phys : newer.phys;
 	m->left = m->upward ? newer.valid : m->valid;
 	copy_next(m);
 	return true;
@@ -196,6 +280,19 @@ static int merge_step(struct pool_merge *m)
 			return 1;
 		}
 	}
+	for (unsigned i = 1; i < n; i++) {
+		uint16_t hidden = pool_entry_hidden(b, e, i);
+
+		unpacked = e[i];
+		if (hidden == (unpacked.valid | unpacked.zero)) {
+			entry_drop(m, &unpacked);
+			return 1;
+		}
+		if (hidden && unpacked.split) {
+			pool_target_shed_entry(m->pool, m->leaf, m->chunk, unpacked.gen, hidden);
+			return 1;
+		}
+	}
 	unpacked = e[0];
 	if (!pool_branch_viewer_from(b, unpacked.gen)) {
 		entry_drop(m, &unpacked);
@@ -206,8 +303,16 @@ static int merge_step(struct pool_merge *m)
 
 		if (e[i].shared && lacks) /* never (clone.c); it would be written to */
 			continue;
-		if (!pool_branch_viewer_in(b, e[i + 1].gen, e[i].gen))
-			return merge_pair(m, e[i], e[i + 1]) ? 2 : 1;
+		if (e[i].split && lacks && e[i + 1].shared) /* nor that one */
+			continue;
+		if (pool_branch_viewer_in(b, e[i + 1].gen, e[i].gen))
+			continue;
+		if (e[i].split && lacks && e[i + 1].split) {
+			m->valid = lacks;
+			if (!split_room(m, e[i])) /* they take no more room than one */
+				continue;
+		}
+		return merge_pair(m, e[i], e[i + 1]) ? 2 : 1;
 	}
 	if (!b->parent && e[n - 1].zero) { /* nothing older to hide */
 		unpacked = e[n - 1];

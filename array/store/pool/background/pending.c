@@ -181,7 +181,9 @@ uint64_t pool_pending_chunks(struct pool *p)
 		list_for_each (n, &p->map.branch_hash[i]) {
 			const struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
 
-			chunks += !b->disk && b->child_count == 0 ? b->chunks : b->pending;
+			chunks += !b->disk && b->child_count == 0
+					  ? (b->blocks + POOL_BLOCKS - 1) / POOL_BLOCKS
+					  : b->pending;
 		}
 	}
 	return chunks;

@@ -413,6 +413,7 @@ static void drop_batch(struct pool_reclaim *r)
 {
 	struct pool *p = r->pool;
 	struct pool_txn *t = own_txn(p);
+	uint64_t blocks;
 
 	for (size_t i = 0; i < r->count; i++) {
 		const struct pool_meta_entry *e = &r->entries[i];
@@ -421,16 +422,8 @@ static void drop_batch(struct pool_reclaim *r)
 		pool_buffer_record(&t->rider.records, &rec);
 		if (!e->value.phys)
 			continue;
-		rec = (struct pool_record){.type = e->value.shared ? POOL_RECORD_UNSHARE : POOL_RECORD_FREE,
-			.run = {.phys = e->value.phys, .count = 1}};
-		pool_buffer_record(&t->rider.records, &rec);
-		if (e->value.shared) {
-			pool_share_loosened(&p->space);
-			continue;
-		}
-		pool_free_list_add(&t->frees, e->value.phys);
-		if (r->branch->chunks)
-			r->branch->chunks--;
+		blocks = pool_txn_let_go(t, &e->value);
+		r->branch->blocks -= blocks < r->branch->blocks ? blocks : r->branch->blocks;
 	}
 	pool_txn_ride(t, drop_batch_done, r);
 }
@@ -599,19 +592,20 @@ static int splice_entry(
 	if (copy.gen > r->child->parent_gen) /* newer than all that the child sees */
 		copy.valid = copy.zero = 0;
 	if (!copy.valid)
-		copy.phys = copy.shared = 0;
+		copy.phys = copy.shared = copy.split = 0;
+	copy.held = copy.split ? copy.valid : 0;
 	if (copy.valid || copy.zero) {
 		err = pool_map_insert(&p->map, to, r->chunk, &copy);
 		if (err)
 			return err;
 		pool_map_mark_dirty(&p->map, to, r->chunk, pool_map_edit(&p->map, to, r->chunk, copy.gen));
 	}
-	if (copy.phys && !copy.shared) {
-		r->branch->chunks--;
-		r->child->chunks++;
-	}
-	if (e.phys && !copy.phys)
-		pool_chunk_drop(&p->space, r->branch, e.phys, e.shared);
+	r->branch->blocks -= pool_entry_blocks(&copy);
+	r->child->blocks += pool_entry_blocks(&copy);
+	if (e.split)
+		pool_free_blocks(&p->space, r->branch, e.phys, e.held & (uint16_t)~copy.held);
+	else if (!copy.phys)
+		pool_entry_let_go(&p->space, r->branch, &e);
 	pool_map_remove(&p->map, from, r->chunk, e.gen);
 	return 0;
 }

@@ -85,6 +85,24 @@ static inline bool pool_may_pass(int err)
 
 /* ---- lists of chunk numbers ------------------------------------------------------------------------- */
 
+/* One of a list of what is freed may be blocks of a split chunk: its number with a mask, which is never 0. */
+#define POOL_FREE_MASK_SHIFT 48
+
+static inline uint64_t pool_free_blocks_of(uint64_t phys, uint16_t mask)
+{
+	return phys | (uint64_t)mask << POOL_FREE_MASK_SHIFT;
+}
+
+static inline uint16_t pool_free_mask(uint64_t one)
+{
+	return (uint16_t)(one >> POOL_FREE_MASK_SHIFT);
+}
+
+static inline uint64_t pool_free_phys(uint64_t one)
+{
+	return one & ((UINT64_C(1) << POOL_FREE_MASK_SHIFT) - 1);
+}
+
 struct pool_free_list {
 	uint64_t *phys;
 	size_t count, cap;

@@ -54,6 +54,8 @@ static void checkpoint_work(struct pool_job *job)
 			err = pool_refs_count(c->meta, txn, &c->refs);
 		if (!err)
 			err = pool_refs_loose_count(c->meta, txn, &c->loose);
+		if (!err)
+			err = pool_meta_count(c->meta, txn, POOL_TABLE_MAP, &c->entries);
 		if (err)
 			pool_meta_abort(txn);
 		else
@@ -123,6 +125,7 @@ static void checkpoint_done(struct pool_job *job)
 	c->tries = 0;
 	c->space->refs_count = c->refs;
 	c->space->loose_count = c->loose;
+	c->space->entries = c->entries;
 	if (c->state.applied_sequence >= c->space->loose_sequence)
 		c->space->loose_given = 0;
 	pool_log_release(c->log, c->bytes);

@@ -145,7 +145,7 @@ static void put_branches(struct pool_commit *c)
 		r.branch.value = (struct pool_branch_value){.gen = b->gen,
 			.parent = b->parent ? b->parent->id : 0,
 			.parent_gen = b->parent_gen,
-			.chunks = b->chunks};
+			.blocks = b->blocks};
 		pool_buffer_record(&c->frame, &r);
 	}
 }

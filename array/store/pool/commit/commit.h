@@ -98,7 +98,7 @@ struct pool_checkpoint {
 	uint64_t bytes;    /* of the log */
 	struct pool_job job;
 	struct pool_state state;
-	uint64_t refs, loose;
+	uint64_t refs, loose, entries;
 	int err;
 	bool mirrors; /* this batch goes to the mirror, too */
 	int mirror_lost, mirror_err;
@@ -227,6 +227,9 @@ struct pool_txn *pool_txn_new(struct pool_commit *commit); /* NULL: no memory */
 
 /* Commits it: frees it and calls done. */
 void pool_txn_ride(struct pool_txn *t, void (*done)(void *arg, int err), void *arg);
+
+/* What an entry of LMDB's had goes with the transaction. Returns how many blocks its branch holds less. */
+uint64_t pool_txn_let_go(struct pool_txn *t, const struct pool_map_value *v);
 
 int pool_txn_fork(struct pool_txn *t, const struct pool_frozen *from, struct store_disk **out);
 int pool_txn_repoint(struct pool_txn *t, const struct pool_frozen *from, struct pool_disk *d);

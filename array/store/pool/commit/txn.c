@@ -203,6 +203,22 @@ int pool_txn_disk_resize(struct store_txn *t, struct store_disk *disk, uint64_t 
 	return put_disk(txn, d->id, branch, size_bytes);
 }
 
+uint64_t pool_txn_let_go(struct pool_txn *t, const struct pool_map_value *v)
+{
+	struct pool_record r = {.type = v->shared ? POOL_RECORD_UNSHARE : POOL_RECORD_FREE,
+		.run = {.phys = v->phys, .count = 1}};
+
+	if (v->split)
+		r = (struct pool_record){.type = POOL_RECORD_FREE_BLOCKS, .blocks = {v->phys, v->valid}};
+	pool_buffer_record(&t->rider.records, &r);
+	if (v->shared) {
+		pool_share_loosened(t->commit->space);
+		return 0;
+	}
+	pool_free_list_add(&t->frees, v->split ? pool_free_blocks_of(v->phys, v->valid) : v->phys);
+	return v->split ? (unsigned)__builtin_popcount(v->valid) : POOL_BLOCKS;
+}
+
 static void txn_free(struct pool_txn *t)
 {
 	free(t->frees.phys);

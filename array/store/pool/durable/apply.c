@@ -24,6 +24,7 @@ struct map_change {
 struct space_change {
 	uint64_t phys, count;
 	uint32_t order;
+	uint16_t mask; /* of a split chunk: these blocks; 0: whole chunks */
 	bool used;
 };
 
@@ -58,7 +59,7 @@ static int compare_space(const void *va, const void *vb)
 	return a->order < b->order ? -1 : a->order > b->order;
 }
 
-static void add_space(struct batch *b, uint64_t phys, uint64_t count, bool used)
+static void add_space(struct batch *b, uint64_t phys, uint64_t count, uint16_t mask, bool used)
 {
 	while (count) { /* never across a group */
 		uint64_t part = POOL_GROUP_CHUNKS - phys % POOL_GROUP_CHUNKS;
@@ -69,7 +70,7 @@ static void add_space(struct batch *b, uint64_t phys, uint64_t count, bool used)
 			b->space_cap = b->space_cap ? 2 * b->space_cap : 1024;
 			b->space = pool_xrealloc(b->space, b->space_cap * sizeof(b->space[0]));
 		}
-		b->space[b->space_count++] = (struct space_change){phys, part, b->order, used};
+		b->space[b->space_count++] = (struct space_change){phys, part, b->order, mask, used};
 		phys += part;
 		count -= part;
 	}
@@ -84,7 +85,7 @@ static void add_map(struct batch *b, const struct pool_record *r)
 	b->map[b->map_count++] =
 		(struct map_change){r->map.key, r->map.value, b->order, r->type == POOL_RECORD_MAP_PUT};
 	if (r->type == POOL_RECORD_MAP_PUT && r->map.value.phys)
-		add_space(b, r->map.value.phys, 1, true);
+		add_space(b, r->map.value.phys, 1, r->map.value.split ? r->map.value.valid : 0, true);
 }
 
 /* The table `refs` follows the map. */
@@ -127,11 +128,72 @@ static int apply_map(struct pool_meta *m, MDB_txn *txn, const struct map_change 
 	return err;
 }
 
+/* The blocks of its split chunks that are used. */
+struct split_group {
+	uint8_t used[POOL_GROUP_CHUNKS][2];
+	bool loaded, changed[POOL_GROUP_CHUNKS / POOL_SPLIT_CHUNKS];
+};
+
+static int split_load(struct pool_meta *m, MDB_txn *txn, uint64_t group, struct split_group *s)
+{
+	memset(s->used, 0, sizeof(s->used));
+	for (unsigned i = 0; i < POOL_GROUP_CHUNKS / POOL_SPLIT_CHUNKS; i++) {
+		const uint8_t *value;
+		uint8_t key[8];
+		size_t len;
+		int err;
+
+		put_be64(key, group * (POOL_GROUP_CHUNKS / POOL_SPLIT_CHUNKS) + i);
+		err = pool_meta_get(m, txn, POOL_TABLE_SPLIT, key, sizeof(key), &value, &len);
+		if (!err && len != POOL_SPLIT_BYTES)
+			err = -EUCLEAN;
+		if (err && err != -ENOENT)
+			return err;
+		if (!err)
+			memcpy(s->used[i * POOL_SPLIT_CHUNKS], value, POOL_SPLIT_BYTES);
+	}
+	s->loaded = true;
+	return 0;
+}
+
+static int split_store(struct pool_meta *m, MDB_txn *txn, uint64_t group, const struct split_group *s)
+{
+	static const uint8_t none[POOL_SPLIT_BYTES];
+	int err = 0;
+
+	for (unsigned i = 0; i < POOL_GROUP_CHUNKS / POOL_SPLIT_CHUNKS && !err; i++) {
+		const uint8_t *value = s->used[i * POOL_SPLIT_CHUNKS];
+		uint8_t key[8];
+
+		if (!s->changed[i])
+			continue;
+		put_be64(key, group * (POOL_GROUP_CHUNKS / POOL_SPLIT_CHUNKS) + i);
+		err = memcmp(value, none, sizeof(none)) == 0
+			      ? pool_meta_del(m, txn, POOL_TABLE_SPLIT, key, sizeof(key))
+			      : pool_meta_put(
+					m, txn, POOL_TABLE_SPLIT, key, sizeof(key), value, POOL_SPLIT_BYTES);
+	}
+	return err;
+}
+
+/* Is anything of the chunk used then? */
+static bool split_change(struct split_group *s, const struct space_change *c)
+{
+	unsigned at = c->phys % POOL_GROUP_CHUNKS;
+	uint16_t mask = get_be16(s->used[at]);
+
+	mask = c->used ? mask | c->mask : mask & (uint16_t)~c->mask;
+	put_be16(s->used[at], mask);
+	s->changed[at / POOL_SPLIT_CHUNKS] = true;
+	return mask != 0;
+}
+
 /* All changes of one group. */
 static int apply_group(struct pool_meta *m, MDB_txn *txn, const struct space_change *c, size_t count)
 {
 	uint64_t group = c->phys / POOL_GROUP_CHUNKS;
 	uint8_t key[8], bits[POOL_GROUP_BYTES] = {0};
+	struct split_group split = {.loaded = false};
 	const uint8_t *old;
 	size_t len;
 	int err;
@@ -145,16 +207,24 @@ static int apply_group(struct pool_meta *m, MDB_txn *txn, const struct space_cha
 	if (!err)
 		memcpy(bits, old, POOL_GROUP_BYTES);
 	for (size_t i = 0; i < count; i++) {
+		bool used = c[i].used;
+
+		err = c[i].mask && !split.loaded ? split_load(m, txn, group, &split) : 0;
+		if (err)
+			return err;
+		if (c[i].mask)
+			used = split_change(&split, &c[i]);
 		for (uint64_t at = c[i].phys; at < c[i].phys + c[i].count; at++) {
 			unsigned bit = at % POOL_GROUP_CHUNKS;
 
-			if (c[i].used)
+			if (used)
 				bits[bit / 8] |= (uint8_t)(1u << (bit % 8));
 			else
 				bits[bit / 8] &= (uint8_t) ~(1u << (bit % 8));
 		}
 	}
-	return pool_meta_put(m, txn, POOL_TABLE_SPACE, key, sizeof(key), bits, POOL_GROUP_BYTES);
+	err = split_store(m, txn, group, &split);
+	return err ? err : pool_meta_put(m, txn, POOL_TABLE_SPACE, key, sizeof(key), bits, POOL_GROUP_BYTES);
 }
 
 static int apply_other(
@@ -216,7 +286,8 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 		b->order++;
 		switch (r.type) {
 		case POOL_RECORD_MAP_PUT:
-			if (r.map.value.phys >= pool_meta_capacity(m) || (r.map.value.shared && !m->shares))
+			if (r.map.value.phys >= pool_meta_capacity(m) || (r.map.value.shared && !m->shares) ||
+				(r.map.value.split && !m->splits))
 				return -EUCLEAN;
 			add_map(b, &r);
 			break;
@@ -226,13 +297,18 @@ static int apply_payload(struct pool_meta *m, MDB_txn *txn, const struct pool_pa
 		case POOL_RECORD_FREE:
 			if (r.run.phys + r.run.count > pool_meta_capacity(m))
 				return -EUCLEAN;
-			add_space(b, r.run.phys, r.run.count, false);
+			add_space(b, r.run.phys, r.run.count, 0, false);
+			break;
+		case POOL_RECORD_FREE_BLOCKS:
+			if (!m->splits || r.blocks.phys >= pool_meta_capacity(m))
+				return -EUCLEAN;
+			add_space(b, r.blocks.phys, 1, r.blocks.mask, false);
 			break;
 		case POOL_RECORD_UNSHARE:
 			if (!m->shares || r.run.phys + r.run.count > pool_meta_capacity(m))
 				return -EUCLEAN;
 			/* Perhaps no frame ever had an entry with it. */
-			add_space(b, r.run.phys, r.run.count, true);
+			add_space(b, r.run.phys, r.run.count, 0, true);
 			for (uint64_t i = 0; i < r.run.count; i++)
 				pool_free_list_add(&b->unshared, r.run.phys + i);
 			break;
@@ -253,7 +329,7 @@ static int apply_loose(struct pool_meta *m, MDB_txn *txn, struct batch *b)
 	int err = pool_refs_loose_count(m, txn, &loose);
 
 	for (size_t i = 0; i < b->space_count && loose && !err; i++) {
-		if (!b->space[i].used)
+		if (!b->space[i].used && !b->space[i].mask)
 			err = pool_refs_freed(m, txn, b->space[i].phys, b->space[i].count);
 	}
 	if (!err)

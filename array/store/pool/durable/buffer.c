@@ -36,6 +36,13 @@ void pool_buffer_runs(struct pool_buffer *b, enum pool_record_type type, const s
 	for (size_t i = 0; i < sorted->count;) {
 		struct pool_record r = {.type = type, .run = {.phys = sorted->phys[i], .count = 1}};
 
+		if (pool_free_mask(sorted->phys[i])) {
+			r = (struct pool_record){.type = POOL_RECORD_FREE_BLOCKS,
+				.blocks = {pool_free_phys(sorted->phys[i]), pool_free_mask(sorted->phys[i])}};
+			pool_buffer_record(b, &r);
+			i++;
+			continue;
+		}
 		while (i + r.run.count < sorted->count &&
 			sorted->phys[i + r.run.count] == r.run.phys + r.run.count)
 			r.run.count++;

@@ -13,6 +13,7 @@ static const uint8_t super_magic[8] = {'U', 'm', 'b', 'r', 'a', 'P', 'o', 'l'};
 static const uint8_t log_magic[8] = {'U', 'm', 'b', 'r', 'a', 'L', 'o', 'g'};
 #define FRAME_MAGIC 0x556d4672u         /* "UmFr" */
 #define SHARED_BIT  (UINT64_C(1) << 63) /* of a chunk number */
+#define SPLIT_BIT   (UINT64_C(1) << 62)
 
 uint32_t pool_crc(uint32_t crc, const void *data, size_t len)
 {
@@ -43,6 +44,7 @@ void pool_super_encode(uint8_t out[POOL_SUPER_BYTES], const struct pool_super *s
 	put_be64(out + 56, super->capacity_chunks);
 	put_be64(out + 64, super->log_bytes);
 	put_be32(out + 72, POOL_CHUNK_BYTES);
+	put_be32(out + 76, super->entries_each);
 	put_be32(out + POOL_SUPER_BYTES - 4, pool_crc(~0u, out, POOL_SUPER_BYTES - 4));
 }
 
@@ -61,6 +63,7 @@ int pool_super_decode(const uint8_t in[POOL_SUPER_BYTES], struct pool_super *out
 	memcpy(out->id, in + 40, POOL_ID_BYTES);
 	out->capacity_chunks = get_be64(in + 56);
 	out->log_bytes = get_be64(in + 64);
+	out->entries_each = get_be32(in + 76);
 	if (out->version > POOL_VERSION || (out->features_refuse & ~(uint64_t)POOL_FEATURES_REFUSE))
 		return -ENOTSUP;
 	if (out->version == 0 || get_be32(in + 72) != POOL_CHUNK_BYTES || out->capacity_chunks < 2 ||
@@ -173,6 +176,7 @@ static const uint8_t body_bytes[] = {
 	[POOL_RECORD_TODO_DEL] = 16,
 	[POOL_RECORD_IDS] = 16,
 	[POOL_RECORD_UNSHARE] = 16,
+	[POOL_RECORD_FREE_BLOCKS] = 16,
 };
 
 static bool is_catalogue(unsigned type)
@@ -192,6 +196,30 @@ size_t pool_record_size(const struct pool_record *record)
 	return POOL_RECORD_HEAD_BYTES + ((body_size(record) + 7) & ~(size_t)7);
 }
 
+/* The chunk's number, with what is special about it. */
+static uint64_t place_encode(const struct pool_map_value *v)
+{
+	return v->phys | (v->shared ? SHARED_BIT : 0) | (v->split ? SPLIT_BIT : 0);
+}
+
+static void place_decode(uint64_t place, struct pool_map_value *v)
+{
+	v->phys = place & ~(SHARED_BIT | SPLIT_BIT);
+	v->shared = (place & SHARED_BIT) != 0;
+	v->split = (place & SPLIT_BIT) != 0;
+}
+
+/* Chunks, and in the highest four bits what is no whole chunk. */
+static uint64_t held_encode(uint64_t blocks)
+{
+	return blocks / POOL_BLOCKS | blocks % POOL_BLOCKS << 60;
+}
+
+static uint64_t held_decode(uint64_t held)
+{
+	return (held & ~(UINT64_C(15) << 60)) * POOL_BLOCKS + (held >> 60);
+}
+
 static void encode_map(uint8_t *p, const struct pool_record *r)
 {
 	put_be64(p, r->map.key.branch);
@@ -201,7 +229,7 @@ static void encode_map(uint8_t *p, const struct pool_record *r)
 		return;
 	put_be16(p + 20, r->map.value.valid);
 	put_be16(p + 22, r->map.value.zero);
-	put_be64(p + 24, r->map.value.phys | (r->map.value.shared ? SHARED_BIT : 0));
+	put_be64(p + 24, place_encode(&r->map.value));
 }
 
 static void encode_branch(uint8_t *p, const struct pool_record *r)
@@ -212,7 +240,7 @@ static void encode_branch(uint8_t *p, const struct pool_record *r)
 	put_be32(p + 8, r->branch.value.gen);
 	put_be32(p + 12, r->branch.value.parent_gen);
 	put_be64(p + 16, r->branch.value.parent);
-	put_be64(p + 24, r->branch.value.chunks);
+	put_be64(p + 24, held_encode(r->branch.value.blocks));
 }
 
 static void encode_disk(uint8_t *p, const struct pool_record *r)
@@ -255,6 +283,10 @@ size_t pool_record_encode(uint8_t *out, const struct pool_record *r)
 		put_be64(p, r->run.phys);
 		put_be64(p + 8, r->run.count);
 		break;
+	case POOL_RECORD_FREE_BLOCKS:
+		put_be64(p, r->blocks.phys);
+		put_be16(p + 8, r->blocks.mask);
+		break;
 	case POOL_RECORD_BRANCH_PUT:
 	case POOL_RECORD_BRANCH_DEL:
 		encode_branch(p, r);
@@ -292,11 +324,11 @@ static int decode_map(const uint8_t *p, struct pool_record *r)
 		return 0;
 	r->map.value.valid = get_be16(p + 20);
 	r->map.value.zero = get_be16(p + 22);
-	r->map.value.phys = get_be64(p + 24) & ~SHARED_BIT;
-	r->map.value.shared = (get_be64(p + 24) & SHARED_BIT) != 0;
+	place_decode(get_be64(p + 24), &r->map.value);
 	if ((r->map.value.valid & r->map.value.zero) || r->map.value.phys > POOL_PHYS_MAX ||
 		(r->map.value.valid && r->map.value.phys == 0) ||
-		(r->map.value.shared && !r->map.value.valid))
+		((r->map.value.shared || r->map.value.split) && !r->map.value.valid) ||
+		(r->map.value.shared && r->map.value.split))
 		return -EBADMSG;
 	return 0;
 }
@@ -332,6 +364,11 @@ static int decode_fixed(const uint8_t *p, struct pool_record *r)
 				       r->run.count > POOL_PHYS_MAX - r->run.phys
 			       ? -EBADMSG
 			       : 0;
+	case POOL_RECORD_FREE_BLOCKS:
+		r->blocks.phys = get_be64(p);
+		r->blocks.mask = get_be16(p + 8);
+		return r->blocks.phys == 0 || r->blocks.phys > POOL_PHYS_MAX || !r->blocks.mask ? -EBADMSG
+												: 0;
 	case POOL_RECORD_BRANCH_PUT:
 	case POOL_RECORD_BRANCH_DEL:
 		r->branch.id = get_be64(p);
@@ -339,7 +376,7 @@ static int decode_fixed(const uint8_t *p, struct pool_record *r)
 			r->branch.value.gen = get_be32(p + 8);
 			r->branch.value.parent_gen = get_be32(p + 12);
 			r->branch.value.parent = get_be64(p + 16);
-			r->branch.value.chunks = get_be64(p + 24);
+			r->branch.value.blocks = held_decode(get_be64(p + 24));
 		}
 		return r->branch.id ? 0 : -EBADMSG;
 	case POOL_RECORD_DISK_PUT:
@@ -373,7 +410,7 @@ int64_t pool_record_decode(const uint8_t *in, size_t left, struct pool_record *o
 	memset(out, 0, sizeof(*out));
 	if (left < POOL_RECORD_HEAD_BYTES)
 		return -EBADMSG;
-	if (in[0] < POOL_RECORD_MAP_PUT || in[0] > POOL_RECORD_UNSHARE)
+	if (in[0] < POOL_RECORD_MAP_PUT || in[0] > POOL_RECORD_FREE_BLOCKS)
 		return -EBADMSG;
 	out->type = (enum pool_record_type)in[0];
 	body = get_be32(in + 4);
@@ -419,15 +456,14 @@ void pool_gen_key_decode(const uint8_t in[POOL_GEN_KEY_BYTES], struct pool_map_k
 
 void pool_map_value_encode(uint8_t out[POOL_MAP_VALUE_BYTES], const struct pool_map_value *value)
 {
-	put_be64(out, value->phys | (value->shared ? SHARED_BIT : 0));
+	put_be64(out, place_encode(value));
 	put_be16(out + 8, value->valid);
 	put_be16(out + 10, value->zero);
 }
 
 void pool_map_value_decode(const uint8_t in[POOL_MAP_VALUE_BYTES], struct pool_map_value *value)
 {
-	value->phys = get_be64(in) & ~SHARED_BIT;
-	value->shared = (get_be64(in) & SHARED_BIT) != 0;
+	place_decode(get_be64(in), value);
 	value->valid = get_be16(in + 8);
 	value->zero = get_be16(in + 10);
 }
@@ -450,7 +486,7 @@ void pool_branch_value_encode(uint8_t out[POOL_BRANCH_VALUE_BYTES], const struct
 	put_be32(out, value->gen);
 	put_be32(out + 4, value->parent_gen);
 	put_be64(out + 8, value->parent);
-	put_be64(out + 16, value->chunks);
+	put_be64(out + 16, held_encode(value->blocks));
 }
 
 void pool_branch_value_decode(const uint8_t in[POOL_BRANCH_VALUE_BYTES], struct pool_branch_value *value)
@@ -458,7 +494,7 @@ void pool_branch_value_decode(const uint8_t in[POOL_BRANCH_VALUE_BYTES], struct 
 	value->gen = get_be32(in);
 	value->parent_gen = get_be32(in + 4);
 	value->parent = get_be64(in + 8);
-	value->chunks = get_be64(in + 16);
+	value->blocks = held_decode(get_be64(in + 16));
 }
 
 void pool_disk_value_encode(uint8_t out[POOL_DISK_VALUE_BYTES], const struct pool_disk_value *value)

@@ -27,15 +27,20 @@
 #define POOL_GROUP_BYTES    (POOL_GROUP_CHUNKS / 8)
 #define POOL_PHYS_MAX       ((UINT64_C(1) << 35) - 1) /* the largest physical chunk number */
 #define POOL_GEN_MAX        (UINT32_MAX - 16u)
+#define POOL_ENTRIES_OLD                                                                                     \
+	2u /* pool_super.entries_each of a pool whose room for metadata was for whole chunks */
+#define POOL_ENTRIES_SPLIT 16u /* of one with room for an entry for each block */
 
 /* Features this program knows. An unknown bit in the first set refuses the pool, in the second makes the
  * data read-only, in the third all of it. */
-#define POOL_FEATURE_SHARED         1u /* refuses: a chunk may be in several entries (tables refs and loose) */
-#define POOL_FEATURE_DIGESTS        2u  /* refuses: the table `digest` is kept */
-#define POOL_FEATURE_SUMS           4u  /* refuses: each block of the data has a checksum (sums.h) */
-#define POOL_FEATURE_MIRRORED       16u /* refuses: a mirror relies on the stamp on the data (stamp.h) */
-#define POOL_FEATURE_SALVAGED       1u /* data read-only: restored from metadata that is older than the data */
-#define POOL_FEATURES_NEW           (POOL_FEATURE_SHARED | POOL_FEATURE_DIGESTS) /* of pools that are made now */
+#define POOL_FEATURE_SHARED   1u  /* refuses: a chunk may be in several entries (tables refs and loose) */
+#define POOL_FEATURE_DIGESTS  2u  /* refuses: the table `digest` is kept */
+#define POOL_FEATURE_SUMS     4u  /* refuses: each block of the data has a checksum (sums.h) */
+#define POOL_FEATURE_SPLIT    8u  /* refuses: several entries may have blocks of one chunk (table split) */
+#define POOL_FEATURE_MIRRORED 16u /* refuses: a mirror relies on the stamp on the data (stamp.h) */
+#define POOL_FEATURE_SALVAGED 1u  /* data read-only: restored from metadata that is older than the data */
+#define POOL_FEATURES_NEW                                                                                    \
+	(POOL_FEATURE_SHARED | POOL_FEATURE_DIGESTS | POOL_FEATURE_SPLIT) /* of pools that are made now */
 #define POOL_FEATURES_REFUSE        (POOL_FEATURES_NEW | POOL_FEATURE_SUMS | POOL_FEATURE_MIRRORED)
 #define POOL_FEATURES_DATA_READONLY POOL_FEATURE_SALVAGED
 #define POOL_FEATURES_META_READONLY 0u
@@ -52,6 +57,8 @@ struct pool_super {
 	uint8_t id[POOL_ID_BYTES];
 	uint64_t capacity_chunks; /* chunk numbers handed out are 1 … capacity_chunks - 1 */
 	uint64_t log_bytes;
+	/* How many entries of the map the metadata has room for, for each chunk; while there are more, chunks are not split. */
+	uint32_t entries_each;
 	bool data_device; /* data lies on a device given at open, not in data.N */
 };
 
@@ -116,6 +123,7 @@ enum pool_record_type {
 	POOL_RECORD_TODO_DEL = 11,
 	POOL_RECORD_IDS = 12,
 	POOL_RECORD_UNSHARE = 13,
+	POOL_RECORD_FREE_BLOCKS = 14, /* of a split chunk */
 };
 
 struct pool_map_key {
@@ -127,13 +135,14 @@ struct pool_map_value {
 	uint64_t phys; /* 0: no data, only known zeros */
 	uint16_t valid, zero;
 	bool shared; /* other entries may have the chunk, too; never without data */
+	bool split;  /* other entries may have other blocks of the chunk; never without data, nor shared */
 };
 
 struct pool_branch_value {
 	uint32_t gen;
 	uint32_t parent_gen;
 	uint64_t parent; /* 0: none */
-	uint64_t chunks; /* physical chunks that its entries hold */
+	uint64_t blocks; /* that its entries hold: of a whole chunk all, of a split one those with data */
 };
 
 struct pool_disk_value {
@@ -152,6 +161,10 @@ struct pool_record {
 		struct {
 			uint64_t phys, count;
 		} run;
+		struct {
+			uint64_t phys;
+			uint16_t mask;
+		} blocks;
 		struct {
 			uint64_t id;
 			struct pool_branch_value value;
@@ -199,6 +212,7 @@ enum pool_table {
 	POOL_TABLE_REFS, /* this one and the next only with POOL_FEATURE_SHARED */
 	POOL_TABLE_LOOSE,
 	POOL_TABLE_DIGEST, /* with POOL_FEATURE_DIGESTS */
+	POOL_TABLE_SPLIT,  /* with POOL_FEATURE_SPLIT */
 	POOL_TABLES
 };
 
@@ -218,6 +232,8 @@ struct pool_state {
 #define POOL_STATE_VALUE_BYTES  48u
 #define POOL_STATE_SHUT_BYTES   56u /* of a pool that is shut: who does not know it takes it for damaged */
 #define POOL_SPACE_VALUE_BYTES  (POOL_GROUP_BYTES + 4u)
+#define POOL_SPLIT_CHUNKS       512u /* in one record of the table split: the blocks of each that are used */
+#define POOL_SPLIT_BYTES        (2u * POOL_SPLIT_CHUNKS)
 #define POOL_TODO_KEY_BYTES     12u
 #define POOL_REF_KEY_BYTES      28u /* chunk number, then the map's key */
 #define POOL_LOOSE_KEY_BYTES    8u  /* chunk number */

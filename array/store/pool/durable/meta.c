@@ -30,6 +30,7 @@ static const char *const table_names[POOL_TABLES] = {
 	[POOL_TABLE_REFS] = "refs",
 	[POOL_TABLE_LOOSE] = "loose",
 	[POOL_TABLE_DIGEST] = "digest",
+	[POOL_TABLE_SPLIT] = "split",
 };
 
 static const char state_key[] = "state";
@@ -107,6 +108,15 @@ int pool_meta_del(struct pool_meta *m, MDB_txn *txn, enum pool_table table, cons
 	return rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
 }
 
+int pool_meta_count(struct pool_meta *m, MDB_txn *txn, enum pool_table table, uint64_t *out)
+{
+	MDB_stat stat;
+	int rc = mdb_stat(txn, m->table[table], &stat);
+
+	*out = rc ? 0 : stat.ms_entries;
+	return pool_errno(rc);
+}
+
 int pool_meta_state(struct pool_meta *m, MDB_txn *txn, struct pool_state *out)
 {
 	const uint8_t *value;
@@ -132,7 +142,8 @@ int pool_meta_put_state(struct pool_meta *m, MDB_txn *txn, const struct pool_sta
  * zeros, which take no chunk and so are not bounded by the capacity. */
 static size_t map_size(const struct pool_super *super)
 {
-	uint64_t bytes = super->capacity_chunks * 512 + (UINT64_C(1) << (sizeof(void *) == 8 ? 36 : 30));
+	uint64_t each = super->features_refuse & POOL_FEATURE_SPLIT ? POOL_META_EACH_SPLIT : POOL_META_EACH;
+	uint64_t bytes = super->capacity_chunks * 2 * each + (UINT64_C(1) << (sizeof(void *) == 8 ? 36 : 30));
 
 	if (sizeof(void *) == 8 && bytes > (UINT64_C(1) << 42))
 		bytes = UINT64_C(1) << 42;
@@ -220,7 +231,7 @@ static int open_tables(struct pool_meta *m, bool create)
 		return rc;
 	for (unsigned i = 0; i < POOL_TABLES && !rc; i++) {
 		if ((!m->shares && (i == POOL_TABLE_REFS || i == POOL_TABLE_LOOSE)) ||
-			(!m->digests && i == POOL_TABLE_DIGEST))
+			(!m->digests && i == POOL_TABLE_DIGEST) || (!m->splits && i == POOL_TABLE_SPLIT))
 			continue;
 		rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &m->table[i]);
 	}
@@ -259,7 +270,8 @@ int pool_meta_create(struct pool_host *host, const struct pool_super *super)
 	struct pool_meta m = {.host = host,
 		.capacity_chunks = super->capacity_chunks,
 		.shares = (super->features_refuse & POOL_FEATURE_SHARED) != 0,
-		.digests = (super->features_refuse & POOL_FEATURE_DIGESTS) != 0};
+		.digests = (super->features_refuse & POOL_FEATURE_DIGESTS) != 0,
+		.splits = (super->features_refuse & POOL_FEATURE_SPLIT) != 0};
 	struct pool_state state = {
 		.incarnation = 1, .log_offset = POOL_LOG_START, .next_branch = 1, .next_disk = 1};
 	const char *path = host->ops->meta_path(host);
@@ -301,6 +313,7 @@ static int meta_open(struct pool_meta *m, struct pool_host *host, const struct p
 	m->capacity_chunks = super->capacity_chunks;
 	m->shares = (super->features_refuse & POOL_FEATURE_SHARED) != 0;
 	m->digests = (super->features_refuse & POOL_FEATURE_DIGESTS) != 0;
+	m->splits = (super->features_refuse & POOL_FEATURE_SPLIT) != 0;
 	memcpy(m->id, super->id, POOL_ID_BYTES);
 	err = env_open(m, path, super, 0);
 	if (!err)
@@ -431,7 +444,9 @@ static int decode_entry(struct pool_meta *m, const MDB_val *k, const MDB_val *v,
 	pool_map_value_decode(v->mv_data, &out->value);
 	if (out->key.gen == 0 || out->value.phys >= pool_meta_capacity(m) ||
 		(out->value.valid & out->value.zero) || !(out->value.valid | out->value.zero) ||
-		!out->value.valid != !out->value.phys || (out->value.shared && !out->value.valid))
+		!out->value.valid != !out->value.phys ||
+		((out->value.shared || out->value.split) && !out->value.valid) ||
+		(out->value.shared && out->value.split) || (out->value.split && !m->splits))
 		return -EUCLEAN;
 	return 0;
 }
@@ -713,33 +728,55 @@ static int cursor_entry(struct pool_meta *m, MDB_cursor *cursor, MDB_cursor_op o
 	return err ? err : decode_entry(m, &k, &v, out);
 }
 
+static bool same_chunk(const struct pool_map_key *a, const struct pool_map_key *b)
+{
+	return a->branch == b->branch && a->chunk == b->chunk;
+}
+
 /* An entry that another viewer below sees, too, is not above `before`; one that a viewer above sees directly has none
- * newer that this one sees. Else the newer one hides blocks of it, and will get the others, or give its own for its chunk. */
+ * newer that this one does not see. Else the newer ones hide blocks of it. They will get the others, or give their own for its
+ * chunk; of a split one the others stay where they are. */
 static int sole_entry(struct pool_meta *m, MDB_cursor *cursor, const struct pool_map_key *key,
 	const struct pool_sole_range *range, struct pool_sole *sum)
 {
-	struct pool_map_key at = {.branch = key->branch, .chunk = key->chunk, .gen = range->last};
-	struct pool_meta_entry e, newer = {0};
-	uint16_t hidden = POOL_ALL_BLOCKS;
-	int err = cursor_entry(m, cursor, MDB_SET_RANGE, &at, &e);
+	uint16_t within = 0, hidden = 0;
+	struct pool_meta_entry e, newer, above = {0};
+	bool older = false;
+	int err = cursor_entry(m, cursor, MDB_SET_RANGE, key, &e);
 
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	if (e.key.branch != key->branch || e.key.chunk != key->chunk || e.key.gen != key->gen)
-		return 0; /* an older one, which will be merged anyway */
-	if (range->seen_above) {
-		err = cursor_entry(m, cursor, MDB_PREV, NULL, &newer);
-		if (err && err != -ENOENT)
-			return err;
-		if (err || newer.key.branch != key->branch || newer.key.chunk != key->chunk ||
-			newer.key.gen > range->next)
-			return 0;
-		hidden = newer.value.valid | newer.value.zero;
-	}
-	if (e.value.shared || !e.value.phys)
+	if (!same_chunk(&e.key, key) || e.key.gen != key->gen || e.value.shared || !e.value.phys)
 		return 0;
-	sum->blocks += (unsigned)__builtin_popcount(e.value.valid & hidden);
-	sum->chunks += !range->seen_above || newer.value.phys || !(e.value.valid & ~hidden);
+	while (!(err = cursor_entry(m, cursor, MDB_PREV, NULL, &newer)) && same_chunk(&newer.key, key)) {
+		uint16_t has = newer.value.valid | newer.value.zero;
+
+		if (newer.key.gen <= range->last) {
+			older = true;
+			within |= has;
+			continue;
+		}
+		if (!range->seen_above || newer.key.gen > range->next)
+			break;
+		if (!above.key.gen)
+			above = newer;
+		hidden |= has;
+	}
+	if (err && err != -ENOENT)
+		return err;
+	if (range->seen_above && !above.key.gen)
+		return 0;
+	if (older && !e.value.split) /* it will be merged anyway */
+		return 0;
+	if (!range->seen_above)
+		hidden = POOL_ALL_BLOCKS;
+	sum->blocks += (unsigned)__builtin_popcount(e.value.valid & hidden & ~within);
+	if (e.value.split)
+		sum->freed += (unsigned)__builtin_popcount(e.value.valid & hidden);
+	else if (range->seen_above && above.value.split && (e.value.valid & ~hidden)) /* it gets the chunk */
+		sum->freed += (unsigned)__builtin_popcount(above.value.valid);
+	else if (!range->seen_above || above.value.phys || !(e.value.valid & ~hidden))
+		sum->freed += POOL_BLOCKS;
 	return 0;
 }
 

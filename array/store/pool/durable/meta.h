@@ -10,6 +10,10 @@
 #include "array/store/pool/durable/buffer.h"
 #include "array/store/pool/durable/format.h"
 
+/* What each chunk may need of LMDB's mapping: more than it does. Twice as much is mapped, so that an open pool may grow. */
+#define POOL_META_EACH       256u
+#define POOL_META_EACH_SPLIT 2048u
+
 struct pool_meta {
 	struct pool_host *host;
 	MDB_env *env;
@@ -18,6 +22,7 @@ struct pool_meta {
 	uint64_t capacity_chunks; /* pool_meta_capacity: worker threads read it */
 	bool shares;              /* has the tables of POOL_FEATURE_SHARED */
 	bool digests;             /* and that of POOL_FEATURE_DIGESTS */
+	bool splits;              /* and that of POOL_FEATURE_SPLIT */
 	/* noted by the transaction that writes, of which there is one at a time (digest.c) */
 	struct pool_digest_change {
 		uint8_t key[POOL_DIGEST_KEY_BYTES], key_len;
@@ -80,6 +85,9 @@ int pool_meta_put(struct pool_meta *m, MDB_txn *txn, enum pool_table table, cons
 /* What is not there is deleted already. */
 int pool_meta_del(struct pool_meta *m, MDB_txn *txn, enum pool_table table, const void *key, size_t key_len);
 
+int pool_meta_count(
+	struct pool_meta *m, MDB_txn *txn, enum pool_table table, uint64_t *out); /* of its records */
+
 int pool_meta_state(struct pool_meta *m, MDB_txn *txn, struct pool_state *out);
 
 int pool_meta_put_state(struct pool_meta *m, MDB_txn *txn, const struct pool_state *state);
@@ -115,7 +123,7 @@ struct pool_sole_range {
 };
 struct pool_sole {
 	uint64_t blocks; /* with data that only it sees */
-	uint64_t chunks; /* that nobody needs without it */
+	uint64_t freed;  /* blocks that nobody needs without it */
 };
 /* Adds to `sum` what there is of it in the entries `keys`, whose generations lie in (before, last]. Blocks. */
 int pool_meta_sole(struct pool_meta *m, const struct pool_map_key *keys, size_t count,

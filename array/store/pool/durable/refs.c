@@ -103,16 +103,8 @@ int pool_refs_settle(struct pool_meta *m, MDB_txn *txn, struct pool_free_list *u
 
 static int entries_of(struct pool_meta *m, MDB_txn *txn, enum pool_table table, uint64_t *out)
 {
-	MDB_stat stat;
-	int rc;
-
 	*out = 0;
-	if (!m->shares)
-		return 0;
-	rc = mdb_stat(txn, m->table[table], &stat);
-	if (!rc)
-		*out = stat.ms_entries;
-	return pool_errno(rc);
+	return m->shares ? pool_meta_count(m, txn, table, out) : 0;
 }
 
 int pool_refs_count(struct pool_meta *m, MDB_txn *txn, uint64_t *out)

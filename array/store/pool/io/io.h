@@ -12,7 +12,8 @@
 
 #include "array/store/pool/pool.h"
 
-#define POOL_ANCESTOR_MAX 4u /* entries that one chunk may be spread over before it is copied up */
+#define POOL_ANCESTOR_MAX                                                                                    \
+	4u /* entries that one chunk may be spread over before it is copied up, where chunks are not split */
 
 struct pool_sub;
 
@@ -72,7 +73,11 @@ struct pool_sub {
 	void (*next)(struct pool_sub *sub); /* when the transfers have ended */
 	bool copy_up, resolved, held, was_read;
 	bool replaces; /* phys takes the place of the entry's shared chunk when all is in it */
-	bool counted;  /* in pool_map.dirty_pending */
+	bool moves;    /* or of its blocks in a split chunk, `old`, where there is no room for the new ones */
+	bool claims;   /* it has taken blocks of the entry's chunk that get data only if it succeeds */
+	bool split;    /* phys, of one that moves */
+	uint16_t old;
+	bool counted; /* in pool_map.dirty_pending */
 	unsigned epoch;
 };
 
@@ -135,7 +140,19 @@ void pool_damage_found(struct pool *p, uint64_t disk_id, uint64_t chunk, const s
 
 int pool_target_copy_up(struct pool_sub *sub, struct pool_waiter *w);
 int pool_target_prepare(struct pool_sub *sub, bool may_wait);
+/* Under the exclusive lock: sees to room in the split chunk of the entry that it owns, or that it moves. */
+void pool_target_claim(struct pool_sub *sub, struct pool_leaf *leaf, const struct pool_entry *e);
+uint16_t pool_target_wanted(const struct pool_sub *sub); /* the blocks that it will write */
+void pool_target_written(struct pool_sub *sub);          /* they have data */
 int pool_target_replaced(struct pool_sub *sub);
+int pool_target_moved(struct pool_sub *sub);
+void pool_target_unclaim(struct pool_sub *sub);
+/* Blocks of split chunks go that only the chunk's newest entry's viewers would see, and do not. Nobody else is at work
+ * on the chunk. */
+void pool_target_shed(struct pool *p, struct pool_leaf *leaf, uint64_t chunk);
+/* Of one entry, these blocks (pool_entry_hidden). True: it is gone. */
+bool pool_target_shed_entry(
+	struct pool *p, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen, uint16_t hidden);
 void pool_target_failed(struct pool_sub *sub);
 void pool_target_drop(struct pool_sub *sub); /* the chunk, if any, is not written to */
 

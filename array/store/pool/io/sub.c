@@ -171,6 +171,8 @@ void pool_sub_end(struct pool_sub *sub, int err)
 	struct store_io *io = sub->io;
 
 	assert(sub->pieces == 0);
+	if (sub->claims)
+		pool_target_unclaim(sub);
 	if (sub->held)
 		pool_epoch_leave(&p->space, sub->epoch);
 	if (sub->leaf)

@@ -25,8 +25,11 @@ static int unmap_owned(
 	if (valid == e->valid && zero == e->zero)
 		return 0;
 	if (!valid && e->phys) {
-		pool_chunk_drop(&p->space, leaf->branch, e->phys, e->shared);
-		e->phys = e->shared = 0;
+		pool_entry_let_go(&p->space, leaf->branch, e);
+		e->phys = e->shared = e->split = e->held = 0;
+	} else if (e->split) {
+		pool_free_blocks(&p->space, leaf->branch, e->phys, e->held & (uint16_t)~valid);
+		e->held = valid;
 	}
 	e->valid = valid;
 	e->zero = zero;
@@ -34,6 +37,7 @@ static int unmap_owned(
 		pool_map_remove(&p->map, leaf, chunk, gen);
 	else
 		pool_map_mark_dirty(&p->map, leaf, chunk, e);
+	pool_target_shed(p, leaf, chunk);
 	return 0;
 }
 
@@ -65,7 +69,9 @@ int pool_unmap_blocks(struct pool *p, struct pool_branch *b, uint32_t gen, uint6
 		below |= (uint16_t)((places.phys[i] != 0) << i);
 	if (!owned && !below)
 		return 0;
-	if (p->map.dirty_count >= p->map.dirty_max) {
+	if (p->space.free_new.count >= p->map.dirty_max)
+		pool_commit_request(&p->commit);
+	if (p->map.dirty_count >= p->map.dirty_max || p->space.free_new.count >= p->map.dirty_max) {
 		pool_alloc_wait(&p->space, w);
 		return -EAGAIN;
 	}

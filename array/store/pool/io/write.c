@@ -33,38 +33,44 @@ static void replace_ended(struct pool_sub *sub)
 	pool_sub_end(sub, write_error(sub));
 }
 
+static void move_ended(struct pool_sub *sub)
+{
+	if (!sub->err) {
+		pool_data_written(&sub->pool->space, sub->phys);
+		sub->err = pool_target_moved(sub);
+	}
+	if (sub->err)
+		pool_target_drop(sub);
+	pool_sub_end(sub, write_error(sub));
+}
+
 static void write_ended(struct pool_sub *sub)
 {
-	struct pool *p = sub->pool;
-	struct pool_entry *e;
-
-	if (sub->err)
+	if (sub->err) {
 		pool_target_failed(sub);
-	if (!sub->err) {
-		pool_data_written(&p->space, sub->phys);
-		/* A packed entry has all blocks and nothing to change; pool_map_edit would unpack it. */
-		if (!(sub->leaf->slot[sub->chunk % POOL_LEAF_CHUNKS] & 1)) {
-			e = pool_map_edit(&p->map, sub->leaf, sub->chunk, sub->entry_gen);
-			assert(e && e->phys == sub->phys);
-			if ((e->valid & sub->mask) != sub->mask) {
-				e->valid |= sub->mask;
-				e->zero &= (uint16_t)~sub->mask;
-				pool_map_mark_dirty(&p->map, sub->leaf, sub->chunk, e);
-			}
-		}
+	} else {
+		pool_data_written(&sub->pool->space, sub->phys);
+		pool_target_written(sub);
 	}
 	pool_sub_end(sub, write_error(sub));
 }
 
 void pool_write_out(struct pool_sub *sub)
 {
-	sub->next = sub->replaces ? replace_ended : write_ended;
+	sub->next = sub->replaces ? replace_ended : sub->moves ? move_ended : write_ended;
 	sub->pieces = 1;
 	pool_sub_hold(sub);
 	if (sub->bounce) {
-		sub->mask = pool_block_mask(sub->bounce_first, sub->bounce_count);
-		pool_sub_transfer(sub, POOL_OP_WRITE, sub->phys, sub->bounce_first << POOL_BLOCK_SHIFT,
-			sub->bounce_count << POOL_BLOCK_SHIFT, sub->bounce);
+		sub->mask = pool_target_wanted(sub);
+		for (uint16_t left = sub->mask; left;) {
+			unsigned first = (unsigned)__builtin_ctz(left),
+				 n = pool_run_length(left, NULL, first);
+
+			pool_sub_transfer(sub, POOL_OP_WRITE, sub->phys, first << POOL_BLOCK_SHIFT,
+				n << POOL_BLOCK_SHIFT,
+				sub->bounce + ((first - sub->bounce_first) << POOL_BLOCK_SHIFT));
+			left &= (uint16_t)~pool_block_mask(first, n);
+		}
 	} else {
 		sub->mask = pool_block_mask(pool_sub_first(sub), pool_sub_stop(sub) - pool_sub_first(sub));
 		pool_sub_transfer(sub, POOL_OP_WRITE, sub->phys, sub->offset, sub->len, NULL);
@@ -119,9 +125,10 @@ void pool_write_old_read(struct pool_sub *sub)
 static void read_old(struct pool_sub *sub)
 {
 	struct pool *p = sub->pool;
-	unsigned first = sub->copy_up ? 0 : pool_sub_first(sub);
-	unsigned count = sub->copy_up ? POOL_BLOCKS : pool_sub_stop(sub) - first;
-	uint16_t need = pool_block_mask(first, count);
+	bool all = sub->copy_up || sub->moves;
+	unsigned first = all ? 0 : pool_sub_first(sub);
+	unsigned count = all ? POOL_BLOCKS : pool_sub_stop(sub) - first;
+	uint16_t need = pool_target_wanted(sub);
 	struct pool_places places;
 	int err;
 
@@ -136,7 +143,9 @@ static void read_old(struct pool_sub *sub)
 		&p->map, pool_io_of(sub->io)->branch, POOL_GEN_HEAD, sub->chunk, need, &sub->waiter, &places);
 	if (err == -EAGAIN)
 		return;
-	if (!err && sub->ops->skips_zeros && pool_places_zero(&places, 0, POOL_BLOCKS)) {
+	if (!err && sub->ops->skips_zeros &&
+		pool_places_zero(&places, sub->copy_up ? 0 : pool_sub_first(sub),
+			sub->copy_up ? POOL_BLOCKS : pool_sub_stop(sub))) {
 		pool_sub_end(sub, 0);
 		return;
 	}
@@ -155,7 +164,8 @@ static void read_old(struct pool_sub *sub)
 	pool_sub_piece_end(sub, 0);
 }
 
-/* Must the chunk be copied up, or its shared chunk replaced? 0 or an error; -EAGAIN: waits. */
+/* Must the chunk be copied up, its shared chunk replaced, or what it has of a split one moved? 0 or an error; -EAGAIN:
+ * waits. */
 static int write_resolve(struct pool_sub *sub)
 {
 	const struct pool_io *pio = pool_io_of(sub->io);
@@ -176,6 +186,8 @@ static int write_resolve(struct pool_sub *sub)
 		return err;
 	sub->copy_up = err > 0;
 	sub->resolved = true;
+	if (count && e[0].split && pool_entry_owned(pio->branch, e[0].gen, pio->write.gen))
+		pool_target_claim(sub, leaf, &e[0]);
 	return 0;
 }
 
@@ -190,11 +202,11 @@ void pool_write_run(struct pool_sub *sub)
 		sub->ops->failed(sub, err);
 		return;
 	}
-	if ((partial || sub->copy_up) && !sub->was_read) {
+	if ((partial || sub->copy_up || sub->moves) && !sub->was_read) {
 		read_old(sub);
 		return;
 	}
-	if (!partial && !sub->copy_up && !sub->bounce) {
+	if (!partial && !sub->copy_up && !sub->moves && !sub->bounce) {
 		err = write_bounce(sub);
 		if (err) {
 			pool_sub_end(sub, err);

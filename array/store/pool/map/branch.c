@@ -200,7 +200,7 @@ static int load_branch(
 		return -ENOMEM;
 	b->gen = v.gen;
 	b->parent_gen = v.parent_gen;
-	b->chunks = v.chunks;
+	b->blocks = v.blocks;
 	b->parent_id = v.parent;
 	return 0;
 }

@@ -20,7 +20,9 @@
 #define TRIM_MANY   512u /* after a load, a checkpoint */
 _Static_assert(POOL_LEAF_CHUNKS == POOL_DIGEST_CHUNKS, "a leaf is loaded with its digest");
 
-#define PACKED_GEN_END (1u << 27) /* generations below it can be packed */
+#define PACKED_GEN_END (1u << 26) /* generations below it can be packed */
+
+_Static_assert(POOL_PHYS_MAX < UINT64_C(1) << 35, "pool_entry.phys, packed entries");
 
 struct leaf_load {
 	struct pool_job job;
@@ -49,7 +51,9 @@ static struct pool_entry slot_unpack(uint64_t slot)
 	return (struct pool_entry){.gen = (uint32_t)(slot >> 1) & (PACKED_GEN_END - 1),
 		.valid = POOL_ALL_BLOCKS,
 		.phys = slot >> 29,
-		.shared = slot >> 28 & 1};
+		.held = slot >> 28 & 1 ? POOL_ALL_BLOCKS : 0,
+		.split = slot >> 28 & 1,
+		.shared = slot >> 27 & 1};
 }
 
 static size_t chain_size(uint32_t cap)
@@ -109,7 +113,8 @@ static void slot_compact(struct pool_map *map, struct pool_leaf *leaf, uint64_t 
 	e = &slot_chain(*slot)->e[0];
 	if (e->dirty || e->valid != POOL_ALL_BLOCKS || e->gen >= PACKED_GEN_END)
 		return;
-	packed = (uint64_t)e->phys << 29 | (uint64_t)e->shared << 28 | (uint64_t)e->gen << 1 | 1;
+	packed = (uint64_t)e->phys << 29 | (uint64_t)e->split << 28 | (uint64_t)e->shared << 27 |
+		 (uint64_t)e->gen << 1 | 1;
 	slot_free(map, leaf, slot);
 	*slot = packed;
 }
@@ -266,6 +271,7 @@ void pool_map_collect(
 			out->type = POOL_RECORD_MAP_PUT;
 			out->map.value.phys = e.phys;
 			out->map.value.shared = e.shared;
+			out->map.value.split = e.split;
 			out->map.value.valid = POOL_ALL_BLOCKS;
 		}
 		return;
@@ -279,6 +285,7 @@ void pool_map_collect(
 	out->map.value.zero = c->e[at].zero;
 	out->map.value.phys = c->e[at].valid ? c->e[at].phys : 0;
 	out->map.value.shared = c->e[at].shared;
+	out->map.value.split = c->e[at].split && c->e[at].valid;
 	if (!c->e[at].valid && !c->e[at].zero)
 		out->type = POOL_RECORD_MAP_DEL; /* nothing written in it yet */
 	c->e[at].dirty = 0;
@@ -476,6 +483,8 @@ static int load_install(
 				.valid = e[i + k].value.valid,
 				.zero = e[i + k].value.zero,
 				.phys = e[i + k].value.phys,
+				.held = e[i + k].value.split ? e[i + k].value.valid : 0,
+				.split = e[i + k].value.split,
 				.shared = e[i + k].value.shared};
 		slot_chain(*slot)->count = (uint32_t)n;
 		slot_compact(map, leaf, slot);
@@ -696,6 +705,15 @@ static void resolve_leaf(
 			out->phys[__builtin_ctz(m)] = e[i].phys;
 		*need &= (uint16_t) ~(e[i].valid | e[i].zero);
 	}
+}
+
+uint16_t pool_entry_hidden(const struct pool_branch *b, const struct pool_entry *e, unsigned at)
+{
+	uint16_t over = 0;
+
+	for (unsigned i = at; i-- > 0 && !pool_branch_viewer_in(b, e[at].gen, e[i].gen);)
+		over |= e[i].valid | e[i].zero;
+	return over & (e[at].valid | e[at].zero);
 }
 
 uint16_t pool_map_covered(const struct pool_leaf *leaf, uint64_t chunk)

@@ -28,7 +28,11 @@ struct pool_hydrate;
 struct pool_entry {
 	uint32_t gen;
 	uint16_t valid, zero;
-	uint64_t phys : 61;  /* 0: none */
+	uint64_t phys : 35; /* 0: none */
+	/* Of a split chunk (space/split.c): the blocks of it that are the entry's; those with data, and those that are
+	 * being written. */
+	uint64_t held : 16;
+	uint64_t split : 1;
 	uint64_t dirty : 1;  /* waits for the next frame */
 	uint64_t shared : 1; /* other entries may have the chunk, too: it is never written to (refs.c) */
 };
@@ -40,7 +44,7 @@ struct pool_chain {
 };
 
 /* 512 chunks. A slot is 0 (nothing), a chain's address, or, with bit 0 set, one clean entry that holds all 16
- * blocks: phys << 29 | shared << 28 | gen << 1 | 1. */
+ * blocks: phys << 29 | split << 28 | shared << 27 | gen << 1 | 1. */
 struct pool_leaf {
 	struct pool_branch *branch;
 	uint64_t index; /* first chunk / POOL_LEAF_CHUNKS */
@@ -86,7 +90,7 @@ struct pool_branch {
 	unsigned child_count, child_cap;
 	struct list cuts;    /* struct pool_viewer: frozen, the cut not yet ended */
 	uint32_t frozen_max; /* the newest generation that a child or a cut sees; 0: none */
-	uint64_t chunks;     /* physical chunks its entries hold */
+	uint64_t blocks;     /* its entries hold; see pool_branch_value */
 	uint64_t pending;    /* that its to-dos may give back, as far as they are counted */
 	unsigned todos;      /* places in it where a viewer is gone (commit/todo.c) */
 	bool record_dirty;   /* a BRANCH_PUT goes into the next frame */
@@ -165,6 +169,14 @@ static inline bool pool_dirty_full(const struct pool_map *map)
 	return map->dirty_count + map->dirty_pending >= map->dirty_max;
 }
 
+/* How many blocks of the data are the entry's alone. */
+static inline unsigned pool_entry_blocks(const struct pool_entry *e)
+{
+	if (!e->phys || e->shared)
+		return 0;
+	return e->split ? (unsigned)__builtin_popcount(e->held) : POOL_BLOCKS;
+}
+
 static inline uint16_t pool_block_mask(unsigned first, unsigned count)
 {
 	return (uint16_t)(((1u << count) - 1) << first);
@@ -232,6 +244,8 @@ unsigned pool_map_entries(const struct pool_leaf *leaf, uint64_t chunk, const st
 struct pool_entry *pool_map_edit(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen);
 int pool_map_insert(
 	struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, const struct pool_entry *entry);
+/* The blocks that entry `at` of a chunk's entries has and nobody sees, for newer ones hide them from all who see it. */
+uint16_t pool_entry_hidden(const struct pool_branch *b, const struct pool_entry *e, unsigned at);
 void pool_map_remove(
 	struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, uint32_t gen); /* marks it dirty */
 void pool_map_mark_dirty(struct pool_map *map, struct pool_leaf *leaf, uint64_t chunk, struct pool_entry *e);

@@ -126,7 +126,11 @@ int pool_space_open(struct pool_space *s, MDB_txn *txn)
 	s->loose_likely = s->loose_count > 0;
 	if (!err && s->meta->shares) /* what stands there is freed */
 		err = pool_meta_all(s->meta, txn, POOL_TABLE_LOOSE, each_loose, NULL);
-	return err ? err : pool_bits_load(s, txn);
+	if (!err)
+		err = pool_meta_count(s->meta, txn, POOL_TABLE_MAP, &s->entries);
+	if (!err)
+		err = pool_bits_load(s, txn);
+	return err ? err : pool_split_load(s, txn);
 }
 
 void pool_space_destroy(struct pool_space *s)
@@ -135,6 +139,7 @@ void pool_space_destroy(struct pool_space *s)
 		free(s->groups[g]);
 	free(s->groups);
 	free(s->group_free);
+	pool_split_destroy(s);
 	free(s->free_new.phys);
 	free(s->free_logged.phys);
 	free(s->free_grace.phys);

@@ -121,6 +121,8 @@ int pool_bits_grow(struct pool_space *s, uint64_t capacity_chunks)
 	if (!group_free)
 		return -ENOMEM;
 	s->group_free = group_free;
+	if (pool_split_grow(s, count))
+		return -ENOMEM;
 	for (; s->group_count < count; s->group_count++) {
 		s->groups[s->group_count] = NULL;
 		s->group_free[s->group_count] = POOL_GROUP_CHUNKS;

@@ -4,7 +4,8 @@
  *
  * A freed chunk goes: free_new (the map dropped it) → free_framed (the next frame has it) → free_logged (the free is durable) →
  * free_grace (until all I/O that began before has ended) → free_discard (its discard is under way) → its bit
- * is cleared and it may be handed out. Others wait for such a grace period, too (pool_grace_wait): a viewer may
+ * is cleared and it may be handed out. Blocks of a split chunk go the same way, but are not discarded: when the last one
+ * comes to its end, the chunk goes on from free_logged as a whole. Others wait for such a grace period, too (pool_grace_wait): a viewer may
  * only go when nobody reads any more what was looked up through it.
  */
 #include "array/store/pool/space/space.h"
@@ -15,20 +16,53 @@ void pool_free_chunk(struct pool_space *s, struct pool_branch *b, uint64_t phys)
 {
 	assert(pool_bit_get(s, phys));
 	if (b)
-		b->chunks--;
+		b->blocks -= POOL_BLOCKS;
 	pool_free_list_add(&s->free_new, phys);
 	pool_ask_commit_later(s->base);
 }
 
-uint64_t pool_frees_count(const struct pool_space *s)
+void pool_free_blocks(struct pool_space *s, struct pool_branch *b, uint64_t phys, uint16_t mask)
 {
-	return s->free_new.count + s->free_framed.count + s->free_logged.count + s->free_grace.count +
-	       s->free_discard.count;
+	if (!mask)
+		return;
+	assert(pool_bit_get(s, phys));
+	if (b)
+		b->blocks -= (unsigned)__builtin_popcount(mask);
+	pool_free_list_add(&s->free_new, pool_free_blocks_of(phys, mask));
+	pool_ask_commit_later(s->base);
+}
+
+void pool_entry_let_go(struct pool_space *s, struct pool_branch *b, const struct pool_entry *e)
+{
+	if (e->phys && e->split)
+		pool_free_blocks(s, b, e->phys, e->held);
+	else if (e->phys)
+		pool_chunk_drop(s, b, e->phys, e->shared);
+}
+
+static uint64_t blocks_of(const struct pool_free_list *l)
+{
+	uint64_t blocks = 0;
+
+	for (size_t i = 0; i < l->count; i++) {
+		uint16_t mask = pool_free_mask(l->phys[i]);
+
+		blocks += mask ? (unsigned)__builtin_popcount(mask) : POOL_BLOCKS;
+	}
+	return blocks;
+}
+
+uint64_t pool_frees_blocks(const struct pool_space *s)
+{
+	return blocks_of(&s->free_new) + blocks_of(&s->free_framed) + blocks_of(&s->free_logged) +
+	       blocks_of(&s->free_grace) + s->discard_blocks;
 }
 
 bool pool_frees_under_way(const struct pool_space *s)
 {
-	return pool_frees_count(s) > 0;
+	return s->free_new.count + s->free_framed.count + s->free_logged.count + s->free_grace.count +
+		       s->free_discard.count >
+	       0;
 }
 
 static void discard_work(struct pool_job *job)
@@ -38,8 +72,8 @@ static void discard_work(struct pool_job *job)
 	size_t i = 0;
 
 	s->discard_from_ns = s->base->host->ops->now_ns(s->base->host);
-	pool_free_list_sort(l);
-	while (i < l->count) {
+	pool_free_list_sort(l); /* blocks are behind all chunks */
+	while (i < l->count && !pool_free_mask(l->phys[i])) {
 		uint64_t offset;
 		struct pool_data *data = pool_data_of(s, l->phys[i], &offset);
 		size_t n = 1;
@@ -62,9 +96,17 @@ static void discard_done(struct pool_job *job)
 
 	s->discard_running = false;
 	s->discard_ns += s->base->host->ops->now_ns(s->base->host) - s->discard_from_ns;
-	for (size_t i = 0; i < s->free_discard.count; i++)
-		pool_bit_clear(s, s->free_discard.phys[i]);
+	for (size_t i = 0; i < s->free_discard.count; i++) {
+		uint64_t phys = pool_free_phys(s->free_discard.phys[i]);
+		uint16_t mask = pool_free_mask(s->free_discard.phys[i]);
+
+		if (!mask)
+			pool_bit_clear(s, phys);
+		else if (pool_split_freed(s, phys, mask))
+			pool_free_list_add(&s->free_logged, phys);
+	}
 	s->free_discard.count = 0;
+	s->discard_blocks = 0;
 	s->grow_err = 0; /* there may be room again */
 	grace_start(s);
 	pool_alloc_wake(s, 0);
@@ -84,6 +126,7 @@ static void grace_check(struct pool_space *s)
 		return;
 	}
 	assert(!s->discard_running);
+	s->discard_blocks = blocks_of(&s->free_grace); /* a worker has the list then */
 	pool_free_list_move(&s->free_discard, &s->free_grace);
 	s->discard_running = true;
 	s->discard_job.work = discard_work;

@@ -3,7 +3,10 @@
  * Physical chunks: which are in use, the data files and their growth, what is set aside, the long way of a freed chunk,
  * and the I/O epochs that it depends on. Every file says its own invariants at its head.
  *
- * A chunk number that was freed is handed out again only after the free is in the log, all I/O that began before has
+ * Chunks are handed out whole, or split: then each of their blocks is handed out by itself, always as the same block of
+ * an entry's chunk, so where a block lies within its chunk never changes (split.c).
+ *
+ * A chunk number (or block) that was freed is handed out again only after the free is in the log, all I/O that began before has
  * ended, and its discard has ended.
  */
 #ifndef UMBRA_POOL_SPACE_H
@@ -59,14 +62,23 @@ struct pool_space {
 	uint64_t used_chunks, cursor;
 	struct list alloc_waiters;
 
+	/* of split chunks: which blocks are free, by groups; NULL: of none any (split.c) */
+	uint16_t **split_groups;
+	uint64_t split_count;
+	uint16_t *split_open;             /* all that are free in some chunk of the group, or were */
+	uint64_t split_from[POOL_BLOCKS]; /* no chunk before it has the block free */
+	uint64_t split_free;              /* blocks, in all of them */
+	uint64_t entries;                 /* of the map, in LMDB */
+
 	/* what is set aside (reserve.c) */
 	uint64_t reserved_chunks; /* free ones */
 	struct list reserves;
 	struct pool_call reserve_call;
 	bool reserve_called;
 
-	/* freed chunks: new → in a frame → logged → grace period → discard → free */
+	/* freed chunks, and blocks of split ones: new → in a frame → logged → grace period → discard → free */
 	struct pool_free_list free_new, free_framed, free_logged, free_grace, free_discard;
+	uint64_t discard_blocks; /* in the last one */
 	unsigned io_epoch;
 	uint64_t io_inflight[2];
 	bool grace_running, discard_running;
@@ -100,6 +112,24 @@ bool pool_bit_set(struct pool_space *s, uint64_t phys); /* false: no memory */
 void pool_bit_clear(struct pool_space *s, uint64_t phys);
 uint64_t pool_bit_find(const struct pool_space *s); /* a free chunk, from the cursor on; 0: none */
 
+/* ---- split.c ---------------------------------------------------------------------------------------- */
+
+int pool_split_load(struct pool_space *s, MDB_txn *txn);
+int pool_split_grow(struct pool_space *s, uint64_t groups); /* room for so many; -ENOMEM */
+void pool_split_destroy(struct pool_space *s);
+bool pool_may_split(const struct pool_space *s);
+/* Takes the blocks of a split chunk. False: not all of them are free. */
+bool pool_split_take(struct pool_space *s, uint64_t phys, uint16_t mask);
+bool pool_split_has(const struct pool_space *s, uint64_t phys, uint16_t mask); /* are they? */
+/* Takes the blocks in some chunk that is split already. False: there is none, or none near. */
+bool pool_split_find(struct pool_space *s, uint16_t mask, uint64_t *phys);
+/* Takes the blocks in some chunk, a new one if need be. As pool_alloc. */
+int pool_split_alloc(struct pool_space *s, uint16_t mask, uint64_t *phys);
+/* They have gone the long way of what is freed. True: the whole chunk is unused now, and no split one any more. */
+bool pool_split_freed(struct pool_space *s, uint64_t phys, uint16_t mask);
+
+/* ---- bits.c: who waits ------------------------------------------------------------------------------- */
+
 void pool_alloc_wait(struct pool_space *s, struct pool_waiter *w);
 void pool_alloc_wake(struct pool_space *s, int err);
 
@@ -127,11 +157,15 @@ void pool_data_sync(struct pool_space *s, void (*synced)(void *arg, int err), vo
 /* The map dropped it: it goes the long way of a freed chunk. */
 void pool_free_chunk(struct pool_space *s, struct pool_branch *b, uint64_t phys);
 void pool_free_durable(struct pool_space *s, struct pool_free_list *frees);
+/* The same of blocks of a split chunk; the mask may be empty. */
+void pool_free_blocks(struct pool_space *s, struct pool_branch *b, uint64_t phys, uint16_t mask);
+/* What the entry has is let go, whatever that is: it is to forget it. */
+void pool_entry_let_go(struct pool_space *s, struct pool_branch *b, const struct pool_entry *e);
 
 /* The records of all that were freed since the last frame; and that frame is durable. */
 void pool_frees_frame(struct pool_space *s, struct pool_buffer *out);
 void pool_frees_logged(struct pool_space *s);
-uint64_t pool_frees_count(const struct pool_space *s); /* wherever they are on their way */
+uint64_t pool_frees_blocks(const struct pool_space *s); /* wherever they are on their way */
 
 bool pool_frees_under_way(const struct pool_space *s);
 
