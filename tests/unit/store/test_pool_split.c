@@ -289,6 +289,26 @@ TEST(random_small_writes_over_a_thousand_copies_take_little_more_than_they_write
 	assert_true(many_run(true, 16, 20, 256) > 900);    /* what it was before */
 }
 
+/* Of a chunk that lies in many places each is asked once, not for each run of blocks. */
+TEST(a_chunk_in_many_places_is_read_with_few_requests)
+{
+	static uint64_t buf[16 * 512];
+	struct many x;
+
+	many_begin(&x, false, test_seed(), 4);
+	for (unsigned k = 0; k < 7; k++) {
+		many_txn(&x, true);
+		many_write(&x, 2 * k + 1, 100 + k);
+	}
+	world_pool(&x.w)->data_reads = 0;
+	raw(&x, x.disk, STORE_READ, 0, 16, buf);
+	assert_true(world_pool(&x.w)->data_reads <= 1 + 7);
+	world_pool(&x.w)->data_reads = 0;
+	raw(&x, x.disk, STORE_READ, 2, 9, buf);
+	assert_true(world_pool(&x.w)->data_reads <= 1 + 4);
+	many_end(&x);
+}
+
 static void many_delete(struct many *x, struct store_disk *d)
 {
 	const struct store_ops *ops = x->w.store->ops;
@@ -916,6 +936,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_small_write_over_a_copy_takes_what_it_writes),
 		cmocka_unit_test(what_nobody_has_a_copy_of_takes_whole_chunks),
 		cmocka_unit_test(random_small_writes_over_a_thousand_copies_take_little_more_than_they_write),
+		cmocka_unit_test(a_chunk_in_many_places_is_read_with_few_requests),
 		cmocka_unit_test(what_is_left_of_many_copies_does_not_lie_about),
 		cmocka_unit_test(an_entry_grows_where_it_is_and_moves_where_it_cannot),
 		cmocka_unit_test(unmap_of_a_part_gives_that_part_back),

@@ -124,6 +124,10 @@ void pool_sub_piece_end(struct pool_sub *sub, int err);
 void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t phys, uint32_t offset,
 	uint32_t len, uint8_t *buf);
 
+/* Reads the blocks in `mask` of one chunk, all between the first and the last at once, into the caller's buffers. False: not
+ * in one transfer. */
+bool pool_sub_gather(struct pool_sub *sub, uint64_t phys, uint16_t mask);
+
 bool pool_sub_direct(struct pool_sub *sub); /* is the caller's memory good for direct transfers? */
 void pool_sub_fetch(struct pool_sub *sub, const struct pool_places *places, uint16_t mask);
 

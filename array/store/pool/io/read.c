@@ -15,9 +15,38 @@ static void read_ended(struct pool_sub *sub)
 	pool_sub_end(sub, sub->err);
 }
 
+#define SPAN_MAX 3u /* blocks read for one that is wanted */
+
+/* Chunks of which several runs are wanted: each is read at once, with what lies between them, for a request costs more than
+ * that. Returns what is left to read. */
+static uint16_t read_gathered(struct pool_sub *sub, const struct pool_places *places)
+{
+	unsigned first = pool_sub_first(sub), end = pool_sub_stop(sub);
+	uint16_t left = pool_block_mask(first, end - first), looked = 0;
+
+	if (!pool_sub_whole(sub))
+		return left;
+	for (unsigned i = first; i < end; i++) {
+		unsigned wanted, span;
+		uint16_t mask = 0;
+
+		if (!places->phys[i] || (looked >> i & 1))
+			continue;
+		for (unsigned k = i; k < end; k++)
+			mask |= (uint16_t)((places->phys[k] == places->phys[i]) << k);
+		looked |= mask;
+		wanted = (unsigned)__builtin_popcount(mask);
+		span = 32u - (unsigned)__builtin_clz(mask) - i;
+		if (wanted < span && span <= SPAN_MAX * wanted && pool_sub_gather(sub, places->phys[i], mask))
+			left &= (uint16_t)~mask;
+	}
+	return left;
+}
+
 /* Straight into the caller's buffers. */
 static void read_direct(struct pool_sub *sub, const struct pool_places *places)
 {
+	uint16_t left = read_gathered(sub, places);
 	uint32_t at = sub->offset, end = sub->offset + sub->len;
 
 	while (at < end) {
@@ -26,7 +55,9 @@ static void read_direct(struct pool_sub *sub, const struct pool_places *places)
 
 		if (stop > end)
 			stop = end;
-		if (places->phys[block])
+		if (!(left >> block & 1)) /* the whole run */
+			;
+		else if (places->phys[block])
 			pool_sub_transfer(sub, POOL_OP_READ, places->phys[block], at, stop - at, NULL);
 		else
 			pool_iov_copy_in(sub->io, sub->io_offset + (at - sub->offset), NULL, stop - at);

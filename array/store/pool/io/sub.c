@@ -260,6 +260,50 @@ static void piece_done(struct pool_transfer *t, int err)
 	pool_sub_piece_end(sub, err);
 }
 
+/* Takes what nobody wants; nobody looks at it. */
+static uint8_t unwanted[POOL_CHUNK_BYTES] __attribute__((aligned(POOL_BLOCK_BYTES)));
+
+bool pool_sub_gather(struct pool_sub *sub, uint64_t phys, uint16_t mask)
+{
+	struct pool *p = sub->pool;
+	unsigned first = (unsigned)__builtin_ctz(mask), last = 31u - (unsigned)__builtin_clz(mask), count = 0;
+	struct list_node *n = list_pop(&p->spares.pieces);
+	struct pool_piece *piece = n ? container_of(n, struct pool_piece, link) : malloc(sizeof(*piece));
+
+	if (!piece)
+		return false;
+	memset(&piece->link, 0, sizeof(piece->link));
+	piece->sub = sub;
+	for (unsigned i = first, run; i <= last; i += run) {
+		bool wanted = mask >> i & 1;
+		uint32_t at = (i << POOL_BLOCK_SHIFT) - sub->offset;
+		struct iovec part[POOL_IOV_MAX];
+		unsigned parts = 1;
+
+		run = pool_run_length(wanted ? mask : (uint16_t)~mask, NULL, i);
+		part[0] = (struct iovec){.iov_base = unwanted, .iov_len = (size_t)run << POOL_BLOCK_SHIFT};
+		if (wanted)
+			parts = iov_slice(
+				sub->io, sub->io_offset + at, (size_t)run << POOL_BLOCK_SHIFT, 1, 1, part);
+		if (!parts || count + parts > POOL_IOV_MAX) {
+			list_push_front(&p->spares.pieces, &piece->link);
+			return false;
+		}
+		memcpy(piece->iov + count, part, parts * sizeof(part[0]));
+		count += parts;
+	}
+	sub->pieces++;
+	p->data_reads++;
+	piece->transfer = (struct pool_transfer){.done = piece_done,
+		.kind = POOL_OP_READ,
+		.iov = piece->iov,
+		.iov_count = count,
+		.len = (last - first + 1) << POOL_BLOCK_SHIFT,
+		.only = mask};
+	pool_data_submit(&p->space, &piece->transfer, phys, first << POOL_BLOCK_SHIFT);
+	return true;
+}
+
 /* Transfers [offset, offset + len) of a chunk, from or to `buf`, or the caller's buffers when buf is NULL
  * (which the caller has checked by iov_slice). */
 void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t phys, uint32_t offset,
