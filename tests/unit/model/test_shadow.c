@@ -158,6 +158,7 @@ TEST(a_hosts_write_to_a_shadow_lun_is_remembered)
 	assert_int_equal(lun->notified, UP_NOTIFY_PRE_RECOVERY); /* reading is none */
 	assert_int_equal(do_write(h, lun, 5, 0x33), 0);
 	assert_int_equal(do_write(h, lun, 6, 0x33), 0);
+	make_lun(h, "later", MIB); /* no write waits for its note, but changes are made in their order */
 	for (int i = 0; i < 2; i++) {
 		lun = lun_find(h->array, ids[0]);
 		assert_int_equal(lun->notified, UP_NOTIFY_PRE_RECOVERY | UP_NOTED_WRITTEN);
