@@ -156,6 +156,7 @@ static bool transport_portal(void *ctx, unsigned index, struct management_portal
 
 	if (!d->iscsi || index >= d->config.portal_count)
 		return false;
+	memset(out, 0, sizeof(*out));
 	snprintf(out->address, sizeof(out->address), "%s", d->config.portals[index].address);
 	out->port = iscsi_server_port(d->iscsi, index);
 	out->group = config_portal_group(&d->config.portals[index]);
