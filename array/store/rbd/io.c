@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define AGAIN_MS         10u
+#define AGAIN_MAX        1000u
 #define UNMAP_STEP_BYTES (UINT64_C(128) << 20) /* so much at a time, each as a whole before or after a cut */
 
 #define ERROR_TOLD_MS 10000u
@@ -41,6 +43,8 @@ struct rbd_io {
 	uint64_t mismatch;
 	uint8_t *bounce;   /* compare: what is expected, what is written, what is there; len bytes each */
 	struct iovec *iov; /* a shorter copy of the I/O's */
+	struct reactor_timer again;
+	unsigned tries; /* over `again` */
 };
 _Static_assert(sizeof(struct rbd_io) <= STORE_SCRATCH_BYTES, "the scratch is too small");
 
@@ -219,6 +223,12 @@ static void go(struct rbd_io *x)
 	}
 }
 
+static bool reads(const struct rbd_io *x)
+{
+	return x->phase == PHASE_LOOK || x->phase == PHASE_READ ||
+	       (x->phase == PHASE_ONLY && x->io->op == STORE_READ);
+}
+
 /* ---- COMPARE AND WRITE ---- */
 
 /* It has its range for itself. */
@@ -299,12 +309,34 @@ static void compare_advance(struct rbd_io *x)
 	end(x, result_err(x, x->result));
 }
 
+static void again(struct reactor_timer *t)
+{
+	go(container_of(t, struct rbd_io, again));
+}
+
+/* librbd answers -EINVAL to what begins beyond the end, and cuts off a read that goes beyond it. The range lies within the disk: it
+ * is for a moment only that librbd sees the image, or the one that it hangs on, otherwise (met once in some hundred runs of the suite;
+ * why, is not known). Nothing was done. */
+static bool must_try_again(struct rbd_io *x)
+{
+	if (x->tries == AGAIN_MAX)
+		return false;
+	x->tries++;
+	x->again.fire = again;
+	reactor_timer_arm(store_of(x)->base.reactor, &x->again, AGAIN_MS);
+	return true;
+}
+
 static void advance(struct reactor_message *m)
 {
 	struct rbd_io *x = container_of(m, struct rbd_io, message);
 	struct store_io *io = x->io;
 
 	rbd_aio_release(x->completion);
+	if (reads(x) && x->result >= 0 && (uint64_t)x->result < io->len)
+		x->result = -EINVAL;
+	if (x->result == -EINVAL && must_try_again(x))
+		return;
 	if (x->phase != PHASE_ONLY) {
 		compare_advance(x);
 		return;
@@ -316,8 +348,6 @@ static void advance(struct reactor_message *m)
 			return;
 		}
 	}
-	if (x->result >= 0 && io->op == STORE_READ && (uint64_t)x->result < io->len)
-		x->result = -EIO; /* the image ends before the disk does */
 	end(x, result_err(x, x->result));
 }
 

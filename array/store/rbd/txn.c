@@ -432,9 +432,12 @@ static int image_enlarge(rbd_image_t handle, uint64_t size_bytes)
 	uint64_t have_bytes = 0;
 	int err = rbd_get_size(handle, &have_bytes);
 
-	if (err >= 0 && have_bytes < size_bytes)
-		err = rbd_resize2(handle, size_bytes, false, progress, NULL);
-	return err;
+	if (err < 0 || have_bytes >= size_bytes)
+		return err;
+	err = rbd_resize2(handle, size_bytes, false, progress, NULL);
+	if (err >= 0)
+		err = rbd_get_size(handle, &have_bytes); /* what it cuts I/O off at */
+	return err >= 0 && have_bytes < size_bytes ? -EIO : err;
 }
 
 static int image_clone(struct step *p)
