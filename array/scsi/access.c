@@ -118,18 +118,6 @@ int scsi_access_init(struct scsi_target *t, const struct scsi_target_options *op
 	return 0;
 }
 
-static void tell_all(struct scsi_target *t)
-{
-	list_for_each (node, &t->nexuses) {
-		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
-		uint32_t number = 0;
-		struct lun *lun;
-
-		while (!n->lost && (number = map_next(n->array.host, number, &lun)) != 0)
-			scsi_attention_set(n, number, ATTENTION_ACCESS_STATE);
-	}
-}
-
 int scsi_target_set_groups(struct scsi_target *t, const struct scsi_port_group *groups, unsigned count)
 {
 	static struct scsi_port_group before[SCSI_PORT_GROUPS_MAX];
@@ -142,7 +130,7 @@ int scsi_target_set_groups(struct scsi_target *t, const struct scsi_port_group *
 	take(t, groups, count, (unsigned)own);
 	t->controllers = true;
 	if (count != count_before || memcmp(before, t->groups, sizeof(before)) != 0)
-		tell_all(t);
+		scsi_attention_all(t, ATTENTION_ACCESS_STATE);
 	return 0;
 }
 

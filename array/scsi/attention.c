@@ -54,6 +54,18 @@ void scsi_attention_others(
 	}
 }
 
+void scsi_attention_all(struct scsi_target *t, enum scsi_attention what)
+{
+	list_for_each (node, &t->nexuses) {
+		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+		uint32_t number = 0;
+		struct lun *lun;
+
+		while (!n->lost && (number = map_next(n->array.host, number, &lun)) != 0)
+			scsi_attention_set(n, number, what);
+	}
+}
+
 void scsi_attention_forget(struct scsi_nexus *n, uint32_t number)
 {
 	if (number <= ARRAY_LUN_NUMBER_MAX)

@@ -25,6 +25,8 @@ void scsi_attention_set(struct scsi_nexus *n, uint32_t number, enum scsi_attenti
 /* On the LUN for every nexus that sees it but `except` (may be NULL). */
 void scsi_attention_others(
 	struct scsi_target *t, struct lun *lun, const struct scsi_nexus *except, enum scsi_attention what);
+/* On every LUN of every nexus. */
+void scsi_attention_all(struct scsi_target *t, enum scsi_attention what);
 void scsi_attention_forget(struct scsi_nexus *n, uint32_t number);
 bool scsi_attention_pending(const struct scsi_nexus *n, uint32_t number);
 /* Takes the first one out. False: there is none. */

@@ -23,18 +23,6 @@ uint64_t scsi_threshold_bytes(const struct scsi_target *t)
 	return stats.capacity_bytes / 100 * (100 - t->threshold_percent);
 }
 
-static void tell_all(struct scsi_target *t)
-{
-	list_for_each (node, &t->nexuses) {
-		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
-		uint32_t number = 0;
-		struct lun *lun;
-
-		while (!n->lost && (number = map_next(n->array.host, number, &lun)) != 0)
-			scsi_attention_set(n, number, ATTENTION_SOFT_THRESHOLD);
-	}
-}
-
 static void ask(struct scsi_target *t)
 {
 	struct store *store = array_settings(t->array)->store;
@@ -49,7 +37,7 @@ static void ask(struct scsi_target *t)
 			"the store is %u %% full, and its hosts are told (threshold_percent is %u): delete shadow copies and "
 			"LUNs that nobody needs, have the hosts give space back (UNMAP), or make it larger",
 			(unsigned)percent, t->threshold_percent);
-		tell_all(t);
+		scsi_attention_all(t, ATTENTION_SOFT_THRESHOLD);
 	} else if (percent + REARM_PERCENT < t->threshold_percent) {
 		t->threshold_told = false;
 	}
