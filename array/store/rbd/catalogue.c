@@ -221,15 +221,25 @@ static int load_disk(void *arg, const char *key, size_t key_len, const char *val
 	return 0;
 }
 
+/* The keys `todo.IMAGE` and `flat.IMAGE`, which are this long at least. */
+static bool image_of_key(char image[RBD_IMAGE_NAME_BYTES], const char *key, size_t key_len)
+{
+	size_t len = key_len - strlen("todo.");
+
+	if (len >= RBD_IMAGE_NAME_BYTES || memchr(key, 0, key_len))
+		return false;
+	memcpy(image, key + key_len - len, len);
+	image[len] = 0;
+	return true;
+}
+
 static int load_todo(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
 {
 	char image[RBD_IMAGE_NAME_BYTES];
 
 	(void)value, (void)value_len;
-	if (key_len - 5 >= sizeof(image) || memchr(key, 0, key_len))
+	if (!image_of_key(image, key, key_len))
 		return -EUCLEAN;
-	memcpy(image, key + 5, key_len - 5);
-	image[key_len - 5] = 0;
 	return rbd_reclaim(arg, image, true, NULL, 0) ? 0 : -ENOMEM;
 }
 
@@ -238,10 +248,8 @@ static int load_flat(void *arg, const char *key, size_t key_len, const char *val
 	char image[RBD_IMAGE_NAME_BYTES];
 
 	(void)value, (void)value_len;
-	if (key_len - 5 >= sizeof(image) || memchr(key, 0, key_len))
+	if (!image_of_key(image, key, key_len))
 		return -EUCLEAN;
-	memcpy(image, key + 5, key_len - 5);
-	image[key_len - 5] = 0;
 	return rbd_hydrate_mend(arg, image);
 }
 
