@@ -6,6 +6,7 @@
 The number of each transaction stands in /run/issued-NAME before it begins, and is printed once its commit has been
 acknowledged. Each transaction moves an amount between two accounts, so that the sum of all stays 0, and makes a row of
 its own; with SQLite one account is in a file on the one LUN, the other in a file on the other LUN."""
+import os
 import random
 import sqlite3
 import subprocess
@@ -15,8 +16,11 @@ ACCOUNTS = 200
 
 
 def issue(name, number):
-    with open('/run/issued-' + name, 'w') as file:
+    """Whoever reads the file meanwhile finds the number before or this one, never an empty file."""
+    path = '/run/issued-' + name
+    with open(path + '.new', 'w') as file:
         file.write(str(number))
+    os.rename(path + '.new', path)
 
 
 def postgresql():
