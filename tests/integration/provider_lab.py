@@ -113,6 +113,7 @@ class Lab:
 
     def vss(self, host, *arguments, want=0):
         code, text = self.command('vss', '--host', host, *arguments, '--json')
+        check(labhost.json_in(text) is not None, f"vss {' '.join(arguments)}: exit code {code} and no JSON: {text}")
         answer = self.json_in(text)
         check(want is None or code == want,
               f"vss {' '.join(arguments)}: exit code {code}: {answer.get('hresult_name')} {answer.get('message')}\n{text}")
