@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One of two controllers of an array: waits, on a thread of its own, until it may own the array, and follows the catalogue
- * meanwhile. What it does not know is what is served in either state; that is main.c's.
+ * meanwhile. What it does not know is what is served in either state; that is role.c's.
  *
  * The store's module sees to it that there is one owner: it takes the array when the owner has given it back or its lease has
  * run out, and locks it out before anything is written.

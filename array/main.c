@@ -6,9 +6,7 @@
  * is it ready (systemd is told, the port file is written). Any failure names its remedy and ends the program:
  * exit code 2 for a wrong command line or configuration, 1 for all else.
  *
- * With [controller] there is another umbrad with the same array, and one of the two owns it. The other one stands by: what it
- * serves comes from a snapshot of the catalogue, and is made anew, under the sessions that there are, whenever that changes, and
- * when it becomes the owner. An owner that loses the array ends at once, and stands by when it is started again.
+ * With [controller] there is another umbrad with the same array, and one of the two owns it: role.c.
  *
  * The end (SIGTERM, SIGINT): the same order backwards, on the reactor, each step begun when the one before is
  * over. SIGHUP reads the configuration again and takes what may change meanwhile. A second signal ends the program at once: nothing acknowledged is lost by that, as with any crash.
@@ -25,14 +23,10 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
-#include "array/config.h"
-#include "array/control/control.h"
-#include "array/controller.h"
-#include "array/iscsi/iscsi.h"
-#include "array/reactor/reactor.h"
-#include "array/scsi/scsi.h"
-#include "array/standby.h"
+#include "array/daemon.h"
+#include "array/role.h"
 #include "array/service.h"
+#include "array/standby.h"
 #include "array/store/module.h"
 #include "array/store/pool/public.h"
 #include "array/store/store.h"
@@ -41,47 +35,11 @@
 
 #define ADDRESS_PAUSE_MS 50
 #define ADDRESS_TRIES    60
-#define STOP_WAITING_MS  10000 /* for a cluster that does not answer */
-
-struct daemon {
-	char store_notice[400]; /* at its opening */
-	char place[1024];       /* where the data is, for people */
-	struct config config;
-	const char *config_path, *port_file;
-	struct reactor *reactor;
-	struct store *store;
-	struct array *array;
-	struct inband *inband;
-	struct scsi_inband inband_hook;
-	struct scsi_target *scsi;
-	struct iscsi_server *iscsi;
-	struct management_transport transport;
-	struct management *management;
-	struct array_event_listener log;
-	bool listening;
-	struct controller *controller; /* [controller] */
-	bool standby;
-	unsigned retired; /* what was served before and is not gone yet */
-	bool end_waits_for_retired;
-	struct reactor_timer stop_waiting;
-	/* SIGHUP: what the thread of the signals has read; the reactor's thread takes it and posts the semaphore */
-	struct config fresh;
-	struct fault fresh_fault;
-	struct reactor_message reload_message;
-	sem_t reloaded;
-	/* the end */
-	pthread_t signals;
-	bool signals_started;
-	struct reactor_message stop_message;
-	struct reactor_deferred next_step;
-	unsigned step;
-	int exit_code;
-};
 
 /* ---- the log -------------------------------------------------------------------------------------- */
 
 /* journald reads the level from the prefix; a terminal does not need it. */
-static void log_line(int level, const char *area, const char *text, uint32_t message)
+void daemon_log(int level, const char *area, const char *text, uint32_t message)
 {
 	char id[MESSAGE_ID_BYTES], mark[MESSAGE_ID_BYTES + 4] = "";
 
@@ -99,14 +57,14 @@ static void log_event(struct array_event_listener *l, const struct array_event *
 		[ARRAY_EVENT_INFO] = 6, [ARRAY_EVENT_WARNING] = 4, [ARRAY_EVENT_ERROR] = 3};
 
 	(void)l;
-	log_line(levels[e->level], e->area, e->text, e->message);
+	daemon_log(levels[e->level], e->area, e->text, e->message);
 }
 
-static int fail(struct daemon *d, const char *area, struct fault *fault, int err)
+int daemon_fail(struct daemon *d, const char *area, struct fault *fault, int err)
 {
 	if (!fault->err)
 		fault_errno(fault, err);
-	log_line(3, area, fault->text, fault->message);
+	daemon_log(3, area, fault->text, fault->message);
 	sd_notifyf(0, "STATUS=%s\nERRNO=%d", fault->text, -err);
 	d->exit_code = 1;
 	return err;
@@ -137,17 +95,6 @@ static bool transport_session(void *ctx, unsigned index, struct management_sessi
 	out->bytes_out = view.bytes_out;
 	out->since_unix_ms = view.since_unix_ms;
 	return true;
-}
-
-static void transport_controller(void *ctx, struct management_controller *out)
-{
-	struct daemon *d = ctx;
-
-	memset(out, 0, sizeof(*out));
-	out->number = d->config.controller;
-	out->owns = !d->standby;
-	if (d->standby)
-		controller_owner(d->controller, out->owner);
 }
 
 static bool transport_portal(void *ctx, unsigned index, struct management_portal *out)
@@ -234,7 +181,7 @@ static void pool_scrubbed(void *arg, const struct store_scrub *view)
 			view->damaged ? "; events before name them" : "");
 }
 
-static struct array_options array_options_of(const struct daemon *d)
+struct array_options daemon_array_options(const struct daemon *d)
 {
 	const struct config *c = &d->config;
 
@@ -280,45 +227,6 @@ static int open_pool(struct daemon *d, struct fault *fault)
 	return pool_open(&options, d->reactor, &d->store, fault);
 }
 
-/* Another umbrad has the array, or may have it. What is under way ends with the process, as in a crash: hosts then see a path
- * that is gone, and go to the other one, where an orderly end would give them errors. */
-static void store_fenced(void *arg, const char *reason)
-{
-	char text[300];
-
-	(void)arg;
-	snprintf(text, sizeof(text), "this umbrad has lost the array and ends at once: %s", reason);
-	log_line(3, "rbd", text, message_of("this umbrad has lost the array and ends at once"));
-	sd_notifyf(0, "STATUS=%s\nERRNO=%d", text, ESHUTDOWN);
-	_exit(1);
-}
-
-static void catalogue_seen(void *arg, struct snapshot *s);
-static void array_owned(void *arg, struct store *store);
-static void owning_failed(void *arg, const struct fault *fault);
-
-/* The array, or, while another umbrad owns it, what its catalogue says. */
-static int open_as_controller(struct daemon *d, const struct store_module *module,
-	const struct store_module_options *store, struct fault *fault)
-{
-	struct controller_options options = {.reactor = d->reactor,
-		.module = module,
-		.store = *store,
-		.seen = catalogue_seen,
-		.owned = array_owned,
-		.failed = owning_failed,
-		.arg = d};
-	struct snapshot *seen = NULL;
-	int err = controller_create(&options, &d->controller);
-
-	if (!err)
-		err = controller_first(d->controller, &d->store, &seen, fault);
-	d->standby = seen != NULL;
-	if (seen)
-		d->store = snapshot_store(seen);
-	return err;
-}
-
 static int open_rbd(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
@@ -330,7 +238,7 @@ static int open_rbd(struct daemon *d, struct fault *fault)
 		.array = c->rbd_array,
 		.notice = store_notice,
 		.notice_arg = d,
-		.fenced = store_fenced,
+		.fenced = role_fenced,
 	};
 	const struct store_module *module = store_module_load("rbd", fault);
 
@@ -338,7 +246,7 @@ static int open_rbd(struct daemon *d, struct fault *fault)
 		*c->rbd_namespace ? "/" : "", c->rbd_array);
 	if (!module)
 		return fault->err;
-	return c->controller ? open_as_controller(d, module, &options, fault)
+	return c->controller ? role_open(d, module, &options, fault)
 			     : module->open(&options, d->reactor, &d->store, fault);
 }
 
@@ -354,7 +262,7 @@ static int open_array(struct daemon *d, struct fault *fault)
 	err = d->config.store == CONFIG_STORE_RBD ? open_rbd(d, fault) : open_pool(d, fault);
 	if (err)
 		return err;
-	struct array_options options = array_options_of(d);
+	struct array_options options = daemon_array_options(d);
 
 	err = array_open(&options, &d->array, fault);
 	if (err)
@@ -367,7 +275,7 @@ static int open_array(struct daemon *d, struct fault *fault)
 	return 0;
 }
 
-static int open_inband(struct daemon *d)
+int daemon_open_inband(struct daemon *d)
 {
 	struct inband_options options = {.array = d->array, .reactor = d->reactor};
 
@@ -381,7 +289,7 @@ static int open_inband(struct daemon *d)
 	return err;
 }
 
-static int open_target(struct daemon *d)
+int daemon_open_target(struct daemon *d)
 {
 	const struct config *c = &d->config;
 	struct scsi_port_group groups[2];
@@ -474,7 +382,7 @@ static int open_management(struct daemon *d, struct fault *fault)
 	};
 
 	d->transport = (struct management_transport){.ctx = d,
-		.controller = c->controller ? transport_controller : NULL,
+		.controller = c->controller ? role_view : NULL,
 		.target_name = c->target_name,
 		.session = transport_session,
 		.portal = transport_portal,
@@ -484,125 +392,24 @@ static int open_management(struct daemon *d, struct fault *fault)
 
 static int open_doors(struct daemon *d, struct fault *fault)
 {
-	int err = open_inband(d);
+	int err = daemon_open_inband(d);
 
 	if (!err)
-		err = open_target(d);
+		err = daemon_open_target(d);
 	if (!err)
 		err = open_iscsi(d, fault);
 	return err ? err : open_management(d, fault);
 }
 
-static void tell_ready(struct daemon *d)
+void daemon_ready(struct daemon *d)
 {
 	char text[400];
 
 	snprintf(text, sizeof(text), "array %s %s %s on port %u", array_name(d->array),
 		d->standby ? "stands by for" : "serves", d->config.target_name,
 		iscsi_server_port(d->iscsi, 0));
-	log_line(6, "array", text, 0);
+	daemon_log(6, "array", text, 0);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", text);
-}
-
-/* ---- two controllers ------------------------------------------------------------------------------------ */
-
-static void step_done(void *arg);
-
-static void retired_gone(void *arg)
-{
-	struct daemon *d = arg;
-
-	if (--d->retired == 0 && d->end_waits_for_retired)
-		step_done(d);
-}
-
-/* Serves from d->store; what was served before goes. An error: all is as it was, and d->store is still the caller's. */
-static int serve_anew(struct daemon *d, struct store *store, bool standby, struct fault *fault)
-{
-	const struct served before = {.store = d->store, .array = d->array, .scsi = d->scsi};
-	struct retired *r = retired_new();
-	struct scsi_inband inband_before = d->inband_hook;
-	bool standby_before = d->standby;
-	struct array *array = NULL;
-	int err = r ? 0 : -ENOMEM;
-
-	d->store = store;
-	d->standby = standby;
-	struct array_options options = array_options_of(d);
-	if (!err)
-		err = array_open(&options, &array, fault);
-	if (!err) {
-		d->array = array;
-		err = open_inband(d);
-	}
-	if (!err)
-		err = open_target(d);
-	if (err) {
-		if (array)
-			array_close(array);
-		d->store = before.store;
-		d->array = before.array;
-		d->scsi = before.scsi;
-		d->inband_hook = inband_before;
-		d->standby = standby_before;
-		free(r);
-		return err;
-	}
-	array_event_unlisten(&d->log);
-	array_event_listen(d->array, &d->log);
-	iscsi_server_rehome(d->iscsi, d->array, d->scsi);
-	management_set_array(d->management, d->array);
-	d->retired++;
-	retired_go(r, &before, d->reactor, d->management, retired_gone, d);
-	return 0;
-}
-
-static void snapshot_closed(void *arg, int err)
-{
-	(void)arg, (void)err;
-}
-
-static void catalogue_seen(void *arg, struct snapshot *s)
-{
-	struct daemon *d = arg;
-	struct store *store = snapshot_store(s);
-	struct fault fault = {0};
-	int err = serve_anew(d, store, true, &fault);
-
-	if (!err)
-		return;
-	/* Of two changes, perhaps; the next look has it whole. */
-	if (!fault.err)
-		fault_errno(&fault, err);
-	array_event_tell(d->array, ARRAY_EVENT_WARNING, "controller",
-		"what the array's owner has changed could not be taken in, and is tried again with its next change: %s",
-		fault.text);
-	store->ops->close(store, snapshot_closed, NULL);
-}
-
-static void owning_failed(void *arg, const struct fault *fault)
-{
-	struct daemon *d = arg;
-
-	array_event_tell(d->array, ARRAY_EVENT_ERROR, "controller",
-		"this controller stands by and cannot take the array over; it tries again: %s", fault->text);
-}
-
-static void array_owned(void *arg, struct store *store)
-{
-	struct daemon *d = arg;
-	struct fault fault = {0};
-	int err = serve_anew(d, store, false, &fault);
-
-	if (err) {
-		/* Nobody has been told of anything: as after a crash, the other controller or the next start takes it. */
-		fail(d, "controller", &fault, err);
-		_exit(1);
-	}
-	array_event_tell(d->array, ARRAY_EVENT_WARNING, "controller",
-		"controller %u owns the array from now on: the other one gave it back, or was locked out of Ceph",
-		d->config.controller);
-	tell_ready(d);
 }
 
 /* ---- SIGHUP ----------------------------------------------------------------------------------------- */
@@ -633,7 +440,7 @@ static void reload(struct reactor_message *message)
 		if (!d->fresh_fault.err)
 			config_take(&d->config, &d->fresh, taken, refused);
 		if (*taken) {
-			struct array_options array = array_options_of(d);
+			struct array_options array = daemon_array_options(d);
 			struct iscsi_options iscsi = iscsi_options_of(d);
 			struct scsi_target_options scsi = {.threshold_percent = d->config.threshold_percent,
 				.sanitize_bytes_per_s = d->config.sanitize_bytes_per_s};
@@ -666,7 +473,7 @@ static void read_again(struct daemon *d)
 
 /* ---- the end -------------------------------------------------------------------------------------- */
 
-static void step_done(void *arg)
+void daemon_step_done(void *arg)
 {
 	struct daemon *d = arg;
 
@@ -691,46 +498,16 @@ static void store_closed(void *arg, int err)
 				"The pool could not be closed cleanly (%s): look at its disk, then run umbractl "
 				"pool check.",
 				strerror(-err));
-		fail(d, store_area(d), &fault, err);
+		daemon_fail(d, store_area(d), &fault, err);
 	}
-	step_done(d);
-}
-
-/* A cluster that does not answer: nothing is acknowledged here that could be lost. */
-static void stop_waiting_fired(struct reactor_timer *timer)
-{
-	_exit(container_of(timer, struct daemon, stop_waiting)->exit_code);
-}
-
-static void waits_no_more(void *arg)
-{
-	struct daemon *d = arg;
-
-	reactor_timer_disarm(d->reactor, &d->stop_waiting);
-	step_done(d);
-}
-
-static bool stop_controller(struct daemon *d)
-{
-	if (!d->controller || !d->standby)
-		return false;
-	d->stop_waiting.fire = stop_waiting_fired;
-	reactor_timer_arm(d->reactor, &d->stop_waiting, STOP_WAITING_MS);
-	controller_stop(d->controller, waits_no_more, d);
-	return true;
-}
-
-static bool wait_for_retired(struct daemon *d)
-{
-	d->end_waits_for_retired = true;
-	return d->retired > 0;
+	daemon_step_done(d);
 }
 
 static bool stop_management(struct daemon *d)
 {
 	if (!d->management)
 		return false;
-	management_stop(d->management, step_done, d);
+	management_stop(d->management, daemon_step_done, d);
 	return true;
 }
 
@@ -738,7 +515,7 @@ static bool stop_iscsi(struct daemon *d)
 {
 	if (!d->iscsi)
 		return false;
-	iscsi_server_stop(d->iscsi, step_done, d);
+	iscsi_server_stop(d->iscsi, daemon_step_done, d);
 	return true;
 }
 
@@ -746,7 +523,7 @@ static bool stop_target(struct daemon *d)
 {
 	if (!d->scsi)
 		return false;
-	scsi_target_stop(d->scsi, step_done, d);
+	scsi_target_stop(d->scsi, daemon_step_done, d);
 	return true;
 }
 
@@ -754,7 +531,7 @@ static bool stop_inband(struct daemon *d)
 {
 	if (!d->inband)
 		return false;
-	inband_stop(d->inband, step_done, d);
+	inband_stop(d->inband, daemon_step_done, d);
 	return true;
 }
 
@@ -762,7 +539,7 @@ static bool stop_array(struct daemon *d)
 {
 	if (!d->array)
 		return false;
-	array_stop(d->array, step_done, d);
+	array_stop(d->array, daemon_step_done, d);
 	return true;
 }
 
@@ -800,13 +577,13 @@ static bool close_store(struct daemon *d)
 
 static const struct end_step {
 	const char *what; /* systemctl status shows it, should the end take long */
-	bool (*stop)(
-		struct daemon *d); /* true: step_done() is called when it has ended, perhaps from inside */
+	bool (*stop)(struct daemon
+			*d); /* true: daemon_step_done() is called when it has ended, perhaps from inside */
 } end_steps[] = {
-	{"the wait for the array", stop_controller},
+	{"the wait for the array", role_stop_waiting},
 	{"management calls", stop_management},
 	{"iSCSI sessions", stop_iscsi},
-	{"what was served before", wait_for_retired},
+	{"what was served before", role_wait_for_retired},
 	{"the SCSI target's background work", stop_target},
 	{"control requests", stop_inband},
 	{"the array's jobs", stop_array},
@@ -826,7 +603,7 @@ static void next_step(struct reactor_deferred *deferred)
 	if (!d->exit_code) /* else the status says what failed */
 		sd_notifyf(0, "STATUS=stopping: %s", end_steps[d->step].what);
 	if (!end_steps[d->step].stop(d))
-		step_done(d);
+		daemon_step_done(d);
 }
 
 static void begin_stop(struct reactor_message *message)
@@ -834,7 +611,7 @@ static void begin_stop(struct reactor_message *message)
 	struct daemon *d = container_of(message, struct daemon, stop_message);
 
 	sd_notify(0, "STOPPING=1");
-	log_line(6, "array", "stopping", 0);
+	daemon_log(6, "array", "stopping", 0);
 	d->next_step.call = next_step;
 	reactor_defer(d->reactor, &d->next_step);
 }
@@ -882,7 +659,7 @@ static void *wait_while_opening(void *arg)
 	while (sigwait(&set, &number))
 		;
 	sd_notify(0, "STOPPING=1");
-	log_line(6, "array", "stopped while it was starting", 0);
+	daemon_log(6, "array", "stopped while it was starting", 0);
 	_exit(0);
 }
 
@@ -937,15 +714,15 @@ static int serve(struct daemon *d)
 	signal(SIGPIPE, SIG_IGN);
 	int err = open_array_or_end(d, &fault);
 	if (err)
-		fail(d, store_area(d), &fault, err);
+		daemon_fail(d, store_area(d), &fault, err);
 	else if ((err = open_doors(d, &fault)) || (err = start_signals(d)) || (err = write_port_file(d)))
-		fail(d, "start", &fault, err);
+		daemon_fail(d, "start", &fault, err);
 	if (!d->reactor)
 		return d->exit_code;
 	if (err)
 		begin_stop(&d->stop_message);
 	else
-		tell_ready(d);
+		daemon_ready(d);
 	return run_to_the_end(d);
 }
 
