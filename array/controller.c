@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct controller {
 	int building_err;
 	uint64_t told; /* digest of the last one that was told */
 	bool any;
+	atomic_bool repeat; /* the next one is told, whatever it says */
 	/* under the lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -101,7 +103,8 @@ static void end(void *arg, int err)
 	struct snapshot *s = c->building;
 
 	c->building = NULL;
-	if (err || c->building_err || (c->any && snapshot_digest(s) == c->told)) {
+	if (err || c->building_err ||
+		(c->any && snapshot_digest(s) == c->told && !atomic_exchange(&c->repeat, false))) {
 		snapshot_free(s);
 		return;
 	}
@@ -283,6 +286,11 @@ int controller_first(struct controller *c, struct store **store, struct snapshot
 	*store = n.found;
 	*seen = n.seen;
 	return 0;
+}
+
+void controller_repeat(struct controller *c)
+{
+	atomic_store(&c->repeat, true);
 }
 
 void controller_owner(struct controller *c, char out[CONTROLLER_OWNER_BYTES])

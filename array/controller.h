@@ -33,11 +33,14 @@ int controller_create(const struct controller_options *options, struct controlle
 /* Before the reactor runs: waits until there is something to be told, and tells it by the result: 0 with *store or *seen, or the
  * error for which the first try failed. */
 int controller_first(struct controller *c, struct store **store, struct snapshot **seen, struct fault *fault);
+/* What the last snapshot said could not be taken in: the next one comes, also if it says the same. */
+void controller_repeat(struct controller *c);
 /* Who owned the array when it was looked at last: a machine's name; "": it is not known. */
 void controller_owner(struct controller *c, char out[CONTROLLER_OWNER_BYTES]);
 /* Waits no more. done: when that is so, and a store that came just then is closed again. Not after `owned`. */
 void controller_stop(struct controller *c, void (*done)(void *arg), void *arg);
-/* After owned, a failed controller_first, or the end of controller_stop; and after the store's end. NULL is fine. */
+/* After owned, a failed controller_first, or the end of controller_stop; and after the end of the store that it gave. NULL is
+ * fine. */
 void controller_destroy(struct controller *c);
 
 #endif

@@ -7,9 +7,9 @@
 #include <semaphore.h>
 #include "array/config.h"
 #include "array/control/control.h"
-#include "array/controller.h"
 #include "array/iscsi/iscsi.h"
 #include "array/reactor/reactor.h"
+#include "array/role.h"
 #include "array/scsi/scsi.h"
 
 struct daemon {
@@ -28,11 +28,7 @@ struct daemon {
 	struct management *management;
 	struct array_event_listener log;
 	bool listening;
-	struct controller *controller; /* [controller] */
-	bool standby;
-	unsigned retired; /* what was served before and is not gone yet */
-	bool end_waits_for_retired;
-	struct reactor_timer stop_waiting;
+	struct role role; /* [controller] */
 	/* SIGHUP: what the thread of the signals has read; the reactor's thread takes it and posts the semaphore */
 	struct config fresh;
 	struct fault fresh_fault;
@@ -44,6 +40,7 @@ struct daemon {
 	struct reactor_message stop_message;
 	struct reactor_deferred next_step;
 	unsigned step;
+	bool end_begun;
 	int exit_code;
 };
 

@@ -24,7 +24,6 @@
 #include <time.h>
 #include <unistd.h>
 #include "array/daemon.h"
-#include "array/role.h"
 #include "array/service.h"
 #include "array/standby.h"
 #include "array/store/module.h"
@@ -203,7 +202,7 @@ struct array_options daemon_array_options(const struct daemon *d)
 		.lun_max_bytes = c->lun_max_bytes,
 		.sets_max = c->sets_max,
 		.set_luns_max = c->set_luns_max,
-		.standby = d->standby,
+		.standby = role_stands_by(d),
 	};
 }
 
@@ -279,7 +278,7 @@ int daemon_open_inband(struct daemon *d)
 {
 	struct inband_options options = {.array = d->array, .reactor = d->reactor};
 
-	if (d->standby) {
+	if (role_stands_by(d)) {
 		d->inband_hook = standby_inband;
 		return 0;
 	}
@@ -309,7 +308,7 @@ int daemon_open_target(struct daemon *d)
 	};
 
 	if (c->controller) {
-		standby_groups(c, d->standby, groups);
+		standby_groups(c, role_stands_by(d) ? SCSI_ACCESS_STANDBY : SCSI_ACCESS_OPTIMIZED, groups);
 		options.groups = groups;
 		options.group_count = 2;
 		options.group = groups[0].id;
@@ -406,7 +405,7 @@ void daemon_ready(struct daemon *d)
 	char text[400];
 
 	snprintf(text, sizeof(text), "array %s %s %s on port %u", array_name(d->array),
-		d->standby ? "stands by for" : "serves", d->config.target_name,
+		role_stands_by(d) ? "stands by for" : "serves", d->config.target_name,
 		iscsi_server_port(d->iscsi, 0));
 	daemon_log(6, "array", text, 0);
 	sd_notifyf(0, "READY=1\nSTATUS=%s", text);
@@ -486,6 +485,8 @@ static void store_closed(void *arg, int err)
 	struct daemon *d = arg;
 
 	d->store = NULL;
+	if (err == -ESHUTDOWN && d->role.state == ROLE_LOSING)
+		err = 0; /* another one has it */
 	if (err) {
 		struct fault fault = {0};
 		if (d->config.store == CONFIG_STORE_RBD)
@@ -612,6 +613,7 @@ static void begin_stop(struct reactor_message *message)
 
 	sd_notify(0, "STOPPING=1");
 	daemon_log(6, "array", "stopping", 0);
+	d->end_begun = true;
 	d->next_step.call = next_step;
 	reactor_defer(d->reactor, &d->next_step);
 }
@@ -700,7 +702,7 @@ static int run_to_the_end(struct daemon *d)
 	if (d->port_file)
 		unlink(d->port_file);
 	reactor_destroy(d->reactor);
-	controller_destroy(d->controller);
+	role_destroy(d);
 	return err ? 1 : d->exit_code;
 }
 

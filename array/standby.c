@@ -11,13 +11,13 @@
 #define RETIRE_LOOK_MS 100
 
 /* This controller's ports and the other one's. Whether that one can be reached nobody knows here: hosts do. */
-void standby_groups(const struct config *c, bool standby, struct scsi_port_group groups[2])
+void standby_groups(const struct config *c, enum scsi_access own, struct scsi_port_group groups[2])
 {
 	memset(groups, 0, 2 * sizeof(groups[0]));
 	groups[0].id = (uint16_t)c->controller;
-	groups[0].access = standby ? SCSI_ACCESS_STANDBY : SCSI_ACCESS_OPTIMIZED;
+	groups[0].access = own;
 	groups[1].id = (uint16_t)(3 - c->controller);
-	groups[1].access = standby ? SCSI_ACCESS_OPTIMIZED : SCSI_ACCESS_STANDBY;
+	groups[1].access = own == SCSI_ACCESS_OPTIMIZED ? SCSI_ACCESS_STANDBY : SCSI_ACCESS_OPTIMIZED;
 	for (unsigned i = 0; i < c->portal_count; i++)
 		groups[0].ports[groups[0].port_count++] = config_portal_group(&c->portals[i]);
 	for (unsigned i = 0; i < c->peer_count; i++)
@@ -66,8 +66,8 @@ struct retired {
 	struct served served;
 	struct reactor *reactor;
 	struct management *management;
-	struct reactor_timer look;
-	void (*gone)(void *arg);
+	struct reactor_timer step;
+	void (*gone)(void *arg, int err);
 	void *arg;
 };
 
@@ -79,50 +79,70 @@ struct retired *retired_new(void)
 static void closed(void *arg, int err)
 {
 	struct retired *r = arg;
-	void (*gone)(void *arg) = r->gone;
+	void (*gone)(void *arg, int err) = r->gone;
 
-	(void)err;
+	controller_destroy(r->served.giver);
 	arg = r->arg;
 	free(r);
-	gone(arg);
+	gone(arg, err);
 }
 
-static void stopped(void *arg)
+/* The next step, not from inside what has just ended. */
+static void next(struct retired *r, void (*step)(struct reactor_timer *timer), uint64_t delay_ms)
 {
-	struct retired *r = arg;
+	r->step.fire = step;
+	reactor_timer_arm(r->reactor, &r->step, delay_ms);
+}
 
+static void close_all(struct reactor_timer *timer)
+{
+	struct retired *r = container_of(timer, struct retired, step);
+
+	scsi_target_destroy(r->served.scsi);
+	if (r->served.inband)
+		inband_destroy(r->served.inband);
 	array_close(r->served.array);
 	r->served.store->ops->close(r->served.store, closed, r);
 }
 
+static void array_stopped(void *arg)
+{
+	next(arg, close_all, 0);
+}
+
+static void stop_array(struct reactor_timer *timer)
+{
+	struct retired *r = container_of(timer, struct retired, step);
+
+	array_stop(r->served.array, array_stopped, r);
+}
+
+static void inband_stopped(void *arg)
+{
+	next(arg, stop_array, 0);
+}
+
 static void look(struct reactor_timer *timer)
 {
-	struct retired *r = container_of(timer, struct retired, look);
+	struct retired *r = container_of(timer, struct retired, step);
 
-	if (!management_is_idle(r->management)) {
-		reactor_timer_arm(r->reactor, &r->look, RETIRE_LOOK_MS);
-		return;
-	}
-	scsi_target_destroy(r->served.scsi);
-	array_stop(r->served.array, stopped, r);
+	if (!management_is_idle(r->management))
+		next(r, look, RETIRE_LOOK_MS);
+	else if (r->served.inband)
+		inband_stop(r->served.inband, inband_stopped, r);
+	else
+		inband_stopped(r);
 }
 
 static void target_stopped(void *arg)
 {
-	struct retired *r = arg;
-
-	/* Not from inside: the target is in the middle of it. */
-	reactor_timer_arm(r->reactor, &r->look, 0);
+	next(arg, look, 0);
 }
 
 void retired_go(struct retired *r, const struct served *what, struct reactor *reactor,
-	struct management *management, void (*gone)(void *arg), void *arg)
+	struct management *management, void (*gone)(void *arg, int err), void *arg)
 {
-	*r = (struct retired){.served = *what,
-		.reactor = reactor,
-		.management = management,
-		.look = {.fire = look},
-		.gone = gone,
-		.arg = arg};
+	*r = (struct retired){
+		.served = *what, .reactor = reactor, .management = management, .gone = gone, .arg = arg};
 	scsi_target_stop(what->scsi, target_stopped, r);
 }

@@ -5,11 +5,12 @@
 
 #include "array/config.h"
 #include "array/control/control.h"
+#include "array/controller.h"
 #include "array/iscsi/iscsi.h"
 #include "array/scsi/scsi.h"
 
-/* This controller's ports and the other one's; standby: it is this one that stands by. */
-void standby_groups(const struct config *c, bool standby, struct scsi_port_group groups[2]);
+/* This controller's ports, in this state, and the other one's. */
+void standby_groups(const struct config *c, enum scsi_access own, struct scsi_port_group groups[2]);
 /* The other controller's portals, for SendTargets. */
 int standby_tell_peers(const struct config *c, struct iscsi_server *iscsi);
 /* The control channel of a controller that stands by: the provider goes to the other one at once. */
@@ -19,13 +20,15 @@ extern const struct scsi_inband standby_inband;
 struct served {
 	struct store *store;
 	struct array *array;
+	struct inband *inband; /* NULL: it stood by */
 	struct scsi_target *scsi;
+	struct controller *giver; /* the store came from it; or NULL */
 };
 struct retired;
 struct retired *retired_new(void); /* NULL: no memory. free() when it is not to go */
 /* Its sessions are elsewhere. It goes when nothing of it is under way any more, and no call of the management, which has the array
- * that it began with; then `gone`. */
+ * that it began with; then `gone`. err: of the store's end; -ESHUTDOWN: it had lost the array. */
 void retired_go(struct retired *r, const struct served *what, struct reactor *reactor,
-	struct management *management, void (*gone)(void *arg), void *arg);
+	struct management *management, void (*gone)(void *arg, int err), void *arg);
 
 #endif

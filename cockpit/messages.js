@@ -32,6 +32,7 @@ export const REMEDIES = {
     "UMB-CE9B88": "update the initiator; if it happens again, send umbractl support with its name and version",
     "UMB-D32204": "nothing: it is tried again every minute; when the pool is full, make room",
     "UMB-D9F49C": "nothing: it is tried again; the second part says what is in the way",
+    "UMB-DB1A95": "nothing: the other controller has it, and this one takes it again when that one goes; if nobody moved it, look at this machine and its network to Ceph",
     "UMB-E2780C": "restore the blocks that events before it name, and look at the disk; without damage: nothing",
     "UMB-E3CB3D": "this machine has no such address now; hosts reach it when it has. Bring its interface up, or correct portals in [iscsi]",
     "UMB-FACCC9": "the pool's disk is too slow or too busy: spread the times of backups, look at the disk; take the copy again",

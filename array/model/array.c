@@ -143,6 +143,11 @@ void array_reload(struct array *a, const struct array_options *options)
 		lun_hydration_kick(lun);
 }
 
+void array_stand_by(struct array *a)
+{
+	a->options.standby = true;
+}
+
 int array_check(struct store *store, struct reactor *reactor, struct fault *fault)
 {
 	struct array_options options = {.store = store, .reactor = reactor};

@@ -107,6 +107,8 @@ void array_event_as(
 /* Keeps the last 1,024. The oldest kept event with a serial > after, or NULL. */
 const struct array_event *array_event_after(const struct array *a, uint64_t after);
 /* How many of this level there were since the array was opened. */
+/* a, which has told of nothing yet, goes on with what `before` has told and counted. */
+void array_event_inherit(struct array *a, const struct array *before);
 uint64_t array_event_count(const struct array *a, enum array_event_level level);
 /* Called on every new event; one listener for each list node. */
 struct array_event_listener {

@@ -51,6 +51,13 @@ const struct array_event *array_event_after(const struct array *a, uint64_t afte
 	return &a->events[(want - 1) % ARRAY_EVENTS_KEPT];
 }
 
+void array_event_inherit(struct array *a, const struct array *before)
+{
+	memcpy(a->events, before->events, sizeof(a->events));
+	memcpy(a->event_counts, before->event_counts, sizeof(a->event_counts));
+	a->event_serial = before->event_serial;
+}
+
 uint64_t array_event_count(const struct array *a, enum array_event_level level)
 {
 	return a->event_counts[level];
