@@ -71,40 +71,6 @@ static int open_raw(struct world *w)
 	return err;
 }
 
-struct raw {
-	struct store_io io;
-	struct iovec iov;
-	bool done;
-	int err;
-};
-
-static void raw_done(struct store_io *io, int err)
-{
-	struct raw *r = container_of(io, struct raw, io);
-
-	r->done = true;
-	r->err = err;
-}
-
-/* To its end. */
-static int raw_io(struct world *w, struct store_disk *disk, enum store_io_op op, uint64_t offset, void *buf,
-	uint32_t len)
-{
-	struct raw r = {.iov = {.iov_base = buf, .iov_len = len}};
-
-	r.io = (struct store_io){.op = op,
-		.disk = disk,
-		.offset = offset,
-		.len = len,
-		.iov = &r.iov,
-		.iov_count = 1,
-		.done = raw_done};
-	w->store->ops->submit(&r.io);
-	while (!r.done)
-		sim_step(&w->sim, true);
-	return r.err;
-}
-
 static unsigned read_errors;
 
 /* Every sector is what was written last, or an error. */
@@ -116,7 +82,7 @@ static void read_all(struct world *w, const struct model *m)
 	if (w->store->ops->disk_open(w->store, m->disk_id, &d))
 		return;
 	for (uint64_t at = 0; at + CHUNK_SECTORS <= m->sectors; at += CHUNK_SECTORS) {
-		int err = raw_io(w, d, STORE_READ, at * SECTOR, buf, sizeof(buf));
+		int err = world_raw(w, d, STORE_READ, at * SECTOR, buf, sizeof(buf));
 
 		read_errors += err != 0;
 		for (unsigned i = 0; i < CHUNK_SECTORS && !err; i++) {
@@ -463,7 +429,7 @@ static int chunk_io(struct world *w, const struct model *m, enum store_io_op op,
 {
 	static uint8_t buf[POOL_CHUNK_BYTES];
 
-	return raw_io(w, m->disk, op, (uint64_t)chunk << POOL_CHUNK_SHIFT, buf, 4096);
+	return world_raw(w, m->disk, op, (uint64_t)chunk << POOL_CHUNK_SHIFT, buf, 4096);
 }
 
 /* The other chunks are written to; who writes there gets the error, too. */

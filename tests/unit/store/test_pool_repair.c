@@ -19,40 +19,6 @@
 
 /* ---- I/O whose data name their place ----------------------------------------------------------------- */
 
-struct raw {
-	struct store_io io;
-	struct iovec iov;
-	bool done;
-	int err;
-};
-
-static void raw_done(struct store_io *io, int err)
-{
-	struct raw *r = container_of(io, struct raw, io);
-
-	r->done = true;
-	r->err = err;
-}
-
-static int raw_io(struct world *w, struct store_disk *d, enum store_io_op op, uint64_t offset, uint64_t *buf)
-{
-	struct raw r = {.iov = {.iov_base = buf, .iov_len = IO_BYTES}};
-
-	r.io = (struct store_io){.op = op,
-		.disk = d,
-		.offset = offset,
-		.len = IO_BYTES,
-		.iov = &r.iov,
-		.iov_count = 1,
-		.done = raw_done};
-	d->store->ops->submit(&r.io);
-	for (unsigned i = 0; !r.done; i++) {
-		assert_true(i < 1000000);
-		sim_step(&w->sim, true);
-	}
-	return r.err;
-}
-
 static uint64_t new_tag(const struct store_disk *d, uint64_t offset)
 {
 	return NEW_TAG | d->store->ops->disk_id((struct store_disk *)(uintptr_t)d) << 32 | offset / SECTOR;
@@ -64,7 +30,7 @@ static void write_new(struct world *w, struct store_disk *d, uint64_t offset)
 
 	for (unsigned i = 0; i < IO_BYTES / 8; i++)
 		buf[i] = new_tag(d, offset + 8 * i);
-	raw_io(w, d, STORE_WRITE, offset, buf);
+	world_raw(w, d, STORE_WRITE, offset, buf, IO_BYTES);
 }
 
 /* Nothing that was written anew is seen elsewhere. */
@@ -74,7 +40,7 @@ static void read_all(struct world *w, struct store_disk *d)
 	uint64_t size = d->store->ops->disk_size(d);
 
 	for (uint64_t at = 0; at + IO_BYTES <= size; at += IO_BYTES) {
-		if (raw_io(w, d, STORE_READ, at, buf))
+		if (world_raw(w, d, STORE_READ, at, buf, IO_BYTES))
 			continue;
 		for (unsigned i = 0; i < IO_BYTES / 8; i++) {
 			if (buf[i] >> 48 == NEW_TAG >> 48)

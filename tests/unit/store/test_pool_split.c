@@ -127,37 +127,10 @@ struct many {
 	uint64_t written;
 };
 
-struct raw {
-	struct store_io io;
-	struct iovec iov;
-	bool done;
-	int err;
-};
-
-static void raw_done(struct store_io *io, int err)
-{
-	struct raw *r = container_of(io, struct raw, io);
-
-	r->done = true;
-	r->err = err;
-}
-
 static void raw(struct many *x, struct store_disk *d, enum store_io_op op, uint64_t block, uint64_t count,
 	uint64_t *buf)
 {
-	struct raw r = {.iov = {.iov_base = buf, .iov_len = count * 4096}};
-
-	r.io = (struct store_io){.op = op,
-		.disk = d,
-		.offset = block * 4096,
-		.len = count * 4096,
-		.iov = &r.iov,
-		.iov_count = 1,
-		.done = raw_done};
-	d->store->ops->submit(&r.io);
-	while (!r.done)
-		assert_true(sim_step(&x->w.sim, true));
-	assert_int_equal(r.err, 0);
+	assert_int_equal(world_raw(&x->w, d, op, block * 4096, buf, (uint32_t)count * 4096), 0);
 }
 
 static void many_write(struct many *x, uint64_t block, uint64_t tag)
@@ -514,32 +487,24 @@ TEST(a_late_read_sees_nothing_of_who_has_its_blocks_next)
 	}
 }
 
-static struct raw *raw_start(struct store_disk *d, uint64_t block, uint64_t tag)
+static struct world_raw *raw_start(struct store_disk *d, uint64_t block, uint64_t tag)
 {
-	struct raw *r = calloc(1, sizeof(*r));
+	struct world_raw *r = calloc(1, sizeof(*r));
 	uint64_t *buf = aligned_alloc(4096, 4096);
 
 	assert_true(r && buf);
 	for (unsigned i = 0; i < 512; i++)
 		buf[i] = tag;
-	r->iov = (struct iovec){.iov_base = buf, .iov_len = 4096};
-	r->io = (struct store_io){.op = STORE_WRITE,
-		.disk = d,
-		.offset = block * 4096,
-		.len = 4096,
-		.iov = &r->iov,
-		.iov_count = 1,
-		.done = raw_done};
-	d->store->ops->submit(&r->io);
+	world_raw_start(r, d, STORE_WRITE, block * 4096, buf, 4096);
 	return r;
 }
 
-static void raw_end(struct many *x, struct raw *r)
+static void raw_end(struct many *x, struct world_raw *r)
 {
-	while (!r->done)
-		assert_true(sim_step(&x->w.sim, true));
-	assert_int_equal(r->err, 0);
-	free(r->iov.iov_base);
+	void *buf = r->iov.iov_base;
+
+	assert_int_equal(world_raw_wait(&x->w, r), 0);
+	free(buf);
 	free(r);
 }
 
@@ -549,7 +514,7 @@ TEST(a_late_write_finds_its_entry_though_it_is_hidden)
 {
 	for (unsigned i = 0; i < 8; i++) {
 		struct store_cut cut = {.count = 1};
-		struct raw *first, *second;
+		struct world_raw *first, *second;
 		struct list held;
 		struct many x;
 		int was_cut = 0;

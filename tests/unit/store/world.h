@@ -151,6 +151,19 @@ struct world_edit {
 void world_edit_begin(struct world *w, struct world_edit *e);
 void world_edit_end(struct world_edit *e);
 
+/* ---- an I/O that the model knows nothing of */
+struct world_raw {
+	struct store_io io;
+	struct iovec iov;
+	bool done;
+	int err;
+};
+void world_raw_start(struct world_raw *r, struct store_disk *disk, enum store_io_op op, uint64_t offset,
+	void *buf, uint32_t len);
+int world_raw_wait(struct world *w, struct world_raw *r); /* how it ended */
+int world_raw(struct world *w, struct store_disk *disk, enum store_io_op op, uint64_t offset, void *buf,
+	uint32_t len); /* both */
+
 /* ---- what the parts of the world share */
 #define trace(format, ...)                                                                                   \
 	do {                                                                                                 \

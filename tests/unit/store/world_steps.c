@@ -160,3 +160,45 @@ void world_edit_end(struct world_edit *e)
 	pool_meta_close(&e->meta);
 	e->host->ops->free(e->host);
 }
+
+/* ---- raw I/O ---------------------------------------------------------------------------------------- */
+
+static void raw_done(struct store_io *io, int err)
+{
+	struct world_raw *r = container_of(io, struct world_raw, io);
+
+	r->done = true;
+	r->err = err;
+}
+
+void world_raw_start(struct world_raw *r, struct store_disk *disk, enum store_io_op op, uint64_t offset,
+	void *buf, uint32_t len)
+{
+	*r = (struct world_raw){.iov = {.iov_base = buf, .iov_len = len}};
+	r->io = (struct store_io){.op = op,
+		.disk = disk,
+		.offset = offset,
+		.len = len,
+		.iov = &r->iov,
+		.iov_count = 1,
+		.done = raw_done};
+	disk->store->ops->submit(&r->io);
+}
+
+int world_raw_wait(struct world *w, struct world_raw *r)
+{
+	for (unsigned i = 0; !r->done; i++) {
+		assert_true(i < 1000000);
+		sim_step(&w->sim, true);
+	}
+	return r->err;
+}
+
+int world_raw(struct world *w, struct store_disk *disk, enum store_io_op op, uint64_t offset, void *buf,
+	uint32_t len)
+{
+	struct world_raw r;
+
+	world_raw_start(&r, disk, op, offset, buf, len);
+	return world_raw_wait(w, &r);
+}
