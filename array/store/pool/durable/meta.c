@@ -656,39 +656,12 @@ int pool_meta_scan_map(struct pool_meta *m, const struct pool_map_key *from, siz
 	return scan_end(txn, cursor, err);
 }
 
-int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
-	struct pool_map_key *out, size_t *out_count)
+/* The keys of the index from `from` on, up to `max`: into `out`, or (NULL) only the last one, into *last. */
+static int walk_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, uint64_t max,
+	struct pool_map_key *out, struct pool_map_key *last, uint64_t *count)
 {
 	uint8_t key[POOL_GEN_KEY_BYTES];
-	MDB_cursor *cursor;
-	MDB_txn *txn;
-	MDB_val k, v;
-	int err;
-
-	*out_count = 0;
-	pool_gen_key_encode(key, from);
-	err = scan_begin(m, POOL_TABLE_GEN, key, sizeof(key), &txn, &cursor, &k, &v);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	while (!err && *out_count < max) {
-		if (k.mv_size != POOL_GEN_KEY_BYTES) {
-			err = -EUCLEAN;
-			break;
-		}
-		pool_gen_key_decode(k.mv_data, &out[*out_count]);
-		if (out[*out_count].branch != from->branch || out[*out_count].gen > last_gen)
-			break;
-		(*out_count)++;
-		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
-	}
-	return scan_end(txn, cursor, err);
-}
-
-int pool_meta_count_gens(
-	struct pool_meta *m, struct pool_map_key *from, uint32_t last_gen, uint64_t max, uint64_t *count)
-{
-	uint8_t key[POOL_GEN_KEY_BYTES];
-	struct pool_map_key at = *from;
+	struct pool_map_key at;
 	MDB_cursor *cursor;
 	MDB_txn *txn;
 	MDB_val k, v;
@@ -707,12 +680,34 @@ int pool_meta_count_gens(
 		pool_gen_key_decode(k.mv_data, &at);
 		if (at.branch != from->branch || at.gen > last_gen)
 			break;
+		*(out ? &out[*count] : last) = at;
 		(*count)++;
-		*from = at;
-		from->chunk++;
 		err = pool_errno(mdb_cursor_get(cursor, &k, &v, MDB_NEXT));
 	}
 	return scan_end(txn, cursor, err);
+}
+
+int pool_meta_scan_gens(struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
+	struct pool_map_key *out, size_t *out_count)
+{
+	uint64_t count;
+	int err = walk_gens(m, from, last_gen, max, out, NULL, &count);
+
+	*out_count = (size_t)count;
+	return err;
+}
+
+int pool_meta_count_gens(
+	struct pool_meta *m, struct pool_map_key *from, uint32_t last_gen, uint64_t max, uint64_t *count)
+{
+	struct pool_map_key last;
+	int err = walk_gens(m, from, last_gen, max, NULL, &last, count);
+
+	if (*count) {
+		*from = last;
+		from->chunk++;
+	}
+	return err;
 }
 
 static int cursor_entry(struct pool_meta *m, MDB_cursor *cursor, MDB_cursor_op op,
