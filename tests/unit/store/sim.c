@@ -290,8 +290,11 @@ static int step(struct sim *s, const char *kind, const char *name)
 /* The log's mark makes nothing durable, and comes when it comes: no step to count to. */
 static int file_step(const struct sim_open_file *o, const char *kind)
 {
-	if (strcmp(o->file->name, "mark") == 0 && !o->mirror)
-		return o->sim->power_off ? -EIO : 0;
+	if (strcmp(o->file->name, "mark") == 0 && !o->mirror) {
+		if (o->sim->power_off)
+			return -EIO;
+		return ++o->sim->marks == o->sim->fail_mark_at ? fail(o->sim, kind, "mark") : 0;
+	}
 	return o->mirror && o->sim->mirror_fails ? -EIO : step(o->sim, kind, o->file->name);
 }
 
@@ -831,6 +834,7 @@ void sim_power_on(struct sim *s)
 	assert(list_empty(&s->calls) && list_empty(&s->timers));
 	s->power_off = false;
 	s->steps = s->off_at = s->fail_at = s->reads = s->fail_read_at = s->preads = s->fail_pread_at = 0;
+	s->marks = s->fail_mark_at = 0;
 	s->fail_forever = false;
 	s->fail_ms = s->failing_until = 0;
 	s->fail_err = 0;

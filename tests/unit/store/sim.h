@@ -35,11 +35,12 @@ struct sim {
 	bool failed_durable;            /* a sync of data, or the stamp on it */
 	uint64_t preads, fail_pread_at; /* while the pool is opened */
 	uint64_t reads, fail_read_at;
-	bool no_checksums; /* sim_create */
-	bool whole;        /* the same: chunks are not split, as in pools of before */
-	bool direct;       /* files demand alignment like O_DIRECT */
-	bool mirror_fails; /* every step in the directory `mirror` */
-	uint64_t fs_bytes; /* room of the "file system", 0: any */
+	uint64_t marks, fail_mark_at; /* writes of the log's mark, which are no steps */
+	bool no_checksums;            /* sim_create */
+	bool whole;                   /* the same: chunks are not split, as in pools of before */
+	bool direct;                  /* files demand alignment like O_DIRECT */
+	bool mirror_fails;            /* every step in the directory `mirror` */
+	uint64_t fs_bytes;            /* room of the "file system", 0: any */
 	uint64_t events;
 	uint64_t event_ns; /* how long one takes, by the clock that the pool asks for running time */
 	unsigned discards;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * EIO, ENOSPC and ENOMEM at every read, write, sync, allocation and commit of a short history in turn: once, and for three
- * seconds. The I/O that it concerns fails with that reason, or waits; the other disk goes on; nothing is acknowledged that
+ * EIO, ENOSPC and ENOMEM at every read, write, sync, allocation and commit of a short history in turn, and at every look into
+ * LMDB: once, and for three seconds. The I/O that it concerns fails with that reason, or waits; the other disk goes on; nothing is acknowledged that
  * is not so; and when the fault has gone, so has everything that came of it, without a restart. The pool stays read-only in
  * two cases alone, for then what was written may be lost without another word, or an old copy could be taken for the newest:
  * a sync of data failed, or a mirror that fails could not be struck off.
@@ -21,6 +21,90 @@ static const int errs[] = {-EIO, -ENOSPC, -ENOMEM};
 static const uint64_t lasts[] = {0, 3000}; /* ms; 0: once */
 #define ERRS  (sizeof(errs) / sizeof(errs[0]))
 #define LASTS (sizeof(lasts) / sizeof(lasts[0]))
+
+/* ---- looks into LMDB: wrapped (meson.build) ---------------------------------------------------------- */
+
+static struct {
+	struct sim *sim; /* NULL: none fails */
+	uint64_t looks, fail_at, lasts_ms, until_ms;
+	uint64_t branch; /* whose leaf could not be loaded first; 0: of nobody */
+	int err;
+} lmdb;
+
+static int look_fails(const char *what, uint64_t branch)
+{
+	lmdb.looks++;
+	if (!lmdb.sim || lmdb.looks < lmdb.fail_at)
+		return 0;
+	if (lmdb.looks == lmdb.fail_at) {
+		lmdb.until_ms = lmdb.sim->now_ms + lmdb.lasts_ms;
+		lmdb.branch = branch;
+		snprintf(lmdb.sim->failed, sizeof(lmdb.sim->failed), "look %s", what);
+		return lmdb.err;
+	}
+	return lmdb.sim->now_ms < lmdb.until_ms ? lmdb.err : 0;
+}
+
+#define WRAP(name, ...)                                                                                      \
+	int __real_##name(__VA_ARGS__);                                                                      \
+	int __wrap_##name(__VA_ARGS__);                                                                      \
+	int __wrap_##name(__VA_ARGS__)
+
+WRAP(pool_meta_load, struct pool_meta *m, uint64_t branch, uint64_t leaf, struct pool_meta_leaf *out)
+{
+	int err = look_fails("load", branch);
+
+	memset(out, 0, sizeof(*out));
+	return err ? err : __real_pool_meta_load(m, branch, leaf, out);
+}
+
+WRAP(pool_meta_scan_branch, struct pool_meta *m, const struct pool_map_key *from, size_t max,
+	struct pool_meta_entry **out, size_t *out_count)
+{
+	int err = look_fails("branch", 0);
+
+	*out = NULL;
+	*out_count = 0;
+	return err ? err : __real_pool_meta_scan_branch(m, from, max, out, out_count);
+}
+
+WRAP(pool_meta_scan_gens, struct pool_meta *m, const struct pool_map_key *from, uint32_t last_gen, size_t max,
+	struct pool_map_key *out, size_t *out_count)
+{
+	int err = look_fails("gens", 0);
+
+	*out_count = 0;
+	return err ? err : __real_pool_meta_scan_gens(m, from, last_gen, max, out, out_count);
+}
+
+WRAP(pool_meta_count_gens, struct pool_meta *m, struct pool_map_key *from, uint32_t last_gen, uint64_t max,
+	uint64_t *count)
+{
+	int err = look_fails("count", 0);
+
+	*count = 0;
+	return err ? err : __real_pool_meta_count_gens(m, from, last_gen, max, count);
+}
+
+WRAP(pool_meta_scan_chunks, struct pool_meta *m, const struct pool_map_key *chain, size_t chain_count,
+	uint64_t from, size_t max, uint64_t *out, size_t *out_count, uint64_t *next)
+{
+	int err = look_fails("chunks", 0);
+
+	*out_count = 0;
+	return err ? err
+		   : __real_pool_meta_scan_chunks(m, chain, chain_count, from, max, out, out_count, next);
+}
+
+WRAP(pool_refs_scan_loose, struct pool_meta *m, uint64_t from, size_t max, uint64_t *out, size_t *count)
+{
+	int err = look_fails("loose", 0);
+
+	*count = 0;
+	return err ? err : __real_pool_refs_scan_loose(m, from, max, out, count);
+}
+
+/* ---- the history ------------------------------------------------------------------------------------ */
 
 struct growth {
 	struct store_grow request;
@@ -58,6 +142,8 @@ static void other_goes_on(struct world *w)
 	world_drain(w);
 	err = world_write(w, b, 8 * sim_below(&w->sim, 16), 8, 0);
 	assert_true(err == 0 || dead || world_dead(w) || w->sim.failed[0]);
+	if (lmdb.branch && !lmdb.lasts_ms) /* another one's leaf: nothing to this disk */
+		assert_true(err == 0 || lmdb.branch == pool_disk_of(b->disk)->branch->id);
 }
 
 /* Each step is of the first disk; the second one has its own I/O meanwhile. */
@@ -236,6 +322,67 @@ TEST(a_fault_at_any_place_is_told_rightly_and_leaves_nothing_behind)
 	assert_true(hit > done / 2);
 }
 
+/* The same history after a start, for which LMDB is asked. */
+static uint64_t looks(uint64_t seed, uint64_t fail_at, int err, uint64_t lasts_ms)
+{
+	struct world w;
+	uint64_t n;
+
+	start(&w, seed, false);
+	assert_int_equal(world_close(&w), 0);
+	assert_int_equal(world_open(&w), 0);
+	memset(&lmdb, 0, sizeof(lmdb));
+	lmdb.fail_at = fail_at;
+	lmdb.lasts_ms = lasts_ms;
+	lmdb.err = err;
+	lmdb.sim = fail_at ? &w.sim : NULL;
+	history(&w);
+	world_settle(&w);
+	lmdb.sim = NULL;
+	n = lmdb.looks;
+	assert_int_equal(w.enospc + w.erofs, 0);
+	assert_true(w.eio == 0 || err == -EIO);
+	lmdb.branch = 0;
+	afterwards(&w, err);
+	return n;
+}
+
+TEST(a_look_into_the_metadata_that_fails_concerns_who_needs_it_and_leaves_nothing_behind)
+{
+	static const int failures[] = {-EIO, -ENOMEM};
+	uint64_t seed = test_seed(), all = looks(seed, 0, -EIO, 0);
+
+	assert_true(all >= 6);
+	for (uint64_t at = 1; at <= all; at++)
+		for (unsigned i = 0; i < 4; i++)
+			looks(seed, at, failures[i % 2], lasts[i / 2]);
+	fprintf(stderr, "%llu looks, each failed 4 times\n", (unsigned long long)all);
+}
+
+/* It only helps to tell damage from a power loss: nobody waits for it, and without it nothing is lost. */
+TEST(a_mark_that_cannot_be_written_is_missed_by_nobody)
+{
+	uint64_t seed = test_seed();
+
+	for (uint64_t at = 1; at <= 24; at++) {
+		struct world w;
+
+		start(&w, seed, at & 1);
+		w.sim.marks = 0;
+		w.sim.fail_mark_at = at;
+		w.sim.fail_err = errs[at % ERRS];
+		history(&w);
+		world_settle(&w);
+		if (at < 4)
+			assert_non_null(strstr(w.sim.failed, "mark"));
+		assert_int_equal(w.eio + w.enospc + w.erofs + w.busy, 0);
+		assert_false(world_dead(&w));
+		world_verify(&w, false);
+		world_recover(&w);
+		world_verify_end(&w);
+	}
+}
+
 /* ---- waiting ---------------------------------------------------------------------------------------- */
 
 /* For two minutes nothing can be written to a file. */
@@ -375,6 +522,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_fault_at_any_place_is_told_rightly_and_leaves_nothing_behind),
+		cmocka_unit_test(
+			a_look_into_the_metadata_that_fails_concerns_who_needs_it_and_leaves_nothing_behind),
+		cmocka_unit_test(a_mark_that_cannot_be_written_is_missed_by_nobody),
 		cmocka_unit_test(while_the_log_cannot_be_written_a_flush_is_answered_busy_in_time),
 		cmocka_unit_test(
 			while_the_metadata_cannot_be_written_and_the_log_is_full_io_is_answered_busy_in_time),
