@@ -12,6 +12,7 @@ export const VERBS = {
     'pool scrub': { actions: ['scrub-start', 'scrub-stop'], view: 'maintenance' },
     'pool checksums': { actions: ['pool-checksums'] },
     'pool upgrade': { actions: ['pool-upgrade'] },
+    'pool reidentify': { actions: ['pool-reidentify'], destroys: true, without: { yes: 'the page asks by itself' } },
     'pool status': { view: 'overview' },
     'rbd create': { actions: ['rbd-create'] },
     'lun create': { actions: ['lun-create'] },

@@ -168,6 +168,7 @@ int verb_pool_status(struct invocation *in);
 int verb_pool_scrub(struct invocation *in);
 int verb_pool_checksums(struct invocation *in);
 int verb_pool_upgrade(struct invocation *in);
+int verb_pool_reidentify(struct invocation *in);
 int verb_pool_grow(struct invocation *in);
 int verb_pool_backup(struct invocation *in);
 int verb_pool_restore(struct invocation *in);

@@ -16,6 +16,12 @@ static const struct option_row pool_upgrade_options[] = {
 	{"data-device", "DEVICE", "the pool's data device, if it has one"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row pool_reidentify_options[] = {
+	{"dry-run", NULL, "only show what would get another id"},
+	{"yes", NULL, "do not ask for the pool's directory to be typed"},
+	{"data-device", "DEVICE", "the pool's data device, if it has one"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row pool_check_options[] = {
 	{"repair", NULL, "mend what can be mended"},
 	{"data", NULL, "also read all data and compare it with its checksums, where the pool keeps them"},
@@ -231,6 +237,12 @@ const struct verb ctl_verbs[] = {
 		"small writes over what a copy holds take what they write and not 64K, and cross-checks find metadata that is missing or old. umbrad must not have it open. The pool is checked before. Versions "
 		"without these do not open it any more. Checksums of the data are a thing of their own (pool checksums).",
 		verb_pool_upgrade},
+	{"pool", "reidentify", "PATH", 1, 1, pool_reidentify_options,
+		"Gives the array in PATH, whose machine or disks were copied from another's, ids of its own, so that both may be on one "
+		"network: the array, its LUNs with their serial numbers and NAA names, copies and the recycle bin included, and its copy "
+		"sets. Data, copies, hosts, mappings, policies and locks stay; persistent reservations go. Hosts find new disks under the "
+		"old numbers, and VSS knows the copies no more. umbrad must not have it open. All of it changes, or nothing.",
+		verb_pool_reidentify},
 	{"pool", "status", "", 0, 0, NULL,
 		"Shows the pool's capacity and use, and what is set aside: free space that only writes to the partition tables "
 		"of LUNs around a shadow copy may take. New data and new sets do not get it.",

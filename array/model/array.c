@@ -50,7 +50,7 @@ struct whole {
 	struct policies policies;
 };
 
-static struct array *array_new(const struct array_options *options)
+struct array *array_new(const struct array_options *options)
 {
 	struct whole *w = calloc(1, sizeof(*w));
 	struct array *a = w ? &w->array : NULL;
@@ -70,7 +70,7 @@ static struct array *array_new(const struct array_options *options)
 	return a;
 }
 
-static int rooms_setup(struct array *a)
+int array_setup(struct array *a)
 {
 	struct whole *w = container_of(a, struct whole, array);
 	int errs[] = {array_index_init(&a->idents, a->options.luns_max), lun_setup(&w->luns, a),
@@ -86,7 +86,7 @@ static int rooms_setup(struct array *a)
 int array_open(const struct array_options *options, struct array **out, struct fault *fault)
 {
 	struct array *a = array_new(options);
-	int err = a ? rooms_setup(a) : -ENOMEM;
+	int err = a ? array_setup(a) : -ENOMEM;
 
 	if (err) {
 		fault_set(fault, err, FAULT_NO_MEMORY);
@@ -152,7 +152,7 @@ int array_check(struct store *store, struct reactor *reactor, struct fault *faul
 {
 	struct array_options options = {.store = store, .reactor = reactor};
 	struct array *a = array_new(&options);
-	int err = a ? rooms_setup(a) : -ENOMEM;
+	int err = a ? array_setup(a) : -ENOMEM;
 
 	err = err ? fault_set(fault, err, FAULT_NO_MEMORY) : catalogue_load(a, fault);
 	if (a)

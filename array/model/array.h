@@ -29,6 +29,29 @@ void array_stand_by(struct array *a);
 /* Would array_open take the catalogue? The same answers; changes and keeps nothing. Blocks. Of the store it needs iterate,
  * disk_open, disk_id and disk_size; the reactor must not run. */
 int array_check(struct store *store, struct reactor *reactor, struct fault *fault);
+/* What gets another id. */
+enum array_identified {
+	ARRAY_IDENTIFIED_ARRAY,
+	ARRAY_IDENTIFIED_LUN,
+	ARRAY_IDENTIFIED_SHADOW,
+	ARRAY_IDENTIFIED_RECYCLED,
+	ARRAY_IDENTIFIED_SET,
+	ARRAY_IDENTIFIED_COUNT
+};
+struct array_reidentify {
+	struct store *store; /* nobody else uses it */
+	struct reactor *reactor;
+	/* Of each one, or NULL. What it is given is valid during the call; an array, and a set of a host, has the name "". */
+	void (*each)(void *arg, enum array_identified what, const char *name, const uint8_t old[UP_ID_BYTES],
+		const uint8_t fresh[UP_ID_BYTES]);
+	void *arg;
+	/* out: how many got one; mappings that followed; reservations that went */
+	unsigned counts[ARRAY_IDENTIFIED_COUNT], mappings, reservations;
+};
+/* New ids for an array that was copied with its store, so that the two can be on one network (reidentify.c says what changes).
+ * *out: the transaction, to be committed or dropped; NULL: the array has no id yet. -EUCLEAN: as array_open. Blocks. Of the store it
+ * needs besides what array_check does: txn_begin, txn_put, txn_del, txn_drop. */
+int array_reidentify(struct array_reidentify *request, struct store_txn **out, struct fault *fault);
 /* Ends the model's background work in the store, so that the store can be closed. `done` may be called from
  * inside. Only array_close may follow. */
 void array_stop(struct array *a, void (*done)(void *arg), void *arg);

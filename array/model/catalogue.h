@@ -46,4 +46,9 @@
 
 int catalogue_load(struct array *a, struct fault *fault);
 
+/* ---- array.c: the array that it is read into; array_close frees it ------------------------------------ */
+
+struct array *array_new(const struct array_options *options); /* NULL: no memory */
+int array_setup(struct array *a);                             /* its folders' parts: 0 or -ENOMEM */
+
 #endif

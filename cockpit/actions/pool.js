@@ -9,7 +9,7 @@ const DEVICE = { name: 'data_device', label: 'Data device', type: 'text', covers
     hint: 'if the pool’s data is on one' };
 const OPTIONS = { data_device: '--data-device', capacity: '--capacity', log: '--log', checksums: '--checksums', from: '--from',
     namespace: '--namespace', client: '--client', conf: '--conf', array: '--array' };
-const FLAGS = { repair: '--repair', data: '--data', map: '--map', salvage: '--salvage' };
+const FLAGS = { repair: '--repair', data: '--data', map: '--map', salvage: '--salvage', dry_run: '--dry-run' };
 
 /** umbractl with what the form says; its words are the result. */
 function run(words, values) {
@@ -103,6 +103,19 @@ export const poolActions = {
             'checked before. Versions without these do not open it any more.',
         fields: () => [PATH, DEVICE],
         run: offline('upgrade'),
+    },
+    'pool-reidentify': {
+        title: 'Give an array a new identity', submit: 'Change', danger: true,
+        intro: 'For an array whose machine or disks were copied: it, its LUNs and copy sets get ids of their own, so that both may be on one ' +
+            'network. Data and copies stay; persistent reservations go. Hosts find new disks, and VSS knows the copies no more. No umbrad ' +
+            'must have it open.',
+        confirm: (subject, values) => (values.dry_run ? '' : values.path || ''),
+        confirmLabel: 'Type the pool’s directory again',
+        fields: () => [
+            PATH, DEVICE,
+            { name: 'dry_run', label: 'Only show what would get another id', type: 'flag', covers: ['dry-run'] },
+        ],
+        run: values => run(['pool', 'reidentify', absolute(values.path), '--yes'], values),
     },
     'pool-grow': {
         title: 'Make the pool larger', submit: 'Grow',

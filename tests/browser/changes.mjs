@@ -269,6 +269,8 @@ async function maintenance(page, frame) {
     await act(frame, 'pool-check', { path: pool, data: true }, { output: /no findings/ });
     await act(frame, 'pool-check', { path: pool, repair: true }, { confirm: pool, output: /no findings/ });
     await act(frame, 'pool-upgrade', { path: pool }, { output: /new pools have/ });
+    await act(frame, 'pool-reidentify', { path: pool, dry_run: true }, { output: /has no id yet/ });
+    await act(frame, 'pool-reidentify', { path: pool }, { confirm: pool, output: /has no id yet/ });
     await act(frame, 'pool-dump', { path: pool }, { output: /superblock|pool/ });
     await act(frame, 'pool-grow', { path: pool, capacity: '128M' }, { output: /128 MiB/ });
     // The backup is another pool's: umbractl refuses, and its words are shown.

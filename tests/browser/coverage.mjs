@@ -34,7 +34,7 @@ for (const [command, options] of Object.entries(commands)) {
     Object.keys(verb.without || {}).filter(option => !options.includes(option)).forEach(option => say(`${command} has no --${option}`));
     if (!names.length && !verb.view)
         say(`${command} has neither an action nor a view`);
-    if (/^(.* )?(delete|abort|purge|break|resync|lock|restore|apply)$/.test(command) && !names.every(name => actions[name] && actions[name].confirm))
+    if (/^(.* )?(delete|abort|purge|break|resync|lock|restore|reidentify|apply)$/.test(command) && !names.every(name => actions[name] && actions[name].confirm))
         say(`${command} destroys, and asks for no name`);
 }
 Object.keys(VERBS).filter(command => !commands[command]).forEach(command => say(`umbractl has no ${command}`));

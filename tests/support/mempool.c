@@ -59,6 +59,15 @@ int pool_upgrade(const struct pool_options *options, bool *changed, struct fault
 	return fault_set(fault, -EOPNOTSUPP, "the store in memory has no pool");
 }
 
+int pool_edit(const struct pool_options *options,
+	int (*edit)(void *arg, struct store *store, struct fault *fault), void *arg, struct fault *fault)
+{
+	(void)options;
+	(void)edit;
+	(void)arg;
+	return fault_set(fault, -EOPNOTSUPP, "the store in memory has no pool");
+}
+
 int pool_grow(const struct pool_options *options, uint64_t *capacity_bytes, struct fault *fault)
 {
 	(void)options;

@@ -157,17 +157,34 @@ static bool salvaged(const struct pool *p)
 }
 
 /* Chunks that it says are one LUN's may have been another's for long. */
+int pool_is_old(struct fault *fault)
+{
+	return fault_set(fault, -EUCLEAN,
+		"the pool's metadata is older than its data (an old copy was put back): written with, it would mix up LUNs' data. "
+		"Restore the mirror (`umbractl pool restore`), or this copy with --salvage, for reading only");
+}
+
 static int is_old(const struct pool *p, const struct pool_state *state, struct fault *fault)
 {
 	if (salvaged(p) || state->incarnation >= p->mirror.stamp.incarnation)
 		return 0;
-	fault_set(fault, -EUCLEAN,
-		"the pool's metadata is older than its data (an old copy was put back): written with, it would mix up LUNs' data. "
-		"Restore the mirror (`umbractl pool restore`), or this copy with --salvage, for reading only");
+	pool_is_old(fault);
 	return -ESTALE;
 }
 
-static int still_busy(struct fault *fault)
+int pool_is_shut(struct fault *fault)
+{
+	return fault_set(fault, -EUCLEAN,
+		"the pool is shut since a repair that could not mend all: `umbractl pool check` names what is missing; restore that from a backup of this pool, then run `umbractl pool check --repair`");
+}
+
+int pool_damaged(struct fault *fault)
+{
+	return fault_set(fault, -EUCLEAN,
+		"the pool's log or metadata is damaged: run `umbractl pool check`, or restore it (`umbractl pool restore`)");
+}
+
+int pool_still_busy(struct fault *fault)
 {
 	return fault_set(fault, -EBUSY,
 		"a process that was killed still has writes of this pool under way: try again when its disk has answered");
@@ -189,7 +206,7 @@ static int open_sums(struct pool *p, uint64_t before, uint64_t now, struct fault
 		return 0;
 	}
 	if (err == -EBUSY)
-		still_busy(fault);
+		pool_still_busy(fault);
 	else
 		fault_set(fault, err,
 			"the checksums of the pool's data (`sums`, `touched`) cannot be used (%s): give the file system room, or look at its disk",
@@ -208,8 +225,7 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 		err = pool_meta_state(&p->meta, txn, state);
 	if (!err && state->shut) {
 		pool_meta_abort(txn);
-		return fault_set(fault, -EUCLEAN,
-			"the pool is shut since a repair that could not mend all: `umbractl pool check` names what is missing; restore that from a backup of this pool, then run `umbractl pool check --repair`");
+		return pool_is_shut(fault);
 	}
 	if (!err)
 		err = is_old(p, state, fault);
@@ -233,8 +249,7 @@ static int replay(struct pool *p, struct pool_state *state, struct fault *fault)
 	if (err == -ESTALE) /* it has been said */
 		return -EUCLEAN;
 	if (err == -EUCLEAN || err == -EBADMSG)
-		return fault_set(fault, -EUCLEAN,
-			"the pool's log or metadata is damaged: run `umbractl pool check`, or restore it (`umbractl pool restore`)");
+		return pool_damaged(fault);
 	return err ? fault_set(fault, err,
 			     "the pool's log cannot be replayed (%s): look at the disk and the kernel's log",
 			     strerror(-err))
@@ -305,7 +320,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 			"the pool keeps its data on a device: name it with data_device in the configuration");
 	err = pool_log_open(&p->log, p->base.host, &p->super);
 	if (err == -EBUSY)
-		return still_busy(fault);
+		return pool_still_busy(fault);
 	if (err && err != -ENOENT && err != -EBADMSG)
 		return fault_set(fault, err,
 			"the pool's file `log` cannot be read (%s): look at the disk and the kernel's log",
@@ -318,7 +333,7 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 		return err;
 	err = pool_data_open(&p->space, p->super.data_device ? options->data_device : NULL);
 	if (err == -EBUSY)
-		return still_busy(fault);
+		return pool_still_busy(fault);
 	if (err)
 		return pool_data_fault(fault, err, p->super.data_device ? options->data_device : "data.0");
 	err = p->super.data_device

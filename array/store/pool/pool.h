@@ -3,7 +3,8 @@
  * The open pool: its rooms, and what the top does with them. For io/, background/ and the top; the rooms below know
  * one another by their own headers.
  *
- *   store.c create.c open.c close.c grow.c backup.c restore.c check.c check_catalogue.c check_data.c check_space.c dump.c public.c host_posix.c
+ *   store.c create.c open.c close.c grow.c backup.c restore.c edit.c check.c
+ *   check_catalogue.c check_data.c check_space.c dump.c public.c host_posix.c
  *   background/   merge, unshare, clone, hydrate, reclaim, pace, pending, scrub
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, damage, spares
  *   commit/       cut, txn, commit, checkpoint, mirror, remake, todo
@@ -94,7 +95,7 @@ void pool_close_step(struct pool *p); /* something ended: may the pool close now
 /* Frees everything; nothing may be under way. */
 void pool_destroy(struct pool *p);
 
-/* ---- create.c, open.c, grow.c, backup.c, restore.c, upgrade.c, check.c, dump.c ------------------------------------------------------- */
+/* ---- create.c, open.c, grow.c, backup.c, restore.c, upgrade.c, edit.c, check.c, dump.c ------------------------------------------------------- */
 
 int pool_create_on(struct pool_host *host, const struct pool_options *options, uint64_t capacity_bytes,
 	struct fault *fault);
@@ -112,6 +113,16 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 /* Lets `look` look at the catalogue and the disks, within the transaction of a check (check_catalogue.c). */
 int pool_check_catalogue(struct pool_meta *meta, MDB_txn *txn,
 	int (*look)(struct store *store, struct fault *fault), struct fault *fault);
+/* Lets `edit` look at the catalogue and change it within txn: its result. Then the digests are to be flushed. */
+int pool_catalogue_edit(struct pool_meta *meta, MDB_txn *txn,
+	int (*edit)(void *arg, struct store *store, struct fault *fault), void *arg, struct fault *fault);
+int pool_edit_on(struct pool_host *host, const struct pool_options *options,
+	int (*edit)(void *arg, struct store *store, struct fault *fault), void *arg, struct fault *fault);
+/* Why a pool is not opened, in words (open.c). */
+int pool_still_busy(struct fault *fault);
+int pool_is_old(struct fault *fault);
+int pool_is_shut(struct fault *fault);
+int pool_damaged(struct fault *fault);
 /* The data of a pool that nobody has open, compared with its checksums (check_data.c). */
 struct pool_check_data {
 	struct pool_host *host;

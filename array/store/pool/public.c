@@ -238,6 +238,19 @@ int pool_upgrade(const struct pool_options *options, bool *changed, struct fault
 	return err;
 }
 
+int pool_edit(const struct pool_options *options,
+	int (*edit)(void *arg, struct store *store, struct fault *fault), void *arg, struct fault *fault)
+{
+	struct pool_host *host;
+	int err = pool_host_posix(options->path, NULL, true, options->read_only, &host, fault);
+
+	if (err)
+		return err;
+	err = pool_edit_on(host, options, edit, arg, fault);
+	host->ops->free(host);
+	return err;
+}
+
 int pool_check(const struct pool_options *options, bool repair, void (*report)(void *arg, const char *line),
 	void *arg, struct fault *fault)
 {

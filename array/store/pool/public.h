@@ -62,6 +62,11 @@ int pool_checksums(const struct pool_options *options, struct fault *fault);
 /* The pool, which nobody has open, gets what a pool that is made now has; *changed: false: it had it. Blocks. -EUCLEAN: it is
  * damaged. */
 int pool_upgrade(const struct pool_options *options, bool *changed, struct fault *fault);
+/* Lets `edit` change the catalogue of a pool that nobody has open: all that it puts and deletes becomes durable, or nothing does.
+ * Of the store it is given there are iterate, disk_open, disk_id, disk_size, txn_begin, txn_put, txn_del and txn_drop, during the
+ * call. 0: keep it; more: nothing is kept (only that, with options->read_only); an error: neither. Blocks. */
+int pool_edit(const struct pool_options *options,
+	int (*edit)(void *arg, struct store *store, struct fault *fault), void *arg, struct fault *fault);
 /* What a restore found: for the words to the administrator. */
 struct pool_restored {
 	bool from_log;   /* the pool's own log went on where the copy ended */

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * umbractl pool reidentify: new ids for an array whose machine or disks were copied. Two arrays with the same ids on one network
+ * are one array to a host with multipath, which then reads and writes now here, now there.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "array/model/array.h"
+#include "array/reactor/reactor.h"
+#include "array/store/pool/public.h"
+#include "array/store/store.h"
+#include "ctl/ctl.h"
+#include "proto/identity.h"
+
+struct reidentify {
+	struct array_reidentify request;
+	struct reactor *reactor;
+	bool look;  /* --dry-run */
+	bool fresh; /* there is no id yet */
+	json_t *rows;
+};
+
+static void add_row(void *arg, enum array_identified what, const char *name, const uint8_t old[UP_ID_BYTES],
+	const uint8_t fresh[UP_ID_BYTES])
+{
+	static const char *const kinds[ARRAY_IDENTIFIED_COUNT] = {
+		"array", "lun", "shadow", "recycled", "set"};
+	struct reidentify *r = arg;
+	char was[UP_SERIAL_BYTES + 1], is[UP_SERIAL_BYTES + 1] = "-"; /* a look's own are thrown away */
+
+	up_id_format(old, was);
+	if (!r->look)
+		up_id_format(fresh, is);
+	json_array_append_new(r->rows, json_pack("{s:s, s:o, s:s, s:s}", "kind", kinds[what], "name",
+					       json_text(name), "old_id", was, "new_id", is));
+}
+
+static int edit(void *arg, struct store *store, struct fault *fault)
+{
+	struct reidentify *r = arg;
+	struct store_txn *txn;
+	int err;
+
+	r->request.store = store;
+	r->request.reactor = r->reactor;
+	r->request.each = add_row;
+	r->request.arg = r;
+	err = array_reidentify(&r->request, &txn, fault);
+	r->fresh = !err && !txn;
+	if (txn)
+		store->ops->txn_drop(txn); /* what it put is kept with all of the edit, or not */
+	return err < 0 ? err : r->look || r->fresh;
+}
+
+/* Typed at a terminal, or said beforehand. */
+static int confirm(struct invocation *in, const char *path)
+{
+	char line[4096];
+
+	if (ctl_flag(in, "yes") || ctl_flag(in, "dry-run"))
+		return CTL_OK;
+	if (!isatty(STDIN_FILENO))
+		return ctl_usage(in,
+			"pool reidentify asks before it changes anything: --yes is needed where nobody can be asked");
+	fprintf(stderr,
+		"Hosts of this pool will find other LUNs than those they know, and its shadow copies are unknown to them.\n"
+		"Type the pool's directory to go on: ");
+	if (!fgets(line, sizeof(line), stdin))
+		line[0] = 0;
+	line[strcspn(line, "\n")] = 0;
+	return strcmp(line, path) == 0 ? CTL_OK
+				       : ctl_fail(in, -1, "That is not %s: nothing has changed.", path);
+}
+
+static int print(const struct invocation *in, struct reidentify *r)
+{
+	static const struct column columns[] = {{"KIND", text_of, "kind"}, {"NAME", text_of, "name"},
+		{"OLD ID", text_of, "old_id"}, {"NEW ID", text_of, "new_id"}, {NULL, NULL, NULL}};
+	const struct array_reidentify *q = &r->request;
+
+	if (!in->json && !r->fresh)
+		print_rows(columns, r->rows);
+	json_t *result = json_pack("{s:o, s:b, s:O, s:i, s:i}", "path", json_text(in->operands[0]), "changed",
+		!r->look && !r->fresh, "ids", r->rows, "mappings", (int)q->mappings, "reservations",
+		(int)q->reservations);
+	if (r->fresh)
+		return print_result(in, result,
+			"The array in %s has no id yet: it gets one with its first change. Nothing was done.\n",
+			in->operands[0]);
+	return print_result(in, result,
+		r->look ? "%u mappings would follow, persistent reservations of %u LUNs would go. Nothing has changed.\n"
+			: "%u mappings followed, persistent reservations of %u LUNs are gone.\n"
+			  "Give it a target_name and portals of its own in umbrad.conf before umbrad starts, and make a new backup "
+			  "(pool backup): one from before has the old ids. docs/operations.md tells what hosts must do.\n",
+		q->mappings, q->reservations);
+}
+
+int verb_pool_reidentify(struct invocation *in)
+{
+	struct reactor_options reactor = {.ring_entries = 8, .workers = 1};
+	struct reidentify r = {.look = ctl_flag(in, "dry-run")};
+	struct pool_options options = {.path = in->operands[0],
+		.data_device = ctl_option(in, "data-device", 0),
+		.read_only = r.look};
+	struct fault fault = {0};
+	int code = confirm(in, options.path);
+
+	if (code)
+		return code;
+	int err = reactor_create(&r.reactor, &reactor);
+	if (err)
+		return ctl_fail(in, err,
+			"The system refuses what umbrad runs on, io_uring (%s): run this where umbrad runs, as root.",
+			strerror(-err));
+	r.rows = json_array();
+	err = pool_edit(&options, edit, &r, &fault);
+	reactor_destroy(r.reactor);
+	code = err ? ctl_fail_fault(in, err, &fault) : print(in, &r);
+	json_decref(r.rows);
+	return code;
+}
