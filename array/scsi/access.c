@@ -231,9 +231,28 @@ static void forwarded(struct scsi_remote *r)
 	scsi_task_finish(task);
 }
 
+static void name_nexus(struct scsi_remote *r, const struct scsi_nexus *n)
+{
+	memcpy(r->initiator, n->array.initiator, sizeof(r->initiator));
+	memcpy(r->isid, n->isid, sizeof(r->isid));
+	r->port = n->portal_group_tag;
+	r->authenticated = n->array.authenticated;
+}
+
+void scsi_access_nexus_lost(const struct scsi_nexus *n)
+{
+	const struct scsi_standby_ops *ops = &n->target->standby;
+	struct scsi_remote r = {.direction = SCSI_NONE};
+
+	if (!n->forwarded || !ops->lost)
+		return;
+	name_nexus(&r, n);
+	ops->lost(ops->ctx, &r);
+}
+
 void scsi_access_forward(struct scsi_task *task)
 {
-	const struct scsi_nexus *n = task->nexus;
+	struct scsi_nexus *n = task->nexus;
 	struct forward *f = calloc(1, sizeof(*f));
 
 	if (!f) {
@@ -242,10 +261,8 @@ void scsi_access_forward(struct scsi_task *task)
 		return;
 	}
 	f->task = task;
-	memcpy(f->remote.initiator, n->array.initiator, sizeof(f->remote.initiator));
-	memcpy(f->remote.isid, n->isid, sizeof(f->remote.isid));
-	f->remote.port = n->portal_group_tag;
-	f->remote.authenticated = n->array.authenticated;
+	n->forwarded = true;
+	name_nexus(&f->remote, n);
 	memcpy(f->remote.lun_id, task->lun_held->id, sizeof(f->remote.lun_id));
 	f->remote.cdb_len = task->command->cdb_len;
 	memcpy(f->remote.cdb, task->cdb, f->remote.cdb_len);

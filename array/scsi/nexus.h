@@ -49,6 +49,7 @@ struct scsi_nexus {
 	uint16_t portal_group_tag;
 	bool control_lu; /* LUN 0, as it was at login */
 	bool lost;       /* destroyed by the transport */
+	bool forwarded;  /* the owner has had a command of it */
 	uint32_t refs;   /* the transport, tasks, TMFs */
 	struct list tasks;
 	struct list copies; /* copy.h: oldest first */

@@ -105,6 +105,8 @@ struct scsi_standby_ops {
 	/* Takes it to the owner. It must end, if only by a time-out: -ESHUTDOWN when nobody owns the array,
 	 * -EAGAIN when it may be tried again. */
 	void (*forward)(void *ctx, struct scsi_remote *r);
+	/* A nexus of which something was passed on has ended: its names and its port stand in r, which is not kept. May be NULL. */
+	void (*lost)(void *ctx, const struct scsi_remote *r);
 };
 
 struct scsi_target_options {

@@ -218,6 +218,7 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 	scsi_nexus_abort_tasks(n, every_task, NULL, SCSI_END_SILENT);
 	scsi_copy_stop_on(n, NULL);
 	scsi_reserve_nexus_lost(n);
+	scsi_access_nexus_lost(n);
 	scsi_nexus_put(n);
 }
 
@@ -261,6 +262,7 @@ int scsi_nexus_rehome(struct scsi_nexus *old, struct scsi_target *t, struct scsi
 	if (err)
 		return err;
 	(*out)->control_lu = old->control_lu;
+	(*out)->forwarded = old->forwarded && t->own->access == SCSI_ACCESS_STANDBY;
 	inherit_attentions(*out, old);
 	old->lost = true;
 	scsi_nexus_abort_tasks(old, every_task, NULL, SCSI_END_MOVED);
