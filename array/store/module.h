@@ -17,8 +17,9 @@
 
 struct reactor;
 struct store;
+struct store_wire_user;
 
-#define STORE_MODULE_VERSION         2
+#define STORE_MODULE_VERSION         3
 #define STORE_MODULE_ARRAY_MAX_BYTES 40
 #define STORE_MODULE_ARRAY           "default" /* the array, where none is named */
 
@@ -30,7 +31,7 @@ struct store_standby {
 	void *arg;
 	/* Several times a second. False: open ends with -ECANCELED. owner: the owner's machine, "" when it is not known. */
 	bool (*waits)(void *arg, const char *owner);
-	/* About once a second, when the catalogue may have changed: what the array's tables hold that hosts and administrators see
+	/* When the catalogue may have changed, and every few seconds: what the array's tables hold that hosts and administrators see
 	 * (LUN, HOST, MAP, META), its disks, then the end. A record or disk that does not return 0 ends it. err: it could not be
 	 * read as a whole. */
 	void (*begin)(void *arg);
@@ -53,6 +54,7 @@ struct store_module_options {
 	 * the reactor's thread; or NULL. Its arg is notice_arg. */
 	void (*fenced)(void *arg, const char *reason);
 	const struct store_standby *standby; /* NULL: it does not wait */
+	const struct store_wire_user *wire;  /* to the array's other controllers; NULL: there is none */
 };
 
 struct store_module {

@@ -27,6 +27,10 @@
 #define WATCH_MS 7000u /* longer, for clocks that do not run alike */
 #define BEAT_MS  1500u
 #define LOOK_MS  250u
+/* Of the one who stands by, at what the catalogue holds: at once when the owner says that it has changed, but no oftener than the
+ * one, and no more seldom than the other. */
+#define FOLLOW_GAP_MS  100u
+#define FOLLOW_SLOW_MS 10000u
 
 uint64_t rbd_clock_ms(void)
 {
@@ -132,6 +136,46 @@ static int operate(struct rbd_store *s, rados_write_op_t op)
 	return err;
 }
 
+/* ---- standing by ---- */
+
+static void pause_ms(unsigned ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+	nanosleep(&t, NULL);
+}
+
+/* Whose answers are to be believed. */
+static void epoch_seen(struct rbd_store *s, const struct head *h)
+{
+	uint64_t epoch = 0;
+
+	if (!h->owner[0] || !rbd_number_parse(h->epoch, &epoch))
+		epoch = 0;
+	atomic_store(&s->wire.epoch, epoch);
+}
+
+/* What there is is told, if it may have changed. */
+static void follow(struct rbd_store *s, const struct store_standby *to, bool news)
+{
+	uint64_t since_ms = rbd_clock_ms() - s->looked_ms;
+
+	if (news && s->looked_ms && since_ms < FOLLOW_GAP_MS)
+		pause_ms(FOLLOW_GAP_MS - (unsigned)since_ms);
+	if (news || !s->looked_ms || since_ms >= FOLLOW_SLOW_MS)
+		if (rbd_standby_look(s, to) == -EAGAIN)
+			rbd_wire_news(s);
+}
+
+/* Waits a moment, or less where there is news. */
+static void wait_a_moment(struct rbd_store *s, const struct store_module_options *o)
+{
+	if (o->standby)
+		follow(s, o->standby, rbd_wire_await(s, LOOK_MS));
+	else
+		pause_ms(LOOK_MS);
+}
+
 /* Waits until nobody holds a lease any more. 0; -EBUSY: the owner lives, and *h is of now; -ECANCELED. */
 static int watch(
 	struct rbd_store *s, const struct store_module_options *o, struct head *h, struct rbd_owner *owner)
@@ -142,15 +186,15 @@ static int watch(
 	memcpy(epoch, h->epoch, sizeof(epoch));
 	memcpy(beat, h->beat, sizeof(beat));
 	while (rbd_clock_ms() - begun_ms < WATCH_MS && !owner_gone(owner)) {
-		struct timespec t = {.tv_nsec = LOOK_MS * 1000000L};
 		int err;
 
 		if (o->standby && !o->standby->waits(o->standby->arg, owner->host))
 			return -ECANCELED;
-		nanosleep(&t, NULL);
+		wait_a_moment(s, o);
 		err = head_read(s, h);
 		if (err)
 			return err;
+		epoch_seen(s, h);
 		if (strcmp(epoch, h->epoch) != 0 || strcmp(beat, h->beat) != 0)
 			return -EBUSY;
 		if (!h->owner[0])
@@ -193,6 +237,7 @@ static int claim(struct rbd_store *s, const struct head *h, const struct rbd_own
 	if (err)
 		return err == -ECANCELED ? -EBUSY : err;
 	atomic_store(&s->lease.valid_until_ms, sent_ms + LEASE_MS);
+	atomic_store(&s->wire.epoch, 0);
 	s->fenced_addresses = strdup(fence);
 	return s->fenced_addresses ? 0 : -ENOMEM;
 }
@@ -353,8 +398,10 @@ static int try_take(
 	if (!err && h.owner[0]) {
 		if (!rbd_owner_parse(h.owner, owner))
 			return -EUCLEAN;
+		epoch_seen(s, &h);
+		/* Without a word from the owner, at each beat. */
 		if (o->standby)
-			rbd_standby_look(s, o->standby);
+			follow(s, o->standby, !rbd_wire_listens(s));
 		err = watch(s, o, &h, owner);
 		if (!h.owner[0])
 			memset(owner, 0, sizeof(*owner));

@@ -67,6 +67,7 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	list_init(&s->held);
 	list_init(&s->txns);
 	list_init(&s->todos);
+	rbd_wire_init(s, o->wire);
 	return s;
 }
 
@@ -92,20 +93,26 @@ static void opened(struct reactor_message *m)
 {
 	struct rbd_store *s = container_of(m, struct rbd_store, opened);
 
-	if (!s->closing)
-		rbd_reclaim_start(s);
+	if (s->closing)
+		return;
+	rbd_wire_owned(s);
+	rbd_reclaim_start(s);
 }
 
-/* Where the lease has left something for the reactor's thread, it is that thread that frees the store. */
+/* Where the lease or the wire has left something for the reactor's thread, it is that thread that frees the store. */
 static void given_up(struct reactor_message *m)
 {
-	rbd_store_free(container_of(m, struct rbd_store, opened));
+	struct rbd_store *s = container_of(m, struct rbd_store, opened);
+
+	rbd_wire_end(s);
+	rbd_store_free(s);
 }
 
 static void give_up(struct rbd_store *s)
 {
+	rbd_wire_quiesce(s);
 	rbd_lease_release(s);
-	if (!atomic_load(&s->lease.telling) && !atomic_load(&s->lease.renewed_posted)) {
+	if (!s->wire.user && !atomic_load(&s->lease.telling) && !atomic_load(&s->lease.renewed_posted)) {
 		rbd_store_free(s);
 		return;
 	}
@@ -125,10 +132,12 @@ int rbd_module_open(
 	if (!err)
 		err = rbd_cluster_connect(&s->cluster, o, f);
 	if (err) {
+		rbd_wire_fini(s);
 		free(s);
 		return err;
 	}
 	rbd_lease_init(s);
+	rbd_wire_begin(s);
 	err = rbd_workers_start(&s->workers, r);
 	if (err)
 		fault_set(f, err, FAULT_NO_MEMORY);

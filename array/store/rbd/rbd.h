@@ -26,6 +26,7 @@
 #include "array/store/module.h"
 #include "array/store/rbd/codec.h"
 #include "array/store/store.h"
+#include "array/store/wire.h"
 
 struct rbd_store;
 struct rbd_disk;
@@ -141,7 +142,52 @@ void rbd_op_del(rados_write_op_t op, const void *key, size_t key_len);
 void rbd_op_cmp_text(rados_write_op_t op, const char *key, const char *value);
 
 /* ---- standby.c: the catalogue of an array that another umbrad owns ---- */
-void rbd_standby_look(struct rbd_store *s, const struct store_standby *to); /* blocks */
+/* -EAGAIN: it was changed meanwhile; what has changed is still to be told. Blocks. */
+int rbd_standby_look(struct rbd_store *s, const struct store_standby *to);
+
+/* ---- wire.c: to the array's other controllers ---- */
+enum rbd_listening {
+	RBD_DEAF,
+	RBD_BEGINS, /* to listen */
+	RBD_LISTENS
+};
+struct rbd_wire {
+	struct store_wire base;
+	struct rbd_store *s;
+	const struct store_wire_user *user; /* NULL: there is none, and nothing happens here */
+	char owner_object[96];
+	_Atomic uint64_t epoch; /* of the owner, as it was read last; 0: nobody owns the array */
+	atomic_bool owner;      /* we do */
+	struct reactor_message begin, tend_now; /* tend_now: once for each `tending` */
+	atomic_bool tending;
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t less, news;
+	bool ended;         /* nothing begins any more */
+	unsigned in_flight; /* operations that librados has */
+	bool noticed;       /* the catalogue has changed, or may have */
+	enum rbd_listening listening;
+	bool lost;        /* what the handle stood for is no more */
+	bool listens_own; /* as the owner */
+	uint64_t handle;
+	unsigned heard_count;
+	/* of the reactor's thread */
+	bool up, dirty;
+	unsigned notices;
+	struct list heard;
+	struct reactor_timer tend_timer, notice_timer;
+};
+void rbd_wire_init(struct rbd_store *s, const struct store_wire_user *user);
+void rbd_wire_fini(struct rbd_store *s);
+void rbd_wire_begin(struct rbd_store *s); /* any thread: the connection is there */
+void rbd_wire_owned(struct rbd_store *s); /* on the reactor's thread: the array is ours */
+/* Nothing begins any more, and nothing is under way when it returns. Not on the reactor's thread; blocks. */
+void rbd_wire_quiesce(struct rbd_store *s);
+void rbd_wire_end(struct rbd_store *s);     /* on the reactor's thread: the user is told. After quiesce */
+void rbd_wire_changed(struct rbd_store *s); /* on the reactor's thread: those who stand by may look */
+/* Of the one who stands by: waits until there is news, or so long. True: there is; it is taken. */
+bool rbd_wire_await(struct rbd_store *s, unsigned ms);
+bool rbd_wire_listens(struct rbd_store *s);
+void rbd_wire_news(struct rbd_store *s); /* any thread */
 
 /* ---- image.c: an image and its handle ---- */
 struct rbd_waiter {
@@ -315,6 +361,8 @@ struct rbd_store {
 	struct rbd_cluster cluster;
 	struct rbd_workers workers;
 	struct rbd_lease lease;
+	struct rbd_wire wire;
+	uint64_t looked_ms; /* standby: when the catalogue was told last; 0: never */
 	char pool[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
 	uint64_t epoch, next_id, cuts;
 	char *fenced_addresses; /* of clients that were locked out when the array was taken */

@@ -65,10 +65,14 @@ static int look(struct rbd_store *s, struct looking *l)
 	return err;
 }
 
-void rbd_standby_look(struct rbd_store *s, const struct store_standby *to)
+int rbd_standby_look(struct rbd_store *s, const struct store_standby *to)
 {
 	struct looking l = {.to = to};
+	int err;
 
 	to->begin(to->arg);
-	to->end(to->arg, look(s, &l));
+	err = look(s, &l);
+	to->end(to->arg, err);
+	s->looked_ms = rbd_clock_ms();
+	return err;
 }

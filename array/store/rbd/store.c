@@ -91,6 +91,7 @@ static void close_work(struct rbd_job *job)
 {
 	struct rbd_store *s = container_of(job, struct rbd_store, close_job);
 
+	rbd_wire_quiesce(s);
 	rbd_lease_release(s);
 }
 
@@ -101,6 +102,7 @@ static void close_done(struct rbd_job *job)
 	void *arg = s->closed_arg;
 	int err = atomic_load(&s->lease.lost) ? -ESHUTDOWN : 0;
 
+	rbd_wire_end(s);
 	rbd_store_free(s);
 	closed(arg, err);
 }
@@ -122,6 +124,7 @@ void rbd_store_free(struct rbd_store *s)
 	while ((n = list_pop(&s->todos)))
 		free(container_of(n, struct rbd_todo, link));
 	rbd_lease_fini(s);
+	rbd_wire_fini(s);
 	rbd_cluster_close(&s->cluster);
 	free(s->fenced_addresses);
 	free(s);

@@ -50,6 +50,7 @@ struct store_txn {
 	struct list_node link; /* of the store's, once committed */
 	struct rbd_cut *cut;
 	bool failed, ready;
+	bool shown;    /* it changes what the one who stands by shows (standby.c) */
 	unsigned left; /* steps that are not made yet, and one for the beginning */
 	int err;
 	void (*done)(void *arg, int err);
@@ -71,6 +72,12 @@ struct store_txn *rbd_txn_begin(struct store *store)
 	return t;
 }
 
+static bool is_shown(enum store_table table)
+{
+	return table == STORE_TABLE_META || table == STORE_TABLE_LUN || table == STORE_TABLE_HOST ||
+	       table == STORE_TABLE_MAP;
+}
+
 static int failed(struct store_txn *t, int err)
 {
 	t->failed = true;
@@ -85,6 +92,7 @@ int rbd_txn_put(struct store_txn *t, enum store_table table, const void *key, si
 	assert(!t->failed && key_len > 0 && table > 0 && table < STORE_TABLE_COUNT);
 	if (key_len > STORE_KEY_MAX_BYTES || value_len > STORE_VALUE_MAX_BYTES)
 		return failed(t, -EMSGSIZE);
+	t->shown = t->shown || is_shown(table);
 	rbd_op_set(t->op, name, rbd_record_key(name, table, key, key_len), value, value_len);
 	return 0;
 }
@@ -96,6 +104,7 @@ int rbd_txn_del(struct store_txn *t, enum store_table table, const void *key, si
 	assert(!t->failed && key_len > 0 && table > 0 && table < STORE_TABLE_COUNT);
 	if (key_len > STORE_KEY_MAX_BYTES)
 		return failed(t, -EMSGSIZE);
+	t->shown = t->shown || is_shown(table);
 	rbd_op_del(t->op, name, rbd_record_key(name, table, key, key_len));
 	return 0;
 }
@@ -107,6 +116,7 @@ static struct step *step_new(struct store_txn *t, enum step_kind kind, struct rb
 	assert(!t->failed);
 	if (!p)
 		return NULL;
+	t->shown = true;
 	p->t = t;
 	p->kind = kind;
 	p->disk = d;
@@ -309,6 +319,8 @@ static void written(struct reactor_message *m)
 		rbd_lease_lost(&s->lease,
 			"Ceph has locked this umbrad out: another one has taken the array, or an administrator did "
 			"it (ceph osd blocklist ls)");
+	if (r >= 0 && t->shown)
+		rbd_wire_changed(s);
 	txn_end(t, r < 0 ? r == -ENOENT ? -ESHUTDOWN : rbd_err(r) : 0);
 }
 
