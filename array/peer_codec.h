@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The messages between the controllers of an array (docs/protocol.md, "Between controllers"): their bytes, and nothing of what is
+ * done with them. Pure functions. What is decoded comes from anybody who may write to the store: everything is bounded and
+ * checked here, and points into the bytes that it was decoded from.
+ *
+ * Integers are big-endian. A message:
+ *   0  "UMPC"    4  version 1    5  kind    6  topic (16 bits)
+ *   8  epoch of the owner        16  caller    24  number of the call    32  floor, or (an answer) the error
+ *   40 bytes of the payload (32 bits)    44  CRC-32C of all bytes, with these four as zero    48  the payload
+ */
+#ifndef UMBRA_PEER_CODEC_H
+#define UMBRA_PEER_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "array/scsi/scsi.h"
+#include "array/store/wire.h"
+
+#define PEER_HEADER_BYTES      48u
+#define PEER_PAYLOAD_MAX_BYTES (STORE_WIRE_MAX_BYTES - PEER_HEADER_BYTES)
+/* Of a SCSI command's data, either way; none that is passed on has more but by mistake. */
+#define PEER_DATA_MAX_BYTES (128u << 10)
+
+enum peer_kind {
+	PEER_CALL = 1,
+	PEER_ANSWER = 2
+};
+
+enum peer_topic {
+	PEER_PING = 1,       /* no payload: the caller is still there */
+	PEER_SCSI = 2,       /* a command of a host that is logged in at the caller */
+	PEER_NEXUS_LOST = 3, /* a host's session there has ended */
+	PEER_TOPICS = 16     /* all are below */
+};
+
+struct peer_message {
+	enum peer_kind kind;
+	uint16_t topic;
+	uint64_t epoch;
+	uint64_t caller; /* drawn at random by each process */
+	uint64_t number; /* rises from 1 */
+	uint64_t floor;  /* PEER_CALL: all below are over */
+	int err;         /* PEER_ANSWER: 0 or a negative errno, and no payload then */
+	const uint8_t *data;
+	uint32_t len;
+};
+
+/* The bytes written; 0: they do not fit into `cap`. */
+size_t peer_encode(const struct peer_message *m, uint8_t *out, size_t cap);
+bool peer_decode(const uint8_t *in, size_t len, struct peer_message *out);
+
+/* PEER_SCSI and, without CDB and data, PEER_NEXUS_LOST:
+ *   0 ISID (6)    6 port (16 bits)    8 flags (1: authenticated)    9 direction (0 none, 1 in, 2 out)
+ *   10 bytes of the CDB    11 bytes of the initiator's name    12 bytes of the data, or room for it (32 bits)
+ *   16 LUN id (16)    32 CDB, name, data (direction 2 only)
+ * data of `r` is not written to, nor taken: *data points to what was sent. */
+size_t peer_scsi_encode(const struct scsi_remote *r, uint8_t *out, size_t cap);
+bool peer_scsi_decode(const uint8_t *in, size_t len, struct scsi_remote *r, const uint8_t **data);
+#define PEER_SCSI_MAX_BYTES (32u + SCSI_CDB_MAX_BYTES + UP_NAME_MAX_BYTES + PEER_DATA_MAX_BYTES)
+
+/* The answer:  0 status    1 bytes of sense    2 zero (2)    4 bytes of data (32 bits)    8 sense, data */
+size_t peer_scsi_answer_encode(const struct scsi_remote *r, uint8_t *out, size_t cap);
+/* Sets status, sense, data and data_len of r, whose data_len is the room; more than that makes it a bad answer. */
+bool peer_scsi_answer_decode(const uint8_t *in, size_t len, struct scsi_remote *r);
+#define PEER_SCSI_ANSWER_MAX_BYTES (8u + SCSI_SENSE_MAX_BYTES + PEER_DATA_MAX_BYTES)
+
+#endif

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls between two controllers over a wire that a test plays: what is lost, said twice, damaged, or comes from one that has been
+ * replaced; a call is carried out once at most, and its end is the true one.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "array/peer.h"
+#include "tests/support/test.h"
+
+#define EPOCH 7u
+
+/* One end of the wire. What is asked there arrives at the other end in a later turn, and what comes back likewise. */
+struct end {
+	struct store_wire base;
+	struct peer *peer;
+	struct end *other;
+	bool owns;
+	uint64_t epoch;
+	unsigned lose_questions, lose_answers, damage_answers, twice, asks;
+	bool deaf; /* nobody listens there */
+};
+
+struct carried {
+	struct store_wire_heard heard; /* at the other end */
+	struct end *from;
+	struct store_wire_ask *ask; /* NULL: the asker has had its end */
+	bool lose_answer, damage_answer;
+	uint8_t *data, *answer;
+	size_t answer_len;
+	unsigned again; /* deliveries that are still to come */
+	int err;
+	struct reactor_deferred there, back;
+};
+
+static struct reactor *reactor;
+static struct end owner, standby;
+
+/* ---- the wire ---- */
+
+static struct end *end_of(struct store_wire *w)
+{
+	return container_of(w, struct end, base);
+}
+
+static bool owns(struct store_wire *w)
+{
+	return end_of(w)->owns;
+}
+
+static uint64_t epoch(struct store_wire *w)
+{
+	return end_of(w)->epoch;
+}
+
+static void back(struct reactor_deferred *d)
+{
+	struct carried *c = container_of(d, struct carried, back);
+	struct store_wire_ask *a = c->ask;
+
+	a->answer_count = 0;
+	if (!c->err && c->answer_len)
+		a->answers[a->answer_count++] = (struct store_wire_answer){c->answer, c->answer_len};
+	a->asked(a, c->err);
+	free(c->data);
+	free(c->answer);
+	free(c);
+}
+
+static void there(struct reactor_deferred *d)
+{
+	struct carried *c = container_of(d, struct carried, there);
+	struct end *to = c->from->other;
+	const struct store_wire_user *user = peer_wire(to->peer);
+
+	user->heard(user->arg, &to->base, &c->heard);
+}
+
+/* The asker is told when the first delivery is answered; of a second one it hears nothing. */
+static void answer(struct store_wire *w, struct store_wire_heard *h, const void *data, size_t len)
+{
+	struct carried *c = container_of(h, struct carried, heard);
+
+	(void)w;
+	if (!c->ask) {
+		free(c->data);
+		free(c);
+		return;
+	}
+	if (len) {
+		c->answer = malloc(len);
+		memcpy(c->answer, data, len);
+		if (c->damage_answer)
+			c->answer[len - 1] ^= 1;
+	}
+	c->answer_len = len;
+	if (c->lose_answer)
+		c->err = -ETIMEDOUT;
+	c->back = (struct reactor_deferred){.call = back};
+	reactor_defer(reactor, &c->back);
+}
+
+static struct carried *carry(struct end *from, struct store_wire_ask *a)
+{
+	struct carried *c = calloc(1, sizeof(*c));
+
+	c->from = from;
+	c->data = malloc(a->len);
+	memcpy(c->data, a->data, a->len);
+	c->heard = (struct store_wire_heard){.to_owner = a->to_owner, .data = c->data, .len = a->len};
+	c->there = (struct reactor_deferred){.call = there};
+	return c;
+}
+
+static bool take(unsigned *count)
+{
+	if (!*count)
+		return false;
+	--*count;
+	return true;
+}
+
+static void ask(struct store_wire *w, struct store_wire_ask *a)
+{
+	struct end *from = end_of(w);
+	struct carried *c = carry(from, a);
+
+	from->asks++;
+	c->ask = a;
+	if (from->deaf || take(&from->lose_questions)) {
+		c->err = from->deaf ? 0 : -ETIMEDOUT;
+		c->back = (struct reactor_deferred){.call = back};
+		reactor_defer(reactor, &c->back);
+		return;
+	}
+	c->lose_answer = take(&from->lose_answers);
+	c->damage_answer = take(&from->damage_answers);
+	if (take(&from->twice)) {
+		struct carried *second = carry(from, a);
+
+		reactor_defer(reactor, &second->there);
+	}
+	reactor_defer(reactor, &c->there);
+}
+
+static const struct store_wire_ops ops = {.owns = owns, .epoch = epoch, .ask = ask, .answer = answer};
+
+/* ---- who calls, and who serves ---- */
+
+struct call {
+	struct peer_call base;
+	bool over;
+	int err;
+	uint32_t len;
+	uint8_t first;
+};
+
+static unsigned served, gone;
+static bool serve_waits;
+static struct peer_asked *waiting;
+
+static void done(struct peer_call *c, int err, const uint8_t *data, uint32_t len)
+{
+	struct call *k = container_of(c, struct call, base);
+
+	assert_false(k->over);
+	k->over = true;
+	k->err = err;
+	k->len = len;
+	k->first = len ? data[0] : 0;
+}
+
+static void serve(void *arg, struct peer_asked *q)
+{
+	(void)arg;
+	served++;
+	if (serve_waits) {
+		assert_null(waiting);
+		waiting = q;
+		return;
+	}
+	peer_answer(q, q->len && q->data[0] == 0xEE ? -EACCES : 0, q->data, q->len);
+}
+
+static void on_gone(void *arg)
+{
+	(void)arg;
+	gone++;
+}
+
+static void begin(struct call *k, struct peer *p, const void *data, uint32_t len, uint32_t patience_ms)
+{
+	*k = (struct call){.base = {.topic = PEER_SCSI,
+				   .data = data,
+				   .len = len,
+				   .patience_ms = patience_ms,
+				   .done = done}};
+	peer_call(p, &k->base);
+	assert_false(k->over); /* never from inside */
+}
+
+static int await(const struct call *k)
+{
+	while (!k->over)
+		assert_true(reactor_turn(reactor, 1000) >= 0);
+	return k->err;
+}
+
+static int call(const void *data, uint32_t len)
+{
+	struct call k;
+
+	begin(&k, standby.peer, data, len, 60000);
+	return await(&k);
+}
+
+static void some_turns(unsigned count)
+{
+	while (count--)
+		assert_true(reactor_turn(reactor, 0) >= 0);
+}
+
+static void plug_in(struct end *e, struct end *other, bool is_owner)
+{
+	struct peer_options options = {.reactor = reactor, .gone = on_gone};
+
+	*e = (struct end){.base = {&ops}, .other = other, .owns = is_owner, .epoch = EPOCH};
+	assert_int_equal(peer_create(&options, &e->peer), 0);
+	peer_wire(e->peer)->up(peer_wire(e->peer)->arg, &e->base);
+}
+
+static void unplug(struct end *e)
+{
+	peer_stop(e->peer);
+	some_turns(5);
+	peer_wire(e->peer)->down(peer_wire(e->peer)->arg, &e->base);
+	peer_destroy(e->peer);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	served = gone = 0;
+	serve_waits = false;
+	waiting = NULL;
+	if (reactor_create(&reactor, NULL))
+		return -1;
+	plug_in(&owner, &standby, true);
+	plug_in(&standby, &owner, false);
+	peer_serve(owner.peer, PEER_SCSI, false, serve, NULL);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	unplug(&standby);
+	unplug(&owner);
+	reactor_destroy(reactor);
+	return 0;
+}
+
+/* ---- the tests ---- */
+
+TEST(a_call_is_carried_out_and_answered)
+{
+	static uint8_t much[PEER_PAYLOAD_MAX_BYTES] = {5};
+	struct call k;
+
+	begin(&k, standby.peer, "abc", 3, 60000);
+	assert_int_equal(await(&k), 0);
+	assert_int_equal(k.len, 3);
+	assert_int_equal(k.first, 'a');
+	begin(&k, standby.peer, much, sizeof(much), 60000);
+	assert_int_equal(await(&k), 0);
+	assert_int_equal(k.len, sizeof(much));
+	assert_int_equal(call(NULL, 0), 0);
+	assert_int_equal(call("\xEE", 1), -EACCES);
+	assert_int_equal(served, 4);
+	assert_int_equal(standby.asks, 4);
+	peer_serve(owner.peer, PEER_SCSI, false, NULL, NULL);
+	assert_int_equal(call("x", 1), -EOPNOTSUPP);
+}
+
+TEST(the_owner_may_ask_too)
+{
+	struct call k = {.base = {.topic = PEER_SCSI,
+				 .to_standby = true,
+				 .data = "o",
+				 .len = 1,
+				 .patience_ms = 60000,
+				 .done = done}};
+
+	peer_serve(standby.peer, PEER_SCSI, true, serve, NULL);
+	peer_call(owner.peer, &k.base);
+	assert_int_equal(await(&k), 0);
+	assert_int_equal(k.first, 'o');
+	/* the owner is not asked by itself */
+	begin(&k, owner.peer, "x", 1, 60000);
+	assert_int_equal(await(&k), -EAGAIN);
+	assert_int_equal(served, 1);
+}
+
+TEST(what_is_lost_is_sent_again_and_carried_out_once)
+{
+	standby.lose_questions = 2;
+	assert_int_equal(call("a", 1), 0);
+	assert_int_equal(served, 1);
+	standby.lose_answers = 2;
+	assert_int_equal(call("b", 1), 0);
+	assert_int_equal(served, 2);
+	standby.twice = 1;
+	assert_int_equal(call("c", 1), 0);
+	some_turns(5);
+	assert_int_equal(served, 3);
+	standby.damage_answers = 1;
+	assert_int_equal(call("d", 1), 0);
+	assert_int_equal(served, 4);
+}
+
+/* While it runs its repetitions wait for the same answer. */
+TEST(a_call_that_takes_long_is_not_begun_again)
+{
+	struct call k;
+
+	serve_waits = true;
+	standby.twice = 1;
+	begin(&k, standby.peer, "a", 1, 60000);
+	some_turns(10);
+	assert_non_null(waiting);
+	assert_int_equal(served, 1);
+	peer_answer(waiting, 0, "z", 1);
+	assert_int_equal(await(&k), 0);
+	assert_int_equal(k.first, 'z');
+	assert_int_equal(served, 1);
+}
+
+TEST(many_are_under_way_at_a_time_and_each_gets_its_own_answer)
+{
+	enum {
+		MANY = 500
+	};
+	static struct call calls[MANY];
+	static uint8_t data[MANY];
+
+	standby.lose_answers = 20;
+	for (unsigned i = 0; i < MANY; i++) {
+		data[i] = (uint8_t)(i % 200);
+		begin(&calls[i], standby.peer, &data[i], 1, 60000);
+	}
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(await(&calls[i]), 0);
+		assert_int_equal(calls[i].first, data[i]);
+	}
+	assert_int_equal(served, MANY);
+}
+
+TEST(without_an_owner_a_call_ends_at_once)
+{
+	standby.epoch = 0;
+	assert_int_equal(call("a", 1), -ESHUTDOWN);
+	assert_int_equal(standby.asks, 0);
+	peer_stop(standby.peer);
+	standby.epoch = EPOCH;
+	assert_int_equal(call("a", 1), -ESHUTDOWN);
+}
+
+TEST(patience_ends_and_says_whether_it_may_have_been_carried_out)
+{
+	struct call k;
+
+	standby.deaf = true;
+	begin(&k, standby.peer, "a", 1, 300);
+	assert_int_equal(await(&k), -EAGAIN);
+	standby.deaf = false;
+	standby.lose_answers = 1000;
+	begin(&k, standby.peer, "a", 1, 300);
+	assert_int_equal(await(&k), -ETIMEDOUT);
+	assert_int_equal(served, 1);
+}
+
+/* Neither does it carry out what is asked of another epoch, nor while its lease is out. */
+TEST(one_that_has_been_replaced_is_not_believed)
+{
+	struct call k;
+
+	standby.epoch = EPOCH + 1;
+	begin(&k, standby.peer, "a", 1, 300);
+	assert_int_equal(await(&k), -EAGAIN);
+	owner.epoch = EPOCH + 1;
+	owner.owns = false;
+	begin(&k, standby.peer, "a", 1, 300);
+	assert_int_equal(await(&k), -EAGAIN);
+	assert_int_equal(served, 0);
+	/* it was carried out, and the lease is out when the answer is there */
+	owner.owns = true;
+	serve_waits = true;
+	begin(&k, standby.peer, "a", 1, 60000);
+	some_turns(5);
+	owner.owns = false;
+	peer_answer(waiting, 0, "z", 1);
+	some_turns(5);
+	assert_false(k.over);
+	owner.owns = true; /* it came back */
+	assert_int_equal(await(&k), 0);
+	assert_int_equal(k.first, 'z');
+	assert_int_equal(served, 1);
+}
+
+/* The next owner knows nothing of what its predecessor may have done. */
+TEST(a_call_is_not_repeated_at_another_owner)
+{
+	struct call k;
+
+	standby.lose_answers = 1;
+	begin(&k, standby.peer, "a", 1, 60000);
+	while (!served || standby.lose_answers)
+		some_turns(1);
+	some_turns(5);
+	standby.epoch = owner.epoch = EPOCH + 1;
+	assert_int_equal(await(&k), -ETIMEDOUT);
+	assert_int_equal(served, 1);
+}
+
+TEST(a_takeover_ends_what_is_under_way)
+{
+	struct call first, second;
+
+	serve_waits = true;
+	begin(&first, standby.peer, "a", 1, 60000);
+	some_turns(5);
+	standby.deaf = true;
+	begin(&second, standby.peer, "b", 1, 60000);
+	some_turns(5);
+	standby.owns = true;
+	standby.epoch = EPOCH + 1;
+	peer_abandon(standby.peer);
+	assert_int_equal(await(&first), -ETIMEDOUT);
+	assert_int_equal(await(&second), -EAGAIN);
+	peer_answer(waiting, 0, NULL, 0);
+	some_turns(5);
+}
+
+/* A controller that was started again is another caller, and its numbers begin anew. */
+TEST(another_process_is_another_caller)
+{
+	assert_int_equal(call("a", 1), 0);
+	assert_int_equal(gone, 0);
+	unplug(&standby);
+	plug_in(&standby, &owner, false);
+	assert_int_equal(call("b", 1), 0);
+	assert_int_equal(served, 2);
+	assert_int_equal(gone, 1);
+}
+
+/* As many bytes as there may be, none of them ours, or a piece of one: nothing but an answer without bytes. */
+TEST(foreign_bytes_are_refused)
+{
+	uint8_t bytes[PEER_HEADER_BYTES + 3];
+	struct peer_message m = {.kind = PEER_CALL,
+				    .topic = PEER_SCSI,
+				    .epoch = EPOCH,
+				    .caller = 99,
+				    .number = 1,
+				    .floor = 1,
+				    .data = (const uint8_t *)"abc",
+				    .len = 3},
+			    out;
+
+	assert_int_equal(peer_encode(&m, bytes, sizeof(bytes)), sizeof(bytes));
+	assert_true(peer_decode(bytes, sizeof(bytes), &out));
+	assert_int_equal(out.len, 3);
+	assert_int_equal(out.caller, 99);
+	assert_int_equal(peer_encode(&m, bytes, sizeof(bytes) - 1), 0);
+	for (size_t len = 0; len < sizeof(bytes); len++)
+		assert_false(peer_decode(bytes, len, &out));
+	for (size_t bit = 0; bit < sizeof(bytes) * 8; bit++) {
+		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		assert_false(peer_decode(bytes, sizeof(bytes), &out));
+		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+	m.floor = 2; /* above its own number */
+	peer_encode(&m, bytes, sizeof(bytes));
+	assert_false(peer_decode(bytes, sizeof(bytes), &out));
+	m.floor = 0;
+	peer_encode(&m, bytes, sizeof(bytes));
+	assert_false(peer_decode(bytes, sizeof(bytes), &out));
+}
+
+TEST(a_caller_cannot_have_more_kept_than_its_window)
+{
+	uint8_t bytes[PEER_HEADER_BYTES];
+	struct peer_message m = {.kind = PEER_CALL,
+		.topic = PEER_SCSI,
+		.epoch = EPOCH,
+		.caller = 99,
+		.number = 1000,
+		.floor = 1};
+	struct store_wire_ask a = {.to_owner = true, .data = bytes, .len = sizeof(bytes)};
+	struct carried *c;
+
+	peer_encode(&m, bytes, sizeof(bytes));
+	c = carry(&standby, &a);
+	reactor_defer(reactor, &c->there);
+	some_turns(5);
+	assert_int_equal(served, 0);
+	m.floor = 999;
+	peer_encode(&m, bytes, sizeof(bytes));
+	c = carry(&standby, &a);
+	reactor_defer(reactor, &c->there);
+	some_turns(5);
+	assert_int_equal(served, 1);
+	/* too many callers: those that there are go on */
+	for (unsigned i = 0; i < 20; i++) {
+		m.caller = 1000 + i;
+		peer_encode(&m, bytes, sizeof(bytes));
+		c = carry(&standby, &a);
+		reactor_defer(reactor, &c->there);
+		some_turns(5);
+	}
+	assert_in_range(served, 2, 5);
+}
+
+TEST(scsi_commands_and_answers_come_out_as_they_went_in)
+{
+	static uint8_t bytes[PEER_SCSI_MAX_BYTES], data[24] = {1, 2, 3}, room[64];
+	struct scsi_remote r = {.initiator = "iqn.test:a",
+				   .isid = {0x80, 1, 2, 3, 4, 5},
+				   .port = 2,
+				   .authenticated = true,
+				   .lun_id = {9, 8, 7},
+				   .cdb = {0x5F, 6},
+				   .cdb_len = 10,
+				   .direction = SCSI_FROM_INITIATOR,
+				   .data = data,
+				   .data_len = sizeof(data)},
+			   out;
+	const uint8_t *sent;
+	size_t len = peer_scsi_encode(&r, bytes, sizeof(bytes));
+
+	assert_true(peer_scsi_decode(bytes, len, &out, &sent));
+	assert_string_equal(out.initiator, r.initiator);
+	assert_memory_equal(out.isid, r.isid, 6);
+	assert_memory_equal(out.lun_id, r.lun_id, UP_ID_BYTES);
+	assert_memory_equal(out.cdb, r.cdb, SCSI_CDB_MAX_BYTES);
+	assert_int_equal(out.port, 2);
+	assert_true(out.authenticated);
+	assert_int_equal(out.direction, SCSI_FROM_INITIATOR);
+	assert_int_equal(out.data_len, sizeof(data));
+	assert_memory_equal(sent, data, sizeof(data));
+	assert_false(peer_scsi_decode(bytes, len - 1, &out, &sent));
+	assert_false(peer_scsi_decode(bytes, len + 1, &out, &sent));
+	bytes[9] = 3;
+	assert_false(peer_scsi_decode(bytes, len, &out, &sent));
+	bytes[9] = 2;
+	bytes[8] = 2;
+	assert_false(peer_scsi_decode(bytes, len, &out, &sent));
+	r.data_len = PEER_DATA_MAX_BYTES + 1;
+	assert_int_equal(peer_scsi_encode(&r, bytes, sizeof(bytes)), 0);
+
+	r = (struct scsi_remote){.direction = SCSI_TO_INITIATOR,
+		.data = data,
+		.data_len = sizeof(data),
+		.status = 2,
+		.sense = {0x70},
+		.sense_len = 18};
+	len = peer_scsi_answer_encode(&r, bytes, sizeof(bytes));
+	out = (struct scsi_remote){.direction = SCSI_TO_INITIATOR, .data = room, .data_len = sizeof(room)};
+	assert_true(peer_scsi_answer_decode(bytes, len, &out));
+	assert_int_equal(out.status, 2);
+	assert_int_equal(out.sense_len, 18);
+	assert_int_equal(out.data_len, sizeof(data));
+	assert_memory_equal(room, data, sizeof(data));
+	out.data_len = sizeof(data) - 1; /* more than there is room for */
+	assert_false(peer_scsi_answer_decode(bytes, len, &out));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {T(a_call_is_carried_out_and_answered), T(the_owner_may_ask_too),
+		T(what_is_lost_is_sent_again_and_carried_out_once),
+		T(a_call_that_takes_long_is_not_begun_again),
+		T(many_are_under_way_at_a_time_and_each_gets_its_own_answer),
+		T(without_an_owner_a_call_ends_at_once),
+		T(patience_ends_and_says_whether_it_may_have_been_carried_out),
+		T(one_that_has_been_replaced_is_not_believed), T(a_call_is_not_repeated_at_another_owner),
+		T(a_takeover_ends_what_is_under_way), T(another_process_is_another_caller),
+		T(foreign_bytes_are_refused), T(a_caller_cannot_have_more_kept_than_its_window),
+		T(scsi_commands_and_answers_come_out_as_they_went_in)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
