@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "array/daemon.h"
+#include "array/peer_scsi.h"
 #include "array/service.h"
 #include "array/standby.h"
 #include "array/store/module.h"
@@ -312,6 +313,7 @@ int daemon_open_target(struct daemon *d)
 		options.groups = groups;
 		options.group_count = 2;
 		options.group = groups[0].id;
+		options.standby = peer_scsi_standby(d->role.peer_scsi);
 	}
 	return scsi_target_create(&options, &d->scsi);
 }
@@ -395,6 +397,8 @@ static int open_doors(struct daemon *d, struct fault *fault)
 
 	if (!err)
 		err = daemon_open_target(d);
+	if (!err)
+		role_serves(d);
 	if (!err)
 		err = open_iscsi(d, fault);
 	return err ? err : open_management(d, fault);
@@ -524,6 +528,7 @@ static bool stop_target(struct daemon *d)
 {
 	if (!d->scsi)
 		return false;
+	role_serves_no_more(d);
 	scsi_target_stop(d->scsi, daemon_step_done, d);
 	return true;
 }

@@ -21,6 +21,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 #include "array/daemon.h"
+#include "array/peer_scsi.h"
 #include "array/standby.h"
 #include "array/store/store.h"
 #include "array/util/message.h"
@@ -68,6 +69,18 @@ static int open_parts(struct daemon *d, struct fault *fault)
 	return err;
 }
 
+void role_serves(struct daemon *d)
+{
+	if (d->role.peer_scsi)
+		peer_scsi_serve(d->role.peer_scsi, role_stands_by(d) ? NULL : d->scsi);
+}
+
+void role_serves_no_more(struct daemon *d)
+{
+	if (d->role.peer_scsi)
+		peer_scsi_serve(d->role.peer_scsi, NULL);
+}
+
 /* Serves from d->store; what was served before goes. An error: all is as it was, and d->store is still the caller's. */
 static int serve_anew(struct daemon *d, struct store *store, enum role_state state, struct fault *fault)
 {
@@ -100,6 +113,7 @@ static int serve_anew(struct daemon *d, struct store *store, enum role_state sta
 	array_event_listen(d->array, &d->log);
 	iscsi_server_rehome(d->iscsi, d->array, d->scsi);
 	management_set_array(d->management, d->array);
+	role_serves(d);
 	d->role.giver = NULL;
 	d->role.retired++;
 	retired_go(r, &before, d->reactor, d->management, retired_gone, d);
@@ -197,6 +211,7 @@ static void array_owned(void *arg, struct store *store)
 	}
 	d->role.giver = giver;
 	d->role.waiting = NULL;
+	peer_abandon(d->role.peer);
 	reactor_timer_disarm(d->reactor, &d->role.losing);
 	array_event_tell(d->array, ARRAY_EVENT_WARNING, "controller",
 		"controller %u owns the array from now on: the other one gave it back, or was locked out of Ceph",
@@ -277,7 +292,11 @@ int role_open(struct daemon *d, const struct store_module *module, const struct 
 
 	d->role.module = module;
 	d->role.store = *store;
-	err = wait_for_array(d);
+	err = peer_scsi_create(&d->role.peer, d->reactor, &d->role.peer_scsi);
+	if (!err) {
+		d->role.store.wire = peer_wire(d->role.peer);
+		err = wait_for_array(d);
+	}
 	if (!err)
 		err = controller_first(d->role.waiting, &d->store, &seen, fault);
 	if (err)
@@ -329,6 +348,8 @@ static void waits_no_more(void *arg)
 
 bool role_stop_waiting(struct daemon *d)
 {
+	if (d->role.peer)
+		peer_stop(d->role.peer);
 	reactor_timer_disarm(d->reactor, &d->role.losing);
 	if (!d->role.waiting || !role_stands_by(d))
 		return false;
@@ -350,4 +371,6 @@ void role_destroy(struct daemon *d)
 {
 	controller_destroy(d->role.giver);
 	controller_destroy(d->role.waiting);
+	peer_scsi_destroy(d->role.peer_scsi);
+	peer_destroy(d->role.peer);
 }

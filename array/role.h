@@ -12,6 +12,8 @@
 
 struct daemon;
 struct controller;
+struct peer;
+struct peer_scsi;
 
 enum role_state {
 	ROLE_OWNER, /* also of an array that has no other controller */
@@ -27,7 +29,9 @@ struct role {
 	const struct store_module *module;
 	struct controller *waiting; /* not of an owner */
 	struct controller *giver;   /* the store that is served came from it; it lives as long */
-	bool lost_early;            /* the store was lost before it was served */
+	struct peer *peer;          /* to the other one; NULL: there is none */
+	struct peer_scsi *peer_scsi;
+	bool lost_early; /* the store was lost before it was served */
 	struct reactor_timer losing;
 	unsigned retired; /* what was served before and is not gone yet */
 	bool end_waits_for_retired;
@@ -37,6 +41,9 @@ struct role {
 /* Before the reactor runs: the array into d->store, or, while another umbrad owns it, what its catalogue says. */
 int role_open(struct daemon *d, const struct store_module *module, const struct store_module_options *store,
 	struct fault *fault);
+/* d->scsi carries out what the other one passes on, if this one owns the array. */
+void role_serves(struct daemon *d);
+void role_serves_no_more(struct daemon *d); /* d->scsi ends */
 /* For the store's options, of any store in Ceph: another umbrad has the array, or may have it. */
 void role_fenced(void *arg, const char *reason);
 /* What is served, or is about to be, only shows what another umbrad's array has. */

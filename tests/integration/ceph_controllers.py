@@ -268,7 +268,7 @@ def a_killed_owner_is_followed(one, two):
     assert pr_out(mine, 0, 0, 0, 0xA, 0)[0] == 0
     assert pr_out(Session(one, 'a'), 6, 0, 0, 0xA, 0)[0] == 0
     writer.session = Session(one, 'a')
-    assert pr_out(theirs, 0, 0, 0, 0xA, 0)[1] == STANDBY
+    assert pr_out(theirs, 0, 0, 0xB, 0xA, 0)[0] == 0x18  # the owner knows its key
     assert pr_out(mine, 1, 5, 0xA, 0, 0)[0] == 0  # Write Exclusive, Registrants Only
     writer.start()
     wait_until('it writes', lambda: writer.acknowledged > 20)
