@@ -166,14 +166,16 @@ static HRESULT query(struct provider *p, struct record *r, const wchar_t *name, 
 }
 
 /* As RPCSS does it for VSS, which runs as LocalSystem. */
-static HRESULT create_instance(struct provider *p)
+static HRESULT create_instance(struct provider *p, bool again)
 {
 	HRESULT hr = com_may_activate(&p->entry.clsid, COM_SYSTEM, com_service_runs(&p->entry.clsid));
 	if (SUCCEEDED(hr))
 		hr = com_may_call(&p->entry.clsid, COM_SYSTEM);
-	return FAILED(hr) ? hr
-			  : CoCreateInstance(&p->entry.clsid, NULL, CLSCTX_LOCAL_SERVER,
-				    &IID_IVssHardwareSnapshotProvider, (void **)&p->hw);
+	if (FAILED(hr))
+		return hr;
+	wine_start_service(&p->entry.clsid, again);
+	return CoCreateInstance(&p->entry.clsid, NULL, CLSCTX_LOCAL_SERVER, &IID_IVssHardwareSnapshotProvider,
+		(void **)&p->hw);
 }
 
 static HRESULT create(struct provider *p, struct record *r)
@@ -184,7 +186,7 @@ static HRESULT create(struct provider *p, struct record *r)
 	for (int attempt = 0; attempt < 2; attempt++) {
 		ULONG call =
 			record_call_begin(r, L"CoCreateInstance", L"%ls, IVssHardwareSnapshotProvider", text);
-		hr = record_call_end(r, call, create_instance(p));
+		hr = record_call_end(r, call, create_instance(p, attempt > 0));
 		if (!wine_found_dead_class(hr) || attempt > 0)
 			break;
 		server_forget_dead_classes();

@@ -9,6 +9,7 @@
 #include "lab/coordinator/settings.h"
 
 #define STOP_MS  60000
+#define START_MS 30000
 #define TRIES    4
 #define PAUSE_MS 250
 
@@ -59,18 +60,47 @@ static bool read_text(const wchar_t *path, const wchar_t *name, wchar_t *out, DW
 	       ERROR_SUCCESS;
 }
 
-/* The service that a provider's class runs in, by way of its AppID. */
-static bool service_of(const wchar_t *provider, wchar_t *service, DWORD chars)
+/* The service that a class runs in, by way of its AppID. */
+static bool service_of_class(const wchar_t *clsid, wchar_t *service, DWORD chars)
 {
-	wchar_t path[256], clsid[64], app_id[64];
-	_snwprintf(path, 256, LAB_PROVIDERS_KEY L"\\%ls\\CLSID", provider);
-	if (!read_text(path, NULL, clsid, 64))
-		return false;
+	wchar_t path[256], app_id[64];
 	_snwprintf(path, 256, L"Software\\Classes\\CLSID\\%ls", clsid);
 	if (!read_text(path, L"AppID", app_id, 64))
 		return false;
 	_snwprintf(path, 256, L"Software\\Classes\\AppID\\%ls", app_id);
 	return read_text(path, L"LocalService", service, chars);
+}
+
+static bool service_of(const wchar_t *provider, wchar_t *service, DWORD chars)
+{
+	wchar_t path[256], clsid[64];
+	_snwprintf(path, 256, LAB_PROVIDERS_KEY L"\\%ls\\CLSID", provider);
+	return read_text(path, NULL, clsid, 64) && service_of_class(clsid, service, chars);
+}
+
+static bool is_in(SC_HANDLE service, DWORD state)
+{
+	SERVICE_STATUS status;
+	return QueryServiceStatus(service, &status) && status.dwCurrentState == state;
+}
+
+void wine_start_service(const CLSID *clsid, bool killed_too)
+{
+	wchar_t text[64], name[256];
+	StringFromGUID2(clsid, text, 64);
+	if (!under_wine() || !service_of_class(text, name, 256))
+		return;
+	SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+	SC_HANDLE service =
+		manager ? OpenServiceW(manager, name, SERVICE_START | SERVICE_QUERY_STATUS) : NULL;
+	bool start = service && (killed_too ? !runs(service) : is_in(service, SERVICE_STOPPED));
+	if (start && StartServiceW(service, 0, NULL))
+		for (int ms = 0; ms < START_MS && is_in(service, SERVICE_START_PENDING); ms += 10)
+			Sleep(10);
+	if (service)
+		CloseServiceHandle(service);
+	if (manager)
+		CloseServiceHandle(manager);
 }
 
 void wine_forget_dead_classes(bool (*in_use)(const GUID *provider_id))
