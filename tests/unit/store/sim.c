@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 
 #define SECTOR 512u
 
-/* A write that no sync has covered yet, in order. data NULL: a discard. */
+/* A write that no sync has covered yet, in order. data NULL: zeros. */
 struct sim_write {
 	struct list_node link;
 	uint64_t offset, len;
@@ -115,14 +116,25 @@ static void touch(struct sim_disk_file *f, uint64_t offset, uint64_t len)
 		memset(f->touched + offset / PIECE, 1, (offset + len - 1) / PIECE - offset / PIECE + 1);
 }
 
+/* Zeros where nothing else has ever been: no page of it comes into being. */
+static void put_zeros(struct sim_disk_file *f, uint8_t *image, uint64_t offset, uint64_t len)
+{
+	for (uint64_t part; len > 0; offset += part, len -= part) {
+		part = PIECE - offset % PIECE < len ? PIECE - offset % PIECE : len;
+		if (f->touched[offset / PIECE])
+			memset(image + offset, 0, part);
+	}
+}
+
 static void put(
 	struct sim_disk_file *f, uint8_t *image, const struct sim_write *w, uint64_t from, uint64_t len)
 {
+	if (!w->data) {
+		put_zeros(f, image, w->offset + from, len);
+		return;
+	}
 	touch(f, w->offset + from, len);
-	if (w->data)
-		memcpy(image + w->offset + from, w->data + from, len);
-	else
-		memset(image + w->offset + from, 0, len);
+	memcpy(image + w->offset + from, w->data + from, len);
 }
 
 static void drop_first(struct sim_disk_file *f)
@@ -159,7 +171,12 @@ static void sync_failed(struct sim *s, struct sim_disk_file *f, uint64_t number)
 	}
 }
 
-/* data NULL: zeros (a discard) */
+static bool is_zero(const uint8_t *data, uint64_t len)
+{
+	return len > 0 && data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* iov NULL: a discard. */
 static void file_write(
 	struct sim_open_file *o, const struct iovec *iov, unsigned count, uint64_t offset, uint64_t len)
 {
@@ -171,7 +188,7 @@ static void file_write(
 	make_room(f, offset + len);
 	w->offset = offset;
 	w->len = len;
-	if (iov) {
+	if (iov && !(count == 1 && iov->iov_len >= len && is_zero(iov->iov_base, len))) {
 		w->data = malloc(len);
 		assert(w->data);
 		for (unsigned i = 0; i < count && at < len; i++) {
@@ -181,9 +198,9 @@ static void file_write(
 			at += part;
 		}
 		assert(at == len);
-		if (offset + len > f->size)
-			f->size = offset + len;
 	}
+	if (iov && offset + len > f->size)
+		f->size = offset + len;
 	put(f, f->now, w, 0, len);
 	list_push_back(&f->unsynced, &w->link);
 	f->unsynced_count++;
@@ -213,6 +230,7 @@ void sim_flip(struct sim *s, const char *name, uint64_t bit)
 
 	assert(f && bit / 8 < f->size);
 	sync_up_to(f, f->unsynced_base + f->unsynced_count, f->size);
+	touch(f, bit / 8, 1);
 	f->now[bit / 8] ^= (uint8_t)(1u << bit % 8);
 	f->durable[bit / 8] = f->now[bit / 8];
 }
@@ -235,6 +253,7 @@ void sim_put(struct sim *s, const char *name, const uint8_t *content, uint64_t b
 	sync_up_to(f, f->unsynced_base + f->unsynced_count, f->size);
 	make_room(f, bytes);
 	memset(f->now, 0, f->room);
+	touch(f, 0, bytes);
 	if (bytes)
 		memcpy(f->now, content, bytes);
 	memcpy(f->durable, f->now, f->room);
@@ -245,6 +264,7 @@ void sim_uncut(struct sim *s, const char *name)
 {
 	struct sim_disk_file *f = find_file(s, NULL, name);
 
+	touch(f, f->size, f->lost_size - f->size);
 	memcpy(f->now + f->size, f->lost + f->size, f->lost_size - f->size);
 	memcpy(f->durable + f->size, f->lost + f->size, f->lost_size - f->size);
 	f->size = f->durable_size = f->lost_size;
@@ -847,6 +867,9 @@ void sim_power_on(struct sim *s)
 
 void sim_init(struct sim *s, uint64_t seed)
 {
+	/* Large buffers that come and go all the time: not from new pages each time. */
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	memset(s, 0, sizeof(*s));
 	s->rng = seed;
 	list_init(&s->files);
