@@ -549,10 +549,6 @@ static int check_controller(struct reading *r)
 		return fault_set(r->fault, -EINVAL,
 			"%s: two controllers need a store that both reach: set type = rbd in [store], or remove [controller].",
 			r->path);
-	if (!c->peer_count)
-		return fault_set(r->fault, -EINVAL,
-			"%s: [controller] has no peer_portals: add those of the other controller, as its portals in [iscsi] are.",
-			r->path);
 	for (unsigned i = 0; i < c->portal_count; i++)
 		if (!c->portals[i].group)
 			c->portals[i].group = (uint16_t)c->controller;

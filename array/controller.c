@@ -69,6 +69,13 @@ static bool waits(void *arg, const char *owner)
 	return on;
 }
 
+static bool may_take(void *arg)
+{
+	struct controller *c = arg;
+
+	return !c->options.may_take || c->options.may_take(c->options.arg);
+}
+
 static void begin(void *arg)
 {
 	struct controller *c = arg;
@@ -136,8 +143,7 @@ static void fenced(void *arg, const char *reason)
 {
 	struct controller *c = arg;
 
-	if (c->options.store.fenced)
-		c->options.store.fenced(c->options.store.notice_arg, reason);
+	c->options.lost(c->options.arg, c, reason);
 }
 
 /* ---- the thread ---- */
@@ -309,8 +315,13 @@ int controller_create(const struct controller_options *options, struct controlle
 	if (!c)
 		return -ENOMEM;
 	c->options = *options;
-	c->standby = (struct store_standby){
-		.arg = c, .waits = waits, .begin = begin, .record = record, .disk = disk, .end = end};
+	c->standby = (struct store_standby){.arg = c,
+		.waits = waits,
+		.begin = begin,
+		.record = record,
+		.disk = disk,
+		.end = end,
+		.may_take = may_take};
 	c->store = options->store;
 	c->store.notice = notice;
 	c->store.fenced = fenced;

@@ -26,6 +26,10 @@ struct controller_options {
 	void (*seen)(void *arg, struct snapshot *s);          /* the catalogue says something new */
 	void (*owned)(void *arg, struct store *store);        /* the last one */
 	void (*failed)(void *arg, const struct fault *fault); /* it is tried again every few seconds */
+	/* The store that came from `owned` has lost the array; perhaps before that call. */
+	void (*lost)(void *arg, struct controller *c, const char *reason);
+	/* On the controller's thread: the array was given back; is it for this one? NULL: yes. */
+	bool (*may_take)(void *arg);
 	void *arg;
 };
 /* Begins to wait. 0, -ENOMEM, -EAGAIN. */

@@ -48,6 +48,8 @@ struct daemon {
 void daemon_log(int level, const char *area, const char *text, uint32_t message);
 /* Tells why umbrad fails, and sets its exit code. Returns err. */
 int daemon_fail(struct daemon *d, const char *area, struct fault *fault, int err);
+/* The array is another umbrad's, or may be, and this one cannot stand by. */
+_Noreturn void daemon_end_at_once(const char *reason);
 /* As the configuration and the role say. */
 struct array_options daemon_array_options(const struct daemon *d);
 int daemon_open_inband(struct daemon *d); /* into d, for d->array */

@@ -70,6 +70,16 @@ int daemon_fail(struct daemon *d, const char *area, struct fault *fault, int err
 	return err;
 }
 
+_Noreturn void daemon_end_at_once(const char *reason)
+{
+	char text[300];
+
+	snprintf(text, sizeof(text), "this umbrad has lost the array and ends at once: %s", reason);
+	daemon_log(3, "rbd", text, message_of("this umbrad has lost the array and ends at once"));
+	sd_notifyf(0, "STATUS=%s\nERRNO=%d", text, ESHUTDOWN);
+	_exit(1);
+}
+
 static const char *store_area(const struct daemon *d)
 {
 	return d->config.store == CONFIG_STORE_RBD ? "rbd" : "pool";
@@ -227,6 +237,13 @@ static int open_pool(struct daemon *d, struct fault *fault)
 	return pool_open(&options, d->reactor, &d->store, fault);
 }
 
+/* Of an array without another controller. What is under way ends with the process, as in a crash: hosts see a path that is gone. */
+static void store_fenced(void *arg, const char *reason)
+{
+	(void)arg;
+	daemon_end_at_once(reason);
+}
+
 static int open_rbd(struct daemon *d, struct fault *fault)
 {
 	const struct config *c = &d->config;
@@ -238,7 +255,7 @@ static int open_rbd(struct daemon *d, struct fault *fault)
 		.array = c->rbd_array,
 		.notice = store_notice,
 		.notice_arg = d,
-		.fenced = role_fenced,
+		.fenced = store_fenced,
 	};
 	const struct store_module *module = store_module_load("rbd", fault);
 
@@ -309,7 +326,7 @@ int daemon_open_target(struct daemon *d)
 	};
 
 	if (c->controller) {
-		standby_groups(c, role_stands_by(d) ? SCSI_ACCESS_STANDBY : SCSI_ACCESS_OPTIMIZED, groups);
+		role_groups(d, groups);
 		options.groups = groups;
 		options.group_count = 2;
 		options.group = groups[0].id;
@@ -366,7 +383,7 @@ static int open_iscsi(struct daemon *d, struct fault *fault)
 	struct iscsi_options options = iscsi_options_of(d);
 	int err = listen_patiently(d, &options, fault);
 
-	return err ? err : standby_tell_peers(&d->config, d->iscsi);
+	return err ? err : role_listens(d);
 }
 
 static int open_management(struct daemon *d, struct fault *fault)
@@ -383,7 +400,8 @@ static int open_management(struct daemon *d, struct fault *fault)
 	};
 
 	d->transport = (struct management_transport){.ctx = d,
-		.controller = c->controller ? role_view : NULL,
+		.controllers = c->controller ? role_view : NULL,
+		.move = role_move,
 		.target_name = c->target_name,
 		.session = transport_session,
 		.portal = transport_portal,
@@ -452,6 +470,7 @@ static void reload(struct reactor_message *message)
 			iscsi_server_reload(d->iscsi, &iscsi);
 			scsi_target_reload(d->scsi, &scsi);
 			management_reload(d->management, d->config.management_connections_max);
+			role_reload(d);
 		}
 		tell_reload(d, taken, refused);
 		sd_notify(0, "READY=1");
@@ -619,6 +638,7 @@ static void begin_stop(struct reactor_message *message)
 	sd_notify(0, "STOPPING=1");
 	daemon_log(6, "array", "stopping", 0);
 	d->end_begun = true;
+	role_end(d);
 	d->next_step.call = next_step;
 	reactor_defer(d->reactor, &d->next_step);
 }

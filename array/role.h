@@ -6,9 +6,14 @@
 #ifndef UMBRA_ROLE_H
 #define UMBRA_ROLE_H
 
+#include <stdatomic.h>
 #include "array/control/control.h"
+#include "array/pair.h"
 #include "array/reactor/reactor.h"
+#include "array/scsi/scsi.h"
 #include "array/store/module.h"
+#include "array/store/snapshot.h"
+#include "array/store/wire.h"
 
 struct daemon;
 struct controller;
@@ -21,18 +26,37 @@ enum role_state {
 	/* It was the owner, and what it served answers nothing any more: until the catalogue has been read over a new connection
 	 * to Ceph. */
 	ROLE_LOSING,
+	/* It gives the array back, or has, and nobody has it yet. */
+	ROLE_LEAVING,
+};
+
+/* Giving the array to the other controller. */
+struct role_move {
+	bool waits, failed, force; /* waits: for what is under way, as the owner */
+	char text[300];            /* what it waits for, or why it failed */
+	struct snapshot *seen;     /* of the catalogue, as the controller that stands by will show it */
+	uint64_t until_ns, free_ns, epoch;
+	atomic_bool hold; /* the array is not for this one */
+	struct reactor_timer timer;
 };
 
 struct role {
 	enum role_state state;
+	struct pair *pair;                 /* NULL: there is no other controller */
 	struct store_module_options store; /* for each connection */
 	const struct store_module *module;
-	struct controller *waiting; /* not of an owner */
+	struct controller *waiting; /* not of an owner, but for one that is about to leave */
 	struct controller *giver;   /* the store that is served came from it; it lives as long */
 	struct peer *peer;          /* to the other one; NULL: there is none */
 	struct peer_scsi *peer_scsi;
-	bool lost_early; /* the store was lost before it was served */
+	struct store_wire_user wire;     /* for each store: ours, to the peer's */
+	struct store_wire *wire_to_come; /* of `waiting`, while the owner's is in use */
+	bool lost_early;                 /* what `waiting` has got was lost before it was served */
 	struct reactor_timer losing;
+	struct role_move move;
+	uint64_t takes, losses;
+	bool other_lived, other_known; /* as was told */
+	char problem_told[256];
 	unsigned retired; /* what was served before and is not gone yet */
 	bool end_waits_for_retired;
 	struct reactor_timer stop_waiting;
@@ -44,13 +68,19 @@ int role_open(struct daemon *d, const struct store_module *module, const struct 
 /* d->scsi carries out what the other one passes on, if this one owns the array. */
 void role_serves(struct daemon *d);
 void role_serves_no_more(struct daemon *d); /* d->scsi ends */
-/* For the store's options, of any store in Ceph: another umbrad has the array, or may have it. */
-void role_fenced(void *arg, const char *reason);
 /* What is served, or is about to be, only shows what another umbrad's array has. */
 bool role_stands_by(const struct daemon *d);
-/* For the management: ctx is the daemon. */
-void role_view(void *ctx, struct management_controller *out);
+void role_groups(struct daemon *d, struct scsi_port_group groups[2]); /* of both controllers */
+int role_listens(struct daemon *d);                                   /* d->iscsi is there */
+void role_reload(struct daemon *d);                                   /* the configuration was */
 
+/* For the management: ctx is the daemon. */
+void role_view(void *ctx, struct management_controllers *out);
+/* Begins to give the array to the other controller: waits for what is under way, for MOVE_WAIT_MS at most, while hosts are served as
+ * before. force: copy sets that are being made are not waited for, and are not there afterwards. */
+int role_move(void *ctx, bool force, struct fault *fault);
+
+void role_end(struct daemon *d); /* umbrad ends: nothing of this begins any more */
 /* Steps of the end (main.c): true: daemon_step_done comes. */
 bool role_stop_waiting(struct daemon *d);
 bool role_wait_for_retired(struct daemon *d);

@@ -10,30 +10,62 @@
 
 #define RETIRE_LOOK_MS 100
 
-/* This controller's ports and the other one's. Whether that one can be reached nobody knows here: hosts do. */
-void standby_groups(const struct config *c, enum scsi_access own, struct scsi_port_group groups[2])
+static bool is_ours(const struct config *c, uint16_t group)
+{
+	for (unsigned i = 0; i < c->portal_count; i++)
+		if (config_portal_group(&c->portals[i]) == group)
+			return true;
+	return false;
+}
+
+/* A card may have anything on it: what does not fit is told elsewhere (pair.c), and left out here. */
+unsigned standby_peers(const struct config *c, struct pair *pair, struct iscsi_peer_portal *out)
+{
+	struct pair_look look;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < c->peer_count && count < CARD_PORTALS_MAX; i++, count++) {
+		memcpy(out[count].address, c->peers[i].address, sizeof(out[count].address));
+		out[count].port = c->peers[i].port;
+		out[count].group = config_portal_group(&c->peers[i]);
+	}
+	if (count)
+		return count;
+	pair_look(pair, &look);
+	for (unsigned i = 0; i < look.other.portal_count; i++)
+		if (!is_ours(c, look.other.portals[i].group))
+			out[count++] = look.other.portals[i];
+	return count;
+}
+
+static enum scsi_access others_access(enum scsi_access own)
+{
+	switch (own) {
+	case SCSI_ACCESS_OPTIMIZED:
+		return SCSI_ACCESS_STANDBY;
+	case SCSI_ACCESS_STANDBY:
+		return SCSI_ACCESS_OPTIMIZED;
+	default:
+		return SCSI_ACCESS_TRANSITIONING;
+	}
+}
+
+/* Whether the other one can be reached nobody knows here: hosts do. */
+void standby_groups(const struct config *c, enum scsi_access own, const struct iscsi_peer_portal *peers,
+	unsigned count, struct scsi_port_group groups[2])
 {
 	memset(groups, 0, 2 * sizeof(groups[0]));
 	groups[0].id = (uint16_t)c->controller;
 	groups[0].access = own;
 	groups[1].id = (uint16_t)(3 - c->controller);
-	groups[1].access = own == SCSI_ACCESS_OPTIMIZED ? SCSI_ACCESS_STANDBY : SCSI_ACCESS_OPTIMIZED;
+	groups[1].access = others_access(own);
 	for (unsigned i = 0; i < c->portal_count; i++)
 		groups[0].ports[groups[0].port_count++] = config_portal_group(&c->portals[i]);
-	for (unsigned i = 0; i < c->peer_count; i++)
-		groups[1].ports[groups[1].port_count++] = config_portal_group(&c->peers[i]);
-}
-
-int standby_tell_peers(const struct config *c, struct iscsi_server *iscsi)
-{
-	struct iscsi_peer_portal peers[CONFIG_PORTALS_MAX];
-
-	for (unsigned i = 0; i < c->peer_count; i++) {
-		memcpy(peers[i].address, c->peers[i].address, sizeof(peers[i].address));
-		peers[i].port = c->peers[i].port;
-		peers[i].group = config_portal_group(&c->peers[i]);
-	}
-	return iscsi_server_set_peers(iscsi, peers, c->peer_count);
+	for (unsigned i = 0; i < count; i++)
+		groups[1].ports[groups[1].port_count++] = peers[i].group;
+	/* As long as nothing is known of it: the group that it has if nobody says another. */
+	if (!count && !is_ours(c, groups[1].id))
+		groups[1].ports[groups[1].port_count++] = groups[1].id;
 }
 
 /* ---- the control channel ------------------------------------------------------------------------------- */

@@ -7,12 +7,14 @@
 #include "array/control/control.h"
 #include "array/controller.h"
 #include "array/iscsi/iscsi.h"
+#include "array/pair.h"
 #include "array/scsi/scsi.h"
 
+/* The other controller's portals, as the configuration says them, or else its card. At most CARD_PORTALS_MAX. */
+unsigned standby_peers(const struct config *c, struct pair *pair, struct iscsi_peer_portal *out);
 /* This controller's ports, in this state, and the other one's. */
-void standby_groups(const struct config *c, enum scsi_access own, struct scsi_port_group groups[2]);
-/* The other controller's portals, for SendTargets. */
-int standby_tell_peers(const struct config *c, struct iscsi_server *iscsi);
+void standby_groups(const struct config *c, enum scsi_access own, const struct iscsi_peer_portal *peers,
+	unsigned count, struct scsi_port_group groups[2]);
 /* The control channel of a controller that stands by: the provider goes to the other one at once. */
 extern const struct scsi_inband standby_inband;
 

@@ -173,6 +173,8 @@ int verb_pool_grow(struct invocation *in);
 int verb_pool_backup(struct invocation *in);
 int verb_pool_restore(struct invocation *in);
 int verb_rbd_create(struct invocation *in);
+int verb_controller_list(struct invocation *in);
+int verb_controller_move(struct invocation *in);
 int verb_lun_create(struct invocation *in);
 int verb_lun_list(struct invocation *in);
 int verb_lun_show(struct invocation *in);

@@ -36,6 +36,10 @@ static const struct option_row pool_dump_options[] = {
 	{"map", NULL, "every entry of the map, not only how many each branch has"},
 	{NULL, NULL, NULL},
 };
+static const struct option_row move_options[] = {
+	{"force", NULL, "do not wait for copy sets that are being made: they are undone"},
+	{NULL, NULL, NULL},
+};
 static const struct option_row size_options[] = {
 	{"size", "SIZE", "as in 500G (powers of 1024)"},
 	{NULL, NULL, NULL},
@@ -251,6 +255,14 @@ const struct verb ctl_verbs[] = {
 		"Makes an empty array in POOL, a pool of a Ceph cluster that `rbd pool init` has prepared. umbrad is not needed; the "
 		"package umbra-rbd is. docs/ceph.md tells the rights that the Ceph user needs.",
 		verb_rbd_create},
+	{"controller", "list", "", 0, 0, NULL,
+		"Shows the two controllers of an array in Ceph: which one owns it, since when, and where each is reached.",
+		verb_controller_list},
+	{"controller", "move", "", 0, 0, move_options,
+		"Gives the array to the other controller, and waits until that one has it; to be given at the one that owns it. Copy sets "
+		"that are being made, and other calls, have 30 seconds to end, while hosts are served as ever; else it is refused. "
+		"Hosts go on over the other path, within about a second.",
+		verb_controller_move},
 	{"lun", "create", "NAME", 1, 1, size_options,
 		"Makes a LUN. It is thin: space is used as it is written.", verb_lun_create},
 	{"lun", "list", "", 0, 0, NULL, "Lists the ordinary LUNs.", verb_lun_list},

@@ -25,12 +25,17 @@ static void print_sessions(const json_t *sessions)
 	print_rows(columns, sessions);
 }
 
-static const char *role_of(const json_t *controller)
+static void print_role(const json_t *controller)
 {
-	if (strcmp(text_of(controller, "role"), "owner") == 0)
-		return "which owns the array";
-	return *text_of(controller, "owner") ? "which stands by; the array is owned by umbrad on "
-					     : "which stands by";
+	const json_t *other = json_object_get(controller, "other");
+	const char *role = text_of(controller, "role"), *owner = text_of(controller, "owner");
+
+	printf("control  controller %s, ", count_of(controller, "number"));
+	if (strcmp(role, "owner") == 0)
+		printf("which owns the array; controller %s: %s\n", count_of(other, "number"),
+			text_of(other, "role"));
+	else
+		printf("which stands by%s%s\n", *owner ? "; the array is owned by umbrad on " : "", owner);
 }
 
 static void print_status(const json_t *status)
@@ -45,8 +50,7 @@ static void print_status(const json_t *status)
 	printf("array    %s (%s), umbrad %s, since %s\n", text_of(array, "name"), text_of(array, "id"),
 		text_of(array, "version"), time_of(array, "started_unix_ms"));
 	if (json_is_object(controller))
-		printf("control  controller %s, %s%s\n", count_of(controller, "number"), role_of(controller),
-			*text_of(controller, "owner") ? text_of(controller, "owner") : "");
+		print_role(controller);
 	printf("target   %s\n", text_of(array, "target_name"));
 	json_array_foreach(json_object_get(array, "portals"), i, portal) printf(
 		"portal   %s port %s, group %s%s%s\n", text_of(portal, "address"), count_of(portal, "port"),

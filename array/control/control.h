@@ -50,16 +50,36 @@ struct management_portal {
 	uint16_t port, group;
 	char redirect[300]; /* "address, permanently", empty: it serves */
 };
-/* One of two controllers. */
+/* One of two controllers. Of the other one, what it has left in Ceph. */
+#define MANAGEMENT_CONTROLLER_PORTALS_MAX 16
 struct management_controller {
 	unsigned number;
-	bool owns;      /* the array; else it stands by */
-	char owner[80]; /* the machine that does; "": this one, or it is not known */
+	bool known, lives;
+	const char *role; /* "owner", "standby", "leaving" (on its way there), "ended" (in order), "gone" */
+	char machine[80], version[24], target_name[UP_NAME_MAX_BYTES + 1];
+	uint64_t since_unix_ms; /* in its role; 0: it is not known */
+	uint64_t seen_ms;       /* so long ago it was seen to live; UINT64_MAX: it was not */
+	unsigned portal_count;
+	struct management_portal portals[MANAGEMENT_CONTROLLER_PORTALS_MAX];
+};
+struct management_controllers {
+	struct management_controller self, other;
+	bool owns;         /* this one, the array; else it stands by */
+	char owner[80];    /* the machine that does, as the catalogue says; "": this one, or nobody */
+	char problem[256]; /* the two do not fit together; "": they do */
+	uint64_t epoch;    /* of the owner's lease; 0: it is not known */
+	uint64_t lease_ms; /* so long ago it was renewed; UINT64_MAX: it is not known */
+	uint64_t takes,
+		losses; /* how often this umbrad became the owner since it started, and how often it was replaced */
+	const char *move;    /* "none", "waits" (for what is under way), "leaves", "failed" */
+	char move_text[300]; /* what it waits for, or why it failed */
 };
 
 struct management_transport {
 	void *ctx;
-	void (*controller)(void *ctx, struct management_controller *out); /* NULL: there is no other one */
+	void (*controllers)(void *ctx, struct management_controllers *out); /* NULL: there is no other one */
+	/* Gives the array to the other controller; begins to. */
+	int (*move)(void *ctx, bool force, struct fault *fault);
 	const char *target_name;
 	/* Both: index 0 … until false. */
 	bool (*session)(void *ctx, unsigned index, struct management_session *out);

@@ -76,7 +76,7 @@ struct management {
 
 static const struct mgmt_method *const tables[] = {mgmt_lun_methods, mgmt_host_methods, mgmt_set_methods,
 	mgmt_policy_methods, mgmt_resync_methods, mgmt_recycle_methods, mgmt_load_methods,
-	mgmt_status_methods};
+	mgmt_controller_methods, mgmt_status_methods};
 
 /* ---- sending -------------------------------------------------------------------------------------- */
 

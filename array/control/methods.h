@@ -15,7 +15,7 @@ struct mgmt_method {
 /* Each ended by a row without a name. */
 extern const struct mgmt_method mgmt_lun_methods[], mgmt_host_methods[], mgmt_set_methods[],
 	mgmt_policy_methods[], mgmt_resync_methods[], mgmt_recycle_methods[], mgmt_load_methods[],
-	mgmt_status_methods[];
+	mgmt_controller_methods[], mgmt_status_methods[];
 
 /* The params, all of them, by jansson's unpack format (strict: unknown members are refused). False: the
  * call has been ended. */
@@ -41,6 +41,8 @@ json_t *mgmt_time(uint64_t unix_ms);
 json_t *mgmt_lun_json(struct lun *lun, bool detail);
 /* For the `done` of a call's array_call: ends the call with the LUN, or with the fault. */
 void mgmt_lun_done(struct array_call *call);
+/* This one of two controllers; null: there is no other one. */
+json_t *mgmt_controller_json(struct mgmt_call *c);
 json_t *mgmt_event_json(const struct array_event *e);
 
 #endif

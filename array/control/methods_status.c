@@ -121,18 +121,6 @@ static json_t *events_json(const struct array *a)
 		(json_int_t)array_event_count(a, ARRAY_EVENT_ERROR));
 }
 
-/* NULL: there is no other controller. */
-static json_t *controller_json(const struct management_transport *t)
-{
-	struct management_controller view;
-
-	if (!t || !t->controller)
-		return json_null();
-	t->controller(t->ctx, &view);
-	return json_pack("{s:i, s:s, s:s}", "number", (int)view.number, "role",
-		view.owns ? "owner" : "standby", "owner", view.owner);
-}
-
 static void status_method(struct mgmt_call *c)
 {
 	const struct management_transport *t = c->options->transport;
@@ -145,7 +133,7 @@ static void status_method(struct mgmt_call *c)
 		"portals", portals_json(c));
 	mgmt_result(
 		c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "array", array, "controller",
-			   controller_json(t), "pool", pool_json(c), "counts", counts_json(c), "limits",
+			   mgmt_controller_json(c), "pool", pool_json(c), "counts", counts_json(c), "limits",
 			   limits_json(c), "sessions", sessions_json(c), "events", events_json(c->array)));
 }
 

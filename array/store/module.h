@@ -39,6 +39,30 @@ struct store_standby {
 		size_t value_len);
 	int (*disk)(void *arg, uint64_t id, uint64_t size_bytes);
 	void (*end)(void *arg, int err);
+	/* The array was given back, and nobody has it. False: not this one, for now. NULL: at once. */
+	bool (*may_take)(void *arg);
+};
+
+/*
+ * What an array's controllers tell each other of themselves: a text (a card) under the number of each, kept beside the catalogue
+ * while and after the store is open or being opened. Calls come from the store's threads.
+ */
+#define STORE_CARD_MAX_BYTES 4096
+#define STORE_CARDS_MAX      2
+struct store_cards {
+	void *arg;
+	unsigned number; /* ours: 1 … STORE_CARDS_MAX */
+	/* Ours, as it is now; no two are the same. ended: it is the last one. Returns its length; 0: none is written this time. */
+	size_t (*write)(void *arg, char out[STORE_CARD_MAX_BYTES], bool ended);
+	/* Before the first one is written, each that is there. 0, or an error with its fault: then open ends with it. -EAGAIN: it
+	 * does not fit if somebody is still behind it; it comes once more if it changes while it is looked at (lives). */
+	int (*admit)(
+		void *arg, unsigned number, const char *text, size_t len, bool lives, struct fault *fault);
+	/* Every second or two, each that is there. still_ms: for so long it has not changed; UINT64_MAX: it never has while it was
+	 * looked at. */
+	void (*read)(void *arg, unsigned number, const char *text, size_t len, uint64_t still_ms);
+	/* The owner's lease was just renewed, or seen to have been, or is another than before. ours: this process has it. */
+	void (*lease)(void *arg, uint64_t epoch, bool ours);
 };
 
 struct store_module_options {
@@ -55,6 +79,7 @@ struct store_module_options {
 	void (*fenced)(void *arg, const char *reason);
 	const struct store_standby *standby; /* NULL: it does not wait */
 	const struct store_wire_user *wire;  /* to the array's other controllers; NULL: there is none */
+	const struct store_cards *cards;     /* NULL: there is no other controller */
 };
 
 struct store_module {

@@ -9,6 +9,7 @@
 //   run              (values, subject, job) -> { message, result | output, failed, go }; throws Wrong or RpcError.
 //                    job: { say(text), onCancel(stop) }, for what takes long
 import { configActions } from './config.js';
+import { controllerActions } from './controller.js';
 import { hostActions } from './host.js';
 import { imageActions } from './image.js';
 import { lunActions } from './lun.js';
@@ -19,4 +20,5 @@ import { shadowActions } from './shadow.js';
 
 export const actions = {
     ...poolActions, ...lunActions, ...imageActions, ...hostActions, ...setActions, ...shadowActions, ...policyActions, ...configActions,
+    ...controllerActions,
 };

@@ -5,7 +5,7 @@ import * as format from '../lib/format.js';
 import { WINDOW_MS } from '../lib/store.js';
 import { remedyOf } from '../remedies.js';
 import { chart, stack } from '../ui/chart.js';
-import { card, facts, link, table } from '../ui/table.js';
+import { card, facts, link, table, toolbar } from '../ui/table.js';
 
 const ATTENTION = 5;
 
@@ -45,20 +45,28 @@ function spaceCard(data) {
             ? h('p', { class: 'hint' }, `Counted for ${data.space.counted} of ${data.space.luns} LUNs; the others count as live.`) : null);
 }
 
-function arrayCard(data) {
-    const { array, counts, limits, events } = data.status;
+/** Of an array in Ceph with two controllers. */
+function role({ number, role: is, owner, other }) {
+    if (is === 'owner')
+        return `${number}, which owns the array; controller ${other.number}: ${other.role}`;
+    return `${number}, which stands by${owner ? `; the array is owned by umbrad on ${owner}` : ''}`;
+}
+
+function arrayCard(data, run) {
+    const { array, controller, counts, limits, events } = data.status;
     return card('Array', facts([
         ['Name', array.name],
         ['Target', array.target_name],
         ['Portals', array.portals.map(portal =>
             `${portal.address}:${portal.port}, group ${portal.group}${portal.redirect ? `, sends hosts to ${portal.redirect}` : ''}`).join('; ')],
+        ...(controller ? [['Controller', role(controller)]] : []),
         ['umbrad', `${array.version}, since ${format.time(array.started_unix_ms)}`],
         ['LUNs', `${counts.luns} and ${counts.shadows} shadow LUNs of ${limits.luns_max}`],
         ['Hosts', `${counts.hosts} of ${limits.hosts_max}`],
         ['Copy sets', `${counts.sets} of ${limits.sets_max}, ${counts.sets_unkept} of them not kept yet`],
         ['Recycle bin', `${counts.recycled} shadow LUNs`],
         ['Events since the start', `${events.error} errors, ${events.warning} warnings`],
-    ]));
+    ]), controller && controller.role === 'owner' ? toolbar(run, 'Controller', [['controller-move', 'Move to the other controller']]) : null);
 }
 
 function charts(data) {
@@ -103,6 +111,6 @@ export const overview = {
     title: 'Overview',
     needs: () => ['status', 'space'],
     ready: data => data.status,
-    render: ({ data }) => h('div', { class: 'cards' }, spaceCard(data), attention(data), charts(data), arrayCard(data),
+    render: ({ data, run }) => h('div', { class: 'cards' }, spaceCard(data), attention(data), charts(data), arrayCard(data, run),
         h('section', { class: 'card wide' }, h('h2', {}, 'Sessions'), sessionTable(data.sessions, 'Sessions and their load'))),
 };

@@ -31,7 +31,7 @@ class Controller(Array):
         del self.config['pool']
         self.config['iscsi']['portals'] = f'127.0.0.1:{ports[number - 1]}'
         self.config.update(store={'type': 'rbd'}, rbd={'pool': cluster.pool, 'conf': cluster.conf},
-                           controller={'number': number, 'peer_portals': f'127.0.0.1:{ports[2 - number]}'})
+                           controller={'number': number})
         self.write_config()
 
     def role(self):
@@ -206,14 +206,18 @@ def one_owns_the_other_stands_by(one, two):
             assert 'stands by' in error.stderr, error
     both = {f'127.0.0.1:{one.port},1', f'127.0.0.1:{two.port},2'}
     for controller in (one, two):
-        raw = Raw(controller.port)
-        assert raw.login(HOSTS['a']).status == 0
-        raw.send(raw.header(TEXT, FINAL, ttt=NO_TAG), text([('SendTargets', 'All')]))
-        told = pairs(raw.expect(TEXT_RESPONSE).data)
-        assert {value for key, value in told if key == 'TargetAddress'} == both, told
-        raw.close()
+        wait_until('hosts are told of both', lambda controller=controller: targets(controller) == both)
     mine.close()
     other.close()
+
+
+def targets(controller):
+    raw = Raw(controller.port)
+    assert raw.login(HOSTS['a']).status == 0
+    raw.send(raw.header(TEXT, FINAL, ttt=NO_TAG), text([('SendTargets', 'All')]))
+    found = {value for key, value in pairs(raw.expect(TEXT_RESPONSE).data) if key == 'TargetAddress'}
+    raw.close()
+    return found
 
 
 def what_changes_is_followed(one, two):

@@ -105,8 +105,8 @@ bool rbd_disk_value_parse(
 
 void rbd_owner_format(char out[512], const struct rbd_owner *o)
 {
-	snprintf(out, 512, "%s|%s %" PRIu64 " %" PRIu64 "|%s", o->addresses, o->machine, o->pid, o->start,
-		o->host);
+	snprintf(out, 512, "%s|%s %" PRIu64 " %" PRIu64 "|%s", o->addresses, o->process.machine,
+		o->process.pid, o->process.start, o->host);
 }
 
 bool rbd_owner_parse(const char *text, struct rbd_owner *out)
@@ -114,8 +114,8 @@ bool rbd_owner_parse(const char *text, struct rbd_owner *out)
 	int end = 0;
 
 	memset(out, 0, sizeof(*out));
-	if (sscanf(text, "%255[^|]|%79[^| ] %" SCNu64 " %" SCNu64 "|%n", out->addresses, out->machine,
-		    &out->pid, &out->start, &end) != 4 ||
+	if (sscanf(text, "%255[^|]|%79[^| ] %" SCNu64 " %" SCNu64 "|%n", out->addresses, out->process.machine,
+		    &out->process.pid, &out->process.start, &end) != 4 ||
 		!end)
 		return false;
 	snprintf(out->host, sizeof(out->host), "%s", text + end);

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "array/util/process.h"
 
 #define RBD_IMAGE_NAME_BYTES 96 /* what librbd takes */
 #define RBD_KEY_BYTES        320
@@ -29,6 +30,7 @@
 #define RBD_HEAD_FENCE  "head.fence" /* addresses that are to be locked out before anything is written */
 #define RBD_HEAD_NEXT   "head.next"  /* the next disk's id */
 #define RBD_HEAD_DISKS  "head.disks" /* how many disk records there must be */
+#define RBD_HEAD_CARD   "head.controller." /* and a number: what that controller says of itself (cards.c) */
 #define RBD_FORMAT      "1"
 
 /* The names of an array's image; `copy` 0: the first one. */
@@ -48,8 +50,7 @@ bool rbd_number_parse(const char *text, uint64_t *out);
 /* Who owns the array. */
 struct rbd_owner {
 	char addresses[256];
-	char machine[80]; /* boot and name space of processes: where a process number means something */
-	uint64_t pid, start;
+	struct process_id process;
 	char host[72];
 };
 void rbd_owner_format(char out[512], const struct rbd_owner *o);

@@ -42,66 +42,14 @@ uint64_t rbd_clock_ms(void)
 
 /* ---- who we are ---- */
 
-/* When a process began, in ticks since the machine's start; 0: there is none. */
-static uint64_t process_start(uint64_t pid)
-{
-	char path[64], text[1024];
-	const char *p;
-	FILE *file;
-	size_t len;
-
-	snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	len = fread(text, 1, sizeof(text) - 1, file);
-	fclose(file);
-	text[len] = 0;
-	p = strrchr(text, ')'); /* the name may hold blanks */
-	if (p && p[1] && (p[2] == 'Z' || p[2] == 'X'))
-		return 0;
-	for (unsigned i = 0; p && i < 20; i++) /* to field 22 */
-		p = strchr(p + 1, ' ');
-	return p ? strtoull(p + 1, NULL, 10) : 0;
-}
-
-/* Where a process number means something. "-": it is not known. */
-static void machine_name(char out[80])
-{
-	char boot[48] = "", space[32] = "";
-	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-	ssize_t len = readlink("/proc/self/ns/pid", space, sizeof(space) - 1);
-
-	if (file && fscanf(file, "%47s", boot) != 1)
-		boot[0] = 0;
-	if (file)
-		fclose(file);
-	if (boot[0] && len > 0)
-		snprintf(out, 80, "%s:%s", boot, space);
-	else
-		snprintf(out, 80, "-");
-}
-
 static void owner_self(struct rbd_owner *o, const struct rbd_cluster *c)
 {
 	memset(o, 0, sizeof(*o));
 	snprintf(o->addresses, sizeof(o->addresses), "%s", c->addresses);
-	machine_name(o->machine);
-	o->pid = (uint64_t)getpid();
-	o->start = process_start(o->pid);
+	process_self(&o->process);
 	if (gethostname(o->host, sizeof(o->host) - 1))
 		o->host[0] = 0;
 	o->host[strcspn(o->host, "|")] = 0;
-}
-
-/* A process of this machine that is there no more. */
-static bool owner_gone(const struct rbd_owner *o)
-{
-	char here[80];
-
-	machine_name(here);
-	return o->start && strcmp(here, "-") != 0 && strcmp(here, o->machine) == 0 &&
-	       process_start(o->pid) != o->start;
 }
 
 /* ---- the header ---- */
@@ -176,6 +124,12 @@ static void wait_a_moment(struct rbd_store *s, const struct store_module_options
 		pause_ms(LOOK_MS);
 }
 
+/* What was given back. */
+static bool may_take(const struct store_module_options *o)
+{
+	return !o->standby || !o->standby->may_take || o->standby->may_take(o->standby->arg);
+}
+
 /* Waits until nobody holds a lease any more. 0; -EBUSY: the owner lives, and *h is of now; -ECANCELED. */
 static int watch(
 	struct rbd_store *s, const struct store_module_options *o, struct head *h, struct rbd_owner *owner)
@@ -185,7 +139,7 @@ static int watch(
 
 	memcpy(epoch, h->epoch, sizeof(epoch));
 	memcpy(beat, h->beat, sizeof(beat));
-	while (rbd_clock_ms() - begun_ms < WATCH_MS && !owner_gone(owner)) {
+	while (rbd_clock_ms() - begun_ms < WATCH_MS && !process_gone(&owner->process)) {
 		int err;
 
 		if (o->standby && !o->standby->waits(o->standby->arg, owner->host))
@@ -195,10 +149,14 @@ static int watch(
 		if (err)
 			return err;
 		epoch_seen(s, h);
-		if (strcmp(epoch, h->epoch) != 0 || strcmp(beat, h->beat) != 0)
+		rbd_cards_tend(s);
+		if (strcmp(epoch, h->epoch) != 0 || strcmp(beat, h->beat) != 0) {
+			if (strcmp(epoch, h->epoch) == 0)
+				rbd_cards_lease(s, h->epoch, owner, true);
 			return -EBUSY;
+		}
 		if (!h->owner[0])
-			return 0; /* given back */
+			return may_take(o) ? 0 : -EBUSY;
 	}
 	return 0;
 }
@@ -297,13 +255,15 @@ static void beat(struct rbd_lease *l)
 	uint64_t sent_ms = rbd_clock_ms();
 	rados_write_op_t op = rbd_catalogue_op(s->epoch);
 	bool was_out = sent_ms >= atomic_load(&l->valid_until_ms), no = false;
-	char text[24];
+	char text[24], epoch[24];
 	int err;
 
+	snprintf(epoch, sizeof(epoch), "%" PRIu64, s->epoch);
 	snprintf(text, sizeof(text), "%" PRIu64, ++l->beat);
 	rbd_op_set_text(op, RBD_HEAD_BEAT, text);
 	err = operate(s, op);
 	if (err == 0) {
+		rbd_cards_lease(s, epoch, NULL, true);
 		was_out = was_out || rbd_clock_ms() >= atomic_load(&l->valid_until_ms);
 		atomic_store(&l->valid_until_ms, sent_ms + LEASE_MS);
 		if (was_out && atomic_compare_exchange_strong(&l->renewed_posted, &no, true))
@@ -329,6 +289,7 @@ static void *renew(void *arg)
 
 		pthread_mutex_unlock(&l->lock);
 		beat(l);
+		rbd_cards_tend(l->s);
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		t.tv_sec += BEAT_MS / 1000;
 		t.tv_nsec += (long)(BEAT_MS % 1000) * 1000000;
@@ -395,9 +356,17 @@ static int try_take(
 		return fault_set(f, -EPROTONOSUPPORT,
 			"the catalogue of the array %s has the format %s, and this umbrad knows %s: take a newer umbrad",
 			s->array, h.format, RBD_FORMAT);
+	if (!err && !h.owner[0] && !may_take(o)) {
+		const struct timespec t = {.tv_nsec = LOOK_MS * 1000000L};
+
+		rbd_cards_tend(s);
+		nanosleep(&t, NULL);
+		return o->standby->waits(o->standby->arg, "") ? -EBUSY : -ECANCELED;
+	}
 	if (!err && h.owner[0]) {
 		if (!rbd_owner_parse(h.owner, owner))
 			return -EUCLEAN;
+		rbd_cards_lease(s, h.epoch, owner, false);
 		epoch_seen(s, &h);
 		/* Without a word from the owner, at each beat. */
 		if (o->standby)
@@ -421,9 +390,11 @@ int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, st
 	struct fault why = {0};
 	int err;
 
-	do
-		err = try_take(s, o, &owner, &why);
-	while (err == -EBUSY && o->standby);
+	err = rbd_cards_join(s, &why);
+	if (!err)
+		do
+			err = try_take(s, o, &owner, &why);
+		while (err == -EBUSY && o->standby);
 	if (why.err) {
 		if (f)
 			*f = why;
@@ -435,7 +406,8 @@ int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, st
 		return fault_set(f, err,
 			"another umbrad owns the array %s of the pool %s (on %s, process %" PRIu64
 			"): stop it first",
-			s->array, o->ceph_pool, owner.host[0] ? owner.host : "another machine", owner.pid);
+			s->array, o->ceph_pool, owner.host[0] ? owner.host : "another machine",
+			owner.process.pid);
 	if (err == -EUCLEAN)
 		return fault_set(f, err,
 			"the catalogue of the array (object %s) is damaged: its header is not in known words; nothing "
@@ -464,6 +436,7 @@ void rbd_lease_release(struct rbd_store *s)
 	if (!atomic_load(&l->lost)) {
 		rados_write_op_t op = rbd_catalogue_op(s->epoch);
 
+		rbd_cards_leave(s);
 		rbd_op_set_text(op, RBD_HEAD_OWNER, "");
 		operate(s, op);
 	}

@@ -57,6 +57,7 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	s->notice = o->notice;
 	s->fenced = o->fenced;
 	s->notice_arg = o->notice_arg;
+	s->cards.user = o->cards;
 	snprintf(s->pool, sizeof(s->pool), "%s", o->ceph_pool);
 	snprintf(s->array, sizeof(s->array), "%s", array_of(o));
 	s->next_id = 1;
@@ -110,6 +111,8 @@ static void given_up(struct reactor_message *m)
 
 static void give_up(struct rbd_store *s)
 {
+	if (!s->lease.running)
+		rbd_cards_leave(s);
 	rbd_wire_quiesce(s);
 	rbd_lease_release(s);
 	if (!s->wire.user && !atomic_load(&s->lease.telling) && !atomic_load(&s->lease.renewed_posted)) {

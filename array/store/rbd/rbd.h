@@ -141,6 +141,26 @@ void rbd_op_set_text(rados_write_op_t op, const char *key, const char *value);
 void rbd_op_del(rados_write_op_t op, const void *key, size_t key_len);
 void rbd_op_cmp_text(rados_write_op_t op, const char *key, const char *value);
 
+/* ---- cards.c: what the array's controllers tell each other of themselves ---- */
+struct rbd_cards {
+	const struct store_cards *user; /* NULL: there is no other controller */
+	/* of the thread that opens, then of the lease's */
+	uint64_t tended_ms; /* 0: none of ours was written */
+	uint64_t epoch;     /* of the lease that was told of last */
+	struct rbd_card {
+		char text[STORE_CARD_MAX_BYTES];
+		size_t len;
+		uint64_t changed_ms; /* 0: it was never there */
+		bool moved;          /* it has changed since it was seen first */
+	} cards[STORE_CARDS_MAX];
+};
+/* Reads what is there. An error, with its fault: one of them does not fit. Blocks, for a few seconds when it must be watched. */
+int rbd_cards_join(struct rbd_store *s, struct fault *f);
+void rbd_cards_tend(struct rbd_store *s); /* reads and writes, if it is time; blocks */
+/* The owner's epoch; renewed: its lease was, just now. owner: NULL: this store. */
+void rbd_cards_lease(struct rbd_store *s, const char *epoch, const struct rbd_owner *owner, bool renewed);
+void rbd_cards_leave(struct rbd_store *s); /* writes the last one; blocks */
+
 /* ---- standby.c: the catalogue of an array that another umbrad owns ---- */
 /* -EAGAIN: it was changed meanwhile; what has changed is still to be told. Blocks. */
 int rbd_standby_look(struct rbd_store *s, const struct store_standby *to);
@@ -331,6 +351,7 @@ struct rbd_todo {
 	char id[64];   /* the image's; "": not known yet */
 	bool recorded; /* in the catalogue */
 	bool running;  /* a worker or a transaction has it */
+	bool put_off;  /* the worker had it when the store began to rest */
 	bool hangs;    /* found by the worker: in Ceph's trash, with copies that hang on it */
 	bool parked;   /* so it is; nothing is waited for */
 	unsigned tries;
@@ -347,7 +368,8 @@ void rbd_reclaim_parked(struct rbd_store *s); /* an image or a tie has gone: wha
 /* Images of this array that nothing names, and what the catalogue says is to be deleted. Blocks. */
 int rbd_sweep(struct rbd_store *s);
 void rbd_reclaim_start(struct rbd_store *s); /* what the opening has found */
-void rbd_reclaim_stop(struct rbd_store *s);  /* what waits for another try is left to the next opening */
+bool rbd_reclaim_rest(struct store *s, bool rest);
+void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is left to the next opening */
 
 /* ---- hydrate.c ---- */
 void rbd_hydrate(struct store_hydration *h);
@@ -363,6 +385,7 @@ struct rbd_store {
 	struct rbd_lease lease;
 	struct rbd_wire wire;
 	uint64_t looked_ms; /* standby: when the catalogue was told last; 0: never */
+	struct rbd_cards cards;
 	char pool[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
 	uint64_t epoch, next_id, cuts;
 	char *fenced_addresses; /* of clients that were locked out when the array was taken */
@@ -382,9 +405,10 @@ struct rbd_store {
 	/* reclaim.c */
 	struct list todos;
 	struct reactor_timer parked_timer;
-	bool open;          /* deletions may begin */
-	bool closing;       /* of the reactor's thread */
-	atomic_bool ending; /* the same, for workers: no more deletions begin */
+	bool open;           /* deletions may begin */
+	atomic_bool resting; /* no deletions begin, for now */
+	bool closing;        /* of the reactor's thread */
+	atomic_bool ending;  /* the same, for workers: no more deletions begin */
 	struct rbd_job close_job;
 	struct reactor_message opened;
 	/* look.c */

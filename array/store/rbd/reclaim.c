@@ -119,6 +119,11 @@ static void reclaim_work(struct rbd_job *job)
 		t->err = -ESHUTDOWN;
 		return;
 	}
+	t->put_off = atomic_load(&s->resting);
+	if (t->put_off) {
+		t->err = 0;
+		return;
+	}
 	t->hangs = false;
 	t->err = image_remove(t);
 	if (t->err >= 0 && t->id[0])
@@ -140,6 +145,8 @@ static void todo_free(struct rbd_todo *t)
 
 static void start(struct rbd_todo *t)
 {
+	if (atomic_load(&t->s->resting))
+		return;
 	t->s->busy++;
 	t->running = true;
 	t->job.work = reclaim_work;
@@ -211,6 +218,15 @@ static void reclaim_done(struct rbd_job *job)
 	struct rbd_todo *t = container_of(job, struct rbd_todo, job);
 	struct rbd_store *s = t->s;
 
+	if (t->put_off) {
+		t->put_off = t->running = false;
+		if (s->closing)
+			todo_free(t);
+		else
+			start(t);
+		rbd_busy_end(s);
+		return;
+	}
 	t->running = t->recorded && t->err >= 0;
 	t->parked = t->hangs && t->err >= 0;
 	if (t->err == -ESHUTDOWN || (t->err < 0 && s->closing)) {
@@ -252,6 +268,23 @@ void rbd_reclaim_start(struct rbd_store *s)
 {
 	list_for_each (n, &s->todos)
 		start(container_of(n, struct rbd_todo, link));
+}
+
+bool rbd_reclaim_rest(struct store *store, bool rest)
+{
+	struct rbd_store *s = rbd_store_of(store);
+	bool rested = atomic_exchange(&s->resting, rest), busy = false;
+
+	list_for_each (n, &s->todos) {
+		struct rbd_todo *t = container_of(n, struct rbd_todo, link);
+
+		busy = busy || t->running;
+		if (!rested || rest || t->running || t->parked)
+			continue;
+		reactor_timer_disarm(s->base.reactor, &t->timer);
+		start(t);
+	}
+	return busy;
 }
 
 void rbd_reclaim_stop(struct rbd_store *s)

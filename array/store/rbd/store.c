@@ -179,6 +179,7 @@ static void store_close(struct store *store, void (*done)(void *arg, int err), v
 const struct store_ops rbd_ops = {
 	.name = "rbd",
 	.close = store_close,
+	.rest = rbd_reclaim_rest,
 	.stats = rbd_stats,
 	.disk_open = disk_open,
 	.disk_id = disk_id,

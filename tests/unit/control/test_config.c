@@ -359,7 +359,6 @@ TEST(controllers_that_cannot_be_are_refused)
 		const char *text, *says;
 	} bad[] = {
 		{CEPH "[controller]\nnumber = 3\n", "from 1 to 2"},
-		{CEPH "[controller]\nnumber = 1\n", "no peer_portals"},
 		{CEPH "[controller]\npeer_portals = 192.0.2.1\n", "no number"},
 		{"[pool]\npath = /x\n[controller]\nnumber = 1\npeer_portals = 192.0.2.1\n", "type = rbd"},
 		{CEPH "[controller]\nnumber = 1\npeer_portals = 0.0.0.0\n", "cannot reach"},

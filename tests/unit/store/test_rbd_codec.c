@@ -73,9 +73,9 @@ TEST(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key)
 TEST(an_owner_is_read_back_and_a_half_one_is_refused)
 {
 	struct rbd_owner o = {.addresses = "127.0.0.1:0/123",
-		.machine = "boot:pid:[1]",
-		.pid = 42,
-		.start = 77,
+		.process.machine = "boot:pid:[1]",
+		.process.pid = 42,
+		.process.start = 77,
 		.host = "a host"};
 	struct rbd_owner back;
 	char text[512];

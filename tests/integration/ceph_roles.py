@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The roles of two controllers, as the administrator sees and changes them: what they know of each other, the array moved from one to the
+other under writes and copy sets, and what is refused."""
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ceph_controllers import (BLOCK, CHANGED, STANDBY, TRANSITION, Controller, Session, block_of, prepare, read10,  # noqa: E402
+                              stands_by, start, targets, wait_until, write10)
+from umbra_ceph import PATIENCE_S, Cluster, end_in_order, free_port, skip_without_store  # noqa: E402
+from umbra_initiator import Channel, ScsiError, Session as HostSession  # noqa: E402
+from umbra_lab import CtlError, run_ctl, umbractl_path  # noqa: E402
+
+SET = bytes(range(16))
+HOST = 'iqn.2026-01.test:copies'
+
+
+def controllers(controller):
+    return {one['number']: one for one in controller.ctl('controller', 'list')['controllers']}
+
+
+def refused(controller, *command):
+    try:
+        controller.ctl(*command)
+    except CtlError as error:
+        return error.stderr + error.stdout
+    raise AssertionError(f'{command} was done')
+
+
+def order(one, two):
+    """The owner first."""
+    return (one, two) if one.role() == 'owner' else (two, one)
+
+
+class Writer(threading.Thread):
+    """Writes 1, 2, 3 … to a block of its own by whichever path takes it: the next one when the one before is acknowledged."""
+
+    def __init__(self, paths, lba):
+        super().__init__(daemon=True)
+        self.paths, self.lba = paths, lba
+        self.acknowledged, self.sent, self.over, self.failure, self.longest_s = 0, 0, False, None, 0.0
+
+    def write(self, number):
+        begun = time.monotonic()
+        while True:
+            for path in self.paths:
+                status, sense, _ = path.do(1, write10(self.lba, 1), out=block_of(number))
+                if status == 0:
+                    self.longest_s = max(self.longest_s, time.monotonic() - begun)
+                    return
+                assert sense and sense[0] == 2, (status, sense)
+            assert time.monotonic() < begun + PATIENCE_S, 'no path takes a write'
+            time.sleep(0.01)
+
+    def run(self):
+        try:
+            while not self.over:
+                self.sent += 1
+                self.write(self.sent)
+                self.acknowledged = self.sent
+        except BaseException as error:  # pylint: disable=broad-except
+            self.failure = error
+
+    def end(self):
+        self.over = True
+        self.join(PATIENCE_S)
+        if self.failure:
+            raise self.failure
+
+
+# ---- the steps: both controllers, whichever owns the array, and the cluster
+
+
+def they_know_each_other(one, two, cluster):
+    """No portals of the other one are configured: they come from Ceph."""
+    both = {f'127.0.0.1:{one.port},1', f'127.0.0.1:{two.port},2'}
+    for controller in (one, two):
+        wait_until('hosts are told of both', lambda controller=controller: targets(controller) == both)
+        wait_until('both are there', lambda controller=controller: all(c['lives'] for c in controllers(controller).values()))
+        known = controllers(controller)
+        assert {n: (c['role'], c['machine'], c['self']) for n, c in known.items()} == {
+            1: ('owner', os.uname().nodename, controller is one), 2: ('standby', os.uname().nodename, controller is two)}, known
+        assert {(p['address'], p['port'], p['group']) for c in known.values() for p in c['portals']} == {
+            ('127.0.0.1', one.port, 1), ('127.0.0.1', two.port, 2)}, known
+        assert all(c['since_unix_ms'] and c['target_name'] == one.target for c in known.values()), known
+        printed = controller.text('controller', 'list')
+        assert 'standby' in printed and f'127.0.0.1:{two.port},2' in printed and 'epoch' in printed, printed
+        listed = controller.ctl('controller', 'list')
+        wait_until('the lease is seen', lambda controller=controller: controller.ctl('controller', 'list')['epoch'])
+        assert listed['problem'] == '' and listed['move'] == {'state': 'none', 'text': ''}, listed
+    assert json.loads(cluster.ceph('osd', 'dump', '-f', 'json').stdout).get('blocklist', {}) == {}
+    assert 'controller 2: standby' in one.text('status')
+
+
+def serves(session):
+    status, sense, _ = session.do(1, read10(0, 1), length=BLOCK)
+    assert status == 0 or sense in (STANDBY, TRANSITION), (status, sense)
+    return status == 0
+
+
+def a_move_loses_nothing(one, two, cluster):
+    for _ in range(2):
+        owner, other = order(one, two)
+        message = refused(other, 'controller', 'move')
+        assert f'controller {other.number}, which stands by' in message and os.uname().nodename in message, message
+        mine, theirs = Session(owner, 'a'), Session(other, 'a')
+        writer = Writer((Session(owner, 'a', 5), Session(other, 'a', 5)), 16)
+        writer.start()
+        wait_until('it writes', lambda writer=writer: writer.acknowledged > 10)
+        stands_by(theirs)
+        theirs.attentions.clear()
+        begun = time.monotonic()
+        move = moving(owner)
+        wait_until('it serves, or says why it does not', lambda theirs=theirs, move=move: move.poll() or serves(theirs))
+        seconds = time.monotonic() - begun
+        out, error = move.communicate(timeout=PATIENCE_S)
+        assert move.returncode == 0 and f'Controller {other.number}, on ' in out, (out, error)
+        print(f'from controller move to the first I/O: {seconds:.1f} s; {out.strip()}')
+        goal = writer.acknowledged + 10
+        wait_until('the host goes on', lambda writer=writer, goal=goal: writer.failure or writer.acknowledged > goal)
+        writer.end()
+        print(f'the longest write over it: {writer.longest_s:.1f} s')
+        assert struct.unpack('>Q', theirs.read(1, 16)[:8])[0] == writer.acknowledged == writer.sent
+        assert CHANGED in theirs.attentions
+        assert (owner.role(), other.role()) == ('standby', 'owner')
+        stands_by(mine)
+        assert mine.groups() == {owner.number: (2, [owner.number]), other.number: (0, [other.number])}, mine.groups()
+        events = [event['text'] for event in owner.ctl('events')['events']]
+        assert any('was moved to controller' in event for event in events), events
+    # given back, not taken: nobody was locked out
+    assert json.loads(cluster.ceph('osd', 'dump', '-f', 'json').stdout).get('blocklist', {}) == {}
+
+
+def moving(owner, *options):
+    return subprocess.Popen([umbractl_path(), '--socket', owner.socket, 'controller', 'move', *options],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def move_of(controller):
+    return controller.ctl('controller', 'list')['move']
+
+
+def arm(owner):
+    session = HostSession(owner, iqn=HOST)
+    channel = Channel(session)
+    channel.ask('set-begin', 'ok', set_id=SET)
+    channel.ask('set-add', 'ok', set_id=SET, lun_id=bytes.fromhex(session.serial(1)))
+    channel.ask('set-arm', 'ok', set_id=SET)
+    return session, channel
+
+
+def a_set_is_waited_for(one, two, cluster):
+    del cluster
+    owner, other = order(one, two)
+    session, channel = arm(owner)
+    move = moving(owner)
+    wait_until('it waits for the set', lambda: 'copy set' in move_of(owner)['text'])
+    assert refused(owner, 'controller', 'move').count('being moved already')
+    assert (owner.role(), move.poll()) == ('owner', None)
+    try:
+        channel.ask('set-commit', 'ok', set_id=SET, deadline_ms=5000)
+    except ScsiError as error:  # the answer is to be had from the new owner
+        assert 'asc/ascq 0x040' in str(error), error
+    out, error = move.communicate(timeout=PATIENCE_S)
+    assert move.returncode == 0 and 'copy set' in error, (out, error)
+    assert (owner.role(), other.role()) == ('standby', 'owner')
+    session.close()
+    session = HostSession(other, iqn=HOST)
+    channel = Channel(session)
+    assert channel.ask('set-state', 'ok', set_id=SET).state_name == 'committed'
+    channel.ask('set-keep', 'ok', set_id=SET)
+    session.close()
+    assert len(other.ctl('shadow', 'list')['shadows']) == 1
+    other.ctl('set', 'delete', SET.hex())
+
+
+def a_set_is_given_up_by_force(one, two, cluster):
+    del cluster
+    owner, other = order(one, two)
+    session, channel = arm(owner)
+    owner.ctl('controller', 'move', '--force')
+    assert (owner.role(), other.role()) == ('standby', 'owner')
+    assert other.ctl('set', 'list')['sets'] == [] and other.ctl('shadow', 'list')['shadows'] == []
+    del channel
+    session.close()
+
+
+def nobody_takes_it(one, two, cluster):
+    """The other one freezes just before: the array comes back. And one that is not there is not moved to."""
+    del cluster
+    owner, other = order(one, two)
+    session = Session(owner, 'a')
+    session.write(1, 0, block_of(3))
+    wait_until('it is there', lambda: controllers(owner)[other.number]['lives'])
+    other.process.send_signal(signal.SIGSTOP)
+    move = moving(owner)
+    out, error = move.communicate(timeout=PATIENCE_S)
+    assert move.returncode == 1 and 'has taken it again' in error, (out, error)
+    assert owner.role() == 'owner' and session.read(1, 0) == block_of(3)
+    wait_until('it is missed', lambda: not controllers(owner)[other.number]['lives'])
+    assert 'is not there to take the array' in refused(owner, 'controller', 'move')
+    wait_until('it is told', lambda: any('is not there any more' in e['text'] for e in owner.ctl('events')['events']))
+    assert move_of(owner)['state'] == 'failed'
+    other.process.send_signal(signal.SIGCONT)
+    wait_until('it is there again', lambda: controllers(owner)[other.number]['role'] == 'standby')
+    session.write(1, 0, block_of(4))
+    assert owner.role() == 'owner'
+    assert Session(other, 'a').do(1, read10(0, 1), length=BLOCK)[1] == STANDBY
+    assert other.stop() == 0
+    wait_until('its end is known', lambda: controllers(owner)[other.number]['role'] == 'ended')
+    assert f'127.0.0.1:{other.port},{other.number}' in targets(owner)  # hosts still learn of it
+    other.start()
+
+
+def refused_at_start(cluster, one, words, number, group='', target=None):
+    other = Controller(cluster, number, (free_port(), free_port()))
+    other.config['iscsi']['portals'] += group
+    other.config['iscsi']['target_name'] = target or one.target
+    other.write_config()
+    try:
+        other.start()
+    except RuntimeError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(f'it has started, though: {words}')
+    finally:
+        other.remove()
+
+
+def what_does_not_fit_is_refused(one, two, cluster):
+    for controller in (one, two):
+        refused_at_start(cluster, one, f'there is a controller {controller.number} already', controller.number)
+    owner, other = order(one, two)
+    assert other.stop() == 0
+    refused_at_start(cluster, owner, 'under the target name', other.number, target='iqn.2026-01.test:another')
+    refused_at_start(cluster, owner, f'has the portal group {owner.number} as well', other.number, group=f'/{owner.number}')
+    other.start()
+    assert (owner.role(), other.role()) == ('owner', 'standby')
+
+
+def main():
+    skip_without_store()
+    end_in_order()
+    with Cluster() as cluster:
+        run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
+        one, two = start(cluster)
+        try:
+            prepare(one)
+            one.ctl('host', 'add', 'copies', '--iqn', HOST, '--control-without-chap')
+            one.ctl('map', 'data', 'copies', '--number', '1')
+            wait_until('the hosts are known there', lambda: len(two.ctl('host', 'list')['hosts']) == 3)
+            session = Session(two, 'a')
+            wait_until('the mapping is known there', lambda: session.luns() == [1])
+            for step in (they_know_each_other, a_move_loses_nothing, a_set_is_waited_for, a_set_is_given_up_by_force,
+                         nobody_takes_it, what_does_not_fit_is_refused):
+                begun = time.monotonic()
+                step(one, two, cluster)
+                print(f'ok {step.__name__} ({time.monotonic() - begun:.1f} s)', flush=True)
+            for controller in (one, two):
+                assert controller.stop() == 0, controller.log()
+        except BaseException:
+            for controller in (one, two):
+                sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
+            raise
+        finally:
+            one.remove()
+            two.remove()
+
+
+if __name__ == '__main__':
+    main()
