@@ -324,6 +324,20 @@ async function cancel(frame) {
     console.log('ok   resync-cancel');
 }
 
+/** An array with one controller has no button for it: by the page's own module, and umbrad refuses. */
+async function move(frame) {
+    used.add('controller-move');
+    await frame.evaluate(async () => {
+        const [{ openDialog }, { actions: all }] = await Promise.all([import('./ui/dialog.js'), import('./actions/index.js')]);
+        openDialog(all['controller-move'], {}, {}, () => {});
+    });
+    await frame.waitForSelector('dialog[open]');
+    await submit(frame);
+    await until('there is no other controller', async () => /one controller/.test(await frame.locator('dialog .failure').innerText()));
+    await close(frame);
+    console.log('ok   controller-move is refused');
+}
+
 // ---- what no form offers
 
 const HOSTILE = [
@@ -393,6 +407,7 @@ await browse(async (page, frame) => {
     await policies(frame);
     await maintenance(page, frame);
     await cancel(frame);
+    await move(frame);
     await hostile(frame);
     await ready(frame);
     const left = Object.keys(actions).filter(name => !used.has(name));
