@@ -141,6 +141,12 @@ json_t *ctl_call_named(const struct invocation *in, const char *method, const ch
 int ctl_secret(const struct invocation *in, const char *option, const char *member, const char *path,
 	json_t *params);
 
+/* ---- verbs_rbd.c ------------------------------------------------------------------------------------ */
+
+/* Which array in Ceph the operand and the options name. Returns the exit code. */
+struct store_module_options;
+int ctl_rbd_options(const struct invocation *in, struct store_module_options *out);
+
 /* ---- list.c ------------------------------------------------------------------------------------------- */
 
 /* All pages of a list: an array (owned), NULL: said why. flag: NULL, or a parameter to set to true. */
@@ -173,6 +179,7 @@ int verb_pool_grow(struct invocation *in);
 int verb_pool_backup(struct invocation *in);
 int verb_pool_restore(struct invocation *in);
 int verb_rbd_create(struct invocation *in);
+int verb_rbd_reidentify(struct invocation *in);
 int verb_controller_list(struct invocation *in);
 int verb_controller_move(struct invocation *in);
 int verb_lun_create(struct invocation *in);

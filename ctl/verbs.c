@@ -196,6 +196,16 @@ static const struct option_row rbd_create_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct option_row rbd_reidentify_options[] = {
+	{"dry-run", NULL, "only show what would get another id"},
+	{"yes", NULL, "do not ask for the array's name to be typed"},
+	{"namespace", "NAME", "a namespace in the pool (default: none)"},
+	{"client", "NAME", "the Ceph user, without \"client.\" (default: admin)"},
+	{"conf", "FILE", "the cluster's configuration (default: /etc/ceph/ceph.conf)"},
+	{"array", "NAME", "of the array (default: " STORE_MODULE_ARRAY ")"},
+	{NULL, NULL, NULL},
+};
+
 const struct verb ctl_verbs[] = {
 	{"setup", NULL, "", 0, 0, setup_options,
 		"Makes a machine with the package an array that runs: asks where the pool may lie, at which address and under which "
@@ -255,6 +265,10 @@ const struct verb ctl_verbs[] = {
 		"Makes an empty array in POOL, a pool of a Ceph cluster that `rbd pool init` has prepared. umbrad is not needed; the "
 		"package umbra-rbd is. docs/ceph.md tells the rights that the Ceph user needs.",
 		verb_rbd_create},
+	{"rbd", "reidentify", "POOL", 1, 1, rbd_reidentify_options,
+		"Gives an array in Ceph whose pool was copied, to another cluster say, ids of its own, as pool reidentify does. No umbrad may "
+		"own the array. Its images keep their names.",
+		verb_rbd_reidentify},
 	{"controller", "list", "", 0, 0, NULL,
 		"Shows the two controllers of an array in Ceph: which one owns it, since when, and where each is reached.",
 		verb_controller_list},

@@ -14,35 +14,45 @@ static void add_line(char *lines, size_t room, const char *key, const char *valu
 		snprintf(lines + used, room - used, "  %s = %s\n", key, value);
 }
 
-int verb_rbd_create(struct invocation *in)
+int ctl_rbd_options(const struct invocation *in, struct store_module_options *out)
 {
 	const char *array = ctl_option(in, "array", 0);
-	struct store_module_options options = {
+
+	*out = (struct store_module_options){
 		.cluster_conf = ctl_option(in, "conf", 0),
 		.client_id = ctl_option(in, "client", 0),
 		.ceph_pool = in->operands[0],
 		.ceph_namespace = ctl_option(in, "namespace", 0),
 		.array = array ? array : STORE_MODULE_ARRAY,
 	};
-	char lines[4096] = "";
-	struct fault fault = {0};
-
-	if (!store_module_array_ok(options.array))
+	if (!store_module_array_ok(out->array))
 		return ctl_usage(in, "--array takes at most %d lower-case letters, digits, '.' or '-'",
 			STORE_MODULE_ARRAY_MAX_BYTES);
-	if (options.client_id && strncmp(options.client_id, "client.", 7) == 0)
+	if (out->client_id && strncmp(out->client_id, "client.", 7) == 0)
 		return ctl_usage(in, "--client takes the user's name without \"client.\"");
+	return CTL_OK;
+}
+
+int verb_rbd_create(struct invocation *in)
+{
+	struct store_module_options options;
+	char lines[4096] = "";
+	struct fault fault = {0};
+	int err = ctl_rbd_options(in, &options);
+
+	if (err)
+		return err;
 	const struct store_module *rbd = store_module_load("rbd", &fault);
 	if (!rbd)
 		return ctl_fail_fault(in, fault.err, &fault);
-	int err = rbd->create(&options, &fault);
+	err = rbd->create(&options, &fault);
 
 	if (err)
 		return ctl_fail_fault(in, err, &fault);
 	add_line(lines, sizeof(lines), "namespace", options.ceph_namespace);
 	add_line(lines, sizeof(lines), "client", options.client_id);
 	add_line(lines, sizeof(lines), "conf", options.cluster_conf);
-	add_line(lines, sizeof(lines), "array", array);
+	add_line(lines, sizeof(lines), "array", ctl_option(in, "array", 0));
 	return print_result(in,
 		json_pack("{s:o, s:o}", "pool", json_text(options.ceph_pool), "array",
 			json_text(options.array)),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * umbractl pool reidentify: new ids for an array whose machine or disks were copied. Two arrays with the same ids on one network
+ * umbractl pool reidentify, rbd reidentify: new ids for an array whose machine, disks or Ceph pool were copied. Two arrays with the same ids on one network
  * are one array to a host with multipath, which then reads and writes now here, now there.
  */
 #include <stdio.h>
@@ -8,10 +8,13 @@
 #include <unistd.h>
 #include "array/model/array.h"
 #include "array/reactor/reactor.h"
+#include "array/store/module.h"
 #include "array/store/pool/public.h"
 #include "array/store/store.h"
 #include "ctl/ctl.h"
 #include "proto/identity.h"
+
+#define NO_RING "The system refuses what umbrad runs on, io_uring (%s): run this where umbrad runs, as root."
 
 struct reidentify {
 	struct array_reidentify request;
@@ -36,25 +39,22 @@ static void add_row(void *arg, enum array_identified what, const char *name, con
 					       json_text(name), "old_id", was, "new_id", is));
 }
 
-static int edit(void *arg, struct store *store, struct fault *fault)
+/* *txn: the change, or NULL where there is nothing to be kept. */
+static int prepare(struct reidentify *r, struct store *store, struct store_txn **txn, struct fault *fault)
 {
-	struct reidentify *r = arg;
-	struct store_txn *txn;
 	int err;
 
 	r->request.store = store;
 	r->request.reactor = r->reactor;
 	r->request.each = add_row;
 	r->request.arg = r;
-	err = array_reidentify(&r->request, &txn, fault);
-	r->fresh = !err && !txn;
-	if (txn)
-		store->ops->txn_drop(txn); /* what it put is kept with all of the edit, or not */
-	return err < 0 ? err : r->look || r->fresh;
+	err = array_reidentify(&r->request, txn, fault);
+	r->fresh = !err && !*txn;
+	return err;
 }
 
 /* Typed at a terminal, or said beforehand. */
-static int confirm(struct invocation *in, const char *path)
+static int confirm(struct invocation *in, const char *what, const char *name)
 {
 	char line[4096];
 
@@ -62,18 +62,20 @@ static int confirm(struct invocation *in, const char *path)
 		return CTL_OK;
 	if (!isatty(STDIN_FILENO))
 		return ctl_usage(in,
-			"pool reidentify asks before it changes anything: --yes is needed where nobody can be asked");
+			"%s asks before it changes anything: --yes is needed where nobody can be asked",
+			ctl_command_name(in->verb));
 	fprintf(stderr,
-		"Hosts of this pool will find other LUNs than those they know, and its shadow copies are unknown to them.\n"
-		"Type the pool's directory to go on: ");
+		"Its hosts will find other LUNs than those they know, and its shadow copies are unknown to them.\n"
+		"Type %s to go on: ",
+		what);
 	if (!fgets(line, sizeof(line), stdin))
 		line[0] = 0;
 	line[strcspn(line, "\n")] = 0;
-	return strcmp(line, path) == 0 ? CTL_OK
-				       : ctl_fail(in, -1, "That is not %s: nothing has changed.", path);
+	return strcmp(line, name) == 0 ? CTL_OK
+				       : ctl_fail(in, -1, "That is not %s: nothing has changed.", name);
 }
 
-static int print(const struct invocation *in, struct reidentify *r)
+static int print(const struct invocation *in, struct reidentify *r, const char *where, const char *then)
 {
 	static const struct column columns[] = {{"KIND", text_of, "kind"}, {"NAME", text_of, "name"},
 		{"OLD ID", text_of, "old_id"}, {"NEW ID", text_of, "new_id"}, {NULL, NULL, NULL}};
@@ -81,19 +83,35 @@ static int print(const struct invocation *in, struct reidentify *r)
 
 	if (!in->json && !r->fresh)
 		print_rows(columns, r->rows);
-	json_t *result = json_pack("{s:o, s:b, s:O, s:i, s:i}", "path", json_text(in->operands[0]), "changed",
+	json_t *result = json_pack("{s:o, s:b, s:O, s:i, s:i}", "path", json_text(where), "changed",
 		!r->look && !r->fresh, "ids", r->rows, "mappings", (int)q->mappings, "reservations",
 		(int)q->reservations);
 	if (r->fresh)
 		return print_result(in, result,
 			"The array in %s has no id yet: it gets one with its first change. Nothing was done.\n",
-			in->operands[0]);
+			where);
+	if (r->look)
+		return print_result(in, result,
+			"%u mappings would follow, persistent reservations of %u LUNs would go. Nothing has changed.\n",
+			q->mappings, q->reservations);
 	return print_result(in, result,
-		r->look ? "%u mappings would follow, persistent reservations of %u LUNs would go. Nothing has changed.\n"
-			: "%u mappings followed, persistent reservations of %u LUNs are gone.\n"
-			  "Give it a target_name and portals of its own in umbrad.conf before umbrad starts, and make a new backup "
-			  "(pool backup): one from before has the old ids. docs/operations.md tells what hosts must do.\n",
-		q->mappings, q->reservations);
+		"%u mappings followed, persistent reservations of %u LUNs are gone.\n"
+		"Give it a target_name and portals of its own in umbrad.conf before umbrad starts%s. docs/operations.md tells what hosts "
+		"must do.\n",
+		q->mappings, q->reservations, then);
+}
+
+/* ---- a pool ----------------------------------------------------------------------------------------- */
+
+static int edit(void *arg, struct store *store, struct fault *fault)
+{
+	struct reidentify *r = arg;
+	struct store_txn *txn;
+	int err = prepare(r, store, &txn, fault);
+
+	if (txn)
+		store->ops->txn_drop(txn); /* what it put is kept with all of the edit, or not */
+	return err < 0 ? err : r->look || r->fresh;
 }
 
 int verb_pool_reidentify(struct invocation *in)
@@ -104,19 +122,85 @@ int verb_pool_reidentify(struct invocation *in)
 		.data_device = ctl_option(in, "data-device", 0),
 		.read_only = r.look};
 	struct fault fault = {0};
-	int code = confirm(in, options.path);
+	int code = confirm(in, "the pool's directory", options.path);
 
 	if (code)
 		return code;
 	int err = reactor_create(&r.reactor, &reactor);
 	if (err)
-		return ctl_fail(in, err,
-			"The system refuses what umbrad runs on, io_uring (%s): run this where umbrad runs, as root.",
-			strerror(-err));
+		return ctl_fail(in, err, NO_RING, strerror(-err));
 	r.rows = json_array();
 	err = pool_edit(&options, edit, &r, &fault);
 	reactor_destroy(r.reactor);
-	code = err ? ctl_fail_fault(in, err, &fault) : print(in, &r);
+	code = err ? ctl_fail_fault(in, err, &fault)
+		   : print(in, &r, options.path,
+			     ", and make a new backup (pool backup): one from before has the old ids");
+	json_decref(r.rows);
+	return code;
+}
+
+/* ---- an array in Ceph ------------------------------------------------------------------------------- */
+
+static void ended(void *arg, int err)
+{
+	*(int *)arg = err ? err : 1;
+}
+
+static int wait_for(struct reidentify *r, const int *end)
+{
+	int err = 0;
+
+	while (!*end && err >= 0)
+		err = reactor_turn(r->reactor, -1);
+	return err < 0 ? err : *end < 0 ? *end : 0;
+}
+
+static int in_ceph(struct reidentify *r, struct store *store, struct fault *fault)
+{
+	struct store_txn *txn;
+	int err = prepare(r, store, &txn, fault), end = 0;
+
+	if (txn && r->look) {
+		store->ops->txn_drop(txn);
+	} else if (txn) {
+		store->ops->txn_commit(txn, ended, &end);
+		err = wait_for(r, &end);
+		if (err)
+			fault_set(fault, err,
+				"the array's catalogue in Ceph could not be written (%s): look at the cluster (ceph -s), and run this again: all was changed, or nothing",
+				strerror(-err));
+	}
+	end = 0;
+	store->ops->close(store, ended, &end);
+	wait_for(r, &end);
+	return err;
+}
+
+int verb_rbd_reidentify(struct invocation *in)
+{
+	struct reactor_options reactor = {.workers = 1};
+	struct reidentify r = {.look = ctl_flag(in, "dry-run")};
+	struct store_module_options options;
+	struct fault fault = {0};
+	struct store *store;
+	int code = ctl_rbd_options(in, &options), err;
+
+	if (!code)
+		code = confirm(in, "the array's name in Ceph", options.array);
+	if (code)
+		return code;
+	const struct store_module *rbd = store_module_load("rbd", &fault);
+	if (!rbd)
+		return ctl_fail_fault(in, fault.err, &fault);
+	err = reactor_create(&r.reactor, &reactor);
+	if (err)
+		return ctl_fail(in, err, NO_RING, strerror(-err));
+	r.rows = json_array();
+	err = rbd->open(&options, r.reactor, &store, &fault);
+	if (!err)
+		err = in_ceph(&r, store, &fault);
+	reactor_destroy(r.reactor);
+	code = err ? ctl_fail_fault(in, err, &fault) : print(in, &r, options.array, "");
 	json_decref(r.rows);
 	return code;
 }

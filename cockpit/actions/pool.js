@@ -27,6 +27,14 @@ function run(words, values) {
 
 const offline = verb => values => run(['pool', verb, absolute(values.path)], values);
 
+const IN_CEPH = [
+    { name: 'pool', label: 'Pool in Ceph', type: 'text', required: true },
+    { name: 'namespace', label: 'Namespace', type: 'text', covers: ['namespace'], hint: 'in that pool; empty: none' },
+    { name: 'client', label: 'Ceph user', type: 'text', covers: ['client'], hint: 'without “client.”; empty: admin' },
+    { name: 'conf', label: 'Configuration of the cluster', type: 'text', covers: ['conf'], hint: 'empty: /etc/ceph/ceph.conf' },
+    { name: 'array', label: 'Name of the array', type: 'text', covers: ['array'], hint: 'in that pool, which may have several; empty: default' },
+];
+
 export const poolActions = {
     'pool-create': {
         title: 'Create a pool', submit: 'Create',
@@ -45,14 +53,17 @@ export const poolActions = {
         title: 'Create an array in Ceph', submit: 'Create',
         intro: 'Makes an empty array in a pool of a Ceph cluster, which rbd pool init has prepared. Needs the package umbra-rbd; umbrad is not ' +
             'needed, and its configuration then names the array.',
-        fields: () => [
-            { name: 'pool', label: 'Pool in Ceph', type: 'text', required: true },
-            { name: 'namespace', label: 'Namespace', type: 'text', covers: ['namespace'], hint: 'in that pool; empty: none' },
-            { name: 'client', label: 'Ceph user', type: 'text', covers: ['client'], hint: 'without “client.”; empty: admin' },
-            { name: 'conf', label: 'Configuration of the cluster', type: 'text', covers: ['conf'], hint: 'empty: /etc/ceph/ceph.conf' },
-            { name: 'array', label: 'Name of the array', type: 'text', covers: ['array'], hint: 'in that pool, which may have several; empty: default' },
-        ],
+        fields: () => IN_CEPH,
         run: values => run(['rbd', 'create', values.pool], values),
+    },
+    'rbd-reidentify': {
+        title: 'Give an array in Ceph a new identity', submit: 'Change', danger: true,
+        intro: 'For an array whose Ceph pool was copied, to another cluster say: it, its LUNs and copy sets get ids of their own. Data and ' +
+            'copies stay; persistent reservations go. Hosts find new disks, and VSS knows the copies no more. No umbrad may own it.',
+        confirm: (subject, values) => (values.dry_run ? '' : values.array || 'default'),
+        confirmLabel: 'Type the name of the array',
+        fields: () => [...IN_CEPH, { name: 'dry_run', label: 'Only show what would get another id', type: 'flag', covers: ['dry-run'] }],
+        run: values => run(['rbd', 'reidentify', values.pool, '--yes'], values),
     },
     'pool-check': {
         title: 'Check a pool', submit: 'Check',

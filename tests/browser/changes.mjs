@@ -281,11 +281,15 @@ async function maintenance(page, frame) {
     await until('pool-restore is refused', async () => /exit code 1/.test(await frame.locator('dialog .failure').innerText()));
     await close(frame);
     // The package for Ceph is not there: umbractl says so.
-    await open(frame, 'rbd-create');
-    await fill(frame, { pool: 'rbd', namespace: 'n', client: 'umbra', conf: '/etc/ceph/ceph.conf', array: 'a' });
-    await submit(frame);
-    await until('rbd-create is refused', async () => /install the package umbra-rbd[^]*exit code 1|exit code 1[^]*install the package umbra-rbd/.test(await frame.locator('dialog').innerText()));
-    await close(frame);
+    for (const action of ['rbd-create', 'rbd-reidentify']) {
+        await open(frame, action);
+        await fill(frame, { pool: 'rbd', namespace: 'n', client: 'umbra', conf: '/etc/ceph/ceph.conf', array: 'a' });
+        if (action === 'rbd-reidentify')
+            await guarded(frame, 'a');
+        await submit(frame);
+        await until(`${action} is refused`, async () => /install the package umbra-rbd[^]*exit code 1|exit code 1[^]*install the package umbra-rbd/.test(await frame.locator('dialog').innerText()));
+        await close(frame);
+    }
     await act(frame, 'config-export', {}, { output: /"luns"/ });
     await act(frame, 'metrics', {}, { output: /umbra_build_info/ });
     await act(frame, 'support', { file: path.join(world.scratch, 'support.tar') }, { output: /support\.tar/ });

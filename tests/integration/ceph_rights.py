@@ -57,6 +57,31 @@ def commands(array):
         refused(array.ctl('pool', *words, check=False), 'it lies in Ceph')
 
 
+def renewed(array):
+    """A copied array gets ids of its own: LUNs, copies and sets are the same with other ones."""
+    def found():
+        luns = array.ctl('lun', 'list')['luns'] + array.ctl('shadow', 'list')['shadows']
+        return {lun['name']: lun['id'] for lun in luns}, {s['name']: s['id'] for s in array.ctl('set', 'list')['sets']}
+    words = ['rbd', 'reidentify', *array.ceph_words()]
+    array.ctl('set', 'create', 'kept', 'a')
+    before = found()
+    assert len(before[0]) >= 2 and before[1], before
+    refused(run_ctl(*words, '--yes', check=False), 'own')
+    array.stop()
+    said = run_ctl(*words, '--dry-run').stdout
+    assert 'Nothing has changed' in said and all(one in said for one in before[0].values()), said
+    array.start()
+    assert found() == before
+    array.stop()
+    assert '1 mappings followed' in run_ctl(*words, '--yes').stdout
+    array.start()
+    after = found()
+    for old, new in zip(before, after):
+        assert old.keys() == new.keys() and not set(old.values()) & set(new.values()), (old, new)
+    with Session(array, 'h1') as session:
+        assert session.serial(1) == after[0]['a'] and session.read(1, 0, 1) == b'\2' * 512
+
+
 def enough(cluster):
     cluster.user('client.umbra', **documented())
     cluster.ceph('osd', 'pool', 'create', 'other', '8', '8', 'replicated')
@@ -64,6 +89,7 @@ def enough(cluster):
     with Array({'rbd': {'client': 'umbra'}}, ceph=cluster) as array:
         life(array)
         commands(array)
+        renewed(array)
         images = [name for name in cluster.images() if name.startswith(array.ceph['array'] + '.')]
         assert images, cluster.images()
         refused(run_ctl('rbd', 'create', 'other', '--client', 'umbra', '--conf', cluster.conf, check=False), 'does not allow client.umbra')
