@@ -311,7 +311,8 @@ static void commit_done(struct array_call *call)
 static void run_commit(struct request *r)
 {
 	r->call.done = commit_done;
-	set_commit(r->array, r->msg.set_id, r->owner, request_deadline_ms(r), &r->call);
+	set_commit_asked(
+		r->array, r->msg.set_id, r->owner, r->msg.request_id, request_deadline_ms(r), &r->call);
 }
 
 static void run_keep(struct request *r)

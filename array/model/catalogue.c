@@ -269,6 +269,7 @@ static int set_fill(struct set *s, const struct set_record *r)
 	s->window_ns = r->window_ns;
 	s->durable_ns = r->durable_ns;
 	s->cut_ran_ms = r->cut_ran_ms;
+	s->commit_request = r->commit_request;
 	s->notes = r->notes;
 	for (unsigned i = 0; i < r->member_count; i++) {
 		s->members[i] = r->members[i];

@@ -380,8 +380,25 @@ static void commit_orphan(struct array_turn *t)
 		commit_free(c);
 }
 
+/* The control channel remembers what it has answered, but not over the array's end, and another controller has never seen it. */
+static bool is_asked_again(const struct set *s, uint64_t request_id, struct array_call *call)
+{
+	if (s->state != UP_SET_COMMITTED || !request_id || request_id != s->commit_request)
+		return false;
+	call->window_ns = s->window_ns;
+	call->durable_ns = s->durable_ns;
+	array_call_end(call, 0, NULL);
+	return true;
+}
+
 void set_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, uint32_t deadline_ms,
 	struct array_call *call)
+{
+	set_commit_asked(a, set_id, owner, 0, deadline_ms, call);
+}
+
+void set_commit_asked(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,
+	uint64_t request_id, uint32_t deadline_ms, struct array_call *call)
 {
 	struct set *s = set_find(a, set_id, owner);
 	enum up_set_state next;
@@ -395,6 +412,8 @@ void set_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *
 			"there is no such copy set; it may have been aborted when its lease ended: begin a new one");
 		return;
 	}
+	if (err && is_asked_again(s, request_id, call))
+		return;
 	if (err) {
 		array_call_refuse(call, err, "copy set %s is %s, not armed: %s", set_label(s, label),
 			up_set_state_name(s->state),
@@ -413,6 +432,7 @@ void set_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *
 	}
 	set_hold(s);
 	s->commit = c;
+	s->commit_request = request_id;
 	if (deadline_ms == 0 || deadline_ms > a->options.commit_budget_ms)
 		deadline_ms = a->options.commit_budget_ms;
 	c->deadline_ms = deadline_ms;

@@ -57,6 +57,7 @@ struct set {
 	enum up_set_state state;
 	uint64_t cut_unix_ms, window_ns, durable_ns;
 	uint64_t cut_ran_ms;                /* by array_ran_ms; 0: not known */
+	uint64_t commit_request;            /* the id of the request that committed it; 0: none */
 	uint64_t lock_unix_ms, lock_ran_ms; /* lock.c; 0: not locked */
 	bool lock_ending;
 	struct set_notes notes;
@@ -90,6 +91,7 @@ struct set_record {
 	enum up_set_state state; /* COMMITTED or KEPT */
 	char name[ARRAY_NAME_MAX_BYTES + 1], owner[UP_NAME_MAX_BYTES + 1];
 	uint64_t cut_unix_ms, window_ns, durable_ns, cut_ran_ms;
+	uint64_t commit_request; /* of one that is not kept yet */
 	struct set_notes notes;
 	unsigned member_count;
 	struct set_member *members; /* unpacked: allocated, the caller's */

@@ -7,14 +7,20 @@
 #include "array/model/base/pack.h"
 #include "array/model/set/internal.h"
 
-#define SET_VERSION       3
-#define SET_VERSION_TIMED 2 /* of one of which nothing is told; older programs read it, too */
+/* A record has the lowest version that holds it, for programs that know no higher one. */
+#define SET_VERSION       4 /* the request that committed it, until it is kept */
+#define SET_VERSION_NOTED 3
+#define SET_VERSION_TIMED 2
 
 int set_record_put(struct array *a, struct store_txn *t, const struct set_record *r)
 {
 	bool timed = r->owner[0] && r->cut_ran_ms; /* others are as older programs read them */
+	bool asked = r->state == UP_SET_COMMITTED && r->commit_request;
 	bool noted = set_notes_any(&r->notes);
-	struct packer k = pack_begin_version(a, noted ? SET_VERSION : timed ? SET_VERSION_TIMED : 1);
+	struct packer k = pack_begin_version(a, asked   ? SET_VERSION
+						: noted ? SET_VERSION_NOTED
+						: timed ? SET_VERSION_TIMED
+							: 1);
 
 	assert(r->member_count <= SET_RECORD_MEMBERS_MAX);
 	pack_u8(&k, (uint8_t)r->state);
@@ -30,10 +36,12 @@ int set_record_put(struct array *a, struct store_txn *t, const struct set_record
 		pack_u8(&k, (uint8_t)r->members[i].kind);
 		pack_u64(&k, r->members[i].size_bytes);
 	}
-	if (timed || noted)
+	if (timed || noted || asked)
 		pack_u64(&k, r->cut_ran_ms);
-	if (noted)
+	if (noted || asked)
 		pack_notes(&k, &r->notes);
+	if (asked)
+		pack_u64(&k, r->commit_request);
 	return pack_put(a, t, STORE_TABLE_SET, r->id, UP_ID_BYTES, &k);
 }
 
@@ -89,6 +97,7 @@ int set_record_get(const void *key, size_t key_len, const void *value, size_t le
 	out->cut_ran_ms = version > 1 ? unpack_u64(&u) : 0;
 	if (version > 2)
 		unpack_notes(&u, &out->notes);
+	out->commit_request = version > 3 ? unpack_u64(&u) : 0;
 	err = unpack_end(&u);
 	if (err) {
 		free(out->members);

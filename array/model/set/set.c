@@ -292,6 +292,7 @@ void set_record_of(const struct set *s, struct set_record *out)
 	out->window_ns = s->window_ns;
 	out->durable_ns = s->durable_ns;
 	out->cut_ran_ms = s->cut_ran_ms;
+	out->commit_request = s->commit_request;
 	out->notes = s->notes;
 	out->member_count = s->member_count;
 	out->members = s->members;

@@ -26,6 +26,9 @@ void set_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *own
 /* The cut. call->window_ns, durable_ns. -ETIME: past the deadline, nothing is kept (the state is aborted). */
 void set_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, uint32_t deadline_ms,
 	struct array_call *call);
+/* By a host's request of this id (0: none): the one that has committed the set is answered so again, also after a restart. */
+void set_commit_asked(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner,
+	uint64_t request_id, uint32_t deadline_ms, struct array_call *call);
 void set_keep(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
 /* Undoes all but a kept set (-EBADFD). Unknown set: -ENOENT (the control layer decides what that means). */
 void set_abort(

@@ -444,6 +444,38 @@ TEST(a_committed_set_can_be_kept_after_a_restart)
 	assert_int_equal(do_delete(h, lun_find(h->array, id[0])), 0);
 }
 
+static int commit_asked(struct harness *h, uint64_t request_id, struct waiter *w)
+{
+	set_commit_asked(h->array, set_id(1), IQN_A, request_id, 0, waiter_init(w));
+	return waiter_wait(h, w);
+}
+
+/* Whoever has asked for a commit and got no answer asks again, after a restart too; a second commit is none of it. */
+TEST(a_commit_asked_for_again_after_a_restart_is_the_same_commit)
+{
+	struct harness *h = *state;
+	struct lun *l = make_lun(h, "l", MIB);
+	uint8_t id[1][UP_ID_BYTES];
+	struct set_view v;
+	struct waiter w;
+
+	make_armed(h, set_id(1), IQN_A, &l, 1, id);
+	assert_int_equal(commit_asked(h, 7, &w), 0);
+	set_view_of(set_find(h->array, set_id(1), NULL), &v);
+	harness_reopen(h);
+	assert_int_equal(commit_asked(h, 8, &w), -EBADFD);
+	assert_int_equal(commit_asked(h, 0, &w), -EBADFD);
+	assert_int_equal(commit_asked(h, 7, &w), 0);
+	assert_int_equal(w.call.window_ns, v.window_ns);
+	note_set(h, set_id(1));
+	harness_reopen(h);
+	assert_int_equal(commit_asked(h, 7, &w), 0);
+	assert_int_equal(do_keep(h, set_id(1), IQN_A), 0);
+	harness_reopen(h);
+	assert_int_equal(commit_asked(h, 7, &w), -EBADFD);
+	assert_int_equal(do_set_delete(h, set_id(1)), 0);
+}
+
 TEST(a_host_that_went_loses_its_unkept_sets)
 {
 	struct harness *h = *state;
@@ -705,6 +737,7 @@ int main(void)
 		t(lease_ends_unkept_sets),
 		t(a_committed_set_gets_a_fresh_lease_at_the_start),
 		t(a_committed_set_can_be_kept_after_a_restart),
+		t(a_commit_asked_for_again_after_a_restart_is_the_same_commit),
 		t(a_host_that_went_loses_its_unkept_sets),
 		t(a_host_that_does_not_come_back_after_a_restart),
 		t(attentions_wait_from_arm_to_the_end_of_the_commit),
