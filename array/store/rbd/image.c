@@ -124,7 +124,8 @@ static void break_fenced_lock(struct rbd_store *s, rbd_image_t handle)
 		rados_break_lock(s->cluster.io, header, "rbd_lock", clients, cookies);
 }
 
-int rbd_image_own(struct rbd_store *s, rbd_image_t handle)
+/* Takes the exclusive lock, from a dead owner if need be. */
+static int own(struct rbd_store *s, rbd_image_t handle)
 {
 	break_fenced_lock(s, handle);
 	return rbd_lock_acquire(handle, RBD_LOCK_MODE_EXCLUSIVE);
@@ -140,7 +141,7 @@ static int open_whole(struct rbd_image *i)
 	if (info.size < i->need_bytes)
 		return -EIO; /* somebody has shrunk it */
 	i->object_bytes = info.obj_size;
-	err = rbd_image_own(i->s, i->handle);
+	err = own(i->s, i->handle);
 	if (err < 0)
 		return err;
 	err = rbd_image_drop_cuts(i->handle, i->s->fenced_addresses[0]);

@@ -248,8 +248,6 @@ void rbd_image_close(struct rbd_image *i); /* the store ends; frees it */
 int rbd_image_id(struct rbd_store *s, const char *image, char id[64]);
 /* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. Blocks. */
 int rbd_image_tie_cut(struct rbd_store *s, const char *id);
-/* Takes the exclusive lock, from a dead owner if need be. Blocks. */
-int rbd_image_own(struct rbd_store *s, rbd_image_t handle);
 /* Removes snapshots that a cut of this array has left; `crashed`: and those whose clones have gone. Blocks. */
 int rbd_image_drop_cuts(rbd_image_t handle, bool crashed);
 
