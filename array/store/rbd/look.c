@@ -311,6 +311,9 @@ struct reserve {
 	struct store_reserve *owner; /* NULL: it was ended */
 	unsigned left;
 	int err;
+	struct rbd_job job; /* looks at the room */
+	struct rbd_room room;
+	int room_err;
 	struct reserved {
 		struct reserve *r;
 		struct rbd_image *image;
@@ -343,25 +346,54 @@ static void reserve_opened(struct rbd_waiter *w, int err)
 	reserve_step(one->r, err);
 }
 
-static int reserve_look(struct rbd_store *s, const struct store_reserve *owner)
+static bool room_is_short(const struct rbd_store *s, unsigned disks)
 {
 	uint64_t free_bytes =
 		s->room.capacity_bytes > s->room.used_bytes ? s->room.capacity_bytes - s->room.used_bytes : 0;
 
-	rbd_room_refresh(s);
-	if (atomic_load(&s->lease.lost))
-		return -EROFS;
 	/* 0: the cluster does not tell (it has no manager) */
-	if (!owner->at_hand && s->room.capacity_bytes && free_bytes < owner->count * RESERVE_DISK_BYTES)
-		return -ENOSPC;
-	return 0;
+	return s->room.capacity_bytes && free_bytes < disks * RESERVE_DISK_BYTES;
 }
 
+static void reserve_open(struct reserve *r)
+{
+	for (unsigned i = 0, count = r->left - 1; i < count; i++) {
+		struct reserved *one = &r->images[i];
+
+		*one = (struct reserved){.r = r, .image = rbd_disk_of(r->owner->disks[i])->image};
+		one->waiter.call = reserve_opened;
+		rbd_image_need(one->image, &one->waiter);
+	}
+	reserve_step(r, 0);
+}
+
+static void reserve_room_work(struct rbd_job *job)
+{
+	struct reserve *r = container_of(job, struct reserve, job);
+
+	r->room_err = rbd_cluster_room(&r->s->cluster, r->s->pool, &r->room);
+}
+
+static void reserve_room_done(struct rbd_job *job)
+{
+	struct reserve *r = container_of(job, struct reserve, job);
+
+	if (r->room_err >= 0)
+		r->s->room = r->room;
+	if (r->owner && !room_is_short(r->s, r->left - 1)) {
+		reserve_open(r);
+		return;
+	}
+	r->left = 1;
+	reserve_step(r, -ENOSPC);
+}
+
+/* What is known of the room may be old: nobody is refused before it was looked at again. */
 void rbd_reserve(struct store_reserve *owner)
 {
 	struct rbd_store *s = rbd_store_of(owner->disks[0]->store);
-	int err = reserve_look(s, owner);
 	struct reserve *r = NULL;
+	int err = atomic_load(&s->lease.lost) ? -EROFS : 0;
 
 	owner->priv = NULL;
 	if (!err && !owner->at_hand) {
@@ -377,14 +409,14 @@ void rbd_reserve(struct store_reserve *owner)
 	r->left = owner->count + 1;
 	owner->priv = r;
 	s->busy++;
-	for (unsigned i = 0, count = owner->count; i < count; i++) {
-		struct reserved *one = &r->images[i];
-
-		*one = (struct reserved){.r = r, .image = rbd_disk_of(owner->disks[i])->image};
-		one->waiter.call = reserve_opened;
-		rbd_image_need(one->image, &one->waiter);
+	if (room_is_short(s, owner->count)) {
+		r->job.work = reserve_room_work;
+		r->job.done = reserve_room_done;
+		rbd_work(&s->workers, RBD_LANE_LOOK, &r->job);
+		return;
 	}
-	reserve_step(r, 0);
+	rbd_room_refresh(s);
+	reserve_open(r);
 }
 
 void rbd_reserve_join(struct store_reserve *r, struct store_disk *d)
