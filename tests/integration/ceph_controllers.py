@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from raw_initiator import ASYNC, DATA_IN, FINAL, NO_TAG, R2T, RESPONSE, TEXT, TEXT_RESPONSE, Raw, pairs, text  # noqa: E402
-from umbra_ceph import PATIENCE_S, Cluster, end_in_order, free_port, skip_without_store  # noqa: E402
+from umbra_ceph import PATIENCE_S, Cluster, end_in_order, quiet_port, skip_without_store  # noqa: E402
 from umbra_lab import Array, CtlError, run_ctl  # noqa: E402
 
 STARTS = 5  # a port may be somebody else's by the time that umbrad listens there
@@ -25,8 +25,8 @@ STANDBY, TRANSITION, CHANGED = (2, 0x040B), (2, 0x040A), (6, 0x2A06)
 class Controller(Array):
     """One of the two: an Array whose pool is in Ceph."""
 
-    def __init__(self, cluster, number, ports):
-        super().__init__(pool='/', start=False)  # it makes none
+    def __init__(self, cluster, number, ports, config=None):
+        super().__init__(config, pool='/', start=False)  # it makes none
         self.number = number
         del self.config['pool']
         self.config['iscsi']['portals'] = f'127.0.0.1:{ports[number - 1]}'
@@ -153,11 +153,13 @@ def time_to_serve(session, begun):
     return time.monotonic() - begun
 
 
-def start(cluster):
+def start(cluster, config=None, prepare_one=lambda controller: None):
     for attempt in range(STARTS):
-        ports = [free_port(), free_port()]
-        one, two = Controller(cluster, 1, ports), Controller(cluster, 2, ports)
+        ports = [quiet_port(), quiet_port()]
+        one, two = Controller(cluster, 1, ports, config), Controller(cluster, 2, ports, config)
         try:
+            for controller in (one, two):
+                prepare_one(controller)
             one.start()
             two.start()
             return one, two

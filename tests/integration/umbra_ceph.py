@@ -20,6 +20,7 @@ removes the directory. Nobody waits for health: without a manager (ceph-mgr) the
 import ctypes
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -71,6 +72,11 @@ admin socket =
 log file =
 [mon]
 mon data = {dir}/$name
+[mgr]
+mgr data = {dir}/$name
+mgr module path = {dir}/no-modules
+mgr stats period = 1
+mgr tick period = 1
 [osd]
 osd data = {dir}/$name
 osd objectstore = {store}
@@ -109,14 +115,28 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def quiet_port():
+    """A free port for a program that keeps it while it is started again and again: none that connections get for their own end."""
+    with open('/proc/sys/net/ipv4/ip_local_port_range') as file:
+        first = int(file.read().split()[0])
+    for _ in range(200):
+        port = random.randrange(min(10000, first - 1000), first)
+        try:
+            with socket.create_server(('127.0.0.1', port)):
+                return port
+        except OSError:
+            continue
+    return free_port()
+
+
 class Cluster:
     """store: memstore or bluestore; cephx: with keys; fast: a monitor round takes 50 ms, not the default 1 s; settings: more
-    lines of [global]; osds: how many, of which each object is on one."""
+    lines of [global]; osds: how many, of which each object is on one; manager: one that knows how full pools are, with no modules."""
 
-    def __init__(self, store='memstore', cephx=False, fast=True, settings=(), pool=POOL, osds=1):
+    def __init__(self, store='memstore', cephx=False, fast=True, settings=(), pool=POOL, osds=1, manager=False):
         self.store, self.cephx, self.pool, self.osds = store, cephx, pool, osds
         self.propose_s = 0.05 if fast else 1.0
-        self.settings = list(settings)
+        self.settings, self.manager = list(settings), manager
         self.daemons = {}  # name: Popen
         self.dir = tempfile.mkdtemp(prefix='umbra-ceph-')
         self.conf = os.path.join(self.dir, 'ceph.conf')
@@ -146,6 +166,10 @@ class Cluster:
         self.ceph('osd', 'pool', 'create', self.pool, groups, groups, 'replicated')
         self.wait_for_osd()
         self.rbd('pool', 'init', self.pool)
+        if self.manager:
+            os.makedirs(os.path.join(self.dir, 'mgr.x'))
+            os.makedirs(os.path.join(self.dir, 'no-modules'))
+            self._daemon('mgr.x', 'ceph-mgr', '-f', '-i', 'x')
 
     def _make_monitor(self):
         self.fsid = str(uuid.uuid4())
