@@ -275,6 +275,32 @@ static void put_pool(FILE *out, const json_t *pool)
 		json_is_true(json_object_get(pool, "read_only")), 0);
 }
 
+/* Of an array with two controllers. */
+static void put_controller(FILE *out, const json_t *controller)
+{
+	static const char *const roles[] = {"owner", "standby", "leaving"};
+
+	if (!json_is_object(controller))
+		return;
+	begin(out, "umbra_controller_role", "gauge",
+		"1: the role of this one of two controllers; leaving: on its way to standby.");
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
+		put_labelled(out, "umbra_controller_role", "role", roles[i],
+			strcmp(string(controller, "role"), roles[i]) == 0);
+	put_plain(out, "umbra_controller_other_up", "gauge", "1: the other controller is there.",
+		json_is_true(json_object_get(json_object_get(controller, "other"), "lives")), 0);
+	put_plain(out, "umbra_controller_takeovers_total", "counter",
+		"How often this umbrad became the owner since it was started.",
+		number(controller, "takeovers"), 0);
+	put_plain(out, "umbra_controller_losses_total", "counter",
+		"How often it was replaced by the other one without having given the array back.",
+		number(controller, "losses"), 0);
+	if (json_is_integer(json_object_get(controller, "lease_age_ms")))
+		put_plain(out, "umbra_controller_lease_age_seconds", "gauge",
+			"So long ago the owner's lease was renewed, as this one saw it; it lasts 6 s.",
+			number(controller, "lease_age_ms"), MS_DIGITS);
+}
+
 static void put_counts(FILE *out, const json_t *status)
 {
 	const json_t *counts = json_object_get(status, "counts"), *limits = json_object_get(status, "limits");
@@ -457,6 +483,7 @@ static void put_all(FILE *out, const struct facts *f)
 	put_pool(out, pool);
 	put_space(out, pool, f->luns, json_object_get(f->status, "counts"));
 	put_counts(out, f->status);
+	put_controller(out, json_object_get(f->status, "controller"));
 	put_sets(out, f->sets);
 	put_policy_times(out, f->policies, "umbra_policy_last_run_timestamp_seconds", "last_unix_ms",
 		"When the policy last took copies, since 1970.");

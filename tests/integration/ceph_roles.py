@@ -132,10 +132,19 @@ def a_move_loses_nothing(one, two, cluster):
         assert (owner.role(), other.role()) == ('standby', 'owner')
         stands_by(mine)
         assert mine.groups() == {owner.number: (2, [owner.number]), other.number: (0, [other.number])}, mine.groups()
+        assert metric(owner, 'umbra_controller_role{role="standby"}') == metric(other, 'umbra_controller_role{role="owner"}') == 1
+        assert metric(owner, 'umbra_controller_role{role="owner"}') == metric(other, 'umbra_controller_losses_total') == 0
+        assert metric(other, 'umbra_controller_takeovers_total') >= 1
         events = [event['text'] for event in owner.ctl('events')['events']]
         assert any('was moved to controller' in event for event in events), events
     # given back, not taken: nobody was locked out
     assert json.loads(cluster.ceph('osd', 'dump', '-f', 'json').stdout).get('blocklist', {}) == {}
+
+
+def metric(controller, name):
+    found = [line.rsplit(' ', 1)[1] for line in controller.text('metrics').splitlines() if line.startswith(name + ' ')]
+    assert len(found) == 1, (name, found)
+    return float(found[0])
 
 
 def moving(owner, *options):
@@ -207,8 +216,10 @@ def nobody_takes_it(one, two, cluster):
     wait_until('it is missed', lambda: not controllers(owner)[other.number]['lives'])
     assert 'is not there to take the array' in refused(owner, 'controller', 'move')
     wait_until('it is told', lambda: any('is not there any more' in e['text'] for e in owner.ctl('events')['events']))
+    assert metric(owner, 'umbra_controller_other_up') == 0
     assert move_of(owner)['state'] == 'failed'
     other.process.send_signal(signal.SIGCONT)
+    assert metric(owner, 'umbra_controller_lease_age_seconds') >= 0
     wait_until('it is there again', lambda: controllers(owner)[other.number]['role'] == 'standby')
     session.write(1, 0, block_of(4))
     assert owner.role() == 'owner'

@@ -45,6 +45,8 @@ def told():
     found = {name: set() for name in re.findall(r'^# TYPE (\w+)', text, re.M)}
     # what only a host's shadow copy through VSS brings
     found |= {name: set() for name in re.findall(r'\{"(umbra_set_\w+)"', read(os.path.join(ROOT, 'ctl/verbs_metrics.c')))}
+    # what only an array with two controllers has (ceph_roles.py reads it there)
+    found |= {name: {'role'} for name in re.findall(r'"(umbra_controller_\w+)"', read(os.path.join(ROOT, 'ctl/verbs_metrics.c')))}
     for name, labels in re.findall(r'^(\w+)(?:\{(.*)\})? \S+$', text, re.M):
         found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels or ''))
     return found
