@@ -311,9 +311,8 @@ def copy_prefix(source, target):
 
 
 def relay(child, sinks, timeout=None):
-    """Copies a child's pipes until it has ended and they are empty, or closed; how many bytes it has said."""
+    """Copies a child's pipes until it has ended and they are empty, or closed."""
     end = None if timeout is None else time.monotonic() + timeout
-    said = 0
     with selectors.DefaultSelector() as selector:
         for stream in sinks:
             selector.register(stream, selectors.EVENT_READ)
@@ -323,13 +322,12 @@ def relay(child, sinks, timeout=None):
             for key, _ in ready:
                 data = os.read(key.fd, 65536)
                 if data:
-                    said += len(data)
                     sinks[key.fileobj].write(data)
                     sinks[key.fileobj].flush()
                 else:
                     selector.unregister(key.fileobj)
             if ended and not ready:
-                return said
+                return
             if not ready and not selector.get_map():
                 time.sleep(0.01)
             if end is not None and time.monotonic() > end:
@@ -669,7 +667,7 @@ class Host:
         sinks = {child.stdout: io.BytesIO() if capture else sys.stdout.buffer,
                  child.stderr: io.BytesIO() if capture else sys.stderr.buffer}
         try:
-            said = relay(child, sinks, timeout)
+            relay(child, sinks, timeout)
         except BaseException as error:
             stuck = Stuck(error, self.prefix) if isinstance(error, subprocess.TimeoutExpired) else None
             child.kill()
@@ -677,7 +675,7 @@ class Host:
             raise stuck or error
         if child.returncode < 0:  # what it had not written yet is lost
             sinks[child.stderr].write(f'{os.path.basename(program)} was ended by signal {-child.returncode}\n'.encode())
-        silent = child.returncode > 0 and not said and (capture or os.path.basename(program).startswith('umbra-lab-'))
+        silent = capture and child.returncode > 0 and not any(sink.getvalue() for sink in sinks.values())
         if silent:
             sinks[child.stderr].write(f'{os.path.basename(program)} ended with {child.returncode} and said nothing; the host:\n'
                                       f'{picture(self.prefix)}\n'.encode())
