@@ -442,12 +442,17 @@ def owner_first(controllers):
 
 def fault(dice, owner, other):
     """Something happens to one of the two; returns what brings it back."""
-    what = dice.choice(('kill', 'stop', 'end', 'kill the other one', 'both'))
+    what = dice.choice(('kill', 'stop', 'end', 'move', 'kill the other one', 'both'))
     if what == 'stop':
         owner.process.send_signal(signal.SIGSTOP)
 
         def back():
             owner.process.send_signal(signal.SIGCONT)
+    elif what == 'move':
+        owner.ctl('controller', 'move', check=False)  # refused where the other one is not known to be there yet
+
+        def back():
+            pass
     elif what == 'end':
         assert owner.stop() == 0
         back = owner.start

@@ -151,6 +151,37 @@ TEST(it_changes_nothing)
 	end(&s);
 }
 
+/* The array that was served goes on showing what there is, and the one that follows it goes on with its events. */
+TEST(an_owner_that_is_replaced_changes_nothing_any_more)
+{
+	struct harness *h = *state;
+	struct standby s;
+	struct waiter w;
+	const struct array_event *last = NULL, *e;
+	uint64_t serial = 0, warnings;
+
+	populate(h);
+	array_event_tell(h->array, ARRAY_EVENT_WARNING, "test", "the last words: %u", 7);
+	warnings = array_event_count(h->array, ARRAY_EVENT_WARNING);
+	array_stand_by(h->array);
+	lun_create(h->array, "new", MIB, waiter_init(&w));
+	assert_int_equal(w.call.fault.err, -ESHUTDOWN);
+	assert_non_null(strstr(w.call.fault.text, "stands by"));
+	assert_non_null(lun_find_name(h->array, "a"));
+	stand_by(h, &s);
+	array_event_inherit(s.array, h->array);
+	while ((e = array_event_after(s.array, serial))) {
+		last = e;
+		serial = e->serial;
+	}
+	assert_non_null(last);
+	assert_string_equal(last->text, "the last words: 7");
+	assert_int_equal(array_event_count(s.array, ARRAY_EVENT_WARNING), warnings);
+	array_event_tell(s.array, ARRAY_EVENT_INFO, "test", "one more: %u", 8);
+	assert_int_equal(array_event_after(s.array, serial)->serial, serial + 1);
+	end(&s);
+}
+
 /* Leases run out, unkept sets end, images are deleted: at the owner, not here. */
 TEST(nothing_goes_on_by_itself)
 {
@@ -288,8 +319,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, harness_setup, harness_teardown)
 	const struct CMUnitTest tests[] = {T(it_shows_hosts_luns_and_mappings), T(it_changes_nothing),
-		T(nothing_goes_on_by_itself), T(half_a_change_is_refused),
-		T(a_digest_tells_what_hosts_would_see), T(its_store_does_nothing)};
+		T(an_owner_that_is_replaced_changes_nothing_any_more), T(nothing_goes_on_by_itself),
+		T(half_a_change_is_refused), T(a_digest_tells_what_hosts_would_see),
+		T(its_store_does_nothing)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
