@@ -296,10 +296,6 @@ int daemon_open_inband(struct daemon *d)
 {
 	struct inband_options options = {.array = d->array, .reactor = d->reactor};
 
-	if (role_stands_by(d)) {
-		d->inband_hook = standby_inband;
-		return 0;
-	}
 	d->inband_hook = (struct scsi_inband){.out = inband_out, .in = inband_in, .cancel = inband_cancel};
 	int err = inband_create(&options, &d->inband);
 	d->inband_hook.ctx = d->inband;

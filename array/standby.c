@@ -68,30 +68,6 @@ void standby_groups(const struct config *c, enum scsi_access own, const struct i
 		groups[1].ports[groups[1].port_count++] = groups[1].id;
 }
 
-/* ---- the control channel ------------------------------------------------------------------------------- */
-
-static int standby_out(
-	void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
-{
-	(void)ctx, (void)nexus, (void)lun, (void)slot, (void)data, (void)len;
-	return -ESHUTDOWN;
-}
-
-static void *standby_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf, size_t cap,
-	void (*done)(void *arg, long result), void *arg)
-{
-	(void)ctx, (void)nexus, (void)slot, (void)buf, (void)cap;
-	done(arg, -ESHUTDOWN);
-	return NULL;
-}
-
-static void standby_cancel(void *ctx, void *token)
-{
-	(void)ctx, (void)token; /* nothing waits */
-}
-
-const struct scsi_inband standby_inband = {.out = standby_out, .in = standby_in, .cancel = standby_cancel};
-
 /* ---- what was served before ---------------------------------------------------------------------------- */
 
 struct retired {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What two controllers tell hosts of each other, what one of them refuses that stands by, and how it lets go of what it served. */
+/* What two controllers tell hosts of each other, and how one of them lets go of what it served. */
 #ifndef UMBRA_STANDBY_H
 #define UMBRA_STANDBY_H
 
@@ -15,14 +15,12 @@ unsigned standby_peers(const struct config *c, struct pair *pair, struct iscsi_p
 /* This controller's ports, in this state, and the other one's. */
 void standby_groups(const struct config *c, enum scsi_access own, const struct iscsi_peer_portal *peers,
 	unsigned count, struct scsi_port_group groups[2]);
-/* The control channel of a controller that stands by: the provider goes to the other one at once. */
-extern const struct scsi_inband standby_inband;
 
 /* What an array is served by. */
 struct served {
 	struct store *store;
 	struct array *array;
-	struct inband *inband; /* NULL: it stood by */
+	struct inband *inband; /* or NULL */
 	struct scsi_target *scsi;
 	struct controller *giver; /* the store came from it; or NULL */
 };

@@ -160,6 +160,9 @@ enum up_job_state {
 #define UP_CAP_BREAK        (UINT64_C(1) << 2)
 #define UP_CAP_RESYNC       (UINT64_C(1) << 3)
 #define UP_CAP_READ_ONLY    (UINT64_C(1) << 4) /* no offer: nothing can be changed now, no copy be made */
+/* No offer: another controller owns the array, and the other bits say nothing. All but identify ends with 02/04/0B here, and
+ * belongs on another path. */
+#define UP_CAP_STANDBY (UINT64_C(1) << 5)
 
 /* Field tags. A tag's type never changes; see the table in umbra_proto.c. */
 enum up_tag {

@@ -14,6 +14,9 @@
  * - Everything is bounded: mailboxes of a host, mailboxes altogether, exchanges of a mailbox, bytes of
  *   an exchange. What is idle longest makes room; what runs, or is being waited for, never does.
  * - An exchange is freed when it is out of its mailbox, does not run and nobody waits for it.
+ *
+ * Where another controller owns the array only identify is answered, so that a host knows whose path it is: all else is a SCSI
+ * error (02/04/0B) at once, and touches no mailbox. What was asked is then asked on another path.
  */
 #include "array/control/control.h"
 
@@ -411,22 +414,29 @@ static size_t message_len(const uint8_t *data, size_t len)
 	return announced && announced < len ? announced : len;
 }
 
+static bool stands_by(const struct inband *b)
+{
+	return array_settings(b->array)->standby;
+}
+
 int inband_out(
 	void *ctx, struct host_nexus *nexus, struct lun *lun, uint16_t slot, const uint8_t *data, size_t len)
 {
 	struct inband *b = ctx;
 	const char *host = host_record_of(nexus->host)->name;
-
-	struct mailbox *m = mailbox_get(b, host, slot);
-	if (!m)
-		return -ENOBUFS;
-
 	size_t used = message_len(data, len);
 	struct pending *p = pending_new(b, data, used <= UP_REQUEST_MAX_BYTES ? used : 0);
 	if (!p)
 		return -ENOBUFS;
 	struct request *r = &p->request;
 	enum up_status status = up_decode(&r->msg, data, len);
+	bool elsewhere = stands_by(b) && !status && r->msg.op != UP_OP_IDENTIFY;
+	struct mailbox *m = elsewhere ? NULL : mailbox_get(b, host, slot);
+	if (!m) {
+		exchange_free_if_unused(p->exchange);
+		free(p);
+		return elsewhere ? -ESHUTDOWN : -ENOBUFS;
+	}
 	if (!status && used > UP_REQUEST_MAX_BYTES)
 		status = UP_BAD_MESSAGE;
 	if (status)
@@ -465,7 +475,7 @@ void *inband_in(void *ctx, struct host_nexus *nexus, uint16_t slot, uint8_t *buf
 	struct mailbox *m = mailbox_find(b, host, slot);
 	struct exchange *e = m ? m->current : NULL;
 	if (!e) {
-		done(arg, -ENOENT);
+		done(arg, stands_by(b) ? -ESHUTDOWN : -ENOENT);
 		return NULL;
 	}
 	struct waiter *w = calloc(1, sizeof(*w));

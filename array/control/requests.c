@@ -100,7 +100,8 @@ static uint64_t capabilities(const struct request *r)
 
 	store->stats(s, &stats);
 	return (may_change(r) ? copies : 0) | UP_CAP_BREAK | (store->txn_disk_repoint ? UP_CAP_RESYNC : 0) |
-	       (stats.read_only ? UP_CAP_READ_ONLY : 0);
+	       (stats.read_only ? UP_CAP_READ_ONLY : 0) |
+	       (array_settings(r->array)->standby ? UP_CAP_STANDBY : 0);
 }
 
 static void run_identify(struct request *r)

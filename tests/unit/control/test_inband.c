@@ -330,6 +330,30 @@ TEST(mailboxes_are_bounded_and_the_idle_make_room)
 	assert_false(rig_fetch(&rig, H1, 2, &reply));
 }
 
+/* Who it is it says, and that it stands by; nothing else is done or kept, so that what was asked is asked elsewhere. */
+TEST(a_controller_that_stands_by_says_who_it_is_and_no_more)
+{
+	static struct waiting w;
+
+	rig_request(&rig, &ask, UP_OP_IDENTIFY);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_OK);
+	assert_false(reply.capabilities & UP_CAP_STANDBY);
+	array_stand_by(rig.array);
+	rig_request(&rig, &ask, UP_OP_IDENTIFY);
+	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_OK);
+	assert_true(reply.capabilities & UP_CAP_STANDBY);
+	assert_memory_equal(reply.array_id, array_id(rig.array), UP_ID_BYTES);
+	rig_request(&rig, &ask, UP_OP_LIST);
+	assert_int_equal(rig_post(&rig, H1, NULL, 9, &ask), -ESHUTDOWN);
+	memset(&w, 0, sizeof(w));
+	assert_null(inband_in(rig.inband, H1, 9, w.bytes, sizeof(w.bytes), waited, &w));
+	assert_int_equal(w.result, -ESHUTDOWN);
+	/* what is no message is told so, here as elsewhere */
+	assert_int_equal(post_bytes((const uint8_t *)"x", 1), 0);
+	assert_true(rig_fetch(&rig, H1, 1, &reply));
+	assert_int_equal(reply.status, UP_BAD_MESSAGE);
+}
+
 TEST(what_runs_keeps_its_mailbox)
 {
 	uint64_t id;
@@ -434,6 +458,7 @@ int main(void)
 		WITH_RIG(too_long_messages_get_replies),
 		WITH_RIG(a_short_buffer_gets_the_beginning),
 		WITH_RIG(mailboxes_are_bounded_and_the_idle_make_room),
+		WITH_RIG(a_controller_that_stands_by_says_who_it_is_and_no_more),
 		WITH_RIG(what_runs_keeps_its_mailbox),
 		WITH_RIG(random_requests_are_all_answered),
 	};
