@@ -16,8 +16,9 @@
 #define IDENTIFY_LIMIT_MS   5000 /* of discovery, which asks every LUN that may answer */
 #define REQUEST_PATIENCE_MS                                                                                  \
 	10000 /* outside the commit window an array answers in a second, if only that it works on it */
-#define TRIES_PER_PATH 2
-#define SILENT_MS      60000 /* so long an array that timed out, or a way over which nothing came, is asked last */
+#define TRIES_PER_PATH    2
+#define TAKEOVER_PAUSE_MS 250
+#define SILENT_MS         60000 /* so long an array that timed out, or a way over which nothing came, is asked last */
 
 struct array_client {
 	struct transport *transport;
@@ -27,6 +28,8 @@ struct array_client {
 	bool gaps;                 /* the last discovery met a device whose array is not among them */
 	struct array_info *arrays; /* ARRAYS_MAX */
 	uint64_t discovered_ms;
+	uint32_t takeover_limit_ms;
+	volatile LONG64 takeover_missed_ms; /* when one was last waited for in vain; 0: never */
 	volatile LONG64 next_request_id;
 	volatile LONG next_slot;
 	uint16_t first_slot; /* random: another process of this host uses others */
@@ -51,11 +54,17 @@ struct array_client *array_client_create(struct transport *t)
 		return NULL;
 	}
 	c->transport = t;
+	c->takeover_limit_ms = TAKEOVER_LIMIT_MS;
 	InitializeSRWLock(&c->lock);
 	InitializeSRWLock(&c->discovery);
 	memcpy((void *)&c->next_request_id, &random, sizeof(c->next_request_id));
 	memcpy(&c->first_slot, random.Data4 + 2, sizeof(c->first_slot));
 	return c;
+}
+
+void array_client_set_takeover_limit(struct array_client *c, uint32_t limit_ms)
+{
+	c->takeover_limit_ms = limit_ms;
 }
 
 void array_client_destroy(struct array_client *c)
@@ -138,25 +147,41 @@ static void add_path(struct array_info *a, const struct channel_path *p)
 	a->paths[at] = *p;
 }
 
-static struct array_info *array_slot(
-	struct array_info *arrays, unsigned *count, const struct up_msg *identity)
+static bool says_standby(const struct up_msg *identity)
 {
-	for (unsigned i = 0; i < *count; i++)
-		if (memcmp(arrays[i].id, identity->array_id, UP_ID_BYTES) == 0)
-			return &arrays[i];
-	if (*count == ARRAYS_MAX)
-		return NULL;
-	struct array_info *a = &arrays[(*count)++];
-	memset(a, 0, sizeof(*a));
+	return identity->op == UP_OP_IDENTIFY && up_has(identity, UP_TAG_CAPABILITIES) &&
+	       (identity->capabilities & UP_CAP_STANDBY);
+}
+
+static void take_identity(struct array_info *a, const struct up_msg *identity)
+{
 	memcpy(a->id, identity->array_id, UP_ID_BYTES);
 	snprintf(a->name, sizeof(a->name), "%s", identity->array_name);
 	snprintf(a->initiator, sizeof(a->initiator), "%s", identity->initiator_name);
-	a->capabilities = identity->capabilities;
+	a->stands_by = says_standby(identity);
+	a->capabilities = a->stands_by ? 0 : identity->capabilities;
 	a->max_set_luns = identity->max_set_luns;
 	a->commit_budget_ms = identity->commit_budget_ms;
 	a->authenticated = identity->authenticated != 0;
 	if (!a->name[0])
 		up_id_format(a->id, a->name);
+}
+
+static struct array_info *array_slot(
+	struct array_info *arrays, unsigned *count, const struct up_msg *identity)
+{
+	for (unsigned i = 0; i < *count; i++) {
+		if (memcmp(arrays[i].id, identity->array_id, UP_ID_BYTES) != 0)
+			continue;
+		if (arrays[i].stands_by)
+			take_identity(&arrays[i], identity);
+		return &arrays[i];
+	}
+	if (*count == ARRAYS_MAX)
+		return NULL;
+	struct array_info *a = &arrays[(*count)++];
+	memset(a, 0, sizeof(*a));
+	take_identity(a, identity);
 	return a;
 }
 
@@ -198,7 +223,12 @@ static int visit(struct array_client *c, struct tour *t, const struct transport_
 	/* The device is there and gave no answer: it may be the only way to an array. Or its array is one too
 	 * many for the table. */
 	t->gaps = t->gaps || (err < 0 && err != -ENODEV) || (err == 0 && !a);
-	if (a && p.device.device_type == 0) {
+	p.stands_by = a && says_standby(&x->reply);
+	if (p.stands_by && p.device.device_type == 0) {
+		/* Of what kind it is the owner knows alone: it is asked when there is no other way. */
+		p.is_shadow = true;
+		(void)up_id_parse(p.serial, p.lun_id);
+	} else if (a && p.device.device_type == 0) {
 		err = ask(c, &ch, x, UP_OP_DESCRIBE_LUN);
 		if (err == 0 && x->reply.lun_count > 0) {
 			memcpy(p.lun_id, x->reply.luns[0].id, UP_ID_BYTES);
@@ -267,6 +297,16 @@ static int tour_make(struct array_client *c, struct tour *t)
 	return err;
 }
 
+/* Of what kind a LUN is that only a controller that stands by was asked through, another way to it may have told. */
+static void settle_kinds(struct array_info *a)
+{
+	for (unsigned i = 0; i < a->path_count; i++)
+		for (unsigned n = 0; n < a->path_count; n++)
+			if (a->paths[i].stands_by && !a->paths[n].stands_by &&
+				!memcmp(a->paths[i].lun_id, a->paths[n].lun_id, UP_ID_BYTES))
+				a->paths[i].is_shadow = a->paths[n].is_shadow;
+}
+
 static struct tour *tour_create(void)
 {
 	struct tour *t = calloc(1, sizeof(*t));
@@ -307,6 +347,8 @@ static int discover_since(struct array_client *c, uint64_t not_before_ms)
 		t->device_count = c->transport->ops->enumerate(c->transport, t->devices, DEVICES_MAX);
 		err = tour_make(c, t);
 	}
+	for (unsigned i = 0; t && i < t->count; i++)
+		settle_kinds(&t->arrays[i]);
 	if (!err) {
 		AcquireSRWLockExclusive(&c->lock);
 		struct array_info *old = c->arrays;
@@ -399,6 +441,25 @@ void array_client_silent(
 	ReleaseSRWLockExclusive(&c->lock);
 }
 
+/* Whether the way over this device leads to the owner of its array. */
+static void mark_standby(struct array_info *a, const struct transport_device *device, bool stands_by)
+{
+	for (unsigned n = 0; n < a->path_count; n++)
+		if (same_device(&a->paths[n].device, device))
+			a->paths[n].stands_by = stands_by;
+}
+
+static void remember_standby(struct array_client *c, struct array_info *info,
+	const struct transport_device *device, bool stands_by)
+{
+	mark_standby(info, device, stands_by);
+	AcquireSRWLockExclusive(&c->lock);
+	for (unsigned i = 0; i < c->count; i++)
+		if (memcmp(c->arrays[i].id, info->id, UP_ID_BYTES) == 0)
+			mark_standby(&c->arrays[i], device, stands_by);
+	ReleaseSRWLockExclusive(&c->lock);
+}
+
 static int try_path(
 	struct array_client *c, const struct channel_path *p, struct exchange *x, uint64_t deadline_ms)
 {
@@ -410,7 +471,7 @@ static int try_path(
 		err = channel_exchange(&ch, x, deadline_ms);
 		if (err == 0) {
 			channel_close(&ch);
-			return 0;
+			return says_standby(&x->reply) ? -ENOTCONN : 0;
 		}
 		if (err == -EBADMSG) /* somebody else uses this mailbox */
 			x->slot = array_client_new_slot(c);
@@ -421,35 +482,77 @@ static int try_path(
 	return err ? err : -EIO;
 }
 
-/* Tries all ways to the array: silent ones after the others, those through `not_through` last. When a way
- * says nothing now, those that share its route go behind the others at once, so that a dead route does not
- * use up the time. */
+/* One way, and what its answer says of it. */
+static int try_and_mark(struct array_client *c, struct array_info *info, const struct channel_path *p,
+	struct exchange *x, uint64_t deadline_ms)
+{
+	int err = try_path(c, p, x, deadline_ms);
+
+	if (err == -ETIMEDOUT) {
+		array_client_silent(c, info->id, &p->device);
+		mark_silent(info, &p->device, UINT64_MAX);
+	}
+	if ((err == 0 || err == -ENOTCONN) && p->stands_by != (err == -ENOTCONN))
+		remember_standby(c, info, &p->device, err == -ENOTCONN);
+	return err;
+}
+
+/* When a way's turn is: those that stand by after the others, then silent ones, those through `not_through` last of all. */
+static unsigned turn_of(const struct channel_path *p, const uint8_t *not_through, uint64_t now_ms)
+{
+	bool last = not_through && memcmp(p->lun_id, not_through, UP_ID_BYTES) == 0;
+
+	return last * 3u + (channel_path_silent(p, now_ms) ? 2 : p->stands_by);
+}
+
+/* Tries all ways to the array, in turns. When a way says nothing now, those that share its route go behind the others
+ * at once, so that a dead route does not use up the time. -ENOTCONN: no way leads to its owner. */
 static int try_paths(struct array_client *c, struct array_info *info, const uint8_t *not_through,
 	struct exchange *x, uint64_t deadline_ms)
 {
-	bool tried[ARRAY_PATHS_MAX] = {false};
+	bool tried[ARRAY_PATHS_MAX] = {false}, stands_by = false;
 	uint64_t begun_ms = GetTickCount64();
 	int err = -EHOSTUNREACH;
 
-	for (unsigned round = 0; round < 4; round++) {
+	for (unsigned turn = 0; turn < 6; turn++) {
 		for (unsigned i = 0; i < info->path_count; i++) {
 			const struct channel_path *p = &info->paths[i];
-			bool last = not_through && memcmp(p->lun_id, not_through, UP_ID_BYTES) == 0;
-			if (tried[i] || round != 2u * last + channel_path_silent(p, begun_ms))
+			if (tried[i] || turn < turn_of(p, not_through, begun_ms))
 				continue;
 			if (GetTickCount64() >= deadline_ms)
 				return -ETIMEDOUT;
 			tried[i] = true;
-			err = try_path(c, p, x, deadline_ms);
-			if (err == -ETIMEDOUT) {
-				array_client_silent(c, info->id, &p->device);
-				mark_silent(info, &p->device, UINT64_MAX);
-			}
+			err = try_and_mark(c, info, p, x, deadline_ms);
 			if (err == 0 || err == -ENOMEM || err == -EINPROGRESS)
 				return err;
+			stands_by = stands_by || err == -ENOTCONN;
 		}
 	}
+	if (stands_by)
+		return -ENOTCONN;
 	return err == -ETIMEDOUT ? err : -EHOSTUNREACH;
+}
+
+/* The same, while one of its controllers is about to take the array over. */
+static int try_paths_patiently(struct array_client *c, struct array_info *info, const uint8_t *not_through,
+	struct exchange *x, uint64_t deadline_ms)
+{
+	uint64_t begun_ms = GetTickCount64(), missed_ms = (uint64_t)c->takeover_missed_ms;
+	uint64_t until_ms = begun_ms + c->takeover_limit_ms;
+	bool patient = !missed_ms || begun_ms - missed_ms >= SILENT_MS;
+
+	if (deadline_ms < until_ms)
+		until_ms = deadline_ms;
+	for (;;) {
+		int err = try_paths(c, info, not_through, x, deadline_ms);
+		if (err != -ENOTCONN || !patient)
+			return err;
+		if (GetTickCount64() + TAKEOVER_PAUSE_MS >= until_ms) {
+			InterlockedExchange64(&c->takeover_missed_ms, (LONG64)GetTickCount64());
+			return err;
+		}
+		Sleep(TAKEOVER_PAUSE_MS);
+	}
 }
 
 static void tell(
@@ -522,7 +625,7 @@ int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BY
 			int known = discover_since(c, now + 1);
 			err = known < 0 ? known : array_client_info(c, array_id, &room->info);
 			if (err == 0)
-				err = try_paths(c, &room->info, not_through, &room->x, deadline_ms);
+				err = try_paths_patiently(c, &room->info, not_through, &room->x, deadline_ms);
 		}
 		if (err == -ENOENT)
 			err = -EHOSTUNREACH;

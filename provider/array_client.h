@@ -8,6 +8,8 @@
  * - No lock is held during I/O, except that one discovery runs at a time.
  * - No device stays open between requests.
  * - A way over which nothing came back, and what shares its route, is asked last for a while.
+ * - Of an array with two controllers the ways to the one that stands by are asked after the others, which costs one command. While all
+ *   ways stand by, one controller is about to take the array over: it is waited for.
  * - Nor does a look through the devices wait for each of them: two LUNs of a route that say nothing speak for
  *   it.
  */
@@ -16,8 +18,10 @@
 
 #include "provider/channel.h"
 
-#define ARRAYS_MAX       8
-#define ARRAY_PATHS_MAX  16
+#define ARRAYS_MAX      8
+#define ARRAY_PATHS_MAX 16
+#define TAKEOVER_LIMIT_MS                                                                                    \
+	12000 /* so long an array may take until one of its controllers owns it; then nobody waits for a while */
 #define REQUEST_LIMIT_MS 21000 /* two paths that answer nothing for REQUEST_PATIENCE_MS each */
 
 struct array_info {
@@ -28,6 +32,7 @@ struct array_info {
 	uint32_t max_set_luns, commit_budget_ms; /* 0: not told */
 	bool authenticated;
 	uint64_t silent_ms; /* when it last let a request time out; 0: it answered since */
+	bool stands_by; /* nobody but a controller that stands by has told of it: capabilities say nothing */
 	unsigned path_count;
 	/* The best first: control LU, originals, shadow LUNs; of each by turns one of every route. */
 	struct channel_path paths[ARRAY_PATHS_MAX];
@@ -46,6 +51,8 @@ struct array_client;
 
 /* The transport is borrowed. NULL: out of memory. */
 struct array_client *array_client_create(struct transport *t);
+/* Tests wait less than TAKEOVER_LIMIT_MS. */
+void array_client_set_takeover_limit(struct array_client *c, uint32_t limit_ms);
 void array_client_destroy(struct array_client *c);
 
 /* Looks through the host's devices. Returns the number of arrays found. */
@@ -77,7 +84,7 @@ void array_client_silent(
 /* Asks one array over any way to it. not_through (may be NULL): a LUN that may vanish by the request, used
  * only when there is no other way. request->request_id is set here. trouble may be NULL.
  * 0: *reply has the status UP_OK. -EPROTO: the array refused, *reply and *trouble tell. Else it could not be
- * asked: -EHOSTUNREACH, -ENOMEM, -ETIMEDOUT. */
+ * asked: -EHOSTUNREACH, -ENOMEM, -ETIMEDOUT, -ENOTCONN (all ways to it lead to controllers that stand by). */
 int array_client_request(struct array_client *c, const uint8_t array_id[UP_ID_BYTES],
 	const uint8_t *not_through, struct up_msg *request, struct up_msg *reply,
 	struct array_trouble *trouble);

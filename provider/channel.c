@@ -15,13 +15,18 @@
 #define STATUS_CHECK          0x02
 #define STATUS_BUSY           0x08
 #define STATUS_TASK_SET_FULL  0x28
+#define SENSE_NOT_READY       2
 #define SENSE_ILLEGAL_REQUEST 5
 #define SENSE_UNIT_ATTENTION  6
-#define ASC_INVALID_OPCODE    0x20
-#define ASC_NO_SUCH_UNIT      0x25 /* LOGICAL UNIT NOT SUPPORTED: it was unmapped */
+#define ASC_NOT_READY         0x04
+#define ASCQ_TRANSITIONING                                                                                   \
+	0x0A /* with it: the way's target port group changes its state, stands by, is unavailable */
+#define ASCQ_UNAVAILABLE   0x0C
+#define ASC_INVALID_OPCODE 0x20
+#define ASC_NO_SUCH_UNIT   0x25 /* LOGICAL UNIT NOT SUPPORTED: it was unmapped */
 
 struct sense {
-	uint8_t key, asc;
+	uint8_t key, asc, ascq;
 };
 
 static struct sense sense_parse(const uint8_t *s)
@@ -29,12 +34,12 @@ static struct sense sense_parse(const uint8_t *s)
 	switch (s[0] & 0x7F) {
 	case 0x70:
 	case 0x71:
-		return (struct sense){s[2] & 15, s[12]};
+		return (struct sense){s[2] & 15, s[12], s[13]};
 	case 0x72:
 	case 0x73:
-		return (struct sense){s[1] & 15, s[2]};
+		return (struct sense){s[1] & 15, s[2], s[3]};
 	default:
-		return (struct sense){0, 0};
+		return (struct sense){0, 0, 0};
 	}
 }
 
@@ -74,6 +79,9 @@ static int carry_out(
 			return -EOPNOTSUPP;
 		if (sense.key == SENSE_ILLEGAL_REQUEST && sense.asc == ASC_NO_SUCH_UNIT)
 			return -ENODEV;
+		if (sense.key == SENSE_NOT_READY && sense.asc == ASC_NOT_READY &&
+			sense.ascq >= ASCQ_TRANSITIONING && sense.ascq <= ASCQ_UNAVAILABLE)
+			return -ENOTCONN;
 		return -EIO;
 	}
 }

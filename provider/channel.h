@@ -7,7 +7,8 @@
  * - A channel serves one thread at a time; exchanging allocates nothing.
  * - A request keeps its id over every repetition, on whatever channel: the array does the work once.
  * - Results are 0 or a negative errno, as in transport.h, and -EBADMSG: the answer is not one to our request;
- * -EINPROGRESS: the array answers, again and again, that it works on it.
+ * -EINPROGRESS: the array answers, again and again, that it works on it; -ENOTCONN: the way leads to a controller that stands by, or is
+ * about to own the array (02/04/0A to 0C): the request was not taken, and belongs on another way.
  */
 #ifndef UMBRA_PROVIDER_CHANNEL_H
 #define UMBRA_PROVIDER_CHANNEL_H
@@ -23,6 +24,7 @@ struct channel_path {
 	uint8_t lun_id[UP_ID_BYTES];                 /* zero: the control LU */
 	bool is_shadow;
 	uint64_t silent_until_ms; /* nothing came back over it lately: asked last until then */
+	bool stands_by; /* -ENOTCONN when it was asked last, or it said so itself: asked after the others */
 };
 
 /* Is it the control LU? */

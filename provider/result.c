@@ -64,7 +64,7 @@ static enum cs_result result_of_trouble(const struct array_trouble *trouble, DWO
 		return CS_OUT_OF_MEMORY;
 	}
 	if (trouble->err < 0) {
-		*event_id = UMBRA_EVENT_UNREACHABLE;
+		*event_id = trouble->err == -ENOTCONN ? UMBRA_EVENT_STANDBY : UMBRA_EVENT_UNREACHABLE;
 		return CS_VETO;
 	}
 	if (trouble->status >= UP_STATUS_COUNT) {

@@ -313,6 +313,25 @@ static enum lane_kind lane_kind(const struct channel_path *p)
 	return channel_path_controls(p) ? LANE_CONTROL : LANE_ORIGINAL;
 }
 
+/* When a way becomes a lane, kind by kind: those that lead to a controller that stands by after the others, for they are refused at once;
+ * silent ones last. */
+enum lane_turn {
+	TURN_OWNER,
+	TURN_STANDBY,
+	TURN_SILENT,
+	LANE_TURNS
+};
+
+static enum lane_turn lane_turn(
+	const struct channel_path *p, const uint32_t *silent_routes, unsigned silent_count, uint64_t now_ms)
+{
+	bool silent = channel_path_silent(p, now_ms);
+
+	for (unsigned n = 0; n < silent_count; n++)
+		silent = silent || (p->device.route && p->device.route == silent_routes[n]);
+	return silent ? TURN_SILENT : p->stands_by ? TURN_STANDBY : TURN_OWNER;
+}
+
 /* A lane for each way; the originals' before the control LU: they are what must answer when the commit does. Through a shadow
  * LUN only when there is nothing else, for somebody may delete it meanwhile: a host may see no LUN of the array but such as were
  * broken off their set unknown to the provider. Those over which nothing came back, lately or just now, only when there are no
@@ -323,18 +342,16 @@ static int open_lanes(struct worker *k, struct transport *t, const struct array_
 	unsigned silent_count = 0;
 	uint64_t now_ms = GetTickCount64();
 
-	for (unsigned round = 0; round < 2 * LANE_KINDS; round++) {
+	for (unsigned round = 0; round < LANE_TURNS * LANE_KINDS; round++) {
 		enum lane_kind kind = (enum lane_kind)(round % LANE_KINDS);
-		if (round == LANE_KINDS && k->lane_count)
+		enum lane_turn turn = (enum lane_turn)(round / LANE_KINDS);
+		if (round == TURN_SILENT * LANE_KINDS && k->lane_count)
 			break;
 		if (kind == LANE_SHADOW && k->lane_count)
 			continue;
 		for (unsigned i = 0; i < a->path_count && k->lane_count < LANES_MAX; i++) {
 			const struct channel_path *p = &a->paths[i];
-			bool silent = channel_path_silent(p, now_ms);
-			for (unsigned n = 0; n < silent_count; n++)
-				silent = silent || (p->device.route && p->device.route == silent_routes[n]);
-			if (lane_kind(p) != kind || silent != (round >= LANE_KINDS))
+			if (lane_kind(p) != kind || lane_turn(p, silent_routes, silent_count, now_ms) != turn)
 				continue;
 			if (!open_lane(k, t, a, i) && silent_count < ARRAY_PATHS_MAX)
 				silent_routes[silent_count++] = p->device.route;

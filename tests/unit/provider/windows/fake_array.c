@@ -524,22 +524,38 @@ static struct mailbox *mailbox_of(unsigned array, uint16_t slot)
 	return NULL;
 }
 
-static int security_out(const struct fake_device *d, struct transport_command *c)
+/* Each has mailboxes of its own. */
+static unsigned controller_of(const struct fake_device *d)
+{
+	return d->array + (d->stands_by ? FAKE_ARRAYS : 0);
+}
+
+static int stands_by(struct fake_device *d, struct transport_command *c)
+{
+	check_condition(c, 2, 0x04);
+	c->sense[13] = 0x0B;
+	d->refused++;
+	return 0;
+}
+
+static int security_out(struct fake_device *d, struct transport_command *c)
 {
 	uint16_t slot = (uint16_t)(c->cdb[2] << 8 | c->cdb[3]);
 	struct up_msg request;
 
 	if (up_decode(&request, c->data, c->len_bytes) != UP_OK)
 		return -EIO;
+	if (d->stands_by && request.op != UP_OP_IDENTIFY)
+		return stands_by(d, c);
 	hang(d, (enum up_op)request.op, FAKE_HANG_REQUEST);
-	struct mailbox *box = mailbox_of(d->array, slot);
+	struct mailbox *box = mailbox_of(controller_of(d), slot);
 	if (box && box->request_id == request.request_id)
 		goto done; /* sent again: the work is done once */
 	if (!box)
 		box = &mailboxes[next_mailbox++ % MAILBOXES];
 	memset(box, 0, sizeof(*box));
 	box->used = true;
-	box->array = d->array;
+	box->array = controller_of(d);
 	box->slot = slot;
 	box->request_id = request.request_id;
 	box->request = request;
@@ -548,12 +564,14 @@ done:
 	return 0;
 }
 
-static int security_in(const struct fake_device *d, struct transport_command *c)
+static int security_in(struct fake_device *d, struct transport_command *c)
 {
 	uint16_t slot = (uint16_t)(c->cdb[2] << 8 | c->cdb[3]);
-	struct mailbox *box = mailbox_of(d->array, slot);
+	struct mailbox *box = mailbox_of(controller_of(d), slot);
 	struct fake_array *a = &fakes[d->array];
 
+	if (d->stands_by && (!box || box->request.op != UP_OP_IDENTIFY))
+		return stands_by(d, c);
 	if (!box) {
 		check_condition(c, 5, 0x24);
 		return 0;
@@ -582,6 +600,8 @@ static int security_in(const struct fake_device *d, struct transport_command *c)
 		struct up_msg reply;
 		up_reply_init(&reply, &box->request, UP_OK);
 		reply.status = execute(d, &box->request, &reply);
+		if (d->stands_by)
+			reply.capabilities = UP_CAP_STANDBY;
 		if (reply.status != UP_OK) {
 			snprintf(reply.text, sizeof(reply.text), "the fake array refuses");
 			reply.has |= UP_HAS(UP_TAG_TEXT);

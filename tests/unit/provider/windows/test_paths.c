@@ -389,6 +389,114 @@ static void a_request_that_is_pending(void)
 	}
 }
 
+/* ---- two controllers ---- */
+
+static void stands_by(bool first, bool second, bool third)
+{
+	fake_devices[0].stands_by = first;
+	fake_devices[1].stands_by = second;
+	fake_devices[2].stands_by = third;
+}
+
+static void a_set_is_made(void)
+{
+	up_to_the_window(3);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	eventlog_drain();
+	CHECK(events == 0);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
+}
+
+/* The first way leads to the controller that stands by: the array is known by it, and it costs nothing. After a planned move
+ * the others do. */
+static void who_stands_by_is_passed_over(void)
+{
+	static struct array_info info;
+
+	start_with(3, 0);
+	stands_by(true, false, false);
+	a_set_is_made();
+	CHECK(array_client_info(context.client, fakes[0].id, &info) == 0 && info.path_count == 3);
+	CHECK(info.capabilities == fakes[0].capabilities && !info.stands_by &&
+		!array_client_has_gaps(context.client));
+	CHECK(fake_devices[0].refused == 0);
+	stands_by(false, true, true);
+	CHECK_HR(begin(&other_set_id, &volume_id, 0, luns, 3), S_OK);
+	CHECK_HR(end_prepare(&other_set_id), S_OK);
+	unsigned second = fake_devices[1].refused, third = fake_devices[2].refused;
+	CHECK(second > 0 && third > 0);
+	CHECK_HR(pre_commit(&other_set_id), S_OK);
+	CHECK_HR(commit(&other_set_id), S_OK);
+	CHECK_HR(post_commit(&other_set_id), S_OK);
+	CHECK(fake_devices[1].refused == second && fake_devices[2].refused == third); /* they are known now */
+	eventlog_drain();
+	CHECK(events == 0 && fakes[0].executed[UP_OP_SET_COMMIT] == 2);
+	CHECK_HR(abort_set(&other_set_id), S_OK);
+	finish();
+}
+
+/* The move comes when the lanes are open: what is asked goes to the next one at once, also in the window. */
+static void a_move_before_the_commit(void)
+{
+	start_with(2, 0);
+	fake_add_control_lu(0);
+	stands_by(false, false, true);
+	up_to_the_window(2);
+	stands_by(true, true, false);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	eventlog_drain();
+	CHECK(events == 0);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	finish();
+}
+
+static DWORD WINAPI takes_over(void *unused)
+{
+	(void)unused;
+	Sleep(600);
+	fake_devices[1].stands_by = false;
+	return 0;
+}
+
+/* Nobody owns the array for a moment: that is waited for. */
+static void a_takeover_is_waited_for(void)
+{
+	start_with(3, 0);
+	a_set_is_made();
+	stands_by(true, true, true);
+	HANDLE thread = CreateThread(NULL, 0, takes_over, NULL, 0, NULL);
+	CHECK_HR(begin(&other_set_id, &volume_id, 0, luns, 3), S_OK);
+	CHECK_HR(end_prepare(&other_set_id), S_OK);
+	CHECK_HR(pre_commit(&other_set_id), S_OK);
+	CHECK_HR(commit(&other_set_id), S_OK);
+	CHECK_HR(post_commit(&other_set_id), S_OK);
+	WaitForSingleObject(thread, INFINITE);
+	CloseHandle(thread);
+	eventlog_drain();
+	CHECK(events == 0);
+	CHECK_HR(abort_set(&other_set_id), S_OK);
+	finish();
+}
+
+/* There is no other way: a veto that says so, and the next one does not wait. */
+static void only_who_stands_by_is_there(void)
+{
+	start_with(3, 0);
+	array_client_set_takeover_limit(context.client, 1000);
+	stands_by(true, true, true);
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 3), VSS_E_PROVIDER_VETO);
+	expect_event(UMBRA_EVENT_STANDBY);
+	unsigned refused = fake_devices[0].refused;
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 3), VSS_E_PROVIDER_VETO);
+	CHECK(fake_devices[0].refused < refused + 8);
+	expect_event(UMBRA_EVENT_STANDBY);
+	finish();
+}
+
 static void stand_on_routes(unsigned first_count, uint32_t first, uint32_t others)
 {
 	for (unsigned i = 0; i < fake_device_count; i++)
@@ -563,6 +671,10 @@ int main(void)
 		TEST(a_worse_way_on_another_route_is_next),
 		TEST(a_command_is_left_behind),
 		TEST(a_request_that_is_pending),
+		TEST(who_stands_by_is_passed_over),
+		TEST(a_move_before_the_commit),
+		TEST(a_takeover_is_waited_for),
+		TEST(only_who_stands_by_is_there),
 		TEST(a_silent_route_is_not_waited_for),
 		TEST(the_other_route_is_found),
 		TEST(one_silent_lun_hides_no_other),
