@@ -137,19 +137,30 @@ static int cmd_list(int argc, char **argv)
 	return 0;
 }
 
+/* Every adapter there is, as Windows' disk management does. */
 static int cmd_rescan(int argc, char **argv)
 {
-	HANDLE dev;
 	DWORD got;
 
 	(void)argv;
 	if (argc != 0)
 		return 2;
-	dev = open_device("Scsi0:");
-	if (dev == INVALID_HANDLE_VALUE)
-		return refused("opening");
-	if (!DeviceIoControl(dev, IOCTL_SCSI_RESCAN_BUS, NULL, 0, NULL, 0, &got, NULL))
-		return refused("rescanning");
+	for (unsigned n = 0;; n++) {
+		char name[32];
+		HANDLE dev;
+		BOOL done;
+
+		snprintf(name, sizeof(name), "Scsi%u:", n);
+		dev = open_device(name);
+		if (dev == INVALID_HANDLE_VALUE && n > 0)
+			break;
+		if (dev == INVALID_HANDLE_VALUE)
+			return refused("opening");
+		done = DeviceIoControl(dev, IOCTL_SCSI_RESCAN_BUS, NULL, 0, NULL, 0, &got, NULL);
+		if (!done)
+			return refused("rescanning");
+		CloseHandle(dev);
+	}
 	printf("ok\n");
 	return 0;
 }

@@ -78,8 +78,8 @@ struct fake_device {
 	bool broken;                 /* the path is dead */
 	bool ghost;                  /* Windows still shows it, but the array has unmapped it */
 	bool times_out;              /* as a path that is silent looks after the SCSI time-out */
-	bool stands_by;              /* leads to the array's other controller, which tells who it is and nothing else */
-	unsigned refused;            /* so many commands met 02/04/0B there */
+	bool stands_by;   /* leads to the array's other controller, which tells who it is and nothing else */
+	unsigned refused; /* so many commands met 02/04/0B there */
 	enum fake_hang hang;
 	enum up_op hang_op;
 	uint32_t route;
