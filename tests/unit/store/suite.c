@@ -820,6 +820,17 @@ static void run(unsigned steps)
 		step();
 }
 
+/* Nothing is left of what a test made. */
+static void test_end(void)
+{
+	printf("%llu operations, %llu sets, %llu hydrations\n", (unsigned long long)m->operations,
+		(unsigned long long)m->sets, (unsigned long long)m->hydrations);
+	empty_store();
+	close_store();
+	suite_store.end();
+	model_end();
+}
+
 TEST(random_operations_agree_with_the_model)
 {
 	model_new();
@@ -836,12 +847,7 @@ TEST(random_operations_agree_with_the_model)
 			verify();
 		}
 	}
-	printf("%llu operations, %llu sets, %llu hydrations\n", (unsigned long long)m->operations,
-		(unsigned long long)m->sets, (unsigned long long)m->hydrations);
-	empty_store();
-	close_store();
-	suite_store.end();
-	model_end();
+	test_end();
 }
 
 /* ---- kill -9 ---- */
@@ -904,12 +910,7 @@ TEST(what_was_acknowledged_survives_a_kill)
 	open_store();
 	model_crashed();
 	verify();
-	printf("%llu operations, %llu sets, %llu hydrations\n", (unsigned long long)m->operations,
-		(unsigned long long)m->sets, (unsigned long long)m->hydrations);
-	empty_store();
-	close_store();
-	suite_store.end();
-	model_end();
+	test_end();
 }
 
 /* ---- ordered writers ---- */
@@ -1042,10 +1043,7 @@ TEST(a_cut_under_ordered_writers_is_of_one_instant)
 	w.stop = true;
 	while (w.busy)
 		turn();
-	empty_store();
-	close_store();
-	suite_store.end();
-	model_end();
+	test_end();
 }
 
 int main(int argc, char **argv)
