@@ -150,7 +150,7 @@ bool plan_ms(struct plan *p, const char *what, const char *text, json_int_t *ms)
 {
 	uint64_t value = 0;
 
-	if (text && *text && strcmp(text, "none") != 0 && units_parse_long_ms(text, &value))
+	if (text && *text && strcmp(text, "none") != 0 && (units_parse_long_ms(text, &value) || !value))
 		return plan_wrong(p, "%s: %.40s is no time as in \"1h\" or \"14d\".", what, text);
 	*ms = (json_int_t)value;
 	return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One file that describes an array: apply.c reads it and holds the plan, apply_plan.c compares it with the array, verbs_apply.c
- * carries it out, and writes such a file.
+ * One file that describes an array: apply.c reads it and holds the plan, apply_check.c says what is wrong with it, apply_plan.c
+ * compares it with the array, verbs_apply.c carries it out, and writes such a file.
  */
 #ifndef UMBRA_CTL_APPLY_H
 #define UMBRA_CTL_APPLY_H
@@ -14,6 +14,7 @@ struct plan {
 	bool prune, failed;
 	json_t *file;                           /* what is wanted */
 	json_t *luns, *hosts, *maps, *policies; /* what is there */
+	json_t *iqns, *mapped;                  /* of the file, as far as it was looked at */
 	json_t *steps,
 		*ends; /* what makes or changes something; what takes something away, in the order of its doing */
 };
@@ -28,6 +29,12 @@ bool plan_unpack(struct plan *p, const char *kind, size_t at, json_t *entry, con
 bool plan_bytes(struct plan *p, const char *what, const json_t *value, uint64_t *bytes);
 bool plan_ms(struct plan *p, const char *what, const char *text, json_int_t *ms);
 bool plan_secret(struct plan *p, json_t *params, const char *member, const char *file);
+
+/* apply_check.c: false: it has been said why. */
+bool check_lun(struct plan *p, size_t at, const char *name, uint64_t size_bytes);
+bool check_host(struct plan *p, size_t at, const json_t *entry, const char *name);
+bool check_map(struct plan *p, size_t at, const char *lun, const char *host, const json_t *number);
+bool check_policy(struct plan *p, size_t at, const char *name, const json_t *words);
 
 /* apply_plan.c: false: it has been said why. */
 bool plan_make(struct plan *p);

@@ -58,6 +58,8 @@ static bool plan_lun(struct plan *p, size_t at, json_t *entry)
 		!plan_bytes(p, name, size, &bytes))
 		return false;
 	json_t *is = plan_find(p->luns, "name", name);
+	if (!check_lun(p, at, is ? NULL : name, bytes))
+		return false;
 	json_t *params = json_pack("{s:s, s:I}", is ? "lun" : "name", name, "size_bytes", (json_int_t)bytes);
 	json_int_t now = json_integer_value(json_object_get(is, "size_bytes"));
 	if (!is) {
@@ -115,6 +117,8 @@ static bool plan_host(struct plan *p, size_t at, json_t *entry)
 		    "chap_user", &any, "control_lu", &any, "control_without_chap", &any, "import", &any,
 		    "import_hosts", &any))
 		return false;
+	if (!check_host(p, at, entry, name))
+		return false;
 	if (json_object_get(entry, "import_hosts") && strcmp(text_of(entry, "import"), "named") != 0)
 		return plan_wrong(p, "host %.64s: import_hosts goes with \"import\": \"named\".", name);
 	json_t *is = plan_find(p->hosts, "name", name), *values = json_object();
@@ -149,12 +153,14 @@ static json_t *map_find(json_t *list, const char *lun, const char *host)
 
 static bool plan_map(struct plan *p, size_t at, json_t *entry)
 {
+	json_t *given = NULL;
 	const char *lun, *host;
-	json_int_t number = 0;
 
-	if (!plan_unpack(p, "mappings", at, entry, "{s:s, s:s, s?I}", "lun", &lun, "host", &host, "number",
-		    &number))
+	if (!plan_unpack(p, "mappings", at, entry, "{s:s, s:s, s?o}", "lun", &lun, "host", &host, "number",
+		    &given) ||
+		!check_map(p, at, lun, host, given))
 		return false;
+	json_int_t number = json_integer_value(given);
 	json_t *is = map_find(p->maps, lun, host);
 	json_int_t now = json_integer_value(json_object_get(is, "number"));
 	if (is && number && now != number)
@@ -218,18 +224,23 @@ static json_t *policy_words(struct plan *p, size_t at, json_t *entry, const char
 		plan_wrong(p, "policies[%zu]: luns is not a list.", at);
 		return NULL;
 	}
-	return json_pack("{s:O*, s:I, s:s, s:s, s:s, s:b, s:I}", "luns", luns, "every_ms", every_ms, "at",
-		day, "keep", keep, "label", label ? label : *name, "hosts", hosts, "lock_ms", lock_ms);
+	json_t *words = json_pack("{s:O*, s:I, s:s, s:s, s:s, s:b, s:I}", "luns", luns, "every_ms", every_ms,
+		"at", day, "keep", keep, "label", label ? label : *name, "hosts", hosts, "lock_ms", lock_ms);
+	if (check_policy(p, at, *name, words))
+		return words;
+	json_decref(words);
+	return NULL;
 }
 
 static bool plan_policy(struct plan *p, size_t at, json_t *entry)
 {
 	static const char *const members[] = {"luns", "every_ms", "at", "keep", "label", "hosts", "lock_ms"};
 	const char *name;
-	json_t *words = policy_words(p, at, entry, &name), *values = json_object();
+	json_t *words = policy_words(p, at, entry, &name);
 
 	if (!words)
 		return false;
+	json_t *values = json_object();
 	json_t *is = plan_find(p->policies, "name", name), *now = is ? json_copy(is) : NULL;
 	json_t *params = json_pack("{s:s}", is ? "policy" : "name", name);
 	if (now) {

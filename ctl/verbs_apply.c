@@ -20,7 +20,8 @@ static bool fetch(struct plan *p)
 
 static void plan_free(struct plan *p)
 {
-	json_t *const owned[] = {p->file, p->luns, p->hosts, p->maps, p->policies, p->steps, p->ends};
+	json_t *const owned[] = {
+		p->file, p->luns, p->hosts, p->maps, p->policies, p->iqns, p->mapped, p->steps, p->ends};
 
 	for (size_t i = 0; i < sizeof(owned) / sizeof(owned[0]); i++)
 		json_decref(owned[i]);
@@ -128,6 +129,8 @@ int verb_apply(struct invocation *in)
 	struct plan p = {.in = in,
 		.path = in->operands[0],
 		.prune = ctl_flag(in, "prune"),
+		.iqns = json_object(),
+		.mapped = json_object(),
 		.steps = json_array(),
 		.ends = json_array()};
 	int code = CTL_FAILED;

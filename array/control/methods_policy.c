@@ -110,20 +110,10 @@ static bool take_luns(struct mgmt_call *c, json_t *names, struct policy_spec *sp
 	return true;
 }
 
-/* "02:30"; "": at no time of the day. */
 static bool take_at(struct mgmt_call *c, const char *text, struct policy_spec *spec)
 {
-	unsigned hour, minute;
-	int end = 0;
-
-	spec->at_min = POLICY_NO_TIME;
-	if (!*text)
+	if (policy_at_parse(text, &spec->at_min))
 		return true;
-	if (strlen(text) == 5 && sscanf(text, "%2u:%2u%n", &hour, &minute, &end) == 2 && end == 5 &&
-		hour < 24 && minute < 60) {
-		spec->at_min = (uint16_t)(hour * 60 + minute);
-		return true;
-	}
 	mgmt_bad_params(c, "at must be a time of the day, from 00:00 to 23:59");
 	return false;
 }

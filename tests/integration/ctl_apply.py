@@ -121,10 +121,46 @@ def refuses(array, files):
     array.ctl('apply', os.path.join(files.directory, 'none.json'), want=1)
     array.ctl('apply', want=2)
     # what only umbrad can see: the steps before it stay, and the next run goes on
-    half = {'luns': [{'name': 'made', 'size': '1M'}], 'policies': [{'name': 'p', 'luns': ['made'], 'every': '1s'}]}
+    half = {'luns': [{'name': 'made', 'size': '1M'}], 'mappings': [{'lun': 'made', 'host': 'db1', 'number': 1}]}
     array.ctl('apply', files.write(half), want=1)
-    half['policies'][0]['every'] = '1h'
+    del half['mappings'][0]['number']
     assert apply(array, files, half)['changes'] == 1
+
+
+def refuses_before_the_first_step(array, files):
+    """Behind a LUN that could be made stands what cannot be: the LUN is not made."""
+    good = {'luns': [{'name': 'first', 'size': '1M'}]}
+
+    def bad(kind, *entries, says):
+        refused(array, files, {**good, kind: good.get(kind, []) + list(entries)}, says)
+
+    for lun, says in (({'name': 'a b'}, 'is no name'), ({'name': '-a'}, 'is no name'), ({'name': ''}, 'is no name'),
+                      ({'name': 'x' * 65}, 'is no name'), ({'name': 'a\nb'}, 'is no name'), ({'name': 'shadow-1'}, "array's own"),
+                      ({'name': 'x', 'size': 1000}, '1 MiB'), ({'name': 'x', 'size': '1P'}, '256 TiB'),
+                      ({'name': 'x', 'size': -5}, 'size'), ({'name': 'x', 'size': None}, 'size')):
+        bad('luns', {'size': '1M', **lun}, says=says)
+    for host, says in (({'name': 'a b'}, 'is no name'), ({'iqns': ['nonsense']}, 'no iSCSI name'), ({'iqns': 'iqn.x:o'}, 'iqns'),
+                       ({'iqns': ['iqn.x:o', 'IQN.X:O']}, 'twice'), ({'iqns': [7]}, 'iqns'), ({'control_lu': 'yes'}, 'control_lu'),
+                       ({'chap_user': 5}, 'chap_user'), ({'import': 'all'}, 'import'), ({'chap_secret': 'x'}, 'chap_secret'),
+                       ({'iqns': [f'iqn.x:{i}' for i in range(17)]}, 'at most 16')):
+        bad('hosts', {'name': 'o', 'iqns': ['iqn.x:o'], **host}, says=says)
+    bad('hosts', {'name': 'o', 'iqns': ['iqn.x:o']}, {'name': 'p', 'iqns': ['iqn.x:p', 'iqn.X:o']}, says='belongs to host o')
+    bad('hosts', {'name': 'o', 'iqns': ['iqn.x:o']}, {'name': 'o', 'iqns': ['iqn.x:p']}, says='o twice')
+    first = {'lun': 'first', 'host': 'db1'}
+    bad('mappings', first, first, says='twice')
+    bad('mappings', {**first, 'number': 40}, {'lun': 'new', 'host': 'db1', 'number': 40}, says='under number 40')
+    for number in (0, -1, 16384, 1.5, '7', None):
+        bad('mappings', {**first, 'number': number}, says='number')
+    for policy, says in (({'keep': 'daily=0'}, 'keep'), ({'keep': 'daily=-1'}, 'keep'), ({'keep': 'daily=7,daily=8'}, 'keep'),
+                         ({'keep': 'sometimes=3'}, 'keep'), ({'keep': 'daily=99999999999999999999'}, 'keep'), ({'every': '1s'}, 'every 1min'),
+                         ({'every': '0h'}, 'no time'), ({'every': '4000d'}, '3660d'), ({'at': '24:00', 'every': '1d'}, 'at is no time'),
+                         ({'at': '02:00'}, 'whole days'), ({'lock': '101y'}, '100 years'), ({'lock': '-1d'}, 'no time'),
+                         ({'every': 'none', 'lock': '1d', 'keep': 'daily=1'}, 'how often'), ({'luns': ['first', 'first']}, 'twice'),
+                         ({'luns': ['nobody']}, 'no LUN nobody'), ({'luns': [], 'keep': 'daily=1'}, '--luns'), ({'luns': [5]}, 'no name'),
+                         ({'name': 'a b'}, 'is no name'), ({'name': 'x' * 41}, '40 bytes'), ({'label': 'a\nb'}, 'label'),
+                         ({'label': 'x' * 300}, 'label'), ({'every': 3600}, 'policies[0]')):
+        bad('policies', {'name': 'p', 'luns': ['first'], 'every': '1h', **policy}, says=says)
+    bad('policies', {'name': 'p', 'keep': 'daily=1'}, {'name': 'q', 'label': 'p', 'keep': 'daily=1'}, says='label p already')
 
 
 def elsewhere(array, files):
@@ -153,6 +189,7 @@ def main():
         makes(array, files)
         wanted = changes(array, files)
         refuses(array, files)
+        refuses_before_the_first_step(array, files)
         apply(array, files, {**wanted, 'policies': wanted['policies']}, '--prune', '--yes')
         prunes(array, files, wanted)
         many(array, files)

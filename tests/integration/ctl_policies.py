@@ -78,12 +78,31 @@ def prunes(array):
 
 
 def refuses(array):
-    for options in (('--keep', 'daily'), ('--keep', 'daily=0'), ('--keep', 'daily=10000'), ('--luns', 'a,a', '--every', '1h'),
-                    ('--every', '1h'), ('--luns', 'a', '--every', '1h', '--at', '02:00'), ()):
-        array.ctl('policy', 'create', 'bad', *options, want=1)
-    for options in (('--every', 'often'), ('--every', '5'), ('--lock', '3m'), ('--vss', '--no-vss')):
-        array.ctl('policy', 'create', 'bad', *options, want=2)
-    array.ctl('policy', 'create', 'bad', '--luns', 'a', '--every', '1d', '--at', '24:00', want=1)
+    for options, says in ((('--keep', 'daily'), 'keep takes'), (('--keep', 'daily=0'), 'keep takes'), (('--keep', 'daily=10000'), 'keep takes'),
+                          (('--keep', 'daily=-1'), 'keep takes'), (('--keep', 'daily=+1'), 'keep takes'), (('--keep', 'daily=0x7'), 'keep takes'),
+                          (('--keep', 'daily=18446744073709551617'), 'keep takes'), (('--keep', 'daily=4294967297'), 'keep takes'),
+                          (('--keep', 'sometimes=3'), 'keep takes'), (('--keep', 'daily=7,daily=8'), 'keep takes'),
+                          (('--keep', 'daily=7,'), 'keep takes'), (('--keep', ' daily=7'), 'keep takes'), (('--keep', 'Daily=7'), 'keep takes'),
+                          (('--luns', 'a,a', '--every', '1h'), 'named twice'), (('--every', '1h'), '--luns'), ((), 'does nothing'),
+                          (('--luns', 'a', '--every', '59s'), 'every 1min'), (('--luns', 'a', '--every', '3661d'), '3660d'),
+                          (('--luns', 'a', '--every', '1h', '--at', '02:00'), 'whole days'), (('--luns', 'a', '--at', '02:00'), 'does nothing'),
+                          (('--luns', 'a', '--every', '90000s', '--at', '02:00'), 'whole days'), (('--luns', 'a', '--lock', '1d'), 'does nothing'),
+                          (('--keep', 'daily=1', '--lock', '1d'), 'say how often'), (('--luns', 'a', '--every', '1h', '--lock', '101y'), '100 years'),
+                          (('--label', '', '--keep', 'daily=1'), 'label'), (('--label', 'a\tb', '--keep', 'daily=1'), 'label'),
+                          (('--label', 'x' * 300, '--keep', 'daily=1'), 'label'), (('--luns', ',', '--every', '1h'), 'no LUN')):
+        error = array.ctl('policy', 'create', 'bad', *options, want=1)['error']['message']
+        assert says in error, (options, error)
+        error = array.ctl('policy', 'set', 'prune', *options, want=1)['error']['message'] if options and 'does nothing' not in says and \
+            '--every' not in options and '--at' not in options else says
+        assert says in error, (options, error)
+    for name in ('-bad', 'a b', '', 'x' * 41, 'a\nb', '../x'):
+        assert 'name' in array.ctl('policy', 'create', name, '--keep', 'daily=1', check=False).stderr, name
+    for at in ('24:00', '2:30', '02:60', '+2:30', ' 2:30', '02:3a', '0230', '02:30:00'):
+        error = array.ctl('policy', 'create', 'bad', '--luns', 'a', '--every', '1d', '--at', at, want=1)['error']['message']
+        assert 'time of the day' in error, (at, error)
+    for options in (('--every', 'often'), ('--every', '5'), ('--every', '0h'), ('--every', '-1h'), ('--every', '99999999999999999y'),
+                    ('--lock', '3m'), ('--lock', '0d'), ('--lock', '-1d'), ('--vss', '--no-vss')):
+        array.ctl('policy', 'create', 'bad', '--luns', 'a', *options, want=2)
     fails(array, 'ENOENT', 'policy', 'create', 'bad', '--luns', 'nobody', '--every', '1h')
     fails(array, 'EEXIST', 'policy', 'create', 'prune', '--label', 'x', '--keep', 'daily=1')
     fails(array, 'EEXIST', 'policy', 'create', 'twin', '--label', 'sql', '--keep', 'daily=1')

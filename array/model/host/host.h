@@ -34,6 +34,8 @@ struct host_record {
 	char import_hosts[ARRAY_HOST_IQNS_MAX][ARRAY_NAME_MAX_BYTES + 1]; /* with NAMED: whose copies */
 };
 
+/* Lower-cases names, checks everything that does not depend on other hosts. -EINVAL, -EMLINK. */
+int host_record_check(struct host_record *record, struct fault *fault);
 void host_add(struct array *a, const struct host_record *record, struct array_call *call); /* host */
 /* Replaces the record. Sessions that it no longer allows are closed; when a CHAP name or secret has changed,
  * all are. */

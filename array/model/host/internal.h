@@ -119,8 +119,6 @@ void host_link(struct host *h);
 void host_hold(struct host *h);
 void host_release(struct host *h);
 void host_free(struct host *h);
-/* Lower-cases names, checks everything that does not depend on other hosts. */
-int host_record_check(struct host_record *record, struct fault *fault);
 
 /* ---- mapping.c -------------------------------------------------------------------------------------- */
 

@@ -261,13 +261,32 @@ struct lun_create {
 	struct store_disk *disk;
 };
 
-static int lun_name_free(struct array *a, const char *name, struct fault *fault)
+int lun_name_check(const char *name, struct fault *fault)
 {
 	if (!array_name_allowed(name, fault))
 		return -EINVAL;
 	if (strncmp(name, ARRAY_SHADOW_PREFIX, strlen(ARRAY_SHADOW_PREFIX)) == 0)
 		return fault_set(fault, -EINVAL,
 			"names that begin with %s are the array's own; choose another", ARRAY_SHADOW_PREFIX);
+	return 0;
+}
+
+int lun_size_check(uint64_t size_bytes, struct fault *fault)
+{
+	if (size_bytes < ARRAY_LUN_MIN_BYTES || size_bytes > ARRAY_LUN_MAX_BYTES ||
+		size_bytes % STORE_BLOCK_BYTES)
+		return fault_set(fault, -EINVAL,
+			"a LUN has from 1 MiB to 256 TiB, in blocks of %d bytes: choose such a size",
+			STORE_BLOCK_BYTES);
+	return 0;
+}
+
+static int lun_name_free(struct array *a, const char *name, struct fault *fault)
+{
+	int err = lun_name_check(name, fault);
+
+	if (err)
+		return err;
 	if (lun_find_name(a, name))
 		return fault_set(fault, -EEXIST, "there is a LUN %s already; choose another name", name);
 	return 0;
@@ -275,11 +294,10 @@ static int lun_name_free(struct array *a, const char *name, struct fault *fault)
 
 static int size_check(const struct array *a, uint64_t size_bytes, struct fault *fault)
 {
-	if (size_bytes < ARRAY_LUN_MIN_BYTES || size_bytes > ARRAY_LUN_MAX_BYTES ||
-		size_bytes % STORE_BLOCK_BYTES)
-		return fault_set(fault, -EINVAL,
-			"a LUN has from 1 MiB to 256 TiB, in blocks of %d bytes: choose such a size",
-			STORE_BLOCK_BYTES);
+	int err = lun_size_check(size_bytes, fault);
+
+	if (err)
+		return err;
 	if (size_bytes > a->options.lun_max_bytes)
 		return fault_set(fault, -EINVAL,
 			"a LUN has at most %llu bytes here: choose less, or raise lun_size_max",

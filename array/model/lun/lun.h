@@ -56,6 +56,9 @@ struct lun {
 	uint32_t reservations_len;
 };
 
+/* Can a LUN have that name, that size, whatever the array? 0 or -EINVAL. */
+int lun_name_check(const char *name, struct fault *fault);
+int lun_size_check(uint64_t size_bytes, struct fault *fault);
 void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call); /* lun */
 void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call); /* growing only */
 void lun_rename(struct lun *lun, const char *name, struct array_call *call);

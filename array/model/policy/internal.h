@@ -56,7 +56,6 @@ int policy_record_get(const void *key, size_t key_len, const void *value, size_t
 
 /* ---- policy.c --------------------------------------------------------------------------------------- */
 
-int policy_spec_check(const struct policy_spec *spec, struct fault *fault);
 void policy_link(struct array *a, struct policy *p); /* moved */
 /* Its turn is over, whatever came of it: noted, and durably so in the background. */
 void policy_took(struct array *a, struct policy *p, uint64_t unix_ms);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Policies: their structs and the calls that make, change and delete them. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "array/model/policy/internal.h"
@@ -95,6 +96,22 @@ static int times_check(const struct policy_spec *s, struct fault *fault)
 	if (s->lock_ms > UINT64_C(36525) * POLICY_DAY_MS)
 		return fault_set(fault, -EINVAL, "a lock lasts at most 100 years: name a shorter time");
 	return 0;
+}
+
+bool policy_at_parse(const char *text, uint16_t *at_min)
+{
+	unsigned hour, minute;
+	int end = 0;
+
+	*at_min = POLICY_NO_TIME;
+	if (!*text)
+		return true;
+	if (strlen(text) != 5 || strspn(text, "0123456789:") != 5 ||
+		sscanf(text, "%2u:%2u%n", &hour, &minute, &end) != 2 || end != 5 || hour >= 24 ||
+		minute >= 60)
+		return false;
+	*at_min = (uint16_t)(hour * 60 + minute);
+	return true;
 }
 
 int policy_spec_check(const struct policy_spec *s, struct fault *fault)

@@ -38,6 +38,10 @@ struct policy_view {
 	uint64_t last_unix_ms, next_unix_ms; /* when it last took a set, or tried; when it will. 0: never */
 };
 
+/* Can there be such a policy, whatever the array? 0 or -EINVAL. */
+int policy_spec_check(const struct policy_spec *spec, struct fault *fault);
+/* "02:30"; "": at no time of the day. False: it is something else. */
+bool policy_at_parse(const char *text, uint16_t *at_min);
 /* -EINVAL: a spec that cannot be; -EEXIST: the name, or another policy with this label; -EMLINK. With `replace` it is
  * there already and changes: -ENOENT. A new one with every_ms takes its first set at once. */
 void policy_put(struct array *a, const struct policy_spec *spec, bool replace, struct array_call *call);
