@@ -164,6 +164,76 @@ static const char *leads_to(const struct image *i, const json_t *info)
 	return other;
 }
 
+/* ---- a VMDK's description ------------------------------------------------------------------------------ */
+
+#define VMDK_TEXT_BYTES (1u << 20) /* of a description; it has a line for each piece */
+
+/* The description of a VMDK: the file itself, or what its header points to. Owned; NULL: it cannot be read. */
+static char *vmdk_description(const char *path)
+{
+	uint64_t offset = 0;
+	uint8_t head[64] = {0};
+	char *text = calloc(1, VMDK_TEXT_BYTES + 1);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool good = text && fd >= 0 && pread(fd, head, sizeof(head), 0) >= 0;
+
+	if (memcmp(head, "KDMV", 4) == 0)
+		for (unsigned i = 0; i < 8; i++) /* sectors, little-endian */
+			offset |= (uint64_t)head[28 + i] << 8 * i;
+	good = good && offset < UINT64_C(1) << 40 &&
+	       pread(fd, text, VMDK_TEXT_BYTES, (off_t)(offset * 512)) >= 0;
+	if (fd >= 0)
+		close(fd);
+	if (good)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* The name of the piece that a line is about, its end cut off; NULL: the line is about none. */
+static char *piece_named(char *line)
+{
+	static const char *const words[] = {"RW", "RDONLY", "NOACCESS"};
+	char *begin = strchr(line, '"'), *end = begin ? strchr(begin + 1, '"') : NULL;
+	bool piece = false;
+
+	line += strspn(line, " \t");
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		piece = piece || (strncasecmp(line, words[i], strlen(words[i])) == 0 &&
+					 isspace((unsigned char)line[strlen(words[i])]));
+	if (!piece || !begin)
+		return NULL;
+	if (end)
+		*end = '\0';
+	return begin + 1;
+}
+
+/* Pieces are files beside it. That is seen to here: qemu-img opens what is named before it tells the names, and a pipe, or a
+ * device, may be harmed by that, or never come to an end. */
+static int look_at_pieces(const struct invocation *in, const struct image *i)
+{
+	const char *slash = strrchr(i->path, '/');
+	int folder = slash ? (int)(slash - i->path) + 1 : 0, code = CTL_OK;
+	char *text = vmdk_description(i->path), *rest = text, *line, path[4200];
+	struct stat status;
+
+	if (!text)
+		return ctl_fail(in, -EIO, "%s cannot be read: look at its rights.", image_shown(i->path));
+	while (!code && (line = strsep(&rest, "\n"))) {
+		const char *piece = piece_named(line);
+
+		if (!piece)
+			continue;
+		snprintf(path, sizeof(path), "%.*s%s", folder, i->path, piece);
+		if (strpbrk(piece, "/:") || (!lstat(path, &status) && !S_ISREG(status.st_mode)))
+			code = ctl_fail(in, -EINVAL,
+				"%s leads to another file (%s): make one whole image of it first, by qemu-img convert.",
+				image_shown(i->path), image_shown(piece));
+	}
+	free(text);
+	return code;
+}
+
 static int look_inside(const struct invocation *in, struct image *i)
 {
 	struct qemu_run r = {0};
@@ -219,6 +289,8 @@ int image_look(const struct invocation *in, const char *path, struct image *out)
 {
 	*out = (struct image){.path = path};
 	int code = look_at_file(in, out);
+	if (!code && strcmp(out->format, "vmdk") == 0)
+		code = look_at_pieces(in, out);
 	if (!code)
 		code = look_inside(in, out);
 	return code ? code : image_measure(in, NULL, out->options, &out->data_bytes);

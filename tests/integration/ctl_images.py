@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,7 +38,7 @@ def digest_of(path):
 
 def run(array, *arguments, path=None, folder=None, stdout=subprocess.PIPE):
     environment = dict(os.environ, PATH=path or os.environ['PATH'])
-    return subprocess.run([umbractl_path(), *arguments, '--socket', array.socket], stdin=subprocess.DEVNULL, stdout=stdout,
+    return subprocess.run([umbractl_path(), '--socket', array.socket, *arguments], stdin=subprocess.DEVNULL, stdout=stdout,
                           stderr=subprocess.PIPE, env=environment, cwd=folder or array.dir, timeout=PATIENCE_S)
 
 
@@ -103,6 +104,26 @@ def there_and_back(array, wanted):
     assert array.ctl('lun', 'import', os.path.join(array.dir, 'disk.raw'))['name'] == 'disk'
 
 
+def hostile_names(array):
+    """A file is what its name says, whatever qemu-img or a shell would read into it."""
+    content = random.Random(3).randbytes(1 << 20)
+    for name in ('-rf', '--name', 'json:{"driver":"null-co"}', 'nbd:127.0.0.1:1', 'nbd://127.0.0.1/x', 'a\nb', '%s%n', ',x=y,,', ' ', ODD):
+        path = os.path.join(array.dir, 'names', name + '.raw')
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'wb') as file:
+            file.write(content)
+        folder, name = os.path.split(path)
+        done = run(array, 'lun', 'import', '--name', 'named', '--json', '--', name, folder=folder)
+        assert done.returncode == 0, (name, done)
+        done = run(array, 'lun', 'export', 'named', '--', 'out-' + name, folder=folder)
+        assert done.returncode == 0, (name, done)
+        assert digest_of(os.path.join(folder, 'out-' + name)) == digest(content), name
+        assert os.listdir(folder) == ['out-' + name] or sorted(os.listdir(folder)) == sorted([name, 'out-' + name]), os.listdir(folder)
+        array.ctl('lun', 'delete', 'named')
+        shutil.rmtree(os.path.join(array.dir, 'names'))
+    refused(array, 'lun', 'import', b'caf\xe9.raw', says='is not UTF-8', code=2)
+
+
 def copies(array, wanted):
     """Of a copy, also of a locked one, and of a LUN that a host has: without a mark left on it."""
     array.add_host('h1', 'iqn.x:h1')
@@ -126,20 +147,8 @@ def copies(array, wanted):
     array.ctl('host', 'delete', 'h1')
 
 
-def refusals(array):
-    for ending in ('qcow2', 'vhdx', 'vmdk', 'vhd'):
-        refused(array, 'lun', 'import', 'cut.' + ending, says='no whole image')
-    refused(array, 'lun', 'import', 'disk.raw', '--format', 'vhdx', '--name', 'x', says='no whole image')
-    refused(array, 'lun', 'import', 'disk.qcow2', '--format', 'nbd', says='it is raw, qcow2', code=2)
-    refused(array, 'lun', 'import', 'missing.raw', says='No such file')
-    refused(array, 'lun', 'import', 'out', '--format', 'raw', says='neither a file nor')
-    refused(array, 'lun', 'import', 'umbrad.conf', says='names no format', code=2)
-    refused(array, 'lun', 'import', 'nbd://127.0.0.1/x.raw', says='No such file')
-    refused(array, 'lun', 'import', 'json:{"driver":"file"}.raw', says='No such file')
-    refused(array, 'lun', 'import', 'disk.raw', says='already')
-    refused(array, 'lun', 'import', 'disk.raw', '--name', 'a b', says='name')
-    refused(array, 'lun', 'import', 'disk.raw', '--name', 'shadow-1', says='own')
-    # what a host has written may look like an image with another file behind it
+def leads_elsewhere(array):
+    """What a host has written may look like an image with another file behind it."""
     secret = os.path.join(array.dir, 'secret.raw')
     with open(secret, 'wb') as file:
         file.write(b'S' * (1 << 20))
@@ -156,12 +165,55 @@ def refusals(array):
     subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-o', f'data_file={secret},data_file_raw=on', other, '1M'],
                    check=True)
     refused(array, 'lun', 'import', other, says='leads to another file')
+    # nor is anybody called whom such an image names
+    stand_in = os.path.join(array.dir, 'stands-in-for-an-address.raw')
+    shutil.copy(secret, stand_in)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        url = f'nbd:127.0.0.1:{server.getsockname()[1]}:exportname='
+        for name, options in (('calls.qcow2', ['-o', f'data_file={stand_in},data_file_raw=on']), ('asks.qcow2', ['-b', stand_in, '-F', 'raw'])):
+            path = os.path.join(array.dir, name)
+            subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', *options, path, '1M'], check=True)
+            with open(path, 'rb+') as file:
+                content = file.read()
+                assert stand_in.encode() in content
+                file.seek(0)
+                file.write(content.replace(stand_in.encode(), url.encode().ljust(len(stand_in), b'x')))
+            refused(array, 'lun', 'import', path, says=f'leads to another file .{url}')
+        server.setblocking(False)
+        try:
+            called = server.accept()
+        except BlockingIOError:
+            called = None
+        assert not called, called
     flat = os.path.join(array.dir, 'flat.vmdk')
     with open(flat, 'w') as file:
         file.write('# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="monolithicFlat"\n\n'
                    f'RW 2048 FLAT "{secret}" 0\n\nddb.adapterType = "ide"\n'.replace(array.dir, array.dir + '/../'
                                                                                   + os.path.basename(array.dir)))
     refused(array, 'lun', 'import', flat, says='leads to another file')
+    # nor is such a thing opened: a pipe would never answer, a device might do something
+    os.mkfifo(os.path.join(array.dir, 'pipe'))
+    os.symlink(secret, os.path.join(array.dir, 'link'))
+    for name in (os.path.join(array.dir, 'pipe'), 'pipe', 'link', './pipe', 'out/../pipe', 'nbd:127.0.0.1:1', 'pipe" 0 "x'):
+        with open(flat, 'w') as file:
+            file.write('# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="monolithicFlat"\n\n'
+                       f' RW\t2048 FLAT "{name}" 0\n\nddb.adapterType = "ide"\n')
+        refused(array, 'lun', 'import', flat, says='leads to another file')
+
+
+def refusals(array):
+    for ending in ('qcow2', 'vhdx', 'vmdk', 'vhd'):
+        refused(array, 'lun', 'import', 'cut.' + ending, says='no whole image')
+    refused(array, 'lun', 'import', 'disk.raw', '--format', 'vhdx', '--name', 'x', says='no whole image')
+    refused(array, 'lun', 'import', 'disk.qcow2', '--format', 'nbd', says='it is raw, qcow2', code=2)
+    refused(array, 'lun', 'import', 'missing.raw', says='No such file')
+    refused(array, 'lun', 'import', 'out', '--format', 'raw', says='neither a file nor')
+    refused(array, 'lun', 'import', 'umbrad.conf', says='names no format', code=2)
+    refused(array, 'lun', 'import', 'nbd://127.0.0.1/x.raw', says='No such file')
+    refused(array, 'lun', 'import', 'json:{"driver":"file"}.raw', says='No such file')
+    refused(array, 'lun', 'import', 'disk.raw', says='already')
+    refused(array, 'lun', 'import', 'disk.raw', '--name', 'a b', says='name')
+    refused(array, 'lun', 'import', 'disk.raw', '--name', 'shadow-1', says='own')
     large = os.path.join(array.dir, 'large.raw')
     with open(large, 'wb') as file:
         file.truncate(SIZE)
@@ -354,7 +406,9 @@ def main():
         os.mkdir(os.path.join(array.dir, 'out'))
         wanted = make_images(array.dir)
         there_and_back(array, wanted)
+        hostile_names(array)
         copies(array, wanted)
+        leads_elsewhere(array)
         refusals(array)
         broken_off(array)
         terminal(array)
