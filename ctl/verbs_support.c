@@ -98,23 +98,39 @@ static void add_programs(struct tar *t)
 	free(text);
 }
 
-/* Could the value of such a key be a secret? */
+/* Could the value of such a key be a secret? Both = and : stand between the two. */
 static bool secret_line(const char *line)
 {
-	static const char *const words[] = {"secret", "password", "passwd", "chap", "token", "credential"};
-	const char *equals = strchr(line, '=');
+	static const char *const words[] = {
+		"secret", "password", "passwd", "chap", "token", "credential", "key", "private"};
+	const char *known = "discovery_needs_chap", *mark = strpbrk(line, "=:");
 
-	for (size_t i = 0; equals && i < sizeof(words) / sizeof(words[0]); i++) {
+	line += strspn(line, " \t");
+	for (size_t i = 0; mark && i < sizeof(words) / sizeof(words[0]); i++) {
 		const char *found = strcasestr(line, words[i]);
-		if (found && found < equals)
-			return true;
+		if (found && found < mark)
+			return strncmp(line, known, strlen(known)) != 0;
 	}
 	return false;
 }
 
+/* Without lines of such keys, and those that go on with such a value. */
+static void copy_redacted(FILE *in, FILE *out)
+{
+	bool left_out = false;
+	char *line = NULL;
+	size_t size = 0;
+
+	while (getline(&line, &size, in) > 0) {
+		left_out = secret_line(line) || (left_out && (line[0] == ' ' || line[0] == '\t'));
+		fputs(left_out ? "(a line is left out)\n" : line, out);
+	}
+	free(line);
+}
+
 static void add_config(struct tar *t, const char *path)
 {
-	char line[1024], *text = NULL;
+	char *text = NULL;
 	size_t len = 0;
 	FILE *in = fopen(path, "re"), *out = open_memstream(&text, &len);
 
@@ -122,12 +138,10 @@ static void add_config(struct tar *t, const char *path)
 		return;
 	if (!in)
 		fprintf(out, "%s: %s\n", path, strerror(errno));
-	while (in && fgets(line, sizeof(line), in))
-		fputs(secret_line(line) && !strstr(line, "discovery_needs_chap") ? "(a line is left out)\n"
-										 : line,
-			out);
-	if (in)
+	if (in) {
+		copy_redacted(in, out);
 		fclose(in);
+	}
 	fclose(out);
 	tar_add(t, "umbrad.conf", text, len);
 	free(text);

@@ -30,6 +30,21 @@ esac
 '''
 
 
+# What a configuration may have, whether umbrad would take it or not; the program looks for all that begins with do-not-tell.
+SECRETS = f'''# chap_secret = do-not-tell-it-2
+discovery_needs_chap = yes
+discovery_chap_secret: do-not-tell-it-3
+  chap_secret =
+    do-not-tell-it-4
+chap_secret = {'x' * 5000} do-not-tell-it-5
+[rbd]
+client = umbra
+key = do-not-tell-it-6
+Key: do-not-tell-it-7
+admin_password=do-not-tell-it-8
+'''
+
+
 class Machine:
     """A bare machine: the configuration of the package, no pool, no umbrad."""
 
@@ -190,8 +205,9 @@ def names(path):
 
 
 def support(machine):
+    before = machine.read('etc/umbrad.conf')
     with open(machine.config, 'a') as file:
-        file.write('# chap_secret = do-not-tell-it-2\n')
+        file.write(SECRETS)
     report = os.path.join(machine.dir, 'support.tar')
     assert 'No secret is in it' in machine.run('support', report, '--config', machine.config)
     found = set(names(report))
@@ -200,11 +216,13 @@ def support(machine):
     with tarfile.open(report) as tar:
         everything = b''.join(tar.extractfile(member).read() for member in tar)
         hosts = json.load(tar.extractfile('umbra-support/host.list.json'))
+        kept = tar.extractfile('umbra-support/umbrad.conf').read().decode()
     assert b'do-not-tell' not in everything and b'do-not-tell' not in open(report, 'rb').read()
     assert hosts[0]['name'] == 'db1' and os.stat(report).st_mode & 0o777 == 0o600
     assert 'cannot be made' in machine.run('support', report, code=1)
     assert 'cannot be made' in machine.run('support', 'nowhere/x.tar', code=1)
-    machine.write_config(machine.read('etc/umbrad.conf').replace('# chap_secret = do-not-tell-it-2\n', ''))
+    assert before in kept and 'discovery_needs_chap = yes' in kept and 'client = umbra' in kept, kept
+    machine.write_config(before)
 
 
 def quickstart():
