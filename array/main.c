@@ -709,13 +709,27 @@ static int start_signals(struct daemon *d)
 	return -err;
 }
 
+static int refuse(const struct fault *fault, int code)
+{
+	char id[MESSAGE_ID_BYTES];
+
+	fprintf(stderr, "umbrad: %s [%s]\n", fault->text, message_id(fault->message, id));
+	return code;
+}
+
 /* The store only closes on a running reactor: also after a start that failed half-way. */
 static int run_to_the_end(struct daemon *d)
 {
 	int err = reactor_run(d->reactor);
 
-	if (err)
-		fprintf(stderr, "umbrad: the reactor failed: %s\n", strerror(-err));
+	if (err) {
+		struct fault fault;
+
+		fault_set(&fault, err,
+			"the reactor failed (%s): see the kernel's log, and start umbrad again",
+			strerror(-err));
+		refuse(&fault, 1);
+	}
 	if (d->signals_started) {
 		pthread_cancel(d->signals);
 		pthread_join(d->signals, NULL);
@@ -799,8 +813,10 @@ static int read_command_line(int argc, char **argv, struct command_line *out)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
+	struct fault fault;
 	int option;
 
+	opterr = 0;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
@@ -825,23 +841,16 @@ static int read_command_line(int argc, char **argv, struct command_line *out)
 			fputs(help, stdout);
 			return 1;
 		default:
-			fputs("umbrad: see umbrad --help\n", stderr);
-			return 3;
+			fault_set(&fault, -EINVAL, "%s is no option, or lacks its value: see umbrad --help",
+				argv[optind - 1]);
+			return 1 + refuse(&fault, 2);
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "umbrad: unexpected argument %s: see umbrad --help\n", argv[optind]);
-		return 3;
+		fault_set(&fault, -EINVAL, "unexpected argument %s: see umbrad --help", argv[optind]);
+		return 1 + refuse(&fault, 2);
 	}
 	return 0;
-}
-
-static int refuse(const struct fault *fault, int code)
-{
-	char id[MESSAGE_ID_BYTES];
-
-	fprintf(stderr, "umbrad: %s [%s]\n", fault->text, message_id(fault->message, id));
-	return code;
 }
 
 int main(int argc, char **argv)

@@ -153,9 +153,9 @@ static int no_command(const struct invocation *in, bool help)
 	if (!noun_exists(noun))
 		return ctl_usage(NULL, "there is no command %s.", noun);
 	if (in->operand_count < 2)
-		fprintf(stderr, "umbractl: %s needs one of:\n", noun);
+		ctl_usage(NULL, "%s needs one of the words below.", noun);
 	else
-		fprintf(stderr, "umbractl: there is no command %s %s; there is:\n", noun, in->operands[1]);
+		ctl_usage(NULL, "there is no command %s %s: see those below.", noun, in->operands[1]);
 	for (const struct verb *v = ctl_verbs; v->noun; v++)
 		if (!strcmp(v->noun, noun))
 			fprintf(stderr, "  umbractl %s%s%s\n", ctl_command_name(v), *v->operands ? " " : "",
@@ -212,8 +212,7 @@ int main(int argc, char **argv)
 	errno = 0;
 	if (fflush(stdout) || ferror(stdout)) {
 		if (errno && errno != EPIPE) /* who closed the pipe knows */
-			fprintf(stderr,
-				"umbractl: the output cannot be written (%s): give it another place.\n",
+			ctl_fail(&in, -errno, "the output cannot be written (%s): give it another place.",
 				strerror(errno));
 		code = code ? code : CTL_FAILED;
 	}

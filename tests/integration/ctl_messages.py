@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_initiator import Session  # noqa: E402
-from umbra_lab import ROOT, Array, run_ctl, umbrad_path  # noqa: E402
+from umbra_lab import ROOT, Array, run_ctl, umbractl_path, umbrad_path  # noqa: E402
 
 ID = re.compile(r'UMB-[0-9A-F]{6}')
 
@@ -48,11 +48,14 @@ def refusals(array):
         number = error['data']['id']
         assert f'[{number}]' in done.stderr, done
         yield arguments, number, error['message']
-    for arguments in (('lun', 'create', 'x'), ('nonsense',), ('lun', 'nonsense', '--size', '1M'), ('set', 'create', 's')):
+    for arguments in (('lun', 'create', 'x'), ('nonsense',), ('lun',), ('lun', 'nonsense', '--size', '1M'), ('set', 'create', 's')):
         done = run_ctl(*arguments, socket=array.socket, check=False)
         assert done.returncode == 2
-        for number in ID.findall(done.stderr):
-            yield arguments, number, done.stderr
+        yield arguments, ID.search(done.stderr).group(), done.stderr
+    with open('/dev/full', 'wb') as full:
+        done = subprocess.run([umbractl_path(), 'lun', 'list', '--socket', array.socket], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    yield 'a full disk', ID.search(done.stderr).group(), done.stderr
 
 
 def main():
@@ -77,8 +80,10 @@ def main():
             assert f'{event["text"]} [{event["id"]}]' in array.log(), event
             assert f'{event["text"]} [{event["id"]}]' in array.text('events'), event
     assert len(told) > 20, told
-    bad = subprocess.run([umbrad_path(), '--config', '/nonexistent'], capture_output=True, text=True)
-    known(rows, ID.search(bad.stderr).group(), bad.stderr)
+    for arguments in (('--config', '/nonexistent'), ('--nonsense',), ('--config',), ('stray',)):
+        bad = subprocess.run([umbrad_path(), *arguments], capture_output=True, text=True)
+        assert bad.returncode == 2, bad
+        known(rows, ID.search(bad.stderr).group(), bad.stderr)
 
 
 if __name__ == '__main__':
