@@ -25,6 +25,7 @@ from umbra_initiator import Channel, ScsiError, Reply  # noqa: E402
 from umbra_lab import run_ctl  # noqa: E402
 
 PATH_S = 5      # a path that says nothing for so long is left for the other one
+BUSY = 8
 STEPS = 8       # each host goes on so far in each round
 
 
@@ -78,10 +79,10 @@ class Actor(threading.Thread):
 
 
 def done(answer):
-    """A command's data. NOT READY is a path's affair, and so is a LUN that the one that stands by has not heard of yet; all else
-    is a failure."""
+    """A command's data. NOT READY and BUSY are a path's affair, and so is a LUN that the one that stands by has not heard of yet;
+    all else is a failure."""
     status, sense, data = answer
-    if status and sense and (sense[0] == 2 or sense == (5, 0x2500)):
+    if status == BUSY or status and sense and (sense[0] == 2 or sense == (5, 0x2500)):
         raise Lost
     assert status == 0, (status, sense)
     return data
@@ -118,7 +119,7 @@ class Requester(Actor):
             try:
                 reply = Channel(path).ask(op, **fields)
             except ScsiError as error:
-                assert error.sense and error.sense[0] == 2, error
+                assert error.status == BUSY or error.sense[0] == 2 or error.sense == (5, 0x2500), error
                 raise Lost from None
             if reply.status in ('busy', 'deadline passed') and reply.status not in wanted:
                 raise Lost
@@ -216,6 +217,16 @@ def strike(dice, owner, other):
         time.sleep(dice.uniform(0.1, 8))
         heal(controller)
 
+    def move(controller):  # refused until the other one has said that it is there
+        wait_until('the array is moved', lambda: controller.ctl('controller', 'move', check=False).returncode == 0)
+
+    def move_and(controller, killed):
+        begun = threading.Thread(target=lambda: controller.ctl('controller', 'move', check=False))
+        begun.start()
+        time.sleep(dice.uniform(0, 0.5))
+        killed.kill9()
+        begun.join()
+
     def both():
         owner.kill9()
         other.kill9()
@@ -225,6 +236,9 @@ def strike(dice, owner, other):
         'the owner is cut off': lambda: cut(owner),
         'the owner is cut off for a moment': lambda: blink(owner),
         'the owner ends': lambda: end(owner),
+        'the array is moved': lambda: move(owner),
+        'the array is moved, and its owner killed over it': lambda: move_and(owner, owner),
+        'the array is moved, and the other one killed over it': lambda: move_and(owner, other),
         'the other one is killed': other.kill9,
         'the other one is frozen': lambda: freeze(other),
         'the other one is cut off': lambda: cut(other),
