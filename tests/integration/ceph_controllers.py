@@ -4,7 +4,6 @@
 the owner is killed, stopped in order, or frozen; a frozen one that wakes up changes nothing. Initiators keep their sessions
 with the one that takes over, and their reservations."""
 import os
-import random
 import signal
 import struct
 import sys
@@ -378,128 +377,6 @@ def the_one_that_stands_by_may_end(owner, other):
     assert session.read(1, 0) == block_of(6)
 
 
-# ---- rounds
-
-
-class Host(threading.Thread):
-    """Writes 1, 2, 3 … to a block of its own, by whichever path takes it, and reads each back before the next."""
-
-    def __init__(self, name, lba, controllers, isid):
-        super().__init__(daemon=True)
-        self.name, self.lba, self.controllers, self.isid = name, lba, controllers, isid
-        self.paths, self.at, self.acknowledged, self.over, self.failure = {}, 0, 0, False, None
-
-    def path(self):
-        controller = self.controllers[self.at]
-        if self.at not in self.paths:
-            self.paths[self.at] = Session(controller, self.name, self.isid, timeout_s=5)  # a frozen one answers nothing
-        return self.paths[self.at]
-
-    def next_path(self):
-        self.at = 1 - self.at
-        time.sleep(0.02)
-
-    def try_once(self, number):
-        """True: written and read back."""
-        try:
-            path = self.path()
-            status, sense, _ = path.do(1, write10(self.lba, 1), out=block_of(number))
-            if status != 0:
-                assert sense and sense[0] == 2, (status, sense)
-                return False
-            self.acknowledged = number
-            status, sense, data = path.do(1, read10(self.lba, 1), length=BLOCK)
-            if status != 0:
-                assert sense and sense[0] == 2, (status, sense)
-                return True
-            assert data == block_of(number), f'{self.name}: {struct.unpack(">Q", data[:8])[0]} in place of {number}'
-            return True
-        except (OSError, struct.error):
-            gone = self.paths.pop(self.at, None)
-            if gone:
-                gone.close()
-            return self.acknowledged == number
-
-    def run(self):
-        number = 1
-        try:
-            while not self.over:
-                if self.try_once(number):
-                    number += 1
-                else:
-                    self.next_path()
-        except BaseException as error:  # pylint: disable=broad-except
-            self.failure = error
-
-    def check(self):
-        if self.failure:
-            raise self.failure
-
-
-def owner_first(controllers):
-    return sorted(controllers, key=lambda c: c.role() != 'owner')
-
-
-def fault(dice, owner, other):
-    """Something happens to one of the two; returns what brings it back."""
-    what = dice.choice(('kill', 'stop', 'end', 'move', 'kill the other one', 'both'))
-    if what == 'stop':
-        owner.process.send_signal(signal.SIGSTOP)
-
-        def back():
-            owner.process.send_signal(signal.SIGCONT)
-    elif what == 'move':
-        owner.ctl('controller', 'move', check=False)  # refused where the other one is not known to be there yet
-
-        def back():
-            pass
-    elif what == 'end':
-        assert owner.stop() == 0
-        back = owner.start
-    elif what == 'kill':
-        owner.kill9()
-        back = owner.start
-    elif what == 'both':
-        owner.kill9()
-        other.kill9()
-        other.start()
-        back = owner.start
-    else:
-        other.kill9()
-        back = other.start
-    return what, back
-
-
-def rounds(one, two):
-    """Whatever happens, what was acknowledged is there, and nothing older comes back."""
-    seed = int(os.environ.get('UMBRA_TEST_SEED') or random.SystemRandom().randrange(10 ** 9))
-    count = int(os.environ.get('UMBRA_TEST_RUNS') or 3)
-    print(f'UMBRA_TEST_SEED={seed} UMBRA_TEST_RUNS={count}')
-    dice = random.Random(seed)
-    hosts = [Host('a', 16, (one, two), 3), Host('b', 24, (one, two), 4)]
-    for host in hosts:
-        host.start()
-    for number in range(count):
-        owner, other = owner_first((one, two))
-        begun, slowest = time.monotonic(), 0.0
-        what, back = fault(dice, owner, other)
-        for host in hosts:
-            goal = host.acknowledged + 10
-
-            def reached(host=host, goal=goal):
-                host.check()
-                return host.acknowledged >= goal
-            wait_until('the hosts go on', reached)
-            slowest = max(slowest, time.monotonic() - begun)
-        back()
-        wait_until('one owns, one stands by', lambda: {one.role(), two.role()} == {'owner', 'standby'})
-        print(f'round {number}: {what}, {slowest:.1f} s', flush=True)
-    for host in hosts:
-        host.over = True
-        host.join(PATIENCE_S)
-        host.check()
-
-
 def main():
     skip_without_store()
     end_in_order()
@@ -510,7 +387,7 @@ def main():
             for step, arguments in ((one_owns_the_other_stands_by, (one, two)), (what_changes_is_followed, (one, two)),
                                     (a_killed_owner_is_followed, (one, two)), (an_orderly_end_gives_it_back, (two, one)),
                                     (a_frozen_owner_is_locked_out, (one, two, cluster)),
-                                    (the_one_that_stands_by_may_end, (one, two)), (rounds, (one, two))):
+                                    (the_one_that_stands_by_may_end, (one, two))):
                 begun = time.monotonic()
                 step(*arguments)
                 print(f'ok {step.__name__} ({time.monotonic() - begun:.1f} s)', flush=True)
