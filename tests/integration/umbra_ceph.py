@@ -72,11 +72,6 @@ admin socket =
 log file =
 [mon]
 mon data = {dir}/$name
-[mgr]
-mgr data = {dir}/$name
-mgr module path = {dir}/no-modules
-mgr stats period = 1
-mgr tick period = 1
 [osd]
 osd data = {dir}/$name
 osd objectstore = {store}
@@ -131,12 +126,12 @@ def quiet_port():
 
 class Cluster:
     """store: memstore or bluestore; cephx: with keys; fast: a monitor round takes 50 ms, not the default 1 s; settings: more
-    lines of [global]; osds: how many, of which each object is on one; manager: one that knows how full pools are, with no modules."""
+    lines of [global]; osds: how many, of which each object is on one."""
 
-    def __init__(self, store='memstore', cephx=False, fast=True, settings=(), pool=POOL, osds=1, manager=False):
+    def __init__(self, store='memstore', cephx=False, fast=True, settings=(), pool=POOL, osds=1):
         self.store, self.cephx, self.pool, self.osds = store, cephx, pool, osds
         self.propose_s = 0.05 if fast else 1.0
-        self.settings, self.manager = list(settings), manager
+        self.settings = list(settings)
         self.daemons = {}  # name: Popen
         self.dir = tempfile.mkdtemp(prefix='umbra-ceph-')
         self.conf = os.path.join(self.dir, 'ceph.conf')
@@ -166,10 +161,6 @@ class Cluster:
         self.ceph('osd', 'pool', 'create', self.pool, groups, groups, 'replicated')
         self.wait_for_osd()
         self.rbd('pool', 'init', self.pool)
-        if self.manager:
-            os.makedirs(os.path.join(self.dir, 'mgr.x'))
-            os.makedirs(os.path.join(self.dir, 'no-modules'))
-            self._daemon('mgr.x', 'ceph-mgr', '-f', '-i', 'x')
 
     def _make_monitor(self):
         self.fsid = str(uuid.uuid4())
