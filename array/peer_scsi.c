@@ -37,9 +37,18 @@ static void end(struct scsi_remote *r, int err)
 /* What the SCSI layer has words for; all else says that it may be tried again. */
 static int err_of(const struct scsi_remote *r, int err)
 {
-	if (err == -ETIMEDOUT)
+	switch (err) {
+	case -ETIMEDOUT:
 		return r->direction == SCSI_FROM_INITIATOR ? -ETIMEDOUT : -EAGAIN;
-	return err == -ESHUTDOWN || err == -ECANCELED ? err : -EAGAIN;
+	case -ESHUTDOWN:
+	case -ECANCELED:
+		return err;
+	case -EINVAL: /* a port, or a command, of which the owner does not know as ours: trying again changes nothing */
+	case -EOPNOTSUPP:
+		return -ESHUTDOWN;
+	default:
+		return -EAGAIN;
+	}
 }
 
 static void forwarded(struct peer_call *c, int err, const uint8_t *data, uint32_t len)
