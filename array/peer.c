@@ -23,7 +23,6 @@
 #define WINDOW           32u /* numbers from the floor on */
 #define CALLERS_MAX      4u
 #define WAITERS_MAX      8u
-#define FORGET_NS        (600ull * 1000000000) /* a caller of which nothing was heard: longer than any patience */
 #define PING_MS          20000u
 #define GONE_NS          (60ull * 1000000000)
 #define LOOK_MS          500u /* at kept answers, and whether a caller is gone */
@@ -365,15 +364,26 @@ static void caller_forget(struct caller *c)
 	c->id = 0;
 }
 
-static bool caller_idle(const struct peer *p, const struct caller *c)
+/* Nothing of it is under way, and nobody waits. */
+static bool caller_idle(const struct caller *c)
 {
-	list_for_each (n, &c->calls)
-		if (!container_of(n, struct served, link)->over)
+	list_for_each (n, &c->calls) {
+		const struct served *s = container_of(n, struct served, link);
+
+		if (!s->over || s->waiter_count)
 			return false;
-	return now_ns(p) - c->heard_ns > FORGET_NS;
+	}
+	return true;
 }
 
-/* NULL: there are too many. */
+/* Whether a is the better one to forget: the one that has been quiet for longer. */
+static bool is_older(const struct caller *a, const struct caller *b)
+{
+	return !b || (b->id && (!a->id || a->heard_ns < b->heard_ns));
+}
+
+/* A controller that is started again is another caller each time, so the oldest has to go, for its process has. NULL: each has
+ * something under way, or called last. */
 static struct caller *caller_of(struct peer *p, uint64_t id)
 {
 	struct caller *room = NULL;
@@ -383,7 +393,7 @@ static struct caller *caller_of(struct peer *p, uint64_t id)
 
 		if (c->id == id)
 			return c;
-		if (!c->id || (!room && caller_idle(p, c)))
+		if (c != p->current && caller_idle(c) && is_older(c, room))
 			room = c;
 	}
 	if (!room)

@@ -511,15 +511,65 @@ TEST(a_caller_cannot_have_more_kept_than_its_window)
 	reactor_defer(reactor, &c->there);
 	some_turns(5);
 	assert_int_equal(served, 1);
-	/* too many callers: those that there are go on */
-	for (unsigned i = 0; i < 20; i++) {
-		m.caller = 1000 + i;
-		peer_encode(&m, bytes, sizeof(bytes));
-		c = carry(&standby, &a);
-		reactor_defer(reactor, &c->there);
-		some_turns(5);
+}
+
+static void call_as(uint64_t caller)
+{
+	uint8_t bytes[PEER_HEADER_BYTES];
+	const struct peer_message m = {.kind = PEER_CALL,
+		.topic = PEER_SCSI,
+		.epoch = EPOCH,
+		.caller = caller,
+		.number = 1,
+		.floor = 1};
+	struct store_wire_ask a = {.to_owner = true, .data = bytes, .len = sizeof(bytes)};
+	struct carried *c;
+
+	peer_encode(&m, bytes, sizeof(bytes));
+	c = carry(&standby, &a);
+	reactor_defer(reactor, &c->there);
+	some_turns(5);
+}
+
+/* Each start of the other controller is another caller. Of those before, what was kept goes, the oldest first. */
+TEST(the_other_one_may_be_started_again_and_again)
+{
+	enum {
+		STARTS = 20
+	};
+
+	for (unsigned i = 0; i < STARTS; i++) {
+		call_as(1000 + i);
+		assert_int_equal(served, i + 1);
 	}
-	assert_in_range(served, 2, 5);
+	call_as(1000 + STARTS - 1); /* what is said twice is carried out once */
+	call_as(1000 + STARTS - 2);
+	assert_int_equal(served, STARTS);
+	assert_int_equal(call("a", 1), 0);
+	assert_int_equal(served, STARTS + 1);
+}
+
+/* Nobody is forgotten of whom something is under way. */
+TEST(too_many_callers_are_refused)
+{
+	struct peer_asked *running[20];
+	unsigned count = 0;
+
+	serve_waits = true;
+	for (unsigned i = 0; i < 20; i++) {
+		call_as(1000 + i);
+		if (waiting)
+			running[count++] = waiting;
+		waiting = NULL;
+	}
+	assert_in_range(count, 2, 8);
+	assert_int_equal(served, count);
+	call_as(1000); /* a repetition: it waits, too */
+	assert_int_equal(served, count);
+	while (count)
+		peer_answer(running[--count], 0, NULL, 0);
+	serve_waits = false;
+	assert_int_equal(call("a", 1), 0);
 }
 
 TEST(scsi_commands_and_answers_come_out_as_they_went_in)
@@ -588,6 +638,7 @@ int main(void)
 		T(one_that_has_been_replaced_is_not_believed), T(a_call_is_not_repeated_at_another_owner),
 		T(a_takeover_ends_what_is_under_way), T(another_process_is_another_caller),
 		T(foreign_bytes_are_refused), T(a_caller_cannot_have_more_kept_than_its_window),
+		T(the_other_one_may_be_started_again_and_again), T(too_many_callers_are_refused),
 		T(scsi_commands_and_answers_come_out_as_they_went_in)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
