@@ -55,13 +55,11 @@ static int cards_read(struct rbd_store *s)
 	err = rados_read_op_operate(op, s->cluster.io, s->object, 0);
 	if (err >= 0)
 		err = prval;
-	if (err >= 0) {
-		while ((err = rados_omap_get_next2(iter, &key, &value, &key_len, &len)) >= 0 && key)
-			for (unsigned i = 0; i < STORE_CARDS_MAX; i++)
-				if (key_len == lens[i] && memcmp(key, names[i], key_len) == 0)
-					take(&s->cards.cards[i], len ? value : "", len);
-		rados_omap_get_end(iter);
-	}
+	while (err >= 0 && (err = rados_omap_get_next2(iter, &key, &value, &key_len, &len)) >= 0 && key)
+		for (unsigned i = 0; i < STORE_CARDS_MAX; i++)
+			if (key_len == lens[i] && memcmp(key, names[i], key_len) == 0)
+				take(&s->cards.cards[i], len ? value : "", len);
+	rados_omap_get_end(iter); /* there whatever came of the operation */
 	rados_release_read_op(op);
 	return err < 0 ? err : 0;
 }

@@ -89,8 +89,8 @@ int rbd_catalogue_header(rados_ioctx_t io, const char *object, const char *key, 
 		} else if (err >= 0 && have_key) {
 			err = -EUCLEAN;
 		}
-		rados_omap_get_end(iter);
 	}
+	rados_omap_get_end(iter); /* there whatever came of the operation */
 	rados_release_read_op(op);
 	return err < 0 ? err : 0;
 }
@@ -112,7 +112,11 @@ static int page_read(struct rbd_store *s, const char *after, const char *prefix,
 	rados_read_op_omap_get_vals2(op, after, prefix, PAGE_RECORDS, &p->iter, &p->more, &p->prval);
 	err = rados_read_op_operate(op, s->cluster.io, s->object, 0);
 	rados_release_read_op(op);
-	return err < 0 ? err : p->prval;
+	if (err >= 0)
+		err = p->prval;
+	if (err < 0)
+		rados_omap_get_end(p->iter); /* there whatever came of the operation */
+	return err;
 }
 
 typedef int each_fn(void *arg, const char *key, size_t key_len, const char *value, size_t value_len);
