@@ -143,16 +143,24 @@ static void pair_changed(void *arg)
 
 /* ---- the wire to the other controller --------------------------------------------------------------------- */
 
-/* The peer has one wire. An owner that is about to leave has a second connection to Ceph, whose wire is for later. */
+static void wire_use(struct daemon *d, struct store_wire *w)
+{
+	const struct store_wire_user *user = peer_wire(d->role.peer);
+
+	d->role.wire_in_use = w;
+	user->up(user->arg, w);
+}
+
+/* The peer has one wire. An owner that is about to leave has a second connection to Ceph, whose wire is for later; one that comes
+ * up when the owner does not leave after all is for nothing. */
 static void wire_up(void *arg, struct store_wire *w)
 {
 	struct daemon *d = arg;
-	const struct store_wire_user *user = peer_wire(d->role.peer);
 
-	if (d->role.move.waits)
+	if (d->role.state != ROLE_OWNER || !d->role.wire_in_use)
+		wire_use(d, w);
+	else if (d->role.move.waits)
 		d->role.wire_to_come = w;
-	else
-		user->up(user->arg, w);
 }
 
 static void wire_down(void *arg, struct store_wire *w)
@@ -162,8 +170,10 @@ static void wire_down(void *arg, struct store_wire *w)
 
 	if (d->role.wire_to_come == w)
 		d->role.wire_to_come = NULL;
-	else
-		user->down(user->arg, w);
+	if (d->role.wire_in_use != w)
+		return;
+	d->role.wire_in_use = NULL;
+	user->down(user->arg, w);
 }
 
 static void wire_heard(void *arg, struct store_wire *w, struct store_wire_heard *h)
@@ -171,20 +181,19 @@ static void wire_heard(void *arg, struct store_wire *w, struct store_wire_heard 
 	struct daemon *d = arg;
 	const struct store_wire_user *user = peer_wire(d->role.peer);
 
-	if (d->role.wire_to_come == w)
-		w->ops->answer(w, h, NULL, 0);
-	else
+	if (d->role.wire_in_use == w)
 		user->heard(user->arg, w, h);
+	else
+		w->ops->answer(w, h, NULL, 0);
 }
 
 void role_take_wire(struct daemon *d)
 {
 	struct store_wire *w = d->role.wire_to_come;
-	const struct store_wire_user *user = peer_wire(d->role.peer);
 
 	d->role.wire_to_come = NULL;
 	if (w)
-		user->up(user->arg, w);
+		wire_use(d, w);
 }
 
 /* ---- what is served --------------------------------------------------------------------------------------- */
@@ -315,6 +324,7 @@ static void owning_failed(void *arg, const struct fault *fault)
 {
 	struct daemon *d = arg;
 
+	d->role.lost_early = false; /* what was lost is what this opening had taken */
 	if (d->role.state == ROLE_OWNER)
 		return; /* a move waits for it, and tells when it has waited enough */
 	array_event_tell(d->array, ARRAY_EVENT_ERROR, "controller",
@@ -373,6 +383,7 @@ static void array_owned(void *arg, struct store *store)
 	d->role.giver = giver;
 	d->role.waiting = NULL;
 	peer_abandon(d->role.peer);
+	role_take_wire(d); /* it may have been an owner's that was about to leave, whose lease ran out */
 	d->role.takes++;
 	reactor_timer_disarm(d->reactor, &d->role.losing);
 	array_event_tell(d->array, ARRAY_EVENT_WARNING, "controller",

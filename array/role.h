@@ -50,6 +50,7 @@ struct role {
 	struct peer *peer;          /* to the other one; NULL: there is none */
 	struct peer_scsi *peer_scsi;
 	struct store_wire_user wire;     /* for each store: ours, to the peer's */
+	struct store_wire *wire_in_use;  /* that the peer has; or NULL */
 	struct store_wire *wire_to_come; /* of `waiting`, while the owner's is in use */
 	bool lost_early;                 /* what `waiting` has got was lost before it was served */
 	struct reactor_timer losing;
