@@ -153,7 +153,7 @@ static void pause_a_while(struct controller *c)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += RETRY_S;
 	while (!c->stop && pthread_cond_timedwait(&c->changed, &c->lock, &until) == 0)
 		;
@@ -309,6 +309,7 @@ void controller_owner(struct controller *c, char out[CONTROLLER_OWNER_BYTES])
 int controller_create(const struct controller_options *options, struct controller **out)
 {
 	struct controller *c = calloc(1, sizeof(*c));
+	pthread_condattr_t attr;
 	sigset_t all, before;
 	int err;
 
@@ -329,7 +330,10 @@ int controller_create(const struct controller_options *options, struct controlle
 	c->store.standby = &c->standby;
 	c->message.call = arrived;
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->changed, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&c->changed, &attr);
+	pthread_condattr_destroy(&attr);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = pthread_create(&c->thread, NULL, run, c);
