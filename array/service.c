@@ -132,6 +132,9 @@ void service_write_unit(const struct config *config, FILE *out)
 	/* A group that is not there would keep the service from starting without a word of umbrad's. */
 	if (*config->management_group && getgrnam(config->management_group))
 		fprintf(out, "SupplementaryGroups=%s\n", config->management_group);
+	/* A portal at all of the machine's addresses: the other controller is told which these are (getifaddrs). */
+	if (config->controller)
+		fputs("RestrictAddressFamilies=AF_NETLINK\n", out);
 	if (has_low_port(config))
 		fputs("AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n",
 			out);

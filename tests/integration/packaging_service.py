@@ -107,6 +107,10 @@ def the_units_are_right(build, folder):
                  'DeviceAllow="/dev/disk/by-id/nvme-X_1.2" rw', 'SupplementaryGroups=disk', 'SupplementaryGroups=daemon',
                  'AmbientCapabilities=CAP_NET_BIND_SERVICE'):
         assert line in text.splitlines(), (line, text)
+    rbd = {'store': {'type': 'rbd'}, 'rbd': {'pool': 'p'}}
+    families = 'RestrictAddressFamilies=AF_NETLINK'  # beside those of the unit: for the addresses that a controller has
+    assert families in printed_unit(folder, controller={'number': 1}, **rbd).splitlines()
+    assert families not in printed_unit(folder, **rbd).splitlines()
     assert 'SupplementaryGroups=nosuch' not in printed_unit(folder, pool={'path': '/p'}, management={'group': 'nosuch'})
     unit = read(os.path.join(build, 'packaging/umbrad.service'))
     assert re.search(r'^User=umbra$', unit, re.M) and re.search(r'^ExecStartPre=\+\S+/umbrad .*--give-pool umbra$', unit, re.M)
