@@ -418,6 +418,9 @@ static int apply_redirects(struct reading *r)
 
 static int store_portals(struct reading *r, const struct key *k, const char *value)
 {
+	if (!value[strspn(value, ", \t")])
+		return FAIL(r, "%s names no address: give one, as in 192.0.2.1:3260, or leave the line out.",
+			k->name);
 	while (*value) {
 		size_t len = strcspn(value, ", \t");
 		if (len && store_portal(r, k, value, len))
@@ -534,6 +537,16 @@ static bool reachable(const struct iscsi_portal *p)
 	       !iscsi_address_is_wildcard(&address);
 }
 
+static bool same_place(const struct iscsi_portal *a, const struct iscsi_portal *b)
+{
+	struct sockaddr_storage at[2];
+	socklen_t len;
+
+	return a->port == b->port && iscsi_address_parse(a->address, a->port, &at[0], &len) == 0 &&
+	       iscsi_address_parse(b->address, b->port, &at[1], &len) == 0 &&
+	       iscsi_address_same(&at[0], &at[1]);
+}
+
 /* The other controller is reached elsewhere, by ports with numbers of their own. */
 static int check_controller(struct reading *r)
 {
@@ -561,11 +574,16 @@ static int check_controller(struct reading *r)
 				r->path, p->address, p->port);
 		if (!p->group)
 			p->group = (uint16_t)(3 - c->controller);
-		for (unsigned j = 0; j < c->portal_count; j++)
+		for (unsigned j = 0; j < c->portal_count; j++) {
+			if (same_place(&c->portals[j], p))
+				return fault_set(r->fault, -EINVAL,
+					"%s: peer_portals: %s port %u is this controller's own portal: name the other one's.",
+					r->path, p->address, p->port);
 			if (c->portals[j].group == p->group)
 				return fault_set(r->fault, -EINVAL,
 					"%s: the portal group %u is on both controllers: give portals in [iscsi] and peer_portals different ones (ADDRESS/GROUP).",
 					r->path, p->group);
+		}
 	}
 	return 0;
 }

@@ -74,6 +74,20 @@ def configurations():
             for arguments in (['--check-config'], []):
                 expect(umbrad('--config', array.config_path, *arguments), 2,
                        re.escape(f'{array.config_path}:{line}: '), *words)
+        ceph = f'[store]\ntype = rbd\n[rbd]\npool = p\n[management]\nsocket = {array.socket}\n[controller]\n'
+        for text, words in (  # what each key may be is told by the unit tests
+                (ceph + 'number = 3\n', [r':8: ', 'from 1 to 2']),
+                (ceph + 'number = 1\npeer_portals = nowhere\n', [r':9: ', 'nowhere', 'names are not looked up']),
+                (ceph + 'number = 1\nportals = 10.0.0.1\n', [r':9: ', 'unknown key portals', r'umbrad\.conf\(5\)']),
+                (ceph.replace('pool = p', 'path = /p') + 'number = 1\n', [r':4: ', 'unknown key path']),
+                (ceph + 'number = 1\npeer_portals = 10.0.0.1/1\n', ['group 1 is on both controllers', 'ADDRESS/GROUP']),
+                (ceph + 'number = 1\npeer_portals = 10.0.0.1\n[iscsi]\nportals = 10.0.0.1\n', ["own portal", "name the other one's"]),
+                (good + '[controller]\nnumber = 1\n', [r'set type = rbd in \[store\]']),
+                (good + '[rbd]\npool = p\n', [r'add type = rbd to \[store\]'])):
+            with open(array.config_path, 'w') as file:
+                file.write(text)
+            for arguments in (['--check-config'], []):
+                expect(umbrad('--config', array.config_path, *arguments), 2, re.escape(array.config_path), *words)
         with socket.create_server(('127.0.0.1', 0)) as other:
             port = other.getsockname()[1]
             array.config['iscsi']['portals'] = f'127.0.0.1:{port}'

@@ -104,6 +104,7 @@ TEST(a_store_that_is_not_one_place_is_refused)
 		{"[rbd]\narray = aaaaaaaaaabbbbbbbbbbccccccccccddddddddddd\n",
 			":2: array must have at most 40"},
 		{"[rbd]\narray =\n", ":2: array must have 1 to"},
+		{"[rbd]\npools = p\n", ":2: unknown key pools"},
 	};
 
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -368,6 +369,19 @@ TEST(controllers_that_cannot_be_are_refused)
 		{CEPH "[controller]\nnumber = 1\npeer_portals = 192.0.2.1/1\n", "is on both controllers"},
 		{CEPH "[controller]\nnumber = 2\npeer_portals = 192.0.2.1\n[iscsi]\nportals = 192.0.2.2/1\n",
 			"is on both controllers"},
+		{CEPH "[controller]\nnumber = 1\npeer_portals = 192.0.2.1\n[iscsi]\nportals = 192.0.2.1\n",
+			"192.0.2.1 port 3260 is this controller's own portal"},
+		{CEPH "[controller]\nnumber = 2\npeer_portals = [2001:db8::1]:3261\n[iscsi]\n"
+		      "portals = 192.0.2.1, [2001:DB8:0::1]:3261/9\n",
+			"2001:db8::1 port 3261 is this controller's own portal"},
+		{CEPH "[controller]\nnumber = 0\n", "from 1 to 2"},
+		{CEPH "[controller]\nnumber = two\n", "from 1 to 2"},
+		{CEPH "[controller]\nnumber =\n", "from 1 to 2"},
+		{CEPH "[controller]\nnumber = 1\npeer_portals =\n", ":7: peer_portals names no address"},
+		{CEPH "[controller]\nnumber = 1\npeer_portals = , ,\n", ":7: peer_portals names no address"},
+		{"[pool]\npath = /x\n[iscsi]\nportals =\n", ":4: portals names no address"},
+		{CEPH "[controller]\nnumber = 1\npeer = 192.0.2.1\n", "unknown key peer"},
+		{"[controller]\nnumber = 1\n[pool]\npath = /x\n", "set type = rbd in [store]"},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
