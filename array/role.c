@@ -30,6 +30,7 @@
 #include "array/store/store.h"
 
 #define STOP_WAITING_MS 10000 /* for a cluster that does not answer */
+#define END_MS          20000 /* with a store that was lost */
 #define LOSING_MS       30000 /* hosts wait for the end of a transition, but not for ever */
 
 bool role_stands_by(const struct daemon *d)
@@ -551,6 +552,13 @@ void role_view(void *ctx, struct management_controllers *out)
 
 /* ---- the end -------------------------------------------------------------------------------------------- */
 
+/* Of a store that was lost, I/O may be under way that Ceph never answers; its sessions wait for that, with all that follows them.
+ * Nothing of it was acknowledged. */
+static void end_limit_fired(struct reactor_timer *timer)
+{
+	_exit(container_of(timer, struct daemon, role.end_limit)->exit_code);
+}
+
 void role_end(struct daemon *d)
 {
 	if (!d->role.pair)
@@ -558,6 +566,10 @@ void role_end(struct daemon *d)
 	pair_end(d->role.pair);
 	role_move_stop(d);
 	reactor_timer_disarm(d->reactor, &d->role.losing);
+	if (!d->role.retired && d->role.state != ROLE_LOSING)
+		return;
+	d->role.end_limit.fire = end_limit_fired;
+	reactor_timer_arm(d->reactor, &d->role.end_limit, END_MS);
 }
 
 /* A cluster that does not answer: nothing is acknowledged here that could be lost. */

@@ -60,7 +60,7 @@ struct role {
 	char problem_told[256];
 	unsigned retired; /* what was served before and is not gone yet */
 	bool end_waits_for_retired;
-	struct reactor_timer stop_waiting;
+	struct reactor_timer stop_waiting, end_limit;
 };
 
 /* Before the reactor runs: the array into d->store, or, while another umbrad owns it, what its catalogue says. */
