@@ -121,7 +121,7 @@ class Requester(Actor):
             except ScsiError as error:
                 assert error.status == BUSY or error.sense[0] == 2 or error.sense == (5, 0x2500), error
                 raise Lost from None
-            if reply.status in ('busy', 'deadline passed') and reply.status not in wanted:
+            if reply.status in ('busy', 'deadline passed', 'store error') and reply.status not in wanted:  # the last: its array ends
                 raise Lost
             assert reply.status in wanted, (op, reply.status, reply.fields)
             return reply

@@ -139,6 +139,12 @@ def taken_over(how, owner, other, theirs):
     return seconds
 
 
+def anew(session, controller):
+    """After a wait: a session in which nobody answers pings is ended by the array in time."""
+    session.close()
+    return Asker(controller, 'a', 21)
+
+
 # ---- copy sets
 
 
@@ -165,7 +171,7 @@ def identity(session, number):
 
 def sets_in_every_state(how, owner, other, cluster):
     """One takeover meets a set in each state."""
-    mine, theirs = Asker(owner, 'a', 20), Asker(other, 'a', 21)
+    mine = Asker(owner, 'a', 20)
     luns, sets = lun_ids(owner, 'a', 'b'), {}
     for number, step in enumerate(STATES):
         mine.write(1, 0, block_of(100 + number))
@@ -177,6 +183,7 @@ def sets_in_every_state(how, owner, other, cluster):
     mapped = [number for number in mine.luns() if number > 2]
     before = {number: identity(mine, number) for number in mine.luns()}
     mine.write(1, 0, block_of(7))
+    theirs = Asker(other, 'a', 21)
     taken_over(how, owner, other, theirs)
     asked = time.monotonic()
     assert theirs.luns() == sorted(before) and {number: identity(theirs, number) for number in before} == before
@@ -215,7 +222,7 @@ def sets_in_every_state(how, owner, other, cluster):
 
 def commits_in_flight(how, owner, other, cluster, dice):
     """Some commits at once, so that the owner's end meets one at some step, one that waits and one that is done."""
-    mine, theirs = Asker(owner, 'a', 20), Asker(other, 'a', 21)
+    mine = Asker(owner, 'a', 20)
     luns, raw, acknowledged = lun_ids(owner, 'a', 'b'), {}, {}
     sets = [os.urandom(16) for _ in range(IN_FLIGHT)]
     first = number_of(mine.read(1, 0))
@@ -225,6 +232,8 @@ def commits_in_flight(how, owner, other, cluster, dice):
         walk_to(Channel(mine, slot=slot), 'armed', set_id, luns)
     writer.start()
     wait_until('it writes', lambda: writer.acknowledged > first + 3 or not writer.is_alive())
+    theirs = Asker(other, 'a', 21)
+    theirs.do(1, bytes(6))
     for slot, set_id in enumerate(sets):
         raw[set_id] = message('set-commit', 77, set_id=set_id, deadline_ms=5000)
         acknowledged[set_id] = writer.acknowledged
@@ -238,7 +247,9 @@ def commits_in_flight(how, owner, other, cluster, dice):
     assert set(answers.values()) <= {'ok', 'not found'}, answers
     assert set_states(other) == {set_id.hex(): 'committed' for set_id in made}
     how.back(owner)
+    theirs = anew(theirs, other)
     writer.join(PATIENCE_S)
+    assert not writer.is_alive(), 'a command that was under way gets no answer'
     for slot, set_id in enumerate(sets):  # what the old one may still have to say is no other answer
         try:
             said = Reply(Channel(mine, slot=slot).fetch()).status
@@ -275,12 +286,13 @@ def fill(session, number, value, places):
 
 def a_resync(how, owner, other, cluster, dice):
     """The target has the old data or the copy's, all of it; it is none that is half done, and can be begun anew."""
-    mine, theirs = Asker(owner, 'a', 20), Asker(other, 'a', 21)
+    mine = Asker(owner, 'a', 20)
     target, places = lun_ids(owner, 'a')[0], range(0, 131072, 16384)
     fill(mine, 1, 1000, places)
     set_id = os.urandom(16)
     (copy,) = Channel(mine).make_set(set_id, [target])
     fill(mine, 1, 2000, places)
+    theirs = Asker(other, 'a', 21)
     job = Channel(mine).ask('resync-start', 'ok', lun_id=copy, target_id=target).job
     time.sleep(dice.uniform(0, 0.2))
     theirs.do(2, bytes(6))
@@ -317,7 +329,7 @@ def tied(cluster):
 
 def a_hydration(how, owner, other, cluster):
     """A plex copy that was being made independent goes on at the other one, and has what it had."""
-    mine, theirs = Asker(owner, 'a', 20), Asker(other, 'a', 21)
+    mine = Asker(owner, 'a', 20)
     places = range(0, 131072, 8192)
     fill(mine, 1, 5, places)
     before = tied(cluster)
@@ -326,12 +338,14 @@ def a_hydration(how, owner, other, cluster):
     (shadow,) = shadow_ids(owner)
     wait_until('it hydrates', lambda: owner.ctl('lun', 'show', shadow)['full_percent'] > 0)
     assert tied(cluster) > before, 'the hydration was over before the takeover'
+    theirs = Asker(other, 'a', 21)
     taken_over(how, owner, other, theirs)
     other.ctl('shadow', 'map', shadow, 'a', '--number', '9')
     assert {number_of(theirs.read(9, place)) for place in places} == {5}
     how.back(owner)
     wait_until('it is full', lambda: other.ctl('lun', 'show', shadow)['full_percent'] == 100)
     assert tied(cluster) == before
+    theirs = anew(theirs, other)
     assert {number_of(theirs.read(9, place)) for place in places} == {5}
     other.ctl('shadow', 'unmap', shadow, 'a')
     other.ctl('set', 'delete', 'p')
@@ -374,17 +388,19 @@ def a_large_flatten(how, owner, other, cluster):
 
 def a_cut_network(owner, other, cluster):
     """It writes nothing any more, tells its hosts of no write, and comes back as the one that stands by."""
-    mine, theirs = Session(owner, 'a', 23), Session(other, 'a', 21)
-    writer = Writer(mine)
+    writer = Writer(Session(owner, 'a', 23))
     writer.start()
     wait_until('it writes', lambda: writer.acknowledged > 20 or not writer.is_alive())
+    theirs = Asker(other, 'a', 21)
     taken_over(Cut, owner, other, theirs)
     acknowledged, last = writer.acknowledged, number_of(theirs.read(1, 0))
     assert acknowledged <= last <= acknowledged + 1, (acknowledged, last)
     assert owner.process.poll() is None, 'the owner is no more: its network was not cut'
     theirs.write(1, 0, block_of(10 ** 6))
     Cut.back(owner)
+    theirs = anew(theirs, other)
     writer.join(PATIENCE_S)
+    assert not writer.is_alive(), 'a command that was under way gets no answer'
     assert writer.acknowledged == acknowledged, 'a write was acknowledged by an owner that had been replaced'
     assert number_of(theirs.read(1, 0)) == 10 ** 6, 'the owner that had been replaced wrote'
     assert (owner.role(), other.role()) == ('standby', 'owner')
