@@ -383,6 +383,30 @@ def a_large_flatten(how, owner, other, cluster):
     nothing_is_left(other, cluster, 2)
 
 
+def a_parent_that_goes_later(owner, other, cluster):
+    """A flatten was cut short after it had copied all: the image still names its parent, which goes with the last other copy, long
+    after the takeover, and before anybody opens the image."""
+    before = set(cluster.images())
+    owner.ctl('lun', 'create', 'old', '--size', '16M')
+    (parent,) = set(cluster.images()) - before
+    owner.ctl('set', 'create', 'o', 'old')
+    (shadow,) = shadow_ids(owner)
+    (image,) = set(cluster.images()) - before - {parent}
+    owner.ctl('shadow', 'map', shadow, 'a', '--number', '8')
+    mine = Session(owner, 'a', 20)
+    mine.write(8, 0, block_of(8))
+    mine.close()
+    cluster.rados('setomapval', 'umbra.default', f'flat.{image}', '')
+    theirs = Session(other, 'a', 21)
+    taken_over(Killed, owner, other, theirs)
+    parent = json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{parent}').stdout)['id']
+    cluster.rados('rm', f'rbd_header.{parent}')
+    assert number_of(theirs.read(8, 0)) == 8
+    assert 'parent' not in json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{image}').stdout)
+    theirs.close()
+    Killed.back(owner)
+
+
 # ---- a cut network
 
 
@@ -447,6 +471,11 @@ def case_cut(owner, other, cluster, dice):
     a_cut_network(owner, other, cluster)
     commits_in_flight(Cut, other, owner, cluster, dice)
     return owner, other
+
+
+def case_parent(owner, other, cluster, _):
+    a_parent_that_goes_later(owner, other, cluster)
+    return other, owner
 
 
 def main(wanted):

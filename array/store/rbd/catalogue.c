@@ -247,14 +247,27 @@ static int load_todo(void *arg, const char *key, size_t key_len, const char *val
 	return rbd_reclaim(arg, image, true, NULL, 0) ? 0 : -ENOMEM;
 }
 
-static int load_flat(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
+struct mend {
+	struct rbd_store *s;
+	const char *only;
+};
+
+static int mend_flat(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
 {
+	const struct mend *m = arg;
 	char image[RBD_IMAGE_NAME_BYTES];
 
 	(void)value, (void)value_len;
 	if (!image_of_key(image, key, key_len))
 		return -EUCLEAN;
-	return rbd_hydrate_mend(arg, image);
+	return m->only && strcmp(m->only, image) != 0 ? 0 : rbd_hydrate_mend(m->s, image);
+}
+
+int rbd_catalogue_mend(struct rbd_store *s, const char *only)
+{
+	struct mend m = {s, only};
+
+	return records(s, "flat.", mend_flat, &m);
 }
 
 struct disks_arg {
@@ -300,7 +313,7 @@ int rbd_catalogue_load(struct rbd_store *s, struct fault *f)
 	if (!err && count != s->disk_count)
 		err = -EUCLEAN;
 	if (!err)
-		err = records(s, "flat.", load_flat, s);
+		err = rbd_catalogue_mend(s, NULL);
 	if (err == -EUCLEAN)
 		return fault_set(f, err,
 			"the catalogue of the array (object %s) is damaged: it names %u disks, of %" PRIu64

@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define SNAPS_MAX 4096
+#define SNAPS_MAX  4096
+#define OPEN_TRIES 10u
 
 struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t need_bytes)
 {
@@ -49,6 +51,27 @@ int rbd_image_id(struct rbd_store *s, const char *image, char id[64])
 	memcpy(id, buf + 4, len);
 	id[len] = 0;
 	return 0;
+}
+
+/* librbd opens the parents besides. One of them may be cut off its own parent meanwhile, which goes: at the next try it has none. And
+ * an image whose flatten was cut short names a parent that may go at any time later, with the last that needs it. */
+int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle)
+{
+	const struct timespec pause = {.tv_nsec = 50 * 1000000L};
+	char id[64];
+
+	for (unsigned tries = 0;; tries++) {
+		int err = rbd_open(s->cluster.io, image, handle, NULL);
+
+		if (err != -ENOENT || tries > OPEN_TRIES || rbd_image_id(s, image, id) < 0)
+			return err;
+		/* A flatten that is under way cuts by itself; what it takes for that is over by the last try. */
+		err = rbd_catalogue_mend(s, tries < OPEN_TRIES ? image : NULL);
+		if (err < 0)
+			return err;
+		if (tries)
+			nanosleep(&pause, NULL);
+	}
 }
 
 /* In the trash of snapshots, where the last clone takes it from: or was killed before it could. One that has clones is busy. */
@@ -153,7 +176,7 @@ static void open_work(struct rbd_job *job)
 {
 	struct rbd_image *i = container_of(job, struct rbd_image, job);
 
-	i->err = rbd_open(i->s->cluster.io, i->name, &i->handle, NULL);
+	i->err = rbd_image_open(i->s, i->name, &i->handle);
 	if (i->err < 0)
 		return;
 	i->err = open_whole(i);

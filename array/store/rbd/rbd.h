@@ -129,6 +129,8 @@ int rbd_catalogue_load(struct rbd_store *s, struct fault *f);
 int rbd_catalogue_iterate(struct store *s, enum store_table table,
 	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
 	void *arg);
+/* Images whose flatten was cut short (hydrate.c), or the only one: cut off a parent that is no more. Blocks. */
+int rbd_catalogue_mend(struct rbd_store *s, const char *only);
 /* Each disk record. Blocks. */
 int rbd_catalogue_disks(
 	struct rbd_store *s, int (*each)(void *arg, uint64_t id, uint64_t size_bytes), void *arg);
@@ -244,6 +246,8 @@ void rbd_image_put(struct rbd_image *i);
 /* No disk has it any more. It is deleted; `recorded`: the catalogue says that it is to be, and that goes then, too. */
 void rbd_image_retire(struct rbd_image *i, bool recorded, uint64_t used_bytes);
 void rbd_image_close(struct rbd_image *i); /* the store ends; frees it */
+/* As rbd_open, also where a parent goes, or has gone, that nothing is needed of. Blocks. */
+int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle);
 /* -ENOENT: no image has this name, but perhaps one in the trash. Blocks. */
 int rbd_image_id(struct rbd_store *s, const char *image, char id[64]);
 /* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. Blocks. */

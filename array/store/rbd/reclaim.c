@@ -61,7 +61,7 @@ static int trash_find(void *arg, const rbd_trash_image_info_t *entry)
 static int drop_cuts(struct rbd_todo *t)
 {
 	rbd_image_t handle;
-	int err = rbd_open(t->s->cluster.io, t->image, &handle, NULL);
+	int err = rbd_image_open(t->s, t->image, &handle);
 
 	if (err < 0)
 		return err;

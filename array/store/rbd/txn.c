@@ -476,7 +476,7 @@ static int image_clone(struct step *p)
 	rbd_image_options_destroy(options);
 	if (err < 0 || p->size_bytes == p->member->size_bytes)
 		return err;
-	err = rbd_open(io, p->image->name, &handle, NULL);
+	err = rbd_image_open(s, p->image->name, &handle);
 	if (err < 0)
 		return err;
 	err = image_enlarge(handle, p->size_bytes);
