@@ -5,7 +5,8 @@
  *
  * An owner that has lost the array stands by. Its store tells nobody of the end of anything any more (rbd.h), so all that is under
  * way ends as "not ready": 02/04/0A. A new connection to Ceph, for the old one is locked out, brings the first snapshot; with it
- * the sessions go to the target of one that stands by, and the lost store goes with the last I/O that librbd still has.
+ * the sessions go to the target of one that stands by, and the lost store goes with the last I/O that librbd still has. A host
+ * waits for that I/O: if it takes too long the process ends, and with it the host's wait.
  *
  * An owner that gives the array to the other one (role_move.c) has such a snapshot before it lets go: the sessions go to it first,
  * then what is under way ends at the old target, acknowledged by a lease that still holds, then the store closes.
@@ -199,6 +200,16 @@ void role_take_wire(struct daemon *d)
 
 /* ---- what is served --------------------------------------------------------------------------------------- */
 
+/* What this controller served when it lost the array. */
+static void lost_gone(void *arg, int err)
+{
+	struct daemon *d = arg;
+
+	if (--d->role.lost == 0)
+		reactor_timer_disarm(d->reactor, &d->role.losing);
+	role_retired_gone(arg, err);
+}
+
 void role_retired_gone(void *arg, int err)
 {
 	struct daemon *d = arg;
@@ -279,7 +290,7 @@ int role_serve(struct daemon *d, struct store *store, enum role_state state, voi
 	role_serves(d);
 	d->role.giver = NULL;
 	d->role.retired++;
-	retired_go(r, &before, d->reactor, d->management, gone, d);
+	retired_go(r, &before, d->reactor, d->management, state_before == ROLE_LOSING ? lost_gone : gone, d);
 	return 0;
 }
 
@@ -306,7 +317,6 @@ static void catalogue_seen(void *arg, struct snapshot *s)
 	if (!err) {
 		if (state == ROLE_LOSING)
 			daemon_ready(d);
-		reactor_timer_disarm(d->reactor, &d->role.losing);
 		return;
 	}
 	/* Of two changes, perhaps; the next look has it whole. */
@@ -386,7 +396,6 @@ static void array_owned(void *arg, struct store *store)
 	peer_abandon(d->role.peer);
 	role_take_wire(d); /* it may have been an owner's that was about to leave, whose lease ran out */
 	d->role.takes++;
-	reactor_timer_disarm(d->reactor, &d->role.losing);
 	array_event_tell(d->array, ARRAY_EVENT_WARNING, "controller",
 		"controller %u owns the array from now on: the other one gave it back, or was locked out of Ceph",
 		d->config.controller);
@@ -399,7 +408,8 @@ static void array_owned(void *arg, struct store *store)
 static void losing_lasts(struct reactor_timer *timer)
 {
 	(void)timer;
-	daemon_end_at_once("it could not stand by, for Ceph did not answer in time");
+	daemon_end_at_once(
+		"it could not stand by in time, for Ceph did not answer, or has not given back all I/O of before");
 }
 
 static void lose(struct daemon *d, const char *reason)
@@ -412,6 +422,7 @@ static void lose(struct daemon *d, const char *reason)
 		"controller %u has lost the array, and stands by from now on: %s", d->config.controller,
 		reason);
 	sd_notify(0, "STATUS=has lost the array, and is about to stand by");
+	d->role.lost++;
 	d->role.losing.fire = losing_lasts;
 	reactor_timer_arm(d->reactor, &d->role.losing, LOSING_MS);
 	role_move_lost(d);

@@ -59,6 +59,7 @@ struct role {
 	bool other_lived, other_known; /* as was told */
 	char problem_told[256];
 	unsigned retired; /* what was served before and is not gone yet */
+	unsigned lost;    /* of these, and of what is served: what was lost */
 	bool end_waits_for_retired;
 	struct reactor_timer stop_waiting, end_limit;
 };
