@@ -246,6 +246,9 @@ def commits_in_flight(how, owner, other, cluster, dice):
     made = {set_id for set_id in sets if answers[set_id] == 'ok'}
     assert set(answers.values()) <= {'ok', 'not found'}, answers
     assert set_states(other) == {set_id.hex(): 'committed' for set_id in made}
+    for slot, set_id in enumerate(sets):
+        if set_id in made:
+            Channel(theirs, slot=slot).ask('set-keep', 'ok', set_id=set_id)
     how.back(owner)
     theirs = anew(theirs, other)
     writer.join(PATIENCE_S)
@@ -260,7 +263,6 @@ def commits_in_flight(how, owner, other, cluster, dice):
         channel = Channel(theirs, slot=slot)
         if set_id not in made:
             continue
-        channel.ask('set-keep', 'ok', set_id=set_id)
         copies = {entry.origin: entry.id for entry in channel.ask('set-luns', 'ok', set_id=set_id).luns}
         one, two = (number_of(theirs.read(channel.ask('map', 'ok', lun_id=copies[lun]).lun_number, 0)) for lun in luns)
         assert two <= one <= two + 1, f'B without A: {one}, {two}'
