@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The roles of two controllers, as the administrator sees and changes them: what they know of each other, the array moved from one to the
-other under writes and copy sets, and what is refused."""
+other under writes and copy sets, and what is refused.
+
+UMBRA_TEST_SECONDS: with a minute or more (make soak) also what takes the half minute that a move waits."""
 import json
 import os
 import signal
@@ -19,6 +21,7 @@ from umbra_initiator import Channel, ScsiError, Session as HostSession  # noqa: 
 from umbra_lab import CtlError, run_ctl, umbractl_path  # noqa: E402
 
 SET = bytes(range(16))
+SECONDS = float(os.environ.get('UMBRA_TEST_SECONDS') or 0)
 HOST = 'iqn.2026-01.test:copies'
 
 
@@ -230,6 +233,29 @@ def nobody_takes_it(one, two, cluster):
     other.start()
 
 
+def a_connection_that_comes_too_late_is_for_nothing(one, two, cluster):
+    """The monitors do not answer for as long as a move waits. What it has begun to connect is there after that, and the owner goes on
+    answering the other one."""
+    owner, other = order(one, two)
+    session = Session(other, 'a', 2)
+    wait_until('the mapping is known there', lambda: session.luns() == [1])
+    reservations = b'\x5e\0\0\0\0\0\0\x10\0\0'
+    wait_until('the owner answers there', lambda: session.do(1, reservations, length=4096)[0] == 0)
+    wait_until('it is there', lambda: controllers(owner)[other.number]['lives'])
+    cluster.freeze('mon.a')
+    try:
+        out, error = moving(owner).communicate(timeout=PATIENCE_S)
+    finally:
+        cluster.thaw('mon.a')
+    assert 'Ceph does not answer on a new connection' in error, (out, error)
+    end = time.monotonic() + 10  # until it has connected, and is given up
+    while time.monotonic() < end:
+        assert session.do(1, reservations, length=4096)[0] == 0
+        time.sleep(0.2)
+    assert (owner.role(), other.role()) == ('owner', 'standby')
+    session.close()
+
+
 def refused_at_start(cluster, one, words, number, group='', target=None):
     other = Controller(cluster, number, (free_port(), free_port()))
     other.config['iscsi']['portals'] += group
@@ -269,8 +295,9 @@ def main():
             wait_until('the hosts are known there', lambda: len(two.ctl('host', 'list')['hosts']) == 3)
             session = Session(two, 'a')
             wait_until('the mapping is known there', lambda: session.luns() == [1])
+            long = (a_connection_that_comes_too_late_is_for_nothing,) if SECONDS >= 60 else ()
             for step in (they_know_each_other, a_move_loses_nothing, a_set_is_waited_for, a_set_is_given_up_by_force,
-                         nobody_takes_it, what_does_not_fit_is_refused):
+                         nobody_takes_it, *long, what_does_not_fit_is_refused):
                 begun = time.monotonic()
                 step(one, two, cluster)
                 print(f'ok {step.__name__} ({time.monotonic() - begun:.1f} s)', flush=True)
