@@ -118,6 +118,15 @@ def same_again(build, scratch, *packages):
             assert one.read() == other.read(), f'{second} differs from {first}'
 
 
+def of_one_time(build, scratch):
+    """Also what is older than the sources' last change, as files are that were checked out before it."""
+    made = run(os.path.join(ROOT, 'packaging/deb/make-package'), build, os.path.join(scratch, 'later'),
+               env=dict(os.environ, SOURCE_DATE_EPOCH='4102444800', TZ='UTC')).split()
+    for package in made:
+        for line in run('dpkg-deb', '-c', package, env=dict(os.environ, TZ='UTC')).splitlines():
+            assert ' 2100-01-01 00:00 ' in line, f'{package}: {line}'
+
+
 class Root:
     """A scratch root with dpkg's database: one that has none of what the package depends on, which is outside."""
 
@@ -244,6 +253,7 @@ def main():
         look_inside(package, scratch, by_meson)
         look_by_lintian(*packages)
         same_again(build, scratch, *packages)
+        of_one_time(build, scratch)
         if os.geteuid() == 0:
             life(package, scratch)
             page_life(package, page, scratch)
