@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "array/iscsi/address.h"
 #include "array/util/clock.h"
@@ -34,14 +33,6 @@ struct pair {
 	char problem[256];
 	uint64_t epoch, others_epoch, leased_ms;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* ---- our own ---- */
 
@@ -214,7 +205,7 @@ static bool same_portals(const struct card *a, const struct card *b)
 static void other_seen(struct pair *p, unsigned number, int err, const struct card *c, uint64_t still_ms)
 {
 	/* A store that is new does not know; what the one before saw is as true as it is fresh. */
-	bool seen = still_ms == UINT64_MAX ? p->lived_ms && now_ms() - p->lived_ms < LIVES_MS
+	bool seen = still_ms == UINT64_MAX ? p->lived_ms && clock_boot_ms() - p->lived_ms < LIVES_MS
 					   : still_ms < LIVES_MS;
 	bool lives = seen && c->role != CARD_ENDED && err != -EUCLEAN;
 	bool news = !p->known || lives != p->lives || c->role != p->other.role || !same_portals(c, &p->other);
@@ -223,7 +214,7 @@ static void other_seen(struct pair *p, unsigned number, int err, const struct ca
 	p->known = true;
 	p->lives = lives;
 	if (lives && still_ms != UINT64_MAX)
-		p->lived_ms = now_ms() - still_ms;
+		p->lived_ms = clock_boot_ms() - still_ms;
 	p->other = *c;
 	if (lives)
 		fits(p, number, err, c, &why);
@@ -271,7 +262,7 @@ static void lease_seen(void *arg, uint64_t epoch, bool ours)
 	p->epoch = epoch;
 	if (!ours)
 		p->others_epoch = epoch;
-	p->leased_ms = now_ms();
+	p->leased_ms = clock_boot_ms();
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -289,7 +280,7 @@ static void arrived(struct reactor_message *m)
 
 void pair_look(struct pair *p, struct pair_look *out)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_boot_ms();
 
 	pthread_mutex_lock(&p->lock);
 	portals_now(p);

@@ -34,7 +34,7 @@ static void take(struct rbd_card *c, const char *text, size_t len)
 	c->moved = c->changed_ms != 0;
 	memcpy(c->text, text, len);
 	c->len = len;
-	c->changed_ms = rbd_clock_ms();
+	c->changed_ms = clock_boot_ms();
 }
 
 static int cards_read(struct rbd_store *s)
@@ -87,12 +87,12 @@ static void card_write(struct rbd_store *s, bool ended)
 void rbd_cards_tend(struct rbd_store *s)
 {
 	struct rbd_cards *c = &s->cards;
-	uint64_t now_ms = rbd_clock_ms();
+	uint64_t now_ms = clock_boot_ms();
 
 	if (!c->user || (c->tended_ms && now_ms - c->tended_ms < TEND_MS) || cards_read(s) != 0)
 		return;
 	c->tended_ms = now_ms;
-	now_ms = rbd_clock_ms();
+	now_ms = clock_boot_ms();
 	for (unsigned i = 0; i < STORE_CARDS_MAX; i++)
 		if (c->cards[i].changed_ms)
 			c->user->read(c->user->arg, i + 1, c->cards[i].text, c->cards[i].len,
@@ -125,11 +125,11 @@ void rbd_cards_lease(struct rbd_store *s, const char *epoch, const struct rbd_ow
 static int watch(struct rbd_store *s, const bool doubtful[STORE_CARDS_MAX], struct fault *f)
 {
 	struct rbd_cards *c = &s->cards;
-	uint64_t begun_ms = rbd_clock_ms(), seen_ms[STORE_CARDS_MAX];
+	uint64_t begun_ms = clock_boot_ms(), seen_ms[STORE_CARDS_MAX];
 
 	for (unsigned i = 0; i < STORE_CARDS_MAX; i++)
 		seen_ms[i] = c->cards[i].changed_ms;
-	while (rbd_clock_ms() - begun_ms < WATCH_MS) {
+	while (clock_boot_ms() - begun_ms < WATCH_MS) {
 		const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
 		int err;
 

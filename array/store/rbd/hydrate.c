@@ -101,7 +101,7 @@ static void pace(struct rbd_hydration *y, uint64_t bytes, uint64_t begun_ms)
 		uint64_t rate = atomic_load(&y->bytes_per_s);
 		struct timespec t = {.tv_nsec = SLICE_MS * 1000000L};
 
-		if (!rate || stopped(y) || rbd_clock_ms() - begun_ms >= bytes * 1000 / rate)
+		if (!rate || stopped(y) || clock_boot_ms() - begun_ms >= bytes * 1000 / rate)
 			return;
 		meet(y);
 		nanosleep(&t, NULL);
@@ -157,7 +157,7 @@ static int copy_all(struct rbd_hydration *y, const struct objects *o)
 	int err = 0;
 
 	while (i < o->count && err >= 0 && !stopped(y)) {
-		uint64_t begun_ms = rbd_clock_ms();
+		uint64_t begun_ms = clock_boot_ms();
 		unsigned n = 0;
 
 		for (; i < o->count && n < BATCH; i++)

@@ -125,7 +125,7 @@ static int result_err(struct rbd_io *x, int64_t r)
 {
 	struct rbd_store *s = store_of(x);
 	int err = r < 0 ? rbd_err((int)r) : 0;
-	uint64_t now_ms = rbd_clock_ms();
+	uint64_t now_ms = clock_boot_ms();
 
 	if (err == -EIO && (!s->error_told_ms || now_ms - s->error_told_ms > ERROR_TOLD_MS)) {
 		s->error_told_ms = now_ms;

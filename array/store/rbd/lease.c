@@ -32,14 +32,6 @@
 #define FOLLOW_GAP_MS  100u
 #define FOLLOW_SLOW_MS 10000u
 
-uint64_t rbd_clock_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* ---- who we are ---- */
 
 static void owner_self(struct rbd_owner *o, const struct rbd_cluster *c)
@@ -106,7 +98,7 @@ static void epoch_seen(struct rbd_store *s, const struct head *h)
 /* What there is is told, if it may have changed. */
 static void follow(struct rbd_store *s, const struct store_standby *to, bool news)
 {
-	uint64_t since_ms = rbd_clock_ms() - s->looked_ms;
+	uint64_t since_ms = clock_boot_ms() - s->looked_ms;
 
 	if (news && s->looked_ms && since_ms < FOLLOW_GAP_MS)
 		pause_ms(FOLLOW_GAP_MS - (unsigned)since_ms);
@@ -134,12 +126,12 @@ static bool may_take(const struct store_module_options *o)
 static int watch(
 	struct rbd_store *s, const struct store_module_options *o, struct head *h, struct rbd_owner *owner)
 {
-	uint64_t begun_ms = rbd_clock_ms();
+	uint64_t begun_ms = clock_boot_ms();
 	char epoch[24], beat[24];
 
 	memcpy(epoch, h->epoch, sizeof(epoch));
 	memcpy(beat, h->beat, sizeof(beat));
-	while (rbd_clock_ms() - begun_ms < WATCH_MS && !process_gone(&owner->process)) {
+	while (clock_boot_ms() - begun_ms < WATCH_MS && !process_gone(&owner->process)) {
 		int err;
 
 		if (o->standby && !o->standby->waits(o->standby->arg, owner->host))
@@ -190,7 +182,7 @@ static int claim(struct rbd_store *s, const struct head *h, const struct rbd_own
 	}
 	rbd_op_set_text(op, RBD_HEAD_FENCE, fence);
 	s->lease.beat = beat + 1;
-	uint64_t sent_ms = rbd_clock_ms();
+	uint64_t sent_ms = clock_boot_ms();
 	err = operate(s, op);
 	if (err)
 		return err == -ECANCELED ? -EBUSY : err;
@@ -252,7 +244,7 @@ static void renewed(struct reactor_message *m)
 static void beat(struct rbd_lease *l)
 {
 	struct rbd_store *s = l->s;
-	uint64_t sent_ms = rbd_clock_ms();
+	uint64_t sent_ms = clock_boot_ms();
 	rados_write_op_t op = rbd_catalogue_op(s->epoch);
 	bool was_out = sent_ms >= atomic_load(&l->valid_until_ms), no = false;
 	char text[24], epoch[24];
@@ -264,7 +256,7 @@ static void beat(struct rbd_lease *l)
 	err = operate(s, op);
 	if (err == 0) {
 		rbd_cards_lease(s, epoch, NULL, true);
-		was_out = was_out || rbd_clock_ms() >= atomic_load(&l->valid_until_ms);
+		was_out = was_out || clock_boot_ms() >= atomic_load(&l->valid_until_ms);
 		atomic_store(&l->valid_until_ms, sent_ms + LEASE_MS);
 		if (was_out && atomic_compare_exchange_strong(&l->renewed_posted, &no, true))
 			reactor_post(s->base.reactor, &l->renewed);

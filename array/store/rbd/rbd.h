@@ -27,6 +27,7 @@
 #include "array/store/rbd/codec.h"
 #include "array/store/store.h"
 #include "array/store/wire.h"
+#include "array/util/clock.h"
 
 struct rbd_store;
 struct rbd_disk;
@@ -100,15 +101,13 @@ struct rbd_lease {
 	pthread_mutex_t lock; /* guards `end` */
 	pthread_cond_t more;
 	bool end;
-	_Atomic uint64_t valid_until_ms; /* of rbd_clock_ms */
+	_Atomic uint64_t valid_until_ms; /* of clock_boot_ms */
 	uint64_t beat;                   /* of the thread, once it runs */
 	atomic_bool lost, telling;
 	char reason[200]; /* written before `lost` is set */
 	struct reactor_message renewed, gone;
 	atomic_bool renewed_posted;
 };
-/* Milliseconds that also pass while the machine sleeps. */
-uint64_t rbd_clock_ms(void);
 void rbd_lease_init(struct rbd_store *s);
 void rbd_lease_fini(struct rbd_store *s);
 /* Takes the array: waits until a dead owner's lease is out, fences it, raises the epoch. Then renews from a thread. Blocks. */
@@ -117,7 +116,7 @@ void rbd_lease_release(
 	struct rbd_store *s); /* gives the array back if it is ours, and ends the thread. Blocks */
 static inline bool rbd_lease_holds(struct rbd_lease *l)
 {
-	return !atomic_load(&l->lost) && rbd_clock_ms() < atomic_load(&l->valid_until_ms);
+	return !atomic_load(&l->lost) && clock_boot_ms() < atomic_load(&l->valid_until_ms);
 }
 /* From any thread: Ceph says that this client may not write any more, or the epoch is another's. */
 void rbd_lease_lost(struct rbd_lease *l, const char *reason);

@@ -73,6 +73,6 @@ int rbd_standby_look(struct rbd_store *s, const struct store_standby *to)
 	to->begin(to->arg);
 	err = look(s, &l);
 	to->end(to->arg, err);
-	s->looked_ms = rbd_clock_ms();
+	s->looked_ms = clock_boot_ms();
 	return err;
 }
