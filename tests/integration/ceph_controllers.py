@@ -3,6 +3,7 @@
 """Two umbrads in front of one array in Ceph: one owns it, the other stands by and follows its catalogue; it takes the array over when
 the owner is killed, stopped in order, or frozen; a frozen one that wakes up changes nothing. Initiators keep their sessions
 with the one that takes over, and their reservations."""
+import contextlib
 import os
 import signal
 import struct
@@ -167,6 +168,31 @@ def start(cluster, config=None, prepare_one=lambda controller: None):
             one.remove()
             if 'cannot be opened' not in str(error) or attempt == STARTS - 1:
                 raise
+
+
+@contextlib.contextmanager
+def removed_at_the_end(*controllers):
+    """Where something goes wrong their logs are shown first."""
+    try:
+        yield
+    except BaseException:
+        for controller in controllers:
+            sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
+        raise
+    finally:
+        for controller in controllers:
+            controller.remove()
+
+
+def end_well(*controllers):
+    for controller in controllers:
+        assert controller.stop() == 0, controller.log()
+
+
+def run_step(step, *arguments):
+    begun = time.monotonic()
+    step(*arguments)
+    print(f'ok {step.__name__} ({time.monotonic() - begun:.1f} s)', flush=True)
 
 
 def prepare(one):
@@ -383,23 +409,13 @@ def main():
     with Cluster() as cluster:
         run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
         one, two = start(cluster)
-        try:
+        with removed_at_the_end(one, two):
             for step, arguments in ((one_owns_the_other_stands_by, (one, two)), (what_changes_is_followed, (one, two)),
                                     (a_killed_owner_is_followed, (one, two)), (an_orderly_end_gives_it_back, (two, one)),
                                     (a_frozen_owner_is_locked_out, (one, two, cluster)),
                                     (the_one_that_stands_by_may_end, (one, two))):
-                begun = time.monotonic()
-                step(*arguments)
-                print(f'ok {step.__name__} ({time.monotonic() - begun:.1f} s)', flush=True)
-            for controller in (one, two):
-                assert controller.stop() == 0, controller.log()
-        except BaseException:
-            for controller in (one, two):
-                sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
-            raise
-        finally:
-            one.remove()
-            two.remove()
+                run_step(step, *arguments)
+            end_well(one, two)
 
 
 if __name__ == '__main__':

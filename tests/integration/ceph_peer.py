@@ -9,7 +9,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ceph_controllers import BLOCK, STANDBY, Controller, Session, block_of, names, prepare, read10, wait_until, write10  # noqa: E402
+from ceph_controllers import (BLOCK, STANDBY, Controller, Session, block_of, end_well, names, prepare, read10,  # noqa: E402
+                              removed_at_the_end, run_step, wait_until, write10)
 from ceph_rights import documented  # noqa: E402
 from umbra_ceph import Cluster, end_in_order, free_port, skip_without_store  # noqa: E402
 from umbra_lab import run_ctl  # noqa: E402
@@ -192,24 +193,14 @@ def main():
         cluster.user('client.umbra', **documented())
         run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
         one, two = start(cluster)
-        try:
+        with removed_at_the_end(one, two):
             prepare(one)
             for step, arguments in ((a_change_is_followed_when_it_is_made, (one, two)), (the_owner_answers_through_both_paths, (one, two)),
                                     (foreign_bytes_harm_nobody, (cluster, one, two)), (listening_is_taken_up_again, (cluster, two)),
                                     (who_is_started_again_is_heard, (two,)),
                                     (what_was_registered_there_holds_after_a_takeover, (one, two))):
-                begun = time.monotonic()
-                step(*arguments)
-                print(f'ok {step.__name__} ({time.monotonic() - begun:.1f} s)', flush=True)
-            for controller in (two, one):
-                assert controller.stop() == 0, controller.log()
-        except BaseException:
-            for controller in (one, two):
-                sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
-            raise
-        finally:
-            one.remove()
-            two.remove()
+                run_step(step, *arguments)
+            end_well(two, one)
 
 
 if __name__ == '__main__':

@@ -14,8 +14,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ceph_controllers import (BLOCK, CHANGED, STANDBY, TRANSITION, Controller, Session, block_of, prepare, read10,  # noqa: E402
-                              stands_by, start, targets, wait_until, write10)
+from ceph_controllers import (BLOCK, CHANGED, STANDBY, TRANSITION, Controller, Session, block_of, end_well, prepare,  # noqa: E402
+                              read10, removed_at_the_end, run_step, stands_by, start, targets, wait_until, write10)
 from umbra_ceph import PATIENCE_S, Cluster, end_in_order, free_port, skip_without_store  # noqa: E402
 from umbra_initiator import Channel, ScsiError, Session as HostSession  # noqa: E402
 from umbra_lab import CtlError, run_ctl, umbractl_path  # noqa: E402
@@ -288,7 +288,7 @@ def main():
     with Cluster() as cluster:
         run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
         one, two = start(cluster)
-        try:
+        with removed_at_the_end(one, two):
             prepare(one)
             one.ctl('host', 'add', 'copies', '--iqn', HOST, '--control-without-chap')
             one.ctl('map', 'data', 'copies', '--number', '1')
@@ -298,18 +298,8 @@ def main():
             long = (a_connection_that_comes_too_late_is_for_nothing,) if SECONDS >= 60 else ()
             for step in (they_know_each_other, a_move_loses_nothing, a_set_is_waited_for, a_set_is_given_up_by_force,
                          nobody_takes_it, *long, what_does_not_fit_is_refused):
-                begun = time.monotonic()
-                step(one, two, cluster)
-                print(f'ok {step.__name__} ({time.monotonic() - begun:.1f} s)', flush=True)
-            for controller in (one, two):
-                assert controller.stop() == 0, controller.log()
-        except BaseException:
-            for controller in (one, two):
-                sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
-            raise
-        finally:
-            one.remove()
-            two.remove()
+                run_step(step, one, two, cluster)
+            end_well(one, two)
 
 
 if __name__ == '__main__':

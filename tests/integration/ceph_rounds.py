@@ -18,7 +18,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ceph_controllers import BLOCK, PATIENCE_S, block_of, read10, start, wait_until, write10  # noqa: E402
+from ceph_controllers import (BLOCK, PATIENCE_S, block_of, end_well, read10, removed_at_the_end, start,  # noqa: E402
+                              wait_until, write10)
 from ceph_takeover import Asker, cut_file, lun_ids, number_of, role_of, shadow_ids, set_states, two_luns, with_a_network_to_cut  # noqa: E402
 from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_initiator import Channel, ScsiError, Reply  # noqa: E402
@@ -315,20 +316,12 @@ def main():
     with Cluster() as cluster:
         run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
         both = start(cluster, {'copysets': {'number_rest': '1ms'}}, with_a_network_to_cut)
-        try:
+        with removed_at_the_end(*both):
             two_luns(*both)
             for number, name in enumerate('ab'):
                 both[0].ctl('map', name, 'b', '--number', str(number + 1))
             rounds(both, random.Random(seed), count, seconds)
-            for controller in both:
-                assert controller.stop() == 0, controller.log()
-        except BaseException:
-            for controller in both:
-                sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
-            raise
-        finally:
-            for controller in both:
-                controller.remove()
+            end_well(*both)
 
 
 if __name__ == '__main__':

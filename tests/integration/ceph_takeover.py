@@ -15,8 +15,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ceph_controllers import (HOSTS, PATIENCE_S, Session, Writer, block_of, names, start, time_to_serve,  # noqa: E402
-                              wait_until)
+from ceph_controllers import (HOSTS, PATIENCE_S, Session, Writer, block_of, end_well, names, removed_at_the_end,  # noqa: E402
+                              start, time_to_serve, wait_until)
 from ctl_kill9 import walk_to  # noqa: E402
 from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_initiator import Channel, Reply, ScsiError, message  # noqa: E402
@@ -502,21 +502,13 @@ def main(wanted):
         config = {'copysets': {'lease': f'{LEASE_S}s', 'hydrate_rate': '16M', 'number_rest': '1ms'}}
         both = start(cluster, config, with_a_network_to_cut)
         pair = both
-        try:
+        with removed_at_the_end(*both):
             two_luns(*pair)
             for name in wanted or cases:
                 begun = time.monotonic()
                 pair = cases[name](*pair, cluster, random.Random(seed))
                 print(f'ok {name} ({time.monotonic() - begun:.1f} s)', flush=True)
-            for controller in both:
-                assert controller.stop() == 0, controller.log()
-        except BaseException:
-            for controller in both:
-                sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
-            raise
-        finally:
-            for controller in both:
-                controller.remove()
+            end_well(*both)
 
 
 if __name__ == '__main__':

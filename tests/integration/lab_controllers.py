@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ceph_controllers import names, start, wait_until  # noqa: E402
+from ceph_controllers import names, removed_at_the_end, start, wait_until  # noqa: E402
 from lab_world import World, labhost  # noqa: E402
 from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_lab import run_ctl  # noqa: E402
@@ -80,22 +80,15 @@ def main():
     with Cluster() as cluster:
         run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
         one, two = start(cluster)
-        world = None
-        try:
+        with removed_at_the_end(one, two):
             world = TwoControllers(one, two)
-            a_set(world)
-            world.move()
-            a_set(world)
-            assert world.state.harm() == [], world.state.harm()
-        except BaseException:
-            for controller in (one, two):
-                sys.stderr.write(f'--- the log of controller {controller.number}\n{controller.log()}---\n')
-            raise
-        finally:
-            if world:
+            try:
+                a_set(world)
+                world.move()
+                a_set(world)
+                assert world.state.harm() == [], world.state.harm()
+            finally:
                 world.end()
-            one.remove()
-            two.remove()
 
 
 if __name__ == '__main__':
