@@ -3,6 +3,8 @@
  * The connection to Ceph. What the administrator's ceph.conf says holds, but for what would make an answer of ours untrue:
  * - no cache, on no disk of this machine either: a write that is done is on the OSDs;
  * - no bound of time for an operation: librados forgets one that timed out, the OSD does it all the same;
+ * - a write is copied when librbd takes it: without that, librbd 16 never answers one that it fails before it sends it (it waits
+ *   for a snapshot, and the client is locked out meanwhile): the answer waits for the buffer, and the buffer for the answer;
  * - a parent that still has children goes to the trash, and is deleted with its last child;
  * - who is locked out stays so for a year: a machine that was asleep must not find its list entry gone.
  */
@@ -31,7 +33,7 @@ static const struct {
 	{"rbd_cache", "false"},
 	{"rbd_plugins", ""},
 	{"rbd_persistent_cache_mode", "disabled"},
-	{"rbd_disable_zero_copy_writes", "false"}, /* our buffers stay as they are until the end */
+	{"rbd_disable_zero_copy_writes", "true"},
 	{"rbd_non_blocking_aio", "true"},
 	{"rbd_move_to_trash_on_remove", "false"},
 	{"rbd_move_parent_to_trash_on_remove", "true"},
