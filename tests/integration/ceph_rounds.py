@@ -249,19 +249,25 @@ def strike(dice, owner, other):
     return name, what[name]() or (lambda: None)
 
 
+def ended_by_itself(controller):
+    """As one does that has lost the array and cannot stand by in time."""
+    if not controller.process or controller.process.poll() is None:
+        return False
+    assert controller.process.poll() == 1 and 'has lost the array' in controller.log(), controller.log()
+    controller.process = None
+    return True
+
+
 def whole(controllers):
     """Brings back what has ended; whether one owns, and one stands by."""
     for controller in controllers:
         heal(controller)
-        if controller.process and controller.process.poll() is not None:
-            assert controller.process.poll() == 1 and 'has lost the array' in controller.log(), controller.log()
-            controller.process = None
-        if not controller.process:
+        if ended_by_itself(controller) or not controller.process:
             controller.start()
     return {role_of(controller) for controller in controllers} == {'owner', 'standby'}
 
 
-def goes_on(actors, hosts, sets=0):
+def goes_on(controllers, actors, hosts, sets=0):
     goals = {host: host.acknowledged + STEPS for host in hosts}
     requester = actors[-1]
     made = requester.made + sets
@@ -269,6 +275,11 @@ def goes_on(actors, hosts, sets=0):
     def reached():
         for actor in actors:
             actor.check()
+        for controller in controllers:
+            if ended_by_itself(controller):
+                print(f'controller {controllers.index(controller) + 1} ended by itself, and is started again', flush=True)
+                heal(controller)
+                controller.start()  # as systemd does
         return all(host.acknowledged >= goal for host, goal in goals.items()) and requester.made >= made
     wait_until('the hosts go on', reached)
 
@@ -279,7 +290,7 @@ def rounds(controllers, dice, count, seconds):
     actors = hosts + [requester]
     for actor in actors:
         actor.start()
-    goes_on(actors, hosts)
+    goes_on(controllers, actors, hosts)
     begun, slowest, number = time.monotonic(), 0.0, 0
     while number < count and (not seconds or time.monotonic() - begun < seconds):
         owner, other = sorted(controllers, key=lambda c: role_of(c) != 'owner')
@@ -287,14 +298,14 @@ def rounds(controllers, dice, count, seconds):
         what, thaw = strike(dice, owner, other)
         if what == 'both are killed':
             (other if dice.random() < 0.5 else owner).start()
-        goes_on(actors, hosts)
+        goes_on(controllers, actors, hosts)
         took = time.monotonic() - since
         slowest = max(slowest, took)
         thaw()
         wait_until('one owns, one stands by', lambda: whole(controllers))
         print(f'round {number}: {what}, {took:.1f} s', flush=True)
         number += 1
-    goes_on(actors, hosts, 2)
+    goes_on(controllers, actors, hosts, 2)
     for actor in actors:
         actor.over = True
         actor.join(PATIENCE_S)
