@@ -245,15 +245,15 @@ void lend_add(struct lend *l, struct qemu_run *r)
 
 uint64_t lend_moved(struct lend *l, struct client *c)
 {
-	json_t *list = c ? client_call(c, "session.list", NULL) : NULL, *session;
+	json_t *list = c ? client_call(c, "session.list", json_pack("{s:s}", "host", l->host)) : NULL,
+	       *session;
 	json_int_t bytes = 0;
 	size_t i;
 
 	json_array_foreach(json_object_get(list, "sessions"), i, session)
 	{
-		if (strcmp(text_of(session, "initiator"), l->iqn) == 0)
-			bytes += json_integer_value(json_object_get(session, "bytes_in")) +
-				 json_integer_value(json_object_get(session, "bytes_out"));
+		bytes += json_integer_value(json_object_get(session, "bytes_in")) +
+			 json_integer_value(json_object_get(session, "bytes_out"));
 	}
 	json_decref(list);
 	return (uint64_t)bytes;

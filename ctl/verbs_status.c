@@ -8,22 +8,17 @@
 #include "array/util/units.h"
 #include "ctl/ctl.h"
 
-static void print_sessions(const json_t *sessions)
-{
-	static const struct column columns[] = {
-		{"HOST", text_of, "host"},
-		{"INITIATOR", text_of, "initiator"},
-		{"FROM", text_of, "peer"},
-		{"CHAP", yes_of, "authenticated"},
-		{">COMMANDS", count_of, "commands"},
-		{">RECEIVED", size_of, "bytes_in"},
-		{">SENT", size_of, "bytes_out"},
-		{"SINCE", time_of, "since_unix_ms"},
-		{NULL, NULL, NULL},
-	};
-
-	print_rows(columns, sessions);
-}
+static const struct column session_columns[] = {
+	{"HOST", text_of, "host"},
+	{"INITIATOR", text_of, "initiator"},
+	{"FROM", text_of, "peer"},
+	{"CHAP", yes_of, "authenticated"},
+	{">COMMANDS", count_of, "commands"},
+	{">RECEIVED", size_of, "bytes_in"},
+	{">SENT", size_of, "bytes_out"},
+	{"SINCE", time_of, "since_unix_ms"},
+	{NULL, NULL, NULL},
+};
 
 static void print_role(const json_t *controller)
 {
@@ -67,7 +62,9 @@ static void print_status(const json_t *status)
 	printf("hosts    %s of %s\n", count_of(counts, "hosts"), count_of(limits, "hosts_max"));
 	printf("sets     %s of %s, %s of them not kept yet\n\n", count_of(counts, "sets"),
 		count_of(limits, "sets_max"), count_of(counts, "sets_unkept"));
-	print_sessions(json_object_get(status, "sessions"));
+	print_rows(session_columns, json_object_get(status, "sessions"));
+	if (json_is_true(json_object_get(status, "sessions_more")))
+		puts("and more: umbractl sessions");
 }
 
 int verb_status(struct invocation *in)
@@ -81,11 +78,7 @@ int verb_status(struct invocation *in)
 
 int verb_session_list(struct invocation *in)
 {
-	json_t *result = ctl_call(in, "session.list", NULL);
-
-	if (result && !in->json)
-		print_sessions(json_object_get(result, "sessions"));
-	return print_result(in, result, "%s", "");
+	return print_list(in, "session.list", "sessions", "sessions", NULL, session_columns);
 }
 
 int verb_session_logout(struct invocation *in)

@@ -157,7 +157,7 @@ static bool add_calls(struct tar *t, const struct invocation *in)
 		{"pool.status", NULL, NULL},
 		{"pool.scrub_status", NULL, NULL},
 		{"stats", NULL, NULL},
-		{"session.list", NULL, NULL},
+		{"session.list", "sessions", NULL},
 		{"lun.list", "luns", NULL},
 		{"shadow.list", "luns", NULL},
 		{"host.list", "hosts", NULL},

@@ -10,7 +10,7 @@
 #include "array/util/json_text.h"
 
 /* Of one answer. */
-#define SESSIONS_MAX 1000
+#define SESSIONS_MAX 1000 /* all that status and stats show; session.list has the rest */
 #define EVENTS_MAX   1000
 
 static json_t *pool_json(struct mgmt_call *c)
@@ -45,14 +45,23 @@ static json_t *session_json(struct mgmt_call *c, const struct management_session
 		"bytes_out", (json_int_t)s->bytes_out, "since_unix_ms", mgmt_time(s->since_unix_ms));
 }
 
-static json_t *sessions_json(struct mgmt_call *c)
+/* Of this host (NULL: of all): at most `limit` from the offset-th on. *more: there are others behind. */
+static json_t *sessions_page(
+	struct mgmt_call *c, const struct host *h, size_t offset, size_t limit, bool *more)
 {
 	const struct management_transport *t = c->options->transport;
 	struct management_session session;
 	json_t *list = json_array();
+	size_t skip = offset;
 
-	for (unsigned i = 0; t && i < SESSIONS_MAX && t->session(t->ctx, i, &session); i++)
-		json_array_append_new(list, session_json(c, &session));
+	*more = false;
+	for (unsigned i = 0; t && !*more && t->session(t->ctx, i, &session); i++) {
+		if ((h && host_find_iqn(c->array, session.initiator) != h) || (skip && skip--))
+			continue;
+		*more = json_array_size(list) == limit;
+		if (!*more)
+			json_array_append_new(list, session_json(c, &session));
+	}
 	return list;
 }
 
@@ -124,6 +133,7 @@ static json_t *events_json(const struct array *a)
 static void status_method(struct mgmt_call *c)
 {
 	const struct management_transport *t = c->options->transport;
+	bool more;
 
 	if (!mgmt_unpack(c, "{}"))
 		return;
@@ -131,10 +141,11 @@ static void status_method(struct mgmt_call *c)
 		"name", array_name(c->array), "version", UMBRA_VERSION, "pid", (int)getpid(),
 		"started_unix_ms", (json_int_t)c->started_unix_ms, "target_name", t ? t->target_name : NULL,
 		"portals", portals_json(c));
-	mgmt_result(
-		c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "array", array, "controller",
-			   mgmt_controller_json(c), "pool", pool_json(c), "counts", counts_json(c), "limits",
-			   limits_json(c), "sessions", sessions_json(c), "events", events_json(c->array)));
+	json_t *sessions = sessions_page(c, NULL, 0, SESSIONS_MAX, &more);
+	mgmt_result(c, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "array", array, "controller",
+			       mgmt_controller_json(c), "pool", pool_json(c), "counts", counts_json(c),
+			       "limits", limits_json(c), "sessions", sessions, "sessions_more", more,
+			       "events", events_json(c->array)));
 }
 
 static void pool_status_method(struct mgmt_call *c)
@@ -322,8 +333,22 @@ static void pool_scrub_stop_method(struct mgmt_call *c)
 
 static void session_list_method(struct mgmt_call *c)
 {
-	if (mgmt_unpack(c, "{}"))
-		mgmt_result(c, json_pack("{s:o}", "sessions", sessions_json(c)));
+	json_int_t from = 0, count = MGMT_PAGE_MAX;
+	const struct host *h = NULL;
+	const char *name = NULL;
+	size_t offset, limit;
+	bool more;
+
+	if (!mgmt_unpack(c, "{s?I, s?I, s?s}", "offset", &from, "limit", &count, "host", &name) ||
+		!mgmt_page_of(c, from, count, MGMT_PAGE_MAX, &offset, &limit))
+		return;
+	if (name) {
+		h = mgmt_find_host(c, name);
+		if (!h)
+			return;
+	}
+	json_t *list = sessions_page(c, h, offset, limit, &more);
+	mgmt_result(c, mgmt_page_result("sessions", list, offset + json_array_size(list), more));
 }
 
 /* Without a host: all sessions. */
@@ -351,9 +376,12 @@ static void session_logout_method(struct mgmt_call *c)
 /* Counters since the start; who wants rates asks twice. */
 static void stats_method(struct mgmt_call *c)
 {
+	bool more;
+
 	if (mgmt_unpack(c, "{}"))
-		mgmt_result(c, json_pack("{s:I, s:o, s:o}", "unix_ms", (json_int_t)clock_unix_ms(), "pool",
-				       pool_json(c), "sessions", sessions_json(c)));
+		mgmt_result(
+			c, json_pack("{s:I, s:o, s:o}", "unix_ms", (json_int_t)clock_unix_ms(), "pool",
+				   pool_json(c), "sessions", sessions_page(c, NULL, 0, SESSIONS_MAX, &more)));
 }
 
 static void events_list_method(struct mgmt_call *c)

@@ -725,6 +725,66 @@ TEST(the_status_is_whole)
 	does("events.follow", "{'after':1000}");
 }
 
+/* ---- sessions --------------------------------------------------------------------------------------- */
+
+#define CROWD 2500 /* sessions; every fifth is h2's */
+
+static bool crowd(void *ctx, unsigned index, struct management_session *out)
+{
+	(void)ctx;
+	*out = (struct management_session){.commands = index};
+	snprintf(out->initiator, sizeof(out->initiator), "iqn.2026-01.test:h%u", index % 5 ? 1u : 2u);
+	return index < CROWD;
+}
+
+static void all_sessions(const char *host, unsigned step)
+{
+	json_int_t offset = 0, expected = 0, pages = 0;
+
+	for (bool more = true; more; pages++) {
+		char params[80];
+		json_t *session;
+		size_t i;
+
+		snprintf(params, sizeof(params), "{'offset':%d%s}", (int)offset, host);
+		json_t *page = ask("session.list", params), *next = json_object_get(page, "next");
+		json_array_foreach(json_object_get(page, "sessions"), i, session)
+		{
+			while (step == 1 && *host && expected % 5 == 0)
+				expected++;
+			assert_int_equal(json_integer_value(json_object_get(session, "commands")), expected);
+			expected += step;
+		}
+		more = json_is_integer(next);
+		offset = json_integer_value(next);
+		json_decref(page);
+	}
+	assert_int_equal(expected, CROWD);
+	assert_true(pages > 1);
+}
+
+TEST(all_sessions_are_listed)
+{
+	const struct management_transport transport = {.session = crowd};
+	struct management *own = rig.management;
+	struct management_options options = {.array = rig.array,
+		.reactor = rig.reactor,
+		.socket_path = "/nonexistent",
+		.transport = &transport};
+
+	rig.management = management_headless(&options);
+	assert_non_null(rig.management);
+	all_sessions("", 1);
+	all_sessions(",'host':'h2'", 5);
+	all_sessions(",'host':'h1'", 1);
+	fails("session.list", "{'host':'nobody'}", ENOENT);
+	json_t *page = ask("session.list", "{'offset':2499,'limit':1}");
+	assert_true(json_is_null(json_object_get(page, "next")));
+	json_decref(page);
+	management_destroy(rig.management);
+	rig.management = own;
+}
+
 static json_int_t set_aside(const char *method)
 {
 	json_t *result = ask(method, "{}"), *pool = json_object_get(result, "pool");
@@ -976,6 +1036,7 @@ int main(void)
 		WITH_RIG(failures_of_the_store_tell_what_to_do),
 		WITH_RIG(a_refusal_may_cut_a_character),
 		WITH_RIG(the_status_is_whole),
+		WITH_RIG(all_sessions_are_listed),
 		WITH_RIG(the_status_shows_what_is_set_aside),
 		WITH_RIG(the_socket_serves),
 		WITH_RIG(too_long_a_line_ends_the_connection),
