@@ -82,7 +82,7 @@ def wine_program():
     for path in ('/usr/lib/wine/wine64', shutil.which('wine64'), shutil.which('wine')):
         if path and os.path.exists(path):
             return path
-    raise LabError('Wine is not installed: apt-get install wine wine64')
+    raise LabError('Wine is not installed: apt-get install wine wine64 wine64-preloader')
 
 
 def wine_environment(prefix):
@@ -90,7 +90,7 @@ def wine_environment(prefix):
     kept_out = ('DISPLAY', 'WAYLAND_DISPLAY', 'WINEDEBUG', 'MALLOC_PERTURB_')
     env = {k: v for k, v in os.environ.items() if k not in kept_out}
     env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml=;vssapi=native,builtin',
-               WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all,err+module,err+process,err+seh,err+server'))
+               WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all,err+module,err+process,err+seh,err+server,err+virtual'))
     ends_threads = find_program('umbra-lab-wine.so')  # lab/wine/thread_exit.c; a lab of other programs (--bin) may have none
     if ends_threads:
         env['LD_PRELOAD'] = ends_threads
@@ -647,8 +647,9 @@ class Host:
         The output goes through pipes that are read until the program ends, not until they close: what it leaves
         running (COM starts the coordinator as its child) holds them open.
 
-        Without lab/wine a program may end with 1 and not a word, of Wine's own doing. The lab's own programs always say why
-        they fail, so one that ends so is run again, and that is said. A program that is tested is not.
+        A program that ends with 1 and not a word has not been run by Wine, as happened without wine64-preloader (lab/README.md).
+        The lab's own programs always say why they fail, so one that ends so is run again, and that is said. A program that is
+        tested is not.
         """
         if not os.path.isfile(program):
             raise LabError(f'there is no program {program}')
