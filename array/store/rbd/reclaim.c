@@ -143,9 +143,11 @@ static void todo_free(struct rbd_todo *t)
 	free(t);
 }
 
+/* One with a handle is started while the store closes in any case, for that to be closed: else its lock and its watch would outlive
+ * the client, and whoever deletes the image next waits for their end, 30 s. */
 static void start(struct rbd_todo *t)
 {
-	if (atomic_load(&t->s->resting))
+	if (atomic_load(&t->s->resting) && !(t->s->closing && t->handle))
 		return;
 	t->s->busy++;
 	t->running = true;
@@ -293,7 +295,11 @@ void rbd_reclaim_stop(struct rbd_store *s)
 	list_for_each_safe (n, &s->todos) {
 		struct rbd_todo *t = container_of(n, struct rbd_todo, link);
 
-		if (!t->running)
+		if (t->running)
+			continue;
+		if (t->handle)
+			start(t);
+		else
 			todo_free(t);
 	}
 }

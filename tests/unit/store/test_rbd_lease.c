@@ -264,6 +264,44 @@ TEST(images_that_no_record_names_are_swept_and_others_are_left_alone)
 	assert_int_equal(run("rbd", "info other.lun-99"), 0);
 }
 
+static int delete_disk(struct store *s, struct store_disk *d)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+	struct wait w = {0};
+
+	assert_int_equal(s->ops->txn_disk_delete(t, d), 0);
+	s->ops->txn_commit(t, ended, &w);
+	return wait_for(&w);
+}
+
+/* Whoever deletes the image next would wait until they have gone by themselves, 30 s later. */
+TEST(an_image_whose_deletion_rests_is_closed_with_the_store)
+{
+	uint8_t block[BLOCK] = {1};
+	struct store_stats stats;
+	struct store_disk *d;
+	struct store *s;
+	struct fault f = {0};
+
+	create("rests");
+	assert_int_equal(open_it("rests", &s, &f), 0);
+	assert_int_equal(make_disk(s, &d), 0);
+	assert_int_equal(io(d, STORE_WRITE, block), 0);
+	assert_int_equal(run("rbd", "status rests.lun-1 | grep -q watcher="), 0);
+	assert_false(s->ops->rest(s, true));
+	assert_int_equal(delete_disk(s, d), 0);
+	close_it(s);
+	assert_int_equal(run("rbd", "status rests.lun-1 | grep 'Watchers: none'"), 0);
+	assert_int_not_equal(run("rbd", "lock ls rests.lun-1 | grep ."), 0);
+	assert_int_equal(open_it("rests", &s, &f), 0);
+	do {
+		assert_true(reactor_turn(reactor, 100) >= 0);
+		s->ops->stats(s, &stats);
+	} while (stats.reclaim_pending_steps);
+	close_it(s);
+	assert_int_not_equal(run("rbd", "info rests.lun-1"), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +310,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(an_owner_that_stood_still_is_fenced_and_acknowledges_nothing_any_more),
 		cmocka_unit_test(a_catalogue_that_misses_a_disk_is_refused_and_no_image_is_swept),
 		cmocka_unit_test(images_that_no_record_names_are_swept_and_others_are_left_alone),
+		cmocka_unit_test(an_image_whose_deletion_rests_is_closed_with_the_store),
 	};
 	struct reactor_options o = {.workers = 1};
 
