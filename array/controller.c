@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * See controller.h. The thread leaves what it has found under the lock and posts a message; the reactor takes it from there. Of
- * several states of the catalogue only the newest is taken.
+ * several states of the catalogue only the newest is taken. The end of the thread is a message of its own, the last one: whatever
+ * the module has posted from inside open, the end of a wire for one, comes before it, and so before the controller's.
  */
 #include "array/controller.h"
 
@@ -21,9 +22,10 @@ struct controller {
 	struct controller_options options;
 	struct store_standby standby;
 	struct store_module_options store; /* as the module gets them */
+	struct store_wire_user wire;
 	pthread_t thread;
 	bool joined;
-	struct reactor_message message;
+	struct reactor_message message, over;
 	/* the thread's */
 	struct snapshot *building;
 	int building_err;
@@ -33,7 +35,7 @@ struct controller {
 	/* under the lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool stop, posted, ended;
+	bool stop, posted;
 	char owner[CONTROLLER_OWNER_BYTES], notice[400];
 	struct snapshot *seen;
 	struct store *found;
@@ -72,8 +74,12 @@ static bool waits(void *arg, const char *owner)
 static bool may_take(void *arg)
 {
 	struct controller *c = arg;
+	bool on;
 
-	return !c->options.may_take || c->options.may_take(c->options.arg);
+	pthread_mutex_lock(&c->lock);
+	on = !c->stop;
+	pthread_mutex_unlock(&c->lock);
+	return on && (!c->options.may_take || c->options.may_take(c->options.arg));
 }
 
 static void begin(void *arg)
@@ -146,6 +152,29 @@ static void fenced(void *arg, const char *reason)
 	c->options.lost(c->options.arg, c, reason);
 }
 
+/* ---- the wire, on the reactor's thread ---- */
+
+static void wire_up(void *arg, struct store_wire *w)
+{
+	struct controller *c = arg;
+
+	c->options.wire->up(c->options.arg, c, w);
+}
+
+static void wire_down(void *arg, struct store_wire *w)
+{
+	struct controller *c = arg;
+
+	c->options.wire->down(c->options.arg, w);
+}
+
+static void wire_heard(void *arg, struct store_wire *w, struct store_wire_heard *h)
+{
+	struct controller *c = arg;
+
+	c->options.wire->heard(c->options.arg, w, h);
+}
+
 /* ---- the thread ---- */
 
 /* Under the lock. */
@@ -182,9 +211,9 @@ static void *run(void *arg)
 		tell(c);
 		pause_a_while(c);
 	}
-	c->ended = true;
-	tell(c);
+	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
+	reactor_post(c->options.reactor, &c->over);
 	return NULL;
 }
 
@@ -207,60 +236,62 @@ static void closed(void *arg, int err)
 
 struct news {
 	struct snapshot *seen;
-	struct store *found;
 	struct fault fault;
 	char notice[400];
-	bool ended;
 };
 
+/* Under the lock. */
 static void take(struct controller *c, struct news *n)
 {
 	n->seen = c->seen;
-	n->found = c->found;
 	n->fault = c->fault;
-	n->ended = c->ended;
 	memcpy(n->notice, c->notice, sizeof(n->notice));
 	c->seen = NULL;
-	c->found = NULL;
 	c->fault.err = 0;
 	c->notice[0] = 0;
-}
-
-static void stop_step(struct controller *c, struct news *n)
-{
-	snapshot_free(n->seen);
-	if (!n->ended)
-		return;
-	join(c);
-	if (n->found)
-		n->found->ops->close(n->found, closed, c);
-	else
-		c->stopped(c->stopped_arg);
 }
 
 static void arrived(struct reactor_message *m)
 {
 	struct controller *c = container_of(m, struct controller, message);
 	struct news n;
+	bool found;
 
 	pthread_mutex_lock(&c->lock);
 	c->posted = false;
 	take(c, &n);
+	found = c->found;
 	pthread_mutex_unlock(&c->lock);
 	if (c->stopped) {
-		stop_step(c, &n);
+		snapshot_free(n.seen);
 		return;
 	}
 	if (n.notice[0] && c->options.store.notice)
 		c->options.store.notice(c->options.store.notice_arg, n.notice);
 	if (n.fault.err)
 		c->options.failed(c->options.arg, &n.fault);
-	if (n.found) {
+	if (found) /* what it says is of before */
 		snapshot_free(n.seen);
-		join(c);
-		c->options.owned(c->options.arg, n.found);
-	} else if (n.seen) {
+	else if (n.seen)
 		c->options.seen(c->options.arg, n.seen);
+}
+
+/* The thread's last word. */
+static void over(struct reactor_message *m)
+{
+	struct controller *c = container_of(m, struct controller, over);
+	struct store *found;
+
+	join(c);
+	found = c->found;
+	c->found = NULL;
+	if (!c->stopped) {
+		if (found) /* else controller_first had it */
+			c->options.owned(c->options.arg, found);
+	} else if (found) {
+		found->ops->close(found, closed, c);
+	} else {
+		c->stopped(c->stopped_arg);
 	}
 }
 
@@ -272,26 +303,24 @@ int controller_first(struct controller *c, struct store **store, struct snapshot
 	while (!c->seen && !c->found && !c->fault.err)
 		pthread_cond_wait(&c->changed, &c->lock);
 	take(c, &n);
+	*store = c->found;
+	c->found = NULL;
 	if (n.fault.err)
 		c->stop = true;
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
-	if (n.found || n.fault.err)
+	if (*store || n.fault.err)
 		join(c);
 	if (n.notice[0] && c->options.store.notice)
 		c->options.store.notice(c->options.store.notice_arg, n.notice);
-	if (n.fault.err) {
-		snapshot_free(n.seen);
-		*fault = n.fault;
-		return n.fault.err;
-	}
-	if (n.found) {
+	if (*store || n.fault.err) {
 		snapshot_free(n.seen);
 		n.seen = NULL;
 	}
-	*store = n.found;
 	*seen = n.seen;
-	return 0;
+	if (n.fault.err)
+		*fault = n.fault;
+	return n.fault.err;
 }
 
 void controller_repeat(struct controller *c)
@@ -328,7 +357,13 @@ int controller_create(const struct controller_options *options, struct controlle
 	c->store.fenced = fenced;
 	c->store.notice_arg = c;
 	c->store.standby = &c->standby;
+	if (options->wire) {
+		c->wire = (struct store_wire_user){
+			.arg = c, .up = wire_up, .down = wire_down, .heard = wire_heard};
+		c->store.wire = &c->wire;
+	}
 	c->message.call = arrived;
+	c->over.call = over;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -353,7 +388,7 @@ void controller_stop(struct controller *c, void (*done)(void *arg), void *arg)
 	c->stopped_arg = arg;
 	pthread_mutex_lock(&c->lock);
 	c->stop = true;
-	tell(c);
+	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -12,16 +12,25 @@
 #include "array/reactor/reactor.h"
 #include "array/store/module.h"
 #include "array/store/snapshot.h"
+#include "array/store/wire.h"
 
 struct controller;
 
 #define CONTROLLER_OWNER_BYTES 80
 
+/* As struct store_wire_user; a wire is known by the controller whose store brings it. It ends before the controller does. */
+struct controller_wire {
+	void (*up)(void *arg, struct controller *c, struct store_wire *w);
+	void (*down)(void *arg, struct store_wire *w);
+	void (*heard)(void *arg, struct store_wire *w, struct store_wire_heard *h);
+};
+
 struct controller_options {
 	struct reactor *reactor;
 	const struct store_module *module;
-	struct store_module_options
-		store; /* its standby is not set; what it points to outlives the controller */
+	/* its standby and its wire are not set; what it points to outlives the controller */
+	struct store_module_options store;
+	const struct controller_wire *wire; /* NULL: there is none; outlives the controller */
 	/* All on the reactor's thread. The snapshot and the store are the called one's. */
 	void (*seen)(void *arg, struct snapshot *s);          /* the catalogue says something new */
 	void (*owned)(void *arg, struct store *store);        /* the last one */

@@ -11,7 +11,9 @@
 #define ERRNO_MAX     4095
 #define COMMAND_BYTES 32u
 #define REPLY_BYTES   8u
+#define MOVE_BYTES    8u
 #define AUTHENTICATED 0x01
+#define BY_FORCE      0x01
 
 static const uint8_t magic[4] = {'U', 'M', 'P', 'C'};
 
@@ -169,5 +171,49 @@ bool peer_scsi_answer_decode(const uint8_t *in, size_t len, struct scsi_remote *
 	r->data_len = data_len;
 	if (data_len)
 		memcpy(r->data, in + REPLY_BYTES + r->sense_len, data_len);
+	return true;
+}
+
+/* ---- a move -------------------------------------------------------------------------------------------- */
+
+void peer_move_encode(enum peer_move_what what, bool force, uint8_t out[PEER_MOVE_BYTES])
+{
+	out[0] = (uint8_t)what;
+	out[1] = force ? BY_FORCE : 0;
+}
+
+bool peer_move_decode(const uint8_t *in, size_t len, enum peer_move_what *what, bool *force)
+{
+	if (len != PEER_MOVE_BYTES || (in[0] != PEER_MOVE_BEGIN && in[0] != PEER_MOVE_LOOK) ||
+		in[1] & ~(in[0] == PEER_MOVE_BEGIN ? BY_FORCE : 0))
+		return false;
+	*what = (enum peer_move_what)in[0];
+	*force = in[1] & BY_FORCE;
+	return true;
+}
+
+size_t peer_move_answer_encode(const struct peer_move_answer *a, uint8_t out[PEER_MOVE_ANSWER_MAX_BYTES])
+{
+	size_t len = strnlen(a->text, sizeof(a->text) - 1);
+
+	out[0] = (uint8_t)a->state;
+	out[1] = 0;
+	put_be16(out + 2, (uint16_t)-a->err);
+	put_be32(out + 4, a->message);
+	memcpy(out + MOVE_BYTES, a->text, len);
+	return MOVE_BYTES + len;
+}
+
+bool peer_move_answer_decode(const uint8_t *in, size_t len, struct peer_move_answer *a)
+{
+	memset(a, 0, sizeof(*a));
+	if (len < MOVE_BYTES || len > PEER_MOVE_ANSWER_MAX_BYTES || in[0] > PEER_MOVE_FAILED || in[1] ||
+		get_be16(in + 2) > ERRNO_MAX)
+		return false;
+	a->state = (enum peer_move_state)in[0];
+	a->err = -(int)get_be16(in + 2);
+	a->message = get_be32(in + 4);
+	for (size_t i = MOVE_BYTES; i < len; i++)
+		a->text[i - MOVE_BYTES] = in[i] >= ' ' && in[i] <= '~' ? (char)in[i] : '?';
 	return true;
 }

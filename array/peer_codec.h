@@ -32,6 +32,7 @@ enum peer_topic {
 	PEER_PING = 1,       /* no payload: the caller is still there */
 	PEER_SCSI = 2,       /* a command of a host that is logged in at the caller */
 	PEER_NEXUS_LOST = 3, /* a host's session there has ended */
+	PEER_MOVE = 4,       /* the array is to be moved to the caller, or how far that is */
 	PEER_TOPICS = 16     /* all are below */
 };
 
@@ -65,5 +66,31 @@ size_t peer_scsi_answer_encode(const struct scsi_remote *r, uint8_t *out, size_t
 /* Sets status, sense, data and data_len of r, whose data_len is the room; more than that makes it a bad answer. */
 bool peer_scsi_answer_decode(const uint8_t *in, size_t len, struct scsi_remote *r);
 #define PEER_SCSI_ANSWER_MAX_BYTES (8u + SCSI_SENSE_MAX_BYTES + PEER_DATA_MAX_BYTES)
+
+/* PEER_MOVE:  0 what (1 begin, 2 look)    1 flags (1: by force, of begin) */
+enum peer_move_what {
+	PEER_MOVE_BEGIN = 1,
+	PEER_MOVE_LOOK = 2
+};
+#define PEER_MOVE_BYTES 2u
+void peer_move_encode(enum peer_move_what what, bool force, uint8_t out[PEER_MOVE_BYTES]);
+bool peer_move_decode(const uint8_t *in, size_t len, enum peer_move_what *what, bool *force);
+
+/* Its answer:  0 state    1 zero    2 errno for which it does not begin (16 bits)    4 id of the words (32 bits)    8 the words */
+enum peer_move_state {
+	PEER_MOVE_NONE = 0, /* none is under way */
+	PEER_MOVE_WAITS = 1,
+	PEER_MOVE_FAILED = 2
+};
+struct peer_move_answer {
+	enum peer_move_state state;
+	int err;          /* 0, or a negative errno */
+	uint32_t message; /* id of the words (array/util/message.h), 0: none */
+	char text[300];   /* what it waits for, or why it failed, or does not begin */
+};
+#define PEER_MOVE_ANSWER_MAX_BYTES (8u + 299u)
+size_t peer_move_answer_encode(const struct peer_move_answer *a, uint8_t out[PEER_MOVE_ANSWER_MAX_BYTES]);
+/* Of the words what is no printable ASCII comes out as a question mark. */
+bool peer_move_answer_decode(const uint8_t *in, size_t len, struct peer_move_answer *a);
 
 #endif

@@ -153,16 +153,18 @@ static void wire_use(struct daemon *d, struct store_wire *w)
 	user->up(user->arg, w);
 }
 
-/* The peer has one wire. An owner that is about to leave has a second connection to Ceph, whose wire is for later; one that comes
- * up when the owner does not leave after all is for nothing. */
-static void wire_up(void *arg, struct store_wire *w)
+/* The peer has one wire. An owner that is about to leave has a second connection to Ceph, whose wire is for later; one of a
+ * connection that is given up, after a move that was refused, may still come up, and is for nothing. */
+static void wire_up(void *arg, struct controller *c, struct store_wire *w)
 {
 	struct daemon *d = arg;
 
-	if (d->role.state != ROLE_OWNER || !d->role.wire_in_use)
-		wire_use(d, w);
-	else if (d->role.move.waits)
+	if (c != d->role.giver && c != d->role.waiting)
+		return;
+	if (c == d->role.waiting && d->role.state == ROLE_OWNER && d->role.wire_in_use)
 		d->role.wire_to_come = w;
+	else
+		wire_use(d, w);
 }
 
 static void wire_down(void *arg, struct store_wire *w)
@@ -188,6 +190,8 @@ static void wire_heard(void *arg, struct store_wire *w, struct store_wire_heard 
 	else
 		w->ops->answer(w, h, NULL, 0);
 }
+
+static const struct controller_wire wire = {.up = wire_up, .down = wire_down, .heard = wire_heard};
 
 void role_take_wire(struct daemon *d)
 {
@@ -396,6 +400,7 @@ static void array_owned(void *arg, struct store *store)
 	peer_abandon(d->role.peer);
 	role_take_wire(d); /* it may have been an owner's that was about to leave, whose lease ran out */
 	d->role.takes++;
+	role_ask_owns(d);
 	array_event_tell(d->array, ARRAY_EVENT_WARNING, "controller",
 		"controller %u owns the array from now on: the other one gave it back, or was locked out of Ceph",
 		d->config.controller);
@@ -454,6 +459,7 @@ int role_wait(struct daemon *d)
 	struct controller_options options = {.reactor = d->reactor,
 		.module = d->role.module,
 		.store = d->role.store,
+		.wire = &wire,
 		.seen = catalogue_seen,
 		.owned = array_owned,
 		.failed = owning_failed,
@@ -480,9 +486,7 @@ int role_open(struct daemon *d, const struct store_module *module, const struct 
 	err = peer_scsi_create(&d->role.peer, d->reactor, &d->role.peer_scsi);
 	if (err)
 		return err;
-	d->role.wire =
-		(struct store_wire_user){.arg = d, .up = wire_up, .down = wire_down, .heard = wire_heard};
-	d->role.store.wire = &d->role.wire;
+	role_ask_serve(d);
 	err = role_wait(d);
 	if (err)
 		return err;
@@ -555,7 +559,7 @@ void role_view(void *ctx, struct management_controllers *out)
 	out->takes = d->role.takes;
 	out->losses = d->role.losses;
 	out->move = d->role.state == ROLE_LEAVING ? "leaves"
-		    : m->waits                    ? "waits"
+		    : m->waits || m->asked        ? "waits"
 		    : m->failed                   ? "failed"
 						  : "none";
 	snprintf(out->move_text, sizeof(out->move_text), "%s", m->text);

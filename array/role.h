@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include "array/control/control.h"
 #include "array/pair.h"
+#include "array/peer.h"
 #include "array/reactor/reactor.h"
 #include "array/scsi/scsi.h"
 #include "array/store/module.h"
@@ -17,7 +18,6 @@
 
 struct daemon;
 struct controller;
-struct peer;
 struct peer_scsi;
 
 enum role_state {
@@ -33,10 +33,21 @@ enum role_state {
 /* Giving the array to the other controller. */
 struct role_move {
 	bool waits, failed, force; /* waits: for what is under way, as the owner */
+	bool asked;                /* this one stands by, and the owner is moving it here, or was asked to */
 	char text[300];            /* what it waits for, or why it failed */
 	struct snapshot *seen;     /* of the catalogue, as the controller that stands by will show it */
 	uint64_t until_ns, free_ns, epoch;
 	atomic_bool hold; /* the array is not for this one */
+	struct reactor_timer timer;
+};
+
+/* A move that was asked for here, where the array is not: what the owner says of it. */
+struct role_ask {
+	struct peer_call call;
+	bool calls; /* under way */
+	uint8_t bytes[PEER_MOVE_BYTES];
+	struct management_move *request; /* until the owner has said whether it does; NULL: it has */
+	uint64_t until_ns;
 	struct reactor_timer timer;
 };
 
@@ -49,12 +60,12 @@ struct role {
 	struct controller *giver;   /* the store that is served came from it; it lives as long */
 	struct peer *peer;          /* to the other one; NULL: there is none */
 	struct peer_scsi *peer_scsi;
-	struct store_wire_user wire;     /* for each store: ours, to the peer's */
 	struct store_wire *wire_in_use;  /* that the peer has; or NULL */
 	struct store_wire *wire_to_come; /* of `waiting`, while the owner's is in use */
 	bool lost_early;                 /* what `waiting` has got was lost before it was served */
 	struct reactor_timer losing;
 	struct role_move move;
+	struct role_ask ask;
 	uint64_t takes, losses;
 	bool other_lived, other_known; /* as was told */
 	char problem_told[256];
@@ -78,9 +89,10 @@ void role_reload(struct daemon *d);                                   /* the con
 
 /* For the management: ctx is the daemon. */
 void role_view(void *ctx, struct management_controllers *out);
-/* Begins to give the array to the other controller: waits for what is under way, for MOVE_WAIT_MS at most, while hosts are served as
- * before. force: copy sets that are being made are not waited for, and are not there afterwards. */
-int role_move(void *ctx, bool force, struct fault *fault);
+/* Begins to give the array to the controller that does not own it: waits for what is under way, for MOVE_WAIT_MS at most, while hosts
+ * are served as before. The one that stands by asks the owner to. force: copy sets that are being made are not waited for, and are
+ * not there afterwards. */
+void role_move(void *ctx, bool force, struct management_move *m);
 
 void role_end(struct daemon *d); /* umbrad ends: nothing of this begins any more */
 /* Steps of the end (main.c): true: daemon_step_done comes. */

@@ -96,10 +96,12 @@ void role_move_came_back(struct daemon *d)
 {
 	struct role_move *m = &d->role.move;
 	bool moved = m->free_ns != 0;
+	struct pair_look look;
 
+	pair_look(d->role.pair, &look);
 	move_over(d);
 	m->free_ns = 0;
-	if (!moved)
+	if (!moved || look.others_epoch > m->epoch) /* that one had it, and has moved it back already */
 		return;
 	snprintf(m->text, sizeof(m->text),
 		"it was given back, and that one did not take it, so this one has taken it again: look at the journal of umbrad there");
@@ -122,6 +124,7 @@ void role_move_lost(struct daemon *d)
 void role_move_stop(struct daemon *d)
 {
 	move_over(d);
+	role_ask_stop(d);
 }
 
 /* ---- the second part ---- */
@@ -241,20 +244,17 @@ static void look(struct reactor_timer *timer)
 		reactor_timer_arm(d->reactor, timer, MOVE_LOOK_MS);
 }
 
-static int check(struct daemon *d, const struct pair_look *look, struct fault *fault)
+/* there: the other one is, for certain. */
+static int check(struct daemon *d, const struct pair_look *look, bool there, struct fault *fault)
 {
-	char owner[CONTROLLER_OWNER_BYTES] = "";
-
-	if (d->role.state == ROLE_LEAVING || d->role.move.waits)
+	if (d->role.state == ROLE_LEAVING || d->role.move.waits || d->role.move.asked)
 		return fault_set(fault, -EBUSY,
 			"the array is being moved already: umbractl controller list shows how far it is");
-	if (d->role.waiting)
-		controller_owner(d->role.waiting, owner);
-	if (d->role.state != ROLE_OWNER)
-		return fault_set(fault, -EPERM,
-			"this is controller %u, which stands by: give the command at the one that owns the array, on %s",
-			d->config.controller, owner[0] ? owner : "the other machine");
-	if (!look->lives)
+	if (d->role.state == ROLE_LOSING)
+		return fault_set(fault, -EAGAIN,
+			"controller %u has just lost the array, and does not stand by yet: try again in a few seconds",
+			d->config.controller);
+	if (!look->lives && !there && d->role.state == ROLE_OWNER)
 		return fault_set(fault, -EHOSTUNREACH,
 			"controller %u is not there to take the array: start umbrad on its machine, and see that umbractl controller list shows it in standby",
 			look->other.number);
@@ -265,22 +265,21 @@ static int check(struct daemon *d, const struct pair_look *look, struct fault *f
 	return 0;
 }
 
-int role_move(void *ctx, bool force, struct fault *fault)
+int role_move_begin(struct daemon *d, bool force, bool asked, struct fault *fault)
 {
-	struct daemon *d = ctx;
 	struct role_move *m = &d->role.move;
 	struct pair_look l;
 	int err;
 
 	pair_look(d->role.pair, &l);
-	err = check(d, &l, fault);
+	err = check(d, &l, asked, fault);
 	if (err)
 		return err;
 	atomic_store(&m->hold, true);
 	err = role_wait(d);
 	if (err) {
 		atomic_store(&m->hold, false);
-		return err;
+		return fault_errno(fault, err);
 	}
 	m->waits = true;
 	m->failed = false;
@@ -290,4 +289,24 @@ int role_move(void *ctx, bool force, struct fault *fault)
 	m->timer.fire = look;
 	reactor_timer_arm(d->reactor, &m->timer, MOVE_LOOK_MS);
 	return 0;
+}
+
+void role_move(void *ctx, bool force, struct management_move *request)
+{
+	struct daemon *d = ctx;
+	struct fault fault = {0};
+	struct pair_look l;
+	int err;
+
+	if (d->role.state == ROLE_OWNER) {
+		err = role_move_begin(d, force, false, &fault);
+	} else {
+		pair_look(d->role.pair, &l);
+		err = check(d, &l, false, &fault);
+		if (!err) {
+			role_ask(d, force, request);
+			return;
+		}
+	}
+	request->done(request, err, &fault);
 }

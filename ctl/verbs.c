@@ -273,7 +273,7 @@ const struct verb ctl_verbs[] = {
 		"Shows the two controllers of an array in Ceph: which one owns it, since when, and where each is reached.",
 		verb_controller_list},
 	{"controller", "move", "", 0, 0, move_options,
-		"Gives the array to the other controller, and waits until that one has it; to be given at the one that owns it. Copy sets "
+		"Gives the array to the controller that stands by, and waits until that one has it; at either of the two, the owner does it. Copy sets "
 		"that are being made, and other calls, have 30 seconds to end, while hosts are served as ever; else it is refused. "
 		"Hosts go on over the other path, within about a second.",
 		verb_controller_move},

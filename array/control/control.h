@@ -75,11 +75,17 @@ struct management_controllers {
 	char move_text[300]; /* what it waits for, or why it failed */
 };
 
+/* A move of the array that somebody wants. */
+struct management_move {
+	/* Comes once, perhaps from inside: 0: it has begun; else why it does not, in words. */
+	void (*done)(struct management_move *m, int err, const struct fault *fault);
+};
+
 struct management_transport {
 	void *ctx;
 	void (*controllers)(void *ctx, struct management_controllers *out); /* NULL: there is no other one */
-	/* Gives the array to the other controller; begins to. */
-	int (*move)(void *ctx, bool force, struct fault *fault);
+	/* Gives the array to the controller that does not own it; begins to. */
+	void (*move)(void *ctx, bool force, struct management_move *m);
 	const char *target_name;
 	/* Both: index 0 … until false. */
 	bool (*session)(void *ctx, unsigned index, struct management_session *out);

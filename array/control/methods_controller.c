@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Management methods of an array with two controllers: which one owns it, and giving it to the other one. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "array/control/methods.h"
 #include "array/util/json_text.h"
@@ -76,24 +77,44 @@ static void controller_list_method(struct mgmt_call *c)
 			       "text", json_text(v.move_text)));
 }
 
+struct move {
+	struct management_move base;
+	struct mgmt_call *call;
+	unsigned to;
+	char machine[80];
+};
+
+static void move_begun(struct management_move *base, int err, const struct fault *fault)
+{
+	struct move *m = container_of(base, struct move, base);
+	struct mgmt_call *c = m->call;
+
+	if (err)
+		mgmt_fault(c, err, fault);
+	else
+		mgmt_result(c, json_pack("{s:i, s:o}", "to", (int)m->to, "machine", json_text(m->machine)));
+	free(m);
+}
+
 static void controller_move_method(struct mgmt_call *c)
 {
 	const struct management_transport *t = c->options->transport;
+	const struct management_controller *to;
 	struct management_controllers v;
-	struct fault fault = {0};
-	int force = 0, err;
+	struct move *m;
+	int force = 0;
 
 	if (!mgmt_unpack(c, "{s?b}", "force", &force) || (!look(c, &v) && !none(c)))
 		return;
-	err = t->move(t->ctx, force, &fault);
-	if (err) {
-		if (!fault.err)
-			fault_errno(&fault, err);
-		mgmt_fault(c, err, &fault);
+	m = calloc(1, sizeof(*m));
+	if (!m) {
+		mgmt_fault(c, -ENOMEM, NULL);
 		return;
 	}
-	mgmt_result(
-		c, json_pack("{s:i, s:o}", "to", (int)v.other.number, "machine", json_text(v.other.machine)));
+	to = v.owns ? &v.other : &v.self;
+	*m = (struct move){.base.done = move_begun, .call = c, .to = to->number};
+	memcpy(m->machine, to->machine, sizeof(m->machine));
+	t->move(t->ctx, force, &m->base);
 }
 
 const struct mgmt_method mgmt_controller_methods[] = {

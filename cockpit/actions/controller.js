@@ -23,8 +23,8 @@ async function moved(job) {
 
 export const controllerActions = {
     'controller-move': {
-        title: 'Move the array to the other controller', submit: 'Move', danger: true,
-        intro: 'The other controller owns the array then, and this one stands by. Copy sets that are being made, and other calls, have ' +
+        title: 'Move the array', submit: 'Move', danger: true,
+        intro: 'The controller that stands by owns the array then, and the one that owns it now stands by. Copy sets that are being made, and other calls, have ' +
             '30 seconds to end, while hosts are served as ever; else nothing changes. Hosts go on over the other path, within about a second.',
         fields: () => [{ name: 'force', label: 'Do not wait for copy sets that are being made: they are undone', type: 'flag', covers: ['force'] }],
         run: async ({ force }, subject, job) => {

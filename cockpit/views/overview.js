@@ -52,6 +52,10 @@ function role({ number, role: is, owner, other }) {
     return `${number}, which stands by${owner ? `; the array is owned by umbrad on ${owner}` : ''}`;
 }
 
+function moveLabel({ role: is }) {
+    return is === 'owner' ? 'Move to the other controller' : 'Move to this controller';
+}
+
 function arrayCard(data, run) {
     const { array, controller, counts, limits, events } = data.status;
     return card('Array', facts([
@@ -66,7 +70,7 @@ function arrayCard(data, run) {
         ['Copy sets', `${counts.sets} of ${limits.sets_max}, ${counts.sets_unkept} of them not kept yet`],
         ['Recycle bin', `${counts.recycled} shadow LUNs`],
         ['Events since the start', `${events.error} errors, ${events.warning} warnings`],
-    ]), controller && controller.role === 'owner' ? toolbar(run, 'Controller', [['controller-move', 'Move to the other controller']]) : null);
+    ]), controller ? toolbar(run, 'Controller', [['controller-move', moveLabel(controller)]]) : null);
 }
 
 function charts(data) {

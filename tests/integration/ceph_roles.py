@@ -23,6 +23,7 @@ from umbra_lab import CtlError, run_ctl, umbractl_path  # noqa: E402
 SET = bytes(range(16))
 SECONDS = float(os.environ.get('UMBRA_TEST_SECONDS') or 0)
 HOST = 'iqn.2026-01.test:copies'
+RESERVATIONS = b'\x5e\0\0\0\0\0\0\x10\0\0'
 
 
 def controllers(controller):
@@ -40,6 +41,11 @@ def refused(controller, *command):
 def order(one, two):
     """The owner first."""
     return (one, two) if one.role() == 'owner' else (two, one)
+
+
+def has_moved(owner, other):
+    """Who owned it sees the end of a move that was asked for at the other one a moment later."""
+    wait_until('they have changed places', lambda: (owner.role(), other.role()) == ('standby', 'owner'))
 
 
 class Writer(threading.Thread):
@@ -109,10 +115,8 @@ def serves(session):
 
 
 def a_move_loses_nothing(one, two, cluster):
-    for _ in range(2):
+    for asked_at_the_owner in (True, False):
         owner, other = order(one, two)
-        message = refused(other, 'controller', 'move')
-        assert f'controller {other.number}, which stands by' in message and os.uname().nodename in message, message
         mine, theirs = Session(owner, 'a'), Session(other, 'a')
         writer = Writer((Session(owner, 'a', 5), Session(other, 'a', 5)), 16)
         writer.start()
@@ -120,7 +124,7 @@ def a_move_loses_nothing(one, two, cluster):
         stands_by(theirs)
         theirs.attentions.clear()
         begun = time.monotonic()
-        move = moving(owner)
+        move = moving(owner if asked_at_the_owner else other)
         wait_until('it serves, or says why it does not', lambda theirs=theirs, move=move: move.poll() or serves(theirs))
         seconds = time.monotonic() - begun
         out, error = move.communicate(timeout=PATIENCE_S)
@@ -132,7 +136,9 @@ def a_move_loses_nothing(one, two, cluster):
         print(f'the longest write over it: {writer.longest_s:.1f} s')
         assert struct.unpack('>Q', theirs.read(1, 16)[:8])[0] == writer.acknowledged == writer.sent
         assert CHANGED in theirs.attentions
-        assert (owner.role(), other.role()) == ('standby', 'owner')
+        if asked_at_the_owner:
+            assert (owner.role(), other.role()) == ('standby', 'owner')
+        has_moved(owner, other)
         stands_by(mine)
         assert mine.groups() == {owner.number: (2, [owner.number]), other.number: (0, [other.number])}, mine.groups()
         assert metric(owner, 'umbra_controller_role{role="standby"}') == metric(other, 'umbra_controller_role{role="owner"}') == 1
@@ -195,13 +201,120 @@ def a_set_is_waited_for(one, two, cluster):
 
 def a_set_is_given_up_by_force(one, two, cluster):
     del cluster
+    for asked_at_the_owner in (True, False):
+        owner, other = order(one, two)
+        session, channel = arm(owner)
+        (owner if asked_at_the_owner else other).ctl('controller', 'move', '--force')
+        has_moved(owner, other)
+        assert other.ctl('set', 'list')['sets'] == [] and other.ctl('shadow', 'list')['shadows'] == []
+        del channel
+        session.close()
+
+
+def what_the_owner_waits_for_is_told_where_it_was_asked(one, two, cluster):
+    """A second move, wherever it is asked for, is refused, and the first one goes on."""
+    del cluster
     owner, other = order(one, two)
     session, channel = arm(owner)
-    owner.ctl('controller', 'move', '--force')
-    assert (owner.role(), other.role()) == ('standby', 'owner')
-    assert other.ctl('set', 'list')['sets'] == [] and other.ctl('shadow', 'list')['shadows'] == []
-    del channel
+    move = moving(other)
+    for controller in (owner, other):
+        wait_until('it waits for the set', lambda controller=controller: 'copy set' in move_of(controller)['text'])
+        for options in ((), ('--force',)):
+            assert 'being moved already' in refused(controller, 'controller', 'move', *options)
+        assert move_of(controller)['state'] == 'waits' and 'copy set' in controller.text('controller', 'list')
+    assert (owner.role(), other.role(), move.poll()) == ('owner', 'standby', None)
+    channel.ask('set-abort', 'ok', set_id=SET)
+    out, error = move.communicate(timeout=PATIENCE_S)
+    assert move.returncode == 0 and f'Controller {other.number}, on ' in out and 'copy set' in error, (out, error)
+    has_moved(owner, other)
+    assert move_of(other) == move_of(owner) == {'state': 'none', 'text': ''}
     session.close()
+
+
+def what_the_owner_does_not_do_is_told_where_it_was_asked(one, two, cluster):
+    """It has waited for half a minute."""
+    del cluster
+    owner, other = order(one, two)
+    session, channel = arm(owner)
+    out, error = moving(other).communicate(timeout=PATIENCE_S)
+    assert 'the array was not moved: a copy set is being made' in error, (out, error)
+    assert (owner.role(), other.role()) == ('owner', 'standby')
+    assert move_of(other)['state'] == move_of(owner)['state'] == 'failed'
+    channel.ask('set-abort', 'ok', set_id=SET)
+    session.close()
+
+
+def the_wire_is_whole(one, two):
+    """What only the owner knows is told through the path that is in standby."""
+    owner, other = order(one, two)
+    del owner
+    session = Session(other, 'a', 2)
+    wait_until('the mapping is known there', lambda: session.luns() == [1])
+    wait_until('the owner answers there', lambda: session.do(1, RESERVATIONS, length=4096)[0] == 0)
+    session.close()
+
+
+def moves_that_overlap(one, two, cluster):
+    """Asked for twice at each at once: what is not carried out is refused in words, and what is carried out is one move each."""
+    del cluster
+    words = ('being moved already', 'was not moved again', 'try again in a few seconds', 'cannot be reached')
+    writer = Writer((Session(one, 'a', 5), Session(two, 'a', 5)), 16)
+    writer.start()
+    for _ in range(3):
+        before = takeovers(one, two)
+        moves = [moving(controller) for controller in (one, two, one, two)]
+        ends = [(move.communicate(timeout=PATIENCE_S), move.returncode) for move in moves]
+        wait_until('one owns, one stands by', lambda: {one.role(), two.role()} == {'owner', 'standby'})
+        good = [out for (out, _), code in ends if code == 0]
+        for (_, error), code in ends:
+            assert code == 0 or any(word in error for word in words), error
+        assert good and takeovers(one, two) - before == len(good), ends
+        the_wire_is_whole(one, two)
+    writer.end()
+
+
+def takeovers(one, two):
+    return sum(metric(controller, 'umbra_controller_takeovers_total') for controller in (one, two))
+
+
+def a_move_back_before_the_first_one_has_ended(one, two, cluster):
+    """The one that gave the array away is asked to take it again before it has seen that the other one has it."""
+    del cluster
+    owner, other = order(one, two)
+    there = moving(owner)
+    wait_until('it has it', lambda: there.poll() or other.role() == 'owner')
+    back = moving(other)
+    for move in (there, back):
+        out, error = move.communicate(timeout=PATIENCE_S)
+        assert move.returncode == 0, (out, error)
+    has_moved(other, owner)
+    assert not any('has taken it again' in event['text'] for event in owner.ctl('events')['events'])
+    the_wire_is_whole(one, two)
+
+
+def an_owner_that_does_not_answer(one, two, cluster):
+    """It is frozen when it is asked: no answer comes, and the other one takes the array over. Then the owner is killed while it waits."""
+    del cluster
+    owner, other = order(one, two)
+    owner.process.send_signal(signal.SIGSTOP)
+    try:
+        error = refused(other, 'controller', 'move')
+    finally:
+        owner.process.send_signal(signal.SIGCONT)
+    assert 'was not moved again' in error or 'did not answer' in error and os.uname().nodename in error, error
+    wait_until('it is taken over', lambda: (owner.role(), other.role()) == ('standby', 'owner'))
+    owner, other = other, owner
+    wait_until('it is there', lambda: all(c['lives'] for c in controllers(owner).values()))
+    session, channel = arm(owner)
+    del channel
+    move = moving(other)
+    wait_until('it waits for the set', lambda: 'copy set' in move_of(other)['text'])
+    owner.kill9()
+    out, error = move.communicate(timeout=PATIENCE_S)
+    assert move.returncode == 0 and f'Controller {other.number}, on ' in out, (out, error)
+    session.close()
+    owner.start()
+    assert (owner.role(), other.role()) == ('standby', 'owner')
 
 
 def nobody_takes_it(one, two, cluster):
@@ -237,10 +350,8 @@ def a_connection_that_comes_too_late_is_for_nothing(one, two, cluster):
     """The monitors do not answer for as long as a move waits. What it has begun to connect is there after that, and the owner goes on
     answering the other one."""
     owner, other = order(one, two)
+    the_wire_is_whole(one, two)
     session = Session(other, 'a', 2)
-    wait_until('the mapping is known there', lambda: session.luns() == [1])
-    reservations = b'\x5e\0\0\0\0\0\0\x10\0\0'
-    wait_until('the owner answers there', lambda: session.do(1, reservations, length=4096)[0] == 0)
     wait_until('it is there', lambda: controllers(owner)[other.number]['lives'])
     cluster.freeze('mon.a')
     try:
@@ -250,10 +361,31 @@ def a_connection_that_comes_too_late_is_for_nothing(one, two, cluster):
     assert 'Ceph does not answer on a new connection' in error, (out, error)
     end = time.monotonic() + 10  # until it has connected, and is given up
     while time.monotonic() < end:
-        assert session.do(1, reservations, length=4096)[0] == 0
+        assert session.do(1, RESERVATIONS, length=4096)[0] == 0
         time.sleep(0.2)
     assert (owner.role(), other.role()) == ('owner', 'standby')
     session.close()
+
+
+def a_move_while_the_one_before_is_still_being_given_up(one, two, cluster):
+    """The next one begins when the connection of the one before has not come up yet: each keeps to its own."""
+    owner, other = order(one, two)
+    wait_until('it is there', lambda: controllers(owner)[other.number]['lives'])
+    cluster.freeze('mon.a')
+    try:
+        out, error = moving(owner).communicate(timeout=PATIENCE_S)
+        assert 'Ceph does not answer on a new connection' in error, (out, error)
+        move = moving(owner)
+        wait_until('it waits', lambda: move_of(owner)['state'] == 'waits')
+    finally:
+        cluster.thaw('mon.a')
+    out, error = move.communicate(timeout=PATIENCE_S)
+    assert move.returncode == 0, (out, error)
+    assert (owner.role(), other.role()) == ('standby', 'owner')
+    end = time.monotonic() + 10  # until what was given up is gone
+    while time.monotonic() < end:
+        the_wire_is_whole(one, two)
+        time.sleep(0.5)
 
 
 def refused_at_start(cluster, one, words, number, group='', target=None):
@@ -295,9 +427,12 @@ def main():
             wait_until('the hosts are known there', lambda: len(two.ctl('host', 'list')['hosts']) == 3)
             session = Session(two, 'a')
             wait_until('the mapping is known there', lambda: session.luns() == [1])
-            long = (a_connection_that_comes_too_late_is_for_nothing,) if SECONDS >= 60 else ()
+            long = (a_connection_that_comes_too_late_is_for_nothing, a_move_while_the_one_before_is_still_being_given_up,
+                    what_the_owner_does_not_do_is_told_where_it_was_asked) if SECONDS >= 60 else ()
             for step in (they_know_each_other, a_move_loses_nothing, a_set_is_waited_for, a_set_is_given_up_by_force,
-                         nobody_takes_it, *long, what_does_not_fit_is_refused):
+                         what_the_owner_waits_for_is_told_where_it_was_asked, moves_that_overlap,
+                         a_move_back_before_the_first_one_has_ended, an_owner_that_does_not_answer, nobody_takes_it, *long,
+                         what_does_not_fit_is_refused):
                 run_step(step, one, two, cluster)
             end_well(one, two)
 

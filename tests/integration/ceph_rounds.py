@@ -221,6 +221,13 @@ def strike(dice, owner, other):
     def move(controller):  # refused until the other one has said that it is there
         wait_until('the array is moved', lambda: controller.ctl('controller', 'move', check=False).returncode == 0)
 
+    def move_at_both():
+        moves = [threading.Thread(target=lambda c=c: c.ctl('controller', 'move', check=False)) for c in (owner, other, owner, other)]
+        for one in moves:
+            one.start()
+        for one in moves:
+            one.join()
+
     def move_and(controller, killed):
         begun = threading.Thread(target=lambda: controller.ctl('controller', 'move', check=False))
         begun.start()
@@ -238,6 +245,8 @@ def strike(dice, owner, other):
         'the owner is cut off for a moment': lambda: blink(owner),
         'the owner ends': lambda: end(owner),
         'the array is moved': lambda: move(owner),
+        'the array is moved, asked at the other one': lambda: move(other),
+        'the array is moved, asked at both': move_at_both,
         'the array is moved, and its owner killed over it': lambda: move_and(owner, owner),
         'the array is moved, and the other one killed over it': lambda: move_and(owner, other),
         'the other one is killed': other.kill9,

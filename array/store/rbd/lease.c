@@ -351,6 +351,7 @@ static int try_take(
 	if (!err && !h.owner[0] && !may_take(o)) {
 		const struct timespec t = {.tv_nsec = LOOK_MS * 1000000L};
 
+		rbd_cards_lease(s, h.epoch, owner, false); /* whoever had it last */
 		rbd_cards_tend(s);
 		nanosleep(&t, NULL);
 		return o->standby->waits(o->standby->arg, "") ? -EBUSY : -ECANCELED;

@@ -3,7 +3,7 @@
  * Any bytes as messages from another controller: they are refused or carried out, each is answered once at most, and
  * what is kept of them goes. The input is a sequence of: a byte (bit 0: make it a
  * message of ours, with its words and its sum; bit 1: the call that runs is answered afterwards; bit 2: the lease is out from
- * here on, or back), two bytes of length, the message. What the decoder of commands makes of the payload is
+ * here on, or back), two bytes of length, the message. What the decoders of commands and moves make of the payload is
  * encoded again and must be the same.
  */
 #include <assert.h>
@@ -85,10 +85,30 @@ static void check_command(const struct peer_asked *q)
 		assert(r.data_len <= 512 && r.sense_len <= SCSI_SENSE_MAX_BYTES);
 }
 
+static void check_move(const struct peer_asked *q)
+{
+	uint8_t call[PEER_MOVE_BYTES], again[PEER_MOVE_ANSWER_MAX_BYTES];
+	struct peer_move_answer a;
+	enum peer_move_what what;
+	bool force;
+
+	if (peer_move_decode(q->data, q->len, &what, &force)) {
+		peer_move_encode(what, force, call);
+		assert(memcmp(call, q->data, sizeof(call)) == 0);
+	}
+	if (peer_move_answer_decode(q->data, q->len, &a)) {
+		struct peer_move_answer b;
+
+		assert(peer_move_answer_decode(again, peer_move_answer_encode(&a, again), &b));
+		assert(memcmp(&a, &b, sizeof(a)) == 0);
+	}
+}
+
 static void serve(void *arg, struct peer_asked *q)
 {
 	(void)arg;
 	check_command(q);
+	check_move(q);
 	if (running_count == RUNNING_MAX)
 		peer_answer(q, -EAGAIN, NULL, 0);
 	else
@@ -152,6 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	peer_wire(p)->up(peer_wire(p)->arg, &wire);
 	peer_serve(p, PEER_SCSI, false, serve, NULL);
 	peer_serve(p, PEER_NEXUS_LOST, false, serve, NULL);
+	peer_serve(p, PEER_MOVE, false, serve, NULL);
 	while (size >= 3) {
 		uint8_t how = data[0];
 		size_t len = get_be16(data + 1);

@@ -14,10 +14,15 @@ static bool is_free;                /* the owner has gone */
 static unsigned looks;
 static int open_error;
 static unsigned opens;
+/* What the module leaves for the reactor's thread when open is to end: its wire comes, and goes. */
+static struct reactor_message last_word;
+static const struct store_wire_user *wire_user;
+static bool leaves_a_word;
 
 static struct reactor *reactor;
 static struct controller *controller;
 static unsigned seen, owned, failed, stops, notices;
+static unsigned wires_up, wires_down;
 static uint64_t seen_digest;
 
 /* ---- a store of nothing ---- */
@@ -96,13 +101,17 @@ static int open_store(
 	struct timespec pause = {.tv_nsec = 2000000};
 
 	opens++;
+	wire_user = o->wire;
 	if (open_error)
 		return fault_set(fault, open_error, "it does not open: try again");
 	o->notice(o->notice_arg, "inside");
 	while (!free_now()) {
 		look(o->standby);
-		if (!o->standby->waits(o->standby->arg, "elsewhere"))
+		if (!o->standby->waits(o->standby->arg, "elsewhere")) {
+			if (leaves_a_word)
+				reactor_post(r, &last_word);
 			return -ECANCELED;
+		}
 		nanosleep(&pause, NULL);
 	}
 	*out = calloc(1, sizeof(**out));
@@ -161,6 +170,32 @@ static void on_stop(void *arg)
 	reactor_stop(reactor);
 }
 
+static void on_wire_up(void *arg, struct controller *c, struct store_wire *w)
+{
+	(void)arg, (void)w;
+	assert_ptr_equal(c, controller);
+	assert_int_equal(stops, 0);
+	wires_up++;
+}
+
+static void on_wire_down(void *arg, struct store_wire *w)
+{
+	(void)arg, (void)w;
+	assert_int_equal(stops, 0);
+	wires_down++;
+}
+
+static const struct controller_wire wire = {.up = on_wire_up, .down = on_wire_down};
+
+static void wire_comes_and_goes(struct reactor_message *m)
+{
+	struct store_wire w = {.ops = NULL};
+
+	(void)m;
+	wire_user->up(wire_user->arg, &w);
+	wire_user->down(wire_user->arg, &w);
+}
+
 static void run(void)
 {
 	assert_int_equal(reactor_run(reactor), 0);
@@ -170,12 +205,15 @@ static int setup(void **state)
 {
 	struct controller_options options = {.module = &module,
 		.store = {.ceph_pool = "p", .notice = on_notice},
+		.wire = &wire,
 		.seen = on_seen,
 		.owned = on_owned,
 		.failed = on_failed};
 
 	(void)state;
-	seen = owned = failed = stops = notices = closes = opens = 0;
+	seen = owned = failed = stops = notices = closes = opens = wires_up = wires_down = 0;
+	leaves_a_word = false;
+	last_word.call = wire_comes_and_goes;
 	open_error = 0;
 	if (reactor_create(&reactor, NULL))
 		return -1;
@@ -276,6 +314,27 @@ TEST(it_ends_while_it_waits)
 	assert_int_equal(closes, 0);
 }
 
+/* What the module has left for the reactor's thread comes before the end, after which the controller is no more: also where the
+ * reactor has had no turn since the stop. */
+TEST(it_ends_after_the_last_word_of_its_module)
+{
+	struct store *store;
+	struct snapshot *s;
+	struct fault fault = {0};
+	struct timespec pause = {.tv_nsec = 100000000};
+
+	assert_int_equal(controller_first(controller, &store, &s, &fault), 0);
+	snapshot_free(s);
+	leaves_a_word = true;
+	controller_stop(controller, on_stop, NULL);
+	nanosleep(&pause, NULL);
+	while (!stops)
+		run();
+	assert_int_equal(stops, 1);
+	assert_int_equal(wires_up, 1);
+	assert_int_equal(wires_down, 1);
+}
+
 /* The array comes while it ends: it is given back, and nobody serves it. */
 TEST(it_ends_with_the_array_in_its_hands)
 {
@@ -323,7 +382,8 @@ int main(void)
 	}
 	const struct CMUnitTest tests[] = {T(it_stands_by_and_follows_and_takes_over),
 		T(an_array_that_nobody_owns_is_taken_at_once), T(it_ends_while_it_waits),
-		T(it_ends_with_the_array_in_its_hands), T(a_first_try_that_fails_says_why)};
+		T(it_ends_after_the_last_word_of_its_module), T(it_ends_with_the_array_in_its_hands),
+		T(a_first_try_that_fails_says_why)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -610,6 +610,49 @@ TEST(scsi_commands_and_answers_come_out_as_they_went_in)
 	assert_false(peer_scsi_answer_decode(bytes, len, &out));
 }
 
+TEST(moves_and_what_the_owner_says_come_out_as_they_went_in)
+{
+	struct peer_move_answer out, a = {.state = PEER_MOVE_FAILED,
+					     .err = -EBUSY,
+					     .message = 0x92CC14,
+					     .text = "it is being moved"};
+	uint8_t call[PEER_MOVE_BYTES + 1] = {0}, bytes[PEER_MOVE_ANSWER_MAX_BYTES + 1] = {0};
+	enum peer_move_what what;
+	bool force;
+	size_t len;
+
+	peer_move_encode(PEER_MOVE_BEGIN, true, call);
+	assert_true(peer_move_decode(call, PEER_MOVE_BYTES, &what, &force));
+	assert_true(what == PEER_MOVE_BEGIN && force);
+	assert_false(peer_move_decode(call, PEER_MOVE_BYTES - 1, &what, &force));
+	assert_false(peer_move_decode(call, PEER_MOVE_BYTES + 1, &what, &force));
+	call[1] = 2;
+	assert_false(peer_move_decode(call, PEER_MOVE_BYTES, &what, &force));
+	peer_move_encode(PEER_MOVE_LOOK, false, call);
+	assert_true(peer_move_decode(call, PEER_MOVE_BYTES, &what, &force));
+	assert_true(what == PEER_MOVE_LOOK && !force);
+	call[0] = 3;
+	assert_false(peer_move_decode(call, PEER_MOVE_BYTES, &what, &force));
+
+	len = peer_move_answer_encode(&a, bytes);
+	assert_true(peer_move_answer_decode(bytes, len, &out));
+	assert_int_equal(out.state, PEER_MOVE_FAILED);
+	assert_int_equal(out.err, -EBUSY);
+	assert_int_equal(out.message, 0x92CC14);
+	assert_string_equal(out.text, a.text);
+	bytes[len - 1] = 0x1B; /* for a terminal */
+	assert_true(peer_move_answer_decode(bytes, len, &out));
+	assert_string_equal(out.text, "it is being move?");
+	assert_false(peer_move_answer_decode(bytes, 7, &out));
+	assert_false(peer_move_answer_decode(bytes, sizeof(bytes), &out));
+	bytes[0] = 3;
+	assert_false(peer_move_answer_decode(bytes, len, &out));
+	memset(a.text, 'x', sizeof(a.text) - 1);
+	assert_int_equal(peer_move_answer_encode(&a, bytes), PEER_MOVE_ANSWER_MAX_BYTES);
+	assert_true(peer_move_answer_decode(bytes, PEER_MOVE_ANSWER_MAX_BYTES, &out));
+	assert_string_equal(out.text, a.text);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -623,7 +666,8 @@ int main(void)
 		T(a_takeover_ends_what_is_under_way), T(another_process_is_another_caller),
 		T(foreign_bytes_are_refused), T(a_caller_cannot_have_more_kept_than_its_window),
 		T(the_other_one_may_be_started_again_and_again), T(too_many_callers_are_refused),
-		T(scsi_commands_and_answers_come_out_as_they_went_in)};
+		T(scsi_commands_and_answers_come_out_as_they_went_in),
+		T(moves_and_what_the_owner_says_come_out_as_they_went_in)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
