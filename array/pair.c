@@ -28,8 +28,12 @@ struct pair {
 	struct card own, other;
 	struct iscsi_portal portals[CONFIG_PORTALS_MAX];
 	unsigned portal_count;
-	bool known, lives;
-	uint64_t lived_ms; /* 0: not yet */
+	bool known, lives, gone;
+	bool silent;                 /* a store saw its card for seconds, and no change */
+	bool fenced;                 /* it was locked out, and its card has not changed since */
+	uint64_t lived_ms;           /* 0: not yet */
+	uint64_t begun_ms, first_ms; /* we were there; its card was seen first */
+	uint64_t looked_ms;          /* it was seen last, by whichever store */
 	char problem[256];
 	uint64_t epoch, others_epoch, leased_ms;
 };
@@ -201,21 +205,59 @@ static bool same_portals(const struct card *a, const struct card *b)
 	return a->portal_count == b->portal_count && memcmp(a->portals, b->portals, sizeof(a->portals)) == 0;
 }
 
+/* When it was seen to change last, 0: never. A store that is new has not seen it change, but perhaps another card than the store before,
+ * which was not long ago: then it has changed since. Under the lock. */
+static uint64_t changed_ms(const struct pair *p, const struct card *c, uint64_t still_ms, uint64_t now)
+{
+	bool another = c->beat != p->other.beat || !process_same(&c->process, &p->other.process);
+
+	if (still_ms != UINT64_MAX)
+		return now - still_ms;
+	return p->known && another && now - p->looked_ms < LIVES_MS ? p->looked_ms : p->lived_ms;
+}
+
+/* What hosts are told, and so not before it is certain. Under the lock. */
+static bool is_gone(const struct pair *p)
+{
+	uint64_t since_ms = p->lived_ms > p->first_ms ? p->lived_ms : p->first_ms;
+
+	if (!p->known) /* it has never been there, while somebody looked */
+		return p->leased_ms > p->begun_ms && p->leased_ms - p->begun_ms >= LIVES_MS;
+	return !p->lives && (p->fenced || p->silent || p->other.role == CARD_ENDED ||
+				    process_gone(&p->other.process) || p->looked_ms - since_ms >= LIVES_MS);
+}
+
+/* Whether that is news. Under the lock. */
+static bool look_whether_gone(struct pair *p)
+{
+	bool before = p->gone;
+
+	p->gone = is_gone(p);
+	return p->gone != before;
+}
+
 /* Under the lock. */
 static void other_seen(struct pair *p, unsigned number, int err, const struct card *c, uint64_t still_ms)
 {
-	/* A store that is new does not know; what the one before saw is as true as it is fresh. */
-	bool seen = still_ms == UINT64_MAX ? p->lived_ms && clock_boot_ms() - p->lived_ms < LIVES_MS
-					   : still_ms < LIVES_MS;
-	bool lives = seen && c->role != CARD_ENDED && err != -EUCLEAN;
-	bool news = !p->known || lives != p->lives || c->role != p->other.role || !same_portals(c, &p->other);
+	uint64_t now = clock_boot_ms(), then = changed_ms(p, c, still_ms, now);
+	bool another = !p->known || c->beat != p->other.beat || !process_same(&c->process, &p->other.process);
+	bool lives, news;
 	struct fault why = {0};
 
+	p->fenced = p->fenced && !another;
+	lives = then && now - then < LIVES_MS && c->role != CARD_ENDED && err != -EUCLEAN && !p->fenced &&
+		!process_gone(&c->process);
+	news = !p->known || lives != p->lives || c->role != p->other.role || !same_portals(c, &p->other);
+	if (!p->known)
+		p->first_ms = now;
 	p->known = true;
 	p->lives = lives;
-	if (lives && still_ms != UINT64_MAX)
-		p->lived_ms = clock_boot_ms() - still_ms;
+	p->looked_ms = now;
+	p->silent = still_ms != UINT64_MAX && still_ms >= LIVES_MS;
+	if (lives)
+		p->lived_ms = then;
 	p->other = *c;
+	news = look_whether_gone(p) || news;
 	if (lives)
 		fits(p, number, err, c, &why);
 	if (strcmp(p->problem, why.text) != 0) {
@@ -263,6 +305,22 @@ static void lease_seen(void *arg, uint64_t epoch, bool ours)
 	if (!ours)
 		p->others_epoch = epoch;
 	p->leased_ms = clock_boot_ms();
+	if (!p->known && look_whether_gone(p))
+		tell(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void owner_fenced(void *arg, const struct process_id *owner)
+{
+	struct pair *p = arg;
+
+	pthread_mutex_lock(&p->lock);
+	if (p->known && process_same(owner, &p->other.process)) {
+		p->fenced = true;
+		p->lives = false;
+		p->gone = true;
+		tell(p);
+	}
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -288,6 +346,7 @@ void pair_look(struct pair *p, struct pair_look *out)
 		.other = p->other,
 		.known = p->known,
 		.lives = p->lives && now - p->lived_ms < LIVES_MS,
+		.gone = p->gone,
 		.seen_ms = p->lived_ms ? now - p->lived_ms : UINT64_MAX,
 		.epoch = p->epoch,
 		.others_epoch = p->others_epoch,
@@ -335,13 +394,15 @@ struct pair *pair_new(const struct config *c, struct reactor *reactor, void (*ch
 	p->reactor = reactor;
 	p->changed = changed;
 	p->arg = arg;
+	p->begun_ms = clock_boot_ms();
 	p->message.call = arrived;
 	p->cards = (struct store_cards){.arg = p,
 		.number = c->controller,
 		.write = write_card,
 		.admit = admit,
 		.read = card_seen,
-		.lease = lease_seen};
+		.lease = lease_seen,
+		.fenced = owner_fenced};
 	pthread_mutex_init(&p->lock, NULL);
 	p->own.number = c->controller;
 	p->own.since_unix_ms = clock_unix_ms();

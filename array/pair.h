@@ -30,11 +30,12 @@ struct pair_look {
 	struct card own, other; /* other: all 0 when nothing is known of it but its number */
 	bool known;             /* it has left a card */
 	bool lives;             /* somebody is behind it, as far as was seen within the last seconds */
-	uint64_t seen_ms;       /* so long ago it was seen to live; UINT64_MAX: it was not */
-	char problem[256];      /* why the two do not fit together; "": they do, or it is not there */
-	uint64_t epoch;         /* of the last lease that was seen; 0: none was */
-	uint64_t others_epoch;  /* of the last one that was another process' */
-	uint64_t lease_ms;      /* so long ago it was renewed */
+	bool gone; /* nobody is behind its ports: it has ended, was locked out, or has said nothing for seconds */
+	uint64_t seen_ms;      /* so long ago it was seen to live; UINT64_MAX: it was not */
+	char problem[256];     /* why the two do not fit together; "": they do, or it is not there */
+	uint64_t epoch;        /* of the last lease that was seen; 0: none was */
+	uint64_t others_epoch; /* of the last one that was another process' */
+	uint64_t lease_ms;     /* so long ago it was renewed */
 };
 void pair_look(struct pair *p, struct pair_look *out);
 

@@ -57,8 +57,10 @@ void role_groups(struct daemon *d, struct scsi_port_group groups[2])
 {
 	struct iscsi_peer_portal peers[CARD_PORTALS_MAX];
 	unsigned count = standby_peers(&d->config, d->role.pair, peers);
+	struct pair_look look;
 
-	standby_groups(&d->config, access_of(d->role.state), peers, count, groups);
+	pair_look(d->role.pair, &look);
+	standby_groups(&d->config, access_of(d->role.state), look.gone, peers, count, groups);
 }
 
 void role_set_state(struct daemon *d, enum role_state state)

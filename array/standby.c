@@ -38,11 +38,12 @@ unsigned standby_peers(const struct config *c, struct pair *pair, struct iscsi_p
 	return count;
 }
 
-static enum scsi_access others_access(enum scsi_access own)
+/* Of an owner that is gone it is not said: it is about to be followed, and what this one says of its own ports is what counts then. */
+static enum scsi_access others_access(enum scsi_access own, bool gone)
 {
 	switch (own) {
 	case SCSI_ACCESS_OPTIMIZED:
-		return SCSI_ACCESS_STANDBY;
+		return gone ? SCSI_ACCESS_UNAVAILABLE : SCSI_ACCESS_STANDBY;
 	case SCSI_ACCESS_STANDBY:
 		return SCSI_ACCESS_OPTIMIZED;
 	default:
@@ -50,15 +51,14 @@ static enum scsi_access others_access(enum scsi_access own)
 	}
 }
 
-/* Whether the other one can be reached nobody knows here: hosts do. */
-void standby_groups(const struct config *c, enum scsi_access own, const struct iscsi_peer_portal *peers,
-	unsigned count, struct scsi_port_group groups[2])
+void standby_groups(const struct config *c, enum scsi_access own, bool gone,
+	const struct iscsi_peer_portal *peers, unsigned count, struct scsi_port_group groups[2])
 {
 	memset(groups, 0, 2 * sizeof(groups[0]));
 	groups[0].id = (uint16_t)c->controller;
 	groups[0].access = own;
 	groups[1].id = (uint16_t)(3 - c->controller);
-	groups[1].access = others_access(own);
+	groups[1].access = others_access(own, gone);
 	for (unsigned i = 0; i < c->portal_count; i++)
 		groups[0].ports[groups[0].port_count++] = config_portal_group(&c->portals[i]);
 	for (unsigned i = 0; i < count; i++)

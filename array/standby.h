@@ -12,9 +12,9 @@
 
 /* The other controller's portals, as the configuration says them, or else its card. At most CARD_PORTALS_MAX. */
 unsigned standby_peers(const struct config *c, struct pair *pair, struct iscsi_peer_portal *out);
-/* This controller's ports, in this state, and the other one's. */
-void standby_groups(const struct config *c, enum scsi_access own, const struct iscsi_peer_portal *peers,
-	unsigned count, struct scsi_port_group groups[2]);
+/* This controller's ports, in this state, and the other one's. gone: those cannot be reached. */
+void standby_groups(const struct config *c, enum scsi_access own, bool gone,
+	const struct iscsi_peer_portal *peers, unsigned count, struct scsi_port_group groups[2]);
 
 /* What an array is served by. */
 struct served {

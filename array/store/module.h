@@ -14,12 +14,13 @@
 #include <stdint.h>
 #include <string.h>
 #include "array/util/fault.h"
+#include "array/util/process.h"
 
 struct reactor;
 struct store;
 struct store_wire_user;
 
-#define STORE_MODULE_VERSION         3
+#define STORE_MODULE_VERSION         4
 #define STORE_MODULE_ARRAY_MAX_BYTES 40
 #define STORE_MODULE_ARRAY           "default" /* the array, where none is named */
 
@@ -63,6 +64,8 @@ struct store_cards {
 	void (*read)(void *arg, unsigned number, const char *text, size_t len, uint64_t still_ms);
 	/* The owner's lease was just renewed, or seen to have been, or is another than before. ours: this process has it. */
 	void (*lease)(void *arg, uint64_t epoch, bool ours);
+	/* This process has taken the array from its owner, which had not given it back, and was locked out. */
+	void (*fenced)(void *arg, const struct process_id *owner);
 };
 
 struct store_module_options {

@@ -317,7 +317,7 @@ def a_killed_owner_is_followed(one, two):
     assert CHANGED in theirs.attentions
     last = struct.unpack('>Q', theirs.read(1, 0)[:8])[0]
     assert last in (writer.acknowledged, writer.acknowledged + 1), (last, writer.acknowledged)
-    assert theirs.groups() == {1: (2, [1]), 2: (0, [2])}, theirs.groups()
+    assert theirs.groups() == {1: (3, [1]), 2: (0, [2])}, theirs.groups()  # nobody is at its ports
     assert two.role() == 'owner'
     # the reservation: of host a, through all ports; b may read and not write
     assert set(pr_keys(theirs)) == {0xA}
@@ -326,9 +326,12 @@ def a_killed_owner_is_followed(one, two):
     assert pr_out(Session(two, 'a', 2), 3, 0, 0xA, 0, 0)[0] == 0  # CLEAR, by the one that had registered
     foreign.write(1, 8, block_of(1))
     # it comes back, and stands by
+    theirs.attentions.clear()
     one.start()
     assert one.role() == 'standby'
     assert Session(one, 'a').do(1, read10(0, 1), length=BLOCK)[1] == STANDBY
+    wait_until('hosts are told that it is there', lambda: theirs.groups() == {1: (2, [1]), 2: (0, [2])})
+    assert theirs.attentions.count(CHANGED) == 1, theirs.attentions
 
 
 def an_orderly_end_gives_it_back(owner, other):
@@ -362,6 +365,7 @@ def a_frozen_owner_is_locked_out(owner, other, cluster):
     last = struct.unpack('>Q', session.read(1, 0)[:8])[0]
     assert last >= acknowledged, (last, acknowledged)
     session.write(1, 0, block_of(10 ** 6))
+    assert session.groups() == {owner.number: (3, [owner.number]), other.number: (0, [other.number])}, session.groups()
     pid = owner.process.pid
     owner.process.send_signal(signal.SIGCONT)
     writer.join(PATIENCE_S)

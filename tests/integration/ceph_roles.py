@@ -317,6 +317,13 @@ def an_owner_that_does_not_answer(one, two, cluster):
     assert (owner.role(), other.role()) == ('standby', 'owner')
 
 
+def hosts_are_told(session, other, state):
+    """By a unit attention, of the state of the other one's ports."""
+    wait_until(f'its ports are in state {state}', lambda: session.groups()[other.number] == (state, [other.number]))
+    assert CHANGED in session.attentions, session.attentions
+    session.attentions.clear()
+
+
 def nobody_takes_it(one, two, cluster):
     """The other one freezes just before: the array comes back. And one that is not there is not moved to."""
     del cluster
@@ -324,6 +331,7 @@ def nobody_takes_it(one, two, cluster):
     session = Session(owner, 'a')
     session.write(1, 0, block_of(3))
     wait_until('it is there', lambda: controllers(owner)[other.number]['lives'])
+    assert session.groups()[other.number] == (2, [other.number])
     other.process.send_signal(signal.SIGSTOP)
     move = moving(owner)
     out, error = move.communicate(timeout=PATIENCE_S)
@@ -331,19 +339,23 @@ def nobody_takes_it(one, two, cluster):
     assert owner.role() == 'owner' and session.read(1, 0) == block_of(3)
     wait_until('it is missed', lambda: not controllers(owner)[other.number]['lives'])
     assert 'is not there to take the array' in refused(owner, 'controller', 'move')
+    hosts_are_told(session, other, 3)
     wait_until('it is told', lambda: any('is not there any more' in e['text'] for e in owner.ctl('events')['events']))
     assert metric(owner, 'umbra_controller_other_up') == 0
     assert move_of(owner)['state'] == 'failed'
     other.process.send_signal(signal.SIGCONT)
     assert metric(owner, 'umbra_controller_lease_age_seconds') >= 0
     wait_until('it is there again', lambda: controllers(owner)[other.number]['role'] == 'standby')
+    hosts_are_told(session, other, 2)
     session.write(1, 0, block_of(4))
     assert owner.role() == 'owner'
     assert Session(other, 'a').do(1, read10(0, 1), length=BLOCK)[1] == STANDBY
     assert other.stop() == 0
     wait_until('its end is known', lambda: controllers(owner)[other.number]['role'] == 'ended')
     assert f'127.0.0.1:{other.port},{other.number}' in targets(owner)  # hosts still learn of it
+    hosts_are_told(session, other, 3)
     other.start()
+    hosts_are_told(session, other, 2)
 
 
 def a_connection_that_comes_too_late_is_for_nothing(one, two, cluster):

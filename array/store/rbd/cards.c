@@ -4,7 +4,8 @@
  * about, owner or not, and no part of any transaction. So it lies on the OSDs that the lease needs anyway: where it cannot be
  * written, no lease can be renewed either.
  *
- * Whether somebody is still behind a card is seen by its changes, by this machine's clock alone.
+ * Whether somebody is still behind a card is seen by its changes, by this machine's clock alone. Time in which nothing could be
+ * read does not count: nobody could write, either.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -18,6 +19,7 @@
 #define WATCH_MS                                                                                             \
 	4000u /* of one that must not be there: longer than between two of its changes, on a busy machine, too */
 #define LOOK_MS 100u
+#define GAP_MS  4000u /* between two looks there are two seconds, or a little more */
 
 static void card_key(char out[32], unsigned number)
 {
@@ -32,9 +34,21 @@ static void take(struct rbd_card *c, const char *text, size_t len)
 	if (c->changed_ms && c->len == len && memcmp(c->text, text, len) == 0)
 		return;
 	c->moved = c->changed_ms != 0;
+	c->changes++;
 	memcpy(c->text, text, len);
 	c->len = len;
 	c->changed_ms = clock_boot_ms();
+}
+
+/* After a gap in which nothing was read. */
+static void pass_over(struct rbd_cards *c, uint64_t now_ms)
+{
+	uint64_t gap_ms = c->read_ms ? now_ms - c->read_ms : 0;
+
+	for (unsigned i = 0; i < STORE_CARDS_MAX && gap_ms > GAP_MS; i++)
+		if (c->cards[i].changed_ms)
+			c->cards[i].changed_ms += gap_ms;
+	c->read_ms = now_ms;
 }
 
 static int cards_read(struct rbd_store *s)
@@ -55,6 +69,8 @@ static int cards_read(struct rbd_store *s)
 	err = rados_read_op_operate(op, s->cluster.io, s->object, 0);
 	if (err >= 0)
 		err = prval;
+	if (err >= 0)
+		pass_over(&s->cards, clock_boot_ms());
 	while (err >= 0 && (err = rados_omap_get_next2(iter, &key, &value, &key_len, &len)) >= 0 && key)
 		for (unsigned i = 0; i < STORE_CARDS_MAX; i++)
 			if (key_len == lens[i] && memcmp(key, names[i], key_len) == 0)
@@ -125,10 +141,10 @@ void rbd_cards_lease(struct rbd_store *s, const char *epoch, const struct rbd_ow
 static int watch(struct rbd_store *s, const bool doubtful[STORE_CARDS_MAX], struct fault *f)
 {
 	struct rbd_cards *c = &s->cards;
-	uint64_t begun_ms = clock_boot_ms(), seen_ms[STORE_CARDS_MAX];
+	uint64_t begun_ms = clock_boot_ms(), seen[STORE_CARDS_MAX];
 
 	for (unsigned i = 0; i < STORE_CARDS_MAX; i++)
-		seen_ms[i] = c->cards[i].changed_ms;
+		seen[i] = c->cards[i].changes;
 	while (clock_boot_ms() - begun_ms < WATCH_MS) {
 		const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
 		int err;
@@ -136,7 +152,7 @@ static int watch(struct rbd_store *s, const bool doubtful[STORE_CARDS_MAX], stru
 		nanosleep(&pause, NULL);
 		err = cards_read(s);
 		for (unsigned i = 0; i < STORE_CARDS_MAX && !err; i++)
-			if (doubtful[i] && c->cards[i].changed_ms != seen_ms[i])
+			if (doubtful[i] && c->cards[i].changes != seen[i])
 				err = c->user->admit(
 					c->user->arg, i + 1, c->cards[i].text, c->cards[i].len, true, f);
 		if (err)

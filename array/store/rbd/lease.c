@@ -409,6 +409,8 @@ int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, st
 	if (err < 0)
 		return rbd_open_fault(f, err, o, "read and write the array's catalogue");
 	err = fence(s, o, f);
+	if (!err && owner.addresses[0] && s->cards.user)
+		s->cards.user->fenced(s->cards.user->arg, &owner.process);
 	if (!err && renew_start(&s->lease))
 		err = fault_set(f, -ENOMEM, FAULT_NO_MEMORY);
 	return err;

@@ -147,12 +147,14 @@ struct rbd_cards {
 	const struct store_cards *user; /* NULL: there is no other controller */
 	/* of the thread that opens, then of the lease's */
 	uint64_t tended_ms; /* 0: none of ours was written */
+	uint64_t read_ms;   /* they were read; 0: not yet */
 	uint64_t epoch;     /* of the lease that was told of last */
 	struct rbd_card {
 		char text[STORE_CARD_MAX_BYTES];
 		size_t len;
 		uint64_t changed_ms; /* 0: it was never there */
-		bool moved;          /* it has changed since it was seen first */
+		uint64_t changes;
+		bool moved; /* it has changed since it was seen first */
 	} cards[STORE_CARDS_MAX];
 };
 /* Reads what is there. An error, with its fault: one of them does not fit. Blocks, for a few seconds when it must be watched. */

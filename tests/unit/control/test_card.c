@@ -241,6 +241,101 @@ TEST(the_other_one_lives_while_its_card_changes)
 	end();
 }
 
+static void read_at(const struct card *c, uint64_t still_ms, struct pair_look *look)
+{
+	const struct store_cards *cards = pair_cards(pair);
+	char text[STORE_CARD_MAX_BYTES];
+	size_t len = card_write(c, text, sizeof(text));
+
+	cards->read(cards->arg, c->number, text, len, still_ms);
+	pair_look(pair, look);
+}
+
+/* Each move has a new connection to Ceph, which has seen no card change yet. */
+TEST(a_card_that_differs_from_what_the_store_before_saw_has_changed)
+{
+	struct card c = a_card(2);
+	struct pair_look look;
+
+	begin(1);
+	read_at(&c, UINT64_MAX, &look);
+	assert_false(look.lives);
+	read_at(&c, UINT64_MAX, &look);
+	assert_false(look.lives);
+	c.beat++;
+	read_at(&c, UINT64_MAX, &look);
+	assert_true(look.lives);
+	end();
+}
+
+/* What hosts are told of its ports. */
+TEST(the_other_one_is_gone_when_that_is_certain)
+{
+	const struct store_cards *cards;
+	struct card c = a_card(2);
+	struct pair_look look;
+
+	begin(1);
+	cards = pair_cards(pair);
+	pair_look(pair, &look);
+	assert_false(look.gone);
+	cards->lease(cards->arg, 1, true); /* nothing is known yet */
+	read_at(&c, UINT64_MAX, &look);
+	assert_false(look.gone || look.lives);
+	read_at(&c, 100, &look);
+	assert_true(look.lives && !look.gone);
+	read_at(&c, 60000, &look);
+	assert_true(look.gone && !look.lives);
+	c.beat++;
+	read_at(&c, 0, &look);
+	assert_true(look.lives && !look.gone);
+	c.role = CARD_ENDED;
+	read_at(&c, 0, &look);
+	assert_true(look.gone && !look.lives);
+	end();
+}
+
+TEST(the_other_one_is_gone_when_it_was_locked_out)
+{
+	const struct store_cards *cards;
+	struct card c = a_card(2);
+	struct pair_look look;
+	struct process_id another;
+
+	begin(1);
+	cards = pair_cards(pair);
+	read_at(&c, 100, &look);
+	another = c.process;
+	another.pid++; /* one that had been there before it */
+	cards->fenced(cards->arg, &another);
+	pair_look(pair, &look);
+	assert_true(look.lives && !look.gone);
+	cards->fenced(cards->arg, &c.process);
+	pair_look(pair, &look);
+	assert_true(look.gone && !look.lives);
+	read_at(&c, 200, &look); /* its last word is not old yet */
+	assert_true(look.gone && !look.lives);
+	c.beat++; /* it stands by, over a new connection */
+	read_at(&c, 0, &look);
+	assert_true(look.lives && !look.gone);
+	end();
+}
+
+TEST(the_other_one_is_gone_when_its_process_on_this_machine_is)
+{
+	struct card c = a_card(2);
+	struct pair_look look;
+
+	begin(1);
+	process_self(&c.process);
+	read_at(&c, 0, &look);
+	assert_true(look.lives && !look.gone);
+	c.process.start++;
+	read_at(&c, 0, &look);
+	assert_true(look.gone && !look.lives);
+	end();
+}
+
 TEST(our_own_card_says_what_we_are)
 {
 	const struct store_cards *cards;
@@ -276,6 +371,10 @@ int main(void)
 		cmocka_unit_test(a_newer_umbrads_card_tells_whose_it_is),
 		cmocka_unit_test(only_what_lives_and_does_not_fit_is_refused),
 		cmocka_unit_test(the_other_one_lives_while_its_card_changes),
+		cmocka_unit_test(a_card_that_differs_from_what_the_store_before_saw_has_changed),
+		cmocka_unit_test(the_other_one_is_gone_when_that_is_certain),
+		cmocka_unit_test(the_other_one_is_gone_when_it_was_locked_out),
+		cmocka_unit_test(the_other_one_is_gone_when_its_process_on_this_machine_is),
 		cmocka_unit_test(our_own_card_says_what_we_are),
 	};
 
