@@ -7,13 +7,14 @@
 #include <stdint.h>
 
 struct process_id {
-	/* Boot and name space of processes: where a process number means something. "-": it is not known. */
+	/* Boot and name space of processes: where a process number means something. Machines that were cloned differ in their boot.
+	 * "-…": it is not known, and nobody else's. */
 	char machine[80];
 	uint64_t pid, start; /* start: in ticks since the machine's; 0: it is not known */
 };
 
 void process_self(struct process_id *out);
-/* It was of this machine, and is there no more. */
+/* It was of this machine, and is certainly there no more. */
 bool process_gone(const struct process_id *p);
 bool process_same(const struct process_id *a, const struct process_id *b);
 

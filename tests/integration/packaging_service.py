@@ -115,6 +115,7 @@ def the_units_are_right(build, folder):
     unit = read(os.path.join(build, 'packaging/umbrad.service'))
     assert re.search(r'^User=umbra$', unit, re.M) and re.search(r'^ExecStartPre=\+\S+/umbrad .*--give-pool umbra$', unit, re.M)
     assert not re.search(r'^CapabilityBoundingSet=.', unit, re.M)
+    assert not re.search(r'^ProcSubset=pid$', unit, re.M) or re.search(r'^Environment=UMBRA_BOOT_ID=%b$', unit, re.M)
     if shutil.which('systemd-escape'):
         name = output_of('systemd-escape', '--path', '--suffix=device', '/dev/disk/by-id/nvme-X_1.2').strip()
         assert 'After=' + name in text and 'Wants=' + name in text, (name, text)

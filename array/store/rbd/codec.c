@@ -121,3 +121,10 @@ bool rbd_owner_parse(const char *text, struct rbd_owner *out)
 	snprintf(out->host, sizeof(out->host), "%s", text + end);
 	return true;
 }
+
+bool rbd_address_same_host(const char *a, const char *b)
+{
+	size_t len = strcspn(a, "/");
+
+	return len && a[len] && strncmp(a, b, len + 1) == 0;
+}

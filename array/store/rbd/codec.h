@@ -55,5 +55,7 @@ struct rbd_owner {
 };
 void rbd_owner_format(char out[512], const struct rbd_owner *o);
 bool rbd_owner_parse(const char *text, struct rbd_owner *out);
+/* Whether two clients of Ceph, by their addresses as librados has them (IP:port/number), are on one host. */
+bool rbd_address_same_host(const char *a, const char *b);
 
 #endif

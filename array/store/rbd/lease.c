@@ -9,7 +9,7 @@
  * no image; (3) the fence is empty again. A taker that dies in between leaves the fence to the next one.
  *
  * An owner on this machine whose process is gone need not be waited for. Its operations may still be on their way: it is fenced
- * like any other.
+ * like any other. Of this machine is who has its boot and its address to Ceph: two clones of a machine that ran have one boot.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -122,6 +122,12 @@ static bool may_take(const struct store_module_options *o)
 	return !o->standby || !o->standby->may_take || o->standby->may_take(o->standby->arg);
 }
 
+/* Its process is of this machine, which Ceph says as well, and there no more. */
+static bool is_gone(const struct rbd_store *s, const struct rbd_owner *owner)
+{
+	return rbd_address_same_host(owner->addresses, s->cluster.addresses) && process_gone(&owner->process);
+}
+
 /* Waits until nobody holds a lease any more. 0; -EBUSY: the owner lives, and *h is of now; -ECANCELED. */
 static int watch(
 	struct rbd_store *s, const struct store_module_options *o, struct head *h, struct rbd_owner *owner)
@@ -131,7 +137,7 @@ static int watch(
 
 	memcpy(epoch, h->epoch, sizeof(epoch));
 	memcpy(beat, h->beat, sizeof(beat));
-	while (clock_boot_ms() - begun_ms < WATCH_MS && !process_gone(&owner->process)) {
+	while (clock_boot_ms() - begun_ms < WATCH_MS && !is_gone(s, owner)) {
 		int err;
 
 		if (o->standby && !o->standby->waits(o->standby->arg, owner->host))

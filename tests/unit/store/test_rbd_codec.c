@@ -120,6 +120,17 @@ TEST(what_goes_wrong_at_the_opening_says_what_to_do)
 	assert_int_equal(rbd_open_fault(NULL, -EIO, &o, "connect"), -EIO);
 }
 
+TEST(clients_of_one_host_are_told_by_their_address)
+{
+	assert_true(rbd_address_same_host("192.0.2.1:0/17", "192.0.2.1:0/3820500335"));
+	assert_true(rbd_address_same_host("[2001:db8::1]:0/17", "[2001:db8::1]:0/18"));
+	assert_false(rbd_address_same_host("192.0.2.1:0/17", "192.0.2.11:0/17"));
+	assert_false(rbd_address_same_host("192.0.2.11:0/17", "192.0.2.1:0/17"));
+	assert_false(rbd_address_same_host("", ""));
+	assert_false(rbd_address_same_host("192.0.2.1", "192.0.2.1"));
+	assert_false(rbd_address_same_host("192.0.2.1:0/17", ""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -130,6 +141,7 @@ int main(void)
 		cmocka_unit_test(an_owner_is_read_back_and_a_half_one_is_refused),
 		cmocka_unit_test(each_errno_of_cephs_has_its_meaning),
 		cmocka_unit_test(what_goes_wrong_at_the_opening_says_what_to_do),
+		cmocka_unit_test(clients_of_one_host_are_told_by_their_address),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
