@@ -7,144 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include "array/peer.h"
+#include "tests/support/playwire.h"
 #include "tests/support/test.h"
 
 #define EPOCH 7u
 
-/* One end of the wire. What is asked there arrives at the other end in a later turn, and what comes back likewise. */
-struct end {
-	struct store_wire base;
-	struct peer *peer;
-	struct end *other;
-	bool owns;
-	uint64_t epoch;
-	unsigned lose_questions, lose_answers, damage_answers, twice, asks;
-	bool deaf; /* nobody listens there */
-};
-
-struct carried {
-	struct store_wire_heard heard; /* at the other end */
-	struct end *from;
-	struct store_wire_ask *ask; /* NULL: the asker has had its end */
-	bool lose_answer, damage_answer;
-	uint8_t *data, *answer;
-	size_t answer_len;
-	unsigned again; /* deliveries that are still to come */
-	int err;
-	struct reactor_deferred there, back;
-};
-
 static struct reactor *reactor;
-static struct end owner, standby;
-
-/* ---- the wire ---- */
-
-static struct end *end_of(struct store_wire *w)
-{
-	return container_of(w, struct end, base);
-}
-
-static bool owns(struct store_wire *w)
-{
-	return end_of(w)->owns;
-}
-
-static uint64_t epoch(struct store_wire *w)
-{
-	return end_of(w)->epoch;
-}
-
-static void back(struct reactor_deferred *d)
-{
-	struct carried *c = container_of(d, struct carried, back);
-	struct store_wire_ask *a = c->ask;
-
-	a->answer_count = 0;
-	if (!c->err && c->answer_len)
-		a->answers[a->answer_count++] = (struct store_wire_answer){c->answer, c->answer_len};
-	a->asked(a, c->err);
-	free(c->data);
-	free(c->answer);
-	free(c);
-}
-
-static void there(struct reactor_deferred *d)
-{
-	struct carried *c = container_of(d, struct carried, there);
-	struct end *to = c->from->other;
-	const struct store_wire_user *user = peer_wire(to->peer);
-
-	user->heard(user->arg, &to->base, &c->heard);
-}
-
-/* The asker is told when the first delivery is answered; of a second one it hears nothing. */
-static void answer(struct store_wire *w, struct store_wire_heard *h, const void *data, size_t len)
-{
-	struct carried *c = container_of(h, struct carried, heard);
-
-	(void)w;
-	if (!c->ask) {
-		free(c->data);
-		free(c);
-		return;
-	}
-	if (len) {
-		c->answer = malloc(len);
-		memcpy(c->answer, data, len);
-		if (c->damage_answer)
-			c->answer[len - 1] ^= 1;
-	}
-	c->answer_len = len;
-	if (c->lose_answer)
-		c->err = -ETIMEDOUT;
-	c->back = (struct reactor_deferred){.call = back};
-	reactor_defer(reactor, &c->back);
-}
-
-static struct carried *carry(struct end *from, struct store_wire_ask *a)
-{
-	struct carried *c = calloc(1, sizeof(*c));
-
-	c->from = from;
-	c->data = malloc(a->len);
-	memcpy(c->data, a->data, a->len);
-	c->heard = (struct store_wire_heard){.to_owner = a->to_owner, .data = c->data, .len = a->len};
-	c->there = (struct reactor_deferred){.call = there};
-	return c;
-}
-
-static bool take(unsigned *count)
-{
-	if (!*count)
-		return false;
-	--*count;
-	return true;
-}
-
-static void ask(struct store_wire *w, struct store_wire_ask *a)
-{
-	struct end *from = end_of(w);
-	struct carried *c = carry(from, a);
-
-	from->asks++;
-	c->ask = a;
-	if (from->deaf || take(&from->lose_questions)) {
-		c->err = from->deaf ? 0 : -ETIMEDOUT;
-		c->back = (struct reactor_deferred){.call = back};
-		reactor_defer(reactor, &c->back);
-		return;
-	}
-	c->lose_answer = take(&from->lose_answers);
-	c->damage_answer = take(&from->damage_answers);
-	if (take(&from->twice)) {
-		struct carried *second = carry(from, a);
-
-		reactor_defer(reactor, &second->there);
-	}
-	reactor_defer(reactor, &c->there);
-}
-
-static const struct store_wire_ops ops = {.owns = owns, .epoch = epoch, .ask = ask, .answer = answer};
+static struct play_end owner, standby;
 
 /* ---- who calls, and who serves ---- */
 
@@ -221,20 +90,20 @@ static void some_turns(unsigned count)
 		assert_true(reactor_turn(reactor, 0) >= 0);
 }
 
-static void plug_in(struct end *e, struct end *other, bool is_owner)
+static void plug_in(struct play_end *e, struct play_end *other, bool is_owner)
 {
 	struct peer_options options = {.reactor = reactor, .gone = on_gone};
 
-	*e = (struct end){.base = {&ops}, .other = other, .owns = is_owner, .epoch = EPOCH};
+	play_end_init(e, other, reactor, is_owner, EPOCH);
 	assert_int_equal(peer_create(&options, &e->peer), 0);
-	peer_wire(e->peer)->up(peer_wire(e->peer)->arg, &e->base);
+	play_end_up(e);
 }
 
-static void unplug(struct end *e)
+static void unplug(struct play_end *e)
 {
 	peer_stop(e->peer);
 	some_turns(5);
-	peer_wire(e->peer)->down(peer_wire(e->peer)->arg, &e->base);
+	play_end_down(e);
 	peer_destroy(e->peer);
 }
 
@@ -499,11 +368,9 @@ static void call_as(uint64_t caller, uint64_t number, uint64_t floor)
 		.number = number,
 		.floor = floor};
 	struct store_wire_ask a = {.to_owner = true, .data = bytes, .len = sizeof(bytes)};
-	struct carried *c;
 
 	peer_encode(&m, bytes, sizeof(bytes));
-	c = carry(&standby, &a);
-	reactor_defer(reactor, &c->there);
+	play_say(&standby, &a);
 	some_turns(5);
 }
 

@@ -7,99 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include "array/peer_scsi.h"
+#include "tests/support/playwire.h"
 #include "tests/support/test.h"
 
 #define EPOCH 3u
 
 struct end {
-	struct store_wire base;
-	struct peer *peer;
+	struct play_end wire;
 	struct peer_scsi *scsi;
-	struct end *other;
-	bool owns;
-	uint64_t epoch;
-};
-
-struct carried {
-	struct store_wire_heard heard;
-	struct end *from;
-	struct store_wire_ask *ask;
-	uint8_t *answer;
-	size_t answer_len;
-	struct reactor_deferred there, back;
 };
 
 static struct reactor *reactor;
 static struct end owner, standby;
-static struct store_wire_heard *unanswered; /* that arrived last */
-
-/* ---- the wire ---- */
-
-static struct end *end_of(struct store_wire *w)
-{
-	return container_of(w, struct end, base);
-}
-
-static bool owns(struct store_wire *w)
-{
-	return end_of(w)->owns;
-}
-
-static uint64_t epoch(struct store_wire *w)
-{
-	return end_of(w)->epoch;
-}
-
-static void back(struct reactor_deferred *d)
-{
-	struct carried *c = container_of(d, struct carried, back);
-
-	c->ask->answer_count = 0;
-	if (c->answer_len)
-		c->ask->answers[c->ask->answer_count++] =
-			(struct store_wire_answer){c->answer, c->answer_len};
-	c->ask->asked(c->ask, 0);
-	free(c->answer);
-	free(c);
-}
-
-static void there(struct reactor_deferred *d)
-{
-	struct carried *c = container_of(d, struct carried, there);
-	struct end *to = c->from->other;
-	const struct store_wire_user *user = peer_wire(to->peer);
-
-	unanswered = &c->heard;
-	user->heard(user->arg, &to->base, &c->heard);
-}
-
-static void answer(struct store_wire *w, struct store_wire_heard *h, const void *data, size_t len)
-{
-	struct carried *c = container_of(h, struct carried, heard);
-
-	(void)w;
-	unanswered = NULL;
-	if (len) {
-		c->answer = malloc(len);
-		memcpy(c->answer, data, len);
-	}
-	c->answer_len = len;
-	c->back.call = back;
-	reactor_defer(reactor, &c->back);
-}
-
-static void ask(struct store_wire *w, struct store_wire_ask *a)
-{
-	struct carried *c = calloc(1, sizeof(*c));
-
-	c->from = end_of(w);
-	c->ask = a;
-	c->heard = (struct store_wire_heard){.to_owner = a->to_owner, .data = a->data, .len = a->len};
-	c->there.call = there;
-	reactor_defer(reactor, &c->there);
-}
-
-static const struct store_wire_ops ops = {.owns = owns, .epoch = epoch, .ask = ask, .answer = answer};
 
 /* ---- the owner's target ---- */
 
@@ -204,19 +123,19 @@ static void some_turns(unsigned count)
 
 static void plug_in(struct end *e, struct end *other, bool is_owner)
 {
-	*e = (struct end){.base = {&ops}, .other = other, .owns = is_owner, .epoch = EPOCH};
-	assert_int_equal(peer_scsi_create(&e->peer, reactor, &e->scsi), 0);
-	peer_wire(e->peer)->up(peer_wire(e->peer)->arg, &e->base);
+	play_end_init(&e->wire, &other->wire, reactor, is_owner, EPOCH);
+	assert_int_equal(peer_scsi_create(&e->wire.peer, reactor, &e->scsi), 0);
+	play_end_up(&e->wire);
 }
 
 static void unplug(struct end *e)
 {
-	peer_stop(e->peer);
+	peer_stop(e->wire.peer);
 	some_turns(5);
 	peer_scsi_serve(e->scsi, NULL);
-	peer_wire(e->peer)->down(peer_wire(e->peer)->arg, &e->base);
+	play_end_down(&e->wire);
 	peer_scsi_destroy(e->scsi);
-	peer_destroy(e->peer);
+	peer_destroy(e->wire.peer);
 }
 
 static int setup(void **state)
@@ -330,7 +249,7 @@ TEST(what_the_owner_refuses_for_good_is_not_tried_again)
 		assert_int_equal(c.base.data_len, 0);
 		assert_int_equal(run(&c, SCSI_FROM_INITIATOR, 24), rows[i].told);
 	}
-	peer_serve(owner.peer, PEER_SCSI, false, NULL, NULL); /* one that has no such calls */
+	peer_serve(owner.wire.peer, PEER_SCSI, false, NULL, NULL); /* one that has no such calls */
 	assert_int_equal(run(&c, SCSI_TO_INITIATOR, 100), -ESHUTDOWN);
 }
 
@@ -347,9 +266,9 @@ TEST(what_may_have_been_carried_out_is_told_as_that)
 	begin(&c, SCSI_FROM_INITIATOR, 24);
 	some_turns(5);
 	assert_non_null(waiting);
-	standby.owns = true; /* it takes the array over */
-	standby.epoch = EPOCH + 1;
-	peer_abandon(standby.peer);
+	standby.wire.owns = true; /* it takes the array over */
+	standby.wire.epoch = EPOCH + 1;
+	peer_abandon(standby.wire.peer);
 	assert_int_equal(await(&c), -ETIMEDOUT);
 	reply.sense_len = 0;
 	carry_out(waiting); /* the one before ends it all the same */
@@ -363,7 +282,7 @@ TEST(without_an_owner_or_its_target_a_command_ends_at_once)
 	peer_scsi_serve(owner.scsi, NULL);
 	assert_int_equal(lost_all, 1);
 	assert_int_equal(run(&c, SCSI_TO_INITIATOR, 100), -ESHUTDOWN);
-	standby.epoch = 0;
+	standby.wire.epoch = 0;
 	assert_int_equal(run(&c, SCSI_TO_INITIATOR, 100), -ESHUTDOWN);
 	assert_int_equal(executed, 0);
 }
@@ -377,12 +296,12 @@ TEST(a_command_may_outlive_the_wire_it_came_by)
 	begin(&c, SCSI_TO_INITIATOR, 100);
 	some_turns(5);
 	assert_non_null(waiting);
-	peer_wire(owner.peer)->down(peer_wire(owner.peer)->arg, &owner.base);
+	play_end_down(&owner.wire);
 	assert_int_equal(lost_all, 1); /* whose nexuses they were is gone */
 	carry_out(waiting);
-	assert_non_null(unanswered);
-	peer_stop(standby.peer);
-	answer(&owner.base, unanswered, NULL, 0); /* the wire's end */
+	assert_non_null(owner.wire.unanswered);
+	peer_stop(standby.wire.peer);
+	owner.wire.base.ops->answer(&owner.wire.base, owner.wire.unanswered, NULL, 0); /* the wire's end */
 	assert_int_equal(await(&c), -EAGAIN);
 }
 
@@ -399,7 +318,7 @@ TEST(the_end_of_a_session_is_told)
 	assert_memory_equal(lost.isid, c.base.isid, sizeof(lost.isid));
 	assert_int_equal(lost.port, 2);
 	assert_int_equal(lost_all, 0);
-	peer_stop(standby.peer);
+	peer_stop(standby.wire.peer);
 	memset(&lost, 0, sizeof(lost));
 	to->lost(to->ctx, &c.base);
 	some_turns(5);
@@ -436,7 +355,7 @@ TEST(what_is_no_command_is_refused_and_reaches_no_target)
 						  .patience_ms = 60000,
 						  .done = answered}};
 
-			peer_call(standby.peer, &raw.base);
+			peer_call(standby.wire.peer, &raw.base);
 			while (!raw.over)
 				assert_true(reactor_turn(reactor, 1000) >= 0);
 			assert_int_equal(raw.err, -EINVAL);
