@@ -15,7 +15,8 @@
 #include "array/iscsi/address.h"
 #include "array/util/clock.h"
 
-#define LIVES_MS 6000u /* a card is written every second or two */
+#define LIVES_MS     6000u /* a card is written every second or two */
+#define ADDRESSES_MS 500u  /* this machine's may change, and are asked for no oftener */
 
 struct pair {
 	struct reactor *reactor;
@@ -28,6 +29,7 @@ struct pair {
 	struct card own, other;
 	struct iscsi_portal portals[CONFIG_PORTALS_MAX];
 	unsigned portal_count;
+	uint64_t portals_ms; /* our card has had them since then; 0: it has not */
 	bool known, lives, gone;
 	bool silent;                 /* a store saw its card for seconds, and no change */
 	bool fenced;                 /* it was locked out, and its card has not changed since */
@@ -88,6 +90,11 @@ static void add_all(struct card *c, int family, uint16_t port, uint16_t group)
 /* Where hosts find us; a portal that sends them elsewhere is none of ours. Under the lock. */
 static void portals_now(struct pair *p)
 {
+	uint64_t now = clock_boot_ms();
+
+	if (p->portals_ms && now - p->portals_ms < ADDRESSES_MS)
+		return;
+	p->portals_ms = now;
 	p->own.portal_count = 0;
 	memset(p->own.portals, 0, sizeof(p->own.portals));
 	for (unsigned i = 0; i < p->portal_count; i++) {
@@ -370,6 +377,7 @@ void pair_set_portals(struct pair *p, const struct iscsi_portal *portals, unsign
 	pthread_mutex_lock(&p->lock);
 	memcpy(p->portals, portals, count * sizeof(portals[0]));
 	p->portal_count = count;
+	p->portals_ms = 0;
 	pthread_mutex_unlock(&p->lock);
 }
 

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What two controllers tell each other of themselves, as anybody who may write to the pool could have written it; and whether they
  * fit together. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "array/card.h"
 #include "array/pair.h"
+#include "array/util/clock.h"
 #include "tests/support/test.h"
 
 static struct card a_card(unsigned number)
@@ -251,6 +256,64 @@ static void read_at(const struct card *c, uint64_t still_ms, struct pair_look *l
 	pair_look(pair, look);
 }
 
+/* ---- this machine's addresses, which the test plays ---- */
+
+static unsigned addresses_asked, addresses;
+
+int getifaddrs(struct ifaddrs **all)
+{
+	static struct sockaddr_in address[2];
+	static struct ifaddrs list[2];
+
+	addresses_asked++;
+	for (unsigned i = 0; i < addresses; i++) {
+		address[i].sin_family = AF_INET;
+		address[i].sin_addr.s_addr = htonl(0xC0000201 + i); /* 192.0.2.1 */
+		list[i] = (struct ifaddrs){.ifa_addr = (struct sockaddr *)(void *)&address[i],
+			.ifa_flags = IFF_UP,
+			.ifa_next = i + 1 < addresses ? &list[i + 1] : NULL};
+	}
+	*all = addresses ? list : NULL;
+	return 0;
+}
+
+void freeifaddrs(struct ifaddrs *all)
+{
+	(void)all;
+}
+
+/* A move looks every 20 ms. */
+TEST(a_machines_addresses_are_asked_for_now_and_then_and_are_those_of_now)
+{
+	const struct iscsi_portal everywhere = {.address = "0.0.0.0", .port = 3260, .group = 7};
+	const struct timespec pause = {.tv_nsec = 10000000};
+	struct pair_look look;
+	uint64_t begun_ms;
+
+	begin(1);
+	addresses = 1;
+	pair_set_portals(pair, &everywhere, 1);
+	addresses_asked = 0;
+	begun_ms = clock_boot_ms();
+	for (unsigned i = 0; i < 1000; i++) {
+		pair_look(pair, &look);
+		assert_int_equal(look.own.portal_count, 1);
+		assert_string_equal(look.own.portals[0].address, "192.0.2.1");
+	}
+	assert_true(addresses_asked <= 2 + (clock_boot_ms() - begun_ms) / 500);
+	addresses = 2;
+	do {
+		nanosleep(&pause, NULL);
+		pair_look(pair, &look);
+	} while (look.own.portal_count != 2);
+	assert_string_equal(look.own.portals[1].address, "192.0.2.2");
+	addresses = 0;
+	pair_set_portals(pair, &everywhere, 1); /* the configuration was read again */
+	pair_look(pair, &look);
+	assert_int_equal(look.own.portal_count, 0);
+	end();
+}
+
 /* Each move has a new connection to Ceph, which has seen no card change yet. */
 TEST(a_card_that_differs_from_what_the_store_before_saw_has_changed)
 {
@@ -376,6 +439,7 @@ int main(void)
 		cmocka_unit_test(the_other_one_is_gone_when_it_was_locked_out),
 		cmocka_unit_test(the_other_one_is_gone_when_its_process_on_this_machine_is),
 		cmocka_unit_test(our_own_card_says_what_we_are),
+		cmocka_unit_test(a_machines_addresses_are_asked_for_now_and_then_and_are_those_of_now),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
