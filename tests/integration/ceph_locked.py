@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What lasts over a change of the owner, whichever way that comes: a locked copy stays locked, also where the clock of the new owner's
+machine is a month ahead; and images whose deletion was under way in Ceph go, and no others."""
+import json
+import os
+import signal
+import socket
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ceph_controllers import (BLOCK, HOSTS, Session, block_of, end_well, read10, removed_at_the_end, run_step, stands_by,  # noqa: E402
+                              start, wait_until, write10)
+from ceph_roles import has_moved, move_of, moving, order, refused  # noqa: E402
+from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
+from umbra_initiator import Channel, Session as HostSession  # noqa: E402
+from umbra_lab import run_ctl  # noqa: E402
+
+DAY_MS = 24 * 3600 * 1000
+OLD, NEW, OTHER = block_of(1), block_of(2), block_of(3)  # what the copy holds, what the LUN holds since, what an attack writes
+OBJECTS, OBJECT_BLOCKS = 600, (4 << 20) // BLOCK         # of an image whose deletion takes a moment
+
+
+def ahead_file(controller):
+    return os.path.join(controller.dir, 'ahead')
+
+
+def with_a_clock_to_set(controller):
+    controller.popen = {'env': dict(os.environ, LD_PRELOAD=os.environ['UMBRA_CLOCK_AHEAD'], UMBRA_TEST_AHEAD=ahead_file(controller),
+                                    ASAN_OPTIONS='verify_asan_link_order=0')}
+
+
+def set_ahead(*controllers):
+    for controller in controllers:
+        with open(ahead_file(controller), 'w'):
+            pass
+
+
+def set_back(*controllers):
+    for controller in controllers:
+        if os.path.exists(ahead_file(controller)):
+            os.unlink(ahead_file(controller))
+
+
+def unix_ms(controller):
+    """By umbrad's clock."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(PATIENCE_S)
+        peer.connect(controller.socket)
+        peer.sendall(b'{"jsonrpc":"2.0","id":1,"method":"stats","params":{}}\n')
+        with peer.makefile() as lines:
+            return json.loads(lines.readline())['result']['unix_ms']
+
+
+# ---- the locked copy
+
+
+def lock_of(controller):
+    shown = controller.ctl('set', 'show', 'locked')
+    return {name: shown[name] for name in ('state', 'locked_until_unix_ms')}, shown['lock_left_ms']
+
+
+def it_holds(owner, shadow, lock):
+    """Nobody who asks the owner frees or changes it; it is there, and holds what it held."""
+    now, left_ms = lock_of(owner)
+    assert now == lock and 13 * DAY_MS < left_ms <= 14 * DAY_MS, (now, left_ms, lock)
+    for command in (('set', 'delete', 'locked'), ('shadow', 'delete', shadow), ('shadow', 'break', shadow)):
+        assert 'locked' in refused(owner, *command), command
+    earlier = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime((lock['locked_until_unix_ms'] - DAY_MS) / 1000))
+    refused(owner, 'set', 'lock', 'locked', '--until', earlier)
+    host = HostSession(owner, iqn=HOSTS['a'])
+    reply = Channel(host).ask('delete', lun_id=bytes.fromhex(shadow))
+    assert reply.status != 'ok', reply.fields
+    host.close()
+    session = Session(owner, 'a', 3)
+    assert session.do(9, write10(0, 1), out=OTHER)[0] != 0
+    assert session.read(9, 0) == OLD and session.read(1, 0) == NEW
+    session.close()
+    assert [one['id'] for one in owner.ctl('shadow', 'list')['shadows']] == [shadow]
+    assert lock_of(owner)[0] == lock
+
+
+def served_by(other):
+    session = Session(other, 'a', 2)
+    wait_until('the other one serves', lambda: session.do(1, read10(0, 1), length=BLOCK)[0] == 0)
+    session.close()
+
+
+def killed(owner, other):
+    owner.kill9()
+    served_by(other)
+    owner.start()
+
+
+def frozen(owner, other):
+    owner.process.send_signal(signal.SIGSTOP)
+    served_by(other)
+    owner.process.send_signal(signal.SIGCONT)
+    wait_until('it stands by', lambda: owner.role() == 'standby')
+
+
+def moved(owner, other):
+    owner.ctl('controller', 'move', '--force')
+    assert (owner.role(), other.role()) == ('standby', 'owner')
+
+
+def moved_here(owner, other):
+    other.ctl('controller', 'move')
+    has_moved(owner, other)
+
+
+def a_locked_copy_stays_locked(one, two, cluster):
+    """The next owner's clock is a month ahead when it takes the array, and is set back once; the machine of the one before has the right time."""
+    owner, other = order(one, two)
+    session = Session(owner, 'a')
+    session.write(1, 0, OLD)
+    session.close()
+    owner.ctl('set', 'create', 'locked', 'data')
+    (shadow,) = [shadow['id'] for shadow in owner.ctl('shadow', 'list')['shadows']]
+    owner.ctl('shadow', 'map', shadow, 'a', '--number', '9')
+    owner.ctl('set', 'lock', 'locked', '--for', '14d')
+    session = Session(owner, 'a')
+    session.write(1, 0, NEW)
+    session.close()
+    lock = lock_of(owner)[0]
+    images = cluster.images()
+    it_holds(owner, shadow, lock)
+    for change in (killed, moved, frozen, moved_here):
+        owner, other = order(one, two)
+        wait_until('it is there', lambda owner=owner: owner.ctl('status')['controller']['other']['lives'])
+        before = unix_ms(owner)
+        set_ahead(other)
+        assert unix_ms(other) > before + 29 * DAY_MS, 'the clock was not set forward'
+        change(owner, other)
+        it_holds(other, shadow, lock)
+        other.kill9() if change is moved else None  # and it begins with that clock
+        if change is moved:
+            served_by(owner)
+            it_holds(owner, shadow, lock)
+            other.start()
+            moved_here(owner, other)
+            it_holds(other, shadow, lock)
+        set_back(other)
+        it_holds(other, shadow, lock)
+        print(f'{change.__name__}: it is locked', flush=True)
+    assert set(cluster.images()) == set(images)
+
+
+# ---- deletions
+
+
+def fill(session, number):
+    for at in range(OBJECTS):
+        session.write(number, at * OBJECT_BLOCKS, NEW)
+
+
+def what_is_being_deleted_goes(one, two, cluster):
+    """The array is moved, then its owner killed, while images are being deleted."""
+    kept = set(cluster.images())
+    for change in (moving, None):
+        owner, other = order(one, two)
+        session, told = Session(owner, 'a'), set()
+        for number in (11, 12, 13):
+            owner.ctl('lun', 'create', f'gone{number}', '--size', '4G')
+            owner.ctl('map', f'gone{number}', 'a', '--number', str(number))
+            fill(session, number)
+            owner.ctl('unmap', f'gone{number}', 'a')
+        session.close()
+        assert len(set(cluster.images()) - kept) == 3
+        for number in (11, 12, 13):
+            owner.ctl('lun', 'delete', f'gone{number}')
+        if change:
+            move = moving(owner)
+            while move.poll() is None:
+                told.add(move_of(owner)['text'])
+                time.sleep(0.02)
+            out, error = move.communicate(timeout=PATIENCE_S)
+            assert move.returncode == 0, (out, error)
+            print(f'the move waited for: {sorted(told - {""})}; of {len(set(cluster.images()) - kept)} images nobody had begun')
+        else:
+            owner.kill9()
+        served_by(other)
+        wait_until('what was deleted is gone', lambda: set(cluster.images()) == kept)
+        assert not cluster.rbd('trash', 'ls', cluster.pool).stdout.split()
+        session = Session(other, 'a')
+        assert session.read(1, 0) == NEW and session.read(9, 0) == OLD
+        session.close()
+        if not change:
+            owner.start()
+        stands_by(Session(owner, 'a', 4))
+
+
+def main():
+    skip_without_store()
+    end_in_order()
+    with Cluster() as cluster:
+        run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
+        one, two = start(cluster, {'copysets': {'number_rest': '1ms'}}, with_a_clock_to_set)
+        with removed_at_the_end(one, two):
+            for name, iqn in HOSTS.items():
+                one.ctl('host', 'add', name, '--iqn', iqn, '--control-without-chap')
+            one.ctl('lun', 'create', 'data', '--size', '64M')
+            one.ctl('map', 'data', 'a', '--number', '1')
+            wait_until('the hosts are known there', lambda: len(two.ctl('host', 'list')['hosts']) == 2)
+            for step in (a_locked_copy_stays_locked, what_is_being_deleted_goes):
+                run_step(step, one, two, cluster)
+            end_well(one, two)
+
+
+if __name__ == '__main__':
+    main()
