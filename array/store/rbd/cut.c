@@ -141,7 +141,7 @@ static void monitors_done(struct rbd_job *job)
 		m->taken = true; /* also if it fails: something of it may be there */
 		m->job.work = snap_work;
 		m->job.done = snap_done;
-		rbd_work(&c->s->workers, RBD_LANE_SHORT, &m->job);
+		rbd_work(&c->s->workers, RBD_LANE_CUT, &m->job);
 	}
 }
 
@@ -158,7 +158,7 @@ static void open_ended(struct rbd_cut *c, int err)
 	}
 	c->job.work = monitors_work;
 	c->job.done = monitors_done;
-	rbd_work(&c->s->workers, RBD_LANE_SHORT, &c->job);
+	rbd_work(&c->s->workers, RBD_LANE_CUT, &c->job);
 }
 
 static void opened(struct rbd_waiter *w, int err)

@@ -61,7 +61,8 @@ int rbd_cluster_room(struct rbd_cluster *c, const char *pool, struct rbd_room *o
 
 /* ---- workers.c: threads for what blocks ---- */
 enum rbd_lane {
-	RBD_LANE_SHORT, /* opening, snapshots, clones: one monitor round each; as many at a time as a large set has LUNs */
+	RBD_LANE_CUT,     /* the snapshots of a cut, as many at a time as a large set has LUNs: hosts wait */
+	RBD_LANE_SHORT,   /* opening, clones, removing snapshots: a monitor round each, as many at a time */
 	RBD_LANE_LOOK,    /* counting what is mapped, the pool's statistics */
 	RBD_LANE_RECLAIM, /* deleting images */
 	RBD_LANE_HYDRATE,

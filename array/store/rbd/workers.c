@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Threads for what blocks. A lane is a queue with threads of its own, made when they are needed, so that a deletion of hours
- * is in nobody's way and the snapshots of a large set all begin at once. Results come back by reactor_post.
+ * is in nobody's way, and the snapshots of a large set all begin at once, whatever else is under way. Results come back by
+ * reactor_post.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -9,8 +10,11 @@
 #include <signal.h>
 #include <stdlib.h>
 
-static const unsigned lane_threads[RBD_LANES] = {
-	[RBD_LANE_SHORT] = 64, [RBD_LANE_LOOK] = 4, [RBD_LANE_RECLAIM] = 2, [RBD_LANE_HYDRATE] = 4};
+static const unsigned lane_threads[RBD_LANES] = {[RBD_LANE_CUT] = 64,
+	[RBD_LANE_SHORT] = 64,
+	[RBD_LANE_LOOK] = 4,
+	[RBD_LANE_RECLAIM] = 2,
+	[RBD_LANE_HYDRATE] = 4};
 
 struct thread_arg {
 	struct rbd_workers *w;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who owns an array in Ceph: one umbrad at a time, and who has lost it writes nothing, acknowledges nothing, and knows it. What an
- * opening leaves alone, and what it sweeps.
+ * opening leaves alone, and what it sweeps. What a cut does not wait for.
  */
 #include <errno.h>
 #include <signal.h>
@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "array/reactor/reactor.h"
 #include "array/store/module.h"
+#include "array/store/rbd/rbd.h"
 #include "array/store/store.h"
 #include "tests/support/test.h"
 
@@ -302,6 +303,63 @@ TEST(an_image_whose_deletion_rests_is_closed_with_the_store)
 	assert_int_not_equal(run("rbd", "info rests.lun-1"), 0);
 }
 
+/* ---- what else is under way at a cut */
+
+#define OTHERS    200u /* more than there are threads for */
+#define CUT_MAX_S 60
+
+static pthread_mutex_t let_go = PTHREAD_MUTEX_INITIALIZER;
+static unsigned others_done;
+
+static void other_work(struct rbd_job *job)
+{
+	(void)job;
+	pthread_mutex_lock(&let_go);
+	pthread_mutex_unlock(&let_go);
+}
+
+static void other_done(struct rbd_job *job)
+{
+	(void)job;
+	others_done++;
+}
+
+TEST(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile)
+{
+	static struct rbd_job others[OTHERS];
+	struct store_disk *disks[2];
+	struct store_cut cut = {.disks = disks, .count = 2};
+	uint8_t buf[BLOCK] = {1};
+	struct store *s;
+	struct fault f = {0};
+	struct wait w = {0};
+	time_t end = time(NULL) + CUT_MAX_S;
+	bool in_time;
+
+	create("busy");
+	assert_int_equal(open_it("busy", &s, &f), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(make_disk(s, &disks[i]), 0);
+		assert_int_equal(io(disks[i], STORE_WRITE, buf), 0); /* its image is open */
+	}
+	pthread_mutex_lock(&let_go);
+	for (unsigned i = 0; i < OTHERS; i++) {
+		others[i] = (struct rbd_job){.work = other_work, .done = other_done};
+		rbd_work(&rbd_store_of(s)->workers, RBD_LANE_SHORT, &others[i]);
+	}
+	s->ops->cut(s, &cut, ended, &w);
+	while (!w.done && time(NULL) < end)
+		reactor_turn(reactor, 100);
+	in_time = w.done;
+	pthread_mutex_unlock(&let_go);
+	assert_int_equal(wait_for(&w), 0);
+	s->ops->cut_drop(&cut);
+	while (others_done < OTHERS)
+		assert_true(reactor_turn(reactor, 100) >= 0);
+	close_it(s);
+	assert_true(in_time);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +369,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_catalogue_that_misses_a_disk_is_refused_and_no_image_is_swept),
 		cmocka_unit_test(images_that_no_record_names_are_swept_and_others_are_left_alone),
 		cmocka_unit_test(an_image_whose_deletion_rests_is_closed_with_the_store),
+		cmocka_unit_test(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile),
 	};
 	struct reactor_options o = {.workers = 1};
 
