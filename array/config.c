@@ -500,6 +500,40 @@ static bool section_seen(const struct reading *r, const char *section)
 	return false;
 }
 
+/* Does the place lie in the directory, or is it the same? */
+static bool within(const char *directory, const char *place)
+{
+	for (;;) {
+		while (*directory == '/' && *place == '/' && directory[1] == '/')
+			directory++;
+		while (*directory == '/' && *place == '/' && place[1] == '/')
+			place++;
+		if (!*directory || *directory != *place)
+			break;
+		directory++;
+		place++;
+	}
+	directory += strspn(directory, "/");
+	return !*directory && (!*place || *place == '/' || place[-1] == '/');
+}
+
+/* A second copy that is lost with the first, or that is not made at all, is worse than none: somebody relies on it. */
+static int check_mirror(struct reading *r)
+{
+	const struct config *c = r->config;
+
+	if (c->pool_log_mirror && !c->pool_meta_mirror[0])
+		return fault_set(r->fault, -EINVAL,
+			"%s: log_mirror is for the mirror, and [pool] has none: add meta_mirror = DIRECTORY on another disk, or remove log_mirror.",
+			r->path);
+	if (c->pool_meta_mirror[0] &&
+		(within(c->pool_path, c->pool_meta_mirror) || within(c->pool_meta_mirror, c->pool_path)))
+		return fault_set(r->fault, -EINVAL,
+			"%s: meta_mirror and the pool's path lie in one another, and would be lost together: name a directory on another disk.",
+			r->path);
+	return 0;
+}
+
 /* One place for the data, and no doubt which. */
 static int check_store(struct reading *r)
 {
@@ -524,7 +558,7 @@ static int check_store(struct reading *r)
 			r->path);
 	if (!c->rbd_array[0])
 		snprintf(c->rbd_array, sizeof(c->rbd_array), "%s", STORE_MODULE_ARRAY);
-	return 0;
+	return check_mirror(r);
 }
 
 /* Another controller's portals are told to hosts as they stand here. */

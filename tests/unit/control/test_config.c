@@ -114,6 +114,24 @@ TEST(a_store_that_is_not_one_place_is_refused)
 	}
 }
 
+TEST(a_mirror_that_is_none_is_refused)
+{
+	static const char *const inside[] = {"/srv/umbra", "/srv/umbra/", "/srv//umbra/mirror", "/srv", "/"};
+	char text[256];
+
+	assert_int_equal(load("[pool]\npath = /srv/umbra\nlog_mirror = yes\n"), -EINVAL);
+	assert_non_null(strstr(fault.text, "add meta_mirror = DIRECTORY"));
+	assert_int_equal(load("[pool]\npath = /srv/umbra\nlog_mirror = no\n"), 0);
+	for (unsigned i = 0; i < sizeof(inside) / sizeof(inside[0]); i++) {
+		snprintf(text, sizeof(text), "[pool]\npath = /srv/umbra\nmeta_mirror = %s\n", inside[i]);
+		assert_int_equal(load(text), -EINVAL);
+		assert_non_null(strstr(fault.text, "would be lost together"));
+	}
+	assert_int_equal(
+		load("[pool]\npath = /srv/umbra\nmeta_mirror = /srv/umbra-mirror\nlog_mirror = yes\n"), 0);
+	assert_int_equal(load("[pool]\npath = /srv/umbra/\nmeta_mirror = /srv/umbr\n"), 0);
+}
+
 TEST(portals_have_groups_and_redirections)
 {
 	assert_int_equal(load("[pool]\npath = /a\n[iscsi]\n"
@@ -412,6 +430,7 @@ int main(void)
 		cmocka_unit_test(a_full_file_is_taken),
 		cmocka_unit_test(the_store_may_be_rbd),
 		cmocka_unit_test(a_store_that_is_not_one_place_is_refused),
+		cmocka_unit_test(a_mirror_that_is_none_is_refused),
 		cmocka_unit_test(portals_have_groups_and_redirections),
 		cmocka_unit_test(what_is_left_out_has_defaults),
 		cmocka_unit_test(what_is_wrong_is_refused_with_its_line),
