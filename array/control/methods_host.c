@@ -215,7 +215,27 @@ static void host_set_done(struct array_call *call)
 		mgmt_fault(c, call->fault.err, &call->fault);
 		return;
 	}
-	mgmt_result(c, call->host ? host_json(call->host) : json_object());
+	mgmt_result(c, mgmt_warned(c, call->host ? host_json(call->host) : json_object()));
+}
+
+/* An initiator recovers its session without a look at which LUNs there are, whatever host it has become. */
+static void warn_of_leaving(struct mgmt_call *c, const struct host *h, const struct host_record *record)
+{
+	const struct host_record *old = host_record_of(h);
+
+	for (unsigned i = 0; i < old->iqn_count; i++) {
+		bool stays = false;
+
+		for (unsigned j = 0; j < record->iqn_count; j++)
+			stays = stays || strcmp(old->iqns[i], record->iqns[j]) == 0;
+		if (stays || !host_initiator_leaves(h, old->iqns[i]))
+			continue;
+		snprintf(c->warning, sizeof(c->warning),
+			"%.100s is logged in and keeps its disks: as another host's initiator it would write to that host's LUNs "
+			"under their numbers. Take them offline and log it out there before it gets another host",
+			old->iqns[i]);
+		return;
+	}
 }
 
 static void host_set_method(struct mgmt_call *c)
@@ -227,6 +247,7 @@ static void host_set_method(struct mgmt_call *c)
 		struct host *h = host_find(c->array, name);
 		if (!h)
 			h = host_find_iqn(c->array, name);
+		warn_of_leaving(c, h, &record);
 		c->call.done = host_set_done;
 		host_update(h, &record, &c->call);
 	}
@@ -279,6 +300,11 @@ static void host_delete_method(struct mgmt_call *c)
 
 	if (!h)
 		return;
+	if (host_has_rests(h))
+		snprintf(c->warning, sizeof(c->warning),
+			"host %.64s may show disks still that were unmapped not long ago, and with it is forgotten which numbers "
+			"they had. Rescan there, or log it out, before its initiator gets LUNs again",
+			host_record_of(h)->name);
 	c->call.done = mgmt_done;
 	host_delete(h, &c->call);
 }

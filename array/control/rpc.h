@@ -48,7 +48,7 @@ struct mgmt_call {
 	uint8_t set_id[UP_ID_BYTES];
 	struct set_taking taking;
 	struct lun *lun;   /* held, or NULL */
-	char warning[240]; /* empty, or what goes with the result as "warning" */
+	char warning[320]; /* empty, or what goes with the result as "warning" */
 };
 
 /* Ends the call. result: moved; NULL means that there was no memory. */

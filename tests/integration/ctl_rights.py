@@ -64,6 +64,29 @@ def a_number_rests_over_restarts():
     print('ok a number rests over restarts')
 
 
+def an_initiator_that_leaves_its_host_is_warned_of():
+    """As another host's it would take that one's LUNs for its own disks: open-iscsi does not look."""
+    first, second = 'iqn.2026-01.test:first', 'iqn.2026-01.test:second'
+    with Array() as array:
+        for name in ('a', 'b'):
+            array.ctl('lun', 'create', name, '--size', '16M')
+        array.add_host('h', first, '--iqn', second)
+        assert not warned(array, 'host', 'set', 'h', '--iqn', first), 'it was not there'
+        array.ctl('map', 'a', 'h')
+        with Session(array, 'h') as session:
+            session.read(1, 0, 1)
+            assert not warned(array, 'host', 'set', 'h', '--iqn', first, '--iqn', second), 'it stays'
+            assert warned(array, 'host', 'set', 'h', '--iqn', second)
+            session.close(logout=False)
+        array.ctl('unmap', 'a', 'h')
+        assert warned(array, 'host', 'delete', 'h'), 'the numbers that rest are forgotten'
+        array.add_host('never', first)
+        array.ctl('map', 'b', 'never')
+        array.ctl('unmap', 'b', 'never')
+        assert not warned(array, 'host', 'delete', 'never'), 'it has seen no LUN'
+    print('ok an initiator that leaves its host is warned of')
+
+
 def a_lun_in_use_is_warned_of():
     with Array() as array:
         array.ctl('lun', 'create', 'data', '--size', '16M')
@@ -271,6 +294,7 @@ def main():
     a_set_is_its_hosts_whatever_the_path()
     a_rebuilt_server_has_its_copies()
     a_number_rests_over_restarts()
+    an_initiator_that_leaves_its_host_is_warned_of()
     a_lun_in_use_is_warned_of()
 
 

@@ -47,8 +47,11 @@ struct host *host_next(struct array *a, const struct host *after);
 const struct host_record *host_record_of(const struct host *h);
 unsigned host_sessions(const struct host *h);
 unsigned host_mappings(const struct host *h); /* LUNs that it sees */
-struct load *host_load(struct host *h);       /* of all its sessions since the start; the SCSI layer's */
-uint32_t host_queue(const struct host *h);    /* operations under way, of its sessions now */
+/* Who leaves its record with disks that it may show still: it takes the LUNs of another record for them. */
+bool host_initiator_leaves(const struct host *h, const char *iqn); /* it is logged in, and sees LUNs or did */
+bool host_has_rests(const struct host *h);                         /* numbers rest under which it saw LUNs */
+struct load *host_load(struct host *h);    /* of all its sessions since the start; the SCSI layer's */
+uint32_t host_queue(const struct host *h); /* operations under way, of its sessions now */
 
 /* ---- mappings --------------------------------------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "array/model/host/internal.h"
 
 static struct map **slot_of(const struct host *h, uint32_t number)
@@ -51,6 +52,31 @@ const struct map *rest_find(const struct host *h, uint32_t number, uint64_t now_
 	struct map **slot = slot_of(h, number);
 
 	return slot && *slot && (*slot)->until_ns > now_ns ? *slot : NULL;
+}
+
+bool host_has_rests(const struct host *h)
+{
+	uint64_t now = reactor_now_ns(h->array->options.reactor);
+
+	for (uint32_t i = 1; i <= ARRAY_LUN_NUMBER_MAX; i++) {
+		const struct map *rest = h->pages[i / MAP_PAGE_NUMBERS] ? rest_find(h, i, now) : NULL;
+
+		if (!h->pages[i / MAP_PAGE_NUMBERS])
+			i |= MAP_PAGE_NUMBERS - 1;
+		if (rest && (rest->seen || h->sessions > 0))
+			return true;
+	}
+	return false;
+}
+
+bool host_initiator_leaves(const struct host *h, const char *iqn)
+{
+	if (h->mappings == 0 && !host_has_rests(h))
+		return false;
+	list_for_each (node, &h->nexuses)
+		if (strcasecmp(container_of(node, struct host_nexus, link_host)->initiator, iqn) == 0)
+			return true;
+	return false;
 }
 
 /* ---- the catalogue ---------------------------------------------------------------------------------- */
