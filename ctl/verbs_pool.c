@@ -163,21 +163,26 @@ int verb_pool_restore(struct invocation *in)
 
 	if (!from)
 		return ctl_usage(in, "pool restore needs --from DIRECTORY");
+	char grown[160] = "";
 	int err = pool_restore(&options, from, ctl_flag(in, "salvage"), &done, &fault);
 
 	if (err)
 		return ctl_fail_fault(in, err, &fault);
+	if (done.capacity_bytes)
+		snprintf(grown, sizeof(grown),
+			" The pool had grown since that copy was made: its capacity is %llu MiB now, `umbractl pool grow` gives it what it had.",
+			(unsigned long long)(done.capacity_bytes >> 20));
 	return print_result(in,
-		json_pack("{s:o, s:o, s:b, s:I, s:o}", "path", json_text(options.path), "from",
+		json_pack("{s:o, s:o, s:b, s:I, s:o, s:I}", "path", json_text(options.path), "from",
 			json_text(from), "salvaged", done.salvaged, "frames", (json_int_t)done.frames, "kept",
-			json_text(done.kept)),
-		"The metadata of %s is restored; %llu frames of the log follow it.%s%s%s\n", options.path,
+			json_text(done.kept), "grown_bytes", (json_int_t)done.capacity_bytes),
+		"The metadata of %s is restored; %llu frames of the log follow it.%s%s%s%s\n", options.path,
 		(unsigned long long)done.frames,
 		done.salvaged
 			? " It is older than the data: the pool is for reading only, what was written since may be missing or "
 			  "another LUN's. Copy what you need and compare it."
 			: " Nothing that was acknowledged is missing.",
-		done.kept[0] ? " What was there before is kept as " : "", done.kept);
+		grown, done.kept[0] ? " What was there before is kept as " : "", done.kept);
 }
 
 struct check {

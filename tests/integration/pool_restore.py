@@ -25,8 +25,8 @@ def content(place, round_):
 
 
 class Restore(unittest.TestCase):
-    def begin(self, mirror=True, log=True):
-        self.array = Array(start=False, pool_options=('--capacity', '256M', '--log', '4M'))
+    def begin(self, mirror=True, log=True, options=('--capacity', '256M', '--log', '4M')):
+        self.array = Array(start=False, pool_options=options)
         self.addCleanup(self.array.remove)
         self.mirror = os.path.join(self.array.dir, 'mirror')
         if mirror:
@@ -92,6 +92,22 @@ class Restore(unittest.TestCase):
                 self.assertIn('restore', refused)
                 self.assertIn('Nothing that was acknowledged is missing', self.restore(self.mirror))
                 self.again()
+
+    def test_a_damaged_mirror_is_named_not_the_pool(self):
+        self.begin()
+        self.write(1, range(PLACES))
+        self.array.stop()
+        path = os.path.join(self.mirror, 'meta', 'data.mdb')
+        with open(path, 'r+b') as file:
+            pages = file.read()
+            for at in range(2 * BLOCK, len(pages), BLOCK):
+                if struct.unpack_from('<QxxH', pages, at) == (at // BLOCK, 2):  # a leaf: its entries' places
+                    file.seek(at + 16)
+                    file.write(b'\xff' * 8)
+        self.lose('meta')
+        said = self.restore(self.mirror, want=1)
+        self.assertIn(f'the copy in {self.mirror} is damaged', said)
+        self.assertFalse(os.path.exists(os.path.join(self.array.pool, 'meta')), 'nothing was touched')
 
     def array_refuses(self):
         with self.assertRaises(RuntimeError) as caught:
@@ -196,6 +212,23 @@ class Restore(unittest.TestCase):
         self.restore(backup)
         self.again()
         self.assertIn('older than the pool\'s data', self.restore(backup, want=1))  # it was opened since
+
+    def test_a_backup_from_before_the_pool_grew_loses_nothing(self):
+        self.begin(mirror=False, options=('--capacity', '16M', '--log', '4M'))
+        self.write(1, range(100))
+        backup = os.path.join(self.array.dir, 'backup')
+        self.array.ctl('pool', 'backup', backup)
+        self.array.ctl('pool', 'grow', '--capacity', '64M')
+        self.write(2, range(200, 600))
+        self.array.kill9()
+        self.lose('pool', 'meta')
+        self.assertIn('The pool had grown', self.restore(backup))
+        self.array.start()
+        self.verify()
+        self.assertGreaterEqual(self.status('capacity_bytes'), 500 * 65536)
+        self.array.ctl('pool', 'grow', '--capacity', '64M')
+        self.array.stop()
+        self.again()
 
     def test_a_backup_is_of_one_pool(self):
         self.begin(mirror=False)

@@ -45,11 +45,11 @@ static int make_place(const char *path, struct fault *fault)
 				 : 0;
 }
 
-/* The file `pool` is the last, as in a pool. */
+/* The file `pool` is the last, as in a pool; it is read after the copy was made, for the pool may grow meanwhile. */
 static void backup_work(struct pool_job *job)
 {
 	struct pool_backup *b = container_of(job, struct pool_backup, job);
-	struct pool_super super = b->pool->super;
+	struct pool_super super;
 	struct fault *fault = &b->request->fault;
 	struct pool_host *to;
 
@@ -59,6 +59,8 @@ static void backup_work(struct pool_job *job)
 	if (b->err)
 		return;
 	b->err = pool_meta_copy(&b->pool->meta, to);
+	if (!b->err)
+		b->err = pool_read_super(b->pool->base.host, &super, fault);
 	if (!b->err)
 		b->err = pool_super_replace(to, &super);
 	if (b->err)

@@ -73,6 +73,8 @@ struct pool_restored {
 	uint64_t frames; /* that came from a log */
 	bool salvaged;   /* older than the data: for reading only */
 	char kept[64];   /* the directory's name for what was there before, or empty */
+	uint64_t
+		capacity_bytes; /* it had grown since the copy was made: what it has now, at least what its log names; else 0 */
 };
 /* Puts metadata from `from`, a mirror or a backup, in the place of what is lost or damaged in a pool that nobody has open:
  * `pool`, `meta`, and the log when that is lost too. Blocks. -ESTALE: it, with the logs that there are, is older than the data;

@@ -30,6 +30,7 @@ struct restore {
 	struct pool_state state;         /* where it ends */
 	bool log_is_own, log_is_mirrors;
 	uint64_t frames;
+	uint64_t chunks;   /* that the log names, and so the pool has */
 	char why_old[160]; /* empty: it has everything */
 };
 
@@ -98,10 +99,18 @@ static int read_data(struct restore *r, struct fault *fault)
 static int read_source(struct restore *r, struct fault *fault)
 {
 	MDB_txn *txn;
-	int err = pool_meta_open(&r->meta, r->source, &r->super, POOL_META_CHECK, fault);
+	struct fault why = {0};
+	int err = pool_meta_open(&r->meta, r->source, &r->super, POOL_META_CHECK, &why);
 
-	if (err)
+	if (err == -EUCLEAN) /* not the pool's, of which the words speak */
+		return fault_set(fault, err,
+			"the copy in %s is damaged: use another one (`umbractl pool dump` tells what is left in it)",
+			r->from);
+	if (err) {
+		if (fault)
+			*fault = why;
 		return err;
+	}
 	err = pool_meta_begin(&r->meta, true, &txn);
 	if (!err) {
 		err = pool_meta_state(&r->meta, txn, &r->state);
@@ -130,7 +139,37 @@ struct end {
 	bool there, behind; /* it has changes that do not follow the copy's */
 	int err;
 	uint64_t sequence, frames;
+	uint64_t chunks; /* that the pool has at least */
 };
+
+/* One more than the highest chunk that the frames name: the pool may have grown since the copy was made. */
+static uint64_t chunks_named(const struct pool_replay *replay)
+{
+	uint64_t chunks = 0;
+
+	for (size_t i = 0; i < replay->count; i++) {
+		const struct pool_payload *payload = &replay->payloads[i];
+		struct pool_record record;
+		int64_t size;
+
+		for (size_t at = 0; at < payload->len; at += (size_t)size) {
+			uint64_t end = 0;
+
+			size = pool_record_decode(payload->data + at, payload->len - at, &record);
+			if (size <= 0)
+				break; /* who opens the pool finds it */
+			if (record.type == POOL_RECORD_MAP_PUT)
+				end = record.map.value.phys + 1;
+			else if (record.type == POOL_RECORD_FREE || record.type == POOL_RECORD_UNSHARE)
+				end = record.run.phys + record.run.count;
+			else if (record.type == POOL_RECORD_FREE_BLOCKS)
+				end = record.blocks.phys + 1;
+			if (end > chunks)
+				chunks = end;
+		}
+	}
+	return chunks;
+}
 
 static struct end follow_log(const struct restore *r, struct pool_host *host)
 {
@@ -146,6 +185,7 @@ static struct end follow_log(const struct restore *r, struct pool_host *host)
 		end.err = pool_log_newest(host, log, &r->super, &newest);
 	end.sequence = replay.state.applied_sequence;
 	end.frames = replay.count;
+	end.chunks = end.err ? 0 : chunks_named(&replay);
 	end.behind = replay.cut_short || replay.meta_old || newest.incarnation > replay.state.incarnation ||
 		     (newest.incarnation == replay.state.incarnation && newest.sequence > end.sequence);
 	pool_replay_free(&replay);
@@ -169,6 +209,7 @@ static void judge(struct restore *r)
 	r->log_is_mirrors = leads_on(&mirrors) && (!leads_on(&own) || mirrors.sequence > own.sequence);
 	r->log_is_own = !r->log_is_mirrors && leads_on(&own);
 	r->frames = r->log_is_mirrors ? mirrors.frames : own.frames;
+	r->chunks = r->log_is_mirrors ? mirrors.chunks : own.chunks;
 	if (r->state.incarnation < r->stamp.incarnation)
 		why = "the pool was opened, and perhaps written, after it was made";
 	else if (r->log_is_own || r->log_is_mirrors)
@@ -300,6 +341,10 @@ static int run(struct restore *r, bool salvage, struct pool_restored *out, struc
 	if (err)
 		return err;
 	judge(r);
+	if (r->super.capacity_chunks < r->chunks && r->chunks <= POOL_PHYS_MAX) {
+		r->super.capacity_chunks = r->chunks;
+		out->capacity_bytes = (r->chunks - 1) << POOL_CHUNK_SHIFT;
+	}
 	out->salvaged = r->why_old[0] != 0;
 	if (out->salvaged && !salvage)
 		return fault_set(fault, -ESTALE,
