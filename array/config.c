@@ -155,6 +155,10 @@ static char *read_line(char *buffer, int size, void *stream)
 	if (r->err || !fgets(buffer, size, r->file))
 		return NULL;
 	r->line++;
+	if (r->line == 1 && (strncmp(buffer, "\xff\xfe", 2) == 0 || strncmp(buffer, "\xfe\xff", 2) == 0)) {
+		FAIL(r, "the file is UTF-16 text: save it as UTF-8 or ASCII.");
+		return NULL;
+	}
 	if (!strchr(buffer, '\n') && !feof(r->file)) {
 		FAIL(r, "the line is longer than %d characters: shorten it (portals may be given on several lines).",
 			size - 2);

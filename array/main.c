@@ -858,6 +858,7 @@ int main(int argc, char **argv)
 	static struct daemon d;
 	struct command_line line = {.config = PLACE_CONFIG};
 	struct fault fault = {0};
+	gid_t group;
 	int code = read_command_line(argc, argv, &line);
 
 	if (code)
@@ -868,6 +869,9 @@ int main(int argc, char **argv)
 		return refuse(&fault, 2);
 	switch (line.only) {
 	case 'k':
+		if (d.config.management_group[0] &&
+			management_find_group(d.config.management_group, &group, &fault))
+			return refuse(&fault, 2);
 		printf("%s: ok\n", line.config);
 		return 0;
 	case 'u':

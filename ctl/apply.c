@@ -89,16 +89,40 @@ static bool check_names(struct plan *p, const char *kind)
 	return good;
 }
 
+struct source {
+	FILE *file;
+	bool begun, utf16;
+};
+
+/* jansson's reader: passes over the byte order mark that editors of Windows set. */
+static size_t read_source(void *buffer, size_t size, void *arg)
+{
+	struct source *s = arg;
+	size_t len = fread(buffer, 1, size, s->file);
+
+	if (s->begun)
+		return len;
+	s->begun = true;
+	s->utf16 = len >= 2 && (memcmp(buffer, "\xff\xfe", 2) == 0 || memcmp(buffer, "\xfe\xff", 2) == 0);
+	if (len >= 3 && memcmp(buffer, "\xef\xbb\xbf", 3) == 0) {
+		len -= 3;
+		memmove(buffer, (char *)buffer + 3, len);
+	}
+	return len;
+}
+
 bool plan_read(struct plan *p)
 {
 	json_error_t where;
-	FILE *file = strcmp(p->path, "-") == 0 ? stdin : fopen(p->path, "re");
+	struct source source = {.file = strcmp(p->path, "-") == 0 ? stdin : fopen(p->path, "re")};
 
-	if (!file)
+	if (!source.file)
 		return plan_wrong(p, "%s.", strerror(errno));
-	p->file = json_loadf(file, JSON_REJECT_DUPLICATES, &where);
-	if (file != stdin)
-		fclose(file);
+	p->file = json_load_callback(read_source, &source, JSON_REJECT_DUPLICATES, &where);
+	if (source.file != stdin)
+		fclose(source.file);
+	if (!p->file && source.utf16)
+		return plan_wrong(p, "it is UTF-16 text: save it as UTF-8.");
 	if (!p->file)
 		return plan_wrong(p, "line %d: %s.", where.line, where.text);
 	if (!json_is_object(p->file))

@@ -6,6 +6,7 @@
 #ifndef UMBRA_CONTROL_H
 #define UMBRA_CONTROL_H
 
+#include <sys/types.h>
 #include "array/model/array.h"
 
 struct reactor;
@@ -104,6 +105,7 @@ struct management_options {
 	const struct management_transport *transport; /* may be NULL; outlives the management */
 };
 /* -EADDRINUSE: another daemon answers there; a socket that nobody serves is replaced. */
+int management_find_group(const char *name, gid_t *gid, struct fault *fault); /* of options.group; -ENOENT */
 int management_create(const struct management_options *options, struct management **out, struct fault *fault);
 /* Calls that begin from now on are about this array. Those under way still have the one before. */
 void management_set_array(struct management *m, struct array *array);

@@ -524,18 +524,16 @@ static void accept_done(struct reactor_op *op, int result)
 
 /* ---- the socket ----------------------------------------------------------------------------------- */
 
-static int find_group(struct management *m, struct fault *fault)
+int management_find_group(const char *name, gid_t *gid, struct fault *fault)
 {
-	if (!m->options.group)
-		return 0;
-	const struct group *group = getgrnam(m->options.group);
+	const struct group *group = getgrnam(name);
+
 	if (!group)
 		return fault_set(fault, -ENOENT,
 			"The group %s of [management] group does not exist: groupadd it, or "
 			"remove the line.",
-			m->options.group);
-	m->group = group->gr_gid;
-	m->has_group = true;
+			name);
+	*gid = group->gr_gid;
 	return 0;
 }
 
@@ -661,7 +659,9 @@ int management_create(const struct management_options *options, struct managemen
 
 	if (!m)
 		return -ENOMEM;
-	int err = find_group(m, fault);
+	int err = m->options.group ? management_find_group(m->options.group, &m->group, fault) : 0;
+
+	m->has_group = m->options.group && !err;
 	if (!err)
 		err = open_socket(m, fault);
 	if (err) {

@@ -119,6 +119,13 @@ def refuses(array, files):
     refused(array, files, {'policies': [{'name': 'p', 'luns': 'data'}]}, 'policies[0]')
     refused(array, files, {'hosts': [{'name': 'other', 'iqns': ['iqn.x:o'], 'chap_secret_file': 'no-such-file'}]}, 'no-such-file')
     array.ctl('apply', os.path.join(files.directory, 'none.json'), want=1)
+    # as editors of Windows write it
+    unchanged = array.text('config', 'export').encode()
+    for written, want in ((b'\xef\xbb\xbf' + unchanged, 0), (unchanged.decode().encode('utf-16'), 1)):
+        with open(files.path, 'wb') as out:
+            out.write(written)
+        done = array.ctl('apply', files.path, '--check', want=want)
+        assert done['changes'] == 0 if want == 0 else 'UTF-16' in done['error']['message'], done
     array.ctl('apply', want=2)
     # what only umbrad can see: the steps before it stay, and the next run goes on
     half = {'luns': [{'name': 'made', 'size': '1M'}], 'mappings': [{'lun': 'made', 'host': 'db1', 'number': 1}]}

@@ -88,6 +88,10 @@ def configurations():
                 file.write(text)
             for arguments in (['--check-config'], []):
                 expect(umbrad('--config', array.config_path, *arguments), 2, re.escape(array.config_path), *words)
+        for mark, words, code in ((b'\xef\xbb\xbf' + good.encode(), 'ok', 0), (good.encode('utf-16'), ':1: .*UTF-16', 2)):
+            with open(array.config_path, 'wb') as file:
+                file.write(mark)
+            expect(umbrad('--config', array.config_path, '--check-config'), code, words)
         with socket.create_server(('127.0.0.1', 0)) as other:
             port = other.getsockname()[1]
             array.config['iscsi']['portals'] = f'127.0.0.1:{port}'
@@ -322,6 +326,15 @@ def devices():
         both(names[0] + '.device', 'became smaller', '33554432 bytes', '67108864')
         os.truncate(names[0] + '.device', 64 << 20)
         expect(run_ctl('pool', 'check', names[0], '--data-device', names[0] + '.device', check=False), 0, 'no findings')
+        expect(run_ctl('pool', 'check', names[0], check=False), 1, 'name it with --data-device')
+    with Array() as array:  # one whose data is in its directory: the device is not its own
+        array.stop()
+        device = names[1] + '.device'
+        expect(run_ctl('pool', 'check', array.pool, '--data-device', device, check=False), 1, 'is not looked at', 'leave out')
+        array.config['pool']['data_device'] = device
+        array.write_config()
+        array.start()
+        assert 'remove data_device from the configuration' in str(array.ctl('events'))
     shutil.rmtree(place)
 
 
@@ -495,6 +508,7 @@ def users():
         array.config['management']['group'] = 'no-such-group'
         array.write_config()
         expect(umbrad('--config', array.config_path), 1, 'no-such-group', 'groupadd')
+        expect(umbrad('--config', array.config_path, '--check-config'), 2, 'no-such-group', 'groupadd')
         array.config['management']['group'] = 'nogroup'
         array.write_config()
         array.start()

@@ -862,8 +862,12 @@ int pool_check_on(struct pool_host *host, const struct pool_options *options, bo
 	if (err)
 		return err;
 	if (c.super.data_device && !options->data_device)
-		return fault_set(fault, -ENXIO,
-			"the pool keeps its data on a device: name it with data_device in the configuration");
+		return fault_set(
+			fault, -ENXIO, "the pool keeps its data on a device: name it with --data-device");
+	if (!c.super.data_device && options->data_device)
+		return fault_set(fault, -EINVAL,
+			"the pool keeps its data in its directory, so %s is not looked at: leave out --data-device, or name the pool that was made with it",
+			options->data_device);
 	if (c.data && !(c.super.features_refuse & POOL_FEATURE_SUMS))
 		return fault_set(fault, -ENOTSUP,
 			"the pool keeps no checksums, so its data cannot be checked: `umbractl pool checksums PATH on` lets it keep some of what is written from then on");

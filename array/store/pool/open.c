@@ -318,6 +318,10 @@ static int open_parts(struct pool *p, const struct pool_options *options, struct
 	if (p->super.data_device && !options->data_device)
 		return fault_set(fault, -ENXIO,
 			"the pool keeps its data on a device: name it with data_device in the configuration");
+	if (!p->super.data_device && options->data_device && options->notice)
+		options->notice(options->notice_arg,
+			"data_device names a device, but the pool keeps its data in its directory: remove data_device from the "
+			"configuration, or name the directory of the pool that was made with that device");
 	err = pool_log_open(&p->log, p->base.host, &p->super);
 	if (err == -EBUSY)
 		return pool_still_busy(fault);
