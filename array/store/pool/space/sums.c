@@ -288,7 +288,7 @@ static unsigned chunk_of(const struct pool_transfer *t)
 	return (unsigned)(t->phys % POOL_SUMS_CHUNKS);
 }
 
-/* The sums of the transfer's blocks as they are in memory. */
+/* The sums of the transfer's blocks, of those that count, as they are in memory. */
 static void compute(struct pool_transfer *t)
 {
 	unsigned block = t->first, count = t->len >> POOL_BLOCK_SHIFT;
@@ -301,7 +301,8 @@ static void compute(struct pool_transfer *t)
 		while (part) {
 			uint32_t n = part < left ? (uint32_t)part : left;
 
-			crc = pool_crc(crc, at, n);
+			if (t->mask >> block & 1)
+				crc = pool_crc(crc, at, n);
 			at += n;
 			part -= n;
 			left -= n;
