@@ -4,8 +4,8 @@
  * by somebody directly:
  *
  * - an entry that no viewer sees goes, and its chunk with it;
- * - an older entry that is only seen through a newer one gives that one the blocks it lacks (known zeros and
- *   a whole place move without copying) and goes. Of two in split chunks both may go to a new place, so that what is
+ * - an older entry that is only seen through a newer one gives that one the blocks it lacks (known zeros, a whole place, and
+ *   blocks of a split chunk that both are in move without copying) and goes. Of two in split chunks both may go to a new place, so that what is
  *   left of many does not lie about in chunks that nobody can have as a whole; without room the older one only loses
  *   what is hidden. Where the newer one has fewer blocks than it lacks, its own are copied to
  *   the older one's chunk, and it takes that.
@@ -72,6 +72,11 @@ static void give(struct pool_merge *m, uint32_t older_gen, uint16_t valid, uint1
 	struct pool_entry *newer = pool_map_edit(&p->map, m->leaf, m->chunk, m->newer_gen);
 
 	assert(older && newer && !(newer->valid & valid));
+	if (valid && newer->phys == older->phys) { /* of one split chunk: they are the newer one's now */
+		assert(newer->split && older->split && !with_chunk);
+		newer->held |= valid;
+		older->held &= (uint16_t)~valid;
+	}
 	if (with_chunk) {
 		assert(!newer->phys);
 		if (older->split)
@@ -237,6 +242,12 @@ static bool split_room(struct pool_merge *m, struct pool_entry newer)
 	return m->anew;
 }
 
+/* Both have blocks of one split chunk: nothing is to be copied. */
+static bool same_place(struct pool_entry newer, struct pool_entry older)
+{
+	return newer.split && older.split && newer.phys == older.phys;
+}
+
 /* True: the merge waits for a copy or has ended. */
 static bool merge_pair(struct pool_merge *m, struct pool_entry newer, struct pool_entry older)
 {
@@ -246,8 +257,8 @@ static bool merge_pair(struct pool_merge *m, struct pool_entry newer, struct poo
 	m->older_gen = older.gen;
 	m->valid = older.valid & need;
 	m->zero = older.zero & need;
-	if (!m->valid || !newer.phys) {
-		give(m, older.gen, m->valid, m->zero, m->valid != 0);
+	if (!m->valid || !newer.phys || same_place(newer, older)) {
+		give(m, older.gen, m->valid, m->zero, m->valid && !newer.phys);
 		return false;
 	}
 	if (!m->bounce && !(m->bounce = pool_bounce_get(m->pool))) {
@@ -307,7 +318,7 @@ static int merge_step(struct pool_merge *m)
 			continue;
 		if (pool_branch_viewer_in(b, e[i + 1].gen, e[i].gen))
 			continue;
-		if (e[i].split && lacks && e[i + 1].split) {
+		if (e[i].split && lacks && e[i + 1].split && !same_place(e[i], e[i + 1])) {
 			m->valid = lacks;
 			if (!split_room(m, e[i])) /* they take no more room than one */
 				continue;
