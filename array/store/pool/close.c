@@ -7,7 +7,8 @@
 static bool may_close(const struct pool *p)
 {
 	if (pool_commit_busy(&p->commit) || pool_map_busy(&p->map) || p->space.growing || p->growth ||
-		p->readers || p->space.discard_running || pool_reclaim_busy(p) || !list_empty(&p->hydrations))
+		p->readers || p->space.discard_running || pool_reclaim_busy(p) || pool_pack_busy(p) ||
+		!list_empty(&p->hydrations))
 		return false;
 	if (pool_sums_busy(&p->space.sums) || pool_scrub_busy(p))
 		return false;
@@ -56,6 +57,7 @@ static void close_begin(struct pool_call *call)
 {
 	struct pool *p = container_of(call, struct pool, close_call);
 
+	pool_pack_stop(p);
 	pool_reclaim_stop(p);
 	pool_hydrate_stop(p);
 	pool_scrub_close(p);
@@ -87,6 +89,7 @@ void pool_destroy(struct pool *p)
 		pool_sums_stop(&p->space.sums);
 	}
 	pool_reclaim_free(p->reclaim);
+	pool_pack_free(p->pack);
 	pool_scrub_free(p->scrub);
 	pool_reserves_destroy(&p->space);
 	pool_map_destroy(&p->map);

@@ -64,6 +64,12 @@ static void ask_reclaim(struct pool_base *b, enum pool_reclaim_ask what)
 	if (what == POOL_RECLAIM_LOOK)
 		pool_reclaim_look(p);
 	pool_reclaim_kick(p);
+	pool_pack_kick(p); /* it may have waited for the frame */
+}
+
+static void ask_pack(struct pool_base *b, const struct pool_branch *branch, uint64_t chunk)
+{
+	pool_pack_note(above(b), branch, chunk);
 }
 
 static bool ask_may_free(struct pool_base *b)
@@ -92,6 +98,7 @@ static const struct pool_asks asks = {
 	.checkpoint = ask_checkpoint,
 	.log_has_room = ask_log_has_room,
 	.reclaim = ask_reclaim,
+	.pack = ask_pack,
 	.may_free = ask_may_free,
 	.hurried = ask_hurried,
 	.ended = ask_ended,
@@ -140,10 +147,12 @@ static struct pool *pool_new(struct pool_host *host, const struct pool_options *
 	p->scrubbed = options->scrubbed;
 	share_memory(p, options->map_memory_bytes ? options->map_memory_bytes : DEFAULT_MAP_BYTES);
 	p->reclaim = pool_reclaim_new(p);
+	p->pack = pool_pack_new(p);
 	p->scrub = pool_scrub_new(p);
-	if (!pool_spares_init(&p->spares) || !p->reclaim || !p->scrub) {
+	if (!pool_spares_init(&p->spares) || !p->reclaim || !p->pack || !p->scrub) {
 		pool_scrub_free(p->scrub);
 		pool_spares_destroy(&p->spares);
+		pool_pack_free(p->pack);
 		pool_reclaim_free(p->reclaim);
 		free(p);
 		return NULL;

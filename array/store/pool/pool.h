@@ -5,7 +5,7 @@
  *
  *   store.c create.c open.c close.c grow.c backup.c restore.c edit.c check.c
  *   check_catalogue.c check_data.c check_space.c dump.c public.c host_posix.c
- *   background/   merge, unshare, clone, hydrate, reclaim, pace, pending, scrub
+ *   background/   merge, pack, unshare, clone, hydrate, reclaim, pace, pending, scrub
  *   io/           submit, compare, unmap, read, write, target, mapped, sub, damage, spares
  *   commit/       cut, txn, commit, checkpoint, mirror, remake, todo
  *   space/        reserve, alloc, split, share, freed, data, sums, touched, settle, bits
@@ -63,6 +63,7 @@ struct pool {
 	struct pool_spares spares;
 	uint64_t memory_bytes; /* map_memory */
 	struct pool_reclaim *reclaim;
+	struct pool_pack *pack;
 	struct pool_scrub *scrub;
 	void (*scrubbed)(void *arg, const struct store_scrub *view); /* with damages.arg; or NULL */
 	struct list hydrations;

@@ -78,6 +78,7 @@ static void start(struct world *w, uint64_t seed)
 	w->sim.direct = seed & 1;
 	w->sim.slow = seed % 4 ? 0 : 20;
 	w->map_memory = seed % 3 == 0;
+	w->packs = 2;
 	assert_int_equal(world_open(w), 0);
 	for (unsigned i = 0; i < 3; i++)
 		assert_non_null(world_create_disk(w, 128 * 4));

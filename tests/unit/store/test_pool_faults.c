@@ -198,6 +198,7 @@ static void history(struct world *w)
 static void start(struct world *w, uint64_t seed, bool mirrored)
 {
 	world_init(w, seed, UINT64_C(2) << 20, 1 << 20);
+	w->packs = 2;
 	w->sim.direct = seed & 1;
 	w->mirrored = w->log_mirrored = mirrored;
 	w->no_memory = true;

@@ -123,6 +123,7 @@ WRAP(int, pool_refs_scan_loose, struct pool_meta *m, uint64_t from, size_t max, 
 static void open_world(struct world *w, uint64_t seed, uint64_t capacity_bytes)
 {
 	world_init(w, seed, capacity_bytes, 1 << 20);
+	w->packs = 2;
 	w->map_memory = seed % 3 == 0;
 	assert_int_equal(world_open(w), 0);
 }

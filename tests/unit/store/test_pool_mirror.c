@@ -53,6 +53,7 @@ static void workload(struct world *w, unsigned ops)
 static void start(struct world *w, uint64_t seed)
 {
 	world_init(w, seed, UINT64_C(24) << 20, 1 << 20);
+	w->packs = 2;
 	w->sim.direct = seed & 1;
 	w->map_memory = seed % 3 == 0;
 	w->mirrored = w->log_mirrored = true;

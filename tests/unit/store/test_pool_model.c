@@ -103,6 +103,7 @@ static void model_run(uint64_t seed, bool direct, uint64_t map_memory, unsigned 
 	w.sim.direct = direct;
 	w.sim.slow = seed % 4 ? 0 : 20;
 	w.map_memory = map_memory;
+	w.packs = 2;
 	assert_int_equal(world_open(&w), 0);
 	for (unsigned i = 0; i < 3; i++)
 		assert_non_null(world_create_disk(&w, 128 * 10));

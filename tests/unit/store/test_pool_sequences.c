@@ -26,11 +26,12 @@ enum step {
 	RESIZE,
 	HYDRATE,
 	GROW,
+	PACK,
 	STEPS
 };
 
 static const char *const step_names[STEPS] = {"write", "overwrite", "unmap", "flush", "set", "delete",
-	"resync", "record", "resize", "hydrate", "grow"};
+	"resync", "record", "resize", "hydrate", "grow", "pack"};
 
 #define SEQUENCES    (STEPS * STEPS * STEPS)
 #define LENGTH       3u
@@ -200,6 +201,9 @@ static void begin(struct world *w, enum step step, uint64_t apart)
 	case GROW:
 		grow(w);
 		break;
+	case PACK: /* what a reader of all of it asks for */
+		world_pack(w, m, 0, 3);
+		break;
 	default:
 		m = copy(w);
 		if (m)
@@ -225,7 +229,7 @@ static void play(struct world *w, unsigned sequence, bool overlapped)
 		world_idle(w);
 }
 
-/* An original with some of its chunks flushed, and a copy that shares them. */
+/* An original with some of its chunks flushed, and two copies that share them, one of which lies in three places. */
 static void prepare(struct world *w, uint64_t seed)
 {
 	struct model *m;
@@ -234,12 +238,17 @@ static void prepare(struct world *w, uint64_t seed)
 	world_init(w, seed, (uint64_t)CHUNKS << POOL_CHUNK_SHIFT, 1 << 20);
 	w->sim.direct = seed & 1;
 	w->sim.slow = seed % 4 ? 0 : 8;
+	w->packs = 2;
 	assert_int_equal(world_open(w), 0);
 	m = world_create_disk(w, 3 * CHUNK_SECTORS);
 	assert_ptr_equal(m, original(w));
 	assert_int_equal(world_write(w, m, 16, CHUNK_SECTORS, 0), 0);
 	assert_int_equal(world_flush(w, m), 0);
-	assert_int_equal(world_cut(w, &m, 1), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(world_cut(w, &m, 1), 0);
+		assert_int_equal(world_write(w, m, CHUNK_SECTORS - 16 * (i + 2), 8, 0), 0);
+		assert_int_equal(world_flush(w, m), 0);
+	}
 	world_idle(w);
 	w->sim.steps = 0;
 }

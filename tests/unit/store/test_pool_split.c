@@ -9,6 +9,7 @@
 #include <string.h>
 #include "array/util/bytes.h"
 #include "tests/support/test.h"
+#include "array/store/pool/background/background.h"
 #include "tests/unit/store/world.h"
 
 #define CHUNK 128u /* sectors */
@@ -280,6 +281,120 @@ TEST(a_chunk_in_many_places_is_read_with_few_requests)
 	raw(&x, x.disk, STORE_READ, 2, 9, buf);
 	assert_true(world_pool(&x.w)->data_reads <= 1 + 4);
 	many_end(&x);
+}
+
+/* Takes a copy, which many_end compares in the place of the one before. */
+static void many_copy(struct many *x, unsigned i)
+{
+	x->copy[i] = many_txn(x, true);
+	free(x->then[i]);
+	x->then[i] = malloc(x->chunks * 16 * sizeof(x->now[0]));
+	assert_non_null(x->then[i]);
+	memcpy(x->then[i], x->now, x->chunks * 16 * sizeof(x->now[0]));
+}
+
+/* Whole chunks, as a backup reads them. */
+static void many_read(struct many *x, struct store_disk *d, uint64_t chunks)
+{
+	static uint64_t buf[16 * 512];
+
+	for (uint64_t c = 0; c < chunks; c++)
+		raw(x, d, STORE_READ, c * 16, 16, buf);
+	world_settle(&x->w);
+}
+
+/* Who reads chunks that lie in many places has them brought together: no block more is in use, and copies have what they had. */
+TEST(chunks_that_are_read_from_many_places_are_packed)
+{
+	enum {
+		CHUNKS = 32,
+		COPIES = 16
+	};
+	uint64_t blocks, reads, packed;
+	struct pool *p;
+	struct many x;
+
+	for (unsigned how = 0; how < 2; how++) { /* read by the disk, by the last copy */
+		many_begin(&x, false, test_seed() + how, CHUNKS);
+		for (unsigned k = 0; k < COPIES; k++) {
+			many_copy(&x, k / 2);
+			for (unsigned c = 1; c < CHUNKS; c++) /* the first one stays in one place */
+				many_write(&x, c * 16 + sim_below(&x.w.sim, 16), (uint64_t)(k + 1) << 32 | c);
+		}
+		p = world_pool(&x.w);
+		world_settle(&x.w);
+		blocks = world_used_blocks(&x.w);
+		p->data_reads = 0;
+		many_read(&x, how ? x.copy[COPIES / 2 - 1] : x.disk, CHUNKS);
+		reads = p->data_reads;
+		packed = pool_pack_count(p);
+		assert_true(packed >= CHUNKS / 2 && packed < CHUNKS);
+		assert_int_equal(world_used_blocks(&x.w), blocks);
+		p->data_reads = 0;
+		many_read(&x, x.disk, CHUNKS);
+		printf("%llu requests for %u chunks before, %llu after\n", (unsigned long long)reads, CHUNKS,
+			(unsigned long long)p->data_reads);
+		assert_true(2 * p->data_reads < reads);
+		assert_int_equal(pool_pack_count(p), packed); /* and that was it */
+		many_end(&x);
+	}
+}
+
+/* What stays behind is taken by the next small writes, and bounded. */
+TEST(packing_takes_little_room_where_there_are_many_copies)
+{
+	uint64_t before, most = 0;
+	struct many x;
+
+	many_begin(&x, false, test_seed(), 64);
+	world_settle(&x.w);
+	before = world_used_chunks(&x.w);
+	world_pool(&x.w)->space.reserved_chunks =
+		1800; /* little is free: a sixteenth of it is less than a quarter of the rest */
+	for (unsigned c = 0; c < 300; c++) {
+		many_txn(&x, true);
+		for (unsigned i = 0; i < 30; i++)
+			many_write(&x, sim_below(&x.w.sim, 64 * 16), (uint64_t)(c + 1) << 32 | i);
+		if (c < 100 || c % 10)
+			continue;
+		many_read(&x, x.disk, 64);
+		if ((world_used_chunks(&x.w) - before) * 1600 / x.written > most)
+			most = (world_used_chunks(&x.w) - before) * 1600 / x.written;
+	}
+	world_pool(&x.w)->space.reserved_chunks = 0;
+	printf("%llu chunks packed, at most %llu.%02llu bytes a byte\n",
+		(unsigned long long)pool_pack_count(world_pool(&x.w)), (unsigned long long)most / 100,
+		(unsigned long long)most % 100);
+	assert_true(pool_pack_count(world_pool(&x.w)) > 64);
+	assert_true(most <= 130);
+	many_end(&x);
+}
+
+/* Blocks of one split chunk go from the older entry to the newer one as they are. */
+TEST(a_merge_within_one_split_chunk_copies_nothing)
+{
+	struct model *m, *copy;
+	const struct pool_entry *e;
+	struct world w;
+	uint64_t before;
+
+	world_begin_split(&w, test_seed(), UINT64_C(16) << 20);
+	m = copied(&w, 4, NULL);
+	before = used(&w);
+	put(&w, m, 0, 1, 3);
+	copy = world_fork(&w, m);
+	put(&w, m, 0, 8, 2);
+	e = newest(&w, m, 0);
+	assert_true(e[0].split && e[1].split && e[0].phys == e[1].phys);
+	assert_int_equal(used(&w), before + 5);
+	assert_int_equal(world_delete_disk(&w, copy), 0);
+	assert_int_equal(used(&w), before + 5);
+	e = newest(&w, m, 0);
+	assert_int_equal(e->valid, 0x30e);
+	assert_int_equal(e->held, 0x30e);
+	assert_int_equal(world_pool(&w)->copied_blocks, 0);
+	assert_nothing_lost(&w);
+	world_verify_end(&w);
 }
 
 static void many_delete(struct many *x, struct store_disk *d)
@@ -687,6 +802,7 @@ static void churn_step(struct world *w)
 static void churn_begin(struct world *w, uint64_t seed)
 {
 	world_init_split(w, seed, UINT64_C(12) << 20, 1 << 20);
+	w->packs = 2;
 	w->map_memory = seed % 3 == 0;
 	w->sim.slow = seed % 5 ? 0 : 20;
 	w->sim.direct = seed & 1;
@@ -902,6 +1018,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_nobody_has_a_copy_of_takes_whole_chunks),
 		cmocka_unit_test(random_small_writes_over_a_thousand_copies_take_little_more_than_they_write),
 		cmocka_unit_test(a_chunk_in_many_places_is_read_with_few_requests),
+		cmocka_unit_test(chunks_that_are_read_from_many_places_are_packed),
+		cmocka_unit_test(packing_takes_little_room_where_there_are_many_copies),
+		cmocka_unit_test(a_merge_within_one_split_chunk_copies_nothing),
 		cmocka_unit_test(what_is_left_of_many_copies_does_not_lie_about),
 		cmocka_unit_test(an_entry_grows_where_it_is_and_moves_where_it_cannot),
 		cmocka_unit_test(unmap_of_a_part_gives_that_part_back),

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "array/store/pool/background/background.h"
 
 struct since {
 	uint64_t sector, value;
@@ -416,6 +417,13 @@ static struct world_io *start_clone(struct world *w, struct model *m, uint64_t s
 	return x;
 }
 
+/* As if a reader had found the chunks in many places. */
+void world_pack(struct world *w, struct model *m, uint64_t chunk, uint64_t end)
+{
+	for (; chunk < end; chunk++)
+		pool_pack_note(world_pool(w), pool_disk_of(m->disk)->branch, chunk);
+}
+
 void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_t count)
 {
 	struct world_io *x = io_new(w, m, STORE_READ, sector, count);
@@ -430,6 +438,8 @@ void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_
 				       : UINT64_MAX; /* one of several */
 	list_push_back(&w->reads, &x->read_link);
 	m->disk->store->ops->submit(&x->io);
+	if (w->packs)
+		world_pack(w, m, sector / CHUNK_SECTORS, (sector + count - 1) / CHUNK_SECTORS + 1);
 }
 
 static struct world_io *start_flush(struct world *w, struct model *m, bool waited)
@@ -757,6 +767,8 @@ int world_open(struct world *w)
 	}
 	if (w->mirrored)
 		sim_mirror_reopens(&w->sim, world_pool(w));
+	if (w->packs)
+		pool_pack_places(world_pool(w), w->packs);
 	if (w->map_memory) /* leaves come and go all the time */
 		world_pool(w)->map.leaves_kept = 8;
 	err = w->store->ops->iterate(w->store, STORE_TABLE_LUN, each_name, &f);

@@ -56,6 +56,7 @@ struct world {
 	bool no_memory;      /* is an answer */
 	uint64_t acked_sets; /* ids < are known */
 	uint64_t map_memory;
+	unsigned packs; /* world_open: chunks that are read are packed from so many places on; 0: as ever */
 	bool mirrored, log_mirrored; /* world_open: the pool has a mirror, with its log */
 	bool from_mirror;          /* world_open: the pool's directory is lost, the mirror is in its place */
 	unsigned notices, damaged; /* blocks that the pool told of */
@@ -87,6 +88,7 @@ int world_write(
 	struct world *w, struct model *m, uint64_t sector, uint64_t count, unsigned flags); /* waits */
 int world_unmap(struct world *w, struct model *m, uint64_t sector, uint64_t count);         /* waits */
 void world_start_read(struct world *w, struct model *m, uint64_t sector, uint64_t count);
+void world_pack(struct world *w, struct model *m, uint64_t chunk, uint64_t end); /* asks for it */
 /* Waits; *shared: bytes. */
 int world_clone(struct world *w, struct model *m, uint64_t sector, uint64_t count, struct model *from,
 	uint64_t from_sector, uint64_t *shared);

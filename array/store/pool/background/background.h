@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What goes on beside the clients' I/O: merging, clones, hydration, reclaim. */
+/* What goes on beside the clients' I/O: merging, packing, clones, hydration, reclaim. */
 #ifndef UMBRA_POOL_BACKGROUND_H
 #define UMBRA_POOL_BACKGROUND_H
 
@@ -80,6 +80,18 @@ bool pool_scrub_busy(const struct pool *p);
 
 void pool_hydrate_stop(struct pool *p); /* all of them, for the pool closes */
 
+/* ---- pack.c ----------------------------------------------------------------------------------------- */
+
+struct pool_pack *pool_pack_new(struct pool *p); /* NULL: no memory */
+void pool_pack_free(struct pool_pack *k);
+/* A reader of the whole chunk, which the branch's head sees, found it in many places. */
+void pool_pack_note(struct pool *p, const struct pool_branch *b, uint64_t chunk);
+void pool_pack_kick(struct pool *p); /* goes on with what was noted, if it may */
+void pool_pack_stop(struct pool *p);
+bool pool_pack_busy(const struct pool *p);                  /* a chunk is being packed */
+uint64_t pool_pack_count(const struct pool *p);             /* chunks that were; for tests */
+void pool_pack_places(struct pool *p, unsigned places_min); /* from how many places on; for tests */
+
 /* ---- account.c -------------------------------------------------------------------------------------- */
 
 void pool_account_start(struct store_account *request);
@@ -91,6 +103,7 @@ void pool_reclaim_free(struct pool_reclaim *r);
 
 void pool_reclaim_stop(struct pool *p);
 bool pool_reclaim_busy(const struct pool *p);
+bool pool_reclaim_works(const struct pool *p); /* a task is under way */
 bool pool_reclaim_rests(const struct pool *p); /* for clients' sake (pace.h) */
 
 void pool_reclaim_kick(struct pool *p); /* goes on with what is known to be to do */

@@ -21,8 +21,17 @@ static void begin_now(struct pool_pace *pace)
 
 void pool_pace_begin(struct pool_pace *pace)
 {
-	if (!pace->since_ns)
-		begin_now(pace);
+	if (pace->since_ns)
+		return;
+	begin_now(pace);
+	pace->since_ns -= pace->before_ns;
+	pace->before_ns = 0;
+}
+
+void pool_pace_pause(struct pool_pace *pace)
+{
+	pace->before_ns = pace->since_ns ? now_ns(pace) - pace->since_ns : 0;
+	pace->since_ns = 0;
 }
 
 void pool_pace_end(struct pool_pace *pace)

@@ -15,6 +15,7 @@ struct pool_pace {
 	uint64_t since_ns;   /* the work began; 0: there is none */
 	uint64_t ios;        /* of clients, by then */
 	uint64_t discard_ns; /* spent on discards, by then */
+	uint64_t before_ns;  /* worked before a pause */
 	struct pool_timer timer;
 	struct pool_call call;
 	void (*resume)(void *arg);
@@ -23,6 +24,8 @@ struct pool_pace {
 
 void pool_pace_begin(struct pool_pace *pace); /* it works, from now on or on and on */
 void pool_pace_end(struct pool_pace *pace);   /* there is nothing to do */
+void pool_pace_pause(
+	struct pool_pace *pace); /* the same, but more will come soon: what was worked still counts then */
 /* Would it rest now? */
 bool pool_pace_due(struct pool_pace *pace);
 /* False: it may go on. True: it rests; then `resume` is called. */

@@ -115,6 +115,11 @@ bool pool_reclaim_busy(const struct pool *p)
 	return p->reclaim->running || pool_pending_busy(&p->reclaim->pending);
 }
 
+bool pool_reclaim_works(const struct pool *p)
+{
+	return p->reclaim->running;
+}
+
 bool pool_reclaim_rests(const struct pool *p)
 {
 	return p->reclaim->pace.resting;
@@ -204,6 +209,7 @@ static void task_end(struct pool_reclaim *r, bool more)
 		p->base.host->ops->timer_arm(p->base.host, &r->retry, RETRY_MS);
 	}
 	pool_alloc_wake(&p->space, 0);
+	pool_pack_kick(p);
 	pool_ask_ended(&p->base);
 }
 
@@ -1049,8 +1055,8 @@ static void called(struct pool_call *call)
 {
 	struct pool_reclaim *r = container_of(call, struct pool_reclaim, call);
 
-	if (r->running || r->pace.resting || must_stop(r) || r->pool->base.closing)
-		return;
+	if (r->running || r->pace.resting || pool_pack_busy(r->pool) || must_stop(r) || r->pool->base.closing)
+		return; /* whose end comes here */
 	if (!r->scan_wanted && !r->loose_wanted && list_empty(&r->pool->commit.todos.list)) {
 		pool_pace_end(&r->pace);
 		return;

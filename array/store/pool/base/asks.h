@@ -10,8 +10,10 @@
 #define UMBRA_POOL_ASKS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct pool_base;
+struct pool_branch;
 struct store_io;
 
 enum pool_reclaim_ask {
@@ -28,6 +30,8 @@ struct pool_asks {
 	void (*checkpoint)(struct pool_base *b);           /* all that is in memory is to go into LMDB */
 	void (*log_has_room)(struct pool_base *b);         /* again: a cycle may wait for it */
 	void (*reclaim)(struct pool_base *b, enum pool_reclaim_ask what);
+	/* Who reads the whole chunk finds it in many places: they are to be brought together. */
+	void (*pack)(struct pool_base *b, const struct pool_branch *branch, uint64_t chunk);
 	/* Will chunks come back, without waiting for anybody who waits for chunks? Then those who wait are woken. */
 	bool (*may_free)(struct pool_base *b);
 	/* A while has gone by: who has waited too long gets an answer. Does anybody still wait? */

@@ -57,6 +57,11 @@ static inline void pool_ask_reclaim(struct pool_base *b, enum pool_reclaim_ask w
 	b->asks->reclaim(b, what);
 }
 
+static inline void pool_ask_pack(struct pool_base *b, const struct pool_branch *branch, uint64_t chunk)
+{
+	b->asks->pack(b, branch, chunk);
+}
+
 static inline bool pool_ask_may_free(struct pool_base *b)
 {
 	return b->asks->may_free(b);

@@ -15,7 +15,8 @@ static void read_ended(struct pool_sub *sub)
 	pool_sub_end(sub, sub->err);
 }
 
-#define SPAN_MAX 3u /* blocks read for one that is wanted */
+#define PIECES_FEW 4u /* transfers for a whole chunk: with more it is worth packing (pack.c) */
+#define SPAN_MAX   3u /* blocks read for one that is wanted */
 
 /* Chunks of which several runs are wanted: each is read at once, with what lies between them, for a request costs more than
  * that. Returns what is left to read. */
@@ -85,6 +86,8 @@ static void read_run(struct pool_sub *sub)
 		pool_iov_copy_in(sub->io, sub->io_offset, NULL, sub->len);
 	} else if (pool_sub_direct(sub)) {
 		read_direct(sub, &places);
+		if (sub->len == POOL_CHUNK_BYTES && sub->pieces > PIECES_FEW + 1)
+			pool_ask_pack(&sub->pool->base, pool_io_of(sub->io)->branch, sub->chunk);
 	} else {
 		sub->bounce_first = first;
 		sub->bounce_count = end - first;

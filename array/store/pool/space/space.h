@@ -65,10 +65,10 @@ struct pool_space {
 	/* of split chunks: which blocks are free, by groups; NULL: of none any (split.c) */
 	uint16_t **split_groups;
 	uint64_t split_count;
-	uint16_t *split_open;             /* all that are free in some chunk of the group, or were */
-	uint64_t split_from[POOL_BLOCKS]; /* no chunk before it has the block free */
-	uint64_t split_free;              /* blocks, in all of them */
-	uint64_t entries;                 /* of the map, in LMDB */
+	uint16_t *split_open;              /* all that are free in some chunk of the group, or were */
+	uint64_t split_from[POOL_BLOCKS];  /* no chunk before it has the block free */
+	uint64_t split_chunks, split_free; /* how many there are; blocks that are free in all of them */
+	uint64_t entries;                  /* of the map, in LMDB */
 
 	/* what is set aside (reserve.c) */
 	uint64_t reserved_chunks; /* free ones */
@@ -125,6 +125,9 @@ bool pool_split_has(const struct pool_space *s, uint64_t phys, uint16_t mask); /
 bool pool_split_find(struct pool_space *s, uint16_t mask, uint64_t *phys);
 /* Takes the blocks in some chunk, a new one if need be. As pool_alloc. */
 int pool_split_alloc(struct pool_space *s, uint16_t mask, uint64_t *phys);
+/* May a chunk more have free blocks for a while, and as many blocks be freed in others? What is free in split chunks stays below
+ * a quarter of what is in use there, or a sixteenth of the pool's room where that is more. */
+bool pool_split_spare(const struct pool_space *s);
 /* They have gone the long way of what is freed. True: the whole chunk is unused now, and no split one any more. */
 bool pool_split_freed(struct pool_space *s, uint64_t phys, uint16_t mask);
 

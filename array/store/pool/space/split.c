@@ -154,8 +154,19 @@ int pool_split_alloc(struct pool_space *s, uint16_t mask, uint64_t *phys)
 		*phys = 0;
 		return -ENOMEM;
 	}
+	s->split_chunks++;
 	note_free(s, *phys, free, (uint16_t)~mask);
 	return 0;
+}
+
+bool pool_split_spare(const struct pool_space *s)
+{
+	uint64_t free = s->split_free + pool_frees_blocks(s), all = s->split_chunks * POOL_BLOCKS;
+	uint64_t used = all > free ? all - free : 0;
+	uint64_t room = s->super->capacity_chunks - s->used_chunks - s->reserved_chunks;
+
+	/* a sixteenth of `room` chunks is `room` blocks */
+	return free + 2 * POOL_BLOCKS <= (used / 4 > room ? used / 4 : room);
 }
 
 bool pool_split_freed(struct pool_space *s, uint64_t phys, uint16_t mask)
@@ -168,6 +179,7 @@ bool pool_split_freed(struct pool_space *s, uint64_t phys, uint16_t mask)
 	if (*free != POOL_ALL_BLOCKS)
 		return false;
 	take(s, free, POOL_ALL_BLOCKS);
+	s->split_chunks--;
 	return true;
 }
 
@@ -190,6 +202,7 @@ static int load_record(
 			continue;
 		if (first + i >= s->grown_chunks || !pool_bit_get(s, first + i))
 			return -EUCLEAN;
+		s->split_chunks++;
 		if (used == POOL_ALL_BLOCKS)
 			continue;
 		free = free_make(s, first + i);
