@@ -21,12 +21,14 @@ struct words {
 	{                                                                                                    \
 		err, what, remedy, what ": " remedy                                                          \
 	}
-#define DISK_WHAT   "the pool's disk reports errors"
-#define DISK_REMEDY "look at it and the kernel's log, then run umbractl pool check"
+#define DISK_WHAT "the pool's disk reports errors"
+#define DISK_REMEDY                                                                                          \
+	"look at it and the kernel's log, then run umbractl pool check; in Ceph see ceph -s and umbractl events"
 
 static const struct words rows[] = {
 	/* the pool */
-	ROW(ENOSPC, "the pool is full", "delete shadow LUNs or LUNs, or enlarge it (umbractl pool grow)"),
+	ROW(ENOSPC, "the pool is full",
+		"delete shadow LUNs or LUNs, or enlarge it (umbractl pool grow; in Ceph more OSDs, or its quota)"),
 	ROW(EROFS, "the pool is read-only since a write to its disk failed",
 		"look at the disk, then restart umbrad"),
 	ROW(EIO, DISK_WHAT, DISK_REMEDY),

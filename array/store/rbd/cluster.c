@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The connection to Ceph. What the administrator's ceph.conf says holds, but for what would make an answer of ours untrue:
+ * The connection to Ceph. What the administrator's ceph.conf says holds, and what the pool and the images have besides (rbd config
+ * pool set), but for what would make an answer of ours untrue:
  * - no cache, on no disk of this machine either: a write that is done is on the OSDs;
  * - no bound of time for an operation: librados forgets one that timed out, the OSD does it all the same;
  * - a write is copied when librbd takes it: without that, librbd 16 never answers one that it fails before it sends it (it waits
@@ -42,6 +43,46 @@ static const struct {
 	{"rbd_atime_update_interval", "0"},
 	{"rbd_mtime_update_interval", "0"},
 };
+
+/* The value that must hold, or NULL where the administrator's may. */
+static const char *setting(const char *name)
+{
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+		if (strcmp(settings[i].name, name) == 0)
+			return settings[i].value;
+	return NULL;
+}
+
+#define CONFIG_OPTIONS_MAX 1024
+
+/* Ceph's pool and each of its images may have a configuration of their own (rbd config pool set), which librbd puts above the
+ * program's. The image's is above its pool's. */
+int rbd_cluster_image_settings(rbd_image_t image, char told[RBD_SETTING_BYTES])
+{
+	rbd_config_option_t *options = calloc(CONFIG_OPTIONS_MAX, sizeof(options[0]));
+	int count = CONFIG_OPTIONS_MAX, changed = 0;
+	int err = options ? rbd_config_image_list(image, options, &count) : -ENOMEM;
+
+	if (err < 0) {
+		free(options);
+		return err;
+	}
+	for (int i = 0; err >= 0 && i < count; i++) {
+		const rbd_config_option_t *o = &options[i];
+		const char *value = o->source == RBD_CONFIG_SOURCE_CONFIG ? NULL : setting(o->name);
+		char key[80];
+
+		if (!value || strcmp(o->value, value) == 0)
+			continue;
+		snprintf(told, RBD_SETTING_BYTES, "%.60s = %.60s", o->name, o->value);
+		snprintf(key, sizeof(key), "conf_%.70s", o->name);
+		err = rbd_metadata_set(image, key, value);
+		changed = 1;
+	}
+	rbd_config_image_list_cleanup(options, count);
+	free(options);
+	return err < 0 ? err : changed;
+}
 
 static const char *user_of(const struct store_module_options *o)
 {

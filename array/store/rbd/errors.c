@@ -18,6 +18,8 @@ static const struct {
 	{ENOMEM, ENOMEM},
 	{EMSGSIZE, EMSGSIZE},
 	{E2BIG, EMSGSIZE},
+	{EPERM, EAGAIN}, /* this client's rights were taken away: it is to wait until it has them again */
+	{EACCES, EAGAIN},
 	{ETIMEDOUT, EAGAIN}, /* nothing of ours has a bound of time; if it comes, the initiator asks again */
 	{EAGAIN, EAGAIN},
 	{EBUSY, EAGAIN},

@@ -13,8 +13,11 @@
 #include <string.h>
 #include <time.h>
 
-#define SNAPS_MAX  4096
-#define OPEN_TRIES 10u
+#define SNAPS_MAX       4096
+#define OPEN_TRIES      10u
+#define SETTLE_TRIES    4u /* the lock's feature, the settings, and one that somebody changes meanwhile */
+#define TOLD_MS         60000u
+#define LIBRBD_LOCK_TAG "internal"
 
 struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t need_bytes)
 {
@@ -129,31 +132,44 @@ static bool address_is_fenced(const struct rbd_store *s, const char *address)
 }
 
 /* The old owner's exclusive lock. It is dead to the cluster; else librbd would lock it out once more for each image, a monitor
- * round each. */
-static void break_fenced_lock(struct rbd_store *s, rbd_image_t handle)
+ * round each. -EBUSY: the lock is none of librbd's. */
+static int break_fenced_lock(struct rbd_store *s, rbd_image_t handle)
 {
 	char id[64], header[80], tag[128], clients[256], cookies[256], addresses[256];
 	size_t tag_len = sizeof(tag), clients_len = sizeof(clients), cookies_len = sizeof(cookies);
 	size_t addresses_len = sizeof(addresses);
 	int exclusive;
 
-	if (!s->fenced_addresses[0] || rbd_get_id(handle, id, sizeof(id)) < 0)
-		return;
+	if (rbd_get_id(handle, id, sizeof(id)) < 0)
+		return 0;
 	snprintf(header, sizeof(header), "rbd_header.%s", id);
-	/* An exclusive lock has one holder: the first string of each list. */
-	if (rados_list_lockers(s->cluster.io, header, "rbd_lock", &exclusive, tag, &tag_len, clients,
-		    &clients_len, cookies, &cookies_len, addresses, &addresses_len) == 1 &&
-		address_is_fenced(s, addresses))
+	/* An exclusive lock has one holder: the first string of each list. -ERANGE: a shared one with many, by hand. */
+	ssize_t count = rados_list_lockers(s->cluster.io, header, "rbd_lock", &exclusive, tag, &tag_len,
+		clients, &clients_len, cookies, &cookies_len, addresses, &addresses_len);
+	if (count == -ERANGE || (count > 0 && strcmp(tag, LIBRBD_LOCK_TAG) != 0))
+		return -EBUSY;
+	if (count == 1 && address_is_fenced(s, addresses))
 		rados_break_lock(s->cluster.io, header, "rbd_lock", clients, cookies);
+	return 0;
 }
 
-/* Takes the exclusive lock, from a dead owner if need be. */
+/* Takes the exclusive lock, from a dead owner if need be. librbd would wait for one by hand (rbd lock add) without end. 1: somebody
+ * took the feature from the image; it has it back, and is to be opened again. */
 static int own(struct rbd_store *s, rbd_image_t handle)
 {
-	break_fenced_lock(s, handle);
-	return rbd_lock_acquire(handle, RBD_LOCK_MODE_EXCLUSIVE);
+	uint64_t features = 0;
+	int err = break_fenced_lock(s, handle);
+
+	if (err >= 0)
+		err = rbd_get_features(handle, &features);
+	if (err >= 0 && !(features & RBD_FEATURE_EXCLUSIVE_LOCK)) {
+		err = rbd_update_features(handle, RBD_FEATURE_EXCLUSIVE_LOCK, 1);
+		return err < 0 ? err : 1;
+	}
+	return err < 0 ? err : rbd_lock_acquire(handle, RBD_LOCK_MODE_EXCLUSIVE);
 }
 
+/* 1: it is to be opened again. */
 static int open_whole(struct rbd_image *i)
 {
 	rbd_image_info_t info;
@@ -162,29 +178,81 @@ static int open_whole(struct rbd_image *i)
 	if (err < 0)
 		return err;
 	if (info.size < i->need_bytes)
-		return -EIO; /* somebody has shrunk it */
+		return -ERANGE; /* somebody has shrunk it */
 	i->object_bytes = info.obj_size;
 	err = own(i->s, i->handle);
-	if (err < 0)
+	if (err)
 		return err;
 	err = rbd_image_drop_cuts(i->handle, i->s->fenced_addresses[0]);
 	/* What is left of them takes room, and is tried again at the next opening. */
-	return err == -ESHUTDOWN ? err : 0;
+	return err == -ESHUTDOWN ? err : rbd_cluster_image_settings(i->handle, i->setting);
+}
+
+/* 1: it is to be opened again. */
+static int open_once(struct rbd_image *i)
+{
+	int err = rbd_image_open(i->s, i->name, &i->handle);
+
+	if (err < 0)
+		return err;
+	err = open_whole(i);
+	if (err)
+		rbd_close(i->handle);
+	return err;
 }
 
 static void open_work(struct rbd_job *job)
 {
 	struct rbd_image *i = container_of(job, struct rbd_image, job);
 
-	i->err = rbd_image_open(i->s, i->name, &i->handle);
-	if (i->err < 0)
-		return;
-	i->err = open_whole(i);
-	if (i->err < 0)
-		rbd_close(i->handle);
+	i->err = 1;
+	for (unsigned tries = 0; i->err > 0 && tries < SETTLE_TRIES; tries++)
+		i->err = open_once(i);
+	if (i->err > 0)
+		i->err = -EBUSY; /* somebody changes it at the same time */
 }
 
 static void settle(struct rbd_image *i);
+
+static const char *failure_words(int err)
+{
+	switch (-err) {
+	case EROFS:
+	case EBUSY:
+		return "another client has locked it (rbd lock ls, rbd status)";
+	case ENOENT:
+		return "it is not there, or its parent is not: was it deleted or renamed by hand?";
+	case ERANGE:
+		return "it is smaller than its LUN: was it shrunk by hand?";
+	case EPERM:
+	case EACCES:
+		return "this client's rights were taken away (ceph auth get)";
+	default:
+		return strerror(-err);
+	}
+}
+
+/* Not at each try of a host's. */
+static void failure_tell(struct rbd_image *i)
+{
+	uint64_t now_ms = clock_boot_ms();
+
+	if (i->told_ms && now_ms - i->told_ms < TOLD_MS)
+		return;
+	i->told_ms = now_ms;
+	rbd_notice(i->s, "the image %s cannot be opened: %s", i->name, failure_words(i->err));
+}
+
+static void setting_tell(struct rbd_image *i)
+{
+	if (i->setting[0] && !i->s->setting_told)
+		rbd_notice(i->s,
+			"Ceph's pool or the image %s is set to %s (rbd config), with which acknowledged writes might be lost: "
+			"images of this array get a setting of their own",
+			i->name, i->setting);
+	i->s->setting_told = i->s->setting_told || i->setting[0];
+	i->setting[0] = 0;
+}
 
 static void open_done(struct rbd_job *job)
 {
@@ -198,13 +266,12 @@ static void open_done(struct rbd_job *job)
 		if (i->err == -ESHUTDOWN)
 			rbd_lease_lost(&s->lease, "Ceph has locked this umbrad out (ceph osd blocklist ls)");
 		else
-			rbd_notice(s, "the image %s cannot be opened: %s", i->name,
-				i->err == -EROFS || i->err == -EBUSY ? "another client has locked it"
-								     : strerror(-i->err));
+			failure_tell(i);
 		i->state = RBD_IMAGE_CLOSED;
 	} else {
 		i->state = RBD_IMAGE_OPEN;
 		list_push_back(&s->images, &i->link);
+		setting_tell(i);
 	}
 	i->refs++; /* over the calls, which may give theirs back at once */
 	while ((n = list_pop(&i->waiters))) {

@@ -127,7 +127,8 @@ static int result_err(struct rbd_io *x, int64_t r)
 	int err = r < 0 ? rbd_err((int)r) : 0;
 	uint64_t now_ms = clock_boot_ms();
 
-	if (err == -EIO && (!s->error_told_ms || now_ms - s->error_told_ms > ERROR_TOLD_MS)) {
+	if ((err == -EIO || r == -EPERM || r == -EACCES) &&
+		(!s->error_told_ms || now_ms - s->error_told_ms > ERROR_TOLD_MS)) {
 		s->error_told_ms = now_ms;
 		rbd_notice(s, "Ceph answers I/O on the image %s (at %llu, %llu bytes) with: %s",
 			x->image->name, (unsigned long long)x->io->offset, (unsigned long long)x->io->len,

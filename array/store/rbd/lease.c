@@ -350,6 +350,8 @@ static int try_take(
 	if (err == -ENOENT)
 		return fault_set(f, err, "the pool %s holds no array named %s: make it (umbractl rbd create)",
 			o->ceph_pool, s->array);
+	if (!err && !h.format[0]) /* its records were cleared */
+		return -EUCLEAN;
 	if (!err && strcmp(h.format, RBD_FORMAT) != 0)
 		return fault_set(f, -EPROTONOSUPPORT,
 			"the catalogue of the array %s has the format %s, and this umbrad knows %s: take a newer umbrad",

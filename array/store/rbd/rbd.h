@@ -58,6 +58,10 @@ struct rbd_room {
 	uint64_t capacity_bytes, used_bytes;
 };
 int rbd_cluster_room(struct rbd_cluster *c, const char *pool, struct rbd_room *out);
+/* Whether the image was opened with the settings that must hold. 1: it was not, and is to be opened again: now it has them itself;
+ * what it had is in `told`. We have its lock. Blocks. */
+#define RBD_SETTING_BYTES 128
+int rbd_cluster_image_settings(rbd_image_t image, char told[RBD_SETTING_BYTES]);
 
 /* ---- workers.c: threads for what blocks ---- */
 enum rbd_lane {
@@ -239,6 +243,8 @@ struct rbd_image {
 	struct list_node link; /* of the store's open images */
 	struct rbd_job job;
 	int err;
+	uint64_t told_ms;                /* when it was told last that it cannot be opened; 0: never */
+	char setting[RBD_SETTING_BYTES]; /* that it was opened with, and must not have; or "" */
 };
 struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t need_bytes);
 /* Calls when it is open, with a reference; or with an error, without. */
@@ -402,6 +408,7 @@ struct rbd_store {
 	struct list kept;                 /* struct rbd_io: ended while the lease was out */
 	struct list held;                 /* struct store_io: submitted while it was out */
 	uint64_t error_told_ms;           /* io.c: when one was told of last */
+	bool setting_told;                /* image.c: of one that must not be */
 	unsigned busy;                    /* what close waits for, beside jobs */
 	/* txn.c */
 	struct list txns;

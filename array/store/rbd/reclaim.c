@@ -236,7 +236,10 @@ static void reclaim_done(struct rbd_job *job)
 	} else if (t->err < 0) {
 		if (t->tries == 1)
 			rbd_notice(s, "the image %s, which nothing needs any more, cannot be deleted yet: %s",
-				t->image, strerror(-t->err));
+				t->image,
+				t->err == -ENOTEMPTY
+					? "it has snapshots that somebody made by hand (rbd snap ls)"
+					: strerror(-t->err));
 		retry(t);
 	} else if (!t->recorded) {
 		settled(t);

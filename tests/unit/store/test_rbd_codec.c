@@ -101,6 +101,8 @@ TEST(each_errno_of_cephs_has_its_meaning)
 	assert_int_equal(rbd_err(-EILSEQ), -EILSEQ);
 	assert_int_equal(rbd_err(-EROFS), -EROFS);
 	assert_int_equal(rbd_err(-ETIMEDOUT), -EAGAIN);
+	assert_int_equal(rbd_err(-EPERM), -EAGAIN); /* its rights were taken away, and may come back */
+	assert_int_equal(rbd_err(-EACCES), -EAGAIN);
 	assert_int_equal(rbd_err(-ENOENT), -EIO); /* somebody has deleted the image */
 	assert_int_equal(rbd_err(-EINVAL), -EIO);
 }
