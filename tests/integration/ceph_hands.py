@@ -237,7 +237,7 @@ def rights():
                             written[lun] = count
                         elif sense[0] != 6:
                             answers.add((status, sense))
-                        time.sleep(0.01)
+                        time.sleep(0.05)
 
             written = {1: 0, 2: 0}
             writers = [threading.Thread(target=write, args=(lun,), daemon=True) for lun in written]
