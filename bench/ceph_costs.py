@@ -13,12 +13,14 @@ Needs Debian's python3-rados and python3-rbd, and so the system's Python. Makes 
   remove                of the 64 clones and their snapshots, 16 at a time
   catalogue_write       a transaction of 130 records of 300 bytes in one operation, the median of many
   catalogue_read        a thousand records of a large object
+  images_list           a thousand names of a pool with many images
   load                  as many records as --keys says are in the object meanwhile
 """
 import argparse
 import json
 import os
 import statistics
+import struct
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,7 @@ except ImportError:
 
 MIB = 1 << 20
 SET = 64
+NAMES = 20000
 RECORD = b'r' * 300
 FEATURES = rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_EXCLUSIVE_LOCK | rbd.RBD_FEATURE_OBJECT_MAP | rbd.RBD_FEATURE_FAST_DIFF
 
@@ -126,6 +129,27 @@ def catalogue_cost(io, count):
     return costs
 
 
+def list_cost(io, count):
+    """Names alone, as RBD's directory object has them, in a namespace that no image is in."""
+    io.set_namespace('costs')
+    try:
+        for start in range(0, count, 500):
+            pairs = {}
+            for n in range(start, min(start + 500, count)):
+                name, number = f'costs.lun-{n}'.encode(), f'{n:012x}'.encode()
+                pairs[f'name_costs.lun-{n}'] = struct.pack('<I', len(number)) + number
+                pairs[f'id_{n:012x}'] = struct.pack('<I', len(name)) + name
+            with rados.WriteOpCtx() as op:
+                io.set_omap(op, tuple(pairs), tuple(pairs.values()))
+                io.operate_write_op(op, 'rbd_directory')
+        times = [timed(lambda: rbd.RBD().list(io)) for _ in range(3)]
+        assert all(len(names) == count for _, names in times)
+        return {'images_list': min(ms for ms, _ in times) / count * 1000}
+    finally:
+        io.remove_object('rbd_directory')
+        io.set_namespace('')
+
+
 def main():
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument('pool')
@@ -139,6 +163,7 @@ def main():
             sweep(io)
             costs = images_cost(io, options.images)
             costs.update(catalogue_cost(io, options.keys))
+            costs.update(list_cost(io, NAMES))
     print(json.dumps({name: round(value, 3) for name, value in costs.items()}, indent=1))
 
 
