@@ -479,6 +479,26 @@ def what_does_not_fit_is_refused(one, two, cluster):
     assert (owner.role(), other.role()) == ('owner', 'standby')
 
 
+def an_array_that_is_removed_leaves_nothing(one, two, cluster):
+    """As docs/ceph.md has it; then another one is made in its place."""
+    def objects(*begins):
+        return {name for name in cluster.rados('ls').stdout.split() if name.startswith(begins)}
+    owner, other = order(one, two)
+    for host in ('a', 'b', 'copies'):
+        owner.ctl('unmap', 'data', host)
+    owner.ctl('lun', 'delete', 'data')
+    wait_until('its images are gone', lambda: not cluster.images() and not cluster.rbd('trash', 'ls', cluster.pool).stdout.split())
+    end_well(other, owner)
+    assert objects('umbra', 'rbd_data', 'rbd_header', 'rbd_object_map') == {'umbra.default', 'umbra-owner.default'}
+    for name in ('umbra.default', 'umbra-owner.default'):
+        cluster.rados('rm', name)
+    run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
+    for controller in (one, two):
+        controller.start()
+    assert {one.role(), two.role()} == {'owner', 'standby'}
+    assert one.ctl('lun', 'list')['luns'] == [] and one.ctl('host', 'list')['hosts'] == []
+
+
 def main():
     skip_without_store()
     end_in_order()
@@ -500,7 +520,7 @@ def main():
             for step in (they_know_each_other, a_move_loses_nothing, a_set_is_waited_for, a_set_is_given_up_by_force,
                          what_the_owner_waits_for_is_told_where_it_was_asked, moves_that_overlap,
                          a_move_back_before_the_first_one_has_ended, a_dead_owner_on_the_same_machine_is_not_waited_for, an_owner_that_does_not_answer, nobody_takes_it, *long,
-                         what_does_not_fit_is_refused):
+                         what_does_not_fit_is_refused, an_array_that_is_removed_leaves_nothing):
                 run_step(step, one, two, cluster)
             end_well(one, two)
 
