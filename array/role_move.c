@@ -59,6 +59,7 @@ static void wait_no_more(struct daemon *d)
 		daemon_end_at_once("there is no memory for going on");
 	*u = (struct unneeded){.d = d, .c = d->role.waiting};
 	d->role.waiting = NULL;
+	d->role.wire_to_come = NULL; /* its */
 	d->role.retired++;
 	controller_stop(u->c, unneeded_stopped, u);
 }
