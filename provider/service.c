@@ -222,8 +222,10 @@ int service_run(void)
 	InitializeCriticalSection(&service.lock);
 	service.stop = CreateEventW(NULL, TRUE, FALSE, NULL);
 	service.stopped = CreateEventW(NULL, TRUE, FALSE, NULL);
-	if (!service.stop || !service.stopped)
+	if (!service.stop || !service.stopped) {
+		refusal_say("out of memory: free memory and try again.");
 		return 1;
+	}
 	if (StartServiceCtrlDispatcherW(table))
 		return service.exit_code;
 	if (GetLastError() != ERROR_FAILED_SERVICE_CONTROLLER_CONNECT) {
