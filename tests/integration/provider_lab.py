@@ -100,8 +100,14 @@ class Lab:
 
     def lab(self, *arguments, want=0):
         code, text = self.command(*arguments)
-        check(want is None or code == want, f"lab {' '.join(arguments)}: exit code {code}\n{text}")
+        if want is not None and code != want:
+            raise Failed(f"lab {' '.join(arguments)}: exit code {code}\n{text}\n{self.pictures()}")
         return text
+
+    def pictures(self):
+        """What the hosts' processes are doing, for who looks into a failure."""
+        state = labhost.State(os.path.join(self.dir, 'lab'))
+        return '\n'.join(f'---- host {host}\n{labhost.picture(state.host(host).prefix)}' for host in self.hosts)
 
     def run(self, host, *arguments, want=0):
         return self.lab('run', '--host', host, self.provider, *arguments, want=want)
