@@ -25,7 +25,7 @@ import volumes  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ADAPTERS_MAX = 4
 PATIENCE_S = 300  # for what comes at once, on a machine that may stand still for a while; only a failure waits so long
-STARTS = 3  # of a program of the lab's that Wine does not run, and of a prefix
+STARTS = 3  # of a prefix
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
 SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'reset_ms', 'hold_port',
@@ -647,22 +647,10 @@ class Host:
         The output goes through pipes that are read until the program ends, not until they close: what it leaves
         running (COM starts the coordinator as its child) holds them open.
 
-        A program that ends with 1 and not a word has not been run by Wine, as happened without wine64-preloader (lab/README.md).
-        The lab's own programs always say why they fail, so one that ends so is run again, and that is said. A program that is
-        tested is not.
+        One that fails without a word is told of, with what its host was doing.
         """
         if not os.path.isfile(program):
             raise LabError(f'there is no program {program}')
-        for left in reversed(range(STARTS)):
-            done, silent = self._run_once(program, arguments, capture, timeout, stdin)
-            name = os.path.basename(program)
-            if not (silent and done.returncode == 1 and name.startswith('umbra-lab-') and left):
-                return done
-            print(f'{name} ended with 1 and said nothing; it is run again', file=sys.stderr, flush=True)
-        return done
-
-    def _run_once(self, program, arguments, capture, timeout, stdin):
-        """(CompletedProcess, has it failed without a word?)"""
         command, env = self.command(program, *arguments)
         child = subprocess.Popen(command, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         sinks = {child.stdout: io.BytesIO() if capture else sys.stdout.buffer,
@@ -676,14 +664,13 @@ class Host:
             raise stuck or error
         if child.returncode < 0:  # what it had not written yet is lost
             sinks[child.stderr].write(f'{os.path.basename(program)} was ended by signal {-child.returncode}\n'.encode())
-        silent = capture and child.returncode > 0 and not any(sink.getvalue() for sink in sinks.values())
-        if silent:
+        if capture and child.returncode > 0 and not any(sink.getvalue() for sink in sinks.values()):
             sinks[child.stderr].write(f'{os.path.basename(program)} ended with {child.returncode} and said nothing; the host:\n'
                                       f'{picture(self.prefix)}\n'.encode())
         texts = [sinks[s].getvalue().decode(errors='replace') if capture else None for s in (child.stdout, child.stderr)]
         child.stdout.close()
         child.stderr.close()
-        return subprocess.CompletedProcess(command, child.returncode, *texts), silent
+        return subprocess.CompletedProcess(command, child.returncode, *texts)
 
     def status(self):
         """What lab status tells."""
