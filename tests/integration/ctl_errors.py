@@ -280,6 +280,23 @@ def pool_data_too_short(array):
     expect(run_ctl('pool', 'check', '--repair', array.pool, check=False), 0, 'no findings')
 
 
+def pool_whose_files_are_none(array):
+    # a directory or a pipe in a file's place: both programs say so and end, neither waits for who writes to the pipe
+    for name in ('pool', 'log', 'data.0', 'meta/data.mdb', 'mark'):
+        path = os.path.join(array.pool, name)
+        aside = path + '.aside'
+        os.rename(path, aside)
+        for make, unmake in ((os.mkdir, os.rmdir), (os.mkfifo, os.unlink)):
+            make(path)
+            if name == 'mark':  # which a pool may lack
+                expect(run_ctl('pool', 'check', array.pool, check=False), 0, 'no findings')
+            else:
+                expect(run_ctl('pool', 'check', array.pool, check=False), 1, os.path.basename(name))
+                expect(umbrad('--config', array.config_path), 1, os.path.basename(name))
+            unmake(path)
+        os.rename(aside, path)
+
+
 def pool_on_a_read_only_place(array):
     # as a rescue system mounts it; where no name space of mounts can be had there is nothing to see
     def in_its_own(*command):
@@ -346,7 +363,7 @@ def pools():
         pool_in_use(array)
         array.stop()
         for part in (pool_dumped, pool_checked_on_a_terminal, pool_of_another_version, pool_damaged, pool_cut_short,
-                     pool_data_too_short, pool_on_a_read_only_place, pool_with_little_address_space):
+                     pool_data_too_short, pool_whose_files_are_none, pool_on_a_read_only_place, pool_with_little_address_space):
             part(array)
         # nothing was lost by all that
         array.start()

@@ -93,15 +93,29 @@ static int hold_file(int fd, bool writable)
 	return 0;
 }
 
+/* A directory opens, too, and a pipe waits for who writes to it. */
+static int check_kind(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, 0))
+		return errno == ENOENT ? 0 : -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EISDIR;
+	return S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? 0 : -ESPIPE;
+}
+
 static int posix_file_open(struct pool_host *h, const char *name, unsigned flags, struct pool_file **out)
 {
 	struct posix_host *host = host_of(h);
-	struct posix_file *f = calloc(1, sizeof(*f));
 	int how = O_CLOEXEC | (flags & POOL_FILE_READONLY || host->read_only ? O_RDONLY : O_RDWR);
 	bool direct = flags & POOL_FILE_DIRECT;
 	struct stat st;
-	int err;
+	int err = check_kind(host->dir_fd, name);
 
+	if (err)
+		return err;
+	struct posix_file *f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
 	if (flags & POOL_FILE_CREATE)

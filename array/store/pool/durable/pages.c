@@ -406,7 +406,7 @@ int pool_pages_check(const char *dir, uint64_t max_bytes, bool deep, struct faul
 	if (sizeof(size_t) != 8)
 		return 0;
 	snprintf(path, sizeof(path), "%s/data.mdb", dir);
-	w.fd = open(path, O_RDONLY | O_CLOEXEC);
+	w.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* whatever lies there, say a pipe */
 	if (w.fd < 0 || fstat(w.fd, &st)) {
 		err = -errno;
 		if (w.fd >= 0)
