@@ -74,10 +74,10 @@ class Host:
 class MapMemory(unittest.TestCase):
     """A pool whose map has little memory, and a host that touches another leaf with each command."""
 
-    def setUp(self):
+    def setUp(self, options=()):
         self.rng = random.Random(SEED)
         config = {'pool': {'map_memory': str(MAP_MEMORY)}}
-        self.array = Array(config, pool_options=('--capacity', '4G', '--log', str(LOG)))
+        self.array = Array(config, pool_options=('--capacity', '4G', '--log', str(LOG), *options))
         self.array.add_host('h1', 'iqn.2026-01.test:h1')
         self.array.ctl('lun', 'create', 'big', '--size', str(SIZE))
         self.array.ctl('map', 'big', 'h1', '--number', '1')
@@ -142,8 +142,19 @@ class MapMemory(unittest.TestCase):
         self.end()
 
 
+    def test_writes_over_copies_with_checksums(self):
+        self.host.close()
+        self.array.remove()
+        self.setUp(('--checksums', 'on'))
+        places = [place + 65536 * self.rng.randrange(512) for place in self.scattered(9000)]
+        self.bounded(self.host.write, places)
+        self.array.ctl('set', 'create', 's', 'big')
+        self.bounded(self.host.write, places[:3000])
+        self.end()
+
+
 class BufferMemory(unittest.TestCase):
-    """Hosts that send all of their writes' data but the end."""
+    """Hosts that send all of their writes' data but the end, or receive nothing of what they read."""
 
     def test_writes_that_never_end(self):
         bound = 16 * MIB
@@ -165,6 +176,30 @@ class BufferMemory(unittest.TestCase):
             most = memory(array)
             self.assertLess(most - sessions, bound + 2 * MIB, f'{(most - sessions) / MIB:.1f} MiB')
             self.assertLess(sessions - at_start, 16 * MIB, f'{(sessions - at_start) / MIB:.1f} MiB')
+            for host in hosts:
+                host.raw.cut()
+
+    def test_reads_that_nobody_receives(self):
+        bound = 16 * MIB
+        with Array({'iscsi': {'buffer_memory': str(bound)}}, pool_options=('--capacity', '1G')) as array:
+            array.ctl('lun', 'create', 'a', '--size', '64M')
+            hosts = []
+            for i in range(16):
+                if i < 4:
+                    array.add_host(f'h{i}', f'iqn.2026-01.test:h{i}')
+                    array.ctl('map', 'a', f'h{i}', '--number', '1')
+                hosts.append(Host(array, f'iqn.2026-01.test:h{i % 4}', [('MaxRecvDataSegmentLength', '262144')]))
+                hosts[-1].raw.ready(1)
+            sessions = most = memory(array)
+            for host in hosts:  # 4 MiB each, 2 GiB in all
+                for _ in range(32):
+                    host.raw.command(1, struct.pack('>BBQIBB', 0x88, 0, 0, 8192, 0, 0), length=4 * MIB)
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                most = max(most, memory(array))
+                time.sleep(0.1)
+            self.assertGreater(most - sessions, 4 * MIB, 'nothing was read')
+            self.assertLess(most - sessions, bound + 4 * MIB, f'{(most - sessions) / MIB:.1f} MiB')
             for host in hosts:
                 host.raw.cut()
 
