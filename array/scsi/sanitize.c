@@ -21,6 +21,7 @@
 #include "array/scsi/sanitize.h"
 #include "array/scsi/sense.h"
 #include "array/scsi/task.h"
+#include "array/scsi/threshold.h"
 #include "array/util/bytes.h"
 
 #include <errno.h>
@@ -236,6 +237,8 @@ static void step_done(struct lun_io *io, int err)
 		z->pass++;
 	} else if (!err) {
 		z->at += io->io.len;
+		if (io->io.op == STORE_WRITE)
+			scsi_threshold_written(z->target, io->io.len);
 		ms = pause_ms(z);
 		if (ms > 0) {
 			z->pause.fire = pause_over;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The soft threshold of thin provisioning (SBC-3 4.7.3.8): when the store is fuller than its threshold, every host
- * learns 38/07 on each of its LUNs, and the administrator by an event, once, and again only after there was room. The store is asked each time that so
- * many bytes were written, not on a timer: it fills by writes only.
+ * learns 38/07 on each of its LUNs, and the administrator by an event, once, and again only after there was room. The
+ * store is asked each time that so many bytes were written, not on a timer: it fills by what hosts write, copy and
+ * overwrite. What plex copies take is seen with the next of that.
  *
  * No attention may disturb a copy set that is about to commit: the store is asked later then.
  */

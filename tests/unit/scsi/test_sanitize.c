@@ -80,6 +80,21 @@ TEST(overwrite_leaves_the_pattern)
 	exchange_free(&x);
 }
 
+/* It takes as much of the store as the LUN is large. */
+TEST(hosts_learn_that_an_overwrite_fills_the_store)
+{
+	unsigned events = fake_events;
+	size_t len = pattern(
+		31, 1, 0x55); /* so many passes: more than the 16 MiB after which the store is asked */
+
+	fake_stats.used_bytes = fake_stats.capacity_bytes / 100 * 71;
+	expect_good(overwrite(&test_a, 2, 0x80, len));
+	fake_advance(60000);
+	assert_true(all(2, 0x55));
+	assert_true(fake_events > events);
+	expect_sense(tur(&test_b, 1), 6, 0x3807);
+}
+
 TEST(bad_requests_are_refused)
 {
 	expect_sense(client_run(&test_a, 1, CDB(0x48, 2, 0, 0, 0, 0, 0, 0, 8), list, 8), 5, 0x2400);
@@ -320,9 +335,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(block_erase_leaves_zeros), T(overwrite_leaves_the_pattern),
-		T(bad_requests_are_refused), T(meanwhile_the_lun_is_not_ready), T(nothing_ends_it),
-		T(a_restart_does_not_end_it), T(stopping_waits_for_the_step),
-		T(a_sanitized_lun_is_usable_when_its_end_is_durable),
+		T(hosts_learn_that_an_overwrite_fills_the_store), T(bad_requests_are_refused),
+		T(meanwhile_the_lun_is_not_ready), T(nothing_ends_it), T(a_restart_does_not_end_it),
+		T(stopping_waits_for_the_step), T(a_sanitized_lun_is_usable_when_its_end_is_durable),
 		T(a_failed_sanitize_closes_the_lun_until_it_is_made_good),
 		T(nothing_follows_a_failure_before_it_is_durable), T(only_who_may_write)};
 
