@@ -87,8 +87,10 @@ static int image_remove(struct rbd_todo *t)
 	}
 	if (err != -ENOENT)
 		return err;
-	/* in the trash since another time, or nowhere */
-	return t->id[0] ? 0 : trash_each(s, trash_find, t);
+	if (!t->id[0]) /* in the trash since another time, or nowhere */
+		return trash_each(s, trash_find, t);
+	/* librbd says so also where the trash, through which each image goes, takes none. */
+	return rbd_image_id(s, t->image, t->id) == -ENOENT ? 0 : -EAGAIN;
 }
 
 static int trash_remove(struct rbd_todo *t)
@@ -307,6 +309,18 @@ void rbd_reclaim_stop(struct rbd_store *s)
 	}
 }
 
+/* Each image that is deleted goes through the trash, which Ceph makes with the first one: an object that a full pool would not take, so
+ * that nothing could be deleted there. Makes it before. */
+static void trash_make(struct rbd_store *s)
+{
+	rados_write_op_t op = rados_create_write_op();
+
+	rados_write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
+	rados_write_op_operate(op, s->cluster.io, "rbd_trash", NULL,
+		LIBRADOS_OPERATION_FULL_FORCE | LIBRADOS_OPERATION_FULL_TRY);
+	rados_release_write_op(op);
+}
+
 /* ---- the sweep ---- */
 
 struct names {
@@ -430,6 +444,7 @@ int rbd_sweep(struct rbd_store *s)
 	struct sweep w = {.s = s};
 	int err = names_of(&w);
 
+	trash_make(s);
 	if (!err)
 		err = sweep_images(&w);
 	if (!err && w.found < w.disks.count)
