@@ -439,17 +439,51 @@ static int image_create(rados_ioctx_t io, const char *name, uint64_t size_bytes)
 	return err;
 }
 
-static int image_enlarge(rbd_image_t handle, uint64_t size_bytes)
+/* In a full pool librbd enlarges an image all the same, and its object map is not to be used from then on. So the pool is tried first. */
+static int pool_takes_more(struct rbd_store *s)
+{
+	char object[96];
+	int err;
+
+	snprintf(object, sizeof(object), "%s.room", s->object);
+	rados_remove(s->cluster.io, object); /* of one who died here */
+	err = rados_write_full(s->cluster.io, object, "", 1);
+	if (err >= 0)
+		rados_remove(s->cluster.io, object);
+	return err;
+}
+
+static int image_enlarge(struct rbd_store *s, rbd_image_t handle, uint64_t size_bytes)
 {
 	uint64_t have_bytes = 0;
 	int err = rbd_get_size(handle, &have_bytes);
 
 	if (err < 0 || have_bytes >= size_bytes)
 		return err;
+	err = pool_takes_more(s);
+	if (err < 0)
+		return err;
 	err = rbd_resize2(handle, size_bytes, false, progress, NULL);
 	if (err >= 0)
 		err = rbd_get_size(handle, &have_bytes); /* what it cuts I/O off at */
 	return err >= 0 && have_bytes < size_bytes ? -EIO : err;
+}
+
+/*
+ * In a full pool librbd makes a snapshot, says that it did, and leaves out its object map: an object more. What was cut so cannot be
+ * opened, and its clone fails with ENOENT as where the parent went.
+ */
+static bool cut_was_full(const struct rbd_cut_member *m)
+{
+	char id[64], map[128];
+	uint64_t snap, size;
+	time_t when;
+
+	if (rbd_get_id(m->image->handle, id, sizeof(id)) < 0 ||
+		rbd_snap_get_id(m->image->handle, m->cut->snap, &snap) < 0)
+		return false;
+	snprintf(map, sizeof(map), "rbd_object_map.%s.%016" PRIx64, id, snap);
+	return rados_stat(m->cut->s->cluster.io, map, &size, &when) == -ENOENT;
 }
 
 static int image_clone(struct step *p)
@@ -468,6 +502,8 @@ static int image_clone(struct step *p)
 
 		err = rbd_clone3(
 			io, p->member->image->name, p->member->cut->snap, io, p->image->name, options);
+		if (err == -ENOENT && cut_was_full(p->member))
+			err = -ENOSPC;
 		if (err != -ENOENT || tries == CLONE_TRIES)
 			break;
 		/* The original became independent while librbd opened it, and its parent went: it has none the next time. */
@@ -479,7 +515,7 @@ static int image_clone(struct step *p)
 	err = rbd_image_open(s, p->image->name, &handle);
 	if (err < 0)
 		return err;
-	err = image_enlarge(handle, p->size_bytes);
+	err = image_enlarge(s, handle, p->size_bytes);
 	rbd_close(handle);
 	return err;
 }
@@ -493,7 +529,7 @@ static void step_work(struct rbd_job *job)
 	else if (p->kind == STEP_CREATE)
 		p->err = image_create(p->t->s->cluster.io, p->image->name, p->size_bytes);
 	else
-		p->err = image_enlarge(p->disk->image->handle, p->size_bytes);
+		p->err = image_enlarge(p->t->s, p->disk->image->handle, p->size_bytes);
 }
 
 static void step_ended(struct store_txn *t, int err)
@@ -512,7 +548,9 @@ static void step_done(struct rbd_job *job)
 
 	if (p->kind == STEP_RESIZE)
 		rbd_image_put(p->disk->image);
-	if (p->err < 0 && p->err != -ESHUTDOWN && p->err != -ENOSPC && p->err != -EDQUOT)
+	if (p->err == -ENOSPC || p->err == -EDQUOT)
+		rbd_room_refresh(p->t->s);
+	else if (p->err < 0 && p->err != -ESHUTDOWN)
 		rbd_notice(p->t->s, "the image %s cannot be made ready: %s",
 			(p->image ? p->image : p->disk->image)->name, strerror(-p->err));
 	step_ended(p->t, p->err < 0 ? rbd_err(p->err) : 0);
