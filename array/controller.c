@@ -37,6 +37,7 @@ struct controller {
 	pthread_cond_t changed;
 	bool stop, posted;
 	char owner[CONTROLLER_OWNER_BYTES], notice[400];
+	enum store_notice notice_level;
 	struct snapshot *seen;
 	struct store *found;
 	struct fault fault; /* err 0: none */
@@ -131,17 +132,18 @@ static void end(void *arg, int err)
 }
 
 /* What the module says inside open is kept for the reactor's thread. */
-static void notice(void *arg, const char *text)
+static void notice(void *arg, enum store_notice level, const char *text)
 {
 	struct controller *c = arg;
 
 	if (!on_the_thread) {
 		if (c->options.store.notice)
-			c->options.store.notice(c->options.store.notice_arg, text);
+			c->options.store.notice(c->options.store.notice_arg, level, text);
 		return;
 	}
 	pthread_mutex_lock(&c->lock);
 	snprintf(c->notice, sizeof(c->notice), "%s", text);
+	c->notice_level = level;
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -238,6 +240,7 @@ struct news {
 	struct snapshot *seen;
 	struct fault fault;
 	char notice[400];
+	enum store_notice notice_level;
 };
 
 /* Under the lock. */
@@ -246,6 +249,7 @@ static void take(struct controller *c, struct news *n)
 	n->seen = c->seen;
 	n->fault = c->fault;
 	memcpy(n->notice, c->notice, sizeof(n->notice));
+	n->notice_level = c->notice_level;
 	c->seen = NULL;
 	c->fault.err = 0;
 	c->notice[0] = 0;
@@ -267,7 +271,7 @@ static void arrived(struct reactor_message *m)
 		return;
 	}
 	if (n.notice[0] && c->options.store.notice)
-		c->options.store.notice(c->options.store.notice_arg, n.notice);
+		c->options.store.notice(c->options.store.notice_arg, n.notice_level, n.notice);
 	if (n.fault.err)
 		c->options.failed(c->options.arg, &n.fault);
 	if (found) /* what it says is of before */
@@ -312,7 +316,7 @@ int controller_first(struct controller *c, struct store **store, struct snapshot
 	if (*store || n.fault.err)
 		join(c);
 	if (n.notice[0] && c->options.store.notice)
-		c->options.store.notice(c->options.store.notice_arg, n.notice);
+		c->options.store.notice(c->options.store.notice_arg, n.notice_level, n.notice);
 	if (*store || n.fault.err) {
 		snapshot_free(n.seen);
 		n.seen = NULL;

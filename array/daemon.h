@@ -14,7 +14,8 @@
 
 struct daemon {
 	char store_notice[400]; /* at its opening */
-	char place[1024];       /* where the data is, for people */
+	enum store_notice store_notice_level;
+	char place[1024]; /* where the data is, for people */
 	struct config config;
 	const char *config_path, *port_file;
 	struct reactor *reactor;

@@ -151,17 +151,27 @@ static int write_port_file(struct daemon *d)
 /* ---- start ---------------------------------------------------------------------------------------- */
 
 /* Of the store: before there is an array it is kept for later. */
-static void store_notice(void *arg, const char *text)
+static void store_notice(void *arg, enum store_notice level, const char *text)
 {
+	static const enum array_event_level levels[] = {[STORE_NOTICE_INFO] = ARRAY_EVENT_INFO,
+		[STORE_NOTICE_WARNING] = ARRAY_EVENT_WARNING,
+		[STORE_NOTICE_ERROR] = ARRAY_EVENT_ERROR};
 	struct daemon *d = arg;
 
-	if (!d->array)
+	if (!d->array) {
 		snprintf(d->store_notice, sizeof(d->store_notice), "%s", text);
-	else if (d->config.store == CONFIG_STORE_RBD)
-		array_event_as(d->array, ARRAY_EVENT_ERROR, "rbd", message_of("Ceph tells of trouble"), text);
-	else
+		d->store_notice_level = level;
+	} else if (d->config.store == CONFIG_STORE_RBD) {
+		array_event_as(d->array, levels[level], "rbd", message_of("Ceph tells of trouble"), text);
+	} else {
 		array_event_as(
-			d->array, ARRAY_EVENT_ERROR, "pool", message_of("the pool tells of trouble"), text);
+			d->array, levels[level], "pool", message_of("the pool tells of trouble"), text);
+	}
+}
+
+static void pool_notice(void *arg, const char *text)
+{
+	store_notice(arg, STORE_NOTICE_ERROR, text);
 }
 
 static void pool_damaged(void *arg, const struct pool_damage *damage)
@@ -226,7 +236,7 @@ static int open_pool(struct daemon *d, struct fault *fault)
 		.meta_mirror = c->pool_meta_mirror[0] ? c->pool_meta_mirror : NULL,
 		.log_mirror = c->pool_log_mirror,
 		.map_memory_bytes = c->pool_map_memory_bytes,
-		.notice = store_notice,
+		.notice = pool_notice,
 		.notice_arg = d,
 		.damaged = pool_damaged,
 		.scrubbed = pool_scrubbed,
@@ -288,7 +298,7 @@ static int open_array(struct daemon *d, struct fault *fault)
 	array_event_listen(d->array, &d->log);
 	d->listening = true;
 	if (d->store_notice[0])
-		store_notice(d, d->store_notice);
+		store_notice(d, d->store_notice_level, d->store_notice);
 	return 0;
 }
 

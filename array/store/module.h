@@ -68,6 +68,12 @@ struct store_cards {
 	void (*fenced)(void *arg, const struct process_id *owner);
 };
 
+enum store_notice {
+	STORE_NOTICE_INFO,
+	STORE_NOTICE_WARNING,
+	STORE_NOTICE_ERROR
+};
+
 struct store_module_options {
 	const char *cluster_conf; /* ceph.conf; NULL: where librados looks (CEPH_CONF, /etc/ceph/ceph.conf) */
 	const char *client_id;    /* the cephx user without "client."; NULL: admin */
@@ -75,7 +81,7 @@ struct store_module_options {
 	const char *ceph_namespace; /* in that pool; NULL or "": none */
 	const char *array;          /* the array in that pool, which may hold several */
 	/* For the administrator; or NULL. On the reactor's thread, or inside open. */
-	void (*notice)(void *arg, const char *text);
+	void (*notice)(void *arg, enum store_notice level, const char *text);
 	void *notice_arg;
 	/* The store has lost its right to the array (fenced, or the lease was taken): nothing can be written any more. Once, on
 	 * the reactor's thread; or NULL. Its arg is notice_arg. */

@@ -207,26 +207,72 @@ static void room_of(const json_t *stats, struct rbd_room *out)
 		out->capacity_bytes = quota;
 }
 
-int rbd_cluster_room(struct rbd_cluster *c, const char *pool, struct rbd_room *out)
+/* "hashpspool,full,full_quota": whether the word is one of these. */
+static bool has_flag(const char *names, const char *word)
 {
-	const char *command = "{\"prefix\": \"df\", \"detail\": \"detail\", \"format\": \"json\"}";
+	size_t len = strlen(word);
+
+	for (const char *p = names; (p = strstr(p, word)); p += len)
+		if ((p == names || p[-1] == ',') && (!p[len] || p[len] == ','))
+			return true;
+	return false;
+}
+
+static enum rbd_fullness fullness_of(const char *flags)
+{
+	if (has_flag(flags, "full_quota"))
+		return RBD_QUOTA;
+	if (has_flag(flags, "full"))
+		return RBD_FULL;
+	return has_flag(flags, "nearfull") || has_flag(flags, "backfillfull") ? RBD_NEARLY_FULL : RBD_ROOM;
+}
+
+static int ask_monitors(struct rbd_cluster *c, const char *command, json_t **out)
+{
 	char *text = NULL;
-	size_t len = 0, i;
-	json_t *all, *one;
+	size_t len = 0;
 	int err = rados_mon_command(c->rados, &command, 1, NULL, 0, &text, &len, NULL, NULL);
 
-	memset(out, 0, sizeof(*out));
 	if (err < 0)
 		return err;
-	all = json_loadb(text, len, 0, NULL);
-	json_array_foreach(json_object_get(all, "pools"), i, one)
+	*out = json_loadb(text, len, 0, NULL);
+	rados_buffer_free(text);
+	return *out ? 0 : -EIO;
+}
+
+static const json_t *pool_in(const json_t *pools, const char *key, const char *pool)
+{
+	size_t i;
+	const json_t *one;
+
+	json_array_foreach(pools, i, one)
 	{
-		const char *name = json_string_value(json_object_get(one, "name"));
+		const char *name = json_string_value(json_object_get(one, key));
 
 		if (name && strcmp(name, pool) == 0)
-			room_of(json_object_get(one, "stats"), out);
+			return one;
 	}
-	json_decref(all);
-	rados_buffer_free(text);
-	return 0;
+	return NULL;
+}
+
+int rbd_cluster_room(struct rbd_cluster *c, const char *pool, struct rbd_room *out)
+{
+	json_t *df = NULL, *pools = NULL;
+	int err = ask_monitors(c, "{\"prefix\": \"df\", \"detail\": \"detail\", \"format\": \"json\"}", &df);
+
+	memset(out, 0, sizeof(*out));
+	if (err >= 0)
+		err = ask_monitors(c,
+			"{\"prefix\": \"osd pool ls\", \"detail\": \"detail\", \"format\": \"json\"}",
+			&pools);
+	if (err >= 0) {
+		const char *flags =
+			json_string_value(json_object_get(pool_in(pools, "pool_name", pool), "flags_names"));
+
+		room_of(json_object_get(pool_in(json_object_get(df, "pools"), "name", pool), "stats"), out);
+		out->fullness = flags ? fullness_of(flags) : RBD_ROOM;
+	}
+	json_decref(df);
+	json_decref(pools);
+	return err;
 }

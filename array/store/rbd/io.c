@@ -127,6 +127,8 @@ static int result_err(struct rbd_io *x, int64_t r)
 	int err = r < 0 ? rbd_err((int)r) : 0;
 	uint64_t now_ms = clock_boot_ms();
 
+	if (err == -ENOSPC)
+		rbd_room_refresh(s); /* and tells why */
 	if ((err == -EIO || r == -EPERM || r == -EACCES) &&
 		(!s->error_told_ms || now_ms - s->error_told_ms > ERROR_TOLD_MS)) {
 		s->error_told_ms = now_ms;

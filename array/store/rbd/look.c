@@ -256,14 +256,48 @@ static void room_work(struct rbd_job *job)
 	s->room_err = rbd_cluster_room(&s->cluster, s->pool, &s->room_next);
 }
 
+void rbd_room_tell(struct rbd_store *s)
+{
+	enum rbd_fullness before = s->room_told, now = s->room.fullness;
+
+	s->room_told = now;
+	if (now == before)
+		return;
+	switch (now) {
+	case RBD_ROOM:
+		rbd_notice_as(s, STORE_NOTICE_INFO, "Ceph's pool %s has room again", s->pool);
+		break;
+	case RBD_NEARLY_FULL:
+		rbd_notice_as(s, STORE_NOTICE_WARNING,
+			"Ceph's pool %s is nearly full (see ceph health detail): delete what nobody needs, or add OSDs, "
+			"before hosts' writes fail",
+			s->pool);
+		break;
+	case RBD_FULL:
+		rbd_notice(s,
+			"Ceph's pool %s is full (see ceph health detail): hosts' writes fail until something is deleted, or "
+			"there are more OSDs",
+			s->pool);
+		break;
+	case RBD_QUOTA:
+		rbd_notice(s,
+			"the quota of Ceph's pool %s is used up: hosts' writes fail until something is deleted, or it is "
+			"raised (ceph osd pool set-quota)",
+			s->pool);
+		break;
+	}
+}
+
 static void room_done(struct rbd_job *job)
 {
 	struct rbd_store *s = container_of(job, struct rbd_store, room_job);
 
 	s->room_running = false;
 	s->room_ns = reactor_now_ns(s->base.reactor);
-	if (s->room_err >= 0)
+	if (s->room_err >= 0) {
 		s->room = s->room_next;
+		rbd_room_tell(s);
+	}
 	rbd_busy_end(s);
 }
 
@@ -352,7 +386,8 @@ static bool room_is_short(const struct rbd_store *s, unsigned disks)
 		s->room.capacity_bytes > s->room.used_bytes ? s->room.capacity_bytes - s->room.used_bytes : 0;
 
 	/* 0: the cluster does not tell (it has no manager) */
-	return s->room.capacity_bytes && free_bytes < disks * RESERVE_DISK_BYTES;
+	return s->room.fullness >= RBD_FULL ||
+	       (s->room.capacity_bytes && free_bytes < disks * RESERVE_DISK_BYTES);
 }
 
 static void reserve_open(struct reserve *r)
@@ -378,8 +413,10 @@ static void reserve_room_done(struct rbd_job *job)
 {
 	struct reserve *r = container_of(job, struct reserve, job);
 
-	if (r->room_err >= 0)
+	if (r->room_err >= 0) {
 		r->s->room = r->room;
+		rbd_room_tell(r->s);
+	}
 	if (r->owner && !room_is_short(r->s, r->left - 1)) {
 		reserve_open(r);
 		return;

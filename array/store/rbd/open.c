@@ -97,6 +97,7 @@ static void opened(struct reactor_message *m)
 	if (s->closing)
 		return;
 	rbd_wire_owned(s);
+	rbd_room_tell(s);
 	rbd_reclaim_start(s);
 }
 

@@ -53,9 +53,16 @@ int rbd_cluster_connect(
 void rbd_cluster_close(struct rbd_cluster *c);                                         /* blocks */
 /* No client at one of these addresses (separated by blanks) can write to the cluster any more. Blocks. */
 int rbd_cluster_blocklist(struct rbd_cluster *c, const char *addresses);
-/* How full the pool is, as the monitors know it; all 0: they do not know. Blocks. */
+/* How full the pool is, as the monitors know it. Without a manager they do not know the bytes: 0. Blocks. */
+enum rbd_fullness {
+	RBD_ROOM,
+	RBD_NEARLY_FULL, /* an OSD of the pool's: its data goes on, and is not moved to where little room is */
+	RBD_FULL,
+	RBD_QUOTA, /* full by its quota */
+};
 struct rbd_room {
 	uint64_t capacity_bytes, used_bytes;
+	enum rbd_fullness fullness;
 };
 int rbd_cluster_room(struct rbd_cluster *c, const char *pool, struct rbd_room *out);
 /* Whether the image was opened with the settings that must hold. 1: it was not, and is to be opened again: now it has them itself;
@@ -304,6 +311,7 @@ uint64_t rbd_disk_used(const struct store_disk *d);
 void rbd_used_forget(struct rbd_disk *d); /* it has other data now, or goes */
 void rbd_account(struct store_account *a);
 void rbd_room_refresh(struct rbd_store *s);
+void rbd_room_tell(struct rbd_store *s); /* the administrator, when it has become full, or is no more */
 void rbd_stats(struct store *s, struct store_stats *out);
 void rbd_reserve(struct store_reserve *r);
 void rbd_reserve_join(struct store_reserve *r, struct store_disk *d);
@@ -399,7 +407,7 @@ struct rbd_store {
 	char pool[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
 	uint64_t epoch, next_id, cuts;
 	char *fenced_addresses; /* of clients that were locked out when the array was taken */
-	void (*notice)(void *arg, const char *text);
+	void (*notice)(void *arg, enum store_notice level, const char *text);
 	void (*fenced)(void *arg, const char *reason);
 	void *notice_arg;
 	struct list buckets[RBD_BUCKETS]; /* struct rbd_disk by its id, also pending ones */
@@ -426,6 +434,7 @@ struct rbd_store {
 	struct rbd_room room;
 	struct rbd_job room_job;
 	struct rbd_room room_next;
+	enum rbd_fullness room_told;
 	int room_err;
 	bool room_running;
 	uint64_t room_ns;
@@ -439,7 +448,10 @@ static inline struct rbd_store *rbd_store_of(const struct store *s)
 	return (struct rbd_store *)(uintptr_t)s;
 }
 extern const struct store_ops rbd_ops;
-void rbd_notice(struct rbd_store *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void rbd_notice(struct rbd_store *s, const char *format, ...)
+	__attribute__((format(printf, 2, 3))); /* an error */
+void rbd_notice_as(struct rbd_store *s, enum store_notice level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 void rbd_store_free(struct rbd_store *s); /* nothing is under way; blocks */
 void rbd_busy_end(struct rbd_store *s);   /* busy--; the store closes when it is the last */
 int rbd_module_create(const struct store_module_options *o, struct fault *f);

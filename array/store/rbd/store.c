@@ -9,17 +9,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-void rbd_notice(struct rbd_store *s, const char *format, ...)
+static void notice(struct rbd_store *s, enum store_notice level, const char *format, va_list args)
 {
 	char text[248];
-	va_list args;
 
 	if (!s->notice)
 		return;
-	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
+	s->notice(s->notice_arg, level, text);
+}
+
+void rbd_notice_as(struct rbd_store *s, enum store_notice level, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	notice(s, level, format, args);
 	va_end(args);
-	s->notice(s->notice_arg, text);
+}
+
+void rbd_notice(struct rbd_store *s, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	notice(s, STORE_NOTICE_ERROR, format, args);
+	va_end(args);
 }
 
 /* ---- disks ---- */

@@ -104,7 +104,7 @@ static int open_store(
 	wire_user = o->wire;
 	if (open_error)
 		return fault_set(fault, open_error, "it does not open: try again");
-	o->notice(o->notice_arg, "inside");
+	o->notice(o->notice_arg, STORE_NOTICE_WARNING, "inside");
 	while (!free_now()) {
 		look(o->standby);
 		if (!o->standby->waits(o->standby->arg, "elsewhere")) {
@@ -156,9 +156,10 @@ static void on_failed(void *arg, const struct fault *fault)
 	reactor_stop(reactor);
 }
 
-static void on_notice(void *arg, const char *text)
+static void on_notice(void *arg, enum store_notice level, const char *text)
 {
 	(void)arg;
+	assert_int_equal(level, STORE_NOTICE_WARNING);
 	assert_string_equal(text, "inside");
 	notices++;
 }

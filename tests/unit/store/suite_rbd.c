@@ -4,9 +4,9 @@
 #include "array/store/module.h"
 #include "tests/unit/store/suite.h"
 
-static void notice(void *arg, const char *text)
+static void notice(void *arg, enum store_notice level, const char *text)
 {
-	(void)arg;
+	(void)arg, (void)level;
 	fprintf(stderr, "notice: %s\n", text);
 }
 
