@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""An array in Ceph and what goes wrong there: two umbrads for one array, an owner that was stopped and comes back, a full cluster, an
-OSD that hangs or is killed, monitors that are gone. No acknowledged write is lost, the rest goes on, and all heals without a restart.
+"""An array in Ceph and what goes wrong there: two umbrads for one array, an owner that was stopped and comes back, a cluster that is
+nearly full, full, or has used up its quota, an OSD that is slow, hangs or is killed, monitors that are gone. No acknowledged write is
+lost, the rest goes on, and all heals without a restart.
 
 usage: ceph_trouble.py CASE"""
+import contextlib
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -14,31 +17,55 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
+from raw_initiator import R2T, TMF_RESPONSE, Raw  # noqa: E402
+from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_ceph, skip_without_store  # noqa: E402
 from umbra_initiator import Channel, ScsiError, Session  # noqa: E402
 from umbra_lab import Array, umbrad_path  # noqa: E402
 
 GONE_S = 20  # how long the monitors are gone
-LUNS = 20     # so many that each of two OSDs has some
+LEASE_S = 6   # of the array's owner
+HOST, SECRET = 'iqn.2026-01.test:h1', 'secret-of-h1-'
 
 
 def block(value):
     return struct.pack('>Q', value) * 64
 
 
+def one_lun(array, number, size):
+    array.ctl('lun', 'create', f'a{number - 1}', '--size', size)
+    array.ctl('map', f'a{number - 1}', 'h1', '--number', str(number))
+
+
 def with_luns(array, count=1, size='4M'):
     """LUNs a0, a1 … with the numbers 1, 2 … for the host h1."""
-    array.add_host('h1', 'iqn.2026-01.test:h1', secret='secret-of-h1-')
+    array.add_host('h1', HOST, secret=SECRET)
     for number in range(count):
-        array.ctl('lun', 'create', f'a{number}', '--size', size)
-        array.ctl('map', f'a{number}', 'h1', '--number', str(number + 1))
+        one_lun(array, number + 1, size)
 
 
-def wait_until(what, holds):
+def wait_until(what, holds, pause_s=0.05):
     end = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end, what
-        time.sleep(0.05)
+        time.sleep(pause_s)
+
+
+def made_at_last(channel, lun):
+    """A copy set, when the cluster is well again and is known to be: the copy's id."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return channel.make_set(os.urandom(16), [lun])[0]
+        except AssertionError:
+            assert time.monotonic() < end, 'no copy set is made'
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def raw_session(array):
+    with Raw(array.port) as raw:
+        assert raw.login(HOST, array.target, SECRET).status == 0
+        yield raw
 
 
 class Later(threading.Thread):
@@ -107,75 +134,251 @@ def owners():
             assert session.read(1, 0, 1) == block(4)
 
 
+def refused(session, number, at_mib):
+    """Writes, each time where nothing is yet, until the pool is full for the LUN: how the host is told."""
+    end = time.monotonic() + PATIENCE_S
+    for at in range(at_mib, 64):
+        try:
+            session.write(number, at * 2048, block(7) * 2048)
+            time.sleep(0.2)
+        except ScsiError as failure:
+            assert failure.sense == (7, 0x2707), failure
+            return
+        assert time.monotonic() < end
+    raise AssertionError('writes still go on')
+
+
+def writes_again(session, number, value):
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            session.write(number, 0, block(value) * 2048)
+            break
+        except ScsiError as failure:
+            assert failure.sense == (7, 0x2707) and time.monotonic() < end, failure
+            time.sleep(0.1)
+    assert session.read(number, 0, 1) == block(value)
+
+
+def told(array, level, text):
+    """Whether the administrator has been; who asks how full the pool is has umbrad look."""
+    array.ctl('pool', 'status')
+    return any(event['level'] == level and text in event['text'] for event in array.ctl('events')['events'])
+
+
+def wait_told(array, level, text):
+    wait_until(f'the administrator is told: {text}', lambda: told(array, level, text), pause_s=0.5)
+
+
+def lun_id(array, number):
+    """Of the LUN that with_luns gave this number."""
+    return bytes.fromhex(next(lun['id'] for lun in array.ctl('lun', 'list')['luns'] if lun['name'] == f'a{number - 1}'))
+
+
+def armed(channel, lun):
+    set_id = os.urandom(16)
+    channel.ask('set-begin', 'ok', set_id=set_id)
+    channel.ask('set-add', 'ok', set_id=set_id, lun_id=lun)
+    channel.ask('set-arm', 'ok', set_id=set_id)
+    return set_id
+
+
+def no_set(channel, lun):
+    """None can be made where there is no room, and the provider is told why."""
+    set_id = os.urandom(16)
+    channel.ask('set-begin', 'ok', set_id=set_id)
+    channel.ask('set-add', 'ok', set_id=set_id, lun_id=lun)
+    channel.ask('set-arm', 'no space', set_id=set_id)
+    channel.ask('set-abort', 'ok', set_id=set_id)
+
+
+def no_growth(array, cluster):
+    """Neither a new LUN nor a larger one; what was tried has left nothing, no image whose object map is of no use either."""
+    images = cluster.images()
+    for words in (('lun', 'create', 'more', '--size', '64M'), ('lun', 'resize', 'a0', '--size', '640M')):
+        done = array.ctl(*words, check=False)
+        assert done.returncode == 1 and 'ENOSPC' in done.stdout, done
+    wait_until('nothing is left', lambda: cluster.images() == images)
+    for name in images:
+        about = json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{name}').stdout)
+        assert not about['flags'] and about['size'] == 64 << 20, about
+
+
 def full():
-    """Writes get DATA PROTECT and no copy set is made; what is there can be read and deleted. With room again all goes on."""
+    """Nearly full: the administrator is told, and all goes on. Full: writes get DATA PROTECT and no copy set is made; what is there can
+    be read and deleted. With room again all goes on."""
     with Cluster() as cluster, Array(ceph=cluster) as array:
+        def ratio(name, part):
+            cluster.ceph('osd', f'set-{name}-ratio', part)
         with_luns(array, 2, '64M')
-        lun = bytes.fromhex(array.ctl('lun', 'show', 'a0')['id'])
+        lun = lun_id(array, 1)
         with Session(array, 'h1') as session:
+            channel = Channel(session)
             for at in range(0, 64):
                 session.write(1, at * 2048, block(at) * 2048)
-            for name, ratio in (('nearfull', '0.001'), ('backfillfull', '0.0015'), ('full', '0.002')):
-                cluster.ceph('osd', f'set-{name}-ratio', ratio)
-            wait_until('the cluster is full', lambda: 'full' in cluster.ceph('osd', 'dump').stdout.split('flags', 1)[0] or
-                       ' full' in cluster.ceph('health').stdout)
-            refused = None
-            end = time.monotonic() + PATIENCE_S
-            while not refused and time.monotonic() < end:
-                try:
-                    session.write(2, 0, block(7) * 2048)
-                    time.sleep(0.1)
-                except ScsiError as failure:
-                    refused = failure
-            assert refused and refused.sense == (7, 0x2707), refused
+            for value, (name, part) in enumerate((('nearfull', '0.001'), ('backfillfull', '0.0015'))):
+                ratio(name, part)
+                wait_until(f'the cluster is {name}', lambda: name in cluster.pool_flags(), pause_s=0.5)  # pylint: disable=cell-var-from-loop
+                wait_told(array, 'warning', f'pool {cluster.pool} is nearly full')
+                session.write(2, 0, block(value) * 2048)
+                channel.make_set(os.urandom(16), [lun])
+            set_id = armed(channel, lun)
+            ratio('full', '0.002')
+            wait_until('the cluster is full', lambda: 'full' in cluster.pool_flags(), pause_s=0.5)
+            refused(session, 2, 2)
+            channel.ask('set-commit', 'no space', set_id=set_id, deadline_ms=5000)
+            wait_told(array, 'error', f'pool {cluster.pool} is full')
+            no_set(channel, lun)
+            no_growth(array, cluster)
             assert session.read(1, 2048, 1) == block(1)
-            for name, ratio in (('full', '0.95'), ('backfillfull', '0.9'), ('nearfull', '0.85')):
-                cluster.ceph('osd', f'set-{name}-ratio', ratio)
-            end = time.monotonic() + PATIENCE_S
-            while refused and time.monotonic() < end:
-                try:
-                    session.write(2, 0, block(8) * 2048)
-                    refused = None
-                except ScsiError as failure:
-                    refused = failure
-                    time.sleep(0.1)
-            assert not refused, refused
-            assert session.read(2, 0, 1) == block(8)
-            Channel(session).make_set(os.urandom(16), [lun])
+            for name, part in (('full', '0.95'), ('backfillfull', '0.9'), ('nearfull', '0.85')):
+                ratio(name, part)
+            writes_again(session, 2, 8)
+            wait_told(array, 'info', f'pool {cluster.pool} has room again')
+            channel.make_set(os.urandom(16), [lun])
+            assert array.ctl('lun', 'resize', 'a0', '--size', '128M')['size_bytes'] == 128 << 20
+
+
+def quota():
+    """The same of the pool's quota, which an administrator may raise, or delete something; and an umbrad that finds it used up starts."""
+    skip_without_ceph('ceph-mgr')
+    with Cluster() as cluster, Array(ceph=cluster) as array:
+        def limit(bytes_):
+            cluster.ceph('osd', 'pool', 'set-quota', cluster.pool, 'max_bytes', str(bytes_))
+        cluster.mgr_start()
+        with_luns(array, 3, '64M')
+        lun = lun_id(array, 1)
+        with Session(array, 'h1') as session:
+            channel = Channel(session)
+            for number, blocks in ((1, 8), (3, 60)):
+                for at in range(blocks):
+                    session.write(number, at * 2048, block(at) * 2048)
+            (shadow,) = channel.make_set(os.urandom(16), [lun])
+            set_id = armed(channel, lun)
+            limit(60 << 20)
+            wait_until('the quota is used up', lambda: 'full_quota' in cluster.pool_flags(), pause_s=0.5)
+            refused(session, 2, 2)
+            channel.ask('set-commit', 'no space', set_id=set_id, deadline_ms=5000)
+            wait_told(array, 'error', 'the quota')
+            no_set(channel, lun)
+            no_growth(array, cluster)
+            at = channel.ask('map', 'ok', lun_id=shadow).lun_number
+            assert session.read(at, 2048, 1) == block(1)
+            limit(0)
+            writes_again(session, 2, 8)
+            wait_told(array, 'info', f'pool {cluster.pool} has room again')
+            channel.make_set(os.urandom(16), [lun])
+            limit(60 << 20)
+            wait_until('the quota is used up', lambda: 'full_quota' in cluster.pool_flags(), pause_s=0.5)
+        array.restart()
+        with Session(array, 'h1') as session:
+            assert told(array, 'error', 'the quota')
+            assert session.read(1, 2048, 1) == block(1) and session.read(2, 0, 1) == block(8)
+            refused(session, 2, 32)
+            array.ctl('unmap', 'a2', 'h1')
+            array.ctl('lun', 'delete', 'a2')
+            writes_again(session, 2, 9)
+            made_at_last(Channel(session), lun)
+
+
+def by_osd(cluster, array):
+    """Makes LUNs until each of two OSDs has the data of two: the OSD that has the array's records, and the LUNs' numbers by OSD."""
+    luns = {0: [], 1: []}
+    with_luns(array, 0)
+    with Session(array, 'h1') as session:
+        while min(len(numbers) for numbers in luns.values()) < 2:
+            number = sum(len(numbers) for numbers in luns.values()) + 1
+            assert number < 100, luns
+            one_lun(array, number, '4M')
+            session.write(number, 0, block(number))
+            (name,) = [name for name in cluster.images() if name.endswith(f'-{number}')]
+            about = json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{name}').stdout)
+            luns[cluster.osd_of(about['block_name_prefix'] + '.0000000000000000')].append(number)
+    return cluster.osd_of(f"umbra.{array.ceph['array']}"), luns
+
+
+def aborted(raw, lun):
+    """A write that hangs, and that its host gives up."""
+    cdb = struct.pack('>BBIBHB', 0x2A, 0, 8, 0, 1, 0)
+    tag = raw.command(lun, cdb, out=block(1))
+    raw.data_out(raw.expect(R2T), block(1))
+    raw.echo()
+    raw.tmf(1, lun, tag=tag, refcmdsn=raw.cmdsn - 1)
 
 
 def frozen():
-    """One of two OSDs hangs: LUNs whose data is on the other one go on, so do sessions and management. Then it goes on, and so does
-    the I/O that it had."""
+    """One of two OSDs hangs: LUNs whose data is on the other one go on, so do sessions and management. A copy set over the others is
+    vetoed by its deadline, and a command that its host gives up ends with its I/O: what is written later stays. Then the OSD goes on,
+    and so does all else."""
     with Cluster(osds=2) as cluster, Array(ceph=cluster) as array:
-        catalogue = cluster.osd_of(f"umbra.{array.ceph['array']}")
-        slow = 1 - catalogue
-        with_luns(array, LUNS)
-        with Session(array, 'h1') as session, Session(array, 'h1') as other:
-            luns = {0: [], 1: []}  # by the OSD that has the data
-            for number in range(LUNS):
-                session.write(number + 1, 0, block(number))
-            prefixes = {name: cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{name}').stdout for name in cluster.images()}
-            assert len(prefixes) == LUNS, prefixes
-            for number, name in enumerate(sorted(prefixes, key=lambda n: int(n.rsplit('-', 1)[1]))):
-                prefix = json.loads(prefixes[name])['block_name_prefix']
-                luns[cluster.osd_of(prefix + '.0000000000000000')].append(number + 1)
-            assert luns[0] and luns[1], luns
+        catalogue, luns = by_osd(cluster, array)
+        with Session(array, 'h1') as session, Session(array, 'h1') as other, raw_session(array) as raw:
+            slow = 1 - catalogue
+            lun = lun_id(array, luns[slow][0])
+            raw.ready(luns[slow][0])
             cluster.freeze(f'osd.{slow}')
             try:
                 stuck = Later(session.write, luns[slow][0], 0, block(99))
+                aborted(raw, luns[slow][0])
+                channel = Channel(other, lun=luns[catalogue][0])
+                set_id = armed(channel, lun)
+                channel.ask('set-commit', 'deadline passed', set_id=set_id, deadline_ms=1500)
                 for round_ in range(20):
                     for number in luns[catalogue]:
                         other.write(number, 0, block(100 + round_))
                         assert other.read(number, 0, 1) == block(100 + round_)
                 other.inquiry(luns[slow][0])
-                assert array.ctl('status')['counts']['luns'] == LUNS
+                assert array.ctl('status')['counts']['luns'] == len(luns[0] + luns[1])
                 array.ctl('lun', 'rename', 'a0', 'renamed')
                 assert stuck.is_alive(), 'the write did not wait for its OSD'
+                assert not select.select([raw.socket], [], [], 0)[0], 'the abort did not wait for the write'
             finally:
                 cluster.thaw(f'osd.{slow}')
             assert stuck.end() is None, stuck.failure
             assert other.read(luns[slow][0], 0, 1) == block(99)
+            assert raw.expect(TMF_RESPONSE).result == 0
+            assert raw.write10(luns[slow][0], 8, block(2))[0] == 0
+            made_at_last(channel, lun)
+            assert other.read(luns[slow][0], 8, 1) == block(2)
+
+
+def slow():
+    """An OSD that takes its time for each operation: I/O does, too, and a copy set over both OSDs is made. The OSD with the array's
+    records hangs for longer than the lease: hosts wait until it holds again. Nobody is told of an error, and nothing stays behind."""
+    with Cluster(osds=2) as cluster, Array({'copysets': {'commit_budget': '60s'}}, ceph=cluster) as array:
+        catalogue, luns = by_osd(cluster, array)
+        with Session(array, 'h1') as session, Session(array, 'h1') as other:
+            late = 1 - catalogue
+            channel = Channel(session, lun=luns[late][0])
+            both = [lun_id(array, luns[osd][0]) for osd in (late, catalogue)]
+            for osd, probability in ((late, '1'), (late, '0')):
+                for key, value in (('duration', '0.03'), ('probability', probability)):
+                    cluster.ceph('tell', f'osd.{osd}', 'config', 'set', f'osd_debug_inject_dispatch_delay_{key}', value)
+                begun = time.monotonic()
+                session.write(luns[late][0], 0, block(50))
+                took_s = time.monotonic() - begun
+                assert probability == '0' or took_s >= 0.03, f'the OSD is not slow: {took_s} s'
+                set_id = os.urandom(16)
+                channel.ask('set-begin', 'ok', set_id=set_id)
+                copies = [channel.ask('set-add', 'ok', set_id=set_id, lun_id=lun).lun_id for lun in both]
+                channel.ask('set-arm', 'ok', set_id=set_id)
+                channel.ask('set-commit', 'ok', set_id=set_id, deadline_ms=60000)
+                channel.ask('set-keep', 'ok', set_id=set_id)
+                at = channel.ask('map', 'ok', lun_id=copies[0]).lun_number
+                assert session.read(at, 0, 1) == block(50)
+            cluster.freeze(f'osd.{catalogue}')
+            try:
+                time.sleep(LEASE_S + 1)
+                kept = [Later(session.write, luns[late][0], 0, block(60)), Later(other.read, luns[late][1], 0, 1)]
+                time.sleep(1)
+                assert all(one.is_alive() for one in kept), 'a host was answered without a lease'
+            finally:
+                cluster.thaw(f'osd.{catalogue}')
+            for one in kept:
+                assert one.end() is None, one.failure
+            assert session.read(luns[late][0], 0, 1) == block(60)
+            made_at_last(channel, both[0])
+            assert not [event for event in array.ctl('events')['events'] if event['level'] == 'error']
 
 
 def lost():
@@ -207,7 +410,7 @@ def lost():
             assert writer.end() is None, writer.failure
             for at, count in acknowledged.items():
                 assert reader.read(1, at, 1) == block(count), f'LBA {at}'
-            lun = bytes.fromhex(array.ctl('lun', 'show', 'a0')['id'])
+            lun = lun_id(array, 1)
             Channel(session).make_set(os.urandom(16), [lun])
 
 
@@ -216,7 +419,7 @@ def monitors():
     a LUN that waits; then one is made. An umbrad that starts meanwhile ends when it is told to."""
     with Cluster() as cluster, Array({'copysets': {'commit_budget': '2s'}}, ceph=cluster) as array:
         with_luns(array)
-        lun = bytes.fromhex(array.ctl('lun', 'show', 'a0')['id'])
+        lun = lun_id(array, 1)
         with Session(array, 'h1') as session:
             session.write(1, 0, block(1))
             cluster.mon_kill()
@@ -245,13 +448,7 @@ def monitors():
                 assert session.read(1, 0, 1) == block(value)
                 time.sleep(0.2)
             cluster.mon_start()
-            end = time.monotonic() + PATIENCE_S
-            while True:
-                try:
-                    (shadow,) = channel.make_set(os.urandom(16), [lun])
-                    break
-                except AssertionError:
-                    assert time.monotonic() < end, 'no copy set is made'
+            shadow = made_at_last(channel, lun)
             at = channel.ask('map', 'ok', lun_id=shadow).lun_number
             assert session.read(at, 0, 1) == block(value)
             assert len(array.ctl('shadow', 'list')['shadows']) == 1
@@ -260,7 +457,7 @@ def monitors():
 def main():
     skip_without_store()
     end_in_order()
-    cases = {case.__name__: case for case in (owners, full, frozen, lost, monitors)}
+    cases = {case.__name__: case for case in (owners, full, quota, frozen, slow, lost, monitors)}
     cases[sys.argv[1]]()
     print('ok', sys.argv[1])
 

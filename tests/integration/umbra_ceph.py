@@ -15,7 +15,8 @@ program's; 77, which meson calls skipped, where Ceph's programs are not installe
 that was not built.
 
 The daemons are children that the kernel kills with this process, however that ends, and a shell that waits for that end
-removes the directory. Nobody waits for health: without a manager (ceph-mgr) there is none.
+removes the directory. Nobody waits for health: without a manager (ceph-mgr) there is none. One can be started
+(mgr_start), and is needed for what depends on how much the pools hold: quotas, `ceph df`.
 """
 import ctypes
 import json
@@ -72,8 +73,14 @@ admin socket =
 log file =
 [mon]
 mon data = {dir}/$name
+mon tick interval = 1
+[mgr]
+mgr data = {dir}/$name
+mgr module path = {dir}/no-modules
+mgr stats period = 1
 [osd]
 osd data = {dir}/$name
+osd mgr report interval = 1
 osd objectstore = {store}
 memstore device bytes = 6G
 bluestore block size = 12G
@@ -86,10 +93,11 @@ def missing():
     return [name for name in PROGRAMS if not shutil.which(name)]
 
 
-def skip_without_ceph():
-    """Ends a test that cannot run here, by name and reason."""
-    if missing():
-        print(f"skipped: {', '.join(missing())}: not installed (scripts/packages names the packages)")
+def skip_without_ceph(*more):
+    """Ends a test that cannot run here, by name and reason. more: programs that not every one needs."""
+    lacks = missing() + [name for name in more if not shutil.which(name)]
+    if lacks:
+        print(f"skipped: {', '.join(lacks)}: not installed (scripts/packages names the packages)")
         sys.exit(77)
 
 
@@ -230,6 +238,19 @@ class Cluster:
     def mon_kill(self):
         self._kill('mon.a')
 
+    def mgr_start(self):
+        """From now on the monitors know how much there is, each second. It has none of its modules: they are what takes it long."""
+        for name in ('mgr.a', 'no-modules'):
+            os.makedirs(os.path.join(self.dir, name), exist_ok=True)
+        if self.cephx:
+            self.user('mgr.a', mon='allow profile mgr', osd='allow *')
+        self._daemon('mgr.a', 'ceph-mgr', '-f', '-i', 'a')
+        end = time.monotonic() + PATIENCE_S
+        while not json.loads(self.ceph('df', '-f', 'json').stdout)['stats']['total_bytes']:
+            if time.monotonic() > end:
+                raise RuntimeError('the manager tells the monitors of nothing')
+            time.sleep(0.1)
+
     def osd_start(self, number=0):
         self._daemon(f'osd.{number}', 'ceph-osd', '-f', '-i', str(number))
 
@@ -269,6 +290,11 @@ class Cluster:
     def osd_of(self, name):
         """The OSD that has the object of that name."""
         return json.loads(self.ceph('osd', 'map', self.pool, name, '-f', 'json').stdout)['acting_primary']
+
+    def pool_flags(self):
+        """What the monitors hold of the pool: nearfull, full, full_quota …"""
+        pools = json.loads(self.ceph('osd', 'pool', 'ls', 'detail', '-f', 'json').stdout)
+        return next(pool['flags_names'] for pool in pools if pool['pool_name'] == self.pool).split(',')
 
     def images(self, namespace=''):
         return json.loads(self.rbd('ls', '--format', 'json', f'{self.pool}/{namespace}' if namespace else self.pool).stdout)
