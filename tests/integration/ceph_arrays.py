@@ -30,12 +30,12 @@ def number_of(data):
 
 
 class Writer(threading.Thread):
-    """Writes 1 to all LUNs in turn, then 2, and so on; `at`: what was acknowledged, by LUN."""
+    """Writes 1 to all LUNs in turn, then 2, and so on; `at`: what was acknowledged, by LUN. Each array has LUNs 1 … luns."""
 
-    def __init__(self, arrays):
+    def __init__(self, arrays, luns, host='h'):
         super().__init__(daemon=True)
-        self.sessions = [Session(array, 'h') for array in arrays]
-        self.places = [(which, number + 1) for number in range(LUNS) for which in range(len(arrays))]
+        self.sessions = [Session(array, host) for array in arrays]
+        self.places = [(which, number + 1) for number in range(luns) for which in range(len(arrays))]
         self.at = {place: 0 for place in self.places}
         self.may_write, self.over, self.failure = threading.Lock(), False, None
 
@@ -158,7 +158,7 @@ def main():
             for number in range(LUNS):
                 array.ctl('lun', 'create', f'l{number}', '--size', '4M')
                 array.ctl('map', f'l{number}', 'h', '--number', str(number + 1))
-        writer = Writer((one, two))
+        writer = Writer((one, two), LUNS)
         writer.start()
         for step in (both_in_one_window, without_a_hold, both_in_one_window):
             step((one, two), writer)
