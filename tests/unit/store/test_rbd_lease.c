@@ -265,6 +265,36 @@ TEST(images_that_no_record_names_are_swept_and_others_are_left_alone)
 	assert_int_equal(run("rbd", "info other.lun-99"), 0);
 }
 
+/* Before its next beat, and though nobody has locked it out: what stands in the catalogue decides. */
+TEST(a_transaction_of_another_epoch_changes_nothing)
+{
+	struct store_stats stats;
+	struct store_disk *d;
+	struct store *s;
+	struct fault f = {0};
+
+	create("epoch");
+	assert_int_equal(open_it("epoch", &s, &f), 0);
+	assert_int_equal(make_disk(s, &d), 0);
+	assert_int_equal(run("rados", "setomapval umbra.epoch head.epoch 99"), 0);
+	assert_int_equal(make_disk(s, &d), -ESHUTDOWN);
+	while (!is_fenced)
+		assert_true(reactor_turn(reactor, 100) >= 0);
+	is_fenced = false;
+	close_it(s);
+	assert_int_equal(run("rados", "listomapkeys umbra.epoch | grep -c ^disk | grep -qx 1"), 0);
+	assert_int_equal(run("rados", "getomapval umbra.epoch head.disks | grep -q '|1|'"), 0);
+	/* The image that it had made goes with the next opening. */
+	assert_int_equal(open_it("epoch", &s, &f), 0);
+	do {
+		assert_true(reactor_turn(reactor, 100) >= 0);
+		s->ops->stats(s, &stats);
+	} while (stats.reclaim_pending_steps);
+	close_it(s);
+	assert_int_equal(run("rbd", "ls | grep ^epoch | grep -qx epoch.lun-1"), 0);
+	assert_int_not_equal(run("rbd", "ls | grep -qx epoch.lun-2"), 0);
+}
+
 static int delete_disk(struct store *s, struct store_disk *d)
 {
 	struct store_txn *t = s->ops->txn_begin(s);
@@ -368,6 +398,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(an_owner_that_stood_still_is_fenced_and_acknowledges_nothing_any_more),
 		cmocka_unit_test(a_catalogue_that_misses_a_disk_is_refused_and_no_image_is_swept),
 		cmocka_unit_test(images_that_no_record_names_are_swept_and_others_are_left_alone),
+		cmocka_unit_test(a_transaction_of_another_epoch_changes_nothing),
 		cmocka_unit_test(an_image_whose_deletion_rests_is_closed_with_the_store),
 		cmocka_unit_test(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile),
 	};
