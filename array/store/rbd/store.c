@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void notice(struct rbd_store *s, enum store_notice level, const char *format, va_list args)
+static void __attribute__((format(printf, 3, 0)))
+notice(struct rbd_store *s, enum store_notice level, const char *format, va_list args)
 {
 	char text[248];
 
