@@ -107,6 +107,11 @@ class Grow(unittest.TestCase):
             refused = run_ctl('pool', 'grow', pool, check=False)
             self.assertIn('--data-device', refused.stderr)
             refused = run_ctl('pool', 'grow', pool, '--data-device', '/dev/zero', check=False)
+            self.assertIn('the data device /dev/zero cannot be opened (Block device required)', refused.stderr)
+            foreign = device + '.foreign'
+            with open(foreign, 'wb') as file:
+                file.truncate(12 * MIB)
+            refused = run_ctl('pool', 'grow', pool, '--data-device', foreign, check=False)
             self.assertIn('does not hold the data of this pool', refused.stderr)
             run_ctl('pool', 'grow', pool, '--data-device', device)
             array.start()

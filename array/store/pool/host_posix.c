@@ -102,7 +102,9 @@ static int check_kind(int dir_fd, const char *name)
 		return errno == ENOENT ? 0 : -errno;
 	if (S_ISDIR(st.st_mode))
 		return -EISDIR;
-	return S_ISREG(st.st_mode) || S_ISBLK(st.st_mode) ? 0 : -ESPIPE;
+	if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+		return 0;
+	return name[0] == '/' ? -ENOTBLK : -ESPIPE; /* a path: of the data device */
 }
 
 static int posix_file_open(struct pool_host *h, const char *name, unsigned flags, struct pool_file **out)
