@@ -18,7 +18,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from raw_initiator import R2T, TMF_RESPONSE, Raw  # noqa: E402
-from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_ceph, skip_without_store  # noqa: E402
+from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_ceph, skip_without_store, stop_still  # noqa: E402
 from umbra_initiator import Channel, ScsiError, Session  # noqa: E402
 from umbra_lab import Array, umbrad_path  # noqa: E402
 
@@ -69,10 +69,12 @@ def raw_session(array):
 
 
 class Later(threading.Thread):
-    """A call that may hang: its result or exception."""
+    """A call that may hang: its result or exception. Its session must not be closed before it is over."""
+    begun = []
 
     def __init__(self, call, *arguments):
         super().__init__(daemon=True)
+        self.begun.append(self)
         self.call, self.arguments, self.result, self.failure = call, arguments, None, None
         self.start()
 
@@ -86,6 +88,11 @@ class Later(threading.Thread):
         self.join(PATIENCE_S)
         assert not self.is_alive(), f'{self.call.__name__} hangs'
         return self.failure
+
+    @classmethod
+    def all_over(cls):
+        for one in cls.begun:
+            one.join(PATIENCE_S)
 
 
 def blocks_sigterm(pid):
@@ -111,7 +118,7 @@ def owners():
         assert done.returncode == 1 and 'another umbrad' in done.stderr and f'process {first.pid}' in done.stderr, done
         session = Session(first, 'h1')
         session.write(1, 0, block(1))
-        first.process.send_signal(signal.SIGSTOP)
+        stop_still(first.process)
         late = Later(session.write, 1, 0, block(2))
         try:
             second.start()
@@ -334,6 +341,7 @@ def frozen():
                 assert not select.select([raw.socket], [], [], 0)[0], 'the abort did not wait for the write'
             finally:
                 cluster.thaw(f'osd.{slow}')
+                Later.all_over()
             assert stuck.end() is None, stuck.failure
             assert other.read(luns[slow][0], 0, 1) == block(99)
             assert raw.expect(TMF_RESPONSE).result == 0
@@ -374,6 +382,7 @@ def slow():
                 assert all(one.is_alive() for one in kept), 'a host was answered without a lease'
             finally:
                 cluster.thaw(f'osd.{catalogue}')
+                Later.all_over()
             for one in kept:
                 assert one.end() is None, one.failure
             assert session.read(luns[late][0], 0, 1) == block(60)
@@ -407,6 +416,7 @@ def lost():
                 wait_until('it goes on', lambda: len(acknowledged) > before + 400 or writer.failure)
             finally:
                 ended.set()
+                Later.all_over()
             assert writer.end() is None, writer.failure
             for at, count in acknowledged.items():
                 assert reader.read(1, at, 1) == block(count), f'LBA {at}'

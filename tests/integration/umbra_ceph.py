@@ -132,6 +132,22 @@ def quiet_port():
     return free_port()
 
 
+def stop_still(process):
+    """Stops a process; when it returns none of its threads does anything more."""
+    process.send_signal(signal.SIGSTOP)
+    tasks = f'/proc/{process.pid}/task'
+
+    def state(task):
+        try:
+            with open(f'{tasks}/{task}/stat') as stat:
+                return stat.read().rpartition(')')[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):  # that thread has ended
+            return 'T'
+    while not all(state(task) == 'T' for task in os.listdir(tasks)):
+        time.sleep(0.005)
+
+
+
 class Cluster:
     """store: memstore or bluestore; cephx: with keys; fast: a monitor round takes 50 ms, not the default 1 s; settings: more
     lines of [global]; osds: how many, of which each object is on one."""
@@ -260,7 +276,7 @@ class Cluster:
         self.ceph('osd', 'down', str(number))
 
     def freeze(self, name='osd.0'):
-        self.daemons[name].send_signal(signal.SIGSTOP)
+        stop_still(self.daemons[name])
 
     def thaw(self, name='osd.0'):
         self.daemons[name].send_signal(signal.SIGCONT)
