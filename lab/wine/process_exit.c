@@ -25,7 +25,9 @@ static int is_loader(void)
 __attribute__((noreturn)) void exit(int status)
 {
 	if (is_loader()) {
-		fflush(NULL);
+		/* fflush(NULL) would wait for a lock that a thread held which was ended meanwhile. */
+		if (!ftrylockfile(stdout))
+			fflush_unlocked(stdout);
 		_exit(status);
 	}
 	void (*theirs)(int);
