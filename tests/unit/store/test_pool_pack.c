@@ -47,31 +47,6 @@ static void end(struct world *w)
 	world_end(w);
 }
 
-/* Takes the reads or writes of data that are under way, when there are any. */
-static void hold(struct world *w, enum pool_op_kind kind, struct list *held)
-{
-	list_init(held);
-	while (list_empty(held)) {
-		list_for_each_safe (n, &w->sim.ops) {
-			const struct pool_op *op = container_of(n, struct pool_op, link);
-
-			if (op->kind != kind || op->file != world_pool(w)->space.data[0].file)
-				continue;
-			list_remove(n);
-			list_push_back(held, n);
-		}
-		assert_true(!list_empty(held) || sim_step(&w->sim, true));
-	}
-}
-
-static void release(struct world *w, struct list *held)
-{
-	struct list_node *n;
-
-	while ((n = list_pop(held)))
-		list_push_back(&w->sim.ops, n);
-}
-
 static void steps(struct world *w, unsigned count)
 {
 	while (count-- && !world_dead(w))
@@ -128,7 +103,7 @@ TEST(a_failing_transfer_leaves_the_chunk_as_it_was)
 		struct list held;
 
 		world_pack(&w, m, 0, 1);
-		hold(&w, i % 2 ? POOL_OP_READ : POOL_OP_WRITE, &held);
+		world_hold(&w, i % 2 ? POOL_OP_READ : POOL_OP_WRITE, &held);
 		while (!list_empty(&held)) {
 			struct pool_op *op = container_of(list_pop(&held), struct pool_op, link);
 
@@ -153,18 +128,18 @@ TEST(a_write_meanwhile_is_not_lost)
 
 		if (i % 3 == 0) {
 			x = world_start_write(&w, m, BLOCK, 3 * BLOCK);
-			hold(&w, POOL_OP_WRITE, &held);
+			world_hold(&w, POOL_OP_WRITE, &held);
 			world_pack(&w, m, 0, 1);
 			steps(&w, 100);
 			assert_int_equal(pool_pack_count(world_pool(&w)), 0);
-			release(&w, &held);
+			world_release(&w, &held);
 		} else {
 			world_pack(&w, m, 0, 1);
-			hold(&w, kind, &held);
+			world_hold(&w, kind, &held);
 			x = world_start_write(&w, m, BLOCK, 3 * BLOCK + i % 3 - 1);
 			steps(&w, 100);
 			assert_int_equal(m->inflight, 1);
-			release(&w, &held);
+			world_release(&w, &held);
 		}
 		assert_int_equal(world_wait(&w, x), 0);
 		world_verify(&w, false);
@@ -183,14 +158,14 @@ TEST(a_deletion_meanwhile_waits_for_the_chunk)
 		struct list held;
 
 		world_pack(&w, m, 0, CHUNKS);
-		hold(&w, i % 2 ? POOL_OP_READ : POOL_OP_WRITE, &held);
+		world_hold(&w, i % 2 ? POOL_OP_READ : POOL_OP_WRITE, &held);
 		for (unsigned k = 0; k < WORLD_DISKS && i % 4 < 2; k++) {
 			if (w.disk[k].disk_id && &w.disk[k] != m)
 				assert_int_equal(world_delete_disk(&w, &w.disk[k]), 0);
 		}
 		assert_int_equal(world_delete_disk(&w, m), 0);
 		steps(&w, 400);
-		release(&w, &held);
+		world_release(&w, &held);
 		end(&w);
 	}
 }
@@ -206,11 +181,11 @@ TEST(a_pool_closes_meanwhile)
 		int closed = 0;
 
 		world_pack(&w, m, 0, CHUNKS);
-		hold(&w, i % 2 ? POOL_OP_READ : POOL_OP_WRITE, &held);
+		world_hold(&w, i % 2 ? POOL_OP_READ : POOL_OP_WRITE, &held);
 		w.store->ops->close(w.store, world_ended, &closed);
 		steps(&w, 400);
 		assert_int_equal(closed, 0);
-		release(&w, &held);
+		world_release(&w, &held);
 		while (!closed)
 			assert_true(sim_step(&w.sim, true));
 		assert_int_equal(closed, 1);

@@ -539,30 +539,6 @@ TEST(what_a_write_hides_for_good_is_given_back)
 
 /* ---- slow I/O --------------------------------------------------------------------------------------- */
 
-/* Takes the reads or writes of data that are under way, when there are any. */
-static void hold(struct world *w, enum pool_op_kind kind, struct list *held)
-{
-	while (list_empty(held)) {
-		list_for_each_safe (n, &w->sim.ops) {
-			const struct pool_op *op = container_of(n, struct pool_op, link);
-
-			if (op->kind != kind || op->file != world_pool(w)->space.data[0].file)
-				continue;
-			list_remove(n);
-			list_push_back(held, n);
-		}
-		assert_true(!list_empty(held) || sim_step(&w->sim, true));
-	}
-}
-
-static void release(struct world *w, struct list *held)
-{
-	struct list_node *n;
-
-	while ((n = list_pop(held)))
-		list_push_back(&w->sim.ops, n);
-}
-
 /* A read has found its blocks, and the disk is slow: nobody else writes there meanwhile, whatever becomes of the entry. */
 TEST(a_late_read_sees_nothing_of_who_has_its_blocks_next)
 {
@@ -573,14 +549,13 @@ TEST(a_late_read_sees_nothing_of_who_has_its_blocks_next)
 		struct list held;
 		struct world w;
 
-		list_init(&held);
 		world_begin_split(&w, seed + i, UINT64_C(8) << 20);
 		m = copied(&w, 20, &copy);
 		put(&w, m, 0, 4, 1);
 		put(&w, m, 1, 6, 1);
 		world_settle(&w);
 		world_start_read(&w, m, 4 * BLOCK, BLOCK);
-		hold(&w, POOL_OP_READ, &held);
+		world_hold(&w, POOL_OP_READ, &held);
 		if (i % 3 == 0)
 			assert_int_equal(world_unmap(&w, m, 0, CHUNK), 0);
 		else if (i % 3 == 1)
@@ -594,7 +569,7 @@ TEST(a_late_read_sees_nothing_of_who_has_its_blocks_next)
 			world_cut_start(&w, &m, 1, false);
 		for (unsigned k = 2; k < 20; k++) /* any free block 4 is taken */
 			assert_int_equal(world_write(&w, m, k * CHUNK + 4 * BLOCK, BLOCK, 0), 0);
-		release(&w, &held);
+		world_release(&w, &held);
 		world_drain(&w); /* the read is compared with what there was, or is */
 		world_verify(&w, false);
 		assert_nothing_lost(&w);
@@ -634,7 +609,6 @@ TEST(a_late_write_finds_its_entry_though_it_is_hidden)
 		struct many x;
 		int was_cut = 0;
 
-		list_init(&held);
 		many_begin(&x, false, test_seed() + i, 4);
 		many_txn(&x, true);
 		if (i % 2)
@@ -643,7 +617,7 @@ TEST(a_late_write_finds_its_entry_though_it_is_hidden)
 			many_write(&x, 6, 42);
 		world_settle(&x.w);
 		first = raw_start(x.disk, 5, 51);
-		hold(&x.w, POOL_OP_WRITE, &held);
+		world_hold(&x.w, POOL_OP_WRITE, &held);
 		cut.disks = &x.disk;
 		x.w.store->ops->cut(x.w.store, &cut, ended, &was_cut);
 		assert_int_equal(was_cut, 1);
@@ -654,7 +628,7 @@ TEST(a_late_write_finds_its_entry_though_it_is_hidden)
 			for (unsigned k = 0; k < 100; k++)
 				sim_step(&x.w.sim, true);
 		}
-		release(&x.w, &held);
+		world_release(&x.w, &held);
 		raw_end(&x, first);
 		x.now[5] = 52;
 		world_settle(&x.w);

@@ -136,7 +136,10 @@ void world_verify_end(struct world *w);
 bool world_dead(struct world *w); /* the power has gone, or the pool is read-only */
 /* The power goes, if it has not: a check finds nothing, and after the next start what was promised is there. */
 void world_recover(struct world *w);
-void world_settle(struct world *w);                         /* world_drain, world_idle */
+void world_settle(struct world *w); /* world_drain, world_idle */
+/* Takes the reads or writes of data that are under way, when there are any; and gives them back. */
+void world_hold(struct world *w, enum pool_op_kind kind, struct list *held);
+void world_release(struct world *w, struct list *held);
 void world_ended(void *arg, int err);                       /* a cut, a commit: the int is 1 or the error */
 struct model *world_any_disk(struct world *w);              /* a random one; NULL: there is none */
 struct model *world_fork(struct world *w, struct model *m); /* cuts it alone: the copy */

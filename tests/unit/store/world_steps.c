@@ -83,6 +83,30 @@ void world_settle(struct world *w)
 	world_idle(w);
 }
 
+void world_hold(struct world *w, enum pool_op_kind kind, struct list *held)
+{
+	list_init(held);
+	while (list_empty(held)) {
+		list_for_each_safe (n, &w->sim.ops) {
+			const struct pool_op *op = container_of(n, struct pool_op, link);
+
+			if (op->kind != kind || op->file != world_pool(w)->space.data[0].file)
+				continue;
+			list_remove(n);
+			list_push_back(held, n);
+		}
+		assert_true(!list_empty(held) || sim_step(&w->sim, true));
+	}
+}
+
+void world_release(struct world *w, struct list *held)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(held)))
+		list_push_back(&w->sim.ops, n);
+}
+
 void world_ended(void *arg, int err)
 {
 	*(int *)arg = err ? err : 1;
