@@ -8,7 +8,6 @@ began. What is not of one instant the same look must see: copies of one array ou
 UMBRA_TEST_LUNS: of each array; VSS takes 64 in one set, 32 of each."""
 import os
 import re
-import shutil
 import socket
 import sys
 import tempfile
@@ -47,15 +46,6 @@ class TwoArrays(World):
                 array.ctl('lun', 'create', f'l{number}', '--size', '4M')
                 array.ctl('map', f'l{number}', 'A', '--number', str(number))
         self.up('A')
-
-    def end(self):
-        host = self.state.host('A')
-        if host.is_up():
-            host.down()
-        if self.hold:
-            self.hold.terminate()
-            self.hold.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Held(threading.Thread):

@@ -4,7 +4,6 @@
 standby, and goes on over the other one after a planned move, without a veto."""
 import os
 import re
-import shutil
 import sys
 import tempfile
 
@@ -33,15 +32,6 @@ class TwoControllers(World):
             one.ctl('map', name, 'A')
         wait_until('the other controller knows the host', lambda: names(two, 'host') == ['A'] and names(two, 'lun') == list(LUNS))
         self.up('A')
-
-    def end(self):
-        host = self.state.host('A')
-        if host.is_up():
-            host.down()
-        if self.hold:
-            self.hold.terminate()
-            self.hold.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     def move(self):
         """The owner gives the array back, and stands by."""

@@ -178,14 +178,19 @@ class World:
             raise RuntimeError('a host reset LUNs:\n' + '\n'.join(harm))
         return clean
 
-    def _close(self):
+    def end(self):
+        """All but the array. True when no process is left."""
         clean = all([self.state.host(name).down() for name in self.hosts if name in self.state.names()])
         if self.hold:
             self.hold.terminate()
             self.hold.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        return clean
+
+    def _close(self):
+        clean = self.end()
         if self.array:
             self.array.remove()
-        shutil.rmtree(self.directory, ignore_errors=True)
         return clean
 
     def __enter__(self):
