@@ -12,7 +12,8 @@
 
 runs a program beside a cluster of its own: CEPH_CONF and UMBRA_TEST_CEPH_POOL tell it where that is. The exit code is the
 program's; 77, which meson calls skipped, where Ceph's programs are not installed, and with --no-store, which stands for a program
-that was not built.
+that was not built. With --each the arguments are programs, too: all are run, one after another beside one cluster, and the exit
+code is that of the last one that failed.
 
 The daemons are children that the kernel kills with this process, however that ends, and a shell that waits for that end
 removes the directory. Nobody waits for health: without a manager (ceph-mgr) there is none. One can be started
@@ -354,8 +355,16 @@ def end_in_order():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
+def run(command, cluster):
+    program = subprocess.Popen(command, env=cluster.environment(), preexec_fn=dies_with_us)
+    try:
+        return program.wait()
+    finally:
+        program.kill()
+
+
 def main(arguments):
-    store, settings = 'memstore', []
+    store, settings, each = 'memstore', [], False
     while arguments and arguments[0].startswith('--'):
         option = arguments.pop(0)
         if option == '--bluestore':
@@ -363,6 +372,8 @@ def main(arguments):
         elif option == '--no-store':
             print('skipped: this build has no store rbd (librbd-dev, librados-dev)')
             sys.exit(77)
+        elif option == '--each':
+            each = True
         elif option == '--set' and arguments:
             settings.append(arguments.pop(0))
         else:
@@ -371,12 +382,10 @@ def main(arguments):
         sys.exit(__doc__)
     skip_without_ceph()
     end_in_order()
+    code = 0
     with Cluster(store, settings=settings) as cluster:
-        program = subprocess.Popen(arguments, env=cluster.environment(), preexec_fn=dies_with_us)
-        try:
-            code = program.wait()
-        finally:
-            program.kill()
+        for command in [[name] for name in arguments] if each else [arguments]:
+            code = run(command, cluster) or code
     return 128 - code if code < 0 else code
 
 
