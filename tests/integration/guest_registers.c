@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Preloaded into linux.uml, the guest (umbra_guest.py), on processors whose floating point state is larger than it
- * knows (those with AMX). It reads and writes 2,696 bytes of it, and Linux takes all of the state or nothing: the guest
- * would panic at its first process. Here the rest is what the process has.
+ * Preloaded into linux.uml, the guest (umbra_guest.py), on processors whose floating point state has another size than it
+ * knows: it reads and writes 2,696 bytes of it. Linux takes all of the state or nothing, so where it is larger (with AMX)
+ * the guest would panic at its first process; here the rest is what the process has. Where it is smaller (AMD's, 2,432)
+ * what the processor does not have is left away.
  */
 #include <dlfcn.h>
 #include <elf.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -30,11 +30,7 @@ static long set_all(ptrace_call real, pid_t pid, void *kind, const struct iovec 
 
 	if (real(PTRACE_GETREGSET, pid, kind, &all) < 0)
 		return -1;
-	if (part->iov_len > all.iov_len) {
-		errno = EFAULT;
-		return -1;
-	}
-	memcpy(state, part->iov_base, part->iov_len);
+	memcpy(state, part->iov_base, part->iov_len < all.iov_len ? part->iov_len : all.iov_len);
 	return real(PTRACE_SETREGSET, pid, kind, &all);
 }
 
