@@ -4,8 +4,6 @@
  * answer, memory and catalogue agree, nothing leaks (the sanitizer build looks), and in the end everything
  * can be deleted.
  */
-#undef calloc
-#undef malloc
 #include <stdlib.h>
 #include "tests/unit/model/harness.h"
 
@@ -13,6 +11,7 @@
 
 static unsigned long fail_at, allocations; /* fail_at 0: none */
 
+/* In place of calloc and malloc in the array's objects (meson.build). */
 void *harness_calloc(size_t n, size_t size);
 void *harness_malloc(size_t size);
 
