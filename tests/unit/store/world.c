@@ -768,7 +768,7 @@ int world_open(struct world *w)
 	if (w->mirrored)
 		sim_mirror_reopens(&w->sim, world_pool(w));
 	if (w->packs)
-		pool_pack_places(world_pool(w), w->packs);
+		pool_pack_few(world_pool(w), w->packs - 1);
 	if (w->map_memory) /* leaves come and go all the time */
 		world_pool(w)->map.leaves_kept = 8;
 	err = w->store->ops->iterate(w->store, STORE_TABLE_LUN, each_name, &f);

@@ -56,7 +56,7 @@ struct world {
 	bool no_memory;      /* is an answer */
 	uint64_t acked_sets; /* ids < are known */
 	uint64_t map_memory;
-	unsigned packs; /* world_open: chunks that are read are packed from so many places on; 0: as ever */
+	unsigned packs; /* world_open: chunks that are read are packed from so many requests on; 0: as ever */
 	bool mirrored, log_mirrored; /* world_open: the pool has a mirror, with its log */
 	bool from_mirror;          /* world_open: the pool's directory is lost, the mirror is in its place */
 	unsigned notices, damaged; /* blocks that the pool told of */

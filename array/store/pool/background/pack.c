@@ -4,9 +4,10 @@
  * place, not ten. Reads of whole chunks that found many places say where (pool_pack_note); what nobody reads so is left alone.
  *
  * - Nothing is copied that stays where it was: each entry moves as a whole, block n to block n, and is seen by whom it was seen
- *   by. So it costs no room but what it leaves behind: blocks of split chunks that are free for a while, until small writes, which
- *   look there first, take them (pool_split_spare has the bound).
- * - Of two entries that have the same block the newer one moves, for that one is what the disk shows.
+ *   by. So it costs no room but what it leaves behind: blocks of split chunks that are free for a while, until small writes, or
+ *   what is packed next, take them. A split chunk more is only begun while these are few (pool_split_spare); then
+ *   what has room in those that there are is brought together, in parts if need be.
+ * - What has most of the chunk already stays where it is: the smallest places become one, and no more of them than needed.
  * - It is a move as a write's is (target.c): under the chunk's exclusive lock the blocks are read and written to blocks that nobody
  *   has; then, at one instant, all entries have the new place and the old blocks are freed: one frame has all of it, after the data's
  *   flush. A crash before it finds the old places as they were.
@@ -23,7 +24,6 @@
 
 #define RANGES     32u /* of chunks that were noted, of different streams */
 #define LOOKS_MAX  64u /* chunks in one call */
-#define PLACES_MIN 4u  /* that become one */
 #define ROOM_SHARE 32u /* of the pool: with less it leaves the room to others */
 
 struct pool_pack {
@@ -34,15 +34,22 @@ struct pool_pack {
 		uint64_t branch, chunk, end;
 	} range[RANGES];
 	unsigned ranges;
-	unsigned places_min;
+	unsigned few; /* requests for a chunk */
 	uint64_t packed; /* chunks, for tests */
 	bool busy, stopping;
+	bool again; /* only a part of the chunk at hand could be packed */
 	/* the chunk at hand */
 	struct pool_branch *branch;
 	uint64_t chunk;
 	struct pool_leaf *leaf; /* pinned */
 	struct pool_lock_wait lock;
 	uint8_t *bounce;
+	struct pack_place {
+		uint64_t phys;
+		uint16_t shows, valid; /* blocks that the disk finds there; all that those entries have */
+		bool movable, moves;
+	} place[POOL_BLOCKS];
+	unsigned places;
 	struct pack_part {
 		uint32_t gen;
 		uint16_t valid;
@@ -68,7 +75,7 @@ struct pool_pack *pool_pack_new(struct pool *p)
 
 	if (k) {
 		k->pool = k->pace.pool = p;
-		k->places_min = PLACES_MIN;
+		k->few = POOL_REQUESTS_FEW;
 	}
 	return k;
 }
@@ -98,9 +105,9 @@ uint64_t pool_pack_count(const struct pool *p)
 	return p->pack->packed;
 }
 
-void pool_pack_places(struct pool *p, unsigned places_min)
+void pool_pack_few(struct pool *p, unsigned few)
 {
-	p->pack->places_min = places_min;
+	p->pack->few = few;
 }
 
 /* ---- what was noted --------------------------------------------------------------------------------- */
@@ -181,6 +188,8 @@ static void parts_moved(struct pool_pack *k)
 	}
 	p->copied_blocks += (unsigned)__builtin_popcount(k->all);
 	k->packed++;
+	if (k->again)
+		note(k, k->branch->id, k->chunk);
 }
 
 static void give_back(struct pool_pack *k)
@@ -279,28 +288,112 @@ static void granted(struct pool_lock_wait *w)
 
 /* ---- which -------------------------------------------------------------------------------------------- */
 
-/* The entries that move, newest first, and in how many places they are. */
-static unsigned choose(struct pool_pack *k, const struct pool_entry *e, unsigned count)
+static int fewer_first(const void *a, const void *b)
+{
+	const struct pack_place *x = a, *y = b;
+	int more = __builtin_popcount(x->shows) - __builtin_popcount(y->shows);
+
+	return more ? more : (x->phys > y->phys) - (x->phys < y->phys);
+}
+
+/* Where the disk finds the chunk's blocks; the places with the fewest first. */
+static void find_places(struct pool_pack *k, const struct pool_entry *e, unsigned count)
 {
 	uint16_t seen = 0;
-	unsigned places = 0;
 
-	k->parts = 0;
-	k->all = 0;
+	k->places = 0;
 	for (unsigned i = 0; i < count && seen != POOL_ALL_BLOCKS; i++) {
-		bool shows = e[i].valid & (uint16_t)~seen, known = false;
+		uint16_t shows = e[i].valid & (uint16_t)~seen;
+		unsigned at = 0;
 
 		seen |= e[i].valid | e[i].zero;
-		if (!shows || !e[i].split || e[i].held != e[i].valid || (e[i].valid & k->all))
+		if (!shows)
 			continue;
-		for (unsigned j = 0; j < k->parts; j++)
-			known = known || k->part[j].phys == e[i].phys;
-		places += !known;
-		k->part[k->parts++] =
-			(struct pack_part){.gen = e[i].gen, .valid = e[i].valid, .phys = e[i].phys};
-		k->all |= e[i].valid;
+		while (at < k->places && k->place[at].phys != e[i].phys)
+			at++;
+		if (at == k->places)
+			k->place[k->places++] = (struct pack_place){.phys = e[i].phys, .movable = true};
+		k->place[at].shows |= shows;
+		k->place[at].valid |= e[i].valid;
+		if (!e[i].split || e[i].held != e[i].valid)
+			k->place[at].movable = false;
 	}
-	return places;
+	qsort(k->place, k->places, sizeof(k->place[0]), fewer_first);
+}
+
+/* Requests for blocks of one place. */
+static unsigned requests(uint16_t mask)
+{
+	return pool_read_gathers(mask) ? 1 : (unsigned)__builtin_popcount(mask & (uint16_t)~(mask << 1));
+}
+
+/* Those that become one, within blocks that it can have: the smallest, and no more of them than it takes until few requests are
+ * left. False: that saves too little. */
+static bool choose_places(struct pool_pack *k, uint16_t within)
+{
+	unsigned before = 0, now, least, stop = 0;
+	uint16_t shows = 0, all = 0;
+
+	for (unsigned i = 0; i < k->places; i++)
+		before += requests(k->place[i].shows);
+	now = least = before;
+	k->all = 0;
+	for (unsigned i = 0; i < k->places && least >= k->few; i++) {
+		struct pack_place *at = &k->place[i];
+
+		at->moves = at->movable && !(at->valid & (all | (uint16_t)~within));
+		if (!at->moves)
+			continue;
+		now -= requests(at->shows);
+		shows |= at->shows;
+		all |= at->valid;
+		if (now + requests(shows) < least) {
+			least = now + requests(shows);
+			stop = i + 1;
+			k->all = all;
+		}
+	}
+	for (unsigned i = stop; i < k->places; i++)
+		k->place[i].moves = false;
+	return before > k->few && before - least >= (k->few + 1) / 2;
+}
+
+/* Takes the new place: one that the chunk has anyway, room that is there, a split chunk more, or room for a part of it. */
+static bool take_place(struct pool_pack *k)
+{
+	struct pool_space *s = &k->pool->space;
+
+	k->again = false;
+	for (unsigned i = k->places; i--;) {
+		if (k->place[i].movable && !k->place[i].moves && pool_split_take(s, k->place[i].phys, k->all)) {
+			k->to = k->place[i].phys;
+			return true;
+		}
+	}
+	if (pool_split_find(s, k->all, &k->to))
+		return true;
+	if (pool_split_spare(s))
+		return pool_split_alloc(s, k->all, &k->to) == 0;
+	k->again = true;
+	return choose_places(k, pool_split_best(s, k->all, &k->to)) && pool_split_take(s, k->to, k->all);
+}
+
+/* The entries that move, newest first. */
+static void choose_parts(struct pool_pack *k, const struct pool_entry *e, unsigned count)
+{
+	uint16_t seen = 0;
+
+	k->parts = 0;
+	for (unsigned i = 0; i < count && seen != POOL_ALL_BLOCKS; i++) {
+		bool shows = e[i].valid & (uint16_t)~seen;
+
+		seen |= e[i].valid | e[i].zero;
+		for (unsigned j = 0; shows && j < k->places; j++) {
+			if (k->place[j].moves && k->place[j].phys == e[i].phys)
+				k->part[k->parts++] = (struct pack_part){
+					.gen = e[i].gen, .valid = e[i].valid, .phys = e[i].phys};
+		}
+	}
 }
 
 /* False: the chunk stays as it is. */
@@ -316,16 +409,18 @@ static bool chunk_begin(struct pool_pack *k, struct pool_branch *b, uint64_t chu
 		!pool_lock_idle(&p->locks, b->id, chunk))
 		return false;
 	count = pool_map_entries(leaf, chunk, &e, &unpacked);
-	if (choose(k, e, count) < k->places_min || !pool_split_spare(&p->space))
+	find_places(k, e, count);
+	if (!choose_places(k, POOL_ALL_BLOCKS))
 		return false;
 	k->bounce = pool_bounce_get(p);
 	if (!k->bounce)
 		return false;
-	if (pool_split_alloc(&p->space, k->all, &k->to)) {
+	if (!take_place(k)) {
 		pool_bounce_put(p, k->bounce);
 		k->bounce = NULL;
 		return false;
 	}
+	choose_parts(k, e, count);
 	k->branch = b;
 	k->chunk = chunk;
 	k->leaf = leaf;

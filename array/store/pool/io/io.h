@@ -128,6 +128,18 @@ void pool_sub_transfer(struct pool_sub *sub, enum pool_op_kind kind, uint64_t ph
  * in one transfer. */
 bool pool_sub_gather(struct pool_sub *sub, uint64_t phys, uint16_t mask);
 
+#define POOL_REQUESTS_FEW 4u /* for a whole chunk: with more it is worth packing (pack.c) */
+#define POOL_GATHER_SPAN  3u /* blocks read for one that is wanted */
+
+/* Are these blocks of one chunk read so? A request costs more than what lies between them. */
+static inline bool pool_read_gathers(uint16_t mask)
+{
+	unsigned wanted = (unsigned)__builtin_popcount(mask);
+	unsigned span = 32u - (unsigned)__builtin_clz(mask) - (unsigned)__builtin_ctz(mask);
+
+	return wanted < span && span <= POOL_GATHER_SPAN * wanted;
+}
+
 bool pool_sub_direct(struct pool_sub *sub); /* is the caller's memory good for direct transfers? */
 void pool_sub_fetch(struct pool_sub *sub, const struct pool_places *places, uint16_t mask);
 

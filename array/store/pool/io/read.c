@@ -15,9 +15,6 @@ static void read_ended(struct pool_sub *sub)
 	pool_sub_end(sub, sub->err);
 }
 
-#define PIECES_FEW 4u /* transfers for a whole chunk: with more it is worth packing (pack.c) */
-#define SPAN_MAX   3u /* blocks read for one that is wanted */
-
 /* Chunks of which several runs are wanted: each is read at once, with what lies between them, for a request costs more than
  * that. Returns what is left to read. */
 static uint16_t read_gathered(struct pool_sub *sub, const struct pool_places *places)
@@ -28,7 +25,6 @@ static uint16_t read_gathered(struct pool_sub *sub, const struct pool_places *pl
 	if (!pool_sub_whole(sub))
 		return left;
 	for (unsigned i = first; i < end; i++) {
-		unsigned wanted, span;
 		uint16_t mask = 0;
 
 		if (!places->phys[i] || (looked >> i & 1))
@@ -36,9 +32,7 @@ static uint16_t read_gathered(struct pool_sub *sub, const struct pool_places *pl
 		for (unsigned k = i; k < end; k++)
 			mask |= (uint16_t)((places->phys[k] == places->phys[i]) << k);
 		looked |= mask;
-		wanted = (unsigned)__builtin_popcount(mask);
-		span = 32u - (unsigned)__builtin_clz(mask) - i;
-		if (wanted < span && span <= SPAN_MAX * wanted && pool_sub_gather(sub, places->phys[i], mask))
+		if (pool_read_gathers(mask) && pool_sub_gather(sub, places->phys[i], mask))
 			left &= (uint16_t)~mask;
 	}
 	return left;
@@ -86,7 +80,7 @@ static void read_run(struct pool_sub *sub)
 		pool_iov_copy_in(sub->io, sub->io_offset, NULL, sub->len);
 	} else if (pool_sub_direct(sub)) {
 		read_direct(sub, &places);
-		if (sub->len == POOL_CHUNK_BYTES && sub->pieces > PIECES_FEW + 1)
+		if (sub->len == POOL_CHUNK_BYTES && sub->pieces > POOL_REQUESTS_FEW + 1)
 			pool_ask_pack(&sub->pool->base, pool_io_of(sub->io)->branch, sub->chunk);
 	} else {
 		sub->bounce_first = first;

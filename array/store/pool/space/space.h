@@ -123,10 +123,12 @@ bool pool_split_take(struct pool_space *s, uint64_t phys, uint16_t mask);
 bool pool_split_has(const struct pool_space *s, uint64_t phys, uint16_t mask); /* are they? */
 /* Takes the blocks in some chunk that is split already. False: there is none, or none near. */
 bool pool_split_find(struct pool_space *s, uint16_t mask, uint64_t *phys);
+/* Those of the blocks that one chunk has free, the one with most of them; none is taken. */
+uint16_t pool_split_best(const struct pool_space *s, uint16_t mask, uint64_t *phys);
 /* Takes the blocks in some chunk, a new one if need be. As pool_alloc. */
 int pool_split_alloc(struct pool_space *s, uint16_t mask, uint64_t *phys);
 /* May a chunk more have free blocks for a while, and as many blocks be freed in others? What is free in split chunks stays below
- * a quarter of what is in use there, or a sixteenth of the pool's room where that is more. */
+ * a quarter of what is in use there (or 2 MiB), so that a byte written takes no more than 1.25. */
 bool pool_split_spare(const struct pool_space *s);
 /* They have gone the long way of what is freed. True: the whole chunk is unused now, and no split one any more. */
 bool pool_split_freed(struct pool_space *s, uint64_t phys, uint16_t mask);

@@ -21,6 +21,7 @@
 #include "array/util/bytes.h"
 
 #define LOOKED_MAX 4096u /* chunks, for several blocks; then a new one is taken */
+#define FREE_FEW   512u  /* blocks, whatever is in use */
 
 bool pool_may_split(const struct pool_space *s)
 {
@@ -138,6 +139,28 @@ bool pool_split_find(struct pool_space *s, uint16_t mask, uint64_t *phys)
 	return true;
 }
 
+uint16_t pool_split_best(const struct pool_space *s, uint16_t mask, uint64_t *phys)
+{
+	uint64_t end = s->group_count * POOL_GROUP_CHUNKS, at = end;
+	uint16_t best = 0;
+
+	for (uint16_t m = mask; m; m &= (uint16_t)(m - 1)) {
+		if (s->split_from[__builtin_ctz(m)] < at)
+			at = s->split_from[__builtin_ctz(m)];
+	}
+	for (unsigned looked = 0; at < end && looked < LOOKED_MAX && best != mask; looked++) {
+		const uint16_t *free = s->split_groups[at / POOL_GROUP_CHUNKS];
+		uint16_t has = free ? free[at % POOL_GROUP_CHUNKS] & mask : 0;
+
+		if (__builtin_popcount(has) > __builtin_popcount(best)) {
+			best = has;
+			*phys = at;
+		}
+		at = free ? at + 1 : (at / POOL_GROUP_CHUNKS + 1) * POOL_GROUP_CHUNKS;
+	}
+	return best;
+}
+
 int pool_split_alloc(struct pool_space *s, uint16_t mask, uint64_t *phys)
 {
 	uint16_t *free;
@@ -163,10 +186,7 @@ bool pool_split_spare(const struct pool_space *s)
 {
 	uint64_t free = s->split_free + pool_frees_blocks(s), all = s->split_chunks * POOL_BLOCKS;
 	uint64_t used = all > free ? all - free : 0;
-	uint64_t room = s->super->capacity_chunks - s->used_chunks - s->reserved_chunks;
-
-	/* a sixteenth of `room` chunks is `room` blocks */
-	return free + 2 * POOL_BLOCKS <= (used / 4 > room ? used / 4 : room);
+	return free + 2 * POOL_BLOCKS <= (used / 4 > FREE_FEW ? used / 4 : FREE_FEW);
 }
 
 bool pool_split_freed(struct pool_space *s, uint64_t phys, uint16_t mask)
