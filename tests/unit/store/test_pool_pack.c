@@ -215,6 +215,29 @@ TEST(nothing_is_packed_while_room_is_short)
 	end(&w);
 }
 
+/* Beside a client it rests for what it has worked, not for the time in which there was nothing to do. */
+TEST(what_is_noted_later_is_packed_at_once)
+{
+	struct world w;
+	struct model *m = scattered(&w, test_seed());
+
+	w.packs = 0; /* reads note nothing */
+	w.sim.event_ns = 1000;
+	for (unsigned i = 0; i < CHUNKS; i++) {
+		world_pack(&w, m, i, i + 1);
+		for (unsigned n = 0; pool_pack_count(world_pool(&w)) <= i; n++) {
+			assert_true(n < 10000); /* the timer of a rest would not fire */
+			if (n % 8 == 0)
+				world_start_read(&w, m, 0, 8);
+			sim_step(&w.sim, false);
+		}
+		while (sim_step(&w.sim, false))
+			;
+		w.sim.now_ms += 60000; /* and then nobody reads so for a while */
+	}
+	end(&w);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +248,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_deletion_meanwhile_waits_for_the_chunk),
 		cmocka_unit_test(a_pool_closes_meanwhile),
 		cmocka_unit_test(nothing_is_packed_while_room_is_short),
+		cmocka_unit_test(what_is_noted_later_is_packed_at_once),
 	};
 
 	if (argc > 1)

@@ -472,8 +472,12 @@ static void called(struct pool_call *call)
 	struct pool_branch *b;
 	uint64_t chunk;
 
-	if (k->busy || k->pace.resting || must_stop(k) || pool_reclaim_works(p))
+	if (k->busy || k->pace.resting || must_stop(k))
 		return;
+	if (pool_reclaim_works(p)) { /* whose end comes here */
+		pool_pace_pause(&k->pace);
+		return;
+	}
 	if (!has_room(p))
 		k->ranges = 0; /* who reads on notes it again */
 	if (k->ranges && (frame_full(p) || pool_pace_rest(&k->pace, rested, k)))
@@ -494,8 +498,12 @@ void pool_pack_kick(struct pool *p)
 {
 	struct pool_pack *k = p->pack;
 
-	if (k->busy || k->pace.resting || !k->ranges || must_stop(k))
+	if (k->busy || k->pace.resting || must_stop(k))
 		return;
+	if (!k->ranges) {
+		pool_pace_pause(&k->pace);
+		return;
+	}
 	k->call.call = called;
 	p->base.host->ops->call(p->base.host, &k->call);
 }
