@@ -94,7 +94,7 @@ TEST(reclaim_rests_while_a_client_reads_and_not_when_nobody_does)
 		took += reclaim_ns(seed + n, true, &rested);
 	}
 	assert_int_equal(alone, 0);
-	assert_true(rested > took * 6 / 10);
+	assert_true(rested > took * 85 / 100); /* its steps are few and short here */
 }
 
 TEST(reclaim_does_not_rest_when_a_client_waits_for_a_chunk)

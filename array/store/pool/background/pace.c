@@ -2,9 +2,10 @@
 /* How fast reclaim may go (pace.h). */
 #include "array/store/pool/background/pace.h"
 
-#define REST_SHARE  9u                /* so many times what the work took */
+/* So many times what the work took; the checkpoints of what it changed come in its rests, uncounted. */
+#define REST_SHARE  19u
 #define WORK_MIN_NS UINT64_C(2000000) /* a timer has milliseconds */
-#define REST_MAX_MS 1000u
+#define REST_MAX_MS 2000u
 #define ROOM_SHARE  32u /* of the pool: with less it does not rest */
 
 static uint64_t now_ns(const struct pool_pace *pace)
@@ -30,7 +31,9 @@ void pool_pace_begin(struct pool_pace *pace)
 
 void pool_pace_pause(struct pool_pace *pace)
 {
-	pace->before_ns = pace->since_ns ? now_ns(pace) - pace->since_ns : 0;
+	if (!pace->since_ns)
+		return;
+	pace->before_ns = now_ns(pace) - pace->since_ns;
 	pace->since_ns = 0;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How fast reclaim may go. While clients' I/O goes on it rests nine times as long as it has worked, so that what it takes of
- * the machine, whatever that is (the disk, flushes, a processor, locks), is a tenth at most. Nobody there, or somebody who waits
- * for chunks, or hardly a chunk left: then it does not rest.
+ * How fast reclaim may go. While clients' I/O goes on it rests 19 times as long as it has worked, so that what it takes of
+ * the machine, whatever that is (the disk, flushes, a processor, locks), is a twentieth at most, which leaves
+ * room below a tenth for the checkpoints that follow. Nobody there, or somebody who waits for chunks, or hardly a chunk left: then
+ * it does not rest.
  */
 #ifndef UMBRA_POOL_PACE_H
 #define UMBRA_POOL_PACE_H
