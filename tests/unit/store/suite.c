@@ -11,16 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 #include "tests/support/test.h"
+#include "tests/unit/store/tags.h"
 
 #define SLOTS      8u
-#define SECTOR     512u
 #define SECTORS    20480u /* at most a disk: over two objects of Ceph's and a bit */
 #define CANDIDATES 4u
 #define INFLIGHT   16u
 
 struct sector {
-	uint64_t value[CANDIDATES];
-	uint64_t completed[CANDIDATES]; /* number of the completion; 0: under way */
+	struct tag tags[CANDIDATES];
 	uint8_t count, busy, reading;
 	uint8_t unsure; /* any of them may be what a reader sees: it is a copy from while they were written */
 };
@@ -82,27 +81,19 @@ static struct sector *sector_at(struct slot *s, uint64_t i)
 
 static void sector_is(struct sector *s, uint64_t value)
 {
-	memset(s, 0, sizeof(*s));
-	s->value[0] = value;
-	s->completed[0] = 1;
-	s->count = 1;
+	s->tags[0] = (struct tag){value, 1};
+	s->busy = s->reading = s->unsure = 0;
+	__atomic_store_n(&s->count, 1, __ATOMIC_RELEASE);
 }
 
 static uint64_t sector_now(const struct sector *s)
 {
-	unsigned i = s->count;
-
-	while (!s->completed[--i])
-		SUITE_CHECK(i > 0);
-	return s->value[i];
+	return tags_now(s->tags, s->count);
 }
 
 static bool sector_allows(const struct sector *s, uint64_t value)
 {
-	for (unsigned i = 0; i < s->count; i++)
-		if (s->value[i] == value)
-			return true;
-	return false;
+	return tags_allow(s->tags, s->count, value);
 }
 
 static void turn(void)
@@ -133,24 +124,6 @@ static bool range_free(struct slot *s, uint64_t from, uint64_t count, bool chang
 	return true;
 }
 
-static void fill(uint8_t *buf, uint64_t tag)
-{
-	for (unsigned i = 0; i < SECTOR / 8; i++)
-		memcpy(buf + i * 8, &tag, 8);
-}
-
-static uint64_t tag_of(const uint8_t *buf)
-{
-	uint64_t tag, other;
-
-	memcpy(&tag, buf, 8);
-	for (unsigned i = 8; i < SECTOR; i += 8) {
-		memcpy(&other, buf + i, 8);
-		SUITE_CHECK(other == tag && "a sector is torn");
-	}
-	return tag;
-}
-
 static void read_check(struct op *o)
 {
 	for (uint64_t i = 0; i < o->count; i++) {
@@ -158,7 +131,10 @@ static void read_check(struct op *o)
 		uint64_t have = tag_of(o->buf + i * SECTOR);
 
 		if (x->unsure && sector_allows(x, have)) {
+			uint8_t reading = x->reading;
+
 			sector_is(x, have);
+			x->reading = reading;
 			continue;
 		}
 		if (have != sector_now(x))
@@ -185,7 +161,7 @@ static void written(struct op *o)
 	for (uint64_t i = 0; i < o->count; i++) {
 		struct sector *x = sector_at(o->s, o->sector + i);
 
-		x->completed[x->count - 1] = m->completions;
+		x->tags[x->count - 1].completed = m->completions;
 		x->unsure = 0;
 		if (o->io.flags & STORE_IO_FUA)
 			sector_is(x, o->tag);
@@ -197,16 +173,9 @@ static void flushed(struct op *o)
 {
 	for (uint64_t i = 0; i < o->s->sectors; i++) {
 		struct sector *x = sector_at(o->s, i);
-		unsigned keep = 0;
 
-		for (unsigned k = 0; k < x->count; k++)
-			if (x->completed[k] && x->completed[k] <= o->flush_from && !x->unsure)
-				keep = k;
-		for (unsigned k = keep; keep && k < x->count; k++) {
-			x->value[k - keep] = x->value[k];
-			x->completed[k - keep] = x->completed[k];
-		}
-		x->count = (uint8_t)(x->count - keep);
+		if (!x->unsure)
+			x->count = (uint8_t)tags_flushed(x->tags, x->count, o->flush_from);
 	}
 }
 
@@ -261,8 +230,8 @@ static void scatter(struct op *o, uint64_t bytes)
 static void compare_fill(struct op *o)
 {
 	for (uint64_t i = 0; i < o->count; i++) {
-		fill(o->buf + i * SECTOR, sector_now(sector_at(o->s, o->sector + i)));
-		fill(o->buf + (o->count + i) * SECTOR, o->tag);
+		tag_fill(o->buf + i * SECTOR, 1, sector_now(sector_at(o->s, o->sector + i)));
+		tag_fill(o->buf + (o->count + i) * SECTOR, 1, o->tag);
 	}
 	o->misses = below(3) == 0;
 	if (o->misses) {
@@ -293,8 +262,8 @@ static void op_start(struct slot *s, enum store_io_op op, uint64_t sector, uint6
 
 		o->buf = malloc(bytes);
 		SUITE_CHECK(o->buf);
-		for (uint64_t i = 0; op == STORE_WRITE && i < count; i++)
-			fill(o->buf + i * SECTOR, o->tag);
+		if (op == STORE_WRITE)
+			tag_fill(o->buf, count, o->tag);
 		if (op == STORE_COMPARE_WRITE)
 			compare_fill(o);
 		scatter(o, bytes);
@@ -307,8 +276,7 @@ static void op_start(struct slot *s, enum store_io_op op, uint64_t sector, uint6
 			continue;
 		}
 		x->busy = 1;
-		x->value[x->count] = o->tag;
-		x->completed[x->count] = 0;
+		x->tags[x->count] = (struct tag){o->tag, 0};
 		__atomic_store_n(&x->count, (uint8_t)(x->count + 1), __ATOMIC_RELEASE);
 	}
 	inflight++;
@@ -544,13 +512,12 @@ static void bank_copy(struct slot *from, struct slot *to, unsigned bank)
 			*x = *o;
 			x->busy = x->reading = 0;
 			for (unsigned k = 0; k < x->count; k++)
-				x->completed[k] = 1;
+				x->tags[k].completed = 1;
 			continue;
 		}
 		sector_is(x, sector_now(o));
-		if (!o->completed[o->count - 1]) {
-			x->value[1] = o->value[o->count - 1];
-			x->completed[1] = 1;
+		if (!o->tags[o->count - 1].completed) {
+			x->tags[1] = (struct tag){o->tags[o->count - 1].value, 1};
 			x->count = 2;
 			x->unsure = 1;
 		}
@@ -739,7 +706,7 @@ static void model_crashed(void)
 			x->busy = x->reading = 0;
 			x->unsure = x->count > 1;
 			for (unsigned n = 0; n < x->count; n++)
-				x->completed[n] = 1;
+				x->tags[n].completed = 1;
 		}
 }
 

@@ -3,10 +3,8 @@
  * One suite for every store: random operations beside a trivial model, on the real reactor, and kill -9 at random points. What a
  * store must be for it is a struct suite_store; each store's file has one, and is linked with the suite into a program of its own.
  *
- * The model lives in shared memory, so that it outlives a process that is killed. Every sector holds one 64-bit tag 64 times. The
- * model of a sector is what may be there: the newest that is durable, then what was written since. A reader must see the last
- * complete one; after a kill any of them may be there. A transaction under way may have happened or not: its record decides, and
- * then all of it must have.
+ * The model lives in shared memory, so that it outlives a process that is killed; tags.h has what it knows of a sector. A
+ * transaction under way may have happened or not: its record decides, and then all of it must have.
  */
 #ifndef UMBRA_TESTS_STORE_SUITE_H
 #define UMBRA_TESTS_STORE_SUITE_H

@@ -64,35 +64,14 @@ static void sector_set(struct sector *s, uint64_t value)
 	s->busy = false;
 }
 
-/* The last complete one. */
 static uint64_t sector_now(const struct sector *s)
 {
-	for (unsigned i = s->count; i-- > 0;) {
-		if (s->tags[i].completed)
-			return s->tags[i].value;
-	}
-	abort();
-}
-
-static void sector_flushed(struct sector *s, uint64_t upto)
-{
-	unsigned keep = 0;
-
-	for (unsigned i = 0; i < s->count; i++) {
-		if (s->tags[i].completed && s->tags[i].completed <= upto)
-			keep = i;
-	}
-	memmove(s->tags, s->tags + keep, (s->count - keep) * sizeof(s->tags[0]));
-	s->count -= keep;
+	return tags_now(s->tags, s->count);
 }
 
 static bool sector_allows(const struct sector *s, uint64_t value)
 {
-	for (unsigned i = 0; i < s->count; i++) {
-		if (s->tags[i].value == value)
-			return true;
-	}
-	return false;
+	return tags_allow(s->tags, s->count, value);
 }
 
 void world_sectors_free(struct sector *s, uint64_t count)
@@ -138,24 +117,6 @@ struct sector *world_sectors_copy(const struct model *from)
 }
 
 /* ---- I/O ------------------------------------------------------------------------------------------- */
-
-static void fill(uint8_t *buf, uint64_t count, uint64_t tag)
-{
-	for (uint64_t i = 0; i < count * SECTOR / 8; i++)
-		memcpy(buf + i * 8, &tag, 8);
-}
-
-static uint64_t tag_of(const uint8_t *sector)
-{
-	uint64_t tag, other;
-
-	memcpy(&tag, sector, 8);
-	for (unsigned i = 8; i < SECTOR; i += 8) {
-		memcpy(&other, sector + i, 8);
-		assert(other == tag && "a sector is torn");
-	}
-	return tag;
-}
 
 /* For the reads under way, which may find it there even when it is written over at once. */
 static void note_written(struct world *w, struct model *m, uint64_t sector, uint64_t value)
@@ -267,7 +228,7 @@ static void io_done(struct store_io *io, int err)
 		break;
 	case STORE_FLUSH:
 		for (uint64_t i = 0; !err && i < x->m->sectors; i++)
-			sector_flushed(&x->m->s[i], x->flush_from);
+			x->m->s[i].count = tags_flushed(x->m->s[i].tags, x->m->s[i].count, x->flush_from);
 		break;
 	default:
 		w->completions++;
@@ -280,7 +241,7 @@ static void io_done(struct store_io *io, int err)
 			if (!err)
 				s->tags[s->count - 1].completed = w->completions;
 			if (!err && (io->flags & STORE_IO_FUA))
-				sector_flushed(s, w->completions);
+				s->count = tags_flushed(s->tags, s->count, w->completions);
 		}
 		break;
 	}
@@ -374,11 +335,11 @@ static struct world_io *start_change(struct world *w, struct model *m, enum stor
 	x->io.flags = flags;
 	if (op != STORE_UNMAP) {
 		make_iov(x, bytes);
-		fill(x->buf + bytes - count * SECTOR, count, x->tag);
+		tag_fill(x->buf + bytes - count * SECTOR, count, x->tag);
 	}
 	if (op == STORE_COMPARE_WRITE) {
 		for (uint64_t i = 0; i < count; i++)
-			fill(x->buf + i * SECTOR, 1, sector_now(&m->s[sector + i]));
+			tag_fill(x->buf + i * SECTOR, 1, sector_now(&m->s[sector + i]));
 		if (miscompare)
 			x->buf[sim_below(&w->sim, count * SECTOR)] ^= 1;
 		x->expect_miscompare = miscompare;

@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A pool on the simulated machine beside a trivial model of it: per disk and sector the values that may be
- * there. Every sector holds one 64-bit tag 64 times; tag 0 is zeros.
- *
- * The model of a sector is a list of tags, oldest first: [0] is durable (or older than everything that may
- * be lost); the others were written later. A reader must see the last one that is complete; after a power
- * loss any of the list may be there. A flush that ends takes off what it made durable.
+ * there (tags.h).
  */
 #ifndef UMBRA_TESTS_STORE_WORLD_H
 #define UMBRA_TESTS_STORE_WORLD_H
 
 #include "tests/unit/store/sim.h"
+#include "tests/unit/store/tags.h"
 
 #define WORLD_DISKS   12u
-#define SECTOR        512u
 #define CHUNK_SECTORS 128u
-
-struct tag {
-	uint64_t value;
-	uint64_t completed; /* number of its completion; 0: under way */
-};
 
 struct sector {
 	struct tag *tags;
