@@ -42,6 +42,7 @@ struct model {
 	struct slot slots[SLOTS];
 	uint64_t next_tag, completions, operations, sets, hydrations;
 	uint64_t random;
+	uint64_t more[32]; /* of whoever uses it */
 };
 
 extern struct suite {
