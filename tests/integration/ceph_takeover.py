@@ -395,26 +395,52 @@ def a_large_flatten(how, owner, other, cluster):
     nothing_is_left(other, cluster, 2)
 
 
+def cut_short(cluster, image):
+    """What the catalogue says where a flatten of the image was cut short after it had copied all."""
+    cluster.rados('setomapval', 'umbra.default', f'flat.{image}', id_of(cluster, image))
+
+
+def id_of(cluster, image):
+    return json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{image}').stdout)['id']
+
+
+def parent_and_copy(owner, cluster, name, number):
+    """A LUN, and a copy of it that a host has written to: its shadow LUN; both images."""
+    before, shadows = set(cluster.images()), shadow_ids(owner)
+    owner.ctl('lun', 'create', name, '--size', '16M')
+    (parent,) = set(cluster.images()) - before
+    owner.ctl('set', 'create', f'set-{name}', name)
+    (shadow,) = shadow_ids(owner) - shadows
+    (image,) = set(cluster.images()) - before - {parent}
+    owner.ctl('shadow', 'map', shadow, 'a', '--number', str(number))
+    session = Session(owner, 'a', 20)
+    session.write(number, 0, block_of(number))
+    session.close()
+    return shadow, parent, image
+
+
 def a_parent_that_goes_later(owner, other, cluster):
     """A flatten was cut short after it had copied all: the image still names its parent, which goes with the last other copy, long
-    after the takeover, and before anybody opens the image."""
-    before = set(cluster.images())
-    owner.ctl('lun', 'create', 'old', '--size', '16M')
-    (parent,) = set(cluster.images()) - before
-    owner.ctl('set', 'create', 'o', 'old')
-    (shadow,) = shadow_ids(owner)
-    (image,) = set(cluster.images()) - before - {parent}
-    owner.ctl('shadow', 'map', shadow, 'a', '--number', '8')
-    mine = Session(owner, 'a', 20)
-    mine.write(8, 0, block_of(8))
-    mine.close()
-    cluster.rados('setomapval', 'umbra.default', f'flat.{image}', '')
+    after the takeover, and before anybody opens the image; or a copy of it, for whose sake it lies in the trash."""
+    _, parent, image = parent_and_copy(owner, cluster, 'old', 8)
+    deleted, parent_of_deleted, image_of_deleted = parent_and_copy(owner, cluster, 'older', 7)
+    owner.ctl('shadow', 'unmap', deleted, 'a')
+    owner.ctl('shadow', 'break', deleted)
+    before = shadow_ids(owner)
+    owner.ctl('set', 'create', 'of-deleted', deleted)
+    (copy,) = shadow_ids(owner) - before
+    owner.ctl('shadow', 'map', copy, 'a', '--number', '9')
+    for one in (image, image_of_deleted):
+        cut_short(cluster, one)
+    owner.ctl('lun', 'delete', deleted)
+    wait_until('it lies in the trash', lambda: image_of_deleted not in cluster.images())
     theirs = Session(other, 'a', 21)
     taken_over(Killed, owner, other, theirs)
-    parent = json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{parent}').stdout)['id']
-    cluster.rados('rm', f'rbd_header.{parent}')
+    for one in (parent, parent_of_deleted):
+        cluster.rados('rm', f'rbd_header.{id_of(cluster, one)}')
     assert number_of(theirs.read(8, 0)) == 8
     assert 'parent' not in json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{image}').stdout)
+    assert number_of(theirs.read(9, 0)) == 7
     theirs.close()
     Killed.back(owner)
 

@@ -255,12 +255,21 @@ struct mend {
 static int mend_flat(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
 {
 	const struct mend *m = arg;
-	char image[RBD_IMAGE_NAME_BYTES];
+	char image[RBD_IMAGE_NAME_BYTES], id[RBD_ID_BYTES];
 
-	(void)value, (void)value_len;
-	if (!image_of_key(image, key, key_len))
+	if (!image_of_key(image, key, key_len) || value_len >= sizeof(id) || memchr(value, 0, value_len))
 		return -EUCLEAN;
-	return m->only && strcmp(m->only, image) != 0 ? 0 : rbd_hydrate_mend(m->s, image);
+	if (m->only && strcmp(m->only, image) != 0)
+		return 0;
+	memcpy(id, value, value_len);
+	id[value_len] = 0;
+	if (!id[0]) { /* an umbrad before this one wrote no id */
+		int err = rbd_image_id(m->s, image, id);
+
+		if (err < 0)
+			return err == -ENOENT ? 0 : err;
+	}
+	return rbd_hydrate_mend(m->s, image, id);
 }
 
 int rbd_catalogue_mend(struct rbd_store *s, const char *only)

@@ -6,9 +6,10 @@
  * cuts the tie. What was copied stays if it is stopped.
  *
  * librbd cuts the parent's end of the tie first, and with the last child the parent goes. Killed right then it leaves an image
- * that names a parent which is no more, and cannot be opened. So the catalogue says before (`flat.IMAGE`) that nothing of the parent is needed,
- * and the next opening cuts the image's own end. It stays true, for an object never leaves a clone. It is all that an opening does:
- * the flatten of a large image takes minutes, and who takes an array over has seconds.
+ * that names a parent which is no more, and cannot be opened; nor can the copies that hang on it, also when it has been deleted and
+ * lies in Ceph's trash for their sake. So the catalogue says before (`flat.IMAGE`, with the image's id, which it keeps in the trash)
+ * that nothing of the parent is needed, and the next opening cuts the image's own end. It stays true, for an object never leaves a
+ * clone. It is all that an opening does: the flatten of a large image takes minutes, and who takes an array over has seconds.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -194,16 +195,16 @@ static int parent_look(rbd_image_t handle)
 	return err;
 }
 
-/* The image needs nothing of its parent: said, or taken back. */
-static int flat_say(struct rbd_store *s, const char *image, bool flat)
+/* The image of that id needs nothing of its parent; NULL: that is taken back. */
+static int flat_say(struct rbd_store *s, const char *image, const char *id)
 {
 	rados_write_op_t op = rbd_catalogue_op(s->epoch);
 	char key[RBD_KEY_BYTES];
 	int err;
 
 	snprintf(key, sizeof(key), "flat.%s", image);
-	if (flat)
-		rbd_op_set_text(op, key, "");
+	if (id)
+		rbd_op_set_text(op, key, id);
 	else
 		rbd_op_del(op, key, strlen(key));
 	err = rados_write_op_operate(op, s->cluster.io, s->object, NULL,
@@ -214,14 +215,17 @@ static int flat_say(struct rbd_store *s, const char *image, bool flat)
 
 static int flatten(struct rbd_hydration *y)
 {
-	int err = flat_say(y->s, y->image->name, true);
+	char id[RBD_ID_BYTES];
+	int err = rbd_get_id(y->image->handle, id, sizeof(id));
 
+	if (err >= 0)
+		err = flat_say(y->s, y->image->name, id);
 	if (err < 0)
 		return err;
 	err = rbd_flatten_with_progress(y->image->handle, flatten_progress, y);
-	/* Stopped, it may have got new objects to copy; nothing was cut. */
-	if (err >= 0 || err == -ECANCELED)
-		flat_say(y->s, y->image->name, false);
+	/* Where it was stopped the word stays, and stays true: one before that was cut short may have cut the parent's end. */
+	if (err >= 0)
+		flat_say(y->s, y->image->name, NULL);
 	return err;
 }
 
@@ -340,23 +344,12 @@ void rbd_hydrate_cancel(struct store_hydration *h)
 
 /* ---- at the opening ---- */
 
-/* The image is there and cannot be opened, for its parent is not. */
-static int tie_cut(struct rbd_store *s, const char *image)
-{
-	char id[64];
-	int err = rbd_image_id(s, image, id);
-
-	if (err >= 0)
-		err = rbd_image_tie_cut(s, id);
-	return err == -ENOENT ? 0 : err; /* the image has gone since */
-}
-
 /* It need not be flattened here: the LUN hydrates anew, as far as it was not deleted, in the background. While there is a parent, the
  * word stays: the tie may be cut at the parent's end already. */
-int rbd_hydrate_mend(struct rbd_store *s, const char *image)
+int rbd_hydrate_mend(struct rbd_store *s, const char *image, const char *id)
 {
 	rbd_image_t handle;
-	int err = rbd_open(s->cluster.io, image, &handle, NULL);
+	int err = rbd_open_by_id_read_only(s->cluster.io, id, &handle, NULL);
 
 	if (err >= 0) {
 		err = parent_look(handle);
@@ -364,7 +357,7 @@ int rbd_hydrate_mend(struct rbd_store *s, const char *image)
 		if (err >= 0)
 			return 0;
 	} else if (err == -ENOENT) {
-		err = tie_cut(s, image);
+		err = rbd_image_tie_cut(s, id); /* it is not there, or its parent is not */
 	}
-	return err < 0 && err != -ENOENT ? err : flat_say(s, image, false);
+	return err < 0 && err != -ENOENT ? err : flat_say(s, image, NULL);
 }

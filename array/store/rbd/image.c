@@ -35,7 +35,7 @@ struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t 
 /* ---- opening: on a worker ---- */
 
 /* `rbd_id.NAME` holds the image's id behind its length, 4 bytes, little-endian. */
-int rbd_image_id(struct rbd_store *s, const char *image, char id[64])
+int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES])
 {
 	char object[RBD_IMAGE_NAME_BYTES + 8];
 	uint8_t buf[68];

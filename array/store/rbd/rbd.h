@@ -263,8 +263,9 @@ void rbd_image_retire(struct rbd_image *i, bool recorded, uint64_t used_bytes);
 void rbd_image_close(struct rbd_image *i); /* the store ends; frees it */
 /* As rbd_open, also where a parent goes, or has gone, that nothing is needed of. Blocks. */
 int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle);
+#define RBD_ID_BYTES 64
 /* -ENOENT: no image has this name, but perhaps one in the trash. Blocks. */
-int rbd_image_id(struct rbd_store *s, const char *image, char id[64]);
+int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES]);
 /* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. Blocks. */
 int rbd_image_tie_cut(struct rbd_store *s, const char *id);
 /* Removes snapshots that a cut of this array has left; `crashed`: and those whose clones have gone. Blocks. */
@@ -392,8 +393,8 @@ void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is lef
 /* ---- hydrate.c ---- */
 void rbd_hydrate(struct store_hydration *h);
 void rbd_hydrate_cancel(struct store_hydration *h);
-/* The catalogue says that a flatten of this image was under way when its owner died. Blocks. */
-int rbd_hydrate_mend(struct rbd_store *s, const char *image);
+/* The catalogue says that a flatten of this image was cut short. By its id: it may lie in the trash since. Blocks. */
+int rbd_hydrate_mend(struct rbd_store *s, const char *image, const char *id);
 
 /* ---- store.c, open.c ---- */
 struct rbd_store {

@@ -506,8 +506,14 @@ static int image_clone(struct step *p)
 			err = -ENOSPC;
 		if (err != -ENOENT || tries == CLONE_TRIES)
 			break;
-		/* The original became independent while librbd opened it, and its parent went: it has none the next time. */
+		/* The original became independent while librbd opened it, and its parent went: it has none the next time. Or it,
+		 * or one of its parents, was left with a parent that may go at any time (hydrate.c). */
 		nanosleep(&pause, NULL);
+		int mended = rbd_catalogue_mend(s, tries + 1 < CLONE_TRIES ? p->member->image->name : NULL);
+		if (mended < 0) {
+			err = mended;
+			break;
+		}
 	}
 	rbd_image_options_destroy(options);
 	if (err < 0 || p->size_bytes == p->member->size_bytes)
