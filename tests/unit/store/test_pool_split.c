@@ -380,9 +380,10 @@ static unsigned backups_run(unsigned copies, unsigned writes, uint64_t chunks, b
 	}
 	printf("%u copies, %u writes of 4 KiB over %llu chunks after each, each copy read: %llu chunks packed, %u.%02u bytes a byte, "
 	       "%llu.%02llu requests a chunk; %llu blocks moved\n",
-		copies, writes, (unsigned long long)chunks, (unsigned long long)pool_pack_count(p), most / 100,
-		most % 100, (unsigned long long)(*requests / (copies / 10) / chunks),
-		(unsigned long long)(*requests * 100 / (copies / 10) / chunks % 100), (unsigned long long)p->copied_blocks);
+		copies, writes, (unsigned long long)chunks, (unsigned long long)pool_pack_count(p),
+		most / 100, most % 100, (unsigned long long)(*requests / (copies / 10) / chunks),
+		(unsigned long long)(*requests * 100 / (copies / 10) / chunks % 100),
+		(unsigned long long)p->copied_blocks);
 	many_end(&x);
 	return most;
 }

@@ -34,7 +34,7 @@ struct pool_pack {
 		uint64_t branch, chunk, end;
 	} range[RANGES];
 	unsigned ranges;
-	unsigned few; /* requests for a chunk */
+	unsigned few;    /* requests for a chunk */
 	uint64_t packed; /* chunks, for tests */
 	bool busy, stopping;
 	bool again; /* only a part of the chunk at hand could be packed */
@@ -324,7 +324,7 @@ static void find_places(struct pool_pack *k, const struct pool_entry *e, unsigne
 /* Requests for blocks of one place. */
 static unsigned requests(uint16_t mask)
 {
-	return pool_read_gathers(mask) ? 1 : (unsigned)__builtin_popcount(mask & (uint16_t)~(mask << 1));
+	return pool_read_gathers(mask) ? 1 : (unsigned)__builtin_popcount(mask & (uint16_t) ~(mask << 1));
 }
 
 /* Those that become one, within blocks that it can have: the smallest, and no more of them than it takes until few requests are
@@ -365,7 +365,8 @@ static bool take_place(struct pool_pack *k)
 
 	k->again = false;
 	for (unsigned i = k->places; i--;) {
-		if (k->place[i].movable && !k->place[i].moves && pool_split_take(s, k->place[i].phys, k->all)) {
+		if (k->place[i].movable && !k->place[i].moves &&
+			pool_split_take(s, k->place[i].phys, k->all)) {
 			k->to = k->place[i].phys;
 			return true;
 		}

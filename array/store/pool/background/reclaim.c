@@ -893,18 +893,11 @@ static void batch_run(struct pool_reclaim *r)
 	pool_loop_run(&r->loop, batch_step);
 }
 
-static bool work_left(const struct pool_reclaim *r)
-{
-	return r->scan_wanted || r->loose_wanted || !list_empty(&r->pool->commit.todos.list);
-}
-
 /* The task goes on, or the next one is chosen. */
 static void rested(void *arg)
 {
 	struct pool_reclaim *r = arg;
 
-	if (!r->running && !work_left(r))
-		pool_pace_end(&r->pace); /* what comes later begins at once */
 	if (!r->running)
 		pool_reclaim_kick(r->pool);
 	else if (r->task == TASK_TODO || r->task == TASK_SPLICE)
@@ -1064,7 +1057,7 @@ static void called(struct pool_call *call)
 
 	if (r->running || r->pace.resting || pool_pack_busy(r->pool) || must_stop(r) || r->pool->base.closing)
 		return; /* whose end comes here */
-	if (!work_left(r)) {
+	if (!r->scan_wanted && !r->loose_wanted && list_empty(&r->pool->commit.todos.list)) {
 		pool_pace_end(&r->pace);
 		return;
 	}
@@ -1086,7 +1079,8 @@ void pool_reclaim_kick(struct pool *p)
 	struct pool_reclaim *r = p->reclaim;
 
 	pool_pending_count(&r->pending);
-	if (r->running || r->stopping || p->base.latched || p->base.closing || !work_left(r))
+	if (r->running || r->stopping || p->base.latched || p->base.closing ||
+		(!r->scan_wanted && !r->loose_wanted && list_empty(&p->commit.todos.list)))
 		return;
 	r->call.call = called;
 	p->base.host->ops->call(p->base.host, &r->call);
