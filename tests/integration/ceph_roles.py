@@ -203,6 +203,14 @@ def arm(owner):
     return session, channel
 
 
+def ask_and_let_go(channel, op, **fields):
+    """What a move waits for; it goes on at once, so the answer may be had only from the new owner."""
+    try:
+        channel.ask(op, 'ok', set_id=SET, **fields)
+    except ScsiError as error:
+        assert 'asc/ascq 0x040' in str(error), error
+
+
 def a_set_is_waited_for(one, two, cluster):
     del cluster
     owner, other = order(one, two)
@@ -211,10 +219,7 @@ def a_set_is_waited_for(one, two, cluster):
     wait_until('it waits for the set', lambda: 'copy set' in move_of(owner)['text'])
     assert refused(owner, 'controller', 'move').count('being moved already')
     assert (owner.role(), move.poll()) == ('owner', None)
-    try:
-        channel.ask('set-commit', 'ok', set_id=SET, deadline_ms=5000)
-    except ScsiError as error:  # the answer is to be had from the new owner
-        assert 'asc/ascq 0x040' in str(error), error
+    ask_and_let_go(channel, 'set-commit', deadline_ms=5000)
     out, error = move.communicate(timeout=PATIENCE_S)
     assert move.returncode == 0 and 'copy set' in error, (out, error)
     assert (owner.role(), other.role()) == ('standby', 'owner')
@@ -252,7 +257,7 @@ def what_the_owner_waits_for_is_told_where_it_was_asked(one, two, cluster):
             assert 'being moved already' in refused(controller, 'controller', 'move', *options)
         assert move_of(controller)['state'] == 'waits' and 'copy set' in controller.text('controller', 'list')
     assert (owner.role(), other.role(), move.poll()) == ('owner', 'standby', None)
-    channel.ask('set-abort', 'ok', set_id=SET)
+    ask_and_let_go(channel, 'set-abort')
     out, error = move.communicate(timeout=PATIENCE_S)
     assert move.returncode == 0 and f'Controller {other.number}, on ' in out and 'copy set' in error, (out, error)
     has_moved(owner, other)
