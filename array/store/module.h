@@ -20,7 +20,7 @@ struct reactor;
 struct store;
 struct store_wire_user;
 
-#define STORE_MODULE_VERSION         4
+#define STORE_MODULE_VERSION         5
 #define STORE_MODULE_ARRAY_MAX_BYTES 40
 #define STORE_MODULE_ARRAY           "default" /* the array, where none is named */
 

@@ -137,6 +137,8 @@ struct store_reserve {
 	struct store_disk **disks;
 	unsigned count;
 	bool at_hand; /* takes what is free now, perhaps less, and waits for nothing */
+	/* Sets nothing aside and asks for no room: only what opens_lazily says. There is nothing to end after `done`. */
+	bool ready_only;
 	/* 0, -ENOSPC, -EROFS, -ENOMEM; after an error there is nothing to end. */
 	void (*done)(struct store_reserve *r, int err);
 	void *priv; /* the store's */
@@ -285,6 +287,8 @@ struct store_ops {
 
 	/* ---- room for the ends of disks. NULL where the store cannot become full. */
 
+	/* A disk is made ready when it is used first, which a cut, with the gates closed, would wait for. reserve does it as well. */
+	bool opens_lazily;
 	/* Waits while chunks are being freed. `done` may be called from inside. */
 	void (*reserve)(struct store_reserve *r);
 	/* A copy of one of the disks may use the reserve, too. After `done`; one copy for each disk. */

@@ -541,6 +541,7 @@ static void mem_submit(struct store_io *io)
 	op->io = io;
 	op->disk = d;
 	d->inflight++;
+	d->ready = true;
 	if (op->kind == MEMSTORE_FLUSH && !op->err)
 		flush_begin(m, op);
 	mem_op_start(m, op);
@@ -579,6 +580,7 @@ static void mem_cut(struct store *s, struct store_cut *cut, void (*cut_done)(voi
 		c->frozen[i].disk = disk_of(cut->disks[i]);
 		assert((c->frozen[i].disk->usable || m->dead) && !c->frozen[i].disk->in_cut);
 		c->frozen[i].disk->in_cut = true;
+		m->opened_in_cuts += m->lazy && !c->frozen[i].disk->ready;
 		if (c->frozen[i].disk->fork)
 			op->delay_ms = m->copy_cut_ms;
 		if (!op->err && toss(m))
@@ -800,7 +802,7 @@ struct store *memstore_open(struct memstore *m, struct reactor *reactor)
 	list_for_each_safe (n, &m->disks) {
 		struct mem_disk *d = container_of(n, struct mem_disk, link);
 
-		d->usable = d->in_cut = false;
+		d->usable = d->in_cut = d->ready = false;
 		if (!d->durable) {
 			mem_disk_free(m, d);
 			continue;
@@ -813,6 +815,9 @@ struct store *memstore_open(struct memstore *m, struct reactor *reactor)
 			mem_slot_dirty(d, s);
 		}
 	}
+	m->lazy_ops = mem_ops;
+	m->lazy_ops.opens_lazily = true;
+	m->head.ops = m->lazy ? &m->lazy_ops : &mem_ops;
 	m->head.reactor = reactor;
 	m->open = true;
 	m->dead = m->latched = false;

@@ -94,6 +94,9 @@ bool memstore_record(struct memstore *m, enum store_table table, unsigned index,
 void memstore_record_put(struct memstore *m, enum store_table table, const void *key, size_t key_len,
 	const void *value, size_t value_len);
 void memstore_record_delete(struct memstore *m, enum store_table table, const void *key, size_t key_len);
+/* From the next opening on disks are made ready by their first I/O, or by a reserve. How many a cut found that were not. */
+void memstore_open_lazily(struct memstore *m);
+unsigned memstore_opened_in_cuts(const struct memstore *m);
 /* Disks that chunks are set aside for, over all reserves; STORE_RESERVE_CHUNKS of room for each. */
 unsigned memstore_reserved(const struct memstore *m);
 /* Reserves find no more room than for so many disks. */

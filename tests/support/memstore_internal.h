@@ -34,6 +34,7 @@ struct mem_disk {
 	uint64_t id, size_bytes;
 	bool durable; /* it is there after a power loss */
 	bool usable;  /* its transaction is done */
+	bool ready;   /* where disks open lazily */
 	bool fork;    /* made from a cut: a copy */
 	unsigned inflight;
 	bool in_cut; /* between cut and cut_done: no writes */
@@ -139,6 +140,9 @@ struct memstore {
 	bool fail_latch, fail_hit;
 	uint32_t copy_cut_ms; /* memstore_slow_copy_cuts */
 	unsigned reserves, reserved, reserve_room;
+	struct store_ops lazy_ops;
+	bool lazy;
+	unsigned opened_in_cuts;
 	struct reactor_timer timer;
 	struct reactor_deferred deferred;
 };

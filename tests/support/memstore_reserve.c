@@ -14,6 +14,15 @@ void mem_op_reserve_end(struct memstore *m, struct mem_op *op)
 		free(r);
 		return;
 	}
+	for (unsigned i = 0; !err && i < owner->count; i++)
+		disk_of(owner->disks[i])->ready = true;
+	if (owner->ready_only) {
+		owner->priv = NULL;
+		m->reserves--;
+		free(r);
+		owner->done(owner, err);
+		return;
+	}
 	if (!err && r->disks > room && !owner->at_hand)
 		err = -ENOSPC;
 	if (r->disks > room)
@@ -68,6 +77,16 @@ void mem_reserve_end(struct store_reserve *owner)
 	}
 	m->reserved -= r->disks;
 	free(r);
+}
+
+void memstore_open_lazily(struct memstore *m)
+{
+	m->lazy = true;
+}
+
+unsigned memstore_opened_in_cuts(const struct memstore *m)
+{
+	return m->opened_in_cuts;
 }
 
 unsigned memstore_reserved(const struct memstore *m)

@@ -15,7 +15,8 @@
  * - The store keeps the room in memory only. After a restart a set asks for it again before anybody can
  *   write, while the chunks that were set aside are still free.
  * - The administrator's own sets (owner "") and those that a host takes without VSS have no VSS behind them and need no
- *   room.
+ *   room. But where the store makes disks ready at their first use (opens_lazily) that is asked for, for every set: else the
+ *   hosts of all its LUNs would wait for it in the window.
  */
 #include <assert.h>
 #include <errno.h>
@@ -28,6 +29,12 @@
 static const struct store_ops *ops_of(const struct set *s)
 {
 	return s->array->options.store->ops;
+}
+
+/* Is VSS behind it, which marks partition tables? */
+static bool by_vss(const struct set *s)
+{
+	return s->owner[0] && s->notes.writers != UP_WRITERS_NO_VSS;
 }
 
 /* ---- calls that wait for it ---- */
@@ -58,7 +65,7 @@ static void room_done(struct store_reserve *r, int err)
 	free(r->disks);
 	r->disks = NULL;
 	s->room_asked = s->arming = false;
-	s->room_held = !err;
+	s->room_held = !err && !r->ready_only;
 	if (!arming) {
 		set_reserve_join(s);
 		return;
@@ -76,7 +83,7 @@ static void room_done(struct store_reserve *r, int err)
 		array_event_tell(s->array, ARRAY_EVENT_WARNING, "pool", "copy set %s was refused: %s",
 			set_label(s, label), fault.text);
 	} else {
-		array_store_fault(&fault, err, "room for a shadow copy");
+		array_store_fault(&fault, err, r->ready_only ? "the LUNs" : "room for a shadow copy");
 	}
 	tell(s, err, &fault);
 }
@@ -100,6 +107,7 @@ static int room_ask(struct set *s, bool at_hand)
 	}
 	s->room.disks = disks;
 	s->room.at_hand = at_hand;
+	s->room.ready_only = !by_vss(s);
 	s->room.done = room_done;
 	s->room_asked = true;
 	ops_of(s)->reserve(&s->room);
@@ -132,13 +140,14 @@ static void arm_late(struct reactor_timer *t)
 	struct fault fault;
 
 	room_end(s);
-	tell(s, fault_set(&fault, -EBUSY, "the pool is still freeing space; try again in a moment"), &fault);
-}
-
-/* Is VSS behind it, which marks partition tables? */
-static bool by_vss(const struct set *s)
-{
-	return s->owner[0] && s->notes.writers != UP_WRITERS_NO_VSS;
+	if (ops_of(s)->opens_lazily)
+		fault_set(&fault, -EBUSY,
+			"LUNs of the set could not be opened within %u s: look at the cluster (ceph -s, umbractl events), "
+			"and try again",
+			ARM_WAIT_MS / 1000);
+	else
+		fault_set(&fault, -EBUSY, "the pool is still freeing space; try again in a moment");
+	tell(s, fault.err, &fault);
 }
 
 static bool room_wanted(const struct set *s)
@@ -244,7 +253,7 @@ void set_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *own
 	} else if (s->state == UP_SET_PREPARING && !s->arming && (err = others_check(s, &fault)) != 0) {
 		array_event_as(a, ARRAY_EVENT_WARNING, "set", fault.message, fault.text);
 		array_call_end(call, err, &fault);
-	} else if (s->state == UP_SET_PREPARING && room_wanted(s)) {
+	} else if (s->state == UP_SET_PREPARING && (room_wanted(s) || ops_of(s)->opens_lazily)) {
 		arm_start(s, call);
 	} else {
 		set_enter(s, next);

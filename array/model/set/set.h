@@ -21,7 +21,7 @@ void set_without_vss(struct set *s, const char *label);
 int set_add(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct lun *original,
 	enum up_copy_kind kind, uint8_t shadow_id[UP_ID_BYTES], struct fault *fault);
 /* -ENOSPC: the store has no room for what VSS writes to the originals before and after the cut. A set of the
- * administrator needs no such room. */
+ * administrator needs no such room. Where the store makes disks ready at their first use this does: else the window would. */
 void set_arm(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, struct array_call *call);
 /* The cut. call->window_ns, durable_ns. -ETIME: past the deadline, nothing is kept (the state is aborted). */
 void set_commit(struct array *a, const uint8_t set_id[UP_ID_BYTES], const char *owner, uint32_t deadline_ms,

@@ -446,13 +446,14 @@ void rbd_reserve(struct store_reserve *owner)
 	r->left = owner->count + 1;
 	owner->priv = r;
 	s->busy++;
-	if (room_is_short(s, owner->count)) {
+	if (!owner->ready_only && room_is_short(s, owner->count)) {
 		r->job.work = reserve_room_work;
 		r->job.done = reserve_room_done;
 		rbd_work(&s->workers, RBD_LANE_LOOK, &r->job);
 		return;
 	}
-	rbd_room_refresh(s);
+	if (!owner->ready_only)
+		rbd_room_refresh(s);
 	reserve_open(r);
 }
 

@@ -226,6 +226,58 @@ TEST(a_restart_asks_again)
 	assert_int_equal(held(h), 0);
 }
 
+static int take(struct harness *h, const char *owner, struct lun **l, unsigned count)
+{
+	struct set_order order = {.owner = owner, .luns = l, .lun_count = count, .keep = true};
+	struct set_taking taking;
+	struct waiter w;
+
+	memcpy(taking.set_id, set_id(7), UP_ID_BYTES);
+	set_take(h->array, &taking, &order, waiter_init(&w));
+	return waiter_wait(h, &w);
+}
+
+TEST(disks_are_ready_before_the_gates_close)
+{
+	struct harness *h = *state;
+	struct lun *l[2];
+	struct waiter w;
+
+	make_lun(h, "a", MIB);
+	make_lun(h, "b", MIB);
+	memstore_open_lazily(h->memory);
+	for (unsigned who = 0; who < 4; who++) {
+		const char *owner = who & 1 ? IQN_A : "";
+
+		harness_reopen(h);
+		l[0] = lun_find_name(h->array, "a");
+		l[1] = lun_find_name(h->array, "b");
+		if (who < 2) {
+			make_armed(h, set_id(who), owner, l, 2, NULL);
+			assert_int_equal(held(h), who == 1 ? 2 : 0);
+			assert_int_equal(do_commit(h, set_id(who), owner, 0), 0);
+			assert_int_equal(do_abort(h, set_id(who), owner), 0);
+		} else {
+			assert_int_equal(take(h, owner, l, 2), 0);
+			assert_int_equal(held(h), 0);
+			assert_int_equal(do_set_delete(h, set_id(7)), 0);
+		}
+		assert_int_equal(memstore_opened_in_cuts(h->memory), 0);
+	}
+	harness_reopen(h);
+	l[0] = lun_find_name(h->array, "a");
+	/* No room is asked for, and a disk that cannot be made ready is told of before the commit. */
+	memstore_reserve_room(h->memory, 0);
+	assert_int_equal(take(h, "", l, 1), 0);
+	begin_and_add(h, set_id(8), "", l, 1);
+	memstore_fail(h->memory, 1, -EIO, false);
+	set_arm(h->array, set_id(8), "", waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), -EIO);
+	assert_int_equal(set_state(h, set_id(8)), UP_SET_PREPARING);
+	assert_int_equal(do_arm(h, set_id(8), ""), 0);
+	assert_int_equal(do_abort(h, set_id(8), ""), 0);
+}
+
 #elif !defined(HARNESS_RBD) /* Ceph sets no room aside: ceph-full and ceph-quota show what is told there */
 
 /* The last chunk begins at block 1920 of 2048. */
@@ -324,6 +376,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #ifndef HARNESS_POOL
 		t(room_goes_back_however_the_set_ends),
+		t(disks_are_ready_before_the_gates_close),
 		t(without_room_it_is_refused),
 		t(arm_waits_for_room),
 		t(a_restart_asks_again),

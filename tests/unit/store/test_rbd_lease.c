@@ -390,6 +390,40 @@ TEST(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile)
 	assert_true(in_time);
 }
 
+struct ready {
+	struct store_reserve r;
+	struct wait w;
+};
+
+static void ready_ended(struct store_reserve *r, int err)
+{
+	ended(&container_of(r, struct ready, r)->w, err);
+}
+
+/* The array asks for it when it arms any copy set. */
+TEST(images_are_opened_before_a_cut_when_they_are_asked_for)
+{
+	struct store *s;
+	struct store_disk *disks[2];
+	struct fault f = {0};
+
+	create("ready");
+	assert_int_equal(open_it("ready", &s, &f), 0);
+	assert_true(s->ops->opens_lazily);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(make_disk(s, &disks[i]), 0);
+		assert_int_equal(rbd_disk_of(disks[i])->image->state, RBD_IMAGE_CLOSED);
+	}
+	struct ready ready = {.r = {.disks = disks, .count = 2, .ready_only = true, .done = ready_ended}};
+	/* Of no matter how much room there is. */
+	rbd_store_of(s)->room = (struct rbd_room){.fullness = RBD_FULL};
+	s->ops->reserve(&ready.r);
+	assert_int_equal(wait_for(&ready.w), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(rbd_disk_of(disks[i])->image->state, RBD_IMAGE_OPEN);
+	close_it(s);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,6 +435,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_transaction_of_another_epoch_changes_nothing),
 		cmocka_unit_test(an_image_whose_deletion_rests_is_closed_with_the_store),
 		cmocka_unit_test(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile),
+		cmocka_unit_test(images_are_opened_before_a_cut_when_they_are_asked_for),
 	};
 	struct reactor_options o = {.workers = 1};
 
