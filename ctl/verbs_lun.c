@@ -41,6 +41,8 @@ static void print_lun(const json_t *lun)
 		text_of(lun, "name"), text_of(lun, "id"), text_of(lun, "kind"), size_of(lun, "size_bytes"),
 		size_of(lun, "used_bytes"), text_of(lun, "vendor"), text_of(lun, "product"),
 		text_of(lun, "serial"), text_of(lun, "naa"), time_of(lun, "created_unix_ms"));
+	if (json_object_get(lun, "image"))
+		printf("image     %s\n", text_of(lun, "image"));
 	if (json_is_integer(json_object_get(lun, "exclusive_bytes")))
 		printf("alone     %s\nshared    %s\nback      %s\n", size_of(lun, "exclusive_bytes"),
 			size_of(lun, "shared_bytes"), size_of(lun, "deletion_frees_bytes"));

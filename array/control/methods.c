@@ -175,6 +175,11 @@ json_t *mgmt_lun_json(struct lun *lun, bool detail)
 		json_object_set_new(out, "serial", mgmt_id(lun->id));
 		json_object_set_new(out, "naa", json_string((const char *)designators[2].bytes));
 		json_object_set_new(out, "mapped_to", mappings_json(lun));
+		if (!lun->gone && lun->disk->store->ops->place) {
+			char place[STORE_PLACE_BYTES];
+			lun->disk->store->ops->place(lun->disk, place);
+			json_object_set_new(out, "image", json_text(place));
+		}
 	}
 	return out;
 }

@@ -39,6 +39,7 @@ static const struct array_news news = {
 	.lun_replaced = host_tell_replaced,
 	.host_came = set_host_came,
 	.host_went = set_host_went,
+	.set_name = set_name_of,
 };
 
 /* The array in one piece of memory. Each folder knows its own part of it. */

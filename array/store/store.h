@@ -197,6 +197,13 @@ struct store_scrub {
 	uint64_t settling;      /* pieces that are still read after a crash, before they are compared */
 };
 
+/* What a disk is to those who administer what the store stands on, and see its disks there. Valid during the call. */
+struct store_label {
+	const char *lun, *naa, *kind; /* kind: "lun", "copy" or "recycled copy" */
+	const char *copy_of, *set;    /* of a copy; else NULL, or where it is not known */
+};
+#define STORE_PLACE_BYTES 384
+
 struct store_ops {
 	const char *name; /* "pool", "rbd" */
 
@@ -227,6 +234,11 @@ struct store_ops {
 	uint64_t (*disk_used)(const struct store_disk *d); /* bytes that this disk alone holds; an estimate */
 	/* The disk may go meanwhile. NULL where it cannot be told. */
 	void (*account)(struct store_account *a);
+	/* Both NULL where nobody sees disks. place: by which name they do; the next repoint changes it. label: shows them what the
+	 * disk is, in the background and as well as may be, and not when it is shown already. Labels of one disk are shown in their
+	 * order. False: not now, try again soon. Not during a cut. */
+	void (*place)(const struct store_disk *d, char out[STORE_PLACE_BYTES]);
+	bool (*label)(struct store_disk *d, const struct store_label *label);
 	/* io->disk is set; the range lies within the disk (asserted). */
 	void (*submit)(struct store_io *io);
 

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "array/reactor/reactor.h"
@@ -35,7 +36,8 @@ struct mem_disk {
 	bool durable; /* it is there after a power loss */
 	bool usable;  /* its transaction is done */
 	bool ready;   /* where disks open lazily */
-	bool fork;    /* made from a cut: a copy */
+	char label[160];
+	bool fork; /* made from a cut: a copy */
 	unsigned inflight;
 	bool in_cut; /* between cut and cut_done: no writes */
 	bool shares; /* with the disk that it was forked from; durable */
@@ -142,6 +144,7 @@ struct memstore {
 	unsigned reserves, reserved, reserve_room;
 	struct store_ops lazy_ops;
 	bool lazy;
+	unsigned label_calls;
 	unsigned opened_in_cuts;
 	struct reactor_timer timer;
 	struct reactor_deferred deferred;

@@ -58,6 +58,8 @@ struct array_news {
 	/* A session of this host has begun; has ended. */
 	void (*host_came)(struct array *a, const struct host *h);
 	void (*host_went)(struct array *a, const struct host *h);
+	/* Of a copy set that has one; else NULL. */
+	const char *(*set_name)(struct array *a, const uint8_t set_id[UP_ID_BYTES]);
 };
 
 /* What all folders of the model share, and a pointer to what each has for itself. */

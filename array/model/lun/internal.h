@@ -87,6 +87,10 @@ struct luns {
 	void (*stopped)(void *arg); /* of lun_hydration_stop */
 	void *stopped_arg;
 
+	/* label.c: whose disk is to be shown by another name: struct lun_box, struct lun_recycled */
+	struct list labels, labels_recycled;
+	struct reactor_timer label_timer;
+
 	struct list recycled; /* by deletion */
 	unsigned recycled_count;
 	struct array_index recycled_by_id;
@@ -122,6 +126,7 @@ struct lun_box {
 	/* of the hosts that see it: host/ */
 	struct list mappings;
 	struct list_node link_resized; /* array->hosts->luns_resized */
+	struct list_node label_link;   /* array->luns->labels */
 };
 
 static inline struct lun_box *lun_box_of(const struct lun *lun)
@@ -191,6 +196,7 @@ struct lun_recycled {
 	bool owner_stale; /* the set's owner is not in the catalogue as it is here: set/owner.c */
 	struct array_index_node by_id;
 	struct list_node link; /* array->luns->recycled */
+	struct list_node label_link;
 };
 
 bool lun_recycle_wanted(const struct lun *lun); /* its deletion leads into the bin */
@@ -208,6 +214,15 @@ uint64_t lun_recycled_bytes(const struct array *a); /* what they hold alone */
 void lun_recycle_fire(struct reactor_timer *t);
 void lun_recycle_ran_fire(struct reactor_timer *t);
 void lun_recycle_close(struct array *a);
+
+/* ---- label.c ----------------------------------------------------------------------------------------- */
+
+/* What is shown of it (store_ops.label) is to be looked at, in the background: its name, its kind or its disk is another. */
+void lun_label_due(struct lun *lun);
+void lun_label_due_copies(const struct lun *lun); /* of its copies, which name it */
+void lun_label_due_recycled(struct array *a, struct lun_recycled *r);
+void lun_label_fire(struct reactor_timer *t);
+void lun_label_close(struct array *a);
 
 /* ---- resync.c --------------------------------------------------------------------------------------- */
 

@@ -24,6 +24,9 @@ int lun_setup(struct luns *luns, struct array *a)
 	list_init(&luns->resyncs);
 	list_init(&luns->hydrations);
 	list_init(&luns->recycled);
+	list_init(&luns->labels);
+	list_init(&luns->labels_recycled);
+	luns->label_timer.fire = lun_label_fire;
 	luns->hydration_timer.fire = lun_hydration_fire;
 	luns->recycle_timer.fire = lun_recycle_fire;
 	luns->ran_timer.fire = lun_recycle_ran_fire;
@@ -37,6 +40,7 @@ void lun_close_all(struct array *a)
 	struct list_node *n;
 
 	reactor_timer_disarm(a->options.reactor, &a->luns->hydration_timer);
+	lun_label_close(a);
 	while ((n = list_pop(&a->luns->all)))
 		lun_free(container_of(n, struct lun_box, link));
 }
@@ -160,6 +164,7 @@ void lun_link(struct lun_box *b)
 	a->luns->count++;
 	if (b->serial >= a->luns->serial)
 		a->luns->serial = b->serial + 1;
+	lun_label_due(&b->lun);
 }
 
 void lun_unlink(struct lun_box *b)
@@ -168,6 +173,7 @@ void lun_unlink(struct lun_box *b)
 
 	list_remove(&b->link);
 	list_remove(&b->link_resized);
+	list_remove(&b->label_link);
 	array_index_remove(&a->luns->by_id, &b->by_id);
 	array_index_remove(&a->luns->by_name, &b->by_name);
 	array_ident_remove(a, &b->ident);
@@ -489,6 +495,8 @@ static void rename_end(struct change *c, int err)
 	array_index_remove(&c->array->luns->by_name, &b->by_name);
 	memcpy(op->lun->name, op->name, sizeof(op->name));
 	array_index_add(&c->array->luns->by_name, &b->by_name, array_hash_text(op->lun->name));
+	lun_label_due(op->lun);
+	lun_label_due_copies(op->lun);
 }
 
 void lun_rename(struct lun *lun, const char *name, struct array_call *call)

@@ -135,6 +135,7 @@ static void recycled_link(struct array *a, struct lun_recycled *r, uint64_t left
 	a->luns->recycled_count++;
 	r->due_ns = reactor_now_ns(a->options.reactor) + UINT64_C(1000000) * left_ms;
 	timer_arm(a);
+	lun_label_due_recycled(a, r);
 }
 
 void lun_recycled_take(struct array *a, struct lun_recycled *r)
@@ -165,6 +166,7 @@ int lun_recycled_load(struct array *a, const struct lun_record *record, struct s
 void lun_recycled_unlink(struct array *a, struct lun_recycled *r)
 {
 	list_remove(&r->link);
+	list_remove(&r->label_link);
 	array_ident_remove(a, &r->ident);
 	array_index_remove(&a->luns->recycled_by_id, &r->by_id);
 	a->luns->recycled_count--;

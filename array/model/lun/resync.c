@@ -197,6 +197,7 @@ static void resync_end(struct change *c, int err)
 		job_event(op->job, ARRAY_EVENT_INFO, "has mended the partition table", op->job->view.note);
 	job_end(op->job, 0, NULL);
 	target->array->news->lun_replaced(target);
+	lun_label_due(target);
 	if (resized)
 		target->array->news->lun_resized(target);
 }

@@ -258,6 +258,7 @@ static void break_end(struct change *c, int err)
 	lun->notified = 0;
 	if (lun->hydration == LUN_HYDRATION_FULL)
 		lun->hydration = LUN_HYDRATION_NONE;
+	lun_label_due(lun);
 }
 
 void lun_break(struct lun *lun, unsigned flags, struct array_call *call)

@@ -128,6 +128,7 @@ void set_record_of(const struct set *s, struct set_record *out); /* members borr
 /* The set for a call of this owner in a state that allows the event; NULL and *err. */
 struct set *set_find_for(struct array *a, const uint8_t id[UP_ID_BYTES], const char *owner,
 	enum set_event event, enum up_set_state *next, int *err, struct fault *fault);
+const char *set_name_of(struct array *a, const uint8_t id[UP_ID_BYTES]); /* NULL: it has none */
 /* "set NAME" or the id, for messages. */
 const char *set_label(const struct set *s, char out[ARRAY_NAME_MAX_BYTES + 1]);
 

@@ -349,6 +349,13 @@ struct set *set_next(struct array *a, const struct set *after)
 	return n && n != &a->sets->all.head ? container_of(n, struct set, link) : NULL;
 }
 
+const char *set_name_of(struct array *a, const uint8_t id[UP_ID_BYTES])
+{
+	const struct set *s = set_find(a, id, NULL);
+
+	return s && s->name[0] ? s->name : NULL;
+}
+
 void set_view_of(const struct set *s, struct set_view *out)
 {
 	uint64_t now = reactor_now_ns(s->array->options.reactor);

@@ -77,6 +77,7 @@ enum rbd_lane {
 	RBD_LANE_LOOK,    /* counting what is mapped, the pool's statistics */
 	RBD_LANE_RECLAIM, /* deleting images */
 	RBD_LANE_HYDRATE,
+	RBD_LANE_LABEL,
 	RBD_LANES
 };
 struct rbd_job {
@@ -318,6 +319,10 @@ void rbd_reserve(struct store_reserve *r);
 void rbd_reserve_join(struct store_reserve *r, struct store_disk *d);
 void rbd_reserve_end(struct store_reserve *r);
 
+/* ---- label.c: what an image is called ---- */
+bool rbd_label(struct store_disk *d, const struct store_label *label);
+void rbd_place(const struct store_disk *d, char out[STORE_PLACE_BYTES]);
+
 /* ---- txn.c ---- */
 struct store_txn *rbd_txn_begin(struct store *s);
 int rbd_txn_put(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
@@ -405,7 +410,7 @@ struct rbd_store {
 	struct rbd_wire wire;
 	uint64_t looked_ms; /* standby: when the catalogue was told last; 0: never */
 	struct rbd_cards cards;
-	char pool[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
+	char pool[128], space[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
 	uint64_t epoch, next_id, cuts;
 	char *fenced_addresses; /* of clients that were locked out when the array was taken */
 	void (*notice)(void *arg, enum store_notice level, const char *text);
@@ -419,6 +424,7 @@ struct rbd_store {
 	uint64_t error_told_ms;           /* io.c: when one was told of last */
 	bool setting_told;                /* image.c: of one that must not be */
 	unsigned busy;                    /* what close waits for, beside jobs */
+	unsigned labels;                  /* label.c: under way */
 	/* txn.c */
 	struct list txns;
 	bool writing;

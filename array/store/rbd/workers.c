@@ -14,7 +14,8 @@ static const unsigned lane_threads[RBD_LANES] = {[RBD_LANE_CUT] = 64,
 	[RBD_LANE_SHORT] = 64,
 	[RBD_LANE_LOOK] = 4,
 	[RBD_LANE_RECLAIM] = 2,
-	[RBD_LANE_HYDRATE] = 4};
+	[RBD_LANE_HYDRATE] = 4,
+	[RBD_LANE_LABEL] = 1};
 
 struct thread_arg {
 	struct rbd_workers *w;

@@ -451,6 +451,57 @@ TEST(any_call_fails_once)
 
 #define t(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
+#ifndef HARNESS_POOL
+
+/* What is seen of its disk follows a LUN wherever it goes. */
+TEST(what_a_disk_is_called_follows_its_lun)
+{
+	struct harness *h = *state;
+	uint8_t ids[2][UP_ID_BYTES];
+	struct store_disk *copy;
+	struct waiter w;
+	struct lun *a;
+
+	bin_open(h);
+	make_kept(h, ids);
+	harness_advance(h, 500);
+	a = lun_find_name(h->array, "a");
+	copy = lun_find(h->array, ids[0])->disk;
+	assert_string_equal(memstore_label(a->disk), "a lun - -");
+	assert_non_null(strstr(memstore_label(copy), " copy a nightly"));
+	lun_rename(a, "tables", waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_int_equal(do_delete(h, lun_find(h->array, ids[0])), 0);
+	harness_advance(h, 500);
+	assert_string_equal(memstore_label(a->disk), "tables lun - -");
+	assert_non_null(strstr(memstore_label(copy), " recycled copy tables nightly"));
+	assert_int_equal(do_undelete(h, ids[0]), 0);
+	lun_break(lun_find(h->array, ids[1]), 0, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	harness_advance(h, 500);
+	assert_non_null(strstr(memstore_label(copy), " copy tables nightly"));
+	assert_non_null(strstr(memstore_label(lun_find(h->array, ids[1])->disk), " lun - -"));
+	/* Not while there is a cut (memstore asserts it), and soon after it. */
+	memstore_timing(h->memory, MEMSTORE_CUT, MEMSTORE_MANUAL, 0);
+	make_armed(h, set_id(2), IQN_A, &a, 1, NULL);
+	set_commit(h->array, set_id(2), IQN_A, 0, waiter_init(&w));
+	make_lun(h, "new", MIB);
+	harness_advance(h, 500);
+	assert_string_equal(memstore_label(lun_find_name(h->array, "new")->disk), "");
+	memstore_timing(h->memory, MEMSTORE_CUT, MEMSTORE_INLINE, 0);
+	memstore_complete_all(h->memory);
+	assert_int_equal(waiter_wait(h, &w), 0);
+	harness_advance(h, 500);
+	assert_string_equal(memstore_label(lun_find_name(h->array, "new")->disk), "new lun - -");
+	/* One that a crash was quicker than. */
+	make_lun(h, "late", MIB);
+	harness_reopen(h);
+	harness_advance(h, 500);
+	assert_string_equal(memstore_label(lun_find_name(h->array, "late")->disk), "late lun - -");
+}
+
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -466,6 +517,7 @@ int main(void)
 		t(the_bin_counts_as_luns),
 		t(a_full_store_tells_of_the_bin),
 		t(a_plex_copy_goes_on_after_the_bin),
+		t(what_a_disk_is_called_follows_its_lun),
 		cmocka_unit_test(any_call_fails_once),
 #endif
 	};
