@@ -107,20 +107,23 @@ static int newest_first(const void *a, const void *b)
 	return x->tag < y->tag ? 1 : x->tag > y->tag ? -1 : 0;
 }
 
-void keep_apply(const struct keep_rules *rules, struct keep_copy *copies, size_t count)
+void keep_apply(const struct keep_rules *rules, struct keep_copy *copies, size_t count, int64_t now_s)
 {
+	size_t first = 0;
+
 	if (!count)
 		return;
 	qsort(copies, count, sizeof(*copies), newest_first);
 	for (size_t i = 0; i < count; i++) {
-		copies[i].keep = false;
+		copies[i].keep = copies[i].made_s > now_s;
 		copies[i].by = 0;
+		first += copies[i].keep;
 	}
 	for (size_t kind = 0; kind < KEEP_PERIODS; kind++) {
 		unsigned left = rules->count[kind];
 		int64_t last = 0;
 		bool any = false;
-		for (size_t i = 0; i < count && left; i++) {
+		for (size_t i = first; i < count && left; i++) {
 			int64_t period = period_of((enum keep_period)kind, &copies[i]);
 			/* The wall clock may go back from one copy to the next: only a period before the last one is new. */
 			if (any && period >= last)

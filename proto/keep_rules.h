@@ -6,6 +6,9 @@
  * one kind keeps stays, whatever the others say. The last periods are counted among those that have a copy: a server that
  * was off for a month loses nothing by that.
  *
+ * A copy from a time that is still to come was made while the clock was ahead, or the clock is behind. It stays, and takes the
+ * place of no other: or each new copy would go at once, as the oldest, until the clock has come so far.
+ *
  * Hours are those of UTC: no hour of a day on which clocks are put back is lost. Days, weeks (from Monday on), months and
  * years are the wall clock's.
  */
@@ -43,8 +46,8 @@ struct keep_copy {
 	unsigned by;      /* out: a bit, 1u << KEEP_…, for each kind that keeps it */
 };
 
-/* Says for each whether it stays. The copies are in order afterwards, the newest first; of two made in one second the one
- * with the larger tag counts as newer. */
-void keep_apply(const struct keep_rules *rules, struct keep_copy *copies, size_t count);
+/* Says for each whether it stays; now_s: what the clock says. The copies are in order afterwards, the newest first; of two made in
+ * one second the one with the larger tag counts as newer. */
+void keep_apply(const struct keep_rules *rules, struct keep_copy *copies, size_t count, int64_t now_s);
 
 #endif

@@ -106,10 +106,13 @@ bool copies_prune(const struct keep_rules *rules, const struct book_entry *like,
 	struct keep_copy *copies = SUCCEEDED(hr) ? calloc(list.count + 1, sizeof(*copies)) : NULL;
 	size_t count = copies ? series_of(&list, like, copies) : 0;
 	bool good = copies != NULL;
+	FILETIME t;
 
 	if (!good)
 		requester_complain("--keep", FAILED(hr) ? hr : E_OUTOFMEMORY);
-	keep_apply(rules, copies, count);
+	GetSystemTimeAsFileTime(&t);
+	uint64_t now_ms = unix_ms((LONGLONG)((uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime));
+	keep_apply(rules, copies, count, (int64_t)(now_ms / 1000));
 	for (size_t i = 0; i < count; i++) {
 		const GUID *set = &list.items[copies[i].tag].set;
 		WCHAR id[40];

@@ -86,7 +86,7 @@ int policy_judge(struct array *a, const struct policy_spec *spec, struct policy_
 		sets[n++] = s;
 	}
 	if (!err) {
-		keep_apply(&spec->keep, copies, n);
+		keep_apply(&spec->keep, copies, n, (int64_t)(array_clock_unix_ms() / 1000));
 		verdicts_fill(spec, sets, copies, n, verdicts);
 		*out = verdicts;
 		*count = n;

@@ -187,6 +187,39 @@ TEST(a_clock_that_leaps_harms_nothing)
 	assert_int_equal(kept_sets(h), 9);
 }
 
+/*
+ * A month ahead for two hours: what was taken then does not make each copy that is taken later the oldest, which goes. And a month
+ * behind: what was taken before does not, either.
+ */
+TEST(a_clock_that_was_wrong_costs_no_copy_that_is_made_later)
+{
+	struct harness *h = *state;
+	struct policy_spec s;
+
+	make_lun(h, "a", MIB);
+	s = spec_of(h, "a", HOUR_MS, "hourly=2");
+	assert_int_equal(do_put(h, &s, false), 0);
+	for (unsigned leap = 0; leap < 2; leap++) {
+		uint64_t there = 30 * DAY_MS, back = -there;
+
+		pass(h, 5 * HOUR_MS);
+		assert_int_equal(kept_sets(h), 2 + 2 * leap);
+		wall_ms += leap ? back : there;
+		pass(h, 2 * HOUR_MS + 5 * MINUTE_MS);
+		assert_int_equal(kept_sets(h), leap ? 6 : 2);
+		if (!leap)
+			wall_ms += back;
+		for (unsigned hour = 0; hour < 5; hour++) {
+			const struct set *last = newest(h);
+
+			pass(h, HOUR_MS + 5 * MINUTE_MS);
+			assert_ptr_not_equal(newest(h), last);
+		}
+		/* those two of the wrong clock, and the last two */
+		assert_int_equal(kept_sets(h), leap ? 6 : 4);
+	}
+}
+
 /* At 02:30: it is not there in spring, and twice in autumn. */
 static void nights(struct harness *h, const char *first_noon_utc, unsigned days)
 {
@@ -464,7 +497,7 @@ TEST(no_history_loses_a_copy_that_a_rule_keeps_or_keeps_another)
 			made[i] = at;
 			copies[i] = (struct keep_copy){.made_s = at, .tag = i};
 		}
-		keep_apply(&r, copies, count);
+		keep_apply(&r, copies, count, INT64_MAX);
 		for (unsigned i = 0; i < count; i++)
 			assert_int_equal(copies[i].keep, a_rule_keeps(&r, made, count, copies[i].tag));
 	}
@@ -520,6 +553,7 @@ int main(void)
 		t(copies_are_taken_on_time_and_kept_by_the_rules),
 		t(a_missed_turn_comes_once),
 		t(a_clock_that_leaps_harms_nothing),
+		t(a_clock_that_was_wrong_costs_no_copy_that_is_made_later),
 		t(nights_when_clocks_change_have_one_turn),
 		t(what_is_locked_or_seen_by_a_host_stays),
 		t(sets_of_hosts_are_deleted_when_the_policy_says_so),

@@ -32,7 +32,7 @@ static const char *kept(const char *rules, const int64_t *made, size_t count, in
 
 	for (size_t i = 0; i < count; i++)
 		copies[i] = (struct keep_copy){.made_s = made[i], .offset_s = offset, .tag = (unsigned)i};
-	keep_apply(&r, copies, count);
+	keep_apply(&r, copies, count, INT64_MAX);
 	text[0] = '\0';
 	for (size_t i = 0; i < count; i++)
 		if (copies[i].keep)
@@ -96,8 +96,26 @@ TEST(an_hour_that_comes_twice_is_two)
 		{.made_s = NOON, .offset_s = 2 * HOUR}, {.made_s = NOON + HOUR, .offset_s = HOUR}};
 	struct keep_rules r = rules_of("hourly=2");
 
-	keep_apply(&r, copies, 2);
+	keep_apply(&r, copies, 2, INT64_MAX);
 	assert_true(copies[0].keep && copies[1].keep);
+}
+
+/* Two are from a time to come: they stay, and cost no other its place. */
+TEST(a_copy_from_the_future_takes_no_place)
+{
+	struct keep_copy copies[] = {{.made_s = NOON + 30 * DAY, .tag = 0}, {.made_s = NOON - DAY, .tag = 1},
+		{.made_s = NOON + 1, .tag = 2}, {.made_s = NOON, .tag = 3},
+		{.made_s = NOON - 2 * DAY, .tag = 4}};
+	struct keep_rules r = rules_of("daily=2");
+
+	keep_apply(&r, copies, 5, NOON);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(copies[i].keep, i < 4);
+		assert_int_equal(copies[i].by, i == 2 || i == 3 ? 1u << KEEP_DAILY : 0);
+	}
+	keep_apply(&r, copies, 5, NOON + 30 * DAY);
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal(copies[i].keep, i < 2);
 }
 
 /* Every rule and every set of times, against what the rule says of a single copy. */
@@ -105,7 +123,7 @@ static void look_at(const struct keep_rules *r, struct keep_copy *copies, size_t
 {
 	size_t stay = 0, most = 0;
 
-	keep_apply(r, copies, count);
+	keep_apply(r, copies, count, INT64_MAX);
 	for (size_t i = 0; i < KEEP_PERIODS; i++)
 		most += r->count[i];
 	for (size_t i = 0; i < count; i++) {
@@ -149,7 +167,7 @@ TEST(rules_hold_for_any_copies)
 			copies[count] =
 				(struct keep_copy){.made_s = at, .offset_s = offset, .tag = (unsigned)count};
 			pruned[left++] = copies[count];
-			keep_apply(&r, pruned, left);
+			keep_apply(&r, pruned, left, INT64_MAX);
 			size_t stay = 0;
 			for (size_t i = 0; i < left; i++)
 				if (pruned[i].keep)
@@ -268,6 +286,7 @@ int main(void)
 		cmocka_unit_test(weeks_begin_on_monday),
 		cmocka_unit_test(days_are_the_wall_clocks),
 		cmocka_unit_test(an_hour_that_comes_twice_is_two),
+		cmocka_unit_test(a_copy_from_the_future_takes_no_place),
 		cmocka_unit_test(rules_hold_for_any_copies),
 		cmocka_unit_test(the_words_of_copy),
 		cmocka_unit_test(a_label_is_as_long_as_the_array_takes),
