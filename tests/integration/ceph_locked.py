@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What lasts over a change of the owner, whichever way that comes: a locked copy stays locked, also where the clock of the new owner's
-machine is a month ahead; and images whose deletion was under way in Ceph go, and no others."""
+machine is a month ahead; and images whose deletion was under way in Ceph go, and no others. And what lasts where the clock of one of
+the two jumps: the lease, the bin, what policies keep, the lock; and writes, which do not even wait."""
 import json
 import os
 import signal
@@ -10,9 +11,9 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ceph_controllers import (BLOCK, HOSTS, Session, block_of, end_well, read10, removed_at_the_end, run_step, stands_by,  # noqa: E402
+from ceph_controllers import (BLOCK, HOSTS, Controller, Session, block_of, end_well, read10, removed_at_the_end, run_step, stands_by,  # noqa: E402
                               start, wait_until, write10)
-from ceph_roles import has_moved, move_of, moving, order, refused  # noqa: E402
+from ceph_roles import Writer, has_moved, move_of, moving, order, refused, takeovers  # noqa: E402
 from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_initiator import Channel, Session as HostSession  # noqa: E402
 from umbra_lab import run_ctl  # noqa: E402
@@ -20,27 +21,6 @@ from umbra_lab import run_ctl  # noqa: E402
 DAY_MS = 24 * 3600 * 1000
 OLD, NEW, OTHER = block_of(1), block_of(2), block_of(3)  # what the copy holds, what the LUN holds since, what an attack writes
 OBJECTS, OBJECT_BLOCKS = 600, (4 << 20) // BLOCK         # of an image whose deletion takes a moment
-
-
-def ahead_file(controller):
-    return os.path.join(controller.dir, 'ahead')
-
-
-def with_a_clock_to_set(controller):
-    controller.popen = {'env': dict(os.environ, LD_PRELOAD=os.environ['UMBRA_CLOCK_AHEAD'], UMBRA_TEST_AHEAD=ahead_file(controller),
-                                    ASAN_OPTIONS='verify_asan_link_order=0')}
-
-
-def set_ahead(*controllers):
-    for controller in controllers:
-        with open(ahead_file(controller), 'w'):
-            pass
-
-
-def set_back(*controllers):
-    for controller in controllers:
-        if os.path.exists(ahead_file(controller)):
-            os.unlink(ahead_file(controller))
 
 
 def unix_ms(controller):
@@ -130,7 +110,7 @@ def a_locked_copy_stays_locked(one, two, cluster):
         owner, other = order(one, two)
         wait_until('it is there', lambda owner=owner: owner.ctl('status')['controller']['other']['lives'])
         before = unix_ms(owner)
-        set_ahead(other)
+        other.set_clock(30)
         assert unix_ms(other) > before + 29 * DAY_MS, 'the clock was not set forward'
         change(owner, other)
         it_holds(other, shadow, lock)
@@ -141,7 +121,7 @@ def a_locked_copy_stays_locked(one, two, cluster):
             other.start()
             moved_here(owner, other)
             it_holds(other, shadow, lock)
-        set_back(other)
+        other.set_clock(0)
         it_holds(other, shadow, lock)
         print(f'{change.__name__}: it is locked', flush=True)
     assert set(cluster.images()) == set(images)
@@ -191,19 +171,79 @@ def what_is_being_deleted_goes(one, two, cluster):
         stands_by(Session(owner, 'a', 4))
 
 
+# ---- clocks that jump
+
+
+def beat(cluster):
+    """How often the owner has renewed its lease."""
+    found = cluster.rados('getomapval', 'umbra.default', 'head.beat', os.path.join(cluster.dir, 'beat'))
+    assert found.returncode == 0
+    with open(os.path.join(cluster.dir, 'beat')) as file:
+        return int(file.read())
+
+
+def bin_of(controller):
+    return [lun['id'] for lun in controller.ctl('shadow', 'recycled')['luns']]
+
+
+def verdicts(controller):
+    return {one['name']: one['verdict'] for one in controller.ctl('policy', 'preview', 'hourly')['sets']}
+
+
+def clocks_that_jump(one, two, cluster):
+    """By a month, forth and back, of either; then the owner is killed, and its successor's clock is a month behind."""
+    owner, other = order(one, two)
+    owner.ctl('set', 'create', 'deleted', 'data')
+    owner.ctl('set', 'delete', 'deleted')
+    (binned,) = bin_of(owner)
+    owner.ctl('policy', 'create', 'hourly', '--luns', 'data', '--every', '1h', '--keep', 'hourly=1')
+    wait_until('the policy takes a copy', lambda: verdicts(owner))
+    writer, before = Writer((Session(owner, 'a', 5),), 4096), takeovers(one, two)
+    writer.start()
+
+    def all_holds(controller, name):
+        assert 'locked' in refused(controller, 'set', 'delete', 'locked')
+        assert lock_of(controller)[1] > 13 * DAY_MS
+        assert binned in bin_of(controller)
+        controller.ctl('set', 'create', name, 'data', '--label', 'hourly')
+        kept = verdicts(controller)
+        assert kept[name] == 'keeps', kept
+    for days, others_days in ((30, -30), (-30, 30), (0, -30)):
+        beats, written, right = beat(cluster), writer.acknowledged, unix_ms(owner)
+        owner.set_clock(days)
+        other.set_clock(others_days)
+        assert abs(unix_ms(owner) - right) > 29 * DAY_MS, 'the clock did not jump'
+        wait_until('it renews its lease', lambda beats=beats: beat(cluster) >= beats + 3)
+        wait_until('writes go on', lambda written=written: writer.acknowledged > written + 3)
+        all_holds(owner, f'at-{days}')
+        assert (owner.role(), other.role()) == ('owner', 'standby') and takeovers(one, two) == before
+        print(f'{days} days, {others_days} days: nothing is different', flush=True)
+    writer.end()
+    owner.kill9()
+    served_by(other)
+    all_holds(other, 'behind')
+    session = Session(other, 'a', 6)
+    assert session.read(1, 4096) == block_of(writer.acknowledged)
+    session.close()
+    owner.set_clock(30)
+    owner.start()
+    other.ctl('shadow', 'undelete', binned)
+    stands_by(Session(owner, 'a', 4))
+
+
 def main():
     skip_without_store()
     end_in_order()
-    with Cluster() as cluster:
+    with Cluster(cephx=True) as cluster:
         run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
-        one, two = start(cluster, {'copysets': {'number_rest': '1ms'}}, with_a_clock_to_set)
+        one, two = start(cluster, {'copysets': {'number_rest': '1ms', 'recycle_time': '1h'}}, Controller.with_a_clock)
         with removed_at_the_end(one, two):
             for name, iqn in HOSTS.items():
                 one.ctl('host', 'add', name, '--iqn', iqn, '--control-without-chap')
             one.ctl('lun', 'create', 'data', '--size', '64M')
             one.ctl('map', 'data', 'a', '--number', '1')
             wait_until('the hosts are known there', lambda: len(two.ctl('host', 'list')['hosts']) == 2)
-            for step in (a_locked_copy_stays_locked, what_is_being_deleted_goes):
+            for step in (a_locked_copy_stays_locked, what_is_being_deleted_goes, clocks_that_jump):
                 run_step(step, one, two, cluster)
             end_well(one, two)
 

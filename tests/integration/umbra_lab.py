@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,21 @@ class Array:
                 file.write(f'[{section}]\n')
                 for key, value in keys.items():
                     file.write(f'{key} = {value}\n')
+
+    # ---- its clock of the wall (clock_ahead.c)
+
+    def with_a_clock(self):
+        """It can be set from the next start on; as it is set it stays over restarts."""
+        self.popen = {'env': dict(os.environ, LD_PRELOAD=os.environ['UMBRA_CLOCK_AHEAD'], UMBRA_TEST_AHEAD=self._ahead(),
+                                  ASAN_OPTIONS='verify_asan_link_order=0')}
+
+    def set_clock(self, days):
+        """So much ahead of the right time; negative: behind it."""
+        with open(self._ahead(), 'r+b') as file:
+            file.write(struct.pack('q', days * 24 * 3600))
+
+    def _ahead(self):
+        return os.path.join(self.dir, 'ahead')
 
     # ---- the daemon
 
