@@ -14,6 +14,8 @@ import re
 import selectors
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -89,7 +91,7 @@ def wine_environment(prefix):
     # MALLOC_PERTURB_: meson's, another one for every test; it is Wine's own memory that it would fill with junk.
     kept_out = ('DISPLAY', 'WAYLAND_DISPLAY', 'WINEDEBUG', 'MALLOC_PERTURB_')
     env = {k: v for k, v in os.environ.items() if k not in kept_out}
-    env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml=;vssapi=native,builtin',
+    env.update(WINEPREFIX=prefix, WINEARCH='win64', WINEDLLOVERRIDES='mscoree,mshtml,winemenubuilder.exe=;vssapi=native,builtin',
                WINEDEBUG=os.environ.get('UMBRA_LAB_WINEDEBUG', '-all,err+module,err+process,err+seh,err+server,err+virtual'))
     ends_threads = find_program('umbra-lab-wine.so')  # lab/wine/thread_exit.c; a lab of other programs (--bin) may have none
     if ends_threads:
@@ -238,16 +240,22 @@ class Stuck(subprocess.TimeoutExpired):
         return f'{super().__str__()}\n{self.picture}'
 
 
+def ended(prefix, seconds):
+    """Waits until no process of the prefix is left. Only when those that were there have gone all of /proc is looked through again."""
+    left = prefix_processes(prefix)
+    return wait_until(lambda: not any(start_time(pid) for pid in left) and not prefix_processes(prefix), seconds)
+
+
 def end_prefix(prefix):
     """Ends every process of the prefix; True when none is left."""
     env = wine_environment(prefix)
     for _ in range(2):
         subprocess.run(['wineserver', '-k'], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
-        if wait_until(lambda: not prefix_processes(prefix), 60):
+        if ended(prefix, 60):
             return True
     kill_processes(prefix_processes(prefix))
-    return wait_until(lambda: not prefix_processes(prefix), PATIENCE_S)
+    return ended(prefix, PATIENCE_S)
 
 
 def cache_directory():
@@ -442,6 +450,12 @@ class State:
             os.rename(self.conf + '.new', self.conf)
 
 
+# lab/bridge/wire.h: length, version, verb, flags and tag; what the reply of STATUS has behind them and its result.
+FRAME = struct.Struct('>IBBHI')
+VERB_STATUS = 5
+COUNTERS = ('connected', 'sessions', 'rescan-wanted', 'commands', 'timeouts', 'lost', 'faults', 'held', 'resets', 'aborted')
+
+
 class Bridge:
     """One adapter's bridge: a session with one target."""
 
@@ -501,7 +515,16 @@ class Bridge:
         return done.stdout
 
     def counters(self):
-        return {key: int(value) for key, value in (line.split() for line in self.control('status').splitlines())}
+        """What control('status') tells; asked for without a program, for tests do it over and over."""
+        try:
+            with open(self.port_file) as source:
+                address = '127.0.0.1', int(source.read())
+            with socket.create_connection(address, PATIENCE_S) as peer, peer.makefile('rb') as replies:
+                peer.sendall(FRAME.pack(FRAME.size - 4, 1, VERB_STATUS, 0, 1))
+                reply = replies.read(struct.unpack('>I', replies.read(4))[0])
+            return dict(zip(COUNTERS, struct.unpack(f'>{len(COUNTERS)}I', reply[12:])))
+        except (OSError, ValueError, struct.error) as error:
+            raise LabError(f'no bridge answers at the port in {self.port_file}: {error}') from None
 
 
 class Host:

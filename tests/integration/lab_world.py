@@ -121,10 +121,10 @@ class World:
             raise RuntimeError(f'rescan: exit code {done.returncode} {done.stdout}{done.stderr}')
 
     def shadows(self):
-        return self.array.ctl('shadow', 'list')['shadows']
+        return self.array.rows('shadow', 'luns')
 
     def sets(self):
-        return self.array.ctl('set', 'list')['sets']
+        return self.array.rows('set', 'sets')
 
     def start_array(self):
         """Until every host that is up has its session again: a disk whose session is gone answers nobody."""
