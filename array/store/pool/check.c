@@ -221,9 +221,9 @@ static bool part_damaged(struct check *c, const uint8_t *key)
 }
 
 /* Of the map: what is lost answers with errors, and its chunks are used. Of refs: they follow the map. */
-static int part_wrong(
-	struct check *c, enum pool_table table, const uint8_t *key, const struct pool_digest *found)
+static int part_wrong(void *arg, enum pool_table table, const uint8_t *key, const struct pool_digest *found)
 {
+	struct check *c = arg;
 	size_t len = table == POOL_TABLE_MAP ? POOL_MAP_KEY_BYTES : 8;
 	int mend = c->repair && found ? pool_digest_mend(&c->meta, c->txn, table, key, len, found) : 0;
 
@@ -244,89 +244,13 @@ static int part_wrong(
 	return 0;
 }
 
-static int part_end(
-	struct check *c, enum pool_table table, const uint8_t *key, const struct pool_digest *found)
-{
-	size_t len = table == POOL_TABLE_MAP ? POOL_MAP_KEY_BYTES : 8;
-	int err = pool_digest_check(&c->meta, c->txn, table, key, len, found, false);
-
-	return err == -EUCLEAN ? part_wrong(c, table, key, found) : err;
-}
-
-/* Parts of which there are records. */
-static int check_parts(struct check *c, enum pool_table table)
-{
-	uint8_t part[POOL_REF_KEY_BYTES] = {0};
-	struct pool_digest found = {0};
-	MDB_cursor *cursor;
-	MDB_val k, v;
-	int rc = mdb_cursor_open(c->txn, c->meta.table[table], &cursor), err = 0;
-
-	if (rc)
-		return pool_errno(rc);
-	while (!err && !(rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
-		if (k.mv_size < POOL_MAP_KEY_BYTES ||
-			k.mv_size > sizeof(part)) /* told as damaged elsewhere */
-			continue;
-		if (found.count && !pool_digest_same(table, part, k.mv_data)) {
-			err = part_end(c, table, part, &found);
-			found = (struct pool_digest){0};
-		}
-		memcpy(part, k.mv_data, k.mv_size);
-		pool_digest_add(&found, v.mv_data, v.mv_size);
-	}
-	if (!err && found.count)
-		err = part_end(c, table, part, &found);
-	mdb_cursor_close(cursor);
-	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
-}
-
-/* Parts of which there should be. */
-static int check_empty_parts(struct check *c)
-{
-	MDB_cursor *cursor, *at;
-	MDB_val k, v;
-	int rc = mdb_cursor_open(c->txn, c->meta.table[POOL_TABLE_DIGEST], &cursor), err = 0;
-
-	if (rc)
-		return pool_errno(rc);
-	while (!err && !(rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
-		uint8_t first[POOL_MAP_KEY_BYTES] = {0};
-		const uint8_t *key = k.mv_data;
-		MDB_val found = {.mv_data = first}, unused;
-		enum pool_table table = k.mv_size == 17 ? POOL_TABLE_MAP : POOL_TABLE_REFS;
-
-		if ((k.mv_size != 17 && k.mv_size != 9) || key[0] != table)
-			continue;
-		found.mv_size = k.mv_size == 17 ? sizeof(first) : 8;
-		if (k.mv_size == 17)
-			memcpy(first, key + 1, 8);
-		put_be64(first + k.mv_size - 9,
-			get_be64(key + k.mv_size - 8) *
-				(k.mv_size == 17 ? POOL_DIGEST_CHUNKS : POOL_DIGEST_REFS));
-		err = pool_errno(mdb_cursor_open(c->txn, c->meta.table[table], &at));
-		if (err)
-			break;
-		if (mdb_cursor_get(at, &found, &unused, MDB_SET_RANGE) || found.mv_size < 8 ||
-			!pool_digest_same(table, found.mv_data, first))
-			err = part_wrong(c, table, first, NULL);
-		mdb_cursor_close(at);
-	}
-	mdb_cursor_close(cursor);
-	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
-}
-
 static int check_digests(struct check *c)
 {
 	int err;
 
 	if (!c->meta.digests)
 		return 0;
-	err = check_parts(c, POOL_TABLE_MAP);
-	if (!err)
-		err = check_parts(c, POOL_TABLE_REFS);
-	if (!err)
-		err = check_empty_parts(c);
+	err = pool_digest_parts(&c->meta, c->txn, part_wrong, c);
 	if (!err)
 		err = check_table(c, POOL_TABLE_SPACE, each_any);
 	if (!err && c->meta.splits)

@@ -88,6 +88,98 @@ int pool_digest_check(struct pool_meta *m, MDB_txn *txn, enum pool_table table, 
 	return want.count == found->count && (count_only || want.sum == found->sum) ? 0 : -EUCLEAN;
 }
 
+/* ---- all parts ---------------------------------------------------------------------------------------- */
+
+struct parts {
+	struct pool_meta *meta;
+	MDB_txn *txn;
+	int (*wrong)(void *arg, enum pool_table table, const uint8_t *key, const struct pool_digest *found);
+	void *arg;
+};
+
+static int part_end(
+	struct parts *p, enum pool_table table, const uint8_t *key, const struct pool_digest *found)
+{
+	size_t len = table == POOL_TABLE_MAP ? POOL_MAP_KEY_BYTES : 8;
+	int err = pool_digest_check(p->meta, p->txn, table, key, len, found, false);
+
+	return err == -EUCLEAN ? p->wrong(p->arg, table, key, found) : err;
+}
+
+/* Those of which there are records. */
+static int parts_found(struct parts *p, enum pool_table table)
+{
+	uint8_t part[POOL_REF_KEY_BYTES] = {0};
+	struct pool_digest found = {0};
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(p->txn, p->meta->table[table], &cursor), err = 0;
+
+	if (rc)
+		return pool_errno(rc);
+	while (!err && !(rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
+		if (k.mv_size < POOL_MAP_KEY_BYTES || k.mv_size > sizeof(part)) /* damaged */
+			continue;
+		if (found.count && !pool_digest_same(table, part, k.mv_data)) {
+			err = part_end(p, table, part, &found);
+			found = (struct pool_digest){0};
+		}
+		memcpy(part, k.mv_data, k.mv_size);
+		pool_digest_add(&found, v.mv_data, v.mv_size);
+	}
+	if (!err && found.count)
+		err = part_end(p, table, part, &found);
+	mdb_cursor_close(cursor);
+	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+/* Those of which there should be. */
+static int parts_empty(struct parts *p)
+{
+	MDB_cursor *cursor, *at;
+	MDB_val k, v;
+	int rc = mdb_cursor_open(p->txn, p->meta->table[POOL_TABLE_DIGEST], &cursor), err = 0;
+
+	if (rc)
+		return pool_errno(rc);
+	while (!err && !(rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) {
+		uint8_t first[POOL_MAP_KEY_BYTES] = {0};
+		const uint8_t *key = k.mv_data;
+		MDB_val found = {.mv_data = first}, unused;
+		enum pool_table table = k.mv_size == 17 ? POOL_TABLE_MAP : POOL_TABLE_REFS;
+
+		if ((k.mv_size != 17 && k.mv_size != 9) || key[0] != table)
+			continue;
+		found.mv_size = k.mv_size == 17 ? sizeof(first) : 8;
+		if (k.mv_size == 17)
+			memcpy(first, key + 1, 8);
+		put_be64(first + k.mv_size - 9,
+			get_be64(key + k.mv_size - 8) *
+				(k.mv_size == 17 ? POOL_DIGEST_CHUNKS : POOL_DIGEST_REFS));
+		err = pool_errno(mdb_cursor_open(p->txn, p->meta->table[table], &at));
+		if (err)
+			break;
+		if (mdb_cursor_get(at, &found, &unused, MDB_SET_RANGE) || found.mv_size < 8 ||
+			!pool_digest_same(table, found.mv_data, first))
+			err = p->wrong(p->arg, table, first, NULL);
+		mdb_cursor_close(at);
+	}
+	mdb_cursor_close(cursor);
+	return err ? err : rc == MDB_NOTFOUND ? 0 : pool_errno(rc);
+}
+
+int pool_digest_parts(struct pool_meta *m, MDB_txn *txn,
+	int (*wrong)(void *arg, enum pool_table table, const uint8_t *key, const struct pool_digest *found),
+	void *arg)
+{
+	struct parts p = {m, txn, wrong, arg};
+	int err = parts_found(&p, POOL_TABLE_MAP);
+
+	if (!err)
+		err = parts_found(&p, POOL_TABLE_REFS);
+	return err ? err : parts_empty(&p);
+}
+
 /* ---- changes ----------------------------------------------------------------------------------------- */
 
 void pool_digest_note(struct pool_meta *m, enum pool_table table, const void *key, size_t key_len,

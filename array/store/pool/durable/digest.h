@@ -18,6 +18,12 @@ int pool_digest_check(struct pool_meta *m, MDB_txn *txn, enum pool_table table, 
 /* Do two records lie in the same part? */
 bool pool_digest_same(enum pool_table table, const void *a, const void *b);
 
+/* Calls `wrong` for each part of the map and of refs that is not what is known of it, with the key of a record in it; found:
+ * what it is, NULL: it has no records. 0, or an error, `wrong`'s too. */
+int pool_digest_parts(struct pool_meta *m, MDB_txn *txn,
+	int (*wrong)(void *arg, enum pool_table table, const uint8_t *key, const struct pool_digest *found),
+	void *arg);
+
 /* ---- within a transaction that writes (pool_meta_put and pool_meta_del do so) ------------------------ */
 
 /* A record changes: from `old` (NULL: there was none) to a value of len bytes (NULL: it goes). */
