@@ -179,7 +179,7 @@ static const struct option_row pool_restore_options[] = {
 	{"from", "DIRECTORY", "the mirror (meta_mirror) or a backup (pool backup)"},
 	{"data-device", "DEVICE", "the pool's data device, if it has one"},
 	{"salvage", NULL,
-		"restore what is older than the data, too; the pool is then for reading only, and data may be another LUN's"},
+		"restore what is damaged or older than the data, too; the pool is then for reading only, and data may be another LUN's"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row pool_grow_options[] = {

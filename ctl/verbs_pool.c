@@ -173,12 +173,16 @@ int verb_pool_restore(struct invocation *in)
 			" The pool had grown since that copy was made: its capacity is %llu MiB now, `umbractl pool grow` gives it what it had.",
 			(unsigned long long)(done.capacity_bytes >> 20));
 	return print_result(in,
-		json_pack("{s:o, s:o, s:b, s:I, s:o, s:I}", "path", json_text(options.path), "from",
-			json_text(from), "salvaged", done.salvaged, "frames", (json_int_t)done.frames, "kept",
-			json_text(done.kept), "grown_bytes", (json_int_t)done.capacity_bytes),
+		json_pack("{s:o, s:o, s:b, s:b, s:I, s:o, s:I}", "path", json_text(options.path), "from",
+			json_text(from), "salvaged", done.salvaged, "damaged", done.damaged, "frames",
+			(json_int_t)done.frames, "kept", json_text(done.kept), "grown_bytes",
+			(json_int_t)done.capacity_bytes),
 		"The metadata of %s is restored; %llu frames of the log follow it.%s%s%s%s\n", options.path,
 		(unsigned long long)done.frames,
-		done.salvaged
+		done.damaged
+			? " It is damaged: the pool is for reading only, and what it lost cannot be read, or is old. Copy what you need "
+			  "and compare it; `umbractl pool check` tells what is lost."
+		: done.salvaged
 			? " It is older than the data: the pool is for reading only, what was written since may be missing or "
 			  "another LUN's. Copy what you need and compare it."
 			: " Nothing that was acknowledged is missing.",

@@ -24,6 +24,29 @@ def content(place, round_):
     return struct.pack('>QQ', place, round_) * (BLOCK // 16)
 
 
+def map_records(pages):
+    """Where the values of the map's entries begin, by LMDB's leaves: keys of 20 bytes, (branch, chunk, generation)."""
+    for page in range(2 * BLOCK, len(pages), BLOCK):
+        number, flags, lower = struct.unpack_from('<QxxHH', pages, page)
+        if (number, flags) == (page // BLOCK, 2):
+            for at in struct.unpack_from(f'<{(lower - 16) // 2}H', pages, page + 16):
+                size, key_size = struct.unpack_from('<I2xH', pages, page + at)
+                if key_size == 20:
+                    yield page + at + 8 + key_size, size
+
+
+def flip_record(pages):
+    at, _ = list(map_records(pages))[50]
+    return pages[:at] + bytes([pages[at] ^ 1]) + pages[at + 1:]
+
+
+def swap_records(pages):
+    (one, size), (two, _) = list(map_records(pages))[50:52]
+    pages = bytearray(pages)
+    pages[one:one + size], pages[two:two + size] = pages[two:two + size], pages[one:one + size]
+    return bytes(pages)
+
+
 class Restore(unittest.TestCase):
     def begin(self, mirror=True, log=True, options=('--capacity', '256M', '--log', '4M')):
         self.array = Array(start=False, pool_options=options)
@@ -108,6 +131,31 @@ class Restore(unittest.TestCase):
         said = self.restore(self.mirror, want=1)
         self.assertIn(f'the copy in {self.mirror} is damaged', said)
         self.assertFalse(os.path.exists(os.path.join(self.array.pool, 'meta')), 'nothing was touched')
+
+    def test_a_backup_with_damaged_or_lost_records_is_refused(self):
+        self.begin(mirror=False)
+        self.write(1, range(PLACES))
+        backup = os.path.join(self.array.dir, 'backup')
+        self.array.ctl('pool', 'backup', backup)
+        self.array.stop()
+        self.lose('meta')
+        path = os.path.join(backup, 'meta', 'data.mdb')
+        with open(path, 'rb') as file:
+            whole = file.read()
+        for what, change in (('a bit of a record', flip_record), ('two records in each other\'s place', swap_records)):
+            with self.subTest(what=what):
+                with open(path, 'wb') as file:
+                    file.write(change(whole))
+                said = self.restore(backup, want=1)
+                self.assertIn(f'the copy in {backup} is damaged', said)
+                self.assertIn('--salvage', said)
+                self.assertFalse(os.path.exists(os.path.join(self.array.pool, 'meta')), 'nothing was touched')
+                self.assertIn('It is damaged: the pool is for reading only', self.restore(backup, '--salvage'))
+                self.lose('meta')
+        with open(path, 'wb') as file:
+            file.write(whole)
+        self.restore(backup)
+        self.again()
 
     def array_refuses(self):
         with self.assertRaises(RuntimeError) as caught:

@@ -71,14 +71,15 @@ int pool_edit(const struct pool_options *options,
 struct pool_restored {
 	bool from_log;   /* the pool's own log went on where the copy ended */
 	uint64_t frames; /* that came from a log */
-	bool salvaged;   /* older than the data: for reading only */
+	bool salvaged;   /* older than the data, or damaged: for reading only */
+	bool damaged;    /* some of its records */
 	char kept[64];   /* the directory's name for what was there before, or empty */
 	uint64_t
 		capacity_bytes; /* it had grown since the copy was made: what it has now, at least what its log names; else 0 */
 };
 /* Puts metadata from `from`, a mirror or a backup, in the place of what is lost or damaged in a pool that nobody has open:
  * `pool`, `meta`, and the log when that is lost too. Blocks. -ESTALE: it, with the logs that there are, is older than the data;
- * `salvage` restores it for reading only. */
+ * -EUCLEAN: it is damaged; `salvage` restores it for reading only. */
 int pool_restore(const struct pool_options *options, const char *from, bool salvage,
 	struct pool_restored *out, struct fault *fault);
 /* Verifies a pool that nobody has open: prints findings by `report` (one line each), repairs when asked.

@@ -3,11 +3,12 @@
  * Metadata from a mirror or a backup in the place of what is lost. What is older than the data must not be written with: a
  * chunk that it calls one LUN's may be another's by now. So a copy is taken only when a log goes on where it ends, to the last
  * frame that there is, and when it is of the opening that the stamp on the data names. Anything else is restored, if at all, for
- * reading only (POOL_FEATURE_SALVAGED).
+ * reading only (POOL_FEATURE_SALVAGED). So is a copy with records that are damaged or missing, which CRCs and digests tell.
  *
  * What is there already is set aside, not deleted. The file `pool` is written last; a restore that was interrupted is
  * repeated.
  */
+#include "array/store/pool/durable/digest.h"
 #include "array/store/pool/pool.h"
 
 #include <errno.h>
@@ -32,6 +33,7 @@ struct restore {
 	uint64_t frames;
 	uint64_t chunks;   /* that the log names, and so the pool has */
 	char why_old[160]; /* empty: it has everything */
+	bool damaged;      /* records of the source */
 };
 
 /* ---- what there is ---------------------------------------------------------------------------------- */
@@ -100,7 +102,7 @@ static int read_source(struct restore *r, struct fault *fault)
 {
 	MDB_txn *txn;
 	struct fault why = {0};
-	int err = pool_meta_open(&r->meta, r->source, &r->super, POOL_META_CHECK, &why);
+	int whole = 0, err = pool_meta_open(&r->meta, r->source, &r->super, POOL_META_CHECK, &why);
 
 	if (err == -EUCLEAN) /* not the pool's, of which the words speak */
 		return fault_set(fault, err,
@@ -114,8 +116,12 @@ static int read_source(struct restore *r, struct fault *fault)
 	err = pool_meta_begin(&r->meta, true, &txn);
 	if (!err) {
 		err = pool_meta_state(&r->meta, txn, &r->state);
+		whole = err ? err : pool_digest_whole(&r->meta, txn);
 		pool_meta_abort(txn);
 	}
+	r->damaged = whole == -EUCLEAN;
+	if (!err && !r->damaged)
+		err = whole;
 	return err ? fault_set(fault, err, "the metadata in %s is damaged: use another copy", r->from) : 0;
 }
 
@@ -340,13 +346,19 @@ static int run(struct restore *r, bool salvage, struct pool_restored *out, struc
 		err = read_source(r, fault);
 	if (err)
 		return err;
+	if (r->damaged && !salvage)
+		return fault_set(fault, -EUCLEAN,
+			"the copy in %s is damaged (some of its records are missing, or are not what was written): use another one; or "
+			"restore it with --salvage, for reading only",
+			r->from);
 	judge(r);
+	out->damaged = r->damaged;
 	if (r->super.capacity_chunks < r->chunks && r->chunks <= POOL_PHYS_MAX) {
 		r->super.capacity_chunks = r->chunks;
 		out->capacity_bytes = (r->chunks - 1) << POOL_CHUNK_SHIFT;
 	}
-	out->salvaged = r->why_old[0] != 0;
-	if (out->salvaged && !salvage)
+	out->salvaged = r->why_old[0] || r->damaged;
+	if (r->why_old[0] && !salvage)
 		return fault_set(fault, -ESTALE,
 			"this copy is older than the pool's data (%s): written with, it would mix up LUNs' data. Use a newer one; or "
 			"restore it with --salvage, for reading only",

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "array/store/pool/durable/digest.h"
 #include "array/util/bytes.h"
 #include "tests/support/test.h"
 #include "tests/unit/store/world.h"
@@ -348,7 +349,7 @@ static void use(struct world *w)
 	world_close(w);
 }
 
-static unsigned opened, shut;
+static unsigned opened, shut, examined;
 
 static void damaged_and_repaired(uint64_t seed)
 {
@@ -385,6 +386,47 @@ TEST(after_a_repair_no_chunk_that_an_entry_has_is_given_to_another)
 		assert_true(opened > 6);
 		assert_true(shut > 2);
 	}
+}
+
+/* As who restores a backup looks at it: whole, one record missing, one that is an older one. */
+static void damaged_and_looked_at(uint64_t seed)
+{
+	static const enum pool_table tables[] = {POOL_TABLE_MAP, POOL_TABLE_BRANCH, POOL_TABLE_DISK,
+		POOL_TABLE_SPACE, POOL_TABLE_MAP, POOL_TABLE_DIGEST};
+	struct world_edit e;
+	struct world w;
+	MDB_cursor *c;
+	MDB_val k, v;
+
+	fill(&w, seed);
+	world_edit_begin(&w, &e);
+	assert_int_equal(pool_digest_whole(&e.meta, e.txn), 0);
+	c = any_record(&w, &e, tables[seed % 6], &k, &v);
+	if (c && seed % 6 == 4) {
+		uint8_t value[POOL_MAP_VALUE_BYTES];
+		struct pool_map_value entry;
+
+		pool_map_value_decode(v.mv_data, &entry);
+		entry.phys++;
+		pool_map_value_encode(value, &entry);
+		pool_value_seal(e.meta.id, POOL_TABLE_MAP, k.mv_data, k.mv_size, value, sizeof(value));
+		put(c, &k, value, sizeof(value));
+	} else if (c) {
+		assert_int_equal(mdb_cursor_del(c, 0), 0);
+	}
+	if (c) {
+		mdb_cursor_close(c);
+		assert_int_equal(pool_digest_whole(&e.meta, e.txn), -EUCLEAN);
+	}
+	examined += c != NULL;
+	world_edit_end(&e);
+	world_destroy(&w);
+}
+
+TEST(who_restores_a_backup_misses_what_is_not_there)
+{
+	test_seeds(12, damaged_and_looked_at);
+	assert_true(examined || !test_runs(12));
 }
 
 /* What lies where the data file has lost its end is nobody else's, until the file is whole again. */
@@ -472,6 +514,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(after_a_repair_no_chunk_that_an_entry_has_is_given_to_another),
+		cmocka_unit_test(who_restores_a_backup_misses_what_is_not_there),
 		cmocka_unit_test(what_the_array_says_of_the_catalogue_is_a_finding),
 		cmocka_unit_test(a_pool_that_lost_the_end_of_its_data_stays_shut_until_it_is_back),
 	};

@@ -175,9 +175,46 @@ int pool_digest_parts(struct pool_meta *m, MDB_txn *txn,
 	struct parts p = {m, txn, wrong, arg};
 	int err = parts_found(&p, POOL_TABLE_MAP);
 
-	if (!err)
+	if (!err && m->shares)
 		err = parts_found(&p, POOL_TABLE_REFS);
 	return err ? err : parts_empty(&p);
+}
+
+static int must_be_intact(
+	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
+{
+	(void)arg;
+	(void)key;
+	(void)key_len;
+	(void)value;
+	(void)value_len;
+	return intact ? 0 : -EUCLEAN;
+}
+
+static int must_be_right(
+	void *arg, enum pool_table table, const uint8_t *key, const struct pool_digest *found)
+{
+	(void)arg;
+	(void)table;
+	(void)key;
+	(void)found;
+	return -EUCLEAN;
+}
+
+int pool_digest_whole(struct pool_meta *m, MDB_txn *txn)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < POOL_TABLES && !err; i++) {
+		if (i == POOL_TABLE_GEN || (!m->shares && (i == POOL_TABLE_REFS || i == POOL_TABLE_LOOSE)) ||
+			(!m->digests && i == POOL_TABLE_DIGEST) || (!m->splits && i == POOL_TABLE_SPLIT))
+			continue;
+		if (i == POOL_TABLE_MAP || i == POOL_TABLE_REFS)
+			err = pool_meta_each(m, txn, i, must_be_intact, NULL);
+		else
+			err = pool_meta_all(m, txn, i, must_be_intact, NULL);
+	}
+	return err || !m->digests ? err : pool_digest_parts(m, txn, must_be_right, NULL);
 }
 
 /* ---- changes ----------------------------------------------------------------------------------------- */

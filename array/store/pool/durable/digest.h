@@ -24,6 +24,9 @@ int pool_digest_parts(struct pool_meta *m, MDB_txn *txn,
 	int (*wrong)(void *arg, enum pool_table table, const uint8_t *key, const struct pool_digest *found),
 	void *arg);
 
+/* Is every record what was written, and, with digests, is none missing or old? 0, -EUCLEAN: no. Not of the index `gen`. */
+int pool_digest_whole(struct pool_meta *m, MDB_txn *txn);
+
 /* ---- within a transaction that writes (pool_meta_put and pool_meta_del do so) ------------------------ */
 
 /* A record changes: from `old` (NULL: there was none) to a value of len bytes (NULL: it goes). */
