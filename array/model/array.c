@@ -67,6 +67,7 @@ struct array *array_new(const struct array_options *options)
 	list_init(&a->turns);
 	list_init(&a->changes);
 	list_init(&a->event_listeners);
+	list_init(&a->room_listeners);
 	array_graves_init(a);
 	return a;
 }

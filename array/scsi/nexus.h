@@ -20,6 +20,7 @@ struct scsi_target {
 	unsigned threshold_percent;
 	bool threshold_told;      /* 38/07 has been raised; again once there was room */
 	uint64_t written_unasked; /* bytes, roughly, since the store was asked how full it is */
+	struct array_room_listener room;
 	uint32_t physical_block_bytes;
 	uint64_t sanitize_bytes_per_s;
 	struct list sanitizing; /* LUNs that are */

@@ -70,6 +70,7 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 		free(t);
 		return err;
 	}
+	scsi_threshold_begin(t);
 	*out = t;
 	return 0;
 }
@@ -88,6 +89,7 @@ void scsi_target_destroy(struct scsi_target *t)
 	if (!t)
 		return;
 	assert(list_empty(&t->nexuses) && list_empty(&t->tmfs));
+	scsi_threshold_end(t);
 	scsi_tokens_free(t);
 	free(t);
 }

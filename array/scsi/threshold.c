@@ -3,7 +3,7 @@
  * The soft threshold of thin provisioning (SBC-3 4.7.3.8): when the store is fuller than its threshold, every host
  * learns 38/07 on each of its LUNs, and the administrator by an event, once, and again only after there was room. The
  * store is asked each time that so many bytes were written, not on a timer: it fills by what hosts write, copy and
- * overwrite. What plex copies take is seen with the next of that.
+ * overwrite, and by what plex copies take, of which the array tells.
  *
  * No attention may disturb a copy set that is about to commit: the store is asked later then.
  */
@@ -51,4 +51,20 @@ void scsi_threshold_written(struct scsi_target *t, uint64_t bytes)
 		return;
 	t->written_unasked = 0;
 	ask(t);
+}
+
+static void taken(struct array_room_listener *l, uint64_t bytes)
+{
+	scsi_threshold_written(container_of(l, struct scsi_target, room), bytes);
+}
+
+void scsi_threshold_begin(struct scsi_target *t)
+{
+	t->room.taken = taken;
+	array_room_listen(t->array, &t->room);
+}
+
+void scsi_threshold_end(struct scsi_target *t)
+{
+	array_room_unlisten(&t->room);
 }

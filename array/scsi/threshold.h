@@ -9,6 +9,8 @@
 
 /* Something of about so many bytes was written: warns the hosts when the store has become too full. */
 void scsi_threshold_written(struct scsi_target *t, uint64_t bytes);
+void scsi_threshold_begin(struct scsi_target *t); /* listens to what the array itself takes */
+void scsi_threshold_end(struct scsi_target *t);
 uint64_t scsi_threshold_bytes(const struct scsi_target *t); /* available, at or below which it is so */
 
 #endif

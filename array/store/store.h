@@ -121,6 +121,8 @@ struct store_hydration {
 	uint64_t bytes_per_s; /* how much is copied at most; 0: as fast as it goes. May change meanwhile */
 	/* out, growing: how much of the disk is done, and its size */
 	uint64_t passed_bytes, total_bytes;
+	void (*passed)(struct store_hydration
+			*h); /* it has grown; nothing is begun or cancelled from inside. NULL: nobody asks */
 	/* 0: the disk shares nothing with another one, durably. -ECANCELED, or another error that stopped it.
 	 * What was copied is kept: the next hydration of the disk goes on from there. */
 	void (*done)(struct store_hydration *h, int err);

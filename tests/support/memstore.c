@@ -360,6 +360,8 @@ static void op_hydrate_end(struct memstore *m, struct mem_op *op)
 
 	if (!err) {
 		h->passed_bytes += h->total_bytes / 4;
+		if (h->passed)
+			h->passed(h);
 		if (h->passed_bytes + 3 < h->total_bytes) {
 			op->err = mem_call(m, true);
 			mem_op_start(m, op);

@@ -118,4 +118,14 @@ struct array_event_listener {
 void array_event_listen(struct array *a, struct array_event_listener *l);
 void array_event_unlisten(struct array_event_listener *l);
 
+/* ---- room that the array itself takes --------------------------------------------------------------- */
+
+/* Called when plex copies have taken about so many bytes more of the store, which no host has written. */
+struct array_room_listener {
+	void (*taken)(struct array_room_listener *l, uint64_t bytes);
+	struct list_node link;
+};
+void array_room_listen(struct array *a, struct array_room_listener *l);
+void array_room_unlisten(struct array_room_listener *l);
+
 #endif

@@ -72,3 +72,22 @@ void array_event_unlisten(struct array_event_listener *l)
 {
 	list_remove(&l->link);
 }
+
+void array_room_listen(struct array *a, struct array_room_listener *l)
+{
+	list_push_back(&a->room_listeners, &l->link);
+}
+
+void array_room_unlisten(struct array_room_listener *l)
+{
+	list_remove(&l->link);
+}
+
+void array_room_taken(struct array *a, uint64_t bytes)
+{
+	list_for_each (n, &a->room_listeners) {
+		struct array_room_listener *l = container_of(n, struct array_room_listener, link);
+
+		l->taken(l, bytes);
+	}
+}

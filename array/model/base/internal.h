@@ -92,6 +92,7 @@ struct array {
 	struct array_event events[ARRAY_EVENTS_KEPT];               /* serial s lies at (s - 1) % KEPT */
 	uint64_t event_serial, event_counts[ARRAY_EVENT_ERROR + 1]; /* counts: by level */
 	struct list event_listeners;
+	struct list room_listeners;
 
 	uint8_t scratch[STORE_VALUE_MAX_BYTES]; /* a record being packed */
 };
@@ -129,6 +130,10 @@ struct array_grave {
 void array_graves_init(struct array *a);
 void array_graves_bury(struct array *a); /* all, now */
 void array_grave_add(struct array *a, struct array_grave *g);
+
+/* ---- event.c ---------------------------------------------------------------------------------------- */
+
+void array_room_taken(struct array *a, uint64_t bytes); /* tells who listens */
 
 /* ---- change.c: one change of the catalogue at a time ------------------------------------------------ */
 

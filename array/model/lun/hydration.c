@@ -17,12 +17,14 @@
 #include "array/model/lun/internal.h"
 
 #define HYDRATION_RETRY_MS 60000u
+#define TELL_BYTES         (UINT64_C(4) << 20)
 
 struct lun_plex {
 	struct array *array; /* NULL: closed */
 	struct lun_box *box;
 	struct store_hydration h;
 	bool active, storing; /* the store works on it; its record is being changed */
+	uint64_t told_bytes;  /* of passed_bytes, that it takes room */
 	int told_err;         /* the last error that became an event */
 	struct reactor_timer retry;
 	struct list halts;     /* struct array_drain: they wait for its end */
@@ -217,6 +219,23 @@ static void full_start(struct lun_plex *p)
 
 /* ---- one hydration ---- */
 
+static void tell_room(struct lun_plex *p)
+{
+	uint64_t passed = p->h.passed_bytes;
+
+	if (p->array && passed > p->told_bytes)
+		array_room_taken(p->array, passed - p->told_bytes);
+	p->told_bytes = passed;
+}
+
+static void hydration_passed(struct store_hydration *h)
+{
+	struct lun_plex *p = container_of(h, struct lun_plex, h);
+
+	if (h->passed_bytes > p->told_bytes + TELL_BYTES)
+		tell_room(p);
+}
+
 static void hydration_done(struct store_hydration *h, int err)
 {
 	struct lun_plex *p = container_of(h, struct lun_plex, h);
@@ -231,6 +250,7 @@ static void hydration_done(struct store_hydration *h, int err)
 	lun = &p->box->lun;
 	lun_hold(lun);
 	p->active = false;
+	tell_room(p);
 	a->luns->hydrations_active--;
 	if (!err) {
 		full_start(p);
@@ -267,7 +287,9 @@ void lun_hydration_fire(struct reactor_timer *t)
 		memset(&p->h, 0, sizeof(p->h));
 		p->h.disk = p->box->lun.disk;
 		p->h.bytes_per_s = a->options.hydrate_bytes_per_s;
+		p->h.passed = hydration_passed;
 		p->h.done = hydration_done;
+		p->told_bytes = 0;
 		a->options.store->ops->hydrate(&p->h);
 	}
 }

@@ -58,6 +58,8 @@ static void met(struct reactor_message *m)
 	atomic_store(&y->posted, false);
 	y->h->passed_bytes = atomic_load(&y->passed_bytes);
 	atomic_store(&y->bytes_per_s, y->h->bytes_per_s);
+	if (y->h->passed)
+		y->h->passed(y->h);
 }
 
 /* ---- on a worker ---- */

@@ -75,6 +75,31 @@ TEST(a_plex_copy_becomes_full_after_keep)
 	assert_int_equal(copy->hydration, LUN_HYDRATION_NONE);
 }
 
+struct room {
+	struct array_room_listener listener;
+	uint64_t taken;
+};
+
+static void taken(struct array_room_listener *l, uint64_t bytes)
+{
+	container_of(l, struct room, listener)->taken += bytes;
+}
+
+TEST(what_a_plex_copy_takes_is_told)
+{
+	struct harness *h = *state;
+	struct room room = {.listener.taken = taken};
+	uint8_t ids[2][UP_ID_BYTES];
+
+	make_committed(h, 1, 2, UP_COPY_PLEX, ids);
+	array_room_listen(h->array, &room.listener);
+	assert_int_equal(do_keep(h, set_id(1), ""), 0);
+	until(h, ids[0], LUN_HYDRATION_FULL);
+	until(h, ids[1], LUN_HYDRATION_FULL);
+	array_room_unlisten(&room.listener);
+	assert_int_equal(room.taken, 2 * MIB);
+}
+
 TEST(sets_may_be_mixed_and_options_choose)
 {
 	struct harness *h = *state;
@@ -331,6 +356,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		t(a_plex_copy_becomes_full_after_keep),
+		t(what_a_plex_copy_takes_is_told),
 		t(sets_may_be_mixed_and_options_choose),
 		t(what_changes_a_hydrating_lun_waits_for_it),
 #ifndef HARNESS_POOL

@@ -200,6 +200,25 @@ void array_event_tell(
 	fake_events++;
 }
 
+static struct array_room_listener *fake_room;
+
+void array_room_listen(struct array *a, struct array_room_listener *l)
+{
+	(void)a;
+	fake_room = l;
+}
+
+void array_room_unlisten(struct array_room_listener *l)
+{
+	if (fake_room == l)
+		fake_room = NULL;
+}
+
+void fake_take_room(uint64_t bytes)
+{
+	fake_room->taken(fake_room, bytes);
+}
+
 bool host_is_quiet(const struct array *a)
 {
 	(void)a;

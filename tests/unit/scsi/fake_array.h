@@ -29,13 +29,14 @@ extern unsigned fake_held; /* how many do */
 extern unsigned fake_gate_queued;
 extern unsigned fake_holds; /* lun_hold() without lun_release() */
 extern unsigned fake_nexuses;
-extern bool fake_hold_keeps;  /* lun_keep_reservations() waits for fake_kept() */
-extern unsigned fake_events;  /* told by array_event_tell */
-extern char fake_event[256];  /* the last one */
-extern bool fake_quiet;       /* a copy set is armed */
-extern unsigned fake_keeps;   /* how often it was called */
-extern bool fake_hold_images; /* lun_image_take() waits for fake_taken() */
-extern unsigned fake_images;  /* that are held */
+extern bool fake_hold_keeps;         /* lun_keep_reservations() waits for fake_kept() */
+extern unsigned fake_events;         /* told by array_event_tell */
+extern char fake_event[256];         /* the last one */
+extern bool fake_quiet;              /* a copy set is armed */
+void fake_take_room(uint64_t bytes); /* plex copies take so much */
+extern unsigned fake_keeps;          /* how often it was called */
+extern bool fake_hold_images;        /* lun_image_take() waits for fake_taken() */
+extern unsigned fake_images;         /* that are held */
 
 /* Fresh: hosts "iqn.test:a" to ":e" (c with a control LU); LUN i at number i + 1 for a and b, none for the others.
  * The LUNs hold a pattern. */

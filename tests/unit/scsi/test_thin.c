@@ -139,6 +139,22 @@ TEST(each_host_learns_once_that_the_pool_fills)
 	assert_int_equal(fake_events, events + 2);
 }
 
+/* Nobody writes. */
+TEST(hosts_learn_that_plex_copies_fill_the_pool)
+{
+	unsigned events = fake_events;
+
+	fill(69);
+	for (unsigned i = 0; i < 8; i++)
+		fake_take_room(UINT64_C(4) << 20);
+	expect_good(run(a, 1, CDB(0x00), NO_DATA));
+	fill(71);
+	for (unsigned i = 0; i < 4; i++)
+		fake_take_room(UINT64_C(4) << 20);
+	assert_int_equal(fake_events, events + 1);
+	expect_sense(run(a, 1, CDB(0x00), NO_DATA), 6, 0x3807);
+}
+
 TEST(not_during_a_commit)
 {
 	fill(90);
@@ -218,7 +234,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, client_setup, client_teardown)
 	const struct CMUnitTest tests[] = {T(lba_status_tells_what_is_mapped), T(lba_status_fits_any_room),
-		T(each_host_learns_once_that_the_pool_fills), cmocka_unit_test(the_threshold_is_configured),
+		T(each_host_learns_once_that_the_pool_fills), T(hosts_learn_that_plex_copies_fill_the_pool),
+		cmocka_unit_test(the_threshold_is_configured),
 		cmocka_unit_test(the_physical_block_is_configured), T(not_during_a_commit), T(full_is_27_07),
 		T(the_threshold_stands_in_a_mode_page)};
 

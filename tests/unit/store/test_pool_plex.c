@@ -156,6 +156,14 @@ struct raw_hydration {
 	int end;
 };
 
+static unsigned told;
+
+static void raw_passed(struct store_hydration *h)
+{
+	assert_true(h->passed_bytes > 0 && h->passed_bytes <= h->total_bytes);
+	told++;
+}
+
 static void raw_hydrated(struct store_hydration *h, int err)
 {
 	world_ended(&container_of(h, struct raw_hydration, h)->end, err);
@@ -195,12 +203,14 @@ TEST(hydration_of_a_huge_disk_costs_only_what_is_mapped)
 	blocks_copied(&w);
 	events = w.sim.events;
 	x.end = 0;
-	x.h = (struct store_hydration){.disk = s, .done = raw_hydrated};
+	told = 0;
+	x.h = (struct store_hydration){.disk = s, .passed = raw_passed, .done = raw_hydrated};
 	w.store->ops->hydrate(&x.h);
 	while (!x.end)
 		assert_true(sim_step(&w.sim, true));
 	assert_int_equal(x.end, 1);
 	assert_int_equal(x.h.passed_bytes, size);
+	assert_true(told > 2);
 	assert_int_equal(x.h.total_bytes, size);
 	assert_int_equal(blocks_copied(&w), 8);
 	assert_true(w.sim.events - events < 200);

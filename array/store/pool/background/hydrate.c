@@ -702,6 +702,7 @@ static void progress(struct pool_hydrate *h)
 {
 	struct store_hydration *owner = h->owner;
 	uint64_t first = h->at < h->count ? h->chunks[h->at] : h->next, size = h->disk->size_bytes;
+	uint64_t before = owner->passed_bytes;
 
 	for (unsigned i = 0; i < CHUNKS_MAX; i++) {
 		if (h->copy[i].busy && h->copy[i].chunk < first)
@@ -714,6 +715,8 @@ static void progress(struct pool_hydrate *h)
 		; /* nothing new */
 	else if (first << POOL_CHUNK_SHIFT > owner->passed_bytes)
 		owner->passed_bytes = first << POOL_CHUNK_SHIFT;
+	if (owner->passed && owner->passed_bytes > before)
+		owner->passed(owner);
 }
 
 static void end(struct pool_hydrate *h)
