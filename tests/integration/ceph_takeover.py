@@ -26,6 +26,7 @@ LEASE_S = 15  # far longer than a takeover and what is asked after it, on a busy
 STATES = ('begun', 'added', 'armed', 'committed', 'kept', 'mapped', 'deleted')
 IN_FLIGHT = 4     # commits at a time: one is made, others wait for their turn
 FLIGHT_S = 0.5    # about as long as they take together
+REMOVING, PARENT = 3, 4  # why an image is in Ceph's trash
 LARGE = '2T'      # its flatten takes longer than an owner may take
 
 
@@ -445,6 +446,41 @@ def a_parent_that_goes_later(owner, other, cluster):
     Killed.back(owner)
 
 
+def a_move_to_the_trash_that_was_cut_short(owner, other, cluster):
+    """librbd was killed when it had moved a deleted image, on which a copy hangs, to the trash, but for the last step: the entry does not
+    count yet. The image goes behind the copy all the same. And one on which nothing hangs."""
+    shadow, parent, _ = parent_and_copy(owner, cluster, 'moved', 6)
+    number, alone = id_of(cluster, parent), 'default.lun-999'
+    cluster.rbd('create', '--size', '8M', f'{cluster.pool}/{alone}')
+    number_alone = id_of(cluster, alone)
+
+    def cut_short_there(number, source):
+        file_name = os.path.join(cluster.dir, 'value')
+        cluster.rados('getomapval', 'rbd_trash', f'id_{number}', file_name)
+        with open(file_name, 'rb') as file:
+            entry = file.read()
+        assert entry[-1] == 0, entry  # it counts
+        with open(file_name, 'wb') as file:
+            file.write(entry[:6] + bytes([source]) + entry[7:-1] + b'\1')
+        cluster.rados('setomapval', 'rbd_trash', f'id_{number}', '--input-file', file_name)
+
+    def in_the_trash():
+        return [key for key in cluster.rados('listomapkeys', 'rbd_trash').stdout.split() if key.startswith('id_')]
+    owner.ctl('lun', 'delete', 'moved')
+    wait_until('it lies in the trash', lambda: parent not in cluster.images())
+    cluster.rbd('trash', 'mv', f'{cluster.pool}/{alone}')
+    cluster.rados('setomapval', 'umbra.default', f'todo.{alone}', '')
+    cut_short_there(number, PARENT)
+    cut_short_there(number_alone, REMOVING)
+    theirs = Session(other, 'a', 21)
+    taken_over(Killed, owner, other, theirs)
+    theirs.close()
+    other.ctl('shadow', 'unmap', shadow, 'a')
+    other.ctl('shadow', 'delete', shadow)
+    wait_until('it is gone', lambda: not in_the_trash())
+    Killed.back(owner)
+
+
 # ---- a cut network
 
 
@@ -513,8 +549,9 @@ def case_cut(owner, other, cluster, dice):
 
 
 def case_parent(owner, other, cluster, _):
-    a_parent_that_goes_later(owner, other, cluster)
-    return other, owner
+    a_move_to_the_trash_that_was_cut_short(owner, other, cluster)
+    a_parent_that_goes_later(other, owner, cluster)
+    return owner, other
 
 
 def main(wanted):

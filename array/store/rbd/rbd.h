@@ -372,12 +372,12 @@ void rbd_cut_end(struct rbd_cut *c); /* removes the snapshots, in the background
 struct rbd_todo {
 	struct rbd_store *s;
 	char image[RBD_IMAGE_NAME_BYTES];
-	char id[64];   /* the image's; "": not known yet */
-	bool recorded; /* in the catalogue */
-	bool running;  /* a worker or a transaction has it */
-	bool put_off;  /* the worker had it when the store began to rest */
-	bool hangs;    /* found by the worker: in Ceph's trash, with copies that hang on it */
-	bool parked;   /* so it is; nothing is waited for */
+	char id[RBD_ID_BYTES]; /* the image's; "": not known yet */
+	bool recorded;         /* in the catalogue */
+	bool running;          /* a worker or a transaction has it */
+	bool put_off;          /* the worker had it when the store began to rest */
+	bool hangs;            /* found by the worker: in Ceph's trash, with copies that hang on it */
+	bool parked;           /* so it is; nothing is waited for */
 	unsigned tries;
 	uint64_t bytes; /* about what it gives back */
 	int err;

@@ -6,7 +6,8 @@
  * other images have gone.
  *
  * At the opening, images with a name of this array's that no record has are deleted as well: a crash left them. The same for its
- * images in the trash, where librbd was killed in the middle.
+ * images in the trash, where librbd was killed in the middle. One that it was just moving there it takes neither on nor back
+ * (EUCLEAN): the end of that move is made here.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -108,6 +109,36 @@ static int trash_remove(struct rbd_todo *t)
 	return err == -ENOENT || t->hangs ? 0 : err;
 }
 
+/* ---- a move to the trash that was cut short */
+
+enum { /* cls_rbd's states of an entry */
+	TRASH_NORMAL,
+	TRASH_MOVING
+};
+
+/* All but the last step was done, or librbd would go on by itself: the entry counts from now on. */
+static int trash_settle(struct rbd_todo *t)
+{
+	char in[4 + RBD_ID_BYTES + 2], out[8];
+	size_t len = strlen(t->id);
+
+	if (!len)
+		return -ENOENT;
+	memcpy(in, (char[4]){(char)len}, 4); /* little-endian */
+	memcpy(in + 4, t->id, len);
+	in[4 + len] = TRASH_NORMAL;
+	in[5 + len] = TRASH_MOVING; /* if it is so */
+	return rados_exec(
+		t->s->cluster.io, "rbd_trash", "rbd", "trash_state_set", in, len + 6, out, sizeof(out));
+}
+
+static int remove_whole(struct rbd_todo *t)
+{
+	int err = image_remove(t);
+
+	return err >= 0 && t->id[0] ? trash_remove(t) : err;
+}
+
 static void reclaim_work(struct rbd_job *job)
 {
 	struct rbd_todo *t = container_of(job, struct rbd_todo, job);
@@ -127,9 +158,9 @@ static void reclaim_work(struct rbd_job *job)
 		return;
 	}
 	t->hangs = false;
-	t->err = image_remove(t);
-	if (t->err >= 0 && t->id[0])
-		t->err = trash_remove(t);
+	t->err = remove_whole(t);
+	if (t->err == -EUCLEAN && trash_settle(t) >= 0)
+		t->err = remove_whole(t);
 }
 
 /* ---- on the reactor ---- */
