@@ -44,9 +44,9 @@ BUILT = ('bin', 'linux/array', 'linux/ctl', 'linux/lab', 'linux/tests', 'windows
 
 
 def walk_build(top):
-    """os.walk below build/ that stays out of links and of Wine's prefixes, whose dosdevices lead everywhere."""
+    """os.walk below build/ that stays out of links, of Wine's prefixes, whose dosdevices lead everywhere, and of objects."""
     for folder, folders, names in os.walk(os.path.join(ROOT, 'build', top), followlinks=False):
-        folders[:] = [f for f in folders if f not in ('prefix', 'dosdevices', 'out')]
+        folders[:] = [f for f in folders if f not in ('prefix', 'dosdevices', 'out') and not f.endswith('.p')]
         yield folder, folders, names
 
 

@@ -136,8 +136,8 @@ class Played(unittest.TestCase):
         with open(path, 'w') as out:
             out.write(text)
         with open(path + '.out', 'w+') as out:
-            code = subprocess.run([os.path.join(ROOT, 'lab', 'lab'), '--state', self.ground.state.path, 'diskshadow',
-                                   '/s', path], stdin=subprocess.DEVNULL, stdout=out, stderr=out).returncode
+            code = subprocess.run([sys.executable, os.path.join(ROOT, 'lab', 'lab'), '--state', self.ground.state.path,
+                                   'diskshadow', '/s', path], stdin=subprocess.DEVNULL, stdout=out, stderr=out).returncode
             out.seek(0)
             self.assertEqual(code, 0, f'{name}:\n{text}\n{out.read()}')
 

@@ -315,7 +315,7 @@ class Command(unittest.TestCase):
         self.state = os.path.join(self.directory, 'state')
 
     def lab(self, *words, expect=0):
-        done = subprocess.run([os.path.join(labhost.ROOT, 'lab', 'lab'), '--state', self.state, *words],
+        done = subprocess.run([sys.executable, os.path.join(labhost.ROOT, 'lab', 'lab'), '--state', self.state, *words],
                               capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
         self.assertEqual(done.returncode, expect, f'{words}: {done.stdout} {done.stderr}')
         return done.stdout + done.stderr

@@ -425,7 +425,8 @@ class CommandLine(Scenario):
     """lab/lab vss, as a user types it: paths of this machine, exit codes, another provider by its class."""
 
     def lab(self, *words, want=0):
-        done = subprocess.run([os.path.join(labhost.ROOT, 'lab', 'lab'), '--state', world.state.path, 'vss', *words],
+        done = subprocess.run([sys.executable, os.path.join(labhost.ROOT, 'lab', 'lab'), '--state', world.state.path,
+                               'vss', *words],
                               cwd=world.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
         self.assertEqual(done.returncode, want, f'{words}: {done.stdout}{done.stderr}')
         return done.stdout + done.stderr

@@ -69,8 +69,9 @@ class Scripts:
         with open(path, 'wb') as out:
             out.write(text if isinstance(text, bytes) else text.encode())
         with open(path + '.out', 'w+') as out, open(path + '.err', 'w+') as err:
-            code = subprocess.run([os.path.join(ROOT, 'lab', 'lab'), '--state', self.ground.state.path, 'diskshadow', '--host',
-                                   host, '/s', path, *options], stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd).returncode
+            code = subprocess.run([sys.executable, os.path.join(ROOT, 'lab', 'lab'), '--state', self.ground.state.path,
+                                   'diskshadow', '--host', host, '/s', path, *options],
+                                  stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd).returncode
             out.seek(0)
             err.seek(0)
             said, trouble = out.read(), err.read()

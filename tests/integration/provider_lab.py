@@ -83,7 +83,8 @@ class Lab:
         path = os.path.join(self.dir, f'output-{threading.get_ident()}')
         with open(path, 'w+', errors='replace') as out, open(path + '-said', 'w+', errors='replace') as said:
             try:
-                code = subprocess.run([os.path.join(ROOT, 'lab/lab'), '--state', os.path.join(self.dir, 'lab'), *arguments],
+                code = subprocess.run([sys.executable, os.path.join(ROOT, 'lab/lab'), '--state', os.path.join(self.dir, 'lab'),
+                                       *arguments],
                                       stdin=subprocess.DEVNULL, stdout=out, stderr=said, timeout=labhost.PATIENCE_S).returncode
             except subprocess.TimeoutExpired as error:
                 host = arguments[arguments.index('--host') + 1] if '--host' in arguments else 'A'
@@ -128,10 +129,10 @@ class Lab:
     # ---- what is left on the array
 
     def sets(self):
-        return self.array.ctl('set', 'list')['sets']
+        return self.array.rows('set', 'sets')
 
     def shadows(self):
-        return self.array.ctl('shadow', 'list')['shadows']
+        return self.array.rows('shadow', 'luns')
 
     def expect_nothing_left(self, why, within_s=LEASE_MS / 1000 + labhost.PATIENCE_S):
         end = time.monotonic() + within_s
