@@ -10,6 +10,7 @@
 #define COPIES   24u
 #define CHUNKS   8u
 #define EVENT_NS 500000u /* what everything takes, however little it is */
+#define LEAP_NS  (20 * UINT64_C(1000000)) /* a timer came before what was to be done at once: nobody worked meanwhile */
 
 static uint64_t now_ns(struct world *w)
 {
@@ -75,7 +76,10 @@ static uint64_t reclaim_ns(uint64_t seed, bool client, uint64_t *rested)
 		if (client && n % 8 == 0)
 			world_start_read(&w, m, 0, 8);
 		sim_step(&w.sim, true);
-		*rested += rests ? now_ns(&w) - before : 0;
+		if (rests)
+			*rested += now_ns(&w) - before;
+		else if (now_ns(&w) - before > LEAP_NS)
+			begun += now_ns(&w) - before;
 		before = now_ns(&w);
 	}
 	begun = before - begun;
@@ -94,7 +98,7 @@ TEST(reclaim_rests_while_a_client_reads_and_not_when_nobody_does)
 		took += reclaim_ns(seed + n, true, &rested);
 	}
 	assert_int_equal(alone, 0);
-	assert_true(rested > took * 85 / 100); /* its steps are few and short here */
+	assert_true(rested > took * 90 / 100); /* 95 but for the last work, which no rest follows */
 }
 
 TEST(reclaim_does_not_rest_when_a_client_waits_for_a_chunk)
