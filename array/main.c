@@ -286,6 +286,7 @@ static int open_array(struct daemon *d, struct fault *fault)
 			"io_uring is not available (%s): it needs Linux 5.10 or later, and a "
 			"container must allow it.",
 			strerror(-err));
+	fault_in_ceph(d->config.store == CONFIG_STORE_RBD);
 	err = d->config.store == CONFIG_STORE_RBD ? open_rbd(d, fault) : open_pool(d, fault);
 	if (err)
 		return err;

@@ -30,7 +30,7 @@ export const REMEDIES = {
     "UMB-B2C8BF": "the second part says why: the host's record (umbractl host show), its CHAP secret, or a limit",
     "UMB-BE6B6D": "look at the network between the two, and at the initiator's log; it connects again",
     "UMB-C2BB16": "the text says how it ended; when it failed, mend what it names and begin it again",
-    "UMB-C54548": "make room in the pool: delete copies that nobody needs, or enlarge it (umbractl pool grow)",
+    "UMB-C54548": "make room in the pool: delete copies that nobody needs, or enlarge it (umbractl pool grow; in Ceph: OSDs, or its quota)",
     "UMB-C903F5": "what is read there is not what was written. Look at that disk",
     "UMB-CE9B88": "update the initiator; if it happens again, send umbractl support with its name and version",
     "UMB-D32204": "nothing: it is tried again every minute; when the pool is full, make room",

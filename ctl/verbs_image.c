@@ -118,15 +118,20 @@ static int check_room(const struct invocation *in, const struct image *i)
 
 	if (!pool)
 		return CTL_FAILED;
+	bool in_ceph = strcmp(text_of(pool, "store"), "rbd") == 0;
+	/* 0: a cluster that does not tell. */
+	if (in_ceph && json_integer_value(json_object_get(pool, "capacity_bytes")) == 0)
+		room = INT64_MAX;
 	json_decref(pool);
 	if ((json_int_t)i->data_bytes <= room || ctl_flag(in, "force"))
 		return CTL_OK;
 	units_format_bytes(i->data_bytes, needs);
 	units_format_bytes(room > 0 ? (uint64_t)room : 0, has);
 	return ctl_fail(in, -ENOSPC,
-		"%s needs up to %s, and the pool has %s left: enlarge the pool (umbractl pool grow), or, where much "
-		"of it is zeros, which take none, give --force.",
-		image_shown(i->path), needs, has);
+		"%s needs up to %s, and the pool has %s left: enlarge %s, or, where much of it is zeros, which take none, give "
+		"--force.",
+		image_shown(i->path), needs, has,
+		in_ceph ? "Ceph's pool (OSDs, or its quota)" : "the pool (umbractl pool grow)");
 }
 
 /* The LUN, half made. */

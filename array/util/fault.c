@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,14 +22,12 @@ struct words {
 	{                                                                                                    \
 		err, what, remedy, what ": " remedy                                                          \
 	}
-#define DISK_WHAT "the pool's disk reports errors"
-#define DISK_REMEDY                                                                                          \
-	"look at it and the kernel's log, then run umbractl pool check; in Ceph see ceph -s and umbractl events"
+#define DISK_WHAT   "the pool's disk reports errors"
+#define DISK_REMEDY "look at it and the kernel's log, then run umbractl pool check"
 
 static const struct words rows[] = {
 	/* the pool */
-	ROW(ENOSPC, "the pool is full",
-		"delete shadow LUNs or LUNs, or enlarge it (umbractl pool grow; in Ceph more OSDs, or its quota)"),
+	ROW(ENOSPC, "the pool is full", "delete shadow LUNs or LUNs, or enlarge it (umbractl pool grow)"),
 	ROW(EROFS, "the pool is read-only since a write to its disk failed",
 		"look at the disk, then restart umbrad"),
 	ROW(EIO, DISK_WHAT, DISK_REMEDY),
@@ -58,10 +57,35 @@ static const struct words rows[] = {
 	ROW(EPERM, "it is not allowed", "be root, or see the host's rights: umbractl host show"),
 	ROW(EACCES, "it is not allowed", "look at the owner and mode, or be root"),
 };
+/* Of an array in Ceph, where they differ. */
+#define IN_CEPH(err, what, remedy)                                                                           \
+	{                                                                                                    \
+		err, what, remedy, what ": " remedy                                                          \
+	}
+static const struct words rows_in_ceph[] = {
+	IN_CEPH(ENOSPC, "the pool is full",
+		"delete shadow LUNs or LUNs, or give Ceph's pool room: OSDs, or its quota (see ceph health detail)"),
+	IN_CEPH(EROFS, "the pool is read-only since a write to its disk failed",
+		"see umbractl events and ceph osd blocklist ls, then restart umbrad"),
+	IN_CEPH(EIO, DISK_WHAT, "see ceph -s, ceph health detail and umbractl events"),
+	IN_CEPH(ENXIO, DISK_WHAT, "see ceph -s, ceph health detail and umbractl events"),
+	IN_CEPH(EUCLEAN, "records of the pool are damaged",
+		"see umbractl events and ceph health detail: was something changed in Ceph's pool by hand?"),
+};
+static bool in_ceph;
+
 static const struct words other = ROW(0, "it failed unexpectedly", "see umbrad's log and umbractl events");
+
+void fault_in_ceph(bool is)
+{
+	in_ceph = is;
+}
 
 static const struct words *words_of(int err)
 {
+	for (size_t i = 0; in_ceph && i < sizeof(rows_in_ceph) / sizeof(rows_in_ceph[0]); i++)
+		if (rows_in_ceph[i].err == -err)
+			return &rows_in_ceph[i];
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i].err == -err)
 			return &rows[i];

@@ -6,6 +6,7 @@
 #ifndef UMBRA_UTIL_FAULT_H
 #define UMBRA_UTIL_FAULT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fault {
@@ -20,6 +21,8 @@ int fault_set(struct fault *f, int err, const char *format, ...) __attribute__((
 #define FAULT_NO_MEMORY "umbrad has no memory left: give its machine more, or try again later"
 #define FAULT_NO_RANDOM "the kernel gives no random numbers: try again in a moment"
 
+/* Once, at the start: this process' array lies in Ceph, and what helps is another thing than with a pool of its own. */
+void fault_in_ceph(bool is);
 /* The words for a negative errno that came without a text: what it is, what to do about it, and both in one sentence.
  * Never NULL, whatever err is. */
 const char *fault_what(int err);

@@ -112,6 +112,29 @@ TEST(the_in_band_reply_says_it)
 	}
 }
 
+/* What helps a pool is not what helps Ceph; what it is, and by which id it is looked up, stays. */
+TEST(in_ceph_what_helps_is_another_thing)
+{
+	for (size_t i = 0; i < sizeof(errnos) / sizeof(errnos[0]); i++) {
+		const char *what = fault_what(-errnos[i]);
+		uint32_t id = fault_message(-errnos[i]);
+
+		fault_in_ceph(true);
+		const char *sentence = fault_sentence(-errnos[i]), *remedy = fault_remedy(-errnos[i]);
+		fault_in_ceph(false);
+		if (strstr(sentence, "umbractl pool") || strstr(sentence, "disk, then") ||
+			!strstr(sentence, remedy))
+			fail_msg("%s", sentence);
+		assert_string_equal(fault_what(-errnos[i]), what);
+		assert_int_equal(fault_message(-errnos[i]), id);
+		assert_null(strstr(fault_remedy(-errnos[i]), "Ceph"));
+	}
+	fault_in_ceph(true);
+	assert_non_null(strstr(fault_remedy(-ENOSPC), "quota"));
+	fault_in_ceph(false);
+	assert_non_null(strstr(fault_remedy(-ENOSPC), "pool grow"));
+}
+
 /* Where no text came with it: the protocol's own statuses have their own words, the array's failures have its. */
 TEST(a_status_says_it)
 {
@@ -171,7 +194,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test(every_errno_has_one_sentence),
 		cmocka_unit_test(an_unknown_errno_is_told_in_the_c_librarys_word),
 		T(the_model_and_the_management_say_it), T(the_in_band_reply_says_it),
-		cmocka_unit_test(a_status_says_it), T(the_event_of_a_failed_io_says_it)};
+		cmocka_unit_test(in_ceph_what_helps_is_another_thing), cmocka_unit_test(a_status_says_it),
+		T(the_event_of_a_failed_io_says_it)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
