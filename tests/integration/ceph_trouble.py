@@ -24,6 +24,9 @@ from umbra_lab import Array, umbrad_path  # noqa: E402
 
 GONE_S = 20  # how long the monitors are gone
 LEASE_S = 6   # of the array's owner
+FROZEN_S = 5  # for so long an OSD answers nothing
+PACE_S = 2    # and no command that needs nothing of it takes longer, where none does on this machine without that
+DELAY_S = 0.5  # what each operation of an OSD takes longer
 HOST, SECRET = 'iqn.2026-01.test:h1', 'secret-of-h1-'
 
 
@@ -204,7 +207,7 @@ def no_growth(array, cluster):
     images = cluster.images()
     for words in (('lun', 'create', 'more', '--size', '64M'), ('lun', 'resize', 'a0', '--size', '640M')):
         done = array.ctl(*words, check=False)
-        assert done.returncode == 1 and 'ENOSPC' in done.stdout, done
+        assert done.returncode == 1 and 'ENOSPC' in done.stdout and 'quota' in done.stdout and 'pool grow' not in done.stdout, done
     wait_until('nothing is left', lambda: cluster.images() == images)
     for name in images:
         about = json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{name}').stdout)
@@ -313,27 +316,52 @@ def aborted(raw, lun):
     raw.tmf(1, lun, tag=tag, refcmdsn=raw.cmdsn - 1)
 
 
+class Pace:
+    """What goes on beside an OSD that hangs, and how long the slowest of each kind took."""
+
+    def __init__(self, array, session, channel, numbers):
+        self.array, self.session, self.channel, self.numbers = array, session, channel, numbers
+        self.slowest, self.rounds = {}, 0
+
+    def take(self, kind, call, *arguments):
+        begun = time.monotonic()
+        result = call(*arguments)
+        self.slowest[kind] = max(self.slowest.get(kind, 0), time.monotonic() - begun)
+        return result
+
+    def round(self):
+        self.rounds += 1
+        for number in self.numbers:
+            self.take('write', self.session.write, number, 0, block(self.rounds))
+            assert self.take('read', self.session.read, number, 0, 1) == block(self.rounds)
+            self.take('flush', self.session.flush, number)
+        self.take('in-band', self.channel.ask, 'identify', 'ok')
+        self.take('umbractl', self.array.ctl, 'lun', 'list')
+
+
 def frozen():
-    """One of two OSDs hangs: LUNs whose data is on the other one go on, so do sessions and management. A copy set over the others is
-    vetoed by its deadline, and a command that its host gives up ends with its I/O: what is written later stays. Then the OSD goes on,
-    and so does all else."""
+    """One of two OSDs hangs: LUNs whose data is on the other one go on as fast as before, so do sessions, the control channel and
+    management. A copy set over the others is vetoed by its deadline, and a command that its host gives up ends with its I/O: what is
+    written later stays. Then the OSD goes on, and so does all else."""
     with Cluster(osds=2) as cluster, Array(ceph=cluster) as array:
         catalogue, luns = by_osd(cluster, array)
         with Session(array, 'h1') as session, Session(array, 'h1') as other, raw_session(array) as raw:
             slow = 1 - catalogue
             lun = lun_id(array, luns[slow][0])
             raw.ready(luns[slow][0])
+            channel = Channel(other, lun=luns[catalogue][0])
+            before, pace = (Pace(array, other, channel, luns[catalogue]) for _ in range(2))
+            for _ in range(5):
+                before.round()
             cluster.freeze(f'osd.{slow}')
+            begun = time.monotonic()
             try:
                 stuck = Later(session.write, luns[slow][0], 0, block(99))
                 aborted(raw, luns[slow][0])
-                channel = Channel(other, lun=luns[catalogue][0])
                 set_id = armed(channel, lun)
                 channel.ask('set-commit', 'deadline passed', set_id=set_id, deadline_ms=1500)
-                for round_ in range(20):
-                    for number in luns[catalogue]:
-                        other.write(number, 0, block(100 + round_))
-                        assert other.read(number, 0, 1) == block(100 + round_)
+                while pace.rounds < 20 or time.monotonic() < begun + FROZEN_S:
+                    pace.round()
                 other.inquiry(luns[slow][0])
                 assert array.ctl('status')['counts']['luns'] == len(luns[0] + luns[1])
                 array.ctl('lun', 'rename', 'a0', 'renamed')
@@ -342,6 +370,9 @@ def frozen():
             finally:
                 cluster.thaw(f'osd.{slow}')
                 Later.all_over()
+            bound_s = max(PACE_S, 10 * max(before.slowest.values()))
+            print(f'{pace.rounds} rounds, slowest before: {before.slowest}, then: {pace.slowest}')
+            assert max(pace.slowest.values()) < bound_s, (before.slowest, pace.slowest)
             assert stuck.end() is None, stuck.failure
             assert other.read(luns[slow][0], 0, 1) == block(99)
             assert raw.expect(TMF_RESPONSE).result == 0
@@ -388,6 +419,44 @@ def slow():
             assert session.read(luns[late][0], 0, 1) == block(60)
             made_at_last(channel, both[0])
             assert not [event for event in array.ctl('events')['events'] if event['level'] == 'error']
+
+
+def delay(cluster, seconds):
+    for key, value in (('duration', seconds), ('probability', '1' if seconds else '0')):
+        cluster.ceph('tell', 'osd.0', 'config', 'set', f'osd_debug_inject_dispatch_delay_{key}', str(value))
+
+
+def snapshots(cluster):
+    return [snap for name in cluster.images()
+            for snap in json.loads(cluster.rbd('snap', 'ls', '--all', '--format', 'json', f'{cluster.pool}/{name}').stdout)]
+
+
+def delayed():
+    """Whatever is asked of the OSDs comes half a second later, as over a bad network: a copy set, which needs a dozen such steps, is vetoed by
+    its deadline, the writes that it held go on, and nothing of it is left. Then the next one is made."""
+    with Cluster() as cluster, Array(ceph=cluster) as array:
+        with_luns(array, 2)
+        luns = [lun_id(array, number) for number in (1, 2)]
+        with Session(array, 'h1') as session, Session(array, 'h1') as other:
+            for number in (1, 2):
+                session.write(number, 0, block(number))
+            channel = Channel(other)
+            images, set_id = cluster.images(), os.urandom(16)
+            channel.ask('set-begin', 'ok', set_id=set_id)
+            for lun in luns:
+                channel.ask('set-add', 'ok', set_id=set_id, lun_id=lun)
+            channel.ask('set-arm', 'ok', set_id=set_id)
+            delay(cluster, DELAY_S)
+            held = Later(session.write, 1, 0, block(3))
+            channel.ask('set-commit', 'deadline passed', set_id=set_id, deadline_ms=1500)
+            assert held.end() is None, held.failure
+            assert not array.ctl('shadow', 'list')['shadows'] and not array.ctl('set', 'list')['sets']
+            delay(cluster, 0)
+            assert session.read(1, 0, 1) == block(3)
+            wait_until('nothing of it is left', lambda: not snapshots(cluster) and cluster.images() == images)
+            copies = channel.make_set(os.urandom(16), luns)
+            at = channel.ask('map', 'ok', lun_id=copies[0]).lun_number
+            assert other.read(at, 0, 1) == block(3)
 
 
 def lost():
@@ -467,7 +536,7 @@ def monitors():
 def main():
     skip_without_store()
     end_in_order()
-    cases = {case.__name__: case for case in (owners, full, quota, frozen, slow, lost, monitors)}
+    cases = {case.__name__: case for case in (owners, full, quota, frozen, slow, delayed, lost, monitors)}
     cases[sys.argv[1]]()
     print('ok', sys.argv[1])
 
