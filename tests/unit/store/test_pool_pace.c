@@ -10,7 +10,9 @@
 #define COPIES   24u
 #define CHUNKS   8u
 #define EVENT_NS 500000u /* what everything takes, however little it is */
-#define LEAP_NS  (20 * UINT64_C(1000000)) /* a timer came before what was to be done at once: nobody worked meanwhile */
+#define LEAP_NS                                                                                              \
+	(20 * UINT64_C(                                                                                      \
+		      1000000)) /* a timer came before what was to be done at once: nobody worked meanwhile */
 
 static uint64_t now_ns(struct world *w)
 {
