@@ -465,7 +465,8 @@ def a_move_to_the_trash_that_was_cut_short(owner, other, cluster):
         cluster.rados('setomapval', 'rbd_trash', f'id_{number}', '--input-file', file_name)
 
     def in_the_trash():
-        return [key for key in cluster.rados('listomapkeys', 'rbd_trash').stdout.split() if key.startswith('id_')]
+        entries = cluster.rados('listomapkeys', 'rbd_trash').stdout.split()
+        return [key for key in entries if key in (f'id_{number}', f'id_{number_alone}')]
     owner.ctl('lun', 'delete', 'moved')
     wait_until('it lies in the trash', lambda: parent not in cluster.images())
     cluster.rbd('trash', 'mv', f'{cluster.pool}/{alone}')
