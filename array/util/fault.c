@@ -58,10 +58,7 @@ static const struct words rows[] = {
 	ROW(EACCES, "it is not allowed", "look at the owner and mode, or be root"),
 };
 /* Of an array in Ceph, where they differ. */
-#define IN_CEPH(err, what, remedy)                                                                           \
-	{                                                                                                    \
-		err, what, remedy, what ": " remedy                                                          \
-	}
+#define IN_CEPH(err, what, remedy) ROW(err, what, remedy)
 static const struct words rows_in_ceph[] = {
 	IN_CEPH(ENOSPC, "the pool is full",
 		"delete shadow LUNs or LUNs, or give Ceph's pool room: OSDs, or its quota (see ceph health detail)"),

@@ -5,11 +5,13 @@
  *   request LIST, RESCAN, STATUS  nothing
  *   request RESET                 lun 2, reserved 2, timeout_ms 4
  *   request EXEC                  lun 2, direction 1, cdb_bytes 1, timeout_ms 4, data_bytes 4, cdb 16, data
- *   request FAULT                 kind 1, reserved 1, opcode 2, lun 2, count 2, skip 2, reserved 2, value_ms
- * 4 reply, all                    result 4; with an error nothing more reply LIST, RESCAN            count 4,
- * then 120 bytes each: lun 2, inquiry_bytes 2, block_bytes 4, blocks 8, identity 8, inquiry 96 reply EXEC
- * scsi_status 1, reserved 3, residual 4, sense_bytes 4, data_bytes 4, sense, data reply STATUS eight counters
- * of 4
+ *   request FAULT                 kind 1, reserved 1, opcode 2, lun 2, count 2, skip 2, reserved 2, value_ms 4
+ *   reply, all                    result 4; with an error nothing more
+ *   reply LIST, RESCAN            count 4, then 120 bytes each: lun 2, inquiry_bytes 2, block_bytes 4,
+ *                                 blocks 8, identity 8, inquiry 96
+ *   reply EXEC                    scsi_status 1, reserved 3, residual 4, sense_bytes 4, data_bytes 4, sense,
+ *                                 data
+ *   reply STATUS                  ten counters of 4, in the order of struct labw_status
  */
 #include <string.h>
 #include "array/util/bytes.h"

@@ -3,42 +3,15 @@
 """An array with thousands of copy sets: what a start takes, counted in processor time, grows no faster than they do, and their
 list comes in pages. For scripts/soak. UMBRA_TEST_SETS: how many (default 65,536, the most that there may be).
 """
-import json
 import os
-import socket
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from umbra_lab import Array  # noqa: E402
+from umbra_lab import Array, Management  # noqa: E402
 
 SETS = int(os.environ.get('UMBRA_TEST_SETS', '65536'))
 LIMIT_S = 2
-
-
-class Management:
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
-        self.lines, self.answers = self.socket.makefile('w'), self.socket.makefile('r')
-
-    def ask_all(self, requests, at_once=64):
-        """(method, parameters) of each, so many under way; their results in order of their ids."""
-        results, sent = {}, 0
-        while len(results) < len(requests):
-            while sent < len(requests) and sent - len(results) < at_once:
-                method, params = requests[sent]
-                self.lines.write(json.dumps({'jsonrpc': '2.0', 'id': sent, 'method': method, 'params': params}) + '\n')
-                sent += 1
-            self.lines.flush()
-            answer = json.loads(self.answers.readline())
-            results[answer['id']] = answer['result']
-        return [results[number] for number in range(len(requests))]
-
-    def close(self):
-        self.answers.close()
-        self.lines.close()
-        self.socket.close()
 
 
 def cpu_seconds(pid):

@@ -3,10 +3,8 @@
 """What lasts over a change of the owner, whichever way that comes: a locked copy stays locked, also where the clock of the new owner's
 machine is a month ahead; and images whose deletion was under way in Ceph go, and no others. And what lasts where the clock of one of
 the two jumps: the lease, the bin, what policies keep, the lock; and writes, which do not even wait."""
-import json
 import os
 import signal
-import socket
 import sys
 import time
 
@@ -16,7 +14,7 @@ from ceph_controllers import (BLOCK, HOSTS, Controller, Session, block_of, end_w
 from ceph_roles import Writer, has_moved, move_of, moving, order, refused, takeovers  # noqa: E402
 from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_initiator import Channel, Session as HostSession  # noqa: E402
-from umbra_lab import run_ctl  # noqa: E402
+from umbra_lab import Management, run_ctl  # noqa: E402
 
 DAY_MS = 24 * 3600 * 1000
 OLD, NEW, OTHER = block_of(1), block_of(2), block_of(3)  # what the copy holds, what the LUN holds since, what an attack writes
@@ -25,12 +23,8 @@ OBJECTS, OBJECT_BLOCKS = 600, (4 << 20) // BLOCK         # of an image whose del
 
 def unix_ms(controller):
     """By umbrad's clock."""
-    with socket.socket(socket.AF_UNIX) as peer:
-        peer.settimeout(PATIENCE_S)
-        peer.connect(controller.socket)
-        peer.sendall(b'{"jsonrpc":"2.0","id":1,"method":"stats","params":{}}\n')
-        with peer.makefile() as lines:
-            return json.loads(lines.readline())['result']['unix_ms']
+    with Management(controller.socket, PATIENCE_S) as management:
+        return management.ask('stats')['unix_ms']
 
 
 # ---- the locked copy

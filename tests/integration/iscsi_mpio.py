@@ -3,9 +3,7 @@
 posted on one and sent again on the other, connections cut in mid write and at a closed gate. And a host with as many LUNs
 as it may have. With the store in memory, whose cuts can be made to last (UMBRA_MEM_CUT_MS)."""
 import contextlib
-import json
 import os
-import socket
 import struct
 import threading
 import time
@@ -13,7 +11,7 @@ import unittest
 
 from raw_initiator import DATA_IN, R2T, RESPONSE, Raw
 from umbra_initiator import Reply, message
-from umbra_lab import Array
+from umbra_lab import Array, Management, Refused
 
 NAME, SECRET = 'iqn.2026-01.test:paths', 'secret-of-paths'
 CUT_S = 3
@@ -213,25 +211,16 @@ class ManyLuns(unittest.TestCase):
 
     COUNT = 1024
 
-    def rpc(self, file, method, **params):
-        file.write(json.dumps({'jsonrpc': '2.0', 'id': 1, 'method': method, 'params': params}).encode() + b'\n')
-        file.flush()
-        return json.loads(file.readline())
-
     def test_all_are_seen_and_work(self):
         with Array(pool='/nonexistent', config={'array': {'host_luns_max': self.COUNT}}) as array:
             array.add_host('h', NAME)
-            with socket.socket(socket.AF_UNIX) as control:
-                control.connect(array.socket)
-                file = control.makefile('rwb')
-                for i in range(self.COUNT + 1):
-                    made = self.rpc(file, 'lun.create', name=f'lun{i}', size_bytes=1 << 20)
-                    self.assertIn('result', made)
-                    mapped = self.rpc(file, 'map.add', lun=f'lun{i}', host='h')
-                    if i < self.COUNT:
-                        self.assertEqual(mapped['result']['number'], i + 1)
-                self.assertIn('host h has its 1024 LUNs; unmap some or raise host_luns_max', mapped['error']['message'])
-                file.close()
+            with Management(array.socket) as management:
+                for i in range(self.COUNT):
+                    management.ask('lun.create', name=f'lun{i}', size_bytes=1 << 20)
+                    self.assertEqual(management.ask('map.add', lun=f'lun{i}', host='h')['number'], i + 1)
+                management.ask('lun.create', name='more', size_bytes=1 << 20)
+                with self.assertRaisesRegex(Refused, 'host h has its 1024 LUNs; unmap some or raise host_luns_max'):
+                    management.ask('map.add', lun='more', host='h')
             begun = time.monotonic()
             with Raw(array.port) as raw:
                 self.assertEqual(raw.login(NAME, array.target).status, 0)

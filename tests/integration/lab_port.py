@@ -166,6 +166,8 @@ class Port(LabTest):
         self.await_counter('aborted', before['aborted'] + 1)
         self.assertEqual(bridge.counters()['resets'], before['resets'] + 1)
         self.assertEqual(bridge.counters()['held'], before['held'] + 1)  # of the other LUN
+        said = dict(line.split() for line in bridge.control('status').splitlines())
+        self.assertEqual({name: int(value) for name, value in said.items()}, bridge.counters())  # two readers of one reply
         lab_steps.let_go(bridge)
         self.assertEqual(elsewhere.communicate(timeout=60)[0].splitlines()[0], 'status 00')
         self.assertIn('LUN 1', ' '.join(self.state.harm()))

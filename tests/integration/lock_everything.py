@@ -19,7 +19,6 @@ pool, a restart, a kill, a clock that is set forward. Two controllers: what the 
 import json
 import os
 import re
-import socket
 import struct
 import sys
 import time
@@ -27,7 +26,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from scsi_copy import extended_copy, finished, populate, token_of, write_using  # noqa: E402
 from umbra_initiator import OPS, Channel, ScsiError, Session  # noqa: E402
-from umbra_lab import ROOT, Array, run_ctl  # noqa: E402
+from umbra_lab import ROOT, Array, Management, Refused, run_ctl  # noqa: E402
 
 FREES, STAYS, REFUSED, HINDERED, EITHER = 'frees', 'stays', 'refused', 'hindered', 'either'
 MIB, BLOCKS, DAY_MS = 1 << 20, 16, 24 * 3600 * 1000
@@ -56,16 +55,11 @@ class Lab:
             array.add_host(name, f'iqn.2026-01.test:{name}', '--control-lu', *options, secret=f'secret-{name:.<9}')
 
     def call(self, method, **params):
-        with socket.socket(socket.AF_UNIX) as peer:
-            peer.settimeout(PATIENCE_S)
-            peer.connect(self.array.socket)
-            peer.sendall(json.dumps({'jsonrpc': '2.0', 'id': 1, 'method': method, 'params': params}).encode() + b'\n')
-            with peer.makefile() as lines:
-                answer = json.loads(lines.readline())
-        if 'error' in answer:
-            assert answer['error']['code'] == -32000, (method, params, answer)  # what is no refusal is a mistake of the row
-            raise Failed(answer['error']['data']['name'])
-        return answer['result']
+        try:
+            with Management(self.array.socket, PATIENCE_S) as management:
+                return management.ask(method, **params)
+        except Refused as refused:
+            raise Failed(refused.name) from None
 
     def session(self, host):
         if host not in self.sessions:

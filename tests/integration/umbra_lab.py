@@ -57,6 +57,62 @@ class CtlError(Exception):
         self.stdout, self.stderr = done.stdout, done.stderr
 
 
+class Refused(Exception):
+    """A method's refusal: the errno's name, and what it says."""
+
+    def __init__(self, call, error):
+        super().__init__(f"{call}: {error['message']}")
+        self.name, self.message = error['data']['name'], error['message']
+
+
+class Management:
+    """umbrad's management socket without umbractl: for what a test asks again and again. With `with`, or close()."""
+
+    def __init__(self, path, timeout=READY_TIMEOUT_S):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout)
+        self.lines = self.socket.makefile('rwb')
+        try:
+            self.socket.connect(path)
+        except OSError:
+            self.close()
+            raise
+
+    def ask(self, method, **params):
+        return self.ask_all([(method, params)])[0]
+
+    def ask_all(self, requests, at_once=64):
+        """(method, parameters) of each, so many under way; their results in order."""
+        results, sent = [], 0
+        while len(results) < len(requests):
+            while sent < len(requests) and sent - len(results) < at_once:
+                method, params = requests[sent]
+                call = {'jsonrpc': '2.0', 'id': sent, 'method': method, 'params': params}
+                self.lines.write(json.dumps(call).encode() + b'\n')
+                sent += 1
+            self.lines.flush()
+            line = self.lines.readline()
+            if not line:
+                raise ConnectionResetError('umbrad hung up')
+            answer = json.loads(line)
+            assert answer['id'] == len(results), (answer, len(results))
+            if 'error' in answer:
+                assert answer['error']['code'] == -32000, (requests[len(results)], answer)  # else a mistake of the test
+                raise Refused(requests[len(results)], answer['error'])
+            results.append(answer['result'])
+        return results
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.close()
+
+
 class Array:
     """config: {section: {key: value}} over the defaults. pool: an existing pool's path (not removed). popen: options of
     subprocess.Popen's for umbrad. ceph: a cluster (umbra_ceph.Cluster) that has the array; of: another Array, whose array
@@ -219,16 +275,13 @@ class Array:
         """All that the method KIND.list has, asked for without umbractl: for what a test looks at again and again."""
         rows, offset = [], 0
         try:
-            with socket.socket(socket.AF_UNIX) as peer, peer.makefile('r') as answers:
-                peer.connect(self.socket)
+            with Management(self.socket) as management:
                 while offset is not None:
-                    call = {'jsonrpc': '2.0', 'id': 1, 'method': f'{kind}.list', 'params': {'offset': offset}}
-                    peer.sendall(json.dumps(call).encode() + b'\n')
-                    page = json.loads(answers.readline())['result']
+                    page = management.ask(f'{kind}.list', offset=offset)
                     rows += page[member]
                     offset = page['next']
             return rows
-        except (OSError, KeyError, ValueError):
+        except (OSError, Refused):
             return self.ctl(kind, 'list')[f'{kind}s']  # which tells what is wrong
 
     def text(self, *arguments, want=0):
