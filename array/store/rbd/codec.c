@@ -128,3 +128,37 @@ bool rbd_address_same_host(const char *a, const char *b)
 
 	return len && a[len] && strncmp(a, b, len + 1) == 0;
 }
+
+void rbd_put_u32(struct rbd_bytes *b, size_t value)
+{
+	for (unsigned i = 0; i < 4; i++)
+		b->data[b->len++] = (uint8_t)(value >> (8 * i));
+}
+
+void rbd_put_text(struct rbd_bytes *b, const char *text)
+{
+	size_t len = strlen(text);
+
+	rbd_put_u32(b, len);
+	memcpy(b->data + b->len, text, len);
+	b->len += len;
+}
+
+bool rbd_take_u32(const struct rbd_bytes *b, size_t *at, size_t *value)
+{
+	if (b->len - *at < 4)
+		return false;
+	*value = 0;
+	for (unsigned i = 0; i < 4; i++)
+		*value |= (size_t)b->data[(*at)++] << (8 * i);
+	return true;
+}
+
+bool rbd_take_text(const struct rbd_bytes *b, size_t *at, const char **text, size_t *len)
+{
+	if (!rbd_take_u32(b, at, len) || b->len - *at < *len)
+		return false;
+	*text = (const char *)b->data + *at;
+	*at += *len;
+	return true;
+}

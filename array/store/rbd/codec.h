@@ -58,4 +58,15 @@ bool rbd_owner_parse(const char *text, struct rbd_owner *out);
 /* Whether two clients of Ceph, by their addresses as librados has them (IP:port/number), are on one host. */
 bool rbd_address_same_host(const char *a, const char *b);
 
+/* What the classes on Ceph's OSDs take and give: numbers are little-endian, texts stand behind their length. */
+struct rbd_bytes {
+	uint8_t data[8192];
+	size_t len;
+};
+void rbd_put_u32(struct rbd_bytes *b, size_t value);
+void rbd_put_text(struct rbd_bytes *b, const char *text);
+/* From *at on, which goes on behind it. False: less is there. */
+bool rbd_take_u32(const struct rbd_bytes *b, size_t *at, size_t *value);
+bool rbd_take_text(const struct rbd_bytes *b, size_t *at, const char **text, size_t *len);
+
 #endif

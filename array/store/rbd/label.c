@@ -42,47 +42,6 @@ struct labelling {
 	struct rows want;
 };
 
-/* ---- Ceph's encoding: numbers little-endian, texts behind their length */
-
-struct bytes {
-	uint8_t data[8192];
-	size_t len;
-};
-
-static void put_u32(struct bytes *b, size_t value)
-{
-	for (unsigned i = 0; i < 4; i++)
-		b->data[b->len++] = (uint8_t)(value >> (8 * i));
-}
-
-static void put_text(struct bytes *b, const char *text)
-{
-	size_t len = strlen(text);
-
-	put_u32(b, len);
-	memcpy(b->data + b->len, text, len);
-	b->len += len;
-}
-
-static bool take_u32(struct bytes *b, size_t *at, size_t *value)
-{
-	if (b->len - *at < 4)
-		return false;
-	*value = 0;
-	for (unsigned i = 0; i < 4; i++)
-		*value |= (size_t)b->data[(*at)++] << (8 * i);
-	return true;
-}
-
-static bool take_text(struct bytes *b, size_t *at, const char **text, size_t *len)
-{
-	if (!take_u32(b, at, len) || b->len - *at < *len)
-		return false;
-	*text = (const char *)b->data + *at;
-	*at += *len;
-	return true;
-}
-
 /* ---- on the worker ---- */
 
 static void row_take(struct rows *out, const char *key, size_t key_len, const char *value, size_t value_len)
@@ -95,26 +54,27 @@ static void row_take(struct rows *out, const char *key, size_t key_len, const ch
 /* What is there. False: it is not known. */
 static bool rows_read(struct rbd_store *s, const char *header, struct rows *out)
 {
-	struct bytes in = {.len = 0}, list;
+	struct rbd_bytes in = {.len = 0}, list;
 	size_t at = 0, count;
 	int got;
 
 	memset(out, 0, sizeof(*out));
-	put_text(&in, PREFIX);
-	put_u32(&in, LIST_MAX); /* 64 bits */
-	put_u32(&in, 0);
+	rbd_put_text(&in, PREFIX);
+	rbd_put_u32(&in, LIST_MAX); /* 64 bits */
+	rbd_put_u32(&in, 0);
 	got = rados_exec(s->cluster.io, header, "rbd", "metadata_list", (const char *)in.data, in.len,
 		(char *)list.data, sizeof(list.data));
 	if (got < 0)
 		return false;
 	list.len = (size_t)got;
-	if (!take_u32(&list, &at, &count))
+	if (!rbd_take_u32(&list, &at, &count))
 		return false;
 	for (; count; count--) {
 		const char *key, *value;
 		size_t key_len, value_len;
 
-		if (!take_text(&list, &at, &key, &key_len) || !take_text(&list, &at, &value, &value_len))
+		if (!rbd_take_text(&list, &at, &key, &key_len) ||
+			!rbd_take_text(&list, &at, &value, &value_len))
 			return false;
 		row_take(out, key, key_len, value, value_len);
 	}
@@ -125,26 +85,26 @@ static bool rows_read(struct rbd_store *s, const char *header, struct rows *out)
 static void rows_write(struct rbd_store *s, const char *header, const struct rows *r)
 {
 	rados_write_op_t op = rados_create_write_op();
-	struct bytes set = {.len = 0};
+	struct rbd_bytes set = {.len = 0};
 	size_t count = 0;
 
 	for (unsigned i = 0; i < ROWS; i++)
 		count += r->values[i][0] != 0;
-	put_u32(&set, count);
+	rbd_put_u32(&set, count);
 	for (unsigned i = 0; i < ROWS; i++) {
 		if (!r->values[i][0])
 			continue;
-		put_text(&set, keys[i]);
-		put_text(&set, r->values[i]);
+		rbd_put_text(&set, keys[i]);
+		rbd_put_text(&set, r->values[i]);
 	}
 	rados_write_op_assert_exists(op);
 	rados_write_op_exec(op, "rbd", "metadata_set", (const char *)set.data, set.len, NULL);
 	for (unsigned i = 0; i < ROWS; i++) {
-		struct bytes key = {.len = 0};
+		struct rbd_bytes key = {.len = 0};
 
 		if (r->values[i][0])
 			continue;
-		put_text(&key, keys[i]);
+		rbd_put_text(&key, keys[i]);
 		rados_write_op_exec(op, "rbd", "metadata_remove", (const char *)key.data, key.len, NULL);
 	}
 	rados_write_op_operate(op, s->cluster.io, header, NULL, 0);
