@@ -247,53 +247,36 @@ static int load_todo(void *arg, const char *key, size_t key_len, const char *val
 	return rbd_reclaim(arg, image, true, NULL, 0) ? 0 : -ENOMEM;
 }
 
-struct mend {
+struct flats_arg {
 	struct rbd_store *s;
-	const char *only;
-	bool load;
+	int (*each)(void *arg, const char *image, const char *id);
+	void *arg;
 };
 
-/* Deleted since, and there for the copies that hang on it. */
-static bool in_the_trash(struct rbd_store *s, const char *image, const char *id)
+static int flats_each(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
 {
-	char named[RBD_ID_BYTES], header[RBD_ID_BYTES + 16];
-	uint64_t size;
-	time_t when;
-
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
-	return rbd_image_id(s, image, named) == -ENOENT &&
-	       rados_stat(s->cluster.io, header, &size, &when) >= 0;
-}
-
-static int mend_flat(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
-{
-	const struct mend *m = arg;
+	const struct flats_arg *a = arg;
 	char image[RBD_IMAGE_NAME_BYTES], id[RBD_ID_BYTES];
 
 	if (!image_of_key(image, key, key_len) || value_len >= sizeof(id) || memchr(value, 0, value_len))
 		return -EUCLEAN;
-	if (m->only && strcmp(m->only, image) != 0)
-		return 0;
 	memcpy(id, value, value_len);
 	id[value_len] = 0;
 	if (!id[0]) { /* an umbrad before this one wrote no id */
-		int err = rbd_image_id(m->s, image, id);
+		int err = rbd_image_id(a->s, image, id);
 
 		if (err < 0)
 			return err == -ENOENT ? 0 : err;
 	}
-	/* When one of the copies cannot be opened: librbd takes the tenfold time for each parent above it to say so, and who takes an
-	 * array over has seconds. */
-	if (m->load && in_the_trash(m->s, image, id))
-		return 0;
-	return rbd_hydrate_mend(m->s, image, id);
+	return a->each(a->arg, image, id);
 }
 
-int rbd_catalogue_mend(struct rbd_store *s, const char *only)
+int rbd_catalogue_flats(
+	struct rbd_store *s, int (*each)(void *arg, const char *image, const char *id), void *arg)
 {
-	struct mend m = {.s = s, .only = only};
+	struct flats_arg a = {s, each, arg};
 
-	return records(s, "flat.", mend_flat, &m);
+	return records(s, "flat.", flats_each, &a);
 }
 
 struct disks_arg {
@@ -339,7 +322,7 @@ int rbd_catalogue_load(struct rbd_store *s, struct fault *f)
 	if (!err && count != s->disk_count)
 		err = -EUCLEAN;
 	if (!err)
-		err = records(s, "flat.", mend_flat, &(struct mend){.s = s, .load = true});
+		err = rbd_catalogue_flats(s, rbd_flat_settle, s);
 	if (err == -EUCLEAN)
 		return fault_set(f, err,
 			"the catalogue of the array (object %s) is damaged: it names %u disks, of %" PRIu64

@@ -154,6 +154,16 @@ bool rbd_take_u32(const struct rbd_bytes *b, size_t *at, size_t *value)
 	return true;
 }
 
+bool rbd_take_u64(const struct rbd_bytes *b, size_t *at, uint64_t *value)
+{
+	size_t low, high;
+
+	if (!rbd_take_u32(b, at, &low) || !rbd_take_u32(b, at, &high))
+		return false;
+	*value = (uint64_t)high << 32 | low;
+	return true;
+}
+
 bool rbd_take_text(const struct rbd_bytes *b, size_t *at, const char **text, size_t *len)
 {
 	if (!rbd_take_u32(b, at, len) || b->len - *at < *len)
@@ -161,4 +171,38 @@ bool rbd_take_text(const struct rbd_bytes *b, size_t *at, const char **text, siz
 	*text = (const char *)b->data + *at;
 	*at += *len;
 	return true;
+}
+
+static bool copy_text(const struct rbd_bytes *b, size_t *at, char *out, size_t size)
+{
+	const char *text;
+	size_t len;
+
+	if (!rbd_take_text(b, at, &text, &len) || len >= size || memchr(text, 0, len))
+		return false;
+	memcpy(out, text, len);
+	out[len] = 0;
+	return true;
+}
+
+/* Its version, the oldest that can read it, its length, then what it holds. */
+bool rbd_parent_parse(const struct rbd_bytes *b, struct rbd_parent *out)
+{
+	size_t at = 2, len;
+	uint64_t pool;
+
+	if (b->len < at || b->data[1] > 1 || !rbd_take_u32(b, &at, &len) || b->len - at < len ||
+		!rbd_take_u64(b, &at, &pool) || !copy_text(b, &at, out->space, sizeof(out->space)) ||
+		!copy_text(b, &at, out->id, sizeof(out->id)) || !rbd_take_u64(b, &at, &out->snap))
+		return false;
+	out->pool = (int64_t)pool;
+	return out->pool < 0 || out->id[0];
+}
+
+bool rbd_overlap_parse(const struct rbd_bytes *b, uint64_t *bytes)
+{
+	size_t at = 1;
+
+	*bytes = 0;
+	return b->len >= at && (!b->data[0] || rbd_take_u64(b, &at, bytes));
 }

@@ -67,6 +67,18 @@ void rbd_put_u32(struct rbd_bytes *b, size_t value);
 void rbd_put_text(struct rbd_bytes *b, const char *text);
 /* From *at on, which goes on behind it. False: less is there. */
 bool rbd_take_u32(const struct rbd_bytes *b, size_t *at, size_t *value);
+bool rbd_take_u64(const struct rbd_bytes *b, size_t *at, uint64_t *value);
 bool rbd_take_text(const struct rbd_bytes *b, size_t *at, const char **text, size_t *len);
+
+#define RBD_ID_BYTES 64
+/* What an image is a clone of. */
+struct rbd_parent {
+	int64_t pool; /* -1: of nothing */
+	char space[128], id[RBD_ID_BYTES];
+	uint64_t snap;
+};
+/* The answers of the class `rbd` to parent_get, and to parent_overlap_get: how much of the parent shows through. */
+bool rbd_parent_parse(const struct rbd_bytes *b, struct rbd_parent *out);
+bool rbd_overlap_parse(const struct rbd_bytes *b, uint64_t *bytes);
 
 #endif

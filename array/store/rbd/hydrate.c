@@ -215,7 +215,7 @@ static int flat_say(struct rbd_store *s, const char *image, const char *id)
 	return err;
 }
 
-static int flatten(struct rbd_hydration *y)
+static int flatten_said(struct rbd_hydration *y)
 {
 	char id[RBD_ID_BYTES];
 	int err = rbd_get_id(y->image->handle, id, sizeof(id));
@@ -228,6 +228,16 @@ static int flatten(struct rbd_hydration *y)
 	/* Where it was stopped the word stays, and stays true: one before that was cut short may have cut the parent's end. */
 	if (err >= 0)
 		flat_say(y->s, y->image->name, NULL);
+	return err;
+}
+
+static int flatten(struct rbd_hydration *y)
+{
+	int err;
+
+	atomic_fetch_add(&y->s->flattening, 1);
+	err = flatten_said(y);
+	atomic_fetch_sub(&y->s->flattening, 1);
 	return err;
 }
 
@@ -344,22 +354,22 @@ void rbd_hydrate_cancel(struct store_hydration *h)
 	}
 }
 
-/* ---- at the opening ---- */
+/* ---- one that was cut short ---- */
+
+int rbd_flat_cut(struct rbd_store *s, const char *image, const char *id)
+{
+	int err = rbd_image_tie_cut(s, id);
+
+	return err < 0 && err != -ENOENT ? err : flat_say(s, image, NULL);
+}
 
 /* It need not be flattened here: the LUN hydrates anew, as far as it was not deleted, in the background. While there is a parent, the
  * word stays: the tie may be cut at the parent's end already. */
-int rbd_hydrate_mend(struct rbd_store *s, const char *image, const char *id)
+int rbd_flat_settle(void *arg, const char *image, const char *id)
 {
-	rbd_image_t handle;
-	int err = rbd_open_by_id_read_only(s->cluster.io, id, &handle, NULL);
+	int err = rbd_chain_tied(arg, id);
 
-	if (err >= 0) {
-		err = parent_look(handle);
-		rbd_close(handle);
-		if (err >= 0)
-			return 0;
-	} else if (err == -ENOENT) {
-		err = rbd_image_tie_cut(s, id); /* it is not there, or its parent is not */
-	}
-	return err < 0 && err != -ENOENT ? err : flat_say(s, image, NULL);
+	if (err == -ENOENT)
+		return rbd_flat_cut(arg, image, id);
+	return err < 0 ? err : err ? 0 : flat_say(arg, image, NULL);
 }

@@ -56,21 +56,19 @@ int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES])
 	return 0;
 }
 
-/* librbd opens the parents besides. One of them may be cut off its own parent meanwhile, which goes: at the next try it has none. And
- * an image whose flatten was cut short names a parent that may go at any time later, with the last that needs it. */
+/* librbd opens the parents besides. One of them may be cut off its own parent meanwhile, which goes: at the next try it has none. */
 int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle)
 {
 	const struct timespec pause = {.tv_nsec = 50 * 1000000L};
-	char id[64];
 
 	for (unsigned tries = 0;; tries++) {
-		int err = rbd_open(s->cluster.io, image, handle, NULL);
+		int err = rbd_chain(s, image);
 
-		if (err != -ENOENT || tries > OPEN_TRIES || rbd_image_id(s, image, id) < 0)
+		if (err >= 0)
+			err = rbd_open(s->cluster.io, image, handle, NULL);
+		else
 			return err;
-		/* A flatten that is under way cuts by itself; what it takes for that is over by the last try. */
-		err = rbd_catalogue_mend(s, tries < OPEN_TRIES ? image : NULL);
-		if (err < 0)
+		if (err != -ENOENT || tries > OPEN_TRIES)
 			return err;
 		if (tries)
 			nanosleep(&pause, NULL);

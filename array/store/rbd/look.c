@@ -147,7 +147,9 @@ static void used_work(struct rbd_job *job)
 		u->err = count(u, u->image->handle);
 		return;
 	}
-	u->err = rbd_open_read_only(u->s->cluster.io, u->name, &handle, NULL);
+	u->err = rbd_chain(u->s, u->name);
+	if (u->err >= 0)
+		u->err = rbd_open_read_only(u->s->cluster.io, u->name, &handle, NULL);
 	if (u->err < 0)
 		return;
 	u->err = count(u, handle);

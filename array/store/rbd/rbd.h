@@ -141,8 +141,9 @@ int rbd_catalogue_load(struct rbd_store *s, struct fault *f);
 int rbd_catalogue_iterate(struct store *s, enum store_table table,
 	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
 	void *arg);
-/* Images whose flatten was cut short (hydrate.c), or the only one: cut off a parent that is no more. Blocks. */
-int rbd_catalogue_mend(struct rbd_store *s, const char *only);
+/* Each image, in the trash or not, of which the catalogue says that it needs nothing of its parent (hydrate.c). Blocks. */
+int rbd_catalogue_flats(
+	struct rbd_store *s, int (*each)(void *arg, const char *image, const char *id), void *arg);
 /* Each disk record. Blocks. */
 int rbd_catalogue_disks(
 	struct rbd_store *s, int (*each)(void *arg, uint64_t id, uint64_t size_bytes), void *arg);
@@ -264,13 +265,19 @@ void rbd_image_retire(struct rbd_image *i, bool recorded, uint64_t used_bytes);
 void rbd_image_close(struct rbd_image *i); /* the store ends; frees it */
 /* As rbd_open, also where a parent goes, or has gone, that nothing is needed of. Blocks. */
 int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle);
-#define RBD_ID_BYTES 64
 /* -ENOENT: no image has this name, but perhaps one in the trash. Blocks. */
 int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES]);
 /* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. Blocks. */
 int rbd_image_tie_cut(struct rbd_store *s, const char *id);
 /* Removes snapshots that a cut of this array has left; `crashed`: and those whose clones have gone. Blocks. */
 int rbd_image_drop_cuts(rbd_image_t handle, bool crashed);
+
+/* ---- chain.c: the parents of an image, without librbd ---- */
+/* How many there are. -ENOENT: the image or one of them is not there, and that cannot be mended. To be asked before librbd opens the
+ * image. Blocks. */
+int rbd_chain(struct rbd_store *s, const char *image);
+/* 1: the image of that id has a parent, which is there; 0: it has none, or is not there itself; -ENOENT: its parent is not. Blocks. */
+int rbd_chain_tied(struct rbd_store *s, const char *id);
 
 /* ---- disks (store.c) ---- */
 enum {
@@ -398,8 +405,10 @@ void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is lef
 /* ---- hydrate.c ---- */
 void rbd_hydrate(struct store_hydration *h);
 void rbd_hydrate_cancel(struct store_hydration *h);
-/* The catalogue says that a flatten of this image was cut short. By its id: it may lie in the trash since. Blocks. */
-int rbd_hydrate_mend(struct rbd_store *s, const char *image, const char *id);
+/* The catalogue says that a flatten of this image was cut short. By its id: it may lie in the trash since. settle: its parent is no
+ * more, or was cut off; arg: the store. cut: it is cut off. Both block. */
+int rbd_flat_settle(void *arg, const char *image, const char *id);
+int rbd_flat_cut(struct rbd_store *s, const char *image, const char *id);
 
 /* ---- store.c, open.c ---- */
 struct rbd_store {
@@ -423,6 +432,7 @@ struct rbd_store {
 	struct list held;                 /* struct store_io: submitted while it was out */
 	uint64_t error_told_ms;           /* io.c: when one was told of last */
 	bool setting_told;                /* image.c: of one that must not be */
+	atomic_uint flattening;           /* hydrate.c: of whose images the ties are being cut */
 	unsigned busy;                    /* what close waits for, beside jobs */
 	unsigned labels;                  /* label.c: under way */
 	/* txn.c */

@@ -500,20 +500,17 @@ static int image_clone(struct step *p)
 	for (unsigned tries = 0;; tries++) {
 		const struct timespec pause = {.tv_nsec = 50 * 1000000L};
 
+		err = rbd_chain(s, p->member->image->name);
+		if (err < 0)
+			break;
 		err = rbd_clone3(
 			io, p->member->image->name, p->member->cut->snap, io, p->image->name, options);
 		if (err == -ENOENT && cut_was_full(p->member))
 			err = -ENOSPC;
 		if (err != -ENOENT || tries == CLONE_TRIES)
 			break;
-		/* The original became independent while librbd opened it, and its parent went: it has none the next time. Or it,
-		 * or one of its parents, was left with a parent that may go at any time (hydrate.c). */
+		/* The original became independent while librbd opened it, and its parent went: it has none the next time. */
 		nanosleep(&pause, NULL);
-		int mended = rbd_catalogue_mend(s, tries + 1 < CLONE_TRIES ? p->member->image->name : NULL);
-		if (mended < 0) {
-			err = mended;
-			break;
-		}
 	}
 	rbd_image_options_destroy(options);
 	if (err < 0 || p->size_bytes == p->member->size_bytes)

@@ -57,6 +57,43 @@ TEST(a_disk_record_is_read_back_and_nothing_else_is_taken_for_one)
 		assert_false(rbd_disk_key_parse(bad_keys[i], strlen(bad_keys[i]), &id));
 }
 
+/* As Ceph 16 answers: a clone of the snapshot 4 of 10a of the pool 3, and one of nothing. */
+TEST(a_parent_is_read_as_the_class_tells_it_and_nothing_short_of_it_is)
+{
+	static const char clone[] = "\1\1\x1b\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\3\0\0\0"
+				    "10a"
+				    "\4\0\0\0\0\0\0\0",
+			  none[] = "\1\1\x18\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0"
+				   "\xfe\xff\xff\xff\xff\xff\xff\xff",
+			  all[] = "\1\0\0\x10\0\0\0\0\0";
+	struct rbd_bytes b = {.len = sizeof(clone) - 1};
+	struct rbd_parent p;
+	uint64_t bytes;
+
+	memcpy(b.data, clone, b.len);
+	assert_true(rbd_parent_parse(&b, &p));
+	assert_true(p.pool == 3 && p.snap == 4);
+	assert_string_equal(p.id, "10a");
+	assert_string_equal(p.space, "");
+	for (b.len = 0; b.len < sizeof(clone) - 1; b.len++)
+		assert_false(rbd_parent_parse(&b, &p));
+	b.data[1] = 2; /* of a Ceph whose answers are others */
+	assert_false(rbd_parent_parse(&b, &p));
+	b.len = sizeof(none) - 1;
+	memcpy(b.data, none, b.len);
+	assert_true(rbd_parent_parse(&b, &p) && p.pool == -1);
+	b.data[6] = 3, memset(b.data + 7, 0, 7); /* of an image without an id */
+	assert_false(rbd_parent_parse(&b, &p));
+	b.len = sizeof(all) - 1;
+	memcpy(b.data, all, b.len);
+	assert_true(rbd_overlap_parse(&b, &bytes) && bytes == 16 << 16);
+	for (b.len = 0; b.len < sizeof(all) - 1; b.len++)
+		assert_false(rbd_overlap_parse(&b, &bytes));
+	b.data[0] = 0;
+	b.len = 1;
+	assert_true(rbd_overlap_parse(&b, &bytes) && bytes == 0);
+}
+
 TEST(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key)
 {
 	char one[RBD_KEY_BYTES], two[RBD_KEY_BYTES];
@@ -139,6 +176,7 @@ int main(void)
 		cmocka_unit_test(
 			an_image_is_named_after_its_array_and_disk_and_only_such_a_name_is_the_arrays),
 		cmocka_unit_test(a_disk_record_is_read_back_and_nothing_else_is_taken_for_one),
+		cmocka_unit_test(a_parent_is_read_as_the_class_tells_it_and_nothing_short_of_it_is),
 		cmocka_unit_test(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key),
 		cmocka_unit_test(an_owner_is_read_back_and_a_half_one_is_refused),
 		cmocka_unit_test(each_errno_of_cephs_has_its_meaning),

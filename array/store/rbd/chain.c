@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parents of an image, and theirs, as the images' headers name them. librbd opens them all with an image, and where one is not there
+ * it asks each of those below it ten times: with one missing four up it takes a minute to say so, with one ten up years. So it is not
+ * asked to open an image before its chain was looked at here, an operation for each parent.
+ *
+ * One that is not there may be mended: where the flatten of an image was cut short (hydrate.c), or is just cutting, the image needs
+ * nothing of its parent.
+ */
+#include "array/store/rbd/rbd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define HEAD      (~UINT64_C(1)) /* no snapshot: CEPH_NOSNAP */
+#define LONGEST   1024u
+#define TRIES     10u
+#define PAUSE_MS  50u
+#define ANSWERS   3u /* of the class to one operation */
+#define PER_FLATS 16u
+
+/* ---- one image's header */
+
+struct answer {
+	struct rbd_bytes bytes;
+	int result;
+};
+
+static void ask(rados_read_op_t op, struct answer *a, const char *method, const void *in, size_t in_len)
+{
+	a->result = 0;
+	a->bytes.len = 0;
+	rados_read_op_exec_user_buf(op, "rbd", method, in, in_len, (char *)a->bytes.data,
+		sizeof(a->bytes.data), &a->bytes.len, &a->result);
+}
+
+/* As the class takes a number of 64 bits. */
+static void snap_bytes(uint8_t out[8], uint64_t snap)
+{
+	for (unsigned i = 0; i < 8; i++)
+		out[i] = (uint8_t)(snap >> (8 * i));
+}
+
+static int answers_read(const struct answer *a, uint64_t snap, struct rbd_parent *out)
+{
+	uint64_t head_bytes, snap_bytes = 0;
+
+	if (!rbd_parent_parse(&a[0].bytes, out) || !rbd_overlap_parse(&a[1].bytes, &head_bytes) ||
+		(snap != HEAD && !rbd_overlap_parse(&a[2].bytes, &snap_bytes)))
+		return -EUCLEAN;
+	if (!head_bytes && !snap_bytes)
+		out->pool = -1;
+	return 0;
+}
+
+/* What the image, and its snapshot, need. -ENOENT: one of them is not there. */
+static int parent_of(struct rbd_store *s, const char *id, uint64_t snap, struct rbd_parent *out)
+{
+	struct answer *a = calloc(ANSWERS, sizeof(*a));
+	char header[RBD_ID_BYTES + 16];
+	uint8_t head[8], at[8];
+	rados_read_op_t op;
+	int err;
+
+	if (!a)
+		return -ENOMEM;
+	snprintf(header, sizeof(header), "rbd_header.%s", id);
+	snap_bytes(head, HEAD);
+	snap_bytes(at, snap);
+	op = rados_create_read_op();
+	ask(op, &a[0], "parent_get", NULL, 0);
+	ask(op, &a[1], "parent_overlap_get", head, sizeof(head));
+	if (snap != HEAD)
+		ask(op, &a[2], "parent_overlap_get", at, sizeof(at));
+	err = rados_read_op_operate(op, s->cluster.io, header, 0);
+	rados_release_read_op(op);
+	for (unsigned i = 0; i < ANSWERS && err >= 0; i++)
+		err = a[i].result;
+	if (err >= 0)
+		err = answers_read(a, snap, out);
+	free(a);
+	return err;
+}
+
+/* A parent elsewhere is nobody's business here. */
+static bool has_parent(struct rbd_store *s, const struct rbd_parent *p)
+{
+	return p->pool >= 0 && p->pool == rados_ioctx_get_id(s->cluster.io) &&
+	       strcmp(p->space, s->space) == 0;
+}
+
+/* ---- all of them */
+
+struct flat {
+	char image[RBD_IMAGE_NAME_BYTES], id[RBD_ID_BYTES];
+};
+struct flats {
+	struct flat *list;
+	size_t count, room;
+};
+
+static const struct flat *flat_find(const struct flats *f, const char *id)
+{
+	for (size_t i = 0; f && i < f->count; i++)
+		if (strcmp(f->list[i].id, id) == 0)
+			return &f->list[i];
+	return NULL;
+}
+
+/* How many parents there are, or an error; -ENOENT: one is not there. last: of the flats between the image and it the farthest. */
+static int walk(
+	struct rbd_store *s, const char *image_id, const struct flats *flats, const struct flat **last)
+{
+	struct rbd_parent at = {.snap = HEAD}, next;
+
+	*last = NULL;
+	snprintf(at.id, sizeof(at.id), "%s", image_id);
+	for (unsigned depth = 0; depth < LONGEST; depth++) {
+		int err = parent_of(s, at.id, at.snap, &next);
+
+		if (err == -EUCLEAN || err == -EOPNOTSUPP) /* of another Ceph, which librbd may know */
+			return (int)depth;
+		if (err < 0)
+			return err;
+		if (!has_parent(s, &next))
+			return (int)depth;
+		const struct flat *flat = flat_find(flats, at.id);
+		if (flat)
+			*last = flat;
+		at = next;
+	}
+	return (int)LONGEST;
+}
+
+static int flat_add(void *arg, const char *image, const char *id)
+{
+	struct flats *f = arg;
+
+	if (f->count == f->room) {
+		struct flat *list = realloc(f->list, (f->room + PER_FLATS) * sizeof(list[0]));
+
+		if (!list)
+			return -ENOMEM;
+		f->list = list;
+		f->room += PER_FLATS;
+	}
+	snprintf(f->list[f->count].image, RBD_IMAGE_NAME_BYTES, "%s", image);
+	snprintf(f->list[f->count++].id, RBD_ID_BYTES, "%s", id);
+	return 0;
+}
+
+/* Of one whose parent, or one of that's, is not there. 1: a flatten may be just cutting, which is to be left to it; 0: it was mended. */
+static int mend(struct rbd_store *s, const char *image_id, bool wait)
+{
+	struct flats flats = {0};
+	const struct flat *last;
+	int err = rbd_catalogue_flats(s, flat_add, &flats);
+
+	/* Anew: a flatten may have come to its end since. */
+	if (!err)
+		err = walk(s, image_id, &flats, &last);
+	if (err == -ENOENT && last)
+		err = wait && atomic_load(&s->flattening) ? 1 : rbd_flat_cut(s, last->image, last->id);
+	else if (err > 0)
+		err = 0;
+	free(flats.list);
+	return err;
+}
+
+int rbd_chain(struct rbd_store *s, const char *image)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+	char id[RBD_ID_BYTES];
+	int err = rbd_image_id(s, image, id);
+
+	if (err < 0)
+		return err;
+	for (unsigned tries = 0, cuts = 0; cuts < LONGEST;) {
+		const struct flat *last;
+
+		err = walk(s, id, NULL, &last);
+		if (err != -ENOENT)
+			return err;
+		err = mend(s, id, tries < TRIES);
+		if (err < 0)
+			return err;
+		tries += err > 0;
+		cuts += err == 0;
+		if (err > 0)
+			nanosleep(&pause, NULL);
+	}
+	return -ENOENT;
+}
+
+int rbd_chain_tied(struct rbd_store *s, const char *id)
+{
+	struct rbd_parent parent, above;
+	int err = parent_of(s, id, HEAD, &parent);
+
+	if (err < 0)
+		return err == -ENOENT ? 0 : err;
+	if (!has_parent(s, &parent))
+		return parent.pool >= 0;
+	err = parent_of(s, parent.id, parent.snap, &above);
+	return err == -ENOENT ? -ENOENT : err < 0 ? err : 1;
+}

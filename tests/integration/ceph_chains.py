@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""LUNs whose images have many parents, of which one far up is not there. librbd asks each level ten times and so would never come to
+an end: umbrad does not ask it, tells what is wrong at once, and mends what can be mended.
+
+usage: ceph_chains.py CASE"""
+import json
+import os
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
+from umbra_initiator import ScsiError, Session  # noqa: E402
+from umbra_lab import Array  # noqa: E402
+
+LEVELS = 8
+NO_ANSWER_S = 120
+
+
+def block(value):
+    return struct.pack('>Q', value) * 64
+
+
+def wait_until(what, holds):
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def refused(call, *arguments):
+    try:
+        call(*arguments)
+    except ScsiError as failure:
+        return failure
+    raise AssertionError('it was not refused')
+
+
+def info(cluster, image):
+    return json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{image}').stdout)
+
+
+def deepen(cluster, image, levels):
+    """The image goes behind so many clones of clones, of which the last has its name. Their names, the oldest first."""
+    chain = [f'{image}-old-{number}' for number in range(levels)]
+    cluster.rbd('mv', image, chain[0])
+    for older, newer in zip(chain, chain[1:] + [image]):
+        cluster.rbd('snap', 'create', f'{older}@s')
+        cluster.rbd('clone', '--rbd-default-clone-format', '2', f'{older}@s', newer)
+    return chain
+
+
+def broken():
+    """One that is not there is told of, and holds nobody up; where nothing of it is needed, the LUN is there again."""
+    with Cluster() as cluster, Array(ceph=cluster) as array:
+        array.add_host('h1', 'iqn.2026-01.test:h1', secret='secret-of-h1-')
+        for number, name in enumerate(('deep', 'other', 'copied'), 1):
+            array.ctl('lun', 'create', name, '--size', '16M')
+            array.ctl('map', name, 'h1', '--number', str(number))
+        with Session(array, 'h1') as session:
+            session.write(1, 0, block(1))
+            session.write(3, 0, block(3))
+        assert array.stop() == 0
+        chains = [deepen(cluster, f"{array.ceph['array']}.lun-{number}", LEVELS) for number in (1, 3)]
+        lost = [info(cluster, chain[0])['id'] for chain in chains]
+        for number in lost:
+            cluster.rados('rm', f'rbd_header.{number}')
+        array.start()
+        with Session(array, 'h1', timeout_s=NO_ANSWER_S) as session:
+            assert refused(session.read, 1, 0, 1).sense == (3, 0x1100)
+            session.write(2, 0, block(2))
+            assert array.ctl('set', 'create', 'c', 'copied', check=False).returncode == 1
+            (other,) = array.ctl('set', 'create', 'o', 'other')['members']
+            assert other['shadow_id']
+            array.ctl('lun', 'list')  # asks how much each holds
+            assert 'or its parent is not' in array.log(), array.log()
+            # A flatten of the next oldest was cut short: it needs nothing of what is lost.
+            clone = f'{chains[0][1]}'
+            number = cluster.rados('get', f'rbd_id.{clone}', '/dev/stdout').stdout[4:]
+            cluster.rados('setomapval', f"umbra.{array.ceph['array']}", f'flat.{clone}', number)
+            assert session.read(1, 0, 1) == bytes(512)
+            session.write(1, 0, block(4))
+            assert session.read(1, 0, 1) == block(4)
+            assert refused(session.read, 3, 0, 1).sense == (3, 0x1100)
+        # The same at a start.
+        assert array.stop() == 0
+        clone = chains[1][1]
+        number = cluster.rados('get', f'rbd_id.{clone}', '/dev/stdout').stdout[4:]
+        cluster.rados('setomapval', f"umbra.{array.ceph['array']}", f'flat.{clone}', number)
+        array.start()
+        with Session(array, 'h1', timeout_s=NO_ANSWER_S) as session:
+            assert session.read(1, 0, 1) == block(4) and session.read(3, 0, 1) == bytes(512)
+        assert 'flat.' not in cluster.rados('listomapkeys', f"umbra.{array.ceph['array']}").stdout
+        assert 'parent' not in info(cluster, clone)
+        assert array.stop() == 0
+
+
+def main():
+    skip_without_store()
+    end_in_order()
+    cases = {case.__name__: case for case in (broken,)}
+    cases[sys.argv[1]]()
+    print('ok', sys.argv[1])
+
+
+if __name__ == '__main__':
+    main()
