@@ -213,7 +213,9 @@ void scsi_remote_execute(struct scsi_target *t, struct scsi_remote *r)
 		return;
 	}
 	row = scsi_command_find(r->cdb, &opcode_known);
-	if (!row || !(row->flags & CMD_OWNER) || row->direction != r->direction) {
+	/* One that asks for no data, or has none (a length of 0), has no direction either. */
+	if (!row || !(row->flags & CMD_OWNER) ||
+		(r->direction != SCSI_NONE && row->direction != r->direction)) {
 		refuse(r, -EINVAL);
 		return;
 	}
