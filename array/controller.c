@@ -102,12 +102,12 @@ static int record(
 	return c->building_err;
 }
 
-static int disk(void *arg, uint64_t id, uint64_t size_bytes)
+static int disk(void *arg, uint64_t id, uint64_t size_bytes, uint64_t data)
 {
 	struct controller *c = arg;
 
 	if (!c->building_err)
-		c->building_err = snapshot_disk(c->building, id, size_bytes);
+		c->building_err = snapshot_disk(c->building, id, size_bytes, data);
 	return c->building_err;
 }
 

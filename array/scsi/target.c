@@ -224,6 +224,13 @@ void scsi_nexus_destroy(struct scsi_nexus *n)
 	scsi_nexus_put(n);
 }
 
+static uint64_t data_of(const struct lun *lun)
+{
+	const struct store_ops *ops = lun->disk ? lun->disk->store->ops : NULL;
+
+	return ops && ops->disk_data ? ops->disk_data(lun->disk) : 0;
+}
+
 /* What n's initiator has to be told: what it was not told yet, and what is different from now on. */
 static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *old)
 {
@@ -245,6 +252,10 @@ static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *ol
 			scsi_attention_set(n, i, ATTENTION_ACCESS_STATE);
 		if (same && before->size_bytes != now->size_bytes)
 			scsi_attention_set(n, i, ATTENTION_CAPACITY);
+		if (same && data_of(before) != data_of(now)) /* a resync */
+			scsi_attention_set(n, i, ATTENTION_MEDIUM_CHANGED);
+		if (same && before->locked != now->locked)
+			scsi_attention_set(n, i, ATTENTION_MODE_PARAMETERS);
 		if (same && s && s->legacy_holder == old) /* it ends with the nexus */
 			scsi_attention_set(n, i, ATTENTION_RESERVATIONS_RELEASED);
 	}

@@ -14,7 +14,7 @@ struct record {
 
 struct disk {
 	struct store_disk base;
-	uint64_t id, size_bytes;
+	uint64_t id, size_bytes, data;
 };
 
 struct snapshot {
@@ -92,15 +92,16 @@ int snapshot_record(struct snapshot *s, enum store_table table, const void *key,
 	return 0;
 }
 
-int snapshot_disk(struct snapshot *s, uint64_t id, uint64_t size_bytes)
+int snapshot_disk(struct snapshot *s, uint64_t id, uint64_t size_bytes, uint64_t data)
 {
-	uint64_t both[2] = {id, size_bytes};
+	uint64_t all[3] = {id, size_bytes, data};
 
 	if (!grow((void **)&s->disks, s->disk_count, &s->disk_room, sizeof(s->disks[0])))
 		return -ENOMEM;
-	s->disks[s->disk_count++] = (struct disk){.base.store = &s->base, .id = id, .size_bytes = size_bytes};
+	s->disks[s->disk_count++] =
+		(struct disk){.base.store = &s->base, .id = id, .size_bytes = size_bytes, .data = data};
 	s->sorted = false;
-	s->sum += spread(hash(1, both, sizeof(both)));
+	s->sum += spread(hash(1, all, sizeof(all)));
 	return 0;
 }
 
@@ -166,6 +167,11 @@ static uint64_t disk_id(const struct store_disk *d)
 static uint64_t disk_size(const struct store_disk *d)
 {
 	return ((const struct disk *)d)->size_bytes;
+}
+
+static uint64_t disk_data(const struct store_disk *d)
+{
+	return ((const struct disk *)d)->data;
 }
 
 static uint64_t disk_used(const struct store_disk *d)
@@ -300,6 +306,7 @@ static const struct store_ops ops = {
 	.disk_id = disk_id,
 	.disk_size = disk_size,
 	.disk_used = disk_used,
+	.disk_data = disk_data,
 	.submit = submit,
 	.txn_begin = txn_begin,
 	.txn_put = txn_put,

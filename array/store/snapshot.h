@@ -16,7 +16,7 @@ struct snapshot *snapshot_new(struct reactor *reactor); /* NULL: no memory */
 /* Each record comes once. -ENOMEM, -EMSGSIZE. */
 int snapshot_record(struct snapshot *s, enum store_table table, const void *key, size_t key_len,
 	const void *value, size_t value_len);
-int snapshot_disk(struct snapshot *s, uint64_t id, uint64_t size_bytes);
+int snapshot_disk(struct snapshot *s, uint64_t id, uint64_t size_bytes, uint64_t data);
 /* The same for two that say the same, in whatever order. META does not count: beside the array's id, which never changes, it has
  * what goes on at its owner. */
 uint64_t snapshot_digest(const struct snapshot *s);

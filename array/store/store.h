@@ -234,6 +234,8 @@ struct store_ops {
 	uint64_t (*disk_id)(const struct store_disk *d);
 	uint64_t (*disk_size)(const struct store_disk *d); /* bytes */
 	uint64_t (*disk_used)(const struct store_disk *d); /* bytes that this disk alone holds; an estimate */
+	/* Which data it has: a number that rises with each repoint. NULL where an array has one controller. */
+	uint64_t (*disk_data)(const struct store_disk *d);
 	/* The disk may go meanwhile. NULL where it cannot be told. */
 	void (*account)(struct store_account *a);
 	/* Both NULL where nobody sees disks. place: by which name they do; the next repoint changes it. label: shows them what the

@@ -26,6 +26,7 @@ LEASE_S = 15  # far longer than a takeover and what is asked after it, on a busy
 STATES = ('begun', 'added', 'armed', 'committed', 'kept', 'mapped', 'deleted')
 IN_FLIGHT = 4     # commits at a time: one is made, others wait for their turn
 FLIGHT_S = 0.5    # about as long as they take together
+REPLACED = (6, 0x2800)
 REMOVING, PARENT = 3, 4  # why an image is in Ceph's trash
 LARGE = '2T'      # its flatten takes longer than an owner may take
 
@@ -315,6 +316,7 @@ def a_resync(how, owner, other, cluster, dice):
     print(f'{how.name}: {time.monotonic() - begun:.1f} s', flush=True)
     values = {number_of(theirs.read(1, place)) for place in places}
     assert values in ({1000}, {2000}), values
+    assert (REPLACED in theirs.attentions) == (values == {1000}), theirs.attentions
     channel = Channel(theirs)
     channel.ask('resync-state', 'not found', job=job)
     fill(theirs, 1, 3000, places)

@@ -280,8 +280,9 @@ int rbd_catalogue_flats(
 }
 
 struct disks_arg {
-	int (*each)(void *arg, uint64_t id, uint64_t size_bytes);
+	int (*each)(void *arg, uint64_t id, uint64_t size_bytes, uint64_t data);
 	void *arg;
+	const char *array;
 };
 
 static int disks_each(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
@@ -293,13 +294,13 @@ static int disks_each(void *arg, const char *key, size_t key_len, const char *va
 	if (!rbd_disk_key_parse(key, key_len, &id) ||
 		!rbd_disk_value_parse(value, value_len, &size_bytes, image))
 		return -EUCLEAN;
-	return a->each(a->arg, id, size_bytes);
+	return a->each(a->arg, id, size_bytes, rbd_image_data(a->array, image));
 }
 
-int rbd_catalogue_disks(
-	struct rbd_store *s, int (*each)(void *arg, uint64_t id, uint64_t size_bytes), void *arg)
+int rbd_catalogue_disks(struct rbd_store *s,
+	int (*each)(void *arg, uint64_t id, uint64_t size_bytes, uint64_t data), void *arg)
 {
-	struct disks_arg a = {each, arg};
+	struct disks_arg a = {each, arg, s->array};
 
 	return records(s, "disk.", disks_each, &a);
 }

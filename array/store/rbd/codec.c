@@ -55,6 +55,13 @@ bool rbd_image_name_parse(const char *name, const char *array, uint64_t *id, uin
 	return p && !*p;
 }
 
+uint64_t rbd_image_data(const char *array, const char *name)
+{
+	uint64_t id, copy;
+
+	return rbd_image_name_parse(name, array, &id, &copy) ? copy : 0;
+}
+
 size_t rbd_record_key(char out[RBD_KEY_BYTES], unsigned table, const void *key, size_t key_len)
 {
 	out[0] = (char)('0' + table);

@@ -37,6 +37,8 @@
 void rbd_image_name(char out[RBD_IMAGE_NAME_BYTES], const char *array, uint64_t id, uint64_t copy);
 /* Whether it is such a name, and of which disk. */
 bool rbd_image_name_parse(const char *name, const char *array, uint64_t *id, uint64_t *copy);
+/* Which data a disk has whose image has that name (store_ops.disk_data). */
+uint64_t rbd_image_data(const char *array, const char *name);
 
 size_t rbd_record_key(char out[RBD_KEY_BYTES], unsigned table, const void *key, size_t key_len);
 void rbd_disk_key(char out[32], uint64_t id);

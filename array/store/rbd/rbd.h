@@ -145,8 +145,8 @@ int rbd_catalogue_iterate(struct store *s, enum store_table table,
 int rbd_catalogue_flats(
 	struct rbd_store *s, int (*each)(void *arg, const char *image, const char *id), void *arg);
 /* Each disk record. Blocks. */
-int rbd_catalogue_disks(
-	struct rbd_store *s, int (*each)(void *arg, uint64_t id, uint64_t size_bytes), void *arg);
+int rbd_catalogue_disks(struct rbd_store *s,
+	int (*each)(void *arg, uint64_t id, uint64_t size_bytes, uint64_t data), void *arg);
 /* A header record; absent: "". Blocks. */
 int rbd_catalogue_header(rados_ioctx_t io, const char *object, const char *key, char *value, size_t size);
 /* A write operation that does nothing unless the epoch is `epoch`. */

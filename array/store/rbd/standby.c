@@ -22,12 +22,12 @@ static int record(void *arg, const void *key, size_t key_len, const void *value,
 	return l->to->record(l->to->arg, l->table, key, key_len, value, value_len);
 }
 
-static int disk(void *arg, uint64_t id, uint64_t size_bytes)
+static int disk(void *arg, uint64_t id, uint64_t size_bytes, uint64_t data)
 {
 	struct looking *l = arg;
 
 	l->disks++;
-	return l->to->disk(l->to->arg, id, size_bytes);
+	return l->to->disk(l->to->arg, id, size_bytes, data);
 }
 
 struct marks {

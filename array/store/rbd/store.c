@@ -101,6 +101,11 @@ static uint64_t disk_size(const struct store_disk *d)
 	return rbd_disk_of(d)->size_bytes;
 }
 
+static uint64_t disk_data(const struct store_disk *d)
+{
+	return rbd_image_data(rbd_store_of(d->store)->array, rbd_disk_of(d)->image->name);
+}
+
 /* ---- the end: deletions stop, images are closed, the array is given back ---- */
 
 static void close_work(struct rbd_job *job)
@@ -201,6 +206,7 @@ const struct store_ops rbd_ops = {
 	.disk_id = disk_id,
 	.disk_size = disk_size,
 	.disk_used = rbd_disk_used,
+	.disk_data = disk_data,
 	.account = rbd_account,
 	.place = rbd_place,
 	.label = rbd_label,

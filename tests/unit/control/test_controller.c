@@ -88,7 +88,7 @@ static void look(const struct store_standby *s)
 	if (!err)
 		err = s->record(s->arg, STORE_TABLE_LUN, "k", 1, &value, sizeof(value));
 	if (!err)
-		err = s->disk(s->arg, 1, 512);
+		err = s->disk(s->arg, 1, 512, 0);
 	s->end(s->arg, err);
 	pthread_mutex_lock(&lock);
 	looks++;

@@ -35,7 +35,7 @@ static struct snapshot *take(struct harness *h)
 		assert_int_equal(ops->iterate(h->store, tables[i], copy_record, &c), 0);
 	}
 	for (struct lun *l = lun_next(h->array, NULL); l; l = lun_next(h->array, l))
-		assert_int_equal(snapshot_disk(c.to, ops->disk_id(l->disk), ops->disk_size(l->disk)), 0);
+		assert_int_equal(snapshot_disk(c.to, ops->disk_id(l->disk), ops->disk_size(l->disk), 0), 0);
 	return c.to;
 }
 
@@ -225,6 +225,7 @@ TEST(a_digest_tells_what_hosts_would_see)
 {
 	struct harness *h = *state;
 	struct snapshot *one, *two;
+	struct store_disk *disk;
 	uint64_t before;
 
 	populate(h);
@@ -253,8 +254,16 @@ TEST(a_digest_tells_what_hosts_would_see)
 	snapshot_free(two);
 	one = take(h);
 	assert_int_equal(snapshot_digest(one), before);
-	assert_int_equal(snapshot_disk(one, 999, MIB), 0);
+	assert_int_equal(snapshot_disk(one, 999, MIB, 0), 0);
 	assert_int_not_equal(snapshot_digest(one), before);
+	/* the same disk with other data, after a resync */
+	before = snapshot_digest(one);
+	snapshot_free(one);
+	one = take(h);
+	assert_int_equal(snapshot_disk(one, 999, MIB, 1), 0);
+	assert_int_not_equal(snapshot_digest(one), before);
+	assert_int_equal(snapshot_store(one)->ops->disk_open(snapshot_store(one), 999, &disk), 0);
+	assert_int_equal(snapshot_store(one)->ops->disk_data(disk), 1);
 	assert_int_equal(
 		snapshot_record(one, STORE_TABLE_LUN, "k", STORE_KEY_MAX_BYTES + 1, "", 0), -EMSGSIZE);
 	snapshot_free(one);

@@ -629,6 +629,45 @@ TEST(what_is_different_there_is_told)
 			l->scsi_free(l->scsi);
 }
 
+static uint64_t is_resynced(const struct store_disk *d)
+{
+	(void)d;
+	return 3;
+}
+
+TEST(other_data_and_a_lock_are_told)
+{
+	static const struct store_ops ops = {.disk_data = is_resynced};
+	static struct store store = {.ops = &ops};
+	static struct store_disk disk = {.store = &store};
+	static struct lun resynced, locked;
+	struct host *twin = fake_twin(0);
+
+	resynced = fake_luns[0].lun;
+	resynced.disk = &disk;
+	locked = fake_luns[1].lun;
+	locked.locked = true;
+	resynced.scsi = locked.scsi = NULL;
+	fake_map(twin, 1, &resynced);
+	fake_map(twin, 2, &locked);
+	fake_map(twin, 3, &fake_luns[2].lun);
+	fake_map(twin, 4, &fake_luns[3].lun);
+	rehome(&test_a, other);
+	expect_sense(run(a, 1, TUR, NO_DATA), 6, 0x2800);
+	expect_sense(run(a, 1, TUR, NO_DATA), 6, 0x2A06);
+	expect_sense(run(a, 1, TUR, NO_DATA), 2, 0x040B);
+	expect_sense(run(a, 2, TUR, NO_DATA), 6, 0x2A06);
+	expect_sense(run(a, 2, TUR, NO_DATA), 6, 0x2A01);
+	expect_sense(run(a, 2, TUR, NO_DATA), 2, 0x040B);
+	expect_sense(run(a, 3, TUR, NO_DATA), 6, 0x2A06);
+	expect_sense(run(a, 3, TUR, NO_DATA), 2, 0x040B);
+	scsi_nexus_destroy(test_a.nexus);
+	test_a.nexus = NULL;
+	for (struct lun *l = &resynced; l; l = l == &resynced ? &locked : NULL)
+		if (l->scsi)
+			l->scsi_free(l->scsi);
+}
+
 /* From one snapshot of the catalogue to the next: the access states are the same, and only what differs is told. */
 TEST(the_same_states_there_are_not_told)
 {
@@ -693,7 +732,8 @@ int main(void)
 		T(the_owner_carries_out_nothing_else),
 		T(a_host_that_is_revoked_is_so_for_the_other_controller),
 		T(a_session_goes_on_at_another_target), T(what_was_not_told_yet_is_told_there),
-		T(what_is_different_there_is_told), T(the_same_states_there_are_not_told),
+		T(what_is_different_there_is_told), T(other_data_and_a_lock_are_told),
+		T(the_same_states_there_are_not_told),
 		T(reservations_are_kept_for_the_other_controller), T(nobody_who_may_not_goes_on)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,7 @@ TEST(an_image_is_named_after_its_array_and_disk_and_only_such_a_name_is_the_arra
 	rbd_image_name(name, "a", 17, 23);
 	assert_string_equal(name, "a.lun-17.23");
 	assert_true(rbd_image_name_parse(name, "a", &id, &copy) && id == 17 && copy == 23);
+	assert_int_equal(rbd_image_data("a", name), 23);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		assert_false(rbd_image_name_parse(others[i], "a", &id, &copy));
 	/* An array whose name looks like an image of another one. */
