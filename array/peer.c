@@ -3,7 +3,8 @@
  * See peer.h.
  *
  * The caller numbers its calls, and says with each below which number all are over. An attempt is one question over the wire;
- * without an answer it is made again, with the same number, until the caller's patience ends. `maybe` is set once an attempt may
+ * without an answer it is made again, with the same number, until the caller's patience ends; and one that does not end by then, for
+ * its store does not reach Ceph, is waited for no longer. `maybe` is set once an attempt may
  * have arrived; such a call is not sent to the owner of another epoch, which knows nothing of it.
  *
  * The one that is asked keeps, for each caller, the calls from its floor on: those that run, whose repetitions wait for the same
@@ -20,6 +21,7 @@
 
 #define ATTEMPT_MS       3000u
 #define AGAIN_MS         200u
+#define GRACE_MS         1000u /* after the patience, for an attempt that is under way */
 #define WINDOW           32u /* numbers from the floor on */
 #define CALLERS_MAX      4u
 #define WAITERS_MAX      8u
@@ -105,6 +107,10 @@ static void again_fired(struct reactor_timer *t)
 {
 	struct peer_call *c = container_of(t, struct peer_call, again);
 
+	if (c->attempt) {
+		c->maybe = true;
+		c->over = -ETIMEDOUT;
+	}
 	if (c->over)
 		call_end(c, c->over, NULL, 0);
 	else
@@ -201,10 +207,12 @@ static void attempt(struct peer_call *c)
 	}
 	c->epoch = epoch;
 	c->attempt = encode(c);
-	if (!c->attempt)
+	if (!c->attempt) {
 		call_fail(c, -EAGAIN);
-	else
-		p->wire->ops->ask(p->wire, &c->attempt->ask);
+		return;
+	}
+	reactor_timer_arm(p->options.reactor, &c->again, (c->until_ns - now_ns(p)) / NS_A_MS + GRACE_MS);
+	p->wire->ops->ask(p->wire, &c->attempt->ask);
 }
 
 static void pump(struct peer *p)

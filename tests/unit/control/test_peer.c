@@ -249,6 +249,24 @@ TEST(patience_ends_and_says_whether_it_may_have_been_carried_out)
 	assert_int_equal(served, 1);
 }
 
+/* A store that does not reach Ceph waits for it without a bound, and so does not say that nobody answers. */
+TEST(a_question_that_does_not_end_is_waited_for_no_longer)
+{
+	struct call k, next;
+
+	serve_waits = true;
+	begin(&k, standby.peer, "a", 1, 1);
+	assert_int_equal(await(&k), -ETIMEDOUT);
+	assert_int_equal(standby.asks, 1);
+	/* its answer, in the end, is nobody's; others get theirs */
+	serve_waits = false;
+	begin(&next, standby.peer, "b", 1, 60000);
+	peer_answer(waiting, 0, "c", 1);
+	assert_int_equal(await(&next), 0);
+	assert_int_equal(next.first, 'b');
+	assert_int_equal(served, 2);
+}
+
 /* Neither does it carry out what is asked of another epoch, nor while its lease is out. */
 TEST(one_that_has_been_replaced_is_not_believed)
 {
@@ -529,6 +547,7 @@ int main(void)
 		T(many_are_under_way_at_a_time_and_each_gets_its_own_answer),
 		T(without_an_owner_a_call_ends_at_once),
 		T(patience_ends_and_says_whether_it_may_have_been_carried_out),
+		T(a_question_that_does_not_end_is_waited_for_no_longer),
 		T(one_that_has_been_replaced_is_not_believed), T(a_call_is_not_repeated_at_another_owner),
 		T(a_takeover_ends_what_is_under_way), T(another_process_is_another_caller),
 		T(foreign_bytes_are_refused), T(a_caller_cannot_have_more_kept_than_its_window),
