@@ -22,7 +22,7 @@
 #define ATTEMPT_MS       3000u
 #define AGAIN_MS         200u
 #define GRACE_MS         1000u /* after the patience, for an attempt that is under way */
-#define WINDOW           32u /* numbers from the floor on */
+#define WINDOW           32u   /* numbers from the floor on */
 #define CALLERS_MAX      4u
 #define WAITERS_MAX      8u
 #define PING_MS          20000u

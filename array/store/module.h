@@ -38,7 +38,8 @@ struct store_standby {
 	void (*begin)(void *arg);
 	int (*record)(void *arg, unsigned table, const void *key, size_t key_len, const void *value,
 		size_t value_len);
-	int (*disk)(void *arg, uint64_t id, uint64_t size_bytes, uint64_t data); /* data: store_ops.disk_data */
+	int (*disk)(
+		void *arg, uint64_t id, uint64_t size_bytes, uint64_t data); /* data: store_ops.disk_data */
 	void (*end)(void *arg, int err);
 	/* The array was given back, and nobody has it. False: not this one, for now. NULL: at once. */
 	bool (*may_take)(void *arg);

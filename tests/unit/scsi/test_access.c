@@ -361,8 +361,8 @@ TEST(there_is_one_set_of_mode_pages)
 /* A length of 0 is no error (SPC-4 4.2.5.6): as at the owner. */
 TEST(an_owner_is_asked_without_data_too)
 {
-	static const uint8_t cdbs[][10] = {{0x1A, 8, 0x3F}, {0x5A, 8, 0x3F}, {0x15, 0x10}, {0x55, 0x10}, {0x4D, 0, 0x40},
-		{0x5E, 0}, {0x5E, 1}, {0x5E, 2}, {0x5E, 3}};
+	static const uint8_t cdbs[][10] = {{0x1A, 8, 0x3F}, {0x5A, 8, 0x3F}, {0x15, 0x10}, {0x55, 0x10},
+		{0x4D, 0, 0x40}, {0x5E, 0}, {0x5E, 1}, {0x5E, 2}, {0x5E, 3}};
 
 	for (size_t i = 0; i < sizeof(cdbs) / sizeof(cdbs[0]); i++) {
 		size_t len = cdbs[i][0] < 0x20 ? 6 : 10;
@@ -727,14 +727,13 @@ int main(void)
 		T(what_waits_when_the_state_changes_changes_nothing),
 		T(a_store_that_has_lost_the_array_is_in_transition),
 		T(a_registration_in_standby_is_that_ports_at_the_owner), T(there_is_one_set_of_mode_pages),
-		T(an_owner_is_asked_without_data_too),
-		T(the_owners_answer_may_take_its_time), T(an_owner_that_does_not_answer),
-		T(the_owner_carries_out_nothing_else),
+		T(an_owner_is_asked_without_data_too), T(the_owners_answer_may_take_its_time),
+		T(an_owner_that_does_not_answer), T(the_owner_carries_out_nothing_else),
 		T(a_host_that_is_revoked_is_so_for_the_other_controller),
 		T(a_session_goes_on_at_another_target), T(what_was_not_told_yet_is_told_there),
 		T(what_is_different_there_is_told), T(other_data_and_a_lock_are_told),
-		T(the_same_states_there_are_not_told),
-		T(reservations_are_kept_for_the_other_controller), T(nobody_who_may_not_goes_on)};
+		T(the_same_states_there_are_not_told), T(reservations_are_kept_for_the_other_controller),
+		T(nobody_who_may_not_goes_on)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
