@@ -180,7 +180,7 @@ def images():
 
 def arrays():
     """Arrays whose names begin like another's image, in one pool: what one sweeps at its start is its own. The pool need not be marked
-    as RBD's. One whose records somebody has cleared ends, starts no more, and deletes nothing."""
+    as RBD's. One whose records somebody has cleared ends, starts no more, and deletes nothing; nor does a new one of its name."""
     with Cluster() as cluster:
         cluster.ceph('osd', 'pool', 'application', 'disable', cluster.pool, 'rbd', '--yes-i-really-mean-it')
         made = []
@@ -209,6 +209,10 @@ def arrays():
                 raise AssertionError('it started')
             except RuntimeError as failure:
                 assert 'umbra.x) is damaged' in str(failure), failure
+            assert sorted(cluster.images()) == before
+            cluster.rados('rm', 'umbra.x')
+            done = run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf, '--array', 'x', check=False)
+            assert done.returncode == 1 and 'x.lun-1' in done.stderr and '--array' in done.stderr, done
             assert sorted(cluster.images()) == before
             for array in made[1:]:
                 assert array.alive() and array.stop() == 0, array.log()

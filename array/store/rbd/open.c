@@ -22,10 +22,37 @@ static const char *array_of(const struct store_module_options *o)
 	return o->array ? o->array : STORE_MODULE_ARRAY;
 }
 
+struct left {
+	const char *array;
+	char image[RBD_IMAGE_NAME_BYTES];
+};
+
+static int left_find(void *arg, const char *name)
+{
+	struct left *l = arg;
+	uint64_t id, copy;
+
+	if (!rbd_image_name_parse(name, l->array, &id, &copy))
+		return 0;
+	snprintf(l->image, sizeof(l->image), "%s", name);
+	return 1;
+}
+
+/* 1: the pool has images of such an array, and no records of it: they were lost, and a new array's first start would delete the images. */
+static int left_alone(struct rbd_cluster *c, const char *object, struct left *l)
+{
+	uint64_t size;
+	time_t when;
+	int err = rados_stat(c->io, object, &size, &when);
+
+	return err == -ENOENT ? rbd_images_each(c->io, left_find, l) : err < 0 ? err : 0;
+}
+
 int rbd_module_create(const struct store_module_options *o, struct fault *f)
 {
 	struct rbd_cluster c;
 	struct fault why = {0};
+	struct left left = {.array = array_of(o)};
 	char object[80];
 	int err = object_name(object, array_of(o), f);
 
@@ -33,7 +60,16 @@ int rbd_module_create(const struct store_module_options *o, struct fault *f)
 		err = rbd_cluster_connect(&c, o, f);
 	if (err)
 		return err;
-	err = rbd_catalogue_create(&c, object, &why);
+	err = left_alone(&c, object, &left);
+	if (err == 1)
+		err = fault_set(&why, -ENOTEMPTY,
+			"the pool %s has no records of an array named %s, but images (%s), which the new array would delete as "
+			"nobody's: choose another name (--array), or rename or delete them (rbd ls)",
+			o->ceph_pool, left.array, left.image);
+	else if (err < 0)
+		rbd_open_fault(&why, err, o, "list the pool's images");
+	else
+		err = rbd_catalogue_create(&c, object, &why);
 	rbd_cluster_close(&c);
 	if (err == -EEXIST)
 		return fault_set(f, err, "the pool %s holds an array named %s already: choose another name",

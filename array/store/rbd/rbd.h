@@ -398,6 +398,8 @@ bool rbd_reclaim(struct rbd_store *s, const char *image, bool recorded, rbd_imag
 void rbd_reclaim_parked(struct rbd_store *s); /* an image or a tie has gone: what hung on it may go, soon */
 /* Images of this array that nothing names, and what the catalogue says is to be deleted. Blocks. */
 int rbd_sweep(struct rbd_store *s);
+/* The pool's images, whoever's, until one does not return 0. Blocks. */
+int rbd_images_each(rados_ioctx_t io, int (*each)(void *arg, const char *name), void *arg);
 void rbd_reclaim_start(struct rbd_store *s); /* what the opening has found */
 bool rbd_reclaim_rest(struct store *s, bool rest);
 void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is left to the next opening */

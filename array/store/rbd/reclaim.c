@@ -425,7 +425,7 @@ static int sweep_trash(void *arg, const rbd_trash_image_info_t *entry)
 	return err;
 }
 
-static int sweep_images(struct sweep *w)
+int rbd_images_each(rados_ioctx_t io, int (*each)(void *arg, const char *name), void *arg)
 {
 	rbd_image_spec_t *images = NULL;
 	size_t count = 256;
@@ -436,17 +436,22 @@ static int sweep_images(struct sweep *w)
 		images = calloc(count, sizeof(images[0]));
 		if (!images)
 			return -ENOMEM;
-		err = rbd_list2(w->s->cluster.io, images, &count);
+		err = rbd_list2(io, images, &count);
 		count += err == -ERANGE ? 64 : 0;
 	} while (err == -ERANGE);
 	if (err >= 0) {
 		err = 0;
 		for (size_t i = 0; i < count && !err; i++)
-			err = sweep_one(w, images[i].name);
+			err = each(arg, images[i].name);
 		rbd_image_spec_list_cleanup(images, count);
 	}
 	free(images);
 	return err;
+}
+
+static int sweep_image(void *arg, const char *name)
+{
+	return sweep_one(arg, name);
 }
 
 static int names_of(struct sweep *w)
@@ -477,7 +482,7 @@ int rbd_sweep(struct rbd_store *s)
 
 	trash_make(s);
 	if (!err)
-		err = sweep_images(&w);
+		err = rbd_images_each(s->cluster.io, sweep_image, &w);
 	if (!err && w.found < w.disks.count)
 		rbd_notice(s,
 			"%zu images that the array's catalogue names are not in the pool: I/O on their LUNs fails",
