@@ -149,8 +149,9 @@ int rbd_cluster_connect(struct rbd_cluster *c, const struct store_module_options
 		err = rados_connect(c->rados);
 		if (err == -ENOENT || err == -EACCES || err == -EPERM)
 			fault_set(f, err,
-				"there is no key for client.%s on this machine, or the wrong one: put it into "
-				"/etc/ceph/ceph.client.%s.keyring, which umbrad's user must be able to read (ceph auth get client.%s)",
+				"there is no key for client.%s on this machine, or the wrong one, or it has no caps for the monitors: put it into "
+				"/etc/ceph/ceph.client.%s.keyring, which umbrad's user must be able to read (ceph auth get client.%s), and "
+				"give it mon 'profile rbd'",
 				user_of(o), user_of(o), user_of(o));
 		else if (err < 0)
 			err = rbd_open_fault(f, err, o, "connect");
@@ -188,6 +189,15 @@ int rbd_cluster_blocklist(struct rbd_cluster *c, const char *addresses)
 	free(copy);
 	/* From here on no OSD that has seen an operation of ours takes one of theirs. */
 	return err < 0 ? err : rados_wait_for_latest_osdmap(c->rados);
+}
+
+int rbd_cluster_may_blocklist(struct rbd_cluster *c)
+{
+	static const char *command =
+		"{\"prefix\": \"osd blocklist\", \"blocklistop\": \"add\", \"addr\": \"nobody/0\"}";
+	int err = rados_mon_command(c->rados, &command, 1, NULL, 0, NULL, NULL, NULL, NULL);
+
+	return err == -EACCES || err == -EPERM ? err : 0;
 }
 
 static uint64_t number_of(const json_t *object, const char *key)

@@ -212,7 +212,7 @@ static void open_work(struct rbd_job *job)
 
 static void settle(struct rbd_image *i);
 
-static const char *failure_words(int err)
+const char *rbd_failure_words(int err)
 {
 	switch (-err) {
 	case EROFS:
@@ -224,7 +224,7 @@ static const char *failure_words(int err)
 		return "it is smaller than its LUN: was it shrunk by hand?";
 	case EPERM:
 	case EACCES:
-		return "this client's rights were taken away (ceph auth get)";
+		return "this client has not the rights for it, or not any more: osd 'profile rbd pool=POOL' (ceph auth get, ceph auth caps)";
 	default:
 		return strerror(-err);
 	}
@@ -238,7 +238,7 @@ static void failure_tell(struct rbd_image *i)
 	if (i->told_ms && now_ms - i->told_ms < TOLD_MS)
 		return;
 	i->told_ms = now_ms;
-	rbd_notice(i->s, "the image %s cannot be opened: %s", i->name, failure_words(i->err));
+	rbd_notice(i->s, "the image %s cannot be opened: %s", i->name, rbd_failure_words(i->err));
 }
 
 static void setting_tell(struct rbd_image *i)

@@ -109,6 +109,16 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	return s;
 }
 
+/* Not only when the array is to be taken from one that is gone, which would be too late. */
+static void look_at_rights(struct rbd_store *s, const struct store_module_options *o)
+{
+	if (rbd_cluster_may_blocklist(&s->cluster))
+		rbd_notice(s,
+			"Ceph does not allow client.%s to lock out an umbrad that is gone (ceph osd blocklist), and without that nobody "
+			"can take the array over: give it the caps mon 'profile rbd' (ceph auth caps)",
+			o->client_id && *o->client_id ? o->client_id : "admin");
+}
+
 static int take(struct rbd_store *s, const struct store_module_options *o, struct fault *f)
 {
 	int err = rbd_lease_take(s, o, f);
@@ -182,8 +192,10 @@ int rbd_module_open(
 	err = rbd_workers_start(&s->workers, r);
 	if (err)
 		fault_set(f, err, FAULT_NO_MEMORY);
-	else
+	else {
+		look_at_rights(s, o);
 		err = take(s, o, f);
+	}
 	if (err) {
 		give_up(s);
 		return err;

@@ -53,6 +53,8 @@ int rbd_cluster_connect(
 void rbd_cluster_close(struct rbd_cluster *c);                                         /* blocks */
 /* No client at one of these addresses (separated by blanks) can write to the cluster any more. Blocks. */
 int rbd_cluster_blocklist(struct rbd_cluster *c, const char *addresses);
+/* 0; -EACCES, -EPERM: it would not be allowed to. Asks to lock out what is no address: the monitors look at the right first. Blocks. */
+int rbd_cluster_may_blocklist(struct rbd_cluster *c);
 /* How full the pool is, as the monitors know it. Without a manager they do not know the bytes: 0. Blocks. */
 enum rbd_fullness {
 	RBD_ROOM,
@@ -263,6 +265,7 @@ void rbd_image_put(struct rbd_image *i);
 /* No disk has it any more. It is deleted; `recorded`: the catalogue says that it is to be, and that goes then, too. */
 void rbd_image_retire(struct rbd_image *i, bool recorded, uint64_t used_bytes);
 void rbd_image_close(struct rbd_image *i); /* the store ends; frees it */
+const char *rbd_failure_words(int err);    /* what an image's errno is to the administrator */
 /* As rbd_open, also where a parent goes, or has gone, that nothing is needed of. Blocks. */
 int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle);
 /* -ENOENT: no image has this name, but perhaps one in the trash. Blocks. */

@@ -555,7 +555,7 @@ static void step_done(struct rbd_job *job)
 		rbd_room_refresh(p->t->s);
 	else if (p->err < 0 && p->err != -ESHUTDOWN)
 		rbd_notice(p->t->s, "the image %s cannot be made ready: %s",
-			(p->image ? p->image : p->disk->image)->name, strerror(-p->err));
+			(p->image ? p->image : p->disk->image)->name, rbd_failure_words(p->err));
 	step_ended(p->t, p->err < 0 ? rbd_err(p->err) : 0);
 }
 
