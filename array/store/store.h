@@ -300,6 +300,9 @@ struct store_ops {
 	void (*hydrate)(struct store_hydration *h);        /* done may be called from inside */
 	void (*hydrate_cancel)(struct store_hydration *h); /* done is called soon, perhaps with 0 */
 	bool clones;                                       /* STORE_CLONE is offered */
+	/* A copy of the disk would have so many disks above it that it is slow to use, and is to be hydrated; as far as is known. NULL:
+	 * it never has. */
+	bool (*copies_deep)(const struct store_disk *d);
 
 	/* ---- room for the ends of disks. NULL where the store cannot become full. */
 

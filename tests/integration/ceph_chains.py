@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""LUNs whose images have many parents, of which one far up is not there. librbd asks each level ten times and so would never come to
-an end: umbrad does not ask it, tells what is wrong at once, and mends what can be mended.
+"""LUNs whose images have many parents. One far up may not be there: librbd asks each level ten times and so would never come to
+an end; umbrad does not ask it, tells what is wrong at once, and mends what can be mended. And umbrad lets none have too many.
 
 usage: ceph_chains.py CASE"""
 import json
@@ -16,6 +16,7 @@ from umbra_initiator import ScsiError, Session  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 LEVELS = 8
+PARENTS_MAX = 8  # of an image; more are for a while
 NO_ANSWER_S = 120
 
 
@@ -97,10 +98,86 @@ def broken():
         assert array.stop() == 0
 
 
+def parents(cluster, image):
+    """How many there are."""
+    found, about = 0, info(cluster, image)
+    while 'parent' in about:
+        found += 1
+        about = json.loads(cluster.rbd('info', '--format', 'json', '-p', cluster.pool, '--image-id', about['parent']['id']).stdout)
+    return found
+
+
+def image_of(array, lun):
+    return array.ctl('lun', 'show', lun)['image'].split('/')[1]
+
+
+def hydrates(array, lun):
+    return array.ctl('lun', 'show', lun).get('hydration') in ('running', 'waiting')
+
+
+def taken_back(array, number):
+    """A copy of the LUN, which the LUN becomes."""
+    (member,) = array.ctl('set', 'create', f's{number}', 'data')['members']
+    array.ctl('shadow', 'resync', member['shadow_id'], 'data')
+    return member['shadow_id']
+
+
+def bounded():
+    """A LUN that becomes one of its copies again and again, and one that is a copy's copy's copy, share nothing with the others when
+    there are too many of them, also over a death; and what all of them hold is right."""
+    with Cluster() as cluster, Array({'copysets': {'hydrate_rate': '1M'}}, ceph=cluster) as array:
+        array.add_host('h1', 'iqn.2026-01.test:h1', secret='secret-of-h1-')
+        array.ctl('lun', 'create', 'data', '--size', '16M')
+        array.ctl('map', 'data', 'h1', '--number', '1')
+        want, copies = {}, {}
+
+        def holds(session, number, blocks):
+            for lba, value in blocks.items():
+                assert session.read(number, lba, 1) == block(value), (number, lba, value)
+
+        with Session(array, 'h1') as session:
+            for number in range(3):
+                for lba in (0, 9000 + number, 18000, 27000 + number):
+                    session.write(1, lba, block(100 * number + lba))
+                    want[lba] = 100 * number + lba
+                copies[taken_back(array, number)] = dict(want)
+                holds(session, 1, want)
+        assert hydrates(array, 'data') and parents(cluster, image_of(array, 'data')) > PARENTS_MAX
+        array.kill9()
+        del array.config['copysets']['hydrate_rate']
+        array.write_config()
+        array.start()
+        wait_until('it shares nothing', lambda: not hydrates(array, 'data'))
+        assert parents(cluster, image_of(array, 'data')) == 0
+        with Session(array, 'h1') as session:
+            for number in range(3, 9):
+                session.write(1, 50 + number, block(number))
+                want[50 + number] = number
+                shadow = taken_back(array, number)
+                wait_until('it has few parents', lambda: not hydrates(array, 'data'))
+                holds(session, 1, want)
+                array.ctl('shadow', 'delete', shadow)
+            assert parents(cluster, image_of(array, 'data')) <= PARENTS_MAX
+            for number, (shadow, blocks) in enumerate(copies.items(), 2):
+                array.ctl('shadow', 'map', shadow, 'h1', '--number', str(number))
+                holds(session, number, blocks)
+            lun, number = 'data', 0
+            while number < PARENTS_MAX + 2:
+                (member,) = array.ctl('set', 'create', f'b{number}', lun)['members']
+                lun, number = member['shadow_id'], number + 1
+                array.ctl('shadow', 'break', lun)
+                wait_until('it has few parents', lambda: not hydrates(array, lun))
+            assert parents(cluster, image_of(array, lun)) <= PARENTS_MAX
+            array.ctl('map', lun, 'h1', '--number', '9')
+            holds(session, 9, want)
+        assert 'is full' in array.text('events')
+        assert array.stop() == 0
+
+
 def main():
     skip_without_store()
     end_in_order()
-    cases = {case.__name__: case for case in (broken,)}
+    cases = {case.__name__: case for case in (broken, bounded)}
     cases[sys.argv[1]]()
     print('ok', sys.argv[1])
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Plex copies are made independent of their originals in the background: at most hydrations_max at a time,
- * the others wait in a queue.
+ * the others wait in a queue. So are ordinary LUNs that resyncs and breaks have put behind too many disks.
  *
  * Invariants:
  * - A LUN hydrates only while lun->hydration is RUNS, its set is kept, and nobody deletes or resyncs it. Who
@@ -24,6 +24,7 @@ struct lun_plex {
 	struct lun_box *box;
 	struct store_hydration h;
 	bool active, storing; /* the store works on it; its record is being changed */
+	bool anew;            /* what is being stored is not of the disk that it has now */
 	uint64_t told_bytes;  /* of passed_bytes, that it takes room */
 	int told_err;         /* the last error that became an event */
 	struct reactor_timer retry;
@@ -110,6 +111,25 @@ void lun_hydration_kick(struct lun *lun)
 	row_wake(p->array);
 }
 
+bool lun_hydration_deep(const struct store_disk *disk)
+{
+	const struct store_ops *ops = disk->store->ops;
+
+	return ops->hydrate && ops->copies_deep && ops->copies_deep(disk);
+}
+
+/* Without memory it is wanted again with the LUN's next copy. */
+void lun_hydration_want(struct lun *lun)
+{
+	struct lun_box *b = lun_box_of(lun);
+
+	if (!b->plex && lun_hydration_prepare(b))
+		return;
+	b->plex->anew = b->plex->storing;
+	lun->hydration = LUN_HYDRATION_RUNS;
+	lun_hydration_kick(lun);
+}
+
 void lun_hydration_halt(struct lun *lun, struct array_drain *d)
 {
 	struct lun_plex *p = lun_box_of(lun)->plex;
@@ -146,7 +166,8 @@ static int full_check(struct change *c)
 	if (lun->gone)
 		return fault_set(
 			&c->fault, -ENODEV, "LUN %s is being deleted: nothing is left to do", lun->name);
-	return lun->hydration == LUN_HYDRATION_NONE; /* a resync has come first */
+	return lun->hydration == LUN_HYDRATION_NONE ||
+	       lun_box_of(lun)->plex->anew; /* a resync has come first */
 }
 
 static enum lun_hydration full_state(const struct lun *lun)
@@ -184,6 +205,11 @@ static void full_end(struct change *c, int err)
 	struct lun_plex *p = lun_box_of(lun)->plex;
 
 	p->storing = false;
+	if (p->anew) {
+		p->anew = false;
+		lun_hydration_kick(lun);
+		return;
+	}
 	if (lun->gone || lun->hydration == LUN_HYDRATION_NONE)
 		return;
 	if (err) {

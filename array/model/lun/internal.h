@@ -177,6 +177,9 @@ int lun_hydration_prepare(struct lun_box *b); /* of a LUN with something to hydr
 void lun_hydration_free(struct lun_box *b);
 /* Tries to begin: the set has been kept, or what was in the way has ended. */
 void lun_hydration_kick(struct lun *lun);
+/* Whether an ordinary LUN whose disk is a copy of this one is to hydrate, for it has too many others above it. */
+bool lun_hydration_deep(const struct store_disk *disk);
+void lun_hydration_want(struct lun *lun); /* such a LUN: from now on it is to */
 /* Calls back when the store no longer works on it, perhaps from inside. */
 void lun_hydration_halt(struct lun *lun, struct array_drain *d);
 /* Ends those that run and begins no more. `stopped` may be called from inside. */

@@ -32,9 +32,10 @@ struct lun {
 	enum up_copy_kind copy_kind; /* of a shadow LUN */
 	uint32_t notified;           /* of a shadow LUN: UP_NOTIFY_… that its hosts told, UP_NOTED_… */
 	/* From keep on, a plex copy is made independent of its original in the background. Neither a restart
-	 * nor a break ends that; after a break the end is NONE instead of FULL. */
+	 * nor a break ends that; after a break the end is NONE instead of FULL. So is an ordinary LUN that has too many
+	 * disks above it (store_ops.copies_deep). */
 	enum lun_hydration {
-		LUN_HYDRATION_NONE, /* not a plex copy */
+		LUN_HYDRATION_NONE, /* it is to share what it shares */
 		LUN_HYDRATION_RUNS,
 		LUN_HYDRATION_WAITS, /* stopped by an error (an event said which); it is tried again */
 		LUN_HYDRATION_FULL,  /* shares nothing with the original */

@@ -49,6 +49,7 @@ struct resync_change {
 	struct lun *shadow, *target; /* held */
 	struct resync_cut *cut;      /* as long as the change owns it; NULL once the store has it */
 	bool marked;                 /* target->resyncing is this job's */
+	bool deep;                   /* the target is to hydrate */
 	/* of one that mends */
 	bool prelude; /* it is not submitted yet */
 	struct array_call image_call;
@@ -192,6 +193,8 @@ static void resync_end(struct change *c, int err)
 	resized = target->size_bytes != op->shadow->size_bytes;
 	target->size_bytes = op->shadow->size_bytes;
 	target->hydration = LUN_HYDRATION_NONE;
+	if (op->deep)
+		lun_hydration_want(target);
 	target_unmark(op);
 	if (op->job->view.note[0])
 		job_event(op->job, ARRAY_EVENT_INFO, "has mended the partition table", op->job->view.note);
@@ -271,7 +274,8 @@ static int cut_build(struct resync_cut *k, struct store_txn *t)
 		err = k->disk->store->ops->txn_disk_repoint(t, &k->cut, 0, op->target->disk);
 	lun_record_of(op->target, &r);
 	r.size_bytes = op->shadow->size_bytes;
-	r.hydration = LUN_HYDRATION_NONE;
+	op->deep = lun_hydration_deep(k->disk);
+	r.hydration = op->deep ? LUN_HYDRATION_RUNS : LUN_HYDRATION_NONE;
 	return err ? err : lun_record_put(k->array, t, &r);
 }
 

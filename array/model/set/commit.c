@@ -206,6 +206,18 @@ static void shadows_attach(struct commit *c, bool link)
 	}
 }
 
+/* Where nobody knew it before: the store knows it of a disk that was used. */
+static void originals_hydrate(struct set *s)
+{
+	for (unsigned i = 0; i < s->member_count; i++) {
+		struct lun *lun = s->sides[i].original;
+
+		if (lun && lun->kind == LUN_ORDINARY && lun->hydration == LUN_HYDRATION_NONE &&
+			lun_hydration_deep(lun->disk))
+			lun_hydration_want(lun);
+	}
+}
+
 static void commit_done(struct commit *c)
 {
 	struct set *s = c->s;
@@ -216,6 +228,7 @@ static void commit_done(struct commit *c)
 	shadows_attach(c, true);
 	set_reserve_join(s);
 	commit_leave(c);
+	originals_hydrate(s);
 	set_enter(s, UP_SET_COMMITTED);
 	array_event_tell(s->array, ARRAY_EVENT_INFO, "set",
 		"copy set %s committed: %u LUN(s), window %llu us, durable after %llu us",

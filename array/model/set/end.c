@@ -16,7 +16,7 @@ struct end_change {
 	struct lun_recycled *bin; /* what it becomes, NULL: nothing */
 	/* of a break that mends */
 	struct lun_marks *marks;
-	bool gated;
+	bool gated, deep; /* deep: it is to hydrate */
 	int mend_err;
 };
 
@@ -215,9 +215,10 @@ static bool break_drain(struct change *c, unsigned index)
 
 static int break_build(struct change *c, struct store_txn *t)
 {
-	struct lun *lun = container_of(c, struct end_change, c)->lun;
+	struct end_change *op = container_of(c, struct end_change, c);
+	struct lun *lun = op->lun;
 	struct lun_record r;
-	int err = container_of(c, struct end_change, c)->mend_err;
+	int err = op->mend_err;
 
 	if (err)
 		return array_store_fault(&c->fault, err,
@@ -230,6 +231,9 @@ static int break_build(struct change *c, struct store_txn *t)
 	r.notified = 0;
 	if (r.hydration == LUN_HYDRATION_FULL)
 		r.hydration = LUN_HYDRATION_NONE;
+	else if (r.hydration == LUN_HYDRATION_NONE && lun_hydration_deep(lun->disk))
+		r.hydration = LUN_HYDRATION_RUNS;
+	op->deep = r.hydration == LUN_HYDRATION_RUNS;
 	return err ? err : lun_record_put(c->array, t, &r);
 }
 
@@ -258,6 +262,8 @@ static void break_end(struct change *c, int err)
 	lun->notified = 0;
 	if (lun->hydration == LUN_HYDRATION_FULL)
 		lun->hydration = LUN_HYDRATION_NONE;
+	else if (lun->hydration == LUN_HYDRATION_NONE && op->deep)
+		lun_hydration_want(lun);
 	lun_label_due(lun);
 }
 

@@ -23,6 +23,9 @@
 #define BATCH    8u
 #define SLICE_MS 100u
 
+/* librbd opens them all with an image: some milliseconds for each, and memory. Reads pass over those that have nothing there. */
+#define PARENTS_MAX 8u
+
 struct rbd_hydration {
 	struct store_hydration *h;
 	struct rbd_store *s;
@@ -271,6 +274,9 @@ static void end(struct rbd_hydration *y, int err)
 	struct rbd_store *s = y->s;
 	struct store_hydration *h = y->h;
 
+	if (!err) /* what hung on it has fewer parents now, too: the next cut looks */
+		list_for_each (n, &s->images)
+			container_of(n, struct rbd_image, link)->parents = 0;
 	if (y->image)
 		rbd_image_put(y->image);
 	y->disk->hydration = NULL;
@@ -335,6 +341,11 @@ void rbd_hydrate(struct store_hydration *h)
 	s->busy++;
 	y->waiter.call = opened;
 	rbd_image_need(d->image, &y->waiter);
+}
+
+bool rbd_copies_deep(const struct store_disk *d)
+{
+	return rbd_disk_of(d)->image->parents >= PARENTS_MAX;
 }
 
 static void cancelled(struct reactor_deferred *deferred)

@@ -62,14 +62,13 @@ int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle)
 	const struct timespec pause = {.tv_nsec = 50 * 1000000L};
 
 	for (unsigned tries = 0;; tries++) {
-		int err = rbd_chain(s, image);
+		int parents = rbd_chain(s, image), err;
 
-		if (err >= 0)
-			err = rbd_open(s->cluster.io, image, handle, NULL);
-		else
-			return err;
+		if (parents < 0)
+			return parents;
+		err = rbd_open(s->cluster.io, image, handle, NULL);
 		if (err != -ENOENT || tries > OPEN_TRIES)
-			return err;
+			return err < 0 ? err : parents;
 		if (tries)
 			nanosleep(&pause, NULL);
 	}
@@ -193,6 +192,7 @@ static int open_once(struct rbd_image *i)
 
 	if (err < 0)
 		return err;
+	i->parents_found = (unsigned)err;
 	err = open_whole(i);
 	if (err)
 		rbd_close(i->handle);
@@ -268,6 +268,7 @@ static void open_done(struct rbd_job *job)
 		i->state = RBD_IMAGE_CLOSED;
 	} else {
 		i->state = RBD_IMAGE_OPEN;
+		i->parents = i->parents_found;
 		list_push_back(&s->images, &i->link);
 		setting_tell(i);
 	}

@@ -245,6 +245,7 @@ struct rbd_image {
 	enum rbd_image_state state;
 	rbd_image_t handle; /* when open: we have its exclusive lock */
 	uint64_t object_bytes, need_bytes;
+	unsigned parents; /* as many as it had when it was looked at last; 0: not known, too */
 	struct list waiters;
 	unsigned refs; /* of jobs and I/O that use the handle; the disk's own is not counted */
 	bool retired;  /* no disk has it any more: it is closed and deleted when nobody uses it */
@@ -254,6 +255,7 @@ struct rbd_image {
 	struct list_node link; /* of the store's open images */
 	struct rbd_job job;
 	int err;
+	unsigned parents_found;          /* of the worker */
 	uint64_t told_ms;                /* when it was told last that it cannot be opened; 0: never */
 	char setting[RBD_SETTING_BYTES]; /* that it was opened with, and must not have; or "" */
 };
@@ -266,7 +268,7 @@ void rbd_image_put(struct rbd_image *i);
 void rbd_image_retire(struct rbd_image *i, bool recorded, uint64_t used_bytes);
 void rbd_image_close(struct rbd_image *i); /* the store ends; frees it */
 const char *rbd_failure_words(int err);    /* what an image's errno is to the administrator */
-/* As rbd_open, also where a parent goes, or has gone, that nothing is needed of. Blocks. */
+/* As rbd_open, also where a parent goes, or has gone, that nothing is needed of. How many parents it has. Blocks. */
 int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle);
 /* -ENOENT: no image has this name, but perhaps one in the trash. Blocks. */
 int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES]);
@@ -358,7 +360,7 @@ struct rbd_cut_member {
 	struct rbd_waiter waiter;
 	struct rbd_job job;
 	bool referenced, taken;
-	int err;
+	int err, parents; /* parents: of the image, when the snapshot goes */
 };
 struct rbd_cut {
 	struct rbd_store *s;
@@ -410,6 +412,7 @@ void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is lef
 /* ---- hydrate.c ---- */
 void rbd_hydrate(struct store_hydration *h);
 void rbd_hydrate_cancel(struct store_hydration *h);
+bool rbd_copies_deep(const struct store_disk *d);
 /* The catalogue says that a flatten of this image was cut short. By its id: it may lie in the trash since. settle: its parent is no
  * more, or was cut off; arg: the store. cut: it is cut off. Both block. */
 int rbd_flat_settle(void *arg, const char *image, const char *id);

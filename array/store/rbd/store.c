@@ -227,6 +227,7 @@ const struct store_ops rbd_ops = {
 	.cut_drop = rbd_cut_drop,
 	.hydrate = rbd_hydrate,
 	.hydrate_cancel = rbd_hydrate_cancel,
+	.copies_deep = rbd_copies_deep,
 	.opens_lazily = true,
 	.reserve = rbd_reserve,
 	.reserve_join = rbd_reserve_join,

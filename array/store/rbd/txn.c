@@ -39,7 +39,8 @@ struct step {
 	uint64_t size_bytes;
 	struct rbd_waiter waiter;
 	struct rbd_job job;
-	bool made; /* the image may be there */
+	bool made;        /* the image may be there */
+	unsigned parents; /* of one that is a clone */
 	int err;
 };
 
@@ -503,6 +504,7 @@ static int image_clone(struct step *p)
 		err = rbd_chain(s, p->member->image->name);
 		if (err < 0)
 			break;
+		p->parents = (unsigned)err + 1;
 		err = rbd_clone3(
 			io, p->member->image->name, p->member->cut->snap, io, p->image->name, options);
 		if (err == -ENOENT && cut_was_full(p->member))
@@ -551,6 +553,8 @@ static void step_done(struct rbd_job *job)
 
 	if (p->kind == STEP_RESIZE)
 		rbd_image_put(p->disk->image);
+	if (p->image)
+		p->image->parents = p->parents;
 	if (p->err == -ENOSPC || p->err == -EDQUOT)
 		rbd_room_refresh(p->t->s);
 	else if (p->err < 0 && p->err != -ESHUTDOWN)

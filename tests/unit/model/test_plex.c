@@ -348,6 +348,97 @@ TEST(a_store_that_cannot_says_so)
 	h->store->ops = ops;
 }
 
+static bool always_deep(const struct store_disk *d)
+{
+	(void)d;
+	return true;
+}
+
+/* In the place of the store's own, from which it differs by that alone. */
+static void deepen(struct harness *h, struct store_ops *ops)
+{
+	*ops = *h->store->ops;
+	ops->copies_deep = always_deep;
+	h->store->ops = ops;
+}
+
+static void finish_hydration(struct harness *h, const uint8_t id[UP_ID_BYTES])
+{
+	for (unsigned i = 0; state_of(h, id) != LUN_HYDRATION_NONE && i < 100; i++) {
+		memstore_complete_kind(h->memory, MEMSTORE_HYDRATE);
+		harness_advance(h, 1);
+	}
+	assert_int_equal(state_of(h, id), LUN_HYDRATION_NONE);
+	assert_false(memstore_shares(lun_find(h->array, id)->disk));
+}
+
+/* What a resync, a break or many copies have put behind too many disks; also where the array ends before it is done. */
+TEST(an_ordinary_lun_with_too_many_disks_above_it_hydrates)
+{
+	struct harness *h = *state;
+	uint8_t ids[2][UP_ID_BYTES], id[UP_ID_BYTES];
+	struct store_ops ops;
+	struct waiter w;
+
+	deepen(h, &ops);
+	memstore_timing(h->memory, MEMSTORE_HYDRATE, MEMSTORE_MANUAL, 0);
+	make_committed(h, 1, 2, UP_COPY_DIFFERENTIAL, ids);
+	assert_int_equal(do_keep(h, set_id(1), ""), 0);
+	memcpy(id, lun_find_name(h->array, "l1-0")->id, UP_ID_BYTES);
+	assert_int_equal(state_of(h, id), LUN_HYDRATION_RUNS); /* known by the cut only */
+	finish_hydration(h, id);
+	lun_resync_start(
+		h->array, "", lun_find(h->array, ids[0]), lun_find(h->array, id), 0, waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	harness_advance(h, 10);
+	assert_true(memstore_shares(lun_find(h->array, id)->disk));
+	assert_int_equal(do_break(h, lun_find(h->array, ids[1])), 0);
+	harness_reopen(h);
+	assert_int_equal(state_of(h, id), LUN_HYDRATION_RUNS);
+	assert_int_equal(state_of(h, ids[1]), LUN_HYDRATION_RUNS);
+	assert_int_equal(state_of(h, ids[0]), LUN_HYDRATION_NONE); /* a copy shares what it shares */
+	finish_hydration(h, id);
+	finish_hydration(h, ids[1]);
+	assert_int_equal(do_read(h, lun_find(h->array, id), 3), 0x11);
+	harness_reopen(h);
+	assert_int_equal(state_of(h, id), LUN_HYDRATION_NONE);
+}
+
+/* The end of a hydration waits to be recorded when a resync gives the LUN another disk, which is to hydrate as well. */
+TEST(what_is_recorded_is_of_the_disk_that_hydrated)
+{
+	struct harness *h = *state;
+	uint8_t ids[1][UP_ID_BYTES], id[UP_ID_BYTES];
+	struct store_ops ops;
+	struct waiter other, w;
+	struct lun *lun;
+
+	deepen(h, &ops);
+	memstore_timing(h->memory, MEMSTORE_HYDRATE, MEMSTORE_MANUAL, 0);
+	make_committed(h, 1, 1, UP_COPY_DIFFERENTIAL, ids);
+	assert_int_equal(do_keep(h, set_id(1), ""), 0);
+	lun = lun_find_name(h->array, "l1-0");
+	memcpy(id, lun->id, UP_ID_BYTES);
+	harness_advance(h, 1);
+	assert_int_equal(hydrating(h), 1);
+	memstore_timing(h->memory, MEMSTORE_TXN, MEMSTORE_MANUAL, 0);
+	lun_rename(lun_find(h->array, ids[0]), "other", waiter_init(&other));
+	lun_resync_start(h->array, "", lun_find(h->array, ids[0]), lun, 0, waiter_init(&w));
+	for (unsigned i = 0; hydrating(h) && i < 100; i++) {
+		memstore_complete_kind(h->memory, MEMSTORE_HYDRATE);
+		harness_advance(h, 1);
+	}
+	assert_int_equal(hydrating(h), 0);
+	assert_int_equal(lun->hydration, LUN_HYDRATION_RUNS); /* not recorded yet */
+	memstore_timing(h->memory, MEMSTORE_TXN, MEMSTORE_INLINE, 0);
+	memstore_complete_kind(h->memory, MEMSTORE_TXN);
+	harness_advance(h, 10);
+	assert_int_equal(waiter_wait(h, &other), 0);
+	assert_int_equal(waiter_wait(h, &w), 0);
+	assert_true(memstore_shares(lun_find(h->array, id)->disk));
+	finish_hydration(h, id);
+}
+
 #endif
 
 #define t(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
@@ -366,6 +457,8 @@ int main(void)
 		t(a_failed_hydration_is_tried_again),
 		cmocka_unit_test(any_call_fails_once),
 		t(a_store_that_cannot_says_so),
+		t(an_ordinary_lun_with_too_many_disks_above_it_hydrates),
+		t(what_is_recorded_is_of_the_disk_that_hydrated),
 #endif
 	};
 
