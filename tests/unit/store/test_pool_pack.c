@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include "tests/support/test.h"
 #include "array/store/pool/background/background.h"
 #include "tests/unit/store/world.h"
@@ -238,6 +239,50 @@ TEST(what_is_noted_later_is_packed_at_once)
 	end(&w);
 }
 
+/* However little is noted at a time. */
+TEST(what_is_noted_bit_by_bit_is_packed_with_rests)
+{
+	struct world w;
+	struct model *m = scattered(&w, test_seed());
+
+	w.packs = 0;
+	w.sim.event_ns = 500000;
+	for (unsigned i = 0; i < CHUNKS; i++) {
+		bool rested = false;
+
+		world_pack(&w, m, i, i + 1);
+		for (unsigned n = 0; pool_pack_count(world_pool(&w)) <= i; n++) {
+			assert_true(n < 10000);
+			if (n % 8 == 0)
+				world_start_read(&w, m, 0, 8);
+			rested = rested || pool_pack_rests(world_pool(&w));
+			sim_step(&w.sim, !pool_pack_busy(world_pool(&w)));
+		}
+		assert_int_equal(rested, i > 0); /* for the one before */
+	}
+	end(&w);
+}
+
+/* However many chunks with little room there are before it. */
+TEST(room_is_found_wherever_it_is)
+{
+	static uint16_t little[POOL_GROUP_CHUNKS], much[POOL_GROUP_CHUNKS];
+	uint16_t *groups[] = {little, little, little, little, little, little, NULL, much}, open[8];
+	struct pool_space s = {.group_count = 8, .split_groups = groups, .split_open = open};
+	uint64_t phys = 0;
+	unsigned calls = 1;
+
+	memset(open, 0xff, sizeof(open));
+	for (unsigned i = 0; i < POOL_GROUP_CHUNKS; i++)
+		little[i] = 1u << i % 8;
+	much[5] = 0xfff;
+	much[6] = 0xff; /* nothing besides */
+	much[7] = 0x7f;
+	while (pool_split_best(&s, 0xff, &phys) != 0xff)
+		assert_true(++calls < 4);
+	assert_int_equal(phys, 7 * POOL_GROUP_CHUNKS + 6);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +294,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_pool_closes_meanwhile),
 		cmocka_unit_test(nothing_is_packed_while_room_is_short),
 		cmocka_unit_test(what_is_noted_later_is_packed_at_once),
+		cmocka_unit_test(what_is_noted_bit_by_bit_is_packed_with_rests),
+		cmocka_unit_test(room_is_found_wherever_it_is),
 	};
 
 	if (argc > 1)

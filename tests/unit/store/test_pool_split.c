@@ -347,6 +347,53 @@ TEST(chunks_that_are_read_from_many_places_are_packed)
 	}
 }
 
+/* More than half of a disk's blocks, a few after each copy: the room that packing may leave free is soon used, and what is
+ * packed then must find its place in what others have left. */
+TEST(what_has_no_place_of_its_own_is_packed_where_others_left_room)
+{
+	enum {
+		CHUNKS = 512,
+		COPIES = 20
+	};
+	static unsigned order[CHUNKS * 16];
+	uint64_t before, look, packed = UINT64_MAX, requests[64];
+	unsigned n = 0;
+	struct many x;
+	struct pool *p;
+
+	many_begin(&x, false, test_seed(), CHUNKS);
+	p = world_pool(&x.w);
+	world_settle(&x.w);
+	before = world_used_chunks(&x.w);
+	for (unsigned i = 0; i < CHUNKS * 16; i++) { /* no block is written twice */
+		unsigned at = (unsigned)sim_below(&x.w.sim, i + 1);
+
+		order[i] = order[at];
+		order[at] = i;
+	}
+	for (unsigned i = 0; i < COPIES * CHUNKS / 2; i++) {
+		if (i % (CHUNKS / 2) == 0)
+			many_txn(&x, true);
+		many_write(&x, order[i], UINT64_C(1) << 32 | i);
+	}
+	for (; pool_pack_count(p) != packed; n++) { /* until nothing more is */
+		assert_true(n < 64);
+		packed = pool_pack_count(p);
+		x.w.sim.now_ms += 60000; /* it may have found nothing that fits, lately */
+		p->data_reads = 0;
+		many_read(&x, x.disk, CHUNKS);
+		requests[n] = p->data_reads;
+	}
+	printf("%llu requests for %u chunks before, %llu after\n", (unsigned long long)requests[0], CHUNKS,
+		(unsigned long long)requests[n - 1]);
+	assert_true(requests[0] > 9 * CHUNKS && 10 * requests[n - 1] <= 55 * CHUNKS);
+	assert_true((world_used_chunks(&x.w) - before) * 1600 <= 130 * x.written);
+	look = p->space.split_look; /* nothing fits: nobody looks for room again at once */
+	many_read(&x, x.disk, CHUNKS);
+	assert_int_equal(p->space.split_look, look);
+	many_end(&x);
+}
+
 /* A copy an hour, each read as a whole by its backup, in a pool with room: most bytes a byte after a tenth of them, in hundredths,
  * and what the last tenth's readers asked for. */
 static unsigned backups_run(unsigned copies, unsigned writes, uint64_t chunks, bool packs, uint64_t *requests)
@@ -1022,6 +1069,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(random_small_writes_over_a_thousand_copies_take_little_more_than_they_write),
 		cmocka_unit_test(a_chunk_in_many_places_is_read_with_few_requests),
 		cmocka_unit_test(chunks_that_are_read_from_many_places_are_packed),
+		cmocka_unit_test(what_has_no_place_of_its_own_is_packed_where_others_left_room),
 		cmocka_unit_test(packing_takes_little_room_where_a_thousand_copies_are_read),
 		cmocka_unit_test(a_merge_within_one_split_chunk_copies_nothing),
 		cmocka_unit_test(what_is_left_of_many_copies_does_not_lie_about),

@@ -90,6 +90,7 @@ void pool_pack_kick(struct pool *p); /* goes on with what was noted, if it may *
 void pool_pack_stop(struct pool *p);
 bool pool_pack_busy(const struct pool *p);        /* a chunk is being packed */
 uint64_t pool_pack_count(const struct pool *p);   /* chunks that were; for tests */
+bool pool_pack_rests(const struct pool *p);       /* for tests */
 void pool_pack_few(struct pool *p, unsigned few); /* requests for a chunk that are not worth it; for tests */
 
 /* ---- account.c -------------------------------------------------------------------------------------- */

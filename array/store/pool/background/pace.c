@@ -22,10 +22,15 @@ static void begin_now(struct pool_pace *pace)
 
 void pool_pace_begin(struct pool_pace *pace)
 {
+	uint64_t ios = pace->ios;
+
 	if (pace->since_ns)
 		return;
 	begin_now(pace);
-	pace->since_ns -= pace->before_ns;
+	if (pace->before_ns) { /* clients were there before the pause */
+		pace->since_ns -= pace->before_ns;
+		pace->ios = ios;
+	}
 	pace->before_ns = 0;
 }
 
@@ -33,7 +38,7 @@ void pool_pace_pause(struct pool_pace *pace)
 {
 	if (!pace->since_ns)
 		return;
-	pace->before_ns = now_ns(pace) - pace->since_ns;
+	pace->before_ns = now_ns(pace) - pace->since_ns + pace->pool->space.discard_ns - pace->discard_ns;
 	pace->since_ns = 0;
 }
 

@@ -25,6 +25,8 @@
 #define RANGES     32u /* of chunks that were noted, of different streams */
 #define LOOKS_MAX  64u /* chunks in one call */
 #define ROOM_SHARE 32u /* of the pool: with less it leaves the room to others */
+#define FULL_AFTER 64u /* chunks in a row that fit nowhere: then nobody looks for a place for a while */
+#define FULL_NS    UINT64_C(10000000000)
 
 struct pool_pack {
 	struct pool *pool;
@@ -37,7 +39,9 @@ struct pool_pack {
 	unsigned few;    /* requests for a chunk */
 	uint64_t packed; /* chunks, for tests */
 	bool busy, stopping;
-	bool again; /* only a part of the chunk at hand could be packed */
+	bool again;             /* only a part of the chunk at hand could be packed */
+	unsigned unfit;         /* chunks in a row that fitted nowhere */
+	uint64_t full_until_ns; /* 0: not full */
 	/* the chunk at hand */
 	struct pool_branch *branch;
 	uint64_t chunk;
@@ -93,6 +97,11 @@ bool pool_pack_busy(const struct pool *p)
 	return p->pack->busy;
 }
 
+bool pool_pack_rests(const struct pool *p)
+{
+	return p->pack->pace.resting;
+}
+
 void pool_pack_stop(struct pool *p)
 {
 	p->pack->stopping = true;
@@ -128,8 +137,32 @@ static void note(struct pool_pack *k, uint64_t branch, uint64_t chunk)
 			(struct pack_range){.branch = branch, .chunk = chunk, .end = chunk + 1};
 }
 
+static uint64_t now_ns(const struct pool_pack *k)
+{
+	return k->pool->base.host->ops->now_ns(k->pool->base.host);
+}
+
+static bool is_full(struct pool_pack *k)
+{
+	if (k->full_until_ns && now_ns(k) >= k->full_until_ns)
+		k->full_until_ns = 0;
+	return k->full_until_ns;
+}
+
+/* The chunk at hand fits nowhere. */
+static void unfit(struct pool_pack *k)
+{
+	if (++k->unfit < FULL_AFTER)
+		return;
+	k->unfit = 0;
+	k->full_until_ns = now_ns(k) + FULL_NS;
+	k->ranges = 0; /* who reads on notes it again */
+}
+
 void pool_pack_note(struct pool *p, const struct pool_branch *b, uint64_t chunk)
 {
+	if (is_full(p->pack))
+		return;
 	for (; b; b = b->parent) { /* a copy's reader: its original's, too */
 		if (b->disk)
 			note(p->pack, b->id, chunk);
@@ -371,8 +404,6 @@ static bool take_place(struct pool_pack *k)
 			return true;
 		}
 	}
-	if (pool_split_find(s, k->all, &k->to))
-		return true;
 	if (pool_split_spare(s))
 		return pool_split_alloc(s, k->all, &k->to) == 0;
 	k->again = true;
@@ -419,8 +450,10 @@ static bool chunk_begin(struct pool_pack *k, struct pool_branch *b, uint64_t chu
 	if (!take_place(k)) {
 		pool_bounce_put(p, k->bounce);
 		k->bounce = NULL;
+		unfit(k);
 		return false;
 	}
+	k->unfit = 0;
 	choose_parts(k, e, count);
 	k->branch = b;
 	k->chunk = chunk;
@@ -481,9 +514,11 @@ static void called(struct pool_call *call)
 	}
 	if (!has_room(p))
 		k->ranges = 0; /* who reads on notes it again */
-	if (k->ranges && (frame_full(p) || pool_pace_rest(&k->pace, rested, k)))
+	if (k->ranges && frame_full(p))
 		return;
 	pool_pace_begin(&k->pace);
+	if (k->ranges && pool_pace_rest(&k->pace, rested, k))
+		return;
 	for (unsigned looks = 0; looks < LOOKS_MAX; looks++) {
 		if (!take_noted(k, &b, &chunk)) {
 			pool_pace_pause(&k->pace);

@@ -68,6 +68,7 @@ struct pool_space {
 	uint16_t *split_open;              /* all that are free in some chunk of the group, or were */
 	uint64_t split_from[POOL_BLOCKS];  /* no chunk before it has the block free */
 	uint64_t split_chunks, split_free; /* how many there are; blocks that are free in all of them */
+	uint64_t split_look;               /* where the next search for room begins */
 	uint64_t entries;                  /* of the map, in LMDB */
 
 	/* what is set aside (reserve.c) */
@@ -123,8 +124,9 @@ bool pool_split_take(struct pool_space *s, uint64_t phys, uint16_t mask);
 bool pool_split_has(const struct pool_space *s, uint64_t phys, uint16_t mask); /* are they? */
 /* Takes the blocks in some chunk that is split already. False: there is none, or none near. */
 bool pool_split_find(struct pool_space *s, uint16_t mask, uint64_t *phys);
-/* Those of the blocks that one chunk has free, the one with most of them; none is taken. */
-uint16_t pool_split_best(const struct pool_space *s, uint16_t mask, uint64_t *phys);
+/* Those of the blocks that one chunk has free: the one with most of them, and with the fewest besides, of some thousand from
+ * where the last call ended. None is taken. */
+uint16_t pool_split_best(struct pool_space *s, uint16_t mask, uint64_t *phys);
 /* Takes the blocks in some chunk, a new one if need be. As pool_alloc. */
 int pool_split_alloc(struct pool_space *s, uint16_t mask, uint64_t *phys);
 /* May a chunk more have free blocks for a while, and as many blocks be freed in others? What is free in split chunks stays below

@@ -139,25 +139,31 @@ bool pool_split_find(struct pool_space *s, uint16_t mask, uint64_t *phys)
 	return true;
 }
 
-uint16_t pool_split_best(const struct pool_space *s, uint16_t mask, uint64_t *phys)
+uint16_t pool_split_best(struct pool_space *s, uint16_t mask, uint64_t *phys)
 {
-	uint64_t end = s->group_count * POOL_GROUP_CHUNKS, at = end;
+	uint64_t at = s->split_look;
+	int most = 0, perfect = POOL_BLOCKS * __builtin_popcount(mask);
 	uint16_t best = 0;
 
-	for (uint16_t m = mask; m; m &= (uint16_t)(m - 1)) {
-		if (s->split_from[__builtin_ctz(m)] < at)
-			at = s->split_from[__builtin_ctz(m)];
-	}
-	for (unsigned looked = 0; at < end && looked < LOOKED_MAX && best != mask; looked++) {
-		const uint16_t *free = s->split_groups[at / POOL_GROUP_CHUNKS];
-		uint16_t has = free ? free[at % POOL_GROUP_CHUNKS] & mask : 0;
+	for (unsigned looked = 0; looked < LOOKED_MAX && most < perfect; looked++) {
+		uint64_t group = at / POOL_GROUP_CHUNKS;
+		const uint16_t *free = group < s->group_count ? s->split_groups[group] : NULL;
+		uint16_t has =
+			free && (s->split_open[group] & mask) ? free[at % POOL_GROUP_CHUNKS] & mask : 0;
+		int worth = has ? (POOL_BLOCKS + 1) * __builtin_popcount(has) -
+					    __builtin_popcount(free[at % POOL_GROUP_CHUNKS])
+				: 0;
 
-		if (__builtin_popcount(has) > __builtin_popcount(best)) {
+		if (worth > most) {
+			most = worth;
 			best = has;
 			*phys = at;
 		}
-		at = free ? at + 1 : (at / POOL_GROUP_CHUNKS + 1) * POOL_GROUP_CHUNKS;
+		at = free ? at + 1 : (group + 1) * POOL_GROUP_CHUNKS;
+		if (at >= s->group_count * POOL_GROUP_CHUNKS)
+			at = 0;
 	}
+	s->split_look = at;
 	return best;
 }
 
