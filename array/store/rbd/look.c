@@ -91,7 +91,7 @@ void rbd_mapped(struct rbd_image *i, struct store_io *io, void (*done)(struct st
 	l->end = io->offset + len;
 	l->job.work = look_work;
 	l->job.done = look_done;
-	rbd_work(&i->s->workers, RBD_LANE_LOOK, &l->job);
+	rbd_work(&i->s->workers, RBD_LANE_MAPPED, &l->job);
 }
 
 /* ---- what a disk holds ---- */

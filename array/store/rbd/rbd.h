@@ -76,6 +76,7 @@ int rbd_cluster_image_settings(rbd_image_t image, char told[RBD_SETTING_BYTES]);
 enum rbd_lane {
 	RBD_LANE_CUT,     /* the snapshots of a cut, as many at a time as a large set has LUNs: hosts wait */
 	RBD_LANE_SHORT,   /* opening, clones, removing snapshots: a monitor round each, as many at a time */
+	RBD_LANE_MAPPED,  /* what is mapped, of a range: hosts wait */
 	RBD_LANE_LOOK,    /* counting what is mapped, the pool's statistics */
 	RBD_LANE_RECLAIM, /* deleting images */
 	RBD_LANE_HYDRATE,
@@ -97,10 +98,12 @@ struct rbd_workers {
 		struct list jobs;
 		pthread_cond_t more;
 		pthread_t *threads;
-		unsigned count, idle, max;
+		unsigned count, idle, max, most; /* most: while all are held up */
+		uint64_t taken, taken_before;    /* jobs; before: at the last look */
 	} lanes[RBD_LANES];
 	bool end;
 	unsigned jobs; /* of the reactor's thread: under way */
+	struct reactor_timer look;
 };
 int rbd_workers_start(struct rbd_workers *w, struct reactor *r);
 void rbd_workers_stop(struct rbd_workers *w); /* nothing is under way; blocks shortly */

@@ -335,7 +335,7 @@ TEST(an_image_whose_deletion_rests_is_closed_with_the_store)
 
 /* ---- what else is under way at a cut */
 
-#define OTHERS    200u /* more than there are threads for */
+#define OTHERS    200u /* more than there are threads for when nothing is held up */
 #define CUT_MAX_S 60
 
 static pthread_mutex_t let_go = PTHREAD_MUTEX_INITIALIZER;
@@ -390,6 +390,51 @@ TEST(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile)
 	assert_true(in_time);
 }
 
+/* Ends while all that `lane` had before hangs. */
+static bool ends_meanwhile(struct store_disk *d, enum store_io_op op, enum rbd_lane lane)
+{
+	static struct rbd_job others[OTHERS];
+	uint8_t buf[BLOCK] = {1};
+	struct iovec iov = {buf, BLOCK};
+	struct one_io x = {
+		.io = {.op = op, .len = BLOCK, .iov = &iov, .iov_count = 1, .disk = d, .done = io_ended}};
+	time_t end = time(NULL) + CUT_MAX_S;
+	bool in_time;
+
+	others_done = 0;
+	pthread_mutex_lock(&let_go);
+	for (unsigned i = 0; i < OTHERS; i++) {
+		others[i] = (struct rbd_job){.work = other_work, .done = other_done};
+		rbd_work(&rbd_store_of(d->store)->workers, lane, &others[i]);
+	}
+	d->store->ops->submit(&x.io);
+	while (!x.w.done && time(NULL) < end)
+		reactor_turn(reactor, 100);
+	in_time = x.w.done && others_done == 0;
+	pthread_mutex_unlock(&let_go);
+	assert_int_equal(wait_for(&x.w), 0);
+	while (others_done < OTHERS)
+		assert_true(reactor_turn(reactor, 100) >= 0);
+	return in_time;
+}
+
+/* As after a takeover, when each LUN's image is opened, and an OSD that many of them need hangs. */
+TEST(a_lun_is_served_though_many_others_are_held_up)
+{
+	struct store_disk *d;
+	struct store *s;
+	struct fault f = {0};
+
+	create("heldup");
+	assert_int_equal(open_it("heldup", &s, &f), 0);
+	assert_int_equal(make_disk(s, &d), 0);
+	assert_int_equal(rbd_disk_of(d)->image->state, RBD_IMAGE_CLOSED);
+	assert_true(ends_meanwhile(d, STORE_READ, RBD_LANE_SHORT));
+	assert_true(ends_meanwhile(d, STORE_MAPPED, RBD_LANE_MAPPED));
+	assert_true(ends_meanwhile(d, STORE_MAPPED, RBD_LANE_LOOK));
+	close_it(s);
+}
+
 struct ready {
 	struct store_reserve r;
 	struct wait w;
@@ -435,6 +480,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_transaction_of_another_epoch_changes_nothing),
 		cmocka_unit_test(an_image_whose_deletion_rests_is_closed_with_the_store),
 		cmocka_unit_test(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile),
+		cmocka_unit_test(a_lun_is_served_though_many_others_are_held_up),
 		cmocka_unit_test(images_are_opened_before_a_cut_when_they_are_asked_for),
 	};
 	struct reactor_options o = {.workers = 1};
