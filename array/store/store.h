@@ -201,8 +201,9 @@ struct store_scrub {
 
 /* What a disk is to those who administer what the store stands on, and see its disks there. Valid during the call. */
 struct store_label {
-	const char *lun, *naa, *kind; /* kind: "lun", "copy" or "recycled copy" */
-	const char *copy_of, *set;    /* of a copy; else NULL, or where it is not known */
+	/* kind: "lun", "copy", "recycled copy", or "passing copy", which is no LUN's: lun and naa are NULL */
+	const char *lun, *naa, *kind;
+	const char *copy_of, *set; /* of a copy; else NULL, or where it is not known */
 };
 #define STORE_PLACE_BYTES 384
 

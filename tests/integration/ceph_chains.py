@@ -79,7 +79,7 @@ def broken():
             assert 'or its parent is not' in array.log(), array.log()
             # A flatten of the next oldest was cut short: it needs nothing of what is lost.
             clone = f'{chains[0][1]}'
-            number = cluster.rados('get', f'rbd_id.{clone}', '/dev/stdout').stdout[4:]
+            number = cluster.rados('get', f'rbd_id.{clone}', '-').stdout[4:]
             cluster.rados('setomapval', f"umbra.{array.ceph['array']}", f'flat.{clone}', number)
             assert session.read(1, 0, 1) == bytes(512)
             session.write(1, 0, block(4))
@@ -88,7 +88,7 @@ def broken():
         # The same at a start.
         assert array.stop() == 0
         clone = chains[1][1]
-        number = cluster.rados('get', f'rbd_id.{clone}', '/dev/stdout').stdout[4:]
+        number = cluster.rados('get', f'rbd_id.{clone}', '-').stdout[4:]
         cluster.rados('setomapval', f"umbra.{array.ceph['array']}", f'flat.{clone}', number)
         array.start()
         with Session(array, 'h1', timeout_s=NO_ANSWER_S) as session:

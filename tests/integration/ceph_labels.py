@@ -11,6 +11,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
+FAILS_S = 2  # in which a label is tried
+STOPS_S = 120
+LUNS_MAX = 60
+
 
 def seen(cluster, image):
     """Of the image's metadata what is the array's."""
@@ -85,12 +89,68 @@ def mended(cluster, array, data, first):
     assert cluster.rbd('image-meta', 'get', data['image'], 'owner').stdout.strip() == 'somebody'
 
 
+def tried_again(cluster, array, data):
+    """One that a full cluster does not take is written when there is room."""
+    cluster.rbd('create', 'filler', '--size', '64M')
+    cluster.rbd('bench', '--io-type', 'write', '--io-size', '4M', '--io-total', '64M', 'filler')
+
+    def is_full(yes, *ratios):
+        for name, ratio in ratios:
+            cluster.ceph('osd', f'set-{name}-ratio', ratio)
+        end = time.monotonic() + PATIENCE_S
+        while ('full' in cluster.pool_flags()) != yes:
+            assert time.monotonic() < end, cluster.pool_flags()
+            time.sleep(0.2)
+    is_full(True, ('nearfull', '0.001'), ('backfillfull', '0.0015'), ('full', '0.002'))
+    array.ctl('lun', 'rename', 'tables', 'rows')
+    time.sleep(FAILS_S)
+    is_full(False, ('full', '0.95'), ('backfillfull', '0.9'), ('nearfull', '0.85'))
+    wait_seen(cluster, data['image'], about(array, shown(array, 'rows')))
+
+
+def given_up():
+    """One that waits for an OSD which hangs does not hold up the end, and is written at the next start."""
+    with Cluster(osds=3) as cluster:
+        needed = {cluster.osd_of(one) for one in ('rbd_directory', 'rbd_trash', 'rbd_info')}
+        name = next(one for one in (f'x{number}' for number in range(LUNS_MAX)) if cluster.osd_of(f'umbra.{one}') in needed)
+        given_up_by(cluster, needed, name)
+
+
+def given_up_by(cluster, needed, name):
+    """Its records are on the OSDs that are needed anyway, and so is not what some image is called."""
+    with Array({'rbd': {'array': name}}, ceph=cluster) as array:
+        for number in range(1, LUNS_MAX):
+            lun = array.ctl('lun', 'create', f'd{number}', '--size', '4M')
+            image = f'{name}.lun-{number}'
+            about_image = json.loads(cluster.rbd('info', '--format', 'json', image).stdout)
+            slow = cluster.osd_of(f"rbd_header.{about_image['id']}")
+            if slow not in needed:
+                break
+        else:
+            raise AssertionError('no image has its header elsewhere')
+        wait_seen(cluster, image, about(array, lun))
+        assert array.stop() == 0
+        cluster.rbd('image-meta', 'remove', image, 'umbra.lun')
+        cluster.freeze(f'osd.{slow}')
+        try:
+            array.start()
+            time.sleep(FAILS_S)  # until it is at that image
+            assert array.stop(STOPS_S) == 0
+        finally:
+            cluster.thaw(f'osd.{slow}')
+        array.start()
+        wait_seen(cluster, image, about(array, lun))
+
+
 def main():
     skip_without_store()
     end_in_order()
+    given_up()
     with Cluster() as cluster, Array({'copysets': {'recycle_time': '1h'}}, ceph=cluster) as array:
-        mended(cluster, array, *copies(cluster, array))
+        data, first = copies(cluster, array)
+        mended(cluster, array, data, first)
         assert not [event for event in array.ctl('events')['events'] if event['level'] == 'error']
+        tried_again(cluster, array, data)
     print('ok')
 
 

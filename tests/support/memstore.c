@@ -729,11 +729,11 @@ static bool mem_label(struct store_disk *disk, const struct store_label *l)
 	struct memstore *m = mem_of(disk->store);
 	struct mem_disk *d = disk_of(disk);
 
-	assert(m->open && (d->usable || m->dead) && !m->cut && l->naa[0]);
+	assert(m->open && (d->usable || m->dead) && !m->cut && (!l->lun || l->naa[0]));
 	if (m->label_calls++ % 4 == 3) /* it has enough for now */
 		return false;
-	snprintf(d->label, sizeof(d->label), "%s %s %s %s", l->lun, l->kind, l->copy_of ? l->copy_of : "-",
-		l->set ? l->set : "-");
+	snprintf(d->label, sizeof(d->label), "%s %s %s %s", l->lun ? l->lun : "-", l->kind,
+		l->copy_of ? l->copy_of : "-", l->set ? l->set : "-");
 	return true;
 }
 

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include "array/model/lun/internal.h"
 
 #define IMAGES_MAX      4096u
@@ -48,6 +49,7 @@ static void taking_end(struct taking *k, int err, const char *what)
 		a->luns->image_count--;
 	} else {
 		list_push_back(&a->luns->images, &k->image->link);
+		lun_label_due_image(k->image);
 		call->image = k->image;
 		k->image = NULL;
 	}
@@ -163,6 +165,7 @@ void lun_image_take(struct lun *lun, struct array_call *call)
 	k->call = call;
 	k->image->array = a;
 	k->image->users = 1;
+	memcpy(k->image->of, lun->name, sizeof(k->image->of));
 	k->turn.begin = taking_begin;
 	k->turn.orphan = taking_orphan;
 	a->luns->image_count++;
@@ -265,8 +268,12 @@ void lun_images_close(struct array *a)
 {
 	struct list_node *n;
 
-	while ((n = list_pop(&a->luns->images)) || (n = list_pop(&a->luns->images_dying)))
-		free(container_of(n, struct lun_image, link));
+	while ((n = list_pop(&a->luns->images)) || (n = list_pop(&a->luns->images_dying))) {
+		struct lun_image *i = container_of(n, struct lun_image, link);
+
+		list_remove(&i->label_link);
+		free(i);
+	}
 }
 
 void lun_image_hold(struct lun_image *i)
@@ -280,6 +287,7 @@ void lun_image_release(struct lun_image *i)
 	if (--i->users > 0)
 		return;
 	list_remove(&i->link);
+	list_remove(&i->label_link);
 	list_push_back(&i->array->luns->images_dying, &i->link);
 	lun_images_bury(i->array);
 }

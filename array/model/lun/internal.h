@@ -88,7 +88,8 @@ struct luns {
 	void *stopped_arg;
 
 	/* label.c: whose disk is to be shown by another name: struct lun_box, struct lun_recycled */
-	struct list labels, labels_recycled;
+	struct list labels, labels_recycled, labels_images;
+	unsigned label_ms; /* until the store is asked again; longer where it takes none */
 	struct reactor_timer label_timer;
 
 	struct list recycled; /* by deletion */
@@ -224,6 +225,7 @@ void lun_recycle_close(struct array *a);
 void lun_label_due(struct lun *lun);
 void lun_label_due_copies(const struct lun *lun); /* of its copies, which name it */
 void lun_label_due_recycled(struct array *a, struct lun_recycled *r);
+void lun_label_due_image(struct lun_image *i);
 void lun_label_fire(struct reactor_timer *t);
 void lun_label_close(struct array *a);
 

@@ -9,8 +9,9 @@
 #include "array/model/lun/internal.h"
 #include "proto/identity.h"
 
-#define NEXT_MS 20u
-#define CUT_MS  100u
+#define NEXT_MS     20u
+#define NEXT_MAX_MS 1000u
+#define CUT_MS      100u
 
 static const struct store_ops *ops_of(const struct array *a)
 {
@@ -39,6 +40,14 @@ void lun_label_due_recycled(struct array *a, struct lun_recycled *r)
 		return;
 	list_push_back(&a->luns->labels_recycled, &r->label_link);
 	arm(a, NEXT_MS);
+}
+
+void lun_label_due_image(struct lun_image *i)
+{
+	if (!ops_of(i->array)->label)
+		return;
+	list_push_back(&i->array->luns->labels_images, &i->label_link);
+	arm(i->array, NEXT_MS);
 }
 
 void lun_label_due_copies(const struct lun *lun)
@@ -86,25 +95,41 @@ static bool show_lun(struct lun_box *b)
 		b->lun.array->news->set_name(b->lun.array, b->lun.set_id));
 }
 
-/* False: the store has enough for now. */
+static bool show_recycled(struct array *a, struct lun_recycled *r)
+{
+	return show(a, r->disk, &r->record, "recycled copy", r->record.set.name);
+}
+
+static bool show_image(struct array *a, struct lun_image *i)
+{
+	return ops_of(a)->label(i->disk, &(struct store_label){.kind = "passing copy", .copy_of = i->of});
+}
+
+/* The first that is due. False: the store has enough for now. */
 static bool show_next(struct array *a)
 {
 	struct luns *l = a->luns;
-	struct list_node *n = l->labels.head.next;
-	bool live = !list_empty(&l->labels), shown;
+	struct list_node *n;
+	bool shown;
 
-	if (live) {
+	if (!list_empty(&l->labels)) {
+		n = l->labels.head.next;
 		shown = show_lun(container_of(n, struct lun_box, label_link));
-	} else {
-		struct lun_recycled *r;
-
+	} else if (!list_empty(&l->labels_recycled)) {
 		n = l->labels_recycled.head.next;
-		r = container_of(n, struct lun_recycled, label_link);
-		shown = show(a, r->disk, &r->record, "recycled copy", r->record.set.name);
+		shown = show_recycled(a, container_of(n, struct lun_recycled, label_link));
+	} else {
+		n = l->labels_images.head.next;
+		shown = show_image(a, container_of(n, struct lun_image, label_link));
 	}
 	if (shown)
 		list_remove(n);
 	return shown;
+}
+
+static bool is_due(const struct luns *l)
+{
+	return !list_empty(&l->labels) || !list_empty(&l->labels_recycled) || !list_empty(&l->labels_images);
 }
 
 void lun_label_fire(struct reactor_timer *t)
@@ -117,11 +142,14 @@ void lun_label_fire(struct reactor_timer *t)
 		arm(l->array, CUT_MS);
 		return;
 	}
-	while (!list_empty(&l->labels) || !list_empty(&l->labels_recycled))
+	l->label_ms = l->label_ms < NEXT_MAX_MS / 2 ? 2 * l->label_ms : NEXT_MAX_MS;
+	while (is_due(l)) {
 		if (!show_next(l->array)) {
-			arm(l->array, NEXT_MS);
+			arm(l->array, l->label_ms);
 			return;
 		}
+		l->label_ms = NEXT_MS;
+	}
 }
 
 void lun_label_close(struct array *a)

@@ -26,6 +26,7 @@ int lun_setup(struct luns *luns, struct array *a)
 	list_init(&luns->recycled);
 	list_init(&luns->labels);
 	list_init(&luns->labels_recycled);
+	list_init(&luns->labels_images);
 	luns->label_timer.fire = lun_label_fire;
 	luns->hydration_timer.fire = lun_hydration_fire;
 	luns->recycle_timer.fire = lun_recycle_fire;

@@ -127,8 +127,10 @@ struct lun_image {
 	struct array *array;
 	struct store_disk *disk; /* source of a STORE_CLONE through lun_submit */
 	uint64_t size_bytes;
-	struct list_node link; /* private */
-	unsigned users;        /* private */
+	/* private */
+	struct list_node link, label_link;
+	unsigned users;
+	char of[ARRAY_NAME_MAX_BYTES + 1]; /* the LUN's name, then */
 };
 void lun_image_take(struct lun *lun, struct array_call *call); /* call->image, one hold for the caller */
 void lun_image_hold(struct lun_image *i);

@@ -4,8 +4,9 @@
  * clone has its original's, which Ceph copies, until its own is written. It is written by the class that librbd writes it by, for which
  * the image need not be open: an array has more images than are in use.
  *
- * One thread does it, so that the labels of an image come in their order. One that cannot be written is left for the next start: a
- * LUN does without.
+ * One thread does it, so that the labels of an image come in their order. One that cannot be written is tried again, and no other is
+ * taken meanwhile. Where the store ends, or is to go to another umbrad, one that waits for an OSD is given up: the next start mends
+ * it.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -13,10 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define UNDER_WAY_MAX 16u
 #define PREFIX        "umbra."
 #define VALUE_BYTES   256
+#define RETRY_MS      5000u
+#define RETRY_MAX_MS  300000u
+#define PAUSE_NS      200000
+#define PAUSE_MAX_NS  20000000
 #define LIST_MAX      32u /* of an image's metadata that are looked at, from ours on */
 
 enum row {
@@ -40,6 +46,8 @@ struct labelling {
 	struct rbd_store *s;
 	char image[RBD_IMAGE_NAME_BYTES];
 	struct rows want;
+	int err;
+	struct list_node link; /* of the store's that failed */
 };
 
 /* ---- on the worker ---- */
@@ -51,43 +59,120 @@ static void row_take(struct rows *out, const char *key, size_t key_len, const ch
 			snprintf(out->values[i], VALUE_BYTES, "%.*s", (int)value_len, value);
 }
 
-/* What is there. False: it is not known. */
-static bool rows_read(struct rbd_store *s, const char *header, struct rows *out)
+static bool gives_up(struct rbd_store *s)
+{
+	return atomic_load(&s->ending) || atomic_load(&s->resting) || atomic_load(&s->lease.lost);
+}
+
+/* -ECANCELED: it was given up. It may come to be all the same. */
+static int await(struct rbd_store *s, rados_completion_t c)
+{
+	struct timespec pause = {.tv_nsec = PAUSE_NS};
+	int err;
+
+	while (!rados_aio_is_complete(c)) {
+		if (gives_up(s)) /* again where librados was just about to send it to another OSD */
+			rados_aio_cancel(s->cluster.io, c);
+		nanosleep(&pause, NULL);
+		if (pause.tv_nsec < PAUSE_MAX_NS)
+			pause.tv_nsec *= 2;
+	}
+	err = rados_aio_get_return_value(c);
+	rados_aio_release(c);
+	return err;
+}
+
+/* What the class answers. The memory of an answer that nobody waits for any more is librados' own. */
+static int ask(struct rbd_store *s, const char *object, const char *method, const struct rbd_bytes *in,
+	struct rbd_bytes *out)
+{
+	rados_read_op_t op = rados_create_read_op();
+	rados_completion_t c;
+	char *answer = NULL;
+	size_t len = 0;
+	int result = 0, err = rados_aio_create_completion2(NULL, NULL, &c);
+
+	out->len = 0;
+	if (err < 0) {
+		rados_release_read_op(op);
+		return err;
+	}
+	rados_read_op_exec(op, "rbd", method, (const char *)in->data, in->len, &answer, &len, &result);
+	err = rados_aio_read_op_operate(op, s->cluster.io, c, object, 0);
+	if (err < 0)
+		rados_aio_release(c);
+	else
+		err = await(s, c);
+	rados_release_read_op(op);
+	if (err >= 0)
+		err = result < 0 ? result : len > sizeof(out->data) ? -EMSGSIZE : 0;
+	if (err >= 0) {
+		memcpy(out->data, answer, len);
+		out->len = len;
+	}
+	if (answer)
+		rados_buffer_free(answer);
+	return err;
+}
+
+static int header_of(struct rbd_store *s, const char *image, char header[RBD_ID_BYTES + 16])
+{
+	struct rbd_bytes none = {.len = 0}, answer;
+	char object[RBD_IMAGE_NAME_BYTES + 8];
+	size_t at = 0, len;
+	const char *id;
+	int err;
+
+	snprintf(object, sizeof(object), "rbd_id.%s", image);
+	err = ask(s, object, "get_id", &none, &answer);
+	if (err < 0)
+		return err;
+	if (!rbd_take_text(&answer, &at, &id, &len) || !len || len >= RBD_ID_BYTES)
+		return -EUCLEAN;
+	snprintf(header, RBD_ID_BYTES + 16, "rbd_header.%.*s", (int)len, id);
+	return 0;
+}
+
+/* What is there. */
+static int rows_read(struct rbd_store *s, const char *header, struct rows *out)
 {
 	struct rbd_bytes in = {.len = 0}, list;
 	size_t at = 0, count;
-	int got;
+	int err;
 
 	memset(out, 0, sizeof(*out));
 	rbd_put_text(&in, PREFIX);
 	rbd_put_u32(&in, LIST_MAX); /* 64 bits */
 	rbd_put_u32(&in, 0);
-	got = rados_exec(s->cluster.io, header, "rbd", "metadata_list", (const char *)in.data, in.len,
-		(char *)list.data, sizeof(list.data));
-	if (got < 0)
-		return false;
-	list.len = (size_t)got;
+	err = ask(s, header, "metadata_list", &in, &list);
+	if (err < 0)
+		return err;
 	if (!rbd_take_u32(&list, &at, &count))
-		return false;
+		return -EUCLEAN;
 	for (; count; count--) {
 		const char *key, *value;
 		size_t key_len, value_len;
 
 		if (!rbd_take_text(&list, &at, &key, &key_len) ||
 			!rbd_take_text(&list, &at, &value, &value_len))
-			return false;
+			return -EUCLEAN;
 		row_take(out, key, key_len, value, value_len);
 	}
-	return true;
+	return 0;
 }
 
 /* As one. An image that has gone meanwhile does not come back by it. */
-static void rows_write(struct rbd_store *s, const char *header, const struct rows *r)
+static int rows_write(struct rbd_store *s, const char *header, const struct rows *r)
 {
-	rados_write_op_t op = rados_create_write_op();
 	struct rbd_bytes set = {.len = 0};
+	rados_write_op_t op;
+	rados_completion_t c;
 	size_t count = 0;
+	int err = rados_aio_create_completion2(NULL, NULL, &c);
 
+	if (err < 0)
+		return err;
+	op = rados_create_write_op();
 	for (unsigned i = 0; i < ROWS; i++)
 		count += r->values[i][0] != 0;
 	rbd_put_u32(&set, count);
@@ -107,34 +192,93 @@ static void rows_write(struct rbd_store *s, const char *header, const struct row
 		rbd_put_text(&key, keys[i]);
 		rados_write_op_exec(op, "rbd", "metadata_remove", (const char *)key.data, key.len, NULL);
 	}
-	rados_write_op_operate(op, s->cluster.io, header, NULL, 0);
+	err = rados_aio_write_op_operate(op, s->cluster.io, c, header, NULL, 0);
+	if (err < 0)
+		rados_aio_release(c);
+	else
+		err = await(s, c);
 	rados_release_write_op(op);
+	return err;
 }
 
 static void label_work(struct rbd_job *job)
 {
 	struct labelling *l = container_of(job, struct labelling, job);
 	struct rbd_store *s = l->s;
-	char id[64], header[80];
+	char header[RBD_ID_BYTES + 16];
 	struct rows have;
 
-	if (atomic_load(&s->ending) || atomic_load(&s->lease.lost) || rbd_image_id(s, l->image, id) < 0)
+	l->err = gives_up(s) ? -ECANCELED : header_of(s, l->image, header);
+	if (l->err < 0)
 		return;
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
-	if (!rows_read(s, header, &have) || memcmp(&have, &l->want, sizeof(have)) != 0)
-		rows_write(s, header, &l->want);
+	/* What cannot be read is written. */
+	if (rows_read(s, header, &have) < 0 || memcmp(&have, &l->want, sizeof(have)) != 0)
+		l->err = rows_write(s, header, &l->want);
 }
 
 /* ---- on the reactor ---- */
+
+static void label_done(struct rbd_job *job);
+
+static void start(struct labelling *l)
+{
+	struct rbd_store *s = l->s;
+
+	s->labels++;
+	s->busy++;
+	l->job.work = label_work;
+	l->job.done = label_done;
+	rbd_work(&s->workers, RBD_LANE_LABEL, &l->job);
+}
+
+static void again(struct reactor_timer *timer)
+{
+	struct rbd_store *s = container_of(timer, struct rbd_store, label_timer);
+	struct list_node *n;
+
+	if (atomic_load(&s->resting)) { /* the array may stay here after all */
+		reactor_timer_arm(s->base.reactor, timer, RETRY_MS);
+		return;
+	}
+	while ((n = list_pop(&s->labels_failed)))
+		start(container_of(n, struct labelling, link));
+}
+
+/* -ENOENT: the image has gone, or is another's name now. */
+static bool is_to_be_tried_again(const struct labelling *l)
+{
+	return l->err < 0 && l->err != -ENOENT && !l->s->closing && !atomic_load(&l->s->lease.lost);
+}
 
 static void label_done(struct rbd_job *job)
 {
 	struct labelling *l = container_of(job, struct labelling, job);
 	struct rbd_store *s = l->s;
+	uint64_t delay_ms = (uint64_t)RETRY_MS << (s->label_tries < 6 ? s->label_tries : 6);
 
-	free(l);
 	s->labels--;
+	if (is_to_be_tried_again(l)) {
+		list_push_back(&s->labels_failed, &l->link);
+		if (!s->label_timer.heap_index) {
+			s->label_tries++;
+			s->label_timer.fire = again;
+			reactor_timer_arm(s->base.reactor, &s->label_timer,
+				delay_ms < RETRY_MAX_MS ? delay_ms : RETRY_MAX_MS);
+		}
+	} else {
+		s->label_tries = l->err < 0 ? s->label_tries : 0;
+		free(l);
+	}
 	rbd_busy_end(s);
+}
+
+void rbd_label_stop(struct rbd_store *s)
+{
+	struct list_node *n;
+
+	reactor_timer_disarm(s->base.reactor, &s->label_timer);
+	while ((n = list_pop(&s->labels_failed)))
+		free(container_of(n, struct labelling, link));
 }
 
 static void want(struct labelling *l, enum row row, const char *value)
@@ -148,7 +292,8 @@ bool rbd_label(struct store_disk *disk, const struct store_label *label)
 	struct rbd_store *s = rbd_store_of(disk->store);
 	struct labelling *l;
 
-	if (s->labels >= UNDER_WAY_MAX || s->closing || atomic_load(&s->resting))
+	if (s->labels >= UNDER_WAY_MAX || !list_empty(&s->labels_failed) || s->closing ||
+		atomic_load(&s->resting))
 		return false;
 	l = calloc(1, sizeof(*l));
 	if (!l)
@@ -161,11 +306,7 @@ bool rbd_label(struct store_disk *disk, const struct store_label *label)
 	want(l, ROW_KIND, label->kind);
 	want(l, ROW_COPY_OF, label->copy_of);
 	want(l, ROW_SET, label->set);
-	s->labels++;
-	s->busy++;
-	l->job.work = label_work;
-	l->job.done = label_done;
-	rbd_work(&s->workers, RBD_LANE_LABEL, &l->job);
+	start(l);
 	return true;
 }
 

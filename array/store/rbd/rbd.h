@@ -336,6 +336,7 @@ void rbd_reserve_end(struct store_reserve *r);
 
 /* ---- label.c: what an image is called ---- */
 bool rbd_label(struct store_disk *d, const struct store_label *label);
+void rbd_label_stop(struct rbd_store *s); /* what waits for another try is left to the next opening */
 void rbd_place(const struct store_disk *d, char out[STORE_PLACE_BYTES]);
 
 /* ---- txn.c ---- */
@@ -445,7 +446,10 @@ struct rbd_store {
 	bool setting_told;                /* image.c: of one that must not be */
 	atomic_uint flattening;           /* hydrate.c: of whose images the ties are being cut */
 	unsigned busy;                    /* what close waits for, beside jobs */
-	unsigned labels;                  /* label.c: under way */
+	/* label.c */
+	unsigned labels, label_tries; /* labels: under way */
+	struct list labels_failed;    /* to be tried again when the timer fires */
+	struct reactor_timer label_timer;
 	/* txn.c */
 	struct list txns;
 	bool writing;

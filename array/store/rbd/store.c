@@ -194,6 +194,7 @@ static void store_close(struct store *store, void (*done)(void *arg, int err), v
 	s->closed_arg = arg;
 	atomic_store(&s->ending, true);
 	rbd_reclaim_stop(s);
+	rbd_label_stop(s);
 	rbd_busy_end(s);
 }
 

@@ -493,6 +493,16 @@ TEST(what_a_disk_is_called_follows_its_lun)
 	assert_int_equal(waiter_wait(h, &w), 0);
 	harness_advance(h, 500);
 	assert_string_equal(memstore_label(lun_find_name(h->array, "new")->disk), "new lun - -");
+	/* One for as long as it is copied from is no LUN's. */
+	lun_image_take(lun_find_name(h->array, "new"), waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	harness_advance(h, 500);
+	assert_string_equal(memstore_label(w.call.image->disk), "- passing copy new -");
+	lun_image_release(w.call.image);
+	lun_image_take(lun_find_name(h->array, "new"), waiter_init(&w));
+	assert_int_equal(waiter_wait(h, &w), 0);
+	lun_image_release(w.call.image); /* before it was shown */
+	harness_advance(h, 500);
 	/* One that a crash was quicker than. */
 	make_lun(h, "late", MIB);
 	harness_reopen(h);
