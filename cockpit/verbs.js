@@ -15,6 +15,7 @@ export const VERBS = {
     'pool reidentify': { actions: ['pool-reidentify'], destroys: true, without: { yes: 'the page asks by itself' } },
     'pool status': { view: 'overview' },
     'rbd create': { actions: ['rbd-create'] },
+    'rbd destroy': { actions: ['rbd-destroy'], destroys: true, without: { yes: 'the page asks by itself' } },
     'rbd reidentify': { actions: ['rbd-reidentify'], destroys: true, without: { yes: 'the page asks by itself' } },
     'controller list': { view: 'overview' },
     'controller move': { actions: ['controller-move'] },

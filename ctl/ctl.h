@@ -104,6 +104,9 @@ int ctl_usage(const struct invocation *in, const char *format, ...) __attribute_
 /* Prints reason and remedy (as JSON too, when asked), returns CTL_FAILED. */
 int ctl_fail(const struct invocation *in, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* What cannot be taken back: typed at a terminal, or said beforehand (--yes, --dry-run). CTL_OK, or the exit code. warning: what it does;
+ * what: whose name is to be typed. */
+int ctl_confirm(const struct invocation *in, const char *warning, const char *what, const char *name);
 /* The same of a fault; one without a text gets the words for err. */
 struct fault;
 int ctl_fail_fault(const struct invocation *in, int err, struct fault *fault);
@@ -179,6 +182,7 @@ int verb_pool_grow(struct invocation *in);
 int verb_pool_backup(struct invocation *in);
 int verb_pool_restore(struct invocation *in);
 int verb_rbd_create(struct invocation *in);
+int verb_rbd_destroy(struct invocation *in);
 int verb_rbd_reidentify(struct invocation *in);
 int verb_controller_list(struct invocation *in);
 int verb_controller_move(struct invocation *in);

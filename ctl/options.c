@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "array/util/fault.h"
 #include "array/util/message.h"
 #include "array/util/units.h"
@@ -70,6 +71,24 @@ int ctl_fail(const struct invocation *in, int err, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	return fail(in, err, message_of(format), text);
+}
+
+int ctl_confirm(const struct invocation *in, const char *warning, const char *what, const char *name)
+{
+	char line[4096];
+
+	if (ctl_flag(in, "yes") || ctl_flag(in, "dry-run"))
+		return CTL_OK;
+	if (!isatty(STDIN_FILENO))
+		return ctl_usage(in,
+			"%s asks before it changes anything: --yes is needed where nobody can be asked",
+			ctl_command_name(in->verb));
+	fprintf(stderr, "%s\nType %s to go on: ", warning, what);
+	if (!fgets(line, sizeof(line), stdin))
+		line[0] = 0;
+	line[strcspn(line, "\n")] = 0;
+	return strcmp(line, name) == 0 ? CTL_OK
+				       : ctl_fail(in, -1, "That is not %s: nothing has changed.", name);
 }
 
 int ctl_fail_fault(const struct invocation *in, int err, struct fault *fault)

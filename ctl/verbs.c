@@ -196,6 +196,15 @@ static const struct option_row rbd_create_options[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct option_row rbd_destroy_options[] = {
+	{"yes", NULL, "do not ask for the array's name to be typed"},
+	{"namespace", "NAME", "a namespace in the pool (default: none)"},
+	{"client", "NAME", "the Ceph user, without \"client.\" (default: admin)"},
+	{"conf", "FILE", "the cluster's configuration (default: /etc/ceph/ceph.conf)"},
+	{"array", "NAME", "of the array (default: " STORE_MODULE_ARRAY ")"},
+	{NULL, NULL, NULL},
+};
+
 static const struct option_row rbd_reidentify_options[] = {
 	{"dry-run", NULL, "only show what would get another id"},
 	{"yes", NULL, "do not ask for the array's name to be typed"},
@@ -265,6 +274,11 @@ const struct verb ctl_verbs[] = {
 		"Makes an empty array in POOL, a pool of a Ceph cluster that `rbd pool init` has prepared. umbrad is not needed; the "
 		"package umbra-rbd is. docs/ceph.md tells the rights that the Ceph user needs.",
 		verb_rbd_create},
+	{"rbd", "destroy", "POOL", 1, 1, rbd_destroy_options,
+		"Deletes an array in Ceph with all its LUNs and copies: images and records. No umbrad may own the array, and no copy set may "
+		"be locked. Stopped or killed meanwhile it leaves the array whole, or empty; the same command then goes on. The pool "
+		"stays, with whatever else is in it.",
+		verb_rbd_destroy},
 	{"rbd", "reidentify", "POOL", 1, 1, rbd_reidentify_options,
 		"Gives an array in Ceph whose pool was copied, to another cluster say, ids of its own, as pool reidentify does. No umbrad may "
 		"own the array. Its images keep their names.",

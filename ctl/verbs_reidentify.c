@@ -5,7 +5,6 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include "array/model/array.h"
 #include "array/reactor/reactor.h"
 #include "array/store/module.h"
@@ -15,6 +14,7 @@
 #include "proto/identity.h"
 
 #define NO_RING "The system refuses what umbrad runs on, io_uring (%s): run this where umbrad runs, as root."
+#define LOST    "Its hosts will find other LUNs than those they know, and its shadow copies are unknown to them."
 
 struct reidentify {
 	struct array_reidentify request;
@@ -51,28 +51,6 @@ static int prepare(struct reidentify *r, struct store *store, struct store_txn *
 	err = array_reidentify(&r->request, txn, fault);
 	r->fresh = !err && !*txn;
 	return err;
-}
-
-/* Typed at a terminal, or said beforehand. */
-static int confirm(struct invocation *in, const char *what, const char *name)
-{
-	char line[4096];
-
-	if (ctl_flag(in, "yes") || ctl_flag(in, "dry-run"))
-		return CTL_OK;
-	if (!isatty(STDIN_FILENO))
-		return ctl_usage(in,
-			"%s asks before it changes anything: --yes is needed where nobody can be asked",
-			ctl_command_name(in->verb));
-	fprintf(stderr,
-		"Its hosts will find other LUNs than those they know, and its shadow copies are unknown to them.\n"
-		"Type %s to go on: ",
-		what);
-	if (!fgets(line, sizeof(line), stdin))
-		line[0] = 0;
-	line[strcspn(line, "\n")] = 0;
-	return strcmp(line, name) == 0 ? CTL_OK
-				       : ctl_fail(in, -1, "That is not %s: nothing has changed.", name);
 }
 
 static int print(const struct invocation *in, struct reidentify *r, const char *where, const char *then)
@@ -122,7 +100,7 @@ int verb_pool_reidentify(struct invocation *in)
 		.data_device = ctl_option(in, "data-device", 0),
 		.read_only = r.look};
 	struct fault fault = {0};
-	int code = confirm(in, "the pool's directory", options.path);
+	int code = ctl_confirm(in, LOST, "the pool's directory", options.path);
 
 	if (code)
 		return code;
@@ -186,7 +164,7 @@ int verb_rbd_reidentify(struct invocation *in)
 	int code = ctl_rbd_options(in, &options), err;
 
 	if (!code)
-		code = confirm(in, "the array's name in Ceph", options.array);
+		code = ctl_confirm(in, LOST, "the array's name in Ceph", options.array);
 	if (code)
 		return code;
 	const struct store_module *rbd = store_module_load("rbd", &fault);

@@ -20,7 +20,7 @@ struct reactor;
 struct store;
 struct store_wire_user;
 
-#define STORE_MODULE_VERSION         6
+#define STORE_MODULE_VERSION         7
 #define STORE_MODULE_ARRAY_MAX_BYTES 40
 #define STORE_MODULE_ARRAY           "default" /* the array, where none is named */
 
@@ -105,6 +105,10 @@ struct store_module {
 	 * does not answer. */
 	int (*open)(const struct store_module_options *o, struct reactor *reactor, struct store **out,
 		struct fault *fault);
+	/* Of a store that open gave, and that nothing uses: deletes the array. 0: all but the catalogue has gone, and that goes with the
+	 * close that is to come. Else the array is as it was, or empty, and the rest is deleted by doing this again; -EBUSY: an image
+	 * cannot be deleted (notice said which). How much is left, stats tells (reclaim_pending_steps). */
+	void (*destroy)(struct store *s, void (*done)(void *arg, int err), void *arg);
 };
 
 /* In the module. */

@@ -56,6 +56,15 @@ export const poolActions = {
         fields: () => IN_CEPH,
         run: values => run(['rbd', 'create', values.pool], values),
     },
+    'rbd-destroy': {
+        title: 'Delete an array in Ceph', submit: 'Delete', danger: true,
+        intro: 'Deletes all LUNs and copies of an array in Ceph, with their data, and its records. Nothing brings them back. No umbrad may own ' +
+            'it, and no copy set may be locked. Stopped meanwhile it leaves the array whole, or empty, and goes on when it is done again.',
+        confirm: (subject, values) => values.array || 'default',
+        confirmLabel: 'Type the name of the array',
+        fields: () => IN_CEPH,
+        run: values => run(['rbd', 'destroy', values.pool, '--yes'], values),
+    },
     'rbd-reidentify': {
         title: 'Give an array in Ceph a new identity', submit: 'Change', danger: true,
         intro: 'For an array whose Ceph pool was copied, to another cluster say: it, its LUNs and copy sets get ids of their own. Data and ' +

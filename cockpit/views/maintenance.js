@@ -33,6 +33,7 @@ export const maintenance = {
             card('Pools that no umbrad has open', h('p', {}, 'By umbractl on this machine, with administrative access.'),
                 toolbar(run, 'Pools', [['pool-create', 'Create'], ['pool-check', 'Check'], ['pool-dump', 'Dump'], ['pool-restore', 'Restore metadata'],
                     ['pool-checksums', 'Checksums on or off'],
-                    ['pool-upgrade', 'Upgrade'], ['pool-reidentify', 'New identity'], ['rbd-create', 'Create in Ceph'], ['rbd-reidentify', 'New identity in Ceph']]))),
+                    ['pool-upgrade', 'Upgrade'], ['pool-reidentify', 'New identity'], ['rbd-create', 'Create in Ceph'], ['rbd-reidentify', 'New identity in Ceph'],
+                    ['rbd-destroy', 'Delete in Ceph']]))),
     ],
 };

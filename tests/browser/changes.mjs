@@ -281,10 +281,10 @@ async function maintenance(page, frame) {
     await until('pool-restore is refused', async () => /exit code 1/.test(await frame.locator('dialog .failure').innerText()));
     await close(frame);
     // The package for Ceph is not there: umbractl says so.
-    for (const action of ['rbd-create', 'rbd-reidentify']) {
+    for (const action of ['rbd-create', 'rbd-reidentify', 'rbd-destroy']) {
         await open(frame, action);
         await fill(frame, { pool: 'rbd', namespace: 'n', client: 'umbra', conf: '/etc/ceph/ceph.conf', array: 'a' });
-        if (action === 'rbd-reidentify')
+        if (action !== 'rbd-create')
             await guarded(frame, 'a');
         await submit(frame);
         await until(`${action} is refused`, async () => /install the package umbra-rbd[^]*exit code 1|exit code 1[^]*install the package umbra-rbd/.test(await frame.locator('dialog').innerText()));

@@ -514,7 +514,7 @@ def verbs():
 
 
 # Not at this array: another store's, or what is said.
-ELSEWHERE = {'setup', 'rbd create', 'rbd reidentify', 'controller list', 'controller move'}
+ELSEWHERE = {'setup', 'rbd create', 'rbd destroy', 'rbd reidentify', 'controller list', 'controller move'}
 
 
 def name(c):

@@ -436,7 +436,9 @@ void rbd_lease_release(struct rbd_store *s)
 	pthread_mutex_unlock(&l->lock);
 	pthread_join(l->thread, NULL);
 	l->running = false;
-	if (!atomic_load(&l->lost)) {
+	if (!atomic_load(&l->lost) && s->destroy) {
+		s->close_err = rbd_destroy_catalogue(s);
+	} else if (!atomic_load(&l->lost)) {
 		rados_write_op_t op = rbd_catalogue_op(s->epoch);
 
 		rbd_cards_leave(s);

@@ -12,4 +12,5 @@ const struct store_module umbra_store_module = {
 	.library = "librbd " TEXT(LIBRBD_VER_MAJOR) "." TEXT(LIBRBD_VER_MINOR) "." TEXT(LIBRBD_VER_EXTRA),
 	.create = rbd_module_create,
 	.open = rbd_module_open,
+	.destroy = rbd_destroy,
 };

@@ -422,6 +422,10 @@ bool rbd_copies_deep(const struct store_disk *d);
 int rbd_flat_settle(void *arg, const char *image, const char *id);
 int rbd_flat_cut(struct rbd_store *s, const char *image, const char *id);
 
+/* ---- destroy.c ---- */
+void rbd_destroy(struct store *s, void (*done)(void *arg, int err), void *arg); /* as store_module has it */
+int rbd_destroy_catalogue(struct rbd_store *s);                                 /* the last of it. Blocks */
+
 /* ---- store.c, open.c ---- */
 struct rbd_store {
 	struct store base;
@@ -471,6 +475,8 @@ struct rbd_store {
 	bool room_running;
 	uint64_t room_ns;
 	/* close */
+	bool destroy; /* the catalogue goes with it */
+	int close_err;
 	bool disks_closed;
 	void (*closed)(void *arg, int err);
 	void *closed_arg;

@@ -121,7 +121,7 @@ static void close_done(struct rbd_job *job)
 	struct rbd_store *s = container_of(job, struct rbd_store, close_job);
 	void (*closed)(void *, int) = s->closed;
 	void *arg = s->closed_arg;
-	int err = atomic_load(&s->lease.lost) ? -ESHUTDOWN : 0;
+	int err = atomic_load(&s->lease.lost) ? -ESHUTDOWN : rbd_err(s->close_err);
 
 	rbd_wire_end(s);
 	rbd_store_free(s);
