@@ -6,9 +6,10 @@
  * its operations one after the other, and with each begun while those before are under way, in an order of the
  * machine's events that the seed draws.
  *
- * A state is one sequence with one place of the power loss. All of them are too many for each run: UMBRA_TEST_RUNS says
- * how many are taken, spread over all sequences (0: all); another seed takes others. Beyond them the power goes once behind each
- * sequence whose places are all taken.
+ * A state is one sequence with one place of the power loss. There are 38,000, and each is many, for what the cache loses and in
+ * which order things happen the seed draws. That is too much for each run: UMBRA_TEST_RUNS says how many are taken, spread over all
+ * sequences (0: all, with one seed after the other, until there are 200,000); another seed takes others. Beyond them the power goes
+ * once behind each sequence whose places are all taken.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ static const char *const step_names[STEPS] = {"write", "overwrite", "unmap", "fl
 #define SEQUENCES    (2 * STEPS * STEPS * STEPS) /* one after the other, and overlapped */
 #define LENGTH       3u
 #define STATES       10000u
+#define STATES_ALL   200000u
 #define PLACES_DRAWN 16u /* where a part of the states begins */
 
 #define CHUNKS   128u /* in the pool, at first */
@@ -275,17 +277,16 @@ static bool try_state(unsigned sequence, bool overlapped, uint64_t seed, uint64_
 
 TEST(power_loss_at_every_place_of_every_short_sequence_keeps_what_was_promised)
 {
-	unsigned wanted = test_runs(STATES), states = 0, behind = 0;
+	unsigned wanted = test_runs(STATES), least = wanted ? wanted : STATES_ALL, states = 0, behind = 0;
 	uint64_t seed = test_seed();
 
-	for (unsigned i = 0; i < SEQUENCES || states < wanted;
-		i++) { /* those that are left over begin anew */
+	for (unsigned i = 0; states < least; i++) { /* and anew, with other seeds, for what is left over */
 		uint64_t due = wanted ? (uint64_t)(i + 1) * wanted / SEQUENCES : UINT64_MAX;
 		uint64_t place = wanted ? 1 + (seed + i) % PLACES_DRAWN : 1;
 		bool met = true;
 
-		if (wanted && due > wanted)
-			due = wanted;
+		if (wanted && due > least)
+			due = least;
 		for (; states < due && met; place++) {
 			met = try_state(i % SEQUENCES / 2, i % 2, seed + i, place);
 			states += met;
@@ -293,7 +294,7 @@ TEST(power_loss_at_every_place_of_every_short_sequence_keeps_what_was_promised)
 		}
 	}
 	fprintf(stderr, "%u states; and %u times the power went behind the sequence\n", states, behind);
-	assert_true(wanted ? states == wanted : states > STATES);
+	assert_true(states >= least);
 }
 
 int main(void)
