@@ -374,6 +374,70 @@ TEST(a_merge_copies_the_fewer_blocks)
 	assert_true(copied > 0);
 }
 
+#define MANY 6u
+
+/* Of many copies that were deleted, what was written between them in the same chunks. Returns how many blocks are not hidden. */
+static unsigned deleted_many(struct world *w, struct model **m)
+{
+	struct model *copy[MANY];
+	uint16_t blocks[2] = {0};
+
+	*m = world_create_disk(w, 2 * CHUNK_SECTORS);
+	assert_int_equal(world_write(w, *m, 0, 2 * CHUNK_SECTORS, 0), 0);
+	for (unsigned i = 0; i < MANY; i++) {
+		copy[i] = world_fork(w, *m);
+		for (unsigned chunk = 0; chunk < 2; chunk++) {
+			unsigned block = (unsigned)sim_below(&w->sim, 16);
+
+			blocks[chunk] |= (uint16_t)(1u << block);
+			assert_int_equal(world_write(w, *m, chunk * CHUNK_SECTORS + block * 8, 8, 0), 0);
+		}
+	}
+	world_settle(w);
+	pool_reclaim_stop(world_pool(w)); /* they go together */
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(world_delete_disk(w, copy[i]), 0);
+	assert_int_equal(world_close(w), 0);
+	assert_int_equal(world_open(w), 0);
+	world_pool(w)->copied_blocks = 0;
+	return (unsigned)(__builtin_popcount(blocks[0]) + __builtin_popcount(blocks[1]));
+}
+
+/* However many there were. The power may go meanwhile, or a read or a write fail. */
+TEST(what_many_deleted_copies_leave_is_copied_once)
+{
+	uint64_t seed = test_seed();
+
+	for (unsigned n = 0; n < 80; n++) {
+		struct model *m;
+		struct world w;
+		unsigned blocks;
+
+		world_begin_split(&w, seed + n, UINT64_C(8) << 20);
+		blocks = deleted_many(&w, &m);
+		if (n % 4 == 1) {
+			w.sim.off_at = w.sim.steps + 1 + sim_below(&w.sim, 60);
+			for (unsigned k = 0; k < 800 && !world_dead(&w); k++)
+				sim_step(&w.sim, true);
+			world_recover(&w);
+		} else if (n % 4 == 2) {
+			w.sim.fail_read_at = w.sim.reads + 1 + sim_below(&w.sim, 12);
+		} else if (n % 4 == 3) {
+			w.sim.fail_only = "data";
+			w.sim.fail_at = w.sim.steps + 1 + sim_below(&w.sim, 20);
+		}
+		world_settle(&w);
+		w.sim.fail_at = w.sim.fail_read_at = 0;
+		if (n % 4 == 0)
+			assert_int_equal(world_pool(&w)->copied_blocks, blocks);
+		if (world_pool(&w)->base.latched) /* a flush failed */
+			world_recover(&w);
+		if (n % 4 < 2)
+			assert_int_equal(world_used(&w), 2);
+		world_verify_end(&w);
+	}
+}
+
 /* Copies that were deleted together go together: the frames that it takes do not grow with their number. */
 TEST(deleted_copies_share_frames)
 {
@@ -419,6 +483,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_merge_copies_the_fewer_blocks),
+		cmocka_unit_test(what_many_deleted_copies_leave_is_copied_once),
 		cmocka_unit_test(deleted_copies_share_frames),
 		cmocka_unit_test(an_overwrite_after_a_cut_costs_one_write),
 		cmocka_unit_test(a_chunk_lies_in_few_places_however_many_cuts),

@@ -32,6 +32,16 @@ struct pool_merge {
 	void (*copy_done)(struct pool_transfer *t, int err);
 	struct pool_transfer transfer;
 	struct iovec iov;
+	/* Many entries become one at once: those between which nobody sees anything, newest first. */
+	uint32_t gens[POOL_BLOCKS];
+	unsigned count, home; /* whose chunk it is that takes all */
+	unsigned under_way;   /* transfers, and 1 for the one who starts them */
+	int err;
+	struct merge_copy {
+		struct pool_merge *merge;
+		struct pool_transfer transfer;
+		struct iovec iov;
+	} copies[POOL_BLOCKS]; /* last: large, and nothing to begin with */
 };
 
 /* Merges what can be merged of a chunk's entries. `done` may come from inside. */

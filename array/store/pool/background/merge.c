@@ -204,6 +204,174 @@ static void copy_next(struct pool_merge *m)
 	copy_start(m, POOL_OP_READ, m->from_phys);
 }
 
+/* ---- many at once ----------------------------------------------------------------------------------- */
+
+/* All blocks are in the home's chunk: the newest entry takes it, the others go, and their blocks with them. */
+static void many_done(struct pool_merge *m)
+{
+	struct pool_map *map = &m->pool->map;
+	struct pool_entry *newest = pool_map_edit(map, m->leaf, m->chunk, m->gens[0]), *home;
+	struct pool_entry was;
+
+	home = m->home ? pool_map_edit(map, m->leaf, m->chunk, m->gens[m->home]) : newest;
+	assert(newest && home && home->phys == m->to_phys && !home->shared && !home->split);
+	was = *newest;
+	if (m->home) {
+		newest->phys = home->phys;
+		newest->split = newest->shared = newest->held = 0;
+		home->phys = was.phys;
+		home->split = was.split;
+		home->shared = was.shared;
+		home->held = was.held;
+	}
+	newest->valid = m->valid;
+	newest->zero = m->zero;
+	pool_map_mark_dirty(map, m->leaf, m->chunk, newest);
+	for (unsigned i = 1; i < m->count; i++)
+		entry_drop(m, pool_map_edit(map, m->leaf, m->chunk, m->gens[i]));
+	merge_run(m);
+}
+
+/* One transfer for each run of the blocks in `mask`; *at: the first free copy. */
+static void many_start(struct pool_merge *m, unsigned *at, enum pool_op_kind kind, uint64_t phys,
+	uint16_t mask, void (*done)(struct pool_transfer *t, int err))
+{
+	while (mask) {
+		unsigned first = (unsigned)__builtin_ctz(mask), run = pool_run_length(mask, NULL, first);
+		struct merge_copy *c = &m->copies[(*at)++];
+
+		c->merge = m;
+		c->iov = (struct iovec){.iov_base = m->bounce + ((size_t)first << POOL_BLOCK_SHIFT),
+			.iov_len = (size_t)run << POOL_BLOCK_SHIFT};
+		c->transfer = (struct pool_transfer){.done = done,
+			.kind = kind,
+			.iov = &c->iov,
+			.iov_count = 1,
+			.len = (uint32_t)c->iov.iov_len};
+		m->under_way++;
+		mask &= (uint16_t)~pool_block_mask(first, run);
+		pool_data_submit(&m->pool->space, &c->transfer, phys, (uint64_t)first << POOL_BLOCK_SHIFT);
+	}
+}
+
+static void many_written(struct pool_merge *m)
+{
+	if (--m->under_way)
+		return;
+	pool_data_written(&m->pool->space, m->to_phys);
+	if (m->err) {
+		merge_end(m, m->err);
+		return;
+	}
+	m->pool->copied_blocks += (unsigned)__builtin_popcount(m->left);
+	many_done(m);
+}
+
+static void many_write_ended(struct pool_transfer *t, int err)
+{
+	struct pool_merge *m = container_of(t, struct merge_copy, transfer)->merge;
+
+	m->err = m->err ? m->err : err;
+	many_written(m);
+}
+
+static void many_read(struct pool_merge *m)
+{
+	unsigned at = 0;
+
+	if (--m->under_way)
+		return;
+	if (m->err) { /* all stays as it is */
+		merge_end(m, m->err);
+		return;
+	}
+	m->under_way = 1;
+	many_start(m, &at, POOL_OP_WRITE, m->to_phys, m->left, many_write_ended);
+	many_written(m);
+}
+
+static void many_read_ended(struct pool_transfer *t, int err)
+{
+	struct pool_merge *m = container_of(t, struct merge_copy, transfer)->merge;
+
+	if (t->damaged)
+		pool_damage_found(m->pool, m->branch->disk ? m->branch->disk->id : 0, m->chunk, t);
+	m->err = m->err ? m->err : err;
+	many_read(m);
+}
+
+/* The blocks of one of many that newer ones do not hide; `seen`: what those have. */
+static uint16_t shows(struct pool_entry e, uint16_t *seen)
+{
+	uint16_t valid = e.valid & (uint16_t) ~*seen;
+
+	*seen |= e.valid | e.zero;
+	return valid;
+}
+
+/* Of entries between which nobody sees anything: the one with a chunk of its own that has most of what stays. False: none can
+ * take the others' blocks. */
+static bool find_home(struct pool_merge *m, const struct pool_entry *e)
+{
+	unsigned most = 0;
+	uint16_t seen = 0;
+
+	for (unsigned i = 0; i < m->count; i++) {
+		unsigned blocks = (unsigned)__builtin_popcount(shows(e[i], &seen));
+
+		if (e[i].shared)
+			return false;
+		if (!e[i].phys || e[i].split || blocks <= most)
+			continue;
+		most = blocks;
+		m->home = i;
+	}
+	return most > 0;
+}
+
+/* How many entries from the first on nobody tells apart. */
+static unsigned count_alike(const struct pool_branch *b, const struct pool_entry *e, unsigned n)
+{
+	unsigned count = 1;
+
+	while (count < n && count < POOL_BLOCKS && !pool_branch_viewer_in(b, e[count].gen, e[count - 1].gen))
+		count++;
+	return count;
+}
+
+/* Three entries and more that nobody tells apart, one of which has a chunk of its own: each block is copied once, to where it
+ * is to be, where pairs would copy some again and again. True: the merge waits for it or has ended. */
+static bool merge_many(struct pool_merge *m, const struct pool_entry *e, unsigned n)
+{
+	uint16_t seen = 0;
+	unsigned at = 0;
+
+	m->count = count_alike(m->branch, e, n);
+	if (m->count < 3 || !find_home(m, e))
+		return false;
+	if (!m->bounce && !(m->bounce = pool_bounce_get(m->pool))) {
+		merge_end(m, -ENOMEM);
+		return true;
+	}
+	m->to_phys = e[m->home].phys;
+	m->valid = m->left = 0;
+	m->under_way = 1;
+	m->err = 0;
+	for (unsigned i = 0; i < m->count; i++) {
+		uint16_t mask = shows(e[i], &seen);
+
+		m->gens[i] = e[i].gen;
+		m->valid |= mask;
+		if (i == m->home)
+			continue;
+		m->left |= mask;
+		many_start(m, &at, POOL_OP_READ, e[i].phys, mask, many_read_ended);
+	}
+	m->zero = seen & (uint16_t)~m->valid;
+	many_read(m);
+	return true;
+}
+
 /* ---- what to do ------------------------------------------------------------------------------------ */
 
 /* Is it less to copy what the newer entry has than what it lacks? Never into a shared chunk, nor into a split one, where the
@@ -309,6 +477,10 @@ static int merge_step(struct pool_merge *m)
 		entry_drop(m, &unpacked);
 		return 1;
 	}
+	for (unsigned i = 0; i + 2 < n; i++) {
+		if (merge_many(m, e + i, n - i))
+			return 2;
+	}
 	for (unsigned i = 0; i + 1 < n; i++) {
 		uint16_t lacks = (uint16_t)(e[i + 1].valid & ~(e[i].valid | e[i].zero));
 
@@ -381,7 +553,7 @@ static void merge_granted(struct pool_lock_wait *w)
 void pool_merge_chunk(struct pool_merge *m, struct pool *p, struct pool_branch *b, uint64_t chunk,
 	void (*done)(struct pool_merge *m, int err))
 {
-	memset(m, 0, sizeof(*m));
+	memset(m, 0, offsetof(struct pool_merge, copies));
 	m->pool = p;
 	m->branch = b;
 	m->chunk = chunk;
