@@ -479,12 +479,55 @@ TEST(deleted_copies_share_frames)
 	assert_true(frames[1] <= frames[0] + 2);
 }
 
+static uint64_t checkpoints(struct world *w)
+{
+	MDB_envinfo info;
+
+	assert_int_equal(mdb_env_info(world_pool(w)->meta.env, &info), 0);
+	return info.me_last_txnid;
+}
+
+/* However many disks there are of which copies were deleted: one checkpoint comes before all of them. */
+TEST(deleted_copies_of_many_disks_share_a_checkpoint)
+{
+	uint64_t seed = test_seed(), count[2];
+
+	for (unsigned round = 0; round < 2; round++) {
+		unsigned disks = round ? 6 : 1;
+		struct model *copy[6];
+		struct world w;
+
+		world_begin(&w, seed, UINT64_C(8) << 20);
+		for (unsigned i = 0; i < disks; i++) {
+			struct model *m = world_create_disk(&w, 4 * CHUNK_SECTORS);
+
+			assert_int_equal(world_write(&w, m, 0, 4 * CHUNK_SECTORS, 0), 0);
+			copy[i] = world_fork(&w, m);
+			assert_int_equal(world_write(&w, m, 0, 16, 0), 0);
+		}
+		world_settle(&w);
+		pool_reclaim_stop(world_pool(&w)); /* they come together */
+		for (unsigned i = 0; i < disks; i++)
+			assert_int_equal(world_delete_disk(&w, copy[i]), 0);
+		assert_int_equal(world_close(&w), 0);
+		assert_int_equal(world_open(&w), 0);
+		count[round] = checkpoints(&w);
+		world_settle(&w);
+		count[round] = checkpoints(&w) - count[round];
+		assert_int_equal(world_used_chunks(&w), disks * 4);
+		assert_true(list_empty(&world_pool(&w)->commit.todos.list));
+		world_verify_end(&w);
+	}
+	assert_true(count[1] <= count[0] + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_merge_copies_the_fewer_blocks),
 		cmocka_unit_test(what_many_deleted_copies_leave_is_copied_once),
 		cmocka_unit_test(deleted_copies_share_frames),
+		cmocka_unit_test(deleted_copies_of_many_disks_share_a_checkpoint),
 		cmocka_unit_test(an_overwrite_after_a_cut_costs_one_write),
 		cmocka_unit_test(a_chunk_lies_in_few_places_however_many_cuts),
 		cmocka_unit_test(a_full_pool_does_all_that_needs_no_new_chunk),

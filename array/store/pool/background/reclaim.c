@@ -13,7 +13,7 @@
  * - Loose chunks, which are shared chunks that no entry has any more, are freed (refs.c). They are looked for
  *   once a second at most, and when chunks are wanted.
  *
- * The lists come from LMDB, so a task begins when LMDB has every frame up to now. To-dos and the absence of a
+ * The lists come from LMDB, so a task begins when LMDB has every frame that it concerns. To-dos and the absence of a
  * disk are durable, so nothing else has to be remembered across a restart.
  */
 #include "array/store/pool/background/background.h"
@@ -57,7 +57,7 @@ struct pool_reclaim {
 	struct pool_todo *todo;
 	/* branches to drop when the task was chosen; by the job: which have no entry */
 	uint64_t drops[DROPS_MAX];
-	bool empty[DROPS_MAX];
+	bool empty[DROPS_MAX], bare; /* bare: all of them, and it need not be looked at */
 	unsigned drop_count, drops_in_row;
 	struct pool_call call;
 	struct pool_waiter waiter;
@@ -277,8 +277,8 @@ static void join_todos(struct pool_reclaim *r, bool all)
 	list_for_each (n, &p->commit.todos.list) {
 		struct pool_todo *t = container_of(n, struct pool_todo, link);
 
-		if (t == r->todo || t->busy || t->branch != r->todo->branch || !t->sequence ||
-			t->sequence > p->map.applied || !left)
+		if (t == r->todo || t->busy || t->branch != r->todo->branch ||
+			!pool_todo_in_meta(&p->commit.todos, t) || !left)
 			continue;
 		if (!all && (pool_branch_viewer_in(r->branch, t->gen, t->gen + 1) ||
 				    pool_branch_next_viewer(r->branch, t->gen) != r->last_gen))
@@ -355,53 +355,89 @@ static void merge_done(struct pool_merge *m, int err)
 
 /* ---- drop ------------------------------------------------------------------------------------------- */
 
-static void drop_removed(void *arg, int err)
+/* A branch that nobody has goes with the frame, and its parent gets a to-do. */
+static void drop_put(struct pool_reclaim *r, struct pool_txn *t, struct pool_branch *b)
+{
+	struct pool_record rec = {.type = POOL_RECORD_BRANCH_DEL, .branch = {.id = b->id}};
+
+	pool_map_free(&r->pool->map, b);
+	list_remove(&b->dirty_link);
+	b->record_dirty = false;
+	b->dead = true;
+	pool_buffer_record(&t->rider.records, &rec);
+	if (!b->parent)
+		return;
+	rec = (struct pool_record){
+		.type = POOL_RECORD_TODO_PUT, .todo = {.branch = b->parent->id, .gen = b->parent_gen}};
+	pool_buffer_record(&t->rider.records, &rec);
+}
+
+/* Those of branches that go. */
+static void drop_put_todos(struct pool_reclaim *r, struct pool_txn *t)
+{
+	list_for_each (n, &r->pool->commit.todos.list) {
+		const struct pool_todo *todo = container_of(n, struct pool_todo, link);
+		const struct pool_branch *b = pool_branch_find(&r->pool->map, todo->branch);
+
+		if (b && b->dead)
+			put_todo_del(t, todo->branch, todo->gen);
+	}
+}
+
+/* The frame that has their end is durable. */
+static void drop_todos(struct pool_reclaim *r)
+{
+	struct pool_todos *todos = &r->pool->commit.todos;
+
+	list_for_each_safe (n, &todos->list) {
+		struct pool_todo *t = container_of(n, struct pool_todo, link);
+		const struct pool_branch *b = pool_branch_find(&r->pool->map, t->branch);
+
+		if (b && b->dead)
+			pool_todo_free(todos, t);
+	}
+}
+
+static void drop_branch(struct pool_reclaim *r, struct pool_branch *b)
+{
+	struct pool_branch *parent = b->parent;
+	uint32_t gen = b->parent_gen;
+
+	pool_branch_detach(b);
+	pool_branch_free(&r->pool->map, b);
+	if (parent && !parent->dead) /* this frame had its record */
+		pool_todo_logged(&r->pool->commit.todos, parent->id, gen);
+}
+
+/* All that went in the frame. */
+static void drops_removed(void *arg, int err)
 {
 	struct pool_reclaim *r = arg;
-	struct pool *p = r->pool;
-	struct pool_branch *b = r->branch, *parent = b->parent;
-	uint32_t gen = b->parent_gen;
 
 	if (err) {
 		task_end(r, false);
 		return;
 	}
-	list_for_each_safe (n, &p->commit.todos.list) {
-		struct pool_todo *t = container_of(n, struct pool_todo, link);
+	drop_todos(r);
+	for (unsigned i = 0; i < r->drop_count; i++) {
+		struct pool_branch *b = r->empty[i] ? pool_branch_find(&r->pool->map, r->drops[i]) : NULL;
 
-		if (t->branch == b->id)
-			pool_todo_free(&p->commit.todos, t);
+		if (b)
+			drop_branch(r, b);
 	}
-	pool_branch_detach(b);
-	pool_branch_free(&p->map, b);
-	if (parent) /* this frame had its record */
-		pool_todo_logged(&p->commit.todos, parent->id, gen);
 	task_end(r, true);
 }
 
 static void drop_finish(struct pool_reclaim *r)
 {
-	struct pool *p = r->pool;
-	struct pool_branch *b = r->branch;
-	struct pool_txn *t = own_txn(p);
-	struct pool_record rec = {.type = POOL_RECORD_BRANCH_DEL, .branch = {.id = b->id}};
+	struct pool_txn *t = own_txn(r->pool);
 
-	list_remove(&b->dirty_link);
-	b->record_dirty = false;
-	b->dead = true;
-	pool_buffer_record(&t->rider.records, &rec);
-	list_for_each (n, &p->commit.todos.list) {
-		const struct pool_todo *todo = container_of(n, struct pool_todo, link);
-
-		if (todo->branch == b->id)
-			put_todo_del(t, todo->branch, todo->gen);
-	}
-	if (b->parent) {
-		rec = (struct pool_record){.type = POOL_RECORD_TODO_PUT,
-			.todo = {.branch = b->parent->id, .gen = b->parent_gen}};
-		pool_buffer_record(&t->rider.records, &rec);
-	}
-	pool_txn_ride(t, drop_removed, r);
+	r->drops[0] = r->branch->id;
+	r->empty[0] = true;
+	r->drop_count = 1;
+	drop_put(r, t, r->branch);
+	drop_put_todos(r, t);
+	pool_txn_ride(t, drops_removed, r);
 }
 
 static void drop_batch_done(void *arg, int err)
@@ -441,54 +477,6 @@ static bool droppable(const struct pool_branch *b)
 	return !b->disk && !b->dead && list_empty(&b->cuts) && b->child_count == 0 && !b->loads;
 }
 
-/* All that went in the frame. */
-static void drops_removed(void *arg, int err)
-{
-	struct pool_reclaim *r = arg;
-	struct pool *p = r->pool;
-
-	if (err) {
-		task_end(r, false);
-		return;
-	}
-	list_for_each_safe (n, &p->commit.todos.list) {
-		struct pool_todo *t = container_of(n, struct pool_todo, link);
-		const struct pool_branch *b = pool_branch_find(&p->map, t->branch);
-
-		if (b && b->dead)
-			pool_todo_free(&p->commit.todos, t);
-	}
-	for (unsigned i = 0; i < r->drop_count; i++) {
-		struct pool_branch *b = r->empty[i] ? pool_branch_find(&p->map, r->drops[i]) : NULL;
-		struct pool_branch *parent = b ? b->parent : NULL;
-		uint32_t gen = b ? b->parent_gen : 0;
-
-		if (!b)
-			continue;
-		pool_branch_detach(b);
-		pool_branch_free(&p->map, b);
-		if (parent && !parent->dead) /* this frame had its record */
-			pool_todo_logged(&p->commit.todos, parent->id, gen);
-	}
-	task_end(r, true);
-}
-
-static void drops_put(struct pool_reclaim *r, struct pool_txn *t, struct pool_branch *b)
-{
-	struct pool_record rec = {.type = POOL_RECORD_BRANCH_DEL, .branch = {.id = b->id}};
-
-	pool_map_free(&r->pool->map, b);
-	list_remove(&b->dirty_link);
-	b->record_dirty = false;
-	b->dead = true;
-	pool_buffer_record(&t->rider.records, &rec);
-	if (!b->parent)
-		return;
-	rec = (struct pool_record){
-		.type = POOL_RECORD_TODO_PUT, .todo = {.branch = b->parent->id, .gen = b->parent_gen}};
-	pool_buffer_record(&t->rider.records, &rec);
-}
-
 static void drops_looked(struct pool_job *job)
 {
 	struct pool_reclaim *r = container_of(job, struct pool_reclaim, job);
@@ -513,15 +501,9 @@ static void drops_looked(struct pool_job *job)
 	t = own_txn(p);
 	for (unsigned i = 0; i < r->drop_count; i++) {
 		if (r->empty[i])
-			drops_put(r, t, pool_branch_find(&p->map, r->drops[i]));
+			drop_put(r, t, pool_branch_find(&p->map, r->drops[i]));
 	}
-	list_for_each (n, &p->commit.todos.list) {
-		const struct pool_todo *todo = container_of(n, struct pool_todo, link);
-		const struct pool_branch *b = pool_branch_find(&p->map, todo->branch);
-
-		if (b && b->dead)
-			put_todo_del(t, todo->branch, todo->gen);
-	}
+	drop_put_todos(r, t);
 	pool_txn_ride(t, drops_removed, r);
 }
 
@@ -972,28 +954,36 @@ static bool choose_other(struct pool_reclaim *r, bool stuck)
 	return true;
 }
 
-/* Several branches that nobody has are looked at together, before their parents' to-dos: these then are one walk. */
-static bool choose_drops(struct pool_reclaim *r)
+/* `bare`: only those of which it is known that they have no entry. */
+static bool find_drops(struct pool_reclaim *r, bool bare)
 {
 	r->drop_count = 0;
-	if (r->drops_in_row == DROPS_IN_ROW) {
-		r->drops_in_row = 0;
-		return false;
-	}
+	r->bare = bare;
 	for (unsigned i = 0; i < POOL_HASH_BUCKETS && r->drop_count < DROPS_MAX; i++) {
 		list_for_each (n, &r->pool->map.branch_hash[i]) {
 			struct pool_branch *b = container_of(n, struct pool_branch, hash_link);
 
-			if (!droppable(b) || b->stuck || r->drop_count == DROPS_MAX)
+			if (!droppable(b) || b->stuck || r->drop_count == DROPS_MAX ||
+				(bare && !pool_branch_bare(b)))
 				continue;
 			if (!r->drop_count)
 				r->branch = b;
+			r->empty[r->drop_count] = bare;
 			r->drops[r->drop_count++] = b->id;
 		}
 	}
-	if (r->drop_count < 2) {
-		r->drop_count = r->drops_in_row = 0;
-		r->branch = NULL;
+	if (r->drop_count > 1)
+		return true;
+	r->drop_count = 0;
+	r->branch = NULL;
+	return false;
+}
+
+/* Several branches that nobody has are looked at together, before their parents' to-dos: these then are one walk. */
+static bool choose_drops(struct pool_reclaim *r)
+{
+	if (r->drops_in_row == DROPS_IN_ROW || !(find_drops(r, true) || find_drops(r, false))) {
+		r->drops_in_row = r->drop_count = 0;
 		return false;
 	}
 	r->task = TASK_DROP;
@@ -1071,7 +1061,12 @@ static void called(struct pool_call *call)
 	}
 	r->running = true;
 	pool_pace_begin(&r->pace);
-	pool_txn_ride(own_txn(r->pool), flushed, r);
+	if (r->task == TASK_TODO && pool_todo_in_meta(&r->pool->commit.todos, r->todo))
+		todo_begin(r);
+	else if (r->task == TASK_DROP && r->drop_count > 1 && r->bare)
+		drops_looked(&r->job);
+	else
+		pool_txn_ride(own_txn(r->pool), flushed, r);
 }
 
 void pool_reclaim_kick(struct pool *p)

@@ -55,6 +55,9 @@ struct pool_todo *pool_todo_find(const struct pool_todos *todos, uint64_t branch
 void pool_todo_add(struct pool_todos *todos, uint64_t branch, uint32_t gen);
 void pool_todo_logged(
 	struct pool_todos *todos, uint64_t branch, uint32_t gen); /* the last frame had its record */
+/* Has LMDB all that it concerns? What was written before its viewer had gone is in the frame after its own at the latest; what is
+ * written later goes where it was. */
+bool pool_todo_in_meta(const struct pool_todos *todos, const struct pool_todo *t);
 /* At open: of the table, for pool_meta_each. */
 int pool_todo_load(
 	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact);

@@ -122,6 +122,11 @@ void pool_todo_logged(struct pool_todos *todos, uint64_t branch, uint32_t gen)
 	logged(todos, todo_get(todos, branch, gen), todos->log->sequence);
 }
 
+bool pool_todo_in_meta(const struct pool_todos *todos, const struct pool_todo *t)
+{
+	return t->sequence && t->sequence < todos->map->applied;
+}
+
 int pool_todo_load(
 	void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len, bool intact)
 {

@@ -664,6 +664,7 @@ void pool_map_free(struct pool_map *map, struct pool_branch *b)
 
 			if (leaf) {
 				assert(!leaf->loading && leaf->pins == 0);
+				b->fresh = false; /* LMDB may have what it had */
 				leaf_free(map, leaf);
 			}
 		}

@@ -218,6 +218,12 @@ bool pool_branch_viewer_from(const struct pool_branch *b, uint32_t lo);
 /* The lowest generation that anything sees, now or ever after: all see entries up to it. UINT32_MAX: none. */
 uint32_t pool_branch_first_viewer(const struct pool_branch *b);
 
+/* It has no entry, and LMDB has none of it. */
+static inline bool pool_branch_bare(const struct pool_branch *b)
+{
+	return b->fresh && !b->mids;
+}
+
 bool pool_entry_owned(const struct pool_branch *b, uint32_t entry_gen, uint32_t gen);
 
 /* ---- disk.c ----------------------------------------------------------------------------------------- */
