@@ -103,6 +103,54 @@ TEST(reclaim_rests_while_a_client_reads_and_not_when_nobody_does)
 	assert_true(rested > took * 90 / 100); /* 95 but for the last work, which no rest follows */
 }
 
+static struct pool_host *ticking;
+
+static void ticked(struct pool_timer *t)
+{
+	ticking->ops->timer_arm(ticking, t, 1);
+}
+
+/* How long reclaim rests beside clients that begin so many I/Os in a millisecond while it works, and ten while it rests. */
+static uint64_t rests_beside(uint64_t seed, uint64_t meanwhile)
+{
+	struct pool_timer tick = {.fire = ticked};
+	uint64_t before, rested = 0, rate;
+	struct world w;
+
+	deleted_copies(&w, seed, UINT64_C(16) << 20);
+	ticking = world_pool(&w)->base.host;
+	ticked(&tick); /* no rest is over in one step */
+	before = now_ns(&w);
+	for (unsigned n = 0; stats_of(&w).reclaim_pending_steps; n++) {
+		bool rests = pool_reclaim_rests(world_pool(&w));
+
+		assert_true(n < 1000000);
+		sim_step(&w.sim, true);
+		rested += rests ? now_ns(&w) - before : 0;
+		rate = rests ? 10 : meanwhile;
+		world_pool(&w)->client_ios +=
+			now_ns(&w) * rate / 1000000 - before * rate / 1000000; /* with them it only counts */
+		before = now_ns(&w);
+	}
+	ticking->ops->timer_disarm(ticking, &tick);
+	world_settle(&w);
+	world_verify_end(&w);
+	return rested;
+}
+
+TEST(reclaim_rests_by_what_clients_lose_while_it_works)
+{
+	uint64_t seed = test_seed(), all = 0, half = 0, none = 0;
+
+	for (unsigned n = 0; n < 8; n++) {
+		all += rests_beside(seed + n, 1);
+		half += rests_beside(seed + n, 5);
+		none += rests_beside(seed + n, 10);
+	}
+	assert_true(half < all * 8 / 10);
+	assert_true(none < all / 3); /* of clients that are new it takes the worst */
+}
+
 TEST(reclaim_does_not_rest_when_a_client_waits_for_a_chunk)
 {
 	uint64_t before, rested = 0;
@@ -171,6 +219,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reclaim_rests_while_a_client_reads_and_not_when_nobody_does),
+		cmocka_unit_test(reclaim_rests_by_what_clients_lose_while_it_works),
 		cmocka_unit_test(reclaim_does_not_rest_when_a_client_waits_for_a_chunk),
 		cmocka_unit_test(what_deleted_copies_will_give_back_is_told_before_reclaim_has_come_to_it),
 	};
