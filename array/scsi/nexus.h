@@ -58,6 +58,7 @@ struct scsi_nexus {
 	struct list_node link;
 	uint16_t attention_nexus; /* bits for whichever LUN is asked first */
 	uint16_t attention[ARRAY_LUN_NUMBER_MAX + 1];
+	bool registered[ARRAY_LUN_NUMBER_MAX + 1]; /* in standby: it is, or was, as far as it knows */
 };
 
 /* One more port of this controller that initiators are told of, if there is room and it is not among them. */

@@ -231,6 +231,24 @@ static uint64_t data_of(const struct lun *lun)
 	return ops && ops->disk_data ? ops->disk_data(lun->disk) : 0;
 }
 
+/* A registration that another nexus has taken away at the owner before (SPC-4 5.13.11.2.4 and 5.13.11.2.6). */
+static void inherit_registration(struct scsi_nexus *n, const struct scsi_nexus *old, uint32_t number)
+{
+	const struct lun *before = map_lun(old->array.host, number);
+	struct lun *now = map_lun(n->array.host, number);
+	const struct scsi_lun *s = before->scsi;
+	bool was =
+		scsi_access_is_owner(old->target) ? s && scsi_reserve_find(s, old) : old->registered[number];
+
+	if (!scsi_access_is_owner(n->target)) {
+		n->registered[number] = was;
+		return;
+	}
+	s = was ? scsi_lun_get(now) : NULL;
+	if (s && !scsi_reserve_find(s, n))
+		scsi_attention_set(n, number, ATTENTION_REGISTRATIONS_PREEMPTED);
+}
+
 /* What n's initiator has to be told: what it was not told yet, and what is different from now on. */
 static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *old)
 {
@@ -256,6 +274,8 @@ static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *ol
 			scsi_attention_set(n, i, ATTENTION_MEDIUM_CHANGED);
 		if (same && before->locked != now->locked)
 			scsi_attention_set(n, i, ATTENTION_MODE_PARAMETERS);
+		if (same)
+			inherit_registration(n, old, i);
 		if (same && s && s->legacy_holder == old) /* it ends with the nexus */
 			scsi_attention_set(n, i, ATTENTION_RESERVATIONS_RELEASED);
 	}

@@ -301,6 +301,7 @@ def a_killed_owner_is_followed(one, two):
     writer.session = Session(one, 'a')
     assert pr_out(theirs, 0, 0, 0xB, 0xA, 0)[0] == 0x18  # the owner knows its key
     assert pr_out(mine, 1, 5, 0xA, 0, 0)[0] == 0  # Write Exclusive, Registrants Only
+    assert pr_out(foreign, 0, 0, 0, 0xB, 0)[0] == 0 and pr_out(mine, 4, 5, 0xA, 0xB, 0)[0] == 0
     writer.start()
     wait_until('it writes', lambda: writer.acknowledged > 20)
     begun = time.monotonic()
@@ -322,6 +323,7 @@ def a_killed_owner_is_followed(one, two):
     # the reservation: of host a, through all ports; b may read and not write
     assert set(pr_keys(theirs)) == {0xA}
     foreign.read(1, 0)
+    assert (6, 0x2A05) in foreign.attentions, foreign.attentions  # its registration was preempted
     assert foreign.do(1, write10(8, 1), out=block_of(1))[0] == 0x18
     assert pr_out(Session(two, 'a', 2), 3, 0, 0xA, 0, 0)[0] == 0  # CLEAR, by the one that had registered
     foreign.write(1, 8, block_of(1))

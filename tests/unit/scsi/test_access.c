@@ -595,6 +595,47 @@ TEST(what_was_not_told_yet_is_told_there)
 	expect_good(run(a2, 2, TUR, NO_DATA)); /* nobody holds it any more */
 }
 
+/* The owner, which would have told with the next command that it is asked, ends before that. */
+TEST(a_registration_that_was_preempted_is_told_at_the_takeover)
+{
+	expect_good(pr_out(&standby, 0, 0, 0, 7));
+	expect_good(client_run(&standby, 2, CDB(0x5E, 0, 0, 0, 0, 0, 0, 0, 8, 0), NO_DATA));
+	expect_good(pr_out(&test_b, 0, 0, 0, 9));
+	rehome(&standby, other); /* the catalogue has changed meanwhile */
+	client_run(&standby, 1, TUR, NO_DATA);
+	expect_good(pr_out(&test_b, 4, 5, 9, 7));
+	rehome(&standby, owner);
+	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
+	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A05);
+	expect_good(client_run(&standby, 1, TUR, NO_DATA));
+	expect_sense(client_run(&standby, 2, TUR, NO_DATA), 6, 0x2A06);
+	expect_good(client_run(&standby, 2, TUR, NO_DATA));
+}
+
+/* Neither is one that holds, nor one that the nexus gave up, nor one of which the owner told. */
+TEST(no_other_registration_is_told_of_at_a_takeover)
+{
+	expect_good(pr_out(&standby, 0, 0, 0, 7));
+	rehome(&standby, owner);
+	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
+	expect_good(client_run(&standby, 1, TUR, NO_DATA));
+	rehome(&standby, other);
+	client_run(&standby, 1, TUR, NO_DATA);
+	expect_good(pr_out(&standby, 0, 0, 7, 0));
+	rehome(&standby, owner);
+	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
+	expect_good(client_run(&standby, 1, TUR, NO_DATA));
+	rehome(&standby, other);
+	client_run(&standby, 1, TUR, NO_DATA);
+	expect_good(pr_out(&standby, 0, 0, 0, 7));
+	expect_good(pr_out(&test_b, 0, 0, 0, 9));
+	expect_good(pr_out(&test_b, 4, 5, 9, 7));
+	expect_sense(client_run(&standby, 1, CDB(0x5E, 0, 0, 0, 0, 0, 0, 0, 8, 0), NO_DATA), 6, 0x2A05);
+	rehome(&standby, owner);
+	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
+	expect_good(client_run(&standby, 1, TUR, NO_DATA));
+}
+
 TEST(what_is_different_there_is_told)
 {
 	static struct lun grown, strange;
@@ -731,9 +772,10 @@ int main(void)
 		T(an_owner_that_does_not_answer), T(the_owner_carries_out_nothing_else),
 		T(a_host_that_is_revoked_is_so_for_the_other_controller),
 		T(a_session_goes_on_at_another_target), T(what_was_not_told_yet_is_told_there),
-		T(what_is_different_there_is_told), T(other_data_and_a_lock_are_told),
-		T(the_same_states_there_are_not_told), T(reservations_are_kept_for_the_other_controller),
-		T(nobody_who_may_not_goes_on)};
+		T(a_registration_that_was_preempted_is_told_at_the_takeover),
+		T(no_other_registration_is_told_of_at_a_takeover), T(what_is_different_there_is_told),
+		T(other_data_and_a_lock_are_told), T(the_same_states_there_are_not_told),
+		T(reservations_are_kept_for_the_other_controller), T(nobody_who_may_not_goes_on)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
