@@ -2,8 +2,10 @@
 /* How fast reclaim may go (pace.h). */
 #include "array/store/pool/background/pace.h"
 
-#define LOSS       20u /* clients may lose this part */
-#define WHOLE      1024u
+#define LOSS  20u /* clients may lose this part */
+#define WHOLE 1024u
+/* Who loses more than this keeps the machine full, and loses some in the rests, too, by the checkpoints that follow. */
+#define MUCH       (WHOLE / 4)
 #define REST_LEAST 4u /* this part of the work: else nothing is known of how it is without it */
 /* Shorter work is not paid: a timer has milliseconds, and clients take a while to be slower or faster. */
 #define WORK_MIN_NS UINT64_C(4000000)
@@ -156,7 +158,8 @@ bool pool_pace_rest(struct pool_pace *pace, void (*resume)(void *arg), void *arg
 
 	if (!work_ns)
 		return false;
-	parts = loss(pace) * LOSS;
+	parts = loss(pace);
+	parts = (parts > MUCH ? WHOLE : parts) * LOSS;
 	parts = parts > WHOLE + WHOLE / REST_LEAST ? parts - WHOLE : WHOLE / REST_LEAST;
 	rest_ms = work_ns / 1000 * parts / WHOLE / 1000;
 	if (!rest_ms)
