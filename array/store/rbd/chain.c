@@ -110,7 +110,8 @@ static const struct flat *flat_find(const struct flats *f, const char *id)
 	return NULL;
 }
 
-/* How many parents there are, or an error; -ENOENT: one is not there. last: of the flats between the image and it the farthest. */
+/* How many parents there are, or an error; -ENOENT: one is not there. last: whose parent it is, if that is one of the flats. No other
+ * is cut off: a flatten that was stopped earlier may have left what the image's snapshots need of its parent. */
 static int walk(
 	struct rbd_store *s, const char *image_id, const struct flats *flats, const struct flat **last)
 {
@@ -127,9 +128,7 @@ static int walk(
 			return err;
 		if (!has_parent(s, &next))
 			return (int)depth;
-		const struct flat *flat = flat_find(flats, at.id);
-		if (flat)
-			*last = flat;
+		*last = flat_find(flats, at.id);
 		at = next;
 	}
 	return (int)LONGEST;
