@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,8 +68,11 @@ static void met(struct reactor_message *m)
 
 /* ---- on a worker ---- */
 
+#define SAID 2
+
 struct objects {
-	uint8_t *missing; /* one each: 1: the parent has it, the clone has not */
+	uint8_t *
+		missing; /* one each: 1: the parent has it, the clone has not; SAID: the clone's object map has it */
 	uint64_t count, bytes;
 	uint8_t mark;
 };
@@ -80,6 +84,39 @@ static int mark_extent(uint64_t offset, size_t len, int exists, void *arg)
 	for (uint64_t i = offset / o->bytes; exists && i < o->count && i * o->bytes < offset + len; i++)
 		o->missing[i] = o->mark;
 	return 0;
+}
+
+/*
+ * What an image has, its object map says before it has it: killed in between, librbd leaves an object in the map that is not there. It
+ * takes the map's word when it flattens, and the parent's data would be lost. So what the map says is looked at.
+ */
+static int objects_prove(struct rbd_hydration *y, struct objects *o)
+{
+	struct rbd_store *s = y->s;
+	rbd_image_t handle = y->image->handle;
+	char prefix[RBD_IMAGE_NAME_BYTES], name[RBD_IMAGE_NAME_BYTES + 20];
+	int64_t pool = rbd_get_data_pool_id(handle);
+	rados_ioctx_t io;
+	int err = pool < 0 ? (int)pool : rbd_get_block_name_prefix(handle, prefix, sizeof(prefix));
+
+	if (err >= 0)
+		err = rados_ioctx_create2(s->cluster.rados, pool, &io);
+	if (err < 0)
+		return err;
+	rados_ioctx_set_namespace(io, s->space);
+	for (uint64_t i = 0; i < o->count && err >= 0 && !stopped(y); i++) {
+		uint64_t size;
+		time_t when;
+
+		if (o->missing[i] != SAID)
+			continue;
+		snprintf(name, sizeof(name), "%s.%016" PRIx64, prefix, i);
+		err = rados_stat(io, name, &size, &when);
+		o->missing[i] = err == -ENOENT;
+		err = err == -ENOENT ? 0 : err;
+	}
+	rados_ioctx_destroy(io);
+	return err < 0 ? err : stopped(y) ? -ECANCELED : 0;
 }
 
 static int objects_look(struct rbd_hydration *y, struct objects *o, uint64_t size_bytes)
@@ -96,8 +133,9 @@ static int objects_look(struct rbd_hydration *y, struct objects *o, uint64_t siz
 	err = rbd_diff_iterate2(handle, NULL, 0, size_bytes, 1, 1, mark_extent, o);
 	if (err < 0)
 		return err;
-	o->mark = 0;
-	return rbd_diff_iterate2(handle, NULL, 0, size_bytes, 0, 1, mark_extent, o);
+	o->mark = SAID;
+	err = rbd_diff_iterate2(handle, NULL, 0, size_bytes, 0, 1, mark_extent, o);
+	return err < 0 ? err : objects_prove(y, o);
 }
 
 /* So that no more than bytes_per_s has been copied since the beginning of the batch. */
