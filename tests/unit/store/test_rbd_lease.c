@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who owns an array in Ceph: one umbrad at a time, and who has lost it writes nothing, acknowledges nothing, and knows it. What an
- * opening leaves alone, and what it sweeps. What a cut does not wait for.
+ * opening leaves alone, and what it sweeps. What a cut does not wait for. How many threads librados has.
  */
 #include <errno.h>
 #include <signal.h>
@@ -469,6 +469,29 @@ TEST(images_are_opened_before_a_cut_when_they_are_asked_for)
 	close_it(s);
 }
 
+static void assert_threads(const char *threads)
+{
+	struct fault f;
+	struct store *s;
+	char value[16];
+
+	assert_int_equal(open_it("threads", &s, &f), 0);
+	assert_int_equal(
+		rados_conf_get(rbd_store_of(s)->cluster.rados, "librados_thread_count", value, sizeof(value)),
+		0);
+	assert_string_equal(value, threads);
+	close_it(s);
+}
+
+TEST(librados_has_one_thread_unless_the_administrator_gives_it_more)
+{
+	create("threads");
+	assert_threads("1");
+	setenv("CEPH_ARGS", "--librados-thread-count=3", 1);
+	assert_threads("3");
+	unsetenv("CEPH_ARGS");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -482,6 +505,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile),
 		cmocka_unit_test(a_lun_is_served_though_many_others_are_held_up),
 		cmocka_unit_test(images_are_opened_before_a_cut_when_they_are_asked_for),
+		cmocka_unit_test(librados_has_one_thread_unless_the_administrator_gives_it_more),
 	};
 	struct reactor_options o = {.workers = 1};
 
