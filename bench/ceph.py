@@ -2,8 +2,9 @@
 """Figures of an array in Ceph, for bench/run. The cluster is one monitor and one OSD with its data in memory, on this machine: the
 daemons share the processors with what is measured, so ratios count, each the median over turns in which all have had theirs.
 
-- I/O of one image and of four at once: by librbd alone (fio's rbd engine; and qemu-img bench, which loads the others), through
-  umbrad, and through two others that serve librbd's images: tgt (iSCSI) and qemu-nbd. What a server takes of the processors.
+- I/O of one image and of four at once: by librbd alone (fio's rbd engine, as it is and with the option of librados's that umbrad sets; and
+  qemu-img bench, which loads the others), through umbrad, and through two others that serve librbd's images: tgt (iSCSI) and qemu-nbd.
+  What load, server and OSD take of the processors.
 - The window of copy sets of 1, 16 and 64 LUNs beside a round of the monitors, of 50 ms and of Ceph's default second.
 - The timeline of a takeover (takeover.py)."""
 import json
@@ -37,10 +38,13 @@ LOADS = [
     ('128 KiB write, depth 8', 'write', 131072, 8, 131072),
     ('128 KiB read, depth 8', 'read', 131072, 8, 131072),
 ]
+FIO = 'fio rbd'
+FIOS = {FIO: '', 'fio, 1 thread': '--librados-thread-count=1'}  # CEPH_ARGS; umbrad's: array/store/rbd/cluster.c
 # OSDs that sleep before what they do, as disks and a network make them: about a millisecond for an I/O. They sleep for a connection as
 # a whole, and a server has one for all its images where the others have one each: so there are several OSDs, and little is under way.
 SLOW = ['osd debug inject dispatch delay probability = 1', 'osd debug inject dispatch delay duration = 0.0002']
 WINDOWS = (1, 16, 64)
+DAMPING = 'paxos min wait = 0.05'  # Ceph's default: so long monitors that had rest wait for more than the first who asks
 
 
 def cpu_s(pid):
@@ -168,35 +172,36 @@ def servers(cluster, made):
 
 
 class Took:
-    """What a load took of the processors, in seconds: its own processes, the server's, the OSD's."""
+    """What a load took of the processors, in seconds: its own processes, the server's, the OSDs'."""
 
     def __init__(self, server):
-        self.pids = server.pids + [process.pid for name, process in server.cluster.daemons.items() if name.startswith('osd.')]
-        self.begun, self.of_server = self.all(), sum(map(cpu_s, server.pids))
-        self.server = server
+        self.server = server.pids
+        self.osds = [process.pid for name, process in server.cluster.daemons.items() if name.startswith('osd.')]
+        self.begun = self.now()
 
-    def all(self):
+    def now(self):
         ours = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return ours.ru_utime + ours.ru_stime + sum(map(cpu_s, self.pids))
+        return ours.ru_utime + ours.ru_stime, sum(map(cpu_s, self.server)), sum(map(cpu_s, self.osds))
 
     def end(self):
-        return self.all() - self.begun, sum(map(cpu_s, self.server.pids)) - self.of_server
+        return [now - begun for now, begun in zip(self.now(), self.begun)]
 
 
-def by_fio(plain, count, mode, block, depth, seconds):
-    """I/O a second of so many images together; how many; seconds of all processes, and of the server. seconds: 0: one I/O."""
+def by_fio(plain, count, mode, block, depth, seconds, arguments=''):
+    """I/O a second of so many images together; how many; seconds of load, server and OSDs. seconds: 0: one I/O."""
     cluster = plain.cluster
     words = ['fio', '--output-format=json', '--ioengine=rbd', '--clientname=admin', f'--pool={cluster.pool}', f'--rw={mode}',
              f'--bs={block}', f'--iodepth={depth}', f'--size={IMAGE_MIB}m', '--group_reporting']
     words += ['--time_based', f'--runtime={seconds}'] if seconds else ['--number_ios=1']
     words += [word for number in range(count) for word in (f'--name={number}', f'--rbdname={plain.image(number)}')]
     took = Took(plain)
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=cluster.environment())
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          env=dict(cluster.environment(), CEPH_ARGS=arguments))
     if done.returncode:
         raise RuntimeError(done.stderr[-500:])
     (job,) = json.loads(done.stdout[done.stdout.index('{'):])['jobs']
     job = job['write' if 'write' in mode else 'read']
-    return job['iops'], job['total_ios'], *took.end()
+    return job['iops'], job['total_ios'], took.end()
 
 
 def by_qemu(server, count, mode, block, depth, step, each):
@@ -209,31 +214,36 @@ def by_qemu(server, count, mode, block, depth, step, each):
     ended = [re.search(r'Run completed in ([\d.]+) seconds', process.communicate()[0]) for process in running]
     if not all(ended):
         raise RuntimeError('qemu-img failed')
-    return sum(each / max(float(found.group(1)), 0.001) for found in ended), count * each, *took.end()
+    return sum(each / max(float(found.group(1)), 0.001) for found in ended), count * each, took.end()
 
 
 def median(values):
     return sorted(values)[len(values) // 2]
 
 
+def each_part(of, *values):
+    return [of(part) for part in zip(*values)]
+
+
 def starts(plain, others, count):
-    """{name: what a load takes of the processors before its first I/O}"""
-    return {name: median([(by_fio(plain, count, 'read', 4096, 1, 0) if name == 'fio rbd' else
-                           by_qemu(others[name], count, 'read', 4096, 1, 4096, 1))[2] for _ in range(3)])
-            for name in ['fio rbd', *others]}
+    """{name: what load, server and OSDs take of the processors before its first I/O}"""
+    return {name: each_part(median, *[
+        (by_fio(plain, count, 'read', 4096, 1, 0, FIOS[name]) if name in FIOS else
+         by_qemu(others[name], count, 'read', 4096, 1, 4096, 1))[2] for _ in range(3)])
+        for name in [*FIOS, *others]}
 
 
 def turn(plain, others, load, seconds, before):
-    """{images: {name: {rate, cpu_us, server_us}}}"""
+    """{images: {name: {rate, cpu_us: of load, server and OSDs}}}"""
     _, mode, block, depth, step = load
     found = {}
     for count in (1, IMAGES):
-        measured = {'fio rbd': by_fio(plain, count, mode, block, depth, seconds)}
-        each = int(measured['fio rbd'][0] * seconds / count / 2) + 100
+        measured = {name: by_fio(plain, count, mode, block, depth, seconds, arguments) for name, arguments in FIOS.items()}
+        each = int(measured[FIO][0] * seconds / count / 2) + 100
         for name, server in others.items():
             measured[name] = by_qemu(server, count, mode, block, depth, step, each)
-        found[count] = {name: {'rate': rate, 'cpu_us': (cpu - before[count][name]) / ios * 1e6, 'server_us': of_server / ios * 1e6}
-                        for name, (rate, ios, cpu, of_server) in measured.items()}
+        found[count] = {name: {'rate': rate, 'cpu_us': [(part - begun) / ios * 1e6 for part, begun in zip(cpu, before[count][name])]}
+                        for name, (rate, ios, cpu) in measured.items()}
     return found
 
 
@@ -243,11 +253,11 @@ def medians(turns):
         return median([of(each) for each in turns])
     return {name: {
         'one': over(lambda t: t[1][name]['rate']), 'all': over(lambda t: t[IMAGES][name]['rate']),
-        'one_of_fio': over(lambda t: t[1][name]['rate'] / t[1]['fio rbd']['rate']),
-        'all_of_fio': over(lambda t: t[IMAGES][name]['rate'] / t[IMAGES]['fio rbd']['rate']),
+        'one_of_fio': over(lambda t: t[1][name]['rate'] / t[1][FIO]['rate']),
+        'all_of_fio': over(lambda t: t[IMAGES][name]['rate'] / t[IMAGES][FIO]['rate']),
         'times_one': over(lambda t: t[IMAGES][name]['rate'] / t[1][name]['rate']),
-        'cpu_us': over(lambda t: t[1][name]['cpu_us']), 'server_us': over(lambda t: t[1][name]['server_us']),
-        'fio_by_cpu': over(lambda t: t[1]['fio rbd']['cpu_us'] / t[1][name]['cpu_us'])} for name in turns[0][1]}
+        'cpu_us': each_part(median, *[t[1][name]['cpu_us'] for t in turns]),
+        'fio_by_cpu': over(lambda t: sum(t[1][FIO]['cpu_us']) / sum(t[1][name]['cpu_us']))} for name in turns[0][1]}
 
 
 def rates(seconds, turns, loads=tuple(LOADS), settings=(), osds=1):
@@ -278,7 +288,8 @@ def windows(fast, sets):
     when a set, begins: it waits for a whole one."""
     found = {}
     patient = {'copysets': {'commit_budget': '60s'}}
-    with Cluster(fast=fast) as cluster, Array(patient, name='bench', ceph=cluster) as array, Rados(cluster.conf, cluster.pool) as rados:
+    with Cluster(fast=fast, settings=[DAMPING]) as cluster, Array(patient, name='bench', ceph=cluster) as array, \
+            Rados(cluster.conf, cluster.pool) as rados:
         for number in range(max(WINDOWS)):
             array.ctl('lun', 'create', f'l{number}', '--size', '1M')
         for count in WINDOWS:
@@ -316,9 +327,9 @@ def show_rates(what, found):
             cells = (f"{row[name][which]:.0f} {row[name][which + '_of_fio']:.2f}" for name in names)
             print(f"{load + f', {count} image' + 's' * (count > 1):<50}" + ''.join(f'{cell:>18}' for cell in cells))
         print(f'    {IMAGES} images together, times one{"":<17}' + ''.join(f"{row[name]['times_one']:>18.2f}" for name in names))
-        cells = (f"{row[name]['cpu_us']:.0f} ({row[name]['server_us']:.0f}) {row[name]['fio_by_cpu']:.2f}" for name in names)
+        cells = ('+'.join(f'{part:.0f}' for part in row[name]['cpu_us']) + f" {row[name]['fio_by_cpu']:.2f}" for name in names)
         print(f"    {'us of the processors for each':<46}" + ''.join(f'{cell:>18}' for cell in cells))
-    print('behind the rates: times fio\'s; us: of load, server (in brackets) and OSD, and behind it fio\'s divided by it')
+    print('behind the rates: times fio\'s; us: of load + server + OSDs, and behind it fio\'s sum divided by theirs')
 
 
 def show(figures):
