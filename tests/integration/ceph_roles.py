@@ -68,7 +68,9 @@ def as_a_service(controller):
 
 
 def order(one, two):
-    """The owner first."""
+    """The owner first, once each knows that the other one is there: after a change of roles that takes a second or two."""
+    wait_until('both are there', lambda: sorted((one.role(), two.role())) == ['owner', 'standby'] and
+               all(c['lives'] for both in (one, two) for c in controllers(both).values()))
     return (one, two) if one.role() == 'owner' else (two, one)
 
 
@@ -296,7 +298,7 @@ def moves_that_overlap(one, two, cluster):
     writer = Writer((Session(one, 'a', 5), Session(two, 'a', 5)), 16)
     writer.start()
     for _ in range(3):
-        wait_until('both are there', lambda: all(c['lives'] for both in (one, two) for c in controllers(both).values()))
+        order(one, two)
         before = takeovers(one, two)
         moves = [moving(controller) for controller in (one, two, one, two)]
         ends = [(move.communicate(timeout=PATIENCE_S), move.returncode) for move in moves]
@@ -367,7 +369,6 @@ def nobody_takes_it(one, two, cluster):
     owner, other = order(one, two)
     session = Session(owner, 'a')
     session.write(1, 0, block_of(3))
-    wait_until('it is there', lambda: controllers(owner)[other.number]['lives'])
     assert session.groups()[other.number] == (2, [other.number])
     other.process.send_signal(signal.SIGSTOP)
     move = moving(owner)
@@ -401,7 +402,6 @@ def a_connection_that_comes_too_late_is_for_nothing(one, two, cluster):
     owner, other = order(one, two)
     the_wire_is_whole(one, two)
     session = Session(other, 'a', 2)
-    wait_until('it is there', lambda: controllers(owner)[other.number]['lives'])
     cluster.freeze('mon.a')
     try:
         out, error = moving(owner).communicate(timeout=PATIENCE_S)
@@ -419,7 +419,6 @@ def a_connection_that_comes_too_late_is_for_nothing(one, two, cluster):
 def a_move_while_the_one_before_is_still_being_given_up(one, two, cluster):
     """The next one begins when the connection of the one before has not come up yet: each keeps to its own."""
     owner, other = order(one, two)
-    wait_until('it is there', lambda: controllers(owner)[other.number]['lives'])
     cluster.freeze('mon.a')
     try:
         out, error = moving(owner).communicate(timeout=PATIENCE_S)
