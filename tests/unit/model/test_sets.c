@@ -412,17 +412,17 @@ TEST(a_committed_set_gets_a_fresh_lease_at_the_start)
 	struct lun *l;
 	uint8_t id[1][UP_ID_BYTES];
 
-	reopen_with(h, TICKS(300), 0);
+	reopen_with(h, TICKS(600), 0);
 	l = make_lun(h, "l", MIB);
 	make_armed(h, set_id(1), "", &l, 1, id);
 	assert_int_equal(do_commit(h, set_id(1), "", 0), 0);
-	harness_advance(h, TICKS(200));
+	harness_advance(h, TICKS(320));
 	harness_reopen(h);
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_COMMITTED);
 	assert_int_equal(do_delete(h, lun_find_name(h->array, "l")), -EBUSY);
-	harness_advance(h, TICKS(200));
+	harness_advance(h, TICKS(320));
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_COMMITTED);
-	harness_advance(h, TICKS(200));
+	harness_advance(h, TICKS(400));
 	assert_int_equal(set_state(h, set_id(1)), UP_SET_ABORTED);
 	assert_null(lun_find(h->array, id[0]));
 	assert_int_equal(do_delete(h, lun_find_name(h->array, "l")), 0);
