@@ -44,15 +44,15 @@ static const struct {
 	{"rbd_mtime_update_interval", "0"},
 };
 
-/* Two threads of librados's hand each I/O to one another; one takes less processor time for it. Where ceph.conf has another number than
- * Ceph's default, that holds. */
-static void one_thread(struct rbd_cluster *c)
+/* librbd (16) waits for itself where librados has one thread: rbd_diff_iterate2 holds a lock of the image until others' answers have come,
+ * and the thread that is to deliver them waits for that lock. Ceph's default is 2. */
+static void two_threads(struct rbd_cluster *c)
 {
 	char value[16];
 
 	if (rados_conf_get(c->rados, "librados_thread_count", value, sizeof(value)) == 0 &&
-		strcmp(value, "2") == 0)
-		rados_conf_set(c->rados, "librados_thread_count", "1");
+		strcmp(value, "1") == 0)
+		rados_conf_set(c->rados, "librados_thread_count", "2");
 }
 
 /* The value that must hold, or NULL where the administrator's may. */
@@ -116,7 +116,7 @@ static int configure(struct rbd_cluster *c, const struct store_module_options *o
 				"this librbd does not take the option %s = %s: take the version that umbrad was built with",
 				settings[i].name, settings[i].value);
 	}
-	one_thread(c);
+	two_threads(c);
 	return 0;
 }
 
