@@ -3,6 +3,7 @@
 """What lasts over a change of the owner, whichever way that comes: a locked copy stays locked, also where the clock of the new owner's
 machine is a month ahead; and images whose deletion was under way in Ceph go, and no others. And what lasts where the clock of one of
 the two jumps: the lease, the bin, what policies keep, the lock; and writes, which do not even wait."""
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from umbra_lab import Management, run_ctl  # noqa: E402
 
 DAY_MS = 24 * 3600 * 1000
 OLD, NEW, OTHER = block_of(1), block_of(2), block_of(3)  # what the copy holds, what the LUN holds since, what an attack writes
+LARGE = '16T'                                            # its deletion takes seconds, though nothing is in it
 OBJECTS, OBJECT_BLOCKS = 600, (4 << 20) // BLOCK         # of an image whose deletion takes a moment
 
 
@@ -164,6 +166,34 @@ def what_is_being_deleted_goes(one, two, cluster):
         stands_by(Session(owner, 'a', 4))
 
 
+def a_large_one_is_left_half_deleted(one, two, cluster):
+    """No move waits for the whole deletion of a large LUN: whoever has the array next goes on with it, also after a kill."""
+    kept, owner = set(cluster.images()), order(one, two)[0]
+    owner.ctl('lun', 'create', 'large', '--size', LARGE)
+    owner.ctl('map', 'large', 'a', '--number', '20')
+    session = Session(owner, 'a')
+    session.write(20, 0, NEW)
+    session.close()
+    owner.ctl('unmap', 'large', 'a')
+    (image,) = set(cluster.images()) - kept
+
+    def size():
+        return json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{image}').stdout)['size']
+    begun = size()
+    owner.ctl('lun', 'delete', 'large')
+    wait_until('it becomes smaller', lambda: size() < begun)
+    owner.ctl('controller', 'move')
+    half = size()
+    wait_until('the next owner goes on', lambda: set(cluster.images()) == kept or size() < half)
+    print(f'{begun >> 30} GiB: {half >> 30} at the move', flush=True)
+    owner, other = order(one, two)
+    owner.kill9()
+    served_by(other)
+    wait_until('it is gone', lambda: set(cluster.images()) == kept)
+    owner.start()
+    assert not cluster.rbd('trash', 'ls', cluster.pool).stdout.split()
+
+
 # ---- clocks that jump
 
 
@@ -236,7 +266,7 @@ def main():
             one.ctl('lun', 'create', 'data', '--size', '64M')
             one.ctl('map', 'data', 'a', '--number', '1')
             wait_until('the hosts are known there', lambda: len(two.ctl('host', 'list')['hosts']) == 2)
-            for step in (a_locked_copy_stays_locked, what_is_being_deleted_goes, clocks_that_jump):
+            for step in (a_locked_copy_stays_locked, what_is_being_deleted_goes, a_large_one_is_left_half_deleted, clocks_that_jump):
                 run_step(step, one, two, cluster)
             end_well(one, two)
 

@@ -222,8 +222,14 @@ def full():
             cluster.ceph('osd', f'set-{name}-ratio', part)
         with_luns(array, 2, '64M')
         lun = lun_id(array, 1)
+        kept = set(cluster.images())
+        for name in ('large', 'unused'):
+            array.ctl('lun', 'create', name, '--size', '16T')
+        large = set(cluster.images()) - kept
+        array.ctl('map', 'large', 'h1', '--number', '3')
         with Session(array, 'h1') as session:
             channel = Channel(session)
+            session.write(3, 0, block(1))
             for at in range(0, 64):
                 session.write(1, at * 2048, block(at) * 2048)
             for value, (name, part) in enumerate((('nearfull', '0.001'), ('backfillfull', '0.0015'))):
@@ -239,6 +245,11 @@ def full():
             channel.ask('set-commit', 'no space', set_id=set_id, deadline_ms=5000)
             wait_told(array, 'error', f'pool {cluster.pool} is full')
             no_set(channel, lun)
+            array.ctl('unmap', 'large', 'h1')
+            for name in ('large', 'unused'):
+                array.ctl('lun', 'delete', name)
+            wait_until('what is deleted goes', lambda: not large & set(cluster.images()))
+            assert len(large) == 2 and 'full' in cluster.pool_flags()
             no_growth(array, cluster)
             assert session.read(1, 2048, 1) == block(1)
             for name, part in (('full', '0.95'), ('backfillfull', '0.9'), ('nearfull', '0.85')):

@@ -169,14 +169,11 @@ static int mend(struct rbd_store *s, const char *image_id, bool wait)
 	return err;
 }
 
-int rbd_chain(struct rbd_store *s, const char *image)
+int rbd_chain_of(struct rbd_store *s, const char *id)
 {
 	const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
-	char id[RBD_ID_BYTES];
-	int err = rbd_image_id(s, image, id);
+	int err;
 
-	if (err < 0)
-		return err;
 	for (unsigned tries = 0, cuts = 0; cuts < LONGEST;) {
 		const struct flat *last;
 
@@ -192,6 +189,14 @@ int rbd_chain(struct rbd_store *s, const char *image)
 			nanosleep(&pause, NULL);
 	}
 	return -ENOENT;
+}
+
+int rbd_chain(struct rbd_store *s, const char *image)
+{
+	char id[RBD_ID_BYTES];
+	int err = rbd_image_id(s, image, id);
+
+	return err < 0 ? err : rbd_chain_of(s, id);
 }
 
 int rbd_chain_tied(struct rbd_store *s, const char *id)

@@ -150,9 +150,8 @@ static int break_fenced_lock(struct rbd_store *s, rbd_image_t handle)
 	return 0;
 }
 
-/* Takes the exclusive lock, from a dead owner if need be. librbd would wait for one by hand (rbd lock add) without end. 1: somebody
- * took the feature from the image; it has it back, and is to be opened again. */
-static int own(struct rbd_store *s, rbd_image_t handle)
+/* librbd would wait for a lock by hand (rbd lock add) without end. */
+int rbd_image_own(struct rbd_store *s, rbd_image_t handle)
 {
 	uint64_t features = 0;
 	int err = break_fenced_lock(s, handle);
@@ -177,7 +176,7 @@ static int open_whole(struct rbd_image *i)
 	if (info.size < i->need_bytes)
 		return -ERANGE; /* somebody has shrunk it */
 	i->object_bytes = info.obj_size;
-	err = own(i->s, i->handle);
+	err = rbd_image_own(i->s, i->handle);
 	if (err)
 		return err;
 	err = rbd_image_drop_cuts(i->handle, i->s->fenced_addresses[0]);

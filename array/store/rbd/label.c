@@ -59,11 +59,6 @@ static void row_take(struct rows *out, const char *key, size_t key_len, const ch
 			snprintf(out->values[i], VALUE_BYTES, "%.*s", (int)value_len, value);
 }
 
-static bool gives_up(struct rbd_store *s)
-{
-	return atomic_load(&s->ending) || atomic_load(&s->resting) || atomic_load(&s->lease.lost);
-}
-
 /* -ECANCELED: it was given up. It may come to be all the same. */
 static int await(struct rbd_store *s, rados_completion_t c)
 {
@@ -71,7 +66,7 @@ static int await(struct rbd_store *s, rados_completion_t c)
 	int err;
 
 	while (!rados_aio_is_complete(c)) {
-		if (gives_up(s)) /* again where librados was just about to send it to another OSD */
+		if (rbd_leaves(s)) /* again where librados was just about to send it to another OSD */
 			rados_aio_cancel(s->cluster.io, c);
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec < PAUSE_MAX_NS)
@@ -208,7 +203,7 @@ static void label_work(struct rbd_job *job)
 	char header[RBD_ID_BYTES + 16];
 	struct rows have;
 
-	l->err = gives_up(s) ? -ECANCELED : header_of(s, l->image, header);
+	l->err = rbd_leaves(s) ? -ECANCELED : header_of(s, l->image, header);
 	if (l->err < 0)
 		return;
 	/* What cannot be read is written. */

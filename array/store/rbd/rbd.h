@@ -277,6 +277,9 @@ int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle);
 int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES]);
 /* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. Blocks. */
 int rbd_image_tie_cut(struct rbd_store *s, const char *id);
+/* Takes the exclusive lock of an open image, from a dead owner if need be. 1: somebody took the feature from the image; it has it back,
+ * and is to be opened again. Blocks. */
+int rbd_image_own(struct rbd_store *s, rbd_image_t handle);
 /* Removes snapshots that a cut of this array has left; `crashed`: and those whose clones have gone. Blocks. */
 int rbd_image_drop_cuts(rbd_image_t handle, bool crashed);
 
@@ -284,6 +287,7 @@ int rbd_image_drop_cuts(rbd_image_t handle, bool crashed);
 /* How many there are. -ENOENT: the image or one of them is not there, and that cannot be mended. To be asked before librbd opens the
  * image. Blocks. */
 int rbd_chain(struct rbd_store *s, const char *image);
+int rbd_chain_of(struct rbd_store *s, const char *id);
 /* 1: the image of that id has a parent, which is there; 0: it has none, or is not there itself; -ENOENT: its parent is not. Blocks. */
 int rbd_chain_tied(struct rbd_store *s, const char *id);
 
@@ -413,6 +417,11 @@ void rbd_reclaim_start(struct rbd_store *s); /* what the opening has found */
 bool rbd_reclaim_rest(struct store *s, bool rest);
 void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is left to the next opening */
 
+/* ---- shrink.c: what a large image to be deleted holds is given back first. -EINTR: not all of it, for the array is to end or to rest.
+ * 0: the image may be deleted. Both block. ---- */
+int rbd_shrink(struct rbd_store *s, rbd_image_t handle); /* open, with its exclusive lock */
+int rbd_shrink_closed(struct rbd_store *s, const char *id);
+
 /* ---- hydrate.c ---- */
 void rbd_hydrate(struct store_hydration *h);
 void rbd_hydrate_cancel(struct store_hydration *h);
@@ -484,6 +493,11 @@ struct rbd_store {
 static inline struct rbd_store *rbd_store_of(const struct store *s)
 {
 	return (struct rbd_store *)(uintptr_t)s;
+}
+/* The store ends, the array is to go to another umbrad, or has gone: what workers do in the background and can leave is left. */
+static inline bool rbd_leaves(struct rbd_store *s)
+{
+	return atomic_load(&s->ending) || atomic_load(&s->resting) || atomic_load(&s->lease.lost);
 }
 extern const struct store_ops rbd_ops;
 void rbd_notice(struct rbd_store *s, const char *format, ...)

@@ -22,7 +22,8 @@
 #define PARKED_MS    500u
 
 /* ---- on a worker. A deletion is not stopped when the store closes: librbd leaves an image that is stopped in the middle without
- * a name. The close waits for it; who is in a hurry may kill the process. ---- */
+ * a name. The close waits for it; who is in a hurry may kill the process. But what a large image holds has gone before (shrink.c), and
+ * that can be stopped. ---- */
 
 /* Calls for each entry of the trash until one does not return 0. */
 static int trash_each(
@@ -79,6 +80,8 @@ static int image_remove(struct rbd_todo *t)
 
 	if (err < 0 && err != -ENOENT)
 		return err;
+	if (err >= 0 && rbd_shrink_closed(s, t->id) == -EINTR)
+		return -EINTR;
 	/* Without an id, too: what was killed in the middle of this is in the trash, is not listed there, and is found here. */
 	err = rbd_remove(s->cluster.io, t->image);
 	if (err == -ENOTEMPTY || err == -EBUSY) {
@@ -102,6 +105,8 @@ static int trash_remove(struct rbd_todo *t)
 
 	if (err >= 0) {
 		rbd_trash_get_cleanup(&info);
+		if (rbd_shrink_closed(t->s, t->id) == -EINTR)
+			return -EINTR;
 		err = rbd_trash_remove(io, t->id, true);
 	}
 	/* Copies hang on it. */
@@ -144,23 +149,24 @@ static void reclaim_work(struct rbd_job *job)
 	struct rbd_todo *t = container_of(job, struct rbd_todo, job);
 	struct rbd_store *s = t->s;
 
-	if (t->handle)
+	t->put_off = t->hangs = false;
+	t->err = 0;
+	if (t->handle) {
+		t->err = rbd_shrink(s, t->handle);
 		rbd_close(t->handle);
+	}
 	t->handle = NULL;
-	/* Who has lost the array does not know any more what is named, and what is not. */
-	if (atomic_load(&s->lease.lost) || atomic_load(&s->ending)) {
-		t->err = -ESHUTDOWN;
-		return;
-	}
-	t->put_off = atomic_load(&s->resting);
-	if (t->put_off) {
-		t->err = 0;
-		return;
-	}
-	t->hangs = false;
-	t->err = remove_whole(t);
+	if (rbd_leaves(s))
+		t->err = -EINTR;
+	if (!t->err)
+		t->err = remove_whole(t);
 	if (t->err == -EUCLEAN && trash_settle(t) >= 0)
 		t->err = remove_whole(t);
+	if (t->err != -EINTR)
+		return;
+	/* Who has lost the array does not know any more what is named, and what is not. */
+	t->put_off = !atomic_load(&s->lease.lost) && !atomic_load(&s->ending);
+	t->err = t->put_off ? 0 : -ESHUTDOWN;
 }
 
 /* ---- on the reactor ---- */
