@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
-from umbra_initiator import ScsiError, Session  # noqa: E402
+from umbra_initiator import Session, refused  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 LEVELS = 8
@@ -29,14 +29,6 @@ def wait_until(what, holds):
     while not holds():
         assert time.monotonic() < end, what
         time.sleep(0.05)
-
-
-def refused(call, *arguments):
-    try:
-        call(*arguments)
-    except ScsiError as failure:
-        return failure
-    raise AssertionError('it was not refused')
 
 
 def info(cluster, image):

@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
-from umbra_initiator import Channel, ScsiError, Session  # noqa: E402
+from umbra_initiator import Channel, Session, refused  # noqa: E402
 from umbra_lab import Array, run_ctl  # noqa: E402
 
 BUSY = 8
@@ -43,14 +43,6 @@ def wait_until(what, holds):
 
 def image(array, number):
     return f"{array.ceph['pool']}/{array.ceph['array']}.lun-{number}"
-
-
-def refused(call, *arguments):
-    try:
-        call(*arguments)
-    except ScsiError as failure:
-        return failure
-    raise AssertionError('it was not refused')
 
 
 def acknowledged_by_ceph(cluster, session, lun):

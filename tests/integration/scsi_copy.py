@@ -8,7 +8,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from umbra_initiator import ScsiError, Session  # noqa: E402
+from umbra_initiator import ScsiError, Session, refused  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
 MIB = 1 << 20
@@ -95,15 +95,6 @@ def used(array):
     return array.ctl('status')['pool']['used_bytes']
 
 
-def refused(sense, call, *arguments, **options):
-    try:
-        call(*arguments, **options)
-    except ScsiError as error:
-        assert error.sense == sense, error
-    else:
-        raise AssertionError(f'was not refused with {sense}')
-
-
 def instants(one, two):
     """What a token stands for does not change with its source; another host may write it elsewhere."""
     old = pattern(1, 4 * MIB)
@@ -155,7 +146,7 @@ def shared(array, one):
 
 def ends(array, one, two, token):
     bad = token[:-1] + bytes([token[-1] ^ 1])
-    refused((5, 0x2305), write_using, two, 1, 6, bad, (0, 8))
+    assert refused(write_using, two, 1, 6, bad, (0, 8)).sense == (5, 0x2305)
     quick = token_of(one, 1, (0, 8), timeout_s=1)
     end = time.monotonic() + PATIENCE_S
     while True:  # asking does not renew it, for what is asked for is refused
@@ -168,7 +159,7 @@ def ends(array, one, two, token):
         assert time.monotonic() < end, 'the token does not run out'
     # the host that it was made for loses the source; so does the token
     array.ctl('unmap', 'a', 'one')
-    refused((5, 0x2306), write_using, two, 1, 6, token, (0, 8))
+    assert refused(write_using, two, 1, 6, token, (0, 8)).sense == (5, 0x2306)
     array.ctl('map', 'a', 'one')
 
 
@@ -181,7 +172,7 @@ def restarts(array):
     array.kill9()
     array.restart()
     with Session(array, 'one') as one:
-        refused((5, 0x2304), write_using, one, number, 1, token, (0, 8))
+        assert refused(write_using, one, number, 1, token, (0, 8)).sense == (5, 0x2304)
         assert read(one, second, 1024 * CHUNK, MIB) == pattern(4, MIB)
 
 

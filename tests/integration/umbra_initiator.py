@@ -72,6 +72,15 @@ class ScsiError(Exception):
         self.status, self.sense = status, sense
 
 
+def refused(call, *arguments, **options):
+    """How the command is refused: it must be."""
+    try:
+        call(*arguments, **options)
+    except ScsiError as failure:
+        return failure
+    raise AssertionError('it was not refused')
+
+
 class Session:
     """One normal session. host: the name of one that array.add_host made; iqn, secret, user override.
     isid: a number: the same one makes the same initiator port again. mutual: (name, secret) of the target's proof."""

@@ -95,22 +95,29 @@ static void give(struct pool_merge *m, uint32_t older_gen, uint16_t valid, uint1
 	entry_drop(m, older);
 }
 
-/* The newer entry's blocks are in the older one's chunk, too: the two change chunks. */
+/* `to` gets the chunk of `from`, which is whole and from's alone; `from` gets what `to` had. */
+static void change_chunks(struct pool_entry *to, struct pool_entry *from)
+{
+	const struct pool_entry was = *to;
+
+	assert(!from->shared && !from->split);
+	to->phys = from->phys;
+	to->shared = to->split = to->held = 0;
+	from->phys = was.phys;
+	from->shared = was.shared;
+	from->split = was.split;
+	from->held = was.held;
+}
+
+/* The newer entry's blocks are in the older one's chunk, too. */
 static void take_chunk(struct pool_merge *m)
 {
 	struct pool_map *map = &m->pool->map;
 	struct pool_entry *older = pool_map_edit(map, m->leaf, m->chunk, m->older_gen);
 	struct pool_entry *newer = pool_map_edit(map, m->leaf, m->chunk, m->newer_gen);
-	struct pool_entry was;
 
-	assert(older && newer && !older->shared && !older->split && newer->phys == m->from_phys);
-	was = *newer;
-	newer->phys = older->phys;
-	newer->shared = newer->split = newer->held = 0;
-	older->phys = was.phys;
-	older->shared = was.shared;
-	older->split = was.split;
-	older->held = was.held;
+	assert(older && newer && newer->phys == m->from_phys);
+	change_chunks(newer, older);
 	newer->valid |= m->valid;
 	newer->zero |= m->zero;
 	pool_map_mark_dirty(map, m->leaf, m->chunk, newer);
@@ -211,19 +218,11 @@ static void many_done(struct pool_merge *m)
 {
 	struct pool_map *map = &m->pool->map;
 	struct pool_entry *newest = pool_map_edit(map, m->leaf, m->chunk, m->gens[0]), *home;
-	struct pool_entry was;
 
 	home = m->home ? pool_map_edit(map, m->leaf, m->chunk, m->gens[m->home]) : newest;
 	assert(newest && home && home->phys == m->to_phys && !home->shared && !home->split);
-	was = *newest;
-	if (m->home) {
-		newest->phys = home->phys;
-		newest->split = newest->shared = newest->held = 0;
-		home->phys = was.phys;
-		home->split = was.split;
-		home->shared = was.shared;
-		home->held = was.held;
-	}
+	if (m->home)
+		change_chunks(newest, home);
 	newest->valid = m->valid;
 	newest->zero = m->zero;
 	pool_map_mark_dirty(map, m->leaf, m->chunk, newest);
