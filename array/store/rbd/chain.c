@@ -15,12 +15,11 @@
 #include <string.h>
 #include <time.h>
 
-#define HEAD      (~UINT64_C(1)) /* no snapshot: CEPH_NOSNAP */
-#define LONGEST   1024u
 #define TRIES     10u
 #define PAUSE_MS  50u
-#define ANSWERS   3u /* of the class to one operation */
+#define ANSWERS   5u /* of the class to one operation, at most */
 #define PER_FLATS 16u
+#define CHILDREN  "snap_children_"
 
 /* ---- one image's header */
 
@@ -44,12 +43,26 @@ static void snap_bytes(uint8_t out[8], uint64_t snap)
 		out[i] = (uint8_t)(snap >> (8 * i));
 }
 
+/* What was asked for so far: the rest stays 0. */
+static int answers_get(rados_read_op_t op, const struct answer *a, rados_ioctx_t io, const char *id)
+{
+	char header[RBD_ID_BYTES + 16];
+	int err;
+
+	snprintf(header, sizeof(header), "rbd_header.%s", id);
+	err = rados_read_op_operate(op, io, header, 0);
+	rados_release_read_op(op);
+	for (unsigned i = 0; i < ANSWERS && err >= 0; i++)
+		err = a[i].result;
+	return err;
+}
+
 static int answers_read(const struct answer *a, uint64_t snap, struct rbd_parent *out)
 {
 	uint64_t head_bytes, snap_bytes = 0;
 
 	if (!rbd_parent_parse(&a[0].bytes, out) || !rbd_overlap_parse(&a[1].bytes, &head_bytes) ||
-		(snap != HEAD && !rbd_overlap_parse(&a[2].bytes, &snap_bytes)))
+		(snap != RBD_HEAD && !rbd_overlap_parse(&a[2].bytes, &snap_bytes)))
 		return -EUCLEAN;
 	if (!head_bytes && !snap_bytes)
 		out->pool = -1;
@@ -60,33 +73,82 @@ static int answers_read(const struct answer *a, uint64_t snap, struct rbd_parent
 static int parent_of(struct rbd_store *s, const char *id, uint64_t snap, struct rbd_parent *out)
 {
 	struct answer *a = calloc(ANSWERS, sizeof(*a));
-	char header[RBD_ID_BYTES + 16];
 	uint8_t head[8], at[8];
 	rados_read_op_t op;
 	int err;
 
 	if (!a)
 		return -ENOMEM;
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
-	snap_bytes(head, HEAD);
+	snap_bytes(head, RBD_HEAD);
 	snap_bytes(at, snap);
 	op = rados_create_read_op();
 	ask(op, &a[0], "parent_get", NULL, 0);
 	ask(op, &a[1], "parent_overlap_get", head, sizeof(head));
-	if (snap != HEAD)
+	if (snap != RBD_HEAD)
 		ask(op, &a[2], "parent_overlap_get", at, sizeof(at));
-	err = rados_read_op_operate(op, s->cluster.io, header, 0);
-	rados_release_read_op(op);
-	for (unsigned i = 0; i < ANSWERS && err >= 0; i++)
-		err = a[i].result;
+	err = answers_get(op, a, s->cluster.io, id);
 	if (err >= 0)
 		err = answers_read(a, snap, out);
 	free(a);
 	return err;
 }
 
+int rbd_header_read(rados_ioctx_t io, const char *id, uint64_t snap, struct rbd_header *out)
+{
+	struct answer *a = calloc(ANSWERS, sizeof(*a));
+	uint8_t at[8], head[9];
+	rados_read_op_t op;
+	int err;
+
+	if (!a)
+		return -ENOMEM;
+	snap_bytes(at, snap);
+	snap_bytes(head, RBD_HEAD);
+	head[8] = 1; /* for reading only */
+	op = rados_create_read_op();
+	ask(op, &a[0], "parent_get", NULL, 0);
+	ask(op, &a[1], "parent_overlap_get", at, sizeof(at));
+	ask(op, &a[2], "get_size", at, sizeof(at));
+	ask(op, &a[3], "get_flags", at, sizeof(at));
+	ask(op, &a[4], "get_features", head, sizeof(head));
+	err = answers_get(op, a, io, id);
+	if (err >= 0 && (!rbd_parent_parse(&a[0].bytes, &out->parent) ||
+				!rbd_overlap_parse(&a[1].bytes, &out->overlap_bytes) ||
+				!rbd_size_parse(&a[2].bytes, &out->object_bytes, &out->size_bytes) ||
+				!rbd_number_take(&a[3].bytes, &out->flags) ||
+				!rbd_number_take(&a[4].bytes, &out->features)))
+		err = -EUCLEAN;
+	free(a);
+	return err;
+}
+
+/* The class keeps the clones of a snapshot as a value of the header, which goes with the last of them. */
+int rbd_header_has_children(rados_ioctx_t io, const char *id)
+{
+	char header[RBD_ID_BYTES + 16], *key = NULL, *value = NULL;
+	size_t key_len = 0, value_len = 0;
+	rados_read_op_t op = rados_create_read_op();
+	rados_omap_iter_t keys = NULL;
+	unsigned char more;
+	int result = 0, err;
+
+	snprintf(header, sizeof(header), "rbd_header.%s", id);
+	rados_read_op_omap_get_keys2(op, CHILDREN, 1, &keys, &more, &result);
+	err = rados_read_op_operate(op, io, header, 0);
+	rados_release_read_op(op);
+	if (err >= 0)
+		err = result;
+	if (err >= 0)
+		err = rados_omap_get_next2(keys, &key, &value, &key_len, &value_len);
+	if (err >= 0)
+		err = key && key_len > strlen(CHILDREN) && memcmp(key, CHILDREN, strlen(CHILDREN)) == 0;
+	if (keys)
+		rados_omap_get_end(keys);
+	return err;
+}
+
 /* A parent elsewhere is nobody's business here. */
-static bool has_parent(struct rbd_store *s, const struct rbd_parent *p)
+bool rbd_parent_is_here(const struct rbd_store *s, const struct rbd_parent *p)
 {
 	return p->pool >= 0 && p->pool == rados_ioctx_get_id(s->cluster.io) &&
 	       strcmp(p->space, s->space) == 0;
@@ -115,23 +177,23 @@ static const struct flat *flat_find(const struct flats *f, const char *id)
 static int walk(
 	struct rbd_store *s, const char *image_id, const struct flats *flats, const struct flat **last)
 {
-	struct rbd_parent at = {.snap = HEAD}, next;
+	struct rbd_parent at = {.snap = RBD_HEAD}, next;
 
 	*last = NULL;
 	snprintf(at.id, sizeof(at.id), "%s", image_id);
-	for (unsigned depth = 0; depth < LONGEST; depth++) {
+	for (unsigned depth = 0; depth < RBD_CHAIN_LONGEST; depth++) {
 		int err = parent_of(s, at.id, at.snap, &next);
 
 		if (err == -EUCLEAN || err == -EOPNOTSUPP) /* of another Ceph, which librbd may know */
 			return (int)depth;
 		if (err < 0)
 			return err;
-		if (!has_parent(s, &next))
+		if (!rbd_parent_is_here(s, &next))
 			return (int)depth;
 		*last = flat_find(flats, at.id);
 		at = next;
 	}
-	return (int)LONGEST;
+	return (int)RBD_CHAIN_LONGEST;
 }
 
 static int flat_add(void *arg, const char *image, const char *id)
@@ -174,7 +236,7 @@ int rbd_chain_of(struct rbd_store *s, const char *id)
 	const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
 	int err;
 
-	for (unsigned tries = 0, cuts = 0; cuts < LONGEST;) {
+	for (unsigned tries = 0, cuts = 0; cuts < RBD_CHAIN_LONGEST;) {
 		const struct flat *last;
 
 		err = walk(s, id, NULL, &last);
@@ -202,11 +264,11 @@ int rbd_chain(struct rbd_store *s, const char *image)
 int rbd_chain_tied(struct rbd_store *s, const char *id)
 {
 	struct rbd_parent parent, above;
-	int err = parent_of(s, id, HEAD, &parent);
+	int err = parent_of(s, id, RBD_HEAD, &parent);
 
 	if (err < 0)
 		return err == -ENOENT ? 0 : err;
-	if (!has_parent(s, &parent))
+	if (!rbd_parent_is_here(s, &parent))
 		return parent.pool >= 0;
 	err = parent_of(s, parent.id, parent.snap, &above);
 	return err == -ENOENT ? -ENOENT : err < 0 ? err : 1;

@@ -44,8 +44,12 @@ static const struct {
 	{"rbd_mtime_update_interval", "0"},
 };
 
-/* librbd (16) waits for itself where librados has one thread: rbd_diff_iterate2 holds a lock of the image until others' answers have come,
- * and the thread that is to deliver them waits for that lock. Ceph's default is 2. */
+/*
+ * librbd (16) waits for itself where a call holds a lock of an image until Ceph has answered, and a thread of librados's that is to
+ * deliver answers waits for that lock to write: with one thread one such call is enough, with two it takes two. These do so, and are
+ * not called (scripts/check-source): rbd_diff_iterate2 that includes the parent's, rbd_get_parent (it asks the trash) and
+ * rbd_list_children (it asks all pools); objects.c and chain.c ask the headers and maps. Ceph's default is 2.
+ */
 static void two_threads(struct rbd_cluster *c)
 {
 	char value[16];

@@ -213,3 +213,34 @@ bool rbd_overlap_parse(const struct rbd_bytes *b, uint64_t *bytes)
 	*bytes = 0;
 	return b->len >= at && (!b->data[0] || rbd_take_u64(b, &at, bytes));
 }
+
+bool rbd_size_parse(const struct rbd_bytes *b, uint64_t *object_bytes, uint64_t *size_bytes)
+{
+	size_t at = 1;
+
+	if (b->len < at || b->data[0] < 9 || b->data[0] > 32)
+		return false;
+	*object_bytes = UINT64_C(1) << b->data[0];
+	return rbd_take_u64(b, &at, size_bytes);
+}
+
+bool rbd_number_take(const struct rbd_bytes *b, uint64_t *out)
+{
+	size_t at = 0;
+
+	return rbd_take_u64(b, &at, out);
+}
+
+/* The length of its head; that head's version, the oldest that can read it, its length again, the count. Then the objects. */
+bool rbd_map_parse(const void *data, size_t len, uint64_t *objects, size_t *at)
+{
+	struct rbd_bytes head = {.len = len < 18 ? len : 18};
+	size_t whole, inner, here = 0;
+
+	memcpy(head.data, data, head.len);
+	if (!rbd_take_u32(&head, &here, &whole) || whole < 14 || whole > len - here || head.data[5] > 1)
+		return false;
+	here += 2;
+	*at = 4 + whole;
+	return rbd_take_u32(&head, &here, &inner) && rbd_take_u64(&head, &here, objects);
+}

@@ -82,5 +82,11 @@ struct rbd_parent {
 /* The answers of the class `rbd` to parent_get, and to parent_overlap_get: how much of the parent shows through. */
 bool rbd_parent_parse(const struct rbd_bytes *b, struct rbd_parent *out);
 bool rbd_overlap_parse(const struct rbd_bytes *b, uint64_t *bytes);
+/* The answer to get_size. */
+bool rbd_size_parse(const struct rbd_bytes *b, uint64_t *object_bytes, uint64_t *size_bytes);
+/* The first number of 64 bits, as get_flags and get_features have it. */
+bool rbd_number_take(const struct rbd_bytes *b, uint64_t *out);
+/* The answer to object_map_load: of how many objects it tells, and from where on, two bits each. */
+bool rbd_map_parse(const void *data, size_t len, uint64_t *objects, size_t *at);
 
 #endif

@@ -74,17 +74,7 @@ struct objects {
 	uint8_t *
 		missing; /* one each: 1: the parent has it, the clone has not; SAID: the clone's object map has it */
 	uint64_t count, bytes;
-	uint8_t mark;
 };
-
-static int mark_extent(uint64_t offset, size_t len, int exists, void *arg)
-{
-	struct objects *o = arg;
-
-	for (uint64_t i = offset / o->bytes; exists && i < o->count && i * o->bytes < offset + len; i++)
-		o->missing[i] = o->mark;
-	return 0;
-}
 
 /*
  * What an image has, its object map says before it has it: killed in between, librbd leaves an object in the map that is not there. It
@@ -119,23 +109,23 @@ static int objects_prove(struct rbd_hydration *y, struct objects *o)
 	return err < 0 ? err : stopped(y) ? -ECANCELED : 0;
 }
 
-static int objects_look(struct rbd_hydration *y, struct objects *o, uint64_t size_bytes)
+static int objects_look(struct rbd_hydration *y, struct objects *o, const char *id)
 {
-	rbd_image_t handle = y->image->handle;
-	int err;
+	struct rbd_objects all;
+	int err = rbd_objects_read(y->s, id, true, &all);
 
-	o->bytes = y->image->object_bytes;
-	o->count = (size_bytes + o->bytes - 1) / o->bytes;
-	o->missing = calloc(o->count ? o->count : 1, 1);
-	if (!o->missing)
-		return -ENOMEM;
-	o->mark = 1;
-	err = rbd_diff_iterate2(handle, NULL, 0, size_bytes, 1, 1, mark_extent, o);
 	if (err < 0)
 		return err;
-	o->mark = SAID;
-	err = rbd_diff_iterate2(handle, NULL, 0, size_bytes, 0, 1, mark_extent, o);
-	return err < 0 ? err : objects_prove(y, o);
+	o->bytes = all.object_bytes;
+	o->count = (all.size_bytes + o->bytes - 1) / o->bytes;
+	o->missing = calloc(o->count ? o->count : 1, 1);
+	for (uint64_t i = 0, end; o->missing && i < o->count; i++) {
+		int who = rbd_objects_at(&all, i * o->bytes, &end);
+
+		o->missing[i] = who < 0 ? 0 : who ? 1 : SAID;
+	}
+	rbd_objects_free(&all);
+	return o->missing ? objects_prove(y, o) : -ENOMEM;
 }
 
 /* So that no more than bytes_per_s has been copied since the beginning of the batch. */
@@ -224,20 +214,6 @@ static int flatten_progress(uint64_t offset, uint64_t total, void *arg)
 	return stopped(arg) ? -ECANCELED : 0;
 }
 
-/* -ENOENT: there is no parent. */
-static int parent_look(rbd_image_t handle)
-{
-	rbd_linked_image_spec_t image;
-	rbd_snap_spec_t snap;
-	int err = rbd_get_parent(handle, &image, &snap);
-
-	if (err >= 0) {
-		rbd_linked_image_spec_cleanup(&image);
-		rbd_snap_spec_cleanup(&snap);
-	}
-	return err;
-}
-
 /* The image of that id needs nothing of its parent; NULL: that is taken back. */
 static int flat_say(struct rbd_store *s, const char *image, const char *id)
 {
@@ -285,19 +261,16 @@ static int flatten(struct rbd_hydration *y)
 static void hydrate_work(struct rbd_job *job)
 {
 	struct rbd_hydration *y = container_of(job, struct rbd_hydration, job);
-	rbd_image_t handle = y->image->handle;
 	struct objects o = {0};
-	uint64_t size_bytes = 0;
+	struct rbd_header header;
+	char id[RBD_ID_BYTES];
 
-	y->err = parent_look(handle);
-	if (y->err == -ENOENT) {
-		y->err = 0;
+	y->err = rbd_get_id(y->image->handle, id, sizeof(id));
+	if (y->err >= 0)
+		y->err = rbd_header_read(y->s->cluster.io, id, RBD_HEAD, &header);
+	if (y->err < 0 || header.parent.pool < 0 || !header.overlap_bytes)
 		return;
-	}
-	if (y->err >= 0)
-		y->err = rbd_get_size(handle, &size_bytes);
-	if (y->err >= 0)
-		y->err = objects_look(y, &o, size_bytes);
+	y->err = objects_look(y, &o, id);
 	if (y->err >= 0)
 		y->err = copy_all(y, &o);
 	free(o.missing);

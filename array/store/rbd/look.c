@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is mapped, used and free. Ceph keeps a map of the objects of each image (object-map, fast-diff), so this is told in whole
- * objects, 4 MiB as a rule, without looking at the data. All of it may block, so it runs on workers, and what callers want at once is
+ * What is mapped, used and free, in whole objects (objects.c). All of it may block, so it runs on workers, and what callers want at once is
  * what was counted last.
  */
 #include "array/store/rbd/rbd.h"
@@ -25,44 +24,35 @@ struct look {
 	struct store_io *io;
 	void (*done)(struct store_io *io, int err);
 	uint64_t end; /* of the range */
-	uint64_t run_end;
-	bool first;
 	int err;
 };
 
-static int look_extent(uint64_t offset, size_t len, int exists, void *arg)
+static void look_run(struct look *l, const struct rbd_objects *o)
 {
-	struct look *l = arg;
+	uint64_t at = l->io->offset, end;
 
-	if (!exists || offset + len <= l->io->offset) /* of the first object, the part before */
-		return 0;
-	if (l->first) {
-		l->first = false;
-		l->io->mapped = offset <= l->io->offset;
-		l->run_end = l->io->mapped ? offset + len : offset;
-		return l->io->mapped ? 0 : -ERANGE; /* known: no more is needed */
-	}
-	if (offset > l->run_end)
-		return -ERANGE;
-	l->run_end = offset + len;
-	return 0;
+	l->io->mapped = rbd_objects_at(o, at, &end) >= 0;
+	do {
+		at = end;
+	} while (at < l->end && (rbd_objects_at(o, at, &end) >= 0) == l->io->mapped);
+	if (at > l->end)
+		at = l->end;
+	l->io->run_bytes = at - l->io->offset;
 }
 
 static void look_work(struct rbd_job *job)
 {
 	struct look *l = container_of(job, struct look, job);
-	uint64_t object = l->image->object_bytes;
-	uint64_t from = l->io->offset / object * object;
+	char id[RBD_ID_BYTES];
+	struct rbd_objects o;
 
-	l->first = true;
-	l->io->mapped = false;
-	l->run_end = l->end;
-	l->err = rbd_diff_iterate2(l->image->handle, NULL, from, l->end - from, 1, 1, look_extent, l);
-	if (l->err == -ERANGE)
-		l->err = 0;
-	if (l->run_end > l->end)
-		l->run_end = l->end;
-	l->io->run_bytes = l->run_end - l->io->offset;
+	l->err = rbd_get_id(l->image->handle, id, sizeof(id));
+	if (l->err >= 0)
+		l->err = rbd_objects_read(l->image->s, id, true, &o);
+	if (l->err < 0)
+		return;
+	look_run(l, &o);
+	rbd_objects_free(&o);
 }
 
 static void look_done(struct rbd_job *job)
@@ -100,8 +90,7 @@ struct rbd_used {
 	struct rbd_job job;
 	struct list_node link; /* of the disk */
 	struct rbd_store *s;
-	struct rbd_disk *disk;   /* NULL: it went meanwhile */
-	struct rbd_image *image; /* with a reference: its handle may be used; or NULL */
+	struct rbd_disk *disk; /* NULL: it went meanwhile */
 	char name[RBD_IMAGE_NAME_BYTES];
 	struct store_account *account; /* or NULL: only what it uses */
 	uint64_t own_bytes, all_bytes;
@@ -109,51 +98,45 @@ struct rbd_used {
 	int err;
 };
 
-static int add_extent(uint64_t offset, size_t len, int exists, void *arg)
+static void count(struct rbd_used *u, const struct rbd_objects *o)
 {
-	(void)offset;
-	if (exists)
-		*(uint64_t *)arg += len;
-	return 0;
+	uint64_t end;
+
+	for (uint64_t at = 0; at < o->size_bytes; at = end) {
+		int who = rbd_objects_at(o, at, &end);
+		uint64_t bytes = (end < o->size_bytes ? end : o->size_bytes) - at;
+
+		u->own_bytes += who == 0 ? bytes : 0;
+		u->all_bytes += who >= 0 ? bytes : 0;
+	}
 }
 
-static int count(struct rbd_used *u, rbd_image_t handle)
+static int look_at(struct rbd_used *u)
 {
-	rbd_linked_image_spec_t child;
-	uint64_t size_bytes;
-	size_t children = 1;
-	int err = rbd_get_size(handle, &size_bytes);
+	struct rbd_objects o;
+	char id[RBD_ID_BYTES];
+	int err = rbd_chain(u->s, u->name); /* librbd may have to open it (objects.c) */
 
 	if (err >= 0)
-		err = rbd_diff_iterate2(handle, NULL, 0, size_bytes, 0, 1, add_extent, &u->own_bytes);
-	if (err < 0 || !u->account)
-		return err;
-	err = rbd_diff_iterate2(handle, NULL, 0, size_bytes, 1, 1, add_extent, &u->all_bytes);
+		err = rbd_image_id(u->s, u->name, id);
+	if (err >= 0)
+		err = rbd_objects_read(u->s, id, u->account, &o);
 	if (err < 0)
 		return err;
-	err = rbd_list_children3(handle, &child, &children);
-	u->copied = err == -ERANGE || (err >= 0 && children);
-	if (err >= 0)
-		rbd_linked_image_spec_list_cleanup(&child, children);
-	return err == -ERANGE ? 0 : err;
+	count(u, &o);
+	rbd_objects_free(&o);
+	if (!u->account)
+		return 0;
+	err = rbd_header_has_children(u->s->cluster.io, id);
+	u->copied = err > 0;
+	return err;
 }
 
 static void used_work(struct rbd_job *job)
 {
 	struct rbd_used *u = container_of(job, struct rbd_used, job);
-	rbd_image_t handle;
 
-	if (u->image) {
-		u->err = count(u, u->image->handle);
-		return;
-	}
-	u->err = rbd_chain(u->s, u->name);
-	if (u->err >= 0)
-		u->err = rbd_open_read_only(u->s->cluster.io, u->name, &handle, NULL);
-	if (u->err < 0)
-		return;
-	u->err = count(u, handle);
-	rbd_close(handle);
+	u->err = look_at(u);
 }
 
 /* A disk on which copies hang gives nothing back before they go, and what of it was written since they were taken is counted as
@@ -180,8 +163,6 @@ static void used_done(struct rbd_job *job)
 		d->used_ns = reactor_now_ns(s->base.reactor);
 		d->used_known = true;
 	}
-	if (u->image)
-		rbd_image_put(u->image);
 	list_remove(&u->link);
 	if (u->account)
 		account_end(u);
@@ -200,10 +181,6 @@ static struct rbd_used *used_start(struct rbd_disk *d, struct store_account *a)
 	u->disk = d;
 	u->account = a;
 	snprintf(u->name, sizeof(u->name), "%s", d->image->name);
-	if (d->image->state == RBD_IMAGE_OPEN) {
-		u->image = d->image;
-		rbd_image_get(u->image);
-	}
 	u->job.work = used_work;
 	u->job.done = used_done;
 	s->busy++;

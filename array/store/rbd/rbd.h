@@ -291,6 +291,33 @@ int rbd_chain_of(struct rbd_store *s, const char *id);
 /* 1: the image of that id has a parent, which is there; 0: it has none, or is not there itself; -ENOENT: its parent is not. Blocks. */
 int rbd_chain_tied(struct rbd_store *s, const char *id);
 
+/* What the header of an image says of it, or of that snapshot of it. */
+#define RBD_HEAD          (~UINT64_C(1)) /* no snapshot: CEPH_NOSNAP */
+#define RBD_CHAIN_LONGEST 1024u
+struct rbd_header {
+	struct rbd_parent parent;
+	uint64_t overlap_bytes, size_bytes, object_bytes, flags, features;
+};
+/* -EUCLEAN: of another Ceph. Blocks. */
+int rbd_header_read(rados_ioctx_t io, const char *id, uint64_t snap, struct rbd_header *out);
+/* 1: an image is a clone of one of this image's snapshots; 0: none is. Blocks. */
+int rbd_header_has_children(rados_ioctx_t io, const char *id);
+bool rbd_parent_is_here(
+	const struct rbd_store *s, const struct rbd_parent *p); /* in the array's pool and namespace */
+
+/* ---- objects.c: which objects an image and its parents have ---- */
+struct rbd_level;
+struct rbd_objects {
+	uint64_t size_bytes, object_bytes;
+	struct rbd_level *levels; /* the image, its parent, that one's, ... */
+	unsigned count;
+};
+/* Of the image of that id, and of its parents or not. Blocks. */
+int rbd_objects_read(struct rbd_store *s, const char *id, bool parents, struct rbd_objects *out);
+void rbd_objects_free(struct rbd_objects *o);
+/* Who has what is at this offset: 0: the image itself; 1 and more: that parent; -1: nobody. It is so up to *end at least. */
+int rbd_objects_at(const struct rbd_objects *o, uint64_t offset, uint64_t *end);
+
 /* ---- disks (store.c) ---- */
 enum {
 	RBD_BUCKETS = 4096

@@ -95,6 +95,29 @@ TEST(a_parent_is_read_as_the_class_tells_it_and_nothing_short_of_it_is)
 	assert_true(rbd_overlap_parse(&b, &bytes) && bytes == 0);
 }
 
+/* As Ceph 16 answers: 5 objects, of which the second and the last are there; and 2^22 bytes each, 20 MiB. */
+TEST(a_map_and_a_size_are_read_as_the_class_tells_them_and_nothing_short_of_them_is)
+{
+	static const char map[] = "\x0e\0\0\0\1\1\x08\0\0\0\5\0\0\0\0\0\0\0\x10\x40",
+			  of_future[] = "\x0e\0\0\0\2\2\x08\0\0\0\5\0\0\0\0\0\0\0",
+			  longer[] = "\x0f\0\0\0\2\1\x09\0\0\0\5\0\0\0\0\0\0\0\7\x10\x40",
+			  size[] = "\x16\0\0\x40\1\0\0\0\0";
+	struct rbd_bytes b = {.len = sizeof(size) - 1};
+	uint64_t objects, object_bytes, bytes;
+	size_t at;
+
+	assert_true(rbd_map_parse(map, sizeof(map) - 1, &objects, &at) && objects == 5 && at == 18);
+	for (size_t len = 0; len < 18; len++)
+		assert_false(rbd_map_parse(map, len, &objects, &at));
+	assert_false(rbd_map_parse(of_future, sizeof(of_future) - 1, &objects, &at));
+	assert_true(rbd_map_parse(longer, sizeof(longer) - 1, &objects, &at) && objects == 5 && at == 19);
+	memcpy(b.data, size, b.len);
+	assert_true(
+		rbd_size_parse(&b, &object_bytes, &bytes) && object_bytes == 4 << 20 && bytes == 20 << 20);
+	for (b.len = 0; b.len < sizeof(size) - 1; b.len++)
+		assert_false(rbd_size_parse(&b, &object_bytes, &bytes));
+}
+
 TEST(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key)
 {
 	char one[RBD_KEY_BYTES], two[RBD_KEY_BYTES];
@@ -178,6 +201,8 @@ int main(void)
 			an_image_is_named_after_its_array_and_disk_and_only_such_a_name_is_the_arrays),
 		cmocka_unit_test(a_disk_record_is_read_back_and_nothing_else_is_taken_for_one),
 		cmocka_unit_test(a_parent_is_read_as_the_class_tells_it_and_nothing_short_of_it_is),
+		cmocka_unit_test(
+			a_map_and_a_size_are_read_as_the_class_tells_them_and_nothing_short_of_them_is),
 		cmocka_unit_test(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key),
 		cmocka_unit_test(an_owner_is_read_back_and_a_half_one_is_refused),
 		cmocka_unit_test(each_errno_of_cephs_has_its_meaning),
