@@ -251,6 +251,8 @@ void role_serves(struct daemon *d)
 {
 	if (d->role.peer_scsi)
 		peer_scsi_serve(d->role.peer_scsi, role_stands_by(d) ? NULL : d->scsi);
+	if (!role_stands_by(d))
+		scsi_target_owns(d->scsi);
 }
 
 void role_serves_no_more(struct daemon *d)

@@ -282,6 +282,7 @@ int role_move_begin(struct daemon *d, bool force, bool asked, struct fault *faul
 		atomic_store(&m->hold, false);
 		return fault_errno(fault, err);
 	}
+	scsi_target_leaves(d->scsi);
 	m->waits = true;
 	m->failed = false;
 	m->force = force;

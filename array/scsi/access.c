@@ -18,7 +18,6 @@
 #include "array/scsi/lun.h"
 #include "array/scsi/nexus.h"
 #include "array/scsi/reply.h"
-#include "array/scsi/reserve.h"
 #include "array/scsi/sense.h"
 #include "array/scsi/task.h"
 #include "array/util/bytes.h"
@@ -27,8 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SINGLE_GROUP              1
-#define OP_PERSISTENT_RESERVE_OUT 0x5F
+#define SINGLE_GROUP 1
 
 /* REPORT TARGET PORT GROUPS (SPC-4 6.33) */
 #define PREF                0x80
@@ -224,45 +222,12 @@ static void take_answer(struct scsi_task *task, const struct scsi_remote *r)
 		task->data_len = r->data_len;
 }
 
-/* What the owner did to the nexus' own registration. */
-static void note_registration(struct scsi_task *task)
-{
-	bool *registered = &task->nexus->registered[task->lun_number];
-	unsigned at = (task->sense[0] & 0x7F) >= 0x72 ? 2 : 12; /* with descriptors, or fixed */
-	unsigned asc = task->sense_len > at + 1 ? get_be16(task->sense + at) : 0;
-
-	if (task->status == SCSI_STATUS_CHECK_CONDITION && (asc == 0x2A03 || asc == 0x2A05)) {
-		*registered = false; /* and told */
-		return;
-	}
-	if (task->status != SCSI_STATUS_GOOD || task->cdb[0] != OP_PERSISTENT_RESERVE_OUT ||
-		task->data_len < PR_LIST_BYTES)
-		return;
-	switch (task->cdb[1] & 0x1F) {
-	case PR_REGISTER:
-	case PR_REGISTER_AND_IGNORE:
-		*registered = get_be64(task->data + 8) != 0;
-		break;
-	case PR_CLEAR:
-	case PR_REGISTER_AND_MOVE: /* perhaps: then nothing is said */
-		*registered = false;
-		break;
-	case PR_PREEMPT:
-	case PR_PREEMPT_AND_ABORT: /* of its own key */
-		*registered = *registered && get_be64(task->data) != get_be64(task->data + 8);
-		break;
-	default:
-		break;
-	}
-}
-
 static void forwarded(struct scsi_remote *r)
 {
 	struct forward *f = container_of(r, struct forward, remote);
 	struct scsi_task *task = f->task;
 
 	take_answer(task, r);
-	note_registration(task);
 	free(f);
 	scsi_task_finish(task);
 }

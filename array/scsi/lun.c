@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a LUN keeps for the SCSI layer (lun->scsi), and LUN numbers on the wire. */
 #include "array/scsi/lun.h"
+#include "array/scsi/notice.h"
 #include "array/scsi/reserve.h"
 #include "array/scsi/sanitize.h"
 
@@ -14,6 +15,7 @@ static void lun_state_free(void *scsi)
 
 	while ((node = list_pop(&s->registrants)))
 		free(container_of(node, struct scsi_registrant, link));
+	scsi_notices_free(s);
 	scsi_sanitize_free(s->sanitize);
 	free(s);
 }
@@ -28,6 +30,7 @@ struct scsi_lun *scsi_lun_get(struct lun *lun)
 	s->mode = scsi_mode_default();
 	list_init(&s->blocked);
 	list_init(&s->registrants);
+	list_init(&s->notices);
 	if (lun->reservations && !scsi_reserve_unpack(s, lun->reservations, lun->reservations_len)) {
 		lun_state_free(s);
 		return NULL;

@@ -45,7 +45,10 @@ struct scsi_lun {
 	uint32_t pr_generation;
 	uint8_t pr_type;                   /* 0: no reservation */
 	struct scsi_registrant *pr_holder; /* NULL with the all-registrants types */
-	struct scsi_sanitize *sanitize;    /* NULL: it is not being sanitized, nor did that fail */
+	struct list notices;               /* notice.c: oldest first */
+	unsigned notice_count;
+	bool notices_changed;           /* the record has others */
+	struct scsi_sanitize *sanitize; /* NULL: it is not being sanitized, nor did that fail */
 };
 /* Created on first use, with the registrations that were kept; NULL: no memory, or they do not read. */
 struct scsi_lun *scsi_lun_get(struct lun *lun);

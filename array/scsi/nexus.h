@@ -5,6 +5,7 @@
 #ifndef UMBRA_SCSI_NEXUS_H
 #define UMBRA_SCSI_NEXUS_H
 
+#include "array/reactor/reactor.h"
 #include "array/scsi/scsi.h"
 
 struct scsi_target {
@@ -39,6 +40,8 @@ struct scsi_target {
 	struct scsi_standby_ops standby;
 	struct list remotes; /* remote.c */
 	unsigned remote_count;
+	struct reactor_timer notices_rest; /* notice.c */
+	bool notices_wait;                 /* it is armed */
 };
 
 struct scsi_nexus {
@@ -58,7 +61,6 @@ struct scsi_nexus {
 	struct list_node link;
 	uint16_t attention_nexus; /* bits for whichever LUN is asked first */
 	uint16_t attention[ARRAY_LUN_NUMBER_MAX + 1];
-	bool registered[ARRAY_LUN_NUMBER_MAX + 1]; /* in standby: it is, or was, as far as it knows */
 };
 
 /* One more port of this controller that initiators are told of, if there is room and it is not among them. */

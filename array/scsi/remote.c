@@ -5,14 +5,15 @@
  * registration is that nexus's own, and a preemption finds it. It has no transport, and carries out nothing but what a
  * controller in standby passes on (CMD_OWNER): reads and writes never come this way.
  *
- * Unit attentions of a LUN that arise here for such a nexus are told with its next command that is passed on; those that
- * a nexus begins with, it has at its own controller.
+ * Unit attentions of a LUN that arise here for such a nexus are told with its next command that is passed on, also those that were
+ * left for it while nothing stood for it here (notice.c); those that a nexus begins with, it has at its own controller.
  */
 #include "array/reactor/reactor.h"
 #include "array/scsi/access.h"
 #include "array/scsi/command.h"
 #include "array/scsi/lun.h"
 #include "array/scsi/nexus.h"
+#include "array/scsi/notice.h"
 #include "array/scsi/sense.h"
 
 #include <errno.h>
@@ -42,15 +43,20 @@ static struct reactor *reactor_of(const struct scsi_target *t)
 
 /* ---- the nexuses --------------------------------------------------------------------------------------- */
 
-static void end(struct reactor_deferred *d)
+static void end_one(struct remote_nexus *rn, bool lost)
 {
-	struct remote_nexus *rn = container_of(d, struct remote_nexus, end);
 	struct scsi_target *t = rn->nexus->target;
 
+	scsi_notice_nexus_gone(rn->nexus, lost);
 	list_remove(&rn->link);
 	t->remote_count--;
 	scsi_nexus_destroy(rn->nexus);
 	free(rn);
+}
+
+static void end(struct reactor_deferred *d)
+{
+	end_one(container_of(d, struct remote_nexus, end), true);
 }
 
 /* The model may be in the middle of its nexuses. */
@@ -116,7 +122,7 @@ void scsi_remote_lost(struct scsi_target *t, const struct scsi_remote *r)
 			continue;
 		if (list_linked(&rn->end.link))
 			continue; /* it is going */
-		end(&rn->end);
+		end_one(rn, r != NULL);
 	}
 }
 
@@ -149,7 +155,7 @@ static void refuse(struct scsi_remote *r, int err)
 	r->done(r);
 }
 
-/* The host's LUN with that id; one that it does not see is as absent as any other. */
+/* The host's LUN with that id, and what waits for the nexus there; one that it does not see is as absent as any other. */
 static void address(struct scsi_task *task, const uint8_t id[UP_ID_BYTES])
 {
 	uint32_t number = 0;
@@ -157,8 +163,11 @@ static void address(struct scsi_task *task, const uint8_t id[UP_ID_BYTES])
 
 	task->lun[0] = 0xC0; /* no LUN has such an address */
 	while ((number = map_next(task->nexus->array.host, number, &lun)) != 0)
-		if (memcmp(lun->id, id, UP_ID_BYTES) == 0)
+		if (memcmp(lun->id, id, UP_ID_BYTES) == 0) {
 			scsi_lun_encode(number, task->lun);
+			scsi_notice_hand(task->nexus, lun, number);
+			return;
+		}
 }
 
 static void begin(struct scsi_nexus *n, struct scsi_remote *r)

@@ -11,6 +11,7 @@
 #include "array/scsi/commands.h"
 #include "array/scsi/lun.h"
 #include "array/scsi/nexus.h"
+#include "array/scsi/notice.h"
 #include "array/scsi/reserve.h"
 #include "array/scsi/sense.h"
 #include "array/scsi/task.h"
@@ -22,7 +23,7 @@
 #define OP_START_STOP    0x1B
 #define OP_PREVENT_ALLOW 0x1E
 
-static bool name_is(const struct scsi_nexus_name *a, const struct scsi_nexus_name *b)
+bool scsi_reserve_name_is(const struct scsi_nexus_name *a, const struct scsi_nexus_name *b)
 {
 	return a->port == b->port && memcmp(a->isid, b->isid, sizeof(a->isid)) == 0 &&
 	       strcasecmp(a->initiator, b->initiator) == 0;
@@ -40,7 +41,7 @@ struct scsi_registrant *scsi_reserve_find_name(const struct scsi_lun *s, const s
 	list_for_each (node, &s->registrants) {
 		struct scsi_registrant *r = container_of(node, struct scsi_registrant, link);
 
-		if (name_is(&r->name, name))
+		if (scsi_reserve_name_is(&r->name, name))
 			return r;
 	}
 	return NULL;
@@ -56,14 +57,14 @@ struct scsi_registrant *scsi_reserve_find(const struct scsi_lun *s, const struct
 	return scsi_reserve_find_name(s, &name);
 }
 
-struct scsi_nexus *scsi_reserve_nexus(struct scsi_target *t, const struct scsi_registrant *r)
+struct scsi_nexus *scsi_reserve_nexus(struct scsi_target *t, const struct scsi_nexus_name *wanted)
 {
 	list_for_each (node, &t->nexuses) {
 		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
 		struct scsi_nexus_name name;
 
 		scsi_reserve_name(n, &name);
-		if (!n->lost && name_is(&r->name, &name))
+		if (!n->lost && scsi_reserve_name_is(wanted, &name))
 			return n;
 	}
 	return NULL;
@@ -150,10 +151,13 @@ void scsi_reserve_lun_reset(struct scsi_lun *s)
 
 void scsi_reserve_tell(struct scsi_task *task, const struct scsi_registrant *r, enum scsi_attention what)
 {
-	struct scsi_nexus *n = scsi_reserve_nexus(task->nexus->target, r);
+	struct scsi_target *t = task->nexus->target;
+	struct scsi_nexus *n = scsi_reserve_nexus(t, &r->name);
 	uint32_t number = n ? map_number(n->array.host, task->lun_held) : 0;
 
-	if (number != 0 && n != task->nexus)
+	if (n == task->nexus || scsi_notice_leave(t, task->lun_held, &r->name, what))
+		return;
+	if (number != 0)
 		scsi_attention_set(n, number, what);
 }
 

@@ -31,8 +31,9 @@ void scsi_reserve_name(const struct scsi_nexus *n, struct scsi_nexus_name *out);
 struct scsi_registrant *scsi_reserve_find_name(const struct scsi_lun *s, const struct scsi_nexus_name *name);
 struct scsi_registrant *scsi_reserve_find(const struct scsi_lun *s, const struct scsi_nexus *n);
 bool scsi_reserve_holds(const struct scsi_lun *s, const struct scsi_registrant *r);
-/* The living nexus of a registrant, or NULL. */
-struct scsi_nexus *scsi_reserve_nexus(struct scsi_target *t, const struct scsi_registrant *r);
+bool scsi_reserve_name_is(const struct scsi_nexus_name *a, const struct scsi_nexus_name *b);
+/* The living nexus of that name, or NULL. */
+struct scsi_nexus *scsi_reserve_nexus(struct scsi_target *t, const struct scsi_nexus_name *name);
 void scsi_reserve_nexus_lost(struct scsi_nexus *n);
 void scsi_reserve_lun_reset(struct scsi_lun *s);
 void scsi_reserve_end(struct scsi_lun *s); /* there is none any more */
@@ -40,7 +41,7 @@ void scsi_reserve_end(struct scsi_lun *s); /* there is none any more */
 void scsi_reserve_drop(struct scsi_lun *s, struct scsi_registrant *r);
 /* The same; when a registrants-only reservation ends by it the others learn of that (SPC-4 5.13.11.2). */
 void scsi_reserve_unregister(struct scsi_task *task, struct scsi_lun *s, struct scsi_registrant *r);
-/* An attention for the registrant's nexus, if it lives and is not the task's own. */
+/* An attention for the registrant's nexus, if it is not the task's own, and lives or is of another controller (notice.h). */
 void scsi_reserve_tell(struct scsi_task *task, const struct scsi_registrant *r, enum scsi_attention what);
 void scsi_reserve_tell_others(struct scsi_task *task, const struct scsi_lun *s, enum scsi_attention what);
 
@@ -49,6 +50,8 @@ void scsi_reserve_pack_size_add(size_t *bytes, const struct scsi_nexus_name *nam
 size_t scsi_reserve_pack_size(const struct scsi_lun *s);
 /* False: it does not read, or no memory. s: fresh; with false partly filled. */
 bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *bytes, size_t len);
+/* Are there notices (notice.h) in the LUN's record? */
+bool scsi_reserve_kept_notices(const struct lun *lun);
 /* Makes durable what the LUN has to keep over a restart, as it is now. */
 void scsi_reserve_keep(struct lun *lun, struct array_call *call);
 /* Ends a good PERSISTENT RESERVE OUT: when what has to outlive a restart is durable. */

@@ -2,9 +2,9 @@
 /*
  * Registrations and the reservation over restarts (APTPL, SPC-4 5.13.5). What is kept, big-endian:
  *
- *	type u8 (0: no reservation; 80h added: a SANITIZE), registrants u16, of each: key u64, ISID 6, port
- *	u16, holder u8, name length u8, name; of a SANITIZE: action u8, flags u8 (1 AUSE, 2 INVERT, 4 it
- *	failed), passes u8, pattern length u16, pattern
+ *	type u8 (0: no reservation; 80h added: a SANITIZE; 40h added: notices), registrants u16, of each: key
+ *	u64, ISID 6, port u16, holder u8, name length u8, name; notices (notice.c); of a SANITIZE: action u8,
+ *	flags u8 (1 AUSE, 2 INVERT, 4 it failed), passes u8, pattern length u16, pattern
  *
  * With several controllers all of it is kept, APTPL or not: a takeover is no loss of power. It is APTPL's from then on.
  *
@@ -13,6 +13,7 @@
  */
 #include "array/scsi/lun.h"
 #include "array/scsi/nexus.h"
+#include "array/scsi/notice.h"
 #include "array/scsi/reserve.h"
 #include "array/scsi/sanitize.h"
 #include "array/scsi/sense.h"
@@ -27,6 +28,7 @@
 #define HEADER_BYTES     3u
 #define REGISTRANT_BYTES 18u
 #define WITH_SANITIZE    0x80
+#define WITH_NOTICES     0x40
 
 struct keep {
 	struct array_call call;
@@ -53,9 +55,10 @@ static size_t pack(const struct scsi_lun *s, uint8_t *p)
 	bool registrants = (s->pr_kept || s->pr_always) && s->registrant_count > 0;
 	bool sanitize = scsi_sanitize_is_kept(s->sanitize);
 
-	if (!registrants && !sanitize)
+	if (!registrants && !sanitize && !s->notice_count)
 		return 0;
-	p[0] = (uint8_t)((registrants ? s->pr_type : 0) | (sanitize ? WITH_SANITIZE : 0));
+	p[0] = (uint8_t)((registrants ? s->pr_type : 0) | (sanitize ? WITH_SANITIZE : 0) |
+			 (s->notice_count ? WITH_NOTICES : 0));
 	put_be16(p + 1, registrants ? (uint16_t)s->registrant_count : 0);
 	p += HEADER_BYTES;
 	list_for_each (node, &s->registrants) {
@@ -72,6 +75,8 @@ static size_t pack(const struct scsi_lun *s, uint8_t *p)
 		memcpy(p + REGISTRANT_BYTES, r->name.initiator, name_len);
 		p += REGISTRANT_BYTES + name_len;
 	}
+	if (s->notice_count)
+		p += scsi_notices_pack(s, p);
 	if (sanitize)
 		p += scsi_sanitize_pack(s->sanitize, p);
 	return (size_t)(p - begin);
@@ -103,26 +108,40 @@ static size_t unpack_one(struct scsi_lun *s, const uint8_t *p, size_t len)
 	return REGISTRANT_BYTES + name_len;
 }
 
+bool scsi_reserve_kept_notices(const struct lun *lun)
+{
+	return lun->reservations && lun->reservations_len > 0 && (lun->reservations[0] & WITH_NOTICES);
+}
+
 bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 {
 	unsigned count, type;
-	bool one_holds, sanitize;
+	bool one_holds, sanitize, notices;
 
 	if (len < HEADER_BYTES)
 		return false;
 	sanitize = p[0] & WITH_SANITIZE;
-	type = p[0] & ~(unsigned)WITH_SANITIZE;
+	notices = p[0] & WITH_NOTICES;
+	type = p[0] & ~(unsigned)(WITH_SANITIZE | WITH_NOTICES);
 	if (type > PR_EXCLUSIVE_ACCESS_AR || type == 2 || type == 4)
 		return false;
 	s->pr_type = (uint8_t)type;
 	count = get_be16(p + 1);
-	s->pr_kept = !sanitize || count > 0;
+	s->pr_kept = (!sanitize && !notices) || count > 0;
 	p += HEADER_BYTES;
 	len -= HEADER_BYTES;
 	if (count > PR_REGISTRANTS_MAX)
 		return false;
 	while (count-- > 0) {
 		size_t used = unpack_one(s, p, len);
+
+		if (used == 0)
+			return false;
+		p += used;
+		len -= used;
+	}
+	if (notices) {
+		size_t used = scsi_notices_unpack(s, p, len);
 
 		if (used == 0)
 			return false;
@@ -142,8 +161,12 @@ bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 void scsi_reserve_keep(struct lun *lun, struct array_call *call)
 {
 	static uint8_t bytes[LUN_RESERVATIONS_MAX_BYTES];
+	struct scsi_lun *s = lun->scsi;
+	size_t others = scsi_reserve_pack_size(s);
 
-	lun_keep_reservations(lun, bytes, pack(lun->scsi, bytes), call);
+	scsi_notices_fit(s, others < sizeof(bytes) ? sizeof(bytes) - others : 0);
+	s->notices_changed = false;
+	lun_keep_reservations(lun, bytes, pack(s, bytes), call);
 }
 
 static void kept(struct array_call *call)

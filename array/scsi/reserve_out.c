@@ -86,7 +86,7 @@ static void remove_registrants(struct scsi_task *task, struct scsi_lun *s, struc
 		if (r == keep || (q->action_key != 0 && r->key != q->action_key))
 			continue;
 		scsi_reserve_tell(task, r, ATTENTION_REGISTRATIONS_PREEMPTED);
-		n = scsi_reserve_nexus(task->nexus->target, r);
+		n = scsi_reserve_nexus(task->nexus->target, &r->name);
 		if (n && n != task->nexus && q->action == PR_PREEMPT_AND_ABORT) {
 			scsi_nexus_get(n);
 			q->preempted[q->preempted_count++] = n;

@@ -132,6 +132,10 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 int scsi_target_set_groups(struct scsi_target *t, const struct scsi_port_group *groups, unsigned count);
 /* Takes threshold_percent and sanitize_bytes_per_s. */
 void scsi_target_reload(struct scsi_target *t, const struct scsi_target_options *options);
+/* The controller owns the array from now on, and the nexuses that it had in standby are at the target. */
+void scsi_target_owns(struct scsi_target *t);
+/* The controller is about to give the array to the other one: what it has told hosts is so on record. */
+void scsi_target_leaves(struct scsi_target *t);
 /* No nexus will come any more: done comes (perhaps from inside) when what runs in the background has ended. */
 void scsi_target_stop(struct scsi_target *t, void (*done)(void *arg), void *arg);
 void scsi_target_destroy(struct scsi_target *t); /* no nexus left, nothing in the background */

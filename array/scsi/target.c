@@ -9,6 +9,7 @@
 #include "array/scsi/copy.h"
 #include "array/scsi/lun.h"
 #include "array/scsi/nexus.h"
+#include "array/scsi/notice.h"
 #include "array/scsi/reserve.h"
 #include "array/scsi/sanitize.h"
 #include "array/scsi/task.h"
@@ -75,10 +76,21 @@ int scsi_target_create(const struct scsi_target_options *options, struct scsi_ta
 	return 0;
 }
 
+void scsi_target_owns(struct scsi_target *t)
+{
+	scsi_notices_begin(t);
+}
+
+void scsi_target_leaves(struct scsi_target *t)
+{
+	scsi_notices_settle(t);
+}
+
 void scsi_target_stop(struct scsi_target *t, void (*done)(void *arg), void *arg)
 {
 	t->stop_done = done;
 	t->stop_arg = arg;
+	scsi_notices_end(t);
 	scsi_remote_lost(t, NULL);
 	scsi_sanitize_stop(t);
 	scsi_target_check_stop(t);
@@ -89,6 +101,7 @@ void scsi_target_destroy(struct scsi_target *t)
 	if (!t)
 		return;
 	assert(list_empty(&t->nexuses) && list_empty(&t->tmfs));
+	scsi_notices_end(t);
 	scsi_threshold_end(t);
 	scsi_tokens_free(t);
 	free(t);
@@ -231,24 +244,6 @@ static uint64_t data_of(const struct lun *lun)
 	return ops && ops->disk_data ? ops->disk_data(lun->disk) : 0;
 }
 
-/* A registration that another nexus has taken away at the owner before (SPC-4 5.13.11.2.4 and 5.13.11.2.6). */
-static void inherit_registration(struct scsi_nexus *n, const struct scsi_nexus *old, uint32_t number)
-{
-	const struct lun *before = map_lun(old->array.host, number);
-	struct lun *now = map_lun(n->array.host, number);
-	const struct scsi_lun *s = before->scsi;
-	bool was =
-		scsi_access_is_owner(old->target) ? s && scsi_reserve_find(s, old) : old->registered[number];
-
-	if (!scsi_access_is_owner(n->target)) {
-		n->registered[number] = was;
-		return;
-	}
-	s = was ? scsi_lun_get(now) : NULL;
-	if (s && !scsi_reserve_find(s, n))
-		scsi_attention_set(n, number, ATTENTION_REGISTRATIONS_PREEMPTED);
-}
-
 /* What n's initiator has to be told: what it was not told yet, and what is different from now on. */
 static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *old)
 {
@@ -259,7 +254,8 @@ static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *ol
 	n->attention_nexus = old->attention_nexus;
 	n->attention[0] = old->attention[0];
 	for (uint32_t i = 1; i <= ARRAY_LUN_NUMBER_MAX; i++) {
-		const struct lun *before = map_lun(old->array.host, i), *now = map_lun(n->array.host, i);
+		const struct lun *before = map_lun(old->array.host, i);
+		struct lun *now = map_lun(n->array.host, i);
 		bool same = before && now && memcmp(before->id, now->id, sizeof(now->id)) == 0;
 		const struct scsi_lun *s = before ? before->scsi : NULL;
 
@@ -274,8 +270,8 @@ static void inherit_attentions(struct scsi_nexus *n, const struct scsi_nexus *ol
 			scsi_attention_set(n, i, ATTENTION_MEDIUM_CHANGED);
 		if (same && before->locked != now->locked)
 			scsi_attention_set(n, i, ATTENTION_MODE_PARAMETERS);
-		if (same)
-			inherit_registration(n, old, i);
+		if (now && scsi_access_is_owner(n->target))
+			scsi_notice_hand(n, now, i);
 		if (same && s && s->legacy_holder == old) /* it ends with the nexus */
 			scsi_attention_set(n, i, ATTENTION_RESERVATIONS_RELEASED);
 	}

@@ -20,6 +20,7 @@ STARTS = 5  # a port may be somebody else's by the time that umbrad listens ther
 BLOCK = 512
 HOSTS = {'a': 'iqn.2026-01.test:a', 'b': 'iqn.2026-01.test:b'}
 STANDBY, TRANSITION, CHANGED = (2, 0x040B), (2, 0x040A), (6, 0x2A06)
+THREE = (1, 3, 4)  # LUNs
 
 
 class Controller(Array):
@@ -282,9 +283,9 @@ def can_log_in(controller):
         raw.close()
 
 
-def pr_out(session, action, kind, key, action_key, aptpl):
+def pr_out(session, action, kind, key, action_key, aptpl, lun=1):
     data = struct.pack('>QQ4xBxxx', key, action_key, 4 | aptpl if action in (0, 6) else 0)  # ALL_TG_PT
-    return session.do(1, struct.pack('>BBBxxIx', 0x5F, action, kind, 24), out=data)
+    return session.do(lun, struct.pack('>BBBxxIx', 0x5F, action, kind, 24), out=data)
 
 
 def pr_keys(session):
@@ -409,6 +410,68 @@ def the_one_that_stands_by_may_end(owner, other):
     assert session.read(1, 0) == block_of(6)
 
 
+def told(session, lun, cdb, length):
+    """What a path is told before its command on a LUN is carried out."""
+    session.attentions.clear()
+    wait_until('it is carried out', lambda: session.do(lun, cdb, length=length)[0] == 0)
+    return session.attentions[:]
+
+
+def do_away(mine, key):
+    """With another one's reservation or registration, on three LUNs; what its paths have to be told."""
+    for lun in THREE:
+        for action, kind, service_key in ((6, 0, key), (1, 5, 0))[:1 + (lun == 3)]:
+            assert pr_out(mine, action, kind, 0 if action == 6 else key, service_key, 0, lun)[0] == 0
+    assert pr_out(mine, 4, 5, key, 0xB, 0, 1)[0] == 0  # PREEMPT
+    assert pr_out(mine, 2, 5, key, 0, 0, 3)[0] == 0  # RELEASE
+    assert pr_out(mine, 3, 0, key, 0, 0, 4)[0] == 0  # CLEAR
+    return {1: [(6, 0x2A05)], 3: [(6, 0x2A04)], 4: [(6, 0x2A03)]}
+
+
+def registered_by_another_path(owner, other, isid):
+    """Host b, through all ports, by a session at the owner; the path at the other one, which asks the owner nothing."""
+    first = Session(owner, 'b', isid)
+    for lun in THREE:
+        assert pr_out(first, 6, 0, 0, 0xB, 0, lun)[0] == 0
+    first.close()
+    path = Session(other, 'b', isid)
+    for lun in THREE:
+        assert path.do(lun, b'\0' * 6)[1] == STANDBY
+    return path
+
+
+def what_became_of_reservations_is_told(owner, other):
+    """…on paths that another one had registered, though the owner is killed or moved before they sent a command; and once."""
+    keys = b'\x5e\0\0\0\0\0\0\x10\0\0'
+    for lun in THREE[1:]:
+        owner.ctl('lun', 'create', f'more{lun}', '--size', '64M')
+        for host in ('a', 'b'):
+            owner.ctl('map', f'more{lun}', host, '--number', str(lun))
+    seen = Session(other, 'b')
+    wait_until('the LUNs are known there', lambda: seen.luns() == list(THREE))
+    for lun in THREE:
+        seen.do(lun, b'\0' * 6)
+    path = registered_by_another_path(owner, other, 5)
+    expected = do_away(Session(owner, 'a', 2), 0xA)
+    owner.kill9()
+    for lun, attentions in expected.items():
+        assert told(path, lun, read10(0, 1), BLOCK) == [CHANGED] + attentions, (lun, path.attentions)
+        assert told(seen, lun, read10(0, 1), BLOCK) == [CHANGED], (lun, seen.attentions)  # it had not registered
+    owner.start()
+    there = registered_by_another_path(other, owner, 6)
+    expected = do_away(Session(other, 'a', 2), 0xA)
+    path.attentions.clear()
+    wait_until('it knows that the first one is back',
+               lambda: all(one['lives'] for one in other.ctl('controller', 'list')['controllers']))
+    other.text('controller', 'move')
+    wait_until('the array is moved', lambda: owner.role() == 'owner')
+    for lun, attentions in expected.items():
+        assert told(there, lun, read10(0, 1), BLOCK) == [CHANGED] + attentions, (lun, there.attentions)
+        wait_until('the owner answers there', lambda lun=lun: path.do(lun, keys, length=4096)[0] == 0)
+    # of what came before nothing again; on one LUN it was registered still
+    assert path.attentions == [CHANGED] + [CHANGED] + expected[3] + [CHANGED], path.attentions
+
+
 def main():
     skip_without_store()
     end_in_order()
@@ -419,7 +482,8 @@ def main():
             for step, arguments in ((one_owns_the_other_stands_by, (one, two)), (what_changes_is_followed, (one, two)),
                                     (a_killed_owner_is_followed, (one, two)), (an_orderly_end_gives_it_back, (two, one)),
                                     (a_frozen_owner_is_locked_out, (one, two, cluster)),
-                                    (the_one_that_stands_by_may_end, (one, two))):
+                                    (the_one_that_stands_by_may_end, (one, two)),
+                                    (what_became_of_reservations_is_told, (one, two))):
                 run_step(step, *arguments)
             end_well(one, two)
 

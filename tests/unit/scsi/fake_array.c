@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "tests/support/simreactor.h"
 
 #define NUMBERS 512 /* LUN numbers a host can have here */
@@ -275,6 +276,23 @@ void host_nexus_detach(struct array *a, struct host_nexus *n)
 struct lun *map_lun(const struct host *h, uint32_t number)
 {
 	return number < NUMBERS ? h->map[number] : NULL;
+}
+
+struct host *host_find_iqn(struct array *a, const char *iqn)
+{
+	(void)a;
+	for (unsigned i = 0; i < FAKE_HOSTS; i++)
+		if (strcasecmp(hosts[i].record.iqns[0], iqn) == 0)
+			return twins_come ? &twins[i] : &hosts[i];
+	return NULL;
+}
+
+struct lun *lun_next(struct array *a, const struct lun *after)
+{
+	const struct fake_lun *f = after ? container_of(after, struct fake_lun, lun) + 1 : fake_luns;
+
+	(void)a;
+	return f < fake_luns + FAKE_LUNS ? &fake_luns[f - fake_luns].lun : NULL;
 }
 
 uint32_t map_number(const struct host *h, const struct lun *lun)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Target port groups: what is reported of them, what a LUN answers in each access state, what goes to the owner and how
- * it is carried out there, and sessions that go on at another target. test_target is the owner, with the ports 1 and 2;
- * `other` is the second controller, with port 3.
+ * it is carried out there, and sessions that go on at another target.
  */
-#include "tests/unit/scsi/client.h"
+#include "tests/unit/scsi/two.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,82 +14,6 @@
 #include "array/util/bytes.h"
 
 #define RTPG(format) CDB(0xA3, 0x0A | (format) << 5, 0, 0, 0, 0, 0, 0, 1, 0)
-#define TUR          CDB(0x00, 0, 0, 0, 0, 0)
-
-static struct scsi_target *owner, *other;
-static struct client standby; /* host a at `other` */
-static struct scsi_remote *kept;
-static unsigned forwards;
-static int forward_error;
-static bool forward_waits;
-
-static struct scsi_port_group groups[2];
-
-/* To the owner, who is in this very process. */
-static void forward(void *ctx, struct scsi_remote *r)
-{
-	assert_ptr_equal(ctx, &kept);
-	forwards++;
-	if (forward_waits) {
-		kept = r;
-	} else if (forward_error) {
-		r->err = forward_error;
-		r->done(r);
-	} else {
-		scsi_remote_execute(owner, r);
-	}
-}
-
-static void reset_groups(enum scsi_access first, enum scsi_access second)
-{
-	memset(groups, 0, sizeof(groups));
-	groups[0] = (struct scsi_port_group){
-		.id = 1, .access = first, .preferred = true, .port_count = 2, .ports = {2, 1}};
-	groups[1] = (struct scsi_port_group){.id = 2, .access = second, .port_count = 1, .ports = {3}};
-}
-
-static int setup(void **state)
-{
-	static const struct scsi_standby_ops ops = {.ctx = &kept, .forward = forward};
-	struct scsi_target_options options = {.array = fake_start(),
-		.target_name = "iqn.test:target",
-		.groups = groups,
-		.group_count = 2,
-		.group = 2,
-		.standby = &ops};
-
-	(void)state;
-	reset_groups(SCSI_ACCESS_OPTIMIZED, SCSI_ACCESS_STANDBY);
-	kept = NULL;
-	forwards = 0;
-	forward_error = 0;
-	forward_waits = false;
-	if (scsi_target_create(&options, &other) != 0)
-		return -1;
-	options.group = 1;
-	options.standby = NULL;
-	if (scsi_target_create(&options, &owner) != 0)
-		return -1;
-	test_target = other;
-	client_login(&standby, "iqn.test:a", 7, 3);
-	client_clear_attentions(&standby);
-	for (unsigned lun = 1; lun <= FAKE_LUNS; lun++)
-		client_run(&standby, lun, TUR, NO_DATA);
-	test_target = owner;
-	client_login_all();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	if (standby.nexus)
-		scsi_nexus_destroy(standby.nexus);
-	standby.nexus = NULL;
-	client_teardown_sessions();
-	scsi_remote_lost(owner, NULL);
-	scsi_target_destroy(other);
-	return client_teardown(state);
-}
 
 /* ---- what is reported ---------------------------------------------------------------------------------- */
 
@@ -304,16 +227,6 @@ TEST(a_store_that_has_lost_the_array_is_in_transition)
 
 /* ---- the way to the owner ------------------------------------------------------------------------------ */
 
-/* PERSISTENT RESERVE OUT with its list */
-static uint8_t pr_out(struct client *c, uint8_t action, uint8_t type, uint8_t key, uint8_t action_key)
-{
-	uint8_t list[24] = {0};
-
-	list[7] = key;
-	list[15] = action_key;
-	return client_run(c, 1, CDB(0x5F, action, type, 0, 0, 0, 0, 0, 24, 0), list, sizeof(list));
-}
-
 TEST(a_registration_in_standby_is_that_ports_at_the_owner)
 {
 	expect_good(pr_out(&standby, 0, 0, 0, 7));
@@ -521,14 +434,6 @@ TEST(a_host_that_is_revoked_is_so_for_the_other_controller)
 
 /* ---- sessions that go on elsewhere --------------------------------------------------------------------- */
 
-static void rehome(struct client *c, struct scsi_target *t)
-{
-	struct scsi_nexus *n;
-
-	assert_int_equal(scsi_nexus_rehome(c->nexus, t, &n), 0);
-	c->nexus = n;
-}
-
 static bool stopped;
 
 static void stop_done(void *arg)
@@ -593,47 +498,6 @@ TEST(what_was_not_told_yet_is_told_there)
 	expect_sense(run(a, 2, TUR, NO_DATA), 6, 0x2A06);
 	expect_sense(run(a, 2, TUR, NO_DATA), 6, 0x2A04);
 	expect_good(run(a2, 2, TUR, NO_DATA)); /* nobody holds it any more */
-}
-
-/* The owner, which would have told with the next command that it is asked, ends before that. */
-TEST(a_registration_that_was_preempted_is_told_at_the_takeover)
-{
-	expect_good(pr_out(&standby, 0, 0, 0, 7));
-	expect_good(client_run(&standby, 2, CDB(0x5E, 0, 0, 0, 0, 0, 0, 0, 8, 0), NO_DATA));
-	expect_good(pr_out(&test_b, 0, 0, 0, 9));
-	rehome(&standby, other); /* the catalogue has changed meanwhile */
-	client_run(&standby, 1, TUR, NO_DATA);
-	expect_good(pr_out(&test_b, 4, 5, 9, 7));
-	rehome(&standby, owner);
-	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
-	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A05);
-	expect_good(client_run(&standby, 1, TUR, NO_DATA));
-	expect_sense(client_run(&standby, 2, TUR, NO_DATA), 6, 0x2A06);
-	expect_good(client_run(&standby, 2, TUR, NO_DATA));
-}
-
-/* Neither is one that holds, nor one that the nexus gave up, nor one of which the owner told. */
-TEST(no_other_registration_is_told_of_at_a_takeover)
-{
-	expect_good(pr_out(&standby, 0, 0, 0, 7));
-	rehome(&standby, owner);
-	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
-	expect_good(client_run(&standby, 1, TUR, NO_DATA));
-	rehome(&standby, other);
-	client_run(&standby, 1, TUR, NO_DATA);
-	expect_good(pr_out(&standby, 0, 0, 7, 0));
-	rehome(&standby, owner);
-	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
-	expect_good(client_run(&standby, 1, TUR, NO_DATA));
-	rehome(&standby, other);
-	client_run(&standby, 1, TUR, NO_DATA);
-	expect_good(pr_out(&standby, 0, 0, 0, 7));
-	expect_good(pr_out(&test_b, 0, 0, 0, 9));
-	expect_good(pr_out(&test_b, 4, 5, 9, 7));
-	expect_sense(client_run(&standby, 1, CDB(0x5E, 0, 0, 0, 0, 0, 0, 0, 8, 0), NO_DATA), 6, 0x2A05);
-	rehome(&standby, owner);
-	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
-	expect_good(client_run(&standby, 1, TUR, NO_DATA));
 }
 
 TEST(what_is_different_there_is_told)
@@ -759,7 +623,7 @@ TEST(nobody_who_may_not_goes_on)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, two_setup, two_teardown)
 	const struct CMUnitTest tests[] = {T(all_groups_are_reported_on_every_path),
 		T(groups_that_contradict_each_other_are_refused),
 		T(a_change_is_told_to_every_nexus_on_every_lun),
@@ -772,10 +636,9 @@ int main(void)
 		T(an_owner_that_does_not_answer), T(the_owner_carries_out_nothing_else),
 		T(a_host_that_is_revoked_is_so_for_the_other_controller),
 		T(a_session_goes_on_at_another_target), T(what_was_not_told_yet_is_told_there),
-		T(a_registration_that_was_preempted_is_told_at_the_takeover),
-		T(no_other_registration_is_told_of_at_a_takeover), T(what_is_different_there_is_told),
-		T(other_data_and_a_lock_are_told), T(the_same_states_there_are_not_told),
-		T(reservations_are_kept_for_the_other_controller), T(nobody_who_may_not_goes_on)};
+		T(what_is_different_there_is_told), T(other_data_and_a_lock_are_told),
+		T(the_same_states_there_are_not_told), T(reservations_are_kept_for_the_other_controller),
+		T(nobody_who_may_not_goes_on)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
