@@ -171,19 +171,24 @@ def images():
 
 
 def arrays():
-    """Arrays whose names begin like another's image, in one pool: what one sweeps at its start is its own. The pool need not be marked
-    as RBD's. One whose records somebody has cleared ends, starts no more, and deletes nothing; nor does a new one of its name."""
+    """Arrays whose names begin like another's image, or its records, in one pool: what one deletes, or sweeps at its start, is its own. The
+    pool need not be marked as RBD's. One whose records somebody has cleared ends, starts no more, and deletes nothing; nor does a new one
+    of its name."""
     with Cluster() as cluster:
         cluster.ceph('osd', 'pool', 'application', 'disable', cluster.pool, 'rbd', '--yes-i-really-mean-it')
         made = []
         try:
-            for name in ('x', 'x.lun-1', 'x.lun-1.2'):
+            for name in ('x', 'x.lun-1', 'x.lun-1.2', 'x.room'):
                 made.append(Array({'rbd': {'array': name}}, ceph=cluster))
                 with_luns(made[-1], 2)
                 with Session(made[-1], 'h1') as session:
                     session.write(1, 0, block(len(made)))
             before = sorted(cluster.images())
-            assert len(before) == 6, before
+            assert len(before) == 8, before
+            records = sorted(name for name in cluster.rados('ls').stdout.split() if name.startswith('umbra'))
+            for array in made:  # an object is written for that, and deleted
+                array.ctl('lun', 'resize', 'a2', '--size', '20M')
+            assert sorted(name for name in cluster.rados('ls').stdout.split() if name.startswith('umbra')) == records, records
             for array in made:
                 array.kill9()
             for value, array in enumerate(made, 1):

@@ -10,6 +10,7 @@
  *           todo.IMAGE       an image to be deleted
  *           flat.IMAGE       all that its parent had is copied; the tie is being cut (hydrate.c)
  *           T.KEY            a record of table T (a digit); the key's bytes as they are
+ *           No other object of an array's begins with "umbra.": whatever followed could be another array's name.
  */
 #ifndef UMBRA_STORE_RBD_CODEC_H
 #define UMBRA_STORE_RBD_CODEC_H

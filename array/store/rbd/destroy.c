@@ -141,8 +141,10 @@ int rbd_destroy_catalogue(struct rbd_store *s)
 	err = rados_write_op_operate(op, s->cluster.io, s->object, NULL,
 		LIBRADOS_OPERATION_FULL_FORCE | LIBRADOS_OPERATION_FULL_TRY);
 	rados_release_write_op(op);
-	if (err >= 0)
+	if (err >= 0) {
 		rados_remove(
 			s->cluster.io, s->wire.owner_object); /* there where two controllers had the array */
+		rados_remove(s->cluster.io, s->room_object);  /* of one who died while it was there */
+	}
 	return err;
 }

@@ -97,6 +97,7 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	snprintf(s->pool, sizeof(s->pool), "%s", o->ceph_pool);
 	snprintf(s->space, sizeof(s->space), "%s", o->ceph_namespace ? o->ceph_namespace : "");
 	snprintf(s->array, sizeof(s->array), "%s", array_of(o));
+	snprintf(s->room_object, sizeof(s->room_object), "umbra-room.%s", s->array);
 	s->next_id = 1;
 	for (unsigned i = 0; i < RBD_BUCKETS; i++)
 		list_init(&s->buckets[i]);

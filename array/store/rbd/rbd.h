@@ -472,6 +472,7 @@ struct rbd_store {
 	uint64_t looked_ms; /* standby: when the catalogue was told last; 0: never */
 	struct rbd_cards cards;
 	char pool[128], space[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
+	char room_object[80]; /* written and deleted to see whether the pool takes anything; its name is no array's catalogue's */
 	uint64_t epoch, next_id, cuts;
 	char *fenced_addresses; /* of clients that were locked out when the array was taken */
 	void (*notice)(void *arg, enum store_notice level, const char *text);

@@ -443,14 +443,12 @@ static int image_create(rados_ioctx_t io, const char *name, uint64_t size_bytes)
 /* In a full pool librbd enlarges an image all the same, and its object map is not to be used from then on. So the pool is tried first. */
 static int pool_takes_more(struct rbd_store *s)
 {
-	char object[96];
 	int err;
 
-	snprintf(object, sizeof(object), "%s.room", s->object);
-	rados_remove(s->cluster.io, object); /* of one who died here */
-	err = rados_write_full(s->cluster.io, object, "", 1);
+	rados_remove(s->cluster.io, s->room_object); /* of one who died here */
+	err = rados_write_full(s->cluster.io, s->room_object, "", 1);
 	if (err >= 0)
-		rados_remove(s->cluster.io, object);
+		rados_remove(s->cluster.io, s->room_object);
 	return err;
 }
 
