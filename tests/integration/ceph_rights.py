@@ -13,6 +13,7 @@ from umbra_initiator import Channel, Session  # noqa: E402
 from umbra_lab import ROOT, Array, run_ctl, umbrad_path  # noqa: E402
 
 
+FENCE_BYTES = 4095  # of addresses that are to be locked out
 WITHOUT_TAKEOVER = 'client.unfit to lock out an umbrad that is gone'
 
 
@@ -105,6 +106,32 @@ def enough(cluster):
                 'does not allow client.inside')
 
 
+def never_too_many(cluster, array):
+    """However often it was started without the right to lock the dead owner out, once it has it the array is there."""
+    def fence():
+        cluster.rados('getomapval', records, 'head.fence', path)
+        with open(path) as file:
+            return file.read()
+    path = os.path.join(array.dir, 'fence')
+    records = f"umbra.{array.ceph['array']}"
+    dead = fence()
+    assert dead and ' ' not in dead, dead
+    for _ in range(2):
+        refused(subprocess.run([umbrad_path(), '--config', array.config_path], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                               timeout=PATIENCE_S), 'does not allow client.unfit')
+        assert fence() == dead, (dead, fence())  # who took it in vain gave it back
+    cluster.ceph('auth', 'caps', 'client.unfit', 'mon', 'profile rbd', 'osd', f'profile rbd pool={cluster.pool}')
+    array.start()
+    assert fence() == ''
+    array.kill9()
+    others = [f'[2001:db8:ffff:ffff:ffff:ffff:ffff:{n:x}]:65535/4294967295' for n in range(0xff00, 0xff00 + FENCE_BYTES // 60)]
+    cluster.rados('setomapval', records, 'head.fence', ' '.join(others).ljust(FENCE_BYTES))
+    array.start()  # there was no room for the dead owner's address
+    assert fence() == ''
+    listed = cluster.ceph('osd', 'blocklist', 'ls').stdout
+    assert len(listed.split('\n')) >= len(others) + 2 and dead in listed, (dead, listed)
+
+
 def too_few(cluster):
     create = ('rbd', 'create', cluster.pool, '--conf', cluster.conf)
     refused(run_ctl(*create, '--client', 'nobody', check=False), 'client.nobody', 'keyring')
@@ -123,8 +150,7 @@ def too_few(cluster):
         done = subprocess.run([umbrad_path(), '--config', array.config_path], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=PATIENCE_S)
         refused(done, 'does not allow client.unfit', 'profile rbd')
-        cluster.ceph('auth', 'caps', 'client.unfit', 'mon', 'profile rbd', 'osd', f'profile rbd pool={cluster.pool}')
-        array.start()
+        never_too_many(cluster, array)
         assert array.log().count(WITHOUT_TAKEOVER) == 1, array.log()
         array.config['rbd']['array'] = 'none-such'
         array.write_config()

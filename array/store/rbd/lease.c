@@ -6,7 +6,8 @@
  *
  * Taking it is three steps, each whole: (1) the epoch rises, if neither it nor the beat has moved, and the old owner's addresses
  * go to the fence; from here on it changes nothing in the catalogue; (2) Ceph locks these addresses out; from here on it writes to
- * no image; (3) the fence is empty again. A taker that dies in between leaves the fence to the next one.
+ * no image; (3) the fence is empty again. A taker that dies in between leaves the fence to the next one. So does one that may not lock
+ * out: it gives the array back, and what follows it has not to lock it out as well.
  *
  * An owner on this machine whose process is gone need not be waited for. Its operations may still be on their way: it is fenced
  * like any other. Of this machine is who has its boot and its address to Ceph: two clones of a machine that ran have one boot.
@@ -159,9 +160,19 @@ static int watch(
 	return 0;
 }
 
-static int claim(struct rbd_store *s, const struct head *h, const struct rbd_owner *old)
+static int lock_out(
+	struct rbd_store *s, const char *addresses, const struct store_module_options *o, struct fault *f)
 {
-	char text[512], fence[4096 + 300];
+	int err = rbd_cluster_blocklist(&s->cluster, addresses);
+
+	return err < 0 ? rbd_open_fault(f, err, o, "lock the array's old owner out (ceph osd blocklist)") : 0;
+}
+
+static int claim(struct rbd_store *s, const struct head *h, const struct rbd_owner *old,
+	const struct store_module_options *o, struct fault *f)
+{
+	char text[512], both[sizeof(h->fence) + sizeof(old->addresses) + 1];
+	const char *fence = both;
 	uint64_t beat = 0;
 	struct rbd_owner self;
 	rados_write_op_t op;
@@ -169,6 +180,14 @@ static int claim(struct rbd_store *s, const struct head *h, const struct rbd_own
 
 	if (!rbd_number_parse(h->epoch, &s->epoch) || !rbd_number_parse(h->beat, &beat))
 		return -EUCLEAN;
+	snprintf(both, sizeof(both), "%s%s%s", h->fence, h->fence[0] && old->addresses[0] ? " " : "",
+		old->addresses);
+	if (strlen(both) >= sizeof(h->fence)) { /* takers that died, one after the other: none of them has a lease */
+		err = lock_out(s, h->fence, o, f);
+		if (err)
+			return err;
+		fence = old->addresses;
+	}
 	op = rbd_catalogue_op(s->epoch++);
 	rbd_op_cmp_text(op, RBD_HEAD_BEAT, h->beat);
 	rbd_op_cmp_text(op, RBD_HEAD_OWNER, h->owner);
@@ -180,12 +199,6 @@ static int claim(struct rbd_store *s, const struct head *h, const struct rbd_own
 	owner_self(&self, &s->cluster);
 	rbd_owner_format(text, &self);
 	rbd_op_set_text(op, RBD_HEAD_OWNER, text);
-	snprintf(fence, sizeof(fence), "%s%s%s", h->fence, h->fence[0] && old->addresses[0] ? " " : "",
-		old->addresses);
-	if (strlen(fence) >= sizeof(h->fence)) { /* takers that died, one after the other */
-		rados_release_write_op(op);
-		return -E2BIG;
-	}
 	rbd_op_set_text(op, RBD_HEAD_FENCE, fence);
 	s->lease.beat = beat + 1;
 	uint64_t sent_ms = clock_boot_ms();
@@ -194,7 +207,7 @@ static int claim(struct rbd_store *s, const struct head *h, const struct rbd_own
 		return err == -ECANCELED ? -EBUSY : err;
 	atomic_store(&s->lease.valid_until_ms, sent_ms + LEASE_MS);
 	atomic_store(&s->wire.epoch, 0);
-	s->fenced_addresses = strdup(fence);
+	s->fenced_addresses = strdup(both);
 	return s->fenced_addresses ? 0 : -ENOMEM;
 }
 
@@ -205,9 +218,9 @@ static int fence(struct rbd_store *s, const struct store_module_options *o, stru
 
 	if (!s->fenced_addresses[0])
 		return 0;
-	err = rbd_cluster_blocklist(&s->cluster, s->fenced_addresses);
-	if (err < 0)
-		return rbd_open_fault(f, err, o, "lock the array's old owner out (ceph osd blocklist)");
+	err = lock_out(s, s->fenced_addresses, o, f);
+	if (err)
+		return err;
 	op = rbd_catalogue_op(s->epoch);
 	rbd_op_set_text(op, RBD_HEAD_FENCE, "");
 	err = operate(s, op);
@@ -382,7 +395,7 @@ static int try_take(
 		return fault_set(f, -EADDRINUSE,
 			"this umbrad has the same address to Ceph as the one that it follows (%s): start it again",
 			s->cluster.addresses);
-	return err ? err : claim(s, &h, owner);
+	return err ? err : claim(s, &h, owner, o, f);
 }
 
 int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, struct fault *f)
@@ -416,11 +429,12 @@ int rbd_lease_take(struct rbd_store *s, const struct store_module_options *o, st
 			s->object);
 	if (err < 0)
 		return rbd_open_fault(f, err, o, "read and write the array's catalogue");
+	/* Renewed from now on: locking many out takes a while. And what is not locked out is left to who follows, with the array. */
+	if (renew_start(&s->lease))
+		return fault_set(f, -ENOMEM, FAULT_NO_MEMORY);
 	err = fence(s, o, f);
 	if (!err && owner.addresses[0] && s->cards.user)
 		s->cards.user->fenced(s->cards.user->arg, &owner.process);
-	if (!err && renew_start(&s->lease))
-		err = fault_set(f, -ENOMEM, FAULT_NO_MEMORY);
 	return err;
 }
 
