@@ -36,15 +36,20 @@ struct rbd_hydration {
 	struct rbd_job job;
 	struct reactor_message message; /* the pace and the progress meet */
 	struct reactor_deferred cancelled;
+	struct rbd_renewal renewal;
 	atomic_bool posted, cancel;
 	_Atomic uint64_t passed_bytes, bytes_per_s;
 	bool working;
+	bool waiting; /* for the renewal */
+	bool tied;    /* found by the worker: there is a parent */
+	bool copied;  /* all that it had; handles that were opened before have been renewed */
 	int err;
 };
 
+/* To be opened anew, the image is let go; it goes on then. */
 static bool stopped(struct rbd_hydration *y)
 {
-	return atomic_load(&y->cancel) || atomic_load(&y->s->lease.lost);
+	return atomic_load(&y->cancel) || atomic_load(&y->s->lease.lost) || atomic_load(&y->image->stale);
 }
 
 static void meet(struct rbd_hydration *y)
@@ -268,14 +273,17 @@ static void hydrate_work(struct rbd_job *job)
 	y->err = rbd_get_id(y->image->handle, id, sizeof(id));
 	if (y->err >= 0)
 		y->err = rbd_header_read(y->s->cluster.io, id, RBD_HEAD, &header);
-	if (y->err < 0 || header.parent.pool < 0 || !header.overlap_bytes)
+	y->tied = y->err >= 0 && header.parent.pool >= 0 && header.overlap_bytes;
+	if (!y->tied)
 		return;
+	if (y->copied) {
+		y->err = flatten(y);
+		return;
+	}
 	y->err = objects_look(y, &o, id);
 	if (y->err >= 0)
 		y->err = copy_all(y, &o);
 	free(o.missing);
-	if (y->err >= 0)
-		y->err = flatten(y);
 }
 
 /* ---- on the reactor ---- */
@@ -303,11 +311,42 @@ static void end(struct rbd_hydration *y, int err)
 	rbd_busy_end(s);
 }
 
+static void let_go(struct rbd_hydration *y)
+{
+	struct rbd_image *i = y->image;
+
+	y->image = NULL;
+	y->working = false;
+	rbd_image_put(i);
+}
+
+static void renewed(struct rbd_renewal *r)
+{
+	struct rbd_hydration *y = container_of(r, struct rbd_hydration, renewal);
+
+	y->waiting = false;
+	y->copied = true;
+	rbd_image_need(y->disk->image, &y->waiter);
+}
+
 /* What `meet` has posted came before this. */
 static void hydrate_done(struct rbd_job *job)
 {
 	struct rbd_hydration *y = container_of(job, struct rbd_hydration, job);
+	bool goes_on = !atomic_load(&y->cancel) && !atomic_load(&y->s->lease.lost);
 
+	if (y->err >= 0 && y->tied && !y->copied && goes_on) {
+		y->waiting = true;
+		y->renewal.done = renewed;
+		let_go(y);
+		rbd_images_renew(y->s, &y->renewal);
+		return;
+	}
+	if (y->err == -ECANCELED && goes_on) { /* the image is stale */
+		let_go(y);
+		rbd_image_need_fresh(y->disk->image, &y->waiter);
+		return;
+	}
 	end(y, y->err == -ECANCELED ? -ECANCELED : y->err < 0 ? rbd_err(y->err) : 0);
 }
 
@@ -369,11 +408,13 @@ void rbd_hydrate_cancel(struct store_hydration *h)
 	struct rbd_hydration *y = h->priv;
 
 	atomic_store(&y->cancel, true);
-	if (y->working && rbd_work_cancel(&y->s->workers, &y->job)) {
-		y->working = false;
-		y->cancelled.call = cancelled;
-		reactor_defer(y->s->base.reactor, &y->cancelled);
-	}
+	if (y->waiting)
+		list_remove(&y->renewal.link);
+	else if (!y->working || !rbd_work_cancel(&y->s->workers, &y->job))
+		return;
+	y->working = y->waiting = false;
+	y->cancelled.call = cancelled;
+	reactor_defer(y->s->base.reactor, &y->cancelled);
 }
 
 /* ---- one that was cut short ---- */

@@ -251,6 +251,42 @@ static void setting_tell(struct rbd_image *i)
 	i->setting[0] = 0;
 }
 
+static void reopen_work(struct rbd_job *job)
+{
+	rbd_close(container_of(job, struct rbd_image, job)->handle);
+	open_work(job);
+}
+
+static void open_done(struct rbd_job *job);
+
+static void open_start(struct rbd_image *i, void (*work)(struct rbd_job *job))
+{
+	i->state = RBD_IMAGE_OPENING;
+	i->age = i->s->age;
+	i->job.work = work;
+	i->job.done = open_done;
+	rbd_work(&i->s->workers, RBD_LANE_SHORT, &i->job);
+}
+
+/* One image less to be renewed. */
+static void renewals_call(struct rbd_store *s)
+{
+	struct list_node *n;
+
+	s->stale--;
+	while (!s->stale && (n = list_pop(&s->renewals))) {
+		struct rbd_renewal *r = container_of(n, struct rbd_renewal, link);
+
+		r->done(r);
+	}
+}
+
+static void renewed(struct rbd_image *i)
+{
+	if (atomic_exchange(&i->stale, false))
+		renewals_call(i->s);
+}
+
 static void open_done(struct rbd_job *job)
 {
 	struct rbd_image *i = container_of(job, struct rbd_image, job);
@@ -258,6 +294,11 @@ static void open_done(struct rbd_job *job)
 	struct list_node *n;
 	int err = 0;
 
+	i->deep = i->err >= 0 && i->parents_found > 1;
+	if (i->deep && i->age != s->age) { /* of whom a parent was about to lose its own meanwhile */
+		open_start(i, reopen_work);
+		return;
+	}
 	if (i->err < 0) {
 		err = rbd_err(i->err);
 		if (i->err == -ESHUTDOWN)
@@ -271,6 +312,7 @@ static void open_done(struct rbd_job *job)
 		list_push_back(&s->images, &i->link);
 		setting_tell(i);
 	}
+	renewed(i);
 	i->refs++; /* over the calls, which may give theirs back at once */
 	while ((n = list_pop(&i->waiters))) {
 		struct rbd_waiter *w = container_of(n, struct rbd_waiter, link);
@@ -281,22 +323,47 @@ static void open_done(struct rbd_job *job)
 	rbd_image_put(i);
 }
 
+static void wait(struct rbd_image *i, struct rbd_waiter *w)
+{
+	list_push_back(&i->waiters, &w->link);
+	if (i->state == RBD_IMAGE_CLOSED)
+		open_start(i, open_work);
+}
+
 void rbd_image_need(struct rbd_image *i, struct rbd_waiter *w)
 {
 	assert(!i->retired && !i->close);
-	if (i->state == RBD_IMAGE_OPEN) {
+	/* A stale one is not held up for what takes its time: a cut, a count. What is under way as a host's I/O is over soon. */
+	if (i->state == RBD_IMAGE_OPEN && !(atomic_load(&i->stale) && i->refs == i->ios)) {
 		i->refs++;
 		w->call(w, 0);
 		return;
 	}
-	list_push_back(&i->waiters, &w->link);
-	if (i->state == RBD_IMAGE_OPENING)
-		return;
-	assert(i->state == RBD_IMAGE_CLOSED);
-	i->state = RBD_IMAGE_OPENING;
-	i->job.work = open_work;
-	i->job.done = open_done;
-	rbd_work(&i->s->workers, RBD_LANE_SHORT, &i->job);
+	wait(i, w);
+}
+
+void rbd_image_need_fresh(struct rbd_image *i, struct rbd_waiter *w)
+{
+	if (atomic_load(&i->stale))
+		wait(i, w);
+	else
+		rbd_image_need(i, w);
+}
+
+void rbd_images_renew(struct rbd_store *s, struct rbd_renewal *r)
+{
+	s->age++;
+	s->stale++; /* over the calls */
+	list_push_back(&s->renewals, &r->link);
+	list_for_each_safe (n, &s->images) {
+		struct rbd_image *i = container_of(n, struct rbd_image, link);
+
+		if (!i->deep || i->retired || i->close || atomic_exchange(&i->stale, true))
+			continue;
+		s->stale++;
+		settle(i);
+	}
+	renewals_call(s);
 }
 
 void rbd_image_get(struct rbd_image *i)
@@ -331,10 +398,17 @@ static void settle(struct rbd_image *i)
 {
 	struct rbd_store *s = i->s;
 
-	if ((!i->retired && !i->close) || i->refs || i->state == RBD_IMAGE_OPENING ||
-		i->state == RBD_IMAGE_CLOSING)
+	if (i->refs || i->state == RBD_IMAGE_OPENING || i->state == RBD_IMAGE_CLOSING)
 		return;
+	if (!i->retired && !i->close) {
+		if (!atomic_load(&i->stale))
+			return;
+		list_remove(&i->link);
+		open_start(i, reopen_work);
+		return;
+	}
 	list_remove(&i->link);
+	renewed(i);
 	if (i->retired && rbd_reclaim(s, i->name, i->recorded, i->state == RBD_IMAGE_OPEN ? i->handle : NULL,
 				  i->used_bytes)) {
 		free(i);

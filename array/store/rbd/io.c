@@ -102,8 +102,10 @@ static void end(struct rbd_io *x, int err)
 	free(x->iov);
 	if (x->changing)
 		list_remove(&x->link);
-	if (x->image)
+	if (x->image) {
+		x->image->ios--;
 		rbd_image_put(x->image);
+	}
 	d->written = d->written || woke;
 	if (woke && !list_empty(&d->blocked)) {
 		d->inflight++; /* the disk stays over the others' calls */
@@ -370,6 +372,7 @@ static void opened(struct rbd_waiter *w, int err)
 		return;
 	}
 	x->image = rbd_disk_of(x->io->disk)->image;
+	x->image->ios++;
 	switch (x->io->op) {
 	case STORE_MAPPED:
 		rbd_mapped(x->image, x->io, mapped);

@@ -182,7 +182,7 @@ static int claim(struct rbd_store *s, const struct head *h, const struct rbd_own
 		return -EUCLEAN;
 	snprintf(both, sizeof(both), "%s%s%s", h->fence, h->fence[0] && old->addresses[0] ? " " : "",
 		old->addresses);
-	if (strlen(both) >= sizeof(h->fence)) { /* takers that died, one after the other: none of them has a lease */
+	if (strlen(both) >= sizeof(h->fence)) { /* takers that died: none of them has a lease */
 		err = lock_out(s, h->fence, o, f);
 		if (err)
 			return err;

@@ -102,6 +102,7 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	for (unsigned i = 0; i < RBD_BUCKETS; i++)
 		list_init(&s->buckets[i]);
 	list_init(&s->images);
+	list_init(&s->renewals);
 	list_init(&s->kept);
 	list_init(&s->held);
 	list_init(&s->txns);

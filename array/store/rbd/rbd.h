@@ -250,9 +250,13 @@ struct rbd_image {
 	uint64_t object_bytes, need_bytes;
 	unsigned parents; /* as many as it had when it was looked at last; 0: not known, too */
 	struct list waiters;
-	unsigned refs; /* of jobs and I/O that use the handle; the disk's own is not counted */
-	bool retired;  /* no disk has it any more: it is closed and deleted when nobody uses it */
-	bool recorded; /* and the catalogue knows */
+	unsigned refs;     /* of jobs and I/O that use the handle; the disk's own is not counted */
+	unsigned ios;      /* of these, hosts' I/O, which ends soon */
+	bool deep;         /* opened with a parent that has one itself */
+	uint64_t age;      /* the store's when the handle was opened */
+	atomic_bool stale; /* it is to be opened anew as soon as nobody uses the handle */
+	bool retired;      /* no disk has it any more: it is closed and deleted when nobody uses it */
+	bool recorded;     /* and the catalogue knows */
 	uint64_t used_bytes;
 	bool close;            /* only closed: the store ends */
 	struct list_node link; /* of the store's open images */
@@ -265,8 +269,20 @@ struct rbd_image {
 struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t need_bytes);
 /* Calls when it is open, with a reference; or with an error, without. */
 void rbd_image_need(struct rbd_image *i, struct rbd_waiter *w);
+/* The same, with a stale one when it is none any more. */
+void rbd_image_need_fresh(struct rbd_image *i, struct rbd_waiter *w);
 void rbd_image_get(struct rbd_image *i);
 void rbd_image_put(struct rbd_image *i);
+/*
+ * An image is about to lose its parent. librbd reads what a handle's image and its parents had when it opened them: a handle with this
+ * image among its parents would go on to ask that image's parent, which may be deleted, and give zeros. So all handles that may be
+ * such ones are opened anew, `done` then called, on the reactor's thread, perhaps from inside. What the parent had must be in the image.
+ */
+struct rbd_renewal {
+	void (*done)(struct rbd_renewal *r);
+	struct list_node link; /* removed: it is not called */
+};
+void rbd_images_renew(struct rbd_store *s, struct rbd_renewal *r);
 /* No disk has it any more. It is deleted; `recorded`: the catalogue says that it is to be, and that goes then, too. */
 void rbd_image_retire(struct rbd_image *i, bool recorded, uint64_t used_bytes);
 void rbd_image_close(struct rbd_image *i); /* the store ends; frees it */
@@ -472,7 +488,7 @@ struct rbd_store {
 	uint64_t looked_ms; /* standby: when the catalogue was told last; 0: never */
 	struct rbd_cards cards;
 	char pool[128], space[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
-	char room_object[80]; /* written and deleted to see whether the pool takes anything; its name is no array's catalogue's */
+	char room_object[80]; /* txn.c; its name is no array's catalogue's */
 	uint64_t epoch, next_id, cuts;
 	char *fenced_addresses; /* of clients that were locked out when the array was taken */
 	void (*notice)(void *arg, enum store_notice level, const char *text);
@@ -481,6 +497,9 @@ struct rbd_store {
 	struct list buckets[RBD_BUCKETS]; /* struct rbd_disk by its id, also pending ones */
 	unsigned disk_count;              /* with a record */
 	struct list images;               /* open ones */
+	uint64_t age;                     /* how often they were renewed */
+	unsigned stale;                   /* images that are not yet */
+	struct list renewals;             /* struct rbd_renewal: wait for that */
 	struct list kept;                 /* struct rbd_io: ended while the lease was out */
 	struct list held;                 /* struct store_io: submitted while it was out */
 	uint64_t error_told_ms;           /* io.c: when one was told of last */

@@ -302,6 +302,44 @@ TEST(a_cut_under_ordered_writers_is_of_one_instant)
 	suite_end();
 }
 
+/* ---- what lies between becomes independent ---- */
+
+/* A copy of a copy, which is in use meanwhile: it has what it had, also when the first of the three is no more. */
+TEST(a_copy_of_a_copy_stays_whole_when_what_lies_between_needs_its_original_no_more)
+{
+	struct slot *first, *between, *last;
+
+	suite.meanwhile = NULL;
+	suite.whims = false;
+	suite_new();
+	suite_store.begin();
+	suite_open();
+	for (unsigned i = 0; i < 3; i++)
+		suite_create_disk();
+	first = &suite.m->slots[0];
+	between = &suite.m->slots[1];
+	last = &suite.m->slots[2];
+	suite_op_start(first, STORE_WRITE, 0, 1024, 0);
+	suite_op_start(first, STORE_WRITE, 8192, 512, 0);
+	suite_drain();
+	suite_repoint(first, between);
+	suite_repoint(between, last);
+	suite_op_start(last, STORE_READ, 0, 8, 0);
+	suite_op_start(between, STORE_WRITE, 8, 8, 0);
+	suite_drain();
+	suite_hydrate_start(between);
+	while (between->hydrating)
+		suite_turn();
+	suite_delete_disk(first);
+	suite_reclaimed();
+	suite_op_start(last, STORE_WRITE, 512, 8, 0);
+	suite_drain();
+	suite_verify();
+	suite_end();
+	suite.meanwhile = random_io;
+	suite.whims = true;
+}
+
 int main(int argc, char **argv)
 {
 	suite.meanwhile = random_io;
@@ -314,6 +352,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(random_operations_agree_with_the_model),
 		cmocka_unit_test(what_was_acknowledged_survives_a_kill),
 		cmocka_unit_test(a_cut_under_ordered_writers_is_of_one_instant),
+		cmocka_unit_test(
+			a_copy_of_a_copy_stays_whole_when_what_lies_between_needs_its_original_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

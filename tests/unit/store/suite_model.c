@@ -631,21 +631,31 @@ void suite_map(void)
 	SUITE_CHECK(suite.m != MAP_FAILED);
 }
 
-/* Deletes all; waits until the store has given all of it back. */
-static void empty_store(void)
+static void wait_reclaimed(bool (*more)(void))
 {
 	struct store_stats stats;
 
-	for (unsigned i = 0; i < SLOTS; i++)
-		if (suite.m->slots[i].state == SLOT_LIVE)
-			suite_delete_disk(&suite.m->slots[i]);
 	for (unsigned tries = 0;; tries++) {
 		suite.store->ops->stats(suite.store, &stats);
-		if (!stats.reclaim_pending_steps && (!suite_store.empty || suite_store.empty()))
+		if (!stats.reclaim_pending_steps && (!more || more()))
 			return;
 		SUITE_CHECK(tries < 10000);
 		SUITE_CHECK(reactor_turn(suite.reactor, 20) >= 0);
 	}
+}
+
+void suite_reclaimed(void)
+{
+	wait_reclaimed(NULL);
+}
+
+/* Deletes all; waits until the store has given all of it back. */
+static void empty_store(void)
+{
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (suite.m->slots[i].state == SLOT_LIVE)
+			suite_delete_disk(&suite.m->slots[i]);
+	wait_reclaimed(suite_store.empty);
 }
 
 void suite_new(void)

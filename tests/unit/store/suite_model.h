@@ -86,11 +86,12 @@ void suite_cut(struct slot **set, struct slot **to, unsigned count, bool repoint
 void suite_repoint(struct slot *from, struct slot *to);
 
 /* ---- the whole */
-void suite_new(void);     /* a model of an empty store */
-void suite_map(void);     /* another process' model */
-void suite_open(void);    /* the store: each record is one that the model allows */
-void suite_crashed(void); /* after a kill any of what may be there is a reader's answer */
-void suite_verify(void);  /* all that can be read */
+void suite_new(void);       /* a model of an empty store */
+void suite_map(void);       /* another process' model */
+void suite_open(void);      /* the store: each record is one that the model allows */
+void suite_crashed(void);   /* after a kill any of what may be there is a reader's answer */
+void suite_reclaimed(void); /* what was deleted has gone */
+void suite_verify(void);    /* all that can be read */
 void suite_close(void);
 void suite_end(void); /* nothing is left of what a test made */
 /* This program again, with its model: main()'s second argument is suite.model_fd. It is killed with us. */
