@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * MODE SENSE and MODE SELECT (SPC-4 6.9-6.12, 7.5; SBC-3 6.5). One set of values a LUN, for all nexuses; not
- * saved. What may be changed: WCE (caching), D_SENSE and SWP (control). A list is applied whole or not at
- * all.
+ * saved, but with two controllers they are kept for the next owner (reserve_keep.c). What may be changed: WCE
+ * (caching), D_SENSE and SWP (control). A list is applied whole or not at all.
  */
 #include "array/scsi/attention.h"
 #include "array/scsi/bounds.h"
@@ -10,7 +10,9 @@
 #include "array/scsi/commands.h"
 #include "array/scsi/lun.h"
 #include "array/scsi/nexus.h"
+#include "array/scsi/notice.h"
 #include "array/scsi/reply.h"
+#include "array/scsi/reserve.h"
 #include "array/scsi/sense.h"
 #include "array/scsi/task.h"
 #include "array/scsi/threshold.h"
@@ -312,19 +314,27 @@ static bool select_mode(struct scsi_task *task)
 			return false;
 	if (memcmp(&mode, &s->mode, sizeof(mode)) != 0) {
 		s->mode = mode;
-		scsi_attention_others(
-			task->nexus->target, task->lun_held, task->nexus, ATTENTION_MODE_PARAMETERS);
+		scsi_notice_others(task, ATTENTION_MODE_PARAMETERS);
 	}
 	return true;
+}
+
+static void flush(struct scsi_task *task)
+{
+	scsi_task_io(task, STORE_FLUSH, 0, 0, 0);
 }
 
 /* Turning the write cache off makes durable what it holds. */
 void scsi_mode_select(struct scsi_task *task)
 {
-	bool had_cache = scsi_lun_of(task)->mode.wce;
+	const struct scsi_lun *s = scsi_lun_of(task);
+	struct scsi_mode before = s->mode;
+	void (*then)(struct scsi_task * task) = scsi_task_finish;
 
-	if (select_mode(task) && had_cache && !scsi_lun_of(task)->mode.wce)
-		scsi_task_io(task, STORE_FLUSH, 0, 0, 0);
+	if (select_mode(task) && before.wce && !s->mode.wce)
+		then = flush;
+	if (task->nexus->target->controllers && memcmp(&before, &s->mode, sizeof(before)) != 0)
+		scsi_reserve_keep_then(task, then);
 	else
-		scsi_task_finish(task);
+		then(task);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Of a reservation that was released or preempted (2A/03 to 2A/05) each registrant is told. One that registered through the other
- * controller, or whose registration is of its ports too, is told with the next command that is passed on to the owner; and the
- * owner may end before that. So the owner leaves a notice, in the LUN's record of reservations, with the change that it tells of:
+ * controller, or whose registration is of its ports too, is told with the next command that is passed on to the owner; and so is who
+ * has asked the owner for something when mode pages change (2A/01). The owner may end before that. So the owner leaves a notice, in the LUN's record of reservations and mode pages, with the change that it tells of:
  * no write of its own, and none where nobody is registered at the other controller's ports.
  *
  * It is handed out once: here to the nexus that stands for that one, before its next command; after a takeover by the new owner
@@ -36,8 +36,8 @@ struct scsi_notice {
 };
 
 /* By their bits in the record. */
-static const enum scsi_attention recorded[] = {
-	ATTENTION_RESERVATIONS_PREEMPTED, ATTENTION_RESERVATIONS_RELEASED, ATTENTION_REGISTRATIONS_PREEMPTED};
+static const enum scsi_attention recorded[] = {ATTENTION_RESERVATIONS_PREEMPTED,
+	ATTENTION_RESERVATIONS_RELEASED, ATTENTION_REGISTRATIONS_PREEMPTED, ATTENTION_MODE_PARAMETERS};
 #define RECORDED (sizeof(recorded) / sizeof(recorded[0]))
 
 static size_t bytes_of(const struct scsi_notice *m)
@@ -144,6 +144,23 @@ bool scsi_notice_leave(
 	m->what |= (uint16_t)(1u << what);
 	m->handed &= (uint16_t) ~(1u << what);
 	return true;
+}
+
+void scsi_notice_others(const struct scsi_task *task, enum scsi_attention what)
+{
+	struct scsi_target *t = task->nexus->target;
+
+	list_for_each (node, &t->nexuses) {
+		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
+		uint32_t number = n->lost ? 0 : map_number(n->array.host, task->lun_held);
+		struct scsi_nexus_name name;
+
+		if (number == 0 || n == task->nexus)
+			continue;
+		scsi_reserve_name(n, &name);
+		if (!scsi_notice_leave(t, task->lun_held, &name, what))
+			scsi_attention_set(n, number, what);
+	}
 }
 
 /* Of what was handed to n, that which it has told. */

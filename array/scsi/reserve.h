@@ -56,6 +56,8 @@ bool scsi_reserve_kept_notices(const struct lun *lun);
 void scsi_reserve_keep(struct lun *lun, struct array_call *call);
 /* Ends a good PERSISTENT RESERVE OUT: when what has to outlive a restart is durable. */
 void scsi_reserve_finish_kept(struct scsi_task *task);
+/* The same with something to do then; where it cannot be made durable the task ends with that. */
+void scsi_reserve_keep_then(struct scsi_task *task, void (*then)(struct scsi_task *task));
 
 /* reserve_out.c, reserve_register.c, reserve_move.c: PERSISTENT RESERVE OUT */
 enum scsi_pr_action {

@@ -2,11 +2,13 @@
 /*
  * Registrations and the reservation over restarts (APTPL, SPC-4 5.13.5). What is kept, big-endian:
  *
- *	type u8 (0: no reservation; 80h added: a SANITIZE; 40h added: notices), registrants u16, of each: key
- *	u64, ISID 6, port u16, holder u8, name length u8, name; notices (notice.c); of a SANITIZE: action u8,
+ *	type u8 (0: no reservation; 80h added: a SANITIZE; 40h added: notices; 20h added: mode pages),
+ *	registrants u16, of each: key u64, ISID 6, port u16, holder u8, name length u8, name; notices
+ *	(notice.c); of changed mode pages: u8 (1 WCE off, 2 SWP, 4 D_SENSE); of a SANITIZE: action u8,
  *	flags u8 (1 AUSE, 2 INVERT, 4 it failed), passes u8, pattern length u16, pattern
  *
- * With several controllers all of it is kept, APTPL or not: a takeover is no loss of power. It is APTPL's from then on.
+ * With several controllers all of it is kept, APTPL or not, and mode pages that were changed: a takeover is no loss of power. It is
+ * APTPL's from then on.
  *
  * The array's catalogue keeps it with a checksum, in the order in which it was given. The generation is not
  * kept: it begins at 0 with the power (SPC-4 6.15.2).
@@ -29,10 +31,15 @@
 #define REGISTRANT_BYTES 18u
 #define WITH_SANITIZE    0x80
 #define WITH_NOTICES     0x40
+#define WITH_MODE        0x20
+#define MODE_WCE_OFF     0x01
+#define MODE_SWP         0x02
+#define MODE_D_SENSE     0x04
 
 struct keep {
 	struct array_call call;
 	struct scsi_task *task;
+	void (*then)(struct scsi_task *task);
 };
 
 void scsi_reserve_pack_size_add(size_t *bytes, const struct scsi_nexus_name *name)
@@ -42,23 +49,29 @@ void scsi_reserve_pack_size_add(size_t *bytes, const struct scsi_nexus_name *nam
 
 size_t scsi_reserve_pack_size(const struct scsi_lun *s)
 {
-	size_t bytes = HEADER_BYTES + SCSI_SANITIZE_KEPT_MAX; /* which may come later */
+	size_t bytes = HEADER_BYTES + 1 + SCSI_SANITIZE_KEPT_MAX; /* which may come later */
 
 	list_for_each (node, &s->registrants)
 		scsi_reserve_pack_size_add(&bytes, &container_of(node, struct scsi_registrant, link)->name);
 	return bytes;
 }
 
+static uint8_t pack_mode(const struct scsi_mode *m)
+{
+	return (uint8_t)((m->wce ? 0 : MODE_WCE_OFF) | (m->swp ? MODE_SWP : 0) |
+			 (m->d_sense ? MODE_D_SENSE : 0));
+}
+
 static size_t pack(const struct scsi_lun *s, uint8_t *p)
 {
-	uint8_t *begin = p;
+	uint8_t *begin = p, mode = s->pr_always ? pack_mode(&s->mode) : 0;
 	bool registrants = (s->pr_kept || s->pr_always) && s->registrant_count > 0;
 	bool sanitize = scsi_sanitize_is_kept(s->sanitize);
 
-	if (!registrants && !sanitize && !s->notice_count)
+	if (!registrants && !sanitize && !s->notice_count && !mode)
 		return 0;
 	p[0] = (uint8_t)((registrants ? s->pr_type : 0) | (sanitize ? WITH_SANITIZE : 0) |
-			 (s->notice_count ? WITH_NOTICES : 0));
+			 (s->notice_count ? WITH_NOTICES : 0) | (mode ? WITH_MODE : 0));
 	put_be16(p + 1, registrants ? (uint16_t)s->registrant_count : 0);
 	p += HEADER_BYTES;
 	list_for_each (node, &s->registrants) {
@@ -77,6 +90,8 @@ static size_t pack(const struct scsi_lun *s, uint8_t *p)
 	}
 	if (s->notice_count)
 		p += scsi_notices_pack(s, p);
+	if (mode)
+		*p++ = mode;
 	if (sanitize)
 		p += scsi_sanitize_pack(s->sanitize, p);
 	return (size_t)(p - begin);
@@ -113,21 +128,33 @@ bool scsi_reserve_kept_notices(const struct lun *lun)
 	return lun->reservations && lun->reservations_len > 0 && (lun->reservations[0] & WITH_NOTICES);
 }
 
+static bool unpack_mode(struct scsi_lun *s, const uint8_t *p, size_t len)
+{
+	if (len == 0 || p[0] == 0 || (p[0] & ~(MODE_WCE_OFF | MODE_SWP | MODE_D_SENSE)))
+		return false;
+	s->mode.wce = !(p[0] & MODE_WCE_OFF);
+	s->mode.swp = p[0] & MODE_SWP;
+	s->mode.d_sense = p[0] & MODE_D_SENSE;
+	return true;
+}
+
 bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 {
 	unsigned count, type;
-	bool one_holds, sanitize, notices;
+	bool one_holds, sanitize, notices, mode;
 
 	if (len < HEADER_BYTES)
 		return false;
 	sanitize = p[0] & WITH_SANITIZE;
 	notices = p[0] & WITH_NOTICES;
-	type = p[0] & ~(unsigned)(WITH_SANITIZE | WITH_NOTICES);
+	mode = p[0] & WITH_MODE;
+	type = p[0] & ~(unsigned)(WITH_SANITIZE | WITH_NOTICES | WITH_MODE);
 	if (type > PR_EXCLUSIVE_ACCESS_AR || type == 2 || type == 4)
 		return false;
 	s->pr_type = (uint8_t)type;
 	count = get_be16(p + 1);
-	s->pr_kept = (!sanitize && !notices) || count > 0;
+	s->pr_kept = (!sanitize && !notices && !mode) || count > 0;
+	s->pr_always = notices || mode;
 	p += HEADER_BYTES;
 	len -= HEADER_BYTES;
 	if (count > PR_REGISTRANTS_MAX)
@@ -147,6 +174,12 @@ bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 			return false;
 		p += used;
 		len -= used;
+	}
+	if (mode) {
+		if (!unpack_mode(s, p, len))
+			return false;
+		p++;
+		len--;
 	}
 	if (sanitize) {
 		s->sanitize = scsi_sanitize_unpack(p, len);
@@ -173,23 +206,26 @@ static void kept(struct array_call *call)
 {
 	struct keep *k = container_of(call, struct keep, call);
 	struct scsi_task *task = k->task;
+	void (*then)(struct scsi_task * task) = k->then;
 
 	/* The change stands in memory; the initiator learns that it may not outlive a restart. */
-	if (call->fault.err)
+	if (call->fault.err) {
 		scsi_set_errno(task, call->fault.err);
+		then = scsi_task_finish;
+	}
 	scsi_lun_of(task)->pr_keeping--;
 	free(k);
-	scsi_task_finish(task);
+	then(task);
 }
 
-void scsi_reserve_finish_kept(struct scsi_task *task)
+void scsi_reserve_keep_then(struct scsi_task *task, void (*then)(struct scsi_task *task))
 {
 	struct scsi_lun *s = scsi_lun_of(task);
 	struct keep *k;
 
 	s->pr_always = task->nexus->target->controllers;
 	if (!s->pr_kept && !s->pr_always && !task->lun_held->reservations && !s->pr_keeping) {
-		scsi_task_finish(task);
+		then(task);
 		return;
 	}
 	k = malloc(sizeof(*k));
@@ -201,6 +237,12 @@ void scsi_reserve_finish_kept(struct scsi_task *task)
 	memset(&k->call, 0, sizeof(k->call));
 	k->call.done = kept;
 	k->task = task;
+	k->then = then;
 	s->pr_keeping++;
 	scsi_reserve_keep(task->lun_held, &k->call);
+}
+
+void scsi_reserve_finish_kept(struct scsi_task *task)
+{
+	scsi_reserve_keep_then(task, scsi_task_finish);
 }

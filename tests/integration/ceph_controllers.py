@@ -440,8 +440,19 @@ def registered_by_another_path(owner, other, isid):
     return path
 
 
+def control_page(session, lun):
+    return session.good(lun, b'\x1a\x08\x0a\0\xff\0', length=255)[4:]
+
+
+def protect(session, lun):
+    page = bytearray(control_page(session, lun))
+    page[4] |= 8  # SWP
+    session.good(lun, b'\x15\x10\0\0\x10\0', out=b'\0' * 4 + bytes([page[0] & 0x3F]) + page[1:])
+
+
 def what_became_of_reservations_is_told(owner, other):
-    """…on paths that another one had registered, though the owner is killed or moved before they sent a command; and once."""
+    """…on paths that another one had registered, though the owner is killed or moved before they sent a command; and once. So are mode
+    pages, which hold."""
     keys = b'\x5e\0\0\0\0\0\0\x10\0\0'
     for lun in THREE[1:]:
         owner.ctl('lun', 'create', f'more{lun}', '--size', '64M')
@@ -453,10 +464,15 @@ def what_became_of_reservations_is_told(owner, other):
         seen.do(lun, b'\0' * 6)
     path = registered_by_another_path(owner, other, 5)
     expected = do_away(Session(owner, 'a', 2), 0xA)
+    assert control_page(seen, 4)[4] & 8 == 0
+    protect(Session(owner, 'a', 2), 4)
     owner.kill9()
     for lun, attentions in expected.items():
         assert told(path, lun, read10(0, 1), BLOCK) == [CHANGED] + attentions, (lun, path.attentions)
-        assert told(seen, lun, read10(0, 1), BLOCK) == [CHANGED], (lun, seen.attentions)  # it had not registered
+        # it had not registered, and had asked for one LUN's pages
+        assert told(seen, lun, read10(0, 1), BLOCK) == [CHANGED] + [(6, 0x2A01)] * (lun == 4), (lun, seen.attentions)
+    assert control_page(seen, 4)[4] & 8
+    assert seen.do(4, write10(0, 1), out=block_of(1))[1] == (7, 0x2702)
     owner.start()
     there = registered_by_another_path(other, owner, 6)
     expected = do_away(Session(other, 'a', 2), 0xA)

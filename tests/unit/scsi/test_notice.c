@@ -2,6 +2,7 @@
 /* What an owner leaves for the nexuses of the other controller: told by it, or by the one that takes over; once, and for them alone. */
 #include "tests/unit/scsi/two.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include "array/scsi/lun.h"
@@ -304,6 +305,95 @@ TEST(what_is_left_is_bounded)
 	assert_int_equal(s->registrant_count, 3);
 }
 
+/* WCE, D_SENSE, SWP of LUN 1 by MODE SELECT(6), both pages. */
+static void select_mode(struct client *c, bool wce, bool d_sense, bool swp)
+{
+	uint8_t list[4 + 20 + 12] = {[4] = 0x08, 0x12, [24] = 0x0A, 0x0A};
+
+	expect_good(client_run(c, 1, CDB(0x1A, 8, 0x08, 0, 255, 0), NO_DATA));
+	memcpy(list + 4, test_last.data + 4, 20);
+	expect_good(client_run(c, 1, CDB(0x1A, 8, 0x0A, 0, 255, 0), NO_DATA));
+	memcpy(list + 24, test_last.data + 4, 12);
+	list[4] &= 0x3F;
+	list[24] &= 0x3F;
+	list[4 + 2] = (uint8_t)((list[4 + 2] & ~4) | (wce ? 4 : 0));
+	list[24 + 2] = (uint8_t)((list[24 + 2] & ~4) | (d_sense ? 4 : 0));
+	list[24 + 4] = (uint8_t)((list[24 + 4] & ~8) | (swp ? 8 : 0));
+	expect_good(client_run(c, 1, CDB(0x15, 0x10, 0, 0, sizeof(list), 0), list, sizeof(list)));
+}
+
+static void expect_mode(struct client *c, bool wce, bool d_sense, bool swp)
+{
+	expect_good(client_run(c, 1, CDB(0x1A, 8, 0x08, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.data[4 + 2] & 4, wce ? 4 : 0);
+	expect_good(client_run(c, 1, CDB(0x1A, 8, 0x0A, 0, 255, 0), NO_DATA));
+	assert_int_equal(test_last.data[4 + 2] & 4, d_sense ? 4 : 0);
+	assert_int_equal(test_last.data[4 + 4] & 8, swp ? 8 : 0);
+}
+
+TEST(mode_pages_are_the_next_owners_too)
+{
+	for (unsigned i = 1; i < 8; i++) {
+		unsigned flushes = fake_luns[0].flushes;
+
+		fake_keeps = 0;
+		select_mode(&test_a, !(i & 1), i & 2, i & 4);
+		assert_int_equal(fake_keeps, 1);
+		assert_int_equal(fake_luns[0].flushes - flushes, i & 1 ? 1 : 0);
+		select_mode(&test_a, !(i & 1), i & 2, i & 4); /* the same again: nothing is written */
+		assert_int_equal(fake_keeps, 1);
+		take_over();
+		client_run(&standby, 1, TUR, NO_DATA);
+		expect_mode(&standby, !(i & 1), i & 2, i & 4);
+		/* a change of reservations keeps them */
+		expect_good(pr_out(&standby, 6, 0, 0, 7));
+		fake_restart();
+		expect_mode(&standby, !(i & 1), i & 2, i & 4);
+		expect_good(pr_out(&standby, 6, 0, 0, 0));
+		select_mode(&standby, true, false, false);
+		assert_int_equal(fake_luns[0].lun.reservations_len, 0);
+		give_back();
+	}
+}
+
+/* By the owner, or by the next one; nobody who has asked the owner nothing, for it knows no pages. */
+TEST(changed_mode_pages_are_told_at_the_takeover)
+{
+	fake_keeps = 0;
+	select_mode(&test_a, true, false, true);
+	assert_int_equal(told_by_the_taker(), 0);
+	expect_mode(&standby, true, false, true);
+	expect_sense(run(b, 1, TUR, NO_DATA), 6, 0x2A01);
+	select_mode(&test_a, true, false, false);
+	expect_sense(run(b, 1, TUR, NO_DATA), 6, 0x2A01);
+	assert_int_equal(told_by_the_taker(), 0x2A01);
+	assert_int_equal(told_by_the_taker(), 0);
+	expect_mode(&standby, true, false, false);
+	select_mode(&test_a, true, false, true);
+	expect_sense(client_run(&standby, 1, READ_KEYS, NO_DATA), 6, 0x2A01);
+	expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
+	/* and the other way round */
+	select_mode(&standby, true, false, false);
+	run(a, 1, TUR, NO_DATA);
+	expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
+}
+
+/* The change stands, and its initiator learns that it may not last. */
+TEST(mode_pages_that_cannot_be_kept)
+{
+	uint8_t list[4 + 12];
+
+	expect_good(run(a, 1, CDB(0x1A, 8, 0x0A, 0, 255, 0), NO_DATA));
+	memcpy(list, test_last.data, sizeof(list));
+	list[0] = list[2] = 0;
+	list[4 + 4] |= 8;
+	fake_error = -EIO;
+	run(a, 1, CDB(0x15, 0x10, 0, 0, sizeof(list), 0), list, sizeof(list));
+	assert_int_equal(test_last.task.status, SCSI_STATUS_CHECK_CONDITION);
+	fake_error = 0;
+	expect_mode(&test_a, true, false, true);
+}
+
 /* Cut anywhere, or with something else in it. */
 TEST(a_damaged_record_of_them_does_not_open_the_lun)
 {
@@ -329,9 +419,12 @@ TEST(a_damaged_record_of_them_does_not_open_the_lun)
 	assert_int_equal(good[0], 0x40);
 	assert_int_equal(good[5], 0x04); /* 2A/05 */
 	for (unsigned i = 0; i < 2; i++) {
-		lun->reservations[5] = i ? 0 : 0x0D; /* none, or one that is unknown */
+		lun->reservations[5] = i ? 0 : 0x14; /* none, or one that is unknown */
 		assert_null(scsi_lun_get(lun));
 	}
+	memcpy(lun->reservations, good, len);
+	lun->reservations[0] |= 0x20; /* mode pages, which are not there */
+	assert_null(scsi_lun_get(lun));
 	memcpy(lun->reservations, good, len);
 	assert_non_null(scsi_lun_get(lun));
 	assert_int_equal(told_by_the_taker(), 0x2A05);
@@ -345,7 +438,8 @@ int main(void)
 		T(what_the_owner_told_is_told_again_only_if_it_ends_just_then),
 		T(what_was_told_costs_one_change), T(nothing_is_left_for_a_session_that_has_ended),
 		T(nothing_else_is_told_at_a_takeover), T(what_is_left_is_bounded),
-		T(a_damaged_record_of_them_does_not_open_the_lun)};
+		T(mode_pages_are_the_next_owners_too), T(changed_mode_pages_are_told_at_the_takeover),
+		T(mode_pages_that_cannot_be_kept), T(a_damaged_record_of_them_does_not_open_the_lun)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
