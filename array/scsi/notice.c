@@ -120,6 +120,16 @@ static bool sees(const struct scsi_target *t, const char *initiator, const struc
 	return h && map_number(h, lun) != 0;
 }
 
+/* Of those that do not see the LUN any more, else the oldest. */
+static void make_room(const struct scsi_target *t, const struct lun *lun, struct scsi_lun *s)
+{
+	list_for_each_safe (node, &s->notices)
+		if (!sees(t, notice_of(node)->name.initiator, lun))
+			drop(s, notice_of(node));
+	if (s->notice_count == NOTICES_MAX)
+		drop(s, notice_of(s->notices.head.next));
+}
+
 bool scsi_notice_leave(
 	struct scsi_target *t, struct lun *lun, const struct scsi_nexus_name *name, enum scsi_attention what)
 {
@@ -132,11 +142,8 @@ bool scsi_notice_leave(
 		return true;
 	m = find(s, name);
 	if (!m) {
-		list_for_each_safe (node, &s->notices)
-			if (!sees(t, notice_of(node)->name.initiator, lun))
-				drop(s, notice_of(node));
 		if (s->notice_count == NOTICES_MAX)
-			drop(s, notice_of(s->notices.head.next));
+			make_room(t, lun, s);
 		m = add(s, name);
 	}
 	if (!m)
