@@ -148,6 +148,7 @@ void array_reload(struct array *a, const struct array_options *options)
 void array_stand_by(struct array *a)
 {
 	a->options.standby = true;
+	host_tell_now(a);
 }
 
 int array_check(struct store *store, struct reactor *reactor, struct fault *fault)

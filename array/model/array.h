@@ -24,7 +24,8 @@ int array_open(const struct array_options *options, struct array **out, struct f
 /* Takes the options that may change while it runs: times, rates, the kind of copies, host_luns_max, lun_max_bytes. What has begun
  * goes on as it began. */
 void array_reload(struct array *a, const struct array_options *options);
-/* Another umbrad owns the array from now on, or is about to: no change begins any more. */
+/* Another umbrad owns the array from now on, or is about to: no change begins any more, and hosts are told what they were not told
+ * yet, for their sessions go on elsewhere. */
 void array_stand_by(struct array *a);
 /* Would array_open take the catalogue? The same answers; changes and keeps nothing. Blocks. Of the store it needs iterate,
  * disk_open, disk_id and disk_size; the reactor must not run. */

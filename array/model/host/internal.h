@@ -153,5 +153,6 @@ void host_revoke(struct host *h, bool all); /* those that the record no longer a
 void host_quiet_enter(struct array *a);
 void host_quiet_leave(struct array *a);
 void host_quiet_fire(struct reactor_timer *t);
+void host_tell_now(struct array *a); /* what waits, quiet or not */
 
 #endif

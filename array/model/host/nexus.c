@@ -58,8 +58,6 @@ static void quiet_put_off(struct array *a)
 		reactor_timer_arm(a->options.reactor, &a->hosts->quiet_timer, ARRAY_QUIET_MAX_MS);
 }
 
-static void nexus_deliver(struct array *a); /* all that waits, now */
-
 void host_tell_mappings(struct host *h, const struct host_nexus *asker)
 {
 	struct array *a = h->array;
@@ -74,7 +72,7 @@ void host_tell_mappings(struct host *h, const struct host_nexus *asker)
 		quiet_put_off(a);
 	}
 	if (a->hosts->quiet == 0)
-		nexus_deliver(a);
+		host_tell_now(a);
 }
 
 void host_tell_resized(struct lun *lun)
@@ -87,7 +85,7 @@ void host_tell_resized(struct lun *lun)
 		quiet_put_off(a);
 	}
 	if (a->hosts->quiet == 0)
-		nexus_deliver(a);
+		host_tell_now(a);
 }
 
 static void tell_resized(struct host_nexus *n, struct lun *lun, uint32_t number)
@@ -126,7 +124,7 @@ void host_tell_replaced(struct lun *lun)
 	tell_all(lun, tell_replaced);
 }
 
-static void nexus_deliver(struct array *a)
+void host_tell_now(struct array *a)
 {
 	struct list_node *n;
 
@@ -176,10 +174,10 @@ void host_quiet_leave(struct array *a)
 {
 	assert(a->hosts->quiet > 0);
 	if (--a->hosts->quiet == 0)
-		nexus_deliver(a);
+		host_tell_now(a);
 }
 
 void host_quiet_fire(struct reactor_timer *t)
 {
-	nexus_deliver(container_of(t, struct hosts, quiet_timer)->array);
+	host_tell_now(container_of(t, struct hosts, quiet_timer)->array);
 }

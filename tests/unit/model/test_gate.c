@@ -451,6 +451,31 @@ TEST(attentions_are_not_put_off_for_ever)
 	assert_int_equal(w.mappings_changed, 1);
 }
 
+/* Its sessions go on at another array, which knows nothing of what waits here, and sees no difference. */
+TEST(attentions_are_told_before_the_array_stands_by)
+{
+	struct harness *h = *state;
+	struct lun *l = make_lun(h, "a", MIB), *grows = make_lun(h, "b", MIB);
+	struct host *a = make_host(h, "a", IQN_A);
+	struct watcher w;
+	struct waiter resize;
+
+	assert_int_equal(do_map(h, a, grows, 0), 1);
+	assert_int_equal(watcher_attach(h, &w, IQN_A, true), 0);
+	make_armed(h, set_id(1), "", &l, 1, NULL);
+	assert_int_equal(do_map(h, a, l, 0), 2);
+	lun_resize(grows, 2 * MIB, waiter_init(&resize));
+	assert_int_equal(waiter_wait(h, &resize), 0);
+	assert_int_equal(w.mappings_changed, 0);
+	assert_int_equal(w.resized, 0);
+	array_stand_by(h->array);
+	assert_int_equal(w.mappings_changed, 1);
+	assert_int_equal(w.resized, 1);
+	array_stand_by(h->array);
+	assert_int_equal(w.mappings_changed, 1);
+	watcher_detach(h, &w);
+}
+
 /* Closing with a change or a commit under way: nobody is called, nothing leaks, the store's answer is
  * survived. */
 TEST(closing_orphans_what_is_under_way)
@@ -517,6 +542,7 @@ int main(void)
 		t(the_row_of_commits_is_bounded),
 		t(queued_writes_go_before_the_next_cut),
 		t(attentions_are_not_put_off_for_ever),
+		t(attentions_are_told_before_the_array_stands_by),
 		t(closing_orphans_what_is_under_way),
 		t(a_lun_of_another_store_is_refused),
 	};
