@@ -2,7 +2,7 @@
 """Figures of an array in Ceph, for bench/run. The cluster is one monitor and one OSD with its data in memory, on this machine: the
 daemons share the processors with what is measured, so ratios count, each the median over turns in which all have had theirs.
 
-- I/O of one image and of four at once: by librbd alone (fio's rbd engine, as it is and with one thread of librados's; and
+- I/O of one image and of four at once: by librbd alone (fio's rbd engine, as it is and with the option of librados's that umbrad sets; and
   qemu-img bench, which loads the others), through umbrad, and through two others that serve librbd's images: tgt (iSCSI) and qemu-nbd.
   What load, server and OSD take of the processors.
 - The window of copy sets of 1, 16 and 64 LUNs beside a round of the monitors, of 50 ms and of Ceph's default second.
@@ -39,7 +39,7 @@ LOADS = [
     ('128 KiB read, depth 8', 'read', 131072, 8, 131072),
 ]
 FIO = 'fio rbd'
-FIOS = {FIO: '', 'fio, 1 thread': '--librados-thread-count=1'}  # CEPH_ARGS; umbrad must have two: array/store/rbd/cluster.c
+FIOS = {FIO: '', 'fio, 1 thread': '--librados-thread-count=1'}  # CEPH_ARGS; umbrad's: array/store/rbd/cluster.c
 # OSDs that sleep before what they do, as disks and a network make them: about a millisecond for an I/O. They sleep for a connection as
 # a whole, and a server has one for all its images where the others have one each: so there are several OSDs, and little is under way.
 SLOW = ['osd debug inject dispatch delay probability = 1', 'osd debug inject dispatch delay duration = 0.0002']

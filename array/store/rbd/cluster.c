@@ -45,18 +45,23 @@ static const struct {
 };
 
 /*
- * librbd (16) waits for itself where a call holds a lock of an image until Ceph has answered, and a thread of librados's that is to
- * deliver answers waits for that lock to write: with one thread one such call is enough, with two it takes two. These do so, and are
- * not called (scripts/check-source): rbd_diff_iterate2 that includes the parent's, rbd_get_parent (it asks the trash) and
- * rbd_list_children (it asks all pools); objects.c and chain.c ask the headers and maps. Ceph's default is 2.
+ * Two threads of librados's hand each I/O to one another; one takes less processor time for it. Where ceph.conf has another number than
+ * Ceph's default, that holds.
+ *
+ * What one thread delivers must not wait for it, nor what two deliver for both. librbd (16) waits so where a call holds an image's lock
+ * until Ceph has answered: rbd_diff_iterate2 does that with the parent's objects (two images at once stand still for ever with two
+ * threads, and all images with them), rbd_get_parent while it asks the trash, rbd_list_children while it asks all pools (whose answers
+ * need no such thread, but hold up the one that wants the lock). They are not called (scripts/check-source): objects.c and chain.c
+ * ask the headers and maps. The other calls of ours give the locks back before they wait, by librbd's source; test_rbd_threads.c makes
+ * them at once. If threads stand still all the same, the array is given up (lease.c).
  */
-static void two_threads(struct rbd_cluster *c)
+static void one_thread(struct rbd_cluster *c)
 {
 	char value[16];
 
 	if (rados_conf_get(c->rados, "librados_thread_count", value, sizeof(value)) == 0 &&
-		strcmp(value, "1") == 0)
-		rados_conf_set(c->rados, "librados_thread_count", "2");
+		strcmp(value, "2") == 0)
+		rados_conf_set(c->rados, "librados_thread_count", "1");
 }
 
 /* The value that must hold, or NULL where the administrator's may. */
@@ -120,7 +125,7 @@ static int configure(struct rbd_cluster *c, const struct store_module_options *o
 				"this librbd does not take the option %s = %s: take the version that umbrad was built with",
 				settings[i].name, settings[i].value);
 	}
-	two_threads(c);
+	one_thread(c);
 	return 0;
 }
 

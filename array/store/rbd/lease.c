@@ -24,10 +24,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LEASE_MS 6000u
-#define WATCH_MS 7000u /* longer, for clocks that do not run alike */
-#define BEAT_MS  1500u
-#define LOOK_MS  250u
+#define LEASE_MS    6000u
+#define WATCH_MS    7000u /* longer, for clocks that do not run alike */
+#define BEAT_MS     1500u
+#define LOOK_MS     250u
+#define STILL_BEATS 20u /* that librados's threads may deliver nothing, while Ceph answers */
 /* Of the one who stands by, at what the catalogue holds: at once when the owner says that it has changed, but no oftener than the
  * one, and no more seldom than the other. */
 #define FOLLOW_GAP_MS  100u
@@ -290,6 +291,60 @@ static void beat(struct rbd_lease *l)
 	/* What else there may be is tried again. */
 }
 
+/*
+ * What librados's threads are to deliver is not needed for a beat. So they are looked at besides: an answer that is there, and is not
+ * delivered over many beats, never will be, and then all I/O stands still while the array is still held. It is given up: hosts have the
+ * other path, or the next start. Beats are counted, not seconds, for a machine that was asleep.
+ */
+static void delivered(rados_completion_t c, void *arg)
+{
+	struct rbd_lease *l = arg;
+
+	(void)c;
+	atomic_store(&l->delivered, true);
+}
+
+static void pulse_end(struct rbd_lease *l)
+{
+	if (l->pulse)
+		rados_aio_release(l->pulse);
+	l->pulse = NULL;
+}
+
+/* Nothing of it comes any more: not waited for where it never would. */
+static void pulse_stop(struct rbd_lease *l)
+{
+	if (!l->pulse || (l->still > atomic_load(&l->still_max) && !atomic_load(&l->delivered)))
+		return;
+	while (!rados_aio_is_complete(l->pulse)) {
+		rados_aio_cancel(
+			l->s->cluster.io, l->pulse); /* again, where it is just sent to another OSD */
+		pause_ms(1);
+	}
+	rados_aio_wait_for_complete_and_cb(l->pulse);
+	pulse_end(l);
+}
+
+static void pulse(struct rbd_lease *l)
+{
+	struct rbd_store *s = l->s;
+
+	if (l->pulse && !atomic_load(&l->delivered)) {
+		l->still += rados_aio_is_complete(l->pulse);
+		if (l->still > atomic_load(&l->still_max))
+			rbd_lease_lost(
+				l, "the threads of Ceph's library stand still, and this umbrad with them");
+		return;
+	}
+	pulse_end(l);
+	l->still = 0;
+	atomic_store(&l->delivered, false);
+	if (rados_aio_create_completion2(l, delivered, &l->pulse) < 0)
+		l->pulse = NULL;
+	else if (rados_aio_stat(s->cluster.io, s->object, l->pulse, &l->pulse_size, &l->pulse_when) < 0)
+		pulse_end(l);
+}
+
 static void *renew(void *arg)
 {
 	struct rbd_lease *l = arg;
@@ -300,6 +355,7 @@ static void *renew(void *arg)
 
 		pthread_mutex_unlock(&l->lock);
 		beat(l);
+		pulse(l);
 		rbd_cards_tend(l->s);
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		t.tv_sec += BEAT_MS / 1000;
@@ -323,6 +379,7 @@ void rbd_lease_init(struct rbd_store *s)
 	pthread_condattr_t attr;
 
 	l->s = s;
+	atomic_store(&l->still_max, STILL_BEATS);
 	l->renewed.call = renewed;
 	l->gone.call = gone;
 	pthread_mutex_init(&l->lock, NULL);
@@ -450,6 +507,7 @@ void rbd_lease_release(struct rbd_store *s)
 	pthread_mutex_unlock(&l->lock);
 	pthread_join(l->thread, NULL);
 	l->running = false;
+	pulse_stop(l);
 	if (!atomic_load(&l->lost) && s->destroy) {
 		s->close_err = rbd_destroy_catalogue(s);
 	} else if (!atomic_load(&l->lost)) {

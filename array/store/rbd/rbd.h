@@ -125,6 +125,13 @@ struct rbd_lease {
 	char reason[200]; /* written before `lost` is set */
 	struct reactor_message renewed, gone;
 	atomic_bool renewed_posted;
+	/* of the thread: whether librados's threads deliver */
+	rados_completion_t pulse; /* under way, or NULL */
+	atomic_bool delivered;
+	unsigned still;
+	atomic_uint still_max; /* beats */
+	uint64_t pulse_size;
+	time_t pulse_when;
 };
 void rbd_lease_init(struct rbd_store *s);
 void rbd_lease_fini(struct rbd_store *s);

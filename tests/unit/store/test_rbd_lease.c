@@ -483,13 +483,52 @@ static void assert_threads(const char *threads)
 	close_it(s);
 }
 
-TEST(librados_has_two_threads_at_least)
+TEST(librados_has_one_thread_unless_the_administrator_gives_it_more)
 {
 	create("threads");
-	assert_threads("2");
-	setenv("CEPH_ARGS", "--librados-thread-count=1", 1);
-	assert_threads("2");
+	assert_threads("1");
+	setenv("CEPH_ARGS", "--librados-thread-count=3", 1);
+	assert_threads("3");
 	unsetenv("CEPH_ARGS");
+}
+
+static atomic_bool goes_on;
+
+static void stands_still(rados_completion_t c, void *arg)
+{
+	(void)c, (void)arg;
+	while (!atomic_load(&goes_on))
+		usleep(1000);
+}
+
+/* As where librbd waits for itself: Ceph answers, and nobody hears of it. */
+TEST(an_array_is_given_up_when_the_threads_of_cephs_library_stand_still)
+{
+	struct fault f = {0};
+	struct rbd_store *s;
+	struct store *base;
+	rados_completion_t c;
+	uint64_t size;
+	time_t when, until = time(NULL) + 60;
+
+	create("still");
+	is_fenced = false;
+	assert_int_equal(open_it("still", &base, &f), 0);
+	s = rbd_store_of(base);
+	atomic_store(&s->lease.still_max, 1);
+	assert_int_equal(rados_aio_create_completion2(NULL, stands_still, &c), 0);
+	assert_int_equal(rados_aio_stat(s->cluster.io, s->object, c, &size, &when), 0);
+	while (!is_fenced && time(NULL) < until)
+		assert_true(reactor_turn(reactor, 100) >= 0);
+	assert_true(is_fenced);
+	assert_false(rbd_lease_holds(&s->lease));
+	atomic_store(&goes_on, true);
+	while (!atomic_load(&s->lease.delivered))
+		usleep(1000);
+	rados_aio_wait_for_complete_and_cb(c);
+	rados_aio_release(c);
+	close_it(base);
+	is_fenced = false;
 }
 
 int main(int argc, char **argv)
@@ -505,7 +544,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_cut_waits_for_no_image_that_is_opened_cloned_or_cleaned_up_meanwhile),
 		cmocka_unit_test(a_lun_is_served_though_many_others_are_held_up),
 		cmocka_unit_test(images_are_opened_before_a_cut_when_they_are_asked_for),
-		cmocka_unit_test(librados_has_two_threads_at_least),
+		cmocka_unit_test(librados_has_one_thread_unless_the_administrator_gives_it_more),
+		cmocka_unit_test(an_array_is_given_up_when_the_threads_of_cephs_library_stand_still),
 	};
 	struct reactor_options o = {.workers = 1};
 
