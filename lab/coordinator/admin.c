@@ -9,6 +9,7 @@
 #include <vss.h>
 #include <vsadmin.h>
 #include <vsserror.h>
+#include "lab/coordinator/clients.h"
 #include "lab/coordinator/provider_host.h"
 #include "lab/coordinator/requests.h"
 #include "lab/coordinator/session.h"
@@ -19,6 +20,7 @@
 struct provider_enum {
 	IVssEnumObject IVssEnumObject_iface;
 	LONG refs;
+	struct client_hold *hold;
 	ULONG count, next;
 	struct provider_entry entries[PROVIDERS_MAX];
 };
@@ -51,8 +53,8 @@ static ULONG STDMETHODCALLTYPE enum_Release(IVssEnumObject *iface)
 	struct provider_enum *e = impl_from_IVssEnumObject(iface);
 	LONG refs = InterlockedDecrement(&e->refs);
 	if (refs == 0) {
+		client_release(e->hold);
 		free(e);
-		server_release();
 	}
 	return (ULONG)refs;
 }
@@ -130,9 +132,12 @@ static HRESULT new_enum(const struct provider_enum *from, IVssEnumObject **out)
 		e->count = providers_list(e->entries);
 	e->IVssEnumObject_iface.lpVtbl = (IVssEnumObjectVtbl *)(uintptr_t)&enum_vtbl;
 	e->refs = 1;
-	server_hold();
-	*out = &e->IVssEnumObject_iface;
-	return S_OK;
+	HRESULT hr = client_hold(&e->hold);
+	if (SUCCEEDED(hr))
+		*out = &e->IVssEnumObject_iface;
+	else
+		free(e);
+	return hr;
 }
 
 /* --- the coordinator --- */
@@ -141,6 +146,7 @@ struct coordinator {
 	IVssAdmin IVssAdmin_iface;
 	ILabRequester ILabRequester_iface;
 	LONG refs;
+	struct client_hold *hold;
 };
 
 static struct coordinator *impl_from_IVssAdmin(IVssAdmin *iface)
@@ -179,8 +185,8 @@ static ULONG STDMETHODCALLTYPE admin_Release(IVssAdmin *iface)
 	struct coordinator *c = impl_from_IVssAdmin(iface);
 	LONG refs = InterlockedDecrement(&c->refs);
 	if (refs == 0) {
+		client_release(c->hold);
 		free(c);
-		server_release();
 	}
 	return (ULONG)refs;
 }
@@ -296,8 +302,9 @@ HRESULT coordinator_create(REFIID iid, void **out)
 	c->IVssAdmin_iface.lpVtbl = (IVssAdminVtbl *)(uintptr_t)&admin_vtbl;
 	c->ILabRequester_iface.lpVtbl = (ILabRequesterVtbl *)(uintptr_t)&requester_vtbl;
 	c->refs = 1;
-	server_hold();
-	HRESULT hr = admin_QueryInterface(&c->IVssAdmin_iface, iid, out);
+	HRESULT hr = client_hold(&c->hold);
+	if (SUCCEEDED(hr))
+		hr = admin_QueryInterface(&c->IVssAdmin_iface, iid, out);
 	admin_Release(&c->IVssAdmin_iface);
 	return hr;
 }

@@ -7,8 +7,8 @@
  *   umbra-lab-vss -Embedding   serve (COM starts it so)
  *
  * Invariants:
- * - The process ends only when no object and no lock has existed for IdleMs (default: three minutes, as VSS) and every
- *   loaded provider has agreed to OnUnload.
+ * - The process ends only when for IdleMs (default: three minutes, as VSS) no client that lives has had an object (clients.h)
+ *   and no lock has existed, and every loaded provider has agreed to OnUnload.
  * - A client that found the class while the process was about to end is served: the class goes first, and whoever comes
  *   within LINGER_MS after that keeps the process. Later ones are served by a new process.
  * - One request at a time, also while the process before this one is still there.
@@ -34,7 +34,7 @@
 #define FIRST_CLIENT_MS   60000 /* for the one that the process was started for to arrive */
 
 static LONG making;        /* a set is */
-static LONG users;         /* objects and locks */
+static LONG users;         /* objects of clients that live, and locks */
 static HANDLE became_idle; /* auto-reset: users went to 0 */
 static CRITICAL_SECTION request_lock;
 static HANDLE all_requests; /* a mutex that every coordinator of the host knows */

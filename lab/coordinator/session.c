@@ -10,6 +10,7 @@
 #include <vsserror.h>
 #include "lab/coordinator/admin.h"
 #include "lab/coordinator/catalogue.h"
+#include "lab/coordinator/clients.h"
 #include "lab/coordinator/provider_host.h"
 #include "lab/coordinator/record.h"
 #include "lab/coordinator/requests.h"
@@ -22,6 +23,7 @@
 struct session {
 	ILabSession ILabSession_iface;
 	LONG refs;
+	struct client_hold *hold;
 	HANDLE process, closing; /* closing: an event */
 	CRITICAL_SECTION
 	lock; /* of the members below, between threads; whoever changes them has the turn, too */
@@ -74,8 +76,8 @@ static ULONG STDMETHODCALLTYPE session_Release(ILabSession *iface)
 		record_drop(&s->record);
 		free_tuned(&s->tuned);
 		CoTaskMemFree(s->why);
+		client_release(s->hold);
 		free(s);
-		server_release();
 	}
 	return (ULONG)refs;
 }
@@ -442,18 +444,17 @@ static const ILabSessionVtbl session_vtbl = {session_QueryInterface, session_Add
 	session_Tune, session_Start, session_IsSupported, session_Add, session_Do, session_Abort,
 	session_GiveUp, session_Import, session_Delete, session_Query, session_Close};
 
-/* Has a reference of its own. COM under Wine never says that a client is gone, and keeps its references for ever. */
+/* Has a reference of its own, and keeps the coordinator until what a client that is gone has left is put in order. */
 static DWORD WINAPI watch(void *arg)
 {
 	struct session *s = arg;
 	HANDLE either[] = {s->closing, s->process};
 	CoInitializeEx(NULL, COINIT_MULTITHREADED);
-	if (WaitForMultipleObjects(2, either, FALSE, INFINITE) != WAIT_OBJECT_0) {
+	if (WaitForMultipleObjects(2, either, FALSE, INFINITE) != WAIT_OBJECT_0)
 		session_Close(&s->ILabSession_iface);
-		CoDisconnectObject((IUnknown *)&s->ILabSession_iface, 0);
-	}
 	ILabSession_Release(&s->ILabSession_iface);
 	CoUninitialize();
+	server_release();
 	return 0;
 }
 
@@ -469,8 +470,8 @@ HRESULT STDMETHODCALLTYPE requester_OpenSession(ILabRequester *iface, ULONG proc
 	s->ILabSession_iface.lpVtbl = (ILabSessionVtbl *)(uintptr_t)&session_vtbl;
 	s->process = OpenProcess(SYNCHRONIZE, FALSE, process_id);
 	s->closing = CreateEventW(NULL, TRUE, FALSE, NULL);
-	if (!s->process || !s->closing) {
-		HRESULT hr = HRESULT_FROM_WIN32(GetLastError());
+	HRESULT hr = s->process && s->closing ? client_hold(&s->hold) : HRESULT_FROM_WIN32(GetLastError());
+	if (FAILED(hr)) {
 		CloseHandle(s->process);
 		CloseHandle(s->closing);
 		free(s);
@@ -483,6 +484,7 @@ HRESULT STDMETHODCALLTYPE requester_OpenSession(ILabRequester *iface, ULONG proc
 	if (!watcher) {
 		s->refs = 1;
 		session_Release(&s->ILabSession_iface);
+		server_release();
 		return E_OUTOFMEMORY;
 	}
 	CloseHandle(watcher);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* umbra-lab-selftest.exe register | client | register-provider | unregister-provider | keep | threads | hostile {CLSID};
- * COM starts it with -Embedding. */
+/* umbra-lab-selftest.exe register | client | requester | leaves | holds | register-provider | unregister-provider | keep |
+ * threads | hostile {CLSID}; COM starts it with -Embedding. */
 #define INITGUID
 #include <windows.h>
 #include <initguid.h>
@@ -75,6 +75,12 @@ int wmain(int argc, wchar_t **argv)
 		return selftest_serve();
 	if (wcscmp(verb, L"client") == 0)
 		return selftest_client();
+	if (wcscmp(verb, L"requester") == 0)
+		return selftest_requester();
+	if (wcscmp(verb, L"leaves") == 0)
+		return selftest_leaves();
+	if (wcscmp(verb, L"holds") == 0)
+		return selftest_holds();
 	if (argc == 3 && wcscmp(argv[1], L"hostile") == 0)
 		return selftest_hostile(argv[2]);
 	if (wcscmp(verb, L"register") == 0)
@@ -89,7 +95,8 @@ int wmain(int argc, wchar_t **argv)
 		Sleep(INFINITE);
 		return 0;
 	}
-	fputws(L"usage: umbra-lab-selftest register | client | register-provider | unregister-provider | keep | threads\n"
+	fputws(L"usage: umbra-lab-selftest register | client | requester | leaves | holds | register-provider |\n"
+	       L"                          unregister-provider | keep | threads\n"
 	       L"       umbra-lab-selftest hostile {CLSID}    (calls any provider as nobody should)\n",
 		stderr);
 	return 2;

@@ -42,6 +42,10 @@ bool pattern_is_heap(const VDS_LUN_INFORMATION *info);
 
 int selftest_serve(void);
 int selftest_client(void);
+/* requester.c: vssapi.dll's operations; a client that is ended, and one that stays, with objects of the coordinator. */
+int selftest_requester(void);
+int selftest_leaves(void);
+int selftest_holds(void);
 /* hostile.c: a hostile caller of the provider of that class, {…}; 0 when every answer was allowed. */
 int selftest_hostile(const wchar_t *class_text);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * IVssAsync. The operation goes on when its IVssAsync is released; it keeps the components until then.
+ * IVssAsync. The operation goes on when its IVssAsync is released; it keeps the components until it ends, and gives them back
+ * before it is seen to have ended: a requester that is told so may end its process, and with it this DLL's threads, while the
+ * coordinator's objects have not been released.
  *
  * Wait answers S_OK also when the time is over: only QueryStatus tells. Cancel asks the operation to end; it has ended when
  * QueryStatus says so, with VSS_S_ASYNC_FINISHED when it was too late.
@@ -12,7 +14,8 @@
 struct async {
 	IVssAsync IVssAsync_iface;
 	LONG refs;
-	struct components *owner;
+	SRWLOCK lock;             /* of the next one */
+	struct components *owner; /* NULL when the operation has ended */
 	async_work work;
 	void (*cancel)(struct components *x);
 	volatile LONG cancelled; /* before it had ended */
@@ -59,22 +62,55 @@ static bool has_ended(struct async *a)
 	return WaitForSingleObject(a->ended, 0) == WAIT_OBJECT_0;
 }
 
+/* With a reference; NULL: the operation has ended, or is about to say so. */
+static struct components *owner_of(struct async *a)
+{
+	AcquireSRWLockExclusive(&a->lock);
+	struct components *owner = a->owner;
+	if (owner)
+		IVssBackupComponentsEx4_AddRef(&owner->IVssBackupComponentsEx4_iface);
+	ReleaseSRWLockExclusive(&a->lock);
+	return owner;
+}
+
+static void give_owner_back(struct async *a)
+{
+	AcquireSRWLockExclusive(&a->lock);
+	struct components *owner = a->owner;
+	a->owner = NULL;
+	ReleaseSRWLockExclusive(&a->lock);
+	IVssBackupComponentsEx4_Release(&owner->IVssBackupComponentsEx4_iface);
+}
+
+struct cancelling {
+	struct async *async;
+	struct components *owner;
+};
+
 static HRESULT cancel_it(void *arg)
 {
-	struct async *a = arg;
-	a->cancel(a->owner);
+	struct cancelling *c = arg;
+	c->async->cancel(c->owner);
 	return S_OK;
 }
 
 static HRESULT STDMETHODCALLTYPE async_Cancel(IVssAsync *iface)
 {
 	struct async *a = impl_from_IVssAsync(iface);
-	if (has_ended(a))
+	struct cancelling c = {.async = a, .owner = a->cancel ? owner_of(a) : NULL};
+	if (a->cancel && !c.owner)
+		WaitForSingleObject(a->ended, INFINITE);
+	if (has_ended(a)) {
+		if (c.owner)
+			IVssBackupComponentsEx4_Release(&c.owner->IVssBackupComponentsEx4_iface);
 		return a->status == VSS_S_ASYNC_CANCELLED ? VSS_S_ASYNC_CANCELLED : VSS_S_ASYNC_FINISHED;
-	if (!a->cancel)
+	}
+	if (!c.owner)
 		return S_OK;
 	InterlockedExchange(&a->cancelled, 1);
-	return mta_run(cancel_it, a);
+	HRESULT hr = mta_run(cancel_it, &c);
+	IVssBackupComponentsEx4_Release(&c.owner->IVssBackupComponentsEx4_iface);
+	return hr;
 }
 
 static HRESULT STDMETHODCALLTYPE async_Wait(IVssAsync *iface, DWORD ms)
@@ -100,15 +136,13 @@ static const IVssAsyncVtbl async_vtbl = {
 static HRESULT run(void *arg)
 {
 	struct async *a = arg;
-	struct components *owner = a->owner;
-	HRESULT hr = a->work(owner, a->arg);
+	HRESULT hr = a->work(a->owner, a->arg);
 	/* The coordinator heard of the end before it heard of the beginning: there is no set any more. */
 	if (hr == VSS_E_BAD_STATE && InterlockedCompareExchange(&a->cancelled, 0, 0))
 		hr = VSS_S_ASYNC_CANCELLED;
 	a->status = hr == S_OK ? VSS_S_ASYNC_FINISHED : hr;
+	give_owner_back(a); /* it may be the last reference */
 	SetEvent(a->ended);
-	/* The last reference to the components may be this one. */
-	IVssBackupComponentsEx4_Release(&owner->IVssBackupComponentsEx4_iface);
 	IVssAsync_Release(&a->IVssAsync_iface);
 	return S_OK;
 }
@@ -127,6 +161,7 @@ HRESULT async_start(struct components *x, async_work work, void (*cancel)(struct
 	}
 	a->IVssAsync_iface.lpVtbl = (IVssAsyncVtbl *)(uintptr_t)&async_vtbl;
 	a->refs = 2;
+	InitializeSRWLock(&a->lock);
 	a->owner = x;
 	a->work = work;
 	a->cancel = cancel;
