@@ -65,6 +65,7 @@ struct array *array_new(const struct array_options *options)
 	a->options.name = a->name;
 	a->opened_ns = reactor_now_ns(a->options.reactor);
 	list_init(&a->turns);
+	list_init(&a->turns_aside);
 	list_init(&a->changes);
 	list_init(&a->event_listeners);
 	list_init(&a->room_listeners);

@@ -6,13 +6,15 @@
  *
  * Rules:
  * - All calls come from the reactor's thread and none blocks, except where noted (open, iterate).
- * - Errors are negative errno: -EIO (media), -ENOSPC, -EROFS (the store went read-only after a failed
- *   flush), -EILSEQ (miscompare), -ECANCELED, -ENOMEM, -ESHUTDOWN.
+ * - Errors are negative errno: -EIO (media), -ETIME (it hangs, and was given up), -ENOSPC, -EROFS (the store went
+ *   read-only after a failed flush), -EILSEQ (miscompare), -ECANCELED, -ENOMEM, -ESHUTDOWN.
  * - `done` may be called from inside the call that started the operation.
  *
  * Durability (DESIGN section 6): a WRITE that is done is visible to every later read, not yet durable. A
  * FLUSH that is done makes every write that was done before the flush was submitted durable. A WRITE with
  * STORE_IO_FUA is done when it is durable. A transaction that is done is durable, whole or not at all.
+ * Transactions become durable in the order of their commits; only one that makes or enlarges disks may be later than others that
+ * were committed behind it: no two that are under way then name the same record or disk (except for what is the same in both).
  */
 #ifndef UMBRA_STORE_H
 #define UMBRA_STORE_H
@@ -279,7 +281,7 @@ struct store_ops {
 		int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
 		void *arg);
 
-	/* ---- cuts. One at a time in a store. */
+	/* ---- cuts. One at a time in a store; where there is cut_give_up, any number. */
 
 	/* The caller closes the gates of all the disks before it calls `cut` and keeps them closed until
 	 * cut_done: no WRITE, UNMAP or COMPARE_WRITE is submitted to them meanwhile.
@@ -294,6 +296,11 @@ struct store_ops {
 		struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 	/* Nothing of the cut is kept. */
 	void (*cut_drop)(struct store_cut *cut);
+	/* Where a cut may hang, for what it needs does not answer: instead of cut_drop, at any time before cut_commit's `done`. True:
+	 * nothing of the cut is kept, and neither cut_done nor `done` is called; the cut has ended, the transaction is freed, with its new
+	 * disks, and what is under way ends in the background. False: its transaction is being written, and `done` will tell. NULL:
+	 * nothing hangs for long. */
+	bool (*cut_give_up)(struct store_cut *cut);
 
 	/* ---- independence. I/O goes on as usual. A disk has at most one hydration. It must have none when
 	 * the disk is deleted or repointed, or when the store is closed. */

@@ -66,6 +66,7 @@ static const struct words rows_in_ceph[] = {
 		"see umbractl events and ceph osd blocklist ls, then restart umbrad"),
 	IN_CEPH(EIO, DISK_WHAT, "see ceph -s, ceph health detail and umbractl events"),
 	IN_CEPH(ENXIO, DISK_WHAT, "see ceph -s, ceph health detail and umbractl events"),
+	IN_CEPH(ETIME, "Ceph did not answer in time", "see ceph -s and ceph health detail, and try again"),
 	IN_CEPH(EUCLEAN, "records of the pool are damaged",
 		"see umbractl events and ceph health detail: was something changed in Ceph's pool by hand?"),
 };

@@ -97,6 +97,9 @@ void memstore_record_delete(struct memstore *m, enum store_table table, const vo
 /* From the next opening on disks are made ready by their first I/O, or by a reserve. How many a cut found that were not. */
 void memstore_open_lazily(struct memstore *m);
 unsigned memstore_opened_in_cuts(const struct memstore *m);
+/* From the next opening on cuts can be given up before they are done, and there may be several. What was given up stays under way until
+ * the test completes it (MEMSTORE_CUT). */
+void memstore_let_cuts_hang(struct memstore *m);
 /* "NAME KIND COPY-OF SET", "-" for what is not said; "" before the first. */
 const char *memstore_label(const struct store_disk *d);
 /* Disks that chunks are set aside for, over all reserves; STORE_RESERVE_CHUNKS of room for each. */

@@ -39,7 +39,6 @@ struct mem_disk {
 	char label[160];
 	bool fork; /* made from a cut: a copy */
 	unsigned inflight;
-	bool in_cut; /* between cut and cut_done: no writes */
 	bool shares; /* with the disk that it was forked from; durable */
 	struct mem_op *hydration;
 	struct mem_slot **slots; /* lists, by the index modulo their number */
@@ -60,7 +59,9 @@ struct mem_frozen {
 
 struct mem_cut {
 	struct memstore *m;
-	struct store_cut *cut;
+	struct store_cut *cut; /* NULL: it was given up */
+	unsigned count;
+	struct list_node link; /* of the store's, unless it was given up */
 	struct mem_frozen *frozen;
 	bool done, ended;
 	bool spoiled; /* written to before cut_done: only cut_drop is left */
@@ -136,14 +137,14 @@ struct memstore {
 		enum memstore_when when;
 		uint32_t delay_ms;
 	} timing[MEMSTORE_KINDS];
-	struct mem_cut *cut; /* one at a time */
+	struct list cuts; /* one at a time, unless they may hang */
 	uint64_t calls, fail_at;
 	int fail_err;
 	bool fail_latch, fail_hit;
 	uint32_t copy_cut_ms; /* memstore_slow_copy_cuts */
 	unsigned reserves, reserved, reserve_room;
-	struct store_ops lazy_ops;
-	bool lazy;
+	struct store_ops own_ops;
+	bool lazy, hang;
 	unsigned label_calls;
 	unsigned opened_in_cuts;
 	struct reactor_timer timer;

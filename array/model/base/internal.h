@@ -83,8 +83,9 @@ struct array {
 	struct change *change_now;
 	bool changes_running;
 
-	struct list turns; /* for the store's cut: the first one has it, the others wait */
-	unsigned turn_count;
+	struct list turns;       /* for the store's cut: the first one has it, the others wait */
+	struct list turns_aside; /* beside them */
+	unsigned turn_count;     /* of both */
 
 	struct list graves;
 	struct reactor_timer grave_timer;
@@ -201,6 +202,10 @@ struct array_turn {
 
 /* Calls `begin` from inside when there is no other turn. */
 void array_turn_take(struct array *a, struct array_turn *t);
+/* The same for a cut of one LUN, whose end nobody else is to wait for: it begins at once where the store allows it. */
+void array_turn_aside(struct array *a, struct array_turn *t);
+/* A cut that is under way is not wanted any more. True: the store has let go of it, and calls nobody back. */
+bool array_cut_give_up(struct array *a, struct store_cut *cut);
 /* The store has let go. The next one begins with array_turns_run. */
 void array_turn_leave(struct array *a, struct array_turn *t);
 void array_turns_run(struct array *a);

@@ -12,8 +12,9 @@
 #include <string.h>
 #include "array/model/lun/internal.h"
 
-#define IMAGES_MAX      4096u
-#define IMAGE_TURNS_MAX 1024u
+#define IMAGES_MAX        4096u
+#define IMAGE_TURNS_MAX   1024u
+#define IMAGE_PATIENCE_MS 120000u /* where the store can give a cut up */
 
 struct taking {
 	struct array_turn turn;
@@ -22,7 +23,8 @@ struct taking {
 	struct array_call *call; /* NULL: answered */
 	struct store_disk *source;
 	struct store_cut cut;
-	bool in_store;
+	struct reactor_timer patience;
+	bool in_store, gate_closed;
 	struct lun_image *image;
 };
 
@@ -40,6 +42,7 @@ static void taking_end(struct taking *k, int err, const char *what)
 	struct array_call *call = k->call;
 	struct fault fault;
 
+	reactor_timer_disarm(a->options.reactor, &k->patience);
 	array_turn_leave(a, &k->turn);
 	if (k->in_store)
 		lun_box_of(k->lun)->cutting--;
@@ -85,6 +88,24 @@ static int taking_build(struct taking *k, struct store_txn *t)
 	return lun_image_record_put(k->array, t, ops->disk_id(k->image->disk));
 }
 
+static void gate_open(struct taking *k)
+{
+	if (!k->gate_closed)
+		return;
+	k->gate_closed = false;
+	lun_gate_open(k->lun);
+}
+
+static void patience_ends(struct reactor_timer *t)
+{
+	struct taking *k = container_of(t, struct taking, patience);
+
+	if (!array_cut_give_up(k->array, &k->cut))
+		return;
+	gate_open(k);
+	taking_end(k, -ETIME, "the store did not cut the LUN in time");
+}
+
 static void taking_cut_done(void *arg, int err)
 {
 	struct taking *k = arg;
@@ -97,7 +118,7 @@ static void taking_cut_done(void *arg, int err)
 		taking_free(k);
 		return;
 	}
-	lun_gate_open(k->lun);
+	gate_open(k);
 	if (err) {
 		taking_end(k, err, "the cut failed");
 		return;
@@ -126,7 +147,10 @@ static void taking_begin(struct array_turn *turn)
 	k->source = k->lun->disk;
 	k->cut.disks = &k->source;
 	k->cut.count = 1;
-	k->in_store = true;
+	k->in_store = k->gate_closed = true;
+	k->patience.fire = patience_ends;
+	if (store->ops->cut_give_up)
+		reactor_timer_arm(k->array->options.reactor, &k->patience, IMAGE_PATIENCE_MS);
 	lun_box_of(k->lun)->cutting++;
 	lun_gate_close(k->lun);
 	store->ops->cut(store, &k->cut, taking_cut_done, k);
@@ -136,6 +160,7 @@ static void taking_orphan(struct array_turn *turn)
 {
 	struct taking *k = container_of(turn, struct taking, turn);
 
+	reactor_timer_disarm(k->array->options.reactor, &k->patience);
 	k->array = NULL;
 	if (!k->in_store)
 		taking_free(k);
@@ -170,7 +195,7 @@ void lun_image_take(struct lun *lun, struct array_call *call)
 	k->turn.orphan = taking_orphan;
 	a->luns->image_count++;
 	lun_hold(lun);
-	array_turn_take(a, &k->turn);
+	array_turn_aside(a, &k->turn);
 }
 
 /* ---- letting go ------------------------------------------------------------------------------------- */

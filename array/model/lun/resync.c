@@ -13,8 +13,9 @@
  *
  * Invariants:
  * - target->resyncing is true exactly from the check to the end or the cancellation of its job.
- * - A job can be cancelled until its transaction has been given to the store; until then nothing has changed.
- *   The change ends with the cancellation. The cut (struct resync_cut) lives until the store lets go of it.
+ * - A job can be cancelled until its transaction has been given to the store, or longer where that can still give it up; until
+ *   then nothing has changed. The change ends with the cancellation. The cut (struct resync_cut) lives until the store lets go of it.
+ * - All changes of the catalogue wait for a resync. So one that hangs, where the store can give a cut up, fails in the end.
  * - Whatever the cut needs is allocated before the job has a number.
  */
 #include <assert.h>
@@ -25,7 +26,8 @@
 #include <sys/random.h>
 #include "array/model/lun/internal.h"
 
-#define RESYNC_ENDED_KEPT 256u
+#define RESYNC_ENDED_KEPT  256u
+#define RESYNC_PATIENCE_MS 120000u /* for a cut of one LUN */
 
 struct lun_resync {
 	struct lun_resync_view view;
@@ -40,6 +42,7 @@ struct resync_cut {
 	struct lun *shadow;       /* held */
 	struct store_disk *disk;
 	struct store_cut cut;
+	struct reactor_timer patience;
 	bool waits, in_store, gate_closed, committing;
 };
 
@@ -237,6 +240,7 @@ static void cut_leave(struct resync_cut *k, int err, const char *what)
 	struct array *a = k->array;
 	struct resync_change *op = k->op;
 
+	reactor_timer_disarm(a->options.reactor, &k->patience);
 	array_turn_leave(a, &k->turn);
 	lun_box_of(k->shadow)->cutting--;
 	cut_free(k);
@@ -326,6 +330,17 @@ static void cut_done(void *arg, int err)
 	cut_leave(k, err, "the resync could not be prepared");
 }
 
+/* There is no end of it, and all that is to change waits behind it. */
+static void patience_ends(struct reactor_timer *t)
+{
+	struct resync_cut *k = container_of(t, struct resync_cut, patience);
+
+	if (!k->op || !array_cut_give_up(k->array, &k->cut))
+		return;
+	shadow_gate_open(k);
+	cut_leave(k, -ETIME, "the store did not cut the shadow LUN in time, and nothing has changed");
+}
+
 static void cut_begin(struct array_turn *turn)
 {
 	struct resync_cut *k = container_of(turn, struct resync_cut, turn);
@@ -339,6 +354,9 @@ static void cut_begin(struct array_turn *turn)
 	k->op->job->view.percent = 50;
 	lun_box_of(k->shadow)->cutting++;
 	lun_gate_close(k->shadow);
+	k->patience.fire = patience_ends;
+	if (store->ops->cut_give_up)
+		reactor_timer_arm(k->array->options.reactor, &k->patience, RESYNC_PATIENCE_MS);
 	store->ops->cut(store, &k->cut, cut_done, k);
 }
 
@@ -347,6 +365,7 @@ static void cut_orphan(struct array_turn *turn)
 	struct resync_cut *k = container_of(turn, struct resync_cut, turn);
 	struct resync_change *op = k->op;
 
+	reactor_timer_disarm(k->array->options.reactor, &k->patience);
 	k->array = NULL;
 	if (k->in_store)
 		return;
@@ -367,7 +386,7 @@ static void resync_write(struct change *c)
 	op->cut->turn.begin = cut_begin;
 	op->cut->turn.orphan = cut_orphan;
 	op->cut->waits = true;
-	array_turn_take(c->array, &op->cut->turn);
+	array_turn_aside(c->array, &op->cut->turn);
 }
 
 /* ---- calls ---- */
@@ -575,8 +594,8 @@ uint32_t lun_resync_next(struct array *a, uint32_t after)
 	return 0;
 }
 
-/* Takes the cut away from the change, and ends the change if it waits for the cut. */
-static void run_cancel(struct resync_change *op)
+/* Takes the cut away from the change, and ends the change if it waits for the cut. given_up: the store has let go of it. */
+static void run_cancel(struct resync_change *op, bool given_up)
 {
 	struct resync_cut *k = op->cut;
 	struct array *a = k->array;
@@ -588,6 +607,8 @@ static void run_cancel(struct resync_change *op)
 		k->op = NULL;
 		op->cut = NULL;
 		shadow_gate_open(k);
+		if (given_up)
+			cut_leave(k, 0, NULL);
 		change_written(&op->c, -ECANCELED);
 		return;
 	}
@@ -598,15 +619,21 @@ static void run_cancel(struct resync_change *op)
 int lun_resync_cancel(struct array *a, const char *owner, uint32_t number, struct fault *fault)
 {
 	struct lun_resync *job = job_find(a, owner, number);
+	struct resync_cut *k;
+	bool given_up;
 
 	if (!job)
 		return fault_set(fault, -ENOENT,
 			"there is no resync %u: umbractl resync list shows those there are", number);
-	if (job->view.state != LUN_RESYNC_RUNS || job->run->cut->committing)
+	if (job->view.state != LUN_RESYNC_RUNS)
+		return 0;
+	k = job->run->cut;
+	given_up = k->in_store && array_cut_give_up(a, &k->cut);
+	if (k->committing && !given_up)
 		return 0;
 	job->view.state = LUN_RESYNC_CANCELLED;
 	job_event(job, ARRAY_EVENT_INFO, "was cancelled", NULL);
-	run_cancel(job->run);
+	run_cancel(job->run, given_up);
 	return 0;
 }
 

@@ -8,7 +8,8 @@
  * - Gates are closed only between commit_start and cut_done. The deadline or an abort opens them earlier, and
  *   then the cut is dropped. The array's own timer opens them, whatever the requester does.
  * - A commit that was given up has answered its call. It stays at the head of the queue until the store has
- *   let go of its cut. If it became durable all the same, the set is undone (undo.c).
+ *   let go of its cut: at once where what a cut needs may hang. If it became durable all the same, the set is
+ *   undone (undo.c).
  * - The model allocates all the memory it needs before the gates close, or after they open.
  */
 #include <assert.h>
@@ -28,6 +29,7 @@ struct commit {
 	uint64_t deadline_ns;
 	uint32_t deadline_ms;
 	bool gates_closed, in_store, given_up;
+	bool awaited; /* the store will call back */
 	uint64_t closed_ns, cut_ns;
 	unsigned count;
 	unsigned *order;           /* members by the id of the original */
@@ -121,9 +123,12 @@ static void commit_answer(struct commit *c, int err, const struct fault *fault)
 bool set_commit_give_up(struct set *s, int err, const struct fault *why)
 {
 	struct commit *c = s->commit;
-	bool in_store = c->in_store;
+	bool in_store;
 
 	assert(s->state == UP_SET_COMMITTING && !c->given_up);
+	if (c->awaited && array_cut_give_up(c->array, &c->cut))
+		c->in_store = false;
+	in_store = c->in_store;
 	c->given_up = true;
 	reactor_timer_disarm(c->array->options.reactor, &c->deadline);
 	s->undo_due = in_store;
@@ -247,6 +252,7 @@ static void commit_durable(void *arg, int err)
 	struct commit *c = arg;
 	struct set *s = c->s;
 
+	c->awaited = false;
 	if (!c->array) {
 		commit_free(c);
 		return;
@@ -321,6 +327,7 @@ static void commit_write(struct commit *c)
 	int err = t ? commit_build(c, t) : -ENOMEM;
 
 	if (!err) {
+		c->awaited = true;
 		ops->cut_commit(&c->cut, t, commit_durable, c);
 		return;
 	}
@@ -336,6 +343,7 @@ static void commit_cut_done(void *arg, int err)
 {
 	struct commit *c = arg;
 
+	c->awaited = false;
 	if (!c->array) {
 		if (!err)
 			c->cut.disks[0]->store->ops->cut_drop(&c->cut);
@@ -374,7 +382,7 @@ static void commit_begin(struct array_turn *t)
 		c->disks[i] = commit_original(c, i)->disk;
 	c->cut.disks = c->disks;
 	c->cut.count = c->count;
-	c->in_store = true;
+	c->in_store = c->awaited = true;
 	c->gates_closed = true;
 	c->closed_ns = array_clock_ns();
 	for (unsigned i = 0; i < c->count; i++)

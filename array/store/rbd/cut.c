@@ -6,6 +6,10 @@
  *
  * The snapshots are needed until the clones are made (txn.c). Then they are removed; one that has clones goes to Ceph's trash of
  * snapshots by that, and with its last clone. A crash leaves them to the next opening of the image.
+ *
+ * Where an OSD hangs, so does the snapshot that needs it, and its worker. A cut that is given up meanwhile lets go of its caller at
+ * once, and of each image as soon as that is done with; other cuts go on beside it. An image has one snapshot at most that hangs: later
+ * cuts of it wait for that one without a worker.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -35,6 +39,18 @@ static void cut_free(struct rbd_cut *c)
 	rbd_busy_end(s);
 }
 
+/* Something of it is done. True: it goes on. */
+static bool step_done(struct rbd_cut *c)
+{
+	assert(c->left);
+	if (--c->left)
+		return false;
+	if (c->owner)
+		return true;
+	cut_free(c);
+	return false;
+}
+
 static void drop_work(struct rbd_job *job)
 {
 	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
@@ -53,27 +69,68 @@ static void drop_done(struct rbd_job *job)
 	if (m->err < 0 && m->err != -ENOENT && m->err != -ESHUTDOWN)
 		rbd_notice(c->s, "the snapshot %s of the image %s stays until the next start: %s", c->snap,
 			m->image->name, strerror(-m->err));
-	if (--c->left == 0)
-		cut_free(c);
+	m->referenced = false;
+	rbd_image_put(m->image);
+	step_done(c);
+}
+
+/* The cut has ended: whatever of the member is not under way goes. */
+static void member_drop(struct rbd_cut_member *m)
+{
+	struct rbd_cut *c = m->cut;
+
+	if (m->clones || m->snapping || !m->referenced)
+		return;
+	if (!m->taken) {
+		m->referenced = false;
+		rbd_image_put(m->image);
+		return;
+	}
+	m->taken = false;
+	c->left++;
+	m->job.work = drop_work;
+	m->job.done = drop_done;
+	rbd_work(&c->s->workers, RBD_LANE_SHORT, &m->job);
 }
 
 void rbd_cut_end(struct rbd_cut *c)
 {
+	struct rbd_workers *w = &c->s->workers;
+
 	c->owner->priv = NULL;
 	c->owner = NULL;
-	c->left = 1;
+	c->left++;
+	rbd_work_hangs(w, RBD_LANE_CUT, c->asking);
 	for (unsigned i = 0; i < c->count; i++) {
 		struct rbd_cut_member *m = &c->members[i];
 
-		if (!m->taken)
-			continue;
-		c->left++;
-		m->job.work = drop_work;
-		m->job.done = drop_done;
-		rbd_work(&c->s->workers, RBD_LANE_SHORT, &m->job);
+		if (list_linked(&m->link)) { /* behind one that hangs */
+			list_remove(&m->link);
+			c->left--;
+		} else if (m->snapping) {
+			m->hangs = true;
+			m->image->hangs++;
+			rbd_work_hangs(w, RBD_LANE_CUT, 1);
+		}
+		member_drop(m);
 	}
-	if (--c->left == 0)
-		cut_free(c);
+	step_done(c);
+}
+
+void rbd_cut_clone_begins(struct rbd_cut_member *m)
+{
+	m->clones++;
+	m->cut->left++;
+}
+
+void rbd_cut_clone_ended(struct rbd_cut_member *m)
+{
+	struct rbd_cut *c = m->cut;
+
+	m->clones--;
+	if (!c->owner)
+		member_drop(m);
+	step_done(c);
 }
 
 /* ---- the beginning ---- */
@@ -91,7 +148,7 @@ static void member_ended(struct rbd_cut *c, int err)
 {
 	if (err && !c->err)
 		c->err = err;
-	if (--c->left)
+	if (!step_done(c))
 		return;
 	if (atomic_load(&c->s->lease.lost))
 		c->err = -ESHUTDOWN;
@@ -111,13 +168,44 @@ static void snap_work(struct rbd_job *job)
 		m->image->handle, m->cut->snap, RBD_SNAP_CREATE_SKIP_QUIESCE, progress, NULL);
 }
 
+static void snap_done(struct rbd_job *job);
+
+static void snap_start(struct rbd_cut_member *m)
+{
+	m->taken = true; /* also if it fails: something of it may be there */
+	m->snapping = true;
+	m->job.work = snap_work;
+	m->job.done = snap_done;
+	rbd_work(&m->cut->s->workers, RBD_LANE_CUT, &m->job);
+}
+
+/* One that nobody waited for any more. */
+static void hung_ended(struct rbd_cut_member *m)
+{
+	struct rbd_image *i = m->image;
+	struct list_node *n;
+
+	m->hangs = false;
+	rbd_work_hangs(&m->cut->s->workers, RBD_LANE_CUT, -1);
+	if (--i->hangs)
+		return;
+	while ((n = list_pop(&i->cuts)))
+		snap_start(container_of(n, struct rbd_cut_member, link));
+}
+
 static void snap_done(struct rbd_job *job)
 {
 	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
+	struct rbd_cut *c = m->cut;
 
+	m->snapping = false;
 	if (m->err == -ESHUTDOWN)
-		rbd_lease_lost(&m->cut->s->lease, "Ceph has locked this umbrad out (ceph osd blocklist ls)");
-	member_ended(m->cut, m->err < 0 ? rbd_err(m->err) : 0);
+		rbd_lease_lost(&c->s->lease, "Ceph has locked this umbrad out (ceph osd blocklist ls)");
+	if (m->hangs)
+		hung_ended(m);
+	if (!c->owner)
+		member_drop(m);
+	member_ended(c, m->err < 0 ? rbd_err(m->err) : 0);
 }
 
 /* librbd stops an image's writes before it asks the monitors for a snapshot's number. So they are asked for something before:
@@ -133,6 +221,11 @@ static void monitors_done(struct rbd_job *job)
 {
 	struct rbd_cut *c = container_of(job, struct rbd_cut, job);
 
+	c->asking = false;
+	if (!c->owner)
+		rbd_work_hangs(&c->s->workers, RBD_LANE_CUT, -1);
+	if (!step_done(c))
+		return;
 	if (c->monitors_err < 0) {
 		cut_failed(c, rbd_err(c->monitors_err));
 		return;
@@ -141,10 +234,10 @@ static void monitors_done(struct rbd_job *job)
 	for (unsigned i = 0; i < c->count; i++) {
 		struct rbd_cut_member *m = &c->members[i];
 
-		m->taken = true; /* also if it fails: something of it may be there */
-		m->job.work = snap_work;
-		m->job.done = snap_done;
-		rbd_work(&c->s->workers, RBD_LANE_CUT, &m->job);
+		if (m->image->hangs)
+			list_push_back(&m->image->cuts, &m->link);
+		else
+			snap_start(m);
 	}
 }
 
@@ -153,12 +246,14 @@ static void open_ended(struct rbd_cut *c, int err)
 {
 	if (err && !c->err)
 		c->err = err;
-	if (--c->left)
+	if (!step_done(c))
 		return;
 	if (c->err) {
 		cut_failed(c, c->err);
 		return;
 	}
+	c->left = 1;
+	c->asking = true;
 	c->job.work = monitors_work;
 	c->job.done = monitors_done;
 	rbd_work(&c->s->workers, RBD_LANE_CUT, &c->job);
@@ -169,6 +264,8 @@ static void opened(struct rbd_waiter *w, int err)
 	struct rbd_cut_member *m = container_of(w, struct rbd_cut_member, waiter);
 
 	m->referenced = !err;
+	if (!m->cut->owner)
+		member_drop(m);
 	open_ended(m->cut, err);
 }
 
@@ -212,7 +309,8 @@ void rbd_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(voi
 {
 	struct rbd_cut *c = cut->priv;
 
-	assert(c && c->taken);
+	assert(c && c->taken && !c->txn);
+	c->txn = t;
 	rbd_txn_start(t, c, done, arg);
 }
 
@@ -220,6 +318,17 @@ void rbd_cut_drop(struct store_cut *cut)
 {
 	struct rbd_cut *c = cut->priv;
 
-	assert(c && c->taken);
+	assert(c && c->taken && !c->txn);
 	rbd_cut_end(c);
+}
+
+bool rbd_cut_give_up(struct store_cut *cut)
+{
+	struct rbd_cut *c = cut->priv;
+
+	assert(c);
+	if (c->txn)
+		return rbd_txn_give_up(c->txn);
+	rbd_cut_end(c);
+	return true;
 }

@@ -29,6 +29,7 @@ struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t 
 	snprintf(i->name, sizeof(i->name), "%s", name);
 	i->need_bytes = need_bytes;
 	list_init(&i->waiters);
+	list_init(&i->cuts);
 	return i;
 }
 

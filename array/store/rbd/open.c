@@ -99,6 +99,7 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	snprintf(s->array, sizeof(s->array), "%s", array_of(o));
 	snprintf(s->room_object, sizeof(s->room_object), "umbra-room.%s", s->array);
 	s->next_id = 1;
+	s->patience_ms = RBD_PATIENCE_MS;
 	for (unsigned i = 0; i < RBD_BUCKETS; i++)
 		list_init(&s->buckets[i]);
 	list_init(&s->images);

@@ -99,7 +99,8 @@ struct rbd_workers {
 		pthread_cond_t more;
 		pthread_t *threads;
 		unsigned count, idle, max, most; /* most: while all are held up */
-		uint64_t taken, taken_before;    /* jobs; before: at the last look */
+		unsigned own, hang; /* max is both; hang: of the jobs, those that nobody waits for */
+		uint64_t taken, taken_before; /* jobs; before: at the last look */
 	} lanes[RBD_LANES];
 	bool end;
 	unsigned jobs; /* of the reactor's thread: under way */
@@ -110,6 +111,8 @@ void rbd_workers_stop(struct rbd_workers *w); /* nothing is under way; blocks sh
 void rbd_work(struct rbd_workers *w, enum rbd_lane lane, struct rbd_job *job);
 /* True: it had not begun; neither work nor done is called. */
 bool rbd_work_cancel(struct rbd_workers *w, struct rbd_job *job);
+/* So many jobs more (fewer: negative) hang there that nobody waits for: others get as many threads in their place. */
+void rbd_work_hangs(struct rbd_workers *w, enum rbd_lane lane, int more);
 
 /* ---- lease.c: who owns the array ---- */
 struct rbd_lease {
@@ -257,6 +260,8 @@ struct rbd_image {
 	uint64_t object_bytes, need_bytes;
 	unsigned parents; /* as many as it had when it was looked at last; 0: not known, too */
 	struct list waiters;
+	unsigned hangs;    /* snapshots that are being made still, of cuts that were given up */
+	struct list cuts;  /* struct rbd_cut_member: wait for the end of those */
 	unsigned refs;     /* of jobs and I/O that use the handle; the disk's own is not counted */
 	unsigned ios;      /* of these, hosts' I/O, which ends soon */
 	bool deep;         /* opened with a parent that has one itself */
@@ -343,7 +348,8 @@ int rbd_objects_at(const struct rbd_objects *o, uint64_t offset, uint64_t *end);
 
 /* ---- disks (store.c) ---- */
 enum {
-	RBD_BUCKETS = 4096
+	RBD_BUCKETS = 4096,
+	RBD_PATIENCE_MS = 120000 /* with images that a transaction makes or enlarges */
 };
 struct rbd_disk {
 	struct store_disk base;
@@ -409,6 +415,8 @@ void rbd_txn_drop(struct store_txn *t);
 int rbd_txn_reclaimed(struct rbd_store *s, const char *image, void (*done)(void *arg, int err), void *arg);
 /* The cut's own: called in place of `done`. */
 void rbd_txn_start(struct store_txn *t, struct rbd_cut *cut, void (*done)(void *arg, int err), void *arg);
+/* False: it is being written. Else `done` is not called, the cut has ended, and its images go when they are made. */
+bool rbd_txn_give_up(struct store_txn *t);
 
 /* ---- cut.c ---- */
 struct rbd_cut_member {
@@ -417,14 +425,20 @@ struct rbd_cut_member {
 	uint64_t size_bytes;
 	struct rbd_waiter waiter;
 	struct rbd_job job;
-	bool referenced, taken;
-	int err, parents; /* parents: of the image, when the snapshot goes */
+	struct list_node link;  /* of the image's that wait */
+	bool referenced, taken; /* taken: the snapshot may be there */
+	bool snapping;          /* it is being made */
+	bool hangs;             /* and nobody waits for it */
+	unsigned clones;        /* that are being made of it */
+	int err, parents;       /* parents: of the image, when the snapshot goes */
 };
 struct rbd_cut {
 	struct rbd_store *s;
 	struct store_cut *owner; /* NULL: it has ended, its snapshots go */
+	struct store_txn *txn;   /* it was given to cut_commit with this one; or NULL */
 	char snap[48];
-	unsigned count, left; /* left: members that are not done yet */
+	unsigned count, left; /* left: what is under way: members, clones */
+	bool asking;          /* of `left`, the monitors: nobody waits for them any more once it has ended */
 	bool taken;           /* cut_done was called with 0 */
 	struct rbd_job job;
 	int monitors_err;
@@ -436,7 +450,11 @@ struct rbd_cut {
 void rbd_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg);
 void rbd_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 void rbd_cut_drop(struct store_cut *cut);
-void rbd_cut_end(struct rbd_cut *c); /* removes the snapshots, in the background; frees it */
+bool rbd_cut_give_up(struct store_cut *cut);
+/* At any time. Removes the snapshots, each when it and what is made of it are there, in the background; frees it. */
+void rbd_cut_end(struct rbd_cut *c);
+void rbd_cut_clone_begins(struct rbd_cut_member *m);
+void rbd_cut_clone_ended(struct rbd_cut_member *m);
 
 /* ---- reclaim.c: images to delete ---- */
 struct rbd_todo {
@@ -518,7 +536,8 @@ struct rbd_store {
 	struct list labels_failed;    /* to be tried again when the timer fires */
 	struct reactor_timer label_timer;
 	/* txn.c */
-	struct list txns;
+	struct list txns; /* whose images are ready */
+	unsigned patience_ms;
 	bool writing;
 	/* reclaim.c */
 	struct list todos;

@@ -226,6 +226,7 @@ const struct store_ops rbd_ops = {
 	.cut = rbd_cut,
 	.cut_commit = rbd_cut_commit,
 	.cut_drop = rbd_cut_drop,
+	.cut_give_up = rbd_cut_give_up,
 	.hydrate = rbd_hydrate,
 	.hydrate_cancel = rbd_hydrate_cancel,
 	.copies_deep = rbd_copies_deep,

@@ -2,7 +2,11 @@
 /*
  * Transactions. While one is built its records go into a write operation of Ceph's and its disks into a list of steps. At the
  * commit the steps make, clone and enlarge images, all at once on the workers; then the operation is sent. Transactions are
- * written in the order of their commits, one at a time.
+ * written one at a time, in the order in which their images are ready: those without steps in that of their commits, and none waits
+ * for an image of another's that needs an OSD which hangs.
+ *
+ * One that is given up before it is written lets go of its caller at once. Each of its images goes when it is there. The array makes
+ * one change after the other, so one whose images are not ready after a while is given up here; of a cut's the caller decides that.
  *
  * One that fails, or is dropped, gives its images to reclaim. One of which nothing is known, for this client was locked out,
  * leaves them: the next owner knows.
@@ -37,8 +41,10 @@ struct step {
 	struct rbd_image *image;       /* a new one */
 	struct rbd_cut_member *member; /* what it is a clone of */
 	uint64_t size_bytes;
+	struct rbd_image *enlarged; /* of RESIZE */
 	struct rbd_waiter waiter;
 	struct rbd_job job;
+	bool running;     /* it is being made */
 	bool made;        /* the image may be there */
 	unsigned parents; /* of one that is a clone */
 	int err;
@@ -48,11 +54,12 @@ struct store_txn {
 	struct rbd_store *s;
 	rados_write_op_t op;
 	struct list steps;
-	struct list_node link; /* of the store's, once committed */
+	struct list_node link; /* of the store's, once its images are ready */
 	struct rbd_cut *cut;
-	bool failed, ready;
+	bool failed, writing, given_up;
 	bool shown;    /* it changes what the one who stands by shows (standby.c) */
 	unsigned left; /* steps that are not made yet, and one for the beginning */
+	struct reactor_timer patience;
 	int err;
 	void (*done)(void *arg, int err);
 	void *arg;
@@ -221,22 +228,23 @@ int rbd_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned in
 
 /* ---- the end ---- */
 
-/* The images that were made go to reclaim, the new disks are forgotten. */
+/* An image that was made goes to reclaim, a new disk is forgotten. */
+static void step_undo(struct step *p)
+{
+	list_remove(&p->link);
+	if (p->image && p->made)
+		rbd_image_retire(p->image, false, 0);
+	else
+		free(p->image);
+	if (p->kind == STEP_CREATE && p->disk)
+		rbd_disk_free(p->disk);
+	free(p);
+}
+
 static void steps_undo(struct store_txn *t)
 {
-	struct list_node *n;
-
-	while ((n = list_pop(&t->steps))) {
-		struct step *p = container_of(n, struct step, link);
-
-		if (p->image && p->made)
-			rbd_image_retire(p->image, false, 0);
-		else
-			free(p->image);
-		if (p->kind == STEP_CREATE)
-			rbd_disk_free(p->disk);
-		free(p);
-	}
+	list_for_each_safe (n, &t->steps)
+		step_undo(container_of(n, struct step, link));
 }
 
 static void txn_free(struct store_txn *t)
@@ -395,7 +403,7 @@ static void txn_write(struct store_txn *t)
 		txn_end(t, -ENOMEM);
 		return;
 	}
-	s->writing = true;
+	s->writing = t->writing = true;
 	/* A full pool still takes these: else nothing could be deleted. */
 	err = rados_aio_write_op_operate(t->op, s->cluster.io, t->completion, s->object, NULL,
 		LIBRADOS_OPERATION_FULL_FORCE | LIBRADOS_OPERATION_FULL_TRY);
@@ -411,8 +419,6 @@ static void pump(struct rbd_store *s)
 	while (!s->writing && !list_empty(&s->txns)) {
 		struct store_txn *t = container_of(s->txns.head.next, struct store_txn, link);
 
-		if (!t->ready)
-			return;
 		if (t->err || atomic_load(&s->lease.lost))
 			txn_end(t, t->err ? t->err : -ESHUTDOWN);
 		else
@@ -532,41 +538,68 @@ static void step_work(struct rbd_job *job)
 	else if (p->kind == STEP_CREATE)
 		p->err = image_create(p->t->s->cluster.io, p->image->name, p->size_bytes);
 	else
-		p->err = image_enlarge(p->t->s, p->disk->image->handle, p->size_bytes);
+		p->err = image_enlarge(p->t->s, p->enlarged->handle, p->size_bytes);
 }
 
-static void step_ended(struct store_txn *t, int err)
+static void given_up_end(struct store_txn *t)
+{
+	struct rbd_store *s = t->s;
+
+	txn_free(t);
+	rbd_busy_end(s);
+}
+
+static void left_down(struct store_txn *t, int err)
 {
 	if (err && !t->err)
 		t->err = err;
 	if (--t->left)
 		return;
-	t->ready = true;
+	reactor_timer_disarm(t->s->base.reactor, &t->patience);
+	if (t->given_up) {
+		given_up_end(t);
+		return;
+	}
+	list_push_back(&t->s->txns, &t->link);
 	pump(t->s);
+}
+
+static void step_ended(struct step *p, int err)
+{
+	struct store_txn *t = p->t;
+
+	p->running = false;
+	if (p->member)
+		rbd_cut_clone_ended(p->member);
+	if (t->given_up)
+		step_undo(p);
+	left_down(t, err);
 }
 
 static void step_done(struct rbd_job *job)
 {
 	struct step *p = container_of(job, struct step, job);
 
-	if (p->kind == STEP_RESIZE)
-		rbd_image_put(p->disk->image);
+	if (p->enlarged)
+		rbd_image_put(p->enlarged);
 	if (p->image)
 		p->image->parents = p->parents;
 	if (p->err == -ENOSPC || p->err == -EDQUOT)
 		rbd_room_refresh(p->t->s);
 	else if (p->err < 0 && p->err != -ESHUTDOWN)
 		rbd_notice(p->t->s, "the image %s cannot be made ready: %s",
-			(p->image ? p->image : p->disk->image)->name, rbd_failure_words(p->err));
-	step_ended(p->t, p->err < 0 ? rbd_err(p->err) : 0);
+			(p->image ? p->image : p->enlarged)->name, rbd_failure_words(p->err));
+	step_ended(p, p->err < 0 ? rbd_err(p->err) : 0);
 }
 
 static void resize_opened(struct rbd_waiter *w, int err)
 {
 	struct step *p = container_of(w, struct step, waiter);
 
-	if (err)
-		step_ended(p->t, err);
+	if (!err && p->t->given_up)
+		rbd_image_put(p->enlarged);
+	if (err || p->t->given_up)
+		step_ended(p, err);
 	else
 		rbd_work(&p->t->s->workers, RBD_LANE_SHORT, &p->job);
 }
@@ -576,15 +609,27 @@ static void step_start(struct store_txn *t, struct step *p)
 	if (p->kind == STEP_DELETE)
 		return;
 	t->left++;
+	p->running = true;
 	p->job.work = step_work;
 	p->job.done = step_done;
+	if (p->member)
+		rbd_cut_clone_begins(p->member);
 	if (p->kind == STEP_RESIZE) {
+		p->enlarged = p->disk->image;
 		p->waiter.call = resize_opened;
-		rbd_image_need(p->disk->image, &p->waiter);
+		rbd_image_need(p->enlarged, &p->waiter);
 	} else {
 		p->made = true;
 		rbd_work(&t->s->workers, RBD_LANE_SHORT, &p->job);
 	}
+}
+
+static void patience_ends(struct reactor_timer *timer)
+{
+	struct store_txn *t = container_of(timer, struct store_txn, patience);
+
+	rbd_txn_give_up(t);
+	t->done(t->arg, -ETIME);
 }
 
 void rbd_txn_start(struct store_txn *t, struct rbd_cut *cut, void (*done)(void *arg, int err), void *arg)
@@ -596,13 +641,40 @@ void rbd_txn_start(struct store_txn *t, struct rbd_cut *cut, void (*done)(void *
 	t->arg = arg;
 	t->left = 1;
 	s->busy++;
-	list_push_back(&s->txns, &t->link);
 	if (atomic_load(&s->lease.lost))
 		t->err = -ESHUTDOWN;
 	else
 		list_for_each (n, &t->steps)
 			step_start(t, container_of(n, struct step, link));
-	step_ended(t, 0);
+	if (!cut && t->left > 1) {
+		t->patience.fire = patience_ends;
+		reactor_timer_arm(s->base.reactor, &t->patience, s->patience_ms);
+	}
+	left_down(t, 0);
+}
+
+bool rbd_txn_give_up(struct store_txn *t)
+{
+	if (t->writing)
+		return false;
+	t->given_up = true;
+	list_remove(&t->link);
+	list_for_each_safe (n, &t->steps) {
+		struct step *p = container_of(n, struct step, link);
+
+		if (!p->running) {
+			step_undo(p);
+			continue;
+		}
+		if (p->kind == STEP_CREATE)
+			rbd_disk_free(p->disk);
+		p->disk = NULL;
+	}
+	if (t->cut)
+		rbd_cut_end(t->cut);
+	if (!t->left)
+		given_up_end(t);
+	return true;
 }
 
 void rbd_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg)

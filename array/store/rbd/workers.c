@@ -21,7 +21,8 @@ static const unsigned lane_threads[RBD_LANES] = {[RBD_LANE_CUT] = 64,
 	[RBD_LANE_HYDRATE] = 4,
 	[RBD_LANE_LABEL] = 1};
 /* While all are held up; 0: no more than those. */
-static const unsigned lane_threads_most[RBD_LANES] = {[RBD_LANE_SHORT] = 2048, [RBD_LANE_MAPPED] = 256};
+static const unsigned lane_threads_most[RBD_LANES] = {
+	[RBD_LANE_CUT] = 1024, [RBD_LANE_SHORT] = 2048, [RBD_LANE_MAPPED] = 256};
 
 #define HELD_UP_MS 250
 
@@ -124,7 +125,7 @@ int rbd_workers_start(struct rbd_workers *w, struct reactor *r)
 
 		list_init(&lane->jobs);
 		pthread_cond_init(&lane->more, NULL);
-		lane->max = lane_threads[i];
+		lane->own = lane->max = lane_threads[i];
 		lane->most = lane_threads_most[i] ? lane_threads_most[i] : lane->max;
 		lane->threads = calloc(lane->most, sizeof(lane->threads[0]));
 		if (lane->threads)
@@ -174,6 +175,18 @@ void rbd_work(struct rbd_workers *w, enum rbd_lane which, struct rbd_job *job)
 	pthread_mutex_unlock(&w->lock);
 	if (full && !w->look.heap_index)
 		reactor_timer_arm(w->reactor, &w->look, HELD_UP_MS);
+}
+
+void rbd_work_hangs(struct rbd_workers *w, enum rbd_lane which, int more)
+{
+	struct rbd_lane_state *lane = &w->lanes[which];
+
+	pthread_mutex_lock(&w->lock);
+	lane->hang += (unsigned)more;
+	lane->max = lane->own + lane->hang;
+	if (lane->max > lane->most)
+		lane->max = lane->most;
+	pthread_mutex_unlock(&w->lock);
 }
 
 bool rbd_work_cancel(struct rbd_workers *w, struct rbd_job *job)

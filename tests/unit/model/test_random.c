@@ -657,12 +657,12 @@ static void live_step(struct live *v)
 	}
 }
 
-TEST(what_overlaps_stays_whole)
+static void live_run(struct harness *h)
 {
 	static struct live v;
 
 	memset(&v, 0, sizeof(v));
-	v.h = *state;
+	v.h = h;
 	v.random = test_seed();
 	v.luns[0] = make_lun(v.h, "l0", MIB);
 	v.luns[1] = make_lun(v.h, "l1", MIB);
@@ -698,6 +698,21 @@ TEST(what_overlaps_stays_whole)
 	assert_int_equal(memstore_records(v.h->memory, STORE_TABLE_LUN), 2);
 }
 
+TEST(what_overlaps_stays_whole)
+{
+	live_run(*state);
+}
+
+/* A cut that has taken too long, or is aborted, does not end by that, and others begin. */
+TEST(what_overlaps_and_hangs_stays_whole)
+{
+	struct harness *h = *state;
+
+	memstore_let_cuts_hang(h->memory);
+	harness_reopen(h);
+	live_run(h);
+}
+
 #define t(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
 int main(void)
@@ -705,6 +720,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		t(calls_agree_with_the_model),
 		t(what_overlaps_stays_whole),
+		t(what_overlaps_and_hangs_stays_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

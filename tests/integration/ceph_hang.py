@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A copy set hangs, for the OSD that has the header of one image does not answer: it is vetoed by its deadline, and the set behind it,
+whose OSDs are well, is committed and kept. What the first one has left under way leaves nothing when the OSD goes on, nor where umbrad
+was killed meanwhile.
+
+usage: ceph_hang.py"""
+import json
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ceph_trouble import Later, armed, block, lun_id, made_at_last, snapshots, wait_until, with_luns  # noqa: E402
+from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
+from umbra_initiator import Channel, Session  # noqa: E402
+from umbra_lab import Array  # noqa: E402
+
+HUNG_MS = 1500
+NEXT_MS = 5000
+TRIES = 8  # one of the many objects that a copy is made of may be in the group that hangs
+SICK, WELL = 1, 2  # the LUNs, by number
+
+
+def group_of(cluster, name):
+    return json.loads(cluster.ceph('osd', 'map', cluster.pool, name, '-f', 'json').stdout)['pgid']
+
+
+def header_of(cluster, array, number):
+    (name,) = [name for name in cluster.images() if name == f"{array.ceph['array']}.lun-{number}"]
+    about = json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{name}').stdout)
+    return 'rbd_header.' + about['id']
+
+
+def one_group_aside(cluster, array):
+    """All is on osd.0, but for the placement group of the one header. False: other things of importance are in that, too."""
+    group = group_of(cluster, header_of(cluster, array, SICK))
+    others = ['rbd_directory', 'rbd_info', 'rbd_trash', 'umbra.' + array.ceph['array'], header_of(cluster, array, WELL)]
+    if group in [group_of(cluster, name) for name in others]:
+        return False
+    cluster.ceph('osd', 'pg-upmap-items', group, '0', '1')
+
+    def moved():
+        about = json.loads(cluster.ceph('pg', group, 'query', '-f', 'json').stdout)
+        return about['state'] == 'active+clean' and about['acting'] == [1]
+    wait_until('the group is on the other OSD', moved, pause_s=0.2)
+    return True
+
+
+def commit(channel, set_id, deadline_ms):
+    return channel.ask('set-commit', set_id=set_id, deadline_ms=deadline_ms).status
+
+
+def one_hangs(array, cluster):
+    """The LUN's writes are held for its set, and go on at its deadline; a set of another LUN, which came behind it, is committed and kept,
+    and so are those that follow."""
+    with Session(array, 'h1') as session, Session(array, 'h1') as other:
+        first, second = Channel(session, lun=WELL), Channel(other, lun=WELL)
+        sick, well = lun_id(array, SICK), lun_id(array, WELL)
+        for lun in (sick, well):
+            made_at_last(second, lun)  # their images are open
+        hung, behind = armed(first, sick), armed(second, well)
+        cluster.freeze('osd.1')
+        vetoed = Later(commit, first, hung, HUNG_MS)
+        wait_until('it is being committed', lambda: array.ctl('set', 'show', hung.hex())['state'] == 'committing')
+        tries = [commit(second, behind, NEXT_MS)]
+        assert vetoed.end() is None and vetoed.result == 'deadline passed', (vetoed.failure, vetoed.result)
+        while tries[-1] != 'ok':
+            assert tries[-1] == 'deadline passed' and len(tries) < TRIES, tries
+            behind = armed(second, well)
+            tries.append(commit(second, behind, NEXT_MS))
+        second.ask('set-keep', 'ok', set_id=behind)
+        print(f'behind one that hangs: {tries}', flush=True)
+
+
+def nothing_is_left(array, cluster, images):
+    """Of what hung, once all goes on and its LUN was used again."""
+    with Session(array, 'h1') as session:
+        channel = Channel(session, lun=WELL)
+        for number in (SICK, WELL):
+            session.write(number, 8, block(number + 7))
+            made_at_last(channel, lun_id(array, number))
+            assert session.read(number, 0, 1) == block(number) and session.read(number, 8, 1) == block(number + 7)
+        for shadow in array.ctl('shadow', 'list')['shadows']:
+            channel.ask('delete', 'ok', lun_id=bytes.fromhex(shadow['id']))
+
+    def gone():
+        trash = cluster.rbd('trash', 'ls', '--all', cluster.pool).stdout
+        return cluster.images() == images and not snapshots(cluster) and not trash
+    wait_until('nothing is left', gone, pause_s=0.5)
+
+
+def main():
+    skip_without_store()
+    end_in_order()
+    with Cluster(osds=2) as cluster:
+        cluster.ceph('osd', 'set-require-min-compat-client', 'luminous')
+        cluster.ceph('osd', 'crush', 'reweight', 'osd.0', '1')
+        cluster.ceph('osd', 'crush', 'reweight', 'osd.1', '0.03')
+        while True:
+            with Array(ceph=cluster) as array:
+                with_luns(array, 2)
+                if not one_group_aside(cluster, array):
+                    continue
+                images = cluster.images()
+                with Session(array, 'h1') as session:
+                    for number in (SICK, WELL):
+                        session.write(number, 0, block(number))
+                for killed in (False, True):
+                    try:
+                        one_hangs(array, cluster)
+                        if killed:
+                            array.kill9()
+                            array.start()
+                    finally:
+                        cluster.thaw('osd.1')
+                        Later.all_over()
+                    nothing_is_left(array, cluster, images)
+                    print('ok, umbrad was killed' if killed else 'ok', flush=True)
+            break
+
+
+if __name__ == '__main__':
+    main()

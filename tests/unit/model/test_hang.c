@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A cut that hangs, as where a cluster's OSD does not answer: who waits for it is told in time, nobody else waits, and when the store
+ * has done with it at last nothing of it is there.
+ */
+#include "tests/unit/model/harness.h"
+
+#define PATIENCE_MS 120000 /* with what has no deadline */
+
+static int setup(void **state)
+{
+	int err = harness_setup(state);
+	struct harness *h = *state;
+
+	if (err)
+		return err;
+	memstore_let_cuts_hang(h->memory);
+	harness_reopen(h);
+	return 0;
+}
+
+/* The two steps that a cut may hang in. */
+static const enum memstore_kind steps[] = {MEMSTORE_CUT, MEMSTORE_CUT_COMMIT};
+#define STEPS 2u
+
+static void hangs_from_now(struct harness *h, unsigned step)
+{
+	memstore_timing(h->memory, steps[step], MEMSTORE_MANUAL, 0);
+}
+
+static void answers_from_now(struct harness *h)
+{
+	memstore_timing(h->memory, MEMSTORE_KINDS, MEMSTORE_INLINE, 0);
+}
+
+static void assert_left(struct harness *h, unsigned luns, unsigned sets)
+{
+	memstore_complete_all(h->memory);
+	assert_int_equal(memstore_disks(h->memory), luns);
+	assert_int_equal(memstore_records(h->memory, STORE_TABLE_LUN), luns);
+	assert_int_equal(memstore_records(h->memory, STORE_TABLE_SET), sets);
+	harness_reopen(h);
+	assert_int_equal(memstore_disks(h->memory), luns);
+}
+
+/* The first set is vetoed by its deadline, and the second, which came right behind it and has the same one, is not. */
+static void next_one(struct harness *h, unsigned step)
+{
+	struct lun *a = make_lun(h, "a", MIB), *b = make_lun(h, "b", MIB);
+	struct waiter hung, next;
+
+	assert_int_equal(do_write(h, a, 1, 0x11), 0);
+	make_armed(h, set_id(1), "", &a, 1, NULL);
+	make_armed(h, set_id(2), "", &b, 1, NULL);
+	hangs_from_now(h, step);
+	set_commit(h->array, set_id(1), "", 1000, waiter_init(&hung));
+	set_commit(h->array, set_id(2), "", 1500, waiter_init(&next));
+	answers_from_now(h);
+	harness_advance(h, 990);
+	assert_int_equal(hung.done + next.done, 0);
+	harness_advance(h, 20);
+	assert_int_equal(hung.done, 1);
+	assert_int_equal(hung.call.fault.err, -ETIME);
+	assert_int_equal(next.done, 1);
+	assert_int_equal(next.call.fault.err, 0);
+	assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT), 1);
+	assert_int_equal(set_state(h, set_id(1)), UP_SET_ABORTED);
+	assert_int_equal(do_keep(h, set_id(2), ""), 0);
+	/* Its LUN goes on, and may be copied again, changed and deleted, before the store has done with the first copy. */
+	assert_int_equal(do_write(h, a, 1, 0x22), 0);
+	make_armed(h, set_id(3), "", &a, 1, NULL);
+	assert_int_equal(do_commit(h, set_id(3), "", 1000), 0);
+	assert_int_equal(do_abort(h, set_id(3), ""), 0);
+	assert_int_equal(do_abort(h, set_id(1), ""), 0);
+	assert_int_equal(do_delete(h, a), 0);
+	assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT), 1);
+	assert_left(h, 2, 1);
+}
+
+TEST(the_next_set_is_cut_when_one_hangs)
+{
+	for (unsigned step = 0; step < STEPS; step++) {
+		assert_int_equal(setup(state), 0);
+		next_one(*state, step);
+		harness_teardown(state);
+	}
+}
+
+/* One that is aborted while it hangs, by its host or for its lease, is over at once. */
+TEST(an_aborted_set_does_not_wait_for_the_store)
+{
+	struct harness *h = *state;
+	struct lun *a = make_lun(h, "a", MIB);
+	struct waiter hung;
+
+	for (unsigned step = 0; step < STEPS; step++) {
+		make_armed(h, set_id(step), "", &a, 1, NULL);
+		hangs_from_now(h, step);
+		set_commit(h->array, set_id(step), "", 1000, waiter_init(&hung));
+		answers_from_now(h);
+		assert_int_equal(do_abort(h, set_id(step), ""), 0);
+		assert_int_equal(hung.done, 1);
+		assert_int_equal(hung.call.fault.err, -ECANCELED);
+		assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT), step + 1);
+	}
+	assert_int_equal(do_delete(h, a), 0);
+	assert_left(h, 0, 0);
+}
+
+/* The power goes, or the array is closed, while one hangs that was given up, and one that was not. */
+static void ends(struct harness *h, unsigned step, bool crash)
+{
+	struct lun *a = make_lun(h, "a", MIB);
+	struct waiter w;
+
+	make_armed(h, set_id(1), "", &a, 1, NULL);
+	hangs_from_now(h, step);
+	set_commit(h->array, set_id(1), "", 1000, waiter_init(&w));
+	harness_advance(h, 1010);
+	assert_int_equal(w.call.fault.err, -ETIME);
+	make_armed(h, set_id(2), "", &a, 1, NULL);
+	set_commit(h->array, set_id(2), "", 1000, waiter_init(&w));
+	assert_int_equal(w.done, 0);
+	assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT) +
+				 memstore_pending_kind(h->memory, MEMSTORE_CUT_COMMIT),
+		2);
+	if (crash) {
+		memstore_crash(h->memory, 0);
+		array_close(h->array);
+		harness_open(h);
+	} else {
+		harness_reopen(h);
+	}
+	answers_from_now(h);
+	assert_left(h, crash || step == 0 ? 1 : 2, crash || step == 0 ? 0 : 1);
+}
+
+TEST(the_array_ends_while_cuts_hang)
+{
+	for (unsigned step = 0; step < STEPS; step++)
+		for (unsigned crash = 0; crash < 2; crash++) {
+			assert_int_equal(setup(state), 0);
+			ends(*state, step, crash);
+			harness_teardown(state);
+		}
+}
+
+static struct lun *make_copy(struct harness *h, struct lun *of)
+{
+	uint8_t id[UP_ID_BYTES];
+
+	make_armed(h, set_id(9), "", &of, 1, &id);
+	assert_int_equal(do_commit(h, set_id(9), "", 1000), 0);
+	assert_int_equal(do_keep(h, set_id(9), ""), 0);
+	return lun_find(h->array, id);
+}
+
+static enum lun_resync_state resync_state(struct harness *h, uint32_t job)
+{
+	struct lun_resync_view v;
+
+	assert_int_equal(lun_resync_view_of(h->array, "", job, &v), 0);
+	return v.state;
+}
+
+/* How a resync that hangs ends: by itself, or cancelled. Sets do not wait for it; what changes the catalogue does, so it has an end. */
+static void resync(struct harness *h, unsigned step, bool cancelled)
+{
+	struct lun *a = make_lun(h, "a", MIB), *b = make_lun(h, "b", MIB), *copy;
+	struct waiter job, rename;
+
+	assert_int_equal(do_write(h, a, 1, 0x11), 0);
+	copy = make_copy(h, a);
+	assert_int_equal(do_write(h, a, 1, 0x22), 0);
+	hangs_from_now(h, step);
+	lun_resync_start(h->array, "", copy, a, 0, waiter_init(&job));
+	answers_from_now(h);
+	assert_int_equal(job.call.fault.err, 0);
+	lun_rename(b, "c", waiter_init(&rename));
+	make_armed(h, set_id(1), "", &b, 1, NULL);
+	assert_int_equal(do_commit(h, set_id(1), "", 1000), 0);
+	if (cancelled)
+		assert_int_equal(lun_resync_cancel(h->array, "", job.call.job, NULL), 0);
+	else
+		harness_advance(h, PATIENCE_MS - 100);
+	assert_int_equal(resync_state(h, job.call.job), cancelled ? LUN_RESYNC_CANCELLED : LUN_RESYNC_RUNS);
+	assert_int_equal(rename.done, cancelled);
+	harness_advance(h, 200);
+	assert_int_equal(resync_state(h, job.call.job), cancelled ? LUN_RESYNC_CANCELLED : LUN_RESYNC_FAILED);
+	assert_int_equal(rename.done, 1);
+	assert_int_equal(rename.call.fault.err, 0);
+	assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT), 1);
+	assert_int_equal(do_write(h, copy, 2, 0x33), 0);
+	assert_int_equal(do_read(h, a, 1), 0x22);
+	assert_int_equal(do_keep(h, set_id(1), ""), 0);
+	lun_resync_start(h->array, "", copy, a, 0, waiter_init(&job));
+	assert_int_equal(resync_state(h, job.call.job), LUN_RESYNC_DONE);
+	assert_int_equal(do_read(h, a, 1), 0x11);
+	assert_int_equal(do_delete(h, copy), 0);
+	assert_left(h, 3, 1);
+}
+
+TEST(a_resync_that_hangs_keeps_up_no_set_and_fails_in_the_end)
+{
+	for (unsigned step = 0; step < STEPS; step++)
+		for (unsigned cancelled = 0; cancelled < 2; cancelled++) {
+			assert_int_equal(setup(state), 0);
+			resync(*state, step, cancelled);
+			harness_teardown(state);
+		}
+}
+
+TEST(an_image_that_hangs_keeps_up_no_set_and_fails_in_the_end)
+{
+	struct harness *h = *state;
+	struct lun *a = make_lun(h, "a", MIB);
+	struct waiter image;
+
+	for (unsigned step = 0; step < STEPS; step++) {
+		hangs_from_now(h, step);
+		lun_image_take(a, waiter_init(&image));
+		answers_from_now(h);
+		make_armed(h, set_id(step), "", &a, 1, NULL);
+		assert_int_equal(do_commit(h, set_id(step), "", 1000), 0);
+		assert_int_equal(do_abort(h, set_id(step), ""), 0);
+		harness_advance(h, PATIENCE_MS - 100);
+		assert_int_equal(image.done, 0);
+		harness_advance(h, 200);
+		assert_int_equal(image.done, 1);
+		assert_int_equal(image.call.fault.err, -ETIME);
+		assert_null(image.call.image);
+		assert_int_equal(do_write(h, a, 1, 0x11), 0);
+	}
+	assert_left(h, 1, 0);
+}
+
+#define t(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_next_set_is_cut_when_one_hangs),
+		t(an_aborted_set_does_not_wait_for_the_store),
+		cmocka_unit_test(the_array_ends_while_cuts_hang),
+		cmocka_unit_test(a_resync_that_hangs_keeps_up_no_set_and_fails_in_the_end),
+		t(an_image_that_hangs_keeps_up_no_set_and_fails_in_the_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

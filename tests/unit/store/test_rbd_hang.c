@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls of Ceph's that hang, as where an OSD does not answer: what the caller gives up is over for it, others go on, and when the calls
+ * come back at last nothing is left of it.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "array/reactor/reactor.h"
+#include "array/store/module.h"
+#include "array/store/rbd/rbd.h"
+#include "tests/support/test.h"
+
+#define MIB       (UINT64_C(1) << 20)
+#define MANY      4u /* as many as a cut has workers there */
+#define GIVE_UP_S 240
+
+static struct reactor *reactor;
+
+/* ---- the calls ---- */
+
+enum call {
+	CALL_NONE,
+	CALL_CREATE,
+	CALL_SNAP,
+	CALL_CLONE,
+	CALL_RESIZE
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t news = PTHREAD_COND_INITIALIZER;
+static enum call caught_next;  /* calls of this kind hang from their beginning … */
+static unsigned caught, times; /* … until the next of these times */
+
+static void comes(enum call call)
+{
+	pthread_mutex_lock(&lock);
+	if (caught_next == call) {
+		unsigned now = times;
+
+		caught++;
+		while (times == now)
+			pthread_cond_wait(&news, &lock);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+#define WRAPPED(kind, name, parameters, arguments)                                                           \
+	int __real_##name parameters;                                                                        \
+	int __wrap_##name parameters;                                                                        \
+	int __wrap_##name parameters                                                                         \
+	{                                                                                                    \
+		comes(kind);                                                                                 \
+		return __real_##name arguments;                                                              \
+	}
+
+WRAPPED(CALL_CREATE, rbd_create4,
+	(rados_ioctx_t io, const char *name, uint64_t size, rbd_image_options_t options),
+	(io, name, size, options))
+WRAPPED(CALL_SNAP, rbd_snap_create2,
+	(rbd_image_t image, const char *name, uint32_t flags, librbd_progress_fn_t progress, void *arg),
+	(image, name, flags, progress, arg))
+WRAPPED(CALL_CLONE, rbd_clone3,
+	(rados_ioctx_t from, const char *parent, const char *snap, rados_ioctx_t to, const char *name,
+		rbd_image_options_t options),
+	(from, parent, snap, to, name, options))
+WRAPPED(CALL_RESIZE, rbd_resize2,
+	(rbd_image_t image, uint64_t size, bool shrink, librbd_progress_fn_t progress, void *arg),
+	(image, size, shrink, progress, arg))
+
+static void hang(enum call call)
+{
+	pthread_mutex_lock(&lock);
+	caught_next = call;
+	caught = 0;
+	pthread_mutex_unlock(&lock);
+}
+
+static bool hang_as_many(unsigned count)
+{
+	pthread_mutex_lock(&lock);
+	bool as_many = caught == count;
+	pthread_mutex_unlock(&lock);
+	return as_many;
+}
+
+/* Those that come from now on do not hang. */
+static void hang_no_more(void)
+{
+	hang(CALL_NONE);
+}
+
+static void let_go(void)
+{
+	pthread_mutex_lock(&lock);
+	caught_next = CALL_NONE;
+	times++;
+	pthread_cond_broadcast(&news);
+	pthread_mutex_unlock(&lock);
+}
+
+/* ---- a store ---- */
+
+static struct store *s;
+
+static void notice(void *arg, enum store_notice level, const char *text)
+{
+	(void)arg, (void)level;
+	fprintf(stderr, "notice: %s\n", text);
+}
+
+static void fenced(void *arg, const char *reason)
+{
+	(void)arg;
+	fail_msg("fenced: %s", reason);
+}
+
+static struct store_module_options options(void)
+{
+	return (struct store_module_options){.ceph_pool = getenv("UMBRA_TEST_CEPH_POOL"),
+		.array = "hang",
+		.notice = notice,
+		.fenced = fenced};
+}
+
+struct wait {
+	unsigned done;
+	int err;
+};
+
+static void ended(void *arg, int err)
+{
+	struct wait *w = arg;
+
+	w->done++;
+	w->err = err;
+}
+
+static bool until(bool (*holds)(const void *arg), const void *arg)
+{
+	time_t end = time(NULL) + GIVE_UP_S;
+
+	while (!holds(arg)) {
+		if (time(NULL) > end)
+			return false;
+		for (unsigned i = 0; i < 10; i++)
+			assert_true(reactor_turn(reactor, 10) >= 0);
+	}
+	return true;
+}
+
+static bool is_done(const void *arg)
+{
+	return ((const struct wait *)arg)->done;
+}
+
+static int wait_for(const struct wait *w)
+{
+	assert_true(until(is_done, w));
+	assert_int_equal(w->done, 1);
+	return w->err;
+}
+
+static bool hang_so_many(const void *count)
+{
+	return hang_as_many(*(const unsigned *)count);
+}
+
+static void wait_until_hang(unsigned count)
+{
+	assert_true(until(hang_so_many, &count));
+}
+
+static int store_setup(void **state)
+{
+	struct store_module_options o = options();
+	struct fault f = {0};
+
+	(void)state;
+	if (umbra_store_module.create(&o, &f) || umbra_store_module.open(&o, reactor, &s, &f))
+		fail_msg("%s", f.text);
+	return 0;
+}
+
+static int output_lines(const char *command)
+{
+	FILE *out = popen(command, "r");
+	int lines = 0;
+
+	assert_non_null(out);
+	for (int c = fgetc(out); c != EOF; c = fgetc(out))
+		lines += c == '\n';
+	pclose(out);
+	return lines;
+}
+
+/* Images, in the trash or not. */
+static int images(void)
+{
+	char command[200];
+
+	snprintf(command, sizeof(command), "(rbd -p %s ls; rbd -p %s trash ls -a) | cat", options().ceph_pool,
+		options().ceph_pool);
+	return output_lines(command);
+}
+
+static int snapshots(struct store_disk *d)
+{
+	char command[300];
+
+	snprintf(command, sizeof(command), "rbd -p %s snap ls --all %s | tail -n +2", options().ceph_pool,
+		rbd_disk_of(d)->image->name);
+	return output_lines(command);
+}
+
+static bool is_idle(const void *unused)
+{
+	(void)unused;
+	return rbd_store_of(s)->busy == 0;
+}
+
+static bool has_images(const void *count)
+{
+	return images() == *(const int *)count;
+}
+
+/* What goes on in the background is over, but for an original's deletion, which is tried again after its copy's. */
+static void assert_left(int count)
+{
+	assert_true(until(is_idle, NULL));
+	assert_true(until(has_images, &count));
+}
+
+static bool has_snapshots(const void *disk)
+{
+	return snapshots((struct store_disk *)(uintptr_t)disk) > 0;
+}
+
+static bool has_none(const void *disk)
+{
+	return !has_snapshots(disk);
+}
+
+static void make_disks(struct store_disk **out, unsigned count)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+	struct wait w = {0};
+
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(s->ops->txn_disk_create(t, 4 * MIB, &out[i]), 0);
+	s->ops->txn_commit(t, ended, &w);
+	assert_int_equal(wait_for(&w), 0);
+}
+
+static int store_teardown(void **state)
+{
+	struct wait w = {0};
+	char command[300];
+
+	(void)state;
+	let_go();
+	s->ops->close(s, ended, &w);
+	wait_for(&w);
+	snprintf(command, sizeof(command),
+		"for i in $(rbd -p %s ls | sort -r -t- -k2 -n); do rbd -p %s rm --no-progress $i; done; rados -p %s rm umbra.hang",
+		options().ceph_pool, options().ceph_pool, options().ceph_pool);
+	return system(command);
+}
+
+static void delete_disk(struct store_disk *d)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+	struct wait w = {0};
+
+	assert_int_equal(s->ops->txn_disk_delete(t, d), 0);
+	s->ops->txn_commit(t, ended, &w);
+	assert_int_equal(wait_for(&w), 0);
+}
+
+static void commit_fork(struct store_cut *c, unsigned index, struct store_disk **copy, struct wait *w)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+
+	assert_int_equal(s->ops->txn_disk_fork(t, c, index, copy), 0);
+	s->ops->cut_commit(c, t, ended, w);
+}
+
+/* A copy, while others hang. */
+static struct store_disk *copy_of(struct store_disk *d)
+{
+	struct store_cut c = {.disks = &d, .count = 1};
+	struct store_disk *copy;
+	struct wait cut = {0}, w = {0};
+
+	s->ops->cut(s, &c, ended, &cut);
+	assert_int_equal(wait_for(&cut), 0);
+	commit_fork(&c, 0, &copy, &w);
+	assert_int_equal(wait_for(&w), 0);
+	return copy;
+}
+
+static int put(const char *key)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+	struct wait w = {0};
+
+	assert_int_equal(s->ops->txn_put(t, STORE_TABLE_META, key, strlen(key), "x", 1), 0);
+	s->ops->txn_commit(t, ended, &w);
+	return wait_for(&w);
+}
+
+/* ---- the tests ---- */
+
+/* Its healthy images are let go of at once, those that hang when they answer. */
+TEST(a_cut_that_is_given_up_lets_the_next_one_go)
+{
+	struct store_disk *disks[3];
+	struct store_cut both = {.disks = disks, .count = 2}, second = {.disks = disks, .count = 1};
+	struct store_cut fourth = {.disks = disks, .count = 1};
+	struct wait never = {0}, later = {0};
+
+	make_disks(disks, 3);
+	delete_disk(copy_of(disks[1])); /* open */
+	hang(CALL_SNAP);
+	s->ops->cut(s, &both, ended, &never);
+	wait_until_hang(2);
+	assert_true(s->ops->cut_give_up(&both));
+	assert_null(both.priv);
+	hang_no_more();
+	delete_disk(copy_of(disks[2]));
+	/* One more through an image that hangs waits for it, without a worker; given up or not. */
+	s->ops->cut(s, &second, ended, &never);
+	s->ops->cut(s, &fourth, ended, &later);
+	for (unsigned i = 0; i < 20; i++)
+		assert_true(reactor_turn(reactor, 10) >= 0);
+	assert_true(s->ops->cut_give_up(&second));
+	assert_int_equal(put("a"), 0);
+	assert_int_equal(later.done, 0);
+	let_go();
+	assert_int_equal(wait_for(&later), 0);
+	s->ops->cut_drop(&fourth);
+	assert_left(3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(snapshots(disks[i]), 0);
+	assert_int_equal(never.done, 0);
+	assert_true(list_empty(&rbd_disk_of(disks[0])->image->cuts));
+	assert_int_equal(rbd_disk_of(disks[0])->image->hangs, 0);
+}
+
+/* One snapshot is there, the other hangs. */
+TEST(snapshots_that_were_made_go_at_once)
+{
+	struct store_disk *disks[2];
+	struct store_cut first = {.disks = disks, .count = 1}, both = {.disks = disks, .count = 2};
+	struct wait never = {0};
+
+	make_disks(disks, 2);
+	hang(CALL_SNAP);
+	s->ops->cut(s, &first, ended, &never);
+	wait_until_hang(1);
+	assert_true(s->ops->cut_give_up(&first));
+	hang_no_more();
+	s->ops->cut(s, &both, ended, &never); /* waits for the first one's */
+	assert_true(until(has_snapshots, disks[1]));
+	assert_true(s->ops->cut_give_up(&both));
+	assert_true(until(has_none, disks[1]));
+	let_go();
+	assert_left(2);
+	assert_int_equal(snapshots(disks[0]) + snapshots(disks[1]), 0);
+	assert_int_equal(never.done, 0);
+}
+
+TEST(many_that_hang_leave_workers_for_the_next)
+{
+	struct store_disk *disks[MANY + 1];
+	struct store_cut cuts[2] = {
+		{.disks = disks, .count = MANY / 2}, {.disks = disks + MANY / 2, .count = MANY / 2}};
+	struct wait never = {0};
+	struct rbd_lane_state *lane = &rbd_store_of(s)->workers.lanes[RBD_LANE_CUT];
+
+	lane->own = lane->max = MANY;
+	make_disks(disks, MANY + 1);
+	hang(CALL_SNAP);
+	for (unsigned i = 0; i < 2; i++)
+		s->ops->cut(s, &cuts[i], ended, &never);
+	wait_until_hang(MANY);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(s->ops->cut_give_up(&cuts[i]));
+	hang_no_more();
+	assert_int_equal(lane->max, 2 * MANY);
+	copy_of(disks[MANY]);
+	let_go();
+	assert_left(MANY + 2);
+	assert_int_equal(lane->max, MANY);
+	for (unsigned i = 0; i < MANY; i += MANY - 1)
+		assert_int_equal(snapshots(disks[i]), 0);
+	assert_int_equal(never.done, 0);
+}
+
+/* Nor does a transaction whose clones hang keep up others; given up, it leaves nothing. */
+TEST(a_transaction_whose_images_hang_is_passed_by_others)
+{
+	struct store_disk *disks[3], *copies[2], *copy;
+	struct store_cut c = {.disks = disks, .count = 2};
+	struct wait cut = {0}, never = {0};
+	struct store_txn *t;
+
+	make_disks(disks, 3);
+	s->ops->cut(s, &c, ended, &cut);
+	assert_int_equal(wait_for(&cut), 0);
+	t = s->ops->txn_begin(s);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(s->ops->txn_disk_fork(t, &c, i, &copies[i]), 0);
+	hang(CALL_CLONE);
+	s->ops->cut_commit(&c, t, ended, &never);
+	wait_until_hang(2);
+	hang_no_more();
+	assert_int_equal(put("a"), 0);
+	copy = copy_of(disks[2]);
+	assert_int_equal(never.done, 0);
+	assert_true(s->ops->cut_give_up(&c));
+	assert_null(c.priv);
+	copy_of(disks[0]);
+	delete_disk(disks[1]);
+	delete_disk(copy);
+	let_go();
+	assert_left(3); /* two disks, a copy */
+	assert_int_equal(snapshots(disks[2]), 0);
+	assert_int_equal(never.done, 0);
+}
+
+TEST(what_is_being_written_is_not_given_up)
+{
+	struct store_disk *disk, *copy;
+	struct store_cut c = {.disks = &disk, .count = 1};
+	struct wait cut = {0}, w = {0};
+
+	make_disks(&disk, 1);
+	s->ops->cut(s, &c, ended, &cut);
+	assert_int_equal(wait_for(&cut), 0);
+	commit_fork(&c, 0, &copy, &w);
+	while (!rbd_store_of(s)->writing)
+		assert_true(reactor_turn(reactor, 10) >= 0);
+	assert_false(s->ops->cut_give_up(&c));
+	assert_int_equal(wait_for(&w), 0);
+	delete_disk(copy);
+	assert_left(1);
+	assert_int_equal(snapshots(disk), 0);
+}
+
+/* The array's changes come one after the other: one that hangs has an end. */
+TEST(a_disk_that_hangs_is_given_up_in_the_end)
+{
+	struct store_disk *disk, *fresh;
+	struct store_txn *t;
+	struct wait w[2] = {{0}};
+
+	make_disks(&disk, 1);
+	rbd_store_of(s)->patience_ms = 300;
+	hang(CALL_CREATE);
+	t = s->ops->txn_begin(s);
+	assert_int_equal(s->ops->txn_disk_create(t, 4 * MIB, &fresh), 0);
+	s->ops->txn_commit(t, ended, &w[0]);
+	assert_int_equal(wait_for(&w[0]), -ETIME);
+	wait_until_hang(1);
+	hang(CALL_RESIZE);
+	t = s->ops->txn_begin(s);
+	assert_int_equal(s->ops->txn_disk_resize(t, disk, 8 * MIB), 0);
+	s->ops->txn_commit(t, ended, &w[1]);
+	assert_int_equal(wait_for(&w[1]), -ETIME);
+	assert_int_equal(s->ops->disk_size(disk), 4 * MIB);
+	delete_disk(disk);
+	let_go();
+	assert_left(0);
+	assert_true(w[0].done == 1 && w[1].done == 1);
+}
+
+#define t(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		t(a_cut_that_is_given_up_lets_the_next_one_go),
+		t(snapshots_that_were_made_go_at_once),
+		t(many_that_hang_leave_workers_for_the_next),
+		t(a_transaction_whose_images_hang_is_passed_by_others),
+		t(what_is_being_written_is_not_given_up),
+		t(a_disk_that_hangs_is_given_up_in_the_end),
+	};
+	struct reactor_options o = {.workers = 1};
+
+	if (reactor_create(&reactor, &o))
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
