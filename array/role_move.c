@@ -227,8 +227,9 @@ static bool in_the_way(struct daemon *d, char *text, size_t size)
 	snprintf(text, size, "Ceph does not answer on a new connection");
 	if (!d->role.move.seen)
 		return true;
+	/* None begins any more: nothing else is waited for. */
 	snprintf(text, size,
-		"images are being deleted in Ceph"); /* none begins any more: nothing else is waited for */
+		"Ceph has not done yet what was asked of it: images that are deleted or looked at, copy sets that were given up");
 	return s->ops->rest && s->ops->rest(s, true);
 }
 

@@ -216,8 +216,8 @@ struct store_ops {
 	 * is closed by it. No I/O may be under way. */
 	void (*close)(struct store *s, void (*done)(void *arg, int err), void *arg);
 	void (*stats)(struct store *s, struct store_stats *out);
-	/* Before another umbrad gets the store: what it does of its own accord, and what its close would wait for (deletions), is not
-	 * begun any more. Returns whether some is under way still. False: it goes on. NULL: there is no such thing. */
+	/* Before another umbrad gets the store: what it does of its own accord, and what its close would wait for (deletions, counts
+	 * of what is used), is not begun any more. Returns whether some is under way still. False: it goes on. NULL: there is no such thing. */
 	bool (*rest)(struct store *s, bool rest);
 	/* NULL where the place gives all it has by itself. */
 	void (*grow)(struct store_grow *g);

@@ -36,6 +36,7 @@ static void cut_free(struct rbd_cut *c)
 		if (c->members[i].referenced)
 			rbd_image_put(c->members[i].image);
 	free(c);
+	s->lingering--;
 	rbd_busy_end(s);
 }
 
@@ -99,6 +100,7 @@ void rbd_cut_end(struct rbd_cut *c)
 
 	c->owner->priv = NULL;
 	c->owner = NULL;
+	c->s->lingering++;
 	c->left++;
 	rbd_work_hangs(w, RBD_LANE_CUT, c->asking);
 	for (unsigned i = 0; i < c->count; i++) {

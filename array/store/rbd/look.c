@@ -167,6 +167,7 @@ static void used_done(struct rbd_job *job)
 	if (u->account)
 		account_end(u);
 	free(u);
+	s->lingering--;
 	rbd_busy_end(s);
 }
 
@@ -184,6 +185,7 @@ static struct rbd_used *used_start(struct rbd_disk *d, struct store_account *a)
 	u->job.work = used_work;
 	u->job.done = used_done;
 	s->busy++;
+	s->lingering++;
 	list_push_back(&d->looks, &u->link);
 	rbd_work(&s->workers, RBD_LANE_LOOK, &u->job);
 	return u;
@@ -196,7 +198,8 @@ uint64_t rbd_disk_used(const struct store_disk *disk)
 	bool old = !d->used_known ||
 		   (d->written && reactor_now_ns(s->base.reactor) - d->used_ns > USED_FRESH_NS);
 
-	if (old && !d->counting && !d->pending && !s->closing && !atomic_load(&s->lease.lost)) {
+	if (old && !d->counting && !d->pending && !s->closing && !atomic_load(&s->resting) &&
+		!atomic_load(&s->lease.lost)) {
 		d->written = false;
 		d->counting = used_start(d, NULL);
 	}

@@ -531,6 +531,8 @@ struct rbd_store {
 	bool setting_told;                /* image.c: of one that must not be */
 	atomic_uint flattening;           /* hydrate.c: of whose images the ties are being cut */
 	unsigned busy;                    /* what close waits for, beside jobs */
+	unsigned
+		lingering; /* of that, what nobody else waits for: cuts that have ended, counts of what is used */
 	/* label.c */
 	unsigned labels, label_tries; /* labels: under way */
 	struct list labels_failed;    /* to be tried again when the timer fires */

@@ -317,7 +317,7 @@ void rbd_reclaim_start(struct rbd_store *s)
 bool rbd_reclaim_rest(struct store *store, bool rest)
 {
 	struct rbd_store *s = rbd_store_of(store);
-	bool rested = atomic_exchange(&s->resting, rest), busy = s->labels > 0;
+	bool rested = atomic_exchange(&s->resting, rest), busy = s->labels || s->lingering;
 
 	list_for_each (n, &s->todos) {
 		struct rbd_todo *t = container_of(n, struct rbd_todo, link);

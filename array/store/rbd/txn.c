@@ -546,6 +546,7 @@ static void given_up_end(struct store_txn *t)
 	struct rbd_store *s = t->s;
 
 	txn_free(t);
+	s->lingering--;
 	rbd_busy_end(s);
 }
 
@@ -658,6 +659,7 @@ bool rbd_txn_give_up(struct store_txn *t)
 	if (t->writing)
 		return false;
 	t->given_up = true;
+	t->s->lingering++;
 	list_remove(&t->link);
 	list_for_each_safe (n, &t->steps) {
 		struct step *p = container_of(n, struct step, link);

@@ -330,6 +330,8 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 	assert_true(s->ops->cut_give_up(&both));
 	assert_null(both.priv);
 	hang_no_more();
+	assert_true(s->ops->rest(s, true)); /* who waits for nothing of it does not close the store */
+	s->ops->rest(s, false);
 	delete_disk(copy_of(disks[2]));
 	/* One more through an image that hangs waits for it, without a worker; given up or not. */
 	s->ops->cut(s, &second, ended, &never);
@@ -345,6 +347,8 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 	assert_left(3);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(snapshots(disks[i]), 0);
+	assert_false(s->ops->rest(s, true));
+	s->ops->rest(s, false);
 	assert_int_equal(never.done, 0);
 	assert_true(list_empty(&rbd_disk_of(disks[0])->image->cuts));
 	assert_int_equal(rbd_disk_of(disks[0])->image->hangs, 0);
