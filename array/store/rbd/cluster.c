@@ -42,6 +42,9 @@ static const struct {
 	{"rbd_blocklist_expire_seconds", "0"}, /* the monitors' own; librbd 16 fails with another */
 	{"rbd_atime_update_interval", "0"},
 	{"rbd_mtime_update_interval", "0"},
+	/* An object is one piece of the LUN: what is copied is told by it (hydrate.c). */
+	{"rbd_default_stripe_unit", "0"},
+	{"rbd_default_stripe_count", "0"},
 };
 
 /*
