@@ -77,6 +77,7 @@ def broken():
             session.write(1, 0, block(4))
             assert session.read(1, 0, 1) == block(4)
             assert refused(session.read, 3, 0, 1).sense == (3, 0x1100)
+        clone_of_first = clone
         # The same at a start.
         assert array.stop() == 0
         clone = chains[1][1]
@@ -85,6 +86,11 @@ def broken():
         array.start()
         with Session(array, 'h1', timeout_s=NO_ANSWER_S) as session:
             assert session.read(1, 0, 1) == block(4) and session.read(3, 0, 1) == bytes(512)
+            # A parent's is stopped while librbd has the LUN open: what is mapped is told all the same.
+            number = info(cluster, chains[0][2])['id']
+            cluster.rados('setomapval', f"umbra.{array.ceph['array']}", f'flat.{chains[0][2]}', number)
+            cluster.rados('rm', f"rbd_header.{info(cluster, clone_of_first)['id']}")
+            assert session.mapped(1, 0) and not session.mapped(1, 10000)
         assert 'flat.' not in cluster.rados('listomapkeys', f"umbra.{array.ceph['array']}").stdout
         assert 'parent' not in info(cluster, clone)
         assert array.stop() == 0

@@ -159,6 +159,11 @@ class Session:
         page = self.inquiry(lun, 0x80)
         return page[4:4 + page[3]].decode()
 
+    def mapped(self, lun, lba):
+        """As GET LBA STATUS says."""
+        data = self.good('GET LBA STATUS', lun, struct.pack('>BBQIBB', 0x9E, 0x12, lba, 64, 0, 0), length_in=64)
+        return data[20] & 15 == 0
+
     def report_luns(self):
         data = self.good('REPORT LUNS', 0, struct.pack('>BxxxxxIxx', 0xA0, 65536), length_in=65536)
         count = struct.unpack('>I', data[:4])[0] // 8

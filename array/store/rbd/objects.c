@@ -14,10 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TRIES      10u
-#define PAUSE_MS   50u
 #define PER_MAP    4u  /* objects in a byte, the first in its highest bits; 0: there is none */
 #define PER_LEVELS 16u /* that memory is taken for */
 
@@ -211,10 +209,9 @@ static int levels_read(struct rbd_objects *o)
 	return 0;
 }
 
-/* One that is flattened meanwhile may lose its parent between two answers: at the next try it has none. */
+/* One that is flattened meanwhile, or whose flatten was stopped, may name a parent that is no more: it is mended as for an opening. */
 int rbd_objects_read(struct rbd_store *s, const char *id, bool parents, struct rbd_objects *o)
 {
-	const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
 	for (unsigned tries = 0;; tries++) {
 		bool has_parents;
 		int err;
@@ -227,9 +224,13 @@ int rbd_objects_read(struct rbd_store *s, const char *id, bool parents, struct r
 			return 0;
 		has_parents = o->count > 1;
 		rbd_objects_free(o);
-		if (err != -ENOENT || !has_parents || tries == TRIES)
+		if (err != -ENOENT || !has_parents)
 			return err;
-		nanosleep(&pause, NULL);
+		err = rbd_chain_of(s, id);
+		if (err < 0)
+			return err;
+		if (tries == TRIES)
+			return -EAGAIN;
 	}
 }
 
