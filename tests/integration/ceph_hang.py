@@ -26,16 +26,17 @@ def group_of(cluster, name):
     return json.loads(cluster.ceph('osd', 'map', cluster.pool, name, '-f', 'json').stdout)['pgid']
 
 
-def header_of(cluster, array, number):
+def image_id(cluster, array, number):
     (name,) = [name for name in cluster.images() if name == f"{array.ceph['array']}.lun-{number}"]
-    about = json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{name}').stdout)
-    return 'rbd_header.' + about['id']
+    return json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{name}').stdout)['id']
 
 
 def one_group_aside(cluster, array):
-    """All is on osd.0, but for the placement group of the one header. False: other things of importance are in that, too."""
-    group = group_of(cluster, header_of(cluster, array, SICK))
-    others = ['rbd_directory', 'rbd_info', 'rbd_trash', 'umbra.' + array.ceph['array'], header_of(cluster, array, WELL)]
+    """All is on osd.0, but for the placement group of the one header. False: what all sets need, or the other LUN, is in that, too."""
+    sick, well = [image_id(cluster, array, number) for number in (SICK, WELL)]
+    group = group_of(cluster, f'rbd_header.{sick}')
+    others = [name for name in cluster.rados('ls').stdout.split() if sick not in name] + ['rbd_trash', f'rbd_data.{well}.{0:016x}']
+    assert f'rbd_object_map.{well}' in others, others
     if group in [group_of(cluster, name) for name in others]:
         return False
     cluster.ceph('osd', 'pg-upmap-items', group, '0', '1')

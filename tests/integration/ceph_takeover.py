@@ -28,7 +28,7 @@ IN_FLIGHT = 4     # commits at a time: one is made, others wait for their turn
 FLIGHT_S = 0.5    # about as long as they take together
 REPLACED = (6, 0x2800)
 REMOVING, PARENT = 3, 4  # why an image is in Ceph's trash
-LARGE = '2T'      # its flatten takes longer than an owner may take
+LARGE = '8T'      # its flatten takes longer than an owner may take
 
 
 class Asker(Session):
