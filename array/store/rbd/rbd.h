@@ -530,7 +530,8 @@ struct rbd_store {
 	uint64_t error_told_ms;           /* io.c: when one was told of last */
 	bool setting_told;                /* image.c: of one that must not be */
 	atomic_uint flattening;           /* hydrate.c: of whose images the ties are being cut */
-	unsigned busy;                    /* what close waits for, beside jobs */
+	atomic_uint removing; /* reclaim.c: images, and with each perhaps its parents in the trash */
+	unsigned busy;        /* what close waits for, beside jobs */
 	unsigned
 		lingering; /* of that, what nobody else waits for: cuts that have ended, counts of what is used */
 	/* label.c */

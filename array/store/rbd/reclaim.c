@@ -83,18 +83,34 @@ static int image_remove(struct rbd_todo *t)
 	if (err >= 0 && rbd_shrink_closed(s, t->id) == -EINTR)
 		return -EINTR;
 	/* Without an id, too: what was killed in the middle of this is in the trash, is not listed there, and is found here. */
+	atomic_fetch_add(&s->removing, 1);
 	err = rbd_remove(s->cluster.io, t->image);
 	if (err == -ENOTEMPTY || err == -EBUSY) {
 		err = drop_cuts(t);
 		if (err >= 0)
 			err = rbd_remove(s->cluster.io, t->image);
 	}
+	atomic_fetch_sub(&s->removing, 1);
 	if (err != -ENOENT)
 		return err;
 	if (!t->id[0]) /* in the trash since another time, or nowhere */
 		return trash_each(s, trash_find, t);
 	/* librbd says so also where the trash, through which each image goes, takes none. */
 	return rbd_image_id(s, t->image, t->id) == -ENOENT ? 0 : -EAGAIN;
+}
+
+/*
+ * librbd takes an image from the trash by itself, at the end of the flatten or the deletion by which it loses its last copy. Where the
+ * same is done here meanwhile, the two take the image's lock from each other, and librbd ends the process. None of these that began
+ * after it had no copies any more can do it. 0: it is to wait.
+ */
+static int trash_is_ours(struct rbd_store *s, const char *id)
+{
+	int err = rbd_header_has_children(s->cluster.io, id);
+
+	if (err < 0 && err != -ENOENT)
+		return err;
+	return err <= 0 && !atomic_load(&s->flattening) && !atomic_load(&s->removing);
 }
 
 static int trash_remove(struct rbd_todo *t)
@@ -105,9 +121,16 @@ static int trash_remove(struct rbd_todo *t)
 
 	if (err >= 0) {
 		rbd_trash_get_cleanup(&info);
-		if (rbd_shrink_closed(t->s, t->id) == -EINTR)
-			return -EINTR;
-		err = rbd_trash_remove(io, t->id, true);
+		err = trash_is_ours(t->s, t->id);
+		if (err == 0)
+			err = -ENOTEMPTY;
+	}
+	if (err > 0) {
+		atomic_fetch_add(&t->s->removing, 1);
+		err = rbd_shrink_closed(t->s, t->id);
+		if (err >= 0)
+			err = rbd_trash_remove(io, t->id, true);
+		atomic_fetch_sub(&t->s->removing, 1);
 	}
 	/* Copies hang on it. */
 	t->hangs = err == -ENOTEMPTY || err == -ECHILD || err == -EBUSY;
