@@ -17,135 +17,7 @@
 
 #define TRIES     10u
 #define PAUSE_MS  50u
-#define ANSWERS   5u /* of the class to one operation, at most */
 #define PER_FLATS 16u
-#define CHILDREN  "snap_children_"
-
-/* ---- one image's header */
-
-struct answer {
-	struct rbd_bytes bytes;
-	int result;
-};
-
-static void ask(rados_read_op_t op, struct answer *a, const char *method, const void *in, size_t in_len)
-{
-	a->result = 0;
-	a->bytes.len = 0;
-	rados_read_op_exec_user_buf(op, "rbd", method, in, in_len, (char *)a->bytes.data,
-		sizeof(a->bytes.data), &a->bytes.len, &a->result);
-}
-
-/* As the class takes a number of 64 bits. */
-static void snap_bytes(uint8_t out[8], uint64_t snap)
-{
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(snap >> (8 * i));
-}
-
-/* What was asked for so far: the rest stays 0. */
-static int answers_get(rados_read_op_t op, const struct answer *a, rados_ioctx_t io, const char *id)
-{
-	char header[RBD_ID_BYTES + 16];
-	int err;
-
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
-	err = rados_read_op_operate(op, io, header, 0);
-	rados_release_read_op(op);
-	for (unsigned i = 0; i < ANSWERS && err >= 0; i++)
-		err = a[i].result;
-	return err;
-}
-
-static int answers_read(const struct answer *a, uint64_t snap, struct rbd_parent *out)
-{
-	uint64_t head_bytes, snap_bytes = 0;
-
-	if (!rbd_parent_parse(&a[0].bytes, out) || !rbd_overlap_parse(&a[1].bytes, &head_bytes) ||
-		(snap != RBD_HEAD && !rbd_overlap_parse(&a[2].bytes, &snap_bytes)))
-		return -EUCLEAN;
-	if (!head_bytes && !snap_bytes)
-		out->pool = -1;
-	return 0;
-}
-
-/* What the image, and its snapshot, need. -ENOENT: one of them is not there. */
-static int parent_of(struct rbd_store *s, const char *id, uint64_t snap, struct rbd_parent *out)
-{
-	struct answer *a = calloc(ANSWERS, sizeof(*a));
-	uint8_t head[8], at[8];
-	rados_read_op_t op;
-	int err;
-
-	if (!a)
-		return -ENOMEM;
-	snap_bytes(head, RBD_HEAD);
-	snap_bytes(at, snap);
-	op = rados_create_read_op();
-	ask(op, &a[0], "parent_get", NULL, 0);
-	ask(op, &a[1], "parent_overlap_get", head, sizeof(head));
-	if (snap != RBD_HEAD)
-		ask(op, &a[2], "parent_overlap_get", at, sizeof(at));
-	err = answers_get(op, a, s->cluster.io, id);
-	if (err >= 0)
-		err = answers_read(a, snap, out);
-	free(a);
-	return err;
-}
-
-int rbd_header_read(rados_ioctx_t io, const char *id, uint64_t snap, struct rbd_header *out)
-{
-	struct answer *a = calloc(ANSWERS, sizeof(*a));
-	uint8_t at[8], head[9];
-	rados_read_op_t op;
-	int err;
-
-	if (!a)
-		return -ENOMEM;
-	snap_bytes(at, snap);
-	snap_bytes(head, RBD_HEAD);
-	head[8] = 1; /* for reading only */
-	op = rados_create_read_op();
-	ask(op, &a[0], "parent_get", NULL, 0);
-	ask(op, &a[1], "parent_overlap_get", at, sizeof(at));
-	ask(op, &a[2], "get_size", at, sizeof(at));
-	ask(op, &a[3], "get_flags", at, sizeof(at));
-	ask(op, &a[4], "get_features", head, sizeof(head));
-	err = answers_get(op, a, io, id);
-	if (err >= 0 && (!rbd_parent_parse(&a[0].bytes, &out->parent) ||
-				!rbd_overlap_parse(&a[1].bytes, &out->overlap_bytes) ||
-				!rbd_size_parse(&a[2].bytes, &out->object_bytes, &out->size_bytes) ||
-				!rbd_number_take(&a[3].bytes, &out->flags) ||
-				!rbd_number_take(&a[4].bytes, &out->features)))
-		err = -EUCLEAN;
-	free(a);
-	return err;
-}
-
-/* The class keeps the clones of a snapshot as a value of the header, which goes with the last of them. */
-int rbd_header_has_children(rados_ioctx_t io, const char *id)
-{
-	char header[RBD_ID_BYTES + 16], *key = NULL, *value = NULL;
-	size_t key_len = 0, value_len = 0;
-	rados_read_op_t op = rados_create_read_op();
-	rados_omap_iter_t keys = NULL;
-	unsigned char more;
-	int result = 0, err;
-
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
-	rados_read_op_omap_get_keys2(op, CHILDREN, 1, &keys, &more, &result);
-	err = rados_read_op_operate(op, io, header, 0);
-	rados_release_read_op(op);
-	if (err >= 0)
-		err = result;
-	if (err >= 0)
-		err = rados_omap_get_next2(keys, &key, &value, &key_len, &value_len);
-	if (err >= 0)
-		err = key && key_len > strlen(CHILDREN) && memcmp(key, CHILDREN, strlen(CHILDREN)) == 0;
-	if (keys)
-		rados_omap_get_end(keys);
-	return err;
-}
 
 /* A parent elsewhere is nobody's business here. */
 bool rbd_parent_is_here(const struct rbd_store *s, const struct rbd_parent *p)
@@ -154,7 +26,19 @@ bool rbd_parent_is_here(const struct rbd_store *s, const struct rbd_parent *p)
 	       strcmp(p->space, s->space) == 0;
 }
 
-/* ---- all of them */
+/* What the image, or its snapshot, needs. -ENOENT: one of them is not there. */
+static int parent_of(struct rbd_store *s, const char *id, uint64_t snap, struct rbd_parent *out)
+{
+	struct rbd_header h;
+	int err = rbd_header_read(s->cluster.io, id, snap, &h);
+
+	if (err < 0)
+		return err;
+	*out = h.parent;
+	if (!h.head_overlap_bytes && !h.overlap_bytes)
+		out->pool = -1;
+	return 0;
+}
 
 struct flat {
 	char image[RBD_IMAGE_NAME_BYTES], id[RBD_ID_BYTES];

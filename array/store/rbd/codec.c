@@ -192,6 +192,31 @@ static bool copy_text(const struct rbd_bytes *b, size_t *at, char *out, size_t s
 	return true;
 }
 
+void rbd_id_object(char out[RBD_OBJECT_BYTES], const char *image)
+{
+	snprintf(out, RBD_OBJECT_BYTES, "rbd_id.%s", image);
+}
+
+bool rbd_id_parse(const struct rbd_bytes *b, char id[RBD_ID_BYTES])
+{
+	size_t at = 0;
+
+	return copy_text(b, &at, id, RBD_ID_BYTES) && id[0];
+}
+
+void rbd_header_object(char out[RBD_OBJECT_BYTES], const char *id)
+{
+	snprintf(out, RBD_OBJECT_BYTES, "rbd_header.%s", id);
+}
+
+void rbd_map_object(char out[RBD_OBJECT_BYTES], const char *id, uint64_t snap)
+{
+	if (snap == RBD_HEAD)
+		snprintf(out, RBD_OBJECT_BYTES, "rbd_object_map.%s", id);
+	else
+		snprintf(out, RBD_OBJECT_BYTES, "rbd_object_map.%s.%016" PRIx64, id, snap);
+}
+
 /* Its version, the oldest that can read it, its length, then what it holds. */
 bool rbd_parent_parse(const struct rbd_bytes *b, struct rbd_parent *out)
 {

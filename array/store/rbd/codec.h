@@ -73,7 +73,15 @@ bool rbd_take_u32(const struct rbd_bytes *b, size_t *at, size_t *value);
 bool rbd_take_u64(const struct rbd_bytes *b, size_t *at, uint64_t *value);
 bool rbd_take_text(const struct rbd_bytes *b, size_t *at, const char **text, size_t *len);
 
-#define RBD_ID_BYTES 64
+/* Ceph's own objects of an image: what has its id, by its name; its header; the map of what it has, or a snapshot of it. */
+#define RBD_ID_BYTES     64
+#define RBD_OBJECT_BYTES 128
+void rbd_id_object(char out[RBD_OBJECT_BYTES], const char *image);
+bool rbd_id_parse(const struct rbd_bytes *b, char id[RBD_ID_BYTES]);
+void rbd_header_object(char out[RBD_OBJECT_BYTES], const char *id);
+#define RBD_HEAD (~UINT64_C(1)) /* no snapshot: CEPH_NOSNAP */
+void rbd_map_object(char out[RBD_OBJECT_BYTES], const char *id, uint64_t snap);
+
 /* What an image is a clone of. */
 struct rbd_parent {
 	int64_t pool; /* -1: of nothing */

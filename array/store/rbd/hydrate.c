@@ -421,7 +421,7 @@ void rbd_hydrate_cancel(struct store_hydration *h)
 
 int rbd_flat_cut(struct rbd_store *s, const char *image, const char *id)
 {
-	int err = rbd_image_tie_cut(s, id);
+	int err = rbd_header_cut_tie(s->cluster.io, id);
 
 	return err < 0 && err != -ENOENT ? err : flat_say(s, image, NULL);
 }

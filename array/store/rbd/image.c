@@ -35,26 +35,18 @@ struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t 
 
 /* ---- opening: on a worker ---- */
 
-/* `rbd_id.NAME` holds the image's id behind its length, 4 bytes, little-endian. */
 int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES])
 {
-	char object[RBD_IMAGE_NAME_BYTES + 8];
-	uint8_t buf[68];
-	uint32_t len;
+	char object[RBD_OBJECT_BYTES];
+	struct rbd_bytes b;
 	int got;
 
-	snprintf(object, sizeof(object), "rbd_id.%s", image);
-	got = rados_read(s->cluster.io, object, (char *)buf, sizeof(buf), 0);
+	rbd_id_object(object, image);
+	got = rados_read(s->cluster.io, object, (char *)b.data, sizeof(b.data), 0);
 	if (got < 0)
 		return got;
-	len = got >= 4 ? (uint32_t)buf[0] | (uint32_t)buf[1] << 8 | (uint32_t)buf[2] << 16 |
-				 (uint32_t)buf[3] << 24
-		       : 0;
-	if (!len || len >= 64 || len > (uint32_t)got - 4)
-		return -EUCLEAN;
-	memcpy(id, buf + 4, len);
-	id[len] = 0;
-	return 0;
+	b.len = (size_t)got;
+	return rbd_id_parse(&b, id) ? 0 : -EUCLEAN;
 }
 
 /* librbd opens the parents besides. One of them may be cut off its own parent meanwhile, which goes: at the next try it has none. */
@@ -82,14 +74,6 @@ static void left_over(rbd_image_t handle, uint64_t snap)
 
 	if (rbd_snap_get_namespace_type(handle, snap, &type) >= 0 && type == RBD_SNAP_NAMESPACE_TYPE_TRASH)
 		rbd_snap_remove_by_id(handle, snap);
-}
-
-int rbd_image_tie_cut(struct rbd_store *s, const char *id)
-{
-	char header[80], out[8];
-
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
-	return rados_exec(s->cluster.io, header, "rbd", "parent_detach", NULL, 0, out, sizeof(out));
 }
 
 int rbd_image_drop_cuts(rbd_image_t handle, bool crashed)
@@ -133,14 +117,14 @@ static bool address_is_fenced(const struct rbd_store *s, const char *address)
  * round each. -EBUSY: the lock is none of librbd's. */
 static int break_fenced_lock(struct rbd_store *s, rbd_image_t handle)
 {
-	char id[64], header[80], tag[128], clients[256], cookies[256], addresses[256];
+	char id[RBD_ID_BYTES], header[RBD_OBJECT_BYTES], tag[128], clients[256], cookies[256], addresses[256];
 	size_t tag_len = sizeof(tag), clients_len = sizeof(clients), cookies_len = sizeof(cookies);
 	size_t addresses_len = sizeof(addresses);
 	int exclusive;
 
 	if (rbd_get_id(handle, id, sizeof(id)) < 0)
 		return 0;
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
+	rbd_header_object(header, id);
 	/* An exclusive lock has one holder: the first string of each list. -ERANGE: a shared one with many, by hand. */
 	ssize_t count = rados_list_lockers(s->cluster.io, header, "rbd_lock", &exclusive, tag, &tag_len,
 		clients, &clients_len, cookies, &cookies_len, addresses, &addresses_len);

@@ -78,7 +78,7 @@ static int await(struct rbd_store *s, rados_completion_t c)
 }
 
 /* What the class answers. The memory of an answer that nobody waits for any more is librados' own. */
-static int ask(struct rbd_store *s, const char *object, const char *method, const struct rbd_bytes *in,
+static int exec(struct rbd_store *s, const char *object, const char *method, const struct rbd_bytes *in,
 	struct rbd_bytes *out)
 {
 	rados_read_op_t op = rados_create_read_op();
@@ -110,21 +110,19 @@ static int ask(struct rbd_store *s, const char *object, const char *method, cons
 	return err;
 }
 
-static int header_of(struct rbd_store *s, const char *image, char header[RBD_ID_BYTES + 16])
+static int header_of(struct rbd_store *s, const char *image, char header[RBD_OBJECT_BYTES])
 {
 	struct rbd_bytes none = {.len = 0}, answer;
-	char object[RBD_IMAGE_NAME_BYTES + 8];
-	size_t at = 0, len;
-	const char *id;
+	char object[RBD_OBJECT_BYTES], id[RBD_ID_BYTES];
 	int err;
 
-	snprintf(object, sizeof(object), "rbd_id.%s", image);
-	err = ask(s, object, "get_id", &none, &answer);
+	rbd_id_object(object, image);
+	err = exec(s, object, "get_id", &none, &answer);
 	if (err < 0)
 		return err;
-	if (!rbd_take_text(&answer, &at, &id, &len) || !len || len >= RBD_ID_BYTES)
+	if (!rbd_id_parse(&answer, id))
 		return -EUCLEAN;
-	snprintf(header, RBD_ID_BYTES + 16, "rbd_header.%.*s", (int)len, id);
+	rbd_header_object(header, id);
 	return 0;
 }
 
@@ -139,7 +137,7 @@ static int rows_read(struct rbd_store *s, const char *header, struct rows *out)
 	rbd_put_text(&in, PREFIX);
 	rbd_put_u32(&in, LIST_MAX); /* 64 bits */
 	rbd_put_u32(&in, 0);
-	err = ask(s, header, "metadata_list", &in, &list);
+	err = exec(s, header, "metadata_list", &in, &list);
 	if (err < 0)
 		return err;
 	if (!rbd_take_u32(&list, &at, &count))
@@ -200,7 +198,7 @@ static void label_work(struct rbd_job *job)
 {
 	struct labelling *l = container_of(job, struct labelling, job);
 	struct rbd_store *s = l->s;
-	char header[RBD_ID_BYTES + 16];
+	char header[RBD_OBJECT_BYTES];
 	struct rows have;
 
 	l->err = rbd_leaves(s) ? -ECANCELED : header_of(s, l->image, header);

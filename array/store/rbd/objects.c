@@ -10,7 +10,6 @@
 #include "array/store/rbd/rbd.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,14 +135,11 @@ static int map_take(const char *answer, size_t len, struct rbd_level *l)
 static int map_read(struct rbd_level *l)
 {
 	rados_read_op_t op = rados_create_read_op();
-	char object[RBD_ID_BYTES + 40], *answer = NULL;
+	char object[RBD_OBJECT_BYTES], *answer = NULL;
 	size_t len = 0;
 	int result = 0, err;
 
-	if (l->snap == RBD_HEAD)
-		snprintf(object, sizeof(object), "rbd_object_map.%s", l->id);
-	else
-		snprintf(object, sizeof(object), "rbd_object_map.%s.%016" PRIx64, l->id, l->snap);
+	rbd_map_object(object, l->id, l->snap);
 	rados_read_op_exec(op, "rbd", "object_map_load", NULL, 0, &answer, &len, &result);
 	err = rados_read_op_operate(op, l->io, object, 0);
 	rados_release_read_op(op);

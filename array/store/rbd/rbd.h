@@ -303,35 +303,38 @@ const char *rbd_failure_words(int err);    /* what an image's errno is to the ad
 int rbd_image_open(struct rbd_store *s, const char *image, rbd_image_t *handle);
 /* -ENOENT: no image has this name, but perhaps one in the trash. Blocks. */
 int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES]);
-/* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. Blocks. */
-int rbd_image_tie_cut(struct rbd_store *s, const char *id);
 /* Takes the exclusive lock of an open image, from a dead owner if need be. 1: somebody took the feature from the image; it has it back,
  * and is to be opened again. Blocks. */
 int rbd_image_own(struct rbd_store *s, rbd_image_t handle);
 /* Removes snapshots that a cut of this array has left; `crashed`: and those whose clones have gone. Blocks. */
 int rbd_image_drop_cuts(rbd_image_t handle, bool crashed);
 
+/* ---- header.c: what an image's header says, without librbd. All of it blocks ---- */
+/* Of the image, or of that snapshot of it. */
+struct rbd_header {
+	struct rbd_parent parent;
+	uint64_t head_overlap_bytes; /* always the image's own */
+	uint64_t overlap_bytes, size_bytes, object_bytes, flags;
+	uint64_t features; /* the image's */
+};
+/* -EUCLEAN: of another Ceph. */
+int rbd_header_read(rados_ioctx_t io, const char *id, uint64_t snap, struct rbd_header *out);
+/* 1: an image is a clone of one of this image's snapshots; 0: none is. */
+int rbd_header_has_children(rados_ioctx_t io, const char *id);
+int rbd_header_has_snapshots(rados_ioctx_t io, const char *id);
+/* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. */
+int rbd_header_cut_tie(rados_ioctx_t io, const char *id);
+
 /* ---- chain.c: the parents of an image, without librbd ---- */
+#define RBD_CHAIN_LONGEST 1024u
+bool rbd_parent_is_here(
+	const struct rbd_store *s, const struct rbd_parent *p); /* in the array's pool and namespace */
 /* How many there are. -ENOENT: the image or one of them is not there, and that cannot be mended. To be asked before librbd opens the
  * image. Blocks. */
 int rbd_chain(struct rbd_store *s, const char *image);
 int rbd_chain_of(struct rbd_store *s, const char *id);
 /* 1: the image of that id has a parent, which is there; 0: it has none, or is not there itself; -ENOENT: its parent is not. Blocks. */
 int rbd_chain_tied(struct rbd_store *s, const char *id);
-
-/* What the header of an image says of it, or of that snapshot of it. */
-#define RBD_HEAD          (~UINT64_C(1)) /* no snapshot: CEPH_NOSNAP */
-#define RBD_CHAIN_LONGEST 1024u
-struct rbd_header {
-	struct rbd_parent parent;
-	uint64_t overlap_bytes, size_bytes, object_bytes, flags, features;
-};
-/* -EUCLEAN: of another Ceph. Blocks. */
-int rbd_header_read(rados_ioctx_t io, const char *id, uint64_t snap, struct rbd_header *out);
-/* 1: an image is a clone of one of this image's snapshots; 0: none is. Blocks. */
-int rbd_header_has_children(rados_ioctx_t io, const char *id);
-bool rbd_parent_is_here(
-	const struct rbd_store *s, const struct rbd_parent *p); /* in the array's pool and namespace */
 
 /* ---- objects.c: which objects an image and its parents have ---- */
 struct rbd_level;

@@ -147,17 +147,16 @@ enum { /* cls_rbd's states of an entry */
 /* All but the last step was done, or librbd would go on by itself: the entry counts from now on. */
 static int trash_settle(struct rbd_todo *t)
 {
-	char in[4 + RBD_ID_BYTES + 2], out[8];
-	size_t len = strlen(t->id);
+	struct rbd_bytes in = {.len = 0};
+	char out[8];
 
-	if (!len)
+	if (!t->id[0])
 		return -ENOENT;
-	memcpy(in, (char[4]){(char)len}, 4); /* little-endian */
-	memcpy(in + 4, t->id, len);
-	in[4 + len] = TRASH_NORMAL;
-	in[5 + len] = TRASH_MOVING; /* if it is so */
-	return rados_exec(
-		t->s->cluster.io, "rbd_trash", "rbd", "trash_state_set", in, len + 6, out, sizeof(out));
+	rbd_put_text(&in, t->id);
+	in.data[in.len++] = TRASH_NORMAL;
+	in.data[in.len++] = TRASH_MOVING; /* if it is so */
+	return rados_exec(t->s->cluster.io, "rbd_trash", "rbd", "trash_state_set", (const char *)in.data,
+		in.len, out, sizeof(out));
 }
 
 static int remove_whole(struct rbd_todo *t)

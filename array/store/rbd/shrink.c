@@ -9,7 +9,6 @@
 #include "array/util/clock.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #define PIECE_BYTES (UINT64_C(16) << 30) /* to begin with, and what is left for the deletion itself */
 #define LEAST_BYTES (UINT64_C(256) << 20)
@@ -56,32 +55,13 @@ int rbd_shrink(struct rbd_store *s, rbd_image_t handle)
 	return rbd_leaves(s) ? -EINTR : 0;
 }
 
-static uint64_t number(const uint8_t *bytes, unsigned count)
-{
-	uint64_t n = 0;
-
-	while (count--)
-		n = n << 8 | bytes[count];
-	return n;
-}
-
 /* By its header: most images are not large, and need not be opened. */
-static bool is_large(struct rbd_store *s, const char *id)
+static bool is_large(rados_ioctx_t io, const char *id)
 {
-	static const uint8_t head[8] = {0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}; /* CEPH_NOSNAP */
-	char header[RBD_ID_BYTES + 16];
-	uint8_t out[512];
+	struct rbd_header h;
 
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
-	/* the order of its objects' size, 1 byte; its size, 8 */
-	if (rados_exec(s->cluster.io, header, "rbd", "get_size", (const char *)head, sizeof(head),
-		    (char *)out, sizeof(out)) < 9 ||
-		number(out + 1, 8) <= LARGE_BYTES)
-		return false;
-	/* the latest snapshot, 8 bytes; how many, 4; more than fit: an error */
-	return rados_exec(s->cluster.io, header, "rbd", "get_snapcontext", NULL, 0, (char *)out,
-		       sizeof(out)) >= 12 &&
-	       number(out + 8, 4) == 0;
+	return rbd_header_read(io, id, RBD_HEAD, &h) >= 0 && h.size_bytes > LARGE_BYTES &&
+	       rbd_header_has_snapshots(io, id) == 0;
 }
 
 int rbd_shrink_closed(struct rbd_store *s, const char *id)
@@ -89,7 +69,7 @@ int rbd_shrink_closed(struct rbd_store *s, const char *id)
 	rbd_image_t handle;
 	int err;
 
-	if (!is_large(s, id))
+	if (!is_large(s->cluster.io, id))
 		return 0;
 	if (rbd_leaves(s))
 		return -EINTR;

@@ -480,14 +480,14 @@ static int image_enlarge(struct rbd_store *s, rbd_image_t handle, uint64_t size_
  */
 static bool cut_was_full(const struct rbd_cut_member *m)
 {
-	char id[64], map[128];
+	char id[RBD_ID_BYTES], map[RBD_OBJECT_BYTES];
 	uint64_t snap, size;
 	time_t when;
 
 	if (rbd_get_id(m->image->handle, id, sizeof(id)) < 0 ||
 		rbd_snap_get_id(m->image->handle, m->cut->snap, &snap) < 0)
 		return false;
-	snprintf(map, sizeof(map), "rbd_object_map.%s.%016" PRIx64, id, snap);
+	rbd_map_object(map, id, snap);
 	return rados_stat(m->cut->s->cluster.io, map, &size, &when) == -ENOENT;
 }
 

@@ -118,6 +118,35 @@ TEST(a_map_and_a_size_are_read_as_the_class_tells_them_and_nothing_short_of_them
 		assert_false(rbd_size_parse(&b, &object_bytes, &bytes));
 }
 
+TEST(an_images_objects_are_named_as_ceph_names_them_and_its_id_is_read_or_nothing_is)
+{
+	char object[RBD_OBJECT_BYTES], id[RBD_ID_BYTES];
+	struct rbd_bytes b = {.len = 0};
+
+	rbd_id_object(object, "a.lun-1");
+	assert_string_equal(object, "rbd_id.a.lun-1");
+	rbd_header_object(object, "1013fa99dd53");
+	assert_string_equal(object, "rbd_header.1013fa99dd53");
+	rbd_map_object(object, "1013fa99dd53", RBD_HEAD);
+	assert_string_equal(object, "rbd_object_map.1013fa99dd53");
+	rbd_map_object(object, "1013fa99dd53", 27);
+	assert_string_equal(object, "rbd_object_map.1013fa99dd53.000000000000001b");
+
+	rbd_put_text(&b, "1013fa99dd53");
+	assert_true(rbd_id_parse(&b, id));
+	assert_string_equal(id, "1013fa99dd53");
+	while (b.len--)
+		assert_false(rbd_id_parse(&b, id));
+	b.len = 0;
+	rbd_put_text(&b, "");
+	assert_false(rbd_id_parse(&b, id));
+	b.len = 0;
+	rbd_put_u32(&b, RBD_ID_BYTES); /* none is so long */
+	memset(b.data + b.len, 'a', RBD_ID_BYTES);
+	b.len += RBD_ID_BYTES;
+	assert_false(rbd_id_parse(&b, id));
+}
+
 TEST(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key)
 {
 	char one[RBD_KEY_BYTES], two[RBD_KEY_BYTES];
@@ -203,6 +232,8 @@ int main(void)
 		cmocka_unit_test(a_parent_is_read_as_the_class_tells_it_and_nothing_short_of_it_is),
 		cmocka_unit_test(
 			a_map_and_a_size_are_read_as_the_class_tells_them_and_nothing_short_of_them_is),
+		cmocka_unit_test(
+			an_images_objects_are_named_as_ceph_names_them_and_its_id_is_read_or_nothing_is),
 		cmocka_unit_test(records_of_two_tables_never_share_a_key_and_any_bytes_are_a_key),
 		cmocka_unit_test(an_owner_is_read_back_and_a_half_one_is_refused),
 		cmocka_unit_test(each_errno_of_cephs_has_its_meaning),

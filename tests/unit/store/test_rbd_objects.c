@@ -86,10 +86,10 @@ static void use(rbd_image_t h)
 static void map_lose(const char *id)
 {
 	const uint64_t in[] = {MAPS_WRONG, MAPS_WRONG, RBD_HEAD}; /* which, of these, of what */
-	char header[RBD_ID_BYTES + 16], out[8];
+	char header[RBD_OBJECT_BYTES], out[8];
 
 	lost = true;
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
+	rbd_header_object(header, id);
 	OK(rados_exec(store.cluster.io, header, "rbd", "set_flags", (const char *)in, sizeof(in), out,
 		sizeof(out)));
 }

@@ -93,10 +93,10 @@ static uint64_t make_clone(const char *of, rbd_image_t handle, const char *snap,
 static void map_lose(const char *image, uint64_t snap)
 {
 	const uint64_t in[] = {MAPS_WRONG, MAPS_WRONG, snap};
-	char id[RBD_ID_BYTES], header[RBD_ID_BYTES + 16], out[8];
+	char id[RBD_ID_BYTES], header[RBD_OBJECT_BYTES], out[8];
 
 	OK(rbd_image_id(&store, image, id));
-	snprintf(header, sizeof(header), "rbd_header.%s", id);
+	rbd_header_object(header, id);
 	OK(rados_exec(store.cluster.io, header, "rbd", "set_flags", (const char *)in, sizeof(in), out,
 		sizeof(out)));
 }
