@@ -57,7 +57,6 @@ static void drop_work(struct rbd_job *job)
 	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
 
 	m->err = rbd_snap_remove2(m->image->handle, m->cut->snap, 0, progress, NULL);
-	m->parents = rbd_chain(m->cut->s, m->image->name);
 }
 
 static void drop_done(struct rbd_job *job)
@@ -65,8 +64,6 @@ static void drop_done(struct rbd_job *job)
 	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
 	struct rbd_cut *c = m->cut;
 
-	if (m->parents >= 0)
-		m->image->parents = (unsigned)m->parents;
 	if (m->err < 0 && m->err != -ENOENT && m->err != -ESHUTDOWN)
 		rbd_notice(c->s, "the snapshot %s of the image %s stays until the next start: %s", c->snap,
 			m->image->name, strerror(-m->err));

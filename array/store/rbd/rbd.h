@@ -433,7 +433,7 @@ struct rbd_cut_member {
 	bool snapping;          /* it is being made */
 	bool hangs;             /* and nobody waits for it */
 	unsigned clones;        /* that are being made of it */
-	int err, parents;       /* parents: of the image, when the snapshot goes */
+	int err;
 };
 struct rbd_cut {
 	struct rbd_store *s;

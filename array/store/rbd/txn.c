@@ -46,7 +46,7 @@ struct step {
 	struct rbd_job job;
 	bool running;     /* it is being made */
 	bool made;        /* the image may be there */
-	unsigned parents; /* of one that is a clone */
+	unsigned parents; /* of one that is a clone, as many as what it is a clone of and one */
 	int err;
 };
 
@@ -585,6 +585,8 @@ static void step_done(struct rbd_job *job)
 		rbd_image_put(p->enlarged);
 	if (p->image)
 		p->image->parents = p->parents;
+	if (p->member && p->err >= 0)
+		p->member->image->parents = p->parents - 1;
 	if (p->err == -ENOSPC || p->err == -EDQUOT)
 		rbd_room_refresh(p->t->s);
 	else if (p->err < 0 && p->err != -ESHUTDOWN)
