@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the header of an image says, `rbd_header.ID`: asked of the class on the OSD that librbd asks, too, without an image's being open.
- * That is for what librbd cannot tell, or not without waiting for something else (cluster.c), and for images that are not to be opened.
+ * What the header of an image says (the object rbd_header.ID), asked of the class that librbd itself asks, on the OSD: for images that
+ * are not to be opened, and for what librbd tells only while it holds up others (cluster.c).
  */
 #include "array/store/rbd/rbd.h"
 

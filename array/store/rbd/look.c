@@ -115,10 +115,8 @@ static int look_at(struct rbd_used *u)
 {
 	struct rbd_objects o;
 	char id[RBD_ID_BYTES];
-	int err = rbd_chain(u->s, u->name); /* librbd may have to open it (objects.c) */
+	int err = rbd_image_id(u->s, u->name, id);
 
-	if (err >= 0)
-		err = rbd_image_id(u->s, u->name, id);
 	if (err >= 0)
 		err = rbd_objects_read(u->s, id, u->account, &o);
 	if (err < 0)

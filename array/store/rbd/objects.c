@@ -170,13 +170,18 @@ static int mark(uint64_t offset, size_t len, int exists, void *arg)
 	return 0;
 }
 
-/* The object's snapshots are looked at, each. No parent: librbd would wait with a lock held. */
-static int level_ask(struct rbd_level *l, uint64_t object_bytes)
+/*
+ * The object's snapshots are looked at, each. No parent: librbd would wait with a lock held. It opens them with the image all the
+ * same, so the chain is looked at before.
+ */
+static int level_ask(struct rbd_store *s, struct rbd_level *l, uint64_t object_bytes)
 {
 	struct marks m = {l, object_bytes};
 	rbd_image_t handle;
-	int err;
+	int err = l->elsewhere ? 0 : rbd_chain_of(s, l->id);
 
+	if (err < 0)
+		return err;
 	l->map = calloc(l->objects / PER_MAP + 1, 1);
 	if (!l->map)
 		return -ENOMEM;
@@ -191,14 +196,14 @@ static int level_ask(struct rbd_level *l, uint64_t object_bytes)
 	return err;
 }
 
-static int levels_read(struct rbd_objects *o)
+static int levels_read(struct rbd_store *s, struct rbd_objects *o)
 {
 	for (unsigned i = 0; i < o->count; i++) {
 		struct rbd_level *l = &o->levels[i];
 		int err = l->mapped ? map_read(l) : -EUCLEAN;
 
 		if (err == -EUCLEAN || err == -EINVAL || err == -ENOENT)
-			err = level_ask(l, o->object_bytes);
+			err = level_ask(s, l, o->object_bytes);
 		if (err < 0)
 			return err;
 	}
@@ -215,7 +220,7 @@ int rbd_objects_read(struct rbd_store *s, const char *id, bool parents, struct r
 		memset(o, 0, sizeof(*o));
 		err = levels_look(s, id, parents, o);
 		if (err >= 0)
-			err = levels_read(o);
+			err = levels_read(s, o);
 		if (err >= 0)
 			return 0;
 		has_parents = o->count > 1;
