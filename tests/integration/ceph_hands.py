@@ -73,6 +73,13 @@ def settings():
     with Cluster(settings=striped) as cluster, Array(ceph=cluster) as array:
         with_luns(array, 2)
         assert 'striping' not in cluster.rbd('info', image(array, 1)).stdout, cluster.rbd('info', image(array, 1)).stdout
+        for option, value in (('stripe_unit', 65536), ('stripe_count', 4), ('order', 20)):
+            cluster.rbd('config', 'pool', 'set', cluster.pool, f'rbd_default_{option}', str(value))
+        array.ctl('lun', 'create', 'a3', '--size', '16M')
+        array.ctl('set', 'create', 'copies', 'a1', 'a3')
+        abouts = [json.loads(cluster.rbd('info', '--format', 'json', image(array, number)).stdout) for number in (3, 4, 5)]
+        assert not any('striping' in about['features'] for about in abouts), abouts
+        assert sorted(about['order'] for about in abouts) == [20, 20, 22], abouts
         cluster.rbd('config', 'image', 'set', image(array, 1), 'rbd_cache', 'true')
         cluster.rbd('config', 'image', 'set', image(array, 1), 'rbd_cache_writethrough_until_flush', 'false')
         with Session(array, 'h1') as session:
@@ -166,6 +173,53 @@ def images():
         array.restart()
         with Session(array, 'h1') as session:
             assert [session.read(number, 0, 1) for number in (1, 2, 6, 7)] == [block(number) for number in (1, 2, 6, 7)]
+
+
+def migrate(cluster, image, *options, stop_after='commit'):
+    for step in ('prepare', 'execute', 'commit'):
+        cluster.rbd('migration', step, image, *(options if step == 'prepare' else ()))
+        if step == stop_after:
+            return
+
+
+def migrated():
+    """Images that are migrated while umbrad is away. What is not copied yet is told as mapped, and is in an export. A copy that is
+    striped, whose map says more than it has: all that its original had is in it when it is full."""
+    with Cluster() as cluster, Array({'copysets': {'hydrate_rate': '1M'}}, ceph=cluster) as array:
+        with_luns(array, 3)
+        with Session(array, 'h1') as session:
+            for number in (1, 2, 3):
+                for at in range(0, 32768, 1024):
+                    session.write(number, at, block(number * 100000 + at))
+        copy = array.ctl('set', 'create', 'p', 'a3', '--plex')['members'][0]['shadow_id']
+        wait_until('it has begun', lambda: array.ctl('lun', 'show', copy)['full_percent'] > 0)
+        array.stop()
+        migrate(cluster, image(array, 1), stop_after='prepare')
+        migrate(cluster, image(array, 2), '--object-size', '1M', '--stripe-unit', '1M', '--stripe-count', '1')
+        cluster.rbd('rm', image(array, 4))
+        cluster.rbd('snap', 'create', image(array, 3) + '@mine')
+        cluster.rbd('clone', '--rbd-default-clone-format', '2', '--stripe-unit', '64K', '--stripe-count', '4', image(array, 3) + '@mine',
+                    image(array, 4))
+        cluster.rbd('bench', '--io-type', 'write', '--io-size', '64K', '--io-total', '128K', '--io-threads', '1', image(array, 4))
+        about = json.loads(cluster.rbd('info', '--format', 'json', image(array, 4)).stdout)
+        for number in range(2):  # as where librbd was killed before it wrote
+            cluster.rados('rm', f"{about['block_name_prefix']}.{number:016x}")
+        del array.config['copysets']['hydrate_rate']
+        array.write_config()
+        array.start()
+        data = [b''.join(block(number * 100000 + at) + bytes(1023 * 512) for at in range(0, 32768, 1024)) for number in (1, 2, 3)]
+        with Session(array, 'h1') as session:
+            assert session.read(1, 0, 2) == data[0][:1024]
+            assert session.mapped(1, 0) and session.mapped(1, 32767), 'what is not copied yet is told as unmapped'
+        for number in (1, 2):
+            path = os.path.join(array.dir, f'a{number}.raw')
+            array.ctl('lun', 'export', f'a{number}', path)
+            with open(path, 'rb') as file:
+                assert file.read() == data[number - 1], number
+        wait_until('it is full', lambda: array.ctl('lun', 'show', copy)['full_percent'] == 100)
+        array.ctl('shadow', 'map', copy, 'h1', '--number', '4')
+        with Session(array, 'h1') as session:
+            assert b''.join(session.read(4, at, 256) for at in range(0, 32768, 256)) == data[2]
 
 
 def arrays():
@@ -292,7 +346,7 @@ def erasure():
 def main():
     skip_without_store()
     end_in_order()
-    cases = {case.__name__: case for case in (settings, images, arrays, rights, erasure)}
+    cases = {case.__name__: case for case in (settings, images, migrated, arrays, rights, erasure)}
     cases[sys.argv[1]]()
     print('ok', sys.argv[1])
 

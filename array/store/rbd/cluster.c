@@ -107,6 +107,26 @@ int rbd_cluster_image_settings(rbd_image_t image, char told[RBD_SETTING_BYTES])
 	return err < 0 ? err : changed;
 }
 
+int rbd_cluster_order(rados_ioctx_t io, uint64_t *order)
+{
+	rbd_config_option_t *options = calloc(CONFIG_OPTIONS_MAX, sizeof(options[0]));
+	int count = CONFIG_OPTIONS_MAX;
+	int err = options ? rbd_config_pool_list(io, options, &count) : -ENOMEM;
+
+	if (err < 0) {
+		free(options);
+		return err;
+	}
+	err = -EINVAL;
+	for (int i = 0; i < count; i++)
+		if (strcmp(options[i].name, "rbd_default_order") == 0 &&
+			rbd_number_parse(options[i].value, order) && *order < 64)
+			err = 0;
+	rbd_config_pool_list_cleanup(options, count);
+	free(options);
+	return err;
+}
+
 static const char *user_of(const struct store_module_options *o)
 {
 	return o->client_id && *o->client_id ? o->client_id : "admin";

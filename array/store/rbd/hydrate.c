@@ -79,7 +79,14 @@ struct objects {
 	uint8_t *
 		missing; /* one each: 1: the parent has it, the clone has not; SAID: the clone's object map has it */
 	uint64_t count, bytes;
+	uint64_t unit, stripes; /* of an image that is striped (by hand, or an earlier umbrad); stripes is 1 else */
 };
+
+/* Where the object begins in the image. */
+static uint64_t object_offset(const struct objects *o, uint64_t i)
+{
+	return i / o->stripes * o->stripes * o->bytes + i % o->stripes * o->unit;
+}
 
 /*
  * What an image has, its object map says before it has it: killed in between, librbd leaves an object in the map that is not there. It
@@ -114,14 +121,38 @@ static int objects_prove(struct rbd_hydration *y, struct objects *o)
 	return err < 0 ? err : stopped(y) ? -ECANCELED : 0;
 }
 
+/* Maps are told by whole objects that lie one behind the other. Where they do not, each is copied that may be missing. */
+static int objects_striped(struct objects *o, uint64_t size_bytes)
+{
+	uint64_t set = o->stripes * o->bytes;
+
+	o->count = (size_bytes + set - 1) / set * o->stripes;
+	o->missing = calloc(o->count ? o->count : 1, 1);
+	if (!o->missing)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < o->count; i++)
+		o->missing[i] = object_offset(o, i) < size_bytes;
+	return 0;
+}
+
 static int objects_look(struct rbd_hydration *y, struct objects *o, const char *id)
 {
 	struct rbd_objects all;
-	int err = rbd_objects_read(y->s, id, true, &all);
+	rbd_image_info_t info;
+	int err = rbd_stat(y->image->handle, &info, sizeof(info));
 
+	if (err >= 0)
+		err = rbd_get_stripe_unit(y->image->handle, &o->unit);
+	if (err >= 0)
+		err = rbd_get_stripe_count(y->image->handle, &o->stripes);
 	if (err < 0)
 		return err;
-	o->bytes = all.object_bytes;
+	o->bytes = info.obj_size;
+	if (o->stripes > 1)
+		return objects_striped(o, info.size);
+	err = rbd_objects_read(y->s, id, true, &all);
+	if (err < 0)
+		return err;
 	o->count = (all.size_bytes + o->bytes - 1) / o->bytes;
 	o->missing = calloc(o->count ? o->count : 1, 1);
 	for (uint64_t i = 0, end; o->missing && i < o->count; i++) {
@@ -201,7 +232,7 @@ static int copy_all(struct rbd_hydration *y, const struct objects *o)
 
 		for (; i < o->count && n < BATCH; i++)
 			if (o->missing[i])
-				c[n++].offset = i * o->bytes;
+				c[n++].offset = object_offset(o, i);
 		err = copies_do(y, c, n, false);
 		if (err >= 0)
 			err = copies_do(y, c, n, true);

@@ -6,6 +6,9 @@
  * librbd's rbd_diff_iterate2 would tell it, too, but asked for the parents' besides it holds a lock of the image until their answers have
  * come, which its own threads may wait for (cluster.c). It also reads the map of each snapshot, where the newest says it all. So the
  * headers and the maps are read here; librbd is asked only for a level without a map that counts, and for that alone.
+ *
+ * Of an image that an administrator migrates (rbd migration) what is not copied yet lies in another, which no header names as a parent;
+ * one that was migrated may have objects of another size than those below it. Where such a level has its data is not asked: it has all.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -27,6 +30,7 @@ struct rbd_level {
 	char id[RBD_ID_BYTES];
 	uint64_t snap;
 	bool mapped;    /* it has a map that counts */
+	bool opaque;    /* it counts as having all, and what it hangs on as having nothing */
 	uint64_t bytes; /* of it can be seen so much */
 	uint64_t objects;
 	uint8_t *map;
@@ -76,6 +80,7 @@ static int level_look(struct rbd_level *l, struct rbd_header *h, uint64_t seen_b
 		return err;
 	l->mapped = (h->features & MAPS) == MAPS && !(h->features & RBD_FEATURE_STRIPINGV2) &&
 		    !(h->flags & MAPS_WRONG);
+	l->opaque = h->features & RBD_FEATURE_MIGRATING;
 	l->bytes = h->size_bytes < seen_bytes ? h->size_bytes : seen_bytes;
 	return 0;
 }
@@ -103,11 +108,10 @@ static int levels_look(struct rbd_store *s, const char *id, bool parents, struct
 			o->size_bytes = h.size_bytes;
 			o->object_bytes = h.object_bytes;
 		}
-		if (h.object_bytes != o->object_bytes)
-			return -EOPNOTSUPP;
+		l->opaque = l->opaque || h.object_bytes != o->object_bytes;
 		l->objects = objects_in(l->bytes, o->object_bytes);
 		seen_bytes = l->bytes < h.overlap_bytes ? l->bytes : h.overlap_bytes;
-		if (!parents || h.parent.pool < 0 || !seen_bytes)
+		if (!parents || l->opaque || h.parent.pool < 0 || !seen_bytes)
 			return 0;
 		if (o->count == RBD_CHAIN_LONGEST)
 			return -ELOOP;
@@ -196,11 +200,22 @@ static int level_ask(struct rbd_store *s, struct rbd_level *l, uint64_t object_b
 	return err;
 }
 
+static int level_fill(struct rbd_level *l)
+{
+	size_t bytes = l->objects / PER_MAP + 1;
+
+	l->map = malloc(bytes);
+	if (!l->map)
+		return -ENOMEM;
+	memset(l->map, 0xff, bytes);
+	return 0;
+}
+
 static int levels_read(struct rbd_store *s, struct rbd_objects *o)
 {
 	for (unsigned i = 0; i < o->count; i++) {
 		struct rbd_level *l = &o->levels[i];
-		int err = l->mapped ? map_read(l) : -EUCLEAN;
+		int err = l->opaque ? level_fill(l) : l->mapped ? map_read(l) : -EUCLEAN;
 
 		if (err == -EUCLEAN || err == -EINVAL || err == -ENOENT)
 			err = level_ask(s, l, o->object_bytes);

@@ -72,6 +72,9 @@ int rbd_cluster_room(struct rbd_cluster *c, const char *pool, struct rbd_room *o
 #define RBD_SETTING_BYTES 128
 int rbd_cluster_image_settings(rbd_image_t image, char told[RBD_SETTING_BYTES]);
 
+/* Of the objects of new images, as the pool and ceph.conf have it: a power of two. Blocks. */
+int rbd_cluster_order(rados_ioctx_t io, uint64_t *order);
+
 /* ---- workers.c: threads for what blocks ---- */
 enum rbd_lane {
 	RBD_LANE_CUT,     /* the snapshots of a cut, as many at a time as a large set has LUNs: hosts wait */

@@ -434,13 +434,26 @@ static int progress(uint64_t offset, uint64_t total, void *arg)
 	return 0;
 }
 
+/* No striping, whatever the pool's own configuration has for new images (rbd config pool set), which librbd puts above cluster.c's: its
+ * stripes are its objects. */
+static void options_create(rbd_image_options_t *out, uint64_t order)
+{
+	rbd_image_options_create(out);
+	rbd_image_options_set_uint64(*out, RBD_IMAGE_OPTION_FEATURES, FEATURES);
+	rbd_image_options_set_uint64(*out, RBD_IMAGE_OPTION_ORDER, order);
+	rbd_image_options_set_uint64(*out, RBD_IMAGE_OPTION_STRIPE_UNIT, UINT64_C(1) << order);
+	rbd_image_options_set_uint64(*out, RBD_IMAGE_OPTION_STRIPE_COUNT, 1);
+}
+
 static int image_create(rados_ioctx_t io, const char *name, uint64_t size_bytes)
 {
 	rbd_image_options_t options;
-	int err;
+	uint64_t order = 0;
+	int err = rbd_cluster_order(io, &order);
 
-	rbd_image_options_create(&options);
-	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_FEATURES, FEATURES);
+	if (err < 0)
+		return err;
+	options_create(&options, order);
 	err = rbd_create4(io, name, size_bytes, options);
 	rbd_image_options_destroy(options);
 	return err;
@@ -499,8 +512,7 @@ static int image_clone(struct step *p)
 	rbd_image_t handle;
 	int err;
 
-	rbd_image_options_create(&options);
-	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_FEATURES, FEATURES);
+	options_create(&options, (uint64_t)__builtin_ctzll(p->member->image->object_bytes));
 	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_CLONE_FORMAT, 2);
 	for (unsigned tries = 0;; tries++) {
 		const struct timespec pause = {.tv_nsec = 50 * 1000000L};
