@@ -163,6 +163,43 @@ def snapshots(cluster, array, session):
     wait_until('the image goes', lambda: name not in cluster.images())
 
 
+def mirrored():
+    """Images that are mirrored, and demoted for another cluster: BUSY, so that hosts try again, until they are promoted. What they cannot be
+    deleted for, or what is in a group, is told."""
+    kinds = {1: 'journal', 2: 'snapshot', 3: 'snapshot'}
+    with Cluster() as cluster, Array(ceph=cluster) as array:
+        with_luns(array, 4)
+        with Session(array, 'h1') as session:
+            for number in range(1, 5):
+                session.write(number, 0, block(number))
+        array.stop()
+        cluster.rbd('mirror', 'pool', 'enable', cluster.pool, 'image')
+        for number, kind in kinds.items():
+            cluster.rbd('mirror', 'image', 'enable', image(array, number), kind)
+            cluster.rbd('mirror', 'image', 'demote', image(array, number))
+        cluster.rbd('group', 'create', cluster.pool + '/mine')
+        cluster.rbd('group', 'image', 'add', cluster.pool + '/mine', image(array, 4))
+        array.start()
+        with Session(array, 'h1') as session:
+            for number in (1, 2):
+                assert refused(session.write, number, 0, block(number + 10)).status == BUSY
+                assert refused(session.read, number, 0, 1).status == BUSY
+                assert f'lun-{number} cannot be opened: it is mirrored' in array.log(), array.log()
+            for number in (3, 4):
+                array.ctl('unmap', f'a{number}', 'h1')
+                array.ctl('lun', 'delete', f'a{number}')
+            for number, why in ((3, 'it is mirrored'), (4, 'it is in a group')):
+                told = f'lun-{number}, which nothing needs any more, cannot be deleted yet: {why}'
+                wait_until(told, lambda: told in array.log())
+            for number in kinds:
+                cluster.rbd('mirror', 'image', 'promote', image(array, number))
+            cluster.rbd('group', 'image', 'rm', cluster.pool + '/mine', image(array, 4))
+            for number in (1, 2):
+                assert session.read(number, 0, 1) == block(number)
+                session.write(number, 0, block(number + 10))
+        wait_until('they go', lambda: len(cluster.images()) == 2)
+
+
 def images():
     with Cluster() as cluster, Array(ceph=cluster) as array:
         with_luns(array, 9)
@@ -346,7 +383,7 @@ def erasure():
 def main():
     skip_without_store()
     end_in_order()
-    cases = {case.__name__: case for case in (settings, images, migrated, arrays, rights, erasure)}
+    cases = {case.__name__: case for case in (settings, images, migrated, mirrored, arrays, rights, erasure)}
     cases[sys.argv[1]]()
     print('ok', sys.argv[1])
 

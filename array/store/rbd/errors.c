@@ -15,14 +15,12 @@ static const struct {
 	{EDQUOT, ENOSPC},       /* the pool's quota */
 	{EROFS, EROFS},         /* another client has the image's exclusive lock and does not give it up */
 	{EILSEQ, EILSEQ},       /* a comparison */
-	{ENOMEM, ENOMEM},
-	{EMSGSIZE, EMSGSIZE},
-	{E2BIG, EMSGSIZE},
+	{ENOMEM, ENOMEM}, {EMSGSIZE, EMSGSIZE}, {E2BIG, EMSGSIZE},
 	{EPERM, EAGAIN}, /* this client's rights were taken away: it is to wait until it has them again */
 	{EACCES, EAGAIN},
 	{ETIMEDOUT, EAGAIN}, /* nothing of ours has a bound of time; if it comes, the initiator asks again */
-	{EAGAIN, EAGAIN},
-	{EBUSY, EAGAIN},
+	{EAGAIN, EAGAIN}, {EBUSY, EAGAIN},
+	{EREMOTE, EAGAIN}, /* image.c: it is not primary: until somebody promotes it */
 };
 
 int rbd_err(int r)

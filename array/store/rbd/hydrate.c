@@ -79,7 +79,8 @@ struct objects {
 	uint8_t *
 		missing; /* one each: 1: the parent has it, the clone has not; SAID: the clone's object map has it */
 	uint64_t count, bytes;
-	uint64_t unit, stripes; /* of an image that is striped (by hand, or an earlier umbrad); stripes is 1 else */
+	uint64_t unit,
+		stripes; /* of an image that is striped (by hand, or an earlier umbrad); stripes is 1 else */
 };
 
 /* Where the object begins in the image. */

@@ -150,6 +150,19 @@ int rbd_image_own(struct rbd_store *s, rbd_image_t handle)
 	return err < 0 ? err : rbd_lock_acquire(handle, RBD_LOCK_MODE_EXCLUSIVE);
 }
 
+/* Of one that was demoted librbd says that the rights are missing, that it is read-only, or that the call is wrong. */
+int rbd_image_why(rbd_image_t handle, int err)
+{
+	rbd_mirror_image_info_t info;
+
+	if (err >= 0 || err == -ESHUTDOWN || rbd_mirror_image_get_info(handle, &info, sizeof(info)) < 0)
+		return err;
+	if (info.state == RBD_MIRROR_IMAGE_ENABLED && !info.primary)
+		err = -EREMOTE;
+	rbd_mirror_image_get_info_cleanup(&info);
+	return err;
+}
+
 /* 1: it is to be opened again. */
 static int open_whole(struct rbd_image *i)
 {
@@ -161,7 +174,7 @@ static int open_whole(struct rbd_image *i)
 	if (info.size < i->need_bytes)
 		return -ERANGE; /* somebody has shrunk it */
 	i->object_bytes = info.obj_size;
-	err = rbd_image_own(i->s, i->handle);
+	err = rbd_image_why(i->handle, rbd_image_own(i->s, i->handle));
 	if (err)
 		return err;
 	err = rbd_image_drop_cuts(i->handle, i->s->fenced_addresses[0]);
@@ -201,11 +214,15 @@ const char *rbd_failure_words(int err)
 	switch (-err) {
 	case EROFS:
 	case EBUSY:
-		return "another client has locked it (rbd lock ls, rbd status)";
+		return "another client has locked it, or migrates it (rbd lock ls, rbd status)";
 	case ENOENT:
 		return "it is not there, or its parent is not: was it deleted or renamed by hand?";
 	case ERANGE:
 		return "it is smaller than its LUN: was it shrunk by hand?";
+	case EREMOTE:
+		return "it is mirrored, and its primary is in another cluster (rbd mirror image promote)";
+	case EMLINK:
+		return "it is in a group of images (rbd info, rbd group image rm)";
 	case EPERM:
 	case EACCES:
 		return "this client has not the rights for it, or not any more: osd 'profile rbd pool=POOL' (ceph auth get, ceph auth caps)";

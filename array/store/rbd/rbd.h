@@ -309,6 +309,8 @@ int rbd_image_id(struct rbd_store *s, const char *image, char id[RBD_ID_BYTES]);
 /* Takes the exclusive lock of an open image, from a dead owner if need be. 1: somebody took the feature from the image; it has it back,
  * and is to be opened again. Blocks. */
 int rbd_image_own(struct rbd_store *s, rbd_image_t handle);
+/* The errno of what failed on an open image, or -EREMOTE where it failed for the image's being mirrored, and not primary. Blocks. */
+int rbd_image_why(rbd_image_t handle, int err);
 /* Removes snapshots that a cut of this array has left; `crashed`: and those whose clones have gone. Blocks. */
 int rbd_image_drop_cuts(rbd_image_t handle, bool crashed);
 

@@ -72,6 +72,18 @@ static int drop_cuts(struct rbd_todo *t)
 	return err;
 }
 
+/* What was demoted librbd does not delete, and says only that the call is wrong. */
+static int removal_why(struct rbd_todo *t, int err)
+{
+	rbd_image_t handle;
+
+	if (err != -EINVAL || rbd_open_by_id_read_only(t->s->cluster.io, t->id, &handle, NULL) < 0)
+		return err;
+	err = rbd_image_why(handle, err);
+	rbd_close(handle);
+	return err;
+}
+
 /* Out of the names that `rbd ls` shows: it is gone, or in the trash under its id. */
 static int image_remove(struct rbd_todo *t)
 {
@@ -92,7 +104,7 @@ static int image_remove(struct rbd_todo *t)
 	}
 	atomic_fetch_sub(&s->removing, 1);
 	if (err != -ENOENT)
-		return err;
+		return removal_why(t, err);
 	if (!t->id[0]) /* in the trash since another time, or nowhere */
 		return trash_each(s, trash_find, t);
 	/* librbd says so also where the trash, through which each image goes, takes none. */
@@ -300,7 +312,7 @@ static void reclaim_done(struct rbd_job *job)
 				t->image,
 				t->err == -ENOTEMPTY
 					? "it has snapshots that somebody made by hand (rbd snap ls)"
-					: strerror(-t->err));
+					: rbd_failure_words(t->err));
 		retry(t);
 	} else if (!t->recorded) {
 		settled(t);
