@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the header of an image says (the object rbd_header.ID), asked of the class that librbd itself asks, on the OSD: for images that
+ * What the header of an image says (the object rbd_header.ID), asked of the class on the OSD that librbd asks, too: for images that
  * are not to be opened, and for what librbd tells only while it holds up others (cluster.c).
  */
 #include "array/store/rbd/rbd.h"
