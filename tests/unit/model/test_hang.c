@@ -7,25 +7,27 @@
 
 #define PATIENCE_MS 120000 /* with what has no deadline */
 
-static int setup(void **state)
+/* A case for each of the two steps that a cut may hang in, and each way of the case's own; every time with a new array. */
+static void in_each_step(
+	void **state, void (*run)(struct harness *h, enum memstore_kind step, unsigned way), unsigned ways)
 {
-	int err = harness_setup(state);
-	struct harness *h = *state;
+	static const enum memstore_kind steps[] = {MEMSTORE_CUT, MEMSTORE_CUT_COMMIT};
 
-	if (err)
-		return err;
-	memstore_let_cuts_hang(h->memory);
-	harness_reopen(h);
-	return 0;
+	for (unsigned i = 0; i < ways * sizeof(steps) / sizeof(steps[0]); i++) {
+		struct harness *h;
+
+		assert_int_equal(harness_setup(state), 0);
+		h = *state;
+		memstore_let_cuts_hang(h->memory);
+		harness_reopen(h);
+		run(h, steps[i / ways], i % ways);
+		harness_teardown(state);
+	}
 }
 
-/* The two steps that a cut may hang in. */
-static const enum memstore_kind steps[] = {MEMSTORE_CUT, MEMSTORE_CUT_COMMIT};
-#define STEPS 2u
-
-static void hangs_from_now(struct harness *h, unsigned step)
+static void hangs_from_now(struct harness *h, enum memstore_kind step)
 {
-	memstore_timing(h->memory, steps[step], MEMSTORE_MANUAL, 0);
+	memstore_timing(h->memory, step, MEMSTORE_MANUAL, 0);
 }
 
 static void answers_from_now(struct harness *h)
@@ -44,11 +46,12 @@ static void assert_left(struct harness *h, unsigned luns, unsigned sets)
 }
 
 /* The first set is vetoed by its deadline, and the second, which came right behind it and has the same one, is not. */
-static void next_one(struct harness *h, unsigned step)
+static void next_one(struct harness *h, enum memstore_kind step, unsigned way)
 {
 	struct lun *a = make_lun(h, "a", MIB), *b = make_lun(h, "b", MIB);
 	struct waiter hung, next;
 
+	(void)way;
 	assert_int_equal(do_write(h, a, 1, 0x11), 0);
 	make_armed(h, set_id(1), "", &a, 1, NULL);
 	make_armed(h, set_id(2), "", &b, 1, NULL);
@@ -79,39 +82,42 @@ static void next_one(struct harness *h, unsigned step)
 
 TEST(the_next_set_is_cut_when_one_hangs)
 {
-	for (unsigned step = 0; step < STEPS; step++) {
-		assert_int_equal(setup(state), 0);
-		next_one(*state, step);
-		harness_teardown(state);
-	}
+	in_each_step(state, next_one, 1);
 }
 
-/* One that is aborted while it hangs, by its host or for its lease, is over at once. */
-TEST(an_aborted_set_does_not_wait_for_the_store)
+/* One that is aborted while it hangs, by its host or for its lease, is over at once; so is another of the same LUN. */
+static void aborted(struct harness *h, enum memstore_kind step, unsigned way)
 {
-	struct harness *h = *state;
 	struct lun *a = make_lun(h, "a", MIB);
 	struct waiter hung;
 
-	for (unsigned step = 0; step < STEPS; step++) {
-		make_armed(h, set_id(step), "", &a, 1, NULL);
+	(void)way;
+	for (unsigned i = 0; i < 2; i++) {
+		make_armed(h, set_id(i), "", &a, 1, NULL);
 		hangs_from_now(h, step);
-		set_commit(h->array, set_id(step), "", 1000, waiter_init(&hung));
+		set_commit(h->array, set_id(i), "", 1000, waiter_init(&hung));
 		answers_from_now(h);
-		assert_int_equal(do_abort(h, set_id(step), ""), 0);
+		assert_int_equal(do_abort(h, set_id(i), ""), 0);
 		assert_int_equal(hung.done, 1);
 		assert_int_equal(hung.call.fault.err, -ECANCELED);
-		assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT), step + 1);
+		assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT), i + 1);
 	}
 	assert_int_equal(do_delete(h, a), 0);
 	assert_left(h, 0, 0);
 }
 
+TEST(an_aborted_set_does_not_wait_for_the_store)
+{
+	in_each_step(state, aborted, 1);
+}
+
 /* The power goes, or the array is closed, while one hangs that was given up, and one that was not. */
-static void ends(struct harness *h, unsigned step, bool crash)
+static void ends(struct harness *h, enum memstore_kind step, unsigned crash)
 {
 	struct lun *a = make_lun(h, "a", MIB);
 	struct waiter w;
+	/* What was to be written when the array was closed is written by its store. */
+	bool lost = crash || step == MEMSTORE_CUT;
 
 	make_armed(h, set_id(1), "", &a, 1, NULL);
 	hangs_from_now(h, step);
@@ -132,17 +138,12 @@ static void ends(struct harness *h, unsigned step, bool crash)
 		harness_reopen(h);
 	}
 	answers_from_now(h);
-	assert_left(h, crash || step == 0 ? 1 : 2, crash || step == 0 ? 0 : 1);
+	assert_left(h, lost ? 1 : 2, lost ? 0 : 1);
 }
 
 TEST(the_array_ends_while_cuts_hang)
 {
-	for (unsigned step = 0; step < STEPS; step++)
-		for (unsigned crash = 0; crash < 2; crash++) {
-			assert_int_equal(setup(state), 0);
-			ends(*state, step, crash);
-			harness_teardown(state);
-		}
+	in_each_step(state, ends, 2);
 }
 
 static struct lun *make_copy(struct harness *h, struct lun *of)
@@ -164,7 +165,7 @@ static enum lun_resync_state resync_state(struct harness *h, uint32_t job)
 }
 
 /* How a resync that hangs ends: by itself, or cancelled. Sets do not wait for it; what changes the catalogue does, so it has an end. */
-static void resync(struct harness *h, unsigned step, bool cancelled)
+static void resync(struct harness *h, enum memstore_kind step, unsigned cancelled)
 {
 	struct lun *a = make_lun(h, "a", MIB), *b = make_lun(h, "b", MIB), *copy;
 	struct waiter job, rename;
@@ -202,48 +203,44 @@ static void resync(struct harness *h, unsigned step, bool cancelled)
 
 TEST(a_resync_that_hangs_keeps_up_no_set_and_fails_in_the_end)
 {
-	for (unsigned step = 0; step < STEPS; step++)
-		for (unsigned cancelled = 0; cancelled < 2; cancelled++) {
-			assert_int_equal(setup(state), 0);
-			resync(*state, step, cancelled);
-			harness_teardown(state);
-		}
+	in_each_step(state, resync, 2);
+}
+
+static void image_taken(struct harness *h, enum memstore_kind step, unsigned way)
+{
+	struct lun *a = make_lun(h, "a", MIB);
+	struct waiter image;
+
+	(void)way;
+	hangs_from_now(h, step);
+	lun_image_take(a, waiter_init(&image));
+	answers_from_now(h);
+	make_armed(h, set_id(1), "", &a, 1, NULL);
+	assert_int_equal(do_commit(h, set_id(1), "", 1000), 0);
+	assert_int_equal(do_abort(h, set_id(1), ""), 0);
+	harness_advance(h, PATIENCE_MS - 100);
+	assert_int_equal(image.done, 0);
+	harness_advance(h, 200);
+	assert_int_equal(image.done, 1);
+	assert_int_equal(image.call.fault.err, -ETIME);
+	assert_null(image.call.image);
+	assert_int_equal(do_write(h, a, 1, 0x11), 0);
+	assert_left(h, 1, 0);
 }
 
 TEST(an_image_that_hangs_keeps_up_no_set_and_fails_in_the_end)
 {
-	struct harness *h = *state;
-	struct lun *a = make_lun(h, "a", MIB);
-	struct waiter image;
-
-	for (unsigned step = 0; step < STEPS; step++) {
-		hangs_from_now(h, step);
-		lun_image_take(a, waiter_init(&image));
-		answers_from_now(h);
-		make_armed(h, set_id(step), "", &a, 1, NULL);
-		assert_int_equal(do_commit(h, set_id(step), "", 1000), 0);
-		assert_int_equal(do_abort(h, set_id(step), ""), 0);
-		harness_advance(h, PATIENCE_MS - 100);
-		assert_int_equal(image.done, 0);
-		harness_advance(h, 200);
-		assert_int_equal(image.done, 1);
-		assert_int_equal(image.call.fault.err, -ETIME);
-		assert_null(image.call.image);
-		assert_int_equal(do_write(h, a, 1, 0x11), 0);
-	}
-	assert_left(h, 1, 0);
+	in_each_step(state, image_taken, 1);
 }
-
-#define t(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_set_is_cut_when_one_hangs),
-		t(an_aborted_set_does_not_wait_for_the_store),
+		cmocka_unit_test(an_aborted_set_does_not_wait_for_the_store),
 		cmocka_unit_test(the_array_ends_while_cuts_hang),
 		cmocka_unit_test(a_resync_that_hangs_keeps_up_no_set_and_fails_in_the_end),
-		t(an_image_that_hangs_keeps_up_no_set_and_fails_in_the_end),
+		cmocka_unit_test(an_image_that_hangs_keeps_up_no_set_and_fails_in_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
