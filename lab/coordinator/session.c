@@ -34,7 +34,7 @@ struct session {
 	struct creation *c;   /* the set that is being made */
 	LAB_STRING why;       /* … the last Start or Add failed: for GiveUp */
 	GUID owned[OWNED_MAX];
-	ULONG owned_count;
+	ULONG owned_count, imports; /* imports: under way, or waiting for their turn */
 };
 
 static struct session *impl_from_ILabSession(ILabSession *iface)
@@ -367,6 +367,24 @@ static bool waits(const struct session *s)
 	return !(s->tuned.flags & LAB_NO_TURN);
 }
 
+/* What its requester leaves is put in order behind it. */
+static void count_import(struct session *s, int by)
+{
+	EnterCriticalSection(&s->lock);
+	s->imports += (ULONG)by;
+	LeaveCriticalSection(&s->lock);
+}
+
+static void import(struct session *s, struct record *r, WCHAR *document)
+{
+	char *text = document_text(r, document);
+	if (text)
+		sequence_import(r, text, strlen(text), s->tuned.flags);
+	free(text);
+	bool mine = r->result->hr != VSS_E_OBJECT_ALREADY_EXISTS && catalogue_has(&r->result->set_id);
+	own(s, r->result, mine);
+}
+
 static HRESULT STDMETHODCALLTYPE session_Import(ILabSession *iface, WCHAR *document, LAB_RESULT **result)
 {
 	struct session *s = impl_from_ILabSession(iface);
@@ -374,14 +392,16 @@ static HRESULT STDMETHODCALLTYPE session_Import(ILabSession *iface, WCHAR *docum
 	HRESULT hr;
 	if (!document)
 		return E_INVALIDARG;
-	if (!request_begin(&r, waits(s), result, &hr))
+	count_import(s, 1);
+	if (!request_begin(&r, waits(s), result, &hr)) {
+		count_import(s, -1);
 		return hr;
-	char *text = document_text(&r, document);
-	if (text)
-		sequence_import(&r, text, strlen(text), s->tuned.flags);
-	free(text);
-	bool mine = r.result->hr != VSS_E_OBJECT_ALREADY_EXISTS && catalogue_has(&r.result->set_id);
-	own(s, r.result, mine);
+	}
+	if (s->closed)
+		record_fail(&r, VSS_E_BAD_STATE, L"its requester is gone");
+	else
+		import(s, &r, document);
+	count_import(s, -1);
 	return request_end(&r, result);
 }
 
@@ -424,7 +444,8 @@ static HRESULT STDMETHODCALLTYPE session_Close(ILabSession *iface)
 {
 	struct session *s = impl_from_ILabSession(iface);
 	EnterCriticalSection(&s->lock);
-	bool idle = !s->c && !s->owned_count; /* there is nothing for which it would need its turn */
+	/* there is nothing for which it would need its turn */
+	bool idle = !s->c && !s->owned_count && !s->imports;
 	s->closed = s->closed || idle;
 	LeaveCriticalSection(&s->lock);
 	if (!idle) {

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lab_stack import Stack, labhost  # noqa: E402
@@ -336,6 +337,26 @@ def deaths(s):
     nothing_left(s, 'after it')
 
 
+def importer_dies(s):
+    """A requester that dies while the copy that it imports is on its way: the copy goes with it, as one that it had imported does."""
+    document = labhost.windows_path(s.path('dies.xml'))
+    steps = replay(s, *INIT, 'SetContext 0x30', 'StartSnapshotSet', 'AddToSnapshotSet D:\\', 'DoSnapshotSet',
+                   f'SaveAsXML {document}', 'release')
+    s.check(bad(steps) == [] and len(s.shadows()) == 1, 'a transportable set that is to go with its requester', bad(steps))
+    bridge, now = s.state.host('B').bridge, s.path('die.now')
+    lab_steps.hold(bridge, lab_steps.POST)
+    importer = start_replay(s, 'apartment mta', 'create', f'InitializeForBackup {document}', 'SetContext 0x30', 'ImportSnapshots leave',
+                            f'await {labhost.windows_path(now)}', 'die', host='B')
+    s.check(labhost.wait_until(lambda: bridge.counters()['held'], labhost.PATIENCE_S, 0.05), 'its import stands still')
+    with open(now, 'w'):
+        pass
+    importer.wait(labhost.PATIENCE_S)
+    time.sleep(0.5)  # VSS has noticed its end; where it has not, it notices afterwards
+    lab_steps.let_go(bridge)
+    nothing_left(s, 'when its importer died in the middle')
+    s.check(s.ask('list', host='B')[1].get('sets') == [], 'nor known where it was to be')
+
+
 def transportable(s):
     """A document from one host to the other, in a context of its own; what was imported for a backup goes with its importer."""
     document = labhost.windows_path(s.path('set.xml'))
@@ -356,6 +377,7 @@ def transportable(s):
     steps = replay(s, *INIT, f'DeleteSnapshots {made}', 'release', host='B')
     s.check(find(steps, 'DeleteSnapshots').good(), 'deleted there', find(steps, 'DeleteSnapshots'))
     nothing_left(s, 'after it')
+    importer_dies(s)
     with open(s.path('bad.xml'), 'wb') as out:
         out.write('<BackupComponents/>'.encode('utf-16-le'))
     steps = replay(s, 'apartment sta', 'create', f"InitializeForBackup {labhost.windows_path(s.path('bad.xml'))}", 'release')
