@@ -59,6 +59,7 @@ static void forwarded(struct peer_call *c, int err, const uint8_t *data, uint32_
 	free(f);
 	if (!err && !peer_scsi_answer_decode(data, len, r))
 		err = -ETIMEDOUT;
+	r->unsure = err == -ETIMEDOUT;
 	if (err) {
 		end(r, err_of(r, err));
 		return;

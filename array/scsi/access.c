@@ -222,11 +222,21 @@ static void take_answer(struct scsi_task *task, const struct scsi_remote *r)
 		task->data_len = r->data_len;
 }
 
+/* The owner has told a unit attention, or may have, and no initiator hears it: 29/07 stands for it, whatever it was. */
+static bool attention_is_lost(const struct scsi_task *task, const struct scsi_remote *r)
+{
+	if (r->err)
+		return r->unsure;
+	return (task->flags & TASK_ABORTED) && scsi_sense_is_attention(r->sense, r->sense_len);
+}
+
 static void forwarded(struct scsi_remote *r)
 {
 	struct forward *f = container_of(r, struct forward, remote);
 	struct scsi_task *task = f->task;
 
+	if (attention_is_lost(task, r))
+		scsi_attention_set(task->nexus, task->lun_number, ATTENTION_NEXUS_LOSS);
 	take_answer(task, r);
 	free(f);
 	scsi_task_finish(task);

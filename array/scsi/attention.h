@@ -10,6 +10,7 @@ enum scsi_attention {
 	ATTENTION_POWER_ON,                /* 29/00 */
 	ATTENTION_TARGET_RESET,            /* 29/02 */
 	ATTENTION_LUN_RESET,               /* 29/03 */
+	ATTENTION_NEXUS_LOSS,              /* 29/07: an answer of the owner's did not come */
 	ATTENTION_REPORTED_LUNS,           /* 3F/0E: of the nexus, not of a LUN */
 	ATTENTION_MEDIUM_CHANGED,          /* 28/00: a resync replaced the data */
 	ATTENTION_ACCESS_STATE,            /* 2A/06: a target port group's */

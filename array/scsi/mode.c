@@ -314,7 +314,8 @@ static bool select_mode(struct scsi_task *task)
 			return false;
 	if (memcmp(&mode, &s->mode, sizeof(mode)) != 0) {
 		s->mode = mode;
-		scsi_notice_others(task, ATTENTION_MODE_PARAMETERS);
+		scsi_notice_others(
+			task->nexus->target, task->lun_held, task->nexus, ATTENTION_MODE_PARAMETERS);
 	}
 	return true;
 }

@@ -2,7 +2,8 @@
 /*
  * Of a reservation that was released or preempted (2A/03 to 2A/05) each registrant is told. One that registered through the other
  * controller, or whose registration is of its ports too, is told with the next command that is passed on to the owner; and so is who
- * has asked the owner for something when mode pages change (2A/01). The owner may end before that. So the owner leaves a notice, in the LUN's record of reservations and mode pages, with the change that it tells of:
+ * has asked the owner for something when mode pages change (2A/01) or the LUN is reset (29/02, 29/03). The owner may end before
+ * that. So it leaves a notice, in the LUN's record of reservations and mode pages, with the change that it tells of:
  * no write of its own, and none where nobody is registered at the other controller's ports.
  *
  * It is handed out once: here to the nexus that stands for that one, before its next command; after a takeover by the new owner
@@ -37,7 +38,8 @@ struct scsi_notice {
 
 /* By their bits in the record. */
 static const enum scsi_attention recorded[] = {ATTENTION_RESERVATIONS_PREEMPTED,
-	ATTENTION_RESERVATIONS_RELEASED, ATTENTION_REGISTRATIONS_PREEMPTED, ATTENTION_MODE_PARAMETERS};
+	ATTENTION_RESERVATIONS_RELEASED, ATTENTION_REGISTRATIONS_PREEMPTED, ATTENTION_MODE_PARAMETERS,
+	ATTENTION_TARGET_RESET, ATTENTION_LUN_RESET};
 #define RECORDED (sizeof(recorded) / sizeof(recorded[0]))
 
 static size_t bytes_of(const struct scsi_notice *m)
@@ -153,19 +155,18 @@ bool scsi_notice_leave(
 	return true;
 }
 
-void scsi_notice_others(const struct scsi_task *task, enum scsi_attention what)
+void scsi_notice_others(
+	struct scsi_target *t, struct lun *lun, const struct scsi_nexus *except, enum scsi_attention what)
 {
-	struct scsi_target *t = task->nexus->target;
-
 	list_for_each (node, &t->nexuses) {
 		struct scsi_nexus *n = container_of(node, struct scsi_nexus, link);
-		uint32_t number = n->lost ? 0 : map_number(n->array.host, task->lun_held);
+		uint32_t number = n->lost ? 0 : map_number(n->array.host, lun);
 		struct scsi_nexus_name name;
 
-		if (number == 0 || n == task->nexus)
+		if (number == 0 || n == except)
 			continue;
 		scsi_reserve_name(n, &name);
-		if (!scsi_notice_leave(t, task->lun_held, &name, what))
+		if (!scsi_notice_leave(t, lun, &name, what))
 			scsi_attention_set(n, number, what);
 	}
 }

@@ -11,8 +11,9 @@
  * them. False: the port is this controller's, or there is no other one; the nexus is to be told here, if it lives. */
 bool scsi_notice_leave(
 	struct scsi_target *t, struct lun *lun, const struct scsi_nexus_name *name, enum scsi_attention what);
-/* For every nexus that sees the task's LUN but its own: here, or left for it as above if one stands for it here. */
-void scsi_notice_others(const struct scsi_task *task, enum scsi_attention what);
+/* For every nexus that sees the LUN but `except` (may be NULL): here, or left for it as above if one stands for it here. */
+void scsi_notice_others(
+	struct scsi_target *t, struct lun *lun, const struct scsi_nexus *except, enum scsi_attention what);
 /* What was left for n on the LUN becomes its attentions. */
 void scsi_notice_hand(struct scsi_nexus *n, struct lun *lun, uint32_t number);
 /* n, which stands for one of the other controller, goes. lost: so has that one, and is to be told nothing any more. */

@@ -95,7 +95,8 @@ struct scsi_remote {
 	/* Comes once, perhaps from inside. */
 	void (*done)(struct scsi_remote *r);
 	/* after done */
-	int err; /* not 0: it was not carried out, as far as is known, and the rest says nothing */
+	int err;     /* not 0: it was not carried out, as far as is known, and the rest says nothing */
+	bool unsure; /* with err: perhaps it was, and what its answer told is lost */
 	uint8_t status;
 	uint8_t sense[SCSI_SENSE_MAX_BYTES];
 	unsigned sense_len;
@@ -249,8 +250,10 @@ struct scsi_tmf_call {
 	/* All affected tasks are over. */
 	void (*done)(struct scsi_tmf_call *call, enum scsi_tmf_result result);
 	struct scsi_nexus *nexus;
-	struct list_node link; /* private */
-	uint64_t serial;       /* private */
+	/* private */
+	struct list_node link;
+	uint64_t serial;
+	unsigned keeping; /* LUNs of whose reset the record is under way */
 };
 /* Tasks that were parsed and not yet executed are the transport's to drop (it knows them). */
 void scsi_tmf(struct scsi_tmf_call *call);

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define DESCRIPTOR 0x72 /* the response code of that form */
+
 /* SPC-4 4.5.2.4.2: SKSV, C/D, BPV, bit pointer, field pointer */
 static void field_pointer(const struct scsi_sense *s, uint8_t out[3])
 {
@@ -51,7 +53,7 @@ static unsigned build_descriptor(const struct scsi_sense *s, uint8_t *out)
 {
 	unsigned len = 8;
 
-	out[0] = 0x72;
+	out[0] = DESCRIPTOR;
 	out[1] = (uint8_t)s->key;
 	put_be16(out + 2, s->asc);
 	if (s->has_information) {
@@ -77,6 +79,13 @@ unsigned scsi_sense_build(const struct scsi_sense *s, bool descriptor, uint8_t o
 {
 	memset(out, 0, SCSI_SENSE_MAX_BYTES);
 	return descriptor ? build_descriptor(s, out) : build_fixed(s, out);
+}
+
+bool scsi_sense_is_attention(const uint8_t *sense, unsigned len)
+{
+	unsigned at = len && sense[0] == DESCRIPTOR ? 1 : 2;
+
+	return len > at && (sense[at] & 0x0F) == SENSE_UNIT_ATTENTION;
 }
 
 bool scsi_fail_sense(struct scsi_task *task, const struct scsi_sense *s)

@@ -63,6 +63,8 @@ struct scsi_sense {
 };
 /* Returns the length written to out: 18 in fixed form; 8 and its descriptors else. */
 unsigned scsi_sense_build(const struct scsi_sense *s, bool descriptor, uint8_t out[SCSI_SENSE_MAX_BYTES]);
+/* Whether sense, of either form, is a unit attention. */
+bool scsi_sense_is_attention(const uint8_t *sense, unsigned len);
 
 /* These set CHECK CONDITION with sense; always false, for `return scsi_fail(…)` in a parse. */
 bool scsi_fail(struct scsi_task *task, enum scsi_sense_key key, uint16_t asc);

@@ -7,13 +7,18 @@
  * time-out, and reset in its turn; the asking nexus's own get no answer. A reset is told by a unit attention, too. A target
  * reset reaches the LUNs that the asking host sees, and no others.
  */
+#include "array/scsi/access.h"
 #include "array/scsi/attention.h"
 #include "array/scsi/copy.h"
 #include "array/scsi/lun.h"
 #include "array/scsi/nexus.h"
+#include "array/scsi/notice.h"
 #include "array/scsi/reserve.h"
 #include "array/scsi/task.h"
 #include "array/scsi/tmf.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 struct reach {
 	const struct lun *lun; /* NULL: the control LU */
@@ -65,7 +70,7 @@ void scsi_tmf_check(struct scsi_target *t)
 		struct scsi_nexus *n = call->nexus;
 
 		node = node->next;
-		if (still_running(call))
+		if (call->keeping || still_running(call))
 			continue;
 		list_remove(&call->link);
 		call->done(call, SCSI_TMF_COMPLETE);
@@ -118,17 +123,55 @@ static void abort_on_lun(struct scsi_nexus *asker, struct lun *lun)
 	}
 }
 
-static void reset_lun(struct scsi_nexus *asker, struct lun *lun, enum scsi_attention what)
-{
-	struct scsi_lun *s = lun->scsi;
+struct reset_keep {
+	struct array_call call;
+	struct scsi_tmf_call *of;
+};
 
-	abort_on_lun(asker, lun);
-	if (s) {
-		scsi_reserve_lun_reset(s);
-		s->mode = scsi_mode_default();
-	}
+static void kept(struct array_call *call)
+{
+	struct reset_keep *k = container_of(call, struct reset_keep, call);
+	struct scsi_tmf_call *of = k->of;
+
+	free(k);
+	of->keeping--;
+	scsi_tmf_check(of->nexus->target);
+}
+
+/* The other controller may go on with the array: what the reset changed, and whom it is to tell of it. Where it cannot be kept, the
+ * reset is none the less one. */
+static void keep(struct scsi_tmf_call *of, struct lun *lun)
+{
+	struct reset_keep *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return;
+	k->call.done = kept;
+	k->of = of;
+	of->keeping++;
+	((struct scsi_lun *)lun->scsi)->pr_always = true;
+	scsi_reserve_keep(lun, &k->call);
+}
+
+static void reset_lun(struct scsi_tmf_call *call, struct lun *lun, enum scsi_attention what)
+{
+	struct scsi_target *t = call->nexus->target;
+	const struct scsi_mode fresh = scsi_mode_default();
+	bool kept_for_others = t->controllers && scsi_access_is_owner(t), changed;
+	struct scsi_lun *s = kept_for_others ? scsi_lun_get(lun) : lun->scsi;
+
+	abort_on_lun(call->nexus, lun);
 	/* SAM-5 6.3.3: every nexus, the asking one too. */
-	scsi_attention_others(asker->target, lun, NULL, what);
+	if (!s) {
+		scsi_attention_others(t, lun, NULL, what);
+		return;
+	}
+	changed = memcmp(&s->mode, &fresh, sizeof(fresh)) != 0;
+	scsi_reserve_lun_reset(s);
+	s->mode = fresh;
+	scsi_notice_others(t, lun, NULL, what);
+	if (kept_for_others && (changed || s->notice_count > 0))
+		keep(call, lun);
 }
 
 static void reset_control_lu(struct scsi_nexus *n, enum scsi_attention what)
@@ -146,7 +189,7 @@ static void reset_target(struct scsi_tmf_call *call)
 	struct lun *lun;
 
 	while ((number = map_next(n->array.host, number, &lun)) != 0)
-		reset_lun(n, lun, ATTENTION_TARGET_RESET);
+		reset_lun(call, lun, ATTENTION_TARGET_RESET);
 	reset_control_lu(n, ATTENTION_TARGET_RESET);
 	scsi_tmf_wait(call);
 }
@@ -174,7 +217,7 @@ static void on_lun(struct scsi_tmf_call *call, uint32_t number)
 	} else if (call->function == SCSI_CLEAR_TASK_SET) {
 		abort_on_lun(n, lun);
 	} else {
-		reset_lun(n, lun, ATTENTION_LUN_RESET);
+		reset_lun(call, lun, ATTENTION_LUN_RESET);
 	}
 	scsi_tmf_wait(call);
 }
@@ -184,6 +227,7 @@ void scsi_tmf(struct scsi_tmf_call *call)
 	uint32_t number = scsi_lun_decode(call->lun);
 
 	call->link = (struct list_node){NULL, NULL};
+	call->keeping = 0;
 	switch (call->function) {
 	case SCSI_ABORT_TASK:
 		abort_task(call, number);

@@ -248,6 +248,7 @@ TEST(what_the_owner_refuses_for_good_is_not_tried_again)
 		assert_int_equal(run(&c, SCSI_TO_INITIATOR, 100), rows[i].told);
 		assert_int_equal(c.base.data_len, 0);
 		assert_int_equal(run(&c, SCSI_FROM_INITIATOR, 24), rows[i].told);
+		assert_false(c.base.unsure);
 	}
 	peer_serve(owner.wire.peer, PEER_SCSI, false, NULL, NULL); /* one that has no such calls */
 	assert_int_equal(run(&c, SCSI_TO_INITIATOR, 100), -ESHUTDOWN);
@@ -260,7 +261,9 @@ TEST(what_may_have_been_carried_out_is_told_as_that)
 
 	reply.sense_len = SCSI_SENSE_MAX_BYTES + 1; /* no answer has room for it */
 	assert_int_equal(run(&c, SCSI_TO_INITIATOR, 100), -EAGAIN);
+	assert_true(c.base.unsure);
 	assert_int_equal(run(&c, SCSI_FROM_INITIATOR, 24), -ETIMEDOUT);
+	assert_true(c.base.unsure);
 	assert_int_equal(run(&c, SCSI_NONE, 0), -EAGAIN);
 	waits = true;
 	begin(&c, SCSI_FROM_INITIATOR, 24);

@@ -175,6 +175,75 @@ TEST(what_the_owner_told_is_told_again_only_if_it_ends_just_then)
 	assert_int_equal(fake_luns[0].lun.reservations_len, 0);
 }
 
+static void quiet_done_attention(struct scsi_remote *r)
+{
+	assert_int_equal(r->err, 0);
+	assert_int_equal(r->sense[2] & 0x0F, 6);
+}
+
+static void silent(struct scsi_tmf_call *call, enum scsi_tmf_result result)
+{
+	(void)call;
+	assert_int_equal(result, SCSI_TMF_COMPLETE);
+}
+
+/* The owner told it, and the answer was given up on, or its command was aborted meanwhile: 29/07 stands for whatever it was. */
+TEST(what_was_told_in_an_answer_that_nobody_got_is_told_in_other_words)
+{
+	struct scsi_tmf_call abort = {
+		.function = SCSI_ABORT_TASK_SET, .lun = {0, 1}, .nexus = standby.nexus, .done = silent};
+	struct exchange x = {0};
+	struct scsi_remote late;
+
+	preempted();
+	forward_waits = true;
+	client_begin(&standby, &x, 1, READ_KEYS, NO_DATA);
+	late = *kept;
+	late.done = quiet_done_attention;
+	scsi_remote_execute(owner, &late);
+	kept->err = -EAGAIN; /* a read is tried again */
+	kept->unsure = true;
+	kept->done(kept);
+	assert_int_equal(x.task.status, SCSI_STATUS_BUSY);
+	exchange_free(&x);
+	forward_waits = false;
+	expect_good(client_run(&standby, 2, READ_KEYS, NO_DATA));
+	expect_sense(client_run(&standby, 1, READ_KEYS, NO_DATA), 6, 0x2907);
+	expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
+	/* the answer comes; its command was to end */
+	preempted();
+	forward_waits = true;
+	client_begin(&standby, &x, 1, READ_KEYS, NO_DATA);
+	scsi_tmf(&abort);
+	scsi_remote_execute(owner, kept);
+	exchange_free(&x);
+	forward_waits = false;
+	expect_sense(client_run(&standby, 1, READ_KEYS, NO_DATA), 6, 0x2907);
+	expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
+	/* nothing was lost: it is not known to have been asked, or it told nothing */
+	forward_error = -EAGAIN;
+	assert_int_equal(client_run(&standby, 1, READ_KEYS, NO_DATA), SCSI_STATUS_BUSY);
+	forward_error = 0;
+	forward_waits = true;
+	client_begin(&standby, &x, 1, READ_KEYS, NO_DATA);
+	scsi_tmf(&abort);
+	scsi_remote_execute(owner, kept);
+	exchange_free(&x);
+	forward_waits = false;
+	expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
+	/* it goes on where the array goes */
+	forward_error = -ETIMEDOUT;
+	client_run(&standby, 1, READ_KEYS, NO_DATA);
+	forward_error = 0;
+	fake_advance(2 * REST_MS);
+	take_over();
+	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2907);
+	expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, 0x2A06);
+	expect_good(client_run(&standby, 1, TUR, NO_DATA));
+	client_run(&standby, 2, TUR, NO_DATA);
+	give_back();
+}
+
 /* It is written once, and nothing goes on for it. */
 TEST(what_was_told_costs_one_change)
 {
@@ -378,6 +447,73 @@ TEST(changed_mode_pages_are_told_at_the_takeover)
 	expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
 }
 
+static unsigned resets;
+
+static void reset_over(struct scsi_tmf_call *call, enum scsi_tmf_result result)
+{
+	(void)call;
+	assert_int_equal(result, SCSI_TMF_COMPLETE);
+	resets++;
+}
+
+static void reset(struct scsi_tmf_call *call, enum scsi_tmf function)
+{
+	*call = (struct scsi_tmf_call){
+		.function = function, .lun = {0, 1}, .nexus = test_b.nexus, .done = reset_over};
+	resets = 0;
+	scsi_tmf(call);
+}
+
+/* A reset ends when the next owner would know of it: that the pages are the first ones again, and whom it was not told. */
+TEST(a_reset_is_one_for_the_next_owner_too)
+{
+	struct scsi_tmf_call call;
+
+	for (unsigned i = 0; i < 2; i++) {
+		expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
+		select_mode(&test_a, false, true, true);
+		client_run(&test_b, 1, TUR, NO_DATA);
+		expect_sense(client_run(&standby, 1, READ_KEYS, NO_DATA), 6, 0x2A01);
+		fake_hold_keeps = true;
+		reset(&call, i ? SCSI_TARGET_WARM_RESET : SCSI_LUN_RESET);
+		assert_int_equal(resets, 0);
+		fake_kept();
+		fake_hold_keeps = false;
+		assert_int_equal(resets, 1);
+		take_over();
+		expect_sense(client_run(&standby, 1, TUR, NO_DATA), 6, i ? 0x2902 : 0x2903);
+		client_clear_attentions(&standby);
+		expect_mode(&standby, true, false, false);
+		give_back();
+		client_clear_attentions(&test_a);
+		client_clear_attentions(&test_b);
+	}
+	/* the owner lives, and tells it */
+	expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
+	reset(&call, SCSI_LUN_RESET);
+	expect_sense(client_run(&standby, 1, READ_KEYS, NO_DATA), 6, 0x2903);
+	expect_good(client_run(&standby, 1, READ_KEYS, NO_DATA));
+	client_clear_attentions(&test_a);
+	client_clear_attentions(&test_b);
+	/* and it cannot be kept */
+	fake_error = -EIO;
+	reset(&call, SCSI_LUN_RESET);
+	assert_int_equal(resets, 1);
+	fake_error = 0;
+}
+
+/* Nothing is written where there is nothing to keep. */
+TEST(a_reset_that_nobody_else_is_to_know_of_is_not_kept)
+{
+	struct scsi_tmf_call call;
+
+	fake_keeps = 0;
+	reset(&call, SCSI_LUN_RESET);
+	assert_int_equal(resets, 1);
+	assert_int_equal(fake_keeps, 0);
+	assert_int_equal(told_by_the_taker(), 0);
+}
+
 /* The change stands, and its initiator learns that it may not last. */
 TEST(mode_pages_that_cannot_be_kept)
 {
@@ -419,7 +555,7 @@ TEST(a_damaged_record_of_them_does_not_open_the_lun)
 	assert_int_equal(good[0], 0x40);
 	assert_int_equal(good[5], 0x04); /* 2A/05 */
 	for (unsigned i = 0; i < 2; i++) {
-		lun->reservations[5] = i ? 0 : 0x14; /* none, or one that is unknown */
+		lun->reservations[5] = i ? 0 : 0x44; /* none, or one that is unknown */
 		assert_null(scsi_lun_get(lun));
 	}
 	memcpy(lun->reservations, good, len);
@@ -436,10 +572,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(what_became_of_a_reservation_is_told_at_the_takeover),
 		T(a_path_that_another_one_registered_is_told),
 		T(what_the_owner_told_is_told_again_only_if_it_ends_just_then),
+		T(what_was_told_in_an_answer_that_nobody_got_is_told_in_other_words),
 		T(what_was_told_costs_one_change), T(nothing_is_left_for_a_session_that_has_ended),
 		T(nothing_else_is_told_at_a_takeover), T(what_is_left_is_bounded),
 		T(mode_pages_are_the_next_owners_too), T(changed_mode_pages_are_told_at_the_takeover),
-		T(mode_pages_that_cannot_be_kept), T(a_damaged_record_of_them_does_not_open_the_lun)};
+		T(a_reset_is_one_for_the_next_owner_too),
+		T(a_reset_that_nobody_else_is_to_know_of_is_not_kept), T(mode_pages_that_cannot_be_kept),
+		T(a_damaged_record_of_them_does_not_open_the_lun)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 /* See two.h. */
 #include "tests/unit/scsi/two.h"
 
+#include <errno.h>
 #include <string.h>
 
 struct scsi_target *owner, *other;
@@ -21,6 +22,7 @@ static void forward(void *ctx, struct scsi_remote *r)
 		kept = r;
 	} else if (forward_error) {
 		r->err = forward_error;
+		r->unsure = forward_error == -ETIMEDOUT;
 		r->done(r);
 	} else {
 		scsi_remote_execute(owner, r);
