@@ -10,6 +10,10 @@
  * The one that is asked keeps, for each caller, the calls from its floor on: those that run, whose repetitions wait for the same
  * answer, and those that are over, with their answers. The window between floor and number is bounded, and so is what is kept.
  * A call that is refused (no lease, another epoch, no room) gets an answer without bytes: it was not carried out.
+ *
+ * A question may lie in the store for as long as an OSD stands still, and arrive when its caller has long given up. So a call says
+ * until when it may be begun, by the clock of who is asked, which each answer tells; one that comes later, or does not know the
+ * clock yet, is answered with -ESTALE, and was not carried out.
  */
 #include "array/peer.h"
 
@@ -30,9 +34,12 @@
 #define LOOK_MS          500u /* at kept answers, and whether a caller is gone */
 #define PING_PATIENCE_MS 5000u
 #define NS_A_MS          1000000ull
+#define CLOCK_OLD_MS     60000u          /* then what is known of the other clock is learnt anew */
+#define CLOCK_APART_MS   (3600u * 1000u) /* further ahead no call is: it means another process */
 
 struct peer_attempt {
 	struct store_wire_ask ask;
+	uint64_t sent_ms;
 	struct peer_call *call; /* NULL: it is over */
 	uint8_t bytes[];
 };
@@ -62,12 +69,19 @@ struct server {
 	void *arg;
 };
 
+/* What is known of the clock of who is asked: it shows at least what ours does and `ahead`. */
+struct other_clock {
+	bool known;
+	uint64_t ahead, learnt_ms, took_ms;
+};
+
 struct peer {
 	struct peer_options options;
 	struct store_wire_user user;
 	struct store_wire *wire; /* or NULL */
 	bool stopped;
 	uint64_t id, next;
+	struct other_clock other;
 	struct list calls;  /* under way, by number */
 	struct list queued; /* wait for the window */
 	struct caller callers[CALLERS_MAX];
@@ -82,6 +96,36 @@ struct peer {
 static uint64_t now_ns(const struct peer *p)
 {
 	return reactor_now_ns(p->options.reactor);
+}
+
+static uint64_t now_ms(const struct peer *p)
+{
+	return now_ns(p) / NS_A_MS;
+}
+
+/* ---- clocks -------------------------------------------------------------------------------------------- */
+
+/* Each process's begins elsewhere, so that none is taken for another's. Never 0. */
+static uint64_t clock_of(const struct peer *p)
+{
+	return (p->id >> 2 | 1) + now_ms(p);
+}
+
+static bool is_late(const struct peer *p, uint64_t until)
+{
+	return until - clock_of(p) > CLOCK_APART_MS;
+}
+
+/* Of two answers the one that took less time says more, but for a while only: no two clocks run alike. */
+static void learn_clock(struct peer *p, uint64_t shown, uint64_t sent_ms)
+{
+	struct other_clock *o = &p->other;
+	uint64_t now = now_ms(p), ahead = shown - now, took = now - sent_ms;
+	bool same = o->known && ahead - o->ahead + CLOCK_APART_MS < 2ull * CLOCK_APART_MS;
+
+	if (same && took > o->took_ms && now - o->learnt_ms < CLOCK_OLD_MS)
+		return;
+	*o = (struct other_clock){.known = true, .ahead = ahead, .learnt_ms = now, .took_ms = took};
 }
 
 /* ---- calling ------------------------------------------------------------------------------------------- */
@@ -137,7 +181,7 @@ static void asked(struct store_wire_ask *ask, int err)
 {
 	struct peer_attempt *a = container_of(ask, struct peer_attempt, ask);
 	struct peer_call *c = a->call;
-	bool odd = false;
+	bool odd = false, late = false;
 
 	if (!c) {
 		free(a);
@@ -147,12 +191,18 @@ static void asked(struct store_wire_ask *ask, int err)
 	for (unsigned i = 0; i < ask->answer_count; i++) {
 		struct peer_message m;
 
-		if (peer_decode(ask->answers[i].data, ask->answers[i].len, &m) && is_answer_to(c, &m)) {
-			call_end(c, m.err, m.data, m.len);
-			free(a);
-			return;
+		if (!peer_decode(ask->answers[i].data, ask->answers[i].len, &m) || !is_answer_to(c, &m)) {
+			odd = true;
+			continue;
 		}
-		odd = true;
+		learn_clock(c->peer, m.clock, a->sent_ms);
+		if (m.err == -ESTALE) {
+			late = true;
+			continue;
+		}
+		call_end(c, m.err, m.data, m.len);
+		free(a);
+		return;
 	}
 	free(a);
 	if (odd || (err && err != -EAGAIN && err != -ENOENT))
@@ -160,7 +210,8 @@ static void asked(struct store_wire_ask *ask, int err)
 	if (now_ns(c->peer) >= c->until_ns)
 		call_end(c, c->maybe ? -ETIMEDOUT : -EAGAIN, NULL, 0);
 	else
-		reactor_timer_arm(c->peer->options.reactor, &c->again, AGAIN_MS);
+		reactor_timer_arm(c->peer->options.reactor, &c->again, late && !c->was_late ? 0 : AGAIN_MS);
+	c->was_late |= late;
 }
 
 static uint64_t floor_of(const struct peer *p)
@@ -171,13 +222,15 @@ static uint64_t floor_of(const struct peer *p)
 
 static struct peer_attempt *encode(struct peer_call *c)
 {
+	struct peer *p = c->peer;
 	struct peer_attempt *a = malloc(sizeof(*a) + PEER_HEADER_BYTES + c->len);
 	const struct peer_message m = {.kind = PEER_CALL,
 		.topic = (uint16_t)c->topic,
 		.epoch = c->epoch,
-		.caller = c->peer->id,
+		.caller = p->id,
 		.number = c->number,
-		.floor = floor_of(c->peer),
+		.floor = floor_of(p),
+		.clock = p->other.known ? c->until_ns / NS_A_MS + p->other.ahead : 0,
 		.data = c->data,
 		.len = c->len};
 
@@ -187,6 +240,7 @@ static struct peer_attempt *encode(struct peer_call *c)
 		.to_owner = !c->to_standby, .data = a->bytes, .timeout_ms = ATTEMPT_MS, .asked = asked};
 	a->ask.len = peer_encode(&m, a->bytes, PEER_HEADER_BYTES + c->len);
 	a->call = c;
+	a->sent_ms = now_ms(p);
 	return a;
 }
 
@@ -253,7 +307,7 @@ void peer_call(struct peer *p, struct peer_call *c)
 	assert(c->len <= PEER_PAYLOAD_MAX_BYTES && c->topic > 0 && c->topic < PEER_TOPICS);
 	c->peer = p;
 	c->until_ns = now_ns(p) + c->patience_ms * NS_A_MS;
-	c->maybe = false;
+	c->maybe = c->was_late = false;
 	c->over = 0;
 	c->attempt = NULL;
 	c->again = (struct reactor_timer){.fire = again_fired};
@@ -292,6 +346,18 @@ static void served_free(struct served *s)
 	free(s);
 }
 
+/* It comes too late: not carried out, and nothing of it is kept. */
+static void refuse_late(struct peer *p, const struct peer_message *call, struct store_wire_heard *h)
+{
+	struct peer_message m = *call;
+	uint8_t bytes[PEER_HEADER_BYTES];
+
+	m.kind = PEER_ANSWER;
+	m.err = -ESTALE;
+	m.clock = clock_of(p);
+	p->wire->ops->answer(p->wire, h, bytes, peer_encode(&m, bytes, sizeof(bytes)));
+}
+
 /* A controller whose lease is out may have been replaced: it keeps what it knows to itself. */
 static bool may_tell(const struct peer *p, bool to_owner)
 {
@@ -317,6 +383,7 @@ static uint8_t *reply_to(
 	uint8_t *reply;
 
 	m.kind = PEER_ANSWER;
+	m.clock = clock_of(s->caller->p);
 	m.err = err;
 	m.data = data;
 	m.len = len;
@@ -503,6 +570,8 @@ static void heard(void *arg, struct store_wire *w, struct store_wire_heard *h)
 	raise_floor(c, m.floor);
 	if (m.number < c->floor || m.number - c->floor >= WINDOW)
 		refuse(w, h);
+	else if (is_late(p, m.clock) && !served_find(c, m.number))
+		refuse_late(p, &m, h);
 	else
 		serve(p, c, &m, h);
 }

@@ -49,7 +49,7 @@ struct peer_call {
 	void (*done)(struct peer_call *c, int err, const uint8_t *data, uint32_t len);
 	/* private */
 	uint64_t number, epoch, until_ns;
-	bool maybe;
+	bool maybe, was_late;
 	int over;
 	struct peer *peer;
 	struct peer_attempt *attempt;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "array/util/bytes.h"
 
-#define VERSION       1
+#define VERSION       2
 #define CRC_AT        44u
 #define ERRNO_MAX     4095
 #define COMMAND_BYTES 32u
@@ -21,11 +21,11 @@ static const uint8_t magic[4] = {'U', 'M', 'P', 'C'};
 static uint32_t crc_of(const uint8_t *bytes, size_t len)
 {
 	static const uint8_t zero[4];
+	size_t behind = CRC_AT + sizeof(zero);
 	uint32_t crc = crc32_iscsi((unsigned char *)(uintptr_t)bytes, (int)CRC_AT, ~0u);
 
 	crc = crc32_iscsi((unsigned char *)(uintptr_t)zero, (int)sizeof(zero), crc);
-	return ~crc32_iscsi(
-		(unsigned char *)(uintptr_t)(bytes + PEER_HEADER_BYTES), (int)(len - PEER_HEADER_BYTES), crc);
+	return ~crc32_iscsi((unsigned char *)(uintptr_t)(bytes + behind), (int)(len - behind), crc);
 }
 
 size_t peer_encode(const struct peer_message *m, uint8_t *out, size_t cap)
@@ -45,6 +45,7 @@ size_t peer_encode(const struct peer_message *m, uint8_t *out, size_t cap)
 	put_be64(out + 24, m->number);
 	put_be64(out + 32, m->kind == PEER_CALL ? m->floor : (uint64_t) - (int64_t)m->err);
 	put_be32(out + 40, len);
+	put_be64(out + 48, m->clock);
 	if (len)
 		memcpy(out + PEER_HEADER_BYTES, m->data, len);
 	put_be32(out + CRC_AT, crc_of(out, all));
@@ -75,6 +76,7 @@ bool peer_decode(const uint8_t *in, size_t len, struct peer_message *out)
 	out->caller = get_be64(in + 16);
 	out->number = get_be64(in + 24);
 	out->len = get_be32(in + 40);
+	out->clock = get_be64(in + 48);
 	out->data = in + PEER_HEADER_BYTES;
 	return out->len == len - PEER_HEADER_BYTES && get_be32(in + CRC_AT) == crc_of(in, len) &&
 	       out->number && out->topic && out->topic < PEER_TOPICS &&

@@ -5,9 +5,10 @@
  * checked here, and points into the bytes that it was decoded from.
  *
  * Integers are big-endian. A message:
- *   0  "UMPC"    4  version 1    5  kind    6  topic (16 bits)
+ *   0  "UMPC"    4  version 2    5  kind    6  topic (16 bits)
  *   8  epoch of the owner        16  caller    24  number of the call    32  floor, or (an answer) the error
- *   40 bytes of the payload (32 bits)    44  CRC-32C of all bytes, with these four as zero    48  the payload
+ *   40 bytes of the payload (32 bits)    44  CRC-32C of all bytes, with these four as zero    48  clock
+ *   56 the payload
  */
 #ifndef UMBRA_PEER_CODEC_H
 #define UMBRA_PEER_CODEC_H
@@ -18,7 +19,7 @@
 #include "array/scsi/scsi.h"
 #include "array/store/wire.h"
 
-#define PEER_HEADER_BYTES      48u
+#define PEER_HEADER_BYTES      56u
 #define PEER_PAYLOAD_MAX_BYTES (STORE_WIRE_MAX_BYTES - PEER_HEADER_BYTES)
 /* Of a SCSI command's data, either way; none that is passed on has more but by mistake. */
 #define PEER_DATA_MAX_BYTES (128u << 10)
@@ -43,7 +44,9 @@ struct peer_message {
 	uint64_t caller; /* drawn at random by each process */
 	uint64_t number; /* rises from 1 */
 	uint64_t floor;  /* PEER_CALL: all below are over */
-	int err;         /* PEER_ANSWER: 0 or a negative errno, and no payload then */
+	/* In ms, of who is asked. PEER_CALL: not to be begun afterwards, 0: not known; PEER_ANSWER: what it shows. */
+	uint64_t clock;
+	int err; /* PEER_ANSWER: 0 or a negative errno, and no payload then */
 	const uint8_t *data;
 	uint32_t len;
 };

@@ -60,6 +60,7 @@ static void there(struct reactor_deferred *d)
 static void answer(struct store_wire *w, struct store_wire_heard *h, const void *data, size_t len)
 {
 	struct carried *c = container_of(h, struct carried, heard);
+	struct peer_message m;
 
 	if (end_of(w)->unanswered == h)
 		end_of(w)->unanswered = NULL;
@@ -69,6 +70,7 @@ static void answer(struct store_wire *w, struct store_wire_heard *h, const void 
 		return;
 	}
 	if (len) {
+		c->from->clock = peer_decode(data, len, &m) ? m.clock : 0;
 		c->answer = malloc(len);
 		memcpy(c->answer, data, len);
 		if (c->damage_answer)

@@ -16,6 +16,7 @@ struct play_end {
 	/* of the next ones that are asked here */
 	unsigned lose_questions, lose_answers, damage_answers, twice;
 	unsigned asks;                       /* how many there were */
+	uint64_t clock;                      /* of the other end, as the last answer told it */
 	bool deaf;                           /* nobody listens at the other end */
 	struct store_wire_heard *unanswered; /* that arrived here last, or NULL */
 };

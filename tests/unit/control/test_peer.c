@@ -107,6 +107,18 @@ static void unplug(struct play_end *e)
 	peer_destroy(e->peer);
 }
 
+/* Who asks for the first time asks twice: it learns the other one's clock. */
+static int know_the_clock(struct peer *p)
+{
+	struct call k;
+
+	begin(&k, p, NULL, 0, 60000);
+	if (await(&k) != 0 || standby.asks + owner.asks != 2)
+		return -1;
+	served = standby.asks = owner.asks = 0;
+	return 0;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -118,7 +130,7 @@ static int setup(void **state)
 	plug_in(&owner, &standby, true);
 	plug_in(&standby, &owner, false);
 	peer_serve(owner.peer, PEER_SCSI, false, serve, NULL);
-	return 0;
+	return know_the_clock(standby.peer);
 }
 
 static int teardown(void **state)
@@ -375,6 +387,8 @@ TEST(foreign_bytes_are_refused)
 	assert_false(peer_decode(bytes, sizeof(bytes), &out));
 }
 
+static uint64_t call_clock;
+
 /* A call that arrives at the owner, of whoever. */
 static void call_as(uint64_t caller, uint64_t number, uint64_t floor)
 {
@@ -384,7 +398,8 @@ static void call_as(uint64_t caller, uint64_t number, uint64_t floor)
 		.epoch = EPOCH,
 		.caller = caller,
 		.number = number,
-		.floor = floor};
+		.floor = floor,
+		.clock = call_clock};
 	struct store_wire_ask a = {.to_owner = true, .data = bytes, .len = sizeof(bytes)};
 
 	peer_encode(&m, bytes, sizeof(bytes));
@@ -392,8 +407,44 @@ static void call_as(uint64_t caller, uint64_t number, uint64_t floor)
 	some_turns(5);
 }
 
+/* It lay in the store, and its caller has given up. */
+TEST(a_call_that_comes_too_late_is_not_carried_out)
+{
+	struct call k;
+
+	call_clock = 0; /* of whom that is, it does not know */
+	call_as(99, 1, 1);
+	call_clock = standby.clock - 1000;
+	call_as(99, 2, 1);
+	call_clock = standby.clock + 24 * 3600 * 1000; /* the clock of another process */
+	call_as(99, 3, 1);
+	assert_int_equal(served, 0);
+	call_clock = standby.clock + 60000;
+	call_as(99, 2, 1);
+	assert_int_equal(served, 1);
+	/* it has been begun: its answer is the same, however late it is asked for */
+	serve_waits = true;
+	call_as(99, 4, 1);
+	call_clock = 0;
+	call_as(99, 4, 1);
+	assert_int_equal(served, 2);
+	peer_answer(waiting, 0, NULL, 0);
+	waiting = NULL;
+	serve_waits = false;
+	/* a caller whose question is late asks again as long as it has patience; the other end is another process by now */
+	unplug(&owner);
+	plug_in(&owner, &standby, true);
+	peer_serve(owner.peer, PEER_SCSI, false, serve, NULL);
+	standby.asks = 0;
+	begin(&k, standby.peer, "a", 1, 60000);
+	assert_int_equal(await(&k), 0);
+	assert_int_equal(standby.asks, 2);
+	assert_int_equal(served, 3);
+}
+
 TEST(a_caller_cannot_have_more_kept_than_its_window)
 {
+	call_clock = standby.clock + 60000;
 	call_as(99, 1000, 1);
 	assert_int_equal(served, 0);
 	call_as(99, 1000, 999);
@@ -407,6 +458,7 @@ TEST(the_other_one_may_be_started_again_and_again)
 		STARTS = 20
 	};
 
+	call_clock = standby.clock + 60000;
 	for (unsigned i = 0; i < STARTS; i++) {
 		call_as(1000 + i, 1, 1);
 		assert_int_equal(served, i + 1);
@@ -424,6 +476,7 @@ TEST(too_many_callers_are_refused)
 	struct peer_asked *running[20];
 	unsigned count = 0;
 
+	call_clock = standby.clock + 60000;
 	serve_waits = true;
 	for (unsigned i = 0; i < 20; i++) {
 		call_as(1000 + i, 1, 1);
@@ -549,8 +602,9 @@ int main(void)
 		T(patience_ends_and_says_whether_it_may_have_been_carried_out),
 		T(a_question_that_does_not_end_is_waited_for_no_longer),
 		T(one_that_has_been_replaced_is_not_believed), T(a_call_is_not_repeated_at_another_owner),
-		T(a_takeover_ends_what_is_under_way), T(another_process_is_another_caller),
-		T(foreign_bytes_are_refused), T(a_caller_cannot_have_more_kept_than_its_window),
+		T(a_call_that_comes_too_late_is_not_carried_out), T(a_takeover_ends_what_is_under_way),
+		T(another_process_is_another_caller), T(foreign_bytes_are_refused),
+		T(a_caller_cannot_have_more_kept_than_its_window),
 		T(the_other_one_may_be_started_again_and_again), T(too_many_callers_are_refused),
 		T(scsi_commands_and_answers_come_out_as_they_went_in),
 		T(moves_and_what_the_owner_says_come_out_as_they_went_in)};
