@@ -7,6 +7,7 @@ was killed meanwhile.
 usage: ceph_hang.py"""
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -19,11 +20,17 @@ from umbra_lab import Array  # noqa: E402
 HUNG_MS = 1500
 NEXT_MS = 5000
 TRIES = 8  # one of the many objects that a copy is made of may be in the group that hangs
-SICK, WELL = 1, 2  # the LUNs, by number
+LUNS = 4
+SNAPSHOTS = 12  # all that are taken, by far
 
 
-def group_of(cluster, name):
-    return json.loads(cluster.ceph('osd', 'map', cluster.pool, name, '-f', 'json').stdout)['pgid']
+def groups_of(cluster, names):
+    """{name: its placement group}"""
+    done = subprocess.run(['ceph', '-f', 'json'], input=''.join(f'osd map {cluster.pool} {name}\n' for name in names),
+                          stdout=subprocess.PIPE, text=True, env=cluster.environment(), check=True)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line]
+    assert [one['objname'] for one in found] == names, (found, names)
+    return {one['objname']: one['pgid'] for one in found}
 
 
 def image_id(cluster, array, number):
@@ -32,32 +39,43 @@ def image_id(cluster, array, number):
 
 
 def one_group_aside(cluster, array):
-    """All is on osd.0, but for the placement group of the one header. False: what all sets need, or the other LUN, is in that, too."""
-    sick, well = [image_id(cluster, array, number) for number in (SICK, WELL)]
-    group = group_of(cluster, f'rbd_header.{sick}')
-    others = [name for name in cluster.rados('ls').stdout.split() if sick not in name] + ['rbd_trash', f'rbd_data.{well}.{0:016x}']
-    assert f'rbd_object_map.{well}' in others, others
-    if group in [group_of(cluster, name) for name in others]:
-        return False
+    """All is on osd.0, but for the placement group of the one LUN's header. (The LUN, another whose sets need nothing in that group), by
+    number; None: there are none such."""
+    ids = {number: image_id(cluster, array, number) for number in range(1, LUNS + 1)}
+    named = cluster.rados('ls').stdout.split()
+    (taken,) = [pool['snap_seq'] for pool in json.loads(cluster.ceph('osd', 'dump', '-f', 'json').stdout)['pools']]
+    named += ['rbd_trash']
+    for image in ids.values():
+        assert f'rbd_object_map.{image}' in named, named
+        named += [f'rbd_data.{image}.{0:016x}', *(f'rbd_object_map.{image}.{taken + number:016x}' for number in range(1, SNAPSHOTS + 1))]
+    groups = groups_of(cluster, list(dict.fromkeys(named)))
+
+    def needs(well):
+        return {group for name, group in groups.items() if not any(image in name for image in ids.values() if image != ids[well])}
+    pairs = [(sick, well) for well in ids for sick in ids if groups[f'rbd_header.{ids[sick]}'] not in needs(well)]
+    if not pairs:
+        return None
+    group = groups[f'rbd_header.{ids[pairs[0][0]]}']
     cluster.ceph('osd', 'pg-upmap-items', group, '0', '1')
 
     def moved():
-        about = json.loads(cluster.ceph('pg', group, 'query', '-f', 'json').stdout)
+        asked = cluster.ceph('pg', group, 'query', '-f', 'json', check=False)  # nobody has it for a moment
+        about = json.loads(asked.stdout) if asked.returncode == 0 else {'state': '-'}
         return about['state'] == 'active+clean' and about['acting'] == [1]
     wait_until('the group is on the other OSD', moved, pause_s=0.2)
-    return True
+    return pairs[0]
 
 
 def commit(channel, set_id, deadline_ms):
     return channel.ask('set-commit', set_id=set_id, deadline_ms=deadline_ms).status
 
 
-def one_hangs(array, cluster):
+def one_hangs(array, cluster, sick, well):
     """The LUN's writes are held for its set, and go on at its deadline; a set of another LUN, which came behind it, is committed and kept,
     and so are those that follow."""
     with Session(array, 'h1') as session, Session(array, 'h1') as other:
-        first, second = Channel(session, lun=WELL), Channel(other, lun=WELL)
-        sick, well = lun_id(array, SICK), lun_id(array, WELL)
+        first, second = Channel(session, lun=well), Channel(other, lun=well)
+        sick, well = lun_id(array, sick), lun_id(array, well)
         for lun in (sick, well):
             made_at_last(second, lun)  # their images are open
         hung, behind = armed(first, sick), armed(second, well)
@@ -74,11 +92,11 @@ def one_hangs(array, cluster):
         print(f'behind one that hangs: {tries}', flush=True)
 
 
-def nothing_is_left(array, cluster, images):
+def nothing_is_left(array, cluster, images, sick, well):
     """Of what hung, once all goes on and its LUN was used again."""
     with Session(array, 'h1') as session:
-        channel = Channel(session, lun=WELL)
-        for number in (SICK, WELL):
+        channel = Channel(session, lun=well)
+        for number in (sick, well):
             session.write(number, 8, block(number + 7))
             made_at_last(channel, lun_id(array, number))
             assert session.read(number, 0, 1) == block(number) and session.read(number, 8, 1) == block(number + 7)
@@ -100,23 +118,24 @@ def main():
         cluster.ceph('osd', 'crush', 'reweight', 'osd.1', '0.03')
         while True:
             with Array(ceph=cluster) as array:
-                with_luns(array, 2)
-                if not one_group_aside(cluster, array):
+                with_luns(array, LUNS)
+                luns = one_group_aside(cluster, array)
+                if not luns:
                     continue
                 images = cluster.images()
                 with Session(array, 'h1') as session:
-                    for number in (SICK, WELL):
+                    for number in luns:
                         session.write(number, 0, block(number))
                 for killed in (False, True):
                     try:
-                        one_hangs(array, cluster)
+                        one_hangs(array, cluster, *luns)
                         if killed:
                             array.kill9()
                             array.start()
                     finally:
                         cluster.thaw('osd.1')
                         Later.all_over()
-                    nothing_is_left(array, cluster, images)
+                    nothing_is_left(array, cluster, images, *luns)
                     print('ok, umbrad was killed' if killed else 'ok', flush=True)
             break
 
