@@ -113,8 +113,15 @@ enum store_table {
 struct store_cut {
 	struct store_disk **disks; /* distinct; valid until cut_drop or the end of cut_commit */
 	unsigned count;
-	void *priv; /* the store's */
+	void (*begins)(struct store_cut *cut); /* closes the gates. NULL: they are closed already */
+	void *priv;                            /* the store's */
 };
+
+static inline void store_cut_begins(struct store_cut *cut)
+{
+	if (cut->begins)
+		cut->begins(cut);
+}
 
 /* Makes a disk independent of all others in the background. Ranges that are cloned meanwhile may be shared
  * again. The memory is the caller's and stays valid until `done`. */
@@ -283,8 +290,9 @@ struct store_ops {
 
 	/* ---- cuts. One at a time in a store; where there is cut_give_up, any number. */
 
-	/* The caller closes the gates of all the disks before it calls `cut` and keeps them closed until
-	 * cut_done: no WRITE, UNMAP or COMPARE_WRITE is submitted to them meanwhile.
+	/* The caller closes the gates of all the disks in cut->begins, which the store calls once nothing but the cut itself is left to
+	 * wait for (perhaps from inside `cut`; never where it fails before), and keeps them closed until cut_done: no WRITE, UNMAP or
+	 * COMPARE_WRITE is submitted to them meanwhile.
 	 * What was done before is in the cut. What was submitted before and is not done yet may be on either
 	 * side of the cut, but as a whole: a long UNMAP in steps of 16 MiB, a CLONE in steps of 64 KiB.
 	 * cut_done may be called from inside (pool: always). A caller that gives up before cut_done may open
@@ -314,7 +322,7 @@ struct store_ops {
 
 	/* ---- room for the ends of disks. NULL where the store cannot become full. */
 
-	/* A disk is made ready when it is used first, which a cut, with the gates closed, would wait for. reserve does it as well. */
+	/* A disk is made ready when it is used first, which a cut would wait for. reserve does it as well. */
 	bool opens_lazily;
 	/* Waits while chunks are being freed. `done` may be called from inside. */
 	void (*reserve)(struct store_reserve *r);

@@ -519,8 +519,13 @@ def monitors():
             channel.ask('set-begin', 'ok', set_id=set_id)
             channel.ask('set-add', 'ok', set_id=set_id, lun_id=lun)
             channel.ask('set-arm', 'ok', set_id=set_id)
-            reply = channel.ask('set-commit', set_id=set_id, deadline_ms=2000)
-            assert reply.status == 'deadline passed', reply.status
+            with Session(array, 'h1') as other:
+                second = Channel(other)
+                commit = Later(lambda: second.ask('set-commit', set_id=set_id, deadline_ms=2000))
+                wait_until('it is being committed', lambda: array.ctl('set', 'show', set_id.hex())['state'] == 'committing')
+                session.write(1, 0, block(1))  # no host waits for the monitors
+                assert array.ctl('set', 'show', set_id.hex())['state'] == 'committing'
+                assert commit.end() is None and commit.result.status == 'deadline passed', (commit.failure, commit.result)
             second = Array(of=array, start=False)
             try:
                 process = subprocess.Popen([umbrad_path(), '--config', second.config_path], stdin=subprocess.DEVNULL,

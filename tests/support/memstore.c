@@ -355,6 +355,33 @@ static void op_cut_end(struct mem_op *op)
 	done(arg, err);
 }
 
+static bool toss(struct memstore *m)
+{
+	return m->random && (mem_random(&m->random) >> 20 & 1);
+}
+
+static void op_cut_ready(struct mem_op *op)
+{
+	struct mem_cut *c = op->cut;
+	struct memstore *m = c->m;
+
+	if (op->err || !c->cut) {
+		op_cut_end(op);
+		return;
+	}
+	store_cut_begins(c->cut);
+	c->begun = true;
+	for (unsigned i = 0; i < c->count; i++) {
+		if (c->frozen[i].disk->fork)
+			op->delay_ms = m->copy_cut_ms;
+		if (toss(m))
+			frozen_take(&c->frozen[i]);
+	}
+	op->kind = MEMSTORE_CUT;
+	op->err = mem_call(m, true);
+	mem_op_start(m, op);
+}
+
 /* A quarter of the disk has been copied, or it stops. */
 static void op_hydrate_end(struct memstore *m, struct mem_op *op)
 {
@@ -389,6 +416,9 @@ static void op_end(struct memstore *m, struct mem_op *op)
 	case MEMSTORE_TXN:
 	case MEMSTORE_CUT_COMMIT:
 		op_txn_end(m, op);
+		break;
+	case MEMSTORE_CUT_READY:
+		op_cut_ready(op);
 		break;
 	case MEMSTORE_CUT:
 		op_cut_end(op);
@@ -464,11 +494,6 @@ struct mem_op *mem_op_new(enum memstore_kind kind, int err)
 	return op;
 }
 
-static bool toss(struct memstore *m)
-{
-	return m->random && (mem_random(&m->random) >> 20 & 1);
-}
-
 void mem_op_start(struct memstore *m, struct mem_op *op)
 {
 	op->when = m->dead ? MEMSTORE_INLINE : op->delay_ms ? MEMSTORE_TIMED : m->timing[op->kind].when;
@@ -531,7 +556,7 @@ static void cuts_spoil(struct memstore *m, const struct mem_disk *d)
 	list_for_each (n, &m->cuts) {
 		struct mem_cut *c = container_of(n, struct mem_cut, link);
 
-		for (unsigned i = 0; !c->done && i < c->count; i++)
+		for (unsigned i = 0; c->begun && !c->done && i < c->count; i++)
 			c->spoiled = c->spoiled || c->frozen[i].disk == d;
 	}
 }
@@ -584,7 +609,7 @@ static void mem_txn_commit(struct store_txn *t, void (*done)(void *arg, int err)
 static void mem_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
 {
 	struct memstore *m = mem_of(s);
-	struct mem_op *op = mem_op_new(MEMSTORE_CUT, mem_call(m, true));
+	struct mem_op *op = mem_op_new(MEMSTORE_CUT_READY, mem_call(m, true));
 	struct mem_cut *c = mem_must(calloc(1, sizeof(*c)));
 
 	assert((list_empty(&m->cuts) || m->hang) && cut->count > 0);
@@ -598,10 +623,6 @@ static void mem_cut(struct store *s, struct store_cut *cut, void (*cut_done)(voi
 		c->frozen[i].disk = disk_of(cut->disks[i]);
 		assert(c->frozen[i].disk->usable || m->dead);
 		m->opened_in_cuts += m->lazy && !c->frozen[i].disk->ready;
-		if (c->frozen[i].disk->fork)
-			op->delay_ms = m->copy_cut_ms;
-		if (!op->err && toss(m))
-			frozen_take(&c->frozen[i]);
 	}
 	op->cut = c;
 	op->done = cut_done;

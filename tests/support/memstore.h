@@ -36,6 +36,7 @@ enum memstore_kind {
 	MEMSTORE_WRITE, /* WRITE, UNMAP, COMPARE_WRITE, CLONE */
 	MEMSTORE_FLUSH,
 	MEMSTORE_TXN,
+	MEMSTORE_CUT_READY, /* what a cut waits for before the gates close */
 	MEMSTORE_CUT,
 	MEMSTORE_CUT_COMMIT,
 	MEMSTORE_HYDRATE, /* each quarter of it is an operation (and a fallible call) of its own */

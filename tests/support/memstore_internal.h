@@ -63,8 +63,8 @@ struct mem_cut {
 	unsigned count;
 	struct list_node link; /* of the store's, unless it was given up */
 	struct mem_frozen *frozen;
-	bool done, ended;
-	bool spoiled; /* written to before cut_done: only cut_drop is left */
+	bool begun, done, ended; /* begun: the gates are closed */
+	bool spoiled;            /* written to before cut_done: only cut_drop is left */
 };
 
 enum step_op {

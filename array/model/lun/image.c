@@ -135,6 +135,16 @@ static void taking_cut_done(void *arg, int err)
 	taking_end(k, err, "an image could not be prepared");
 }
 
+static void gate_close(struct store_cut *cut)
+{
+	struct taking *k = container_of(cut, struct taking, cut);
+
+	if (!k->array)
+		return;
+	k->gate_closed = true;
+	lun_gate_close(k->lun);
+}
+
 static void taking_begin(struct array_turn *turn)
 {
 	struct taking *k = container_of(turn, struct taking, turn);
@@ -147,12 +157,12 @@ static void taking_begin(struct array_turn *turn)
 	k->source = k->lun->disk;
 	k->cut.disks = &k->source;
 	k->cut.count = 1;
-	k->in_store = k->gate_closed = true;
+	k->cut.begins = gate_close;
+	k->in_store = true;
 	k->patience.fire = patience_ends;
 	if (store->ops->cut_give_up)
 		reactor_timer_arm(k->array->options.reactor, &k->patience, IMAGE_PATIENCE_MS);
 	lun_box_of(k->lun)->cutting++;
-	lun_gate_close(k->lun);
 	store->ops->cut(store, &k->cut, taking_cut_done, k);
 }
 

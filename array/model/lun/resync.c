@@ -341,19 +341,29 @@ static void patience_ends(struct reactor_timer *t)
 	cut_leave(k, -ETIME, "the store did not cut the shadow LUN in time, and nothing has changed");
 }
 
+static void shadow_gate_close(struct store_cut *cut)
+{
+	struct resync_cut *k = container_of(cut, struct resync_cut, cut);
+
+	if (!k->array || !k->op)
+		return;
+	k->gate_closed = true;
+	lun_gate_close(k->shadow);
+}
+
 static void cut_begin(struct array_turn *turn)
 {
 	struct resync_cut *k = container_of(turn, struct resync_cut, turn);
 	struct store *store = k->array->options.store;
 
 	k->waits = false;
-	k->in_store = k->gate_closed = true;
+	k->in_store = true;
 	k->disk = k->op->image ? k->op->image->disk : k->shadow->disk;
 	k->cut.disks = &k->disk;
 	k->cut.count = 1;
+	k->cut.begins = shadow_gate_close;
 	k->op->job->view.percent = 50;
 	lun_box_of(k->shadow)->cutting++;
-	lun_gate_close(k->shadow);
 	k->patience.fire = patience_ends;
 	if (store->ops->cut_give_up)
 		reactor_timer_arm(k->array->options.reactor, &k->patience, RESYNC_PATIENCE_MS);

@@ -2,10 +2,10 @@
 /*
  * The commit of a copy set. The array does one at a time; the others queue, each within its own deadline.
  *
- *	gates close in id order → store cut → gates open → transaction with the forks → durable → reply
+ *	the store is ready → gates close in id order → cut → gates open → transaction with the forks → durable → reply
  *
  * Invariants:
- * - Gates are closed only between commit_start and cut_done. The deadline or an abort opens them earlier, and
+ * - Gates are closed only between cut.begins and cut_done. The deadline or an abort opens them earlier, and
  *   then the cut is dropped. The array's own timer opens them, whatever the requester does.
  * - A commit that was given up has answered its call. It stays at the head of the queue until the store has
  *   let go of its cut: at once where what a cut needs may hang. If it became durable all the same, the set is
@@ -351,7 +351,7 @@ static void commit_cut_done(void *arg, int err)
 		return;
 	}
 	c->cut_ns = array_clock_ns();
-	c->s->window_ns = c->cut_ns - c->closed_ns;
+	c->s->window_ns = c->closed_ns ? c->cut_ns - c->closed_ns : 0;
 	c->s->cut_unix_ms = array_clock_unix_ms();
 	c->s->cut_ran_ms = array_ran_ms(c->s->array) + 1;
 	gates_open(c);
@@ -369,6 +369,18 @@ static void commit_cut_done(void *arg, int err)
 	commit_write(c);
 }
 
+static void commit_gates_close(struct store_cut *cut)
+{
+	struct commit *c = container_of(cut, struct commit, cut);
+
+	if (!c->array || c->given_up)
+		return;
+	c->gates_closed = true;
+	c->closed_ns = array_clock_ns();
+	for (unsigned i = 0; i < c->count; i++)
+		lun_gate_close(commit_original(c, i));
+}
+
 static void commit_begin(struct array_turn *t)
 {
 	struct commit *c = container_of(t, struct commit, turn);
@@ -382,11 +394,8 @@ static void commit_begin(struct array_turn *t)
 		c->disks[i] = commit_original(c, i)->disk;
 	c->cut.disks = c->disks;
 	c->cut.count = c->count;
+	c->cut.begins = commit_gates_close;
 	c->in_store = c->awaited = true;
-	c->gates_closed = true;
-	c->closed_ns = array_clock_ns();
-	for (unsigned i = 0; i < c->count; i++)
-		lun_gate_close(commit_original(c, i));
 	store->ops->cut(store, &c->cut, commit_cut_done, c);
 }
 

@@ -128,6 +128,7 @@ static struct store_txn *txn_begin(struct store *s)
 
 static void cut_begin(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg, int err), void *arg)
 {
+	store_cut_begins(cut);
 	pool_cut_begin(&pool_of(s)->commit, cut, cut_done, arg);
 }
 

@@ -2,14 +2,15 @@
 /*
  * A cut: one snapshot of each image, all at once, a worker each, for each waits for a round of Ceph's monitors. librbd holds
  * the image's own writes meanwhile: what it had is in the snapshot, what comes later is not. The caller keeps new ones away until
- * the last snapshot is there.
+ * the last snapshot is there, from when all images are open, none has a snapshot that hangs, and the monitors have just answered:
+ * where one of these takes its time, no host waits for it.
  *
  * The snapshots are needed until the clones are made (txn.c). Then they are removed; one that has clones goes to Ceph's trash of
  * snapshots by that, and with its last clone. A crash leaves them to the next opening of the image.
  *
  * Where an OSD hangs, so does the snapshot that needs it, and its worker. A cut that is given up meanwhile lets go of its caller at
  * once, and of each image as soon as that is done with; other cuts go on beside it. An image has one snapshot at most that hangs: later
- * cuts of it wait for that one without a worker.
+ * cuts of it wait for that one without a worker, as a whole.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -178,6 +179,16 @@ static void snap_start(struct rbd_cut_member *m)
 	rbd_work(&m->cut->s->workers, RBD_LANE_CUT, &m->job);
 }
 
+static bool behind_hung(struct rbd_cut *c)
+{
+	for (unsigned i = 0; i < c->count; i++)
+		if (c->members[i].image->hangs)
+			return true;
+	return false;
+}
+
+static void cut_prepare(struct rbd_cut *c);
+
 /* One that nobody waited for any more. */
 static void hung_ended(struct rbd_cut_member *m)
 {
@@ -188,8 +199,12 @@ static void hung_ended(struct rbd_cut_member *m)
 	rbd_work_hangs(&m->cut->s->workers, RBD_LANE_CUT, -1);
 	if (--i->hangs)
 		return;
-	while ((n = list_pop(&i->cuts)))
-		snap_start(container_of(n, struct rbd_cut_member, link));
+	while ((n = list_pop(&i->cuts))) {
+		struct rbd_cut *c = container_of(n, struct rbd_cut_member, link)->cut;
+
+		if (step_done(c))
+			cut_prepare(c);
+	}
 }
 
 static void snap_done(struct rbd_job *job)
@@ -229,15 +244,35 @@ static void monitors_done(struct rbd_job *job)
 		cut_failed(c, rbd_err(c->monitors_err));
 		return;
 	}
+	if (behind_hung(c)) {
+		cut_prepare(c);
+		return;
+	}
+	store_cut_begins(c->owner);
 	c->left = c->count;
+	for (unsigned i = 0; i < c->count; i++)
+		snap_start(&c->members[i]);
+}
+
+/* All images are open. */
+static void cut_prepare(struct rbd_cut *c)
+{
+	assert(!c->left);
 	for (unsigned i = 0; i < c->count; i++) {
 		struct rbd_cut_member *m = &c->members[i];
 
-		if (m->image->hangs)
-			list_push_back(&m->image->cuts, &m->link);
-		else
-			snap_start(m);
+		if (!m->image->hangs)
+			continue;
+		list_push_back(&m->image->cuts, &m->link);
+		c->left++;
 	}
+	if (c->left)
+		return;
+	c->left = 1;
+	c->asking = true;
+	c->job.work = monitors_work;
+	c->job.done = monitors_done;
+	rbd_work(&c->s->workers, RBD_LANE_CUT, &c->job);
 }
 
 /* All images are open, or cannot be. */
@@ -251,11 +286,7 @@ static void open_ended(struct rbd_cut *c, int err)
 		cut_failed(c, c->err);
 		return;
 	}
-	c->left = 1;
-	c->asking = true;
-	c->job.work = monitors_work;
-	c->job.done = monitors_done;
-	rbd_work(&c->s->workers, RBD_LANE_CUT, &c->job);
+	cut_prepare(c);
 }
 
 static void opened(struct rbd_waiter *w, int err)

@@ -107,6 +107,41 @@ TEST(writes_queue_at_a_closed_gate_and_go_on_in_order)
 	assert_int_equal(do_read(h, lun_find(h->array, ids[0]), 0), 0); /* none of them is in the copy */
 }
 
+TEST(a_gate_stays_open_while_the_store_gets_ready)
+{
+	struct harness *h = *state;
+	struct lun *l = make_lun(h, "a", MIB);
+	struct step_io before = {0}, meanwhile = {0};
+	struct waiter commit, late;
+	uint8_t ids[1][UP_ID_BYTES];
+
+	make_armed(h, set_id(1), "", &l, 1, ids);
+	manual(h, MEMSTORE_CUT_READY);
+	manual(h, MEMSTORE_CUT);
+	set_commit(h->array, set_id(1), "", 0, waiter_init(&commit));
+	harness_advance(h, 100);
+	step_start(&before, 'b', l, STORE_WRITE, 0x11);
+	assert_string_equal(done_log, "b");
+	assert_true(memstore_complete_kind(h->memory, MEMSTORE_CUT_READY));
+	step_start(&meanwhile, 'm', l, STORE_WRITE, 0x22);
+	assert_string_equal(done_log, "b");
+	harness_advance(h, 1);
+	assert_true(memstore_complete_kind(h->memory, MEMSTORE_CUT));
+	assert_string_equal(done_log, "bm");
+	assert_int_equal(waiter_wait(h, &commit), 0);
+	assert_in_range(commit.call.window_ns, 1, 50000000); /* nor is it in the window */
+	assert_int_equal(do_read(h, lun_find(h->array, ids[0]), 0), 0x11);
+
+	make_armed(h, set_id(2), "", &l, 1, NULL);
+	set_commit(h->array, set_id(2), "", 1000, waiter_init(&late));
+	harness_advance(h, 1000);
+	assert_int_equal(late.call.fault.err, -ETIME);
+	assert_true(memstore_complete_kind(h->memory, MEMSTORE_CUT_READY)); /* it closes nothing any more */
+	step_start(&before, 'n', l, STORE_WRITE, 0x33);
+	assert_string_equal(done_log, "bmn");
+	all_inline(h);
+}
+
 TEST(what_queued_is_asked_again)
 {
 	struct harness *h = *state;
@@ -530,6 +565,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		t(writes_queue_at_a_closed_gate_and_go_on_in_order),
+		t(a_gate_stays_open_while_the_store_gets_ready),
 		t(what_queued_is_asked_again),
 		t(a_queued_write_is_withdrawn),
 		t(deletion_waits_for_io),

@@ -244,7 +244,7 @@ TEST(the_target_refuses_io_meanwhile)
 	memstore_timing(h->memory, MEMSTORE_KINDS, MEMSTORE_MANUAL, 0);
 	slow_submit(&slow, a, STORE_WRITE);
 	job = start(h, IQN_A, shadow, a);
-	for (unsigned step = 0; step < 3; step++) {
+	for (unsigned step = 0; step < 4; step++) {
 		assert_int_equal(view(h, job).state, LUN_RESYNC_RUNS);
 		assert_true(a->resyncing);
 		for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
@@ -263,8 +263,9 @@ TEST(the_target_refuses_io_meanwhile)
 		assert_int_equal(other.err, 0);
 		if (step == 0)
 			assert_true(memstore_complete_kind(h->memory, MEMSTORE_WRITE));
-		else if (step == 1)
-			assert_true(memstore_complete_kind(h->memory, MEMSTORE_CUT));
+		else if (step < 3)
+			assert_true(memstore_complete_kind(
+				h->memory, step == 1 ? MEMSTORE_CUT_READY : MEMSTORE_CUT));
 	}
 	assert_int_equal(slow.done, 1);
 	assert_int_equal(slow.err, 0);
@@ -310,7 +311,7 @@ TEST(a_queued_write_is_refused)
 	lun_image_release(image.call.image);
 }
 
-/* step 0: in the row of changes; 1: the target's I/O; 2: its turn at the cut; 3: the cut. */
+/* step 0: in the row of changes; 1: the target's I/O; 2: its turn at the cut; 3: the store gets ready; 4: the cut. */
 static void cancelled_at(struct harness *h, unsigned step)
 {
 	struct lun *shadow = make_shadow(h), *a = lun_find_name(h->array, "a"), *b = make_lun(h, "b", MIB);
@@ -330,14 +331,16 @@ static void cancelled_at(struct harness *h, unsigned step)
 	}
 	job = start(h, "", shadow, a);
 	assert_int_equal(a->resyncing, step > 0);
-	if (step == 3) {
-		slow_submit(&queued, shadow, STORE_WRITE); /* meets a closed gate */
-		assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_WRITE), 0);
+	if (step == 4)
+		assert_true(memstore_complete_kind(h->memory, MEMSTORE_CUT_READY));
+	if (step >= 3) {
+		slow_submit(&queued, shadow, STORE_WRITE); /* 4: meets a closed gate */
+		assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_WRITE), step == 3);
 	}
 	assert_int_equal(lun_resync_cancel(h->array, "", (uint32_t)job, NULL), 0);
 	assert_int_equal(view(h, job).state, LUN_RESYNC_CANCELLED);
 	assert_false(a->resyncing);
-	if (step == 3) {
+	if (step >= 3) {
 		assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_WRITE), 1);
 		assert_int_equal(do_delete(h, shadow), -EBUSY); /* the store has it in its cut still */
 	}
@@ -365,7 +368,7 @@ static void cancelled_at(struct harness *h, unsigned step)
 
 TEST(a_cancelled_job_changes_nothing)
 {
-	for (unsigned step = 0; step < 4; step++) {
+	for (unsigned step = 0; step < 5; step++) {
 		assert_int_equal(harness_setup(state), 0);
 		cancelled_at(*state, step);
 		harness_teardown(state);
@@ -415,7 +418,7 @@ TEST(any_call_fails_once)
 /* The power goes, or the array is closed, with the job at each step: old data or new, never something else. */
 TEST(the_power_goes_at_any_step)
 {
-	for (unsigned n = 0; n < 16; n++) {
+	for (unsigned n = 0; n < 20; n++) {
 		struct harness *h;
 		struct lun *shadow, *a;
 		struct slow_write slow;
@@ -429,13 +432,13 @@ TEST(the_power_goes_at_any_step)
 		memstore_timing(h->memory, MEMSTORE_KINDS, MEMSTORE_MANUAL, 0);
 		slow_submit(&slow, a, STORE_READ);
 		job = start(h, "", shadow, a);
-		for (unsigned i = 0; i < n % 4; i++)
+		for (unsigned i = 0; i < n % 5; i++)
 			if (memstore_pending(h->memory))
 				memstore_complete(h->memory, 0);
 		enum lun_resync_state now = view(h, job).state;
-		assert_int_equal(now, n % 4 == 3 ? LUN_RESYNC_DONE : LUN_RESYNC_RUNS);
-		if (n < 8) {
-			memstore_crash(h->memory, n < 4 ? 0 : n);
+		assert_int_equal(now, n % 5 == 4 ? LUN_RESYNC_DONE : LUN_RESYNC_RUNS);
+		if (n < 10) {
+			memstore_crash(h->memory, n < 5 ? 0 : n);
 			array_close(h->array);
 			memstore_timing(h->memory, MEMSTORE_KINDS, MEMSTORE_INLINE, 0);
 			harness_open(h);

@@ -32,13 +32,14 @@ enum call {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t news = PTHREAD_COND_INITIALIZER;
-static enum call caught_next;  /* calls of this kind hang from their beginning … */
-static unsigned caught, times; /* … until the next of these times */
+static enum call caught_next;       /* calls of this kind hang from their beginning … */
+static unsigned caught, most = ~0u; /* … so many of them at most … */
+static unsigned times;              /* … until the next of these times */
 
 static void comes(enum call call)
 {
 	pthread_mutex_lock(&lock);
-	if (caught_next == call) {
+	if (caught_next == call && caught < most) {
 		unsigned now = times;
 
 		caught++;
@@ -71,12 +72,18 @@ WRAPPED(CALL_RESIZE, rbd_resize2,
 	(rbd_image_t image, uint64_t size, bool shrink, librbd_progress_fn_t progress, void *arg),
 	(image, size, shrink, progress, arg))
 
-static void hang(enum call call)
+static void hang_some(enum call call, unsigned count)
 {
 	pthread_mutex_lock(&lock);
 	caught_next = call;
 	caught = 0;
+	most = count;
 	pthread_mutex_unlock(&lock);
+}
+
+static void hang(enum call call)
+{
+	hang_some(call, ~0u);
 }
 
 static bool hang_as_many(unsigned count)
@@ -234,14 +241,26 @@ static void assert_left(int count)
 	assert_true(until(has_images, &count));
 }
 
-static bool has_snapshots(const void *disk)
+static bool one_has_snapshots(const void *two_disks)
 {
-	return snapshots((struct store_disk *)(uintptr_t)disk) > 0;
+	struct store_disk *const *d = two_disks;
+
+	return (snapshots(d[0]) > 0) + (snapshots(d[1]) > 0) == 1;
 }
 
-static bool has_none(const void *disk)
+static bool none_has_snapshots(const void *two_disks)
 {
-	return !has_snapshots(disk);
+	struct store_disk *const *d = two_disks;
+
+	return snapshots(d[0]) + snapshots(d[1]) == 0;
+}
+
+static unsigned gates_closed;
+
+static void gates_close(struct store_cut *cut)
+{
+	(void)cut;
+	gates_closed++;
 }
 
 static void make_disks(struct store_disk **out, unsigned count)
@@ -319,7 +338,7 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 {
 	struct store_disk *disks[3];
 	struct store_cut both = {.disks = disks, .count = 2}, second = {.disks = disks, .count = 1};
-	struct store_cut fourth = {.disks = disks, .count = 1};
+	struct store_cut fourth = {.disks = disks, .count = 1, .begins = gates_close};
 	struct wait never = {0}, later = {0};
 
 	make_disks(disks, 3);
@@ -333,7 +352,7 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 	assert_true(s->ops->rest(s, true)); /* who waits for nothing of it does not close the store */
 	s->ops->rest(s, false);
 	delete_disk(copy_of(disks[2]));
-	/* One more through an image that hangs waits for it, without a worker; given up or not. */
+	/* One more through an image that hangs waits for it, without a worker and with open gates; given up or not. */
 	s->ops->cut(s, &second, ended, &never);
 	s->ops->cut(s, &fourth, ended, &later);
 	for (unsigned i = 0; i < 20; i++)
@@ -341,8 +360,10 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 	assert_true(s->ops->cut_give_up(&second));
 	assert_int_equal(put("a"), 0);
 	assert_int_equal(later.done, 0);
+	assert_int_equal(gates_closed, 0); /* no host waits for it */
 	let_go();
 	assert_int_equal(wait_for(&later), 0);
+	assert_int_equal(gates_closed, 1);
 	s->ops->cut_drop(&fourth);
 	assert_left(3);
 	for (unsigned i = 0; i < 3; i++)
@@ -358,19 +379,16 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 TEST(snapshots_that_were_made_go_at_once)
 {
 	struct store_disk *disks[2];
-	struct store_cut first = {.disks = disks, .count = 1}, both = {.disks = disks, .count = 2};
+	struct store_cut both = {.disks = disks, .count = 2};
 	struct wait never = {0};
 
 	make_disks(disks, 2);
-	hang(CALL_SNAP);
-	s->ops->cut(s, &first, ended, &never);
+	hang_some(CALL_SNAP, 1);
+	s->ops->cut(s, &both, ended, &never);
 	wait_until_hang(1);
-	assert_true(s->ops->cut_give_up(&first));
-	hang_no_more();
-	s->ops->cut(s, &both, ended, &never); /* waits for the first one's */
-	assert_true(until(has_snapshots, disks[1]));
+	assert_true(until(one_has_snapshots, disks));
 	assert_true(s->ops->cut_give_up(&both));
-	assert_true(until(has_none, disks[1]));
+	assert_true(until(none_has_snapshots, disks));
 	let_go();
 	assert_left(2);
 	assert_int_equal(snapshots(disks[0]) + snapshots(disks[1]), 0);
