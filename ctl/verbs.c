@@ -207,6 +207,7 @@ static const struct option_row rbd_destroy_options[] = {
 
 static const struct option_row rbd_reidentify_options[] = {
 	{"dry-run", NULL, "only show what would get another id"},
+	{"keep-ids", NULL, "no other ids: the array that this one is a copy of is gone for good"},
 	{"yes", NULL, "do not ask for the array's name to be typed"},
 	{"namespace", "NAME", "a namespace in the pool (default: none)"},
 	{"client", "NAME", "the Ceph user, without \"client.\" (default: admin)"},
@@ -281,7 +282,7 @@ const struct verb ctl_verbs[] = {
 		verb_rbd_destroy},
 	{"rbd", "reidentify", "POOL", 1, 1, rbd_reidentify_options,
 		"Gives an array in Ceph whose pool was copied, to another cluster say, ids of its own, as pool reidentify does. No umbrad may "
-		"own the array. Its images keep their names.",
+		"own the array. Its images keep their names. Until then umbrad does not serve such a copy.",
 		verb_rbd_reidentify},
 	{"controller", "list", "", 0, 0, NULL,
 		"Shows the two controllers of an array in Ceph: which one owns it, since when, and where each is reached.",

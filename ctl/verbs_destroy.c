@@ -138,6 +138,7 @@ int verb_rbd_destroy(struct invocation *in)
 	if (code)
 		return code;
 	options.notice = notice;
+	options.moved = true;
 	d.rbd = store_module_load("rbd", &fault);
 	if (!d.rbd)
 		return ctl_fail_fault(in, fault.err, &fault);

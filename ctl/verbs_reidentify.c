@@ -16,10 +16,14 @@
 #define NO_RING "The system refuses what umbrad runs on, io_uring (%s): run this where umbrad runs, as root."
 #define LOST    "Its hosts will find other LUNs than those they know, and its shadow copies are unknown to them."
 
+#define KEPT                                                                                                 \
+	"Where it was copied from there must be no umbrad any more, ever: to hosts, the two would be one array."
+
 struct reidentify {
 	struct array_reidentify request;
 	struct reactor *reactor;
 	bool look;  /* --dry-run */
+	bool keep;  /* --keep-ids: only where the array is changes */
 	bool fresh; /* there is no id yet */
 	json_t *rows;
 };
@@ -133,10 +137,24 @@ static int wait_for(struct reidentify *r, const int *end)
 	return err < 0 ? err : *end < 0 ? *end : 0;
 }
 
+/* Also where no id is to change, for with that the array is of this cluster and pool. */
+static int prepare_in_ceph(
+	struct reidentify *r, struct store *store, struct store_txn **txn, struct fault *fault)
+{
+	int err = 0;
+
+	*txn = NULL;
+	if (!r->keep)
+		err = prepare(r, store, txn, fault);
+	if (!err && !*txn)
+		*txn = store->ops->txn_begin(store);
+	return err ? err : *txn ? 0 : fault_errno(fault, -ENOMEM);
+}
+
 static int in_ceph(struct reidentify *r, struct store *store, struct fault *fault)
 {
 	struct store_txn *txn;
-	int err = prepare(r, store, &txn, fault), end = 0;
+	int err = prepare_in_ceph(r, store, &txn, fault), end = 0;
 
 	if (txn && r->look) {
 		store->ops->txn_drop(txn);
@@ -157,14 +175,16 @@ static int in_ceph(struct reidentify *r, struct store *store, struct fault *faul
 int verb_rbd_reidentify(struct invocation *in)
 {
 	struct reactor_options reactor = {.workers = 1};
-	struct reidentify r = {.look = ctl_flag(in, "dry-run")};
+	struct reidentify r = {.look = ctl_flag(in, "dry-run"), .keep = ctl_flag(in, "keep-ids")};
 	struct store_module_options options;
 	struct fault fault = {0};
 	struct store *store;
 	int code = ctl_rbd_options(in, &options), err;
 
+	if (!code && r.keep && r.look)
+		code = ctl_usage(in, "--keep-ids changes no id: there is nothing for --dry-run to show");
 	if (!code)
-		code = ctl_confirm(in, LOST, "the array's name in Ceph", options.array);
+		code = ctl_confirm(in, r.keep ? KEPT : LOST, "the array's name in Ceph", options.array);
 	if (code)
 		return code;
 	const struct store_module *rbd = store_module_load("rbd", &fault);
@@ -173,12 +193,18 @@ int verb_rbd_reidentify(struct invocation *in)
 	err = reactor_create(&r.reactor, &reactor);
 	if (err)
 		return ctl_fail(in, err, NO_RING, strerror(-err));
+	options.moved = true;
 	r.rows = json_array();
 	err = rbd->open(&options, r.reactor, &store, &fault);
 	if (!err)
 		err = in_ceph(&r, store, &fault);
 	reactor_destroy(r.reactor);
-	code = err ? ctl_fail_fault(in, err, &fault) : print(in, &r, options.array, "");
+	code = err ? ctl_fail_fault(in, err, &fault)
+	       : r.keep
+		       ? print_result(in, json_pack("{s:o}", "array", json_text(options.array)),
+				 "The array %s is of this cluster and pool now, and has the ids that it had.\n",
+				 options.array)
+		       : print(in, &r, options.array, "");
 	json_decref(r.rows);
 	return code;
 }

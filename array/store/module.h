@@ -20,7 +20,7 @@ struct reactor;
 struct store;
 struct store_wire_user;
 
-#define STORE_MODULE_VERSION         7
+#define STORE_MODULE_VERSION         8
 #define STORE_MODULE_ARRAY_MAX_BYTES 40
 #define STORE_MODULE_ARRAY           "default" /* the array, where none is named */
 
@@ -81,6 +81,8 @@ struct store_module_options {
 	const char *ceph_pool;    /* the RADOS pool */
 	const char *ceph_namespace; /* in that pool; NULL or "": none */
 	const char *array;          /* the array in that pool, which may hold several */
+	/* One that was made in another cluster, pool or namespace is opened all the same, and is of this one with its first transaction. */
+	bool moved;
 	/* For the administrator; or NULL. On the reactor's thread, or inside open. */
 	void (*notice)(void *arg, enum store_notice level, const char *text);
 	void *notice_arg;
@@ -101,7 +103,7 @@ struct store_module {
 	int (*create)(const struct store_module_options *o, struct fault *fault);
 	/* Takes the array's lease (when its old owner's has run out, or the owner is blocklisted), raises the epoch, sweeps. Blocks;
 	 * from any thread, also while the reactor runs, which has the store from when open has returned.
-	 * -EBUSY: another umbrad owns it; -ENOENT; -EACCES, -EPERM (the fault says which right is missing); -ETIMEDOUT: the cluster
+	 * -EBUSY: another umbrad owns it; -ENOENT; -EXDEV: it is a copy (moved); -EACCES, -EPERM (the fault says which right is missing); -ETIMEDOUT: the cluster
 	 * does not answer. */
 	int (*open)(const struct store_module_options *o, struct reactor *reactor, struct store **out,
 		struct fault *fault);

@@ -9,7 +9,7 @@ const DEVICE = { name: 'data_device', label: 'Data device', type: 'text', covers
     hint: 'if the pool’s data is on one' };
 const OPTIONS = { data_device: '--data-device', capacity: '--capacity', log: '--log', checksums: '--checksums', from: '--from',
     namespace: '--namespace', client: '--client', conf: '--conf', array: '--array' };
-const FLAGS = { repair: '--repair', data: '--data', map: '--map', salvage: '--salvage', dry_run: '--dry-run' };
+const FLAGS = { repair: '--repair', data: '--data', map: '--map', salvage: '--salvage', dry_run: '--dry-run', keep_ids: '--keep-ids' };
 
 /** umbractl with what the form says; its words are the result. */
 function run(words, values) {
@@ -71,7 +71,11 @@ export const poolActions = {
             'copies stay; persistent reservations go. Hosts find new disks, and VSS knows the copies no more. No umbrad may own it.',
         confirm: (subject, values) => (values.dry_run ? '' : values.array || 'default'),
         confirmLabel: 'Type the name of the array',
-        fields: () => [...IN_CEPH, { name: 'dry_run', label: 'Only show what would get another id', type: 'flag', covers: ['dry-run'] }],
+        fields: () => [
+            ...IN_CEPH,
+            { name: 'dry_run', label: 'Only show what would get another id', type: 'flag', covers: ['dry-run'] },
+            { name: 'keep_ids', label: 'Keep the ids: the array that this one is a copy of is gone for good', type: 'flag', covers: ['keep-ids'] },
+        ],
         run: values => run(['rbd', 'reidentify', values.pool, '--yes'], values),
     },
     'pool-check': {

@@ -307,6 +307,65 @@ def arrays():
                 array.remove()
 
 
+def copy_pool(cluster, array, pool):
+    """The pool with all that is in it, as an administrator may copy it; the array's umbrad that would serve it there."""
+    path = os.path.join(array.dir, 'pool')
+    cluster.rados('export', path)
+    cluster.ceph('osd', 'pool', 'create', pool, '8', '8', 'replicated')
+    cluster.rados('-p', pool, 'import', path)
+    return Array({'rbd': {'pool': pool}}, of=array, start=False)
+
+
+def not_started(array, words):
+    try:
+        array.start()
+    except RuntimeError as failure:
+        assert words in str(failure), failure
+    else:
+        raise AssertionError('it started')
+
+
+def copied():
+    """An array whose pool was copied is not served beside the original, as one that stands by neither, until it has ids of its own, or is
+    said to be the only one. A pool that has another name only is the same."""
+    with Cluster() as cluster, Array(ceph=cluster) as array:
+        with_luns(array, 1)
+        with Session(array, 'h1') as session:
+            session.write(1, 0, block(1))
+        lun = array.ctl('lun', 'show', 'a1')['id']
+        array.stop()
+        copy = kept = None
+        try:
+            copy, kept = copy_pool(cluster, array, 'copy'), copy_pool(cluster, array, 'kept')
+            cluster.ceph('osd', 'pool', 'rename', cluster.pool, 'renamed')
+            not_started(array, 'was it renamed')
+            array.config['rbd']['pool'] = 'renamed'
+            array.write_config()
+            array.start()
+            not_started(copy, 'made in another pool or namespace')
+            copy.config['controller'] = {'number': '2'}
+            copy.write_config()
+            not_started(copy, 'made in another pool or namespace')
+            del copy.config['controller']
+            copy.write_config()
+            assert lun in run_ctl('rbd', 'reidentify', *copy.ceph_words(), '--dry-run').stdout
+            not_started(copy, 'made in another pool or namespace')
+            run_ctl('rbd', 'reidentify', *copy.ceph_words(), '--yes')
+            run_ctl('rbd', 'reidentify', *kept.ceph_words(), '--keep-ids', '--yes')
+            array.stop()
+            for of, same in ((copy, False), (kept, True), (array, True)):
+                of.start()
+                assert (of.ctl('lun', 'show', 'a1')['id'] == lun) == same, of.ceph_words()
+                of.hosts = array.hosts
+                with Session(of, 'h1') as session:
+                    assert session.read(1, 0, 1) == block(1)
+                assert of.stop() == 0
+        finally:
+            for made in (copy, kept):
+                if made:
+                    made.remove()
+
+
 def rights():
     """Rights that are taken from the client while it runs: hosts see BUSY, or wait, and no I/O is failed. With them all goes on."""
     with Cluster(cephx=True, settings=[f'auth service ticket ttl = {TICKET_S}']) as cluster:
@@ -383,7 +442,7 @@ def erasure():
 def main():
     skip_without_store()
     end_in_order()
-    cases = {case.__name__: case for case in (settings, images, migrated, mirrored, arrays, rights, erasure)}
+    cases = {case.__name__: case for case in (settings, images, migrated, mirrored, arrays, copied, rights, erasure)}
     cases[sys.argv[1]]()
     print('ok', sys.argv[1])
 

@@ -58,6 +58,7 @@ int rbd_catalogue_create(struct rbd_cluster *c, const char *object, struct fault
 	rbd_op_set_text(op, RBD_HEAD_FENCE, "");
 	rbd_op_set_text(op, RBD_HEAD_NEXT, "1");
 	rbd_op_set_text(op, RBD_HEAD_DISKS, "0");
+	rbd_op_set_text(op, RBD_HEAD_HOME, c->home);
 	err = rados_write_op_operate(op, c->io, object, NULL, LIBRADOS_OPERATION_FULL_TRY);
 	rados_release_write_op(op);
 	if (err == -EOPNOTSUPP)

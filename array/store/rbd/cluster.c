@@ -160,7 +160,8 @@ static int pool_open(struct rbd_cluster *c, const struct store_module_options *o
 
 	if (err == -ENOENT)
 		return fault_set(f, err,
-			"Ceph has no pool %s: make one (ceph osd pool create %s; rbd pool init %s)",
+			"the cluster has no pool %s: was it renamed (ceph osd pool ls), or is it another cluster (ceph fsid)? Else make "
+			"one (ceph osd pool create %s; rbd pool init %s)",
 			o->ceph_pool, o->ceph_pool, o->ceph_pool);
 	if (err < 0)
 		return rbd_open_fault(f, err, o, "open the pool");
@@ -176,6 +177,18 @@ static int pool_open(struct rbd_cluster *c, const struct store_module_options *o
 	rados_ioctx_set_namespace(c->io, space);
 	rados_set_pool_full_try(c->io);
 	return 0;
+}
+
+/* A pool's id stays when it is renamed, and no other pool of the cluster ever has it. */
+static int home_find(struct rbd_cluster *c, const struct store_module_options *o)
+{
+	char fsid[64];
+	int err = rados_cluster_fsid(c->rados, fsid, sizeof(fsid));
+
+	if (err >= 0)
+		snprintf(c->home, sizeof(c->home), "%.40s %lld %.120s", fsid,
+			(long long)rados_ioctx_get_id(c->io), o->ceph_namespace ? o->ceph_namespace : "");
+	return err < 0 ? err : 0;
 }
 
 int rbd_cluster_connect(struct rbd_cluster *c, const struct store_module_options *o, struct fault *f)
@@ -204,6 +217,8 @@ int rbd_cluster_connect(struct rbd_cluster *c, const struct store_module_options
 		err = pool_open(c, o, f);
 	if (!err) {
 		err = rados_getaddrs(c->rados, &c->addresses);
+		if (err >= 0)
+			err = home_find(c, o);
 		if (err < 0)
 			err = rbd_open_fault(f, err, o, "tell this client's address");
 	}

@@ -32,7 +32,10 @@
 #define RBD_HEAD_NEXT   "head.next"  /* the next disk's id */
 #define RBD_HEAD_DISKS  "head.disks" /* how many disk records there must be */
 #define RBD_HEAD_CARD   "head.controller." /* and a number: what that controller says of itself (cards.c) */
-#define RBD_FORMAT      "1"
+#define RBD_HEAD_HOME                                                                                        \
+	"head.home" /* where it was made: "CLUSTER POOL NAMESPACE" by their ids; absent: an umbrad before this one did it */
+#define RBD_HOME_BYTES 256
+#define RBD_FORMAT     "1"
 
 /* The names of an array's image; `copy` 0: the first one. */
 void rbd_image_name(char out[RBD_IMAGE_NAME_BYTES], const char *array, uint64_t id, uint64_t copy);

@@ -49,7 +49,7 @@ static void owner_self(struct rbd_owner *o, const struct rbd_cluster *c)
 /* ---- the header ---- */
 
 struct head {
-	char format[24], epoch[24], beat[24], owner[512], fence[4096];
+	char format[24], epoch[24], beat[24], owner[512], fence[4096], home[RBD_HOME_BYTES];
 };
 
 static int head_read(struct rbd_store *s, struct head *h)
@@ -63,6 +63,8 @@ static int head_read(struct rbd_store *s, struct head *h)
 		err = rbd_catalogue_header(io, s->object, RBD_HEAD_OWNER, h->owner, sizeof(h->owner));
 	if (!err)
 		err = rbd_catalogue_header(io, s->object, RBD_HEAD_FENCE, h->fence, sizeof(h->fence));
+	if (!err)
+		err = rbd_catalogue_header(io, s->object, RBD_HEAD_HOME, h->home, sizeof(h->home));
 	/* Last: what is read before it is of an older beat or of this one. */
 	if (!err)
 		err = rbd_catalogue_header(io, s->object, RBD_HEAD_BEAT, h->beat, sizeof(h->beat));
@@ -201,6 +203,8 @@ static int claim(struct rbd_store *s, const struct head *h, const struct rbd_own
 	rbd_owner_format(text, &self);
 	rbd_op_set_text(op, RBD_HEAD_OWNER, text);
 	rbd_op_set_text(op, RBD_HEAD_FENCE, fence);
+	if (!h->home[0])
+		rbd_op_set_text(op, RBD_HEAD_HOME, s->cluster.home);
 	s->lease.beat = beat + 1;
 	uint64_t sent_ms = clock_boot_ms();
 	err = operate(s, op);
@@ -409,6 +413,17 @@ static int renew_start(struct rbd_lease *l)
 	return -err;
 }
 
+/* Its records were copied with a pool. Who has the original serves the same disks, and neither knows of the other. */
+static int is_copy(const struct rbd_store *s, const struct head *h, struct fault *f)
+{
+	bool here = strncmp(h->home, s->cluster.home, strcspn(h->home, " ")) == 0;
+
+	return fault_set(f, -EXDEV,
+		"the array %s was made in another %s: this is a copy, with the same disks to hosts. Give it ids of its own (umbractl "
+		"rbd reidentify; with --keep-ids where the other one is gone for good)",
+		s->array, here ? "pool or namespace" : "cluster");
+}
+
 /* One try, whose fault is set where the error alone does not say it. */
 static int try_take(
 	struct rbd_store *s, const struct store_module_options *o, struct rbd_owner *owner, struct fault *f)
@@ -418,7 +433,9 @@ static int try_take(
 
 	memset(owner, 0, sizeof(*owner));
 	if (err == -ENOENT)
-		return fault_set(f, err, "the pool %s holds no array named %s: make it (umbractl rbd create)",
+		return fault_set(f, err,
+			"the pool %s holds no array named %s: is it the right cluster (ceph fsid), pool and namespace? Else make it "
+			"(umbractl rbd create)",
 			o->ceph_pool, s->array);
 	if (!err && !h.format[0]) /* its records were cleared */
 		return -EUCLEAN;
@@ -426,6 +443,8 @@ static int try_take(
 		return fault_set(f, -EPROTONOSUPPORT,
 			"the catalogue of the array %s has the format %s, and this umbrad knows %s: take a newer umbrad",
 			s->array, h.format, RBD_FORMAT);
+	if (!err && h.home[0] && !o->moved && strcmp(h.home, s->cluster.home) != 0)
+		return is_copy(s, &h, f);
 	if (!err && !h.owner[0] && !may_take(o)) {
 		const struct timespec t = {.tv_nsec = LOOK_MS * 1000000L};
 

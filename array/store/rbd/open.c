@@ -94,6 +94,7 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	s->fenced = o->fenced;
 	s->notice_arg = o->notice_arg;
 	s->cards.user = o->cards;
+	s->moved = o->moved;
 	snprintf(s->pool, sizeof(s->pool), "%s", o->ceph_pool);
 	snprintf(s->space, sizeof(s->space), "%s", o->ceph_namespace ? o->ceph_namespace : "");
 	snprintf(s->array, sizeof(s->array), "%s", array_of(o));

@@ -47,6 +47,7 @@ struct rbd_cluster {
 	rados_t rados;
 	rados_ioctx_t io; /* the pool and the namespace; ends in ENOSPC, not in waiting, where it is full */
 	char *addresses;  /* of this client, for a blocklist */
+	char home[RBD_HOME_BYTES]; /* what RBD_HEAD_HOME is of an array that is made here */
 };
 int rbd_cluster_connect(
 	struct rbd_cluster *c, const struct store_module_options *o, struct fault *f); /* blocks */
@@ -521,6 +522,7 @@ struct rbd_store {
 	uint64_t looked_ms; /* standby: when the catalogue was told last; 0: never */
 	struct rbd_cards cards;
 	char pool[128], space[128], array[STORE_MODULE_ARRAY_MAX_BYTES + 1], object[80];
+	bool moved; /* it may have been made elsewhere; its first transaction says that it is here now */
 	char room_object[80]; /* txn.c; its name is no array's catalogue's */
 	uint64_t epoch, next_id, cuts;
 	char *fenced_addresses; /* of clients that were locked out when the array was taken */

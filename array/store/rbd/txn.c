@@ -77,6 +77,8 @@ struct store_txn *rbd_txn_begin(struct store *store)
 	t->s = s;
 	list_init(&t->steps);
 	t->op = rbd_catalogue_op(s->epoch);
+	if (s->moved)
+		rbd_op_set_text(t->op, RBD_HEAD_HOME, s->cluster.home);
 	return t;
 }
 
