@@ -193,8 +193,9 @@ static int store_text(struct reading *r, const struct key *k, const char *value)
 					"%s may have lower-case letters, digits, '.', ':' and '-' only.",
 					k->name);
 	}
-	if (k->type == KEY_CEPH && strpbrk(value, "/@ \t"))
-		return FAIL(r, "%s is a name without blanks, '/' and '@'.", k->name);
+	if (k->type == KEY_CEPH && !store_module_ceph_ok(value))
+		return FAIL(r, "%s is a name of at most %d bytes, without blanks, '/' and '@'.", k->name,
+			STORE_MODULE_CEPH_MAX_BYTES);
 	if (k->type == KEY_CEPH && !strncmp(value, "client.", 7))
 		return FAIL(r, "%s is written without \"client.\": %s = %s.", k->name, k->name, value + 7);
 	if (k->type == KEY_LABEL && !store_module_array_ok(value))

@@ -14,20 +14,29 @@ static void add_line(char *lines, size_t room, const char *key, const char *valu
 		snprintf(lines + used, room - used, "  %s = %s\n", key, value);
 }
 
+static bool named_well(const char *name)
+{
+	return !name || store_module_ceph_ok(name);
+}
+
 int ctl_rbd_options(const struct invocation *in, struct store_module_options *out)
 {
-	const char *array = ctl_option(in, "array", 0);
+	const char *array = ctl_option(in, "array", 0), *space = ctl_option(in, "namespace", 0);
 
 	*out = (struct store_module_options){
 		.cluster_conf = ctl_option(in, "conf", 0),
 		.client_id = ctl_option(in, "client", 0),
 		.ceph_pool = in->operands[0],
-		.ceph_namespace = ctl_option(in, "namespace", 0),
+		.ceph_namespace = space && *space ? space : NULL,
 		.array = array ? array : STORE_MODULE_ARRAY,
 	};
 	if (!store_module_array_ok(out->array))
 		return ctl_usage(in, "--array takes at most %d lower-case letters, digits, '.' or '-'",
 			STORE_MODULE_ARRAY_MAX_BYTES);
+	if (!named_well(out->ceph_pool) || !named_well(out->ceph_namespace) || !named_well(out->client_id))
+		return ctl_usage(in,
+			"POOL, --namespace and --client take a name each of at most %d bytes, without blanks, '/' and '@'",
+			STORE_MODULE_CEPH_MAX_BYTES);
 	if (out->client_id && strncmp(out->client_id, "client.", 7) == 0)
 		return ctl_usage(in, "--client takes the user's name without \"client.\"");
 	return CTL_OK;

@@ -126,6 +126,13 @@ static inline bool store_module_array_ok(const char *name)
 	return len && len <= STORE_MODULE_ARRAY_MAX_BYTES && !name[len];
 }
 
+/* Of a pool, a namespace or a user of Ceph's that is named to us. librbd writes POOL/NAMESPACE/IMAGE@SNAPSHOT. */
+#define STORE_MODULE_CEPH_MAX_BYTES 127
+static inline bool store_module_ceph_ok(const char *name)
+{
+	return *name && strlen(name) <= STORE_MODULE_CEPH_MAX_BYTES && !strpbrk(name, "/@ \t\r\n");
+}
+
 /* Loads umbra-store-NAME.so from the folder that UMBRA_MODULES names, or else from where packages put it, as seen from the
  * program, or from the program's own folder. It stays loaded. NULL: the fault says why, and what to install. */
 const struct store_module *store_module_load(const char *name, struct fault *fault);

@@ -49,7 +49,9 @@ def command_lines():
                       ['host', 'set', 'h', '--no-chap', '--chap-file', 'x'], ['set', 'create', 'only-a-name'],
                       ['events', '--after', '-3'], ['top', '--interval', '5'], ['pool', 'create'],
                       ['pool', 'create', '/x', '--capacity', 'all'], ['rbd', 'create'], ['rbd', 'create', 'p', '--array', 'A_B'],
-                      ['rbd', 'create', 'p', '--array', ''], ['rbd', 'create', 'p', '--client', 'client.umbra']):
+                      ['rbd', 'create', 'p', '--array', ''], ['rbd', 'create', 'p', '--client', 'client.umbra'],
+                      ['rbd', 'create', 'p/space'], ['rbd', 'create', 'p p'], ['rbd', 'create', ''], ['rbd', 'create', 128 * 'p'],
+                      ['rbd', 'create', 'p', '--namespace', 's@x'], ['rbd', 'create', 'p', '--client', '']):
         expect(run_ctl(*arguments, check=False), 2, '--help|there is|needs one of')
     expect(run_ctl('status', socket='/nonexistent/sock', check=False), 1, '/nonexistent/sock', 'is umbrad running')
     done = run_ctl('status', '--json', socket='/nonexistent/sock', check=False)
