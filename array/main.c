@@ -864,12 +864,23 @@ static int read_command_line(int argc, char **argv, struct command_line *out)
 	return 0;
 }
 
+/* What the start would refuse, and can be seen without the pool or Ceph. */
+static int check(const struct config *config, struct fault *fault)
+{
+	gid_t group;
+	int err = config->management_group[0] ? management_find_group(config->management_group, &group, fault)
+					      : 0;
+
+	if (!err && config->store == CONFIG_STORE_RBD && !store_module_load("rbd", fault))
+		err = fault->err;
+	return err;
+}
+
 int main(int argc, char **argv)
 {
 	static struct daemon d;
 	struct command_line line = {.config = PLACE_CONFIG};
 	struct fault fault = {0};
-	gid_t group;
 	int code = read_command_line(argc, argv, &line);
 
 	if (code)
@@ -880,8 +891,7 @@ int main(int argc, char **argv)
 		return refuse(&fault, 2);
 	switch (line.only) {
 	case 'k':
-		if (d.config.management_group[0] &&
-			management_find_group(d.config.management_group, &group, &fault))
+		if (check(&d.config, &fault))
 			return refuse(&fault, 2);
 		printf("%s: ok\n", line.config);
 		return 0;

@@ -112,11 +112,12 @@ def stores():
         path = os.path.join(empty, 'umbrad.conf')
         with open(path, 'w') as file:
             file.write(f'[store]\ntype = rbd\n[rbd]\npool = rbd\n[management]\nsocket = {empty}/sock\n')
-        expect(umbrad('--config', path, '--check-config'), 0, 'ok')
+        expect(umbrad('--config', path, '--check-config'), 2, 'install the package umbra-rbd')
         expect(umbrad('--config', path), 1, 'umbrad: rbd: ', 'install the package umbra-rbd')
         with open(os.path.join(empty, 'umbra-store-rbd.so'), 'w') as file:
             file.write('no module')
         expect(umbrad('--config', path), 1, 'cannot be loaded', 'install the package umbra-rbd anew')
+        expect(umbrad('--config', path, '--check-config'), 2, 'cannot be loaded')
         expect(umbrad('--version'), 0, 'cannot be loaded')
         if before is None:
             del os.environ['UMBRA_MODULES']
