@@ -21,7 +21,7 @@ bool mgmt_unpack(struct mgmt_call *c, const char *format, ...)
 	return !err;
 }
 
-bool mgmt_page_of(
+bool mgmt_range_of(
 	struct mgmt_call *c, json_int_t from, json_int_t count, size_t most, size_t *offset, size_t *limit)
 {
 	if (from < 0 || from > UINT32_MAX || count < 1) {
@@ -33,15 +33,35 @@ bool mgmt_page_of(
 	return true;
 }
 
-bool mgmt_page(struct mgmt_call *c, size_t *offset, size_t *limit)
+bool mgmt_page_of(struct mgmt_call *c, struct mgmt_page *p, json_int_t from, json_int_t count)
+{
+	*p = (struct mgmt_page){.next = 0};
+	if (!mgmt_range_of(c, from, count, MGMT_PAGE_MAX, &p->offset, &p->limit))
+		return false;
+	p->entries = json_array();
+	return true;
+}
+
+bool mgmt_page(struct mgmt_call *c, struct mgmt_page *p)
 {
 	json_int_t from = 0, count = MGMT_PAGE_MAX;
 
 	return mgmt_unpack(c, "{s?I, s?I}", "offset", &from, "limit", &count) &&
-	       mgmt_page_of(c, from, count, MGMT_PAGE_MAX, offset, limit);
+	       mgmt_page_of(c, p, from, count);
 }
 
-json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool more)
+bool mgmt_page_takes(struct mgmt_page *p)
+{
+	p->more = p->next >= p->offset + p->limit;
+	return !p->more && p->next++ >= p->offset;
+}
+
+json_t *mgmt_page_result(struct mgmt_page *p, const char *name)
+{
+	return mgmt_range_result(name, p->entries, p->next, p->more);
+}
+
+json_t *mgmt_range_result(const char *name, json_t *entries, size_t next, bool more)
 {
 	return json_pack(
 		"{s:o, s:o}", name, entries, "next", more ? json_integer((json_int_t)next) : json_null());

@@ -20,13 +20,25 @@ extern const struct mgmt_method mgmt_lun_methods[], mgmt_host_methods[], mgmt_se
 /* The params, all of them, by jansson's unpack format (strict: unknown members are refused). False: the
  * call has been ended. */
 bool mgmt_unpack(struct mgmt_call *c, const char *format, ...);
-/* "offset" and "limit" of a list. False: ended. */
-bool mgmt_page(struct mgmt_call *c, size_t *offset, size_t *limit);
-/* The same, of values already unpacked. */
-bool mgmt_page_of(
+
+/* A page of a list that is walked from its beginning: as many entries as "limit" says, from "offset" on. */
+struct mgmt_page {
+	size_t offset, limit;
+	size_t next; /* as many were passed */
+	bool more;   /* and there is another one: the walk may end */
+	json_t *entries;
+};
+/* False: ended. _of: the two are unpacked already. */
+bool mgmt_page(struct mgmt_call *c, struct mgmt_page *p);
+bool mgmt_page_of(struct mgmt_call *c, struct mgmt_page *p, json_int_t from, json_int_t count);
+/* Of the next entry: whether it belongs to the page, and is to be appended. */
+bool mgmt_page_takes(struct mgmt_page *p);
+/* {"NAME": entries, "next": the next offset or null}; the entries are moved. */
+json_t *mgmt_page_result(struct mgmt_page *p, const char *name);
+/* For a list that is not walked: what is asked for, and the result. */
+bool mgmt_range_of(
 	struct mgmt_call *c, json_int_t from, json_int_t count, size_t most, size_t *offset, size_t *limit);
-/* {"NAME": entries, "next": the next offset or null}; entries is moved. */
-json_t *mgmt_page_result(const char *name, json_t *entries, size_t next, bool more);
+json_t *mgmt_range_result(const char *name, json_t *entries, size_t next, bool more);
 
 /* By name or id; NULL: the call has been ended with -ENOENT. */
 struct lun *mgmt_find_lun(struct mgmt_call *c, const char *name);

@@ -256,21 +256,14 @@ static void host_set_method(struct mgmt_call *c)
 
 static void host_list_method(struct mgmt_call *c)
 {
-	size_t offset, limit, at = 0;
-	bool more = false;
+	struct mgmt_page page;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_page(c, &page))
 		return;
-	json_t *list = json_array();
-	for (struct host *h = host_next(c->array, NULL); h; h = host_next(c->array, h)) {
-		if (at >= offset + limit) {
-			more = true;
-			break;
-		}
-		if (at++ >= offset)
-			json_array_append_new(list, host_json(h));
-	}
-	mgmt_result(c, mgmt_page_result("hosts", list, at, more));
+	for (struct host *h = host_next(c->array, NULL); h && !page.more; h = host_next(c->array, h))
+		if (mgmt_page_takes(&page))
+			json_array_append_new(page.entries, host_json(h));
+	mgmt_result(c, mgmt_page_result(&page, "hosts"));
 }
 
 static void host_show_method(struct mgmt_call *c)

@@ -45,9 +45,9 @@ static json_t *with_load(json_t *out, const struct load *load, uint32_t queue)
 	return out;
 }
 
-static void page(struct mgmt_call *c, const char *name, json_t *list, size_t next, bool more)
+static void load_result(struct mgmt_call *c, struct mgmt_page *page, const char *name)
 {
-	json_t *result = mgmt_page_result(name, list, next, more);
+	json_t *result = mgmt_page_result(page, name);
 
 	if (result)
 		json_object_set_new(result, "bounds_ns", numbers(load_bounds_ns, LOAD_BOUNDS));
@@ -67,44 +67,31 @@ static json_t *lun_load_json(struct lun *lun)
 
 static void load_luns_method(struct mgmt_call *c)
 {
-	size_t offset, limit, at = 0;
-	bool more = false;
+	struct mgmt_page page;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_page(c, &page))
 		return;
-	json_t *list = json_array();
-	for (struct lun *lun = lun_next(c->array, NULL); lun; lun = lun_next(c->array, lun)) {
-		if (at >= offset + limit) {
-			more = true;
-			break;
-		}
-		if (at++ >= offset)
-			json_array_append_new(list, lun_load_json(lun));
-	}
-	page(c, "luns", list, at, more);
+	for (struct lun *lun = lun_next(c->array, NULL); lun && !page.more; lun = lun_next(c->array, lun))
+		if (mgmt_page_takes(&page))
+			json_array_append_new(page.entries, lun_load_json(lun));
+	load_result(c, &page, "luns");
 }
 
 static void load_hosts_method(struct mgmt_call *c)
 {
-	size_t offset, limit, at = 0;
-	bool more = false;
+	struct mgmt_page page;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_page(c, &page))
 		return;
-	json_t *list = json_array();
-	for (struct host *h = host_next(c->array, NULL); h; h = host_next(c->array, h)) {
-		if (at >= offset + limit) {
-			more = true;
-			break;
-		}
-		if (at++ >= offset)
-			json_array_append_new(
-				list, with_load(json_pack("{s:s, s:i, s:i}", "name", host_record_of(h)->name,
-							"sessions", (int)host_sessions(h), "mappings",
-							(int)host_mappings(h)),
-					      host_load(h), host_queue(h)));
+	for (struct host *h = host_next(c->array, NULL); h && !page.more; h = host_next(c->array, h)) {
+		if (mgmt_page_takes(&page))
+			json_array_append_new(page.entries,
+				with_load(json_pack("{s:s, s:i, s:i}", "name", host_record_of(h)->name,
+						  "sessions", (int)host_sessions(h), "mappings",
+						  (int)host_mappings(h)),
+					host_load(h), host_queue(h)));
 	}
-	page(c, "hosts", list, at, more);
+	load_result(c, &page, "hosts");
 }
 
 const struct mgmt_method mgmt_load_methods[] = {

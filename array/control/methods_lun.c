@@ -27,23 +27,17 @@ static void lun_create_method(struct mgmt_call *c)
 /* LUNs of a kind (0: all) from offset on, at most limit. */
 static void list_luns(struct mgmt_call *c, unsigned kind)
 {
-	size_t offset, limit, at = 0;
-	bool more = false;
+	struct mgmt_page page;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_page(c, &page))
 		return;
-	json_t *list = json_array();
-	for (struct lun *lun = lun_next(c->array, NULL); lun; lun = lun_next(c->array, lun)) {
+	for (struct lun *lun = lun_next(c->array, NULL); lun && !page.more; lun = lun_next(c->array, lun)) {
 		if (kind && (unsigned)lun->kind != kind)
 			continue;
-		if (at >= offset + limit) {
-			more = true;
-			break;
-		}
-		if (at++ >= offset)
-			json_array_append_new(list, mgmt_lun_json(lun, false));
+		if (mgmt_page_takes(&page))
+			json_array_append_new(page.entries, mgmt_lun_json(lun, false));
 	}
-	mgmt_result(c, mgmt_page_result("luns", list, at, more));
+	mgmt_result(c, mgmt_page_result(&page, "luns"));
 }
 
 static void lun_list_method(struct mgmt_call *c)
@@ -341,28 +335,21 @@ static json_t *mapping_json(const struct host *h, const struct lun *lun, uint32_
 
 static void map_list_method(struct mgmt_call *c)
 {
-	size_t offset, limit, at = 0;
-	bool more = false;
+	struct mgmt_page page;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_page(c, &page))
 		return;
-	json_t *list = json_array();
-	for (struct host *h = host_next(c->array, NULL); h && !more; h = host_next(c->array, h)) {
+	for (struct host *h = host_next(c->array, NULL); h && !page.more; h = host_next(c->array, h)) {
 		struct lun *lun = NULL;
-		if (at + host_mappings(h) <= offset) { /* an earlier page had them all */
-			at += host_mappings(h);
+		if (page.next + host_mappings(h) <= page.offset) { /* an earlier page had them all */
+			page.next += host_mappings(h);
 			continue;
 		}
-		for (uint32_t n = map_next(h, 0, &lun); n; n = map_next(h, n, &lun)) {
-			if (at >= offset + limit) {
-				more = true;
-				break;
-			}
-			if (at++ >= offset)
-				json_array_append_new(list, mapping_json(h, lun, n));
-		}
+		for (uint32_t n = map_next(h, 0, &lun); n && !page.more; n = map_next(h, n, &lun))
+			if (mgmt_page_takes(&page))
+				json_array_append_new(page.entries, mapping_json(h, lun, n));
 	}
-	mgmt_result(c, mgmt_page_result("mappings", list, at, more));
+	mgmt_result(c, mgmt_page_result(&page, "mappings"));
 }
 
 const struct mgmt_method mgmt_lun_methods[] = {

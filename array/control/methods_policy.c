@@ -223,16 +223,14 @@ static void policy_set_method(struct mgmt_call *c)
 
 static void policy_list_method(struct mgmt_call *c)
 {
-	size_t offset, limit, at = 0;
+	struct mgmt_page page;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_page(c, &page))
 		return;
-	json_t *list = json_array();
-	struct policy *p = policy_next(c->array, NULL);
-	for (; p && at < offset + limit; p = policy_next(c->array, p))
-		if (at++ >= offset)
-			json_array_append_new(list, policy_json(c->array, p));
-	mgmt_result(c, mgmt_page_result("policies", list, at, p != NULL));
+	for (struct policy *p = policy_next(c->array, NULL); p && !page.more; p = policy_next(c->array, p))
+		if (mgmt_page_takes(&page))
+			json_array_append_new(page.entries, policy_json(c->array, p));
+	mgmt_result(c, mgmt_page_result(&page, "policies"));
 }
 
 static void policy_show_method(struct mgmt_call *c)
@@ -280,7 +278,7 @@ static void policy_preview_method(struct mgmt_call *c)
 	struct policy_view v;
 
 	if (!mgmt_unpack(c, "{s:s, s?I, s?I}", "policy", &name, "offset", &from, "limit", &count) ||
-		!mgmt_page_of(c, from, count, PREVIEW_MAX, &offset, &limit))
+		!mgmt_range_of(c, from, count, PREVIEW_MAX, &offset, &limit))
 		return;
 	struct policy *p = find_policy(c, name);
 	if (!p)
@@ -294,7 +292,7 @@ static void policy_preview_method(struct mgmt_call *c)
 	for (at = offset; at < found && at < offset + limit; at++)
 		json_array_append_new(list, verdict_json(&verdicts[at]));
 	free(verdicts);
-	mgmt_result(c, mgmt_page_result("sets", list, at, at < found));
+	mgmt_result(c, mgmt_range_result("sets", list, at, at < found));
 }
 
 const struct mgmt_method mgmt_policy_methods[] = {

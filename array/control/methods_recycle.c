@@ -18,23 +18,16 @@ static json_t *recycled_json(struct array *a, const struct lun_recycled_view *v)
 
 static void recycle_list_method(struct mgmt_call *c)
 {
-	size_t offset, limit, at = 0;
 	struct lun_recycled_view view;
-	bool more = false;
+	struct mgmt_page page;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_page(c, &page))
 		return;
-	json_t *list = json_array();
-	for (bool is = lun_recycled_next(c->array, NULL, &view); is;
-		is = lun_recycled_next(c->array, view.id, &view)) {
-		if (at >= offset + limit) {
-			more = true;
-			break;
-		}
-		if (at++ >= offset)
-			json_array_append_new(list, recycled_json(c->array, &view));
-	}
-	mgmt_result(c, mgmt_page_result("luns", list, at, more));
+	for (bool is = lun_recycled_next(c->array, NULL, &view); is && !page.more;
+		is = lun_recycled_next(c->array, view.id, &view))
+		if (mgmt_page_takes(&page))
+			json_array_append_new(page.entries, recycled_json(c->array, &view));
+	mgmt_result(c, mgmt_page_result(&page, "luns"));
 }
 
 /* By id, or by a name that only one in the bin has. False: the call has been ended. */

@@ -108,22 +108,16 @@ static void resync_cancel_method(struct mgmt_call *c)
 
 static void resync_list_method(struct mgmt_call *c)
 {
-	size_t offset, limit, at = 0;
 	struct lun_resync_view view;
-	bool more = false;
+	struct mgmt_page page;
 
-	if (!mgmt_page(c, &offset, &limit))
+	if (!mgmt_page(c, &page))
 		return;
-	json_t *list = json_array();
-	for (uint32_t job = lun_resync_next(c->array, 0); job; job = lun_resync_next(c->array, job)) {
-		if (at >= offset + limit) {
-			more = true;
-			break;
-		}
-		if (at++ >= offset && !lun_resync_view_of(c->array, NULL, job, &view))
-			json_array_append_new(list, job_json(c->array, &view));
-	}
-	mgmt_result(c, mgmt_page_result("jobs", list, at, more));
+	for (uint32_t job = lun_resync_next(c->array, 0); job && !page.more;
+		job = lun_resync_next(c->array, job))
+		if (mgmt_page_takes(&page) && !lun_resync_view_of(c->array, NULL, job, &view))
+			json_array_append_new(page.entries, job_json(c->array, &view));
+	mgmt_result(c, mgmt_page_result(&page, "jobs"));
 }
 
 const struct mgmt_method mgmt_resync_methods[] = {

@@ -212,29 +212,23 @@ static void set_create_method(struct mgmt_call *c)
 static void set_list_method(struct mgmt_call *c)
 {
 	json_int_t from = 0, count = MGMT_PAGE_MAX;
-	size_t offset, limit, at = 0;
 	const char *prefix = "";
-	bool more = false;
+	struct mgmt_page page;
 	int all = 0;
 
 	if (!mgmt_unpack(c, "{s?I, s?I, s?b, s?s}", "offset", &from, "limit", &count, "all", &all, "prefix",
 		    &prefix) ||
-		!mgmt_page_of(c, from, count, MGMT_PAGE_MAX, &offset, &limit))
+		!mgmt_page_of(c, &page, from, count))
 		return;
-	json_t *list = json_array();
-	for (struct set *s = set_next(c->array, NULL); s; s = set_next(c->array, s)) {
+	for (struct set *s = set_next(c->array, NULL); s && !page.more; s = set_next(c->array, s)) {
 		struct set_view view;
 		set_view_of(s, &view);
 		if ((view.state == UP_SET_ABORTED && !all) || strncmp(view.name, prefix, strlen(prefix)) != 0)
 			continue;
-		if (at >= offset + limit) {
-			more = true;
-			break;
-		}
-		if (at++ >= offset)
-			json_array_append_new(list, set_json(c->array, s, false));
+		if (mgmt_page_takes(&page))
+			json_array_append_new(page.entries, set_json(c->array, s, false));
 	}
-	mgmt_result(c, mgmt_page_result("sets", list, at, more));
+	mgmt_result(c, mgmt_page_result(&page, "sets"));
 }
 
 static struct set *named_set(struct mgmt_call *c)

@@ -340,7 +340,7 @@ static void session_list_method(struct mgmt_call *c)
 	bool more;
 
 	if (!mgmt_unpack(c, "{s?I, s?I, s?s}", "offset", &from, "limit", &count, "host", &name) ||
-		!mgmt_page_of(c, from, count, MGMT_PAGE_MAX, &offset, &limit))
+		!mgmt_range_of(c, from, count, MGMT_PAGE_MAX, &offset, &limit))
 		return;
 	if (name) {
 		h = mgmt_find_host(c, name);
@@ -348,7 +348,7 @@ static void session_list_method(struct mgmt_call *c)
 			return;
 	}
 	json_t *list = sessions_page(c, h, offset, limit, &more);
-	mgmt_result(c, mgmt_page_result("sessions", list, offset + json_array_size(list), more));
+	mgmt_result(c, mgmt_range_result("sessions", list, offset + json_array_size(list), more));
 }
 
 /* Without a host: all sessions. */
