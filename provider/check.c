@@ -239,6 +239,20 @@ static bool parse_words(int count, wchar_t **words, struct check_words *out)
 	return true;
 }
 
+bool check_all(struct findings *f)
+{
+	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED | COINIT_DISABLE_OLE1DDE);
+
+	if (SUCCEEDED(hr))
+		hr = com_security_client();
+	if (SUCCEEDED(hr))
+		check_system(f);
+	else
+		finding_add(f, FINDING_WRONG, "COM", setup_explain(hr), "error 0x%08lx", (unsigned long)hr);
+	check_arrays(f);
+	return SUCCEEDED(hr);
+}
+
 int check_run(int count, wchar_t **words)
 {
 	static struct findings f;
@@ -248,15 +262,7 @@ int check_run(int count, wchar_t **words)
 		return refusal_words("check takes --lun with the name of a disk, and --json",
 			"Usage: umbra-vss check [--lun PhysicalDriveN] [--json]\n");
 	}
-	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED | COINIT_DISABLE_OLE1DDE);
-	if (SUCCEEDED(hr))
-		hr = com_security_client();
-	if (SUCCEEDED(hr))
-		check_system(&f);
-	else
-		finding_add(&f, FINDING_WRONG, "COM", setup_explain(hr), "error 0x%08lx", (unsigned long)hr);
-	check_arrays(&f);
-	if (SUCCEEDED(hr) && w.drive != CHECK_NO_DRIVE)
+	if (check_all(&f) && w.drive != CHECK_NO_DRIVE)
 		check_try(&f, w.drive);
 	if (w.json)
 		findings_print_json(&f, provider_version, stdout);

@@ -10,10 +10,8 @@
 #include "proto/identity.h"
 #include "provider/array_client.h"
 #include "provider/check.h"
-#include "provider/com_security.h"
 #include "provider/disk_numbers.h"
 #include "provider/refusal.h"
-#include "provider/setup.h"
 #include "provider/setup_bounded.h"
 #include "provider/support_text.h"
 #include "provider/version.h"
@@ -30,15 +28,8 @@ static void section(FILE *out, const char *name)
 static void findings(FILE *out)
 {
 	static struct findings f;
-	HRESULT hr = CoInitializeEx(NULL, COINIT_MULTITHREADED | COINIT_DISABLE_OLE1DDE);
 
-	if (SUCCEEDED(hr))
-		hr = com_security_client();
-	if (SUCCEEDED(hr))
-		check_system(&f);
-	else
-		finding_add(&f, FINDING_WRONG, "COM", setup_explain(hr), "error 0x%08lx", (unsigned long)hr);
-	check_arrays(&f);
+	check_all(&f);
 	findings_print(&f, out);
 }
 
