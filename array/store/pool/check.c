@@ -162,16 +162,6 @@ static void check_branches(struct check *c)
 
 /* ---- digests --------------------------------------------------------------------------------------- */
 
-static const char *const digest_names[POOL_TABLES] = {
-	[POOL_TABLE_CATALOGUE] = "catalogue",
-	[POOL_TABLE_DISK] = "disk",
-	[POOL_TABLE_BRANCH] = "branch",
-	[POOL_TABLE_SPACE] = "space",
-	[POOL_TABLE_TODO] = "todo",
-	[POOL_TABLE_LOOSE] = "loose",
-	[POOL_TABLE_SPLIT] = "split",
-};
-
 /* Of a small table: all of it, and of now. */
 static int check_table(struct check *c, enum pool_table table,
 	int (*each)(void *arg, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len,
@@ -183,7 +173,7 @@ static int check_table(struct check *c, enum pool_table table,
 	if (err != -EUCLEAN)
 		return err;
 	pool_finding(c, derived ? pool_mended(c) : UNSAFE, "records of the table %s are missing, or are old",
-		digest_names[table]);
+		pool_meta_table_name(table));
 	return 0;
 }
 

@@ -206,8 +206,7 @@ int pool_digest_whole(struct pool_meta *m, MDB_txn *txn)
 	int err = 0;
 
 	for (unsigned i = 0; i < POOL_TABLES && !err; i++) {
-		if (i == POOL_TABLE_GEN || (!m->shares && (i == POOL_TABLE_REFS || i == POOL_TABLE_LOOSE)) ||
-			(!m->digests && i == POOL_TABLE_DIGEST) || (!m->splits && i == POOL_TABLE_SPLIT))
+		if (i == POOL_TABLE_GEN || !pool_meta_has(m, i))
 			continue;
 		if (i == POOL_TABLE_MAP || i == POOL_TABLE_REFS)
 			err = pool_meta_each(m, txn, i, must_be_intact, NULL);

@@ -33,6 +33,26 @@ static const char *const table_names[POOL_TABLES] = {
 	[POOL_TABLE_SPLIT] = "split",
 };
 
+const char *pool_meta_table_name(enum pool_table table)
+{
+	return table_names[table];
+}
+
+bool pool_meta_has(const struct pool_meta *m, enum pool_table table)
+{
+	switch (table) {
+	case POOL_TABLE_REFS:
+	case POOL_TABLE_LOOSE:
+		return m->shares;
+	case POOL_TABLE_DIGEST:
+		return m->digests;
+	case POOL_TABLE_SPLIT:
+		return m->splits;
+	default:
+		return true;
+	}
+}
+
 static const char state_key[] = "state";
 
 int pool_errno(int lmdb)
@@ -229,12 +249,9 @@ static int open_tables(struct pool_meta *m, bool create)
 
 	if (rc)
 		return rc;
-	for (unsigned i = 0; i < POOL_TABLES && !rc; i++) {
-		if ((!m->shares && (i == POOL_TABLE_REFS || i == POOL_TABLE_LOOSE)) ||
-			(!m->digests && i == POOL_TABLE_DIGEST) || (!m->splits && i == POOL_TABLE_SPLIT))
-			continue;
-		rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &m->table[i]);
-	}
+	for (unsigned i = 0; i < POOL_TABLES && !rc; i++)
+		if (pool_meta_has(m, i))
+			rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &m->table[i]);
 	if (rc) {
 		pool_meta_abort(txn);
 		return rc == MDB_NOTFOUND ? -EUCLEAN : pool_errno(rc);

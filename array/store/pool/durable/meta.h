@@ -54,6 +54,9 @@ int pool_meta_no_room(const struct pool_super *super, struct fault *fault);
 /* The same, of metadata that lacks tables of the superblock: they are made. */
 int pool_meta_open_more(
 	struct pool_meta *m, struct pool_host *host, const struct pool_super *super, struct fault *fault);
+const char *pool_meta_table_name(enum pool_table table);
+/* A pool of an earlier version lacks some. */
+bool pool_meta_has(const struct pool_meta *m, enum pool_table table);
 /* Within a transaction that writes: all records of a table go, digests untouched. */
 int pool_meta_empty(struct pool_meta *m, MDB_txn *txn, enum pool_table table);
 void pool_meta_close(struct pool_meta *m);
