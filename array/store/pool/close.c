@@ -36,7 +36,7 @@ static void close_called(struct pool_call *call)
 
 void pool_close_step(struct pool *p)
 {
-	if (!p->base.closing || p->close_asked)
+	if (!p->close_begun || p->close_asked)
 		return;
 	if (may_close(p) && pool_sums_close_step(&p->space.sums)) {
 		p->close_asked = true;
@@ -57,6 +57,7 @@ static void close_begin(struct pool_call *call)
 {
 	struct pool *p = container_of(call, struct pool, close_call);
 
+	p->close_begun = true;
 	pool_pack_stop(p);
 	pool_reclaim_stop(p);
 	pool_hydrate_stop(p);

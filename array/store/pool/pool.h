@@ -75,7 +75,7 @@ struct pool {
 	void (*close_done)(void *arg, int err);
 	void *close_arg;
 	struct pool_call close_call;
-	bool close_asked, close_ready;
+	bool close_begun, close_asked, close_ready;
 
 	/* counters, for tests and measurements */
 	uint64_t client_ios; /* submitted; clones and their like are not among them */

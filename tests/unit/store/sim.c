@@ -608,8 +608,17 @@ static void sim_timer_disarm(struct pool_host *h, struct pool_timer *timer)
 	list_remove(&timer->link);
 }
 
+/* Whoever gives the host back has nothing with it that comes later. */
 static void sim_host_free(struct pool_host *h)
 {
+	const struct sim *s = sim_of(h);
+
+	if (!((struct sim_host *)(void *)h)->mirror && !s->power_off) {
+		assert(list_empty(&s->timers));
+		assert(list_empty(&s->calls));
+		assert(list_empty(&s->jobs) && list_empty(&s->jobs_done));
+		assert(list_empty(&s->ops) && list_empty(&s->slow_ops));
+	}
 	free(h);
 }
 

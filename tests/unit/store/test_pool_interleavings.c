@@ -474,6 +474,57 @@ TEST(a_repair_frees_no_chunk_while_an_entry_is_damaged)
 	world_destroy(&w);
 }
 
+/* ---- the end ---------------------------------------------------------------------------------------- */
+
+static void timer_comes(struct sim *s)
+{
+	struct list_node *n = list_pop(&s->timers);
+
+	if (n) {
+		struct pool_timer *t = container_of(n, struct pool_timer, link);
+
+		s->now_ms = t->at > s->now_ms ? t->at : s->now_ms;
+		t->fire(t);
+	}
+}
+
+/* Something that the pool waited for ends, and a timer comes, between the word that it is to close and the beginning of that. */
+static void closes(uint64_t seed)
+{
+	struct world w;
+	struct model *m, *copy;
+	int closed = 0;
+
+	world_begin(&w, seed, UINT64_C(16) << 20);
+	m = world_create_disk(&w, 8 * CHUNK_SECTORS);
+	assert_int_equal(world_write(&w, m, 0, 8 * CHUNK_SECTORS, 0), 0);
+	copy = world_fork(&w, m);
+	assert_int_equal(world_write(&w, m, 0, 8 * CHUNK_SECTORS, 0), 0);
+	world_settle(&w);
+	assert_int_equal(world_delete_disk(&w, copy), 0);
+	sim_power_off(&w.sim);
+	world_drain(&w);
+	world_close(&w);
+	sim_power_on(&w.sim);
+	assert_int_equal(world_open(&w), 0); /* what the copy left is to be counted soon */
+	w.store->ops->close(w.store, world_ended, &closed);
+	pool_close_step(world_pool(&w));
+	while (!closed) {
+		timer_comes(&w.sim);
+		assert_true(sim_step(&w.sim, false));
+	}
+	w.store = NULL;
+	assert_int_equal(closed, 1);
+	assert_int_equal(world_open(&w), 0);
+	world_verify_end(&w);
+}
+
+/* The simulator sees that nothing of a pool that is gone comes later. */
+TEST(a_pool_that_is_to_close_begins_with_that_whatever_ends_before)
+{
+	test_seeds(20, closes);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -487,6 +538,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(damage_at_the_end_of_the_log_is_taken_for_a_torn_frame_without_a_mark),
 		cmocka_unit_test(metadata_older_than_the_log_opens_only_after_repair),
 		cmocka_unit_test(a_repair_frees_no_chunk_while_an_entry_is_damaged),
+		cmocka_unit_test(a_pool_that_is_to_close_begins_with_that_whatever_ends_before),
 	};
 
 	if (argc > 1)
