@@ -2,8 +2,8 @@
 /*
  * A cut: one snapshot of each image, all at once, a worker each, for each waits for a round of Ceph's monitors. librbd holds
  * the image's own writes meanwhile: what it had is in the snapshot, what comes later is not. The caller keeps new ones away until
- * the last snapshot is there, from when all images are open, none has a snapshot that hangs, and the monitors have just answered:
- * where one of these takes its time, no host waits for it.
+ * the last snapshot is there, from when all images are open and as librbd knows them, none has a snapshot that hangs, and the monitors
+ * have just answered: where one of these takes its time, no host waits for it.
  *
  * The snapshots are needed until the clones are made (txn.c). Then they are removed; one that has clones goes to Ceph's trash of
  * snapshots by that, and with its last clone. A crash leaves them to the next opening of the image.
@@ -78,7 +78,7 @@ static void member_drop(struct rbd_cut_member *m)
 {
 	struct rbd_cut *c = m->cut;
 
-	if (m->clones || m->snapping || !m->referenced)
+	if (m->clones || m->works || !m->referenced)
 		return;
 	if (!m->taken) {
 		m->referenced = false;
@@ -107,7 +107,7 @@ void rbd_cut_end(struct rbd_cut *c)
 		if (list_linked(&m->link)) { /* behind one that hangs */
 			list_remove(&m->link);
 			c->left--;
-		} else if (m->snapping) {
+		} else if (m->works) {
 			m->hangs = true;
 			m->image->hangs++;
 			rbd_work_hangs(w, RBD_LANE_CUT, 1);
@@ -135,6 +135,8 @@ void rbd_cut_clone_ended(struct rbd_cut_member *m)
 
 /* ---- the beginning ---- */
 
+static void cut_prepare(struct rbd_cut *c);
+
 static void cut_failed(struct rbd_cut *c, int err)
 {
 	void (*done)(void *, int) = c->done;
@@ -143,51 +145,6 @@ static void cut_failed(struct rbd_cut *c, int err)
 	rbd_cut_end(c);
 	done(arg, err);
 }
-
-static void member_ended(struct rbd_cut *c, int err)
-{
-	if (err && !c->err)
-		c->err = err;
-	if (!step_done(c))
-		return;
-	if (atomic_load(&c->s->lease.lost))
-		c->err = -ESHUTDOWN;
-	if (c->err) {
-		cut_failed(c, c->err);
-		return;
-	}
-	c->taken = true;
-	c->done(c->arg, 0);
-}
-
-static void snap_work(struct rbd_job *job)
-{
-	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
-
-	m->err = rbd_snap_create2(
-		m->image->handle, m->cut->snap, RBD_SNAP_CREATE_SKIP_QUIESCE, progress, NULL);
-}
-
-static void snap_done(struct rbd_job *job);
-
-static void snap_start(struct rbd_cut_member *m)
-{
-	m->taken = true; /* also if it fails: something of it may be there */
-	m->snapping = true;
-	m->job.work = snap_work;
-	m->job.done = snap_done;
-	rbd_work(&m->cut->s->workers, RBD_LANE_CUT, &m->job);
-}
-
-static bool behind_hung(struct rbd_cut *c)
-{
-	for (unsigned i = 0; i < c->count; i++)
-		if (c->members[i].image->hangs)
-			return true;
-	return false;
-}
-
-static void cut_prepare(struct rbd_cut *c);
 
 /* One that nobody waited for any more. */
 static void hung_ended(struct rbd_cut_member *m)
@@ -207,19 +164,77 @@ static void hung_ended(struct rbd_cut_member *m)
 	}
 }
 
+/* True: that was the last one, and all are well. */
+static bool member_ended(struct rbd_cut_member *m)
+{
+	struct rbd_cut *c = m->cut;
+
+	m->works = false;
+	if (m->err == -ESHUTDOWN)
+		rbd_lease_lost(&c->s->lease, "Ceph has locked this umbrad out (ceph osd blocklist ls)");
+	if (m->err < 0 && !c->err)
+		c->err = rbd_err(m->err);
+	if (m->hangs)
+		hung_ended(m);
+	if (!c->owner)
+		member_drop(m);
+	if (!step_done(c))
+		return false;
+	if (atomic_load(&c->s->lease.lost))
+		c->err = -ESHUTDOWN;
+	if (!c->err)
+		return true;
+	cut_failed(c, c->err);
+	return false;
+}
+
+static void snap_work(struct rbd_job *job)
+{
+	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
+
+	m->err = rbd_snap_create2(
+		m->image->handle, m->cut->snap, RBD_SNAP_CREATE_SKIP_QUIESCE, progress, NULL);
+}
+
 static void snap_done(struct rbd_job *job)
 {
 	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
 	struct rbd_cut *c = m->cut;
 
-	m->snapping = false;
-	if (m->err == -ESHUTDOWN)
-		rbd_lease_lost(&c->s->lease, "Ceph has locked this umbrad out (ceph osd blocklist ls)");
-	if (m->hangs)
-		hung_ended(m);
-	if (!c->owner)
-		member_drop(m);
-	member_ended(c, m->err < 0 ? rbd_err(m->err) : 0);
+	if (!member_ended(m))
+		return;
+	c->taken = true;
+	c->done(c->arg, 0);
+}
+
+/* Of each member. */
+static void work(struct rbd_cut *c, void (*call)(struct rbd_job *job), void (*done)(struct rbd_job *job))
+{
+	c->left = c->count;
+	for (unsigned i = 0; i < c->count; i++) {
+		struct rbd_cut_member *m = &c->members[i];
+
+		m->works = true;
+		m->job.work = call;
+		m->job.done = done;
+		rbd_work(&c->s->workers, RBD_LANE_CUT, &m->job);
+	}
+}
+
+static void snaps_start(struct rbd_cut *c)
+{
+	store_cut_begins(c->owner);
+	for (unsigned i = 0; i < c->count; i++)
+		c->members[i].taken = true; /* also where it fails: something of it may be there */
+	work(c, snap_work, snap_done);
+}
+
+static bool behind_hung(struct rbd_cut *c)
+{
+	for (unsigned i = 0; i < c->count; i++)
+		if (c->members[i].image->hangs)
+			return true;
+	return false;
 }
 
 /* librbd stops an image's writes before it asks the monitors for a snapshot's number. So they are asked for something before:
@@ -244,14 +259,33 @@ static void monitors_done(struct rbd_job *job)
 		cut_failed(c, rbd_err(c->monitors_err));
 		return;
 	}
-	if (behind_hung(c)) {
+	if (behind_hung(c))
 		cut_prepare(c);
+	else
+		snaps_start(c);
+}
+
+/* librbd reads an image's header again where it has changed, as the last cut's snapshot changed it when it went. */
+static void header_work(struct rbd_job *job)
+{
+	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
+	uint64_t size;
+
+	m->err = rbd_get_size(m->image->handle, &size);
+}
+
+static void header_done(struct rbd_job *job)
+{
+	struct rbd_cut_member *m = container_of(job, struct rbd_cut_member, job);
+	struct rbd_cut *c = m->cut;
+
+	if (!member_ended(m))
 		return;
-	}
-	store_cut_begins(c->owner);
-	c->left = c->count;
-	for (unsigned i = 0; i < c->count; i++)
-		snap_start(&c->members[i]);
+	c->left = 1;
+	c->asking = true;
+	c->job.work = monitors_work;
+	c->job.done = monitors_done;
+	rbd_work(&c->s->workers, RBD_LANE_CUT, &c->job);
 }
 
 /* All images are open. */
@@ -266,13 +300,8 @@ static void cut_prepare(struct rbd_cut *c)
 		list_push_back(&m->image->cuts, &m->link);
 		c->left++;
 	}
-	if (c->left)
-		return;
-	c->left = 1;
-	c->asking = true;
-	c->job.work = monitors_work;
-	c->job.done = monitors_done;
-	rbd_work(&c->s->workers, RBD_LANE_CUT, &c->job);
+	if (!c->left)
+		work(c, header_work, header_done);
 }
 
 /* All images are open, or cannot be. */

@@ -436,7 +436,7 @@ struct rbd_cut_member {
 	struct rbd_job job;
 	struct list_node link;  /* of the image's that wait */
 	bool referenced, taken; /* taken: the snapshot may be there */
-	bool snapping;          /* it is being made */
+	bool works;             /* a worker has it: its header is read, or the snapshot is being made */
 	bool hangs;             /* and nobody waits for it */
 	unsigned clones;        /* that are being made of it */
 	int err;

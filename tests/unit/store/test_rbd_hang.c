@@ -25,6 +25,7 @@ static struct reactor *reactor;
 enum call {
 	CALL_NONE,
 	CALL_CREATE,
+	CALL_HEADER,
 	CALL_SNAP,
 	CALL_CLONE,
 	CALL_RESIZE
@@ -61,6 +62,7 @@ static void comes(enum call call)
 WRAPPED(CALL_CREATE, rbd_create4,
 	(rados_ioctx_t io, const char *name, uint64_t size, rbd_image_options_t options),
 	(io, name, size, options))
+WRAPPED(CALL_HEADER, rbd_get_size, (rbd_image_t image, uint64_t *size), (image, size))
 WRAPPED(CALL_SNAP, rbd_snap_create2,
 	(rbd_image_t image, const char *name, uint32_t flags, librbd_progress_fn_t progress, void *arg),
 	(image, name, flags, progress, arg))
@@ -342,6 +344,7 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 	struct wait never = {0}, later = {0};
 
 	make_disks(disks, 3);
+	gates_closed = 0;
 	delete_disk(copy_of(disks[1])); /* open */
 	hang(CALL_SNAP);
 	s->ops->cut(s, &both, ended, &never);
@@ -373,6 +376,35 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 	assert_int_equal(never.done, 0);
 	assert_true(list_empty(&rbd_disk_of(disks[0])->image->cuts));
 	assert_int_equal(rbd_disk_of(disks[0])->image->hangs, 0);
+}
+
+/* Nor one whose header hangs, for which no host has waited. */
+TEST(a_cut_waits_for_headers_with_open_gates)
+{
+	struct store_disk *disks[2], *copy;
+	struct store_cut both = {.disks = disks, .count = 2, .begins = gates_close};
+	struct store_cut again = {.disks = disks, .count = 2, .begins = gates_close};
+	struct wait never = {0}, later = {0};
+
+	make_disks(disks, 2);
+	gates_closed = 0;
+	hang_some(CALL_HEADER, 1);
+	s->ops->cut(s, &both, ended, &never);
+	wait_until_hang(1);
+	hang_no_more();
+	assert_true(s->ops->cut_give_up(&both));
+	s->ops->cut(s, &again, ended, &later);
+	assert_int_equal(put("a"), 0);
+	assert_int_equal(gates_closed + later.done, 0);
+	let_go();
+	assert_int_equal(wait_for(&later), 0);
+	assert_int_equal(gates_closed, 1);
+	s->ops->cut_drop(&again);
+	copy = copy_of(disks[0]);
+	delete_disk(copy);
+	assert_left(2);
+	assert_int_equal(snapshots(disks[0]) + snapshots(disks[1]), 0);
+	assert_int_equal(never.done, 0);
 }
 
 /* One snapshot is there, the other hangs. */
@@ -506,6 +538,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		t(a_cut_that_is_given_up_lets_the_next_one_go),
+		t(a_cut_waits_for_headers_with_open_gates),
 		t(snapshots_that_were_made_go_at_once),
 		t(many_that_hang_leave_workers_for_the_next),
 		t(a_transaction_whose_images_hang_is_passed_by_others),
