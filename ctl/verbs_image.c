@@ -119,8 +119,8 @@ static int check_room(const struct invocation *in, const struct image *i)
 	if (!pool)
 		return CTL_FAILED;
 	bool in_ceph = strcmp(text_of(pool, "store"), "rbd") == 0;
-	/* 0: a cluster that does not tell. */
-	if (in_ceph && json_integer_value(json_object_get(pool, "capacity_bytes")) == 0)
+	/* 0: a cluster that does not tell, or a controller that stands by. */
+	if (json_integer_value(json_object_get(pool, "capacity_bytes")) == 0)
 		room = INT64_MAX;
 	json_decref(pool);
 	if ((json_int_t)i->data_bytes <= room || ctl_flag(in, "force"))

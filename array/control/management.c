@@ -247,6 +247,17 @@ static const struct mgmt_method *find_method(const char *name)
 	return NULL;
 }
 
+/* Of these a controller that stands by has read none: that there is no such copy set, say, would not be true. */
+static bool only_the_owner_knows(const char *name)
+{
+	static const char *const kinds[] = {"set.", "policy.", "recycle.", "resync."};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strncmp(name, kinds[i], strlen(kinds[i])) == 0)
+			return strcmp(name + strlen(kinds[i]), "list") != 0;
+	return false;
+}
+
 /* Why a message is no JSON-RPC 2.0 request, or NULL. */
 static const char *request_fault(json_t *message)
 {
@@ -300,7 +311,11 @@ static void start_call(struct connection *c, struct management *m, json_t *messa
 		call->params = m->none;
 	c->call = call;
 	m->calls++;
-	method->run(call);
+	if (array_settings(call->array)->standby && only_the_owner_knows(name))
+		mgmt_fail(call, -ESHUTDOWN,
+			"this controller stands by, and another one owns the array: ask that one (umbractl status names it)");
+	else
+		method->run(call);
 }
 
 static void handle_message(struct connection *c, struct management *m, const char *line, size_t len)

@@ -226,12 +226,18 @@ def one_owns_the_other_stands_by(one, two):
     for cdb, arguments in ((read10(0, 1), {'length': BLOCK}), (write10(0, 1), {'out': block_of(1)}), (b'\0' * 6, {})):
         assert other.do(1, cdb, **arguments)[1] == STANDBY
     assert mine.read(1, 0) == block_of(77)
-    for command in (('lun', 'create', 'x', '--size', '64M'), ('unmap', 'data', 'a'), ('lun', 'delete', 'data')):
+    one.ctl('set', 'create', 'kept', 'data')
+    path = os.path.join(two.dir, 'x.raw')
+    with open(path, 'wb') as file:
+        file.write(bytes(range(256)) * 4096)
+    for command in (('lun', 'create', 'x', '--size', '64M'), ('unmap', 'data', 'a'), ('lun', 'delete', 'data'),
+                    ('set', 'create', 'x', 'data'), ('set', 'show', 'kept'), ('set', 'delete', 'kept'), ('policy', 'delete', 'x'),
+                    ('policy', 'show', 'x'), ('shadow', 'purge', 'x'), ('lun', 'import', path), ('lun', 'export', 'data', path + '.raw')):
         try:
             two.text(*command)
             raise AssertionError(f'{command} was done by a controller that stands by')
         except CtlError as error:
-            assert 'stands by' in error.stderr, error
+            assert 'this controller stands by' in error.stderr, error
     both = {f'127.0.0.1:{one.port},1', f'127.0.0.1:{two.port},2'}
     for controller in (one, two):
         wait_until('hosts are told of both', lambda controller=controller: targets(controller) == both)
