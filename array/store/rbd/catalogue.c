@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The catalogue: the omap of one RADOS object (codec.h has its keys). Reading blocks and happens at the opening only. */
+/*
+ * The catalogue: the omap of one RADOS object (codec.h has its keys). Reading blocks, and happens where hosts do not wait for it: at
+ * the opening, by who stands by (standby.c), for a chain that is to be mended (chain.c), and when all of it goes (destroy.c). It is
+ * changed by write operations that are begun here, and do nothing unless the epoch is ours.
+ */
 #include "array/store/rbd/rbd.h"
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Making an array in a Ceph pool, and taking one. */
+/*
+ * Making an array in a Ceph pool, and taking one: the connection, the lease, which may be long in coming (lease.c), the records, and a
+ * sweep of what a crash left. All that runs on the thread that opens, before anybody has the store; what has to do with the reactor
+ * begins after it, by one message. Where any of it fails, what was begun is ended, and the array given back.
+ */
 #include "array/store/rbd/rbd.h"
 
 #include <errno.h>

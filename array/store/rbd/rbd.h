@@ -6,6 +6,26 @@
  * catalogue. A transaction is one write operation on that object, and it holds only while the epoch in the catalogue is ours:
  * who lost the array changes nothing any more.
  *
+ * Its files, from the ground up; what each has for the others stands below under its name:
+ *
+ *   codec      names, records, and what the class on Ceph's OSDs takes and gives (codec.h; no I/O)
+ *   errors     what Ceph's errno are to the array
+ *   workers    threads for what blocks
+ *   cluster    the connection, the settings that must hold, how full the pool is
+ *   header     what the header of an image says; chain: its parents; objects: which objects they have. Seldom by librbd
+ *   image      an image and its handle: opened when it is needed first, opened anew, closed
+ *   catalogue  the object with the records
+ *   lease      who owns the array; cards, wire, standby: what its controllers tell each other, and read while they stand by
+ *   cut        snapshots of many images at one instant
+ *   txn        transactions: makes, clones and enlarges images, and writes the operation
+ *   io         the way of an I/O
+ *   look       what is mapped, used and free; label: what an image is called; hydrate: clones are made independent
+ *   reclaim    deletes images, and sweeps; shrink: large ones by pieces; destroy: all of an array
+ *   store      the table of operations, the disks, the end; open: makes and takes an array; module: what umbrad loads
+ *
+ * All of it belongs to the reactor's thread, except what says that it blocks, which runs on workers, on the thread that opens, or
+ * on the lease's.
+ *
  * Invariants:
  * - Images are made before the transaction that names them, and deleted after the one that no longer does. What a crash leaves
  *   in between is an image that no record names: the next opening sweeps it.
