@@ -64,6 +64,16 @@ static void account_end(struct pool_account *a, int err)
 
 /* ---- what there is to look at ------------------------------------------------------------------------ */
 
+static void neighbour(struct pool_sole_range *r, uint32_t gen, uint32_t viewer)
+{
+	if (viewer < gen && viewer > r->before)
+		r->before = viewer;
+	if (viewer > gen && viewer < r->next) {
+		r->next = viewer;
+		r->seen_above = true;
+	}
+}
+
 /* The nearest viewers of the branch below and above `gen`. False: another one is at `gen`. */
 static bool neighbours(const struct pool_branch *b, uint32_t gen, struct pool_sole_range *out)
 {
@@ -71,26 +81,14 @@ static bool neighbours(const struct pool_branch *b, uint32_t gen, struct pool_so
 
 	*out = (struct pool_sole_range){.last = gen, .next = POOL_GEN_HEAD, .seen_above = b->disk != NULL};
 	for (unsigned i = 0; i < b->child_count; i++) {
-		uint32_t g = b->children[i]->parent_gen;
-
-		at_gen += g == gen;
-		if (g < gen && g > out->before)
-			out->before = g;
-		if (g > gen && g < out->next) {
-			out->next = g;
-			out->seen_above = true;
-		}
+		at_gen += b->children[i]->parent_gen == gen;
+		neighbour(out, gen, b->children[i]->parent_gen);
 	}
 	list_for_each (n, &b->cuts) {
 		uint32_t g = container_of(n, struct pool_viewer, link)->gen;
 
 		at_gen += g == gen;
-		if (g < gen && g > out->before)
-			out->before = g;
-		if (g > gen && g < out->next) {
-			out->next = g;
-			out->seen_above = true;
-		}
+		neighbour(out, gen, g);
 	}
 	return at_gen == 1;
 }

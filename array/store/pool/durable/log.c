@@ -86,6 +86,53 @@ static int read_frame(struct pool_host *host, struct pool_file *log, const struc
 #define SCAN_BYTES (1u << 20)
 #define NEAR       (UINT64_C(1) << 32) /* an incarnation that may come some day */
 
+/* A look at all heads of frames that stand in the log, whosever turn it is. */
+struct scan {
+	struct pool_host *host;
+	struct pool_file *log;
+	const struct pool_super *super;
+	int (*each)(struct scan *s, const struct pool_frame *frame); /* of the head; the rest may be torn */
+	void *arg;
+};
+
+static int scan_part(struct scan *s, uint8_t *b, size_t len, uint64_t at)
+{
+	int err = s->host->ops->file_pread(s->log, b, len, at);
+
+	for (size_t n = 0; n < len && !err; n += POOL_LOG_ALIGN) {
+		struct pool_frame frame;
+
+		if (!pool_frame_head(b + n, s->super->id, s->super->log_bytes - at - n, &frame) &&
+			frame.offset == at + n)
+			err = s->each(s, &frame);
+	}
+	return err;
+}
+
+static int scan(struct scan *s)
+{
+	uint64_t end = s->super->log_bytes / POOL_LOG_ALIGN * POOL_LOG_ALIGN;
+	uint8_t *b;
+	int err = 0;
+
+	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, SCAN_BYTES))
+		return -ENOMEM;
+	for (uint64_t at = POOL_LOG_START; at < end && !err; at += SCAN_BYTES)
+		err = scan_part(s, b, end - at < SCAN_BYTES ? (size_t)(end - at) : SCAN_BYTES, at);
+	free(b);
+	return err;
+}
+
+/* 1: the frame is whole; 0: it is not. */
+static int is_whole(const struct scan *s, const struct pool_frame *frame)
+{
+	uint8_t *b = NULL;
+	int rc = read_whole(s->host, s->log, s->super, frame, &b);
+
+	free(b);
+	return rc;
+}
+
 /* What a frame, or the mark, says of the log beyond what was found in it. */
 static void later(struct pool_replay *r, uint64_t incarnation, uint64_t sequence)
 {
@@ -99,45 +146,17 @@ static void later(struct pool_replay *r, uint64_t incarnation, uint64_t sequence
 
 /* A head of this opening tells as much as a whole frame: who began the one after the next had the next durable. One of a
  * later opening, which the current one had to write, must be whole. */
-static int look_at_head(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
-	struct pool_replay *r, const uint8_t *head, uint64_t offset)
+static int look_at_head(struct scan *s, const struct pool_frame *frame)
 {
-	struct pool_frame frame;
-	uint8_t *b = NULL;
-	int rc = 1;
+	struct pool_replay *r = s->arg;
+	int rc = frame->incarnation > r->state.incarnation ? is_whole(s, frame) : 1;
 
-	if (pool_frame_head(head, super->id, super->log_bytes - offset, &frame) || frame.offset != offset)
-		return 0;
-	if (frame.incarnation > r->state.incarnation)
-		rc = read_whole(host, log, super, &frame, &b);
-	free(b);
 	if (rc > 0)
-		later(r, frame.incarnation, frame.sequence - 1);
-	else if (rc == 0 && frame.incarnation - r->state.incarnation < NEAR && frame.incarnation > r->newest)
-		r->newest = frame.incarnation; /* damaged; no opening shall ever take it for its own */
+		later(r, frame->incarnation, frame->sequence - 1);
+	else if (rc == 0 && frame->incarnation - r->state.incarnation < NEAR &&
+		 frame->incarnation > r->newest)
+		r->newest = frame->incarnation; /* damaged; no opening shall ever take it for its own */
 	return rc < 0 ? rc : 0;
-}
-
-/* All heads that stand in the log, whosever turn it is. */
-static int look_at_heads(
-	struct pool_host *host, struct pool_file *log, const struct pool_super *super, struct pool_replay *r)
-{
-	uint8_t *b;
-	int err = 0;
-
-	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, SCAN_BYTES))
-		return -ENOMEM;
-	for (uint64_t at = POOL_LOG_START; at + POOL_LOG_ALIGN <= super->log_bytes && !err;
-		at += SCAN_BYTES) {
-		uint64_t left = (super->log_bytes - at) / POOL_LOG_ALIGN * POOL_LOG_ALIGN;
-		size_t len = left < SCAN_BYTES ? (size_t)left : SCAN_BYTES;
-
-		err = host->ops->file_pread(log, b, len, at);
-		for (size_t n = 0; n < len && !err; n += POOL_LOG_ALIGN)
-			err = look_at_head(host, log, super, r, b + n, at + n);
-	}
-	free(b);
-	return err;
 }
 
 /* The mark, if there is one that can be read. */
@@ -154,44 +173,27 @@ static void look_at_mark(struct pool_host *host, const struct pool_super *super,
 	host->ops->file_close(f);
 }
 
-static int newest_in(struct pool_host *host, struct pool_file *log, const struct pool_super *super,
-	const uint8_t *head, uint64_t offset, struct pool_frame *out)
+static int newest_in(struct scan *s, const struct pool_frame *frame)
 {
-	struct pool_frame frame;
-	uint8_t *b = NULL;
+	struct pool_frame *out = s->arg;
 	int rc;
 
-	if (pool_frame_head(head, super->id, super->log_bytes - offset, &frame) || frame.offset != offset ||
-		frame.incarnation < out->incarnation ||
-		(frame.incarnation == out->incarnation && frame.sequence <= out->sequence))
+	if (frame->incarnation < out->incarnation ||
+		(frame->incarnation == out->incarnation && frame->sequence <= out->sequence))
 		return 0;
-	rc = read_whole(host, log, super, &frame, &b);
-	free(b);
+	rc = is_whole(s, frame);
 	if (rc > 0)
-		*out = frame;
+		*out = *frame;
 	return rc < 0 ? rc : 0;
 }
 
 int pool_log_newest(
 	struct pool_host *host, struct pool_file *log, const struct pool_super *super, struct pool_frame *out)
 {
-	uint8_t *b;
-	int err = 0;
+	struct scan s = {host, log, super, newest_in, out};
 
 	memset(out, 0, sizeof(*out));
-	if (posix_memalign((void **)&b, POOL_LOG_ALIGN, SCAN_BYTES))
-		return -ENOMEM;
-	for (uint64_t at = POOL_LOG_START; at + POOL_LOG_ALIGN <= super->log_bytes && !err;
-		at += SCAN_BYTES) {
-		uint64_t left = (super->log_bytes - at) / POOL_LOG_ALIGN * POOL_LOG_ALIGN;
-		size_t len = left < SCAN_BYTES ? (size_t)left : SCAN_BYTES;
-
-		err = host->ops->file_pread(log, b, len, at);
-		for (size_t n = 0; n < len && !err; n += POOL_LOG_ALIGN)
-			err = newest_in(host, log, super, b + n, at + n, out);
-	}
-	free(b);
-	return err;
+	return scan(&s);
 }
 
 static void keep(struct pool_replay *r, uint8_t *buf, const struct pool_frame *frame)
@@ -223,7 +225,7 @@ int pool_log_read(struct pool_host *host, struct pool_file *log, const struct po
 			return rc;
 		if (rc == 0) {
 			look_at_mark(host, super, out);
-			return look_at_heads(host, log, super, out);
+			return scan(&(struct scan){host, log, super, look_at_head, out});
 		}
 		/* A whole frame of this pool whose records are out of shape was written so: not a torn one.
 		 */
