@@ -3,6 +3,7 @@
 export const REMEDIES = {
     "UMB-0910B4": "look at the phase that is named: host and file systems (flush), array and paths (CommitSnapshots), host (release); see operations.md, \"What a set cost\"",
     "UMB-0C6CAA": "the second part says why; nothing of the set is kept: take the copy again",
+    "UMB-14F313": "ceph health detail names the OSDs that do not answer; the LUN is where they are needed; take the copy again",
     "UMB-157C46": "umbractl shadow purge gives it back",
     "UMB-1AC8CB": "the text names the disk or file: look at it and at the kernel's log; umbractl pool status tells the state",
     "UMB-1DE7B2": "the other one gave it back, or was locked out of Ceph",

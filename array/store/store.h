@@ -113,6 +113,9 @@ enum store_table {
 struct store_cut {
 	struct store_disk **disks; /* distinct; valid until cut_drop or the end of cut_commit */
 	unsigned count;
+	/* The caller's `count`; out, with an error of the cut or of cut_commit, where the store knows it: an index of a disk for which it
+	 * failed. */
+	unsigned failed;
 	void (*begins)(struct store_cut *cut); /* closes the gates. NULL: they are closed already */
 	void *priv;                            /* the store's */
 };
@@ -309,6 +312,8 @@ struct store_ops {
 	 * disks, and what is under way ends in the background. False: its transaction is being written, and `done` will tell. NULL:
 	 * nothing hangs for long. */
 	bool (*cut_give_up)(struct store_cut *cut);
+	/* Of a cut that could be given up: how many of its disks are waited for, and the index of the first one. NULL with cut_give_up. */
+	unsigned (*cut_waits)(const struct store_cut *cut, unsigned *first);
 
 	/* ---- independence. I/O goes on as usual. A disk has at most one hydration. It must have none when
 	 * the disk is deleted or repointed, or when the store is closed. */

@@ -370,7 +370,8 @@ def frozen():
                 stuck = Later(session.write, luns[slow][0], 0, block(99))
                 aborted(raw, luns[slow][0])
                 set_id = armed(channel, lun)
-                channel.ask('set-commit', 'deadline passed', set_id=set_id, deadline_ms=1500)
+                why = channel.ask('set-commit', 'deadline passed', set_id=set_id, deadline_ms=1500).text
+                assert f'no answer for LUN a{luns[slow][0] - 1};' in why, why
                 while pace.rounds < 20 or time.monotonic() < begun + FROZEN_S:
                     pace.round()
                 other.inquiry(luns[slow][0])

@@ -321,6 +321,8 @@ static void op_txn_end(struct memstore *m, struct mem_op *op)
 
 	if (op->err == 0)
 		txn_apply(op->txn);
+	if (c && c->cut && op->err)
+		c->cut->failed = c->count - 1;
 	if (c)
 		cut_end(c);
 	op->done(op->arg, op->err);
@@ -350,8 +352,10 @@ static void op_cut_end(struct mem_op *op)
 	void *arg = op->arg;
 	int err = op->err;
 	free(op);
-	if (err)
+	if (err) {
+		c->cut->failed = c->count - 1;
 		cut_end(c);
+	}
 	done(arg, err);
 }
 
@@ -676,6 +680,14 @@ static bool mem_cut_give_up(struct store_cut *cut)
 	return true;
 }
 
+static unsigned mem_cut_waits(const struct store_cut *cut, unsigned *first)
+{
+	const struct mem_cut *c = cut->priv;
+
+	*first = 0;
+	return c->done && !c->ended ? 0 : c->count;
+}
+
 static void mem_hydrate(struct store_hydration *h)
 {
 	struct mem_disk *d = disk_of(h->disk);
@@ -904,6 +916,7 @@ struct store *memstore_open(struct memstore *m, struct reactor *reactor)
 	m->own_ops = mem_ops;
 	m->own_ops.opens_lazily = m->lazy;
 	m->own_ops.cut_give_up = m->hang ? mem_cut_give_up : NULL;
+	m->own_ops.cut_waits = m->hang ? mem_cut_waits : NULL;
 	m->head.ops = &m->own_ops;
 	m->head.reactor = reactor;
 	m->open = true;

@@ -20,6 +20,8 @@
 #include "array/model/set/internal.h"
 #include "proto/identity.h"
 
+#define WHERE_BYTES (ARRAY_NAME_MAX_BYTES + 64)
+
 struct commit {
 	struct array *array;     /* NULL: closed */
 	struct set *s;           /* held */
@@ -147,8 +149,9 @@ bool set_commit_give_up(struct set *s, int err, const struct fault *why)
 /* The set is aborted. Nothing of it is in the store. */
 static void commit_failed(struct commit *c, int err, const char *what)
 {
+	const struct lun *at = NULL;
 	struct set *s = c->s;
-	char label[ARRAY_NAME_MAX_BYTES + 1];
+	char label[ARRAY_NAME_MAX_BYTES + 1], where[WHERE_BYTES];
 	struct fault fault;
 
 	c->in_store = false;
@@ -158,17 +161,48 @@ static void commit_failed(struct commit *c, int err, const char *what)
 		commit_gone(c);
 		return;
 	}
-	array_store_fault(&fault, err, what);
+	/* Where the store is full, or lost, it is not the LUN's fault. */
+	if (c->cut.failed < c->count && err != -ENOSPC && err != -ESHUTDOWN)
+		at = commit_original(c, c->cut.failed);
+	snprintf(where, sizeof(where), "%s%s%s", what, at ? " at LUN " : "", at ? at->name : "");
+	array_store_fault(&fault, err, where);
 	array_event_tell(c->array, ARRAY_EVENT_ERROR, "set", "the commit of copy set %s failed: %s",
 		set_label(s, label), fault.text);
 	set_commit_give_up(s, err, &fault);
 }
 
+/* "LUN a and 2 more": for which the store still has no answer. False: nobody knows. */
+static bool commit_waits_for(const struct commit *c, char out[WHERE_BYTES])
+{
+	const struct store_ops *ops = c->array->options.store->ops;
+	unsigned first = 0, count = c->awaited && ops->cut_waits ? ops->cut_waits(&c->cut, &first) : 0;
+	const struct lun *lun = count ? commit_original(c, first) : NULL;
+
+	if (!lun)
+		return false;
+	if (count > 1)
+		snprintf(out, WHERE_BYTES, "LUN %s and %u more", lun->name, count - 1);
+	else
+		snprintf(out, WHERE_BYTES, "LUN %s", lun->name);
+	return true;
+}
+
 static void commit_late(struct commit *c)
 {
-	char label[ARRAY_NAME_MAX_BYTES + 1];
+	char label[ARRAY_NAME_MAX_BYTES + 1], where[WHERE_BYTES];
 	struct fault fault;
 
+	if (commit_waits_for(c, where)) {
+		fault_set(&fault, -ETIME,
+			"the commit was not durable within its %u ms, for the store had no answer for %s; nothing is kept: "
+			"look at the store (ceph health detail), then begin a new set",
+			c->deadline_ms, where);
+		array_event_tell(c->array, ARRAY_EVENT_ERROR, "set",
+			"copy set %s aborted: its commit was not durable within %u ms, for the store had no answer for %s",
+			set_label(c->s, label), c->deadline_ms, where);
+		set_commit_give_up(c->s, -ETIME, &fault);
+		return;
+	}
 	fault_set(&fault, -ETIME,
 		"the commit was not durable within its %u ms; nothing is kept, the array is too busy: "
 		"begin a new set",
@@ -393,7 +427,7 @@ static void commit_begin(struct array_turn *t)
 	for (unsigned i = 0; i < c->count; i++)
 		c->disks[i] = commit_original(c, i)->disk;
 	c->cut.disks = c->disks;
-	c->cut.count = c->count;
+	c->cut.count = c->cut.failed = c->count;
 	c->cut.begins = commit_gates_close;
 	c->in_store = c->awaited = true;
 	store->ops->cut(store, &c->cut, commit_cut_done, c);

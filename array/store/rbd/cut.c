@@ -41,6 +41,15 @@ static void cut_free(struct rbd_cut *c)
 	rbd_busy_end(s);
 }
 
+/* Who hears that the cut failed hears for which image. */
+static void blame(struct rbd_cut_member *m, int err)
+{
+	struct store_cut *owner = m->cut->owner;
+
+	if (err < 0 && owner && owner->failed == owner->count)
+		owner->failed = (unsigned)(m - m->cut->members);
+}
+
 /* Something of it is done. True: it goes on. */
 static bool step_done(struct rbd_cut *c)
 {
@@ -123,10 +132,11 @@ void rbd_cut_clone_begins(struct rbd_cut_member *m)
 	m->cut->left++;
 }
 
-void rbd_cut_clone_ended(struct rbd_cut_member *m)
+void rbd_cut_clone_ended(struct rbd_cut_member *m, int err)
 {
 	struct rbd_cut *c = m->cut;
 
+	blame(m, err);
 	m->clones--;
 	if (!c->owner)
 		member_drop(m);
@@ -170,6 +180,7 @@ static bool member_ended(struct rbd_cut_member *m)
 	struct rbd_cut *c = m->cut;
 
 	m->works = false;
+	blame(m, m->err);
 	if (m->err == -ESHUTDOWN)
 		rbd_lease_lost(&c->s->lease, "Ceph has locked this umbrad out (ceph osd blocklist ls)");
 	if (m->err < 0 && !c->err)
@@ -322,7 +333,9 @@ static void opened(struct rbd_waiter *w, int err)
 {
 	struct rbd_cut_member *m = container_of(w, struct rbd_cut_member, waiter);
 
+	m->opens = false;
 	m->referenced = !err;
+	blame(m, err);
 	if (!m->cut->owner)
 		member_drop(m);
 	open_ended(m->cut, err);
@@ -343,7 +356,7 @@ void rbd_cut(struct store *store, struct store_cut *cut, void (*cut_done)(void *
 	c->owner = cut;
 	c->done = cut_done;
 	c->arg = arg;
-	c->count = cut->count;
+	c->count = cut->failed = cut->count;
 	c->left = cut->count + 1;
 	snprintf(c->snap, sizeof(c->snap), RBD_CUT_PREFIX "%" PRIu64 "-%" PRIu64, s->epoch, ++s->cuts);
 	s->busy++;
@@ -356,10 +369,11 @@ void rbd_cut(struct store *store, struct store_cut *cut, void (*cut_done)(void *
 		m->image = d->image;
 		m->size_bytes = d->size_bytes;
 		m->waiter.call = opened;
-		if (atomic_load(&s->lease.lost))
-			open_ended(c, -ESHUTDOWN);
-		else
+		m->opens = !atomic_load(&s->lease.lost);
+		if (m->opens)
 			rbd_image_need(m->image, &m->waiter);
+		else
+			open_ended(c, -ESHUTDOWN);
 	}
 	open_ended(c, 0);
 }
@@ -390,4 +404,20 @@ bool rbd_cut_give_up(struct store_cut *cut)
 		return rbd_txn_give_up(c->txn);
 	rbd_cut_end(c);
 	return true;
+}
+
+unsigned rbd_cut_waits(const struct store_cut *cut, unsigned *first)
+{
+	const struct rbd_cut *c = cut->priv;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < c->count; i++) {
+		const struct rbd_cut_member *m = &c->members[i];
+
+		if (!m->opens && !m->works && !m->clones && !list_linked(&m->link))
+			continue;
+		if (count++ == 0)
+			*first = i;
+	}
+	return count;
 }

@@ -458,6 +458,7 @@ struct rbd_cut_member {
 	bool referenced, taken; /* taken: the snapshot may be there */
 	bool works;             /* a worker has it: its header is read, or the snapshot is being made */
 	bool hangs;             /* and nobody waits for it */
+	bool opens;             /* the image does */
 	unsigned clones;        /* that are being made of it */
 	int err;
 };
@@ -480,10 +481,11 @@ void rbd_cut(struct store *s, struct store_cut *cut, void (*cut_done)(void *arg,
 void rbd_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 void rbd_cut_drop(struct store_cut *cut);
 bool rbd_cut_give_up(struct store_cut *cut);
+unsigned rbd_cut_waits(const struct store_cut *cut, unsigned *first);
 /* At any time. Removes the snapshots, each when it and what is made of it are there, in the background; frees it. */
 void rbd_cut_end(struct rbd_cut *c);
 void rbd_cut_clone_begins(struct rbd_cut_member *m);
-void rbd_cut_clone_ended(struct rbd_cut_member *m);
+void rbd_cut_clone_ended(struct rbd_cut_member *m, int err);
 
 /* ---- reclaim.c: images to delete ---- */
 struct rbd_todo {

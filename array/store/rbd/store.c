@@ -227,6 +227,7 @@ const struct store_ops rbd_ops = {
 	.cut_commit = rbd_cut_commit,
 	.cut_drop = rbd_cut_drop,
 	.cut_give_up = rbd_cut_give_up,
+	.cut_waits = rbd_cut_waits,
 	.hydrate = rbd_hydrate,
 	.hydrate_cancel = rbd_hydrate_cancel,
 	.copies_deep = rbd_copies_deep,

@@ -585,7 +585,7 @@ static void step_ended(struct step *p, int err)
 
 	p->running = false;
 	if (p->member)
-		rbd_cut_clone_ended(p->member);
+		rbd_cut_clone_ended(p->member, err);
 	if (t->given_up)
 		step_undo(p);
 	left_down(t, err);

@@ -64,6 +64,7 @@ static void next_one(struct harness *h, enum memstore_kind step, unsigned way)
 	harness_advance(h, 20);
 	assert_int_equal(hung.done, 1);
 	assert_int_equal(hung.call.fault.err, -ETIME);
+	assert_non_null(strstr(hung.call.fault.text, "no answer for LUN a;"));
 	assert_int_equal(next.done, 1);
 	assert_int_equal(next.call.fault.err, 0);
 	assert_int_equal(memstore_pending_kind(h->memory, MEMSTORE_CUT), 1);
@@ -233,10 +234,56 @@ TEST(an_image_that_hangs_keeps_up_no_set_and_fails_in_the_end)
 	in_each_step(state, image_taken, 1);
 }
 
+/* Of a set of several: for which of its LUNs it still waits. */
+static void is_waited_for(struct harness *h, enum memstore_kind step, unsigned way)
+{
+	struct lun *luns[] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB), make_lun(h, "c", MIB)};
+	struct waiter w;
+
+	(void)way;
+	make_armed(h, set_id(1), "", luns, 3, NULL);
+	hangs_from_now(h, step);
+	set_commit(h->array, set_id(1), "", 1000, waiter_init(&w));
+	answers_from_now(h);
+	harness_advance(h, 1010);
+	assert_int_equal(w.call.fault.err, -ETIME);
+	assert_non_null(strstr(w.call.fault.text, "no answer for LUN "));
+	assert_non_null(strstr(w.call.fault.text, " and 2 more;"));
+	assert_int_equal(do_abort(h, set_id(1), ""), 0);
+	assert_left(h, 3, 0);
+}
+
+/* And for which it failed: any call of a commit, until it is the step's. */
+static void has_failed(struct harness *h, enum memstore_kind step, unsigned way)
+{
+	struct lun *luns[] = {make_lun(h, "a", MIB), make_lun(h, "b", MIB), make_lun(h, "c", MIB)};
+	const char *said = step == MEMSTORE_CUT ? "the cut failed at LUN " : "made durable at LUN ";
+	struct waiter w;
+
+	(void)way;
+	for (unsigned nth = 1;; nth++) {
+		make_armed(h, set_id(nth), "", luns, 3, NULL);
+		memstore_fail(h->memory, nth, -EIO, false);
+		set_commit(h->array, set_id(nth), "", 1000, waiter_init(&w));
+		assert_true(memstore_failed(h->memory)); /* else no call was the step's */
+		assert_int_equal(do_abort(h, set_id(nth), ""), 0);
+		if (strstr(w.call.fault.text, said))
+			break;
+	}
+	assert_left(h, 3, 0);
+}
+
+TEST(the_lun_that_a_set_failed_for_is_named)
+{
+	in_each_step(state, is_waited_for, 1);
+	in_each_step(state, has_failed, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_set_is_cut_when_one_hangs),
+		cmocka_unit_test(the_lun_that_a_set_failed_for_is_named),
 		cmocka_unit_test(an_aborted_set_does_not_wait_for_the_store),
 		cmocka_unit_test(the_array_ends_while_cuts_hang),
 		cmocka_unit_test(a_resync_that_hangs_keeps_up_no_set_and_fails_in_the_end),

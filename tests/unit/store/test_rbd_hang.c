@@ -342,6 +342,7 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 	struct store_cut both = {.disks = disks, .count = 2}, second = {.disks = disks, .count = 1};
 	struct store_cut fourth = {.disks = disks, .count = 1, .begins = gates_close};
 	struct wait never = {0}, later = {0};
+	unsigned first;
 
 	make_disks(disks, 3);
 	gates_closed = 0;
@@ -349,6 +350,8 @@ TEST(a_cut_that_is_given_up_lets_the_next_one_go)
 	hang(CALL_SNAP);
 	s->ops->cut(s, &both, ended, &never);
 	wait_until_hang(2);
+	assert_int_equal(s->ops->cut_waits(&both, &first), 2);
+	assert_int_equal(first, 0);
 	assert_true(s->ops->cut_give_up(&both));
 	assert_null(both.priv);
 	hang_no_more();
