@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A Windows host with a path to each of an array's two controllers, over a real Ceph cluster: it makes shadow copies while one path is in
-standby, and goes on over the other one after a planned move, without a veto."""
+standby, and goes on over the other one after a planned move, and where the owner is killed in the middle of a set, without a veto."""
 import os
 import re
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lab_steps  # noqa: E402
 from ceph_controllers import names, removed_at_the_end, start, wait_until  # noqa: E402
 from lab_world import World, labhost  # noqa: E402
 from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
@@ -36,6 +37,10 @@ class TwoControllers(World):
     def move(self):
         """The owner gives the array back, and stands by."""
         assert self.array.stop() == 0, self.array.log()
+        self.change_places()
+
+    def change_places(self):
+        """What owned the array has ended, and stands by."""
         wait_until('the other one owns the array', lambda: self.other.role() == 'owner')
         self.array.start()
         self.array, self.other = self.other, self.array
@@ -48,8 +53,8 @@ def drives(world):
     return re.findall(r'PhysicalDrive(\d+)', said) if said.count('control LU') == 2 else []
 
 
-def a_set(world):
-    """Made, committed and kept, over whichever path leads to the owner; nobody vetoes it."""
+def disks(world):
+    """The first ones, as words for the requester."""
     found = []
 
     def seen():
@@ -57,11 +62,42 @@ def a_set(world):
         found[:] = drives(world)[:len(LUNS)]
         return len(found) == len(LUNS)
     wait_until('the disks are there', seen)
-    done = world.vss('A', 'create', *(word for number in found for word in ('--lun', f'd{number}')), '--no-import')
+    return [word for number in found for word in ('--lun', f'd{number}')]
+
+
+def is_kept(world, done):
     assert done['hresult_name'] == 'S_OK', done
     assert [(s['state'], s['luns']) for s in world.sets()] == [('kept', len(LUNS))], world.sets()
     world.array.ctl('set', 'delete', world.sets()[0]['id'])
-    print(f"a set over d{', d'.join(found)}, owner: controller {world.array.number}", flush=True)
+    print(f'a set, owner: controller {world.array.number}', flush=True)
+
+
+def a_set(world):
+    """Made, committed and kept, over whichever path leads to the owner; nobody vetoes it."""
+    is_kept(world, world.vss('A', 'create', *disks(world), '--no-import'))
+
+
+def a_set_whose_owner_dies(world):
+    """Its copies are committed, and nobody has asked to keep them yet: the provider asks the other controller, and they are kept."""
+    bridge = world.state.host('A').bridges[world.array.number - 1]
+    wanted = disks(world)
+    lab_steps.hold(bridge, lab_steps.POST)
+    child = world.start_vss('A', 'create', *wanted, '--no-import')
+
+    def is_committed():
+        if bridge.counters()['held']:
+            if [row['state'] for row in world.sets()] == ['committed']:
+                return True
+            lab_steps.release(bridge)
+        assert child.poll() is None, world.finish_vss(child)
+        return False
+    wait_until('the set is committed', is_committed)
+    world.array.kill9()
+    wait_until('the other one owns the array', lambda: world.other.role() == 'owner')
+    lab_steps.let_go(bridge)
+    done = world.finish_vss(child)[1]
+    world.change_places()
+    is_kept(world, done)
 
 
 def main():
@@ -75,6 +111,8 @@ def main():
             try:
                 a_set(world)
                 world.move()
+                a_set(world)
+                a_set_whose_owner_dies(world)
                 a_set(world)
                 assert world.state.harm() == [], world.state.harm()
             finally:
