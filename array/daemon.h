@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include "array/config.h"
 #include "array/control/control.h"
 #include "array/iscsi/iscsi.h"
@@ -40,8 +41,9 @@ struct daemon {
 	bool signals_started;
 	struct reactor_message stop_message;
 	struct reactor_deferred next_step;
-	unsigned step;
+	atomic_uint step; /* the thread that limits the end looks at it */
 	bool end_begun;
+	bool end_gives_back; /* the array; since the end has begun */
 	int exit_code;
 };
 
@@ -51,6 +53,8 @@ void daemon_log(int level, const char *area, const char *text, uint32_t message)
 int daemon_fail(struct daemon *d, const char *area, struct fault *fault, int err);
 /* The array is another umbrad's, or may be, and this one cannot stand by. */
 _Noreturn void daemon_end_at_once(const char *reason);
+/* The end has begun, and takes too long: the rest is as in a crash. */
+_Noreturn void daemon_end_unfinished(struct daemon *d);
 /* As the configuration and the role say. */
 struct array_options daemon_array_options(const struct daemon *d);
 int daemon_open_inband(struct daemon *d); /* into d, for d->array */

@@ -10,6 +10,7 @@
  *
  * The end (SIGTERM, SIGINT): the same order backwards, on the reactor, each step begun when the one before is
  * over. SIGHUP reads the configuration again and takes what may change meanwhile. A second signal ends the program at once: nothing acknowledged is lost by that, as with any crash.
+ * With an array in Ceph the end has a limit, for each of its steps may wait for an OSD that never answers.
  */
 #include <assert.h>
 #include <errno.h>
@@ -35,6 +36,7 @@
 
 #define ADDRESS_PAUSE_MS 50
 #define ADDRESS_TRIES    60
+#define END_LIMIT_S      20 /* of an array in Ceph; umbrad(8) and docs/ceph.md tell it */
 
 /* ---- the log -------------------------------------------------------------------------------------- */
 
@@ -638,6 +640,49 @@ static void next_step(struct reactor_deferred *deferred)
 		daemon_step_done(d);
 }
 
+_Noreturn void daemon_end_unfinished(struct daemon *d)
+{
+	unsigned step = d->step;
+	const char *what = end_steps[step < END_STEPS ? step : END_STEPS - 1].what;
+	char text[400];
+
+	if (d->end_gives_back)
+		snprintf(text, sizeof(text),
+			"umbrad ends without giving the array back: Ceph does not answer, and it waits still for %s. No acknowledged write is "
+			"lost; who takes the array next, another umbrad or this one's next start, locks this one out first, as after "
+			"a crash. Look at the cluster (ceph -s, ceph health detail)",
+			what);
+	else
+		snprintf(text, sizeof(text),
+			"umbrad, which did not own the array, ends at once: Ceph does not answer, and it waits still for %s",
+			what);
+	daemon_log(d->end_gives_back ? 3 : 4, "rbd", text,
+		message_of(d->end_gives_back ? "umbrad ends without giving the array back"
+					     : "umbrad, which did not own the array, ends at once"));
+	if (d->end_gives_back)
+		sd_notifyf(0, "STATUS=%s\nERRNO=%d", text, ETIMEDOUT);
+	_exit(d->end_gives_back ? 1 : 0);
+}
+
+/* It has a thread of its own: what it is there for might keep up the reactor, too. */
+static void *end_limit(void *arg)
+{
+	struct timespec left = {.tv_sec = END_LIMIT_S};
+
+	while (nanosleep(&left, &left) && errno == EINTR)
+		;
+	daemon_end_unfinished(arg);
+}
+
+static void limit_the_end(struct daemon *d)
+{
+	pthread_t thread;
+
+	d->end_gives_back = d->store && role_owns_still(d);
+	if (d->config.store == CONFIG_STORE_RBD && pthread_create(&thread, NULL, end_limit, d) == 0)
+		pthread_detach(thread); /* it goes with the process */
+}
+
 static void begin_stop(struct reactor_message *message)
 {
 	struct daemon *d = container_of(message, struct daemon, stop_message);
@@ -645,6 +690,7 @@ static void begin_stop(struct reactor_message *message)
 	sd_notify(0, "STOPPING=1");
 	daemon_log(6, "array", "stopping", 0);
 	d->end_begun = true;
+	limit_the_end(d);
 	role_end(d);
 	d->next_step.call = next_step;
 	reactor_defer(d->reactor, &d->next_step);

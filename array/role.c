@@ -31,7 +31,6 @@
 #include "array/store/store.h"
 
 #define STOP_WAITING_MS 10000 /* for a cluster that does not answer */
-#define END_MS          20000 /* with a store that was lost */
 #define LOSING_MS       30000 /* hosts wait for the end of a transition, but not for ever */
 
 bool role_stands_by(const struct daemon *d)
@@ -571,11 +570,9 @@ void role_view(void *ctx, struct management_controllers *out)
 
 /* ---- the end -------------------------------------------------------------------------------------------- */
 
-/* Of a store that was lost, I/O may be under way that Ceph never answers; its sessions wait for that, with all that follows them.
- * Nothing of it was acknowledged. */
-static void end_limit_fired(struct reactor_timer *timer)
+bool role_owns_still(const struct daemon *d)
 {
-	_exit(container_of(timer, struct daemon, role.end_limit)->exit_code);
+	return d->role.state == ROLE_OWNER || (d->role.state == ROLE_LEAVING && d->role.retired);
 }
 
 void role_end(struct daemon *d)
@@ -585,16 +582,12 @@ void role_end(struct daemon *d)
 	pair_end(d->role.pair);
 	role_move_stop(d);
 	reactor_timer_disarm(d->reactor, &d->role.losing);
-	if (!d->role.retired && d->role.state != ROLE_LOSING)
-		return;
-	d->role.end_limit.fire = end_limit_fired;
-	reactor_timer_arm(d->reactor, &d->role.end_limit, END_MS);
 }
 
-/* A cluster that does not answer: nothing is acknowledged here that could be lost. */
+/* A cluster that does not answer. */
 static void stop_waiting_fired(struct reactor_timer *timer)
 {
-	_exit(container_of(timer, struct daemon, role.stop_waiting)->exit_code);
+	daemon_end_unfinished(container_of(timer, struct daemon, role.stop_waiting));
 }
 
 static void be_patient(struct daemon *d)

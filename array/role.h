@@ -72,7 +72,7 @@ struct role {
 	unsigned retired; /* what was served before and is not gone yet */
 	unsigned lost;    /* of these, and of what is served: what was lost */
 	bool end_waits_for_retired;
-	struct reactor_timer stop_waiting, end_limit;
+	struct reactor_timer stop_waiting;
 };
 
 /* Before the reactor runs: the array into d->store, or, while another umbrad owns it, what its catalogue says. */
@@ -83,6 +83,7 @@ void role_serves(struct daemon *d);
 void role_serves_no_more(struct daemon *d); /* d->scsi ends */
 /* What is served, or is about to be, only shows what another umbrad's array has. */
 bool role_stands_by(const struct daemon *d);
+bool role_owns_still(const struct daemon *d); /* the array, and be it that it is giving it back */
 void role_groups(struct daemon *d, struct scsi_port_group groups[2]); /* of both controllers */
 int role_listens(struct daemon *d);                                   /* d->iscsi is there */
 void role_reload(struct daemon *d);                                   /* the configuration was */
