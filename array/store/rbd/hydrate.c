@@ -46,9 +46,10 @@ struct rbd_hydration {
 	int err;
 };
 
-/* To be opened anew, the image is let go; it goes on then. */
+/* To be opened anew, the image is let go; it goes on then. Who asks lives. */
 static bool stopped(struct rbd_hydration *y)
 {
+	rbd_job_lives(&y->job);
 	return atomic_load(&y->cancel) || atomic_load(&y->s->lease.lost) || atomic_load(&y->image->stale);
 }
 

@@ -4,9 +4,9 @@
  * clone has its original's, which Ceph copies, until its own is written. It is written by the class that librbd writes it by, for which
  * the image need not be open: an array has more images than are in use.
  *
- * One thread does it, so that the labels of an image come in their order. One that cannot be written is tried again, and no other is
- * taken meanwhile. Where the store ends, or is to go to another umbrad, one that waits for an OSD is given up: the next start mends
- * it.
+ * One thread does it, while none hangs, and the next label of an image waits for the one before, so that they come in their order. One
+ * that cannot be written is tried again, and no other is taken meanwhile. Where the store ends, or is to go to another umbrad, one that
+ * waits for an OSD is given up: the next start mends it.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -47,7 +47,8 @@ struct labelling {
 	char image[RBD_IMAGE_NAME_BYTES];
 	struct rows want;
 	int err;
-	struct list_node link; /* of the store's that failed */
+	struct list_node link;  /* of the store's that are under way, or failed */
+	struct labelling *next; /* of the same image, the newest; or NULL */
 };
 
 /* ---- on the worker ---- */
@@ -219,6 +220,7 @@ static void start(struct labelling *l)
 
 	s->labels++;
 	s->busy++;
+	list_push_back(&s->labels_running, &l->link);
 	l->job.work = label_work;
 	l->job.done = label_done;
 	rbd_work(&s->workers, RBD_LANE_LABEL, &l->job);
@@ -250,7 +252,15 @@ static void label_done(struct rbd_job *job)
 	uint64_t delay_ms = (uint64_t)RETRY_MS << (s->label_tries < 6 ? s->label_tries : 6);
 
 	s->labels--;
-	if (is_to_be_tried_again(l)) {
+	list_remove(&l->link);
+	if (l->next && (s->closing || atomic_load(&s->lease.lost))) {
+		free(l->next);
+		l->next = NULL;
+	}
+	if (l->next) {
+		start(l->next);
+		free(l);
+	} else if (is_to_be_tried_again(l)) {
 		list_push_back(&s->labels_failed, &l->link);
 		if (!s->label_timer.heap_index) {
 			s->label_tries++;
@@ -280,10 +290,21 @@ static void want(struct labelling *l, enum row row, const char *value)
 		snprintf(l->want.values[row], VALUE_BYTES, "%s", value);
 }
 
+static struct labelling *under_way(struct rbd_store *s, const char *image)
+{
+	list_for_each (n, &s->labels_running) {
+		struct labelling *l = container_of(n, struct labelling, link);
+
+		if (strcmp(l->image, image) == 0)
+			return l;
+	}
+	return NULL;
+}
+
 bool rbd_label(struct store_disk *disk, const struct store_label *label)
 {
 	struct rbd_store *s = rbd_store_of(disk->store);
-	struct labelling *l;
+	struct labelling *l, *before;
 
 	if (s->labels >= UNDER_WAY_MAX || !list_empty(&s->labels_failed) || s->closing ||
 		atomic_load(&s->resting))
@@ -299,7 +320,13 @@ bool rbd_label(struct store_disk *disk, const struct store_label *label)
 	want(l, ROW_KIND, label->kind);
 	want(l, ROW_COPY_OF, label->copy_of);
 	want(l, ROW_SET, label->set);
-	start(l);
+	before = under_way(s, l->image);
+	if (!before) {
+		start(l);
+		return true;
+	}
+	free(before->next);
+	before->next = l;
 	return true;
 }
 

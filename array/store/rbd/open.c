@@ -113,6 +113,7 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	list_init(&s->held);
 	list_init(&s->txns);
 	list_init(&s->todos);
+	list_init(&s->labels_running);
 	list_init(&s->labels_failed);
 	rbd_wire_init(s, o->wire);
 	return s;

@@ -98,9 +98,10 @@ int rbd_cluster_order(rados_ioctx_t io, uint64_t *order);
 
 /* ---- workers.c: threads for what blocks ---- */
 enum rbd_lane {
-	RBD_LANE_CUT,     /* the snapshots of a cut, as many at a time as a large set has LUNs: hosts wait */
-	RBD_LANE_SHORT,   /* opening, clones, removing snapshots: a monitor round each, as many at a time */
-	RBD_LANE_MAPPED,  /* what is mapped, of a range: hosts wait */
+	RBD_LANE_CUT,    /* the snapshots of a cut, as many at a time as a large set has LUNs: hosts wait */
+	RBD_LANE_SHORT,  /* opening, clones, removing snapshots: a monitor round each, as many at a time */
+	RBD_LANE_MAPPED, /* what is mapped, of a range: hosts wait */
+	/* Few at a time; one that is lost has another one in its place. */
 	RBD_LANE_LOOK,    /* counting what is mapped, the pool's statistics */
 	RBD_LANE_RECLAIM, /* deleting images */
 	RBD_LANE_HYDRATE,
@@ -112,29 +113,35 @@ struct rbd_job {
 	void (*done)(struct rbd_job *job); /* on the reactor's; may free the job */
 	/* private */
 	struct rbd_workers *workers;
-	struct list_node link;
+	struct list_node link, runs;
 	struct reactor_message message;
+	_Atomic uint64_t lived_ms;
+	bool lost;
 };
 struct rbd_workers {
 	struct reactor *reactor;
 	pthread_mutex_t lock; /* guards what follows */
 	struct rbd_lane_state {
-		struct list jobs;
+		struct list jobs, running;
 		pthread_cond_t more;
 		pthread_t *threads;
 		unsigned count, idle, max, most; /* most: while all are held up */
-		unsigned own, hang; /* max is both; hang: of the jobs, those that nobody waits for */
+		unsigned own, hang;  /* max is both; hang: of the jobs, those that nobody waits for */
+		unsigned busy, lost; /* threads with a job; of these jobs: without a sign of life */
 		uint64_t taken, taken_before; /* jobs; before: at the last look */
 	} lanes[RBD_LANES];
 	bool end;
 	unsigned jobs; /* of the reactor's thread: under way */
 	struct reactor_timer look;
+	unsigned lost_ms;
 };
 int rbd_workers_start(struct rbd_workers *w, struct reactor *r);
 void rbd_workers_stop(struct rbd_workers *w); /* nothing is under way; blocks shortly */
 void rbd_work(struct rbd_workers *w, enum rbd_lane lane, struct rbd_job *job);
 /* True: it had not begun; neither work nor done is called. */
 bool rbd_work_cancel(struct rbd_workers *w, struct rbd_job *job);
+/* On the job's thread: what may take long goes on. */
+void rbd_job_lives(struct rbd_job *job);
 /* So many jobs more (fewer: negative) hang there that nobody waits for: others get as many threads in their place. */
 void rbd_work_hangs(struct rbd_workers *w, enum rbd_lane lane, int more);
 
@@ -518,8 +525,10 @@ void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is lef
 
 /* ---- shrink.c: what a large image to be deleted holds is given back first. -EINTR: not all of it, for the array is to end or to rest.
  * 0: the image may be deleted. Both block. ---- */
-int rbd_shrink(struct rbd_store *s, rbd_image_t handle); /* open, with its exclusive lock */
-int rbd_shrink_closed(struct rbd_store *s, const char *id);
+int rbd_shrink(
+	struct rbd_store *s, rbd_image_t handle, struct rbd_job *job); /* open, with its exclusive lock */
+int rbd_shrink_closed(struct rbd_store *s, const char *id, struct rbd_job *job);
+int rbd_shrink_progress(uint64_t done, uint64_t all, void *job); /* a sign of life, of the deletion as well */
 
 /* ---- hydrate.c ---- */
 void rbd_hydrate(struct store_hydration *h);
@@ -568,7 +577,8 @@ struct rbd_store {
 		lingering; /* of that, what nobody else waits for: cuts that have ended, counts of what is used */
 	/* label.c */
 	unsigned labels, label_tries; /* labels: under way */
-	struct list labels_failed;    /* to be tried again when the timer fires */
+	struct list labels_running;
+	struct list labels_failed; /* to be tried again when the timer fires */
 	struct reactor_timer label_timer;
 	/* txn.c */
 	struct list txns; /* whose images are ready */

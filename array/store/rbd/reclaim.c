@@ -92,15 +92,15 @@ static int image_remove(struct rbd_todo *t)
 
 	if (err < 0 && err != -ENOENT)
 		return err;
-	if (err >= 0 && rbd_shrink_closed(s, t->id) == -EINTR)
+	if (err >= 0 && rbd_shrink_closed(s, t->id, &t->job) == -EINTR)
 		return -EINTR;
 	/* Without an id, too: what was killed in the middle of this is in the trash, is not listed there, and is found here. */
 	atomic_fetch_add(&s->removing, 1);
-	err = rbd_remove(s->cluster.io, t->image);
+	err = rbd_remove_with_progress(s->cluster.io, t->image, rbd_shrink_progress, &t->job);
 	if (err == -ENOTEMPTY || err == -EBUSY) {
 		err = drop_cuts(t);
 		if (err >= 0)
-			err = rbd_remove(s->cluster.io, t->image);
+			err = rbd_remove_with_progress(s->cluster.io, t->image, rbd_shrink_progress, &t->job);
 	}
 	atomic_fetch_sub(&s->removing, 1);
 	if (err != -ENOENT)
@@ -139,9 +139,9 @@ static int trash_remove(struct rbd_todo *t)
 	}
 	if (err > 0) {
 		atomic_fetch_add(&t->s->removing, 1);
-		err = rbd_shrink_closed(t->s, t->id);
+		err = rbd_shrink_closed(t->s, t->id, &t->job);
 		if (err >= 0)
-			err = rbd_trash_remove(io, t->id, true);
+			err = rbd_trash_remove_with_progress(io, t->id, true, rbd_shrink_progress, &t->job);
 		atomic_fetch_sub(&t->s->removing, 1);
 	}
 	/* Copies hang on it. */
@@ -186,7 +186,7 @@ static void reclaim_work(struct rbd_job *job)
 	t->put_off = t->hangs = false;
 	t->err = 0;
 	if (t->handle) {
-		t->err = rbd_shrink(s, t->handle);
+		t->err = rbd_shrink(s, t->handle, &t->job);
 		rbd_close(t->handle);
 	}
 	t->handle = NULL;

@@ -25,13 +25,14 @@ static bool has_snapshots(rbd_image_t handle)
 	return count != 0; /* -ERANGE: more than one */
 }
 
-static int progress(uint64_t done, uint64_t all, void *arg)
+int rbd_shrink_progress(uint64_t done, uint64_t all, void *job)
 {
-	(void)done, (void)all, (void)arg;
+	(void)done, (void)all;
+	rbd_job_lives(job);
 	return 0;
 }
 
-int rbd_shrink(struct rbd_store *s, rbd_image_t handle)
+int rbd_shrink(struct rbd_store *s, rbd_image_t handle, struct rbd_job *job)
 {
 	uint64_t size, piece = PIECE_BYTES;
 
@@ -43,7 +44,7 @@ int rbd_shrink(struct rbd_store *s, rbd_image_t handle)
 		if (rbd_leaves(s))
 			return -EINTR;
 		left = left > PIECE_BYTES ? left : PIECE_BYTES;
-		if (rbd_resize2(handle, left, true, progress, NULL) < 0)
+		if (rbd_resize2(handle, left, true, rbd_shrink_progress, job) < 0)
 			return 0; /* the deletion will say why */
 		size = left;
 		took = clock_boot_ms() - begun;
@@ -64,7 +65,7 @@ static bool is_large(rados_ioctx_t io, const char *id)
 	       rbd_header_has_snapshots(io, id) == 0;
 }
 
-int rbd_shrink_closed(struct rbd_store *s, const char *id)
+int rbd_shrink_closed(struct rbd_store *s, const char *id, struct rbd_job *job)
 {
 	rbd_image_t handle;
 	int err;
@@ -75,7 +76,7 @@ int rbd_shrink_closed(struct rbd_store *s, const char *id)
 		return -EINTR;
 	if (rbd_chain_of(s, id) < 0 || rbd_open_by_id(s->cluster.io, id, &handle, NULL) < 0)
 		return 0;
-	err = rbd_image_own(s, handle) == 0 ? rbd_shrink(s, handle) : 0;
+	err = rbd_image_own(s, handle) == 0 ? rbd_shrink(s, handle, job) : 0;
 	rbd_close(handle);
 	return err;
 }

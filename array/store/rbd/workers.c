@@ -6,6 +6,10 @@
  *
  * A job that needs an OSD which hangs has its thread until Ceph goes on. In lanes where hosts wait for jobs, the opening of images
  * before all, others must not wait for that: while jobs are queued there and none is taken any more, such a lane gets more threads.
+ *
+ * In the other lanes few work at a time, so that they leave the cluster to hosts, and a job may take long. There one that has given no sign
+ * of life for a while counts as lost, and another one is taken in its place, by one more thread if need be. When it ends after all, as many
+ * work as before.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -20,11 +24,23 @@ static const unsigned lane_threads[RBD_LANES] = {[RBD_LANE_CUT] = 64,
 	[RBD_LANE_RECLAIM] = 2,
 	[RBD_LANE_HYDRATE] = 4,
 	[RBD_LANE_LABEL] = 1};
-/* While all are held up; 0: no more than those. */
-static const unsigned lane_threads_most[RBD_LANES] = {
-	[RBD_LANE_CUT] = 1024, [RBD_LANE_SHORT] = 2048, [RBD_LANE_MAPPED] = 256};
+/* While all are held up, or lost. */
+static const unsigned lane_threads_most[RBD_LANES] = {[RBD_LANE_CUT] = 1024,
+	[RBD_LANE_SHORT] = 2048,
+	[RBD_LANE_MAPPED] = 256,
+	[RBD_LANE_LOOK] = 64,
+	[RBD_LANE_RECLAIM] = 32,
+	[RBD_LANE_HYDRATE] = 32,
+	[RBD_LANE_LABEL] = 16};
 
 #define HELD_UP_MS 250
+#define LOST_MS    5000u
+
+/* Whether few work at a time there. */
+static bool is_slow(const struct rbd_workers *w, const struct rbd_lane_state *lane)
+{
+	return lane >= &w->lanes[RBD_LANE_LOOK];
+}
 
 struct thread_arg {
 	struct rbd_workers *w;
@@ -39,27 +55,56 @@ static void finish(struct reactor_message *m)
 	job->done(job);
 }
 
+/* Under the lock. How many may work, which is not how many threads there are. */
+static unsigned allowed(const struct rbd_workers *w, const struct rbd_lane_state *lane)
+{
+	if (!is_slow(w, lane))
+		return lane->most;
+	return lane->own + lane->lost < lane->most ? lane->own + lane->lost : lane->most;
+}
+
+static bool may_take(const struct rbd_workers *w, const struct rbd_lane_state *lane)
+{
+	return !list_empty(&lane->jobs) && lane->busy < allowed(w, lane);
+}
+
+void rbd_job_lives(struct rbd_job *job)
+{
+	atomic_store_explicit(&job->lived_ms, clock_boot_ms(), memory_order_relaxed);
+}
+
+/* Under the lock, but for the work itself. */
+static void run(struct rbd_workers *w, struct rbd_lane_state *lane, struct rbd_job *job)
+{
+	lane->taken++;
+	lane->busy++;
+	job->lost = false;
+	rbd_job_lives(job);
+	list_push_back(&lane->running, &job->runs);
+	pthread_mutex_unlock(&w->lock);
+	job->work(job);
+	pthread_mutex_lock(&w->lock);
+	list_remove(&job->runs);
+	lane->lost -= job->lost;
+	lane->busy--;
+	job->message.call = finish;
+	reactor_post(w->reactor, &job->message);
+}
+
 static void *worker(void *arg)
 {
 	struct thread_arg a = *(struct thread_arg *)arg;
 
 	free(arg);
 	pthread_mutex_lock(&a.w->lock);
-	for (;;) {
+	while (!a.w->end) {
+		if (may_take(a.w, a.lane)) {
+			run(a.w, a.lane, container_of(list_pop(&a.lane->jobs), struct rbd_job, link));
+			continue;
+		}
 		a.lane->idle++;
-		while (list_empty(&a.lane->jobs) && !a.w->end)
-			pthread_cond_wait(&a.lane->more, &a.w->lock);
+		pthread_cond_wait(&a.lane->more, &a.w->lock);
 		a.lane->idle--;
-		struct list_node *n = list_pop(&a.lane->jobs);
-		if (!n)
-			break;
-		a.lane->taken++;
-		pthread_mutex_unlock(&a.w->lock);
-		struct rbd_job *job = container_of(n, struct rbd_job, link);
-		job->work(job);
-		job->message.call = finish;
-		reactor_post(a.w->reactor, &job->message);
-		pthread_mutex_lock(&a.w->lock);
 	}
 	pthread_mutex_unlock(&a.w->lock);
 	return NULL;
@@ -83,15 +128,42 @@ static void thread_start(struct rbd_workers *w, struct rbd_lane_state *lane)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* Under the lock. As many threads more as jobs wait, where none was taken since the last look. True: some wait still. */
+/* Under the lock. */
+static void find_lost(struct rbd_workers *w, struct rbd_lane_state *lane)
+{
+	uint64_t now = clock_boot_ms();
+	unsigned more = 0;
+
+	list_for_each (n, &lane->running) {
+		struct rbd_job *job = container_of(n, struct rbd_job, runs);
+		bool lost = atomic_load_explicit(&job->lived_ms, memory_order_relaxed) + w->lost_ms < now;
+
+		lane->lost += (unsigned)lost - job->lost;
+		job->lost = lost;
+	}
+	list_for_each (n, &lane->jobs) {
+		if (lane->busy + more >= allowed(w, lane))
+			break;
+		if (lane->idle > more++)
+			pthread_cond_signal(&lane->more);
+		else if (lane->count < lane->most)
+			thread_start(w, lane);
+	}
+}
+
+/* Under the lock. True: jobs wait still. Where none was taken since the last look there are as many threads more. */
 static bool look_at_lane(struct rbd_workers *w, struct rbd_lane_state *lane)
 {
 	bool held_up = lane->taken == lane->taken_before;
 	unsigned room = lane->most - lane->count;
 
 	lane->taken_before = lane->taken;
-	if (list_empty(&lane->jobs) || lane->most == lane->max)
+	if (list_empty(&lane->jobs))
 		return false;
+	if (is_slow(w, lane)) {
+		find_lost(w, lane);
+		return true;
+	}
 	list_for_each (n, &lane->jobs)
 		if (held_up && room) {
 			thread_start(w, lane);
@@ -119,14 +191,16 @@ int rbd_workers_start(struct rbd_workers *w, struct reactor *r)
 
 	w->reactor = r;
 	w->look.fire = look;
+	w->lost_ms = LOST_MS;
 	pthread_mutex_init(&w->lock, NULL);
 	for (unsigned i = 0; i < RBD_LANES; i++) {
 		struct rbd_lane_state *lane = &w->lanes[i];
 
 		list_init(&lane->jobs);
+		list_init(&lane->running);
 		pthread_cond_init(&lane->more, NULL);
 		lane->own = lane->max = lane_threads[i];
-		lane->most = lane_threads_most[i] ? lane_threads_most[i] : lane->max;
+		lane->most = lane_threads_most[i];
 		lane->threads = calloc(lane->most, sizeof(lane->threads[0]));
 		if (lane->threads)
 			thread_start(w, lane); /* one there always is */
@@ -159,7 +233,7 @@ void rbd_work(struct rbd_workers *w, enum rbd_lane which, struct rbd_job *job)
 {
 	struct rbd_lane_state *lane = &w->lanes[which];
 	unsigned waiting = 0;
-	bool full;
+	bool full; /* or may come to be held up */
 
 	w->jobs++;
 	job->workers = w;
@@ -168,7 +242,8 @@ void rbd_work(struct rbd_workers *w, enum rbd_lane which, struct rbd_job *job)
 	list_for_each (n, &lane->jobs)
 		if (++waiting > lane->idle)
 			break;
-	full = waiting > lane->idle && lane->count >= lane->max && lane->count < lane->most;
+	full = is_slow(w, lane) ||
+	       (waiting > lane->idle && lane->count >= lane->max && lane->count < lane->most);
 	if (waiting > lane->idle && lane->count < lane->max)
 		thread_start(w, lane);
 	pthread_cond_signal(&lane->more);

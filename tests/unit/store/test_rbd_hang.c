@@ -28,7 +28,9 @@ enum call {
 	CALL_HEADER,
 	CALL_SNAP,
 	CALL_CLONE,
-	CALL_RESIZE
+	CALL_RESIZE,
+	CALL_LABEL,
+	CALL_HELD
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -73,6 +75,12 @@ WRAPPED(CALL_CLONE, rbd_clone3,
 WRAPPED(CALL_RESIZE, rbd_resize2,
 	(rbd_image_t image, uint64_t size, bool shrink, librbd_progress_fn_t progress, void *arg),
 	(image, size, shrink, progress, arg))
+
+/* The writing of a label is its only one. */
+WRAPPED(CALL_LABEL, rados_aio_write_op_operate,
+	(rados_write_op_t op, rados_ioctx_t io, rados_completion_t c, const char *object, time_t *when,
+		int flags),
+	(op, io, c, object, when, flags))
 
 static void hang_some(enum call call, unsigned count)
 {
@@ -263,6 +271,21 @@ static void gates_close(struct store_cut *cut)
 {
 	(void)cut;
 	gates_closed++;
+}
+
+struct labelled {
+	struct store_disk *disk;
+	const char *lun;
+};
+
+static bool is_labelled(const void *labelled)
+{
+	const struct labelled *l = labelled;
+	char command[300];
+
+	snprintf(command, sizeof(command), "rbd -p %s image-meta get %s umbra.lun 2>/dev/null | grep -x %s",
+		options().ceph_pool, rbd_disk_of(l->disk)->image->name, l->lun);
+	return output_lines(command) == 1;
 }
 
 static void make_disks(struct store_disk **out, unsigned count)
@@ -535,6 +558,137 @@ TEST(a_disk_that_hangs_is_given_up_in_the_end)
 	assert_true(w[0].done == 1 && w[1].done == 1);
 }
 
+/* ---- lanes with few threads ---- */
+
+struct held {
+	struct rbd_job job;
+	bool hangs, done;
+};
+static unsigned at_work, at_work_most;
+
+static void held_work(struct rbd_job *job)
+{
+	const struct held *h = container_of(job, struct held, job);
+	struct timespec moment = {.tv_nsec = 20000000};
+
+	if (h->hangs) {
+		comes(CALL_HELD);
+		return;
+	}
+	pthread_mutex_lock(&lock);
+	at_work_most = ++at_work > at_work_most ? at_work : at_work_most;
+	pthread_mutex_unlock(&lock);
+	nanosleep(&moment, NULL); /* so that others come, too, if they may */
+	pthread_mutex_lock(&lock);
+	at_work--;
+	pthread_mutex_unlock(&lock);
+}
+
+static void held_done(struct rbd_job *job)
+{
+	container_of(job, struct held, job)->done = true;
+}
+
+static bool is_over(const void *held)
+{
+	return ((const struct held *)held)->done;
+}
+
+static void begin(struct held *h, unsigned count, enum rbd_lane lane, bool hangs)
+{
+	for (unsigned i = 0; i < count; i++) {
+		h[i] = (struct held){.job = {.work = held_work, .done = held_done}, .hangs = hangs};
+		rbd_work(&rbd_store_of(s)->workers, lane, &h[i].job);
+	}
+}
+
+static void all_over(struct held *h, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		assert_true(until(is_over, &h[i]));
+}
+
+/* They hang since the machine was started, which is longer ago than this. */
+#define LONG_MS 15000u
+
+static void since_the_start(struct held *h, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		atomic_store(&h[i].job.lived_ms, 0);
+}
+
+/* As many hang as work there at a time, and one more: others are taken all the same; but while they may just be slow, none is. When
+ * they go on, as many work at a time as before. */
+TEST(jobs_that_hang_leave_their_lane_to_others)
+{
+	struct rbd_workers *w = &rbd_store_of(s)->workers;
+	struct held hung[8], next[8];
+
+	for (unsigned lane = RBD_LANE_LOOK; lane < RBD_LANES; lane++) {
+		unsigned own = w->lanes[lane].own;
+
+		assert_true(until(is_idle, NULL));
+		w->lost_ms = LONG_MS;
+		hang(CALL_HELD);
+		begin(hung, own, lane, true);
+		wait_until_hang(own);
+		begin(next, 1, lane, false);
+		for (unsigned i = 0; i < 60; i++)
+			assert_true(reactor_turn(reactor, 10) >= 0);
+		assert_false(next[0].done);
+		since_the_start(hung, own);
+		all_over(next, 1);
+		begin(hung + own, 1, lane, true);
+		wait_until_hang(own + 1);
+		since_the_start(hung + own, 1);
+		at_work_most = 0;
+		begin(next, 8, lane, false);
+		all_over(next, 8);
+		assert_true(at_work_most <= own);
+		let_go();
+		all_over(hung, own + 1);
+		begin(next, 8, lane, false);
+		all_over(next, 8);
+		assert_true(at_work_most <= own);
+		assert_int_equal(w->lanes[lane].lost + w->lanes[lane].busy, 0);
+	}
+}
+
+static bool one_is_labelled(const void *unused)
+{
+	(void)unused;
+	return rbd_store_of(s)->labels == 1;
+}
+
+/* Of an image's labels the last one stays, though the one before hangs; none of another image waits for it. */
+TEST(labels_of_an_image_come_in_their_order)
+{
+	struct store_disk *disks[2];
+	struct store_label label = {.kind = "lun"};
+
+	make_disks(disks, 2);
+	rbd_store_of(s)->workers.lost_ms = 50;
+	hang(CALL_LABEL);
+	label.lun = "first";
+	assert_true(s->ops->label(disks[0], &label));
+	wait_until_hang(1);
+	hang_no_more();
+	for (unsigned i = 0; i < 2; i++) {
+		label.lun = i ? "third" : "second";
+		assert_true(s->ops->label(disks[0], &label));
+	}
+	label.lun = "other";
+	assert_true(s->ops->label(disks[1], &label));
+	assert_true(until(is_labelled, &(struct labelled){disks[1], "other"}));
+	assert_true(until(one_is_labelled, NULL));
+	let_go();
+	assert_true(until(is_idle, NULL));
+	assert_true(is_labelled(&(struct labelled){disks[0], "third"}));
+	for (unsigned i = 0; i < 2; i++)
+		delete_disk(disks[i]);
+	assert_left(0);
+}
+
 #define t(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
 int main(void)
@@ -547,6 +701,8 @@ int main(void)
 		t(a_transaction_whose_images_hang_is_passed_by_others),
 		t(what_is_being_written_is_not_given_up),
 		t(a_disk_that_hangs_is_given_up_in_the_end),
+		t(jobs_that_hang_leave_their_lane_to_others),
+		t(labels_of_an_image_come_in_their_order),
 	};
 	struct reactor_options o = {.workers = 1};
 

@@ -156,7 +156,9 @@ WRAPPED(int, rbd_create4, (rados_ioctx_t io, const char *name, uint64_t size, rb
 	(io, name, size, o))
 WRAPPED(int, rbd_lock_acquire, (rbd_image_t i, rbd_lock_mode_t mode), (i, mode))
 WRAPPED(int, rbd_metadata_set, (rbd_image_t i, const char *key, const char *value), (i, key, value))
-WRAPPED(int, rbd_remove, (rados_ioctx_t io, const char *name), (io, name))
+WRAPPED(int, rbd_remove_with_progress,
+	(rados_ioctx_t io, const char *name, librbd_progress_fn_t progress, void *arg),
+	(io, name, progress, arg))
 WRAPPED(int, rbd_resize2, (rbd_image_t i, uint64_t size, bool shrink, librbd_progress_fn_t f, void *arg),
 	(i, size, shrink, f, arg))
 WRAPPED(int, rbd_snap_create2,
@@ -167,7 +169,9 @@ WRAPPED(int, rbd_snap_remove2,
 	(rbd_image_t i, const char *name, uint32_t flags, librbd_progress_fn_t f, void *arg),
 	(i, name, flags, f, arg))
 WRAPPED(int, rbd_snap_remove_by_id, (rbd_image_t i, uint64_t snap), (i, snap))
-WRAPPED(int, rbd_trash_remove, (rados_ioctx_t io, const char *id, bool force), (io, id, force))
+WRAPPED(int, rbd_trash_remove_with_progress,
+	(rados_ioctx_t io, const char *id, bool force, librbd_progress_fn_t progress, void *arg),
+	(io, id, force, progress, arg))
 WRAPPED(int, rbd_update_features, (rbd_image_t i, uint64_t features, uint8_t on), (i, features, on))
 
 /* A place at each of its objects. */
