@@ -2,8 +2,8 @@
 /*
  * Giving the array to the other controller, in two parts. First the owner waits, for a bounded time and serving as before, until
  * nothing is under way that a change of the owner would spoil or be kept up by: copy sets that are being made, calls of the
- * management, deletions of images, which cannot be stopped half-way. Meanwhile a second connection to Ceph reads the catalogue as
- * one that stands by does. What comes in the way ends it here, and nothing has changed.
+ * management, deletions of images, which cannot be stopped half-way, I/O that hangs. Meanwhile a second connection to Ceph reads the
+ * catalogue as one that stands by does. What comes in the way ends it here, and nothing has changed.
  *
  * Then, in one turn of the reactor, the sessions go to what stands by, in transition (02/04/0A: hosts wait), and what is under way
  * ends at the old target as ever. With the last of it the store is closed, which gives the array back. The other one takes it, and
@@ -124,7 +124,14 @@ void role_move_lost(struct daemon *d)
 
 void role_move_stop(struct daemon *d)
 {
+	bool moved = d->role.move.waits;
+
 	move_over(d);
+	if (moved) {
+		snprintf(d->role.move.text, sizeof(d->role.move.text),
+			"this umbrad was told to end meanwhile, and with its end the other one takes the array");
+		move_failed(d);
+	}
 	role_ask_stop(d);
 }
 
@@ -219,6 +226,8 @@ static bool set_in_the_way(const struct daemon *d, char *text, size_t size)
 static bool in_the_way(struct daemon *d, char *text, size_t size)
 {
 	struct store *s = d->store;
+	enum store_rest rest;
+
 	if (set_in_the_way(d, text, size))
 		return true;
 	snprintf(text, size, "calls of the management are under way");
@@ -228,9 +237,16 @@ static bool in_the_way(struct daemon *d, char *text, size_t size)
 	if (!d->role.move.seen)
 		return true;
 	/* None begins any more: nothing else is waited for. */
-	snprintf(text, size,
-		"Ceph has not done yet what was asked of it: images that are deleted or looked at, copy sets that were given up");
-	return s->ops->rest && s->ops->rest(s, true);
+	rest = s->ops->rest ? s->ops->rest(s, true) : STORE_RESTS;
+	if (rest == STORE_REST_IO)
+		snprintf(text, size,
+			"I/O of hosts hangs in Ceph, and the move would wait for it: look at the cluster (ceph -s). With --force umbrad "
+			"ends here if it hangs %u s longer, and the other controller locks it out",
+			LEAVE_MS / 1000);
+	else
+		snprintf(text, size,
+			"Ceph has not done yet what was asked of it: images that are deleted or looked at, copy sets that were given up");
+	return rest == STORE_REST_WORKS || (rest == STORE_REST_IO && !d->role.move.force);
 }
 
 static void look(struct reactor_timer *timer)

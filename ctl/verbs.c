@@ -37,7 +37,8 @@ static const struct option_row pool_dump_options[] = {
 	{NULL, NULL, NULL},
 };
 static const struct option_row move_options[] = {
-	{"force", NULL, "do not wait for copy sets that are being made: they are undone"},
+	{"force", NULL,
+		"do not wait for copy sets that are being made, which are undone, nor for I/O that hangs"},
 	{NULL, NULL, NULL},
 };
 static const struct option_row size_options[] = {

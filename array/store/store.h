@@ -219,6 +219,12 @@ struct store_label {
 };
 #define STORE_PLACE_BYTES 384
 
+enum store_rest {
+	STORE_RESTS,
+	STORE_REST_WORKS, /* still: what it does of its own accord */
+	STORE_REST_IO     /* hosts' I/O that was under way before; what begins meanwhile does not count */
+};
+
 struct store_ops {
 	const char *name; /* "pool", "rbd" */
 
@@ -227,8 +233,8 @@ struct store_ops {
 	void (*close)(struct store *s, void (*done)(void *arg, int err), void *arg);
 	void (*stats)(struct store *s, struct store_stats *out);
 	/* Before another umbrad gets the store: what it does of its own accord, and what its close would wait for (deletions, counts
-	 * of what is used), is not begun any more. Returns whether some is under way still. False: it goes on. NULL: there is no such thing. */
-	bool (*rest)(struct store *s, bool rest);
+	 * of what is used), is not begun any more. Returns what is under way still. False: it goes on. NULL: there is no such thing. */
+	enum store_rest (*rest)(struct store *s, bool rest);
 	/* NULL where the place gives all it has by itself. */
 	void (*grow)(struct store_grow *g);
 	/* NULL where the store needs none. */

@@ -18,6 +18,7 @@
 #define UNMAP_STEP_BYTES (UINT64_C(128) << 20) /* so much at a time, each as a whole before or after a cut */
 
 #define ERROR_TOLD_MS 10000u
+#define OLD_MS        10000u
 
 enum phase {
 	PHASE_ONLY,    /* the I/O is this one operation, or the steps of an UNMAP */
@@ -45,6 +46,7 @@ struct rbd_io {
 	struct iovec *iov; /* a shorter copy of the I/O's */
 	struct reactor_timer again;
 	unsigned tries; /* over `again` */
+	unsigned when;  /* index of the store's ios */
 };
 _Static_assert(sizeof(struct rbd_io) <= STORE_SCRATCH_BYTES, "the scratch is too small");
 
@@ -85,7 +87,20 @@ static void tell(struct rbd_io *x, int err)
 	struct rbd_disk *d = rbd_disk_of(x->io->disk);
 
 	d->inflight--;
+	store_of(x)->ios[x->when]--;
 	x->io->done(x->io, err);
+}
+
+bool rbd_ios_old(struct rbd_store *s)
+{
+	uint64_t now_ms = clock_boot_ms();
+	bool recent = s->ios_since_ms && now_ms - s->ios_since_ms < OLD_MS;
+
+	if (s->ios[!s->ios_now])
+		return true;
+	s->ios_now = !s->ios_now;
+	s->ios_since_ms = now_ms;
+	return !recent && s->ios[!s->ios_now];
 }
 
 static void end(struct rbd_io *x, int err)
@@ -450,6 +465,8 @@ void rbd_submit(struct store_io *io)
 	memset(x, 0, sizeof(*x));
 	x->io = io;
 	x->offset = io->offset;
+	x->when = s->ios_now;
+	s->ios[x->when]++;
 	d->inflight++;
 	if (atomic_load(&s->lease.lost))
 		tell(x, -ESHUTDOWN);

@@ -415,6 +415,8 @@ void rbd_disk_free(struct rbd_disk *d); /* its image is another's affair */
 
 /* ---- io.c ---- */
 void rbd_submit(struct store_io *io);
+/* Some of the I/O that was under way when this was asked first still is, or has been for long. Asked again and again. */
+bool rbd_ios_old(struct rbd_store *s);
 void rbd_io_lease_back(struct rbd_store *s); /* what was kept back goes on */
 void rbd_io_fenced(struct rbd_store *s);     /* what was kept back ends with -ESHUTDOWN */
 
@@ -520,7 +522,7 @@ int rbd_sweep(struct rbd_store *s);
 /* The pool's images, whoever's, until one does not return 0. Blocks. */
 int rbd_images_each(rados_ioctx_t io, int (*each)(void *arg, const char *name), void *arg);
 void rbd_reclaim_start(struct rbd_store *s); /* what the opening has found */
-bool rbd_reclaim_rest(struct store *s, bool rest);
+enum store_rest rbd_reclaim_rest(struct store *s, bool rest);
 void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is left to the next opening */
 
 /* ---- shrink.c: what a large image to be deleted holds is given back first. -EINTR: not all of it, for the array is to end or to rest.
@@ -568,6 +570,9 @@ struct rbd_store {
 	struct list renewals;             /* struct rbd_renewal: wait for that */
 	struct list kept;                 /* struct rbd_io: ended while the lease was out */
 	struct list held;                 /* struct store_io: submitted while it was out */
+	unsigned ios[2];                  /* io.c: under way, submitted since `ios_since_ms` and before */
+	unsigned ios_now;                 /* the index of the former */
+	uint64_t ios_since_ms;            /* 0: nobody asks */
 	uint64_t error_told_ms;           /* io.c: when one was told of last */
 	bool setting_told;                /* image.c: of one that must not be */
 	atomic_uint flattening;           /* hydrate.c: of whose images the ties are being cut */

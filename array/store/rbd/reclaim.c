@@ -348,7 +348,7 @@ void rbd_reclaim_start(struct rbd_store *s)
 		start(container_of(n, struct rbd_todo, link));
 }
 
-bool rbd_reclaim_rest(struct store *store, bool rest)
+enum store_rest rbd_reclaim_rest(struct store *store, bool rest)
 {
 	struct rbd_store *s = rbd_store_of(store);
 	bool rested = atomic_exchange(&s->resting, rest), busy = s->labels || s->lingering;
@@ -362,7 +362,9 @@ bool rbd_reclaim_rest(struct store *store, bool rest)
 		reactor_timer_disarm(s->base.reactor, &t->timer);
 		start(t);
 	}
-	return busy;
+	if (!rest)
+		s->ios_since_ms = 0;
+	return busy ? STORE_REST_WORKS : rest && rbd_ios_old(s) ? STORE_REST_IO : STORE_RESTS;
 }
 
 void rbd_reclaim_stop(struct rbd_store *s)
