@@ -25,6 +25,8 @@ from umbra_lab import Array, run_ctl  # noqa: E402
 OBJECT_BLOCKS = (4 << 20) // BLOCK
 OBJECTS = 128  # of a LUN, among which there is one of the group that hangs
 GROUPS = 32  # of the pool
+OTHERS = ['rbd_trash', 'rbd_children', 'rbd_mirroring', 'rbd_group_directory', 'rbd_namespace', 'rbd_trash_purge_schedule', 'rbd_task',
+          'rbd_mirror_snapshot_schedule', 'umbra-owner.default', 'umbra-room.default']
 SICK, WELL = 'osd.1', 16  # the OSD, and a block whose object is on the other one
 
 
@@ -74,7 +76,7 @@ def one_group_aside(cluster, images):
     prefixes = {image: json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{image}').stdout)['block_name_prefix']
                 for image in cluster.images()}
     names = [name for name in cluster.rados('ls').stdout.split() if not name.startswith('rbd_data')]
-    names += ['rbd_trash', 'rbd_children', 'umbra-owner.default', 'umbra-room.default']
+    names += OTHERS  # some are looked for, and are not there
     names += [f'{prefix}.{0:016x}' for prefix in prefixes.values()]
     needed = groups_of(cluster, names)
     pool = needed['rbd_trash'][0].partition('.')[0]
