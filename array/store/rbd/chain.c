@@ -145,6 +145,56 @@ int rbd_chain(struct rbd_store *s, const char *image)
 	return err < 0 ? err : rbd_chain_of(s, id);
 }
 
+static bool has_map(struct rbd_store *s, const struct rbd_header *h, const struct rbd_parent *at)
+{
+	char object[RBD_OBJECT_BYTES];
+	uint64_t size;
+	time_t when;
+
+	if (!(h->features & RBD_FEATURE_OBJECT_MAP) || (h->flags & RBD_FLAG_OBJECT_MAP_INVALID))
+		return false;
+	rbd_map_object(object, at->id, at->snap);
+	return rados_stat(s->cluster.io, object, &size, &when) >= 0;
+}
+
+/* 1: one that has no map; `below` is whose parent it is. */
+static int find_without_map(struct rbd_store *s, const char *image, char below[RBD_ID_BYTES])
+{
+	struct rbd_parent at = {.snap = RBD_HEAD};
+	struct rbd_header h;
+	int err = rbd_image_id(s, image, at.id);
+
+	for (unsigned depth = 0; err >= 0 && depth <= RBD_CHAIN_LONGEST; depth++) {
+		err = rbd_header_read(s->cluster.io, at.id, at.snap, &h);
+		if (err < 0)
+			break;
+		if (depth > 1 && !has_map(s, &h, &at))
+			return 1;
+		if ((!h.head_overlap_bytes && !h.overlap_bytes) || !rbd_parent_is_here(s, &h.parent))
+			return 0;
+		snprintf(below, RBD_ID_BYTES, "%s", at.id);
+		at = h.parent;
+	}
+	return err == -EUCLEAN || err == -EOPNOTSUPP ? 0 : err;
+}
+
+int rbd_chain_blind(struct rbd_store *s, const char *image, bool cut)
+{
+	char below[RBD_ID_BYTES] = "";
+	struct flats flats = {0};
+	const struct flat *flat;
+	int err = find_without_map(s, image, below);
+
+	if (err <= 0 || !cut)
+		return err == -ENOENT ? 1 : err;
+	err = rbd_catalogue_flats(s, flat_add, &flats);
+	flat = err ? NULL : flat_find(&flats, below);
+	if (flat)
+		err = rbd_flat_cut(s, flat->image, flat->id);
+	free(flats.list);
+	return err < 0 ? err : flat ? 1 : 0;
+}
+
 int rbd_chain_tied(struct rbd_store *s, const char *id)
 {
 	struct rbd_parent parent, above;

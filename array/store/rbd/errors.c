@@ -20,7 +20,8 @@ static const struct {
 	{EACCES, EAGAIN},
 	{ETIMEDOUT, EAGAIN}, /* nothing of ours has a bound of time; if it comes, the initiator asks again */
 	{EAGAIN, EAGAIN}, {EBUSY, EAGAIN},
-	{EREMOTE, EAGAIN}, /* image.c: it is not primary: until somebody promotes it */
+	{EINPROGRESS, EAGAIN}, /* image.c: an image that it hangs on loses its parent, and that takes long */
+	{EREMOTE, EAGAIN},     /* image.c: it is not primary: until somebody promotes it */
 };
 
 int rbd_err(int r)

@@ -15,7 +15,9 @@
 
 #define SNAPS_MAX       4096
 #define OPEN_TRIES      10u
-#define SETTLE_TRIES    4u /* the lock's feature, the settings, and one that somebody changes meanwhile */
+#define SETTLE_TRIES    4u    /* the lock's feature, the settings, and one that somebody changes meanwhile */
+#define SIGHT_TRIES     1200u /* a minute: a flatten is over, or hangs */
+#define SIGHT_PAUSE_MS  50u
 #define TOLD_MS         60000u
 #define LIBRBD_LOCK_TAG "internal"
 
@@ -182,10 +184,32 @@ static int open_whole(struct rbd_image *i)
 	return err == -ESHUTDOWN ? err : rbd_cluster_image_settings(i->handle, i->setting);
 }
 
+/* As rbd_image_open, and with all that librbd needs of the parents' parents. */
+static int open_sighted(struct rbd_image *i)
+{
+	const struct timespec pause = {.tv_nsec = SIGHT_PAUSE_MS * 1000000L};
+
+	for (unsigned tries = 0; tries < SIGHT_TRIES; tries++) {
+		bool flattening = atomic_load(&i->s->flattening);
+		int parents = rbd_image_open(i->s, i->name, &i->handle), blind;
+
+		if (parents < 2)
+			return parents;
+		blind = rbd_chain_blind(i->s, i->name, !flattening && !atomic_load(&i->s->flattening));
+		if (!blind)
+			return parents;
+		rbd_close(i->handle);
+		if (blind < 0)
+			return blind;
+		nanosleep(&pause, NULL);
+	}
+	return -EINPROGRESS;
+}
+
 /* 1: it is to be opened again. */
 static int open_once(struct rbd_image *i)
 {
-	int err = rbd_image_open(i->s, i->name, &i->handle);
+	int err = open_sighted(i);
 
 	if (err < 0)
 		return err;
@@ -219,6 +243,8 @@ const char *rbd_failure_words(int err)
 		return "it is not there, or its parent is not: was it deleted or renamed by hand?";
 	case ERANGE:
 		return "it is smaller than its LUN: was it shrunk by hand?";
+	case EINPROGRESS:
+		return "an image that it hangs on is losing its parent, which takes longer than a minute (ceph -s)";
 	case EREMOTE:
 		return "it is mirrored, and its primary is in another cluster (rbd mirror image promote)";
 	case EMLINK:

@@ -366,6 +366,12 @@ bool rbd_parent_is_here(
  * image. Blocks. */
 int rbd_chain(struct rbd_store *s, const char *image);
 int rbd_chain_of(struct rbd_store *s, const char *id);
+/* To be asked after librbd has opened an image with parents that have parents. Where one of those has no map of its objects, librbd asks
+ * it for what the others have not, and a snapshot that was removed answers with what its image has had written since. librbd removes the
+ * map a round of the monitors before it cuts the tie. 1: so it may be now, and the handle must not be used; 0: it may. cut: no flatten
+ * has been under way since before the opening: what one that was cut short has left is cut off, and anything else has no map for good.
+ * Blocks. */
+int rbd_chain_blind(struct rbd_store *s, const char *image, bool cut);
 /* 1: the image of that id has a parent, which is there; 0: it has none, or is not there itself; -ENOENT: its parent is not. Blocks. */
 int rbd_chain_tied(struct rbd_store *s, const char *id);
 

@@ -689,6 +689,119 @@ TEST(labels_of_an_image_come_in_their_order)
 	assert_left(0);
 }
 
+struct access {
+	struct store_io io;
+	struct iovec iov;
+	struct wait wait;
+	_Alignas(4096) uint32_t data[1024];
+};
+
+static void accessed(struct store_io *io, int err)
+{
+	ended(&container_of(io, struct access, io)->wait, err);
+}
+
+static struct access *access_begin(struct store_disk *d, enum store_io_op op, uint32_t value)
+{
+	struct access *x = aligned_alloc(_Alignof(struct access), sizeof(*x));
+
+	assert_non_null(x);
+	memset(x, 0, sizeof(*x));
+	x->data[0] = value;
+	x->iov = (struct iovec){x->data, sizeof(x->data)};
+	x->io = (struct store_io){.op = op,
+		.len = sizeof(x->data),
+		.iov = &x->iov,
+		.iov_count = 1,
+		.disk = d,
+		.done = accessed};
+	s->ops->submit(&x->io);
+	return x;
+}
+
+static uint32_t access_end(struct access *x)
+{
+	assert_int_equal(wait_for(&x->wait), 0);
+	uint32_t value = x->data[0];
+	free(x);
+	return value;
+}
+
+/* What librbd does at the end of a flatten: the parent's end of the tie, the snapshot's map, the snapshot, the image's own end. */
+struct tie {
+	struct store_disk *original, *copy;
+	struct rbd_parent parent;
+	char id[RBD_ID_BYTES];
+};
+
+static void tie_find(struct tie *t, struct store_disk *original, struct store_disk *copy)
+{
+	struct rbd_store *store = rbd_store_of(s);
+	struct rbd_header h;
+
+	t->original = original;
+	t->copy = copy;
+	assert_int_equal(rbd_image_id(store, rbd_disk_of(copy)->image->name, t->id), 0);
+	assert_int_equal(rbd_header_read(store->cluster.io, t->id, RBD_HEAD, &h), 0);
+	t->parent = h.parent;
+}
+
+static void tie_begin(struct tie *t)
+{
+	rados_ioctx_t io = rbd_store_of(s)->cluster.io;
+	struct {
+		uint64_t snap;
+		uint8_t version, compatible;
+		uint32_t len;
+		int64_t pool;
+	} __attribute__((packed))
+	head = {.snap = t->parent.snap, .version = 2, .compatible = 1, .pool = t->parent.pool};
+	struct rbd_bytes in = {.len = sizeof(head)};
+	char object[RBD_OBJECT_BYTES], out[8];
+
+	rbd_put_text(&in, t->id);
+	rbd_put_text(&in, t->parent.space);
+	head.len = (uint32_t)(in.len - offsetof(__typeof__(head), pool));
+	memcpy(in.data, &head, sizeof(head));
+	rbd_header_object(object, t->parent.id);
+	assert_true(rados_exec(io, object, "rbd", "child_detach", (const char *)in.data, in.len, out,
+			    sizeof(out)) >= 0);
+	rbd_map_object(object, t->parent.id, t->parent.snap);
+	assert_int_equal(rados_remove(io, object), 0);
+}
+
+static void tie_end(struct tie *t)
+{
+	assert_int_equal(rbd_snap_remove_by_id(rbd_disk_of(t->original)->image->handle, t->parent.snap), 0);
+	assert_int_equal(rbd_header_cut_tie(rbd_store_of(s)->cluster.io, t->id), 0);
+}
+
+/* Of an image that was opened in the middle of it librbd would ask the snapshot that is no more, which answers with what the original has
+ * had written since. */
+TEST(an_image_is_not_opened_while_one_that_it_hangs_on_loses_its_parent)
+{
+	struct store_disk *original, *copy, *deep;
+	struct access *x;
+	struct tie tie;
+
+	make_disks(&original, 1);
+	copy = copy_of(original);
+	deep = copy_of(copy);
+	tie_find(&tie, original, copy);
+	access_end(access_begin(original, STORE_READ, 0)); /* open */
+	atomic_fetch_add(&rbd_store_of(s)->flattening, 1);
+	tie_begin(&tie);
+	x = access_begin(deep, STORE_READ, 1);
+	for (unsigned i = 0; i < 30; i++)
+		assert_true(reactor_turn(reactor, 10) >= 0);
+	tie_end(&tie);
+	atomic_fetch_sub(&rbd_store_of(s)->flattening, 1);
+	assert_int_equal(access_end(x), 0);
+	access_end(access_begin(original, STORE_WRITE, 2));
+	assert_int_equal(access_end(access_begin(deep, STORE_READ, 1)), 0);
+	assert_int_equal(access_end(access_begin(copy, STORE_READ, 1)), 0);
+}
+
 #define t(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
 int main(void)
@@ -703,6 +816,7 @@ int main(void)
 		t(a_disk_that_hangs_is_given_up_in_the_end),
 		t(jobs_that_hang_leave_their_lane_to_others),
 		t(labels_of_an_image_come_in_their_order),
+		t(an_image_is_not_opened_while_one_that_it_hangs_on_loses_its_parent),
 	};
 	struct reactor_options o = {.workers = 1};
 
