@@ -157,25 +157,39 @@ static bool has_map(struct rbd_store *s, const struct rbd_header *h, const struc
 	return rados_stat(s->cluster.io, object, &size, &when) >= 0;
 }
 
-/* 1: one that has no map; `below` is whose parent it is. */
-static int find_without_map(struct rbd_store *s, const char *image, char below[RBD_ID_BYTES])
+enum {
+	WHOLE,
+	UNMAPPED,
+	LOOSE
+};
+
+/* LOOSE: an image's parent does not know of it any more; UNMAPPED: a parent's parent has no map. below: whose parent that is; depth: its
+ * own parent's is 1. Or an error. */
+static int find_loose(struct rbd_store *s, const char *image, char below[RBD_ID_BYTES], unsigned *depth)
 {
 	struct rbd_parent at = {.snap = RBD_HEAD};
-	struct rbd_header h;
-	int err = rbd_image_id(s, image, at.id);
+	int found = WHOLE, err = rbd_image_id(s, image, at.id);
 
-	for (unsigned depth = 0; err >= 0 && depth <= RBD_CHAIN_LONGEST; depth++) {
+	for (*depth = 0; err >= 0 && *depth <= RBD_CHAIN_LONGEST; (*depth)++) {
+		struct rbd_header h;
+
 		err = rbd_header_read(s->cluster.io, at.id, at.snap, &h);
 		if (err < 0)
 			break;
-		if (depth > 1 && !has_map(s, &h, &at))
-			return 1;
+		if (*depth > 1 && !has_map(s, &h, &at))
+			found = UNMAPPED;
+		if (*depth)
+			err = rbd_header_names_child(s->cluster.io, at.id, at.snap, below);
+		if (*depth && err == 0)
+			found = LOOSE;
+		if (found != WHOLE || err < 0)
+			return err < 0 ? err : found;
 		if ((!h.head_overlap_bytes && !h.overlap_bytes) || !rbd_parent_is_here(s, &h.parent))
-			return 0;
+			return WHOLE;
 		snprintf(below, RBD_ID_BYTES, "%s", at.id);
 		at = h.parent;
 	}
-	return err == -EUCLEAN || err == -EOPNOTSUPP ? 0 : err;
+	return err == -EUCLEAN || err == -EOPNOTSUPP ? WHOLE : err;
 }
 
 int rbd_chain_blind(struct rbd_store *s, const char *image, bool cut)
@@ -183,10 +197,14 @@ int rbd_chain_blind(struct rbd_store *s, const char *image, bool cut)
 	char below[RBD_ID_BYTES] = "";
 	struct flats flats = {0};
 	const struct flat *flat;
-	int err = find_without_map(s, image, below);
+	unsigned depth;
+	int found = find_loose(s, image, below, &depth), err;
 
-	if (err <= 0 || !cut)
-		return err == -ENOENT ? 1 : err;
+	if (found <= 0)
+		return found == -ENOENT ? 1 : found;
+	cut = cut || depth == 1; /* it is not open: nobody flattens it */
+	if (found != LOOSE || !cut)
+		return !cut;
 	err = rbd_catalogue_flats(s, flat_add, &flats);
 	flat = err ? NULL : flat_find(&flats, below);
 	if (flat)

@@ -6,6 +6,8 @@
 #include "array/store/rbd/rbd.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,6 +120,40 @@ static int has(rados_ioctx_t io, const char *id, const char *prefix)
 int rbd_header_has_children(rados_ioctx_t io, const char *id)
 {
 	return has(io, id, "snap_children_");
+}
+
+/* The value is a set of pools, ids and namespaces. An id stands in it with its length before it. */
+static bool names(const char *value, size_t len, const char *child)
+{
+	struct rbd_bytes text = {.len = 0};
+
+	rbd_put_text(&text, child);
+	return memmem(value, len, text.data, text.len);
+}
+
+int rbd_header_names_child(rados_ioctx_t io, const char *id, uint64_t snap, const char *child)
+{
+	char object[RBD_OBJECT_BYTES], name[40], *key = NULL, *value = NULL;
+	const char *const wanted[] = {name};
+	size_t name_len = (size_t)snprintf(name, sizeof(name), "snap_children_%016" PRIx64, snap);
+	size_t key_len = 0, value_len = 0;
+	rados_read_op_t op = rados_create_read_op();
+	rados_omap_iter_t values = NULL;
+	int result = 0, err;
+
+	rbd_header_object(object, id);
+	rados_read_op_omap_get_vals_by_keys2(op, wanted, 1, &name_len, &values, &result);
+	err = rados_read_op_operate(op, io, object, 0);
+	rados_release_read_op(op);
+	if (err >= 0)
+		err = result;
+	if (err >= 0)
+		err = rados_omap_get_next2(values, &key, &value, &key_len, &value_len);
+	if (err >= 0)
+		err = key && names(value, value_len, child);
+	if (values)
+		rados_omap_get_end(values);
+	return err;
 }
 
 int rbd_header_has_snapshots(rados_ioctx_t io, const char *id)

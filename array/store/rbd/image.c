@@ -184,7 +184,7 @@ static int open_whole(struct rbd_image *i)
 	return err == -ESHUTDOWN ? err : rbd_cluster_image_settings(i->handle, i->setting);
 }
 
-/* As rbd_image_open, and with all that librbd needs of the parents' parents. */
+/* As rbd_image_open, and with all that librbd needs of the parents. */
 static int open_sighted(struct rbd_image *i)
 {
 	const struct timespec pause = {.tv_nsec = SIGHT_PAUSE_MS * 1000000L};
@@ -193,7 +193,7 @@ static int open_sighted(struct rbd_image *i)
 		bool flattening = atomic_load(&i->s->flattening);
 		int parents = rbd_image_open(i->s, i->name, &i->handle), blind;
 
-		if (parents < 2)
+		if (parents < 1)
 			return parents;
 		blind = rbd_chain_blind(i->s, i->name, !flattening && !atomic_load(&i->s->flattening));
 		if (!blind)

@@ -355,6 +355,8 @@ int rbd_header_read(rados_ioctx_t io, const char *id, uint64_t snap, struct rbd_
 /* 1: an image is a clone of one of this image's snapshots; 0: none is. */
 int rbd_header_has_children(rados_ioctx_t io, const char *id);
 int rbd_header_has_snapshots(rados_ioctx_t io, const char *id);
+/* 1: that snapshot of it names the image `child` as its clone. */
+int rbd_header_names_child(rados_ioctx_t io, const char *id, uint64_t snap, const char *child);
 /* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. */
 int rbd_header_cut_tie(rados_ioctx_t io, const char *id);
 
@@ -366,11 +368,11 @@ bool rbd_parent_is_here(
  * image. Blocks. */
 int rbd_chain(struct rbd_store *s, const char *image);
 int rbd_chain_of(struct rbd_store *s, const char *id);
-/* To be asked after librbd has opened an image with parents that have parents. Where one of those has no map of its objects, librbd asks
- * it for what the others have not, and a snapshot that was removed answers with what its image has had written since. librbd removes the
- * map a round of the monitors before it cuts the tie. 1: so it may be now, and the handle must not be used; 0: it may. cut: no flatten
- * has been under way since before the opening: what one that was cut short has left is cut off, and anything else has no map for good.
- * Blocks. */
+/* To be asked after librbd has opened an image with parents. A tie is cut at the parent's end first: then the map of the parent's snapshot
+ * goes, a round of the monitors later the snapshot, and at last the image's own end. An image that is opened in that time has no map of
+ * what it hangs on, and for what the others have not it asks a snapshot that is no more, which answers with what its image has had written
+ * since. 1: so it may be now, and the handle is not to be used; 0: it may be. cut: no flatten has been under way since before the opening;
+ * what one that was cut short has left is cut off. Blocks. */
 int rbd_chain_blind(struct rbd_store *s, const char *image, bool cut);
 /* 1: the image of that id has a parent, which is there; 0: it has none, or is not there itself; -ENOENT: its parent is not. Blocks. */
 int rbd_chain_tied(struct rbd_store *s, const char *id);

@@ -770,10 +770,35 @@ static void tie_begin(struct tie *t)
 	assert_int_equal(rados_remove(io, object), 0);
 }
 
-static void tie_end(struct tie *t)
+static void tie_lose_snapshot(const struct tie *t)
 {
 	assert_int_equal(rbd_snap_remove_by_id(rbd_disk_of(t->original)->image->handle, t->parent.snap), 0);
+}
+
+static void tie_end(const struct tie *t)
+{
+	tie_lose_snapshot(t);
 	assert_int_equal(rbd_header_cut_tie(rbd_store_of(s)->cluster.io, t->id), 0);
+}
+
+static bool tie_is_there(const struct tie *t)
+{
+	struct rbd_header h;
+
+	assert_int_equal(rbd_header_read(rbd_store_of(s)->cluster.io, t->id, RBD_HEAD, &h), 0);
+	return h.parent.pool >= 0;
+}
+
+static void say_that_all_is_copied(const struct tie *t)
+{
+	struct rbd_store *store = rbd_store_of(s);
+	rados_write_op_t op = rbd_catalogue_op(store->epoch);
+	char key[RBD_KEY_BYTES];
+
+	snprintf(key, sizeof(key), "flat.%s", rbd_disk_of(t->copy)->image->name);
+	rbd_op_set_text(op, key, t->id);
+	assert_int_equal(rados_write_op_operate(op, store->cluster.io, store->object, NULL, 0), 0);
+	rados_release_write_op(op);
 }
 
 /* Of an image that was opened in the middle of it librbd would ask the snapshot that is no more, which answers with what the original has
@@ -802,6 +827,49 @@ TEST(an_image_is_not_opened_while_one_that_it_hangs_on_loses_its_parent)
 	assert_int_equal(access_end(access_begin(copy, STORE_READ, 1)), 0);
 }
 
+/* Killed in the middle of it: the image itself, and one that hangs on it, are opened without what it hung on. */
+TEST(a_tie_that_was_half_cut_is_cut_at_the_next_opening)
+{
+	struct store_disk *original, *copies[2], *used;
+	struct tie ties[2];
+
+	make_disks(&original, 1);
+	copies[0] = copy_of(original);
+	used = copies[0];
+	copies[1] = copy_of(original);
+	for (unsigned i = 0; i < 2; i++) {
+		if (i)
+			used = copy_of(copies[i]);
+		tie_find(&ties[i], original, copies[i]);
+		tie_begin(&ties[i]);
+		assert_true(tie_is_there(&ties[i]));
+		say_that_all_is_copied(&ties[i]);
+		assert_int_equal(access_end(access_begin(used, STORE_READ, 1)), 0);
+		assert_false(tie_is_there(&ties[i]));
+		tie_lose_snapshot(&ties[i]);
+	}
+	access_end(access_begin(original, STORE_WRITE, 2));
+	assert_int_equal(access_end(access_begin(copies[0], STORE_READ, 1)), 0);
+	assert_int_equal(access_end(access_begin(used, STORE_READ, 1)), 0);
+}
+
+/* Without a word that all was copied nothing is cut off. */
+TEST(a_tie_of_which_nothing_is_known_stays)
+{
+	struct store_disk *original, *copy, *deep;
+	struct tie tie;
+
+	make_disks(&original, 1);
+	access_end(access_begin(original, STORE_WRITE, 3));
+	copy = copy_of(original);
+	deep = copy_of(copy);
+	tie_find(&tie, original, copy);
+	tie_begin(&tie);
+	assert_int_equal(access_end(access_begin(deep, STORE_READ, 1)), 3);
+	assert_true(tie_is_there(&tie));
+	tie_end(&tie);
+}
+
 #define t(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
 int main(void)
@@ -817,6 +885,8 @@ int main(void)
 		t(jobs_that_hang_leave_their_lane_to_others),
 		t(labels_of_an_image_come_in_their_order),
 		t(an_image_is_not_opened_while_one_that_it_hangs_on_loses_its_parent),
+		t(a_tie_that_was_half_cut_is_cut_at_the_next_opening),
+		t(a_tie_of_which_nothing_is_known_stays),
 	};
 	struct reactor_options o = {.workers = 1};
 
