@@ -114,7 +114,7 @@ TEST(identify_tells_of_a_read_only_pool)
 	assert_int_equal(on_set(H1, UP_OP_SET_BEGIN, set_one), UP_OK);
 	assert_int_equal(add(H1, set_one, data, -1), UP_OK);
 	assert_int_equal(on_set(H1, UP_OP_SET_ARM, set_one), UP_OK);
-	memstore_fail(rig.memory, 3, -EIO, true);
+	memstore_fail(rig.memory, 4, -EIO, true);
 	assert_int_equal(on_set(H1, UP_OP_SET_COMMIT, set_one), UP_IO_ERROR);
 	rig_request(&rig, &ask, UP_OP_IDENTIFY);
 	assert_int_equal(rig_ask(&rig, H1, &ask, &reply), UP_OK);

@@ -89,8 +89,8 @@ TEST(order_and_no_duplicates)
 	for (unsigned round = 0; round < 2; round++)
 		for (unsigned i = ATTENTION_COUNT; i-- > 0;)
 			scsi_attention_set(test_a.nexus, 1, (enum scsi_attention)i);
-	static const unsigned expected[] = {0x2900, 0x2902, 0x2903, 0x3F0E, 0x2800, 0x2A06, 0x2A09, 0x2A01,
-		0x2A03, 0x2A04, 0x2A05, 0x3807};
+	static const unsigned expected[] = {0x2900, 0x2902, 0x2903, 0x2907, 0x3F0E, 0x2800, 0x2A06, 0x2A09,
+		0x2A01, 0x2A03, 0x2A04, 0x2A05, 0x3807};
 	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
 		expect_sense(tur(&test_a, 1), 6, expected[i]);
 	expect_good(tur(&test_a, 1));
