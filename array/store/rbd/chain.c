@@ -189,10 +189,12 @@ static int find_loose(struct rbd_store *s, const char *image, char below[RBD_ID_
 		snprintf(below, RBD_ID_BYTES, "%s", at.id);
 		at = h.parent;
 	}
-	return err == -EUCLEAN || err == -EOPNOTSUPP ? WHOLE : err;
+	if (err >= 0) /* longer than any is walked */
+		*depth = RBD_CHAIN_LONGEST;
+	return err >= 0 || err == -EUCLEAN || err == -EOPNOTSUPP ? WHOLE : err;
 }
 
-int rbd_chain_blind(struct rbd_store *s, const char *image, bool cut)
+int rbd_chain_blind(struct rbd_store *s, const char *image, unsigned parents, bool cut)
 {
 	char below[RBD_ID_BYTES] = "";
 	struct flats flats = {0};
@@ -200,7 +202,9 @@ int rbd_chain_blind(struct rbd_store *s, const char *image, bool cut)
 	unsigned depth;
 	int found = find_loose(s, image, below, &depth), err;
 
-	if (found <= 0)
+	if (found == WHOLE) /* as it was before, and so in between: no tie is ever made */
+		return depth != parents;
+	if (found < 0)
 		return found == -ENOENT ? 1 : found;
 	cut = cut || depth == 1; /* it is not open: nobody flattens it */
 	if (found != LOOSE || !cut)

@@ -195,7 +195,8 @@ static int open_sighted(struct rbd_image *i)
 
 		if (parents < 1)
 			return parents;
-		blind = rbd_chain_blind(i->s, i->name, !flattening && !atomic_load(&i->s->flattening));
+		blind = rbd_chain_blind(
+			i->s, i->name, (unsigned)parents, !flattening && !atomic_load(&i->s->flattening));
 		if (!blind)
 			return parents;
 		rbd_close(i->handle);

@@ -368,12 +368,12 @@ bool rbd_parent_is_here(
  * image. Blocks. */
 int rbd_chain(struct rbd_store *s, const char *image);
 int rbd_chain_of(struct rbd_store *s, const char *id);
-/* To be asked after librbd has opened an image with parents. A tie is cut at the parent's end first: then the map of the parent's snapshot
- * goes, a round of the monitors later the snapshot, and at last the image's own end. An image that is opened in that time has no map of
- * what it hangs on, and for what the others have not it asks a snapshot that is no more, which answers with what its image has had written
- * since. 1: so it may be now, and the handle is not to be used; 0: it may be. cut: no flatten has been under way since before the opening;
- * what one that was cut short has left is cut off. Blocks. */
-int rbd_chain_blind(struct rbd_store *s, const char *image, bool cut);
+/* To be asked after librbd has opened an image that had so many parents before. A tie is cut at the parent's end first; then the map of
+ * the parent's snapshot goes, a round of the monitors later the snapshot, and at last the image's own end. An image that is opened in that
+ * time has no map of what it hangs on, and for what the others have not it asks a snapshot that is no more, which answers with what its
+ * image has had written since. 1: so it may be now, and the handle is not to be used; 0: it may be. cut: no flatten has been under way
+ * since before the opening; what one that was cut short has left is cut off. Blocks. */
+int rbd_chain_blind(struct rbd_store *s, const char *image, unsigned parents, bool cut);
 /* 1: the image of that id has a parent, which is there; 0: it has none, or is not there itself; -ENOENT: its parent is not. Blocks. */
 int rbd_chain_tied(struct rbd_store *s, const char *id);
 
