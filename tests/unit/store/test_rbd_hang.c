@@ -25,6 +25,7 @@ static struct reactor *reactor;
 enum call {
 	CALL_NONE,
 	CALL_CREATE,
+	CALL_OPENED, /* from its end */
 	CALL_HEADER,
 	CALL_SNAP,
 	CALL_CLONE,
@@ -64,6 +65,16 @@ static void comes(enum call call)
 WRAPPED(CALL_CREATE, rbd_create4,
 	(rados_ioctx_t io, const char *name, uint64_t size, rbd_image_options_t options),
 	(io, name, size, options))
+int __real_rbd_open(rados_ioctx_t io, const char *name, rbd_image_t *image, const char *snap);
+int __wrap_rbd_open(rados_ioctx_t io, const char *name, rbd_image_t *image, const char *snap);
+int __wrap_rbd_open(rados_ioctx_t io, const char *name, rbd_image_t *image, const char *snap)
+{
+	int err = __real_rbd_open(io, name, image, snap);
+
+	comes(CALL_OPENED);
+	return err;
+}
+
 WRAPPED(CALL_HEADER, rbd_get_size, (rbd_image_t image, uint64_t *size), (image, size))
 WRAPPED(CALL_SNAP, rbd_snap_create2,
 	(rbd_image_t image, const char *name, uint32_t flags, librbd_progress_fn_t progress, void *arg),
@@ -803,7 +814,7 @@ static void say_that_all_is_copied(const struct tie *t)
 
 /* Of an image that was opened in the middle of it librbd would ask the snapshot that is no more, which answers with what the original has
  * had written since. */
-TEST(an_image_is_not_opened_while_one_that_it_hangs_on_loses_its_parent)
+static void opened_meanwhile(bool until_it_is_over)
 {
 	struct store_disk *original, *copy, *deep;
 	struct access *x;
@@ -816,15 +827,30 @@ TEST(an_image_is_not_opened_while_one_that_it_hangs_on_loses_its_parent)
 	access_end(access_begin(original, STORE_READ, 0)); /* open */
 	atomic_fetch_add(&rbd_store_of(s)->flattening, 1);
 	tie_begin(&tie);
+	if (until_it_is_over)
+		hang_some(CALL_OPENED, 1);
 	x = access_begin(deep, STORE_READ, 1);
+	if (until_it_is_over)
+		wait_until_hang(1);
 	for (unsigned i = 0; i < 30; i++)
 		assert_true(reactor_turn(reactor, 10) >= 0);
 	tie_end(&tie);
 	atomic_fetch_sub(&rbd_store_of(s)->flattening, 1);
+	let_go();
 	assert_int_equal(access_end(x), 0);
 	access_end(access_begin(original, STORE_WRITE, 2));
 	assert_int_equal(access_end(access_begin(deep, STORE_READ, 1)), 0);
 	assert_int_equal(access_end(access_begin(copy, STORE_READ, 1)), 0);
+}
+
+TEST(an_image_is_not_opened_while_one_that_it_hangs_on_loses_its_parent)
+{
+	opened_meanwhile(false);
+}
+
+TEST(an_image_whose_opening_outlasts_that_is_opened_again)
+{
+	opened_meanwhile(true);
 }
 
 /* Killed in the middle of it: the image itself, and one that hangs on it, are opened without what it hung on. */
@@ -885,6 +911,7 @@ int main(void)
 		t(jobs_that_hang_leave_their_lane_to_others),
 		t(labels_of_an_image_come_in_their_order),
 		t(an_image_is_not_opened_while_one_that_it_hangs_on_loses_its_parent),
+		t(an_image_whose_opening_outlasts_that_is_opened_again),
 		t(a_tie_that_was_half_cut_is_cut_at_the_next_opening),
 		t(a_tie_of_which_nothing_is_known_stays),
 	};
