@@ -514,6 +514,7 @@ struct rbd_todo {
 	bool put_off;          /* the worker had it when the store began to rest */
 	bool hangs;            /* found by the worker: in Ceph's trash, with copies that hang on it */
 	bool parked;           /* so it is; nothing is waited for */
+	bool woken;            /* what it hung on may have gone while it was looked at */
 	unsigned tries;
 	uint64_t bytes; /* about what it gives back */
 	int err;

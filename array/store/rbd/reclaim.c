@@ -223,6 +223,7 @@ static void start(struct rbd_todo *t)
 	if (atomic_load(&t->s->resting) && !(t->s->closing && t->handle))
 		return;
 	t->s->busy++;
+	t->woken = false;
 	t->running = true;
 	t->job.work = reclaim_work;
 	t->job.done = reclaim_done;
@@ -250,6 +251,7 @@ static void parked_again(struct reactor_timer *timer)
 	list_for_each (n, &s->todos) {
 		struct rbd_todo *t = container_of(n, struct rbd_todo, link);
 
+		t->woken = t->running;
 		if (t->parked && !t->running)
 			start(t);
 	}
@@ -267,8 +269,11 @@ static void settled(struct rbd_todo *t)
 {
 	struct rbd_store *s = t->s;
 
-	if (t->parked && !s->closing)
+	if (t->parked && !s->closing) {
+		if (t->woken)
+			start(t);
 		return;
+	}
 	todo_free(t);
 	rbd_reclaim_parked(s);
 }

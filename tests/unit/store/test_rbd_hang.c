@@ -896,6 +896,35 @@ TEST(a_tie_of_which_nothing_is_known_stays)
 	tie_end(&tie);
 }
 
+static bool trash_is_empty(const void *unused)
+{
+	char command[300];
+
+	(void)unused;
+	snprintf(command, sizeof(command), "rbd -p %s trash ls --all", options().ceph_pool);
+	return output_lines(command) == 0;
+}
+
+/* The copy goes after the worker has found it, and before the reactor knows. */
+TEST(an_image_whose_last_copy_goes_while_it_is_looked_at_goes)
+{
+	const struct timespec while_it_looks = {.tv_sec = 1};
+	struct store_disk *original, *copy;
+	char command[300];
+
+	make_disks(&original, 1);
+	copy = copy_of(original);
+	delete_disk(original);
+	nanosleep(&while_it_looks, NULL);
+	snprintf(command, sizeof(command), "rbd -p %s rm --no-progress %s", options().ceph_pool,
+		rbd_disk_of(copy)->image->name);
+	assert_int_equal(system(command), 0);
+	rbd_reclaim_parked(rbd_store_of(s));
+	nanosleep(&while_it_looks, NULL);
+	assert_true(until(trash_is_empty, NULL));
+	assert_left(0);
+}
+
 #define t(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
 
 int main(void)
@@ -914,6 +943,7 @@ int main(void)
 		t(an_image_whose_opening_outlasts_that_is_opened_again),
 		t(a_tie_that_was_half_cut_is_cut_at_the_next_opening),
 		t(a_tie_of_which_nothing_is_known_stays),
+		t(an_image_whose_last_copy_goes_while_it_is_looked_at_goes),
 	};
 	struct reactor_options o = {.workers = 1};
 
