@@ -45,13 +45,16 @@ def synced_data_outlives_kills(array, guest):
     writer = guest.begin("sh -c 'n=0; while [ ! -e /tmp/stop ]; do n=$((n + 1)); "
                          "head -c 20000 /dev/urandom >/tmp/f && md5sum </tmp/f >/tmp/s && "
                          "cp /tmp/f /mnt/files/$((n % 40)) && sync -f /mnt/files && "
-                         "echo $((n % 40)) $(cat /tmp/s); done'")
+                         "echo $((n % 40)) $(cat /tmp/s); done; echo end'")
     sums = {}
+
+    def take(line):
+        number, digest, _ = line.split()
+        sums[number] = digest
 
     def read(lines):
         for _ in range(lines):
-            number, digest, _ = guest.line().split()
-            sums[number] = digest
+            take(guest.line())
 
     for _ in range(3):
         read(10)
@@ -59,9 +62,9 @@ def synced_data_outlives_kills(array, guest):
         array.start()
     read(10)
     guest.run('touch /tmp/stop')
+    while (line := guest.line()) != 'end':  # that it has ended may be known before
+        take(line)
     assert guest.ended(writer) == 0
-    while not guest.printed.empty():
-        read(1)
     guest.run('umount /mnt/files && mount $(blkid -o device -t TYPE=ext4 | head -1) /mnt/files')
     found = dict(reversed(line.split()) for line in
                  guest.run("cd /mnt/files && md5sum [0-9]* ").splitlines())
