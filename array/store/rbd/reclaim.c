@@ -349,8 +349,12 @@ bool rbd_reclaim(struct rbd_store *s, const char *image, bool recorded, rbd_imag
 
 void rbd_reclaim_start(struct rbd_store *s)
 {
-	list_for_each (n, &s->todos)
-		start(container_of(n, struct rbd_todo, link));
+	list_for_each (n, &s->todos) {
+		struct rbd_todo *t = container_of(n, struct rbd_todo, link);
+
+		if (!t->running) /* it came since */
+			start(t);
+	}
 }
 
 enum store_rest rbd_reclaim_rest(struct store *store, bool rest)
