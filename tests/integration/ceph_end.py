@@ -84,11 +84,7 @@ def one_group_aside(cluster, images):
     needed_groups = {group for group, _ in needed.values()}
     group = next(one for one in data[images[0]] if one not in needed_groups and all(one in groups for groups in data.values()))
     together(cluster, [f'osd pg-upmap-items {group} 0 1'] + [f'osd pg-upmap-items {one} 1 0' for one, osd in needed.values() if osd])
-
-    def moved():
-        about = json.loads(cluster.ceph('pg', group, 'query', '-f', 'json').stdout)
-        return about['state'] == 'active+clean' and about['acting'] == [1]
-    wait_until('the group is on the other OSD', moved)
+    wait_until('the group is on the other OSD', lambda: cluster.has_settled(group, 1))
     assert {osd for _, osd in groups_of(cluster, names).values()} == {0}
     return {image: groups.index(group) * OBJECT_BLOCKS for image, groups in data.items()}
 

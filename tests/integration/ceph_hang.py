@@ -58,11 +58,7 @@ def one_group_aside(cluster, array):
     group = groups[f'rbd_header.{ids[pairs[0][0]]}']
     cluster.ceph('osd', 'pg-upmap-items', group, '0', '1')
 
-    def moved():
-        asked = cluster.ceph('pg', group, 'query', '-f', 'json', check=False)  # nobody has it for a moment
-        about = json.loads(asked.stdout) if asked.returncode == 0 else {'state': '-'}
-        return about['state'] == 'active+clean' and about['acting'] == [1]
-    wait_until('the group is on the other OSD', moved, pause_s=0.2)
+    wait_until('the group is on the other OSD', lambda: cluster.has_settled(group, 1), pause_s=0.2)
     return pairs[0]
 
 

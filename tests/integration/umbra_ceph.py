@@ -304,6 +304,14 @@ class Cluster:
     def rados(self, *arguments, check=True):
         return self._run('rados', '-p', self.pool, *arguments, check=check)
 
+    def has_settled(self, group, osd):
+        """Whether the placement group is on that OSD alone, and clean. While it goes from one to another nobody has it for a moment."""
+        asked = self.ceph('pg', group, 'query', '-f', 'json', check=False)
+        if asked.returncode != 0:
+            return False
+        about = json.loads(asked.stdout)
+        return about['state'] == 'active+clean' and about['acting'] == [osd]
+
     def osd_of(self, name):
         """The OSD that has the object of that name."""
         return json.loads(self.ceph('osd', 'map', self.pool, name, '-f', 'json').stdout)['acting_primary']
