@@ -154,6 +154,12 @@ def time_to_serve(session, begun):
     return time.monotonic() - begun
 
 
+def all_live(controller):
+    """Whether it knows of both that they are there, a second or two after their starts: before, no move is begun."""
+    known = controller.ctl('controller', 'list')['controllers']
+    return len(known) == 2 and all(one['lives'] for one in known)
+
+
 def start(cluster, config=None, prepare_one=lambda controller: None):
     for attempt in range(STARTS):
         ports = [quiet_port(), quiet_port()]
@@ -163,6 +169,7 @@ def start(cluster, config=None, prepare_one=lambda controller: None):
                 prepare_one(controller)
             one.start()
             two.start()
+            wait_until('each knows that the other one is there', lambda: all_live(one) and all_live(two))
             return one, two
         except RuntimeError as error:
             two.remove()
@@ -483,8 +490,7 @@ def what_became_of_reservations_is_told(owner, other):
     there = registered_by_another_path(other, owner, 6)
     expected = do_away(Session(other, 'a', 2), 0xA)
     path.attentions.clear()
-    wait_until('it knows that the first one is back',
-               lambda: all(one['lives'] for one in other.ctl('controller', 'list')['controllers']))
+    wait_until('it knows that the first one is back', lambda: all_live(other))
     other.text('controller', 'move')
     wait_until('the array is moved', lambda: owner.role() == 'owner')
     for lun, attentions in expected.items():

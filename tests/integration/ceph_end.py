@@ -16,17 +16,15 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from raw_initiator import R2T, RESPONSE  # noqa: E402
-from ceph_controllers import (BLOCK, HOSTS, Session, block_of, removed_at_the_end, run_step, start, time_to_serve,  # noqa: E402
+from ceph_controllers import (BLOCK, HOSTS, Session, all_live, block_of, removed_at_the_end, run_step, start, time_to_serve,  # noqa: E402
                               write10)
 from ceph_roles import move_of, moving  # noqa: E402
-from umbra_ceph import PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
+from umbra_ceph import LOOKED_FOR, PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_lab import Array, run_ctl  # noqa: E402
 
 OBJECT_BLOCKS = (4 << 20) // BLOCK
 OBJECTS = 128  # of a LUN, among which there is one of the group that hangs
 GROUPS = 32  # of the pool
-OTHERS = ['rbd_trash', 'rbd_children', 'rbd_mirroring', 'rbd_group_directory', 'rbd_namespace', 'rbd_trash_purge_schedule', 'rbd_task',
-          'rbd_mirror_snapshot_schedule', 'umbra-owner.default', 'umbra-room.default']
 SICK, WELL = 'osd.1', 16  # the OSD, and a block whose object is on the other one
 
 
@@ -44,9 +42,10 @@ def together(cluster, commands):
 
 
 def groups_of(cluster, names):
-    """{name: (placement group, OSD)}"""
+    """{name: (placement group, OSD)}; -1: nobody has it, while it goes from one to another."""
     out = together(cluster, [f'osd map {cluster.pool} {name}' for name in names])
-    found = {name: (group, int(osd)) for name, group, osd in re.findall(r"object '(\S+)' -> pg \S+ \((\S+)\) .* acting \(\[(\d+)\]", out)}
+    found = {name: (group, int(osd or -1)) for name, group, osd in
+             re.findall(r"object '(\S+)' -> pg \S+ \((\S+)\) .* acting \(\[(\d*)\]", out)}
     assert set(found) == set(names), out
     return found
 
@@ -76,16 +75,16 @@ def one_group_aside(cluster, images):
     prefixes = {image: json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{image}').stdout)['block_name_prefix']
                 for image in cluster.images()}
     names = [name for name in cluster.rados('ls').stdout.split() if not name.startswith('rbd_data')]
-    names += OTHERS  # some are looked for, and are not there
+    names += LOOKED_FOR + ['umbra-owner.default', 'umbra-room.default']
     names += [f'{prefix}.{0:016x}' for prefix in prefixes.values()]
     needed = groups_of(cluster, names)
     pool = needed['rbd_trash'][0].partition('.')[0]
     data = {image: [f'{pool}.{hashed(f"{prefixes[image]}.{number:016x}") % GROUPS:x}' for number in range(OBJECTS)] for image in images}
     needed_groups = {group for group, _ in needed.values()}
     group = next(one for one in data[images[0]] if one not in needed_groups and all(one in groups for groups in data.values()))
-    together(cluster, [f'osd pg-upmap-items {group} 0 1'] + [f'osd pg-upmap-items {one} 1 0' for one, osd in needed.values() if osd])
+    together(cluster, [f'osd pg-upmap-items {group} 0 1'] + [f'osd pg-upmap-items {one} 1 0' for one, osd in needed.values() if osd == 1])
     wait_until('the group is on the other OSD', lambda: cluster.has_settled(group, 1))
-    assert {osd for _, osd in groups_of(cluster, names).values()} == {0}
+    wait_until('all others are on the one', lambda: {osd for _, osd in groups_of(cluster, names).values()} == {0})
     return {image: groups.index(group) * OBJECT_BLOCKS for image, groups in data.items()}
 
 
@@ -159,6 +158,7 @@ def the_end_comes(one, two, alone, cluster, at):
         its.write(number, at[f'{name}.lun-{number}'], block_of(4))
     its.write(4, 0, block_of(5))
     its.close()
+    wait_until('a move is begun', lambda: all_live(one))
     cluster.freeze(SICK)
     try:
         begun(mine, sick, 6)

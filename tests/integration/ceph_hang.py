@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from ceph_trouble import Later, armed, block, lun_id, made_at_last, snapshots, wait_until, with_luns  # noqa: E402
-from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
+from umbra_ceph import LOOKED_FOR, Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_initiator import Channel, Session  # noqa: E402
 from umbra_lab import Array  # noqa: E402
 
@@ -21,7 +21,7 @@ HUNG_MS = 1500
 NEXT_MS = 5000
 TRIES = 8  # one of the many objects that a copy is made of may be in the group that hangs
 LUNS = 4
-SNAPSHOTS = 12  # all that are taken, by far
+SNAPSHOTS = 12  # and more numbers than are taken while the group is aside: each snapshot takes one, and one when it goes
 
 
 def groups_of(cluster, names):
@@ -40,11 +40,11 @@ def image_id(cluster, array, number):
 
 def one_group_aside(cluster, array):
     """All is on osd.0, but for the placement group of the one LUN's header. (The LUN, another whose sets need nothing in that group), by
-    number; None: there are none such."""
+    number, and the group; None: there are none such."""
     ids = {number: image_id(cluster, array, number) for number in range(1, LUNS + 1)}
     named = cluster.rados('ls').stdout.split()
     (taken,) = [pool['snap_seq'] for pool in json.loads(cluster.ceph('osd', 'dump', '-f', 'json').stdout)['pools']]
-    named += ['rbd_trash']
+    named += LOOKED_FOR
     for image in ids.values():
         assert f'rbd_object_map.{image}' in named, named
         named += [f'rbd_data.{image}.{0:016x}', *(f'rbd_object_map.{image}.{taken + number:016x}' for number in range(1, SNAPSHOTS + 1))]
@@ -59,7 +59,7 @@ def one_group_aside(cluster, array):
     cluster.ceph('osd', 'pg-upmap-items', group, '0', '1')
 
     wait_until('the group is on the other OSD', lambda: cluster.has_settled(group, 1), pause_s=0.2)
-    return pairs[0]
+    return *pairs[0], group
 
 
 def commit(channel, set_id, deadline_ms):
@@ -105,6 +105,33 @@ def nothing_is_left(array, cluster, images, sick, well):
     wait_until('nothing is left', gone, pause_s=0.5)
 
 
+def in_one_array(cluster, killed):
+    """One of its own, for the numbers of its snapshots are known in advance. False: it has no two such LUNs."""
+    with Array(ceph=cluster) as array:
+        with_luns(array, LUNS)
+        found = one_group_aside(cluster, array)
+        if not found:
+            return False
+        *luns, group = found
+        images = cluster.images()
+        with Session(array, 'h1') as session:
+            for number in luns:
+                session.write(number, 0, block(number))
+        try:
+            one_hangs(array, cluster, *luns)
+            if killed:
+                array.kill9()
+                array.start()
+        finally:
+            cluster.thaw('osd.1')
+            Later.all_over()
+        nothing_is_left(array, cluster, images, *luns)
+        cluster.ceph('osd', 'rm-pg-upmap-items', group)
+        wait_until('the group is on the OSD of all others', lambda: cluster.has_settled(group, 0), pause_s=0.2)
+        print('ok, umbrad was killed' if killed else 'ok', flush=True)
+        return True
+
+
 def main():
     skip_without_store()
     end_in_order()
@@ -112,28 +139,9 @@ def main():
         cluster.ceph('osd', 'set-require-min-compat-client', 'luminous')
         cluster.ceph('osd', 'crush', 'reweight', 'osd.0', '1')
         cluster.ceph('osd', 'crush', 'reweight', 'osd.1', '0.03')
-        while True:
-            with Array(ceph=cluster) as array:
-                with_luns(array, LUNS)
-                luns = one_group_aside(cluster, array)
-                if not luns:
-                    continue
-                images = cluster.images()
-                with Session(array, 'h1') as session:
-                    for number in luns:
-                        session.write(number, 0, block(number))
-                for killed in (False, True):
-                    try:
-                        one_hangs(array, cluster, *luns)
-                        if killed:
-                            array.kill9()
-                            array.start()
-                    finally:
-                        cluster.thaw('osd.1')
-                        Later.all_over()
-                    nothing_is_left(array, cluster, images, *luns)
-                    print('ok, umbrad was killed' if killed else 'ok', flush=True)
-            break
+        for killed in (False, True):
+            while not in_one_array(cluster, killed):
+                pass
 
 
 if __name__ == '__main__':

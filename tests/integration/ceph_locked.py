@@ -114,7 +114,7 @@ def a_locked_copy_stays_locked(one, two, cluster):
             served_by(owner)
             it_holds(owner, shadow, lock)
             other.start()
-            moved_here(owner, other)
+            moved_here(*order(one, two))
             it_holds(other, shadow, lock)
         other.set_clock(0)
         it_holds(other, shadow, lock)

@@ -35,6 +35,9 @@ import uuid
 PATIENCE_S = 240 * float(os.environ.get('UMBRA_TEST_PATIENCE', '1'))
 PROGRAMS = ('ceph-mon', 'ceph-osd', 'monmaptool', 'ceph', 'rbd', 'rados', 'ceph-authtool')
 POOL = 'rbd'
+# Objects of a pool that librbd looks for, there or not.
+LOOKED_FOR = ['rbd_trash', 'rbd_children', 'rbd_mirroring', 'rbd_group_directory', 'rbd_namespace', 'rbd_trash_purge_schedule', 'rbd_task',
+              'rbd_mirror_snapshot_schedule']
 STARTS = 5  # the monitor's port may be somebody else's by the time that it listens there
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
