@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What waits for an OSD that does not answer, and what does not. A move to the other controller waits, and hosts are served. Deletions that
 need nothing of it go on. The end of umbrad (SIGTERM) comes, without the array being given back, and says so; the other controller, or the
-next start, locks the old one out and has what was acknowledged.
+next start, locks the old one out and has what was acknowledged. When the OSD goes on, so do what waits for it at the other one, and the
+deletions.
 
 usage: ceph_end.py"""
 import json
@@ -176,8 +177,13 @@ def the_end_comes(one, two, alone, cluster, at):
         its = Session(alone, 'a')
         assert its.read(4, 0) == block_of(5)
         its.close()
+        begun(theirs, sick, 8)
     finally:
         cluster.thaw(SICK)
+    assert theirs.raw.expect(RESPONSE).status == 0
+    assert theirs.read(1, sick) == block_of(8)
+    wait_until('what was deleted goes', lambda: not {f'{name}.lun-1', f'{name}.lun-2'} & set(cluster.images()))
+    theirs.close()
 
 
 def main():

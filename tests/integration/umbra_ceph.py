@@ -18,6 +18,10 @@ code is that of the last one that failed.
 The daemons are children that the kernel kills with this process, however that ends, and a shell that waits for that end
 removes the directory. Nobody waits for health: without a manager (ceph-mgr) there is none. One can be started
 (mgr_start), and is needed for what depends on how much the pools hold: quotas, `ceph df`.
+
+Each object is on one OSD. Where that stands still for longer than its lease of reading (`osd pool default read lease ratio`, 16 s by
+default) and gets I/O before it has renewed it, a placement group without a second OSD, of which an acknowledgement would come, stays
+`laggy`, and all its I/O waits until the OSD is marked down (seen with 16.2.15). So the lease is ten minutes.
 """
 import ctypes
 import json
@@ -61,6 +65,7 @@ crash dir = {dir}/log
 keyring = {dir}/$name.keyring
 osd pool default size = 1
 osd pool default min size = 1
+osd pool default read lease ratio = 30
 osd crush chooseleaf type = 0
 osd pool default pg autoscale mode = off
 mon allow pool size one = true
