@@ -92,8 +92,13 @@ def one_group_aside(cluster, images):
 def begun(session, lba, number):
     """A write that hangs: Ceph has it."""
     raw = session.raw
-    raw.command(1, write10(lba, 1), out=block_of(number))
-    raw.data_out(raw.expect(R2T), block_of(number))
+    while True:
+        raw.command(1, write10(lba, 1), out=block_of(number))
+        pdu = raw.expect(R2T, RESPONSE)
+        if pdu.opcode == R2T:
+            break
+        assert pdu.sense()[0] == 6, pdu.sense()  # the other controller has come or gone
+    raw.data_out(pdu, block_of(number))
     raw.echo()
 
 
