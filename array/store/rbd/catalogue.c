@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The catalogue: the omap of one RADOS object (codec.h has its keys). Reading blocks, and happens where hosts do not wait for it: at
- * the opening, by who stands by (standby.c), for a chain that is to be mended (chain.c), and when all of it goes (destroy.c). It is
- * changed by write operations that are begun here, and do nothing unless the epoch is ours.
+ * the opening, by who stands by (standby.c), and when all of it goes (destroy.c). It is changed by write operations that are begun here,
+ * and do nothing unless the epoch is ours.
  */
 #include "array/store/rbd/rbd.h"
 
@@ -252,36 +252,14 @@ static int load_todo(void *arg, const char *key, size_t key_len, const char *val
 	return rbd_reclaim(arg, image, true, NULL, 0) ? 0 : -ENOMEM;
 }
 
-struct flats_arg {
-	struct rbd_store *s;
-	int (*each)(void *arg, const char *image, const char *id);
-	void *arg;
-};
-
-static int flats_each(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
+static int load_tie(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
 {
-	const struct flats_arg *a = arg;
-	char image[RBD_IMAGE_NAME_BYTES], id[RBD_ID_BYTES];
+	char image[RBD_IMAGE_NAME_BYTES];
+	struct rbd_tie t;
 
-	if (!image_of_key(image, key, key_len) || value_len >= sizeof(id) || memchr(value, 0, value_len))
+	if (!image_of_key(image, key, key_len) || !rbd_tie_parse(value, value_len, &t))
 		return -EUCLEAN;
-	memcpy(id, value, value_len);
-	id[value_len] = 0;
-	if (!id[0]) { /* an umbrad before this one wrote no id */
-		int err = rbd_image_id(a->s, image, id);
-
-		if (err < 0)
-			return err == -ENOENT ? 0 : err;
-	}
-	return a->each(a->arg, image, id);
-}
-
-int rbd_catalogue_flats(
-	struct rbd_store *s, int (*each)(void *arg, const char *image, const char *id), void *arg)
-{
-	struct flats_arg a = {s, each, arg};
-
-	return records(s, "flat.", flats_each, &a);
+	return rbd_tie_found(arg, image, &t);
 }
 
 struct disks_arg {
@@ -328,7 +306,7 @@ int rbd_catalogue_load(struct rbd_store *s, struct fault *f)
 	if (!err && count != s->disk_count)
 		err = -EUCLEAN;
 	if (!err)
-		err = rbd_catalogue_flats(s, rbd_flat_settle, s);
+		err = records(s, "flat.", load_tie, s);
 	if (err == -EUCLEAN)
 		return fault_set(f, err,
 			"the catalogue of the array (object %s) is damaged: it names %u disks, of %" PRIu64

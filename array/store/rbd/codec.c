@@ -142,6 +142,12 @@ void rbd_put_u32(struct rbd_bytes *b, size_t value)
 		b->data[b->len++] = (uint8_t)(value >> (8 * i));
 }
 
+void rbd_put_u64(struct rbd_bytes *b, uint64_t value)
+{
+	rbd_put_u32(b, (uint32_t)value);
+	rbd_put_u32(b, value >> 32);
+}
+
 void rbd_put_text(struct rbd_bytes *b, const char *text)
 {
 	size_t len = strlen(text);
@@ -215,6 +221,53 @@ void rbd_map_object(char out[RBD_OBJECT_BYTES], const char *id, uint64_t snap)
 		snprintf(out, RBD_OBJECT_BYTES, "rbd_object_map.%s", id);
 	else
 		snprintf(out, RBD_OBJECT_BYTES, "rbd_object_map.%s.%016" PRIx64, id, snap);
+}
+
+void rbd_tie_format(char out[RBD_TIE_BYTES], const struct rbd_tie *t)
+{
+	const struct rbd_parent *p = &t->parent;
+
+	snprintf(out, RBD_TIE_BYTES, "%s %" PRIu64 " %" PRIi64 " %s %s", t->id, p->snap, p->pool, p->id,
+		p->space);
+}
+
+/* Up to a blank, or to the end; behind the blank it goes on. NULL: it is too long, or empty. */
+static const char *word(const char *text, char *out, size_t size)
+{
+	size_t len = strcspn(text, " ");
+
+	if (!len || len >= size)
+		return NULL;
+	memcpy(out, text, len);
+	out[len] = 0;
+	return text + len + (text[len] == ' ');
+}
+
+bool rbd_tie_parse(const char *value, size_t len, struct rbd_tie *out)
+{
+	char text[RBD_TIE_BYTES];
+	const char *p = text;
+	uint64_t pool;
+
+	memset(out, 0, sizeof(*out));
+	out->parent.pool = -1;
+	if (len >= sizeof(text) || memchr(value, 0, len))
+		return false;
+	memcpy(text, value, len);
+	text[len] = 0;
+	if (!len)
+		return true;
+	p = word(p, out->id, sizeof(out->id));
+	if (!p || (!*p && p[-1] != ' '))
+		return p;
+	p = digits(p, &out->parent.snap);
+	p = p && *p == ' ' ? digits(p + 1, &pool) : NULL;
+	p = p && *p == ' ' && pool <= INT64_MAX ? word(p + 1, out->parent.id, sizeof(out->parent.id)) : NULL;
+	if (!p || p[-1] != ' ' || strlen(p) >= sizeof(out->parent.space))
+		return false;
+	out->parent.pool = (int64_t)pool;
+	snprintf(out->parent.space, sizeof(out->parent.space), "%s", p);
+	return true;
 }
 
 /* Its version, the oldest that can read it, its length, then what it holds. */

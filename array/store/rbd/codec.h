@@ -8,7 +8,8 @@
  *           head.NAME        format, epoch, beat, owner, fence, next, disks
  *           disk.ID          ID in 16 hex digits; value "SIZE IMAGE"
  *           todo.IMAGE       an image to be deleted
- *           flat.IMAGE       all that its parent had is copied; the tie is being cut (hydrate.c)
+ *           flat.IMAGE       all that its parent had is copied, and the tie is being cut (tie.c); value "ID SNAP POOL PARENT SPACE",
+ *                            the image's id and what it was a clone of; "ID" or "" by an umbrad before this one
  *           T.KEY            a record of table T (a digit); the key's bytes as they are
  *           No other object of an array's begins with "umbra.": whatever followed could be another array's name.
  */
@@ -70,6 +71,7 @@ struct rbd_bytes {
 	size_t len;
 };
 void rbd_put_u32(struct rbd_bytes *b, size_t value);
+void rbd_put_u64(struct rbd_bytes *b, uint64_t value);
 void rbd_put_text(struct rbd_bytes *b, const char *text);
 /* From *at on, which goes on behind it. False: less is there. */
 bool rbd_take_u32(const struct rbd_bytes *b, size_t *at, size_t *value);
@@ -91,6 +93,14 @@ struct rbd_parent {
 	char space[128], id[RBD_ID_BYTES];
 	uint64_t snap;
 };
+/* An image whose tie to its parent is being cut. pool -1: an umbrad before this one said only which; its id may be "". */
+#define RBD_TIE_BYTES 320
+struct rbd_tie {
+	char id[RBD_ID_BYTES];
+	struct rbd_parent parent;
+};
+void rbd_tie_format(char out[RBD_TIE_BYTES], const struct rbd_tie *t);
+bool rbd_tie_parse(const char *value, size_t len, struct rbd_tie *out);
 /* The answers of the class `rbd` to parent_get, and to parent_overlap_get: how much of the parent shows through. */
 bool rbd_parent_parse(const struct rbd_bytes *b, struct rbd_parent *out);
 bool rbd_overlap_parse(const struct rbd_bytes *b, uint64_t *bytes);

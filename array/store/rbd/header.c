@@ -34,29 +34,22 @@ static void ask(rados_read_op_t op, struct answer *a, const char *method, const 
 		sizeof(a->bytes.data), &a->bytes.len, &a->result);
 }
 
-/* As the class takes a number of 64 bits. */
-static void snap_bytes(uint8_t out[8], uint64_t snap)
-{
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(snap >> (8 * i));
-}
-
 static int answers_get(struct answer *a, rados_ioctx_t io, const char *id, uint64_t snap)
 {
 	rados_read_op_t op = rados_create_read_op();
 	char object[RBD_OBJECT_BYTES];
-	uint8_t head[9], at[8];
+	struct rbd_bytes at = {.len = 0}, head = {.len = 0};
 	int err;
 
-	snap_bytes(at, snap);
-	snap_bytes(head, RBD_HEAD);
-	head[8] = 1; /* get_features: for reading only */
+	rbd_put_u64(&at, snap);
+	rbd_put_u64(&head, RBD_HEAD);
+	head.data[head.len] = 1; /* get_features: for reading only */
 	ask(op, &a[PARENT], "parent_get", NULL, 0);
-	ask(op, &a[OVERLAP], "parent_overlap_get", head, 8);
-	ask(op, &a[SNAP_OVERLAP], "parent_overlap_get", at, sizeof(at));
-	ask(op, &a[SIZE], "get_size", at, sizeof(at));
-	ask(op, &a[FLAGS], "get_flags", at, sizeof(at));
-	ask(op, &a[FEATURES], "get_features", head, sizeof(head));
+	ask(op, &a[OVERLAP], "parent_overlap_get", head.data, head.len);
+	ask(op, &a[SNAP_OVERLAP], "parent_overlap_get", at.data, at.len);
+	ask(op, &a[SIZE], "get_size", at.data, at.len);
+	ask(op, &a[FLAGS], "get_flags", at.data, at.len);
+	ask(op, &a[FEATURES], "get_features", head.data, head.len + 1);
 	rbd_header_object(object, id);
 	err = rados_read_op_operate(op, io, object, 0);
 	rados_release_read_op(op);
@@ -91,58 +84,18 @@ int rbd_header_read(rados_ioctx_t io, const char *id, uint64_t snap, struct rbd_
 
 /* ---- what it has several of: values of the header, each with a key of its own ---- */
 
-/* 1: there is one whose key begins so and goes on; 0: there is none. */
-static int has(rados_ioctx_t io, const char *id, const char *prefix)
+/* Of the first whose key begins so: 1: it has what is looked for, which may be nothing; 0: it has not, or there is none. */
+static int has(rados_ioctx_t io, const char *id, const char *prefix, const struct rbd_bytes *in_it)
 {
 	char object[RBD_OBJECT_BYTES], *key = NULL, *value = NULL;
 	size_t key_len = 0, value_len = 0;
 	rados_read_op_t op = rados_create_read_op();
-	rados_omap_iter_t keys = NULL;
+	rados_omap_iter_t values = NULL;
 	unsigned char more;
 	int result = 0, err;
 
 	rbd_header_object(object, id);
-	rados_read_op_omap_get_keys2(op, prefix, 1, &keys, &more, &result);
-	err = rados_read_op_operate(op, io, object, 0);
-	rados_release_read_op(op);
-	if (err >= 0)
-		err = result;
-	if (err >= 0)
-		err = rados_omap_get_next2(keys, &key, &value, &key_len, &value_len);
-	if (err >= 0)
-		err = key && key_len > strlen(prefix) && memcmp(key, prefix, strlen(prefix)) == 0;
-	if (keys)
-		rados_omap_get_end(keys);
-	return err;
-}
-
-/* One value for each snapshot that has clones, which goes with the last of them. */
-int rbd_header_has_children(rados_ioctx_t io, const char *id)
-{
-	return has(io, id, "snap_children_");
-}
-
-/* The value is a set of pools, ids and namespaces. An id stands in it with its length before it. */
-static bool names(const char *value, size_t len, const char *child)
-{
-	struct rbd_bytes text = {.len = 0};
-
-	rbd_put_text(&text, child);
-	return memmem(value, len, text.data, text.len);
-}
-
-int rbd_header_names_child(rados_ioctx_t io, const char *id, uint64_t snap, const char *child)
-{
-	char object[RBD_OBJECT_BYTES], name[40], *key = NULL, *value = NULL;
-	const char *const wanted[] = {name};
-	size_t name_len = (size_t)snprintf(name, sizeof(name), "snap_children_%016" PRIx64, snap);
-	size_t key_len = 0, value_len = 0;
-	rados_read_op_t op = rados_create_read_op();
-	rados_omap_iter_t values = NULL;
-	int result = 0, err;
-
-	rbd_header_object(object, id);
-	rados_read_op_omap_get_vals_by_keys2(op, wanted, 1, &name_len, &values, &result);
+	rados_read_op_omap_get_vals2(op, "", prefix, 1, &values, &more, &result);
 	err = rados_read_op_operate(op, io, object, 0);
 	rados_release_read_op(op);
 	if (err >= 0)
@@ -150,23 +103,62 @@ int rbd_header_names_child(rados_ioctx_t io, const char *id, uint64_t snap, cons
 	if (err >= 0)
 		err = rados_omap_get_next2(values, &key, &value, &key_len, &value_len);
 	if (err >= 0)
-		err = key && names(value, value_len, child);
-	if (values)
-		rados_omap_get_end(values);
+		err = key && memmem(value, value_len, in_it->data, in_it->len);
+	rados_omap_get_end(values); /* there whatever came of the operation */
 	return err;
+}
+
+static const struct rbd_bytes anything;
+
+/* One value for each snapshot that has clones, which goes with the last of them. */
+int rbd_header_has_children(rados_ioctx_t io, const char *id)
+{
+	return has(io, id, "snap_children_", &anything);
+}
+
+/* The value is a set of pools, ids and namespaces. An id stands in it with its length before it. */
+int rbd_header_names_child(rados_ioctx_t io, const char *id, uint64_t snap, const char *child)
+{
+	struct rbd_bytes text = {.len = 0};
+	char key[40];
+
+	snprintf(key, sizeof(key), "snap_children_%016" PRIx64, snap);
+	rbd_put_text(&text, child);
+	return has(io, id, key, &text);
 }
 
 int rbd_header_has_snapshots(rados_ioctx_t io, const char *id)
 {
-	return has(io, id, "snapshot_");
+	return has(io, id, "snapshot_", &anything);
 }
 
-/* ---- the tie to the parent ---- */
+/* ---- the two ends of the tie between a clone and its parent ---- */
 
-int rbd_header_cut_tie(rados_ioctx_t io, const char *id)
+static int change(rados_ioctx_t io, const char *id, const char *method, const struct rbd_bytes *in)
 {
 	char object[RBD_OBJECT_BYTES], out[8];
 
 	rbd_header_object(object, id);
-	return rados_exec(io, object, "rbd", "parent_detach", NULL, 0, out, sizeof(out));
+	return rados_exec(io, object, "rbd", method, (const char *)in->data, in->len, out, sizeof(out));
+}
+
+int rbd_header_lose_parent(rados_ioctx_t io, const char *id)
+{
+	return change(io, id, "parent_detach", &anything);
+}
+
+/* The snapshot; then the child as Ceph writes it: the version, the oldest that can read it, the length of what follows. */
+int rbd_header_lose_child(
+	rados_ioctx_t io, const char *id, uint64_t snap, int64_t pool, const char *space, const char *child)
+{
+	struct rbd_bytes in = {.len = 0};
+
+	rbd_put_u64(&in, snap);
+	in.data[in.len++] = 2;
+	in.data[in.len++] = 1;
+	rbd_put_u32(&in, 8 + 4 + strlen(child) + 4 + strlen(space));
+	rbd_put_u64(&in, (uint64_t)pool);
+	rbd_put_text(&in, child);
+	rbd_put_text(&in, space);
+	return change(io, id, "child_detach", &in);
 }

@@ -2,14 +2,8 @@
 /*
  * Making a clone independent. librbd's own flatten has no pace, so the objects that only the parent has are copied here before, some
  * at a time: the first block of such an object is compared with itself and written back, which makes librbd copy the object as a
- * whole, unless somebody wrote to it meanwhile, and then it is copied already. The flatten at the end finds nothing to copy and
- * cuts the tie. What was copied stays if it is stopped.
- *
- * librbd cuts the parent's end of the tie first, and with the last child the parent goes. Killed right then it leaves an image
- * that names a parent which is no more, and cannot be opened; nor can the copies that hang on it, also when it has been deleted and
- * lies in Ceph's trash for their sake. So the catalogue says before (`flat.IMAGE`, with the image's id, which it keeps in the trash)
- * that nothing of the parent is needed, and the next opening cuts the image's own end. It stays true, for an object never leaves a
- * clone. It is all that an opening does: the flatten of a large image takes minutes, and who takes an array over has seconds.
+ * whole, unless somebody wrote to it meanwhile, and then it is copied already. What was copied stays if it is stopped. Then the tie to
+ * the parent is cut (tie.c).
  */
 #include "array/store/rbd/rbd.h"
 
@@ -36,13 +30,12 @@ struct rbd_hydration {
 	struct rbd_job job;
 	struct reactor_message message; /* the pace and the progress meet */
 	struct reactor_deferred cancelled;
-	struct rbd_renewal renewal;
 	atomic_bool posted, cancel;
 	_Atomic uint64_t passed_bytes, bytes_per_s;
 	bool working;
-	bool waiting; /* for the renewal */
-	bool tied;    /* found by the worker: there is a parent */
-	bool copied;  /* all that it had; handles that were opened before have been renewed */
+	/* of the worker */
+	struct rbd_tie tie;
+	bool cut; /* its parent's end is left */
 	int err;
 };
 
@@ -252,47 +245,34 @@ static int flatten_progress(uint64_t offset, uint64_t total, void *arg)
 	return stopped(arg) ? -ECANCELED : 0;
 }
 
-/* The image of that id needs nothing of its parent; NULL: that is taken back. */
-static int flat_say(struct rbd_store *s, const char *image, const char *id)
-{
-	rados_write_op_t op = rbd_catalogue_op(s->epoch);
-	char key[RBD_KEY_BYTES];
-	int err;
-
-	snprintf(key, sizeof(key), "flat.%s", image);
-	if (id)
-		rbd_op_set_text(op, key, id);
-	else
-		rbd_op_del(op, key, strlen(key));
-	err = rados_write_op_operate(op, s->cluster.io, s->object, NULL,
-		LIBRADOS_OPERATION_FULL_FORCE | LIBRADOS_OPERATION_FULL_TRY);
-	rados_release_write_op(op);
-	return err;
-}
-
-static int flatten_said(struct rbd_hydration *y)
-{
-	char id[RBD_ID_BYTES];
-	int err = rbd_get_id(y->image->handle, id, sizeof(id));
-
-	if (err >= 0)
-		err = flat_say(y->s, y->image->name, id);
-	if (err < 0)
-		return err;
-	err = rbd_flatten_with_progress(y->image->handle, flatten_progress, y);
-	/* Where it was stopped the word stays, and stays true: one before that was cut short may have cut the parent's end. */
-	if (err >= 0)
-		flat_say(y->s, y->image->name, NULL);
-	return err;
-}
-
+/* A tie in the format that was Ceph's first, which somebody has made, is librbd's affair; or its parent's end was cut by hand. Its parent
+ * may go from the trash with it. */
 static int flatten(struct rbd_hydration *y)
 {
 	int err;
 
-	atomic_fetch_add(&y->s->flattening, 1);
-	err = flatten_said(y);
-	atomic_fetch_sub(&y->s->flattening, 1);
+	atomic_fetch_add(&y->s->removing, 1);
+	err = rbd_flatten_with_progress(y->image->handle, flatten_progress, y);
+	atomic_fetch_sub(&y->s->removing, 1);
+	return err;
+}
+
+static int cut_off(struct rbd_hydration *y)
+{
+	struct rbd_store *s = y->s;
+	const struct rbd_parent *p = &y->tie.parent;
+	rados_ioctx_t io;
+	int err = rbd_parent_io(s, p, &io);
+
+	if (err < 0)
+		return err;
+	err = rbd_header_names_child(io, p->id, p->snap, y->tie.id);
+	rbd_parent_io_end(s, io);
+	if (err == 0)
+		return flatten(y);
+	if (err > 0)
+		err = rbd_tie_cut(s, y->image->name, &y->tie);
+	y->cut = err >= 0;
 	return err;
 }
 
@@ -301,22 +281,20 @@ static void hydrate_work(struct rbd_job *job)
 	struct rbd_hydration *y = container_of(job, struct rbd_hydration, job);
 	struct objects o = {0};
 	struct rbd_header header;
-	char id[RBD_ID_BYTES];
+	char *id = y->tie.id;
 
-	y->err = rbd_get_id(y->image->handle, id, sizeof(id));
+	y->err = rbd_get_id(y->image->handle, id, sizeof(y->tie.id));
 	if (y->err >= 0)
 		y->err = rbd_header_read(y->s->cluster.io, id, RBD_HEAD, &header);
-	y->tied = y->err >= 0 && header.parent.pool >= 0 && header.overlap_bytes;
-	if (!y->tied)
+	if (y->err < 0 || header.parent.pool < 0 || !header.overlap_bytes)
 		return;
-	if (y->copied) {
-		y->err = flatten(y);
-		return;
-	}
+	y->tie.parent = header.parent;
 	y->err = objects_look(y, &o, id);
 	if (y->err >= 0)
 		y->err = copy_all(y, &o);
 	free(o.missing);
+	if (y->err >= 0)
+		y->err = cut_off(y);
 }
 
 /* ---- on the reactor ---- */
@@ -344,42 +322,22 @@ static void end(struct rbd_hydration *y, int err)
 	rbd_busy_end(s);
 }
 
-static void let_go(struct rbd_hydration *y)
-{
-	struct rbd_image *i = y->image;
-
-	y->image = NULL;
-	y->working = false;
-	rbd_image_put(i);
-}
-
-static void renewed(struct rbd_renewal *r)
-{
-	struct rbd_hydration *y = container_of(r, struct rbd_hydration, renewal);
-
-	y->waiting = false;
-	y->copied = true;
-	rbd_image_need(y->disk->image, &y->waiter);
-}
-
 /* What `meet` has posted came before this. */
 static void hydrate_done(struct rbd_job *job)
 {
 	struct rbd_hydration *y = container_of(job, struct rbd_hydration, job);
-	bool goes_on = !atomic_load(&y->cancel) && !atomic_load(&y->s->lease.lost);
 
-	if (y->err >= 0 && y->tied && !y->copied && goes_on) {
-		y->waiting = true;
-		y->renewal.done = renewed;
-		let_go(y);
-		rbd_images_renew(y->s, &y->renewal);
-		return;
-	}
-	if (y->err == -ECANCELED && goes_on) { /* the image is stale */
-		let_go(y);
+	if (y->err == -ECANCELED && !atomic_load(&y->cancel) && !atomic_load(&y->s->lease.lost)) {
+		struct rbd_image *i = y->image; /* is stale */
+
+		y->image = NULL;
+		y->working = false;
+		rbd_image_put(i);
 		rbd_image_need_fresh(y->disk->image, &y->waiter);
 		return;
 	}
+	if (y->cut) /* without memory the next opening does it */
+		rbd_reclaim_tie(y->s, y->image->name, &y->tie);
 	end(y, y->err == -ECANCELED ? -ECANCELED : y->err < 0 ? rbd_err(y->err) : 0);
 }
 
@@ -441,31 +399,9 @@ void rbd_hydrate_cancel(struct store_hydration *h)
 	struct rbd_hydration *y = h->priv;
 
 	atomic_store(&y->cancel, true);
-	if (y->waiting)
-		list_remove(&y->renewal.link);
-	else if (!y->working || !rbd_work_cancel(&y->s->workers, &y->job))
+	if (!y->working || !rbd_work_cancel(&y->s->workers, &y->job))
 		return;
-	y->working = y->waiting = false;
+	y->working = false;
 	y->cancelled.call = cancelled;
 	reactor_defer(y->s->base.reactor, &y->cancelled);
-}
-
-/* ---- one that was cut short ---- */
-
-int rbd_flat_cut(struct rbd_store *s, const char *image, const char *id)
-{
-	int err = rbd_header_cut_tie(s->cluster.io, id);
-
-	return err < 0 && err != -ENOENT ? err : flat_say(s, image, NULL);
-}
-
-/* It need not be flattened here: the LUN hydrates anew, as far as it was not deleted, in the background. While there is a parent, the
- * word stays: the tie may be cut at the parent's end already. */
-int rbd_flat_settle(void *arg, const char *image, const char *id)
-{
-	int err = rbd_chain_tied(arg, id);
-
-	if (err == -ENOENT)
-		return rbd_flat_cut(arg, image, id);
-	return err < 0 ? err : err ? 0 : flat_say(arg, image, NULL);
 }

@@ -15,9 +15,7 @@
 
 #define SNAPS_MAX       4096
 #define OPEN_TRIES      10u
-#define SETTLE_TRIES    4u    /* the lock's feature, the settings, and one that somebody changes meanwhile */
-#define SIGHT_TRIES     1200u /* a minute: a flatten is over, or hangs */
-#define SIGHT_PAUSE_MS  50u
+#define SETTLE_TRIES    4u /* the lock's feature, the settings, and one that somebody changes meanwhile */
 #define TOLD_MS         60000u
 #define LIBRBD_LOCK_TAG "internal"
 
@@ -184,33 +182,10 @@ static int open_whole(struct rbd_image *i)
 	return err == -ESHUTDOWN ? err : rbd_cluster_image_settings(i->handle, i->setting);
 }
 
-/* As rbd_image_open, and with all that librbd needs of the parents. */
-static int open_sighted(struct rbd_image *i)
-{
-	const struct timespec pause = {.tv_nsec = SIGHT_PAUSE_MS * 1000000L};
-
-	for (unsigned tries = 0; tries < SIGHT_TRIES; tries++) {
-		bool flattening = atomic_load(&i->s->flattening);
-		int parents = rbd_image_open(i->s, i->name, &i->handle), blind;
-
-		if (parents < 1)
-			return parents;
-		blind = rbd_chain_blind(
-			i->s, i->name, (unsigned)parents, !flattening && !atomic_load(&i->s->flattening));
-		if (!blind)
-			return parents;
-		rbd_close(i->handle);
-		if (blind < 0)
-			return blind;
-		nanosleep(&pause, NULL);
-	}
-	return -EINPROGRESS;
-}
-
 /* 1: it is to be opened again. */
 static int open_once(struct rbd_image *i)
 {
-	int err = open_sighted(i);
+	int err = rbd_image_open(i->s, i->name, &i->handle);
 
 	if (err < 0)
 		return err;
@@ -244,8 +219,6 @@ const char *rbd_failure_words(int err)
 		return "it is not there, or its parent is not: was it deleted or renamed by hand?";
 	case ERANGE:
 		return "it is smaller than its LUN: was it shrunk by hand?";
-	case EINPROGRESS:
-		return "an image that it hangs on is losing its parent, which takes longer than a minute (ceph -s)";
 	case EREMOTE:
 		return "it is mirrored, and its primary is in another cluster (rbd mirror image promote)";
 	case EMLINK:
@@ -323,11 +296,12 @@ static void open_done(struct rbd_job *job)
 	struct list_node *n;
 	int err = 0;
 
-	i->deep = i->err >= 0 && i->parents_found > 1;
-	if (i->deep && i->age != s->age) { /* of whom a parent was about to lose its own meanwhile */
-		open_start(i, reopen_work);
+	if (i->age != s->age &&
+		(i->err < 0 || i->parents_found)) { /* it, or a parent, lost its parent meanwhile */
+		open_start(i, i->err < 0 ? open_work : reopen_work);
 		return;
 	}
+	i->deep = i->err >= 0 && i->parents_found > 1;
 	if (i->err < 0) {
 		err = rbd_err(i->err);
 		if (i->err == -ESHUTDOWN)
@@ -387,7 +361,8 @@ void rbd_images_renew(struct rbd_store *s, struct rbd_renewal *r)
 	list_for_each_safe (n, &s->images) {
 		struct rbd_image *i = container_of(n, struct rbd_image, link);
 
-		if (!i->deep || i->retired || i->close || atomic_exchange(&i->stale, true))
+		if ((!i->deep && strcmp(i->name, r->image) != 0) || i->retired || i->close ||
+			atomic_exchange(&i->stale, true))
 			continue;
 		s->stale++;
 		settle(i);

@@ -57,21 +57,6 @@ static struct rbd_level *level_add(struct rbd_objects *o)
 	return l;
 }
 
-static int level_place(struct rbd_store *s, struct rbd_level *l, const struct rbd_parent *p)
-{
-	int err;
-
-	l->io = s->cluster.io;
-	if (rbd_parent_is_here(s, p))
-		return 0;
-	err = rados_ioctx_create2(s->cluster.rados, p->pool, &l->io);
-	if (err < 0)
-		return err;
-	l->elsewhere = true;
-	rados_ioctx_set_namespace(l->io, p->space);
-	return 0;
-}
-
 static int level_look(struct rbd_level *l, struct rbd_header *h, uint64_t seen_bytes)
 {
 	int err = rbd_header_read(l->io, l->id, l->snap, h);
@@ -95,10 +80,11 @@ static int levels_look(struct rbd_store *s, const char *id, bool parents, struct
 	for (;;) {
 		struct rbd_level *l = level_add(o);
 		struct rbd_header h;
-		int err = l ? level_place(s, l, &at) : -ENOMEM;
+		int err = l ? rbd_parent_io(s, &at, &l->io) : -ENOMEM;
 
 		if (err < 0)
 			return err;
+		l->elsewhere = l->io != s->cluster.io;
 		snprintf(l->id, sizeof(l->id), "%s", at.id);
 		l->snap = at.snap;
 		err = level_look(l, &h, seen_bytes);
@@ -225,7 +211,7 @@ static int levels_read(struct rbd_store *s, struct rbd_objects *o)
 	return 0;
 }
 
-/* One that is flattened meanwhile, or whose flatten was stopped, may name a parent that is no more: it is mended as for an opening. */
+/* One that loses its parent meanwhile may have named one that is no more. */
 int rbd_objects_read(struct rbd_store *s, const char *id, bool parents, struct rbd_objects *o)
 {
 	for (unsigned tries = 0;; tries++) {

@@ -19,7 +19,8 @@
  *   cut        snapshots of many images at one instant
  *   txn        transactions: makes, clones and enlarges images, and writes the operation
  *   io         the way of an I/O
- *   look       what is mapped, used and free; label: what an image is called; hydrate: clones are made independent
+ *   look       what is mapped, used and free; label: what an image is called
+ *   hydrate    clones get all that their parents have; tie: and are cut off them
  *   reclaim    deletes images, and sweeps; shrink: large ones by pieces; destroy: all of an array
  *   store      the table of operations, the disks, the end; open: makes and takes an array; module: what umbrad loads
  *
@@ -187,9 +188,6 @@ int rbd_catalogue_load(struct rbd_store *s, struct fault *f);
 int rbd_catalogue_iterate(struct store *s, enum store_table table,
 	int (*each)(void *arg, const void *key, size_t key_len, const void *value, size_t value_len),
 	void *arg);
-/* Each image, in the trash or not, of which the catalogue says that it needs nothing of its parent (hydrate.c). Blocks. */
-int rbd_catalogue_flats(
-	struct rbd_store *s, int (*each)(void *arg, const char *image, const char *id), void *arg);
 /* Each disk record. Blocks. */
 int rbd_catalogue_disks(struct rbd_store *s,
 	int (*each)(void *arg, uint64_t id, uint64_t size_bytes, uint64_t data), void *arg);
@@ -317,12 +315,14 @@ void rbd_image_need_fresh(struct rbd_image *i, struct rbd_waiter *w);
 void rbd_image_get(struct rbd_image *i);
 void rbd_image_put(struct rbd_image *i);
 /*
- * An image is about to lose its parent. librbd reads what a handle's image and its parents had when it opened them: a handle with this
- * image among its parents would go on to ask that image's parent, which may be deleted, and give zeros. So all handles that may be
- * such ones are opened anew, `done` then called, on the reactor's thread, perhaps from inside. What the parent had must be in the image.
+ * An image has lost its parent, and has all that was there. librbd reads what an image and its parents have, and which they are, when a
+ * handle is opened: that image's handle, and those with it among their parents, would go on to ask its parent, which may be deleted, and
+ * give zeros, or what its original has had written since. So all handles that may be such ones are opened anew, `done` then called, on
+ * the reactor's thread, perhaps from inside.
  */
 struct rbd_renewal {
 	void (*done)(struct rbd_renewal *r);
+	const char *image;     /* its name */
 	struct list_node link; /* removed: it is not called */
 };
 void rbd_images_renew(struct rbd_store *s, struct rbd_renewal *r);
@@ -357,25 +357,22 @@ int rbd_header_has_children(rados_ioctx_t io, const char *id);
 int rbd_header_has_snapshots(rados_ioctx_t io, const char *id);
 /* 1: that snapshot of it names the image `child` as its clone. */
 int rbd_header_names_child(rados_ioctx_t io, const char *id, uint64_t snap, const char *child);
-/* An image that names a parent which is no more: it names none. -ENOENT: it named none, or is not there. */
-int rbd_header_cut_tie(rados_ioctx_t io, const char *id);
+/* The image names no parent any more, nor do its snapshots, if it has deep-flatten. -ENOENT: it named none, or is not there. */
+int rbd_header_lose_parent(rados_ioctx_t io, const char *id);
+/* The snapshot does not name that image as its clone any more. -ENOENT: it did not, or is not there. */
+int rbd_header_lose_child(
+	rados_ioctx_t io, const char *id, uint64_t snap, int64_t pool, const char *space, const char *child);
 
 /* ---- chain.c: the parents of an image, without librbd ---- */
 #define RBD_CHAIN_LONGEST 1024u
 bool rbd_parent_is_here(
 	const struct rbd_store *s, const struct rbd_parent *p); /* in the array's pool and namespace */
-/* How many there are. -ENOENT: the image or one of them is not there, and that cannot be mended. To be asked before librbd opens the
- * image. Blocks. */
+/* The pool and namespace where it is; to be ended. Blocks. */
+int rbd_parent_io(struct rbd_store *s, const struct rbd_parent *p, rados_ioctx_t *io);
+void rbd_parent_io_end(struct rbd_store *s, rados_ioctx_t io);
+/* How many there are. -ENOENT: the image or one of them is not there. To be asked before librbd opens the image. Blocks. */
 int rbd_chain(struct rbd_store *s, const char *image);
 int rbd_chain_of(struct rbd_store *s, const char *id);
-/* To be asked after librbd has opened an image that had so many parents before. A tie is cut at the parent's end first; then the map of
- * the parent's snapshot goes, a round of the monitors later the snapshot, and at last the image's own end. An image that is opened in that
- * time has no map of what it hangs on, and for what the others have not it asks a snapshot that is no more, which answers with what its
- * image has had written since. 1: so it may be now, and the handle is not to be used; 0: it may be. cut: no flatten has been under way
- * since before the opening; what one that was cut short has left is cut off. Blocks. */
-int rbd_chain_blind(struct rbd_store *s, const char *image, unsigned parents, bool cut);
-/* 1: the image of that id has a parent, which is there; 0: it has none, or is not there itself; -ENOENT: its parent is not. Blocks. */
-int rbd_chain_tied(struct rbd_store *s, const char *id);
 
 /* ---- objects.c: which objects an image and its parents have ---- */
 struct rbd_level;
@@ -515,6 +512,9 @@ struct rbd_todo {
 	bool hangs;            /* found by the worker: in Ceph's trash, with copies that hang on it */
 	bool parked;           /* so it is; nothing is waited for */
 	bool woken;            /* what it hung on may have gone while it was looked at */
+	struct rbd_tie *tie;   /* not the image is to go, but the parent's end of its tie; or NULL */
+	struct rbd_renewal renewal;
+	bool renews; /* it waits for that */
 	unsigned tries;
 	uint64_t bytes; /* about what it gives back */
 	int err;
@@ -524,7 +524,9 @@ struct rbd_todo {
 	struct list_node link;
 };
 bool rbd_reclaim(struct rbd_store *s, const char *image, bool recorded, rbd_image_t handle,
-	uint64_t bytes);                      /* false: no memory */
+	uint64_t bytes); /* false: no memory */
+/* Handles are opened anew first. False: no memory; the next opening of the array finds it. */
+bool rbd_reclaim_tie(struct rbd_store *s, const char *image, const struct rbd_tie *t);
 void rbd_reclaim_parked(struct rbd_store *s); /* an image or a tie has gone: what hung on it may go, soon */
 /* Images of this array that nothing names, and what the catalogue says is to be deleted. Blocks. */
 int rbd_sweep(struct rbd_store *s);
@@ -533,6 +535,7 @@ int rbd_images_each(rados_ioctx_t io, int (*each)(void *arg, const char *name), 
 void rbd_reclaim_start(struct rbd_store *s); /* what the opening has found */
 enum store_rest rbd_reclaim_rest(struct store *s, bool rest);
 void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is left to the next opening */
+void rbd_reclaim_free(struct rbd_store *s); /* nothing is under way */
 
 /* ---- shrink.c: what a large image to be deleted holds is given back first. -EINTR: not all of it, for the array is to end or to rest.
  * 0: the image may be deleted. Both block. ---- */
@@ -545,10 +548,14 @@ int rbd_shrink_progress(uint64_t done, uint64_t all, void *job); /* a sign of li
 void rbd_hydrate(struct store_hydration *h);
 void rbd_hydrate_cancel(struct store_hydration *h);
 bool rbd_copies_deep(const struct store_disk *d);
-/* The catalogue says that a flatten of this image was cut short. By its id: it may lie in the trash since. settle: its parent is no
- * more, or was cut off; arg: the store. cut: it is cut off. Both block. */
-int rbd_flat_settle(void *arg, const char *image, const char *id);
-int rbd_flat_cut(struct rbd_store *s, const char *image, const char *id);
+
+/* ---- tie.c: a clone that has all is cut off its parent, at its own end first. All of it blocks ---- */
+/* Its own end: who opens it from now on sees no parent. Then handles are to be opened anew, and the parent's end is to be cut
+ * (rbd_reclaim_tie). */
+int rbd_tie_cut(struct rbd_store *s, const char *image, const struct rbd_tie *t);
+int rbd_tie_lose(struct rbd_store *s, const char *image, const struct rbd_tie *t); /* the parent's end */
+/* At the opening of the array: the catalogue says of a tie that it is being cut. */
+int rbd_tie_found(struct rbd_store *s, const char *image, const struct rbd_tie *t);
 
 /* ---- destroy.c ---- */
 void rbd_destroy(struct store *s, void (*done)(void *arg, int err), void *arg); /* as store_module has it */
@@ -584,9 +591,8 @@ struct rbd_store {
 	uint64_t ios_since_ms;            /* 0: nobody asks */
 	uint64_t error_told_ms;           /* io.c: when one was told of last */
 	bool setting_told;                /* image.c: of one that must not be */
-	atomic_uint flattening;           /* hydrate.c: of whose images the ties are being cut */
-	atomic_uint removing; /* reclaim.c: images, and with each perhaps its parents in the trash */
-	unsigned busy;        /* what close waits for, beside jobs */
+	atomic_uint removing;             /* images and ties, and with each perhaps a parent in the trash */
+	unsigned busy;                    /* what close waits for, beside jobs */
 	unsigned
 		lingering; /* of that, what nobody else waits for: cuts that have ended, counts of what is used */
 	/* label.c */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Images to be deleted. A deletion is recorded in the catalogue by the transaction that takes the disk away, and the record goes
- * when the image is gone, or in Ceph's trash: a restart goes on with it. An image that copies hang on goes to the trash. librbd
- * takes it from there with its last copy, but for when the two ends meet; so it is kept in mind here (parked), and tried again after
- * other images have gone.
+ * Images to be deleted, and ties to be cut at the parent's end (tie.c). A deletion is recorded in the catalogue by the transaction that
+ * takes the disk away, and the record goes when the image is gone, or in Ceph's trash: a restart goes on with it. An image that copies
+ * hang on goes to the trash. librbd takes it from there with its last copy, but for when the two ends meet, and does not where the tie of
+ * its last copy was cut here; so it is kept in mind (parked), and tried again after other images or ties have gone.
  *
  * At the opening, images with a name of this array's that no record has are deleted as well: a crash left them. The same for its
  * images in the trash, where librbd was killed in the middle. One that it was just moving there it takes neither on nor back
@@ -113,8 +113,8 @@ static int image_remove(struct rbd_todo *t)
 
 /*
  * librbd takes an image from the trash by itself, at the end of the flatten or the deletion by which it loses its last copy. Where the
- * same is done here meanwhile, the two take the image's lock from each other, and librbd ends the process. None of these that began
- * after it had no copies any more can do it. 0: it is to wait.
+ * same is done here meanwhile, the two take the image's lock from each other, and librbd ends the process. So it is where a tie to it is
+ * being cut. None of these that began after it had no copies any more can do it. 0: it is to wait.
  */
 static int trash_is_ours(struct rbd_store *s, const char *id)
 {
@@ -122,7 +122,7 @@ static int trash_is_ours(struct rbd_store *s, const char *id)
 
 	if (err < 0 && err != -ENOENT)
 		return err;
-	return err <= 0 && !atomic_load(&s->flattening) && !atomic_load(&s->removing);
+	return err <= 0 && !atomic_load(&s->removing);
 }
 
 static int trash_remove(struct rbd_todo *t)
@@ -178,24 +178,36 @@ static int remove_whole(struct rbd_todo *t)
 	return err >= 0 && t->id[0] ? trash_remove(t) : err;
 }
 
+static int delete_work(struct rbd_todo *t)
+{
+	int err = 0;
+
+	if (t->handle) {
+		err = rbd_shrink(t->s, t->handle, &t->job);
+		rbd_close(t->handle);
+	}
+	t->handle = NULL;
+	if (rbd_leaves(t->s))
+		return -EINTR;
+	if (!err)
+		err = remove_whole(t);
+	if (err == -EUCLEAN && trash_settle(t) >= 0)
+		err = remove_whole(t);
+	return err;
+}
+
+static int tie_work(struct rbd_todo *t)
+{
+	return rbd_leaves(t->s) ? -EINTR : rbd_tie_lose(t->s, t->image, t->tie);
+}
+
 static void reclaim_work(struct rbd_job *job)
 {
 	struct rbd_todo *t = container_of(job, struct rbd_todo, job);
 	struct rbd_store *s = t->s;
 
 	t->put_off = t->hangs = false;
-	t->err = 0;
-	if (t->handle) {
-		t->err = rbd_shrink(s, t->handle, &t->job);
-		rbd_close(t->handle);
-	}
-	t->handle = NULL;
-	if (rbd_leaves(s))
-		t->err = -EINTR;
-	if (!t->err)
-		t->err = remove_whole(t);
-	if (t->err == -EUCLEAN && trash_settle(t) >= 0)
-		t->err = remove_whole(t);
+	t->err = t->tie ? tie_work(t) : delete_work(t);
 	if (t->err != -EINTR)
 		return;
 	/* Who has lost the array does not know any more what is named, and what is not. */
@@ -212,7 +224,10 @@ static void todo_free(struct rbd_todo *t)
 	struct rbd_store *s = t->s;
 
 	reactor_timer_disarm(s->base.reactor, &t->timer);
+	if (t->renews)
+		list_remove(&t->renewal.link);
 	list_remove(&t->link);
+	free(t->tie);
 	free(t);
 }
 
@@ -220,7 +235,7 @@ static void todo_free(struct rbd_todo *t)
  * the client, and whoever deletes the image next waits for their end, 30 s. */
 static void start(struct rbd_todo *t)
 {
-	if (atomic_load(&t->s->resting) && !(t->s->closing && t->handle))
+	if (t->renews || (atomic_load(&t->s->resting) && !(t->s->closing && t->handle)))
 		return;
 	t->s->busy++;
 	t->woken = false;
@@ -293,6 +308,22 @@ static void recorded_gone(void *arg, int err)
 	rbd_busy_end(s);
 }
 
+static void failure_tell(const struct rbd_todo *t)
+{
+	if (t->tries != 1)
+		return;
+	if (t->tie)
+		rbd_notice(t->s,
+			"the image %s needs nothing any more of the one that it was a copy of (id %s), which cannot be told so yet, "
+			"and keeps what it had: %s",
+			t->image, t->tie->parent.id, rbd_failure_words(t->err));
+	else
+		rbd_notice(t->s, "the image %s, which nothing needs any more, cannot be deleted yet: %s",
+			t->image,
+			t->err == -ENOTEMPTY ? "it has snapshots that somebody made by hand (rbd snap ls)"
+					     : rbd_failure_words(t->err));
+}
+
 static void reclaim_done(struct rbd_job *job)
 {
 	struct rbd_todo *t = container_of(job, struct rbd_todo, job);
@@ -312,12 +343,7 @@ static void reclaim_done(struct rbd_job *job)
 	if (t->err == -ESHUTDOWN || (t->err < 0 && s->closing)) {
 		todo_free(t); /* left to the next opening */
 	} else if (t->err < 0) {
-		if (t->tries == 1)
-			rbd_notice(s, "the image %s, which nothing needs any more, cannot be deleted yet: %s",
-				t->image,
-				t->err == -ENOTEMPTY
-					? "it has snapshots that somebody made by hand (rbd snap ls)"
-					: rbd_failure_words(t->err));
+		failure_tell(t);
 		retry(t);
 	} else if (!t->recorded) {
 		settled(t);
@@ -330,20 +356,57 @@ static void reclaim_done(struct rbd_job *job)
 	rbd_busy_end(s);
 }
 
-bool rbd_reclaim(struct rbd_store *s, const char *image, bool recorded, rbd_image_t handle, uint64_t bytes)
+static struct rbd_todo *todo_new(struct rbd_store *s, const char *image)
 {
 	struct rbd_todo *t = calloc(1, sizeof(*t));
 
 	if (!t)
-		return false;
+		return NULL;
 	t->s = s;
 	snprintf(t->image, sizeof(t->image), "%s", image);
+	list_push_back(&s->todos, &t->link);
+	return t;
+}
+
+bool rbd_reclaim(struct rbd_store *s, const char *image, bool recorded, rbd_image_t handle, uint64_t bytes)
+{
+	struct rbd_todo *t = todo_new(s, image);
+
+	if (!t)
+		return false;
 	t->recorded = recorded;
 	t->handle = handle;
 	t->bytes = bytes;
-	list_push_back(&s->todos, &t->link);
 	if (s->open)
 		start(t);
+	return true;
+}
+
+static void renewed(struct rbd_renewal *r)
+{
+	struct rbd_todo *t = container_of(r, struct rbd_todo, renewal);
+
+	t->renews = false;
+	start(t);
+}
+
+bool rbd_reclaim_tie(struct rbd_store *s, const char *image, const struct rbd_tie *tie)
+{
+	struct rbd_todo *t = todo_new(s, image);
+
+	if (t)
+		t->tie = malloc(sizeof(*t->tie));
+	if (!t || !t->tie) {
+		if (t)
+			todo_free(t);
+		return false;
+	}
+	*t->tie = *tie;
+	if (!s->open) /* nor is any image */
+		return true;
+	t->renews = true;
+	t->renewal = (struct rbd_renewal){.done = renewed, .image = t->image};
+	rbd_images_renew(s, &t->renewal);
 	return true;
 }
 
@@ -389,6 +452,12 @@ void rbd_reclaim_stop(struct rbd_store *s)
 		else
 			todo_free(t);
 	}
+}
+
+void rbd_reclaim_free(struct rbd_store *s)
+{
+	list_for_each_safe (n, &s->todos)
+		todo_free(container_of(n, struct rbd_todo, link));
 }
 
 /* Each image that is deleted goes through the trash, which Ceph makes with the first one: an object that a full pool would not take, so
@@ -516,9 +585,12 @@ static int names_of(struct sweep *w)
 				err = names_add(
 					&w->disks, container_of(n, struct rbd_disk, link)->image->name);
 	}
-	list_for_each (n, &s->todos)
-		if (!err)
-			err = names_add(&w->todos, container_of(n, struct rbd_todo, link)->image);
+	list_for_each (n, &s->todos) {
+		const struct rbd_todo *t = container_of(n, struct rbd_todo, link);
+
+		if (!err && !t->tie)
+			err = names_add(&w->todos, t->image);
+	}
 	if (!err && w->disks.count)
 		qsort(w->disks.list, w->disks.count, sizeof(w->disks.list[0]), by_name);
 	if (!err && w->todos.count)

@@ -141,9 +141,7 @@ void rbd_store_free(struct rbd_store *s)
 			rbd_disk_free(d);
 		}
 	}
-	struct list_node *n;
-	while ((n = list_pop(&s->todos)))
-		free(container_of(n, struct rbd_todo, link));
+	rbd_reclaim_free(s);
 	rbd_lease_fini(s);
 	rbd_wire_fini(s);
 	rbd_cluster_close(&s->cluster);

@@ -68,6 +68,8 @@ WRAPPED(CALL_RESIZE, rbd_resize2,
 	(rbd_image_t image, uint64_t size, bool shrink, librbd_progress_fn_t progress, void *arg),
 	(image, size, shrink, progress, arg))
 
+WRAPPED(CALL_UNTIE, rbd_snap_remove_by_id, (rbd_image_t image, uint64_t snap), (image, snap))
+
 /* The writing of a label is its only one. */
 WRAPPED(CALL_LABEL, rados_aio_write_op_operate,
 	(rados_write_op_t op, rados_ioctx_t io, rados_completion_t c, const char *object, time_t *when,

@@ -223,6 +223,40 @@ TEST(clients_of_one_host_are_told_by_their_address)
 	assert_false(rbd_address_same_host("192.0.2.1:0/17", ""));
 }
 
+TEST(a_tie_is_read_back_and_what_an_umbrad_before_this_one_said_of_one)
+{
+	static const char *const wrong[] = {"a ", "a 1", "a 1 2", "a 1 2 ", "a 1 2 b", "a x 2 b ",
+		"a 1 -2 b ", "a 01 2 b ", " 1 2 b ", "a 1 9223372036854775808 b ", "a 1 2  b"};
+	struct rbd_tie t = {.id = "10ab",
+			       .parent = {.pool = 7, .snap = 18, .id = "20cd", .space = "two words"}},
+		       back;
+	char text[RBD_TIE_BYTES];
+
+	rbd_tie_format(text, &t);
+	assert_string_equal(text, "10ab 18 7 20cd two words");
+	assert_true(rbd_tie_parse(text, strlen(text), &back));
+	assert_string_equal(back.id, t.id);
+	assert_string_equal(back.parent.id, t.parent.id);
+	assert_string_equal(back.parent.space, t.parent.space);
+	assert_true(back.parent.pool == 7 && back.parent.snap == 18);
+	t.parent.space[0] = 0;
+	rbd_tie_format(text, &t);
+	assert_true(rbd_tie_parse(text, strlen(text), &back));
+	assert_string_equal(back.parent.space, "");
+	assert_true(rbd_tie_parse("10ab", 4, &back));
+	assert_string_equal(back.id, "10ab");
+	assert_int_equal(back.parent.pool, -1);
+	assert_true(rbd_tie_parse("", 0, &back));
+	assert_string_equal(back.id, "");
+	assert_int_equal(back.parent.pool, -1);
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_false(rbd_tie_parse(wrong[i], strlen(wrong[i]), &back));
+	assert_false(rbd_tie_parse("a\0b", 3, &back));
+	memset(text, 'a', sizeof(text));
+	for (unsigned len = RBD_ID_BYTES; len <= sizeof(text); len++)
+		assert_false(rbd_tie_parse(text, len, &back));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +272,7 @@ int main(void)
 		cmocka_unit_test(an_owner_is_read_back_and_a_half_one_is_refused),
 		cmocka_unit_test(each_errno_of_cephs_has_its_meaning),
 		cmocka_unit_test(what_goes_wrong_at_the_opening_says_what_to_do),
+		cmocka_unit_test(a_tie_is_read_back_and_what_an_umbrad_before_this_one_said_of_one),
 		cmocka_unit_test(clients_of_one_host_are_told_by_their_address),
 	};
 
