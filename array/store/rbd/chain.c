@@ -49,7 +49,8 @@ static int parent_of(struct rbd_store *s, const char *id, uint64_t snap, struct 
 	return 0;
 }
 
-/* How many parents there are, or an error; -ENOENT: one is not there, whose id that is. A parent elsewhere is nobody's business here. */
+/* How many parents there are, or an error; -ENOENT: one is not there, whose id that is. What is behind a parent elsewhere is nobody's
+ * business here. */
 static int walk(struct rbd_store *s, const char *image_id, char lost[RBD_ID_BYTES])
 {
 	struct rbd_parent at = {.snap = RBD_HEAD}, next;
@@ -65,7 +66,7 @@ static int walk(struct rbd_store *s, const char *image_id, char lost[RBD_ID_BYTE
 			return err;
 		}
 		if (!rbd_parent_is_here(s, &next))
-			return (int)depth;
+			return (int)depth + (next.pool >= 0);
 		at = next;
 	}
 	return (int)RBD_CHAIN_LONGEST;
