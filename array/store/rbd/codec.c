@@ -251,12 +251,12 @@ bool rbd_tie_parse(const char *value, size_t len, struct rbd_tie *out)
 
 	memset(out, 0, sizeof(*out));
 	out->parent.pool = -1;
+	if (!len)
+		return true;
 	if (len >= sizeof(text) || memchr(value, 0, len))
 		return false;
 	memcpy(text, value, len);
 	text[len] = 0;
-	if (!len)
-		return true;
 	p = word(p, out->id, sizeof(out->id));
 	if (!p || (!*p && p[-1] != ' '))
 		return p;
