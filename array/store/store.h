@@ -326,7 +326,10 @@ struct store_ops {
 
 	void (*hydrate)(struct store_hydration *h);        /* done may be called from inside */
 	void (*hydrate_cancel)(struct store_hydration *h); /* done is called soon, perhaps with 0 */
-	bool clones;                                       /* STORE_CLONE is offered */
+	/* What one that has begun needs has not answered for a while: it may take long, and others need not wait for it. NULL: it never
+	 * hangs. */
+	bool (*hydrate_hangs)(const struct store_hydration *h);
+	bool clones; /* STORE_CLONE is offered */
 	/* A copy of the disk would have so many disks above it that it is slow to use, and is to be hydrated; as far as is known. NULL:
 	 * it never has. */
 	bool (*copies_deep)(const struct store_disk *d);

@@ -844,6 +844,7 @@ static const struct store_ops mem_ops = {
 	.cut_drop = mem_cut_drop,
 	.hydrate = mem_hydrate,
 	.hydrate_cancel = mem_hydrate_cancel,
+	.hydrate_hangs = mem_hydrate_hangs,
 	.clones = true,
 	.reserve = mem_reserve,
 	.reserve_join = mem_reserve_join,

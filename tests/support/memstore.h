@@ -107,6 +107,8 @@ const char *memstore_label(const struct store_disk *d);
 unsigned memstore_reserved(const struct memstore *m);
 /* Reserves find no more room than for so many disks. */
 void memstore_reserve_room(struct memstore *m, unsigned disks);
+/* From now on its hydration hangs, or not. */
+void memstore_hydration_hangs(struct store_disk *d, bool hangs);
 /* Is the disk a copy that no hydration has made independent yet? */
 bool memstore_shares(struct store_disk *d);
 /* The content now, past all timing. offset, len: any within the disk. */

@@ -371,3 +371,13 @@ int mem_data_apply(struct memstore *m, struct mem_disk *d, struct store_io *io)
 	}
 	return err;
 }
+
+bool mem_hydrate_hangs(const struct store_hydration *h)
+{
+	return disk_of(h->disk)->hydration_hangs;
+}
+
+void memstore_hydration_hangs(struct store_disk *d, bool hangs)
+{
+	disk_of(d)->hydration_hangs = hangs;
+}

@@ -41,6 +41,7 @@ struct mem_disk {
 	unsigned inflight;
 	bool shares; /* with the disk that it was forked from; durable */
 	struct mem_op *hydration;
+	bool hydration_hangs;
 	struct mem_slot **slots; /* lists, by the index modulo their number */
 	unsigned slot_lists;
 	unsigned slot_count;
@@ -191,6 +192,7 @@ void mem_slot_safe(
 	struct memstore *m, struct mem_disk *d, struct mem_slot *s, struct mem_page *page, uint64_t serial);
 struct mem_disk *mem_disk_new(struct memstore *m, uint64_t size_bytes);
 void mem_disk_free(struct memstore *m, struct mem_disk *d);
+bool mem_hydrate_hangs(const struct store_hydration *h);
 /* `content` gives its data and its size to d and goes; what d held goes, too. */
 void mem_disk_take(struct memstore *m, struct mem_disk *d, struct mem_disk *content);
 /* Makes the dirty slots that touch from … to safe as they are now. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Plex copies are made independent of their originals in the background: at most hydrations_max at a time,
- * the others wait in a queue. So are ordinary LUNs that resyncs and breaks have put behind too many disks.
+ * the others wait in a queue. So are ordinary LUNs that resyncs and breaks have put behind too many disks. One that hangs in the store
+ * has another one beside it, up to a bound; when it goes on after all none begins before there are fewer again.
  *
  * Invariants:
  * - A LUN hydrates only while lun->hydration is RUNS, its set is kept, and nobody deletes or resyncs it. Who
@@ -18,6 +19,8 @@
 
 #define HYDRATION_RETRY_MS 60000u
 #define TELL_BYTES         (UINT64_C(4) << 20)
+#define HUNG_LOOK_MS       1000u
+#define HUNG_MOST          32u /* under way, where some of them hang */
 
 struct lun_plex {
 	struct array *array; /* NULL: closed */
@@ -29,7 +32,7 @@ struct lun_plex {
 	int told_err;         /* the last error that became an event */
 	struct reactor_timer retry;
 	struct list halts;     /* struct array_drain: they wait for its end */
-	struct list_node link; /* array->luns->hydrations */
+	struct list_node link; /* array->luns->hydrations, or hydrating */
 };
 
 static void retry_fire(struct reactor_timer *t)
@@ -94,7 +97,7 @@ static bool eligible(const struct lun_plex *p)
 
 static void row_wake(struct array *a)
 {
-	if (!list_empty(&a->luns->hydrations) && a->luns->hydration_timer.heap_index == 0)
+	if (!list_empty(&a->luns->hydrations))
 		reactor_timer_arm(a->options.reactor, &a->luns->hydration_timer, 0);
 }
 
@@ -276,6 +279,7 @@ static void hydration_done(struct store_hydration *h, int err)
 	lun = &p->box->lun;
 	lun_hold(lun);
 	p->active = false;
+	list_remove(&p->link);
 	tell_room(p);
 	a->luns->hydrations_active--;
 	if (!err) {
@@ -297,19 +301,37 @@ static void hydration_done(struct store_hydration *h, int err)
 	lun_stop_check(a);
 }
 
+static unsigned hung(const struct array *a)
+{
+	const struct store_ops *ops = a->options.store->ops;
+	unsigned count = 0;
+
+	if (ops->hydrate_hangs)
+		list_for_each (n, &a->luns->hydrating)
+			count += ops->hydrate_hangs(&container_of(n, struct lun_plex, link)->h);
+	return count;
+}
+
+static bool one_more_may_begin(const struct array *a)
+{
+	unsigned active = a->luns->hydrations_active, max = a->options.hydrations_max;
+
+	return active < max || (active < HUNG_MOST && active < max + hung(a));
+}
+
 void lun_hydration_fire(struct reactor_timer *t)
 {
 	struct array *a = container_of(t, struct luns, hydration_timer)->array;
 	struct list_node *n;
 
-	while (a->luns->hydrations_active < a->options.hydrations_max &&
-		(n = list_pop(&a->luns->hydrations))) {
+	while (one_more_may_begin(a) && (n = list_pop(&a->luns->hydrations))) {
 		struct lun_plex *p = container_of(n, struct lun_plex, link);
 
 		if (!eligible(p))
 			continue;
 		p->active = true;
 		a->luns->hydrations_active++;
+		list_push_back(&a->luns->hydrating, &p->link);
 		memset(&p->h, 0, sizeof(p->h));
 		p->h.disk = p->box->lun.disk;
 		p->h.bytes_per_s = a->options.hydrate_bytes_per_s;
@@ -318,6 +340,8 @@ void lun_hydration_fire(struct reactor_timer *t)
 		p->told_bytes = 0;
 		a->options.store->ops->hydrate(&p->h);
 	}
+	if (a->options.store->ops->hydrate_hangs && !list_empty(&a->luns->hydrations))
+		reactor_timer_arm(a->options.reactor, t, HUNG_LOOK_MS);
 }
 
 void lun_hydration_stop(struct array *a, void (*stopped)(void *arg), void *arg)

@@ -80,6 +80,7 @@ struct luns {
 	uint32_t resync_last; /* number */
 
 	struct list hydrations; /* that wait for their turn */
+	struct list hydrating;  /* those that have it */
 	unsigned hydrations_active;
 	struct reactor_timer hydration_timer;
 	bool stopping;

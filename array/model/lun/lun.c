@@ -23,6 +23,7 @@ int lun_setup(struct luns *luns, struct array *a)
 	list_init(&luns->images_dying);
 	list_init(&luns->resyncs);
 	list_init(&luns->hydrations);
+	list_init(&luns->hydrating);
 	list_init(&luns->recycled);
 	list_init(&luns->labels);
 	list_init(&luns->labels_recycled);

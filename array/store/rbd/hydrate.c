@@ -332,6 +332,7 @@ static void hydrate_done(struct rbd_job *job)
 
 		y->image = NULL;
 		y->working = false;
+		rbd_job_lives(&y->job);
 		rbd_image_put(i);
 		rbd_image_need_fresh(y->disk->image, &y->waiter);
 		return;
@@ -379,9 +380,17 @@ void rbd_hydrate(struct store_hydration *h)
 	y->message.call = met;
 	atomic_store(&y->bytes_per_s, h->bytes_per_s);
 	d->hydration = y;
+	rbd_job_lives(&y->job);
 	s->busy++;
 	y->waiter.call = opened;
 	rbd_image_need(d->image, &y->waiter);
+}
+
+bool rbd_hydrate_hangs(const struct store_hydration *h)
+{
+	const struct rbd_hydration *y = h->priv;
+
+	return rbd_job_hangs(&y->s->workers, &y->job);
 }
 
 bool rbd_copies_deep(const struct store_disk *d)

@@ -141,8 +141,10 @@ void rbd_workers_stop(struct rbd_workers *w); /* nothing is under way; blocks sh
 void rbd_work(struct rbd_workers *w, enum rbd_lane lane, struct rbd_job *job);
 /* True: it had not begun; neither work nor done is called. */
 bool rbd_work_cancel(struct rbd_workers *w, struct rbd_job *job);
-/* On the job's thread: what may take long goes on. */
+/* On the job's thread, or before it is handed over: what may take long goes on. */
 void rbd_job_lives(struct rbd_job *job);
+/* It has given no sign of life for a while, and does not wait for a thread. */
+bool rbd_job_hangs(struct rbd_workers *w, const struct rbd_job *job);
 /* So many jobs more (fewer: negative) hang there that nobody waits for: others get as many threads in their place. */
 void rbd_work_hangs(struct rbd_workers *w, enum rbd_lane lane, int more);
 
@@ -547,6 +549,7 @@ int rbd_shrink_progress(uint64_t done, uint64_t all, void *job); /* a sign of li
 /* ---- hydrate.c ---- */
 void rbd_hydrate(struct store_hydration *h);
 void rbd_hydrate_cancel(struct store_hydration *h);
+bool rbd_hydrate_hangs(const struct store_hydration *h);
 bool rbd_copies_deep(const struct store_disk *d);
 
 /* ---- tie.c: a clone that has all is cut off its parent, at its own end first. All of it blocks ---- */

@@ -228,6 +228,7 @@ const struct store_ops rbd_ops = {
 	.cut_waits = rbd_cut_waits,
 	.hydrate = rbd_hydrate,
 	.hydrate_cancel = rbd_hydrate_cancel,
+	.hydrate_hangs = rbd_hydrate_hangs,
 	.copies_deep = rbd_copies_deep,
 	.opens_lazily = true,
 	.reserve = rbd_reserve,

@@ -73,6 +73,20 @@ void rbd_job_lives(struct rbd_job *job)
 	atomic_store_explicit(&job->lived_ms, clock_boot_ms(), memory_order_relaxed);
 }
 
+static bool silent(const struct rbd_workers *w, const struct rbd_job *job)
+{
+	return atomic_load_explicit(&job->lived_ms, memory_order_relaxed) + w->lost_ms < clock_boot_ms();
+}
+
+bool rbd_job_hangs(struct rbd_workers *w, const struct rbd_job *job)
+{
+	pthread_mutex_lock(&w->lock);
+	bool waits = list_linked(&job->link);
+
+	pthread_mutex_unlock(&w->lock);
+	return !waits && silent(w, job);
+}
+
 /* Under the lock, but for the work itself. */
 static void run(struct rbd_workers *w, struct rbd_lane_state *lane, struct rbd_job *job)
 {
@@ -131,12 +145,11 @@ static void thread_start(struct rbd_workers *w, struct rbd_lane_state *lane)
 /* Under the lock. */
 static void find_lost(struct rbd_workers *w, struct rbd_lane_state *lane)
 {
-	uint64_t now = clock_boot_ms();
 	unsigned more = 0;
 
 	list_for_each (n, &lane->running) {
 		struct rbd_job *job = container_of(n, struct rbd_job, runs);
-		bool lost = atomic_load_explicit(&job->lived_ms, memory_order_relaxed) + w->lost_ms < now;
+		bool lost = silent(w, job);
 
 		lane->lost += (unsigned)lost - job->lost;
 		job->lost = lost;

@@ -7,6 +7,7 @@
 #include "tests/unit/model/harness.h"
 
 #define COPIES 4
+#define MANY   40
 
 /* A set of `count` copies of LUNs of its own, committed. */
 static void make_committed(
@@ -186,6 +187,16 @@ static unsigned hydrating(struct harness *h)
 	return memstore_pending_kind(h->memory, MEMSTORE_HYDRATE);
 }
 
+/* How many are not full. */
+static unsigned left(struct harness *h, uint8_t (*ids)[UP_ID_BYTES])
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < MANY; i++)
+		count += state_of(h, ids[i]) != LUN_HYDRATION_FULL;
+	return count;
+}
+
 TEST(hydrations_wait_for_each_other)
 {
 	struct harness *h = *state;
@@ -210,6 +221,35 @@ TEST(hydrations_wait_for_each_other)
 		assert_int_equal(state_of(h, ids[i]), LUN_HYDRATION_FULL);
 		assert_true(hydrating(h) <= 2);
 		assert_false(memstore_shares(lun_find(h->array, ids[i])->disk));
+	}
+}
+
+/* …but for those that hang: each has another one in its place. When they go on none begins before as few are left as may be. */
+TEST(hydrations_do_not_wait_for_those_that_hang)
+{
+	struct harness *h = *state;
+	uint8_t ids[MANY][UP_ID_BYTES];
+
+	memstore_timing(h->memory, MEMSTORE_HYDRATE, MEMSTORE_MANUAL, 0);
+	make_committed(h, 1, MANY, UP_COPY_PLEX, ids);
+	assert_int_equal(do_keep(h, set_id(1), ""), 0);
+	harness_advance(h, 5000);
+	assert_int_equal(hydrating(h), 2);
+	for (unsigned i = 0; i < 2; i++)
+		memstore_hydration_hangs(lun_find(h->array, ids[i])->disk, true);
+	harness_advance(h, 5000);
+	assert_int_equal(hydrating(h), 4);
+	for (unsigned i = 2; i < MANY; i++)
+		memstore_hydration_hangs(lun_find(h->array, ids[i])->disk, true);
+	harness_advance(h, 5000);
+	assert_int_equal(hydrating(h), 32);
+	for (unsigned i = 0; i < MANY; i++)
+		memstore_hydration_hangs(lun_find(h->array, ids[i])->disk, false);
+	for (unsigned full = 0, before; full < MANY; full = MANY - left(h, ids)) {
+		before = hydrating(h);
+		assert_true(memstore_complete_kind(h->memory, MEMSTORE_HYDRATE));
+		harness_advance(h, 1000);
+		assert_true(hydrating(h) <= before);
 	}
 }
 
@@ -452,6 +492,7 @@ int main(void)
 		t(what_changes_a_hydrating_lun_waits_for_it),
 #ifndef HARNESS_POOL
 		t(hydrations_wait_for_each_other),
+		t(hydrations_do_not_wait_for_those_that_hang),
 		t(hydrations_outlive_restarts),
 		t(a_cancelled_resync_lets_it_go_on),
 		t(a_failed_hydration_is_tried_again),

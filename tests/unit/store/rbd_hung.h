@@ -26,6 +26,7 @@ enum call {
 	CALL_SNAP,
 	CALL_CLONE,
 	CALL_RESIZE,
+	CALL_STRIPE,
 	CALL_LABEL,
 	CALL_UNTIE, /* a snapshot is removed whose last clone is cut off */
 	CALL_HELD

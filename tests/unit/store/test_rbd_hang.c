@@ -395,6 +395,82 @@ TEST(labels_of_an_image_come_in_their_order)
 	assert_left(0);
 }
 
+struct hydration {
+	struct store_hydration h;
+	struct wait wait;
+};
+
+static void hydrated(struct store_hydration *h, int err)
+{
+	ended(&container_of(h, struct hydration, h)->wait, err);
+}
+
+static bool hydration_hangs(const void *hydration)
+{
+	return s->ops->hydrate_hangs(&((const struct hydration *)hydration)->h);
+}
+
+static bool one_is_queued(const void *workers)
+{
+	struct rbd_workers *w = (struct rbd_workers *)workers;
+
+	pthread_mutex_lock(&w->lock);
+	bool queued = !list_empty(&w->lanes[RBD_LANE_HYDRATE].jobs);
+	pthread_mutex_unlock(&w->lock);
+	return queued;
+}
+
+#define NEVER_MS (1u << 30)
+
+/* While its image is being opened, and while a worker has it; one that only waits for those in front of it does not. */
+TEST(a_hydration_that_hangs_is_told_from_one_that_waits)
+{
+	static const enum call calls[] = {CALL_OPENED, CALL_STRIPE};
+	struct rbd_workers *w = &rbd_store_of(s)->workers;
+	struct store_disk *originals[2], *copies[2];
+	struct hydration hydrations[2];
+	unsigned own = w->lanes[RBD_LANE_HYDRATE].own, most = w->lanes[RBD_LANE_HYDRATE].most;
+
+	for (unsigned i = 0; i < 2; i++) {
+		make_disks(originals, 2);
+		for (unsigned j = 0; j < 2; j++) {
+			copies[j] = copy_of(originals[j]);
+			hydrations[j] = (struct hydration){.h = {.disk = copies[j], .done = hydrated}};
+		}
+		assert_true(until(is_idle, NULL));
+		w->lost_ms = NEVER_MS;
+		w->lanes[RBD_LANE_HYDRATE].own = w->lanes[RBD_LANE_HYDRATE].most = 1;
+		hang(calls[i]);
+		s->ops->hydrate(&hydrations[0].h);
+		wait_until_hang(1);
+		assert_false(hydration_hangs(&hydrations[0]));
+		w->lost_ms = 50;
+		assert_true(until(hydration_hangs, &hydrations[0]));
+		hang_no_more();
+		s->ops->hydrate(&hydrations[1].h);
+		if (calls[i] == CALL_STRIPE) {
+			assert_true(until(one_is_queued, w));
+			for (unsigned turns = 0; turns < 20; turns++)
+				assert_true(reactor_turn(reactor, 10) >= 0);
+			assert_false(hydration_hangs(&hydrations[1]));
+			assert_false(hydrations[1].wait.done);
+			w->lanes[RBD_LANE_HYDRATE].most = most;
+		}
+		assert_int_equal(wait_for(&hydrations[1].wait), 0);
+		assert_true(hydration_hangs(&hydrations[0]));
+		w->lost_ms = NEVER_MS;
+		let_go();
+		assert_int_equal(wait_for(&hydrations[0].wait), 0);
+		w->lanes[RBD_LANE_HYDRATE].own = own;
+		w->lanes[RBD_LANE_HYDRATE].most = most;
+		for (unsigned j = 0; j < 2; j++) {
+			delete_disk(copies[j]);
+			delete_disk(originals[j]);
+		}
+		assert_left(0);
+	}
+}
+
 static bool trash_is_empty(const void *unused)
 {
 	char command[300];
@@ -438,6 +514,7 @@ int main(void)
 		t(a_disk_that_hangs_is_given_up_in_the_end),
 		t(jobs_that_hang_leave_their_lane_to_others),
 		t(labels_of_an_image_come_in_their_order),
+		t(a_hydration_that_hangs_is_told_from_one_that_waits),
 		t(an_image_for_which_what_it_waits_ends_while_it_is_looked_at_goes),
 	};
 	struct reactor_options o = {.workers = 1};
