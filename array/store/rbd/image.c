@@ -17,6 +17,8 @@
 #define OPEN_TRIES      10u
 #define SETTLE_TRIES    4u /* the lock's feature, the settings, and one that somebody changes meanwhile */
 #define TOLD_MS         60000u
+#define DRAIN_MS        1000u  /* so long I/O waits for the end of what is under way … */
+#define DRAIN_PAUSE_MS  10000u /* … and then goes on, for so long */
 #define LIBRBD_LOCK_TAG "internal"
 
 struct rbd_image *rbd_image_new(struct rbd_store *s, const char *name, uint64_t need_bytes)
@@ -311,6 +313,7 @@ static void open_done(struct rbd_job *job)
 		i->state = RBD_IMAGE_CLOSED;
 	} else {
 		i->state = RBD_IMAGE_OPEN;
+		i->drains_from_ms = 0;
 		i->parents = i->parents_found;
 		list_push_back(&s->images, &i->link);
 		setting_tell(i);
@@ -326,29 +329,76 @@ static void open_done(struct rbd_job *job)
 	rbd_image_put(i);
 }
 
-static void wait(struct rbd_image *i, struct rbd_waiter *w)
+static void wait(struct rbd_image *i, struct rbd_waiter *w, bool fresh)
 {
+	w->fresh = fresh;
 	list_push_back(&i->waiters, &w->link);
 	if (i->state == RBD_IMAGE_CLOSED)
 		open_start(i, open_work);
 }
 
+static struct rbd_waiter *held_up(struct rbd_image *i)
+{
+	list_for_each (n, &i->waiters) {
+		struct rbd_waiter *w = container_of(n, struct rbd_waiter, link);
+
+		if (i->state == RBD_IMAGE_OPEN && !w->fresh)
+			return w;
+	}
+	return NULL;
+}
+
+/* I/O that an OSD keeps up is not over soon: what needs nothing of it goes on. False: nothing waits. */
+static bool one_let_on(struct rbd_store *s)
+{
+	list_for_each (n, &s->images) {
+		struct rbd_image *i = container_of(n, struct rbd_image, link);
+		struct rbd_waiter *w = held_up(i);
+
+		if (!w)
+			continue;
+		i->drains_from_ms = clock_boot_ms() + DRAIN_PAUSE_MS;
+		i->refs++;
+		list_remove(&w->link);
+		w->call(w, 0);
+		return true;
+	}
+	return false;
+}
+
+static void drained(struct reactor_timer *timer)
+{
+	while (one_let_on(container_of(timer, struct rbd_store, drain_timer)))
+		;
+}
+
+/* A stale one is not held up for what takes its time: a cut, a count. What is under way as a host's I/O is over soon, as a rule. */
+static bool drains(const struct rbd_image *i)
+{
+	return atomic_load(&i->stale) && i->refs == i->ios && clock_boot_ms() >= i->drains_from_ms;
+}
+
 void rbd_image_need(struct rbd_image *i, struct rbd_waiter *w)
 {
 	assert(!i->retired && !i->close);
-	/* A stale one is not held up for what takes its time: a cut, a count. What is under way as a host's I/O is over soon. */
-	if (i->state == RBD_IMAGE_OPEN && !(atomic_load(&i->stale) && i->refs == i->ios)) {
+	if (i->state != RBD_IMAGE_OPEN) {
+		wait(i, w, false);
+	} else if (drains(i)) {
+		wait(i, w, false);
+		if (!i->s->drain_timer.heap_index) {
+			i->s->drain_timer.fire = drained;
+			reactor_timer_arm(i->s->base.reactor, &i->s->drain_timer, DRAIN_MS);
+		}
+	} else {
 		i->refs++;
 		w->call(w, 0);
-		return;
 	}
-	wait(i, w);
 }
 
 void rbd_image_need_fresh(struct rbd_image *i, struct rbd_waiter *w)
 {
 	if (atomic_load(&i->stale))
-		wait(i, w);
+		wait(i, w, true);
 	else
 		rbd_image_need(i, w);
 }

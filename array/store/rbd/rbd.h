@@ -276,6 +276,7 @@ void rbd_wire_news(struct rbd_store *s); /* any thread */
 struct rbd_waiter {
 	void (*call)(struct rbd_waiter *w, int err); /* on the reactor's thread; may be from inside */
 	struct list_node link;
+	bool fresh; /* private: not for a stale one */
 };
 enum rbd_image_state {
 	RBD_IMAGE_CLOSED,
@@ -291,15 +292,16 @@ struct rbd_image {
 	uint64_t object_bytes, need_bytes;
 	unsigned parents; /* as many as it had when it was looked at last; 0: not known, too */
 	struct list waiters;
-	unsigned hangs;    /* snapshots that are being made still, of cuts that were given up */
-	struct list cuts;  /* struct rbd_cut_member: wait for the end of those */
-	unsigned refs;     /* of jobs and I/O that use the handle; the disk's own is not counted */
-	unsigned ios;      /* of these, hosts' I/O, which ends soon */
-	bool deep;         /* opened with a parent that has one itself */
-	uint64_t age;      /* the store's when the handle was opened */
-	atomic_bool stale; /* it is to be opened anew as soon as nobody uses the handle */
-	bool retired;      /* no disk has it any more: it is closed and deleted when nobody uses it */
-	bool recorded;     /* and the catalogue knows */
+	unsigned hangs;          /* snapshots that are being made still, of cuts that were given up */
+	struct list cuts;        /* struct rbd_cut_member: wait for the end of those */
+	unsigned refs;           /* of jobs and I/O that use the handle; the disk's own is not counted */
+	unsigned ios;            /* of these, hosts' I/O, which ends soon */
+	bool deep;               /* opened with a parent that has one itself */
+	uint64_t age;            /* the store's when the handle was opened */
+	atomic_bool stale;       /* it is to be opened anew as soon as nobody uses the handle */
+	uint64_t drains_from_ms; /* from then on I/O waits for that */
+	bool retired;            /* no disk has it any more: it is closed and deleted when nobody uses it */
+	bool recorded;           /* and the catalogue knows */
 	uint64_t used_bytes;
 	bool close;            /* only closed: the store ends */
 	struct list_node link; /* of the store's open images */
@@ -587,6 +589,7 @@ struct rbd_store {
 	uint64_t age;                     /* how often they were renewed */
 	unsigned stale;                   /* images that are not yet */
 	struct list renewals;             /* struct rbd_renewal: wait for that */
+	struct reactor_timer drain_timer; /* armed: I/O waits for one */
 	struct list kept;                 /* struct rbd_io: ended while the lease was out */
 	struct list held;                 /* struct store_io: submitted while it was out */
 	unsigned ios[2];                  /* io.c: under way, submitted since `ios_since_ms` and before */

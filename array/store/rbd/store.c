@@ -193,6 +193,7 @@ static void store_close(struct store *store, void (*done)(void *arg, int err), v
 	atomic_store(&s->ending, true);
 	rbd_reclaim_stop(s);
 	rbd_label_stop(s);
+	reactor_timer_disarm(s->base.reactor, &s->drain_timer);
 	rbd_busy_end(s);
 }
 

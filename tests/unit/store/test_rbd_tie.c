@@ -147,6 +147,32 @@ TEST(a_parents_end_that_hangs_keeps_up_nobody)
 	assert_true(nothing_is_said(NULL));
 }
 
+/* A host's I/O hangs on an image that is to be opened anew: others of its LUN are held up for a moment, and the image is opened anew when
+ * that I/O is over. */
+TEST(io_that_hangs_on_an_image_that_is_to_be_opened_anew_keeps_up_no_other)
+{
+	struct store_disk *original, *copy;
+	struct rbd_image *image;
+	struct rbd_tie tie;
+
+	make_disks(&original, 1);
+	access_end(access_begin(original, STORE_WRITE, 3));
+	copy = copy_of(original);
+	image = rbd_disk_of(copy)->image;
+	assert_int_equal(access_end(access_begin(copy, STORE_READ, 0)), 3);
+	image->ios++; /* as while librbd has one */
+	rbd_image_get(image);
+	hydrate(copy);
+	assert_false(tie_of(copy, &tie));
+	for (unsigned i = 0; i < 3; i++)
+		access_end(access_begin(copy, STORE_WRITE, 5));
+	assert_true(snapshots(original) > 0);
+	image->ios--;
+	rbd_image_put(image);
+	assert_int_equal(access_end(access_begin(copy, STORE_READ, 0)), 5);
+	assert_true(until(has_no_snapshots, original));
+}
+
 /* ---- … and umbrad is killed in the middle */
 
 static void say(const char *image, const char *word)
@@ -404,6 +430,7 @@ int main(void)
 		t(an_image_whose_opening_outlasts_its_being_cut_off_is_opened_again),
 		t(one_whose_opening_outlasts_that_of_what_it_hangs_on_is_opened_again),
 		t(a_parents_end_that_hangs_keeps_up_nobody),
+		t(io_that_hangs_on_an_image_that_is_to_be_opened_anew_keeps_up_no_other),
 		t(what_is_half_cut_is_cut_at_the_next_opening),
 		t(an_image_is_cut_off_a_parent_that_does_not_name_it),
 		t(an_image_is_cut_off_a_parent_that_is_elsewhere),
