@@ -249,11 +249,12 @@ static int flatten_progress(uint64_t offset, uint64_t total, void *arg)
  * may go from the trash with it. */
 static int flatten(struct rbd_hydration *y)
 {
+	struct rbd_removal removal;
 	int err;
 
-	atomic_fetch_add(&y->s->removing, 1);
+	rbd_removal_begin(y->s, &removal, y->tie.id);
 	err = rbd_flatten_with_progress(y->image->handle, flatten_progress, y);
-	atomic_fetch_sub(&y->s->removing, 1);
+	rbd_removal_end(y->s, &removal);
 	return err;
 }
 

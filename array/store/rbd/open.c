@@ -113,6 +113,8 @@ static struct rbd_store *store_new(const struct store_module_options *o, struct 
 	list_init(&s->held);
 	list_init(&s->txns);
 	list_init(&s->todos);
+	list_init(&s->removals);
+	pthread_mutex_init(&s->removals_lock, NULL);
 	list_init(&s->labels_running);
 	list_init(&s->labels_failed);
 	rbd_wire_init(s, o->wire);
@@ -194,6 +196,7 @@ int rbd_module_open(
 		err = rbd_cluster_connect(&s->cluster, o, f);
 	if (err) {
 		rbd_wire_fini(s);
+		pthread_mutex_destroy(&s->removals_lock);
 		free(s);
 		return err;
 	}

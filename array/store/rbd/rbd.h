@@ -21,7 +21,7 @@
  *   io         the way of an I/O
  *   look       what is mapped, used and free; label: what an image is called
  *   hydrate    clones get all that their parents have; tie: and are cut off them
- *   reclaim    deletes images, and sweeps; shrink: large ones by pieces; destroy: all of an array
+ *   reclaim    deletes images, and sweeps; removal: which of them librbd deletes; shrink: large ones by pieces; destroy: all of an array
  *   store      the table of operations, the disks, the end; open: makes and takes an array; module: what umbrad loads
  *
  * All of it belongs to the reactor's thread, except what says that it blocks, which runs on workers, on the thread that opens, or
@@ -541,6 +541,22 @@ enum store_rest rbd_reclaim_rest(struct store *s, bool rest);
 void rbd_reclaim_stop(struct rbd_store *s); /* what waits for another try is left to the next opening */
 void rbd_reclaim_free(struct rbd_store *s); /* nothing is under way */
 
+/* ---- removal.c: which images librbd may take from the trash by itself ---- */
+#define RBD_REMOVAL_IMAGES 64u
+struct rbd_removal {
+	struct list_node link; /* store->removals */
+	bool any;              /* it is not known which */
+	unsigned count;
+	char ids[RBD_REMOVAL_IMAGES][RBD_ID_BYTES];
+};
+/* The image of that id ("": not known) is to be deleted or flattened: those above it may go with it. To be ended. Blocks. */
+void rbd_removal_begin(struct rbd_store *s, struct rbd_removal *r, const char *id);
+/* The parent's end of a tie is to be cut. To be ended. */
+void rbd_removal_of_tie(struct rbd_store *s, struct rbd_removal *r, const struct rbd_parent *parent);
+void rbd_removal_end(struct rbd_store *s, struct rbd_removal *r);
+/* To be asked after the image was found to have no copies. */
+bool rbd_removal_may_take(struct rbd_store *s, const char *id);
+
 /* ---- shrink.c: what a large image to be deleted holds is given back first. -EINTR: not all of it, for the array is to end or to rest.
  * 0: the image may be deleted. Both block. ---- */
 int rbd_shrink(
@@ -597,7 +613,8 @@ struct rbd_store {
 	uint64_t ios_since_ms;            /* 0: nobody asks */
 	uint64_t error_told_ms;           /* io.c: when one was told of last */
 	bool setting_told;                /* image.c: of one that must not be */
-	atomic_uint removing;             /* images and ties, and with each perhaps a parent in the trash */
+	pthread_mutex_t removals_lock;    /* guards what follows */
+	struct list removals;             /* struct rbd_removal: under way */
 	unsigned busy;                    /* what close waits for, beside jobs */
 	unsigned
 		lingering; /* of that, what nobody else waits for: cuts that have ended, counts of what is used */

@@ -88,6 +88,7 @@ static int removal_why(struct rbd_todo *t, int err)
 static int image_remove(struct rbd_todo *t)
 {
 	struct rbd_store *s = t->s;
+	struct rbd_removal removal;
 	int err = rbd_image_id(s, t->image, t->id);
 
 	if (err < 0 && err != -ENOENT)
@@ -95,14 +96,14 @@ static int image_remove(struct rbd_todo *t)
 	if (err >= 0 && rbd_shrink_closed(s, t->id, &t->job) == -EINTR)
 		return -EINTR;
 	/* Without an id, too: what was killed in the middle of this is in the trash, is not listed there, and is found here. */
-	atomic_fetch_add(&s->removing, 1);
+	rbd_removal_begin(s, &removal, t->id);
 	err = rbd_remove_with_progress(s->cluster.io, t->image, rbd_shrink_progress, &t->job);
 	if (err == -ENOTEMPTY || err == -EBUSY) {
 		err = drop_cuts(t);
 		if (err >= 0)
 			err = rbd_remove_with_progress(s->cluster.io, t->image, rbd_shrink_progress, &t->job);
 	}
-	atomic_fetch_sub(&s->removing, 1);
+	rbd_removal_end(s, &removal);
 	if (err != -ENOENT)
 		return removal_why(t, err);
 	if (!t->id[0]) /* in the trash since another time, or nowhere */
@@ -111,24 +112,21 @@ static int image_remove(struct rbd_todo *t)
 	return rbd_image_id(s, t->image, t->id) == -ENOENT ? 0 : -EAGAIN;
 }
 
-/*
- * librbd takes an image from the trash by itself, at the end of the flatten or the deletion by which it loses its last copy. Where the
- * same is done here meanwhile, the two take the image's lock from each other, and librbd ends the process. So it is where a tie to it is
- * being cut. None of these that began after it had no copies any more can do it. 0: it is to wait.
- */
+/* 0: it is to wait, for copies, or for what librbd may take it with (removal.c). */
 static int trash_is_ours(struct rbd_store *s, const char *id)
 {
 	int err = rbd_header_has_children(s->cluster.io, id);
 
 	if (err < 0 && err != -ENOENT)
 		return err;
-	return err <= 0 && !atomic_load(&s->removing);
+	return err <= 0 && !rbd_removal_may_take(s, id);
 }
 
 static int trash_remove(struct rbd_todo *t)
 {
 	rados_ioctx_t io = t->s->cluster.io;
 	rbd_trash_image_info_t info;
+	struct rbd_removal removal;
 	int err = rbd_trash_get(io, t->id, &info);
 
 	if (err >= 0) {
@@ -138,11 +136,11 @@ static int trash_remove(struct rbd_todo *t)
 			err = -ENOTEMPTY;
 	}
 	if (err > 0) {
-		atomic_fetch_add(&t->s->removing, 1);
+		rbd_removal_begin(t->s, &removal, t->id);
 		err = rbd_shrink_closed(t->s, t->id, &t->job);
 		if (err >= 0)
 			err = rbd_trash_remove_with_progress(io, t->id, true, rbd_shrink_progress, &t->job);
-		atomic_fetch_sub(&t->s->removing, 1);
+		rbd_removal_end(t->s, &removal);
 	}
 	/* Copies hang on it. */
 	t->hangs = err == -ENOTEMPTY || err == -ECHILD || err == -EBUSY;

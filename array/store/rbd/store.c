@@ -146,6 +146,7 @@ void rbd_store_free(struct rbd_store *s)
 	rbd_wire_fini(s);
 	rbd_cluster_close(&s->cluster);
 	free(s->fenced_addresses);
+	pthread_mutex_destroy(&s->removals_lock);
 	free(s);
 }
 

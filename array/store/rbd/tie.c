@@ -98,12 +98,13 @@ static int parents_end(struct rbd_store *s, const struct rbd_tie *t)
 
 int rbd_tie_lose(struct rbd_store *s, const char *image, const struct rbd_tie *t)
 {
+	struct rbd_removal removal;
 	int err;
 
-	/* Else the parent might be deleted at the same time, and librbd ends the process where two take its lock from each other. */
-	atomic_fetch_add(&s->removing, 1);
+	/* Else the parent might be deleted at the same time. */
+	rbd_removal_of_tie(s, &removal, &t->parent);
 	err = parents_end(s, t);
-	atomic_fetch_sub(&s->removing, 1);
+	rbd_removal_end(s, &removal);
 	return err < 0 ? err : say(s, image, NULL);
 }
 

@@ -67,6 +67,9 @@ WRAPPED(CALL_CLONE, rbd_clone3,
 WRAPPED(CALL_RESIZE, rbd_resize2,
 	(rbd_image_t image, uint64_t size, bool shrink, librbd_progress_fn_t progress, void *arg),
 	(image, size, shrink, progress, arg))
+WRAPPED(CALL_REMOVE, rbd_remove_with_progress,
+	(rados_ioctx_t io, const char *name, librbd_progress_fn_t progress, void *arg),
+	(io, name, progress, arg))
 /* A hydration's. */
 WRAPPED(CALL_STRIPE, rbd_get_stripe_unit, (rbd_image_t image, uint64_t *bytes), (image, bytes))
 

@@ -27,6 +27,7 @@ enum call {
 	CALL_CLONE,
 	CALL_RESIZE,
 	CALL_STRIPE,
+	CALL_REMOVE,
 	CALL_LABEL,
 	CALL_UNTIE, /* a snapshot is removed whose last clone is cut off */
 	CALL_HELD

@@ -480,24 +480,91 @@ static bool trash_is_empty(const void *unused)
 	return output_lines(command) == 0;
 }
 
+/* Of the only image there. */
+static const char *trash_id(void)
+{
+	static char id[RBD_ID_BYTES];
+	rbd_trash_image_info_t entries[1];
+	size_t count = 1;
+
+	assert_int_equal(rbd_trash_list(rbd_store_of(s)->cluster.io, entries, &count), 1);
+	snprintf(id, sizeof(id), "%s", entries[0].id);
+	rbd_trash_list_cleanup(entries, count);
+	return id;
+}
+
+static void into_the_trash(const char *image)
+{
+	char command[300];
+
+	snprintf(command, sizeof(command), "rbd -p %s create --size 4M %s && rbd -p %s trash mv %s",
+		options().ceph_pool, image, options().ceph_pool, image);
+	assert_int_equal(system(command), 0);
+}
+
+static bool is_parked(const void *todo)
+{
+	return ((const struct rbd_todo *)todo)->parked;
+}
+
 /* In the trash, it waits for another deletion, which ends after the worker has found that, and before the reactor knows. */
 TEST(an_image_for_which_what_it_waits_ends_while_it_is_looked_at_goes)
 {
 	const struct timespec while_it_looks = {.tv_sec = 1};
 	struct rbd_store *store = rbd_store_of(s);
-	char command[300];
+	struct rbd_removal removal;
 
-	snprintf(command, sizeof(command),
-		"rbd -p %s create --size 4M hang.lun-99 && rbd -p %s trash mv hang.lun-99",
-		options().ceph_pool, options().ceph_pool);
-	assert_int_equal(system(command), 0);
-	atomic_fetch_add(&store->removing, 1);
+	into_the_trash("hang.lun-99");
+	rbd_removal_begin(store, &removal, "");
 	assert_true(rbd_reclaim(store, "hang.lun-99", true, NULL, 0));
 	nanosleep(&while_it_looks, NULL);
-	atomic_fetch_sub(&store->removing, 1);
+	rbd_removal_end(store, &removal);
 	rbd_reclaim_parked(store);
 	nanosleep(&while_it_looks, NULL);
 	assert_true(until(trash_is_empty, NULL));
+}
+
+/* What lies in the trash is deleted meanwhile, but for what librbd may take from there by itself when that deletion goes on. */
+TEST(a_deletion_that_hangs_keeps_up_only_what_may_go_with_it)
+{
+	struct rbd_store *store = rbd_store_of(s);
+	struct store_disk *original, *copy, *copy_of_it;
+	struct rbd_removal removal;
+	struct rbd_tie tie = {0};
+	struct rbd_todo *todo;
+	struct rbd_header h;
+
+	make_disks(&original, 1);
+	copy = copy_of(original);
+	copy_of_it = copy_of(copy);
+	assert_int_equal(rbd_image_id(store, rbd_disk_of(copy)->image->name, tie.id), 0);
+	assert_int_equal(rbd_header_read(store->cluster.io, tie.id, RBD_HEAD, &h), 0);
+	tie.parent = h.parent;
+	assert_false(rbd_removal_may_take(store, h.parent.id));
+	hang_some(CALL_REMOVE, 1);
+	delete_disk(copy_of_it);
+	wait_until_hang(1);
+	assert_true(rbd_removal_may_take(store, tie.id));
+	assert_true(rbd_removal_may_take(store, h.parent.id));
+	into_the_trash("hang.lun-99");
+	assert_true(rbd_reclaim(store, "hang.lun-99", true, NULL, 0));
+	assert_true(until(trash_is_empty, NULL));
+	/* one of which no copy is known, and which a deletion may take */
+	rbd_removal_of_tie(store, &removal, &tie.parent);
+	let_go();
+	delete_disk(copy);
+	assert_left(1);
+	into_the_trash("hang.lun-98");
+	snprintf(removal.ids[0], RBD_ID_BYTES, "%s", trash_id());
+	assert_true(rbd_reclaim(store, "hang.lun-98", true, NULL, 0));
+	todo = container_of(store->todos.head.prev, struct rbd_todo, link);
+	assert_true(until(is_parked, todo));
+	assert_false(trash_is_empty(NULL));
+	rbd_removal_end(store, &removal);
+	rbd_reclaim_parked(store);
+	assert_true(until(trash_is_empty, NULL));
+	delete_disk(original);
+	assert_left(0);
 }
 
 #define t(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
@@ -516,6 +583,7 @@ int main(void)
 		t(labels_of_an_image_come_in_their_order),
 		t(a_hydration_that_hangs_is_told_from_one_that_waits),
 		t(an_image_for_which_what_it_waits_ends_while_it_is_looked_at_goes),
+		t(a_deletion_that_hangs_keeps_up_only_what_may_go_with_it),
 	};
 	struct reactor_options o = {.workers = 1};
 
