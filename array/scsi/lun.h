@@ -40,7 +40,7 @@ struct scsi_lun {
 	struct list registrants;
 	unsigned registrant_count;
 	bool pr_kept;        /* APTPL: what follows, but for the generation, outlives a restart */
-	bool pr_always;      /* the same without APTPL: another controller may go on with the array */
+	bool pr_always;      /* all of it without APTPL: another controller may go on with the array */
 	unsigned pr_keeping; /* becoming durable just now */
 	uint32_t pr_generation;
 	uint8_t pr_type;                   /* 0: no reservation */

@@ -2,16 +2,16 @@
 /*
  * Registrations and the reservation over restarts (APTPL, SPC-4 5.13.5). What is kept, big-endian:
  *
- *	type u8 (0: no reservation; 80h added: a SANITIZE; 40h added: notices; 20h added: mode pages),
- *	registrants u16, of each: key u64, ISID 6, port u16, holder u8, name length u8, name; notices
- *	(notice.c); of changed mode pages: u8 (1 WCE off, 2 SWP, 4 D_SENSE); of a SANITIZE: action u8,
- *	flags u8 (1 AUSE, 2 INVERT, 4 it failed), passes u8, pattern length u16, pattern
+ *	type u8 (0: no reservation; 80h added: a SANITIZE; 40h added: notices; 20h added: mode pages; 10h
+ *	added: a generation), registrants u16, of each: key u64, ISID 6, port u16, holder u8, name length
+ *	u8, name; notices (notice.c); of changed mode pages: u8 (1 WCE off, 2 SWP, 4 D_SENSE); the
+ *	generation: u32; of a SANITIZE: action u8, flags u8 (1 AUSE, 2 INVERT, 4 it failed), passes u8,
+ *	pattern length u16, pattern
  *
- * With several controllers all of it is kept, APTPL or not, and mode pages that were changed: a takeover is no loss of power. It is
- * APTPL's from then on.
+ * With several controllers all of it is kept, APTPL or not, and mode pages that were changed, and the generation: a takeover is no loss of
+ * power. It is APTPL's from then on. With one controller the generation is not kept: it begins at 0 with the power (SPC-4 6.15.2).
  *
- * The array's catalogue keeps it with a checksum, in the order in which it was given. The generation is not
- * kept: it begins at 0 with the power (SPC-4 6.15.2).
+ * The array's catalogue keeps it with a checksum, in the order in which it was given.
  */
 #include "array/scsi/lun.h"
 #include "array/scsi/nexus.h"
@@ -32,6 +32,8 @@
 #define WITH_SANITIZE    0x80
 #define WITH_NOTICES     0x40
 #define WITH_MODE        0x20
+#define WITH_GENERATION  0x10
+#define GENERATION_BYTES 4u
 #define MODE_WCE_OFF     0x01
 #define MODE_SWP         0x02
 #define MODE_D_SENSE     0x04
@@ -49,7 +51,8 @@ void scsi_reserve_pack_size_add(size_t *bytes, const struct scsi_nexus_name *nam
 
 size_t scsi_reserve_pack_size(const struct scsi_lun *s)
 {
-	size_t bytes = HEADER_BYTES + 1 + SCSI_SANITIZE_KEPT_MAX; /* which may come later */
+	size_t bytes =
+		HEADER_BYTES + 1 + GENERATION_BYTES + SCSI_SANITIZE_KEPT_MAX; /* which may come later */
 
 	list_for_each (node, &s->registrants)
 		scsi_reserve_pack_size_add(&bytes, &container_of(node, struct scsi_registrant, link)->name);
@@ -67,11 +70,13 @@ static size_t pack(const struct scsi_lun *s, uint8_t *p)
 	uint8_t *begin = p, mode = s->pr_always ? pack_mode(&s->mode) : 0;
 	bool registrants = (s->pr_kept || s->pr_always) && s->registrant_count > 0;
 	bool sanitize = scsi_sanitize_is_kept(s->sanitize);
+	bool generation = s->pr_always && s->pr_generation;
 
-	if (!registrants && !sanitize && !s->notice_count && !mode)
+	if (!registrants && !sanitize && !s->notice_count && !mode && !generation)
 		return 0;
 	p[0] = (uint8_t)((registrants ? s->pr_type : 0) | (sanitize ? WITH_SANITIZE : 0) |
-			 (s->notice_count ? WITH_NOTICES : 0) | (mode ? WITH_MODE : 0));
+			 (s->notice_count ? WITH_NOTICES : 0) | (mode ? WITH_MODE : 0) |
+			 (generation ? WITH_GENERATION : 0));
 	put_be16(p + 1, registrants ? (uint16_t)s->registrant_count : 0);
 	p += HEADER_BYTES;
 	list_for_each (node, &s->registrants) {
@@ -92,6 +97,10 @@ static size_t pack(const struct scsi_lun *s, uint8_t *p)
 		p += scsi_notices_pack(s, p);
 	if (mode)
 		*p++ = mode;
+	if (generation) {
+		put_be32(p, s->pr_generation);
+		p += GENERATION_BYTES;
+	}
 	if (sanitize)
 		p += scsi_sanitize_pack(s->sanitize, p);
 	return (size_t)(p - begin);
@@ -141,20 +150,21 @@ static bool unpack_mode(struct scsi_lun *s, const uint8_t *p, size_t len)
 bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 {
 	unsigned count, type;
-	bool one_holds, sanitize, notices, mode;
+	bool one_holds, sanitize, notices, mode, generation;
 
 	if (len < HEADER_BYTES)
 		return false;
 	sanitize = p[0] & WITH_SANITIZE;
 	notices = p[0] & WITH_NOTICES;
 	mode = p[0] & WITH_MODE;
-	type = p[0] & ~(unsigned)(WITH_SANITIZE | WITH_NOTICES | WITH_MODE);
+	generation = p[0] & WITH_GENERATION;
+	type = p[0] & ~(unsigned)(WITH_SANITIZE | WITH_NOTICES | WITH_MODE | WITH_GENERATION);
 	if (type > PR_EXCLUSIVE_ACCESS_AR || type == 2 || type == 4)
 		return false;
 	s->pr_type = (uint8_t)type;
 	count = get_be16(p + 1);
-	s->pr_kept = (!sanitize && !notices && !mode) || count > 0;
-	s->pr_always = notices || mode;
+	s->pr_kept = (!sanitize && !notices && !mode && !generation) || count > 0;
+	s->pr_always = notices || mode || generation;
 	p += HEADER_BYTES;
 	len -= HEADER_BYTES;
 	if (count > PR_REGISTRANTS_MAX)
@@ -180,6 +190,13 @@ bool scsi_reserve_unpack(struct scsi_lun *s, const uint8_t *p, size_t len)
 			return false;
 		p++;
 		len--;
+	}
+	if (generation) {
+		if (len < GENERATION_BYTES || !get_be32(p))
+			return false;
+		s->pr_generation = get_be32(p);
+		p += GENERATION_BYTES;
+		len -= GENERATION_BYTES;
 	}
 	if (sanitize) {
 		s->sanitize = scsi_sanitize_unpack(p, len);

@@ -604,10 +604,14 @@ TEST(reservations_are_kept_for_the_other_controller)
 	client_clear_attentions(&test_a);
 	expect_good(run(b, 1, CDB(0x5E, 1, 0, 0, 0, 0, 0, 4, 0, 0), NO_DATA));
 	assert_int_equal(test_last.len, 8 + 16);
+	assert_int_equal(get_be32(test_last.data), 1); /* the generation: a takeover is no loss of power */
 	assert_int_equal(test_last.data[8 + 13], 5);
 	expect_conflict(run(b, 1, CDB(0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0), NO_DATA));
-	expect_good(pr_out(&test_a, 3, 0, 7, 0)); /* CLEAR: nothing is kept any more */
-	assert_int_equal(fake_luns[0].lun.reservations_len, 0);
+	expect_good(pr_out(&test_a, 3, 0, 7, 0)); /* CLEAR: nothing else is kept any more */
+	assert_int_equal(fake_luns[0].lun.reservations_len, 7);
+	fake_restart();
+	expect_good(run(b, 1, CDB(0x5E, 0, 0, 0, 0, 0, 0, 4, 0, 0), NO_DATA));
+	assert_int_equal(get_be32(test_last.data), 2);
 }
 
 TEST(nobody_who_may_not_goes_on)
