@@ -441,6 +441,25 @@ void array_client_silent(
 	ReleaseSRWLockExclusive(&c->lock);
 }
 
+/* Something came back over this device: it is no silent one any more. Of its neighbours that tells nothing. */
+static void mark_heard(struct array_info *a, const struct transport_device *device)
+{
+	for (unsigned n = 0; n < a->path_count; n++)
+		if (same_device(&a->paths[n].device, device))
+			a->paths[n].silent_until_ms = 0;
+}
+
+static void remember_heard(
+	struct array_client *c, struct array_info *info, const struct transport_device *device)
+{
+	mark_heard(info, device);
+	AcquireSRWLockExclusive(&c->lock);
+	for (unsigned i = 0; i < c->count; i++)
+		if (memcmp(c->arrays[i].id, info->id, UP_ID_BYTES) == 0)
+			mark_heard(&c->arrays[i], device);
+	ReleaseSRWLockExclusive(&c->lock);
+}
+
 /* Whether the way over this device leads to the owner of its array. */
 static void mark_standby(struct array_info *a, const struct transport_device *device, bool stands_by)
 {
@@ -492,6 +511,8 @@ static int try_and_mark(struct array_client *c, struct array_info *info, const s
 		array_client_silent(c, info->id, &p->device);
 		mark_silent(info, &p->device, UINT64_MAX);
 	}
+	if ((err == 0 || err == -ENOTCONN) && p->silent_until_ms)
+		remember_heard(c, info, &p->device);
 	if ((err == 0 || err == -ENOTCONN) && p->stands_by != (err == -ENOTCONN))
 		remember_standby(c, info, &p->device, err == -ENOTCONN);
 	return err;

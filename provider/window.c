@@ -334,22 +334,30 @@ static enum lane_turn lane_turn(
 
 /* A lane for each way; the originals' before the control LU: they are what must answer when the commit does. Through a shadow
  * LUN only when there is nothing else, for somebody may delete it meanwhile: a host may see no LUN of the array but such as were
- * broken off their set unknown to the provider. Those over which nothing came back, lately or just now, only when there are no
- * others: applications are frozen already. */
+ * broken off their set unknown to the provider. Those over which nothing came back, lately or just now, only when no other one leads
+ * to the owner: applications are frozen already. For them there is room then, however many stand by. */
 static int open_lanes(struct worker *k, struct transport *t, const struct array_info *a)
 {
 	uint32_t silent_routes[ARRAY_PATHS_MAX];
-	unsigned silent_count = 0;
+	unsigned silent_count = 0, to_owner = 0, not_silent = 0, room = LANES_MAX;
 	uint64_t now_ms = GetTickCount64();
 
 	for (unsigned round = 0; round < LANE_TURNS * LANE_KINDS; round++) {
 		enum lane_kind kind = (enum lane_kind)(round % LANE_KINDS);
 		enum lane_turn turn = (enum lane_turn)(round / LANE_KINDS);
-		if (round == TURN_SILENT * LANE_KINDS && k->lane_count)
-			break;
-		if (kind == LANE_SHADOW && k->lane_count)
+		if (round == TURN_STANDBY * LANE_KINDS) {
+			to_owner = k->lane_count;
+			room = to_owner ? LANES_MAX : LANES_MAX / 2;
+		}
+		if (round == TURN_SILENT * LANE_KINDS) {
+			if (to_owner)
+				break;
+			not_silent = k->lane_count;
+			room = LANES_MAX;
+		}
+		if (kind == LANE_SHADOW && k->lane_count > not_silent)
 			continue;
-		for (unsigned i = 0; i < a->path_count && k->lane_count < LANES_MAX; i++) {
+		for (unsigned i = 0; i < a->path_count && k->lane_count < room; i++) {
 			const struct channel_path *p = &a->paths[i];
 			if (lane_kind(p) != kind || lane_turn(p, silent_routes, silent_count, now_ms) != turn)
 				continue;

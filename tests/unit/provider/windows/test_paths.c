@@ -287,6 +287,26 @@ static void a_silent_path_is_asked_last(void)
 	finish();
 }
 
+/* What has answered is asked in its turn again. */
+static void a_path_that_was_silent_and_answers(void)
+{
+	struct array_trouble trouble;
+	uint64_t capabilities;
+
+	start_with(2, 0);
+	CHECK(array_client_discover(context.client) == 1);
+	fake_devices[0].times_out = true;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	fake_devices[0].times_out = false;
+	fake_devices[1].broken = true;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	fake_devices[1].broken = false;
+	unsigned first = fake_devices[0].commands, second = fake_devices[1].commands;
+	CHECK(array_client_capabilities(context.client, fakes[0].id, &capabilities, &trouble) == 0);
+	CHECK(fake_devices[0].commands > first && fake_devices[1].commands == second);
+	finish();
+}
+
 /* The control LU is asked as long as there is one: a command that is late there hits nobody's data. In the commit window the
  * originals carry it. */
 static void the_control_lu_is_asked_first(void)
@@ -450,6 +470,31 @@ static void a_move_before_the_commit(void)
 	CHECK_HR(post_commit(&set_id), S_OK);
 	eventlog_drain();
 	CHECK(events == 0);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	finish();
+}
+
+/* The only way to the owner was silent lately; many lead to the controller that stands by, and carry no commit. */
+static void only_a_silent_way_leads_to_the_owner(void)
+{
+	static struct array_info info;
+
+	start_with(6, 0);
+	for (unsigned i = 0; i < 6; i++) {
+		fake_devices[i].stands_by = i > 0;
+		fake_devices[i].route = i > 0 ? 2 : 1;
+	}
+	CHECK_HR(begin(&set_id, &volume_id, 0, luns, 1), S_OK);
+	CHECK_HR(end_prepare(&set_id), S_OK);
+	CHECK(array_client_info(context.client, fakes[0].id, &info) == 0 && info.path_count == 6);
+	for (unsigned i = 0; i < 6; i++)
+		if (!memcmp(info.paths[i].lun_id, fake_devices[0].lun_id, UP_ID_BYTES))
+			array_client_silent(context.client, fakes[0].id, &info.paths[i].device);
+	CHECK_HR(pre_commit(&set_id), S_OK);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	eventlog_drain();
+	CHECK(events == 0 && fakes[0].executed[UP_OP_SET_COMMIT] == 1);
 	CHECK_HR(abort_set(&set_id), S_OK);
 	finish();
 }
@@ -667,12 +712,14 @@ int main(void)
 		TEST(silent_before_the_window),
 		TEST(a_route_is_not_crowded_out),
 		TEST(a_silent_path_is_asked_last),
+		TEST(a_path_that_was_silent_and_answers),
 		TEST(the_control_lu_is_asked_first),
 		TEST(a_worse_way_on_another_route_is_next),
 		TEST(a_command_is_left_behind),
 		TEST(a_request_that_is_pending),
 		TEST(who_stands_by_is_passed_over),
 		TEST(a_move_before_the_commit),
+		TEST(only_a_silent_way_leads_to_the_owner),
 		TEST(a_takeover_is_waited_for),
 		TEST(only_who_stands_by_is_there),
 		TEST(a_silent_route_is_not_waited_for),
