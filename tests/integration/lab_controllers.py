@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A Windows host with a path to each of an array's two controllers, over a real Ceph cluster: it makes shadow copies while one path is in
-standby, and goes on over the other one after a planned move, and where the owner is killed in the middle of a set, without a veto."""
+standby, and goes on over the other one after a planned move, and where the owner is killed in the middle of a set, without a veto. Where
+the owner is killed, frozen, cut off from Ceph or moved while it is asked to commit, the set is whole and kept, or VSS is told that there is
+none, and nothing of it is left."""
 import os
 import re
 import sys
@@ -9,12 +11,27 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab_steps  # noqa: E402
-from ceph_controllers import names, removed_at_the_end, start, wait_until  # noqa: E402
+from ceph_controllers import all_live, names, removed_at_the_end, start, wait_until  # noqa: E402
+from ceph_takeover import Cut, Frozen, Killed, with_a_network_to_cut  # noqa: E402
 from lab_world import World, labhost  # noqa: E402
 from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_lab import run_ctl  # noqa: E402
 
 LUNS = ('l1', 'l2')
+CONFIG = {'copysets': {'lease': '15s', 'number_rest': '1ms'}}
+
+
+class Moved:
+    """By an administrator who does not wait for sets that are not committed."""
+    name = 'moved'
+
+    @staticmethod
+    def strike(owner):
+        owner.text('controller', 'move', '--force')
+
+    @staticmethod
+    def back(owner):
+        wait_until('it stands by', lambda: owner.role() == 'standby')
 
 
 class TwoControllers(World):
@@ -39,11 +56,16 @@ class TwoControllers(World):
         assert self.array.stop() == 0, self.array.log()
         self.change_places()
 
-    def change_places(self):
-        """What owned the array has ended, and stands by."""
+    def bridge(self):
+        """To the owner."""
+        return self.state.host('A').bridges[self.array.number - 1]
+
+    def change_places(self, back=Killed.back):
+        """What owned the array comes back, and stands by."""
         wait_until('the other one owns the array', lambda: self.other.role() == 'owner')
-        self.array.start()
+        back(self.array)
         self.array, self.other = self.other, self.array
+        wait_until('each knows that the other one is there', lambda: all_live(self.array))
         wait_until('both sessions are there', lambda: all(b.counters()['connected'] == 1 for b in self.state.host('A').bridges))
 
 
@@ -79,7 +101,7 @@ def a_set(world):
 
 def a_set_whose_owner_dies(world):
     """Its copies are committed, and nobody has asked to keep them yet: the provider asks the other controller, and they are kept."""
-    bridge = world.state.host('A').bridges[world.array.number - 1]
+    bridge = world.bridge()
     wanted = disks(world)
     lab_steps.hold(bridge, lab_steps.POST)
     child = world.start_vss('A', 'create', *wanted, '--no-import')
@@ -100,12 +122,62 @@ def a_set_whose_owner_dies(world):
     is_kept(world, done)
 
 
+def a_commit_whose_owner_goes(world, how, kind):
+    """…before the request is there (delay), or when it was carried out and the answer is not there (delay-reply)."""
+    bridge, wanted = world.bridge(), disks(world)
+    lab_steps.hold(bridge, *lab_steps.READS)
+    child = world.start_vss('A', 'create', *wanted, '--no-import')
+    lab_steps.stop_when_armed(world.array, bridge, lambda: child.poll() is not None)
+    bridge.control('fault', 'clear')
+    before = bridge.counters()['faults']
+    bridge.control('fault', kind, '--op', lab_steps.POST, '--ms', lab_steps.HOLD_MS, '--count', '0')
+    lab_steps.release(bridge)
+    wait_until('the commit is asked for', lambda: bridge.counters()['faults'] > before)
+    if kind == 'delay-reply':
+        wait_until('it is committed', lambda: [row['state'] for row in world.sets()] == ['committed'])
+    how.strike(world.array)
+    if how is Cut:
+        lab_steps.let_go(bridge)  # the owner is asked, and knows nothing yet
+    wait_until('the other one owns the array', lambda: world.other.role() == 'owner')
+    lab_steps.let_go(bridge)
+    code, done = world.finish_vss(child)
+    world.change_places(how.back)
+    print(f"{how.name} in a commit, {kind}: {done['hresult_name']}", flush=True)
+    if code == 0:
+        is_kept(world, done)
+        return
+    assert done['hresult_name'] in ('VSS_E_PROVIDER_VETO', 'VSS_E_HOLD_WRITES_TIMEOUT'), done
+    assert world.nothing_left(1), (world.sets(), world.shadows())
+
+
+def a_keeping_whose_owner_is_frozen(world):
+    """It says nothing more, and its session stays: the provider does not wait for it longer than for a takeover."""
+    bridge, wanted, frozen = world.bridge(), disks(world), world.array
+    lab_steps.hold(bridge, lab_steps.POST)
+    child = world.start_vss('A', 'create', *wanted, '--no-import')
+
+    def is_committed():
+        if bridge.counters()['held']:
+            if [row['state'] for row in world.sets()] == ['committed']:
+                return True
+            lab_steps.release(bridge)
+        assert child.poll() is None, world.finish_vss(child)
+        return False
+    wait_until('the set is committed', is_committed)
+    Frozen.strike(frozen)
+    lab_steps.let_go(bridge)
+    wait_until('the other one owns the array', lambda: world.other.role() == 'owner')
+    wait_until('the set is kept', lambda: [row['state'] for row in world.other.rows('set', 'sets')] == ['kept'] or child.poll() is not None)
+    world.change_places(Frozen.back)  # VSS itself looks at the originals' disks over there
+    is_kept(world, world.finish_vss(child)[1])
+
+
 def main():
     skip_without_store()
     end_in_order()
     with Cluster() as cluster:
         run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
-        one, two = start(cluster)
+        one, two = start(cluster, CONFIG, with_a_network_to_cut)
         with removed_at_the_end(one, two):
             world = TwoControllers(one, two)
             try:
@@ -113,6 +185,9 @@ def main():
                 world.move()
                 a_set(world)
                 a_set_whose_owner_dies(world)
+                for how, kind in ((Killed, 'delay'), (Killed, 'delay-reply'), (Moved, 'delay'), (Frozen, 'delay-reply'), (Cut, 'delay')):
+                    a_commit_whose_owner_goes(world, how, kind)
+                a_keeping_whose_owner_is_frozen(world)
                 a_set(world)
                 assert world.state.harm() == [], world.state.harm()
             finally:
