@@ -74,6 +74,14 @@ def refusals(cluster):
     assert done.returncode == 1 and 'no array named none-such' in done.stderr, done
 
 
+def half_cut(cluster):
+    """All copies have what they were made of (nothing), and its owner was killed when it was about to cut them off it."""
+    for image in cluster.images():
+        about = json.loads(cluster.rbd('info', '--format', 'json', f'{cluster.pool}/{image}').stdout)
+        if image.startswith(f'{NAME}.') and 'parent' in about:
+            cluster.rados('setomapval', f'umbra.{NAME}', f'flat.{image}', about['id'])
+
+
 def killed(array, dice, after_s):
     process = subprocess.Popen([umbractl_path(), 'rbd', 'destroy', *array.ceph_words(), '--yes'], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
@@ -91,6 +99,7 @@ def cut_short(cluster, dice):
         whole = state(array)
         cluster.rbd('create', '--size', '4M', f'{NAME}-by-hand')
         assert array.stop() == 0
+        half_cut(cluster)
         begun = time.monotonic()
         found = set()
         for number in range(1, KILLS + 1):
