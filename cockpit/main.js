@@ -2,7 +2,7 @@
 // The page: which view is shown (Cockpit's location says), the navigation, and redrawing when something has changed.
 import { actions } from './actions/index.js';
 import { h, patch } from './lib/dom.js';
-import { data, forgetSpace, refresh, want } from './lib/store.js';
+import { data, forgetSpace, refresh, want, standsBy } from './lib/store.js';
 import { followTheme } from './lib/theme.js';
 import { openDialog } from './ui/dialog.js';
 import { notify } from './ui/notices.js';
@@ -37,6 +37,8 @@ function heading() {
         h('h1', {}, 'Umbra', status ? h('span', { class: 'array' }, ` ${status.array.name}`) : null),
         navigation(),
         error ? h('div', { class: 'failure', role: 'alert' }, h('p', {}, error.message), error.hint ? h('p', {}, error.hint) : null) : null,
+        !error && standsBy() ? h('div', { class: 'hint', role: 'status' }, 'This controller stands by: copy sets, policies, resyncs, the recycle bin and '
+            + 'what the pool holds are not shown here. Ask the controller that owns the array.') : null,
     ];
 }
 

@@ -70,6 +70,8 @@ void table_print(struct table *t);                  /* and frees it */
 const char *text_of(const json_t *object, const char *member);
 const char *size_of(const json_t *object, const char *member);
 const char *count_of(const json_t *object, const char *member);
+/* What status answers: another controller owns the array, and only it knows copy sets, policies, jobs, the recycle bin and the pool. */
+bool ctl_stands_by(const json_t *status);
 const char *percent_of(const json_t *object, const char *member); /* "-": not there */
 const char *yes_of(const json_t *object, const char *member);
 const char *time_of(const json_t *object, const char *member); /* local time of a *_unix_ms, "-" for null */

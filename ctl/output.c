@@ -120,8 +120,17 @@ const char *size_of(const json_t *object, const char *member)
 {
 	char *out = slot();
 
+	if (json_is_null(json_object_get(object, member)))
+		return "-";
 	units_format_bytes((uint64_t)json_integer_value(json_object_get(object, member)), out);
 	return out;
+}
+
+bool ctl_stands_by(const json_t *status)
+{
+	const json_t *controller = json_object_get(status, "controller");
+
+	return json_is_object(controller) && strcmp(text_of(controller, "role"), "owner") != 0;
 }
 
 const char *count_of(const json_t *object, const char *member)

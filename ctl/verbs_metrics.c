@@ -309,7 +309,8 @@ static void put_counts(FILE *out, const json_t *status)
 	begin(out, "umbra_luns", "gauge", "LUNs by kind; recycled ones can be brought back.");
 	put_labelled(out, "umbra_luns", "kind", "ordinary", number(counts, "luns"));
 	put_labelled(out, "umbra_luns", "kind", "shadow", number(counts, "shadows"));
-	put_labelled(out, "umbra_luns", "kind", "recycled", number(counts, "recycled"));
+	if (json_is_integer(json_object_get(counts, "recycled")))
+		put_labelled(out, "umbra_luns", "kind", "recycled", number(counts, "recycled"));
 	put_plain(out, "umbra_luns_limit", "gauge", "Ordinary and shadow LUNs that there may be.",
 		number(limits, "luns_max"), 0);
 	put_plain(out, "umbra_hosts", "gauge", "Hosts that the array knows.", number(counts, "hosts"), 0);
@@ -457,8 +458,9 @@ static bool ask(const struct invocation *in, struct facts *f)
 		f->luns = loads(in, "load.luns", "luns", &f->lun_bounds);
 	if (f->luns)
 		f->hosts = loads(in, "load.hosts", "hosts", &f->lun_bounds);
-	if (f->hosts)
-		f->sets = ctl_list(in, "set.list", "sets", "all");
+	if (!f->hosts || ctl_stands_by(f->status))
+		return f->hosts;
+	f->sets = ctl_list(in, "set.list", "sets", "all");
 	if (f->sets)
 		f->policies = ctl_list(in, "policy.list", "policies", NULL);
 	return f->policies;
@@ -480,18 +482,23 @@ static void put_all(FILE *out, const struct facts *f)
 	struct subject luns = {"lun", f->luns, f->lun_bounds}, hosts = {"host", f->hosts, f->lun_bounds};
 
 	put_array(out, json_object_get(f->status, "array"));
-	put_pool(out, pool);
-	put_space(out, pool, f->luns, json_object_get(f->status, "counts"));
+	if (f->sets) {
+		put_pool(out, pool);
+		put_space(out, pool, f->luns, json_object_get(f->status, "counts"));
+	}
 	put_counts(out, f->status);
 	put_controller(out, json_object_get(f->status, "controller"));
-	put_sets(out, f->sets);
-	put_policy_times(out, f->policies, "umbra_policy_last_run_timestamp_seconds", "last_unix_ms",
-		"When the policy last took copies, since 1970.");
-	put_policy_times(out, f->policies, "umbra_policy_next_run_timestamp_seconds", "next_unix_ms",
-		"When it will again, since 1970.");
+	if (f->sets) {
+		put_sets(out, f->sets);
+		put_policy_times(out, f->policies, "umbra_policy_last_run_timestamp_seconds", "last_unix_ms",
+			"When the policy last took copies, since 1970.");
+		put_policy_times(out, f->policies, "umbra_policy_next_run_timestamp_seconds", "next_unix_ms",
+			"When it will again, since 1970.");
+	}
 	put_member(out, &luns, "size_bytes", "gauge", "size_bytes", "How large the LUN is to its hosts.");
-	put_member(out, &luns, "used_bytes", "gauge", "used_bytes",
-		"Space of the pool that was written through the LUN.");
+	if (f->sets)
+		put_member(out, &luns, "used_bytes", "gauge", "used_bytes",
+			"Space of the pool that was written through the LUN.");
 	put_load(out, &luns);
 	put_member(out, &hosts, "sessions", "gauge", "sessions", "iSCSI sessions of the host now.");
 	put_load(out, &hosts);

@@ -60,8 +60,11 @@ static void print_status(const json_t *status)
 	printf("LUNs     %s and %s shadow LUNs of %s\n", count_of(counts, "luns"),
 		count_of(counts, "shadows"), count_of(limits, "luns_max"));
 	printf("hosts    %s of %s\n", count_of(counts, "hosts"), count_of(limits, "hosts_max"));
-	printf("sets     %s of %s, %s of them not kept yet\n\n", count_of(counts, "sets"),
-		count_of(limits, "sets_max"), count_of(counts, "sets_unkept"));
+	if (json_is_null(json_object_get(counts, "sets")))
+		printf("sets     ask the controller that owns the array\n\n");
+	else
+		printf("sets     %s of %s, %s of them not kept yet\n\n", count_of(counts, "sets"),
+			count_of(limits, "sets_max"), count_of(counts, "sets_unkept"));
 	print_rows(session_columns, json_object_get(status, "sessions"));
 	if (json_is_true(json_object_get(status, "sessions_more")))
 		puts("and more: umbractl sessions");

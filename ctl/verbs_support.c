@@ -152,32 +152,38 @@ static bool add_calls(struct tar *t, const struct invocation *in)
 {
 	static const struct {
 		const char *method, *member, *flag;
+		bool owner; /* who stands by does not answer it */
 	} rows[] = {
-		{"status", NULL, NULL},
-		{"pool.status", NULL, NULL},
-		{"pool.scrub_status", NULL, NULL},
-		{"stats", NULL, NULL},
-		{"session.list", "sessions", NULL},
-		{"lun.list", "luns", NULL},
-		{"shadow.list", "luns", NULL},
-		{"host.list", "hosts", NULL},
-		{"map.list", "mappings", NULL},
-		{"set.list", "sets", "all"},
-		{"policy.list", "policies", NULL},
-		{"resync.list", "jobs", NULL},
-		{"recycle.list", "luns", NULL},
-		{"load.luns", "luns", NULL},
-		{"load.hosts", "hosts", NULL},
-		{"events.list", "events", NULL},
+		{"status", NULL, NULL, false},
+		{"pool.status", NULL, NULL, true},
+		{"pool.scrub_status", NULL, NULL, true},
+		{"stats", NULL, NULL, false},
+		{"session.list", "sessions", NULL, false},
+		{"lun.list", "luns", NULL, false},
+		{"shadow.list", "luns", NULL, false},
+		{"host.list", "hosts", NULL, false},
+		{"map.list", "mappings", NULL, false},
+		{"set.list", "sets", "all", true},
+		{"policy.list", "policies", NULL, true},
+		{"resync.list", "jobs", NULL, true},
+		{"recycle.list", "luns", NULL, true},
+		{"load.luns", "luns", NULL, false},
+		{"load.hosts", "hosts", NULL, false},
+		{"events.list", "events", NULL, false},
 	};
-	bool all = true;
+	bool all = true, stands_by = false;
 
 	for (size_t i = 0; all && i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char name[64], *text = NULL;
+
+		if (stands_by && rows[i].owner)
+			continue;
 		json_t *answer = rows[i].member && strcmp(rows[i].member, "events") != 0
 					 ? ctl_list(in, rows[i].method, rows[i].member, rows[i].flag)
 					 : ctl_call(in, rows[i].method, NULL);
 		all = answer != NULL;
+		if (i == 0)
+			stands_by = ctl_stands_by(answer);
 		text = answer ? json_dumps(answer, JSON_INDENT(2)) : strdup("umbrad does not answer\n");
 		snprintf(name, sizeof(name), "%s.json", rows[i].method);
 		if (text)

@@ -74,9 +74,10 @@ struct management {
 	void *stopped_arg;
 };
 
-static const struct mgmt_method *const tables[] = {mgmt_lun_methods, mgmt_host_methods, mgmt_set_methods,
+const struct mgmt_method *const mgmt_tables[] = {mgmt_lun_methods, mgmt_host_methods, mgmt_set_methods,
 	mgmt_policy_methods, mgmt_resync_methods, mgmt_recycle_methods, mgmt_load_methods,
 	mgmt_controller_methods, mgmt_status_methods};
+const size_t mgmt_table_count = sizeof(mgmt_tables) / sizeof(mgmt_tables[0]);
 
 /* ---- sending -------------------------------------------------------------------------------------- */
 
@@ -240,22 +241,11 @@ static const struct mgmt_door door = {.end = call_end, .follow = follow};
 
 static const struct mgmt_method *find_method(const char *name)
 {
-	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
-		for (const struct mgmt_method *method = tables[t]; method->name; method++)
+	for (size_t t = 0; t < mgmt_table_count; t++)
+		for (const struct mgmt_method *method = mgmt_tables[t]; method->name; method++)
 			if (!strcmp(method->name, name))
 				return method;
 	return NULL;
-}
-
-/* Of these a controller that stands by has read none: that there is no such copy set, say, would not be true. */
-static bool only_the_owner_knows(const char *name)
-{
-	static const char *const kinds[] = {"set.", "policy.", "recycle.", "resync."};
-
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (strncmp(name, kinds[i], strlen(kinds[i])) == 0)
-			return strcmp(name + strlen(kinds[i]), "list") != 0;
-	return false;
 }
 
 /* Why a message is no JSON-RPC 2.0 request, or NULL. */
@@ -311,7 +301,7 @@ static void start_call(struct connection *c, struct management *m, json_t *messa
 		call->params = m->none;
 	c->call = call;
 	m->calls++;
-	if (array_settings(call->array)->standby && only_the_owner_knows(name))
+	if (array_settings(call->array)->standby && method->where != MGMT_ANYWHERE)
 		mgmt_fail(call, -ESHUTDOWN,
 			"this controller stands by, and another one owns the array: ask that one (umbractl status names it)");
 	else

@@ -160,6 +160,11 @@ static json_t *notified_json(uint32_t flags)
 	return list;
 }
 
+json_t *mgmt_owners(const struct array *a, json_int_t number)
+{
+	return array_settings(a)->standby ? json_null() : json_integer(number);
+}
+
 json_t *mgmt_lun_json(struct lun *lun, bool detail)
 {
 	static const char *const hydrations[] = {[LUN_HYDRATION_NONE] = "none",
@@ -167,11 +172,11 @@ json_t *mgmt_lun_json(struct lun *lun, bool detail)
 		[LUN_HYDRATION_WAITS] = "waiting",
 		[LUN_HYDRATION_FULL] = "full"};
 	uint64_t used_bytes = lun->gone ? 0 : lun->disk->store->ops->disk_used(lun->disk);
-	json_t *out = json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:i, s:o}", "name", lun->name, "id",
+	json_t *out = json_pack("{s:s, s:o, s:s, s:I, s:I, s:o, s:i, s:o}", "name", lun->name, "id",
 		mgmt_id(lun->id), "kind", lun->kind == LUN_SHADOW ? "shadow" : "ordinary", "size_bytes",
 		(json_int_t)lun->size_bytes, "block_bytes", (json_int_t)STORE_BLOCK_BYTES, "used_bytes",
-		(json_int_t)used_bytes, "mappings", (int)lun->mappings, "created_unix_ms",
-		mgmt_time(lun->created_unix_ms));
+		mgmt_owners(lun->array, (json_int_t)used_bytes), "mappings", (int)lun->mappings,
+		"created_unix_ms", mgmt_time(lun->created_unix_ms));
 
 	if (out && lun->kind == LUN_SHADOW) {
 		struct lun *origin = lun_find(lun->array, lun->origin_id);

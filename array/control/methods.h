@@ -8,14 +8,25 @@
 /* Entries in one list reply: I/O waits while it is made, some 10 us each. */
 #define MGMT_PAGE_MAX 200
 
+/* Who answers while another controller owns the array. One that stands by has read hosts, LUNs and mappings, and knows its own
+ * sessions, events and counters: that there is no copy set, say, or that the pool is empty, would not be true. */
+enum mgmt_where {
+	MGMT_OWNER = 1, /* the owner alone: all that changes the array, too */
+	MGMT_ANYWHERE
+};
+
 struct mgmt_method {
 	const char *name;
 	void (*run)(struct mgmt_call *c);
+	enum mgmt_where where;
 };
 /* Each ended by a row without a name. */
 extern const struct mgmt_method mgmt_lun_methods[], mgmt_host_methods[], mgmt_set_methods[],
 	mgmt_policy_methods[], mgmt_resync_methods[], mgmt_recycle_methods[], mgmt_load_methods[],
 	mgmt_controller_methods[], mgmt_status_methods[];
+/* All of them, and how many. */
+extern const struct mgmt_method *const mgmt_tables[];
+extern const size_t mgmt_table_count;
 
 /* The params, all of them, by jansson's unpack format (strict: unknown members are refused). False: the
  * call has been ended. */
@@ -50,6 +61,8 @@ struct set *mgmt_find_set(struct mgmt_call *c, const char *name);
 json_t *mgmt_id(const uint8_t id[UP_ID_BYTES]);
 /* A time as milliseconds, or null for 0. */
 json_t *mgmt_time(uint64_t unix_ms);
+/* A number that only the owner of the array knows: null for a controller that stands by. */
+json_t *mgmt_owners(const struct array *a, json_int_t number);
 json_t *mgmt_lun_json(struct lun *lun, bool detail);
 /* For the `done` of a call's array_call: ends the call with the LUN, or with the fault. */
 void mgmt_lun_done(struct array_call *call);

@@ -118,7 +118,7 @@ static void controller_move_method(struct mgmt_call *c)
 }
 
 const struct mgmt_method mgmt_controller_methods[] = {
-	{"controller.list", controller_list_method},
-	{"controller.move", controller_move_method},
-	{NULL, NULL},
+	{"controller.list", controller_list_method, MGMT_ANYWHERE},
+	{"controller.move", controller_move_method, MGMT_ANYWHERE},
+	{NULL, NULL, MGMT_OWNER},
 };

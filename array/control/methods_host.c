@@ -303,10 +303,10 @@ static void host_delete_method(struct mgmt_call *c)
 }
 
 const struct mgmt_method mgmt_host_methods[] = {
-	{"host.add", host_add_method},
-	{"host.list", host_list_method},
-	{"host.show", host_show_method},
-	{"host.set", host_set_method},
-	{"host.delete", host_delete_method},
-	{NULL, NULL},
+	{"host.add", host_add_method, MGMT_OWNER},
+	{"host.list", host_list_method, MGMT_ANYWHERE},
+	{"host.show", host_show_method, MGMT_ANYWHERE},
+	{"host.set", host_set_method, MGMT_OWNER},
+	{"host.delete", host_delete_method, MGMT_OWNER},
+	{NULL, NULL, MGMT_OWNER},
 };

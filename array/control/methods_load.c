@@ -57,10 +57,10 @@ static void load_result(struct mgmt_call *c, struct mgmt_page *page, const char 
 static json_t *lun_load_json(struct lun *lun)
 {
 	uint64_t used_bytes = lun->gone ? 0 : lun->disk->store->ops->disk_used(lun->disk);
-	json_t *out = json_pack("{s:s, s:o, s:s, s:I, s:I, s:i}", "name", lun->name, "id", mgmt_id(lun->id),
+	json_t *out = json_pack("{s:s, s:o, s:s, s:I, s:o, s:i}", "name", lun->name, "id", mgmt_id(lun->id),
 		"kind", lun->kind == LUN_SHADOW ? "shadow" : "ordinary", "size_bytes",
-		(json_int_t)lun->size_bytes, "used_bytes", (json_int_t)used_bytes, "mappings",
-		(int)lun->mappings);
+		(json_int_t)lun->size_bytes, "used_bytes", mgmt_owners(lun->array, (json_int_t)used_bytes),
+		"mappings", (int)lun->mappings);
 
 	return with_load(out, &lun->load, lun->queue);
 }
@@ -95,7 +95,7 @@ static void load_hosts_method(struct mgmt_call *c)
 }
 
 const struct mgmt_method mgmt_load_methods[] = {
-	{"load.luns", load_luns_method},
-	{"load.hosts", load_hosts_method},
-	{NULL, NULL},
+	{"load.luns", load_luns_method, MGMT_ANYWHERE},
+	{"load.hosts", load_hosts_method, MGMT_ANYWHERE},
+	{NULL, NULL, MGMT_OWNER},
 };

@@ -296,11 +296,11 @@ static void policy_preview_method(struct mgmt_call *c)
 }
 
 const struct mgmt_method mgmt_policy_methods[] = {
-	{"policy.create", policy_create_method},
-	{"policy.set", policy_set_method},
-	{"policy.list", policy_list_method},
-	{"policy.show", policy_show_method},
-	{"policy.delete", policy_delete_method},
-	{"policy.preview", policy_preview_method},
-	{NULL, NULL},
+	{"policy.create", policy_create_method, MGMT_OWNER},
+	{"policy.set", policy_set_method, MGMT_OWNER},
+	{"policy.list", policy_list_method, MGMT_OWNER},
+	{"policy.show", policy_show_method, MGMT_OWNER},
+	{"policy.delete", policy_delete_method, MGMT_OWNER},
+	{"policy.preview", policy_preview_method, MGMT_OWNER},
+	{NULL, NULL, MGMT_OWNER},
 };

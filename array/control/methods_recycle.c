@@ -78,8 +78,8 @@ static void recycle_purge_method(struct mgmt_call *c)
 }
 
 const struct mgmt_method mgmt_recycle_methods[] = {
-	{"recycle.list", recycle_list_method},
-	{"recycle.undelete", recycle_undelete_method},
-	{"recycle.purge", recycle_purge_method},
-	{NULL, NULL},
+	{"recycle.list", recycle_list_method, MGMT_OWNER},
+	{"recycle.undelete", recycle_undelete_method, MGMT_OWNER},
+	{"recycle.purge", recycle_purge_method, MGMT_OWNER},
+	{NULL, NULL, MGMT_OWNER},
 };

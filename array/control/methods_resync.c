@@ -121,9 +121,9 @@ static void resync_list_method(struct mgmt_call *c)
 }
 
 const struct mgmt_method mgmt_resync_methods[] = {
-	{"resync.start", resync_start_method},
-	{"resync.state", resync_state_method},
-	{"resync.cancel", resync_cancel_method},
-	{"resync.list", resync_list_method},
-	{NULL, NULL},
+	{"resync.start", resync_start_method, MGMT_OWNER},
+	{"resync.state", resync_state_method, MGMT_OWNER},
+	{"resync.cancel", resync_cancel_method, MGMT_OWNER},
+	{"resync.list", resync_list_method, MGMT_OWNER},
+	{NULL, NULL, MGMT_OWNER},
 };

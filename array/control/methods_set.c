@@ -332,12 +332,12 @@ static void set_keep_method(struct mgmt_call *c)
 }
 
 const struct mgmt_method mgmt_set_methods[] = {
-	{"set.create", set_create_method},
-	{"set.list", set_list_method},
-	{"set.show", set_show_method},
-	{"set.delete", set_delete_method},
-	{"set.abort", set_abort_method},
-	{"set.keep", set_keep_method},
-	{"set.lock", set_lock_method},
-	{NULL, NULL},
+	{"set.create", set_create_method, MGMT_OWNER},
+	{"set.list", set_list_method, MGMT_OWNER},
+	{"set.show", set_show_method, MGMT_OWNER},
+	{"set.delete", set_delete_method, MGMT_OWNER},
+	{"set.abort", set_abort_method, MGMT_OWNER},
+	{"set.keep", set_keep_method, MGMT_OWNER},
+	{"set.lock", set_lock_method, MGMT_OWNER},
+	{NULL, NULL, MGMT_OWNER},
 };

@@ -118,9 +118,10 @@ static json_t *counts_json(struct mgmt_call *c)
 		recycled++;
 		lun_recycled_bytes += (json_int_t)bin.used_bytes;
 	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "luns", luns, "shadows", shadows, "hosts",
-		hosts, "sets", sets, "sets_unkept", unkept, "recycled", recycled, "recycled_bytes",
-		lun_recycled_bytes);
+	return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "luns", luns, "shadows", shadows, "hosts",
+		hosts, "sets", mgmt_owners(c->array, sets), "sets_unkept", mgmt_owners(c->array, unkept),
+		"recycled", mgmt_owners(c->array, recycled), "recycled_bytes",
+		mgmt_owners(c->array, lun_recycled_bytes));
 }
 
 static json_t *events_json(const struct array *a)
@@ -419,17 +420,17 @@ static void events_follow_method(struct mgmt_call *c)
 }
 
 const struct mgmt_method mgmt_status_methods[] = {
-	{"status", status_method},
-	{"pool.status", pool_status_method},
-	{"pool.grow", pool_grow_method},
-	{"pool.backup", pool_backup_method},
-	{"pool.scrub_start", pool_scrub_start_method},
-	{"pool.scrub_stop", pool_scrub_stop_method},
-	{"pool.scrub_status", pool_scrub_status_method},
-	{"session.list", session_list_method},
-	{"session.logout", session_logout_method},
-	{"stats", stats_method},
-	{"events.list", events_list_method},
-	{"events.follow", events_follow_method},
-	{NULL, NULL},
+	{"status", status_method, MGMT_ANYWHERE},
+	{"pool.status", pool_status_method, MGMT_OWNER},
+	{"pool.grow", pool_grow_method, MGMT_OWNER},
+	{"pool.backup", pool_backup_method, MGMT_OWNER},
+	{"pool.scrub_start", pool_scrub_start_method, MGMT_OWNER},
+	{"pool.scrub_stop", pool_scrub_stop_method, MGMT_OWNER},
+	{"pool.scrub_status", pool_scrub_status_method, MGMT_OWNER},
+	{"session.list", session_list_method, MGMT_ANYWHERE},
+	{"session.logout", session_logout_method, MGMT_ANYWHERE},
+	{"stats", stats_method, MGMT_ANYWHERE},
+	{"events.list", events_list_method, MGMT_ANYWHERE},
+	{"events.follow", events_follow_method, MGMT_ANYWHERE},
+	{NULL, NULL, MGMT_OWNER},
 };

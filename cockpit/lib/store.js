@@ -26,6 +26,14 @@ const SOURCES = {
     space: sampleSpace,
 };
 
+/** Only the owner of the array tells them; a page of a controller that stands by says so (main.js), and shows none. */
+const OWNERS = { recycled: [], jobs: [], sets: [], policies: [], scrub: { checksums: false } };
+
+export function standsBy() {
+    const controller = data.status && data.status.controller;
+    return Boolean(controller && controller.role !== 'owner');
+}
+
 /** What is known. error: an RpcError while umbrad does not answer. */
 export const data = { events: [], history: [], error: null, allSets: false, rates: new Map(), space: null };
 
@@ -139,8 +147,8 @@ async function follow() {
 
 async function round() {
     try {
-        for (const name of new Set([...needs, 'load']))
-            data[name] = await SOURCES[name]();
+        for (const name of new Set(['status', ...needs, 'load']))
+            data[name] = name in OWNERS && standsBy() ? OWNERS[name] : await SOURCES[name]();
         await follow();
         if (detail)
             await detail();

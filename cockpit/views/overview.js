@@ -67,8 +67,8 @@ function arrayCard(data, run) {
         ['umbrad', `${array.version}, since ${format.time(array.started_unix_ms)}`],
         ['LUNs', `${counts.luns} and ${counts.shadows} shadow LUNs of ${limits.luns_max}`],
         ['Hosts', `${counts.hosts} of ${limits.hosts_max}`],
-        ['Copy sets', `${counts.sets} of ${limits.sets_max}, ${counts.sets_unkept} of them not kept yet`],
-        ['Recycle bin', `${counts.recycled} shadow LUNs`],
+        ['Copy sets', counts.sets === null ? 'not told' : `${counts.sets} of ${limits.sets_max}, ${counts.sets_unkept} of them not kept yet`],
+        ['Recycle bin', counts.recycled === null ? 'not told' : `${counts.recycled} shadow LUNs`],
         ['Events since the start', `${events.error} errors, ${events.warning} warnings`],
     ]), controller ? toolbar(run, 'Controller', [['controller-move', moveLabel(controller)]]) : null);
 }

@@ -239,12 +239,18 @@ def one_owns_the_other_stands_by(one, two):
         file.write(bytes(range(256)) * 4096)
     for command in (('lun', 'create', 'x', '--size', '64M'), ('unmap', 'data', 'a'), ('lun', 'delete', 'data'),
                     ('set', 'create', 'x', 'data'), ('set', 'show', 'kept'), ('set', 'delete', 'kept'), ('policy', 'delete', 'x'),
-                    ('policy', 'show', 'x'), ('shadow', 'purge', 'x'), ('lun', 'import', path), ('lun', 'export', 'data', path + '.raw')):
+                    ('policy', 'show', 'x'), ('shadow', 'purge', 'x'), ('set', 'list'), ('policy', 'list'), ('resync', 'list'),
+                    ('shadow', 'recycled'), ('pool', 'status'), ('config', 'export'), ('lun', 'import', path), ('lun', 'export', 'data', path + '.raw')):
         try:
             two.text(*command)
             raise AssertionError(f'{command} was done by a controller that stands by')
         except CtlError as error:
             assert 'this controller stands by' in error.stderr, error
+    assert two.ctl('status')['counts']['sets'] is None and two.ctl('lun', 'show', 'data')['used_bytes'] is None
+    metrics = two.text('metrics')
+    assert 'umbra_controller_role{role="standby"} 1' in metrics and 'umbra_hosts 2' in metrics, metrics
+    assert not [line for line in metrics.split('\n') if line.startswith(('umbra_sets{', 'umbra_pool_'))], metrics
+    two.text('support', os.path.join(two.dir, 'support.tar'))
     both = {f'127.0.0.1:{one.port},1', f'127.0.0.1:{two.port},2'}
     for controller in (one, two):
         wait_until('hosts are told of both', lambda controller=controller: targets(controller) == both)

@@ -39,7 +39,7 @@ def main():
 
     methods = []
     for name in os.listdir(os.path.join(ROOT, 'array', 'control')):
-        methods += re.findall(r'^\s+\{"([a-z]+(?:\.[a-z]+)?)", \w+_method\}', text('array', 'control', name), re.M)
+        methods += re.findall(r'^\s+\{"([a-z]+(?:\.[a-z]+)?)", \w+_method, \w+\}', text('array', 'control', name), re.M)
     assert len(methods) > 30, methods
     page = text('docs', 'management.md')
     for method in methods:

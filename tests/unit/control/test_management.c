@@ -1012,6 +1012,49 @@ TEST(a_peer_may_go_in_the_middle_of_a_call)
 
 #define WITH_RIG(test) cmocka_unit_test_setup_teardown(test, open_rig, close_rig)
 
+/* The array as a controller has it that stands by: each method answers, or says who does. One that is new has no mark, and is refused. */
+TEST(who_stands_by_answers_what_it_knows)
+{
+	static const char *const known[] = {"controller.list", "controller.move", "events.follow",
+		"events.list", "host.list", "host.show", "load.hosts", "load.luns", "lun.list", "lun.show",
+		"lun.space", "map.list", "session.list", "session.logout", "shadow.list", "shadow.show",
+		"stats", "status"};
+	struct array_options *options = (struct array_options *)(uintptr_t)array_settings(rig.array);
+	unsigned answered = 0;
+	char text[256];
+
+	options->standby = true;
+	for (size_t t = 0; t < mgmt_table_count; t++)
+		for (const struct mgmt_method *m = mgmt_tables[t]; m->name; m++) {
+			bool is_known = false;
+			for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+				is_known |= strcmp(m->name, known[i]) == 0;
+			snprintf(text, sizeof(text),
+				"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":{\"none such\":1}}",
+				m->name);
+			json_t *answer = line(text, strlen(text));
+			const char *message = json_string_value(
+				json_object_get(json_object_get(answer, "error"), "message"));
+			/* who answers looks at the params */
+			if (is_known != (error_code(answer) == MGMT_BAD_PARAMS) ||
+				is_known == (strstr(message, "this controller stands by") != NULL))
+				fail_msg("%s: %s", m->name, message);
+			answered += is_known;
+			json_decref(answer);
+		}
+	assert_int_equal(answered, sizeof(known) / sizeof(known[0]));
+	fails("set.list", "{}", ESHUTDOWN);
+	/* nor are there numbers of what it has not read */
+	json_t *status = ask("status", "{}"), *counts = json_object_get(status, "counts");
+	assert_true(json_is_integer(json_object_get(counts, "hosts")));
+	static const char *const unknown[] = {"sets", "sets_unkept", "recycled", "recycled_bytes"};
+	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
+		assert_true(json_is_null(json_object_get(counts, unknown[i])));
+	json_decref(status);
+	options->standby = false;
+	does("set.list", "{}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1042,6 +1085,7 @@ int main(void)
 		WITH_RIG(too_long_a_line_ends_the_connection),
 		WITH_RIG(followers_get_events_and_slow_ones_are_cut),
 		WITH_RIG(a_peer_may_go_in_the_middle_of_a_call),
+		WITH_RIG(who_stands_by_answers_what_it_knows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
