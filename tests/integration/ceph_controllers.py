@@ -312,6 +312,10 @@ def pr_keys(session):
     return sorted(struct.unpack('>Q', data[i:i + 8])[0] for i in range(8, len(data), 8))
 
 
+def pr_generation(session):
+    return struct.unpack('>I', session.good(1, b'\x5e\0\0\0\0\0\0\x10\0\0', length=4096)[:4])[0]
+
+
 def a_killed_owner_is_followed(one, two):
     """…and its reservation, which did not ask to be kept, holds."""
     writer = Writer(Session(one, 'a'))
@@ -322,6 +326,8 @@ def a_killed_owner_is_followed(one, two):
     assert pr_out(theirs, 0, 0, 0xB, 0xA, 0)[0] == 0x18  # the owner knows its key
     assert pr_out(mine, 1, 5, 0xA, 0, 0)[0] == 0  # Write Exclusive, Registrants Only
     assert pr_out(foreign, 0, 0, 0, 0xB, 0)[0] == 0 and pr_out(mine, 4, 5, 0xA, 0xB, 0)[0] == 0
+    generation = pr_generation(mine)
+    assert generation == 4, generation  # three registrations and PREEMPT
     writer.start()
     wait_until('it writes', lambda: writer.acknowledged > 20)
     begun = time.monotonic()
@@ -342,6 +348,7 @@ def a_killed_owner_is_followed(one, two):
     assert two.role() == 'owner'
     # the reservation: of host a, through all ports; b may read and not write
     assert set(pr_keys(theirs)) == {0xA}
+    assert pr_generation(theirs) == generation
     foreign.read(1, 0)
     assert (6, 0x2A05) in foreign.attentions, foreign.attentions  # its registration was preempted
     assert foreign.do(1, write10(8, 1), out=block_of(1))[0] == 0x18
@@ -350,6 +357,7 @@ def a_killed_owner_is_followed(one, two):
     # it comes back, and stands by
     theirs.attentions.clear()
     one.start()
+    assert pr_generation(Session(one, 'a')) == pr_generation(theirs) == generation + 1  # CLEAR
     assert one.role() == 'standby'
     assert Session(one, 'a').do(1, read10(0, 1), length=BLOCK)[1] == STANDBY
     wait_until('hosts are told that it is there', lambda: theirs.groups() == {1: (2, [1]), 2: (0, [2])})
