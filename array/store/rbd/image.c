@@ -287,8 +287,11 @@ static void renewals_call(struct rbd_store *s)
 
 static void renewed(struct rbd_image *i)
 {
-	if (atomic_exchange(&i->stale, false))
-		renewals_call(i->s);
+	if (!i->renews)
+		return;
+	i->renews = false;
+	atomic_store(&i->stale, false);
+	renewals_call(i->s);
 }
 
 static void open_done(struct rbd_job *job)
@@ -403,19 +406,44 @@ void rbd_image_need_fresh(struct rbd_image *i, struct rbd_waiter *w)
 		rbd_image_need(i, w);
 }
 
+/* What its opening needs of the OSDs. Where one does not answer, the handle that is there still serves hosts. */
+static void probe_work(struct rbd_job *job)
+{
+	struct rbd_image *i = container_of(job, struct rbd_image, job);
+	char id[RBD_ID_BYTES], map[RBD_OBJECT_BYTES];
+	uint64_t size;
+	time_t when;
+
+	if (rbd_get_id(i->handle, id, sizeof(id)) < 0 || rbd_chain(i->s, i->name) < 0)
+		return;
+	rbd_map_object(map, id, RBD_HEAD);
+	rados_stat(i->s->cluster.io, map, &size, &when);
+}
+
+static void probe_done(struct rbd_job *job)
+{
+	struct rbd_image *i = container_of(job, struct rbd_image, job);
+
+	atomic_store(&i->stale, true);
+	rbd_image_put(i);
+}
+
 void rbd_images_renew(struct rbd_store *s, struct rbd_renewal *r)
 {
 	s->age++;
 	s->stale++; /* over the calls */
 	list_push_back(&s->renewals, &r->link);
-	list_for_each_safe (n, &s->images) {
+	list_for_each (n, &s->images) {
 		struct rbd_image *i = container_of(n, struct rbd_image, link);
 
-		if ((!i->deep && strcmp(i->name, r->image) != 0) || i->retired || i->close ||
-			atomic_exchange(&i->stale, true))
+		if ((!i->deep && strcmp(i->name, r->image) != 0) || i->retired || i->close || i->renews)
 			continue;
+		i->renews = true;
 		s->stale++;
-		settle(i);
+		i->refs++;
+		i->job.work = probe_work;
+		i->job.done = probe_done;
+		rbd_work(&s->workers, RBD_LANE_SHORT, &i->job);
 	}
 	renewals_call(s);
 }

@@ -298,7 +298,8 @@ struct rbd_image {
 	unsigned ios;            /* of these, hosts' I/O, which ends soon */
 	bool deep;               /* opened with a parent that has one itself */
 	uint64_t age;            /* the store's when the handle was opened */
-	atomic_bool stale;       /* it is to be opened anew as soon as nobody uses the handle */
+	bool renews;             /* the handle is to be opened anew … */
+	atomic_bool stale;       /* … as soon as nobody uses it, for nothing keeps that up */
 	uint64_t drains_from_ms; /* from then on I/O waits for that */
 	bool retired;            /* no disk has it any more: it is closed and deleted when nobody uses it */
 	bool recorded;           /* and the catalogue knows */

@@ -73,6 +73,8 @@ WRAPPED(CALL_REMOVE, rbd_remove_with_progress,
 /* A hydration's. */
 WRAPPED(CALL_STRIPE, rbd_get_stripe_unit, (rbd_image_t image, uint64_t *bytes), (image, bytes))
 
+WRAPPED(CALL_STAT, rados_stat, (rados_ioctx_t io, const char *object, uint64_t *size, time_t *when),
+	(io, object, size, when))
 WRAPPED(CALL_UNTIE, rbd_snap_remove_by_id, (rbd_image_t image, uint64_t snap), (image, snap))
 
 /* The writing of a label is its only one. */

@@ -30,6 +30,7 @@ enum call {
 	CALL_REMOVE,
 	CALL_LABEL,
 	CALL_UNTIE, /* a snapshot is removed whose last clone is cut off */
+	CALL_STAT,
 	CALL_HELD
 };
 

@@ -147,6 +147,36 @@ TEST(a_parents_end_that_hangs_keeps_up_nobody)
 	assert_true(until(nothing_is_said, NULL));
 }
 
+/* What an opening needs of an OSD that does not answer: hosts are served by the handle that is there. */
+TEST(an_image_that_could_not_be_opened_anew_now_serves_on)
+{
+	struct store_disk *original, *copy, *deep;
+	struct rbd_tie tie;
+
+	make_disks(&original, 1);
+	access_end(access_begin(original, STORE_WRITE, 3));
+	copy = copy_of(original);
+	deep = copy_of(copy);
+	assert_int_equal(access_end(access_begin(deep, STORE_READ, 0)), 3);
+	hang(CALL_STAT);
+	hydrate(copy);
+	assert_false(tie_of(copy, &tie));
+	wait_until_hang(2);
+	access_end(access_begin(copy, STORE_WRITE, 5));
+	assert_int_equal(access_end(access_begin(deep, STORE_READ, 0)), 3);
+	assert_true(snapshots(original) > 0);
+	let_go();
+	assert_true(until(has_no_snapshots, original));
+	access_end(access_begin(original, STORE_WRITE, 4));
+	assert_int_equal(access_end(access_begin(copy, STORE_READ, 0)), 5);
+	assert_int_equal(access_end(access_begin(deep, STORE_READ, 0)), 3);
+}
+
+static bool is_stale(const void *image)
+{
+	return atomic_load(&((const struct rbd_image *)image)->stale);
+}
+
 /* A host's I/O hangs on an image that is to be opened anew: others of its LUN are held up for a moment, and the image is opened anew when
  * that I/O is over. */
 TEST(io_that_hangs_on_an_image_that_is_to_be_opened_anew_keeps_up_no_other)
@@ -164,6 +194,7 @@ TEST(io_that_hangs_on_an_image_that_is_to_be_opened_anew_keeps_up_no_other)
 	rbd_image_get(image);
 	hydrate(copy);
 	assert_false(tie_of(copy, &tie));
+	assert_true(until(is_stale, image));
 	for (unsigned i = 0; i < 3; i++)
 		access_end(access_begin(copy, STORE_WRITE, 5));
 	assert_true(snapshots(original) > 0);
@@ -429,6 +460,7 @@ int main(void)
 		t(an_image_whose_opening_outlasts_its_being_cut_off_is_opened_again),
 		t(one_whose_opening_outlasts_that_of_what_it_hangs_on_is_opened_again),
 		t(a_parents_end_that_hangs_keeps_up_nobody),
+		t(an_image_that_could_not_be_opened_anew_now_serves_on),
 		t(io_that_hangs_on_an_image_that_is_to_be_opened_anew_keeps_up_no_other),
 		t(what_is_half_cut_is_cut_at_the_next_opening),
 		t(an_image_is_cut_off_a_parent_that_does_not_name_it),
