@@ -31,8 +31,8 @@ STARTS = 3  # of a prefix
 PREFIX_FORMAT = 2  # of the prepared prefix: count up when prepare_prefix() changes
 NAME = re.compile(r'[A-Za-z0-9_-]{1,32}\Z')
 SETTINGS = ('portal', 'target', 'initiator', 'chap_user', 'chap_secret_file', 'link_down_ms', 'nop_ms', 'reset_ms', 'hold_port',
-            'idle_ms', 'import_wait_ms', 'volumes', 'mounted')
-COORDINATOR_SETTINGS = {'hold_port': 'HoldPort', 'idle_ms': 'IdleMs', 'import_wait_ms': 'ImportWaitMs'}
+            'idle_ms', 'import_wait_ms', 'volumes', 'mounted', 'multipath')
+COORDINATOR_SETTINGS = {'hold_port': 'HoldPort', 'idle_ms': 'IdleMs', 'import_wait_ms': 'ImportWaitMs', 'multipath': 'Multipath'}
 
 
 class LabError(Exception):

@@ -78,17 +78,24 @@ static void on_capacity16(struct session_cmd *cmd)
 	issue(scan, current(scan)->lun, cdb, sizeof(cdb), 8, on_capacity10);
 }
 
+/* Of the designators (SPC-4 7.8.6) those of the LUN: what it is, whatever port it is asked through. */
+static uint64_t hash_of_lun(const uint8_t *page, uint32_t bytes)
+{
+	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+
+	for (uint32_t at = 4; at + 4 <= bytes && at + 4 + page[at + 3] <= bytes; at += 4u + page[at + 3])
+		for (uint32_t i = 0; !(page[at + 1] & 0x30) && i < 4u + page[at + 3]; i++)
+			hash = (hash ^ page[at + i]) * 1099511628211u;
+	return hash;
+}
+
 static void on_identity(struct session_cmd *cmd)
 {
 	static const uint8_t cdb[16] = {0x9E, 0x10, [13] = 32};
 	struct scan *scan = cmd->owner;
-	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+	bool good = cmd->result == LABW_OK && cmd->scsi_status == 0;
 
-	if (cmd->result == LABW_OK && cmd->scsi_status == 0) {
-		for (uint32_t i = 0; i < cmd->data_bytes; i++)
-			hash = (hash ^ cmd->data[i]) * 1099511628211u;
-	}
-	current(scan)->identity = hash;
+	current(scan)->identity = hash_of_lun(cmd->data, good ? cmd->data_bytes : 0);
 	issue(scan, current(scan)->lun, cdb, sizeof(cdb), 32, on_capacity16);
 }
 

@@ -68,6 +68,7 @@ static bool device_make(unsigned int slot)
 	}
 	ext = disks[slot].device->DeviceExtension;
 	ext->slot = slot;
+	disks[slot].slot = slot;
 	disks[slot].number = drive_number(slot);
 	disks[slot].device->Flags |= DO_BUFFERED_IO;
 	disks[slot].device->Flags &= ~(ULONG)DO_DEVICE_INITIALIZING;
@@ -120,8 +121,10 @@ static void disk_add(unsigned int adapter, const struct labw_lun *lun)
 		link_names(slot, &link, link_buf, &target, target_buf);
 		if (!NT_SUCCESS(IoCreateSymbolicLink(&link, &target)))
 			continue;
+		memset(disks[slot].paths, 0, sizeof(disks[slot].paths));
 		disks[slot].lun = *lun;
-		disks[slot].adapter = adapter;
+		disks[slot].adapter = disks[slot].active = adapter;
+		disks[slot].paths[adapter] = (struct disk_path){true, lun->lun};
 		disks[slot].present = true;
 		disks[slot].generation++;
 		if (!is_late())
@@ -130,48 +133,89 @@ static void disk_add(unsigned int adapter, const struct labw_lun *lun)
 	}
 }
 
-static bool same_lun(const struct labw_lun *a, const struct labw_lun *b)
+/* MPIO as the driver found it when it was loaded: one disk for a LUN, however many adapters lead to it. */
+static bool is_multipath(void)
 {
-	return a->lun == b->lun && a->identity == b->identity;
+	static int known = -1;
+
+	if (known < 0)
+		known = port_setting(L"Multipath", 0) != 0;
+	return known != 0;
 }
 
+/* The LUN that is the disk's path on this adapter. */
+static bool is_path(const struct disk *disk, unsigned int adapter, const struct labw_lun *lun)
+{
+	return disk->present && disk->paths[adapter].there && disk->paths[adapter].lun == lun->lun &&
+	       disk->lun.identity == lun->identity;
+}
+
+/* A path in standby does not tell the size. */
 static bool is_disk(const struct labw_lun *lun)
 {
 	return (lun->inquiry[0] & 0xFF) == 0 && lun->block_bytes != 0;
 }
 
+/* The disk that this LUN is a path of, or becomes one of. */
 static struct disk *find_disk(unsigned int adapter, const struct labw_lun *lun)
 {
 	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
-		if (disks[slot].present && disks[slot].adapter == adapter && same_lun(&disks[slot].lun, lun))
+		if (is_path(&disks[slot], adapter, lun))
 			return &disks[slot];
+	}
+	for (unsigned int slot = 0; is_multipath() && slot < DISKS_MAX; slot++) {
+		struct disk *disk = &disks[slot];
+		if (disk->present && disk->lun.identity == lun->identity && !disk->paths[adapter].there) {
+			disk->paths[adapter] = (struct disk_path){true, lun->lun};
+			return disk;
+		}
 	}
 	return NULL;
 }
 
-static bool still_there(const struct disk *disk, const struct found *now)
+static bool still_there(const struct disk *disk, unsigned int adapter, const struct found *now)
 {
 	for (uint32_t i = 0; i < now->count; i++) {
-		if (is_disk(&now->luns[i]) && same_lun(&now->luns[i], &disk->lun))
+		if ((is_disk(&now->luns[i]) || is_multipath()) && is_path(disk, adapter, &now->luns[i]))
 			return true;
 	}
 	return false;
 }
 
+/* The disk goes with its last path. */
+static void path_remove(unsigned int slot, unsigned int adapter)
+{
+	struct disk *disk = &disks[slot];
+
+	disk->paths[adapter].there = false;
+	for (unsigned int n = 0; n < PORT_ADAPTERS_MAX; n++) {
+		if (!disk->paths[n].there)
+			continue;
+		if (disk->adapter == adapter)
+			disk->adapter = n;
+		if (disk->active == adapter)
+			disk->active = n;
+		return;
+	}
+	disk_remove(slot);
+}
+
 static void table_fit(unsigned int adapter, const struct found *now)
 {
 	for (unsigned int slot = 0; slot < DISKS_MAX; slot++) {
-		if (disks[slot].present && disks[slot].adapter == adapter && !still_there(&disks[slot], now))
-			disk_remove(slot);
+		if (disks[slot].present && disks[slot].paths[adapter].there &&
+			!still_there(&disks[slot], adapter, now))
+			path_remove(slot, adapter);
 		else if (disks[slot].present && !disks[slot].listed)
 			disk_list(slot);
 	}
 	for (uint32_t i = 0; i < now->count; i++) {
-		struct disk *disk = find_disk(adapter, &now->luns[i]);
+		struct disk *disk =
+			(now->luns[i].inquiry[0] & 0xFF) == 0 ? find_disk(adapter, &now->luns[i]) : NULL;
 
-		if (disk)
+		if (disk && is_disk(&now->luns[i]))
 			disk->lun = now->luns[i]; /* its size may be new */
-		else if (is_disk(&now->luns[i]))
+		else if (!disk && is_disk(&now->luns[i]))
 			disk_add(adapter, &now->luns[i]);
 	}
 }
@@ -187,6 +231,8 @@ static void take_scan(unsigned int adapter, const struct labw_reply *rep)
 			now->count++;
 	}
 	table_fit(adapter, now);
+	for (unsigned int n = 0; is_multipath() && n < PORT_ADAPTERS_MAX; n++)
+		table_fit(n, &found[n]); /* a disk that came by this one has paths there, in standby */
 	port_unlock();
 }
 
@@ -232,12 +278,22 @@ bool disks_find(unsigned int adapter, unsigned int lun, struct disk *out)
 
 	port_lock();
 	for (unsigned int slot = 0; slot < DISKS_MAX && !there; slot++) {
-		there = disks[slot].present && disks[slot].adapter == adapter && disks[slot].lun.lun == lun;
+		there = disks[slot].present && disks[slot].paths[adapter].there &&
+			disks[slot].paths[adapter].lun == lun;
 		if (there)
 			*out = disks[slot];
 	}
 	port_unlock();
 	return there;
+}
+
+void disks_set_active(unsigned int slot, uint32_t generation, unsigned int adapter)
+{
+	port_lock();
+	if (slot < DISKS_MAX && disks[slot].present && disks[slot].generation == generation &&
+		disks[slot].paths[adapter].there)
+		disks[slot].active = adapter;
+	port_unlock();
 }
 
 bool disks_claimed(unsigned int adapter, unsigned int lun)

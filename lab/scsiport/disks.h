@@ -15,13 +15,21 @@
 #define DISKS_MAX   LABW_MAX_LUNS
 #define DISKS_FIRST 1 /* \\.\PhysicalDrive0 is the system disk on Windows */
 
+struct disk_path {
+	bool there;
+	uint16_t lun; /* its number on that adapter */
+};
+
 struct disk {
 	bool present;
 	bool listed;         /* its interface is */
 	uint32_t generation; /* odd while present */
+	unsigned int slot;   /* in the table */
 	unsigned int number; /* N of PhysicalDriveN */
-	unsigned int adapter;
+	unsigned int adapter; /* of its first path; with the setting Multipath it may have one on each adapter */
 	struct labw_lun lun;
+	struct disk_path paths[PORT_ADAPTERS_MAX]; /* by adapter */
+	unsigned int active;                       /* the path that I/O takes */
 	DEVICE_OBJECT *device; /* NULL: never used */
 };
 
@@ -43,6 +51,9 @@ bool disks_get(unsigned int slot, uint32_t generation, struct disk *out);
 
 /* The disk of this LUN, if there is one. */
 bool disks_find(unsigned int adapter, unsigned int lun, struct disk *out);
+
+/* I/O takes that path from now on: the disk's others do not lead to the owner, or are gone. */
+void disks_set_active(unsigned int slot, uint32_t generation, unsigned int adapter);
 
 /* Has a disk claimed this LUN? */
 bool disks_claimed(unsigned int adapter, unsigned int lun);

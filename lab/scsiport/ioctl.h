@@ -35,6 +35,9 @@ NTSTATUS disk_flush(struct port_call *call);
 bool class_command(struct port_call *call, const uint8_t *cdb, unsigned int cdb_bytes, uint32_t in_bytes,
 	struct labw_reply *rep);
 
+/* paths.c: one command to the disk over one of its paths; see there. *rep borrows from the worker. */
+uint32_t paths_exchange(struct port_call *call, struct labw_request *req, struct labw_reply *rep);
+
 /* query.c */
 NTSTATUS query_property(struct port_call *call);
 NTSTATUS query_inquiry_data(struct port_call *call);

@@ -123,7 +123,8 @@ NTSTATUS pass_through(struct port_call *call)
 		req.direction = spt->DataIn == SCSI_IOCTL_DATA_IN ? LABW_IN : LABW_OUT;
 	if (req.direction == LABW_OUT)
 		req.data = call->buf + spt->DataBufferOffset;
-	status = status_of(port_exchange(call->worker, call->adapter, &req, &rep));
+	status = status_of(call->is_adapter ? port_exchange(call->worker, call->adapter, &req, &rep)
+					    : paths_exchange(call, &req, &rep));
 	if (NT_SUCCESS(status))
 		put_outcome(call, spt, &rep);
 	return status;
@@ -143,7 +144,7 @@ bool class_command(struct port_call *call, const uint8_t *cdb, unsigned int cdb_
 	};
 
 	memcpy(req.cdb, cdb, cdb_bytes);
-	return port_exchange(call->worker, call->adapter, &req, rep) == LABW_OK && rep->scsi_status == 0;
+	return paths_exchange(call, &req, rep) == LABW_OK && rep->scsi_status == 0;
 }
 
 /* READ 16 or WRITE 16 of whole blocks. */
@@ -167,7 +168,7 @@ static NTSTATUS transfer_chunk(
 	req.cdb[0] = write ? 0x8A : 0x88;
 	put_be64(req.cdb + 2, lba);
 	put_be32(req.cdb + 10, blocks);
-	status = status_of(port_exchange(call->worker, call->adapter, &req, &rep));
+	status = status_of(paths_exchange(call, &req, &rep));
 	if (!NT_SUCCESS(status))
 		return status;
 	if (rep.scsi_status != 0 || (!write && rep.data_bytes != bytes))

@@ -195,8 +195,9 @@ NTSTATUS query_capabilities(struct port_call *call)
 
 NTSTATUS query_address(struct port_call *call)
 {
-	SCSI_ADDRESS a = {
-		.Length = sizeof(a), .PortNumber = (UCHAR)call->adapter, .Lun = (UCHAR)call->disk.lun.lun};
+	SCSI_ADDRESS a = {.Length = sizeof(a),
+		.PortNumber = (UCHAR)call->adapter,
+		.Lun = (UCHAR)call->disk.paths[call->adapter].lun};
 
 	return give_whole(call, &a, sizeof(a));
 }

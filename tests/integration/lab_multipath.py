@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""One disk for a LUN of two controllers, as MPIO makes it, where a pass-through takes the path that I/O does not: shadow copies are made,
+imported, broken off and deleted, and the owner is killed in between."""
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ceph_controllers import removed_at_the_end, start, wait_until  # noqa: E402
+from ceph_takeover import Frozen, Killed, with_a_network_to_cut  # noqa: E402
+from lab_controllers import CONFIG, LUNS, TwoControllers  # noqa: E402
+from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
+from umbra_lab import run_ctl  # noqa: E402
+
+
+class OneDisk(TwoControllers):
+    MULTIPATH = 2
+
+    def up(self, name):
+        self.state.configure(name, dict(self.state.settings(name), multipath=self.MULTIPATH))
+        super().up(name)
+
+
+def disks(world, count=len(LUNS)):
+    """Each LUN is one disk, whichever controller owns the array."""
+    found = []
+
+    def seen():
+        world.rescan('A')
+        found[:] = re.findall(r'PhysicalDrive(\d+)', world.run('A', 'umbra-vss.exe', 'status').stdout)
+        return len(found) == count
+    wait_until(f'{count} disks are there', seen)
+    return [word for number in found for word in ('--lun', f'd{number}')]
+
+
+def a_life(world, strike=lambda world: None):
+    done = world.vss('A', 'create', *disks(world))
+    strike(world)
+    world.vss('A', 'delete', done['set'])
+    assert world.nothing_left(10), (world.sets(), world.shadows())
+    done = world.vss('A', 'create', *disks(world))
+    strike(world)
+    world.vss('A', 'break', done['set'], '--read-write')
+    disks(world, 2 * len(LUNS))
+    for row in world.shadows():
+        world.array.ctl('shadow', 'unmap', row['id'], 'A', check=False)
+        world.array.ctl('shadow', 'delete', row['id'], check=False)
+    for lun in world.array.ctl('lun', 'list')['luns']:
+        if lun['name'] not in LUNS:
+            world.array.ctl('unmap', lun['name'], 'A', check=False)
+            world.array.ctl('lun', 'delete', lun['name'])
+    print(f'a life, owner: controller {world.array.number}', flush=True)
+
+
+def struck(how):
+    """A disk that came while one controller stood by gets its second path with the next look at the bus."""
+    def strike(world):
+        disks(world, 2 * len(LUNS))
+        how.strike(world.array)
+        world.change_places(how.back)
+    return strike
+
+
+def main():
+    skip_without_store()
+    end_in_order()
+    with Cluster() as cluster:
+        run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
+        one, two = start(cluster, CONFIG, with_a_network_to_cut)
+        with removed_at_the_end(one, two):
+            world = OneDisk(one, two)
+            try:
+                a_life(world)
+                for how in (Killed, Frozen):
+                    a_life(world, struck(how))
+                assert world.state.harm() == [], world.state.harm()
+            finally:
+                world.end()
+
+
+if __name__ == '__main__':
+    main()
