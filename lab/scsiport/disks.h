@@ -26,11 +26,12 @@ struct disk {
 	uint32_t generation; /* odd while present */
 	unsigned int slot;   /* in the table */
 	unsigned int number; /* N of PhysicalDriveN */
-	unsigned int adapter; /* of its first path; with the setting Multipath it may have one on each adapter */
+	unsigned int
+		adapter; /* of its first path; with the setting Multipath it may have one on each adapter */
 	struct labw_lun lun;
 	struct disk_path paths[PORT_ADAPTERS_MAX]; /* by adapter */
 	unsigned int active;                       /* the path that I/O takes */
-	DEVICE_OBJECT *device; /* NULL: never used */
+	DEVICE_OBJECT *device;                     /* NULL: never used */
 };
 
 /* A device object's extension: which slot of the table, or SLOT_ADAPTER and which adapter, or SLOT_VOLUME and which letter. */

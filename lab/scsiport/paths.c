@@ -11,7 +11,8 @@
 #include "lab/scsiport/ioctl.h"
 
 enum {
-	TAKEOVER_MS = 60000, /* mpio's PDORemovePeriod and more: I/O waits so long for a path that serves it */
+	TAKEOVER_MS =
+		60000, /* mpio's PDORemovePeriod and more: I/O waits so long for a path that serves it */
 	PAUSE_MS = 100,
 	ALUA_FIRST = 0x0A, /* 02/04: in transition, standby, unavailable */
 	ALUA_LAST = 0x0C
@@ -40,7 +41,8 @@ static unsigned int next_path(const struct disk *disk, unsigned int adapter)
 	return adapter;
 }
 
-static uint32_t send(struct port_call *call, unsigned int adapter, struct labw_request *req, struct labw_reply *rep)
+static uint32_t send(
+	struct port_call *call, unsigned int adapter, struct labw_request *req, struct labw_reply *rep)
 {
 	req->lun = call->disk.paths[adapter].lun;
 	return port_exchange(call->worker, adapter, req, rep);
@@ -54,15 +56,16 @@ static bool serves(uint32_t result, const struct labw_reply *rep)
 /* The coordinator reads and writes partition tables by pass-through, where VSS goes through the class driver. */
 static bool is_block_io(uint8_t opcode)
 {
-	return opcode == 0x88 || opcode == 0x8A || opcode == 0x9E || opcode == 0x35 || opcode == 0x28 || opcode == 0x2A ||
-	       opcode == 0x25;
+	return opcode == 0x88 || opcode == 0x8A || opcode == 0x9E || opcode == 0x35 || opcode == 0x28 ||
+	       opcode == 0x2A || opcode == 0x25;
 }
 
 uint32_t paths_exchange(struct port_call *call, struct labw_request *req, struct labw_reply *rep)
 {
 	LARGE_INTEGER pause = {.QuadPart = -10000LL * PAUSE_MS};
 	unsigned int adapter = call->disk.active;
-	bool raw = !(req->flags & LABW_F_CLASS) && !is_block_io(req->cdb[0]), others = next_path(&call->disk, adapter) != adapter;
+	bool raw = !(req->flags & LABW_F_CLASS) && !is_block_io(req->cdb[0]),
+	     others = next_path(&call->disk, adapter) != adapter;
 	uint32_t result;
 
 	if (raw && others && port_setting(L"Multipath", 0) > 1)

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """One disk for a LUN of two controllers, as MPIO makes it, where a pass-through takes the path that I/O does not: shadow copies are made,
-imported, broken off and deleted, and the owner is killed in between."""
+imported, broken off, resynced and deleted, and the owner is killed or frozen in between, and while the provider's first request of a
+deletion, a break or a resync is under way."""
 import os
 import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lab_steps  # noqa: E402
 from ceph_controllers import removed_at_the_end, start, wait_until  # noqa: E402
 from ceph_takeover import Frozen, Killed, with_a_network_to_cut  # noqa: E402
 from lab_controllers import CONFIG, LUNS, TwoControllers  # noqa: E402
@@ -34,6 +36,16 @@ def disks(world, count=len(LUNS)):
     return [word for number in found for word in ('--lun', f'd{number}')]
 
 
+def nothing_but_the_originals(world):
+    for row in world.array.ctl('lun', 'list')['luns']:
+        if row['name'] not in LUNS:
+            world.array.ctl('unmap', row['name'], 'A')
+            world.array.ctl('lun', 'delete', row['name'])
+    for row in world.sets():
+        world.array.ctl('set', 'delete', row['id'])
+    assert world.nothing_left(10), (world.sets(), world.shadows())
+
+
 def a_life(world, strike=lambda world: None):
     done = world.vss('A', 'create', *disks(world))
     strike(world)
@@ -43,13 +55,7 @@ def a_life(world, strike=lambda world: None):
     strike(world)
     world.vss('A', 'break', done['set'], '--read-write')
     disks(world, 2 * len(LUNS))
-    for row in world.shadows():
-        world.array.ctl('shadow', 'unmap', row['id'], 'A', check=False)
-        world.array.ctl('shadow', 'delete', row['id'], check=False)
-    for lun in world.array.ctl('lun', 'list')['luns']:
-        if lun['name'] not in LUNS:
-            world.array.ctl('unmap', lun['name'], 'A', check=False)
-            world.array.ctl('lun', 'delete', lun['name'])
+    nothing_but_the_originals(world)
     print(f'a life, owner: controller {world.array.number}', flush=True)
 
 
@@ -60,6 +66,30 @@ def struck(how):
         how.strike(world.array)
         world.change_places(how.back)
     return strike
+
+
+def within(world, how, verb, kind):
+    """The owner goes before it has the request (delay), or when its answer is under way; the verb goes on at the other one."""
+    path = os.path.join(world.directory, f'{verb}-{how.name}')
+    done = world.vss('A', 'create', *disks(world), *(('--transportable', path) if verb == 'resync' else ()))
+    words = {'delete': ['delete', done['set']], 'break': ['break', done['set'], '--read-write'],
+             'resync': ['resync', path] + [word for one in done['snapshots'] for word in ('--snapshot', one['snapshot'])]}[verb]
+    if verb != 'resync':
+        disks(world, 2 * len(LUNS))
+    bridge = world.bridge()
+    before = bridge.counters()['faults']
+    bridge.control('fault', kind, '--op', lab_steps.POST, '--ms', lab_steps.HOLD_MS, '--count', '0')
+    child = world.start_vss('A', *words)
+    wait_until('the owner is asked', lambda: bridge.counters()['faults'] > before)
+    how.strike(world.array)
+    lab_steps.let_go(bridge)
+    world.change_places(how.back)
+    code, said = world.finish_vss(child)
+    print(f"{how.name} in {verb}, {kind}: {said['hresult_name']}", flush=True)
+    assert code == 0, said
+    assert len(world.shadows()) == (len(LUNS) if verb == 'resync' else 0), world.shadows()
+    assert len(world.array.ctl('lun', 'list')['luns']) == len(LUNS) * (2 if verb == 'break' else 1)
+    nothing_but_the_originals(world)
 
 
 def main():
@@ -74,6 +104,8 @@ def main():
                 a_life(world)
                 for how in (Killed, Frozen):
                     a_life(world, struck(how))
+                    for verb in ('delete', 'break', 'resync'):
+                        within(world, how, verb, 'delay' if how is Killed else 'delay-reply')
                 assert world.state.harm() == [], world.state.harm()
             finally:
                 world.end()
