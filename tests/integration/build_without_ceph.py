@@ -32,7 +32,7 @@ def main(build):
         missing = sorted(set(theirs) - set(ours) - {'build-without-ceph'})
         assert not missing, f'they vanish without librbd: {missing}'
         skipped = {name for name, test in ours.items() if '--no-store' in test['cmd']}
-        of_ceph = {name for name in theirs if name.startswith(('ceph-', 'rbd-')) or name in ('lab-controllers', 'lab-arrays')}
+        of_ceph = {name for name in theirs if name.startswith(('ceph-', 'rbd-')) or name in ('lab-controllers', 'lab-multipath', 'lab-arrays')}
         # ceph-cluster is about Ceph alone, and needs no store.
         assert of_ceph - skipped == {'ceph-cluster'} and skipped <= of_ceph, (of_ceph ^ skipped)
         done = subprocess.run(ours['ceph-suite']['cmd'], capture_output=True, text=True)
