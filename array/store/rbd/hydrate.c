@@ -84,8 +84,8 @@ static uint64_t object_offset(const struct objects *o, uint64_t i)
 }
 
 /*
- * What an image has, its object map says before it has it: killed in between, librbd leaves an object in the map that is not there. It
- * takes the map's word when it flattens, and the parent's data would be lost. So what the map says is looked at.
+ * What an image has, its object map says before it has it: killed in between, librbd leaves an object in the map that is not there. By the
+ * map's word alone it would not be copied, and the parent's data would be lost. So what the map says is looked at.
  */
 static int objects_prove(struct rbd_hydration *y, struct objects *o)
 {
