@@ -167,7 +167,7 @@ def methods():
     for name in sorted(os.listdir(folder)):
         if name.endswith('.c'):
             with open(os.path.join(folder, name)) as file:
-                found += re.findall(r'^\t\{"([a-z_.]+)", \w+_method\},', file.read(), re.M)
+                found += re.findall(r'^\t\{"([a-z_.]+)", \w+_method, \w+\},', file.read(), re.M)
     return found
 
 
