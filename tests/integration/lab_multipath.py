@@ -27,13 +27,18 @@ class OneDisk(TwoControllers):
 
 
 def disks(world, count=len(LUNS)):
-    """Each LUN is one disk, whichever controller owns the array."""
+    """Each LUN is one disk with two paths, whichever controller owns the array. The other one learns of a mapping a moment later."""
     found = []
 
+    def mappings(array):
+        return sorted((m['lun_id'], m['number']) for m in array.ctl('mappings')['mappings'])
+
     def seen():
+        if mappings(world.array) != mappings(world.other):
+            return False
         world.rescan('A')
         found[:] = re.findall(r'PhysicalDrive(\d+)', world.run('A', 'umbra-vss.exe', 'status').stdout)
-        return len(found) == count
+        return len(found) == count and len({row['luns'] for row in world.state.host('A').status()['adapters']}) == 1
     wait_until(f'{count} disks are there', seen)
     return [word for number in found for word in ('--lun', f'd{number}')]
 
