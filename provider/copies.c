@@ -98,16 +98,26 @@ static size_t series_of(const struct shadow_list *list, const struct book_entry 
 	return count;
 }
 
+static int by_time(const void *a, const void *b)
+{
+	const struct shadow_copy *x = a, *y = b;
+
+	return x->made < y->made ? -1 : x->made > y->made;
+}
+
 bool copies_prune(const struct keep_rules *rules, const struct book_entry *like, const GUID *spared,
 	unsigned *gone, unsigned *stay)
 {
 	struct shadow_list list;
 	HRESULT hr = requester_list(&list);
 	struct keep_copy *copies = SUCCEEDED(hr) ? calloc(list.count + 1, sizeof(*copies)) : NULL;
-	size_t count = copies ? series_of(&list, like, copies) : 0;
+	size_t count;
 	bool good = copies != NULL;
 	FILETIME t;
 
+	if (good && list.count) /* of two in one second the later one is the newer one */
+		qsort(list.items, list.count, sizeof(list.items[0]), by_time);
+	count = good ? series_of(&list, like, copies) : 0;
 	if (!good)
 		requester_complain("--keep", FAILED(hr) ? hr : E_OUTOFMEMORY);
 	GetSystemTimeAsFileTime(&t);
