@@ -7,14 +7,15 @@
  * Rules:
  * - All calls come from the reactor's thread and none blocks, except where noted (open, iterate).
  * - Errors are negative errno: -EIO (media), -ETIME (it hangs, and was given up), -ENOSPC, -EROFS (the store went
- *   read-only after a failed flush), -EILSEQ (miscompare), -ECANCELED, -ENOMEM, -ESHUTDOWN.
+ *   read-only after a failed flush), -EILSEQ (miscompare), -EBUSY, -ECANCELED, -ENOMEM, -ESHUTDOWN.
  * - `done` may be called from inside the call that started the operation.
  *
  * Durability (DESIGN section 6): a WRITE that is done is visible to every later read, not yet durable. A
  * FLUSH that is done makes every write that was done before the flush was submitted durable. A WRITE with
  * STORE_IO_FUA is done when it is durable. A transaction that is done is durable, whole or not at all.
- * Transactions become durable in the order of their commits; only one that makes or enlarges disks may be later than others that
- * were committed behind it: no two that are under way then name the same record or disk (except for what is the same in both).
+ * Transactions become durable in the order of their commits; only one that makes or enlarges disks, and was not prepared, may be
+ * later than others that were committed behind it: no two that are under way then name the same record or disk (except for what is
+ * the same in both).
  */
 #ifndef UMBRA_STORE_H
 #define UMBRA_STORE_H
@@ -288,6 +289,14 @@ struct store_ops {
 	 * transaction is done. The transaction must then be given to cut_commit of the same cut. */
 	int (*txn_disk_repoint)(
 		struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk);
+	/* Makes what the transaction's new, enlarged and repointed disks need, ahead of the commit: all that may take long, or hang. Nothing
+	 * of it is on record, and a crash leaves nothing. `cut`: that of its forks and repoints, or NULL. `ready`, perhaps called from
+	 * inside, with 0: puts and deletes may follow, then txn_commit, or cut_commit. With an error: t is freed, and the cut has ended.
+	 * From this call to the commit txn_drop, or with a cut cut_give_up, which is true then, frees t at once: `ready` is not called any
+	 * more, and what is under way ends in the background. Transactions of others may be committed meanwhile. They may name the
+	 * disks as well: who commits this one looks first whether it still is what is wanted, and does not commit it where one of its
+	 * disks has been deleted. -EBUSY: too much that was let go of hangs still. NULL: nothing takes long. */
+	void (*txn_prepare)(struct store_txn *t, struct store_cut *cut, void (*ready)(void *arg, int err), void *arg);
 	/* Frees t. */
 	void (*txn_commit)(struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 	void (*txn_drop)(struct store_txn *t);

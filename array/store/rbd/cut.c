@@ -382,7 +382,7 @@ void rbd_cut_commit(struct store_cut *cut, struct store_txn *t, void (*done)(voi
 {
 	struct rbd_cut *c = cut->priv;
 
-	assert(c && c->taken && !c->txn);
+	assert(c && c->taken && (!c->txn || c->txn == t));
 	c->txn = t;
 	rbd_txn_start(t, c, done, arg);
 }

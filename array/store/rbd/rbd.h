@@ -395,7 +395,8 @@ int rbd_objects_at(const struct rbd_objects *o, uint64_t offset, uint64_t *end);
 /* ---- disks (store.c) ---- */
 enum {
 	RBD_BUCKETS = 4096,
-	RBD_PATIENCE_MS = 120000 /* with images that a transaction makes or enlarges */
+	RBD_PATIENCE_MS = 120000, /* with images that a transaction makes or enlarges */
+	RBD_HUNG_MOST = 256       /* of these, once nobody waits for them: more are not begun */
 };
 struct rbd_disk {
 	struct store_disk base;
@@ -457,6 +458,8 @@ int rbd_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index
 int rbd_txn_disk_delete(struct store_txn *t, struct store_disk *d);
 int rbd_txn_disk_resize(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
 int rbd_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk);
+void rbd_txn_prepare(
+	struct store_txn *t, struct store_cut *cut, void (*ready)(void *arg, int err), void *arg);
 void rbd_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 void rbd_txn_drop(struct store_txn *t);
 /* Takes a to-do out of the catalogue: the image is gone. */
@@ -618,7 +621,8 @@ struct rbd_store {
 	struct list removals;             /* struct rbd_removal: under way */
 	unsigned busy;                    /* what close waits for, beside jobs */
 	unsigned
-		lingering; /* of that, what nobody else waits for: cuts that have ended, counts of what is used */
+		lingering; /* of that, what no I/O waits for: transactions that are prepared, cuts that have ended, counts of what is used */
+	unsigned hung; /* images that are made, cloned or enlarged for nobody any more */
 	/* label.c */
 	unsigned labels, label_tries; /* labels: under way */
 	struct list labels_running;

@@ -220,6 +220,7 @@ const struct store_ops rbd_ops = {
 	.txn_disk_delete = rbd_txn_disk_delete,
 	.txn_disk_resize = rbd_txn_disk_resize,
 	.txn_disk_repoint = rbd_txn_disk_repoint,
+	.txn_prepare = rbd_txn_prepare,
 	.txn_commit = rbd_txn_commit,
 	.txn_drop = rbd_txn_drop,
 	.iterate = rbd_catalogue_iterate,

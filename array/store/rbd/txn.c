@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Transactions. While one is built its records go into a write operation of Ceph's and its disks into a list of steps. At the
- * commit the steps make, clone and enlarge images, all at once on the workers; then the operation is sent. Transactions are
- * written one at a time, in the order in which their images are ready: those without steps in that of their commits, and none waits
- * for an image of another's that needs an OSD which hangs.
+ * commit, or ahead of it where the caller asks for that, the steps make, clone and enlarge images, all at once on the workers; then
+ * the operation is sent. Transactions are written one at a time, in the order in which their images are ready: those without steps in
+ * that of their commits, and none waits for an image of another's that needs an OSD which hangs.
  *
- * One that is given up before it is written lets go of its caller at once. Each of its images goes when it is there. The array makes
- * one change after the other, so one whose images are not ready after a while is given up here; of a cut's the caller decides that.
+ * What was prepared is used as it is, but for a disk that was to be enlarged and has another image since: that one is enlarged in the
+ * commit.
+ *
+ * One that is given up before it is written lets go of its caller at once. Each of its images goes when it is there. One whose images
+ * are not ready after a while is given up here; of a cut's the caller decides that.
  *
  * One that fails, or is dropped, gives its images to reclaim. One of which nothing is known, for this client was locked out,
  * leaves them: the next owner knows.
@@ -41,10 +44,13 @@ struct step {
 	struct rbd_image *image;       /* a new one */
 	struct rbd_cut_member *member; /* what it is a clone of */
 	uint64_t size_bytes;
-	struct rbd_image *enlarged; /* of RESIZE */
+	struct rbd_image *enlarged; /* of RESIZE, while it is being made */
+	char enlarged_name[RBD_IMAGE_NAME_BYTES];
 	struct rbd_waiter waiter;
 	struct rbd_job job;
 	bool running;     /* it is being made */
+	bool works;       /* by a worker */
+	bool ready;       /* it was made */
 	bool made;        /* the image may be there */
 	unsigned parents; /* of one that is a clone, as many as what it is a clone of and one */
 	int err;
@@ -56,11 +62,12 @@ struct store_txn {
 	struct list steps;
 	struct list_node link; /* of the store's, once its images are ready */
 	struct rbd_cut *cut;
-	bool failed, writing, given_up;
+	bool failed, begun, writing, given_up; /* begun: to be prepared, or committed */
 	bool shown;    /* it changes what the one who stands by shows (standby.c) */
 	unsigned left; /* steps that are not made yet, and one for the beginning */
 	struct reactor_timer patience;
 	int err;
+	void (*ready)(void *arg, int err); /* while it is being prepared */
 	void (*done)(void *arg, int err);
 	void *arg;
 	rados_completion_t completion;
@@ -258,7 +265,10 @@ static void txn_free(struct store_txn *t)
 
 void rbd_txn_drop(struct store_txn *t)
 {
-	txn_free(t);
+	if (t->begun)
+		rbd_txn_give_up(t);
+	else
+		txn_free(t);
 }
 
 static void step_apply(struct rbd_store *s, struct step *p)
@@ -476,17 +486,21 @@ static int pool_takes_more(struct rbd_store *s)
 static int image_enlarge(struct rbd_store *s, rbd_image_t handle, uint64_t size_bytes)
 {
 	uint64_t have_bytes = 0;
-	int err = rbd_get_size(handle, &have_bytes);
+	int err = rbd_get_size(handle, &have_bytes), enlarged;
 
 	if (err < 0 || have_bytes >= size_bytes)
 		return err;
 	err = pool_takes_more(s);
 	if (err < 0)
 		return err;
-	err = rbd_resize2(handle, size_bytes, false, progress, NULL);
-	if (err >= 0)
-		err = rbd_get_size(handle, &have_bytes); /* what it cuts I/O off at */
-	return err >= 0 && have_bytes < size_bytes ? -EIO : err;
+	enlarged = rbd_resize2(handle, size_bytes, false, progress, NULL);
+	if (enlarged < 0 && enlarged != -EINVAL)
+		return enlarged;
+	/* It refuses to make an image smaller that another transaction has made larger meanwhile. */
+	err = rbd_get_size(handle, &have_bytes); /* what it cuts I/O off at */
+	if (err < 0 || have_bytes >= size_bytes)
+		return err;
+	return enlarged < 0 ? enlarged : -EIO;
 }
 
 /*
@@ -564,6 +578,19 @@ static void given_up_end(struct store_txn *t)
 	rbd_busy_end(s);
 }
 
+static void prepared(struct store_txn *t)
+{
+	void (*ready)(void *, int) = t->ready;
+	void *arg = t->arg;
+	int err = t->err;
+
+	t->ready = NULL;
+	t->s->lingering--;
+	if (err)
+		rbd_txn_give_up(t);
+	ready(arg, err);
+}
+
 static void left_down(struct store_txn *t, int err)
 {
 	if (err && !t->err)
@@ -575,6 +602,10 @@ static void left_down(struct store_txn *t, int err)
 		given_up_end(t);
 		return;
 	}
+	if (t->ready) {
+		prepared(t);
+		return;
+	}
 	list_push_back(&t->s->txns, &t->link);
 	pump(t->s);
 }
@@ -584,6 +615,7 @@ static void step_ended(struct step *p, int err)
 	struct store_txn *t = p->t;
 
 	p->running = false;
+	p->ready = !err;
 	if (p->member)
 		rbd_cut_clone_ended(p->member, err);
 	if (t->given_up)
@@ -591,10 +623,26 @@ static void step_ended(struct step *p, int err)
 	left_down(t, err);
 }
 
+/* A worker of what was given up, which others need not do without. */
+static void hangs(struct rbd_store *s, int more)
+{
+	s->hung += (unsigned)more;
+	rbd_work_hangs(&s->workers, RBD_LANE_SHORT, more);
+}
+
+static void work(struct step *p)
+{
+	p->works = true;
+	rbd_work(&p->t->s->workers, RBD_LANE_SHORT, &p->job);
+}
+
 static void step_done(struct rbd_job *job)
 {
 	struct step *p = container_of(job, struct step, job);
 
+	p->works = false;
+	if (p->t->given_up)
+		hangs(p->t->s, -1);
 	if (p->enlarged)
 		rbd_image_put(p->enlarged);
 	if (p->image)
@@ -618,7 +666,7 @@ static void resize_opened(struct rbd_waiter *w, int err)
 	if (err || p->t->given_up)
 		step_ended(p, err);
 	else
-		rbd_work(&p->t->s->workers, RBD_LANE_SHORT, &p->job);
+		work(p);
 }
 
 static void step_start(struct store_txn *t, struct step *p)
@@ -633,41 +681,76 @@ static void step_start(struct store_txn *t, struct step *p)
 		rbd_cut_clone_begins(p->member);
 	if (p->kind == STEP_RESIZE) {
 		p->enlarged = p->disk->image;
+		memcpy(p->enlarged_name, p->enlarged->name, sizeof(p->enlarged_name));
 		p->waiter.call = resize_opened;
 		rbd_image_need(p->enlarged, &p->waiter);
 	} else {
 		p->made = true;
-		rbd_work(&t->s->workers, RBD_LANE_SHORT, &p->job);
+		work(p);
 	}
 }
 
 static void patience_ends(struct reactor_timer *timer)
 {
 	struct store_txn *t = container_of(timer, struct store_txn, patience);
+	void (*done)(void *, int) = t->ready ? t->ready : t->done;
+	void *arg = t->arg;
 
 	rbd_txn_give_up(t);
-	t->done(t->arg, -ETIME);
+	done(arg, -ETIME);
 }
 
-void rbd_txn_start(struct store_txn *t, struct rbd_cut *cut, void (*done)(void *arg, int err), void *arg)
+/* Each step that is not ready. */
+static void steps_start(struct store_txn *t, int err)
 {
 	struct rbd_store *s = t->s;
 
-	assert(!t->failed && t->cut == cut);
-	t->done = done;
-	t->arg = arg;
 	t->left = 1;
-	s->busy++;
-	if (atomic_load(&s->lease.lost))
-		t->err = -ESHUTDOWN;
-	else
-		list_for_each (n, &t->steps)
-			step_start(t, container_of(n, struct step, link));
-	if (!cut && t->left > 1) {
+	t->err = atomic_load(&s->lease.lost) ? -ESHUTDOWN : err;
+	if (!t->begun)
+		s->busy++;
+	t->begun = true;
+	list_for_each (n, &t->steps) {
+		struct step *p = container_of(n, struct step, link);
+
+		if (!t->err && !p->ready)
+			step_start(t, p);
+	}
+	if (!t->cut && t->left > 1) {
 		t->patience.fire = patience_ends;
 		reactor_timer_arm(s->base.reactor, &t->patience, s->patience_ms);
 	}
 	left_down(t, 0);
+}
+
+void rbd_txn_start(struct store_txn *t, struct rbd_cut *cut, void (*done)(void *arg, int err), void *arg)
+{
+	assert(!t->failed && !t->ready && t->cut == cut);
+	t->done = done;
+	t->arg = arg;
+	list_for_each (n, &t->steps) {
+		struct step *p = container_of(n, struct step, link);
+
+		if (p->kind == STEP_RESIZE && strcmp(p->enlarged_name, p->disk->image->name) != 0)
+			p->ready = false;
+	}
+	steps_start(t, 0);
+}
+
+void rbd_txn_prepare(
+	struct store_txn *t, struct store_cut *cut, void (*ready)(void *arg, int err), void *arg)
+{
+	struct rbd_store *s = t->s;
+
+	assert(!t->failed && !t->begun && t->cut == (cut ? cut->priv : NULL));
+	if (t->cut) {
+		assert(t->cut->taken && !t->cut->txn);
+		t->cut->txn = t;
+	}
+	t->ready = ready;
+	t->arg = arg;
+	s->lingering++;
+	steps_start(t, s->hung < RBD_HUNG_MOST ? 0 : -EBUSY);
 }
 
 bool rbd_txn_give_up(struct store_txn *t)
@@ -675,7 +758,10 @@ bool rbd_txn_give_up(struct store_txn *t)
 	if (t->writing)
 		return false;
 	t->given_up = true;
-	t->s->lingering++;
+	if (!t->ready)
+		t->s->lingering++;
+	t->ready = NULL;
+	reactor_timer_disarm(t->s->base.reactor, &t->patience);
 	list_remove(&t->link);
 	list_for_each_safe (n, &t->steps) {
 		struct step *p = container_of(n, struct step, link);
@@ -684,6 +770,8 @@ bool rbd_txn_give_up(struct store_txn *t)
 			step_undo(p);
 			continue;
 		}
+		if (p->works)
+			hangs(t->s, 1);
 		if (p->kind == STEP_CREATE)
 			rbd_disk_free(p->disk);
 		p->disk = NULL;

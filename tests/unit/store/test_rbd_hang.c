@@ -236,7 +236,7 @@ TEST(what_is_being_written_is_not_given_up)
 	assert_int_equal(snapshots(disk), 0);
 }
 
-/* The array's changes come one after the other: one that hangs has an end. */
+/* One that is not prepared, too: who waits for it is told in the end. */
 TEST(a_disk_that_hangs_is_given_up_in_the_end)
 {
 	struct store_disk *disk, *fresh;
@@ -261,6 +261,210 @@ TEST(a_disk_that_hangs_is_given_up_in_the_end)
 	let_go();
 	assert_left(0);
 	assert_true(w[0].done == 1 && w[1].done == 1);
+}
+
+/* ---- what is made ready ahead of the commit ---- */
+
+/* Enlarged, and a new one. */
+static struct store_txn *prepare_both(
+	struct store_disk *disk, uint64_t bytes, struct store_disk **fresh, struct wait *ready)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+
+	assert_int_equal(s->ops->txn_disk_create(t, 4 * MIB, fresh), 0);
+	assert_int_equal(s->ops->txn_disk_resize(t, disk, bytes), 0);
+	s->ops->txn_prepare(t, NULL, ended, ready);
+	return t;
+}
+
+static uint64_t image_bytes(struct store_disk *d)
+{
+	const struct rbd_store *store = rbd_store_of(s);
+	rbd_image_t image;
+	uint64_t bytes;
+
+	assert_int_equal(rbd_open_read_only(store->cluster.io, rbd_disk_of(d)->image->name, &image, NULL), 0);
+	assert_int_equal(rbd_get_size(image, &bytes), 0);
+	rbd_close(image);
+	return bytes;
+}
+
+/* Once they are ready the commit needs nothing more than the catalogue. */
+TEST(disks_that_are_ready_are_only_written_down_by_the_commit)
+{
+	static const enum call calls[] = {CALL_CREATE, CALL_RESIZE, CALL_HEADER, CALL_OPENED};
+	struct store_disk *disk, *fresh;
+	struct store_txn *t;
+
+	make_disks(&disk, 1);
+	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		struct wait ready = {0}, w = {0};
+
+		t = prepare_both(disk, 4 * MIB * (i + 2), &fresh, &ready);
+		assert_int_equal(wait_for(&ready), 0);
+		assert_int_equal(images(), 2);
+		assert_int_equal(s->ops->disk_size(disk), 4 * MIB * (i + 1)); /* not yet */
+		assert_false(s->ops->rest(s, true));
+		s->ops->rest(s, false);
+		assert_int_equal(s->ops->txn_put(t, STORE_TABLE_META, "a", 1, "x", 1), 0);
+		hang(calls[i]);
+		s->ops->txn_commit(t, ended, &w);
+		assert_int_equal(wait_for(&w), 0);
+		hang_no_more();
+		assert_int_equal(s->ops->disk_size(disk), 4 * MIB * (i + 2));
+		access_end(access_begin(fresh, STORE_WRITE, 7));
+		assert_int_equal(access_end(access_begin(fresh, STORE_READ, 0)), 7);
+		delete_disk(fresh);
+		assert_left(1);
+		assert_int_equal(ready.done, 1);
+	}
+}
+
+/* What is let go of while it hangs, or when it is ready, leaves nothing; its disks may be used and deleted meanwhile. */
+TEST(what_was_prepared_may_be_dropped)
+{
+	struct rbd_store *store = rbd_store_of(s);
+	struct rbd_lane_state *lane = &store->workers.lanes[RBD_LANE_SHORT];
+	struct store_disk *disk, *fresh;
+	struct wait ready = {0}, never = {0};
+	struct store_txn *t;
+	unsigned max = lane->max;
+
+	make_disks(&disk, 1);
+	t = prepare_both(disk, 8 * MIB, &fresh, &ready);
+	assert_int_equal(wait_for(&ready), 0);
+	s->ops->txn_drop(t);
+	assert_left(1);
+	hang(CALL_CREATE);
+	t = prepare_both(disk, 8 * MIB, &fresh, &never);
+	wait_until_hang(1);
+	assert_true(s->ops->rest(s, true)); /* the close would wait for it */
+	s->ops->rest(s, false);
+	assert_int_equal(put("a"), 0);
+	s->ops->txn_drop(t);
+	assert_int_equal(store->hung, 1);
+	assert_int_equal(lane->max, max + 1); /* others do not do without its worker */
+	assert_true(s->ops->rest(s, true));
+	s->ops->rest(s, false);
+	hang_no_more();
+	assert_int_equal(s->ops->disk_size(disk), 4 * MIB);
+	delete_disk(disk);
+	let_go();
+	assert_left(0);
+	assert_int_equal(store->hung, 0);
+	assert_int_equal(lane->max, max);
+	assert_false(s->ops->rest(s, true));
+	s->ops->rest(s, false);
+	assert_int_equal(never.done, 0);
+}
+
+/* And what fails is gone: by itself in the end, or where too much hangs already. */
+TEST(what_cannot_be_made_ready_is_freed)
+{
+	struct rbd_store *store = rbd_store_of(s);
+	struct store_disk *disk, *fresh;
+	struct wait ready[2] = {{0}};
+
+	make_disks(&disk, 1);
+	store->patience_ms = 300;
+	hang(CALL_RESIZE);
+	prepare_both(disk, 8 * MIB, &fresh, &ready[0]);
+	assert_int_equal(wait_for(&ready[0]), -ETIME);
+	wait_until_hang(1);
+	hang_no_more();
+	store->hung += RBD_HUNG_MOST;
+	prepare_both(disk, 8 * MIB, &fresh, &ready[1]);
+	assert_int_equal(wait_for(&ready[1]), -EBUSY);
+	store->hung -= RBD_HUNG_MOST;
+	assert_int_equal(s->ops->disk_size(disk), 4 * MIB);
+	let_go();
+	assert_left(1);
+	assert_true(ready[0].done == 1 && ready[1].done == 1);
+}
+
+static struct store_txn *prepare_repoint(
+	struct store_cut *cut, struct store_disk *target, void (*ready)(void *arg, int err), struct wait *w)
+{
+	struct store_txn *t = s->ops->txn_begin(s);
+
+	assert_int_equal(s->ops->txn_disk_repoint(t, cut, 0, target), 0);
+	s->ops->txn_prepare(t, cut, ready, w);
+	return t;
+}
+
+/* The clone of a resync: ready, or let go of. */
+TEST(what_a_disk_becomes_is_made_ready_before_the_commit)
+{
+	struct store_disk *disks[2]; /* the second one becomes as the first */
+	struct store_cut c = {.disks = disks, .count = 1};
+	struct wait cut[3] = {{0}}, ready = {0}, never = {0}, w = {0};
+	struct store_txn *t;
+
+	make_disks(disks, 2);
+	access_end(access_begin(disks[0], STORE_WRITE, 7));
+	for (unsigned i = 0; i < 3; i++) {
+		s->ops->cut(s, &c, ended, &cut[i]);
+		assert_int_equal(wait_for(&cut[i]), 0);
+		if (i == 0)
+			hang(CALL_CLONE);
+		t = prepare_repoint(&c, disks[1], ended, i == 0 ? &never : &ready);
+		if (i == 0) {
+			wait_until_hang(1);
+			hang_no_more();
+			assert_int_equal(put("a"), 0);
+			assert_true(s->ops->cut_give_up(&c));
+			assert_null(c.priv);
+			let_go();
+			assert_left(2);
+			continue;
+		}
+		assert_int_equal(wait_for(&ready), 0);
+		ready.done = 0;
+		if (i == 1) {
+			assert_true(s->ops->cut_give_up(&c));
+			assert_null(c.priv);
+			assert_left(2);
+		}
+	}
+	assert_int_equal(snapshots(disks[0]), 1);
+	assert_int_equal(access_end(access_begin(disks[1], STORE_READ, 0)), 0); /* as before */
+	access_end(access_begin(disks[0], STORE_WRITE, 8));
+	assert_int_equal(s->ops->txn_put(t, STORE_TABLE_META, "b", 1, "x", 1), 0);
+	hang(CALL_CLONE);
+	s->ops->cut_commit(&c, t, ended, &w);
+	assert_int_equal(wait_for(&w), 0);
+	hang_no_more();
+	assert_int_equal(access_end(access_begin(disks[1], STORE_READ, 0)), 7);
+	assert_left(2);
+	assert_int_equal(never.done, 0);
+	delete_disk(disks[1]);
+	delete_disk(disks[0]);
+	assert_left(0);
+}
+
+/* One that was enlarged, and becomes another one before that is committed. */
+TEST(a_disk_with_another_image_than_was_enlarged_is_enlarged_again)
+{
+	struct store_disk *disks[2], *fresh;
+	struct store_cut c = {.disks = disks, .count = 1};
+	struct wait cut = {0}, ready[2] = {{0}}, w[2] = {{0}};
+	struct store_txn *t, *other;
+
+	make_disks(disks, 2);
+	t = prepare_both(disks[1], 8 * MIB, &fresh, &ready[0]);
+	assert_int_equal(wait_for(&ready[0]), 0);
+	s->ops->cut(s, &c, ended, &cut);
+	assert_int_equal(wait_for(&cut), 0);
+	other = prepare_repoint(&c, disks[1], ended, &ready[1]);
+	assert_int_equal(wait_for(&ready[1]), 0);
+	s->ops->cut_commit(&c, other, ended, &w[0]);
+	assert_int_equal(wait_for(&w[0]), 0);
+	assert_int_equal(image_bytes(disks[1]), 4 * MIB);
+	s->ops->txn_commit(t, ended, &w[1]);
+	assert_int_equal(wait_for(&w[1]), 0);
+	assert_int_equal(s->ops->disk_size(disks[1]), 8 * MIB);
+	assert_int_equal(image_bytes(disks[1]), 8 * MIB);
+	assert_left(3);
 }
 
 /* ---- lanes with few threads ---- */
@@ -579,6 +783,11 @@ int main(void)
 		t(a_transaction_whose_images_hang_is_passed_by_others),
 		t(what_is_being_written_is_not_given_up),
 		t(a_disk_that_hangs_is_given_up_in_the_end),
+		t(disks_that_are_ready_are_only_written_down_by_the_commit),
+		t(what_was_prepared_may_be_dropped),
+		t(what_cannot_be_made_ready_is_freed),
+		t(what_a_disk_becomes_is_made_ready_before_the_commit),
+		t(a_disk_with_another_image_than_was_enlarged_is_enlarged_again),
 		t(jobs_that_hang_leave_their_lane_to_others),
 		t(labels_of_an_image_come_in_their_order),
 		t(a_hydration_that_hangs_is_told_from_one_that_waits),
