@@ -67,6 +67,8 @@ struct array *array_new(const struct array_options *options)
 	list_init(&a->turns);
 	list_init(&a->turns_aside);
 	list_init(&a->changes);
+	list_init(&a->changes_away);
+	list_init(&a->changes_held);
 	list_init(&a->event_listeners);
 	list_init(&a->room_listeners);
 	array_graves_init(a);
@@ -171,10 +173,11 @@ void array_stop(struct array *a, void (*done)(void *arg), void *arg)
 
 void array_close(struct array *a)
 {
+	lun_resync_close_all(a); /* while the changes of those that run are there */
 	change_close_all(a);
 	array_turns_close(a);
 	lun_images_close(a);
-	lun_resync_close_all(a);
+	lun_marks_close(a);
 	lun_recycle_close(a);
 	policy_close_all(a);
 	set_close_all(a);

@@ -296,7 +296,8 @@ struct store_ops {
 	 * more, and what is under way ends in the background. Transactions of others may be committed meanwhile. They may name the
 	 * disks as well: who commits this one looks first whether it still is what is wanted, and does not commit it where one of its
 	 * disks has been deleted. -EBUSY: too much that was let go of hangs still. NULL: nothing takes long. */
-	void (*txn_prepare)(struct store_txn *t, struct store_cut *cut, void (*ready)(void *arg, int err), void *arg);
+	void (*txn_prepare)(
+		struct store_txn *t, struct store_cut *cut, void (*ready)(void *arg, int err), void *arg);
 	/* Frees t. */
 	void (*txn_commit)(struct store_txn *t, void (*done)(void *arg, int err), void *arg);
 	void (*txn_drop)(struct store_txn *t);

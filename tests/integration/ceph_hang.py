@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A copy set hangs, for the OSD that has the header of one image does not answer: it is vetoed by its deadline, and the set behind it,
-whose OSDs are well, is committed and kept. What the first one has left under way leaves nothing when the OSD goes on, nor where umbrad
-was killed meanwhile.
+whose OSDs are well, is committed and kept. So hangs that LUN's resize, and other changes are made meanwhile. What they have left under
+way leaves nothing when the OSD goes on, nor where umbrad was killed meanwhile.
 
 usage: ceph_hang.py"""
 import json
@@ -21,6 +21,7 @@ HUNG_MS = 1500
 NEXT_MS = 5000
 TRIES = 8  # one of the many objects that a copy is made of may be in the group that hangs
 LUNS = 4
+GROWN = '80M'
 SNAPSHOTS = 12  # and more numbers than are taken while the group is aside: each snapshot takes one, and one when it goes
 
 
@@ -88,6 +89,20 @@ def one_hangs(array, cluster, sick, well):
         print(f'behind one that hangs: {tries}', flush=True)
 
 
+def grow(array, number):
+    return array.ctl('lun', 'resize', f'a{number - 1}', '--size', GROWN, check=False)
+
+
+def changes_pass(array, sick, well):
+    """The resize that hangs, behind which the other LUN is renamed, and back."""
+    resize = Later(grow, array, sick)
+    time.sleep(0.5)  # should it come behind them all the same, nothing is shown, and nothing fails
+    for names in (f'a{well - 1}', 'renamed'), ('renamed', f'a{well - 1}'):
+        array.ctl('lun', 'rename', *names)
+    assert resize.is_alive(), (resize.failure, resize.result)
+    return resize
+
+
 def nothing_is_left(array, cluster, images, sick, well):
     """Of what hung, once all goes on and its LUN was used again."""
     with Session(array, 'h1') as session:
@@ -119,12 +134,17 @@ def in_one_array(cluster, killed):
                 session.write(number, 0, block(number))
         try:
             one_hangs(array, cluster, *luns)
+            resize = changes_pass(array, *luns)
             if killed:
                 array.kill9()
                 array.start()
         finally:
             cluster.thaw('osd.1')
             Later.all_over()
+        grown = resize.result.returncode == 0
+        assert not (grown and killed), resize.result
+        sick = next(lun for lun in array.ctl('lun', 'list')['luns'] if lun['name'] == f'a{luns[0] - 1}')
+        assert sick['size_bytes'] == (80 if grown else 4) << 20, (sick, resize.result)
         nothing_is_left(array, cluster, images, *luns)
         cluster.ceph('osd', 'rm-pg-upmap-items', group)
         wait_until('the group is on the OSD of all others', lambda: cluster.has_settled(group, 0), pause_s=0.2)

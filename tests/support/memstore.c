@@ -202,8 +202,12 @@ static void txn_free(struct store_txn *t, bool keep_disks)
 	free(t);
 }
 
+/* What was being prepared goes on, and nobody is called back. */
 static void mem_txn_drop(struct store_txn *t)
 {
+	assert(!t->prepared || !t->cut);
+	if (t->preparing)
+		t->preparing->txn = NULL;
 	txn_free(t, false);
 }
 
@@ -335,6 +339,24 @@ static void op_txn_end(struct memstore *m, struct mem_op *op)
 	free(op);
 }
 
+static void op_prepare_end(struct mem_op *op)
+{
+	struct store_txn *t = op->txn;
+	void (*done)(void *, int) = op->done;
+	void *arg = op->arg;
+	int err = op->err;
+
+	free(op);
+	if (!t)
+		return;
+	t->preparing = NULL;
+	if (err && t->cut)
+		cut_end(t->cut);
+	if (err)
+		txn_free(t, false);
+	done(arg, err);
+}
+
 static void op_cut_end(struct mem_op *op)
 {
 	struct mem_cut *c = op->cut;
@@ -416,6 +438,9 @@ static void op_end(struct memstore *m, struct mem_op *op)
 	switch (op->kind) {
 	case MEMSTORE_RESERVE:
 		mem_op_reserve_end(m, op);
+		break;
+	case MEMSTORE_PREPARE:
+		op_prepare_end(op);
 		break;
 	case MEMSTORE_TXN:
 	case MEMSTORE_CUT_COMMIT:
@@ -597,12 +622,30 @@ static void txn_start(struct store_txn *t, struct mem_cut *cut, void (*done)(voi
 	struct memstore *m = t->m;
 	struct mem_op *op = mem_op_new(cut ? MEMSTORE_CUT_COMMIT : MEMSTORE_TXN, mem_call(m, true));
 
-	assert(!t->failed && t->cut == cut);
+	assert(!t->failed && !t->preparing && t->cut == cut);
 	op->txn = t;
 	op->cut = cut;
 	op->done = done;
 	op->arg = arg;
 	mem_op_start(m, op);
+}
+
+static void mem_txn_prepare(
+	struct store_txn *t, struct store_cut *cut, void (*ready)(void *arg, int err), void *arg)
+{
+	struct mem_op *op = mem_op_new(MEMSTORE_PREPARE, mem_call(t->m, true));
+
+	assert(!t->failed && !t->prepared && t->cut == (cut ? cut->priv : NULL));
+	t->prepared = true;
+	t->preparing = op;
+	op->txn = t;
+	op->done = ready;
+	op->arg = arg;
+	if (t->cut) {
+		assert(t->cut->done && !t->cut->ended && !t->cut->spoiled && !t->cut->txn);
+		t->cut->txn = t;
+	}
+	mem_op_start(t->m, op);
 }
 
 static void mem_txn_commit(struct store_txn *t, void (*done)(void *arg, int err), void *arg)
@@ -639,8 +682,9 @@ static void mem_cut_commit(
 {
 	struct mem_cut *c = cut->priv;
 
-	assert(c && c->done && !c->ended && !c->spoiled && t->cut == c);
+	assert(c && c->done && !c->ended && !c->spoiled && t->cut == c && (!c->txn || c->txn == t));
 	c->ended = true;
+	c->txn = NULL;
 	txn_start(t, c, done, arg);
 }
 
@@ -648,7 +692,7 @@ static void mem_cut_drop(struct store_cut *cut)
 {
 	struct mem_cut *c = cut->priv;
 
-	assert(c && c->done && !c->ended);
+	assert(c && c->done && !c->ended && !c->txn);
 	cut_end(c);
 }
 
@@ -662,6 +706,10 @@ static bool mem_cut_give_up(struct store_cut *cut)
 	if (c->ended && (m->dead || m->latched || toss(m)))
 		return false;
 	if (c->done && !c->ended) {
+		if (c->txn) {
+			c->txn->cut = NULL;
+			mem_txn_drop(c->txn);
+		}
 		cut_end(c);
 		return true;
 	}
@@ -918,6 +966,7 @@ struct store *memstore_open(struct memstore *m, struct reactor *reactor)
 	m->own_ops.opens_lazily = m->lazy;
 	m->own_ops.cut_give_up = m->hang ? mem_cut_give_up : NULL;
 	m->own_ops.cut_waits = m->hang ? mem_cut_waits : NULL;
+	m->own_ops.txn_prepare = m->hang ? mem_txn_prepare : NULL;
 	m->head.ops = &m->own_ops;
 	m->head.reactor = reactor;
 	m->open = true;

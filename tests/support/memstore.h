@@ -35,6 +35,7 @@ enum memstore_kind {
 	MEMSTORE_READ,
 	MEMSTORE_WRITE, /* WRITE, UNMAP, COMPARE_WRITE, CLONE */
 	MEMSTORE_FLUSH,
+	MEMSTORE_PREPARE,
 	MEMSTORE_TXN,
 	MEMSTORE_CUT_READY, /* what a cut waits for before the gates close */
 	MEMSTORE_CUT,
@@ -99,7 +100,7 @@ void memstore_record_delete(struct memstore *m, enum store_table table, const vo
 void memstore_open_lazily(struct memstore *m);
 unsigned memstore_opened_in_cuts(const struct memstore *m);
 /* From the next opening on cuts can be given up before they are done, and there may be several. What was given up stays under way until
- * the test completes it (MEMSTORE_CUT). */
+ * the test completes it (MEMSTORE_CUT). Transactions can be prepared, and dropped meanwhile (MEMSTORE_PREPARE). */
 void memstore_let_cuts_hang(struct memstore *m);
 /* "NAME KIND COPY-OF SET", "-" for what is not said; "" before the first. */
 const char *memstore_label(const struct store_disk *d);

@@ -66,6 +66,7 @@ struct mem_cut {
 	struct mem_frozen *frozen;
 	bool begun, done, ended; /* begun: the gates are closed */
 	bool spoiled;            /* written to before cut_done: only cut_drop is left */
+	struct store_txn *txn;   /* that is prepared with it */
 };
 
 enum step_op {
@@ -92,7 +93,8 @@ struct store_txn {
 	struct memstore *m;
 	struct mem_step *first, **last;
 	struct mem_cut *cut; /* of its forks */
-	bool failed;
+	bool failed, prepared;
+	struct mem_op *preparing;
 };
 
 struct mem_op {

@@ -2,6 +2,10 @@
 /*
  * Changes of the catalogue, one at a time: check, drain, transaction, end. What a check found true is still
  * true at the end. The price: a change waits for one flush of the store for each change before it.
+ *
+ * Where the store is a cluster, part of which may not answer, that price would have no bound. There a change that makes disks, or cuts one,
+ * has two turns: check; without a turn, the wait, and what its disks need is made ready; check again, transaction, end. One that only
+ * waits for a LUN's I/O keeps its turn, so that nothing has to be checked again, and fails when that does not end.
  */
 #include <assert.h>
 #include <errno.h>
@@ -11,6 +15,12 @@
 #include <string.h>
 #include "array/model/base/internal.h"
 #include "array/util/message.h"
+
+#define PREPARED_MOST      16u    /* at a time: each has threads of the store's */
+#define DRAIN_MS           10000u /* for I/O of LUNs that may hang, with the turn */
+#define DRAIN_AGAIN_MS     1000u  /* where another change has waited for that in vain ... */
+#define DRAIN_AGAIN_FOR_NS (UINT64_C(60) * 1000000000) /* ... so lately */
+#define DRAIN_AWAY_MS      120000u                     /* without a turn */
 
 static void change_drain(struct change *c);
 
@@ -91,17 +101,31 @@ static void change_end(struct change *c, int err)
 	struct array *a = c->array;
 	struct array_call *call;
 
-	assert(a->change_now == c);
+	assert(a->change_now == c || c->away);
+	reactor_timer_disarm(a->options.reactor, &c->patience);
 	if (err && c->fault.err != err)
 		fault_errno(&c->fault, err);
+	if (c->txn)
+		a->options.store->ops->txn_drop(c->txn);
+	c->txn = NULL;
 	c->ops->end(c, err);
-	a->change_now = NULL;
+	if (c->away)
+		list_remove(&c->link);
+	else
+		a->change_now = NULL;
 	a->change_count--;
 	call = c->call;
 	struct fault fault = c->fault;
 	change_free(c);
 	array_call_end(call, err, &fault);
 }
+
+bool array_store_may_hang(const struct array *a)
+{
+	return a->options.store->ops->txn_prepare != NULL;
+}
+
+static void change_write(struct change *c);
 
 static void changes_run(struct array *a)
 {
@@ -115,11 +139,21 @@ static void changes_run(struct array *a)
 		int rc;
 
 		a->change_now = c;
-		rc = c->ops->check(c);
-		if (rc)
+		rc = c->back ? c->ops->again(c) : c->ops->check(c);
+		if (rc) {
 			change_end(c, rc > 0 ? 0 : rc);
-		else
-			change_drain(c);
+			continue;
+		}
+		if (c->back) {
+			change_write(c);
+			continue;
+		}
+		if (c->ops->again && array_store_may_hang(a)) {
+			a->change_now = NULL;
+			c->away = true;
+			list_push_back(&a->changes_away, &c->link);
+		}
+		change_drain(c);
 	}
 	a->changes_running = false;
 }
@@ -141,37 +175,167 @@ void change_written(void *arg, int err)
 	changes_run(a);
 }
 
-static void change_write(struct change *c)
+static void change_failed(struct change *c, int err)
 {
 	struct array *a = c->array;
-	const struct store_ops *ops = a->options.store->ops;
-	struct store_txn *t;
-	int err;
 
-	if (c->ops->write) {
-		c->ops->write(c);
-		return;
-	}
-	t = ops->txn_begin(a->options.store);
-	err = t ? array_meta_put(a, t) : -ENOMEM;
-	if (!err)
-		err = c->ops->build(c, t);
-	if (!err) {
-		ops->txn_commit(t, change_written, c);
-		return;
-	}
-	if (t)
-		ops->txn_drop(t);
 	if (c->fault.err != err)
 		array_store_fault(&c->fault, err, "the change could not be prepared");
 	change_end(c, err);
 	changes_run(a);
 }
 
+static void change_write(struct change *c)
+{
+	struct array *a = c->array;
+	const struct store_ops *ops = a->options.store->ops;
+	struct store_txn *t = c->txn;
+	int err = 0;
+
+	if (c->ops->write) {
+		c->in_store = true;
+		c->ops->write(c);
+		return;
+	}
+	if (!t) {
+		c->txn = t = ops->txn_begin(a->options.store);
+		err = t ? 0 : -ENOMEM;
+		if (!err && c->ops->prepare)
+			err = c->ops->prepare(c, t);
+	}
+	if (!err)
+		err = array_meta_put(a, t);
+	if (!err)
+		err = c->ops->build(c, t);
+	if (err) {
+		change_failed(c, err);
+		return;
+	}
+	c->txn = NULL;
+	c->in_store = true;
+	ops->txn_commit(t, change_written, c);
+}
+
+/* ---- between two turns ---- */
+
+void change_ready(void *arg, int err)
+{
+	struct change *c = arg;
+	struct array *a = c->array;
+
+	if (!a) {
+		change_free(c);
+		return;
+	}
+	assert(c->away);
+	c->in_store = false;
+	if (err) {
+		change_failed(c, err);
+		return;
+	}
+	list_remove(&c->link);
+	c->away = false;
+	c->back = true;
+	list_push_front(&a->changes, &c->link);
+	changes_run(a);
+}
+
+static void change_prepare(struct change *c);
+
+static void changes_held_run(struct array *a)
+{
+	struct list_node *n;
+
+	if (a->changes_held_running)
+		return;
+	a->changes_held_running = true;
+	while (a->changes_prepared < PREPARED_MOST && (n = list_pop(&a->changes_held))) {
+		list_push_back(&a->changes_away, n);
+		change_prepare(container_of(n, struct change, link));
+	}
+	a->changes_held_running = false;
+}
+
+static void prepared(void *arg, int err)
+{
+	struct change *c = arg;
+	struct array *a = c->array;
+
+	if (err)
+		c->txn = NULL;
+	a->changes_prepared--;
+	change_ready(c, err);
+	changes_held_run(a);
+}
+
+static void change_prepare(struct change *c)
+{
+	struct array *a = c->array;
+	const struct store_ops *ops = a->options.store->ops;
+	int err;
+
+	if (a->changes_prepared >= PREPARED_MOST) {
+		list_remove(&c->link);
+		list_push_back(&a->changes_held, &c->link);
+		return;
+	}
+	c->txn = ops->txn_begin(a->options.store);
+	err = c->txn ? c->ops->prepare(c, c->txn) : -ENOMEM;
+	if (err) {
+		change_failed(c, err);
+		return;
+	}
+	a->changes_prepared++;
+	ops->txn_prepare(c->txn, NULL, prepared, c);
+}
+
+/* ---- what a change waits for ---- */
+
+static void drain_expires(struct reactor_timer *timer)
+{
+	struct change *c = container_of(timer, struct change, patience);
+	struct array *a = c->array;
+
+	a->drain_failed_ns = reactor_now_ns(a->options.reactor);
+	list_remove(&c->drain.link);
+	fault_set(&c->fault, -ETIME,
+		"I/O of LUN %s has been under way for too long, and nothing has changed: look at the cluster (ceph -s), and try again when it answers",
+		c->draining_name);
+	change_end(c, -ETIME);
+	changes_run(a);
+}
+
+static void patience_begins(struct change *c)
+{
+	struct array *a = c->array;
+	unsigned ms = c->away ? DRAIN_AWAY_MS : DRAIN_MS;
+
+	if (!array_store_may_hang(a) || c->patience.heap_index)
+		return;
+	if (!c->away && a->drain_failed_ns &&
+		reactor_now_ns(a->options.reactor) - a->drain_failed_ns < DRAIN_AGAIN_FOR_NS)
+		ms = DRAIN_AGAIN_MS;
+	c->patience.fire = drain_expires;
+	reactor_timer_arm(a->options.reactor, &c->patience, ms);
+}
+
 static void change_drain(struct change *c)
 {
-	if (!c->ops->drain || !c->ops->drain(c, c->drained))
+	/* From inside it may end, and the change with it: the time is over, then. */
+	if (c->ops->drain)
+		patience_begins(c);
+	if (c->ops->drain && c->ops->drain(c, c->drained))
+		return;
+	reactor_timer_disarm(c->array->options.reactor, &c->patience);
+	if (!c->away)
 		change_write(c);
+	else if (c->ops->ahead) {
+		c->in_store = true;
+		c->ops->ahead(c);
+	} else if (c->ops->prepare)
+		change_prepare(c);
+	else
+		change_ready(c, 0);
 }
 
 void change_drained(struct change *c)
@@ -189,19 +353,43 @@ void change_submit(struct change *c)
 	changes_run(a);
 }
 
-/* The one under way is freed when the store answers; the others never began. Nobody is called back. */
+/* It waits for a LUN, or is freed when the store answers. */
+static void change_orphan(struct change *c)
+{
+	struct array *a = c->array;
+
+	reactor_timer_disarm(a->options.reactor, &c->patience);
+	list_remove(&c->drain.link);
+	if (c->in_store)
+		c->array = NULL;
+	else
+		change_free(c);
+}
+
+/* A transaction that was prepared, or is being: the store lets go of it. */
+static void change_let_go(struct change *c)
+{
+	if (c->txn)
+		c->array->options.store->ops->txn_drop(c->txn);
+	c->txn = NULL;
+	change_free(c);
+}
+
+/* Nobody is called back. */
 void change_close_all(struct array *a)
 {
 	struct list_node *n;
 
-	if (a->change_now) {
-		if (list_linked(&a->change_now->drain.link)) {
-			list_remove(&a->change_now->drain.link);
-			change_free(a->change_now);
-		} else {
-			a->change_now->array = NULL;
-		}
+	if (a->change_now)
+		change_orphan(a->change_now);
+	while ((n = list_pop(&a->changes_away))) {
+		struct change *c = container_of(n, struct change, link);
+
+		if (c->txn)
+			change_let_go(c);
+		else
+			change_orphan(c);
 	}
-	while ((n = list_pop(&a->changes)))
-		change_free(container_of(n, struct change, link));
+	while ((n = list_pop(&a->changes_held)) || (n = list_pop(&a->changes)))
+		change_let_go(container_of(n, struct change, link));
 }

@@ -7,7 +7,7 @@
  * Invariants:
  * - The catalogue changes one change at a time (change.c). A change checks, writes its transaction, and
  *   alters the model only when the transaction is durable. So a check holds until its change is done, and
- *   memory never runs ahead of the catalogue.
+ *   memory never runs ahead of the catalogue. One that leaves its turn in between checks again in the next.
  * - The commit of a copy set (set/commit.c) is the one other writer. It touches only the ids that the set has
  *   reserved for its shadow LUNs, and the set's own record.
  * - LUNs, hosts and sets that were removed are freed in a later turn of the reactor (grave.c), never under a
@@ -78,10 +78,14 @@ struct array {
 	struct sets *sets;         /* set/internal.h */
 	struct policies *policies; /* policy/internal.h */
 
-	struct list changes;
-	unsigned change_count;
+	struct list changes;       /* they wait for their turn */
+	struct list changes_away;  /* between two turns */
+	struct list changes_held;  /* of these, what waits until fewer are prepared */
+	unsigned change_count;     /* of all */
+	unsigned changes_prepared; /* transactions that are being prepared */
 	struct change *change_now;
-	bool changes_running;
+	uint64_t drain_failed_ns; /* when a change last waited for I/O in vain; 0: never */
+	bool changes_running, changes_held_running;
 
 	struct list turns;       /* for the store's cut: the first one has it, the others wait */
 	struct list turns_aside; /* beside them */
@@ -156,8 +160,17 @@ struct change_ops {
 	 * c->fault. */
 	int (*check)(struct change *c);
 	/* Begins wait number `index`, which must end before the transaction. Its end calls change_drained.
-	 * False: there is no wait of that number. May be NULL. lun_change_drain waits for a LUN. */
+	 * False: there is no wait of that number. May be NULL. lun_change_drain waits for a LUN. All of them together have an end where
+	 * the store may hang: then the change fails with -ETIME, and whatever else it has under way is `end`'s to leave. */
 	bool (*drain)(struct change *c, unsigned index);
+	/* NULL: the change has its turn from the check to the end. Else it leaves its turn after the check, where the store may hang: the
+	 * waits, and what ahead or prepare do, keep up no other change. In its next turn this one, as `check`, says whether the change
+	 * is still to be made, whatever others have made meanwhile, and build, or write, follows. */
+	int (*again)(struct change *c);
+	/* Without a turn: does what takes long, and ends with change_ready. */
+	void (*ahead)(struct change *c);
+	/* New and enlarged disks, of a transaction that build adds the records to; it is prepared without a turn. */
+	int (*prepare)(struct change *c, struct store_txn *t);
 	int (*build)(struct change *c, struct store_txn *t);
 	/* Instead of build: makes a transaction of its own, and ends with change_written. */
 	void (*write)(struct change *c);
@@ -177,13 +190,22 @@ struct change {
 	/* while it waits: for which LUN; `drained` is the number of the wait */
 	struct array_drain drain;
 	struct lun *draining;
+	const char *draining_name; /* the LUN's */
 	unsigned drained;
+	struct reactor_timer patience; /* with that wait */
+	bool away, back;               /* between two turns; in the second, or on the way to it */
+	bool in_store;                 /* it is not freed before the store has answered */
+	struct store_txn *txn;         /* of prepare */
 };
 
 /* Zeroed memory of `size` bytes, or NULL after having ended the call with -ENOMEM / -EBUSY. */
 void *change_new(struct array *a, size_t size, const struct change_ops *ops, struct array_call *call);
 void change_submit(struct change *c); /* moved */
 void change_drained(struct change *c);
+/* 0: what the change did without a turn is done, and it gets its turn before those that wait. Negative: it ends. arg: the change. */
+void change_ready(void *arg, int err);
+/* Part of the store may not answer while the rest does: changes leave their turns, and do not wait for ever. */
+bool array_store_may_hang(const struct array *a);
 /* The transaction is durable (err 0) or has failed; arg: the change. */
 void change_written(void *arg, int err);
 void change_close_all(struct array *a);

@@ -98,6 +98,7 @@ bool lun_change_drain(struct change *c, struct lun *lun)
 	if (!lun)
 		return false;
 	c->draining = lun;
+	c->draining_name = lun->name;
 	c->drain.idle = change_io_idle;
 	lun_gate_drain(lun, &c->drain);
 	return true;
@@ -106,6 +107,7 @@ bool lun_change_drain(struct change *c, struct lun *lun)
 bool lun_change_drain_io(struct change *c, struct lun *lun)
 {
 	c->draining = lun;
+	c->draining_name = lun->name;
 	c->drain.idle = change_idle;
 	lun_gate_drain(lun, &c->drain);
 	return true;

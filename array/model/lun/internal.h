@@ -85,6 +85,7 @@ struct luns {
 	struct reactor_timer hydration_timer;
 	bool stopping;
 	unsigned marks_running;     /* I/O of marks.c under way */
+	struct list marks_left;     /* of lun_marks_leave */
 	void (*stopped)(void *arg); /* of lun_hydration_stop */
 	void *stopped_arg;
 
@@ -119,11 +120,13 @@ struct lun_box {
 	uint64_t inflight[2];            /* I/O between lun_submit and the return of its done */
 	struct list drains, drains_next; /* waiters for the old epoch; for the epoch after that */
 	bool draining;
-	bool noting; /* lun_note_write is under way */
+	bool noting;  /* lun_note_write is under way */
+	bool mending; /* its partition table may still be written to, by what was left (marks.c) */
 	/* copies */
 	unsigned unkept;       /* unkept sets that have it, as original or as copy */
 	bool copy_unkept;      /* it is a copy of a set that is not kept yet */
 	unsigned cutting;      /* cuts of its disk in the store, besides those of unkept sets */
+	unsigned feeding;      /* resyncs that take its data */
 	struct lun_plex *plex; /* NULL: there never was anything to hydrate */
 	/* of the hosts that see it: host/ */
 	struct list mappings;
@@ -150,6 +153,7 @@ bool lun_unkept(const struct lun *lun);
 /* May the LUN be deleted? 0, -ENODEV, -EBUSY. */
 int lun_locked_fault(const struct lun *lun, struct fault *fault); /* -EPERM */
 int lun_delete_check(const struct lun *lun, struct fault *fault);
+int lun_feeding_check(const struct lun *lun, struct fault *fault); /* -EBUSY: a resync or a mend needs it */
 /* The records and the disk of one that is deleted, or goes into the bin. */
 int lun_put_end(const struct lun *lun, const struct lun_recycled *bin, struct store_txn *t);
 
@@ -248,6 +252,8 @@ struct lun_marks {
 	struct lun *lun;
 	uint64_t size_bytes;
 	bool head_dirty, tail_dirty, busy, abandoned;
+	struct lun *left; /* of lun_marks_leave */
+	struct list_node link;
 	unsigned steps;
 	int err;
 	void (*done)(struct lun_marks *m, int err);
@@ -268,6 +274,10 @@ void lun_marks_identity(struct lun_marks *m, struct gpt_identity *out); /* of wh
 void lun_marks_edit(struct lun_marks *m, const struct gpt_identity *want);
 /* Durably; perhaps nothing. */
 void lun_marks_write(struct lun_marks *m, void (*done)(struct lun_marks *m, int err));
+/* True: I/O is under way, to the disk of this LUN, whose gate the owner has closed. The owner waits no more; at the end of that I/O the
+ * gate opens and m is freed. The LUN is not deleted and not broken before. False: nothing has happened. */
+bool lun_marks_leave(struct lun_marks *m, struct lun *lun);
+void lun_marks_close(struct array *a);
 
 /* ---- image.c ---------------------------------------------------------------------------------------- */
 

@@ -22,6 +22,7 @@ int lun_setup(struct luns *luns, struct array *a)
 	list_init(&luns->images);
 	list_init(&luns->images_dying);
 	list_init(&luns->resyncs);
+	list_init(&luns->marks_left);
 	list_init(&luns->hydrations);
 	list_init(&luns->hydrating);
 	list_init(&luns->recycled);
@@ -324,21 +325,25 @@ static int create_check(struct change *c)
 	if (!err && lun_taken(a) >= a->options.luns_max)
 		err = fault_set(&c->fault, -EMLINK, "the array has its %u LUNs; delete one or raise luns_max",
 			a->options.luns_max);
-	if (!err)
-		err = array_id_new(a, op->record.id);
-	op->record.serial = a->luns->serial++;
 	return err;
+}
+
+static int create_prepare(struct change *c, struct store_txn *t)
+{
+	struct lun_create *op = container_of(c, struct lun_create, c);
+
+	return c->array->options.store->ops->txn_disk_create(t, op->record.size_bytes, &op->disk);
 }
 
 static int create_build(struct change *c, struct store_txn *t)
 {
 	struct lun_create *op = container_of(c, struct lun_create, c);
-	const struct store_ops *ops = c->array->options.store->ops;
-	int err = ops->txn_disk_create(t, op->record.size_bytes, &op->disk);
+	int err = array_id_new(c->array, op->record.id);
 
 	if (err)
 		return err;
-	op->record.disk_id = ops->disk_id(op->disk);
+	op->record.serial = c->array->luns->serial++;
+	op->record.disk_id = c->array->options.store->ops->disk_id(op->disk);
 	op->box = lun_new(c->array, &op->record, op->disk);
 	return op->box ? lun_record_put(c->array, t, &op->record) : -ENOMEM;
 }
@@ -363,8 +368,12 @@ static void create_clear(struct change *c)
 
 void lun_create(struct array *a, const char *name, uint64_t size_bytes, struct array_call *call)
 {
-	static const struct change_ops ops = {
-		.check = create_check, .build = create_build, .end = create_end, .clear = create_clear};
+	static const struct change_ops ops = {.check = create_check,
+		.again = create_check,
+		.prepare = create_prepare,
+		.build = create_build,
+		.end = create_end,
+		.clear = create_clear};
 	struct lun_create *op;
 	struct fault fault;
 
@@ -422,15 +431,25 @@ static int resize_check(struct change *c)
 	return err ? err : op->size_bytes == op->lun->size_bytes;
 }
 
+/* It may have waited for that since the check. */
+static int resize_prepare(struct change *c, struct store_txn *t)
+{
+	struct lun_alter *op = container_of(c, struct lun_alter, c);
+	int err = resize_check(c);
+
+	if (!err)
+		err = c->array->options.store->ops->txn_disk_resize(t, op->lun->disk, op->size_bytes);
+	return err < 0 ? err : 0;
+}
+
 static int resize_build(struct change *c, struct store_txn *t)
 {
 	struct lun_alter *op = container_of(c, struct lun_alter, c);
 	struct lun_record r;
-	int err = c->array->options.store->ops->txn_disk_resize(t, op->lun->disk, op->size_bytes);
 
 	lun_record_of(op->lun, &r);
 	r.size_bytes = op->size_bytes;
-	return err ? err : lun_record_put(c->array, t, &r);
+	return lun_record_put(c->array, t, &r);
 }
 
 static void resize_end(struct change *c, int err)
@@ -450,8 +469,12 @@ static void resize_end(struct change *c, int err)
 
 void lun_resize(struct lun *lun, uint64_t size_bytes, struct array_call *call)
 {
-	static const struct change_ops ops = {
-		.check = resize_check, .build = resize_build, .end = resize_end, .clear = alter_clear};
+	static const struct change_ops ops = {.check = resize_check,
+		.again = resize_check,
+		.prepare = resize_prepare,
+		.build = resize_build,
+		.end = resize_end,
+		.clear = alter_clear};
 	struct lun_alter *op = change_new(lun->array, sizeof(*op), &ops, call);
 
 	if (!op)
@@ -530,6 +553,19 @@ int lun_locked_fault(const struct lun *lun, struct fault *fault)
 		lun->name);
 }
 
+int lun_feeding_check(const struct lun *lun, struct fault *fault)
+{
+	if (lun->resyncing || lun_box_of(lun)->feeding > 0)
+		return fault_set(fault, -EBUSY,
+			"LUN %s is in a resync: wait for its end, or cancel it (umbractl resync list)",
+			lun->name);
+	if (lun_box_of(lun)->mending)
+		return fault_set(fault, -EBUSY,
+			"the partition table of LUN %s is still being written: try again when the cluster answers",
+			lun->name);
+	return 0;
+}
+
 int lun_delete_check(const struct lun *lun, struct fault *fault)
 {
 	if (lun->gone)
@@ -547,7 +583,7 @@ int lun_delete_check(const struct lun *lun, struct fault *fault)
 			lun->name);
 	if (lun_box_of(lun)->cutting > 0)
 		return fault_set(fault, -EBUSY, "LUN %s is being copied just now; try again", lun->name);
-	return 0;
+	return lun_feeding_check(lun, fault);
 }
 
 int lun_put_end(const struct lun *lun, const struct lun_recycled *bin, struct store_txn *t)

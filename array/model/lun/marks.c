@@ -161,7 +161,7 @@ static void step_done(struct store_io *io, int err)
 {
 	struct lun_marks *m = container_of(io, struct lun_marks, io);
 
-	if (err || m->abandoned)
+	if (err || m->abandoned || m->left)
 		m->steps = 0;
 	m->err = err;
 	step(m);
@@ -251,6 +251,39 @@ void lun_marks_free(struct lun_marks *m)
 		m->abandoned = true; /* frees itself when the store has answered */
 	else
 		free(m);
+}
+
+static void left_ended(struct lun_marks *m, int err)
+{
+	struct lun *lun = m->left;
+
+	(void)err;
+	list_remove(&m->link);
+	lun_box_of(lun)->mending = false;
+	lun_gate_open(lun);
+	lun_release(lun);
+	free(m);
+}
+
+bool lun_marks_leave(struct lun_marks *m, struct lun *lun)
+{
+	if (!m || !m->busy)
+		return false;
+	assert(!m->lun);
+	m->left = lun;
+	m->done = left_ended;
+	list_push_back(&m->array->luns->marks_left, &m->link);
+	lun_box_of(lun)->mending = true;
+	lun_hold(lun);
+	return true;
+}
+
+void lun_marks_close(struct array *a)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&a->luns->marks_left)))
+		lun_marks_free(container_of(n, struct lun_marks, link));
 }
 
 void lun_marks_read(struct lun_marks *m, struct store_disk *disk, void (*done)(struct lun_marks *m, int err))

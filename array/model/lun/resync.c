@@ -7,6 +7,9 @@
  *	→ cut of the shadow LUN → transaction with the repointed disk → durable
  *	→ target serves the new data, its hosts are told
  *
+ * Where the store may hang, the job has its turn among the changes for the check only, and again when what the target becomes is made
+ * ready: then it is checked once more, and the transaction, which only writes, follows.
+ *
  * One that mends what VSS wrote into the copy's partition table has a prelude: an image of the shadow LUN is
  * taken, the target's identity is read, the image is mended (marks.c), and the cut is the image's. So the
  * target never shows the marks, and whenever the power fails it has the old data or the mended.
@@ -15,7 +18,9 @@
  * - target->resyncing is true exactly from the check to the end or the cancellation of its job.
  * - A job can be cancelled until its transaction has been given to the store, or longer where that can still give it up; until
  *   then nothing has changed. The change ends with the cancellation. The cut (struct resync_cut) lives until the store lets go of it.
- * - All changes of the catalogue wait for a resync. So one that hangs, where the store can give a cut up, fails in the end.
+ * - From the check on the shadow LUN is not deleted and not broken, and the target not deleted (`feeding`, `resyncing`). Whoever
+ *   resizes the shadow LUN makes the job fail: what was cut has another size.
+ * - One that hangs fails in the end, where the store can give a cut up.
  * - Whatever the cut needs is allocated before the job has a number.
  */
 #include <assert.h>
@@ -41,9 +46,12 @@ struct resync_cut {
 	struct resync_change *op; /* NULL: cancelled */
 	struct lun *shadow;       /* held */
 	struct store_disk *disk;
+	uint64_t size_bytes; /* of the disk, when the cut began */
 	struct store_cut cut;
+	struct store_txn *txn; /* that is prepared, or was */
 	struct reactor_timer patience;
-	bool waits, in_store, gate_closed, committing;
+	/* prepared: its job waits for its second turn */
+	bool waits, in_store, gate_closed, prepared, committing;
 };
 
 struct resync_change {
@@ -51,7 +59,7 @@ struct resync_change {
 	struct lun_resync *job;
 	struct lun *shadow, *target; /* held */
 	struct resync_cut *cut;      /* as long as the change owns it; NULL once the store has it */
-	bool marked;                 /* target->resyncing is this job's */
+	bool marked;                 /* target->resyncing, and one of shadow->feeding, are this job's */
 	bool deep;                   /* the target is to hydrate */
 	/* of one that mends */
 	bool prelude; /* it is not submitted yet */
@@ -163,9 +171,22 @@ static int resync_check(struct change *c)
 	if (c->fault.err) /* of the prelude */
 		return c->fault.err;
 	err = luns_check(op->shadow, op->target, &c->fault);
-	if (!err)
-		op->target->resyncing = op->marked = true;
-	return err;
+	if (err)
+		return err;
+	op->target->resyncing = op->marked = true;
+	lun_box_of(op->shadow)->feeding++;
+	return 0;
+}
+
+static int resync_again(struct change *c)
+{
+	struct resync_change *op = op_of(c);
+
+	if (op->job->view.state != LUN_RESYNC_RUNS)
+		return -ECANCELED;
+	if (c->fault.err) /* the store has let go of it meanwhile */
+		return c->fault.err;
+	return luns_check(op->shadow, op->target, &c->fault);
 }
 
 static bool resync_drain(struct change *c, unsigned index)
@@ -179,6 +200,7 @@ static void target_unmark(struct resync_change *op)
 		return;
 	op->marked = false;
 	op->target->resyncing = false;
+	lun_box_of(op->shadow)->feeding--;
 	lun_hydration_kick(op->target);
 }
 
@@ -215,11 +237,49 @@ static void cut_free(struct resync_cut *k)
 	free(k);
 }
 
+/* ---- the cut ---- */
+
+/* The change ends. One that waits for its second turn ends with that. */
+static void op_leave(struct resync_change *op, int err, const char *what, bool waits)
+{
+	if (err && err != -ECANCELED && op->c.fault.err != err)
+		array_store_fault(&op->c.fault, err, what);
+	if (waits)
+		return;
+	if (op->c.away)
+		change_ready(&op->c, err);
+	else
+		change_written(&op->c, err);
+}
+
+/* The store has let go of the cut. The change, if it is still there, ends with err. */
+static void cut_leave(struct resync_cut *k, int err, const char *what)
+{
+	struct array *a = k->array;
+	struct resync_change *op = k->op;
+	bool waits = k->prepared;
+
+	reactor_timer_disarm(a->options.reactor, &k->patience);
+	array_turn_leave(a, &k->turn);
+	lun_box_of(k->shadow)->cutting--;
+	cut_free(k);
+	if (op) {
+		op->cut = NULL;
+		op_leave(op, err, what, waits);
+	}
+	array_turns_run(a);
+}
+
 static void resync_clear(struct change *c)
 {
 	struct resync_change *op = op_of(c);
 
-	if (op->cut) {
+	if (op->cut &&
+		op->cut->in_store) { /* the second check has refused it, or the array is being closed */
+		op->cut->op = NULL;
+		if (array_cut_give_up(c->array, &op->cut->cut))
+			cut_leave(op->cut, 0, NULL);
+	} else if (op->cut) {
 		op->cut->array = c->array;
 		cut_free(op->cut);
 	}
@@ -230,27 +290,6 @@ static void resync_clear(struct change *c)
 		lun_image_release(op->image);
 	lun_release(op->shadow);
 	lun_release(op->target);
-}
-
-/* ---- the cut ---- */
-
-/* The store has let go of the cut. The change, if it is still there, ends with err. */
-static void cut_leave(struct resync_cut *k, int err, const char *what)
-{
-	struct array *a = k->array;
-	struct resync_change *op = k->op;
-
-	reactor_timer_disarm(a->options.reactor, &k->patience);
-	array_turn_leave(a, &k->turn);
-	lun_box_of(k->shadow)->cutting--;
-	cut_free(k);
-	if (op) {
-		op->cut = NULL;
-		if (err)
-			array_store_fault(&op->c.fault, err, what);
-		change_written(&op->c, err);
-	}
-	array_turns_run(a);
 }
 
 static void cut_durable(void *arg, int err)
@@ -268,14 +307,16 @@ static void cut_durable(void *arg, int err)
 	cut_leave(k, err, "the resync could not be made durable");
 }
 
-static int cut_build(struct resync_cut *k, struct store_txn *t)
+static int records_build(struct resync_cut *k, struct store_txn *t)
 {
 	struct resync_change *op = k->op;
 	struct lun_record r;
 	int err = array_meta_put(k->array, t);
 
-	if (!err)
-		err = k->disk->store->ops->txn_disk_repoint(t, &k->cut, 0, op->target->disk);
+	if (k->size_bytes != op->shadow->size_bytes)
+		return fault_set(&op->c.fault, -EBUSY,
+			"LUN %s was resized while it was being cut: start the resync again",
+			op->shadow->name);
 	lun_record_of(op->target, &r);
 	r.size_bytes = op->shadow->size_bytes;
 	op->deep = lun_hydration_deep(k->disk);
@@ -289,6 +330,19 @@ static void shadow_gate_open(struct resync_cut *k)
 		return;
 	k->gate_closed = false;
 	lun_gate_open(k->shadow);
+}
+
+static void cut_prepared(void *arg, int err)
+{
+	struct resync_cut *k = arg;
+
+	if (err) {
+		k->txn = NULL;
+		cut_leave(k, err, "the resync could not be prepared");
+		return;
+	}
+	k->prepared = true;
+	change_ready(&k->op->c, 0);
 }
 
 static void cut_done(void *arg, int err)
@@ -316,11 +370,18 @@ static void cut_done(void *arg, int err)
 		cut_leave(k, err, "the cut of the shadow LUN failed");
 		return;
 	}
+	k->op->job->view.percent = 75;
 	t = store->ops->txn_begin(store);
-	err = t ? cut_build(k, t) : -ENOMEM;
+	err = t ? store->ops->txn_disk_repoint(t, &k->cut, 0, k->op->target->disk) : -ENOMEM;
+	if (!err && k->op->c.away) {
+		k->txn = t;
+		store->ops->txn_prepare(t, &k->cut, cut_prepared, k);
+		return;
+	}
+	if (!err)
+		err = records_build(k, t);
 	if (!err) {
 		k->committing = true;
-		k->op->job->view.percent = 75;
 		store->ops->cut_commit(&k->cut, t, cut_durable, k);
 		return;
 	}
@@ -330,7 +391,7 @@ static void cut_done(void *arg, int err)
 	cut_leave(k, err, "the resync could not be prepared");
 }
 
-/* There is no end of it, and all that is to change waits behind it. */
+/* There is no end of it. */
 static void patience_ends(struct reactor_timer *t)
 {
 	struct resync_cut *k = container_of(t, struct resync_cut, patience);
@@ -359,6 +420,7 @@ static void cut_begin(struct array_turn *turn)
 	k->waits = false;
 	k->in_store = true;
 	k->disk = k->op->image ? k->op->image->disk : k->shadow->disk;
+	k->size_bytes = store->ops->disk_size(k->disk);
 	k->cut.disks = &k->disk;
 	k->cut.count = 1;
 	k->cut.begins = shadow_gate_close;
@@ -376,20 +438,26 @@ static void cut_orphan(struct array_turn *turn)
 	struct resync_change *op = k->op;
 
 	reactor_timer_disarm(k->array->options.reactor, &k->patience);
-	k->array = NULL;
-	if (k->in_store)
+	if (k->txn && !k->committing) { /* its change is an orphan already */
+		array_cut_give_up(k->array, &k->cut);
+	} else if (k->in_store) {
+		k->array = NULL;
 		return;
+	}
+	k->array = NULL;
 	free(k);
+	if (!op)
+		return;
 	op->cut = NULL;
 	change_written(&op->c, -ECANCELED);
 }
 
-static void resync_write(struct change *c)
+static void cut_start(struct change *c)
 {
 	struct resync_change *op = op_of(c);
 
 	if (op->job->view.state != LUN_RESYNC_RUNS) {
-		change_written(c, -ECANCELED);
+		op_leave(op, -ECANCELED, NULL, false);
 		return;
 	}
 	op->job->view.percent = 25;
@@ -399,12 +467,35 @@ static void resync_write(struct change *c)
 	array_turn_aside(c->array, &op->cut->turn);
 }
 
+/* In the second turn, where there is one, the cut is there. */
+static void resync_write(struct change *c)
+{
+	struct resync_cut *k = op_of(c)->cut;
+	int err;
+
+	if (!c->back) {
+		cut_start(c);
+		return;
+	}
+	k->prepared = false;
+	err = records_build(k, k->txn);
+	if (!err) {
+		k->committing = true;
+		k->disk->store->ops->cut_commit(&k->cut, k->txn, cut_durable, k);
+		return;
+	}
+	array_cut_give_up(k->array, &k->cut);
+	cut_leave(k, err, "the resync could not be prepared");
+}
+
 /* ---- calls ---- */
 
 static struct resync_change *op_new(struct lun *shadow, struct lun *target)
 {
 	static const struct change_ops ops = {.check = resync_check,
 		.drain = resync_drain,
+		.again = resync_again,
+		.ahead = cut_start,
 		.write = resync_write,
 		.end = resync_end,
 		.clear = resync_clear};
@@ -614,16 +705,18 @@ static void run_cancel(struct resync_change *op, bool given_up)
 	if (op->prelude || (!k->waits && !k->in_store))
 		return; /* mending, queued or draining: it will see that it was cancelled */
 	if (k->in_store) {
+		bool queued = k->prepared; /* it will see it, too */
+
 		k->op = NULL;
 		op->cut = NULL;
 		shadow_gate_open(k);
 		if (given_up)
 			cut_leave(k, 0, NULL);
-		change_written(&op->c, -ECANCELED);
+		op_leave(op, -ECANCELED, NULL, queued);
 		return;
 	}
 	array_turn_leave(a, &k->turn); /* the first in the queue has begun: nobody waits for this one */
-	change_written(&op->c, -ECANCELED);
+	op_leave(op, -ECANCELED, NULL, false);
 }
 
 int lun_resync_cancel(struct array *a, const char *owner, uint32_t number, struct fault *fault)

@@ -175,7 +175,7 @@ static int break_check(struct change *c)
 	if (lun_unkept(lun))
 		return fault_set(&c->fault, -EBUSY,
 			"LUN %s belongs to a copy set that is not kept yet; keep the set first", lun->name);
-	return 0;
+	return lun_feeding_check(lun, &c->fault);
 }
 
 /* The marks go first: if the power fails before the break is durable, it is a shadow LUN without marks. */
@@ -242,7 +242,9 @@ static void break_end(struct change *c, int err)
 	struct end_change *op = container_of(c, struct end_change, c);
 	struct lun *lun = op->lun;
 
-	if (op->gated)
+	if (err && lun_marks_leave(op->marks, lun))
+		op->marks = NULL;
+	else if (op->gated)
 		lun_gate_open(lun);
 	if (err)
 		return;

@@ -622,7 +622,7 @@ struct rbd_store {
 	unsigned busy;                    /* what close waits for, beside jobs */
 	unsigned
 		lingering; /* of that, what no I/O waits for: transactions that are prepared, cuts that have ended, counts of what is used */
-	unsigned hung; /* images that are made, cloned or enlarged for nobody any more */
+	unsigned hung;     /* images that are made, cloned or enlarged for nobody any more */
 	/* label.c */
 	unsigned labels, label_tries; /* labels: under way */
 	struct list labels_running;

@@ -63,8 +63,8 @@ struct store_txn {
 	struct list_node link; /* of the store's, once its images are ready */
 	struct rbd_cut *cut;
 	bool failed, begun, writing, given_up; /* begun: to be prepared, or committed */
-	bool shown;    /* it changes what the one who stands by shows (standby.c) */
-	unsigned left; /* steps that are not made yet, and one for the beginning */
+	bool shown;                            /* it changes what the one who stands by shows (standby.c) */
+	unsigned left;                         /* steps that are not made yet, and one for the beginning */
 	struct reactor_timer patience;
 	int err;
 	void (*ready)(void *arg, int err); /* while it is being prepared */
@@ -737,8 +737,7 @@ void rbd_txn_start(struct store_txn *t, struct rbd_cut *cut, void (*done)(void *
 	steps_start(t, 0);
 }
 
-void rbd_txn_prepare(
-	struct store_txn *t, struct store_cut *cut, void (*ready)(void *arg, int err), void *arg)
+void rbd_txn_prepare(struct store_txn *t, struct store_cut *cut, void (*ready)(void *arg, int err), void *arg)
 {
 	struct rbd_store *s = t->s;
 

@@ -311,6 +311,26 @@ TEST(a_queued_write_is_refused)
 	lun_image_release(image.call.image);
 }
 
+/* Its image, from which the target is made, has the size of before. */
+TEST(a_copy_that_grows_while_it_is_mended_is_refused)
+{
+	struct harness *h = *state;
+	struct lun *shadow = make_shadow(h), *a = lun_find_name(h->array, "a");
+	struct waiter job, resize;
+
+	lun_resize(a, 2 * a->size_bytes, waiter_init(&resize));
+	assert_int_equal(waiter_wait(h, &resize), 0);
+	memstore_timing(h->memory, MEMSTORE_READ, MEMSTORE_MANUAL, 0);
+	lun_resync_start(h->array, "", shadow, a, LUN_MEND_MARKS, waiter_init(&job));
+	lun_resize(shadow, a->size_bytes, waiter_init(&resize));
+	assert_int_equal(waiter_wait(h, &resize), 0);
+	memstore_timing(h->memory, MEMSTORE_READ, MEMSTORE_INLINE, 0);
+	memstore_complete_all(h->memory);
+	assert_int_equal(finish(h, (int)job.call.job), LUN_RESYNC_FAILED);
+	assert_int_equal(view(h, (int)job.call.job).fault.err, -EBUSY);
+	assert_int_equal(do_read(h, a, a->size_bytes / 512 - 1), 0);
+}
+
 /* step 0: in the row of changes; 1: the target's I/O; 2: its turn at the cut; 3: the store gets ready; 4: the cut. */
 static void cancelled_at(struct harness *h, unsigned step)
 {
@@ -476,6 +496,7 @@ int main(void)
 		t(ended_jobs_are_forgotten_after_a_while),
 		t(the_target_refuses_io_meanwhile),
 		t(a_queued_write_is_refused),
+		t(a_copy_that_grows_while_it_is_mended_is_refused),
 		cmocka_unit_test(a_cancelled_job_changes_nothing),
 		cmocka_unit_test(any_call_fails_once),
 		cmocka_unit_test(the_power_goes_at_any_step),
