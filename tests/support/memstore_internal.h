@@ -203,6 +203,19 @@ void mem_data_safe(struct memstore *m, struct mem_disk *d, uint64_t from, uint64
 int mem_call(struct memstore *m, bool changes);
 struct mem_op *mem_op_new(enum memstore_kind kind, int err);
 void mem_op_start(struct memstore *m, struct mem_op *op);
+/* memstore_txn.c */
+struct store_txn *mem_txn_begin(struct store *s);
+int mem_txn_put(struct store_txn *t, enum store_table table, const void *key, size_t key_len,
+	const void *value, size_t value_len);
+int mem_txn_del(struct store_txn *t, enum store_table table, const void *key, size_t key_len);
+int mem_txn_disk_create(struct store_txn *t, uint64_t size_bytes, struct store_disk **out);
+int mem_txn_disk_fork(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk **out);
+int mem_txn_disk_repoint(struct store_txn *t, struct store_cut *cut, unsigned index, struct store_disk *disk);
+int mem_txn_disk_delete(struct store_txn *t, struct store_disk *d);
+int mem_txn_disk_resize(struct store_txn *t, struct store_disk *d, uint64_t size_bytes);
+void mem_txn_free(struct store_txn *t, bool keep_disks);
+void mem_txn_drop(struct store_txn *t);
+void mem_txn_apply(struct store_txn *t);
 /* memstore_reserve.c */
 void mem_reserve(struct store_reserve *owner);
 void mem_reserve_join(struct store_reserve *owner, struct store_disk *d);
