@@ -16,7 +16,9 @@
 #define IDENTIFY_LIMIT_MS   5000 /* of discovery, which asks every LUN that may answer */
 #define REQUEST_PATIENCE_MS                                                                                  \
 	10000 /* outside the commit window an array answers in a second, if only that it works on it */
-#define TRIES_PER_PATH    2
+#define TRIES_PER_PATH 2
+#define GAPS_PAUSE_MS                                                                                        \
+	1000 /* between two looks for what said nothing; SILENT_MS when such a look takes longer */
 #define TAKEOVER_PAUSE_MS 250
 #define SILENT_MS         60000 /* so long an array that timed out, or a way over which nothing came, is asked last */
 
@@ -27,7 +29,7 @@ struct array_client {
 	unsigned count;
 	bool gaps;                 /* the last discovery met a device whose array is not among them */
 	struct array_info *arrays; /* ARRAYS_MAX */
-	uint64_t discovered_ms;
+	uint64_t discovered_ms, discovery_took_ms, devices_seen; /* of the last one; seen: of_devices */
 	uint32_t takeover_limit_ms;
 	volatile LONG64 takeover_missed_ms; /* when one was last waited for in vain; 0: never */
 	volatile LONG64 next_request_id;
@@ -271,6 +273,21 @@ static bool is_hopeless(const struct tour *t, unsigned i, unsigned from, unsigne
 	return false;
 }
 
+/* A number that is another one where the devices are others: FNV-1a of what tells them apart. */
+static uint64_t of_devices(const struct transport_device *devices, unsigned count)
+{
+	uint64_t hash = UINT64_C(14695981039346656037);
+
+	for (unsigned i = 0; i < count; i++) {
+		char text[TRANSPORT_NAME_MAX_BYTES + 32];
+		snprintf(text, sizeof(text), "%s %d %u %u %u", devices[i].name, devices[i].is_port,
+			devices[i].path, devices[i].target, devices[i].lun);
+		for (const char *c = text; *c; c++)
+			hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
+	}
+	return hash;
+}
+
 /* 0, -ENOMEM. */
 static int tour_visit(struct array_client *c, struct tour *t, unsigned i)
 {
@@ -343,6 +360,7 @@ static int discover_since(struct array_client *c, uint64_t not_before_ms)
 		return known;
 	}
 	struct tour *t = tour_create();
+	uint64_t begun_ms = GetTickCount64();
 	if (t) {
 		t->device_count = c->transport->ops->enumerate(c->transport, t->devices, DEVICES_MAX);
 		err = tour_make(c, t);
@@ -356,6 +374,8 @@ static int discover_since(struct array_client *c, uint64_t not_before_ms)
 		c->count = t->count;
 		c->gaps = t->gaps;
 		c->discovered_ms = GetTickCount64();
+		c->discovery_took_ms = c->discovered_ms - begun_ms;
+		c->devices_seen = of_devices(t->devices, t->device_count);
 		ReleaseSRWLockExclusive(&c->lock);
 		known = (int)t->count;
 		t->arrays = old;
@@ -370,6 +390,24 @@ unsigned array_client_discover(struct array_client *c)
 	int count = discover_since(c, UINT64_MAX);
 
 	return count < 0 ? 0 : (unsigned)count;
+}
+
+void array_client_refresh(struct array_client *c)
+{
+	struct transport_device *devices = calloc(DEVICES_MAX, sizeof(*devices));
+	uint64_t now_ms = GetTickCount64();
+
+	if (!devices)
+		return;
+	unsigned count = c->transport->ops->enumerate(c->transport, devices, DEVICES_MAX);
+	AcquireSRWLockShared(&c->lock);
+	uint64_t pause_ms = c->discovery_took_ms < GAPS_PAUSE_MS ? GAPS_PAUSE_MS : SILENT_MS;
+	bool due = c->discovered_ms && (c->devices_seen != of_devices(devices, count) ||
+					       (c->gaps && now_ms - c->discovered_ms >= pause_ms));
+	ReleaseSRWLockShared(&c->lock);
+	free(devices);
+	if (due)
+		(void)discover_since(c, now_ms);
 }
 
 bool array_client_has_gaps(struct array_client *c)

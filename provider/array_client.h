@@ -57,6 +57,9 @@ void array_client_destroy(struct array_client *c);
 
 /* Looks through the host's devices. Returns the number of arrays found. */
 unsigned array_client_discover(struct array_client *c);
+/* The same where the devices are not those of the last look any more, or that one met some that said nothing. Before a set: a way that was
+ * not there then may be what leads to the array when the one that is there now dies in the commit. */
+void array_client_refresh(struct array_client *c);
 /* The last look met a device of an array that could not be asked, or more arrays than there is room for:
  * there may be arrays that are not known. */
 bool array_client_has_gaps(struct array_client *c);

@@ -301,6 +301,8 @@ enum cs_result set_add(struct snapshot_set *s, const uint8_t snapshot_id[CS_ID_B
 	unsigned *positions = malloc(count * sizeof(*positions));
 	if (!talk || !positions)
 		result = out_of_memory(call);
+	else if (s->pair_count == 0)
+		array_client_refresh(s->client);
 	for (unsigned i = 0; i < count && result == CS_OK; i++) {
 		result = add_lun(s, luns[i], wish, talk, &positions[i], call);
 		if (result == CS_OK && s->cancelled)

@@ -7,6 +7,9 @@
  * sends the same request over the next one, too. Whichever answers first has it: the array does a request once, and
  * says the same to whoever asks for its reply.
  *
+ * A lane that leads to a controller which stands by is refused at once. That one may be about to take the array over from the owner, which
+ * died with the request or with its answer: so it is asked again, with a pause, as long as there is time. It knows what the owner did.
+ *
  * A lane has a device, a message and room for the answer of its own, which nobody else touches while it is away. So
  * what comes back late ends there, and is known by its request id.
  */
@@ -21,14 +24,15 @@
 #include "provider/clock.h"
 #include "provider/memory.h"
 
-#define LANES_MAX       4
-#define LANE_TRIES      2    /* for one request */
-#define TRY_MS          1000 /* less when the budget has not so much for each lane */
-#define BUSY_PAUSE_MS   10
-#define UNDO_LIMIT_MS   30000 /* of one try */
-#define HOLD_MS         9500  /* of the ten seconds that Windows holds writes */
-#define BUDGET_LEAST_MS 1000
-#define THREAD_STACK    (256 * 1024)
+#define LANES_MAX        4
+#define LANE_TRIES       2    /* for one request */
+#define STANDBY_PAUSE_MS 100  /* until who stands by is asked again, which is no try */
+#define TRY_MS           1000 /* less when the budget has not so much for each lane */
+#define BUSY_PAUSE_MS    10
+#define UNDO_LIMIT_MS    30000 /* of one try */
+#define HOLD_MS          9500  /* of the ten seconds that Windows holds writes */
+#define BUDGET_LEAST_MS  1000
+#define THREAD_STACK     (256 * 1024)
 
 enum order {
 	ORDER_NONE,
@@ -48,7 +52,10 @@ struct lane {
 	struct channel_path path;
 	HANDLE go; /* auto reset: it is away, or all is over */
 	volatile LONG state;
-	unsigned tries; /* with the request of this moment */
+	/* with the request of this moment */
+	unsigned tries;
+	bool stands_by;    /* refused, with all others of its controller's */
+	uint64_t again_ms; /* of one that stands by */
 	uint64_t sent_ms, deadline_ms;
 	int err;
 	struct exchange x;
@@ -154,11 +161,25 @@ struct lanes_view {
 	unsigned untried;    /* lanes that are here and did not have it yet, the next one among them */
 	bool asked, away;    /* one is away with the request, with any */
 	bool failed;         /* one has just come back without an answer to it */
+	uint64_t again_ms; /* when one that stands by may be asked again; 0: there is none, or it is `next` */
 };
+
+/* A lane that is here with the request unanswered. */
+static void lane_look(struct lanes_view *v, struct lane *l, uint64_t now_ms)
+{
+	v->untried += l->tries == 0;
+	if (l->stands_by && now_ms < l->again_ms) {
+		if (!v->again_ms || l->again_ms < v->again_ms)
+			v->again_ms = l->again_ms;
+		return;
+	}
+	if ((l->stands_by || l->tries < LANE_TRIES) && (!v->next || l->tries < v->next->tries))
+		v->next = l;
+}
 
 /* Takes the lanes back that have ended. *err: how the request last failed. What a lane brings of an earlier
  * request does not count. */
-static struct lanes_view lanes_look(struct worker *k, uint64_t request_id, int *err)
+static struct lanes_view lanes_look(struct worker *k, uint64_t request_id, uint64_t now_ms, int *err)
 {
 	struct lanes_view v = {0};
 
@@ -173,12 +194,12 @@ static struct lanes_view lanes_look(struct worker *k, uint64_t request_id, int *
 		if (before == LANE_BACK && l->x.request_id == request_id) {
 			*err = l->err;
 			v.failed = v.failed || l->err < 0;
+			l->stands_by = l->err == -ENOTCONN;
+			l->again_ms = now_ms + STANDBY_PAUSE_MS;
 			if (l->err == 0)
 				v.answer = l;
 		}
-		v.untried += l->tries == 0;
-		if (l->tries < LANE_TRIES && (!v.next || l->tries < v.next->tries))
-			v.next = l;
+		lane_look(&v, l, now_ms);
 	}
 	return v;
 }
@@ -192,8 +213,8 @@ static uint64_t try_ms(const struct lanes_view *v, uint64_t now_ms, uint64_t end
 	return share_ms < TRY_MS ? share_ms : TRY_MS;
 }
 
-/* Asks over one lane after the other until one has the answer: 0, *reply is in that lane. end_ms: see try_ms. Nothing is
- * sent after send_until_ms, and no lane carries on for longer. stop (NULL: none) ends the waiting. */
+/* Asks over one lane after the other until one has the answer: 0, *reply is in that lane. end_ms: see try_ms; who stands by is not asked
+ * again later. Nothing is sent after send_until_ms, and no lane carries on for longer. stop (NULL: none) ends the waiting. */
 static int ask(struct worker *k, const struct up_msg *m, uint16_t slot, uint64_t end_ms,
 	uint64_t send_until_ms, HANDLE stop, const struct up_msg **reply)
 {
@@ -201,19 +222,27 @@ static int ask(struct worker *k, const struct up_msg *m, uint16_t slot, uint64_t
 	uint64_t next_ms = 0;
 	int err = -EHOSTUNREACH;
 
-	for (unsigned i = 0; i < k->lane_count; i++)
+	for (unsigned i = 0; i < k->lane_count; i++) {
 		k->lanes[i].tries = 0;
+		k->lanes[i].stands_by = false;
+	}
 	for (;;) {
-		struct lanes_view v = lanes_look(k, m->request_id, &err);
 		uint64_t now_ms = GetTickCount64();
+		struct lanes_view v = lanes_look(k, m->request_id, now_ms, &err);
+		if (now_ms >= end_ms) {
+			v.again_ms = 0;
+			if (v.next && v.next->stands_by && v.next->tries >= LANE_TRIES)
+				v.next = NULL;
+		}
 		if (v.answer) {
 			*reply = &v.answer->x.reply;
 			return 0;
 		}
 		if (now_ms >= send_until_ms) {
 			if (!v.asked)
-				return -ETIMEDOUT;
+				return err == -ENOTCONN ? err : -ETIMEDOUT;
 			v.next = NULL;
+			v.again_ms = 0;
 		}
 		if (v.failed && v.untried)
 			next_ms = now_ms;
@@ -224,9 +253,11 @@ static int ask(struct worker *k, const struct up_msg *m, uint16_t slot, uint64_t
 			next_ms = now_ms + try_ms(&v, now_ms, end_ms);
 			continue;
 		}
-		if (!v.next && !v.away)
+		if (!v.next && !v.away && !v.again_ms)
 			return err;
 		DWORD wait_ms = v.next ? (DWORD)(next_ms - now_ms) : INFINITE;
+		if (v.again_ms && v.again_ms - now_ms < wait_ms)
+			wait_ms = (DWORD)(v.again_ms - now_ms);
 		if (WaitForMultipleObjects(stop ? 2 : 1, events, FALSE, wait_ms) == WAIT_OBJECT_0 + 1)
 			return -ETIMEDOUT;
 	}
@@ -332,15 +363,26 @@ static enum lane_turn lane_turn(
 	return silent ? TURN_SILENT : p->stands_by ? TURN_STANDBY : TURN_OWNER;
 }
 
-/* A lane for each way; the originals' before the control LU: they are what must answer when the commit does. Through a shadow
+/* Is there a way to a controller that stands by, which may be the owner before the window ends? */
+static bool any_stands_by(const struct array_info *a, uint64_t now_ms)
+{
+	for (unsigned i = 0; i < a->path_count; i++)
+		if (lane_kind(&a->paths[i]) != LANE_SHADOW &&
+			lane_turn(&a->paths[i], NULL, 0, now_ms) == TURN_STANDBY)
+			return true;
+	return false;
+}
+
+/* A lane for each way, and one at least for a controller that stands by; the originals' before the control LU: they are what must answer when the commit does. Through a shadow
  * LUN only when there is nothing else, for somebody may delete it meanwhile: a host may see no LUN of the array but such as were
  * broken off their set unknown to the provider. Those over which nothing came back, lately or just now, only when no other one leads
  * to the owner: applications are frozen already. For them there is room then, however many stand by. */
 static int open_lanes(struct worker *k, struct transport *t, const struct array_info *a)
 {
 	uint32_t silent_routes[ARRAY_PATHS_MAX];
-	unsigned silent_count = 0, to_owner = 0, not_silent = 0, room = LANES_MAX;
 	uint64_t now_ms = GetTickCount64();
+	unsigned silent_count = 0, to_owner = 0, not_silent = 0;
+	unsigned room = LANES_MAX - any_stands_by(a, now_ms);
 
 	for (unsigned round = 0; round < LANE_TURNS * LANE_KINDS; round++) {
 		enum lane_kind kind = (enum lane_kind)(round % LANE_KINDS);

@@ -284,9 +284,12 @@ static enum up_status do_set(struct fake_array *a, const struct up_msg *request,
 		s->state = UP_SET_ARMED;
 		break;
 	case UP_OP_SET_COMMIT:
+		if (s->state == UP_SET_COMMITTED && s->commit_request == request->request_id)
+			break;
 		if (s->state != UP_SET_ARMED)
 			return UP_BAD_STATE;
 		s->state = UP_SET_COMMITTED;
+		s->commit_request = request->request_id;
 		for (unsigned i = 0; i < FAKE_LUNS; i++) {
 			if (!a->luns[i].there || memcmp(a->luns[i].lun.set_id, s->id, UP_ID_BYTES))
 				continue;
@@ -528,6 +531,16 @@ static struct mailbox *mailbox_of(unsigned array, uint16_t slot)
 static unsigned controller_of(const struct fake_device *d)
 {
 	return d->array + (d->stands_by ? FAKE_ARRAYS : 0);
+}
+
+void fake_take_over(unsigned device)
+{
+	AcquireSRWLockExclusive(&fake_lock);
+	for (unsigned i = 0; i < MAILBOXES; i++)
+		if (mailboxes[i].array == fake_devices[device].array)
+			mailboxes[i].used = false;
+	fake_devices[device].stands_by = false;
+	ReleaseSRWLockExclusive(&fake_lock);
 }
 
 static int stands_by(struct fake_device *d, struct transport_command *c)

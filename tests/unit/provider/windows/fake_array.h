@@ -34,6 +34,7 @@ struct fake_set {
 	bool there;
 	uint8_t id[UP_ID_BYTES];
 	enum up_set_state state;
+	uint64_t commit_request; /* the id of the request that committed it, which may come again */
 	/* what set-tell told of it: the fields' bits, and their values */
 	uint64_t told, frozen_us, flush_us, commit_us, release_us, import_us;
 	uint32_t writers;
@@ -98,6 +99,8 @@ void fake_reset(void);
 /* A mapped ordinary LUN, visible as a drive; its id is made of array and n. */
 void fake_add_lun(unsigned array, unsigned n, uint8_t id[UP_ID_BYTES]);
 void fake_add_control_lu(unsigned array);
+/* The controller that this device leads to owns its array now, and has none of the other one's mailboxes. */
+void fake_take_over(unsigned device);
 /* As Windows does after a while: drives appear and vanish with the mappings. */
 void fake_rescan(void);
 struct transport *fake_transport(void);

@@ -527,6 +527,130 @@ static void a_takeover_is_waited_for(void)
 	finish();
 }
 
+static HANDLE died;
+
+/* Two LUNs at the owner, and the other controller's control LU. */
+static void start_with_both(void)
+{
+	start_with(2, 0);
+	fake_add_control_lu(0);
+	stands_by(false, false, true);
+}
+
+static void owner_dies(void)
+{
+	fake_devices[0].broken = fake_devices[1].broken = true;
+	SetEvent(died);
+}
+
+static DWORD WINAPI other_takes_over(void *unused)
+{
+	(void)unused;
+	WaitForSingleObject(died, INFINITE);
+	Sleep(600);
+	fake_take_over(2);
+	return 0;
+}
+
+/* In the window: the owner dies before the commit has come to it, or with its answer. The other controller takes a moment to take the
+ * array, and says what became of the set. */
+static void the_owner_dies_in_the_commit(void)
+{
+	for (unsigned carried_out = 0; carried_out < 2; carried_out++) {
+		start_with_both();
+		died = CreateEventW(NULL, TRUE, FALSE, NULL);
+		HANDLE thread = CreateThread(NULL, 0, other_takes_over, NULL, 0, NULL);
+		up_to_the_window(2);
+		fakes[0].lose_replies = carried_out;
+		if (carried_out)
+			fake_in_commit = owner_dies;
+		else
+			owner_dies();
+		CHECK_HR(commit(&set_id), S_OK);
+		fake_in_commit = NULL;
+		CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1 + carried_out && fake_devices[2].refused > 2);
+		CHECK_HR(post_commit(&set_id), S_OK);
+		eventlog_drain();
+		CHECK(events == 0);
+		CHECK_HR(abort_set(&set_id), S_OK);
+		WaitForSingleObject(thread, INFINITE);
+		CloseHandle(thread);
+		CloseHandle(died);
+		finish();
+		CHECK(fake_open_sets() == 0);
+	}
+}
+
+/* Nor does it ask for ever, where nobody takes the array: VSS is told before its time is over, and nothing is left. */
+static void the_owner_dies_in_the_commit_for_good(void)
+{
+	start_with_both();
+	up_to_the_window(2);
+	fake_devices[0].broken = fake_devices[1].broken = true;
+	uint64_t begun_ms = GetTickCount64();
+	CHECK_HR(commit(&set_id), VSS_E_PROVIDER_VETO);
+	CHECK(GetTickCount64() - begun_ms >= 1000 && fake_devices[2].refused > 4);
+	fake_take_over(2); /* now it does, and is told that the set is given up */
+	for (unsigned i = 0; i < 3000 && fake_open_sets(); i++)
+		Sleep(10);
+	CHECK(fake_open_sets() == 0 && fake_shadows() == 0);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	expect_event(UMBRA_EVENT_STANDBY);
+	finish();
+}
+
+/* Another controller's control LU comes back between two sets: Windows shows it again, or it says something again. The next set can be
+ * committed over it. */
+static void what_has_come_back_is_a_way(void)
+{
+	for (unsigned shown = 0; shown < 2; shown++) {
+		start_with(2, 0);
+		if (shown) {
+			fake_add_control_lu(0);
+			fake_devices[2].times_out = true;
+		}
+		up_to_the_window(2);
+		CHECK_HR(commit(&set_id), S_OK);
+		CHECK_HR(post_commit(&set_id), S_OK);
+		CHECK_HR(abort_set(&set_id), S_OK);
+		if (shown)
+			Sleep(1100); /* it is not asked all the time */
+		else
+			fake_add_control_lu(0);
+		fake_devices[2].times_out = false;
+		fake_devices[2].stands_by = true;
+		CHECK_HR(begin(&other_set_id, &volume_id, 0, luns, 2), S_OK);
+		CHECK_HR(end_prepare(&other_set_id), S_OK);
+		CHECK_HR(pre_commit(&other_set_id), S_OK);
+		fake_devices[0].broken = fake_devices[1].broken = true;
+		fake_take_over(2);
+		CHECK_HR(commit(&other_set_id), S_OK);
+		CHECK_HR(post_commit(&other_set_id), S_OK);
+		eventlog_drain();
+		CHECK(events == 0);
+		CHECK_HR(abort_set(&other_set_id), S_OK);
+		finish();
+	}
+}
+
+/* There are as many ways to the owner as there may be lanes, and more: one lane is the other controller's. */
+static void one_lane_leads_to_who_stands_by(void)
+{
+	start_with(6, 0);
+	fake_add_control_lu(0);
+	fake_devices[6].stands_by = true;
+	up_to_the_window(1);
+	for (unsigned i = 0; i < 6; i++)
+		fake_devices[i].broken = true;
+	fake_take_over(6);
+	CHECK_HR(commit(&set_id), S_OK);
+	CHECK_HR(post_commit(&set_id), S_OK);
+	eventlog_drain();
+	CHECK(events == 0 && fakes[0].executed[UP_OP_SET_COMMIT] == 1);
+	CHECK_HR(abort_set(&set_id), S_OK);
+	finish();
+}
+
 /* There is no other way: a veto that says so, and the next one does not wait. */
 static void only_who_stands_by_is_there(void)
 {
@@ -721,6 +845,10 @@ int main(void)
 		TEST(a_move_before_the_commit),
 		TEST(only_a_silent_way_leads_to_the_owner),
 		TEST(a_takeover_is_waited_for),
+		TEST(the_owner_dies_in_the_commit),
+		TEST(the_owner_dies_in_the_commit_for_good),
+		TEST(what_has_come_back_is_a_way),
+		TEST(one_lane_leads_to_who_stands_by),
 		TEST(only_who_stands_by_is_there),
 		TEST(a_silent_route_is_not_waited_for),
 		TEST(the_other_route_is_found),
