@@ -373,10 +373,10 @@ static bool any_stands_by(const struct array_info *a, uint64_t now_ms)
 	return false;
 }
 
-/* A lane for each way, and one at least for a controller that stands by; the originals' before the control LU: they are what must answer when the commit does. Through a shadow
- * LUN only when there is nothing else, for somebody may delete it meanwhile: a host may see no LUN of the array but such as were
- * broken off their set unknown to the provider. Those over which nothing came back, lately or just now, only when no other one leads
- * to the owner: applications are frozen already. For them there is room then, however many stand by. */
+/* A lane for each way, and one at least for a controller that stands by; the originals' before the control LU: they are what must answer
+ * when the commit does. Through a shadow LUN only when there is nothing else, for somebody may delete it meanwhile: a host may see no LUN
+ * of the array but such as were broken off their set unknown to the provider. Those over which nothing came back, lately or just now, only
+ * when no other one leads to the owner: applications are frozen already. For them there is room then, however many stand by. */
 static int open_lanes(struct worker *k, struct transport *t, const struct array_info *a)
 {
 	uint32_t silent_routes[ARRAY_PATHS_MAX];
