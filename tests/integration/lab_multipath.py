@@ -11,11 +11,9 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab_steps  # noqa: E402
-from ceph_controllers import removed_at_the_end, start, wait_until  # noqa: E402
-from ceph_takeover import Frozen, Killed, with_a_network_to_cut  # noqa: E402
-from lab_controllers import CONFIG, LUNS, TwoControllers  # noqa: E402
-from umbra_ceph import Cluster, end_in_order, skip_without_store  # noqa: E402
-from umbra_lab import run_ctl  # noqa: E402
+from ceph_controllers import wait_until  # noqa: E402
+from ceph_takeover import Frozen, Killed  # noqa: E402
+from lab_controllers import LUNS, TwoControllers, world_over  # noqa: E402
 
 
 class OneDisk(TwoControllers):
@@ -108,23 +106,13 @@ def everything(world):
 
 
 def main():
-    skip_without_store()
-    end_in_order()
-    with Cluster() as cluster:
-        run_ctl('rbd', 'create', cluster.pool, '--conf', cluster.conf)
-        one, two = start(cluster, CONFIG, with_a_network_to_cut)
-        with removed_at_the_end(one, two):
-            world = OneDisk(one, two)
-            try:
-                if os.environ.get('UMBRA_TEST_RUNS'):
-                    everything(world)
-                else:
-                    a_life(world, struck(Killed))
-                    for verb in ('delete', 'break', 'resync'):
-                        within(world, Killed, verb, 'delay')
-                assert world.state.harm() == [], world.state.harm()
-            finally:
-                world.end()
+    with world_over(OneDisk) as world:
+        if os.environ.get('UMBRA_TEST_RUNS'):
+            everything(world)
+        else:
+            a_life(world, struck(Killed))
+            for verb in ('delete', 'break', 'resync'):
+                within(world, Killed, verb, 'delay')
 
 
 if __name__ == '__main__':
