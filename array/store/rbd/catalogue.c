@@ -230,24 +230,12 @@ static int load_disk(void *arg, const char *key, size_t key_len, const char *val
 	return 0;
 }
 
-/* The keys `todo.IMAGE` and `flat.IMAGE`, which are this long at least. */
-static bool image_of_key(char image[RBD_IMAGE_NAME_BYTES], const char *key, size_t key_len)
-{
-	size_t len = key_len - strlen("todo.");
-
-	if (len >= RBD_IMAGE_NAME_BYTES || memchr(key, 0, key_len))
-		return false;
-	memcpy(image, key + key_len - len, len);
-	image[len] = 0;
-	return true;
-}
-
 static int load_todo(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
 {
 	char image[RBD_IMAGE_NAME_BYTES];
 
 	(void)value, (void)value_len;
-	if (!image_of_key(image, key, key_len))
+	if (!rbd_image_of_key(image, key, key_len))
 		return -EUCLEAN;
 	return rbd_reclaim(arg, image, true, NULL, 0) ? 0 : -ENOMEM;
 }
@@ -257,7 +245,7 @@ static int load_tie(void *arg, const char *key, size_t key_len, const char *valu
 	char image[RBD_IMAGE_NAME_BYTES];
 	struct rbd_tie t;
 
-	if (!image_of_key(image, key, key_len) || !rbd_tie_parse(value, value_len, &t))
+	if (!rbd_image_of_key(image, key, key_len) || !rbd_tie_parse(value, value_len, &t))
 		return -EUCLEAN;
 	return rbd_tie_found(arg, image, &t);
 }

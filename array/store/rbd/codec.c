@@ -50,9 +50,12 @@ bool rbd_image_name_parse(const char *name, const char *array, uint64_t *id, uin
 	if (strncmp(name, array, len) != 0 || strncmp(name + len, ".lun-", 5) != 0)
 		return false;
 	const char *p = digits(name + len + 5, id);
-	if (p && *p == '.')
+	if (p && *p == '.') {
 		p = digits(p + 1, copy);
-	return p && !*p;
+		if (!*copy) /* the first image of a disk has no number */
+			return false;
+	}
+	return p && !*p && *id;
 }
 
 uint64_t rbd_image_data(const char *array, const char *name)
@@ -86,6 +89,17 @@ bool rbd_disk_key_parse(const char *key, size_t key_len, uint64_t *id)
 	*id = strtoull(text, &end, 16);
 	rbd_disk_key(again, *id);
 	return *id && !*end && memcmp(again, key, key_len) == 0;
+}
+
+bool rbd_image_of_key(char image[RBD_IMAGE_NAME_BYTES], const char *key, size_t key_len)
+{
+	size_t prefix = strlen("todo."), len = key_len - prefix;
+
+	if (key_len <= prefix || len >= RBD_IMAGE_NAME_BYTES || memchr(key, 0, key_len))
+		return false;
+	memcpy(image, key + prefix, len);
+	image[len] = 0;
+	return true;
 }
 
 void rbd_disk_value(char out[160], uint64_t size_bytes, const char *image)
@@ -183,6 +197,25 @@ bool rbd_take_text(const struct rbd_bytes *b, size_t *at, const char **text, siz
 		return false;
 	*text = (const char *)b->data + *at;
 	*at += *len;
+	return true;
+}
+
+bool rbd_pairs_parse(const struct rbd_bytes *b,
+	void (*each)(void *arg, const char *key, size_t key_len, const char *value, size_t value_len),
+	void *arg)
+{
+	size_t at = 0, count;
+
+	if (!rbd_take_u32(b, &at, &count))
+		return false;
+	for (; count; count--) {
+		const char *key, *value;
+		size_t key_len, value_len;
+
+		if (!rbd_take_text(b, &at, &key, &key_len) || !rbd_take_text(b, &at, &value, &value_len))
+			return false;
+		each(arg, key, key_len, value, value_len);
+	}
 	return true;
 }
 

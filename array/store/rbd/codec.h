@@ -51,6 +51,8 @@ bool rbd_disk_key_parse(const char *key, size_t key_len, uint64_t *id);
 void rbd_disk_value(char out[160], uint64_t size_bytes, const char *image);
 bool rbd_disk_value_parse(
 	const char *value, size_t len, uint64_t *size_bytes, char image[RBD_IMAGE_NAME_BYTES]);
+/* Of the keys `todo.IMAGE` and `flat.IMAGE`; false: the name is none, or the key is shorter than that. */
+bool rbd_image_of_key(char image[RBD_IMAGE_NAME_BYTES], const char *key, size_t key_len);
 /* Decimal, nothing else. */
 bool rbd_number_parse(const char *text, uint64_t *out);
 
@@ -77,6 +79,10 @@ void rbd_put_text(struct rbd_bytes *b, const char *text);
 bool rbd_take_u32(const struct rbd_bytes *b, size_t *at, size_t *value);
 bool rbd_take_u64(const struct rbd_bytes *b, size_t *at, uint64_t *value);
 bool rbd_take_text(const struct rbd_bytes *b, size_t *at, const char **text, size_t *len);
+/* A count, and so many pairs of texts: the answer to metadata_list. False: less is there; those that were there were told. */
+bool rbd_pairs_parse(const struct rbd_bytes *b,
+	void (*each)(void *arg, const char *key, size_t key_len, const char *value, size_t value_len),
+	void *arg);
 
 /* Ceph's own objects of an image: what has its id, by its name; its header; the map of what it has, or a snapshot of it. */
 #define RBD_ID_BYTES     64

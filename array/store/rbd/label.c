@@ -53,8 +53,10 @@ struct labelling {
 
 /* ---- on the worker ---- */
 
-static void row_take(struct rows *out, const char *key, size_t key_len, const char *value, size_t value_len)
+static void row_take(void *arg, const char *key, size_t key_len, const char *value, size_t value_len)
 {
+	struct rows *out = arg;
+
 	for (unsigned i = 0; i < ROWS; i++)
 		if (strlen(keys[i]) == key_len && memcmp(keys[i], key, key_len) == 0)
 			snprintf(out->values[i], VALUE_BYTES, "%.*s", (int)value_len, value);
@@ -131,7 +133,6 @@ static int header_of(struct rbd_store *s, const char *image, char header[RBD_OBJ
 static int rows_read(struct rbd_store *s, const char *header, struct rows *out)
 {
 	struct rbd_bytes in = {.len = 0}, list;
-	size_t at = 0, count;
 	int err;
 
 	memset(out, 0, sizeof(*out));
@@ -141,18 +142,7 @@ static int rows_read(struct rbd_store *s, const char *header, struct rows *out)
 	err = exec(s, header, "metadata_list", &in, &list);
 	if (err < 0)
 		return err;
-	if (!rbd_take_u32(&list, &at, &count))
-		return -EUCLEAN;
-	for (; count; count--) {
-		const char *key, *value;
-		size_t key_len, value_len;
-
-		if (!rbd_take_text(&list, &at, &key, &key_len) ||
-			!rbd_take_text(&list, &at, &value, &value_len))
-			return -EUCLEAN;
-		row_take(out, key, key_len, value, value_len);
-	}
-	return 0;
+	return rbd_pairs_parse(&list, row_take, out) ? 0 : -EUCLEAN;
 }
 
 /* As one. An image that has gone meanwhile does not come back by it. */

@@ -9,7 +9,7 @@
 TEST(an_image_is_named_after_its_array_and_disk_and_only_such_a_name_is_the_arrays)
 {
 	static const char *const others[] = {"a.lun-", "a.lun-x", "a.lun-1x", "a.lun-01", "a.lun-1.",
-		"a.lun-1.2.3", "a.lun-1.lun-2", "b.lun-1", "a.lun-+1", "a.lun- 1",
+		"a.lun-1.2.3", "a.lun-1.0", "a.lun-0", "a.lun-1.lun-2", "b.lun-1", "a.lun-+1", "a.lun- 1",
 		"a.lun-18446744073709551616", "a.lun-1-copy", "aa.lun-1", "lun-1", ""};
 	char name[RBD_IMAGE_NAME_BYTES], longest[STORE_MODULE_ARRAY_MAX_BYTES + 1];
 	uint64_t id, copy;
