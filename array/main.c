@@ -35,7 +35,7 @@
 #include "array/util/places.h"
 
 #define ADDRESS_PAUSE_MS 50
-#define ADDRESS_TRIES    60
+#define ADDRESS_TRIES    200
 #define END_LIMIT_S      20 /* of an array in Ceph; umbrad(8) and docs/ceph.md tell it */
 
 /* ---- the log -------------------------------------------------------------------------------------- */
@@ -345,12 +345,14 @@ int daemon_open_target(struct daemon *d)
 }
 
 /* A killed daemon's ring, and with it its listening sockets, goes a moment after its process: so an address
- * in use is tried again for a while. */
+ * in use is tried again for a while: longer than a moment where I/O of that ring is still under way. */
 static int listen_patiently(struct daemon *d, const struct iscsi_options *options, struct fault *fault)
 {
 	static const struct timespec pause = {.tv_nsec = ADDRESS_PAUSE_MS * 1000000l};
 	int err = iscsi_server_create(options, &d->iscsi, fault);
 
+	if (err == -EADDRINUSE)
+		daemon_log(5, "iscsi", "the address of a portal is in use: it is waited for, up to 10 s", 0);
 	for (unsigned i = 0; err == -EADDRINUSE && i < ADDRESS_TRIES; i++) {
 		nanosleep(&pause, NULL);
 		memset(fault, 0, sizeof(*fault));

@@ -10,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from umbra_lab import Array
+from umbra_lab import Array, umbrad_path
 
 RANDOM = None
 PLAIN, SECRET, WRONG = 'iqn.2026-01.test:plain', '0123456789abcdef', 'fedcba9876543210'
@@ -242,6 +242,28 @@ class Portals(unittest.TestCase):
             port = other.getsockname()[1]
             with self.assertRaisesRegex(RuntimeError, f'portal 127.0.0.1, port {port} cannot be opened .Address.*in use'):
                 Array(config={'iscsi': {'portals': f'127.0.0.1:{port}'}}, **memory_only())
+
+    def test_a_port_that_becomes_free(self):
+        """As that of a killed umbrad does, whose ring goes after its process."""
+        with socket.socket() as other:
+            other.bind(('127.0.0.1', 0))
+            other.listen()
+            port = other.getsockname()[1]
+            array = Array(start=False, config={'iscsi': {'portals': f'127.0.0.1:{port}'}}, **memory_only())
+            self.addCleanup(array.remove)
+            with subprocess.Popen([umbrad_path(), '--config', array.config_path], stderr=subprocess.PIPE, text=True) as umbrad:
+                try:
+                    said = ''
+                    while 'is waited for' not in said:
+                        said = umbrad.stderr.readline()
+                        self.assertNotEqual(said, '')
+                    other.close()
+                    while f'on port {port}' not in said:
+                        said = umbrad.stderr.readline()
+                        self.assertNotEqual(said, '')
+                finally:
+                    umbrad.terminate()
+                    umbrad.stderr.read()
 
 
 class Stopping(unittest.TestCase):
