@@ -34,6 +34,7 @@ enum peer_topic {
 	PEER_SCSI = 2,       /* a command of a host that is logged in at the caller */
 	PEER_NEXUS_LOST = 3, /* a host's session there has ended */
 	PEER_MOVE = 4,       /* the array is to be moved to the caller, or how far that is */
+	PEER_MANAGE = 5,     /* a task management function of such a host */
 	PEER_TOPICS = 16     /* all are below */
 };
 
@@ -55,7 +56,8 @@ struct peer_message {
 size_t peer_encode(const struct peer_message *m, uint8_t *out, size_t cap);
 bool peer_decode(const uint8_t *in, size_t len, struct peer_message *out);
 
-/* PEER_SCSI and, without CDB and data, PEER_NEXUS_LOST:
+/* PEER_SCSI, without data PEER_MANAGE (in place of the CDB a byte, the function's number; its answer has no payload), and, without CDB and
+ * data, PEER_NEXUS_LOST:
  *   0 ISID (6)    6 port (16 bits)    8 flags (1: authenticated)    9 direction (0 none, 1 in, 2 out)
  *   10 bytes of the CDB    11 bytes of the initiator's name    12 bytes of the data, or room for it (32 bits)
  *   16 LUN id (16)    32 CDB, name, data (direction 2 only)

@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE_MS      15000u /* longer than a takeover, shorter than hosts wait */
-#define LOST_PATIENCE_MS 5000u
+#define PATIENCE_MS        15000u /* longer than a takeover, shorter than hosts wait */
+#define MANAGE_PATIENCE_MS 10000u /* longer than a takeover; then the host is told that it was not done */
+#define LOST_PATIENCE_MS   5000u
 
 struct peer_scsi {
 	struct peer *peer;
@@ -118,6 +119,30 @@ static void forward(void *ctx, struct scsi_remote *r)
 	peer_call(s->peer, &f->call);
 }
 
+static void managed(struct peer_call *c, int err, const uint8_t *data, uint32_t len)
+{
+	struct forward *f = container_of(c, struct forward, call);
+	struct scsi_remote *r = f->remote;
+
+	(void)data, (void)len;
+	free(f);
+	end(r, err);
+}
+
+static void manage(void *ctx, struct scsi_remote *r)
+{
+	struct peer_scsi *s = ctx;
+	struct forward *f = forward_new(r, PEER_MANAGE, MANAGE_PATIENCE_MS);
+
+	if (!f) {
+		end(r, -ENOMEM);
+		return;
+	}
+	f->remote = r;
+	f->call.done = managed;
+	peer_call(s->peer, &f->call);
+}
+
 static void lost_told(struct peer_call *c, int err, const uint8_t *data, uint32_t len)
 {
 	(void)err, (void)data, (void)len; /* where nobody heard it, the owner has forgotten or forgets */
@@ -188,6 +213,36 @@ static void serve_command(void *arg, struct peer_asked *q)
 	scsi_remote_execute(s->target, &m->base);
 }
 
+static void remote_managed(struct scsi_remote *r)
+{
+	struct remote *m = container_of(r, struct remote, base);
+
+	peer_answer(m->asked, r->err, NULL, 0);
+	free(m);
+}
+
+static void serve_management(void *arg, struct peer_asked *q)
+{
+	struct peer_scsi *s = arg;
+	struct scsi_remote r;
+	const uint8_t *data;
+	struct remote *m;
+
+	if (!peer_scsi_decode(q->data, q->len, &r, &data)) {
+		peer_answer(q, -EINVAL, NULL, 0);
+		return;
+	}
+	m = s->target ? calloc(1, sizeof(*m)) : NULL;
+	if (!m) {
+		peer_answer(q, s->target ? -ENOMEM : -ESHUTDOWN, NULL, 0);
+		return;
+	}
+	m->base = r;
+	m->base.done = remote_managed;
+	m->asked = q;
+	scsi_remote_manage(s->target, &m->base);
+}
+
 static void serve_lost(void *arg, struct peer_asked *q)
 {
 	struct peer_scsi *s = arg;
@@ -235,8 +290,9 @@ int peer_scsi_create(struct peer **peer, struct reactor *reactor, struct peer_sc
 		return err;
 	}
 	s->peer = *peer;
-	s->standby = (struct scsi_standby_ops){.ctx = s, .forward = forward, .lost = lost};
+	s->standby = (struct scsi_standby_ops){.ctx = s, .forward = forward, .manage = manage, .lost = lost};
 	peer_serve(s->peer, PEER_SCSI, false, serve_command, s);
+	peer_serve(s->peer, PEER_MANAGE, false, serve_management, s);
 	peer_serve(s->peer, PEER_NEXUS_LOST, false, serve_lost, s);
 	*out = s;
 	return 0;

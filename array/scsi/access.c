@@ -6,8 +6,8 @@
  *
  * In standby a LUN answers what it can know there (the command table says which: CMD_ALWAYS, CMD_STANDBY). What only the
  * owner knows (reservations, mode pages, logs: CMD_OWNER) is passed on to it, and its answer is the LUN's: so a host may
- * register through all its paths, and sees one set of mode pages. Everything else ends with 02/04/0B, in transition
- * with 02/04/0A. The control LU is no part of the array's data, and answers in every state.
+ * register through all its paths, and sees one set of mode pages. So is what task management does to others than the asking
+ * nexus: a reset is the LUN's, whatever the path. Everything else ends with 02/04/0B, in transition with 02/04/0A. The control LU is no part of the array's data, and answers in every state.
  *
  * Invariants: no id and no port is in two groups; t->ports are the ports of all groups; t->own is one of the groups.
  */
@@ -20,6 +20,7 @@
 #include "array/scsi/reply.h"
 #include "array/scsi/sense.h"
 #include "array/scsi/task.h"
+#include "array/scsi/tmf.h"
 #include "array/util/bytes.h"
 
 #include <errno.h>
@@ -282,6 +283,49 @@ void scsi_access_forward(struct scsi_task *task)
 	f->remote.data_len = task->data_len;
 	f->remote.done = forwarded;
 	n->target->standby.forward(n->target->standby.ctx, &f->remote);
+}
+
+struct manage {
+	struct scsi_remote remote;
+	struct scsi_tmf_call *call;
+};
+
+static void managed(struct scsi_remote *r)
+{
+	struct manage *m = container_of(r, struct manage, remote);
+	struct scsi_tmf_call *call = m->call;
+
+	call->failed = call->failed || r->err;
+	call->keeping--;
+	free(m);
+	scsi_tmf_check(call->nexus->target);
+}
+
+bool scsi_access_manage(struct scsi_tmf_call *call, const struct lun *lun)
+{
+	struct scsi_nexus *n = call->nexus;
+	const struct scsi_target *t = n->target;
+	struct manage *m;
+
+	if (t->own->access != SCSI_ACCESS_STANDBY || !t->standby.manage)
+		return false;
+	m = calloc(1, sizeof(*m));
+	if (!m) {
+		call->failed = true;
+		return true;
+	}
+	m->call = call;
+	call->keeping++;
+	n->forwarded = true;
+	name_nexus(&m->remote, n);
+	if (lun)
+		memcpy(m->remote.lun_id, lun->id, sizeof(m->remote.lun_id));
+	m->remote.cdb[0] = (uint8_t)call->function;
+	m->remote.cdb_len = 1;
+	m->remote.direction = SCSI_NONE;
+	m->remote.done = managed;
+	t->standby.manage(t->standby.ctx, &m->remote);
+	return true;
 }
 
 /* ---- REPORT TARGET PORT GROUPS ------------------------------------------------------------------------- */

@@ -3,7 +3,8 @@
  * Commands that a controller in standby passes on to this one, which owns the array (access.c is the other end). Each I_T
  * nexus of the other controller that sends one gets a nexus here that stands for it: with its names and its port, so a
  * registration is that nexus's own, and a preemption finds it. It has no transport, and carries out nothing but what a
- * controller in standby passes on (CMD_OWNER): reads and writes never come this way.
+ * controller in standby passes on (CMD_OWNER): reads and writes never come this way. Nor do its task management functions act on any but
+ * what its host sees.
  *
  * Unit attentions of a LUN that arise here for such a nexus are told with its next command that is passed on, also those that were
  * left for it while nothing stood for it here (notice.c); those that a nexus begins with, it has at its own controller.
@@ -156,16 +157,16 @@ static void refuse(struct scsi_remote *r, int err)
 }
 
 /* The host's LUN with that id, and what waits for the nexus there; one that it does not see is as absent as any other. */
-static void address(struct scsi_task *task, const uint8_t id[UP_ID_BYTES])
+static void address(struct scsi_nexus *n, const uint8_t id[UP_ID_BYTES], uint8_t out[8])
 {
 	uint32_t number = 0;
 	struct lun *lun;
 
-	task->lun[0] = 0xC0; /* no LUN has such an address */
-	while ((number = map_next(task->nexus->array.host, number, &lun)) != 0)
+	out[0] = 0xC0; /* no LUN has such an address */
+	while ((number = map_next(n->array.host, number, &lun)) != 0)
 		if (memcmp(lun->id, id, UP_ID_BYTES) == 0) {
-			scsi_lun_encode(number, task->lun);
-			scsi_notice_hand(task->nexus, lun, number);
+			scsi_lun_encode(number, out);
+			scsi_notice_hand(n, lun, number);
 			return;
 		}
 }
@@ -182,7 +183,7 @@ static void begin(struct scsi_nexus *n, struct scsi_remote *r)
 	task = &rt->task;
 	rt->remote = r;
 	task->nexus = n;
-	address(task, r->lun_id);
+	address(n, r->lun_id, task->lun);
 	memcpy(task->cdb, r->cdb, r->cdb_len);
 	task->cdb_len = r->cdb_len;
 	task->attribute = SCSI_SIMPLE;
@@ -210,12 +211,32 @@ static bool port_is_anothers(const struct scsi_target *t, uint16_t port)
 	return scsi_target_has_port(t, port);
 }
 
+/* What stands for the nexus of r, or NULL: r is refused. */
+static struct scsi_nexus *nexus_for(struct scsi_target *t, struct scsi_remote *r)
+{
+	struct remote_nexus *rn;
+	int err = 0;
+
+	if (!scsi_access_is_owner(t) || t->stop_done) {
+		refuse(r, -ESHUTDOWN);
+		return NULL;
+	}
+	rn = find(t, r);
+	if (!rn)
+		err = make(t, r, &rn);
+	else if (rn->revoked)
+		err = -EACCES;
+	if (!err)
+		return rn->nexus;
+	refuse(r, err);
+	return NULL;
+}
+
 void scsi_remote_execute(struct scsi_target *t, struct scsi_remote *r)
 {
 	const struct scsi_command *row;
-	struct remote_nexus *rn;
+	struct scsi_nexus *n;
 	bool opcode_known;
-	int err = 0;
 
 	if (r->cdb_len == 0 || r->cdb_len > sizeof(r->cdb) || !port_is_anothers(t, r->port)) {
 		refuse(r, -EINVAL);
@@ -228,17 +249,57 @@ void scsi_remote_execute(struct scsi_target *t, struct scsi_remote *r)
 		refuse(r, -EINVAL);
 		return;
 	}
-	if (!scsi_access_is_owner(t) || t->stop_done) {
-		refuse(r, -ESHUTDOWN);
+	n = nexus_for(t, r);
+	if (n)
+		begin(n, r);
+}
+
+/* ---- task management ----------------------------------------------------------------------------------- */
+
+struct remote_tmf {
+	struct scsi_tmf_call call;
+	struct scsi_remote *remote;
+};
+
+static void tmf_done(struct scsi_tmf_call *call, enum scsi_tmf_result result)
+{
+	struct remote_tmf *m = container_of(call, struct remote_tmf, call);
+	struct scsi_remote *r = m->remote;
+
+	free(m);
+	r->err = result == SCSI_TMF_COMPLETE ? 0 : result == SCSI_TMF_NO_LUN ? -ENODEV : -EINVAL;
+	r->data_len = 0;
+	r->done(r);
+}
+
+static bool concerns_others(unsigned function)
+{
+	return function == SCSI_CLEAR_TASK_SET || function == SCSI_LUN_RESET ||
+	       function == SCSI_TARGET_WARM_RESET || function == SCSI_TARGET_COLD_RESET;
+}
+
+void scsi_remote_manage(struct scsi_target *t, struct scsi_remote *r)
+{
+	struct scsi_nexus *n;
+	struct remote_tmf *m;
+
+	if (r->cdb_len != 1 || !concerns_others(r->cdb[0]) || r->direction != SCSI_NONE ||
+		!port_is_anothers(t, r->port)) {
+		refuse(r, -EINVAL);
 		return;
 	}
-	rn = find(t, r);
-	if (!rn)
-		err = make(t, r, &rn);
-	else if (rn->revoked)
-		err = -EACCES;
-	if (err)
-		refuse(r, err);
-	else
-		begin(rn->nexus, r);
+	n = nexus_for(t, r);
+	if (!n)
+		return;
+	m = calloc(1, sizeof(*m));
+	if (!m) {
+		refuse(r, -ENOMEM);
+		return;
+	}
+	m->remote = r;
+	m->call.function = (enum scsi_tmf)r->cdb[0];
+	m->call.nexus = n;
+	m->call.done = tmf_done;
+	address(n, r->lun_id, m->call.lun);
+	scsi_tmf(&m->call);
 }

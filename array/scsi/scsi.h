@@ -106,6 +106,9 @@ struct scsi_standby_ops {
 	/* Takes it to the owner. It must end, if only by a time-out: -ESHUTDOWN when nobody owns the array,
 	 * -EAGAIN when it may be tried again. */
 	void (*forward)(void *ctx, struct scsi_remote *r);
+	/* The same for a task management function: r->cdb is one byte, enum scsi_tmf, and the id zero for one of the target. err 0: the
+	 * owner has carried it out. May be NULL: then they act at the controller in standby alone. */
+	void (*manage)(void *ctx, struct scsi_remote *r);
 	/* A nexus of which something was passed on has ended: its names and its port stand in r, which is not kept. May be NULL. */
 	void (*lost)(void *ctx, const struct scsi_remote *r);
 };
@@ -253,7 +256,8 @@ struct scsi_tmf_call {
 	/* private */
 	struct list_node link;
 	uint64_t serial;
-	unsigned keeping; /* LUNs of whose reset the record is under way */
+	unsigned keeping; /* LUNs of whose reset the record is under way, or the owner carries it out */
+	bool failed;      /* the owner has not */
 };
 /* Tasks that were parsed and not yet executed are the transport's to drop (it knows them). */
 void scsi_tmf(struct scsi_tmf_call *call);
@@ -264,6 +268,8 @@ void scsi_tmf(struct scsi_tmf_call *call);
  * in standby passes on, through a port of another group. Reservations see the initiator as if it were logged in here, until
  * scsi_remote_lost. */
 void scsi_remote_execute(struct scsi_target *t, struct scsi_remote *r);
+/* The same for a task management function of a LUN, or of all that the host sees (scsi_standby_ops.manage): CLEAR TASK SET and the resets. */
+void scsi_remote_manage(struct scsi_target *t, struct scsi_remote *r);
 /* The session of r's initiator, isid and port at the other controller has ended; or, with NULL, all have. */
 void scsi_remote_lost(struct scsi_target *t, const struct scsi_remote *r);
 

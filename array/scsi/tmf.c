@@ -6,6 +6,9 @@
  * TAS is 1: tasks of other nexuses end with TASK ABORTED, so that another node of a cluster need not wait for its own
  * time-out, and reset in its turn; the asking nexus's own get no answer. A reset is told by a unit attention, too. A target
  * reset reaches the LUNs that the asking host sees, and no others.
+ *
+ * At a controller that stands by the tasks there are those that are passed on to the owner. They end here, and the owner does all else,
+ * whose tasks, modes and nexuses they are; where it cannot be reached the function is rejected, and the host tries another path.
  */
 #include "array/scsi/access.h"
 #include "array/scsi/attention.h"
@@ -73,7 +76,7 @@ void scsi_tmf_check(struct scsi_target *t)
 		if (call->keeping || still_running(call))
 			continue;
 		list_remove(&call->link);
-		call->done(call, SCSI_TMF_COMPLETE);
+		call->done(call, call->failed ? SCSI_TMF_REJECTED : SCSI_TMF_COMPLETE);
 		scsi_nexus_put(n);
 		node = t->tmfs.head.next; /* the list may have changed */
 	}
@@ -188,8 +191,14 @@ static void reset_target(struct scsi_tmf_call *call)
 	uint32_t number = 0;
 	struct lun *lun;
 
-	while ((number = map_next(n->array.host, number, &lun)) != 0)
-		reset_lun(call, lun, ATTENTION_TARGET_RESET);
+	bool passed_on = scsi_access_manage(call, NULL);
+
+	while ((number = map_next(n->array.host, number, &lun)) != 0) {
+		if (passed_on)
+			abort_on_lun(n, lun);
+		else
+			reset_lun(call, lun, ATTENTION_TARGET_RESET);
+	}
 	reset_control_lu(n, ATTENTION_TARGET_RESET);
 	scsi_tmf_wait(call);
 }
@@ -214,7 +223,7 @@ static void on_lun(struct scsi_tmf_call *call, uint32_t number)
 			scsi_nexus_abort_tasks(n, reaches, &r, SCSI_END_SILENT);
 		if (lun)
 			scsi_copy_stop_on(n, lun);
-	} else if (call->function == SCSI_CLEAR_TASK_SET) {
+	} else if (scsi_access_manage(call, lun) || call->function == SCSI_CLEAR_TASK_SET) {
 		abort_on_lun(n, lun);
 	} else {
 		reset_lun(call, lun, ATTENTION_LUN_RESET);
@@ -228,6 +237,7 @@ void scsi_tmf(struct scsi_tmf_call *call)
 
 	call->link = (struct list_node){NULL, NULL};
 	call->keeping = 0;
+	call->failed = false;
 	switch (call->function) {
 	case SCSI_ABORT_TASK:
 		abort_task(call, number);

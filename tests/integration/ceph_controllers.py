@@ -12,7 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from raw_initiator import ASYNC, DATA_IN, FINAL, NO_TAG, R2T, RESPONSE, TEXT, TEXT_RESPONSE, Raw, pairs, text  # noqa: E402
+from raw_initiator import ASYNC, DATA_IN, FINAL, NO_TAG, R2T, RESPONSE, TEXT, TEXT_RESPONSE, TMF_RESPONSE, Raw, pairs, text  # noqa: E402
 from umbra_ceph import PATIENCE_S, Cluster, end_in_order, quiet_port, skip_without_store  # noqa: E402
 from umbra_lab import Array, CtlError, run_ctl  # noqa: E402
 
@@ -21,6 +21,7 @@ BLOCK = 512
 HOSTS = {'a': 'iqn.2026-01.test:a', 'b': 'iqn.2026-01.test:b'}
 STANDBY, TRANSITION, CHANGED = (2, 0x040B), (2, 0x040A), (6, 0x2A06)
 THREE = (1, 3, 4)  # LUNs
+LUN_RESET, COMPLETE, NO_LUN = 5, 0, 2  # RFC 7143 11.5.1, 11.6.1
 
 
 class Controller(Array):
@@ -98,6 +99,11 @@ class Session:
 
     def write(self, lun, lba, data):
         self.good(lun, write10(lba, len(data) // BLOCK), out=data)
+
+    def manage(self, function, lun):
+        """The response to a task management function."""
+        self.raw.tmf(function, lun)
+        return self.raw.expect(TMF_RESPONSE).header[2]
 
     def luns(self):
         data = self.good(0, b'\xa0\0\0\0\0\0' + struct.pack('>I', 4096), length=4096)
@@ -514,6 +520,19 @@ def what_became_of_reservations_is_told(owner, other):
     assert path.attentions == [CHANGED] + [CHANGED] + expected[3] + [CHANGED], path.attentions
 
 
+def a_reset_in_standby_is_the_luns(owner, other):
+    """LOGICAL UNIT RESET through the path in standby: hosts at the owner learn of it, once, and mode pages are the first ones again."""
+    there, mine, another = Session(other, 'a'), Session(owner, 'a', 2), Session(owner, 'b', 3)
+    for session in (mine, another):
+        session.read(1, 0)
+    protect(mine, 1)
+    assert told(another, 1, read10(0, 1), BLOCK) == [(6, 0x2A01)]
+    assert there.manage(LUN_RESET, 1) == COMPLETE
+    for session in (mine, another):
+        assert told(session, 1, read10(0, 1), BLOCK) == [(6, 0x2903)], session.attentions
+        assert told(session, 1, read10(0, 1), BLOCK) == []
+    assert control_page(mine, 1)[4] & 8 == 0
+    assert there.manage(LUN_RESET, 77) == NO_LUN
 def main():
     skip_without_store()
     end_in_order()
@@ -525,7 +544,8 @@ def main():
                                     (a_killed_owner_is_followed, (one, two)), (an_orderly_end_gives_it_back, (two, one)),
                                     (a_frozen_owner_is_locked_out, (one, two, cluster)),
                                     (the_one_that_stands_by_may_end, (one, two)),
-                                    (what_became_of_reservations_is_told, (one, two))):
+                                    (what_became_of_reservations_is_told, (one, two)),
+                                    (a_reset_in_standby_is_the_luns, (one, two))):
                 run_step(step, *arguments)
             end_well(one, two)
 

@@ -187,6 +187,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	peer_serve(p, PEER_SCSI, false, serve, NULL);
 	peer_serve(p, PEER_NEXUS_LOST, false, serve, NULL);
 	peer_serve(p, PEER_MOVE, false, serve, NULL);
+	peer_serve(p, PEER_MANAGE, false, serve, NULL);
 	learn_the_clock(p);
 	while (size >= 3) {
 		uint8_t how = data[0];

@@ -58,6 +58,15 @@ void scsi_remote_execute(struct scsi_target *t, struct scsi_remote *r)
 		carry_out(r);
 }
 
+void scsi_remote_manage(struct scsi_target *t, struct scsi_remote *r)
+{
+	assert_ptr_equal(t, target);
+	executed++;
+	seen = *r;
+	r->err = reply.err;
+	r->done(r);
+}
+
 void scsi_remote_lost(struct scsi_target *t, const struct scsi_remote *r)
 {
 	assert_ptr_equal(t, target);
@@ -343,14 +352,41 @@ static void answered(struct peer_call *c, int err, const uint8_t *data, uint32_t
 	raw->err = err;
 }
 
+/* A task management function goes the same way, and has no answer but its end. */
+TEST(a_function_is_carried_out_for_the_nexus_that_asked)
+{
+	const struct scsi_standby_ops *to = peer_scsi_standby(standby.scsi);
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct command c = {.base = {.initiator = "iqn.test:a",
+					    .isid = {0x80, 1, 2, 3, 4, 5},
+					    .port = 2,
+					    .lun_id = {9, 8, 7},
+					    .cdb = {SCSI_LUN_RESET},
+					    .cdb_len = 1,
+					    .direction = SCSI_NONE,
+					    .done = done}};
+
+		reply.err = i ? -ENODEV : 0;
+		to->manage(to->ctx, &c.base);
+		assert_int_equal(await(&c), reply.err);
+		assert_string_equal(seen.initiator, "iqn.test:a");
+		assert_memory_equal(seen.lun_id, c.base.lun_id, sizeof(seen.lun_id));
+		assert_int_equal(seen.cdb_len, 1);
+		assert_int_equal(seen.cdb[0], SCSI_LUN_RESET);
+		assert_int_equal(seen.port, 2);
+	}
+	assert_int_equal(executed, 2);
+}
+
 /* In a good message, as one that may write to the store can make it. */
 TEST(what_is_no_command_is_refused_and_reaches_no_target)
 {
-	static const enum peer_topic topics[] = {PEER_SCSI, PEER_NEXUS_LOST};
+	static const enum peer_topic topics[] = {PEER_SCSI, PEER_NEXUS_LOST, PEER_MANAGE};
 	uint8_t bytes[64];
 
 	memset(bytes, 0xFF, sizeof(bytes));
-	for (size_t t = 0; t < 2; t++)
+	for (size_t t = 0; t < sizeof(topics) / sizeof(topics[0]); t++)
 		for (uint32_t len = 0; len <= sizeof(bytes); len += 16) {
 			struct raw raw = {.base = {.topic = topics[t],
 						  .data = bytes,
@@ -376,6 +412,7 @@ int main(void)
 		T(what_may_have_been_carried_out_is_told_as_that),
 		T(without_an_owner_or_its_target_a_command_ends_at_once),
 		T(a_command_may_outlive_the_wire_it_came_by), T(the_end_of_a_session_is_told),
+		T(a_function_is_carried_out_for_the_nexus_that_asked),
 		T(what_is_no_command_is_refused_and_reaches_no_target)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -411,6 +411,172 @@ TEST(the_owner_carries_out_nothing_else)
 	assert_int_equal(fake_luns[0].writes, 0);
 }
 
+/* ---- task management ----------------------------------------------------------------------------------- */
+
+struct function {
+	struct scsi_tmf_call call;
+	enum scsi_tmf_result result;
+	unsigned done;
+};
+
+static void function_done(struct scsi_tmf_call *call, enum scsi_tmf_result result)
+{
+	struct function *f = container_of(call, struct function, call);
+
+	f->done++;
+	f->result = result;
+}
+
+/* By the path in standby. */
+static void function_begin(struct function *f, enum scsi_tmf function)
+{
+	*f = (struct function){.call = {.function = function,
+				       .lun = {0, function >= SCSI_TARGET_WARM_RESET ? 0 : 1},
+				       .nexus = standby.nexus,
+				       .done = function_done}};
+	scsi_tmf(&f->call);
+}
+
+static struct exchange written;
+
+static void write_begins(struct client *c)
+{
+	static const uint8_t data[512];
+
+	memset(&written.task, 0, sizeof(written.task));
+	client_begin(c, &written, 1, CDB(0x2A, 0, 0, 0, 0, 8, 0, 0, 1, 0), data, sizeof(data));
+	assert_false(written.done);
+}
+
+/* A reset is the LUN's, and so are the tasks that are cleared: those of other hosts at the owner end, are told, and are waited for. */
+TEST(task_management_in_standby_is_the_owners)
+{
+	static const struct {
+		enum scsi_tmf function;
+		unsigned asc; /* that all are told afterwards */
+	} rows[] = {{SCSI_CLEAR_TASK_SET, 0}, {SCSI_LUN_RESET, 0x2903}, {SCSI_TARGET_WARM_RESET, 0x2902},
+		{SCSI_TARGET_COLD_RESET, 0x2902}};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct function f;
+
+		fake_hold_io = true;
+		write_begins(&test_b);
+		function_begin(&f, rows[i].function);
+		assert_int_equal(f.done, 0);
+		assert_int_equal(forwards, i + 1);
+		fake_complete();
+		fake_hold_io = false;
+		assert_int_equal(f.done, 1);
+		assert_int_equal(f.result, SCSI_TMF_COMPLETE);
+		assert_true(written.done);
+		assert_int_equal(written.task.status, SCSI_STATUS_TASK_ABORTED);
+		if (rows[i].asc) {
+			expect_sense(run(a, 1, TUR, NO_DATA), 6, rows[i].asc);
+			expect_sense(run(b, 1, TUR, NO_DATA), 6, rows[i].asc);
+		}
+		client_clear_attentions(&test_a);
+		client_clear_attentions(&test_b);
+		expect_good(run(b, 1, TUR, NO_DATA));
+	}
+	exchange_free(&written);
+}
+
+/* What concerns the asking nexus alone is over with its tasks here. */
+TEST(the_sets_of_one_nexus_are_aborted_here)
+{
+	struct function f;
+
+	fake_hold_io = true;
+	write_begins(&test_b);
+	function_begin(&f, SCSI_ABORT_TASK_SET);
+	assert_int_equal(f.done, 1);
+	assert_int_equal(f.result, SCSI_TMF_COMPLETE);
+	assert_int_equal(forwards, 0);
+	assert_false(written.done);
+	fake_complete();
+	fake_hold_io = false;
+	expect_good(written.task.status);
+	exchange_free(&written);
+}
+
+/* Nobody is told that it was done. A session that ends meanwhile waits for its end. */
+TEST(task_management_that_the_owner_does_not_carry_out_is_rejected)
+{
+	static const int errors[] = {-EAGAIN, -ESHUTDOWN, -ETIMEDOUT};
+	struct function f;
+
+	for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		forward_error = errors[i];
+		function_begin(&f, SCSI_LUN_RESET);
+		assert_int_equal(f.done, 1);
+		assert_int_equal(f.result, SCSI_TMF_REJECTED);
+		expect_good(run(b, 1, TUR, NO_DATA));
+	}
+	forward_error = 0;
+	forward_waits = true;
+	function_begin(&f, SCSI_LUN_RESET);
+	assert_int_equal(f.done, 0);
+	scsi_nexus_destroy(standby.nexus);
+	standby.nexus = NULL;
+	kept->err = 0;
+	kept->done(kept);
+	assert_int_equal(f.done, 1);
+}
+
+static int remote_manage(struct scsi_remote *r)
+{
+	unsigned before = ends;
+
+	r->done = ended;
+	r->err = 1;
+	scsi_remote_manage(owner, r);
+	assert_int_equal(ends, before + 1);
+	return r->err;
+}
+
+/* What another controller may ask for; of a LUN that its host does not see nothing. */
+TEST(the_owner_manages_nothing_else)
+{
+	struct scsi_remote good = {.initiator = "iqn.test:a",
+				   .isid = {0x80, 0, 0, 0, 0, 7},
+				   .port = 3,
+				   .authenticated = true,
+				   .cdb_len = 1},
+			   r;
+
+	memcpy(good.lun_id, fake_luns[0].lun.id, UP_ID_BYTES);
+	for (unsigned function = 0; function < 256; function++) {
+		r = good;
+		r.cdb[0] = (uint8_t)function;
+		assert_int_equal(remote_manage(&r),
+			function == SCSI_CLEAR_TASK_SET ||
+					(function >= SCSI_LUN_RESET && function <= SCSI_TARGET_COLD_RESET)
+				? 0
+				: -EINVAL);
+	}
+	good.cdb[0] = SCSI_LUN_RESET;
+	r = good;
+	r.cdb_len = 6;
+	assert_int_equal(remote_manage(&r), -EINVAL);
+	r = good;
+	r.direction = SCSI_TO_INITIATOR;
+	assert_int_equal(remote_manage(&r), -EINVAL);
+	r = good;
+	r.port = 1; /* the owner's own */
+	assert_int_equal(remote_manage(&r), -EINVAL);
+	r = good;
+	memset(r.lun_id, 0xEE, UP_ID_BYTES);
+	assert_int_equal(remote_manage(&r), -ENODEV);
+	r = good;
+	snprintf(r.initiator, sizeof(r.initiator), "iqn.test:nobody");
+	assert_int_equal(remote_manage(&r), -EACCES);
+	r = good;
+	reset_groups(SCSI_ACCESS_STANDBY, SCSI_ACCESS_STANDBY);
+	assert_int_equal(scsi_target_set_groups(owner, groups, 2), 0);
+	assert_int_equal(remote_manage(&r), -ESHUTDOWN);
+}
+
 TEST(a_host_that_is_revoked_is_so_for_the_other_controller)
 {
 	struct scsi_nexus *n = NULL;
@@ -638,7 +804,9 @@ int main(void)
 		T(a_registration_in_standby_is_that_ports_at_the_owner), T(there_is_one_set_of_mode_pages),
 		T(an_owner_is_asked_without_data_too), T(the_owners_answer_may_take_its_time),
 		T(an_owner_that_does_not_answer), T(the_owner_carries_out_nothing_else),
-		T(a_host_that_is_revoked_is_so_for_the_other_controller),
+		T(task_management_in_standby_is_the_owners), T(the_sets_of_one_nexus_are_aborted_here),
+		T(task_management_that_the_owner_does_not_carry_out_is_rejected),
+		T(the_owner_manages_nothing_else), T(a_host_that_is_revoked_is_so_for_the_other_controller),
 		T(a_session_goes_on_at_another_target), T(what_was_not_told_yet_is_told_there),
 		T(what_is_different_there_is_told), T(other_data_and_a_lock_are_told),
 		T(the_same_states_there_are_not_told), T(reservations_are_kept_for_the_other_controller),

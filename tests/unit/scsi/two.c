@@ -37,9 +37,23 @@ void reset_groups(enum scsi_access first, enum scsi_access second)
 	groups[1] = (struct scsi_port_group){.id = 2, .access = second, .port_count = 1, .ports = {3}};
 }
 
+static void manage(void *ctx, struct scsi_remote *r)
+{
+	assert_ptr_equal(ctx, &kept);
+	forwards++;
+	if (forward_waits) {
+		kept = r;
+	} else if (forward_error) {
+		r->err = forward_error;
+		r->done(r);
+	} else {
+		scsi_remote_manage(owner, r);
+	}
+}
+
 int two_setup(void **state)
 {
-	static const struct scsi_standby_ops ops = {.ctx = &kept, .forward = forward};
+	static const struct scsi_standby_ops ops = {.ctx = &kept, .forward = forward, .manage = manage};
 	struct scsi_target_options options = {.array = fake_start(),
 		.target_name = "iqn.test:target",
 		.groups = groups,
