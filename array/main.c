@@ -579,12 +579,12 @@ static bool stop_array(struct daemon *d)
 	return true;
 }
 
-/* What nobody uses any more. */
+/* What nobody uses any more. What was lost may still look at what has been there for all. */
 static bool free_parts(struct daemon *d)
 {
-	if (d->management)
+	if (d->management && !d->role.leaves_behind)
 		management_destroy(d->management);
-	if (d->iscsi)
+	if (d->iscsi && !d->role.leaves_behind)
 		iscsi_server_destroy(d->iscsi);
 	if (d->scsi)
 		scsi_target_destroy(d->scsi);
@@ -795,6 +795,8 @@ static int run_to_the_end(struct daemon *d)
 	}
 	if (d->port_file)
 		unlink(d->port_file);
+	if (d->role.leaves_behind) /* and ends with the process */
+		_exit(err ? 1 : d->exit_code);
 	reactor_destroy(d->reactor);
 	role_destroy(d);
 	return err ? 1 : d->exit_code;

@@ -31,6 +31,7 @@
 #include "array/store/store.h"
 
 #define STOP_WAITING_MS 10000 /* for a cluster that does not answer */
+#define LOST_STAYS_MS   3000u /* the end waits so long for what was lost */
 #define LOSING_MS       30000 /* hosts wait for the end of a transition, but not for ever */
 
 bool role_stands_by(const struct daemon *d)
@@ -203,6 +204,35 @@ void role_take_wire(struct daemon *d)
 		wire_use(d, w);
 }
 
+/* ---- the end waits for what was served before -------------------------------------------------------------- */
+
+static bool only_lost_stay(const struct daemon *d)
+{
+	return d->role.retired == d->role.lost - (d->role.state == ROLE_LOSING);
+}
+
+static void waits_for_retired_no_more(struct daemon *d)
+{
+	reactor_timer_disarm(d->reactor, &d->role.stop_waiting);
+	d->role.end_waits_for_retired = false;
+	daemon_step_done(d);
+}
+
+static void lost_stays(struct reactor_timer *timer)
+{
+	struct daemon *d = container_of(timer, struct daemon, role.stop_waiting);
+
+	d->role.leaves_behind = true;
+	waits_for_retired_no_more(d);
+}
+
+/* Of what was lost there is nothing to give back, and Ceph has locked it out. A deletion may hang there in librbd for ever. */
+static void wait_for_lost(struct daemon *d)
+{
+	d->role.stop_waiting.fire = lost_stays;
+	reactor_timer_arm(d->reactor, &d->role.stop_waiting, LOST_STAYS_MS);
+}
+
 /* ---- what is served --------------------------------------------------------------------------------------- */
 
 /* What this controller served when it lost the array. */
@@ -220,10 +250,13 @@ void role_retired_gone(void *arg, int err)
 	struct daemon *d = arg;
 
 	(void)err; /* of a store that was lost; the others only show */
-	if (--d->role.retired == 0 && d->role.end_waits_for_retired) {
-		reactor_timer_disarm(d->reactor, &d->role.stop_waiting);
-		daemon_step_done(d);
-	}
+	d->role.retired--;
+	if (!d->role.end_waits_for_retired)
+		return;
+	if (d->role.retired == 0)
+		waits_for_retired_no_more(d);
+	else if (only_lost_stay(d))
+		wait_for_lost(d);
 }
 
 static int open_parts(struct daemon *d, struct fault *fault)
@@ -620,7 +653,10 @@ bool role_wait_for_retired(struct daemon *d)
 	if (!d->role.retired)
 		return false;
 	d->role.end_waits_for_retired = true;
-	be_patient(d);
+	if (only_lost_stay(d))
+		wait_for_lost(d);
+	else
+		be_patient(d);
 	return true;
 }
 

@@ -72,6 +72,7 @@ struct role {
 	unsigned retired; /* what was served before and is not gone yet */
 	unsigned lost;    /* of these, and of what is served: what was lost */
 	bool end_waits_for_retired;
+	bool leaves_behind; /* something of what was lost stays until the process ends */
 	struct reactor_timer stop_waiting;
 };
 
