@@ -305,11 +305,13 @@ bool scsi_access_manage(struct scsi_tmf_call *call, const struct lun *lun)
 {
 	struct scsi_nexus *n = call->nexus;
 	const struct scsi_target *t = n->target;
+	bool stands_by = t->own->access == SCSI_ACCESS_STANDBY;
 	struct manage *m;
 
-	if (t->own->access != SCSI_ACCESS_STANDBY || !t->standby.manage)
+	if (!t->controllers || scsi_access_is_owner(t) || (stands_by && !t->standby.manage))
 		return false;
-	m = calloc(1, sizeof(*m));
+	/* In transition it is nobody's just now. */
+	m = stands_by ? calloc(1, sizeof(*m)) : NULL;
 	if (!m) {
 		call->failed = true;
 		return true;

@@ -8,7 +8,8 @@
  * reset reaches the LUNs that the asking host sees, and no others.
  *
  * At a controller that stands by the tasks there are those that are passed on to the owner. They end here, and the owner does all else,
- * whose tasks, modes and nexuses they are; where it cannot be reached the function is rejected, and the host tries another path.
+ * whose tasks, modes and nexuses they are; where it cannot be reached, or there is none just now, the function is rejected, and the host
+ * tries another path, or again.
  */
 #include "array/scsi/access.h"
 #include "array/scsi/attention.h"

@@ -535,6 +535,25 @@ static int remote_manage(struct scsi_remote *r)
 	return r->err;
 }
 
+/* Nor is one complete while the array is nobody's: what waits here ends, and the host tries again. */
+TEST(task_management_in_transition_is_rejected)
+{
+	static const enum scsi_tmf functions[] = {
+		SCSI_CLEAR_TASK_SET, SCSI_LUN_RESET, SCSI_TARGET_WARM_RESET};
+	struct function f;
+
+	reset_groups(SCSI_ACCESS_UNAVAILABLE, SCSI_ACCESS_TRANSITIONING);
+	assert_int_equal(scsi_target_set_groups(other, groups, 2), 0);
+	for (unsigned i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
+		function_begin(&f, functions[i]);
+		assert_int_equal(f.done, 1);
+		assert_int_equal(f.result, SCSI_TMF_REJECTED);
+	}
+	function_begin(&f, SCSI_ABORT_TASK_SET);
+	assert_int_equal(f.result, SCSI_TMF_COMPLETE);
+	assert_int_equal(forwards, 0);
+}
+
 /* What another controller may ask for; of a LUN that its host does not see nothing. */
 TEST(the_owner_manages_nothing_else)
 {
@@ -806,7 +825,8 @@ int main(void)
 		T(an_owner_that_does_not_answer), T(the_owner_carries_out_nothing_else),
 		T(task_management_in_standby_is_the_owners), T(the_sets_of_one_nexus_are_aborted_here),
 		T(task_management_that_the_owner_does_not_carry_out_is_rejected),
-		T(the_owner_manages_nothing_else), T(a_host_that_is_revoked_is_so_for_the_other_controller),
+		T(task_management_in_transition_is_rejected), T(the_owner_manages_nothing_else),
+		T(a_host_that_is_revoked_is_so_for_the_other_controller),
 		T(a_session_goes_on_at_another_target), T(what_was_not_told_yet_is_told_there),
 		T(what_is_different_there_is_told), T(other_data_and_a_lock_are_told),
 		T(the_same_states_there_are_not_told), T(reservations_are_kept_for_the_other_controller),
