@@ -18,7 +18,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from raw_initiator import R2T, RESPONSE  # noqa: E402
 from ceph_controllers import (BLOCK, HOSTS, Session, all_live, block_of, removed_at_the_end, run_step, start, time_to_serve,  # noqa: E402
-                              write10)
+                              wait_until, write10)
 from ceph_roles import move_of, moving  # noqa: E402
 from umbra_ceph import LOOKED_FOR, PATIENCE_S, Cluster, end_in_order, skip_without_store  # noqa: E402
 from umbra_lab import Array, run_ctl  # noqa: E402
@@ -27,13 +27,6 @@ OBJECT_BLOCKS = (4 << 20) // BLOCK
 OBJECTS = 128  # of a LUN, among which there is one of the group that hangs
 GROUPS = 32  # of the pool
 SICK, WELL = 'osd.1', 16  # the OSD, and a block whose object is on the other one
-
-
-def wait_until(what, holds):
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 def together(cluster, commands):

@@ -152,6 +152,11 @@ void ended(void *arg, int err)
 	w->err = err;
 }
 
+void hydrated(struct store_hydration *h, int err)
+{
+	ended(&container_of(h, struct hydration, h)->wait, err);
+}
+
 bool until(bool (*holds)(const void *arg), const void *arg)
 {
 	time_t end = time(NULL) + GIVE_UP_S;

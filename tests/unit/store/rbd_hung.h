@@ -39,6 +39,12 @@ struct wait {
 	int err;
 };
 
+/* Its end is `hydrated`. */
+struct hydration {
+	struct store_hydration h;
+	struct wait wait;
+};
+
 struct access {
 	struct store_io io;
 	struct iovec iov;
@@ -56,6 +62,7 @@ void hang_no_more(void);
 void let_go(void);
 struct store_module_options options(void);
 void ended(void *arg, int err);
+void hydrated(struct store_hydration *h, int err);
 /* The reactor turns meanwhile. False: it took too long. */
 bool until(bool (*holds)(const void *arg), const void *arg);
 int wait_for(const struct wait *w);

@@ -599,16 +599,6 @@ TEST(labels_of_an_image_come_in_their_order)
 	assert_left(0);
 }
 
-struct hydration {
-	struct store_hydration h;
-	struct wait wait;
-};
-
-static void hydrated(struct store_hydration *h, int err)
-{
-	ended(&container_of(h, struct hydration, h)->wait, err);
-}
-
 static bool hydration_hangs(const void *hydration)
 {
 	return s->ops->hydrate_hangs(&((const struct hydration *)hydration)->h);

@@ -20,16 +20,6 @@ static int tie_of(struct store_disk *copy, struct rbd_tie *t)
 	return t->parent.pool >= 0;
 }
 
-struct hydration {
-	struct store_hydration h;
-	struct wait wait;
-};
-
-static void hydrated(struct store_hydration *h, int err)
-{
-	ended(&container_of(h, struct hydration, h)->wait, err);
-}
-
 static void hydrate(struct store_disk *d)
 {
 	struct hydration y = {.h = {.disk = d, .done = hydrated}};
