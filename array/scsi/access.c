@@ -7,7 +7,8 @@
  * In standby a LUN answers what it can know there (the command table says which: CMD_ALWAYS, CMD_STANDBY). What only the
  * owner knows (reservations, mode pages, logs: CMD_OWNER) is passed on to it, and its answer is the LUN's: so a host may
  * register through all its paths, and sees one set of mode pages. So is what task management does to others than the asking
- * nexus: a reset is the LUN's, whatever the path. Everything else ends with 02/04/0B, in transition with 02/04/0A. The control LU is no part of the array's data, and answers in every state.
+ * nexus: a reset is the LUN's, whatever the path. Everything else ends with 02/04/0B, in transition with 02/04/0A. The
+ * control LU is no part of the array's data, and answers in every state.
  *
  * Invariants: no id and no port is in two groups; t->ports are the ports of all groups; t->own is one of the groups.
  */

@@ -18,8 +18,8 @@ bool scsi_access_allows(struct scsi_task *task);
 bool scsi_access_still_allows(const struct scsi_task *task);
 /* A task with TASK_FORWARD: the owner does it. Ends in scsi_task_finish. */
 void scsi_access_forward(struct scsi_task *task);
-/* The owner is to carry it out, on that LUN, or on all that the host sees (NULL); call->keeping counts it. False: this is the owner, or has no
- * way to it: it acts here alone. */
+/* The owner is to carry it out, on that LUN, or on all that the host sees (NULL); call->keeping counts it. False: this is the
+ * owner, or has no way to it: it acts here alone. */
 bool scsi_access_manage(struct scsi_tmf_call *call, const struct lun *lun);
 /* n ends here: the owner is told, if it has heard of it. */
 void scsi_access_nexus_lost(const struct scsi_nexus *n);

@@ -268,7 +268,8 @@ void scsi_tmf(struct scsi_tmf_call *call);
  * in standby passes on, through a port of another group. Reservations see the initiator as if it were logged in here, until
  * scsi_remote_lost. */
 void scsi_remote_execute(struct scsi_target *t, struct scsi_remote *r);
-/* The same for a task management function of a LUN, or of all that the host sees (scsi_standby_ops.manage): CLEAR TASK SET and the resets. */
+/* The same for a task management function of a LUN, or of all that the host sees (scsi_standby_ops.manage): CLEAR TASK SET and
+ * the resets. */
 void scsi_remote_manage(struct scsi_target *t, struct scsi_remote *r);
 /* The session of r's initiator, isid and port at the other controller has ended; or, with NULL, all have. */
 void scsi_remote_lost(struct scsi_target *t, const struct scsi_remote *r);

@@ -533,6 +533,8 @@ def a_reset_in_standby_is_the_luns(owner, other):
         assert told(session, 1, read10(0, 1), BLOCK) == []
     assert control_page(mine, 1)[4] & 8 == 0
     assert there.manage(LUN_RESET, 77) == NO_LUN
+
+
 def main():
     skip_without_store()
     end_in_order()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A controller loses the array while it deletes an image, and that deletion never comes back from librbd. It stands by all the same, takes the
-array again when the other one dies, and its end gives the array back: what hangs there is not waited for, and ends with it."""
+"""A controller loses the array while it deletes an image, and that deletion never comes back from librbd. It stands by all the same, takes
+the array again when the other one dies, and its end gives the array back: what hangs there is not waited for, and ends with it."""
 import os
 import sys
 

@@ -3,8 +3,8 @@
 """docs/ceph.md is walked, step by step, from `ceph osd pool create` to a host that reads and writes its LUN: by a user of Ceph's with those
 rights, and with nothing but what the page says to carry over.
 
-As in ctl_setup.py there is no systemd, and no package is installed. /etc is a folder of the test's, and so is the place where Ceph looks for
-a key; there is no group umbra."""
+As in ctl_setup.py there is no systemd, and no package is installed. /etc is a folder of the test's, and so is the place where Ceph looks
+for a key; there is no group umbra."""
 import os
 import re
 import subprocess
@@ -100,7 +100,8 @@ def walk(machine):
     for number, text in steps().items():
         if number == 7:
             block = machine.configure(text)
-            assert block.split('\n') == re.sub(r'^  ', '', said[6], flags=re.M).split('\n')[1:], (block, said[6])  # "what step 6 has printed"
+            printed = re.sub(r'^  ', '', said[6], flags=re.M).split('\n')[1:]  # "what step 6 has printed"
+            assert block.split('\n') == printed, (block, said[6])
         said[number] = ''.join(machine.type(number, command) for command in (typed(number, text) if number < 10 else []))
         if number == 5:
             machine.keep_key_here()
