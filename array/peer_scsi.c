@@ -95,11 +95,25 @@ static struct forward *forward_new(const struct scsi_remote *r, enum peer_topic 
 	return f;
 }
 
+/* asked: r as it is sent. */
+static void pass_on(struct peer_scsi *s, struct scsi_remote *r, const struct scsi_remote *asked,
+	enum peer_topic topic, uint32_t patience_ms,
+	void (*done)(struct peer_call *c, int err, const uint8_t *data, uint32_t len))
+{
+	struct forward *f = forward_new(asked, topic, patience_ms);
+
+	if (!f) {
+		end(r, -ENOMEM);
+		return;
+	}
+	f->remote = r;
+	f->call.done = done;
+	peer_call(s->peer, &f->call);
+}
+
 static void forward(void *ctx, struct scsi_remote *r)
 {
-	struct peer_scsi *s = ctx;
 	struct scsi_remote asked = *r;
-	struct forward *f;
 
 	if (r->direction == SCSI_FROM_INITIATOR && r->data_len > PEER_DATA_MAX_BYTES) {
 		refuse_length(r);
@@ -109,14 +123,7 @@ static void forward(void *ctx, struct scsi_remote *r)
 		asked.data_len = PEER_DATA_MAX_BYTES; /* room: more than there is an answer for */
 	if (asked.direction == SCSI_NONE)
 		asked.data_len = 0;
-	f = forward_new(&asked, PEER_SCSI, PATIENCE_MS);
-	if (!f) {
-		end(r, -ENOMEM);
-		return;
-	}
-	f->remote = r;
-	f->call.done = forwarded;
-	peer_call(s->peer, &f->call);
+	pass_on(ctx, r, &asked, PEER_SCSI, PATIENCE_MS, forwarded);
 }
 
 static void managed(struct peer_call *c, int err, const uint8_t *data, uint32_t len)
@@ -131,16 +138,7 @@ static void managed(struct peer_call *c, int err, const uint8_t *data, uint32_t 
 
 static void manage(void *ctx, struct scsi_remote *r)
 {
-	struct peer_scsi *s = ctx;
-	struct forward *f = forward_new(r, PEER_MANAGE, MANAGE_PATIENCE_MS);
-
-	if (!f) {
-		end(r, -ENOMEM);
-		return;
-	}
-	f->remote = r;
-	f->call.done = managed;
-	peer_call(s->peer, &f->call);
+	pass_on(ctx, r, r, PEER_MANAGE, MANAGE_PATIENCE_MS, managed);
 }
 
 static void lost_told(struct peer_call *c, int err, const uint8_t *data, uint32_t len)
@@ -188,29 +186,39 @@ static void remote_done(struct scsi_remote *r)
 	free(m);
 }
 
-static void serve_command(void *arg, struct peer_asked *q)
+/* What q asks for; NULL: it is answered. */
+static struct remote *remote_new(
+	const struct peer_scsi *s, struct peer_asked *q, void (*done)(struct scsi_remote *r))
 {
-	struct peer_scsi *s = arg;
 	struct scsi_remote r;
 	const uint8_t *data;
 	struct remote *m;
 
 	if (!peer_scsi_decode(q->data, q->len, &r, &data)) {
 		peer_answer(q, -EINVAL, NULL, 0);
-		return;
+		return NULL;
 	}
 	m = s->target ? calloc(1, sizeof(*m) + r.data_len) : NULL;
 	if (!m) {
 		peer_answer(q, s->target ? -ENOMEM : -ESHUTDOWN, NULL, 0);
-		return;
+		return NULL;
 	}
 	m->base = r;
 	m->base.data = m->data;
-	m->base.done = remote_done;
+	m->base.done = done;
 	m->asked = q;
 	if (r.direction == SCSI_FROM_INITIATOR)
 		memcpy(m->data, data, r.data_len);
-	scsi_remote_execute(s->target, &m->base);
+	return m;
+}
+
+static void serve_command(void *arg, struct peer_asked *q)
+{
+	struct peer_scsi *s = arg;
+	struct remote *m = remote_new(s, q, remote_done);
+
+	if (m)
+		scsi_remote_execute(s->target, &m->base);
 }
 
 static void remote_managed(struct scsi_remote *r)
@@ -224,23 +232,10 @@ static void remote_managed(struct scsi_remote *r)
 static void serve_management(void *arg, struct peer_asked *q)
 {
 	struct peer_scsi *s = arg;
-	struct scsi_remote r;
-	const uint8_t *data;
-	struct remote *m;
+	struct remote *m = remote_new(s, q, remote_managed);
 
-	if (!peer_scsi_decode(q->data, q->len, &r, &data)) {
-		peer_answer(q, -EINVAL, NULL, 0);
-		return;
-	}
-	m = s->target ? calloc(1, sizeof(*m)) : NULL;
-	if (!m) {
-		peer_answer(q, s->target ? -ENOMEM : -ESHUTDOWN, NULL, 0);
-		return;
-	}
-	m->base = r;
-	m->base.done = remote_managed;
-	m->asked = q;
-	scsi_remote_manage(s->target, &m->base);
+	if (m)
+		scsi_remote_manage(s->target, &m->base);
 }
 
 static void serve_lost(void *arg, struct peer_asked *q)

@@ -96,6 +96,14 @@ static void change_free(struct change *c)
 	free(c);
 }
 
+/* Of a transaction that was prepared, or is being. */
+static void change_txn_drop(struct change *c)
+{
+	if (c->txn)
+		c->array->options.store->ops->txn_drop(c->txn);
+	c->txn = NULL;
+}
+
 static void change_end(struct change *c, int err)
 {
 	struct array *a = c->array;
@@ -105,9 +113,7 @@ static void change_end(struct change *c, int err)
 	reactor_timer_disarm(a->options.reactor, &c->patience);
 	if (err && c->fault.err != err)
 		fault_errno(&c->fault, err);
-	if (c->txn)
-		a->options.store->ops->txn_drop(c->txn);
-	c->txn = NULL;
+	change_txn_drop(c);
 	c->ops->end(c, err);
 	if (c->away)
 		list_remove(&c->link);
@@ -353,26 +359,16 @@ void change_submit(struct change *c)
 	changes_run(a);
 }
 
-/* It waits for a LUN, or is freed when the store answers. */
+/* It has not begun, waits, or is freed when the store answers. */
 static void change_orphan(struct change *c)
 {
-	struct array *a = c->array;
-
-	reactor_timer_disarm(a->options.reactor, &c->patience);
+	reactor_timer_disarm(c->array->options.reactor, &c->patience);
 	list_remove(&c->drain.link);
+	change_txn_drop(c);
 	if (c->in_store)
 		c->array = NULL;
 	else
 		change_free(c);
-}
-
-/* A transaction that was prepared, or is being: the store lets go of it. */
-static void change_let_go(struct change *c)
-{
-	if (c->txn)
-		c->array->options.store->ops->txn_drop(c->txn);
-	c->txn = NULL;
-	change_free(c);
 }
 
 /* Nobody is called back. */
@@ -382,14 +378,7 @@ void change_close_all(struct array *a)
 
 	if (a->change_now)
 		change_orphan(a->change_now);
-	while ((n = list_pop(&a->changes_away))) {
-		struct change *c = container_of(n, struct change, link);
-
-		if (c->txn)
-			change_let_go(c);
-		else
-			change_orphan(c);
-	}
-	while ((n = list_pop(&a->changes_held)) || (n = list_pop(&a->changes)))
-		change_let_go(container_of(n, struct change, link));
+	while ((n = list_pop(&a->changes_away)) || (n = list_pop(&a->changes_held)) ||
+		(n = list_pop(&a->changes)))
+		change_orphan(container_of(n, struct change, link));
 }

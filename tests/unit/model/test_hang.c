@@ -171,6 +171,17 @@ static struct lun *make_copy(struct harness *h, struct lun *of)
 	return lun_find(h->array, id);
 }
 
+/* A copy with 0x11 in a block that is 0x22 in the LUN now. */
+static struct lun *make_older(struct harness *h, struct lun *of)
+{
+	struct lun *copy;
+
+	assert_int_equal(do_write(h, of, 1, 0x11), 0);
+	copy = make_copy(h, of);
+	assert_int_equal(do_write(h, of, 1, 0x22), 0);
+	return copy;
+}
+
 static enum lun_resync_state resync_state(struct harness *h, uint32_t job)
 {
 	struct lun_resync_view v;
@@ -186,9 +197,7 @@ static void resync(struct harness *h, enum memstore_kind step, unsigned cancelle
 	bool writes = step == MEMSTORE_CUT_COMMIT;
 	struct waiter job, rename;
 
-	assert_int_equal(do_write(h, a, 1, 0x11), 0);
-	copy = make_copy(h, a);
-	assert_int_equal(do_write(h, a, 1, 0x22), 0);
+	copy = make_older(h, a);
 	hangs_from_now(h, step);
 	lun_resync_start(h->array, "", copy, a, 0, waiter_init(&job));
 	answers_from_now(h);
@@ -243,9 +252,7 @@ static void meanwhile(struct harness *h, enum memstore_kind step, unsigned way)
 	struct lun *a = make_lun(h, "a", MIB), *b = make_lun(h, "b", MIB), *copy;
 	struct waiter job, other, rename;
 
-	assert_int_equal(do_write(h, a, 1, 0x11), 0);
-	copy = make_copy(h, a);
-	assert_int_equal(do_write(h, a, 1, 0x22), 0);
+	copy = make_older(h, a);
 	hangs_from_now(h, step);
 	lun_resync_start(h->array, "", copy, a, 0, waiter_init(&job));
 	answers_from_now(h);

@@ -332,15 +332,20 @@ static void ended(struct scsi_remote *r)
 	ends++;
 }
 
-static int remote(struct scsi_remote *r)
+static int carried_out(void (*call)(struct scsi_target *t, struct scsi_remote *r), struct scsi_remote *r)
 {
 	unsigned before = ends;
 
 	r->done = ended;
 	r->err = 1;
-	scsi_remote_execute(owner, r);
+	call(owner, r);
 	assert_int_equal(ends, before + 1);
 	return r->err;
+}
+
+static int remote(struct scsi_remote *r)
+{
+	return carried_out(scsi_remote_execute, r);
 }
 
 /* The other controller is believed in what only it can know, and in nothing else. */
@@ -526,13 +531,7 @@ TEST(task_management_that_the_owner_does_not_carry_out_is_rejected)
 
 static int remote_manage(struct scsi_remote *r)
 {
-	unsigned before = ends;
-
-	r->done = ended;
-	r->err = 1;
-	scsi_remote_manage(owner, r);
-	assert_int_equal(ends, before + 1);
-	return r->err;
+	return carried_out(scsi_remote_manage, r);
 }
 
 /* Nor is one complete while the array is nobody's: what waits here ends, and the host tries again. */

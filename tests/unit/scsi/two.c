@@ -14,7 +14,8 @@ bool forward_waits;
 struct scsi_port_group groups[2];
 
 /* To the owner, who is in this very process. */
-static void forward(void *ctx, struct scsi_remote *r)
+static void pass_on(
+	void *ctx, struct scsi_remote *r, void (*call)(struct scsi_target *t, struct scsi_remote *r))
 {
 	assert_ptr_equal(ctx, &kept);
 	forwards++;
@@ -25,8 +26,18 @@ static void forward(void *ctx, struct scsi_remote *r)
 		r->unsure = forward_error == -ETIMEDOUT;
 		r->done(r);
 	} else {
-		scsi_remote_execute(owner, r);
+		call(owner, r);
 	}
+}
+
+static void forward(void *ctx, struct scsi_remote *r)
+{
+	pass_on(ctx, r, scsi_remote_execute);
+}
+
+static void manage(void *ctx, struct scsi_remote *r)
+{
+	pass_on(ctx, r, scsi_remote_manage);
 }
 
 void reset_groups(enum scsi_access first, enum scsi_access second)
@@ -35,20 +46,6 @@ void reset_groups(enum scsi_access first, enum scsi_access second)
 	groups[0] = (struct scsi_port_group){
 		.id = 1, .access = first, .preferred = true, .port_count = 2, .ports = {2, 1}};
 	groups[1] = (struct scsi_port_group){.id = 2, .access = second, .port_count = 1, .ports = {3}};
-}
-
-static void manage(void *ctx, struct scsi_remote *r)
-{
-	assert_ptr_equal(ctx, &kept);
-	forwards++;
-	if (forward_waits) {
-		kept = r;
-	} else if (forward_error) {
-		r->err = forward_error;
-		r->done(r);
-	} else {
-		scsi_remote_manage(owner, r);
-	}
 }
 
 int two_setup(void **state)
