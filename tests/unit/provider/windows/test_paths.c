@@ -418,14 +418,20 @@ static void stands_by(bool first, bool second, bool third)
 	fake_devices[2].stands_by = third;
 }
 
+/* It was committed, and there is nothing to tell. */
+static void ends_well(const VSS_ID *id)
+{
+	CHECK_HR(post_commit(id), S_OK);
+	eventlog_drain();
+	CHECK(events == 0);
+	CHECK_HR(abort_set(id), S_OK);
+}
+
 static void a_set_is_made(void)
 {
 	up_to_the_window(3);
 	CHECK_HR(commit(&set_id), S_OK);
-	CHECK_HR(post_commit(&set_id), S_OK);
-	eventlog_drain();
-	CHECK(events == 0);
-	CHECK_HR(abort_set(&set_id), S_OK);
+	ends_well(&set_id);
 	CHECK(fake_shadows() == 0 && fake_open_sets() == 0);
 }
 
@@ -467,10 +473,7 @@ static void a_move_before_the_commit(void)
 	stands_by(true, true, false);
 	CHECK_HR(commit(&set_id), S_OK);
 	CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1);
-	CHECK_HR(post_commit(&set_id), S_OK);
-	eventlog_drain();
-	CHECK(events == 0);
-	CHECK_HR(abort_set(&set_id), S_OK);
+	ends_well(&set_id);
 	finish();
 }
 
@@ -569,10 +572,7 @@ static void the_owner_dies_in_the_commit(void)
 		CHECK_HR(commit(&set_id), S_OK);
 		fake_in_commit = NULL;
 		CHECK(fakes[0].executed[UP_OP_SET_COMMIT] == 1 + carried_out && fake_devices[2].refused > 2);
-		CHECK_HR(post_commit(&set_id), S_OK);
-		eventlog_drain();
-		CHECK(events == 0);
-		CHECK_HR(abort_set(&set_id), S_OK);
+		ends_well(&set_id);
 		WaitForSingleObject(thread, INFINITE);
 		CloseHandle(thread);
 		CloseHandle(died);
@@ -625,10 +625,7 @@ static void what_has_come_back_is_a_way(void)
 		fake_devices[0].broken = fake_devices[1].broken = true;
 		fake_take_over(2);
 		CHECK_HR(commit(&other_set_id), S_OK);
-		CHECK_HR(post_commit(&other_set_id), S_OK);
-		eventlog_drain();
-		CHECK(events == 0);
-		CHECK_HR(abort_set(&other_set_id), S_OK);
+		ends_well(&other_set_id);
 		finish();
 	}
 }
